@@ -1,0 +1,66 @@
+//! Annotations of messages (TAN).
+
+use crate::{Data, JsonObject, Millis, Str};
+
+/// An annotation, to publish or received (TAN2).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Annotation {
+    /// Unique id (TAN2a).
+    pub id: Option<Str>,
+    /// Made or removed (TAN2b).
+    pub action: Option<AnnotationAction>,
+    /// The annotator's client id (TAN2c).
+    pub client_id: Option<Str>,
+    /// The annotator's connection.
+    pub connection_id: Option<Str>,
+    /// What it is about, such as 👍 (TAN2d).
+    pub name: Option<Str>,
+    /// How much it counts (TAN2e).
+    pub count: Option<u64>,
+    /// Payload (TAN2f).
+    pub data: Data,
+    /// Encoding steps still applied to `data` (TAN2g).
+    pub encoding: Option<Str>,
+    /// When it was made, in ms since the epoch (TAN2h).
+    pub timestamp: Option<Millis>,
+    /// Identifies the annotation (TAN2i).
+    pub serial: Option<Str>,
+    /// The message it belongs to (TAN2j).
+    pub message_serial: Option<Str>,
+    /// Its type, such as `reaction:distinct.v1` (TAN2k).
+    pub annotation_type: Option<Str>,
+    /// Metadata (TAN2l).
+    pub extras: Option<JsonObject>,
+}
+
+/// Whether an annotation was made or removed (TAN2b).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AnnotationAction {
+    /// Made (0).
+    Create,
+    /// Removed (1).
+    Delete,
+    /// One this version does not know (RTF1), by its number.
+    Unknown(u32),
+}
+
+impl AnnotationAction {
+    /// The number on the wire.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Create => 0,
+            Self::Delete => 1,
+            Self::Unknown(number) => number,
+        }
+    }
+
+    /// The action with this number; an unknown number is kept.
+    pub fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Create,
+            1 => Self::Delete,
+            other => Self::Unknown(other),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Error codes.
+
+use std::fmt;
+
+mod list;
+
+/// An error code of Ably's list, or one nobody has heard of yet: the number survives either way.
+///
+/// The constants are generated from the public list by `cargo xtask codes`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ErrorCode(pub u32);
+
+impl ErrorCode {
+    /// What the code stands for, in a few words; `None` for a code that is not on the list.
+    pub fn title(self) -> Option<&'static str> {
+        list::title(self.0)
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.title() {
+            Some(title) => write!(f, "{} ({title})", self.0),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
+impl From<u32> for ErrorCode {
+    fn from(number: u32) -> Self {
+        Self(number)
+    }
+}

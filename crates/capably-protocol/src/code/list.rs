@@ -1,0 +1,3 @@
+pub(super) fn title(_code: u32) -> Option<&'static str> {
+    None
+}

@@ -1,0 +1,67 @@
+//! Errors on the wire (TI).
+
+use std::{collections::BTreeMap, fmt};
+
+use crate::{ErrorCode, Str};
+
+/// An error as the service states it (TI1).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ErrorInfo {
+    /// What went wrong, as a number of Ably's list.
+    pub code: ErrorCode,
+    /// The HTTP status that goes with it; 0 when none was given.
+    pub status_code: u16,
+    /// What went wrong, in words.
+    pub message: Str,
+    /// Where to read about it (TI4).
+    pub href: Option<Str>,
+    /// The request it belongs to (RSC7c).
+    pub request_id: Option<Str>,
+    /// Structured details (TI6).
+    pub detail: BTreeMap<String, String>,
+    /// What caused it.
+    pub cause: Option<Box<ErrorInfo>>,
+}
+
+impl ErrorInfo {
+    /// An error with its code, HTTP status and message.
+    pub fn new(code: ErrorCode, status_code: u16, message: impl Into<Str>) -> Self {
+        Self {
+            code,
+            status_code,
+            message: message.into(),
+            href: None,
+            request_id: None,
+            detail: BTreeMap::new(),
+            cause: None,
+        }
+    }
+
+    /// The same error with what caused it.
+    #[must_use]
+    pub fn with_cause(mut self, cause: ErrorInfo) -> Self {
+        self.cause = Some(Box::new(cause));
+        self
+    }
+
+    /// Whether a new token may mend it: status 401 and a code from 40140 to 40149 (RSA4b, RTN14b).
+    pub fn is_token_error(&self) -> bool {
+        self.status_code == 401 && (40140..40150).contains(&self.code.0)
+    }
+}
+
+impl fmt::Display for ErrorInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (code {}", self.message, self.code)?;
+        if self.status_code != 0 {
+            write!(f, ", status {}", self.status_code)?;
+        }
+        f.write_str(")")
+    }
+}
+
+impl std::error::Error for ErrorInfo {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}

@@ -1,0 +1,324 @@
+//! Protocol messages, typed by who sends them (TR).
+//!
+//! A [`ClientFrame`] goes from client to service, a [`ServerFrame`] the other way. Each variant holds
+//! only the fields its action uses, so a state machine never meets a frame with a missing part.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use crate::{
+    Annotation, ConnectionDetails, ErrorInfo, Flags, Message, Millis, ObjectMessage,
+    PresenceMessage, PublishResult, Str,
+};
+
+/// Channel or publish parameters, in a fixed order (RTL4k, TR4q).
+pub type Params = BTreeMap<String, String>;
+
+/// The `action` of a frame (TR2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Action {
+    /// Keep-alive or ping.
+    Heartbeat = 0,
+    /// Frames were accepted.
+    Ack = 1,
+    /// Frames were refused.
+    Nack = 2,
+    /// Reserved.
+    Connect = 3,
+    /// The connection is established.
+    Connected = 4,
+    /// The client is about to drop the transport.
+    Disconnect = 5,
+    /// The service is about to drop the transport.
+    Disconnected = 6,
+    /// The client asks to end the connection.
+    Close = 7,
+    /// The connection has ended.
+    Closed = 8,
+    /// The connection or a channel failed.
+    Error = 9,
+    /// The client asks to attach.
+    Attach = 10,
+    /// The channel is attached.
+    Attached = 11,
+    /// The client asks to detach.
+    Detach = 12,
+    /// The channel is detached.
+    Detached = 13,
+    /// Presence messages.
+    Presence = 14,
+    /// Messages.
+    Message = 15,
+    /// A page of the presence set.
+    Sync = 16,
+    /// New credentials, or a request for them.
+    Auth = 17,
+    /// Push activation.
+    Activate = 18,
+    /// Object operations.
+    Object = 19,
+    /// A page of the objects' state.
+    ObjectSync = 20,
+    /// Annotations.
+    Annotation = 21,
+}
+
+impl Action {
+    /// The number on the wire.
+    pub fn number(self) -> u32 {
+        self as u32
+    }
+
+    /// The action with this number; `None` for one this version does not know.
+    pub fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::Heartbeat,
+            1 => Self::Ack,
+            2 => Self::Nack,
+            3 => Self::Connect,
+            4 => Self::Connected,
+            5 => Self::Disconnect,
+            6 => Self::Disconnected,
+            7 => Self::Close,
+            8 => Self::Closed,
+            9 => Self::Error,
+            10 => Self::Attach,
+            11 => Self::Attached,
+            12 => Self::Detach,
+            13 => Self::Detached,
+            14 => Self::Presence,
+            15 => Self::Message,
+            16 => Self::Sync,
+            17 => Self::Auth,
+            18 => Self::Activate,
+            19 => Self::Object,
+            20 => Self::ObjectSync,
+            21 => Self::Annotation,
+            _ => return None,
+        })
+    }
+}
+
+/// A frame from client to service.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ClientFrame {
+    /// A ping (with an id) or a keep-alive (RTN13).
+    Heartbeat {
+        /// Echoed by the service (RTN13e).
+        id: Option<Str>,
+    },
+    /// Ends the connection (RTN12).
+    Close,
+    /// Drops the transport, keeping the connection's state.
+    Disconnect,
+    /// Attaches to a channel (RTL4c).
+    Attach(Attach),
+    /// Detaches from a channel (RTL5d).
+    Detach {
+        /// The channel's name.
+        channel: Str,
+    },
+    /// Publishes messages (RTL6).
+    Message(Publish<Message>),
+    /// Sends presence messages (RTP).
+    Presence(Publish<PresenceMessage>),
+    /// Publishes annotations (RTAN).
+    Annotation(Publish<Annotation>),
+    /// Publishes object operations (RTO15).
+    Object(Publish<ObjectMessage>),
+    /// Presents a new token (RTC8a).
+    Auth(AuthDetails),
+    /// A frame of an action that clients do not send, or that this version does not know; tolerated
+    /// (RTF1).
+    Unknown {
+        /// The action's number.
+        action: u32,
+    },
+}
+
+/// A frame from service to client.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ServerFrame {
+    /// A keep-alive, or the answer to a ping (RTN13, RTN23).
+    Heartbeat {
+        /// The ping's id (RTN13e).
+        id: Option<Str>,
+    },
+    /// Frames were accepted (RTN7).
+    Ack(Ack),
+    /// Frames were refused (RTN7).
+    Nack(Nack),
+    /// The connection is established, resumed or updated (RTN6, RTN15c, RTN24).
+    Connected(Box<Connected>),
+    /// The service drops the transport (RTN15h).
+    Disconnected {
+        /// Why.
+        error: Option<ErrorInfo>,
+    },
+    /// The connection has ended (RTN12a).
+    Closed,
+    /// The connection failed, or a channel did (RTN15j, RTL14).
+    Error(ErrorFrame),
+    /// A channel is attached (RTL4c, RTL12).
+    Attached(Box<Attached>),
+    /// A channel is detached (RTL5d, RTL13).
+    Detached {
+        /// The channel's name.
+        channel: Str,
+        /// Why, when the service decided it.
+        error: Option<ErrorInfo>,
+    },
+    /// Messages on a channel.
+    Message(Delivery<Message>),
+    /// Presence messages on a channel.
+    Presence(Delivery<PresenceMessage>),
+    /// A page of a channel's presence set (RTP18).
+    Sync(Delivery<PresenceMessage>),
+    /// Annotations on a channel.
+    Annotation(Delivery<Annotation>),
+    /// Object operations on a channel.
+    Object(Delivery<ObjectMessage>),
+    /// A page of a channel's objects (RTO5).
+    ObjectSync(Delivery<ObjectMessage>),
+    /// The service asks for new credentials (RTN22).
+    Auth,
+    /// A frame of an action that services do not send, or that this version does not know; tolerated
+    /// (RTF1).
+    Unknown {
+        /// The action's number.
+        action: u32,
+    },
+}
+
+/// An ATTACH.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attach {
+    /// The channel's name.
+    pub channel: Str,
+    /// Where to continue from (RTL4c1).
+    pub channel_serial: Option<Str>,
+    /// Requested modes (RTL4l).
+    pub flags: Flags,
+    /// Requested parameters (RTL4k); not sent when empty.
+    pub params: Params,
+}
+
+/// Items sent on a channel, to be acknowledged (RTN7b).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Publish<T> {
+    /// The channel's name.
+    pub channel: Str,
+    /// The frame's serial on its connection.
+    pub msg_serial: u64,
+    /// The items; shared, so that keeping them for a resend copies nothing (RTN19a).
+    pub items: Arc<[T]>,
+    /// Publish parameters (TR4q); not sent when empty.
+    pub params: Params,
+}
+
+/// Items received on a channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery<T> {
+    /// The channel's name.
+    pub channel: Str,
+    /// The channel's position after this frame (RTL15b).
+    pub channel_serial: Option<Str>,
+    /// The frame's id, from which its items derive theirs (TM2a).
+    pub id: Option<Str>,
+    /// The sender's connection (TM2c).
+    pub connection_id: Option<Str>,
+    /// When the frame was made, in ms since the epoch (TM2f).
+    pub timestamp: Option<Millis>,
+    /// Flags.
+    pub flags: Flags,
+    /// The items.
+    pub items: Vec<T>,
+}
+
+impl<T> Delivery<T> {
+    /// A delivery of `items` on `channel`, all else absent.
+    pub fn new(channel: impl Into<Str>, items: Vec<T>) -> Self {
+        Self {
+            channel: channel.into(),
+            channel_serial: None,
+            id: None,
+            connection_id: None,
+            timestamp: None,
+            flags: Flags::NONE,
+            items,
+        }
+    }
+}
+
+/// An ACK.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ack {
+    /// The first frame acknowledged.
+    pub msg_serial: u64,
+    /// How many frames are, counting from there.
+    pub count: u64,
+    /// One result a frame (TR4s); may be absent.
+    pub res: Vec<PublishResult>,
+}
+
+/// A NACK.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Nack {
+    /// The first frame refused.
+    pub msg_serial: u64,
+    /// How many frames are, counting from there.
+    pub count: u64,
+    /// Why.
+    pub error: Option<ErrorInfo>,
+}
+
+/// A CONNECTED.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Connected {
+    /// The connection's id (RTN8).
+    pub connection_id: Option<Str>,
+    /// Limits, identity and the key to resume with (RTN21).
+    pub details: Option<ConnectionDetails>,
+    /// Why a resume did not succeed (RTN15c7), or an update came (RTN24).
+    pub error: Option<ErrorInfo>,
+}
+
+/// An ERROR.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ErrorFrame {
+    /// The channel that failed; `None` means the connection. An empty name that is present on the wire
+    /// is `Some("")`.
+    pub channel: Option<Str>,
+    /// Why.
+    pub error: Option<ErrorInfo>,
+}
+
+/// An ATTACHED.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attached {
+    /// The channel's name.
+    pub channel: Str,
+    /// Where the attachment starts (RTL15c).
+    pub channel_serial: Option<Str>,
+    /// Granted modes, and whether members, objects or a backlog follow.
+    pub flags: Flags,
+    /// The parameters recognised (RTL4k1).
+    pub params: Params,
+    /// Why continuity was lost (RTL12).
+    pub error: Option<ErrorInfo>,
+}
+
+/// Credentials in an AUTH (AD).
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct AuthDetails {
+    /// The token string (AD2).
+    pub access_token: Str,
+}
+
+impl fmt::Debug for AuthDetails {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthDetails").field("access_token", &"[redacted]").finish()
+    }
+}

@@ -1,0 +1,67 @@
+//! API keys.
+
+use std::{fmt, str::FromStr};
+
+use crate::{ErrorCode, ErrorInfo};
+
+/// An API key: its name (`appId.keyId`) and its secret.
+///
+/// The secret is in neither `Debug` nor any error.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    text: String,
+    colon: usize,
+}
+
+impl ApiKey {
+    /// The part before the colon: `appId.keyId`.
+    pub fn name(&self) -> &str {
+        &self.text[..self.colon]
+    }
+
+    /// The part after the colon.
+    pub fn secret(&self) -> &str {
+        &self.text[self.colon + 1..]
+    }
+
+    /// The app's id: the name up to its first dot.
+    pub fn app_id(&self) -> &str {
+        self.name().split('.').next().unwrap_or_default()
+    }
+
+    /// The whole key, secret included: what goes into an Authorization header.
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+}
+
+impl FromStr for ApiKey {
+    type Err = ErrorInfo;
+
+    /// Reads `appId.keyId:secret`.
+    ///
+    /// # Errors
+    /// Code 40101 when the text has not that form.
+    fn from_str(text: &str) -> Result<Self, ErrorInfo> {
+        let invalid = || {
+            ErrorInfo::new(
+                ErrorCode::from(40101),
+                401,
+                "an API key has the form `appId.keyId:secret`",
+            )
+        };
+        let colon = text.find(':').ok_or_else(invalid)?;
+        let (name, secret) = (&text[..colon], &text[colon + 1..]);
+        let dot = name.find('.').ok_or_else(invalid)?;
+        if dot == 0 || dot + 1 == name.len() || secret.is_empty() {
+            return Err(invalid());
+        }
+        Ok(Self { text: text.to_owned(), colon })
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiKey({}:[redacted])", self.name())
+    }
+}

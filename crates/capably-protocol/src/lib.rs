@@ -1,0 +1,57 @@
+//! The Ably realtime protocol, version 6, as plain data: frames, messages, encodings, and their JSON
+//! and MessagePack codecs.
+//!
+//! Client and server both stand on this crate. It does no I/O, reads no clock and needs no runtime; it
+//! compiles for `wasm32-unknown-unknown`.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`frame`] | every protocol message, as [`ClientFrame`] and [`ServerFrame`] |
+//! | [`message`], [`presence`], [`annotation`], [`object`] | what channels carry |
+//! | [`data`], [`encoding`], [`cipher`] | payloads and the RSL4/RSL6 pipeline |
+//! | [`codec`] | bytes to frames and back, in both [`Format`]s |
+//! | [`error`], [`code`] | [`ErrorInfo`] and [`ErrorCode`] |
+//! | [`key`], [`recovery`] | API keys and recovery keys |
+
+pub mod annotation;
+pub mod cipher;
+pub mod code;
+pub mod codec;
+pub mod connection_details;
+pub mod data;
+pub mod encoding;
+pub mod error;
+pub mod flags;
+pub mod frame;
+pub mod key;
+pub mod message;
+pub mod object;
+pub mod presence;
+pub mod recovery;
+
+pub use annotation::{Annotation, AnnotationAction};
+pub use cipher::CipherParams;
+pub use code::ErrorCode;
+pub use codec::{DecodeError, Format, Limits};
+pub use connection_details::ConnectionDetails;
+pub use data::Data;
+pub use error::ErrorInfo;
+pub use flags::{ChannelMode, Flags};
+pub use frame::{ClientFrame, ServerFrame};
+pub use key::ApiKey;
+pub use message::{Message, MessageAction, MessageAnnotations, MessageVersion, PublishResult};
+pub use object::ObjectMessage;
+pub use presence::{PresenceAction, PresenceMessage};
+pub use recovery::RecoveryKey;
+
+/// A string that is cheap to clone: a reference-counted slice, often of the frame it arrived in.
+pub type Str = bytestring::ByteString;
+
+/// A JSON object, as `extras` and stats use it.
+pub type JsonObject = serde_json::Map<String, serde_json::Value>;
+
+/// Milliseconds since the Unix epoch.
+pub type Millis = i64;
+
+/// The protocol version this crate speaks, sent as `v` and `X-Ably-Version` (CSV2).
+pub const PROTOCOL_VERSION: u32 = 6;

@@ -1,0 +1,5 @@
+//! Object messages (OM).
+
+/// An object message (OM2).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ObjectMessage {}
