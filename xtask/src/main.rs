@@ -1,1 +1,53 @@
-fn main() {}
+//! Chores of the repository, run as `cargo xtask <chore>`.
+
+mod codes;
+mod pure;
+
+use std::{
+    env,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+const USAGE: &str = "\
+Usage: cargo xtask <chore>
+
+  codes                 generate the error codes of capably-protocol from xtask/data/error-codes.json
+  codes <errors.json>   first renew that file from ably-common's protocol/errors.json
+  codes --check         fail if the generated file is not what `codes` would write
+  pure                  fail if a pure crate depends on a runtime, a socket, a clock or randomness
+";
+
+/// What a chore returns: what to say when it went well, or what went wrong.
+type Outcome = Result<String, String>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let root = root();
+    let outcome = match arguments[..] {
+        ["codes"] => codes::generate(&root),
+        ["codes", "--check"] => codes::check(&root),
+        ["codes", source] if !source.starts_with('-') => codes::renew(&root, Path::new(source)),
+        ["pure"] => pure::check(&root),
+        _ => Err(USAGE.to_owned()),
+    };
+    // Nobody is left to tell when the output is closed.
+    match outcome {
+        Ok(said) => {
+            let _ = writeln!(io::stdout(), "{said}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            let _ = writeln!(io::stderr(), "{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The folder of the workspace.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
