@@ -1,13 +1,14 @@
 //! `cargo xtask pure`: the pure crates stay free of runtimes, sockets, clocks and randomness.
 
-use std::{env, path::Path, process::Command};
+use std::{collections::BTreeSet, env, path::Path, process::Command};
 
 use crate::Outcome;
 
 const PURE: [&str; 2] = ["capably-protocol", "capably-core"];
 
-/// Crates no pure crate may depend on. An entry that ends in `*` stands for all names that begin so.
-const BANNED: [&str; 41] = [
+/// What no pure crate may depend on: a crate, all crates whose names begin so (`…*`), or a feature of a
+/// crate (`crate/feature`).
+const BANNED: [&str; 42] = [
     // Runtimes and timers.
     "tokio*",
     "async-std",
@@ -50,7 +51,8 @@ const BANNED: [&str; 41] = [
     // Randomness, other than generators that are handed their seed.
     "getrandom",
     "rand",
-    "fastrand",
+    "fastrand/std",
+    "fastrand/js",
     "uuid",
     "ulid",
 ];
@@ -60,7 +62,7 @@ pub(crate) fn check(root: &Path) -> Outcome {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
     command.args(["tree", "--edges", "normal", "--target", "all", "--prefix", "none"]);
-    command.args(["--format", "{p}", "--all-features"]);
+    command.args(["--format", "{p}|{f}", "--all-features"]);
     for package in PURE {
         command.args(["--package", package]);
     }
@@ -69,38 +71,45 @@ pub(crate) fn check(root: &Path) -> Outcome {
         return Err(format!("cargo tree failed:\n{}", String::from_utf8_lossy(&output.stderr)));
     }
     let tree = String::from_utf8_lossy(&output.stdout);
-    let names = names(&tree);
+    let (crates, features) = read(&tree);
     for package in PURE {
-        if !names.contains(&package) {
+        if !crates.contains(package) {
             return Err(format!("cargo tree does not list {package}:\n{tree}"));
         }
     }
-    let found: Vec<&str> = names.iter().copied().filter(|name| is_banned(name)).collect();
+    let found: Vec<String> =
+        crates.iter().map(|&name| name.to_owned()).chain(features).filter(is_banned).collect();
     if found.is_empty() {
-        Ok(format!("{} are pure: {} crates in their trees", PURE.join(" and "), names.len()))
+        Ok(format!("{} are pure: {} crates in their trees", PURE.join(" and "), crates.len()))
     } else {
         Err(format!(
-            "{} must not depend on {}; `cargo tree --invert {}` says where it comes from",
+            "{} must not depend on {}; `cargo tree --invert <crate>` says where one comes from",
             PURE.join(" and "),
             found.join(", "),
-            found[0]
         ))
     }
 }
 
-/// The names of the crates that `cargo tree --prefix none` printed, sorted.
-fn names(tree: &str) -> Vec<&str> {
-    let mut names: Vec<&str> =
-        tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+/// The crates, and the `crate/feature` pairs, in lines of `name version (…)|feature,…`.
+fn read(tree: &str) -> (BTreeSet<&str>, BTreeSet<String>) {
+    let mut crates = BTreeSet::new();
+    let mut features = BTreeSet::new();
+    for line in tree.lines() {
+        let (package, enabled) = line.split_once('|').unwrap_or((line, ""));
+        let Some(name) = package.split_whitespace().next() else { continue };
+        crates.insert(name);
+        // A crate listed before has ` (*)` behind its features.
+        for feature in enabled.trim_end_matches(" (*)").split(',').filter(|f| !f.is_empty()) {
+            features.insert(format!("{name}/{feature}"));
+        }
+    }
+    (crates, features)
 }
 
-fn is_banned(name: &str) -> bool {
+fn is_banned(entry: &String) -> bool {
     BANNED.iter().any(|banned| match banned.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix),
-        None => name == *banned,
+        Some(prefix) => !entry.contains('/') && entry.starts_with(prefix),
+        None => entry == banned,
     })
 }
 
@@ -109,19 +118,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_from_a_tree() {
+    fn crates_and_their_features_are_read_from_a_tree() {
         let tree =
-            "capably-protocol v0.1.0 (/x)\nbytes v1.12.0\nserde v1.0.0\nbytes v1.12.0 (*)\n\n";
-        assert_eq!(names(tree), ["bytes", "capably-protocol", "serde"]);
+            "core v0.1.0 (/x)|\nbytes v1.12.0|default,std\nbytes v1.12.0|default,std (*)\n\n";
+        let (crates, features) = read(tree);
+        assert_eq!(Vec::from_iter(crates), ["bytes", "core"]);
+        assert_eq!(Vec::from_iter(features), ["bytes/default", "bytes/std"]);
     }
 
     #[test]
     fn runtimes_sockets_clocks_and_randomness_are_banned() {
-        for name in ["tokio", "tokio-util", "mio", "hyper-util", "rustls", "time", "getrandom"] {
-            assert!(is_banned(name), "{name}");
+        for entry in ["tokio", "tokio-util", "mio", "rustls", "time", "getrandom", "fastrand/std"] {
+            assert!(is_banned(&entry.to_owned()), "{entry}");
         }
-        for name in ["bytes", "rand_core", "timer-table", "tracing", "serde", "miow"] {
-            assert!(!is_banned(name), "{name}");
+        for entry in ["bytes", "rand_core", "timer-table", "tracing/std", "miow", "fastrand"] {
+            assert!(!is_banned(&entry.to_owned()), "{entry}");
         }
     }
 }
