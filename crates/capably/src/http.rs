@@ -1,0 +1,221 @@
+//! The seam to HTTP: what the SDK asks of a client, and the built-in one.
+//!
+//! Give [`ClientOptions::http_client`](crate::ClientOptions::http_client) your own [`HttpClient`] to
+//! script a service in tests, to go through a proxy, or to use another HTTP stack.
+
+use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
+
+use bytes::Bytes;
+
+/// Sends HTTP requests.
+///
+/// The SDK bounds the time of each request and drops the future when it is up; an implementation need
+/// not.
+pub trait HttpClient: Send + Sync {
+    /// Sends one request and reads the whole response. A response of any status is a success here.
+    ///
+    /// # Errors
+    /// No whole response came: the [`HttpError`]'s kind says why.
+    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>>;
+}
+
+/// A boxed future, as [`HttpClient`] returns it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What is to be done with a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HttpMethod {
+    /// Read it.
+    Get,
+    /// Add to it.
+    Post,
+    /// Replace it.
+    Put,
+    /// Change it.
+    Patch,
+    /// Remove it.
+    Delete,
+}
+
+impl HttpMethod {
+    /// The name in a request line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// A request. `Debug` shows no credentials.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct HttpRequest {
+    /// What to do.
+    pub method: HttpMethod,
+    /// The absolute URL, `http` or `https`.
+    pub url: String,
+    /// Header names and values.
+    pub headers: Vec<(String, String)>,
+    /// The body; empty for none.
+    pub body: Bytes,
+}
+
+impl HttpRequest {
+    /// A request without headers and body.
+    pub fn new(method: HttpMethod, url: impl Into<String>) -> Self {
+        Self { method, url: url.into(), headers: Vec::new(), body: Bytes::new() }
+    }
+
+    /// The value of a header, by its name in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        find(&self.headers, name).next()
+    }
+}
+
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                let secret = name.eq_ignore_ascii_case("authorization");
+                (name, if secret { "[redacted]" } else { value })
+            })
+            .collect();
+        f.debug_struct("HttpRequest")
+            .field("method", &self.method)
+            // A query may hold credentials.
+            .field("url", &self.url.split('?').next())
+            .field("headers", &headers)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .finish()
+    }
+}
+
+/// A response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpResponse {
+    /// The status code.
+    pub status: u16,
+    /// Header names and values, in the order they came.
+    pub headers: Vec<(String, String)>,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+impl HttpResponse {
+    /// A response without headers.
+    pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
+        Self { status, headers: Vec::new(), body: body.into() }
+    }
+
+    /// The same response with one more header.
+    #[must_use]
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The first value of a header, by its name in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.header_values(name).next()
+    }
+
+    /// All values of a header, by its name in any case.
+    pub fn header_values<'a, 'n>(
+        &'a self,
+        name: &'n str,
+    ) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
+        find(&self.headers, name)
+    }
+}
+
+fn find<'a, 'n>(
+    headers: &'a [(String, String)],
+    name: &'n str,
+) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
+    let matching = headers.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name));
+    matching.map(|(_, value)| value.as_str())
+}
+
+/// Why no response came.
+#[derive(Debug)]
+pub struct HttpError {
+    kind: HttpErrorKind,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What kind of failure it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HttpErrorKind {
+    /// No connection: the name is unknown, nobody listens, or TLS failed.
+    Connect,
+    /// The time was up.
+    Timeout,
+    /// The connection broke before the response was whole.
+    Interrupted,
+    /// What came is not HTTP, or larger than allowed.
+    Response,
+    /// The request cannot be sent as it is.
+    Request,
+}
+
+impl HttpError {
+    /// A failure of this kind, in words.
+    pub fn new(kind: HttpErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// The same failure with what caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What kind of failure it was.
+    pub fn kind(&self) -> HttpErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for HttpError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_of_a_request_shows_no_credentials() {
+        let mut request = HttpRequest::new(HttpMethod::Get, "https://a.example/b?key=s3cr3t");
+        request.headers.push(("Authorization".to_owned(), "Basic s3cr3t".to_owned()));
+        let text = format!("{request:?}");
+        assert!(!text.contains("s3cr3t"), "{text}");
+        assert!(text.contains("https://a.example/b"), "{text}");
+    }
+
+    #[test]
+    fn headers_are_found_in_any_case() {
+        let response = HttpResponse::new(200, "").with_header("LINK", "a").with_header("link", "b");
+        assert_eq!(response.header("Link"), Some("a"));
+        assert_eq!(response.header_values("Link").collect::<Vec<_>>(), ["a", "b"]);
+    }
+}

@@ -1,0 +1,429 @@
+//! One check of all options, and what it yields.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use capably_protocol::{ApiKey, ErrorCode, Format, RecoveryKey};
+
+use super::ClientOptions;
+use crate::{
+    Error, Result,
+    auth::Credentials,
+    endpoint::{self, Domains},
+};
+
+/// Options that are known to be good, with what follows from them.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) options: ClientOptions,
+    pub(crate) credentials: Credentials,
+    pub(crate) domains: Domains,
+    /// The connection to continue (RTN16).
+    pub(crate) recover: Option<RecoveryKey>,
+}
+
+impl Config {
+    /// The encoding of frames and bodies (TO3f).
+    pub(crate) fn format(&self) -> Format {
+        if self.options.use_binary_protocol { Format::MsgPack } else { Format::Json }
+    }
+
+    /// Host and port as a URL has them; a scheme's own port is left out.
+    pub(crate) fn authority(&self, host: &str) -> String {
+        let (port, usual) =
+            if self.options.tls { (self.options.tls_port, 443) } else { (self.options.port, 80) };
+        let host = endpoint::url_host(host);
+        if port == usual { host } else { format!("{host}:{port}") }
+    }
+
+    /// The `Ably-Agent` header (RSC7d).
+    pub(crate) fn agent(&self) -> String {
+        let mut agent =
+            format!("capably-rust/{} {}", env!("CARGO_PKG_VERSION"), std::env::consts::OS);
+        for (name, version) in &self.options.agents {
+            let _ = match version {
+                Some(version) => write!(agent, " {name}/{version}"),
+                None => write!(agent, " {name}"),
+            };
+        }
+        agent
+    }
+
+    /// Where to ask whether there is a network (REC3).
+    pub(crate) fn connectivity_check_url(&self) -> &str {
+        let given = self.options.connectivity_check_url.as_deref();
+        given.unwrap_or(endpoint::CONNECTIVITY_CHECK_URL)
+    }
+}
+
+impl ClientOptions {
+    /// Checks everything at once.
+    ///
+    /// # Errors
+    /// All that is wrong, in one error with the code of the first: 40101 or 40005 for a malformed key
+    /// or an empty token, 40103 for a key without TLS (RSC18), 40106 without credentials (RSC1b),
+    /// 40012 for a client id that cannot be (RSA7c), 40000 for the rest.
+    pub(crate) fn validate(self) -> Result<Config> {
+        let mut problems = Problems::default();
+        let credentials = self.credentials(&mut problems);
+        let domains = Domains::new(self.endpoint.as_deref(), self.fallback_hosts.as_deref());
+        self.check_identity(&mut problems);
+        self.check_hosts(&domains, &mut problems);
+        self.check_limits(&mut problems);
+        self.check_agents(&mut problems);
+        match credentials {
+            Some(credentials) if problems.0.is_empty() => {
+                let recover = self.recovery_key();
+                Ok(Config { options: self, credentials, domains, recover })
+            }
+            _ => Err(problems.into_error()),
+        }
+    }
+
+    /// A token goes before a key (RSA4).
+    fn credentials(&self, problems: &mut Problems) -> Option<Credentials> {
+        let key = match self.key.as_deref().map(str::parse::<ApiKey>) {
+            Some(Ok(key)) => Some(key),
+            Some(Err(error)) => {
+                problems.add(
+                    "key",
+                    (error.code, error.status_code),
+                    error.message.to_string(),
+                    "copy the whole key from the dashboard",
+                );
+                None
+            }
+            None => None,
+        };
+        match (&self.token, key) {
+            (Some(token), _) if token.trim().is_empty() => {
+                problems.add(
+                    "token",
+                    (ErrorCode::INVALID_CREDENTIAL, 401),
+                    "the token is empty".to_owned(),
+                    "give a token that your auth server issued",
+                );
+                None
+            }
+            (Some(token), _) => Some(Credentials::Token(token.as_str().into())),
+            (None, Some(key)) => Some(Credentials::Key(key)),
+            (None, None) => {
+                if self.key.is_none() {
+                    problems.add(
+                        "key",
+                        (ErrorCode::NO_VALID_AUTHENTICATION_METHOD_PROVIDED, 401),
+                        "there is no API key and no token".to_owned(),
+                        "set `key` or `token`",
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    fn check_identity(&self, problems: &mut Problems) {
+        let wrong = match self.client_id.as_deref() {
+            Some("*") => "the client id `*` is reserved",
+            Some("") => "the client id is empty",
+            Some(_) | None => return,
+        };
+        problems.add(
+            "client_id",
+            (ErrorCode::INVALID_CLIENT_ID, 400),
+            wrong.to_owned(),
+            "name one client, or leave it out",
+        );
+    }
+
+    fn check_hosts(&self, domains: &Domains, problems: &mut Problems) {
+        if !endpoint::is_host(&domains.primary) {
+            let given = self.endpoint.as_deref().unwrap_or_default();
+            problems.bad(
+                "endpoint",
+                format!("`{given}` is neither a routing policy nor a host"),
+                "give a name such as `sandbox`, or a host without scheme, port and path",
+            );
+        }
+        for host in self.fallback_hosts.iter().flatten().filter(|host| !endpoint::is_host(host)) {
+            problems.bad(
+                "fallback_hosts",
+                format!("`{host}` is not a host"),
+                "give host names without scheme, port and path",
+            );
+        }
+        let (port, name) = if self.tls { (self.tls_port, "tls_port") } else { (self.port, "port") };
+        if port == 0 {
+            problems.bad(name, "port 0 cannot be connected to".to_owned(), "give the real port");
+        }
+        let mut hosts = std::iter::once(&domains.primary).chain(&domains.fallbacks);
+        let basic = self.key.is_some() && self.token.is_none();
+        if basic && !self.tls && !hosts.all(|host| endpoint::is_loopback(host)) {
+            problems.add(
+                "tls",
+                (ErrorCode::INVALID_USE_OF_BASIC_AUTH_OVER_NON_TLS_TRANSPORT, 401),
+                "an API key cannot be sent over an insecure connection".to_owned(),
+                "turn TLS on, or use a token instead of the API key",
+            );
+        }
+        if let Some(url) = &self.connectivity_check_url
+            && !(url.starts_with("https://") || url.starts_with("http://"))
+        {
+            problems.bad(
+                "connectivity_check_url",
+                format!("`{url}` is not an HTTP URL"),
+                "begin it with `https://`",
+            );
+        }
+    }
+
+    fn check_limits(&self, problems: &mut Problems) {
+        for (name, duration) in [
+            ("disconnected_retry_timeout", self.disconnected_retry_timeout),
+            ("suspended_retry_timeout", self.suspended_retry_timeout),
+            ("channel_retry_timeout", self.channel_retry_timeout),
+            ("http_open_timeout", self.http_open_timeout),
+            ("http_request_timeout", self.http_request_timeout),
+            ("realtime_request_timeout", self.realtime_request_timeout),
+        ] {
+            if duration.is_zero() {
+                problems.bad(name, "the time is zero".to_owned(), "give a time above zero");
+            }
+        }
+        for (name, bytes) in
+            [("max_message_size", self.max_message_size), ("max_frame_size", self.max_frame_size)]
+        {
+            if bytes == 0 {
+                problems.bad(name, "the size is zero".to_owned(), "give a size above zero");
+            }
+        }
+    }
+
+    /// Agents end up in a header, separated by spaces.
+    fn check_agents(&self, problems: &mut Problems) {
+        let fits = |text: &str| {
+            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
+        };
+        for (name, version) in &self.agents {
+            if !fits(name) || !version.as_deref().is_none_or(fits) {
+                problems.bad(
+                    "agents",
+                    format!("`{name}` or its version cannot stand in a header"),
+                    "use visible ASCII characters other than `/`",
+                );
+            }
+        }
+    }
+
+    fn recovery_key(&self) -> Option<RecoveryKey> {
+        let text = self.recover.as_deref()?;
+        RecoveryKey::decode(text)
+            .inspect_err(|error| {
+                tracing::error!(%error, "the recovery key cannot be read: connecting anew");
+            })
+            .ok()
+    }
+}
+
+/// What is wrong with the options.
+#[derive(Default)]
+struct Problems(Vec<Problem>);
+
+struct Problem {
+    option: &'static str,
+    code: ErrorCode,
+    status: u16,
+    message: String,
+    remedy: &'static str,
+}
+
+impl Problems {
+    fn bad(&mut self, option: &'static str, message: String, remedy: &'static str) {
+        self.add(option, (ErrorCode::BAD_REQUEST, 400), message, remedy);
+    }
+
+    fn add(
+        &mut self,
+        option: &'static str,
+        (code, status): (ErrorCode, u16),
+        message: String,
+        remedy: &'static str,
+    ) {
+        self.0.push(Problem { option, code, status, message, remedy });
+    }
+
+    fn into_error(self) -> Error {
+        let mut detail: BTreeMap<String, String> = BTreeMap::new();
+        for problem in &self.0 {
+            let text = format!("{}; {}", problem.message, problem.remedy);
+            detail
+                .entry(problem.option.to_owned())
+                .and_modify(|known| {
+                    let _ = write!(known, "; {text}");
+                })
+                .or_insert(text);
+        }
+        match &*self.0 {
+            // Validation fails only with a problem to show.
+            [] => Error::new(ErrorCode::INTERNAL_ERROR, 500, "the options cannot be used"),
+            [only] => {
+                let message = format!("option `{}`: {}", only.option, only.message);
+                Error::new(only.code, only.status, message).with_remedy(only.remedy)
+            }
+            [first, ..] => {
+                let mut message = format!("{} options are wrong: ", self.0.len());
+                for (at, problem) in self.0.iter().enumerate() {
+                    let separator = if at == 0 { "" } else { "; " };
+                    let Problem { option, message: text, remedy, .. } = problem;
+                    let _ = write!(message, "{separator}`{option}`: {text} ({remedy})");
+                }
+                Error::new(first.code, first.status, message)
+                    .with_remedy("mend each of the options named")
+            }
+        }
+        .with_detail(detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn options() -> ClientOptions {
+        ClientOptions::new("app.key:secret")
+    }
+
+    #[track_caller]
+    fn refused(options: ClientOptions) -> Error {
+        options.validate().expect_err("these options are wrong")
+    }
+
+    #[test]
+    fn good_options_pass() {
+        let config = options().client_id("ada").validate().expect("nothing is wrong");
+        assert_eq!(config.domains.primary, "main.realtime.ably.net");
+        assert_eq!(config.format(), Format::MsgPack);
+        assert!(matches!(&config.credentials, Credentials::Key(key) if key.name() == "app.key"));
+    }
+
+    #[test]
+    fn each_problem_has_its_code_and_a_remedy() {
+        let cases = [
+            (ClientOptions::new("no-dot:secret"), "key", 40101, 401),
+            (ClientOptions::default().key("app.key"), "key", 40101, 401),
+            (ClientOptions::default().key(""), "key", 40101, 401),
+            (ClientOptions::default(), "key", 40106, 401),
+            (ClientOptions::default().token(" "), "token", 40005, 401),
+            (options().client_id("*"), "client_id", 40012, 400),
+            (options().client_id(""), "client_id", 40012, 400),
+            (options().endpoint(""), "endpoint", 40000, 400),
+            (options().endpoint("https://a.example.com"), "endpoint", 40000, 400),
+            (options().endpoint("nonprod:"), "endpoint", 40000, 400),
+            (options().endpoint("a.example.com:8080"), "endpoint", 40000, 400),
+            (options().fallback_hosts(["ok.example.com", "a/b"]), "fallback_hosts", 40000, 400),
+            (options().tls_port(0), "tls_port", 40000, 400),
+            (options().tls(false), "tls", 40103, 401),
+            (options().tls(false).endpoint("sandbox"), "tls", 40103, 401),
+            (options().connectivity_check_url("ftp://x"), "connectivity_check_url", 40000, 400),
+            (options().http_open_timeout(Duration::ZERO), "http_open_timeout", 40000, 400),
+            (options().http_request_timeout(Duration::ZERO), "http_request_timeout", 40000, 400),
+            (
+                options().realtime_request_timeout(Duration::ZERO),
+                "realtime_request_timeout",
+                40000,
+                400,
+            ),
+            (
+                options().disconnected_retry_timeout(Duration::ZERO),
+                "disconnected_retry_timeout",
+                40000,
+                400,
+            ),
+            (
+                options().suspended_retry_timeout(Duration::ZERO),
+                "suspended_retry_timeout",
+                40000,
+                400,
+            ),
+            (options().channel_retry_timeout(Duration::ZERO), "channel_retry_timeout", 40000, 400),
+            (options().max_message_size(0), "max_message_size", 40000, 400),
+            (options().max_frame_size(0), "max_frame_size", 40000, 400),
+            (options().agent("two words", None), "agents", 40000, 400),
+            (options().agent("sdk", Some("1\r\n2")), "agents", 40000, 400),
+        ];
+        for (options, option, code, status) in cases {
+            let error = refused(options);
+            assert_eq!((error.code().0, error.status()), (code, Some(status)), "{error}");
+            assert_eq!(error.detail().keys().collect::<Vec<_>>(), [option], "{error}");
+            assert!(error.remediation().is_some(), "{error}");
+        }
+    }
+
+    #[test]
+    fn all_problems_are_reported_together() {
+        let error = refused(
+            ClientOptions::default()
+                .key("s3cr3t")
+                .client_id("*")
+                .http_request_timeout(Duration::ZERO)
+                .fallback_hosts(["a b", "c d"]),
+        );
+        assert_eq!(error.code(), ErrorCode::INVALID_CREDENTIALS);
+        assert!(error.message().starts_with("5 options are wrong: `key`: "), "{error}");
+        assert_eq!(
+            error.detail().keys().collect::<Vec<_>>(),
+            ["client_id", "fallback_hosts", "http_request_timeout", "key"]
+        );
+        assert!(error.detail()["fallback_hosts"].contains("`c d`"), "{error}");
+        assert!(!format!("{error} {error:?}").contains("s3cr3t"), "{error:?}");
+    }
+
+    #[test]
+    fn a_key_goes_without_tls_only_to_this_machine() {
+        for host in ["localhost", "127.0.0.1", "::1"] {
+            options().tls(false).endpoint(host).validate().expect("loopback");
+        }
+        let elsewhere = options().tls(false).endpoint("localhost");
+        let error = refused(elsewhere.fallback_hosts(["far.example.com"]));
+        assert_eq!(error.code().0, 40103, "the key would follow to a fallback host");
+        ClientOptions::new("token").tls(false).validate().expect("a token may (RSA3a)");
+    }
+
+    #[test]
+    fn a_token_goes_before_a_key() {
+        let config = options().token("t").validate().expect("both may be set");
+        assert!(matches!(config.credentials, Credentials::Token(token) if token == "t"));
+    }
+
+    #[test]
+    fn a_recovery_key_that_cannot_be_read_is_left_out() {
+        let config = options().recover("{nonsense").validate().expect("only logged (RTN16f1)");
+        assert_eq!(config.recover, None);
+    }
+
+    #[test]
+    fn builds_the_authority_with_a_port_where_it_is_not_the_usual_one() {
+        let config = options().validate().expect("good");
+        assert_eq!(config.authority("a.example.com"), "a.example.com");
+        assert_eq!(config.authority("::1"), "[::1]");
+        let config = options().tls(false).endpoint("::1").port(8080).validate().expect("good");
+        assert_eq!(config.authority("::1"), "[::1]:8080");
+    }
+
+    #[test]
+    fn names_itself_and_the_sdks_built_upon_it() {
+        let config = options().agent("chat", Some("1.2.3")).agent("wrapped", None).validate();
+        let agent = config.expect("good").agent();
+        let own = concat!("capably-rust/", env!("CARGO_PKG_VERSION"), " ");
+        assert!(agent.starts_with(own), "{agent}");
+        assert!(agent.ends_with(" chat/1.2.3 wrapped"), "{agent}");
+    }
+
+    #[test]
+    fn the_connectivity_check_url_can_be_replaced() {
+        let config = options().validate().expect("good");
+        assert_eq!(config.connectivity_check_url(), endpoint::CONNECTIVITY_CHECK_URL);
+        let config = options().connectivity_check_url("http://x.example/y").validate();
+        assert_eq!(config.expect("good").connectivity_check_url(), "http://x.example/y");
+    }
+}
