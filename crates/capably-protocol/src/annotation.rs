@@ -1,9 +1,15 @@
 //! Annotations of messages (TAN).
 
-use crate::{Data, JsonObject, Millis, Str};
+use serde::Deserialize;
+
+use crate::{
+    Data, JsonObject, Millis, Str,
+    lenient::{self, numbered},
+};
 
 /// An annotation, to publish or received (TAN2).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Annotation {
     /// Unique id (TAN2a).
     pub id: Option<Str>,
@@ -16,20 +22,24 @@ pub struct Annotation {
     /// What it is about, such as 👍 (TAN2d).
     pub name: Option<Str>,
     /// How much it counts (TAN2e).
+    #[serde(deserialize_with = "lenient::integer")]
     pub count: Option<u64>,
     /// Payload (TAN2f).
     pub data: Data,
     /// Encoding steps still applied to `data` (TAN2g).
     pub encoding: Option<Str>,
     /// When it was made, in ms since the epoch (TAN2h).
+    #[serde(deserialize_with = "lenient::integer")]
     pub timestamp: Option<Millis>,
     /// Identifies the annotation (TAN2i).
     pub serial: Option<Str>,
     /// The message it belongs to (TAN2j).
     pub message_serial: Option<Str>,
     /// Its type, such as `reaction:distinct.v1` (TAN2k).
+    #[serde(rename = "type")]
     pub annotation_type: Option<Str>,
     /// Metadata (TAN2l).
+    #[serde(deserialize_with = "lenient::optional_object")]
     pub extras: Option<JsonObject>,
 }
 
@@ -44,6 +54,8 @@ pub enum AnnotationAction {
     /// One this version does not know (RTF1), by its number.
     Unknown(u32),
 }
+
+numbered!(AnnotationAction);
 
 impl AnnotationAction {
     /// The number on the wire.

@@ -2,12 +2,16 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::lenient;
+
 mod list;
 
 /// An error code of Ably's list, or one nobody has heard of yet: the number survives either way.
 ///
 /// The constants are generated from the public list by `cargo xtask codes`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct ErrorCode(pub u32);
 
 impl ErrorCode {
@@ -29,6 +33,12 @@ impl fmt::Debug for ErrorCode {
             Some(title) => write!(f, "{} ({title})", self.0),
             None => self.0.fmt(f),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for ErrorCode {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        lenient::integer_or_default(d).map(Self)
     }
 }
 

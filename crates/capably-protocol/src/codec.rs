@@ -1,11 +1,24 @@
 //! Bytes to frames and back, as JSON text or MessagePack.
 
+mod json;
+mod msgpack;
+mod serialize;
+mod wire;
+mod writer;
+
 use std::fmt;
 
 use bytes::Bytes;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{ClientFrame, Message, ServerFrame};
+use crate::{
+    Annotation, ClientFrame, ErrorInfo, Message, ObjectMessage, PresenceMessage, PublishResult,
+    ServerFrame, Str, lenient,
+};
+use wire::{FrameIn, FrameOut};
+
+/// No decoder nests deeper than this, whatever its [`Limits`] say: each level takes stack.
+const MAX_DEPTH: usize = 120;
 
 /// The two encodings of the protocol (RTN2a, RSC8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,7 +52,7 @@ impl Format {
 pub struct Limits {
     /// Largest frame or body, in bytes.
     pub max_size: usize,
-    /// Deepest nesting of arrays and maps.
+    /// Deepest nesting of arrays and maps; more than 120 counts as 120.
     pub max_depth: usize,
 }
 
@@ -47,6 +60,13 @@ impl Default for Limits {
     /// 16 MiB and 64 levels.
     fn default() -> Self {
         Self { max_size: 16 * 1024 * 1024, max_depth: 64 }
+    }
+}
+
+impl Limits {
+    fn check_size(&self, bytes: &[u8]) -> Result<(), DecodeError> {
+        let (size, limit) = (bytes.len(), self.max_size);
+        if size > limit { Err(DecodeError::TooLarge { size, limit }) } else { Ok(()) }
     }
 }
 
@@ -95,12 +115,12 @@ impl std::error::Error for DecodeError {}
 
 /// Appends a client's frame to `out`.
 pub fn encode_client_frame(format: Format, frame: &ClientFrame, out: &mut Vec<u8>) {
-    let _ = (format, frame, out);
+    encode_frame(format, &frame.into(), out);
 }
 
 /// Appends a server's frame to `out`.
 pub fn encode_server_frame(format: Format, frame: &ServerFrame, out: &mut Vec<u8>) {
-    let _ = (format, frame, out);
+    encode_frame(format, &frame.into(), out);
 }
 
 /// Reads a frame that a client sent. Text and payloads are slices of `bytes` where the format allows.
@@ -112,8 +132,7 @@ pub fn decode_client_frame(
     bytes: &Bytes,
     limits: &Limits,
 ) -> Result<ClientFrame, DecodeError> {
-    let _ = (format, bytes, limits);
-    Err(DecodeError::Missing { field: "action" })
+    decode_frame(format, bytes, limits)?.client()
 }
 
 /// Reads a frame that a service sent. Text and payloads are slices of `bytes` where the format allows.
@@ -125,14 +144,103 @@ pub fn decode_server_frame(
     bytes: &Bytes,
     limits: &Limits,
 ) -> Result<ServerFrame, DecodeError> {
-    let _ = (format, bytes, limits);
-    Err(DecodeError::Missing { field: "action" })
+    decode_frame(format, bytes, limits)?.server()
+}
+
+fn encode_frame(format: Format, frame: &FrameOut<'_>, out: &mut Vec<u8>) {
+    match format {
+        Format::Json => json::write(frame, out),
+        Format::MsgPack => msgpack::write(frame, out),
+    }
+}
+
+fn decode_frame(format: Format, bytes: &Bytes, limits: &Limits) -> Result<FrameIn, DecodeError> {
+    match format {
+        Format::Json => json::read(bytes, limits),
+        Format::MsgPack => msgpack::read_frame(bytes, limits),
+    }
+}
+
+/// The two fields by which a scripted peer or a router tells frames apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Peek {
+    /// The frame's action, as its number.
+    pub action: u32,
+    /// The frame's serial, when it has one.
+    #[serde(default, deserialize_with = "lenient::integer")]
+    pub msg_serial: Option<u64>,
+}
+
+/// Reads a frame's action and serial and steps over the rest; `None` when the bytes are not a frame.
+pub fn peek(format: Format, bytes: &[u8]) -> Option<Peek> {
+    match format {
+        Format::Json => serde_json::from_slice(bytes).ok(),
+        Format::MsgPack => msgpack::peek(bytes),
+    }
+}
+
+/// What a REST body may hold one or many of: messages, presence messages, annotations, object messages,
+/// publish results.
+pub trait Item: sealed::Sealed {}
+
+mod sealed {
+    use serde::de::DeserializeOwned;
+
+    use super::{msgpack::Read, writer::Write};
+
+    pub trait Sealed: Write + Read + DeserializeOwned {}
+}
+
+macro_rules! items {
+    ($($type:ty),*) => {
+        $(
+            impl sealed::Sealed for $type {}
+            impl Item for $type {}
+        )*
+    };
+}
+
+items!(Message, PresenceMessage, Annotation, ObjectMessage, PublishResult);
+
+/// One item as a REST body.
+pub fn encode_item<T: Item>(format: Format, item: &T) -> Vec<u8> {
+    let mut out = Vec::new();
+    match format {
+        Format::Json => json::write(item, &mut out),
+        Format::MsgPack => msgpack::write(item, &mut out),
+    }
+    out
+}
+
+/// Items as a REST body: an array.
+pub fn encode_items<T: Item>(format: Format, items: &[T]) -> Vec<u8> {
+    let mut out = Vec::new();
+    match format {
+        Format::Json => json::write_array(items, &mut out),
+        Format::MsgPack => msgpack::write_array(items, &mut out),
+    }
+    out
+}
+
+/// Reads a REST body that holds one item or an array of them.
+///
+/// # Errors
+/// A [`DecodeError`] saying what is wrong.
+pub fn decode_items<T: Item>(
+    format: Format,
+    bytes: &Bytes,
+    limits: &Limits,
+) -> Result<Vec<T>, DecodeError> {
+    match format {
+        Format::Json => json::read_items(bytes, limits),
+        Format::MsgPack => msgpack::read_items(bytes, limits),
+    }
 }
 
 /// The messages as the body of a REST request or response: an array.
 pub fn encode_messages(format: Format, messages: &[Message]) -> Vec<u8> {
-    let _ = (format, messages);
-    Vec::new()
+    encode_items(format, messages)
 }
 
 /// Reads a REST body that holds one message or an array of them.
@@ -144,8 +252,29 @@ pub fn decode_messages(
     bytes: &Bytes,
     limits: &Limits,
 ) -> Result<Vec<Message>, DecodeError> {
-    let _ = (format, bytes, limits);
-    Ok(Vec::new())
+    decode_items(format, bytes, limits)
+}
+
+/// The body that answers a publish over REST (RSL1n).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PublishBody {
+    /// The channel published to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Str>,
+    /// The id of the publish, from which its messages derive theirs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<Str>,
+    /// The serial of each message, in order; `None` for one discarded by conflation (PBR2a).
+    #[serde(deserialize_with = "lenient::items")]
+    pub serials: Vec<Option<Str>>,
+}
+
+/// The body of a REST response that failed (RSC8e).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// Why.
+    pub error: ErrorInfo,
 }
 
 /// Serializes a body of a cold type in this format.
@@ -154,8 +283,11 @@ pub fn decode_messages(
 /// [`DecodeError::Malformed`] when the value has no form in the format, such as a map whose keys are not
 /// strings.
 pub fn encode_body<T: Serialize>(format: Format, value: &T) -> Result<Vec<u8>, DecodeError> {
-    let _ = (format, value);
-    Ok(Vec::new())
+    match format {
+        Format::Json => serde_json::to_vec(value).map_err(|error| error.to_string()),
+        Format::MsgPack => rmp_serde::to_vec_named(value).map_err(|error| error.to_string()),
+    }
+    .map_err(|reason| DecodeError::Malformed { reason })
 }
 
 /// Reads a body of a cold type.
@@ -167,6 +299,12 @@ pub fn decode_body<T: DeserializeOwned>(
     bytes: &[u8],
     limits: &Limits,
 ) -> Result<T, DecodeError> {
-    let _ = (format, bytes, limits);
-    Err(DecodeError::Malformed { reason: String::new() })
+    match format {
+        Format::Json => json::read(bytes, limits),
+        Format::MsgPack => {
+            msgpack::check(bytes, limits)?;
+            rmp_serde::from_slice(bytes)
+                .map_err(|error| DecodeError::Malformed { reason: error.to_string() })
+        }
+    }
 }

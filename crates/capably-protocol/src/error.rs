@@ -2,24 +2,34 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use crate::{ErrorCode, Str};
+use serde::{Deserialize, Serialize};
+
+use crate::{ErrorCode, Str, lenient};
 
 /// An error as the service states it (TI1).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct ErrorInfo {
     /// What went wrong, as a number of Ably's list.
+    #[serde(deserialize_with = "lenient::or_default")]
     pub code: ErrorCode,
     /// The HTTP status that goes with it; 0 when none was given.
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "lenient::integer_or_default")]
     pub status_code: u16,
     /// What went wrong, in words.
+    #[serde(deserialize_with = "lenient::or_default")]
     pub message: Str,
-    /// Where to read about it (TI4).
-    pub href: Option<Str>,
+    /// Where to read about it (TI4). Boxed: it keeps a `Result` with an error small.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub href: Option<Box<str>>,
     /// The request it belongs to (RSC7c).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<Str>,
     /// Structured details (TI6).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "lenient::string_map")]
     pub detail: BTreeMap<String, String>,
     /// What caused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Box<ErrorInfo>>,
 }
 
@@ -64,4 +74,8 @@ impl std::error::Error for ErrorInfo {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.cause.as_deref().map(|cause| cause as _)
     }
+}
+
+fn is_zero(status: &u16) -> bool {
+    *status == 0
 }

@@ -24,6 +24,7 @@ pub mod error;
 pub mod flags;
 pub mod frame;
 pub mod key;
+mod lenient;
 pub mod message;
 pub mod object;
 pub mod presence;

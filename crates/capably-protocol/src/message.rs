@@ -2,14 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Data, JsonObject, Millis, Str, data::json_size};
+use crate::{
+    Data, JsonObject, Millis, Str,
+    data::json_size,
+    lenient::{self, numbered},
+};
 
 /// A message, to publish or received (TM).
 ///
 /// Fields that the sender leaves out are `None`, and absent on the wire (RSL1e).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Message {
     /// Unique id (TM2a).
     pub id: Option<Str>,
@@ -26,8 +32,10 @@ pub struct Message {
     /// Connection to publish on behalf of (TM2h); never set on a message received.
     pub connection_key: Option<Str>,
     /// When it was published, in ms since the epoch (TM2f).
+    #[serde(deserialize_with = "lenient::integer")]
     pub timestamp: Option<Millis>,
     /// Metadata: `headers`, `ref`, `push`, `delta`, … (TM2i).
+    #[serde(deserialize_with = "lenient::optional_object")]
     pub extras: Option<JsonObject>,
     /// What happened to the message (TM2j).
     pub action: Option<MessageAction>,
@@ -74,6 +82,8 @@ pub enum MessageAction {
     Unknown(u32),
 }
 
+numbered!(MessageAction);
+
 impl MessageAction {
     /// The number on the wire.
     pub fn number(self) -> u32 {
@@ -103,32 +113,45 @@ impl MessageAction {
 }
 
 /// A version of a message (TM2s).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct MessageVersion {
     /// Identifies this version (TM2s1).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub serial: Option<Str>,
     /// When it was made, in ms since the epoch (TM2s2).
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::integer")]
     pub timestamp: Option<Millis>,
     /// Who made it (TM2s3).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<Str>,
     /// Why, in words (TM2s4).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<Str>,
     /// Further details (TM2s5).
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::optional_string_map"
+    )]
     pub metadata: Option<BTreeMap<String, String>>,
 }
 
 /// The annotations of a message (TM8).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MessageAnnotations {
     /// The aggregated summary of each annotation type (TM8a).
+    #[serde(deserialize_with = "lenient::value_map")]
     pub summary: BTreeMap<String, Value>,
 }
 
 /// What a successful publish returns (PBR).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PublishResult {
     /// The serial of each message published, in order (PBR2a); `None` for one that was discarded by
     /// conflation.
+    #[serde(deserialize_with = "lenient::items")]
     pub serials: Vec<Option<Str>>,
 }
 

@@ -1,9 +1,16 @@
 //! Presence messages (TP).
 
-use crate::{Data, JsonObject, Millis, Str, data::json_size};
+use serde::Deserialize;
+
+use crate::{
+    Data, JsonObject, Millis, Str,
+    data::json_size,
+    lenient::{self, numbered},
+};
 
 /// A presence message, to send or received (TP3).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct PresenceMessage {
     /// Unique id (TP3a).
     pub id: Option<Str>,
@@ -18,8 +25,10 @@ pub struct PresenceMessage {
     /// Encoding steps still applied to `data` (TP3f).
     pub encoding: Option<Str>,
     /// When it was sent, in ms since the epoch (TP3g).
+    #[serde(deserialize_with = "lenient::integer")]
     pub timestamp: Option<Millis>,
     /// Metadata (TP3i).
+    #[serde(deserialize_with = "lenient::optional_object")]
     pub extras: Option<JsonObject>,
 }
 
@@ -49,6 +58,8 @@ pub enum PresenceAction {
     /// One this version does not know (RTF1), by its number.
     Unknown(u32),
 }
+
+numbered!(PresenceAction);
 
 impl PresenceAction {
     /// The number on the wire.

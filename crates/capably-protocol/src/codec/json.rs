@@ -1,0 +1,213 @@
+//! The JSON side: a writer of its own for frames, serde_json for reading and for cold types.
+
+use std::io;
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{
+    DecodeError, Limits, MAX_DEPTH,
+    writer::{Write, Writer},
+};
+use crate::{Data, lenient};
+
+/// Appends a value's JSON text to `out`.
+pub(super) fn write(value: &impl Write, out: &mut Vec<u8>) {
+    value.write(&mut JsonWriter { out });
+}
+
+/// Appends an array's JSON text to `out`.
+pub(super) fn write_array(items: &[impl Write], out: &mut Vec<u8>) {
+    JsonWriter { out }.array(items, |w, item| item.write(w));
+}
+
+/// Reads a value from JSON text.
+pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<T, DecodeError> {
+    limits.check_size(bytes)?;
+    check_depth(bytes, limits)?;
+    serde_json::from_slice(bytes)
+        .map_err(|error| DecodeError::Malformed { reason: error.to_string() })
+}
+
+/// Reads one item or an array of them.
+pub(super) fn read_items<T: DeserializeOwned>(
+    bytes: &[u8],
+    limits: &Limits,
+) -> Result<Vec<T>, DecodeError> {
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first == Some(&b'[') {
+        read::<Many<T>>(bytes, limits).map(|Many(items)| items)
+    } else {
+        read(bytes, limits).map(|item| vec![item])
+    }
+}
+
+/// An array of bounded length.
+#[derive(Deserialize)]
+#[serde(transparent, bound = "T: DeserializeOwned")]
+struct Many<T>(#[serde(deserialize_with = "lenient::items")] Vec<T>);
+
+/// Refuses text that nests deeper than the limit, before anything recurses into it.
+fn check_depth(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
+    let limit = limits.max_depth.min(MAX_DEPTH);
+    // Most text has fewer brackets than the limit has levels; counting them costs next to nothing.
+    if bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() <= limit {
+        return Ok(());
+    }
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > limit {
+                    return Err(DecodeError::TooDeep { limit });
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+struct JsonWriter<'a> {
+    out: &'a mut Vec<u8>,
+}
+
+/// A map in progress: whether a field is written already.
+#[derive(Default)]
+struct JsonMap {
+    started: bool,
+}
+
+impl Writer for JsonWriter<'_> {
+    type Map = JsonMap;
+
+    fn begin_map(&mut self) -> JsonMap {
+        self.out.push(b'{');
+        JsonMap::default()
+    }
+
+    fn key(&mut self, map: &mut JsonMap, key: &'static str) {
+        self.out.extend_from_slice(if map.started { b",\"" } else { b"\"" });
+        map.started = true;
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    fn end_map(&mut self, _map: JsonMap) {
+        self.out.push(b'}');
+    }
+
+    fn array<T>(&mut self, items: &[T], mut each: impl FnMut(&mut Self, &T)) {
+        self.out.push(b'[');
+        for (index, item) in items.iter().enumerate() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            each(self, item);
+        }
+        self.out.push(b']');
+    }
+
+    fn str(&mut self, text: &str) {
+        self.value(&text);
+    }
+
+    fn unsigned(&mut self, value: u64) {
+        self.value(&value);
+    }
+
+    fn signed(&mut self, value: i64) {
+        self.value(&value);
+    }
+
+    fn null(&mut self) {
+        self.out.extend_from_slice(b"null");
+    }
+
+    fn data(&mut self, map: &mut JsonMap, data: &Data, encoding: Option<&str>) {
+        let step = match data {
+            Data::None => None,
+            Data::Text(text) => {
+                self.key(map, "data");
+                self.str(text);
+                None
+            }
+            Data::Binary(bytes) => {
+                self.key(map, "data");
+                self.base64(bytes);
+                Some("base64")
+            }
+            Data::Json(value) => {
+                self.key(map, "data");
+                self.out.push(b'"');
+                write_to(Escaped(self.out), value);
+                self.out.push(b'"');
+                Some("json")
+            }
+        };
+        match (encoding.filter(|encoding| !encoding.is_empty()), step) {
+            (encoding, None) => self.opt_str(map, "encoding", encoding),
+            (None, step) => self.opt_str(map, "encoding", step),
+            (Some(encoding), Some(step)) => {
+                self.key(map, "encoding");
+                self.str(encoding);
+                // The step goes before the closing quote; it has nothing to escape.
+                self.out.pop();
+                self.out.push(b'/');
+                self.out.extend_from_slice(step.as_bytes());
+                self.out.push(b'"');
+            }
+        }
+    }
+
+    fn value(&mut self, value: &impl Serialize) {
+        write_to(&mut *self.out, value);
+    }
+}
+
+impl JsonWriter<'_> {
+    fn base64(&mut self, bytes: &[u8]) {
+        self.out.push(b'"');
+        let start = self.out.len();
+        let length =
+            base64::encoded_len(bytes.len(), true).expect("a payload in memory has a length");
+        self.out.resize(start + length, 0);
+        BASE64
+            .encode_slice(bytes, &mut self.out[start..])
+            .expect("the slice has the text's length");
+        self.out.push(b'"');
+    }
+}
+
+/// JSON text inside a JSON string: escapes what passes through.
+struct Escaped<'a>(&'a mut Vec<u8>);
+
+impl io::Write for Escaped<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // JSON text holds no control characters: serde_json has escaped them.
+        let mut rest = bytes;
+        while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+            self.0.extend_from_slice(&rest[..at]);
+            self.0.extend_from_slice(&[b'\\', rest[at]]);
+            rest = &rest[at + 1..];
+        }
+        self.0.extend_from_slice(rest);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_to(out: impl io::Write, value: &impl Serialize) {
+    // Fails only for a map whose keys are not strings, which no type of ours has.
+    let written = serde_json::to_writer(out, value);
+    debug_assert!(written.is_ok(), "a wire type without a JSON form");
+}

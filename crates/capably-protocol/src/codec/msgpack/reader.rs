@@ -1,0 +1,385 @@
+//! Reads MessagePack values from a frame; text and bytes are slices of it.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{
+    super::{DecodeError, Limits, MAX_DEPTH},
+    Read,
+};
+use crate::{
+    JsonObject, Str,
+    lenient::{Integer, MAX_ITEMS, float_to_integer, too_many_items},
+};
+
+/// A position in a frame, and how much deeper it may go.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    frame: &'a Bytes,
+    rest: &'a [u8],
+    depth_left: usize,
+    depth_limit: usize,
+}
+
+/// One MessagePack value, or the header of a container.
+pub(super) enum Token<'a> {
+    Nil,
+    Bool(bool),
+    Unsigned(u64),
+    Negative(i64),
+    Float(f64),
+    Str(&'a [u8]),
+    Bin(&'a [u8]),
+    Array(usize),
+    Map(usize),
+    Ext,
+}
+
+impl<'a> Reader<'a> {
+    /// At the start of a frame.
+    pub fn new(frame: &'a Bytes, limits: &Limits) -> Result<Self, DecodeError> {
+        Self::over(frame, frame, limits)
+    }
+
+    /// At the start of bytes that are only looked at, unless they are a part of `frame`.
+    pub(super) fn over(
+        frame: &'a Bytes,
+        bytes: &'a [u8],
+        limits: &Limits,
+    ) -> Result<Self, DecodeError> {
+        limits.check_size(bytes)?;
+        let depth_limit = limits.max_depth.min(MAX_DEPTH);
+        Ok(Self { frame, rest: bytes, depth_left: depth_limit, depth_limit })
+    }
+
+    /// After the last value: nothing may follow.
+    pub fn finish(&self) -> Result<(), DecodeError> {
+        if self.rest.is_empty() { Ok(()) } else { Err(malformed("more bytes after the value")) }
+    }
+
+    /// Whether an array is next.
+    pub(super) fn at_array(&self) -> bool {
+        matches!(self.rest.first(), Some(0x90..=0x9f | 0xdc | 0xdd))
+    }
+
+    #[inline]
+    fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
+        match self.rest.split_at_checked(length) {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                Ok(taken)
+            }
+            None => Err(ends_early()),
+        }
+    }
+
+    #[inline]
+    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        match self.rest.split_first_chunk() {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                Ok(*taken)
+            }
+            None => Err(ends_early()),
+        }
+    }
+
+    #[inline]
+    fn length8(&mut self) -> Result<usize, DecodeError> {
+        Ok(u8::from_be_bytes(self.fixed()?).into())
+    }
+
+    #[inline]
+    fn length16(&mut self) -> Result<usize, DecodeError> {
+        Ok(u16::from_be_bytes(self.fixed()?).into())
+    }
+
+    #[inline]
+    fn length32(&mut self) -> Result<usize, DecodeError> {
+        usize::try_from(u32::from_be_bytes(self.fixed()?)).map_err(|_| ends_early())
+    }
+
+    /// The next value, or the header of the container that starts here.
+    #[inline]
+    pub(super) fn token(&mut self) -> Result<Token<'a>, DecodeError> {
+        let [marker] = self.fixed()?;
+        Ok(match marker {
+            0x00..=0x7f => Token::Unsigned(marker.into()),
+            0x80..=0x8f => Token::Map(usize::from(marker & 0x0f)),
+            0x90..=0x9f => Token::Array(usize::from(marker & 0x0f)),
+            0xa0..=0xbf => Token::Str(self.take(usize::from(marker & 0x1f))?),
+            0xc0 => Token::Nil,
+            0xc1 => return Err(malformed("the byte 0xc1 starts no value")),
+            0xc2 => Token::Bool(false),
+            0xc3 => Token::Bool(true),
+            0xc4 => Token::Bin({
+                let length = self.length8()?;
+                self.take(length)?
+            }),
+            0xc5 => Token::Bin({
+                let length = self.length16()?;
+                self.take(length)?
+            }),
+            0xc6 => Token::Bin({
+                let length = self.length32()?;
+                self.take(length)?
+            }),
+            0xc7 => self.ext(Self::length8)?,
+            0xc8 => self.ext(Self::length16)?,
+            0xc9 => self.ext(Self::length32)?,
+            0xca => Token::Float(f32::from_be_bytes(self.fixed()?).into()),
+            0xcb => Token::Float(f64::from_be_bytes(self.fixed()?)),
+            0xcc => Token::Unsigned(u8::from_be_bytes(self.fixed()?).into()),
+            0xcd => Token::Unsigned(u16::from_be_bytes(self.fixed()?).into()),
+            0xce => Token::Unsigned(u32::from_be_bytes(self.fixed()?).into()),
+            0xcf => Token::Unsigned(u64::from_be_bytes(self.fixed()?)),
+            0xd0 => signed(i8::from_be_bytes(self.fixed()?).into()),
+            0xd1 => signed(i16::from_be_bytes(self.fixed()?).into()),
+            0xd2 => signed(i32::from_be_bytes(self.fixed()?).into()),
+            0xd3 => signed(i64::from_be_bytes(self.fixed()?)),
+            0xd4 => self.ext(|_| Ok(1))?,
+            0xd5 => self.ext(|_| Ok(2))?,
+            0xd6 => self.ext(|_| Ok(4))?,
+            0xd7 => self.ext(|_| Ok(8))?,
+            0xd8 => self.ext(|_| Ok(16))?,
+            0xd9 => Token::Str({
+                let length = self.length8()?;
+                self.take(length)?
+            }),
+            0xda => Token::Str({
+                let length = self.length16()?;
+                self.take(length)?
+            }),
+            0xdb => Token::Str({
+                let length = self.length32()?;
+                self.take(length)?
+            }),
+            0xdc => Token::Array(self.length16()?),
+            0xdd => Token::Array(self.length32()?),
+            0xde => Token::Map(self.length16()?),
+            0xdf => Token::Map(self.length32()?),
+            0xe0..=0xff => Token::Negative(i64::from(i8::from_be_bytes([marker]))),
+        })
+    }
+
+    /// An extension's type and bytes are stepped over: the protocol uses none.
+    fn ext(
+        &mut self,
+        length: impl FnOnce(&mut Self) -> Result<usize, DecodeError>,
+    ) -> Result<Token<'a>, DecodeError> {
+        let length = length(self)?;
+        self.take(1)?;
+        self.take(length)?;
+        Ok(Token::Ext)
+    }
+
+    #[inline]
+    fn enter(&mut self) -> Result<(), DecodeError> {
+        match self.depth_left.checked_sub(1) {
+            Some(left) => {
+                self.depth_left = left;
+                Ok(())
+            }
+            None => Err(DecodeError::TooDeep { limit: self.depth_limit }),
+        }
+    }
+
+    #[inline]
+    fn leave(&mut self) {
+        self.depth_left += 1;
+    }
+
+    /// Steps over one value.
+    pub(super) fn skip(&mut self) -> Result<(), DecodeError> {
+        let token = self.token()?;
+        self.skip_rest(token)
+    }
+
+    fn skip_rest(&mut self, token: Token<'a>) -> Result<(), DecodeError> {
+        let values = match token {
+            Token::Array(count) => count,
+            // Twice a 32-bit count may not fit; one for each byte that is left is enough to fail.
+            Token::Map(count) => count.saturating_mul(2),
+            _ => return Ok(()),
+        };
+        self.enter()?;
+        for _ in 0..values {
+            self.skip()?;
+        }
+        self.leave();
+        Ok(())
+    }
+
+    /// Reads a map field by field; `field` gets each key and must read its value. False when there is
+    /// no map but nil.
+    #[inline]
+    pub(super) fn fields(
+        &mut self,
+        mut field: impl FnMut(&mut Self, &'a [u8]) -> Result<(), DecodeError>,
+    ) -> Result<bool, DecodeError> {
+        let count = match self.token()? {
+            Token::Map(count) => count,
+            Token::Nil | Token::Ext => return Ok(false),
+            _ => return Err(malformed("expected a map")),
+        };
+        self.enter()?;
+        for _ in 0..count {
+            let key = match self.token()? {
+                Token::Str(key) | Token::Bin(key) => key,
+                Token::Array(_) | Token::Map(_) => {
+                    return Err(malformed("a map or array as a key"));
+                }
+                // No field of ours; its value is skipped.
+                _ => b"",
+            };
+            field(self, key)?;
+        }
+        self.leave();
+        Ok(true)
+    }
+
+    /// An array of items, of which there may be none.
+    pub(super) fn items<T: Read>(&mut self) -> Result<Vec<T>, DecodeError> {
+        self.array(T::read)
+    }
+
+    /// An array, whose items `each` reads; nil is an empty one.
+    pub(super) fn array<T>(
+        &mut self,
+        mut each: impl FnMut(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        let count = match self.token()? {
+            Token::Array(count) => count,
+            Token::Nil | Token::Ext => return Ok(Vec::new()),
+            _ => return Err(malformed("expected an array")),
+        };
+        if count > MAX_ITEMS {
+            return Err(DecodeError::Malformed { reason: too_many_items() });
+        }
+        self.enter()?;
+        // The header is not to be trusted for more than a page of items.
+        let mut items = Vec::with_capacity(count.min(self.rest.len()).min(128));
+        for _ in 0..count {
+            items.push(each(self)?);
+        }
+        self.leave();
+        Ok(items)
+    }
+
+    /// A string that may be absent.
+    #[inline]
+    pub(super) fn str(&mut self) -> Result<Option<Str>, DecodeError> {
+        match self.token()? {
+            Token::Str(bytes) | Token::Bin(bytes) => self.text(bytes).map(Some),
+            Token::Nil | Token::Ext => Ok(None),
+            _ => Err(malformed("expected a string")),
+        }
+    }
+
+    /// The text that these bytes of the frame are.
+    #[inline]
+    pub(super) fn text(&self, bytes: &'a [u8]) -> Result<Str, DecodeError> {
+        Str::try_from(self.slice(bytes)).map_err(|_| malformed("text that is not UTF-8"))
+    }
+
+    /// These bytes of the frame, shared with it.
+    #[inline]
+    pub(super) fn slice(&self, bytes: &'a [u8]) -> Bytes {
+        self.frame.slice_ref(bytes)
+    }
+
+    /// An integer that may be absent.
+    #[inline]
+    pub(super) fn integer<T: Integer>(&mut self) -> Result<Option<T>, DecodeError> {
+        let value = match self.token()? {
+            Token::Unsigned(value) => Some(value.into()),
+            Token::Negative(value) => Some(value.into()),
+            Token::Float(value) => float_to_integer(value),
+            Token::Nil | Token::Ext => return Ok(None),
+            _ => None,
+        };
+        match value.and_then(T::from_wire) {
+            Some(value) => Ok(Some(value)),
+            None => Err(malformed("expected an integer that fits its field")),
+        }
+    }
+
+    /// A JSON object that may be absent.
+    pub(super) fn object(&mut self) -> Result<Option<JsonObject>, DecodeError> {
+        match self.token()? {
+            Token::Map(count) => self.members(count).map(Some),
+            Token::Nil | Token::Ext => Ok(None),
+            _ => Err(malformed("expected a map")),
+        }
+    }
+
+    /// The JSON value that starts with this token: bytes become base64 text, floats without a JSON form
+    /// null.
+    pub(super) fn json(&mut self, token: Token<'a>) -> Result<Value, DecodeError> {
+        Ok(match token {
+            Token::Nil | Token::Ext => Value::Null,
+            Token::Bool(value) => value.into(),
+            Token::Unsigned(value) => value.into(),
+            Token::Negative(value) => value.into(),
+            Token::Float(value) => value.into(),
+            Token::Str(bytes) => utf8(bytes)?.into(),
+            Token::Bin(bytes) => crate::encoding::to_base64(bytes).into(),
+            Token::Array(count) => {
+                self.enter()?;
+                let mut values = Vec::with_capacity(count.min(self.rest.len()).min(64));
+                for _ in 0..count {
+                    let token = self.token()?;
+                    values.push(self.json(token)?);
+                }
+                self.leave();
+                Value::Array(values)
+            }
+            Token::Map(count) => Value::Object(self.members(count)?),
+        })
+    }
+
+    fn members(&mut self, count: usize) -> Result<JsonObject, DecodeError> {
+        self.enter()?;
+        let mut object = JsonObject::new();
+        for _ in 0..count {
+            let key = match self.token()? {
+                Token::Str(bytes) | Token::Bin(bytes) => utf8(bytes)?.to_owned(),
+                Token::Unsigned(number) => number.to_string(),
+                Token::Negative(number) => number.to_string(),
+                _ => return Err(malformed("a key that is neither text nor a number")),
+            };
+            let token = self.token()?;
+            object.insert(key, self.json(token)?);
+        }
+        self.leave();
+        Ok(object)
+    }
+
+    /// A value of a type that is not on the hot path; nil is `None`.
+    pub(super) fn cold<T: DeserializeOwned>(&mut self) -> Result<Option<T>, DecodeError> {
+        let start = self.rest;
+        self.skip()?;
+        let value = &start[..start.len() - self.rest.len()];
+        rmp_serde::from_slice(value)
+            .map_err(|error| DecodeError::Malformed { reason: error.to_string() })
+    }
+}
+
+fn signed(value: i64) -> Token<'static> {
+    u64::try_from(value).map_or(Token::Negative(value), Token::Unsigned)
+}
+
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, DecodeError> {
+    str::from_utf8(bytes).map_err(|_| malformed("text that is not UTF-8"))
+}
+
+#[cold]
+pub(super) fn malformed(reason: &str) -> DecodeError {
+    DecodeError::Malformed { reason: reason.to_owned() }
+}
+
+#[cold]
+fn ends_early() -> DecodeError {
+    malformed("the value ends early")
+}

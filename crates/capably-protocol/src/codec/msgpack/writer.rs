@@ -1,0 +1,168 @@
+//! Writes MessagePack, in the shortest form of each value.
+
+use serde::Serialize;
+
+use super::super::writer::Writer;
+use crate::Data;
+
+pub(super) struct MsgPackWriter<'a> {
+    pub(super) out: &'a mut Vec<u8>,
+}
+
+/// A map in progress: where its header is, and how many fields it has.
+pub(super) struct MsgPackMap {
+    header: usize,
+    fields: u8,
+}
+
+impl Writer for MsgPackWriter<'_> {
+    type Map = MsgPackMap;
+
+    #[inline]
+    fn begin_map(&mut self) -> MsgPackMap {
+        let header = self.out.len();
+        self.out.push(0x80);
+        MsgPackMap { header, fields: 0 }
+    }
+
+    #[inline]
+    fn key(&mut self, map: &mut MsgPackMap, key: &'static str) {
+        map.fields += 1;
+        debug_assert!(key.len() < 32, "a key longer than a fixstr");
+        self.out.push(0xa0 | key.len() as u8);
+        self.out.extend_from_slice(key.as_bytes());
+    }
+
+    #[inline]
+    fn end_map(&mut self, map: MsgPackMap) {
+        debug_assert!(map.fields < 16, "a map larger than a fixmap");
+        self.out[map.header] = 0x80 | map.fields;
+    }
+
+    fn array<T>(&mut self, items: &[T], mut each: impl FnMut(&mut Self, &T)) {
+        match items.len() {
+            length @ 0..16 => self.out.push(0x90 | length as u8),
+            length @ 16..0x1_0000 => self.header(0xdc, &(length as u16).to_be_bytes()),
+            length => self.header(0xdd, &(length as u32).to_be_bytes()),
+        }
+        for item in items {
+            each(self, item);
+        }
+    }
+
+    #[inline]
+    fn str(&mut self, text: &str) {
+        self.str_header(text.len());
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    #[inline]
+    fn unsigned(&mut self, value: u64) {
+        match value {
+            0..0x80 => self.out.push(value as u8),
+            0x80..0x100 => self.header(0xcc, &[value as u8]),
+            0x100..0x1_0000 => self.header(0xcd, &(value as u16).to_be_bytes()),
+            0x1_0000..0x1_0000_0000 => self.header(0xce, &(value as u32).to_be_bytes()),
+            _ => self.header(0xcf, &value.to_be_bytes()),
+        }
+    }
+
+    #[inline]
+    fn signed(&mut self, value: i64) {
+        match value {
+            0.. => self.unsigned(value as u64),
+            -32..0 => self.out.push(value as u8),
+            -0x80..-32 => self.header(0xd0, &[value as u8]),
+            -0x8000..-0x80 => self.header(0xd1, &(value as i16).to_be_bytes()),
+            -0x8000_0000..-0x8000 => self.header(0xd2, &(value as i32).to_be_bytes()),
+            _ => self.header(0xd3, &value.to_be_bytes()),
+        }
+    }
+
+    fn null(&mut self) {
+        self.out.push(0xc0);
+    }
+
+    #[inline]
+    fn data(&mut self, map: &mut MsgPackMap, data: &Data, encoding: Option<&str>) {
+        match data {
+            Data::None => {}
+            Data::Text(text) => {
+                self.key(map, "data");
+                self.str(text);
+            }
+            Data::Binary(bytes) => {
+                self.key(map, "data");
+                self.bin(bytes);
+            }
+            Data::Json(value) => {
+                self.key(map, "data");
+                self.json_text(value);
+                return self.with_json_step(map, encoding);
+            }
+        }
+        self.opt_str(map, "encoding", encoding.filter(|encoding| !encoding.is_empty()));
+    }
+
+    fn value(&mut self, value: &impl Serialize) {
+        // Fails only for a sequence of unknown length, which no type of ours has.
+        let written = rmp_serde::encode::write_named(&mut *self.out, value);
+        debug_assert!(written.is_ok(), "a wire type without a MessagePack form");
+    }
+}
+
+impl MsgPackWriter<'_> {
+    #[inline]
+    fn header(&mut self, marker: u8, value: &[u8]) {
+        self.out.push(marker);
+        self.out.extend_from_slice(value);
+    }
+
+    #[inline]
+    fn str_header(&mut self, length: usize) {
+        match length {
+            0..32 => self.out.push(0xa0 | length as u8),
+            32..0x100 => self.header(0xd9, &[length as u8]),
+            0x100..0x1_0000 => self.header(0xda, &(length as u16).to_be_bytes()),
+            _ => self.header(0xdb, &(length as u32).to_be_bytes()),
+        }
+    }
+
+    fn bin(&mut self, bytes: &[u8]) {
+        match bytes.len() {
+            length @ 0..0x100 => self.header(0xc4, &[length as u8]),
+            length @ 0x100..0x1_0000 => self.header(0xc5, &(length as u16).to_be_bytes()),
+            length => self.header(0xc6, &(length as u32).to_be_bytes()),
+        }
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// A value's JSON text, as a string.
+    fn json_text(&mut self, value: &serde_json::Value) {
+        // The text is written where it will be once the longest header precedes it, then moved down.
+        let start = self.out.len();
+        self.out.extend_from_slice(&[0; 5]);
+        let written = serde_json::to_writer(&mut *self.out, value);
+        debug_assert!(written.is_ok(), "a JSON value without a JSON form");
+        let text = start + 5;
+        let length = self.out.len() - text;
+        self.str_header(length);
+        let end = text + length;
+        let header = self.out.len() - end;
+        self.out.copy_within(end.., start);
+        self.out.copy_within(text..end, start + header);
+        self.out.truncate(start + header + length);
+    }
+
+    fn with_json_step(&mut self, map: &mut MsgPackMap, encoding: Option<&str>) {
+        self.key(map, "encoding");
+        match encoding {
+            None | Some("") => self.str("json"),
+            Some(encoding) => {
+                self.str_header(encoding.len() + "/json".len());
+                self.out.extend_from_slice(encoding.as_bytes());
+                self.out.extend_from_slice(b"/json");
+            }
+        }
+    }
+}
