@@ -1,10 +1,12 @@
 //! Annotations of messages (TAN).
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
-    Data, JsonObject, Millis, Str,
+    Data, ErrorInfo, JsonObject, Millis, Str,
+    data::json_size,
     lenient::{self, numbered},
+    message::item_id,
 };
 
 /// An annotation, to publish or received (TAN2).
@@ -41,6 +43,41 @@ pub struct Annotation {
     /// Metadata (TAN2l).
     #[serde(deserialize_with = "lenient::optional_object")]
     pub extras: Option<JsonObject>,
+}
+
+impl Annotation {
+    /// Fills in what an annotation received lacks from the frame it came in, as its item number `index`.
+    pub fn inherit(
+        &mut self,
+        frame_id: Option<&str>,
+        index: usize,
+        connection_id: Option<&Str>,
+        timestamp: Option<Millis>,
+    ) {
+        if self.id.is_none() {
+            self.id = frame_id.map(|frame| item_id(frame, index));
+        }
+        if self.connection_id.is_none() {
+            self.connection_id = connection_id.cloned();
+        }
+        self.timestamp = self.timestamp.or(timestamp);
+    }
+
+    /// The payload as a value of a type: see [`Data::json`].
+    ///
+    /// # Errors
+    /// Code 40013 when the payload is not JSON, or JSON of another shape.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ErrorInfo> {
+        self.data.json()
+    }
+
+    /// The size that counts against `maxMessageSize`, in bytes, as that of a message (TM6).
+    pub fn size(&self) -> usize {
+        self.name.as_ref().map_or(0, |name| name.len())
+            + self.data.size()
+            + self.client_id.as_ref().map_or(0, |id| id.len())
+            + self.extras.as_ref().map_or(0, json_size)
+    }
 }
 
 /// Whether an annotation was made or removed (TAN2b).

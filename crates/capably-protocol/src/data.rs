@@ -1,9 +1,10 @@
 //! Message payloads.
 
 use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::Str;
+use crate::{ErrorInfo, Str, encoding::invalid};
 
 /// A payload: text, binary, JSON, or none (RSL4a).
 ///
@@ -23,6 +24,41 @@ pub enum Data {
 }
 
 impl Data {
+    /// A value's JSON form, which must be an object or an array (RSL4a).
+    ///
+    /// ```
+    /// # use capably_protocol::Data;
+    /// # #[derive(serde::Serialize)]
+    /// # struct Point { x: i32 }
+    /// let data = Data::from_json(&Point { x: 1 })?;
+    /// assert_eq!(data, Data::Json(serde_json::json!({ "x": 1 })));
+    /// # Ok::<(), capably_protocol::ErrorInfo>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Code 40013 when the value has no JSON form, or one that is neither object nor array.
+    pub fn from_json<T: Serialize + ?Sized>(value: &T) -> Result<Self, ErrorInfo> {
+        match serde_json::to_value(value) {
+            Ok(value @ (Value::Object(_) | Value::Array(_))) => Ok(Self::Json(value)),
+            Ok(_) => Err(invalid("JSON data must be an object or an array")),
+            Err(error) => Err(invalid(format!("the data has no JSON form: {error}"))),
+        }
+    }
+
+    /// The payload as a value of a type. Text is read as JSON text, and no payload as null.
+    ///
+    /// # Errors
+    /// Code 40013 when the payload is not JSON, or JSON of another shape.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ErrorInfo> {
+        match self {
+            Self::None => T::deserialize(Value::Null),
+            Self::Text(text) => serde_json::from_str(text),
+            Self::Json(value) => T::deserialize(value),
+            Self::Binary(_) => return Err(invalid("the data is binary, not JSON")),
+        }
+        .map_err(|error| invalid(format!("the data has not the expected form: {error}")))
+    }
+
     /// Whether there is no payload.
     pub fn is_none(&self) -> bool {
         matches!(self, Self::None)
@@ -64,7 +100,7 @@ impl Data {
 }
 
 /// The length of a value's JSON text in bytes (TM6b, TM6d).
-pub(crate) fn json_size(value: &impl serde::Serialize) -> usize {
+pub(crate) fn json_size(value: &impl Serialize) -> usize {
     struct Count(usize);
     impl std::io::Write for Count {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    Data, JsonObject, Millis, Str,
+    Data, ErrorInfo, JsonObject, Millis, Str,
     data::json_size,
     lenient::{self, numbered},
 };
@@ -53,6 +53,66 @@ impl Message {
         Self { name: Some(name.into()), data: data.into(), ..Self::default() }
     }
 
+    /// A message with a name and, as its payload, a value's JSON form.
+    ///
+    /// # Errors
+    /// Code 40013 when the value has no JSON form, or one that is neither object nor array (RSL4a).
+    pub fn from_json<T: Serialize + ?Sized>(
+        name: impl Into<Str>,
+        value: &T,
+    ) -> Result<Self, ErrorInfo> {
+        Ok(Self::new(name, Data::from_json(value)?))
+    }
+
+    /// The payload as a value of a type: see [`Data::json`].
+    ///
+    /// # Errors
+    /// Code 40013 when the payload is not JSON, or JSON of another shape.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ErrorInfo> {
+        self.data.json()
+    }
+
+    /// The summaries of the message's annotations, by type; empty when it has none (TM2u, TM8a).
+    pub fn summary(&self) -> &BTreeMap<String, Value> {
+        static NONE: BTreeMap<String, Value> = BTreeMap::new();
+        self.annotations.as_ref().map_or(&NONE, |annotations| &annotations.summary)
+    }
+
+    /// Fills in what a message received lacks from the frame it came in, as its item number `index`
+    /// (TM2a, TM2c, TM2f), then what its version lacks from the message itself (TM2s).
+    ///
+    /// Absent annotations stay `None`, which stands for an empty summary (TM2u); see
+    /// [`summary`](Self::summary).
+    pub fn inherit(
+        &mut self,
+        frame_id: Option<&str>,
+        index: usize,
+        connection_id: Option<&Str>,
+        timestamp: Option<Millis>,
+    ) {
+        if self.id.is_none() {
+            self.id = frame_id.map(|frame| item_id(frame, index));
+        }
+        if self.connection_id.is_none() {
+            self.connection_id = connection_id.cloned();
+        }
+        self.timestamp = self.timestamp.or(timestamp);
+        self.complete_version();
+    }
+
+    /// Gives the version the message's own serial and timestamp where it lacks them (TM2s1, TM2s2): for
+    /// messages received, over REST too.
+    pub fn complete_version(&mut self) {
+        if self.version.is_none() && self.serial.is_none() && self.timestamp.is_none() {
+            return;
+        }
+        let version = self.version.get_or_insert_default();
+        if version.serial.is_none() {
+            version.serial.clone_from(&self.serial);
+        }
+        version.timestamp = version.timestamp.or(self.timestamp);
+    }
+
     /// The size that counts against `maxMessageSize`, in bytes (TM6).
     pub fn size(&self) -> usize {
         self.name.as_ref().map_or(0, |name| name.len())
@@ -60,6 +120,18 @@ impl Message {
             + self.client_id.as_ref().map_or(0, |id| id.len())
             + self.extras.as_ref().map_or(0, json_size)
     }
+}
+
+/// The id of a frame's item that has none of its own: `frameId:index` (TM2a).
+pub(crate) fn item_id(frame_id: &str, index: usize) -> Str {
+    let mut id = String::with_capacity(frame_id.len() + 2);
+    id.push_str(frame_id);
+    id.push(':');
+    match u8::try_from(index) {
+        Ok(digit @ 0..10) => id.push(char::from(b'0' + digit)),
+        _ => id.push_str(&index.to_string()),
+    }
+    id.into()
 }
 
 /// What happened to a message (TM5).

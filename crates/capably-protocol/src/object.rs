@@ -1,10 +1,21 @@
 //! Object messages (OM).
 
-use serde::{Deserialize, Serialize};
+mod data;
+mod operation;
+mod state;
 
-use crate::{JsonObject, Millis, Str, lenient};
+pub use data::{ObjectData, ObjectValue};
+pub use operation::{
+    CounterCreate, CounterCreateWithObjectId, CounterInc, MapClear, MapCreate,
+    MapCreateWithObjectId, MapRemove, MapSet, ObjectDelete, ObjectOperation, ObjectOperationAction,
+};
+pub use state::{ObjectState, ObjectsCounter, ObjectsMap, ObjectsMapEntry, ObjectsMapSemantics};
 
-/// An object message (OM2).
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::{JsonObject, Millis, Str, data::json_size, lenient, message::item_id};
+
+/// An object message: an operation, or the state of an object in a sync (OM2).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectMessage {
@@ -26,4 +37,65 @@ pub struct ObjectMessage {
     /// When it was published, in ms since the epoch (OM2e).
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::integer")]
     pub timestamp: Option<Millis>,
+    /// What is done to an object, in an OBJECT frame (OM2f).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Box<ObjectOperation>>,
+    /// What an object is, in an OBJECT_SYNC frame (OM2g).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<Box<ObjectState>>,
+    /// Identifies the message and orders it among those of its site (OM2h).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial: Option<Str>,
+    /// When the serial was made, in ms since the epoch (OM2j).
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::integer")]
+    pub serial_timestamp: Option<Millis>,
+    /// The site that made the serial (OM2i).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site_code: Option<Str>,
+}
+
+impl ObjectMessage {
+    /// The size that counts against `maxMessageSize`, in bytes (OM3).
+    pub fn size(&self) -> usize {
+        self.client_id.as_ref().map_or(0, |id| id.len())
+            + self.operation.as_ref().map_or(0, |operation| operation.size())
+            + self.object.as_ref().map_or(0, |object| object.size())
+            + self.extras.as_ref().map_or(0, json_size)
+    }
+
+    /// Fills in what a message received lacks from the frame it came in, as its item number `index`
+    /// (OM2a, OM2c, OM2e).
+    pub fn inherit(
+        &mut self,
+        frame_id: Option<&str>,
+        index: usize,
+        connection_id: Option<&Str>,
+        timestamp: Option<Millis>,
+    ) {
+        if self.id.is_none() {
+            self.id = frame_id.map(|frame| item_id(frame, index));
+        }
+        if self.connection_id.is_none() {
+            self.connection_id = connection_id.cloned();
+        }
+        self.timestamp = self.timestamp.or(timestamp);
+    }
+}
+
+/// A number of the objects' world: a float in MessagePack (OD4c3), and in JSON without a fraction where it
+/// has none.
+fn serialize_number<S: Serializer>(number: &Option<f64>, s: S) -> Result<S::Ok, S::Error> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match *number {
+        Some(number) => {
+            let whole = number.fract() == 0.0 && number.abs() < EXACT;
+            let negative_zero = number == 0.0 && number.is_sign_negative();
+            if s.is_human_readable() && whole && !negative_zero {
+                s.serialize_i64(number as i64)
+            } else {
+                s.serialize_f64(number)
+            }
+        }
+        None => s.serialize_none(),
+    }
 }

@@ -1,11 +1,12 @@
 //! Presence messages (TP).
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
-    Data, JsonObject, Millis, Str,
+    Data, ErrorInfo, JsonObject, Millis, Str,
     data::json_size,
     lenient::{self, numbered},
+    message::item_id,
 };
 
 /// A presence message, to send or received (TP3).
@@ -33,6 +34,39 @@ pub struct PresenceMessage {
 }
 
 impl PresenceMessage {
+    /// Fills in what a presence message received lacks from the frame it came in, as its item number
+    /// `index` (TP3a, TP3d, TP3g).
+    pub fn inherit(
+        &mut self,
+        frame_id: Option<&str>,
+        index: usize,
+        connection_id: Option<&Str>,
+        timestamp: Option<Millis>,
+    ) {
+        if self.id.is_none() {
+            self.id = frame_id.map(|frame| item_id(frame, index));
+        }
+        if self.connection_id.is_none() {
+            self.connection_id = connection_id.cloned();
+        }
+        self.timestamp = self.timestamp.or(timestamp);
+    }
+
+    /// What tells a member from all others: `connectionId:clientId` (TP3h).
+    pub fn member_key(&self) -> String {
+        let connection = self.connection_id.as_deref().unwrap_or_default();
+        let client = self.client_id.as_deref().unwrap_or_default();
+        format!("{connection}:{client}")
+    }
+
+    /// The payload as a value of a type: see [`Data::json`].
+    ///
+    /// # Errors
+    /// Code 40013 when the payload is not JSON, or JSON of another shape.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ErrorInfo> {
+        self.data.json()
+    }
+
     /// The size that counts against `maxMessageSize`, in bytes (TP5).
     pub fn size(&self) -> usize {
         self.data.size()
