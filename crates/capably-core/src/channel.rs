@@ -1,0 +1,553 @@
+//! Channels: their states and the ways between them (RTL).
+
+use std::collections::VecDeque;
+
+use capably_protocol::{
+    ChannelMode, CipherParams, ClientFrame, ErrorInfo, Flags, Message, Str, encoding,
+    frame::{Attach, Attached, Delivery, Params},
+};
+
+use crate::{
+    ChannelEvent, ChannelId, ChannelState, ChannelStateChange, Client, ConnectionState, Event,
+    Instant, Now, OpId, Outcome, Timer, backoff, errors,
+};
+
+/// What a channel is asked to be (TB).
+#[derive(Clone, Debug, Default)]
+pub struct ChannelOptions {
+    /// Channel parameters, such as `rewind` (TB2c).
+    pub params: Params,
+    /// The modes to ask for; none means the service's default (TB2d).
+    pub modes: Vec<ChannelMode>,
+    /// With what payloads are decrypted (TB2b).
+    pub cipher: Option<CipherParams>,
+}
+
+/// A state with what belongs to it alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Initialized,
+    Attaching,
+    Attached,
+    /// `from_attached`: to be attached again if the service does not confirm (RTL5f).
+    Detaching {
+        from_attached: bool,
+    },
+    Detached,
+    Suspended,
+    Failed,
+}
+
+/// What a user asked for while something else was under way (RTL4h, RTL5i).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Request {
+    Attach(OpId),
+    Detach(OpId),
+}
+
+/// A channel of a client.
+#[derive(Debug)]
+pub struct Channel {
+    pub(crate) name: Str,
+    options: ChannelOptions,
+    state: State,
+    pub(crate) error_reason: Option<ErrorInfo>,
+    pub(crate) channel_serial: Option<Str>,
+    attach_serial: Option<Str>,
+    modes: Vec<ChannelMode>,
+    params: Params,
+    /// The operations that end with the attach or detach under way.
+    ops: Vec<OpId>,
+    /// What was asked for meanwhile, in order.
+    waiting: VecDeque<Request>,
+    /// Attempts to attach again that failed since the channel was last attached.
+    retries: u32,
+}
+
+impl Channel {
+    pub(crate) fn new(name: Str, options: ChannelOptions) -> Self {
+        Self {
+            name,
+            options,
+            state: State::Initialized,
+            error_reason: None,
+            channel_serial: None,
+            attach_serial: None,
+            modes: Vec::new(),
+            params: Params::new(),
+            ops: Vec::new(),
+            waiting: VecDeque::new(),
+            retries: 0,
+        }
+    }
+
+    /// The channel's name (RTL23).
+    pub fn name(&self) -> &Str {
+        &self.name
+    }
+
+    /// The channel's state (RTL2b).
+    pub fn state(&self) -> ChannelState {
+        match self.state {
+            State::Initialized => ChannelState::Initialized,
+            State::Attaching => ChannelState::Attaching,
+            State::Attached => ChannelState::Attached,
+            State::Detaching { .. } => ChannelState::Detaching,
+            State::Detached => ChannelState::Detached,
+            State::Suspended => ChannelState::Suspended,
+            State::Failed => ChannelState::Failed,
+        }
+    }
+
+    /// The last error of the channel (RTL24).
+    pub fn error_reason(&self) -> Option<&ErrorInfo> {
+        self.error_reason.as_ref()
+    }
+
+    /// The modes the service granted (RTL4m).
+    pub fn modes(&self) -> &[ChannelMode] {
+        &self.modes
+    }
+
+    /// The parameters the service recognised (RTL4k1).
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// Where the attachment started (RTL15c).
+    pub fn attach_serial(&self) -> Option<&Str> {
+        self.attach_serial.as_ref()
+    }
+
+    /// The position after what was received last (RTL15b).
+    pub fn channel_serial(&self) -> Option<&Str> {
+        self.channel_serial.as_ref()
+    }
+
+    /// Takes every operation, under way or waiting.
+    pub(crate) fn take_ops(&mut self) -> Vec<OpId> {
+        let mut ops = std::mem::take(&mut self.ops);
+        ops.extend(self.waiting.drain(..).map(|request| match request {
+            Request::Attach(op) | Request::Detach(op) => op,
+        }));
+        ops
+    }
+}
+
+impl Client {
+    /// Attaches a channel (RTL4). Ends with [`Outcome::Done`].
+    pub fn attach(&mut self, id: ChannelId, op: OpId, now: Now) {
+        self.request(id, Request::Attach(op), now.instant);
+    }
+
+    /// Detaches a channel (RTL5). Ends with [`Outcome::Done`].
+    pub fn detach(&mut self, id: ChannelId, op: OpId, now: Now) {
+        self.request(id, Request::Detach(op), now.instant);
+    }
+
+    fn request(&mut self, id: ChannelId, request: Request, now: Instant) {
+        let Some(channel) = self.channels.get_mut(&id) else {
+            let (Request::Attach(op) | Request::Detach(op)) = request;
+            return self.done(op, Err(errors::released()));
+        };
+        if channel.waiting.is_empty() {
+            self.start(id, request, now);
+        } else {
+            channel.waiting.push_back(request);
+        }
+    }
+
+    /// Does what was asked for, joins what is under way, or waits for it.
+    fn start(&mut self, id: ChannelId, request: Request, now: Instant) {
+        let connection = self.connection_state();
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        match (request, channel.state) {
+            (Request::Attach(op), State::Attached) => self.done(op, Ok(Outcome::Done)),
+            (Request::Attach(op), State::Attaching)
+            | (Request::Detach(op), State::Detaching { .. }) => channel.ops.push(op),
+            (Request::Attach(_), State::Detaching { .. })
+            | (Request::Detach(_), State::Attaching) => channel.waiting.push_back(request),
+            (
+                Request::Attach(op),
+                State::Initialized | State::Detached | State::Suspended | State::Failed,
+            ) => match connection {
+                ConnectionState::Initialized
+                | ConnectionState::Connecting
+                | ConnectionState::Connected
+                | ConnectionState::Disconnected => {
+                    channel.error_reason = None;
+                    channel.ops.push(op);
+                    self.begin_attach(id, None, now);
+                }
+                ConnectionState::Suspended
+                | ConnectionState::Closing
+                | ConnectionState::Closed
+                | ConnectionState::Failed => {
+                    let error = errors::connection_state(connection, self.error_reason());
+                    self.done(op, Err(error));
+                }
+            },
+            (Request::Detach(op), State::Initialized | State::Detached) => {
+                self.done(op, Ok(Outcome::Done));
+            }
+            (Request::Detach(op), State::Failed) => {
+                let reason = channel.error_reason.as_ref();
+                let error = errors::channel_state(ChannelState::Failed, reason);
+                self.done(op, Err(error));
+            }
+            (Request::Detach(op), State::Suspended) => {
+                self.enter_channel(id, State::Detached, None);
+                self.done(op, Ok(Outcome::Done));
+            }
+            (Request::Detach(op), State::Attached) => {
+                if connection == ConnectionState::Connected {
+                    channel.ops.push(op);
+                    let timeout = self.config.realtime_request_timeout;
+                    self.timers.set(Timer::Detach(id), now + timeout);
+                    self.enter_channel(id, State::Detaching { from_attached: true }, None);
+                    self.send_detach(id);
+                } else {
+                    self.enter_channel(id, State::Detached, None);
+                    self.done(op, Ok(Outcome::Done));
+                }
+            }
+        }
+    }
+
+    /// Goes on with what waits, once nothing is under way.
+    fn start_waiting(&mut self, id: ChannelId, now: Instant) {
+        while let Some(channel) = self.channels.get_mut(&id)
+            && !matches!(channel.state, State::Attaching | State::Detaching { .. })
+            && let Some(request) = channel.waiting.pop_front()
+        {
+            self.start(id, request, now);
+        }
+        // What joins the attach or detach just started waits no longer.
+        while let Some(channel) = self.channels.get_mut(&id)
+            && matches!(
+                (channel.waiting.front(), channel.state),
+                (Some(Request::Attach(_)), State::Attaching)
+                    | (Some(Request::Detach(_)), State::Detaching { .. })
+            )
+            && let Some(Request::Attach(op) | Request::Detach(op)) = channel.waiting.pop_front()
+        {
+            channel.ops.push(op);
+        }
+    }
+
+    /// Ends the operations under way, then goes on with what waits.
+    fn settle(&mut self, id: ChannelId, outcome: Result<(), ErrorInfo>, now: Instant) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        for op in std::mem::take(&mut channel.ops) {
+            self.done(op, outcome.clone().map(|()| Outcome::Done));
+        }
+        self.start_waiting(id, now);
+    }
+
+    /// Enters ATTACHING, and sends ATTACH if there is a connection; else it is sent once there is
+    /// (RTL4i).
+    fn begin_attach(&mut self, id: ChannelId, reason: Option<ErrorInfo>, now: Instant) {
+        self.timers.clear(Timer::Reattach(id));
+        self.enter_channel(id, State::Attaching, reason);
+        self.send_attach(id, now);
+    }
+
+    fn send_attach(&mut self, id: ChannelId, now: Instant) {
+        if self.connection_state() != ConnectionState::Connected {
+            return;
+        }
+        let Some(channel) = self.channels.get(&id) else { return };
+        let frame = ClientFrame::Attach(Attach {
+            channel: channel.name.clone(),
+            channel_serial: channel.channel_serial.clone(),
+            flags: channel.options.modes.iter().copied().collect::<Flags>(),
+            params: channel.options.params.clone(),
+        });
+        self.timers.set(Timer::Attach(id), now + self.config.realtime_request_timeout);
+        self.send(frame);
+    }
+
+    fn send_detach(&mut self, id: ChannelId) {
+        if let Some(channel) = self.channels.get(&id) {
+            let frame = ClientFrame::Detach { channel: channel.name.clone() };
+            self.send(frame);
+        }
+    }
+
+    /// ATTACHED arrived.
+    pub(crate) fn channel_attached(&mut self, id: ChannelId, attached: Attached, now: Instant) {
+        let resumed = attached.flags.contains(Flags::RESUMED);
+        let has_backlog = attached.flags.contains(Flags::HAS_BACKLOG);
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let event = match channel.state {
+            State::Attaching | State::Suspended => ChannelEvent::State(ChannelState::Attached),
+            State::Attached => ChannelEvent::Update,
+            // The service attached a channel that is to be detached (RTL5k).
+            State::Detaching { .. } => return self.send_detach(id),
+            State::Detached => {
+                let timeout = self.config.realtime_request_timeout;
+                self.timers.set(Timer::Detach(id), now + timeout);
+                self.enter_channel(id, State::Detaching { from_attached: false }, None);
+                return self.send_detach(id);
+            }
+            State::Initialized | State::Failed => return,
+        };
+        if !resumed {
+            channel.attach_serial.clone_from(&attached.channel_serial);
+        }
+        if attached.channel_serial.is_some() {
+            channel.channel_serial = attached.channel_serial;
+        }
+        channel.modes = attached.flags.modes();
+        channel.params = attached.params;
+        channel.retries = 0;
+        let previous = channel.state();
+        channel.state = State::Attached;
+        if let Some(error) = &attached.error {
+            channel.error_reason = Some(error.clone());
+        } else if event != ChannelEvent::Update {
+            channel.error_reason = None;
+        }
+        self.timers.clear(Timer::Attach(id));
+        self.timers.clear(Timer::Reattach(id));
+        // An update without loss of continuity is nobody's concern (RTL12).
+        if event != ChannelEvent::Update || !resumed {
+            self.emit(
+                id,
+                ChannelStateChange {
+                    previous,
+                    current: ChannelState::Attached,
+                    event,
+                    reason: attached.error,
+                    resumed,
+                    has_backlog,
+                },
+            );
+        }
+        self.settle(id, Ok(()), now);
+    }
+
+    /// DETACHED arrived: what was asked for (RTL5d), or the service's decision (RTL13).
+    pub(crate) fn channel_detached(
+        &mut self,
+        id: ChannelId,
+        error: Option<ErrorInfo>,
+        now: Instant,
+    ) {
+        let Some(channel) = self.channels.get(&id) else { return };
+        match channel.state {
+            State::Detaching { .. } => {
+                self.timers.clear(Timer::Detach(id));
+                self.enter_channel(id, State::Detached, error);
+                self.settle(id, Ok(()), now);
+            }
+            State::Attached | State::Suspended => self.begin_attach(id, error, now),
+            State::Attaching => {
+                self.suspend_channel(id, error.unwrap_or_else(errors::detached), now);
+            }
+            State::Initialized | State::Detached | State::Failed => {}
+        }
+    }
+
+    /// The service failed the channel (RTL14).
+    pub(crate) fn channel_error(&mut self, id: ChannelId, error: Option<ErrorInfo>, now: Instant) {
+        let error = error.unwrap_or_else(errors::channel_failed);
+        self.fail_channel(id, error, now);
+    }
+
+    pub(crate) fn attach_timed_out(&mut self, id: ChannelId, now: Instant) {
+        self.suspend_channel(id, errors::attach_timed_out(), now);
+    }
+
+    /// The service did not confirm a detach: the channel is what it was before (RTL5f).
+    pub(crate) fn detach_timed_out(&mut self, id: ChannelId, now: Instant) {
+        let Some(channel) = self.channels.get(&id) else { return };
+        let State::Detaching { from_attached } = channel.state else { return };
+        let error = errors::detach_timed_out();
+        let state = if from_attached { State::Attached } else { State::Detached };
+        self.enter_channel(id, state, Some(error.clone()));
+        self.settle(id, Err(error), now);
+    }
+
+    /// A suspended channel tries again (RTL13b).
+    pub(crate) fn reattach(&mut self, id: ChannelId, now: Instant) {
+        let suspended =
+            self.channels.get(&id).is_some_and(|channel| channel.state == State::Suspended);
+        if suspended && self.connection_state() == ConnectionState::Connected {
+            self.begin_attach(id, None, now);
+        }
+    }
+
+    /// Enters SUSPENDED, to attach again after a while if the connection stays (RTL4f, RTL13b).
+    fn suspend_channel(&mut self, id: ChannelId, error: ErrorInfo, now: Instant) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        channel.retries = channel.retries.saturating_add(1);
+        let retries = channel.retries;
+        self.timers.clear(Timer::Attach(id));
+        self.enter_channel(id, State::Suspended, Some(error.clone()));
+        if self.connection_state() == ConnectionState::Connected {
+            let wait = backoff::delay(self.config.channel_retry_timeout, retries, &mut self.rng);
+            self.timers.set(Timer::Reattach(id), now + wait);
+        }
+        self.settle(id, Err(error), now);
+    }
+
+    fn fail_channel(&mut self, id: ChannelId, error: ErrorInfo, now: Instant) {
+        self.clear_channel_timers(id);
+        self.enter_channel(id, State::Failed, Some(error.clone()));
+        self.settle(id, Err(error), now);
+    }
+
+    fn clear_channel_timers(&mut self, id: ChannelId) {
+        for timer in [Timer::Attach(id), Timer::Detach(id), Timer::Reattach(id)] {
+            self.timers.clear(timer);
+        }
+    }
+
+    /// Messages arrived (RTL15b, RTL17).
+    pub(crate) fn deliver(&mut self, id: ChannelId, delivery: Delivery<Message>) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        if delivery.channel_serial.is_some() {
+            channel.channel_serial = delivery.channel_serial;
+        }
+        if channel.state != State::Attached {
+            return;
+        }
+        let mut messages = delivery.items;
+        for (index, message) in messages.iter_mut().enumerate() {
+            message.inherit(
+                delivery.id.as_deref(),
+                index,
+                delivery.connection_id.as_ref(),
+                delivery.timestamp,
+            );
+            if message.encoding.is_some()
+                && let Err(error) = encoding::decode(
+                    &mut message.data,
+                    &mut message.encoding,
+                    channel.options.cipher.as_ref(),
+                )
+            {
+                // It is delivered as far as it was decoded (RSL6b).
+                tracing::error!(channel = &*channel.name, %error, "a payload could not be decoded");
+            }
+        }
+        self.push(crate::Output::Event(Event::Messages(id, messages)));
+    }
+
+    /// The connection is there: every channel that should be attached asks for it (RTL3d), and a detach
+    /// under way is sent again (RTN19b).
+    pub(crate) fn channels_on_connected(&mut self, now: Instant) {
+        for id in self.channel_ids() {
+            let Some(channel) = self.channels.get(&id) else { continue };
+            match channel.state {
+                State::Attaching => self.send_attach(id, now),
+                State::Attached | State::Suspended => self.begin_attach(id, None, now),
+                State::Detaching { .. } => self.send_detach(id),
+                State::Initialized | State::Detached | State::Failed => {}
+            }
+        }
+    }
+
+    /// Without a connection no channel attaches; once there is one, all do (RTL13c).
+    pub(crate) fn pause_reattaching(&mut self) {
+        for id in self.channel_ids() {
+            self.timers.clear(Timer::Attach(id));
+            self.timers.clear(Timer::Reattach(id));
+        }
+    }
+
+    /// The connection is suspended (RTL3c). A detach needs no answer any more (RTL5l).
+    pub(crate) fn suspend_channels(&mut self, error: &ErrorInfo, now: Instant) {
+        for id in self.channel_ids() {
+            self.leave_connection(id, State::Suspended, Some(error), now);
+        }
+    }
+
+    /// The connection is closed (RTL3b).
+    pub(crate) fn detach_all_channels(&mut self, now: Instant) {
+        for id in self.channel_ids() {
+            self.leave_connection(id, State::Detached, None, now);
+        }
+    }
+
+    /// The connection failed (RTL3a).
+    pub(crate) fn fail_channels(&mut self, error: &ErrorInfo, now: Instant) {
+        for id in self.channel_ids() {
+            self.leave_connection(id, State::Failed, Some(error), now);
+        }
+    }
+
+    fn leave_connection(
+        &mut self,
+        id: ChannelId,
+        state: State,
+        error: Option<&ErrorInfo>,
+        now: Instant,
+    ) {
+        let Some(channel) = self.channels.get(&id) else { return };
+        let was = channel.state;
+        self.clear_channel_timers(id);
+        match was {
+            State::Attaching | State::Attached => {
+                self.enter_channel(id, state, error.cloned());
+                let error = error.cloned().unwrap_or_else(errors::closed);
+                self.settle(id, Err(error), now);
+            }
+            State::Detaching { .. } => {
+                self.enter_channel(id, State::Detached, error.cloned());
+                self.settle(id, Ok(()), now);
+            }
+            State::Initialized | State::Detached | State::Suspended | State::Failed => {}
+        }
+    }
+
+    /// The user connects again after the connection ended (RTN11d).
+    pub(crate) fn reinitialize_channels(&mut self) {
+        for id in self.channel_ids() {
+            let Some(channel) = self.channels.get_mut(&id) else { continue };
+            channel.error_reason = None;
+            channel.channel_serial = None;
+            channel.retries = 0;
+            if channel.state != State::Initialized {
+                self.enter_channel(id, State::Initialized, None);
+            }
+        }
+    }
+
+    fn channel_ids(&self) -> Vec<ChannelId> {
+        self.channels.keys().copied().collect()
+    }
+
+    /// Enters a state and says so.
+    fn enter_channel(&mut self, id: ChannelId, state: State, reason: Option<ErrorInfo>) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let previous = channel.state();
+        channel.state = state;
+        let current = channel.state();
+        if previous == current {
+            return;
+        }
+        if let Some(reason) = &reason {
+            channel.error_reason = Some(reason.clone());
+        }
+        if matches!(state, State::Detached | State::Failed) {
+            channel.channel_serial = None;
+        }
+        self.emit(
+            id,
+            ChannelStateChange {
+                previous,
+                current,
+                event: ChannelEvent::State(current),
+                reason,
+                resumed: false,
+                has_backlog: false,
+            },
+        );
+    }
+
+    fn emit(&mut self, id: ChannelId, change: ChannelStateChange) {
+        self.push(crate::Output::Event(Event::Channel(id, change)));
+    }
+}

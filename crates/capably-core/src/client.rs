@@ -1,0 +1,344 @@
+//! The client: its inputs, and what it does with each.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use capably_protocol::{
+    ClientFrame, ErrorInfo, Message, RecoveryKey, ServerFrame, Str,
+    frame::{Params, Publish},
+};
+
+use crate::{
+    ChannelId, ChannelState, Config, ConnectionState, Event, Instant, Now, OpId, Outcome, Output,
+    Timer, TransportId,
+    channel::{Channel, ChannelOptions},
+    connection::{Connection, State},
+    errors,
+    outbox::Outbox,
+    ping::Pings,
+    timers::Timers,
+};
+
+/// What a transport reports.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TransportEvent {
+    /// The WebSocket is open.
+    Opened,
+    /// A frame arrived.
+    Frame(ServerFrame),
+    /// Something else arrived, such as a WebSocket ping: the service is alive (RTN23b).
+    Activity,
+    /// The transport ended: dialling failed, the socket closed, or what arrived was no frame. Nothing
+    /// follows.
+    Closed(ErrorInfo),
+}
+
+/// A realtime client without sockets, tasks or a clock.
+///
+/// Methods come in three classes:
+/// - **inputs** take [`Now`] and change the client: the user's calls (`connect`, `attach`, `publish`, …)
+///   and what happened (`handle_transport`, `handle_timeout`);
+/// - **output**: [`poll_output`](Self::poll_output), to be drained after each input, or after several;
+/// - **questions**, which change nothing (`connection_state`, `channel_state`, …).
+#[derive(Debug)]
+pub struct Client {
+    pub(crate) config: Arc<Config>,
+    pub(crate) connection: Connection,
+    pub(crate) channels: BTreeMap<ChannelId, Channel>,
+    /// For look-ups by name only: never iterated.
+    names: HashMap<Str, ChannelId>,
+    pub(crate) outbox: Outbox,
+    pub(crate) pings: Pings,
+    pub(crate) timers: Timers,
+    pub(crate) rng: fastrand::Rng,
+    outputs: VecDeque<Output>,
+}
+
+impl Client {
+    /// A client that has not connected yet. The same seed and inputs give the same outputs.
+    pub fn new(config: Arc<Config>, seed: u64, now: Now) -> Self {
+        Self {
+            connection: Connection::new(&config, now.instant),
+            config,
+            channels: BTreeMap::new(),
+            names: HashMap::new(),
+            outbox: Outbox::default(),
+            pings: Pings::default(),
+            timers: Timers::default(),
+            rng: fastrand::Rng::with_seed(seed),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The next thing to do; [`Output::Timeout`] when there is no other.
+    pub fn poll_output(&mut self) -> Output {
+        self.outputs.pop_front().unwrap_or_else(|| Output::Timeout(self.timers.next()))
+    }
+
+    /// Makes a channel (RTS3a). Frames for this name go to the channel made last.
+    pub fn open_channel(&mut self, id: ChannelId, name: Str, options: ChannelOptions) {
+        self.names.insert(name.clone(), id);
+        self.channels.insert(id, Channel::new(name, options));
+    }
+
+    /// Forgets a channel; its operations end with an error, and the service is told to detach it (RTS4a).
+    pub fn release_channel(&mut self, id: ChannelId) {
+        let Some(mut channel) = self.channels.remove(&id) else { return };
+        if self.names.get(&channel.name) == Some(&id) {
+            self.names.remove(&channel.name);
+        }
+        for timer in [Timer::Attach(id), Timer::Detach(id), Timer::Reattach(id)] {
+            self.timers.clear(timer);
+        }
+        for op in channel.take_ops() {
+            self.done(op, Err(errors::released()));
+        }
+        let attached = matches!(channel.state(), ChannelState::Attached | ChannelState::Attaching);
+        if attached && self.connection_state() == ConnectionState::Connected {
+            self.send(ClientFrame::Detach { channel: channel.name });
+        }
+    }
+
+    /// Publishes messages, ready for the wire, in one frame (RTL6). Ends with
+    /// [`Outcome::Published`].
+    pub fn publish(&mut self, id: ChannelId, messages: Arc<[Message]>, params: Params, op: OpId) {
+        let channel = match self.ready_to_publish(id, &messages) {
+            Ok(channel) => channel,
+            Err(error) => return self.done(op, Err(error)),
+        };
+        let frame =
+            ClientFrame::Message(Publish { channel, msg_serial: 0, items: messages, params });
+        if self.connection_state() == ConnectionState::Connected {
+            let frame = self.outbox.send(op, frame);
+            self.send(frame);
+        } else {
+            self.outbox.queue(op, frame);
+        }
+    }
+
+    /// The channel's name, if the messages may be sent or queued now (RTL6c, RTL6g3, RSL1i).
+    fn ready_to_publish(&self, id: ChannelId, messages: &[Message]) -> Result<Str, ErrorInfo> {
+        let channel = self.channels.get(&id).ok_or_else(errors::released)?;
+        let channel_state = channel.state();
+        if matches!(channel_state, ChannelState::Suspended | ChannelState::Failed) {
+            let reason = channel.error_reason.as_ref();
+            return Err(errors::channel_state(channel_state, reason));
+        }
+        let state = self.connection_state();
+        let ready = match state {
+            ConnectionState::Connected => true,
+            ConnectionState::Initialized
+            | ConnectionState::Connecting
+            | ConnectionState::Disconnected => self.config.queue_messages,
+            ConnectionState::Suspended
+            | ConnectionState::Closing
+            | ConnectionState::Closed
+            | ConnectionState::Failed => false,
+        };
+        if !ready {
+            return Err(errors::connection_state(state, self.error_reason()));
+        }
+        if let Some(own) = self.connection.identity(&self.config)
+            && messages.iter().any(|message| message.client_id.as_ref().is_some_and(|id| id != own))
+        {
+            return Err(errors::wrong_client_id());
+        }
+        let size = messages.iter().map(|message| message.size() as u64).sum();
+        let limit = self.connection.max_message_size;
+        if size > limit {
+            return Err(errors::too_large(size, limit));
+        }
+        Ok(channel.name.clone())
+    }
+
+    /// Measures the round trip to the service (RTN13). Ends with [`Outcome::Pong`].
+    pub fn ping(&mut self, op: OpId, now: Now) {
+        let state = self.connection_state();
+        match state {
+            ConnectionState::Connected => self.send_ping(op, now.instant),
+            ConnectionState::Connecting | ConnectionState::Disconnected => self.pings.wait(op),
+            ConnectionState::Initialized
+            | ConnectionState::Suspended
+            | ConnectionState::Closing
+            | ConnectionState::Closed
+            | ConnectionState::Failed => {
+                let error = errors::connection_state(state, self.error_reason());
+                self.done(op, Err(error));
+            }
+        }
+    }
+
+    pub(crate) fn send_ping(&mut self, op: OpId, now: Instant) {
+        let id: Str = format!("{:016x}", self.rng.u64(..)).into();
+        self.timers.set(Timer::Ping(op), now + self.config.realtime_request_timeout);
+        self.pings.sent(id.clone(), op, now);
+        self.send(ClientFrame::Heartbeat { id: Some(id) });
+    }
+
+    /// What a transport reports. From any but the current one it counts for nothing.
+    pub fn handle_transport(&mut self, id: TransportId, event: TransportEvent, now: Now) {
+        if self.connection.transport() != Some(id) {
+            return;
+        }
+        self.connection.last_activity = now.instant;
+        match event {
+            TransportEvent::Opened => self.transport_opened(),
+            TransportEvent::Activity => {}
+            TransportEvent::Closed(error) => self.transport_closed(error, now.instant),
+            TransportEvent::Frame(frame) => self.handle_frame(frame, now.instant),
+        }
+    }
+
+    fn handle_frame(&mut self, frame: ServerFrame, now: Instant) {
+        match frame {
+            ServerFrame::Message(delivery) => {
+                if let Some(id) = self.names.get(&delivery.channel).copied() {
+                    self.deliver(id, delivery);
+                }
+            }
+            ServerFrame::Ack(ack) => {
+                let outputs = &mut self.outputs;
+                self.outbox.acknowledge(ack, |(op, result)| {
+                    let outcome = result.map(Outcome::Published);
+                    outputs.push_back(Output::Event(Event::Done(op, outcome)));
+                });
+            }
+            ServerFrame::Nack(nack) => {
+                let outputs = &mut self.outputs;
+                self.outbox.refuse(nack, |(op, result)| {
+                    let outcome = result.map(Outcome::Published);
+                    outputs.push_back(Output::Event(Event::Done(op, outcome)));
+                });
+            }
+            ServerFrame::Heartbeat { id } => {
+                if let Some((op, sent)) = id.and_then(|id| self.pings.answer(&id)) {
+                    self.timers.clear(Timer::Ping(op));
+                    self.done(op, Ok(Outcome::Pong(now.since(sent))));
+                }
+            }
+            ServerFrame::Attached(attached) => {
+                if let Some(id) = self.names.get(&attached.channel).copied() {
+                    self.channel_attached(id, *attached, now);
+                }
+            }
+            ServerFrame::Detached { channel, error } => {
+                if let Some(id) = self.names.get(&channel).copied() {
+                    self.channel_detached(id, error, now);
+                }
+            }
+            ServerFrame::Connected(connected) => self.connected(*connected, now),
+            ServerFrame::Disconnected { error } => self.disconnected(error, now),
+            ServerFrame::Closed => self.closed_by_service(now),
+            ServerFrame::Error(error) => match error.channel {
+                None => self.connection_error(error.error, now),
+                Some(channel) => {
+                    if let Some(id) = self.names.get(&channel).copied() {
+                        self.channel_error(id, error.error, now);
+                    }
+                }
+            },
+            // Presence, annotations, objects and renewal of credentials are not handled yet; what is
+            // unknown is tolerated (RTF1).
+            other => tracing::debug!(target: "capably::frames", frame = ?other, "ignored"),
+        }
+    }
+
+    /// Acts on every deadline that has passed.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some(timer) = self.timers.expire(now.instant) {
+            match timer {
+                Timer::Connect => self.connect_timed_out(now.instant),
+                Timer::Retry => self.retry(now.instant),
+                Timer::Suspend => self.state_ttl_passed(now.instant),
+                Timer::Idle => self.check_idle(now.instant),
+                Timer::Close => self.close_timed_out(now.instant),
+                Timer::Ping(op) => {
+                    self.pings.forget(op);
+                    self.done(op, Err(errors::ping_timed_out()));
+                }
+                Timer::Attach(id) => self.attach_timed_out(id, now.instant),
+                Timer::Detach(id) => self.detach_timed_out(id, now.instant),
+                Timer::Reattach(id) => self.reattach(id, now.instant),
+            }
+        }
+    }
+
+    /// The connection's state (RTN4d).
+    pub fn connection_state(&self) -> ConnectionState {
+        self.connection.state()
+    }
+
+    /// The connection's id, while there is one (RTN8).
+    pub fn connection_id(&self) -> Option<&Str> {
+        self.connection.id.as_ref()
+    }
+
+    /// The connection's secret, while there is one (RTN9).
+    pub fn connection_key(&self) -> Option<&Str> {
+        self.connection.key.as_ref()
+    }
+
+    /// The last error of the connection (RTN25).
+    pub fn error_reason(&self) -> Option<&ErrorInfo> {
+        self.connection.error_reason.as_ref()
+    }
+
+    /// The identity the service confirmed, or the configured one (RSA7); `*` is none in particular.
+    pub fn client_id(&self) -> Option<&Str> {
+        self.connection.identity(&self.config)
+    }
+
+    /// What another process needs to continue this connection (RTN16g); `None` while there is nothing to
+    /// continue (RTN16g2).
+    pub fn recovery_key(&self) -> Option<RecoveryKey> {
+        if matches!(
+            self.connection_state(),
+            ConnectionState::Closing
+                | ConnectionState::Closed
+                | ConnectionState::Failed
+                | ConnectionState::Suspended
+        ) {
+            return None;
+        }
+        let serials = self.channels.values().filter(|channel| {
+            channel.state() == ChannelState::Attached && channel.channel_serial.is_some()
+        });
+        Some(RecoveryKey {
+            connection_key: self.connection.key.clone()?,
+            msg_serial: self.outbox.next_serial(),
+            channel_serials: serials
+                .filter_map(|channel| Some((channel.name.clone(), channel.channel_serial.clone()?)))
+                .collect(),
+        })
+    }
+
+    /// A channel of this client; `None` once it was released.
+    pub fn channel(&self, id: ChannelId) -> Option<&Channel> {
+        self.channels.get(&id)
+    }
+
+    pub(crate) fn push(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(crate) fn done(&mut self, op: OpId, outcome: Result<Outcome, ErrorInfo>) {
+        self.push(Output::Event(Event::Done(op, outcome)));
+    }
+
+    /// Sends a frame on the current transport; without an open one it goes nowhere.
+    pub(crate) fn send(&mut self, frame: ClientFrame) {
+        let transport = match self.connection.state {
+            State::Connected { transport } | State::Closing { transport, .. } => transport,
+            State::Initialized
+            | State::Connecting { .. }
+            | State::Disconnected
+            | State::Suspended
+            | State::Closed
+            | State::Failed => return,
+        };
+        self.push(Output::Send { transport, frame });
+    }
+}

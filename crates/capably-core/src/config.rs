@@ -1,0 +1,89 @@
+//! What a client is told at its start.
+
+use std::{fmt, time::Duration};
+
+use capably_protocol::{ApiKey, Format, Str, frame::Params};
+
+/// The settings of a [`Client`](crate::Client): the options of the specification that the realtime state
+/// machine needs (TO3).
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// With what to authenticate.
+    pub credentials: Credentials,
+    /// The primary domain (REC1), without scheme or port.
+    pub host: Str,
+    /// The client's identity (TO3a).
+    pub client_id: Option<Str>,
+    /// The encoding of frames (TO3f).
+    pub format: Format,
+    /// Whether the client receives its own messages (TO3h).
+    pub echo_messages: bool,
+    /// Whether to queue what is published while not connected (TO3g).
+    pub queue_messages: bool,
+    /// Further query parameters of the connection (TO3q); they win over the client's own (RTC1f1).
+    pub transport_params: Params,
+    /// The agent identifier (RSC7d).
+    pub agent: Str,
+    /// First wait before reconnecting (TO3l1).
+    pub disconnected_retry_timeout: Duration,
+    /// Wait between attempts while suspended (TO3l2).
+    pub suspended_retry_timeout: Duration,
+    /// First wait before attaching a suspended channel again (TO3l7).
+    pub channel_retry_timeout: Duration,
+    /// How long to wait for an answer of the service (TO3l11).
+    pub realtime_request_timeout: Duration,
+    /// How long a connection may be down before it is suspended, unless the service says (DF1a).
+    pub connection_state_ttl: Duration,
+    /// Longest silence of the service, unless it says (CD2h).
+    pub max_idle_interval: Duration,
+    /// Largest publish in bytes, unless the service says (TO3l8).
+    pub max_message_size: u64,
+}
+
+impl Config {
+    /// The defaults of the specification, with these credentials.
+    pub fn new(credentials: Credentials) -> Self {
+        Self {
+            credentials,
+            host: Str::from_static("main.realtime.ably.net"),
+            client_id: None,
+            format: Format::MsgPack,
+            echo_messages: true,
+            queue_messages: true,
+            transport_params: Params::new(),
+            agent: Str::from_static(concat!("capably/", env!("CARGO_PKG_VERSION"))),
+            disconnected_retry_timeout: Duration::from_secs(15),
+            suspended_retry_timeout: Duration::from_secs(30),
+            channel_retry_timeout: Duration::from_secs(15),
+            realtime_request_timeout: Duration::from_secs(10),
+            connection_state_ttl: Duration::from_secs(120),
+            max_idle_interval: Duration::from_secs(15),
+            max_message_size: 65_536,
+        }
+    }
+}
+
+/// With what a client authenticates (RSA).
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Credentials {
+    /// An API key (RSA11).
+    Key(ApiKey),
+    /// A token string that cannot be renewed (RSA4a).
+    Token(Str),
+}
+
+impl From<ApiKey> for Credentials {
+    fn from(key: ApiKey) -> Self {
+        Self::Key(key)
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => key.fmt(f),
+            Self::Token(_) => f.write_str("Token([redacted])"),
+        }
+    }
+}

@@ -1,0 +1,504 @@
+//! The connection's states and the ways between them (RTN).
+
+use std::{sync::Arc, time::Duration};
+
+use capably_protocol::{ClientFrame, ErrorInfo, Str, frame::Connected};
+
+use crate::{
+    Client, Config, ConnectRequest, ConnectionEvent, ConnectionState, ConnectionStateChange,
+    Credentials, Event, Instant, Now, OpId, Output, Timer, TransportId, backoff, errors,
+};
+
+pub(crate) mod request;
+
+/// A state with what belongs to it alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Initialized,
+    Connecting {
+        transport: TransportId,
+        opened: bool,
+    },
+    Connected {
+        transport: TransportId,
+    },
+    Disconnected,
+    Suspended,
+    /// `sent`: CLOSE was sent, and CLOSED is awaited; else CONNECTED is (RTN12f).
+    Closing {
+        transport: TransportId,
+        sent: bool,
+    },
+    Closed,
+    Failed,
+}
+
+/// The connection, and what outlives a transport.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) state: State,
+    pub(crate) id: Option<Str>,
+    pub(crate) key: Option<Str>,
+    pub(crate) error_reason: Option<ErrorInfo>,
+    client_id: Option<Str>,
+    pub(crate) last_activity: Instant,
+    pub(crate) max_message_size: u64,
+    max_idle_interval: Duration,
+    state_ttl: Duration,
+    /// Attempts that failed since the connection was last there.
+    retries: u32,
+    next_transport: u64,
+}
+
+impl Connection {
+    pub(crate) fn new(config: &Arc<Config>, now: Instant) -> Self {
+        Self {
+            state: State::Initialized,
+            id: None,
+            key: None,
+            error_reason: None,
+            client_id: None,
+            last_activity: now,
+            max_message_size: config.max_message_size,
+            max_idle_interval: config.max_idle_interval,
+            state_ttl: config.connection_state_ttl,
+            retries: 0,
+            next_transport: 0,
+        }
+    }
+
+    pub(crate) fn state(&self) -> ConnectionState {
+        match self.state {
+            State::Initialized => ConnectionState::Initialized,
+            State::Connecting { .. } => ConnectionState::Connecting,
+            State::Connected { .. } => ConnectionState::Connected,
+            State::Disconnected => ConnectionState::Disconnected,
+            State::Suspended => ConnectionState::Suspended,
+            State::Closing { .. } => ConnectionState::Closing,
+            State::Closed => ConnectionState::Closed,
+            State::Failed => ConnectionState::Failed,
+        }
+    }
+
+    /// The transport whose reports count.
+    pub(crate) fn transport(&self) -> Option<TransportId> {
+        match self.state {
+            State::Connecting { transport, .. }
+            | State::Connected { transport }
+            | State::Closing { transport, .. } => Some(transport),
+            State::Initialized
+            | State::Disconnected
+            | State::Suspended
+            | State::Closed
+            | State::Failed => None,
+        }
+    }
+
+    /// Who the client is identified as; a wildcard identifies nobody (RSA7).
+    pub(crate) fn identity<'a>(&'a self, config: &'a Config) -> Option<&'a Str> {
+        self.client_id.as_ref().or(config.client_id.as_ref()).filter(|id| *id != "*")
+    }
+}
+
+impl Client {
+    /// Connects (RTN11).
+    pub fn connect(&mut self, now: Now) {
+        match self.connection.state {
+            State::Connecting { .. } | State::Connected { .. } => return,
+            State::Closing { transport, .. } => {
+                self.push(Output::Shut { transport });
+                self.timers.clear(Timer::Close);
+                self.end_operations(&errors::closed());
+                self.detach_all_channels(now.instant);
+                self.start_afresh();
+            }
+            State::Closed | State::Failed => self.start_afresh(),
+            State::Initialized | State::Disconnected | State::Suspended => {}
+        }
+        self.start_connecting(now.instant);
+    }
+
+    /// Closes the connection (RTN12).
+    pub fn close(&mut self, now: Now) {
+        let now = now.instant;
+        match self.connection.state {
+            State::Connected { transport } => {
+                self.send(ClientFrame::Close);
+                self.timers.set(Timer::Close, now + self.config.realtime_request_timeout);
+                self.enter(State::Closing { transport, sent: true }, None, None, now);
+            }
+            // The service may be about to accept the connection: it is then closed properly (RTN12f).
+            // The deadline of the attempt stays in force.
+            State::Connecting { transport, opened: true } => {
+                self.enter(State::Closing { transport, sent: false }, None, None, now);
+            }
+            // The service has not heard of this attempt.
+            State::Connecting { transport, opened: false } => {
+                self.enter(State::Closing { transport, sent: false }, None, None, now);
+                self.push(Output::Shut { transport });
+                self.enter(State::Closed, None, None, now);
+            }
+            State::Initialized | State::Disconnected | State::Suspended => {
+                self.enter(State::Closed, None, None, now);
+            }
+            State::Closing { .. } | State::Closed | State::Failed => {}
+        }
+    }
+
+    /// Clears what an ended connection left behind (RTN11d).
+    fn start_afresh(&mut self) {
+        self.connection.error_reason = None;
+        self.connection.id = None;
+        self.connection.key = None;
+        self.connection.client_id = None;
+        self.connection.retries = 0;
+        self.outbox.restart();
+        self.reinitialize_channels();
+    }
+
+    fn start_connecting(&mut self, now: Instant) {
+        let transport = TransportId(self.connection.next_transport);
+        self.connection.next_transport += 1;
+        let retrying = matches!(self.connection.state, State::Disconnected | State::Suspended);
+        if !retrying {
+            // Being without a connection counts from here (RTN14e).
+            self.timers.set(Timer::Suspend, now + self.connection.state_ttl);
+        }
+        self.timers.clear(Timer::Retry);
+        self.timers.set(Timer::Connect, now + self.config.realtime_request_timeout);
+        let request = ConnectRequest::new(&self.config, self.connection.key.as_ref());
+        self.enter(State::Connecting { transport, opened: false }, None, None, now);
+        self.push(Output::Open { transport, request: Box::new(request) });
+    }
+
+    pub(crate) fn transport_opened(&mut self) {
+        if let State::Connecting { opened, .. } = &mut self.connection.state {
+            *opened = true;
+        }
+    }
+
+    /// CONNECTED arrived: the connection is there (RTN6), goes on (RTN15c6), is a new one (RTN15c7), or
+    /// has new conditions (RTN24).
+    pub(crate) fn connected(&mut self, connected: Connected, now: Instant) {
+        match self.connection.state {
+            State::Connecting { transport, .. } => {
+                if let Err(error) = self.adopt(&connected) {
+                    self.push(Output::Shut { transport });
+                    return self.attempt_failed(error, now);
+                }
+                let resumed = self.connection.id == connected.connection_id;
+                self.connection.id = connected.connection_id;
+                self.connection.retries = 0;
+                self.connection.error_reason = None;
+                self.timers.clear(Timer::Connect);
+                self.timers.clear(Timer::Suspend);
+                self.watch_idle(now);
+                self.enter(State::Connected { transport }, connected.error, None, now);
+                for frame in self.outbox.resend(resumed) {
+                    self.send(frame);
+                }
+                for op in self.pings.take_waiting() {
+                    self.send_ping(op, now);
+                }
+            }
+            State::Closing { transport, sent: false } => {
+                self.timers.clear(Timer::Connect);
+                self.timers.set(Timer::Close, now + self.config.realtime_request_timeout);
+                self.connection.state = State::Closing { transport, sent: true };
+                self.send(ClientFrame::Close);
+            }
+            State::Connected { transport } => {
+                if let Err(error) = self.adopt(&connected) {
+                    return self.fail_transport(transport, error, now);
+                }
+                self.watch_idle(now);
+                if let Some(error) = &connected.error {
+                    self.connection.error_reason = Some(error.clone());
+                }
+                self.push(Output::Event(Event::Connection(ConnectionStateChange {
+                    previous: ConnectionState::Connected,
+                    current: ConnectionState::Connected,
+                    event: ConnectionEvent::Update,
+                    reason: connected.error,
+                    retry_in: None,
+                })));
+            }
+            State::Closing { sent: true, .. }
+            | State::Initialized
+            | State::Disconnected
+            | State::Suspended
+            | State::Closed
+            | State::Failed => {}
+        }
+    }
+
+    /// Takes over what CONNECTED says of the connection (RTN21).
+    fn adopt(&mut self, connected: &Connected) -> Result<(), ErrorInfo> {
+        if connected.connection_id.is_none() {
+            return Err(errors::protocol("CONNECTED came without a connectionId"));
+        }
+        let details = connected.details.clone().unwrap_or_default();
+        if details.connection_key.is_none() {
+            return Err(errors::protocol("CONNECTED came without a connectionKey"));
+        }
+        self.connection.key = details.connection_key;
+        self.connection.client_id = details.client_id.or(self.connection.client_id.take());
+        let connection = &mut self.connection;
+        if let Some(size) = details.max_message_size {
+            connection.max_message_size = size;
+        }
+        if let Some(ttl) = details.connection_state_ttl {
+            connection.state_ttl = Duration::from_millis(ttl);
+        }
+        if let Some(interval) = details.max_idle_interval {
+            connection.max_idle_interval = Duration::from_millis(interval);
+        }
+        Ok(())
+    }
+
+    /// The service drops the transport (RTN15h), or does not take the attempt (RTN14d).
+    pub(crate) fn disconnected(&mut self, error: Option<ErrorInfo>, now: Instant) {
+        let Some(transport) = self.connection.transport() else { return };
+        let error = error.unwrap_or_else(errors::transport_lost);
+        if error.is_token_error() {
+            return self.token_error(transport, error, now);
+        }
+        self.push(Output::Shut { transport });
+        self.transport_closed(error, now);
+    }
+
+    /// The transport ended without a word from the service (RTN15a, RTN12c), or after one.
+    pub(crate) fn transport_closed(&mut self, error: ErrorInfo, now: Instant) {
+        match self.connection.state {
+            State::Connecting { .. } => self.attempt_failed(error, now),
+            State::Connected { .. } => self.connection_lost(error, now),
+            State::Closing { .. } => self.enter(State::Closed, None, None, now),
+            State::Initialized
+            | State::Disconnected
+            | State::Suspended
+            | State::Closed
+            | State::Failed => {}
+        }
+    }
+
+    /// An established connection is down. The first attempt to resume it starts at once (RTN15h3), unless
+    /// the service made no sense: then it is given time to recover.
+    fn connection_lost(&mut self, error: ErrorInfo, now: Instant) {
+        self.timers.clear(Timer::Idle);
+        self.timers.set(Timer::Suspend, now + self.connection.state_ttl);
+        if error.code == errors::PROTOCOL {
+            return self.wait_to_retry(error, now);
+        }
+        self.enter(State::Disconnected, Some(error), Some(Duration::ZERO), now);
+        self.start_connecting(now);
+    }
+
+    /// An attempt to connect did not succeed (RTN14d, RTN14e).
+    fn attempt_failed(&mut self, error: ErrorInfo, now: Instant) {
+        self.timers.clear(Timer::Connect);
+        if self.timers.is_set(Timer::Suspend) {
+            self.wait_to_retry(error, now);
+        } else {
+            self.suspend(error, now);
+        }
+    }
+
+    fn wait_to_retry(&mut self, error: ErrorInfo, now: Instant) {
+        self.connection.retries = self.connection.retries.saturating_add(1);
+        let initial = self.config.disconnected_retry_timeout;
+        let wait = backoff::delay(initial, self.connection.retries, &mut self.rng);
+        self.timers.set(Timer::Retry, now + wait);
+        self.enter(State::Disconnected, Some(error), Some(wait), now);
+    }
+
+    fn suspend(&mut self, error: ErrorInfo, now: Instant) {
+        let wait = self.config.suspended_retry_timeout;
+        self.timers.set(Timer::Retry, now + wait);
+        self.enter(State::Suspended, Some(error), Some(wait), now);
+    }
+
+    pub(crate) fn retry(&mut self, now: Instant) {
+        if matches!(self.connection.state, State::Disconnected | State::Suspended) {
+            self.start_connecting(now);
+        }
+    }
+
+    /// The connection has been down for its TTL (RTN14e). An attempt under way may still succeed.
+    pub(crate) fn state_ttl_passed(&mut self, now: Instant) {
+        if self.connection.state == State::Disconnected {
+            let cause = self.connection.error_reason.clone();
+            let error = match cause {
+                Some(cause) => errors::suspended().with_cause(cause),
+                None => errors::suspended(),
+            };
+            self.suspend(error, now);
+        }
+    }
+
+    pub(crate) fn connect_timed_out(&mut self, now: Instant) {
+        let Some(transport) = self.connection.transport() else { return };
+        self.push(Output::Shut { transport });
+        self.transport_closed(errors::connect_timed_out(), now);
+    }
+
+    pub(crate) fn close_timed_out(&mut self, now: Instant) {
+        if let State::Closing { transport, .. } = self.connection.state {
+            self.push(Output::Shut { transport });
+            self.enter(State::Closed, None, None, now);
+        }
+    }
+
+    pub(crate) fn closed_by_service(&mut self, now: Instant) {
+        let Some(transport) = self.connection.transport() else { return };
+        self.push(Output::Shut { transport });
+        self.transport_closed(errors::transport_lost(), now);
+    }
+
+    /// The service ended the connection for good (RTN14g, RTN15j), or its token did (RTN14b).
+    pub(crate) fn connection_error(&mut self, error: Option<ErrorInfo>, now: Instant) {
+        let Some(transport) = self.connection.transport() else { return };
+        let error = error.unwrap_or_else(errors::failed);
+        if error.is_token_error() {
+            return self.token_error(transport, error, now);
+        }
+        self.push(Output::Shut { transport });
+        match self.connection.state {
+            State::Closing { .. } => self.enter(State::Closed, Some(error), None, now),
+            _ => self.enter(State::Failed, Some(error), None, now),
+        }
+    }
+
+    /// The token is no longer good, and there is no other to be had (RSA4a, RTN15h1).
+    fn token_error(&mut self, transport: TransportId, error: ErrorInfo, now: Instant) {
+        self.push(Output::Shut { transport });
+        match (&self.config.credentials, self.connection.state) {
+            (_, State::Closing { .. }) => self.enter(State::Closed, Some(error), None, now),
+            (Credentials::Token(_), _) => self.enter(State::Failed, Some(error), None, now),
+            // A key is never refused as a token; tolerated as a refusal that may pass.
+            (Credentials::Key(_), _) => self.transport_closed(error, now),
+        }
+    }
+
+    fn fail_transport(&mut self, transport: TransportId, error: ErrorInfo, now: Instant) {
+        self.push(Output::Shut { transport });
+        self.transport_closed(error, now);
+    }
+
+    /// The service must be heard from within its idle interval and a request timeout (RTN23a).
+    fn watch_idle(&mut self, now: Instant) {
+        match self.idle_limit() {
+            Some(limit) => self.timers.set(Timer::Idle, now + limit),
+            None => self.timers.clear(Timer::Idle),
+        }
+    }
+
+    fn idle_limit(&self) -> Option<Duration> {
+        let interval = self.connection.max_idle_interval;
+        (!interval.is_zero()).then(|| interval + self.config.realtime_request_timeout)
+    }
+
+    /// Activity does not move the timer; it is looked at here, once an interval.
+    pub(crate) fn check_idle(&mut self, now: Instant) {
+        let (State::Connected { transport }, Some(limit)) =
+            (self.connection.state, self.idle_limit())
+        else {
+            return;
+        };
+        let deadline = self.connection.last_activity + limit;
+        if deadline > now {
+            self.timers.set(Timer::Idle, deadline);
+        } else {
+            self.fail_transport(transport, errors::idle(), now);
+        }
+    }
+
+    /// Enters a state: its effects on operations and channels, then the change itself, so that channels
+    /// are up to date when a listener hears of the connection (RTL3d1).
+    fn enter(
+        &mut self,
+        state: State,
+        reason: Option<ErrorInfo>,
+        retry_in: Option<Duration>,
+        now: Instant,
+    ) {
+        let previous = self.connection.state();
+        self.connection.state = state;
+        let current = self.connection.state();
+        if let Some(reason) = &reason {
+            self.connection.error_reason = Some(reason.clone());
+        }
+        match current {
+            ConnectionState::Connected => self.channels_on_connected(now),
+            ConnectionState::Disconnected => {
+                self.pause_reattaching();
+                if !self.config.queue_messages {
+                    let error = reason.clone().unwrap_or_else(errors::transport_lost);
+                    self.fail_publishes(&error);
+                }
+            }
+            ConnectionState::Suspended => {
+                let error = reason.clone().unwrap_or_else(errors::suspended);
+                self.end_operations(&error);
+                self.suspend_channels(&error, now);
+            }
+            ConnectionState::Closing => {
+                self.forget_connection();
+                self.fail_pings(&errors::closed());
+            }
+            ConnectionState::Closed => {
+                self.forget_connection();
+                self.stop_timers();
+                self.end_operations(&errors::closed());
+                self.detach_all_channels(now);
+            }
+            ConnectionState::Failed => {
+                self.forget_connection();
+                self.stop_timers();
+                let error = reason.clone().unwrap_or_else(errors::failed);
+                self.end_operations(&error);
+                self.fail_channels(&error, now);
+            }
+            ConnectionState::Initialized | ConnectionState::Connecting => {}
+        }
+        self.push(Output::Event(Event::Connection(ConnectionStateChange {
+            previous,
+            current,
+            event: ConnectionEvent::State(current),
+            reason,
+            retry_in,
+        })));
+    }
+
+    /// Id and key are unset while closing, closed or failed (RTN8d, RTN9d).
+    fn forget_connection(&mut self) {
+        self.connection.id = None;
+        self.connection.key = None;
+    }
+
+    fn stop_timers(&mut self) {
+        for timer in [Timer::Connect, Timer::Retry, Timer::Suspend, Timer::Idle, Timer::Close] {
+            self.timers.clear(timer);
+        }
+    }
+
+    /// Fails what waits for an acknowledgement or a pong (RTN7e, RTN13b).
+    fn end_operations(&mut self, error: &ErrorInfo) {
+        self.fail_publishes(error);
+        self.fail_pings(error);
+    }
+
+    fn fail_publishes(&mut self, error: &ErrorInfo) {
+        let mut failed: Vec<OpId> = Vec::new();
+        self.outbox.fail_all(error, |(op, _)| failed.push(op));
+        for op in failed {
+            self.done(op, Err(error.clone()));
+        }
+    }
+
+    fn fail_pings(&mut self, error: &ErrorInfo) {
+        for op in self.pings.take_all() {
+            self.timers.clear(Timer::Ping(op));
+            self.done(op, Err(error.clone()));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The errors the client itself makes, in one place.
+
+use capably_protocol::{ErrorCode, ErrorInfo};
+
+use crate::{ChannelState, ConnectionState};
+
+/// The connection is in a state in which the operation cannot be done (RTL4b, RTL6c4, RTN13b).
+pub(crate) fn connection_state(state: ConnectionState, reason: Option<&ErrorInfo>) -> ErrorInfo {
+    let code = match state {
+        ConnectionState::Initialized | ConnectionState::Connecting | ConnectionState::Connected => {
+            80009
+        }
+        ConnectionState::Disconnected => 80003,
+        ConnectionState::Suspended => 80002,
+        ConnectionState::Closing | ConnectionState::Closed => 80017,
+        ConnectionState::Failed => 80000,
+    };
+    let error = ErrorInfo::new(
+        ErrorCode(code),
+        400,
+        format!("the operation cannot be done while the connection is {state}"),
+    );
+    match reason {
+        Some(reason) => error.with_cause(reason.clone()),
+        None => error,
+    }
+}
+
+/// The channel is in a state in which the operation cannot be done (RTL5b, RTL6c4).
+pub(crate) fn channel_state(state: ChannelState, reason: Option<&ErrorInfo>) -> ErrorInfo {
+    let error = ErrorInfo::new(
+        ErrorCode(90001),
+        400,
+        format!("the operation cannot be done while the channel is {state}"),
+    );
+    match reason {
+        Some(reason) => error.with_cause(reason.clone()),
+        None => error,
+    }
+}
+
+pub(crate) fn connect_timed_out() -> ErrorInfo {
+    ErrorInfo::new(ErrorCode(80014), 408, "no connection within the realtime request timeout")
+}
+
+pub(crate) fn idle() -> ErrorInfo {
+    ErrorInfo::new(ErrorCode(80014), 408, "the service has been silent for too long")
+}
+
+pub(crate) fn transport_lost() -> ErrorInfo {
+    ErrorInfo::new(ErrorCode(80003), 408, "the transport was lost")
+}
+
+pub(crate) fn suspended() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode(80002),
+        408,
+        "the connection has been down for longer than the service keeps its state",
+    )
+}
+
+pub(crate) fn closed() -> ErrorInfo {
+    ErrorInfo::new(ErrorCode(80017), 400, "the connection is closed")
+}
+
+pub(crate) fn failed() -> ErrorInfo {
+    ErrorInfo::new(ErrorCode(80000), 400, "the service ended the connection without saying why")
+}
+
+/// The code of what breaks the protocol.
+pub(crate) const PROTOCOL: ErrorCode = ErrorCode(80013);
+
+/// The service sent what makes no sense.
+pub(crate) fn protocol(message: &'static str) -> ErrorInfo {
+    ErrorInfo::new(PROTOCOL, 400, message)
+}
+
+pub(crate) fn attach_timed_out() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode(90007),
+        408,
+        "the service did not confirm the attach within the realtime request timeout",
+    )
+}
+
+pub(crate) fn detach_timed_out() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode(90007),
+        408,
+        "the service did not confirm the detach within the realtime request timeout",
+    )
+}
+
+pub(crate) fn channel_failed() -> ErrorInfo {
+    ErrorInfo::new(ErrorCode(90000), 400, "the channel failed, and the service did not say why")
+}
+
+pub(crate) fn detached() -> ErrorInfo {
+    ErrorInfo::new(ErrorCode(90001), 400, "the channel was detached")
+}
+
+pub(crate) fn released() -> ErrorInfo {
+    ErrorInfo::new(ErrorCode(90001), 400, "the channel was released")
+}
+
+pub(crate) fn ping_timed_out() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode(50003),
+        408,
+        "the service did not answer the ping within the realtime request timeout",
+    )
+}
+
+pub(crate) fn refused() -> ErrorInfo {
+    ErrorInfo::new(ErrorCode(50000), 500, "the service refused the message without saying why")
+}
+
+pub(crate) fn never_acknowledged() -> ErrorInfo {
+    ErrorInfo::new(
+        PROTOCOL,
+        500,
+        "the service acknowledged later messages, but neither accepted nor refused this one",
+    )
+}
+
+pub(crate) fn too_large(size: u64, limit: u64) -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode(40009),
+        400,
+        format!("a publish of {size} bytes is more than the limit of {limit}"),
+    )
+}
+
+pub(crate) fn wrong_client_id() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode(40012),
+        400,
+        "the message's client id is not the one this client is identified as",
+    )
+}

@@ -1,0 +1,107 @@
+//! Every deadline of the client: a row in a table, with a name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{ChannelId, Instant, OpId};
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Timer {
+    /// The connection attempt must have succeeded (RTN14c).
+    Connect,
+    /// The next connection attempt starts (RTN14d, RTN14e).
+    Retry,
+    /// The connection has been down for the connectionStateTtl (RTN14e).
+    Suspend,
+    /// The service must have sent something (RTN23a).
+    Idle,
+    /// CLOSED must have arrived (RTN12b).
+    Close,
+    /// A ping must have been answered (RTN13c).
+    Ping(OpId),
+    /// ATTACHED must have arrived (RTL4f).
+    Attach(ChannelId),
+    /// DETACHED must have arrived (RTL5f).
+    Detach(ChannelId),
+    /// A suspended channel tries to attach again (RTL13b).
+    Reattach(ChannelId),
+}
+
+/// The deadlines that are set: at most one a name.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    due: BTreeMap<Timer, Instant>,
+    order: BTreeSet<(Instant, Timer)>,
+}
+
+impl Timers {
+    /// Sets a deadline, in place of an earlier one of this name.
+    pub(crate) fn set(&mut self, timer: Timer, at: Instant) {
+        if let Some(old) = self.due.insert(timer, at) {
+            self.order.remove(&(old, timer));
+        }
+        self.order.insert((at, timer));
+    }
+
+    pub(crate) fn clear(&mut self, timer: Timer) {
+        if let Some(old) = self.due.remove(&timer) {
+            self.order.remove(&(old, timer));
+        }
+    }
+
+    pub(crate) fn is_set(&self, timer: Timer) -> bool {
+        self.due.contains_key(&timer)
+    }
+
+    /// The next deadline.
+    pub(crate) fn next(&self) -> Option<(Instant, Timer)> {
+        self.order.first().copied()
+    }
+
+    /// Takes the next deadline that has passed.
+    pub(crate) fn expire(&mut self, now: Instant) -> Option<Timer> {
+        let (at, timer) = self.next()?;
+        if at > now {
+            return None;
+        }
+        self.clear(timer);
+        Some(timer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_start(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn expire_in_order_and_once() {
+        let mut timers = Timers::default();
+        timers.set(Timer::Idle, at(3));
+        timers.set(Timer::Retry, at(1));
+        timers.set(Timer::Connect, at(2));
+        assert_eq!(timers.expire(at(0)), None);
+        assert_eq!(timers.expire(at(2)), Some(Timer::Retry));
+        assert_eq!(timers.expire(at(2)), Some(Timer::Connect));
+        assert_eq!(timers.expire(at(2)), None);
+        assert_eq!(timers.next(), Some((at(3), Timer::Idle)));
+    }
+
+    #[test]
+    fn setting_again_replaces() {
+        let mut timers = Timers::default();
+        timers.set(Timer::Idle, at(1));
+        timers.set(Timer::Idle, at(5));
+        assert_eq!(timers.expire(at(4)), None);
+        assert!(timers.is_set(Timer::Idle));
+        timers.clear(Timer::Idle);
+        assert!(!timers.is_set(Timer::Idle));
+        assert_eq!(timers.next(), None);
+    }
+}
