@@ -7,6 +7,10 @@ use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 
 use bytes::Bytes;
 
+mod builtin;
+
+pub(crate) use builtin::BuiltinClient;
+
 /// Sends HTTP requests.
 ///
 /// The SDK bounds the time of each request and drops the future when it is up; an implementation need

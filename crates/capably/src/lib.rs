@@ -2,11 +2,17 @@
 
 pub mod error;
 pub mod http;
+pub mod realtime;
+pub mod rest;
+pub mod transport;
 
 mod auth;
 mod endpoint;
 mod options;
-mod rest;
+mod payload;
+mod random;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use auth::Auth;
 pub use capably_protocol::{
@@ -15,4 +21,5 @@ pub use capably_protocol::{
 };
 pub use error::{Error, Recourse, Result};
 pub use options::ClientOptions;
+pub use realtime::{Channel, Overflow, Realtime, Subscription};
 pub use rest::Rest;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use crate::http::HttpClient;
+use crate::{http::HttpClient, transport::Connector};
 
 mod validate;
 
@@ -64,6 +64,7 @@ pub struct ClientOptions {
     pub(crate) connectivity_check_url: Option<String>,
     pub(crate) agents: Vec<(String, Option<String>)>,
     pub(crate) http_client: Option<Arc<dyn HttpClient>>,
+    pub(crate) connector: Option<Arc<dyn Connector>>,
 }
 
 impl Default for ClientOptions {
@@ -102,6 +103,7 @@ impl Default for ClientOptions {
             connectivity_check_url: None,
             agents: Vec::new(),
             http_client: None,
+            connector: None,
         }
     }
 }
@@ -357,6 +359,14 @@ impl ClientOptions {
         self.http_client = Some(client);
         self
     }
+
+    /// Opens WebSockets through this connector rather than the built-in one: for tests, proxies, or
+    /// another WebSocket library.
+    #[must_use]
+    pub fn connector(mut self, connector: Arc<dyn Connector>) -> Self {
+        self.connector = Some(connector);
+        self
+    }
 }
 
 impl From<&str> for ClientOptions {
@@ -417,6 +427,7 @@ impl fmt::Debug for ClientOptions {
             .field("connectivity_check_url", &self.connectivity_check_url)
             .field("agents", &self.agents)
             .field("http_client", &self.http_client.is_some())
+            .field("connector", &self.connector.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -1,27 +1,93 @@
-//! The REST client (RSC).
+//! The REST client: channels without a connection (RSC).
+//!
+//! ```no_run
+//! use capably::{Rest, rest::Direction};
+//!
+//! # async fn example() -> capably::Result<()> {
+//! let rest = Rest::new("app.key:secret")?;
+//! let channel = rest.channels().get("greetings");
+//! channel.publish("hello", "world").await?;
+//!
+//! let page = channel.history().direction(Direction::Forwards).limit(50).await?;
+//! for message in page.items() {
+//!     println!("{:?}: {:?}", message.name, message.data);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use crate::{Auth, ClientOptions, Result, options::Config};
+use capably_protocol::{ErrorCode, Millis};
 
-/// A client for the service's REST API (RSC).
-#[derive(Clone, Debug)]
+mod channel;
+mod history;
+mod link;
+mod page;
+mod publish;
+mod request;
+mod response;
+
+pub use channel::{ChannelOptions, RestChannel, RestChannels};
+pub use history::{Direction, History};
+pub use page::PaginatedResult;
+pub use publish::{Publish, PublishBatch};
+
+use crate::{Auth, ClientOptions, Error, Result, options::Config};
+use request::{Call, Pipeline};
+
+/// A client for the service's REST API (RSC). Cloning it gives another handle to the same client.
+#[derive(Clone)]
 pub struct Rest {
     auth: Auth,
+    channels: RestChannels,
+    pipeline: Arc<Pipeline>,
 }
 
 impl Rest {
-    /// A client with these options, or with an API key or a token (RSC1). Needs no runtime.
+    /// A client with these options, or with an API key or a token (RSC1). Needs no runtime; the calls
+    /// that it makes later do.
     ///
     /// # Errors
-    /// All that is wrong with the options, in one error; see [`ClientOptions`].
+    /// All that is wrong with the options, in one error: 40101 or 40005 for malformed credentials,
+    /// 40103 for a key without TLS (RSC18), 40106 for none at all (RSC1b), 40012 for a client id that
+    /// cannot be, 40000 for the rest.
     pub fn new(options: impl Into<ClientOptions>) -> Result<Self> {
-        let config: Arc<Config> = Arc::new(options.into().validate()?);
-        Ok(Self { auth: Auth::new(config) })
+        Ok(Self::with_config(Arc::new(options.into().validate()?)))
+    }
+
+    pub(crate) fn with_config(config: Arc<Config>) -> Self {
+        let pipeline = Arc::new(Pipeline::new(Arc::clone(&config)));
+        let channels = RestChannels::new(Arc::clone(&pipeline));
+        Self { auth: Auth::new(config), channels, pipeline }
     }
 
     /// Who the client is (RSC5).
     pub fn auth(&self) -> &Auth {
         &self.auth
+    }
+
+    /// The client's channels (RSN1).
+    pub fn channels(&self) -> &RestChannels {
+        &self.channels
+    }
+
+    /// The service's time, in ms since the epoch (RSC16). Sends no credentials.
+    ///
+    /// # Errors
+    /// What the service says; 50003 when it does not answer in time, 80000 when it cannot be reached.
+    pub async fn time(&self) -> Result<Millis> {
+        let reply = self.pipeline.send(&Call::get("/time").anonymous()).await?;
+        let times: Vec<Millis> = reply.decode()?;
+        times.first().copied().ok_or_else(|| {
+            let message = "the reply to a request for the time holds no time";
+            Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message)
+        })
+    }
+}
+
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rest").field("config", self.pipeline.config()).finish_non_exhaustive()
     }
 }

@@ -35,6 +35,12 @@ impl Config {
         if port == usual { host } else { format!("{host}:{port}") }
     }
 
+    /// What the URLs of requests to this host begin with.
+    pub(crate) fn origin(&self, host: &str) -> String {
+        let scheme = if self.options.tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority(host))
+    }
+
     /// The `Ably-Agent` header (RSC7d).
     pub(crate) fn agent(&self) -> String {
         let mut agent =

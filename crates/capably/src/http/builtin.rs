@@ -1,0 +1,203 @@
+//! The built-in HTTP client: hyper with a connection pool.
+
+use std::{
+    error::Error as StdError,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{Method, Request, Uri};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use tower_service::Service;
+
+use super::{
+    BoxFuture, HttpClient, HttpError, HttpErrorKind, HttpMethod, HttpRequest, HttpResponse,
+};
+
+/// How long an unused connection is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[cfg(feature = "tls")]
+type Scheme = hyper_rustls::HttpsConnector<HttpConnector>;
+#[cfg(not(feature = "tls"))]
+type Scheme = HttpConnector;
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// An HTTP/1.1 client with keep-alive.
+pub(crate) struct BuiltinClient {
+    client: Client<Bounded<Scheme>, Full<Bytes>>,
+    max_response: usize,
+}
+
+impl BuiltinClient {
+    /// A client that opens a connection within `open_timeout` and reads bodies of at most
+    /// `max_response` bytes. Needs no runtime until it sends.
+    pub(crate) fn new(open_timeout: Duration, max_response: usize) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        let connector = Bounded { inner: scheme(tcp), limit: open_timeout };
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        Self { client, max_response }
+    }
+
+    async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            let message = "HTTP requests need a tokio runtime, and there is none here";
+            return Err(HttpError::new(HttpErrorKind::Request, message));
+        }
+        if cfg!(not(feature = "tls")) && request.url.starts_with("https:") {
+            let message = "https needs the feature `tls`, which this build leaves out";
+            return Err(HttpError::new(HttpErrorKind::Request, message));
+        }
+        let response = self.client.request(hyper_request(request)?).await.map_err(send_error)?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, self.max_response).collect().await.map_err(body_error)?;
+        let headers = head.headers.iter().map(|(name, value)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        });
+        Ok(HttpResponse {
+            status: head.status.as_u16(),
+            headers: headers.collect(),
+            body: body.to_bytes(),
+        })
+    }
+}
+
+impl HttpClient for BuiltinClient {
+    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>> {
+        Box::pin(self.exchange(request))
+    }
+}
+
+#[cfg(feature = "tls")]
+fn scheme(mut tcp: HttpConnector) -> Scheme {
+    tcp.enforce_http(false);
+    let tls = rustls::ClientConfig::clone(&crate::tls::client_config());
+    hyper_rustls::HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp)
+}
+
+#[cfg(not(feature = "tls"))]
+fn scheme(tcp: HttpConnector) -> Scheme {
+    tcp
+}
+
+fn hyper_request(request: HttpRequest) -> Result<Request<Full<Bytes>>, HttpError> {
+    let method = match request.method {
+        HttpMethod::Get => Method::GET,
+        HttpMethod::Post => Method::POST,
+        HttpMethod::Put => Method::PUT,
+        HttpMethod::Patch => Method::PATCH,
+        HttpMethod::Delete => Method::DELETE,
+    };
+    let mut builder = Request::builder().method(method).uri(request.url);
+    for (name, value) in request.headers {
+        builder = builder.header(name, value);
+    }
+    builder.body(Full::new(request.body)).map_err(|error| {
+        HttpError::new(HttpErrorKind::Request, "the URL or a header is malformed")
+            .with_source(error)
+    })
+}
+
+fn send_error(error: hyper_util::client::legacy::Error) -> HttpError {
+    if find_source::<OpenTimeout>(&error).is_some() {
+        return HttpError::new(HttpErrorKind::Timeout, OpenTimeout.to_string());
+    }
+    let (kind, message) = if error.is_connect() {
+        (HttpErrorKind::Connect, "could not connect")
+    } else if find_source::<hyper::Error>(&error).is_some_and(hyper::Error::is_parse) {
+        (HttpErrorKind::Response, "what came back is not HTTP")
+    } else {
+        (HttpErrorKind::Interrupted, "the connection broke before the response was whole")
+    };
+    // The deepest source says what happened: "connection refused", "invalid peer certificate".
+    let reason = sources(&error).last();
+    let message = match reason {
+        Some(reason) => format!("{message}: {reason}"),
+        None => message.to_owned(),
+    };
+    HttpError::new(kind, message).with_source(error)
+}
+
+fn body_error(error: BoxError) -> HttpError {
+    if error.is::<LengthLimitError>() {
+        HttpError::new(HttpErrorKind::Response, "the response is larger than allowed")
+    } else {
+        let message = "the connection broke before the response was whole";
+        HttpError::new(HttpErrorKind::Interrupted, message).with_source(error)
+    }
+}
+
+fn find_source<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    sources(error).find_map(|source| source.downcast_ref())
+}
+
+fn sources<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    let mut next = error.source();
+    std::iter::from_fn(move || {
+        let source = next?;
+        next = source.source();
+        Some(source)
+    })
+}
+
+/// A connector that gives up after a time, whatever it waits for: name, TCP or TLS.
+#[derive(Clone)]
+struct Bounded<C> {
+    inner: C,
+    limit: Duration,
+}
+
+impl<C> Service<Uri> for Bounded<C>
+where
+    C: Service<Uri>,
+    C::Error: Into<BoxError>,
+    C::Future: Send + 'static,
+{
+    type Response = C::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<C::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.inner.call(uri);
+        let limit = self.limit;
+        Box::pin(async move {
+            match tokio::time::timeout(limit, connecting).await {
+                Ok(result) => result.map_err(Into::into),
+                Err(_) => Err(OpenTimeout.into()),
+            }
+        })
+    }
+}
+
+#[derive(Debug)]
+struct OpenTimeout;
+
+impl fmt::Display for OpenTimeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("opening the connection took too long")
+    }
+}
+
+impl StdError for OpenTimeout {}

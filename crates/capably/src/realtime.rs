@@ -1,0 +1,177 @@
+//! The realtime client (RTC).
+
+use std::sync::Arc;
+
+use capably_core::{Client, Credentials as CoreCredentials, Now};
+use capably_protocol::ErrorCode;
+use tokio::time::Instant as TokioInstant;
+
+use crate::{
+    ClientOptions, Error, Rest, Result, auth::Credentials, options::Config, transport::TcpConnector,
+};
+
+mod changes;
+mod channel;
+mod channels;
+mod command;
+mod connection;
+mod driver;
+mod link;
+mod publish;
+mod queue;
+mod subscription;
+
+pub use capably_core::{
+    ChannelEvent, ChannelState, ChannelStateChange, ConnectionEvent, ConnectionState,
+    ConnectionStateChange,
+};
+pub use changes::Changes;
+pub use channel::Channel;
+pub use channels::{Channels, RealtimeChannelOptions};
+pub use connection::Connection;
+pub use publish::{Publish, Receipt};
+pub use queue::Overflow;
+pub use subscription::{Subscribe, Subscription, SubscriptionEvent};
+
+/// A realtime client: one connection to the service, and the channels on it (RTC).
+///
+/// Cheap to clone; every clone, and every [`Connection`], [`Channel`] and [`Subscription`] made from it, is
+/// a handle to the same client. When the last handle is dropped, the connection closes.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use capably::{ClientOptions, Realtime};
+///
+/// let server = capably_server::Server::builder().start().await?;
+/// let options = ClientOptions::new(server.key())
+///     .endpoint(server.endpoint())
+///     .port(server.port())
+///     .tls(false);
+/// let client = Realtime::connect(options).await?;
+/// let channel = client.channels().get("greetings");
+/// let mut messages = channel.subscribe().await?;
+/// channel.publish("hello", "world").await?;
+/// let message = messages.next().await.ok_or("the subscription ended")?;
+/// assert_eq!(message.name.as_deref(), Some("hello"));
+/// assert_eq!(message.data.as_str(), Some("world"));
+/// client.close().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Realtime {
+    connection: Connection,
+    channels: Channels,
+    rest: Rest,
+}
+
+impl Realtime {
+    /// A client that connects in the background, unless
+    /// [`auto_connect`](ClientOptions::auto_connect) is off (RTC1b).
+    ///
+    /// # Errors
+    /// All that is wrong with the options, in one error; or 40000 outside a tokio runtime.
+    pub fn new(options: impl Into<ClientOptions>) -> Result<Self> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
+            Error::new(ErrorCode::BAD_REQUEST, 0, "a realtime client needs a tokio runtime")
+                .with_remedy("make the client inside a tokio runtime, such as `#[tokio::main]`")
+                .with_source(error)
+        })?;
+        let config = Arc::new(options.into().validate()?);
+        let rest = Rest::with_config(Arc::clone(&config));
+        let connector = config.options.connector.clone().unwrap_or_else(|| Arc::new(TcpConnector));
+        let seed = getrandom::u64().map_err(|error| {
+            Error::new(ErrorCode::INTERNAL_ERROR, 0, "the system gives no random numbers")
+                .with_source(error)
+        })?;
+        let start = TokioInstant::now();
+        let core = Client::new(Arc::new(core_config(&config)), seed, Now::default());
+        let client_id = core.client_id().cloned();
+        let (handle, commands) = command::Handle::new(client_id);
+        let shared = Arc::clone(&handle.shared);
+        let auto_connect = config.options.auto_connect;
+        runtime.spawn(driver::Driver::new(core, config, connector, shared, commands, start));
+        let connection = Connection::new(handle.clone());
+        if auto_connect {
+            connection.connect();
+        }
+        Ok(Self { connection, channels: Channels::new(handle), rest })
+    }
+
+    /// A client that is connected.
+    ///
+    /// # Errors
+    /// What [`new`](Self::new) says; or why there is no connection: the first failure that a retry
+    /// would have to mend counts, since who waits here would rather know. To go on trying, use `new`.
+    pub async fn connect(options: impl Into<ClientOptions>) -> Result<Self> {
+        let client = Self::new(options.into().auto_connect(false))?;
+        let mut changes = client.connection.changes();
+        client.connection.connect();
+        while let Some(change) = changes.next().await {
+            match change.current {
+                ConnectionState::Connected => return Ok(client),
+                ConnectionState::Initialized | ConnectionState::Connecting => {}
+                ConnectionState::Disconnected
+                | ConnectionState::Suspended
+                | ConnectionState::Closing
+                | ConnectionState::Closed
+                | ConnectionState::Failed => {
+                    return Err(change.reason.map_or_else(command::gone, Error::from));
+                }
+            }
+        }
+        Err(command::gone())
+    }
+
+    /// The connection (RTC2).
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The channels (RTC3).
+    pub fn channels(&self) -> &Channels {
+        &self.channels
+    }
+
+    /// The REST client with the same options.
+    pub fn rest(&self) -> &Rest {
+        &self.rest
+    }
+
+    /// The service's time, in ms since the epoch (RTC6).
+    ///
+    /// # Errors
+    /// As for any REST request.
+    pub async fn time(&self) -> Result<capably_protocol::Millis> {
+        self.rest.time().await
+    }
+
+    /// Closes the connection (RTC16); see [`Connection::close`].
+    pub async fn close(&self) {
+        self.connection.close().await;
+    }
+}
+
+fn core_config(config: &Config) -> capably_core::Config {
+    let options = &config.options;
+    let credentials = match &config.credentials {
+        Credentials::Key(key) => CoreCredentials::Key(key.clone()),
+        Credentials::Token(token) => CoreCredentials::Token(token.clone()),
+    };
+    capably_core::Config {
+        host: config.domains.primary.as_str().into(),
+        client_id: options.client_id.as_deref().map(Into::into),
+        format: config.format(),
+        echo_messages: options.echo_messages,
+        queue_messages: options.queue_messages,
+        transport_params: options.transport_params.clone(),
+        agent: config.agent().into(),
+        disconnected_retry_timeout: options.disconnected_retry_timeout,
+        suspended_retry_timeout: options.suspended_retry_timeout,
+        channel_retry_timeout: options.channel_retry_timeout,
+        realtime_request_timeout: options.realtime_request_timeout,
+        max_message_size: options.max_message_size as u64,
+        ..capably_core::Config::new(credentials)
+    }
+}

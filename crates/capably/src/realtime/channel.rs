@@ -1,0 +1,160 @@
+//! A channel's handle (RTL).
+
+use std::sync::{Arc, Mutex};
+
+use capably_core::{Channel as CoreChannel, ChannelId};
+use capably_protocol::{ChannelMode, CipherParams, Data, Message, Str, frame::Params};
+
+use super::{
+    Changes, ChannelState, ChannelStateChange, Publish, Subscribe,
+    command::{Command, Handle, gone, listen, lock, tell},
+    queue::Queue,
+};
+use crate::{Error, Result};
+
+/// A channel of a [`Realtime`](crate::Realtime) client (RTL).
+#[derive(Clone, Debug)]
+pub struct Channel {
+    pub(crate) handle: Handle,
+    pub(crate) shared: Arc<ChannelShared>,
+}
+
+/// What the handles of a channel and the driver share.
+#[derive(Debug)]
+pub(crate) struct ChannelShared {
+    pub(crate) id: ChannelId,
+    pub(crate) name: Str,
+    pub(crate) cipher: Option<CipherParams>,
+    snapshot: Mutex<ChannelSnapshot>,
+    listeners: Mutex<Vec<Arc<Queue<ChannelStateChange>>>>,
+}
+
+#[derive(Clone, Debug)]
+struct ChannelSnapshot {
+    state: ChannelState,
+    error_reason: Option<Error>,
+    modes: Vec<ChannelMode>,
+    params: Params,
+}
+
+impl ChannelShared {
+    pub(crate) fn new(id: ChannelId, name: Str, cipher: Option<CipherParams>) -> Self {
+        Self {
+            id,
+            name,
+            cipher,
+            snapshot: Mutex::new(ChannelSnapshot {
+                state: ChannelState::Initialized,
+                error_reason: None,
+                modes: Vec::new(),
+                params: Params::new(),
+            }),
+            listeners: Mutex::default(),
+        }
+    }
+
+    /// Updates the snapshot, then tells every listener.
+    pub(crate) fn changed(&self, channel: &CoreChannel, change: &ChannelStateChange) {
+        *lock(&self.snapshot) = ChannelSnapshot {
+            state: change.current,
+            error_reason: channel.error_reason().cloned().map(Error::from),
+            modes: channel.modes().to_vec(),
+            params: channel.params().clone(),
+        };
+        tell(&self.listeners, change);
+    }
+
+    pub(crate) fn end(&self) {
+        for queue in lock(&self.listeners).drain(..) {
+            queue.end(gone());
+        }
+    }
+}
+
+impl Channel {
+    pub(crate) fn new(handle: Handle, shared: Arc<ChannelShared>) -> Self {
+        Self { handle, shared }
+    }
+
+    /// The name (RTL23).
+    pub fn name(&self) -> &Str {
+        &self.shared.name
+    }
+
+    /// Attaches, so that messages arrive (RTL4). Waits for the connection while connecting or
+    /// disconnected; done at once when attached.
+    ///
+    /// # Errors
+    /// Why the channel is not attached: the service's reason (40160 without the right to), 90007 without
+    /// an answer within the realtime request timeout, or 80000, 80002 or 80017 in a state without a
+    /// connection to wait for (RTL4b).
+    pub async fn attach(&self) -> Result<()> {
+        self.handle.ask(|reply| Command::Attach(self.shared.id, reply)).await
+    }
+
+    /// Detaches (RTL5). Subscriptions stay, and go on once the channel is attached again.
+    ///
+    /// # Errors
+    /// 90001 if the channel has failed (RTL5b); 90007 without an answer within the realtime request
+    /// timeout: the channel is then still attached (RTL5f).
+    pub async fn detach(&self) -> Result<()> {
+        self.handle.ask(|reply| Command::Detach(self.shared.id, reply)).await
+    }
+
+    /// Publishes one message (RTL6i1). Await it for the acknowledgement; [`Publish`] says more.
+    pub fn publish(&self, name: impl Into<Str>, data: impl Into<Data>) -> Publish<'_> {
+        Publish::new(self, vec![Message::new(name, data)])
+    }
+
+    /// Publishes messages in one frame: all or none (RTL6i2).
+    pub fn publish_messages(&self, messages: impl Into<Vec<Message>>) -> Publish<'_> {
+        Publish::new(self, messages.into())
+    }
+
+    /// Listens to messages (RTL7). Await it to be attached when it returns.
+    pub fn subscribe(&self) -> Subscribe<'_> {
+        Subscribe::new(self)
+    }
+
+    /// The state (RTL2b).
+    pub fn state(&self) -> ChannelState {
+        lock(&self.shared.snapshot).state
+    }
+
+    /// The last error (RTL24).
+    pub fn error_reason(&self) -> Option<Error> {
+        lock(&self.shared.snapshot).error_reason.clone()
+    }
+
+    /// The modes the service granted (RTL4m).
+    pub fn modes(&self) -> Vec<ChannelMode> {
+        lock(&self.shared.snapshot).modes.clone()
+    }
+
+    /// The parameters the service recognised (RTL4k1).
+    pub fn params(&self) -> Params {
+        lock(&self.shared.snapshot).params.clone()
+    }
+
+    /// Waits for a state (RTL25); returns at once in it.
+    ///
+    /// # Errors
+    /// 80017 when the client ends before.
+    pub async fn when(&self, state: ChannelState) -> Result<()> {
+        let mut changes = self.changes();
+        if self.state() == state {
+            return Ok(());
+        }
+        while let Some(change) = changes.next().await {
+            if change.current == state {
+                return Ok(());
+            }
+        }
+        Err(gone())
+    }
+
+    /// Every change from now on, in order (RTL2).
+    pub fn changes(&self) -> Changes<ChannelStateChange> {
+        Changes::new(listen(&self.shared.listeners))
+    }
+}

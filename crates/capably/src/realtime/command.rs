@@ -1,0 +1,196 @@
+//! What handles ask of the driver.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use capably_core::{ChannelId, ChannelOptions, ConnectionState, ConnectionStateChange};
+use capably_protocol::{ErrorCode, ErrorInfo, Message, PublishResult, Str, frame::Params};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::{channel::ChannelShared, queue::Queue};
+use crate::{Error, Result};
+
+/// Where the result of an operation goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, ErrorInfo>>;
+
+/// One call of a handle.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Connect,
+    Close,
+    Ping(Reply<Duration>),
+    Open { channel: Arc<ChannelShared>, options: ChannelOptions },
+    Release(ChannelId),
+    Attach(ChannelId, Reply<()>),
+    Detach(ChannelId, Reply<()>),
+    Publish(Publish),
+    Subscribe { channel: ChannelId, subscriber: Subscriber, attach: Option<Reply<()>> },
+    Unsubscribe { channel: ChannelId, subscriber: u64 },
+}
+
+/// Messages to publish in one frame.
+#[derive(Debug)]
+pub(crate) struct Publish {
+    pub(crate) channel: ChannelId,
+    pub(crate) messages: Arc<[Message]>,
+    pub(crate) params: Params,
+    /// What it takes of the window of unacknowledged publishes.
+    pub(crate) permits: u32,
+    pub(crate) reply: Reply<PublishResult>,
+}
+
+/// One who listens to messages.
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    pub(crate) id: u64,
+    /// The names to listen to; none means all (RTL7a, RTL7b).
+    pub(crate) names: Vec<Str>,
+    pub(crate) queue: Arc<Queue<Message>>,
+}
+
+/// A way to the driver. While one exists, the client lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    commands: mpsc::UnboundedSender<Command>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What handles and driver share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    connection: Mutex<ConnectionSnapshot>,
+    listeners: Mutex<Vec<Arc<Queue<ConnectionStateChange>>>>,
+    /// The window of unacknowledged publishes, in units of [`WINDOW_UNIT`] bytes.
+    window: Semaphore,
+}
+
+/// What is known of the connection.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectionSnapshot {
+    pub(crate) state: ConnectionState,
+    pub(crate) id: Option<Str>,
+    pub(crate) key: Option<Str>,
+    pub(crate) error_reason: Option<Error>,
+    pub(crate) client_id: Option<Str>,
+}
+
+/// How many units of publishes may be unacknowledged: 64 MiB. More wait, so that a service that is slow
+/// or away cannot fill the memory.
+const WINDOW: usize = 65_536;
+
+/// What a publish takes of the window at least, in bytes.
+const WINDOW_UNIT: usize = 1024;
+
+impl Handle {
+    pub(crate) fn new(client_id: Option<Str>) -> (Self, mpsc::UnboundedReceiver<Command>) {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            connection: Mutex::new(ConnectionSnapshot {
+                state: ConnectionState::Initialized,
+                id: None,
+                key: None,
+                error_reason: None,
+                client_id,
+            }),
+            listeners: Mutex::new(Vec::new()),
+            window: Semaphore::new(WINDOW),
+        });
+        (Self { commands, shared }, receiver)
+    }
+
+    /// Hands a command to the driver; after the driver's end it goes nowhere, and its reply is dropped.
+    pub(crate) fn send(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+
+    /// Asks for something and waits for the answer.
+    pub(crate) async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.send(command(reply));
+        answered(answer).await
+    }
+
+    /// Waits for room for a publish of this size, and takes it. The driver gives it back.
+    pub(crate) async fn take_window(&self, size: usize) -> Result<u32> {
+        let permits = size.div_ceil(WINDOW_UNIT).clamp(1, WINDOW) as u32;
+        let permit = self.shared.window.acquire_many(permits).await.map_err(|_| gone())?;
+        permit.forget();
+        Ok(permits)
+    }
+}
+
+/// Waits for an answer of the driver.
+pub(crate) async fn answered<T>(answer: oneshot::Receiver<Result<T, ErrorInfo>>) -> Result<T> {
+    match answer.await {
+        Ok(result) => result.map_err(Error::from),
+        Err(_) => Err(gone()),
+    }
+}
+
+/// The driver has ended, and with it everything it was asked for.
+pub(crate) fn gone() -> Error {
+    Error::new(ErrorCode::CONNECTION_CLOSED, 400, "the client has ended")
+}
+
+impl Shared {
+    pub(crate) fn connection(&self) -> ConnectionSnapshot {
+        lock(&self.connection).clone()
+    }
+
+    /// Updates the snapshot, then tells every listener.
+    pub(crate) fn connection_changed(
+        &self,
+        snapshot: ConnectionSnapshot,
+        change: &ConnectionStateChange,
+    ) {
+        *lock(&self.connection) = snapshot;
+        tell(&self.listeners, change);
+    }
+
+    pub(crate) fn listen(&self) -> Arc<Queue<ConnectionStateChange>> {
+        listen(&self.listeners)
+    }
+
+    /// Gives back what publishes took of the window.
+    pub(crate) fn give_back(&self, permits: usize) {
+        if permits > 0 {
+            self.window.add_permits(permits);
+        }
+    }
+
+    /// The driver has ended: nobody waits any longer.
+    pub(crate) fn end(&self) {
+        self.window.close();
+        for queue in lock(&self.listeners).drain(..) {
+            queue.end(gone());
+        }
+    }
+}
+
+/// How many changes a listener may leave unread; of more, it misses the oldest.
+const UNREAD_CHANGES: usize = 1024;
+
+/// A new listener to changes of state.
+pub(crate) fn listen<T>(listeners: &Mutex<Vec<Arc<Queue<T>>>>) -> Arc<Queue<T>> {
+    let queue = Arc::new(Queue::new(UNREAD_CHANGES, super::Overflow::DropOldest));
+    lock(listeners).push(Arc::clone(&queue));
+    queue
+}
+
+/// Tells every listener that is still there.
+pub(crate) fn tell<T: Clone>(listeners: &Mutex<Vec<Arc<Queue<T>>>>, change: &T) {
+    lock(listeners).retain(|queue| {
+        let listening = Arc::strong_count(queue) > 1;
+        if listening {
+            queue.push([change.clone()]);
+        }
+        listening
+    });
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whoever held the lock left a whole value behind.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,105 @@
+//! The connection's handle (RTN).
+
+use std::time::Duration;
+
+use capably_protocol::Str;
+
+use super::{
+    Changes, ConnectionState, ConnectionStateChange,
+    command::{Command, Handle, gone},
+};
+use crate::{Error, Result};
+
+/// The connection of a [`Realtime`](crate::Realtime) client (RTN).
+#[derive(Clone, Debug)]
+pub struct Connection {
+    handle: Handle,
+}
+
+impl Connection {
+    pub(crate) fn new(handle: Handle) -> Self {
+        Self { handle }
+    }
+
+    /// Connects, if the client is not connected or connecting (RTN11). Returns at once; see
+    /// [`when`](Self::when).
+    pub fn connect(&self) {
+        self.handle.send(Command::Connect);
+    }
+
+    /// Closes the connection, and returns once it is closed (RTN12): within the realtime request timeout,
+    /// and at once while there is nobody to say goodbye to.
+    pub async fn close(&self) {
+        let mut changes = self.changes();
+        self.handle.send(Command::Close);
+        if matches!(
+            self.state(),
+            ConnectionState::Initialized | ConnectionState::Closed | ConnectionState::Failed
+        ) {
+            // Nothing will change but INITIALIZED to CLOSED, which nobody needs to wait for.
+            return;
+        }
+        while let Some(change) = changes.next().await {
+            if matches!(change.current, ConnectionState::Closed | ConnectionState::Failed) {
+                return;
+            }
+        }
+    }
+
+    /// Measures the time a message takes to the service and back (RTN13). Waits for the connection while
+    /// connecting or disconnected.
+    ///
+    /// # Errors
+    /// 50003 without an answer within the realtime request timeout; 80000, 80002, 80009 or 80017 in a
+    /// state without a connection to wait for.
+    pub async fn ping(&self) -> Result<Duration> {
+        self.handle.ask(Command::Ping).await
+    }
+
+    /// The state (RTN4d).
+    pub fn state(&self) -> ConnectionState {
+        self.handle.shared.connection().state
+    }
+
+    /// The connection's id, while there is one (RTN8).
+    pub fn id(&self) -> Option<Str> {
+        self.handle.shared.connection().id
+    }
+
+    /// The connection's secret, while there is one (RTN9).
+    pub fn key(&self) -> Option<Str> {
+        self.handle.shared.connection().key
+    }
+
+    /// The last error (RTN25).
+    pub fn error_reason(&self) -> Option<Error> {
+        self.handle.shared.connection().error_reason
+    }
+
+    /// Who this client is identified as: confirmed by the service once connected (RTC17).
+    pub fn client_id(&self) -> Option<Str> {
+        self.handle.shared.connection().client_id
+    }
+
+    /// Waits for a state (RTN26); returns at once in it.
+    ///
+    /// # Errors
+    /// 80017 when the client ends before.
+    pub async fn when(&self, state: ConnectionState) -> Result<()> {
+        let mut changes = self.changes();
+        if self.state() == state {
+            return Ok(());
+        }
+        while let Some(change) = changes.next().await {
+            if change.current == state {
+                return Ok(());
+            }
+        }
+        Err(gone())
+    }
+
+    /// Every change from now on, in order (RTN4).
+    pub fn changes(&self) -> Changes<ConnectionStateChange> {
+        Changes::new(self.handle.shared.listen())
+    }
+}

@@ -1,0 +1,489 @@
+//! The task that gives the core its socket and its clock.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use capably_core::{
+    ChannelId, ChannelState, Client, ConnectRequest, ConnectionState, Event, Instant, Now, OpId,
+    Outcome, Output, TransportEvent,
+};
+use capably_protocol::{ErrorCode, ErrorInfo, Limits, Message, PublishResult};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use slab::Slab;
+use tokio::{
+    sync::mpsc,
+    time::{Instant as TokioInstant, Sleep, sleep_until},
+};
+
+use super::{
+    channel::ChannelShared,
+    command::{Command, ConnectionSnapshot, Publish, Reply, Shared, Subscriber},
+    link::Link,
+    queue::Pushed,
+};
+use crate::{
+    Error,
+    options::Config,
+    transport::{Connector, DialRequest},
+};
+
+/// Commands taken before anything else is looked at.
+const COMMAND_BATCH: usize = 256;
+
+/// Rounds of work before other tasks get their turn.
+const ROUNDS: usize = 16;
+
+/// The driver: one task that owns the core, the socket, the table of pending operations and one sleep.
+///
+/// It holds no sender of commands: when the last handle goes, it closes the connection and ends.
+pub(crate) struct Driver {
+    core: Client,
+    config: Arc<Config>,
+    connector: Arc<dyn Connector>,
+    shared: Arc<Shared>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    inbox: Vec<Command>,
+    /// No handle is left.
+    abandoned: bool,
+    link: Link,
+    events: Vec<TransportEvent>,
+    operations: Slab<Operation>,
+    channels: HashMap<ChannelId, Entry>,
+    /// Waits for room at a subscriber: nothing is read from the socket meanwhile.
+    blocked: Option<Blocked>,
+    start: TokioInstant,
+    sleep: Pin<Box<Sleep>>,
+    /// What ended publishes took of the window; given back in one go.
+    permits: usize,
+}
+
+enum Operation {
+    Unit(Reply<()>),
+    Publish(Reply<PublishResult>, u32),
+    Ping(Reply<Duration>),
+}
+
+struct Entry {
+    shared: Arc<ChannelShared>,
+    subscribers: Vec<Subscriber>,
+}
+
+struct Blocked {
+    since: TokioInstant,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        core: Client,
+        config: Arc<Config>,
+        connector: Arc<dyn Connector>,
+        shared: Arc<Shared>,
+        commands: mpsc::UnboundedReceiver<Command>,
+        start: TokioInstant,
+    ) -> Self {
+        Self {
+            core,
+            config,
+            connector,
+            shared,
+            commands,
+            inbox: Vec::new(),
+            abandoned: false,
+            link: Link::None,
+            events: Vec::new(),
+            operations: Slab::new(),
+            channels: HashMap::new(),
+            blocked: None,
+            start,
+            sleep: Box::pin(sleep_until(start)),
+            permits: 0,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now::at(Instant::from_start(self.start.elapsed()))
+    }
+
+    /// Takes what handles ask for. Returns whether there was anything.
+    fn take_commands(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.abandoned {
+            return false;
+        }
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let taken = match self.commands.poll_recv_many(cx, &mut inbox, COMMAND_BATCH) {
+            Poll::Pending => false,
+            Poll::Ready(0) => {
+                self.abandoned = true;
+                self.core.close(self.now());
+                true
+            }
+            Poll::Ready(_) => {
+                let now = self.now();
+                for command in inbox.drain(..) {
+                    self.handle_command(command, now);
+                }
+                true
+            }
+        };
+        self.inbox = inbox;
+        taken
+    }
+
+    fn handle_command(&mut self, command: Command, now: Now) {
+        match command {
+            Command::Connect => self.core.connect(now),
+            Command::Close => self.core.close(now),
+            Command::Ping(reply) => {
+                let op = self.operation(Operation::Ping(reply));
+                self.core.ping(op, now);
+            }
+            Command::Open { channel, options } => {
+                self.core.open_channel(channel.id, channel.name.clone(), options);
+                let entry = Entry { shared: Arc::clone(&channel), subscribers: Vec::new() };
+                self.channels.insert(channel.id, entry);
+            }
+            Command::Release(id) => {
+                self.core.release_channel(id);
+                if let Some(entry) = self.channels.remove(&id) {
+                    entry.end(&Error::from(released()));
+                }
+            }
+            Command::Attach(id, reply) => self.attach(id, reply, now),
+            Command::Detach(id, reply) => {
+                let op = self.operation(Operation::Unit(reply));
+                self.core.detach(id, op, now);
+            }
+            Command::Publish(Publish { channel, messages, params, permits, reply }) => {
+                let op = self.operation(Operation::Publish(reply, permits));
+                self.core.publish(channel, messages, params, op);
+            }
+            Command::Subscribe { channel, subscriber, attach } => {
+                let Some(entry) = self.channels.get_mut(&channel) else {
+                    if let Some(reply) = attach {
+                        let _ = reply.send(Err(released()));
+                    }
+                    return;
+                };
+                entry.subscribers.push(subscriber);
+                if let Some(reply) = attach {
+                    self.attach_to_subscribe(channel, reply, now);
+                }
+            }
+            Command::Unsubscribe { channel, subscriber } => {
+                if let Some(entry) = self.channels.get_mut(&channel) {
+                    entry.subscribers.retain(|own| own.id != subscriber);
+                }
+            }
+        }
+    }
+
+    fn attach(&mut self, id: ChannelId, reply: Reply<()>, now: Now) {
+        let op = self.operation(Operation::Unit(reply));
+        self.core.attach(id, op, now);
+    }
+
+    /// A subscriber attaches its channel, unless that is suspended, and attaches by itself, or failed
+    /// (RTL7g).
+    fn attach_to_subscribe(&mut self, id: ChannelId, reply: Reply<()>, now: Now) {
+        let Some(channel) = self.core.channel(id) else { return };
+        match channel.state() {
+            ChannelState::Initialized
+            | ChannelState::Attaching
+            | ChannelState::Attached
+            | ChannelState::Detaching
+            | ChannelState::Detached => self.attach(id, reply, now),
+            ChannelState::Suspended => {
+                let _ = reply.send(Ok(()));
+            }
+            ChannelState::Failed => {
+                let cause = channel.error_reason().cloned();
+                let _ = reply.send(Err(failed(cause)));
+            }
+        }
+    }
+
+    fn operation(&mut self, operation: Operation) -> OpId {
+        OpId(self.operations.insert(operation) as u64)
+    }
+
+    /// Takes what happened on the transport. Returns whether there was anything.
+    fn take_events(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.wait_for_room(cx) {
+            return false;
+        }
+        let limits = Limits { max_size: max_frame_size(&self.config), ..Limits::default() };
+        let mut events = std::mem::take(&mut self.events);
+        let taken = match self.link.poll_events(cx, &limits, &mut events) {
+            Poll::Pending => false,
+            Poll::Ready(id) => {
+                let now = self.now();
+                for event in events.drain(..) {
+                    self.core.handle_transport(id, event, now);
+                }
+                true
+            }
+        };
+        self.events = events;
+        taken
+    }
+
+    /// Whether a subscriber has no room. One that takes nothing for too long ends.
+    fn wait_for_room(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(blocked) = &self.blocked else { return false };
+        let too_slow = blocked.since.elapsed() >= self.config.options.realtime_request_timeout;
+        let mut full = false;
+        for subscriber in self.channels.values().flat_map(|entry| &entry.subscribers) {
+            if subscriber.queue.poll_room(cx).is_pending() {
+                if too_slow {
+                    subscriber.queue.end_too_slow();
+                } else {
+                    full = true;
+                }
+            }
+        }
+        if !full {
+            self.blocked = None;
+        }
+        full
+    }
+
+    /// Does what the core asks for. Returns its next deadline.
+    fn drain_outputs(&mut self) -> Option<Instant> {
+        loop {
+            match self.core.poll_output() {
+                Output::Send { transport, frame } => self.link.send(transport, frame),
+                Output::Event(event) => self.handle_event(event),
+                Output::Open { transport, request } => {
+                    let dialling = self.connector.connect(dial_request(&self.config, &request));
+                    self.link = Link::dial(transport, request.format(), dialling);
+                }
+                Output::Shut { transport } => self.link.shut(transport),
+                Output::Timeout(deadline) => {
+                    self.shared.give_back(std::mem::take(&mut self.permits));
+                    return deadline.map(|(at, _)| at);
+                }
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        match event {
+            Event::Messages(id, messages) => self.deliver(id, messages),
+            Event::Done(op, outcome) => self.finish(op, outcome),
+            Event::Connection(change) => {
+                tracing::debug!(
+                    previous = %change.previous, current = %change.current, reason = ?change.reason,
+                    "connection",
+                );
+                let current = change.current;
+                let snapshot = ConnectionSnapshot {
+                    state: current,
+                    id: self.core.connection_id().cloned(),
+                    key: self.core.connection_key().cloned(),
+                    error_reason: self.core.error_reason().cloned().map(Error::from),
+                    client_id: self.core.client_id().cloned(),
+                };
+                if matches!(current, ConnectionState::Closed | ConnectionState::Failed) {
+                    let reason = snapshot.error_reason.clone();
+                    let reason = reason.unwrap_or_else(|| Error::from(closed()));
+                    for entry in self.channels.values_mut() {
+                        entry.end(&reason);
+                    }
+                }
+                self.shared.connection_changed(snapshot, &change);
+            }
+            Event::Channel(id, change) => {
+                let (Some(channel), Some(entry)) =
+                    (self.core.channel(id), self.channels.get_mut(&id))
+                else {
+                    return;
+                };
+                tracing::debug!(
+                    channel = %channel.name(), previous = %change.previous,
+                    current = %change.current, reason = ?change.reason, "channel",
+                );
+                if change.current == ChannelState::Failed {
+                    entry.end(&Error::from(failed(change.reason.clone())));
+                }
+                entry.shared.changed(channel, &change);
+            }
+        }
+    }
+
+    fn finish(&mut self, op: OpId, outcome: Result<Outcome, ErrorInfo>) {
+        let Some(operation) = self.operations.try_remove(op.0 as usize) else { return };
+        // The other end may have lost interest in any of these.
+        match (operation, outcome) {
+            (Operation::Publish(reply, permits), outcome) => {
+                self.permits += permits as usize;
+                let _ = reply.send(outcome.map(|outcome| match outcome {
+                    Outcome::Published(result) => result,
+                    Outcome::Done | Outcome::Pong(_) => PublishResult::default(),
+                }));
+            }
+            (Operation::Unit(reply), outcome) => {
+                let _ = reply.send(outcome.map(|_| ()));
+            }
+            (Operation::Ping(reply), outcome) => {
+                let _ = reply.send(outcome.map(|outcome| match outcome {
+                    Outcome::Pong(round_trip) => round_trip,
+                    Outcome::Done | Outcome::Published(_) => Duration::ZERO,
+                }));
+            }
+        }
+    }
+
+    fn deliver(&mut self, id: ChannelId, messages: Vec<Message>) {
+        let Some(entry) = self.channels.get_mut(&id) else { return };
+        if entry.deliver(messages) == Pushed::Full && self.blocked.is_none() {
+            self.blocked = Some(Blocked { since: TokioInstant::now() });
+        }
+    }
+
+    /// Sets the sleep to the next deadline. Returns whether it has passed already.
+    fn wait_until(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> bool {
+        let timer = deadline.map(|at| self.start + at.since_start());
+        let patience = self
+            .blocked
+            .as_ref()
+            .map(|blocked| blocked.since + self.config.options.realtime_request_timeout);
+        let Some(at) = timer.into_iter().chain(patience).min() else { return false };
+        if self.sleep.deadline() != at {
+            self.sleep.as_mut().reset(at);
+        }
+        self.sleep.as_mut().poll(cx).is_ready()
+    }
+
+    /// Everything is done, and nobody is left to ask for more.
+    fn is_over(&self) -> bool {
+        let state = self.core.connection_state();
+        self.abandoned && matches!(state, ConnectionState::Closed | ConnectionState::Failed)
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..ROUNDS {
+            let mut busy = self.take_commands(cx);
+            busy |= self.take_events(cx);
+            let deadline = self.drain_outputs();
+            if self.wait_until(cx, deadline) {
+                let now = self.now();
+                self.core.handle_timeout(now);
+                self.drain_outputs();
+                busy = true;
+            }
+            // What was handed over leaves in one flush.
+            let _ = self.link.poll_send(cx);
+            if self.is_over() {
+                return Poll::Ready(());
+            }
+            if !busy {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // The task may also end with its runtime: whoever waits hears of it.
+        self.shared.end();
+        for entry in self.channels.values_mut() {
+            entry.end(&super::command::gone());
+            entry.shared.end();
+        }
+    }
+}
+
+impl Entry {
+    /// Hands messages to every subscriber that wants them.
+    fn deliver(&mut self, messages: Vec<Message>) -> Pushed {
+        let mut full = Pushed::Room;
+        if let [subscriber] = &self.subscribers[..]
+            && subscriber.names.is_empty()
+        {
+            full = subscriber.queue.push(messages);
+        } else {
+            for subscriber in &self.subscribers {
+                let wanted = messages.iter().filter(|message| subscriber.wants(message)).cloned();
+                if subscriber.queue.push(wanted) == Pushed::Full {
+                    full = Pushed::Full;
+                }
+            }
+        }
+        full
+    }
+
+    fn end(&self, reason: &Error) {
+        for subscriber in &self.subscribers {
+            subscriber.queue.end(reason.clone());
+        }
+    }
+}
+
+impl Subscriber {
+    fn wants(&self, message: &Message) -> bool {
+        self.names.is_empty() || message.name.as_ref().is_some_and(|name| self.names.contains(name))
+    }
+}
+
+fn max_frame_size(config: &Config) -> usize {
+    // The service's own limit is on what clients send; what it sends holds several of those.
+    config.options.max_frame_size.saturating_mul(32)
+}
+
+fn dial_request(config: &Config, request: &ConnectRequest) -> DialRequest {
+    let options = &config.options;
+    let mut path = String::from("/?");
+    for (index, (name, value)) in request.params.iter().enumerate() {
+        if index > 0 {
+            path.push('&');
+        }
+        path.extend(utf8_percent_encode(name, NON_ALPHANUMERIC));
+        path.push('=');
+        path.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
+    }
+    DialRequest {
+        tls: options.tls,
+        host: request.host.to_string(),
+        port: if options.tls { options.tls_port } else { options.port },
+        path,
+        max_frame_size: max_frame_size(config),
+        timeout: options.realtime_request_timeout,
+    }
+}
+
+fn released() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode::CHANNEL_OPERATION_FAILED_INVALID_CHANNEL_STATE,
+        400,
+        "the channel was released",
+    )
+}
+
+fn closed() -> ErrorInfo {
+    ErrorInfo::new(ErrorCode::CONNECTION_CLOSED, 400, "the connection is closed")
+}
+
+fn failed(cause: Option<ErrorInfo>) -> ErrorInfo {
+    let error = ErrorInfo::new(
+        ErrorCode::CHANNEL_OPERATION_FAILED_INVALID_CHANNEL_STATE,
+        400,
+        "the channel has failed",
+    );
+    match cause {
+        Some(cause) => error.with_cause(cause),
+        None => error,
+    }
+}

@@ -1,0 +1,189 @@
+//! The driver's end of a transport: dialling, then an open WebSocket.
+
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use capably_core::{TransportEvent, TransportId};
+use capably_protocol::{ClientFrame, DecodeError, ErrorCode, ErrorInfo, Format, Limits, codec};
+
+use crate::{
+    Result,
+    transport::{Dialling, Packet, WebSocket},
+};
+
+/// Packets taken from a socket before anything else is looked at.
+const RECEIVE_BATCH: usize = 256;
+
+/// At most one transport at a time.
+#[derive(Default)]
+pub(crate) enum Link {
+    #[default]
+    None,
+    Dialling {
+        id: TransportId,
+        format: Format,
+        dialling: Dialling,
+    },
+    Open(OpenLink),
+}
+
+pub(crate) struct OpenLink {
+    id: TransportId,
+    format: Format,
+    socket: Box<dyn WebSocket>,
+    limits: Limits,
+    unsent: VecDeque<ClientFrame>,
+    unflushed: bool,
+    packets: Vec<Packet>,
+    encoded: Vec<u8>,
+}
+
+impl Link {
+    pub(crate) fn dial(id: TransportId, format: Format, dialling: Dialling) -> Self {
+        Self::Dialling { id, format, dialling }
+    }
+
+    /// Takes a frame for this transport. Without an open socket it goes nowhere: the client sends again
+    /// what matters once there is one.
+    pub(crate) fn send(&mut self, id: TransportId, frame: ClientFrame) {
+        if let Self::Open(link) = self
+            && link.id == id
+        {
+            link.unsent.push_back(frame);
+        }
+    }
+
+    /// Closes this transport, or gives up dialling it.
+    pub(crate) fn shut(&mut self, id: TransportId) {
+        match self {
+            Self::Dialling { id: own, .. } if *own == id => *self = Self::None,
+            Self::Open(link) if link.id == id => {
+                link.socket.close();
+                *self = Self::None;
+            }
+            Self::None | Self::Dialling { .. } | Self::Open(_) => {}
+        }
+    }
+
+    /// What happened on the transport. `Closed` is the last of it.
+    pub(crate) fn poll_events(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: &Limits,
+        events: &mut Vec<TransportEvent>,
+    ) -> Poll<TransportId> {
+        match self {
+            Self::None => Poll::Pending,
+            Self::Dialling { id, format, dialling } => {
+                let (id, format) = (*id, *format);
+                match ready!(dialling.as_mut().poll(cx)) {
+                    Ok(socket) => {
+                        *self = Self::Open(OpenLink {
+                            id,
+                            format,
+                            socket,
+                            limits: *limits,
+                            unsent: VecDeque::new(),
+                            unflushed: false,
+                            packets: Vec::new(),
+                            encoded: Vec::new(),
+                        });
+                        events.push(TransportEvent::Opened);
+                    }
+                    Err(error) => {
+                        *self = Self::None;
+                        events.push(TransportEvent::Closed(error.into_info()));
+                    }
+                }
+                Poll::Ready(id)
+            }
+            Self::Open(link) => {
+                let id = link.id;
+                if let Err(error) = ready!(link.poll_receive(cx, events)) {
+                    *self = Self::None;
+                    events.push(TransportEvent::Closed(error));
+                }
+                Poll::Ready(id)
+            }
+        }
+    }
+
+    /// Sends what was handed over, then flushes once. An error shows when events are next polled.
+    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::None | Self::Dialling { .. } => Poll::Ready(()),
+            Self::Open(link) => match ready!(link.poll_send(cx)) {
+                Ok(()) => Poll::Ready(()),
+                Err(error) => {
+                    tracing::debug!(%error, "sending failed");
+                    link.unsent.clear();
+                    Poll::Ready(())
+                }
+            },
+        }
+    }
+}
+
+impl OpenLink {
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        events: &mut Vec<TransportEvent>,
+    ) -> Poll<Result<(), ErrorInfo>> {
+        let received = ready!(self.socket.poll_receive(cx, &mut self.packets, RECEIVE_BATCH));
+        for packet in self.packets.drain(..) {
+            let (format, bytes) = match packet {
+                Packet::Text(bytes) => (Format::Json, bytes),
+                Packet::Binary(bytes) => (Format::MsgPack, bytes),
+                Packet::Ping => {
+                    events.push(TransportEvent::Activity);
+                    continue;
+                }
+            };
+            match codec::decode_server_frame(format, &bytes, &self.limits) {
+                Ok(frame) => {
+                    tracing::trace!(target: "capably::frames", ?frame, "received");
+                    events.push(TransportEvent::Frame(frame));
+                }
+                Err(error) => {
+                    self.socket.close();
+                    return Poll::Ready(Err(malformed(&error)));
+                }
+            }
+        }
+        Poll::Ready(received.map_err(crate::Error::into_info))
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        while !self.unsent.is_empty() {
+            ready!(self.socket.poll_ready(cx))?;
+            if let Some(frame) = self.unsent.pop_front() {
+                tracing::trace!(target: "capably::frames", ?frame, "sending");
+                self.encoded.clear();
+                codec::encode_client_frame(self.format, &frame, &mut self.encoded);
+                let bytes = Bytes::copy_from_slice(&self.encoded);
+                self.socket.send(match self.format {
+                    Format::Json => Packet::Text(bytes),
+                    Format::MsgPack => Packet::Binary(bytes),
+                })?;
+                self.unflushed = true;
+            }
+        }
+        if self.unflushed {
+            ready!(self.socket.poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn malformed(error: &DecodeError) -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode::PROTOCOL_ERROR,
+        400,
+        format!("the service sent a frame that cannot be read: {error}"),
+    )
+}

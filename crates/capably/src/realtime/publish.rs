@@ -1,0 +1,158 @@
+//! Publishing (RTL6).
+
+use std::{
+    future::{Future, IntoFuture},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use capably_protocol::{
+    ErrorCode, ErrorInfo, JsonObject, Message, PublishResult, Str, frame::Params,
+};
+use tokio::sync::oneshot;
+
+use super::{
+    Channel,
+    command::{self, Command, gone},
+};
+use crate::{Error, Result, payload};
+
+/// Messages about to be published.
+///
+/// Awaiting it publishes, and returns once the service has accepted or refused (RTL6b). To have many
+/// publishes on their way at once, [`submit`](Self::submit) each and await the receipts later:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use capably::{ClientOptions, Realtime};
+/// # let server = capably_server::Server::builder().start().await?;
+/// # let options = ClientOptions::new(server.key()).endpoint(server.endpoint()).port(server.port());
+/// # let client = Realtime::connect(options.tls(false)).await?;
+/// # let channel = client.channels().get("ticks");
+/// let mut receipts = Vec::new();
+/// for tick in 0..100 {
+///     receipts.push(channel.publish("tick", tick.to_string()).submit().await?);
+/// }
+/// for receipt in receipts {
+///     receipt.await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Publishes leave in the order in which they are submitted or first awaited. While the client is
+/// connecting or disconnected they are queued, unless [`queue_messages`] is off (RTL6c2); after a drop,
+/// those without an acknowledgement are sent again (RTN19a).
+///
+/// # Errors
+/// The service's reason; 40009 if too large; 40012 for a client id that is not this client's; 40013 for a
+/// payload that cannot be encoded; 90001 on a channel that is suspended or failed, or 80000, 80002, 80003
+/// or 80017 in a state without a connection to wait for (RTL6c4).
+///
+/// [`queue_messages`]: crate::ClientOptions::queue_messages
+#[derive(Debug)]
+#[must_use = "nothing is published until this is awaited or submitted"]
+pub struct Publish<'a> {
+    channel: &'a Channel,
+    messages: Vec<Message>,
+    params: Params,
+}
+
+impl<'a> Publish<'a> {
+    pub(crate) fn new(channel: &'a Channel, messages: Vec<Message>) -> Self {
+        Self { channel, messages, params: Params::new() }
+    }
+
+    /// Gives each message this id, by which the service drops repetitions (TM2a).
+    pub fn id(mut self, id: impl Into<Str>) -> Self {
+        let id = id.into();
+        for message in &mut self.messages {
+            message.id = Some(id.clone());
+        }
+        self
+    }
+
+    /// Publishes as this client, which a client without an identity of its own may (RTL6e1).
+    pub fn client_id(mut self, client_id: impl Into<Str>) -> Self {
+        let client_id = client_id.into();
+        for message in &mut self.messages {
+            message.client_id = Some(client_id.clone());
+        }
+        self
+    }
+
+    /// Adds metadata to each message (TM2i).
+    pub fn extras(mut self, extras: JsonObject) -> Self {
+        for message in &mut self.messages {
+            message.extras = Some(extras.clone());
+        }
+        self
+    }
+
+    /// Sets a publish parameter (RTL6k).
+    pub fn param(mut self, name: impl Into<String>, value: impl ToString) -> Self {
+        self.params.insert(name.into(), value.to_string());
+        self
+    }
+
+    /// Hands the messages to the client, and returns a receipt to be awaited later. Waits only while
+    /// more than 64 MiB are unacknowledged.
+    ///
+    /// # Errors
+    /// 40013 for a payload that cannot be encoded, 80017 when the client has ended; the rest is the
+    /// receipt's.
+    pub async fn submit(self) -> Result<Receipt> {
+        let Self { channel, mut messages, params } = self;
+        if messages.is_empty() {
+            return Err(Error::new(
+                ErrorCode::INVALID_PUBLISH_REQUEST,
+                400,
+                "there is no message to publish",
+            ));
+        }
+        for message in &mut messages {
+            payload::encode(message, channel.shared.cipher.as_ref())?;
+        }
+        let size = messages.iter().map(Message::size).sum();
+        let permits = channel.handle.take_window(size).await?;
+        let (reply, answer) = oneshot::channel();
+        channel.handle.send(Command::Publish(command::Publish {
+            channel: channel.shared.id,
+            messages: Arc::from(messages),
+            params,
+            permits,
+            reply,
+        }));
+        Ok(Receipt { answer })
+    }
+}
+
+impl<'a> IntoFuture for Publish<'a> {
+    type Output = Result<PublishResult>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.submit().await?.await })
+    }
+}
+
+/// A publish on its way: resolves with the serials of the messages once the service has accepted them
+/// (RTL6j), or with why they were not published. Dropping it does not stop the publish.
+#[derive(Debug)]
+#[must_use = "without awaiting it nobody knows whether the publish succeeded"]
+pub struct Receipt {
+    answer: oneshot::Receiver<Result<PublishResult, ErrorInfo>>,
+}
+
+impl Future for Receipt {
+    type Output = Result<PublishResult>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.answer).poll(cx).map(|answer| match answer {
+            Ok(result) => result.map_err(Error::from),
+            Err(_) => Err(gone()),
+        })
+    }
+}

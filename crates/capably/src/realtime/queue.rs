@@ -1,0 +1,176 @@
+//! A queue from the driver to one listener: filled in batches, emptied in batches.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use crate::Error;
+
+/// What happens when a listener does not keep up and its queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// Nothing is lost: the client reads no more from its connection until there is room. A listener that
+    /// takes nothing for the realtime request timeout ends, so that it cannot hold up the others for good.
+    #[default]
+    Wait,
+    /// The oldest items are dropped; the listener is told how many.
+    DropOldest,
+    /// The listener ends, after what is queued.
+    End,
+}
+
+/// A queue of items for one listener.
+#[derive(Debug)]
+pub(crate) struct Queue<T> {
+    inner: Mutex<Inner<T>>,
+    capacity: usize,
+    overflow: Overflow,
+}
+
+#[derive(Debug)]
+struct Inner<T> {
+    items: VecDeque<T>,
+    /// Dropped since the listener last looked.
+    lagged: u64,
+    end: Option<Error>,
+    listener: Option<Waker>,
+    /// The driver waits for room.
+    producer: Option<Waker>,
+}
+
+/// What a listener takes.
+#[derive(Debug)]
+pub(crate) enum Taken<T> {
+    /// So many items were dropped before the next one.
+    Lagged(u64),
+    /// The next items.
+    Items(VecDeque<T>),
+    /// No more will come.
+    End(Error),
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn new(capacity: usize, overflow: Overflow) -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                items: VecDeque::new(),
+                lagged: 0,
+                end: None,
+                listener: None,
+                producer: None,
+            }),
+            capacity: capacity.max(1),
+            overflow,
+        }
+    }
+
+    /// Adds items and wakes the listener once. Returns what to do if the queue is now full.
+    pub(crate) fn push(&self, items: impl IntoIterator<Item = T>) -> Pushed {
+        let mut inner = self.lock();
+        if inner.end.is_some() {
+            return Pushed::Ended;
+        }
+        inner.items.extend(items);
+        let excess = inner.items.len().saturating_sub(self.capacity);
+        let pushed = match self.overflow {
+            Overflow::Wait if inner.items.len() >= self.capacity => Pushed::Full,
+            Overflow::DropOldest if excess > 0 => {
+                inner.items.drain(..excess);
+                inner.lagged += excess as u64;
+                Pushed::Room
+            }
+            Overflow::End if excess > 0 => {
+                inner.items.truncate(self.capacity);
+                inner.end = Some(too_slow());
+                Pushed::Ended
+            }
+            Overflow::Wait | Overflow::DropOldest | Overflow::End => Pushed::Room,
+        };
+        let listener = inner.listener.take();
+        drop(inner);
+        if let Some(waker) = listener {
+            waker.wake();
+        }
+        pushed
+    }
+
+    /// Whether there is room again; if not, the driver is woken once there is.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.lock();
+        if inner.items.len() < self.capacity || inner.end.is_some() {
+            return Poll::Ready(());
+        }
+        inner.producer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Ends the listener, after what is queued.
+    pub(crate) fn end(&self, error: Error) {
+        let mut inner = self.lock();
+        if inner.end.is_none() {
+            inner.end = Some(error);
+        }
+        let listener = inner.listener.take();
+        drop(inner);
+        if let Some(waker) = listener {
+            waker.wake();
+        }
+    }
+
+    /// Ends a listener that holds up the driver.
+    pub(crate) fn end_too_slow(&self) {
+        self.end(too_slow());
+    }
+
+    /// Takes all there is.
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Taken<T>> {
+        let mut inner = self.lock();
+        if inner.lagged > 0 {
+            return Poll::Ready(Taken::Lagged(mem::take(&mut inner.lagged)));
+        }
+        if !inner.items.is_empty() {
+            let items = mem::take(&mut inner.items);
+            let producer = inner.producer.take();
+            drop(inner);
+            if let Some(waker) = producer {
+                waker.wake();
+            }
+            return Poll::Ready(Taken::Items(items));
+        }
+        if let Some(error) = &inner.end {
+            return Poll::Ready(Taken::End(error.clone()));
+        }
+        if !inner.listener.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            inner.listener = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<T>> {
+        // Nothing that runs under the lock leaves the queue half changed.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a push went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// There is room for more.
+    Room,
+    /// The driver must wait for room.
+    Full,
+    /// The listener has ended.
+    Ended,
+}
+
+fn too_slow() -> Error {
+    Error::new(
+        capably_protocol::ErrorCode::CHANNEL_BACKLOG_TOO_LARGE,
+        0,
+        "the listener did not take what arrived, and its queue was full",
+    )
+}

@@ -1,0 +1,222 @@
+//! Subscriptions to messages (RTL7).
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::{Future, IntoFuture, poll_fn},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use capably_protocol::{Message, Str};
+use futures_core::Stream;
+use tokio::sync::oneshot;
+
+use super::{
+    Channel, Overflow,
+    command::{Command, Subscriber, answered},
+    queue::{Queue, Taken},
+};
+use crate::{Error, Result};
+
+/// How many messages a subscription queues, unless it says otherwise.
+const CAPACITY: usize = 8192;
+
+static NEXT_SUBSCRIBER: AtomicU64 = AtomicU64::new(0);
+
+/// A subscription about to be made.
+///
+/// Awaiting it registers the listener and attaches the channel in one step, so that nothing is missed in
+/// between, and returns once the channel is attached (RTL7g).
+///
+/// # Errors
+/// Why the channel is not attached, as [`Channel::attach`] says; 90001 if it has failed.
+#[derive(Debug)]
+#[must_use = "nothing is subscribed to until this is awaited"]
+pub struct Subscribe<'a> {
+    channel: &'a Channel,
+    names: Vec<Str>,
+    capacity: usize,
+    overflow: Overflow,
+    attach: bool,
+}
+
+impl<'a> Subscribe<'a> {
+    pub(crate) fn new(channel: &'a Channel) -> Self {
+        Self {
+            channel,
+            names: Vec::new(),
+            capacity: CAPACITY,
+            overflow: Overflow::default(),
+            attach: true,
+        }
+    }
+
+    /// Listens only to messages with this name; call it again for several (RTL7b).
+    pub fn name(mut self, name: impl Into<Str>) -> Self {
+        self.names.push(name.into());
+        self
+    }
+
+    /// How many messages may wait to be taken; 8,192 by default. What the listener has taken in its last
+    /// batch, and what arrives in one, comes on top.
+    pub fn capacity(mut self, messages: usize) -> Self {
+        self.capacity = messages;
+        self
+    }
+
+    /// What happens when that many wait; by default nothing is lost and the client reads no further.
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+
+    /// Whether to attach the channel; true by default (TB4).
+    pub fn attach(mut self, attach: bool) -> Self {
+        self.attach = attach;
+        self
+    }
+
+    async fn start(self) -> Result<Subscription> {
+        let id = NEXT_SUBSCRIBER.fetch_add(1, Ordering::Relaxed);
+        let queue = Arc::new(Queue::new(self.capacity, self.overflow));
+        let subscription = Subscription {
+            channel: self.channel.clone(),
+            id,
+            queue: Arc::clone(&queue),
+            taken: VecDeque::new(),
+            end: None,
+        };
+        let subscriber = Subscriber { id, names: self.names, queue };
+        let channel = self.channel.shared.id;
+        let (reply, answer) = oneshot::channel();
+        let attach = self.attach.then_some(reply);
+        self.channel.handle.send(Command::Subscribe { channel, subscriber, attach });
+        if self.attach {
+            answered(answer).await?;
+        }
+        Ok(subscription)
+    }
+}
+
+impl<'a> IntoFuture for Subscribe<'a> {
+    type Output = Result<Subscription>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.start())
+    }
+}
+
+/// The messages of a channel, as a stream.
+///
+/// Dropping it unsubscribes (RTL8). It outlasts detaching and reconnecting, and ends when no more can come
+/// without the user's doing: the connection was closed or failed, or the channel failed or was released;
+/// [`end_reason`](Self::end_reason) then says why.
+pub struct Subscription {
+    channel: Channel,
+    id: u64,
+    queue: Arc<Queue<Message>>,
+    taken: VecDeque<Message>,
+    end: Option<Error>,
+}
+
+/// What a subscription has to say.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum SubscriptionEvent {
+    /// A message.
+    Message(Message),
+    /// So many messages were dropped here, because the listener did not keep up
+    /// ([`Overflow::DropOldest`]).
+    Lagged(u64),
+}
+
+impl Subscription {
+    /// The next message; `None` once the subscription has ended. What was dropped
+    /// ([`Overflow::DropOldest`]) is logged; see [`next_event`](Self::next_event) to act on it.
+    pub async fn next(&mut self) -> Option<Message> {
+        poll_fn(|cx| self.poll_message(cx)).await
+    }
+
+    /// The next message, or how many were dropped before it; `None` once the subscription has ended.
+    pub async fn next_event(&mut self) -> Option<SubscriptionEvent> {
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// Why the subscription ended; `None` while it goes on.
+    pub fn end_reason(&self) -> Option<&Error> {
+        self.end.as_ref()
+    }
+
+    /// The channel it listens to.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<SubscriptionEvent>> {
+        loop {
+            if let Some(message) = self.taken.pop_front() {
+                return Poll::Ready(Some(SubscriptionEvent::Message(message)));
+            }
+            if self.end.is_some() {
+                return Poll::Ready(None);
+            }
+            match self.queue.poll_take(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Taken::Items(items)) => self.taken = items,
+                Poll::Ready(Taken::Lagged(missed)) => {
+                    return Poll::Ready(Some(SubscriptionEvent::Lagged(missed)));
+                }
+                Poll::Ready(Taken::End(reason)) => self.end = Some(reason),
+            }
+        }
+    }
+
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        loop {
+            match self.poll_event(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(SubscriptionEvent::Message(message))) => {
+                    return Poll::Ready(Some(message));
+                }
+                Poll::Ready(Some(SubscriptionEvent::Lagged(missed))) => {
+                    let channel = &**self.channel.name();
+                    tracing::warn!(channel, missed, "a subscription did not keep up");
+                }
+            }
+        }
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Message;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        self.poll_message(cx)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        // The driver need not wait for room that nobody will make.
+        self.queue.end(super::command::gone());
+        let channel = self.channel.shared.id;
+        self.channel.handle.send(Command::Unsubscribe { channel, subscriber: self.id });
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("channel", self.channel.name())
+            .field("taken", &self.taken.len())
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,152 @@
+//! Channels over REST (RSN, RSL).
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use capably_protocol::{CipherParams, Data, Message, Str};
+
+use super::{
+    history::History,
+    publish::{Publish, PublishBatch},
+    request::{Pipeline, escape},
+};
+
+/// The channels of a REST client (RSN1).
+#[derive(Clone)]
+pub struct RestChannels {
+    pipeline: Arc<Pipeline>,
+    channels: Arc<Mutex<BTreeMap<Str, RestChannel>>>,
+}
+
+impl RestChannels {
+    pub(crate) fn new(pipeline: Arc<Pipeline>) -> Self {
+        Self { pipeline, channels: Arc::default() }
+    }
+
+    /// The channel of this name, created at the first call (RSN3a).
+    pub fn get(&self, name: impl Into<Str>) -> RestChannel {
+        let name = name.into();
+        let mut channels = lock(&self.channels);
+        let new = || RestChannel::new(Arc::clone(&self.pipeline), name.clone());
+        channels.entry(name.clone()).or_insert_with(new).clone()
+    }
+
+    /// The channel of this name, with these options from now on (RSN3b).
+    pub fn get_with(&self, name: impl Into<Str>, options: ChannelOptions) -> RestChannel {
+        let channel = self.get(name);
+        channel.set_options(options);
+        channel
+    }
+
+    /// Whether there is a channel of this name (RSN2).
+    pub fn exists(&self, name: &str) -> bool {
+        lock(&self.channels).contains_key(name)
+    }
+
+    /// The names of the channels there are (RSN2).
+    pub fn names(&self) -> Vec<Str> {
+        lock(&self.channels).keys().cloned().collect()
+    }
+
+    /// Forgets a channel (RSN4). A client that uses ever new names should release those it is done
+    /// with. Handles that are still held go on working.
+    pub fn release(&self, name: &str) {
+        lock(&self.channels).remove(name);
+    }
+}
+
+impl fmt::Debug for RestChannels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
+/// How a channel treats its messages (TB).
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ChannelOptions {
+    /// What payloads are encrypted with (TB2b).
+    pub cipher: Option<CipherParams>,
+}
+
+impl ChannelOptions {
+    /// Encrypts payloads with this (TB2b, TB3).
+    #[must_use]
+    pub fn cipher(mut self, cipher: CipherParams) -> Self {
+        self.cipher = Some(cipher);
+        self
+    }
+}
+
+/// A channel over REST (RSL). Cloning it gives another handle to the same channel.
+#[derive(Clone)]
+pub struct RestChannel(Arc<Inner>);
+
+struct Inner {
+    pipeline: Arc<Pipeline>,
+    name: Str,
+    options: Mutex<ChannelOptions>,
+}
+
+impl RestChannel {
+    fn new(pipeline: Arc<Pipeline>, name: Str) -> Self {
+        Self(Arc::new(Inner { pipeline, name, options: Mutex::default() }))
+    }
+
+    /// The channel's name (RSL9).
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Replaces the channel's options (RSL7).
+    pub fn set_options(&self, options: ChannelOptions) {
+        *lock(&self.0.options) = options;
+    }
+
+    /// Publishes a message with a name and a payload when it is awaited (RSL1b).
+    pub fn publish(&self, name: impl Into<Str>, data: impl Into<Data>) -> Publish {
+        self.publish_message(Message::new(name, data))
+    }
+
+    /// Publishes a message when it is awaited (RSL1a).
+    pub fn publish_message(&self, message: Message) -> Publish {
+        Publish::new(self.clone(), message)
+    }
+
+    /// Publishes several messages in one request when it is awaited: all or none (RSL1c).
+    pub fn publish_messages(&self, messages: impl Into<Vec<Message>>) -> PublishBatch {
+        PublishBatch::new(self.clone(), messages.into())
+    }
+
+    /// Reads what was published, the newest first unless said otherwise, when it is awaited (RSL2).
+    pub fn history(&self) -> History {
+        History::new(self.clone())
+    }
+
+    pub(crate) fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.0.pipeline
+    }
+
+    pub(crate) fn cipher(&self) -> Option<CipherParams> {
+        lock(&self.0.options).cipher.clone()
+    }
+
+    /// The path of something that belongs to the channel; the name is one segment of it.
+    pub(crate) fn path(&self, part: &str) -> String {
+        format!("/channels/{}/{part}", escape(&self.0.name))
+    }
+}
+
+impl fmt::Debug for RestChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RestChannel").field("name", &self.0.name).finish_non_exhaustive()
+    }
+}
+
+/// Nothing panics while it holds one of these locks, so a poisoned one is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,211 @@
+//! Pages of results (TG).
+
+use std::{collections::HashSet, fmt, sync::Arc};
+
+use capably_protocol::ErrorCode;
+use futures_core::Stream;
+use futures_util::stream::{self, TryStreamExt};
+
+use super::{
+    link::{self, Links},
+    request::{Call, Pipeline},
+    response::Reply,
+};
+use crate::{Error, Result};
+
+/// One page of results, and the way to the others (TG1).
+///
+/// ```no_run
+/// # async fn example(channel: capably::rest::RestChannel) -> capably::Result<()> {
+/// use futures_util::TryStreamExt;
+///
+/// let mut page = channel.history().limit(50).await?;
+/// loop {
+///     for message in page.items() {
+///         println!("{:?}", message.data);
+///     }
+///     match page.next().await? {
+///         Some(next) => page = next,
+///         None => break,
+///     }
+/// }
+///
+/// // The same, as a stream of messages over all pages.
+/// let all: Vec<_> = channel.history().await?.items_stream().try_collect().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct PaginatedResult<T> {
+    items: Vec<T>,
+    links: Links,
+    call: Call,
+    source: Source<T>,
+}
+
+/// What reads the items of a reply.
+type Decode<T> = dyn Fn(&Reply) -> Result<Vec<T>> + Send + Sync;
+
+/// Where pages come from and what their items are.
+struct Source<T> {
+    pipeline: Arc<Pipeline>,
+    decode: Arc<Decode<T>>,
+}
+
+impl<T> Clone for Source<T> {
+    fn clone(&self) -> Self {
+        Self { pipeline: Arc::clone(&self.pipeline), decode: Arc::clone(&self.decode) }
+    }
+}
+
+impl<T> Source<T> {
+    async fn load(&self, call: Call) -> Result<PaginatedResult<T>> {
+        let reply = self.pipeline.send(&call).await?;
+        let items = (self.decode)(&reply)?;
+        let links = Links::parse(reply.links.iter().map(String::as_str));
+        Ok(PaginatedResult { items, links, call, source: self.clone() })
+    }
+
+    /// The call for a link in the reply to another call.
+    fn follow(&self, link: &str, from: &Call) -> Result<Call> {
+        let config = self.pipeline.config();
+        let target = link::resolve(link, from.target(), &config.origin(&config.domains.primary))?;
+        Ok(Call::get(target))
+    }
+}
+
+impl<T> PaginatedResult<T> {
+    /// Loads the first page of a call.
+    pub(crate) async fn load(
+        pipeline: Arc<Pipeline>,
+        call: Call,
+        decode: impl Fn(&Reply) -> Result<Vec<T>> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        Source { pipeline, decode: Arc::new(decode) }.load(call).await
+    }
+
+    /// The results on this page (TG3).
+    pub fn items(&self) -> &[T] {
+        &self.items
+    }
+
+    /// The results on this page, for good.
+    pub fn into_items(self) -> Vec<T> {
+        self.items
+    }
+
+    /// Whether there is another page after this one (TG6).
+    pub fn has_next(&self) -> bool {
+        self.links.next.is_some()
+    }
+
+    /// Whether this is the last page (TG7).
+    pub fn is_last(&self) -> bool {
+        !self.has_next()
+    }
+
+    /// The next page; `None` after the last (TG4).
+    ///
+    /// # Errors
+    /// Those of any REST request, and 40000 for a link to another host.
+    pub async fn next(&self) -> Result<Option<Self>> {
+        self.go(self.links.next.as_deref()).await
+    }
+
+    /// The first page (TG5); `None` when the service did not say where it is, as with results that fit
+    /// on one page.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub async fn first(&self) -> Result<Option<Self>> {
+        self.go(self.links.first.as_deref()).await
+    }
+
+    /// This page, loaded again.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub async fn current(&self) -> Result<Self> {
+        let call = match &self.links.current {
+            Some(link) => self.source.follow(link, &self.call)?,
+            None => self.call.clone(),
+        };
+        self.source.load(call).await
+    }
+
+    async fn go(&self, link: Option<&str>) -> Result<Option<Self>> {
+        let Some(link) = link else { return Ok(None) };
+        self.source.load(self.source.follow(link, &self.call)?).await.map(Some)
+    }
+
+    /// This page and all that follow, each loaded when it is asked for.
+    ///
+    /// An error ends the stream: those of [`next`](Self::next), and 40011 when the pages lead in a
+    /// circle.
+    pub fn pages(self) -> impl Stream<Item = Result<Self>> + Send
+    where
+        T: Send + 'static,
+    {
+        let seen = HashSet::from([self.call.target().to_owned()]);
+        let source = self.source.clone();
+        stream::try_unfold((Step::Have(self), seen), move |(step, mut seen)| {
+            let source = source.clone();
+            async move {
+                let page = match step {
+                    Step::Have(page) => page,
+                    Step::Load(call) => {
+                        if !seen.insert(call.target().to_owned()) {
+                            return Err(circle());
+                        }
+                        source.load(call).await?
+                    }
+                    Step::Failed(error) => return Err(error),
+                    Step::End => return Ok(None),
+                };
+                // A page is worth having even when its link is not.
+                let next = match &page.links.next {
+                    Some(link) => match source.follow(link, &page.call) {
+                        Ok(call) => Step::Load(call),
+                        Err(error) => Step::Failed(error),
+                    },
+                    None => Step::End,
+                };
+                Ok(Some((page, (next, seen))))
+            }
+        })
+    }
+
+    /// The results of this page and of all that follow.
+    ///
+    /// An error ends the stream, as with [`pages`](Self::pages).
+    pub fn items_stream(self) -> impl Stream<Item = Result<T>> + Send
+    where
+        T: Send + Sync + 'static,
+    {
+        self.pages()
+            .map_ok(|page| stream::iter(page.into_items().into_iter().map(Ok)))
+            .try_flatten()
+    }
+}
+
+enum Step<T> {
+    Have(PaginatedResult<T>),
+    Load(Call),
+    Failed(Error),
+    End,
+}
+
+fn circle() -> Error {
+    let message = "the pages lead in a circle: a page links to one that came before it";
+    Error::new(ErrorCode::PAGINATION_SEQUENCE_NO_LONGER_VALID, 400, message)
+        .with_remedy("start the query again; if it repeats, check what answers at the endpoint")
+}
+
+impl<T: fmt::Debug> fmt::Debug for PaginatedResult<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PaginatedResult")
+            .field("items", &self.items)
+            .field("has_next", &self.has_next())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,191 @@
+//! The way of every REST request: URL, headers, time limit, and errors made of what comes back.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use capably_protocol::{ErrorCode, Limits, PROTOCOL_VERSION};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::response::Reply;
+use crate::{
+    Error, Result,
+    http::{
+        BuiltinClient, HttpClient, HttpError, HttpErrorKind, HttpMethod, HttpRequest, HttpResponse,
+    },
+    options::Config,
+    random,
+};
+
+/// What stands for itself in a path segment and a query value (RFC 3986's unreserved characters).
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Text as one path segment or one query value.
+pub(crate) fn escape(text: &str) -> impl fmt::Display {
+    utf8_percent_encode(text, ESCAPED)
+}
+
+/// A request before it knows its host.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    method: HttpMethod,
+    /// Path and query, escaped.
+    target: String,
+    body: Bytes,
+    authenticated: bool,
+}
+
+impl Call {
+    /// A GET of an escaped path, with or without a query.
+    pub(crate) fn get(target: impl Into<String>) -> Self {
+        Self {
+            method: HttpMethod::Get,
+            target: target.into(),
+            body: Bytes::new(),
+            authenticated: true,
+        }
+    }
+
+    /// A POST of a body in the client's format.
+    pub(crate) fn post(target: impl Into<String>, body: impl Into<Bytes>) -> Self {
+        Self { method: HttpMethod::Post, body: body.into(), ..Self::get(target) }
+    }
+
+    /// The same call with one more query parameter.
+    pub(crate) fn param(mut self, name: &str, value: impl fmt::Display) -> Self {
+        append(&mut self.target, name, &value.to_string());
+        self
+    }
+
+    /// The same call without credentials.
+    pub(crate) fn anonymous(mut self) -> Self {
+        self.authenticated = false;
+        self
+    }
+
+    /// Path and query, escaped.
+    pub(crate) fn target(&self) -> &str {
+        &self.target
+    }
+}
+
+fn append(target: &mut String, name: &str, value: &str) {
+    use fmt::Write as _;
+    let separator = if target.contains('?') { '&' } else { '?' };
+    let _ = write!(target, "{separator}{}={}", escape(name), escape(value));
+}
+
+/// What a REST client sends its requests through.
+pub(crate) struct Pipeline {
+    config: Arc<Config>,
+    client: Arc<dyn HttpClient>,
+    agent: String,
+}
+
+impl Pipeline {
+    pub(crate) fn new(config: Arc<Config>) -> Self {
+        let client = config.options.http_client.clone().unwrap_or_else(|| {
+            let open_timeout = config.options.http_open_timeout;
+            Arc::new(BuiltinClient::new(open_timeout, Limits::default().max_size))
+        });
+        let agent = config.agent();
+        Self { config, client, agent }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Sends a call and reads the reply.
+    ///
+    /// # Errors
+    /// What the service says; 50003 when time is up, 80000 when no host can be reached, 80003 when
+    /// the connection breaks, 40013 for a reply that cannot be read (RSC8e).
+    pub(crate) async fn send(&self, call: &Call) -> Result<Reply> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            let message = "a REST request needs a tokio runtime, and there is none here";
+            return Err(Error::new(ErrorCode::BAD_REQUEST, 400, message)
+                .with_remedy("make the call inside a tokio runtime with its timer enabled"));
+        }
+        let id = if self.config.options.add_request_ids { Some(random::id()?) } else { None };
+        let host = &self.config.domains.primary;
+        let outcome = self.attempt(call, host, id.as_deref()).await;
+        let result = match outcome {
+            Ok(response) => Reply::read(response, self.config.format()),
+            Err(error) => Err(transport_error(error, host)),
+        };
+        result.map_err(|error| {
+            let error = match &id {
+                Some(id) => error.with_request_id(id),
+                None => error,
+            };
+            tracing::debug!(method = call.method.as_str(), %error, "REST request failed");
+            error
+        })
+    }
+
+    /// One request to one host, within the request timeout (TO3l4).
+    async fn attempt(
+        &self,
+        call: &Call,
+        host: &str,
+        request_id: Option<&str>,
+    ) -> Result<HttpResponse, HttpError> {
+        let request = self.request(call, host, request_id);
+        tracing::trace!(method = call.method.as_str(), host, request_id, "REST request");
+        let limit = self.config.options.http_request_timeout;
+        match tokio::time::timeout(limit, self.client.send(request)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(timed_out(limit)),
+        }
+    }
+
+    fn request(&self, call: &Call, host: &str, request_id: Option<&str>) -> HttpRequest {
+        let options = &self.config.options;
+        let mut target = call.target.clone();
+        if let Some(id) = request_id {
+            append(&mut target, "request_id", id);
+        }
+        let url = format!("{}{target}", self.config.origin(host));
+        let mut request = HttpRequest::new(call.method, url);
+        let mut header = |name: &str, value: String| request.headers.push((name.to_owned(), value));
+        let content_type = self.config.format().content_type();
+        header("X-Ably-Version", PROTOCOL_VERSION.to_string());
+        header("Ably-Agent", self.agent.clone());
+        header("Accept", content_type.to_owned());
+        if !call.body.is_empty() {
+            header("Content-Type", content_type.to_owned());
+        }
+        if call.authenticated {
+            header("Authorization", self.config.credentials.authorization());
+        }
+        if let Some(client_id) = &options.client_id {
+            header("X-Ably-ClientId", BASE64_STANDARD.encode(client_id));
+        }
+        request.body = call.body.clone();
+        request
+    }
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+fn timed_out(limit: Duration) -> HttpError {
+    let message = format!("the request was not answered within {} ms", limit.as_millis());
+    HttpError::new(HttpErrorKind::Timeout, message)
+}
+
+/// The error for a request that got no response.
+fn transport_error(error: HttpError, host: &str) -> Error {
+    let (code, status) = match error.kind() {
+        HttpErrorKind::Timeout => (ErrorCode::TIMEOUT_ERROR, 500),
+        HttpErrorKind::Connect => (ErrorCode::CONNECTION_FAILED, 0),
+        HttpErrorKind::Interrupted => (ErrorCode::CONNECTION_DISCONNECTED, 0),
+        HttpErrorKind::Response => (ErrorCode::INVALID_DATA_OR_ENCODING, 400),
+        HttpErrorKind::Request => (ErrorCode::BAD_REQUEST, 400),
+    };
+    Error::new(code, status, format!("request to {host} failed: {error}")).with_source(error)
+}

@@ -1,0 +1,155 @@
+//! Replies: their format, and the errors they state.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use capably_protocol::{
+    DecodeError, ErrorCode, ErrorInfo, Format, Limits, Message,
+    codec::{decode_body, decode_messages},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{Error, Result, http::HttpResponse};
+
+/// How much of a body that cannot be read goes into the error, in bytes (RSC8e).
+const EXCERPT: usize = 512;
+
+/// A reply with a status from 200 to 299, in a format that can be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    format: Format,
+    body: Bytes,
+    /// The values of its `Link` headers.
+    pub(crate) links: Vec<String>,
+}
+
+impl Reply {
+    /// Judges a response to a request that asked for `requested`.
+    ///
+    /// # Errors
+    /// The error that the service states; 40013 for a success of a type that cannot be read (RSC8e2);
+    /// for a failure of such a type, its status and a code made of it (RSC8e1).
+    pub(crate) fn read(response: HttpResponse, requested: Format) -> Result<Self> {
+        let content = Content::of(&response, requested);
+        if !(200..300).contains(&response.status) {
+            return Err(failure(&response, &content));
+        }
+        let format = match content {
+            Content::Format(format) => format,
+            // Without a body its type does not matter.
+            Content::Unsupported(_) if response.body.is_empty() => requested,
+            Content::Unsupported(kind) => {
+                let message = unsupported(&kind, &response);
+                return Err(Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message));
+            }
+        };
+        let links = response.header_values("Link").map(str::to_owned).collect();
+        Ok(Self { format, body: response.body, links })
+    }
+
+    /// The body as a value.
+    ///
+    /// # Errors
+    /// Code 40013 when it is not one.
+    pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T> {
+        decode_body(self.format, &self.body, &Limits::default()).map_err(unreadable)
+    }
+
+    /// The body as messages, their payloads still encoded.
+    ///
+    /// # Errors
+    /// Code 40013 when it is none.
+    pub(crate) fn messages(&self) -> Result<Vec<Message>> {
+        decode_messages(self.format, &self.body, &Limits::default()).map_err(unreadable)
+    }
+}
+
+fn unreadable(error: DecodeError) -> Error {
+    let message = format!("the reply cannot be read: {error}");
+    Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message).with_source(error)
+}
+
+/// What a body is.
+enum Content {
+    Format(Format),
+    Unsupported(String),
+}
+
+impl Content {
+    /// The type that the response indicates (RSC8d), and what was asked for when it indicates none.
+    fn of(response: &HttpResponse, requested: Format) -> Self {
+        let Some(header) = response.header("Content-Type") else { return Self::Format(requested) };
+        let kind = header.split(';').next().unwrap_or_default().trim();
+        [Format::Json, Format::MsgPack]
+            .into_iter()
+            .find(|format| kind.eq_ignore_ascii_case(format.content_type()))
+            .map_or_else(|| Self::Unsupported(header.to_owned()), Self::Format)
+    }
+}
+
+#[derive(Deserialize)]
+struct ErrorBody {
+    error: ErrorInfo,
+}
+
+/// The error of a response that is not a success.
+fn failure(response: &HttpResponse, content: &Content) -> Error {
+    let status = response.status;
+    let stated = match content {
+        Content::Format(format) => {
+            let body: Result<ErrorBody, _> =
+                decode_body(*format, &response.body, &Limits::default());
+            body.ok().map(|body| body.error)
+        }
+        Content::Unsupported(_) => None,
+    };
+    let in_header = response.header("X-Ably-Errorcode").and_then(|code| code.trim().parse().ok());
+    let code = in_header.map_or_else(|| code_for(status), ErrorCode);
+    if let Some(mut info) = stated {
+        if info.code.0 == 0 {
+            info.code = code;
+        }
+        if info.status_code == 0 {
+            info.status_code = status;
+        }
+        if info.message.is_empty() {
+            info.message = message_for(status).into();
+        }
+        return info.into();
+    }
+    let message = match content {
+        Content::Unsupported(kind) if !response.body.is_empty() => unsupported(kind, response),
+        Content::Unsupported(_) | Content::Format(_) => {
+            match response.header("X-Ably-Errormessage") {
+                Some(message) => message.to_owned(),
+                None => message_for(status),
+            }
+        }
+    };
+    Error::new(code, status, message)
+}
+
+fn message_for(status: u16) -> String {
+    format!("the request failed with status {status}, and no error is stated")
+}
+
+/// A code for a status that comes without one: `404` is 40400 and so on, where the list has such a code.
+fn code_for(status: u16) -> ErrorCode {
+    let code = ErrorCode(u32::from(status) * 100);
+    if code.title().is_some() {
+        code
+    } else if status >= 500 {
+        ErrorCode::INTERNAL_ERROR
+    } else {
+        ErrorCode::BAD_REQUEST
+    }
+}
+
+fn unsupported(kind: &str, response: &HttpResponse) -> String {
+    let excerpt = &response.body[..response.body.len().min(EXCERPT)];
+    format!(
+        "the content type `{kind}` of a response with status {} is not supported; the body begins, in \
+         base64: {}",
+        response.status,
+        BASE64_STANDARD.encode(excerpt)
+    )
+}

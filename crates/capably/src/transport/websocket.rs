@@ -1,0 +1,211 @@
+//! WebSockets over TCP and TLS.
+
+use std::{
+    fmt,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use capably_protocol::ErrorCode;
+use futures_core::Stream;
+use futures_util::{FutureExt, Sink};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_tungstenite::{
+    WebSocketStream, client_async_with_config,
+    tungstenite::{
+        Error as WsError, Message as WsMessage, Utf8Bytes,
+        client::IntoClientRequest,
+        error::{CapacityError, ProtocolError},
+        protocol::WebSocketConfig,
+    },
+};
+
+use super::{Connector, DialRequest, Dialling, Packet, WebSocket};
+use crate::{Error, Result};
+
+/// What is read from the socket at once. Large enough to take a burst in few calls; a frame that stays
+/// in use does not keep the buffer alive, because frames are copied out of it.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// What is gathered before it is written without a flush.
+const WRITE_BUFFER: usize = 64 * 1024;
+
+/// Frames up to this size are copied out of the read buffer, so that a message that is kept pins its own
+/// bytes and no more.
+const COPIED_FRAME: usize = READ_BUFFER / 8;
+
+/// Dials over TCP, with TLS if asked for.
+#[derive(Debug)]
+pub(crate) struct TcpConnector;
+
+impl Connector for TcpConnector {
+    fn connect(&self, request: DialRequest) -> Dialling {
+        Box::pin(async move {
+            let stream = dial(&request).await?;
+            let config = WebSocketConfig::default()
+                .read_buffer_size(READ_BUFFER)
+                .write_buffer_size(WRITE_BUFFER)
+                .max_frame_size(Some(request.max_frame_size))
+                .max_message_size(Some(request.max_frame_size));
+            let upgrade = request.url().into_client_request().map_err(handshake_failed)?;
+            let (stream, _) = client_async_with_config(upgrade, stream, Some(config))
+                .await
+                .map_err(handshake_failed)?;
+            Ok(Box::new(TcpWebSocket { stream }) as Box<dyn WebSocket>)
+        })
+    }
+}
+
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+async fn dial(request: &DialRequest) -> Result<Box<dyn Io>> {
+    let stream =
+        TcpStream::connect((request.host.as_str(), request.port)).await.map_err(|error| {
+            let place = request.authority();
+            Error::new(
+                ErrorCode::CONNECTION_FAILED,
+                0,
+                format!("{place} cannot be reached: {error}"),
+            )
+            .with_source(error)
+        })?;
+    // Batches are flushed whole: nothing is gained by waiting for more.
+    stream.set_nodelay(true).map_err(lost)?;
+    if request.tls { start_tls(request, stream).await } else { Ok(Box::new(stream)) }
+}
+
+#[cfg(feature = "tls")]
+async fn start_tls(request: &DialRequest, stream: TcpStream) -> Result<Box<dyn Io>> {
+    let failed = |message: String| Error::new(ErrorCode::CONNECTION_FAILED, 0, message);
+    let name = rustls::pki_types::ServerName::try_from(request.host.clone())
+        .map_err(|error| failed(format!("`{}` is no TLS server name: {error}", request.host)))?;
+    let connector = tokio_rustls::TlsConnector::from(crate::tls::client_config());
+    let stream = connector.connect(name, stream).await.map_err(|error| {
+        failed(format!("TLS with {} failed: {error}", request.authority())).with_source(error)
+    })?;
+    Ok(Box::new(stream))
+}
+
+#[cfg(not(feature = "tls"))]
+async fn start_tls(_: &DialRequest, _: TcpStream) -> Result<Box<dyn Io>> {
+    Err(Error::new(
+        ErrorCode::CONNECTION_FAILED,
+        0,
+        "this build has no TLS: enable the feature `tls`, or set `tls(false)`",
+    ))
+}
+
+struct TcpWebSocket {
+    stream: WebSocketStream<Box<dyn Io>>,
+}
+
+impl fmt::Debug for TcpWebSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpWebSocket").finish_non_exhaustive()
+    }
+}
+
+impl WebSocket for TcpWebSocket {
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        packets: &mut Vec<Packet>,
+        limit: usize,
+    ) -> Poll<Result<()>> {
+        let before = packets.len();
+        while packets.len() - before < limit {
+            match Pin::new(&mut self.stream).poll_next(cx) {
+                Poll::Ready(Some(Ok(message))) => match message {
+                    WsMessage::Binary(bytes) => packets.push(Packet::Binary(own(bytes))),
+                    WsMessage::Text(text) => packets.push(Packet::Text(own(text.into()))),
+                    WsMessage::Ping(_) | WsMessage::Pong(_) => packets.push(Packet::Ping),
+                    // The end of the stream follows.
+                    WsMessage::Close(_) | WsMessage::Frame(_) => {}
+                },
+                // What arrived before the end is delivered first; the end is met again at the next call.
+                _ if packets.len() > before => return Poll::Ready(Ok(())),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(ended(error))),
+                Poll::Ready(None) => return Poll::Ready(Err(ended(WsError::ConnectionClosed))),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.stream).poll_ready(cx).map_err(ended)
+    }
+
+    fn send(&mut self, packet: Packet) -> Result<()> {
+        let message = match packet {
+            Packet::Binary(bytes) => WsMessage::Binary(bytes),
+            Packet::Text(bytes) => WsMessage::Text(
+                Utf8Bytes::try_from(bytes)
+                    .map_err(|_| protocol_error("a text frame must be UTF-8".to_owned()))?,
+            ),
+            Packet::Ping => WsMessage::Ping(Bytes::new()),
+        };
+        Pin::new(&mut self.stream).start_send(message).map_err(ended)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx).map_err(ended)
+    }
+
+    fn close(&mut self) {
+        // A close frame that cannot be written at once is not worth waiting for.
+        let _ = pin!(self.stream.close(None)).now_or_never();
+    }
+}
+
+fn own(bytes: Bytes) -> Bytes {
+    if bytes.len() <= COPIED_FRAME { Bytes::copy_from_slice(&bytes) } else { bytes }
+}
+
+fn handshake_failed(error: WsError) -> Error {
+    let (status, message) = match &error {
+        WsError::Http(response) => {
+            let status = response.status().as_u16();
+            (status, format!("the server answered the WebSocket request with status {status}"))
+        }
+        other => (0, format!("the WebSocket handshake failed: {other}")),
+    };
+    Error::new(ErrorCode::CONNECTION_FAILED, status, message).with_source(error)
+}
+
+fn ended(error: WsError) -> Error {
+    match error {
+        WsError::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
+            protocol_error(format!("a frame of {size} bytes is more than the limit of {max_size}"))
+        }
+        // A peer that goes away without a closing handshake is a lost socket, not a broken protocol.
+        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+        | WsError::ConnectionClosed => {
+            Error::new(ErrorCode::CONNECTION_DISCONNECTED, 0, "the server closed the socket")
+        }
+        WsError::Io(error) => lost(error),
+        WsError::Protocol(_) | WsError::Capacity(_) | WsError::Utf8(_) => {
+            protocol_error(format!("the peer broke the WebSocket protocol: {error}"))
+        }
+        other => Error::new(
+            ErrorCode::CONNECTION_DISCONNECTED,
+            0,
+            format!("the socket was lost: {other}"),
+        ),
+    }
+}
+
+fn lost(error: std::io::Error) -> Error {
+    Error::new(ErrorCode::CONNECTION_DISCONNECTED, 0, format!("the socket was lost: {error}"))
+        .with_source(error)
+}
+
+fn protocol_error(message: String) -> Error {
+    Error::new(ErrorCode::PROTOCOL_ERROR, 400, message)
+}
