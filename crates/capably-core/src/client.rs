@@ -23,7 +23,6 @@ use crate::{
 
 /// What a transport reports.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum TransportEvent {
     /// The WebSocket is open.
     Opened,

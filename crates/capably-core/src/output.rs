@@ -11,7 +11,6 @@ use crate::{
 
 /// One thing to do, from [`Client::poll_output`](crate::Client::poll_output).
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Output {
     /// Open a WebSocket, and report how it went under this id.
     Open {
@@ -40,7 +39,6 @@ pub enum Output {
 
 /// Something the user is told.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Event {
     /// The connection's state changed, or was updated (RTN4).
     Connection(ConnectionStateChange),
@@ -54,7 +52,6 @@ pub enum Event {
 
 /// What an operation gave.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub enum Outcome {
     /// Nothing more than that it succeeded: attach, detach.
     Done,
