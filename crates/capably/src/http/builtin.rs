@@ -201,3 +201,59 @@ impl fmt::Display for OpenTimeout {
 }
 
 impl StdError for OpenTimeout {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A network that swallows everything.
+    #[derive(Clone)]
+    struct BlackHole;
+
+    impl Service<Uri> for BlackHole {
+        type Response = hyper_util::rt::TokioIo<tokio::net::TcpStream>;
+        type Error = BoxError;
+        type Future = std::future::Pending<Result<Self::Response, BoxError>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Uri) -> Self::Future {
+            std::future::pending()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn opening_a_connection_has_a_time_limit() {
+        let limit = Duration::from_secs(4);
+        let client: Client<_, Full<Bytes>> =
+            Client::builder(TokioExecutor::new()).build(Bounded { inner: BlackHole, limit });
+        let start = tokio::time::Instant::now();
+        let request = HttpRequest::new(HttpMethod::Get, "http://a.example/time");
+        let error = client.request(hyper_request(request).expect("it is well formed")).await;
+        let error = send_error(error.expect_err("nothing answers"));
+        assert_eq!(error.kind(), HttpErrorKind::Timeout);
+        assert_eq!(start.elapsed(), limit);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_cannot_be_sent_is_refused() {
+        let client = BuiltinClient::new(Duration::from_secs(1), 10);
+        let mut bad_header = HttpRequest::new(HttpMethod::Get, "http://127.0.0.1:1/");
+        bad_header.headers.push(("a".to_owned(), "b\r\nc: d".to_owned()));
+        for request in [HttpRequest::new(HttpMethod::Get, "http://a b/"), bad_header] {
+            let error = client.send(request).await.expect_err("it is malformed");
+            assert_eq!(error.kind(), HttpErrorKind::Request);
+        }
+    }
+
+    #[test]
+    fn without_a_runtime_it_is_an_error_rather_than_a_panic() {
+        let client = BuiltinClient::new(Duration::from_secs(1), 10);
+        let request = HttpRequest::new(HttpMethod::Get, "http://127.0.0.1:1/");
+        let outcome = futures_util::FutureExt::now_or_never(client.send(request));
+        let error = outcome.expect("at once").expect_err("there is no runtime");
+        assert_eq!(error.kind(), HttpErrorKind::Request);
+    }
+}

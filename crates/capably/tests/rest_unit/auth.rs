@@ -1,0 +1,86 @@
+//! Credentials on requests (RSA, RSC1, RSC17, RSC18).
+
+use capably::{ClientOptions, Rest};
+use serde_json::json;
+
+use crate::support::scripted_http::{KEY, Request, ScriptedHttp, respond};
+
+async fn history_request(options: ClientOptions) -> Request {
+    let http = ScriptedHttp::always(respond(200, json!([])));
+    http.rest_with(options).channels().get("test").history().await.unwrap();
+    http.request()
+}
+
+// UTS: rest/unit/RSA2/basic-auth-header-format-0
+#[tokio::test]
+async fn a_key_is_sent_as_basic_authentication() {
+    let request = history_request("app123.key456:secretXYZ".into()).await;
+    assert_eq!(
+        request.header("Authorization"),
+        Some("Basic YXBwMTIzLmtleTQ1NjpzZWNyZXRYWVo="),
+        "RSA11"
+    );
+}
+
+#[tokio::test]
+async fn a_token_is_sent_as_a_bearer_and_goes_before_a_key() {
+    let request = history_request("explicit-token-string".into()).await;
+    assert_eq!(request.header("Authorization"), Some("Bearer explicit-token-string"), "RSA3b");
+    let request = history_request(ClientOptions::new(KEY).token("t")).await;
+    assert_eq!(request.header("Authorization"), Some("Bearer t"), "RSA4");
+}
+
+#[tokio::test]
+async fn a_client_id_is_sent_in_base64() {
+    let request = history_request(ClientOptions::new(KEY).client_id("ada ✓")).await;
+    assert_eq!(request.header("X-Ably-ClientId"), Some("YWRhIOKckw=="), "RSA7e2");
+    assert_eq!(history_request(KEY.into()).await.header("X-Ably-ClientId"), None);
+}
+
+// UTS: rest/unit/RSC5/auth-attribute-accessible-0
+// UTS: rest/unit/RSA7a/clientid-from-options-0
+// UTS: rest/unit/RSC17/client-id-from-options-0
+#[test]
+fn auth_knows_the_client_id_of_the_options() {
+    let rest = Rest::new(ClientOptions::new(KEY).client_id("explicit-client-id")).unwrap();
+    assert_eq!(rest.auth().client_id(), Some("explicit-client-id"));
+}
+
+// UTS: rest/unit/RSA7c/clientid-null-unidentified-0
+#[test]
+fn without_a_client_id_auth_has_none() {
+    assert_eq!(Rest::new(KEY).unwrap().auth().client_id(), None);
+}
+
+// UTS: rest/unit/RSC18/basic-auth-over-http-rejected-1
+#[tokio::test]
+async fn a_key_is_refused_without_tls_and_a_token_is_not() {
+    let error = Rest::new(ClientOptions::new(KEY).tls(false)).unwrap_err();
+    assert_eq!(error.code().0, 40103);
+
+    let http = ScriptedHttp::always(respond(200, json!([1_234_567_890_000_i64])));
+    let rest = http.rest_with(ClientOptions::default().token("some-token-string").tls(false));
+    assert_eq!(rest.time().await.unwrap(), 1_234_567_890_000);
+}
+
+#[tokio::test]
+async fn a_key_goes_without_tls_to_a_server_on_this_machine() {
+    let request = history_request(ClientOptions::new(KEY).tls(false).endpoint("localhost")).await;
+    assert_eq!((request.scheme(), request.authority()), ("http", "localhost"));
+    assert!(request.header("Authorization").is_some());
+}
+
+// UTS: rest/unit/RSC1b/no-auth-method-error-0
+#[test]
+fn without_credentials_there_is_no_client() {
+    let error = Rest::new(ClientOptions::default()).unwrap_err();
+    assert_eq!(error.code().0, 40106);
+    assert!(error.remediation().is_some());
+}
+
+#[test]
+fn debug_of_a_client_shows_no_secret() {
+    let rest = Rest::new(ClientOptions::new(KEY).token("t0ken")).unwrap();
+    let text = format!("{rest:?} {:?} {:?}", rest.auth(), rest.channels().get("a"));
+    assert!(!text.contains("keySecret") && !text.contains("t0ken"), "{text}");
+}

@@ -1,0 +1,24 @@
+//! The REST client at its public API, over a scripted HTTP client.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod auth;
+mod bad_input;
+mod channels;
+mod encoding;
+mod endpoint;
+mod headers;
+mod history;
+mod idempotency;
+mod pages;
+mod publish;
+mod time;
+
+use capably::ClientOptions;
+use support::scripted_http::KEY;
+
+/// Options for each of the two formats.
+fn both_formats() -> [ClientOptions; 2] {
+    [true, false].map(|binary| ClientOptions::new(KEY).use_binary_protocol(binary))
+}
