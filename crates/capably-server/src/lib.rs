@@ -1,1 +1,41 @@
-//! stub
+//! An Ably-compatible server, to embed in a test or to run on a laptop.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! use capably_server::Server;
+//!
+//! let server = Server::builder().start().await?;
+//! // Point a client at it: TLS off, basic authentication allowed without.
+//! let (endpoint, port, key) = (server.endpoint(), server.port(), server.key());
+//! # assert!(key.len() > 10 && port > 0 && endpoint == "127.0.0.1");
+//! server.shutdown().await;
+//! # Ok::<_, capably_server::ServerError>(())
+//! # }).unwrap();
+//! ```
+//!
+//! One listener serves both sides: WebSockets at `/`, and REST. The server starts with one app and its
+//! key; `POST /apps` makes more, each with its own keys and capabilities, and nothing of one app is visible
+//! from another.
+//!
+//! # What it does
+//!
+//! Connections with resume and recovery, heartbeats, attaching with modes and rewind, publishing with
+//! acknowledgements over WebSockets and REST, idempotent publishing, history with pagination, and
+//! capabilities of keys, in JSON and in MessagePack.
+//!
+//! # Limits
+//!
+//! Everything is in memory and ends with the process. A channel keeps its messages for at least two
+//! minutes (72 hours in a persisted namespace), as far as [`Builder::resume_buffer`] allows; a client that
+//! was away for longer, or missed more, is told that continuity was lost. A client that does not read is
+//! disconnected when more than [`Builder::max_queue`] waits for it.
+//!
+//! Not there yet: tokens, presence, annotations, objects, changing published messages, deltas, derived
+//! channels, statistics, push, batch requests and TLS. A request for one of them is refused with an error
+//! that says so.
+
+mod front;
+mod hub;
+mod server;
+
+pub use server::{Builder, Server, ServerError};

@@ -1,0 +1,31 @@
+//! The clock that the hub is handed.
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use capably_protocol::Millis;
+use tokio::time::Instant;
+
+use crate::hub::Now;
+
+#[derive(Debug)]
+pub(super) struct Clock {
+    start: Instant,
+    last_wall: AtomicI64,
+}
+
+impl Clock {
+    pub(super) fn start() -> Self {
+        Self { start: Instant::now(), last_wall: AtomicI64::new(0) }
+    }
+
+    pub(super) fn now(&self) -> Now {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = Millis::try_from(since_epoch.as_millis()).unwrap_or(Millis::MAX);
+        // Timestamps must not go back when the system's clock is set.
+        let last = self.last_wall.fetch_max(wall, Ordering::Relaxed);
+        Now { steady: self.start.elapsed(), wall: wall.max(last) }
+    }
+}

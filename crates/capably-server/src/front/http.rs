@@ -1,0 +1,116 @@
+//! HTTP requests and where they lead.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use capably_protocol::{ErrorInfo, Format, Limits};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::{Method, Request, StatusCode, body::Incoming, header, http::request::Parts};
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::{
+    Shared, provision,
+    query::{self, Query},
+    reply::{self, Reply, Response},
+    rest,
+    upgrade::{self, Upgrade},
+};
+use crate::hub::error;
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Deepest nesting of a body.
+const MAX_DEPTH: usize = 64;
+
+/// Answers one request. A WebSocket to be opened after the answer is left in `upgrade`.
+pub(super) async fn handle(
+    shared: &Arc<Shared>,
+    request: Request<Incoming>,
+    upgrade: &mut Option<Upgrade>,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let query = Query::parse(head.uri.query().unwrap_or_default());
+    let format = reply::accepted(&head.headers, query.get("format"));
+    let call = Call { shared, head, query, format };
+    match call.route(body, upgrade).await {
+        Ok(response) => response,
+        Err(error) => {
+            let reply = Reply::error(format, &error);
+            let reply = if matches!(error.status_code, 408 | 413) {
+                // What is left of the body will not be read.
+                reply.header(header::CONNECTION, "close")
+            } else {
+                reply
+            };
+            reply.into_response()
+        }
+    }
+}
+
+/// A request without its body.
+pub(super) struct Call<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) head: Parts,
+    pub(super) query: Query,
+    /// Of the response.
+    pub(super) format: Format,
+}
+
+impl Call<'_> {
+    async fn route(
+        &self,
+        body: Incoming,
+        upgrade: &mut Option<Upgrade>,
+    ) -> Result<Response, ErrorInfo> {
+        let segments = query::path_segments(self.head.uri.path())?;
+        let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+        let reply = match (&self.head.method, &segments[..]) {
+            (&Method::GET, [""]) => {
+                let (response, accepted) = upgrade::accept(self.shared, &self.head, &self.query)?;
+                *upgrade = Some(accepted);
+                return Ok(response);
+            }
+            (&Method::GET | &Method::HEAD, ["time"]) => {
+                let now = self.shared.clock.now().wall;
+                Reply::value(StatusCode::OK, self.format, &json!([now]))
+            }
+            (&Method::POST, ["apps"]) => provision::create(self, self.body(body).await?)?,
+            (&Method::DELETE, ["apps", id]) => provision::delete(self, id)?,
+            (&Method::POST, ["stats"]) => rest::post_stats(self, &self.body(body).await?)?,
+            (&Method::POST, ["channels", channel, "messages"]) => {
+                rest::publish(self, channel, self.body(body).await?)?
+            }
+            (&Method::GET, ["channels", channel, word @ ("messages" | "history")]) => {
+                rest::history(self, channel, word)?
+            }
+            _ => return Err(error::not_found()),
+        };
+        Ok(reply.into_response())
+    }
+
+    /// The format of the request's body, and how it may be built.
+    pub(super) fn body_format(&self) -> (Format, Limits) {
+        let limits = Limits { max_size: self.max_body(), max_depth: MAX_DEPTH };
+        (reply::content_type(&self.head.headers), limits)
+    }
+
+    fn max_body(&self) -> usize {
+        self.shared.settings.max_frame_size
+    }
+
+    async fn body(&self, body: Incoming) -> Result<Bytes, ErrorInfo> {
+        let limit = self.max_body();
+        let collected = timeout(BODY_TIMEOUT, Limited::new(body, limit).collect())
+            .await
+            .map_err(|_| error::request_timeout())?;
+        collected.map(|body| body.to_bytes()).map_err(|problem| {
+            if problem.is::<LengthLimitError>() {
+                error::body_too_large(limit)
+            } else {
+                error::bad_request("the body ended early")
+            }
+        })
+    }
+}

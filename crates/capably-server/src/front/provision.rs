@@ -1,0 +1,122 @@
+//! Apps made and deleted by request, as the public sandbox does.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use capably_protocol::{ErrorCode, ErrorInfo, JsonObject, ServerFrame, codec, frame::ErrorFrame};
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    credentials,
+    http::Call,
+    random::{self, RandomError},
+    reply::Reply,
+};
+use crate::hub::{Namespace, auth::Key, capability::Capability, error};
+
+/// `POST /apps`.
+pub(super) fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
+    let (format, limits) = call.body_format();
+    let spec: JsonObject = codec::decode_body(format, &body, &limits)
+        .map_err(|problem| error::bad_request(problem.to_string()))?;
+    let app_id = new_app_id().map_err(no_randomness)?;
+    let mut keys = Vec::new();
+    let mut key_replies = Vec::new();
+    for wanted in list(&spec, "keys")? {
+        let (key, reply) = key_of(&app_id, wanted)?;
+        keys.push(key);
+        key_replies.push(Value::Object(reply));
+    }
+    let namespaces = list(&spec, "namespaces")?
+        .iter()
+        .map(|namespace| {
+            let id = namespace.get("id").and_then(Value::as_str);
+            let persisted = namespace.get("persisted").and_then(Value::as_bool).unwrap_or(false);
+            id.map(|id| Namespace { id: id.into(), persisted })
+                .ok_or_else(|| error::bad_request("a namespace needs an `id`"))
+        })
+        .collect::<Result<_, _>>()?;
+    let mut reply = spec.clone();
+    for (name, value) in [
+        ("appId", json!(app_id)),
+        ("accountId", json!("local")),
+        ("keys", Value::Array(key_replies)),
+        ("namespaces", json!(list(&spec, "namespaces")?)),
+        ("channels", json!(list(&spec, "channels")?)),
+        ("endpoint", json!(call.shared.endpoint)),
+        ("port", json!(call.shared.port)),
+        ("tls", json!(false)),
+    ] {
+        reply.insert(name.to_owned(), value);
+    }
+    if !call.shared.add_app(&app_id, keys, namespaces) {
+        return Err(ErrorInfo::new(ErrorCode(50000), 500, "the new app's id is taken; try again"));
+    }
+    Ok(Reply::value(StatusCode::CREATED, call.format, &Value::Object(reply)))
+}
+
+/// `DELETE /apps/{id}`: with a key that may do everything; without effect when there is no such app.
+pub(super) fn delete(call: &Call<'_>, app_id: &str) -> Result<Reply, ErrorInfo> {
+    let admitted = credentials::rest_for_app(call.shared, app_id, &call.head.headers, &call.query)?;
+    if let Some((_, identity)) = admitted {
+        if !identity.key.capability.is_full() {
+            return Err(error::denied("delete the app"));
+        }
+        if let Some(app) = call.shared.remove_app(app_id) {
+            let error = Some(error::unknown_app());
+            let frame = ServerFrame::Error(ErrorFrame { channel: None, error });
+            app.with(|hub, outputs| hub.end_all(&frame, outputs));
+        }
+    }
+    Ok(Reply::empty(StatusCode::NO_CONTENT))
+}
+
+/// A random key of a new app: `appId.keyId:secret`.
+pub(crate) fn new_key() -> Result<String, RandomError> {
+    Ok(format!("{}.{}:{}", new_app_id()?, random::text(KEY_ID_LEN)?, random::text(SECRET_LEN)?))
+}
+
+const KEY_ID_LEN: usize = 6;
+const SECRET_LEN: usize = 43;
+
+fn new_app_id() -> Result<String, RandomError> {
+    random::text(6)
+}
+
+fn no_randomness(problem: RandomError) -> ErrorInfo {
+    ErrorInfo::new(ErrorCode(50000), 500, format!("no random bytes: {problem}"))
+}
+
+/// A key as the request wants it, and what is answered about it.
+fn key_of(app_id: &str, wanted: &Value) -> Result<(Arc<Key>, JsonObject), ErrorInfo> {
+    let wanted = wanted.as_object().ok_or_else(|| error::bad_request("a key must be an object"))?;
+    let capability = match wanted.get("capability") {
+        None | Some(Value::Null) => Capability::full(),
+        Some(value) => Capability::from_value(value)?,
+    };
+    let id = random::text(KEY_ID_LEN).map_err(no_randomness)?;
+    let secret = random::text(SECRET_LEN).map_err(no_randomness)?;
+    let name = format!("{app_id}.{id}");
+    let mut reply = wanted.clone();
+    for (field, value) in [
+        ("id", id.clone()),
+        ("value", secret.clone()),
+        ("keyStr", format!("{name}:{secret}")),
+        ("keyName", name),
+        ("keySecret", secret.clone()),
+        ("capability", capability.text().to_owned()),
+    ] {
+        reply.insert(field.to_owned(), Value::String(value));
+    }
+    Ok((Arc::new(Key::new(id, secret, capability)), reply))
+}
+
+/// The list of this name, empty when there is none.
+fn list<'a>(spec: &'a JsonObject, name: &str) -> Result<&'a [Value], ErrorInfo> {
+    match spec.get(name) {
+        None | Some(Value::Null) => Ok(&[]),
+        Some(Value::Array(list)) => Ok(list),
+        Some(_) => Err(error::bad_request(format!("`{name}` is not an array"))),
+    }
+}

@@ -1,0 +1,100 @@
+//! HTTP responses in either format.
+
+use bytes::Bytes;
+use capably_protocol::{ErrorInfo, Format, codec};
+use http_body_util::Full;
+use hyper::{
+    HeaderMap, StatusCode,
+    header::{self, HeaderName, HeaderValue},
+};
+use serde_json::{Value, json};
+
+pub(super) type Response = hyper::Response<Full<Bytes>>;
+
+/// A response being put together.
+#[derive(Debug)]
+pub(super) struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Reply {
+    pub(super) fn empty(status: StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
+    /// A body that is already encoded in `format`.
+    pub(super) fn encoded(status: StatusCode, format: Format, body: Vec<u8>) -> Self {
+        // Exactly this type, with no charset: clients choose their decoder by it.
+        let mut reply = Self::empty(status).header(header::CONTENT_TYPE, format.content_type());
+        reply.body = body.into();
+        reply
+    }
+
+    pub(super) fn value(status: StatusCode, format: Format, value: &Value) -> Self {
+        match codec::encode_body(format, value) {
+            Ok(body) => Self::encoded(status, format, body),
+            Err(_) => Self::empty(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+
+    /// The error as a body and in headers.
+    pub(super) fn error(format: Format, error: &ErrorInfo) -> Self {
+        let status =
+            StatusCode::from_u16(error.status_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = json!({ "error": {
+            "message": &*error.message,
+            "code": error.code.0,
+            "statusCode": error.status_code,
+        }});
+        Self::value(status, format, &body)
+            .header(HeaderName::from_static("x-ably-errorcode"), error.code.0.to_string())
+            .header(HeaderName::from_static("x-ably-errormessage"), &*error.message)
+    }
+
+    /// Adds a header; a value that no header can have is left out.
+    pub(super) fn header(mut self, name: HeaderName, value: impl AsRef<str>) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
+            self.headers.append(name, value);
+        }
+        self
+    }
+
+    pub(super) fn into_response(self) -> Response {
+        let mut response = Response::new(Full::new(self.body));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response
+    }
+}
+
+/// The format of the response: the first of those accepted that is known, or JSON.
+pub(super) fn accepted(headers: &HeaderMap, format_parameter: Option<&str>) -> Format {
+    let named = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .find_map(format_of_type);
+    named.unwrap_or(match format_parameter {
+        Some("msgpack") => Format::MsgPack,
+        _ => Format::Json,
+    })
+}
+
+/// The format of the request's body.
+pub(super) fn content_type(headers: &HeaderMap) -> Format {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(format_of_type)
+        .unwrap_or(Format::Json)
+}
+
+fn format_of_type(text: &str) -> Option<Format> {
+    let media_type = text.split(';').next().unwrap_or(text).trim();
+    [Format::Json, Format::MsgPack]
+        .into_iter()
+        .find(|format| media_type.eq_ignore_ascii_case(format.content_type()))
+}

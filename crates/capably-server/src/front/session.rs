@@ -1,0 +1,413 @@
+//! One WebSocket from its first frame to its last.
+//!
+//! One task does everything for it, in rounds: read all that has arrived, hand it to the hub under one
+//! lock, write all that is queued, flush once.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use capably_protocol::{
+    ClientFrame, DecodeError, ErrorInfo, Format, Limits, ServerFrame, codec, frame::ErrorFrame,
+};
+use futures_util::{Sink, SinkExt, Stream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, Sleep, sleep, timeout},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error as WsError, Message as WsMessage, Utf8Bytes,
+        protocol::{Role, WebSocketConfig},
+    },
+};
+
+use super::{
+    Shared,
+    app::AppHandle,
+    outbox::{Item, Outbox, Taken},
+    random,
+    upgrade::Upgrade,
+};
+use crate::hub::{ConnectRequest, TransportId, error};
+
+/// Per connection, so small; tungstenite's own default costs 128 KiB each.
+const READ_BUFFER: usize = 4 * 1024;
+const WRITE_BUFFER: usize = 64 * 1024;
+
+/// Most frames of one client that are handled under one lock.
+const BATCH: usize = 256;
+
+/// Rounds before other tasks get their turn.
+const MAX_ROUNDS: usize = 32;
+
+/// How long publishers wait for a client that reads slowly, before they no longer do.
+const MAX_HOLD: Duration = Duration::from_secs(1);
+
+/// How long a closing socket may take to send what is left, and then to be closed by its peer.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Deepest nesting of a client's frame.
+const MAX_DEPTH: usize = 64;
+
+/// Serves a WebSocket until it ends.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    already_read: Bytes,
+    upgrade: Upgrade,
+) {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_frame_size(Some(shared.settings.max_frame_size))
+        .max_message_size(Some(shared.settings.max_frame_size));
+    let mut socket = WebSocketStream::from_partially_read(
+        stream,
+        already_read.into(),
+        Role::Server,
+        Some(config),
+    )
+    .await;
+    let admitted = upgrade.admitted.and_then(|(app, identity)| {
+        let entropy = random::bytes()
+            .map_err(|_| ErrorInfo::new(50000.into(), 500, "the system gives no random bytes"))?;
+        Ok((app, ConnectRequest { identity, echo: upgrade.echo, resume: upgrade.resume, entropy }))
+    });
+    match admitted {
+        Ok((app, request)) => {
+            let registration = Registration::new(Arc::clone(&shared), Arc::clone(&app));
+            let transport = registration.transport;
+            let now = shared.clock.now();
+            app.with(|hub, outputs| hub.connect(transport, request, now, outputs));
+            let interval = shared.settings.max_idle_interval / 3;
+            let mut session = Session {
+                socket,
+                registration,
+                format: upgrade.format,
+                heartbeats: upgrade.heartbeats,
+                frames: Vec::new(),
+                items: VecDeque::new(),
+                dirty: false,
+                held_by: None,
+                interval,
+                tick: Box::pin(sleep(interval)),
+                sent_in_interval: false,
+                stuck_in_interval: false,
+            };
+            poll_fn(|cx| session.poll(cx)).await;
+            let Session { socket, registration, .. } = session;
+            drop(registration);
+            finish(socket).await;
+        }
+        Err(error) => {
+            let frame = ServerFrame::Error(ErrorFrame { channel: None, error: Some(error) });
+            let message = encode(upgrade.format, &frame);
+            if matches!(timeout(LINGER, socket.send(message)).await, Ok(Ok(()))) {
+                finish(socket).await;
+            }
+        }
+    }
+}
+
+/// Closes a socket so that its peer gets all that was sent: closing with unread bytes would take it back.
+async fn finish(mut socket: WebSocketStream<TcpStream>) {
+    let closing = async {
+        // It may be closed already, by either side.
+        let _ = socket.send(WsMessage::Close(None)).await;
+        let mut stream = socket.into_inner();
+        stream.shutdown().await?;
+        let mut ignored = [0; 4096];
+        while stream.read(&mut ignored).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    let _ = timeout(LINGER, closing).await;
+}
+
+fn encode(format: Format, frame: &ServerFrame) -> WsMessage {
+    let mut bytes = Vec::new();
+    codec::encode_server_frame(format, frame, &mut bytes);
+    message(format, bytes.into())
+}
+
+fn message(format: Format, bytes: Bytes) -> WsMessage {
+    match format {
+        Format::MsgPack => WsMessage::Binary(bytes),
+        Format::Json => match Utf8Bytes::try_from(bytes) {
+            Ok(text) => WsMessage::Text(text),
+            // JSON is UTF-8; a frame that is not would be the encoder's fault.
+            Err(_) => WsMessage::Text(Utf8Bytes::from_static("{\"action\":9}")),
+        },
+    }
+}
+
+/// A transport's place in its app, given back when the session ends for whatever reason.
+struct Registration {
+    shared: Arc<Shared>,
+    app: Arc<AppHandle>,
+    transport: TransportId,
+    outbox: Arc<Outbox>,
+}
+
+impl Registration {
+    fn new(shared: Arc<Shared>, app: Arc<AppHandle>) -> Self {
+        let transport = shared.new_transport();
+        let outbox = Outbox::new(shared.max_queue);
+        app.add_transport(transport, Arc::clone(&outbox));
+        shared.transports.fetch_add(1, Ordering::AcqRel);
+        Self { shared, app, transport, outbox }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.app.remove_transport(self.transport, self.shared.clock.now());
+        self.shared.transports.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+struct Session {
+    socket: WebSocketStream<TcpStream>,
+    registration: Registration,
+    format: Format,
+    /// Keep-alives are HEARTBEAT frames rather than pings of the WebSocket.
+    heartbeats: bool,
+    /// Frames read and not yet handed to the hub.
+    frames: Vec<ClientFrame>,
+    /// Frames taken from the outbox and not yet written.
+    items: VecDeque<Item>,
+    /// Something is written and not flushed.
+    dirty: bool,
+    /// A client that must catch up before more is read from this one.
+    held_by: Option<(Arc<Outbox>, Pin<Box<Sleep>>)>,
+    interval: Duration,
+    tick: Pin<Box<Sleep>>,
+    sent_in_interval: bool,
+    /// Nothing could be written since the interval began.
+    stuck_in_interval: bool,
+}
+
+/// How a part of a round ended.
+enum Step {
+    /// Something was done: there may be more.
+    Progress,
+    /// Nothing to do until woken.
+    Idle,
+    /// The session is over.
+    End,
+}
+
+impl Session {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..MAX_ROUNDS {
+            let mut progress = false;
+            for step in [Self::read, Self::write, Self::keep_alive] {
+                match step(self, cx) {
+                    Step::Progress => progress = true,
+                    Step::Idle => {}
+                    Step::End => return Poll::Ready(()),
+                }
+            }
+            if !progress {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads what has arrived and hands it to the hub.
+    fn read(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.is_held(cx) {
+            return Step::Idle;
+        }
+        let max_frame_size = self.registration.shared.settings.max_frame_size;
+        let limits = Limits { max_size: max_frame_size, max_depth: MAX_DEPTH };
+        let mut step = Step::Progress;
+        let mut failure = None;
+        while self.frames.len() < BATCH {
+            let received = match Pin::new(&mut self.socket).poll_next(cx) {
+                Poll::Pending => {
+                    step = Step::Idle;
+                    break;
+                }
+                Poll::Ready(received) => received,
+            };
+            let decoded = match received {
+                Some(Ok(WsMessage::Text(text))) => {
+                    codec::decode_client_frame(Format::Json, &text.into(), &limits)
+                }
+                Some(Ok(WsMessage::Binary(bytes))) => {
+                    codec::decode_client_frame(Format::MsgPack, &bytes, &limits)
+                }
+                Some(Ok(WsMessage::Ping(_))) => {
+                    // The answer is queued in the socket already.
+                    self.dirty = true;
+                    continue;
+                }
+                Some(Ok(WsMessage::Pong(_) | WsMessage::Frame(_))) => continue,
+                Some(Ok(WsMessage::Close(_))) | None => {
+                    step = Step::End;
+                    break;
+                }
+                Some(Err(ws_error)) => {
+                    match ws_error {
+                        WsError::Capacity(_) => {
+                            failure = Some(error::frame_too_large(max_frame_size));
+                        }
+                        WsError::Utf8(_) => failure = Some(error::protocol(ws_error)),
+                        _ => {}
+                    }
+                    step = Step::End;
+                    break;
+                }
+            };
+            match decoded {
+                Ok(frame) => self.frames.push(frame),
+                Err(DecodeError::TooLarge { .. }) => {
+                    failure = Some(error::frame_too_large(max_frame_size));
+                    break;
+                }
+                Err(reason) => {
+                    failure = Some(error::protocol(reason));
+                    break;
+                }
+            }
+        }
+        if self.frames.is_empty() && failure.is_none() {
+            return step;
+        }
+        let Registration { shared, app, transport, .. } = &self.registration;
+        let now = shared.clock.now();
+        let failed = failure.is_some();
+        let ((), pressure) = app.with_pressure(|hub, outputs| {
+            hub.receive(*transport, &mut self.frames, now, outputs);
+            if let Some(error) = failure {
+                hub.fail(*transport, error, outputs);
+            }
+        });
+        self.held_by = pressure.map(|outbox| (outbox, Box::pin(sleep(MAX_HOLD))));
+        match step {
+            // The socket can still be written to; the outbox says when to end.
+            _ if failed => Step::Progress,
+            Step::Idle => Step::Progress,
+            other => other,
+        }
+    }
+
+    fn is_held(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some((outbox, hold)) = &mut self.held_by else { return false };
+        if outbox.poll_relief(cx).is_pending() {
+            if hold.as_mut().poll(cx).is_pending() {
+                return true;
+            }
+            outbox.ignore();
+        }
+        self.held_by = None;
+        false
+    }
+
+    /// Writes what is queued, and flushes.
+    fn write(&mut self, cx: &mut Context<'_>) -> Step {
+        let mut progress = false;
+        let outcome = self.write_items(cx, &mut progress);
+        if let Poll::Ready(end @ (Step::End | Step::Progress)) = outcome {
+            if matches!(end, Step::End) {
+                return end;
+            }
+            progress = true;
+        }
+        if self.dirty {
+            match Pin::new(&mut self.socket).poll_flush(cx) {
+                Poll::Ready(Ok(())) => {
+                    self.dirty = false;
+                    self.stuck_in_interval = false;
+                }
+                Poll::Ready(Err(_)) => return Step::End,
+                Poll::Pending => {}
+            }
+        }
+        if progress { Step::Progress } else { Step::Idle }
+    }
+
+    fn write_items(&mut self, cx: &mut Context<'_>, progress: &mut bool) -> Poll<Step> {
+        loop {
+            if self.items.is_empty() {
+                let Registration { app, transport, outbox, .. } = &self.registration;
+                match ready!(outbox.poll_take(cx, &mut self.items)) {
+                    Taken::Items => {}
+                    Taken::Behind => app.with(|hub, outputs| hub.fill(*transport, outputs)),
+                    Taken::Closing => return Poll::Ready(Step::End),
+                }
+                *progress = true;
+                if self.items.is_empty() {
+                    continue;
+                }
+            }
+            let mut written = 0;
+            let mut end = None;
+            while !self.items.is_empty() {
+                match Pin::new(&mut self.socket).poll_ready(cx) {
+                    Poll::Pending => {
+                        end = Some(Poll::Pending);
+                        break;
+                    }
+                    Poll::Ready(Err(_)) => return Poll::Ready(Step::End),
+                    Poll::Ready(Ok(())) => {}
+                }
+                let Some(item) = self.items.pop_front() else { break };
+                written += item.size();
+                let message = match item {
+                    Item::Frame(frame) => encode(self.format, &frame),
+                    Item::Broadcast(broadcast) => {
+                        message(self.format, broadcast.encoded(self.format))
+                    }
+                };
+                if Pin::new(&mut self.socket).start_send(message).is_err() {
+                    return Poll::Ready(Step::End);
+                }
+                self.dirty = true;
+                self.sent_in_interval = true;
+                self.stuck_in_interval = false;
+            }
+            self.registration.outbox.written(written);
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    /// Lets the client hear something in every interval, and ends the session when it reads nothing.
+    fn keep_alive(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.tick.as_mut().poll(cx).is_pending() {
+            return Step::Idle;
+        }
+        let blocked = self.dirty || !self.items.is_empty();
+        if blocked && self.stuck_in_interval {
+            tracing::debug!(transport = self.registration.transport.0, "the client reads nothing");
+            return Step::End;
+        }
+        self.stuck_in_interval = blocked;
+        if !self.sent_in_interval && !blocked {
+            if self.heartbeats {
+                let mut wakers = Vec::new();
+                self.registration
+                    .outbox
+                    .push_frame(ServerFrame::Heartbeat { id: None }, &mut wakers);
+            } else if Pin::new(&mut self.socket).start_send(WsMessage::Ping(Bytes::new())).is_ok() {
+                self.dirty = true;
+            }
+        }
+        self.sent_in_interval = false;
+        self.tick.as_mut().reset(Instant::now() + self.interval);
+        Step::Progress
+    }
+}

@@ -1,0 +1,91 @@
+//! The request that opens a WebSocket.
+
+use std::sync::Arc;
+
+use capably_protocol::{ErrorInfo, Format, Str};
+use hyper::{HeaderMap, StatusCode, header, http::request::Parts};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::{
+    Shared,
+    app::AppHandle,
+    credentials,
+    query::Query,
+    reply::{Reply, Response},
+};
+use crate::hub::{auth::Identity, error};
+
+/// A WebSocket to be opened once the response is on its way.
+#[derive(Debug)]
+pub(super) struct Upgrade {
+    pub(super) format: Format,
+    pub(super) echo: bool,
+    pub(super) heartbeats: bool,
+    /// The key of a connection to go on with.
+    pub(super) resume: Option<Str>,
+    /// Whose connection it is, or why not: the client is told over the WebSocket.
+    pub(super) admitted: Result<(Arc<AppHandle>, Identity), ErrorInfo>,
+}
+
+/// Answers the request of a WebSocket.
+///
+/// # Errors
+/// Code 40000 when it is not one.
+pub(super) fn accept(
+    shared: &Shared,
+    request: &Parts,
+    query: &Query,
+) -> Result<(Response, Upgrade), ErrorInfo> {
+    let has = |name, token: &str| header_has_token(&request.headers, name, token);
+    let key = request.headers.get(header::SEC_WEBSOCKET_KEY);
+    let (true, true, Some(key)) =
+        (has(header::CONNECTION, "upgrade"), has(header::UPGRADE, "websocket"), key)
+    else {
+        return Err(error::bad_request("this path expects the upgrade to a WebSocket"));
+    };
+    if request.headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return Err(error::bad_request("the version of the WebSocket is not 13"));
+    }
+    let response = Reply::empty(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()))
+        .into_response();
+    let (format, valid) = parameters(query);
+    let admitted = valid.and_then(|()| credentials::realtime(shared, query));
+    let upgrade = Upgrade {
+        format,
+        echo: query.get("echo") != Some("false"),
+        heartbeats: query.get("heartbeats") != Some("false"),
+        resume: query.get("resume").or_else(|| query.get("recover")).map(Str::from),
+        admitted,
+    };
+    Ok((response, upgrade))
+}
+
+/// The format, and whether what was asked for is possible.
+fn parameters(query: &Query) -> (Format, Result<(), ErrorInfo>) {
+    let format = match query.get("format") {
+        None | Some("json") => Format::Json,
+        Some("msgpack") => Format::MsgPack,
+        Some(_) => {
+            let error = error::bad_parameter("the `format` is neither `json` nor `msgpack`");
+            return (Format::Json, Err(error));
+        }
+    };
+    let version = query.get("v").map(str::parse::<f64>);
+    let valid = match version {
+        None => Ok(()),
+        Some(Ok(version)) if version >= 1.0 => Ok(()),
+        Some(_) => Err(error::bad_version()),
+    };
+    (format, valid)
+}
+
+fn header_has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
+}

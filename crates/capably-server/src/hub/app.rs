@@ -1,0 +1,496 @@
+//! One app: its keys, connections and channels. Everything that happens to it comes in here.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use capably_protocol::{
+    ChannelMode, ClientFrame, ConnectionDetails, ErrorInfo, Message, ServerFrame, Str,
+    frame::{Connected, ErrorFrame, Publish},
+};
+
+use super::{
+    ConnectionId, HistoryPage, HistoryQuery, Namespace, Now, Output, Published, SITE, TransportId,
+    ack::{Acks, Outcome},
+    attach,
+    auth::{Identity, Key},
+    capability::Operation,
+    channel::Channels,
+    channel_name,
+    connection::{self, Connection, Entropy},
+    error, history,
+    log::Retention,
+    publish::{self, Publisher},
+};
+
+/// What holds for every app of a server.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) server_id: Str,
+    pub(crate) connection_state_ttl: Duration,
+    pub(crate) max_idle_interval: Duration,
+    /// Largest publish, in bytes.
+    pub(crate) max_message_size: usize,
+    /// Largest frame, in bytes.
+    pub(crate) max_frame_size: usize,
+    pub(crate) retention: Retention,
+}
+
+/// How often channels are looked through for what need not be kept.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long tombstones of objects are kept, as `connectionDetails` tells.
+const OBJECTS_GC_GRACE_PERIOD: u64 = 86_400_000;
+
+/// The inputs of a connection that is being made.
+#[derive(Debug)]
+pub(crate) struct ConnectRequest {
+    pub(crate) identity: Identity,
+    /// Whether the client wants its own messages.
+    pub(crate) echo: bool,
+    /// The key of a connection to go on with: `resume` or `recover`.
+    pub(crate) resume: Option<Str>,
+    pub(crate) entropy: Entropy,
+}
+
+/// An app. Inputs are its methods; each appends what follows from it to `outputs`.
+#[derive(Debug)]
+pub(crate) struct App {
+    settings: Arc<Settings>,
+    keys: Vec<Arc<Key>>,
+    connections: BTreeMap<ConnectionId, Connection>,
+    transports: HashMap<TransportId, ConnectionId>,
+    /// Connections whose client is away, by when they are dropped.
+    expiries: BTreeSet<(Duration, ConnectionId)>,
+    channels: Channels,
+    next_sweep: Duration,
+}
+
+impl App {
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        keys: Vec<Arc<Key>>,
+        namespaces: Vec<Namespace>,
+        now: Now,
+    ) -> Self {
+        let channels = Channels::new(settings.retention, namespaces, now.wall);
+        Self {
+            settings,
+            keys,
+            connections: BTreeMap::new(),
+            transports: HashMap::new(),
+            expiries: BTreeSet::new(),
+            channels,
+            next_sweep: now.steady + SWEEP_INTERVAL,
+        }
+    }
+
+    pub(crate) fn keys(&self) -> &[Arc<Key>] {
+        &self.keys
+    }
+
+    /// A client has connected: makes a connection or goes on with one, and says CONNECTED.
+    pub(crate) fn connect(
+        &mut self,
+        transport: TransportId,
+        request: ConnectRequest,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        let ConnectRequest { identity, echo, resume, entropy } = request;
+        let found = resume.as_ref().and_then(|key| self.live_connection(key, now.steady));
+        let failed = resume.is_some() && found.is_none();
+        let id = match found {
+            Some(id) => {
+                self.release_transport(&id, now.steady, outputs);
+                id
+            }
+            None => {
+                let connection = Connection::new(&entropy, identity.clone(), echo);
+                let id = connection.id.clone();
+                self.connections.insert(id.clone(), connection);
+                id
+            }
+        };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if let Some(expires) = connection.expires {
+            self.expiries.remove(&(expires, id.clone()));
+        }
+        connection.identity = identity;
+        connection.echo = echo;
+        let key = connection.take_transport(transport);
+        let details = details(&self.settings, connection, key);
+        self.transports.insert(transport, id.clone());
+        let connected = Connected {
+            connection_id: Some(id),
+            details: Some(details),
+            error: failed.then(error::bad_connection),
+        };
+        outputs.push(Output::Frame(transport, ServerFrame::Connected(Box::new(connected))));
+    }
+
+    /// Frames have arrived, in this order. Those of a transport that has been replaced are dropped.
+    pub(crate) fn receive(
+        &mut self,
+        transport: TransportId,
+        frames: &mut Vec<ClientFrame>,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        let connection =
+            self.transports.get(&transport).and_then(|id| self.connections.get_mut(id));
+        let Some(connection) = connection else {
+            frames.clear();
+            return;
+        };
+        let mut acks = Acks::new(transport);
+        let mut ended = false;
+        for frame in frames.drain(..) {
+            let refused = match frame {
+                ClientFrame::Message(publish) => {
+                    let msg_serial = publish.msg_serial;
+                    let outcome = receive_publish(
+                        connection,
+                        &mut self.channels,
+                        publish,
+                        &self.settings,
+                        now,
+                        outputs,
+                    );
+                    acks.add(msg_serial, outcome, outputs);
+                    continue;
+                }
+                ClientFrame::Presence(publish) => (publish.msg_serial, "presence is"),
+                ClientFrame::Annotation(publish) => (publish.msg_serial, "annotations are"),
+                ClientFrame::Object(publish) => (publish.msg_serial, "objects are"),
+                other => {
+                    acks.flush(outputs);
+                    match other {
+                        ClientFrame::Heartbeat { id } => {
+                            outputs.push(Output::Frame(transport, ServerFrame::Heartbeat { id }));
+                        }
+                        ClientFrame::Attach(frame) => attach::attach(
+                            connection,
+                            &mut self.channels,
+                            transport,
+                            frame,
+                            now,
+                            outputs,
+                        ),
+                        ClientFrame::Detach { channel } => {
+                            detach(connection, &mut self.channels, transport, channel, outputs);
+                        }
+                        ClientFrame::Auth(_) => {
+                            let frame = ErrorFrame {
+                                channel: None,
+                                error: Some(error::tokens_not_supported()),
+                            };
+                            outputs.push(Output::Frame(transport, ServerFrame::Error(frame)));
+                            ended = true;
+                        }
+                        ClientFrame::Close => {
+                            outputs.push(Output::Frame(transport, ServerFrame::Closed));
+                            ended = true;
+                        }
+                        ClientFrame::Disconnect => {
+                            let frame = ServerFrame::Disconnected { error: None };
+                            outputs.push(Output::Frame(transport, frame));
+                            outputs.push(Output::Close(transport));
+                        }
+                        _ => {}
+                    }
+                    if ended {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            let (msg_serial, what) = refused;
+            let outcome = if msg_serial < connection.next_msg_serial {
+                connection.outcomes.get(msg_serial)
+            } else {
+                let outcome = Outcome::Refused(error::not_supported(what));
+                connection.next_msg_serial = msg_serial.saturating_add(1);
+                connection.outcomes.add(msg_serial, &outcome);
+                outcome
+            };
+            acks.add(msg_serial, outcome, outputs);
+        }
+        acks.flush(outputs);
+        if ended {
+            outputs.push(Output::Close(transport));
+            self.end_transport(transport);
+        }
+    }
+
+    /// The transport's queue has room: goes on with replays on it.
+    pub(crate) fn fill(&mut self, transport: TransportId, outputs: &mut Vec<Output>) {
+        let connection = self.transports.get(&transport).and_then(|id| self.connections.get(id));
+        if let Some(connection) = connection {
+            attach::fill(connection, &mut self.channels, transport, outputs);
+        }
+    }
+
+    /// The client has broken the protocol: tells it why, and ends its connection.
+    pub(crate) fn fail(
+        &mut self,
+        transport: TransportId,
+        error: ErrorInfo,
+        outputs: &mut Vec<Output>,
+    ) {
+        let frame = ServerFrame::Error(ErrorFrame { channel: None, error: Some(error) });
+        outputs.push(Output::Frame(transport, frame));
+        outputs.push(Output::Close(transport));
+        self.end_transport(transport);
+    }
+
+    /// The transport is gone. The connection waits for its client to come back.
+    pub(crate) fn transport_closed(&mut self, transport: TransportId, now: Now) {
+        if let Some(id) = self.transports.get(&transport).cloned() {
+            self.release_transport(&id, now.steady, &mut Vec::new());
+        }
+    }
+
+    /// Publishes messages that came by REST.
+    ///
+    /// # Errors
+    /// As [`publish::publish`], and 40006 for an unknown `connectionKey`.
+    pub(crate) fn publish(
+        &mut self,
+        identity: &Identity,
+        channel: &Str,
+        messages: Vec<Message>,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) -> Result<Published, ErrorInfo> {
+        let key = messages.iter().find_map(|message| message.connection_key.clone());
+        let on_behalf = match key {
+            None => None,
+            Some(key) => {
+                let id =
+                    self.live_connection(&key, now.steady).ok_or_else(error::bad_connection_key)?;
+                self.connections.get(&id)
+            }
+        };
+        let mut identity = identity.clone();
+        if let Some(client_id) =
+            on_behalf.and_then(|connection| connection.identity.client_id.as_ref())
+        {
+            identity.client_id = Some(client_id.clone());
+        }
+        let publisher = Publisher {
+            identity: &identity,
+            connection: on_behalf.map(|connection| &connection.id),
+            frame_id: None,
+        };
+        let accepted = publish::publish(
+            &mut self.channels,
+            channel,
+            messages,
+            publisher,
+            self.settings.max_message_size,
+            now,
+            outputs,
+        )?;
+        Ok(Published {
+            message_id: accepted.chosen_id.unwrap_or_else(|| accepted.position.channel_serial()),
+            serials: (0..accepted.messages)
+                .map(|index| accepted.position.message_serial(index))
+                .collect(),
+        })
+    }
+
+    /// A page of a channel's history.
+    ///
+    /// # Errors
+    /// 40010 for the channel's name, 40160 for the capability, 40003 for a serial that is not one.
+    pub(crate) fn history(
+        &mut self,
+        identity: &Identity,
+        channel: &str,
+        query: &HistoryQuery,
+        now: Now,
+    ) -> Result<HistoryPage, ErrorInfo> {
+        channel_name::validate(channel)?;
+        identity.require(channel, Operation::History)?;
+        match self.channels.get_mut(channel) {
+            Some(channel) => {
+                channel.expire(now.steady);
+                history::page(&channel.log, query)
+            }
+            None => Ok(HistoryPage::default()),
+        }
+    }
+
+    /// Does what is due by `now`.
+    pub(crate) fn handle_timeout(&mut self, now: Now) {
+        while let Some((expires, id)) = self.expiries.first()
+            && *expires <= now.steady
+        {
+            self.connections.remove(id);
+            self.expiries.pop_first();
+        }
+        if self.next_sweep <= now.steady {
+            self.channels.sweep(now.steady);
+            self.next_sweep = now.steady + SWEEP_INTERVAL;
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is next needed.
+    pub(crate) fn next_timeout(&self) -> Option<Duration> {
+        let expiry = self.expiries.first().map(|(expires, _)| *expires);
+        let sweep = (!self.channels.is_empty()).then_some(self.next_sweep);
+        expiry.into_iter().chain(sweep).min()
+    }
+
+    /// Ends every connection: sends its transport `frame`, and closes it.
+    pub(crate) fn end_all(&mut self, frame: &ServerFrame, outputs: &mut Vec<Output>) {
+        for transport in self.connections.values().filter_map(|connection| connection.transport) {
+            outputs.push(Output::Frame(transport, frame.clone()));
+            outputs.push(Output::Close(transport));
+        }
+        self.connections.clear();
+        self.transports.clear();
+        self.expiries.clear();
+    }
+
+    /// The connection that a connection key belongs to, if its state is still kept.
+    fn live_connection(&self, key: &str, now: Duration) -> Option<ConnectionId> {
+        let connection = self.connections.get(connection::id_in_key(key)?)?;
+        let live = connection.expires.is_none_or(|expires| now < expires);
+        (live && connection.has_key(key)).then(|| connection.id.clone())
+    }
+
+    /// Takes a connection's transport away, and with it the attachments; its other state stays.
+    fn release_transport(&mut self, id: &ConnectionId, now: Duration, outputs: &mut Vec<Output>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(transport) = connection.transport.take() else { return };
+        for name in std::mem::take(&mut connection.attached).into_keys() {
+            if let Some(channel) = self.channels.get_mut(&name) {
+                channel.unsubscribe(transport);
+            }
+        }
+        let expires = now + self.settings.connection_state_ttl;
+        connection.expires = Some(expires);
+        self.expiries.insert((expires, id.clone()));
+        self.transports.remove(&transport);
+        outputs.push(Output::Close(transport));
+    }
+
+    /// Ends the connection on a transport; nothing of it is kept.
+    fn end_transport(&mut self, transport: TransportId) {
+        let Some(id) = self.transports.get(&transport).cloned() else { return };
+        self.release_transport(&id, Duration::ZERO, &mut Vec::new());
+        if let Some(connection) = self.connections.remove(&id)
+            && let Some(expires) = connection.expires
+        {
+            self.expiries.remove(&(expires, id));
+        }
+    }
+}
+
+fn details(settings: &Settings, connection: &Connection, key: Str) -> ConnectionDetails {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    ConnectionDetails {
+        client_id: connection.identity.client_id.clone(),
+        connection_key: Some(key),
+        max_message_size: Some(settings.max_message_size as u64),
+        max_frame_size: Some(settings.max_frame_size as u64),
+        max_inbound_rate: None,
+        connection_state_ttl: Some(millis(settings.connection_state_ttl)),
+        server_id: Some(settings.server_id.clone()),
+        max_idle_interval: Some(millis(settings.max_idle_interval)),
+        objects_gc_grace_period: Some(OBJECTS_GC_GRACE_PERIOD),
+        site_code: Some(Str::from_static(SITE)),
+    }
+}
+
+fn detach(
+    connection: &mut Connection,
+    channels: &mut Channels,
+    transport: TransportId,
+    name: Str,
+    outputs: &mut Vec<Output>,
+) {
+    connection.attached.remove(&name);
+    if let Some(channel) = channels.get_mut(&name) {
+        channel.unsubscribe(transport);
+    }
+    let frame = ServerFrame::Detached { channel: name, error: None };
+    outputs.push(Output::Frame(transport, frame));
+}
+
+/// Handles a MESSAGE; one that was handled before gets the same answer and is not published again.
+fn receive_publish(
+    connection: &mut Connection,
+    channels: &mut Channels,
+    publish: Publish<Message>,
+    settings: &Settings,
+    now: Now,
+    outputs: &mut Vec<Output>,
+) -> Outcome {
+    let msg_serial = publish.msg_serial;
+    if msg_serial < connection.next_msg_serial {
+        return connection.outcomes.get(msg_serial);
+    }
+    let outcome =
+        Outcome::from(publish_once(connection, channels, publish, settings, now, outputs));
+    connection.next_msg_serial = msg_serial.saturating_add(1);
+    connection.outcomes.add(msg_serial, &outcome);
+    outcome
+}
+
+fn publish_once(
+    connection: &Connection,
+    channels: &mut Channels,
+    publish: Publish<Message>,
+    settings: &Settings,
+    now: Now,
+    outputs: &mut Vec<Output>,
+) -> Result<publish::Accepted, ErrorInfo> {
+    let Publish { channel, msg_serial, items, params } = publish;
+    if params.get("_forceNack").is_some_and(|value| value == "true") {
+        return Err(error::forced());
+    }
+    let modes = connection.attached.get(&channel);
+    if modes.is_some_and(|modes| !modes.contains(ChannelMode::Publish.flag())) {
+        connection.identity.require(&channel, Operation::Publish)?;
+        return Err(error::mode_missing(ChannelMode::Publish.name()));
+    }
+    let publisher = Publisher {
+        identity: &connection.identity,
+        connection: Some(&connection.id),
+        frame_id: Some(frame_id(&connection.id, msg_serial)),
+    };
+    publish::publish(
+        channels,
+        &channel,
+        publish::take_items(items),
+        publisher,
+        settings.max_message_size,
+        now,
+        outputs,
+    )
+}
+
+/// `connectionId:msgSerial`, from which the messages' ids derive.
+fn frame_id(connection: &str, msg_serial: u64) -> Str {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    let mut rest = msg_serial;
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    let mut id = Vec::with_capacity(connection.len() + 1 + digits.len() - start);
+    id.extend_from_slice(connection.as_bytes());
+    id.push(b':');
+    id.extend_from_slice(&digits[start..]);
+    Str::try_from(id).expect("an id and digits are UTF-8")
+}

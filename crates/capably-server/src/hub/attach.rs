@@ -1,0 +1,252 @@
+//! Attaching to a channel: modes, parameters, and where it begins.
+
+use std::time::Duration;
+
+use capably_protocol::{
+    ChannelMode, ErrorInfo, Flags, ServerFrame, Str,
+    frame::{Attach, Attached, ErrorFrame, Params},
+};
+
+use super::{
+    Now, Output, TransportId,
+    auth::Identity,
+    capability::Operation,
+    channel::{Channel, Channels, Fill, Subscriber},
+    channel_name,
+    connection::Connection,
+    error,
+    log::Log,
+    serial::Position,
+};
+
+/// The modes of an attachment that asks for none (RTL4l).
+const DEFAULT_MODES: [ChannelMode; 5] = [
+    ChannelMode::Presence,
+    ChannelMode::Publish,
+    ChannelMode::Subscribe,
+    ChannelMode::PresenceSubscribe,
+    ChannelMode::AnnotationPublish,
+];
+
+/// How many bytes of a replay are queued at a time.
+const REPLAY_STEP: usize = 256 * 1024;
+
+/// Handles an ATTACH: answers with ATTACHED, or with an ERROR for the channel.
+pub(super) fn attach(
+    connection: &mut Connection,
+    channels: &mut Channels,
+    transport: TransportId,
+    attach: Attach,
+    now: Now,
+    outputs: &mut Vec<Output>,
+) {
+    let modes = match granted_modes(&attach, &connection.identity) {
+        Ok(modes) => modes,
+        Err(error) => {
+            if let Some(channel) = channels.get_mut(&attach.channel) {
+                channel.unsubscribe(transport);
+            }
+            connection.attached.remove(&attach.channel);
+            let frame = ErrorFrame { channel: Some(attach.channel), error: Some(error) };
+            outputs.push(Output::Frame(transport, ServerFrame::Error(frame)));
+            return;
+        }
+    };
+    let newest = channels.last_position();
+    let channel = channels.get_or_create(&attach.channel);
+    channel.expire(now.steady);
+    let subscribes = modes.contains(ChannelMode::Subscribe.flag());
+    let start = Start::of(&attach, &channel.log, newest, now.steady);
+    let mut flags = modes;
+    if start.resumed {
+        flags = flags | Flags::RESUMED;
+    }
+    let backlog = subscribes && channel.log.after(start.position).len() > 0;
+    if backlog {
+        flags = flags | Flags::HAS_BACKLOG;
+    }
+    let attached = Attached {
+        channel: attach.channel.clone(),
+        channel_serial: Some(start.position.channel_serial()),
+        flags,
+        params: recognised_params(&attach.params, modes),
+        error: start.error,
+    };
+    outputs.push(Output::Frame(transport, ServerFrame::Attached(Box::new(attached))));
+
+    channel.unsubscribe(transport);
+    if subscribes {
+        channel.subscribe(
+            transport,
+            Subscriber {
+                connection: connection.id.clone(),
+                echo: connection.echo,
+                behind: backlog.then_some(start.position),
+            },
+        );
+        if backlog {
+            fill_channel(&attach.channel, channel, modes, transport, &mut { REPLAY_STEP }, outputs);
+        }
+    }
+    connection.attached.insert(Str::from(&*attach.channel), modes);
+}
+
+/// Goes on with the replays to a connection.
+pub(super) fn fill(
+    connection: &Connection,
+    channels: &mut Channels,
+    transport: TransportId,
+    outputs: &mut Vec<Output>,
+) {
+    let mut budget = REPLAY_STEP;
+    for (name, modes) in &connection.attached {
+        if let Some(channel) = channels.get_mut(name) {
+            fill_channel(name, channel, *modes, transport, &mut budget, outputs);
+        }
+        if budget == 0 {
+            break;
+        }
+    }
+}
+
+fn fill_channel(
+    name: &Str,
+    channel: &mut Channel,
+    modes: Flags,
+    transport: TransportId,
+    budget: &mut usize,
+    outputs: &mut Vec<Output>,
+) {
+    match channel.fill(transport, budget, outputs) {
+        Fill::Complete => {}
+        Fill::More => outputs.push(Output::Behind(transport)),
+        Fill::Lost => {
+            let attached = Attached {
+                channel: name.clone(),
+                channel_serial: Some(channel.log.floor().channel_serial()),
+                flags: modes,
+                params: Params::new(),
+                error: Some(error::continuity_lost()),
+            };
+            outputs.push(Output::Frame(transport, ServerFrame::Attached(Box::new(attached))));
+            outputs.push(Output::Behind(transport));
+        }
+    }
+}
+
+/// Where an attachment begins.
+struct Start {
+    position: Position,
+    resumed: bool,
+    error: Option<ErrorInfo>,
+}
+
+impl Start {
+    fn of(attach: &Attach, log: &Log, newest: Position, now: Duration) -> Self {
+        let live = Self { position: log.last(), resumed: false, error: None };
+        if let Some(serial) = &attach.channel_serial {
+            return match Position::parse(serial) {
+                Some(position) if position >= log.floor() && position <= newest => {
+                    Self { position, resumed: true, error: None }
+                }
+                Some(_) | None => Self { error: Some(error::continuity_lost()), ..live },
+            };
+        }
+        if attach.flags.contains(Flags::ATTACH_RESUME) {
+            return live;
+        }
+        match attach.params.get("rewind").and_then(|rewind| Rewind::parse(rewind)) {
+            Some(Rewind::Count(count)) => Self { position: log.rewind_count(count), ..live },
+            Some(Rewind::Span(span)) => Self { position: log.rewind_span(span, now), ..live },
+            None => live,
+        }
+    }
+}
+
+/// How far back an attachment asks to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rewind {
+    Count(usize),
+    Span(Duration),
+}
+
+impl Rewind {
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(seconds) = text.strip_suffix('s') {
+            return seconds.parse().ok().map(Duration::from_secs).map(Self::Span);
+        }
+        if let Some(minutes) = text.strip_suffix('m') {
+            let seconds = minutes.parse::<u64>().ok()?.checked_mul(60)?;
+            return Some(Self::Span(Duration::from_secs(seconds)));
+        }
+        text.parse().ok().map(Self::Count)
+    }
+}
+
+/// The modes asked for, as far as the capability allows them.
+fn granted_modes(attach: &Attach, identity: &Identity) -> Result<Flags, ErrorInfo> {
+    channel_name::validate(&attach.channel)?;
+    let requested = match attach.params.get("modes") {
+        Some(names) => names
+            .split(',')
+            .filter_map(|name| ChannelMode::from_name(name.trim()))
+            .collect::<Vec<_>>(),
+        None => attach.flags.modes(),
+    };
+    let requested = if requested.is_empty() { DEFAULT_MODES.to_vec() } else { requested };
+    let granted: Flags =
+        requested.into_iter().filter(|mode| allowed(*mode, &attach.channel, identity)).collect();
+    if granted == Flags::NONE {
+        return Err(error::denied("attach"));
+    }
+    Ok(granted)
+}
+
+fn allowed(mode: ChannelMode, channel: &str, identity: &Identity) -> bool {
+    let operations: &[Operation] = match mode {
+        ChannelMode::Presence => &[Operation::Presence],
+        ChannelMode::Publish => &[Operation::Publish],
+        ChannelMode::Subscribe => &[Operation::Subscribe],
+        ChannelMode::PresenceSubscribe => &[Operation::Subscribe, Operation::Presence],
+        ChannelMode::AnnotationPublish => &[Operation::AnnotationPublish],
+        ChannelMode::AnnotationSubscribe => &[Operation::AnnotationSubscribe],
+        ChannelMode::ObjectSubscribe => &[Operation::ObjectSubscribe],
+        ChannelMode::ObjectPublish => &[Operation::ObjectPublish],
+        _ => &[],
+    };
+    operations.iter().any(|operation| identity.key.capability.allows(channel, *operation))
+}
+
+/// The parameters that have a meaning here, `modes` as they were granted (RTL4k1).
+fn recognised_params(requested: &Params, modes: Flags) -> Params {
+    let mut params = Params::new();
+    for (name, value) in requested {
+        match name.as_str() {
+            "modes" => {
+                let names: Vec<_> = modes.modes().into_iter().map(ChannelMode::name).collect();
+                params.insert(name.clone(), names.join(","));
+            }
+            "rewind" if Rewind::parse(value).is_none() => {}
+            "rewind" | "delta" | "occupancy" | "echo" | "appendMode" => {
+                params.insert(name.clone(), value.clone());
+            }
+            _ => {}
+        }
+    }
+    params
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rewind_is_a_count_or_a_span() {
+        assert_eq!(Rewind::parse("3"), Some(Rewind::Count(3)));
+        assert_eq!(Rewind::parse("15s"), Some(Rewind::Span(Duration::from_secs(15))));
+        assert_eq!(Rewind::parse("2m"), Some(Rewind::Span(Duration::from_secs(120))));
+        for garbage in ["", "s", "m", "-1", "1h", "99999999999999999999m"] {
+            assert_eq!(Rewind::parse(garbage), None, "{garbage}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Channels: who subscribes, and what was published.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use capably_protocol::{Message, Millis, Str, frame::Delivery};
+
+use super::{
+    Broadcast, ConnectionId, Now, Output, TransportId,
+    log::{Entry, Log, Retention},
+    serial::{Position, SerialClock},
+};
+
+/// Rules for the channels whose name begins with the namespace's id and a colon.
+#[derive(Clone, Debug)]
+pub(crate) struct Namespace {
+    /// The name up to the first colon.
+    pub(crate) id: Str,
+    /// Whether messages are kept for longer than two minutes.
+    pub(crate) persisted: bool,
+}
+
+/// How long messages of a persisted namespace are kept.
+const PERSISTED_AGE: Duration = Duration::from_secs(72 * 3600);
+
+/// All channels of an app, and the one clock that orders what they carry.
+#[derive(Debug)]
+pub(super) struct Channels {
+    map: HashMap<Str, Channel>,
+    clock: SerialClock,
+    /// The newest position that any forgotten channel has dropped.
+    forgotten: Position,
+    retention: Retention,
+    namespaces: Vec<Namespace>,
+}
+
+impl Channels {
+    pub(super) fn new(retention: Retention, namespaces: Vec<Namespace>, now: Millis) -> Self {
+        let clock = SerialClock::new(now);
+        let forgotten = clock.last();
+        Self { map: HashMap::new(), clock, forgotten, retention, namespaces }
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Channel> {
+        self.map.get(name)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Channel> {
+        self.map.get_mut(name)
+    }
+
+    /// The channel, made when nobody has used it yet.
+    pub(super) fn get_or_create(&mut self, name: &Str) -> &mut Channel {
+        if !self.map.contains_key(&**name) {
+            // The name may be a slice of a whole frame; the map must not pin that.
+            let name = Str::from(&**name);
+            let retention = self.retention_of(&name);
+            let channel = Channel::new(name.clone(), retention, self.forgotten);
+            self.map.insert(name, channel);
+        }
+        self.map.get_mut(&**name).expect("it was there or has just been inserted")
+    }
+
+    /// Publishes one frame of messages and sends it to the channel's subscribers.
+    pub(super) fn publish(
+        &mut self,
+        name: &Str,
+        frame: NewFrame,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) -> Position {
+        let position = self.clock.next(now.wall);
+        self.get_or_create(name).publish(position, frame, now, outputs);
+        position
+    }
+
+    /// The position after which the app's next publish will be.
+    pub(super) fn last_position(&self) -> Position {
+        self.clock.last()
+    }
+
+    /// Whether there is anything that [`sweep`](Self::sweep) may have to clear away.
+    pub(super) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// Drops what is older than it need be kept, and channels that nobody uses and that hold nothing.
+    pub(super) fn sweep(&mut self, now: Duration) {
+        let mut forgotten = self.forgotten;
+        self.map.retain(|_, channel| {
+            channel.expire(now);
+            let keep = !channel.subscribers.is_empty() || !channel.log.is_empty();
+            if !keep {
+                forgotten = forgotten.max(channel.log.floor());
+            }
+            keep
+        });
+        self.forgotten = forgotten;
+    }
+
+    fn retention_of(&self, name: &str) -> Retention {
+        let persisted = name.split_once(':').is_some_and(|(prefix, _)| {
+            self.namespaces.iter().any(|namespace| namespace.id == prefix && namespace.persisted)
+        });
+        if persisted { Retention { age: PERSISTED_AGE, ..self.retention } } else { self.retention }
+    }
+}
+
+/// Messages on their way into a channel.
+#[derive(Debug)]
+pub(super) struct NewFrame {
+    /// The frame's id; without one it is made from the position.
+    pub(super) id: Option<Str>,
+    /// The connection that publishes; none for REST.
+    pub(super) connection: Option<ConnectionId>,
+    /// The messages, valid and in canonical form.
+    pub(super) messages: Vec<Message>,
+}
+
+/// One channel.
+#[derive(Debug)]
+pub(super) struct Channel {
+    name: Str,
+    retention: Retention,
+    pub(super) log: Log,
+    /// Ids that publishers chose, to tell a repetition (RSL1k).
+    ids: HashMap<Str, Position>,
+    subscribers: BTreeMap<TransportId, Subscriber>,
+}
+
+/// An attachment that receives messages.
+#[derive(Debug)]
+pub(super) struct Subscriber {
+    pub(super) connection: ConnectionId,
+    /// Whether it wants what its own connection published.
+    pub(super) echo: bool,
+    /// Set while a replay goes on: how far it has come. Meanwhile new frames only go to the log.
+    pub(super) behind: Option<Position>,
+}
+
+impl Subscriber {
+    fn wants(&self, entry: &Entry) -> bool {
+        self.echo || entry.connection() != Some(&self.connection)
+    }
+}
+
+/// How a step of a replay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// The subscriber has everything.
+    Complete,
+    /// There is more; the budget is spent.
+    More,
+    /// Entries were dropped before they could be sent.
+    Lost,
+}
+
+impl Channel {
+    fn new(name: Str, retention: Retention, floor: Position) -> Self {
+        Self {
+            name,
+            retention,
+            log: Log::new(floor),
+            ids: HashMap::new(),
+            subscribers: BTreeMap::new(),
+        }
+    }
+
+    /// The position of an earlier publish with this id, chosen by its publisher.
+    pub(super) fn position_of_id(&self, id: &str) -> Option<Position> {
+        self.ids.get(id).copied()
+    }
+
+    pub(super) fn subscribe(&mut self, transport: TransportId, subscriber: Subscriber) {
+        self.subscribers.insert(transport, subscriber);
+    }
+
+    pub(super) fn unsubscribe(&mut self, transport: TransportId) {
+        self.subscribers.remove(&transport);
+    }
+
+    /// Goes on with the replay to a subscriber, by about `budget` bytes.
+    pub(super) fn fill(
+        &mut self,
+        transport: TransportId,
+        budget: &mut usize,
+        outputs: &mut Vec<Output>,
+    ) -> Fill {
+        let Some(subscriber) = self.subscribers.get_mut(&transport) else { return Fill::Complete };
+        let Some(position) = subscriber.behind else { return Fill::Complete };
+        if position < self.log.floor() {
+            subscriber.behind = Some(self.log.floor());
+            return Fill::Lost;
+        }
+        for entry in self.log.after(position) {
+            if *budget == 0 {
+                return Fill::More;
+            }
+            subscriber.behind = Some(entry.position());
+            if subscriber.wants(entry) {
+                *budget = budget.saturating_sub(entry.size());
+                outputs.push(Output::Broadcast(transport, Broadcast::new(Arc::clone(entry))));
+            }
+        }
+        subscriber.behind = None;
+        Fill::Complete
+    }
+
+    /// Drops what is older or more than is kept.
+    pub(super) fn expire(&mut self, now: Duration) {
+        while let Some(entry) = self.log.pop_expired(&self.retention, now) {
+            for id in entry.items().iter().filter_map(|item| item.id.as_ref()) {
+                self.ids.remove(id);
+            }
+        }
+    }
+
+    fn publish(
+        &mut self,
+        position: Position,
+        frame: NewFrame,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        let NewFrame { id, connection, mut messages } = frame;
+        for (index, message) in messages.iter_mut().enumerate() {
+            let serial = position.message_serial(index);
+            message.version = Some(Box::new(capably_protocol::MessageVersion {
+                serial: Some(serial.clone()),
+                timestamp: Some(now.wall),
+                ..Default::default()
+            }));
+            message.serial = Some(serial);
+            message.action = Some(capably_protocol::MessageAction::Create);
+            if let Some(id) = &message.id {
+                self.ids.insert(id.clone(), position);
+            }
+        }
+        let mut delivery = Delivery::new(self.name.clone(), messages);
+        let channel_serial = position.channel_serial();
+        delivery.id = Some(id.unwrap_or_else(|| channel_serial.clone()));
+        delivery.channel_serial = Some(channel_serial);
+        delivery.connection_id = connection;
+        delivery.timestamp = Some(now.wall);
+        let entry = Entry::new(position, now.steady, delivery);
+        self.log.append(Arc::clone(&entry));
+        self.expire(now.steady);
+
+        let mut broadcast = None;
+        for (transport, subscriber) in &self.subscribers {
+            if subscriber.behind.is_none() && subscriber.wants(&entry) {
+                let broadcast = broadcast.get_or_insert_with(|| Broadcast::new(Arc::clone(&entry)));
+                outputs.push(Output::Broadcast(*transport, Arc::clone(broadcast)));
+            }
+        }
+    }
+}

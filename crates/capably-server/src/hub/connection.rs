@@ -1,0 +1,81 @@
+//! One client's connection: what outlives its transports.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use capably_protocol::{Flags, Str};
+
+use super::{ConnectionId, TransportId, ack::Outcomes, auth::Identity};
+
+/// A connection and the state that a resume finds again.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    secret: Secret,
+    /// How many transports it has had; the last part of its key.
+    generation: u32,
+    pub(super) identity: Identity,
+    /// Whether it wants its own messages.
+    pub(super) echo: bool,
+    /// The transport in use; none while the client is away.
+    pub(super) transport: Option<TransportId>,
+    /// When its state is dropped, while the client is away.
+    pub(super) expires: Option<Duration>,
+    /// Attached channels and their modes. They end with the transport: a client that comes back attaches
+    /// again, with the serial it had reached.
+    pub(super) attached: BTreeMap<Str, Flags>,
+    /// The `msgSerial` of the next frame; one below it has been handled.
+    pub(super) next_msg_serial: u64,
+    pub(super) outcomes: Outcomes,
+}
+
+struct Secret(Str);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Random bytes for a new connection's id and secret.
+pub(crate) type Entropy = [u8; 24];
+
+impl Connection {
+    pub(super) fn new(entropy: &Entropy, identity: Identity, echo: bool) -> Self {
+        let (id, secret) = entropy.split_at(9);
+        Self {
+            id: URL_SAFE_NO_PAD.encode(id).into(),
+            secret: Secret(URL_SAFE_NO_PAD.encode(secret).into()),
+            generation: 0,
+            identity,
+            echo,
+            transport: None,
+            expires: None,
+            attached: BTreeMap::new(),
+            next_msg_serial: 0,
+            outcomes: Outcomes::default(),
+        }
+    }
+
+    /// Takes a transport into use and gives the key that goes with it (RTN15e).
+    pub(super) fn take_transport(&mut self, transport: TransportId) -> Str {
+        self.generation += 1;
+        self.transport = Some(transport);
+        self.expires = None;
+        Str::from(format!("{}!{}-{}", self.id, self.secret.0, self.generation))
+    }
+
+    /// Whether `key` is one of this connection's keys. Earlier ones count: the client may have lost its
+    /// transport before it saw the latest.
+    pub(super) fn has_key(&self, key: &str) -> bool {
+        let Some((id, rest)) = key.split_once('!') else { return false };
+        let Some((secret, generation)) = rest.rsplit_once('-') else { return false };
+        let Ok(generation) = generation.parse::<u32>() else { return false };
+        id == &*self.id && secret == &*self.secret.0 && (1..=self.generation).contains(&generation)
+    }
+}
+
+/// The connection id that a connection key begins with.
+pub(super) fn id_in_key(key: &str) -> Option<&str> {
+    key.split_once('!').map(|(id, _)| id)
+}

@@ -1,0 +1,146 @@
+//! The errors this service answers with, by what went wrong.
+
+use capably_protocol::{ErrorCode, ErrorInfo, Str};
+
+fn error(code: u32, status: u16, message: impl Into<Str>) -> ErrorInfo {
+    ErrorInfo::new(ErrorCode(code), status, message)
+}
+
+/// A request or a body that cannot be understood.
+pub(crate) fn bad_request(message: impl Into<Str>) -> ErrorInfo {
+    error(40000, 400, message)
+}
+
+/// A parameter whose value is not allowed.
+pub(crate) fn bad_parameter(message: impl Into<Str>) -> ErrorInfo {
+    error(40003, 400, message)
+}
+
+/// A REST message that names a connection nobody has.
+pub(crate) fn bad_connection_key() -> ErrorInfo {
+    error(40006, 400, "the connectionKey of the message names no live connection")
+}
+
+/// A publish of more than the limit.
+pub(crate) fn message_too_large(size: usize, limit: usize) -> ErrorInfo {
+    error(
+        40009,
+        400,
+        format!("the publish has {size} bytes, which is more than the limit of {limit}"),
+    )
+}
+
+/// A frame of more than the limit.
+pub(crate) fn frame_too_large(limit: usize) -> ErrorInfo {
+    error(40009, 400, format!("the frame is larger than the limit of {limit} bytes"))
+}
+
+/// A request body of more than the limit.
+pub(crate) fn body_too_large(limit: usize) -> ErrorInfo {
+    error(40009, 413, format!("the body is larger than the limit of {limit} bytes"))
+}
+
+/// A channel name that is not allowed.
+pub(crate) fn bad_channel_name(reason: &str) -> ErrorInfo {
+    error(40010, 400, format!("the channel name is not valid: {reason}"))
+}
+
+/// A client id that the credentials do not allow.
+pub(crate) fn bad_client_id(message: impl Into<Str>) -> ErrorInfo {
+    error(40012, 400, message)
+}
+
+/// A protocol version that is not a number.
+pub(crate) fn bad_version() -> ErrorInfo {
+    error(40017, 400, "the protocol version `v` is not a number")
+}
+
+/// Something of the service that this version does not do.
+pub(crate) fn not_supported(what: &str) -> ErrorInfo {
+    error(40021, 400, format!("{what} not supported yet by this server"))
+}
+
+/// Message ids that break the rules of idempotent publishing (RSL1k).
+pub(crate) fn bad_message_ids() -> ErrorInfo {
+    error(40031, 400, "the ids of messages published together must be `base:0`, `base:1` and so on")
+}
+
+/// More messages than one publish may hold.
+pub(crate) fn too_many_messages(limit: usize) -> ErrorInfo {
+    error(40034, 400, format!("more than {limit} messages in one publish"))
+}
+
+/// The failure that `_forceNack` asks for.
+pub(crate) fn forced() -> ErrorInfo {
+    error(40099, 400, "refused because the publish asked for it with `_forceNack`")
+}
+
+/// Credentials that do not hold.
+pub(crate) fn unauthorized(message: impl Into<Str>) -> ErrorInfo {
+    error(40101, 401, message)
+}
+
+/// A token, which this version cannot check.
+pub(crate) fn tokens_not_supported() -> ErrorInfo {
+    unauthorized("tokens are not supported yet by this server; connect with an API key")
+}
+
+/// Credentials of an app that is not here.
+pub(crate) fn unknown_app() -> ErrorInfo {
+    error(40400, 404, "no app with the id that the credentials name")
+}
+
+/// A key that its app does not have.
+pub(crate) fn unknown_key() -> ErrorInfo {
+    error(40400, 401, "the app has no key with this id")
+}
+
+/// A capability that does not allow the operation.
+pub(crate) fn denied(operation: &str) -> ErrorInfo {
+    error(40160, 401, format!("the credentials do not allow `{operation}` here"))
+}
+
+/// A mode that the attachment did not ask for.
+pub(crate) fn mode_missing(mode: &str) -> ErrorInfo {
+    error(40165, 401, format!("the channel was attached without the mode `{mode}`"))
+}
+
+/// A path that leads nowhere.
+pub(crate) fn not_found() -> ErrorInfo {
+    error(40400, 404, "there is nothing at this path")
+}
+
+/// A request that took too long to arrive.
+pub(crate) fn request_timeout() -> ErrorInfo {
+    error(50003, 408, "the request did not arrive in time")
+}
+
+/// The server ends; the client may go elsewhere or come back.
+pub(crate) fn shutting_down() -> ErrorInfo {
+    error(80003, 503, "the server is shutting down")
+}
+
+/// A frame that is not one.
+pub(crate) fn protocol(reason: impl std::fmt::Display) -> ErrorInfo {
+    error(80013, 400, format!("not a protocol message: {reason}"))
+}
+
+/// A key to resume with that is not known.
+pub(crate) fn bad_connection() -> ErrorInfo {
+    error(80018, 400, "the connection cannot be resumed: its key is unknown or has expired")
+}
+
+/// A client that reads more slowly than it is sent to.
+pub(crate) fn too_slow() -> ErrorInfo {
+    error(80020, 400, "the client does not read as fast as messages arrive for it")
+}
+
+/// A channel serial from which there is no way on.
+pub(crate) fn continuity_lost() -> ErrorInfo {
+    error(90003, 400, "the channel's messages since its channelSerial are no longer there")
+}
+
+/// A channel whose messages cannot be changed.
+pub(crate) fn not_mutable() -> ErrorInfo {
+    error(93002, 400, "messages of this channel cannot be updated, deleted or appended to")
+}

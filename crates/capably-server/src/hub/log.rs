@@ -1,0 +1,178 @@
+//! What was published on a channel: the source of history and of every replay.
+//!
+//! In memory for now. Everything that reads or writes it goes through [`Log`]'s few methods, so that
+//! another storage can take its place.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use capably_protocol::{Message, Millis, ServerFrame, Str, frame::Delivery};
+
+use super::{ConnectionId, serial::Position};
+
+/// One frame of a channel.
+#[derive(Debug)]
+pub(super) struct Entry {
+    position: Position,
+    /// When it was published, by the steady clock.
+    at: Duration,
+    size: usize,
+    frame: ServerFrame,
+}
+
+/// What an entry needs on top of its payload, about: names, ids, serials, and the structures around them.
+const OVERHEAD: usize = 250;
+
+impl Entry {
+    pub(super) fn new(position: Position, at: Duration, delivery: Delivery<Message>) -> Arc<Self> {
+        let size =
+            OVERHEAD + delivery.items.iter().map(|item| OVERHEAD + item.size()).sum::<usize>();
+        Arc::new(Self { position, at, size, frame: ServerFrame::Message(delivery) })
+    }
+
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// About how many bytes it takes, encoded or held.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(super) fn frame(&self) -> &ServerFrame {
+        &self.frame
+    }
+
+    /// The connection that published it; none for REST.
+    pub(super) fn connection(&self) -> Option<&ConnectionId> {
+        self.delivery().and_then(|delivery| delivery.connection_id.as_ref())
+    }
+
+    /// When it was published, in ms since the epoch.
+    pub(super) fn timestamp(&self) -> Millis {
+        self.delivery().and_then(|delivery| delivery.timestamp).unwrap_or_default()
+    }
+
+    /// The messages as they were delivered: what they share with their frame is left out.
+    pub(super) fn items(&self) -> &[Message] {
+        self.delivery().map_or(&[], |delivery| &delivery.items)
+    }
+
+    /// The message at `index` with every field of its own, as history shows it.
+    pub(super) fn message(&self, index: usize) -> Option<Message> {
+        let delivery = self.delivery()?;
+        let mut message = delivery.items.get(index)?.clone();
+        if message.id.is_none() {
+            message.id = delivery.id.as_ref().map(|id| Str::from(format!("{id}:{index}")));
+        }
+        message.connection_id = delivery.connection_id.clone();
+        message.timestamp = delivery.timestamp;
+        Some(message)
+    }
+
+    fn delivery(&self) -> Option<&Delivery<Message>> {
+        match &self.frame {
+            ServerFrame::Message(delivery) => Some(delivery),
+            _ => None,
+        }
+    }
+}
+
+/// How much a log keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retention {
+    /// Most frames.
+    pub(crate) frames: usize,
+    /// Most bytes, about.
+    pub(crate) bytes: usize,
+    /// How long, when the other two allow.
+    pub(crate) age: Duration,
+}
+
+/// The frames of one channel, in order, as far back as its [`Retention`] allows.
+#[derive(Debug)]
+pub(super) struct Log {
+    entries: VecDeque<Arc<Entry>>,
+    bytes: usize,
+    /// Everything after this position is here.
+    floor: Position,
+}
+
+impl Log {
+    /// An empty log in which nothing is missing after `floor`.
+    pub(super) fn new(floor: Position) -> Self {
+        Self { entries: VecDeque::new(), bytes: 0, floor }
+    }
+
+    pub(super) fn append(&mut self, entry: Arc<Entry>) {
+        self.bytes += entry.size();
+        self.entries.push_back(entry);
+    }
+
+    /// Takes out the oldest entry when it is beyond what `retention` keeps.
+    pub(super) fn pop_expired(
+        &mut self,
+        retention: &Retention,
+        now: Duration,
+    ) -> Option<Arc<Entry>> {
+        let oldest = self.entries.front()?;
+        let full = self.entries.len() > retention.frames || self.bytes > retention.bytes;
+        let old = now.saturating_sub(oldest.at) > retention.age;
+        // The newest stays whatever its size: it is what subscribers are just being sent.
+        if !(old || (full && self.entries.len() > 1)) {
+            return None;
+        }
+        let oldest = self.entries.pop_front()?;
+        self.bytes -= oldest.size();
+        self.floor = oldest.position;
+        Some(oldest)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn floor(&self) -> Position {
+        self.floor
+    }
+
+    /// The position of the newest entry, or the floor.
+    pub(super) fn last(&self) -> Position {
+        self.entries.back().map_or(self.floor, |entry| entry.position)
+    }
+
+    /// The entries after `position`, oldest first.
+    pub(super) fn after(
+        &self,
+        position: Position,
+    ) -> impl DoubleEndedIterator<Item = &Arc<Entry>> + ExactSizeIterator {
+        let start = self.entries.partition_point(|entry| entry.position <= position);
+        self.entries.range(start..)
+    }
+
+    /// All entries, oldest first.
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
+        self.entries.iter()
+    }
+
+    /// The position from which the newest `count` messages follow.
+    pub(super) fn rewind_count(&self, count: usize) -> Position {
+        let mut messages = 0;
+        for entry in self.entries.iter().rev() {
+            if messages >= count {
+                return entry.position;
+            }
+            messages += entry.items().len();
+        }
+        self.floor
+    }
+
+    /// The position from which the messages of the last `span` follow.
+    pub(super) fn rewind_span(&self, span: Duration, now: Duration) -> Position {
+        let since = now.saturating_sub(span);
+        let start = self.entries.partition_point(|entry| entry.at < since);
+        match start.checked_sub(1) {
+            Some(before) => self.entries[before].position,
+            None => self.floor,
+        }
+    }
+}

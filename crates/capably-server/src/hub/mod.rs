@@ -1,0 +1,67 @@
+//! The service as a pure state machine: inputs and the time go in, outputs come out.
+//!
+//! Nothing here knows a socket, a task or a clock. The front calls an [`App`] under its lock and carries
+//! out the [`Output`]s in their order before it lets go.
+
+mod ack;
+mod app;
+mod attach;
+pub(crate) mod auth;
+mod broadcast;
+pub(crate) mod capability;
+mod channel;
+mod channel_name;
+mod connection;
+pub(crate) mod error;
+mod history;
+mod log;
+mod publish;
+mod serial;
+
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use capably_protocol::{Millis, ServerFrame, Str};
+
+pub(crate) use self::{
+    app::{App, ConnectRequest, Settings},
+    broadcast::Broadcast,
+    channel::Namespace,
+    history::{Direction, HistoryPage, HistoryQuery},
+    log::Retention,
+    publish::Published,
+};
+
+/// The time, as an input: a steady clock for deadlines and the wall clock for timestamps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Now {
+    /// Since an arbitrary start; never goes back.
+    pub(crate) steady: Duration,
+    /// Since the Unix epoch, in ms.
+    pub(crate) wall: Millis,
+}
+
+/// A transport: one WebSocket. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct TransportId(pub(crate) u64);
+
+/// What the hub asks of its front, in order.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// Send a frame that is for this transport alone.
+    Frame(TransportId, ServerFrame),
+    /// Send a frame that many transports share.
+    Broadcast(TransportId, Arc<Broadcast>),
+    /// Call [`App::fill`] once the transport's queue has room: a replay goes on.
+    Behind(TransportId),
+    /// Close the transport after what has been queued on it.
+    Close(TransportId),
+}
+
+/// The site code of this service, in serials and in `connectionDetails`.
+const SITE: &str = "local";
+
+/// The same text under a name that says it is one of the hub's ids.
+type ConnectionId = Str;

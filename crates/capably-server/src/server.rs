@@ -1,0 +1,312 @@
+//! The server as its users hold it.
+
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use capably_protocol::{ApiKey, ErrorInfo};
+use tokio::{net::TcpListener, sync::Mutex, task::JoinHandle};
+
+use crate::{
+    front::{self, Shared},
+    hub::{
+        Retention, Settings,
+        auth::{Key, is_app_id},
+        capability::Capability,
+    },
+};
+
+/// A running server. Dropping it stops it.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use capably_server::Server;
+///
+/// let server = Server::builder().start().await?;
+/// println!("ws://{}:{}/?key={}", server.endpoint(), server.port(), server.key());
+/// server.shutdown().await;
+/// # Ok::<_, capably_server::ServerError>(())
+/// # }).unwrap();
+/// ```
+pub struct Server {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    key: String,
+    task: Mutex<Option<JoinHandle<()>>>,
+    abort: tokio::task::AbortHandle,
+}
+
+impl Server {
+    /// A builder with the defaults.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The host to connect to, such as `127.0.0.1`.
+    pub fn endpoint(&self) -> &str {
+        &self.shared.endpoint
+    }
+
+    /// The port that the server listens on.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The address that the server listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The key of the app that the server started with, secret included.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// How many realtime clients have a transport open, in all apps.
+    pub fn connections(&self) -> usize {
+        self.shared.transports()
+    }
+
+    /// Stops the server: every client gets a DISCONNECTED with code 80003, sockets are closed and all
+    /// tasks end. Returns when they have; a client that does not read is waited for no longer than three
+    /// seconds.
+    pub async fn shutdown(&self) {
+        self.shared.stop.send_replace(true);
+        let mut task = self.task.lock().await;
+        if let Some(running) = task.as_mut() {
+            // It ends in an error only when it was aborted or panicked; either way it has ended.
+            let _ = running.await;
+            *task = None;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .field("key", &redacted(&self.key))
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a [`Server`] is to be.
+#[derive(Clone)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct Builder {
+    bind: IpAddr,
+    port: u16,
+    key: Option<String>,
+    connection_state_ttl: Duration,
+    max_idle_interval: Duration,
+    max_message_size: usize,
+    max_frame_size: usize,
+    max_queue: usize,
+    retention: Retention,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 0,
+            key: None,
+            connection_state_ttl: Duration::from_secs(120),
+            max_idle_interval: Duration::from_secs(15),
+            max_message_size: 65_536,
+            max_frame_size: 524_288,
+            max_queue: 16 * 1024 * 1024,
+            retention: Retention {
+                frames: 200_000,
+                bytes: 128 * 1024 * 1024,
+                age: Duration::from_secs(150),
+            },
+        }
+    }
+}
+
+impl Builder {
+    /// The port to listen on; 0, the default, takes a free one.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// The address to listen on; 127.0.0.1 by default.
+    pub fn bind(mut self, address: IpAddr) -> Self {
+        self.bind = address;
+        self
+    }
+
+    /// The first app's key, as `appId.keyId:secret`, the app's id of six letters, digits, `_` or `-`. It
+    /// may do everything. By default a random one is made.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// How long the state of a connection is kept for a client that went away; 120 s by default (CD2f).
+    pub fn connection_state_ttl(mut self, ttl: Duration) -> Self {
+        self.connection_state_ttl = ttl;
+        self
+    }
+
+    /// The longest silence towards a client; 15 s by default (CD2h).
+    pub fn max_idle_interval(mut self, interval: Duration) -> Self {
+        self.max_idle_interval = interval;
+        self
+    }
+
+    /// The largest publish, in bytes; 65,536 by default (CD2c).
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.max_message_size = bytes;
+        self
+    }
+
+    /// The largest frame and the largest body of a request, in bytes; 524,288 by default (CD2d).
+    pub fn max_frame_size(mut self, bytes: usize) -> Self {
+        self.max_frame_size = bytes;
+        self
+    }
+
+    /// How much of each channel is kept for clients that come back and for history: at most this many
+    /// frames and about this many bytes; 200,000 and 128 MiB by default.
+    pub fn resume_buffer(mut self, frames: usize, bytes: usize) -> Self {
+        self.retention.frames = frames;
+        self.retention.bytes = bytes;
+        self
+    }
+
+    /// How many bytes may wait for one client before it is disconnected; 16 MiB by default.
+    pub fn max_queue(mut self, bytes: usize) -> Self {
+        self.max_queue = bytes;
+        self
+    }
+
+    /// Starts the server on the runtime this is called from.
+    ///
+    /// # Errors
+    /// A [`ServerError`] when the port is taken, the key has not the form of one, or an interval is zero.
+    pub async fn start(self) -> Result<Server, ServerError> {
+        let key = match self.key {
+            Some(key) => key,
+            None => {
+                front::new_key().map_err(|error| ServerError::Random(io::Error::other(error)))?
+            }
+        };
+        let parsed: ApiKey = key.parse().map_err(ServerError::Key)?;
+        if !is_app_id(parsed.app_id()) {
+            return Err(ServerError::AppId);
+        }
+        if self.max_idle_interval.is_zero() {
+            return Err(ServerError::IdleInterval);
+        }
+        let address = SocketAddr::new(self.bind, self.port);
+        let bind_error = |source| ServerError::Bind { address, source };
+        let listener = TcpListener::bind(address).await.map_err(bind_error)?;
+        let address = listener.local_addr().map_err(bind_error)?;
+        let retention = Retention {
+            // A client may come back as long as its state is kept, and then wants what it missed.
+            age: self.retention.age.max(self.connection_state_ttl + Duration::from_secs(30)),
+            ..self.retention
+        };
+        let settings = Settings {
+            server_id: "capably".into(),
+            connection_state_ttl: self.connection_state_ttl,
+            max_idle_interval: self.max_idle_interval,
+            max_message_size: self.max_message_size,
+            max_frame_size: self.max_frame_size,
+            retention,
+        };
+        let shared = Shared::new(settings, host(address.ip()), address.port(), self.max_queue);
+        let key_id = parsed.name().split_once('.').map_or("", |(_, id)| id);
+        let app_key = Key::new(key_id, parsed.secret(), Capability::full());
+        shared.add_app(parsed.app_id(), vec![Arc::new(app_key)], Vec::new());
+        let shared = Arc::new(shared);
+        let task = tokio::spawn(front::serve(listener, Arc::clone(&shared)));
+        let abort = task.abort_handle();
+        Ok(Server { shared, address, key, task: Mutex::new(Some(task)), abort })
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("bind", &self.bind)
+            .field("port", &self.port)
+            .field("key", &self.key.as_deref().map(redacted))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a server did not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The address cannot be listened on.
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The key has not the form `appId.keyId:secret` (code 40101).
+    Key(ErrorInfo),
+    /// The key's app id has not six letters, digits, `_` or `-`.
+    AppId,
+    /// The longest silence is zero.
+    IdleInterval,
+    /// There was no randomness to make a key from.
+    Random(io::Error),
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => {
+                write!(f, "port {} on {} is in use", address.port(), address.ip())
+            }
+            Self::Bind { address, .. } => write!(f, "cannot listen on {address}"),
+            Self::Key(error) => f.write_str(&error.message),
+            Self::AppId => f.write_str(
+                "the app id of a key, its part before the first dot, has six letters, digits, `_` or `-`",
+            ),
+            Self::IdleInterval => f.write_str("the longest silence must be more than zero"),
+            Self::Random(_) => f.write_str("the system gives no random bytes"),
+        }
+    }
+}
+
+impl std::error::Error for ServerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Bind { source, .. } => Some(source),
+            Self::Key(error) => Some(error),
+            Self::Random(error) => Some(error),
+            Self::AppId | Self::IdleInterval => None,
+        }
+    }
+}
+
+/// The host that clients can connect to when the server listens on this address.
+fn host(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+        IpAddr::V6(address) if address.is_unspecified() => "localhost".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn redacted(key: &str) -> String {
+    format!("{}:[redacted]", key.split(':').next().unwrap_or_default())
+}
