@@ -21,6 +21,7 @@ use std::{fmt, sync::Arc};
 use capably_protocol::{ErrorCode, Millis};
 
 mod channel;
+mod fallback;
 mod history;
 mod link;
 mod page;

@@ -40,6 +40,7 @@ pub struct PaginatedResult<T> {
     items: Vec<T>,
     links: Links,
     call: Call,
+    origin: String,
     source: Source<T>,
 }
 
@@ -63,14 +64,7 @@ impl<T> Source<T> {
         let reply = self.pipeline.send(&call).await?;
         let items = (self.decode)(&reply)?;
         let links = Links::parse(reply.links.iter().map(String::as_str));
-        Ok(PaginatedResult { items, links, call, source: self.clone() })
-    }
-
-    /// The call for a link in the reply to another call.
-    fn follow(&self, link: &str, from: &Call) -> Result<Call> {
-        let config = self.pipeline.config();
-        let target = link::resolve(link, from.target(), &config.origin(&config.domains.primary))?;
-        Ok(Call::get(target))
+        Ok(PaginatedResult { items, links, call, origin: reply.origin, source: self.clone() })
     }
 }
 
@@ -127,7 +121,7 @@ impl<T> PaginatedResult<T> {
     /// As [`next`](Self::next).
     pub async fn current(&self) -> Result<Self> {
         let call = match &self.links.current {
-            Some(link) => self.source.follow(link, &self.call)?,
+            Some(link) => self.follow(link)?,
             None => self.call.clone(),
         };
         self.source.load(call).await
@@ -135,7 +129,12 @@ impl<T> PaginatedResult<T> {
 
     async fn go(&self, link: Option<&str>) -> Result<Option<Self>> {
         let Some(link) = link else { return Ok(None) };
-        self.source.load(self.source.follow(link, &self.call)?).await.map(Some)
+        self.source.load(self.follow(link)?).await.map(Some)
+    }
+
+    /// The call that a link on this page stands for. It may go to another of the client's hosts.
+    fn follow(&self, link: &str) -> Result<Call> {
+        link::resolve(link, self.call.target(), &self.origin).map(Call::get)
     }
 
     /// This page and all that follow, each loaded when it is asked for.
@@ -164,7 +163,7 @@ impl<T> PaginatedResult<T> {
                 };
                 // A page is worth having even when its link is not.
                 let next = match &page.links.next {
-                    Some(link) => match source.follow(link, &page.call) {
+                    Some(link) => match page.follow(link) {
                         Ok(call) => Step::Load(call),
                         Err(error) => Step::Failed(error),
                     },

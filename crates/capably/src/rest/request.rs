@@ -6,8 +6,12 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use capably_protocol::{ErrorCode, Limits, PROTOCOL_VERSION};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::time::Instant;
 
-use super::response::Reply;
+use super::{
+    fallback::{Hosts, Sequence, needs_another_host},
+    response::Reply,
+};
 use crate::{
     Error, Result,
     http::{
@@ -79,6 +83,7 @@ fn append(target: &mut String, name: &str, value: &str) {
 pub(crate) struct Pipeline {
     config: Arc<Config>,
     client: Arc<dyn HttpClient>,
+    hosts: Hosts,
     agent: String,
 }
 
@@ -89,7 +94,7 @@ impl Pipeline {
             Arc::new(BuiltinClient::new(open_timeout, Limits::default().max_size))
         });
         let agent = config.agent();
-        Self { config, client, agent }
+        Self { config, client, hosts: Hosts::default(), agent }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -108,11 +113,10 @@ impl Pipeline {
                 .with_remedy("make the call inside a tokio runtime with its timer enabled"));
         }
         let id = if self.config.options.add_request_ids { Some(random::id()?) } else { None };
-        let host = &self.config.domains.primary;
-        let outcome = self.attempt(call, host, id.as_deref()).await;
+        let (outcome, host) = self.try_hosts(call, id.as_deref()).await?;
         let result = match outcome {
-            Ok(response) => Reply::read(response, self.config.format()),
-            Err(error) => Err(transport_error(error, host)),
+            Ok(response) => Reply::read(response, self.config.format(), self.config.origin(&host)),
+            Err(error) => Err(transport_error(error, &host)),
         };
         result.map_err(|error| {
             let error = match &id {
@@ -122,6 +126,45 @@ impl Pipeline {
             tracing::debug!(method = call.method.as_str(), %error, "REST request failed");
             error
         })
+    }
+
+    /// Asks one host after the other, until one answers or there is no more (RSC15). With the outcome
+    /// comes the host that it is from.
+    async fn try_hosts(
+        &self,
+        call: &Call,
+        request_id: Option<&str>,
+    ) -> Result<(Result<HttpResponse, HttpError>, String)> {
+        let Config { options, domains, .. } = &*self.config;
+        let start = Instant::now();
+        let mut sequence = self.hosts.sequence(start);
+        loop {
+            let host = sequence.host(domains).to_owned();
+            let outcome = self.attempt(call, &host, request_id).await;
+            let now = Instant::now();
+            if !needs_another_host(&outcome) {
+                // Only a host that this request fell back to: a late answer of a preferred host must
+                // not renew the preference (RSC15f).
+                if matches!(sequence, Sequence::Fallback { .. }) {
+                    self.hosts.prefer(&host, now, options.fallback_retry_timeout);
+                }
+                return Ok((outcome, host));
+            }
+            self.hosts.forget(&host);
+            if now.duration_since(start) >= options.http_max_retry_duration {
+                return Ok((outcome, host));
+            }
+            sequence = match sequence.next(domains, options.http_max_retry_count)? {
+                Some(next) => next,
+                None => return Ok((outcome, host)),
+            };
+            tracing::warn!(
+                failed = host,
+                next = sequence.host(domains),
+                request_id,
+                "falling back"
+            );
+        }
     }
 
     /// One request to one host, within the request timeout (TO3l4).

@@ -18,6 +18,8 @@ const EXCERPT: usize = 512;
 pub(crate) struct Reply {
     format: Format,
     body: Bytes,
+    /// What the URL of the request began with: scheme, host and port.
+    pub(crate) origin: String,
     /// The values of its `Link` headers.
     pub(crate) links: Vec<String>,
 }
@@ -28,7 +30,7 @@ impl Reply {
     /// # Errors
     /// The error that the service states; 40013 for a success of a type that cannot be read (RSC8e2);
     /// for a failure of such a type, its status and a code made of it (RSC8e1).
-    pub(crate) fn read(response: HttpResponse, requested: Format) -> Result<Self> {
+    pub(crate) fn read(response: HttpResponse, requested: Format, origin: String) -> Result<Self> {
         let content = Content::of(&response, requested);
         if !(200..300).contains(&response.status) {
             return Err(failure(&response, &content));
@@ -43,7 +45,7 @@ impl Reply {
             }
         };
         let links = response.header_values("Link").map(str::to_owned).collect();
-        Ok(Self { format, body: response.body, links })
+        Ok(Self { format, body: response.body, origin, links })
     }
 
     /// The body as a value.

@@ -8,6 +8,7 @@ mod bad_input;
 mod channels;
 mod encoding;
 mod endpoint;
+mod fallback;
 mod headers;
 mod history;
 mod idempotency;

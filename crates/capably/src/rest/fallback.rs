@@ -1,0 +1,123 @@
+//! Which host a request goes to, and which next when one fails (RSC15).
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::time::{Duration, Instant};
+
+use crate::{
+    Result,
+    endpoint::Domains,
+    http::{HttpError, HttpErrorKind, HttpResponse},
+    random,
+};
+
+/// What a client remembers of its hosts.
+#[derive(Debug, Default)]
+pub(crate) struct Hosts {
+    preferred: Mutex<Option<Preferred>>,
+}
+
+/// A fallback host that worked when others did not (RSC15f).
+#[derive(Clone, Debug)]
+struct Preferred {
+    host: String,
+    /// `None` is never: a time too far off to be told.
+    until: Option<Instant>,
+}
+
+impl Hosts {
+    /// The hosts for one request.
+    pub(crate) fn sequence(&self, now: Instant) -> Sequence {
+        let mut preferred = self.lock();
+        *preferred = preferred.take().filter(|known| known.until.is_none_or(|until| now < until));
+        match &*preferred {
+            Some(preferred) => Sequence::Preferred(preferred.host.clone()),
+            None => Sequence::Primary,
+        }
+    }
+
+    /// Remembers a fallback host that worked.
+    pub(crate) fn prefer(&self, host: &str, now: Instant, lasting: Duration) {
+        *self.lock() = Some(Preferred { host: host.to_owned(), until: now.checked_add(lasting) });
+    }
+
+    /// Forgets a host that stopped working.
+    pub(crate) fn forget(&self, host: &str) {
+        let mut preferred = self.lock();
+        if preferred.as_ref().is_some_and(|preferred| preferred.host == host) {
+            *preferred = None;
+        }
+    }
+
+    /// Nothing panics while it holds the lock, so a poisoned one is as good as any.
+    fn lock(&self) -> MutexGuard<'_, Option<Preferred>> {
+        self.preferred.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where one request stands on its way through the hosts.
+#[derive(Debug)]
+pub(crate) enum Sequence {
+    /// At the host that is preferred for now.
+    Preferred(String),
+    /// At the primary domain.
+    Primary,
+    /// At a fallback, with the ones to try after it.
+    Fallback {
+        /// The host.
+        host: String,
+        /// The others, the next one last.
+        rest: Vec<String>,
+    },
+}
+
+impl Sequence {
+    /// The host to ask.
+    pub(crate) fn host<'a>(&'a self, domains: &'a Domains) -> &'a str {
+        match self {
+            Self::Primary => &domains.primary,
+            Self::Preferred(host) | Self::Fallback { host, .. } => host,
+        }
+    }
+
+    /// What comes after a failure: from a preferred host the primary domain, from there at most
+    /// `max_fallbacks` of the fallbacks, in random order (RSC15a).
+    ///
+    /// # Errors
+    /// Code 50000 when the operating system has no randomness to give.
+    pub(crate) fn next(self, domains: &Domains, max_fallbacks: usize) -> Result<Option<Self>> {
+        let mut rest = match self {
+            Self::Preferred(_) => return Ok(Some(Self::Primary)),
+            Self::Primary => {
+                let mut hosts = shuffled(&domains.fallbacks)?;
+                hosts.truncate(max_fallbacks);
+                hosts
+            }
+            Self::Fallback { rest, .. } => rest,
+        };
+        Ok(rest.pop().map(|host| Self::Fallback { host, rest }))
+    }
+}
+
+fn shuffled(hosts: &[String]) -> Result<Vec<String>> {
+    let mut keyed = hosts
+        .iter()
+        .map(|host| Ok((random::bytes::<8>()?, host.clone())))
+        .collect::<Result<Vec<_>>>()?;
+    keyed.sort();
+    Ok(keyed.into_iter().map(|(_, host)| host).collect())
+}
+
+/// Whether another host may do better (RSC15l).
+pub(crate) fn needs_another_host(outcome: &Result<HttpResponse, HttpError>) -> bool {
+    match outcome {
+        Ok(response) => {
+            let cloudfront = response.header("Server") == Some("CloudFront");
+            (500..=504).contains(&response.status) || (cloudfront && response.status >= 400)
+        }
+        Err(error) => match error.kind() {
+            HttpErrorKind::Connect | HttpErrorKind::Timeout | HttpErrorKind::Interrupted => true,
+            HttpErrorKind::Response | HttpErrorKind::Request => false,
+        },
+    }
+}
