@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     Annotation, ClientFrame, ErrorInfo, Message, ObjectMessage, PresenceMessage, PublishResult,
-    ServerFrame, Str, lenient,
+    ServerFrame, Str,
+    lenient::{self, FromMap},
 };
 use wire::{FrameIn, FrameOut};
 
@@ -156,7 +157,7 @@ fn encode_frame(format: Format, frame: &FrameOut<'_>, out: &mut Vec<u8>) {
 
 fn decode_frame(format: Format, bytes: &Bytes, limits: &Limits) -> Result<FrameIn, DecodeError> {
     match format {
-        Format::Json => json::read(bytes, limits),
+        Format::Json => json::read_frame(bytes, limits),
         Format::MsgPack => msgpack::read_frame(bytes, limits),
     }
 }
@@ -175,7 +176,7 @@ pub struct Peek {
 /// Reads a frame's action and serial and steps over the rest; `None` when the bytes are not a frame.
 pub fn peek(format: Format, bytes: &[u8]) -> Option<Peek> {
     match format {
-        Format::Json => serde_json::from_slice(bytes).ok(),
+        Format::Json => serde_json::from_slice(bytes).ok().map(|FromMap(peek)| peek),
         Format::MsgPack => msgpack::peek(bytes),
     }
 }

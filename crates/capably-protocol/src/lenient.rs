@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, fmt, marker::PhantomData};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, Error, MapAccess, SeqAccess, Unexpected, Visitor},
+    de::{
+        DeserializeSeed, Error, MapAccess, SeqAccess, Unexpected, Visitor,
+        value::MapAccessDeserializer,
+    },
 };
 use serde_json::{Number, Value};
 
@@ -131,6 +134,37 @@ pub(crate) fn items<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     }
 
     d.deserialize_any(Items(PhantomData))
+}
+
+/// As [`items`], for items that are maps.
+pub(crate) fn maps<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    d: D,
+) -> Result<Vec<T>, D::Error> {
+    let items: Vec<FromMap<T>> = items(d)?;
+    Ok(items.into_iter().map(|FromMap(item)| item).collect())
+}
+
+/// A type read from a map only: serde's own code for a struct takes an array of its fields as well.
+pub(crate) struct FromMap<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for FromMap<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct MapVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for MapVisitor<T> {
+            type Value = FromMap<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(FromMap)
+            }
+        }
+
+        d.deserialize_any(MapVisitor(PhantomData))
+    }
 }
 
 /// What is said of an array that is too long.

@@ -7,9 +7,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     DecodeError, Limits, MAX_DEPTH,
+    wire::FrameIn,
     writer::{Write, Writer},
 };
-use crate::{Data, lenient};
+use crate::{
+    Data,
+    lenient::{self, FromMap},
+};
 
 /// Appends a value's JSON text to `out`.
 pub(super) fn write(value: &impl Write, out: &mut Vec<u8>) {
@@ -29,6 +33,11 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result
         .map_err(|error| DecodeError::Malformed { reason: error.to_string() })
 }
 
+/// Reads a frame's fields.
+pub(super) fn read_frame(bytes: &[u8], limits: &Limits) -> Result<FrameIn, DecodeError> {
+    read(bytes, limits).map(|FromMap(frame)| frame)
+}
+
 /// Reads one item or an array of them.
 pub(super) fn read_items<T: DeserializeOwned>(
     bytes: &[u8],
@@ -38,14 +47,14 @@ pub(super) fn read_items<T: DeserializeOwned>(
     if first == Some(&b'[') {
         read::<Many<T>>(bytes, limits).map(|Many(items)| items)
     } else {
-        read(bytes, limits).map(|item| vec![item])
+        read(bytes, limits).map(|FromMap(item)| vec![item])
     }
 }
 
 /// An array of bounded length.
 #[derive(Deserialize)]
 #[serde(transparent, bound = "T: DeserializeOwned")]
-struct Many<T>(#[serde(deserialize_with = "lenient::items")] Vec<T>);
+struct Many<T>(#[serde(deserialize_with = "lenient::maps")] Vec<T>);
 
 /// Refuses text that nests deeper than the limit, before anything recurses into it.
 fn check_depth(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {

@@ -208,15 +208,15 @@ pub(super) struct FrameIn {
     #[serde(deserialize_with = "lenient::string_map")]
     pub(super) params: Params,
     pub(super) auth: Option<Box<AuthIn>>,
-    #[serde(deserialize_with = "lenient::items")]
+    #[serde(deserialize_with = "lenient::maps")]
     pub(super) res: Vec<PublishResult>,
-    #[serde(deserialize_with = "lenient::items")]
+    #[serde(deserialize_with = "lenient::maps")]
     pub(super) messages: Vec<Message>,
-    #[serde(deserialize_with = "lenient::items")]
+    #[serde(deserialize_with = "lenient::maps")]
     pub(super) presence: Vec<PresenceMessage>,
-    #[serde(deserialize_with = "lenient::items")]
+    #[serde(deserialize_with = "lenient::maps")]
     pub(super) annotations: Vec<Annotation>,
-    #[serde(deserialize_with = "lenient::items")]
+    #[serde(deserialize_with = "lenient::maps")]
     pub(super) state: Vec<ObjectMessage>,
 }
 

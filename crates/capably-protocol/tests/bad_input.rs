@@ -1,0 +1,204 @@
+//! Bytes that are meant to hurt: refused with the right error, without stack or memory to match.
+
+#![allow(clippy::unwrap_used)]
+
+use bytes::Bytes;
+use capably_protocol::{
+    DecodeError, Format, JsonObject, Limits, Message, PublishResult, ServerFrame,
+    codec::{self, Peek},
+};
+
+fn decode(format: Format, bytes: &[u8], limits: &Limits) -> Result<ServerFrame, DecodeError> {
+    codec::decode_server_frame(format, &Bytes::copy_from_slice(bytes), limits)
+}
+
+fn malformed<T: std::fmt::Debug>(result: Result<T, DecodeError>) -> String {
+    match result {
+        Err(DecodeError::Malformed { reason }) => reason,
+        other => panic!("not malformed: {other:?}"),
+    }
+}
+
+#[test]
+fn what_is_too_large_is_not_looked_at() {
+    let limits = Limits { max_size: 10, ..Limits::default() };
+    for format in [Format::Json, Format::MsgPack] {
+        let too_large = DecodeError::TooLarge { size: 11, limit: 10 };
+        assert_eq!(decode(format, &[0xc1; 11], &limits), Err(too_large.clone()));
+        let bytes = Bytes::from_static(&[0xc1; 11]);
+        assert_eq!(codec::decode_messages(format, &bytes, &limits), Err(too_large.clone()));
+        assert_eq!(codec::decode_body::<JsonObject>(format, &bytes, &limits), Err(too_large));
+    }
+    assert_eq!(
+        decode(Format::Json, br#"{"action":8}"#, &limits).unwrap_err(),
+        DecodeError::TooLarge { size: 12, limit: 10 }
+    );
+    assert_eq!(decode(Format::MsgPack, b"\x81\xa6action\x08", &limits), Ok(ServerFrame::Closed));
+}
+
+/// A frame whose field `name` holds that many nested arrays.
+fn nested(format: Format, name: &str, levels: usize) -> Vec<u8> {
+    match format {
+        Format::Json => {
+            let (open, close) = ("[".repeat(levels), "]".repeat(levels));
+            format!(r#"{{"action":8,"{name}":{open}{close}}}"#).into_bytes()
+        }
+        Format::MsgPack => {
+            let mut bytes = b"\x82\xa6action\x08".to_vec();
+            bytes.push(0xa0 | name.len() as u8);
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.extend(std::iter::repeat_n(0x91, levels - 1));
+            bytes.push(0x90);
+            bytes
+        }
+    }
+}
+
+#[test]
+fn depth_is_counted_to_the_level() {
+    let limits = Limits { max_depth: 5, ..Limits::default() };
+    for format in [Format::Json, Format::MsgPack] {
+        // The frame itself is a level.
+        assert_eq!(decode(format, &nested(format, "x", 4), &limits), Ok(ServerFrame::Closed));
+        let result = decode(format, &nested(format, "x", 5), &limits);
+        assert_eq!(result, Err(DecodeError::TooDeep { limit: 5 }));
+        let one = Limits { max_depth: 1, ..limits };
+        let message = codec::encode_item(format, &Message::new("n", "d"));
+        let decoded = codec::decode_messages(format, &message.into(), &one);
+        assert_eq!(decoded.unwrap(), [Message::new("n", "d")]);
+        let messages = codec::encode_messages(format, &[Message::new("n", "d")]);
+        let decoded = codec::decode_messages(format, &messages.into(), &one);
+        assert_eq!(decoded, Err(DecodeError::TooDeep { limit: 1 }));
+    }
+}
+
+#[test]
+fn brackets_inside_text_are_no_depth() {
+    let limits = Limits { max_depth: 3, ..Limits::default() };
+    let text = r#"{"action":15,"channel":"[[[[\"[[[[{{{{","messages":[{"data":"\\"}]}"#;
+    let Ok(ServerFrame::Message(delivery)) = decode(Format::Json, text.as_bytes(), &limits) else {
+        panic!("not a MESSAGE");
+    };
+    assert_eq!(delivery.channel, "[[[[\"[[[[{{{{");
+    assert_eq!(delivery.items[0].data.as_str(), Some("\\"));
+}
+
+#[test]
+fn a_depth_bomb_is_too_deep_wherever_it_lies() {
+    // However much is allowed: the stack is not.
+    let limits = Limits { max_depth: usize::MAX, max_size: usize::MAX };
+    for format in [Format::Json, Format::MsgPack] {
+        for name in ["x", "messages", "error", "params", "state", "res", "connectionDetails"] {
+            let bomb = nested(format, name, 1_000_000);
+            let result = decode(format, &bomb, &limits);
+            let refused = match (&result, format) {
+                (Err(DecodeError::TooDeep { limit }), _) => *limit == 120,
+                // An array where a map must be is refused before it is entered.
+                (Err(DecodeError::Malformed { .. }), Format::MsgPack) => name != "x",
+                _ => false,
+            };
+            assert!(refused, "{name}: {result:?}");
+            // JSON is stepped over without recursion.
+            let peek = (format == Format::Json).then_some(Peek { action: 8, msg_serial: None });
+            assert_eq!(codec::peek(format, &bomb), peek);
+            let body = codec::decode_body::<JsonObject>(format, &bomb, &limits);
+            assert_eq!(body, Err(DecodeError::TooDeep { limit: 120 }));
+        }
+    }
+    let mut bomb = b"\x83\xa6action\x0f\xa7channel\xa1c\xa8messages\x91\x81\xa4data".to_vec();
+    bomb.extend(std::iter::repeat_n(0x91, 1_000_000));
+    assert_eq!(decode(Format::MsgPack, &bomb, &limits), Err(DecodeError::TooDeep { limit: 120 }));
+    let mut bomb = b"\x82\xa6action\x06\xa5error".to_vec();
+    bomb.extend(b"\x81\xa5cause".repeat(100_000));
+    assert_eq!(decode(Format::MsgPack, &bomb, &limits), Err(DecodeError::TooDeep { limit: 120 }));
+}
+
+#[test]
+fn a_length_header_is_not_believed() {
+    let frames: [&[u8]; 9] = [
+        b"\xdf\xff\xff\xff\xff",
+        b"\x81\xa8messages\xdd\xff\xff\xff\xff",
+        b"\x81\xa8messages\xdd\x00\x01\x00\x00",
+        b"\x81\xa8messages\x91\x81\xa4data\xdd\xff\xff\xff\xff",
+        b"\x81\xa8messages\x91\x81\xa6extras\xdf\xff\xff\xff\xff",
+        b"\x81\xa1x\xdf\xff\xff\xff\xff",
+        b"\x81\xa7channel\xdb\xff\xff\xff\xff",
+        b"\x81\xa8messages\x91\x81\xa4data\xc6\xff\xff\xff\xff",
+        b"\x81\xa1x\xc9\xff\xff\xff\xff",
+    ];
+    for frame in frames {
+        malformed(decode(Format::MsgPack, frame, &Limits::default()));
+        assert_eq!(codec::peek(Format::MsgPack, frame), None);
+        malformed(codec::decode_body::<JsonObject>(Format::MsgPack, frame, &Limits::default()));
+    }
+}
+
+#[test]
+fn small_items_are_limited_in_number() {
+    let count = 65_537_u32;
+    let mut msgpack = b"\x83\xa6action\x0f\xa7channel\xa1c\xa8messages\xdd".to_vec();
+    msgpack.extend(count.to_be_bytes());
+    msgpack.extend(std::iter::repeat_n(0x80, count as usize));
+    let messages = vec!["{}"; count as usize].join(",");
+    let json = format!(r#"{{"action":15,"channel":"c","messages":[{messages}]}}"#);
+    for (format, bytes) in [(Format::MsgPack, msgpack), (Format::Json, json.into_bytes())] {
+        let reason = malformed(decode(format, &bytes, &Limits::default()));
+        assert!(reason.contains("more than 65536 items"), "{reason}");
+    }
+    let body = Bytes::from(format!("[{messages}]"));
+    let reason = malformed(codec::decode_messages(Format::Json, &body, &Limits::default()));
+    assert!(reason.contains("more than 65536 items"), "{reason}");
+    let serials = vec!["null"; count as usize].join(",");
+    let body = format!(r#"{{"serials":[{serials}]}}"#);
+    let decoded =
+        codec::decode_body::<PublishResult>(Format::Json, body.as_bytes(), &Limits::default());
+    assert!(malformed(decoded).contains("more than 65536 items"));
+}
+
+#[test]
+fn broken_frames_are_malformed() {
+    let json: [&[u8]; 12] = [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"15",
+        br#"{"action":"15"}"#,
+        br#"{"action":15,"channel":5}"#,
+        br#"{"action":15,"channel":"c","messages":[null]}"#,
+        br#"{"action":15,"channel":"c","messages":[["id"]]}"#,
+        br#"[8]"#,
+        br#"{"action":8}{"action":8}"#,
+        b"{\"action\":15,\"channel\":\"\xff\"}",
+    ];
+    for text in json {
+        malformed(decode(Format::Json, text, &Limits::default()));
+    }
+    let msgpack: [&[u8]; 12] = [
+        b"",
+        b"\x81",
+        b"\x90",
+        b"\xc0",
+        b"\x0f",
+        b"\xc1",
+        b"\x81\xa6action\xa215",
+        b"\x82\xa6action\x0f\xa7channel\x05",
+        b"\x83\xa6action\x0f\xa7channel\xa1c\xa8messages\x91\xc0",
+        b"\x81\xa6action\x08\x81\xa6action\x08",
+        b"\x82\xa6action\x0f\xa7channel\xa1\xff",
+        b"\x81\x90\x08",
+    ];
+    for bytes in msgpack {
+        malformed(decode(Format::MsgPack, bytes, &Limits::default()));
+    }
+}
+
+#[test]
+fn text_must_be_utf8_wherever_it_lies() {
+    for field in [&b"\xa4name\xa1\xff"[..], b"\xa4data\xa1\xff", b"\xa6extras\x81\xa1\xff\x01"] {
+        let item = [b"\x81", field].concat();
+        let reason =
+            malformed(codec::decode_messages(Format::MsgPack, &item.into(), &Limits::default()));
+        assert_eq!(reason, "text that is not UTF-8");
+    }
+}

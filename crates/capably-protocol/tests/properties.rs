@@ -1,0 +1,282 @@
+//! What holds for every frame, item and payload, and for any bytes at all.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+use capably_protocol::{
+    Annotation, CipherParams, ClientFrame, Data, DecodeError, ErrorInfo, Format, JsonObject,
+    Limits, Message, ObjectMessage, PresenceMessage, PublishResult, RecoveryKey, ServerFrame, Str,
+    codec::{self, ErrorBody, Item},
+    encoding,
+};
+use proptest::{collection, prelude::*};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use support::{
+    FORMATS, Payload, annotation, client_frame, client_on_the_wire, data, error, message,
+    object_message, presence, result, server_frame, server_on_the_wire, text,
+};
+
+fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
+}
+
+fn encode_client(format: Format, frame: &ClientFrame) -> Vec<u8> {
+    let mut out = Vec::new();
+    codec::encode_client_frame(format, frame, &mut out);
+    out
+}
+
+fn encode_server(format: Format, frame: &ServerFrame) -> Vec<u8> {
+    let mut out = Vec::new();
+    codec::encode_server_frame(format, frame, &mut out);
+    out
+}
+
+/// The item through our own codecs and through serde's, in every combination.
+fn agrees_with_serde<T>(item: &T, expected: impl Fn(Format) -> T)
+where
+    T: Item + Serialize + DeserializeOwned + PartialEq + Debug,
+{
+    let limits = Limits::default();
+    for format in FORMATS {
+        let expected = expected(format);
+        let ours = codec::encode_item(format, item);
+        let theirs = codec::encode_body(format, item).unwrap();
+        let from_ours = codec::decode_body::<T>(format, &ours, &limits).unwrap();
+        assert_eq!(from_ours, expected, "{format:?}: our bytes, read by serde");
+        let from_theirs = codec::decode_items::<T>(format, &theirs.into(), &limits).unwrap();
+        assert_eq!(from_theirs, std::slice::from_ref(&expected), "serde's bytes, read by us");
+        let from_ours = codec::decode_items::<T>(format, &ours.into(), &limits).unwrap();
+        assert_eq!(from_ours, [expected], "our bytes, read by us");
+    }
+    let ours: Value = serde_json::from_slice(&codec::encode_item(Format::Json, item)).unwrap();
+    assert_eq!(ours, serde_json::to_value(item).unwrap(), "our JSON and serde's");
+}
+
+/// Every decoder of outside bytes; none may panic, and each must come back.
+fn decode_everything(bytes: &[u8]) {
+    let limits = Limits::default();
+    let bytes = Bytes::copy_from_slice(bytes);
+    for format in FORMATS {
+        let _ = codec::decode_client_frame(format, &bytes, &limits);
+        let _ = codec::decode_server_frame(format, &bytes, &limits);
+        let _ = codec::decode_items::<Message>(format, &bytes, &limits);
+        let _ = codec::decode_items::<PresenceMessage>(format, &bytes, &limits);
+        let _ = codec::decode_items::<Annotation>(format, &bytes, &limits);
+        let _ = codec::decode_items::<ObjectMessage>(format, &bytes, &limits);
+        let _ = codec::decode_items::<PublishResult>(format, &bytes, &limits);
+        let _ = codec::decode_body::<JsonObject>(format, &bytes, &limits);
+        let _ = codec::decode_body::<ErrorBody>(format, &bytes, &limits);
+        let _ = codec::peek(format, &bytes);
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn client_frames_survive_either_format(frame in client_frame()) {
+        for format in FORMATS {
+            let bytes = encode_client(format, &frame);
+            let decoded = codec::decode_client_frame(format, &bytes.into(), &Limits::default());
+            prop_assert_eq!(decoded, Ok(client_on_the_wire(frame.clone(), format)));
+        }
+    }
+
+    #[test]
+    fn server_frames_survive_either_format(frame in server_frame()) {
+        for format in FORMATS {
+            let bytes = encode_server(format, &frame);
+            let decoded = codec::decode_server_frame(format, &bytes.into(), &Limits::default());
+            prop_assert_eq!(decoded, Ok(server_on_the_wire(frame.clone(), format)));
+        }
+    }
+
+    #[test]
+    fn a_frame_names_the_same_things_in_both_formats(frame in server_frame()) {
+        // MessagePack of a frame without payloads is JSON by another spelling.
+        if !matches!(
+            frame,
+            ServerFrame::Message(_) | ServerFrame::Presence(_) | ServerFrame::Sync(_)
+                | ServerFrame::Annotation(_) | ServerFrame::Object(_) | ServerFrame::ObjectSync(_)
+        ) {
+            let json: Value = serde_json::from_slice(&encode_server(Format::Json, &frame)).unwrap();
+            let msgpack: Value =
+                rmp_serde::from_slice(&encode_server(Format::MsgPack, &frame)).unwrap();
+            prop_assert_eq!(json, msgpack);
+        }
+    }
+
+    #[test]
+    fn peeking_agrees_with_decoding(frame in client_frame()) {
+        let json = encode_client(Format::Json, &frame);
+        let value: Value = serde_json::from_slice(&json).unwrap();
+        for (format, bytes) in [
+            (Format::Json, json),
+            (Format::MsgPack, encode_client(Format::MsgPack, &frame)),
+        ] {
+            let peek = codec::peek(format, &bytes).unwrap();
+            prop_assert_eq!(Some(u64::from(peek.action)), value["action"].as_u64());
+            prop_assert_eq!(peek.msg_serial, value["msgSerial"].as_u64());
+        }
+    }
+
+    #[test]
+    fn messages_agree_with_serde(item in message()) {
+        agrees_with_serde(&item, |format| item.clone().on_the_wire(format));
+    }
+
+    #[test]
+    fn presence_agrees_with_serde(item in presence()) {
+        agrees_with_serde(&item, |format| item.clone().on_the_wire(format));
+    }
+
+    #[test]
+    fn annotations_agree_with_serde(item in annotation()) {
+        agrees_with_serde(&item, |format| item.clone().on_the_wire(format));
+    }
+
+    #[test]
+    fn results_agree_with_serde(item in result()) {
+        agrees_with_serde(&item, |_| item.clone());
+    }
+
+    #[test]
+    fn object_messages_agree_with_serde(item in object_message()) {
+        agrees_with_serde(&item, |_| item.clone());
+    }
+
+    #[test]
+    fn errors_survive_either_format(error in error()) {
+        let body = ErrorBody { error };
+        for format in FORMATS {
+            let bytes = codec::encode_body(format, &body).unwrap();
+            let decoded = codec::decode_body::<ErrorBody>(format, &bytes, &Limits::default());
+            prop_assert_eq!(decoded, Ok(body.clone()));
+        }
+    }
+
+    #[test]
+    fn arrays_of_items_survive_either_format(items in collection::vec(message(), 0..20)) {
+        for format in FORMATS {
+            let bytes = codec::encode_messages(format, &items);
+            let decoded = codec::decode_messages(format, &bytes.into(), &Limits::default());
+            let expected = items.iter().map(|item| item.clone().on_the_wire(format)).collect();
+            prop_assert_eq!(decoded, Ok(expected));
+        }
+    }
+
+    #[test]
+    fn a_service_stores_the_same_payload_from_either_format(item in message()) {
+        let stored = FORMATS.map(|format| {
+            let bytes = codec::encode_item(format, &item).into();
+            let mut items = codec::decode_messages(format, &bytes, &Limits::default()).unwrap();
+            let mut item = items.remove(0);
+            encoding::strip_base64(&mut item.data, &mut item.encoding).unwrap();
+            item
+        });
+        prop_assert_eq!(&stored[0], &stored[1]);
+    }
+
+    #[test]
+    fn a_payload_comes_back_through_the_pipeline(
+        original in data(),
+        key in prop_oneof![collection::vec(any::<u8>(), 16), collection::vec(any::<u8>(), 32)],
+        iv in any::<[u8; 16]>(),
+        encrypted in any::<bool>(),
+    ) {
+        let cipher = CipherParams::from_key(&key).unwrap();
+        let (mut data, mut steps) = (original.clone(), None);
+        let result =
+            encoding::encode(&mut data, &mut steps, encrypted.then_some((&cipher, iv)));
+        let allowed = match &original {
+            Data::Json(value) => value.is_object() || value.is_array(),
+            Data::None | Data::Text(_) | Data::Binary(_) => true,
+        };
+        prop_assert_eq!(result.map_err(|error| error.code.0), if allowed { Ok(()) } else { Err(40013) });
+        for format in FORMATS {
+            let message = Message { data: data.clone(), encoding: steps.clone(), ..Message::default() };
+            let bytes = codec::encode_item(format, &message).into();
+            let mut back = codec::decode_messages(format, &bytes, &Limits::default()).unwrap().remove(0);
+            encoding::decode(&mut back.data, &mut back.encoding, Some(&cipher)).unwrap();
+            prop_assert_eq!((&back.data, &back.encoding), (&original, &None));
+        }
+    }
+
+    #[test]
+    fn any_encoding_of_any_payload_is_undone_or_refused(
+        data in data(),
+        steps in collection::vec(
+            prop_oneof![
+                Just("json"), Just("utf-8"), Just("base64"), Just("cipher+aes-128-cbc"),
+                Just("cipher+aes-256-cbc"), Just("cipher+"), Just("vcdiff"), Just(""), Just("é"),
+            ],
+            0..6,
+        ),
+    ) {
+        let cipher = CipherParams::from_key(&[7; 16]).unwrap();
+        let before = steps.join("/");
+        for cipher in [None, Some(&cipher)] {
+            let (mut data, mut rest) = (data.clone(), Some(Str::from(before.as_str())));
+            match encoding::decode(&mut data, &mut rest, cipher) {
+                Ok(()) => prop_assert_eq!(rest, None),
+                Err(ErrorInfo { code, .. }) => {
+                    prop_assert!(matches!(code.0, 40013 | 40019), "{code:?}");
+                    prop_assert!(before.starts_with(&*rest.unwrap()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn recovery_keys_survive(
+        connection_key in text(),
+        msg_serial in any::<u64>(),
+        channel_serials in collection::btree_map(text(), text(), 0..4),
+    ) {
+        let key = RecoveryKey { connection_key, msg_serial, channel_serials };
+        prop_assert_eq!(RecoveryKey::decode(&key.encode()), Ok(key));
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in collection::vec(any::<u8>(), 0..200)) {
+        decode_everything(&bytes);
+    }
+
+    #[test]
+    fn arbitrary_json_never_panics(text in "[\\[\\]{}:,\"\\\\a-e0-9.\\-eu ]{0,100}") {
+        decode_everything(text.as_bytes());
+    }
+
+    #[test]
+    fn mutated_frames_never_panic(
+        frame in server_frame(),
+        edits in collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        for format in FORMATS {
+            let mut bytes = encode_server(format, &frame);
+            for (at, byte) in &edits {
+                let at = at.index(bytes.len());
+                bytes[at] = *byte;
+            }
+            decode_everything(&bytes);
+            decode_everything(&bytes[..cut.index(bytes.len())]);
+        }
+    }
+
+    #[test]
+    fn a_frame_cut_short_is_malformed(frame in server_frame(), cut in any::<prop::sample::Index>()) {
+        for format in FORMATS {
+            let bytes = encode_server(format, &frame);
+            let cut = Bytes::copy_from_slice(&bytes[..cut.index(bytes.len())]);
+            let decoded = codec::decode_server_frame(format, &cut, &Limits::default());
+            prop_assert!(matches!(decoded, Err(DecodeError::Malformed { .. })), "{decoded:?}");
+        }
+    }
+}
