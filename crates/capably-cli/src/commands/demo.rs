@@ -1,0 +1,247 @@
+//! `capably demo`.
+
+use std::time::{Duration, Instant};
+
+use capably::{Channel, ClientOptions, Data, Message, Realtime, Subscription};
+use capably_server::Server;
+use clap::Args;
+use futures_util::future::{join3, try_join3};
+use serde_json::json;
+
+use crate::{
+    failure::Failure,
+    output::Output,
+    payload::describe,
+    stats::{Latencies, rate, short, thousands},
+};
+
+/// Longer than this is a hang.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// Messages of a burst, and their size in bytes.
+const BURST: usize = 2_000;
+const BURST_SIZE: usize = 100;
+
+/// Messages sent one at a time in each direction.
+const SINGLES: usize = 100;
+
+/// Watch two clients exchange messages through a server, all on this machine
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Starts a server on a free port, connects one client in MessagePack and one in
+JSON, and checks that every message arrives at both exactly once, in order and
+unchanged. Takes a second or two.
+
+Examples:
+  capably demo")]
+pub(crate) struct Demo {}
+
+impl Demo {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let mut output = Output::stdout();
+        tokio::time::timeout(TIME_LIMIT, demo(&mut output))
+            .await
+            .unwrap_or_else(|_| Err(Failure::timed_out("the demo did not end in time")))
+    }
+}
+
+async fn demo(output: &mut Output) -> Result<(), Failure> {
+    let server = Server::builder()
+        .start()
+        .await
+        .map_err(|error| Failure::failed(format!("cannot start the server: {error}")))?;
+    output.line("Two clients and a server, all in this process.\n")?;
+    output.line(format_args!("  server  {}:{}", server.endpoint(), server.port()))?;
+
+    let mut ada = Party::connect(&server, "ada", true).await?;
+    output.line(format_args!("  ada     connected, speaks MessagePack"))?;
+    let mut bo = Party::connect(&server, "bo", false).await?;
+    output.line_now(format_args!("  bo      connected, speaks JSON"))?;
+
+    output.line("\nThey publish in turn, and both receive what each publishes:\n")?;
+    let exchanged = exchange(&mut ada, &mut bo, output).await?;
+
+    output.line_now(format_args!(
+        "\nBursts of {} messages of {BURST_SIZE} bytes, without waiting in between:\n",
+        thousands(BURST as u64)
+    ))?;
+    burst(&mut ada, &mut bo, output).await?;
+    burst(&mut bo, &mut ada, output).await?;
+
+    output.line_now(format_args!("\n{SINGLES} messages each way, one at a time:\n"))?;
+    singles(&mut ada, &mut bo, output).await?;
+
+    // A message delivered twice would show up before these.
+    for sender in [0, 1] {
+        let (from, to) = if sender == 0 { (&mut ada, &mut bo) } else { (&mut bo, &mut ada) };
+        send(from, to, Message::new("end", ())).await?;
+    }
+
+    let total = exchanged + 2 * BURST + 2 * SINGLES + 2;
+    output.line(format_args!(
+        "\nAll {} messages arrived at both clients exactly once, in order and unchanged.",
+        thousands(total as u64)
+    ))?;
+    output.flush()?;
+    ada.client.connection().close().await;
+    bo.client.connection().close().await;
+    server.shutdown().await;
+    Ok(())
+}
+
+/// A client, its channel, and what arrives there.
+struct Party {
+    name: &'static str,
+    client: Realtime,
+    channel: Channel,
+    messages: Subscription,
+}
+
+impl Party {
+    async fn connect(server: &Server, name: &'static str, binary: bool) -> Result<Self, Failure> {
+        let options = ClientOptions::new(server.key())
+            .endpoint(server.endpoint())
+            .port(server.port())
+            .tls(false)
+            .use_binary_protocol(binary)
+            .client_id(name);
+        let client = Realtime::connect(options).await?;
+        let channel = client.channels().get("demo");
+        let messages = channel.subscribe().await?;
+        Ok(Self { name, client, channel, messages })
+    }
+
+    /// Takes the next message, which must be this one.
+    async fn receive(&mut self, from: &str, expected: &Message) -> Result<(), Failure> {
+        let Some(message) = self.messages.next().await else {
+            return Err(Failure::failed(format!("{}: the subscription ended", self.name)));
+        };
+        let seen = (message.client_id.as_deref(), &message.name, &message.data);
+        if seen == (Some(from), &expected.name, &expected.data) {
+            return Ok(());
+        }
+        let tell = |sender: Option<&str>, name: Option<&str>, data: &Data| {
+            let kind = kind(data);
+            format!("`{}` from {} ({kind})", name.unwrap_or("-"), sender.unwrap_or("nobody"))
+        };
+        Err(Failure::failed(format!(
+            "{} expected {}, and received {}",
+            self.name,
+            tell(Some(from), expected.name.as_deref(), &expected.data),
+            tell(seen.0, seen.1.as_deref(), seen.2),
+        )))
+    }
+}
+
+/// Sends a message that both must receive next, and returns how long the acknowledgement and the
+/// delivery to the other took.
+async fn send(
+    from: &mut Party,
+    to: &mut Party,
+    message: Message,
+) -> Result<(Duration, Duration), Failure> {
+    let started = Instant::now();
+    let receipt = from.channel.publish_messages([message.clone()]).submit().await?;
+    let sender = from.name;
+    let (acknowledged, delivered, echoed) = join3(
+        async { receipt.await.map(|_| started.elapsed()) },
+        async { to.receive(sender, &message).await.map(|()| started.elapsed()) },
+        from.receive(sender, &message),
+    )
+    .await;
+    echoed?;
+    Ok((acknowledged?, delivered?))
+}
+
+/// One message of each kind in each direction; returns how many.
+async fn exchange(ada: &mut Party, bo: &mut Party, output: &mut Output) -> Result<usize, Failure> {
+    let payloads = [
+        Data::from("Hello! Grüße! こんにちは 👋"),
+        Data::from(b"bytes that happen to be UTF-8".to_vec()),
+        Data::from(vec![0xff, 0x00, 0xfe, 0x80, 0xc3, 0x28]),
+        Data::from(json!({ "celsius": 21.5, "tags": ["a", "b"], "nested": { "ok": true } })),
+        Data::None,
+    ];
+    for payload in &payloads {
+        for turn in [0, 1] {
+            let (from, to) = if turn == 0 { (&mut *ada, &mut *bo) } else { (&mut *bo, &mut *ada) };
+            let (_, delivered) = send(from, to, Message::new("greeting", payload.clone())).await?;
+            output.line_now(format_args!(
+                "  {:>3} → {:3}  {:6}  {:7}  {}",
+                from.name,
+                to.name,
+                kind(payload),
+                short(delivered),
+                describe(payload),
+            ))?;
+        }
+    }
+    Ok(2 * payloads.len())
+}
+
+fn kind(data: &Data) -> &'static str {
+    match data {
+        Data::None => "none",
+        Data::Text(_) => "text",
+        Data::Binary(_) => "binary",
+        Data::Json(_) => "JSON",
+    }
+}
+
+/// Publishes without waiting for acknowledgements, while both receive.
+async fn burst(from: &mut Party, to: &mut Party, output: &mut Output) -> Result<(), Failure> {
+    let messages: Vec<Message> =
+        (0..BURST).map(|n| Message::new("burst", format!("{n:0BURST_SIZE$}"))).collect();
+    let (channel, sender) = (from.channel.clone(), from.name);
+    let started = Instant::now();
+    let publish = async {
+        let mut receipts = Vec::with_capacity(messages.len());
+        for message in &messages {
+            receipts.push(channel.publish_messages([message.clone()]).submit().await?);
+        }
+        for receipt in receipts {
+            receipt.await?;
+        }
+        Ok::<_, Failure>(started.elapsed())
+    };
+    let echo = async {
+        for message in &messages {
+            from.receive(sender, message).await?;
+        }
+        Ok(())
+    };
+    let deliver = async {
+        for message in &messages {
+            to.receive(sender, message).await?;
+        }
+        Ok(started.elapsed())
+    };
+    let (acknowledged, (), delivered) = try_join3(publish, echo, deliver).await?;
+    output.line_now(format_args!(
+        "  {:>3} → {:3}  all received after {}, all acknowledged after {}: {} messages/s",
+        from.name,
+        to.name,
+        short(delivered),
+        short(acknowledged),
+        thousands(rate(BURST as u64, acknowledged.max(delivered))),
+    ))
+}
+
+/// Sends messages one at a time in both directions, and prints how long they took.
+async fn singles(ada: &mut Party, bo: &mut Party, output: &mut Output) -> Result<(), Failure> {
+    let (mut acknowledged, mut delivered) = (Latencies::default(), Latencies::default());
+    for n in 0..2 * SINGLES {
+        let (from, to) = if n % 2 == 0 { (&mut *ada, &mut *bo) } else { (&mut *bo, &mut *ada) };
+        let (ack, delivery) = send(from, to, Message::new("single", n.to_string())).await?;
+        acknowledged.push(ack);
+        delivered.push(delivery);
+    }
+    for (what, mut latencies) in [("received", delivered), ("acknowledged", acknowledged)] {
+        output.line(format_args!(
+            "  {what:12}  half within {}, 99 of 100 within {}",
+            short(latencies.percentile(50)),
+            short(latencies.percentile(99)),
+        ))?;
+    }
+    Ok(())
+}

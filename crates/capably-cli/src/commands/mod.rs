@@ -1,0 +1,40 @@
+//! The subcommands, one file each.
+
+mod completions;
+mod demo;
+mod publish;
+mod serve;
+mod subscribe;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Demo(demo::Demo),
+    Serve(serve::Serve),
+    Publish(publish::Publish),
+    Subscribe(subscribe::Subscribe),
+    Completions(completions::Completions),
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Demo(demo) => block_on(demo.run()),
+        Command::Serve(serve) => block_on(serve.run()),
+        Command::Publish(publish) => block_on(publish.run()),
+        Command::Subscribe(subscribe) => block_on(subscribe.run()),
+        Command::Completions(completions) => completions.run(),
+    }
+}
+
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::failed(format!("cannot start the runtime: {e}")))?;
+    runtime.block_on(work)
+}

@@ -1,0 +1,182 @@
+//! `capably publish`.
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use capably::{Message, PublishResult};
+use clap::Args;
+
+use crate::{
+    failure::Failure,
+    output::Output,
+    payload::{self, Form},
+    service::Service,
+    stats::{short, thousands},
+};
+
+/// Publish a message, or many
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "capably publish [OPTIONS] <CHANNEL> [NAME] <DATA>\n       \
+                      capably publish [OPTIONS] <CHANNEL> [NAME] --file <PATH>",
+    after_help = "\
+With --count, {i} in the name and in the data stands for the message's number,
+from 1.
+
+Examples:
+  capably publish greetings \"Good morning\"
+  capably publish greetings hello \"Good morning\"
+  capably publish sensors reading --json '{\"celsius\": 21.5}'
+  capably publish images thumbnail --binary --file small.png
+  capably publish images dot --binary iVBORw0KGgo=
+  capably publish load tick 'message {i}' --count 1000
+  capably publish greetings hello world --rest"
+)]
+pub(crate) struct Publish {
+    /// Channel to publish to
+    channel: String,
+
+    /// The message's name, if any, and its data
+    #[arg(value_name = "NAME | DATA", num_args = 0..=2)]
+    words: Vec<String>,
+
+    /// The data is JSON: an object or an array
+    #[arg(long, conflicts_with = "binary")]
+    json: bool,
+
+    /// The data is binary: base64 on the command line, the bytes themselves in a file
+    #[arg(long)]
+    binary: bool,
+
+    /// Read the data from a file; `-` is standard input
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
+
+    /// Publish so many messages, one after the other without waiting
+    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+
+    /// Publish by REST rather than over a realtime connection
+    #[arg(long)]
+    rest: bool,
+
+    #[command(flatten)]
+    service: Service,
+}
+
+impl Publish {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let messages = self.messages()?;
+        let count = messages.len() as u64;
+        let started = Instant::now();
+        let results = if self.rest {
+            self.by_rest(messages).await?
+        } else {
+            self.by_realtime(messages).await?
+        };
+        let mut output = Output::stdout();
+        let serials = results.iter().flat_map(|result| &result.serials).flatten();
+        match (self.count, serials.last()) {
+            (None, Some(serial)) => {
+                output.line(format_args!("Published to {}: serial {serial}", self.channel))?;
+            }
+            (None, None) => output.line(format_args!("Published to {}", self.channel))?,
+            (Some(_), _) => output.line(format_args!(
+                "Published {} messages to {} in {}",
+                thousands(count),
+                self.channel,
+                short(started.elapsed())
+            ))?,
+        }
+        output.flush()
+    }
+
+    async fn by_realtime(&self, messages: Vec<Message>) -> Result<Vec<PublishResult>, Failure> {
+        let client = self.service.connect().await?;
+        let channel = client.channels().get(self.channel.as_str());
+        let mut receipts = Vec::with_capacity(messages.len());
+        for message in messages {
+            receipts.push(channel.publish_messages([message]).submit().await?);
+        }
+        let mut results = Vec::with_capacity(receipts.len());
+        for receipt in receipts {
+            results.push(receipt.await?);
+        }
+        client.connection().close().await;
+        Ok(results)
+    }
+
+    async fn by_rest(&self, messages: Vec<Message>) -> Result<Vec<PublishResult>, Failure> {
+        let client = self.service.rest()?;
+        let channel = client.channels().get(self.channel.as_str());
+        let mut results = Vec::with_capacity(messages.len());
+        for message in messages {
+            results.push(channel.publish_message(message).await?);
+        }
+        Ok(results)
+    }
+
+    /// The messages to publish.
+    fn messages(&self) -> Result<Vec<Message>, Failure> {
+        let (name, data) = match (&self.words[..], &self.file) {
+            ([data], None) => (None, data.clone().into_bytes()),
+            ([name, data], None) => (Some(name), data.clone().into_bytes()),
+            ([], Some(path)) => (None, read_file(path)?),
+            ([name], Some(path)) => (Some(name), read_file(path)?),
+            (_, None) => {
+                return Err(Failure::usage("no data to publish").remedy("give <DATA>, or --file"));
+            }
+            (_, Some(_)) => {
+                return Err(Failure::usage("the data is given twice")
+                    .remedy("beside --file give no more than a name"));
+            }
+        };
+        let form = match (self.json, self.binary, self.file.is_some()) {
+            (true, _, _) => Form::Json,
+            (false, true, true) => Form::Bytes,
+            (false, true, false) => Form::Base64,
+            (false, false, _) => Form::Text,
+        };
+        let Some(count) = self.count else {
+            let data = payload::read(form, data).map_err(Failure::usage)?;
+            return Ok(vec![Message {
+                name: name.map(|name| name.as_str().into()),
+                data,
+                ..Message::default()
+            }]);
+        };
+        (1..=count)
+            .map(|n| {
+                let data = match form {
+                    Form::Text | Form::Json => number(&data, n),
+                    Form::Base64 | Form::Bytes => data.clone(),
+                };
+                let data = payload::read(form, data).map_err(Failure::usage)?;
+                let name = name.map(|name| name.replace("{i}", &n.to_string()).into());
+                Ok(Message { name, data, ..Message::default() })
+            })
+            .collect()
+    }
+}
+
+/// `data` with its number in place of each `{i}`.
+fn number(data: &[u8], n: u64) -> Vec<u8> {
+    match str::from_utf8(data) {
+        Ok(text) => text.replace("{i}", &n.to_string()).into_bytes(),
+        Err(_) => data.to_vec(),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        fs::read(path)
+    };
+    bytes.map_err(|e| Failure::failed(format!("cannot read {}: {e}", path.display())))
+}

@@ -1,0 +1,126 @@
+//! `capably subscribe`.
+
+use std::time::Duration;
+
+use capably::Realtime;
+use clap::Args;
+use futures_util::FutureExt;
+
+use crate::{
+    failure::Failure,
+    interrupt::Interrupts,
+    output::{Output, notice},
+    payload,
+    service::Service,
+};
+
+/// Print the messages of a channel as they arrive
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Runs until Ctrl-C, until --count messages have arrived, or until --timeout is
+over. Messages go to stdout; that the channel is attached is said on stderr. With
+--json each message is an object with the names of the wire; binary data is base64,
+and then \"encoding\" is \"base64\".
+
+Examples:
+  capably subscribe greetings
+  capably subscribe greetings --json | jq .data
+  capably subscribe greetings --count 1 --timeout 30 --json")]
+pub(crate) struct Subscribe {
+    /// Channel to subscribe to
+    channel: String,
+
+    /// One JSON object a line, for other programs
+    #[arg(long)]
+    json: bool,
+
+    /// End after so many messages
+    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+
+    /// End after so many seconds; an error (exit code 5) when --count messages have not arrived by then
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+
+    #[command(flatten)]
+    service: Service,
+}
+
+impl Subscribe {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let mut interrupts = Interrupts::listen()?;
+        let mut output = Output::stdout();
+        let mut client = None;
+        let mut received = 0;
+        let timeout = async {
+            match self.timeout {
+                Some(timeout) => tokio::time::sleep(timeout).await,
+                None => std::future::pending().await,
+            }
+        };
+        let result = tokio::select! {
+            result = self.print(&mut client, &mut output, &mut received) => result,
+            () = interrupts.next() => self.ended(received, Failure::failed, "before the interrupt"),
+            () = timeout => self.ended(received, Failure::timed_out, "in time"),
+        };
+        if let Some(client) = client {
+            client.connection().close().await;
+        }
+        result.and(output.flush())
+    }
+
+    /// Prints messages until there are enough.
+    async fn print(
+        &self,
+        client: &mut Option<Realtime>,
+        output: &mut Output,
+        received: &mut u64,
+    ) -> Result<(), Failure> {
+        let client = client.insert(self.service.connect().await?);
+        let channel = client.channels().get(self.channel.as_str());
+        let mut messages = channel.subscribe().await?;
+        notice(format_args!("Subscribed to {}", self.channel));
+        while self.count.is_none_or(|count| *received < count) {
+            // What has arrived already is written in one go.
+            let next = match messages.next().now_or_never() {
+                Some(next) => next,
+                None => {
+                    output.flush()?;
+                    messages.next().await
+                }
+            };
+            let Some(message) = next else {
+                let ended = || Failure::failed("the subscription has ended");
+                return Err(messages.end_reason().map_or_else(ended, |e| e.clone().into()));
+            };
+            *received += 1;
+            if self.json {
+                output.line(payload::json_line(&self.channel, &message))?;
+            } else {
+                output.line(payload::human_line(&message))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What it means to end before print does: a failure when messages are missing.
+    fn ended(
+        &self,
+        received: u64,
+        failure: fn(String) -> Failure,
+        when: &str,
+    ) -> Result<(), Failure> {
+        match self.count {
+            Some(count) => {
+                Err(failure(format!("only {received} of {count} messages arrived {when}")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// A duration from a number of seconds, such as `30` or `0.5`.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
+}

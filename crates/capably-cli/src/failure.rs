@@ -1,0 +1,141 @@
+//! How a command ends when it does not do what it was asked.
+
+use std::{fmt, io, process::ExitCode};
+
+use capably::{Error, ErrorCode};
+
+use crate::output::notice;
+
+/// The exit codes, as `capably --help` lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Failed = 1,
+    Usage = 2,
+    Unreachable = 3,
+    Refused = 4,
+    TimedOut = 5,
+}
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something went wrong.
+    Error { exit: Exit, code: Option<ErrorCode>, message: String, remedy: Option<String> },
+    /// Nobody reads the output any more: the work is done.
+    OutputClosed,
+}
+
+impl Failure {
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self::with_exit(Exit::Failed, message)
+    }
+
+    /// Arguments that do not go together; clap reports those that are wrong in themselves.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::with_exit(Exit::Usage, message)
+    }
+
+    pub(crate) fn timed_out(message: impl Into<String>) -> Self {
+        Self::with_exit(Exit::TimedOut, message)
+    }
+
+    fn with_exit(exit: Exit, message: impl Into<String>) -> Self {
+        Self::Error { exit, code: None, message: message.into(), remedy: None }
+    }
+
+    #[must_use]
+    pub(crate) fn remedy(mut self, text: impl Into<String>) -> Self {
+        if let Self::Error { remedy, .. } = &mut self {
+            *remedy = Some(text.into());
+        }
+        self
+    }
+
+    /// What a failed write to standard output means.
+    pub(crate) fn from_output(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::OutputClosed,
+            _ => Self::failed(format!("cannot write the output: {error}")),
+        }
+    }
+
+    /// Says on stderr what went wrong, and returns the exit code.
+    pub(crate) fn report(self) -> ExitCode {
+        match self {
+            Self::OutputClosed => ExitCode::SUCCESS,
+            Self::Error { exit, .. } => {
+                notice(&self);
+                ExitCode::from(exit as u8)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Error { code, message, remedy, .. } => {
+                write!(f, "error: {message}")?;
+                if let Some(code) = code {
+                    write!(f, "\n  code: {code:?}")?;
+                }
+                if let Some(remedy) = remedy {
+                    write!(f, "\n  remedy: {remedy}")?;
+                }
+                Ok(())
+            }
+            Self::OutputClosed => f.write_str("the output is closed"),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Error {
+            exit: exit(error.code(), error.status()),
+            code: Some(error.code()),
+            message: error.message().to_owned(),
+            remedy: error.remediation().map(str::to_owned),
+        }
+    }
+}
+
+/// Which exit code tells a script what to do about an error.
+fn exit(code: ErrorCode, status: Option<u16>) -> Exit {
+    match (code.0, status) {
+        (_, Some(401 | 403)) | (40100..40400, _) => Exit::Refused,
+        (50003 | 80000..=80003 | 80014, _) => Exit::Unreachable,
+        _ => Exit::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_follow_the_error() {
+        for (code, status, expected) in [
+            (ErrorCode::INVALID_CREDENTIALS, Some(401), Exit::Refused),
+            (ErrorCode::CAPABILITY_DENIED, None, Exit::Refused),
+            (ErrorCode::CONNECTION_FAILED, None, Exit::Unreachable),
+            (ErrorCode::CONNECTION_FAILED, Some(401), Exit::Refused),
+            (ErrorCode::TIMEOUT_ERROR, None, Exit::Unreachable),
+            (ErrorCode::BAD_REQUEST, Some(400), Exit::Failed),
+            (ErrorCode(12345), None, Exit::Failed),
+        ] {
+            assert_eq!(exit(code, status), expected, "{code}, {status:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_shows_its_code_and_its_remedy() {
+        let failure = Failure::from(Error::new(ErrorCode::INVALID_CREDENTIALS, 401, "no such key"));
+        let text = failure.to_string();
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some("error: no such key"));
+        assert_eq!(lines.next(), Some("  code: 40101 (Authentication failed)"));
+        assert!(lines.next().is_some_and(|line| line.starts_with("  remedy: check the API key")));
+        assert_eq!(lines.next(), None);
+    }
+}

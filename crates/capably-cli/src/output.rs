@@ -1,0 +1,44 @@
+//! Writing for people and for other programs.
+
+use std::{
+    fmt,
+    io::{self, BufWriter, Stdout, Write},
+};
+
+use crate::failure::Failure;
+
+/// Standard output, buffered until [`Output::flush`].
+///
+/// Once its reader is gone, as under `| head`, every call returns [`Failure::OutputClosed`].
+#[derive(Debug)]
+pub(crate) struct Output(BufWriter<Stdout>);
+
+impl Output {
+    pub(crate) fn stdout() -> Self {
+        Self(BufWriter::new(io::stdout()))
+    }
+
+    /// Writes a line; it may stay in the buffer.
+    pub(crate) fn line(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
+        writeln!(self.0, "{line}").map_err(Failure::from_output)
+    }
+
+    /// Writes a line, and everything before it, at once.
+    pub(crate) fn line_now(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
+        self.line(line)?;
+        self.flush()
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.0.write_all(bytes).map_err(Failure::from_output)
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.0.flush().map_err(Failure::from_output)
+    }
+}
+
+/// Tells people something that is not the command's output. A closed stderr is no reason to stop.
+pub(crate) fn notice(line: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -1,0 +1,154 @@
+//! Payloads from the command line, and messages as lines of output.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use capably::{Data, Message};
+use serde_json::{Map, Value};
+
+/// How a payload is written on the command line or in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Text,
+    Json,
+    Base64,
+    Bytes,
+}
+
+/// The payload that `bytes` stand for, or what is wrong with them.
+pub(crate) fn read(form: Form, bytes: Vec<u8>) -> Result<Data, String> {
+    let text = |bytes| {
+        String::from_utf8(bytes)
+            .map_err(|_| "the data is not UTF-8 text: publish bytes with --binary".to_owned())
+    };
+    match form {
+        Form::Text => Ok(Data::from(text(bytes)?)),
+        Form::Json => match serde_json::from_slice(&bytes) {
+            Ok(value @ (Value::Object(_) | Value::Array(_))) => Ok(Data::from(value)),
+            Ok(_) => Err("JSON data must be an object or an array".to_owned()),
+            Err(error) => Err(format!("the data is not JSON: {error}")),
+        },
+        Form::Base64 => match BASE64_STANDARD.decode(text(bytes)?.trim()) {
+            Ok(bytes) => Ok(Data::from(bytes)),
+            Err(error) => Err(format!("the data is not base64: {error}")),
+        },
+        Form::Bytes => Ok(Data::from(bytes)),
+    }
+}
+
+/// A message as one JSON object: the names of the wire, JSON data in place, binary data as base64 with
+/// `"encoding": "base64"`.
+pub(crate) fn json_line(channel: &str, message: &Message) -> Value {
+    let mut line = Map::new();
+    let mut put = |field: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            line.insert(field.to_owned(), value);
+        }
+    };
+    let (data, base64) = match &message.data {
+        Data::None => (None, false),
+        Data::Text(text) => (Some(Value::from(&**text)), false),
+        Data::Json(value) => (Some(value.clone()), false),
+        Data::Binary(bytes) => (Some(Value::from(BASE64_STANDARD.encode(bytes))), true),
+    };
+    // Steps that could not be undone stay, inside what this line adds.
+    let encoding = match (message.encoding.as_deref(), base64) {
+        (left, false) => left.map(str::to_owned),
+        (None, true) => Some("base64".to_owned()),
+        (Some(left), true) => Some(format!("{left}/base64")),
+    };
+    put("channel", Some(Value::from(channel)));
+    put("id", message.id.as_deref().map(Value::from));
+    put("name", message.name.as_deref().map(Value::from));
+    put("data", data);
+    put("encoding", encoding.map(Value::from));
+    put("clientId", message.client_id.as_deref().map(Value::from));
+    put("connectionId", message.connection_id.as_deref().map(Value::from));
+    put("timestamp", message.timestamp.map(Value::from));
+    put("extras", message.extras.clone().map(Value::Object));
+    put("action", message.action.map(|action| Value::from(action.number())));
+    put("serial", message.serial.as_deref().map(Value::from));
+    Value::Object(line)
+}
+
+/// A message as a line for people: its name and its payload.
+pub(crate) fn human_line(message: &Message) -> String {
+    let name = message.name.as_deref().unwrap_or("-");
+    let from = message.client_id.as_deref().map_or(String::new(), |id| format!(" from {id}"));
+    format!("{name}{from}: {}", describe(&message.data))
+}
+
+/// A payload in a few words.
+pub(crate) fn describe(data: &Data) -> String {
+    match data {
+        Data::None => "(no data)".to_owned(),
+        Data::Text(text) => text.to_string(),
+        Data::Json(value) => value.to_string(),
+        Data::Binary(bytes) => {
+            const SHOWN: usize = 16;
+            let hex: Vec<String> =
+                bytes.iter().take(SHOWN).map(|byte| format!("{byte:02x}")).collect();
+            let more = if bytes.len() > SHOWN { " …" } else { "" };
+            format!("{} bytes: {}{more}", bytes.len(), hex.join(" "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn payloads_are_read_in_each_form() {
+        assert_eq!(read(Form::Text, b"[1]".to_vec()), Ok(Data::from("[1]")));
+        assert_eq!(read(Form::Json, b" [1] ".to_vec()), Ok(Data::from(json!([1]))));
+        assert_eq!(read(Form::Base64, b"/wD+\n".to_vec()), Ok(Data::from(vec![0xff, 0, 0xfe])));
+        assert_eq!(read(Form::Bytes, vec![0xff]), Ok(Data::from(vec![0xff])));
+    }
+
+    #[test]
+    fn a_payload_that_is_not_of_its_form_is_refused() {
+        let error = |form, bytes: &[u8]| read(form, bytes.to_vec()).unwrap_err();
+        assert_eq!(
+            error(Form::Text, &[0xff]),
+            "the data is not UTF-8 text: publish bytes with --binary"
+        );
+        assert_eq!(error(Form::Json, b"7"), "JSON data must be an object or an array");
+        assert!(error(Form::Json, b"{").starts_with("the data is not JSON: EOF"));
+        assert!(error(Form::Base64, b"*").starts_with("the data is not base64: Invalid symbol"));
+    }
+
+    #[test]
+    fn a_line_keeps_text_binary_and_json_apart() {
+        let line = |data: Data| json_line("c", &Message { data, ..Message::default() });
+        assert_eq!(line(Data::None), json!({ "channel": "c" }));
+        assert_eq!(line(Data::from("aGk=")), json!({ "channel": "c", "data": "aGk=" }));
+        assert_eq!(line(Data::from(json!({"a": 1}))), json!({ "channel": "c", "data": {"a": 1} }));
+        assert_eq!(
+            line(Data::from(b"hi".to_vec())),
+            json!({ "channel": "c", "data": "aGk=", "encoding": "base64" })
+        );
+    }
+
+    #[test]
+    fn a_line_shows_the_steps_that_could_not_be_undone() {
+        let message = Message {
+            data: Data::from(b"hi".to_vec()),
+            encoding: Some("utf-8/cipher+aes-128-cbc".into()),
+            ..Message::default()
+        };
+        assert_eq!(json_line("c", &message)["encoding"], "utf-8/cipher+aes-128-cbc/base64");
+    }
+
+    #[test]
+    fn people_see_the_name_the_sender_and_the_payload() {
+        let mut message = Message::new("hello", "world");
+        assert_eq!(human_line(&message), "hello: world");
+        message.client_id = Some("ada".into());
+        message.data = Data::from(vec![0; 17]);
+        assert_eq!(
+            human_line(&message),
+            format!("hello from ada: 17 bytes: {} …", ["00"; 16].join(" "))
+        );
+    }
+}

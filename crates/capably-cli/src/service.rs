@@ -1,0 +1,102 @@
+//! Which service to talk to, and as whom.
+
+use std::{env, net::IpAddr};
+
+use capably::{ClientOptions, Realtime, Rest};
+use clap::{Args, ValueEnum};
+
+use crate::failure::Failure;
+
+/// Where `capably serve` listens unless told otherwise, and where clients of this machine look.
+pub(crate) const DEFAULT_LOCAL_PORT: u16 = 8080;
+
+/// Options of every command that is a client.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connection options")]
+pub(crate) struct Service {
+    /// API key, `appId.keyId:secret`; also read from ABLY_API_KEY
+    #[arg(long, env = "CAPABLY_KEY", hide_env_values = true)]
+    key: Option<String>,
+
+    /// Host name, address or routing policy of the service
+    #[arg(long, env = "CAPABLY_ENDPOINT", value_name = "HOST")]
+    endpoint: Option<String>,
+
+    /// Port; 8080 for this machine, else the standard one
+    #[arg(long, env = "CAPABLY_PORT")]
+    port: Option<u16>,
+
+    /// Connect without TLS; implied for this machine
+    #[arg(long)]
+    no_tls: bool,
+
+    /// Format on the wire
+    #[arg(long, value_enum, default_value_t = Format::Msgpack)]
+    format: Format,
+
+    /// Client id to act as
+    #[arg(long, value_name = "ID")]
+    client_id: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Json,
+    Msgpack,
+}
+
+impl Service {
+    /// The options for a client.
+    fn options(&self) -> Result<ClientOptions, Failure> {
+        let Some(key) = self.key.clone().or_else(|| env::var("ABLY_API_KEY").ok()) else {
+            return Err(Failure::usage("no API key")
+                .remedy("give --key, or set CAPABLY_KEY or ABLY_API_KEY"));
+        };
+        let local = self.endpoint.as_deref().is_some_and(is_this_machine);
+        let tls = !self.no_tls && !local;
+        let mut options =
+            ClientOptions::new(key).tls(tls).use_binary_protocol(self.format == Format::Msgpack);
+        if let Some(endpoint) = &self.endpoint {
+            options = options.endpoint(endpoint);
+        }
+        if let Some(port) = self.port.or(local.then_some(DEFAULT_LOCAL_PORT)) {
+            options = if tls { options.tls_port(port) } else { options.port(port) };
+        }
+        if let Some(client_id) = &self.client_id {
+            options = options.client_id(client_id);
+        }
+        Ok(options)
+    }
+
+    /// A client, once it is connected. The first failure to connect is an error: a person who waits at
+    /// a prompt wants to know.
+    pub(crate) async fn connect(&self) -> Result<Realtime, Failure> {
+        Ok(Realtime::connect(self.options()?).await?)
+    }
+
+    pub(crate) fn rest(&self) -> Result<Rest, Failure> {
+        Ok(Rest::new(self.options()?)?)
+    }
+}
+
+/// Whether an endpoint is the loopback interface, where a server of `capably serve` has no TLS.
+fn is_this_machine(endpoint: &str) -> bool {
+    let address = endpoint.trim_start_matches('[').trim_end_matches(']');
+    endpoint.eq_ignore_ascii_case("localhost")
+        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_names_and_addresses_are_this_machine() {
+        for endpoint in ["localhost", "LocalHost", "127.0.0.1", "127.9.9.9", "::1", "[::1]"] {
+            assert!(is_this_machine(endpoint), "{endpoint}");
+        }
+        for endpoint in ["main", "example.com", "localhost.example.com", "10.0.0.1", "::2"] {
+            assert!(!is_this_machine(endpoint), "{endpoint}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    thread,
+};
+
+use crate::support::{Server, Subscriber, finish, interrupt, run, stderr};
+
+/// Each command that is a client, in each way it can talk to the service.
+const CLIENTS: [&[&str]; 5] = [
+    &["publish", "c", "d"],
+    &["publish", "c", "d", "--format", "json"],
+    &["publish", "c", "d", "--rest"],
+    &["subscribe", "c"],
+    &["subscribe", "c", "--json", "--format", "json"],
+];
+
+#[test]
+fn a_wrong_secret_is_refused_with_its_code() {
+    let server = Server::start();
+    for arguments in CLIENTS {
+        let key = ["--key", &server.wrong_key()];
+        let output = server.run(arguments.iter().copied().chain(key));
+        assert_eq!(output.status.code(), Some(4), "{arguments:?}: {}", stderr(&output));
+        let said = stderr(&output);
+        assert!(said.starts_with("error: "), "{said}");
+        assert!(said.contains("\n  code: 40101 (Authentication failed)\n"), "{said}");
+        assert!(said.contains("\n  remedy: check the API key"), "{said}");
+        assert!(!said.contains("not-the-secret"), "{said}");
+    }
+}
+
+#[test]
+fn where_nothing_listens_the_service_is_unreachable() {
+    // Bound, then freed: nothing listens there.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    for arguments in CLIENTS {
+        let service = ["--endpoint", "127.0.0.1", "--port", &port, "--key", "app.key:secret"];
+        let output = run(arguments.iter().copied().chain(service));
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains("\n  code: 80000 "), "{}", stderr(&output));
+        assert!(stderr(&output).contains("\n  remedy: check that the host and port are right"));
+    }
+}
+
+#[test]
+fn without_a_key_the_remedy_names_where_to_put_it() {
+    for arguments in CLIENTS {
+        let output = run(arguments.iter().copied());
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(
+            stderr(&output),
+            "error: no API key\n  remedy: give --key, or set CAPABLY_KEY or ABLY_API_KEY\n"
+        );
+    }
+}
+
+#[test]
+fn the_key_is_read_from_either_variable() {
+    let server = Server::start();
+    let mut command = server.client(["publish", "c", "d"]);
+    command.env_remove("CAPABLY_KEY").env("ABLY_API_KEY", &server.key);
+    let output = finish(command.spawn().unwrap());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+#[test]
+fn a_secret_is_not_in_the_log() {
+    let server = Server::start();
+    let (_, secret) = server.key.split_once(':').unwrap();
+    for arguments in [&["publish", "c", "d"][..], &["publish", "c", "d", "--rest"]] {
+        let mut command = server.client(arguments.iter().copied());
+        let output = finish(command.arg("-v").env("RUST_LOG", "trace").spawn().unwrap());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(!stderr(&output).is_empty(), "--verbose says something");
+        assert!(!stderr(&output).contains(secret));
+    }
+}
+
+#[test]
+fn wrong_usage_has_exit_code_2() {
+    for (arguments, why) in [
+        (&["publish", "c"][..], "error: no data to publish\n"),
+        (&["publish", "c", "n", "d", "--file", "x"], "error: the data is given twice\n"),
+        (&["publish", "c", "7", "--json"], "error: JSON data must be an object or an array\n"),
+        (&["publish", "c", "*", "--binary"], "error: the data is not base64: "),
+        (&["publish", "c", "d", "--count", "0"], "error: invalid value '0' for '--count <N>'"),
+        (
+            &["publish", "c", "d", "--json", "--binary"],
+            "error: the argument '--json' cannot be used",
+        ),
+        (&["subscribe", "c", "--timeout", "soon"], "error: invalid value 'soon' for '--timeout"),
+        (&["subscribe"], "error: the following required arguments were not provided:\n  <CHANNEL>"),
+        (&["shout"], "error: unrecognized subcommand 'shout'"),
+    ] {
+        let output = run(arguments.iter().copied());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).starts_with(why), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_an_error() {
+    let output = run(["publish", "c", "--file", "/no/such/file"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).starts_with("error: cannot read /no/such/file: "));
+}
+
+#[test]
+fn messages_that_do_not_arrive_in_time_are_an_error() {
+    let server = Server::start();
+    let output = server.run(["subscribe", "silence", "--count", "2", "--timeout", "0.5"]);
+    assert_eq!(output.status.code(), Some(5));
+    let last = stderr(&output).lines().last();
+    assert_eq!(last, Some("error: only 0 of 2 messages arrived in time"));
+}
+
+#[test]
+fn ctrl_c_before_all_messages_is_an_error() {
+    let server = Server::start();
+    let subscriber = Subscriber::start(&server, "silence", &["--count", "1"]);
+    interrupt(&subscriber.child);
+    let output = subscriber.finish();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stderr(&output), "error: only 0 of 1 messages arrived before the interrupt\n");
+}
+
+#[test]
+fn a_service_that_does_not_speak_http_is_an_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // Unread bytes would make the system reset the connection.
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"220 mail.example.com\r\n");
+        }
+    });
+    for arguments in CLIENTS {
+        let service = ["--endpoint", "localhost", "--port", &port, "--key", "app.key:secret"];
+        let output = run(arguments.iter().copied().chain(service));
+        let (exit, code) = if arguments.contains(&"--rest") {
+            (1, "\n  code: 40013 ")
+        } else {
+            (3, "\n  code: 80000 ")
+        };
+        assert_eq!(output.status.code(), Some(exit), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(code), "{arguments:?}: {}", stderr(&output));
+    }
+}

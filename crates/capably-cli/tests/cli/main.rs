@@ -1,0 +1,10 @@
+//! The built `capably` command, as a shell runs it.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod demo;
+mod failures;
+mod help;
+mod messages;
+mod serve;
+mod support;

@@ -1,0 +1,155 @@
+//! Processes of the command under test.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Child, ChildStderr, Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+/// Longer than this is a hang.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// `capably` with these arguments, and none of the caller's settings.
+pub(crate) fn capably<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_capably"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for name in ["CAPABLY_KEY", "CAPABLY_ENDPOINT", "CAPABLY_PORT", "ABLY_API_KEY", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs `capably` to its end.
+pub(crate) fn run<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Output {
+    finish(capably(arguments).spawn().unwrap())
+}
+
+/// Waits for a process to end, and returns what it wrote.
+pub(crate) fn finish(child: Child) -> Output {
+    let id = child.id();
+    let (done, ended) = mpsc::channel();
+    thread::spawn(move || done.send(child.wait_with_output().unwrap()));
+    ended.recv_timeout(TIME_LIMIT).unwrap_or_else(|_| {
+        signal("-KILL", id);
+        panic!("capably did not end")
+    })
+}
+
+/// Ctrl-C.
+pub(crate) fn interrupt(child: &Child) {
+    signal("-INT", child.id());
+}
+
+fn signal(signal: &str, process: u32) {
+    let status = Command::new("kill").args([signal, &process.to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+pub(crate) fn stdout(output: &Output) -> &str {
+    str::from_utf8(&output.stdout).unwrap()
+}
+
+pub(crate) fn stderr(output: &Output) -> &str {
+    str::from_utf8(&output.stderr).unwrap()
+}
+
+/// The output of a run that succeeded.
+pub(crate) fn succeeded(output: Output) -> String {
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    stdout(&output).to_owned()
+}
+
+/// A running `capably serve`.
+pub(crate) struct Server {
+    child: Option<Child>,
+    pub(crate) endpoint: String,
+    pub(crate) port: u64,
+    pub(crate) key: String,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let mut child = capably(["serve", "--port", "0", "--json"]).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let said: Value = serde_json::from_str(&line).unwrap();
+        Self {
+            child: Some(child),
+            endpoint: said["endpoint"].as_str().unwrap().to_owned(),
+            port: said["port"].as_u64().unwrap(),
+            key: said["key"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// A client command for this server.
+    pub(crate) fn client<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+        let mut command = capably(arguments);
+        command
+            .env("CAPABLY_ENDPOINT", &self.endpoint)
+            .env("CAPABLY_PORT", self.port.to_string())
+            .env("CAPABLY_KEY", &self.key);
+        command
+    }
+
+    /// Runs a client command to its end.
+    pub(crate) fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Output {
+        finish(self.client(arguments).spawn().unwrap())
+    }
+
+    /// The key with a secret that is not its own.
+    pub(crate) fn wrong_key(&self) -> String {
+        let (name, _) = self.key.split_once(':').unwrap();
+        format!("{name}:not-the-secret")
+    }
+
+    /// Stops it as Ctrl-C does.
+    pub(crate) fn stop(mut self) -> Output {
+        let child = self.child.take().unwrap();
+        interrupt(&child);
+        finish(child)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A running `capably subscribe`, attached.
+pub(crate) struct Subscriber {
+    pub(crate) child: Child,
+    stderr: BufReader<ChildStderr>,
+}
+
+impl Subscriber {
+    pub(crate) fn start(server: &Server, channel: &str, options: &[&str]) -> Self {
+        let arguments = ["subscribe", channel].into_iter().chain(options.iter().copied());
+        let mut child = server.client(arguments).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        assert_eq!(line, format!("Subscribed to {channel}\n"));
+        Self { child, stderr }
+    }
+
+    /// Waits for its end, and returns what it wrote after it was attached.
+    pub(crate) fn finish(mut self) -> Output {
+        let mut output = finish(self.child);
+        self.stderr.read_to_end(&mut output.stderr).unwrap();
+        output
+    }
+
+    /// Waits for its end, and returns the messages it printed with `--json`.
+    pub(crate) fn messages(self) -> Vec<Value> {
+        let output = succeeded(self.finish());
+        output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
