@@ -1,0 +1,127 @@
+// What the tests share: the `capably` command as a server and as a client, and the npm client.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+import * as Ably from 'ably';
+
+const binary =
+  process.env.CAPABLY_BIN ?? fileURLToPath(new URL('../target/release/capably', import.meta.url));
+
+export const formats = ['json', 'msgpack'];
+
+/** A server of `capably serve`, stopped with `stop()`. */
+export async function startServer() {
+  const child = spawn(binary, ['serve', '--port', '0', '--json'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const exited = once(child, 'exit');
+  const [line] = await firstOf(once(createInterface({ input: child.stdout }), 'line'), exited);
+  const { endpoint, port, key } = JSON.parse(line);
+  return {
+    endpoint,
+    port,
+    key,
+    async stop() {
+      child.kill('SIGINT');
+      assert.deepEqual(await exited, [0, null], 'the server ends with exit code 0');
+    },
+  };
+}
+
+/** Options of the npm client for a server. */
+export function clientOptions(server, format, more = {}) {
+  return {
+    key: server.key,
+    endpoint: server.endpoint,
+    port: server.port,
+    tls: false,
+    useBinaryProtocol: format === 'msgpack',
+    logLevel: 0,
+    ...more,
+  };
+}
+
+/** Runs `work` with a connected npm client, and closes the client. */
+export async function withRealtime(server, format, work, more = {}) {
+  const options = clientOptions(server, format, { transports: ['web_socket'], ...more });
+  const client = new Ably.Realtime(options);
+  try {
+    await client.connection.whenState('connected');
+    await work(client);
+  } finally {
+    client.close();
+    await client.connection.whenState('closed');
+  }
+}
+
+export function rest(server, format) {
+  return new Ably.Rest(clientOptions(server, format));
+}
+
+/** Runs `capably <command>` as a client of the server, to its end, and returns its output. */
+export async function capably(server, command, ...words) {
+  const child = start(server, command, words);
+  const [output, [code]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
+  assert.equal(code, 0, `capably ${command}`);
+  return output;
+}
+
+/**
+ * `capably subscribe`, once it is attached. `messages` resolves to the messages it prints, when `count`
+ * of them have arrived.
+ */
+export async function subscribe(server, format, channel, count) {
+  const limits = ['--count', String(count), '--timeout', '60'];
+  const child = start(server, 'subscribe', ['--json', '--format', format, ...limits, channel]);
+  const exited = once(child, 'exit');
+  const output = text(child.stdout);
+  const [notice] = await firstOf(once(createInterface({ input: child.stderr }), 'line'), exited);
+  assert.equal(notice, `Subscribed to ${channel}`);
+  const messages = Promise.all([output, exited]).then(([lines, [code]]) => {
+    assert.equal(code, 0, 'capably subscribe');
+    return lines.trimEnd().split('\n').map((line) => JSON.parse(line));
+  });
+  return { messages };
+}
+
+/** Collects `count` messages of a channel of the npm client, which is attached when this returns. */
+export async function collect(channel, count) {
+  const seen = [];
+  let finish;
+  const messages = new Promise((resolve) => (finish = resolve));
+  await channel.subscribe((message) => {
+    seen.push(message);
+    if (seen.length === count) finish(seen);
+  });
+  return { messages };
+}
+
+function start(server, command, words) {
+  const { endpoint, port, key } = server;
+  const service = { CAPABLY_ENDPOINT: endpoint, CAPABLY_PORT: String(port), CAPABLY_KEY: key };
+  return spawn(binary, [command, ...words], {
+    env: { ...process.env, ...service },
+    stdio: ['ignore', 'pipe', command === 'subscribe' ? 'pipe' : 'inherit'],
+  });
+}
+
+async function text(stream) {
+  let all = '';
+  stream.setEncoding('utf8');
+  for await (const part of stream) all += part;
+  return all;
+}
+
+/** The event, or an error when the process ends before it. */
+async function firstOf(event, exited) {
+  return Promise.race([
+    event,
+    exited.then(([code]) => {
+      throw new Error(`capably ended early, with exit code ${code}`);
+    }),
+  ]);
+}
