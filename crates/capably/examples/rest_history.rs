@@ -2,6 +2,8 @@
 //!
 //! With `ABLY_KEY` it uses Ably's service; without, a server of its own.
 
+#![allow(clippy::print_stdout, reason = "it is a program for people")]
+
 use capably::{ClientOptions, Message, Rest, rest::Direction};
 use capably_server::Server;
 use futures_util::TryStreamExt;

@@ -1,4 +1,19 @@
 //! The Ably SDK for Rust.
+//!
+//! | to | start at |
+//! |---|---|
+//! | publish and subscribe over a connection | [`Realtime`] and [`realtime`] |
+//! | publish and read history over HTTP | [`Rest`] and [`rest`] |
+//! | say how a client authenticates and behaves | [`ClientOptions`] |
+//! | know why something failed, and what to do | [`Error`] |
+//! | bring your own HTTP client or WebSocket | [`http`], [`transport`] |
+//!
+//! Clients need a tokio runtime with its I/O and timer drivers enabled.
+//!
+//! # Features
+//!
+//! - `tls` (on by default): TLS by rustls with the Mozilla roots. Without it only
+//!   [`tls(false)`](ClientOptions::tls) works.
 
 pub mod error;
 pub mod http;

@@ -1,17 +1,23 @@
 //! The REST client: channels without a connection (RSC).
 //!
-//! ```no_run
-//! use capably::{Rest, rest::Direction};
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use capably::{ClientOptions, Rest, rest::Direction};
 //!
-//! # async fn example() -> capably::Result<()> {
-//! let rest = Rest::new("app.key:secret")?;
+//! let server = capably_server::Server::builder().start().await?;
+//! let options = ClientOptions::new(server.key())
+//!     .endpoint(server.endpoint())
+//!     .port(server.port())
+//!     .tls(false);
+//! let rest = Rest::new(options)?;
+//!
 //! let channel = rest.channels().get("greetings");
 //! channel.publish("hello", "world").await?;
 //!
 //! let page = channel.history().direction(Direction::Forwards).limit(50).await?;
-//! for message in page.items() {
-//!     println!("{:?}: {:?}", message.name, message.data);
-//! }
+//! assert_eq!(page.items()[0].name.as_deref(), Some("hello"));
+//! assert_eq!(page.items()[0].data.as_str(), Some("world"));
 //! # Ok(())
 //! # }
 //! ```

@@ -1,5 +1,7 @@
 //! The REST client against the embedded server, in both formats.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use capably::{

@@ -15,11 +15,17 @@ use crate::{Error, Result};
 
 /// One page of results, and the way to the others (TG1).
 ///
-/// ```no_run
-/// # async fn example(channel: capably::rest::RestChannel) -> capably::Result<()> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = capably_server::Server::builder().start().await?;
+/// # let options = capably::ClientOptions::new(server.key())
+/// #     .endpoint(server.endpoint()).port(server.port()).tls(false);
+/// # let channel = capably::Rest::new(options)?.channels().get("greetings");
+/// # for n in 0..3 { channel.publish("n", n.to_string()).await?; }
 /// use futures_util::TryStreamExt;
 ///
-/// let mut page = channel.history().limit(50).await?;
+/// let mut page = channel.history().limit(2).await?;
 /// loop {
 ///     for message in page.items() {
 ///         println!("{:?}", message.data);
@@ -31,7 +37,8 @@ use crate::{Error, Result};
 /// }
 ///
 /// // The same, as a stream of messages over all pages.
-/// let all: Vec<_> = channel.history().await?.items_stream().try_collect().await?;
+/// let all: Vec<_> = channel.history().limit(2).await?.items_stream().try_collect().await?;
+/// assert_eq!(all.len(), 3);
 /// # Ok(())
 /// # }
 /// ```

@@ -1,17 +1,23 @@
 //! Publishing over REST (RSL1).
 
 use capably_protocol::{
-    ErrorCode, JsonObject, Message, PublishResult, Str, codec::encode_messages, encoding,
+    ErrorCode, JsonObject, Message, PublishResult, Str, codec::encode_messages,
 };
 use serde::Deserialize;
 
 use super::{channel::RestChannel, request::Call};
-use crate::{Error, Result, http::BoxFuture, random};
+use crate::{Error, Result, http::BoxFuture, payload, random};
 
 /// Publishes one message when it is awaited.
 ///
-/// ```no_run
-/// # async fn example(channel: capably::rest::RestChannel) -> capably::Result<()> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = capably_server::Server::builder().start().await?;
+/// # let options = capably::ClientOptions::new(server.key())
+/// #     .endpoint(server.endpoint()).port(server.port()).tls(false);
+/// # let rest = capably::Rest::new(options)?;
+/// let channel = rest.channels().get("greetings");
 /// let result = channel.publish("greeting", "hello").client_id("ada").await?;
 /// println!("published as {:?}", result.serials);
 /// # Ok(())
@@ -125,11 +131,7 @@ impl Request {
         }
         let cipher = self.channel.cipher();
         for message in &mut messages {
-            let cipher = match &cipher {
-                Some(cipher) => Some((cipher, random::bytes()?)),
-                None => None,
-            };
-            encoding::encode(&mut message.data, &mut message.encoding, cipher)?;
+            payload::encode(message, cipher.as_ref())?;
         }
         let body = encode_messages(pipeline.config().format(), &messages);
         let mut call = Call::post(self.channel.path("messages"), body);

@@ -147,22 +147,19 @@ where
     (port, accepted)
 }
 
-/// Reads one request without a body; false at the end of the connection.
-async fn read_head(socket: &mut TcpStream) -> bool {
+/// Reads one request without a body; `None` at the end of the connection.
+async fn read_head(socket: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        match socket.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => return false,
-        }
+        head.push(socket.read_u8().await.ok()?);
     }
-    true
+    Some(String::from_utf8(head).unwrap())
 }
 
 /// The error when a server answers with these bytes and closes the connection.
 async fn answered(bytes: &'static [u8]) -> Error {
     let (port, _) = serve(move |mut socket| async move {
-        if read_head(&mut socket).await {
+        if read_head(&mut socket).await.is_some() {
             // The client may have seen enough before all is written.
             let _ = socket.write_all(bytes).await;
         }
@@ -204,7 +201,7 @@ async fn an_answer_that_is_not_http_is_an_error() {
 #[tokio::test]
 async fn a_body_without_end_is_an_error() {
     let (port, _) = serve(|mut socket| async move {
-        if read_head(&mut socket).await {
+        if read_head(&mut socket).await.is_some() {
             let _ = socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
             let chunk = vec![b' '; 1 << 20];
             while socket.write_all(&chunk).await.is_ok() {}
@@ -232,7 +229,7 @@ async fn tls_to_a_server_without_it_is_an_error() {
 #[tokio::test]
 async fn requests_one_after_the_other_share_a_connection() {
     let (port, accepted) = serve(|mut socket| async move {
-        while read_head(&mut socket).await {
+        while read_head(&mut socket).await.is_some() {
             let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 3\r\n\r\n[7]";
             socket.write_all(answer).await.unwrap();
         }
@@ -243,4 +240,32 @@ async fn requests_one_after_the_other_share_a_connection() {
         assert_eq!(rest.time().await.unwrap(), 7);
     }
     assert_eq!(accepted.load(Ordering::SeqCst), 1);
+}
+
+// UTS: rest/unit/RSC15j/host-header-matches-request-0
+#[tokio::test]
+async fn the_host_header_is_that_of_the_host_asked() {
+    let (sender, mut heads) = tokio::sync::mpsc::unbounded_channel();
+    let (port, _) = serve(move |mut socket| {
+        let sender = sender.clone();
+        async move {
+            let head = read_head(&mut socket).await.unwrap();
+            let first = head.contains("127.0.0.1");
+            sender.send(head).unwrap();
+            let answer: &[u8] = if first {
+                b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n"
+            } else {
+                b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n[7]"
+            };
+            socket.write_all(answer).await.unwrap();
+        }
+    })
+    .await;
+    let options = ClientOptions::new(KEY).use_binary_protocol(false).tls(false).port(port);
+    let options = options.endpoint("127.0.0.1").fallback_hosts(["localhost"]);
+    assert_eq!(Rest::new(options).unwrap().time().await.unwrap(), 7);
+    for host in ["127.0.0.1", "localhost"] {
+        let head = heads.recv().await.unwrap().to_ascii_lowercase();
+        assert!(head.contains(&format!("\r\nhost: {host}:{port}\r\n")), "{head}");
+    }
 }

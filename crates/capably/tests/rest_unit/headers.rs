@@ -34,7 +34,7 @@ async fn names_the_library_and_the_sdks_built_upon_it() {
     let (name, version) = entries.next().and_then(|own| own.split_once('/')).expect("name/version");
     assert_eq!(name, "capably-rust");
     assert_eq!(version.split('.').filter(|part| part.parse::<u32>().is_ok()).count(), 3, "{agent}");
-    assert_eq!(entries.last(), Some("wrapper/1.2.3"), "RSC7d6a");
+    assert_eq!(entries.next_back(), Some("wrapper/1.2.3"), "RSC7d6a");
 }
 
 // UTS: rest/unit/RSC7c/request-id-included-0

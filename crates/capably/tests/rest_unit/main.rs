@@ -1,5 +1,7 @@
 //! The REST client at its public API, over a scripted HTTP client.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
