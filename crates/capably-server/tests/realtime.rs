@@ -1,13 +1,19 @@
 //! The realtime protocol over real sockets.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
-use bytes::Bytes;
+use std::time::Duration;
+
 use capably_protocol::{
-    ChannelMode, ClientFrame, Data, Flags, Format, Message, MessageAction, ServerFrame,
-    frame::Attach,
+    ClientFrame, Data, Flags, Format, Message, MessageAction, ServerFrame, Str, frame::Attach,
 };
+use capably_server::Server;
+use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio_tungstenite::tungstenite::Message as WsMessage;
 
 use support::*;
 
@@ -67,5 +73,387 @@ async fn a_message_reaches_every_subscriber_in_its_own_format() {
             let binary = matches!(data, Data::Binary(_));
             assert_eq!(in_base64 && to == Format::Json, binary && to == Format::Json);
         }
+    }
+}
+
+#[tokio::test]
+async fn connected_says_everything_about_the_connection() {
+    let server = Server::builder()
+        .connection_state_ttl(Duration::from_secs(7))
+        .max_idle_interval(Duration::from_secs(9))
+        .max_message_size(1234)
+        .max_frame_size(56_789)
+        .start()
+        .await
+        .unwrap();
+    let (_client, connected) =
+        Client::connect_with(&server, Format::Json, "clientId=m%C3%A9&foo=bar").await;
+    let id = connected.connection_id.unwrap();
+    let is_of = |text: &str, more: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+    };
+    assert!(is_of(&id, "_-"), "{id}");
+    assert_eq!(connected.error, None);
+    let details = connected.details.unwrap();
+    assert!(is_of(&details.connection_key.unwrap(), "_!-"));
+    assert_eq!(details.client_id.as_deref(), Some("mé"));
+    assert_eq!(details.connection_state_ttl, Some(7000));
+    assert_eq!(details.max_idle_interval, Some(9000));
+    assert_eq!(details.max_message_size, Some(1234));
+    assert_eq!(details.max_frame_size, Some(56_789));
+    assert_eq!(details.objects_gc_grace_period, Some(86_400_000));
+    assert!(details.server_id.is_some() && details.site_code.is_some());
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_lost_its_socket_gets_what_it_missed() {
+    for format in FORMATS {
+        let server = server().await;
+        let (mut publisher, _) = Client::connect(&server, format).await;
+        let (mut subscriber, connected) = Client::connect(&server, format).await;
+        subscriber.attach("a").await;
+        let mut publish = async |from: u64, to: u64| {
+            for number in from..to {
+                let message = Message::new("m", number.to_string());
+                publisher.publish("a", number, vec![message]).await;
+            }
+            let mut acknowledged = from;
+            while acknowledged < to {
+                let ack = publisher.ack().await;
+                assert_eq!(ack.msg_serial, acknowledged);
+                acknowledged += ack.count;
+            }
+        };
+        publish(0, 10).await;
+        let mut serial = None;
+        for number in 0..5 {
+            let delivery = subscriber.message().await;
+            assert_eq!(delivery.items[0].data, Data::from(number.to_string()));
+            serial = delivery.channel_serial;
+        }
+        // Frames 5 to 9 were on their way; then the socket breaks without a word.
+        drop(subscriber);
+        publish(10, 20).await;
+        let key = connected.details.unwrap().connection_key.unwrap();
+        let (mut again, resumed) =
+            Client::connect_with(&server, format, &format!("resume={key}")).await;
+        assert_eq!(resumed.connection_id, connected.connection_id);
+        assert_eq!(resumed.error, None);
+        publish(20, 30).await;
+        let attach = Attach { channel: "a".into(), channel_serial: serial, ..Attach::default() };
+        let attached = again.attach_with(attach).await;
+        assert!(attached.flags.contains(Flags::RESUMED));
+        publish(30, 40).await;
+        for number in 5..40 {
+            let delivery = again.message().await;
+            assert_eq!(delivery.items[0].data, Data::from(number.to_string()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_publish_sent_again_after_a_resume_is_acknowledged_alike() {
+    let server = server().await;
+    let (mut first, connected) = Client::connect(&server, Format::MsgPack).await;
+    first.publish("a", 0, vec![Message::new("m", "0"), Message::new("m", "1")]).await;
+    let lost = first.ack().await;
+    let key = connected.details.unwrap().connection_key.unwrap();
+    // The old socket still stands: it is replaced.
+    let (mut second, resumed) =
+        Client::connect_with(&server, Format::MsgPack, &format!("recover={key}")).await;
+    assert_eq!(resumed.connection_id, connected.connection_id);
+    assert!(matches!(first.event().await, Event::End));
+    second.publish("a", 0, vec![Message::new("m", "0"), Message::new("m", "1")]).await;
+    assert_eq!(second.ack().await, lost);
+    let history = request(&server, "GET", "/channels/a/messages", &json!(null)).await;
+    assert_eq!(history.json().as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_key_that_nobody_has_makes_a_new_connection() {
+    let server = server().await;
+    let (_client, connected) = Client::connect_with(&server, Format::Json, "resume=nonsense").await;
+    let error = connected.error.unwrap();
+    assert_eq!((error.code.0, error.status_code), (80018, 400));
+}
+
+#[tokio::test]
+async fn garbage_ends_its_sender_and_nobody_else() {
+    let server = Server::builder().max_frame_size(10_000).start().await.unwrap();
+    let (mut good, _) = Client::connect(&server, Format::MsgPack).await;
+    good.attach("a").await;
+    let deep = format!(r#"{{"action":15,"x":{}{}}}"#, "[".repeat(500), "]".repeat(500));
+    let garbage = [
+        (WsMessage::text("garbage"), 80013),
+        (WsMessage::text("{}"), 80013),
+        (WsMessage::text("[]"), 80013),
+        (WsMessage::text(r#"{"action":"attach"}"#), 80013),
+        (WsMessage::text(r#"{"action":15,"msgSerial":0}"#), 80013),
+        (WsMessage::text(deep), 80013),
+        (WsMessage::binary(&b"\xc1"[..]), 80013),
+        (WsMessage::binary(&b"\xdf\xff\xff\xff\xff"[..]), 80013),
+        (WsMessage::binary(&b""[..]), 80013),
+        (WsMessage::text("x".repeat(10_001)), 40009),
+    ];
+    for (serial, (message, code)) in garbage.into_iter().enumerate() {
+        let (mut bad, connected) = Client::connect(&server, Format::Json).await;
+        bad.publish("a", 0, vec![Message::new("m", "before")]).await;
+        bad.socket.send(message).await.unwrap();
+        assert_eq!(bad.ack().await.msg_serial, 0, "what came before the garbage counts");
+        assert_eq!(bad.last_error().await, code);
+        let key = connected.details.unwrap().connection_key.unwrap();
+        let (_, other) =
+            Client::connect_with(&server, Format::Json, &format!("resume={key}")).await;
+        assert_eq!(other.error.unwrap().code.0, 80018, "the connection has failed");
+
+        assert_eq!(good.message().await.items[0].data, Data::from("before"));
+        good.publish("a", serial as u64, vec![Message::new("m", "after")]).await;
+        assert_eq!(good.message().await.items[0].data, Data::from("after"));
+        good.ack().await;
+    }
+}
+
+#[tokio::test]
+async fn garbage_below_the_websocket_ends_its_sender_and_nobody_else() {
+    let server = server().await;
+    let (mut good, _) = Client::connect(&server, Format::Json).await;
+    // A reserved opcode, a frame that is not masked, text that is not UTF-8.
+    for bytes in [&b"\x83\x80\0\0\0\0"[..], b"\x81\x02{}", b"\x81\x81\0\0\0\0\xff"] {
+        let (mut bad, _) = Client::connect(&server, Format::Json).await;
+        bad.socket.get_mut().write_all(bytes).await.unwrap();
+        while !matches!(bad.event().await, Event::End) {}
+        good.send(&ClientFrame::Heartbeat { id: Some("x".into()) }).await;
+        assert_eq!(good.next().await, ServerFrame::Heartbeat { id: Some("x".into()) });
+    }
+}
+
+#[tokio::test]
+async fn the_kind_of_a_frame_tells_its_format() {
+    let server = server().await;
+    let (mut client, _) = Client::connect(&server, Format::Json).await;
+    let mut bytes = Vec::new();
+    let frame = ClientFrame::Heartbeat { id: Some("binary".into()) };
+    capably_protocol::codec::encode_client_frame(Format::MsgPack, &frame, &mut bytes);
+    client.socket.send(WsMessage::binary(bytes)).await.unwrap();
+    assert_eq!(client.next().await, ServerFrame::Heartbeat { id: Some("binary".into()) });
+}
+
+#[tokio::test]
+async fn unknown_actions_are_tolerated() {
+    let server = server().await;
+    let (mut client, _) = Client::connect(&server, Format::Json).await;
+    for frame in [r#"{"action":99,"what":"ever"}"#, r#"{"action":4}"#] {
+        client.socket.send(WsMessage::text(frame)).await.unwrap();
+    }
+    client.send(&ClientFrame::Heartbeat { id: Some("x".into()) }).await;
+    assert_eq!(client.next().await, ServerFrame::Heartbeat { id: Some("x".into()) });
+}
+
+#[tokio::test]
+async fn credentials_that_are_refused() {
+    let server = server().await;
+    let key = server.key();
+    let (app, rest) = key.split_once('.').unwrap();
+    let (key_id, _) = rest.split_once(':').unwrap();
+    let cases = [
+        ("", 40101, 401),
+        ("key=this.is:wrong", 40101, 401),
+        ("key=api:key", 40101, 401),
+        ("key=js9de7r:08sdnuvfasd", 40101, 401),
+        ("key=wrong-key", 40101, 401),
+        ("key=invalid.key:secret", 40101, 401),
+        ("key=nonexistent.keyname:secret", 40101, 401),
+        ("key=ab%20def.x:y", 40101, 401),
+        ("key=abcdef.x:y", 40400, 404),
+        (&format!("key={app}.nobody:secret"), 40400, 401),
+        (&format!("key={app}.{key_id}:wrong"), 40101, 401),
+        (&format!("key={app}.{key_id}:wrong&resume=x!y-1"), 40101, 401),
+        ("access_token=made:up", 40101, 401),
+        ("accessToken=x", 40101, 401),
+        (&format!("key={key}&clientId=*"), 40012, 400),
+        (&format!("key={key}&v=six"), 40017, 400),
+    ];
+    for format in FORMATS {
+        for (query, code, status) in &cases {
+            // Several parameters of one name: the first counts, so the case's own must come first.
+            let stream = tokio::net::TcpStream::connect(server.local_addr()).await.unwrap();
+            let url = format!("ws://{}/?{query}&format={}", server.local_addr(), format.name());
+            let (socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+            let mut client = Client { format, socket };
+            let ServerFrame::Error(frame) = client.next().await else { panic!("{query}") };
+            assert_eq!(frame.channel, None);
+            let error = frame.error.unwrap();
+            assert_eq!((error.code.0, error.status_code), (*code, *status), "{query}");
+            assert!(matches!(client.event().await, Event::End));
+        }
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn an_unknown_format_is_refused_in_json() {
+    let server = server().await;
+    let stream = tokio::net::TcpStream::connect(server.local_addr()).await.unwrap();
+    let url = format!("ws://{}/?key={}&format=xml", server.local_addr(), server.key());
+    let (socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    assert_eq!(Client { format: Format::Json, socket }.last_error().await, 40003);
+}
+
+#[tokio::test]
+async fn silence_is_broken_in_time() {
+    let server =
+        Server::builder().max_idle_interval(Duration::from_millis(60)).start().await.unwrap();
+    let (mut frames, _) = Client::connect(&server, Format::Json).await;
+    let (mut pings, _) = Client::connect_with(&server, Format::Json, "heartbeats=false").await;
+    for _ in 0..3 {
+        assert_eq!(frames.next().await, ServerFrame::Heartbeat { id: None });
+        assert!(matches!(pings.event().await, Event::Ping));
+    }
+}
+
+#[tokio::test]
+async fn an_error_for_the_channel_without_a_name_names_it() {
+    let server = server().await;
+    let (mut client, _) = Client::connect(&server, Format::Json).await;
+    client.socket.send(WsMessage::text(r#"{"action":10,"channel":""}"#)).await.unwrap();
+    let Some(Ok(WsMessage::Text(text))) = client.socket.next().await else { panic!() };
+    let frame: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(frame["action"], 9);
+    assert_eq!(frame.get("channel"), Some(&json!("")));
+    assert_eq!(frame["error"]["code"], 40010);
+    assert_eq!(frame["error"]["statusCode"], 400);
+    client.attach("still:here").await;
+}
+
+#[tokio::test]
+async fn without_echo_a_client_hears_only_others() {
+    let server = server().await;
+    let (mut quiet, _) = Client::connect_with(&server, Format::Json, "echo=false").await;
+    let (mut other, _) = Client::connect(&server, Format::Json).await;
+    quiet.attach("a").await;
+    quiet.publish("a", 0, vec![Message::new("m", "mine")]).await;
+    quiet.ack().await;
+    other.publish("a", 0, vec![Message::new("m", "theirs")]).await;
+    assert_eq!(quiet.message().await.items[0].data, Data::from("theirs"));
+}
+
+#[tokio::test]
+async fn detached_and_closed() {
+    let server = server().await;
+    let (mut client, connected) = Client::connect(&server, Format::MsgPack).await;
+    client.attach("a").await;
+    client.send(&ClientFrame::Detach { channel: "a".into() }).await;
+    let detached = ServerFrame::Detached { channel: "a".into(), error: None };
+    assert_eq!(client.next().await, detached);
+    client.publish("a", 0, vec![Message::new("m", "unheard")]).await;
+    client.ack().await;
+
+    client.send(&ClientFrame::Disconnect).await;
+    assert_eq!(client.next().await, ServerFrame::Disconnected { error: None });
+    assert!(matches!(client.event().await, Event::End));
+
+    let key = connected.details.unwrap().connection_key.unwrap();
+    let query = format!("resume={key}");
+    let (mut client, resumed) = Client::connect_with(&server, Format::MsgPack, &query).await;
+    assert_eq!(resumed.connection_id, connected.connection_id);
+    client.send(&ClientFrame::Close).await;
+    assert_eq!(client.next().await, ServerFrame::Closed);
+    assert!(matches!(client.event().await, Event::End));
+    let (_, new) = Client::connect_with(&server, Format::MsgPack, &query).await;
+    assert_eq!(new.error.unwrap().code.0, 80018);
+}
+
+#[tokio::test]
+async fn a_flood_arrives_once_and_in_order() {
+    const COUNT: u64 = 20_000;
+    for format in FORMATS {
+        let server = server().await;
+        let (publisher, _) = Client::connect(&server, format).await;
+        let (mut subscriber, _) = Client::connect(&server, format).await;
+        subscriber.attach("a").await;
+        let frames: Vec<_> = (0..COUNT)
+            .map(|number| {
+                let message = Message::new("m", format!("{number:0300}"));
+                publisher.encode(&publish("a", number, vec![message]))
+            })
+            .collect();
+        let (mut sink, mut stream) = publisher.socket.split();
+        let sending = tokio::spawn(async move {
+            for frame in frames {
+                sink.feed(frame).await.unwrap();
+            }
+            sink.flush().await.unwrap();
+            sink
+        });
+        let acknowledging = tokio::spawn(async move {
+            let (mut next, mut last) = (0, String::new());
+            while next < COUNT {
+                let bytes = stream.next().await.unwrap().unwrap().into_data();
+                let frame = capably_protocol::codec::decode_server_frame(
+                    format,
+                    &bytes,
+                    &capably_protocol::Limits::default(),
+                );
+                let Ok(ServerFrame::Ack(ack)) = frame else { panic!("{frame:?}") };
+                assert_eq!(ack.msg_serial, next);
+                assert_eq!(ack.res.len() as u64, ack.count);
+                next += ack.count;
+                for serial in serials(&ack) {
+                    assert!(serial > last);
+                    last = serial;
+                }
+            }
+        });
+        let mut last = None::<Str>;
+        for number in 0..COUNT {
+            let delivery = subscriber.message().await;
+            assert_eq!(delivery.items[0].data, Data::from(format!("{number:0300}")));
+            assert!(delivery.channel_serial > last);
+            last = delivery.channel_serial;
+        }
+        acknowledging.await.unwrap();
+        drop(sending.await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_let_go_and_can_come_back() {
+    const COUNT: u64 = 600;
+    let server = Server::builder().max_queue(500_000).start().await.unwrap();
+    let (mut publisher, _) = Client::connect(&server, Format::MsgPack).await;
+    let (mut lazy, connected) = Client::connect(&server, Format::MsgPack).await;
+    let mut serial = lazy.attach("a").await.channel_serial;
+    // Far more than the buffers of the sockets hold.
+    for number in 0..COUNT {
+        let message = Message::new(number.to_string(), vec![b'x'; 60_000]);
+        publisher.publish("a", number, vec![message]).await;
+        publisher.ack().await;
+    }
+    let mut next = 0;
+    let code = loop {
+        match lazy.next().await {
+            ServerFrame::Message(delivery) => {
+                assert_eq!(delivery.items[0].name.as_deref(), Some(next.to_string().as_str()));
+                serial = delivery.channel_serial;
+                next += 1;
+            }
+            ServerFrame::Disconnected { error } => break error.unwrap().code.0,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(code, 80020);
+    assert!(next < COUNT);
+    assert!(matches!(lazy.event().await, Event::End));
+
+    let key = connected.details.unwrap().connection_key.unwrap();
+    let (mut back, _) =
+        Client::connect_with(&server, Format::MsgPack, &format!("resume={key}")).await;
+    let attach = Attach { channel: "a".into(), channel_serial: serial, ..Attach::default() };
+    assert!(back.attach_with(attach).await.flags.contains(Flags::RESUMED));
+    while next < COUNT {
+        let delivery = back.message().await;
+        assert_eq!(delivery.items[0].name.as_deref(), Some(next.to_string().as_str()));
+        next += 1;
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use capably_protocol::{ErrorInfo, Format, Limits};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode, body::Incoming, header, http::request::Parts};
 use serde_json::json;
 use tokio::time::timeout;
@@ -20,6 +20,9 @@ use crate::hub::error;
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How much of a body beyond the limit is read and thrown away.
+const MAX_UNWANTED: usize = 8 * 1024 * 1024;
 
 /// Deepest nesting of a body.
 const MAX_DEPTH: usize = 64;
@@ -64,23 +67,27 @@ impl Call<'_> {
         body: Incoming,
         upgrade: &mut Option<Upgrade>,
     ) -> Result<Response, ErrorInfo> {
-        let segments = query::path_segments(self.head.uri.path())?;
+        let segments = query::path_segments(self.head.uri.path());
+        if self.head.method == Method::GET && self.head.uri.path() == "/" {
+            let (response, accepted) = upgrade::accept(self.shared, &self.head, &self.query)?;
+            *upgrade = Some(accepted);
+            return Ok(response);
+        }
+        let body = timeout(BODY_TIMEOUT, read_body(body, self.max_body()))
+            .await
+            .map_err(|_| error::request_timeout())?;
+        let segments = segments?;
         let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         let reply = match (&self.head.method, &segments[..]) {
-            (&Method::GET, [""]) => {
-                let (response, accepted) = upgrade::accept(self.shared, &self.head, &self.query)?;
-                *upgrade = Some(accepted);
-                return Ok(response);
-            }
             (&Method::GET | &Method::HEAD, ["time"]) => {
                 let now = self.shared.clock.now().wall;
                 Reply::value(StatusCode::OK, self.format, &json!([now]))
             }
-            (&Method::POST, ["apps"]) => provision::create(self, self.body(body).await?)?,
+            (&Method::POST, ["apps"]) => provision::create(self, body?)?,
             (&Method::DELETE, ["apps", id]) => provision::delete(self, id)?,
-            (&Method::POST, ["stats"]) => rest::post_stats(self, &self.body(body).await?)?,
+            (&Method::POST, ["stats"]) => rest::post_stats(self, &body?)?,
             (&Method::POST, ["channels", channel, "messages"]) => {
-                rest::publish(self, channel, self.body(body).await?)?
+                rest::publish(self, channel, body?)?
             }
             (&Method::GET, ["channels", channel, word @ ("messages" | "history")]) => {
                 rest::history(self, channel, word)?
@@ -99,18 +106,24 @@ impl Call<'_> {
     fn max_body(&self) -> usize {
         self.shared.settings.max_frame_size
     }
+}
 
-    async fn body(&self, body: Incoming) -> Result<Bytes, ErrorInfo> {
-        let limit = self.max_body();
-        let collected = timeout(BODY_TIMEOUT, Limited::new(body, limit).collect())
-            .await
-            .map_err(|_| error::request_timeout())?;
-        collected.map(|body| body.to_bytes()).map_err(|problem| {
-            if problem.is::<LengthLimitError>() {
-                error::body_too_large(limit)
-            } else {
-                error::bad_request("the body ended early")
-            }
-        })
+/// Reads a body of at most `limit` bytes.
+///
+/// Whatever the answer, the body is read first: a connection that is closed with some of it unread may
+/// take the answer with it. Only of a body far beyond the limit the rest is left.
+async fn read_body(mut body: Incoming, limit: usize) -> Result<Bytes, ErrorInfo> {
+    let mut bytes = Vec::new();
+    let mut size = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| error::bad_request("the body ended early"))?;
+        let Some(data) = frame.data_ref() else { continue };
+        size += data.len();
+        if size <= limit {
+            bytes.extend_from_slice(data);
+        } else if size > limit.saturating_add(MAX_UNWANTED) {
+            break;
+        }
     }
+    if size > limit { Err(error::body_too_large(limit)) } else { Ok(bytes.into()) }
 }

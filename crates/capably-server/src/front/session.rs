@@ -16,7 +16,7 @@ use bytes::Bytes;
 use capably_protocol::{
     ClientFrame, DecodeError, ErrorInfo, Format, Limits, ServerFrame, codec, frame::ErrorFrame,
 };
-use futures_util::{Sink, SinkExt, Stream};
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -123,6 +123,11 @@ async fn finish(mut socket: WebSocketStream<TcpStream>) {
     let closing = async {
         // It may be closed already, by either side.
         let _ = socket.send(WsMessage::Close(None)).await;
+        while let Some(Ok(message)) = socket.next().await {
+            if message.is_close() {
+                return Ok(());
+            }
+        }
         let mut stream = socket.into_inner();
         stream.shutdown().await?;
         let mut ignored = [0; 4096];

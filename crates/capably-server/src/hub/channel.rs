@@ -92,7 +92,7 @@ impl Channels {
         let mut forgotten = self.forgotten;
         self.map.retain(|_, channel| {
             channel.expire(now);
-            let keep = !channel.subscribers.is_empty() || !channel.log.is_empty();
+            let keep = !channel.is_forgettable(now);
             if !keep {
                 forgotten = forgotten.max(channel.log.floor());
             }
@@ -129,6 +129,8 @@ pub(super) struct Channel {
     /// Ids that publishers chose, to tell a repetition (RSL1k).
     ids: HashMap<Str, Position>,
     subscribers: BTreeMap<TransportId, Subscriber>,
+    /// Since when a sweep has found nobody here and nothing.
+    idle_since: Option<Duration>,
 }
 
 /// An attachment that receives messages.
@@ -166,6 +168,7 @@ impl Channel {
             log: Log::new(floor),
             ids: HashMap::new(),
             subscribers: BTreeMap::new(),
+            idle_since: None,
         }
     }
 
@@ -175,6 +178,7 @@ impl Channel {
     }
 
     pub(super) fn subscribe(&mut self, transport: TransportId, subscriber: Subscriber) {
+        self.idle_since = None;
         self.subscribers.insert(transport, subscriber);
     }
 
@@ -216,6 +220,16 @@ impl Channel {
                 self.ids.remove(id);
             }
         }
+    }
+
+    /// Whether it has been idle for so long that no client can come back to it.
+    fn is_forgettable(&mut self, now: Duration) -> bool {
+        if !self.subscribers.is_empty() || !self.log.is_empty() {
+            self.idle_since = None;
+            return false;
+        }
+        let since = *self.idle_since.get_or_insert(now);
+        now.saturating_sub(since) > self.retention.age
     }
 
     fn publish(
