@@ -17,6 +17,7 @@ mod command;
 mod connection;
 mod driver;
 mod link;
+mod listeners;
 mod publish;
 mod queue;
 mod subscription;

@@ -7,8 +7,8 @@ use capably_protocol::{ChannelMode, CipherParams, Data, Message, Str, frame::Par
 
 use super::{
     Changes, ChannelState, ChannelStateChange, Publish, Subscribe,
-    command::{Command, Handle, gone, listen, lock, tell},
-    queue::Queue,
+    command::{Command, Handle, gone, lock},
+    listeners::Listeners,
 };
 use crate::{Error, Result};
 
@@ -26,7 +26,7 @@ pub(crate) struct ChannelShared {
     pub(crate) name: Str,
     pub(crate) cipher: Option<CipherParams>,
     snapshot: Mutex<ChannelSnapshot>,
-    listeners: Mutex<Vec<Arc<Queue<ChannelStateChange>>>>,
+    listeners: Listeners<ChannelStateChange>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ impl ChannelShared {
                 modes: Vec::new(),
                 params: Params::new(),
             }),
-            listeners: Mutex::default(),
+            listeners: Listeners::new(),
         }
     }
 
@@ -61,13 +61,11 @@ impl ChannelShared {
             modes: channel.modes().to_vec(),
             params: channel.params().clone(),
         };
-        tell(&self.listeners, change);
+        self.listeners.tell(change);
     }
 
     pub(crate) fn end(&self) {
-        for queue in lock(&self.listeners).drain(..) {
-            queue.end(gone());
-        }
+        self.listeners.end();
     }
 }
 
@@ -155,6 +153,6 @@ impl Channel {
 
     /// Every change from now on, in order (RTL2).
     pub fn changes(&self) -> Changes<ChannelStateChange> {
-        Changes::new(listen(&self.shared.listeners))
+        self.shared.listeners.listen()
     }
 }

@@ -9,7 +9,7 @@ use capably_core::{ChannelId, ChannelOptions, ConnectionState, ConnectionStateCh
 use capably_protocol::{ErrorCode, ErrorInfo, Message, PublishResult, Str, frame::Params};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::{channel::ChannelShared, queue::Queue};
+use super::{Changes, channel::ChannelShared, listeners::Listeners, queue::Queue};
 use crate::{Error, Result};
 
 /// Where the result of an operation goes.
@@ -61,7 +61,7 @@ pub(crate) struct Handle {
 #[derive(Debug)]
 pub(crate) struct Shared {
     connection: Mutex<ConnectionSnapshot>,
-    listeners: Mutex<Vec<Arc<Queue<ConnectionStateChange>>>>,
+    listeners: Listeners<ConnectionStateChange>,
     /// The window of unacknowledged publishes, in units of [`WINDOW_UNIT`] bytes.
     window: Semaphore,
 }
@@ -94,7 +94,7 @@ impl Handle {
                 error_reason: None,
                 client_id,
             }),
-            listeners: Mutex::new(Vec::new()),
+            listeners: Listeners::new(),
             window: Semaphore::new(WINDOW),
         });
         (Self { commands, shared }, receiver)
@@ -146,11 +146,11 @@ impl Shared {
         change: &ConnectionStateChange,
     ) {
         *lock(&self.connection) = snapshot;
-        tell(&self.listeners, change);
+        self.listeners.tell(change);
     }
 
-    pub(crate) fn listen(&self) -> Arc<Queue<ConnectionStateChange>> {
-        listen(&self.listeners)
+    pub(crate) fn changes(&self) -> Changes<ConnectionStateChange> {
+        self.listeners.listen()
     }
 
     /// Gives back what publishes took of the window.
@@ -163,31 +163,15 @@ impl Shared {
     /// The driver has ended: nobody waits any longer.
     pub(crate) fn end(&self) {
         self.window.close();
-        for queue in lock(&self.listeners).drain(..) {
-            queue.end(gone());
+        let mut connection = lock(&self.connection);
+        if connection.state != ConnectionState::Failed {
+            connection.state = ConnectionState::Closed;
         }
+        connection.id = None;
+        connection.key = None;
+        drop(connection);
+        self.listeners.end();
     }
-}
-
-/// How many changes a listener may leave unread; of more, it misses the oldest.
-const UNREAD_CHANGES: usize = 1024;
-
-/// A new listener to changes of state.
-pub(crate) fn listen<T>(listeners: &Mutex<Vec<Arc<Queue<T>>>>) -> Arc<Queue<T>> {
-    let queue = Arc::new(Queue::new(UNREAD_CHANGES, super::Overflow::DropOldest));
-    lock(listeners).push(Arc::clone(&queue));
-    queue
-}
-
-/// Tells every listener that is still there.
-pub(crate) fn tell<T: Clone>(listeners: &Mutex<Vec<Arc<Queue<T>>>>, change: &T) {
-    lock(listeners).retain(|queue| {
-        let listening = Arc::strong_count(queue) > 1;
-        if listening {
-            queue.push([change.clone()]);
-        }
-        listening
-    });
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

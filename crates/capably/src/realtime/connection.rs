@@ -100,6 +100,6 @@ impl Connection {
 
     /// Every change from now on, in order (RTN4).
     pub fn changes(&self) -> Changes<ConnectionStateChange> {
-        Changes::new(self.handle.shared.listen())
+        self.handle.shared.changes()
     }
 }

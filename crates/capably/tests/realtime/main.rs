@@ -1,0 +1,31 @@
+//! The realtime client against a scripted service, on a paused clock, in both formats.
+
+mod bad_input;
+mod channels;
+mod connection;
+mod lifetime;
+mod publishing;
+mod subscribing;
+mod support;
+
+/// Runs a test in JSON and in MessagePack, each on a paused clock.
+macro_rules! in_both_formats {
+    ($(#[doc = $doc:literal])* async fn $name:ident($format:ident) $body:block) => {
+        mod $name {
+            use super::*;
+
+            async fn run($format: capably_protocol::Format) $body
+
+            #[tokio::test(start_paused = true)]
+            async fn json() {
+                run(capably_protocol::Format::Json).await;
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn msgpack() {
+                run(capably_protocol::Format::MsgPack).await;
+            }
+        }
+    };
+}
+pub(crate) use in_both_formats;
