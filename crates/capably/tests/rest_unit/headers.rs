@@ -64,6 +64,8 @@ async fn adds_no_request_ids_unasked() {
 
 // UTS: rest/unit/RSC8a/protocol-selection-0
 // UTS: rest/unit/RSC8c/accept-content-type-headers-0
+// UTS: rest/unit/RSL4/json-protocol-content-type-2
+// UTS: rest/unit/RSL4/msgpack-protocol-content-type-3
 #[tokio::test]
 async fn asks_and_sends_in_the_chosen_format() {
     let expected = ["application/x-msgpack", "application/json"];

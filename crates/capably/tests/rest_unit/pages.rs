@@ -26,6 +26,7 @@ fn ids(page: &PaginatedResult<Message>) -> Vec<&str> {
 }
 
 // UTS: rest/unit/TG1/paginated-result-items-0
+// UTS: rest/unit/TG/type-parameter-items-2
 #[tokio::test]
 async fn a_page_has_items() {
     let http = ScriptedHttp::always(page(&["item1", "item2"]));
