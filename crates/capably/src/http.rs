@@ -15,6 +15,30 @@ pub(crate) use builtin::BuiltinClient;
 ///
 /// The SDK bounds the time of each request and drops the future when it is up; an implementation need
 /// not.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> capably::Result<()> {
+/// use std::sync::Arc;
+/// use capably::{ClientOptions, Rest};
+/// use capably::http::{BoxFuture, HttpClient, HttpError, HttpRequest, HttpResponse};
+///
+/// /// A service where it is always the same time.
+/// struct Fixed;
+///
+/// impl HttpClient for Fixed {
+///     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>> {
+///         assert!(request.url.ends_with("/time"));
+///         let body = HttpResponse::new(200, "[1704067200000]");
+///         Box::pin(async { Ok(body.with_header("Content-Type", "application/json")) })
+///     }
+/// }
+///
+/// let options = ClientOptions::new("app.key:secret").http_client(Arc::new(Fixed));
+/// assert_eq!(Rest::new(options)?.time().await?, 1_704_067_200_000);
+/// # Ok(())
+/// # }
+/// ```
 pub trait HttpClient: Send + Sync {
     /// Sends one request and reads the whole response. A response of any status is a success here.
     ///
