@@ -133,7 +133,9 @@ pub fn decode_client_frame(
     bytes: &Bytes,
     limits: &Limits,
 ) -> Result<ClientFrame, DecodeError> {
-    decode_frame(format, bytes, limits)?.client()
+    let mut frame = FrameIn::default();
+    decode_frame(format, bytes, limits, &mut frame)?;
+    frame.client()
 }
 
 /// Reads a frame that a service sent. Text and payloads are slices of `bytes` where the format allows.
@@ -145,7 +147,9 @@ pub fn decode_server_frame(
     bytes: &Bytes,
     limits: &Limits,
 ) -> Result<ServerFrame, DecodeError> {
-    decode_frame(format, bytes, limits)?.server()
+    let mut frame = FrameIn::default();
+    decode_frame(format, bytes, limits, &mut frame)?;
+    frame.server()
 }
 
 fn encode_frame(format: Format, frame: &FrameOut<'_>, out: &mut Vec<u8>) {
@@ -155,11 +159,18 @@ fn encode_frame(format: Format, frame: &FrameOut<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn decode_frame(format: Format, bytes: &Bytes, limits: &Limits) -> Result<FrameIn, DecodeError> {
+/// Reads a frame's fields into `frame`, which is too large to be handed about.
+fn decode_frame(
+    format: Format,
+    bytes: &Bytes,
+    limits: &Limits,
+    frame: &mut FrameIn,
+) -> Result<(), DecodeError> {
     match format {
-        Format::Json => json::read_frame(bytes, limits),
-        Format::MsgPack => msgpack::read_frame(bytes, limits),
+        Format::Json => *frame = json::read_frame(bytes, limits)?,
+        Format::MsgPack => msgpack::read_frame(bytes, limits, frame)?,
     }
+    Ok(())
 }
 
 /// The two fields by which a scripted peer or a router tells frames apart.

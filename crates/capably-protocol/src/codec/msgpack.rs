@@ -27,28 +27,30 @@ pub(super) fn write_array(items: &[impl Write], out: &mut Vec<u8>) {
     MsgPackWriter { out }.array(items, |w, item| item.write(w));
 }
 
-/// Reads a frame's fields.
-pub(super) fn read_frame(bytes: &Bytes, limits: &Limits) -> Result<FrameIn, DecodeError> {
-    let mut reader = Reader::new(bytes, limits)?;
-    let frame = FrameIn::read(&mut reader)?;
-    reader.finish()?;
-    Ok(frame)
+/// Reads a frame's fields into `frame`, an empty one.
+pub(super) fn read_frame(
+    bytes: &Bytes,
+    limits: &Limits,
+    frame: &mut FrameIn,
+) -> Result<(), DecodeError> {
+    limits.check_size(bytes)?;
+    let mut reader = Reader::new(bytes, bytes, limits);
+    frame.read(&mut reader).and_then(|()| reader.finish()).map_err(|fault| *fault)
 }
 
 /// Reads one item or an array of them.
 pub(super) fn read_items<T: Read>(bytes: &Bytes, limits: &Limits) -> Result<Vec<T>, DecodeError> {
-    let mut reader = Reader::new(bytes, limits)?;
-    let items = if reader.at_array() { reader.items()? } else { vec![T::read(&mut reader)?] };
-    reader.finish()?;
-    Ok(items)
+    limits.check_size(bytes)?;
+    let mut reader = Reader::new(bytes, bytes, limits);
+    reader.one_or_many().map_err(|fault| *fault)
 }
 
 /// Refuses bytes that are too many, too deep, or not one whole value, before rmp-serde sees them.
 pub(super) fn check(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
+    limits.check_size(bytes)?;
     let empty = Bytes::new();
-    let mut reader = Reader::over(&empty, bytes, limits)?;
-    reader.skip()?;
-    reader.finish()
+    let mut reader = Reader::new(&empty, bytes, limits);
+    reader.skip().and_then(|()| reader.finish()).map_err(|fault| *fault)
 }
 
 /// Reads a frame's action and serial, and nothing else.

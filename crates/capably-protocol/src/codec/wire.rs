@@ -232,22 +232,24 @@ fn required<T>(value: Option<T>, field: &'static str) -> Result<T, DecodeError> 
 }
 
 impl FrameIn {
-    pub(super) fn client(mut self) -> Result<ClientFrame, DecodeError> {
+    pub(super) fn client(&mut self) -> Result<ClientFrame, DecodeError> {
         let number = required(self.action, "action")?;
         let Some(action) = Action::from_number(number) else {
             return Ok(ClientFrame::Unknown { action: number });
         };
         Ok(match action {
-            Action::Heartbeat => ClientFrame::Heartbeat { id: self.id },
+            Action::Heartbeat => ClientFrame::Heartbeat { id: self.id.take() },
             Action::Close => ClientFrame::Close,
             Action::Disconnect => ClientFrame::Disconnect,
             Action::Attach => ClientFrame::Attach(Attach {
-                channel: required(self.channel, "channel")?,
-                channel_serial: self.channel_serial,
+                channel: required(self.channel.take(), "channel")?,
+                channel_serial: self.channel_serial.take(),
                 flags: Flags(self.flags),
-                params: self.params,
+                params: std::mem::take(&mut self.params),
             }),
-            Action::Detach => ClientFrame::Detach { channel: required(self.channel, "channel")? },
+            Action::Detach => {
+                ClientFrame::Detach { channel: required(self.channel.take(), "channel")? }
+            }
             Action::Message => {
                 let items = std::mem::take(&mut self.messages);
                 ClientFrame::Message(self.publish(items)?)
@@ -265,7 +267,7 @@ impl FrameIn {
                 ClientFrame::Object(self.publish(items)?)
             }
             Action::Auth => {
-                let auth = required(self.auth, "auth")?;
+                let auth = required(self.auth.take(), "auth")?;
                 let access_token = required(auth.access_token, "accessToken")?;
                 ClientFrame::Auth(AuthDetails { access_token })
             }
@@ -284,18 +286,18 @@ impl FrameIn {
         })
     }
 
-    pub(super) fn server(mut self) -> Result<ServerFrame, DecodeError> {
+    pub(super) fn server(&mut self) -> Result<ServerFrame, DecodeError> {
         let number = required(self.action, "action")?;
         let Some(action) = Action::from_number(number) else {
             return Ok(ServerFrame::Unknown { action: number });
         };
         let error = self.error.take().map(|error| *error);
         Ok(match action {
-            Action::Heartbeat => ServerFrame::Heartbeat { id: self.id },
+            Action::Heartbeat => ServerFrame::Heartbeat { id: self.id.take() },
             Action::Ack => ServerFrame::Ack(Ack {
                 msg_serial: required(self.msg_serial, "msgSerial")?,
                 count: self.count.unwrap_or(1),
-                res: self.res,
+                res: std::mem::take(&mut self.res),
             }),
             Action::Nack => ServerFrame::Nack(Nack {
                 msg_serial: required(self.msg_serial, "msgSerial")?,
@@ -303,22 +305,22 @@ impl FrameIn {
                 error,
             }),
             Action::Connected => ServerFrame::Connected(Box::new(Connected {
-                connection_id: self.connection_id,
-                details: self.connection_details.map(|details| *details),
+                connection_id: self.connection_id.take(),
+                details: self.connection_details.take().map(|details| *details),
                 error,
             })),
             Action::Disconnected => ServerFrame::Disconnected { error },
             Action::Closed => ServerFrame::Closed,
-            Action::Error => ServerFrame::Error(ErrorFrame { channel: self.channel, error }),
+            Action::Error => ServerFrame::Error(ErrorFrame { channel: self.channel.take(), error }),
             Action::Attached => ServerFrame::Attached(Box::new(Attached {
-                channel: required(self.channel, "channel")?,
-                channel_serial: self.channel_serial,
+                channel: required(self.channel.take(), "channel")?,
+                channel_serial: self.channel_serial.take(),
                 flags: Flags(self.flags),
-                params: self.params,
+                params: std::mem::take(&mut self.params),
                 error,
             })),
             Action::Detached => {
-                ServerFrame::Detached { channel: required(self.channel, "channel")?, error }
+                ServerFrame::Detached { channel: required(self.channel.take(), "channel")?, error }
             }
             Action::Message => {
                 let items = std::mem::take(&mut self.messages);
@@ -354,21 +356,21 @@ impl FrameIn {
         })
     }
 
-    fn publish<T>(self, items: Vec<T>) -> Result<Publish<T>, DecodeError> {
+    fn publish<T>(&mut self, items: Vec<T>) -> Result<Publish<T>, DecodeError> {
         Ok(Publish {
-            channel: required(self.channel, "channel")?,
+            channel: required(self.channel.take(), "channel")?,
             msg_serial: required(self.msg_serial, "msgSerial")?,
             items: items.into(),
-            params: self.params,
+            params: std::mem::take(&mut self.params),
         })
     }
 
-    fn delivery<T>(self, items: Vec<T>) -> Result<Delivery<T>, DecodeError> {
+    fn delivery<T>(&mut self, items: Vec<T>) -> Result<Delivery<T>, DecodeError> {
         Ok(Delivery {
-            channel: required(self.channel, "channel")?,
-            channel_serial: self.channel_serial,
-            id: self.id,
-            connection_id: self.connection_id,
+            channel: required(self.channel.take(), "channel")?,
+            channel_serial: self.channel_serial.take(),
+            id: self.id.take(),
+            connection_id: self.connection_id.take(),
             timestamp: self.timestamp,
             flags: Flags(self.flags),
             items,

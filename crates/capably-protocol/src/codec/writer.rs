@@ -34,6 +34,7 @@ pub trait Writer {
     fn value(&mut self, value: &impl Serialize);
 
     /// Writes a field that holds a string, when it is there.
+    #[inline(always)]
     fn opt_str(&mut self, map: &mut Self::Map, key: &'static str, text: Option<&str>) {
         if let Some(text) = text {
             self.key(map, key);
@@ -42,6 +43,7 @@ pub trait Writer {
     }
 
     /// Writes a field that holds an integer, when it is there.
+    #[inline(always)]
     fn opt_unsigned(&mut self, map: &mut Self::Map, key: &'static str, value: Option<u64>) {
         if let Some(value) = value {
             self.key(map, key);
@@ -50,6 +52,7 @@ pub trait Writer {
     }
 
     /// Writes a field that holds an integer, when it is there.
+    #[inline(always)]
     fn opt_signed(&mut self, map: &mut Self::Map, key: &'static str, value: Option<i64>) {
         if let Some(value) = value {
             self.key(map, key);

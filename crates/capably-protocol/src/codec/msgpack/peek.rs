@@ -6,9 +6,8 @@ use super::super::{Limits, Peek};
 use super::reader::Reader;
 
 pub(super) fn peek(bytes: &[u8]) -> Option<Peek> {
-    let limits = Limits { max_size: usize::MAX, ..Limits::default() };
     let empty = Bytes::new();
-    let mut reader = Reader::over(&empty, bytes, &limits).ok()?;
+    let mut reader = Reader::new(&empty, bytes, &Limits::default());
     let (mut action, mut msg_serial) = (None, None);
     reader
         .fields(|r, key| {

@@ -22,6 +22,9 @@ pub struct Reader<'a> {
     depth_limit: usize,
 }
 
+/// A decoding error on its way up: boxed, so that what is returned when all is well stays small.
+pub(super) type Fault = Box<DecodeError>;
+
 /// One MessagePack value, or the header of a container.
 pub(super) enum Token<'a> {
     Nil,
@@ -37,34 +40,32 @@ pub(super) enum Token<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// At the start of a frame.
-    pub fn new(frame: &'a Bytes, limits: &Limits) -> Result<Self, DecodeError> {
-        Self::over(frame, frame, limits)
+    /// At the start of `bytes`: the frame itself, or other bytes that are only stepped over.
+    pub fn new(frame: &'a Bytes, bytes: &'a [u8], limits: &Limits) -> Self {
+        let depth_limit = limits.max_depth.min(MAX_DEPTH);
+        Self { frame, rest: bytes, depth_left: depth_limit, depth_limit }
     }
 
-    /// At the start of bytes that are only looked at, unless they are a part of `frame`.
-    pub(super) fn over(
-        frame: &'a Bytes,
-        bytes: &'a [u8],
-        limits: &Limits,
-    ) -> Result<Self, DecodeError> {
-        limits.check_size(bytes)?;
-        let depth_limit = limits.max_depth.min(MAX_DEPTH);
-        Ok(Self { frame, rest: bytes, depth_left: depth_limit, depth_limit })
+    /// The whole of a body: one item or an array of them.
+    pub(super) fn one_or_many<T: Read>(&mut self) -> Result<Vec<T>, Fault> {
+        let items = if matches!(self.rest.first(), Some(0x90..=0x9f | 0xdc | 0xdd)) {
+            self.items()?
+        } else {
+            let mut item = T::default();
+            item.read(self)?;
+            vec![item]
+        };
+        self.finish()?;
+        Ok(items)
     }
 
     /// After the last value: nothing may follow.
-    pub fn finish(&self) -> Result<(), DecodeError> {
+    pub(super) fn finish(&self) -> Result<(), Fault> {
         if self.rest.is_empty() { Ok(()) } else { Err(malformed("more bytes after the value")) }
     }
 
-    /// Whether an array is next.
-    pub(super) fn at_array(&self) -> bool {
-        matches!(self.rest.first(), Some(0x90..=0x9f | 0xdc | 0xdd))
-    }
-
     #[inline]
-    fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Fault> {
         match self.rest.split_at_checked(length) {
             Some((taken, rest)) => {
                 self.rest = rest;
@@ -75,7 +76,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
         match self.rest.split_first_chunk() {
             Some((taken, rest)) => {
                 self.rest = rest;
@@ -86,23 +87,23 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn length8(&mut self) -> Result<usize, DecodeError> {
+    fn length8(&mut self) -> Result<usize, Fault> {
         Ok(u8::from_be_bytes(self.fixed()?).into())
     }
 
     #[inline]
-    fn length16(&mut self) -> Result<usize, DecodeError> {
+    fn length16(&mut self) -> Result<usize, Fault> {
         Ok(u16::from_be_bytes(self.fixed()?).into())
     }
 
     #[inline]
-    fn length32(&mut self) -> Result<usize, DecodeError> {
+    fn length32(&mut self) -> Result<usize, Fault> {
         usize::try_from(u32::from_be_bytes(self.fixed()?)).map_err(|_| ends_early())
     }
 
     /// The next value, or the header of the container that starts here.
     #[inline]
-    pub(super) fn token(&mut self) -> Result<Token<'a>, DecodeError> {
+    pub(super) fn token(&mut self) -> Result<Token<'a>, Fault> {
         let [marker] = self.fixed()?;
         Ok(match marker {
             0x00..=0x7f => Token::Unsigned(marker.into()),
@@ -166,8 +167,8 @@ impl<'a> Reader<'a> {
     /// An extension's type and bytes are stepped over: the protocol uses none.
     fn ext(
         &mut self,
-        length: impl FnOnce(&mut Self) -> Result<usize, DecodeError>,
-    ) -> Result<Token<'a>, DecodeError> {
+        length: impl FnOnce(&mut Self) -> Result<usize, Fault>,
+    ) -> Result<Token<'a>, Fault> {
         let length = length(self)?;
         self.take(1)?;
         self.take(length)?;
@@ -175,13 +176,13 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn enter(&mut self) -> Result<(), DecodeError> {
+    fn enter(&mut self) -> Result<(), Fault> {
         match self.depth_left.checked_sub(1) {
             Some(left) => {
                 self.depth_left = left;
                 Ok(())
             }
-            None => Err(DecodeError::TooDeep { limit: self.depth_limit }),
+            None => Err(too_deep(self.depth_limit)),
         }
     }
 
@@ -191,12 +192,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Steps over one value.
-    pub(super) fn skip(&mut self) -> Result<(), DecodeError> {
+    pub(super) fn skip(&mut self) -> Result<(), Fault> {
         let token = self.token()?;
         self.skip_rest(token)
     }
 
-    fn skip_rest(&mut self, token: Token<'a>) -> Result<(), DecodeError> {
+    fn skip_rest(&mut self, token: Token<'a>) -> Result<(), Fault> {
         let values = match token {
             Token::Array(count) => count,
             // Twice a 32-bit count may not fit; one for each byte that is left is enough to fail.
@@ -211,13 +212,24 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads a map field by field; `field` gets each key and must read its value. False when there is
-    /// no map but nil.
+    /// Reads a map field by field; `field` gets each key and must read its value.
     #[inline]
     pub(super) fn fields(
         &mut self,
-        mut field: impl FnMut(&mut Self, &'a [u8]) -> Result<(), DecodeError>,
-    ) -> Result<bool, DecodeError> {
+        field: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        match self.optional_fields(field)? {
+            true => Ok(()),
+            false => Err(malformed("expected a map")),
+        }
+    }
+
+    /// As [`fields`](Self::fields); false when there is no map but nil.
+    #[inline]
+    pub(super) fn optional_fields(
+        &mut self,
+        mut field: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Fault>,
+    ) -> Result<bool, Fault> {
         let count = match self.token()? {
             Token::Map(count) => count,
             Token::Nil | Token::Ext => return Ok(false),
@@ -239,29 +251,42 @@ impl<'a> Reader<'a> {
         Ok(true)
     }
 
-    /// An array of items, of which there may be none.
-    pub(super) fn items<T: Read>(&mut self) -> Result<Vec<T>, DecodeError> {
-        self.array(T::read)
+    /// An array of items, each read where it will lie; nil is an empty one.
+    pub(super) fn items<T: Read>(&mut self) -> Result<Vec<T>, Fault> {
+        self.array(|r, items| {
+            items.push(T::default());
+            match items.last_mut() {
+                Some(item) => item.read(r),
+                None => Ok(()),
+            }
+        })
     }
 
-    /// An array, whose items `each` reads; nil is an empty one.
-    pub(super) fn array<T>(
+    /// An array of strings, some of them absent.
+    pub(super) fn strings(&mut self) -> Result<Vec<Option<Str>>, Fault> {
+        self.array(|r, strings| {
+            strings.push(r.str()?);
+            Ok(())
+        })
+    }
+
+    fn array<T>(
         &mut self,
-        mut each: impl FnMut(&mut Self) -> Result<T, DecodeError>,
-    ) -> Result<Vec<T>, DecodeError> {
+        mut each: impl FnMut(&mut Self, &mut Vec<T>) -> Result<(), Fault>,
+    ) -> Result<Vec<T>, Fault> {
         let count = match self.token()? {
             Token::Array(count) => count,
             Token::Nil | Token::Ext => return Ok(Vec::new()),
             _ => return Err(malformed("expected an array")),
         };
         if count > MAX_ITEMS {
-            return Err(DecodeError::Malformed { reason: too_many_items() });
+            return Err(malformed(&too_many_items()));
         }
         self.enter()?;
         // The header is not to be trusted for more than a page of items.
         let mut items = Vec::with_capacity(count.min(self.rest.len()).min(128));
         for _ in 0..count {
-            items.push(each(self)?);
+            each(self, &mut items)?;
         }
         self.leave();
         Ok(items)
@@ -269,7 +294,7 @@ impl<'a> Reader<'a> {
 
     /// A string that may be absent.
     #[inline]
-    pub(super) fn str(&mut self) -> Result<Option<Str>, DecodeError> {
+    pub(super) fn str(&mut self) -> Result<Option<Str>, Fault> {
         match self.token()? {
             Token::Str(bytes) | Token::Bin(bytes) => self.text(bytes).map(Some),
             Token::Nil | Token::Ext => Ok(None),
@@ -279,7 +304,7 @@ impl<'a> Reader<'a> {
 
     /// The text that these bytes of the frame are.
     #[inline]
-    pub(super) fn text(&self, bytes: &'a [u8]) -> Result<Str, DecodeError> {
+    pub(super) fn text(&self, bytes: &'a [u8]) -> Result<Str, Fault> {
         Str::try_from(self.slice(bytes)).map_err(|_| malformed("text that is not UTF-8"))
     }
 
@@ -291,7 +316,7 @@ impl<'a> Reader<'a> {
 
     /// An integer that may be absent.
     #[inline]
-    pub(super) fn integer<T: Integer>(&mut self) -> Result<Option<T>, DecodeError> {
+    pub(super) fn integer<T: Integer>(&mut self) -> Result<Option<T>, Fault> {
         let value = match self.token()? {
             Token::Unsigned(value) => Some(value.into()),
             Token::Negative(value) => Some(value.into()),
@@ -306,7 +331,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A JSON object that may be absent.
-    pub(super) fn object(&mut self) -> Result<Option<JsonObject>, DecodeError> {
+    pub(super) fn object(&mut self) -> Result<Option<JsonObject>, Fault> {
         match self.token()? {
             Token::Map(count) => self.members(count).map(Some),
             Token::Nil | Token::Ext => Ok(None),
@@ -316,7 +341,7 @@ impl<'a> Reader<'a> {
 
     /// The JSON value that starts with this token: bytes become base64 text, floats without a JSON form
     /// null.
-    pub(super) fn json(&mut self, token: Token<'a>) -> Result<Value, DecodeError> {
+    pub(super) fn json(&mut self, token: Token<'a>) -> Result<Value, Fault> {
         Ok(match token {
             Token::Nil | Token::Ext => Value::Null,
             Token::Bool(value) => value.into(),
@@ -339,7 +364,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn members(&mut self, count: usize) -> Result<JsonObject, DecodeError> {
+    fn members(&mut self, count: usize) -> Result<JsonObject, Fault> {
         self.enter()?;
         let mut object = JsonObject::new();
         for _ in 0..count {
@@ -357,12 +382,11 @@ impl<'a> Reader<'a> {
     }
 
     /// A value of a type that is not on the hot path; nil is `None`.
-    pub(super) fn cold<T: DeserializeOwned>(&mut self) -> Result<Option<T>, DecodeError> {
+    pub(super) fn cold<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Fault> {
         let start = self.rest;
         self.skip()?;
         let value = &start[..start.len() - self.rest.len()];
-        rmp_serde::from_slice(value)
-            .map_err(|error| DecodeError::Malformed { reason: error.to_string() })
+        rmp_serde::from_slice(value).map_err(|error| malformed(&error.to_string()))
     }
 }
 
@@ -370,16 +394,21 @@ fn signed(value: i64) -> Token<'static> {
     u64::try_from(value).map_or(Token::Negative(value), Token::Unsigned)
 }
 
-pub(super) fn utf8(bytes: &[u8]) -> Result<&str, DecodeError> {
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Fault> {
     str::from_utf8(bytes).map_err(|_| malformed("text that is not UTF-8"))
 }
 
 #[cold]
-pub(super) fn malformed(reason: &str) -> DecodeError {
-    DecodeError::Malformed { reason: reason.to_owned() }
+pub(super) fn malformed(reason: &str) -> Fault {
+    Box::new(DecodeError::Malformed { reason: reason.to_owned() })
 }
 
 #[cold]
-fn ends_early() -> DecodeError {
+fn too_deep(limit: usize) -> Fault {
+    Box::new(DecodeError::TooDeep { limit })
+}
+
+#[cold]
+fn ends_early() -> Fault {
     malformed("the value ends early")
 }

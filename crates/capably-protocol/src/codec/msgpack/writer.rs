@@ -18,14 +18,14 @@ pub(super) struct MsgPackMap {
 impl Writer for MsgPackWriter<'_> {
     type Map = MsgPackMap;
 
-    #[inline]
+    #[inline(always)]
     fn begin_map(&mut self) -> MsgPackMap {
         let header = self.out.len();
         self.out.push(0x80);
         MsgPackMap { header, fields: 0 }
     }
 
-    #[inline]
+    #[inline(always)]
     fn key(&mut self, map: &mut MsgPackMap, key: &'static str) {
         map.fields += 1;
         debug_assert!(key.len() < 32, "a key longer than a fixstr");
@@ -33,7 +33,7 @@ impl Writer for MsgPackWriter<'_> {
         self.out.extend_from_slice(key.as_bytes());
     }
 
-    #[inline]
+    #[inline(always)]
     fn end_map(&mut self, map: MsgPackMap) {
         debug_assert!(map.fields < 16, "a map larger than a fixmap");
         self.out[map.header] = 0x80 | map.fields;
@@ -50,13 +50,13 @@ impl Writer for MsgPackWriter<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn str(&mut self, text: &str) {
         self.str_header(text.len());
         self.out.extend_from_slice(text.as_bytes());
     }
 
-    #[inline]
+    #[inline(always)]
     fn unsigned(&mut self, value: u64) {
         match value {
             0..0x80 => self.out.push(value as u8),
@@ -67,7 +67,7 @@ impl Writer for MsgPackWriter<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn signed(&mut self, value: i64) {
         match value {
             0.. => self.unsigned(value as u64),
@@ -83,7 +83,7 @@ impl Writer for MsgPackWriter<'_> {
         self.out.push(0xc0);
     }
 
-    #[inline]
+    #[inline(always)]
     fn data(&mut self, map: &mut MsgPackMap, data: &Data, encoding: Option<&str>) {
         match data {
             Data::None => {}
@@ -112,13 +112,13 @@ impl Writer for MsgPackWriter<'_> {
 }
 
 impl MsgPackWriter<'_> {
-    #[inline]
+    #[inline(always)]
     fn header(&mut self, marker: u8, value: &[u8]) {
         self.out.push(marker);
         self.out.extend_from_slice(value);
     }
 
-    #[inline]
+    #[inline(always)]
     fn str_header(&mut self, length: usize) {
         match length {
             0..32 => self.out.push(0xa0 | length as u8),
