@@ -140,3 +140,39 @@ impl fmt::Debug for CipherParams {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_may_come_as_bytes_or_any_base64() {
+        let key = [0xfb, 0xef, 0xbe, 0xff, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
+        let params = CipherParams::from_key(&key).unwrap();
+        assert_eq!((params.algorithm(), params.mode(), params.key_length()), ("aes", "cbc", 128));
+        assert_eq!(params.expose_key(), key);
+        for text in
+            ["++++/wABAgMEBQYHCAkKCw==", "----_wABAgMEBQYHCAkKCw==", "----_wABAgMEBQYHCAkKCw"]
+        {
+            assert_eq!(CipherParams::from_base64(text).unwrap(), params, "{text}");
+        }
+        assert_eq!(CipherParams::from_key(&[0; 32]).unwrap().key_length(), 256);
+    }
+
+    #[test]
+    fn a_key_of_another_length_is_refused() {
+        for length in [0, 15, 17, 24, 33] {
+            let error = CipherParams::from_key(&vec![0; length]).unwrap_err();
+            assert_eq!((error.code.0, error.status_code), (40003, 400), "{length} bytes");
+        }
+        for text in ["AAAA", "not base64!"] {
+            assert_eq!(CipherParams::from_base64(text).unwrap_err().code.0, 40003);
+        }
+    }
+
+    #[test]
+    fn the_key_is_not_in_debug() {
+        let params = CipherParams::from_key(&[0xab; 16]).unwrap();
+        assert_eq!(format!("{params:?}"), "CipherParams { key_length: 128, .. }");
+    }
+}

@@ -179,3 +179,155 @@ pub(crate) fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     );
     LENIENT.decode(text).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use serde_json::json;
+
+    use super::*;
+
+    const IV: [u8; IV_SIZE] = [9; IV_SIZE];
+
+    fn cipher() -> CipherParams {
+        CipherParams::from_key(&[1; 16]).unwrap()
+    }
+
+    fn encoded(
+        data: impl Into<Data>,
+        encoding: Option<&str>,
+        cipher: Option<&CipherParams>,
+    ) -> (Data, Option<String>) {
+        let (mut data, mut encoding) = (data.into(), encoding.map(Str::from));
+        encode(&mut data, &mut encoding, cipher.map(|cipher| (cipher, IV))).unwrap();
+        (data, encoding.map(String::from))
+    }
+
+    /// What decoding leaves: the payload, the encoding, and the code of the error.
+    fn decoded(
+        data: impl Into<Data>,
+        encoding: &str,
+        cipher: Option<&CipherParams>,
+    ) -> (Data, Option<String>, Option<u32>) {
+        let (mut data, mut encoding) = (data.into(), Some(Str::from(encoding)));
+        let code = decode(&mut data, &mut encoding, cipher).err().map(|error| error.code.0);
+        (data, encoding.map(String::from), code)
+    }
+
+    #[test]
+    fn text_and_bytes_are_sent_as_they_are() {
+        assert_eq!(encoded("text", None, None), ("text".into(), None));
+        assert_eq!(encoded("", None, None), ("".into(), None));
+        assert_eq!(encoded(vec![1, 2], None, None), (vec![1, 2].into(), None));
+        assert_eq!(encoded((), None, None), (Data::None, None));
+        assert_eq!(encoded((), None, Some(&cipher())), (Data::None, None));
+    }
+
+    #[test]
+    fn json_becomes_text() {
+        let json_step = Some("json".to_owned());
+        assert_eq!(
+            encoded(json!({ "a": 1 }), None, None),
+            (r#"{"a":1}"#.into(), json_step.clone())
+        );
+        assert_eq!(encoded(json!([]), Some(""), None), ("[]".into(), json_step));
+        let appended = Some("custom/json".to_owned());
+        assert_eq!(encoded(json!({}), Some("custom"), None), ("{}".into(), appended));
+    }
+
+    #[test]
+    fn json_that_is_no_object_or_array_is_refused() {
+        for value in [json!(1), json!(true), json!("text"), json!(null)] {
+            let (mut data, mut encoding) = (Data::Json(value.clone()), None);
+            let error = encode(&mut data, &mut encoding, None).unwrap_err();
+            assert_eq!((error.code.0, error.status_code), (40013, 400));
+            assert_eq!((data, encoding), (Data::Json(value), None));
+        }
+    }
+
+    #[test]
+    fn encryption_adds_a_step_for_each_thing_it_does() {
+        let cipher = cipher();
+        let steps = |data: Data| encoded(data, None, Some(&cipher)).1.unwrap();
+        assert_eq!(steps("text".into()), "utf-8/cipher+aes-128-cbc");
+        assert_eq!(steps(vec![1].into()), "cipher+aes-128-cbc");
+        assert_eq!(steps(json!([1]).into()), "json/utf-8/cipher+aes-128-cbc");
+        let longer = CipherParams::from_key(&[1; 32]).unwrap();
+        let (data, encoding) = encoded("", None, Some(&longer));
+        assert_eq!(encoding.as_deref(), Some("utf-8/cipher+aes-256-cbc"));
+        let bytes = data.as_bytes().unwrap();
+        assert_eq!((bytes.len(), &bytes[..16]), (32, &IV[..]));
+    }
+
+    #[test]
+    fn steps_are_undone_from_the_last() {
+        assert_eq!(decoded("e30=", "json/base64", None), (json!({}).into(), None, None));
+        assert_eq!(decoded("e30", "json/utf-8/base64", None), (json!({}).into(), None, None));
+        assert_eq!(decoded("aGk=", "utf-8/base64", None), ("hi".into(), None, None));
+        assert_eq!(decoded("hi", "", None), ("hi".into(), None, None));
+        assert_eq!(decoded((), "base64", None), (Data::None, None, None));
+    }
+
+    #[test]
+    fn what_is_left_of_an_encoding_stays_with_the_last_good_step() {
+        let custom = Some("custom".to_owned());
+        let bytes = Data::Binary(Bytes::from_static(b"hi"));
+        assert_eq!(decoded("aGk=", "custom/base64", None), (bytes.clone(), custom, Some(40013)));
+        let rest = Some("utf-8/custom".to_owned());
+        assert_eq!(decoded("aGk=", "utf-8/custom/base64", None), (bytes, rest, Some(40013)));
+        for (data, encoding) in [("*", "base64"), ("{", "json"), ("x", "foo"), ("x", "vcdiff/")] {
+            let code = Some(40013);
+            assert_eq!(
+                decoded(data, encoding, None),
+                (data.into(), Some(encoding.to_owned()), code)
+            );
+        }
+        let (data, rest, code) = decoded("/w==", "utf-8/base64", None);
+        assert_eq!((data, rest.as_deref(), code), (vec![0xff].into(), Some("utf-8"), Some(40013)));
+    }
+
+    #[test]
+    fn a_delta_needs_a_decoder() {
+        let (data, rest, code) = decoded("AAE=", "utf-8/vcdiff/base64", None);
+        assert_eq!(data, vec![0, 1].into());
+        assert_eq!((rest.as_deref(), code), (Some("utf-8/vcdiff"), Some(40019)));
+    }
+
+    #[test]
+    fn an_encrypted_payload_stays_bytes_without_the_right_key() {
+        let (data, steps) = encoded("secret", None, Some(&cipher()));
+        let steps = steps.unwrap();
+        let untouched = (data.clone(), Some(steps.clone()), Some(40013));
+        assert_eq!(decoded(data.clone(), &steps, None), untouched);
+        let longer = CipherParams::from_key(&[1; 32]).unwrap();
+        assert_eq!(decoded(data.clone(), &steps, Some(&longer)), untouched);
+        for short in [0, 15, 16, 31] {
+            let cut = data.as_bytes().unwrap().slice(..short);
+            let (left, rest, code) = decoded(cut.clone(), &steps, Some(&cipher()));
+            assert_eq!((left, rest.as_ref(), code), (cut.into(), Some(&steps), Some(40013)));
+        }
+        let (_, rest, code) = decoded("text", "cipher+aes-128-cbc", Some(&cipher()));
+        assert_eq!((rest.as_deref(), code), (Some("cipher+aes-128-cbc"), Some(40013)));
+        assert_eq!(decoded(data, &steps, Some(&cipher())), ("secret".into(), None, None));
+    }
+
+    #[test]
+    fn a_service_strips_the_outermost_base64_only() {
+        let strip = |data: &str, encoding: Option<&str>| {
+            let (mut data, mut encoding) = (Data::from(data), encoding.map(Str::from));
+            let code = strip_base64(&mut data, &mut encoding).err().map(|error| error.code.0);
+            (data, encoding.map(String::from), code)
+        };
+        assert_eq!(strip("AQ==", Some("base64")), (vec![1].into(), None, None));
+        let rest = Some("utf-8/cipher+aes-128-cbc".to_owned());
+        let steps = Some("utf-8/cipher+aes-128-cbc/base64");
+        assert_eq!(strip("AQ==", steps), (vec![1].into(), rest, None));
+        assert_eq!(strip("AQ==", None), ("AQ==".into(), None, None));
+        for untouched in ["base64/json", "notbase64", ""] {
+            let left = Some(untouched.to_owned());
+            assert_eq!(strip("AQ==", Some(untouched)), ("AQ==".into(), left, None));
+        }
+        let left = Some("json/base64".to_owned());
+        assert_eq!(strip("*", Some("json/base64")), ("*".into(), left, Some(40013)));
+    }
+}

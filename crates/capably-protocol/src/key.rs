@@ -65,3 +65,26 @@ impl fmt::Debug for ApiKey {
         write!(f, "ApiKey({}:[redacted])", self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_a_name_and_a_secret() {
+        let key: ApiKey = "app.id:se:cret".parse().unwrap();
+        assert_eq!((key.name(), key.secret(), key.app_id()), ("app.id", "se:cret", "app"));
+        assert_eq!(key.expose(), "app.id:se:cret");
+        assert_eq!(format!("{key:?}"), "ApiKey(app.id:[redacted])");
+    }
+
+    #[test]
+    fn other_text_is_refused_without_being_quoted() {
+        for text in ["", "hush", "app:hush", "app.id", "app.id:", ".id:hush", "app.:hush", ":hush"]
+        {
+            let error = text.parse::<ApiKey>().unwrap_err();
+            assert_eq!((error.code.0, error.status_code), (40101, 401), "{text}");
+            assert!(!error.message.contains("hush"));
+        }
+    }
+}

@@ -233,3 +233,110 @@ impl PublishResult {
         Self { serials }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_message_takes_from_its_frame_what_it_lacks() {
+        let connection = Str::from("conn");
+        let mut message = Message { serial: Some("s".into()), ..Message::default() };
+        message.inherit(Some("frame:1"), 12, Some(&connection), Some(7));
+        assert_eq!(message.id.as_deref(), Some("frame:1:12"));
+        assert_eq!(message.connection_id, Some(connection));
+        assert_eq!(message.timestamp, Some(7));
+        let version = message.version.as_deref().unwrap();
+        assert_eq!((version.serial.as_deref(), version.timestamp), (Some("s"), Some(7)));
+        assert!(message.summary().is_empty());
+    }
+
+    #[test]
+    fn a_message_keeps_what_it_has() {
+        let version = MessageVersion {
+            serial: Some("v".into()),
+            timestamp: Some(3),
+            ..MessageVersion::default()
+        };
+        let full = Message {
+            id: Some("own".into()),
+            connection_id: Some("other".into()),
+            timestamp: Some(1),
+            serial: Some("s".into()),
+            version: Some(Box::new(version)),
+            ..Message::default()
+        };
+        let mut message = full.clone();
+        message.inherit(Some("frame"), 0, Some(&"conn".into()), Some(7));
+        assert_eq!(message, full);
+    }
+
+    #[test]
+    fn half_a_version_is_completed() {
+        let version = MessageVersion { serial: Some("v".into()), ..MessageVersion::default() };
+        let mut message = Message {
+            serial: Some("s".into()),
+            version: Some(Box::new(version)),
+            ..Message::default()
+        };
+        message.inherit(None, 0, None, Some(7));
+        let version = message.version.as_deref().unwrap();
+        assert_eq!((version.serial.as_deref(), version.timestamp), (Some("v"), Some(7)));
+        assert_eq!(message.id, None);
+    }
+
+    #[test]
+    fn nothing_to_take_makes_no_version() {
+        let mut message = Message::default();
+        message.inherit(Some("frame"), 3, None, None);
+        assert_eq!(message, Message { id: Some("frame:3".into()), ..Message::default() });
+    }
+
+    #[test]
+    fn sizes_count_bytes_of_name_data_client_and_extras() {
+        let extras = json!({ "a": 1 }).as_object().cloned();
+        let message =
+            Message { client_id: Some("é".into()), extras, ..Message::new("name", "data") };
+        assert_eq!(message.size(), 4 + 4 + 2 + r#"{"a":1}"#.len());
+        assert_eq!(Message::new("", vec![0; 10]).size(), 10);
+        assert_eq!(Message::new("", json!({ "a": [1, 2] })).size(), r#"{"a":[1,2]}"#.len());
+        assert_eq!(Message::default().size(), 0);
+    }
+
+    #[test]
+    fn typed_payloads_go_and_come_as_json() {
+        let message = Message::from_json("point", &BTreeMap::from([("x", 1)])).unwrap();
+        assert_eq!(message.data, Data::Json(json!({ "x": 1 })));
+        assert_eq!(message.json::<BTreeMap<String, i32>>().unwrap()["x"], 1);
+        assert_eq!(Message::new("n", "[1,2]").json::<Vec<u8>>().unwrap(), [1, 2]);
+        assert_eq!(Message::default().json::<Option<u8>>().unwrap(), None);
+        let refused = [
+            Message::from_json("n", &5).unwrap_err(),
+            Message::from_json("n", "text").unwrap_err(),
+            Message::from_json("n", &BTreeMap::from([((1, 2), 3)])).unwrap_err(),
+            message.json::<Vec<u8>>().unwrap_err(),
+            Message::new("n", "text").json::<Value>().unwrap_err(),
+            Message::new("n", vec![b'1']).json::<u8>().unwrap_err(),
+            Message::default().json::<u8>().unwrap_err(),
+        ];
+        assert_eq!(refused.map(|error| error.code.0), [40013; 7]);
+    }
+
+    #[test]
+    fn actions_have_the_numbers_of_the_specification() {
+        let actions = [
+            MessageAction::Create,
+            MessageAction::Update,
+            MessageAction::Delete,
+            MessageAction::Meta,
+            MessageAction::Summary,
+            MessageAction::Append,
+            MessageAction::Unknown(6),
+        ];
+        for (number, action) in (0..).zip(actions) {
+            assert_eq!((action.number(), MessageAction::from_number(number)), (number, action));
+        }
+    }
+}

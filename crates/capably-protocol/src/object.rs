@@ -99,3 +99,87 @@ fn serialize_number<S: Serializer>(number: &Option<f64>, s: S) -> Result<S::Ok, 
         None => s.serialize_none(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn sizes_count_what_the_specification_says() {
+        let entry = |value: ObjectValue| ObjectsMapEntry {
+            timeserial: Some("not counted".into()),
+            data: Some(value.into()),
+            ..ObjectsMapEntry::default()
+        };
+        let entries = [
+            ("a".into(), entry(ObjectValue::Boolean(true))),
+            ("bb".into(), entry(ObjectValue::Number(0.5))),
+            ("c".into(), entry(ObjectValue::Bytes(vec![0; 5].into()))),
+            ("d".into(), entry(ObjectValue::String("é".into()))),
+            ("e".into(), entry(ObjectValue::Json(json!({ "x": [] })))),
+            ("f".into(), ObjectsMapEntry::default()),
+        ];
+        let counted = 7 + 1 + 8 + 5 + 2 + 8;
+        let create = MapCreate { entries: entries.into(), ..MapCreate::default() };
+        let operation = |operation| ObjectMessage {
+            operation: Some(Box::new(operation)),
+            ..ObjectMessage::default()
+        };
+        let direct =
+            operation(ObjectOperation { map_create: Some(create.clone()), ..Default::default() });
+        assert_eq!(direct.size(), counted);
+        let with_id = MapCreateWithObjectId {
+            initial_value: "not counted".into(),
+            source: Some(create.clone()),
+            ..MapCreateWithObjectId::default()
+        };
+        let with_id = operation(ObjectOperation {
+            map_create_with_object_id: Some(with_id),
+            ..ObjectOperation::default()
+        });
+        assert_eq!(with_id.size(), counted);
+        let set = MapSet { key: "key".into(), value: ObjectValue::Number(1.0).into() };
+        let inc = CounterInc { number: Some(1.0) };
+        let both = operation(ObjectOperation {
+            map_set: Some(set),
+            counter_inc: Some(inc),
+            ..ObjectOperation::default()
+        });
+        assert_eq!(both.size(), 3 + 8 + 8);
+        let state = ObjectState {
+            create_op: direct.operation.map(|operation| *operation),
+            map: Some(ObjectsMap { entries: create.entries, ..ObjectsMap::default() }),
+            counter: Some(ObjectsCounter { count: Some(0.0) }),
+            ..ObjectState::default()
+        };
+        let message = ObjectMessage {
+            client_id: Some("me".into()),
+            extras: json!({}).as_object().cloned(),
+            object: Some(Box::new(state)),
+            ..ObjectMessage::default()
+        };
+        assert_eq!(message.size(), 2 + 2 + counted + counted + 8);
+    }
+
+    #[test]
+    fn actions_have_the_numbers_of_the_specification() {
+        let actions = [
+            ObjectOperationAction::MapCreate,
+            ObjectOperationAction::MapSet,
+            ObjectOperationAction::MapRemove,
+            ObjectOperationAction::CounterCreate,
+            ObjectOperationAction::CounterInc,
+            ObjectOperationAction::ObjectDelete,
+            ObjectOperationAction::MapClear,
+            ObjectOperationAction::Unknown(7),
+        ];
+        for (number, action) in (0..).zip(actions) {
+            assert_eq!(
+                (action.number(), ObjectOperationAction::from_number(number)),
+                (number, action)
+            );
+        }
+    }
+}

@@ -120,3 +120,39 @@ impl PresenceAction {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_presence_message_takes_from_its_frame_what_it_lacks() {
+        let mut presence =
+            PresenceMessage { client_id: Some("me".into()), ..PresenceMessage::default() };
+        presence.inherit(Some("frame"), 10, Some(&"conn".into()), Some(7));
+        assert_eq!(presence.id.as_deref(), Some("frame:10"));
+        assert_eq!(presence.timestamp, Some(7));
+        assert_eq!(presence.member_key(), "conn:me");
+        presence.inherit(Some("later"), 0, Some(&"elsewhere".into()), Some(9));
+        assert_eq!(presence.id.as_deref(), Some("frame:10"));
+        assert_eq!(
+            (presence.connection_id.as_deref(), presence.timestamp),
+            (Some("conn"), Some(7))
+        );
+    }
+
+    #[test]
+    fn actions_have_the_numbers_of_the_specification() {
+        let actions = [
+            PresenceAction::Absent,
+            PresenceAction::Present,
+            PresenceAction::Enter,
+            PresenceAction::Leave,
+            PresenceAction::Update,
+            PresenceAction::Unknown(5),
+        ];
+        for (number, action) in (0..).zip(actions) {
+            assert_eq!((action.number(), PresenceAction::from_number(number)), (number, action));
+        }
+    }
+}

@@ -49,3 +49,40 @@ impl fmt::Debug for RecoveryKey {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_text_is_json() {
+        let key = RecoveryKey {
+            connection_key: "k!1".into(),
+            msg_serial: 0,
+            channel_serials: [("é:\"x\"".into(), "s".into())].into(),
+        };
+        let text = r#"{"connectionKey":"k!1","msgSerial":0,"channelSerials":{"é:\"x\"":"s"}}"#;
+        assert_eq!(key.encode(), text);
+        assert_eq!(RecoveryKey::decode(text), Ok(key));
+    }
+
+    #[test]
+    fn other_text_is_refused_without_being_quoted() {
+        for text in ["", "secret", r#"{"connectionKey":5}"#, r#"{"connectionKey":"secret"}"#, "[]"]
+        {
+            let error = RecoveryKey::decode(text).unwrap_err();
+            assert_eq!((error.code.0, error.status_code), (40000, 400), "{text}");
+            assert!(!error.message.contains("secret"));
+        }
+    }
+
+    #[test]
+    fn the_connection_key_is_not_in_debug() {
+        let key = RecoveryKey {
+            connection_key: "hush".into(),
+            msg_serial: 1,
+            channel_serials: BTreeMap::new(),
+        };
+        assert!(!format!("{key:?}").contains("hush"));
+    }
+}
