@@ -102,7 +102,7 @@ impl Shared {
     /// Ends every connection of every app with this frame.
     fn end_all(&self, frame: &ServerFrame) {
         for app in self.all_apps() {
-            app.with(|hub, outputs| hub.end_all(frame, outputs));
+            app.with(|hub, outputs| hub.end(frame, outputs));
         }
     }
 

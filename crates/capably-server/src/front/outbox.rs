@@ -38,13 +38,13 @@ impl Item {
     }
 }
 
-/// Above this many bytes, whoever publishes to the client is held back for a while.
+/// Above this many bytes, whoever publishes to the client is held back for a while; they go on below
+/// half of it.
 const HIGH_WATER: usize = 1024 * 1024;
-/// Below this many, they go on.
-const LOW_WATER: usize = HIGH_WATER / 2;
 
 pub(super) struct Outbox {
     limit: usize,
+    high_water: usize,
     state: Mutex<State>,
 }
 
@@ -76,7 +76,8 @@ pub(super) enum Taken {
 impl Outbox {
     /// An empty outbox for at most `limit` bytes.
     pub(super) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, state: Mutex::default() })
+        let high_water = HIGH_WATER.min(limit / 4);
+        Arc::new(Self { limit, high_water, state: Mutex::default() })
     }
 
     /// Queues a frame. Returns whether its sender should be held back; the session's waker, when it is
@@ -100,7 +101,7 @@ impl Outbox {
             state.queue.push_back(item);
         }
         wakers.extend(state.session.take());
-        state.bytes > HIGH_WATER && !state.ignored && !state.closing
+        state.bytes > self.high_water && !state.ignored && !state.closing
     }
 
     pub(super) fn push_frame(&self, frame: ServerFrame, wakers: &mut Vec<Waker>) -> bool {
@@ -147,7 +148,7 @@ impl Outbox {
     pub(super) fn written(&self, bytes: usize) {
         let mut state = self.lock();
         state.bytes = state.bytes.saturating_sub(bytes);
-        if state.bytes > LOW_WATER {
+        if state.bytes > self.high_water / 2 {
             return;
         }
         state.ignored = false;
@@ -159,7 +160,7 @@ impl Outbox {
     /// Ready once the client has caught up, or is not waited for any more.
     pub(super) fn poll_relief(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        if state.bytes <= LOW_WATER || state.ignored || state.closing {
+        if state.bytes <= self.high_water / 2 || state.ignored || state.closing {
             return Poll::Ready(());
         }
         if !state.held_back.iter().any(|waker| waker.will_wake(cx.waker())) {

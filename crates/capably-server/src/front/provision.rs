@@ -66,7 +66,7 @@ pub(super) fn delete(call: &Call<'_>, app_id: &str) -> Result<Reply, ErrorInfo> 
         if let Some(app) = call.shared.remove_app(app_id) {
             let error = Some(error::unknown_app());
             let frame = ServerFrame::Error(ErrorFrame { channel: None, error });
-            app.with(|hub, outputs| hub.end_all(&frame, outputs));
+            app.with(|hub, outputs| hub.end(&frame, outputs));
         }
     }
     Ok(Reply::empty(StatusCode::NO_CONTENT))

@@ -97,6 +97,7 @@ pub(super) async fn run(
                 frames: Vec::new(),
                 items: VecDeque::new(),
                 dirty: false,
+                deaf: false,
                 held_by: None,
                 interval,
                 tick: Box::pin(sleep(interval)),
@@ -110,7 +111,7 @@ pub(super) async fn run(
         }
         Err(error) => {
             let frame = ServerFrame::Error(ErrorFrame { channel: None, error: Some(error) });
-            let message = encode(upgrade.format, &frame);
+            let message = encode(upgrade.format, &frame, 256);
             if matches!(timeout(LINGER, socket.send(message)).await, Ok(Ok(()))) {
                 finish(socket).await;
             }
@@ -137,8 +138,8 @@ async fn finish(mut socket: WebSocketStream<TcpStream>) {
     let _ = timeout(LINGER, closing).await;
 }
 
-fn encode(format: Format, frame: &ServerFrame) -> WsMessage {
-    let mut bytes = Vec::new();
+fn encode(format: Format, frame: &ServerFrame, expected_size: usize) -> WsMessage {
+    let mut bytes = Vec::with_capacity(expected_size);
     codec::encode_server_frame(format, frame, &mut bytes);
     message(format, bytes.into())
 }
@@ -191,6 +192,8 @@ struct Session {
     items: VecDeque<Item>,
     /// Something is written and not flushed.
     dirty: bool,
+    /// The client has broken the protocol: nothing more is read from it.
+    deaf: bool,
     /// A client that must catch up before more is read from this one.
     held_by: Option<(Arc<Outbox>, Pin<Box<Sleep>>)>,
     interval: Duration,
@@ -231,7 +234,7 @@ impl Session {
 
     /// Reads what has arrived and hands it to the hub.
     fn read(&mut self, cx: &mut Context<'_>) -> Step {
-        if self.is_held(cx) {
+        if self.deaf || self.is_held(cx) {
             return Step::Idle;
         }
         let max_frame_size = self.registration.shared.settings.max_frame_size;
@@ -292,7 +295,7 @@ impl Session {
         }
         let Registration { shared, app, transport, .. } = &self.registration;
         let now = shared.clock.now();
-        let failed = failure.is_some();
+        self.deaf = failure.is_some();
         let ((), pressure) = app.with_pressure(|hub, outputs| {
             hub.receive(*transport, &mut self.frames, now, outputs);
             if let Some(error) = failure {
@@ -302,7 +305,7 @@ impl Session {
         self.held_by = pressure.map(|outbox| (outbox, Box::pin(sleep(MAX_HOLD))));
         match step {
             // The socket can still be written to; the outbox says when to end.
-            _ if failed => Step::Progress,
+            _ if self.deaf => Step::Progress,
             Step::Idle => Step::Progress,
             other => other,
         }
@@ -369,9 +372,10 @@ impl Session {
                     Poll::Ready(Ok(())) => {}
                 }
                 let Some(item) = self.items.pop_front() else { break };
-                written += item.size();
+                let size = item.size();
+                written += size;
                 let message = match item {
-                    Item::Frame(frame) => encode(self.format, &frame),
+                    Item::Frame(frame) => encode(self.format, &frame, size),
                     Item::Broadcast(broadcast) => {
                         message(self.format, broadcast.encoded(self.format))
                     }

@@ -66,6 +66,8 @@ pub(crate) struct App {
     expiries: BTreeSet<(Duration, ConnectionId)>,
     channels: Channels,
     next_sweep: Duration,
+    /// What every client is told since the app has ended.
+    ended: Option<ServerFrame>,
 }
 
 impl App {
@@ -84,6 +86,7 @@ impl App {
             expiries: BTreeSet::new(),
             channels,
             next_sweep: now.steady + SWEEP_INTERVAL,
+            ended: None,
         }
     }
 
@@ -99,6 +102,11 @@ impl App {
         now: Now,
         outputs: &mut Vec<Output>,
     ) {
+        if let Some(frame) = &self.ended {
+            outputs.push(Output::Frame(transport, frame.clone()));
+            outputs.push(Output::Close(transport));
+            return;
+        }
         let ConnectRequest { identity, echo, resume, entropy } = request;
         let found = resume.as_ref().and_then(|key| self.live_connection(key, now.steady));
         let failed = resume.is_some() && found.is_none();
@@ -345,8 +353,9 @@ impl App {
         expiry.into_iter().chain(sweep).min()
     }
 
-    /// Ends every connection: sends its transport `frame`, and closes it.
-    pub(crate) fn end_all(&mut self, frame: &ServerFrame, outputs: &mut Vec<Output>) {
+    /// Ends the app: every transport, and any that comes later, is sent `frame` and closed.
+    pub(crate) fn end(&mut self, frame: &ServerFrame, outputs: &mut Vec<Output>) {
+        self.ended = Some(frame.clone());
         for transport in self.connections.values().filter_map(|connection| connection.transport) {
             outputs.push(Output::Frame(transport, frame.clone()));
             outputs.push(Output::Close(transport));

@@ -240,8 +240,10 @@ impl Channel {
         outputs: &mut Vec<Output>,
     ) {
         let NewFrame { id, connection, mut messages } = frame;
+        let (first_serial, channel_serial) = position.first_serials();
         for (index, message) in messages.iter_mut().enumerate() {
-            let serial = position.message_serial(index);
+            let serial =
+                if index == 0 { first_serial.clone() } else { position.message_serial(index) };
             message.version = Some(Box::new(capably_protocol::MessageVersion {
                 serial: Some(serial.clone()),
                 timestamp: Some(now.wall),
@@ -254,7 +256,6 @@ impl Channel {
             }
         }
         let mut delivery = Delivery::new(self.name.clone(), messages);
-        let channel_serial = position.channel_serial();
         delivery.id = Some(id.unwrap_or_else(|| channel_serial.clone()));
         delivery.channel_serial = Some(channel_serial);
         delivery.connection_id = connection;

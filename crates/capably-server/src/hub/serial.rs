@@ -33,6 +33,13 @@ impl Position {
         self.text(Some(index))
     }
 
+    /// The `serial` of the frame's first message, and the `channelSerial` as a slice of it.
+    pub(super) fn first_serials(self) -> (Str, Str) {
+        let message_serial = self.message_serial(0);
+        let channel_serial = message_serial.slice_ref(&message_serial[..CHANNEL_SERIAL_LEN]);
+        (message_serial, channel_serial)
+    }
+
     /// The position that a channel serial, or the front part of a message serial, tells.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let text = text.as_bytes();
@@ -145,6 +152,9 @@ mod tests {
         let position = SerialClock::new(1_726_585_978_590).next(1_726_585_978_590);
         assert_eq!(position.channel_serial(), "01726585978590-001@local");
         assert_eq!(position.message_serial(7), "01726585978590-001@local:007");
+        let (message_serial, channel_serial) = position.first_serials();
+        assert_eq!(message_serial, position.message_serial(0));
+        assert_eq!(channel_serial, position.channel_serial());
         assert_eq!(Position::parse("01726585978590-001@local"), Some(position));
         assert_eq!(Position::parse_message("01726585978590-001@local:007"), Some((position, 7)));
         for garbage in

@@ -735,3 +735,122 @@ fn rest_publishes_on_behalf_of_a_connection() {
     assert_eq!(message.connection_id, connected.connection_id);
     assert_eq!(message.connection_key, None);
 }
+
+#[test]
+fn an_app_that_has_ended_says_so_to_late_comers() {
+    let mut bench = Bench::new();
+    let (early, _) = bench.connect(None);
+    let farewell = ServerFrame::Disconnected { error: None };
+    bench.app.end(&farewell, &mut bench.outputs);
+    let late = TransportId(99);
+    let request =
+        ConnectRequest { identity: bench.identity(), echo: true, resume: None, entropy: [0; 24] };
+    bench.app.connect(late, request, bench.now, &mut bench.outputs);
+    for transport in [early, late] {
+        assert_eq!(bench.frames(transport), [farewell.clone()]);
+    }
+    let closed: Vec<_> = bench
+        .outputs
+        .iter()
+        .map(|output| match output {
+            Output::Close(transport) => *transport,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(closed, [early, late]);
+}
+
+/// A client that loses its transport again and again, with whatever was on its way to it.
+struct Wanderer {
+    transport: TransportId,
+    key: Str,
+    /// Frames the service has sent and the client has not yet read.
+    arriving: std::collections::VecDeque<ServerFrame>,
+}
+
+impl Wanderer {
+    fn new(bench: &mut Bench) -> Self {
+        let (transport, connected) = bench.connect(None);
+        Self { transport, key: key(&connected), arriving: Default::default() }
+    }
+
+    fn collect(&mut self, bench: &mut Bench) {
+        self.arriving.extend(bench.frames(self.transport));
+    }
+
+    fn come_back(&mut self, bench: &mut Bench, told_of_loss: bool, sees_connected: bool) {
+        if told_of_loss {
+            bench.app.transport_closed(self.transport, bench.now);
+        }
+        self.arriving.clear();
+        let (transport, connected) = bench.connect(Some(&self.key));
+        assert_eq!(connected.error, None);
+        self.transport = transport;
+        if sees_connected {
+            self.key = key(&connected);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_however_often_transports_break() {
+    const COUNT: u64 = 300;
+    for seed in 1..=100 {
+        let mut state: u64 = seed;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        let mut bench = Bench::new();
+        let mut publisher = Wanderer::new(&mut bench);
+        let mut subscriber = Wanderer::new(&mut bench);
+        let mut serial = bench.attach(subscriber.transport, "a", None).channel_serial;
+        let (mut sent, mut acknowledged) = (0, 0);
+        let mut acknowledgements = Vec::new();
+        let mut received = Vec::new();
+        while acknowledged < COUNT || (received.len() as u64) < COUNT {
+            match random(10) {
+                0..4 => {
+                    let end = COUNT.min(sent + random(8));
+                    let frames = (sent..end)
+                        .map(|n| publish("a", n, vec![Message::new("m", n.to_string())]))
+                        .collect();
+                    bench.send(publisher.transport, frames);
+                    sent = end;
+                }
+                4..6 => publisher.collect(&mut bench),
+                6..8 => subscriber.collect(&mut bench),
+                8 => {
+                    publisher.come_back(&mut bench, random(2) == 0, random(2) == 0);
+                    sent = acknowledged;
+                }
+                _ => {
+                    subscriber.come_back(&mut bench, random(2) == 0, random(2) == 0);
+                    let attached = bench.attach(subscriber.transport, "a", serial.as_ref());
+                    assert!(attached.flags.contains(Flags::RESUMED));
+                    assert_eq!(attached.channel_serial, serial);
+                }
+            }
+            for _ in 0..random(10) {
+                match publisher.arriving.pop_front() {
+                    Some(ServerFrame::Ack(ack)) => {
+                        assert_eq!(ack.msg_serial, acknowledged, "seed {seed}");
+                        acknowledged += ack.count;
+                        acknowledgements.extend(ack.res.into_iter().flat_map(|res| res.serials));
+                    }
+                    Some(other) => panic!("{other:?}"),
+                    None => {}
+                }
+                if let Some(ServerFrame::Message(delivery)) = subscriber.arriving.pop_front() {
+                    let [item] = &delivery.items[..] else { panic!("one message a frame") };
+                    received.push((item.data.as_str().unwrap().to_owned(), item.serial.clone()));
+                    serial = delivery.channel_serial;
+                }
+            }
+            bench.advance(Duration::from_millis(random(3)));
+        }
+        let (texts, serials): (Vec<_>, Vec<_>) = received.into_iter().unzip();
+        assert_eq!(texts, numbers(0..COUNT), "seed {seed}");
+        assert_eq!(serials, acknowledgements, "seed {seed}");
+    }
+}
