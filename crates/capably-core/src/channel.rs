@@ -65,13 +65,13 @@ pub struct Channel {
 }
 
 impl Channel {
-    pub(crate) fn new(name: Str, options: ChannelOptions) -> Self {
+    pub(crate) fn new(name: Str, options: ChannelOptions, channel_serial: Option<Str>) -> Self {
         Self {
             name,
             options,
             state: State::Initialized,
             error_reason: None,
-            channel_serial: None,
+            channel_serial,
             attach_serial: None,
             modes: Vec::new(),
             params: Params::new(),

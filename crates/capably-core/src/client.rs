@@ -59,12 +59,13 @@ pub struct Client {
 impl Client {
     /// A client that has not connected yet. The same seed and inputs give the same outputs.
     pub fn new(config: Arc<Config>, seed: u64, now: Now) -> Self {
+        let first_serial = config.recover.as_ref().map_or(0, |key| key.msg_serial);
         Self {
             connection: Connection::new(&config, now.instant),
             config,
             channels: BTreeMap::new(),
             names: HashMap::new(),
-            outbox: Outbox::default(),
+            outbox: Outbox::starting_at(first_serial),
             pings: Pings::default(),
             timers: Timers::default(),
             rng: fastrand::Rng::with_seed(seed),
@@ -77,10 +78,13 @@ impl Client {
         self.outputs.pop_front().unwrap_or_else(|| Output::Timeout(self.timers.next()))
     }
 
-    /// Makes a channel (RTS3a). Frames for this name go to the channel made last.
+    /// Makes a channel (RTS3a). Frames for this name go to the channel made last. One that a recovery key
+    /// names continues where the key says (RTN16j).
     pub fn open_channel(&mut self, id: ChannelId, name: Str, options: ChannelOptions) {
+        let recovered = self.connection.recover.as_mut();
+        let channel_serial = recovered.and_then(|key| key.channel_serials.remove(&name));
         self.names.insert(name.clone(), id);
-        self.channels.insert(id, Channel::new(name, options));
+        self.channels.insert(id, Channel::new(name, options, channel_serial));
     }
 
     /// Forgets a channel; its operations end with an error, and the service is told to detach it (RTS4a).

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use capably_protocol::{ApiKey, Format, Str, frame::Params};
+use capably_protocol::{ApiKey, Format, RecoveryKey, Str, frame::Params};
 
 /// The settings of a [`Client`](crate::Client): the options of the specification that the realtime state
 /// machine needs (TO3).
@@ -20,6 +20,8 @@ pub struct Config {
     pub echo_messages: bool,
     /// Whether to queue what is published while not connected (TO3g).
     pub queue_messages: bool,
+    /// The connection of an earlier client to continue (TO3i).
+    pub recover: Option<RecoveryKey>,
     /// Further query parameters of the connection (TO3q); they win over the client's own (RTC1f1).
     pub transport_params: Params,
     /// The agent identifier (RSC7d).
@@ -50,6 +52,7 @@ impl Config {
             format: Format::MsgPack,
             echo_messages: true,
             queue_messages: true,
+            recover: None,
             transport_params: Params::new(),
             agent: Str::from_static(concat!("capably/", env!("CARGO_PKG_VERSION"))),
             disconnected_retry_timeout: Duration::from_secs(15),

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use capably_protocol::{ClientFrame, ErrorInfo, Str, frame::Connected};
+use capably_protocol::{ClientFrame, ErrorInfo, RecoveryKey, Str, frame::Connected};
+
+use request::Continuation;
 
 use crate::{
     Client, Config, ConnectRequest, ConnectionEvent, ConnectionState, ConnectionStateChange,
@@ -39,6 +41,10 @@ pub(crate) struct Connection {
     pub(crate) state: State,
     pub(crate) id: Option<Str>,
     pub(crate) key: Option<Str>,
+    /// What an earlier client left behind (RTN16). Its channel serials go to channels as they are made.
+    pub(crate) recover: Option<RecoveryKey>,
+    /// The first connection is still to come, and is to continue the earlier client's (RTN16k).
+    recovering: bool,
     pub(crate) error_reason: Option<ErrorInfo>,
     client_id: Option<Str>,
     pub(crate) last_activity: Instant,
@@ -56,6 +62,8 @@ impl Connection {
             state: State::Initialized,
             id: None,
             key: None,
+            recover: config.recover.clone(),
+            recovering: config.recover.is_some(),
             error_reason: None,
             client_id: None,
             last_activity: now,
@@ -92,6 +100,23 @@ impl Connection {
             | State::Closed
             | State::Failed => None,
         }
+    }
+
+    /// What a new transport is to continue.
+    fn continuation(&self) -> Continuation<'_> {
+        match (&self.key, &self.recover) {
+            (Some(key), _) => Continuation::Resume(key),
+            (None, Some(recover)) if self.recovering => {
+                Continuation::Recover(&recover.connection_key)
+            }
+            (None, _) => Continuation::None,
+        }
+    }
+
+    /// Whether CONNECTED goes on with the connection that was asked for: the same id (RTN15c6), or, as the
+    /// id of a recovered one is not known, no error (RTN16l).
+    fn is_continued_by(&self, connected: &Connected) -> bool {
+        if self.recovering { connected.error.is_none() } else { self.id == connected.connection_id }
     }
 
     /// Who the client is identified as; a wildcard identifies nobody (RSA7).
@@ -151,6 +176,8 @@ impl Client {
         self.connection.id = None;
         self.connection.key = None;
         self.connection.client_id = None;
+        self.connection.recover = None;
+        self.connection.recovering = false;
         self.connection.retries = 0;
         self.outbox.restart();
         self.reinitialize_channels();
@@ -166,7 +193,7 @@ impl Client {
         }
         self.timers.clear(Timer::Retry);
         self.timers.set(Timer::Connect, now + self.config.realtime_request_timeout);
-        let request = ConnectRequest::new(&self.config, self.connection.key.as_ref());
+        let request = ConnectRequest::new(&self.config, self.connection.continuation());
         self.enter(State::Connecting { transport, opened: false }, None, None, now);
         self.push(Output::Open { transport, request: Box::new(request) });
     }
@@ -186,7 +213,8 @@ impl Client {
                     self.push(Output::Shut { transport });
                     return self.attempt_failed(error, now);
                 }
-                let resumed = self.connection.id == connected.connection_id;
+                let resumed = self.connection.is_continued_by(&connected);
+                self.connection.recovering = false;
                 self.connection.id = connected.connection_id;
                 self.connection.retries = 0;
                 self.connection.error_reason = None;

@@ -27,6 +27,11 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    /// One whose first frame has this serial (RTN16f).
+    pub(crate) fn starting_at(serial: u64) -> Self {
+        Self { next_serial: serial, ..Self::default() }
+    }
+
     /// Keeps a frame until it is acknowledged, and returns it with its serial, to be sent.
     pub(crate) fn send(&mut self, op: OpId, mut frame: ClientFrame) -> ClientFrame {
         stamp(&mut frame, self.next_serial);

@@ -166,6 +166,7 @@ fn core_config(config: &Config) -> capably_core::Config {
         format: config.format(),
         echo_messages: options.echo_messages,
         queue_messages: options.queue_messages,
+        recover: config.recover.clone(),
         transport_params: options.transport_params.clone(),
         agent: config.agent().into(),
         disconnected_retry_timeout: options.disconnected_retry_timeout,

@@ -17,9 +17,20 @@ pub struct ConnectRequest {
     pub params: Vec<(Str, Str)>,
 }
 
+/// What a transport continues, by its connection key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Continuation<'a> {
+    /// Nothing: it is a new connection.
+    None,
+    /// This client's connection (RTN15b1).
+    Resume(&'a Str),
+    /// An earlier client's connection (RTN16k).
+    Recover(&'a Str),
+}
+
 impl ConnectRequest {
-    /// The request of a new transport; `resume` is the connection key to continue with (RTN15b1).
-    pub(crate) fn new(config: &Config, resume: Option<&Str>) -> Self {
+    /// The request of a new transport.
+    pub(crate) fn new(config: &Config, continuation: Continuation<'_>) -> Self {
         let mut params: Vec<(Str, Str)> = Vec::with_capacity(10);
         let mut push =
             |name: &'static str, value: Str| params.push((Str::from_static(name), value));
@@ -36,8 +47,10 @@ impl ConnectRequest {
         if let Some(client_id) = &config.client_id {
             push("clientId", client_id.clone());
         }
-        if let Some(key) = resume {
-            push("resume", key.clone());
+        match continuation {
+            Continuation::None => {}
+            Continuation::Resume(key) => push("resume", key.clone()),
+            Continuation::Recover(key) => push("recover", key.clone()),
         }
         for (name, value) in &config.transport_params {
             params.retain(|(own, _)| **own != **name);
@@ -85,7 +98,7 @@ mod tests {
         config.client_id = Some("me".into());
         config.echo_messages = false;
         config.format = Format::Json;
-        let request = ConnectRequest::new(&config, Some(&"conn!key".into()));
+        let request = ConnectRequest::new(&config, Continuation::Resume(&"conn!key".into()));
         assert_eq!(request.param("key"), Some("aBcDeF.keyId:s3cret"));
         assert_eq!(request.param("v"), Some("6"));
         assert_eq!(request.param("format"), Some("json"));
@@ -102,7 +115,7 @@ mod tests {
         let mut config = config();
         config.transport_params.insert("heartbeats".into(), "true".into());
         config.transport_params.insert("remainPresentFor".into(), "1000".into());
-        let request = ConnectRequest::new(&config, None);
+        let request = ConnectRequest::new(&config, Continuation::None);
         assert_eq!(request.params.iter().filter(|(name, _)| name == "heartbeats").count(), 1);
         assert_eq!(request.param("heartbeats"), Some("true"));
         assert_eq!(request.param("remainPresentFor"), Some("1000"));
@@ -112,7 +125,10 @@ mod tests {
 
     #[test]
     fn debug_hides_secrets() {
-        let text = format!("{:?}", ConnectRequest::new(&config(), Some(&"conn!key".into())));
+        let text = format!(
+            "{:?}",
+            ConnectRequest::new(&config(), Continuation::Resume(&"conn!key".into()))
+        );
         assert!(!text.contains("s3cret") && !text.contains("conn!key"), "{text}");
         assert!(text.contains("main.realtime.ably.net"), "{text}");
     }

@@ -6,7 +6,9 @@ use std::{
 };
 
 use capably_core::{ChannelId, ChannelOptions, ConnectionState, ConnectionStateChange};
-use capably_protocol::{ErrorCode, ErrorInfo, Message, PublishResult, Str, frame::Params};
+use capably_protocol::{
+    ErrorCode, ErrorInfo, Message, PublishResult, RecoveryKey, Str, frame::Params,
+};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{Changes, channel::ChannelShared, listeners::Listeners, queue::Queue};
@@ -21,6 +23,7 @@ pub(crate) enum Command {
     Connect,
     Close,
     Ping(Reply<Duration>),
+    RecoveryKey(oneshot::Sender<Option<RecoveryKey>>),
     Open { channel: Arc<ChannelShared>, options: ChannelOptions },
     Release(ChannelId),
     Attach(ChannelId, Reply<()>),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use capably_protocol::Str;
+use tokio::sync::oneshot;
 
 use super::{
     Changes, ConnectionState, ConnectionStateChange,
@@ -79,6 +80,18 @@ impl Connection {
     /// Who this client is identified as: confirmed by the service once connected (RTC17).
     pub fn client_id(&self) -> Option<Str> {
         self.handle.shared.connection().client_id
+    }
+
+    /// What another process needs to continue this connection, for
+    /// [`ClientOptions::recover`](crate::ClientOptions::recover) (RTN16g). It holds the connection's
+    /// secret.
+    ///
+    /// `None` while there is nothing to continue: not yet connected, suspended, closing, closed or failed
+    /// (RTN16g2).
+    pub async fn create_recovery_key(&self) -> Option<String> {
+        let (reply, answer) = oneshot::channel();
+        self.handle.send(Command::RecoveryKey(reply));
+        answer.await.ok().flatten().map(|key| key.encode())
     }
 
     /// Waits for a state (RTN26); returns at once in it.

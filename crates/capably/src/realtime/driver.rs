@@ -143,6 +143,9 @@ impl Driver {
                 let op = self.operation(Operation::Ping(reply));
                 self.core.ping(op, now);
             }
+            Command::RecoveryKey(reply) => {
+                let _ = reply.send(self.core.recovery_key());
+            }
             Command::Open { channel, options } => {
                 self.core.open_channel(channel.id, channel.name.clone(), options);
                 let entry = Entry { shared: Arc::clone(&channel), subscribers: Vec::new() };

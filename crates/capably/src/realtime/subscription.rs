@@ -128,6 +128,7 @@ pub struct Subscription {
 /// What a subscription has to say.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "nearly every event is a message")]
 pub enum SubscriptionEvent {
     /// A message.
     Message(Message),

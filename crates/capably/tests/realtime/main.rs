@@ -5,6 +5,7 @@ mod channels;
 mod connection;
 mod lifetime;
 mod publishing;
+mod recovery;
 mod subscribing;
 mod support;
 

@@ -2,21 +2,27 @@
 
 use std::{
     fmt,
+    pin::pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use capably::{
-    ClientOptions, Error, ErrorCode, ErrorInfo, Realtime,
-    realtime::ConnectionState,
+    Channel, ClientOptions, Error, ErrorCode, ErrorInfo, Message, Realtime, Subscription,
+    realtime::{Changes, ChannelState, ChannelStateChange, ConnectionState},
     transport::{Connector, DialRequest, Dialling, Packet, WebSocket},
 };
 use capably_protocol::{
     ClientFrame, ConnectionDetails, Format, Limits, ServerFrame, codec,
-    frame::{Ack, Attached, Connected, ErrorFrame},
+    frame::{Ack, Attach, Attached, Connected, Delivery, ErrorFrame, Publish},
 };
-use tokio::sync::{mpsc, oneshot};
+use futures_util::FutureExt;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 
 /// The connector a client under test gets.
 pub struct Script {
@@ -83,9 +89,134 @@ pub async fn connected_with(
     (client, service, peer)
 }
 
+/// A connected client, its peer, and a channel that is attached.
+pub async fn with_channel(format: Format) -> (Realtime, Service, Peer, Channel) {
+    with_channel_and(format, |options| options).await
+}
+
+/// The same, with these options.
+pub async fn with_channel_and(
+    format: Format,
+    options: impl FnOnce(ClientOptions) -> ClientOptions,
+) -> (Realtime, Service, Peer, Channel) {
+    let (client, service, mut peer) = connected_with(format, options).await;
+    let channel = client.channels().get("ch");
+    attach(&channel, &mut peer).await;
+    (client, service, peer, channel)
+}
+
+/// Attaches a channel.
+pub async fn attach(channel: &Channel, peer: &mut Peer) {
+    let (result, _) = tokio::join!(channel.attach(), peer.attach(channel.name()));
+    result.unwrap();
+}
+
+/// Subscribes to a channel that is attached.
+pub async fn subscribed(channel: &Channel) -> Subscription {
+    assert_eq!(channel.state(), ChannelState::Attached);
+    channel.subscribe().await.unwrap()
+}
+
+/// Attaches in a task of its own.
+pub fn attaching(channel: &Channel) -> JoinHandle<Result<(), Error>> {
+    let channel = channel.clone();
+    tokio::spawn(async move { channel.attach().await })
+}
+
+/// Detaches in a task of its own.
+pub fn detaching(channel: &Channel) -> JoinHandle<Result<(), Error>> {
+    let channel = channel.clone();
+    tokio::spawn(async move { channel.detach().await })
+}
+
+/// A round trip to the service: whatever was sent before it has had its effects, and the client has sent
+/// nothing that the test has not read.
+pub async fn quiet(client: &Realtime, peer: &mut Peer) {
+    let answer = async {
+        match peer.receive().await {
+            Some(ClientFrame::Heartbeat { id }) => peer.send(ServerFrame::Heartbeat { id }),
+            other => panic!("the client is not quiet: {other:?}"),
+        }
+    };
+    let (pong, ()) = tokio::join!(client.connection().ping(), answer);
+    pong.unwrap();
+}
+
+/// Drops the transport, and lets the client resume its connection. Channels attach again by themselves.
+pub async fn resume(client: &Realtime, service: &mut Service, peer: Peer) -> Peer {
+    reconnect(client, service, peer, "connection-1").await
+}
+
+/// Drops the transport; the client gets a connection with this id.
+pub async fn reconnect(
+    client: &Realtime,
+    service: &mut Service,
+    peer: Peer,
+    connection: &str,
+) -> Peer {
+    drop(peer);
+    let mut peer = service.accept().await;
+    peer.send(connected_frame(connection, "key-2"));
+    client.connection().when(ConnectionState::Connected).await.unwrap();
+    peer
+}
+
+/// Drops the transport, and refuses every attempt until the connection is suspended.
+pub async fn suspend(client: &Realtime, service: &mut Service, peer: Peer) {
+    drop(peer);
+    let mut suspended = pin!(client.connection().when(ConnectionState::Suspended));
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut suspended => return result.unwrap(),
+            attempt = service.attempt() => attempt.refuse(),
+        }
+    }
+}
+
+/// The code with which something failed.
+pub fn code<T: fmt::Debug>(result: Result<T, Error>) -> u32 {
+    result.unwrap_err().code().0
+}
+
+/// The next changes of a channel are to these states.
+pub async fn expect_states(changes: &mut Changes<ChannelStateChange>, states: &[ChannelState]) {
+    for state in states {
+        assert_eq!(changes.next().await.expect("the client lives").current, *state);
+    }
+}
+
+/// Nothing is in this stream for now.
+pub fn expect_none<T: fmt::Debug>(changes: &mut Changes<T>) {
+    if let Some(change) = changes.next().now_or_never() {
+        panic!("unexpected: {change:?}");
+    }
+}
+
+/// Nothing is in this subscription for now.
+pub fn expect_no_message(messages: &mut Subscription) {
+    if let Some(message) = messages.next().now_or_never() {
+        panic!("unexpected: {message:?}");
+    }
+}
+
+/// Lets so many milliseconds pass.
+pub async fn advance(millis: u64) {
+    tokio::time::advance(Duration::from_millis(millis)).await;
+}
+
 /// A CONNECTED with the usual details.
 pub fn connected_frame(id: &str, key: &str) -> ServerFrame {
-    ServerFrame::Connected(Box::new(Connected {
+    connected_frame_with(id, key, |_| {})
+}
+
+/// A CONNECTED with changed details.
+pub fn connected_frame_with(
+    id: &str,
+    key: &str,
+    change: impl FnOnce(&mut Connected),
+) -> ServerFrame {
+    let mut frame = Connected {
         connection_id: Some(id.into()),
         details: Some(ConnectionDetails {
             connection_key: Some(key.into()),
@@ -94,16 +225,41 @@ pub fn connected_frame(id: &str, key: &str) -> ServerFrame {
             ..ConnectionDetails::default()
         }),
         error: None,
-    }))
+    };
+    change(&mut frame);
+    ServerFrame::Connected(Box::new(frame))
 }
 
 /// An ATTACHED.
 pub fn attached(channel: &str) -> ServerFrame {
-    ServerFrame::Attached(Box::new(Attached {
+    attached_with(channel, |_| {})
+}
+
+/// An ATTACHED with changes.
+pub fn attached_with(channel: &str, change: impl FnOnce(&mut Attached)) -> ServerFrame {
+    let mut frame = Attached {
         channel: channel.into(),
         channel_serial: Some(format!("{channel}-serial").into()),
         ..Attached::default()
-    }))
+    };
+    change(&mut frame);
+    ServerFrame::Attached(Box::new(frame))
+}
+
+/// A DETACHED.
+pub fn detached(channel: &str) -> ServerFrame {
+    ServerFrame::Detached { channel: channel.into(), error: None }
+}
+
+/// A DETACHED with an error.
+pub fn detached_because(channel: &str, code: u32) -> ServerFrame {
+    ServerFrame::Detached { channel: channel.into(), error: Some(info(code, 500)) }
+}
+
+/// Messages with these names, in one frame; the data of each is its name.
+pub fn messages(channel: &str, names: &[&str]) -> ServerFrame {
+    let items = names.iter().map(|name| Message::new(*name, *name)).collect();
+    ServerFrame::Message(Delivery::new(channel, items))
 }
 
 /// An ACK of `count` frames with one serial each.
@@ -223,25 +379,39 @@ impl Peer {
     }
 
     /// Awaits an ATTACH for this channel, and confirms it.
-    pub async fn attach(&mut self, channel: &str) -> capably_protocol::frame::Attach {
+    pub async fn attach(&mut self, channel: &str) -> Attach {
+        let attach = self.expect_attach(channel).await;
+        self.send(attached(channel));
+        attach
+    }
+
+    /// Awaits an ATTACH for this channel.
+    pub async fn expect_attach(&mut self, channel: &str) -> Attach {
         match self.receive().await {
-            Some(ClientFrame::Attach(attach)) if attach.channel == channel => {
-                self.send(attached(channel));
-                attach
-            }
+            Some(ClientFrame::Attach(attach)) if attach.channel == channel => attach,
             other => panic!("not an ATTACH for {channel}: {other:?}"),
+        }
+    }
+
+    /// Awaits a DETACH for this channel.
+    pub async fn expect_detach(&mut self, channel: &str) {
+        let frame = self.receive().await;
+        assert_eq!(frame, Some(ClientFrame::Detach { channel: channel.into() }));
+    }
+
+    /// Awaits a MESSAGE.
+    pub async fn publish(&mut self) -> Publish<Message> {
+        match self.receive().await {
+            Some(ClientFrame::Message(publish)) => publish,
+            other => panic!("not a MESSAGE: {other:?}"),
         }
     }
 
     /// Awaits a MESSAGE: its serial and the names of its messages.
     pub async fn message(&mut self) -> (u64, Vec<String>) {
-        match self.receive().await {
-            Some(ClientFrame::Message(publish)) => (
-                publish.msg_serial,
-                publish.items.iter().map(|m| m.name.as_deref().unwrap().to_owned()).collect(),
-            ),
-            other => panic!("not a MESSAGE: {other:?}"),
-        }
+        let publish = self.publish().await;
+        let names = publish.items.iter().map(|m| m.name.as_deref().unwrap().to_owned());
+        (publish.msg_serial, names.collect())
     }
 
     /// Waits until the client closes the socket, passing over what it sends before.

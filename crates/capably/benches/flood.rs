@@ -1,0 +1,308 @@
+//! What the client makes of a socket's speed: receiving a flood, and publishing with many in flight, each
+//! beside the same frames through a bare WebSocket pair of the same library, in the same run.
+//!
+//! `cargo bench -p capably --bench flood [-- frames]`. The ratios are what counts: they say how much of
+//! the library's speed is left once frames are decoded, acknowledged and delivered.
+
+use std::{
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use capably::{ClientOptions, Realtime, realtime::Receipt};
+use capably_protocol::{
+    ConnectionDetails, Format, Message, ServerFrame, codec,
+    frame::{Ack, Attached, Connected, Delivery, Publish},
+};
+use futures_util::{SinkExt, StreamExt};
+use tokio::{net::TcpListener, runtime::Builder};
+use tokio_tungstenite::{
+    WebSocketStream, accept_async_with_config, client_async_with_config,
+    tungstenite::{Message as WsMessage, protocol::WebSocketConfig},
+};
+
+const ROUNDS: usize = 5;
+const FRAME_SIZE: usize = 300;
+const IN_FLIGHT: usize = 1024;
+
+type Socket = WebSocketStream<tokio::net::TcpStream>;
+
+fn main() {
+    let frames = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(500_000);
+    println!(
+        "{frames} frames of {FRAME_SIZE} bytes a round, median of {ROUNDS} interleaved rounds"
+    );
+    let received = delivery_frame();
+    let published = publish_frame();
+    let mut rates: [Vec<f64>; 4] = Default::default();
+    for _ in 0..ROUNDS {
+        rates[0].push(bare(frames, &received, Side::Server));
+        rates[1].push(receive_flood(frames, &received));
+        rates[2].push(bare(frames, &published, Side::Client));
+        rates[3].push(publish_flood(frames));
+    }
+    let [bare_receive, receive, bare_publish, publish] = rates.map(median);
+    report("receive and deliver", receive, bare_receive);
+    report("publish, 1,024 in flight", publish, bare_publish);
+}
+
+fn report(what: &str, rate: f64, bare: f64) {
+    println!(
+        "{what:<28} {:>6.0} k/s   bare WebSocket {:>6.0} k/s   ratio {:.2}",
+        rate / 1e3,
+        bare / 1e3,
+        rate / bare
+    );
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+/// A message as the service delivers it.
+fn delivery_frame() -> Bytes {
+    let mut message = Message::new("tick", "");
+    message.serial = Some("01726585978590-001@abcdefghij:001".into());
+    let mut frame = Delivery::new("prices", vec![message]);
+    frame.id = Some("AbCdEfGhIj:12345".into());
+    frame.connection_id = Some("AbCdEfGhIj".into());
+    frame.channel_serial = Some("01726585978590-001@abcdefghij".into());
+    frame.timestamp = Some(1_726_585_978_590);
+    padded(|data| {
+        frame.items[0].data = data.into();
+        let mut bytes = Vec::new();
+        codec::encode_server_frame(
+            Format::MsgPack,
+            &ServerFrame::Message(frame.clone()),
+            &mut bytes,
+        );
+        bytes
+    })
+}
+
+/// A message as the client publishes it.
+fn publish_frame() -> Bytes {
+    padded(|data| {
+        let frame = capably_protocol::ClientFrame::Message(Publish {
+            channel: "prices".into(),
+            msg_serial: 1 << 20,
+            items: [Message::new("tick", data)].into(),
+            params: Default::default(),
+        });
+        let mut bytes = Vec::new();
+        codec::encode_client_frame(Format::MsgPack, &frame, &mut bytes);
+        bytes
+    })
+}
+
+/// Chooses the payload such that the frame has its size.
+fn padded(mut encode: impl FnMut(String) -> Vec<u8>) -> Bytes {
+    (0..FRAME_SIZE)
+        .map(|size| encode("x".repeat(size)))
+        .find(|bytes| bytes.len() == FRAME_SIZE)
+        .expect("some payload fits")
+        .into()
+}
+
+fn payload_of(frame: &Bytes) -> usize {
+    frame.iter().filter(|byte| **byte == b'x').count()
+}
+
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default().read_buffer_size(64 * 1024).write_buffer_size(64 * 1024)
+}
+
+/// Which side of a bare pair sends.
+#[derive(Clone, Copy, PartialEq)]
+enum Side {
+    Server,
+    Client,
+}
+
+/// Frames through a bare pair of sockets, one thread a side.
+fn bare(frames: usize, frame: &Bytes, sender: Side) -> f64 {
+    let (address, listener) = listener();
+    let flood = frame.clone();
+    let peer = thread::spawn(move || {
+        runtime().block_on(async move {
+            let socket = accept(listener).await;
+            if sender == Side::Server {
+                send_all(socket, frames, &flood).await;
+            } else {
+                receive_all(socket, frames).await;
+            }
+        });
+    });
+    let start = runtime().block_on(async {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let url = format!("ws://{address}/");
+        let (socket, _) = client_async_with_config(url, stream, Some(config())).await.unwrap();
+        let start = Instant::now();
+        if sender == Side::Server {
+            receive_all(socket, frames).await;
+        } else {
+            send_all(socket, frames, frame).await;
+        }
+        start
+    });
+    peer.join().unwrap();
+    frames as f64 / start.elapsed().as_secs_f64()
+}
+
+async fn send_all(mut socket: Socket, frames: usize, frame: &Bytes) {
+    for _ in 0..frames {
+        socket.feed(WsMessage::Binary(frame.clone())).await.unwrap();
+    }
+    socket.flush().await.unwrap();
+    // The other side closes when it has everything.
+    while let Some(Ok(_)) = socket.next().await {}
+}
+
+async fn receive_all(mut socket: Socket, frames: usize) {
+    for _ in 0..frames {
+        socket.next().await.unwrap().unwrap();
+    }
+}
+
+/// A flood delivered to a subscriber.
+fn receive_flood(frames: usize, frame: &Bytes) -> f64 {
+    let (address, listener) = listener();
+    let flood = frame.clone();
+    let peer = thread::spawn(move || {
+        runtime().block_on(async move {
+            let mut socket = serve(listener).await;
+            while let Some(Ok(message)) = socket.next().await {
+                // ATTACH.
+                if message.is_binary() {
+                    break;
+                }
+            }
+            send(&mut socket, &ServerFrame::Attached(Box::new(attached()))).await;
+            send_all(socket, frames, &flood).await;
+        });
+    });
+    let elapsed = runtime().block_on(async {
+        let client = connect(address).await;
+        let mut messages = client.channels().get("prices").subscribe().await.unwrap();
+        let start = Instant::now();
+        let mut bytes = 0;
+        for _ in 0..frames {
+            let message = messages.next().await.unwrap();
+            bytes += message.data.as_str().map_or(0, str::len);
+        }
+        assert_eq!(bytes, frames * payload_of(frame));
+        start.elapsed()
+    });
+    peer.join().unwrap();
+    frames as f64 / elapsed.as_secs_f64()
+}
+
+/// Publishes, each acknowledged, at most [`IN_FLIGHT`] at a time.
+fn publish_flood(frames: usize) -> f64 {
+    let (address, listener) = listener();
+    let peer = thread::spawn(move || {
+        runtime().block_on(async move {
+            let mut socket = serve(listener).await;
+            let mut acknowledged = 0;
+            while acknowledged < frames {
+                let mut ack: Option<Ack> = None;
+                // What has arrived is acknowledged in one frame, at once.
+                while let Some(message) = if ack.is_none() {
+                    socket.next().await
+                } else {
+                    futures_util::FutureExt::now_or_never(socket.next()).flatten()
+                } {
+                    let WsMessage::Binary(bytes) = message.unwrap() else { continue };
+                    let peek = codec::peek(Format::MsgPack, &bytes).unwrap();
+                    let serial = peek.msg_serial.unwrap();
+                    let ack = ack.get_or_insert(Ack { msg_serial: serial, count: 0, res: vec![] });
+                    ack.count += 1;
+                    ack.res.push(capably::PublishResult::new(vec![Some(
+                        "01726585978590-001@abcdefghij:001".into(),
+                    )]));
+                }
+                let Some(ack) = ack else { break };
+                acknowledged += ack.count as usize;
+                send(&mut socket, &ServerFrame::Ack(ack)).await;
+            }
+            while let Some(Ok(_)) = socket.next().await {}
+        });
+    });
+    let data = "x".repeat(payload_of(&publish_frame()));
+    let elapsed = runtime().block_on(async {
+        let client = connect(address).await;
+        let channel = client.channels().get("prices");
+        let data = capably::Data::from(data);
+        let start = Instant::now();
+        let mut in_flight = std::collections::VecDeque::<Receipt>::with_capacity(IN_FLIGHT);
+        for _ in 0..frames {
+            if in_flight.len() == IN_FLIGHT
+                && let Some(receipt) = in_flight.pop_front()
+            {
+                receipt.await.unwrap();
+            }
+            let receipt = channel.publish("tick", data.clone()).submit().await.unwrap();
+            in_flight.push_back(receipt);
+        }
+        for receipt in in_flight {
+            receipt.await.unwrap();
+        }
+        start.elapsed()
+    });
+    peer.join().unwrap();
+    frames as f64 / elapsed.as_secs_f64()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn listener() -> (SocketAddr, std::net::TcpListener) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    (listener.local_addr().unwrap(), listener)
+}
+
+async fn accept(listener: std::net::TcpListener) -> Socket {
+    let (stream, _) = TcpListener::from_std(listener).unwrap().accept().await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    accept_async_with_config(stream, Some(config())).await.unwrap()
+}
+
+/// Accepts a client and says CONNECTED.
+async fn serve(listener: std::net::TcpListener) -> Socket {
+    let mut socket = accept(listener).await;
+    let connected = Connected {
+        connection_id: Some("AbCdEfGhIj".into()),
+        details: Some(ConnectionDetails {
+            connection_key: Some("AbCdEfGhIj!key".into()),
+            ..ConnectionDetails::default()
+        }),
+        error: None,
+    };
+    send(&mut socket, &ServerFrame::Connected(Box::new(connected))).await;
+    socket
+}
+
+fn attached() -> Attached {
+    Attached { channel: "prices".into(), ..Attached::default() }
+}
+
+async fn send(socket: &mut Socket, frame: &ServerFrame) {
+    let mut bytes = Vec::new();
+    codec::encode_server_frame(Format::MsgPack, frame, &mut bytes);
+    socket.send(WsMessage::Binary(bytes.into())).await.unwrap();
+}
+
+async fn connect(address: SocketAddr) -> Realtime {
+    let options = ClientOptions::new("appId.keyId:keySecret")
+        .endpoint(address.ip().to_string())
+        .port(address.port())
+        .tls(false)
+        .realtime_request_timeout(Duration::from_secs(10));
+    Realtime::connect(options).await.unwrap()
+}

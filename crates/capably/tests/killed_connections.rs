@@ -1,0 +1,175 @@
+//! Connections that are cut in mid-stream, at any byte, in either direction, between real clients and the
+//! embedded server: nothing is lost, nothing comes twice, order is kept, every publish resolves.
+
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use capably::{ClientOptions, Data, Realtime};
+use capably_server::Server;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    task::JoinSet,
+};
+
+const RUNS: u64 = 100;
+const MESSAGES: usize = 300;
+/// How many connections of each client are cut; the next one lives.
+const CUTS: usize = 4;
+
+/// Cuts the first connections through it, each after so many bytes in one direction.
+struct Cutter {
+    address: SocketAddr,
+    cuts: Arc<AtomicUsize>,
+    _task: JoinSet<()>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    ToServer(usize),
+    ToClient(usize),
+    Never,
+}
+
+impl Cutter {
+    async fn start(server: SocketAddr, seed: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let cuts = Arc::new(AtomicUsize::new(0));
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let counted = Arc::clone(&cuts);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut connections = JoinSet::new();
+            for number in 0.. {
+                let Ok((client, _)) = listener.accept().await else { return };
+                let Ok(server) = TcpStream::connect(server).await else { return };
+                // A cut may come in the handshake, between frames, or inside one.
+                let after = rng.usize(1..20_000);
+                let cut = match (number < CUTS, rng.bool()) {
+                    (false, _) => Cut::Never,
+                    (true, true) => Cut::ToServer(after),
+                    (true, false) => Cut::ToClient(after),
+                };
+                connections.spawn(pipe(client, server, cut, Arc::clone(&counted)));
+            }
+        });
+        Self { address, cuts, _task: task }
+    }
+}
+
+async fn pipe(client: TcpStream, server: TcpStream, cut: Cut, cuts: Arc<AtomicUsize>) {
+    let _ = client.set_nodelay(true);
+    let _ = server.set_nodelay(true);
+    let (to_server, to_client) = match cut {
+        Cut::ToServer(bytes) => (bytes, usize::MAX),
+        Cut::ToClient(bytes) => (usize::MAX, bytes),
+        Cut::Never => (usize::MAX, usize::MAX),
+    };
+    let (client_read, client_write) = client.into_split();
+    let (server_read, server_write) = server.into_split();
+    // When one direction ends, both sockets are dropped.
+    let is_cut = tokio::select! {
+        cut = copy(client_read, server_write, to_server) => cut,
+        cut = copy(server_read, client_write, to_client) => cut,
+    };
+    if is_cut {
+        cuts.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Copies at most so many bytes. Returns whether that was the end of it.
+async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut left: usize) -> bool {
+    let mut buffer = [0; 4096];
+    loop {
+        let Ok(read @ 1..) = from.read(&mut buffer).await else { return false };
+        let passed = read.min(left);
+        if to.write_all(&buffer[..passed]).await.is_err() {
+            return false;
+        }
+        left -= passed;
+        if left == 0 {
+            return true;
+        }
+    }
+}
+
+async fn connect(server: &Server, through: SocketAddr, binary: bool) -> Realtime {
+    let options = ClientOptions::new(server.key())
+        .endpoint(through.ip().to_string())
+        .port(through.port())
+        .tls(false)
+        .use_binary_protocol(binary)
+        // An attempt that is cut is not to hold up the test.
+        .disconnected_retry_timeout(Duration::from_millis(1));
+    Realtime::new(options).unwrap()
+}
+
+fn payload(number: usize) -> Data {
+    match number % 3 {
+        0 => Data::from(format!("text {number}")),
+        1 => Data::from(format!("bytes {number}").into_bytes()),
+        _ => Data::from(serde_json::json!({ "number": number })),
+    }
+}
+
+async fn run(seed: u64) -> usize {
+    let server = Server::builder().start().await.unwrap();
+    let (to_publisher, to_subscriber) = (
+        Cutter::start(server.local_addr(), 2 * seed).await,
+        Cutter::start(server.local_addr(), 2 * seed + 1).await,
+    );
+    let subscriber = connect(&server, to_subscriber.address, seed % 2 == 0).await;
+    let publisher = connect(&server, to_publisher.address, seed % 4 < 2).await;
+
+    let channel = subscriber.channels().get("stream");
+    let mut messages = channel.subscribe().await.unwrap();
+    let channel = publisher.channels().get("stream");
+    let mut receipts = Vec::new();
+    for number in 0..MESSAGES {
+        let publish = channel.publish(number.to_string(), payload(number));
+        receipts.push(publish.submit().await.unwrap());
+        if number % 16 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mut serials = BTreeSet::new();
+    for (number, receipt) in receipts.into_iter().enumerate() {
+        let result = receipt.await.unwrap_or_else(|error| panic!("publish {number}: {error}"));
+        let serial = result.serials[0].clone().expect("every message has a serial");
+        assert!(serials.insert(serial), "publish {number} has a serial of its own");
+    }
+    for number in 0..MESSAGES {
+        let message = messages.next().await.expect("the subscription goes on");
+        assert_eq!(message.name.as_deref(), Some(&*number.to_string()), "order is kept");
+        assert_eq!(message.data, payload(number));
+    }
+    // Whatever came twice would come before this.
+    channel.publish("end", ()).await.unwrap();
+    assert_eq!(messages.next().await.unwrap().name.as_deref(), Some("end"));
+    publisher.close().await;
+    subscriber.close().await;
+    server.shutdown().await;
+    to_publisher.cuts.load(Ordering::Relaxed) + to_subscriber.cuts.load(Ordering::Relaxed)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_and_nothing_comes_twice() {
+    let mut cuts = 0;
+    for seed in 0..RUNS {
+        let run = tokio::time::timeout(Duration::from_secs(30), run(seed));
+        cuts += run.await.unwrap_or_else(|_| panic!("run {seed} hangs"));
+    }
+    // The cuts must be there for the test to mean anything.
+    assert!(cuts >= 3 * RUNS as usize, "only {cuts} connections were cut");
+}
