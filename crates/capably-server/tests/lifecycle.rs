@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use capably_protocol::{Format, ServerFrame};
 use capably_server::{Server, ServerError};
@@ -15,9 +15,12 @@ use support::*;
 #[tokio::test]
 async fn shutdown_tells_every_client_and_frees_the_port() {
     let server = server().await;
+    // Accepted before the next ones are: one that never asks for anything, one that waits between requests.
+    let mut silent = TcpStream::connect(server.local_addr()).await.unwrap();
+    let mut idle = Http::connect(&server).await;
+    idle.request("GET", "/time", &[], b"").await;
     let (mut json, _) = Client::connect(&server, Format::Json).await;
     let (mut msgpack, _) = Client::connect(&server, Format::MsgPack).await;
-    let mut idle = TcpStream::connect(server.local_addr()).await.unwrap();
     let clients = async {
         for client in [&mut json, &mut msgpack] {
             let ServerFrame::Disconnected { error } = client.next().await else { panic!() };
@@ -25,9 +28,11 @@ async fn shutdown_tells_every_client_and_frees_the_port() {
             assert_eq!((error.code.0, error.status_code), (80003, 503));
             assert!(matches!(client.event().await, Event::End));
         }
-        assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(idle.stream.read(&mut [0]).await.unwrap(), 0);
     };
-    tokio::join!(server.shutdown(), clients);
+    let both = async { tokio::join!(server.shutdown(), clients) };
+    tokio::time::timeout(Duration::from_secs(2), both).await.expect("nobody is waited for");
     assert_eq!(server.connections(), 0);
     TcpListener::bind(server.local_addr()).await.unwrap();
     server.shutdown().await;
@@ -76,8 +81,7 @@ async fn what_keeps_a_server_from_starting() {
         let error = Server::builder().key(key).start().await.unwrap_err();
         assert!(matches!(error, ServerError::AppId), "{key}");
     }
-    let error =
-        Server::builder().max_idle_interval(std::time::Duration::ZERO).start().await.unwrap_err();
+    let error = Server::builder().max_idle_interval(Duration::ZERO).start().await.unwrap_err();
     assert!(matches!(error, ServerError::IdleInterval));
 }
 

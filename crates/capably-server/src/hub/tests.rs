@@ -747,7 +747,7 @@ fn an_app_that_has_ended_says_so_to_late_comers() {
         ConnectRequest { identity: bench.identity(), echo: true, resume: None, entropy: [0; 24] };
     bench.app.connect(late, request, bench.now, &mut bench.outputs);
     for transport in [early, late] {
-        assert_eq!(bench.frames(transport), [farewell.clone()]);
+        assert_eq!(bench.frames(transport), std::slice::from_ref(&farewell));
     }
     let closed: Vec<_> = bench
         .outputs

@@ -206,7 +206,7 @@ impl Answer {
 
 /// A keep-alive HTTP connection.
 pub(crate) struct Http {
-    stream: TcpStream,
+    pub(crate) stream: TcpStream,
     buffer: Vec<u8>,
 }
 
