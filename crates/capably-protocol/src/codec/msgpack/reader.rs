@@ -164,6 +164,19 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The string that is next, if it is one of less than 32 bytes: nearly every key, and most values. Where
+    /// it is not, or ends early, [`token`](Self::token) says so.
+    #[inline(always)]
+    fn short_str(&mut self) -> Option<&'a [u8]> {
+        let (marker, rest) = self.rest.split_first()?;
+        if !matches!(marker, 0xa0..=0xbf) {
+            return None;
+        }
+        let (text, rest) = rest.split_at_checked(usize::from(marker & 0x1f))?;
+        self.rest = rest;
+        Some(text)
+    }
+
     /// An extension's type and bytes are stepped over: the protocol uses none.
     fn ext(
         &mut self,
@@ -193,6 +206,9 @@ impl<'a> Reader<'a> {
 
     /// Steps over one value.
     pub(super) fn skip(&mut self) -> Result<(), Fault> {
+        if self.short_str().is_some() {
+            return Ok(());
+        }
         let token = self.token()?;
         self.skip_rest(token)
     }
@@ -237,18 +253,23 @@ impl<'a> Reader<'a> {
         };
         self.enter()?;
         for _ in 0..count {
-            let key = match self.token()? {
-                Token::Str(key) | Token::Bin(key) => key,
-                Token::Array(_) | Token::Map(_) => {
-                    return Err(malformed("a map or array as a key"));
-                }
-                // No field of ours; its value is skipped.
-                _ => b"",
+            let key = match self.short_str() {
+                Some(key) => key,
+                None => self.long_key()?,
             };
             field(self, key)?;
         }
         self.leave();
         Ok(true)
+    }
+
+    fn long_key(&mut self) -> Result<&'a [u8], Fault> {
+        match self.token()? {
+            Token::Str(key) | Token::Bin(key) => Ok(key),
+            Token::Array(_) | Token::Map(_) => Err(malformed("a map or array as a key")),
+            // No field of ours; its value is skipped.
+            _ => Ok(b""),
+        }
     }
 
     /// An array of items, each read where it will lie; nil is an empty one.
@@ -295,6 +316,9 @@ impl<'a> Reader<'a> {
     /// A string that may be absent.
     #[inline]
     pub(super) fn str(&mut self) -> Result<Option<Str>, Fault> {
+        if let Some(bytes) = self.short_str() {
+            return self.text(bytes).map(Some);
+        }
         match self.token()? {
             Token::Str(bytes) | Token::Bin(bytes) => self.text(bytes).map(Some),
             Token::Nil | Token::Ext => Ok(None),
