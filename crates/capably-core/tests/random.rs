@@ -1,0 +1,373 @@
+//! Random calls and random misfortune in virtual time: whatever happens, every operation ends exactly
+//! once, states change only as the specification allows, and the same seed gives the same outputs.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use capably_core::{
+    ChannelEvent, ChannelId, ChannelOptions, ChannelState, Client, Config, ConnectionEvent,
+    ConnectionState, Credentials, Event, Now, OpId, Outcome, Output, TransportEvent, TransportId,
+};
+use capably_protocol::{
+    ClientFrame, ConnectionDetails, ErrorInfo, Flags, Message, PublishResult, ServerFrame,
+    frame::{Ack, Attached, Connected, Delivery, ErrorFrame, Nack},
+};
+use fastrand::Rng;
+
+const STEPS: usize = 400;
+const SEEDS: u64 = 500;
+const CHANNELS: u64 = 3;
+
+/// A client, the network and service around it, and what must be true of them.
+struct World {
+    rng: Rng,
+    now: Now,
+    client: Client,
+    transport: Option<(TransportId, bool)>,
+    /// What the service would send, in order.
+    inbox: Vec<ServerFrame>,
+    next_op: u64,
+    /// Operations under way, and what they are.
+    open: BTreeMap<OpId, &'static str>,
+    connection: ConnectionState,
+    channels: BTreeMap<ChannelId, ChannelState>,
+    connections: u64,
+    /// Serials the service has seen on this connection.
+    next_serial: u64,
+    deadline: Option<Now>,
+    log: Vec<String>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let mut config = Config::new(Credentials::Key("app.key:secret".parse().unwrap()));
+        config.queue_messages = rng.u8(..5) > 0;
+        let mut client = Client::new(Arc::new(config), rng.u64(..), Now::default());
+        let mut channels = BTreeMap::new();
+        for id in (0..CHANNELS).map(ChannelId) {
+            client.open_channel(id, format!("ch{}", id.0).into(), ChannelOptions::default());
+            channels.insert(id, ChannelState::Initialized);
+        }
+        Self {
+            rng,
+            now: Now::default(),
+            client,
+            transport: None,
+            inbox: Vec::new(),
+            next_op: 0,
+            open: BTreeMap::new(),
+            connection: ConnectionState::Initialized,
+            channels,
+            connections: 0,
+            next_serial: 0,
+            deadline: None,
+            log: Vec::new(),
+        }
+    }
+
+    fn op(&mut self, what: &'static str) -> OpId {
+        let op = OpId(self.next_op);
+        self.next_op += 1;
+        self.open.insert(op, what);
+        op
+    }
+
+    fn channel(&mut self) -> ChannelId {
+        ChannelId(self.rng.u64(..CHANNELS))
+    }
+
+    fn name(&mut self) -> String {
+        format!("ch{}", self.channel().0)
+    }
+
+    fn error(&mut self) -> Option<ErrorInfo> {
+        let code = self.rng.choice([40142, 40160, 50000, 80003, 80013, 90001]).unwrap();
+        let status = if (40100..40200).contains(&code) { 401 } else { 500 };
+        (self.rng.u8(..4) > 0).then(|| ErrorInfo::new(code.into(), status, "misfortune"))
+    }
+
+    fn step(&mut self) {
+        let now = self.now;
+        match self.rng.u8(..100) {
+            0..8 => self.client.connect(now),
+            8..10 => self.client.close(now),
+            10..20 => {
+                let (id, op) = (self.channel(), self.op("attach"));
+                self.client.attach(id, op, now);
+            }
+            20..27 => {
+                let (id, op) = (self.channel(), self.op("detach"));
+                self.client.detach(id, op, now);
+            }
+            27..45 => {
+                let (id, op) = (self.channel(), self.op("publish"));
+                let messages: Vec<_> =
+                    (0..=self.rng.usize(..3)).map(|_| Message::new("n", "d")).collect();
+                self.client.publish(id, messages.into(), Default::default(), op);
+            }
+            45..50 => {
+                let op = self.op("ping");
+                self.client.ping(op, now);
+            }
+            50..80 => self.service_speaks(),
+            80..86 => self.network_acts(),
+            86..90 => self.misfortune(),
+            _ => self.time_passes(),
+        }
+        self.drain();
+    }
+
+    /// The service sends what it has to say, and perhaps something of its own accord.
+    fn service_speaks(&mut self) {
+        let Some((transport, true)) = self.transport else { return };
+        let mut frames: Vec<_> = self.inbox.drain(..).collect();
+        if self.rng.u8(..4) == 0 {
+            let mut delivery = Delivery::new(self.name(), vec![Message::new("n", "d")]);
+            delivery.id = Some("conn:1".into());
+            frames.push(ServerFrame::Message(delivery));
+        }
+        for frame in frames {
+            self.client.handle_transport(transport, TransportEvent::Frame(frame), self.now);
+            self.drain();
+        }
+    }
+
+    fn network_acts(&mut self) {
+        let Some((transport, opened)) = self.transport else { return };
+        let event = if opened {
+            TransportEvent::Closed(ErrorInfo::new(80003.into(), 0, "cut"))
+        } else if self.rng.bool() {
+            TransportEvent::Closed(ErrorInfo::new(80000.into(), 0, "refused"))
+        } else {
+            TransportEvent::Opened
+        };
+        let opens = matches!(event, TransportEvent::Opened);
+        self.transport = opens.then_some((transport, true));
+        self.client.handle_transport(transport, event, self.now);
+        if opens {
+            self.say_connected();
+        }
+    }
+
+    fn say_connected(&mut self) {
+        if self.connections == 0 || self.rng.u8(..3) == 0 {
+            self.connections += 1;
+            self.next_serial = 0;
+        }
+        self.inbox.push(ServerFrame::Connected(Box::new(Connected {
+            connection_id: Some(format!("connection-{}", self.connections).into()),
+            details: Some(ConnectionDetails {
+                connection_key: Some("key".into()),
+                ..ConnectionDetails::default()
+            }),
+            error: None,
+        })));
+    }
+
+    /// The service says something out of turn.
+    fn misfortune(&mut self) {
+        let Some((transport, true)) = self.transport else { return };
+        let error = self.error();
+        let frame = match self.rng.u8(..9) {
+            0 => ServerFrame::Error(ErrorFrame { channel: None, error }),
+            1 => ServerFrame::Error(ErrorFrame { channel: Some(self.name().into()), error }),
+            2 => ServerFrame::Detached { channel: self.name().into(), error },
+            3 => ServerFrame::Disconnected { error },
+            4 => ServerFrame::Attached(Box::new(Attached {
+                channel: self.name().into(),
+                flags: if self.rng.bool() { Flags::RESUMED } else { Flags::NONE },
+                error,
+                ..Attached::default()
+            })),
+            5 => ServerFrame::Closed,
+            6 => ServerFrame::Ack(Ack {
+                msg_serial: self.rng.u64(..20),
+                count: self.rng.u64(..20),
+                res: vec![],
+            }),
+            7 => ServerFrame::Nack(Nack { msg_serial: self.rng.u64(..20), count: 1, error }),
+            _ => ServerFrame::Connected(Box::default()),
+        };
+        self.client.handle_transport(transport, TransportEvent::Frame(frame), self.now);
+    }
+
+    fn time_passes(&mut self) {
+        let step = Duration::from_millis(self.rng.u64(1..40_000));
+        self.now = match self.deadline {
+            // Mostly the next deadline is met; sometimes the process slept through it.
+            Some(deadline) if self.rng.u8(..3) > 0 => deadline,
+            _ => self.now + step,
+        };
+        self.client.handle_timeout(self.now);
+    }
+
+    fn drain(&mut self) {
+        loop {
+            let output = self.client.poll_output();
+            self.log.push(format!("{output:?}"));
+            match output {
+                Output::Open { transport, .. } => {
+                    assert!(self.transport.is_none(), "the old transport was shut first");
+                    self.transport = Some((transport, false));
+                    self.inbox.clear();
+                }
+                Output::Shut { transport } => {
+                    if self.transport.is_some_and(|(own, _)| own == transport) {
+                        self.transport = None;
+                    }
+                }
+                Output::Send { transport, frame } => {
+                    if self.transport == Some((transport, true)) {
+                        self.service_hears(frame);
+                    }
+                }
+                Output::Event(event) => self.check(event),
+                Output::Timeout(deadline) => {
+                    self.deadline = deadline.map(|(at, _)| Now::at(at));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn service_hears(&mut self, frame: ClientFrame) {
+        match frame {
+            ClientFrame::Attach(attach) => {
+                self.inbox.push(ServerFrame::Attached(Box::new(Attached {
+                    channel: attach.channel,
+                    ..Attached::default()
+                })))
+            }
+            ClientFrame::Detach { channel } => {
+                self.inbox.push(ServerFrame::Detached { channel, error: None });
+            }
+            ClientFrame::Message(publish) => {
+                assert!(publish.msg_serial <= self.next_serial, "no serial is left out");
+                assert!(!publish.items.is_empty(), "what is sent again is whole");
+                self.next_serial = publish.msg_serial + 1;
+                let res = vec![PublishResult::new(vec![None; publish.items.len()])];
+                let ack = Ack { msg_serial: publish.msg_serial, count: 1, res };
+                self.inbox.push(ServerFrame::Ack(ack));
+            }
+            ClientFrame::Heartbeat { id } => self.inbox.push(ServerFrame::Heartbeat { id }),
+            ClientFrame::Close => self.inbox.push(ServerFrame::Closed),
+            other => panic!("not expected: {other:?}"),
+        }
+    }
+
+    fn check(&mut self, event: Event) {
+        match event {
+            Event::Done(op, outcome) => {
+                let what = self.open.remove(&op).expect("an operation ends once");
+                match (what, outcome) {
+                    ("publish", Ok(Outcome::Published(_)))
+                    | ("ping", Ok(Outcome::Pong(_)))
+                    | ("attach" | "detach", Ok(Outcome::Done)) => {}
+                    (_, Err(error)) => assert!(error.code.0 >= 40000, "{error:?}"),
+                    (what, Ok(outcome)) => panic!("{what} gave {outcome:?}"),
+                }
+            }
+            Event::Connection(change) => {
+                assert_eq!(change.previous, self.connection, "no change is left out");
+                match change.event {
+                    ConnectionEvent::Update => {
+                        assert_eq!(change.current, ConnectionState::Connected);
+                        assert_eq!(change.previous, ConnectionState::Connected);
+                    }
+                    ConnectionEvent::State(state) => {
+                        assert_eq!(state, change.current);
+                        assert!(connection_may_go(change.previous, state), "{change:?}");
+                    }
+                }
+                self.connection = change.current;
+            }
+            Event::Channel(id, change) => {
+                assert_eq!(change.previous, self.channels[&id], "no change is left out");
+                match change.event {
+                    ChannelEvent::Update => {
+                        assert_eq!(change.current, ChannelState::Attached);
+                        assert!(!change.resumed, "RTL12");
+                    }
+                    ChannelEvent::State(state) => {
+                        assert_eq!(state, change.current);
+                        assert_ne!(state, change.previous, "RTL2g");
+                    }
+                }
+                self.channels.insert(id, change.current);
+            }
+            Event::Granted(id) => {
+                assert_eq!(self.channels[&id], ChannelState::Attached);
+            }
+            Event::Messages(id, messages) => {
+                assert_eq!(self.channels[&id], ChannelState::Attached, "RTL17");
+                assert!(messages.iter().all(|message| message.id.is_some()));
+            }
+        }
+    }
+
+    /// In the end the user closes: nothing may be left.
+    fn finish(&mut self) {
+        self.client.close(self.now);
+        self.drain();
+        while let Some(deadline) = self.deadline {
+            self.now = deadline;
+            self.client.handle_timeout(self.now);
+            self.drain();
+        }
+        assert!(
+            matches!(
+                self.connection,
+                ConnectionState::Initialized | ConnectionState::Closed | ConnectionState::Failed
+            ),
+            "{:?}",
+            self.connection
+        );
+        assert_eq!(self.transport, None, "no transport is left");
+        // What waits for a connection that the user never asks for is the user's.
+        self.client.connect(self.now);
+        self.drain();
+        self.client.close(self.now);
+        self.drain();
+        assert_eq!(self.open, BTreeMap::new(), "every operation has ended");
+    }
+}
+
+fn connection_may_go(from: ConnectionState, to: ConnectionState) -> bool {
+    use ConnectionState::{
+        Closed, Closing, Connected, Connecting, Disconnected, Failed, Initialized, Suspended,
+    };
+    match from {
+        Initialized => matches!(to, Connecting | Closed),
+        Connecting => matches!(to, Connected | Disconnected | Suspended | Closing | Failed),
+        Connected => matches!(to, Disconnected | Closing | Failed),
+        Disconnected => matches!(to, Connecting | Suspended | Closed),
+        Suspended => matches!(to, Connecting | Closed),
+        Closing => matches!(to, Closed | Connecting),
+        Closed | Failed => to == Connecting,
+    }
+}
+
+fn run(seed: u64) -> Vec<String> {
+    let mut world = World::new(seed);
+    for _ in 0..STEPS {
+        world.step();
+    }
+    world.finish();
+    world.log
+}
+
+#[test]
+fn every_operation_ends_once_and_states_change_as_they_may() {
+    for seed in 0..SEEDS {
+        let outcome = std::panic::catch_unwind(|| run(seed));
+        assert!(outcome.is_ok(), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_outputs() {
+    for seed in 0..20 {
+        assert_eq!(run(seed), run(seed));
+    }
+    assert_ne!(run(1), run(2));
+}
