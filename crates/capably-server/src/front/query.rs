@@ -7,8 +7,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::hub::error;
 
-/// The parameters of a query, in their order.
-#[derive(Clone, Debug, Default)]
+/// The parameters of a query, in their order. Credentials may be among them, so it has no `Debug`.
+#[derive(Clone)]
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {

@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 
 pub(super) type Response = hyper::Response<Full<Bytes>>;
 
-/// A response being put together.
-#[derive(Debug)]
+/// A response being put together. Its body may hold new keys, so it has no `Debug`.
 pub(super) struct Reply {
     status: StatusCode,
     headers: HeaderMap,

@@ -104,7 +104,9 @@ pub(super) async fn run(
                 sent_in_interval: false,
                 stuck_in_interval: false,
             };
+            tracing::debug!(transport = transport.0, "a client has connected");
             poll_fn(|cx| session.poll(cx)).await;
+            tracing::debug!(transport = transport.0, "a client's transport has ended");
             let Session { socket, registration, .. } = session;
             drop(registration);
             finish(socket).await;

@@ -15,8 +15,7 @@ use super::{
 };
 use crate::hub::{auth::Identity, error};
 
-/// A WebSocket to be opened once the response is on its way.
-#[derive(Debug)]
+/// A WebSocket to be opened once the response is on its way. It holds a secret, so it has no `Debug`.
 pub(super) struct Upgrade {
     pub(super) format: Format,
     pub(super) echo: bool,

@@ -44,8 +44,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// How long tombstones of objects are kept, as `connectionDetails` tells.
 const OBJECTS_GC_GRACE_PERIOD: u64 = 86_400_000;
 
-/// The inputs of a connection that is being made.
-#[derive(Debug)]
+/// The inputs of a connection that is being made. They hold secrets, so it has no `Debug`.
 pub(crate) struct ConnectRequest {
     pub(crate) identity: Identity,
     /// Whether the client wants its own messages.

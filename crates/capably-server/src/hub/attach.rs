@@ -61,7 +61,13 @@ pub(super) fn attach(
     if start.resumed {
         flags = flags | Flags::RESUMED;
     }
-    let backlog = subscribes && channel.log.after(start.position).len() > 0;
+    let subscriber = Subscriber {
+        connection: connection.id.clone(),
+        echo: connection.echo,
+        behind: Some(start.position),
+    };
+    let backlog =
+        subscribes && channel.log.after(start.position).any(|entry| subscriber.wants(entry));
     if backlog {
         flags = flags | Flags::HAS_BACKLOG;
     }
@@ -76,14 +82,8 @@ pub(super) fn attach(
 
     channel.unsubscribe(transport);
     if subscribes {
-        channel.subscribe(
-            transport,
-            Subscriber {
-                connection: connection.id.clone(),
-                echo: connection.echo,
-                behind: backlog.then_some(start.position),
-            },
-        );
+        let behind = subscriber.behind.filter(|_| backlog);
+        channel.subscribe(transport, Subscriber { behind, ..subscriber });
         if backlog {
             fill_channel(&attach.channel, channel, modes, transport, &mut { REPLAY_STEP }, outputs);
         }

@@ -144,7 +144,8 @@ pub(super) struct Subscriber {
 }
 
 impl Subscriber {
-    fn wants(&self, entry: &Entry) -> bool {
+    /// Whether the entry is to be sent to it.
+    pub(super) fn wants(&self, entry: &Entry) -> bool {
         self.echo || entry.connection() != Some(&self.connection)
     }
 }

@@ -141,10 +141,7 @@ impl Log {
     }
 
     /// The entries after `position`, oldest first.
-    pub(super) fn after(
-        &self,
-        position: Position,
-    ) -> impl DoubleEndedIterator<Item = &Arc<Entry>> + ExactSizeIterator {
+    pub(super) fn after(&self, position: Position) -> impl Iterator<Item = &Arc<Entry>> {
         let start = self.entries.partition_point(|entry| entry.position <= position);
         self.entries.range(start..)
     }

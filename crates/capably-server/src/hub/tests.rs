@@ -470,8 +470,14 @@ fn without_echo_only_ones_own_messages_are_left_out() {
     let (texts, serial) = bench.texts(quiet);
     assert_eq!(texts, ["loud"]);
 
-    // Nor are they in a replay.
+    // Nor are they in a replay, nor do they make one.
     bench.publish(quiet, "a", 1, "quiet again");
+    let (again, _) = bench.connect_with(Some(&key(&connected)), false);
+    let attached = bench.attach(again, "a", serial.as_ref());
+    assert!(attached.flags.contains(Flags::RESUMED));
+    assert!(!attached.flags.contains(Flags::HAS_BACKLOG));
+    let quiet = again;
+    bench.publish(quiet, "a", 2, "quiet once more");
     bench.publish(loud, "a", 1, "loud again");
     let (second, _) = bench.connect_with(Some(&key(&connected)), false);
     bench.attach(second, "a", serial.as_ref());
