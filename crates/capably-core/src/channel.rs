@@ -165,6 +165,15 @@ impl Client {
             (Request::Attach(op), State::Attached) => self.done(op, Ok(Outcome::Done)),
             (Request::Attach(op), State::Attaching)
             | (Request::Detach(op), State::Detaching { .. }) => channel.ops.push(op),
+            // Without a connection no attach is under way at the service (RTL5l).
+            (Request::Detach(op), State::Attaching) if connection != ConnectionState::Connected => {
+                let attaching = std::mem::take(&mut channel.ops);
+                self.enter_channel(id, State::Detached, None);
+                for attach in attaching {
+                    self.done(attach, Err(errors::detached()));
+                }
+                self.done(op, Ok(Outcome::Done));
+            }
             (Request::Attach(_), State::Detaching { .. })
             | (Request::Detach(_), State::Attaching) => channel.waiting.push_back(request),
             (
@@ -202,10 +211,7 @@ impl Client {
             (Request::Detach(op), State::Attached) => {
                 if connection == ConnectionState::Connected {
                     channel.ops.push(op);
-                    let timeout = self.config.realtime_request_timeout;
-                    self.timers.set(Timer::Detach(id), now + timeout);
-                    self.enter_channel(id, State::Detaching { from_attached: true }, None);
-                    self.send_detach(id);
+                    self.begin_detach(id, true, now);
                 } else {
                     self.enter_channel(id, State::Detached, None);
                     self.done(op, Ok(Outcome::Done));
@@ -267,6 +273,17 @@ impl Client {
         self.send(frame);
     }
 
+    /// Enters DETACHING, and sends DETACH (RTL5d).
+    fn begin_detach(&mut self, id: ChannelId, from_attached: bool, now: Instant) {
+        self.enter_channel(id, State::Detaching { from_attached }, None);
+        self.await_detached(id, now);
+        self.send_detach(id);
+    }
+
+    fn await_detached(&mut self, id: ChannelId, now: Instant) {
+        self.timers.set(Timer::Detach(id), now + self.config.realtime_request_timeout);
+    }
+
     fn send_detach(&mut self, id: ChannelId) {
         if let Some(channel) = self.channels.get(&id) {
             let frame = ClientFrame::Detach { channel: channel.name.clone() };
@@ -284,12 +301,7 @@ impl Client {
             State::Attached => ChannelEvent::Update,
             // The service attached a channel that is to be detached (RTL5k).
             State::Detaching { .. } => return self.send_detach(id),
-            State::Detached => {
-                let timeout = self.config.realtime_request_timeout;
-                self.timers.set(Timer::Detach(id), now + timeout);
-                self.enter_channel(id, State::Detaching { from_attached: false }, None);
-                return self.send_detach(id);
-            }
+            State::Detached => return self.begin_detach(id, false, now),
             State::Initialized | State::Failed => return,
         };
         if !resumed {
@@ -310,8 +322,10 @@ impl Client {
         }
         self.timers.clear(Timer::Attach(id));
         self.timers.clear(Timer::Reattach(id));
-        // An update without loss of continuity is nobody's concern (RTL12).
-        if event != ChannelEvent::Update || !resumed {
+        // An update without loss of continuity is no event (RTL12).
+        if event == ChannelEvent::Update && resumed {
+            self.push(crate::Output::Event(Event::Granted(id)));
+        } else {
             self.emit(
                 id,
                 ChannelStateChange {
@@ -404,12 +418,22 @@ impl Client {
         }
     }
 
+    /// A frame arrived that moves the channel's position (RTL15b). A channel without an attachment has none
+    /// (RTL15b2).
+    pub(crate) fn moved(&mut self, id: ChannelId, serial: Option<Str>) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        match channel.state {
+            State::Attaching | State::Attached | State::Detaching { .. } | State::Suspended => {
+                channel.channel_serial = serial.or(channel.channel_serial.take());
+            }
+            State::Initialized | State::Detached | State::Failed => {}
+        }
+    }
+
     /// Messages arrived (RTL15b, RTL17).
     pub(crate) fn deliver(&mut self, id: ChannelId, delivery: Delivery<Message>) {
+        self.moved(id, delivery.channel_serial);
         let Some(channel) = self.channels.get_mut(&id) else { return };
-        if delivery.channel_serial.is_some() {
-            channel.channel_serial = delivery.channel_serial;
-        }
         if channel.state != State::Attached {
             return;
         }
@@ -443,17 +467,20 @@ impl Client {
             match channel.state {
                 State::Attaching => self.send_attach(id, now),
                 State::Attached | State::Suspended => self.begin_attach(id, None, now),
-                State::Detaching { .. } => self.send_detach(id),
+                State::Detaching { .. } => {
+                    self.await_detached(id, now);
+                    self.send_detach(id);
+                }
                 State::Initialized | State::Detached | State::Failed => {}
             }
         }
     }
 
-    /// Without a connection no channel attaches; once there is one, all do (RTL13c).
-    pub(crate) fn pause_reattaching(&mut self) {
+    /// Without a connection nothing is answered and nothing retried; once there is one, what is under way
+    /// is sent again (RTL13c, RTN19b).
+    pub(crate) fn pause_channels(&mut self) {
         for id in self.channel_ids() {
-            self.timers.clear(Timer::Attach(id));
-            self.timers.clear(Timer::Reattach(id));
+            self.clear_channel_timers(id);
         }
     }
 
@@ -533,6 +560,7 @@ impl Client {
         }
         if matches!(state, State::Detached | State::Failed) {
             channel.channel_serial = None;
+            channel.retries = 0;
         }
         self.emit(
             id,

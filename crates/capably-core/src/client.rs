@@ -7,7 +7,7 @@ use std::{
 
 use capably_protocol::{
     ClientFrame, ErrorInfo, Message, RecoveryKey, ServerFrame, Str,
-    frame::{Params, Publish},
+    frame::{Delivery, Params, Publish},
 };
 
 use crate::{
@@ -49,6 +49,8 @@ pub struct Client {
     pub(crate) channels: BTreeMap<ChannelId, Channel>,
     /// For look-ups by name only: never iterated.
     names: HashMap<Str, ChannelId>,
+    /// How many DETACHs of released channels the service has not answered, by name.
+    pub(crate) released: BTreeMap<Str, u32>,
     pub(crate) outbox: Outbox,
     pub(crate) pings: Pings,
     pub(crate) timers: Timers,
@@ -65,6 +67,7 @@ impl Client {
             config,
             channels: BTreeMap::new(),
             names: HashMap::new(),
+            released: BTreeMap::new(),
             outbox: Outbox::starting_at(first_serial),
             pings: Pings::default(),
             timers: Timers::default(),
@@ -99,10 +102,31 @@ impl Client {
         for op in channel.take_ops() {
             self.done(op, Err(errors::released()));
         }
-        let attached = matches!(channel.state(), ChannelState::Attached | ChannelState::Attaching);
-        if attached && self.connection_state() == ConnectionState::Connected {
-            self.send(ClientFrame::Detach { channel: channel.name });
+        if self.connection_state() != ConnectionState::Connected {
+            return;
         }
+        match channel.state() {
+            ChannelState::Attached | ChannelState::Attaching => {
+                *self.released.entry(channel.name.clone()).or_default() += 1;
+                self.send(ClientFrame::Detach { channel: channel.name });
+            }
+            ChannelState::Detaching => *self.released.entry(channel.name).or_default() += 1,
+            ChannelState::Initialized
+            | ChannelState::Detached
+            | ChannelState::Suspended
+            | ChannelState::Failed => {}
+        }
+    }
+
+    /// Whether a DETACHED answers the DETACH of a released channel. It then says nothing of a channel that
+    /// was made with the same name since.
+    fn is_for_released(&mut self, channel: &Str) -> bool {
+        let Some(unanswered) = self.released.get_mut(channel) else { return false };
+        *unanswered -= 1;
+        if *unanswered == 0 {
+            self.released.remove(channel);
+        }
+        true
     }
 
     /// Publishes messages, ready for the wire, in one frame (RTL6). Ends with
@@ -228,7 +252,9 @@ impl Client {
                 }
             }
             ServerFrame::Detached { channel, error } => {
-                if let Some(id) = self.names.get(&channel).copied() {
+                if !self.is_for_released(&channel)
+                    && let Some(id) = self.names.get(&channel).copied()
+                {
                     self.channel_detached(id, error, now);
                 }
             }
@@ -243,9 +269,18 @@ impl Client {
                     }
                 }
             },
-            // Presence, annotations, objects and renewal of credentials are not handled yet; what is
-            // unknown is tolerated (RTF1).
+            // What presence, annotations and objects say is not handled yet; where they stand is.
+            ServerFrame::Presence(delivery) => self.moved_by(delivery),
+            ServerFrame::Annotation(delivery) => self.moved_by(delivery),
+            ServerFrame::Object(delivery) => self.moved_by(delivery),
+            // Nor are syncs and the renewal of credentials; what is unknown is tolerated (RTF1).
             other => tracing::debug!(target: "capably::frames", frame = ?other, "ignored"),
+        }
+    }
+
+    fn moved_by<T>(&mut self, delivery: Delivery<T>) {
+        if let Some(id) = self.names.get(&delivery.channel).copied() {
+            self.moved(id, delivery.channel_serial);
         }
     }
 

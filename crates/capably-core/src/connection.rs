@@ -456,9 +456,12 @@ impl Client {
             self.connection.error_reason = Some(reason.clone());
         }
         match current {
-            ConnectionState::Connected => self.channels_on_connected(now),
+            ConnectionState::Connected => {
+                self.released.clear();
+                self.channels_on_connected(now);
+            }
             ConnectionState::Disconnected => {
-                self.pause_reattaching();
+                self.pause_channels();
                 if !self.config.queue_messages {
                     let error = reason.clone().unwrap_or_else(errors::transport_lost);
                     self.fail_publishes(&error);

@@ -44,6 +44,8 @@ pub enum Event {
     Connection(ConnectionStateChange),
     /// A channel's state changed, or was updated (RTL2).
     Channel(ChannelId, ChannelStateChange),
+    /// A channel stays attached without loss of continuity; its modes and parameters may be others (RTL4m).
+    Granted(ChannelId),
     /// Messages arrived on an attached channel (RTL17), in order.
     Messages(ChannelId, Vec<Message>),
     /// An operation ended. Every operation ends exactly once.

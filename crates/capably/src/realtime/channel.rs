@@ -37,6 +37,17 @@ struct ChannelSnapshot {
     params: Params,
 }
 
+impl ChannelSnapshot {
+    fn new(channel: &CoreChannel, state: ChannelState) -> Self {
+        Self {
+            state,
+            error_reason: channel.error_reason().cloned().map(Error::from),
+            modes: channel.modes().to_vec(),
+            params: channel.params().clone(),
+        }
+    }
+}
+
 impl ChannelShared {
     pub(crate) fn new(id: ChannelId, name: Str, cipher: Option<CipherParams>) -> Self {
         Self {
@@ -55,16 +66,22 @@ impl ChannelShared {
 
     /// Updates the snapshot, then tells every listener.
     pub(crate) fn changed(&self, channel: &CoreChannel, change: &ChannelStateChange) {
-        *lock(&self.snapshot) = ChannelSnapshot {
-            state: change.current,
-            error_reason: channel.error_reason().cloned().map(Error::from),
-            modes: channel.modes().to_vec(),
-            params: channel.params().clone(),
-        };
+        *lock(&self.snapshot) = ChannelSnapshot::new(channel, change.current);
         self.listeners.tell(change);
     }
 
+    /// Updates the snapshot of an attached channel.
+    pub(crate) fn granted(&self, channel: &CoreChannel) {
+        *lock(&self.snapshot) = ChannelSnapshot::new(channel, ChannelState::Attached);
+    }
+
+    /// The channel was released, or the client has ended: it is not attached any more, and will not change.
     pub(crate) fn end(&self) {
+        let mut snapshot = lock(&self.snapshot);
+        if !matches!(snapshot.state, ChannelState::Initialized | ChannelState::Failed) {
+            snapshot.state = ChannelState::Detached;
+        }
+        drop(snapshot);
         self.listeners.end();
     }
 }

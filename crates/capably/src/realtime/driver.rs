@@ -155,6 +155,7 @@ impl Driver {
                 self.core.release_channel(id);
                 if let Some(entry) = self.channels.remove(&id) {
                     entry.end(&Error::from(released()));
+                    entry.shared.end();
                 }
             }
             Command::Attach(id, reply) => self.attach(id, reply, now),
@@ -293,13 +294,19 @@ impl Driver {
                     client_id: self.core.client_id().cloned(),
                 };
                 if matches!(current, ConnectionState::Closed | ConnectionState::Failed) {
-                    let reason = snapshot.error_reason.clone();
-                    let reason = reason.unwrap_or_else(|| Error::from(closed()));
+                    let reason = Error::from(change.reason.clone().unwrap_or_else(closed));
                     for entry in self.channels.values_mut() {
                         entry.end(&reason);
                     }
                 }
                 self.shared.connection_changed(snapshot, &change);
+            }
+            Event::Granted(id) => {
+                if let (Some(channel), Some(entry)) =
+                    (self.core.channel(id), self.channels.get(&id))
+                {
+                    entry.shared.granted(channel);
+                }
             }
             Event::Channel(id, change) => {
                 let (Some(channel), Some(entry)) =

@@ -25,35 +25,35 @@ use tokio::{
 };
 
 /// The connector a client under test gets.
-pub struct Script {
+pub(crate) struct Script {
     attempts: mpsc::UnboundedSender<Attempt>,
 }
 
 /// The service's side: connection attempts arrive here.
-pub struct Service {
+pub(crate) struct Service {
     attempts: mpsc::UnboundedReceiver<Attempt>,
 }
 
 /// A connection attempt that waits for its answer; dropping it refuses.
-pub struct Attempt {
+pub(crate) struct Attempt {
     pub request: DialRequest,
     answer: oneshot::Sender<Result<Box<dyn WebSocket>, Error>>,
 }
 
 /// The service's side of an open socket.
-pub struct Peer {
+pub(crate) struct Peer {
     format: Format,
     to_client: mpsc::UnboundedSender<Packet>,
     from_client: mpsc::UnboundedReceiver<Packet>,
 }
 
 /// A client with the default options, and the service it connects to.
-pub fn client(format: Format) -> (Realtime, Service) {
+pub(crate) fn client(format: Format) -> (Realtime, Service) {
     client_with(format, |options| options)
 }
 
 /// A client with these options, and the service it connects to. It does not connect by itself.
-pub fn client_with(
+pub(crate) fn client_with(
     format: Format,
     options: impl FnOnce(ClientOptions) -> ClientOptions,
 ) -> (Realtime, Service) {
@@ -66,18 +66,18 @@ pub fn client_with(
 }
 
 /// A connector and its service.
-pub fn script() -> (Script, Service) {
+pub(crate) fn script() -> (Script, Service) {
     let (sender, attempts) = mpsc::unbounded_channel();
     (Script { attempts: sender }, Service { attempts })
 }
 
 /// A connected client and its peer.
-pub async fn connected(format: Format) -> (Realtime, Service, Peer) {
+pub(crate) async fn connected(format: Format) -> (Realtime, Service, Peer) {
     connected_with(format, |options| options).await
 }
 
 /// A connected client with these options, and its peer.
-pub async fn connected_with(
+pub(crate) async fn connected_with(
     format: Format,
     options: impl FnOnce(ClientOptions) -> ClientOptions,
 ) -> (Realtime, Service, Peer) {
@@ -90,12 +90,12 @@ pub async fn connected_with(
 }
 
 /// A connected client, its peer, and a channel that is attached.
-pub async fn with_channel(format: Format) -> (Realtime, Service, Peer, Channel) {
+pub(crate) async fn with_channel(format: Format) -> (Realtime, Service, Peer, Channel) {
     with_channel_and(format, |options| options).await
 }
 
 /// The same, with these options.
-pub async fn with_channel_and(
+pub(crate) async fn with_channel_and(
     format: Format,
     options: impl FnOnce(ClientOptions) -> ClientOptions,
 ) -> (Realtime, Service, Peer, Channel) {
@@ -106,32 +106,32 @@ pub async fn with_channel_and(
 }
 
 /// Attaches a channel.
-pub async fn attach(channel: &Channel, peer: &mut Peer) {
+pub(crate) async fn attach(channel: &Channel, peer: &mut Peer) {
     let (result, _) = tokio::join!(channel.attach(), peer.attach(channel.name()));
     result.unwrap();
 }
 
 /// Subscribes to a channel that is attached.
-pub async fn subscribed(channel: &Channel) -> Subscription {
+pub(crate) async fn subscribed(channel: &Channel) -> Subscription {
     assert_eq!(channel.state(), ChannelState::Attached);
     channel.subscribe().await.unwrap()
 }
 
 /// Attaches in a task of its own.
-pub fn attaching(channel: &Channel) -> JoinHandle<Result<(), Error>> {
+pub(crate) fn attaching(channel: &Channel) -> JoinHandle<Result<(), Error>> {
     let channel = channel.clone();
     tokio::spawn(async move { channel.attach().await })
 }
 
 /// Detaches in a task of its own.
-pub fn detaching(channel: &Channel) -> JoinHandle<Result<(), Error>> {
+pub(crate) fn detaching(channel: &Channel) -> JoinHandle<Result<(), Error>> {
     let channel = channel.clone();
     tokio::spawn(async move { channel.detach().await })
 }
 
 /// A round trip to the service: whatever was sent before it has had its effects, and the client has sent
 /// nothing that the test has not read.
-pub async fn quiet(client: &Realtime, peer: &mut Peer) {
+pub(crate) async fn quiet(client: &Realtime, peer: &mut Peer) {
     let answer = async {
         match peer.receive().await {
             Some(ClientFrame::Heartbeat { id }) => peer.send(ServerFrame::Heartbeat { id }),
@@ -143,12 +143,12 @@ pub async fn quiet(client: &Realtime, peer: &mut Peer) {
 }
 
 /// Drops the transport, and lets the client resume its connection. Channels attach again by themselves.
-pub async fn resume(client: &Realtime, service: &mut Service, peer: Peer) -> Peer {
+pub(crate) async fn resume(client: &Realtime, service: &mut Service, peer: Peer) -> Peer {
     reconnect(client, service, peer, "connection-1").await
 }
 
 /// Drops the transport; the client gets a connection with this id.
-pub async fn reconnect(
+pub(crate) async fn reconnect(
     client: &Realtime,
     service: &mut Service,
     peer: Peer,
@@ -162,7 +162,7 @@ pub async fn reconnect(
 }
 
 /// Drops the transport, and refuses every attempt until the connection is suspended.
-pub async fn suspend(client: &Realtime, service: &mut Service, peer: Peer) {
+pub(crate) async fn suspend(client: &Realtime, service: &mut Service, peer: Peer) {
     drop(peer);
     let mut suspended = pin!(client.connection().when(ConnectionState::Suspended));
     loop {
@@ -175,43 +175,46 @@ pub async fn suspend(client: &Realtime, service: &mut Service, peer: Peer) {
 }
 
 /// The code with which something failed.
-pub fn code<T: fmt::Debug>(result: Result<T, Error>) -> u32 {
+pub(crate) fn code<T: fmt::Debug>(result: Result<T, Error>) -> u32 {
     result.unwrap_err().code().0
 }
 
 /// The next changes of a channel are to these states.
-pub async fn expect_states(changes: &mut Changes<ChannelStateChange>, states: &[ChannelState]) {
+pub(crate) async fn expect_states(
+    changes: &mut Changes<ChannelStateChange>,
+    states: &[ChannelState],
+) {
     for state in states {
         assert_eq!(changes.next().await.expect("the client lives").current, *state);
     }
 }
 
 /// Nothing is in this stream for now.
-pub fn expect_none<T: fmt::Debug>(changes: &mut Changes<T>) {
+pub(crate) fn expect_none<T: fmt::Debug>(changes: &mut Changes<T>) {
     if let Some(change) = changes.next().now_or_never() {
         panic!("unexpected: {change:?}");
     }
 }
 
 /// Nothing is in this subscription for now.
-pub fn expect_no_message(messages: &mut Subscription) {
+pub(crate) fn expect_no_message(messages: &mut Subscription) {
     if let Some(message) = messages.next().now_or_never() {
         panic!("unexpected: {message:?}");
     }
 }
 
 /// Lets so many milliseconds pass.
-pub async fn advance(millis: u64) {
+pub(crate) async fn advance(millis: u64) {
     tokio::time::advance(Duration::from_millis(millis)).await;
 }
 
 /// A CONNECTED with the usual details.
-pub fn connected_frame(id: &str, key: &str) -> ServerFrame {
+pub(crate) fn connected_frame(id: &str, key: &str) -> ServerFrame {
     connected_frame_with(id, key, |_| {})
 }
 
 /// A CONNECTED with changed details.
-pub fn connected_frame_with(
+pub(crate) fn connected_frame_with(
     id: &str,
     key: &str,
     change: impl FnOnce(&mut Connected),
@@ -231,12 +234,12 @@ pub fn connected_frame_with(
 }
 
 /// An ATTACHED.
-pub fn attached(channel: &str) -> ServerFrame {
+pub(crate) fn attached(channel: &str) -> ServerFrame {
     attached_with(channel, |_| {})
 }
 
 /// An ATTACHED with changes.
-pub fn attached_with(channel: &str, change: impl FnOnce(&mut Attached)) -> ServerFrame {
+pub(crate) fn attached_with(channel: &str, change: impl FnOnce(&mut Attached)) -> ServerFrame {
     let mut frame = Attached {
         channel: channel.into(),
         channel_serial: Some(format!("{channel}-serial").into()),
@@ -247,23 +250,23 @@ pub fn attached_with(channel: &str, change: impl FnOnce(&mut Attached)) -> Serve
 }
 
 /// A DETACHED.
-pub fn detached(channel: &str) -> ServerFrame {
+pub(crate) fn detached(channel: &str) -> ServerFrame {
     ServerFrame::Detached { channel: channel.into(), error: None }
 }
 
 /// A DETACHED with an error.
-pub fn detached_because(channel: &str, code: u32) -> ServerFrame {
+pub(crate) fn detached_because(channel: &str, code: u32) -> ServerFrame {
     ServerFrame::Detached { channel: channel.into(), error: Some(info(code, 500)) }
 }
 
 /// Messages with these names, in one frame; the data of each is its name.
-pub fn messages(channel: &str, names: &[&str]) -> ServerFrame {
+pub(crate) fn messages(channel: &str, names: &[&str]) -> ServerFrame {
     let items = names.iter().map(|name| Message::new(*name, *name)).collect();
     ServerFrame::Message(Delivery::new(channel, items))
 }
 
 /// An ACK of `count` frames with one serial each.
-pub fn ack(msg_serial: u64, count: u64) -> ServerFrame {
+pub(crate) fn ack(msg_serial: u64, count: u64) -> ServerFrame {
     let res = (msg_serial..msg_serial + count)
         .map(|serial| capably::PublishResult::new(vec![Some(format!("serial-{serial}").into())]))
         .collect();
@@ -271,7 +274,7 @@ pub fn ack(msg_serial: u64, count: u64) -> ServerFrame {
 }
 
 /// A connection or channel ERROR.
-pub fn error(channel: Option<&str>, code: u32, status: u16) -> ServerFrame {
+pub(crate) fn error(channel: Option<&str>, code: u32, status: u16) -> ServerFrame {
     ServerFrame::Error(ErrorFrame {
         channel: channel.map(Into::into),
         error: Some(info(code, status)),
@@ -279,30 +282,30 @@ pub fn error(channel: Option<&str>, code: u32, status: u16) -> ServerFrame {
 }
 
 /// An error of the service.
-pub fn info(code: u32, status: u16) -> ErrorInfo {
+pub(crate) fn info(code: u32, status: u16) -> ErrorInfo {
     ErrorInfo::new(ErrorCode(code), status, "an error of the service")
 }
 
 impl Service {
     /// The next connection attempt.
-    pub async fn attempt(&mut self) -> Attempt {
+    pub(crate) async fn attempt(&mut self) -> Attempt {
         self.attempts.recv().await.expect("the client lives")
     }
 
     /// Accepts the next connection attempt.
-    pub async fn accept(&mut self) -> Peer {
+    pub(crate) async fn accept(&mut self) -> Peer {
         self.attempt().await.accept()
     }
 
     /// Whether no attempt has been made since the last one taken.
-    pub fn is_quiet(&mut self) -> bool {
+    pub(crate) fn is_quiet(&mut self) -> bool {
         self.attempts.try_recv().is_err()
     }
 }
 
 impl Attempt {
     /// A query parameter of the attempt, decoded.
-    pub fn param(&self, name: &str) -> Option<String> {
+    pub(crate) fn param(&self, name: &str) -> Option<String> {
         let (_, query) = self.request.path.split_once('?')?;
         query.split('&').find_map(|pair| {
             let (own, value) = pair.split_once('=')?;
@@ -313,7 +316,7 @@ impl Attempt {
     }
 
     /// Opens the socket.
-    pub fn accept(self) -> Peer {
+    pub(crate) fn accept(self) -> Peer {
         let format = match self.param("format").as_deref() {
             Some("json") => Format::Json,
             Some("msgpack") => Format::MsgPack,
@@ -327,32 +330,32 @@ impl Attempt {
     }
 
     /// Refuses the connection.
-    pub fn refuse(self) {
+    pub(crate) fn refuse(self) {
         let error = Error::new(ErrorCode::CONNECTION_FAILED, 0, "connection refused");
         let _ = self.answer.send(Err(error));
     }
 
     /// Whether the client has given this attempt up.
-    pub fn is_abandoned(&self) -> bool {
+    pub(crate) fn is_abandoned(&self) -> bool {
         self.answer.is_closed()
     }
 
     /// Waits until the client gives this attempt up.
-    pub async fn abandoned(&mut self) {
+    pub(crate) async fn abandoned(&mut self) {
         self.answer.closed().await;
     }
 }
 
 impl Peer {
     /// Sends a frame to the client.
-    pub fn send(&mut self, frame: ServerFrame) {
+    pub(crate) fn send(&mut self, frame: ServerFrame) {
         let mut bytes = Vec::new();
         codec::encode_server_frame(self.format, &frame, &mut bytes);
         self.send_raw(bytes);
     }
 
     /// Sends bytes as a frame, whatever they are.
-    pub fn send_raw(&mut self, bytes: Vec<u8>) {
+    pub(crate) fn send_raw(&mut self, bytes: Vec<u8>) {
         let bytes = Bytes::from(bytes);
         let _ = self.to_client.send(match self.format {
             Format::Json => Packet::Text(bytes),
@@ -361,12 +364,12 @@ impl Peer {
     }
 
     /// Sends a WebSocket ping.
-    pub fn ping(&mut self) {
+    pub(crate) fn ping(&mut self) {
         let _ = self.to_client.send(Packet::Ping);
     }
 
     /// The next frame the client sends; `None` once it has closed the socket.
-    pub async fn receive(&mut self) -> Option<ClientFrame> {
+    pub(crate) async fn receive(&mut self) -> Option<ClientFrame> {
         let packet = self.from_client.recv().await?;
         let (format, bytes) = match packet {
             Packet::Text(bytes) => (Format::Json, bytes),
@@ -379,14 +382,14 @@ impl Peer {
     }
 
     /// Awaits an ATTACH for this channel, and confirms it.
-    pub async fn attach(&mut self, channel: &str) -> Attach {
+    pub(crate) async fn attach(&mut self, channel: &str) -> Attach {
         let attach = self.expect_attach(channel).await;
         self.send(attached(channel));
         attach
     }
 
     /// Awaits an ATTACH for this channel.
-    pub async fn expect_attach(&mut self, channel: &str) -> Attach {
+    pub(crate) async fn expect_attach(&mut self, channel: &str) -> Attach {
         match self.receive().await {
             Some(ClientFrame::Attach(attach)) if attach.channel == channel => attach,
             other => panic!("not an ATTACH for {channel}: {other:?}"),
@@ -394,13 +397,13 @@ impl Peer {
     }
 
     /// Awaits a DETACH for this channel.
-    pub async fn expect_detach(&mut self, channel: &str) {
+    pub(crate) async fn expect_detach(&mut self, channel: &str) {
         let frame = self.receive().await;
         assert_eq!(frame, Some(ClientFrame::Detach { channel: channel.into() }));
     }
 
     /// Awaits a MESSAGE.
-    pub async fn publish(&mut self) -> Publish<Message> {
+    pub(crate) async fn publish(&mut self) -> Publish<Message> {
         match self.receive().await {
             Some(ClientFrame::Message(publish)) => publish,
             other => panic!("not a MESSAGE: {other:?}"),
@@ -408,14 +411,14 @@ impl Peer {
     }
 
     /// Awaits a MESSAGE: its serial and the names of its messages.
-    pub async fn message(&mut self) -> (u64, Vec<String>) {
+    pub(crate) async fn message(&mut self) -> (u64, Vec<String>) {
         let publish = self.publish().await;
         let names = publish.items.iter().map(|m| m.name.as_deref().unwrap().to_owned());
         (publish.msg_serial, names.collect())
     }
 
     /// Waits until the client closes the socket, passing over what it sends before.
-    pub async fn closed(&mut self) {
+    pub(crate) async fn closed(&mut self) {
         while self.from_client.recv().await.is_some() {}
     }
 }

@@ -133,3 +133,29 @@ in_both_formats! {
         peer.attach("ch").await;
     }
 }
+
+in_both_formats! {
+    async fn a_release_while_detaching_does_not_disturb_the_next_channel_either(format) {
+        let (client, mut service, mut peer, old) = with_channel(format).await;
+        let detach = detaching(&old);
+        peer.expect_detach("ch").await;
+        client.channels().release("ch");
+        assert_eq!(code(detach.await.unwrap()), 90001);
+        let new = client.channels().get("ch");
+        let attach = attaching(&new);
+        peer.expect_attach("ch").await;
+        peer.send(detached("ch"));
+        peer.send(attached("ch"));
+        attach.await.unwrap().unwrap();
+        // On another transport nothing of the old one is answered any more.
+        client.channels().release("ch");
+        peer.expect_detach("ch").await;
+        let newest = client.channels().get("ch");
+        let attach = attaching(&newest);
+        peer.expect_attach("ch").await;
+        let mut peer = resume(&client, &mut service, peer).await;
+        peer.expect_attach("ch").await;
+        peer.send(detached_because("ch", 50000));
+        assert_eq!(code(attach.await.unwrap()), 50000);
+    }
+}
