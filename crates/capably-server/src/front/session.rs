@@ -133,7 +133,8 @@ async fn finish(mut socket: WebSocketStream<TcpStream>) {
         }
         let mut stream = socket.into_inner();
         stream.shutdown().await?;
-        let mut ignored = [0; 4096];
+        // On the heap: an array would be a part of every connection's task from its beginning.
+        let mut ignored = vec![0; 4096];
         while stream.read(&mut ignored).await? > 0 {}
         std::io::Result::Ok(())
     };
