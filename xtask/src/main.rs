@@ -2,6 +2,7 @@
 
 mod codes;
 mod pure;
+mod spec;
 
 use std::{
     env,
@@ -17,6 +18,8 @@ Usage: cargo xtask <chore>
   codes <errors.json>   first renew that file from ably-common's protocol/errors.json
   codes --check         fail if the generated file is not what `codes` would write
   pure                  fail if a pure crate depends on a runtime, a socket, a clock or randomness
+  spec                  how much of the specification has a test; fail if a section has fallen
+  spec --raise          make today's coverage what no section may fall below
 ";
 
 /// What a chore returns: what to say when it went well, or what went wrong.
@@ -31,6 +34,8 @@ fn main() -> ExitCode {
         ["codes", "--check"] => codes::check(&root),
         ["codes", source] if !source.starts_with('-') => codes::renew(&root, Path::new(source)),
         ["pure"] => pure::check(&root),
+        ["spec"] => spec::check(&root),
+        ["spec", "--raise"] => spec::raise(&root),
         _ => Err(USAGE.to_owned()),
     };
     // Nobody is left to tell when the output is closed.

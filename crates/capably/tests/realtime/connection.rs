@@ -26,6 +26,7 @@ fn code(client: &Realtime) -> Option<u32> {
     client.connection().error_reason().map(|error| error.code().0)
 }
 
+// Spec: RTN2a, RTN2b, RTN2d, RTN2e, RTN2f, RTN4b, RTN4d, RTN6, RTN8a, RTN9a, RTN11e, RTN13a, RTN13e, RTN27a, RTN27b, RTN27e, RTC1f
 in_both_formats! {
     async fn connecting_then_connected(format) {
         let (client, mut service) = client_with(format, |options| {
@@ -82,6 +83,7 @@ impl PingIsAnswered for capably::realtime::Connection {
     }
 }
 
+// Spec: RTN14d, RTB1, RTB1a, RTB1b, RTN25, RTN27c, TA2
 in_both_formats! {
     async fn refused_then_retried_with_backoff(format) {
         let (client, mut service) = client(format);
@@ -113,6 +115,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN14c
 in_both_formats! {
     async fn an_attempt_without_an_answer_times_out(format) {
         let (client, mut service) = client(format);
@@ -133,6 +136,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN14a, RTN14g, RTN27h, RTN11d, RTN4f
 in_both_formats! {
     async fn a_connection_error_is_final(format) {
         let (client, mut service) = client(format);
@@ -159,6 +163,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN15a, RTN15h3, RTN15b, RTN15b1, RTN15c6, RTN15e
 in_both_formats! {
     async fn a_lost_transport_is_resumed_at_once(format) {
         let (client, mut service, peer) = connected(format).await;
@@ -184,6 +189,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN15c7
 in_both_formats! {
     async fn a_resume_that_fails_gives_a_new_connection(format) {
         let (client, mut service, peer) = connected(format).await;
@@ -205,6 +211,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN14e, RTN14f, RTN14h, RTN27d, RTN11c, RTN13b
 in_both_formats! {
     async fn suspended_after_the_state_ttl(format) {
         let (client, mut service, peer) = connected(format).await;
@@ -245,6 +252,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN23a, RTN23b
 in_both_formats! {
     async fn a_silent_service_is_left(format) {
         let (client, mut service, mut peer) = connected(format).await;
@@ -268,6 +276,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN13c
 in_both_formats! {
     async fn a_ping_without_an_answer_times_out(format) {
         let (client, _service, mut peer) = connected(format).await;
@@ -279,6 +288,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN13d
 in_both_formats! {
     async fn a_ping_waits_for_the_connection(format) {
         let (client, mut service) = client(format);
@@ -300,6 +310,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN4c, RTN12a, RTN8d, RTN9d, RTN27f, RTN27g, RTC16a
 in_both_formats! {
     async fn closing_waits_for_closed(format) {
         let (client, mut service, mut peer) = connected(format).await;
@@ -321,6 +332,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN12b
 in_both_formats! {
     async fn closing_does_not_wait_for_ever(format) {
         let (client, _service, mut peer) = connected(format).await;
@@ -333,6 +345,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN12c
 in_both_formats! {
     async fn a_socket_lost_while_closing_is_closed(format) {
         let (client, _service, mut peer) = connected(format).await;
@@ -368,6 +381,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN12f
 in_both_formats! {
     async fn closing_while_the_service_accepts_closes_properly(format) {
         let (client, mut service) = client(format);
@@ -387,6 +401,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN12d
 in_both_formats! {
     async fn closing_while_waiting_to_retry_is_immediate(format) {
         let (client, mut service) = client(format);
@@ -402,6 +417,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN11b, RTL3b
 in_both_formats! {
     async fn connecting_while_closing_leaves_the_old_transport(format) {
         let (client, mut service, mut old) = connected(format).await;
@@ -430,6 +446,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN24, RTN4h
 in_both_formats! {
     async fn a_second_connected_is_an_update(format) {
         let (client, _service, mut peer) = connected(format).await;
@@ -449,6 +466,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN21, CD2f, CD2h, DF1a
 in_both_formats! {
     async fn the_service_may_set_the_limits(format) {
         let (client, mut service) = client(format);
@@ -477,6 +495,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN15h1
 in_both_formats! {
     async fn a_token_error_without_a_way_to_renew_is_final(format) {
         let (client, mut service) = client_with(format, |options| {

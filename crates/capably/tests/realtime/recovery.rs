@@ -13,6 +13,7 @@ fn failed_recovery(frame: ServerFrame) -> ServerFrame {
     ServerFrame::Connected(Box::new(Connected { error: Some(info(80018, 400)), ..*connected }))
 }
 
+// Spec: RTN16d, RTN16f, RTN16g, RTN16g1, RTN16i, RTN16j, RTN16k
 in_both_formats! {
     async fn a_key_continues_the_connection_in_another_client(format) {
         let (first, _service, mut peer) = connected(format).await;
@@ -52,6 +53,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN16l
 in_both_formats! {
     async fn a_recovery_that_fails_starts_serials_anew(format) {
         let (first, _service, mut peer) = connected(format).await;
@@ -74,6 +76,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN16g2
 in_both_formats! {
     async fn the_key_holds_the_position_of_attached_channels_only(format) {
         let (client, _service, mut peer) = connected(format).await;
@@ -108,6 +111,7 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN16f1
 in_both_formats! {
     async fn a_malformed_key_is_no_obstacle(format) {
         let (client, mut service) = client_with(format, |options| options.recover("{nonsense"));

@@ -1,0 +1,301 @@
+//! `cargo xtask spec`: how much of the specification has a test of ours.
+//!
+//! A test names what it covers in a comment above it: `// UTS: <test id>` when it is ported from the
+//! Universal Test Specification, `// Spec: <point>, <point>` otherwise. A ported test covers the points its
+//! id names. Tests that cannot apply stand in `docs/uts-deviations.md`, each id in backticks at the start
+//! of a table row.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    path::Path,
+};
+
+use crate::Outcome;
+
+const POINTS: &str = "xtask/data/spec-points.tsv";
+const TESTS: &str = "xtask/data/uts-tests.tsv";
+const FLOOR: &str = "xtask/data/spec-floor.tsv";
+const DEVIATIONS: &str = "docs/uts-deviations.md";
+
+/// Prints the coverage of each section, and fails when one is below the committed floor.
+pub(crate) fn check(root: &Path) -> Outcome {
+    let coverage = measure(root)?;
+    let floor = Floor::read(root)?;
+    let mut report = coverage.report();
+    let fallen = coverage.below(&floor);
+    if fallen.is_empty() {
+        report.push_str("\nno section is below its floor");
+        return Ok(report);
+    }
+    let mut said = format!("{report}\n\nbelow the floor of {FLOOR}:\n");
+    for line in fallen {
+        let _ = writeln!(said, "  {line}");
+    }
+    Err(said)
+}
+
+/// Commits today's coverage as the floor.
+pub(crate) fn raise(root: &Path) -> Outcome {
+    let coverage = measure(root)?;
+    let path = root.join(FLOOR);
+    fs::write(&path, coverage.floor()).map_err(|e| format!("{FLOOR}: {e}"))?;
+    Ok(format!("{}\n\nwritten to {FLOOR}", coverage.report()))
+}
+
+/// What there is to cover, and what is covered, by kind and section.
+#[derive(Debug, Default)]
+struct Coverage {
+    sections: BTreeMap<(Kind, String), Section>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Points,
+    Tests,
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Section {
+    live: usize,
+    covered: usize,
+    deviations: usize,
+}
+
+fn measure(root: &Path) -> Result<Coverage, String> {
+    let points = list(&read(root, POINTS)?)?;
+    let tests = list(&read(root, TESTS)?)?;
+    let deviations = deviations(&read(root, DEVIATIONS).unwrap_or_default());
+    let mut found = Markers::default();
+    scan(&root.join("crates"), &mut found)?;
+    found.check(&points, &tests, &deviations)?;
+    let covered = found.points();
+    let mut coverage = Coverage::default();
+    for (id, section) in &points {
+        let section = coverage.section(Kind::Points, section);
+        section.live += 1;
+        section.covered += usize::from(covered.contains(id.as_str()));
+    }
+    for (id, folder) in &tests {
+        let section = coverage.section(Kind::Tests, folder);
+        section.live += 1;
+        section.covered += usize::from(found.tests.contains(id));
+        section.deviations += usize::from(deviations.contains(id));
+    }
+    Ok(coverage)
+}
+
+impl Coverage {
+    fn section(&mut self, kind: Kind, name: &str) -> &mut Section {
+        self.sections.entry((kind, name.to_owned())).or_default()
+    }
+
+    fn report(&self) -> String {
+        let mut report = String::new();
+        for (kind, title) in [(Kind::Points, "specification points"), (Kind::Tests, "UTS tests")] {
+            let sections = || self.sections.iter().filter(move |((own, _), _)| *own == kind);
+            let total: usize = sections().map(|(_, section)| section.live).sum();
+            let covered: usize = sections().map(|(_, section)| section.covered).sum();
+            let _ = writeln!(report, "{title}: {covered} of {total} have a test");
+            for ((_, name), section) in sections() {
+                let Section { live, covered, deviations } = section;
+                let _ = write!(report, "  {covered:>4} of {live:<4} {name}");
+                let _ = match deviations {
+                    0 => writeln!(report),
+                    _ => writeln!(report, " ({deviations} do not apply)"),
+                };
+            }
+        }
+        report.trim_end().to_owned()
+    }
+
+    fn floor(&self) -> String {
+        let mut floor =
+            String::from("# What `cargo xtask spec` may not fall below: kind, count, section\n");
+        for ((kind, name), section) in &self.sections {
+            if section.covered > 0 {
+                let _ = writeln!(floor, "{}\t{}\t{name}", kind.name(), section.covered);
+            }
+        }
+        floor
+    }
+
+    fn below(&self, floor: &Floor) -> Vec<String> {
+        let fallen = floor.0.iter().filter_map(|((kind, name), least)| {
+            let covered =
+                self.sections.get(&(*kind, name.clone())).map_or(0, |section| section.covered);
+            (covered < *least)
+                .then(|| format!("{name}: {covered} {} instead of {least}", kind.name()))
+        });
+        fallen.collect()
+    }
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Points => "points",
+            Self::Tests => "tests",
+        }
+    }
+}
+
+/// The least that each section must have.
+#[derive(Debug, PartialEq)]
+struct Floor(BTreeMap<(Kind, String), usize>);
+
+impl Floor {
+    fn read(root: &Path) -> Result<Self, String> {
+        Self::parse(&read(root, FLOOR)?)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        let floor = lines.map(|line| {
+            let mut fields = line.splitn(3, '\t');
+            let kind = match fields.next() {
+                Some("points") => Kind::Points,
+                Some("tests") => Kind::Tests,
+                _ => return Err(format!("{FLOOR}: `{line}` has no kind")),
+            };
+            let count = fields.next().and_then(|count| count.parse().ok());
+            match (count, fields.next()) {
+                (Some(count), Some(name)) => Ok(((kind, name.to_owned()), count)),
+                _ => Err(format!("{FLOOR}: `{line}` has no count and section")),
+            }
+        });
+        Ok(Self(floor.collect::<Result<_, _>>()?))
+    }
+}
+
+/// What the comments above tests name.
+#[derive(Debug, Default)]
+struct Markers {
+    tests: BTreeSet<String>,
+    spec: BTreeSet<String>,
+}
+
+impl Markers {
+    fn read(&mut self, source: &str) {
+        for line in source.lines() {
+            let line = line.trim_start();
+            if let Some(id) = line.strip_prefix("// UTS: ") {
+                self.tests.insert(id.trim().to_owned());
+            } else if let Some(points) = line.strip_prefix("// Spec: ") {
+                self.spec.extend(points.split(',').map(|point| point.trim().to_owned()));
+            }
+        }
+    }
+
+    /// The points covered, by ported tests or by our own.
+    fn points(&self) -> BTreeSet<&str> {
+        let ported = self.tests.iter().filter_map(|id| id.split('/').nth(2));
+        let ported = ported.flat_map(|points| points.split('-'));
+        ported.chain(self.spec.iter().map(String::as_str)).collect()
+    }
+
+    /// A name that is not in the lists is a mistake, and so is a test that is both ported and set aside.
+    fn check(
+        &self,
+        points: &BTreeMap<String, String>,
+        tests: &BTreeMap<String, String>,
+        deviations: &BTreeSet<String>,
+    ) -> Result<(), String> {
+        let unknown_tests =
+            self.tests.iter().chain(deviations).filter(|id| !tests.contains_key(*id));
+        let unknown_points = self.spec.iter().filter(|id| !points.contains_key(*id));
+        let both = self.tests.intersection(deviations);
+        let mut wrong: Vec<String> = Vec::new();
+        wrong.extend(unknown_tests.map(|id| format!("`{id}` is no test of the UTS")));
+        wrong.extend(unknown_points.map(|id| format!("`{id}` is no live point")));
+        wrong.extend(both.map(|id| format!("`{id}` is ported, and listed in {DEVIATIONS}")));
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+    }
+}
+
+fn deviations(text: &str) -> BTreeSet<String> {
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| row.split_once('`')).map(|(id, _)| id.to_owned()).collect()
+}
+
+fn list(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let entries = lines.map(|line| match line.split_once('\t') {
+        Some((id, section)) => Ok((id.to_owned(), section.to_owned())),
+        None => Err(format!("`{line}` has no section")),
+    });
+    entries.collect()
+}
+
+fn scan(folder: &Path, found: &mut Markers) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.is_dir() {
+            scan(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let source = fs::read_to_string(&path);
+            found.read(&source.map_err(|error| format!("{}: {error}", path.display()))?);
+        }
+    }
+    Ok(())
+}
+
+fn read(root: &Path, file: &str) -> Result<String, String> {
+    fs::read_to_string(root.join(file)).map_err(|error| format!("{file}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lists() -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+        let points = list("# comment\nRSL1a\tChannel\nRSL1b\tChannel\nRTN1\tConnection\n").unwrap();
+        let tests = list("rest/unit/RSL1a-RSL1b/both-0\trest/unit\n").unwrap();
+        (points, tests)
+    }
+
+    fn markers(source: &str) -> Markers {
+        let mut found = Markers::default();
+        found.read(source);
+        found
+    }
+
+    #[test]
+    fn a_ported_test_covers_the_points_of_its_id() {
+        let found = markers("    // UTS: rest/unit/RSL1a-RSL1b/both-0\n// Spec: RTN1\n");
+        let (points, tests) = lists();
+        found.check(&points, &tests, &BTreeSet::new()).unwrap();
+        assert_eq!(found.points().into_iter().collect::<Vec<_>>(), ["RSL1a", "RSL1b", "RTN1"]);
+    }
+
+    #[test]
+    fn an_id_nobody_knows_is_a_mistake() {
+        let (points, tests) = lists();
+        let wrong = |source: &str, deviations: &str| {
+            let deviations = super::deviations(deviations);
+            markers(source).check(&points, &tests, &deviations).unwrap_err()
+        };
+        assert_eq!(
+            wrong("// UTS: rest/unit/RSL9/x-0", ""),
+            "`rest/unit/RSL9/x-0` is no test of the UTS"
+        );
+        assert_eq!(wrong("// Spec: RSL1a, RSL9", ""), "`RSL9` is no live point");
+        assert_eq!(wrong("", "| `nobody/knows` | why |"), "`nobody/knows` is no test of the UTS");
+        let id = "rest/unit/RSL1a-RSL1b/both-0";
+        let both = wrong(&format!("// UTS: {id}"), &format!("| `{id}` | why |"));
+        assert_eq!(both, format!("`{id}` is ported, and listed in docs/uts-deviations.md"));
+    }
+
+    #[test]
+    fn a_section_may_not_fall() {
+        let mut coverage = Coverage::default();
+        *coverage.section(Kind::Tests, "rest/unit") =
+            Section { live: 5, covered: 2, deviations: 0 };
+        let floor = Floor::parse(&coverage.floor()).unwrap();
+        assert_eq!(coverage.below(&floor), Vec::<String>::new());
+        coverage.section(Kind::Tests, "rest/unit").covered = 1;
+        assert_eq!(coverage.below(&floor), ["rest/unit: 1 tests instead of 2"]);
+    }
+}
