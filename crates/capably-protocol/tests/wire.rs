@@ -710,3 +710,52 @@ fn object_actions_and_semantics_nobody_has_heard_of_are_tolerated() {
     let map = json.object.unwrap().map.unwrap();
     assert_eq!(map.semantics, Some(ObjectsMapSemantics::Lww));
 }
+
+#[test]
+fn the_shortest_header_that_fits_and_no_shorter() {
+    let integers = [
+        0,
+        127,
+        128,
+        255,
+        256,
+        65_535,
+        65_536,
+        4_294_967_295,
+        4_294_967_296,
+        i64::MAX,
+        -1,
+        -32,
+        -33,
+        -128,
+        -129,
+        -32_768,
+        -32_769,
+        -2_147_483_648,
+        -2_147_483_649,
+        i64::MIN,
+    ];
+    for timestamp in integers {
+        let message = Message { timestamp: Some(timestamp), ..Message::default() };
+        let bytes = codec::encode_item(Format::MsgPack, &message);
+        assert_eq!(bytes, rmp_serde::to_vec_named(&message).unwrap(), "{timestamp}");
+        assert_eq!(read_item::<Message>(Format::MsgPack, &bytes), message);
+    }
+    for length in [0, 31, 32, 255, 256, 65_535, 65_536] {
+        for data in [Data::Text("x".repeat(length).into()), Data::Binary(vec![1; length].into())] {
+            let message = Message { data, ..Message::default() };
+            let bytes = codec::encode_item(Format::MsgPack, &message);
+            assert_eq!(bytes, rmp_serde::to_vec_named(&message).unwrap(), "{length}");
+            assert_eq!(read_item::<Message>(Format::MsgPack, &bytes), message);
+        }
+        let json = Message { data: json!(["x".repeat(length)]).into(), ..Message::default() };
+        let bytes = codec::encode_item(Format::MsgPack, &json);
+        assert_eq!(bytes, rmp_serde::to_vec_named(&json).unwrap(), "{length}");
+    }
+    for count in [0, 15, 16, 65_535, 65_536] {
+        let result = PublishResult::new(vec![None; count]);
+        let bytes = codec::encode_item(Format::MsgPack, &result);
+        assert_eq!(bytes, rmp_serde::to_vec_named(&result).unwrap(), "{count}");
+        assert_eq!(read_item::<PublishResult>(Format::MsgPack, &bytes), result);
+    }
+}
