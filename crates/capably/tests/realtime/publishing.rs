@@ -1,1 +1,7 @@
-//! .
+//! Publishing (RTL6, RTN7, RTN19a).
+
+mod acknowledging;
+mod encoding;
+mod refused;
+mod sending;
+mod window;

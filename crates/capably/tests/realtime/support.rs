@@ -410,6 +410,22 @@ impl Peer {
         }
     }
 
+    /// Passes over so many frames.
+    pub(crate) async fn skip(&mut self, frames: usize) {
+        for _ in 0..frames {
+            self.from_client.recv().await.expect("the client has not closed the socket");
+        }
+    }
+
+    /// The next frame the client sends, as its fields.
+    pub(crate) async fn receive_fields(&mut self) -> serde_json::Value {
+        let bytes = match self.from_client.recv().await {
+            Some(Packet::Text(bytes) | Packet::Binary(bytes)) => bytes,
+            other => panic!("not a frame: {other:?}"),
+        };
+        codec::decode_body(self.format, &bytes, &Limits::default()).unwrap()
+    }
+
     /// Awaits a MESSAGE: its serial and the names of its messages.
     pub(crate) async fn message(&mut self) -> (u64, Vec<String>) {
         let publish = self.publish().await;
