@@ -1,1 +1,6 @@
-//! .
+//! Subscriptions (RTL7, RTL8, RTL17).
+
+mod ending;
+mod messages;
+mod overflow;
+mod payloads;
