@@ -116,9 +116,14 @@ impl Channel {
         self.handle.ask(|reply| Command::Detach(self.shared.id, reply)).await
     }
 
-    /// Publishes one message (RTL6i1). Await it for the acknowledgement; [`Publish`] says more.
+    /// Publishes a name and a payload (RTL6i1). Await it for the acknowledgement; [`Publish`] says more.
     pub fn publish(&self, name: impl Into<Str>, data: impl Into<Data>) -> Publish<'_> {
-        Publish::new(self, vec![Message::new(name, data)])
+        self.publish_message(Message::new(name, data))
+    }
+
+    /// Publishes one message (RTL6i1).
+    pub fn publish_message(&self, message: Message) -> Publish<'_> {
+        Publish::new(self, vec![message])
     }
 
     /// Publishes messages in one frame: all or none (RTL6i2).
