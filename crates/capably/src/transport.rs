@@ -42,7 +42,7 @@ pub trait WebSocket: fmt::Debug + Send {
     ///
     /// # Errors
     /// The socket has ended, with code 80003; or the peer broke the WebSocket protocol or sent a frame
-    /// too large, with code 80013. Nothing follows an error.
+    /// too large, with code 80013. What was appended arrived before; nothing follows an error.
     fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,

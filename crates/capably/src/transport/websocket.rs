@@ -128,10 +128,10 @@ impl WebSocket for TcpWebSocket {
                     // The end of the stream follows.
                     WsMessage::Close(_) | WsMessage::Frame(_) => {}
                 },
-                // What arrived before the end is delivered first; the end is met again at the next call.
-                _ if packets.len() > before => return Poll::Ready(Ok(())),
+                // An error is told once: at the next call the stream would only say that it has ended.
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(ended(error))),
                 Poll::Ready(None) => return Poll::Ready(Err(ended(WsError::ConnectionClosed))),
+                Poll::Pending if packets.len() > before => return Poll::Ready(Ok(())),
                 Poll::Pending => return Poll::Pending,
             }
         }

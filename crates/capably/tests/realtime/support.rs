@@ -363,6 +363,18 @@ impl Peer {
         });
     }
 
+    /// Sends a frame in this format, whatever that of the connection is.
+    pub(crate) fn send_in(&mut self, format: Format, frame: ServerFrame) {
+        let own = std::mem::replace(&mut self.format, format);
+        self.send(frame);
+        self.format = own;
+    }
+
+    /// Sends fields as a frame, whatever they are.
+    pub(crate) fn send_fields(&mut self, fields: serde_json::Value) {
+        self.send_raw(codec::encode_body(self.format, &fields).unwrap());
+    }
+
     /// Sends a WebSocket ping.
     pub(crate) fn ping(&mut self) {
         let _ = self.to_client.send(Packet::Ping);
