@@ -34,7 +34,8 @@ Examples:
   capably demo
   capably serve --key local1.key:secret
   capably subscribe greetings --endpoint localhost --key local1.key:secret
-  capably publish greetings hello \"Good morning\" --endpoint localhost --key local1.key:secret"
+  capably publish greetings hello \"Good morning\" --endpoint localhost --key local1.key:secret
+  capably bench"
 )]
 struct Cli {
     #[command(subcommand)]

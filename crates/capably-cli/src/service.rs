@@ -14,6 +14,18 @@ pub(crate) const DEFAULT_LOCAL_PORT: u16 = 8080;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connection options")]
 pub(crate) struct Service {
+    #[command(flatten)]
+    place: Place,
+
+    /// Format on the wire
+    #[arg(long, value_enum, default_value_t = Format::Msgpack)]
+    format: Format,
+}
+
+/// The options that are the same whatever the format.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connection options")]
+pub(crate) struct Place {
     /// API key, `appId.keyId:secret`; also read from ABLY_API_KEY
     #[arg(long, env = "CAPABLY_KEY", hide_env_values = true)]
     key: Option<String>,
@@ -30,24 +42,53 @@ pub(crate) struct Service {
     #[arg(long)]
     no_tls: bool,
 
-    /// Format on the wire
-    #[arg(long, value_enum, default_value_t = Format::Msgpack)]
-    format: Format,
-
     /// Client id to act as
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
 }
 
+/// A format of the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(crate) enum Format {
     Json,
     Msgpack,
 }
 
+impl Format {
+    /// As it is written on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Msgpack => "msgpack",
+        }
+    }
+}
+
 impl Service {
+    /// A client, once it is connected. The first failure to connect is an error: a person who waits at
+    /// a prompt wants to know.
+    pub(crate) async fn connect(&self) -> Result<Realtime, Failure> {
+        Ok(Realtime::connect(self.place.options(self.format)?).await?)
+    }
+
+    pub(crate) fn rest(&self) -> Result<Rest, Failure> {
+        Ok(Rest::new(self.place.options(self.format)?)?)
+    }
+}
+
+impl Place {
+    /// The host, if one is named.
+    pub(crate) fn endpoint(&self) -> Option<&str> {
+        self.endpoint.as_deref()
+    }
+
+    /// Whether anything here speaks of a service other than one of the command's own.
+    pub(crate) fn is_given(&self) -> bool {
+        self.key.is_some() || self.endpoint.is_some() || self.port.is_some()
+    }
+
     /// The options for a client.
-    fn options(&self) -> Result<ClientOptions, Failure> {
+    pub(crate) fn options(&self, format: Format) -> Result<ClientOptions, Failure> {
         let Some(key) = self.key.clone().or_else(|| env::var("ABLY_API_KEY").ok()) else {
             return Err(Failure::usage("no API key")
                 .remedy("give --key, or set CAPABLY_KEY or ABLY_API_KEY"));
@@ -55,7 +96,7 @@ impl Service {
         let local = self.endpoint.as_deref().is_some_and(is_this_machine);
         let tls = !self.no_tls && !local;
         let mut options =
-            ClientOptions::new(key).tls(tls).use_binary_protocol(self.format == Format::Msgpack);
+            ClientOptions::new(key).tls(tls).use_binary_protocol(format == Format::Msgpack);
         if let Some(endpoint) = &self.endpoint {
             options = options.endpoint(endpoint);
         }
@@ -66,16 +107,6 @@ impl Service {
             options = options.client_id(client_id);
         }
         Ok(options)
-    }
-
-    /// A client, once it is connected. The first failure to connect is an error: a person who waits at
-    /// a prompt wants to know.
-    pub(crate) async fn connect(&self) -> Result<Realtime, Failure> {
-        Ok(Realtime::connect(self.options()?).await?)
-    }
-
-    pub(crate) fn rest(&self) -> Result<Rest, Failure> {
-        Ok(Rest::new(self.options()?)?)
     }
 }
 

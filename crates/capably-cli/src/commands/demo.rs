@@ -141,7 +141,7 @@ async fn send(
     message: Message,
 ) -> Result<(Duration, Duration), Failure> {
     let started = Instant::now();
-    let receipt = from.channel.publish_messages([message.clone()]).submit().await?;
+    let receipt = from.channel.publish_message(message.clone()).submit().await?;
     let sender = from.name;
     let (acknowledged, delivered, echoed) = join3(
         async { receipt.await.map(|_| started.elapsed()) },
@@ -197,7 +197,7 @@ async fn burst(from: &mut Party, to: &mut Party, output: &mut Output) -> Result<
     let publish = async {
         let mut receipts = Vec::with_capacity(messages.len());
         for message in &messages {
-            receipts.push(channel.publish_messages([message.clone()]).submit().await?);
+            receipts.push(channel.publish_message(message.clone()).submit().await?);
         }
         for receipt in receipts {
             receipt.await?;

@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+mod bench;
 mod completions;
 mod demo;
 mod publish;
@@ -17,6 +18,7 @@ pub(crate) enum Command {
     Serve(serve::Serve),
     Publish(publish::Publish),
     Subscribe(subscribe::Subscribe),
+    Bench(bench::Bench),
     Completions(completions::Completions),
 }
 
@@ -27,6 +29,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(serve) => block_on(serve.run()),
         Command::Publish(publish) => block_on(publish.run()),
         Command::Subscribe(subscribe) => block_on(subscribe.run()),
+        Command::Bench(bench) => block_on(bench.run()),
         Command::Completions(completions) => completions.run(),
     }
 }

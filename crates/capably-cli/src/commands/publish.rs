@@ -100,7 +100,7 @@ impl Publish {
         let channel = client.channels().get(self.channel.as_str());
         let mut receipts = Vec::with_capacity(messages.len());
         for message in messages {
-            receipts.push(channel.publish_messages([message]).submit().await?);
+            receipts.push(channel.publish_message(message).submit().await?);
         }
         let mut results = Vec::with_capacity(receipts.len());
         for receipt in receipts {
