@@ -38,3 +38,7 @@ pub use error::{Error, Recourse, Result};
 pub use options::ClientOptions;
 pub use realtime::{Channel, Overflow, Realtime, Subscription};
 pub use rest::Rest;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
