@@ -1,5 +1,7 @@
 //! The realtime client against a scripted service, on a paused clock, in both formats.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod bad_input;
 mod channels;
 mod connection;
