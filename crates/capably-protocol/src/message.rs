@@ -41,9 +41,9 @@ pub struct Message {
     pub action: Option<MessageAction>,
     /// Identifies the message across its versions (TM2r).
     pub serial: Option<Str>,
-    /// The latest version (TM2s).
+    /// The latest version, as it came; see [`version`](Self::version) for what it means (TM2s).
     pub version: Option<Box<MessageVersion>>,
-    /// Summaries of its annotations (TM2u).
+    /// Summaries of its annotations, as they came; see [`summary`](Self::summary) (TM2u).
     pub annotations: Option<Box<MessageAnnotations>>,
 }
 
@@ -78,11 +78,19 @@ impl Message {
         self.annotations.as_ref().map_or(&NONE, |annotations| &annotations.summary)
     }
 
+    /// The latest version of a message received: what came with it, and the message's own serial and
+    /// timestamp where that lacks them (TM2s1, TM2s2).
+    pub fn version(&self) -> MessageVersion {
+        let mut version = self.version.as_deref().cloned().unwrap_or_default();
+        if version.serial.is_none() {
+            version.serial.clone_from(&self.serial);
+        }
+        version.timestamp = version.timestamp.or(self.timestamp);
+        version
+    }
+
     /// Fills in what a message received lacks from the frame it came in, as its item number `index`
-    /// (TM2a, TM2c, TM2f), then what its version lacks from the message itself (TM2s).
-    ///
-    /// Absent annotations stay `None`, which stands for an empty summary (TM2u); see
-    /// [`summary`](Self::summary).
+    /// (TM2a, TM2c, TM2f).
     pub fn inherit(
         &mut self,
         frame_id: Option<&str>,
@@ -97,20 +105,6 @@ impl Message {
             self.connection_id = connection_id.cloned();
         }
         self.timestamp = self.timestamp.or(timestamp);
-        self.complete_version();
-    }
-
-    /// Gives the version the message's own serial and timestamp where it lacks them (TM2s1, TM2s2): for
-    /// messages received, over REST too.
-    pub fn complete_version(&mut self) {
-        if self.version.is_none() && self.serial.is_none() && self.timestamp.is_none() {
-            return;
-        }
-        let version = self.version.get_or_insert_default();
-        if version.serial.is_none() {
-            version.serial.clone_from(&self.serial);
-        }
-        version.timestamp = version.timestamp.or(self.timestamp);
     }
 
     /// The size that counts against `maxMessageSize`, in bytes (TM6).
@@ -248,7 +242,7 @@ mod tests {
         assert_eq!(message.id.as_deref(), Some("frame:1:12"));
         assert_eq!(message.connection_id, Some(connection));
         assert_eq!(message.timestamp, Some(7));
-        let version = message.version.as_deref().unwrap();
+        let version = message.version();
         assert_eq!((version.serial.as_deref(), version.timestamp), (Some("s"), Some(7)));
         assert!(message.summary().is_empty());
     }
@@ -282,7 +276,7 @@ mod tests {
             ..Message::default()
         };
         message.inherit(None, 0, None, Some(7));
-        let version = message.version.as_deref().unwrap();
+        let version = message.version();
         assert_eq!((version.serial.as_deref(), version.timestamp), (Some("v"), Some(7)));
         assert_eq!(message.id, None);
     }

@@ -61,7 +61,7 @@ async fn a_message_reaches_every_subscriber_in_its_own_format() {
             assert_eq!(message.name.as_deref(), Some("event"));
             assert_eq!(message.action, Some(MessageAction::Create));
             assert_eq!(serials(&ack), [message.serial.as_deref().unwrap()]);
-            let version = message.version.as_ref().unwrap();
+            let version = message.version();
             assert_eq!(version.serial, message.serial);
             assert_eq!(version.timestamp, delivery.timestamp);
             assert_eq!(message.extras.as_ref().unwrap()["headers"], json!({"a": 1}));

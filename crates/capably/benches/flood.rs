@@ -1,7 +1,7 @@
 //! What the client makes of a socket's speed: receiving a flood, and publishing with many in flight, each
 //! beside the same frames through a bare WebSocket pair of the same library, in the same run.
 //!
-//! `cargo bench -p capably --bench flood [-- frames]`. The ratios are what counts: they say how much of
+//! `cargo bench -p capably --bench flood [-- [frames] [receive|publish]]`. The ratios are what counts: they say how much of
 //! the library's speed is left once frames are decoded, acknowledged and delivered.
 
 use std::{
@@ -30,22 +30,37 @@ const IN_FLIGHT: usize = 1024;
 type Socket = WebSocketStream<tokio::net::TcpStream>;
 
 fn main() {
-    let frames = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(500_000);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let frames = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(500_000);
+    let wants = |what: &str| {
+        let other = if what == "receive" { "publish" } else { "receive" };
+        !arguments.iter().any(|argument| argument == other)
+    };
     println!(
         "{frames} frames of {FRAME_SIZE} bytes a round, median of {ROUNDS} interleaved rounds"
     );
-    let received = delivery_frame();
-    let published = publish_frame();
-    let mut rates: [Vec<f64>; 4] = Default::default();
-    for _ in 0..ROUNDS {
-        rates[0].push(bare(frames, &received, Side::Server));
-        rates[1].push(receive_flood(frames, &received));
-        rates[2].push(bare(frames, &published, Side::Client));
-        rates[3].push(publish_flood(frames));
+    if wants("receive") {
+        let frame = delivery_frame();
+        compare(
+            "receive and deliver",
+            || receive_flood(frames, &frame),
+            || bare(frames, &frame, Side::Server),
+        );
     }
-    let [bare_receive, receive, bare_publish, publish] = rates.map(median);
-    report("receive and deliver", receive, bare_receive);
-    report("publish, 1,024 in flight", publish, bare_publish);
+    if wants("publish") {
+        let frame = publish_frame();
+        compare(
+            "publish, 1,024 in flight",
+            || publish_flood(frames),
+            || bare(frames, &frame, Side::Client),
+        );
+    }
+}
+
+fn compare(what: &str, ours: impl Fn() -> f64, bare: impl Fn() -> f64) {
+    let rounds: Vec<(f64, f64)> = (0..ROUNDS).map(|_| (bare(), ours())).collect();
+    let (bare, ours): (Vec<f64>, Vec<f64>) = rounds.into_iter().unzip();
+    report(what, median(ours), median(bare));
 }
 
 fn report(what: &str, rate: f64, bare: f64) {
@@ -126,7 +141,7 @@ enum Side {
 fn bare(frames: usize, frame: &Bytes, sender: Side) -> f64 {
     let (address, listener) = listener();
     let flood = frame.clone();
-    let peer = thread::spawn(move || {
+    let peer = peer(move || {
         runtime().block_on(async move {
             let socket = accept(listener).await;
             if sender == Side::Server {
@@ -172,7 +187,7 @@ async fn receive_all(mut socket: Socket, frames: usize) {
 fn receive_flood(frames: usize, frame: &Bytes) -> f64 {
     let (address, listener) = listener();
     let flood = frame.clone();
-    let peer = thread::spawn(move || {
+    let peer = peer(move || {
         runtime().block_on(async move {
             let mut socket = serve(listener).await;
             while let Some(Ok(message)) = socket.next().await {
@@ -204,7 +219,7 @@ fn receive_flood(frames: usize, frame: &Bytes) -> f64 {
 /// Publishes, each acknowledged, at most [`IN_FLIGHT`] at a time.
 fn publish_flood(frames: usize) -> f64 {
     let (address, listener) = listener();
-    let peer = thread::spawn(move || {
+    let peer = peer(move || {
         runtime().block_on(async move {
             let mut socket = serve(listener).await;
             let mut acknowledged = 0;
@@ -255,6 +270,11 @@ fn publish_flood(frames: usize) -> f64 {
     });
     peer.join().unwrap();
     frames as f64 / elapsed.as_secs_f64()
+}
+
+/// The other side, on a thread of its own.
+fn peer(run: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+    thread::Builder::new().name("peer".to_owned()).spawn(run).unwrap()
 }
 
 fn runtime() -> tokio::runtime::Runtime {

@@ -1,7 +1,6 @@
 //! Changes of state, as a stream.
 
 use std::{
-    collections::VecDeque,
     fmt,
     future::poll_fn,
     pin::Pin,
@@ -11,19 +10,19 @@ use std::{
 
 use futures_core::Stream;
 
-use super::queue::{Queue, Taken};
+use super::queue::{Batches, Queue, Taken};
 
 /// Every change since the stream was made, in order. It ends with the client.
 ///
 /// A listener that leaves more than 1,024 changes unread misses the oldest.
 pub struct Changes<T> {
     queue: Arc<Queue<T>>,
-    taken: VecDeque<T>,
+    taken: Batches<T>,
 }
 
 impl<T> Changes<T> {
     pub(crate) fn new(queue: Arc<Queue<T>>) -> Self {
-        Self { queue, taken: VecDeque::new() }
+        Self { queue, taken: Batches::new() }
     }
 
     /// The next change; `None` once the client has ended.
@@ -33,7 +32,7 @@ impl<T> Changes<T> {
 
     fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         loop {
-            if let Some(change) = self.taken.pop_front() {
+            if let Some(change) = self.taken.next() {
                 return Poll::Ready(Some(change));
             }
             match self.queue.poll_take(cx) {

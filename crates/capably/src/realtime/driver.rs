@@ -1,7 +1,7 @@
 //! The task that gives the core its socket and its clock.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -11,7 +11,7 @@ use std::{
 
 use capably_core::{
     ChannelId, ChannelState, Client, ConnectRequest, ConnectionState, Event, Instant, Now, OpId,
-    Outcome, Output, TransportEvent,
+    Outcome, Output,
 };
 use capably_protocol::{ErrorCode, ErrorInfo, Limits, Message, PublishResult};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -52,9 +52,8 @@ pub(crate) struct Driver {
     /// No handle is left.
     abandoned: bool,
     link: Link,
-    events: Vec<TransportEvent>,
     operations: Slab<Operation>,
-    channels: HashMap<ChannelId, Entry>,
+    channels: BTreeMap<ChannelId, Entry>,
     /// Waits for room at a subscriber: nothing is read from the socket meanwhile.
     blocked: Option<Blocked>,
     start: TokioInstant,
@@ -96,9 +95,8 @@ impl Driver {
             inbox: Vec::new(),
             abandoned: false,
             link: Link::None,
-            events: Vec::new(),
             operations: Slab::new(),
-            channels: HashMap::new(),
+            channels: BTreeMap::new(),
             blocked: None,
             start,
             sleep: Box::pin(sleep_until(start)),
@@ -222,19 +220,12 @@ impl Driver {
             return false;
         }
         let limits = Limits { max_size: max_frame_size(&self.config), ..Limits::default() };
-        let mut events = std::mem::take(&mut self.events);
-        let taken = match self.link.poll_events(cx, &limits, &mut events) {
-            Poll::Pending => false,
-            Poll::Ready(id) => {
-                let now = self.now();
-                for event in events.drain(..) {
-                    self.core.handle_transport(id, event, now);
-                }
-                true
-            }
-        };
-        self.events = events;
-        taken
+        let now = self.now();
+        let core = &mut self.core;
+        let events = self.link.poll_events(cx, &limits, |id, event| {
+            core.handle_transport(id, event, now);
+        });
+        events.is_ready()
     }
 
     /// Whether a subscriber has no room. One that takes nothing for too long ends.
@@ -427,7 +418,8 @@ impl Entry {
         } else {
             for subscriber in &self.subscribers {
                 let wanted = messages.iter().filter(|message| subscriber.wants(message)).cloned();
-                if subscriber.queue.push(wanted) == Pushed::Full {
+                let wanted: Vec<_> = wanted.collect();
+                if !wanted.is_empty() && subscriber.queue.push(wanted) == Pushed::Full {
                     full = Pushed::Full;
                 }
             }

@@ -68,13 +68,13 @@ impl Link {
         }
     }
 
-    /// What happened on the transport. `Closed` is the last of it.
+    /// Passes on what happened on the transport. `Closed` is the last of it.
     pub(crate) fn poll_events(
         &mut self,
         cx: &mut Context<'_>,
         limits: &Limits,
-        events: &mut Vec<TransportEvent>,
-    ) -> Poll<TransportId> {
+        mut event: impl FnMut(TransportId, TransportEvent),
+    ) -> Poll<()> {
         match self {
             Self::None => Poll::Pending,
             Self::Dialling { id, format, dialling } => {
@@ -91,22 +91,22 @@ impl Link {
                             packets: Vec::new(),
                             encoded: Vec::new(),
                         });
-                        events.push(TransportEvent::Opened);
+                        event(id, TransportEvent::Opened);
                     }
                     Err(error) => {
                         *self = Self::None;
-                        events.push(TransportEvent::Closed(error.into_info()));
+                        event(id, TransportEvent::Closed(error.into_info()));
                     }
                 }
-                Poll::Ready(id)
+                Poll::Ready(())
             }
             Self::Open(link) => {
                 let id = link.id;
-                if let Err(error) = ready!(link.poll_receive(cx, events)) {
+                if let Err(error) = ready!(link.poll_receive(cx, |received| event(id, received))) {
                     *self = Self::None;
-                    events.push(TransportEvent::Closed(error));
+                    event(id, TransportEvent::Closed(error));
                 }
-                Poll::Ready(id)
+                Poll::Ready(())
             }
         }
     }
@@ -131,7 +131,7 @@ impl OpenLink {
     fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
-        events: &mut Vec<TransportEvent>,
+        mut event: impl FnMut(TransportEvent),
     ) -> Poll<Result<(), ErrorInfo>> {
         let received = ready!(self.socket.poll_receive(cx, &mut self.packets, RECEIVE_BATCH));
         for packet in self.packets.drain(..) {
@@ -139,14 +139,14 @@ impl OpenLink {
                 Packet::Text(bytes) => (Format::Json, bytes),
                 Packet::Binary(bytes) => (Format::MsgPack, bytes),
                 Packet::Ping => {
-                    events.push(TransportEvent::Activity);
+                    event(TransportEvent::Activity);
                     continue;
                 }
             };
             match codec::decode_server_frame(format, &bytes, &self.limits) {
                 Ok(frame) => {
                     tracing::trace!(target: "capably::frames", ?frame, "received");
-                    events.push(TransportEvent::Frame(frame));
+                    event(TransportEvent::Frame(frame));
                 }
                 Err(error) => {
                     self.socket.close();

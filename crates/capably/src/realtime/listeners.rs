@@ -35,7 +35,7 @@ impl<T: Clone> Listeners<T> {
             queues.retain(|queue| {
                 let listening = Arc::strong_count(queue) > 1;
                 if listening {
-                    queue.push([change.clone()]);
+                    queue.push(vec![change.clone()]);
                 }
                 listening
             });

@@ -5,6 +5,7 @@ use std::{
     mem,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
+    vec,
 };
 
 use crate::Error;
@@ -33,7 +34,7 @@ pub(crate) struct Queue<T> {
 
 #[derive(Debug)]
 struct Inner<T> {
-    items: VecDeque<T>,
+    items: Batches<T>,
     /// Dropped since the listener last looked.
     lagged: u64,
     end: Option<Error>,
@@ -42,13 +43,65 @@ struct Inner<T> {
     producer: Option<Waker>,
 }
 
+/// Items in the batches they came in, which are handed on without touching the items.
+#[derive(Debug)]
+pub(crate) struct Batches<T> {
+    first: vec::IntoIter<T>,
+    rest: VecDeque<Vec<T>>,
+    len: usize,
+}
+
+impl<T> Batches<T> {
+    pub(crate) fn new() -> Self {
+        Self { first: Vec::new().into_iter(), rest: VecDeque::new(), len: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn push(&mut self, batch: Vec<T>) {
+        self.len += batch.len();
+        self.rest.push_back(batch);
+    }
+
+    /// Drops all but the first `len` items.
+    fn truncate(&mut self, len: usize) {
+        while self.len > len
+            && let Some(batch) = self.rest.back_mut()
+        {
+            let excess = (self.len - len).min(batch.len());
+            batch.truncate(batch.len() - excess);
+            self.len -= excess;
+            if batch.is_empty() {
+                self.rest.pop_back();
+            }
+        }
+    }
+}
+
+impl<T> Iterator for Batches<T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        loop {
+            if let Some(item) = self.first.next() {
+                self.len -= 1;
+                return Some(item);
+            }
+            self.first = self.rest.pop_front()?.into_iter();
+        }
+    }
+}
+
 /// What a listener takes.
 #[derive(Debug)]
 pub(crate) enum Taken<T> {
     /// So many items were dropped before the next one.
     Lagged(u64),
     /// The next items.
-    Items(VecDeque<T>),
+    Items(Batches<T>),
     /// No more will come.
     End(Error),
 }
@@ -57,7 +110,7 @@ impl<T> Queue<T> {
     pub(crate) fn new(capacity: usize, overflow: Overflow) -> Self {
         Self {
             inner: Mutex::new(Inner {
-                items: VecDeque::new(),
+                items: Batches::new(),
                 lagged: 0,
                 end: None,
                 listener: None,
@@ -69,17 +122,17 @@ impl<T> Queue<T> {
     }
 
     /// Adds items and wakes the listener once. Returns what to do if the queue is now full.
-    pub(crate) fn push(&self, items: impl IntoIterator<Item = T>) -> Pushed {
+    pub(crate) fn push(&self, items: Vec<T>) -> Pushed {
         let mut inner = self.lock();
         if inner.end.is_some() {
             return Pushed::Ended;
         }
-        inner.items.extend(items);
+        inner.items.push(items);
         let excess = inner.items.len().saturating_sub(self.capacity);
         let pushed = match self.overflow {
             Overflow::Wait if inner.items.len() >= self.capacity => Pushed::Full,
             Overflow::DropOldest if excess > 0 => {
-                inner.items.drain(..excess);
+                inner.items.by_ref().take(excess).for_each(drop);
                 inner.lagged += excess as u64;
                 Pushed::Room
             }
@@ -132,8 +185,8 @@ impl<T> Queue<T> {
         if inner.lagged > 0 {
             return Poll::Ready(Taken::Lagged(mem::take(&mut inner.lagged)));
         }
-        if !inner.items.is_empty() {
-            let items = mem::take(&mut inner.items);
+        if inner.items.len() > 0 {
+            let items = mem::replace(&mut inner.items, Batches::new());
             let producer = inner.producer.take();
             drop(inner);
             if let Some(waker) = producer {

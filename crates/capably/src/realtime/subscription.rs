@@ -1,7 +1,6 @@
 //! Subscriptions to messages (RTL7).
 
 use std::{
-    collections::VecDeque,
     fmt,
     future::{Future, IntoFuture, poll_fn},
     pin::Pin,
@@ -9,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use capably_protocol::{Message, Str};
@@ -19,7 +18,7 @@ use tokio::sync::oneshot;
 use super::{
     Channel, Overflow,
     command::{Command, Subscriber, answered},
-    queue::{Queue, Taken},
+    queue::{Batches, Queue, Taken},
 };
 use crate::{Error, Result};
 
@@ -88,7 +87,7 @@ impl<'a> Subscribe<'a> {
             channel: self.channel.clone(),
             id,
             queue: Arc::clone(&queue),
-            taken: VecDeque::new(),
+            taken: Batches::new(),
             end: None,
         };
         let subscriber = Subscriber { id, names: self.names, queue };
@@ -121,7 +120,7 @@ pub struct Subscription {
     channel: Channel,
     id: u64,
     queue: Arc<Queue<Message>>,
-    taken: VecDeque<Message>,
+    taken: Batches<Message>,
     end: Option<Error>,
 }
 
@@ -161,38 +160,59 @@ impl Subscription {
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<SubscriptionEvent>> {
         loop {
-            if let Some(message) = self.taken.pop_front() {
+            if let Some(message) = self.taken.next() {
                 return Poll::Ready(Some(SubscriptionEvent::Message(message)));
             }
-            if self.end.is_some() {
-                return Poll::Ready(None);
-            }
-            match self.queue.poll_take(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Taken::Items(items)) => self.taken = items,
-                Poll::Ready(Taken::Lagged(missed)) => {
+            match ready!(self.poll_take(cx)) {
+                More::Messages => {}
+                More::Lagged(missed) => {
                     return Poll::Ready(Some(SubscriptionEvent::Lagged(missed)));
                 }
-                Poll::Ready(Taken::End(reason)) => self.end = Some(reason),
+                More::End => return Poll::Ready(None),
             }
         }
     }
 
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         loop {
-            match self.poll_event(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Ready(Some(SubscriptionEvent::Message(message))) => {
-                    return Poll::Ready(Some(message));
-                }
-                Poll::Ready(Some(SubscriptionEvent::Lagged(missed))) => {
+            if let Some(message) = self.taken.next() {
+                return Poll::Ready(Some(message));
+            }
+            match ready!(self.poll_take(cx)) {
+                More::Messages => {}
+                More::Lagged(missed) => {
                     let channel = &**self.channel.name();
                     tracing::warn!(channel, missed, "a subscription did not keep up");
                 }
+                More::End => return Poll::Ready(None),
             }
         }
     }
+
+    /// Takes what has arrived since the last batch was used up.
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<More> {
+        if self.end.is_some() {
+            return Poll::Ready(More::End);
+        }
+        Poll::Ready(match ready!(self.queue.poll_take(cx)) {
+            Taken::Items(items) => {
+                self.taken = items;
+                More::Messages
+            }
+            Taken::Lagged(missed) => More::Lagged(missed),
+            Taken::End(reason) => {
+                self.end = Some(reason);
+                More::End
+            }
+        })
+    }
+}
+
+/// What a queue had.
+enum More {
+    Messages,
+    Lagged(u64),
+    End,
 }
 
 impl Stream for Subscription {

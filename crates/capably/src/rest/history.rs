@@ -122,20 +122,12 @@ impl IntoFuture for History {
     }
 }
 
-/// Decodes a message's payload and fills in what its other fields imply.
+/// Decodes a message's payload.
 fn complete(message: &mut Message, cipher: Option<&CipherParams>) {
     if let Err(error) = encoding::decode(&mut message.data, &mut message.encoding, cipher) {
         // The message is delivered as far as it could be decoded (RSL6b).
         tracing::error!(id = message.id.as_deref(), %error, "a payload could not be decoded");
     }
-    let version = message.version.get_or_insert_default();
-    if version.serial.is_none() {
-        version.serial.clone_from(&message.serial);
-    }
-    if version.timestamp.is_none() {
-        version.timestamp = message.timestamp;
-    }
-    message.annotations.get_or_insert_default();
 }
 
 fn wrong(message: String) -> Error {

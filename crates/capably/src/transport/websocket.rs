@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use capably_protocol::ErrorCode;
 use futures_core::Stream;
 use futures_util::{FutureExt, Sink};
@@ -34,9 +34,9 @@ const READ_BUFFER: usize = 64 * 1024;
 /// What is gathered before it is written without a flush.
 const WRITE_BUFFER: usize = 64 * 1024;
 
-/// Frames up to this size are copied out of the read buffer, so that a message that is kept pins its own
-/// bytes and no more.
-const COPIED_FRAME: usize = READ_BUFFER / 8;
+/// Small frames are copied out of the read buffer into pages of this size, so that a message that is kept
+/// keeps no more than a page alive. Larger frames than half a page stay where they are.
+const PAGE: usize = 4 * 1024;
 
 /// Dials over TCP, with TLS if asked for.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Connector for TcpConnector {
             let (stream, _) = client_async_with_config(upgrade, stream, Some(config))
                 .await
                 .map_err(handshake_failed)?;
-            Ok(Box::new(TcpWebSocket { stream }) as Box<dyn WebSocket>)
+            Ok(Box::new(TcpWebSocket { stream, page: BytesMut::new() }) as Box<dyn WebSocket>)
         })
     }
 }
@@ -103,6 +103,8 @@ async fn start_tls(_: &DialRequest, _: TcpStream) -> Result<Box<dyn Io>> {
 
 struct TcpWebSocket {
     stream: WebSocketStream<Box<dyn Io>>,
+    /// The rest of the page that small frames are copied to.
+    page: BytesMut,
 }
 
 impl fmt::Debug for TcpWebSocket {
@@ -122,8 +124,12 @@ impl WebSocket for TcpWebSocket {
         while packets.len() - before < limit {
             match Pin::new(&mut self.stream).poll_next(cx) {
                 Poll::Ready(Some(Ok(message))) => match message {
-                    WsMessage::Binary(bytes) => packets.push(Packet::Binary(own(bytes))),
-                    WsMessage::Text(text) => packets.push(Packet::Text(own(text.into()))),
+                    WsMessage::Binary(bytes) => {
+                        packets.push(Packet::Binary(own(&mut self.page, bytes)))
+                    }
+                    WsMessage::Text(text) => {
+                        packets.push(Packet::Text(own(&mut self.page, text.into())))
+                    }
                     WsMessage::Ping(_) | WsMessage::Pong(_) => packets.push(Packet::Ping),
                     // The end of the stream follows.
                     WsMessage::Close(_) | WsMessage::Frame(_) => {}
@@ -164,8 +170,16 @@ impl WebSocket for TcpWebSocket {
     }
 }
 
-fn own(bytes: Bytes) -> Bytes {
-    if bytes.len() <= COPIED_FRAME { Bytes::copy_from_slice(&bytes) } else { bytes }
+/// The frame in memory that is not the read buffer's, if it is small.
+fn own(page: &mut BytesMut, frame: Bytes) -> Bytes {
+    if frame.len() > PAGE / 2 {
+        return frame;
+    }
+    if page.capacity() < frame.len() {
+        *page = BytesMut::with_capacity(PAGE);
+    }
+    page.extend_from_slice(&frame);
+    page.split().freeze()
 }
 
 fn handshake_failed(error: WsError) -> Error {

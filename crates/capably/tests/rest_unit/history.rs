@@ -120,11 +120,10 @@ async fn fills_in_the_version_of_a_message() {
         ]),
     ));
     let page = http.rest().channels().get("test").history().await.unwrap();
-    let version = page.items()[0].version.as_ref().expect("TM2s");
+    let version = page.items()[0].version();
     assert_eq!((version.serial.as_deref(), version.timestamp), (Some("s1"), Some(1000)));
-    let version = page.items()[1].version.as_ref().expect("TM2s");
+    let version = page.items()[1].version();
     assert_eq!((version.serial.as_deref(), version.timestamp), (Some("v2"), Some(1000)));
     assert_eq!(version.client_id.as_deref(), Some("ada"));
-    let annotations = page.items()[0].annotations.as_ref().expect("TM2u");
-    assert!(annotations.summary.is_empty());
+    assert!(page.items()[0].summary().is_empty());
 }

@@ -181,7 +181,7 @@ in_both_formats! {
             ..Delivery::new("ch", vec![message])
         }));
         let message = subscription.next().await.unwrap();
-        let version = message.version.as_ref().unwrap();
+        let version = message.version();
         assert_eq!(version.serial.as_deref(), Some("serial-1"));
         assert_eq!(version.timestamp, Some(7));
         assert_eq!(message.action, Some(MessageAction::Update));
