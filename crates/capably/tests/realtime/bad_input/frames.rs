@@ -73,6 +73,7 @@ in_both_formats! {
         peer.send(ack(0, 1));
         peer.send(nack(7, 3));
         peer.send(ServerFrame::Ack(Ack { msg_serial: 9, count: u64::from(u32::MAX), res: vec![] }));
+        quiet(&client, &mut peer).await;
         let first = channel.publish("n", "d").submit().await.unwrap();
         peer.skip(1).await;
         peer.send(ack(5, 1));
