@@ -1,7 +1,7 @@
 //! The client: its inputs, and what it does with each.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
@@ -47,8 +47,7 @@ pub struct Client {
     pub(crate) config: Arc<Config>,
     pub(crate) connection: Connection,
     pub(crate) channels: BTreeMap<ChannelId, Channel>,
-    /// For look-ups by name only: never iterated.
-    names: HashMap<Str, ChannelId>,
+    names: BTreeMap<Str, ChannelId>,
     /// How many DETACHs of released channels the service has not answered, by name.
     pub(crate) released: BTreeMap<Str, u32>,
     pub(crate) outbox: Outbox,
@@ -66,7 +65,7 @@ impl Client {
             connection: Connection::new(&config, now.instant),
             config,
             channels: BTreeMap::new(),
-            names: HashMap::new(),
+            names: BTreeMap::new(),
             released: BTreeMap::new(),
             outbox: Outbox::starting_at(first_serial),
             pings: Pings::default(),

@@ -1,6 +1,8 @@
 //! Random calls and random misfortune in virtual time: whatever happens, every operation ends exactly
 //! once, states change only as the specification allows, and the same seed gives the same outputs.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use capably_core::{

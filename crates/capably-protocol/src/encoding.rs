@@ -66,7 +66,7 @@ pub fn decode(
         }
         rest = before;
     };
-    *encoding = Some(steps.slice_ref(rest));
+    *encoding = Some(Str::from(rest));
     result
 }
 
@@ -82,7 +82,7 @@ pub fn strip_base64(data: &mut Data, encoding: &mut Option<Str>) -> Result<(), E
         None if *steps == "base64" => None,
         _ => return Ok(()),
     };
-    let rest = rest.map(|rest| steps.slice_ref(rest));
+    let rest = rest.map(Str::from);
     *data = undo("base64", data, None)?;
     *encoding = rest;
     Ok(())

@@ -29,6 +29,7 @@ pub mod message;
 pub mod object;
 pub mod presence;
 pub mod recovery;
+mod text;
 
 pub use annotation::{Annotation, AnnotationAction};
 pub use cipher::CipherParams;
@@ -44,9 +45,7 @@ pub use message::{Message, MessageAction, MessageAnnotations, MessageVersion, Pu
 pub use object::ObjectMessage;
 pub use presence::{PresenceAction, PresenceMessage};
 pub use recovery::RecoveryKey;
-
-/// A string that is cheap to clone: a reference-counted slice, often of the frame it arrived in.
-pub type Str = bytestring::ByteString;
+pub use text::Str;
 
 /// A JSON object, as `extras` and stats use it.
 pub type JsonObject = serde_json::Map<String, serde_json::Value>;

@@ -118,14 +118,10 @@ impl Message {
 
 /// The id of a frame's item that has none of its own: `frameId:index` (TM2a).
 pub(crate) fn item_id(frame_id: &str, index: usize) -> Str {
-    let mut id = String::with_capacity(frame_id.len() + 2);
-    id.push_str(frame_id);
-    id.push(':');
-    match u8::try_from(index) {
-        Ok(digit @ 0..10) => id.push(char::from(b'0' + digit)),
-        _ => id.push_str(&index.to_string()),
+    match "0123456789".get(index..=index) {
+        Some(digit) => Str::concat([frame_id, ":", digit]),
+        None => Str::concat([frame_id, ":", &index.to_string()]),
     }
-    id.into()
 }
 
 /// What happened to a message (TM5).

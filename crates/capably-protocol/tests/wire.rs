@@ -562,7 +562,8 @@ fn extensions_are_stepped_over() {
 fn payloads_are_slices_of_their_frame() {
     let mut out = Vec::new();
     let message = Message { data: Bytes::from(vec![7; 100]).into(), ..Message::default() };
-    let frame = ServerFrame::Message(Delivery::new("channel", vec![message]));
+    let channel = "c".repeat(100);
+    let frame = ServerFrame::Message(Delivery::new(channel, vec![message]));
     codec::encode_server_frame(Format::MsgPack, &frame, &mut out);
     let bytes = Bytes::from(out);
     let range = bytes.as_ptr_range();

@@ -1,6 +1,8 @@
 //! Connections that are cut in mid-stream, at any byte, in either direction, between real clients and the
 //! embedded server: nothing is lost, nothing comes twice, order is kept, every publish resolves.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     collections::BTreeSet,
     net::SocketAddr,

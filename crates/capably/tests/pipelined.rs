@@ -1,5 +1,7 @@
 //! A hundred thousand messages, pipelined through the embedded server, arrive exactly once and in order.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use capably::{ClientOptions, Realtime};
 use capably_server::Server;
 

@@ -36,7 +36,7 @@ impl Position {
     /// The `serial` of the frame's first message, and the `channelSerial` as a slice of it.
     pub(super) fn first_serials(self) -> (Str, Str) {
         let message_serial = self.message_serial(0);
-        let channel_serial = message_serial.slice_ref(&message_serial[..CHANNEL_SERIAL_LEN]);
+        let channel_serial = Str::from(&message_serial[..CHANNEL_SERIAL_LEN]);
         (message_serial, channel_serial)
     }
 

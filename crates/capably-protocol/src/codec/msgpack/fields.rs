@@ -20,10 +20,10 @@ impl Read for FrameIn {
         r.fields(|r, key| {
             match key {
                 b"action" => self.action = r.integer()?,
-                b"id" => self.id = r.str()?,
-                b"channel" => self.channel = r.str()?,
-                b"channelSerial" => self.channel_serial = r.str()?,
-                b"connectionId" => self.connection_id = r.str()?,
+                b"id" => r.str(&mut self.id)?,
+                b"channel" => r.str(&mut self.channel)?,
+                b"channelSerial" => r.str(&mut self.channel_serial)?,
+                b"connectionId" => r.str(&mut self.connection_id)?,
                 b"msgSerial" => self.msg_serial = r.integer()?,
                 b"count" => self.count = r.integer()?,
                 b"flags" => self.flags = r.integer()?.unwrap_or_default(),
@@ -37,7 +37,7 @@ impl Read for FrameIn {
                     let mut auth = AuthIn::default();
                     let found = r.optional_fields(|r, key| {
                         match key {
-                            b"accessToken" => auth.access_token = r.str()?,
+                            b"accessToken" => r.str(&mut auth.access_token)?,
                             _ => r.skip()?,
                         }
                         Ok(())
@@ -72,17 +72,17 @@ impl Read for Message {
     fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {
         r.fields(|r, key| {
             match key {
-                b"id" => self.id = r.str()?,
-                b"name" => self.name = r.str()?,
+                b"id" => r.str(&mut self.id)?,
+                b"name" => r.str(&mut self.name)?,
                 b"data" => self.data = r.data()?,
-                b"encoding" => self.encoding = r.str()?,
-                b"clientId" => self.client_id = r.str()?,
-                b"connectionId" => self.connection_id = r.str()?,
-                b"connectionKey" => self.connection_key = r.str()?,
+                b"encoding" => r.str(&mut self.encoding)?,
+                b"clientId" => r.str(&mut self.client_id)?,
+                b"connectionId" => r.str(&mut self.connection_id)?,
+                b"connectionKey" => r.str(&mut self.connection_key)?,
                 b"timestamp" => self.timestamp = r.integer()?,
                 b"extras" => self.extras = r.object()?,
                 b"action" => self.action = r.integer()?.map(MessageAction::from_number),
-                b"serial" => self.serial = r.str()?,
+                b"serial" => r.str(&mut self.serial)?,
                 b"version" => self.version = read_version(r)?,
                 b"annotations" => self.annotations = read_annotations(r)?,
                 _ => r.skip()?,
@@ -96,10 +96,10 @@ fn read_version(r: &mut Reader<'_>) -> Result<Option<Box<MessageVersion>>, Fault
     let mut version = Box::<MessageVersion>::default();
     let found = r.optional_fields(|r, key| {
         match key {
-            b"serial" => version.serial = r.str()?,
+            b"serial" => r.str(&mut version.serial)?,
             b"timestamp" => version.timestamp = r.integer()?,
-            b"clientId" => version.client_id = r.str()?,
-            b"description" => version.description = r.str()?,
+            b"clientId" => r.str(&mut version.client_id)?,
+            b"description" => r.str(&mut version.description)?,
             b"metadata" => version.metadata = r.object()?.map(stringify_values),
             _ => r.skip()?,
         }
@@ -126,12 +126,12 @@ impl Read for PresenceMessage {
     fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {
         r.fields(|r, key| {
             match key {
-                b"id" => self.id = r.str()?,
+                b"id" => r.str(&mut self.id)?,
                 b"action" => self.action = r.integer()?.map(PresenceAction::from_number),
-                b"clientId" => self.client_id = r.str()?,
-                b"connectionId" => self.connection_id = r.str()?,
+                b"clientId" => r.str(&mut self.client_id)?,
+                b"connectionId" => r.str(&mut self.connection_id)?,
                 b"data" => self.data = r.data()?,
-                b"encoding" => self.encoding = r.str()?,
+                b"encoding" => r.str(&mut self.encoding)?,
                 b"timestamp" => self.timestamp = r.integer()?,
                 b"extras" => self.extras = r.object()?,
                 _ => r.skip()?,
@@ -145,18 +145,18 @@ impl Read for Annotation {
     fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {
         r.fields(|r, key| {
             match key {
-                b"id" => self.id = r.str()?,
+                b"id" => r.str(&mut self.id)?,
                 b"action" => self.action = r.integer()?.map(AnnotationAction::from_number),
-                b"clientId" => self.client_id = r.str()?,
-                b"connectionId" => self.connection_id = r.str()?,
-                b"name" => self.name = r.str()?,
+                b"clientId" => r.str(&mut self.client_id)?,
+                b"connectionId" => r.str(&mut self.connection_id)?,
+                b"name" => r.str(&mut self.name)?,
                 b"count" => self.count = r.integer()?,
                 b"data" => self.data = r.data()?,
-                b"encoding" => self.encoding = r.str()?,
+                b"encoding" => r.str(&mut self.encoding)?,
                 b"timestamp" => self.timestamp = r.integer()?,
-                b"serial" => self.serial = r.str()?,
-                b"messageSerial" => self.message_serial = r.str()?,
-                b"type" => self.annotation_type = r.str()?,
+                b"serial" => r.str(&mut self.serial)?,
+                b"messageSerial" => r.str(&mut self.message_serial)?,
+                b"type" => r.str(&mut self.annotation_type)?,
                 b"extras" => self.extras = r.object()?,
                 _ => r.skip()?,
             }

@@ -286,7 +286,9 @@ impl<'a> Reader<'a> {
     /// An array of strings, some of them absent.
     pub(super) fn strings(&mut self) -> Result<Vec<Option<Str>>, Fault> {
         self.array(|r, strings| {
-            strings.push(r.str()?);
+            let mut string = None;
+            r.str(&mut string)?;
+            strings.push(string);
             Ok(())
         })
     }
@@ -313,23 +315,29 @@ impl<'a> Reader<'a> {
         Ok(items)
     }
 
-    /// A string that may be absent.
+    /// A string that may be absent, read to where it will lie.
     #[inline]
-    pub(super) fn str(&mut self) -> Result<Option<Str>, Fault> {
+    pub(super) fn str(&mut self, place: &mut Option<Str>) -> Result<(), Fault> {
         if let Some(bytes) = self.short_str() {
-            return self.text(bytes).map(Some);
+            *place = Some(self.text(bytes)?);
+            return Ok(());
         }
-        match self.token()? {
-            Token::Str(bytes) | Token::Bin(bytes) => self.text(bytes).map(Some),
-            Token::Nil | Token::Ext => Ok(None),
-            _ => Err(malformed("expected a string")),
-        }
+        self.any_str(place)
+    }
+
+    fn any_str(&mut self, place: &mut Option<Str>) -> Result<(), Fault> {
+        *place = match self.token()? {
+            Token::Str(bytes) | Token::Bin(bytes) => Some(self.text(bytes)?),
+            Token::Nil | Token::Ext => None,
+            _ => return Err(malformed("expected a string")),
+        };
+        Ok(())
     }
 
     /// The text that these bytes of the frame are.
     #[inline]
     pub(super) fn text(&self, bytes: &'a [u8]) -> Result<Str, Fault> {
-        Str::try_from(self.slice(bytes)).map_err(|_| malformed("text that is not UTF-8"))
+        Str::from_slice_of(self.frame, bytes).map_err(|_| malformed("text that is not UTF-8"))
     }
 
     /// These bytes of the frame, shared with it.

@@ -1,0 +1,333 @@
+//! Strings as frames hold them: mostly short, cheap to clone either way.
+
+use std::{
+    borrow::Borrow,
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    ops::Deref,
+    str::Utf8Error,
+};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The most bytes that are held in place: ids, serials, and the names of most channels and messages fit.
+const INLINE: usize = 38;
+
+/// A string that is cheap to clone: held in place when it is short, otherwise a shared slice, often of
+/// the frame it came in.
+///
+/// Short strings cost no allocation and no reference count, which is most of what decoding a frame costs;
+/// long ones are never copied.
+#[derive(Clone)]
+pub struct Str(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Inline { len: u8, bytes: [u8; INLINE] },
+    Shared(ByteString),
+}
+
+impl Str {
+    /// The empty string.
+    pub const fn new() -> Self {
+        Self(Repr::Inline { len: 0, bytes: [0; INLINE] })
+    }
+
+    /// A string that lives as long as the program.
+    pub const fn from_static(text: &'static str) -> Self {
+        Self(Repr::Shared(ByteString::from_static(text)))
+    }
+
+    /// The text that `part` of `all` is; shared with it when it is long.
+    ///
+    /// # Errors
+    /// It is not UTF-8.
+    #[inline]
+    pub fn from_slice_of(all: &Bytes, part: &[u8]) -> Result<Self, Utf8Error> {
+        if part.len() > INLINE {
+            return Ok(Self(Repr::Shared(ByteString::try_from(all.slice_ref(part))?)));
+        }
+        if !part.is_ascii() {
+            str::from_utf8(part)?;
+        }
+        // Copying as many bytes as fit, whatever follows the text, takes a few instructions; copying just
+        // the text takes a call.
+        let start = (part.as_ptr() as usize).wrapping_sub(all.as_ptr() as usize);
+        let bytes = match all.get(start..).and_then(|rest| rest.first_chunk()) {
+            Some(bytes) => *bytes,
+            None => padded(part),
+        };
+        Ok(Self(Repr::Inline { len: part.len() as u8, bytes }))
+    }
+
+    /// These strings, one after the other.
+    pub(crate) fn concat<const N: usize>(parts: [&str; N]) -> Self {
+        let mut bytes = [0; INLINE];
+        let mut len = 0;
+        for part in parts {
+            let end = len + part.len();
+            let Some(place) = bytes.get_mut(len..end) else { return parts.concat().into() };
+            place.copy_from_slice(part.as_bytes());
+            len = end;
+        }
+        Self(Repr::Inline { len: len as u8, bytes })
+    }
+
+    /// The string as bytes; shared when it is long.
+    pub fn into_bytes(self) -> Bytes {
+        match self.0 {
+            Repr::Inline { len, bytes } => Bytes::copy_from_slice(&bytes[..usize::from(len)]),
+            Repr::Shared(text) => text.into_bytes(),
+        }
+    }
+
+    /// The string.
+    #[inline]
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            // What is held in place was text when it was put there.
+            Repr::Inline { .. } => str::from_utf8(self.bytes()).unwrap_or_default(),
+            Repr::Shared(text) => text,
+        }
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Repr::Shared(text) => text.as_bytes(),
+        }
+    }
+
+    /// This text held in place, if it fits.
+    fn inline(text: &str) -> Option<Self> {
+        let len = u8::try_from(text.len()).ok().filter(|len| usize::from(*len) <= INLINE)?;
+        Some(Self(Repr::Inline { len, bytes: padded(text.as_bytes()) }))
+    }
+}
+
+/// At most [`INLINE`] bytes, and zeros behind them.
+fn padded(text: &[u8]) -> [u8; INLINE] {
+    let mut bytes = [0; INLINE];
+    for (place, byte) in bytes.iter_mut().zip(text) {
+        *place = *byte;
+    }
+    bytes
+}
+
+impl Default for Str {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Deref for Str {
+    type Target = str;
+
+    #[inline]
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl AsRef<str> for Str {
+    fn as_ref(&self) -> &str {
+        self
+    }
+}
+
+impl AsRef<[u8]> for Str {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
+impl Borrow<str> for Str {
+    fn borrow(&self) -> &str {
+        self
+    }
+}
+
+impl From<&str> for Str {
+    fn from(text: &str) -> Self {
+        Self::inline(text).unwrap_or_else(|| Self(Repr::Shared(text.into())))
+    }
+}
+
+impl From<String> for Str {
+    fn from(text: String) -> Self {
+        Self::inline(&text).unwrap_or_else(|| Self(Repr::Shared(text.into())))
+    }
+}
+
+impl From<Str> for String {
+    fn from(text: Str) -> Self {
+        text.as_str().to_owned()
+    }
+}
+
+impl TryFrom<Bytes> for Str {
+    type Error = Utf8Error;
+
+    fn try_from(bytes: Bytes) -> Result<Self, Utf8Error> {
+        Self::from_slice_of(&bytes, &bytes)
+    }
+}
+
+impl TryFrom<Vec<u8>> for Str {
+    type Error = Utf8Error;
+
+    fn try_from(bytes: Vec<u8>) -> Result<Self, Utf8Error> {
+        Self::try_from(Bytes::from(bytes))
+    }
+}
+
+impl PartialEq for Str {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Str {}
+
+impl PartialEq<str> for Str {
+    fn eq(&self, other: &str) -> bool {
+        self.bytes() == other.as_bytes()
+    }
+}
+
+impl PartialEq<&str> for Str {
+    fn eq(&self, other: &&str) -> bool {
+        self == *other
+    }
+}
+
+impl PartialEq<String> for Str {
+    fn eq(&self, other: &String) -> bool {
+        self == other.as_str()
+    }
+}
+
+impl PartialOrd for Str {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Str {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // The order of UTF-8 is that of its text.
+        self.bytes().cmp(other.bytes())
+    }
+}
+
+impl Hash for Str {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl fmt::Debug for Str {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
+
+impl fmt::Display for Str {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self)
+    }
+}
+
+impl Serialize for Str {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Str {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ByteString::deserialize(deserializer)
+            .map(|text| Self::inline(&text).unwrap_or_else(|| Self(Repr::Shared(text))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashMap};
+
+    use super::*;
+
+    fn samples() -> Vec<String> {
+        let lengths = [0, 1, INLINE - 1, INLINE, INLINE + 1, 1000];
+        let ascii = lengths.map(|length| "a".repeat(length));
+        ascii.into_iter().chain(["größe 🦀".to_owned(), "🦀".repeat(10)]).collect()
+    }
+
+    #[test]
+    fn holds_any_text() {
+        for text in samples() {
+            for held in [
+                Str::from(text.as_str()),
+                Str::from(text.clone()),
+                Str::try_from(Bytes::from(text.clone())).unwrap(),
+                serde_json::from_value(text.clone().into()).unwrap(),
+            ] {
+                assert_eq!(&*held, text);
+                assert_eq!(held.clone(), held);
+                assert_eq!(held.clone().into_bytes(), text);
+                assert_eq!(serde_json::to_value(&held).unwrap(), text.as_str());
+                assert_eq!(format!("{held} {held:?}"), format!("{text} {text:?}"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_static_text_is_as_any_other() {
+        let (shared, inline) = (Str::from_static("abc"), Str::from("abc"));
+        assert_eq!(shared, inline);
+        assert_eq!(shared.cmp(&inline), Ordering::Equal);
+        let map = HashMap::from([(shared, 1)]);
+        assert_eq!((map.get(&inline), map.get("abc")), (Some(&1), Some(&1)));
+    }
+
+    #[test]
+    fn the_order_is_that_of_text() {
+        let mut sorted = samples();
+        sorted.sort();
+        let map: BTreeMap<Str, ()> =
+            samples().into_iter().map(|text| (Str::from(text), ())).collect();
+        assert_eq!(map.keys().map(|text| text.to_string()).collect::<Vec<_>>(), sorted);
+    }
+
+    #[test]
+    fn parts_are_joined() {
+        let (short, long) = ("a".repeat(INLINE - 2), "a".repeat(INLINE - 1));
+        assert_eq!(&*Str::concat([&short, ":", "1"]), format!("{short}:1"));
+        assert_eq!(&*Str::concat([&long, ":", "1"]), format!("{long}:1"));
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_refused() {
+        for bytes in [vec![0xff], vec![b'a'; 100].into_iter().chain([0xc3]).collect()] {
+            assert!(Str::try_from(Bytes::from(bytes)).is_err());
+        }
+    }
+
+    #[test]
+    fn long_text_is_shared_with_its_frame() {
+        let frame = Bytes::from("x".repeat(100));
+        let text = Str::from_slice_of(&frame, &frame[10..90]).unwrap();
+        assert_eq!(text.as_ptr(), frame[10..].as_ptr());
+        assert_eq!(text.len(), 80);
+    }
+
+    #[test]
+    fn a_string_takes_no_more_than_five_words() {
+        assert_eq!(size_of::<Str>(), 40);
+        assert_eq!(size_of::<Option<Str>>(), 40);
+    }
+}
