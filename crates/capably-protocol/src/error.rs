@@ -19,12 +19,12 @@ pub struct ErrorInfo {
     /// What went wrong, in words.
     #[serde(deserialize_with = "lenient::or_default")]
     pub message: Str,
-    /// Where to read about it (TI4). Boxed: it keeps a `Result` with an error small.
+    /// Where to read about it (TI4). This and the next are boxed to keep a `Result` with an error small.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub href: Option<Box<str>>,
     /// The request it belongs to (RSC7c).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<Str>,
+    pub request_id: Option<Box<str>>,
     /// Structured details (TI6).
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "lenient::string_map")]
     pub detail: BTreeMap<String, String>,

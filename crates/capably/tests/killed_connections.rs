@@ -131,7 +131,7 @@ async fn run(seed: u64) -> usize {
         Cutter::start(server.local_addr(), 2 * seed).await,
         Cutter::start(server.local_addr(), 2 * seed + 1).await,
     );
-    let subscriber = connect(&server, to_subscriber.address, seed % 2 == 0).await;
+    let subscriber = connect(&server, to_subscriber.address, seed.is_multiple_of(2)).await;
     let publisher = connect(&server, to_publisher.address, seed % 4 < 2).await;
 
     let channel = subscriber.channels().get("stream");

@@ -287,7 +287,7 @@ pub(crate) fn error() -> BoxedStrategy<ErrorInfo> {
         |(code, status, message, href, request_id, detail)| {
             let mut error = ErrorInfo::new(ErrorCode(code), status, message);
             error.href = href.map(|href| (&*href).into());
-            error.request_id = request_id;
+            error.request_id = request_id.map(|id| (*id).into());
             error.detail = detail;
             error
         },
