@@ -4,6 +4,12 @@
 //! `cargo bench -p capably --bench flood [-- [frames] [receive|publish]]`. The ratios are what counts: they say how much of
 //! the library's speed is left once frames are decoded, acknowledged and delivered.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints its figures, and fails by panicking"
+)]
+
 use std::{
     net::SocketAddr,
     thread,
