@@ -28,6 +28,7 @@ pub(crate) async fn server() -> Server {
 
 /// What arrives on a WebSocket.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every event is a frame")]
 pub(crate) enum Event {
     Frame(ServerFrame),
     Ping,
