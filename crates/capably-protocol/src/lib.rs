@@ -12,8 +12,10 @@
 //! | [`codec`] | bytes to frames and back, in both [`Format`]s |
 //! | [`error`], [`code`] | [`ErrorInfo`] and [`ErrorCode`] |
 //! | [`key`], [`recovery`] | API keys and recovery keys |
+//! | [`token`], [`capability`] | tokens, signed requests for them, and what they may do |
 
 pub mod annotation;
+pub mod capability;
 pub mod cipher;
 pub mod code;
 pub mod codec;
@@ -30,8 +32,10 @@ pub mod object;
 pub mod presence;
 pub mod recovery;
 mod text;
+pub mod token;
 
 pub use annotation::{Annotation, AnnotationAction};
+pub use capability::{Capability, Operation};
 pub use cipher::CipherParams;
 pub use code::ErrorCode;
 pub use codec::{DecodeError, Format, Limits};
@@ -46,6 +50,7 @@ pub use object::ObjectMessage;
 pub use presence::{PresenceAction, PresenceMessage};
 pub use recovery::RecoveryKey;
 pub use text::Str;
+pub use token::{TokenDetails, TokenParams, TokenRequest};
 
 /// A JSON object, as `extras` and stats use it.
 pub type JsonObject = serde_json::Map<String, serde_json::Value>;
