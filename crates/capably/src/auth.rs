@@ -1,82 +1,149 @@
 //! Who the client is, and how it proves it (RSA).
+//!
+//! | the client has | it is told by | used for |
+//! |---|---|---|
+//! | an API key | [`ClientOptions::key`](crate::ClientOptions::key) | servers: every request carries the key |
+//! | a token | [`token`](crate::ClientOptions::token), [`token_details`](crate::ClientOptions::token_details) | short-lived programs: it cannot be renewed |
+//! | a function that gets tokens | [`auth_callback`](crate::ClientOptions::auth_callback) | clients that ask a server of yours |
+//! | a URL that gives tokens | [`auth_url`](crate::ClientOptions::auth_url) | the same, where a plain HTTP request is enough |
+//!
+//! A key is a secret that allows everything it was made for, so it belongs on servers only. Those give
+//! tokens to clients: for one client id, with a [`Capability`](crate::Capability), for a time. A server
+//! can [request](Auth::request_token) a token from the service, [sign a request](Auth::create_token_request)
+//! for the client to hand in, or make a JWT; to a client a token of any kind is opaque text.
+//!
+//! A token that is past its time, or that the service rejects (401 with a code from 40140 to 40149), is
+//! renewed once, and the request is sent again (RSA4b). However many requests need a new token at that
+//! moment, one is got for all of them.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use capably::{Capability, ClientOptions, Rest, TokenParams};
+//!
+//! // On your server: a client with the key signs requests for tokens. The network is not needed.
+//! let server = Rest::new("app.key:secret")?;
+//! let params = TokenParams::new()
+//!     .client_id("ada")
+//!     .capability(Capability::new().allow("chat:*", ["publish", "subscribe"]))
+//!     .ttl(Duration::from_secs(600));
+//! let request = server.auth().create_token_request().params(params).await?;
+//! assert_eq!(request.key_name, "app.key");
+//! assert_eq!(request.client_id.as_deref(), Some("ada"));
+//!
+//! // In the client: a function that asks the server, here without a network between them.
+//! let options = ClientOptions::default().auth_callback(move |_| {
+//!     let request = request.clone();
+//!     async move { Ok::<_, capably::Error>(request) }
+//! });
+//! let client = Rest::new(options)?;
+//! assert_eq!(client.auth().token_details(), None, "no token is got before one is needed");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Errors
+//!
+//! | code | what it means |
+//! |---|---|
+//! | 40101, 40005 | the key or the token is malformed, or the service does not know it |
+//! | 40106 | there is nothing to authenticate with (RSC1b) |
+//! | 40102 | the token is for another client than [`client_id`](crate::ClientOptions::client_id) says (RSA15) |
+//! | 40103 | an API key would go over a connection without TLS (RSC18) |
+//! | 40170 | callback or auth URL gave no token: an error, no answer in time, or nonsense (RSA4e, RSA4f) |
+//! | 40171 | a new token is needed, and there is nothing to get one from (RSA4a2) |
+//! | 40162 | tokens can be revoked with an API key alone (RSA17d) |
 
 use std::{fmt, sync::Arc};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use capably_protocol::{ApiKey, Str};
+use capably_protocol::{ErrorCode, ErrorInfo, Str, TokenDetails};
 
-use crate::options::Config;
+mod clock;
+mod means;
+mod obtain;
+mod operations;
+mod options;
+mod revoke;
+mod session;
+mod source;
+mod url;
 
-/// What a client knows of its own identity (RSC5).
-#[derive(Clone, Debug)]
+pub use operations::{Authorize, CreateTokenRequest, RequestToken};
+pub use options::{AuthMethod, AuthOptions};
+pub use revoke::{Revocation, RevocationFailure, RevocationResult, RevocationTarget, RevokeTokens};
+pub use source::TokenSource;
+
+pub(crate) use clock::Clock;
+pub(crate) use means::Means;
+pub(crate) use session::{Proof, Session, mismatch};
+pub(crate) use source::CallbackError;
+
+use crate::{Error, rest::Pipeline};
+
+/// A client's identity, and the tokens that prove it (RSC5).
+#[derive(Clone)]
 pub struct Auth {
-    config: Arc<Config>,
+    pipeline: Arc<Pipeline>,
 }
 
 impl Auth {
-    pub(crate) fn new(config: Arc<Config>) -> Self {
-        Self { config }
+    pub(crate) fn new(pipeline: Arc<Pipeline>) -> Self {
+        Self { pipeline }
     }
 
-    /// The client id, when one is set (RSA7, RSC17).
-    pub fn client_id(&self) -> Option<&str> {
-        self.config.options.client_id.as_deref()
+    /// Who the client is: as the options say, else as the last token said (RSA7b, RSC17). `*` is a token
+    /// for any client (RSA7b4). `None` means nobody, or that there was no token yet (RSA12).
+    pub fn client_id(&self) -> Option<Str> {
+        self.pipeline.session().client_id()
+    }
+
+    /// The token in use (RSA16); `None` with an API key, before there is a token, and after one ceased to
+    /// be good.
+    pub fn token_details(&self) -> Option<TokenDetails> {
+        self.pipeline.session().token()
+    }
+
+    /// Gets a token and uses it from now on, when it is awaited (RSA10).
+    pub fn authorize(&self) -> Authorize {
+        Authorize::new(Arc::clone(&self.pipeline))
+    }
+
+    /// Gets a token without using it, when it is awaited (RSA8).
+    pub fn request_token(&self) -> RequestToken {
+        RequestToken::new(Arc::clone(&self.pipeline))
+    }
+
+    /// Makes a signed token request for somebody else to use, when it is awaited (RSA9).
+    pub fn create_token_request(&self) -> CreateTokenRequest {
+        CreateTokenRequest::new(Arc::clone(&self.pipeline))
+    }
+
+    /// Revokes tokens when it is awaited (RSA17). Needs the API key, and one whose tokens can be revoked.
+    pub fn revoke_tokens(
+        &self,
+        targets: impl IntoIterator<Item = RevocationTarget>,
+    ) -> RevokeTokens {
+        RevokeTokens::new(Arc::clone(&self.pipeline), targets)
     }
 }
 
-/// What proves the identity.
-#[derive(Clone)]
-pub(crate) enum Credentials {
-    /// Basic authentication (RSA2, RSA11).
-    Key(ApiKey),
-    /// A token of unknown content (RSA3).
-    Token(Str),
-}
-
-impl Credentials {
-    /// The value of the `Authorization` header.
-    pub(crate) fn authorization(&self) -> String {
-        match self {
-            Self::Key(key) => format!("Basic {}", BASE64_STANDARD.encode(key.expose())),
-            // Base64 is optional (RSA3b) and only needed for what a header cannot hold.
-            Self::Token(token) if token.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                format!("Bearer {token}")
-            }
-            Self::Token(token) => format!("Bearer {}", BASE64_STANDARD.encode(token)),
-        }
-    }
-}
-
-impl fmt::Debug for Credentials {
+impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Key(key) => key.fmt(f),
-            Self::Token(_) => f.write_str("Token([redacted])"),
-        }
+        f.debug_struct("Auth").field("session", self.pipeline.session()).finish_non_exhaustive()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The error for a callback or an auth URL that yields no token (RSA4e).
+fn failed(message: impl Into<String>) -> Error {
+    Error::new(ErrorCode::ERROR_FROM_CLIENT_TOKEN_CALLBACK, 401, message)
+}
 
-    // UTS: rest/unit/RSA2/basic-auth-header-format-0
-    #[test]
-    fn a_key_is_basic_authentication() {
-        let key = "app123.key456:secretXYZ".parse().expect("the key is well formed");
-        assert_eq!(Credentials::Key(key).authorization(), "Basic YXBwMTIzLmtleTQ1NjpzZWNyZXRYWVo=");
-    }
+/// The same, with what caused it.
+fn failed_because(message: String, cause: ErrorInfo) -> Error {
+    caused((ErrorCode::ERROR_FROM_CLIENT_TOKEN_CALLBACK, 401), message, cause)
+}
 
-    #[test]
-    fn a_token_is_sent_as_it_is_unless_a_header_cannot_hold_it() {
-        assert_eq!(Credentials::Token("a.b-c".into()).authorization(), "Bearer a.b-c");
-        assert_eq!(Credentials::Token("a\nb".into()).authorization(), "Bearer YQpi");
-    }
-
-    #[test]
-    fn debug_shows_no_secret() {
-        let key = "app.key:s3cr3t".parse().expect("the key is well formed");
-        assert_eq!(format!("{:?}", Credentials::Key(key)), "ApiKey(app.key:[redacted])");
-        assert_eq!(format!("{:?}", Credentials::Token("s3cr3t".into())), "Token([redacted])");
-    }
+fn caused((code, status): (ErrorCode, u16), message: String, cause: ErrorInfo) -> Error {
+    ErrorInfo::new(code, status, message).with_cause(cause).into()
 }

@@ -182,10 +182,16 @@ fn remedy(code: ErrorCode) -> Option<&'static str> {
             "turn TLS on, or use a token instead of the API key"
         }
         ErrorCode::NO_VALID_AUTHENTICATION_METHOD_PROVIDED => {
-            "give the client an API key or a token"
+            "give the client an API key, a token, or a way to get one"
         }
         ErrorCode::TOKEN_RENEWAL_NOT_CONFIGURED => {
-            "give the client a means to get a new token, such as an API key"
+            "give the client a means to get a new token: a key, `auth_callback` or `auth_url`"
+        }
+        ErrorCode::ERROR_FROM_CLIENT_TOKEN_CALLBACK => {
+            "see that the auth callback or the auth server gives a token, and in time"
+        }
+        ErrorCode::INCOMPATIBLE_CREDENTIALS => {
+            "use credentials for the client id that is set, or leave the client id out"
         }
         ErrorCode::CAPABILITY_DENIED => {
             "use a key or token whose capability covers this operation on this channel"

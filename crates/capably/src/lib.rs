@@ -4,7 +4,8 @@
 //! |---|---|
 //! | publish and subscribe over a connection | [`Realtime`] and [`realtime`] |
 //! | publish and read history over HTTP | [`Rest`] and [`rest`] |
-//! | say how a client authenticates and behaves | [`ClientOptions`] |
+//! | say how a client behaves | [`ClientOptions`] |
+//! | authenticate, and give tokens to clients | [`auth`] |
 //! | know why something failed, and what to do | [`Error`] |
 //! | bring your own HTTP client or WebSocket | [`http`], [`transport`] |
 //!
@@ -15,13 +16,14 @@
 //! - `tls` (on by default): TLS by rustls with the Mozilla roots. Without it only
 //!   [`tls(false)`](ClientOptions::tls) works.
 
+pub mod auth;
 pub mod error;
 pub mod http;
 pub mod realtime;
 pub mod rest;
 pub mod transport;
 
-mod auth;
+mod batch;
 mod endpoint;
 mod options;
 mod payload;
@@ -30,9 +32,11 @@ mod random;
 mod tls;
 
 pub use auth::Auth;
+pub use batch::BatchResult;
 pub use capably_protocol::{
-    ApiKey, CipherParams, Data, ErrorCode, ErrorInfo, JsonObject, Message, MessageAction,
-    MessageAnnotations, MessageVersion, Millis, PublishResult, Str,
+    ApiKey, Capability, CipherParams, Data, ErrorCode, ErrorInfo, JsonObject, Message,
+    MessageAction, MessageAnnotations, MessageVersion, Millis, Operation, PublishResult, Str,
+    TokenDetails, TokenParams, TokenRequest,
 };
 pub use error::{Error, Recourse, Result};
 pub use options::ClientOptions;

@@ -2,10 +2,18 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use crate::{http::HttpClient, transport::Connector};
+use capably_protocol::{Millis, TokenDetails, TokenParams};
 
+use crate::{
+    auth::{AuthMethod, AuthOptions, CallbackError, Clock, TokenSource},
+    http::HttpClient,
+    transport::Connector,
+};
+
+mod problems;
 mod validate;
 
+pub(crate) use problems::Problems;
 pub(crate) use validate::Config;
 
 /// How a client authenticates, where it connects, and how it behaves (TO1).
@@ -24,7 +32,7 @@ pub(crate) use validate::Config;
 ///     .endpoint("sandbox")
 ///     .http_request_timeout(Duration::from_secs(5));
 /// let rest = Rest::new(options)?;
-/// assert_eq!(rest.auth().client_id(), Some("ada"));
+/// assert_eq!(rest.auth().client_id().as_deref(), Some("ada"));
 ///
 /// let error = Rest::new(ClientOptions::new("no-secret:").client_id("*")).unwrap_err();
 /// assert_eq!(error.detail().keys().collect::<Vec<_>>(), ["client_id", "key"]);
@@ -33,8 +41,9 @@ pub(crate) use validate::Config;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct ClientOptions {
-    pub(crate) key: Option<String>,
-    pub(crate) token: Option<String>,
+    pub(crate) auth: AuthOptions,
+    pub(crate) default_token_params: Option<TokenParams>,
+    pub(crate) clock: Clock,
     pub(crate) client_id: Option<String>,
     pub(crate) endpoint: Option<String>,
     pub(crate) fallback_hosts: Option<Vec<String>>,
@@ -68,12 +77,13 @@ pub struct ClientOptions {
 }
 
 impl Default for ClientOptions {
-    /// The specification's defaults, without credentials: add a [`key`](Self::key) or a
-    /// [`token`](Self::token).
+    /// The specification's defaults, without credentials: add a [`key`](Self::key), a
+    /// [`token`](Self::token), or a way to [get tokens](crate::auth).
     fn default() -> Self {
         Self {
-            key: None,
-            token: None,
+            auth: AuthOptions::default(),
+            default_token_params: None,
+            clock: Clock::default(),
             client_id: None,
             endpoint: None,
             fallback_hosts: None,
@@ -118,14 +128,105 @@ impl ClientOptions {
     /// The API key, as the dashboard shows it: `appId.keyId:secret` (TO3j1).
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(key.into());
+        self.auth = self.auth.key(key);
         self
     }
 
     /// A token to authenticate with (TO3j2). It goes before a key (RSA4).
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(token.into());
+        self.auth = self.auth.token(token);
+        self
+    }
+
+    /// A token to authenticate with, with what is known of it (TO3j3).
+    #[must_use]
+    pub fn token_details(mut self, details: TokenDetails) -> Self {
+        self.auth = self.auth.token_details(details);
+        self
+    }
+
+    /// Whether to authenticate with a token rather than with the key itself; when nothing is said, a token
+    /// is used if there is one, or another way than the key to get one (TO3j4, RSA4).
+    #[must_use]
+    pub fn use_token_auth(mut self, token: bool) -> Self {
+        self.auth = self.auth.use_token_auth(token);
+        self
+    }
+
+    /// Asks this function for a token whenever one is needed (TO3j5); see
+    /// [`AuthOptions::auth_callback`].
+    ///
+    /// ```
+    /// use capably::{ClientOptions, TokenParams, auth::TokenSource};
+    ///
+    /// async fn token(params: TokenParams) -> Result<TokenSource, std::io::Error> {
+    ///     let _client = params.client_id;
+    ///     Ok("a JWT that your server made".into())
+    /// }
+    ///
+    /// let options = ClientOptions::default().client_id("ada").auth_callback(token);
+    /// ```
+    #[must_use]
+    pub fn auth_callback<F, R, T, E>(mut self, callback: F) -> Self
+    where
+        F: Fn(TokenParams) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<T, E>> + Send + 'static,
+        T: Into<TokenSource>,
+        E: Into<CallbackError>,
+    {
+        self.auth = self.auth.auth_callback(callback);
+        self
+    }
+
+    /// Asks this URL for a token whenever one is needed (TO3j6); see [`AuthOptions::auth_url`].
+    #[must_use]
+    pub fn auth_url(mut self, url: impl Into<String>) -> Self {
+        self.auth = self.auth.auth_url(url);
+        self
+    }
+
+    /// How to ask the auth URL; GET by default (TO3j7).
+    #[must_use]
+    pub fn auth_method(mut self, method: AuthMethod) -> Self {
+        self.auth = self.auth.auth_method(method);
+        self
+    }
+
+    /// Adds a header to requests to the auth URL (TO3j8).
+    #[must_use]
+    pub fn auth_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.auth = self.auth.auth_header(name, value);
+        self
+    }
+
+    /// Adds a parameter to requests to the auth URL (TO3j9).
+    #[must_use]
+    pub fn auth_param(mut self, name: impl Into<String>, value: impl ToString) -> Self {
+        self.auth = self.auth.auth_param(name, value);
+        self
+    }
+
+    /// Whether to date token requests by the service's clock; false by default (TO3j10).
+    #[must_use]
+    pub fn query_time(mut self, query: bool) -> Self {
+        self.auth = self.auth.query_time(query);
+        self
+    }
+
+    /// What tokens are to be like when nothing else is said (TO3j11). Timestamp and nonce are good for one
+    /// request and left out; [`client_id`](Self::client_id) goes before theirs (RSA7a4).
+    #[must_use]
+    pub fn default_token_params(mut self, params: TokenParams) -> Self {
+        self.default_token_params = Some(params);
+        self
+    }
+
+    /// The wall clock that tests set: ms since the epoch.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn wall_clock(mut self, now: impl Fn() -> Millis + Send + Sync + 'static) -> Self {
+        self.clock = Clock::new(now);
         self
     }
 
@@ -389,14 +490,9 @@ impl From<&String> for ClientOptions {
 
 impl fmt::Debug for ClientOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A key's name is public, its secret is not.
-        let key = self.key.as_deref().map(|key| match key.split_once(':') {
-            Some((name, _)) => format!("{name}:[redacted]"),
-            None => "[redacted]".to_owned(),
-        });
         f.debug_struct("ClientOptions")
-            .field("key", &key)
-            .field("token", &self.token.as_ref().map(|_| "[redacted]"))
+            .field("auth", &self.auth)
+            .field("default_token_params", &self.default_token_params)
             .field("client_id", &self.client_id)
             .field("endpoint", &self.endpoint)
             .field("fallback_hosts", &self.fallback_hosts)
@@ -465,11 +561,16 @@ mod tests {
     fn text_with_a_colon_is_a_key_and_any_other_a_token() {
         for text in ["app.key:secret", "a:b:c"] {
             let options = ClientOptions::from(text);
-            assert_eq!((options.key.as_deref(), options.token), (Some(text), None), "RSC1a");
+            assert_eq!(
+                (options.auth.key.as_deref(), options.auth.token),
+                (Some(text), None),
+                "RSC1a"
+            );
         }
         for text in ["opaque", "app.token-part", "eyJhbGci.eyJpYXQi.c2ln"] {
             let options = ClientOptions::from(text.to_owned());
-            assert_eq!((options.key, options.token.as_deref()), (None, Some(text)), "RSC1a");
+            let token = options.auth.token.map(|token| token.token);
+            assert_eq!((options.auth.key, token.as_deref()), (None, Some(text)), "RSC1a");
         }
     }
 

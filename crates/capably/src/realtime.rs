@@ -6,9 +6,7 @@ use capably_core::{Client, Credentials as CoreCredentials, Now};
 use capably_protocol::ErrorCode;
 use tokio::time::Instant as TokioInstant;
 
-use crate::{
-    ClientOptions, Error, Rest, Result, auth::Credentials, options::Config, transport::TcpConnector,
-};
+use crate::{ClientOptions, Error, Rest, Result, options::Config, transport::TcpConnector};
 
 mod changes;
 mod channel;
@@ -72,7 +70,9 @@ impl Realtime {
     /// [`auto_connect`](ClientOptions::auto_connect) is off (RTC1b).
     ///
     /// # Errors
-    /// All that is wrong with the options, in one error; or 40000 outside a tokio runtime.
+    /// All that is wrong with the options, in one error; or 40000 outside a tokio runtime, and for options
+    /// that would get tokens with `auth_callback`, `auth_url` or `use_token_auth`, which a connection cannot
+    /// yet.
     pub fn new(options: impl Into<ClientOptions>) -> Result<Self> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
             Error::new(ErrorCode::BAD_REQUEST, 0, "a realtime client needs a tokio runtime")
@@ -87,7 +87,7 @@ impl Realtime {
                 .with_source(error)
         })?;
         let start = TokioInstant::now();
-        let core = Client::new(Arc::new(core_config(&config)), seed, Now::default());
+        let core = Client::new(Arc::new(core_config(&config)?), seed, Now::default());
         let client_id = core.client_id().cloned();
         let (handle, commands) = command::Handle::new(client_id);
         let shared = Arc::clone(&handle.shared);
@@ -154,13 +154,20 @@ impl Realtime {
     }
 }
 
-fn core_config(config: &Config) -> capably_core::Config {
+fn core_config(config: &Config) -> Result<capably_core::Config> {
     let options = &config.options;
-    let credentials = match &config.credentials {
-        Credentials::Key(key) => CoreCredentials::Key(key.clone()),
-        Credentials::Token(token) => CoreCredentials::Token(token.clone()),
+    let means = &config.means;
+    let credentials = match (&means.key, &means.token) {
+        (Some(key), _) if means.basic => CoreCredentials::Key(key.clone()),
+        (_, Some(token)) => CoreCredentials::Token(token.token.clone()),
+        (_, None) => {
+            let message = "a connection authenticates with a key or a token so far, not with \
+                           `auth_callback`, `auth_url` or `use_token_auth`";
+            return Err(Error::new(ErrorCode::BAD_REQUEST, 400, message)
+                .with_remedy("set `token`, or `key` alone"));
+        }
     };
-    capably_core::Config {
+    Ok(capably_core::Config {
         host: config.domains.primary.as_str().into(),
         client_id: options.client_id.as_deref().map(Into::into),
         format: config.format(),
@@ -175,5 +182,5 @@ fn core_config(config: &Config) -> capably_core::Config {
         realtime_request_timeout: options.realtime_request_timeout,
         max_message_size: options.max_message_size as u64,
         ..capably_core::Config::new(credentials)
-    }
+    })
 }

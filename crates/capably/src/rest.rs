@@ -24,7 +24,7 @@
 
 use std::{fmt, sync::Arc};
 
-use capably_protocol::{ErrorCode, Millis};
+use capably_protocol::Millis;
 
 mod channel;
 mod fallback;
@@ -40,8 +40,9 @@ pub use history::{Direction, History};
 pub use page::PaginatedResult;
 pub use publish::{Publish, PublishBatch};
 
-use crate::{Auth, ClientOptions, Error, Result, options::Config};
-use request::{Call, Pipeline};
+use crate::{Auth, ClientOptions, Result, options::Config};
+pub(crate) use request::{Call, Pipeline, escape};
+pub(crate) use response::Reply;
 
 /// A client for the service's REST API (RSC). Cloning it gives another handle to the same client.
 #[derive(Clone)]
@@ -58,18 +59,18 @@ impl Rest {
     /// # Errors
     /// All that is wrong with the options, in one error: 40101 or 40005 for malformed credentials,
     /// 40103 for a key without TLS (RSC18), 40106 for none at all (RSC1b), 40012 for a client id that
-    /// cannot be, 40000 for the rest.
+    /// cannot be, 40102 for one that the token is not for (RSA15a), 40000 for the rest.
     pub fn new(options: impl Into<ClientOptions>) -> Result<Self> {
         Ok(Self::with_config(Arc::new(options.into().validate()?)))
     }
 
     pub(crate) fn with_config(config: Arc<Config>) -> Self {
-        let pipeline = Arc::new(Pipeline::new(Arc::clone(&config)));
+        let pipeline = Arc::new(Pipeline::new(config));
         let channels = RestChannels::new(Arc::clone(&pipeline));
-        Self { auth: Auth::new(config), channels, pipeline }
+        Self { auth: Auth::new(Arc::clone(&pipeline)), channels, pipeline }
     }
 
-    /// Who the client is (RSC5).
+    /// Who the client is, and the tokens that prove it (RSC5).
     pub fn auth(&self) -> &Auth {
         &self.auth
     }
@@ -84,12 +85,7 @@ impl Rest {
     /// # Errors
     /// What the service says; 50003 when it does not answer in time, 80000 when it cannot be reached.
     pub async fn time(&self) -> Result<Millis> {
-        let reply = self.pipeline.send(&Call::get("/time").anonymous()).await?;
-        let times: Vec<Millis> = reply.decode()?;
-        times.first().copied().ok_or_else(|| {
-            let message = "the reply to a request for the time holds no time";
-            Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message)
-        })
+        self.pipeline.time().await
     }
 }
 

@@ -1,13 +1,13 @@
 //! One check of all options, and what it yields.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::fmt::Write as _;
 
-use capably_protocol::{ApiKey, ErrorCode, Format, RecoveryKey};
+use capably_protocol::{ErrorCode, Format, RecoveryKey};
 
-use super::ClientOptions;
+use super::{ClientOptions, Problems};
 use crate::{
-    Error, Result,
-    auth::Credentials,
+    Result,
+    auth::{self, Means},
     endpoint::{self, Domains},
 };
 
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) options: ClientOptions,
-    pub(crate) credentials: Credentials,
+    pub(crate) means: Means,
     pub(crate) domains: Domains,
     /// The connection to continue (RTN16).
     #[allow(dead_code, reason = "recovery across processes is not built yet")]
@@ -69,66 +69,38 @@ impl ClientOptions {
     /// # Errors
     /// All that is wrong, in one error with the code of the first: 40101 or 40005 for a malformed key
     /// or an empty token, 40103 for a key without TLS (RSC18), 40106 without credentials (RSC1b),
-    /// 40012 for a client id that cannot be (RSA7c), 40000 for the rest.
+    /// 40012 for a client id that cannot be (RSA7c), 40102 for one that the token is not for (RSA15a),
+    /// 40000 for the rest.
     pub(crate) fn validate(self) -> Result<Config> {
         let mut problems = Problems::default();
-        let credentials = self.credentials(&mut problems);
+        let means = self.auth.means(None, &mut problems);
         let domains = Domains::new(self.endpoint.as_deref(), self.fallback_hosts.as_deref());
         self.check_identity(&mut problems);
-        self.check_hosts(&domains, &mut problems);
+        let basic = means.as_ref().is_some_and(|means| means.basic);
+        self.check_hosts(&domains, basic, &mut problems);
         self.check_limits(&mut problems);
         self.check_agents(&mut problems);
-        match credentials {
-            Some(credentials) if problems.0.is_empty() => {
+        match means {
+            Some(means) if problems.len() == 0 => {
                 let recover = self.recovery_key();
-                Ok(Config { options: self, credentials, domains, recover })
+                Ok(Config { options: self, means, domains, recover })
             }
             _ => Err(problems.into_error()),
         }
     }
 
-    /// A token goes before a key (RSA4).
-    fn credentials(&self, problems: &mut Problems) -> Option<Credentials> {
-        let key = match self.key.as_deref().map(str::parse::<ApiKey>) {
-            Some(Ok(key)) => Some(key),
-            Some(Err(error)) => {
-                problems.add(
-                    "key",
-                    (error.code, error.status_code),
-                    error.message.to_string(),
-                    "copy the whole key from the dashboard",
-                );
-                None
-            }
-            None => None,
-        };
-        match (&self.token, key) {
-            (Some(token), _) if token.trim().is_empty() => {
-                problems.add(
-                    "token",
-                    (ErrorCode::INVALID_CREDENTIAL, 401),
-                    "the token is empty".to_owned(),
-                    "give a token that your auth server issued",
-                );
-                None
-            }
-            (Some(token), _) => Some(Credentials::Token(token.as_str().into())),
-            (None, Some(key)) => Some(Credentials::Key(key)),
-            (None, None) => {
-                if self.key.is_none() {
-                    problems.add(
-                        "key",
-                        (ErrorCode::NO_VALID_AUTHENTICATION_METHOD_PROVIDED, 401),
-                        "there is no API key and no token".to_owned(),
-                        "set `key` or `token`",
-                    );
-                }
-                None
-            }
-        }
-    }
-
     fn check_identity(&self, problems: &mut Problems) {
+        let token = self.auth.token.as_ref();
+        if let Some(message) =
+            token.and_then(|token| auth::mismatch(self.client_id.as_deref(), token))
+        {
+            problems.add(
+                "client_id",
+                (ErrorCode::INCOMPATIBLE_CREDENTIALS, 401),
+                message,
+                "use a token for this client id, or leave the client id out",
+            );
+        }
         let wrong = match self.client_id.as_deref() {
             Some("*") => "the client id `*` is reserved",
             Some("") => "the client id is empty",
@@ -142,7 +114,7 @@ impl ClientOptions {
         );
     }
 
-    fn check_hosts(&self, domains: &Domains, problems: &mut Problems) {
+    fn check_hosts(&self, domains: &Domains, basic: bool, problems: &mut Problems) {
         if !endpoint::is_host(&domains.primary) {
             let given = self.endpoint.as_deref().unwrap_or_default();
             problems.bad(
@@ -163,7 +135,6 @@ impl ClientOptions {
             problems.bad(name, "port 0 cannot be connected to".to_owned(), "give the real port");
         }
         let mut hosts = std::iter::once(&domains.primary).chain(&domains.fallbacks);
-        let basic = self.key.is_some() && self.token.is_none();
         if basic && !self.tls && !hosts.all(|host| endpoint::is_loopback(host)) {
             problems.add(
                 "tls",
@@ -231,71 +202,14 @@ impl ClientOptions {
     }
 }
 
-/// What is wrong with the options.
-#[derive(Default)]
-struct Problems(Vec<Problem>);
-
-struct Problem {
-    option: &'static str,
-    code: ErrorCode,
-    status: u16,
-    message: String,
-    remedy: &'static str,
-}
-
-impl Problems {
-    fn bad(&mut self, option: &'static str, message: String, remedy: &'static str) {
-        self.add(option, (ErrorCode::BAD_REQUEST, 400), message, remedy);
-    }
-
-    fn add(
-        &mut self,
-        option: &'static str,
-        (code, status): (ErrorCode, u16),
-        message: String,
-        remedy: &'static str,
-    ) {
-        self.0.push(Problem { option, code, status, message, remedy });
-    }
-
-    fn into_error(self) -> Error {
-        let mut detail: BTreeMap<String, String> = BTreeMap::new();
-        for problem in &self.0 {
-            let text = format!("{}; {}", problem.message, problem.remedy);
-            detail
-                .entry(problem.option.to_owned())
-                .and_modify(|known| {
-                    let _ = write!(known, "; {text}");
-                })
-                .or_insert(text);
-        }
-        match &*self.0 {
-            // Validation fails only with a problem to show.
-            [] => Error::new(ErrorCode::INTERNAL_ERROR, 500, "the options cannot be used"),
-            [only] => {
-                let message = format!("option `{}`: {}", only.option, only.message);
-                Error::new(only.code, only.status, message).with_remedy(only.remedy)
-            }
-            [first, ..] => {
-                let mut message = format!("{} options are wrong: ", self.0.len());
-                for (at, problem) in self.0.iter().enumerate() {
-                    let separator = if at == 0 { "" } else { "; " };
-                    let Problem { option, message: text, remedy, .. } = problem;
-                    let _ = write!(message, "{separator}`{option}`: {text} ({remedy})");
-                }
-                Error::new(first.code, first.status, message)
-                    .with_remedy("mend each of the options named")
-            }
-        }
-        .with_detail(detail)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use capably_protocol::TokenDetails;
+
     use super::*;
+    use crate::Error;
 
     fn options() -> ClientOptions {
         ClientOptions::new("app.key:secret")
@@ -311,7 +225,8 @@ mod tests {
         let config = options().client_id("ada").validate().expect("nothing is wrong");
         assert_eq!(config.domains.primary, "main.realtime.ably.net");
         assert_eq!(config.format(), Format::MsgPack);
-        assert!(matches!(&config.credentials, Credentials::Key(key) if key.name() == "app.key"));
+        assert!(config.means.basic && !config.means.query_time);
+        assert_eq!(config.means.key.as_ref().map(|key| key.name()), Some("app.key"));
     }
 
     #[test]
@@ -322,6 +237,24 @@ mod tests {
             (ClientOptions::default().key(""), "key", 40101, 401),
             (ClientOptions::default(), "key", 40106, 401),
             (ClientOptions::default().token(" "), "token", 40005, 401),
+            (ClientOptions::default().use_token_auth(true), "key", 40106, 401),
+            (ClientOptions::new("token").use_token_auth(false), "key", 40106, 401),
+            (options().auth_url("auth.example.com"), "auth_url", 40000, 400),
+            (options().auth_url("https:///token"), "auth_url", 40000, 400),
+            (options().auth_url("https://a.example/to ken"), "auth_url", 40000, 400),
+            (
+                options().auth_url("https://a.example").auth_header("X-A", "b\r\nc"),
+                "auth_headers",
+                40000,
+                400,
+            ),
+            (options().auth_header("a b", "c"), "auth_headers", 40000, 400),
+            (
+                options().client_id("ada").token_details(TokenDetails::new("t").client_id("eve")),
+                "client_id",
+                40102,
+                401,
+            ),
             (options().client_id("*"), "client_id", 40012, 400),
             (options().client_id(""), "client_id", 40012, 400),
             (options().endpoint(""), "endpoint", 40000, 400),
@@ -395,12 +328,15 @@ mod tests {
         let error = refused(elsewhere.fallback_hosts(["far.example.com"]));
         assert_eq!(error.code().0, 40103, "the key would follow to a fallback host");
         ClientOptions::new("token").tls(false).validate().expect("a token may (RSA3a)");
+        let signs = options().tls(false).use_token_auth(true).validate();
+        signs.expect("a key that only signs is not sent");
     }
 
     #[test]
     fn a_token_goes_before_a_key() {
         let config = options().token("t").validate().expect("both may be set");
-        assert!(matches!(config.credentials, Credentials::Token(token) if token == "t"));
+        assert!(!config.means.basic);
+        assert_eq!(config.means.token.map(|token| token.token).as_deref(), Some("t"));
     }
 
     #[test]

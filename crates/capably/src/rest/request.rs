@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use capably_protocol::{ErrorCode, Limits, PROTOCOL_VERSION};
+use capably_protocol::{ErrorCode, Limits, Millis, PROTOCOL_VERSION};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
 
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    auth::{Proof, Session},
     http::{
         BuiltinClient, HttpClient, HttpError, HttpErrorKind, HttpMethod, HttpRequest, HttpResponse,
     },
@@ -36,18 +37,12 @@ pub(crate) struct Call {
     /// Path and query, escaped.
     target: String,
     body: Bytes,
-    authenticated: bool,
 }
 
 impl Call {
     /// A GET of an escaped path, with or without a query.
     pub(crate) fn get(target: impl Into<String>) -> Self {
-        Self {
-            method: HttpMethod::Get,
-            target: target.into(),
-            body: Bytes::new(),
-            authenticated: true,
-        }
+        Self { method: HttpMethod::Get, target: target.into(), body: Bytes::new() }
     }
 
     /// A POST of a body in the client's format.
@@ -58,12 +53,6 @@ impl Call {
     /// The same call with one more query parameter.
     pub(crate) fn param(mut self, name: &str, value: impl fmt::Display) -> Self {
         append(&mut self.target, name, &value.to_string());
-        self
-    }
-
-    /// The same call without credentials.
-    pub(crate) fn anonymous(mut self) -> Self {
-        self.authenticated = false;
         self
     }
 
@@ -79,12 +68,21 @@ fn append(target: &mut String, name: &str, value: &str) {
     let _ = write!(target, "{separator}{}={}", escape(name), escape(value));
 }
 
+/// A call with what goes along with it to whichever host.
+struct Sent<'a> {
+    call: &'a Call,
+    authorization: Option<String>,
+    /// The request's id (RSC7c).
+    id: Option<&'a str>,
+}
+
 /// What a REST client sends its requests through.
 pub(crate) struct Pipeline {
     config: Arc<Config>,
     client: Arc<dyn HttpClient>,
     hosts: Hosts,
     agent: String,
+    session: Session,
 }
 
 impl Pipeline {
@@ -94,26 +92,53 @@ impl Pipeline {
             Arc::new(BuiltinClient::new(open_timeout, Limits::default().max_size))
         });
         let agent = config.agent();
-        Self { config, client, hosts: Hosts::default(), agent }
+        let session = Session::new(Arc::clone(&config));
+        Self { config, client, hosts: Hosts::default(), agent, session }
     }
 
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Sends a call and reads the reply.
+    /// Who sends, and what proves it.
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Sends a call and reads the reply. A token that the service rejects is replaced once (RSC10,
+    /// RSA4b).
     ///
     /// # Errors
-    /// What the service says; 50003 when time is up, 80000 when no host can be reached, 80003 when
-    /// the connection breaks, 40013 for a reply that cannot be read (RSC8e).
-    pub(crate) async fn send(&self, call: &Call) -> Result<Reply> {
-        if tokio::runtime::Handle::try_current().is_err() {
-            let message = "a REST request needs a tokio runtime, and there is none here";
-            return Err(Error::new(ErrorCode::BAD_REQUEST, 400, message)
-                .with_remedy("make the call inside a tokio runtime with its timer enabled"));
+    /// Why there are no credentials; what the service says; 50003 when time is up, 80000 when no host can
+    /// be reached, 80003 when the connection breaks, 40013 for a reply that cannot be read (RSC8e).
+    pub(crate) async fn send(self: &Arc<Self>, call: &Call) -> Result<Reply> {
+        self.require_runtime()?;
+        let proof = Session::proof(self).await?;
+        let (rejected, error) = match (self.send_as(call, Some(&proof)).await, proof) {
+            (Err(error), Proof::Token { generation, .. }) if error.is_token_error() => {
+                (generation, error)
+            }
+            (outcome, _) => return outcome,
+        };
+        let proof = Session::proof_after(self, rejected, error).await?;
+        let outcome = self.send_as(call, Some(&proof)).await;
+        if let (Err(error), Proof::Token { generation, .. }) = (&outcome, &proof)
+            && error.is_token_error()
+        {
+            self.session.discard(*generation);
         }
+        outcome
+    }
+
+    /// Sends a call with these credentials, or with none, and reads the reply.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), except for those of credentials.
+    pub(crate) async fn send_as(&self, call: &Call, proof: Option<&Proof>) -> Result<Reply> {
         let id = if self.config.options.add_request_ids { Some(random::id()?) } else { None };
-        let (outcome, host) = self.try_hosts(call, id.as_deref()).await?;
+        let authorization = proof.map(Proof::header);
+        let sent = Sent { call, authorization, id: id.as_deref() };
+        let (outcome, host) = self.try_hosts(&sent).await?;
         let result = match outcome {
             Ok(response) => Reply::read(response, self.config.format(), self.config.origin(&host)),
             Err(error) => Err(transport_error(error, &host)),
@@ -128,19 +153,62 @@ impl Pipeline {
         })
     }
 
+    /// The service's time, in ms since the epoch (RSC16).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub(crate) async fn time(&self) -> Result<Millis> {
+        self.require_runtime()?;
+        let times: Vec<Millis> = self.send_as(&Call::get("/time"), None).await?.decode()?;
+        times.first().copied().ok_or_else(|| {
+            let message = "the reply to a request for the time holds no time";
+            Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message)
+        })
+    }
+
+    /// One request and its response, within the request timeout (TO3l4).
+    ///
+    /// # Errors
+    /// Why there is no response.
+    pub(crate) async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let limit = self.config.options.http_request_timeout;
+        match tokio::time::timeout(limit, self.client.send(request)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(timed_out(limit)),
+        }
+    }
+
+    /// Timers panic outside a runtime, so nothing gets that far.
+    ///
+    /// # Errors
+    /// Code 40000 outside a runtime.
+    pub(crate) fn require_runtime(&self) -> Result<()> {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            return Ok(());
+        }
+        let message = "a REST request needs a tokio runtime, and there is none here";
+        Err(Error::new(ErrorCode::BAD_REQUEST, 400, message)
+            .with_remedy("make the call inside a tokio runtime with its timer enabled"))
+    }
+
     /// Asks one host after the other, until one answers or there is no more (RSC15). With the outcome
     /// comes the host that it is from.
     async fn try_hosts(
         &self,
-        call: &Call,
-        request_id: Option<&str>,
+        sent: &Sent<'_>,
     ) -> Result<(Result<HttpResponse, HttpError>, String)> {
         let Config { options, domains, .. } = &*self.config;
         let start = Instant::now();
         let mut sequence = self.hosts.sequence(start);
         loop {
             let host = sequence.host(domains).to_owned();
-            let outcome = self.attempt(call, &host, request_id).await;
+            tracing::trace!(
+                method = sent.call.method.as_str(),
+                host,
+                request_id = sent.id,
+                "REST request"
+            );
+            let outcome = self.exchange(self.request(sent, &host)).await;
             let now = Instant::now();
             if !needs_another_host(&outcome) {
                 // Only a host that this request fell back to: a late answer of a preferred host must
@@ -161,32 +229,17 @@ impl Pipeline {
             tracing::warn!(
                 failed = host,
                 next = sequence.host(domains),
-                request_id,
+                request_id = sent.id,
                 "falling back"
             );
         }
     }
 
-    /// One request to one host, within the request timeout (TO3l4).
-    async fn attempt(
-        &self,
-        call: &Call,
-        host: &str,
-        request_id: Option<&str>,
-    ) -> Result<HttpResponse, HttpError> {
-        let request = self.request(call, host, request_id);
-        tracing::trace!(method = call.method.as_str(), host, request_id, "REST request");
-        let limit = self.config.options.http_request_timeout;
-        match tokio::time::timeout(limit, self.client.send(request)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(timed_out(limit)),
-        }
-    }
-
-    fn request(&self, call: &Call, host: &str, request_id: Option<&str>) -> HttpRequest {
+    fn request(&self, sent: &Sent<'_>, host: &str) -> HttpRequest {
+        let call = sent.call;
         let options = &self.config.options;
         let mut target = call.target.clone();
-        if let Some(id) = request_id {
+        if let Some(id) = sent.id {
             append(&mut target, "request_id", id);
         }
         let url = format!("{}{target}", self.config.origin(host));
@@ -199,8 +252,8 @@ impl Pipeline {
         if !call.body.is_empty() {
             header("Content-Type", content_type.to_owned());
         }
-        if call.authenticated {
-            header("Authorization", self.config.credentials.authorization());
+        if let Some(authorization) = &sent.authorization {
+            header("Authorization", authorization.clone());
         }
         if let Some(client_id) = &options.client_id {
             header("X-Ably-ClientId", BASE64_STANDARD.encode(client_id));

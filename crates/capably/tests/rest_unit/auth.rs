@@ -1,9 +1,108 @@
 //! Credentials on requests (RSA, RSC1, RSC17, RSC18).
 
-use capably::{ClientOptions, Rest};
-use serde_json::json;
+use std::sync::{Arc, Mutex};
 
-use crate::support::scripted_http::{KEY, Request, ScriptedHttp, respond};
+use capably::{
+    ClientOptions, Rest, TokenDetails, TokenParams,
+    http::{HttpRequest, HttpResponse},
+};
+use serde_json::{Value, json};
+
+use crate::support::scripted_http::{Answer, KEY, Request, ScriptedHttp, respond};
+
+mod authorize;
+mod bad_server;
+mod callback;
+mod client_id;
+mod renewal;
+mod revoke_tokens;
+mod scheme;
+mod token_details;
+mod token_request;
+mod url;
+
+/// What the wall clock says in these tests.
+const NOW: i64 = 1_700_000_000_000;
+const HOUR: i64 = 3_600_000;
+const AUTH_URL: &str = "https://auth.example.com/token";
+
+/// A token that is good for an hour.
+fn good(token: impl Into<String>) -> TokenDetails {
+    TokenDetails::new(token.into()).expires(NOW + HOUR)
+}
+
+fn rejected(code: u32) -> Answer {
+    respond(401, json!({"error": {"code": code, "statusCode": 401, "message": "Token expired"}}))
+}
+
+/// An answer of an auth server.
+fn served(status: u16, content_type: &str, body: impl Into<bytes::Bytes>) -> Answer {
+    Answer::Raw(HttpResponse::new(status, body).with_header("Content-Type", content_type))
+}
+
+fn served_json(status: u16, body: &Value) -> Answer {
+    served(status, "application/json", body.to_string())
+}
+
+fn to_auth_server(request: &HttpRequest) -> bool {
+    request.url.starts_with(AUTH_URL)
+}
+
+/// A service that accepts every token, and an auth server that answers like this.
+fn auth_server(answer: Answer) -> ScriptedHttp {
+    ScriptedHttp::new(move |request, _| {
+        if to_auth_server(request) { answer.clone() } else { respond(200, json!([])) }
+    })
+}
+
+/// A service that gives this for every token request, and accepts every token.
+fn giving(details: Value) -> ScriptedHttp {
+    ScriptedHttp::new(move |request, _| {
+        if request.url.contains("/requestToken") {
+            respond(201, details.clone())
+        } else {
+            respond(200, json!([]))
+        }
+    })
+}
+
+type Asked = Arc<Mutex<Vec<TokenParams>>>;
+
+/// Options with a callback that makes tokens out of how often it was called, from 1, and what it was
+/// called with.
+fn with_callback(
+    give: impl Fn(usize) -> TokenDetails + Send + Sync + 'static,
+) -> (ClientOptions, Asked) {
+    let asked = Asked::default();
+    let seen = Arc::clone(&asked);
+    let options = ClientOptions::default().wall_clock(|| NOW).auth_callback(move |params| {
+        let count = {
+            let mut seen = seen.lock().unwrap();
+            seen.push(params);
+            seen.len()
+        };
+        let details = give(count);
+        async move { Ok::<_, capably::Error>(details) }
+    });
+    (options, asked)
+}
+
+/// Options with a callback that gives `token-1`, `token-2` and so on.
+fn numbered() -> (ClientOptions, Asked) {
+    with_callback(|count| good(format!("token-{count}")))
+}
+
+/// Any request that needs credentials.
+async fn read(rest: &Rest) -> capably::Result<()> {
+    rest.channels().get("test").history().await.map(drop)
+}
+
+/// The credentials of each request for a channel.
+fn authorizations(http: &ScriptedHttp) -> Vec<String> {
+    let requests = http.requests();
+    let channels = requests.iter().filter(|request| request.path().starts_with("/channels/"));
+    channels.map(|request| request.header("Authorization").unwrap().to_owned()).collect()
+}
 
 async fn history_request(options: ClientOptions) -> Request {
     let http = ScriptedHttp::always(respond(200, json!([])));
@@ -43,7 +142,7 @@ async fn a_client_id_is_sent_in_base64() {
 #[test]
 fn auth_knows_the_client_id_of_the_options() {
     let rest = Rest::new(ClientOptions::new(KEY).client_id("explicit-client-id")).unwrap();
-    assert_eq!(rest.auth().client_id(), Some("explicit-client-id"));
+    assert_eq!(rest.auth().client_id().as_deref(), Some("explicit-client-id"));
 }
 
 // UTS: rest/unit/RSA7c/clientid-null-unidentified-0

@@ -1,0 +1,183 @@
+//! How a client authenticates, once that is known to be possible.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use capably_protocol::{ApiKey, ErrorCode, TokenDetails};
+
+use super::{AuthMethod, AuthOptions, source::AuthCallback};
+use crate::options::Problems;
+
+/// What a client authenticates with, and where it gets tokens.
+#[derive(Clone, Debug)]
+pub(crate) struct Means {
+    pub(crate) key: Option<ApiKey>,
+    /// A token given from outside.
+    pub(crate) token: Option<TokenDetails>,
+    pub(crate) source: Option<Source>,
+    /// Whether requests carry the key itself.
+    pub(crate) basic: bool,
+    pub(crate) query_time: bool,
+}
+
+/// Where tokens come from, other than from signing with the key.
+#[derive(Clone)]
+pub(crate) enum Source {
+    Callback(AuthCallback),
+    Url(AuthUrl),
+}
+
+/// An auth URL, and how to ask it.
+#[derive(Clone)]
+pub(crate) struct AuthUrl {
+    pub(crate) url: String,
+    pub(crate) method: AuthMethod,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) params: Vec<(String, String)>,
+}
+
+impl Means {
+    /// Whether a new token can be had when one is no longer good (RSA4a).
+    pub(crate) fn can_renew(&self) -> bool {
+        self.key.is_some() || self.source.is_some()
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Callback(_) => "Callback",
+            Self::Url(_) => "Url",
+        })
+    }
+}
+
+impl AuthOptions {
+    /// Checks the options; `fallback` is the key where they name none.
+    ///
+    /// What is wrong is among the problems: 40101 for a malformed key, 40005 for an empty token, 40106
+    /// for no way to authenticate (RSC1b, RSA14), 40000 for the rest.
+    pub(crate) fn means(
+        &self,
+        fallback: Option<&ApiKey>,
+        problems: &mut Problems,
+    ) -> Option<Means> {
+        let before = problems.len();
+        let key = match self.key.as_deref().map(str::parse::<ApiKey>) {
+            Some(Ok(key)) => Some(key),
+            Some(Err(error)) => {
+                problems.add(
+                    "key",
+                    (error.code, error.status_code),
+                    error.message.to_string(),
+                    "copy the whole key from the dashboard",
+                );
+                None
+            }
+            None => fallback.cloned(),
+        };
+        if self.token.as_ref().is_some_and(|token| token.token.trim().is_empty()) {
+            problems.add(
+                "token",
+                (ErrorCode::INVALID_CREDENTIAL, 401),
+                "the token is empty".to_owned(),
+                "give a token that your auth server issued",
+            );
+        }
+        self.check_url(problems);
+        self.check_headers(problems);
+        let source = match (&self.callback, &self.url) {
+            (Some(callback), _) => Some(Source::Callback(callback.clone())),
+            (None, Some(url)) => Some(Source::Url(AuthUrl {
+                url: url.clone(),
+                method: self.method,
+                headers: self.headers.clone(),
+                params: self.params.clone(),
+            })),
+            (None, None) => None,
+        };
+        let by_token = self.use_token_auth.unwrap_or(self.token.is_some() || source.is_some());
+        let possible = key.is_some() || (by_token && (self.token.is_some() || source.is_some()));
+        if !possible && self.key.is_none() {
+            problems.add(
+                "key",
+                (ErrorCode::NO_VALID_AUTHENTICATION_METHOD_PROVIDED, 401),
+                "there is no API key, no token, and nothing to get one from".to_owned(),
+                "set `key`, `token`, `auth_callback` or `auth_url`",
+            );
+        }
+        let means = Means {
+            key,
+            token: self.token.clone(),
+            source,
+            basic: !by_token,
+            query_time: self.query_time,
+        };
+        (problems.len() == before).then_some(means)
+    }
+
+    fn check_url(&self, problems: &mut Problems) {
+        let Some(url) = &self.url else { return };
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        let fits = |rest: &str| {
+            !rest.is_empty()
+                && !rest.starts_with(['/', '?', '#'])
+                && rest.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if !rest.is_some_and(fits) {
+            // Not quoted: its query may hold a secret.
+            problems.bad(
+                "auth_url",
+                "the text is not an HTTP URL".to_owned(),
+                "begin it with `https://` and a host, and escape what a URL cannot hold",
+            );
+        }
+    }
+
+    fn check_headers(&self, problems: &mut Problems) {
+        for (name, value) in &self.headers {
+            let name_fits = !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+            let value_fits = value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+            if !name_fits || !value_fits {
+                problems.bad(
+                    "auth_headers",
+                    format!("`{}` or its value cannot stand in a header", name.escape_debug()),
+                    "use a header's name, and visible ASCII characters for its value",
+                );
+            }
+        }
+    }
+}
+
+/// The value of the `Authorization` header for a key (RSA11).
+pub(super) fn basic(key: &ApiKey) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode(key.expose()))
+}
+
+/// The value of the `Authorization` header for a token (RSA3b).
+pub(super) fn bearer(token: &str) -> String {
+    // Base64 is optional and only needed for what a header cannot hold.
+    if token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        format!("Bearer {token}")
+    } else {
+        format!("Bearer {}", BASE64_STANDARD.encode(token))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_basic_authentication() {
+        let key = "app123.key456:secretXYZ".parse().expect("the key is well formed");
+        assert_eq!(basic(&key), "Basic YXBwMTIzLmtleTQ1NjpzZWNyZXRYWVo=");
+    }
+
+    #[test]
+    fn a_token_is_sent_as_it_is_unless_a_header_cannot_hold_it() {
+        assert_eq!(bearer("a.b-c"), "Bearer a.b-c");
+        assert_eq!(bearer("a\nb"), "Bearer YQpi");
+    }
+}

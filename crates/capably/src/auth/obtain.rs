@@ -1,0 +1,106 @@
+//! Getting a token: from a callback, an auth URL, or the service itself (RSA8).
+
+use std::panic::AssertUnwindSafe;
+
+use capably_protocol::{
+    ApiKey, ErrorCode, Millis, TokenDetails, TokenParams, TokenRequest, codec::encode_body,
+};
+use futures_util::FutureExt;
+
+use super::{
+    failed,
+    means::{Means, Source},
+    source::{Resolved, TokenSource, checked},
+    url,
+};
+use crate::{
+    Error, Result, random,
+    rest::{Call, Pipeline, escape},
+};
+
+/// Gets a token.
+///
+/// # Errors
+/// 40171 when there is nothing to get one from; 40170 when callback or auth URL yield none in time; what
+/// the service says of a token request.
+pub(super) async fn token(
+    pipeline: &Pipeline,
+    means: &Means,
+    params: TokenParams,
+) -> Result<TokenDetails> {
+    // A panic of a user's callback must not reach those who share its token.
+    let outcome = AssertUnwindSafe(get(pipeline, means, params)).catch_unwind().await;
+    outcome.unwrap_or_else(|_| Err(failed("what was asked for a token panicked")))
+}
+
+async fn get(pipeline: &Pipeline, means: &Means, params: TokenParams) -> Result<TokenDetails> {
+    let source = match (&means.source, &means.key) {
+        (Some(Source::Callback(callback)), _) => {
+            let limit = pipeline.config().options.http_request_timeout;
+            match tokio::time::timeout(limit, callback.call(params)).await {
+                Ok(answer) => answer?,
+                Err(_) => {
+                    let limit = limit.as_millis();
+                    let message = format!("the auth callback gave no token within {limit} ms");
+                    return Err(failed(message));
+                }
+            }
+        }
+        (Some(Source::Url(url)), _) => url::ask(pipeline, url, &params).await?,
+        (None, Some(key)) => {
+            TokenSource::Request(signed_request(pipeline, key, params, means.query_time).await?)
+        }
+        (None, None) => return Err(no_means()),
+    };
+    match source.resolve()? {
+        Resolved::Token(details) => Ok(details),
+        Resolved::Request(request) => exchange(pipeline, &request).await,
+    }
+}
+
+/// A signed token request (RSA9).
+///
+/// # Errors
+/// What keeps the service from telling the time, if it has to; 50000 when the system gives no random
+/// bytes.
+pub(super) async fn signed_request(
+    pipeline: &Pipeline,
+    key: &ApiKey,
+    mut params: TokenParams,
+    query_time: bool,
+) -> Result<TokenRequest> {
+    if params.timestamp.is_none() {
+        params.timestamp = Some(service_time(pipeline, query_time).await?);
+    }
+    if params.nonce.is_none() {
+        params.nonce = Some(random::id()?.into());
+    }
+    Ok(TokenRequest::signed(key, params))
+}
+
+/// The time by the service's clock as far as it is known, or is to be asked for (RSA9d, RSA10k).
+async fn service_time(pipeline: &Pipeline, query: bool) -> Result<Millis> {
+    let clock = &pipeline.config().options.clock;
+    let session = pipeline.session();
+    if session.offset().is_none() && query {
+        let time = pipeline.time().await?;
+        session.set_offset(time.saturating_sub(clock.now()));
+    }
+    Ok(clock.now().saturating_add(session.offset().unwrap_or_default()))
+}
+
+/// Hands a token request in.
+async fn exchange(pipeline: &Pipeline, request: &TokenRequest) -> Result<TokenDetails> {
+    let body = encode_body(pipeline.config().format(), request).map_err(|error| {
+        Error::new(ErrorCode::BAD_REQUEST, 400, "the token request cannot be encoded")
+            .with_source(error)
+    })?;
+    let path = format!("/keys/{}/requestToken", escape(&request.key_name));
+    let details: TokenDetails = pipeline.send_as(&Call::post(path, body), None).await?.decode()?;
+    checked(details)
+}
+
+pub(super) fn no_means() -> Error {
+    let message = "a new token is needed, and there is nothing to get one from";
+    Error::new(ErrorCode::TOKEN_RENEWAL_NOT_CONFIGURED, 401, message)
+}

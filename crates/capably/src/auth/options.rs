@@ -1,0 +1,181 @@
+//! How a client authenticates, as it is told (AO).
+
+use std::fmt;
+
+use capably_protocol::{TokenDetails, TokenParams};
+
+use super::source::{AuthCallback, CallbackError, TokenSource};
+
+/// How to authenticate, or how to get tokens (AO1).
+///
+/// Handed to an operation of [`Auth`](super::Auth), these stand in place of the client's own; only the
+/// API key is the client's where none is given here. `Debug` shows no secret.
+///
+/// ```
+/// use capably::auth::{AuthMethod, AuthOptions};
+///
+/// let options = AuthOptions::new()
+///     .auth_url("https://auth.example.com/token")
+///     .auth_method(AuthMethod::Post)
+///     .auth_header("X-Session", "…");
+/// ```
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct AuthOptions {
+    pub(crate) key: Option<String>,
+    pub(crate) token: Option<TokenDetails>,
+    pub(crate) use_token_auth: Option<bool>,
+    pub(crate) callback: Option<AuthCallback>,
+    pub(crate) url: Option<String>,
+    pub(crate) method: AuthMethod,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) params: Vec<(String, String)>,
+    pub(crate) query_time: bool,
+}
+
+impl AuthOptions {
+    /// Options that say nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The API key to sign token requests with: `appId.keyId:secret` (AO2a).
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// A token to use (AO2h).
+    #[must_use]
+    pub fn token(self, token: impl Into<String>) -> Self {
+        self.token_details(TokenDetails::new(token.into()))
+    }
+
+    /// A token to use, with what is known of it (AO2i).
+    #[must_use]
+    pub fn token_details(mut self, details: TokenDetails) -> Self {
+        self.token = Some(details);
+        self
+    }
+
+    /// Whether to use a token rather than the API key; when nothing is said, a token is used if there is
+    /// one, or another way than the key to get one (AO2j, RSA4).
+    #[must_use]
+    pub fn use_token_auth(mut self, token: bool) -> Self {
+        self.use_token_auth = Some(token);
+        self
+    }
+
+    /// Asks this function for a token whenever one is needed (AO2b).
+    ///
+    /// It is given what the token should be like, and returns a token string, [`TokenDetails`], a
+    /// [`TokenRequest`](capably_protocol::TokenRequest) or JSON of one of these. An error of type
+    /// [`Error`](crate::Error) is passed on as it is; any other one, a panic, and no answer within
+    /// [`http_request_timeout`](crate::ClientOptions::http_request_timeout) are error 40170 (RSA4e).
+    #[must_use]
+    pub fn auth_callback<F, R, T, E>(mut self, callback: F) -> Self
+    where
+        F: Fn(TokenParams) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<T, E>> + Send + 'static,
+        T: Into<TokenSource>,
+        E: Into<CallbackError>,
+    {
+        self.callback = Some(AuthCallback::new(callback));
+        self
+    }
+
+    /// Asks this URL for a token whenever one is needed (AO2c, RSA8c).
+    ///
+    /// It answers with the token as `text/plain` or `application/jwt`, or with a token request or token
+    /// details as `application/json`; at most 128 KiB (RSA4f).
+    #[must_use]
+    pub fn auth_url(mut self, url: impl Into<String>) -> Self {
+        self.url = Some(url.into());
+        self
+    }
+
+    /// How to ask the URL; GET by default (AO2d).
+    #[must_use]
+    pub fn auth_method(mut self, method: AuthMethod) -> Self {
+        self.method = method;
+        self
+    }
+
+    /// Adds a header to the request to the URL (AO2e).
+    #[must_use]
+    pub fn auth_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds a parameter to the request to the URL: in the query of a GET, in the form of a POST (AO2f).
+    #[must_use]
+    pub fn auth_param(mut self, name: impl Into<String>, value: impl ToString) -> Self {
+        self.params.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// Whether to date token requests by the service's clock rather than by the local one; false by
+    /// default (AO2g). The service is asked once; then the difference is known (RSA10k).
+    #[must_use]
+    pub fn query_time(mut self, query: bool) -> Self {
+        self.query_time = query;
+        self
+    }
+}
+
+/// How an auth URL is asked (AO2d).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AuthMethod {
+    /// With parameters in the query.
+    #[default]
+    Get,
+    /// With parameters as a form in the body.
+    Post,
+}
+
+impl fmt::Debug for AuthOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A key's name is public, its secret is not.
+        let key = self.key.as_deref().map(|key| match key.split_once(':') {
+            Some((name, _)) => format!("{name}:[redacted]"),
+            None => "[redacted]".to_owned(),
+        });
+        let names = |pairs: &[(String, String)]| -> Vec<String> {
+            pairs.iter().map(|(name, _)| name.clone()).collect()
+        };
+        f.debug_struct("AuthOptions")
+            .field("key", &key)
+            .field("token", &self.token)
+            .field("use_token_auth", &self.use_token_auth)
+            .field("callback", &self.callback.is_some())
+            // A query may hold credentials.
+            .field("url", &self.url.as_deref().and_then(|url| url.split(['?', '#']).next()))
+            .field("method", &self.method)
+            .field("headers", &names(&self.headers))
+            .field("params", &names(&self.params))
+            .field("query_time", &self.query_time)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let options = AuthOptions::new()
+            .key("app.key:hush")
+            .token("hush")
+            .auth_url("https://auth.example.com/token?session=hush")
+            .auth_header("X-Session", "hush")
+            .auth_param("user", "hush")
+            .auth_callback(async |_| Ok::<_, crate::Error>("hush"));
+        let text = format!("{options:?}");
+        assert!(!text.contains("hush"), "{text}");
+        assert!(text.contains("app.key:[redacted]") && text.contains("X-Session"), "{text}");
+    }
+}

@@ -1,0 +1,208 @@
+//! Revoking tokens (RSA17).
+
+use std::{fmt, sync::Arc};
+
+use capably_protocol::{ErrorCode, ErrorInfo, Millis, Str, codec::encode_body};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    BatchResult, Error, Result,
+    http::BoxFuture,
+    rest::{Call, Pipeline, escape},
+};
+
+/// Which tokens to revoke (TRT1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RevocationTarget {
+    /// By what tokens are told: `clientId`, `revocationKey` or `channel` (TRT2a).
+    pub kind: Str,
+    /// Its value (TRT2b).
+    pub value: Str,
+}
+
+impl RevocationTarget {
+    /// Tokens of another kind than those below.
+    pub fn new(kind: impl Into<Str>, value: impl Into<Str>) -> Self {
+        Self { kind: kind.into(), value: value.into() }
+    }
+
+    /// Tokens of a client.
+    pub fn client_id(client_id: impl Into<Str>) -> Self {
+        Self::new("clientId", client_id)
+    }
+
+    /// Tokens with a revocation key.
+    pub fn revocation_key(key: impl Into<Str>) -> Self {
+        Self::new("revocationKey", key)
+    }
+
+    /// Tokens whose capability names a channel.
+    pub fn channel(name: impl Into<Str>) -> Self {
+        Self::new("channel", name)
+    }
+}
+
+impl fmt::Display for RevocationTarget {
+    /// As the wire has it (RSA17b).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.value)
+    }
+}
+
+/// Tokens that were revoked (TRS1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Revocation {
+    /// Which, as `kind:value` (TRS2a).
+    pub target: Str,
+    /// When it takes effect, in ms since the epoch (TRS2b).
+    pub applies_at: Millis,
+    /// Tokens issued before this time are revoked, in ms since the epoch (TRS2c).
+    pub issued_before: Millis,
+}
+
+/// Tokens that were not revoked (TRF1).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RevocationFailure {
+    /// Which, as `kind:value` (TRF2a).
+    pub target: Str,
+    /// Why (TRF2b).
+    pub error: ErrorInfo,
+}
+
+/// What became of each target.
+pub type RevocationResult = BatchResult<Result<Revocation, RevocationFailure>>;
+
+/// Revokes tokens when it is awaited (RSA17).
+///
+/// # Errors
+/// 40162 for a client that uses a token (RSA17d), and what the service says, such as 40163 for a key whose
+/// tokens cannot be revoked. What goes wrong with a single target is in the result.
+#[derive(Clone)]
+#[must_use = "nothing is revoked until it is awaited"]
+pub struct RevokeTokens {
+    pipeline: Arc<Pipeline>,
+    body: Body,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    targets: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_before: Option<Millis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow_reauth_margin: Option<bool>,
+}
+
+impl RevokeTokens {
+    pub(super) fn new(
+        pipeline: Arc<Pipeline>,
+        targets: impl IntoIterator<Item = RevocationTarget>,
+    ) -> Self {
+        let targets = targets.into_iter().map(|target| target.to_string()).collect();
+        let body = Body { targets, issued_before: None, allow_reauth_margin: None };
+        Self { pipeline, body }
+    }
+
+    /// Revokes tokens issued before this time, in ms since the epoch; before now by default (RSA17e).
+    pub fn issued_before(mut self, time: Millis) -> Self {
+        self.body.issued_before = Some(time);
+        self
+    }
+
+    /// Whether connected clients get some 30 s to get a new token; not by default (RSA17f).
+    pub fn allow_reauth_margin(mut self, allow: bool) -> Self {
+        self.body.allow_reauth_margin = Some(allow);
+        self
+    }
+
+    async fn send(self) -> Result<RevocationResult> {
+        let Self { pipeline, body } = self;
+        let session = pipeline.session();
+        let key = match &session.means(None)?.key {
+            Some(key) if session.is_basic() => key.clone(),
+            Some(_) | None => {
+                let message = "tokens can be revoked with an API key alone";
+                let code = ErrorCode::OPERATION_REQUIRES_BASIC_AUTHENTICATION;
+                return Err(Error::new(code, 401, message)
+                    .with_remedy("make a client with the API key and without a token"));
+            }
+        };
+        let body = encode_body(pipeline.config().format(), &body).map_err(|error| {
+            Error::new(ErrorCode::BAD_REQUEST, 400, "the targets cannot be encoded")
+                .with_source(error)
+        })?;
+        let path = format!("/keys/{}/revokeTokens", escape(key.name()));
+        let answer: Answer = pipeline.send(&Call::post(path, body)).await?.decode()?;
+        Ok(answer.into())
+    }
+}
+
+impl IntoFuture for RevokeTokens {
+    type Output = Result<RevocationResult>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
+impl fmt::Debug for RevokeTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RevokeTokens").field("body", &self.body).finish_non_exhaustive()
+    }
+}
+
+/// The service's answer: with counts, or the bare results.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Answer {
+    Bare(Vec<Item>),
+    #[serde(rename_all = "camelCase")]
+    Counted {
+        success_count: Option<u32>,
+        failure_count: Option<u32>,
+        results: Vec<Item>,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    #[serde(default)]
+    target: Str,
+    #[serde(default)]
+    applies_at: Millis,
+    #[serde(default)]
+    issued_before: Millis,
+    error: Option<ErrorInfo>,
+}
+
+impl From<Answer> for RevocationResult {
+    fn from(answer: Answer) -> Self {
+        let (successes, failures, items) = match answer {
+            Answer::Bare(items) => (None, None, items),
+            Answer::Counted { success_count, failure_count, results } => {
+                (success_count, failure_count, results)
+            }
+        };
+        let results: Vec<_> = items
+            .into_iter()
+            .map(|Item { target, applies_at, issued_before, error }| match error {
+                Some(error) => Err(RevocationFailure { target, error }),
+                None => Ok(Revocation { target, applies_at, issued_before }),
+            })
+            .collect();
+        let counted = |good: bool| {
+            let count = results.iter().filter(|result| result.is_ok() == good).count();
+            u32::try_from(count).unwrap_or(u32::MAX)
+        };
+        Self {
+            success_count: successes.unwrap_or_else(|| counted(true)),
+            failure_count: failures.unwrap_or_else(|| counted(false)),
+            results,
+        }
+    }
+}

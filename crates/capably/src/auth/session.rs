@@ -1,0 +1,358 @@
+//! The token in use, and its renewal: one at a time, shared by all who need it (RSA4b, RSA16).
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use capably_protocol::{ApiKey, ErrorCode, Millis, Str, TokenDetails, TokenParams};
+use futures_util::{
+    FutureExt,
+    future::{Shared, WeakShared},
+};
+
+use super::{
+    AuthOptions,
+    means::{self, Means},
+    obtain,
+};
+use crate::{
+    Error, Result,
+    http::BoxFuture,
+    options::{Config, Problems},
+    rest::Pipeline,
+};
+
+/// So many tokens in a row that are past their time on arrival show that it is the local clock that is
+/// wrong.
+const STALE_ON_ARRIVAL: u8 = 2;
+
+/// What a client knows of its authentication.
+pub(crate) struct Session {
+    config: Arc<Config>,
+    state: Mutex<State>,
+}
+
+struct State {
+    means: Arc<Means>,
+    /// What tokens are asked for, when nothing else is said.
+    params: TokenParams,
+    token: Option<TokenDetails>,
+    /// Counts the tokens there were.
+    generation: u64,
+    /// Of the last token, good or not.
+    client_id: Option<Str>,
+    /// How far the service's clock is ahead, in ms (RSA10k).
+    offset: Option<Millis>,
+    /// How many tokens in a row were past their time on arrival, by the local clock.
+    stale: u8,
+    /// Held weakly: it ends when nobody waits for it any more.
+    renewal: Option<WeakShared<Renewal>>,
+}
+
+type Renewal = BoxFuture<'static, Result<Proof>>;
+
+/// What proves the identity on a request.
+#[derive(Clone)]
+pub(crate) enum Proof {
+    /// The key itself (RSA2).
+    Basic(ApiKey),
+    /// A token (RSA3), and which in the row of tokens it is.
+    Token { token: Str, generation: u64 },
+}
+
+impl Proof {
+    /// The value of the `Authorization` header.
+    pub(crate) fn header(&self) -> String {
+        match self {
+            Self::Basic(key) => means::basic(key),
+            Self::Token { token, .. } => means::bearer(token),
+        }
+    }
+}
+
+impl Session {
+    pub(crate) fn new(config: Arc<Config>) -> Self {
+        let means = Arc::new(config.means.clone());
+        let mut params = config.options.default_token_params.clone().unwrap_or_default();
+        forget_one_time(&mut params);
+        if let Some(client_id) = &config.options.client_id {
+            params.client_id = Some(client_id.as_str().into());
+        }
+        if !means.basic && !means.can_renew() {
+            tracing::info!(
+                code = ErrorCode::TOKEN_RENEWAL_NOT_CONFIGURED.0,
+                href = "https://help.ably.io/error/40171",
+                "the token cannot be renewed: there is nothing to get a new one from"
+            );
+        }
+        let token = if means.basic { None } else { means.token.clone() };
+        let client_id = token.as_ref().and_then(|token| token.client_id.clone());
+        let state = State {
+            means,
+            params,
+            token,
+            generation: 0,
+            client_id,
+            offset: None,
+            stale: 0,
+            renewal: None,
+        };
+        Self { config, state: Mutex::new(state) }
+    }
+
+    /// What proves the identity now: the key, the token, or a new token where there is none that is still
+    /// good.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) async fn proof(pipeline: &Arc<Pipeline>) -> Result<Proof> {
+        let renewal = {
+            let session = pipeline.session();
+            let mut state = session.lock();
+            if state.means.basic
+                && let Some(key) = &state.means.key
+            {
+                return Ok(Proof::Basic(key.clone()));
+            }
+            let now = session.config.options.clock.now();
+            match state.current() {
+                Some(proof) if !state.is_expired(now) => return Ok(proof),
+                Some(_) | None => {}
+            }
+            if !state.means.can_renew() {
+                return Err(obtain::no_means());
+            }
+            state.token = None;
+            state.join_renewal(pipeline)
+        };
+        renewal.await
+    }
+
+    /// What proves the identity, after the service has rejected a token: the one that came after it, or a
+    /// new one.
+    ///
+    /// # Errors
+    /// 40171 when there is nothing to get one from (RSA4a2), caused by the rejection; why there is none.
+    pub(crate) async fn proof_after(
+        pipeline: &Arc<Pipeline>,
+        rejected: u64,
+        error: Error,
+    ) -> Result<Proof> {
+        let renewal = {
+            let mut state = pipeline.session().lock();
+            state.discard(rejected);
+            if let Some(proof) = state.current() {
+                return Ok(proof);
+            }
+            if !state.means.can_renew() {
+                let message = format!("the token is no longer good: {}", error.message());
+                return Err(super::caused(
+                    (ErrorCode::TOKEN_RENEWAL_NOT_CONFIGURED, 401),
+                    message,
+                    error.into_info(),
+                ));
+            }
+            state.join_renewal(pipeline)
+        };
+        renewal.await
+    }
+
+    /// Notes that the service has rejected a token (RSA16d).
+    pub(crate) fn discard(&self, rejected: u64) {
+        self.lock().discard(rejected);
+    }
+
+    /// Gets a token now, and uses it and what it was got with from now on (RSA10).
+    pub(super) async fn authorize(
+        pipeline: &Arc<Pipeline>,
+        params: Option<TokenParams>,
+        options: Option<&AuthOptions>,
+    ) -> Result<TokenDetails> {
+        let session = pipeline.session();
+        let mut means = session.means(options)?;
+        let given = options.and_then(|_| means.token.clone());
+        let mut params = params.unwrap_or_else(|| session.lock().params.clone());
+        if params.client_id.is_none() {
+            params.client_id = session.client_id();
+        }
+        let details = match given {
+            Some(details) => details,
+            None => obtain::token(pipeline, &means, params.clone()).await?,
+        };
+        session.check(&details)?;
+        forget_one_time(&mut params);
+        let mut state = session.lock();
+        let kept = Arc::make_mut(&mut means);
+        kept.basic = false;
+        if options.is_some() {
+            kept.query_time = false;
+        }
+        state.means = means;
+        state.params = params;
+        state.renewal = None;
+        state.install(details.clone(), session.config.options.clock.now());
+        Ok(details)
+    }
+
+    /// The means that options amount to, or the client's own.
+    ///
+    /// # Errors
+    /// What is wrong with the options.
+    pub(super) fn means(&self, options: Option<&AuthOptions>) -> Result<Arc<Means>> {
+        let own = Arc::clone(&self.lock().means);
+        let Some(options) = options else { return Ok(own) };
+        let mut problems = Problems::default();
+        match options.means(own.key.as_ref(), &mut problems) {
+            Some(means) => Ok(Arc::new(means)),
+            None => Err(problems.into_error()),
+        }
+    }
+
+    /// What tokens are asked for, when nothing else is said.
+    pub(super) fn params(&self) -> TokenParams {
+        let mut params = self.lock().params.clone();
+        if params.client_id.is_none() {
+            params.client_id = self.client_id();
+        }
+        params
+    }
+
+    /// Who the client is, as far as that is known (RSA7b, RSA12).
+    pub(super) fn client_id(&self) -> Option<Str> {
+        let set = self.config.options.client_id.as_deref().map(Str::from);
+        set.or_else(|| self.lock().client_id.clone())
+    }
+
+    /// The token in use (RSA16).
+    pub(super) fn token(&self) -> Option<TokenDetails> {
+        self.lock().token.clone()
+    }
+
+    /// Whether requests carry the key itself.
+    pub(super) fn is_basic(&self) -> bool {
+        self.lock().means.basic
+    }
+
+    pub(super) fn offset(&self) -> Option<Millis> {
+        self.lock().offset
+    }
+
+    pub(super) fn set_offset(&self, offset: Millis) {
+        self.lock().offset = Some(offset);
+    }
+
+    /// Whether the token is for the client that this is (RSA15).
+    ///
+    /// # Errors
+    /// Code 40102 when it is for another one.
+    fn check(&self, details: &TokenDetails) -> Result<()> {
+        match mismatch(self.config.options.client_id.as_deref(), details) {
+            Some(message) => Err(Error::new(ErrorCode::INCOMPATIBLE_CREDENTIALS, 401, message)),
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing panics while it holds the lock, so a poisoned one is as good as any.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn current(&self) -> Option<Proof> {
+        let token = self.token.as_ref()?.token.clone();
+        Some(Proof::Token { token, generation: self.generation })
+    }
+
+    /// Whether the token's time is over (RSA4b1).
+    ///
+    /// The service's clock counts where it is known. The local one saves a request as well, unless it has
+    /// proved to be wrong: a token that the service would take must not be renewed on every request.
+    fn is_expired(&self, now: Millis) -> bool {
+        let Some(expires) = self.token.as_ref().and_then(|token| token.expires) else {
+            return false;
+        };
+        match self.offset {
+            Some(offset) => expires <= now.saturating_add(offset),
+            None => self.stale < STALE_ON_ARRIVAL && expires <= now,
+        }
+    }
+
+    fn install(&mut self, details: TokenDetails, now: Millis) {
+        self.generation += 1;
+        self.client_id.clone_from(&details.client_id);
+        let stale = details.expires.is_some_and(|expires| expires <= now);
+        self.stale = if stale { self.stale.saturating_add(1) } else { 0 };
+        self.token = Some(details);
+    }
+
+    fn discard(&mut self, generation: u64) {
+        if self.generation == generation {
+            self.token = None;
+        }
+    }
+
+    /// The renewal under way, or a new one.
+    fn join_renewal(&mut self, pipeline: &Arc<Pipeline>) -> Shared<Renewal> {
+        if let Some(running) = self.renewal.as_ref().and_then(WeakShared::upgrade) {
+            return running;
+        }
+        let means = Arc::clone(&self.means);
+        let renewal: Renewal = Box::pin(renew(Arc::clone(pipeline), means, self.generation));
+        let renewal = renewal.shared();
+        self.renewal = renewal.downgrade();
+        renewal
+    }
+}
+
+/// Replaces the token of this generation.
+async fn renew(pipeline: Arc<Pipeline>, means: Arc<Means>, generation: u64) -> Result<Proof> {
+    let session = pipeline.session();
+    let outcome = obtain::token(&pipeline, &means, session.params()).await;
+    let outcome = outcome.and_then(|details| session.check(&details).map(|()| details));
+    let mut state = session.lock();
+    if state.generation != generation {
+        // Somebody has authorized meanwhile, which is what counts.
+        if let Some(proof) = state.current() {
+            return Ok(proof);
+        }
+    } else {
+        state.renewal = None;
+    }
+    state.install(
+        outcome.inspect_err(|error| tracing::warn!(%error, "no new token"))?,
+        session.config.options.clock.now(),
+    );
+    tracing::debug!(generation = state.generation, "a new token");
+    Ok(Proof::Token {
+        token: state.token.as_ref().map(|details| details.token.clone()).unwrap_or_default(),
+        generation: state.generation,
+    })
+}
+
+/// What does not go together, if the token is for another client than the one set (RSA15a).
+pub(crate) fn mismatch(client_id: Option<&str>, details: &TokenDetails) -> Option<String> {
+    match (client_id, details.client_id.as_deref()) {
+        (Some(set), Some(of_token)) if of_token != "*" && of_token != set => Some(format!(
+            "clientId mismatch: the client is `{set}`, and the token is for `{of_token}`"
+        )),
+        (Some(_) | None, Some(_) | None) => None,
+    }
+}
+
+/// Removes what is good for one request alone (TK2d, RSA10g).
+fn forget_one_time(params: &mut TokenParams) {
+    params.timestamp = None;
+    params.nonce = None;
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Session")
+            .field("means", &state.means)
+            .field("token", &state.token)
+            .finish_non_exhaustive()
+    }
+}

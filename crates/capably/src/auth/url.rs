@@ -1,0 +1,143 @@
+//! Asking an auth URL for a token (RSA8c).
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use capably_protocol::{Format, TokenParams};
+use percent_encoding::percent_decode_str;
+
+use super::{AuthMethod, TokenSource, failed, failed_because, means::AuthUrl, source::MAX_SIZE};
+use crate::{
+    Result,
+    http::{HttpMethod, HttpRequest, HttpResponse},
+    rest::{Pipeline, Reply, escape},
+};
+
+/// Asks the URL.
+///
+/// # Errors
+/// Code 40170 for no answer in time, an answer that is not a success, and one that cannot be a token
+/// (RSA4e, RSA4f); what the server said is its cause.
+pub(super) async fn ask(
+    pipeline: &Pipeline,
+    url: &AuthUrl,
+    params: &TokenParams,
+) -> Result<TokenSource> {
+    let response = pipeline.exchange(request(url, params)).await.map_err(|error| {
+        failed(format!("the auth server could not be asked: {error}")).with_source(error)
+    })?;
+    read(response)
+}
+
+fn request(url: &AuthUrl, params: &TokenParams) -> HttpRequest {
+    let mut pairs = url.params.clone();
+    for (name, value) in params.to_query() {
+        // Token parameters go before others of their name (RSA8c2).
+        pairs.retain(|(known, _)| known != name);
+        pairs.push((name.to_owned(), value));
+    }
+    let mut request = match url.method {
+        AuthMethod::Get => HttpRequest::new(HttpMethod::Get, with_query(&url.url, &pairs)),
+        AuthMethod::Post => HttpRequest::new(HttpMethod::Post, without_fragment(&url.url)),
+    };
+    request.headers.clone_from(&url.headers);
+    let mut header = |name: &str, value: &str| {
+        if request.header(name).is_none() {
+            request.headers.push((name.to_owned(), value.to_owned()));
+        }
+    };
+    header("Accept", "application/json, application/jwt, text/plain");
+    if url.method == AuthMethod::Post {
+        header("Content-Type", "application/x-www-form-urlencoded");
+        request.body = Bytes::from(joined(&pairs));
+    }
+    request
+}
+
+/// The URL with these parameters, which go before those of their name that it has already (RSA8c1c).
+fn with_query(url: &str, pairs: &[(String, String)]) -> String {
+    let url = without_fragment(url);
+    let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    let kept = query.split('&').filter(|part| {
+        let name = part.split('=').next().unwrap_or_default().replace('+', " ");
+        let name = percent_decode_str(&name).decode_utf8_lossy();
+        !part.is_empty() && !pairs.iter().any(|(known, _)| *known == name)
+    });
+    let mut query = kept.collect::<Vec<_>>().join("&");
+    if !query.is_empty() && !pairs.is_empty() {
+        query.push('&');
+    }
+    query.push_str(&joined(pairs));
+    if query.is_empty() { base.to_owned() } else { format!("{base}?{query}") }
+}
+
+fn without_fragment(url: &str) -> &str {
+    url.split('#').next().unwrap_or_default()
+}
+
+fn joined(pairs: &[(String, String)]) -> String {
+    let mut text = String::new();
+    for (name, value) in pairs {
+        let separator = if text.is_empty() { "" } else { "&" };
+        let _ = write!(text, "{separator}{}={}", escape(name), escape(value));
+    }
+    text
+}
+
+fn read(response: HttpResponse) -> Result<TokenSource> {
+    let status = response.status;
+    let size = response.body.len();
+    if size > MAX_SIZE {
+        return Err(failed(format!(
+            "the auth server answered with {size} bytes, and a token has at most {MAX_SIZE}"
+        )));
+    }
+    if !(200..300).contains(&status) {
+        let message = format!("the auth server answered with status {status}");
+        return Err(match Reply::read(response, Format::Json, String::new()) {
+            Err(cause) => failed_because(message, cause.into_info()),
+            Ok(_) => failed(message),
+        });
+    }
+    let kind = response.header("Content-Type").unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match &*kind {
+        "application/json" => serde_json::from_slice(&response.body)
+            .map(TokenSource::Json)
+            .map_err(|_| failed("the auth server's answer is not the JSON that it says it is")),
+        "text/plain" | "application/jwt" => match std::str::from_utf8(&response.body) {
+            Ok(token) => Ok(TokenSource::Token(token.trim().into())),
+            Err(_) => Err(failed("the auth server's answer is not text")),
+        },
+        "" => Err(failed("the auth server's answer has no content type")),
+        _ => Err(failed(format!(
+            "the auth server's answer is of type `{}`, which is none of `application/json`, \
+             `application/jwt` and `text/plain`",
+            kind.escape_debug()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn parameters_join_the_query_and_go_before_their_namesakes() {
+        for (url, given, expected) in [
+            ("https://a/b", &[][..], "https://a/b"),
+            ("https://a/b#c", &[("x", "1")], "https://a/b?x=1"),
+            ("https://a/b?", &[("x", "1")], "https://a/b?x=1"),
+            ("https://a?y=2&z", &[("x", "1 &")], "https://a?y=2&z&x=1%20%26"),
+            ("https://a?x=0&y=2&x", &[("x", "1")], "https://a?y=2&x=1"),
+            ("https://a?a%20b=0&a+b=1", &[("a b", "2")], "https://a?a%20b=2"),
+            ("https://a?y=%2F", &[], "https://a?y=%2F"),
+        ] {
+            assert_eq!(with_query(url, &pairs(given)), expected);
+        }
+    }
+}

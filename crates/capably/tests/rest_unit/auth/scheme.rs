@@ -1,0 +1,143 @@
+//! Which credentials a client uses (RSA1 to RSA4).
+
+use capably::{ClientOptions, Rest, TokenDetails, auth::AuthOptions};
+use serde_json::json;
+
+use super::{
+    AUTH_URL, NOW, auth_server, authorizations, giving, good, numbered, read, served_json,
+};
+use crate::support::scripted_http::{KEY, ScriptedHttp, respond};
+
+fn accepting() -> ScriptedHttp {
+    ScriptedHttp::always(respond(200, json!([])))
+}
+
+// UTS: rest/unit/RSA4/basic-auth-key-only-0
+#[tokio::test]
+async fn a_key_alone_is_sent_itself() {
+    let http = accepting();
+    read(&http.rest()).await.unwrap();
+    assert_eq!(authorizations(&http), ["Basic YXBwSWQua2V5SWQ6a2V5U2VjcmV0"]);
+}
+
+// UTS: rest/unit/RSA3/token-auth-explicit-token-0
+#[tokio::test]
+async fn a_token_is_sent_as_a_bearer() {
+    let http = accepting();
+    read(&http.rest_with(ClientOptions::default().token("explicit-token-string"))).await.unwrap();
+    assert_eq!(authorizations(&http), ["Bearer explicit-token-string"]);
+}
+
+// UTS: rest/unit/RSA3/token-auth-token-details-1
+#[tokio::test]
+async fn the_token_of_token_details_is_sent() {
+    let http = accepting();
+    let options = ClientOptions::default().wall_clock(|| NOW);
+    read(&http.rest_with(options.token_details(good("token-from-details")))).await.unwrap();
+    assert_eq!(authorizations(&http), ["Bearer token-from-details"]);
+}
+
+// UTS: rest/unit/RSA4/use-token-auth-forced-1
+#[tokio::test]
+async fn a_key_can_be_told_to_get_a_token() {
+    for binary in [true, false] {
+        let http = giving(json!({"token": "obtained-token", "expires": NOW + 3_600_000}));
+        let options = ClientOptions::new(KEY)
+            .use_token_auth(true)
+            .use_binary_protocol(binary)
+            .wall_clock(|| NOW);
+        let rest = http.rest_with(options);
+        read(&rest).await.unwrap();
+        read(&rest).await.unwrap();
+        let requests = http.requests();
+        assert_eq!(requests.len(), 3, "the token is got once");
+        assert_eq!(
+            (requests[0].method(), requests[0].path()),
+            ("POST", "/keys/appId.keyId/requestToken")
+        );
+        assert_eq!(requests[0].header("Authorization"), None);
+        let body = requests[0].body();
+        assert_eq!((&body["keyName"], &body["timestamp"]), (&json!("appId.keyId"), &json!(NOW)));
+        assert_eq!(authorizations(&http), ["Bearer obtained-token"; 2]);
+    }
+}
+
+// UTS: rest/unit/RSA4/auth-callback-triggers-token-2
+#[tokio::test]
+async fn a_callback_means_tokens() {
+    let http = accepting();
+    read(&http.rest_with(numbered().0)).await.unwrap();
+    assert_eq!(authorizations(&http), ["Bearer token-1"]);
+}
+
+// UTS: rest/unit/RSA4/authurl-triggers-token-3
+#[tokio::test]
+async fn an_auth_url_means_tokens() {
+    let http = auth_server(served_json(200, &json!({"token": "authurl-token"})));
+    read(&http.rest_with(ClientOptions::default().auth_url(AUTH_URL))).await.unwrap();
+    assert_eq!(authorizations(&http), ["Bearer authurl-token"]);
+}
+
+// UTS: rest/unit/RSA1/token-auth-takes-precedence-0
+#[tokio::test]
+async fn a_callback_goes_before_a_key_and_a_token_before_both() {
+    let http = accepting();
+    read(&http.rest_with(numbered().0.key(KEY))).await.unwrap();
+    read(&http.rest_with(numbered().0.key(KEY).token("given"))).await.unwrap();
+    assert_eq!(authorizations(&http), ["Bearer token-1", "Bearer given"]);
+}
+
+#[tokio::test]
+async fn a_key_goes_first_where_no_token_is_wanted() {
+    let http = accepting();
+    let options = numbered().0.key(KEY).token("given").use_token_auth(false);
+    let rest = http.rest_with(options);
+    read(&rest).await.unwrap();
+    assert_eq!(authorizations(&http), ["Basic YXBwSWQua2V5SWQ6a2V5U2VjcmV0"]);
+    assert_eq!(rest.auth().token_details(), None, "RSA16d");
+}
+
+// UTS: rest/unit/RSA4a2/expired-token-no-renewal-0
+#[tokio::test]
+async fn a_token_past_its_time_with_nothing_to_renew_it_is_not_sent() {
+    let http = accepting();
+    let details = TokenDetails::new("expired-token").expires(NOW - 1000);
+    let options = ClientOptions::default().wall_clock(|| NOW).token_details(details);
+    let error = read(&http.rest_with(options)).await.unwrap_err();
+    assert_eq!((error.code().0, error.status()), (40171, Some(401)));
+    assert!(error.remediation().is_some());
+    assert_eq!(http.requests().len(), 0);
+}
+
+// UTS: rest/unit/RSC18/token-auth-over-non-tls-0
+#[tokio::test]
+async fn a_token_may_go_without_tls() {
+    let http = accepting();
+    read(&http.rest_with(ClientOptions::default().token("explicit-token").tls(false)))
+        .await
+        .unwrap();
+    let request = http.request();
+    assert_eq!(request.header("Authorization"), Some("Bearer explicit-token"));
+    assert_eq!(request.scheme(), "http");
+}
+
+// Spec: RSA14, RSA4
+#[test]
+fn wanting_a_token_without_a_way_to_one_is_refused() {
+    for options in [
+        ClientOptions::default().use_token_auth(true),
+        ClientOptions::new("token").use_token_auth(false),
+    ] {
+        assert_eq!(Rest::new(options).unwrap_err().code().0, 40106);
+    }
+}
+
+// Spec: AO2
+#[tokio::test]
+async fn wrong_options_of_an_operation_are_reported_together() {
+    let rest = accepting().rest();
+    let options = AuthOptions::new().key("no-key").auth_url("nowhere").token("");
+    let error = rest.auth().request_token().options(options).await.unwrap_err();
+    assert_eq!((error.code().0, error.status()), (40101, Some(401)));
+    assert_eq!(error.detail().keys().collect::<Vec<_>>(), ["auth_url", "key", "token"]);
+}

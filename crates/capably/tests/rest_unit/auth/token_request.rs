@@ -1,0 +1,144 @@
+//! `Auth::create_token_request` (RSA5, RSA6, RSA9).
+
+use std::time::Duration;
+
+use capably::{ClientOptions, TokenParams, TokenRequest, auth::AuthOptions};
+use serde_json::json;
+
+use super::NOW;
+use crate::support::scripted_http::{KEY, ScriptedHttp, respond};
+
+async fn created(default: Option<TokenParams>, params: Option<TokenParams>) -> TokenRequest {
+    let http = ScriptedHttp::always(respond(500, json!({})));
+    let mut options = ClientOptions::new(KEY).wall_clock(|| NOW);
+    if let Some(default) = default {
+        options = options.default_token_params(default);
+    }
+    let rest = http.rest_with(options);
+    let create = rest.auth().create_token_request();
+    let request = match params {
+        Some(params) => create.params(params).await.unwrap(),
+        None => create.await.unwrap(),
+    };
+    assert_eq!(http.requests().len(), 0, "the network is not needed (RSA9a)");
+    request
+}
+
+fn ttl(seconds: u64) -> TokenParams {
+    TokenParams::new().ttl(Duration::from_secs(seconds))
+}
+
+fn capability(text: &str) -> TokenParams {
+    TokenParams::new().capability(text)
+}
+
+// UTS: rest/unit/RSA5/ttl-null-when-unspecified-0
+// UTS: rest/unit/RSA6/capability-null-when-unspecified-0
+#[tokio::test]
+async fn leaves_out_what_is_not_said() {
+    let request = created(None, None).await;
+    assert_eq!((request.ttl, request.capability.as_ref()), (None, None));
+    assert_eq!(request.client_id, None);
+    let json: serde_json::Value = serde_json::from_str(&request.to_json()).unwrap();
+    let keys: Vec<_> = json.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["keyName", "mac", "nonce", "timestamp"]);
+}
+
+// UTS: rest/unit/RSA5b/explicit-ttl-preserved-0
+#[tokio::test]
+async fn keeps_a_ttl() {
+    assert_eq!(created(None, Some(ttl(7200))).await.ttl, Some(7_200_000));
+}
+
+// UTS: rest/unit/RSA5c/ttl-from-default-params-0
+#[tokio::test]
+async fn takes_the_ttl_from_the_default_parameters() {
+    assert_eq!(created(Some(ttl(1800)), None).await.ttl, Some(1_800_000));
+}
+
+// UTS: rest/unit/RSA5d/explicit-ttl-overrides-default-0
+#[tokio::test]
+async fn a_ttl_goes_before_the_default_one() {
+    assert_eq!(created(Some(ttl(1800)), Some(ttl(600))).await.ttl, Some(600_000));
+}
+
+// UTS: rest/unit/RSA6b/explicit-capability-preserved-0
+#[tokio::test]
+async fn keeps_a_capability() {
+    let text = r#"{"channel-a":["publish","subscribe"]}"#;
+    assert_eq!(created(None, Some(capability(text))).await.capability.as_deref(), Some(text));
+}
+
+// UTS: rest/unit/RSA6c/capability-from-default-params-0
+#[tokio::test]
+async fn takes_the_capability_from_the_default_parameters() {
+    let text = r#"{"*":["subscribe"]}"#;
+    assert_eq!(created(Some(capability(text)), None).await.capability.as_deref(), Some(text));
+}
+
+// UTS: rest/unit/RSA6d/explicit-capability-overrides-default-0
+#[tokio::test]
+async fn a_capability_goes_before_the_default_one() {
+    let text = r#"{"channel-x":["publish"]}"#;
+    let request = created(Some(capability(r#"{"*":["subscribe"]}"#)), Some(capability(text))).await;
+    assert_eq!(request.capability.as_deref(), Some(text));
+}
+
+// Spec: RSA9h, RSA8e
+#[tokio::test]
+async fn parameters_are_not_merged_with_the_default_ones() {
+    let request = created(Some(ttl(1800)), Some(capability("{}"))).await;
+    assert_eq!(request.ttl, None);
+}
+
+// Spec: RSA9a, RSA9c, RSA9d, RSA9g, TE2
+#[tokio::test]
+async fn is_signed_dated_and_unique() {
+    let first = created(None, None).await;
+    let second = created(None, None).await;
+    assert_eq!((&*first.key_name, first.timestamp), ("appId.keyId", Some(NOW)));
+    let nonces = [first.nonce.as_deref().unwrap(), second.nonce.as_deref().unwrap()];
+    assert!(nonces[0].len() >= 16 && nonces[0] != nonces[1], "{nonces:?}");
+    assert!(first.is_signed_with("keySecret") && second.is_signed_with("keySecret"));
+}
+
+// Spec: RSA9g, TK2d, TK2e
+#[tokio::test]
+async fn keeps_timestamp_and_nonce_but_not_from_the_default_parameters() {
+    let params = TokenParams::new().timestamp(5).nonce("mine");
+    let request = created(None, Some(params.clone())).await;
+    assert_eq!((request.timestamp, request.nonce.as_deref()), (Some(5), Some("mine")));
+    assert!(request.is_signed_with("keySecret"));
+    let request = created(Some(params), None).await;
+    assert_eq!(request.timestamp, Some(NOW));
+    assert_ne!(request.nonce.as_deref(), Some("mine"));
+}
+
+// Spec: RSA9g
+#[tokio::test]
+async fn signs_with_the_key_of_the_options() {
+    let rest = ScriptedHttp::always(respond(200, json!([]))).rest();
+    let options = AuthOptions::new().key("other.key:secret2");
+    let request = rest.auth().create_token_request().options(options).await.unwrap();
+    assert_eq!(request.key_name, "other.key");
+    assert!(request.is_signed_with("secret2"));
+}
+
+// Spec: RSA9d
+#[tokio::test]
+async fn asks_for_the_time_when_told_to() {
+    let http = ScriptedHttp::always(respond(200, json!([1_234_567_890_000_i64])));
+    let rest = http.rest_with(ClientOptions::new(KEY).query_time(true).wall_clock(|| NOW));
+    for _ in 0..2 {
+        let request = rest.auth().create_token_request().await.unwrap();
+        assert_eq!(request.timestamp, Some(1_234_567_890_000));
+    }
+    assert_eq!(http.request().path(), "/time");
+}
+
+#[tokio::test]
+async fn without_a_key_it_is_an_error() {
+    let rest = ScriptedHttp::always(respond(200, json!([]))).rest_with(ClientOptions::new("token"));
+    let error = rest.auth().create_token_request().await.unwrap_err();
+    assert_eq!((error.code().0, error.status()), (40101, Some(401)));
+}
