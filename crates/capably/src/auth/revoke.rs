@@ -62,13 +62,13 @@ pub struct Revocation {
 }
 
 /// Tokens that were not revoked (TRF1).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RevocationFailure {
     /// Which, as `kind:value` (TRF2a).
     pub target: Str,
     /// Why (TRF2b).
-    pub error: ErrorInfo,
+    pub error: Error,
 }
 
 /// What became of each target.
@@ -191,7 +191,7 @@ impl From<Answer> for RevocationResult {
         let results: Vec<_> = items
             .into_iter()
             .map(|Item { target, applies_at, issued_before, error }| match error {
-                Some(error) => Err(RevocationFailure { target, error }),
+                Some(error) => Err(RevocationFailure { target, error: error.into() }),
                 None => Ok(Revocation { target, applies_at, issued_before }),
             })
             .collect();

@@ -140,8 +140,8 @@ async fn a_failure_says_what_and_why() {
     for result in answered(body).await {
         let failure = result.results[0].as_ref().unwrap_err();
         assert_eq!(failure.target, "invalidType:abc");
-        assert_eq!((failure.error.code.0, failure.error.status_code), (40000, 400));
-        assert_eq!(failure.error.message, "Invalid target type");
+        assert_eq!((failure.error.code().0, failure.error.status()), (40000, Some(400)));
+        assert_eq!(failure.error.message(), "Invalid target type");
     }
 }
 
