@@ -363,6 +363,7 @@ mod tests {
     }
 
     // UTS: rest/unit/TK1/token-params-attributes-0
+    // Spec: TK2, TK2a, TK2b, TK2c
     #[test]
     fn params_hold_what_they_are_given_and_nothing_else() {
         let none = TokenParams::new();
@@ -393,6 +394,7 @@ mod tests {
     }
 
     // UTS: rest/unit/TD1/token-details-attributes-0
+    // Spec: TD2, TD3, TD4, TD5, TD6
     #[test]
     fn details_hold_what_they_are_given() {
         let bare = TokenDetails::new("test-token");
@@ -410,6 +412,7 @@ mod tests {
     }
 
     // UTS: rest/unit/TD/token-details-from-json-0
+    // Spec: TD7
     #[test]
     fn details_are_read_from_json() {
         let value = json!({
@@ -432,6 +435,7 @@ mod tests {
 
     // UTS: rest/unit/TE1/token-request-attributes-0
     // UTS: rest/unit/TE/token-request-mac-signature-0
+    // Spec: TE3, TE4, TE5
     #[test]
     fn a_request_holds_what_it_is_given() {
         let params = TokenParams::new().timestamp(TIMESTAMP).nonce("nonce-1");
@@ -451,6 +455,7 @@ mod tests {
 
     // UTS: rest/unit/TE/token-request-to-json-1
     // UTS: rest/unit/TE/token-request-from-json-2
+    // Spec: TE6
     #[test]
     fn a_request_goes_to_json_and_comes_from_it() {
         let mut request = TokenRequest::new("appId.keyId", params());

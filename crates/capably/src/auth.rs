@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | an API key | [`ClientOptions::key`](crate::ClientOptions::key) | servers: every request carries the key |
 //! | a token | [`token`](crate::ClientOptions::token), [`token_details`](crate::ClientOptions::token_details) | short-lived programs: it cannot be renewed |
+//! | a signed request | [`token_request`](crate::ClientOptions::token_request) | the same: it is exchanged for one token |
 //! | a function that gets tokens | [`auth_callback`](crate::ClientOptions::auth_callback) | clients that ask a server of yours |
 //! | a URL that gives tokens | [`auth_url`](crate::ClientOptions::auth_url) | the same, where a plain HTTP request is enough |
 //!

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use capably_protocol::{Millis, TokenDetails, TokenParams};
+use capably_protocol::{Millis, TokenDetails, TokenParams, TokenRequest};
 
 use crate::{
     auth::{AuthMethod, AuthOptions, CallbackError, Clock, TokenSource},
@@ -143,6 +143,14 @@ impl ClientOptions {
     #[must_use]
     pub fn token_details(mut self, details: TokenDetails) -> Self {
         self.auth = self.auth.token_details(details);
+        self
+    }
+
+    /// A signed request to exchange for the first token (TO3j2). Without another way to get tokens, that
+    /// one cannot be renewed.
+    #[must_use]
+    pub fn token_request(mut self, request: TokenRequest) -> Self {
+        self.auth = self.auth.token_request(request);
         self
     }
 

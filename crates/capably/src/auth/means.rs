@@ -1,7 +1,7 @@
 //! How a client authenticates, once that is known to be possible.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use capably_protocol::{ApiKey, ErrorCode, TokenDetails};
+use capably_protocol::{ApiKey, ErrorCode, TokenDetails, TokenRequest};
 
 use super::{AuthMethod, AuthOptions, source::AuthCallback};
 use crate::options::Problems;
@@ -12,6 +12,8 @@ pub(crate) struct Means {
     pub(crate) key: Option<ApiKey>,
     /// A token given from outside.
     pub(crate) token: Option<TokenDetails>,
+    /// A request for a token given from outside: good for one token.
+    pub(crate) request: Option<TokenRequest>,
     pub(crate) source: Option<Source>,
     /// Whether requests carry the key itself.
     pub(crate) basic: bool,
@@ -94,8 +96,9 @@ impl AuthOptions {
             })),
             (None, None) => None,
         };
-        let by_token = self.use_token_auth.unwrap_or(self.token.is_some() || source.is_some());
-        let possible = key.is_some() || (by_token && (self.token.is_some() || source.is_some()));
+        let without_key = self.token.is_some() || self.request.is_some() || source.is_some();
+        let by_token = self.use_token_auth.unwrap_or(without_key);
+        let possible = key.is_some() || (by_token && without_key);
         if !possible && self.key.is_none() {
             problems.add(
                 "key",
@@ -107,6 +110,7 @@ impl AuthOptions {
         let means = Means {
             key,
             token: self.token.clone(),
+            request: self.request.clone(),
             source,
             basic: !by_token,
             query_time: self.query_time,

@@ -90,7 +90,10 @@ async fn service_time(pipeline: &Pipeline, query: bool) -> Result<Millis> {
 }
 
 /// Hands a token request in.
-async fn exchange(pipeline: &Pipeline, request: &TokenRequest) -> Result<TokenDetails> {
+///
+/// # Errors
+/// What the service says; 40170 when its token cannot be one.
+pub(super) async fn exchange(pipeline: &Pipeline, request: &TokenRequest) -> Result<TokenDetails> {
     let body = encode_body(pipeline.config().format(), request).map_err(|error| {
         Error::new(ErrorCode::BAD_REQUEST, 400, "the token request cannot be encoded")
             .with_source(error)

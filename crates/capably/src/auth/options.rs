@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use capably_protocol::{TokenDetails, TokenParams};
+use capably_protocol::{TokenDetails, TokenParams, TokenRequest};
 
 use super::source::{AuthCallback, CallbackError, TokenSource};
 
@@ -24,6 +24,7 @@ use super::source::{AuthCallback, CallbackError, TokenSource};
 pub struct AuthOptions {
     pub(crate) key: Option<String>,
     pub(crate) token: Option<TokenDetails>,
+    pub(crate) request: Option<TokenRequest>,
     pub(crate) use_token_auth: Option<bool>,
     pub(crate) callback: Option<AuthCallback>,
     pub(crate) url: Option<String>,
@@ -59,6 +60,13 @@ impl AuthOptions {
         self
     }
 
+    /// A signed request to exchange for the first token (TO3j2).
+    #[must_use]
+    pub fn token_request(mut self, request: TokenRequest) -> Self {
+        self.request = Some(request);
+        self
+    }
+
     /// Whether to use a token rather than the API key; when nothing is said, a token is used if there is
     /// one, or another way than the key to get one (AO2j, RSA4).
     #[must_use]
@@ -70,7 +78,7 @@ impl AuthOptions {
     /// Asks this function for a token whenever one is needed (AO2b).
     ///
     /// It is given what the token should be like, and returns a token string, [`TokenDetails`], a
-    /// [`TokenRequest`](capably_protocol::TokenRequest) or JSON of one of these. An error of type
+    /// [`TokenRequest`] or JSON of one of these. An error of type
     /// [`Error`](crate::Error) is passed on as it is; any other one, a panic, and no answer within
     /// [`http_request_timeout`](crate::ClientOptions::http_request_timeout) are error 40170 (RSA4e).
     #[must_use]
@@ -149,6 +157,7 @@ impl fmt::Debug for AuthOptions {
         f.debug_struct("AuthOptions")
             .field("key", &key)
             .field("token", &self.token)
+            .field("request", &self.request)
             .field("use_token_auth", &self.use_token_auth)
             .field("callback", &self.callback.is_some())
             // A query may hold credentials.
@@ -164,6 +173,46 @@ impl fmt::Debug for AuthOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // UTS: rest/unit/AO2/auth-options-attributes-0
+    // UTS: rest/unit/TO3/client-options-auth-url-2
+    #[test]
+    fn hold_what_they_are_given() {
+        let options = AuthOptions::new()
+            .auth_url("https://auth.example.com/token")
+            .auth_method(AuthMethod::Post)
+            .auth_header("Authorization", "Bearer api-key")
+            .auth_param("user", "test")
+            .query_time(true);
+        let expected = ("Authorization".to_owned(), "Bearer api-key".to_owned());
+        assert_eq!(options.url.as_deref(), Some("https://auth.example.com/token"));
+        assert_eq!((options.method, options.query_time), (AuthMethod::Post, true));
+        assert_eq!(options.headers, [expected]);
+        assert_eq!(options.params, [("user".to_owned(), "test".to_owned())]);
+
+        let options = crate::ClientOptions::default()
+            .auth_url("https://auth.example.com/token")
+            .auth_method(AuthMethod::Post)
+            .auth_header("X-API-Key", "secret")
+            .auth_param("scope", "full")
+            .auth;
+        assert_eq!(options.url.as_deref(), Some("https://auth.example.com/token"));
+        assert_eq!(options.method, AuthMethod::Post);
+        assert_eq!(options.headers, [("X-API-Key".to_owned(), "secret".to_owned())]);
+        assert_eq!(options.params, [("scope".to_owned(), "full".to_owned())]);
+    }
+
+    // UTS: rest/unit/AO/auth-options-with-callback-0
+    #[tokio::test]
+    async fn hold_a_callback() {
+        let options = AuthOptions::new().auth_callback(async |params: TokenParams| {
+            assert_eq!(params, TokenParams::new());
+            Ok::<_, crate::Error>(TokenDetails::new("callback-token"))
+        });
+        let callback = options.callback.expect("it was given");
+        let source = callback.call(TokenParams::new()).await.expect("it succeeds");
+        assert_eq!(source, TokenSource::Details(TokenDetails::new("callback-token")));
+    }
 
     #[test]
     fn debug_shows_no_secret() {

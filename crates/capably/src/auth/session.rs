@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use capably_protocol::{ApiKey, ErrorCode, Millis, Str, TokenDetails, TokenParams};
+use capably_protocol::{ApiKey, ErrorCode, Millis, Str, TokenDetails, TokenParams, TokenRequest};
 use futures_util::{
     FutureExt,
     future::{Shared, WeakShared},
@@ -38,6 +38,8 @@ struct State {
     /// What tokens are asked for, when nothing else is said.
     params: TokenParams,
     token: Option<TokenDetails>,
+    /// What the next token is given for, instead of asking as usual.
+    request: Option<TokenRequest>,
     /// Counts the tokens there were.
     generation: u64,
     /// Of the last token, good or not.
@@ -88,10 +90,12 @@ impl Session {
         }
         let token = if means.basic { None } else { means.token.clone() };
         let client_id = token.as_ref().and_then(|token| token.client_id.clone());
+        let request = means.request.clone();
         let state = State {
             means,
             params,
             token,
+            request,
             generation: 0,
             client_id,
             offset: None,
@@ -120,7 +124,7 @@ impl Session {
                 Some(proof) if !state.is_expired(now) => return Ok(proof),
                 Some(_) | None => {}
             }
-            if !state.means.can_renew() {
+            if !state.can_renew() {
                 return Err(obtain::no_means());
             }
             state.token = None;
@@ -145,7 +149,7 @@ impl Session {
             if let Some(proof) = state.current() {
                 return Ok(proof);
             }
-            if !state.means.can_renew() {
+            if !state.can_renew() {
                 let message = format!("the token is no longer good: {}", error.message());
                 return Err(super::caused(
                     (ErrorCode::TOKEN_RENEWAL_NOT_CONFIGURED, 401),
@@ -171,14 +175,18 @@ impl Session {
     ) -> Result<TokenDetails> {
         let session = pipeline.session();
         let mut means = session.means(options)?;
-        let given = options.and_then(|_| means.token.clone());
+        let (given, request) = match options {
+            Some(_) => (means.token.clone(), means.request.clone()),
+            None => (None, None),
+        };
         let mut params = params.unwrap_or_else(|| session.lock().params.clone());
         if params.client_id.is_none() {
             params.client_id = session.client_id();
         }
-        let details = match given {
-            Some(details) => details,
-            None => obtain::token(pipeline, &means, params.clone()).await?,
+        let details = match (given, request) {
+            (Some(details), _) => details,
+            (None, Some(request)) => obtain::exchange(pipeline, &request).await?,
+            (None, None) => obtain::token(pipeline, &means, params.clone()).await?,
         };
         session.check(&details)?;
         forget_one_time(&mut params);
@@ -265,6 +273,10 @@ impl State {
         Some(Proof::Token { token, generation: self.generation })
     }
 
+    fn can_renew(&self) -> bool {
+        self.means.can_renew() || self.request.is_some()
+    }
+
     /// Whether the token's time is over (RSA4b1).
     ///
     /// The service's clock counts where it is known. The local one saves a request as well, unless it has
@@ -281,6 +293,7 @@ impl State {
 
     fn install(&mut self, details: TokenDetails, now: Millis) {
         self.generation += 1;
+        self.request = None;
         self.client_id.clone_from(&details.client_id);
         let stale = details.expires.is_some_and(|expires| expires <= now);
         self.stale = if stale { self.stale.saturating_add(1) } else { 0 };
@@ -298,8 +311,9 @@ impl State {
         if let Some(running) = self.renewal.as_ref().and_then(WeakShared::upgrade) {
             return running;
         }
-        let means = Arc::clone(&self.means);
-        let renewal: Renewal = Box::pin(renew(Arc::clone(pipeline), means, self.generation));
+        let (means, request) = (Arc::clone(&self.means), self.request.clone());
+        let renewal: Renewal =
+            Box::pin(renew(Arc::clone(pipeline), means, request, self.generation));
         let renewal = renewal.shared();
         self.renewal = renewal.downgrade();
         renewal
@@ -307,9 +321,17 @@ impl State {
 }
 
 /// Replaces the token of this generation.
-async fn renew(pipeline: Arc<Pipeline>, means: Arc<Means>, generation: u64) -> Result<Proof> {
+async fn renew(
+    pipeline: Arc<Pipeline>,
+    means: Arc<Means>,
+    request: Option<TokenRequest>,
+    generation: u64,
+) -> Result<Proof> {
     let session = pipeline.session();
-    let outcome = obtain::token(&pipeline, &means, session.params()).await;
+    let outcome = match &request {
+        Some(request) => obtain::exchange(&pipeline, request).await,
+        None => obtain::token(&pipeline, &means, session.params()).await,
+    };
     let outcome = outcome.and_then(|details| session.check(&details).map(|()| details));
     let mut state = session.lock();
     if state.generation != generation {

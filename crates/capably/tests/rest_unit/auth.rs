@@ -14,6 +14,7 @@ mod authorize;
 mod bad_server;
 mod callback;
 mod client_id;
+mod logging;
 mod renewal;
 mod revoke_tokens;
 mod scheme;
@@ -111,6 +112,7 @@ async fn history_request(options: ClientOptions) -> Request {
 }
 
 // UTS: rest/unit/RSA2/basic-auth-header-format-0
+// Spec: RSA11, TO3j1
 #[tokio::test]
 async fn a_key_is_sent_as_basic_authentication() {
     let request = history_request("app123.key456:secretXYZ".into()).await;
@@ -121,6 +123,7 @@ async fn a_key_is_sent_as_basic_authentication() {
     );
 }
 
+// Spec: RSC1, RSC1a, RSC1c, RSA3b, TO3j2
 #[tokio::test]
 async fn a_token_is_sent_as_a_bearer_and_goes_before_a_key() {
     let request = history_request("explicit-token-string".into()).await;
@@ -129,6 +132,7 @@ async fn a_token_is_sent_as_a_bearer_and_goes_before_a_key() {
     assert_eq!(request.header("Authorization"), Some("Bearer t"), "RSA4");
 }
 
+// Spec: RSA7e
 #[tokio::test]
 async fn a_client_id_is_sent_in_base64() {
     let request = history_request(ClientOptions::new(KEY).client_id("ada ✓")).await;
@@ -139,6 +143,7 @@ async fn a_client_id_is_sent_in_base64() {
 // UTS: rest/unit/RSC5/auth-attribute-accessible-0
 // UTS: rest/unit/RSA7a/clientid-from-options-0
 // UTS: rest/unit/RSC17/client-id-from-options-0
+// Spec: RSA7b1
 #[test]
 fn auth_knows_the_client_id_of_the_options() {
     let rest = Rest::new(ClientOptions::new(KEY).client_id("explicit-client-id")).unwrap();

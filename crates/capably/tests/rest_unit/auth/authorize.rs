@@ -21,6 +21,7 @@ fn with_key() -> ClientOptions {
 }
 
 // UTS: rest/unit/RSA10a/authorize-default-params-0
+// Spec: RSA10, RSA10f
 #[tokio::test]
 async fn gets_a_token_and_uses_it_from_then_on() {
     for binary in [true, false] {
@@ -169,7 +170,7 @@ async fn passes_on_the_service_s_error() {
     }
 }
 
-// Spec: RSA10e, RSA10g
+// Spec: RSA10e, RSA10g, RSA4g
 #[tokio::test]
 async fn a_token_among_the_options_is_used_and_renewed_by_what_comes_with_it() {
     let http = ScriptedHttp::sequence([
@@ -198,7 +199,7 @@ async fn with_nothing_to_get_a_token_from_it_is_an_error_and_changes_nothing() {
     assert_eq!(authorizations(&http), ["Bearer static"]);
 }
 
-// Spec: RSA8e, RSA8a
+// Spec: RSA8e, RSA8a, RSA8, TD4, TD5
 #[tokio::test]
 async fn requesting_a_token_does_not_use_it() {
     let http = giving(json!({"token": "other", "issued": NOW, "capability": "{\"*\":[\"*\"]}"}));

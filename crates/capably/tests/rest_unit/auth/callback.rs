@@ -33,6 +33,7 @@ async fn gives_the_token_for_a_request() {
 }
 
 // UTS: rest/unit/RSA8d/callback-returns-jwt-1
+// Spec: RSA8g
 #[tokio::test]
 async fn may_return_a_jwt() {
     let http = accepting();
@@ -81,6 +82,7 @@ async fn may_return_json() {
 }
 
 // UTS: rest/unit/RSA8d/callback-receives-token-params-3
+// Spec: RSA8b
 #[tokio::test]
 async fn is_told_what_the_token_is_to_be_like() {
     let (options, asked) = numbered();

@@ -26,6 +26,7 @@ fn token_details_name_the_client() {
 }
 
 // UTS: rest/unit/RSA7b/clientid-from-callback-token-1
+// Spec: RSA7b2
 #[tokio::test]
 async fn token_details_of_a_callback_name_the_client() {
     let rest =
@@ -83,6 +84,7 @@ async fn authorizing_asks_for_the_client_of_the_last_token() {
 }
 
 // UTS: rest/unit/RSA12/wildcard-clientid-0
+// Spec: RSA7b4
 #[test]
 fn a_token_for_any_client_is_told_as_such() {
     let rest = Rest::new(with_details(good("wildcard-token").client_id("*"))).unwrap();
@@ -91,6 +93,7 @@ fn a_token_for_any_client_is_told_as_such() {
 
 // UTS: rest/unit/RSA7/clientid-mismatch-error-1
 // UTS: rest/unit/RSA15a/token-clientid-must-match-0
+// Spec: RSA15
 #[tokio::test]
 async fn the_token_s_client_must_be_the_one_set() {
     for of_token in [Some("client-a"), None, Some("*")] {
@@ -139,6 +142,17 @@ async fn the_client_set_goes_before_that_of_the_default_parameters() {
     );
     let request = rest.auth().create_token_request().await.unwrap();
     assert_eq!(request.client_id.as_deref(), Some("ada"));
+}
+
+// Spec: RSA7a1
+#[tokio::test]
+async fn an_identified_client_leaves_the_client_id_of_messages_alone() {
+    let http = ScriptedHttp::always(respond(201, json!({"serials": ["s"]})));
+    let rest = http.rest_with(with_details(good("t").client_id("ada")).client_id("ada"));
+    rest.channels().get("test").publish("n", "d").await.unwrap();
+    let body = http.request().body();
+    let message = body.get(0).unwrap_or(&body);
+    assert_eq!((&message["name"], message.get("clientId")), (&json!("n"), None));
 }
 
 // Spec: RSA7e2

@@ -88,7 +88,7 @@ async fn a_wrong_local_clock_does_not_renew_tokens_on_every_request() {
     assert_eq!(asked.lock().unwrap().len(), 2);
 }
 
-// Spec: RSA4b1, RSA10k
+// Spec: RSA4b1, RSA10k, TO3j10, AO2g
 #[tokio::test]
 async fn the_service_s_clock_counts_where_it_is_known() {
     let http = ScriptedHttp::new(|request, _| match path(request) {
@@ -107,6 +107,7 @@ async fn the_service_s_clock_counts_where_it_is_known() {
 }
 
 // UTS: rest/unit/RSA4a2/no-renewal-without-callback-0
+// Spec: RSA4a
 #[tokio::test]
 async fn without_means_to_renew_it_is_an_error_at_once() {
     for binary in [true, false] {

@@ -62,6 +62,7 @@ async fn posts_to_the_key_s_path_with_the_key() {
 // UTS: rest/unit/RSA17b/single-specifier-targets-0
 // UTS: rest/unit/RSA17e/issued-before-omitted-1
 // UTS: rest/unit/RSA17f/reauth-margin-omitted-1
+// Spec: TRT1, TRT2, TRT2a, TRT2b
 #[tokio::test]
 async fn a_target_is_kind_and_value_and_the_rest_is_left_out() {
     for request in sent(&[alice()]).await {
@@ -98,6 +99,7 @@ async fn counts_successes() {
 }
 
 // UTS: rest/unit/RSA17c/mixed-success-failure-1
+// Spec: BAR1, BAR2, BAR2a, BAR2b, BAR2c
 #[tokio::test]
 async fn some_targets_may_fail() {
     let items = json!([success("clientId:alice"), failure("invalidType:abc")]);
@@ -122,6 +124,7 @@ async fn all_targets_may_fail() {
 }
 
 // UTS: rest/unit/TRS2/success-result-attributes-0
+// Spec: TRS1, TRS2a, TRS2b, TRS2c
 #[tokio::test]
 async fn a_success_says_what_and_when() {
     for result in answered(json!([success("clientId:alice")])).await {
@@ -133,6 +136,7 @@ async fn a_success_says_what_and_when() {
 }
 
 // UTS: rest/unit/TRF2/failure-result-attributes-0
+// Spec: TRF1, TRF2a, TRF2b
 #[tokio::test]
 async fn a_failure_says_what_and_why() {
     let body =

@@ -29,6 +29,7 @@ async fn a_token_is_sent_as_a_bearer() {
 }
 
 // UTS: rest/unit/RSA3/token-auth-token-details-1
+// Spec: TO3j3, AO2i
 #[tokio::test]
 async fn the_token_of_token_details_is_sent() {
     let http = accepting();
@@ -38,6 +39,7 @@ async fn the_token_of_token_details_is_sent() {
 }
 
 // UTS: rest/unit/RSA4/use-token-auth-forced-1
+// Spec: TO3j4, AO2j
 #[tokio::test]
 async fn a_key_can_be_told_to_get_a_token() {
     for binary in [true, false] {
@@ -71,6 +73,7 @@ async fn a_callback_means_tokens() {
 }
 
 // UTS: rest/unit/RSA4/authurl-triggers-token-3
+// Spec: TO3j6
 #[tokio::test]
 async fn an_auth_url_means_tokens() {
     let http = auth_server(served_json(200, &json!({"token": "authurl-token"})));
@@ -97,6 +100,37 @@ async fn a_key_goes_first_where_no_token_is_wanted() {
     assert_eq!(rest.auth().token_details(), None, "RSA16d");
 }
 
+// Spec: TO3j2
+#[tokio::test]
+async fn a_token_request_is_exchanged_for_the_first_token_alone() {
+    let signed = ScriptedHttp::always(respond(500, json!({}))).rest().auth().create_token_request();
+    let request = signed.await.unwrap();
+    let http = ScriptedHttp::sequence([
+        respond(500, json!({})),
+        respond(201, json!({"token": "exchanged"})),
+        respond(200, json!([])),
+        super::rejected(40142),
+    ]);
+    let options = ClientOptions::default().token_request(request).endpoint("a.example.com");
+    let rest = http.rest_with(options);
+    assert_eq!(read(&rest).await.unwrap_err().code().0, 50000);
+    read(&rest).await.unwrap();
+    assert_eq!(http.requests()[1].path(), "/keys/appId.keyId/requestToken");
+    assert_eq!(read(&rest).await.unwrap_err().code().0, 40171);
+    assert_eq!(authorizations(&http), ["Bearer exchanged"; 2]);
+}
+
+// Spec: RSA3d, RSC1c, TN1, TN2, TN3
+#[tokio::test]
+async fn every_kind_of_token_string_is_sent_as_it_is() {
+    for token in ["appId.ABC-def_123", "eyJhbGciOiJIUzI1NiJ9.eyJpYXQiOjF9.c2ln", "opaque"] {
+        let http = accepting();
+        read(&http.rest_with(token.into())).await.unwrap();
+        read(&http.rest_with(ClientOptions::default().token(token))).await.unwrap();
+        assert_eq!(authorizations(&http), [format!("Bearer {token}"), format!("Bearer {token}")]);
+    }
+}
+
 // UTS: rest/unit/RSA4a2/expired-token-no-renewal-0
 #[tokio::test]
 async fn a_token_past_its_time_with_nothing_to_renew_it_is_not_sent() {
@@ -110,6 +144,7 @@ async fn a_token_past_its_time_with_nothing_to_renew_it_is_not_sent() {
 }
 
 // UTS: rest/unit/RSC18/token-auth-over-non-tls-0
+// Spec: RSA3a
 #[tokio::test]
 async fn a_token_may_go_without_tls() {
     let http = accepting();
@@ -132,7 +167,7 @@ fn wanting_a_token_without_a_way_to_one_is_refused() {
     }
 }
 
-// Spec: AO2
+// Spec: AO2, AO1, AO2a, AO2c, AO2h
 #[tokio::test]
 async fn wrong_options_of_an_operation_are_reported_together() {
     let rest = accepting().rest();

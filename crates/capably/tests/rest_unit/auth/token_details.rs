@@ -20,6 +20,7 @@ fn token(rest: &Rest) -> String {
 }
 
 // UTS: rest/unit/RSA16a/token-from-callback-0
+// Spec: RSA16
 #[tokio::test]
 async fn are_those_of_a_callback() {
     let details = good("callback-token-abc").issued(NOW).client_id("my-client");

@@ -45,6 +45,7 @@ async fn leaves_out_what_is_not_said() {
 }
 
 // UTS: rest/unit/RSA5b/explicit-ttl-preserved-0
+// Spec: RSA9e
 #[tokio::test]
 async fn keeps_a_ttl() {
     assert_eq!(created(None, Some(ttl(7200))).await.ttl, Some(7_200_000));
@@ -63,6 +64,7 @@ async fn a_ttl_goes_before_the_default_one() {
 }
 
 // UTS: rest/unit/RSA6b/explicit-capability-preserved-0
+// Spec: RSA9f
 #[tokio::test]
 async fn keeps_a_capability() {
     let text = r#"{"channel-a":["publish","subscribe"]}"#;
@@ -84,6 +86,16 @@ async fn a_capability_goes_before_the_default_one() {
     assert_eq!(request.capability.as_deref(), Some(text));
 }
 
+// UTS: rest/unit/TO3/client-options-default-token-params-3
+#[tokio::test]
+async fn takes_all_of_the_default_parameters() {
+    let text = r#"{"*":["subscribe"]}"#;
+    let params = ttl(7200).client_id("default-client").capability(text);
+    let request = created(Some(params), None).await;
+    assert_eq!((request.ttl, request.capability.as_deref()), (Some(7_200_000), Some(text)));
+    assert_eq!(request.client_id.as_deref(), Some("default-client"));
+}
+
 // Spec: RSA9h, RSA8e
 #[tokio::test]
 async fn parameters_are_not_merged_with_the_default_ones() {
@@ -91,7 +103,7 @@ async fn parameters_are_not_merged_with_the_default_ones() {
     assert_eq!(request.ttl, None);
 }
 
-// Spec: RSA9a, RSA9c, RSA9d, RSA9g, TE2
+// Spec: RSA9a, RSA9c, RSA9d, RSA9g, TE2, RSA9, RSA9i
 #[tokio::test]
 async fn is_signed_dated_and_unique() {
     let first = created(None, None).await;

@@ -40,6 +40,7 @@ async fn gives_the_token_for_a_request() {
 }
 
 // UTS: rest/unit/RSA8c/authurl-post-method-1
+// Spec: RSA8c1, RSA8c1b, TO3j7, AO2d
 #[tokio::test]
 async fn can_be_asked_with_post() {
     let request = asked(
@@ -52,6 +53,7 @@ async fn can_be_asked_with_post() {
 }
 
 // UTS: rest/unit/RSA8c/authurl-custom-headers-2
+// Spec: TO3j8, AO2e
 #[tokio::test]
 async fn is_sent_the_headers() {
     let request = asked(
@@ -67,6 +69,7 @@ async fn is_sent_the_headers() {
 }
 
 // UTS: rest/unit/RSA8c/authurl-query-params-3
+// Spec: TO3j9, AO2f
 #[tokio::test]
 async fn is_sent_the_parameters() {
     let request =
@@ -111,6 +114,7 @@ async fn options_of_an_operation_replace_headers_and_parameters() {
 }
 
 // UTS: rest/unit/RSA8c/authurl-returns-jwt-4
+// Spec: RSA8g
 #[tokio::test]
 async fn may_return_a_jwt_as_text() {
     let jwt = "eyJhbGciOiJIUzI1NiJ9.jwt-body.signature";
