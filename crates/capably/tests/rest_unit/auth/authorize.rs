@@ -212,6 +212,19 @@ async fn requesting_a_token_does_not_use_it() {
     assert_eq!(authorizations(&http), ["Basic YXBwSWQua2V5SWQ6a2V5U2VjcmV0"]);
 }
 
+#[test]
+fn only_what_needs_the_network_needs_a_runtime() {
+    use futures_util::FutureExt;
+
+    let rest = capably::Rest::new(KEY).unwrap();
+    let error = rest.auth().authorize().into_future().now_or_never().unwrap().unwrap_err();
+    assert_eq!(error.code().0, 40000);
+    let error = rest.auth().request_token().into_future().now_or_never().unwrap().unwrap_err();
+    assert_eq!(error.code().0, 40000);
+    let signed = rest.auth().create_token_request().into_future().now_or_never().unwrap();
+    assert!(signed.unwrap().is_signed_with("keySecret"));
+}
+
 #[tokio::test]
 async fn debug_of_an_operation_shows_no_secret() {
     let rest = giving(json!({})).rest_with(ClientOptions::new(KEY).token("hush"));

@@ -147,9 +147,11 @@ async fn a_request_renews_once_at_most() {
     let stated = json!({"error": {"code": 40142, "message": "Token expired"}});
     let http = ScriptedHttp::always(respond(401, stated));
     let (options, asked) = numbered();
-    let error = read(&http.rest_with(options)).await.unwrap_err();
+    let rest = http.rest_with(options);
+    let error = read(&rest).await.unwrap_err();
     assert_eq!((error.code().0, error.status()), (40142, Some(401)));
     assert_eq!((asked.lock().unwrap().len(), http.requests().len()), (2, 2));
+    assert_eq!(rest.auth().token_details(), None, "RSA16d");
 }
 
 #[tokio::test]

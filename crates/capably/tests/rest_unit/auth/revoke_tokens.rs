@@ -169,6 +169,17 @@ async fn a_client_that_gets_tokens_may_not() {
     refused(ClientOptions::new(KEY).use_token_auth(true)).await;
 }
 
+// Spec: RSA17d, RSA10a
+#[tokio::test]
+async fn a_client_that_has_authorized_may_not() {
+    let http = ScriptedHttp::always(respond(201, json!({"token": "t"})));
+    let rest = http.rest_with(ClientOptions::new(KEY));
+    rest.auth().authorize().await.unwrap();
+    let error = rest.auth().revoke_tokens([alice()]).await.unwrap_err();
+    assert_eq!((error.code().0, error.status()), (40162, Some(401)));
+    assert_eq!(http.request().path(), "/keys/appId.keyName/requestToken");
+}
+
 // UTS: rest/unit/RSA17e/issued-before-included-0
 #[tokio::test]
 async fn may_be_limited_to_tokens_issued_before_a_time() {
