@@ -111,8 +111,10 @@ impl fmt::Debug for HttpRequest {
             .headers
             .iter()
             .map(|(name, value)| {
-                let secret = name.eq_ignore_ascii_case("authorization");
-                (name, if secret { "[redacted]" } else { value })
+                // Any other may be a credential, such as one for an auth server.
+                let harmless = ["Accept", "Content-Type", "X-Ably-Version", "Ably-Agent"];
+                let shown = harmless.iter().any(|known| name.eq_ignore_ascii_case(known));
+                (name, if shown { value } else { "[redacted]" })
             })
             .collect();
         f.debug_struct("HttpRequest")
@@ -125,8 +127,8 @@ impl fmt::Debug for HttpRequest {
     }
 }
 
-/// A response.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A response. `Debug` shows no body, which may be a token.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HttpResponse {
     /// The status code.
@@ -161,6 +163,16 @@ impl HttpResponse {
         name: &'n str,
     ) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
         find(&self.headers, name)
+    }
+}
+
+impl fmt::Debug for HttpResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpResponse")
+            .field("status", &self.status)
+            .field("headers", &self.headers)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .finish()
     }
 }
 
@@ -238,6 +250,10 @@ mod tests {
         let text = format!("{request:?}");
         assert!(!text.contains("s3cr3t"), "{text}");
         assert!(text.contains("https://a.example/b"), "{text}");
+        request.headers.push(("X-Session".to_owned(), "s3cr3t".to_owned()));
+        let response = HttpResponse::new(200, "{\"token\":\"s3cr3t\"}");
+        let text = format!("{request:?} {response:?}");
+        assert!(!text.contains("s3cr3t") && text.contains("X-Session"), "{text}");
     }
 
     #[test]

@@ -99,7 +99,8 @@ pub(super) async fn exchange(pipeline: &Pipeline, request: &TokenRequest) -> Res
             .with_source(error)
     })?;
     let path = format!("/keys/{}/requestToken", escape(&request.key_name));
-    let details: TokenDetails = pipeline.send_as(&Call::post(path, body), None).await?.decode()?;
+    let details: TokenDetails =
+        pipeline.send_anonymously(&Call::post(path, body)).await?.decode()?;
     checked(details)
 }
 

@@ -23,7 +23,7 @@ pub(super) async fn ask(
     url: &AuthUrl,
     params: &TokenParams,
 ) -> Result<TokenSource> {
-    let response = pipeline.exchange(request(url, params)).await.map_err(|error| {
+    let response = pipeline.fetch(request(url, params)).await.map_err(|error| {
         failed(format!("the auth server could not be asked: {error}")).with_source(error)
     })?;
     read(response)

@@ -76,6 +76,15 @@ struct Sent<'a> {
     id: Option<&'a str>,
 }
 
+/// A response, of any status.
+struct Answer {
+    response: HttpResponse,
+    /// What the URL of the request began with: scheme, host and port.
+    origin: String,
+    /// The request's id (RSC7c).
+    id: Option<String>,
+}
+
 /// What a REST client sends its requests through.
 pub(crate) struct Pipeline {
     config: Arc<Config>,
@@ -114,43 +123,59 @@ impl Pipeline {
     pub(crate) async fn send(self: &Arc<Self>, call: &Call) -> Result<Reply> {
         self.require_runtime()?;
         let proof = Session::proof(self).await?;
-        let (rejected, error) = match (self.send_as(call, Some(&proof)).await, proof) {
-            (Err(error), Proof::Token { generation, .. }) if error.is_token_error() => {
-                (generation, error)
-            }
-            (outcome, _) => return outcome,
-        };
-        let proof = Session::proof_after(self, rejected, error).await?;
-        let outcome = self.send_as(call, Some(&proof)).await;
-        if let (Err(error), Proof::Token { generation, .. }) = (&outcome, &proof)
-            && error.is_token_error()
+        let mut answer = self.respond(call, Some(&proof)).await?;
+        if let Proof::Token { generation, .. } = proof
+            && let Some(rejection) = self.rejection(&answer)
         {
-            self.session.discard(*generation);
+            let proof = Session::proof_after(self, generation, rejection).await?;
+            answer = self.respond(call, Some(&proof)).await?;
+            if let Proof::Token { generation, .. } = proof
+                && self.rejection(&answer).is_some()
+            {
+                self.session.discard(generation);
+            }
         }
-        outcome
+        self.read(answer)
     }
 
-    /// Sends a call with these credentials, or with none, and reads the reply.
+    /// Sends a call without credentials and reads the reply.
     ///
     /// # Errors
     /// As [`send`](Self::send), except for those of credentials.
-    pub(crate) async fn send_as(&self, call: &Call, proof: Option<&Proof>) -> Result<Reply> {
+    pub(crate) async fn send_anonymously(&self, call: &Call) -> Result<Reply> {
+        self.require_runtime()?;
+        let answer = self.respond(call, None).await?;
+        self.read(answer)
+    }
+
+    /// Sends a call with these credentials, or with none, to one host after the other.
+    ///
+    /// # Errors
+    /// Why there is no response.
+    async fn respond(&self, call: &Call, proof: Option<&Proof>) -> Result<Answer> {
         let id = if self.config.options.add_request_ids { Some(random::id()?) } else { None };
         let authorization = proof.map(Proof::header);
         let sent = Sent { call, authorization, id: id.as_deref() };
         let (outcome, host) = self.try_hosts(&sent).await?;
-        let result = match outcome {
-            Ok(response) => Reply::read(response, self.config.format(), self.config.origin(&host)),
-            Err(error) => Err(transport_error(error, &host)),
-        };
-        result.map_err(|error| {
-            let error = match &id {
-                Some(id) => error.with_request_id(id),
-                None => error,
-            };
-            tracing::debug!(method = call.method.as_str(), %error, "REST request failed");
-            error
-        })
+        match outcome {
+            Ok(response) => Ok(Answer { response, origin: self.config.origin(&host), id }),
+            Err(error) => Err(failed(transport_error(error, &host), id.as_deref())),
+        }
+    }
+
+    fn read(&self, answer: Answer) -> Result<Reply> {
+        let Answer { response, origin, id } = answer;
+        let reply = Reply::read(response, self.config.format(), origin);
+        reply.map_err(|error| failed(error, id.as_deref()))
+    }
+
+    /// Why the service does not take the token that it was sent, if it does not (RSA4b).
+    fn rejection(&self, answer: &Answer) -> Option<Error> {
+        if answer.response.status != 401 {
+            return None;
+        }
+        let read = Reply::read(answer.response.clone(), self.config.format(), String::new());
+        read.err().filter(Error::is_token_error)
     }
 
     /// The service's time, in ms since the epoch (RSC16).
@@ -158,8 +183,7 @@ impl Pipeline {
     /// # Errors
     /// As [`send`](Self::send).
     pub(crate) async fn time(&self) -> Result<Millis> {
-        self.require_runtime()?;
-        let times: Vec<Millis> = self.send_as(&Call::get("/time"), None).await?.decode()?;
+        let times: Vec<Millis> = self.send_anonymously(&Call::get("/time")).await?.decode()?;
         times.first().copied().ok_or_else(|| {
             let message = "the reply to a request for the time holds no time";
             Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message)
@@ -170,7 +194,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// Why there is no response.
-    pub(crate) async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    pub(crate) async fn fetch(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let limit = self.config.options.http_request_timeout;
         match tokio::time::timeout(limit, self.client.send(request)).await {
             Ok(outcome) => outcome,
@@ -208,7 +232,7 @@ impl Pipeline {
                 request_id = sent.id,
                 "REST request"
             );
-            let outcome = self.exchange(self.request(sent, &host)).await;
+            let outcome = self.fetch(self.request(sent, &host)).await;
             let now = Instant::now();
             if !needs_another_host(&outcome) {
                 // Only a host that this request fell back to: a late answer of a preferred host must
@@ -267,6 +291,16 @@ impl fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pipeline").field("config", &self.config).finish_non_exhaustive()
     }
+}
+
+/// The error of a request with this id.
+fn failed(error: Error, id: Option<&str>) -> Error {
+    let error = match id {
+        Some(id) => error.with_request_id(id),
+        None => error,
+    };
+    tracing::debug!(%error, "REST request failed");
+    error
 }
 
 fn timed_out(limit: Duration) -> HttpError {
