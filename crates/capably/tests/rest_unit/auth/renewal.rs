@@ -171,7 +171,7 @@ async fn a_key_renews_a_token_that_was_given() {
 /// request to request.
 fn strict() -> ScriptedHttp {
     ScriptedHttp::new(|request, index| {
-        let wait = Duration::from_millis((index % 7) as u64);
+        let wait = Duration::from_millis((index % 20) as u64);
         let answer = if request.header("Authorization") == Some("Bearer token-1") {
             rejected(40142)
         } else {
@@ -247,6 +247,21 @@ async fn requests_share_a_renewal_that_fails() {
     assert_eq!(read(&rest).await.unwrap_err().message(), "down", "and the next request tries anew");
     assert_eq!(calls.load(Ordering::Relaxed), 2);
     assert_eq!(http.requests().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_is_over_is_not_joined() {
+    let http = ScriptedHttp::always(respond(200, json!([])));
+    let (options, calls) = slow(|_| Err(Error::new(ErrorCode(50000), 500, "down")));
+    let rest = http.rest_with(options);
+    // Waits for the renewal, and does not look when it is over.
+    let mut idle = Box::pin(read(&rest));
+    assert!(futures_util::FutureExt::now_or_never(idle.as_mut()).is_none());
+    read(&rest).await.unwrap_err();
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    read(&rest).await.unwrap_err();
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
+    idle.await.unwrap_err();
 }
 
 #[tokio::test(start_paused = true)]
