@@ -171,7 +171,7 @@ async fn a_key_renews_a_token_that_was_given() {
 /// request to request.
 fn strict() -> ScriptedHttp {
     ScriptedHttp::new(|request, index| {
-        let wait = Duration::from_millis((index % 20) as u64);
+        let wait = Duration::from_millis(1 + (index % 20) as u64);
         let answer = if request.header("Authorization") == Some("Bearer token-1") {
             rejected(40142)
         } else {
@@ -220,6 +220,7 @@ async fn two_hundred_requests_with_an_expired_token_share_one_renewal() {
             outcome.unwrap();
         }
         assert_eq!(calls.load(Ordering::Relaxed), 2, "one renewal");
+        assert_eq!(http.requests().len(), 400, "every request was rejected once");
         assert_eq!(rest.auth().token_details().unwrap().token, "token-2");
     }
 }
