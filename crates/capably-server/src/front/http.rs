@@ -13,7 +13,7 @@ use super::{
     Shared, provision,
     query::{self, Query},
     reply::{self, Reply, Response},
-    rest,
+    rest, tokens,
     upgrade::{self, Upgrade},
 };
 use crate::hub::error;
@@ -85,6 +85,9 @@ impl Call<'_> {
             }
             (&Method::POST, ["apps"]) => provision::create(self, body?)?,
             (&Method::DELETE, ["apps", id]) => provision::delete(self, id)?,
+            (&Method::POST, ["keys", key_name, "requestToken"]) => {
+                tokens::request(self, key_name, &body?)?
+            }
             (&Method::POST, ["stats"]) => rest::post_stats(self, &body?)?,
             (&Method::POST, ["channels", channel, "messages"]) => {
                 rest::publish(self, channel, body?)?

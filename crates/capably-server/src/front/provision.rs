@@ -13,7 +13,7 @@ use super::{
     random::{self, RandomError},
     reply::Reply,
 };
-use crate::hub::{Namespace, auth::Key, capability::Capability, error};
+use crate::hub::{AppSpec, Namespace, auth::Key, capability::Capability, error};
 
 /// `POST /apps`.
 pub(super) fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
@@ -50,7 +50,7 @@ pub(super) fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
     ] {
         reply.insert(name.to_owned(), value);
     }
-    if !call.shared.add_app(&app_id, keys, namespaces) {
+    if !call.shared.add_app(AppSpec { id: app_id.into(), keys, namespaces }) {
         return Err(ErrorInfo::new(ErrorCode(50000), 500, "the new app's id is taken; try again"));
     }
     Ok(Reply::value(StatusCode::CREATED, call.format, &Value::Object(reply)))
@@ -58,9 +58,9 @@ pub(super) fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
 
 /// `DELETE /apps/{id}`: with a key that may do everything; without effect when there is no such app.
 pub(super) fn delete(call: &Call<'_>, app_id: &str) -> Result<Reply, ErrorInfo> {
-    let admitted = credentials::rest_for_app(call.shared, app_id, &call.head.headers, &call.query)?;
+    let admitted = credentials::key_of_app(call.shared, app_id, &call.head.headers, &call.query)?;
     if let Some((_, identity)) = admitted {
-        if !identity.key.capability.is_full() {
+        if !identity.capability.is_full() {
             return Err(error::denied("delete the app"));
         }
         if let Some(app) = call.shared.remove_app(app_id) {

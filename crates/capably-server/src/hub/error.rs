@@ -80,9 +80,29 @@ pub(crate) fn unauthorized(message: impl Into<Str>) -> ErrorInfo {
     error(40101, 401, message)
 }
 
-/// A token, which this version cannot check.
-pub(crate) fn tokens_not_supported() -> ErrorInfo {
-    unauthorized("tokens are not supported yet by this server; connect with an API key")
+/// A client id beside a token that is for another.
+pub(crate) fn incompatible_client() -> ErrorInfo {
+    error(40102, 401, "the clientId is not the one that the token is for")
+}
+
+/// A token request from too long ago, or from the future.
+pub(crate) fn bad_timestamp() -> ErrorInfo {
+    error(40104, 401, "the timestamp of the token request is not within two minutes of now")
+}
+
+/// A token request that was used before.
+pub(crate) fn nonce_replayed() -> ErrorInfo {
+    error(40105, 401, "the nonce of the token request has been used")
+}
+
+/// A token whose time is over.
+pub(crate) fn token_expired() -> ErrorInfo {
+    error(40142, 401, "token expired")
+}
+
+/// A JWT that is not in order.
+pub(crate) fn bad_jwt(reason: impl std::fmt::Display) -> ErrorInfo {
+    error(40144, 401, format!("invalid JWT format: {reason}"))
 }
 
 /// Credentials of an app that is not here.
@@ -98,6 +118,11 @@ pub(crate) fn unknown_key() -> ErrorInfo {
 /// A capability that does not allow the operation.
 pub(crate) fn denied(operation: &str) -> ErrorInfo {
     error(40160, 401, format!("the credentials do not allow `{operation}` here"))
+}
+
+/// A token that would allow nothing.
+pub(crate) fn nothing_granted() -> ErrorInfo {
+    error(40160, 401, "the key allows nothing of the capability that was asked for")
 }
 
 /// A mode that the attachment did not ask for.

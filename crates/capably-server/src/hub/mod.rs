@@ -3,6 +3,7 @@
 //! Nothing here knows a socket, a task or a clock. The front calls an [`App`] under its lock and carries
 //! out the [`Output`]s in their order before it lets go.
 
+mod access;
 mod ack;
 mod app;
 mod attach;
@@ -17,6 +18,8 @@ mod history;
 mod log;
 mod publish;
 mod serial;
+pub(crate) mod token;
+pub(crate) mod token_request;
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +29,7 @@ use std::{sync::Arc, time::Duration};
 use capably_protocol::{Millis, ServerFrame, Str};
 
 pub(crate) use self::{
-    app::{App, ConnectRequest, Settings},
+    app::{App, AppSpec, ConnectRequest, Settings},
     broadcast::Broadcast,
     channel::Namespace,
     history::{Direction, HistoryPage, HistoryQuery},

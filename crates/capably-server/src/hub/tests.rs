@@ -7,12 +7,16 @@ use capably_protocol::{
     frame::{Ack, Attach, Attached, Connected, Delivery, Publish},
 };
 
+mod access;
+
 use super::{
-    App, ConnectRequest, Direction, HistoryQuery, Now, Output, Retention, Settings, TransportId,
+    App, AppSpec, ConnectRequest, Direction, HistoryQuery, Now, Output, Retention, Settings,
+    TransportId,
     auth::{Identity, Key},
     capability::Capability,
 };
 
+const APP: &str = "app-id";
 const TTL: Duration = Duration::from_secs(120);
 
 /// An app, its clock, and what it has put out.
@@ -44,18 +48,19 @@ impl Bench {
         };
         let now = Now { steady: Duration::from_secs(10), wall: 1_726_585_978_590 };
         let key = Arc::new(Key::new("key", "secret", Capability::full()));
-        let app = App::new(Arc::new(settings), vec![Arc::clone(&key)], Vec::new(), now);
+        let spec = AppSpec { id: APP.into(), keys: vec![Arc::clone(&key)], ..AppSpec::default() };
+        let app = App::new(Arc::new(settings), spec, now);
         Self { app, now, key, transports: 0, outputs: Vec::new() }
     }
 
     fn advance(&mut self, by: Duration) {
         self.now.steady += by;
         self.now.wall += by.as_millis() as i64;
-        self.app.handle_timeout(self.now);
+        self.app.handle_timeout(self.now, &mut self.outputs);
     }
 
     fn identity(&self) -> Identity {
-        Identity { key: Arc::clone(&self.key), client_id: None }
+        Identity::of_key(&self.key, None).unwrap()
     }
 
     fn connect(&mut self, resume: Option<&str>) -> (TransportId, Connected) {
@@ -63,16 +68,20 @@ impl Bench {
     }
 
     fn connect_with(&mut self, resume: Option<&str>, echo: bool) -> (TransportId, Connected) {
+        self.connect_as(self.identity(), resume, echo)
+    }
+
+    fn connect_as(
+        &mut self,
+        identity: Identity,
+        resume: Option<&str>,
+        echo: bool,
+    ) -> (TransportId, Connected) {
         self.transports += 1;
         let transport = TransportId(self.transports);
         let mut entropy = [0; 24];
         entropy[..8].copy_from_slice(&self.transports.to_le_bytes());
-        let request = ConnectRequest {
-            identity: self.identity(),
-            echo,
-            resume: resume.map(Str::from),
-            entropy,
-        };
+        let request = ConnectRequest { identity, echo, resume: resume.map(Str::from), entropy };
         self.app.connect(transport, request, self.now, &mut self.outputs);
         match self.frames(transport).pop() {
             Some(ServerFrame::Connected(connected)) => (transport, *connected),
@@ -414,7 +423,7 @@ fn client_ids_are_stamped_and_checked() {
         ..Message::new("m", "x")
     };
     let channel = Str::from("a");
-    let identified = Identity { client_id: Some("me".into()), ..bench.identity() };
+    let identified = Identity::of_key(&bench.key, Some("me".into())).unwrap();
     for (identity, claimed, expected) in [
         (bench.identity(), None, Ok(None)),
         (bench.identity(), Some("anyone"), Ok(Some("anyone"))),
