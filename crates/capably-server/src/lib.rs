@@ -21,7 +21,8 @@
 //!
 //! Connections with resume and recovery, heartbeats, attaching with modes and rewind, publishing with
 //! acknowledgements over WebSockets and REST, idempotent publishing, history with pagination, tokens and
-//! JWTs, and capabilities, in JSON and in MessagePack.
+//! JWTs, capabilities, the status of channels, and the members that `POST /apps` gives them, in JSON and in
+//! MessagePack.
 //!
 //! # Limits
 //!
@@ -30,9 +31,9 @@
 //! was away for longer, or missed more, is told that continuity was lost. A client that does not read is
 //! disconnected when more than [`Builder::max_queue`] waits for it.
 //!
-//! Not there yet: presence, annotations, objects, changing published messages, deltas, derived channels,
-//! channel status, statistics, push, batch requests, revocation of tokens, encrypted JWTs and TLS. A
-//! request for one of them is refused with an error.
+//! Not there yet: presence over WebSockets, annotations, objects, changing published messages, deltas,
+//! derived channels, listing channels, statistics, push, batch requests, revocation of tokens, encrypted
+//! JWTs and TLS. A request for one of them is refused with an error.
 
 mod front;
 mod hub;

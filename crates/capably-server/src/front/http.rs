@@ -95,6 +95,11 @@ impl Call<'_> {
             (&Method::GET, ["channels", channel, word @ ("messages" | "history")]) => {
                 rest::history(self, channel, word)?
             }
+            (&Method::GET, ["channels", channel]) => rest::status(self, channel)?,
+            (&Method::GET, ["channels", channel, "presence"]) => rest::members(self, channel)?,
+            (&Method::GET, ["channels", channel, "presence", "history"]) => {
+                rest::presence_history(self, channel)?
+            }
             _ => return Err(error::not_found()),
         };
         Ok(reply.into_response())

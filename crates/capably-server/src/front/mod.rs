@@ -6,6 +6,7 @@ mod credentials;
 mod http;
 mod listener;
 mod outbox;
+mod page;
 mod provision;
 mod query;
 mod random;

@@ -7,12 +7,13 @@ use std::{
 };
 
 use capably_protocol::{
-    ChannelMode, ClientFrame, ConnectionDetails, ErrorInfo, Message, ServerFrame, Str,
+    ChannelMode, ClientFrame, ConnectionDetails, ErrorInfo, Message, PresenceMessage, ServerFrame,
+    Str,
     frame::{Connected, ErrorFrame, Publish},
 };
 
 use super::{
-    ConnectionId, HistoryPage, HistoryQuery, Namespace, Now, Output, Published, SITE, TransportId,
+    ConnectionId, HistoryQuery, Namespace, Now, Output, Page, Published, SITE, TransportId,
     ack::{Acks, Outcome},
     attach,
     auth::{Client, Identity, Key},
@@ -22,6 +23,7 @@ use super::{
     connection::{self, Connection, Entropy},
     error, history,
     log::Retention,
+    presence::Presence,
     publish::{self, Publisher},
     token_request::Nonces,
 };
@@ -51,6 +53,8 @@ pub(crate) struct AppSpec {
     pub(crate) id: Str,
     pub(crate) keys: Vec<Arc<Key>>,
     pub(crate) namespaces: Vec<Namespace>,
+    /// Members that stay, by channel.
+    pub(crate) members: Vec<(Str, Vec<PresenceMessage>)>,
 }
 
 /// The inputs of a connection that is being made. They hold secrets, so it has no `Debug`.
@@ -78,6 +82,7 @@ pub(crate) struct App {
     pub(super) tokens_issued: u64,
     pub(super) nonces: Nonces,
     pub(super) channels: Channels,
+    pub(super) presence: Presence,
     next_sweep: Duration,
     /// What every client is told since the app has ended.
     ended: Option<ServerFrame>,
@@ -85,7 +90,7 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(settings: Arc<Settings>, spec: AppSpec, now: Now) -> Self {
-        let AppSpec { id, keys, namespaces } = spec;
+        let AppSpec { id, keys, namespaces, members } = spec;
         let channels = Channels::new(settings.retention, namespaces, now.wall);
         Self {
             id,
@@ -98,6 +103,7 @@ impl App {
             tokens_issued: 0,
             nonces: Nonces::default(),
             channels,
+            presence: Presence::of_fixtures(members, now),
             next_sweep: now.steady + SWEEP_INTERVAL,
             ended: None,
         }
@@ -333,7 +339,7 @@ impl App {
         channel: &str,
         query: &HistoryQuery,
         now: Now,
-    ) -> Result<HistoryPage, ErrorInfo> {
+    ) -> Result<Page<Message>, ErrorInfo> {
         channel_name::validate(channel)?;
         identity.require(channel, Operation::History)?;
         match self.channels.get_mut(channel) {
@@ -341,7 +347,7 @@ impl App {
                 channel.expire(now.steady);
                 history::page(&channel.log, query)
             }
-            None => Ok(HistoryPage::default()),
+            None => Ok(Page::default()),
         }
     }
 

@@ -16,8 +16,11 @@ mod connection;
 pub(crate) mod error;
 mod history;
 mod log;
+mod page;
+pub(crate) mod presence;
 mod publish;
 mod serial;
+mod status;
 pub(crate) mod token;
 pub(crate) mod token_request;
 
@@ -32,8 +35,10 @@ pub(crate) use self::{
     app::{App, AppSpec, ConnectRequest, Settings},
     broadcast::Broadcast,
     channel::Namespace,
-    history::{Direction, HistoryPage, HistoryQuery},
+    history::HistoryQuery,
     log::Retention,
+    page::{Direction, Page, PageQuery},
+    presence::MembersQuery,
     publish::Published,
 };
 

@@ -10,8 +10,8 @@ use capably_protocol::{
 mod access;
 
 use super::{
-    App, AppSpec, ConnectRequest, Direction, HistoryQuery, Now, Output, Retention, Settings,
-    TransportId,
+    App, AppSpec, ConnectRequest, Direction, HistoryQuery, Now, Output, PageQuery, Retention,
+    Settings, TransportId,
     auth::{Identity, Key},
     capability::Capability,
 };
@@ -170,17 +170,14 @@ impl Bench {
     }
 
     fn history(&mut self, channel: &str) -> Vec<Message> {
-        let query = HistoryQuery {
-            direction: Direction::Forwards,
-            limit: 1000,
-            start: None,
-            end: None,
-            from_serial: None,
-            cursor: None,
-        };
+        let query = HistoryQuery { page: all(Direction::Forwards), from_serial: None };
         let identity = self.identity();
-        self.app.history(&identity, channel, &query, self.now).unwrap().messages
+        self.app.history(&identity, channel, &query, self.now).unwrap().items
     }
+}
+
+fn all(direction: Direction) -> PageQuery {
+    PageQuery { direction, limit: 1000, start: None, end: None, cursor: None }
 }
 
 fn publish(channel: &str, msg_serial: u64, messages: Vec<Message>) -> ClientFrame {
