@@ -20,8 +20,8 @@
 //! # What it does
 //!
 //! Connections with resume and recovery, heartbeats, attaching with modes and rewind, publishing with
-//! acknowledgements over WebSockets and REST, idempotent publishing, history with pagination, tokens and
-//! JWTs, capabilities, the status of channels, and the members that `POST /apps` gives them, in JSON and in
+//! acknowledgements over WebSockets and REST, idempotent publishing, updating, deleting and appending to
+//! messages, history with pagination, tokens and JWTs, capabilities, the status of channels, and the members that `POST /apps` gives them, in JSON and in
 //! MessagePack.
 //!
 //! # Limits
@@ -31,7 +31,7 @@
 //! was away for longer, or missed more, is told that continuity was lost. A client that does not read is
 //! disconnected when more than [`Builder::max_queue`] waits for it.
 //!
-//! Not there yet: presence over WebSockets, annotations, objects, changing published messages, deltas,
+//! Not there yet: presence over WebSockets, annotations, objects, deltas,
 //! derived channels, listing channels, statistics, push, batch requests, revocation of tokens, encrypted
 //! JWTs and TLS. A request for one of them is refused with an error.
 

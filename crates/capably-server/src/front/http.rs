@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{
-    Shared, provision,
+    Shared, messages, provision,
     query::{self, Query},
     reply::{self, Reply, Response},
     rest, tokens,
@@ -94,6 +94,15 @@ impl Call<'_> {
             }
             (&Method::GET, ["channels", channel, word @ ("messages" | "history")]) => {
                 rest::history(self, channel, word)?
+            }
+            (&Method::GET, ["channels", channel, "messages", serial]) => {
+                messages::get(self, channel, serial)?
+            }
+            (&Method::PATCH, ["channels", channel, "messages", serial]) => {
+                messages::change(self, channel, serial, body?)?
+            }
+            (&Method::GET, ["channels", channel, "messages", serial, "versions"]) => {
+                messages::versions(self, channel, serial)?
             }
             (&Method::GET, ["channels", channel]) => rest::status(self, channel)?,
             (&Method::GET, ["channels", channel, "presence"]) => rest::members(self, channel)?,

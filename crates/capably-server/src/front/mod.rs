@@ -5,6 +5,7 @@ mod clock;
 mod credentials;
 mod http;
 mod listener;
+mod messages;
 mod outbox;
 mod page;
 mod provision;

@@ -14,12 +14,21 @@ const MAX_LIMIT: usize = 1000;
 /// # Errors
 /// Code 40003 for a parameter whose value is not allowed.
 pub(super) fn query(query: &Query) -> Result<PageQuery, ErrorInfo> {
+    query_with(query, Direction::Backwards)
+}
+
+/// As [`query`], with another direction when it does not say.
+///
+/// # Errors
+/// As [`query`].
+pub(super) fn query_with(query: &Query, direction: Direction) -> Result<PageQuery, ErrorInfo> {
     let limit = query.number("limit")?.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(error::bad_parameter(format!("`limit` is not between 1 and {MAX_LIMIT}")));
     }
     let direction = match query.get("direction") {
-        None | Some("backwards") => Direction::Backwards,
+        None => direction,
+        Some("backwards") => Direction::Backwards,
         Some("forwards") => Direction::Forwards,
         Some(_) => {
             return Err(error::bad_parameter("`direction` is neither `backwards` nor `forwards`"));

@@ -34,8 +34,9 @@ pub(super) fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
         .iter()
         .map(|namespace| {
             let id = namespace.get("id").and_then(Value::as_str);
-            let persisted = namespace.get("persisted").and_then(Value::as_bool).unwrap_or(false);
-            id.map(|id| Namespace { id: id.into(), persisted })
+            let has = |name| namespace.get(name).and_then(Value::as_bool).unwrap_or(false);
+            let (persisted, mutable) = (has("persisted"), has("mutableMessages"));
+            id.map(|id| Namespace { id: id.into(), persisted, mutable })
                 .ok_or_else(|| error::bad_request("a namespace needs an `id`"))
         })
         .collect::<Result<_, _>>()?;

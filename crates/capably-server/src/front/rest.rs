@@ -82,7 +82,13 @@ pub(super) fn status(call: &Call<'_>, channel: &str) -> Result<Reply, ErrorInfo>
     Ok(Reply::value(StatusCode::OK, call.format, &body))
 }
 
-fn items<T: codec::Item>(call: &Call<'_>, word: &str, query: &PageQuery, page: &Page<T>) -> Reply {
+/// A page of items as a reply.
+pub(super) fn items<T: codec::Item>(
+    call: &Call<'_>,
+    word: &str,
+    query: &PageQuery,
+    page: &Page<T>,
+) -> Reply {
     let body = codec::encode_items(call.format, &page.items);
     let reply = Reply::encoded(StatusCode::OK, call.format, body);
     page::linked(reply, word, &call.query, query, page.next.as_deref())

@@ -18,6 +18,7 @@ use super::{
     attach,
     auth::{Client, Identity, Key},
     capability::Operation,
+    change::is_change,
     channel::Channels,
     channel_name,
     connection::{self, Connection, Entropy},
@@ -345,7 +346,7 @@ impl App {
         match self.channels.get_mut(channel) {
             Some(channel) => {
                 channel.expire(now.steady);
-                history::page(&channel.log, query)
+                history::page(channel, query)
             }
             None => Ok(Page::default()),
         }
@@ -493,7 +494,9 @@ fn publish_once(
     if params.get("_forceNack").is_some_and(|value| value == "true") {
         return Err(error::forced());
     }
-    let attachment = connection.attached.get(&channel);
+    // A change needs a right of its own, which is checked with it.
+    let attachment =
+        connection.attached.get(&channel).filter(|_| !items.first().is_some_and(is_change));
     if attachment.is_some_and(|it| !it.granted.contains(ChannelMode::Publish.flag())) {
         connection.identity.require(&channel, Operation::Publish)?;
         return Err(error::mode_missing(ChannelMode::Publish.name()));

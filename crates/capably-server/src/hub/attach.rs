@@ -65,6 +65,7 @@ pub(super) fn attach(
     let subscriber = Subscriber {
         connection: connection.id.clone(),
         echo: connection.echo,
+        since: start.position,
         behind: Some(start.position),
     };
     let backlog =
@@ -218,6 +219,7 @@ pub(super) fn reconsider(
     transport: TransportId,
     outputs: &mut Vec<Output>,
 ) {
+    let since = channels.last_position();
     let Connection { id, identity, echo, attached, .. } = connection;
     attached.retain(|name, attachment| {
         let before = attachment.granted;
@@ -234,7 +236,8 @@ pub(super) fn reconsider(
         match (before.contains(subscribe), attachment.granted.contains(subscribe)) {
             (true, false) => channel.unsubscribe(transport),
             (false, true) => {
-                let subscriber = Subscriber { connection: id.clone(), echo: *echo, behind: None };
+                let connection = id.clone();
+                let subscriber = Subscriber { connection, echo: *echo, since, behind: None };
                 channel.subscribe(transport, subscriber);
             }
             _ => {}

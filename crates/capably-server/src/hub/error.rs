@@ -45,6 +45,16 @@ pub(crate) fn bad_channel_name(reason: &str) -> ErrorInfo {
     error(40010, 400, format!("the channel name is not valid: {reason}"))
 }
 
+/// A change that does not say of which message.
+pub(crate) fn serial_missing() -> ErrorInfo {
+    bad_parameter("a change of a message needs the message's `serial`")
+}
+
+/// An append that does not fit to what is there.
+pub(crate) fn bad_append() -> ErrorInfo {
+    bad_request("only text can be appended to text, and bytes to bytes, in the same encoding")
+}
+
 /// A client id that the credentials do not allow.
 pub(crate) fn bad_client_id(message: impl Into<Str>) -> ErrorInfo {
     error(40012, 400, message)
@@ -128,6 +138,11 @@ pub(crate) fn nothing_granted() -> ErrorInfo {
 /// A mode that the attachment did not ask for.
 pub(crate) fn mode_missing(mode: &str) -> ErrorInfo {
     error(40165, 401, format!("the channel was attached without the mode `{mode}`"))
+}
+
+/// A serial of a message that is not there, or is no more.
+pub(crate) fn unknown_message() -> ErrorInfo {
+    error(40400, 404, "the channel has no message with this serial")
 }
 
 /// A path that leads nowhere.

@@ -2,7 +2,7 @@
 
 use capably_protocol::{ErrorInfo, Message, Str};
 
-use super::{Direction, Page, PageQuery, error, log::Log, serial::Position};
+use super::{Direction, Page, PageQuery, channel::Channel, error, serial::Position};
 
 /// What history is asked for (RSL2b).
 #[derive(Clone, Debug)]
@@ -12,15 +12,16 @@ pub(crate) struct HistoryQuery {
     pub(crate) from_serial: Option<Str>,
 }
 
-/// A page of what the log holds.
+/// A page of what a channel's log holds: every message once, in its latest version.
 ///
 /// # Errors
 /// Code 40003 when a serial in the query is not one.
-pub(super) fn page(log: &Log, query: &HistoryQuery) -> Result<Page<Message>, ErrorInfo> {
+pub(super) fn page(channel: &Channel, query: &HistoryQuery) -> Result<Page<Message>, ErrorInfo> {
     let until = read_serial(query.from_serial.as_ref(), "from_serial")?;
     let cursor = read_serial(query.page.cursor.as_ref(), "cursor")?;
-    let entries = log.iter().filter(|entry| {
-        query.page.covers(entry.timestamp())
+    let entries = channel.log.iter().filter(|entry| {
+        entry.is_creation()
+            && query.page.covers(entry.timestamp())
             && until.is_none_or(|(until, _)| entry.position() <= until)
     });
     let mut wanted: Box<dyn Iterator<Item = _>> = match query.page.direction {
@@ -43,7 +44,7 @@ pub(super) fn page(log: &Log, query: &HistoryQuery) -> Result<Page<Message>, Err
     let items: Vec<Message> = wanted
         .by_ref()
         .take(query.page.limit)
-        .filter_map(|(entry, index)| entry.message(index))
+        .filter_map(|(entry, index)| channel.latest_of(entry, index))
         .collect();
     let next = wanted.next().and_then(|_| items.last()).and_then(|message| message.serial.clone());
     Ok(Page { items, next })

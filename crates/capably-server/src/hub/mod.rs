@@ -10,6 +10,7 @@ mod attach;
 pub(crate) mod auth;
 mod broadcast;
 pub(crate) mod capability;
+mod change;
 mod channel;
 mod channel_name;
 mod connection;

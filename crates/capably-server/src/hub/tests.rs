@@ -8,10 +8,11 @@ use capably_protocol::{
 };
 
 mod access;
+mod changes;
 
 use super::{
-    App, AppSpec, ConnectRequest, Direction, HistoryQuery, Now, Output, PageQuery, Retention,
-    Settings, TransportId,
+    App, AppSpec, ConnectRequest, Direction, HistoryQuery, Namespace, Now, Output, PageQuery,
+    Retention, Settings, TransportId,
     auth::{Identity, Key},
     capability::Capability,
 };
@@ -48,7 +49,12 @@ impl Bench {
         };
         let now = Now { steady: Duration::from_secs(10), wall: 1_726_585_978_590 };
         let key = Arc::new(Key::new("key", "secret", Capability::full()));
-        let spec = AppSpec { id: APP.into(), keys: vec![Arc::clone(&key)], ..AppSpec::default() };
+        let spec = AppSpec {
+            id: APP.into(),
+            keys: vec![Arc::clone(&key)],
+            namespaces: vec![Namespace { id: "mutable".into(), persisted: false, mutable: true }],
+            ..AppSpec::default()
+        };
         let app = App::new(Arc::new(settings), spec, now);
         Self { app, now, key, transports: 0, outputs: Vec::new() }
     }
