@@ -20,9 +20,9 @@
 //! # What it does
 //!
 //! Connections with resume and recovery, heartbeats, attaching with modes and rewind, publishing with
-//! acknowledgements over WebSockets and REST, idempotent publishing, updating, deleting and appending to
-//! messages, history with pagination, tokens and JWTs, capabilities, the status of channels, and the members that `POST /apps` gives them, in JSON and in
-//! MessagePack.
+//! acknowledgements over WebSockets and REST, idempotent publishing, batches, updating, deleting and
+//! appending to messages, history with pagination, tokens and JWTs, capabilities, the status of channels,
+//! and reading the members that `POST /apps` gives them, in JSON and in MessagePack.
 //!
 //! # Limits
 //!
@@ -31,9 +31,10 @@
 //! was away for longer, or missed more, is told that continuity was lost. A client that does not read is
 //! disconnected when more than [`Builder::max_queue`] waits for it.
 //!
-//! Not there yet: presence over WebSockets, annotations, objects, deltas,
-//! derived channels, listing channels, statistics, push, batch requests, revocation of tokens, encrypted
-//! JWTs and TLS. A request for one of them is refused with an error.
+//! Not there yet: presence over WebSockets, annotations, objects, deltas, derived channels, listing
+//! channels, statistics, push, revocation of tokens, encrypted JWTs, the shapes of batches before protocol
+//! version 3, and TLS. A request for one of them is refused with an error, save that batches have their
+//! present shape for every version.
 
 mod front;
 mod hub;

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{
-    Shared, messages, provision,
+    Shared, batch, messages, provision,
     query::{self, Query},
     reply::{self, Reply, Response},
     rest, tokens,
@@ -104,6 +104,8 @@ impl Call<'_> {
             (&Method::GET, ["channels", channel, "messages", serial, "versions"]) => {
                 messages::versions(self, channel, serial)?
             }
+            (&Method::POST, ["messages"]) => batch::publish(self, &body?)?,
+            (&Method::GET, ["presence"]) => batch::presence(self)?,
             (&Method::GET, ["channels", channel]) => rest::status(self, channel)?,
             (&Method::GET, ["channels", channel, "presence"]) => rest::members(self, channel)?,
             (&Method::GET, ["channels", channel, "presence", "history"]) => {

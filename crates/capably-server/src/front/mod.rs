@@ -1,6 +1,7 @@
 //! The hub's front: sockets, HTTP, tasks and the clock.
 
 mod app;
+mod batch;
 mod clock;
 mod credentials;
 mod http;
