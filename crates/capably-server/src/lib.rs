@@ -21,7 +21,7 @@
 //!
 //! Connections with resume and recovery, heartbeats, attaching with modes and rewind, publishing with
 //! acknowledgements over WebSockets and REST, idempotent publishing, batches, updating, deleting and
-//! appending to messages, history with pagination, tokens and JWTs, capabilities, the status of channels,
+//! appending to messages, history with pagination, tokens, JWTs and their revocation, capabilities, the status of channels,
 //! and reading the members that `POST /apps` gives them, in JSON and in MessagePack.
 //!
 //! # Limits
@@ -32,7 +32,7 @@
 //! disconnected when more than [`Builder::max_queue`] waits for it.
 //!
 //! Not there yet: presence over WebSockets, annotations, objects, deltas, derived channels, listing
-//! channels, statistics, push, revocation of tokens, encrypted JWTs, the shapes of batches before protocol
+//! channels, statistics, push, encrypted JWTs, the shapes of batches before protocol
 //! version 3, and TLS. A request for one of them is refused with an error, save that batches have their
 //! present shape for every version.
 

@@ -82,6 +82,17 @@ pub(super) fn key(headers: &HeaderMap, query: &Query) -> Result<Option<Presented
     })
 }
 
+/// The key that a request must carry.
+///
+/// # Errors
+/// Code 40101 for credentials that are none, 40162 for a token.
+pub(super) fn only_key(headers: &HeaderMap, query: &Query) -> Result<PresentedKey, ErrorInfo> {
+    match of_request(headers, query)?.ok_or_else(missing)? {
+        Credentials::Key(key) => Ok(key),
+        Credentials::Token(_) => Err(error::key_required()),
+    }
+}
+
 fn admit(
     shared: &Shared,
     credentials: &Credentials,

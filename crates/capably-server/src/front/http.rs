@@ -88,6 +88,9 @@ impl Call<'_> {
             (&Method::POST, ["keys", key_name, "requestToken"]) => {
                 tokens::request(self, key_name, &body?)?
             }
+            (&Method::POST, ["keys", key_name, "revokeTokens"]) => {
+                tokens::revoke(self, key_name, &body?)?
+            }
             (&Method::POST, ["stats"]) => rest::post_stats(self, &body?)?,
             (&Method::POST, ["channels", channel, "messages"]) => {
                 rest::publish(self, channel, body?)?

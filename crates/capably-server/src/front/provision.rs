@@ -113,7 +113,9 @@ fn key_of(app_id: &str, wanted: &Value) -> Result<(Arc<Key>, JsonObject), ErrorI
     ] {
         reply.insert(field.to_owned(), Value::String(value));
     }
-    Ok((Arc::new(Key::new(id, secret, capability)), reply))
+    let mut key = Key::new(id, secret, capability);
+    key.revocable = wanted.get("revocableTokens").and_then(Value::as_bool).unwrap_or(false);
+    Ok((Arc::new(key), reply))
 }
 
 /// The members of a channel that the request names.

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use capably_protocol::{ErrorInfo, JsonObject, codec};
+use capably_protocol::{ErrorInfo, JsonObject, Str, codec};
 use hyper::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{app::AppHandle, credentials, http::Call, reply::Reply};
-use crate::hub::{auth::is_app_id, error, token_request::TokenRequest};
+use crate::hub::{
+    auth::is_app_id, error, revocation::RevocationRequest, token_request::TokenRequest,
+};
 
 /// `POST /keys/{keyName}/requestToken` (RSA8).
 pub(super) fn request(call: &Call<'_>, key_name: &str, body: &[u8]) -> Result<Reply, ErrorInfo> {
@@ -31,6 +33,60 @@ pub(super) fn request(call: &Call<'_>, key_name: &str, body: &[u8]) -> Result<Re
     if let Some(client_id) = &details.client_id {
         reply["clientId"] = json!(&**client_id);
     }
+    Ok(Reply::value(StatusCode::CREATED, call.format, &reply))
+}
+
+/// Most targets of one request.
+const MAX_TARGETS: usize = 100;
+
+/// `POST /keys/{keyName}/revokeTokens` (RSA17).
+pub(super) fn revoke(call: &Call<'_>, key_name: &str, body: &[u8]) -> Result<Reply, ErrorInfo> {
+    let (app, key_id) = app_of_key(call, key_name)?;
+    let presented = credentials::only_key(&call.head.headers, &call.query)?;
+    let body = read_object(call, body)?;
+    let request = RevocationRequest {
+        targets: body
+            .get("targets")
+            .and_then(Value::as_array)
+            .filter(|targets| (1..=MAX_TARGETS).contains(&targets.len()))
+            .and_then(|targets| targets.iter().map(|it| it.as_str().map(Str::from)).collect())
+            .ok_or_else(|| {
+                error::bad_request(format!(
+                    "`targets` is not an array of up to {MAX_TARGETS} strings"
+                ))
+            })?,
+        issued_before: match body.get("issuedBefore") {
+            None | Some(Value::Null) => None,
+            Some(time) => Some(time.as_i64().ok_or_else(|| {
+                error::bad_request("`issuedBefore` is not a number of milliseconds")
+            })?),
+        },
+        allow_reauth_margin: body.get("allowReauthMargin") == Some(&Value::Bool(true)),
+    };
+    if presented.app_id() != key_name.split('.').next().unwrap_or_default() {
+        return Err(error::wrong_revocation_key());
+    }
+    let now = call.shared.clock.now();
+    let revoked =
+        app.with(|hub, outputs| hub.revoke_tokens(key_id, &presented, request, now, outputs))?;
+    let failures = revoked.targets.iter().filter(|(_, result)| result.is_err()).count();
+    let results = revoked.targets.iter().map(|(target, result)| match result {
+        Ok(()) => json!({
+            "target": &**target,
+            "issuedBefore": revoked.issued_before,
+            "appliesAt": revoked.applies_at,
+        }),
+        Err(error) => json!({ "target": &**target, "error": {
+            "code": error.code.0,
+            "statusCode": error.status_code,
+            "message": &*error.message,
+        }}),
+    });
+    let reply = json!({
+        "successCount": revoked.targets.len() - failures,
+        "failureCount": failures,
+        "results": results.collect::<Vec<_>>(),
+    });
     Ok(Reply::value(StatusCode::CREATED, call.format, &reply))
 }
 

@@ -37,7 +37,7 @@ impl App {
     /// Whoever presents these credentials, under the client id that the request names.
     ///
     /// # Errors
-    /// Codes 40101, 40400, 40142 and 40144 for the credentials; 40012 and 40102 for the client id.
+    /// Codes 40101, 40400, 40141, 40142 and 40144 for the credentials; 40012 and 40102 for the client id.
     pub(crate) fn authenticate(
         &self,
         credentials: &Credentials,
@@ -47,7 +47,11 @@ impl App {
         match credentials {
             Credentials::Key(key) => Identity::of_key(&*key.check(&self.keys)?, client_id),
             Credentials::Token(token) => {
-                Identity::of_token(token.check(&self.keys, now.wall)?, client_id)
+                let identity = Identity::of_token(token.check(&self.keys, now.wall)?, client_id)?;
+                if self.revocations.has_revoked(&identity, now.wall) {
+                    return Err(error::token_revoked());
+                }
+                Ok(identity)
             }
         }
     }
@@ -90,7 +94,13 @@ impl App {
             Some(id) if *id == "*" => Client::Wildcard,
             Some(id) => Client::Named(id.clone()),
         };
-        let facts = TokenFacts { issued: now.wall, expires: now.wall + ttl };
+        let facts = TokenFacts {
+            key_id: key.id.clone(),
+            client_id: client.name().cloned(),
+            revocation_key: None,
+            issued: now.wall,
+            expires: now.wall + ttl,
+        };
         let token = Token { key, capability, client, facts };
         self.tokens_issued += 1;
         Ok(TokenDetails {
@@ -153,6 +163,8 @@ impl App {
         if let Some(token) = &connection.identity.token {
             let left = token.expires.saturating_sub(now.wall).max(0);
             let wait = if left > PROMPT_BEFORE { left - PROMPT_BEFORE } else { left };
+            let revoked = self.revocations.applies_at(&connection.identity);
+            let wait = revoked.map_or(wait, |at| wait.min(at.saturating_sub(now.wall).max(0)));
             let due = now.steady + Duration::from_millis(wait.unsigned_abs());
             connection.token_due = Some(due);
             self.token_watch.insert((due, id.clone()));
@@ -171,8 +183,14 @@ impl App {
             else {
                 continue;
             };
-            if token.has_expired(now.wall) {
-                let error = Some(error::token_expired());
+            let ended = if token.has_expired(now.wall) {
+                Some(error::token_expired())
+            } else if self.revocations.has_revoked(&connection.identity, now.wall) {
+                Some(error::token_revoked())
+            } else {
+                None
+            };
+            if let error @ Some(_) = ended {
                 outputs.push(Output::Frame(transport, ServerFrame::Disconnected { error }));
                 self.release_transport(&id, now.steady, outputs);
             } else {

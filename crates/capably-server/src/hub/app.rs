@@ -26,6 +26,7 @@ use super::{
     log::Retention,
     presence::Presence,
     publish::{self, Publisher},
+    revocation::Revocations,
     token_request::Nonces,
 };
 
@@ -82,6 +83,7 @@ pub(crate) struct App {
     pub(super) token_watch: BTreeSet<(Duration, ConnectionId)>,
     pub(super) tokens_issued: u64,
     pub(super) nonces: Nonces,
+    pub(super) revocations: Revocations,
     pub(super) channels: Channels,
     pub(super) presence: Presence,
     next_sweep: Duration,
@@ -103,6 +105,7 @@ impl App {
             token_watch: BTreeSet::new(),
             tokens_issued: 0,
             nonces: Nonces::default(),
+            revocations: Revocations::default(),
             channels,
             presence: Presence::of_fixtures(members, now),
             next_sweep: now.steady + SWEEP_INTERVAL,

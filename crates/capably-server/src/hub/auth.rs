@@ -18,11 +18,14 @@ pub(crate) struct Key {
     pub(crate) id: Str,
     secret: Str,
     pub(crate) capability: Arc<Capability>,
+    /// Whether its tokens can be revoked.
+    pub(crate) revocable: bool,
 }
 
 impl Key {
     pub(crate) fn new(id: impl Into<Str>, secret: impl Into<Str>, capability: Capability) -> Self {
-        Self { id: id.into(), secret: secret.into(), capability: Arc::new(capability) }
+        let capability = Arc::new(capability);
+        Self { id: id.into(), secret: secret.into(), capability, revocable: false }
     }
 
     /// Compares in a time that does not tell how much of the secret was right.

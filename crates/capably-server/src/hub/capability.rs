@@ -145,6 +145,11 @@ impl Capability {
         Self { grants, text: Value::Object(text).to_string() }
     }
 
+    /// Whether it has a grant for just this resource.
+    pub(crate) fn names(&self, resource: &str) -> bool {
+        self.grants.iter().any(|(pattern, _)| pattern.text == resource)
+    }
+
     /// Whether it allows nothing at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.grants.is_empty()

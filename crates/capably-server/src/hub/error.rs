@@ -105,6 +105,16 @@ pub(crate) fn nonce_replayed() -> ErrorInfo {
     error(40105, 401, "the nonce of the token request has been used")
 }
 
+/// A request to revoke the tokens of another key.
+pub(crate) fn wrong_revocation_key() -> ErrorInfo {
+    error(40133, 401, "tokens are revoked with the key that they were issued with")
+}
+
+/// A token that was revoked.
+pub(crate) fn token_revoked() -> ErrorInfo {
+    error(40141, 401, "token revoked")
+}
+
 /// A token whose time is over.
 pub(crate) fn token_expired() -> ErrorInfo {
     error(40142, 401, "token expired")
@@ -133,6 +143,16 @@ pub(crate) fn denied(operation: &str) -> ErrorInfo {
 /// A token that would allow nothing.
 pub(crate) fn nothing_granted() -> ErrorInfo {
     error(40160, 401, "the key allows nothing of the capability that was asked for")
+}
+
+/// A token where only a key will do.
+pub(crate) fn key_required() -> ErrorInfo {
+    error(40162, 401, "this needs a key, not a token")
+}
+
+/// A key whose tokens cannot be revoked.
+pub(crate) fn not_revocable() -> ErrorInfo {
+    error(40163, 401, "the key is not one with revocable tokens")
 }
 
 /// A mode that the attachment did not ask for.

@@ -20,6 +20,7 @@ mod log;
 mod page;
 pub(crate) mod presence;
 mod publish;
+pub(crate) mod revocation;
 mod serial;
 mod status;
 pub(crate) mod token;

@@ -27,6 +27,12 @@ pub(crate) struct Token {
 /// What is asked about a token as long as it is in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TokenFacts {
+    /// Of the key that it was issued with.
+    pub(super) key_id: Str,
+    /// The client that it names.
+    pub(super) client_id: Option<Str>,
+    /// By which it can be revoked together with others.
+    pub(super) revocation_key: Option<Str>,
     /// In ms since the epoch.
     pub(super) issued: Millis,
     /// In ms since the epoch; from then on it does not hold.
@@ -185,14 +191,16 @@ fn open(sealed: &[u8], keys: &[Arc<Key>]) -> Result<Token, ErrorInfo> {
     let key_id = facts.get("key").and_then(Value::as_str).ok_or_else(not_ours)?;
     let key = keys.iter().find(|key| key.id == key_id).ok_or_else(not_ours)?;
     key.mac(PURPOSE).chain_update(text).verify_slice(mac).map_err(|_| not_ours())?;
-    Ok(Token {
-        key: Arc::clone(key),
-        capability: Arc::new(Capability::from_value(
-            facts.get("capability").unwrap_or(&Value::Null),
-        )?),
-        client: client_of(facts.get("clientId")).ok_or_else(not_ours)?,
-        facts: TokenFacts { issued: number("issued")?, expires: number("expires")? },
-    })
+    let client = client_of(facts.get("clientId")).ok_or_else(not_ours)?;
+    let capability = Capability::from_value(facts.get("capability").unwrap_or(&Value::Null))?;
+    let facts = TokenFacts {
+        key_id: key.id.clone(),
+        client_id: client.name().cloned(),
+        revocation_key: None,
+        issued: number("issued")?,
+        expires: number("expires")?,
+    };
+    Ok(Token { key: Arc::clone(key), capability: Arc::new(capability), client, facts })
 }
 
 impl Jwt {
@@ -218,7 +226,14 @@ impl Jwt {
         };
         let client = client_of(self.claims.get("x-ably-clientId"))
             .ok_or_else(|| error::bad_jwt("its x-ably-clientId is not a client id"))?;
-        let facts = TokenFacts { issued: time("iat")?, expires: time("exp")? };
+        let revocation_key = self.claims.get("x-ably-revocation-key").and_then(Value::as_str);
+        let facts = TokenFacts {
+            key_id: key.id.clone(),
+            client_id: client.name().cloned(),
+            revocation_key: revocation_key.map(Str::from),
+            issued: time("iat")?,
+            expires: time("exp")?,
+        };
         Ok(Token { key: Arc::clone(key), capability, client, facts })
     }
 }
