@@ -12,6 +12,7 @@ use super::*;
 use crate::hub::{
     access::TokenDetails,
     auth::{Client, Credentials, PresentedKey},
+    revocation::RevocationRequest,
     token::PresentedToken,
     token_request::TokenRequest,
 };
@@ -449,4 +450,47 @@ fn error_code(frames: &[ServerFrame]) -> u32 {
         }
         other => panic!("expected one ERROR, got {other:?}"),
     }
+}
+
+#[test]
+fn a_revocation_applies_to_older_tokens_from_its_time_on() {
+    let mut bench = Bench::new();
+    let mut revocable = Key::new("key", "secret", Capability::full());
+    revocable.revocable = true;
+    bench.key = Arc::new(revocable);
+    bench.app.keys = vec![Arc::clone(&bench.key)];
+    let header = json!({"alg": "HS256", "kid": KEY_NAME});
+    let jwt = |bench: &Bench, group: &str| {
+        let issued = bench.now.wall as f64 / 1000.0;
+        let claims = json!({"iat": issued, "exp": issued + 3600.0, "x-ably-revocation-key": group});
+        bench.jwt(&header, &claims)
+    };
+    let (old, other) = (jwt(&bench, "group"), jwt(&bench, "other"));
+    let identity = bench.authenticate(&old, None).unwrap();
+    let (transport, _) = bench.connect_as(identity, None, true);
+    bench.advance(Duration::from_millis(2));
+    let request = RevocationRequest {
+        targets: vec!["revocationKey:group".into()],
+        issued_before: None,
+        allow_reauth_margin: true,
+    };
+    let presented = PresentedKey::parse("app-id.key:secret").unwrap();
+    let Bench { app, now, outputs, .. } = &mut bench;
+    let revoked = app.revoke_tokens("key", &presented, request, *now, outputs).unwrap();
+    assert_eq!(revoked.issued_before, bench.now.wall);
+    assert_eq!(revoked.applies_at, bench.now.wall + 30_001);
+    assert_eq!(bench.frames(transport), [ServerFrame::Auth]);
+
+    bench.advance(Duration::from_millis(30_000));
+    assert!(bench.authenticate(&old, None).is_ok());
+    assert_eq!(bench.frames(transport), []);
+    bench.advance(Duration::from_millis(1));
+    assert_eq!(bench.authenticate(&old, None).unwrap_err(), (401, 40141));
+    assert!(bench.authenticate(&other, None).is_ok());
+    assert!(bench.authenticate(&jwt(&bench, "group"), None).is_ok());
+    let frames = bench.frames(transport);
+    let [ServerFrame::Disconnected { error: Some(error) }] = &frames[..] else {
+        panic!("{frames:?}")
+    };
+    assert_eq!((error.status_code, error.code.0), (401, 40141));
 }
