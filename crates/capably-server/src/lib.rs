@@ -20,8 +20,9 @@
 //! # What it does
 //!
 //! Connections with resume and recovery, heartbeats, attaching with modes and rewind, publishing with
-//! acknowledgements over WebSockets and REST, idempotent publishing, history with pagination, and
-//! capabilities of keys, in JSON and in MessagePack.
+//! acknowledgements over WebSockets and REST, idempotent publishing, batches, updating, deleting and
+//! appending to messages, history with pagination, tokens, JWTs and their revocation, capabilities, the
+//! status of channels, and reading the members that `POST /apps` gives them, in JSON and in MessagePack.
 //!
 //! # Limits
 //!
@@ -30,9 +31,12 @@
 //! was away for longer, or missed more, is told that continuity was lost. A client that does not read is
 //! disconnected when more than [`Builder::max_queue`] waits for it.
 //!
-//! Not there yet: tokens, presence, annotations, objects, changing published messages, deltas, derived
-//! channels, statistics, push, batch requests and TLS. A request for one of them is refused with an error
-//! that says so.
+//! Rewinding by a number counts every version of a message that was changed, and replays each.
+//!
+//! Not there yet: presence over WebSockets, annotations, objects, deltas, derived channels, listing
+//! channels, statistics, push, encrypted JWTs, the shapes of batches before protocol version 3, and TLS. A
+//! request for one of them is refused with an error, save that batches have their present shape for every
+//! version.
 
 mod front;
 mod hub;

@@ -13,7 +13,7 @@ use tokio::{net::TcpListener, sync::Mutex, task::JoinHandle};
 use crate::{
     front::{self, Shared},
     hub::{
-        Retention, Settings,
+        AppSpec, Retention, Settings,
         auth::{Key, is_app_id},
         capability::Capability,
     },
@@ -231,7 +231,11 @@ impl Builder {
         let shared = Shared::new(settings, host(address.ip()), address.port(), self.max_queue);
         let key_id = parsed.name().split_once('.').map_or("", |(_, id)| id);
         let app_key = Key::new(key_id, parsed.secret(), Capability::full());
-        shared.add_app(parsed.app_id(), vec![Arc::new(app_key)], Vec::new());
+        shared.add_app(AppSpec {
+            id: parsed.app_id().into(),
+            keys: vec![Arc::new(app_key)],
+            ..AppSpec::default()
+        });
         let shared = Arc::new(shared);
         let task = tokio::spawn(front::serve(listener, Arc::clone(&shared)));
         let abort = task.abort_handle();

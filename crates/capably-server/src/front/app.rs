@@ -50,9 +50,7 @@ impl AppHandle {
         let mut state = self.lock();
         let State { hub, outboxes, outputs, armed } = &mut *state;
         let result = input(hub, outputs);
-        for output in outputs.drain(..) {
-            carry_out(output, outboxes, &mut wakers, &mut pressure);
-        }
+        carry_out(outputs, outboxes, &mut wakers, &mut pressure);
         let next = hub.next_timeout();
         let nearer = next.is_some_and(|next| armed.is_none_or(|armed| next < armed));
         if nearer {
@@ -79,12 +77,18 @@ impl AppHandle {
 
     /// Does what is due, and says when it is next needed.
     pub(super) fn handle_timeout(&self, now: Now) -> Option<Duration> {
+        let mut wakers = Vec::new();
         let mut state = self.lock();
-        if state.hub.next_timeout().is_some_and(|next| next <= now.steady) {
-            state.hub.handle_timeout(now);
+        let State { hub, outboxes, outputs, armed } = &mut *state;
+        if hub.next_timeout().is_some_and(|next| next <= now.steady) {
+            hub.handle_timeout(now, outputs);
+            carry_out(outputs, outboxes, &mut wakers, &mut None);
         }
-        state.armed = state.hub.next_timeout();
-        state.armed
+        *armed = hub.next_timeout();
+        let next = *armed;
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        next
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -93,29 +97,31 @@ impl AppHandle {
 }
 
 fn carry_out(
-    output: Output,
+    outputs: &mut Vec<Output>,
     outboxes: &HashMap<TransportId, Arc<Outbox>>,
     wakers: &mut Vec<Waker>,
     pressure: &mut Option<Arc<Outbox>>,
 ) {
-    let (Output::Frame(transport, _)
-    | Output::Broadcast(transport, _)
-    | Output::Behind(transport)
-    | Output::Close(transport)) = &output;
-    let Some(outbox) = outboxes.get(transport) else { return };
-    let congested = match output {
-        Output::Frame(_, frame) => outbox.push_frame(frame, wakers),
-        Output::Broadcast(_, broadcast) => outbox.push(Item::Broadcast(broadcast), wakers),
-        Output::Behind(_) => {
-            outbox.set_behind(wakers);
-            false
+    for output in outputs.drain(..) {
+        let (Output::Frame(transport, _)
+        | Output::Broadcast(transport, _)
+        | Output::Behind(transport)
+        | Output::Close(transport)) = &output;
+        let Some(outbox) = outboxes.get(transport) else { continue };
+        let congested = match output {
+            Output::Frame(_, frame) => outbox.push_frame(frame, wakers),
+            Output::Broadcast(_, broadcast) => outbox.push(Item::Broadcast(broadcast), wakers),
+            Output::Behind(_) => {
+                outbox.set_behind(wakers);
+                false
+            }
+            Output::Close(_) => {
+                outbox.close(wakers);
+                false
+            }
+        };
+        if congested && pressure.is_none() {
+            *pressure = Some(Arc::clone(outbox));
         }
-        Output::Close(_) => {
-            outbox.close(wakers);
-            false
-        }
-    };
-    if congested && pressure.is_none() {
-        *pressure = Some(Arc::clone(outbox));
     }
 }

@@ -10,10 +10,10 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{
-    Shared, provision,
+    Shared, batch, messages, provision,
     query::{self, Query},
     reply::{self, Reply, Response},
-    rest,
+    rest, tokens,
     upgrade::{self, Upgrade},
 };
 use crate::hub::error;
@@ -85,12 +85,34 @@ impl Call<'_> {
             }
             (&Method::POST, ["apps"]) => provision::create(self, body?)?,
             (&Method::DELETE, ["apps", id]) => provision::delete(self, id)?,
+            (&Method::POST, ["keys", key_name, "requestToken"]) => {
+                tokens::request(self, key_name, &body?)?
+            }
+            (&Method::POST, ["keys", key_name, "revokeTokens"]) => {
+                tokens::revoke(self, key_name, &body?)?
+            }
             (&Method::POST, ["stats"]) => rest::post_stats(self, &body?)?,
             (&Method::POST, ["channels", channel, "messages"]) => {
                 rest::publish(self, channel, body?)?
             }
             (&Method::GET, ["channels", channel, word @ ("messages" | "history")]) => {
                 rest::history(self, channel, word)?
+            }
+            (&Method::GET, ["channels", channel, "messages", serial]) => {
+                messages::get(self, channel, serial)?
+            }
+            (&Method::PATCH, ["channels", channel, "messages", serial]) => {
+                messages::change(self, channel, serial, body?)?
+            }
+            (&Method::GET, ["channels", channel, "messages", serial, "versions"]) => {
+                messages::versions(self, channel, serial)?
+            }
+            (&Method::POST, ["messages"]) => batch::publish(self, &body?)?,
+            (&Method::GET, ["presence"]) => batch::presence(self)?,
+            (&Method::GET, ["channels", channel]) => rest::status(self, channel)?,
+            (&Method::GET, ["channels", channel, "presence"]) => rest::members(self, channel)?,
+            (&Method::GET, ["channels", channel, "presence", "history"]) => {
+                rest::presence_history(self, channel)?
             }
             _ => return Err(error::not_found()),
         };

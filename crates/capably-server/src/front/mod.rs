@@ -1,17 +1,21 @@
 //! The hub's front: sockets, HTTP, tasks and the clock.
 
 mod app;
+mod batch;
 mod clock;
 mod credentials;
 mod http;
 mod listener;
+mod messages;
 mod outbox;
+mod page;
 mod provision;
 mod query;
 mod random;
 mod reply;
 mod rest;
 mod session;
+mod tokens;
 mod upgrade;
 
 use std::{
@@ -26,7 +30,7 @@ use capably_protocol::ServerFrame;
 use tokio::sync::{Notify, watch};
 
 use self::{app::AppHandle, clock::Clock};
-use crate::hub::{App, Namespace, Settings, TransportId, auth::Key};
+use crate::hub::{App, AppSpec, Settings, TransportId};
 
 pub(crate) use self::{listener::serve, provision::new_key};
 
@@ -71,19 +75,15 @@ impl Shared {
     }
 
     /// Adds an app; `false` when there is one of that id.
-    pub(crate) fn add_app(
-        &self,
-        id: &str,
-        keys: Vec<Arc<Key>>,
-        namespaces: Vec<Namespace>,
-    ) -> bool {
-        let app = App::new(Arc::clone(&self.settings), keys, namespaces, self.clock.now());
+    pub(crate) fn add_app(&self, spec: AppSpec) -> bool {
+        let id = spec.id.to_string();
+        let app = App::new(Arc::clone(&self.settings), spec, self.clock.now());
         let app = Arc::new(AppHandle::new(app, Arc::clone(&self.rearm)));
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
-        if apps.contains_key(id) {
+        if apps.contains_key(&id) {
             return false;
         }
-        apps.insert(id.to_owned(), app);
+        apps.insert(id, app);
         true
     }
 

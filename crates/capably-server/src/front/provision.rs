@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use capably_protocol::{ErrorCode, ErrorInfo, JsonObject, ServerFrame, codec, frame::ErrorFrame};
+use capably_protocol::{
+    ErrorCode, ErrorInfo, JsonObject, PresenceMessage, ServerFrame, Str, codec, frame::ErrorFrame,
+};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
@@ -13,7 +15,7 @@ use super::{
     random::{self, RandomError},
     reply::Reply,
 };
-use crate::hub::{Namespace, auth::Key, capability::Capability, error};
+use crate::hub::{AppSpec, Namespace, auth::Key, capability::Capability, error, presence};
 
 /// `POST /apps`.
 pub(super) fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
@@ -32,11 +34,13 @@ pub(super) fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
         .iter()
         .map(|namespace| {
             let id = namespace.get("id").and_then(Value::as_str);
-            let persisted = namespace.get("persisted").and_then(Value::as_bool).unwrap_or(false);
-            id.map(|id| Namespace { id: id.into(), persisted })
+            let has = |name| namespace.get(name).and_then(Value::as_bool).unwrap_or(false);
+            let (persisted, mutable) = (has("persisted"), has("mutableMessages"));
+            id.map(|id| Namespace { id: id.into(), persisted, mutable })
                 .ok_or_else(|| error::bad_request("a namespace needs an `id`"))
         })
         .collect::<Result<_, _>>()?;
+    let members = list(&spec, "channels")?.iter().map(members_of).collect::<Result<_, _>>()?;
     let mut reply = spec.clone();
     for (name, value) in [
         ("appId", json!(app_id)),
@@ -50,7 +54,7 @@ pub(super) fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
     ] {
         reply.insert(name.to_owned(), value);
     }
-    if !call.shared.add_app(&app_id, keys, namespaces) {
+    if !call.shared.add_app(AppSpec { id: app_id.into(), keys, namespaces, members }) {
         return Err(ErrorInfo::new(ErrorCode(50000), 500, "the new app's id is taken; try again"));
     }
     Ok(Reply::value(StatusCode::CREATED, call.format, &Value::Object(reply)))
@@ -58,9 +62,9 @@ pub(super) fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
 
 /// `DELETE /apps/{id}`: with a key that may do everything; without effect when there is no such app.
 pub(super) fn delete(call: &Call<'_>, app_id: &str) -> Result<Reply, ErrorInfo> {
-    let admitted = credentials::rest_for_app(call.shared, app_id, &call.head.headers, &call.query)?;
+    let admitted = credentials::key_of_app(call.shared, app_id, &call.head.headers, &call.query)?;
     if let Some((_, identity)) = admitted {
-        if !identity.key.capability.is_full() {
+        if !identity.capability.is_full() {
             return Err(error::denied("delete the app"));
         }
         if let Some(app) = call.shared.remove_app(app_id) {
@@ -109,7 +113,21 @@ fn key_of(app_id: &str, wanted: &Value) -> Result<(Arc<Key>, JsonObject), ErrorI
     ] {
         reply.insert(field.to_owned(), Value::String(value));
     }
-    Ok((Arc::new(Key::new(id, secret, capability)), reply))
+    let mut key = Key::new(id, secret, capability);
+    key.revocable = wanted.get("revocableTokens").and_then(Value::as_bool).unwrap_or(false);
+    Ok((Arc::new(key), reply))
+}
+
+/// The members of a channel that the request names.
+fn members_of(channel: &Value) -> Result<(Str, Vec<PresenceMessage>), ErrorInfo> {
+    let name = channel.get("name").and_then(Value::as_str);
+    let name = name.ok_or_else(|| error::bad_request("a channel needs a `name`"))?;
+    let members: Option<Vec<PresenceMessage>> = channel
+        .get("presence")
+        .map(|members| serde_json::from_value(members.clone()))
+        .transpose()
+        .map_err(|problem| error::bad_request(problem.to_string()))?;
+    Ok((name.into(), presence::fixtures(members.unwrap_or_default())?))
 }
 
 /// The list of this name, empty when there is none.

@@ -1,15 +1,12 @@
-//! REST: publishing, history, and the probe of `/stats`.
+//! REST: what concerns one channel, and the probe of `/stats`.
 
 use bytes::Bytes;
 use capably_protocol::{ErrorInfo, Str, codec};
-use hyper::{StatusCode, header};
+use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::{credentials, http::Call, query::Query, reply::Reply};
-use crate::hub::{Direction, HistoryQuery, error};
-
-const DEFAULT_LIMIT: usize = 100;
-const MAX_LIMIT: usize = 1000;
+use super::{credentials, http::Call, page, reply::Reply};
+use crate::hub::{HistoryQuery, MembersQuery, Page, PageQuery, error};
 
 /// `POST /channels/{channel}/messages` (RSL1).
 pub(super) fn publish(call: &Call<'_>, channel: &str, body: Bytes) -> Result<Reply, ErrorInfo> {
@@ -36,21 +33,65 @@ pub(super) fn publish(call: &Call<'_>, channel: &str, body: Bytes) -> Result<Rep
 /// `GET /channels/{channel}/messages`, and `history`, its older name (RSL2).
 pub(super) fn history(call: &Call<'_>, channel: &str, word: &str) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
-    let query = history_query(&call.query)?;
+    let from_serial = call.query.get("from_serial").or_else(|| call.query.get("fromSerial"));
+    let query =
+        HistoryQuery { page: page::query(&call.query)?, from_serial: from_serial.map(Str::from) };
     let now = call.shared.clock.now();
-    let page = app.with(|hub, _| hub.history(&identity, channel, &query, now))?;
-    let body = codec::encode_messages(call.format, &page.messages);
-    let mut reply = Reply::encoded(StatusCode::OK, call.format, body);
-    for (relation, cursor) in [
-        ("first", Some(None)),
-        ("current", Some(query.cursor.as_deref())),
-        ("next", page.next.as_deref().map(Some)),
-    ] {
-        if let Some(cursor) = cursor {
-            reply = reply.header(header::LINK, link(word, relation, &call.query, &query, cursor));
-        }
-    }
-    Ok(reply)
+    let found = app.with(|hub, _| hub.history(&identity, channel, &query, now))?;
+    Ok(items(call, word, &query.page, &found))
+}
+
+/// `GET /channels/{channel}/presence` (RSP3).
+pub(super) fn members(call: &Call<'_>, channel: &str) -> Result<Reply, ErrorInfo> {
+    let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
+    let query = MembersQuery {
+        page: page::query(&call.query)?,
+        client_id: call.query.get("clientId").map(Str::from),
+        connection_id: call.query.get("connectionId").map(Str::from),
+    };
+    let found = app.with(|hub, _| hub.members(&identity, channel, &query))?;
+    Ok(items(call, "presence", &query.page, &found))
+}
+
+/// `GET /channels/{channel}/presence/history` (RSP4).
+pub(super) fn presence_history(call: &Call<'_>, channel: &str) -> Result<Reply, ErrorInfo> {
+    let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
+    let query = page::query(&call.query)?;
+    let found = app.with(|hub, _| hub.presence_history(&identity, channel, &query))?;
+    Ok(items(call, "history", &query, &found))
+}
+
+/// `GET /channels/{channel}` (RSL8).
+pub(super) fn status(call: &Call<'_>, channel: &str) -> Result<Reply, ErrorInfo> {
+    let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
+    let occupancy = app.with(|hub, _| hub.occupancy(&identity, channel))?;
+    let body = json!({
+        "channelId": channel,
+        "name": channel,
+        "status": { "isActive": true, "occupancy": { "metrics": {
+            "connections": occupancy.connections,
+            "publishers": occupancy.publishers,
+            "subscribers": occupancy.subscribers,
+            "presenceConnections": occupancy.presence_connections,
+            "presenceMembers": occupancy.presence_members,
+            "presenceSubscribers": occupancy.presence_subscribers,
+            "objectPublishers": occupancy.object_publishers,
+            "objectSubscribers": occupancy.object_subscribers,
+        }}},
+    });
+    Ok(Reply::value(StatusCode::OK, call.format, &body))
+}
+
+/// A page of items as a reply.
+pub(super) fn items<T: codec::Item>(
+    call: &Call<'_>,
+    word: &str,
+    query: &PageQuery,
+    page: &Page<T>,
+) -> Reply {
+    let body = codec::encode_items(call.format, &page.items);
+    let reply = Reply::encoded(StatusCode::OK, call.format, body);
+    page::linked(reply, word, &call.query, query, page.next.as_deref())
 }
 
 /// `POST /stats`: an empty list is a probe of whether the server is there; fixtures are not taken yet.
@@ -63,51 +104,4 @@ pub(super) fn post_stats(call: &Call<'_>, body: &[u8]) -> Result<Reply, ErrorInf
     }
     credentials::rest(call.shared, &call.head.headers, &call.query)?;
     Err(error::not_supported("statistics are"))
-}
-
-fn history_query(query: &Query) -> Result<HistoryQuery, ErrorInfo> {
-    let limit = query.number("limit")?.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(error::bad_parameter(format!("`limit` is not between 1 and {MAX_LIMIT}")));
-    }
-    let direction = match query.get("direction") {
-        None | Some("backwards") => Direction::Backwards,
-        Some("forwards") => Direction::Forwards,
-        Some(_) => {
-            return Err(error::bad_parameter("`direction` is neither `backwards` nor `forwards`"));
-        }
-    };
-    let (start, end) = (query.number("start")?, query.number("end")?);
-    if let (Some(start), Some(end)) = (start, end)
-        && start > end
-    {
-        return Err(error::bad_parameter("`start` is after `end`"));
-    }
-    let from_serial = query.get("from_serial").or_else(|| query.get("fromSerial"));
-    Ok(HistoryQuery {
-        direction,
-        limit,
-        start,
-        end,
-        from_serial: from_serial.map(Str::from),
-        cursor: query.get("cursor").map(Str::from),
-    })
-}
-
-/// A relative link to a page, as pagination gives them: `<./messages?limit=10>; rel="first"`.
-fn link(
-    word: &str,
-    relation: &str,
-    query: &Query,
-    parsed: &HistoryQuery,
-    cursor: Option<&str>,
-) -> String {
-    // Credentials do not belong into links.
-    let mut query = query
-        .without(&["cursor", "limit", "key", "access_token", "accessToken"])
-        .with("limit", &parsed.limit.to_string());
-    if let Some(cursor) = cursor {
-        query = query.with("cursor", cursor);
-    }
-    format!("<./{word}?{}>; rel=\"{relation}\"", query.encode())
 }

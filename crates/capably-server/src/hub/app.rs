@@ -7,22 +7,27 @@ use std::{
 };
 
 use capably_protocol::{
-    ChannelMode, ClientFrame, ConnectionDetails, ErrorInfo, Message, ServerFrame, Str,
+    ChannelMode, ClientFrame, ConnectionDetails, ErrorInfo, Message, PresenceMessage, ServerFrame,
+    Str,
     frame::{Connected, ErrorFrame, Publish},
 };
 
 use super::{
-    ConnectionId, HistoryPage, HistoryQuery, Namespace, Now, Output, Published, SITE, TransportId,
+    ConnectionId, HistoryQuery, Namespace, Now, Output, Page, Published, SITE, TransportId,
     ack::{Acks, Outcome},
     attach,
-    auth::{Identity, Key},
+    auth::{Client, Identity, Key},
     capability::Operation,
+    change::is_change,
     channel::Channels,
     channel_name,
     connection::{self, Connection, Entropy},
     error, history,
     log::Retention,
+    presence::Presence,
     publish::{self, Publisher},
+    revocation::Revocations,
+    token_request::Nonces,
 };
 
 /// What holds for every app of a server.
@@ -44,6 +49,16 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// How long tombstones of objects are kept, as `connectionDetails` tells.
 const OBJECTS_GC_GRACE_PERIOD: u64 = 86_400_000;
 
+/// What an app is made with.
+#[derive(Debug, Default)]
+pub(crate) struct AppSpec {
+    pub(crate) id: Str,
+    pub(crate) keys: Vec<Arc<Key>>,
+    pub(crate) namespaces: Vec<Namespace>,
+    /// Members that stay, by channel.
+    pub(crate) members: Vec<(Str, Vec<PresenceMessage>)>,
+}
+
 /// The inputs of a connection that is being made. They hold secrets, so it has no `Debug`.
 pub(crate) struct ConnectRequest {
     pub(crate) identity: Identity,
@@ -57,40 +72,45 @@ pub(crate) struct ConnectRequest {
 /// An app. Inputs are its methods; each appends what follows from it to `outputs`.
 #[derive(Debug)]
 pub(crate) struct App {
-    settings: Arc<Settings>,
-    keys: Vec<Arc<Key>>,
-    connections: BTreeMap<ConnectionId, Connection>,
-    transports: HashMap<TransportId, ConnectionId>,
+    pub(super) id: Str,
+    pub(super) settings: Arc<Settings>,
+    pub(super) keys: Vec<Arc<Key>>,
+    pub(super) connections: BTreeMap<ConnectionId, Connection>,
+    pub(super) transports: HashMap<TransportId, ConnectionId>,
     /// Connections whose client is away, by when they are dropped.
     expiries: BTreeSet<(Duration, ConnectionId)>,
-    channels: Channels,
+    /// Connections that came with a token, by when it is to be looked at.
+    pub(super) token_watch: BTreeSet<(Duration, ConnectionId)>,
+    pub(super) tokens_issued: u64,
+    pub(super) nonces: Nonces,
+    pub(super) revocations: Revocations,
+    pub(super) channels: Channels,
+    pub(super) presence: Presence,
     next_sweep: Duration,
     /// What every client is told since the app has ended.
     ended: Option<ServerFrame>,
 }
 
 impl App {
-    pub(crate) fn new(
-        settings: Arc<Settings>,
-        keys: Vec<Arc<Key>>,
-        namespaces: Vec<Namespace>,
-        now: Now,
-    ) -> Self {
+    pub(crate) fn new(settings: Arc<Settings>, spec: AppSpec, now: Now) -> Self {
+        let AppSpec { id, keys, namespaces, members } = spec;
         let channels = Channels::new(settings.retention, namespaces, now.wall);
         Self {
+            id,
             settings,
             keys,
             connections: BTreeMap::new(),
             transports: HashMap::new(),
             expiries: BTreeSet::new(),
+            token_watch: BTreeSet::new(),
+            tokens_issued: 0,
+            nonces: Nonces::default(),
+            revocations: Revocations::default(),
             channels,
+            presence: Presence::of_fixtures(members, now),
             next_sweep: now.steady + SWEEP_INTERVAL,
             ended: None,
         }
-    }
-
-    pub(crate) fn keys(&self) -> &[Arc<Key>] {
-        &self.keys
     }
 
     /// A client has connected: makes a connection or goes on with one, and says CONNECTED.
@@ -131,11 +151,12 @@ impl App {
         let details = details(&self.settings, connection, key);
         self.transports.insert(transport, id.clone());
         let connected = Connected {
-            connection_id: Some(id),
+            connection_id: Some(id.clone()),
             details: Some(details),
             error: failed.then(error::bad_connection),
         };
         outputs.push(Output::Frame(transport, ServerFrame::Connected(Box::new(connected))));
+        self.watch_token(&id, now);
     }
 
     /// Frames have arrived, in this order. Those of a transport that has been replaced are dropped.
@@ -148,7 +169,7 @@ impl App {
     ) {
         let connection =
             self.transports.get(&transport).and_then(|id| self.connections.get_mut(id));
-        let Some(connection) = connection else {
+        let Some(mut connection) = connection else {
             frames.clear();
             return;
         };
@@ -189,13 +210,16 @@ impl App {
                         ClientFrame::Detach { channel } => {
                             detach(connection, &mut self.channels, transport, channel, outputs);
                         }
-                        ClientFrame::Auth(_) => {
-                            let frame = ErrorFrame {
-                                channel: None,
-                                error: Some(error::tokens_not_supported()),
-                            };
-                            outputs.push(Output::Frame(transport, ServerFrame::Error(frame)));
-                            ended = true;
+                        ClientFrame::Auth(auth) => {
+                            ended = !self.receive_auth(transport, &auth, now, outputs);
+                            let found = self
+                                .transports
+                                .get(&transport)
+                                .and_then(|id| self.connections.get_mut(id));
+                            match found {
+                                Some(found) => connection = found,
+                                None => break,
+                            }
                         }
                         ClientFrame::Close => {
                             outputs.push(Output::Frame(transport, ServerFrame::Closed));
@@ -282,10 +306,10 @@ impl App {
             }
         };
         let mut identity = identity.clone();
-        if let Some(client_id) =
-            on_behalf.and_then(|connection| connection.identity.client_id.as_ref())
+        if let Some(client @ Client::Named(_)) =
+            on_behalf.map(|connection| &connection.identity.client)
         {
-            identity.client_id = Some(client_id.clone());
+            identity.client = client.clone();
         }
         let publisher = Publisher {
             identity: &identity,
@@ -319,20 +343,21 @@ impl App {
         channel: &str,
         query: &HistoryQuery,
         now: Now,
-    ) -> Result<HistoryPage, ErrorInfo> {
+    ) -> Result<Page<Message>, ErrorInfo> {
         channel_name::validate(channel)?;
         identity.require(channel, Operation::History)?;
         match self.channels.get_mut(channel) {
             Some(channel) => {
                 channel.expire(now.steady);
-                history::page(&channel.log, query)
+                history::page(channel, query)
             }
-            None => Ok(HistoryPage::default()),
+            None => Ok(Page::default()),
         }
     }
 
     /// Does what is due by `now`.
-    pub(crate) fn handle_timeout(&mut self, now: Now) {
+    pub(crate) fn handle_timeout(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        self.handle_tokens(now, outputs);
         while let Some((expires, id)) = self.expiries.first()
             && *expires <= now.steady
         {
@@ -349,7 +374,8 @@ impl App {
     pub(crate) fn next_timeout(&self) -> Option<Duration> {
         let expiry = self.expiries.first().map(|(expires, _)| *expires);
         let sweep = (!self.channels.is_empty()).then_some(self.next_sweep);
-        expiry.into_iter().chain(sweep).min()
+        let token = self.token_watch.first().map(|(due, _)| *due);
+        expiry.into_iter().chain(token).chain(sweep).min()
     }
 
     /// Ends the app: every transport, and any that comes later, is sent `frame` and closed.
@@ -362,6 +388,7 @@ impl App {
         self.connections.clear();
         self.transports.clear();
         self.expiries.clear();
+        self.token_watch.clear();
     }
 
     /// The connection that a connection key belongs to, if its state is still kept.
@@ -372,8 +399,16 @@ impl App {
     }
 
     /// Takes a connection's transport away, and with it the attachments; its other state stays.
-    fn release_transport(&mut self, id: &ConnectionId, now: Duration, outputs: &mut Vec<Output>) {
+    pub(super) fn release_transport(
+        &mut self,
+        id: &ConnectionId,
+        now: Duration,
+        outputs: &mut Vec<Output>,
+    ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
+        if let Some(due) = connection.token_due.take() {
+            self.token_watch.remove(&(due, id.clone()));
+        }
         let Some(transport) = connection.transport.take() else { return };
         for name in std::mem::take(&mut connection.attached).into_keys() {
             if let Some(channel) = self.channels.get_mut(&name) {
@@ -399,10 +434,10 @@ impl App {
     }
 }
 
-fn details(settings: &Settings, connection: &Connection, key: Str) -> ConnectionDetails {
+pub(super) fn details(settings: &Settings, connection: &Connection, key: Str) -> ConnectionDetails {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     ConnectionDetails {
-        client_id: connection.identity.client_id.clone(),
+        client_id: connection.identity.client.told(),
         connection_key: Some(key),
         max_message_size: Some(settings.max_message_size as u64),
         max_frame_size: Some(settings.max_frame_size as u64),
@@ -462,8 +497,10 @@ fn publish_once(
     if params.get("_forceNack").is_some_and(|value| value == "true") {
         return Err(error::forced());
     }
-    let modes = connection.attached.get(&channel);
-    if modes.is_some_and(|modes| !modes.contains(ChannelMode::Publish.flag())) {
+    // A change needs a right of its own, which is checked with it.
+    let attachment =
+        connection.attached.get(&channel).filter(|_| !items.first().is_some_and(is_change));
+    if attachment.is_some_and(|it| !it.granted.contains(ChannelMode::Publish.flag())) {
         connection.identity.require(&channel, Operation::Publish)?;
         return Err(error::mode_missing(ChannelMode::Publish.name()));
     }

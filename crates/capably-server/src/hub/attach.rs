@@ -13,7 +13,7 @@ use super::{
     capability::Operation,
     channel::{Channel, Channels, Fill, Subscriber},
     channel_name,
-    connection::Connection,
+    connection::{Attachment, Connection},
     error,
     log::Log,
     serial::Position,
@@ -40,8 +40,8 @@ pub(super) fn attach(
     now: Now,
     outputs: &mut Vec<Output>,
 ) {
-    let modes = match granted_modes(&attach, &connection.identity) {
-        Ok(modes) => modes,
+    let attachment = match attachment(&attach, &connection.identity) {
+        Ok(attachment) => attachment,
         Err(error) => {
             if let Some(channel) = channels.get_mut(&attach.channel) {
                 channel.unsubscribe(transport);
@@ -52,6 +52,7 @@ pub(super) fn attach(
             return;
         }
     };
+    let modes = attachment.granted;
     let newest = channels.last_position();
     let channel = channels.get_or_create(&attach.channel);
     channel.expire(now.steady);
@@ -64,6 +65,7 @@ pub(super) fn attach(
     let subscriber = Subscriber {
         connection: connection.id.clone(),
         echo: connection.echo,
+        since: start.position,
         behind: Some(start.position),
     };
     let backlog =
@@ -88,7 +90,7 @@ pub(super) fn attach(
             fill_channel(&attach.channel, channel, modes, transport, &mut { REPLAY_STEP }, outputs);
         }
     }
-    connection.attached.insert(Str::from(&*attach.channel), modes);
+    connection.attached.insert(Str::from(&*attach.channel), attachment);
 }
 
 /// Goes on with the replays to a connection.
@@ -99,9 +101,9 @@ pub(super) fn fill(
     outputs: &mut Vec<Output>,
 ) {
     let mut budget = REPLAY_STEP;
-    for (name, modes) in &connection.attached {
+    for (name, attachment) in &connection.attached {
         if let Some(channel) = channels.get_mut(name) {
-            fill_channel(name, channel, *modes, transport, &mut budget, outputs);
+            fill_channel(name, channel, attachment.granted, transport, &mut budget, outputs);
         }
         if budget == 0 {
             break;
@@ -184,7 +186,10 @@ impl Rewind {
 }
 
 /// The modes asked for, as far as the capability allows them.
-fn granted_modes(attach: &Attach, identity: &Identity) -> Result<Flags, ErrorInfo> {
+///
+/// # Errors
+/// Code 40010 for the channel's name, 40160 when none is left.
+fn attachment(attach: &Attach, identity: &Identity) -> Result<Attachment, ErrorInfo> {
     channel_name::validate(&attach.channel)?;
     let requested = match attach.params.get("modes") {
         Some(names) => names
@@ -194,12 +199,51 @@ fn granted_modes(attach: &Attach, identity: &Identity) -> Result<Flags, ErrorInf
         None => attach.flags.modes(),
     };
     let requested = if requested.is_empty() { DEFAULT_MODES.to_vec() } else { requested };
-    let granted: Flags =
-        requested.into_iter().filter(|mode| allowed(*mode, &attach.channel, identity)).collect();
+    let requested = requested.into_iter().collect();
+    let granted = granted(requested, &attach.channel, identity);
     if granted == Flags::NONE {
         return Err(error::denied("attach"));
     }
-    Ok(granted)
+    Ok(Attachment { requested, granted })
+}
+
+fn granted(requested: Flags, channel: &str, identity: &Identity) -> Flags {
+    requested.modes().into_iter().filter(|mode| allowed(*mode, channel, identity)).collect()
+}
+
+/// Fits a connection's attachments to its new credentials: modes come and go, and a channel on which
+/// nothing is left to it fails.
+pub(super) fn reconsider(
+    connection: &mut Connection,
+    channels: &mut Channels,
+    transport: TransportId,
+    outputs: &mut Vec<Output>,
+) {
+    let since = channels.last_position();
+    let Connection { id, identity, echo, attached, .. } = connection;
+    attached.retain(|name, attachment| {
+        let before = attachment.granted;
+        attachment.granted = granted(attachment.requested, name, identity);
+        let channel = channels.get_or_create(name);
+        if attachment.granted == Flags::NONE {
+            channel.unsubscribe(transport);
+            let error = Some(error::denied("attach"));
+            let frame = ErrorFrame { channel: Some(name.clone()), error };
+            outputs.push(Output::Frame(transport, ServerFrame::Error(frame)));
+            return false;
+        }
+        let subscribe = ChannelMode::Subscribe.flag();
+        match (before.contains(subscribe), attachment.granted.contains(subscribe)) {
+            (true, false) => channel.unsubscribe(transport),
+            (false, true) => {
+                let connection = id.clone();
+                let subscriber = Subscriber { connection, echo: *echo, since, behind: None };
+                channel.subscribe(transport, subscriber);
+            }
+            _ => {}
+        }
+        true
+    });
 }
 
 fn allowed(mode: ChannelMode, channel: &str, identity: &Identity) -> bool {
@@ -214,7 +258,7 @@ fn allowed(mode: ChannelMode, channel: &str, identity: &Identity) -> bool {
         ChannelMode::ObjectPublish => &[Operation::ObjectPublish],
         _ => &[],
     };
-    operations.iter().any(|operation| identity.key.capability.allows(channel, *operation))
+    operations.iter().any(|operation| identity.capability.allows(channel, *operation))
 }
 
 /// The parameters that have a meaning here, `modes` as they were granted (RTL4k1).
@@ -226,8 +270,7 @@ fn recognised_params(requested: &Params, modes: Flags) -> Params {
                 let names: Vec<_> = modes.modes().into_iter().map(ChannelMode::name).collect();
                 params.insert(name.clone(), names.join(","));
             }
-            "rewind" if Rewind::parse(value).is_none() => {}
-            "rewind" | "delta" | "occupancy" | "echo" | "appendMode" => {
+            "rewind" if Rewind::parse(value).is_some() => {
                 params.insert(name.clone(), value.clone());
             }
             _ => {}

@@ -3,10 +3,13 @@
 use std::{fmt, sync::Arc};
 
 use capably_protocol::{ApiKey, ErrorInfo, Str};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 
 use super::{
     capability::{Capability, Operation},
     error,
+    token::{PresentedToken, Token, TokenFacts},
 };
 
 /// A key of an app. Its secret is not in `Debug`.
@@ -14,12 +17,15 @@ pub(crate) struct Key {
     /// The part of the key's name after the app's id.
     pub(crate) id: Str,
     secret: Str,
-    pub(crate) capability: Capability,
+    pub(crate) capability: Arc<Capability>,
+    /// Whether its tokens can be revoked.
+    pub(crate) revocable: bool,
 }
 
 impl Key {
     pub(crate) fn new(id: impl Into<Str>, secret: impl Into<Str>, capability: Capability) -> Self {
-        Self { id: id.into(), secret: secret.into(), capability }
+        let capability = Arc::new(capability);
+        Self { id: id.into(), secret: secret.into(), capability, revocable: false }
     }
 
     /// Compares in a time that does not tell how much of the secret was right.
@@ -30,6 +36,12 @@ impl Key {
             .zip(theirs)
             .fold(0, |difference, (ours, theirs)| difference | (ours ^ theirs));
         ours.len() == theirs.len() && difference == 0
+    }
+
+    /// The HMAC-SHA256 of some text with the key's secret, to be finished or compared.
+    pub(super) fn mac(&self, text: &[u8]) -> Hmac<Sha256> {
+        let mac = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes());
+        mac.expect("HMAC takes a key of any length").chain_update(text)
     }
 }
 
@@ -42,15 +54,84 @@ impl fmt::Debug for Key {
 /// Who a connection or a request is, and what it may do.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
-    pub(crate) key: Arc<Key>,
-    pub(crate) client_id: Option<Str>,
+    pub(crate) capability: Arc<Capability>,
+    pub(crate) client: Client,
+    /// Of the token that was presented; none for a key.
+    pub(crate) token: Option<Arc<TokenFacts>>,
+}
+
+/// Which client ids an identity may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Client {
+    /// Any: a key without a client id.
+    Any,
+    /// Any: a token whose client id is `*`.
+    Wildcard,
+    /// None: a token without a client id.
+    Anonymous,
+    /// This one.
+    Named(Str),
+}
+
+impl Client {
+    /// The client that credentials for `self` identify when the request names one besides.
+    ///
+    /// # Errors
+    /// Code 40012 for an id that no client can have, 40102 for one that the credentials do not allow.
+    fn narrowed(self, named: Option<Str>) -> Result<Self, ErrorInfo> {
+        let Some(named) = named else { return Ok(self) };
+        if named.is_empty() || named == "*" {
+            return Err(error::bad_client_id("a client cannot have this clientId"));
+        }
+        match self {
+            Self::Any | Self::Wildcard => Ok(Self::Named(named)),
+            Self::Named(own) if own == named => Ok(Self::Named(own)),
+            Self::Named(_) | Self::Anonymous => Err(error::incompatible_client()),
+        }
+    }
+
+    /// The client id, as `connectionDetails` tells it.
+    pub(super) fn told(&self) -> Option<Str> {
+        match self {
+            Self::Any | Self::Anonymous => None,
+            Self::Wildcard => Some(Str::from_static("*")),
+            Self::Named(id) => Some(id.clone()),
+        }
+    }
+
+    /// The id of the one client that this is.
+    pub(super) fn name(&self) -> Option<&Str> {
+        match self {
+            Self::Named(id) => Some(id),
+            Self::Any | Self::Wildcard | Self::Anonymous => None,
+        }
+    }
 }
 
 impl Identity {
+    /// Whoever holds the key, under the client id that the request names.
+    ///
+    /// # Errors
+    /// Code 40012 for an id that no client can have.
+    pub(crate) fn of_key(key: &Key, client_id: Option<Str>) -> Result<Self, ErrorInfo> {
+        let capability = Arc::clone(&key.capability);
+        Ok(Self { capability, client: Client::Any.narrowed(client_id)?, token: None })
+    }
+
+    /// Whoever holds a token, under the client id that the request names.
+    ///
+    /// # Errors
+    /// Code 40012 for an id that no client can have, 40102 for one that is not the token's.
+    pub(super) fn of_token(token: Token, client_id: Option<Str>) -> Result<Self, ErrorInfo> {
+        let Token { capability, client, facts, .. } = token;
+        let client = client.narrowed(client_id)?;
+        Ok(Self { capability, client, token: Some(Arc::new(facts)) })
+    }
+
     /// # Errors
     /// Code 40160 when the capability does not allow the operation on the channel.
     pub(crate) fn require(&self, channel: &str, operation: Operation) -> Result<(), ErrorInfo> {
-        if self.key.capability.allows(channel, operation) {
+        if self.capability.allows(channel, operation) {
             Ok(())
         } else {
             Err(error::denied(operation.name()))
@@ -60,17 +141,36 @@ impl Identity {
     /// The client id to stamp on a message that has `claimed`.
     ///
     /// # Errors
-    /// Code 40012 when the message claims to be from another client than the one identified.
+    /// Code 40012 when the message claims to be from a client that the credentials are not for.
     pub(super) fn client_id_for(&self, claimed: Option<Str>) -> Result<Option<Str>, ErrorInfo> {
-        match (&self.client_id, claimed) {
+        match (&self.client, claimed) {
             (_, Some(claimed)) if claimed == "*" || claimed.is_empty() => {
                 Err(error::bad_client_id("a message cannot have this clientId"))
             }
-            (Some(own), Some(claimed)) if *own != claimed => {
+            (Client::Named(own), Some(claimed)) if *own != claimed => {
                 Err(error::bad_client_id("the clientId of the message is not the publisher's"))
             }
-            (Some(own), _) => Ok(Some(own.clone())),
-            (None, claimed) => Ok(claimed),
+            (Client::Anonymous, Some(_)) => {
+                Err(error::bad_client_id("the token is for no client, so messages have none"))
+            }
+            (Client::Named(own), _) => Ok(Some(own.clone())),
+            (Client::Any | Client::Wildcard | Client::Anonymous, claimed) => Ok(claimed),
+        }
+    }
+}
+
+/// What a request or a connection presents, in a form that this service could have given.
+pub(crate) enum Credentials {
+    Key(PresentedKey),
+    Token(PresentedToken),
+}
+
+impl Credentials {
+    /// The app that they name.
+    pub(crate) fn app_id(&self) -> &str {
+        match self {
+            Self::Key(key) => key.app_id(),
+            Self::Token(token) => token.app_id(),
         }
     }
 }

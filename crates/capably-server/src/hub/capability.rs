@@ -1,8 +1,8 @@
 //! Capabilities: what a key may do, on which channels.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
-use capably_protocol::ErrorInfo;
+use capably_protocol::{ErrorInfo, JsonObject};
 use serde_json::Value;
 
 use super::error;
@@ -108,6 +108,53 @@ impl Capability {
         &self.text
     }
 
+    /// What both allow, in canonical form: resources and operations in order.
+    ///
+    /// Of two patterns one of which covers the other, the narrower counts; patterns that only overlap
+    /// have nothing in common.
+    pub(crate) fn intersection(&self, other: &Self) -> Self {
+        let mut common: BTreeMap<&str, (&Pattern, Operations)> = BTreeMap::new();
+        for (ours, our_operations) in &self.grants {
+            for (theirs, their_operations) in &other.grants {
+                let narrower = if theirs.covers(ours) {
+                    ours
+                } else if ours.covers(theirs) {
+                    theirs
+                } else {
+                    continue;
+                };
+                let Some(operations) = our_operations.intersection(their_operations) else {
+                    continue;
+                };
+                match common.entry(&narrower.text) {
+                    Entry::Vacant(entry) => {
+                        entry.insert((narrower, operations));
+                    }
+                    Entry::Occupied(mut entry) => entry.get_mut().1.extend(operations),
+                }
+            }
+        }
+        let text: JsonObject = common
+            .iter()
+            .map(|(resource, (_, operations))| ((*resource).to_owned(), operations.names().into()))
+            .collect();
+        let grants = common
+            .into_values()
+            .map(|(pattern, operations)| (pattern.clone(), operations))
+            .collect();
+        Self { grants, text: Value::Object(text).to_string() }
+    }
+
+    /// Whether it has a grant for just this resource.
+    pub(crate) fn names(&self, resource: &str) -> bool {
+        self.grants.iter().any(|(pattern, _)| pattern.text == resource)
+    }
+
+    /// Whether it allows nothing at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.grants.is_empty()
+    }
+
     /// Whether it allows the operation on the channel.
     pub(crate) fn allows(&self, channel: &str, operation: Operation) -> bool {
         self.grants
@@ -152,6 +199,39 @@ impl Operations {
         }
     }
 
+    /// What both hold; `None` for nothing.
+    fn intersection(&self, other: &Self) -> Option<Self> {
+        match (self, other) {
+            (Self::All, other) => Some(other.clone()),
+            (some, Self::All) => Some(some.clone()),
+            (Self::Some(ours), Self::Some(theirs)) => {
+                let common: BTreeSet<_> = ours.intersection(theirs).copied().collect();
+                (!common.is_empty()).then_some(Self::Some(common))
+            }
+        }
+    }
+
+    fn extend(&mut self, other: Self) {
+        match (&mut *self, other) {
+            (Self::All, _) => {}
+            (Self::Some(_), Self::All) => *self = Self::All,
+            (Self::Some(ours), Self::Some(theirs)) => ours.extend(theirs),
+        }
+    }
+
+    /// The names, in order.
+    fn names(&self) -> Vec<&'static str> {
+        match self {
+            Self::All => vec!["*"],
+            Self::Some(operations) => {
+                let mut names: Vec<_> =
+                    operations.iter().map(|operation| operation.name()).collect();
+                names.sort_unstable();
+                names
+            }
+        }
+    }
+
     fn contain(&self, operation: Operation) -> bool {
         match self {
             Self::All => true,
@@ -167,6 +247,7 @@ impl Operations {
 /// matches any qualifier, and none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pattern {
+    text: String,
     qualifier: Option<String>,
     segments: Vec<Segment>,
 }
@@ -187,7 +268,27 @@ impl Pattern {
                 literal => Segment::Literal(literal.to_owned()),
             })
             .collect();
-        Self { qualifier: qualifier.map(str::to_owned), segments }
+        Self { text: resource.to_owned(), qualifier: qualifier.map(str::to_owned), segments }
+    }
+
+    /// Whether it matches every channel that `other` matches.
+    fn covers(&self, other: &Self) -> bool {
+        if self.qualifier.as_deref() != Some("*") && self.qualifier != other.qualifier {
+            return false;
+        }
+        let mut others = other.segments.iter().enumerate();
+        for (index, segment) in self.segments.iter().enumerate() {
+            let Some((at, theirs)) = others.next() else { return false };
+            let theirs_is_open = *theirs == Segment::Any && at + 1 == other.segments.len();
+            match segment {
+                Segment::Any if index + 1 == self.segments.len() => return true,
+                Segment::Any if theirs_is_open => return false,
+                Segment::Any => {}
+                Segment::Literal(_) if segment == theirs => {}
+                Segment::Literal(_) => return false,
+            }
+        }
+        others.next().is_none()
     }
 
     fn matches(&self, channel: &str) -> bool {
@@ -284,6 +385,63 @@ mod tests {
         assert_eq!(capability.text(), r#"{"*":["*"]}"#);
         assert!(capability.is_full());
         assert!(Capability::full().is_full());
+    }
+
+    #[test]
+    fn an_intersection_is_what_both_allow_in_canonical_form() {
+        let read = |value| Capability::from_value(&value).unwrap();
+        let key = json!({
+            "channel0": ["publish"],
+            "channel2": ["publish", "subscribe"],
+            "channel6": ["*"],
+            "cansubscribe:*": ["subscribe"],
+        });
+        for (wanted, granted) in [
+            (
+                json!({"channel2": ["subscribe", "publish"]}),
+                r#"{"channel2":["publish","subscribe"]}"#,
+            ),
+            (json!({"channel2": ["presence", "subscribe"]}), r#"{"channel2":["subscribe"]}"#),
+            (json!({"channel2": ["*"]}), r#"{"channel2":["publish","subscribe"]}"#),
+            (json!({"channel6": ["publish", "history"]}), r#"{"channel6":["history","publish"]}"#),
+            (json!({"channel6": "*"}), r#"{"channel6":["*"]}"#),
+            (
+                json!({"cansubscribe:check": ["subscribe"]}),
+                r#"{"cansubscribe:check":["subscribe"]}"#,
+            ),
+            (
+                json!({"*": ["subscribe"]}),
+                r#"{"cansubscribe:*":["subscribe"],"channel2":["subscribe"],"channel6":["subscribe"]}"#,
+            ),
+            (json!({"channel2": ["presence"]}), "{}"),
+            (json!({"channelx": ["publish"]}), "{}"),
+            (json!({"[*]channel2": ["publish"]}), r#"{"channel2":["publish"]}"#),
+            (json!({}), "{}"),
+        ] {
+            let intersection = read(wanted.clone()).intersection(&read(key.clone()));
+            assert_eq!(intersection.text(), granted, "{wanted}");
+            assert_eq!(intersection.is_empty(), granted == "{}");
+            assert_eq!(read(json!(granted)).grants, intersection.grants);
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_another_when_it_matches_all_that_the_other_does() {
+        let covers = |wide: &str, narrow: &str| Pattern::new(wide).covers(&Pattern::new(narrow));
+        for (wide, narrow) in [
+            ("*", "a"),
+            ("*", "a:*"),
+            ("a:*", "a:b:*"),
+            ("a:*:c", "a:b:c"),
+            ("[*]*", "[meta]a"),
+            ("[*]*", "*"),
+        ] {
+            assert!(covers(wide, narrow), "{wide} covers {narrow}");
+            assert!(!covers(narrow, wide), "{narrow} does not cover {wide}");
+        }
+        for (one, other) in [("a:*:c", "a:*"), ("*:b", "a:*"), ("a", "b"), ("*", "[meta]*")] {
+            assert!(!covers(one, other), "{one} does not cover {other}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use capably_protocol::{Message, Millis, Str, frame::Delivery};
 
 use super::{
     Broadcast, ConnectionId, Now, Output, TransportId,
+    change::Changes,
     log::{Entry, Log, Retention},
     serial::{Position, SerialClock},
 };
@@ -21,6 +22,8 @@ pub(crate) struct Namespace {
     pub(crate) id: Str,
     /// Whether messages are kept for longer than two minutes.
     pub(crate) persisted: bool,
+    /// Whether messages can be changed.
+    pub(crate) mutable: bool,
 }
 
 /// How long messages of a persisted namespace are kept.
@@ -77,6 +80,16 @@ impl Channels {
         position
     }
 
+    /// The position of a frame that is to be committed now.
+    pub(super) fn next_position(&mut self, now: Now) -> Position {
+        self.clock.next(now.wall)
+    }
+
+    /// Whether messages of the channel can be changed.
+    pub(super) fn is_mutable(&self, name: &str) -> bool {
+        self.namespace_of(name).is_some_and(|namespace| namespace.mutable)
+    }
+
     /// The position after which the app's next publish will be.
     pub(super) fn last_position(&self) -> Position {
         self.clock.last()
@@ -102,10 +115,13 @@ impl Channels {
     }
 
     fn retention_of(&self, name: &str) -> Retention {
-        let persisted = name.split_once(':').is_some_and(|(prefix, _)| {
-            self.namespaces.iter().any(|namespace| namespace.id == prefix && namespace.persisted)
-        });
+        let persisted = self.namespace_of(name).is_some_and(|namespace| namespace.persisted);
         if persisted { Retention { age: PERSISTED_AGE, ..self.retention } } else { self.retention }
+    }
+
+    fn namespace_of(&self, name: &str) -> Option<&Namespace> {
+        let (prefix, _) = name.split_once(':')?;
+        self.namespaces.iter().find(|namespace| namespace.id == prefix)
     }
 }
 
@@ -128,6 +144,7 @@ pub(super) struct Channel {
     pub(super) log: Log,
     /// Ids that publishers chose, to tell a repetition (RSL1k).
     ids: HashMap<Str, Position>,
+    pub(super) changes: Changes,
     subscribers: BTreeMap<TransportId, Subscriber>,
     /// Since when a sweep has found nobody here and nothing.
     idle_since: Option<Duration>,
@@ -139,6 +156,8 @@ pub(super) struct Subscriber {
     pub(super) connection: ConnectionId,
     /// Whether it wants what its own connection published.
     pub(super) echo: bool,
+    /// Everything after this position that it wants, it has been sent or is being sent.
+    pub(super) since: Position,
     /// Set while a replay goes on: how far it has come. Meanwhile new frames only go to the log.
     pub(super) behind: Option<Position>,
 }
@@ -168,6 +187,7 @@ impl Channel {
             retention,
             log: Log::new(floor),
             ids: HashMap::new(),
+            changes: Changes::new(),
             subscribers: BTreeMap::new(),
             idle_since: None,
         }
@@ -220,6 +240,12 @@ impl Channel {
             for id in entry.items().iter().filter_map(|item| item.id.as_ref()) {
                 self.ids.remove(id);
             }
+            if entry.is_creation() && !self.changes.is_empty() {
+                let position = entry.position();
+                for index in 0..entry.items().len() {
+                    self.changes.remove(&(position, index));
+                }
+            }
         }
     }
 
@@ -262,13 +288,61 @@ impl Channel {
         delivery.connection_id = connection;
         delivery.timestamp = Some(now.wall);
         let entry = Entry::new(position, now.steady, delivery);
-        self.log.append(Arc::clone(&entry));
-        self.expire(now.steady);
+        self.append(&entry, now);
+        self.send(&entry, |_| true, outputs);
+    }
 
+    /// Takes a new version of the message at `at` into the log and sends it: the whole of it, or, to those
+    /// who have been sent the message, only the `addition`.
+    pub(super) fn commit_change(
+        &mut self,
+        at: (Position, usize),
+        whole: Arc<Entry>,
+        addition: Option<Arc<Entry>>,
+        id: Option<&Str>,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        if let Some(id) = id {
+            self.ids.insert(id.clone(), whole.position());
+        }
+        let mut known: Vec<Arc<Entry>> = self.log.get(at.0).cloned().into_iter().collect();
+        let versions = &mut self.changes.entry(at).or_default().versions;
+        known.extend(versions.iter().cloned());
+        versions.push(Arc::clone(&whole));
+        self.append(&whole, now);
+        match addition {
+            None => self.send(&whole, |_| true, outputs),
+            Some(addition) => {
+                let has = |subscriber: &Subscriber| {
+                    known
+                        .iter()
+                        .rev()
+                        .take_while(|entry| entry.position() > subscriber.since)
+                        .any(|entry| subscriber.wants(entry))
+                };
+                self.send(&whole, |subscriber| !has(subscriber), outputs);
+                self.send(&addition, has, outputs);
+            }
+        }
+    }
+
+    fn append(&mut self, entry: &Arc<Entry>, now: Now) {
+        self.log.append(Arc::clone(entry));
+        self.expire(now.steady);
+    }
+
+    /// Sends an entry to the subscribers that want it and that `filter` lets through.
+    fn send(
+        &self,
+        entry: &Arc<Entry>,
+        filter: impl Fn(&Subscriber) -> bool,
+        outputs: &mut Vec<Output>,
+    ) {
         let mut broadcast = None;
         for (transport, subscriber) in &self.subscribers {
-            if subscriber.behind.is_none() && subscriber.wants(&entry) {
-                let broadcast = broadcast.get_or_insert_with(|| Broadcast::new(Arc::clone(&entry)));
+            if subscriber.behind.is_none() && subscriber.wants(entry) && filter(subscriber) {
+                let broadcast = broadcast.get_or_insert_with(|| Broadcast::new(Arc::clone(entry)));
                 outputs.push(Output::Broadcast(*transport, Arc::clone(broadcast)));
             }
         }

@@ -21,12 +21,23 @@ pub(super) struct Connection {
     pub(super) transport: Option<TransportId>,
     /// When its state is dropped, while the client is away.
     pub(super) expires: Option<Duration>,
-    /// Attached channels and their modes. They end with the transport: a client that comes back attaches
+    /// When its token is to be looked at, while it has a transport and a token.
+    pub(super) token_due: Option<Duration>,
+    /// Attached channels. They end with the transport: a client that comes back attaches
     /// again, with the serial it had reached.
-    pub(super) attached: BTreeMap<Str, Flags>,
+    pub(super) attached: BTreeMap<Str, Attachment>,
     /// The `msgSerial` of the next frame; one below it has been handled.
     pub(super) next_msg_serial: u64,
     pub(super) outcomes: Outcomes,
+}
+
+/// What a connection may do on a channel that it is attached to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attachment {
+    /// The modes that were asked for.
+    pub(super) requested: Flags,
+    /// Those of them that the credentials allow.
+    pub(super) granted: Flags,
 }
 
 struct Secret(Str);
@@ -51,6 +62,7 @@ impl Connection {
             echo,
             transport: None,
             expires: None,
+            token_due: None,
             attached: BTreeMap::new(),
             next_msg_serial: 0,
             outcomes: Outcomes::default(),
@@ -62,6 +74,11 @@ impl Connection {
         self.generation += 1;
         self.transport = Some(transport);
         self.expires = None;
+        self.key()
+    }
+
+    /// The key that goes with the transport in use.
+    pub(super) fn key(&self) -> Str {
         Str::from(format!("{}!{}-{}", self.id, self.secret.0, self.generation))
     }
 

@@ -45,6 +45,16 @@ pub(crate) fn bad_channel_name(reason: &str) -> ErrorInfo {
     error(40010, 400, format!("the channel name is not valid: {reason}"))
 }
 
+/// A change that does not say of which message.
+pub(crate) fn serial_missing() -> ErrorInfo {
+    bad_parameter("a change of a message needs the message's `serial`")
+}
+
+/// An append that does not fit to what is there.
+pub(crate) fn bad_append() -> ErrorInfo {
+    bad_request("only text can be appended to text, and bytes to bytes, in the same encoding")
+}
+
 /// A client id that the credentials do not allow.
 pub(crate) fn bad_client_id(message: impl Into<Str>) -> ErrorInfo {
     error(40012, 400, message)
@@ -80,9 +90,39 @@ pub(crate) fn unauthorized(message: impl Into<Str>) -> ErrorInfo {
     error(40101, 401, message)
 }
 
-/// A token, which this version cannot check.
-pub(crate) fn tokens_not_supported() -> ErrorInfo {
-    unauthorized("tokens are not supported yet by this server; connect with an API key")
+/// A client id beside a token that is for another.
+pub(crate) fn incompatible_client() -> ErrorInfo {
+    error(40102, 401, "the clientId is not the one that the token is for")
+}
+
+/// A token request from too long ago, or from the future.
+pub(crate) fn bad_timestamp() -> ErrorInfo {
+    error(40104, 401, "the timestamp of the token request is not within two minutes of now")
+}
+
+/// A token request that was used before.
+pub(crate) fn nonce_replayed() -> ErrorInfo {
+    error(40105, 401, "the nonce of the token request has been used")
+}
+
+/// A request to revoke the tokens of another key.
+pub(crate) fn wrong_revocation_key() -> ErrorInfo {
+    error(40133, 401, "tokens are revoked with the key that they were issued with")
+}
+
+/// A token that was revoked.
+pub(crate) fn token_revoked() -> ErrorInfo {
+    error(40141, 401, "token revoked")
+}
+
+/// A token whose time is over.
+pub(crate) fn token_expired() -> ErrorInfo {
+    error(40142, 401, "token expired")
+}
+
+/// A JWT that is not in order.
+pub(crate) fn bad_jwt(reason: impl std::fmt::Display) -> ErrorInfo {
+    error(40144, 401, format!("invalid JWT format: {reason}"))
 }
 
 /// Credentials of an app that is not here.
@@ -100,9 +140,29 @@ pub(crate) fn denied(operation: &str) -> ErrorInfo {
     error(40160, 401, format!("the credentials do not allow `{operation}` here"))
 }
 
+/// A token that would allow nothing.
+pub(crate) fn nothing_granted() -> ErrorInfo {
+    error(40160, 401, "the key allows nothing of the capability that was asked for")
+}
+
+/// A token where only a key will do.
+pub(crate) fn key_required() -> ErrorInfo {
+    error(40162, 401, "this needs a key, not a token")
+}
+
+/// A key whose tokens cannot be revoked.
+pub(crate) fn not_revocable() -> ErrorInfo {
+    error(40163, 401, "the key is not one with revocable tokens")
+}
+
 /// A mode that the attachment did not ask for.
 pub(crate) fn mode_missing(mode: &str) -> ErrorInfo {
     error(40165, 401, format!("the channel was attached without the mode `{mode}`"))
+}
+
+/// A serial of a message that is not there, or is no more.
+pub(crate) fn unknown_message() -> ErrorInfo {
+    error(40400, 404, "the channel has no message with this serial")
 }
 
 /// A path that leads nowhere.

@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use capably_protocol::{Message, Millis, ServerFrame, Str, frame::Delivery};
+use capably_protocol::{Message, MessageAction, Millis, ServerFrame, Str, frame::Delivery};
 
 use super::{ConnectionId, serial::Position};
 
@@ -64,9 +64,16 @@ impl Entry {
         if message.id.is_none() {
             message.id = delivery.id.as_ref().map(|id| Str::from(format!("{id}:{index}")));
         }
-        message.connection_id = delivery.connection_id.clone();
-        message.timestamp = delivery.timestamp;
+        if message.connection_id.is_none() {
+            message.connection_id = delivery.connection_id.clone();
+        }
+        message.timestamp = message.timestamp.or(delivery.timestamp);
         Some(message)
+    }
+
+    /// Whether it brought new messages, rather than a change of one.
+    pub(super) fn is_creation(&self) -> bool {
+        self.items().first().is_some_and(|item| item.action == Some(MessageAction::Create))
     }
 
     fn delivery(&self) -> Option<&Delivery<Message>> {
@@ -149,6 +156,12 @@ impl Log {
     /// All entries, oldest first.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
         self.entries.iter()
+    }
+
+    /// The entry at this position.
+    pub(super) fn get(&self, position: Position) -> Option<&Arc<Entry>> {
+        let at = self.entries.binary_search_by_key(&position, |entry| entry.position).ok()?;
+        self.entries.get(at)
     }
 
     /// The position from which the newest `count` messages follow.

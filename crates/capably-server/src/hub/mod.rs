@@ -3,20 +3,28 @@
 //! Nothing here knows a socket, a task or a clock. The front calls an [`App`] under its lock and carries
 //! out the [`Output`]s in their order before it lets go.
 
+mod access;
 mod ack;
 mod app;
 mod attach;
 pub(crate) mod auth;
 mod broadcast;
 pub(crate) mod capability;
+mod change;
 mod channel;
 mod channel_name;
 mod connection;
 pub(crate) mod error;
 mod history;
 mod log;
+mod page;
+pub(crate) mod presence;
 mod publish;
+pub(crate) mod revocation;
 mod serial;
+mod status;
+pub(crate) mod token;
+pub(crate) mod token_request;
 
 #[cfg(test)]
 mod tests;
@@ -26,11 +34,13 @@ use std::{sync::Arc, time::Duration};
 use capably_protocol::{Millis, ServerFrame, Str};
 
 pub(crate) use self::{
-    app::{App, ConnectRequest, Settings},
+    app::{App, AppSpec, ConnectRequest, Settings},
     broadcast::Broadcast,
     channel::Namespace,
-    history::{Direction, HistoryPage, HistoryQuery},
+    history::HistoryQuery,
     log::Retention,
+    page::{Direction, Page, PageQuery},
+    presence::MembersQuery,
     publish::Published,
 };
 

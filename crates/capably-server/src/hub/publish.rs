@@ -9,6 +9,7 @@ use super::{
     ack::Outcome,
     auth::Identity,
     capability::Operation,
+    change::{change, is_change},
     channel::{Channels, NewFrame},
     channel_name, error,
     serial::{MAX_INDEX, Position},
@@ -54,16 +55,22 @@ impl From<Result<Accepted, ErrorInfo>> for Outcome {
 ///
 /// # Errors
 /// 40010 for the channel's name, 40160 for the capability, 40009 for the size, 40012 for a client id,
-/// 40013 for a broken encoding, 40031 for ids, 93002 for a change of a message.
+/// 40013 for a broken encoding, 40031 for ids; for a change of a message as [`change`].
 pub(super) fn publish(
     channels: &mut Channels,
     channel: &Str,
-    messages: Vec<Message>,
+    mut messages: Vec<Message>,
     publisher: Publisher<'_>,
     max_message_size: usize,
     now: Now,
     outputs: &mut Vec<Output>,
 ) -> Result<Accepted, ErrorInfo> {
+    if let [message] = &mut messages[..]
+        && is_change(message)
+    {
+        let message = std::mem::take(message);
+        return change(channels, channel, message, publisher, max_message_size, now, outputs);
+    }
     if channels.get(channel).is_none() {
         channel_name::validate(channel)?;
     }
@@ -115,7 +122,7 @@ fn prepare(
         match message.action {
             None | Some(MessageAction::Create) => {}
             Some(MessageAction::Update | MessageAction::Delete | MessageAction::Append) => {
-                return Err(error::not_mutable());
+                return Err(error::bad_request("a change of a message is published by itself"));
             }
             Some(_) => return Err(error::bad_request("clients cannot publish this action")),
         }
@@ -123,10 +130,7 @@ fn prepare(
             return Err(error::bad_message_ids());
         }
         message.client_id = identity.client_id_for(message.client_id.take())?;
-        if matches!(message.data, Data::Json(_)) {
-            encoding::encode(&mut message.data, &mut message.encoding, None)?;
-        }
-        encoding::strip_base64(&mut message.data, &mut message.encoding)?;
+        canonicalize(message)?;
         size += message.size();
         // What the service stamps is never taken from a client.
         message.connection_id = None;
@@ -138,6 +142,17 @@ fn prepare(
         return Err(error::message_too_large(size, max_message_size));
     }
     Ok(messages)
+}
+
+/// Brings a message's payload into the form in which it is stored: text, or bytes without base64.
+///
+/// # Errors
+/// Code 40013 for data that is not encoded as it says.
+pub(super) fn canonicalize(message: &mut Message) -> Result<(), ErrorInfo> {
+    if matches!(message.data, Data::Json(_)) {
+        encoding::encode(&mut message.data, &mut message.encoding, None)?;
+    }
+    encoding::strip_base64(&mut message.data, &mut message.encoding)
 }
 
 /// Checks the ids that the publisher chose, and gives the one they stand for together (RSL1k).

@@ -7,12 +7,17 @@ use capably_protocol::{
     frame::{Ack, Attach, Attached, Connected, Delivery, Publish},
 };
 
+mod access;
+mod changes;
+
 use super::{
-    App, ConnectRequest, Direction, HistoryQuery, Now, Output, Retention, Settings, TransportId,
+    App, AppSpec, ConnectRequest, Direction, HistoryQuery, Namespace, Now, Output, PageQuery,
+    Retention, Settings, TransportId,
     auth::{Identity, Key},
     capability::Capability,
 };
 
+const APP: &str = "app-id";
 const TTL: Duration = Duration::from_secs(120);
 
 /// An app, its clock, and what it has put out.
@@ -44,18 +49,24 @@ impl Bench {
         };
         let now = Now { steady: Duration::from_secs(10), wall: 1_726_585_978_590 };
         let key = Arc::new(Key::new("key", "secret", Capability::full()));
-        let app = App::new(Arc::new(settings), vec![Arc::clone(&key)], Vec::new(), now);
+        let spec = AppSpec {
+            id: APP.into(),
+            keys: vec![Arc::clone(&key)],
+            namespaces: vec![Namespace { id: "mutable".into(), persisted: false, mutable: true }],
+            ..AppSpec::default()
+        };
+        let app = App::new(Arc::new(settings), spec, now);
         Self { app, now, key, transports: 0, outputs: Vec::new() }
     }
 
     fn advance(&mut self, by: Duration) {
         self.now.steady += by;
         self.now.wall += by.as_millis() as i64;
-        self.app.handle_timeout(self.now);
+        self.app.handle_timeout(self.now, &mut self.outputs);
     }
 
     fn identity(&self) -> Identity {
-        Identity { key: Arc::clone(&self.key), client_id: None }
+        Identity::of_key(&self.key, None).unwrap()
     }
 
     fn connect(&mut self, resume: Option<&str>) -> (TransportId, Connected) {
@@ -63,16 +74,20 @@ impl Bench {
     }
 
     fn connect_with(&mut self, resume: Option<&str>, echo: bool) -> (TransportId, Connected) {
+        self.connect_as(self.identity(), resume, echo)
+    }
+
+    fn connect_as(
+        &mut self,
+        identity: Identity,
+        resume: Option<&str>,
+        echo: bool,
+    ) -> (TransportId, Connected) {
         self.transports += 1;
         let transport = TransportId(self.transports);
         let mut entropy = [0; 24];
         entropy[..8].copy_from_slice(&self.transports.to_le_bytes());
-        let request = ConnectRequest {
-            identity: self.identity(),
-            echo,
-            resume: resume.map(Str::from),
-            entropy,
-        };
+        let request = ConnectRequest { identity, echo, resume: resume.map(Str::from), entropy };
         self.app.connect(transport, request, self.now, &mut self.outputs);
         match self.frames(transport).pop() {
             Some(ServerFrame::Connected(connected)) => (transport, *connected),
@@ -161,17 +176,14 @@ impl Bench {
     }
 
     fn history(&mut self, channel: &str) -> Vec<Message> {
-        let query = HistoryQuery {
-            direction: Direction::Forwards,
-            limit: 1000,
-            start: None,
-            end: None,
-            from_serial: None,
-            cursor: None,
-        };
+        let query = HistoryQuery { page: all(Direction::Forwards), from_serial: None };
         let identity = self.identity();
-        self.app.history(&identity, channel, &query, self.now).unwrap().messages
+        self.app.history(&identity, channel, &query, self.now).unwrap().items
     }
+}
+
+fn all(direction: Direction) -> PageQuery {
+    PageQuery { direction, limit: 1000, start: None, end: None, cursor: None }
 }
 
 fn publish(channel: &str, msg_serial: u64, messages: Vec<Message>) -> ClientFrame {
@@ -414,7 +426,7 @@ fn client_ids_are_stamped_and_checked() {
         ..Message::new("m", "x")
     };
     let channel = Str::from("a");
-    let identified = Identity { client_id: Some("me".into()), ..bench.identity() };
+    let identified = Identity::of_key(&bench.key, Some("me".into())).unwrap();
     for (identity, claimed, expected) in [
         (bench.identity(), None, Ok(None)),
         (bench.identity(), Some("anyone"), Ok(Some("anyone"))),

@@ -285,3 +285,53 @@ pub(crate) fn basic(key: &str) -> String {
     use base64::{Engine, engine::general_purpose::STANDARD};
     format!("Authorization: Basic {}", STANDARD.encode(key))
 }
+
+/// Makes an app and gives its keys, as whole keys.
+pub(crate) async fn app(server: &Server, spec: &Value) -> Vec<String> {
+    let body = serde_json::to_vec(spec).unwrap();
+    let headers = ["Content-Type: application/json".to_owned()];
+    let answer = Http::connect(server).await.request("POST", "/apps", &headers, &body).await;
+    assert_eq!(answer.status, 201);
+    let key = |key: &Value| key["keyStr"].as_str().unwrap().to_owned();
+    answer.json()["keys"].as_array().unwrap().iter().map(key).collect()
+}
+
+/// One request with a key, in a format for body and answer; the body of the answer decoded.
+pub(crate) async fn ask(
+    server: &Server,
+    key: &str,
+    format: Format,
+    method: &str,
+    target: &str,
+    body: &Value,
+) -> (Answer, Value) {
+    let body = if body.is_null() { Vec::new() } else { codec::encode_body(format, body).unwrap() };
+    let media_type = format.content_type();
+    let headers = [
+        basic(key),
+        format!("Content-Type: {media_type}"),
+        format!("Accept: {media_type}"),
+        "X-Ably-Version: 6".to_owned(),
+    ];
+    let answer = Http::connect(server).await.request(method, target, &headers, &body).await;
+    let value = if answer.body.is_empty() {
+        Value::Null
+    } else {
+        assert_eq!(answer.header("content-type"), Some(media_type));
+        match codec::decode_body(format, &answer.body, &Limits::default()) {
+            Ok(value) => value,
+            // A `Value` cannot hold bytes; the caller decodes such a body itself.
+            Err(_) if format == Format::MsgPack => Value::Null,
+            Err(problem) => panic!("{problem}"),
+        }
+    };
+    if let Some(error) = value.get("error") {
+        assert_eq!(answer.header("x-ably-errorcode"), Some(&*error["code"].to_string()));
+    }
+    (answer, value)
+}
+
+/// Status and code of a refusal that [`ask`] has decoded.
+pub(crate) fn refusal(asked: &(Answer, Value)) -> (u16, u64) {
+    (asked.0.status, asked.1["error"]["code"].as_u64().unwrap())
+}

@@ -1,0 +1,76 @@
+//! Pagination: what a query asks for, and links to other pages.
+
+use capably_protocol::{ErrorInfo, Str};
+use hyper::header;
+
+use super::{query::Query, reply::Reply};
+use crate::hub::{Direction, PageQuery, error};
+
+const DEFAULT_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1000;
+
+/// The part of a list that a query asks for, newest first unless it says otherwise.
+///
+/// # Errors
+/// Code 40003 for a parameter whose value is not allowed.
+pub(super) fn query(query: &Query) -> Result<PageQuery, ErrorInfo> {
+    query_with(query, Direction::Backwards)
+}
+
+/// As [`query`], with another direction when it does not say.
+///
+/// # Errors
+/// As [`query`].
+pub(super) fn query_with(query: &Query, direction: Direction) -> Result<PageQuery, ErrorInfo> {
+    let limit = query.number("limit")?.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(error::bad_parameter(format!("`limit` is not between 1 and {MAX_LIMIT}")));
+    }
+    let direction = match query.get("direction") {
+        None => direction,
+        Some("backwards") => Direction::Backwards,
+        Some("forwards") => Direction::Forwards,
+        Some(_) => {
+            return Err(error::bad_parameter("`direction` is neither `backwards` nor `forwards`"));
+        }
+    };
+    let (start, end) = (query.number("start")?, query.number("end")?);
+    if let (Some(start), Some(end)) = (start, end)
+        && start > end
+    {
+        return Err(error::bad_parameter("`start` is after `end`"));
+    }
+    let cursor = query.get("cursor").map(Str::from);
+    Ok(PageQuery { direction, limit, start, end, cursor })
+}
+
+/// The reply with its links: to the first page, to itself, and to the next if there is one.
+pub(super) fn linked(
+    mut reply: Reply,
+    word: &str,
+    query: &Query,
+    page: &PageQuery,
+    next: Option<&str>,
+) -> Reply {
+    for (relation, cursor) in
+        [("first", Some(None)), ("current", Some(page.cursor.as_deref())), ("next", next.map(Some))]
+    {
+        if let Some(cursor) = cursor {
+            let link = link(word, relation, query, page.limit, cursor);
+            reply = reply.header(header::LINK, link);
+        }
+    }
+    reply
+}
+
+/// A relative link to a page, as pagination gives them: `<./messages?limit=10>; rel="first"`.
+fn link(word: &str, relation: &str, query: &Query, limit: usize, cursor: Option<&str>) -> String {
+    // Credentials do not belong into links.
+    let mut query = query
+        .without(&["cursor", "limit", "key", "access_token", "accessToken"])
+        .with("limit", &limit.to_string());
+    if let Some(cursor) = cursor {
+        query = query.with("cursor", cursor);
+    }
+    format!("<./{word}?{}>; rel=\"{relation}\"", query.encode())
+}

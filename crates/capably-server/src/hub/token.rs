@@ -1,0 +1,254 @@
+//! Tokens: those that this service issues, and JWTs that holders of a key make.
+//!
+//! An issued token carries what it grants under the key's MAC, so nothing is kept of it.
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use capably_protocol::{ErrorInfo, JsonObject, Millis, Str};
+use hmac::Mac;
+use serde_json::{Value, json};
+
+use super::{
+    auth::{Client, Key, is_app_id},
+    capability::Capability,
+    error,
+};
+
+/// A token that holds, and what it grants.
+#[derive(Debug)]
+pub(crate) struct Token {
+    pub(super) key: Arc<Key>,
+    pub(super) capability: Arc<Capability>,
+    pub(super) client: Client,
+    pub(super) facts: TokenFacts,
+}
+
+/// What is asked about a token as long as it is in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TokenFacts {
+    /// Of the key that it was issued with.
+    pub(super) key_id: Str,
+    /// The client that it names.
+    pub(super) client_id: Option<Str>,
+    /// By which it can be revoked together with others.
+    pub(super) revocation_key: Option<Str>,
+    /// In ms since the epoch.
+    pub(super) issued: Millis,
+    /// In ms since the epoch; from then on it does not hold.
+    pub(super) expires: Millis,
+}
+
+/// A token as a client presents it. It has no `Debug`.
+pub(crate) struct PresentedToken {
+    app_id: Str,
+    form: Form,
+}
+
+enum Form {
+    /// Issued by this service: facts as JSON, then their MAC.
+    Issued(Vec<u8>),
+    Jwt(Jwt),
+}
+
+/// A JWT (RFC 7519) with the signature HS256.
+struct Jwt {
+    key_id: String,
+    /// The text that the signature is of.
+    signed: String,
+    signature: Vec<u8>,
+    claims: JsonObject,
+}
+
+/// Where an issued token's MAC differs in purpose from every other one made with the same key.
+const PURPOSE: &[u8] = b"\0issued token\0";
+
+const MAC_LEN: usize = 32;
+
+/// Deepest nesting of tokens within JWTs.
+const MAX_EMBEDDED: usize = 2;
+
+impl PresentedToken {
+    /// # Errors
+    /// Code 40101 when the text is not a token, 40144 for a JWT that is broken, 40400 for one of no app.
+    pub(crate) fn parse(text: &str) -> Result<Self, ErrorInfo> {
+        if let Some(token) = Self::parse_jwt(text) {
+            return token;
+        }
+        let not_a_token = || error::unauthorized("the token has not the form of one");
+        let (app_id, sealed) = text.split_once('.').ok_or_else(not_a_token)?;
+        let sealed = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| not_a_token())?;
+        if !is_app_id(app_id) || sealed.len() <= MAC_LEN {
+            return Err(not_a_token());
+        }
+        Ok(Self { app_id: app_id.into(), form: Form::Issued(sealed) })
+    }
+
+    /// The token when the text has a JWT's header.
+    fn parse_jwt(text: &str) -> Option<Result<Self, ErrorInfo>> {
+        let mut parts = text.split('.');
+        let (header, claims, signature) = (parts.next()?, parts.next()?, parts.next()?);
+        let header = decode_object(header).filter(|header| header.contains_key("alg"))?;
+        if parts.next().is_some() || header["alg"] != "HS256" {
+            return Some(Err(error::bad_jwt("it is not signed with HS256")));
+        }
+        let (Some(claims), Ok(signature)) =
+            (decode_object(claims), URL_SAFE_NO_PAD.decode(signature))
+        else {
+            return Some(Err(error::bad_jwt("its claims are not a JSON object")));
+        };
+        let key = header.get("kid").and_then(Value::as_str).and_then(|kid| kid.split_once('.'));
+        let Some((app_id, key_id)) = key.filter(|(app_id, _)| is_app_id(app_id)) else {
+            return Some(Err(error::unknown_app()));
+        };
+        let signed = text.rsplit_once('.').map_or("", |(signed, _)| signed);
+        Some(Ok(Self {
+            app_id: app_id.into(),
+            form: Form::Jwt(Jwt {
+                key_id: key_id.to_owned(),
+                signed: signed.to_owned(),
+                signature,
+                claims,
+            }),
+        }))
+    }
+
+    pub(crate) fn app_id(&self) -> &str {
+        &self.app_id
+    }
+
+    /// Checks the token against the keys of its app.
+    ///
+    /// # Errors
+    /// Code 40400 with status 401 when the app has no such key, 40101 for a token that was not issued
+    /// here, 40144 for a JWT that is wrong, 40142 for one that has expired.
+    pub(super) fn check(&self, keys: &[Arc<Key>], now: Millis) -> Result<Token, ErrorInfo> {
+        self.check_within(keys, now, MAX_EMBEDDED)
+    }
+
+    fn check_within(
+        &self,
+        keys: &[Arc<Key>],
+        now: Millis,
+        embedded: usize,
+    ) -> Result<Token, ErrorInfo> {
+        let token = match &self.form {
+            Form::Issued(sealed) => open(sealed, keys)?,
+            Form::Jwt(jwt) => jwt.check(keys)?,
+        };
+        if token.facts.has_expired(now) {
+            return Err(error::token_expired());
+        }
+        let inner = match &self.form {
+            Form::Jwt(jwt) => jwt.claims.get("x-ably-token"),
+            Form::Issued(_) => None,
+        };
+        match inner {
+            None => Ok(token),
+            Some(inner) => {
+                let inner = inner
+                    .as_str()
+                    .filter(|_| embedded > 0)
+                    .ok_or_else(|| error::bad_jwt("its x-ably-token is not a token"))?;
+                let inner = Self::parse(inner)?;
+                if inner.app_id != self.app_id {
+                    return Err(error::unauthorized("the embedded token is of another app"));
+                }
+                inner.check_within(keys, now, embedded - 1)
+            }
+        }
+    }
+}
+
+impl TokenFacts {
+    pub(super) fn has_expired(&self, now: Millis) -> bool {
+        now >= self.expires
+    }
+}
+
+/// The text of a token for the app, `number` telling it from others of the same millisecond.
+pub(super) fn seal(app_id: &str, token: &Token, number: u64) -> String {
+    let facts = json!({
+        "key": &*token.key.id,
+        "issued": token.facts.issued,
+        "expires": token.facts.expires,
+        "capability": token.capability.text(),
+        "clientId": token.client.told().as_deref(),
+        "number": number,
+    });
+    let mut sealed = facts.to_string().into_bytes();
+    let mac = token.key.mac(PURPOSE).chain_update(&sealed).finalize().into_bytes();
+    sealed.extend_from_slice(&mac);
+    format!("{app_id}.{}", URL_SAFE_NO_PAD.encode(sealed))
+}
+
+/// Reads an issued token back.
+fn open(sealed: &[u8], keys: &[Arc<Key>]) -> Result<Token, ErrorInfo> {
+    let not_ours = || error::unauthorized("the token was not issued by this server");
+    let (text, mac) = sealed.split_at_checked(sealed.len() - MAC_LEN).ok_or_else(not_ours)?;
+    let facts: JsonObject = serde_json::from_slice(text).map_err(|_| not_ours())?;
+    let number = |name| facts.get(name).and_then(Value::as_i64).ok_or_else(not_ours);
+    let key_id = facts.get("key").and_then(Value::as_str).ok_or_else(not_ours)?;
+    let key = keys.iter().find(|key| key.id == key_id).ok_or_else(not_ours)?;
+    key.mac(PURPOSE).chain_update(text).verify_slice(mac).map_err(|_| not_ours())?;
+    let client = client_of(facts.get("clientId")).ok_or_else(not_ours)?;
+    let capability = Capability::from_value(facts.get("capability").unwrap_or(&Value::Null))?;
+    let facts = TokenFacts {
+        key_id: key.id.clone(),
+        client_id: client.name().cloned(),
+        revocation_key: None,
+        issued: number("issued")?,
+        expires: number("expires")?,
+    };
+    Ok(Token { key: Arc::clone(key), capability: Arc::new(capability), client, facts })
+}
+
+impl Jwt {
+    fn check(&self, keys: &[Arc<Key>]) -> Result<Token, ErrorInfo> {
+        let key = keys.iter().find(|key| key.id == self.key_id).ok_or_else(error::unknown_key)?;
+        key.mac(self.signed.as_bytes())
+            .verify_slice(&self.signature)
+            .map_err(|_| error::bad_jwt("its signature is wrong"))?;
+        let time = |name: &str| {
+            let seconds = self.claims.get(name).and_then(Value::as_f64);
+            seconds
+                .filter(|seconds| seconds.abs() < 1e12)
+                .map(|seconds| (seconds * 1000.0) as Millis)
+                .ok_or_else(|| error::bad_jwt(format!("its `{name}` is not a time in seconds")))
+        };
+        let capability = match self.claims.get("x-ably-capability") {
+            None | Some(Value::Null) => Arc::clone(&key.capability),
+            Some(wanted) => {
+                let wanted = Capability::from_value(wanted)
+                    .map_err(|_| error::bad_jwt("its x-ably-capability is not a capability"))?;
+                Arc::new(wanted.intersection(&key.capability))
+            }
+        };
+        let client = client_of(self.claims.get("x-ably-clientId"))
+            .ok_or_else(|| error::bad_jwt("its x-ably-clientId is not a client id"))?;
+        let revocation_key = self.claims.get("x-ably-revocation-key").and_then(Value::as_str);
+        let facts = TokenFacts {
+            key_id: key.id.clone(),
+            client_id: client.name().cloned(),
+            revocation_key: revocation_key.map(Str::from),
+            issued: time("iat")?,
+            expires: time("exp")?,
+        };
+        Ok(Token { key: Arc::clone(key), capability, client, facts })
+    }
+}
+
+/// The client that a token is for.
+fn client_of(value: Option<&Value>) -> Option<Client> {
+    match value {
+        None | Some(Value::Null) => Some(Client::Anonymous),
+        Some(Value::String(id)) if id == "*" => Some(Client::Wildcard),
+        Some(Value::String(id)) if !id.is_empty() => Some(Client::Named(id.as_str().into())),
+        Some(_) => None,
+    }
+}
+
+fn decode_object(part: &str) -> Option<JsonObject> {
+    let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
