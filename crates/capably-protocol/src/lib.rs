@@ -8,12 +8,15 @@
 //! |---|---|
 //! | [`frame`] | every protocol message, as [`ClientFrame`] and [`ServerFrame`] |
 //! | [`message`], [`presence`], [`annotation`], [`object`] | what channels carry |
+//! | [`batch`], [`channel_details`], [`mutation`], [`push`], [`stats`] | bodies of REST requests and replies |
 //! | [`data`], [`encoding`], [`cipher`] | payloads and the RSL4/RSL6 pipeline |
 //! | [`codec`] | bytes to frames and back, in both [`Format`]s |
 //! | [`error`], [`code`] | [`ErrorInfo`] and [`ErrorCode`] |
 //! | [`key`], [`recovery`] | API keys and recovery keys |
 
 pub mod annotation;
+pub mod batch;
+pub mod channel_details;
 pub mod cipher;
 pub mod code;
 pub mod codec;
@@ -26,12 +29,17 @@ pub mod frame;
 pub mod key;
 mod lenient;
 pub mod message;
+pub mod mutation;
 pub mod object;
 pub mod presence;
+pub mod push;
 pub mod recovery;
+pub mod stats;
 mod text;
 
 pub use annotation::{Annotation, AnnotationAction};
+pub use batch::{BatchFailure, BatchPresence, BatchPublishSpec, BatchPublished, BatchResult};
+pub use channel_details::{ChannelDetails, ChannelMetrics, ChannelOccupancy, ChannelStatus};
 pub use cipher::CipherParams;
 pub use code::ErrorCode;
 pub use codec::{DecodeError, Format, Limits};
@@ -42,9 +50,15 @@ pub use flags::{ChannelMode, Flags};
 pub use frame::{ClientFrame, ServerFrame};
 pub use key::ApiKey;
 pub use message::{Message, MessageAction, MessageAnnotations, MessageVersion, PublishResult};
+pub use mutation::{MessageOperation, UpdateDeleteResult};
 pub use object::ObjectMessage;
 pub use presence::{PresenceAction, PresenceMessage};
+pub use push::{
+    DeviceDetails, DeviceFormFactor, DevicePlatform, DevicePushDetails, DevicePushState,
+    PushChannelSubscription,
+};
 pub use recovery::RecoveryKey;
+pub use stats::{Stats, StatsUnit};
 pub use text::Str;
 
 /// A JSON object, as `extras` and stats use it.

@@ -31,8 +31,12 @@ mod tls;
 
 pub use auth::Auth;
 pub use capably_protocol::{
-    ApiKey, CipherParams, Data, ErrorCode, ErrorInfo, JsonObject, Message, MessageAction,
-    MessageAnnotations, MessageVersion, Millis, PublishResult, Str,
+    Annotation, AnnotationAction, ApiKey, BatchFailure, BatchPresence, BatchPublishSpec,
+    BatchPublished, BatchResult, ChannelDetails, ChannelMetrics, ChannelOccupancy, ChannelStatus,
+    CipherParams, Data, DeviceDetails, DeviceFormFactor, DevicePlatform, DevicePushDetails,
+    DevicePushState, ErrorCode, ErrorInfo, JsonObject, Message, MessageAction, MessageAnnotations,
+    MessageOperation, MessageVersion, Millis, PresenceAction, PresenceMessage, PublishResult,
+    PushChannelSubscription, Stats, StatsUnit, Str, UpdateDeleteResult,
 };
 pub use error::{Error, Recourse, Result};
 pub use options::ClientOptions;

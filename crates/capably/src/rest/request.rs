@@ -37,22 +37,56 @@ pub(crate) struct Call {
     target: String,
     body: Bytes,
     authenticated: bool,
+    /// The protocol version to be understood by (CSV2, RSC19f1).
+    version: u32,
+    /// Headers besides those that every request has.
+    headers: Vec<(String, String)>,
 }
 
 impl Call {
     /// A GET of an escaped path, with or without a query.
     pub(crate) fn get(target: impl Into<String>) -> Self {
+        Self::new(HttpMethod::Get, target)
+    }
+
+    /// A request of an escaped path, with or without a query.
+    pub(crate) fn new(method: HttpMethod, target: impl Into<String>) -> Self {
         Self {
-            method: HttpMethod::Get,
+            method,
             target: target.into(),
             body: Bytes::new(),
             authenticated: true,
+            version: PROTOCOL_VERSION,
+            headers: Vec::new(),
         }
     }
 
     /// A POST of a body in the client's format.
     pub(crate) fn post(target: impl Into<String>, body: impl Into<Bytes>) -> Self {
-        Self { method: HttpMethod::Post, body: body.into(), ..Self::get(target) }
+        Self::new(HttpMethod::Post, target).body(body)
+    }
+
+    /// The same call with a body in the client's format.
+    pub(crate) fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// The same call, to be understood by another version of the protocol.
+    pub(crate) fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// The same call with one more header.
+    pub(crate) fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// A GET of another page, with the same headers.
+    pub(crate) fn follow(&self, target: String) -> Self {
+        Self { method: HttpMethod::Get, target, body: Bytes::new(), ..self.clone() }
     }
 
     /// The same call with one more query parameter.
@@ -107,6 +141,26 @@ impl Pipeline {
     /// What the service says; 50003 when time is up, 80000 when no host can be reached, 80003 when
     /// the connection breaks, 40013 for a reply that cannot be read (RSC8e).
     pub(crate) async fn send(&self, call: &Call) -> Result<Reply> {
+        self.exchange_with(call, |response, origin| {
+            Reply::read(response, self.config.format(), origin)
+        })
+        .await
+    }
+
+    /// Sends a call and returns the response, whatever its status, with the scheme, host and port that
+    /// it came from.
+    ///
+    /// # Errors
+    /// When no response came: as [`send`](Self::send).
+    pub(crate) async fn exchange(&self, call: &Call) -> Result<(HttpResponse, String)> {
+        self.exchange_with(call, |response, origin| Ok((response, origin))).await
+    }
+
+    async fn exchange_with<T>(
+        &self,
+        call: &Call,
+        read: impl FnOnce(HttpResponse, String) -> Result<T>,
+    ) -> Result<T> {
         if tokio::runtime::Handle::try_current().is_err() {
             let message = "a REST request needs a tokio runtime, and there is none here";
             return Err(Error::new(ErrorCode::BAD_REQUEST, 400, message)
@@ -115,7 +169,7 @@ impl Pipeline {
         let id = if self.config.options.add_request_ids { Some(random::id()?) } else { None };
         let (outcome, host) = self.try_hosts(call, id.as_deref()).await?;
         let result = match outcome {
-            Ok(response) => Reply::read(response, self.config.format(), self.config.origin(&host)),
+            Ok(response) => read(response, self.config.origin(&host)),
             Err(error) => Err(transport_error(error, &host)),
         };
         result.map_err(|error| {
@@ -193,7 +247,7 @@ impl Pipeline {
         let mut request = HttpRequest::new(call.method, url);
         let mut header = |name: &str, value: String| request.headers.push((name.to_owned(), value));
         let content_type = self.config.format().content_type();
-        header("X-Ably-Version", PROTOCOL_VERSION.to_string());
+        header("X-Ably-Version", call.version.to_string());
         header("Ably-Agent", self.agent.clone());
         header("Accept", content_type.to_owned());
         if !call.body.is_empty() {
@@ -204,6 +258,12 @@ impl Pipeline {
         }
         if let Some(client_id) = &options.client_id {
             header("X-Ably-ClientId", BASE64_STANDARD.encode(client_id));
+        }
+        for (name, value) in &call.headers {
+            // What the SDK says of a request is not to be said twice (RSC19b).
+            if request.header(name).is_none() && !name.eq_ignore_ascii_case("Authorization") {
+                request.headers.push((name.clone(), value.clone()));
+            }
         }
         request.body = call.body.clone();
         request

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod annotations;
 mod auth;
 mod bad_input;
 mod channels;
@@ -14,8 +15,13 @@ mod fallback;
 mod headers;
 mod history;
 mod idempotency;
+mod messages;
 mod pages;
+mod presence;
 mod publish;
+mod push;
+mod stats;
+mod status;
 mod time;
 
 use capably::ClientOptions;
