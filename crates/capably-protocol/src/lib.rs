@@ -22,6 +22,7 @@ pub mod code;
 pub mod codec;
 pub mod connection_details;
 pub mod data;
+mod encoded;
 pub mod encoding;
 pub mod error;
 pub mod flags;

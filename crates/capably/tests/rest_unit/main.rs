@@ -25,6 +25,7 @@ mod request;
 mod stats;
 mod status;
 mod time;
+mod types;
 
 use capably::ClientOptions;
 use support::scripted_http::KEY;

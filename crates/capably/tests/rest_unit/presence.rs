@@ -257,6 +257,7 @@ async fn encrypted_payloads_are_decrypted() {
 // UTS: rest/unit/RSP3/get-pagination-link-header-1
 // UTS: rest/unit/RSP3/get-pagination-next-page-2
 // UTS: rest/unit/RSP4/history-pagination-1
+// UTS: rest/unit/TG/pagination-presence-results-7
 #[tokio::test]
 async fn pages_lead_to_the_next() {
     for (path, history) in [("presence", false), ("presence/history", true)] {
