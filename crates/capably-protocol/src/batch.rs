@@ -25,26 +25,39 @@ impl BatchPublishSpec {
     }
 }
 
-/// What became of a batch, channel by channel (BAR1).
+/// What became of a batch, part by part (BAR1).
 ///
-/// A batch may do well on one channel and fail on another: a result that arrives says nothing yet of
+/// A batch may do well in one part and fail in another: a result that arrives says nothing yet of
 /// success.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct BatchResult<T> {
-    /// On how many channels it was done (BAR2a).
-    pub success_count: usize,
-    /// On how many it was not (BAR2b).
-    pub failure_count: usize,
-    /// The outcome for each channel (BAR2c).
-    pub results: Vec<Result<T, BatchFailure>>,
+    /// How many parts succeeded (BAR2a).
+    pub success_count: u32,
+    /// How many parts failed (BAR2b).
+    pub failure_count: u32,
+    /// What became of each, in order (BAR2c).
+    pub results: Vec<T>,
 }
 
-impl<T> FromIterator<Result<T, BatchFailure>> for BatchResult<T> {
+/// What became of a batch of messages on one channel.
+pub type BatchPublishResult = Result<BatchPublished, BatchFailure>;
+
+/// Who is present on one channel, or why that is not said.
+pub type BatchPresenceResult = Result<BatchPresence, BatchFailure>;
+
+impl<T, E> FromIterator<Result<T, E>> for BatchResult<Result<T, E>> {
     /// Counts the outcomes.
-    fn from_iter<I: IntoIterator<Item = Result<T, BatchFailure>>>(outcomes: I) -> Self {
-        let results: Vec<_> = outcomes.into_iter().collect();
-        let success_count = results.iter().filter(|outcome| outcome.is_ok()).count();
-        Self { success_count, failure_count: results.len() - success_count, results }
+    fn from_iter<I: IntoIterator<Item = Result<T, E>>>(outcomes: I) -> Self {
+        let mut batch = Self { success_count: 0, failure_count: 0, results: Vec::new() };
+        for outcome in outcomes {
+            match outcome {
+                Ok(_) => batch.success_count += 1,
+                Err(_) => batch.failure_count += 1,
+            }
+            batch.results.push(outcome);
+        }
+        batch
     }
 }
 
@@ -132,16 +145,16 @@ fn judge<T: BatchOutcome, E: Error>(mut outcome: Outcome) -> Result<Result<T, Ba
     T::found(outcome).map(Ok).ok_or_else(|| E::custom("neither a success nor a failure"))
 }
 
-impl<'de, T: BatchOutcome> Deserialize<'de> for BatchResult<T> {
+impl<'de, T: BatchOutcome> Deserialize<'de> for BatchResult<Result<T, BatchFailure>> {
     /// Reads the result of a batch, or the outcome for a single channel in its place.
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Body {
             #[serde(default, deserialize_with = "lenient::integer")]
-            success_count: Option<u64>,
+            success_count: Option<u32>,
             #[serde(default, deserialize_with = "lenient::integer")]
-            failure_count: Option<u64>,
+            failure_count: Option<u32>,
             results: Option<Vec<Outcome>>,
             #[serde(flatten)]
             single: Outcome,
@@ -151,12 +164,9 @@ impl<'de, T: BatchOutcome> Deserialize<'de> for BatchResult<T> {
         let outcomes = body.results.unwrap_or_else(|| vec![body.single]);
         let results = outcomes.into_iter().map(judge).collect::<Result<Vec<_>, _>>()?;
         let counted: Self = results.into_iter().collect();
-        let stated = |count: Option<u64>, counted| {
-            count.and_then(|count| usize::try_from(count).ok()).unwrap_or(counted)
-        };
         Ok(Self {
-            success_count: stated(body.success_count, counted.success_count),
-            failure_count: stated(body.failure_count, counted.failure_count),
+            success_count: body.success_count.unwrap_or(counted.success_count),
+            failure_count: body.failure_count.unwrap_or(counted.failure_count),
             results: counted.results,
         })
     }

@@ -39,7 +39,10 @@ pub mod stats;
 mod text;
 
 pub use annotation::{Annotation, AnnotationAction};
-pub use batch::{BatchFailure, BatchPresence, BatchPublishSpec, BatchPublished, BatchResult};
+pub use batch::{
+    BatchFailure, BatchPresence, BatchPresenceResult, BatchPublishResult, BatchPublishSpec,
+    BatchPublished, BatchResult,
+};
 pub use channel_details::{ChannelDetails, ChannelMetrics, ChannelOccupancy, ChannelStatus};
 pub use cipher::CipherParams;
 pub use code::ErrorCode;

@@ -31,12 +31,13 @@ mod tls;
 
 pub use auth::Auth;
 pub use capably_protocol::{
-    Annotation, AnnotationAction, ApiKey, BatchFailure, BatchPresence, BatchPublishSpec,
-    BatchPublished, BatchResult, ChannelDetails, ChannelMetrics, ChannelOccupancy, ChannelStatus,
-    CipherParams, Data, DeviceDetails, DeviceFormFactor, DevicePlatform, DevicePushDetails,
-    DevicePushState, ErrorCode, ErrorInfo, JsonObject, Message, MessageAction, MessageAnnotations,
-    MessageOperation, MessageVersion, Millis, PresenceAction, PresenceMessage, PublishResult,
-    PushChannelSubscription, Stats, StatsUnit, Str, UpdateDeleteResult,
+    Annotation, AnnotationAction, ApiKey, BatchFailure, BatchPresence, BatchPresenceResult,
+    BatchPublishResult, BatchPublishSpec, BatchPublished, BatchResult, ChannelDetails,
+    ChannelMetrics, ChannelOccupancy, ChannelStatus, CipherParams, Data, DeviceDetails,
+    DeviceFormFactor, DevicePlatform, DevicePushDetails, DevicePushState, ErrorCode, ErrorInfo,
+    JsonObject, Message, MessageAction, MessageAnnotations, MessageOperation, MessageVersion,
+    Millis, PresenceAction, PresenceMessage, PublishResult, PushChannelSubscription, Stats,
+    StatsUnit, Str, UpdateDeleteResult,
 };
 pub use error::{Error, Recourse, Result};
 pub use options::ClientOptions;

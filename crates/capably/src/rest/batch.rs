@@ -32,7 +32,8 @@
 //! ```
 
 use capably_protocol::{
-    BatchPresence, BatchPublishSpec, BatchPublished, BatchResult, ErrorCode, codec::encode_body,
+    BatchPresenceResult, BatchPublishResult, BatchPublishSpec, BatchResult, ErrorCode,
+    codec::encode_body,
 };
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +53,7 @@ impl Rest {
     pub async fn batch_publish(
         &self,
         spec: BatchPublishSpec,
-    ) -> Result<BatchResult<BatchPublished>> {
+    ) -> Result<BatchResult<BatchPublishResult>> {
         let channels = spec.channels.len();
         let spec = self.prepare(spec)?;
         let mut results = regroup(self.publish_batch(&spec).await?, &[channels])?;
@@ -66,7 +67,7 @@ impl Rest {
     pub async fn batch_publish_all(
         &self,
         specs: impl Into<Vec<BatchPublishSpec>>,
-    ) -> Result<Vec<BatchResult<BatchPublished>>> {
+    ) -> Result<Vec<BatchResult<BatchPublishResult>>> {
         let specs = specs.into();
         if specs.is_empty() {
             return Err(wrong("there is nothing to publish"));
@@ -87,7 +88,7 @@ impl Rest {
     pub async fn batch_presence<C: AsRef<str>>(
         &self,
         channels: impl IntoIterator<Item = C>,
-    ) -> Result<BatchResult<BatchPresence>> {
+    ) -> Result<BatchResult<BatchPresenceResult>> {
         let mut names = String::new();
         for (index, channel) in channels.into_iter().enumerate() {
             let channel = channel.as_ref();
@@ -104,7 +105,8 @@ impl Rest {
             return Err(wrong("there is no channel to ask for"));
         }
         let call = Call::get("/presence").param("channels", names);
-        let mut result: BatchResult<BatchPresence> = self.pipeline.send(&call).await?.decode()?;
+        let mut result: BatchResult<BatchPresenceResult> =
+            self.pipeline.send(&call).await?.decode()?;
         for member in result.results.iter_mut().flatten().flat_map(|found| &mut found.presence) {
             decode(&mut member.data, &mut member.encoding, member.id.as_ref(), None);
         }
@@ -141,12 +143,12 @@ impl Rest {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Body {
-    Many(Vec<BatchResult<BatchPublished>>),
-    One(BatchResult<BatchPublished>),
+    Many(Vec<BatchResult<BatchPublishResult>>),
+    One(BatchResult<BatchPublishResult>),
 }
 
 /// A result for each batch, of which we know how many channels it has.
-fn regroup(body: Body, channels: &[usize]) -> Result<Vec<BatchResult<BatchPublished>>> {
+fn regroup(body: Body, channels: &[usize]) -> Result<Vec<BatchResult<BatchPublishResult>>> {
     let results = match body {
         Body::One(result) => vec![result],
         Body::Many(results) => results,

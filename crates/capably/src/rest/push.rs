@@ -306,7 +306,7 @@ impl PushFilter {
     }
 }
 
-async fn send(pipeline: &Pipeline, call: Call, body: &impl Serialize) -> Result<Reply> {
+async fn send(pipeline: &Arc<Pipeline>, call: Call, body: &impl Serialize) -> Result<Reply> {
     let body = encode_body(pipeline.config().format(), body).map_err(|error| {
         let message = format!("the body cannot be encoded: {error}");
         Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message)

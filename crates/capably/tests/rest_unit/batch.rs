@@ -1,7 +1,8 @@
 //! Batches (RSC22, RSC24, BAR, BSP, BPR, BPF, BGR, BGF).
 
 use capably::{
-    BatchPublishSpec, BatchPublished, BatchResult, ClientOptions, Data, Message, PresenceAction,
+    BatchPublishResult, BatchPublishSpec, BatchPublished, BatchResult, ClientOptions, Data,
+    Message, PresenceAction,
 };
 use serde_json::{Value, json};
 
@@ -38,7 +39,7 @@ fn envelope(results: &[Value]) -> Value {
     })
 }
 
-fn channels(result: &BatchResult<BatchPublished>) -> Vec<Result<&str, &str>> {
+fn channels(result: &BatchResult<BatchPublishResult>) -> Vec<Result<&str, &str>> {
     let results = result.results.iter();
     results
         .map(|result| match result {
@@ -111,7 +112,9 @@ async fn a_success_says_what_was_published() {
         "channel": "a", "messageId": "unique-id-prefix", "serials": ["serial1", null, "serial3"],
     });
     for options in both_formats() {
-        for body in [outcome.clone(), envelope(&[outcome.clone()]), json!([outcome.clone()])] {
+        for body in
+            [outcome.clone(), envelope(std::slice::from_ref(&outcome)), json!([outcome.clone()])]
+        {
             let http = ScriptedHttp::always(respond(201, body));
             let rest = http.rest_with(options.clone());
             let result = rest.batch_publish(hello(&["a"])).await.unwrap();
