@@ -22,6 +22,7 @@ fn like() -> Annotation {
 
 // UTS: rest/unit/RSL10/annotations-attribute-type-0
 // UTS: rest/unit/RSAN1c6/publish-post-annotation-create-0
+// Spec: RSL10, RSAN1, RSAN1a, RSAN1a2, RSAN1c, RSAN1c1, RSAN1c2, RSAN1c5, RSAN1c6, RSAN2, RSAN2a
 #[tokio::test]
 async fn publishes_and_deletes_an_annotation() {
     for options in both_formats() {
@@ -46,6 +47,7 @@ async fn publishes_and_deletes_an_annotation() {
 }
 
 // UTS: rest/unit/RSAN1a3/publish-type-required-0
+// Spec: RSAN1a3
 #[tokio::test]
 async fn an_annotation_needs_a_type_and_a_message() {
     let http = made();
@@ -63,6 +65,7 @@ async fn an_annotation_needs_a_type_and_a_message() {
     assert!(http.requests().is_empty());
 }
 
+// Spec: RSAN1a4
 #[tokio::test]
 async fn an_annotation_may_be_too_large() {
     let http = made();
@@ -112,6 +115,7 @@ async fn gives_an_annotation_an_id() {
     assert_eq!(http.requests()[2].body()[0]["id"], "own");
 }
 
+// Spec: RSAN3, RSAN3a, RSAN3b, RSAN3c, TAN2f1
 #[tokio::test]
 async fn reads_the_annotations_of_a_message() {
     for options in both_formats() {

@@ -55,6 +55,7 @@ fn plain(options: ClientOptions) -> ClientOptions {
 
 // UTS: rest/unit/RSC22c/single-spec-post-messages-0
 // UTS: rest/unit/BSP2a/channels-array-strings-0
+// Spec: RSC22, RSC22c, BSP1, BSP2, BSP2a
 #[tokio::test]
 async fn a_batch_is_one_request() {
     for options in both_formats() {
@@ -72,6 +73,7 @@ async fn a_batch_is_one_request() {
 
 // UTS: rest/unit/RSC22c/array-specs-post-messages-0
 // UTS: rest/unit/RSC22c/array-specs-array-results-0
+// Spec: RSC22b
 #[tokio::test]
 async fn several_batches_are_one_request() {
     let flat = json!([published("a"), published("b")]);
@@ -106,6 +108,7 @@ async fn several_batches_are_one_request() {
 // UTS: rest/unit/BPR2b/success-message-id-prefix-0
 // UTS: rest/unit/BPR2c/serials-array-0
 // UTS: rest/unit/BPR2c/serials-null-conflated-0
+// Spec: BPR1, BPR2, BPR2a, BPR2b, BPR2c
 #[tokio::test]
 async fn a_success_says_what_was_published() {
     let outcome = json!({
@@ -133,6 +136,7 @@ async fn a_success_says_what_was_published() {
 // UTS: rest/unit/RSC22c/distinguish-success-failure-0
 // UTS: rest/unit/BPF2a/failure-channel-name-0
 // UTS: rest/unit/BPF2b/failure-error-info-0
+// Spec: BAR1, BAR2, BAR2a, BAR2b, BAR2c, BPF1, BPF2, BPF2a, BPF2b
 #[tokio::test]
 async fn a_batch_may_fail_in_part() {
     let outcomes = [published("allowed"), denied("restricted")];
@@ -375,6 +379,7 @@ async fn counts_successes_and_failures() {
 // UTS: rest/unit/BGR2/success-empty-presence-0
 // UTS: rest/unit/BGF2/failure-error-details-0
 // UTS: rest/unit/RSC24/mixed-success-failure-results-0
+// Spec: BGR1, BGR2, BGR2a, BGR2b, BGF1, BGF2, BGF2a, BGF2b
 #[tokio::test]
 async fn says_who_is_present_where() {
     let results = [

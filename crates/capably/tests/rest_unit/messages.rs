@@ -18,6 +18,7 @@ fn message(serial: &str, data: impl Into<capably::Data>) -> Message {
 
 // UTS: rest/unit/RSL11b/get-correct-endpoint-0
 // UTS: rest/unit/RSL11c/returns-decoded-message-0
+// Spec: RSL11a, RSL11a1, RSL11b, RSL11c
 #[tokio::test]
 async fn reads_a_message() {
     for options in both_formats() {
@@ -117,6 +118,7 @@ fn versions() -> Answer {
 
 // UTS: rest/unit/RSL14b/get-correct-endpoint-0
 // UTS: rest/unit/RSL14c/returns-paginated-result-0
+// Spec: RSL14, RSL14b, RSL14c
 #[tokio::test]
 async fn reads_the_versions_of_a_message() {
     for options in both_formats() {
@@ -153,6 +155,7 @@ async fn versions_take_parameters() {
 // UTS: rest/unit/RSL15b/delete-sends-patch-delete-1
 // UTS: rest/unit/RSL15b/append-sends-patch-append-2
 // UTS: rest/unit/RSL15b7/version-absent-no-operation-1
+// Spec: RSL15b, RSL15b1
 #[tokio::test]
 async fn changes_a_message() {
     for options in both_formats() {
@@ -263,6 +266,7 @@ async fn encodes_the_payload() {
     }
 }
 
+// Spec: RSL15e
 #[tokio::test]
 async fn a_change_that_is_refused_is_an_error() {
     let body = json!({"error": {"code": 93002, "statusCode": 400, "message": "not mutable"}});

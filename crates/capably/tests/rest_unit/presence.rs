@@ -25,6 +25,7 @@ async fn get(items: Value) -> PaginatedResult<PresenceMessage> {
 // UTS: rest/unit/RSP1a/presence-channel-attribute-0
 // UTS: rest/unit/RSP3a/get-request-endpoint-0
 // UTS: rest/unit/RSP3b/get-returns-presence-messages-0
+// Spec: RSL3, RSP1, RSP3, RSP3a
 #[tokio::test]
 async fn reads_who_is_present() {
     for options in both_formats() {
@@ -186,6 +187,7 @@ async fn refuses_parameters_that_cannot_be() {
 // UTS: rest/unit/RSP5/decode-utf8-data-4
 // UTS: rest/unit/RSP5/decode-chained-encoding-5
 // UTS: rest/unit/RSP5/decode-history-messages-6
+// Spec: RSP5
 #[tokio::test]
 async fn payloads_are_decoded() {
     let items = json!([

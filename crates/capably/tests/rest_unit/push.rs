@@ -109,6 +109,7 @@ async fn passes_errors_on() {
 }
 
 // UTS: rest/unit/RSH1b1/get-device-details-0
+// Spec: PCD1, PCD2, PCD3, PCD4, PCD5, PCD6, PCD7, PCP1, PCP2, PCP3, PCP4
 #[tokio::test]
 async fn reads_a_device() {
     for options in both_formats() {
@@ -145,6 +146,7 @@ async fn reads_a_device() {
     }
 }
 
+// Spec: RSF1
 #[tokio::test]
 async fn what_is_unknown_of_a_device_is_kept() {
     let body = json!({
@@ -190,6 +192,7 @@ async fn a_device_s_id_is_one_segment_of_the_path() {
 // UTS: rest/unit/RSH1b2/list-filtered-by-deviceid-0
 // UTS: rest/unit/RSH1b2/list-filtered-by-clientid-1
 // UTS: rest/unit/RSH1b2/list-with-limit-param-2
+// Spec: RSH1b, RSH1b2
 #[tokio::test]
 async fn lists_devices() {
     for options in both_formats() {
@@ -274,6 +277,7 @@ async fn removes_devices() {
 // UTS: rest/unit/RSH1c1/list-filtered-by-channel-0
 // UTS: rest/unit/RSH1c1/list-filtered-by-device-client-1
 // UTS: rest/unit/RSH1c1/list-with-limit-param-2
+// Spec: RSH1c, PCS1, PCS2, PCS3, PCS4, PCS5
 #[tokio::test]
 async fn lists_subscriptions() {
     for options in both_formats() {

@@ -84,6 +84,7 @@ async fn sends_the_body_in_the_client_s_format() {
 }
 
 // UTS: rest/unit/RSC19f1/version-param-sets-header-0
+// Spec: RSC19f1
 #[tokio::test]
 async fn says_which_version_it_speaks() {
     let http = empty();
@@ -136,6 +137,7 @@ async fn reads_the_format_that_the_response_says() {
 
 // UTS: rest/unit/RSC19d/response-status-code-0
 // UTS: rest/unit/RSC19d/response-success-indicator-1
+// Spec: HP1, HP4, HP5
 #[tokio::test]
 async fn a_refusal_is_a_response_like_any_other() {
     for (status, success) in [
@@ -159,6 +161,7 @@ async fn a_refusal_is_a_response_like_any_other() {
 
 // UTS: rest/unit/RSC19d/response-error-code-header-2
 // UTS: rest/unit/RSC19d/response-error-message-header-3
+// Spec: HP6, HP7
 #[tokio::test]
 async fn errors_are_in_the_headers() {
     let response = encoded(Format::Json, 401, &failure(401))
@@ -172,6 +175,7 @@ async fn errors_are_in_the_headers() {
 }
 
 // UTS: rest/unit/RSC19d/response-headers-accessible-4
+// Spec: HP8
 #[tokio::test]
 async fn gives_all_headers() {
     let response = encoded(Format::Json, 200, &json!([]))
@@ -185,6 +189,7 @@ async fn gives_all_headers() {
 }
 
 // UTS: rest/unit/RSC19d/pagination-with-link-headers-6
+// Spec: HP2
 #[tokio::test]
 async fn pages_lead_to_the_next_with_the_same_headers() {
     let link = "</channels/test/messages?page=2>; rel=\"next\", \
@@ -222,6 +227,7 @@ async fn a_link_to_another_host_is_not_followed() {
 }
 
 // UTS: rest/unit/RSC19d/non-array-response-handling-7
+// Spec: HP3
 #[tokio::test]
 async fn what_is_no_array_is_one_item() {
     for options in both_formats() {
@@ -252,6 +258,7 @@ async fn no_connection_is_an_error() {
 }
 
 // UTS: rest/unit/RSC19e/timeout-error-handling-1
+// Spec: RSC7c
 #[tokio::test(start_paused = true)]
 async fn no_answer_in_time_is_an_error() {
     let late = Answer::After(Duration::from_secs(5), Box::new(respond(200, json!([]))));

@@ -16,6 +16,7 @@ fn empty() -> ScriptedHttp {
 }
 
 // UTS: rest/unit/RSC6a/returns-paginated-stats-0
+// Spec: TS1, TS12, TS12a, TS12p, TS12c, TS12r
 #[tokio::test]
 async fn returns_a_page_of_statistics() {
     for options in both_formats() {
@@ -40,6 +41,7 @@ async fn returns_a_page_of_statistics() {
     }
 }
 
+// Spec: TS12q, TS12r, TS12s, TS12t
 #[tokio::test]
 async fn reads_entries_with_dotted_names() {
     for options in both_formats() {
@@ -78,6 +80,7 @@ async fn sends_credentials_and_headers() {
 // UTS: rest/unit/RSC6b2/direction-param-forwards-0
 // UTS: rest/unit/RSC6b3/limit-param-value-0
 // UTS: rest/unit/RSC6b4/unit-param-values-0
+// Spec: RSC6b2, RSC6b3, RSC6b4
 #[tokio::test]
 async fn sends_each_parameter_in_the_query() {
     let http = empty();
@@ -106,6 +109,7 @@ async fn sends_each_parameter_in_the_query() {
 
 // UTS: rest/unit/RSC6b1/start-and-end-params-2
 // UTS: rest/unit/RSC6b/all-params-combined-0
+// Spec: RSC6b
 #[tokio::test]
 async fn sends_all_parameters_together() {
     let http = empty();

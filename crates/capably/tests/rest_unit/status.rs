@@ -55,6 +55,7 @@ async fn asks_for_the_channel_itself() {
 
 // UTS: rest/unit/RSL8a/status-returns-channel-details-0
 // UTS: rest/unit/CHM2/parses-all-metrics-fields-0
+// Spec: RSL8a, CHD1, CHD2, CHD2a, CHD2b, CHS1, CHS2, CHS2a, CHS2b, CHO1, CHO2, CHO2a, CHM1, CHM2, CHM2a, CHM2b, CHM2c, CHM2d, CHM2e, CHM2f, CHM2g, CHM2h
 #[tokio::test]
 async fn reads_who_is_on_a_channel() {
     for options in both_formats() {

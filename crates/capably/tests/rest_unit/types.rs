@@ -59,6 +59,7 @@ fn a_message_has_what_it_was_made_of() {
 }
 
 // UTS: rest/unit/TM3/from-encoded-deserialization-0
+// Spec: TM3
 #[test]
 fn a_message_can_be_made_of_json() {
     let value = json!({
@@ -81,6 +82,7 @@ fn a_message_can_be_made_of_json() {
 
 // UTS: rest/unit/TM3/from-encoded-decodes-encoding-1
 // UTS: rest/unit/TP3/presence-encoded-data-from-json-1
+// Spec: TAN3
 #[test]
 fn payloads_are_decoded() {
     for (encoding, data, expected) in [
@@ -185,6 +187,7 @@ fn a_version_takes_from_its_message_what_it_lacks() {
 // UTS: rest/unit/TP3a/presence-message-attributes-0
 // UTS: rest/unit/TP3/presence-from-json-0
 // UTS: rest/unit/TP3/presence-to-json-2
+// Spec: TP3b, TP3c, TP3e, TP3i
 #[test]
 fn a_presence_message_is_read_and_written() {
     let value = json!({
@@ -286,6 +289,7 @@ fn the_size_of_a_presence_message_counts_client_and_payload() {
 }
 
 // UTS: rest/unit/TAN2/annotation-attributes-and-action-0
+// Spec: TAN1, TAN2, TAN2a, TAN2b, TAN2b1, TAN2c, TAN2d, TAN2e, TAN2f, TAN2h, TAN2i, TAN2j, TAN2k, TAN2l
 #[test]
 fn an_annotation_is_read_and_written() {
     let value = json!({
