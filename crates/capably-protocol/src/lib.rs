@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`frame`] | every protocol message, as [`ClientFrame`] and [`ServerFrame`] |
 //! | [`message`], [`presence`], [`annotation`], [`object`] | what channels carry |
+//! | [`batch`], [`channel_details`], [`mutation`], [`push`], [`stats`] | bodies of REST requests and replies |
 //! | [`data`], [`encoding`], [`cipher`] | payloads and the RSL4/RSL6 pipeline |
 //! | [`codec`] | bytes to frames and back, in both [`Format`]s |
 //! | [`error`], [`code`] | [`ErrorInfo`] and [`ErrorCode`] |
@@ -15,12 +16,15 @@
 //! | [`token`], [`capability`] | tokens, signed requests for them, and what they may do |
 
 pub mod annotation;
+pub mod batch;
 pub mod capability;
+pub mod channel_details;
 pub mod cipher;
 pub mod code;
 pub mod codec;
 pub mod connection_details;
 pub mod data;
+mod encoded;
 pub mod encoding;
 pub mod error;
 pub mod flags;
@@ -28,14 +32,22 @@ pub mod frame;
 pub mod key;
 mod lenient;
 pub mod message;
+pub mod mutation;
 pub mod object;
 pub mod presence;
+pub mod push;
 pub mod recovery;
+pub mod stats;
 mod text;
 pub mod token;
 
 pub use annotation::{Annotation, AnnotationAction};
+pub use batch::{
+    BatchFailure, BatchPresence, BatchPresenceResult, BatchPublishResult, BatchPublishSpec,
+    BatchPublished, BatchResult,
+};
 pub use capability::{Capability, Operation};
+pub use channel_details::{ChannelDetails, ChannelMetrics, ChannelOccupancy, ChannelStatus};
 pub use cipher::CipherParams;
 pub use code::ErrorCode;
 pub use codec::{DecodeError, Format, Limits};
@@ -46,9 +58,15 @@ pub use flags::{ChannelMode, Flags};
 pub use frame::{ClientFrame, ServerFrame};
 pub use key::ApiKey;
 pub use message::{Message, MessageAction, MessageAnnotations, MessageVersion, PublishResult};
+pub use mutation::{MessageOperation, UpdateDeleteResult};
 pub use object::ObjectMessage;
 pub use presence::{PresenceAction, PresenceMessage};
+pub use push::{
+    DeviceDetails, DeviceFormFactor, DevicePlatform, DevicePushDetails, DevicePushState,
+    PushChannelSubscription,
+};
 pub use recovery::RecoveryKey;
+pub use stats::{Stats, StatsUnit};
 pub use text::Str;
 pub use token::{TokenDetails, TokenParams, TokenRequest};
 

@@ -23,7 +23,6 @@ pub mod realtime;
 pub mod rest;
 pub mod transport;
 
-mod batch;
 mod endpoint;
 mod options;
 mod payload;
@@ -32,11 +31,14 @@ mod random;
 mod tls;
 
 pub use auth::Auth;
-pub use batch::BatchResult;
 pub use capably_protocol::{
-    ApiKey, Capability, CipherParams, Data, ErrorCode, ErrorInfo, JsonObject, Message,
-    MessageAction, MessageAnnotations, MessageVersion, Millis, Operation, PublishResult, Str,
-    TokenDetails, TokenParams, TokenRequest,
+    Annotation, AnnotationAction, ApiKey, BatchFailure, BatchPresence, BatchPresenceResult,
+    BatchPublishResult, BatchPublishSpec, BatchPublished, BatchResult, Capability, ChannelDetails,
+    ChannelMetrics, ChannelOccupancy, ChannelStatus, CipherParams, Data, DeviceDetails,
+    DeviceFormFactor, DevicePlatform, DevicePushDetails, DevicePushState, ErrorCode, ErrorInfo,
+    JsonObject, Message, MessageAction, MessageAnnotations, MessageOperation, MessageVersion,
+    Millis, Operation, PresenceAction, PresenceMessage, PublishResult, PushChannelSubscription,
+    Stats, StatsUnit, Str, TokenDetails, TokenParams, TokenRequest, UpdateDeleteResult,
 };
 pub use error::{Error, Recourse, Result};
 pub use options::ClientOptions;

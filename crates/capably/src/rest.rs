@@ -21,24 +21,49 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! | to | see |
+//! |---|---|
+//! | publish, read history and status | [`RestChannel`] |
+//! | read pages, one after the other or as a stream | [`PaginatedResult`] |
+//! | read, change and delete single messages | [`mutation`] |
+//! | annotate messages | [`annotations`] |
+//! | see who is present | [`presence`] |
+//! | publish to or ask about many channels at once | [`batch`] |
+//! | administer push notifications | [`push`] |
+//! | read statistics | [`Rest::stats`] |
+//! | send a request that has no method here | [`Rest::request`] |
 
 use std::{fmt, sync::Arc};
 
-use capably_protocol::Millis;
+use capably_protocol::{Millis, Stats};
 
+pub mod annotations;
+pub mod batch;
 mod channel;
 mod fallback;
-mod history;
+mod http_response;
 mod link;
+pub mod mutation;
 mod page;
+pub mod presence;
 mod publish;
+pub mod push;
+mod query;
 mod request;
 mod response;
 
+pub use annotations::RestAnnotations;
 pub use channel::{ChannelOptions, RestChannel, RestChannels};
-pub use history::{Direction, History};
+pub use http_response::{HttpPaginatedResponse, HttpRequestBuilder};
+pub use mutation::{ChangeMessage, MessageSerial};
 pub use page::PaginatedResult;
+pub use presence::RestPresence;
 pub use publish::{Publish, PublishBatch};
+pub use push::{
+    Push, PushAdmin, PushChannelSubscriptions, PushDeviceRegistrations, PushFilter, PushRecipient,
+};
+pub use query::{Direction, History, Query, QueryItem};
 
 use crate::{Auth, ClientOptions, Result, options::Config};
 pub(crate) use request::{Call, Pipeline, escape};
@@ -78,6 +103,42 @@ impl Rest {
     /// The client's channels (RSN1).
     pub fn channels(&self) -> &RestChannels {
         &self.channels
+    }
+
+    /// Push notifications (RSC21).
+    pub fn push(&self) -> Push {
+        Push::new(Arc::clone(&self.pipeline))
+    }
+
+    /// Reads the app's statistics, the newest first unless said otherwise, when it is awaited (RSC6).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use capably::http::{BoxFuture, HttpClient, HttpError, HttpRequest, HttpResponse};
+    /// # struct Fixed;
+    /// # impl HttpClient for Fixed {
+    /// #     fn send(&self, _: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>> {
+    /// #         let body = r#"[{"intervalId":"2024-01-01:13","unit":"hour",
+    /// #             "entries":{"messages.all.all.count":7}}]"#;
+    /// #         let response = HttpResponse::new(200, body);
+    /// #         Box::pin(async { Ok(response.with_header("Content-Type", "application/json")) })
+    /// #     }
+    /// # }
+    /// # let options = capably::ClientOptions::new("app.key:secret").http_client(Arc::new(Fixed));
+    /// # let rest = capably::Rest::new(options)?;
+    /// use capably::StatsUnit;
+    ///
+    /// let page = rest.stats().unit(StatsUnit::Hour).limit(24).await?;
+    /// let hour = &page.items()[0];
+    /// assert_eq!(hour.interval_time(), Some(1_704_114_000_000));
+    /// assert_eq!(hour.entry("messages.all.all.count"), 7.0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stats(&self) -> Query<Stats> {
+        Query::new(&self.pipeline, "/stats")
     }
 
     /// The service's time, in ms since the epoch (RSC16). Sends no credentials.

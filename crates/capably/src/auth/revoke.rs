@@ -188,21 +188,18 @@ impl From<Answer> for RevocationResult {
                 (success_count, failure_count, results)
             }
         };
-        let results: Vec<_> = items
-            .into_iter()
-            .map(|Item { target, applies_at, issued_before, error }| match error {
-                Some(error) => Err(RevocationFailure { target, error: error.into() }),
-                None => Ok(Revocation { target, applies_at, issued_before }),
-            })
-            .collect();
-        let counted = |good: bool| {
-            let count = results.iter().filter(|result| result.is_ok() == good).count();
-            u32::try_from(count).unwrap_or(u32::MAX)
-        };
-        Self {
-            success_count: successes.unwrap_or_else(|| counted(true)),
-            failure_count: failures.unwrap_or_else(|| counted(false)),
-            results,
-        }
+        let results = items.into_iter().map(|item| match item.error {
+            Some(error) => Err(RevocationFailure { target: item.target, error: error.into() }),
+            None => Ok(Revocation {
+                target: item.target,
+                applies_at: item.applies_at,
+                issued_before: item.issued_before,
+            }),
+        });
+        let mut batch: Self = results.collect();
+        // What the service counted goes before what was counted here.
+        batch.success_count = successes.unwrap_or(batch.success_count);
+        batch.failure_count = failures.unwrap_or(batch.failure_count);
+        batch
     }
 }

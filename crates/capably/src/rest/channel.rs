@@ -6,13 +6,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use capably_protocol::{CipherParams, Data, Message, Str};
+use capably_protocol::{
+    ChannelDetails, CipherParams, Data, ErrorCode, Message, MessageAction, Str,
+};
 
 use super::{
-    history::History,
+    annotations::RestAnnotations,
+    mutation::{ChangeMessage, MessageSerial},
+    presence::RestPresence,
     publish::{Publish, PublishBatch},
-    request::{Pipeline, escape},
+    query::{self, History, Query},
+    request::{Call, Pipeline, escape},
 };
+use crate::{Error, Result};
 
 /// The channels of a REST client (RSN1).
 #[derive(Clone)]
@@ -123,7 +129,63 @@ impl RestChannel {
 
     /// Reads what was published, the newest first unless said otherwise, when it is awaited (RSL2).
     pub fn history(&self) -> History {
-        History::new(self.clone())
+        Query::new(self.pipeline(), self.path("messages")).with_cipher(self.cipher())
+    }
+
+    /// Reads the latest version of a message (RSL11).
+    ///
+    /// # Errors
+    /// Code 40003 for an empty serial, 40400 when there is no such message, and what the service says.
+    pub async fn get_message(&self, message: impl Into<MessageSerial>) -> Result<Message> {
+        let path = message.into().path(self, "")?;
+        let messages: Vec<Message> = self.pipeline().send(&Call::get(path)).await?.items()?;
+        let mut message = messages.into_iter().next().ok_or_else(|| {
+            let message = "the reply to a request for a message holds none";
+            Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message)
+        })?;
+        let Message { data, encoding, id, .. } = &mut message;
+        query::decode(data, encoding, id.as_ref(), self.cipher().as_ref());
+        Ok(message)
+    }
+
+    /// Reads the versions of a message when it is awaited (RSL14).
+    pub fn message_versions(&self, message: impl Into<MessageSerial>) -> Query<Message> {
+        let path = message.into().path(self, "/versions");
+        Query::at(self.pipeline(), path).with_cipher(self.cipher())
+    }
+
+    /// Replaces what a message holds when it is awaited; its serial says which message (RSL15).
+    pub fn update_message(&self, message: Message) -> ChangeMessage {
+        ChangeMessage::new(self.clone(), message, MessageAction::Update)
+    }
+
+    /// Deletes a message when it is awaited; its serial says which message (RSL15).
+    pub fn delete_message(&self, message: Message) -> ChangeMessage {
+        ChangeMessage::new(self.clone(), message, MessageAction::Delete)
+    }
+
+    /// Appends to a message when it is awaited; its serial says which message (RSL15).
+    pub fn append_message(&self, message: Message) -> ChangeMessage {
+        ChangeMessage::new(self.clone(), message, MessageAction::Append)
+    }
+
+    /// What the service knows of the channel (RSL8).
+    ///
+    /// # Errors
+    /// What the service says.
+    pub async fn status(&self) -> Result<ChannelDetails> {
+        let path = format!("/channels/{}", escape(&self.0.name));
+        self.pipeline().send(&Call::get(path)).await?.decode()
+    }
+
+    /// Who is present on the channel (RSL3).
+    pub fn presence(&self) -> RestPresence {
+        RestPresence::new(self.clone())
+    }
+
+    /// The annotations of the channel's messages (RSL10).
+    pub fn annotations(&self) -> RestAnnotations {
+        RestAnnotations::new(self.clone())
     }
 
     pub(crate) fn pipeline(&self) -> &Arc<Pipeline> {

@@ -162,7 +162,7 @@ fn check_size(messages: &[Message], limit: usize) -> Result<()> {
 }
 
 /// Gives all messages ids of one base, unless any of them has its own (RSL1k1, RSL1k3).
-fn add_ids(messages: &mut [Message]) -> Result<()> {
+pub(crate) fn add_ids(messages: &mut [Message]) -> Result<()> {
     let has_id = |message: &Message| message.id.as_ref().is_some_and(|id| !id.is_empty());
     if messages.iter().any(has_id) {
         return Ok(());

@@ -37,17 +37,55 @@ pub(crate) struct Call {
     /// Path and query, escaped.
     target: String,
     body: Bytes,
+    /// The protocol version to be understood by (CSV2, RSC19f1).
+    version: u32,
+    /// Headers besides those that every request has.
+    headers: Vec<(String, String)>,
 }
 
 impl Call {
     /// A GET of an escaped path, with or without a query.
     pub(crate) fn get(target: impl Into<String>) -> Self {
-        Self { method: HttpMethod::Get, target: target.into(), body: Bytes::new() }
+        Self::new(HttpMethod::Get, target)
+    }
+
+    /// A request of an escaped path, with or without a query.
+    pub(crate) fn new(method: HttpMethod, target: impl Into<String>) -> Self {
+        Self {
+            method,
+            target: target.into(),
+            body: Bytes::new(),
+            version: PROTOCOL_VERSION,
+            headers: Vec::new(),
+        }
     }
 
     /// A POST of a body in the client's format.
     pub(crate) fn post(target: impl Into<String>, body: impl Into<Bytes>) -> Self {
-        Self { method: HttpMethod::Post, body: body.into(), ..Self::get(target) }
+        Self::new(HttpMethod::Post, target).body(body)
+    }
+
+    /// The same call with a body in the client's format.
+    pub(crate) fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// The same call, to be understood by another version of the protocol.
+    pub(crate) fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// The same call with one more header.
+    pub(crate) fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// A GET of another page, with the same headers.
+    pub(crate) fn follow(&self, target: String) -> Self {
+        Self { method: HttpMethod::Get, target, body: Bytes::new(), ..self.clone() }
     }
 
     /// The same call with one more query parameter.
@@ -121,6 +159,22 @@ impl Pipeline {
     /// Why there are no credentials; what the service says; 50003 when time is up, 80000 when no host can
     /// be reached, 80003 when the connection breaks, 40013 for a reply that cannot be read (RSC8e).
     pub(crate) async fn send(self: &Arc<Self>, call: &Call) -> Result<Reply> {
+        let answer = self.answer(call).await?;
+        self.read(answer)
+    }
+
+    /// Sends a call and returns the response, whatever its status, with the scheme, host and port that
+    /// it came from.
+    ///
+    /// # Errors
+    /// When there are no credentials or no response came: as [`send`](Self::send).
+    pub(crate) async fn exchange(self: &Arc<Self>, call: &Call) -> Result<(HttpResponse, String)> {
+        let Answer { response, origin, .. } = self.answer(call).await?;
+        Ok((response, origin))
+    }
+
+    /// Sends a call with credentials; once more with a new token if the service rejects the first.
+    async fn answer(self: &Arc<Self>, call: &Call) -> Result<Answer> {
         self.require_runtime()?;
         let proof = Session::proof(self).await?;
         let mut answer = self.respond(call, Some(&proof)).await?;
@@ -135,7 +189,7 @@ impl Pipeline {
                 self.session.discard(generation);
             }
         }
-        self.read(answer)
+        Ok(answer)
     }
 
     /// Sends a call without credentials and reads the reply.
@@ -270,7 +324,7 @@ impl Pipeline {
         let mut request = HttpRequest::new(call.method, url);
         let mut header = |name: &str, value: String| request.headers.push((name.to_owned(), value));
         let content_type = self.config.format().content_type();
-        header("X-Ably-Version", PROTOCOL_VERSION.to_string());
+        header("X-Ably-Version", call.version.to_string());
         header("Ably-Agent", self.agent.clone());
         header("Accept", content_type.to_owned());
         if !call.body.is_empty() {
@@ -281,6 +335,12 @@ impl Pipeline {
         }
         if let Some(client_id) = &options.client_id {
             header("X-Ably-ClientId", BASE64_STANDARD.encode(client_id));
+        }
+        for (name, value) in &call.headers {
+            // What the SDK says of a request is not to be said twice (RSC19b).
+            if request.header(name).is_none() && !name.eq_ignore_ascii_case("Authorization") {
+                request.headers.push((name.clone(), value.clone()));
+            }
         }
         request.body = call.body.clone();
         request

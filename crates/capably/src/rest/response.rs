@@ -3,10 +3,11 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use capably_protocol::{
-    DecodeError, ErrorCode, ErrorInfo, Format, Limits, Message,
-    codec::{decode_body, decode_messages},
+    Data, DecodeError, ErrorCode, ErrorInfo, Format, Limits,
+    codec::{Item, decode_body, decode_items},
 };
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{Error, Result, http::HttpResponse};
 
@@ -56,12 +57,40 @@ impl Reply {
         decode_body(self.format, &self.body, &Limits::default()).map_err(unreadable)
     }
 
-    /// The body as messages, their payloads still encoded.
+    /// The body as items, their payloads still encoded.
     ///
     /// # Errors
     /// Code 40013 when it is none.
-    pub(crate) fn messages(&self) -> Result<Vec<Message>> {
-        decode_messages(self.format, &self.body, &Limits::default()).map_err(unreadable)
+    pub(crate) fn items<T: Item>(&self) -> Result<Vec<T>> {
+        decode_items(self.format, &self.body, &Limits::default()).map_err(unreadable)
+    }
+}
+
+/// What the body of a response holds, whatever its status (HP3).
+///
+/// # Errors
+/// Code 40013 for a success that cannot be read. A failure is known by its status.
+pub(crate) fn items(response: &HttpResponse, requested: Format) -> Result<Vec<Value>> {
+    if response.body.is_empty() {
+        return Ok(Vec::new());
+    }
+    let data: Result<Data> = match Content::of(response, requested) {
+        Content::Format(format) => {
+            decode_body(format, &response.body, &Limits::default()).map_err(unreadable)
+        }
+        Content::Unsupported(kind) => {
+            let message = unsupported(&kind, response);
+            Err(Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message))
+        }
+    };
+    match data {
+        Ok(Data::None) => Ok(Vec::new()),
+        Ok(Data::Json(Value::Array(items))) => Ok(items),
+        Ok(Data::Json(item)) => Ok(vec![item]),
+        Ok(Data::Text(text)) => Ok(vec![Value::String(text.to_string())]),
+        Ok(Data::Binary(bytes)) => Ok(vec![Value::String(BASE64_STANDARD.encode(bytes))]),
+        Err(error) if (200..300).contains(&response.status) => Err(error),
+        Err(_) => Ok(Vec::new()),
     }
 }
 

@@ -5,8 +5,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod annotations;
 mod auth;
 mod bad_input;
+mod batch;
 mod channels;
 mod encoding;
 mod endpoint;
@@ -14,9 +16,16 @@ mod fallback;
 mod headers;
 mod history;
 mod idempotency;
+mod messages;
 mod pages;
+mod presence;
 mod publish;
+mod push;
+mod request;
+mod stats;
+mod status;
 mod time;
+mod types;
 
 use capably::ClientOptions;
 use support::scripted_http::KEY;

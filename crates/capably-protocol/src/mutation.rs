@@ -1,0 +1,38 @@
+//! Changing messages that were published (MOP, UDR).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{MessageVersion, Str};
+
+/// Who changes a message, and why (MOP1).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MessageOperation {
+    /// Who changes it (MOP2a).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<Str>,
+    /// Why, in words (MOP2b).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<Str>,
+    /// Further details (MOP2c).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<BTreeMap<String, String>>,
+}
+
+impl From<MessageOperation> for MessageVersion {
+    /// The operation as it stands in the message that is sent (RSL15b7).
+    fn from(operation: MessageOperation) -> Self {
+        let MessageOperation { client_id, description, metadata } = operation;
+        Self { client_id, description, metadata, ..Self::default() }
+    }
+}
+
+/// What changing a message returns (UDR1).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UpdateDeleteResult {
+    /// The serial of the new version; `None` when a later change overtook it (UDR2a).
+    pub version_serial: Option<Str>,
+}

@@ -1,0 +1,109 @@
+//! Annotations over REST (RSAN): reactions, votes and the like on messages.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use std::sync::Arc;
+//! # use capably::http::{BoxFuture, HttpClient, HttpError, HttpRequest, HttpResponse};
+//! # struct Fixed;
+//! # impl HttpClient for Fixed {
+//! #     fn send(&self, _: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>> {
+//! #         let body = HttpResponse::new(200, r#"[{"action":0,"name":"like"}]"#);
+//! #         Box::pin(async { Ok(body.with_header("Content-Type", "application/json")) })
+//! #     }
+//! # }
+//! # let options = capably::ClientOptions::new("app.key:secret").http_client(Arc::new(Fixed));
+//! # let rest = capably::Rest::new(options)?;
+//! use capably::Annotation;
+//!
+//! let annotations = rest.channels().get("mutable:notes").annotations();
+//! let like = Annotation {
+//!     annotation_type: Some("reaction:distinct.v1".into()),
+//!     name: Some("like".into()),
+//!     ..Annotation::default()
+//! };
+//! annotations.publish("serial-of-a-message", like).await?;
+//! let page = annotations.get("serial-of-a-message").limit(10).await?;
+//! assert_eq!(page.items()[0].name.as_deref(), Some("like"));
+//! # Ok(())
+//! # }
+//! ```
+
+use capably_protocol::{Annotation, AnnotationAction, ErrorCode, codec::encode_items, encoding};
+
+use super::{
+    channel::RestChannel, mutation::MessageSerial, query::Query, query::wrong, request::Call,
+};
+use crate::{Error, Result, random};
+
+/// The annotations of a channel's messages (RSL10).
+#[derive(Clone, Debug)]
+pub struct RestAnnotations {
+    channel: RestChannel,
+}
+
+impl RestAnnotations {
+    pub(crate) fn new(channel: RestChannel) -> Self {
+        Self { channel }
+    }
+
+    /// Annotates a message (RSAN1).
+    ///
+    /// # Errors
+    /// Code 40003 for a message without a serial or an annotation without a type (RSAN1a3), 40009 for
+    /// one above [`max_message_size`](crate::ClientOptions::max_message_size) (RSAN1a4), 40013 for a
+    /// payload that cannot be encoded, and what the service says.
+    pub async fn publish(
+        &self,
+        message: impl Into<MessageSerial>,
+        annotation: Annotation,
+    ) -> Result<()> {
+        self.send(message.into(), annotation, AnnotationAction::Create).await
+    }
+
+    /// Takes an annotation of a message back (RSAN2).
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub async fn delete(
+        &self,
+        message: impl Into<MessageSerial>,
+        annotation: Annotation,
+    ) -> Result<()> {
+        self.send(message.into(), annotation, AnnotationAction::Delete).await
+    }
+
+    /// Reads the annotations of a message, the oldest first, when it is awaited (RSAN3).
+    pub fn get(&self, message: impl Into<MessageSerial>) -> Query<Annotation> {
+        let path = message.into().path(&self.channel, "/annotations");
+        Query::at(self.channel.pipeline(), path).with_cipher(self.channel.cipher())
+    }
+
+    async fn send(
+        &self,
+        message: MessageSerial,
+        annotation: Annotation,
+        action: AnnotationAction,
+    ) -> Result<()> {
+        let path = message.path(&self.channel, "/annotations")?;
+        if annotation.annotation_type.as_ref().is_none_or(|kind| kind.is_empty()) {
+            return Err(wrong("an annotation needs a type"));
+        }
+        let pipeline = self.channel.pipeline();
+        let options = &pipeline.config().options;
+        let (size, limit) = (annotation.size(), options.max_message_size);
+        if size > limit {
+            let message = format!("{size} bytes to publish are more than the {limit} allowed");
+            return Err(Error::new(ErrorCode::MAX_MESSAGE_SIZE_EXCEEDED, 400, message));
+        }
+        let message_serial = Some(message.get()?.clone());
+        let mut annotation = Annotation { action: Some(action), message_serial, ..annotation };
+        let has_id = annotation.id.as_ref().is_some_and(|id| !id.is_empty());
+        if options.idempotent_rest_publishing && !has_id {
+            annotation.id = Some(format!("{}:0", random::id()?).into());
+        }
+        encoding::encode(&mut annotation.data, &mut annotation.encoding, None)?;
+        let body = encode_items(pipeline.config().format(), &[annotation]);
+        pipeline.send(&Call::post(path, body)).await.map(drop)
+    }
+}

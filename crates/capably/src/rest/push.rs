@@ -1,0 +1,315 @@
+//! Push notifications: their administration (RSH1).
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use std::sync::Arc;
+//! # use capably::http::{BoxFuture, HttpClient, HttpError, HttpRequest, HttpResponse};
+//! # struct Fixed;
+//! # impl HttpClient for Fixed {
+//! #     fn send(&self, _: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>> {
+//! #         let body = HttpResponse::new(200, r#"{"channel":"news","clientId":"ada"}"#);
+//! #         Box::pin(async { Ok(body.with_header("Content-Type", "application/json")) })
+//! #     }
+//! # }
+//! # let options = capably::ClientOptions::new("app.key:secret").http_client(Arc::new(Fixed));
+//! # let rest = capably::Rest::new(options)?;
+//! use capably::{PushChannelSubscription, rest::PushRecipient};
+//! use serde_json::json;
+//!
+//! let admin = rest.push().admin();
+//! let payload = json!({"notification": {"title": "Hello", "body": "world"}});
+//! admin.publish(PushRecipient::client("ada"), payload).await?;
+//!
+//! let subscriptions = admin.channel_subscriptions();
+//! let saved = subscriptions.save(&PushChannelSubscription::for_client("news", "ada")).await?;
+//! assert_eq!(saved.client_id(), Some("ada"));
+//! # Ok(())
+//! # }
+//! ```
+
+use std::{fmt, sync::Arc};
+
+use capably_protocol::{
+    DeviceDetails, ErrorCode, JsonObject, PushChannelSubscription, Str, codec::encode_body,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    query::{Query, wrong},
+    request::{Call, Pipeline, escape},
+    response::Reply,
+};
+use crate::{Error, Result, http::HttpMethod};
+
+const DEVICES: &str = "/push/deviceRegistrations";
+const SUBSCRIPTIONS: &str = "/push/channelSubscriptions";
+
+/// Push notifications (RSC21).
+#[derive(Clone, Debug)]
+pub struct Push {
+    pipeline: Arc<Pipeline>,
+}
+
+impl Push {
+    pub(crate) fn new(pipeline: Arc<Pipeline>) -> Self {
+        Self { pipeline }
+    }
+
+    /// Their administration, which needs the capability `push-admin` (RSH1).
+    pub fn admin(&self) -> PushAdmin {
+        PushAdmin { pipeline: Arc::clone(&self.pipeline) }
+    }
+}
+
+/// The administration of push notifications (RSH1).
+#[derive(Clone, Debug)]
+pub struct PushAdmin {
+    pipeline: Arc<Pipeline>,
+}
+
+impl PushAdmin {
+    /// Pushes to a client, a device or an address (RSH1a). The payload is a JSON object with
+    /// `notification`, `data`, or what a transport takes besides.
+    ///
+    /// # Errors
+    /// Code 40000 for a recipient or payload that is empty or no object, and what the service says.
+    pub async fn publish(
+        &self,
+        recipient: impl Into<PushRecipient>,
+        payload: impl Into<Value>,
+    ) -> Result<()> {
+        let recipient = not_empty(recipient.into().0, "recipient")?;
+        let mut body = not_empty(payload.into(), "payload")?;
+        body.insert("recipient".to_owned(), Value::Object(recipient));
+        let call = Call::new(HttpMethod::Post, "/push/publish");
+        send(&self.pipeline, call, &body).await.map(drop)
+    }
+
+    /// The devices that can be pushed to (RSH1b).
+    pub fn device_registrations(&self) -> PushDeviceRegistrations {
+        PushDeviceRegistrations { pipeline: Arc::clone(&self.pipeline) }
+    }
+
+    /// Which devices and clients get what is pushed to channels (RSH1c).
+    pub fn channel_subscriptions(&self) -> PushChannelSubscriptions {
+        PushChannelSubscriptions { pipeline: Arc::clone(&self.pipeline) }
+    }
+}
+
+fn not_empty(value: Value, what: &str) -> Result<JsonObject> {
+    match value {
+        Value::Object(object) if !object.is_empty() => Ok(object),
+        _ => {
+            let message = format!("the {what} of a push must be an object that is not empty");
+            Err(Error::new(ErrorCode::BAD_REQUEST, 400, message))
+        }
+    }
+}
+
+/// Whom to push to. It can hold the secrets of an address: `Debug` shows none.
+#[derive(Clone, PartialEq)]
+pub struct PushRecipient(Value);
+
+impl PushRecipient {
+    /// All devices of a client.
+    pub fn client(client_id: impl Into<String>) -> Self {
+        Self(Value::Object(
+            [("clientId".to_owned(), Value::String(client_id.into()))].into_iter().collect(),
+        ))
+    }
+
+    /// One device.
+    pub fn device(device_id: impl Into<String>) -> Self {
+        Self(Value::Object(
+            [("deviceId".to_owned(), Value::String(device_id.into()))].into_iter().collect(),
+        ))
+    }
+}
+
+impl From<JsonObject> for PushRecipient {
+    /// An address of a transport, such as `transportType` and `deviceToken`.
+    fn from(address: JsonObject) -> Self {
+        Self(Value::Object(address))
+    }
+}
+
+impl From<Value> for PushRecipient {
+    /// An address of a transport, such as `transportType` and `deviceToken`.
+    fn from(address: Value) -> Self {
+        Self(address)
+    }
+}
+
+impl fmt::Debug for PushRecipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PushRecipient").finish_non_exhaustive()
+    }
+}
+
+/// The devices that can be pushed to (RSH1b).
+#[derive(Clone, Debug)]
+pub struct PushDeviceRegistrations {
+    pipeline: Arc<Pipeline>,
+}
+
+impl PushDeviceRegistrations {
+    /// The device with this id (RSH1b1).
+    ///
+    /// # Errors
+    /// Code 40400 when there is none, 40003 for an empty id, and what the service says.
+    pub async fn get(&self, device_id: &str) -> Result<DeviceDetails> {
+        self.pipeline.send(&Call::get(device_path(device_id)?)).await?.decode()
+    }
+
+    /// Reads the devices there are when it is awaited (RSH1b2).
+    pub fn list(&self) -> Query<DeviceDetails> {
+        Query::new(&self.pipeline, DEVICES)
+    }
+
+    /// Registers a device, or changes it if it is registered (RSH1b3). Returns it as it is now.
+    ///
+    /// # Errors
+    /// Code 40003 for an empty id, and what the service says.
+    pub async fn save(&self, device: &DeviceDetails) -> Result<DeviceDetails> {
+        let call = Call::new(HttpMethod::Put, device_path(&device.id)?);
+        send(&self.pipeline, call, device).await?.decode()
+    }
+
+    /// Removes a device; that there is none is no error (RSH1b4).
+    ///
+    /// # Errors
+    /// Code 40003 for an empty id, and what the service says.
+    pub async fn remove(&self, device_id: &str) -> Result<()> {
+        let call = Call::new(HttpMethod::Delete, device_path(device_id)?);
+        self.pipeline.send(&call).await.map(drop)
+    }
+
+    /// Removes the devices that match; that none does is no error (RSH1b5).
+    ///
+    /// # Errors
+    /// Code 40003 for a filter that matches all, and what the service says.
+    pub async fn remove_where(&self, filter: &PushFilter) -> Result<()> {
+        let call = filter.apply(Call::new(HttpMethod::Delete, DEVICES))?;
+        self.pipeline.send(&call).await.map(drop)
+    }
+}
+
+/// The id is one segment of the path. Without one, the path would be that of all devices.
+fn device_path(device_id: &str) -> Result<String> {
+    if device_id.is_empty() {
+        return Err(wrong("a device without an id does not say which one is meant"));
+    }
+    Ok(format!("{DEVICES}/{}", escape(device_id)))
+}
+
+/// Which devices and clients get what is pushed to channels (RSH1c).
+#[derive(Clone, Debug)]
+pub struct PushChannelSubscriptions {
+    pipeline: Arc<Pipeline>,
+}
+
+impl PushChannelSubscriptions {
+    /// Reads the subscriptions there are when it is awaited (RSH1c1).
+    pub fn list(&self) -> Query<PushChannelSubscription> {
+        Query::new(&self.pipeline, SUBSCRIPTIONS)
+    }
+
+    /// Reads the names of the channels that have subscriptions when it is awaited (RSH1c2).
+    pub fn list_channels(&self) -> Query<Str> {
+        Query::new(&self.pipeline, "/push/channels")
+    }
+
+    /// Subscribes a device or a client to a channel (RSH1c3). Returns the subscription as it is now.
+    ///
+    /// # Errors
+    /// What the service says.
+    pub async fn save(
+        &self,
+        subscription: &PushChannelSubscription,
+    ) -> Result<PushChannelSubscription> {
+        let call = Call::new(HttpMethod::Post, SUBSCRIPTIONS);
+        send(&self.pipeline, call, subscription).await?.decode()
+    }
+
+    /// Removes a subscription; that there is none is no error (RSH1c4).
+    ///
+    /// # Errors
+    /// What the service says.
+    pub async fn remove(&self, subscription: &PushChannelSubscription) -> Result<()> {
+        let mut filter = PushFilter::new().channel(subscription.channel());
+        if let Some(device_id) = subscription.device_id() {
+            filter = filter.device_id(device_id);
+        }
+        if let Some(client_id) = subscription.client_id() {
+            filter = filter.client_id(client_id);
+        }
+        self.remove_where(&filter).await
+    }
+
+    /// Removes the subscriptions that match; that none does is no error (RSH1c5).
+    ///
+    /// # Errors
+    /// Code 40003 for a filter that matches all, and what the service says.
+    pub async fn remove_where(&self, filter: &PushFilter) -> Result<()> {
+        let call = filter.apply(Call::new(HttpMethod::Delete, SUBSCRIPTIONS))?;
+        self.pipeline.send(&call).await.map(drop)
+    }
+}
+
+/// Which devices or subscriptions to remove: those that match all of it (RSH1b5, RSH1c5).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PushFilter {
+    params: Vec<(String, String)>,
+}
+
+impl PushFilter {
+    /// A filter that matches everything, until more is said.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Of this channel.
+    #[must_use]
+    pub fn channel(self, channel: impl Into<String>) -> Self {
+        self.param("channel", channel)
+    }
+
+    /// Of this device.
+    #[must_use]
+    pub fn device_id(self, device_id: impl Into<String>) -> Self {
+        self.param("deviceId", device_id)
+    }
+
+    /// Of this client.
+    #[must_use]
+    pub fn client_id(self, client_id: impl Into<String>) -> Self {
+        self.param("clientId", client_id)
+    }
+
+    /// With a parameter that the service knows.
+    #[must_use]
+    pub fn param(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.params.push((name.into(), value.into()));
+        self
+    }
+
+    fn apply(&self, mut call: Call) -> Result<Call> {
+        if self.params.is_empty() {
+            return Err(wrong("a filter that matches everything would remove everything"));
+        }
+        for (name, value) in &self.params {
+            call = call.param(name, value);
+        }
+        Ok(call)
+    }
+}
+
+async fn send(pipeline: &Arc<Pipeline>, call: Call, body: &impl Serialize) -> Result<Reply> {
+    let body = encode_body(pipeline.config().format(), body).map_err(|error| {
+        let message = format!("the body cannot be encoded: {error}");
+        Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message)
+    })?;
+    pipeline.send(&call.body(body)).await
+}

@@ -1,0 +1,293 @@
+//! Queries: requests for pages of items.
+
+use std::{fmt, marker::PhantomData, sync::Arc};
+
+use capably_protocol::{
+    Annotation, CipherParams, Data, DeviceDetails, ErrorCode, Message, Millis, PresenceMessage,
+    PushChannelSubscription, Stats, StatsUnit, Str, encoding,
+};
+
+use super::{
+    page::PaginatedResult,
+    request::{Call, Pipeline},
+    response::Reply,
+};
+use crate::{Error, Result, http::BoxFuture};
+
+/// The most items that a page can be asked to hold.
+const MAX_LIMIT: u32 = 1000;
+
+/// In which order items come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// The newest first.
+    Backwards,
+    /// The oldest first.
+    Forwards,
+}
+
+impl Direction {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Backwards => "backwards",
+            Self::Forwards => "forwards",
+        }
+    }
+}
+
+/// Reads the first page of some items when it is awaited; the page leads to the others.
+///
+/// # Errors
+/// Awaiting it gives 40003 for a limit outside 1 to 1,000, for a start after the end, and for an empty
+/// message serial; 40013 for a reply that cannot be read; and what the service says.
+#[must_use = "nothing is read until it is awaited"]
+pub struct Query<T> {
+    pipeline: Arc<Pipeline>,
+    path: Result<String>,
+    cipher: Option<CipherParams>,
+    params: Vec<(String, String)>,
+    start: Option<Millis>,
+    end: Option<Millis>,
+    limit: Option<u32>,
+    items: PhantomData<fn() -> T>,
+}
+
+/// Reads a channel's history when it is awaited; without further words the newest 100 messages, the
+/// newest first (RSL2).
+pub type History = Query<Message>;
+
+impl<T> Query<T> {
+    pub(crate) fn new(pipeline: &Arc<Pipeline>, path: impl Into<String>) -> Self {
+        Self {
+            pipeline: Arc::clone(pipeline),
+            path: Ok(path.into()),
+            cipher: None,
+            params: Vec::new(),
+            start: None,
+            end: None,
+            limit: None,
+            items: PhantomData,
+        }
+    }
+
+    /// A query that fails when it is awaited, if there is no path.
+    pub(crate) fn at(pipeline: &Arc<Pipeline>, path: Result<String>) -> Self {
+        Self { path, ..Self::new(pipeline, "") }
+    }
+
+    /// The same query for payloads that may be encrypted.
+    pub(crate) fn with_cipher(mut self, cipher: Option<CipherParams>) -> Self {
+        self.cipher = cipher;
+        self
+    }
+
+    /// How many items a page holds at most, from 1 to 1,000; 100 unless said otherwise (RSL2b3, RSC6b3,
+    /// RSP3a1, RSP4b3).
+    pub fn limit(mut self, limit: u32) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Adds a parameter to the request's query (RSL14a, RSAN3a).
+    pub fn param(mut self, name: impl Into<String>, value: impl ToString) -> Self {
+        self.params.push((name.into(), value.to_string()));
+        self
+    }
+
+    fn call(&self) -> Result<Call> {
+        if let Some(limit) = self.limit
+            && !(1..=MAX_LIMIT).contains(&limit)
+        {
+            return Err(wrong(format!("a limit of {limit} is not between 1 and {MAX_LIMIT}")));
+        }
+        if let (Some(start), Some(end)) = (self.start, self.end)
+            && start > end
+        {
+            return Err(wrong(format!("the start, {start}, is after the end, {end}")));
+        }
+        let mut call = Call::get(self.path.clone()?);
+        if let Some(start) = self.start {
+            call = call.param("start", start);
+        }
+        if let Some(end) = self.end {
+            call = call.param("end", end);
+        }
+        if let Some(limit) = self.limit {
+            call = call.param("limit", limit);
+        }
+        for (name, value) in &self.params {
+            call = call.param(name, value);
+        }
+        Ok(call)
+    }
+}
+
+macro_rules! ranged {
+    ($($type:ty),*) => {$(
+        impl Query<$type> {
+            /// From this time on, in ms since the epoch, inclusive (RSL2b1, RSP4b1, RSC6b1).
+            pub fn start(mut self, start: Millis) -> Self {
+                self.start = Some(start);
+                self
+            }
+
+            /// Up to this time, in ms since the epoch, inclusive (RSL2b1, RSP4b1, RSC6b1).
+            pub fn end(mut self, end: Millis) -> Self {
+                self.end = Some(end);
+                self
+            }
+
+            /// In which order items come; backwards unless said otherwise (RSL2b2, RSP4b2, RSC6b2).
+            pub fn direction(self, direction: Direction) -> Self {
+                self.param("direction", direction.as_str())
+            }
+        }
+    )*};
+}
+
+ranged!(Message, PresenceMessage, Stats);
+
+impl Query<PresenceMessage> {
+    /// Only members with this client id (RSP3a2).
+    pub fn client_id(self, client_id: impl AsRef<str>) -> Self {
+        self.param("clientId", client_id.as_ref())
+    }
+
+    /// Only members of this connection (RSP3a3).
+    pub fn connection_id(self, connection_id: impl AsRef<str>) -> Self {
+        self.param("connectionId", connection_id.as_ref())
+    }
+}
+
+impl Query<Stats> {
+    /// How long the intervals are; a minute unless said otherwise (RSC6b4).
+    pub fn unit(self, unit: StatsUnit) -> Self {
+        self.param("unit", unit.as_str())
+    }
+}
+
+impl Query<DeviceDetails> {
+    /// Only the device with this id (RSH1b2).
+    pub fn device_id(self, device_id: impl AsRef<str>) -> Self {
+        self.param("deviceId", device_id.as_ref())
+    }
+
+    /// Only devices of this client (RSH1b2).
+    pub fn client_id(self, client_id: impl AsRef<str>) -> Self {
+        self.param("clientId", client_id.as_ref())
+    }
+}
+
+impl Query<PushChannelSubscription> {
+    /// Only subscriptions to this channel (RSH1c1).
+    pub fn channel(self, channel: impl AsRef<str>) -> Self {
+        self.param("channel", channel.as_ref())
+    }
+
+    /// Only subscriptions of this device (RSH1c1).
+    pub fn device_id(self, device_id: impl AsRef<str>) -> Self {
+        self.param("deviceId", device_id.as_ref())
+    }
+
+    /// Only subscriptions of this client (RSH1c1).
+    pub fn client_id(self, client_id: impl AsRef<str>) -> Self {
+        self.param("clientId", client_id.as_ref())
+    }
+}
+
+impl<T: QueryItem> IntoFuture for Query<T> {
+    type Output = Result<PaginatedResult<T>>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let call = self.call()?;
+            let cipher = self.cipher;
+            let decode = move |reply: &Reply| T::read(reply, cipher.as_ref());
+            PaginatedResult::load(self.pipeline, call, decode).await
+        })
+    }
+}
+
+impl<T> Clone for Query<T> {
+    fn clone(&self) -> Self {
+        Self {
+            pipeline: Arc::clone(&self.pipeline),
+            path: self.path.clone(),
+            cipher: self.cipher.clone(),
+            params: self.params.clone(),
+            items: PhantomData,
+            ..*self
+        }
+    }
+}
+
+impl<T> fmt::Debug for Query<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Query").field("call", &self.call()).finish_non_exhaustive()
+    }
+}
+
+/// What a [`Query`] can ask for.
+pub trait QueryItem: sealed::Sealed + Send + Sync + 'static {}
+
+mod sealed {
+    use super::{CipherParams, Reply, Result};
+
+    pub trait Sealed: Sized {
+        #[expect(private_interfaces, reason = "the trait is sealed")]
+        fn read(reply: &Reply, cipher: Option<&CipherParams>) -> Result<Vec<Self>>;
+    }
+}
+
+/// Items with payloads, which are decoded as they come (RSL6, RSP5, TAN3).
+macro_rules! with_payload {
+    ($($type:ty),*) => {$(
+        impl QueryItem for $type {}
+
+        #[expect(private_interfaces, reason = "the trait is sealed")]
+        impl sealed::Sealed for $type {
+            fn read(reply: &Reply, cipher: Option<&CipherParams>) -> Result<Vec<Self>> {
+                let mut items: Vec<Self> = reply.items()?;
+                for item in &mut items {
+                    decode(&mut item.data, &mut item.encoding, item.id.as_ref(), cipher);
+                }
+                Ok(items)
+            }
+        }
+    )*};
+}
+
+with_payload!(Message, PresenceMessage, Annotation);
+
+macro_rules! without_payload {
+    ($($type:ty),*) => {$(
+        impl QueryItem for $type {}
+
+        #[expect(private_interfaces, reason = "the trait is sealed")]
+        impl sealed::Sealed for $type {
+            fn read(reply: &Reply, _: Option<&CipherParams>) -> Result<Vec<Self>> {
+                reply.decode()
+            }
+        }
+    )*};
+}
+
+without_payload!(Stats, DeviceDetails, PushChannelSubscription, Str);
+
+/// Decodes a payload that was received.
+pub(crate) fn decode(
+    data: &mut Data,
+    steps: &mut Option<Str>,
+    id: Option<&Str>,
+    cipher: Option<&CipherParams>,
+) {
+    if let Err(error) = encoding::decode(data, steps, cipher) {
+        // The item is delivered as far as it could be decoded (RSL6b).
+        tracing::error!(id = id.map(|id| &**id), %error, "a payload could not be decoded");
+    }
+}
+
+pub(crate) fn wrong(message: impl Into<String>) -> Error {
+    Error::new(ErrorCode::INVALID_PARAMETER_VALUE, 400, message)
+}
