@@ -13,6 +13,12 @@ use crate::{
 
 pub(crate) mod request;
 
+/// A connection that is lost sooner than this counts as short-lived.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// How many short-lived connections in a row are resumed at once; then the client waits before each.
+const SHORT_LIVED: u32 = 5;
+
 /// A state with what belongs to it alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -53,6 +59,9 @@ pub(crate) struct Connection {
     state_ttl: Duration,
     /// Attempts that failed since the connection was last there.
     retries: u32,
+    /// When the connection was last established, and how often in a row it was lost soon after.
+    since: Instant,
+    short_lived: u32,
     next_transport: u64,
 }
 
@@ -71,6 +80,8 @@ impl Connection {
             max_idle_interval: config.max_idle_interval,
             state_ttl: config.connection_state_ttl,
             retries: 0,
+            since: now,
+            short_lived: 0,
             next_transport: 0,
         }
     }
@@ -217,6 +228,7 @@ impl Client {
                 self.connection.recovering = false;
                 self.connection.id = connected.connection_id;
                 self.connection.retries = 0;
+                self.connection.since = now;
                 self.connection.error_reason = None;
                 self.timers.clear(Timer::Connect);
                 self.timers.clear(Timer::Suspend);
@@ -310,11 +322,17 @@ impl Client {
     }
 
     /// An established connection is down. The first attempt to resume it starts at once (RTN15h3), unless
-    /// the service made no sense: then it is given time to recover.
+    /// the service made no sense, or accepts connections only to drop them: then it is given time to
+    /// recover.
     fn connection_lost(&mut self, error: ErrorInfo, now: Instant) {
         self.timers.clear(Timer::Idle);
         self.timers.set(Timer::Suspend, now + self.connection.state_ttl);
-        if error.code == errors::PROTOCOL {
+        let connection = &mut self.connection;
+        connection.short_lived = match now.since(connection.since) < SHORT {
+            true => connection.short_lived.saturating_add(1),
+            false => 0,
+        };
+        if error.code == errors::PROTOCOL || connection.short_lived > SHORT_LIVED {
             return self.wait_to_retry(error, now);
         }
         self.enter(State::Disconnected, Some(error), Some(Duration::ZERO), now);

@@ -513,3 +513,29 @@ in_both_formats! {
         assert_eq!(code(&client), Some(40142));
     }
 }
+
+in_both_formats! {
+    async fn a_service_that_drops_every_connection_is_not_hammered(format) {
+        let (client, mut service, mut peer) = connected(format).await;
+        for number in 2..=6 {
+            let lost = Instant::now();
+            peer.send(ServerFrame::Disconnected { error: Some(info(80003, 503)) });
+            peer = service.accept().await;
+            assert!(lost.elapsed() < Duration::from_millis(2), "attempt {number} is immediate");
+            peer.send(connected_frame("connection-1", "key-1"));
+            client.connection().when(ConnectionState::Connected).await.unwrap();
+        }
+        let lost = Instant::now();
+        peer.send(ServerFrame::Disconnected { error: Some(info(80003, 503)) });
+        peer = service.accept().await;
+        assert!((12..=15).contains(&lost.elapsed().as_secs()), "{:?}", lost.elapsed());
+        peer.send(connected_frame("connection-1", "key-1"));
+        client.connection().when(ConnectionState::Connected).await.unwrap();
+        // A connection that lasts makes up for it.
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let lost = Instant::now();
+        peer.send(ServerFrame::Disconnected { error: Some(info(80003, 503)) });
+        service.accept().await;
+        assert!(lost.elapsed() < Duration::from_millis(2));
+    }
+}
