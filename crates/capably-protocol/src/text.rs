@@ -45,12 +45,12 @@ impl Str {
     ///
     /// # Errors
     /// It is not UTF-8.
-    #[inline]
+    #[inline(always)]
     pub fn from_slice_of(all: &Bytes, part: &[u8]) -> Result<Self, Utf8Error> {
         if part.len() > INLINE {
-            return Ok(Self(Repr::Shared(ByteString::try_from(all.slice_ref(part))?)));
+            return Self::shared(all, part);
         }
-        if !part.is_ascii() {
+        if !is_ascii(part) {
             str::from_utf8(part)?;
         }
         // Copying as many bytes as fit, whatever follows the text, takes a few instructions; copying just
@@ -61,6 +61,11 @@ impl Str {
             None => padded(part),
         };
         Ok(Self(Repr::Inline { len: part.len() as u8, bytes }))
+    }
+
+    #[inline(never)]
+    fn shared(all: &Bytes, part: &[u8]) -> Result<Self, Utf8Error> {
+        Ok(Self(Repr::Shared(ByteString::try_from(all.slice_ref(part))?)))
     }
 
     /// These strings, one after the other.
@@ -107,6 +112,16 @@ impl Str {
         let len = u8::try_from(text.len()).ok().filter(|len| usize::from(*len) <= INLINE)?;
         Some(Self(Repr::Inline { len, bytes: padded(text.as_bytes()) }))
     }
+}
+
+/// Whether these few bytes are all ASCII: without a call, and in steps of eight.
+#[inline(always)]
+fn is_ascii(text: &[u8]) -> bool {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (words, rest) = text.as_chunks::<8>();
+    let words = words.iter().fold(0, |all, word| all | u64::from_ne_bytes(*word));
+    let rest = rest.iter().fold(0, |all, byte| all | byte);
+    words & HIGH == 0 && rest < 0x80
 }
 
 /// At most [`INLINE`] bytes, and zeros behind them.

@@ -246,10 +246,17 @@ impl<'a> Reader<'a> {
         &mut self,
         mut field: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Fault>,
     ) -> Result<bool, Fault> {
-        let count = match self.token()? {
-            Token::Map(count) => count,
-            Token::Nil | Token::Ext => return Ok(false),
-            _ => return Err(malformed("expected a map")),
+        let count = match self.rest.split_first() {
+            // Nearly every map has fewer than 16 fields.
+            Some((marker @ 0x80..=0x8f, rest)) => {
+                self.rest = rest;
+                usize::from(marker & 0x0f)
+            }
+            _ => match self.token()? {
+                Token::Map(count) => count,
+                Token::Nil | Token::Ext => return Ok(false),
+                _ => return Err(malformed("expected a map")),
+            },
         };
         self.enter()?;
         for _ in 0..count {
@@ -316,7 +323,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string that may be absent, read to where it will lie.
-    #[inline]
+    #[inline(always)]
     pub(super) fn str(&mut self, place: &mut Option<Str>) -> Result<(), Fault> {
         if let Some(bytes) = self.short_str() {
             *place = Some(self.text(bytes)?);
@@ -325,6 +332,7 @@ impl<'a> Reader<'a> {
         self.any_str(place)
     }
 
+    #[inline(never)]
     fn any_str(&mut self, place: &mut Option<Str>) -> Result<(), Fault> {
         *place = match self.token()? {
             Token::Str(bytes) | Token::Bin(bytes) => Some(self.text(bytes)?),
@@ -335,7 +343,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The text that these bytes of the frame are.
-    #[inline]
+    #[inline(always)]
     pub(super) fn text(&self, bytes: &'a [u8]) -> Result<Str, Fault> {
         Str::from_slice_of(self.frame, bytes).map_err(|_| malformed("text that is not UTF-8"))
     }
