@@ -1,6 +1,6 @@
 //! Messages (TM).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -14,7 +14,7 @@ use crate::{
 /// A message, to publish or received (TM).
 ///
 /// Fields that the sender leaves out are `None`, and absent on the wire (RSL1e).
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Message {
     /// Unique id (TM2a).
@@ -45,6 +45,26 @@ pub struct Message {
     pub version: Option<Box<MessageVersion>>,
     /// Summaries of its annotations, as they came; see [`summary`](Self::summary) (TM2u).
     pub annotations: Option<Box<MessageAnnotations>>,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("data", &self.data)
+            .field("encoding", &self.encoding)
+            .field("client_id", &self.client_id)
+            .field("connection_id", &self.connection_id)
+            .field("connection_key", &self.connection_key.as_ref().map(|_| "[redacted]"))
+            .field("timestamp", &self.timestamp)
+            .field("extras", &self.extras)
+            .field("action", &self.action)
+            .field("serial", &self.serial)
+            .field("version", &self.version)
+            .field("annotations", &self.annotations)
+            .finish()
+    }
 }
 
 impl Message {

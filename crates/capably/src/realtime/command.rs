@@ -1,6 +1,7 @@
 //! What handles ask of the driver.
 
 use std::{
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -70,13 +71,25 @@ pub(crate) struct Shared {
 }
 
 /// What is known of the connection.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct ConnectionSnapshot {
     pub(crate) state: ConnectionState,
     pub(crate) id: Option<Str>,
     pub(crate) key: Option<Str>,
     pub(crate) error_reason: Option<Error>,
     pub(crate) client_id: Option<Str>,
+}
+
+impl fmt::Debug for ConnectionSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionSnapshot")
+            .field("state", &self.state)
+            .field("id", &self.id)
+            .field("key", &self.key.as_ref().map(|_| "[redacted]"))
+            .field("error_reason", &self.error_reason)
+            .field("client_id", &self.client_id)
+            .finish()
+    }
 }
 
 /// How many units of publishes may be unacknowledged: 64 MiB. More wait, so that a service that is slow

@@ -539,3 +539,17 @@ in_both_formats! {
         assert!(lost.elapsed() < Duration::from_millis(2));
     }
 }
+
+in_both_formats! {
+    async fn a_client_shows_no_secret(format) {
+        let (client, _service, mut peer) = connected(format).await;
+        let channel = client.channels().get("ch");
+        let (subscribed, _) = tokio::join!(async { channel.subscribe().await }, peer.attach("ch"));
+        let mut message = capably::Message::new("n", "d");
+        message.connection_key = Some("key-1".into());
+        let publish = channel.publish_message(message);
+        let shown = format!("{client:?} {channel:?} {:?} {publish:?}", subscribed.unwrap());
+        assert!(shown.contains("connection-1"), "{shown}");
+        assert!(!shown.contains("key-1") && !shown.contains("keySecret"), "{shown}");
+    }
+}
