@@ -51,8 +51,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// The folder of the workspace.
+/// The folder of the workspace: of the one that is run, as several clones may share a target directory.
 fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_owned()
+    let here = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let workspace = here.and_then(|here| here.parent().map(Path::to_owned));
+    workspace.unwrap_or_else(|| PathBuf::from("."))
 }
