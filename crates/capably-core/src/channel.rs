@@ -1,6 +1,6 @@
 //! Channels: their states and the ways between them (RTL).
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, mem};
 
 use capably_protocol::{
     ChannelMode, CipherParams, ClientFrame, ErrorInfo, Flags, Message, Str, encoding,
@@ -81,6 +81,19 @@ impl Channel {
         }
     }
 
+    /// A frame arrived that moves the channel's position (RTL15b). A channel without an attachment has none
+    /// (RTL15b2).
+    pub(crate) fn moved(&mut self, serial: Option<Str>) {
+        match self.state {
+            State::Attaching | State::Attached | State::Detaching { .. } | State::Suspended => {
+                if serial.is_some() {
+                    self.channel_serial = serial;
+                }
+            }
+            State::Initialized | State::Detached | State::Failed => {}
+        }
+    }
+
     /// The channel's name (RTL23).
     pub fn name(&self) -> &Str {
         &self.name
@@ -126,7 +139,7 @@ impl Channel {
 
     /// Takes every operation, under way or waiting.
     pub(crate) fn take_ops(&mut self) -> Vec<OpId> {
-        let mut ops = std::mem::take(&mut self.ops);
+        let mut ops = mem::take(&mut self.ops);
         ops.extend(self.waiting.drain(..).map(|request| match request {
             Request::Attach(op) | Request::Detach(op) => op,
         }));
@@ -167,7 +180,7 @@ impl Client {
             | (Request::Detach(op), State::Detaching { .. }) => channel.ops.push(op),
             // Without a connection no attach is under way at the service (RTL5l).
             (Request::Detach(op), State::Attaching) if connection != ConnectionState::Connected => {
-                let attaching = std::mem::take(&mut channel.ops);
+                let attaching = mem::take(&mut channel.ops);
                 self.enter_channel(id, State::Detached, None);
                 for attach in attaching {
                     self.done(attach, Err(errors::detached()));
@@ -244,7 +257,7 @@ impl Client {
     /// Ends the operations under way, then goes on with what waits.
     fn settle(&mut self, id: ChannelId, outcome: Result<(), ErrorInfo>, now: Instant) {
         let Some(channel) = self.channels.get_mut(&id) else { return };
-        for op in std::mem::take(&mut channel.ops) {
+        for op in mem::take(&mut channel.ops) {
             self.done(op, outcome.clone().map(|()| Outcome::Done));
         }
         self.start_waiting(id, now);
@@ -418,29 +431,17 @@ impl Client {
         }
     }
 
-    /// A frame arrived that moves the channel's position (RTL15b). A channel without an attachment has none
-    /// (RTL15b2).
-    pub(crate) fn moved(&mut self, id: ChannelId, serial: Option<Str>) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        match channel.state {
-            State::Attaching | State::Attached | State::Detaching { .. } | State::Suspended => {
-                channel.channel_serial = serial.or(channel.channel_serial.take());
-            }
-            State::Initialized | State::Detached | State::Failed => {}
-        }
-    }
-
     /// Messages arrived (RTL15b, RTL17).
-    pub(crate) fn deliver(&mut self, id: ChannelId, delivery: Delivery<Message>) {
-        self.moved(id, delivery.channel_serial);
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+    pub(crate) fn deliver(&mut self, delivery: &mut Delivery<Message>) {
+        let Some((id, channel)) = self.channel_named(&delivery.channel) else { return };
+        channel.moved(delivery.channel_serial.take());
         if channel.state != State::Attached {
             return;
         }
-        let mut messages = delivery.items;
+        let mut messages = mem::take(&mut delivery.items);
         for (index, message) in messages.iter_mut().enumerate() {
             message.inherit(
-                delivery.id.as_deref(),
+                delivery.id.as_ref(),
                 index,
                 delivery.connection_id.as_ref(),
                 delivery.timestamp,

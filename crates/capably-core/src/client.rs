@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    mem,
     sync::Arc,
 };
 
@@ -23,11 +24,12 @@ use crate::{
 
 /// What a transport reports.
 #[derive(Debug)]
-pub enum TransportEvent {
+pub enum TransportEvent<'a> {
     /// The WebSocket is open.
     Opened,
-    /// A frame arrived.
-    Frame(ServerFrame),
+    /// A frame arrived. What it holds is taken out of it; it stays where it was read, because moving it
+    /// costs nearly as much as reading it.
+    Frame(&'a mut ServerFrame),
     /// Something else arrived, such as a WebSocket ping: the service is alive (RTN23b).
     Activity,
     /// The transport ended: dialling failed, the socket closed, or what arrived was no frame. Nothing
@@ -205,7 +207,7 @@ impl Client {
     }
 
     /// What a transport reports. From any but the current one it counts for nothing.
-    pub fn handle_transport(&mut self, id: TransportId, event: TransportEvent, now: Now) {
+    pub fn handle_transport(&mut self, id: TransportId, event: TransportEvent<'_>, now: Now) {
         if self.connection.transport() != Some(id) {
             return;
         }
@@ -214,17 +216,16 @@ impl Client {
             TransportEvent::Opened => self.transport_opened(),
             TransportEvent::Activity => {}
             TransportEvent::Closed(error) => self.transport_closed(error, now.instant),
-            TransportEvent::Frame(frame) => self.handle_frame(frame, now.instant),
+            TransportEvent::Frame(ServerFrame::Message(delivery)) => self.deliver(delivery),
+            TransportEvent::Frame(frame) => {
+                self.handle_frame(mem::replace(frame, ServerFrame::Closed), now.instant);
+            }
         }
     }
 
     fn handle_frame(&mut self, frame: ServerFrame, now: Instant) {
         match frame {
-            ServerFrame::Message(delivery) => {
-                if let Some(id) = self.names.get(&delivery.channel).copied() {
-                    self.deliver(id, delivery);
-                }
-            }
+            ServerFrame::Message(mut delivery) => self.deliver(&mut delivery),
             ServerFrame::Ack(ack) => {
                 let outputs = &mut self.outputs;
                 self.outbox.acknowledge(ack, |(op, result)| {
@@ -277,9 +278,15 @@ impl Client {
         }
     }
 
+    /// The channel that frames with this name are for.
+    pub(crate) fn channel_named(&mut self, name: &Str) -> Option<(ChannelId, &mut Channel)> {
+        let id = *self.names.get(name)?;
+        Some((id, self.channels.get_mut(&id)?))
+    }
+
     fn moved_by<T>(&mut self, delivery: Delivery<T>) {
-        if let Some(id) = self.names.get(&delivery.channel).copied() {
-            self.moved(id, delivery.channel_serial);
+        if let Some((_, channel)) = self.channel_named(&delivery.channel) {
+            channel.moved(delivery.channel_serial);
         }
     }
 

@@ -128,8 +128,9 @@ impl World {
             delivery.id = Some("conn:1".into());
             frames.push(ServerFrame::Message(delivery));
         }
-        for frame in frames {
-            self.client.handle_transport(transport, TransportEvent::Frame(frame), self.now);
+        for mut frame in frames {
+            let event = TransportEvent::Frame(&mut frame);
+            self.client.handle_transport(transport, event, self.now);
             self.drain();
         }
     }
@@ -170,7 +171,7 @@ impl World {
     fn misfortune(&mut self) {
         let Some((transport, true)) = self.transport else { return };
         let error = self.error();
-        let frame = match self.rng.u8(..9) {
+        let mut frame = match self.rng.u8(..9) {
             0 => ServerFrame::Error(ErrorFrame { channel: None, error }),
             1 => ServerFrame::Error(ErrorFrame { channel: Some(self.name().into()), error }),
             2 => ServerFrame::Detached { channel: self.name().into(), error },
@@ -190,7 +191,7 @@ impl World {
             7 => ServerFrame::Nack(Nack { msg_serial: self.rng.u64(..20), count: 1, error }),
             _ => ServerFrame::Connected(Box::default()),
         };
-        self.client.handle_transport(transport, TransportEvent::Frame(frame), self.now);
+        self.client.handle_transport(transport, TransportEvent::Frame(&mut frame), self.now);
     }
 
     fn time_passes(&mut self) {

@@ -24,15 +24,15 @@ fn opened(client: &mut Client) -> Option<TransportId> {
     }
 }
 
-fn connected(id: &str) -> TransportEvent {
-    TransportEvent::Frame(ServerFrame::Connected(Box::new(Connected {
+fn connected(id: &str) -> ServerFrame {
+    ServerFrame::Connected(Box::new(Connected {
         connection_id: Some(id.into()),
         details: Some(ConnectionDetails {
             connection_key: Some("key".into()),
             ..ConnectionDetails::default()
         }),
         error: None,
-    })))
+    }))
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn an_old_transport_is_not_listened_to() {
     client.connect(now);
     let old = opened(&mut client).unwrap();
     client.handle_transport(old, TransportEvent::Opened, now);
-    client.handle_transport(old, connected("first"), now);
+    client.handle_transport(old, TransportEvent::Frame(&mut connected("first")), now);
     let lost = TransportEvent::Closed(ErrorInfo::new(80003.into(), 0, "lost"));
     client.handle_transport(old, lost, now);
     let new = opened(&mut client).unwrap();
@@ -52,17 +52,19 @@ fn an_old_transport_is_not_listened_to() {
     let error = Some(ErrorInfo::new(40101.into(), 401, "wrong"));
     let fatal = || {
         let error = error.clone();
-        TransportEvent::Frame(ServerFrame::Error(ErrorFrame { channel: None, error }))
+        ServerFrame::Error(ErrorFrame { channel: None, error })
     };
-    for event in [connected("old"), fatal(), TransportEvent::Opened] {
+    let (mut stray, mut error) = (connected("old"), fatal());
+    let frames = [&mut stray, &mut error].map(TransportEvent::Frame);
+    for event in frames.into_iter().chain([TransportEvent::Opened]) {
         client.handle_transport(old, event, now);
         assert_eq!(client.connection_state(), ConnectionState::Connecting);
     }
     client.handle_transport(new, TransportEvent::Opened, now);
-    client.handle_transport(new, connected("first"), now);
-    client.handle_transport(old, fatal(), now);
+    client.handle_transport(new, TransportEvent::Frame(&mut connected("first")), now);
+    client.handle_transport(old, TransportEvent::Frame(&mut fatal()), now);
     assert_eq!(client.connection_state(), ConnectionState::Connected);
     assert_eq!(client.connection_id().map(|id| &**id), Some("first"));
-    client.handle_transport(new, fatal(), now);
+    client.handle_transport(new, TransportEvent::Frame(&mut fatal()), now);
     assert_eq!(client.connection_state(), ConnectionState::Failed);
 }

@@ -6,7 +6,6 @@ use crate::{
     Data, ErrorInfo, JsonObject, Millis, Str,
     data::json_size,
     lenient::{self, numbered},
-    message::item_id,
 };
 
 /// An annotation, to publish or received (TAN2).
@@ -49,13 +48,15 @@ impl Annotation {
     /// Fills in what an annotation received lacks from the frame it came in, as its item number `index`.
     pub fn inherit(
         &mut self,
-        frame_id: Option<&str>,
+        frame_id: Option<&Str>,
         index: usize,
         connection_id: Option<&Str>,
         timestamp: Option<Millis>,
     ) {
-        if self.id.is_none() {
-            self.id = frame_id.map(|frame| item_id(frame, index));
+        if self.id.is_none()
+            && let Some(frame_id) = frame_id
+        {
+            self.id.get_or_insert_default().set_numbered(frame_id, index);
         }
         if self.connection_id.is_none() {
             self.connection_id = connection_id.cloned();

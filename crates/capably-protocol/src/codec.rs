@@ -16,7 +16,7 @@ use crate::{
     ServerFrame, Str,
     lenient::{self, FromMap},
 };
-use wire::{FrameIn, FrameOut};
+use wire::FrameOut;
 
 /// No decoder nests deeper than this, whatever its [`Limits`] say: each level takes stack.
 const MAX_DEPTH: usize = 120;
@@ -133,9 +133,10 @@ pub fn decode_client_frame(
     bytes: &Bytes,
     limits: &Limits,
 ) -> Result<ClientFrame, DecodeError> {
-    let mut frame = FrameIn::default();
-    decode_frame(format, bytes, limits, &mut frame)?;
-    frame.client()
+    match format {
+        Format::Json => json::read_frame(bytes, limits)?.client(),
+        Format::MsgPack => msgpack::read_client_frame(bytes, limits),
+    }
 }
 
 /// Reads a frame that a service sent. Text and payloads are slices of `bytes` where the format allows.
@@ -147,9 +148,27 @@ pub fn decode_server_frame(
     bytes: &Bytes,
     limits: &Limits,
 ) -> Result<ServerFrame, DecodeError> {
-    let mut frame = FrameIn::default();
-    decode_frame(format, bytes, limits, &mut frame)?;
-    frame.server()
+    let mut frame = ServerFrame::Closed;
+    read_server_frame(format, bytes, limits, &mut frame)?;
+    Ok(frame)
+}
+
+/// As [`decode_server_frame`], into a frame that is there already, for whoever reads one after the other:
+/// moving a frame costs nearly as much as reading it.
+///
+/// # Errors
+/// As [`decode_server_frame`]; `frame` is then of no use.
+pub fn read_server_frame(
+    format: Format,
+    bytes: &Bytes,
+    limits: &Limits,
+    frame: &mut ServerFrame,
+) -> Result<(), DecodeError> {
+    match format {
+        Format::Json => *frame = json::read_frame(bytes, limits)?.server()?,
+        Format::MsgPack => msgpack::read_server_frame(bytes, limits, frame)?,
+    }
+    Ok(())
 }
 
 fn encode_frame(format: Format, frame: &FrameOut<'_>, out: &mut Vec<u8>) {
@@ -157,20 +176,6 @@ fn encode_frame(format: Format, frame: &FrameOut<'_>, out: &mut Vec<u8>) {
         Format::Json => json::write(frame, out),
         Format::MsgPack => msgpack::write(frame, out),
     }
-}
-
-/// Reads a frame's fields into `frame`, which is too large to be handed about.
-fn decode_frame(
-    format: Format,
-    bytes: &Bytes,
-    limits: &Limits,
-    frame: &mut FrameIn,
-) -> Result<(), DecodeError> {
-    match format {
-        Format::Json => *frame = json::read_frame(bytes, limits)?,
-        Format::MsgPack => msgpack::read_frame(bytes, limits, frame)?,
-    }
-    Ok(())
 }
 
 /// The two fields by which a scripted peer or a router tells frames apart.

@@ -113,13 +113,15 @@ impl Message {
     /// (TM2a, TM2c, TM2f).
     pub fn inherit(
         &mut self,
-        frame_id: Option<&str>,
+        frame_id: Option<&Str>,
         index: usize,
         connection_id: Option<&Str>,
         timestamp: Option<Millis>,
     ) {
-        if self.id.is_none() {
-            self.id = frame_id.map(|frame| item_id(frame, index));
+        if self.id.is_none()
+            && let Some(frame_id) = frame_id
+        {
+            self.id.get_or_insert_default().set_numbered(frame_id, index);
         }
         if self.connection_id.is_none() {
             self.connection_id = connection_id.cloned();
@@ -133,14 +135,6 @@ impl Message {
             + self.data.size()
             + self.client_id.as_ref().map_or(0, |id| id.len())
             + self.extras.as_ref().map_or(0, json_size)
-    }
-}
-
-/// The id of a frame's item that has none of its own: `frameId:index` (TM2a).
-pub(crate) fn item_id(frame_id: &str, index: usize) -> Str {
-    match "0123456789".get(index..=index) {
-        Some(digit) => Str::concat([frame_id, ":", digit]),
-        None => Str::concat([frame_id, ":", &index.to_string()]),
     }
 }
 
@@ -254,7 +248,7 @@ mod tests {
     fn a_message_takes_from_its_frame_what_it_lacks() {
         let connection = Str::from("conn");
         let mut message = Message { serial: Some("s".into()), ..Message::default() };
-        message.inherit(Some("frame:1"), 12, Some(&connection), Some(7));
+        message.inherit(Some(&"frame:1".into()), 12, Some(&connection), Some(7));
         assert_eq!(message.id.as_deref(), Some("frame:1:12"));
         assert_eq!(message.connection_id, Some(connection));
         assert_eq!(message.timestamp, Some(7));
@@ -279,7 +273,7 @@ mod tests {
             ..Message::default()
         };
         let mut message = full.clone();
-        message.inherit(Some("frame"), 0, Some(&"conn".into()), Some(7));
+        message.inherit(Some(&"frame".into()), 0, Some(&"conn".into()), Some(7));
         assert_eq!(message, full);
     }
 
@@ -300,7 +294,7 @@ mod tests {
     #[test]
     fn nothing_to_take_makes_no_version() {
         let mut message = Message::default();
-        message.inherit(Some("frame"), 3, None, None);
+        message.inherit(Some(&"frame".into()), 3, None, None);
         assert_eq!(message, Message { id: Some("frame:3".into()), ..Message::default() });
     }
 

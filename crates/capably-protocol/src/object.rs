@@ -13,7 +13,7 @@ pub use state::{ObjectState, ObjectsCounter, ObjectsMap, ObjectsMapEntry, Object
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{JsonObject, Millis, Str, data::json_size, lenient, message::item_id};
+use crate::{JsonObject, Millis, Str, data::json_size, lenient};
 
 /// An object message: an operation, or the state of an object in a sync (OM2).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -67,13 +67,15 @@ impl ObjectMessage {
     /// (OM2a, OM2c, OM2e).
     pub fn inherit(
         &mut self,
-        frame_id: Option<&str>,
+        frame_id: Option<&Str>,
         index: usize,
         connection_id: Option<&Str>,
         timestamp: Option<Millis>,
     ) {
-        if self.id.is_none() {
-            self.id = frame_id.map(|frame| item_id(frame, index));
+        if self.id.is_none()
+            && let Some(frame_id) = frame_id
+        {
+            self.id.get_or_insert_default().set_numbered(frame_id, index);
         }
         if self.connection_id.is_none() {
             self.connection_id = connection_id.cloned();

@@ -6,7 +6,6 @@ use crate::{
     Data, ErrorInfo, JsonObject, Millis, Str,
     data::json_size,
     lenient::{self, numbered},
-    message::item_id,
 };
 
 /// A presence message, to send or received (TP3).
@@ -38,13 +37,15 @@ impl PresenceMessage {
     /// `index` (TP3a, TP3d, TP3g).
     pub fn inherit(
         &mut self,
-        frame_id: Option<&str>,
+        frame_id: Option<&Str>,
         index: usize,
         connection_id: Option<&Str>,
         timestamp: Option<Millis>,
     ) {
-        if self.id.is_none() {
-            self.id = frame_id.map(|frame| item_id(frame, index));
+        if self.id.is_none()
+            && let Some(frame_id) = frame_id
+        {
+            self.id.get_or_insert_default().set_numbered(frame_id, index);
         }
         if self.connection_id.is_none() {
             self.connection_id = connection_id.cloned();
@@ -129,11 +130,11 @@ mod tests {
     fn a_presence_message_takes_from_its_frame_what_it_lacks() {
         let mut presence =
             PresenceMessage { client_id: Some("me".into()), ..PresenceMessage::default() };
-        presence.inherit(Some("frame"), 10, Some(&"conn".into()), Some(7));
+        presence.inherit(Some(&"frame".into()), 10, Some(&"conn".into()), Some(7));
         assert_eq!(presence.id.as_deref(), Some("frame:10"));
         assert_eq!(presence.timestamp, Some(7));
         assert_eq!(presence.member_key(), "conn:me");
-        presence.inherit(Some("later"), 0, Some(&"elsewhere".into()), Some(9));
+        presence.inherit(Some(&"later".into()), 0, Some(&"elsewhere".into()), Some(9));
         assert_eq!(presence.id.as_deref(), Some("frame:10"));
         assert_eq!(
             (presence.connection_id.as_deref(), presence.timestamp),

@@ -45,40 +45,77 @@ impl Str {
     ///
     /// # Errors
     /// It is not UTF-8.
-    #[inline(always)]
     pub fn from_slice_of(all: &Bytes, part: &[u8]) -> Result<Self, Utf8Error> {
-        if part.len() > INLINE {
-            return Self::shared(all, part);
-        }
-        if !is_ascii(part) {
-            str::from_utf8(part)?;
-        }
+        let mut text = Self::new();
+        text.set_slice_of(all, part)?;
+        Ok(text)
+    }
+
+    /// As [`from_slice_of`](Self::from_slice_of), written to where it will lie: a string that is moved right
+    /// after it was written in pieces makes the processor wait.
+    ///
+    /// # Errors
+    /// It is not UTF-8.
+    #[inline(always)]
+    pub(crate) fn set_slice_of(&mut self, all: &Bytes, part: &[u8]) -> Result<(), Utf8Error> {
         // Copying as many bytes as fit, whatever follows the text, takes a few instructions; copying just
         // the text takes a call.
         let start = (part.as_ptr() as usize).wrapping_sub(all.as_ptr() as usize);
-        let bytes = match all.get(start..).and_then(|rest| rest.first_chunk()) {
-            Some(bytes) => *bytes,
-            None => padded(part),
-        };
-        Ok(Self(Repr::Inline { len: part.len() as u8, bytes }))
+        if part.len() > INLINE {
+            return self.set_shared(all.slice_ref(part));
+        }
+        if let Some(window) = all.get(start..).and_then(|rest| rest.first_chunk())
+            && starts_in_ascii(window, part.len())
+        {
+            self.set_inline(part.len() as u8, window);
+            return Ok(());
+        }
+        self.set_short(part)
     }
 
     #[inline(never)]
-    fn shared(all: &Bytes, part: &[u8]) -> Result<Self, Utf8Error> {
-        Ok(Self(Repr::Shared(ByteString::try_from(all.slice_ref(part))?)))
+    fn set_short(&mut self, part: &[u8]) -> Result<(), Utf8Error> {
+        str::from_utf8(part)?;
+        self.set_inline(part.len() as u8, &padded(part));
+        Ok(())
     }
 
-    /// These strings, one after the other.
-    pub(crate) fn concat<const N: usize>(parts: [&str; N]) -> Self {
-        let mut bytes = [0; INLINE];
-        let mut len = 0;
-        for part in parts {
-            let end = len + part.len();
-            let Some(place) = bytes.get_mut(len..end) else { return parts.concat().into() };
-            place.copy_from_slice(part.as_bytes());
-            len = end;
+    #[inline(never)]
+    fn set_shared(&mut self, bytes: Bytes) -> Result<(), Utf8Error> {
+        let text = ByteString::try_from(bytes)?;
+        match &mut self.0 {
+            Repr::Shared(place) => *place = text,
+            Repr::Inline { .. } => self.0 = Repr::Shared(text),
         }
-        Self(Repr::Inline { len: len as u8, bytes })
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn set_inline(&mut self, length: u8, text: &[u8; INLINE]) {
+        match &mut self.0 {
+            Repr::Inline { len, bytes } => {
+                *len = length;
+                *bytes = *text;
+            }
+            Repr::Shared(_) => self.0 = Repr::Inline { len: length, bytes: *text },
+        }
+    }
+
+    /// Becomes `text`, a colon and this number.
+    #[inline]
+    pub(crate) fn set_numbered(&mut self, text: &Self, number: usize) {
+        if let Repr::Inline { len, bytes } = &text.0
+            && let (end, digit @ 0..=9) = (usize::from(*len), number)
+            && end + 2 <= INLINE
+        {
+            self.set_inline(*len + 2, bytes);
+            if let Repr::Inline { bytes, .. } = &mut self.0 {
+                bytes[end] = b':';
+                bytes[end + 1] = b'0' + digit as u8;
+            }
+            return;
+        }
+        *self = format!("{text}:{number}").into();
     }
 
     /// The string as bytes; shared when it is long.
@@ -114,15 +151,41 @@ impl Str {
     }
 }
 
-/// Whether these few bytes are all ASCII: without a call, and in steps of eight.
+/// Whether the first `len` of these bytes are all ASCII, without a branch for each; false if there are not
+/// as many.
 #[inline(always)]
-fn is_ascii(text: &[u8]) -> bool {
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let (words, rest) = text.as_chunks::<8>();
-    let words = words.iter().fold(0, |all, word| all | u64::from_ne_bytes(*word));
-    let rest = rest.iter().fold(0, |all, byte| all | byte);
-    words & HIGH == 0 && rest < 0x80
+fn starts_in_ascii(bytes: &[u8; INLINE], len: usize) -> bool {
+    let Some(masks) = HIGH_BITS.get(len) else { return false };
+    let mut high = 0;
+    for (mask, start) in masks.iter().zip(WORDS) {
+        if let Some(word) = bytes[start..].first_chunk() {
+            high |= u64::from_le_bytes(*word) & mask;
+        }
+    }
+    high == 0
 }
+
+/// Where the words lie that cover [`INLINE`] bytes; the last overlaps the one before.
+const WORDS: [usize; 5] = [0, 8, 16, 24, INLINE - 8];
+
+/// For each length of text, the high bits of its bytes in each of the [`WORDS`].
+static HIGH_BITS: [[u64; 5]; INLINE + 1] = {
+    let mut masks = [[0; 5]; INLINE + 1];
+    let mut len = 0;
+    while len <= INLINE {
+        let mut word = 0;
+        while word < WORDS.len() {
+            let mut byte = 0;
+            while byte < 8 && WORDS[word] + byte < len {
+                masks[len][word] |= 0x80 << (8 * byte);
+                byte += 1;
+            }
+            word += 1;
+        }
+        len += 1;
+    }
+    masks
+};
 
 /// At most [`INLINE`] bytes, and zeros behind them.
 fn padded(text: &[u8]) -> [u8; INLINE] {
@@ -319,10 +382,37 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_joined() {
-        let (short, long) = ("a".repeat(INLINE - 2), "a".repeat(INLINE - 1));
-        assert_eq!(&*Str::concat([&short, ":", "1"]), format!("{short}:1"));
-        assert_eq!(&*Str::concat([&long, ":", "1"]), format!("{long}:1"));
+    fn texts_are_numbered() {
+        for length in [0, INLINE - 3, INLINE - 2, INLINE - 1, INLINE, INLINE + 1] {
+            for number in [0, 9, 10, 123] {
+                for mut place in [Str::new(), "b".repeat(INLINE + 1).into()] {
+                    let text = "a".repeat(length);
+                    place.set_numbered(&text.as_str().into(), number);
+                    assert_eq!(&*place, format!("{text}:{number}"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_place_takes_any_slice() {
+        let frame = samples().concat();
+        let frame = Bytes::from(frame);
+        for sample in samples() {
+            let start =
+                frame.windows(sample.len().max(1)).position(|part| part == sample.as_bytes());
+            let start = start.unwrap_or_default();
+            for mut place in [Str::new(), "b".repeat(INLINE + 1).into()] {
+                place.set_slice_of(&frame, &frame[start..start + sample.len()]).unwrap();
+                assert_eq!(&*place, sample);
+            }
+        }
+        for bad in [&[0xff][..], b"abcdefgh\xc3", b"abcdefghabcdefghabcdefghabcdefghabcde\x80"] {
+            let frame = Bytes::from([bad, &[b'a'; 100]].concat());
+            assert!(Str::new().set_slice_of(&frame, &frame[..bad.len()]).is_err());
+            // What follows a text does not count.
+            Str::new().set_slice_of(&frame, &frame[..bad.len() - 1]).unwrap();
+        }
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use capably_core::{TransportEvent, TransportId};
-use capably_protocol::{ClientFrame, DecodeError, ErrorCode, ErrorInfo, Format, Limits, codec};
+use capably_protocol::{
+    ClientFrame, DecodeError, ErrorCode, ErrorInfo, Format, Limits, ServerFrame, codec,
+};
 
 use crate::{
     Result,
@@ -27,7 +29,7 @@ pub(crate) enum Link {
         format: Format,
         dialling: Dialling,
     },
-    Open(OpenLink),
+    Open(Box<OpenLink>),
 }
 
 pub(crate) struct OpenLink {
@@ -38,6 +40,8 @@ pub(crate) struct OpenLink {
     unsent: VecDeque<ClientFrame>,
     unflushed: bool,
     packets: Vec<Packet>,
+    /// The last frame received.
+    frame: ServerFrame,
     encoded: Vec<u8>,
 }
 
@@ -73,7 +77,7 @@ impl Link {
         &mut self,
         cx: &mut Context<'_>,
         limits: &Limits,
-        mut event: impl FnMut(TransportId, TransportEvent),
+        mut event: impl FnMut(TransportId, TransportEvent<'_>),
     ) -> Poll<()> {
         match self {
             Self::None => Poll::Pending,
@@ -81,7 +85,7 @@ impl Link {
                 let (id, format) = (*id, *format);
                 match ready!(dialling.as_mut().poll(cx)) {
                     Ok(socket) => {
-                        *self = Self::Open(OpenLink {
+                        *self = Self::Open(Box::new(OpenLink {
                             id,
                             format,
                             socket,
@@ -89,8 +93,9 @@ impl Link {
                             unsent: VecDeque::new(),
                             unflushed: false,
                             packets: Vec::new(),
+                            frame: ServerFrame::Closed,
                             encoded: Vec::new(),
-                        });
+                        }));
                         event(id, TransportEvent::Opened);
                     }
                     Err(error) => {
@@ -131,7 +136,7 @@ impl OpenLink {
     fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
-        mut event: impl FnMut(TransportEvent),
+        mut event: impl FnMut(TransportEvent<'_>),
     ) -> Poll<Result<(), ErrorInfo>> {
         let received = ready!(self.socket.poll_receive(cx, &mut self.packets, RECEIVE_BATCH));
         for packet in self.packets.drain(..) {
@@ -143,10 +148,10 @@ impl OpenLink {
                     continue;
                 }
             };
-            match codec::decode_server_frame(format, &bytes, &self.limits) {
-                Ok(frame) => {
-                    tracing::trace!(target: "capably::frames", ?frame, "received");
-                    event(TransportEvent::Frame(frame));
+            match codec::read_server_frame(format, &bytes, &self.limits, &mut self.frame) {
+                Ok(()) => {
+                    tracing::trace!(target: "capably::frames", frame = ?self.frame, "received");
+                    event(TransportEvent::Frame(&mut self.frame));
                 }
                 Err(error) => {
                     self.socket.close();

@@ -248,7 +248,7 @@ fn a_presence_message_takes_from_its_frame_what_it_lacks() {
         let ServerFrame::Presence(frame) = frame else { panic!("{frame:?}") };
         for (index, id) in ["proto-msg-42:0", "proto-msg-42:1"].into_iter().enumerate() {
             let mut item = frame.items[index].clone();
-            item.inherit(frame.id.as_deref(), index, frame.connection_id.as_ref(), frame.timestamp);
+            item.inherit(frame.id.as_ref(), index, frame.connection_id.as_ref(), frame.timestamp);
             assert_eq!(item.id.as_deref(), Some(id));
             assert_eq!(item.connection_id.as_deref(), Some("proto-conn-1"));
             assert_eq!(item.timestamp, Some(9_999_999));

@@ -1,12 +1,16 @@
 //! Each type's fields, as they are read from MessagePack.
 
 use super::{
-    super::wire::{AuthIn, FrameIn},
+    super::{
+        DecodeError,
+        wire::{AuthIn, FrameIn},
+    },
     reader::{Fault, Reader, Token, malformed},
 };
 use crate::{
-    Annotation, AnnotationAction, Data, Message, MessageAction, MessageAnnotations, MessageVersion,
-    ObjectMessage, PresenceAction, PresenceMessage, PublishResult, lenient::stringify_values,
+    Annotation, AnnotationAction, Data, Flags, Message, MessageAction, MessageAnnotations,
+    MessageVersion, ObjectMessage, PresenceAction, PresenceMessage, PublishResult, Str,
+    frame::Delivery, lenient::stringify_values,
 };
 
 /// A type that reads itself from MessagePack.
@@ -56,6 +60,41 @@ impl Read for FrameIn {
     }
 }
 
+impl<T: Read> Delivery<T> {
+    /// Reads a frame that delivers items into `self`, an empty one; the items are the array under `items`.
+    ///
+    /// These are the frames of which there are many: hence no detour by [`FrameIn`], nothing that is moved
+    /// once it is read, and keys that are compared whole, where a pattern of bytes would be compared one by
+    /// one.
+    pub(super) fn read(&mut self, r: &mut Reader<'_>, items: &[u8]) -> Result<(), Fault> {
+        let mut on_a_channel = false;
+        r.fields(|r, key| {
+            if key == items {
+                self.items = r.items()?;
+            } else if key == b"id" {
+                r.str(&mut self.id)?;
+            } else if key == b"channel" {
+                on_a_channel = r.required_str(&mut self.channel)?;
+            } else if key == b"channelSerial" {
+                r.str(&mut self.channel_serial)?;
+            } else if key == b"connectionId" {
+                r.str(&mut self.connection_id)?;
+            } else if key == b"timestamp" {
+                self.timestamp = r.integer()?;
+            } else if key == b"flags" {
+                self.flags = Flags(r.integer()?.unwrap_or_default());
+            } else if key == b"action" {
+                // That is how it came to be read here.
+                r.integer::<u32>()?;
+            } else {
+                r.skip()?;
+            }
+            Ok(())
+        })?;
+        if on_a_channel { Ok(()) } else { Err(DecodeError::Missing { field: "channel" }.into()) }
+    }
+}
+
 impl Read for PublishResult {
     fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {
         r.fields(|r, key| {
@@ -71,21 +110,35 @@ impl Read for PublishResult {
 impl Read for Message {
     fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {
         r.fields(|r, key| {
-            match key {
-                b"id" => r.str(&mut self.id)?,
-                b"name" => r.str(&mut self.name)?,
-                b"data" => self.data = r.data()?,
-                b"encoding" => r.str(&mut self.encoding)?,
-                b"clientId" => r.str(&mut self.client_id)?,
-                b"connectionId" => r.str(&mut self.connection_id)?,
-                b"connectionKey" => r.str(&mut self.connection_key)?,
-                b"timestamp" => self.timestamp = r.integer()?,
-                b"extras" => self.extras = r.object()?,
-                b"action" => self.action = r.integer()?.map(MessageAction::from_number),
-                b"serial" => r.str(&mut self.serial)?,
-                b"version" => self.version = read_version(r)?,
-                b"annotations" => self.annotations = read_annotations(r)?,
-                _ => r.skip()?,
+            // Compared whole, the most frequent first: see `Delivery::read`.
+            if key == b"id" {
+                r.str(&mut self.id)?;
+            } else if key == b"name" {
+                r.str(&mut self.name)?;
+            } else if key == b"data" {
+                r.data(&mut self.data)?;
+            } else if key == b"serial" {
+                r.str(&mut self.serial)?;
+            } else if key == b"encoding" {
+                r.str(&mut self.encoding)?;
+            } else if key == b"clientId" {
+                r.str(&mut self.client_id)?;
+            } else if key == b"action" {
+                self.action = r.integer()?.map(MessageAction::from_number);
+            } else if key == b"timestamp" {
+                self.timestamp = r.integer()?;
+            } else if key == b"version" {
+                self.version = read_version(r)?;
+            } else if key == b"extras" {
+                self.extras = r.object()?;
+            } else if key == b"connectionId" {
+                r.str(&mut self.connection_id)?;
+            } else if key == b"connectionKey" {
+                r.str(&mut self.connection_key)?;
+            } else if key == b"annotations" {
+                self.annotations = read_annotations(r)?;
+            } else {
+                r.skip()?;
             }
             Ok(())
         })
@@ -130,7 +183,7 @@ impl Read for PresenceMessage {
                 b"action" => self.action = r.integer()?.map(PresenceAction::from_number),
                 b"clientId" => r.str(&mut self.client_id)?,
                 b"connectionId" => r.str(&mut self.connection_id)?,
-                b"data" => self.data = r.data()?,
+                b"data" => r.data(&mut self.data)?,
                 b"encoding" => r.str(&mut self.encoding)?,
                 b"timestamp" => self.timestamp = r.integer()?,
                 b"extras" => self.extras = r.object()?,
@@ -151,7 +204,7 @@ impl Read for Annotation {
                 b"connectionId" => r.str(&mut self.connection_id)?,
                 b"name" => r.str(&mut self.name)?,
                 b"count" => self.count = r.integer()?,
-                b"data" => self.data = r.data()?,
+                b"data" => r.data(&mut self.data)?,
                 b"encoding" => r.str(&mut self.encoding)?,
                 b"timestamp" => self.timestamp = r.integer()?,
                 b"serial" => r.str(&mut self.serial)?,
@@ -174,12 +227,18 @@ impl Read for ObjectMessage {
 
 impl Reader<'_> {
     /// A payload: a string is text and bytes are binary, whatever they hold (RSL4c).
-    fn data(&mut self) -> Result<Data, Fault> {
-        Ok(match self.token()? {
-            Token::Nil | Token::Ext => Data::None,
-            Token::Str(bytes) => Data::Text(self.text(bytes)?),
-            Token::Bin(bytes) => Data::Binary(self.slice(bytes)),
-            token => Data::Json(self.json(token)?),
-        })
+    fn data(&mut self, place: &mut Data) -> Result<(), Fault> {
+        match self.token()? {
+            Token::Nil | Token::Ext => *place = Data::None,
+            Token::Str(bytes) => {
+                *place = Data::Text(Str::new());
+                if let Data::Text(text) = place {
+                    self.set_text(text, bytes)?;
+                }
+            }
+            Token::Bin(bytes) => *place = Data::Binary(self.slice(bytes)),
+            token => *place = Data::Json(self.json(token)?),
+        }
+        Ok(())
     }
 }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     JsonObject, Str,
+    frame::Action,
     lenient::{Integer, MAX_ITEMS, float_to_integer, too_many_items},
 };
 
@@ -46,6 +47,16 @@ impl<'a> Reader<'a> {
         Self { frame, rest: bytes, depth_left: depth_limit, depth_limit }
     }
 
+    /// The action with which the frame here begins; `None` if it begins with anything else.
+    pub(super) fn first_action(&self) -> Option<Action> {
+        match self.rest {
+            [0x80..=0x8f, 0xa6, b'a', b'c', b't', b'i', b'o', b'n', action @ 0..=0x7f, ..] => {
+                Action::from_number((*action).into())
+            }
+            _ => None,
+        }
+    }
+
     /// The whole of a body: one item or an array of them.
     pub(super) fn one_or_many<T: Read>(&mut self) -> Result<Vec<T>, Fault> {
         let items = if matches!(self.rest.first(), Some(0x90..=0x9f | 0xdc | 0xdd)) {
@@ -55,7 +66,6 @@ impl<'a> Reader<'a> {
             item.read(self)?;
             vec![item]
         };
-        self.finish()?;
         Ok(items)
     }
 
@@ -164,8 +174,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The string that is next, if it is one of less than 32 bytes: nearly every key, and most values. Where
-    /// it is not, or ends early, [`token`](Self::token) says so.
+    /// The string that is next, if it is one of less than 32 bytes, as every key is. Where it is not, or ends
+    /// early, [`token`](Self::token) says so.
     #[inline(always)]
     fn short_str(&mut self) -> Option<&'a [u8]> {
         let (marker, rest) = self.rest.split_first()?;
@@ -173,6 +183,19 @@ impl<'a> Reader<'a> {
             return None;
         }
         let (text, rest) = rest.split_at_checked(usize::from(marker & 0x1f))?;
+        self.rest = rest;
+        Some(text)
+    }
+
+    /// The string that is next, if it is one of less than 256 bytes, as most values are.
+    #[inline(always)]
+    fn medium_str(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = match self.rest {
+            [marker @ 0xa0..=0xbf, rest @ ..] => (marker & 0x1f, rest),
+            [0xd9, length, rest @ ..] => (*length, rest),
+            _ => return None,
+        };
+        let (text, rest) = rest.split_at_checked(length.into())?;
         self.rest = rest;
         Some(text)
     }
@@ -282,7 +305,8 @@ impl<'a> Reader<'a> {
     /// An array of items, each read where it will lie; nil is an empty one.
     pub(super) fn items<T: Read>(&mut self) -> Result<Vec<T>, Fault> {
         self.array(|r, items| {
-            items.push(T::default());
+            // Made where it will lie.
+            items.resize_with(items.len() + 1, T::default);
             match items.last_mut() {
                 Some(item) => item.read(r),
                 None => Ok(()),
@@ -325,11 +349,41 @@ impl<'a> Reader<'a> {
     /// A string that may be absent, read to where it will lie.
     #[inline(always)]
     pub(super) fn str(&mut self, place: &mut Option<Str>) -> Result<(), Fault> {
-        if let Some(bytes) = self.short_str() {
-            *place = Some(self.text(bytes)?);
-            return Ok(());
+        match self.medium_str() {
+            Some(bytes) => {
+                if place.is_none() {
+                    *place = Some(Str::new());
+                }
+                match place {
+                    Some(place) => self.set_text(place, bytes),
+                    None => Ok(()),
+                }
+            }
+            None => self.any_str(place),
         }
-        self.any_str(place)
+    }
+
+    /// A string, read to where it will lie. Returns whether there was one.
+    #[inline(always)]
+    pub(super) fn required_str(&mut self, place: &mut Str) -> Result<bool, Fault> {
+        match self.medium_str() {
+            Some(bytes) => {
+                self.set_text(place, bytes)?;
+                Ok(true)
+            }
+            None => {
+                let mut text = None;
+                self.any_str(&mut text)?;
+                let found = text.is_some();
+                *place = text.unwrap_or_default();
+                Ok(found)
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn set_text(&self, place: &mut Str, bytes: &'a [u8]) -> Result<(), Fault> {
+        place.set_slice_of(self.frame, bytes).map_err(|_| malformed(NOT_UTF_8))
     }
 
     #[inline(never)]
@@ -343,9 +397,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The text that these bytes of the frame are.
-    #[inline(always)]
     pub(super) fn text(&self, bytes: &'a [u8]) -> Result<Str, Fault> {
-        Str::from_slice_of(self.frame, bytes).map_err(|_| malformed("text that is not UTF-8"))
+        Str::from_slice_of(self.frame, bytes).map_err(|_| malformed(NOT_UTF_8))
     }
 
     /// These bytes of the frame, shared with it.
@@ -357,6 +410,15 @@ impl<'a> Reader<'a> {
     /// An integer that may be absent.
     #[inline]
     pub(super) fn integer<T: Integer>(&mut self) -> Result<Option<T>, Fault> {
+        if let [value @ 0x00..=0x7f, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(T::from_wire((*value).into()));
+        }
+        self.any_integer()
+    }
+
+    #[inline(never)]
+    fn any_integer<T: Integer>(&mut self) -> Result<Option<T>, Fault> {
         let value = match self.token()? {
             Token::Unsigned(value) => Some(value.into()),
             Token::Negative(value) => Some(value.into()),
@@ -434,8 +496,10 @@ fn signed(value: i64) -> Token<'static> {
     u64::try_from(value).map_or(Token::Negative(value), Token::Unsigned)
 }
 
+const NOT_UTF_8: &str = "text that is not UTF-8";
+
 pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Fault> {
-    str::from_utf8(bytes).map_err(|_| malformed("text that is not UTF-8"))
+    str::from_utf8(bytes).map_err(|_| malformed(NOT_UTF_8))
 }
 
 #[cold]
