@@ -103,13 +103,9 @@ impl Channels {
     /// What is to be sent to devices because of messages that say what to push, in `extras.push`.
     pub(super) fn pushes(&self, name: &str, messages: &[Message], now: Now) -> Vec<Output> {
         let extras = messages.iter().filter_map(|message| message.extras.as_ref());
-        let mut pushes = extras.filter_map(|extras| extras.get("push")?.as_object()).peekable();
-        if pushes.peek().is_none() || !self.is_push_enabled(name) {
-            return Vec::new();
-        }
         // What has nothing to push is a message like any other.
-        pushes
-            .filter_map(|push| Payload::read(push).ok())
+        extras
+            .filter_map(|extras| Payload::read(extras.get("push")?.as_object()?).ok())
             .flat_map(|payload| self.push.channel_deliveries(name, &payload, now))
             .collect()
     }

@@ -55,7 +55,9 @@ async fn what_is_pushed_arrives_at_its_channel() {
         // Nobody is there, or no way leads there from here.
         push(json!({"clientId": "nobody"})).await;
         push(json!({"deviceId": "nobody"})).await;
-        push(json!({"transportType": "apns", "deviceToken": "t"})).await;
+        let apns = json!({"transportType": "apns", "channel": name("c5"), "ablyKey": key});
+        push(apns).await;
+        assert!(pushed(&server, &key, &name("c5")).await.is_empty());
     }
 }
 

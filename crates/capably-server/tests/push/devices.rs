@@ -135,6 +135,9 @@ async fn devices_are_listed_in_pages_and_removed_by_filter() {
         }
         assert_eq!(pages, [vec!["d1", "d2"], vec!["d3"]]);
     }
+    let target = format!("{DEVICES}?limit=5000");
+    let (answer, _) = ask(&server, &key, Format::Json, "GET", &target, &Value::Null).await;
+    assert_eq!(answer.link("first").unwrap(), "./deviceRegistrations?limit=1000");
     for query in ["?limit=0", "?limit=abc"] {
         let target = format!("{DEVICES}{query}");
         assert_eq!(code(&server, &key, "GET", &target, &Value::Null).await, (400, 40003));

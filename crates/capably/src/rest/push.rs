@@ -1,32 +1,87 @@
 //! Push notifications: their administration (RSH1).
 //!
+//! What is pushed reaches phones and browsers through the push services of their makers. Those register
+//! with the service; a program on a server decides what is pushed to whom. For that it needs the capability
+//! `push-admin`.
+//!
+//! | to | see |
+//! |---|---|
+//! | push to a client, a device or an address | [`PushAdmin::publish`] |
+//! | see, register and remove devices | [`PushDeviceRegistrations`] |
+//! | have devices get what is pushed to channels | [`PushChannelSubscriptions`] |
+//! | push to all who subscribe to a channel | publish a message with `push` among its [extras](super::Publish::extras) |
+//!
+//! A device is known by its id, and may belong to a client; what is pushed to a client goes to all of its
+//! devices. A channel has subscribers only in a namespace for which push is enabled.
+//!
+//! A device of the transport `ablyChannel` gets what is pushed to it as messages of a channel, named
+//! `__ably_push__`: so it can be tested from end to end, here with the embedded server.
+//!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # use std::sync::Arc;
-//! # use capably::http::{BoxFuture, HttpClient, HttpError, HttpRequest, HttpResponse};
-//! # struct Fixed;
-//! # impl HttpClient for Fixed {
-//! #     fn send(&self, _: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>> {
-//! #         let body = HttpResponse::new(200, r#"{"channel":"news","clientId":"ada"}"#);
-//! #         Box::pin(async { Ok(body.with_header("Content-Type", "application/json")) })
-//! #     }
-//! # }
-//! # let options = capably::ClientOptions::new("app.key:secret").http_client(Arc::new(Fixed));
-//! # let rest = capably::Rest::new(options)?;
-//! use capably::{PushChannelSubscription, rest::PushRecipient};
-//! use serde_json::json;
+//! # let server = capably_server::Server::builder().start().await?;
+//! # let options = capably::ClientOptions::default()
+//! #     .endpoint(server.endpoint()).port(server.port()).tls(false);
+//! # let app = capably::Rest::new(options.clone().key(server.key()))?
+//! #     .request(capably::http::HttpMethod::Post, "/apps")
+//! #     .body(serde_json::json!({
+//! #         "keys": [{}], "namespaces": [{"id": "news", "pushEnabled": true}],
+//! #     }))
+//! #     .await?;
+//! # let key = app.items()[0]["keys"][0]["keyStr"].as_str().ok_or("a key")?.to_owned();
+//! # let options = options.key(key.as_str());
+//! use capably::{
+//!     DeviceDetails, DeviceFormFactor, DevicePlatform, DevicePushDetails, PushChannelSubscription,
+//!     Rest, rest::PushRecipient,
+//! };
+//! use serde_json::{Value, json};
 //!
+//! let rest = Rest::new(options)?;
 //! let admin = rest.push().admin();
-//! let payload = json!({"notification": {"title": "Hello", "body": "world"}});
-//! admin.publish(PushRecipient::client("ada"), payload).await?;
 //!
-//! let subscriptions = admin.channel_subscriptions();
-//! let saved = subscriptions.save(&PushChannelSubscription::for_client("news", "ada")).await?;
-//! assert_eq!(saved.client_id(), Some("ada"));
+//! let address = json!({"transportType": "ablyChannel", "channel": "inbox", "ablyKey": key});
+//! let phone = DeviceDetails {
+//!     id: "phone-1".into(),
+//!     client_id: Some("ada".into()),
+//!     platform: Some(DevicePlatform::Android),
+//!     form_factor: Some(DeviceFormFactor::Phone),
+//!     push: DevicePushDetails {
+//!         recipient: address.as_object().cloned().unwrap_or_default(),
+//!         ..DevicePushDetails::default()
+//!     },
+//!     ..DeviceDetails::default()
+//! };
+//! admin.device_registrations().save(&phone).await?;
+//! let phones = admin.device_registrations().list().client_id("ada").limit(10).await?;
+//! assert_eq!(phones.items().len(), 1);
+//!
+//! // To all devices of a client,
+//! let hello = json!({"notification": {"title": "Hello", "body": "world"}});
+//! admin.publish(PushRecipient::client("ada"), hello.clone()).await?;
+//!
+//! // or to whoever subscribes to a channel.
+//! let subscription = PushChannelSubscription::for_client("news:local", "ada");
+//! admin.channel_subscriptions().save(&subscription).await?;
+//! let extras = json!({"push": hello}).as_object().cloned().unwrap_or_default();
+//! rest.channels().get("news:local").publish("event", "data").extras(extras).await?;
+//!
+//! let inbox = rest.channels().get("inbox").history().await?;
+//! assert_eq!(inbox.items().len(), 2);
+//! let pushed: Value = serde_json::from_str(inbox.items()[0].data.as_str().ok_or("text")?)?;
+//! assert_eq!(pushed, hello);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Errors
+//!
+//! | code | what it means |
+//! |---|---|
+//! | 40000 | the recipient, the payload, the device or the subscription is not one; the first two are refused before they are sent when they are empty |
+//! | 40003 | no device is named, or a filter would remove everything |
+//! | 40160 | the credentials lack `push-admin`, or push is not enabled for the channel |
+//! | 40400 | there is no device with this id |
 
 use std::{fmt, sync::Arc};
 
