@@ -52,6 +52,7 @@ pub mod push;
 mod query;
 mod request;
 mod response;
+mod wrapper;
 
 pub use annotations::RestAnnotations;
 pub use channel::{ChannelOptions, RestChannel, RestChannels};
@@ -64,6 +65,7 @@ pub use push::{
     Push, PushAdmin, PushChannelSubscriptions, PushDeviceRegistrations, PushFilter, PushRecipient,
 };
 pub use query::{Direction, History, Query, QueryItem};
+pub use wrapper::WrapperSdkProxyOptions;
 
 use crate::{Auth, ClientOptions, Result, options::Config};
 pub(crate) use request::{Call, Pipeline, escape};
@@ -93,6 +95,13 @@ impl Rest {
         let pipeline = Arc::new(Pipeline::new(config));
         let channels = RestChannels::new(Arc::clone(&pipeline));
         Self { auth: Auth::new(Arc::clone(&pipeline)), channels, pipeline }
+    }
+
+    /// A handle to the same client, whose requests go another way.
+    fn through(&self, pipeline: Pipeline) -> Self {
+        let pipeline = Arc::new(pipeline);
+        let channels = self.channels.through(Arc::clone(&pipeline));
+        Self { auth: self.auth.through(Arc::clone(&pipeline)), channels, pipeline }
     }
 
     /// Who the client is, and the tokens that prove it (RSC5).
@@ -146,7 +155,7 @@ impl Rest {
     /// # Errors
     /// What the service says; 50003 when it does not answer in time, 80000 when it cannot be reached.
     pub async fn time(&self) -> Result<Millis> {
-        self.pipeline.time().await
+        self.pipeline.time(&Call::get("/time")).await
     }
 }
 

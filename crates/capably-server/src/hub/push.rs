@@ -89,7 +89,8 @@ impl App {
             issued: now.wall,
             expires: now.wall + DEVICE_TOKEN_TTL,
         };
-        let capability = Capability::of(Operation::PushSubscribe).intersection(&key.capability);
+        let capability =
+            Capability::of(Operation::PushSubscribe).intersection(&caller.identity.capability);
         let token = self.issue(&Token { key, capability: capability.into(), client, facts });
         Ok((self.channels.push.register(registration, now.wall).to_json(), token))
     }

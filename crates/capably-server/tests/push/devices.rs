@@ -197,6 +197,9 @@ async fn a_device_registers_and_acts_for_itself() {
     let subscriber = bearer(&issued["token"]);
     let registered = ask_as(&server, "", &subscriber, ("POST", DEVICES), &tablet("d0")).await;
     assert_eq!(registered.status, 201);
+    // Its token allows no more than that which it was got with.
+    let token = &registered.json()["deviceIdentityToken"];
+    assert_eq!(token["capability"], r#"{"pushenabled:*":["push-subscribe"]}"#);
 
     let details = activate(&server, &full, "d1").await;
     assert_eq!(details["keyName"], name);

@@ -41,6 +41,8 @@ pub(crate) struct Call {
     version: u32,
     /// Headers besides those that every request has.
     headers: Vec<(String, String)>,
+    /// Whether it is the client's own affair, whoever uses the client (WP6).
+    unattributed: bool,
 }
 
 impl Call {
@@ -57,6 +59,7 @@ impl Call {
             body: Bytes::new(),
             version: PROTOCOL_VERSION,
             headers: Vec::new(),
+            unattributed: false,
         }
     }
 
@@ -74,6 +77,12 @@ impl Call {
     /// The same call, to be understood by another version of the protocol.
     pub(crate) fn version(mut self, version: u32) -> Self {
         self.version = version;
+        self
+    }
+
+    /// The same call as the client's own affair: it names no wrapper SDK (WP6a, WP6b).
+    pub(crate) fn unattributed(mut self) -> Self {
+        self.unattributed = true;
         self
     }
 
@@ -127,9 +136,11 @@ struct Answer {
 pub(crate) struct Pipeline {
     config: Arc<Config>,
     client: Arc<dyn HttpClient>,
-    hosts: Hosts,
+    hosts: Arc<Hosts>,
     agent: String,
-    session: Session,
+    /// What calls name besides, as those of a wrapper SDK (RSC7d7).
+    wrapper: Option<String>,
+    session: Arc<Session>,
 }
 
 impl Pipeline {
@@ -139,8 +150,24 @@ impl Pipeline {
             Arc::new(BuiltinClient::new(open_timeout, Limits::default().max_size))
         });
         let agent = config.agent();
-        let session = Session::new(Arc::clone(&config));
-        Self { config, client, hosts: Hosts::default(), agent, session }
+        let session = Arc::new(Session::new(Arc::clone(&config)));
+        Self { config, client, hosts: Arc::default(), agent, wrapper: None, session }
+    }
+
+    /// The same way, with all that is known of it, for the calls of a wrapper SDK (WP5, WP6).
+    pub(crate) fn attributed(&self, agents: &str) -> Self {
+        let wrapper = match &self.wrapper {
+            Some(outer) => format!("{outer} {agents}"),
+            None => agents.to_owned(),
+        };
+        Self {
+            config: Arc::clone(&self.config),
+            client: Arc::clone(&self.client),
+            hosts: Arc::clone(&self.hosts),
+            agent: self.agent.clone(),
+            wrapper: Some(wrapper),
+            session: Arc::clone(&self.session),
+        }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -232,12 +259,12 @@ impl Pipeline {
         read.err().filter(Error::is_token_error)
     }
 
-    /// The service's time, in ms since the epoch (RSC16).
+    /// The service's time, in ms since the epoch, by a call that asks for it (RSC16).
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub(crate) async fn time(&self) -> Result<Millis> {
-        let times: Vec<Millis> = self.send_anonymously(&Call::get("/time")).await?.decode()?;
+    pub(crate) async fn time(&self, call: &Call) -> Result<Millis> {
+        let times: Vec<Millis> = self.send_anonymously(call).await?.decode()?;
         times.first().copied().ok_or_else(|| {
             let message = "the reply to a request for the time holds no time";
             Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message)
@@ -325,7 +352,14 @@ impl Pipeline {
         let mut header = |name: &str, value: String| request.headers.push((name.to_owned(), value));
         let content_type = self.config.format().content_type();
         header("X-Ably-Version", call.version.to_string());
-        header("Ably-Agent", self.agent.clone());
+        let wrapper = self.wrapper.as_ref().filter(|_| !call.unattributed);
+        header(
+            "Ably-Agent",
+            match wrapper {
+                Some(wrapper) => format!("{} {wrapper}", self.agent),
+                None => self.agent.clone(),
+            },
+        );
         header("Accept", content_type.to_owned());
         if !call.body.is_empty() {
             header("Content-Type", content_type.to_owned());

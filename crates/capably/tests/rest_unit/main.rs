@@ -26,6 +26,7 @@ mod stats;
 mod status;
 mod time;
 mod types;
+mod wrapper;
 
 use capably::ClientOptions;
 use support::scripted_http::KEY;
