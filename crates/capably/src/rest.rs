@@ -31,6 +31,7 @@
 //! | see who is present | [`presence`] |
 //! | publish to or ask about many channels at once | [`batch`] |
 //! | administer push notifications | [`push`] |
+//! | get what is pushed to channels, as a device | [`push_channel`] |
 //! | read statistics | [`Rest::stats`] |
 //! | send a request that has no method here | [`Rest::request`] |
 
@@ -49,6 +50,7 @@ mod page;
 pub mod presence;
 mod publish;
 pub mod push;
+pub mod push_channel;
 mod query;
 mod request;
 mod response;
@@ -64,6 +66,7 @@ pub use publish::{Publish, PublishBatch};
 pub use push::{
     Push, PushAdmin, PushChannelSubscriptions, PushDeviceRegistrations, PushFilter, PushRecipient,
 };
+pub use push_channel::{LocalDevice, PushChannel};
 pub use query::{Direction, History, Query, QueryItem};
 pub use wrapper::WrapperSdkProxyOptions;
 

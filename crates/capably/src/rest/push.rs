@@ -11,6 +11,8 @@
 //! | have devices get what is pushed to channels | [`PushChannelSubscriptions`] |
 //! | push to all who subscribe to a channel | publish a message with `push` among its [extras](super::Publish::extras) |
 //!
+//! A program that is a device itself uses [`push_channel`](super::push_channel).
+//!
 //! A device is known by its id, and may belong to a client; what is pushed to a client goes to all of its
 //! devices. A channel has subscribers only in a namespace for which push is enabled.
 //!
@@ -92,6 +94,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
+    push_channel::authenticated,
     query::{Query, wrong},
     request::{Call, Pipeline, escape},
     response::Reply,
@@ -149,7 +152,7 @@ impl PushAdmin {
 
     /// Which devices and clients get what is pushed to channels (RSH1c).
     pub fn channel_subscriptions(&self) -> PushChannelSubscriptions {
-        PushChannelSubscriptions { pipeline: Arc::clone(&self.pipeline) }
+        PushChannelSubscriptions::new(&self.pipeline)
     }
 }
 
@@ -215,7 +218,8 @@ impl PushDeviceRegistrations {
     /// # Errors
     /// Code 40400 when there is none, 40003 for an empty id, and what the service says.
     pub async fn get(&self, device_id: &str) -> Result<DeviceDetails> {
-        self.pipeline.send(&Call::get(device_path(device_id)?)).await?.decode()
+        let call = Call::get(device_path(device_id)?);
+        self.pipeline.send(&authenticated(&self.pipeline, call, Some(device_id))).await?.decode()
     }
 
     /// Reads the devices there are when it is awaited (RSH1b2).
@@ -229,6 +233,7 @@ impl PushDeviceRegistrations {
     /// Code 40003 for an empty id, and what the service says.
     pub async fn save(&self, device: &DeviceDetails) -> Result<DeviceDetails> {
         let call = Call::new(HttpMethod::Put, device_path(&device.id)?);
+        let call = authenticated(&self.pipeline, call, Some(&device.id));
         send(&self.pipeline, call, device).await?.decode()
     }
 
@@ -238,6 +243,7 @@ impl PushDeviceRegistrations {
     /// Code 40003 for an empty id, and what the service says.
     pub async fn remove(&self, device_id: &str) -> Result<()> {
         let call = Call::new(HttpMethod::Delete, device_path(device_id)?);
+        let call = authenticated(&self.pipeline, call, Some(device_id));
         self.pipeline.send(&call).await.map(drop)
     }
 
@@ -246,8 +252,7 @@ impl PushDeviceRegistrations {
     /// # Errors
     /// Code 40003 for a filter that matches all, and what the service says.
     pub async fn remove_where(&self, filter: &PushFilter) -> Result<()> {
-        let call = filter.apply(Call::new(HttpMethod::Delete, DEVICES))?;
-        self.pipeline.send(&call).await.map(drop)
+        filter.remove(&self.pipeline, DEVICES).await
     }
 }
 
@@ -266,6 +271,10 @@ pub struct PushChannelSubscriptions {
 }
 
 impl PushChannelSubscriptions {
+    pub(super) fn new(pipeline: &Arc<Pipeline>) -> Self {
+        Self { pipeline: Arc::clone(pipeline) }
+    }
+
     /// Reads the subscriptions there are when it is awaited (RSH1c1).
     pub fn list(&self) -> Query<PushChannelSubscription> {
         Query::new(&self.pipeline, SUBSCRIPTIONS)
@@ -285,6 +294,7 @@ impl PushChannelSubscriptions {
         subscription: &PushChannelSubscription,
     ) -> Result<PushChannelSubscription> {
         let call = Call::new(HttpMethod::Post, SUBSCRIPTIONS);
+        let call = authenticated(&self.pipeline, call, subscription.device_id());
         send(&self.pipeline, call, subscription).await?.decode()
     }
 
@@ -308,8 +318,7 @@ impl PushChannelSubscriptions {
     /// # Errors
     /// Code 40003 for a filter that matches all, and what the service says.
     pub async fn remove_where(&self, filter: &PushFilter) -> Result<()> {
-        let call = filter.apply(Call::new(HttpMethod::Delete, SUBSCRIPTIONS))?;
-        self.pipeline.send(&call).await.map(drop)
+        filter.remove(&self.pipeline, SUBSCRIPTIONS).await
     }
 }
 
@@ -350,14 +359,18 @@ impl PushFilter {
         self
     }
 
-    fn apply(&self, mut call: Call) -> Result<Call> {
+    /// Removes what matches, of what is at this path.
+    async fn remove(&self, pipeline: &Arc<Pipeline>, path: &str) -> Result<()> {
         if self.params.is_empty() {
             return Err(wrong("a filter that matches everything would remove everything"));
         }
+        let mut call = Call::new(HttpMethod::Delete, path);
         for (name, value) in &self.params {
             call = call.param(name, value);
         }
-        Ok(call)
+        let device = self.params.iter().find(|(name, _)| name == "deviceId");
+        let call = authenticated(pipeline, call, device.map(|(_, id)| id.as_str()));
+        pipeline.send(&call).await.map(drop)
     }
 }
 

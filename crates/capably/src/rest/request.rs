@@ -1,6 +1,10 @@
 //! The way of every REST request: URL, headers, time limit, and errors made of what comes back.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -9,6 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
 
 use super::{
+    LocalDevice,
     fallback::{Hosts, Sequence, needs_another_host},
     response::Reply,
 };
@@ -141,6 +146,8 @@ pub(crate) struct Pipeline {
     /// What calls name besides, as those of a wrapper SDK (RSC7d7).
     wrapper: Option<String>,
     session: Arc<Session>,
+    /// Which device the program is, if it is one (RSH8).
+    device: Arc<Mutex<Option<LocalDevice>>>,
 }
 
 impl Pipeline {
@@ -151,7 +158,8 @@ impl Pipeline {
         });
         let agent = config.agent();
         let session = Arc::new(Session::new(Arc::clone(&config)));
-        Self { config, client, hosts: Arc::default(), agent, wrapper: None, session }
+        let (hosts, device) = (Arc::default(), Arc::default());
+        Self { config, client, hosts, agent, wrapper: None, session, device }
     }
 
     /// The same way, with all that is known of it, for the calls of a wrapper SDK (WP5, WP6).
@@ -167,6 +175,7 @@ impl Pipeline {
             agent: self.agent.clone(),
             wrapper: Some(wrapper),
             session: Arc::clone(&self.session),
+            device: Arc::clone(&self.device),
         }
     }
 
@@ -177,6 +186,12 @@ impl Pipeline {
     /// Who sends, and what proves it.
     pub(crate) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// Which device the program is, if it is one. Nothing panics while it holds the lock, so a poisoned
+    /// one is as good as any.
+    pub(super) fn device(&self) -> MutexGuard<'_, Option<LocalDevice>> {
+        self.device.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a call and reads the reply. A token that the service rejects is replaced once (RSC10,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod push_admin;
+mod push_channels;
 mod support;
 
 /// Runs a test in JSON and in MessagePack, each with a new app on a new server.

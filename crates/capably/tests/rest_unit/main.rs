@@ -21,6 +21,7 @@ mod pages;
 mod presence;
 mod publish;
 mod push;
+mod push_channels;
 mod request;
 mod stats;
 mod status;
