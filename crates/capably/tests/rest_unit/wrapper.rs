@@ -1,7 +1,9 @@
 //! Clients for the SDKs that are built upon this one (WP).
 
+use std::sync::Arc;
+
 use capably::{
-    CipherParams, ClientOptions, Message, PushChannelSubscription, Rest,
+    CipherParams, ClientOptions, Message, PushChannelSubscription, Realtime, Rest,
     http::{HttpErrorKind, HttpMethod},
     rest::{ChannelOptions, PushRecipient, WrapperSdkProxyOptions},
 };
@@ -16,6 +18,20 @@ fn wrapped(rest: &Rest) -> Rest {
     let options =
         WrapperSdkProxyOptions::new().agent("wrapper", Some("1.2.3")).agent("flavour", None);
     rest.create_wrapper_sdk_proxy(&options).unwrap()
+}
+
+// Spec: RTC14, RTC14a, WP6
+#[tokio::test]
+async fn rest_requests_of_a_realtime_client_s_wrapper_name_it() {
+    let http = ScriptedHttp::always(respond(200, json!([1])));
+    let options = ClientOptions::new(KEY).auto_connect(false).http_client(Arc::new(http.clone()));
+    let client = Realtime::new(options).unwrap();
+    let wrapper = WrapperSdkProxyOptions::new().agent("wrapper", Some("1.2.3"));
+    let wrapped = client.create_wrapper_sdk_proxy(&wrapper).unwrap();
+    wrapped.time().await.unwrap();
+    wrapped.rest().time().await.unwrap();
+    client.time().await.unwrap();
+    assert_eq!(products(&http.requests()), ["wrapper/1.2.3", "wrapper/1.2.3", ""]);
 }
 
 /// What requests name besides the library and its platform.
