@@ -22,7 +22,8 @@
 //! Connections with resume and recovery, heartbeats, attaching with modes and rewind, publishing with
 //! acknowledgements over WebSockets and REST, idempotent publishing, batches, updating, deleting and
 //! appending to messages, history with pagination, tokens, JWTs and their revocation, capabilities, the
-//! status of channels, and reading the members that `POST /apps` gives them, in JSON and in MessagePack.
+//! status of channels, reading the members that `POST /apps` gives them, and push, in JSON and in
+//! MessagePack.
 //!
 //! # Limits
 //!
@@ -31,10 +32,15 @@
 //! was away for longer, or missed more, is told that continuity was lost. A client that does not read is
 //! disconnected when more than [`Builder::max_queue`] waits for it.
 //!
+//! Push keeps devices and their subscriptions, and delivers what is pushed to recipients of the transport
+//! `ablyChannel`: it publishes to the channel that they name, in the app of this server that their key
+//! belongs to, whatever `ablyUrl` they give. What is for a phone or a browser is accepted and goes nowhere.
+//! Live activities (`/push/apnsBroadcastChannels`) are not there.
+//!
 //! Rewinding by a number counts every version of a message that was changed, and replays each.
 //!
 //! Not there yet: presence over WebSockets, annotations, objects, deltas, derived channels, listing
-//! channels, statistics, push, encrypted JWTs, the shapes of batches before protocol version 3, and TLS. A
+//! channels, statistics, encrypted JWTs, the shapes of batches before protocol version 3, and TLS. A
 //! request for one of them is refused with an error, save that batches have their present shape for every
 //! version.
 

@@ -93,6 +93,13 @@ impl Auth {
         Self { pipeline }
     }
 
+    /// The same identity, whose requests go another way.
+    pub(crate) fn through(&self, pipeline: Arc<Pipeline>) -> Self {
+        let mut auth = self.clone();
+        auth.pipeline = pipeline;
+        auth
+    }
+
     /// Who the client is: as the options say, else as the last token said (RSA7b, RSC17). `*` is a token
     /// for any client (RSA7b4). `None` means nobody, or that there was no token yet (RSA12).
     pub fn client_id(&self) -> Option<Str> {

@@ -23,6 +23,7 @@ pub mod realtime;
 pub mod rest;
 pub mod transport;
 
+mod agents;
 mod endpoint;
 mod options;
 mod payload;

@@ -19,6 +19,7 @@ mod listeners;
 mod publish;
 mod queue;
 mod subscription;
+mod wrapper;
 
 pub use capably_core::{
     ChannelEvent, ChannelState, ChannelStateChange, ConnectionEvent, ConnectionState,

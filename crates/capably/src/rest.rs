@@ -31,6 +31,7 @@
 //! | see who is present | [`presence`] |
 //! | publish to or ask about many channels at once | [`batch`] |
 //! | administer push notifications | [`push`] |
+//! | get what is pushed to channels, as a device | [`push_channel`] |
 //! | read statistics | [`Rest::stats`] |
 //! | send a request that has no method here | [`Rest::request`] |
 
@@ -49,9 +50,11 @@ mod page;
 pub mod presence;
 mod publish;
 pub mod push;
+pub mod push_channel;
 mod query;
 mod request;
 mod response;
+mod wrapper;
 
 pub use annotations::RestAnnotations;
 pub use channel::{ChannelOptions, RestChannel, RestChannels};
@@ -63,7 +66,9 @@ pub use publish::{Publish, PublishBatch};
 pub use push::{
     Push, PushAdmin, PushChannelSubscriptions, PushDeviceRegistrations, PushFilter, PushRecipient,
 };
+pub use push_channel::{LocalDevice, PushChannel};
 pub use query::{Direction, History, Query, QueryItem};
+pub use wrapper::WrapperSdkProxyOptions;
 
 use crate::{Auth, ClientOptions, Result, options::Config};
 pub(crate) use request::{Call, Pipeline, escape};
@@ -93,6 +98,13 @@ impl Rest {
         let pipeline = Arc::new(Pipeline::new(config));
         let channels = RestChannels::new(Arc::clone(&pipeline));
         Self { auth: Auth::new(Arc::clone(&pipeline)), channels, pipeline }
+    }
+
+    /// A handle to the same client, whose requests go another way.
+    fn through(&self, pipeline: Pipeline) -> Self {
+        let pipeline = Arc::new(pipeline);
+        let channels = self.channels.through(Arc::clone(&pipeline));
+        Self { auth: self.auth.through(Arc::clone(&pipeline)), channels, pipeline }
     }
 
     /// Who the client is, and the tokens that prove it (RSC5).
@@ -146,7 +158,7 @@ impl Rest {
     /// # Errors
     /// What the service says; 50003 when it does not answer in time, 80000 when it cannot be reached.
     pub async fn time(&self) -> Result<Millis> {
-        self.pipeline.time().await
+        self.pipeline.time(&Call::get("/time")).await
     }
 }
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use capably_protocol::{ErrorInfo, Str};
+use capably_protocol::{ErrorInfo, JsonObject, Str};
 use hyper::{HeaderMap, header};
 
 use super::{Shared, app::AppHandle, query::Query};
 use crate::hub::{
+    DeviceProof, PushCaller,
     auth::{Credentials, Identity, PresentedKey},
     error,
     token::PresentedToken,
@@ -35,17 +36,49 @@ pub(super) fn rest(
     query: &Query,
 ) -> Result<Admitted, ErrorInfo> {
     let credentials = of_request(headers, query)?.ok_or_else(missing)?;
-    let client_id = match headers.get("x-ably-clientid") {
-        Some(value) => Some(
-            STANDARD
-                .decode(value)
-                .ok()
-                .and_then(|bytes| Str::try_from(bytes).ok())
-                .ok_or_else(|| error::bad_client_id("X-Ably-ClientId is not base64 of text"))?,
-        ),
-        None => query.get("clientId").map(Str::from),
+    let client_id = client_in_header(headers)?;
+    admit(shared, &credentials, client_id.or_else(|| query.get("clientId").map(Str::from)))
+}
+
+/// Who asks for something of push: the client of a request, a device that presents what is its own, or
+/// both (RSH6). A `clientId` in the query is a filter here.
+///
+/// # Errors
+/// As [`rest`].
+pub(super) fn push(
+    shared: &Shared,
+    headers: &HeaderMap,
+    query: &Query,
+) -> Result<(Arc<AppHandle>, PushCaller), ErrorInfo> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let token = text("x-ably-devicetoken").map(device_token);
+    let (credentials, proof) = match (of_request(headers, query)?, token) {
+        (Some(credentials), Some(Ok(token))) => (credentials, Some(DeviceProof::Token(token))),
+        (Some(credentials), Some(Err(_))) => (credentials, Some(DeviceProof::Malformed)),
+        (Some(credentials), None) => {
+            let secret = text("x-ably-devicesecret");
+            (credentials, secret.map(|secret| DeviceProof::Secret(secret.into())))
+        }
+        (None, Some(token)) => (Credentials::Token(token?), None),
+        (None, None) => return Err(missing()),
     };
-    admit(shared, &credentials, client_id)
+    let (app, identity) = admit(shared, &credentials, client_in_header(headers)?)?;
+    Ok((app, PushCaller { identity, proof }))
+}
+
+/// The token of a device: as it is, in base64, or in the details that it came in.
+fn device_token(value: &str) -> Result<PresentedToken, ErrorInfo> {
+    let decoded = STANDARD.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let text = decoded.as_deref().unwrap_or(value);
+    let details: Option<JsonObject> = serde_json::from_str(text).ok();
+    let token = details.as_ref().and_then(|details| details.get("token")?.as_str());
+    PresentedToken::parse(token.unwrap_or(text))
+}
+
+fn client_in_header(headers: &HeaderMap) -> Result<Option<Str>, ErrorInfo> {
+    let Some(value) = headers.get("x-ably-clientid") else { return Ok(None) };
+    let text = STANDARD.decode(value).ok().and_then(|bytes| Str::try_from(bytes).ok());
+    text.map(Some).ok_or_else(|| error::bad_client_id("X-Ably-ClientId is not base64 of text"))
 }
 
 /// The holder of an app's key, whatever it may do; `None` when the app is not here.

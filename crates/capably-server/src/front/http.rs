@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{
-    Shared, batch, messages, provision,
+    Shared, batch, messages, provision, push,
     query::{self, Query},
     reply::{self, Reply, Response},
     rest, tokens,
@@ -109,6 +109,7 @@ impl Call<'_> {
             }
             (&Method::POST, ["messages"]) => batch::publish(self, &body?)?,
             (&Method::GET, ["presence"]) => batch::presence(self)?,
+            (_, ["push", rest @ ..]) => push::answer(self, rest, &body?)?,
             (&Method::GET, ["channels", channel]) => rest::status(self, channel)?,
             (&Method::GET, ["channels", channel, "presence"]) => rest::members(self, channel)?,
             (&Method::GET, ["channels", channel, "presence", "history"]) => {

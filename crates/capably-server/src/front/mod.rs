@@ -10,6 +10,7 @@ mod messages;
 mod outbox;
 mod page;
 mod provision;
+mod push;
 mod query;
 mod random;
 mod reply;
@@ -18,18 +19,18 @@ mod session;
 mod tokens;
 mod upgrade;
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use capably_protocol::ServerFrame;
 use tokio::sync::{Notify, watch};
 
-use self::{app::AppHandle, clock::Clock};
+use self::{
+    app::{AppHandle, Apps},
+    clock::Clock,
+};
 use crate::hub::{App, AppSpec, Settings, TransportId};
 
 pub(crate) use self::{listener::serve, provision::new_key};
@@ -45,7 +46,7 @@ pub(crate) struct Shared {
     pub(crate) max_queue: usize,
     /// Turns true when the server is to end.
     pub(crate) stop: watch::Sender<bool>,
-    apps: RwLock<HashMap<String, Arc<AppHandle>>>,
+    apps: Arc<Apps>,
     clock: Clock,
     next_transport: AtomicU64,
     transports: AtomicUsize,
@@ -61,7 +62,7 @@ impl Shared {
             port,
             max_queue,
             stop: watch::Sender::new(false),
-            apps: RwLock::default(),
+            apps: Arc::default(),
             clock: Clock::start(),
             next_transport: AtomicU64::new(0),
             transports: AtomicUsize::new(0),
@@ -78,30 +79,21 @@ impl Shared {
     pub(crate) fn add_app(&self, spec: AppSpec) -> bool {
         let id = spec.id.to_string();
         let app = App::new(Arc::clone(&self.settings), spec, self.clock.now());
-        let app = Arc::new(AppHandle::new(app, Arc::clone(&self.rearm)));
-        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
-        if apps.contains_key(&id) {
-            return false;
-        }
-        apps.insert(id, app);
-        true
+        let apps = Arc::downgrade(&self.apps);
+        self.apps.add(id, AppHandle::new(app, apps, Arc::clone(&self.rearm)))
     }
 
     fn app(&self, id: &str) -> Option<Arc<AppHandle>> {
-        self.apps.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.apps.get(id)
     }
 
     fn remove_app(&self, id: &str) -> Option<Arc<AppHandle>> {
-        self.apps.write().unwrap_or_else(PoisonError::into_inner).remove(id)
-    }
-
-    fn all_apps(&self) -> Vec<Arc<AppHandle>> {
-        self.apps.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.apps.remove(id)
     }
 
     /// Ends every connection of every app with this frame.
     fn end_all(&self, frame: &ServerFrame) {
-        for app in self.all_apps() {
+        for app in self.apps.all() {
             app.with(|hub, outputs| hub.end(frame, outputs));
         }
     }
@@ -114,7 +106,7 @@ impl Shared {
     async fn keep_time(self: Arc<Self>) {
         loop {
             let now = self.clock.now();
-            let next = self.all_apps().iter().filter_map(|app| app.handle_timeout(now)).min();
+            let next = self.apps.all().iter().filter_map(|app| app.handle_timeout(now)).min();
             let sleep = async {
                 match next {
                     Some(next) => tokio::time::sleep(next.saturating_sub(now.steady)).await,

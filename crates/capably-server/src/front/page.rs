@@ -23,8 +23,28 @@ pub(super) fn query(query: &Query) -> Result<PageQuery, ErrorInfo> {
 /// As [`query`].
 pub(super) fn query_with(query: &Query, direction: Direction) -> Result<PageQuery, ErrorInfo> {
     let limit = query.number("limit")?.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(error::bad_parameter(format!("`limit` is not between 1 and {MAX_LIMIT}")));
+    if limit > MAX_LIMIT {
+        return Err(out_of_range());
+    }
+    limited(query, direction, limit)
+}
+
+/// As [`query_with`], oldest first; a limit that is too large stands for the largest.
+///
+/// # Errors
+/// As [`query`].
+pub(super) fn query_clamped(query: &Query) -> Result<PageQuery, ErrorInfo> {
+    let limit = query.number("limit")?.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT);
+    limited(query, Direction::Forwards, limit)
+}
+
+fn out_of_range() -> ErrorInfo {
+    error::bad_parameter(format!("`limit` is not between 1 and {MAX_LIMIT}"))
+}
+
+fn limited(query: &Query, direction: Direction, limit: usize) -> Result<PageQuery, ErrorInfo> {
+    if limit == 0 {
+        return Err(out_of_range());
     }
     let direction = match query.get("direction") {
         None => direction,

@@ -36,7 +36,8 @@ pub(super) fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
             let id = namespace.get("id").and_then(Value::as_str);
             let has = |name| namespace.get(name).and_then(Value::as_bool).unwrap_or(false);
             let (persisted, mutable) = (has("persisted"), has("mutableMessages"));
-            id.map(|id| Namespace { id: id.into(), persisted, mutable })
+            let push_enabled = has("pushEnabled");
+            id.map(|id| Namespace { id: id.into(), persisted, mutable, push_enabled })
                 .ok_or_else(|| error::bad_request("a namespace needs an `id`"))
         })
         .collect::<Result<_, _>>()?;

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::{app::AppHandle, credentials, http::Call, reply::Reply};
 use crate::hub::{
-    auth::is_app_id, error, revocation::RevocationRequest, token_request::TokenRequest,
+    TokenDetails, auth::is_app_id, error, revocation::RevocationRequest,
+    token_request::TokenRequest,
 };
 
 /// `POST /keys/{keyName}/requestToken` (RSA8).
@@ -23,17 +24,22 @@ pub(super) fn request(call: &Call<'_>, key_name: &str, body: &[u8]) -> Result<Re
     let now = call.shared.clock.now();
     let details =
         app.with(|hub, _| hub.request_token(key_id, &request, presented.as_ref(), now))?;
-    let mut reply = json!({
+    Ok(Reply::value(StatusCode::CREATED, call.format, &details_json(&details)))
+}
+
+/// A token's details as they are answered (TD).
+pub(super) fn details_json(details: &TokenDetails) -> Value {
+    let mut json = json!({
         "token": details.token,
-        "keyName": key_name,
+        "keyName": details.key_name,
         "issued": details.issued,
         "expires": details.expires,
         "capability": details.capability,
     });
     if let Some(client_id) = &details.client_id {
-        reply["clientId"] = json!(&**client_id);
+        json["clientId"] = json!(&**client_id);
     }
-    Ok(Reply::value(StatusCode::CREATED, call.format, &reply))
+    json
 }
 
 /// Most targets of one request.
@@ -103,7 +109,7 @@ fn app_of_key<'a>(
     Ok((app, key_id))
 }
 
-fn read_object(call: &Call<'_>, body: &[u8]) -> Result<JsonObject, ErrorInfo> {
+pub(super) fn read_object(call: &Call<'_>, body: &[u8]) -> Result<JsonObject, ErrorInfo> {
     let (format, limits) = call.body_format();
     codec::decode_body(format, body, &limits)
         .map_err(|problem| error::bad_request(problem.to_string()))

@@ -28,6 +28,8 @@ pub(crate) struct TokenDetails {
     /// As JSON text.
     pub(crate) capability: String,
     pub(crate) client_id: Option<Str>,
+    /// The whole name of the key that it was issued with.
+    pub(crate) key_name: String,
 }
 
 /// A client is asked for a new token this long before its token expires, in ms.
@@ -95,21 +97,26 @@ impl App {
             Some(id) => Client::Named(id.clone()),
         };
         let facts = TokenFacts {
-            key_id: key.id.clone(),
             client_id: client.name().cloned(),
             revocation_key: None,
+            device_id: None,
             issued: now.wall,
             expires: now.wall + ttl,
         };
-        let token = Token { key, capability, client, facts };
+        Ok(self.issue(&Token { key, capability, client, facts }))
+    }
+
+    /// Puts a token into the form in which it is given away.
+    pub(super) fn issue(&mut self, token: &Token) -> TokenDetails {
         self.tokens_issued += 1;
-        Ok(TokenDetails {
-            token: token::seal(&self.id, &token, self.tokens_issued),
+        TokenDetails {
+            token: token::seal(&self.id, token, self.tokens_issued),
             issued: token.facts.issued,
             expires: token.facts.expires,
             capability: token.capability.text().to_owned(),
-            client_id: request.client_id.clone(),
-        })
+            client_id: token.client.told(),
+            key_name: format!("{}.{}", self.id, token.key.id),
+        }
     }
 
     /// Takes a new token into use on a connection (RTC8). Returns whether the connection goes on.

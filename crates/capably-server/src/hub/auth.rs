@@ -56,6 +56,8 @@ impl fmt::Debug for Key {
 pub(crate) struct Identity {
     pub(crate) capability: Arc<Capability>,
     pub(crate) client: Client,
+    /// Of the key that was presented, or that the token was issued with.
+    pub(super) key_id: Str,
     /// Of the token that was presented; none for a key.
     pub(crate) token: Option<Arc<TokenFacts>>,
 }
@@ -115,7 +117,8 @@ impl Identity {
     /// Code 40012 for an id that no client can have.
     pub(crate) fn of_key(key: &Key, client_id: Option<Str>) -> Result<Self, ErrorInfo> {
         let capability = Arc::clone(&key.capability);
-        Ok(Self { capability, client: Client::Any.narrowed(client_id)?, token: None })
+        let key_id = key.id.clone();
+        Ok(Self { capability, client: Client::Any.narrowed(client_id)?, key_id, token: None })
     }
 
     /// Whoever holds a token, under the client id that the request names.
@@ -123,9 +126,9 @@ impl Identity {
     /// # Errors
     /// Code 40012 for an id that no client can have, 40102 for one that is not the token's.
     pub(super) fn of_token(token: Token, client_id: Option<Str>) -> Result<Self, ErrorInfo> {
-        let Token { capability, client, facts, .. } = token;
+        let Token { key, capability, client, facts } = token;
         let client = client.narrowed(client_id)?;
-        Ok(Self { capability, client, token: Some(Arc::new(facts)) })
+        Ok(Self { capability, client, key_id: key.id.clone(), token: Some(Arc::new(facts)) })
     }
 
     /// # Errors

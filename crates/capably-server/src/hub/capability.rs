@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use capably_protocol::{ErrorInfo, JsonObject};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::error;
 
@@ -75,6 +75,14 @@ impl Capability {
         Self {
             grants: vec![(Pattern::new("*"), Operations::All)],
             text: r#"{"*":["*"]}"#.to_owned(),
+        }
+    }
+
+    /// One operation on every channel.
+    pub(crate) fn of(operation: Operation) -> Self {
+        Self {
+            grants: vec![(Pattern::new("*"), Operations::Some([operation].into()))],
+            text: json!({ "*": [operation.name()] }).to_string(),
         }
     }
 
@@ -160,6 +168,11 @@ impl Capability {
         self.grants
             .iter()
             .any(|(pattern, operations)| operations.contain(operation) && pattern.matches(channel))
+    }
+
+    /// Whether it allows the operation on some channels.
+    pub(crate) fn allows_anywhere(&self, operation: Operation) -> bool {
+        self.grants.iter().any(|(_, operations)| operations.contain(operation))
     }
 
     /// Whether it allows everything on every ordinary channel.

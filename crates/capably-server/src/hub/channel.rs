@@ -12,6 +12,7 @@ use super::{
     Broadcast, ConnectionId, Now, Output, TransportId,
     change::Changes,
     log::{Entry, Log, Retention},
+    push::{Payload, Push},
     serial::{Position, SerialClock},
 };
 
@@ -24,6 +25,8 @@ pub(crate) struct Namespace {
     pub(crate) persisted: bool,
     /// Whether messages can be changed.
     pub(crate) mutable: bool,
+    /// Whether devices can subscribe to what is pushed to the channels.
+    pub(crate) push_enabled: bool,
 }
 
 /// How long messages of a persisted namespace are kept.
@@ -38,13 +41,15 @@ pub(super) struct Channels {
     forgotten: Position,
     retention: Retention,
     namespaces: Vec<Namespace>,
+    pub(super) push: Push,
 }
 
 impl Channels {
     pub(super) fn new(retention: Retention, namespaces: Vec<Namespace>, now: Millis) -> Self {
         let clock = SerialClock::new(now);
         let forgotten = clock.last();
-        Self { map: HashMap::new(), clock, forgotten, retention, namespaces }
+        let (map, push) = (HashMap::new(), Push::default());
+        Self { map, clock, forgotten, retention, namespaces, push }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Channel> {
@@ -88,6 +93,21 @@ impl Channels {
     /// Whether messages of the channel can be changed.
     pub(super) fn is_mutable(&self, name: &str) -> bool {
         self.namespace_of(name).is_some_and(|namespace| namespace.mutable)
+    }
+
+    /// Whether devices can subscribe to what is pushed to the channel.
+    pub(super) fn is_push_enabled(&self, name: &str) -> bool {
+        self.namespace_of(name).is_some_and(|namespace| namespace.push_enabled)
+    }
+
+    /// What is to be sent to devices because of messages that say what to push, in `extras.push`.
+    pub(super) fn pushes(&self, name: &str, messages: &[Message], now: Now) -> Vec<Output> {
+        let extras = messages.iter().filter_map(|message| message.extras.as_ref());
+        // What has nothing to push is a message like any other.
+        extras
+            .filter_map(|extras| Payload::read(extras.get("push")?.as_object()?).ok())
+            .flat_map(|payload| self.push.channel_deliveries(name, &payload, now))
+            .collect()
     }
 
     /// The position after which the app's next publish will be.

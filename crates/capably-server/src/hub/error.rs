@@ -40,6 +40,11 @@ pub(crate) fn body_too_large(limit: usize) -> ErrorInfo {
     error(40009, 413, format!("the body is larger than the limit of {limit} bytes"))
 }
 
+/// A token or secret of a device that is not that of the device in question.
+pub(crate) fn bad_device_credentials() -> ErrorInfo {
+    error(40005, 400, "the request does not show that it is from this device")
+}
+
 /// A channel name that is not allowed.
 pub(crate) fn bad_channel_name(reason: &str) -> ErrorInfo {
     error(40010, 400, format!("the channel name is not valid: {reason}"))
@@ -140,6 +145,11 @@ pub(crate) fn denied(operation: &str) -> ErrorInfo {
     error(40160, 401, format!("the credentials do not allow `{operation}` here"))
 }
 
+/// A channel to which nothing can be pushed.
+pub(crate) fn push_disabled() -> ErrorInfo {
+    error(40160, 401, "push is not enabled for the namespace of this channel")
+}
+
 /// A token that would allow nothing.
 pub(crate) fn nothing_granted() -> ErrorInfo {
     error(40160, 401, "the key allows nothing of the capability that was asked for")
@@ -163,6 +173,11 @@ pub(crate) fn mode_missing(mode: &str) -> ErrorInfo {
 /// A serial of a message that is not there, or is no more.
 pub(crate) fn unknown_message() -> ErrorInfo {
     error(40400, 404, "the channel has no message with this serial")
+}
+
+/// A device that is not registered.
+pub(crate) fn unknown_device() -> ErrorInfo {
+    error(40400, 404, "there is no device with this id")
 }
 
 /// A path that leads nowhere.

@@ -20,6 +20,7 @@ mod log;
 mod page;
 pub(crate) mod presence;
 mod publish;
+mod push;
 pub(crate) mod revocation;
 mod serial;
 mod status;
@@ -34,6 +35,7 @@ use std::{sync::Arc, time::Duration};
 use capably_protocol::{Millis, ServerFrame, Str};
 
 pub(crate) use self::{
+    access::TokenDetails,
     app::{App, AppSpec, ConnectRequest, Settings},
     broadcast::Broadcast,
     channel::Namespace,
@@ -42,6 +44,7 @@ pub(crate) use self::{
     page::{Direction, Page, PageQuery},
     presence::MembersQuery,
     publish::Published,
+    push::{Delivery, DeviceProof, PushCaller, PushFilter},
 };
 
 /// The time, as an input: a steady clock for deadlines and the wall clock for timestamps.
@@ -69,6 +72,8 @@ pub(crate) enum Output {
     Behind(TransportId),
     /// Close the transport after what has been queued on it.
     Close(TransportId),
+    /// Publish what was pushed, and say with [`App::pushed`] what became of it.
+    Push(Box<Delivery>),
 }
 
 /// The site code of this service, in serials and in `connectionDetails`.

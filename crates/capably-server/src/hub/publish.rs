@@ -91,7 +91,10 @@ pub(super) fn publish(
                 connection: publisher.connection.cloned(),
                 messages,
             };
-            channels.publish(channel, frame, now, outputs)
+            let pushes = channels.pushes(channel, &frame.messages, now);
+            let position = channels.publish(channel, frame, now, outputs);
+            outputs.extend(pushes);
+            position
         }
     };
     Ok(Accepted { position, messages: count, chosen_id })

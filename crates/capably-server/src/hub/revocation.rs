@@ -69,7 +69,7 @@ impl Target {
 impl Revocation {
     fn concerns(&self, identity: &Identity) -> bool {
         let Some(token) = &identity.token else { return false };
-        token.key_id == self.key_id
+        identity.key_id == self.key_id
             && token.issued < self.issued_before
             && match &self.target {
                 Target::ClientId(id) => token.client_id.as_ref() == Some(id),

@@ -9,6 +9,7 @@ use capably_protocol::{
 
 mod access;
 mod changes;
+mod push;
 
 use super::{
     App, AppSpec, ConnectRequest, Direction, HistoryQuery, Namespace, Now, Output, PageQuery,
@@ -27,6 +28,10 @@ struct Bench {
     key: Arc<Key>,
     transports: u64,
     outputs: Vec<Output>,
+}
+
+fn namespace(id: &str) -> Namespace {
+    Namespace { id: id.into(), persisted: false, mutable: false, push_enabled: false }
 }
 
 impl Bench {
@@ -52,7 +57,10 @@ impl Bench {
         let spec = AppSpec {
             id: APP.into(),
             keys: vec![Arc::clone(&key)],
-            namespaces: vec![Namespace { id: "mutable".into(), persisted: false, mutable: true }],
+            namespaces: vec![
+                Namespace { mutable: true, ..namespace("mutable") },
+                Namespace { push_enabled: true, ..namespace("push") },
+            ],
             ..AppSpec::default()
         };
         let app = App::new(Arc::new(settings), spec, now);

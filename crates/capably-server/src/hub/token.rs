@@ -27,12 +27,12 @@ pub(crate) struct Token {
 /// What is asked about a token as long as it is in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TokenFacts {
-    /// Of the key that it was issued with.
-    pub(super) key_id: Str,
     /// The client that it names.
     pub(super) client_id: Option<Str>,
     /// By which it can be revoked together with others.
     pub(super) revocation_key: Option<Str>,
+    /// The device that it shows its holder to be.
+    pub(super) device_id: Option<Str>,
     /// In ms since the epoch.
     pub(super) issued: Millis,
     /// In ms since the epoch; from then on it does not hold.
@@ -174,6 +174,7 @@ pub(super) fn seal(app_id: &str, token: &Token, number: u64) -> String {
         "expires": token.facts.expires,
         "capability": token.capability.text(),
         "clientId": token.client.told().as_deref(),
+        "device": token.facts.device_id.as_deref(),
         "number": number,
     });
     let mut sealed = facts.to_string().into_bytes();
@@ -194,9 +195,9 @@ fn open(sealed: &[u8], keys: &[Arc<Key>]) -> Result<Token, ErrorInfo> {
     let client = client_of(facts.get("clientId")).ok_or_else(not_ours)?;
     let capability = Capability::from_value(facts.get("capability").unwrap_or(&Value::Null))?;
     let facts = TokenFacts {
-        key_id: key.id.clone(),
         client_id: client.name().cloned(),
         revocation_key: None,
+        device_id: facts.get("device").and_then(Value::as_str).map(Str::from),
         issued: number("issued")?,
         expires: number("expires")?,
     };
@@ -228,9 +229,9 @@ impl Jwt {
             .ok_or_else(|| error::bad_jwt("its x-ably-clientId is not a client id"))?;
         let revocation_key = self.claims.get("x-ably-revocation-key").and_then(Value::as_str);
         let facts = TokenFacts {
-            key_id: key.id.clone(),
             client_id: client.name().cloned(),
             revocation_key: revocation_key.map(Str::from),
+            device_id: None,
             issued: time("iat")?,
             expires: time("exp")?,
         };

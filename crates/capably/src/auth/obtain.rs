@@ -83,7 +83,7 @@ async fn service_time(pipeline: &Pipeline, query: bool) -> Result<Millis> {
     let clock = &pipeline.config().options.clock;
     let session = pipeline.session();
     if session.offset().is_none() && query {
-        let time = pipeline.time().await?;
+        let time = pipeline.time(&Call::get("/time").unattributed()).await?;
         session.set_offset(time.saturating_sub(clock.now()));
     }
     Ok(clock.now().saturating_add(session.offset().unwrap_or_default()))
@@ -99,8 +99,8 @@ pub(super) async fn exchange(pipeline: &Pipeline, request: &TokenRequest) -> Res
             .with_source(error)
     })?;
     let path = format!("/keys/{}/requestToken", escape(&request.key_name));
-    let details: TokenDetails =
-        pipeline.send_anonymously(&Call::post(path, body)).await?.decode()?;
+    let call = Call::post(path, body).unattributed();
+    let details: TokenDetails = pipeline.send_anonymously(&call).await?.decode()?;
     checked(details)
 }
 

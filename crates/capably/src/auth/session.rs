@@ -227,7 +227,7 @@ impl Session {
     }
 
     /// Who the client is, as far as that is known (RSA7b, RSA12).
-    pub(super) fn client_id(&self) -> Option<Str> {
+    pub(crate) fn client_id(&self) -> Option<Str> {
         let set = self.config.options.client_id.as_deref().map(Str::from);
         set.or_else(|| self.lock().client_id.clone())
     }

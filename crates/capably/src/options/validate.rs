@@ -1,12 +1,10 @@
 //! One check of all options, and what it yields.
 
-use std::fmt::Write as _;
-
 use capably_protocol::{ErrorCode, Format, RecoveryKey};
 
 use super::{ClientOptions, Problems};
 use crate::{
-    Result,
+    Result, agents,
     auth::{self, Means},
     endpoint::{self, Domains},
 };
@@ -44,15 +42,12 @@ impl Config {
 
     /// The `Ably-Agent` header (RSC7d).
     pub(crate) fn agent(&self) -> String {
-        let mut agent =
-            format!("capably-rust/{} {}", env!("CARGO_PKG_VERSION"), std::env::consts::OS);
-        for (name, version) in &self.options.agents {
-            let _ = match version {
-                Some(version) => write!(agent, " {name}/{version}"),
-                None => write!(agent, " {name}"),
-            };
-        }
-        agent
+        let mut products = vec![
+            ("capably-rust".to_owned(), Some(env!("CARGO_PKG_VERSION").to_owned())),
+            (std::env::consts::OS.to_owned(), None),
+        ];
+        products.extend_from_slice(&self.options.agents);
+        agents::identifier(&products)
     }
 
     /// Where to ask whether there is a network (REC3).
@@ -178,17 +173,9 @@ impl ClientOptions {
 
     /// Agents end up in a header, separated by spaces.
     fn check_agents(&self, problems: &mut Problems) {
-        let fits = |text: &str| {
-            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
-        };
-        for (name, version) in &self.agents {
-            if !fits(name) || !version.as_deref().is_none_or(fits) {
-                problems.bad(
-                    "agents",
-                    format!("`{name}` or its version cannot stand in a header"),
-                    "use visible ASCII characters other than `/`",
-                );
-            }
+        for name in agents::unfit(&self.agents) {
+            let message = format!("`{name}` or its version cannot stand in a header");
+            problems.bad("agents", message, agents::REMEDY);
         }
     }
 

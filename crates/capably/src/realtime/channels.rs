@@ -22,6 +22,8 @@ use super::{
 pub struct Channels {
     handle: Handle,
     registry: Arc<Registry>,
+    /// What channels that are made through this handle name when they attach (WP7).
+    agent: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +66,12 @@ impl RealtimeChannelOptions {
 
 impl Channels {
     pub(crate) fn new(handle: Handle) -> Self {
-        Self { handle, registry: Arc::default() }
+        Self { handle, registry: Arc::default(), agent: None }
+    }
+
+    /// The same channels, for a wrapper SDK that names itself (WP7).
+    pub(super) fn attributed(&self, agent: String) -> Self {
+        Self { agent: Some(agent), ..self.clone() }
     }
 
     /// The channel with this name, made if there is none (RTS3a).
@@ -74,8 +81,11 @@ impl Channels {
 
     /// The channel with this name, made with these options if there is none (RTS3b). Options for a
     /// channel that exists do not change it.
-    pub fn get_with(&self, name: impl Into<Str>, options: RealtimeChannelOptions) -> Channel {
+    pub fn get_with(&self, name: impl Into<Str>, mut options: RealtimeChannelOptions) -> Channel {
         let name = name.into();
+        if let Some(agent) = &self.agent {
+            options = options.param("agent", agent);
+        }
         let mut channels = lock(&self.registry.channels);
         let shared = channels.entry(name).or_insert_with_key(|name| {
             let id = ChannelId(self.registry.next_id.fetch_add(1, Ordering::Relaxed));

@@ -32,12 +32,17 @@ impl RestChannels {
         Self { pipeline, channels: Arc::default() }
     }
 
+    /// The same channels, whose requests go another way.
+    pub(super) fn through(&self, pipeline: Arc<Pipeline>) -> Self {
+        Self { pipeline, channels: Arc::clone(&self.channels) }
+    }
+
     /// The channel of this name, created at the first call (RSN3a).
     pub fn get(&self, name: impl Into<Str>) -> RestChannel {
         let name = name.into();
         let mut channels = lock(&self.channels);
         let new = || RestChannel::new(Arc::clone(&self.pipeline), name.clone());
-        channels.entry(name.clone()).or_insert_with(new).clone()
+        channels.entry(name.clone()).or_insert_with(new).through(&self.pipeline)
     }
 
     /// The channel of this name, with these options from now on (RSN3b).
@@ -89,27 +94,35 @@ impl ChannelOptions {
 
 /// A channel over REST (RSL). Cloning it gives another handle to the same channel.
 #[derive(Clone)]
-pub struct RestChannel(Arc<Inner>);
-
-struct Inner {
+pub struct RestChannel {
     pipeline: Arc<Pipeline>,
+    inner: Arc<Inner>,
+}
+
+/// What all handles to a channel share.
+struct Inner {
     name: Str,
     options: Mutex<ChannelOptions>,
 }
 
 impl RestChannel {
     fn new(pipeline: Arc<Pipeline>, name: Str) -> Self {
-        Self(Arc::new(Inner { pipeline, name, options: Mutex::default() }))
+        Self { pipeline, inner: Arc::new(Inner { name, options: Mutex::default() }) }
+    }
+
+    /// The same channel, whose requests go another way.
+    fn through(&self, pipeline: &Arc<Pipeline>) -> Self {
+        Self { pipeline: Arc::clone(pipeline), inner: Arc::clone(&self.inner) }
     }
 
     /// The channel's name (RSL9).
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.inner.name
     }
 
     /// Replaces the channel's options (RSL7).
     pub fn set_options(&self, options: ChannelOptions) {
-        *lock(&self.0.options) = options;
+        *lock(&self.inner.options) = options;
     }
 
     /// Publishes a message with a name and a payload when it is awaited (RSL1b).
@@ -174,7 +187,7 @@ impl RestChannel {
     /// # Errors
     /// What the service says.
     pub async fn status(&self) -> Result<ChannelDetails> {
-        let path = format!("/channels/{}", escape(&self.0.name));
+        let path = format!("/channels/{}", escape(&self.inner.name));
         self.pipeline().send(&Call::get(path)).await?.decode()
     }
 
@@ -189,22 +202,22 @@ impl RestChannel {
     }
 
     pub(crate) fn pipeline(&self) -> &Arc<Pipeline> {
-        &self.0.pipeline
+        &self.pipeline
     }
 
     pub(crate) fn cipher(&self) -> Option<CipherParams> {
-        lock(&self.0.options).cipher.clone()
+        lock(&self.inner.options).cipher.clone()
     }
 
     /// The path of something that belongs to the channel; the name is one segment of it.
     pub(crate) fn path(&self, part: &str) -> String {
-        format!("/channels/{}/{part}", escape(&self.0.name))
+        format!("/channels/{}/{part}", escape(&self.inner.name))
     }
 }
 
 impl fmt::Debug for RestChannel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RestChannel").field("name", &self.0.name).finish_non_exhaustive()
+        f.debug_struct("RestChannel").field("name", &self.inner.name).finish_non_exhaustive()
     }
 }
 

@@ -1,32 +1,89 @@
 //! Push notifications: their administration (RSH1).
 //!
+//! What is pushed reaches phones and browsers through the push services of their makers. Those register
+//! with the service; a program on a server decides what is pushed to whom. For that it needs the capability
+//! `push-admin`.
+//!
+//! | to | see |
+//! |---|---|
+//! | push to a client, a device or an address | [`PushAdmin::publish`] |
+//! | see, register and remove devices | [`PushDeviceRegistrations`] |
+//! | have devices get what is pushed to channels | [`PushChannelSubscriptions`] |
+//! | push to all who subscribe to a channel | publish a message with `push` among its [extras](super::Publish::extras) |
+//!
+//! A program that is a device itself uses [`push_channel`](super::push_channel).
+//!
+//! A device is known by its id, and may belong to a client; what is pushed to a client goes to all of its
+//! devices. A channel has subscribers only in a namespace for which push is enabled.
+//!
+//! A device of the transport `ablyChannel` gets what is pushed to it as messages of a channel, named
+//! `__ably_push__`: so it can be tested from end to end, here with the embedded server.
+//!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # use std::sync::Arc;
-//! # use capably::http::{BoxFuture, HttpClient, HttpError, HttpRequest, HttpResponse};
-//! # struct Fixed;
-//! # impl HttpClient for Fixed {
-//! #     fn send(&self, _: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>> {
-//! #         let body = HttpResponse::new(200, r#"{"channel":"news","clientId":"ada"}"#);
-//! #         Box::pin(async { Ok(body.with_header("Content-Type", "application/json")) })
-//! #     }
-//! # }
-//! # let options = capably::ClientOptions::new("app.key:secret").http_client(Arc::new(Fixed));
-//! # let rest = capably::Rest::new(options)?;
-//! use capably::{PushChannelSubscription, rest::PushRecipient};
-//! use serde_json::json;
+//! # let server = capably_server::Server::builder().start().await?;
+//! # let options = capably::ClientOptions::default()
+//! #     .endpoint(server.endpoint()).port(server.port()).tls(false);
+//! # let app = capably::Rest::new(options.clone().key(server.key()))?
+//! #     .request(capably::http::HttpMethod::Post, "/apps")
+//! #     .body(serde_json::json!({
+//! #         "keys": [{}], "namespaces": [{"id": "news", "pushEnabled": true}],
+//! #     }))
+//! #     .await?;
+//! # let key = app.items()[0]["keys"][0]["keyStr"].as_str().ok_or("a key")?.to_owned();
+//! # let options = options.key(key.as_str());
+//! use capably::{
+//!     DeviceDetails, DeviceFormFactor, DevicePlatform, DevicePushDetails, PushChannelSubscription,
+//!     Rest, rest::PushRecipient,
+//! };
+//! use serde_json::{Value, json};
 //!
+//! let rest = Rest::new(options)?;
 //! let admin = rest.push().admin();
-//! let payload = json!({"notification": {"title": "Hello", "body": "world"}});
-//! admin.publish(PushRecipient::client("ada"), payload).await?;
 //!
-//! let subscriptions = admin.channel_subscriptions();
-//! let saved = subscriptions.save(&PushChannelSubscription::for_client("news", "ada")).await?;
-//! assert_eq!(saved.client_id(), Some("ada"));
+//! let address = json!({"transportType": "ablyChannel", "channel": "inbox", "ablyKey": key});
+//! let phone = DeviceDetails {
+//!     id: "phone-1".into(),
+//!     client_id: Some("ada".into()),
+//!     platform: Some(DevicePlatform::Android),
+//!     form_factor: Some(DeviceFormFactor::Phone),
+//!     push: DevicePushDetails {
+//!         recipient: address.as_object().cloned().unwrap_or_default(),
+//!         ..DevicePushDetails::default()
+//!     },
+//!     ..DeviceDetails::default()
+//! };
+//! admin.device_registrations().save(&phone).await?;
+//! let phones = admin.device_registrations().list().client_id("ada").limit(10).await?;
+//! assert_eq!(phones.items().len(), 1);
+//!
+//! // To all devices of a client,
+//! let hello = json!({"notification": {"title": "Hello", "body": "world"}});
+//! admin.publish(PushRecipient::client("ada"), hello.clone()).await?;
+//!
+//! // or to whoever subscribes to a channel.
+//! let subscription = PushChannelSubscription::for_client("news:local", "ada");
+//! admin.channel_subscriptions().save(&subscription).await?;
+//! let extras = json!({"push": hello}).as_object().cloned().unwrap_or_default();
+//! rest.channels().get("news:local").publish("event", "data").extras(extras).await?;
+//!
+//! let inbox = rest.channels().get("inbox").history().await?;
+//! assert_eq!(inbox.items().len(), 2);
+//! let pushed: Value = serde_json::from_str(inbox.items()[0].data.as_str().ok_or("text")?)?;
+//! assert_eq!(pushed, hello);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Errors
+//!
+//! | code | what it means |
+//! |---|---|
+//! | 40000 | the recipient, the payload, the device or the subscription is not one; the first two are refused before they are sent when they are empty |
+//! | 40003 | no device is named, or a filter would remove everything |
+//! | 40160 | the credentials lack `push-admin`, or push is not enabled for the channel |
+//! | 40400 | there is no device with this id |
 
 use std::{fmt, sync::Arc};
 
@@ -37,6 +94,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
+    push_channel::authenticated,
     query::{Query, wrong},
     request::{Call, Pipeline, escape},
     response::Reply,
@@ -94,7 +152,7 @@ impl PushAdmin {
 
     /// Which devices and clients get what is pushed to channels (RSH1c).
     pub fn channel_subscriptions(&self) -> PushChannelSubscriptions {
-        PushChannelSubscriptions { pipeline: Arc::clone(&self.pipeline) }
+        PushChannelSubscriptions::new(&self.pipeline)
     }
 }
 
@@ -160,7 +218,8 @@ impl PushDeviceRegistrations {
     /// # Errors
     /// Code 40400 when there is none, 40003 for an empty id, and what the service says.
     pub async fn get(&self, device_id: &str) -> Result<DeviceDetails> {
-        self.pipeline.send(&Call::get(device_path(device_id)?)).await?.decode()
+        let call = Call::get(device_path(device_id)?);
+        self.pipeline.send(&authenticated(&self.pipeline, call, Some(device_id))).await?.decode()
     }
 
     /// Reads the devices there are when it is awaited (RSH1b2).
@@ -174,6 +233,7 @@ impl PushDeviceRegistrations {
     /// Code 40003 for an empty id, and what the service says.
     pub async fn save(&self, device: &DeviceDetails) -> Result<DeviceDetails> {
         let call = Call::new(HttpMethod::Put, device_path(&device.id)?);
+        let call = authenticated(&self.pipeline, call, Some(&device.id));
         send(&self.pipeline, call, device).await?.decode()
     }
 
@@ -183,6 +243,7 @@ impl PushDeviceRegistrations {
     /// Code 40003 for an empty id, and what the service says.
     pub async fn remove(&self, device_id: &str) -> Result<()> {
         let call = Call::new(HttpMethod::Delete, device_path(device_id)?);
+        let call = authenticated(&self.pipeline, call, Some(device_id));
         self.pipeline.send(&call).await.map(drop)
     }
 
@@ -191,8 +252,7 @@ impl PushDeviceRegistrations {
     /// # Errors
     /// Code 40003 for a filter that matches all, and what the service says.
     pub async fn remove_where(&self, filter: &PushFilter) -> Result<()> {
-        let call = filter.apply(Call::new(HttpMethod::Delete, DEVICES))?;
-        self.pipeline.send(&call).await.map(drop)
+        filter.remove(&self.pipeline, DEVICES).await
     }
 }
 
@@ -211,6 +271,10 @@ pub struct PushChannelSubscriptions {
 }
 
 impl PushChannelSubscriptions {
+    pub(super) fn new(pipeline: &Arc<Pipeline>) -> Self {
+        Self { pipeline: Arc::clone(pipeline) }
+    }
+
     /// Reads the subscriptions there are when it is awaited (RSH1c1).
     pub fn list(&self) -> Query<PushChannelSubscription> {
         Query::new(&self.pipeline, SUBSCRIPTIONS)
@@ -230,6 +294,7 @@ impl PushChannelSubscriptions {
         subscription: &PushChannelSubscription,
     ) -> Result<PushChannelSubscription> {
         let call = Call::new(HttpMethod::Post, SUBSCRIPTIONS);
+        let call = authenticated(&self.pipeline, call, subscription.device_id());
         send(&self.pipeline, call, subscription).await?.decode()
     }
 
@@ -253,8 +318,7 @@ impl PushChannelSubscriptions {
     /// # Errors
     /// Code 40003 for a filter that matches all, and what the service says.
     pub async fn remove_where(&self, filter: &PushFilter) -> Result<()> {
-        let call = filter.apply(Call::new(HttpMethod::Delete, SUBSCRIPTIONS))?;
-        self.pipeline.send(&call).await.map(drop)
+        filter.remove(&self.pipeline, SUBSCRIPTIONS).await
     }
 }
 
@@ -295,14 +359,18 @@ impl PushFilter {
         self
     }
 
-    fn apply(&self, mut call: Call) -> Result<Call> {
+    /// Removes what matches, of what is at this path.
+    async fn remove(&self, pipeline: &Arc<Pipeline>, path: &str) -> Result<()> {
         if self.params.is_empty() {
             return Err(wrong("a filter that matches everything would remove everything"));
         }
+        let mut call = Call::new(HttpMethod::Delete, path);
         for (name, value) in &self.params {
             call = call.param(name, value);
         }
-        Ok(call)
+        let device = self.params.iter().find(|(name, _)| name == "deviceId");
+        let call = authenticated(pipeline, call, device.map(|(_, id)| id.as_str()));
+        pipeline.send(&call).await.map(drop)
     }
 }
 

@@ -1,6 +1,10 @@
 //! The way of every REST request: URL, headers, time limit, and errors made of what comes back.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -9,6 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
 
 use super::{
+    LocalDevice,
     fallback::{Hosts, Sequence, needs_another_host},
     response::Reply,
 };
@@ -41,6 +46,8 @@ pub(crate) struct Call {
     version: u32,
     /// Headers besides those that every request has.
     headers: Vec<(String, String)>,
+    /// Whether it is the client's own affair, whoever uses the client (WP6).
+    unattributed: bool,
 }
 
 impl Call {
@@ -57,6 +64,7 @@ impl Call {
             body: Bytes::new(),
             version: PROTOCOL_VERSION,
             headers: Vec::new(),
+            unattributed: false,
         }
     }
 
@@ -74,6 +82,12 @@ impl Call {
     /// The same call, to be understood by another version of the protocol.
     pub(crate) fn version(mut self, version: u32) -> Self {
         self.version = version;
+        self
+    }
+
+    /// The same call as the client's own affair: it names no wrapper SDK (WP6a, WP6b).
+    pub(crate) fn unattributed(mut self) -> Self {
+        self.unattributed = true;
         self
     }
 
@@ -127,9 +141,13 @@ struct Answer {
 pub(crate) struct Pipeline {
     config: Arc<Config>,
     client: Arc<dyn HttpClient>,
-    hosts: Hosts,
+    hosts: Arc<Hosts>,
     agent: String,
-    session: Session,
+    /// What calls name besides, as those of a wrapper SDK (RSC7d7).
+    wrapper: Option<String>,
+    session: Arc<Session>,
+    /// Which device the program is, if it is one (RSH8).
+    device: Arc<Mutex<Option<LocalDevice>>>,
 }
 
 impl Pipeline {
@@ -139,8 +157,26 @@ impl Pipeline {
             Arc::new(BuiltinClient::new(open_timeout, Limits::default().max_size))
         });
         let agent = config.agent();
-        let session = Session::new(Arc::clone(&config));
-        Self { config, client, hosts: Hosts::default(), agent, session }
+        let session = Arc::new(Session::new(Arc::clone(&config)));
+        let (hosts, device) = (Arc::default(), Arc::default());
+        Self { config, client, hosts, agent, wrapper: None, session, device }
+    }
+
+    /// The same way, with all that is known of it, for the calls of a wrapper SDK (WP5, WP6).
+    pub(crate) fn attributed(&self, agents: &str) -> Self {
+        let wrapper = match &self.wrapper {
+            Some(outer) => format!("{outer} {agents}"),
+            None => agents.to_owned(),
+        };
+        Self {
+            config: Arc::clone(&self.config),
+            client: Arc::clone(&self.client),
+            hosts: Arc::clone(&self.hosts),
+            agent: self.agent.clone(),
+            wrapper: Some(wrapper),
+            session: Arc::clone(&self.session),
+            device: Arc::clone(&self.device),
+        }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -150,6 +186,12 @@ impl Pipeline {
     /// Who sends, and what proves it.
     pub(crate) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// Which device the program is, if it is one. Nothing panics while it holds the lock, so a poisoned
+    /// one is as good as any.
+    pub(super) fn device(&self) -> MutexGuard<'_, Option<LocalDevice>> {
+        self.device.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a call and reads the reply. A token that the service rejects is replaced once (RSC10,
@@ -232,12 +274,12 @@ impl Pipeline {
         read.err().filter(Error::is_token_error)
     }
 
-    /// The service's time, in ms since the epoch (RSC16).
+    /// The service's time, in ms since the epoch, by a call that asks for it (RSC16).
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub(crate) async fn time(&self) -> Result<Millis> {
-        let times: Vec<Millis> = self.send_anonymously(&Call::get("/time")).await?.decode()?;
+    pub(crate) async fn time(&self, call: &Call) -> Result<Millis> {
+        let times: Vec<Millis> = self.send_anonymously(call).await?.decode()?;
         times.first().copied().ok_or_else(|| {
             let message = "the reply to a request for the time holds no time";
             Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message)
@@ -325,7 +367,14 @@ impl Pipeline {
         let mut header = |name: &str, value: String| request.headers.push((name.to_owned(), value));
         let content_type = self.config.format().content_type();
         header("X-Ably-Version", call.version.to_string());
-        header("Ably-Agent", self.agent.clone());
+        let wrapper = self.wrapper.as_ref().filter(|_| !call.unattributed);
+        header(
+            "Ably-Agent",
+            match wrapper {
+                Some(wrapper) => format!("{} {wrapper}", self.agent),
+                None => self.agent.clone(),
+            },
+        );
         header("Accept", content_type.to_owned());
         if !call.body.is_empty() {
             header("Content-Type", content_type.to_owned());

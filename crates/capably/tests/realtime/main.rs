@@ -10,6 +10,7 @@ mod publishing;
 mod recovery;
 mod subscribing;
 mod support;
+mod wrapper;
 
 /// Runs a test in JSON and in MessagePack, each on a paused clock.
 macro_rules! in_both_formats {

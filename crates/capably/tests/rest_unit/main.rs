@@ -21,11 +21,13 @@ mod pages;
 mod presence;
 mod publish;
 mod push;
+mod push_channels;
 mod request;
 mod stats;
 mod status;
 mod time;
 mod types;
+mod wrapper;
 
 use capably::ClientOptions;
 use support::scripted_http::KEY;

@@ -41,6 +41,7 @@ fn phone(id: &str) -> Value {
 // UTS: rest/unit/RSH1a/publish-post-push-publish-0
 // UTS: rest/unit/RSH1a/publish-clientid-recipient-1
 // UTS: rest/unit/RSH1a/publish-deviceid-recipient-2
+// Spec: RSC21
 #[tokio::test]
 async fn pushes_to_whom_it_says() {
     for options in both_formats() {
@@ -233,6 +234,7 @@ async fn saves_a_device() {
             client_id: Some("client-abc".into()),
             platform: Some(DevicePlatform::Ios),
             form_factor: Some(DeviceFormFactor::Phone),
+            metadata: [("model".to_owned(), "iPhone 14".to_owned())].into(),
             ..DeviceDetails::default()
         };
         for token in ["token-old", "token-new"] {
@@ -248,7 +250,8 @@ async fn saves_a_device() {
                 request.body(),
                 json!({
                     "id": "device-001", "clientId": "client-abc", "platform": "ios",
-                    "formFactor": "phone", "push": {"recipient": recipient(token)},
+                    "formFactor": "phone", "metadata": {"model": "iPhone 14"},
+                    "push": {"recipient": recipient(token)},
                 })
             );
         }

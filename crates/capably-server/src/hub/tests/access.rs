@@ -458,13 +458,16 @@ fn a_revocation_applies_to_older_tokens_from_its_time_on() {
     let mut revocable = Key::new("key", "secret", Capability::full());
     revocable.revocable = true;
     bench.key = Arc::new(revocable);
-    bench.app.keys = vec![Arc::clone(&bench.key)];
-    let header = json!({"alg": "HS256", "kid": KEY_NAME});
-    let jwt = |bench: &Bench, group: &str| {
+    let twin = Arc::new(Key::new("twin", "secret", Capability::full()));
+    bench.app.keys = vec![Arc::clone(&bench.key), twin];
+    let jwt_of = |bench: &Bench, kid: &str, group: &str| {
+        let header = json!({"alg": "HS256", "kid": kid});
         let issued = bench.now.wall as f64 / 1000.0;
         let claims = json!({"iat": issued, "exp": issued + 3600.0, "x-ably-revocation-key": group});
         bench.jwt(&header, &claims)
     };
+    let jwt = |bench: &Bench, group: &str| jwt_of(bench, KEY_NAME, group);
+    let of_twin = jwt_of(&bench, "app-id.twin", "group");
     let (old, other) = (jwt(&bench, "group"), jwt(&bench, "other"));
     let identity = bench.authenticate(&old, None).unwrap();
     let (transport, _) = bench.connect_as(identity, None, true);
@@ -487,6 +490,7 @@ fn a_revocation_applies_to_older_tokens_from_its_time_on() {
     bench.advance(Duration::from_millis(1));
     assert_eq!(bench.authenticate(&old, None).unwrap_err(), (401, 40141));
     assert!(bench.authenticate(&other, None).is_ok());
+    assert!(bench.authenticate(&of_twin, None).is_ok(), "it is another key's");
     assert!(bench.authenticate(&jwt(&bench, "group"), None).is_ok());
     let frames = bench.frames(transport);
     let [ServerFrame::Disconnected { error: Some(error) }] = &frames[..] else {

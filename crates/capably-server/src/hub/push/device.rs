@@ -1,0 +1,107 @@
+//! One device, and what is told of it.
+
+use capably_protocol::{
+    DeviceDetails, DeviceFormFactor, DevicePlatform, DevicePushState, ErrorInfo, JsonObject, Millis,
+};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::delivery;
+use crate::hub::error;
+
+/// The SHA-256 of a device's secret.
+pub(super) type SecretDigest = [u8; 32];
+
+/// A device that is registered.
+#[derive(Debug)]
+pub(super) struct Device {
+    pub(super) details: DeviceDetails,
+    secret: Option<SecretDigest>,
+    /// When it was registered first, in ms since the epoch.
+    pub(super) since: Millis,
+}
+
+impl Device {
+    pub(super) fn new(registration: Registration, since: Millis) -> Self {
+        let Registration { details, secret } = registration;
+        Self { details, secret, since }
+    }
+
+    /// Takes over other details; its secret stays when they have none.
+    pub(super) fn renew(&mut self, registration: Registration) {
+        self.details = registration.details;
+        self.secret = registration.secret.or(self.secret);
+    }
+
+    pub(super) fn has_secret(&self, secret: &str) -> bool {
+        self.has_digest(Some(&digest(secret)))
+    }
+
+    pub(super) fn has_digest(&self, digest: Option<&SecretDigest>) -> bool {
+        self.secret.is_some() && self.secret.as_ref() == digest
+    }
+
+    /// Whether what was pushed to it last has arrived.
+    pub(super) fn set_outcome(&mut self, failure: Option<ErrorInfo>) {
+        let push = &mut self.details.push;
+        push.state = Some(match failure {
+            None => DevicePushState::Active,
+            Some(_) => DevicePushState::Failing,
+        });
+        push.error_reason = failure;
+    }
+
+    /// Its details as they are told (PCD).
+    pub(super) fn to_json(&self) -> Value {
+        let mut value = serde_json::to_value(&self.details).unwrap_or_default();
+        if self.details.metadata.is_empty() {
+            value["metadata"] = json!({});
+        }
+        value
+    }
+}
+
+/// What a request tells of a device. It has no `Debug`: it comes with a secret.
+pub(super) struct Registration {
+    pub(super) details: DeviceDetails,
+    pub(super) secret: Option<SecretDigest>,
+}
+
+impl Registration {
+    /// # Errors
+    /// Code 40000 for details that are not in order, 40012 for a client id that none can have.
+    pub(super) fn read(mut body: JsonObject) -> Result<Self, ErrorInfo> {
+        let secret = match body.remove("deviceSecret") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(secret)) if !secret.is_empty() => Some(digest(&secret)),
+            Some(_) => return Err(error::bad_request("the `deviceSecret` is not a text")),
+        };
+        // What serde says of it might quote an address.
+        let mut details: DeviceDetails = serde_json::from_value(Value::Object(body))
+            .map_err(|_| error::bad_request("the body is not the details of a device"))?;
+        check(&details)?;
+        details.push.state = Some(DevicePushState::Active);
+        details.push.error_reason = None;
+        Ok(Self { details, secret })
+    }
+}
+
+fn check(details: &DeviceDetails) -> Result<(), ErrorInfo> {
+    if details.id.is_empty() {
+        return Err(error::bad_request("a device needs an `id`"));
+    }
+    if details.client_id.as_ref().is_some_and(|id| id.is_empty() || *id == "*") {
+        return Err(error::bad_client_id("a device cannot have this clientId"));
+    }
+    if matches!(details.platform, None | Some(DevicePlatform::Unknown(_))) {
+        return Err(error::bad_request("the `platform` is not one of a device"));
+    }
+    if matches!(details.form_factor, None | Some(DeviceFormFactor::Unknown(_))) {
+        return Err(error::bad_request("the `formFactor` is not one of a device"));
+    }
+    delivery::check_address(&details.push.recipient)
+}
+
+fn digest(secret: &str) -> SecretDigest {
+    Sha256::digest(secret).into()
+}
