@@ -5,6 +5,7 @@
 mod auth;
 mod encoding;
 mod errors;
+mod fixtures;
 mod history;
 mod mutable_messages;
 mod pagination;

@@ -76,7 +76,8 @@ impl App {
     }
 }
 
-fn at(server: &Server, format: Format) -> ClientOptions {
+/// Options for a client of a server in a format, without credentials.
+pub(crate) fn at(server: &Server, format: Format) -> ClientOptions {
     ClientOptions::default()
         .endpoint(server.endpoint())
         .port(server.port())
