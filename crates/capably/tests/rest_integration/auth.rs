@@ -120,3 +120,58 @@ in_both_formats! {
         }
     }
 }
+
+in_both_formats! {
+    // Spec: RSA8f, RSA8f1, RSA8f2
+    async fn a_token_for_nobody_publishes_as_nobody(app) {
+        let details = app.rest().auth().request_token().await.unwrap();
+        assert_eq!(details.client_id, None);
+        let rest = app.rest_with(|options| options.token_details(details));
+        let channel = rest.channels().get("nobody");
+        channel.publish("event", "data").await.unwrap();
+        assert_eq!(channel.history().await.unwrap().items()[0].client_id, None);
+        assert_eq!(rest.auth().client_id(), None);
+
+        let error = channel.publish("event", "data").client_id("somebody").await.unwrap_err();
+        assert_eq!((error.code().0, error.status()), (40012, Some(400)), "{error}");
+        assert_eq!(channel.history().await.unwrap().items().len(), 1);
+    }
+}
+
+in_both_formats! {
+    // Spec: RSA8f3, RSA8f4
+    async fn a_token_for_anybody_publishes_as_whoever_is_named(app) {
+        let params = TokenParams::new().client_id("*");
+        let details = app.rest().auth().request_token().params(params).await.unwrap();
+        let rest = app.rest_with(|options| options.token_details(details));
+        let channel = rest.channels().get("anybody");
+        channel.publish("event", "data").await.unwrap();
+        channel.publish("event", "data").client_id("somebody").await.unwrap();
+        let page = channel.history().await.unwrap();
+        let clients: Vec<_> = page.items().iter().map(|item| item.client_id.as_deref()).collect();
+        assert_eq!(clients, [Some("somebody"), None]);
+        assert_eq!(rest.auth().client_id().as_deref(), Some("*"));
+    }
+}
+
+in_both_formats! {
+    // Spec: RSA4b, RSC10
+    async fn an_expired_token_is_renewed_once_for_all_who_need_one(app) {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let (counter, key) = (Arc::clone(&calls), app.key(0).to_owned());
+        let rest = app.rest_with(|options| options.auth_callback(move |_| {
+            let lifetime = if counter.fetch_add(1, Ordering::SeqCst) == 0 { -5 } else { 3600 };
+            let token = jwt(&key, lifetime, json!({}));
+            async move { Ok::<_, Error>(token) }
+        }));
+        rest.auth().authorize().await.unwrap();
+        let channel = rest.channels().get("crowd");
+        let requests = (0..200).map(|_| channel.status());
+        let replies = futures_util::future::join_all(requests).await;
+        assert_eq!(replies.len(), 200);
+        for reply in replies {
+            reply.unwrap();
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+    }
+}

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::in_both_formats;
 
 in_both_formats! {
+    // Spec: RSL6
     async fn what_one_format_publishes_both_read(app) {
         let payloads = [
             Data::from("text ✓"),
@@ -42,6 +43,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
+    // Spec: RSL5, RSL5a, RSL5b
     async fn the_service_stores_what_a_cipher_made(app) {
         for (key, encoding) in [
             (&[3; 16][..], "json/utf-8/cipher+aes-128-cbc"),

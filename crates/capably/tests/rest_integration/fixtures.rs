@@ -99,7 +99,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    // Spec: RSL6a1
+    // Spec: RSL6a1, RSL4d1, RSL4d2, RSL4d3
     async fn what_the_client_publishes_is_encoded_as_everywhere(app) {
         let fixtures = load(MESSAGES);
         let fixtures = list(&fixtures["messages"]);

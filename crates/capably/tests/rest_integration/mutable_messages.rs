@@ -78,6 +78,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: rest/integration/RSL14/get-message-versions-0
+    // Spec: RSL11a1, RSL14a1
     async fn a_message_has_all_its_versions(app) {
         let channel = app.rest().channels().get("mutable:test-RSL14-versions");
         let serial = published(&channel, "versioned", "v1").await;
@@ -88,6 +89,12 @@ in_both_formats! {
         let data: Vec<_> = versions.items().iter().map(|item| item.data.as_str()).collect();
         assert_eq!(data, [Some("v1"), Some("v2"), Some("v3")]);
         assert!(versions.items().iter().all(|item| item.serial.as_deref() == Some(&serial)));
+
+        // Any of them says itself which message is meant.
+        let again = channel.message_versions(&versions.items()[1]).await.unwrap();
+        assert_eq!(again.items(), versions.items());
+        let latest = channel.get_message(&versions.items()[0]).await.unwrap();
+        assert_eq!(latest.data.as_str(), Some("v3"));
     }
 }
 

@@ -83,6 +83,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
+    // Spec: TG6, TG7
     async fn pages_hold_all_messages_once_and_in_order(app) {
         let channel = app.rest().channels().get("pages");
         let messages: Vec<_> =
@@ -95,11 +96,12 @@ in_both_formats! {
 
         let first = channel.history().limit(10).await.unwrap();
         assert_eq!(names(first.items()), newest_first[..10]);
+        assert_eq!((first.has_next(), first.is_last()), (true, false));
         let second = first.next().await.unwrap().expect("a second page");
         assert_eq!(names(second.items()), newest_first[10..20]);
         let third = second.next().await.unwrap().expect("a third page");
         assert_eq!(names(third.items()), newest_first[20..]);
-        assert!(third.is_last());
+        assert_eq!((third.has_next(), third.is_last()), (false, true));
         let again = third.first().await.unwrap().expect("the first page");
         assert_eq!(names(again.items()), newest_first[..10]);
         let current = second.current().await.unwrap();

@@ -71,13 +71,15 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    // Spec: RSL1m1, RSL1m4
+    // Spec: RSL1m1, RSL1m2, RSL1m4
     async fn a_client_id_is_stamped_on_messages(app) {
         let rest = app.rest_with(|options| options.key(app.key(0)).client_id("ada"));
         let channel = rest.channels().get("identified");
         channel.publish("event", ()).await.unwrap();
+        channel.publish("event", ()).client_id("ada").await.unwrap();
         let page = channel.history().await.unwrap();
-        assert_eq!(page.items()[0].client_id.as_deref(), Some("ada"));
+        let clients: Vec<_> = page.items().iter().map(|item| item.client_id.as_deref()).collect();
+        assert_eq!(clients, [Some("ada"), Some("ada")]);
 
         let error = channel.publish("event", ()).client_id("someone-else").await.unwrap_err();
         assert_eq!((error.code().0, error.status()), (40012, Some(400)));
@@ -85,6 +87,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
+    // Spec: RSL1, RSL1b, RSL1m3
     async fn a_message_keeps_its_fields(app) {
         let channel = app.rest().channels().get("fields");
         let extras = json!({"headers": {"a": 1}});
