@@ -266,7 +266,12 @@ mod tests {
         assert_eq!(decoded("aGk=", "utf-8/base64", None), ("hi".into(), None, None));
         assert_eq!(decoded("aGl", "utf-8/base64", None), ("hi".into(), None, None), "odd bits");
         assert_eq!(decoded("hi", "", None), ("hi".into(), None, None));
-        assert_eq!(decoded((), "base64", None), (Data::None, None, None));
+        // What a step would have made of it, the data is already.
+        assert_eq!(decoded("hi", "utf-8", None), ("hi".into(), None, None));
+        assert_eq!(decoded(json!([1]), "json", None), (json!([1]).into(), None, None));
+        for nothing in ["base64", "json/utf-8"] {
+            assert_eq!(decoded((), nothing, None), (Data::None, None, None));
+        }
     }
 
     #[test]
