@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use capably::{ClientOptions, Error, ErrorCode, Rest, TokenDetails};
+use capably::{ClientOptions, Error, ErrorCode, Rest, TokenDetails, auth::AuthOptions};
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -295,7 +295,7 @@ async fn an_authorization_goes_before_a_renewal_under_way() {
     let http = strict();
     let (options, calls) = slow(token);
     let rest = http.rest_with(options);
-    let fresh = capably::auth::AuthOptions::new().token("token-9");
+    let fresh = AuthOptions::new().token("token-9");
     let (outcome, authorized) = tokio::join!(read(&rest), async {
         tokio::time::sleep(Duration::from_millis(1)).await;
         rest.auth().authorize().options(fresh).await
@@ -305,6 +305,36 @@ async fn an_authorization_goes_before_a_renewal_under_way() {
     assert_eq!(rest.auth().token_details().unwrap().token, "token-9");
     assert_eq!(authorizations(&http), ["Bearer token-9"]);
     assert_eq!(calls.load(Ordering::Relaxed), 1);
+}
+
+// Spec: RSA10g
+#[tokio::test(start_paused = true)]
+async fn what_was_authorized_meanwhile_is_renewed_by_its_own_means() {
+    let http = ScriptedHttp::new(|request, _| match request.header("Authorization") {
+        Some("Bearer token-1") => rejected(40142),
+        _ => respond(200, json!([])),
+    });
+    let hanging = ClientOptions::default()
+        .wall_clock(|| NOW)
+        .auth_callback(async |_| std::future::pending::<Result<TokenDetails, Error>>().await);
+    let rest = http.rest_with(hanging);
+    let waiting = tokio::spawn({
+        let rest = rest.clone();
+        async move { read(&rest).await }
+    });
+    tokio::task::yield_now().await;
+
+    let calls = Arc::new(AtomicUsize::new(0));
+    let means = AuthOptions::new().auth_callback(move |_| {
+        let count = calls.fetch_add(1, Ordering::Relaxed) + 1;
+        async move { Ok::<_, Error>(good(format!("token-{count}"))) }
+    });
+    rest.auth().authorize().options(means).await.unwrap();
+    let start = tokio::time::Instant::now();
+    read(&rest).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO, "it does not wait for the means of before");
+    assert_eq!(authorizations(&http), ["Bearer token-1", "Bearer token-2"]);
+    waiting.await.unwrap().unwrap();
 }
 
 /// The path of a request, without scheme, host and query.
