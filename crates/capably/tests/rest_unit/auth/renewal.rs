@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -86,6 +86,27 @@ async fn a_wrong_local_clock_does_not_renew_tokens_on_every_request() {
         read(&rest).await.unwrap();
     }
     assert_eq!(asked.lock().unwrap().len(), 2);
+}
+
+// Spec: RSA4b1
+#[tokio::test]
+async fn a_token_that_is_good_on_arrival_clears_the_local_clock() {
+    let clock = Arc::new(AtomicI64::new(NOW));
+    let (now, again) = (Arc::clone(&clock), Arc::clone(&clock));
+    let lifetimes = [-1, 1000, -1, 1000];
+    let (options, _) = with_callback(move |n| {
+        TokenDetails::new(format!("token-{n}"))
+            .expires(again.load(Ordering::Relaxed) + lifetimes[n - 1])
+    });
+    let http = ScriptedHttp::always(respond(200, json!([])));
+    let rest = http.rest_with(options.wall_clock(move || now.load(Ordering::Relaxed)));
+    read(&rest).await.unwrap();
+    read(&rest).await.unwrap();
+    clock.fetch_add(1000, Ordering::Relaxed);
+    read(&rest).await.unwrap();
+    read(&rest).await.unwrap();
+    let expected = ["Bearer token-1", "Bearer token-2", "Bearer token-3", "Bearer token-4"];
+    assert_eq!(authorizations(&http), expected);
 }
 
 // Spec: RSA4b1, RSA10k, TO3j10, AO2g
