@@ -61,6 +61,16 @@ async fn no_other_code_does() {
     }
 }
 
+// Spec: RSA4b
+#[tokio::test]
+async fn the_status_of_the_response_counts_not_the_stated_one() {
+    let stated = json!({"error": {"code": 40142, "statusCode": 401, "message": "expired"}});
+    let http = ScriptedHttp::always(respond(403, stated));
+    let (options, asked) = numbered();
+    assert_eq!(read(&http.rest_with(options)).await.unwrap_err().code().0, 40142);
+    assert_eq!((asked.lock().unwrap().len(), http.requests().len()), (1, 1));
+}
+
 // UTS: rest/unit/RSA4b1/preemptive-renewal-0
 #[tokio::test]
 async fn a_token_past_its_time_is_renewed_without_asking_the_service() {
