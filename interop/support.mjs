@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
@@ -10,8 +12,17 @@ import * as Ably from 'ably';
 
 const binary =
   process.env.CAPABLY_BIN ?? fileURLToPath(new URL('../target/release/capably', import.meta.url));
+/** Our REST client as a program: see `driver`. */
+const driver = join(dirname(binary), 'capably-interop');
+/** What client libraries test with: see the fixtures' folder. */
+const fixtures = new URL('../crates/capably-protocol/tests/fixtures/', import.meta.url);
 
 export const formats = ['json', 'msgpack'];
+
+/** Reads a file of the fixtures that all client libraries share. */
+export async function fixture(name) {
+  return JSON.parse(await readFile(new URL(name, fixtures), 'utf8'));
+}
 
 /** A server of `capably serve`, stopped with `stop()`. */
 export async function startServer() {
@@ -30,6 +41,19 @@ export async function startServer() {
       assert.deepEqual(await exited, [0, null], 'the server ends with exit code 0');
     },
   };
+}
+
+/** An app on the server, as client libraries test with: its keys, and the server with the first of them. */
+export async function createApp(server) {
+  const { post_apps: spec } = await fixture('test-app-setup.json');
+  const response = await fetch(`http://${server.endpoint}:${server.port}/apps`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(spec),
+  });
+  assert.equal(response.status, 201);
+  const keys = (await response.json()).keys.map(({ keyStr }) => keyStr);
+  return { ...server, keys, key: keys[0] };
 }
 
 /** Options of the npm client for a server. */
@@ -58,8 +82,29 @@ export async function withRealtime(server, format, work, more = {}) {
   }
 }
 
-export function rest(server, format) {
-  return new Ably.Rest(clientOptions(server, format));
+export function rest(server, format, more = {}) {
+  return new Ably.Rest(clientOptions(server, format, more));
+}
+
+/**
+ * Has our REST client carry out `work`, and resolves to what came of it: `{ ok }` or `{ error }`. The
+ * client has the server's key unless `credentials` say otherwise.
+ */
+export async function ours(server, format, work, credentials = { key: server.key }) {
+  const { endpoint, port } = server;
+  const child = spawn(driver, { stdio: ['pipe', 'pipe', 'inherit'] });
+  child.stdin.end(JSON.stringify({ endpoint, port, format, ...credentials, work }));
+  const [output, [code]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
+  assert.equal(code, 0, work.do);
+  return JSON.parse(output);
+}
+
+/** A payload of the npm client, as `ours` takes and gives it. */
+export function payload(data) {
+  if (data === undefined || data === null) return null;
+  if (typeof data === 'string') return { text: data };
+  if (Buffer.isBuffer(data)) return { base64: data.toString('base64') };
+  return { json: data };
 }
 
 /** Runs `capably <command>` as a client of the server, to its end, and returns its output. */

@@ -145,20 +145,27 @@ impl fmt::Debug for CipherParams {
 mod tests {
     use super::*;
 
+    // Spec: RSE1, RSE1a, RSE1b, RSE1c, RSE1d
     #[test]
     fn a_key_may_come_as_bytes_or_any_base64() {
         let key = [0xfb, 0xef, 0xbe, 0xff, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
         let params = CipherParams::from_key(&key).unwrap();
         assert_eq!((params.algorithm(), params.mode(), params.key_length()), ("aes", "cbc", 128));
         assert_eq!(params.expose_key(), key);
-        for text in
-            ["++++/wABAgMEBQYHCAkKCw==", "----_wABAgMEBQYHCAkKCw==", "----_wABAgMEBQYHCAkKCw"]
-        {
+        for text in [
+            "++++/wABAgMEBQYHCAkKCw==",
+            "----_wABAgMEBQYHCAkKCw==",
+            "----_wABAgMEBQYHCAkKCw",
+            " ++++/wABAgMEBQYHCAkKCw==\n",
+        ] {
             assert_eq!(CipherParams::from_base64(text).unwrap(), params, "{text}");
         }
-        assert_eq!(CipherParams::from_key(&[0; 32]).unwrap().key_length(), 256);
+        let longer = CipherParams::from_key(&[0; 32]).unwrap();
+        assert_eq!((longer.key_length(), longer.mode()), (256, "cbc"));
+        assert_ne!(params, CipherParams::from_key(&[0; 16]).unwrap());
     }
 
+    // Spec: RSE1e
     #[test]
     fn a_key_of_another_length_is_refused() {
         for length in [0, 15, 17, 24, 33] {

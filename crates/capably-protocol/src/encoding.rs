@@ -264,8 +264,14 @@ mod tests {
         assert_eq!(decoded("e30=", "json/base64", None), (json!({}).into(), None, None));
         assert_eq!(decoded("e30", "json/utf-8/base64", None), (json!({}).into(), None, None));
         assert_eq!(decoded("aGk=", "utf-8/base64", None), ("hi".into(), None, None));
+        assert_eq!(decoded("aGl", "utf-8/base64", None), ("hi".into(), None, None), "odd bits");
         assert_eq!(decoded("hi", "", None), ("hi".into(), None, None));
-        assert_eq!(decoded((), "base64", None), (Data::None, None, None));
+        // What a step would have made of it, the data is already.
+        assert_eq!(decoded("hi", "utf-8", None), ("hi".into(), None, None));
+        assert_eq!(decoded(json!([1]), "json", None), (json!([1]).into(), None, None));
+        for nothing in ["base64", "json/utf-8"] {
+            assert_eq!(decoded((), nothing, None), (Data::None, None, None));
+        }
     }
 
     #[test]
@@ -301,6 +307,11 @@ mod tests {
         assert_eq!(decoded(data.clone(), &steps, None), untouched);
         let longer = CipherParams::from_key(&[1; 32]).unwrap();
         assert_eq!(decoded(data.clone(), &steps, Some(&longer)), untouched);
+        // The step has to be the cipher's even where the key would do.
+        for step in ["utf-8/cipher+aes-256-cbc", "utf-8/cipher+aes-128-ecb"] {
+            let untouched = (data.clone(), Some(step.to_owned()), Some(40013));
+            assert_eq!(decoded(data.clone(), step, Some(&cipher())), untouched);
+        }
         for short in [0, 15, 16, 31] {
             let cut = data.as_bytes().unwrap().slice(..short);
             let (left, rest, code) = decoded(cut.clone(), &steps, Some(&cipher()));
@@ -318,7 +329,9 @@ mod tests {
             let code = strip_base64(&mut data, &mut encoding).err().map(|error| error.code.0);
             (data, encoding.map(String::from), code)
         };
-        assert_eq!(strip("AQ==", Some("base64")), (vec![1].into(), None, None));
+        for only in ["base64", "/base64"] {
+            assert_eq!(strip("AQ==", Some(only)), (vec![1].into(), None, None));
+        }
         let rest = Some("utf-8/cipher+aes-128-cbc".to_owned());
         let steps = Some("utf-8/cipher+aes-128-cbc/base64");
         assert_eq!(strip("AQ==", steps), (vec![1].into(), rest, None));

@@ -21,28 +21,38 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::time::Duration;
-//! use capably::{Capability, ClientOptions, Rest, TokenParams};
+//! use capably::{Capability, ClientOptions, ErrorCode, Rest, TokenParams};
+//!
+//! let service = capably_server::Server::builder().start().await?;
+//! let options = || {
+//!     ClientOptions::default().endpoint(service.endpoint()).port(service.port()).tls(false)
+//! };
 //!
 //! // On your server: a client with the key signs requests for tokens. The network is not needed.
-//! let server = Rest::new("app.key:secret")?;
-//! let params = TokenParams::new()
-//!     .client_id("ada")
-//!     .capability(Capability::new().allow("chat:*", ["publish", "subscribe"]))
-//!     .ttl(Duration::from_secs(600));
-//! let request = server.auth().create_token_request().params(params).await?;
-//! assert_eq!(request.key_name, "app.key");
-//! assert_eq!(request.client_id.as_deref(), Some("ada"));
+//! let signer = Rest::new(options().key(service.key()))?;
+//! let sign = move |params: TokenParams| {
+//!     let signer = signer.clone();
+//!     let params = params
+//!         .client_id("ada")
+//!         .capability(Capability::new().allow("chat:*", ["publish", "subscribe"]))
+//!         .ttl(Duration::from_secs(600));
+//!     async move { signer.auth().create_token_request().params(params).await }
+//! };
 //!
 //! // In the client: a function that asks the server, here without a network between them.
-//! let options = ClientOptions::default().auth_callback(move |_| {
-//!     let request = request.clone();
-//!     async move { Ok::<_, capably::Error>(request) }
-//! });
-//! let client = Rest::new(options)?;
+//! let client = Rest::new(options().auth_callback(sign))?;
 //! assert_eq!(client.auth().token_details(), None, "no token is got before one is needed");
+//!
+//! client.channels().get("chat:lobby").publish("greeting", "hello").await?;
+//! assert_eq!(client.auth().client_id().as_deref(), Some("ada"));
+//! let denied = client.channels().get("elsewhere").publish("greeting", "hello").await.unwrap_err();
+//! assert_eq!(denied.code(), ErrorCode::CAPABILITY_DENIED);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! `cargo run --example token_server` shows the same with an HTTP server in between, and
+//! [`auth_url`](crate::ClientOptions::auth_url) in place of the function.
 //!
 //! # Errors
 //!

@@ -8,6 +8,7 @@
 //! | authenticate, and give tokens to clients | [`auth`] |
 //! | know why something failed, and what to do | [`Error`] |
 //! | bring your own HTTP client or WebSocket | [`http`], [`transport`] |
+//! | read about one of these at length, with examples | [`guide`] |
 //!
 //! Clients need a tokio runtime with its I/O and timer drivers enabled.
 //!
@@ -18,6 +19,7 @@
 
 pub mod auth;
 pub mod error;
+pub mod guide;
 pub mod http;
 pub mod realtime;
 pub mod rest;

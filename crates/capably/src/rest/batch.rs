@@ -3,22 +3,20 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # use std::sync::Arc;
-//! # use capably::http::{BoxFuture, HttpClient, HttpError, HttpRequest, HttpResponse};
-//! # struct Fixed;
-//! # impl HttpClient for Fixed {
-//! #     fn send(&self, _: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>> {
-//! #         let body = HttpResponse::new(201, r#"{"successCount":1,"failureCount":1,"results":[
-//! #             {"channel":"a","messageId":"x","serials":["s"]},
-//! #             {"channel":"b","error":{"code":40160,"statusCode":401,"message":"no"}}]}"#);
-//! #         Box::pin(async { Ok(body.with_header("Content-Type", "application/json")) })
-//! #     }
-//! # }
-//! # let options = capably::ClientOptions::new("app.key:secret").http_client(Arc::new(Fixed));
+//! # let server = capably_server::Server::builder().start().await?;
+//! # let options = capably::ClientOptions::new(server.key())
+//! #     .endpoint(server.endpoint()).port(server.port()).tls(false);
 //! # let rest = capably::Rest::new(options)?;
 //! use capably::{BatchPublishSpec, Message};
 //!
-//! let spec = BatchPublishSpec::new(["a", "b"], [Message::new("greeting", "hello")]);
+//! // Two batches in one request; there is a result for each, and in it an outcome for each channel.
+//! let hello = BatchPublishSpec::new(["a", "b"], [Message::new("greeting", "hello")]);
+//! let bye = BatchPublishSpec::new(["c"], [Message::new("greeting", "bye")]);
+//! let results = rest.batch_publish_all([hello, bye]).await?;
+//! assert_eq!((results[0].success_count, results[1].success_count), (2, 1));
+//!
+//! // One batch.
+//! let spec = BatchPublishSpec::new(["a", "b"], [Message::new("greeting", "again")]);
 //! let result = rest.batch_publish(spec).await?;
 //! for outcome in &result.results {
 //!     match outcome {
@@ -26,7 +24,7 @@
 //!         Err(failure) => println!("{}: {}", failure.channel, failure.error),
 //!     }
 //! }
-//! assert_eq!((result.success_count, result.failure_count), (1, 1));
+//! assert_eq!((result.success_count, result.failure_count), (2, 0));
 //! # Ok(())
 //! # }
 //! ```

@@ -3,25 +3,40 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # use std::sync::Arc;
-//! # use capably::http::{BoxFuture, HttpClient, HttpError, HttpRequest, HttpResponse};
-//! # struct Fixed;
-//! # impl HttpClient for Fixed {
-//! #     fn send(&self, _: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>> {
-//! #         let body = HttpResponse::new(200, r#"{"versionSerial":"v2"}"#);
-//! #         Box::pin(async { Ok(body.with_header("Content-Type", "application/json")) })
-//! #     }
-//! # }
-//! # let options = capably::ClientOptions::new("app.key:secret").http_client(Arc::new(Fixed));
-//! # let rest = capably::Rest::new(options)?;
-//! use capably::{Message, MessageOperation};
+//! # use capably::{ClientOptions, Rest, http::HttpMethod};
+//! # let server = capably_server::Server::builder().start().await?;
+//! # let options = |key: &str| {
+//! #     ClientOptions::new(key).endpoint(server.endpoint()).port(server.port()).tls(false)
+//! # };
+//! # let app = serde_json::json!({
+//! #     "keys": [{}], "namespaces": [{ "id": "mutable", "mutableMessages": true }],
+//! # });
+//! # let owner = Rest::new(options(server.key()))?;
+//! # let app = owner.request(HttpMethod::Post, "/apps").body(app).await?;
+//! # let key = app.items()[0]["keys"][0]["keyStr"].as_str().ok_or("a key")?;
+//! # let rest = Rest::new(options(key))?;
+//! use capably::{Message, MessageAction, MessageOperation};
 //!
+//! // A namespace whose messages may be changed.
 //! let channel = rest.channels().get("mutable:notes");
-//! let message =
-//!     Message { serial: Some("s1".into()), data: "corrected".into(), ..Message::default() };
+//! let published = channel.publish("note", "corected").await?;
+//! let serial = published.serials[0].clone().ok_or("a serial")?;
+//!
+//! let correction =
+//!     Message { serial: Some(serial.clone()), data: "corrected".into(), ..Message::default() };
 //! let why = MessageOperation { description: Some("typo".into()), ..MessageOperation::default() };
-//! let result = channel.update_message(message).operation(why).await?;
-//! assert_eq!(result.version_serial.as_deref(), Some("v2"));
+//! channel.update_message(correction).operation(why).await?;
+//!
+//! // The latest version, and all of them.
+//! let note = channel.get_message(serial.clone()).await?;
+//! assert_eq!((note.name.as_deref(), note.data.as_str()), (Some("note"), Some("corrected")));
+//! assert_eq!(note.version().description.as_deref(), Some("typo"));
+//! assert_eq!(channel.message_versions(serial).await?.items().len(), 2);
+//!
+//! // Any message received, or read from the history, says itself which one is meant.
+//! channel.delete_message(note).await?;
+//! let history = channel.history().await?;
+//! assert_eq!(history.items()[0].action, Some(MessageAction::Delete));
 //! # Ok(())
 //! # }
 //! ```

@@ -3,22 +3,43 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # use std::sync::Arc;
-//! # use capably::http::{BoxFuture, HttpClient, HttpError, HttpRequest, HttpResponse};
-//! # struct Fixed;
-//! # impl HttpClient for Fixed {
-//! #     fn send(&self, _: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>> {
-//! #         let body = HttpResponse::new(200, r#"[{"action":1,"clientId":"ada"}]"#);
-//! #         Box::pin(async { Ok(body.with_header("Content-Type", "application/json")) })
-//! #     }
-//! # }
-//! # let options = capably::ClientOptions::new("app.key:secret").http_client(Arc::new(Fixed));
-//! # let rest = capably::Rest::new(options)?;
+//! # use capably::{ClientOptions, Rest, http::HttpMethod};
+//! # let server = capably_server::Server::builder().start().await?;
+//! # let options = |key: &str| {
+//! #     ClientOptions::new(key).endpoint(server.endpoint()).port(server.port()).tls(false)
+//! # };
+//! # let app = serde_json::json!({
+//! #     "keys": [{}], "channels": [{ "name": "lobby", "presence": [
+//! #         { "clientId": "ada", "data": "at her desk" }, { "clientId": "bo" },
+//! #     ] }],
+//! # });
+//! # let owner = Rest::new(options(server.key()))?;
+//! # let app = owner.request(HttpMethod::Post, "/apps").body(app).await?;
+//! # let key = app.items()[0]["keys"][0]["keyStr"].as_str().ok_or("a key")?;
+//! # let rest = Rest::new(options(key))?;
+//! use capably::PresenceAction;
+//!
 //! let presence = rest.channels().get("lobby").presence();
+//!
+//! // Who is there now: everybody, or one client.
 //! let members = presence.get().limit(50).await?;
-//! assert_eq!(members.items()[0].client_id.as_deref(), Some("ada"));
+//! assert_eq!(members.items().len(), 2);
+//! let ada = presence.get().client_id("ada").await?;
+//! assert_eq!(ada.items()[0].data.as_str(), Some("at her desk"));
+//!
+//! // What members did: who entered, left or changed their data, and when.
 //! let events = presence.history().start(1_704_067_200_000).await?;
-//! assert_eq!(events.items().len(), 1);
+//! assert_eq!(events.items()[0].action, Some(PresenceAction::Enter));
+//!
+//! // Several channels in one request.
+//! let result = rest.batch_presence(["lobby", "kitchen"]).await?;
+//! for outcome in &result.results {
+//!     match outcome {
+//!         Ok(found) => println!("{}: {} present", found.channel, found.presence.len()),
+//!         Err(failure) => println!("{}: {}", failure.channel, failure.error),
+//!     }
+//! }
+//! assert_eq!(result.success_count, 2);
 //! # Ok(())
 //! # }
 //! ```

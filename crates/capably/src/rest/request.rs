@@ -387,7 +387,7 @@ impl Pipeline {
         }
         for (name, value) in &call.headers {
             // What the SDK says of a request is not to be said twice (RSC19b).
-            if request.header(name).is_none() && !name.eq_ignore_ascii_case("Authorization") {
+            if request.header(name).is_none() {
                 request.headers.push((name.clone(), value.clone()));
             }
         }

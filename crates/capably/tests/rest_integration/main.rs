@@ -2,9 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod auth;
+mod encoding;
+mod errors;
+mod fixtures;
+mod history;
+mod mutable_messages;
+mod pagination;
+mod presence;
+mod publish;
 mod push_admin;
 mod push_channels;
+mod revoke_tokens;
 mod support;
+mod time;
 
 /// Runs a test in JSON and in MessagePack, each with a new app on a new server.
 macro_rules! in_both_formats {

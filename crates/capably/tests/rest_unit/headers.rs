@@ -71,11 +71,15 @@ async fn adds_no_request_ids_unasked() {
 async fn asks_and_sends_in_the_chosen_format() {
     let expected = ["application/x-msgpack", "application/json"];
     for (options, expected) in both_formats().into_iter().zip(expected) {
-        let http = ScriptedHttp::always(respond(201, json!({"serials": ["s1"]})));
-        http.rest_with(options).channels().get("test").publish("e", "d").await.unwrap();
-        let request = http.request();
-        assert_eq!(request.header("Content-Type"), Some(expected));
-        assert_eq!(request.header("Accept"), Some(expected));
+        let http = ScriptedHttp::sequence([respond(201, json!({"serials": ["s1"]})), time()]);
+        let rest = http.rest_with(options);
+        rest.channels().get("test").publish("e", "d").await.unwrap();
+        rest.time().await.unwrap();
+        let requests = http.requests();
+        assert_eq!(requests[0].header("Content-Type"), Some(expected));
+        assert_eq!(requests[0].header("Accept"), Some(expected));
+        assert_eq!(requests[1].header("Content-Type"), None, "there is no body");
+        assert_eq!(requests[1].header("Accept"), Some(expected));
     }
 }
 

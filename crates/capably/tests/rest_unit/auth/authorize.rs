@@ -100,6 +100,20 @@ async fn options_replace_earlier_ones() {
     assert_eq!(original.lock().unwrap().len(), 0);
 }
 
+// Spec: RSA10g
+#[tokio::test]
+async fn asking_for_the_time_is_good_for_one_authorization() {
+    let http = giving(json!({}));
+    let rest = http.rest_with(with_key());
+    let options = AuthOptions::new()
+        .query_time(true)
+        .auth_callback(async |_| Ok::<_, capably::Error>(good("new")));
+    rest.auth().authorize().options(options).await.unwrap();
+    let request = rest.auth().create_token_request().await.unwrap();
+    assert_eq!(request.timestamp, Some(NOW));
+    assert_eq!(http.requests().len(), 0);
+}
+
 // UTS: rest/unit/RSA10i/authorize-preserves-key-0
 #[tokio::test]
 async fn options_without_a_key_leave_the_client_its_own() {

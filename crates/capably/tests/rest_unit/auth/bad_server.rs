@@ -59,7 +59,10 @@ async fn one_that_refuses_is_the_cause() {
     let error = failure(served_json(403, &stated)).await;
     let cause = error.cause().unwrap();
     assert_eq!((cause.code.0, cause.status_code, &*cause.message), (40160, 403, "no"));
-    failure(served(302, "text/html", "")).await;
+    for status in [300, 302, 399] {
+        let error = failure(served(status, "text/plain", "token")).await;
+        assert!(error.message().contains(&format!("status {status}")), "{error}");
+    }
 }
 
 // Spec: RSA4f

@@ -67,6 +67,13 @@ async fn may_return_a_token_request() {
     }
 }
 
+#[tokio::test]
+async fn the_name_of_a_key_is_one_segment_of_the_path() {
+    let http = giving(json!({"token": "exchanged"}));
+    read(&http.rest_with(returning(json!({"keyName": "app.k/../e?y", "mac": "m"})))).await.unwrap();
+    assert_eq!(http.requests()[0].path(), "/keys/app.k%2F..%2Fe%3Fy/requestToken");
+}
+
 // Spec: TO3j5, AO2b
 #[tokio::test]
 async fn may_return_json() {

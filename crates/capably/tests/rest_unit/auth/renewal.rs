@@ -3,12 +3,12 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use capably::{ClientOptions, Error, ErrorCode, Rest, TokenDetails};
+use capably::{ClientOptions, Error, ErrorCode, Rest, TokenDetails, auth::AuthOptions};
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -61,6 +61,16 @@ async fn no_other_code_does() {
     }
 }
 
+// Spec: RSA4b
+#[tokio::test]
+async fn the_status_of_the_response_counts_not_the_stated_one() {
+    let stated = json!({"error": {"code": 40142, "statusCode": 401, "message": "expired"}});
+    let http = ScriptedHttp::always(respond(403, stated));
+    let (options, asked) = numbered();
+    assert_eq!(read(&http.rest_with(options)).await.unwrap_err().code().0, 40142);
+    assert_eq!((asked.lock().unwrap().len(), http.requests().len()), (1, 1));
+}
+
 // UTS: rest/unit/RSA4b1/preemptive-renewal-0
 #[tokio::test]
 async fn a_token_past_its_time_is_renewed_without_asking_the_service() {
@@ -86,6 +96,27 @@ async fn a_wrong_local_clock_does_not_renew_tokens_on_every_request() {
         read(&rest).await.unwrap();
     }
     assert_eq!(asked.lock().unwrap().len(), 2);
+}
+
+// Spec: RSA4b1
+#[tokio::test]
+async fn a_token_that_is_good_on_arrival_clears_the_local_clock() {
+    let clock = Arc::new(AtomicI64::new(NOW));
+    let (now, again) = (Arc::clone(&clock), Arc::clone(&clock));
+    let lifetimes = [-1, 1000, -1, 1000];
+    let (options, _) = with_callback(move |n| {
+        TokenDetails::new(format!("token-{n}"))
+            .expires(again.load(Ordering::Relaxed) + lifetimes[n - 1])
+    });
+    let http = ScriptedHttp::always(respond(200, json!([])));
+    let rest = http.rest_with(options.wall_clock(move || now.load(Ordering::Relaxed)));
+    read(&rest).await.unwrap();
+    read(&rest).await.unwrap();
+    clock.fetch_add(1000, Ordering::Relaxed);
+    read(&rest).await.unwrap();
+    read(&rest).await.unwrap();
+    let expected = ["Bearer token-1", "Bearer token-2", "Bearer token-3", "Bearer token-4"];
+    assert_eq!(authorizations(&http), expected);
 }
 
 // Spec: RSA4b1, RSA10k, TO3j10, AO2g
@@ -295,7 +326,7 @@ async fn an_authorization_goes_before_a_renewal_under_way() {
     let http = strict();
     let (options, calls) = slow(token);
     let rest = http.rest_with(options);
-    let fresh = capably::auth::AuthOptions::new().token("token-9");
+    let fresh = AuthOptions::new().token("token-9");
     let (outcome, authorized) = tokio::join!(read(&rest), async {
         tokio::time::sleep(Duration::from_millis(1)).await;
         rest.auth().authorize().options(fresh).await
@@ -305,6 +336,36 @@ async fn an_authorization_goes_before_a_renewal_under_way() {
     assert_eq!(rest.auth().token_details().unwrap().token, "token-9");
     assert_eq!(authorizations(&http), ["Bearer token-9"]);
     assert_eq!(calls.load(Ordering::Relaxed), 1);
+}
+
+// Spec: RSA10g
+#[tokio::test(start_paused = true)]
+async fn what_was_authorized_meanwhile_is_renewed_by_its_own_means() {
+    let http = ScriptedHttp::new(|request, _| match request.header("Authorization") {
+        Some("Bearer token-1") => rejected(40142),
+        _ => respond(200, json!([])),
+    });
+    let hanging = ClientOptions::default()
+        .wall_clock(|| NOW)
+        .auth_callback(async |_| std::future::pending::<Result<TokenDetails, Error>>().await);
+    let rest = http.rest_with(hanging);
+    let waiting = tokio::spawn({
+        let rest = rest.clone();
+        async move { read(&rest).await }
+    });
+    tokio::task::yield_now().await;
+
+    let calls = Arc::new(AtomicUsize::new(0));
+    let means = AuthOptions::new().auth_callback(move |_| {
+        let count = calls.fetch_add(1, Ordering::Relaxed) + 1;
+        async move { Ok::<_, Error>(good(format!("token-{count}"))) }
+    });
+    rest.auth().authorize().options(means).await.unwrap();
+    let start = tokio::time::Instant::now();
+    read(&rest).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO, "it does not wait for the means of before");
+    assert_eq!(authorizations(&http), ["Bearer token-1", "Bearer token-2"]);
+    waiting.await.unwrap().unwrap();
 }
 
 /// The path of a request, without scheme, host and query.

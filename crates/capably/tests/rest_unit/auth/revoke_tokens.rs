@@ -113,6 +113,15 @@ async fn some_targets_may_fail() {
     }
 }
 
+#[tokio::test]
+async fn what_the_service_counted_goes_before_what_is_there() {
+    let items = json!([success("clientId:alice")]);
+    for result in answered(json!({"successCount": 8, "failureCount": 9, "results": items})).await {
+        assert_eq!((result.success_count, result.failure_count), (8, 9));
+        assert_eq!(result.results.len(), 1);
+    }
+}
+
 // UTS: rest/unit/RSA17c/all-failure-result-2
 #[tokio::test]
 async fn all_targets_may_fail() {

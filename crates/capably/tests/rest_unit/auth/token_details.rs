@@ -148,6 +148,29 @@ async fn are_none_after_a_token_was_rejected_and_could_not_be_renewed() {
     assert_eq!(rest.auth().token_details(), None);
 }
 
+// Spec: RSA16d
+#[tokio::test]
+async fn are_none_after_a_token_ran_out_and_could_not_be_renewed() {
+    let clock = Arc::new(AtomicI64::new(NOW));
+    let now = Arc::clone(&clock);
+    let count = Arc::new(AtomicI64::new(0));
+    let options = ClientOptions::default()
+        .wall_clock(move || now.load(Ordering::Relaxed))
+        .auth_callback(move |_| {
+            let first = count.fetch_add(1, Ordering::Relaxed) == 0;
+            async move {
+                let failure = Error::new(ErrorCode(50000), 500, "Cannot obtain new token");
+                if first { Ok(good("first-token")) } else { Err(failure) }
+            }
+        });
+    let rest = accepting().rest_with(options);
+    read(&rest).await.unwrap();
+    assert_eq!(token(&rest), "first-token");
+    clock.fetch_add(HOUR, Ordering::Relaxed);
+    assert_eq!(read(&rest).await.unwrap_err().code().0, 50000);
+    assert_eq!(rest.auth().token_details(), None);
+}
+
 // UTS: rest/unit/RSA16a/preserved-across-requests-0
 #[tokio::test]
 async fn stay_while_the_token_is_good() {

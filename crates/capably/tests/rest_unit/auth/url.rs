@@ -37,6 +37,8 @@ async fn gives_the_token_for_a_request() {
     assert_eq!(request.0.url, AUTH_URL, "there is nothing to tell");
     assert_eq!(request.header("Authorization"), None);
     assert_eq!(request.header("X-Ably-Version"), None);
+    let accepted = "application/json, application/jwt, text/plain";
+    assert_eq!(request.header("Accept"), Some(accepted));
 }
 
 // UTS: rest/unit/RSA8c/authurl-post-method-1

@@ -1,0 +1,27 @@
+//! Pages about what the SDK is used for, each with an example that runs.
+//!
+//! | about | page |
+//! |---|---|
+//! | API keys, tokens, and servers that give tokens | [`auth`](crate::auth) |
+//! | publishing over REST: forms, ids, limits, many channels | [`publishing`] |
+//! | history, and pages of anything | [`history`] |
+//! | who is present | [`rest::presence`](crate::rest::presence) |
+//! | encrypting payloads | [`encryption`] |
+//! | statistics | [`Rest::stats`](crate::Rest::stats) |
+//! | push notifications | [`rest::push`](crate::rest::push) |
+//! | errors, and what is retried | [`errors`] |
+//!
+//! The examples run against a server in their own process; with a key of your own and without the options
+//! that name the server they run against Ably's service.
+
+#[doc = include_str!("guide/publishing.md")]
+pub mod publishing {}
+
+#[doc = include_str!("guide/history.md")]
+pub mod history {}
+
+#[doc = include_str!("guide/encryption.md")]
+pub mod encryption {}
+
+#[doc = include_str!("guide/errors.md")]
+pub mod errors {}

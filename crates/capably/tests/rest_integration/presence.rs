@@ -1,0 +1,141 @@
+//! Presence, read over REST.
+
+use std::collections::HashSet;
+
+use capably::{Data, PresenceAction, PresenceMessage, rest::ChannelOptions};
+use serde_json::json;
+
+use crate::{in_both_formats, support::*};
+
+fn clients(members: &[PresenceMessage]) -> HashSet<&str> {
+    members.iter().map(|member| member.client_id.as_deref().expect("a client id")).collect()
+}
+
+const MEMBERS: [&str; 6] = [
+    "client_bool",
+    "client_decoded",
+    "client_encoded",
+    "client_int",
+    "client_json",
+    "client_string",
+];
+
+in_both_formats! {
+    // UTS: rest/integration/RSP1/access-presence-from-channel-0
+    // UTS: rest/integration/RSP3/get-presence-members-0
+    async fn members_are_read_from_the_channel_s_presence(app) {
+        let presence = app.rest().channels().get(PRESENCE_FIXTURES).presence();
+        let page = presence.get().await.unwrap();
+        assert_eq!(page.items().len(), 6);
+        assert_eq!(clients(page.items()), HashSet::from(MEMBERS));
+    }
+}
+
+in_both_formats! {
+    // UTS: rest/integration/RSP3/presence-message-fields-1
+    async fn a_member_has_its_fields(app) {
+        let presence = app.rest().channels().get(PRESENCE_FIXTURES).presence();
+        let page = presence.get().await.unwrap();
+        let is = |member: &&PresenceMessage| member.client_id.as_deref() == Some("client_string");
+        let member = page.items().iter().find(is).expect("the member");
+        assert_eq!(member.action, Some(PresenceAction::Present));
+        assert_eq!(member.data.as_str(), Some("This is a string clientData payload"));
+        assert!(member.connection_id.is_some());
+    }
+}
+
+in_both_formats! {
+    // UTS: rest/integration/RSP3a1/get-with-limit-0
+    async fn a_page_of_members_has_a_limit(app) {
+        let presence = app.rest().channels().get(PRESENCE_FIXTURES).presence();
+        let page = presence.get().limit(2).await.unwrap();
+        assert_eq!((page.items().len(), page.has_next()), (2, true));
+    }
+}
+
+in_both_formats! {
+    // UTS: rest/integration/RSP3a2/get-with-clientid-filter-0
+    async fn one_client_can_be_asked_for(app) {
+        let presence = app.rest().channels().get(PRESENCE_FIXTURES).presence();
+        let page = presence.get().client_id("client_json").await.unwrap();
+        let [member] = page.items() else { panic!("{page:?}") };
+        assert_eq!(member.client_id.as_deref(), Some("client_json"));
+        let text = "{ \"test\": \"This is a JSONObject clientData payload\"}";
+        assert_eq!(member.data, Data::from(text));
+    }
+}
+
+in_both_formats! {
+    // UTS: rest/integration/RSP3/get-empty-channel-2
+    async fn nobody_is_present_on_an_unused_channel(app) {
+        let page = app.rest().channels().get("presence-empty").presence().get().await.unwrap();
+        assert!(page.items().is_empty());
+        assert!(!page.has_next());
+    }
+}
+
+in_both_formats! {
+    // UTS: rest/integration/RSP5/decode-string-data-0
+    async fn text_of_a_member_is_text(app) {
+        let presence = app.rest().channels().get(PRESENCE_FIXTURES).presence();
+        let page = presence.get().client_id("client_string").await.unwrap();
+        let [member] = page.items() else { panic!("{page:?}") };
+        assert_eq!(member.data, Data::from("This is a string clientData payload"));
+    }
+}
+
+in_both_formats! {
+    // UTS: rest/integration/RSP5/decode-json-data-1
+    async fn json_of_a_member_is_decoded(app) {
+        let presence = app.rest().channels().get(PRESENCE_FIXTURES).presence();
+        let page = presence.get().client_id("client_decoded").await.unwrap();
+        let [member] = page.items() else { panic!("{page:?}") };
+        assert_eq!(member.data, Data::Json(json!({"example": {"json": "Object"}})));
+        assert_eq!(member.encoding, None);
+    }
+}
+
+in_both_formats! {
+    // UTS: rest/integration/RSP5/decode-encrypted-data-2
+    async fn encrypted_data_of_a_member_is_decrypted(app) {
+        let options = ChannelOptions::default().cipher(fixture_cipher());
+        let channel = app.rest().channels().get_with(PRESENCE_FIXTURES, options);
+        let page = channel.presence().get().client_id("client_encoded").await.unwrap();
+        let [member] = page.items() else { panic!("{page:?}") };
+        assert_eq!(member.data, Data::Json(json!({"example": {"json": "Object"}})));
+        assert_eq!(member.encoding, None);
+    }
+}
+
+in_both_formats! {
+    // UTS: rest/integration/RSP3/full-pagination-3
+    async fn pages_together_hold_all_members_once(app) {
+        let presence = app.rest().channels().get(PRESENCE_FIXTURES).presence();
+        let mut page = presence.get().limit(2).await.unwrap();
+        let mut members = page.items().to_vec();
+        while let Some(next) = page.next().await.unwrap() {
+            members.extend_from_slice(next.items());
+            page = next;
+        }
+        assert_eq!(members.len(), 6);
+        assert_eq!(clients(&members), HashSet::from(MEMBERS));
+    }
+}
+
+in_both_formats! {
+    // UTS: rest/integration/RSP3/invalid-credentials-rejected-4
+    async fn a_key_of_no_app_is_refused(app) {
+        let rest = app.rest_with(|options| options.key("invalid.key:secret"));
+        let error = rest.channels().get("test").presence().get().await.unwrap_err();
+        assert_eq!((error.code().0, error.status()), (40101, Some(401)), "{error}");
+    }
+}
+
+in_both_formats! {
+    // UTS: rest/integration/RSP3/subscribe-capability-sufficient-5
+    async fn subscribing_is_enough_to_see_who_is_present(app) {
+        let rest = app.rest_with(|options| options.key(app.key(3)));
+        let presence = rest.channels().get(PRESENCE_FIXTURES).presence();
+        assert_eq!(presence.get().await.unwrap().items().len(), 6);
+    }
+}
