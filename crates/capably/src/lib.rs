@@ -9,14 +9,18 @@
 //! | know why something failed, and what to do | [`Error`] |
 //! | bring your own HTTP client or WebSocket | [`http`], [`transport`] |
 //!
-//! Clients need a tokio runtime with its I/O and timer drivers enabled.
+//! Clients need a tokio runtime with its I/O and timer drivers enabled. Programs without one use REST through
+//! the module `blocking`.
 //!
 //! # Features
 //!
+//! - `blocking`: REST calls that wait rather than being awaited.
 //! - `tls` (on by default): TLS by rustls with the Mozilla roots. Without it only
 //!   [`tls(false)`](ClientOptions::tls) works.
 
 pub mod auth;
+#[cfg(feature = "blocking")]
+pub mod blocking;
 pub mod error;
 pub mod http;
 pub mod realtime;
