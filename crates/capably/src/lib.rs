@@ -30,6 +30,7 @@ pub mod transport;
 mod endpoint;
 mod options;
 mod payload;
+mod proxy;
 mod random;
 #[cfg(feature = "tls")]
 mod tls;
@@ -48,6 +49,9 @@ pub use error::{Error, Recourse, Result};
 pub use options::ClientOptions;
 pub use realtime::{Channel, Overflow, Realtime, Subscription};
 pub use rest::Rest;
+
+/// An error of whatever kind.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

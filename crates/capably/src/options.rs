@@ -7,6 +7,7 @@ use capably_protocol::{Millis, TokenDetails, TokenParams, TokenRequest};
 use crate::{
     auth::{AuthMethod, AuthOptions, CallbackError, Clock, TokenSource},
     http::HttpClient,
+    proxy::ProxyOption,
     transport::Connector,
 };
 
@@ -72,6 +73,7 @@ pub struct ClientOptions {
     pub(crate) max_frame_size: usize,
     pub(crate) connectivity_check_url: Option<String>,
     pub(crate) agents: Vec<(String, Option<String>)>,
+    pub(crate) proxy: ProxyOption,
     pub(crate) http_client: Option<Arc<dyn HttpClient>>,
     pub(crate) connector: Option<Arc<dyn Connector>>,
 }
@@ -112,6 +114,7 @@ impl Default for ClientOptions {
             max_frame_size: 524_288,
             connectivity_check_url: None,
             agents: Vec::new(),
+            proxy: ProxyOption::default(),
             http_client: None,
             connector: None,
         }
@@ -461,16 +464,48 @@ impl ClientOptions {
         self
     }
 
-    /// Sends HTTP requests through this client rather than the built-in one: for tests, proxies, or
-    /// another HTTP stack.
+    /// Connects through this HTTP proxy, `http://host:port`, with `user:password@` before the host if it
+    /// wants to know who asks; what stands there is percent-encoded.
+    ///
+    /// Connections with TLS and WebSockets go through a tunnel that it opens (CONNECT); it sees no more of
+    /// them than the host. By default the environment says whether there is a proxy: `HTTPS_PROXY`,
+    /// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, as curl reads them, but never for hosts on this machine.
+    /// A client or connector of one's own does as it likes.
+    ///
+    /// ```
+    /// use capably::{ClientOptions, Rest};
+    ///
+    /// let options = ClientOptions::new("app.key:secret").proxy("http://ada:pa%20ss@proxy.example:3128");
+    /// assert!(!format!("{options:?}").contains("pa%20ss"));
+    /// let rest = Rest::new(options)?;
+    ///
+    /// let error = Rest::new(ClientOptions::new("app.key:secret").proxy("ftp://x")).unwrap_err();
+    /// assert_eq!(error.code().0, 40000);
+    /// # Ok::<(), capably::Error>(())
+    /// ```
+    #[must_use]
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.proxy = ProxyOption::Url(url.into());
+        self
+    }
+
+    /// Connects without a proxy, whatever the environment says.
+    #[must_use]
+    pub fn no_proxy(mut self) -> Self {
+        self.proxy = ProxyOption::None;
+        self
+    }
+
+    /// Sends HTTP requests through this client rather than the built-in one: for tests, or another HTTP
+    /// stack.
     #[must_use]
     pub fn http_client(mut self, client: Arc<dyn HttpClient>) -> Self {
         self.http_client = Some(client);
         self
     }
 
-    /// Opens WebSockets through this connector rather than the built-in one: for tests, proxies, or
-    /// another WebSocket library.
+    /// Opens WebSockets through this connector rather than the built-in one: for tests, or another
+    /// WebSocket library.
     #[must_use]
     pub fn connector(mut self, connector: Arc<dyn Connector>) -> Self {
         self.connector = Some(connector);
@@ -530,6 +565,7 @@ impl fmt::Debug for ClientOptions {
             .field("max_frame_size", &self.max_frame_size)
             .field("connectivity_check_url", &self.connectivity_check_url)
             .field("agents", &self.agents)
+            .field("proxy", &self.proxy)
             .field("http_client", &self.http_client.is_some())
             .field("connector", &self.connector.is_some())
             .finish_non_exhaustive()

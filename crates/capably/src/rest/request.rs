@@ -135,8 +135,8 @@ pub(crate) struct Pipeline {
 impl Pipeline {
     pub(crate) fn new(config: Arc<Config>) -> Self {
         let client = config.options.http_client.clone().unwrap_or_else(|| {
-            let open_timeout = config.options.http_open_timeout;
-            Arc::new(BuiltinClient::new(open_timeout, Limits::default().max_size))
+            let (proxies, timeout) = (config.proxies.clone(), config.options.http_open_timeout);
+            Arc::new(BuiltinClient::new(proxies, timeout, Limits::default().max_size))
         });
         let agent = config.agent();
         let session = Session::new(Arc::clone(&config));
