@@ -33,7 +33,8 @@
 //! # }
 //! ```
 //!
-//! Asynchronous code must not block: there, both give an error with code 40000 rather than panic.
+//! Asynchronous code must not block: on the threads of a tokio runtime, those of `spawn_blocking` included,
+//! both give an error with code 40000 rather than panic.
 
 use std::{fmt, iter::FusedIterator, pin::Pin, sync::OnceLock};
 

@@ -6,6 +6,7 @@
 //! | publish and read history over HTTP | [`Rest`] and [`rest`] |
 //! | say how a client behaves | [`ClientOptions`] |
 //! | authenticate, and give tokens to clients | [`auth`] |
+//! | encrypt payloads | [`crypto`] |
 //! | know why something failed, and what to do | [`Error`] |
 //! | bring your own HTTP client or WebSocket | [`http`], [`transport`] |
 //!
@@ -21,6 +22,7 @@
 pub mod auth;
 #[cfg(feature = "blocking")]
 pub mod blocking;
+pub mod crypto;
 pub mod error;
 pub mod http;
 pub mod realtime;
@@ -43,7 +45,7 @@ pub use capably_protocol::{
     DeviceFormFactor, DevicePlatform, DevicePushDetails, DevicePushState, ErrorCode, ErrorInfo,
     JsonObject, Message, MessageAction, MessageAnnotations, MessageOperation, MessageVersion,
     Millis, Operation, PresenceAction, PresenceMessage, PublishResult, PushChannelSubscription,
-    Stats, StatsUnit, Str, TokenDetails, TokenParams, TokenRequest, UpdateDeleteResult,
+    Stats, StatsUnit, Str, TokenDetails, TokenParams, TokenRequest, UpdateDeleteResult, summary,
 };
 pub use error::{Error, Recourse, Result};
 pub use options::ClientOptions;

@@ -63,7 +63,7 @@ pub use publish::{Publish, PublishBatch};
 pub use push::{
     Push, PushAdmin, PushChannelSubscriptions, PushDeviceRegistrations, PushFilter, PushRecipient,
 };
-pub use query::{Direction, History, Query, QueryItem};
+pub use query::{Direction, History, Query, QueryItem, Timestamp};
 
 use crate::{Auth, ClientOptions, Result, options::Config};
 pub(crate) use request::{Call, Pipeline, escape};

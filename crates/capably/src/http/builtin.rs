@@ -238,6 +238,7 @@ mod tests {
         }
     }
 
+    // Spec: TO3l3
     #[tokio::test(start_paused = true)]
     async fn opening_a_connection_has_a_time_limit() {
         let limit = Duration::from_secs(4);

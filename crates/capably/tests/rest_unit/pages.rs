@@ -34,6 +34,7 @@ async fn a_page_has_items() {
 }
 
 // UTS: rest/unit/TG2/has-next-is-last-0
+// Spec: TG6, TG7
 #[tokio::test]
 async fn a_page_knows_whether_it_is_the_last() {
     let more = page(&["item1"]).link(next("/channels/test/messages?cursor=next123"));

@@ -41,6 +41,7 @@ fn phone(id: &str) -> Value {
 // UTS: rest/unit/RSH1a/publish-post-push-publish-0
 // UTS: rest/unit/RSH1a/publish-clientid-recipient-1
 // UTS: rest/unit/RSH1a/publish-deviceid-recipient-2
+// Spec: RSC21
 #[tokio::test]
 async fn pushes_to_whom_it_says() {
     for options in both_formats() {
