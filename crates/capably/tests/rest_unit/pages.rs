@@ -251,6 +251,27 @@ async fn a_circle_of_pages_ends_the_stream_with_an_error() {
 }
 
 #[tokio::test]
+async fn pages_without_items_and_without_end_end_the_stream_with_an_error() {
+    let http = ScriptedHttp::new(|_, index| page(&[]).link(next(&format!("./messages?p={index}"))));
+    let items = history(&http).await.unwrap().items_stream();
+    let error = items.try_collect::<Vec<_>>().await.unwrap_err();
+    assert_eq!((error.code().0, error.status()), (40011, Some(400)));
+    assert!(error.remediation().is_some());
+    assert_eq!(http.requests().len(), 101);
+}
+
+#[tokio::test]
+async fn some_pages_without_items_do_not_end_the_stream() {
+    let http = ScriptedHttp::new(|_, index| match index {
+        250 => page(&["last"]),
+        _ if index % 100 == 99 => page(&["item"]).link(next(&format!("./messages?p={index}"))),
+        _ => page(&[]).link(next(&format!("./messages?p={index}"))),
+    });
+    let items = history(&http).await.unwrap().items_stream();
+    assert_eq!(items.try_collect::<Vec<_>>().await.unwrap().len(), 3);
+}
+
+#[tokio::test]
 async fn a_stream_gives_a_page_before_the_error_of_its_link() {
     let http = ScriptedHttp::always(page(&["a"]).link(next("https://evil.example/x")));
     let mut pages = Box::pin(history(&http).await.unwrap().pages());
