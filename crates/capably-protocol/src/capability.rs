@@ -222,6 +222,7 @@ impl PartialOrd for Operation {
 mod tests {
     use super::*;
 
+    // Spec: TC1, TC2
     #[test]
     fn displays_as_sorted_json_and_reads_it_back() {
         let capability = Capability::new()

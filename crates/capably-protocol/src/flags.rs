@@ -120,3 +120,44 @@ impl ChannelMode {
         Self::ALL.into_iter().find(|mode| mode.name().eq_ignore_ascii_case(name))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Spec: TR3, TR3a, TR3b, TR3c, TR3e, TR3f, TR3h, TR3q, TR3r, TR3s, TR3t, TR3u, TR3w, TR3x, TR3y, TR3z
+    #[test]
+    fn flags_and_modes_have_the_bits_of_the_specification() {
+        let flags = [
+            (Flags::HAS_PRESENCE, 0),
+            (Flags::HAS_BACKLOG, 1),
+            (Flags::RESUMED, 2),
+            (Flags::TRANSIENT, 4),
+            (Flags::ATTACH_RESUME, 5),
+            (Flags::HAS_OBJECTS, 7),
+        ];
+        let bits = [16, 17, 18, 19, 21, 22, 24, 25];
+        let modes = ChannelMode::ALL.map(ChannelMode::flag).into_iter().zip(bits);
+        for (flag, bit) in flags.into_iter().chain(modes) {
+            assert_eq!(flag, Flags(1 << bit), "bit {bit}");
+        }
+    }
+
+    // Spec: TR3v
+    #[test]
+    fn bits_that_are_reserved_or_unknown_are_kept_and_mean_no_mode() {
+        let flags = Flags(1 << 20 | 1 << 23 | 1 << 40) | ChannelMode::Publish.flag();
+        assert_eq!(flags.modes(), [ChannelMode::Publish]);
+        assert!(flags.contains(Flags(1 << 40)));
+        assert_eq!(ChannelMode::ALL.into_iter().collect::<Flags>().modes(), ChannelMode::ALL);
+    }
+
+    #[test]
+    fn modes_have_names() {
+        for mode in ChannelMode::ALL {
+            assert_eq!(ChannelMode::from_name(mode.name()), Some(mode));
+            assert_eq!(ChannelMode::from_name(&mode.name().to_uppercase()), Some(mode));
+        }
+        assert_eq!(ChannelMode::from_name("subscribe_presence"), None);
+    }
+}

@@ -9,6 +9,7 @@
 //! | [`frame`] | every protocol message, as [`ClientFrame`] and [`ServerFrame`] |
 //! | [`message`], [`presence`], [`annotation`], [`object`] | what channels carry |
 //! | [`batch`], [`channel_details`], [`mutation`], [`push`], [`stats`] | bodies of REST requests and replies |
+//! | [`summary`] | summaries of annotations, as types |
 //! | [`data`], [`encoding`], [`cipher`] | payloads and the RSL4/RSL6 pipeline |
 //! | [`codec`] | bytes to frames and back, in both [`Format`]s |
 //! | [`error`], [`code`] | [`ErrorInfo`] and [`ErrorCode`] |
@@ -38,6 +39,7 @@ pub mod presence;
 pub mod push;
 pub mod recovery;
 pub mod stats;
+pub mod summary;
 mod text;
 pub mod token;
 

@@ -298,6 +298,7 @@ mod tests {
         assert_eq!(message, Message { id: Some("frame:3".into()), ..Message::default() });
     }
 
+    // Spec: TM6, TM6a, TM6b, TM6c, TM6d, TM6e, TM6f
     #[test]
     fn sizes_count_bytes_of_name_data_client_and_extras() {
         let extras = json!({ "a": 1 }).as_object().cloned();

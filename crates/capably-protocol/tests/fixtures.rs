@@ -42,6 +42,7 @@ fn to_json<T: codec::Item>(item: &T) -> Value {
     serde_json::from_slice(&codec::encode_item(Format::Json, item)).unwrap()
 }
 
+// Spec: RSL6a1
 #[test]
 fn messages_encode_and_decode_as_everywhere() {
     let fixtures = load(include_str!("fixtures/messages-encoding.json"));
@@ -115,6 +116,7 @@ fn only_message(frame: &Bytes) -> Message {
     }
 }
 
+// Spec: RSL6a3
 #[test]
 fn msgpack_frames_decode_and_encode_as_everywhere() {
     let fixtures = load(include_str!("fixtures/msgpack_test_fixtures.json"));
@@ -171,11 +173,13 @@ fn crypto(text: &str, bits: usize, items: usize) {
     }
 }
 
+// Spec: RSL5c
 #[test]
 fn aes_128_is_the_same_everywhere() {
     crypto(include_str!("fixtures/crypto-data-128.json"), 128, 4);
 }
 
+// Spec: RSL5c
 #[test]
 fn aes_256_is_the_same_everywhere() {
     crypto(include_str!("fixtures/crypto-data-256.json"), 256, 74);

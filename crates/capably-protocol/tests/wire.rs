@@ -88,6 +88,7 @@ fn a_message_with_serial_zero() {
     );
 }
 
+// Spec: TR4g, TR4h, TR4j, TR4s
 #[test]
 fn acknowledgements_always_hold_serial_and_count() {
     let ack = ServerFrame::Ack(Ack { msg_serial: 0, count: 1, res: Vec::new() });
@@ -142,6 +143,7 @@ fn an_error_keeps_an_empty_channel_name() {
     }
 }
 
+// Spec: TR4b, TR4i, TR4q
 #[test]
 fn flags_and_params_are_written_only_when_there_are_any() {
     let bare = ClientFrame::Attach(Attach { channel: "c".into(), ..Attach::default() });
@@ -159,6 +161,7 @@ fn flags_and_params_are_written_only_when_there_are_any() {
     );
 }
 
+// Spec: TR2
 #[test]
 fn every_action_of_a_client_has_its_number() {
     let channel = || Str::from("c");
@@ -185,6 +188,7 @@ fn every_action_of_a_client_has_its_number() {
     }
 }
 
+// Spec: TR2
 #[test]
 fn every_action_of_a_service_has_its_number() {
     let frames = [
@@ -215,6 +219,16 @@ fn every_action_of_a_service_has_its_number() {
     }
 }
 
+// Spec: AD1, AD2, TR4p
+#[test]
+fn a_token_lies_in_the_details_of_authentication() {
+    let frame = ClientFrame::Auth(AuthDetails { access_token: "t".into() });
+    let text = r#"{"action":17,"auth":{"accessToken":"t"}}"#;
+    assert_eq!(client_json(&frame), text);
+    assert_eq!(read_client(text), Ok(frame));
+}
+
+// Spec: TR4l, TR4r
 #[test]
 fn items_lie_under_their_own_names() {
     let presence = PresenceMessage { action: Some(PresenceAction::Enter), ..Default::default() };
@@ -238,6 +252,7 @@ fn items_lie_under_their_own_names() {
     );
 }
 
+// Spec: TR1, TR4, TR4a, TR4b, TR4c, TR4d, TR4k, TR4m, TR4n
 #[test]
 fn a_whole_message_and_its_frame() {
     let message = Message {
@@ -280,6 +295,7 @@ fn a_whole_message_and_its_frame() {
     );
 }
 
+// Spec: TR4o, CD1, CD2, CD2b, CD2e, CD2g, CD2i, CD2j
 #[test]
 fn connection_details_have_the_names_of_the_specification() {
     let details = ConnectionDetails {
@@ -424,6 +440,7 @@ fn null_stands_for_any_absent_field() {
     }
 }
 
+// Spec: RTF1
 #[test]
 fn fields_and_bits_nobody_has_heard_of_are_tolerated() {
     let frame = json!({
@@ -439,6 +456,7 @@ fn fields_and_bits_nobody_has_heard_of_are_tolerated() {
     }
 }
 
+// Spec: RTF1
 #[test]
 fn actions_nobody_has_heard_of_are_tolerated() {
     for action in [3, 5, 7, 10, 12, 18, 22, 4_000_000_000_u32] {

@@ -30,10 +30,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut history = rest.channels().get(channel).history();
     history = history.direction(Direction::Forwards).limit(1000);
     if let Some(from) = from {
-        history = history.start(from.parse()?);
+        history = history.start(from.parse::<capably::Millis>()?);
     }
     if let Some(to) = to {
-        history = history.end(to.parse()?);
+        history = history.end(to.parse::<capably::Millis>()?);
     }
     // One page after the other is fetched as its messages are written.
     let mut messages = std::pin::pin!(history.await?.items_stream());

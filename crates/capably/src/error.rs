@@ -129,8 +129,29 @@ impl Error {
         self
     }
 
+    /// The error as a log has it: with the address of a page about it (TI5).
+    pub(crate) fn logged(&self) -> Logged<'_> {
+        Logged(self)
+    }
+
     fn inner(&mut self) -> &mut Inner {
         Arc::make_mut(&mut self.0)
+    }
+}
+
+/// An error in a log.
+pub(crate) struct Logged<'a>(&'a Error);
+
+impl fmt::Display for Logged<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)?;
+        let info = &self.0.0.info;
+        let url = match &info.href {
+            Some(href) => href.to_string(),
+            None if info.code.0 == 0 => return Ok(()),
+            None => format!("https://help.ably.io/error/{}", info.code.0),
+        };
+        if info.message.contains(&url) { Ok(()) } else { write!(f, ". See {url}") }
     }
 }
 

@@ -1,13 +1,14 @@
 //! The seam to HTTP: what the SDK asks of a client, and the built-in one.
 //!
 //! Give [`ClientOptions::http_client`](crate::ClientOptions::http_client) your own [`HttpClient`] to
-//! script a service in tests, to go through a proxy, or to use another HTTP stack.
+//! script a service in tests, or to use another HTTP stack.
 
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 
 use bytes::Bytes;
 
 mod builtin;
+mod route;
 
 pub(crate) use builtin::BuiltinClient;
 

@@ -6,18 +6,24 @@
 //! | publish and read history over HTTP | [`Rest`] and [`rest`] |
 //! | say how a client behaves | [`ClientOptions`] |
 //! | authenticate, and give tokens to clients | [`auth`] |
+//! | encrypt payloads | [`crypto`] |
 //! | know why something failed, and what to do | [`Error`] |
 //! | bring your own HTTP client or WebSocket | [`http`], [`transport`] |
 //! | read about one of these at length, with examples | [`guide`] |
 //!
-//! Clients need a tokio runtime with its I/O and timer drivers enabled.
+//! Clients need a tokio runtime with its I/O and timer drivers enabled. Programs without one use REST through
+//! the module `blocking`.
 //!
 //! # Features
 //!
+//! - `blocking`: REST calls that wait rather than being awaited.
 //! - `tls` (on by default): TLS by rustls with the Mozilla roots. Without it only
 //!   [`tls(false)`](ClientOptions::tls) works.
 
 pub mod auth;
+#[cfg(feature = "blocking")]
+pub mod blocking;
+pub mod crypto;
 pub mod error;
 pub mod guide;
 pub mod http;
@@ -29,6 +35,7 @@ mod agents;
 mod endpoint;
 mod options;
 mod payload;
+mod proxy;
 mod random;
 #[cfg(feature = "tls")]
 mod tls;
@@ -41,12 +48,15 @@ pub use capably_protocol::{
     DeviceFormFactor, DevicePlatform, DevicePushDetails, DevicePushState, ErrorCode, ErrorInfo,
     JsonObject, Message, MessageAction, MessageAnnotations, MessageOperation, MessageVersion,
     Millis, Operation, PresenceAction, PresenceMessage, PublishResult, PushChannelSubscription,
-    Stats, StatsUnit, Str, TokenDetails, TokenParams, TokenRequest, UpdateDeleteResult,
+    Stats, StatsUnit, Str, TokenDetails, TokenParams, TokenRequest, UpdateDeleteResult, summary,
 };
 pub use error::{Error, Recourse, Result};
 pub use options::ClientOptions;
 pub use realtime::{Channel, Overflow, Realtime, Subscription};
 pub use rest::Rest;
+
+/// An error of whatever kind.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

@@ -7,6 +7,7 @@ use capably_protocol::{Millis, TokenDetails, TokenParams, TokenRequest};
 use crate::{
     auth::{AuthMethod, AuthOptions, CallbackError, Clock, TokenSource},
     http::HttpClient,
+    proxy::ProxyOption,
     transport::Connector,
 };
 
@@ -72,6 +73,7 @@ pub struct ClientOptions {
     pub(crate) max_frame_size: usize,
     pub(crate) connectivity_check_url: Option<String>,
     pub(crate) agents: Vec<(String, Option<String>)>,
+    pub(crate) proxy: ProxyOption,
     pub(crate) http_client: Option<Arc<dyn HttpClient>>,
     pub(crate) connector: Option<Arc<dyn Connector>>,
 }
@@ -112,6 +114,7 @@ impl Default for ClientOptions {
             max_frame_size: 524_288,
             connectivity_check_url: None,
             agents: Vec::new(),
+            proxy: ProxyOption::default(),
             http_client: None,
             connector: None,
         }
@@ -439,7 +442,8 @@ impl ClientOptions {
         self
     }
 
-    /// The most that one request body or frame may hold, in bytes; 524,288 by default (TO3l9).
+    /// The most that one request body or frame may hold, in bytes; 524,288 by default (TO3l9). A larger
+    /// body is refused with code 40009.
     #[must_use]
     pub fn max_frame_size(mut self, bytes: usize) -> Self {
         self.max_frame_size = bytes;
@@ -461,16 +465,48 @@ impl ClientOptions {
         self
     }
 
-    /// Sends HTTP requests through this client rather than the built-in one: for tests, proxies, or
-    /// another HTTP stack.
+    /// Connects through this HTTP proxy, `http://host:port`, with `user:password@` before the host if it
+    /// wants to know who asks; what stands there is percent-encoded.
+    ///
+    /// Connections with TLS and WebSockets go through a tunnel that it opens (CONNECT); it sees no more of
+    /// them than the host. By default the environment says whether there is a proxy: `HTTPS_PROXY`,
+    /// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, as curl reads them, but never for hosts on this machine.
+    /// A client or connector of one's own does as it likes.
+    ///
+    /// ```
+    /// use capably::{ClientOptions, Rest};
+    ///
+    /// let options = ClientOptions::new("app.key:secret").proxy("http://ada:pa%20ss@proxy.example:3128");
+    /// assert!(!format!("{options:?}").contains("pa%20ss"));
+    /// let rest = Rest::new(options)?;
+    ///
+    /// let error = Rest::new(ClientOptions::new("app.key:secret").proxy("ftp://x")).unwrap_err();
+    /// assert_eq!(error.code().0, 40000);
+    /// # Ok::<(), capably::Error>(())
+    /// ```
+    #[must_use]
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.proxy = ProxyOption::Url(url.into());
+        self
+    }
+
+    /// Connects without a proxy, whatever the environment says.
+    #[must_use]
+    pub fn no_proxy(mut self) -> Self {
+        self.proxy = ProxyOption::None;
+        self
+    }
+
+    /// Sends HTTP requests through this client rather than the built-in one: for tests, or another HTTP
+    /// stack.
     #[must_use]
     pub fn http_client(mut self, client: Arc<dyn HttpClient>) -> Self {
         self.http_client = Some(client);
         self
     }
 
-    /// Opens WebSockets through this connector rather than the built-in one: for tests, proxies, or
-    /// another WebSocket library.
+    /// Opens WebSockets through this connector rather than the built-in one: for tests, or another
+    /// WebSocket library.
     #[must_use]
     pub fn connector(mut self, connector: Arc<dyn Connector>) -> Self {
         self.connector = Some(connector);
@@ -530,6 +566,7 @@ impl fmt::Debug for ClientOptions {
             .field("max_frame_size", &self.max_frame_size)
             .field("connectivity_check_url", &self.connectivity_check_url)
             .field("agents", &self.agents)
+            .field("proxy", &self.proxy)
             .field("http_client", &self.http_client.is_some())
             .field("connector", &self.connector.is_some())
             .finish_non_exhaustive()
@@ -541,6 +578,8 @@ mod tests {
     use super::*;
 
     // UTS: rest/unit/RSL1k1/idempotent-default-true-0
+    // Spec: TO1, TO3, TO3d, TO3e, TO3f, TO3g, TO3h, TO3l, TO3l1, TO3l2, TO3l3, TO3l4, TO3l5, TO3l6, TO3l7
+    // Spec: TO3l8, TO3l9, TO3l10, TO3l11, TO3n, TO3p, TO3q, TO3r
     #[test]
     fn defaults_are_the_specification_s() {
         let options = ClientOptions::new("app.key:secret");
@@ -548,6 +587,7 @@ mod tests {
         assert!(options.tls && options.use_binary_protocol);
         assert!(options.auto_connect && options.echo_messages && options.queue_messages);
         assert!(!options.add_request_ids && !options.strict_mode);
+        assert!(options.transport_params.is_empty());
         assert_eq!((options.port, options.tls_port), (80, 443));
         let seconds = [
             options.disconnected_retry_timeout,
@@ -563,6 +603,57 @@ mod tests {
         assert_eq!(seconds, [15, 30, 15, 4, 10, 10, 15, 600]);
         assert_eq!(options.http_max_retry_count, 3);
         assert_eq!((options.max_message_size, options.max_frame_size), (65_536, 524_288));
+    }
+
+    // UTS: rest/unit/TO3/client-options-attributes-0
+    // Spec: TO3a, TO3j, TO3j7, TO3j10
+    #[test]
+    fn options_hold_what_they_are_told() {
+        let options = ClientOptions::default();
+        let auth = format!("{:?}", options.auth);
+        assert!(auth.contains("method: Get") && auth.contains("query_time: false"), "{auth}");
+        assert_eq!((options.client_id, options.endpoint, options.recover), (None, None, None));
+        assert!(options.default_token_params.is_none());
+
+        let options = ClientOptions::default()
+            .key("appId.keyId:keySecret")
+            .client_id("my-client")
+            .endpoint("test")
+            .tls(false)
+            .http_request_timeout(Duration::from_secs(30))
+            .use_binary_protocol(false)
+            .idempotent_rest_publishing(false)
+            .add_request_ids(true)
+            .recover("key");
+        assert_eq!(options.auth.key.as_deref(), Some("appId.keyId:keySecret"));
+        assert_eq!(options.client_id.as_deref(), Some("my-client"));
+        assert_eq!(options.endpoint.as_deref(), Some("test"));
+        assert_eq!(options.recover.as_deref(), Some("key"));
+        assert_eq!(options.http_request_timeout.as_millis(), 30_000);
+        assert!(!options.tls && !options.use_binary_protocol);
+        assert!(!options.idempotent_rest_publishing && options.add_request_ids);
+    }
+
+    // The host is named by `endpoint`, which came in the place of `restHost`.
+    // UTS: rest/unit/TO3/client-options-custom-hosts-1
+    // Spec: TO3k, TO3k6, TO3k8
+    #[test]
+    fn hosts_can_be_named() {
+        let hosts = ["fallback1.example.com", "fallback2.example.com"];
+        let options = ClientOptions::new("appId.keyId:keySecret")
+            .endpoint("custom.ably.example.com")
+            .fallback_hosts(hosts);
+        assert_eq!(options.endpoint.as_deref(), Some("custom.ably.example.com"));
+        assert_eq!(options.fallback_hosts.as_deref(), Some(&hosts.map(str::to_owned)[..]));
+    }
+
+    #[test]
+    fn the_environment_says_which_proxy_unless_told_otherwise() {
+        let options = ClientOptions::default();
+        assert!(matches!(options.proxy, ProxyOption::Environment));
+        let options = options.proxy("http://proxy.example");
+        assert!(matches!(&options.proxy, ProxyOption::Url(url) if url == "http://proxy.example"));
+        assert!(matches!(options.no_proxy().proxy, ProxyOption::None));
     }
 
     #[test]

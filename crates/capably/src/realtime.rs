@@ -82,7 +82,11 @@ impl Realtime {
         })?;
         let config = Arc::new(options.into().validate()?);
         let rest = Rest::with_config(Arc::clone(&config));
-        let connector = config.options.connector.clone().unwrap_or_else(|| Arc::new(TcpConnector));
+        let connector = config
+            .options
+            .connector
+            .clone()
+            .unwrap_or_else(|| Arc::new(TcpConnector::new(config.proxies.clone())));
         let seed = getrandom::u64().map_err(|error| {
             Error::new(ErrorCode::INTERNAL_ERROR, 0, "the system gives no random numbers")
                 .with_source(error)

@@ -67,7 +67,7 @@ pub use push::{
     Push, PushAdmin, PushChannelSubscriptions, PushDeviceRegistrations, PushFilter, PushRecipient,
 };
 pub use push_channel::{LocalDevice, PushChannel};
-pub use query::{Direction, History, Query, QueryItem};
+pub use query::{Direction, History, Query, QueryItem, Timestamp};
 pub use wrapper::WrapperSdkProxyOptions;
 
 use crate::{Auth, ClientOptions, Result, options::Config};

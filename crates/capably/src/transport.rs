@@ -1,8 +1,8 @@
 //! The seam between the SDK and the sockets it uses.
 //!
 //! A [`Connector`] opens WebSockets. The SDK brings one that dials over TCP and TLS; give your own with
-//! [`ClientOptions::connector`](crate::ClientOptions::connector) to go through a proxy, to use another
-//! WebSocket library, or to script a peer in a test.
+//! [`ClientOptions::connector`](crate::ClientOptions::connector) to use another WebSocket library, or to
+//! script a peer in a test.
 
 use std::{
     fmt,

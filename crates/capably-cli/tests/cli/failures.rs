@@ -1,10 +1,11 @@
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
+    sync::mpsc,
     thread,
 };
 
-use crate::support::{Server, Subscriber, finish, interrupt, run, stderr};
+use crate::support::{Server, Subscriber, capably, finish, interrupt, run, stderr};
 
 /// Each command that is a client, in each way it can talk to the service.
 const CLIENTS: [&[&str]; 5] = [
@@ -147,5 +148,34 @@ fn a_service_that_does_not_speak_http_is_an_error() {
         };
         assert_eq!(output.status.code(), Some(exit), "{arguments:?}: {}", stderr(&output));
         assert!(stderr(&output).contains(code), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn the_proxy_that_the_environment_names_is_used() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = format!("http://ada:s3cr3t@{}", listener.local_addr().unwrap());
+    let (sender, asked) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let head = stream.by_ref().lines().map_while(Result::ok);
+            let head: Vec<_> = head.take_while(|line| !line.is_empty()).collect();
+            let _ = sender.send(head);
+            let _ = stream.get_mut().write_all(b"HTTP/1.1 403 Forbidden\r\n\r\n");
+        }
+    });
+    for arguments in CLIENTS {
+        let service = ["--endpoint", "service.example.test", "--key", "app.key:secret"];
+        let mut command = capably(arguments.iter().copied().chain(service));
+        let output = finish(command.env("HTTPS_PROXY", &proxy).spawn().unwrap());
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {}", stderr(&output));
+        let said = stderr(&output);
+        assert!(said.contains("\n  code: 80000 ") && said.contains("tunnel"), "{said}");
+        assert!(!said.contains("s3cr3t"), "{said}");
+        let head = asked.recv().unwrap();
+        assert_eq!(head[0], "CONNECT service.example.test:443 HTTP/1.1");
+        let credentials = "Proxy-Authorization: Basic YWRhOnMzY3IzdA==".to_owned();
+        assert!(head.contains(&credentials), "{head:?}");
     }
 }

@@ -20,6 +20,9 @@ pub(crate) fn capably<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Comma
     for name in ["CAPABLY_KEY", "CAPABLY_ENDPOINT", "CAPABLY_PORT", "ABLY_API_KEY", "RUST_LOG"] {
         command.env_remove(name);
     }
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
+        command.env_remove(name).env_remove(name.to_ascii_lowercase());
+    }
     command
 }
 

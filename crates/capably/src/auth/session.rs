@@ -343,7 +343,7 @@ async fn renew(
         state.renewal = None;
     }
     state.install(
-        outcome.inspect_err(|error| tracing::warn!(%error, "no new token"))?,
+        outcome.inspect_err(|error| tracing::warn!(error = %error.logged(), "no new token"))?,
         session.config.options.clock.now(),
     );
     tracing::debug!(generation = state.generation, "a new token");

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, Uri, header::PROXY_AUTHORIZATION};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
@@ -19,36 +19,39 @@ use tower_service::Service;
 
 use super::{
     BoxFuture, HttpClient, HttpError, HttpErrorKind, HttpMethod, HttpRequest, HttpResponse,
+    route::Route,
 };
+use crate::{BoxError, proxy::Proxies};
 
 /// How long an unused connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[cfg(feature = "tls")]
-type Scheme = hyper_rustls::HttpsConnector<HttpConnector>;
+type Scheme = hyper_rustls::HttpsConnector<Route>;
 #[cfg(not(feature = "tls"))]
-type Scheme = HttpConnector;
-
-type BoxError = Box<dyn StdError + Send + Sync>;
+type Scheme = Route;
 
 /// An HTTP/1.1 client with keep-alive.
 pub(crate) struct BuiltinClient {
     client: Client<Bounded<Scheme>, Full<Bytes>>,
+    proxies: Proxies,
     max_response: usize,
 }
 
 impl BuiltinClient {
     /// A client that opens a connection within `open_timeout` and reads bodies of at most
     /// `max_response` bytes. Needs no runtime until it sends.
-    pub(crate) fn new(open_timeout: Duration, max_response: usize) -> Self {
+    pub(crate) fn new(proxies: Proxies, open_timeout: Duration, max_response: usize) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
-        let connector = Bounded { inner: scheme(tcp), limit: open_timeout };
+        tcp.enforce_http(cfg!(not(feature = "tls")));
+        let route = Route::new(tcp, proxies.clone());
+        let connector = Bounded { inner: scheme(route), limit: open_timeout };
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Self { client, max_response }
+        Self { client, proxies, max_response }
     }
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
@@ -60,7 +63,8 @@ impl BuiltinClient {
             let message = "https needs the feature `tls`, which this build leaves out";
             return Err(HttpError::new(HttpErrorKind::Request, message));
         }
-        let response = self.client.request(hyper_request(request)?).await.map_err(send_error)?;
+        let request = self.introduce(hyper_request(request)?);
+        let response = self.client.request(request).await.map_err(send_error)?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, self.max_response).collect().await.map_err(body_error)?;
         let headers = head.headers.iter().map(|(name, value)| {
@@ -72,6 +76,17 @@ impl BuiltinClient {
             body: body.to_bytes(),
         })
     }
+
+    /// Tells a proxy that passes on single requests who asks; a tunnel has been told when it was opened.
+    fn introduce(&self, mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+        if request.uri().scheme_str() == Some("http")
+            && let Ok(Some(proxy)) = self.proxies.of(request.uri())
+            && let Some(auth) = proxy.auth
+        {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, auth);
+        }
+        request
+    }
 }
 
 impl HttpClient for BuiltinClient {
@@ -81,19 +96,18 @@ impl HttpClient for BuiltinClient {
 }
 
 #[cfg(feature = "tls")]
-fn scheme(mut tcp: HttpConnector) -> Scheme {
-    tcp.enforce_http(false);
+fn scheme(route: Route) -> Scheme {
     let tls = rustls::ClientConfig::clone(&crate::tls::client_config());
     hyper_rustls::HttpsConnectorBuilder::new()
         .with_tls_config(tls)
         .https_or_http()
         .enable_http1()
-        .wrap_connector(tcp)
+        .wrap_connector(route)
 }
 
 #[cfg(not(feature = "tls"))]
-fn scheme(tcp: HttpConnector) -> Scheme {
-    tcp
+fn scheme(route: Route) -> Scheme {
+    route
 }
 
 fn hyper_request(request: HttpRequest) -> Result<Request<Full<Bytes>>, HttpError> {
@@ -224,6 +238,7 @@ mod tests {
         }
     }
 
+    // Spec: TO3l3
     #[tokio::test(start_paused = true)]
     async fn opening_a_connection_has_a_time_limit() {
         let limit = Duration::from_secs(4);
@@ -239,7 +254,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_cannot_be_sent_is_refused() {
-        let client = BuiltinClient::new(Duration::from_secs(1), 10);
+        let client = BuiltinClient::new(Proxies::default(), Duration::from_secs(1), 10);
         let mut bad_header = HttpRequest::new(HttpMethod::Get, "http://127.0.0.1:1/");
         bad_header.headers.push(("a".to_owned(), "b\r\nc: d".to_owned()));
         for request in [HttpRequest::new(HttpMethod::Get, "http://a b/"), bad_header] {
@@ -250,7 +265,7 @@ mod tests {
 
     #[test]
     fn without_a_runtime_it_is_an_error_rather_than_a_panic() {
-        let client = BuiltinClient::new(Duration::from_secs(1), 10);
+        let client = BuiltinClient::new(Proxies::default(), Duration::from_secs(1), 10);
         let request = HttpRequest::new(HttpMethod::Get, "http://127.0.0.1:1/");
         let outcome = futures_util::FutureExt::now_or_never(client.send(request));
         let error = outcome.expect("at once").expect_err("there is no runtime");

@@ -7,6 +7,7 @@ use crate::{
     Result, agents,
     auth::{self, Means},
     endpoint::{self, Domains},
+    proxy::Proxies,
 };
 
 /// Options that are known to be good, with what follows from them.
@@ -15,6 +16,7 @@ pub(crate) struct Config {
     pub(crate) options: ClientOptions,
     pub(crate) means: Means,
     pub(crate) domains: Domains,
+    pub(crate) proxies: Proxies,
     /// The connection to continue (RTN16).
     #[allow(dead_code, reason = "recovery across processes is not built yet")]
     pub(crate) recover: Option<RecoveryKey>,
@@ -75,10 +77,11 @@ impl ClientOptions {
         self.check_hosts(&domains, basic, &mut problems);
         self.check_limits(&mut problems);
         self.check_agents(&mut problems);
-        match means {
-            Some(means) if problems.len() == 0 => {
+        let proxies = self.proxies(&mut problems);
+        match (means, proxies) {
+            (Some(means), Some(proxies)) if problems.len() == 0 => {
                 let recover = self.recovery_key();
-                Ok(Config { options: self, means, domains, recover })
+                Ok(Config { options: self, means, domains, proxies, recover })
             }
             _ => Err(problems.into_error()),
         }
@@ -179,6 +182,19 @@ impl ClientOptions {
         }
     }
 
+    fn proxies(&self, problems: &mut Problems) -> Option<Proxies> {
+        let proxies = self.proxy.proxies();
+        if proxies.is_none() {
+            // Not quoted: it may hold a password.
+            problems.bad(
+                "proxy",
+                "the text is not the URL of an HTTP proxy".to_owned(),
+                "begin it with `http://` and a host, and percent-encode user and password",
+            );
+        }
+        proxies
+    }
+
     fn recovery_key(&self) -> Option<RecoveryKey> {
         let text = self.recover.as_deref()?;
         RecoveryKey::decode(text)
@@ -277,6 +293,8 @@ mod tests {
             (options().max_message_size(0), "max_message_size", 40000, 400),
             (options().max_frame_size(0), "max_frame_size", 40000, 400),
             (options().agent("two words", None), "agents", 40000, 400),
+            (options().proxy("https://proxy.example"), "proxy", 40000, 400),
+            (options().proxy("http://ada:s3 cr3t@proxy.example"), "proxy", 40000, 400),
             (options().agent("sdk", Some("1\r\n2")), "agents", 40000, 400),
         ];
         for (options, option, code, status) in cases {

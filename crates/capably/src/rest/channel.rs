@@ -18,7 +18,10 @@ use super::{
     query::{self, History, Query},
     request::{Call, Pipeline, escape},
 };
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    crypto::{self, CipherKey, CipherParamOptions},
+};
 
 /// The channels of a REST client (RSN1).
 #[derive(Clone)]
@@ -84,6 +87,15 @@ pub struct ChannelOptions {
 }
 
 impl ChannelOptions {
+    /// Options to encrypt payloads with this key: 16 or 32 bytes, or base64 text of them (TB3).
+    ///
+    /// # Errors
+    /// Code 40003 for a key that cannot be (RSE1e).
+    pub fn with_cipher_key(key: impl Into<CipherKey>) -> Result<Self> {
+        let params = crypto::default_params(&CipherParamOptions::new(key))?;
+        Ok(Self::default().cipher(params))
+    }
+
     /// Encrypts payloads with this (TB2b, TB3).
     #[must_use]
     pub fn cipher(mut self, cipher: CipherParams) -> Self {

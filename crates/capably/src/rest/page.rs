@@ -13,6 +13,9 @@ use super::{
 };
 use crate::{Error, Result};
 
+/// So many pages in a row without an item show that there is no end to them.
+const MAX_EMPTY_PAGES: usize = 100;
+
 /// One page of results, and the way to the others (TG1).
 ///
 /// ```
@@ -147,36 +150,29 @@ impl<T> PaginatedResult<T> {
     /// This page and all that follow, each loaded when it is asked for.
     ///
     /// An error ends the stream: those of [`next`](Self::next), and 40011 when the pages lead in a
-    /// circle.
+    /// circle or seem to have no end: after 100 without an item.
     pub fn pages(self) -> impl Stream<Item = Result<Self>> + Send
     where
         T: Send + 'static,
     {
-        let seen = HashSet::from([self.call.target().to_owned()]);
+        let way = Way { seen: HashSet::from([self.call.target().to_owned()]), empty: 0 };
         let source = self.source.clone();
-        stream::try_unfold((Step::Have(self), seen), move |(step, mut seen)| {
+        stream::try_unfold((Step::Have(self), way), move |(step, mut way)| {
             let source = source.clone();
             async move {
                 let page = match step {
                     Step::Have(page) => page,
-                    Step::Load(call) => {
-                        if !seen.insert(call.target().to_owned()) {
-                            return Err(circle());
-                        }
-                        source.load(call).await?
-                    }
+                    Step::Load(call) => source.load(call).await?,
                     Step::Failed(error) => return Err(error),
                     Step::End => return Ok(None),
                 };
                 // A page is worth having even when its link is not.
-                let next = match &page.links.next {
-                    Some(link) => match page.follow(link) {
-                        Ok(call) => Step::Load(call),
-                        Err(error) => Step::Failed(error),
-                    },
-                    None => Step::End,
+                let next = match way.after(&page) {
+                    Ok(Some(call)) => Step::Load(call),
+                    Ok(None) => Step::End,
+                    Err(error) => Step::Failed(error),
                 };
-                Ok(Some((page, (next, seen))))
+                Ok(Some((page, (next, way))))
             }
         })
     }
@@ -201,9 +197,36 @@ enum Step<T> {
     End,
 }
 
-fn circle() -> Error {
-    let message = "the pages lead in a circle: a page links to one that came before it";
-    Error::new(ErrorCode::PAGINATION_SEQUENCE_NO_LONGER_VALID, 400, message)
+/// The way from page to page, which has to have an end.
+struct Way {
+    /// What was asked for so far.
+    seen: HashSet<String>,
+    /// How many pages in a row had no item.
+    empty: usize,
+}
+
+impl Way {
+    /// What loads the page after this one, if there is one.
+    ///
+    /// # Errors
+    /// Code 40000 for a link to another host, 40011 for one that leads nowhere.
+    fn after<T>(&mut self, page: &PaginatedResult<T>) -> Result<Option<Call>> {
+        self.empty = if page.items.is_empty() { self.empty + 1 } else { 0 };
+        let Some(link) = &page.links.next else { return Ok(None) };
+        let call = page.follow(link)?;
+        if !self.seen.insert(call.target().to_owned()) {
+            return Err(nowhere("lead in a circle: a page links to one that came before it"));
+        }
+        if self.empty > MAX_EMPTY_PAGES {
+            return Err(nowhere("seem to have no end: one after the other is empty"));
+        }
+        Ok(Some(call))
+    }
+}
+
+fn nowhere(what: &str) -> Error {
+    let code = ErrorCode::PAGINATION_SEQUENCE_NO_LONGER_VALID;
+    Error::new(code, 400, format!("the pages {what}"))
         .with_remedy("start the query again; if it repeats, check what answers at the endpoint")
 }
 

@@ -1,6 +1,6 @@
 //! Queries: requests for pages of items.
 
-use std::{fmt, marker::PhantomData, sync::Arc};
+use std::{fmt, marker::PhantomData, sync::Arc, time::SystemTime};
 
 use capably_protocol::{
     Annotation, CipherParams, Data, DeviceDetails, ErrorCode, Message, Millis, PresenceMessage,
@@ -32,6 +32,30 @@ impl Direction {
             Self::Backwards => "backwards",
             Self::Forwards => "forwards",
         }
+    }
+}
+
+/// A time that bounds a query: ms since the epoch, or a [`SystemTime`] (RSL2b1, RSP4b1, RSC6b1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(Millis);
+
+impl From<Millis> for Timestamp {
+    fn from(millis: Millis) -> Self {
+        Self(millis)
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    /// Its ms; what is left over is dropped, towards the past.
+    fn from(time: SystemTime) -> Self {
+        let millis = match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => Millis::try_from(after.as_millis()).unwrap_or(Millis::MAX),
+            Err(before) => {
+                let before = before.duration().as_nanos().div_ceil(1_000_000);
+                Millis::try_from(before).map_or(Millis::MIN, |before| -before)
+            }
+        };
+        Self(millis)
     }
 }
 
@@ -125,15 +149,15 @@ impl<T> Query<T> {
 macro_rules! ranged {
     ($($type:ty),*) => {$(
         impl Query<$type> {
-            /// From this time on, in ms since the epoch, inclusive (RSL2b1, RSP4b1, RSC6b1).
-            pub fn start(mut self, start: Millis) -> Self {
-                self.start = Some(start);
+            /// From this time on, inclusive (RSL2b1, RSP4b1, RSC6b1).
+            pub fn start(mut self, start: impl Into<Timestamp>) -> Self {
+                self.start = Some(start.into().0);
                 self
             }
 
-            /// Up to this time, in ms since the epoch, inclusive (RSL2b1, RSP4b1, RSC6b1).
-            pub fn end(mut self, end: Millis) -> Self {
-                self.end = Some(end);
+            /// Up to this time, inclusive (RSL2b1, RSP4b1, RSC6b1).
+            pub fn end(mut self, end: impl Into<Timestamp>) -> Self {
+                self.end = Some(end.into().0);
                 self
             }
 
@@ -290,4 +314,25 @@ pub(crate) fn decode(
 
 pub(crate) fn wrong(message: impl Into<String>) -> Error {
     Error::new(ErrorCode::INVALID_PARAMETER_VALUE, 400, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_time_of_the_system_is_its_milliseconds() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        for (time, millis) in [
+            (epoch, 0),
+            (epoch + Duration::from_micros(1_999), 1),
+            (epoch - Duration::from_micros(1), -1),
+            (epoch - Duration::from_millis(2), -2),
+            (epoch + Duration::from_secs(1_609_459_200), 1_609_459_200_000),
+        ] {
+            assert_eq!(Timestamp::from(time), Timestamp(millis));
+        }
+    }
 }

@@ -153,10 +153,11 @@ pub(crate) struct Pipeline {
 impl Pipeline {
     pub(crate) fn new(config: Arc<Config>) -> Self {
         let client = config.options.http_client.clone().unwrap_or_else(|| {
-            let open_timeout = config.options.http_open_timeout;
-            Arc::new(BuiltinClient::new(open_timeout, Limits::default().max_size))
+            let (proxies, timeout) = (config.proxies.clone(), config.options.http_open_timeout);
+            Arc::new(BuiltinClient::new(proxies, timeout, Limits::default().max_size))
         });
         let agent = config.agent();
+        tracing::info!(host = config.domains.primary, "client created");
         let session = Arc::new(Session::new(Arc::clone(&config)));
         let (hosts, device) = (Arc::default(), Arc::default());
         Self { config, client, hosts, agent, wrapper: None, session, device }
@@ -218,6 +219,7 @@ impl Pipeline {
     /// Sends a call with credentials; once more with a new token if the service rejects the first.
     async fn answer(self: &Arc<Self>, call: &Call) -> Result<Answer> {
         self.require_runtime()?;
+        self.check_size(call)?;
         let proof = Session::proof(self).await?;
         let mut answer = self.respond(call, Some(&proof)).await?;
         if let Proof::Token { generation, .. } = proof
@@ -298,6 +300,19 @@ impl Pipeline {
         }
     }
 
+    /// Whether a body may be sent as one (TO3l9).
+    ///
+    /// # Errors
+    /// Code 40009 for one that is too large.
+    fn check_size(&self, call: &Call) -> Result<()> {
+        let (size, limit) = (call.body.len(), self.config.options.max_frame_size);
+        if size <= limit {
+            return Ok(());
+        }
+        let message = format!("a body of {size} bytes is more than the {limit} allowed");
+        Err(Error::new(ErrorCode::MAX_MESSAGE_SIZE_EXCEEDED, 400, message))
+    }
+
     /// Timers panic outside a runtime, so nothing gets that far.
     ///
     /// # Errors
@@ -322,11 +337,12 @@ impl Pipeline {
         let mut sequence = self.hosts.sequence(start);
         loop {
             let host = sequence.host(domains).to_owned();
-            tracing::trace!(
+            tracing::debug!(
                 method = sent.call.method.as_str(),
                 host,
+                path = sent.call.target.split('?').next(),
                 request_id = sent.id,
-                "REST request"
+                "HTTP request"
             );
             let outcome = self.fetch(self.request(sent, &host)).await;
             let now = Instant::now();
@@ -408,7 +424,7 @@ fn failed(error: Error, id: Option<&str>) -> Error {
         Some(id) => error.with_request_id(id),
         None => error,
     };
-    tracing::debug!(%error, "REST request failed");
+    tracing::debug!(error = %error.logged(), request_id = id, "HTTP request failed");
     error
 }
 

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use capably_protocol::ErrorCode;
 use futures_core::Stream;
 use futures_util::{FutureExt, Sink};
+use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -25,7 +26,7 @@ use tokio_tungstenite::{
 };
 
 use super::{Connector, DialRequest, Dialling, Packet, WebSocket};
-use crate::{Error, Result};
+use crate::{BoxError, Error, Result, proxy::Proxies};
 
 /// What is read from the socket at once. Large enough to take a burst in few calls; a frame that stays
 /// in use does not keep the buffer alive, because frames are copied out of it.
@@ -38,14 +39,23 @@ const WRITE_BUFFER: usize = 64 * 1024;
 /// keeps no more than a page alive. Larger frames than half a page stay where they are.
 const PAGE: usize = 4 * 1024;
 
-/// Dials over TCP, with TLS if asked for.
+/// Dials over TCP, with TLS if asked for, through a proxy where there is one.
 #[derive(Debug)]
-pub(crate) struct TcpConnector;
+pub(crate) struct TcpConnector {
+    proxies: Proxies,
+}
+
+impl TcpConnector {
+    pub(crate) fn new(proxies: Proxies) -> Self {
+        Self { proxies }
+    }
+}
 
 impl Connector for TcpConnector {
     fn connect(&self, request: DialRequest) -> Dialling {
+        let proxies = self.proxies.clone();
         Box::pin(async move {
-            let stream = dial(&request).await?;
+            let stream = dial(&request, &proxies).await?;
             let config = WebSocketConfig::default()
                 .read_buffer_size(READ_BUFFER)
                 .write_buffer_size(WRITE_BUFFER)
@@ -64,20 +74,26 @@ trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-async fn dial(request: &DialRequest) -> Result<Box<dyn Io>> {
-    let stream =
-        TcpStream::connect((request.host.as_str(), request.port)).await.map_err(|error| {
-            let place = request.authority();
-            Error::new(
-                ErrorCode::CONNECTION_FAILED,
-                0,
-                format!("{place} cannot be reached: {error}"),
-            )
-            .with_source(error)
-        })?;
+async fn dial(request: &DialRequest, proxies: &Proxies) -> Result<Box<dyn Io>> {
+    let stream = reach(request, proxies).await.map_err(|error| {
+        let place = request.authority();
+        let message = format!("{place} cannot be reached: {error}");
+        Error::new(ErrorCode::CONNECTION_FAILED, 0, message).with_source(error)
+    })?;
     // Batches are flushed whole: nothing is gained by waiting for more.
     stream.set_nodelay(true).map_err(lost)?;
     if request.tls { start_tls(request, stream).await } else { Ok(Box::new(stream)) }
+}
+
+/// A TCP connection to the host, or a tunnel to it.
+async fn reach(request: &DialRequest, proxies: &Proxies) -> Result<TcpStream, BoxError> {
+    let scheme = if request.tls { "https" } else { "http" };
+    let host = crate::endpoint::url_host(&request.host);
+    let target = format!("{scheme}://{host}:{}/", request.port).parse()?;
+    match proxies.of(&target)? {
+        None => Ok(TcpStream::connect((request.host.as_str(), request.port)).await?),
+        Some(proxy) => Ok(proxy.tunnel(HttpConnector::new(), target).await?.into_inner()),
+    }
 }
 
 #[cfg(feature = "tls")]

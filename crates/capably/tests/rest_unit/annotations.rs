@@ -1,6 +1,6 @@
 //! Annotations (RSAN).
 
-use capably::{Annotation, AnnotationAction, ClientOptions};
+use capably::{Annotation, AnnotationAction, ClientOptions, Message};
 use serde_json::json;
 
 use crate::{
@@ -22,7 +22,7 @@ fn like() -> Annotation {
 
 // UTS: rest/unit/RSL10/annotations-attribute-type-0
 // UTS: rest/unit/RSAN1c6/publish-post-annotation-create-0
-// Spec: RSL10, RSAN1, RSAN1a, RSAN1a2, RSAN1c, RSAN1c1, RSAN1c2, RSAN1c5, RSAN1c6, RSAN2, RSAN2a
+// Spec: RSL10, RSAN1, RSAN1a, RSAN1a2, RSAN1c, RSAN1c1, RSAN1c2, RSAN1c5, RSAN1c6, RSAN2, RSAN2a, RSAN1a1
 #[tokio::test]
 async fn publishes_and_deletes_an_annotation() {
     for options in both_formats() {
@@ -30,7 +30,8 @@ async fn publishes_and_deletes_an_annotation() {
         let options = options.idempotent_rest_publishing(false);
         let annotations = http.rest_with(options).channels().get("a:b").annotations();
         annotations.publish("msg-serial-1", like()).await.unwrap();
-        annotations.delete("msg-serial-1", like()).await.unwrap();
+        let message = Message { serial: Some("msg-serial-1".into()), ..Message::default() };
+        annotations.delete(&message, like()).await.unwrap();
         for (request, action) in http.requests().iter().zip([0, 1]) {
             assert_eq!(request.method(), "POST");
             assert_eq!(request.path(), "/channels/a%3Ab/messages/msg-serial-1/annotations");

@@ -11,6 +11,7 @@ fn rest() -> Rest {
 
 // UTS: rest/unit/RSN1/channels-collection-accessible-0
 // UTS: rest/unit/RSN3a/get-creates-new-channel-0
+// Spec: RSN3
 #[test]
 fn get_creates_a_channel() {
     let rest = rest();
@@ -64,6 +65,7 @@ async fn get_returns_the_channel_there_is() {
     assert_eq!(first.name(), "test-RSN3a-existing");
 }
 
+// Spec: RSN3b, RSN3c, TB1, TB2, TB2b, TB2b1
 #[tokio::test]
 async fn get_with_options_sets_them() {
     let http = ScriptedHttp::always(respond(201, json!({"serials": ["s"]})));
@@ -76,6 +78,7 @@ async fn get_with_options_sets_them() {
 
 // UTS: rest/unit/RSN4a/release-removes-channel-0
 // UTS: rest/unit/RSN3a/get-after-release-new-instance-3
+// Spec: RSN4
 #[tokio::test]
 async fn release_forgets_a_channel() {
     let http = ScriptedHttp::always(respond(201, json!({"serials": ["s"]})));

@@ -1,7 +1,9 @@
 //! Payloads on the way out and in (RSL4, RSL5, RSL6).
 
 use capably::{
-    CipherParams, ClientOptions, Data, Message, http::HttpResponse, rest::ChannelOptions,
+    ClientOptions, Data, Message,
+    http::{HttpMethod, HttpRequest, HttpResponse},
+    rest::ChannelOptions,
 };
 use capably_protocol::{Format, Limits, codec};
 use serde_json::{Value, json};
@@ -100,6 +102,65 @@ async fn numbers_and_booleans_are_refused() {
     }
 }
 
+// UTS: rest/unit/RSL4/encoding-fixtures-ably-common-0
+// Spec: RSL6a1, RSL4c1, RSL4c2, RSL4c3, RSL4d1, RSL4d2, RSL4d3
+#[tokio::test]
+async fn shared_fixtures_are_published_and_read_as_everywhere() {
+    let fixtures = include_str!("../../../capably-protocol/tests/fixtures/messages-encoding.json");
+    let fixtures: Value = serde_json::from_str(fixtures).unwrap();
+    let fixtures = fixtures["messages"].as_array().unwrap();
+    assert_eq!(fixtures.len(), 5);
+    for fixture in fixtures {
+        let value = match &fixture["expectedHexValue"] {
+            Value::String(hex) => {
+                let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+                Data::from((0..hex.len()).step_by(2).map(byte).collect::<Vec<_>>())
+            }
+            _ => match &fixture["expectedValue"] {
+                Value::String(text) => Data::from(text.as_str()),
+                json => Data::from(json.clone()),
+            },
+        };
+        for options in both_formats() {
+            let answer = |request: &HttpRequest, _| match request.method {
+                HttpMethod::Post => respond(201, json!({"serials": ["s1"]})),
+                _ => respond(200, json!([{}])),
+            };
+            let http = ScriptedHttp::new(answer);
+            let channel = http.rest_with(options).channels().get("fixtures");
+            channel.publish("event", value.clone()).await.unwrap();
+            let request = http.request();
+            let binary = request.header("Content-Type") == Some("application/x-msgpack");
+            if binary && fixture["encoding"] == "base64" {
+                let body: Vec<Message> =
+                    codec::decode_items(Format::MsgPack, request.bytes(), &Limits::default())
+                        .unwrap();
+                assert_eq!((&body[0].data, &body[0].encoding), (&value, &None), "{fixture}");
+            } else {
+                let body = request.body();
+                assert_eq!(body[0].get("encoding").unwrap_or(&Value::Null), &fixture["encoding"]);
+                assert_eq!(same(&body[0]), same(fixture));
+            }
+        }
+        // What is read by JSON's rules is the same whoever wrote it.
+        let body = json!([{"data": fixture["data"], "encoding": fixture["encoding"]}]).to_string();
+        let body = HttpResponse::new(200, body).with_header("Content-Type", "application/json");
+        let page = ScriptedHttp::always(Answer::Raw(body)).rest();
+        let page = page.channels().get("fixtures").history().await.unwrap();
+        assert_eq!((&page.items()[0].data, &page.items()[0].encoding), (&value, &None));
+    }
+}
+
+/// The payload on the wire: of JSON text, what it says.
+fn same(message: &Value) -> Value {
+    match &message["encoding"] {
+        Value::String(encoding) if encoding == "json" => {
+            serde_json::from_str(message["data"].as_str().unwrap()).unwrap()
+        }
+        _ => message["data"].clone(),
+    }
+}
+
 // UTS: rest/unit/RSL6a/decode-base64-to-binary-0
 #[tokio::test]
 async fn base64_becomes_bytes() {
@@ -159,15 +220,22 @@ async fn msgpack_keeps_bytes_and_text_apart() {
     }
 }
 
+// Spec: RSL5, RSL5a, RSL5b, TB3
 #[tokio::test]
 async fn what_a_cipher_encrypts_it_decrypts() {
+    for (key, cipher) in [(&[7; 16][..], "cipher+aes-128-cbc"), (&[7; 32], "cipher+aes-256-cbc")] {
+        encrypts_and_decrypts(key, cipher).await;
+    }
+}
+
+async fn encrypts_and_decrypts(key: &[u8], cipher: &str) {
     for options in both_formats() {
         // A service that keeps what is published and gives it back.
         let http = ScriptedHttp::new({
             let stored = std::sync::Mutex::new(HttpResponse::new(200, ""));
             move |request, _| {
                 let mut stored = stored.lock().unwrap();
-                if request.method == capably::http::HttpMethod::Get {
+                if request.method == HttpMethod::Get {
                     return Answer::Raw(stored.clone());
                 }
                 *stored = HttpResponse::new(200, request.body.clone())
@@ -176,8 +244,8 @@ async fn what_a_cipher_encrypts_it_decrypts() {
             }
         });
         let rest = http.rest_with(options);
-        let cipher = CipherParams::from_key(&[7; 32]).unwrap();
-        let secret = rest.channels().get_with("a", ChannelOptions::default().cipher(cipher));
+        let options = ChannelOptions::with_cipher_key(key).unwrap();
+        let secret = rest.channels().get_with("a", options);
         let data = [Data::from("text"), Data::from(vec![0, 255]), Data::Json(json!({"a": [1]}))];
         let messages: Vec<_> = data.iter().map(|data| Message::new("n", data.clone())).collect();
         secret.publish_messages(messages).await.unwrap();
@@ -190,7 +258,6 @@ async fn what_a_cipher_encrypts_it_decrypts() {
         let plain = rest.channels().get("b").history().await.unwrap();
         let encodings: Vec<_> =
             plain.items().iter().map(|message| message.encoding.as_deref().unwrap()).collect();
-        let cipher = "cipher+aes-256-cbc";
         assert_eq!(
             encodings,
             [format!("utf-8/{cipher}"), cipher.to_owned(), format!("json/utf-8/{cipher}")],

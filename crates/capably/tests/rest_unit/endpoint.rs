@@ -17,6 +17,7 @@ async fn host(endpoint: &str) -> String {
 
 // UTS: rest/unit/REC1a/default-primary-domain-0
 // UTS: rest/unit/RSC25/default-primary-domain-0
+// Spec: REC1, RSC7
 #[tokio::test]
 async fn the_default_is_the_main_domain() {
     assert_eq!(request(KEY.into()).await.authority(), "main.realtime.ably.net");
@@ -48,10 +49,13 @@ async fn a_non_production_routing_policy_has_its_domain() {
 
 // UTS: rest/unit/REC1b4/production-routing-policy-0
 // UTS: rest/unit/RSC25/custom-endpoint-domain-1
+// UTS: rest/unit/TO/endpoint-affects-host-0
+// Spec: REC1b
 #[tokio::test]
 async fn a_routing_policy_has_its_domain() {
     assert_eq!(host("sandbox").await, "sandbox.realtime.ably.net");
     assert_eq!(host("test").await, "test.realtime.ably.net");
+    assert_eq!(host("custom-env").await, "custom-env.realtime.ably.net");
 }
 
 // UTS: rest/unit/RSC25/multiple-requests-primary-domain-2
@@ -77,6 +81,7 @@ async fn the_path_is_that_of_the_request() {
     assert_eq!((request.method(), request.path()), ("GET", "/channels/test-channel/messages"));
 }
 
+// Spec: TO3k4, TO3k5
 #[tokio::test]
 async fn ports_other_than_the_scheme_s_own_are_in_the_url() {
     let options = ClientOptions::new(KEY).endpoint("localhost");

@@ -61,6 +61,7 @@ async fn fallbacks_are_tried_in_random_order() {
     assert!(orders.len() >= 5, "{orders:?}");
 }
 
+// Spec: TO3l5
 #[tokio::test]
 async fn the_number_of_fallbacks_is_bounded() {
     for (count, expected) in [(0, 1), (1, 2), (5, 6), (9, 6)] {
@@ -72,6 +73,7 @@ async fn the_number_of_fallbacks_is_bounded() {
 // UTS: rest/unit/RSC15l/qualifying-errors-trigger-fallback-0
 // UTS: rest/unit/RSC15l/http-5xx-triggers-fallback-4
 // UTS: rest/unit/RSC25/primary-tried-before-fallback-3
+// Spec: RSC15, RSC15l3
 #[tokio::test]
 async fn failures_of_the_service_go_to_another_host() {
     for status in 500..=504 {
@@ -112,6 +114,7 @@ async fn a_failure_of_cloudfront_goes_to_another_host() {
 // UTS: rest/unit/RSC15l/connection-refused-fallback-0
 // UTS: rest/unit/RSC15l/dns-error-fallback-1
 // UTS: rest/unit/RSC15l/connection-timeout-fallback-2
+// Spec: RSC15l1
 #[tokio::test]
 async fn a_host_that_cannot_be_reached_gives_way_to_another() {
     for kind in [HttpErrorKind::Connect, HttpErrorKind::Timeout, HttpErrorKind::Interrupted] {
@@ -127,6 +130,7 @@ async fn a_host_that_cannot_be_reached_gives_way_to_another() {
 }
 
 // UTS: rest/unit/RSC15l/request-timeout-fallback-3
+// Spec: RSC15l2
 #[tokio::test(start_paused = true)]
 async fn a_request_that_times_out_goes_to_another_host() {
     let http = ScriptedHttp::sequence([Answer::Hang, time()]);
@@ -139,6 +143,7 @@ async fn a_request_that_times_out_goes_to_another_host() {
     assert_ne!(hosts[0], hosts[1]);
 }
 
+// Spec: TO3l6
 #[tokio::test(start_paused = true)]
 async fn the_time_for_fallbacks_is_bounded() {
     let http = ScriptedHttp::always(Answer::Hang);
@@ -190,6 +195,7 @@ async fn a_fallback_that_works_is_preferred() {
 }
 
 // UTS: rest/unit/RSC15f/cached-fallback-expires-1
+// Spec: TO3l10
 #[tokio::test(start_paused = true)]
 async fn the_preference_ends_with_its_time() {
     let http = ScriptedHttp::sequence([failing(500), time()]);
@@ -260,6 +266,7 @@ async fn a_late_answer_does_not_renew_the_preference() {
 }
 
 // UTS: rest/unit/REC2a2/custom-fallback-hosts-0
+// Spec: REC2a
 #[tokio::test]
 async fn given_fallback_hosts_replace_the_implied_ones() {
     let given = ["fb1.example.com", "fb2.example.com", "fb3.example.com"];
@@ -278,6 +285,7 @@ async fn a_host_name_has_no_fallbacks() {
 
 // UTS: rest/unit/REC2c3/nonprod-fallback-domains-0
 // UTS: rest/unit/REC2c4/production-endpoint-fallback-domains-0
+// Spec: REC2, REC2c, RSC15n
 #[tokio::test]
 async fn a_routing_policy_has_its_fallbacks() {
     for (endpoint, primary, pattern) in [

@@ -17,6 +17,7 @@ fn time() -> Answer {
 }
 
 // UTS: rest/unit/RSC7e/ably-version-header-0
+// Spec: CSV2, CSV2a, CSV2b, CSV2c, CSV2d
 #[tokio::test]
 async fn names_the_protocol_version() {
     let http = ScriptedHttp::always(time());
@@ -25,6 +26,7 @@ async fn names_the_protocol_version() {
 }
 
 // UTS: rest/unit/RSC7d/ably-agent-header-format-0
+// Spec: RSC7d1, RSC7d2, RSC7d4, RSC7d6, RSC7d6a
 #[tokio::test]
 async fn names_the_library_and_the_sdks_built_upon_it() {
     let http = ScriptedHttp::always(time());
@@ -39,6 +41,7 @@ async fn names_the_library_and_the_sdks_built_upon_it() {
 }
 
 // UTS: rest/unit/RSC7c/request-id-included-0
+// Spec: TO3p
 #[tokio::test]
 async fn adds_request_ids_when_asked() {
     let http = ScriptedHttp::sequence([time(), respond(404, json!({}))]);
@@ -67,6 +70,7 @@ async fn adds_no_request_ids_unasked() {
 // UTS: rest/unit/RSC8c/accept-content-type-headers-0
 // UTS: rest/unit/RSL4/json-protocol-content-type-2
 // UTS: rest/unit/RSL4/msgpack-protocol-content-type-3
+// Spec: RSC8b, TO3f
 #[tokio::test]
 async fn asks_and_sends_in_the_chosen_format() {
     let expected = ["application/x-msgpack", "application/json"];
@@ -107,6 +111,7 @@ async fn a_content_type_may_have_parameters_or_be_absent() {
 }
 
 // UTS: rest/unit/RSC8e/unsupported-content-type-0
+// Spec: RSC8e1, RSC8e2
 #[tokio::test]
 async fn a_reply_of_another_type_is_an_error() {
     for options in both_formats() {
@@ -142,6 +147,7 @@ async fn an_error_shows_at_most_512_bytes_of_a_body_it_cannot_read() {
 }
 
 // UTS: rest/unit/RSC8/error-decoded-from-msgpack-0
+// Spec: TI2, TI4
 #[tokio::test]
 async fn reads_errors_in_both_formats() {
     let body = json!({"error": {
@@ -161,6 +167,7 @@ async fn reads_errors_in_both_formats() {
 }
 
 // UTS: rest/unit/RSC13/request-timeout-enforced-0
+// Spec: TO3l4
 #[tokio::test(start_paused = true)]
 async fn a_request_has_a_time_limit() {
     let late = Answer::After(Duration::from_secs(5), Box::new(time()));
@@ -174,6 +181,7 @@ async fn a_request_has_a_time_limit() {
 }
 
 // UTS: rest/unit/RSC18/tls-controls-protocol-scheme-0
+// Spec: RSC7, TO3d
 #[tokio::test]
 async fn tls_decides_the_scheme() {
     for (tls, scheme) in [(true, "https"), (false, "http")] {

@@ -18,7 +18,7 @@ fn message(serial: &str, data: impl Into<capably::Data>) -> Message {
 
 // UTS: rest/unit/RSL11b/get-correct-endpoint-0
 // UTS: rest/unit/RSL11c/returns-decoded-message-0
-// Spec: RSL11a, RSL11a1, RSL11b, RSL11c
+// Spec: RSL11a, RSL11a1, RSL11b, RSL11c, RSL11
 #[tokio::test]
 async fn reads_a_message() {
     for options in both_formats() {
@@ -141,12 +141,15 @@ async fn reads_the_versions_of_a_message() {
 }
 
 // UTS: rest/unit/RSL14a/params-as-querystring-0
+// Spec: RSL14a1
 #[tokio::test]
 async fn versions_take_parameters() {
     let http = ScriptedHttp::always(respond(200, json!([])));
     let channel = http.rest().channels().get("test");
-    channel.message_versions("s").param("direction", "backwards").limit(10).await.unwrap();
+    let versions = channel.message_versions(&message("s", ()));
+    versions.param("direction", "backwards").limit(10).await.unwrap();
     let request = http.request();
+    assert_eq!(request.path(), "/channels/test/messages/s/versions");
     assert_eq!(request.param("direction").as_deref(), Some("backwards"));
     assert_eq!(request.param("limit").as_deref(), Some("10"));
 }
@@ -155,7 +158,7 @@ async fn versions_take_parameters() {
 // UTS: rest/unit/RSL15b/delete-sends-patch-delete-1
 // UTS: rest/unit/RSL15b/append-sends-patch-append-2
 // UTS: rest/unit/RSL15b7/version-absent-no-operation-1
-// Spec: RSL15b, RSL15b1
+// Spec: RSL15b, RSL15b1, RSL15
 #[tokio::test]
 async fn changes_a_message() {
     for options in both_formats() {
@@ -219,6 +222,7 @@ async fn the_caller_s_message_stays_as_it_is() {
 // UTS: rest/unit/RSL15e/returns-update-delete-result-0
 // UTS: rest/unit/RSL15e/null-version-serial-1
 // UTS: rest/unit/UDR2a/update-delete-result-fields-0
+// Spec: UDR1, UDR2
 #[tokio::test]
 async fn returns_the_serial_of_the_new_version() {
     for options in both_formats() {

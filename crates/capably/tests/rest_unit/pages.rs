@@ -34,6 +34,7 @@ async fn a_page_has_items() {
 }
 
 // UTS: rest/unit/TG2/has-next-is-last-0
+// Spec: TG6, TG7
 #[tokio::test]
 async fn a_page_knows_whether_it_is_the_last() {
     let more = page(&["item1"]).link(next("/channels/test/messages?cursor=next123"));
@@ -247,6 +248,27 @@ async fn a_circle_of_pages_ends_the_stream_with_an_error() {
     assert_eq!(error.code().0, 40011);
     assert!(pages.next().await.is_none());
     assert_eq!(http.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn pages_without_items_and_without_end_end_the_stream_with_an_error() {
+    let http = ScriptedHttp::new(|_, index| page(&[]).link(next(&format!("./messages?p={index}"))));
+    let items = history(&http).await.unwrap().items_stream();
+    let error = items.try_collect::<Vec<_>>().await.unwrap_err();
+    assert_eq!((error.code().0, error.status()), (40011, Some(400)));
+    assert!(error.remediation().is_some());
+    assert_eq!(http.requests().len(), 101);
+}
+
+#[tokio::test]
+async fn some_pages_without_items_do_not_end_the_stream() {
+    let http = ScriptedHttp::new(|_, index| match index {
+        250 => page(&["last"]),
+        _ if index % 100 == 99 => page(&["item"]).link(next(&format!("./messages?p={index}"))),
+        _ => page(&[]).link(next(&format!("./messages?p={index}"))),
+    });
+    let items = history(&http).await.unwrap().items_stream();
+    assert_eq!(items.try_collect::<Vec<_>>().await.unwrap().len(), 3);
 }
 
 #[tokio::test]

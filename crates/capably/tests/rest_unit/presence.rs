@@ -1,5 +1,7 @@
 //! Presence (RSP).
 
+use std::time::{Duration, SystemTime};
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use capably::{
     CipherParams, ClientOptions, Data, PresenceAction, PresenceMessage, Result,
@@ -166,6 +168,19 @@ async fn history_takes_parameters() {
         let request = http.requests().pop().expect("a request");
         assert_eq!(request.0.url.split_once('?').expect("a query").1, expected);
     }
+}
+
+// UTS: rest/unit/RSP4b1/history-datetime-objects-3
+// Spec: RSP4b, RSP4b1
+#[tokio::test]
+async fn history_takes_times_of_the_system() {
+    let http = empty();
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_609_459_200);
+    let history = http.rest().channels().get("test").presence().history();
+    history.start(start).end(start + Duration::from_millis(1)).await.unwrap();
+    let request = http.request();
+    assert_eq!(request.param("start").as_deref(), Some("1609459200000"));
+    assert_eq!(request.param("end").as_deref(), Some("1609459200001"));
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ fn messages(body: Value) -> Vec<Value> {
 }
 
 // UTS: rest/unit/RSL1a/publish-name-and-data-0
+// Spec: RSL1, RSL1b
 #[tokio::test]
 async fn publishes_a_name_and_data() {
     for options in both_formats() {
@@ -36,6 +37,7 @@ async fn publishes_a_name_and_data() {
 }
 
 // UTS: rest/unit/RSL1a/publish-message-array-1
+// Spec: RSL1c
 #[tokio::test]
 async fn publishes_several_messages_in_one_request() {
     let http = ScriptedHttp::always(respond(201, json!({"serials": ["s1", "s2", "s3"]})));
@@ -107,6 +109,7 @@ async fn refuses_what_is_larger_than_the_limit() {
     }
 }
 
+// Spec: TO3l8f
 #[tokio::test]
 async fn the_size_limit_is_for_all_messages_together() {
     let http = accepting();
@@ -120,6 +123,7 @@ async fn the_size_limit_is_for_all_messages_together() {
 }
 
 // UTS: rest/unit/RSL1j/all-attributes-transmitted-0
+// Spec: TM2h
 #[tokio::test]
 async fn sends_all_attributes_of_a_message() {
     for options in both_formats() {
@@ -128,6 +132,7 @@ async fn sends_all_attributes_of_a_message() {
         let message = Message {
             client_id: Some("explicit-client-id".into()),
             id: Some("custom-message-id".into()),
+            connection_key: Some("key-of-another".into()),
             extras: extras.as_object().cloned(),
             ..Message::new("test-event", "test-data")
         };
@@ -137,7 +142,7 @@ async fn sends_all_attributes_of_a_message() {
             http.request().body(),
             json!([{
                 "name": "test-event", "data": "test-data", "id": "custom-message-id",
-                "clientId": "explicit-client-id", "extras": extras,
+                "clientId": "explicit-client-id", "connectionKey": "key-of-another", "extras": extras,
             }])
         );
     }
@@ -220,6 +225,7 @@ async fn returns_the_serial_of_a_message() {
 }
 
 // UTS: rest/unit/RSL1n/publish-result-batch-serials-1
+// Spec: PBR1, PBR2, PBR2a
 #[tokio::test]
 async fn returns_the_serial_of_each_message() {
     let answer = json!({"channel": "c", "messageId": "m", "serials": ["s1", "s2", "s3"]});
@@ -227,12 +233,14 @@ async fn returns_the_serial_of_each_message() {
 }
 
 // UTS: rest/unit/RSL1n/publish-result-null-serial-2
+// Spec: PBR2a
 #[tokio::test]
 async fn a_conflated_message_has_no_serial() {
     let answer = json!({"serials": [null, "s2"]});
     assert_eq!(serials(answer, 2).await, [None, Some("s2".to_owned())]);
 }
 
+// Spec: RSL1d
 #[tokio::test]
 async fn a_refused_publish_is_an_error() {
     let error = json!({"error": {"code": 40160, "statusCode": 401, "message": "no"}});

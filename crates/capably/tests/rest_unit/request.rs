@@ -33,6 +33,7 @@ fn alone() -> ClientOptions {
 }
 
 // UTS: rest/unit/RSC19f/supports-http-methods-0
+// Spec: RSC19
 #[tokio::test]
 async fn takes_every_method() {
     let http = empty();
@@ -296,6 +297,23 @@ async fn a_failure_of_the_service_asks_another_host() {
     assert_eq!((response.status(), response.is_success()), (200, true));
     assert_eq!(http.requests().len(), 2);
     assert_eq!(http.requests()[1].authority(), "fallback.ably-realtime.com");
+}
+
+// Spec: TO3l9
+#[tokio::test]
+async fn a_body_may_be_too_large() {
+    for options in both_formats() {
+        let http = empty();
+        let rest = http.rest_with(options.max_frame_size(1000));
+        let send = |size| {
+            let body = json!({"a": "x".repeat(size)});
+            rest.request(HttpMethod::Post, "/x").body(body).into_future()
+        };
+        send(900).await.unwrap();
+        let error = send(1000).await.unwrap_err();
+        assert_eq!((error.code().0, error.status()), (40009, Some(400)), "{error}");
+        assert_eq!(http.requests().len(), 1, "it is not sent");
+    }
 }
 
 // UTS: rest/unit/RSC19f/path-leading-slash-handling-4

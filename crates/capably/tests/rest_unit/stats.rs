@@ -16,7 +16,7 @@ fn empty() -> ScriptedHttp {
 }
 
 // UTS: rest/unit/RSC6a/returns-paginated-stats-0
-// Spec: TS1, TS12, TS12a, TS12p, TS12c, TS12r
+// Spec: TS1, TS12, TS12a, TS12p, TS12c, TS12r, RSC6
 #[tokio::test]
 async fn returns_a_page_of_statistics() {
     for options in both_formats() {

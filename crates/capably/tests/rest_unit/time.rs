@@ -1,6 +1,5 @@
 //! `Rest::time` (RSC16).
 
-use capably::ClientOptions;
 use serde_json::json;
 
 use crate::{
@@ -40,14 +39,17 @@ async fn sends_no_credentials() {
     assert_eq!(http.request().header("Authorization"), None);
 }
 
+// UTS: rest/unit/RSC16/works-without-tls-3
 #[tokio::test]
 async fn works_without_tls() {
-    let http = ScriptedHttp::always(respond(200, json!([NOW])));
-    let rest = http.rest_with(ClientOptions::new("token").tls(false));
-    assert_eq!(rest.time().await.unwrap(), NOW);
-    let request = http.request();
-    assert_eq!(request.scheme(), "http");
-    assert_eq!(request.header("Authorization"), None);
+    for options in both_formats() {
+        let http = ScriptedHttp::always(respond(200, json!([NOW])));
+        let rest = http.rest_with(options.tls(false).use_token_auth(true));
+        assert_eq!(rest.time().await.unwrap(), NOW);
+        let request = http.request();
+        assert_eq!(request.scheme(), "http");
+        assert_eq!(request.header("Authorization"), None);
+    }
 }
 
 // UTS: rest/unit/RSC16/error-propagated-4

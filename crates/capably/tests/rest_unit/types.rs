@@ -21,6 +21,7 @@ fn extras(value: Value) -> Option<capably::JsonObject> {
 // UTS: rest/unit/TM2a/message-attributes-0
 // UTS: rest/unit/TM2j/action-and-serial-fields-0
 // UTS: rest/unit/TM/message-with-extras-1
+// Spec: TM1, TM2, TM2b, TM2d, TM2e, TM2g, TM2i, TM2r
 #[test]
 fn a_message_is_written_with_all_its_attributes() {
     let push = json!({"push": {"notification": {"title": "Hello"}, "data": {"key": "value"}}});
@@ -82,7 +83,7 @@ fn a_message_can_be_made_of_json() {
 
 // UTS: rest/unit/TM3/from-encoded-decodes-encoding-1
 // UTS: rest/unit/TP3/presence-encoded-data-from-json-1
-// Spec: TAN3
+// Spec: TAN3, TM2e, TP3f, TAN2g
 #[test]
 fn payloads_are_decoded() {
     for (encoding, data, expected) in [
@@ -152,6 +153,7 @@ fn actions_have_the_numbers_of_the_specification() {
 }
 
 // UTS: rest/unit/TM2s/version-populated-from-wire-0
+// Spec: TM2s3, TM2s4, TM2s5
 #[test]
 fn a_version_is_read() {
     let value = json!({"serial": "msg-serial-1", "version": {
@@ -170,6 +172,7 @@ fn a_version_is_read() {
 
 // UTS: rest/unit/TM2s1/version-defaults-from-message-0
 // UTS: rest/unit/TM2u/annotations-defaults-empty-0
+// Spec: TM2s2
 #[test]
 fn a_version_takes_from_its_message_what_it_lacks() {
     let value = json!({"serial": "msg-serial-1", "timestamp": 1_700_000_000_000_i64});
@@ -187,7 +190,7 @@ fn a_version_takes_from_its_message_what_it_lacks() {
 // UTS: rest/unit/TP3a/presence-message-attributes-0
 // UTS: rest/unit/TP3/presence-from-json-0
 // UTS: rest/unit/TP3/presence-to-json-2
-// Spec: TP3b, TP3c, TP3e, TP3i
+// Spec: TP3b, TP3c, TP3e, TP3i, TP1
 #[test]
 fn a_presence_message_is_read_and_written() {
     let value = json!({
@@ -341,7 +344,18 @@ fn an_error_is_read_with_its_cause() {
     assert_eq!((cause.code.0, &*cause.message), (50001, "Database connection failed"));
 }
 
+// Spec: TI6
+#[test]
+fn an_error_without_details_is_written_without_them() {
+    let mut error = ErrorInfo::new(ErrorCode(40000), 400, "no");
+    let written = |error: &ErrorInfo| serde_json::to_value(error).unwrap();
+    assert_eq!(written(&error), json!({"code": 40000, "statusCode": 400, "message": "no"}));
+    error.detail.insert("a".to_owned(), "b".to_owned());
+    assert_eq!(written(&error)["detail"], json!({"a": "b"}));
+}
+
 // UTS: rest/unit/TI/common-error-codes-3
+// Spec: TI3
 #[test]
 fn common_codes_are_known() {
     for (code, status) in [

@@ -189,6 +189,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
+    // Spec: CD2c
     async fn the_service_says_what_the_size_limit_is(format) {
         let (client, mut service) = client_with(format, |options| options.max_message_size(20));
         client.connection().connect();

@@ -61,6 +61,14 @@ async fn an_auth_url_is_told_the_client() {
     assert_eq!(requests[0].param("clientId").as_deref(), Some("url-client-id"));
 }
 
+// A REST client tells its client id by its `Auth` alone (RSC17).
+// UTS: rest/unit/RSC17/client-id-matches-auth-1
+#[test]
+fn the_client_id_that_is_set_is_the_one_of_auth() {
+    let rest = accepting().rest_with(ClientOptions::new(KEY).client_id("explicit-client-id"));
+    assert_eq!(rest.auth().client_id().as_deref(), Some("explicit-client-id"));
+}
+
 // UTS: rest/unit/RSA7/clientid-updated-after-authorize-0
 #[tokio::test]
 async fn a_new_token_may_name_another_client() {

@@ -39,7 +39,7 @@ async fn the_token_of_token_details_is_sent() {
 }
 
 // UTS: rest/unit/RSA4/use-token-auth-forced-1
-// Spec: TO3j4, AO2j
+// Spec: TO3j4, AO2j, RSC9
 #[tokio::test]
 async fn a_key_can_be_told_to_get_a_token() {
     for binary in [true, false] {

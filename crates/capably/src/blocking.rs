@@ -1,0 +1,143 @@
+//! REST for programs without a runtime: the same API, with `wait` where others `await`.
+//!
+//! [`Wait`] gives every call of a [`Rest`](crate::Rest) client a `wait`, and [`WaitEach`] makes an iterator
+//! of a stream of pages or items. They run on a runtime of their own: one thread, started by the first
+//! call and shared by all.
+//!
+//! ```
+//! use capably::{ClientOptions, Rest, rest::Direction};
+//! use capably::blocking::{Wait, WaitEach};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let runtime = tokio::runtime::Runtime::new()?;
+//! # let server = runtime.block_on(capably_server::Server::builder().start())?;
+//! # let options = ClientOptions::new(server.key())
+//! #     .endpoint(server.endpoint()).port(server.port()).tls(false);
+//! let rest = Rest::new(options)?;
+//! let channel = rest.channels().get("greetings");
+//! for name in ["Ada", "Eve", "Joe"] {
+//!     channel.publish("hello", name).wait()?;
+//! }
+//!
+//! let page = channel.history().direction(Direction::Forwards).limit(2).wait()?;
+//! assert_eq!(page.items()[0].data.as_str(), Some("Ada"));
+//!
+//! // All messages, from as many pages as it takes.
+//! let mut count = 0;
+//! for message in page.items_stream().wait_each() {
+//!     println!("{:?}", message?.data);
+//!     count += 1;
+//! }
+//! assert_eq!(count, 3);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Asynchronous code must not block: on the threads of a tokio runtime, those of `spawn_blocking` included,
+//! both give an error with code 40000 rather than panic.
+
+use std::{fmt, iter::FusedIterator, pin::Pin, sync::OnceLock};
+
+use capably_protocol::ErrorCode;
+use futures_core::Stream;
+use futures_util::StreamExt;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::{Error, Result};
+
+/// Runs a call to its end, on the thread that asks for it.
+pub trait Wait: IntoFuture {
+    /// What the call yields.
+    type Value;
+
+    /// Waits for the result.
+    ///
+    /// # Errors
+    /// Those of the call; 40000 in asynchronous code, which must not block, and 50000 when the system
+    /// has no thread to give.
+    fn wait(self) -> Result<Self::Value>;
+}
+
+impl<F, T> Wait for F
+where
+    F: IntoFuture<Output = Result<T>>,
+{
+    type Value = T;
+
+    fn wait(self) -> Result<T> {
+        runtime()?.block_on(self.into_future())
+    }
+}
+
+/// Makes an iterator of a stream of results, such as
+/// [`pages`](crate::rest::PaginatedResult::pages) and
+/// [`items_stream`](crate::rest::PaginatedResult::items_stream).
+pub trait WaitEach: Stream + Sized {
+    /// The results, one after the other.
+    fn wait_each(self) -> Each<Self>;
+}
+
+impl<S, T> WaitEach for S
+where
+    S: Stream<Item = Result<T>>,
+{
+    fn wait_each(self) -> Each<S> {
+        Each(Some(Box::pin(self)))
+    }
+}
+
+/// Waits for one result of a stream after the other.
+///
+/// Its errors are those of the stream, and those of [`Wait::wait`], which end it.
+#[must_use = "nothing is read until it is iterated over"]
+pub struct Each<S>(Option<Pin<Box<S>>>);
+
+impl<S, T> Iterator for Each<S>
+where
+    S: Stream<Item = Result<T>>,
+{
+    type Item = Result<T>;
+
+    fn next(&mut self) -> Option<Result<T>> {
+        let mut stream = self.0.take()?;
+        match runtime() {
+            Ok(runtime) => {
+                let item = runtime.block_on(stream.next())?;
+                self.0 = Some(stream);
+                Some(item)
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+impl<S, T> FusedIterator for Each<S> where S: Stream<Item = Result<T>> {}
+
+impl<S> fmt::Debug for Each<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Each").field("ended", &self.0.is_none()).finish_non_exhaustive()
+    }
+}
+
+/// The runtime of all blocking calls. Its thread serves the connections that outlive a call.
+///
+/// # Errors
+/// Code 40000 in asynchronous code; 50000 when the system has no thread to give.
+fn runtime() -> Result<&'static Runtime> {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    if Handle::try_current().is_ok() {
+        let message = "a blocking call inside a tokio runtime would hold it up";
+        return Err(Error::new(ErrorCode::BAD_REQUEST, 400, message)
+            .with_remedy("await it, or block on a thread of its own that is not the runtime's"));
+    }
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime);
+    }
+    let mut builder = Builder::new_multi_thread();
+    let built = builder.worker_threads(1).thread_name("capably-blocking").enable_all().build();
+    let runtime = built.map_err(|error| {
+        Error::new(ErrorCode::INTERNAL_ERROR, 500, "the system has no thread to give")
+            .with_source(error)
+    })?;
+    Ok(RUNTIME.get_or_init(|| runtime))
+}
