@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{
-    Shared, batch, messages, provision, push,
+    Shared, annotations, batch, messages, provision, push,
     query::{self, Query},
     reply::{self, Reply, Response},
     rest, tokens,
@@ -106,6 +106,12 @@ impl Call<'_> {
             }
             (&Method::GET, ["channels", channel, "messages", serial, "versions"]) => {
                 messages::versions(self, channel, serial)?
+            }
+            (&Method::POST, ["channels", channel, "messages", serial, "annotations"]) => {
+                annotations::publish(self, channel, serial, body?)?
+            }
+            (&Method::GET, ["channels", channel, "messages", serial, "annotations"]) => {
+                annotations::list(self, channel, serial)?
             }
             (&Method::POST, ["messages"]) => batch::publish(self, &body?)?,
             (&Method::GET, ["presence"]) => batch::presence(self)?,

@@ -1,5 +1,6 @@
 //! The hub's front: sockets, HTTP, tasks and the clock.
 
+mod annotations;
 mod app;
 mod batch;
 mod clock;

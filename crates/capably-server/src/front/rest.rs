@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::{credentials, http::Call, page, reply::Reply};
-use crate::hub::{HistoryQuery, MembersQuery, Page, PageQuery, error};
+use crate::hub::{HistoryQuery, MembersQuery, Page, PageQuery, Published, error};
 
 /// `POST /channels/{channel}/messages` (RSL1).
 pub(super) fn publish(call: &Call<'_>, channel: &str, body: Bytes) -> Result<Reply, ErrorInfo> {
@@ -21,13 +21,18 @@ pub(super) fn publish(call: &Call<'_>, channel: &str, body: Bytes) -> Result<Rep
     let now = call.shared.clock.now();
     let published =
         app.with(|hub, outputs| hub.publish(&identity, &channel, messages, now, outputs))?;
+    Ok(self::published(call, &channel, &published))
+}
+
+/// What is answered to a publish (PBR).
+pub(super) fn published(call: &Call<'_>, channel: &str, published: &Published) -> Reply {
     let serials: Vec<&str> = published.serials.iter().map(|serial| &**serial).collect();
     let body = json!({
-        "channel": &*channel,
+        "channel": channel,
         "messageId": &*published.message_id,
         "serials": serials,
     });
-    Ok(Reply::value(StatusCode::CREATED, call.format, &body))
+    Reply::value(StatusCode::CREATED, call.format, &body)
 }
 
 /// `GET /channels/{channel}/messages`, and `history`, its older name (RSL2).

@@ -7,15 +7,15 @@ use std::{
 };
 
 use capably_protocol::{
-    ChannelMode, ClientFrame, ConnectionDetails, ErrorInfo, Message, PresenceMessage, ServerFrame,
-    Str,
+    Annotation, ChannelMode, ClientFrame, ConnectionDetails, ErrorInfo, Message, PresenceMessage,
+    ServerFrame, Str,
     frame::{Connected, ErrorFrame, Publish},
 };
 
 use super::{
     ConnectionId, HistoryQuery, Namespace, Now, Output, Page, Published, SITE, TransportId,
     ack::{Acks, Outcome},
-    attach,
+    annotation, attach,
     auth::{Client, Identity, Key},
     capability::Operation,
     change::is_change,
@@ -25,7 +25,7 @@ use super::{
     error, history,
     log::Retention,
     presence::Presence,
-    publish::{self, Publisher},
+    publish::{self, Accepted, Publisher},
     revocation::Revocations,
     token_request::Nonces,
 };
@@ -176,23 +176,34 @@ impl App {
         let mut acks = Acks::new(transport);
         let mut ended = false;
         for frame in frames.drain(..) {
-            let refused = match frame {
+            let (msg_serial, outcome) = match frame {
                 ClientFrame::Message(publish) => {
-                    let msg_serial = publish.msg_serial;
-                    let outcome = receive_publish(
-                        connection,
-                        &mut self.channels,
-                        publish,
-                        &self.settings,
-                        now,
-                        outputs,
-                    );
-                    acks.add(msg_serial, outcome, outputs);
-                    continue;
+                    receive_once(connection, publish.msg_serial, |it| {
+                        publish_messages(
+                            it,
+                            &mut self.channels,
+                            publish,
+                            &self.settings,
+                            now,
+                            outputs,
+                        )
+                    })
                 }
-                ClientFrame::Presence(publish) => (publish.msg_serial, "presence is"),
-                ClientFrame::Annotation(publish) => (publish.msg_serial, "annotations are"),
-                ClientFrame::Object(publish) => (publish.msg_serial, "objects are"),
+                ClientFrame::Annotation(publish) => {
+                    receive_once(connection, publish.msg_serial, |it| {
+                        annotate(it, &mut self.channels, publish, &self.settings, now, outputs)
+                    })
+                }
+                ClientFrame::Presence(publish) => {
+                    receive_once(connection, publish.msg_serial, |_| {
+                        Err(error::not_supported("presence is"))
+                    })
+                }
+                ClientFrame::Object(publish) => {
+                    receive_once(connection, publish.msg_serial, |_| {
+                        Err(error::not_supported("objects are"))
+                    })
+                }
                 other => {
                     acks.flush(outputs);
                     match other {
@@ -237,15 +248,6 @@ impl App {
                     }
                     continue;
                 }
-            };
-            let (msg_serial, what) = refused;
-            let outcome = if msg_serial < connection.next_msg_serial {
-                connection.outcomes.get(msg_serial)
-            } else {
-                let outcome = Outcome::Refused(error::not_supported(what));
-                connection.next_msg_serial = msg_serial.saturating_add(1);
-                connection.outcomes.add(msg_serial, &outcome);
-                outcome
             };
             acks.add(msg_serial, outcome, outputs);
         }
@@ -316,21 +318,9 @@ impl App {
             connection: on_behalf.map(|connection| &connection.id),
             frame_id: None,
         };
-        let accepted = publish::publish(
-            &mut self.channels,
-            channel,
-            messages,
-            publisher,
-            self.settings.max_message_size,
-            now,
-            outputs,
-        )?;
-        Ok(Published {
-            message_id: accepted.chosen_id.unwrap_or_else(|| accepted.position.channel_serial()),
-            serials: (0..accepted.messages)
-                .map(|index| accepted.position.message_serial(index))
-                .collect(),
-        })
+        let limit = self.settings.max_message_size;
+        publish::publish(&mut self.channels, channel, messages, publisher, limit, now, outputs)
+            .map(Published::from)
     }
 
     /// A page of a channel's history.
@@ -465,59 +455,95 @@ fn detach(
     outputs.push(Output::Frame(transport, frame));
 }
 
-/// Handles a MESSAGE; one that was handled before gets the same answer and is not published again.
-fn receive_publish(
+/// Handles a frame that is to be acknowledged; one that was handled before gets the same answer, and has
+/// no effect again.
+fn receive_once(
     connection: &mut Connection,
-    channels: &mut Channels,
-    publish: Publish<Message>,
-    settings: &Settings,
-    now: Now,
-    outputs: &mut Vec<Output>,
-) -> Outcome {
-    let msg_serial = publish.msg_serial;
+    msg_serial: u64,
+    handle: impl FnOnce(&Connection) -> Result<Accepted, ErrorInfo>,
+) -> (u64, Outcome) {
     if msg_serial < connection.next_msg_serial {
-        return connection.outcomes.get(msg_serial);
+        return (msg_serial, connection.outcomes.get(msg_serial));
     }
-    let outcome =
-        Outcome::from(publish_once(connection, channels, publish, settings, now, outputs));
+    let outcome = Outcome::from(handle(connection));
     connection.next_msg_serial = msg_serial.saturating_add(1);
     connection.outcomes.add(msg_serial, &outcome);
-    outcome
+    (msg_serial, outcome)
 }
 
-fn publish_once(
+fn publish_messages(
     connection: &Connection,
     channels: &mut Channels,
     publish: Publish<Message>,
     settings: &Settings,
     now: Now,
     outputs: &mut Vec<Output>,
-) -> Result<publish::Accepted, ErrorInfo> {
+) -> Result<Accepted, ErrorInfo> {
     let Publish { channel, msg_serial, items, params } = publish;
     if params.get("_forceNack").is_some_and(|value| value == "true") {
         return Err(error::forced());
     }
     // A change needs a right of its own, which is checked with it.
-    let attachment =
-        connection.attached.get(&channel).filter(|_| !items.first().is_some_and(is_change));
-    if attachment.is_some_and(|it| !it.granted.contains(ChannelMode::Publish.flag())) {
-        connection.identity.require(&channel, Operation::Publish)?;
-        return Err(error::mode_missing(ChannelMode::Publish.name()));
+    if !items.first().is_some_and(is_change) {
+        require_mode(connection, &channel, ChannelMode::Publish, Operation::Publish)?;
     }
-    let publisher = Publisher {
-        identity: &connection.identity,
-        connection: Some(&connection.id),
-        frame_id: Some(frame_id(&connection.id, msg_serial)),
-    };
     publish::publish(
         channels,
         &channel,
         publish::take_items(items),
-        publisher,
+        publisher(connection, msg_serial),
         settings.max_message_size,
         now,
         outputs,
     )
+}
+
+fn annotate(
+    connection: &Connection,
+    channels: &mut Channels,
+    publish: Publish<Annotation>,
+    settings: &Settings,
+    now: Now,
+    outputs: &mut Vec<Output>,
+) -> Result<Accepted, ErrorInfo> {
+    let Publish { channel, msg_serial, items, .. } = publish;
+    let mode = ChannelMode::AnnotationPublish;
+    require_mode(connection, &channel, mode, Operation::AnnotationPublish)?;
+    annotation::annotate(
+        channels,
+        &channel,
+        publish::take_items(items),
+        publisher(connection, msg_serial),
+        settings.max_message_size,
+        now,
+        outputs,
+    )
+}
+
+/// Checks that the connection's attachment to the channel, if it has one, has the mode.
+///
+/// # Errors
+/// Code 40160 when the credentials do not allow what the mode is for, 40165 when it was not asked for.
+fn require_mode(
+    connection: &Connection,
+    channel: &str,
+    mode: ChannelMode,
+    operation: Operation,
+) -> Result<(), ErrorInfo> {
+    let attachment = connection.attached.get(channel);
+    if attachment.is_some_and(|attachment| !attachment.granted.contains(mode.flag())) {
+        connection.identity.require(channel, operation)?;
+        return Err(error::mode_missing(mode.name()));
+    }
+    Ok(())
+}
+
+fn publisher(connection: &Connection, msg_serial: u64) -> Publisher<'_> {
+    Publisher {
+        identity: &connection.identity,
+        connection: Some(&connection.id),
+        frame_id: Some(frame_id(&connection.id, msg_serial)),
+    }
 }
 
 /// `connectionId:msgSerial`, from which the messages' ids derive.

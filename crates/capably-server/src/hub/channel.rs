@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use capably_protocol::{Message, Millis, Str, frame::Delivery};
+use capably_protocol::{Flags, Message, Millis, Str, frame::Delivery};
 
 use super::{
     Broadcast, ConnectionId, Now, Output, TransportId,
@@ -170,10 +170,12 @@ pub(super) struct Channel {
     idle_since: Option<Duration>,
 }
 
-/// An attachment that receives messages.
+/// An attachment that is sent what is published.
 #[derive(Debug)]
 pub(super) struct Subscriber {
     pub(super) connection: ConnectionId,
+    /// What it was granted; it is sent what these let it see.
+    pub(super) modes: Flags,
     /// Whether it wants what its own connection published.
     pub(super) echo: bool,
     /// Everything after this position that it wants, it has been sent or is being sent.
@@ -185,7 +187,8 @@ pub(super) struct Subscriber {
 impl Subscriber {
     /// Whether the entry is to be sent to it.
     pub(super) fn wants(&self, entry: &Entry) -> bool {
-        self.echo || entry.connection() != Some(&self.connection)
+        self.modes.contains(entry.mode().flag())
+            && (self.echo || entry.connection() != Some(&self.connection))
     }
 }
 
@@ -225,6 +228,13 @@ impl Channel {
 
     pub(super) fn unsubscribe(&mut self, transport: TransportId) {
         self.subscribers.remove(&transport);
+    }
+
+    /// What a subscriber may see has changed.
+    pub(super) fn set_modes(&mut self, transport: TransportId, modes: Flags) {
+        if let Some(subscriber) = self.subscribers.get_mut(&transport) {
+            subscriber.modes = modes;
+        }
     }
 
     /// Goes on with the replay to a subscriber, by about `budget` bytes.
@@ -307,9 +317,13 @@ impl Channel {
         delivery.channel_serial = Some(channel_serial);
         delivery.connection_id = connection;
         delivery.timestamp = Some(now.wall);
-        let entry = Entry::new(position, now.steady, delivery);
-        self.append(&entry, now);
-        self.send(&entry, |_| true, outputs);
+        self.commit(&Entry::new(position, now.steady, delivery), now, outputs);
+    }
+
+    /// Takes an entry into the log and sends it to the subscribers that want it.
+    pub(super) fn commit(&mut self, entry: &Arc<Entry>, now: Now, outputs: &mut Vec<Output>) {
+        self.append(entry, now);
+        self.send(entry, |_| true, outputs);
     }
 
     /// Takes a new version of the message at `at` into the log and sends it: the whole of it, or, to those

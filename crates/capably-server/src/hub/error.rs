@@ -55,9 +55,23 @@ pub(crate) fn serial_missing() -> ErrorInfo {
     bad_parameter("a change of a message needs the message's `serial`")
 }
 
+/// A body that is about another message than its path.
+pub(crate) fn other_serial() -> ErrorInfo {
+    bad_parameter("the serial in the body is not that of the path")
+}
+
 /// An append that does not fit to what is there.
 pub(crate) fn bad_append() -> ErrorInfo {
     bad_request("only text can be appended to text, and bytes to bytes, in the same encoding")
+}
+
+/// Annotations whose summaries no message could carry.
+pub(crate) fn summary_too_large(limit: usize) -> ErrorInfo {
+    error(
+        40009,
+        400,
+        format!("the summary of the message's annotations would exceed the limit of {limit} bytes"),
+    )
 }
 
 /// A client id that the credentials do not allow.
@@ -217,5 +231,9 @@ pub(crate) fn continuity_lost() -> ErrorInfo {
 
 /// A channel whose messages cannot be changed.
 pub(crate) fn not_mutable() -> ErrorInfo {
-    error(93002, 400, "messages of this channel cannot be updated, deleted or appended to")
+    error(
+        93002,
+        400,
+        "messages of this channel cannot be updated, deleted, appended to or annotated",
+    )
 }

@@ -5,6 +5,7 @@
 
 mod access;
 mod ack;
+mod annotation;
 mod app;
 mod attach;
 pub(crate) mod auth;
@@ -24,6 +25,7 @@ mod push;
 pub(crate) mod revocation;
 mod serial;
 mod status;
+mod summary;
 pub(crate) mod token;
 pub(crate) mod token_request;
 

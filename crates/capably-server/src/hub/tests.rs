@@ -8,6 +8,7 @@ use capably_protocol::{
 };
 
 mod access;
+mod annotations;
 mod changes;
 mod push;
 

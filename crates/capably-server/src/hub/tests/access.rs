@@ -56,14 +56,18 @@ impl Bench {
         body
     }
 
-    fn request(&mut self, body: &Value) -> Result<TokenDetails, (u16, u32)> {
+    pub(super) fn request(&mut self, body: &Value) -> Result<TokenDetails, (u16, u32)> {
         let key = PresentedKey::parse("app-id.key:secret").unwrap();
         codes(TokenRequest::read(body.as_object().unwrap(), KEY_NAME)).and_then(|request| {
             codes(self.app.request_token("key", &request, Some(&key), self.now))
         })
     }
 
-    fn authenticate(&self, token: &str, client_id: Option<&str>) -> Result<Identity, (u16, u32)> {
+    pub(super) fn authenticate(
+        &self,
+        token: &str,
+        client_id: Option<&str>,
+    ) -> Result<Identity, (u16, u32)> {
         codes(PresentedToken::parse(token).and_then(|token| {
             let credentials = Credentials::Token(token);
             self.app.authenticate(&credentials, client_id.map(Str::from), self.now)
@@ -77,7 +81,7 @@ impl Bench {
         format!("{signed}.{signature}")
     }
 
-    fn auth(&mut self, transport: TransportId, token: &str) -> Vec<ServerFrame> {
+    pub(super) fn auth(&mut self, transport: TransportId, token: &str) -> Vec<ServerFrame> {
         let auth = AuthDetails { access_token: token.into() };
         self.send(transport, vec![ClientFrame::Auth(auth)]);
         self.frames(transport)
