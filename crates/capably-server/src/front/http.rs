@@ -3,20 +3,20 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use capably_protocol::{ErrorInfo, Format, Limits};
+use capably_protocol::{ErrorInfo, Format, Limits, PROTOCOL_VERSION};
 use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode, body::Incoming, header, http::request::Parts};
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::{
-    Shared, annotations, batch, messages, provision, push,
+    Shared, annotations, batch, credentials, messages, provision, push,
     query::{self, Query},
     reply::{self, Reply, Response},
-    rest, tokens,
+    rest, stats, tokens,
     upgrade::{self, Upgrade},
 };
-use crate::hub::error;
+use crate::hub::{RequestKind, error};
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,7 +37,9 @@ pub(super) async fn handle(
     let query = Query::parse(head.uri.query().unwrap_or_default());
     let format = reply::accepted(&head.headers, query.get("format"));
     let call = Call { shared, head, query, format };
-    match call.route(body, upgrade).await {
+    let answered = call.route(body, upgrade).await;
+    call.count(answered.is_ok());
+    match answered {
         Ok(response) => response,
         Err(error) => {
             let reply = Reply::error(format, &error);
@@ -91,7 +93,8 @@ impl Call<'_> {
             (&Method::POST, ["keys", key_name, "revokeTokens"]) => {
                 tokens::revoke(self, key_name, &body?)?
             }
-            (&Method::POST, ["stats"]) => rest::post_stats(self, &body?)?,
+            (&Method::POST, ["stats"]) => stats::post(self, &body?)?,
+            (&Method::GET, ["stats"]) => stats::get(self)?,
             (&Method::POST, ["channels", channel, "messages"]) => {
                 rest::publish(self, channel, body?)?
             }
@@ -124,6 +127,34 @@ impl Call<'_> {
             _ => return Err(error::not_found()),
         };
         Ok(reply.into_response())
+    }
+
+    /// The version of the protocol that the client speaks; the latest unless it says otherwise.
+    pub(super) fn version(&self) -> f64 {
+        let version = self.head.headers.get("x-ably-version").and_then(|it| it.to_str().ok());
+        let version = version.or_else(|| self.query.get("v")).and_then(|it| it.parse().ok());
+        version.unwrap_or(f64::from(PROTOCOL_VERSION))
+    }
+
+    /// Counts the request for the app whose credentials it has, or whose token it asks for.
+    fn count(&self, succeeded: bool) {
+        let path = self.head.uri.path();
+        let key_name = path.strip_prefix("/keys/").and_then(|it| it.strip_suffix("/requestToken"));
+        let (app, kind) = match key_name {
+            Some(name) => {
+                let app_id = name.split('.').next().unwrap_or_default();
+                (self.shared.app(app_id), RequestKind::Token)
+            }
+            None if path == "/" => return,
+            None => {
+                let app = credentials::app(self.shared, &self.head.headers, &self.query);
+                (app, RequestKind::Other)
+            }
+        };
+        if let Some(app) = app {
+            let now = self.shared.clock.now();
+            app.with(|hub, _| hub.count_request(kind, succeeded, now));
+        }
     }
 
     /// The format of the request's body, and how it may be built.

@@ -17,6 +17,7 @@ mod random;
 mod reply;
 mod rest;
 mod session;
+mod stats;
 mod tokens;
 mod upgrade;
 

@@ -1,9 +1,9 @@
-//! REST: what concerns one channel, and the probe of `/stats`.
+//! REST: what concerns one channel.
 
 use bytes::Bytes;
 use capably_protocol::{ErrorInfo, Str, codec};
 use hyper::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{credentials, http::Call, page, reply::Reply};
 use crate::hub::{HistoryQuery, MembersQuery, Page, PageQuery, Published, error};
@@ -97,16 +97,4 @@ pub(super) fn items<T: codec::Item>(
     let body = codec::encode_items(call.format, &page.items);
     let reply = Reply::encoded(StatusCode::OK, call.format, body);
     page::linked(reply, word, &call.query, query, page.next.as_deref())
-}
-
-/// `POST /stats`: an empty list is a probe of whether the server is there; fixtures are not taken yet.
-pub(super) fn post_stats(call: &Call<'_>, body: &[u8]) -> Result<Reply, ErrorInfo> {
-    let (format, limits) = call.body_format();
-    let fixtures: Value = codec::decode_body(format, body, &limits)
-        .map_err(|problem| error::bad_request(problem.to_string()))?;
-    if fixtures == json!([]) {
-        return Ok(Reply::value(StatusCode::CREATED, call.format, &json!([])));
-    }
-    credentials::rest(call.shared, &call.head.headers, &call.query)?;
-    Err(error::not_supported("statistics are"))
 }

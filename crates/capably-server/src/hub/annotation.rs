@@ -20,6 +20,7 @@ use super::{
     publish::{Accepted, Publisher, canonicalize, check_ids},
     serial::{MAX_INDEX, Position},
     summary::{Method, Summaries},
+    tally::Way,
 };
 
 /// The annotations of one message.
@@ -71,10 +72,10 @@ pub(super) fn annotate(
     if !channels.is_mutable(name) {
         return Err(error::not_mutable());
     }
-    let annotations = prepare(annotations, publisher.identity, max_message_size)?;
+    let (annotations, bytes) = prepare(annotations, publisher.identity, max_message_size)?;
     let chosen_id = check_ids(annotations.iter().map(|annotation| annotation.id.as_ref()))?;
     let messages = annotations.len();
-    let accepted = |position| Accepted { position, messages, chosen_id };
+    let accepted = |position| Accepted { position, messages, bytes, chosen_id };
     let channel = channels.get_mut(name).ok_or_else(error::unknown_message)?;
     channel.expire(now.steady);
 
@@ -130,12 +131,12 @@ pub(super) fn annotate(
     Ok(accepted(position))
 }
 
-/// Checks every annotation and brings it into the form in which it is stored.
+/// Checks every annotation and brings it into the form in which it is stored. Gives their size, too.
 fn prepare(
     mut annotations: Vec<Annotation>,
     identity: &Identity,
     max_message_size: usize,
-) -> Result<Vec<Annotation>, ErrorInfo> {
+) -> Result<(Vec<Annotation>, usize), ErrorInfo> {
     if annotations.is_empty() {
         return Err(error::bad_request("there is no annotation to publish"));
     }
@@ -173,7 +174,7 @@ fn prepare(
     if size > max_message_size {
         return Err(error::message_too_large(size, max_message_size));
     }
-    Ok(annotations)
+    Ok((annotations, size))
 }
 
 fn frame_of(
@@ -238,8 +239,11 @@ impl App {
         }
         let publisher = Publisher { identity, connection: None, frame_id: None };
         let limit = self.settings.max_message_size;
-        annotate(&mut self.channels, channel, annotations, publisher, limit, now, outputs)
-            .map(Published::from)
+        let sent = outputs.len();
+        let accepted =
+            annotate(&mut self.channels, channel, annotations, publisher, limit, now, outputs)?;
+        self.count_publish(Way::Rest, accepted.volume(), &outputs[sent..], now);
+        Ok(accepted.into())
     }
 
     /// A page of the annotations of a message, removals among them (RSAN3).

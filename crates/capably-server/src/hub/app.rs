@@ -27,6 +27,8 @@ use super::{
     presence::Presence,
     publish::{self, Accepted, Publisher},
     revocation::Revocations,
+    stats::Stats,
+    tally::{RequestKind, Volume, Way},
     token_request::Nonces,
 };
 
@@ -86,6 +88,7 @@ pub(crate) struct App {
     pub(super) revocations: Revocations,
     pub(super) channels: Channels,
     pub(super) presence: Presence,
+    pub(super) stats: Stats,
     next_sweep: Duration,
     /// What every client is told since the app has ended.
     ended: Option<ServerFrame>,
@@ -108,6 +111,7 @@ impl App {
             revocations: Revocations::default(),
             channels,
             presence: Presence::of_fixtures(members, now),
+            stats: Stats::default(),
             next_sweep: now.steady + SWEEP_INTERVAL,
             ended: None,
         }
@@ -128,7 +132,8 @@ impl App {
         }
         let ConnectRequest { identity, echo, resume, entropy } = request;
         let found = resume.as_ref().and_then(|key| self.live_connection(key, now.steady));
-        let failed = resume.is_some() && found.is_none();
+        let is_new = found.is_none();
+        let failed = resume.is_some() && is_new;
         let id = match found {
             Some(id) => {
                 self.release_transport(&id, now.steady, outputs);
@@ -157,6 +162,8 @@ impl App {
         };
         outputs.push(Output::Frame(transport, ServerFrame::Connected(Box::new(connected))));
         self.watch_token(&id, now);
+        let opened = usize::from(is_new);
+        self.stats.current(now).connections(self.transports.len(), opened);
     }
 
     /// Frames have arrived, in this order. Those of a transport that has been replaced are dropped.
@@ -174,11 +181,13 @@ impl App {
             return;
         };
         let mut acks = Acks::new(transport);
+        let mut inbound = Volume::default();
+        let sent = outputs.len();
         let mut ended = false;
         for frame in frames.drain(..) {
             let (msg_serial, outcome) = match frame {
                 ClientFrame::Message(publish) => {
-                    receive_once(connection, publish.msg_serial, |it| {
+                    receive_once(connection, publish.msg_serial, &mut inbound, |it| {
                         publish_messages(
                             it,
                             &mut self.channels,
@@ -190,17 +199,17 @@ impl App {
                     })
                 }
                 ClientFrame::Annotation(publish) => {
-                    receive_once(connection, publish.msg_serial, |it| {
+                    receive_once(connection, publish.msg_serial, &mut inbound, |it| {
                         annotate(it, &mut self.channels, publish, &self.settings, now, outputs)
                     })
                 }
                 ClientFrame::Presence(publish) => {
-                    receive_once(connection, publish.msg_serial, |_| {
+                    receive_once(connection, publish.msg_serial, &mut inbound, |_| {
                         Err(error::not_supported("presence is"))
                     })
                 }
                 ClientFrame::Object(publish) => {
-                    receive_once(connection, publish.msg_serial, |_| {
+                    receive_once(connection, publish.msg_serial, &mut inbound, |_| {
                         Err(error::not_supported("objects are"))
                     })
                 }
@@ -256,13 +265,16 @@ impl App {
             outputs.push(Output::Close(transport));
             self.end_transport(transport);
         }
+        self.count_publish(Way::Realtime, inbound, &outputs[sent..], now);
     }
 
     /// The transport's queue has room: goes on with replays on it.
-    pub(crate) fn fill(&mut self, transport: TransportId, outputs: &mut Vec<Output>) {
+    pub(crate) fn fill(&mut self, transport: TransportId, now: Now, outputs: &mut Vec<Output>) {
         let connection = self.transports.get(&transport).and_then(|id| self.connections.get(id));
         if let Some(connection) = connection {
+            let sent = outputs.len();
             attach::fill(connection, &mut self.channels, transport, outputs);
+            self.count(&outputs[sent..], now);
         }
     }
 
@@ -284,6 +296,7 @@ impl App {
         if let Some(id) = self.transports.get(&transport).cloned() {
             self.release_transport(&id, now.steady, &mut Vec::new());
         }
+        self.count(&[], now);
     }
 
     /// Publishes messages that came by REST.
@@ -319,8 +332,12 @@ impl App {
             frame_id: None,
         };
         let limit = self.settings.max_message_size;
-        publish::publish(&mut self.channels, channel, messages, publisher, limit, now, outputs)
-            .map(Published::from)
+        let sent = outputs.len();
+        let channels = &mut self.channels;
+        let accepted =
+            publish::publish(channels, channel, messages, publisher, limit, now, outputs)?;
+        self.count_publish(Way::Rest, accepted.volume(), &outputs[sent..], now);
+        Ok(accepted.into())
     }
 
     /// A page of a channel's history.
@@ -379,6 +396,26 @@ impl App {
         self.transports.clear();
         self.expiries.clear();
         self.token_watch.clear();
+    }
+
+    /// Counts a request that named this app.
+    pub(crate) fn count_request(&mut self, kind: RequestKind, succeeded: bool, now: Now) {
+        self.stats.current(now).request(kind, succeeded);
+    }
+
+    /// Counts what was published, and what follows from it.
+    pub(super) fn count_publish(&mut self, way: Way, volume: Volume, outputs: &[Output], now: Now) {
+        self.stats.current(now).published(way, volume);
+        self.count(outputs, now);
+    }
+
+    /// Counts what is sent, and what there is.
+    fn count(&mut self, outputs: &[Output], now: Now) {
+        let (channels, opened) = self.channels.count();
+        let tally = self.stats.current(now);
+        tally.sent(outputs);
+        tally.channels(channels, opened);
+        tally.connections(self.transports.len(), 0);
     }
 
     /// The connection that a connection key belongs to, if its state is still kept.
@@ -455,17 +492,22 @@ fn detach(
     outputs.push(Output::Frame(transport, frame));
 }
 
-/// Handles a frame that is to be acknowledged; one that was handled before gets the same answer, and has
-/// no effect again.
+/// Handles a frame that is to be acknowledged, and adds what it publishes to `inbound`; one that was
+/// handled before gets the same answer, and has no effect again.
 fn receive_once(
     connection: &mut Connection,
     msg_serial: u64,
+    inbound: &mut Volume,
     handle: impl FnOnce(&Connection) -> Result<Accepted, ErrorInfo>,
 ) -> (u64, Outcome) {
     if msg_serial < connection.next_msg_serial {
         return (msg_serial, connection.outcomes.get(msg_serial));
     }
-    let outcome = Outcome::from(handle(connection));
+    let handled = handle(connection);
+    if let Ok(accepted) = &handled {
+        inbound.add(accepted.volume());
+    }
+    let outcome = Outcome::from(handled);
     connection.next_msg_serial = msg_serial.saturating_add(1);
     connection.outcomes.add(msg_serial, &outcome);
     (msg_serial, outcome)

@@ -17,6 +17,7 @@ use super::{
     log::Entry,
     publish::{Accepted, Publisher, canonicalize},
     serial::Position,
+    tally::Way,
 };
 
 /// What has become of the messages of a channel since they were published. They are known by the
@@ -65,7 +66,9 @@ pub(super) fn change(
     require(publisher.identity, name, &message, &latest)?;
 
     let chosen_id = message.id.clone();
-    let accepted = |position| Accepted { position, messages: 1, chosen_id: chosen_id.clone() };
+    let bytes = message.size();
+    let accepted =
+        |position| Accepted { position, messages: 1, bytes, chosen_id: chosen_id.clone() };
     if let Some(position) = chosen_id.as_deref().and_then(|id| channel.position_of_id(id)) {
         return Ok(accepted(position));
     }
@@ -213,8 +216,11 @@ impl App {
         }
         let publisher = Publisher { identity, connection: None, frame_id: None };
         let limit = self.settings.max_message_size;
-        change(&mut self.channels, channel, message, publisher, limit, now, outputs)
-            .map(|accepted| accepted.position.message_serial(0))
+        let sent = outputs.len();
+        let accepted =
+            change(&mut self.channels, channel, message, publisher, limit, now, outputs)?;
+        self.count_publish(Way::Rest, accepted.volume(), &outputs[sent..], now);
+        Ok(accepted.position.message_serial(0))
     }
 
     /// The latest version of a message (RSL11).

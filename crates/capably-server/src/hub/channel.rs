@@ -42,6 +42,8 @@ pub(super) struct Channels {
     retention: Retention,
     namespaces: Vec<Namespace>,
     pub(super) push: Push,
+    /// How many have been made that nobody has counted yet.
+    opened: usize,
 }
 
 impl Channels {
@@ -49,7 +51,7 @@ impl Channels {
         let clock = SerialClock::new(now);
         let forgotten = clock.last();
         let (map, push) = (HashMap::new(), Push::default());
-        Self { map, clock, forgotten, retention, namespaces, push }
+        Self { map, clock, forgotten, retention, namespaces, push, opened: 0 }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Channel> {
@@ -68,6 +70,7 @@ impl Channels {
             let retention = self.retention_of(&name);
             let channel = Channel::new(name.clone(), retention, self.forgotten);
             self.map.insert(name, channel);
+            self.opened += 1;
         }
         self.map.get_mut(&**name).expect("it was there or has just been inserted")
     }
@@ -113,6 +116,11 @@ impl Channels {
     /// The position after which the app's next publish will be.
     pub(super) fn last_position(&self) -> Position {
         self.clock.last()
+    }
+
+    /// How many there are, and how many of them have been made since this was last asked.
+    pub(super) fn count(&mut self) -> (usize, usize) {
+        (self.map.len(), std::mem::take(&mut self.opened))
     }
 
     /// Whether there is anything that [`sweep`](Self::sweep) may have to clear away.

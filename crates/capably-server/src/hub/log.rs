@@ -10,7 +10,7 @@ use capably_protocol::{
     frame::Delivery,
 };
 
-use super::{ConnectionId, serial::Position};
+use super::{ConnectionId, serial::Position, tally::Volume};
 
 /// One frame of a channel.
 #[derive(Debug)]
@@ -49,6 +49,13 @@ impl Entry {
     /// About how many bytes it takes, encoded or held.
     pub(super) fn size(&self) -> usize {
         self.size
+    }
+
+    /// How many items it has, and how many bytes of payload.
+    pub(super) fn volume(&self) -> Volume {
+        let count = self.items().len() + self.annotation_items().len();
+        let data = self.size.saturating_sub(OVERHEAD * (1 + count));
+        Volume { count: count as u64, data: data as u64 }
     }
 
     pub(super) fn frame(&self) -> &ServerFrame {

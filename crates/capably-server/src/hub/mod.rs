@@ -24,8 +24,10 @@ mod publish;
 mod push;
 pub(crate) mod revocation;
 mod serial;
+mod stats;
 mod status;
 mod summary;
+mod tally;
 pub(crate) mod token;
 pub(crate) mod token_request;
 
@@ -47,6 +49,8 @@ pub(crate) use self::{
     presence::MembersQuery,
     publish::Published,
     push::{Delivery, DeviceProof, PushCaller, PushFilter},
+    stats::StatsQuery,
+    tally::RequestKind,
 };
 
 /// The time, as an input: a steady clock for deadlines and the wall clock for timestamps.

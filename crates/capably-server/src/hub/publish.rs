@@ -13,6 +13,7 @@ use super::{
     channel::{Channels, NewFrame},
     channel_name, error,
     serial::{MAX_INDEX, Position},
+    tally::Volume,
 };
 
 /// What a REST publish is answered with.
@@ -38,13 +39,21 @@ pub(super) struct Publisher<'a> {
 pub(super) struct Accepted {
     pub(super) position: Position,
     pub(super) messages: usize,
+    /// Of its payload.
+    pub(super) bytes: usize,
     /// The id that the publisher chose for the frame, if any.
     pub(super) chosen_id: Option<Str>,
 }
 
+impl Accepted {
+    pub(super) fn volume(&self) -> Volume {
+        Volume { count: self.messages as u64, data: self.bytes as u64 }
+    }
+}
+
 impl From<Accepted> for Published {
     fn from(accepted: Accepted) -> Self {
-        let Accepted { position, messages, chosen_id } = accepted;
+        let Accepted { position, messages, chosen_id, .. } = accepted;
         Self {
             message_id: chosen_id.unwrap_or_else(|| position.channel_serial()),
             serials: (0..messages).map(|index| position.message_serial(index)).collect(),
@@ -85,7 +94,7 @@ pub(super) fn publish(
         channel_name::validate(channel)?;
     }
     publisher.identity.require(channel, Operation::Publish)?;
-    let messages = prepare(messages, publisher.identity, max_message_size)?;
+    let (messages, bytes) = prepare(messages, publisher.identity, max_message_size)?;
     let chosen_id = check_ids(messages.iter().map(|message| message.id.as_ref()))?;
     let count = messages.len();
 
@@ -107,7 +116,7 @@ pub(super) fn publish(
             position
         }
     };
-    Ok(Accepted { position, messages: count, chosen_id })
+    Ok(Accepted { position, messages: count, bytes, chosen_id })
 }
 
 /// The items of a frame, without a copy when nobody else holds them.
@@ -118,12 +127,12 @@ pub(super) fn take_items<T: Clone + Default>(mut items: Arc<[T]>) -> Vec<T> {
     }
 }
 
-/// Checks every message and brings it into the form in which it is stored.
+/// Checks every message and brings it into the form in which it is stored. Gives their size, too.
 fn prepare(
     mut messages: Vec<Message>,
     identity: &Identity,
     max_message_size: usize,
-) -> Result<Vec<Message>, ErrorInfo> {
+) -> Result<(Vec<Message>, usize), ErrorInfo> {
     if messages.is_empty() {
         return Err(error::bad_request("a publish needs at least one message"));
     }
@@ -151,7 +160,7 @@ fn prepare(
     if size > max_message_size {
         return Err(error::message_too_large(size, max_message_size));
     }
-    Ok(messages)
+    Ok((messages, size))
 }
 
 /// Brings a payload into the form in which it is stored: text, or bytes without base64.

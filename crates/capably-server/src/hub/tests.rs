@@ -11,6 +11,7 @@ mod access;
 mod annotations;
 mod changes;
 mod push;
+mod stats;
 
 use super::{
     App, AppSpec, ConnectRequest, Direction, HistoryQuery, Namespace, Now, Output, PageQuery,
@@ -132,7 +133,7 @@ impl Bench {
             if !behind {
                 return frames;
             }
-            self.app.fill(transport, &mut self.outputs);
+            self.app.fill(transport, self.now, &mut self.outputs);
         }
     }
 
