@@ -24,8 +24,8 @@
 //! - connections with resume and recovery, heartbeats, attaching with modes and rewind;
 //! - publishing with acknowledgements over WebSockets and REST, idempotent publishing, batches;
 //! - updating, deleting and appending to messages, annotations with their summaries;
-//! - history with pagination, the status of channels;
-//! - tokens, JWTs and their revocation, capabilities;
+//! - history with pagination, the status of channels, lists of them;
+//! - tokens, JWTs, those of others that carry a token, revocation, capabilities;
 //! - statistics, counted as things happen or posted as fixtures;
 //! - reading the members that `POST /apps` gives to channels;
 //! - push.
@@ -47,9 +47,8 @@
 //! Lists of clients in the summaries of annotations are clipped so that a summary is no larger than a
 //! message may be.
 //!
-//! Not there yet: presence over WebSockets, objects, deltas, derived channels, listing channels,
-//! encrypted JWTs, the shapes of batches before protocol version 3, and TLS. A request for one of them is
-//! refused with an error, save that batches have their present shape for every version.
+//! Not there yet: presence over WebSockets, objects, deltas, derived channels, and TLS. A request for one of
+//! them is refused with an error.
 
 mod front;
 mod hub;

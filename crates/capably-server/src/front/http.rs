@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{
-    Shared, annotations, batch, credentials, messages, provision, push,
+    Shared, annotations, batch, cors, credentials, messages, provision, push,
     query::{self, Query},
     reply::{self, Reply, Response},
     rest, stats, tokens,
@@ -39,7 +39,7 @@ pub(super) async fn handle(
     let call = Call { shared, head, query, format };
     let answered = call.route(body, upgrade).await;
     call.count(answered.is_ok());
-    match answered {
+    let mut response = match answered {
         Ok(response) => response,
         Err(error) => {
             let reply = Reply::error(format, &error);
@@ -51,7 +51,9 @@ pub(super) async fn handle(
             };
             reply.into_response()
         }
-    }
+    };
+    cors::open(&call.head.headers, &mut response);
+    response
 }
 
 /// A request without its body.
@@ -78,6 +80,9 @@ impl Call<'_> {
         let body = timeout(BODY_TIMEOUT, read_body(body, self.max_body()))
             .await
             .map_err(|_| error::request_timeout())?;
+        if let Some(reply) = cors::preflight(&self.head) {
+            return Ok(reply.into_response());
+        }
         let segments = segments?;
         let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         let reply = match (&self.head.method, &segments[..]) {
@@ -119,6 +124,7 @@ impl Call<'_> {
             (&Method::POST, ["messages"]) => batch::publish(self, &body?)?,
             (&Method::GET, ["presence"]) => batch::presence(self)?,
             (_, ["push", rest @ ..]) => push::answer(self, rest, &body?)?,
+            (&Method::GET, ["channels"]) => rest::channels(self)?,
             (&Method::GET, ["channels", channel]) => rest::status(self, channel)?,
             (&Method::GET, ["channels", channel, "presence"]) => rest::members(self, channel)?,
             (&Method::GET, ["channels", channel, "presence", "history"]) => {
@@ -145,7 +151,7 @@ impl Call<'_> {
                 let app_id = name.split('.').next().unwrap_or_default();
                 (self.shared.app(app_id), RequestKind::Token)
             }
-            None if path == "/" => return,
+            None if path == "/" || self.head.method == Method::OPTIONS => return,
             None => {
                 let app = credentials::app(self.shared, &self.head.headers, &self.query);
                 (app, RequestKind::Other)

@@ -4,6 +4,7 @@ mod annotations;
 mod app;
 mod batch;
 mod clock;
+mod cors;
 mod credentials;
 mod http;
 mod listener;

@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use capably_protocol::{ErrorInfo, Str, codec};
 use hyper::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{credentials, http::Call, page, reply::Reply};
-use crate::hub::{HistoryQuery, MembersQuery, Page, PageQuery, Published, error};
+use crate::hub::{
+    Direction, HistoryQuery, MembersQuery, Occupancy, Page, PageQuery, Published, error,
+};
 
 /// `POST /channels/{channel}/messages` (RSL1).
 pub(super) fn publish(call: &Call<'_>, channel: &str, body: Bytes) -> Result<Reply, ErrorInfo> {
@@ -70,7 +72,32 @@ pub(super) fn presence_history(call: &Call<'_>, channel: &str) -> Result<Reply, 
 pub(super) fn status(call: &Call<'_>, channel: &str) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
     let occupancy = app.with(|hub, _| hub.occupancy(&identity, channel))?;
-    let body = json!({
+    Ok(Reply::value(StatusCode::OK, call.format, &details(channel, &occupancy)))
+}
+
+/// `GET /channels`: those in use, by their names or with their status.
+pub(super) fn channels(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
+    let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
+    let names_only = match call.query.get("by") {
+        None | Some("value") => false,
+        Some("id") => true,
+        Some(_) => return Err(error::bad_parameter("`by` is neither `id` nor `value`")),
+    };
+    let prefix = call.query.get("prefix").unwrap_or_default();
+    let query = page::query_with(&call.query, Direction::Forwards)?;
+    let found = app.with(|hub, _| hub.channels(&identity, prefix, &query))?;
+    let items: Vec<_> = found
+        .items
+        .iter()
+        .map(|(name, it)| if names_only { json!(&**name) } else { details(name, it) })
+        .collect();
+    let reply = Reply::value(StatusCode::OK, call.format, &items);
+    Ok(page::linked(reply, "channels", &call.query, &query, found.next.as_deref()))
+}
+
+/// A channel's details (CHD).
+fn details(channel: &str, occupancy: &Occupancy) -> Value {
+    json!({
         "channelId": channel,
         "name": channel,
         "status": { "isActive": true, "occupancy": { "metrics": {
@@ -83,8 +110,7 @@ pub(super) fn status(call: &Call<'_>, channel: &str) -> Result<Reply, ErrorInfo>
             "objectPublishers": occupancy.object_publishers,
             "objectSubscribers": occupancy.object_subscribers,
         }}},
-    });
-    Ok(Reply::value(StatusCode::OK, call.format, &body))
+    })
 }
 
 /// A page of items as a reply.

@@ -58,6 +58,11 @@ impl Channels {
         self.map.get(name)
     }
 
+    /// The names of all channels, in no order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Str> {
+        self.map.keys()
+    }
+
     pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Channel> {
         self.map.get_mut(name)
     }

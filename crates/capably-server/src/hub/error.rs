@@ -84,6 +84,11 @@ pub(crate) fn bad_version() -> ErrorInfo {
     error(40017, 400, "the protocol version `v` is not a number")
 }
 
+/// A batch of which not everything was done.
+pub(crate) fn batch_failed() -> ErrorInfo {
+    error(40020, 400, "not every part of the batch succeeded: `batchResponse` says which")
+}
+
 /// Something of the service that this version does not do.
 pub(crate) fn not_supported(what: &str) -> ErrorInfo {
     error(40021, 400, format!("{what} not supported yet by this server"))

@@ -50,6 +50,7 @@ pub(crate) use self::{
     publish::Published,
     push::{Delivery, DeviceProof, PushCaller, PushFilter},
     stats::StatsQuery,
+    status::Occupancy,
     tally::RequestKind,
 };
 

@@ -41,6 +41,11 @@ impl Presence {
         Self { channels }
     }
 
+    /// The names of the channels that have members, in order.
+    pub(super) fn channels(&self) -> impl Iterator<Item = &Str> {
+        self.channels.keys()
+    }
+
     pub(super) fn members(&self, channel: &str) -> &[PresenceMessage] {
         self.channels.get(channel).map_or(&[], Vec::as_slice)
     }
