@@ -266,7 +266,7 @@ fn allowed(mode: ChannelMode, channel: &str, identity: &Identity) -> bool {
         ChannelMode::ObjectPublish => &[Operation::ObjectPublish],
         _ => &[],
     };
-    operations.iter().any(|operation| identity.capability.allows(channel, *operation))
+    operations.iter().any(|operation| identity.capability.allows(channel, operation))
 }
 
 /// The parameters that have a meaning here, `modes` as they were granted (RTL4k1).

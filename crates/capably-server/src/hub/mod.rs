@@ -39,7 +39,7 @@ use std::{sync::Arc, time::Duration};
 use capably_protocol::{Millis, ServerFrame, Str};
 
 pub(crate) use self::{
-    access::TokenDetails,
+    access::IssuedToken,
     app::{App, AppSpec, ConnectRequest, Settings},
     broadcast::Broadcast,
     channel::Namespace,

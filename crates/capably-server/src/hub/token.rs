@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     auth::{Client, Key, is_app_id},
-    capability::Capability,
+    capability::{self, Capability},
     error,
 };
 
@@ -175,7 +175,7 @@ pub(super) fn seal(app_id: &str, token: &Token, number: u64) -> String {
         "key": &*token.key.id,
         "issued": token.facts.issued,
         "expires": token.facts.expires,
-        "capability": token.capability.text(),
+        "capability": token.capability.to_string(),
         "clientId": token.client.told().as_deref(),
         "device": token.facts.device_id.as_deref(),
         "number": number,
@@ -196,7 +196,7 @@ fn open(sealed: &[u8], keys: &[Arc<Key>]) -> Result<Token, ErrorInfo> {
     let key = keys.iter().find(|key| key.id == key_id).ok_or_else(not_ours)?;
     key.mac(PURPOSE).chain_update(text).verify_slice(mac).map_err(|_| not_ours())?;
     let client = client_of(facts.get("clientId")).ok_or_else(not_ours)?;
-    let capability = Capability::from_value(facts.get("capability").unwrap_or(&Value::Null))?;
+    let (capability, _) = capability::read(facts.get("capability").unwrap_or(&Value::Null))?;
     let facts = TokenFacts {
         client_id: client.name().cloned(),
         revocation_key: None,
@@ -216,7 +216,7 @@ impl Jwt {
         let capability = match self.claims.get("x-ably-capability") {
             None | Some(Value::Null) => Arc::clone(&key.capability),
             Some(wanted) => {
-                let wanted = Capability::from_value(wanted)
+                let (wanted, _) = capability::read(wanted)
                     .map_err(|_| error::bad_jwt("its x-ably-capability is not a capability"))?;
                 Arc::new(wanted.intersection(&key.capability))
             }

@@ -381,7 +381,7 @@ fn annotations_that_are_refused() {
         &mut bench.outputs,
     );
     assert_eq!(elsewhere.unwrap_err().code.0, 93002);
-    let capability = Capability::from_value(&json!({"*": ["publish", "subscribe"]})).unwrap();
+    let capability = capability(json!({"*": ["publish", "subscribe"]}));
     let limited = Identity::of_key(&Key::new("limited", "s", capability), None).unwrap();
     assert_eq!(bench.annotate(&limited, &serial, vec![plain()]), Err((401, 40160)));
     let query = all(Direction::Forwards);
@@ -432,7 +432,7 @@ fn a_frame_needs_the_mode_and_the_right() {
     bench.send(transport, vec![frame(1, own())]);
     assert_eq!(nack_code(bench.frames(transport)), (1, 40165));
 
-    let capability = Capability::from_value(&json!({"*": ["subscribe"]})).unwrap();
+    let capability = capability(json!({"*": ["subscribe"]}));
     let limited = Identity::of_key(&Key::new("limited", "s", capability), None).unwrap();
     let (transport, _) = bench.connect_as(limited, None, true);
     bench.attach(transport, CHANNEL, None);

@@ -208,18 +208,18 @@ fn annotations_and_changes_are_messages_too() {
 fn statistics_need_the_right_to_all_of_the_app() {
     let mut bench = Bench::new();
     let query = StatsQuery { page: all(Direction::Forwards), unit: StatsUnit::Minute };
-    for (capability, allowed) in [
+    for (value, allowed) in [
         (json!({"*": ["statistics"]}), true),
         (json!({"[*]*": ["*"]}), true),
         (json!({"*": ["publish", "subscribe"]}), false),
         (json!({"a": ["*"]}), false),
     ] {
-        let key = Key::new("limited", "s", Capability::from_value(&capability).unwrap());
+        let key = Key::new("limited", "s", capability(value.clone()));
         let identity = Identity::of_key(&key, None).unwrap();
         let read = bench.app.stats(&identity, &query, bench.now).map(|page| page.items.len());
         let written = bench.app.post_stats(&identity, vec![fixture("2024-02-03", 1.0, 1.0)]);
         let codes = [read.err(), written.err()].map(|error| error.map(|error| error.code.0));
-        assert_eq!(codes, [(!allowed).then_some(40160); 2], "{capability}");
+        assert_eq!(codes, [(!allowed).then_some(40160); 2], "{value}");
     }
     let identity = bench.identity();
     let wrong = bench.app.post_stats(&identity, vec![fixture("yesterday", 1.0, 1.0)]);
