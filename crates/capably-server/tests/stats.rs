@@ -105,6 +105,9 @@ async fn fixtures_are_read_back_in_both_shapes() {
                 .await;
         assert_eq!(newest[0]["intervalId"], "2024-02-03:15:05");
         let times = "start=1706972580000&end=1706972640000";
+        let (_, minutes) =
+            ask(&server, &key, format, "GET", &format!("/stats?{times}"), &Value::Null).await;
+        assert_eq!(minutes.as_array().unwrap().len(), 2, "both times are meant");
         for unit in ["unit", "by"] {
             let target = format!("/stats?{times}&{unit}=hour");
             let (_, hours) = ask(&server, &key, format, "GET", &target, &Value::Null).await;

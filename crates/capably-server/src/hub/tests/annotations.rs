@@ -216,8 +216,14 @@ fn a_frame_is_acknowledged_after_its_echo_and_once() {
     bench.attach_for(transport, "subscribe,annotation_subscribe,annotation_publish");
     let serial = bench.message("m");
     bench.frames(transport);
-    let on =
-        |annotation: Annotation| Annotation { message_serial: Some(serial.clone()), ..annotation };
+    // What the service says itself is not taken from a client.
+    let on = |annotation: Annotation| Annotation {
+        message_serial: Some(serial.clone()),
+        connection_id: Some("other".into()),
+        timestamp: Some(1),
+        serial: Some("own".into()),
+        ..annotation
+    };
     let items = vec![on(annotation("r:distinct.v1", "a")), on(annotation("r:distinct.v1", "b"))];
     bench.send(transport, vec![frame(0, items.clone())]);
     let frames = bench.frames(transport);
@@ -234,6 +240,8 @@ fn a_frame_is_acknowledged_after_its_echo_and_once() {
     let read = bench.annotations(&serial);
     assert_eq!(read[1].id.as_deref(), Some(&*format!("{id}:1")));
     assert_eq!(read[1].connection_id, connected.connection_id);
+    assert_eq!(read[1].timestamp, Some(bench.now.wall));
+    assert_eq!(read[1].serial, serials[1]);
 
     bench.send(transport, vec![frame(0, items)]);
     assert_eq!(digest(bench.frames(transport)), [("ack", String::new())]);

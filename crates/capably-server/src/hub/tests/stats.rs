@@ -161,6 +161,9 @@ fn what_happens_is_counted() {
     assert_eq!(intervals[0].in_progress, None);
     assert_eq!(intervals[1].entry("connections.all.peak"), 2.0);
     assert_eq!(intervals[1].entry("connections.all.opened"), 0.0);
+    bench.advance(Duration::from_secs(60));
+    bench.connect(None);
+    assert_eq!(bench.stats(StatsUnit::Minute, None, None).len(), 3, "a connection is something");
     let hours = bench.stats(StatsUnit::Hour, None, None);
     assert_eq!(hours[0].entry("messages.inbound.rest.messages.count"), 4.0);
     let now = StatsInterval::at(bench.now.wall, &StatsUnit::Minute).unwrap().to_string();
