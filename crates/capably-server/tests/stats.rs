@@ -181,6 +181,7 @@ async fn what_an_app_does_is_counted_as_it_happens() {
         let body = json!({"keyName": name});
         ask(&server, &key, format, "POST", &target, &body).await;
         ask(&server, &key, format, "GET", "/nowhere", &Value::Null).await;
+        ask(&server, &key, format, "GET", "/push/channels", &Value::Null).await;
 
         let (_, hours) = ask(&server, &key, format, "GET", "/stats?unit=month", &Value::Null).await;
         let [month] = &hours.as_array().unwrap()[..] else { panic!("{hours}") };
@@ -192,6 +193,8 @@ async fn what_an_app_does_is_counted_as_it_happens() {
             ("apiRequests.tokenRequests.succeeded", 1),
             ("apiRequests.other.succeeded", 1),
             ("apiRequests.other.failed", 1),
+            ("apiRequests.push.succeeded", 1),
+            ("apiRequests.all.succeeded", 3),
         ] {
             assert_eq!(month["entries"][name], expected, "{name}");
         }

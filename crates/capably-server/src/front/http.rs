@@ -154,7 +154,8 @@ impl Call<'_> {
             None if path == "/" || self.head.method == Method::OPTIONS => return,
             None => {
                 let app = credentials::app(self.shared, &self.head.headers, &self.query);
-                (app, RequestKind::Other)
+                let is_push = path.starts_with("/push/");
+                (app, if is_push { RequestKind::Push } else { RequestKind::Other })
             }
         };
         if let Some(app) = app {

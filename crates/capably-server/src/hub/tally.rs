@@ -16,6 +16,7 @@ pub(super) struct Tally {
     channels: Open,
     requests: Requests,
     token_requests: Requests,
+    push_requests: Requests,
 }
 
 /// How a publish came.
@@ -29,6 +30,7 @@ pub(super) enum Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestKind {
     Token,
+    Push,
     Other,
 }
 
@@ -118,6 +120,7 @@ impl Tally {
     pub(super) fn request(&mut self, kind: RequestKind, succeeded: bool) {
         let requests = match kind {
             RequestKind::Token => &mut self.token_requests,
+            RequestKind::Push => &mut self.push_requests,
             RequestKind::Other => &mut self.requests,
         };
         if succeeded {
@@ -169,8 +172,11 @@ impl Tally {
             add(format!("{name}.peak"), open.peak);
             add(format!("{name}.opened"), open.opened);
         }
-        for (kind, requests) in [("tokenRequests", &self.token_requests), ("other", &self.requests)]
-        {
+        for (kind, requests) in [
+            ("tokenRequests", &self.token_requests),
+            ("push", &self.push_requests),
+            ("other", &self.requests),
+        ] {
             add(format!("apiRequests.{kind}.succeeded"), requests.succeeded);
             add(format!("apiRequests.{kind}.failed"), requests.failed);
         }
