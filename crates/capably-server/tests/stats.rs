@@ -108,6 +108,15 @@ async fn fixtures_are_read_back_in_both_shapes() {
         let (_, minutes) =
             ask(&server, &key, format, "GET", &format!("/stats?{times}"), &Value::Null).await;
         assert_eq!(minutes.as_array().unwrap().len(), 2, "both times are meant");
+        for (range, expected) in [
+            ("start=-5&end=9223372036854775807", 3),
+            ("start=9223372036854775807", 0),
+            ("end=-5", 0),
+        ] {
+            let target = format!("/stats?{range}&direction=forwards&limit=3");
+            let (_, found) = ask(&server, &key, format, "GET", &target, &Value::Null).await;
+            assert_eq!(found.as_array().unwrap().len(), expected, "{range}");
+        }
         for unit in ["unit", "by"] {
             let target = format!("/stats?{times}&{unit}=hour");
             let (_, hours) = ask(&server, &key, format, "GET", &target, &Value::Null).await;

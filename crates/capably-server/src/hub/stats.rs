@@ -1,6 +1,9 @@
 //! Statistics: what an app did, minute by minute (RSC6, TS).
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 use capably_protocol::{ErrorInfo, Millis, StatsInterval, StatsUnit, Str};
 
@@ -32,7 +35,7 @@ const MAX_MINUTES: usize = 62 * 24 * 60;
 pub(super) struct Stats {
     /// What has been counted, by the start of the minute. The last one may be going on.
     counted: BTreeMap<Millis, Tally>,
-    /// What the app was told.
+    /// What the app was told, totals included.
     given: BTreeMap<Millis, Entries>,
 }
 
@@ -51,29 +54,42 @@ impl Stats {
         self.counted.entry(minute).or_default()
     }
 
-    /// The numbers of each interval of this length that begins between the times, for as far as there are
-    /// any.
+    /// The intervals of this length that begin between the times and of which there is something to say.
     fn intervals(
         &self,
         unit: &StatsUnit,
         start: Option<Millis>,
         end: Option<Millis>,
-    ) -> BTreeMap<StatsInterval, Entries> {
-        let start =
-            start.map(|start| StatsInterval::at(start, unit).map_or(0, StatsInterval::start));
-        let counted = self.counted.iter().filter(|(_, tally)| !tally.is_empty());
-        let counted = counted.map(|(minute, tally)| (*minute, tally.entries()));
-        let given = self.given.iter().map(|(minute, entries)| (*minute, entries.clone()));
-        let mut intervals: BTreeMap<StatsInterval, Sums> = BTreeMap::new();
-        for (minute, entries) in counted.chain(given) {
-            let Some(interval) = StatsInterval::at(minute, unit) else { continue };
-            let wanted = start.is_none_or(|start| interval.start() >= start)
-                && end.is_none_or(|end| interval.start() <= end);
-            if wanted {
-                intervals.entry(interval).or_default().add(with_totals(entries));
-            }
+    ) -> BTreeSet<StatsInterval> {
+        let first = match start.map(|start| StatsInterval::at(start.max(0), unit)) {
+            None => Bound::Unbounded,
+            Some(Some(first)) => Bound::Included(first.start()),
+            // So far in the future that there is no interval.
+            Some(None) => return BTreeSet::new(),
+        };
+        let range = (first, Bound::Unbounded);
+        let counted = self.counted.range(range).filter(|(_, tally)| !tally.is_empty());
+        let minutes = counted.map(|(minute, _)| minute);
+        let minutes = minutes.chain(self.given.range(range).map(|(minute, _)| minute));
+        minutes
+            .filter_map(|minute| StatsInterval::at(*minute, unit))
+            .filter(|interval| end.is_none_or(|end| interval.start() <= end))
+            .collect()
+    }
+
+    /// The numbers of an interval.
+    fn entries(&self, interval: StatsInterval) -> Entries {
+        let minutes = interval.start()..interval.end();
+        let counted = self.counted.range(minutes.clone()).map(|(_, tally)| tally);
+        let counted = counted.filter(|tally| !tally.is_empty());
+        let mut sums = Sums::default();
+        if let Some(tally) = counted.copied().reduce(Tally::and) {
+            sums.add(&with_totals(tally.entries()));
         }
-        intervals.into_iter().map(|(interval, sums)| (interval, sums.into_entries())).collect()
+        for (_, entries) in self.given.range(minutes) {
+            sums.add(entries);
+        }
+        sums.into_entries()
     }
 }
 
@@ -87,17 +103,18 @@ struct Sum {
 }
 
 impl Sums {
-    fn add(&mut self, entries: Entries) {
+    fn add(&mut self, entries: &Entries) {
         for (name, value) in entries {
-            let combine = match metric(&name) {
+            let combine = match metric(name) {
                 "peak" => f64::max,
                 "min" => f64::min,
                 _ => |sum: f64, value: f64| sum + value,
             };
             let add = |sum: &mut Sum| {
-                *sum = Sum { value: combine(sum.value, value), minutes: sum.minutes + 1.0 };
+                *sum = Sum { value: combine(sum.value, *value), minutes: sum.minutes + 1.0 };
             };
-            self.0.entry(name).and_modify(add).or_insert(Sum { value, minutes: 1.0 });
+            let first = Sum { value: *value, minutes: 1.0 };
+            self.0.entry(name.clone()).and_modify(add).or_insert(first);
         }
     }
 
@@ -164,7 +181,7 @@ impl App {
             let start = interval.interval_time();
             let start =
                 start.ok_or_else(|| error::bad_request("`intervalId` is not an interval's"))?;
-            given.insert(start, interval.entries);
+            given.insert(start, with_totals(interval.entries));
         }
         let new = given.keys().filter(|start| !self.stats.given.contains_key(start)).count();
         if self.stats.given.len() + new > MAX_MINUTES {
@@ -187,19 +204,20 @@ impl App {
         require(identity)?;
         let minute = StatsInterval::at(now.wall, &StatsUnit::Minute);
         let intervals = self.stats.intervals(&query.unit, query.page.start, query.page.end);
-        Ok(query.page.page(intervals.into_iter().map(|(interval, entries)| {
-            let id = Str::from(interval.to_string());
+        let keyed = intervals.into_iter().map(|it| (Str::from(it.to_string()), it));
+        let page = query.page.page(keyed);
+        let read = |interval: StatsInterval| {
             let is_over = interval.end() <= now.wall;
-            let interval = Interval {
-                interval_id: id.clone(),
+            Interval {
+                interval_id: interval.to_string().into(),
                 unit: Some(interval.unit()),
                 in_progress: minute.filter(|_| !is_over).map(|minute| minute.to_string().into()),
-                entries,
+                entries: self.stats.entries(interval),
                 schema: Some(Str::from_static(SCHEMA)),
                 app_id: Some(self.id.clone()),
-            };
-            (id, interval)
-        })))
+            }
+        };
+        Ok(Page { items: page.items.into_iter().map(read).collect(), next: page.next })
     }
 }
 
@@ -262,7 +280,7 @@ mod tests {
         let mut sums = Sums::default();
         for (count, peak, min, mean) in [(1.0, 5.0, 2.0, 3.0), (2.0, 4.0, 3.0, 5.0)] {
             let minute = [("a.count", count), ("a.peak", peak), ("a.min", min), ("a.mean", mean)];
-            sums.add(entries(&minute));
+            sums.add(&entries(&minute));
         }
         let expected = [("a.count", 3.0), ("a.peak", 5.0), ("a.min", 2.0), ("a.mean", 4.0)];
         assert_eq!(sums.into_entries(), entries(&expected));

@@ -42,6 +42,14 @@ struct Traffic {
     objects: Volume,
 }
 
+impl Traffic {
+    fn add(&mut self, more: Self) {
+        self.messages.add(more.messages);
+        self.presence.add(more.presence);
+        self.objects.add(more.objects);
+    }
+}
+
 /// How many, and of how many bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Volume {
@@ -74,6 +82,12 @@ impl Open {
         self.opened += opened as u64;
     }
 
+    fn add(&mut self, later: Self) {
+        self.now = later.now;
+        self.peak = self.peak.max(later.peak);
+        self.opened += later.opened;
+    }
+
     fn next_minute(self) -> Self {
         Self { now: self.now, peak: self.now, opened: 0 }
     }
@@ -83,6 +97,13 @@ impl Open {
 struct Requests {
     succeeded: u64,
     failed: u64,
+}
+
+impl Requests {
+    fn add(&mut self, more: Self) {
+        self.succeeded += more.succeeded;
+        self.failed += more.failed;
+    }
 }
 
 impl Tally {
@@ -139,6 +160,19 @@ impl Tally {
         }
     }
 
+    /// The counts of two minutes together.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.inbound_realtime.add(other.inbound_realtime);
+        self.inbound_rest.add(other.inbound_rest);
+        self.outbound_realtime.add(other.outbound_realtime);
+        self.connections.add(other.connections);
+        self.channels.add(other.channels);
+        self.requests.add(other.requests);
+        self.token_requests.add(other.token_requests);
+        self.push_requests.add(other.push_requests);
+        self
+    }
+
     /// Whether nothing happened: what was open before and still is does not count.
     pub(super) fn is_empty(&self) -> bool {
         let quiet = |open: &Open| open.opened == 0;
@@ -181,5 +215,40 @@ impl Tally {
             add(format!("apiRequests.{kind}.failed"), requests.failed);
         }
         entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minutes_together_have_the_sum_of_their_counts_and_the_higher_peak() {
+        let mut minute = Tally::default();
+        let volume = Volume { count: 2, data: 30 };
+        for way in [Way::Realtime, Way::Rest] {
+            minute.published(way, volume);
+        }
+        for traffic in [&mut minute.inbound_realtime, &mut minute.outbound_realtime] {
+            *traffic = Traffic { messages: volume, presence: volume, objects: volume };
+        }
+        minute.connections(7, 3);
+        minute.channels(5, 1);
+        for kind in [RequestKind::Token, RequestKind::Push, RequestKind::Other] {
+            minute.request(kind, true);
+            minute.request(kind, false);
+        }
+        let once = minute.entries();
+        let twice = minute.and(minute).entries();
+        assert_eq!(once.len(), 2 * 7 + 2 * 2 + 2 * 3);
+        assert_eq!(twice.len(), once.len());
+        for (name, value) in &once {
+            let factor = if name.ends_with("peak") { 1.0 } else { 2.0 };
+            assert_eq!(twice[name], factor * value, "{name}");
+        }
+        let mut quieter = Tally::default();
+        quieter.connections(4, 0);
+        assert_eq!(minute.and(quieter).entries()["connections.all.peak"], 7.0);
+        assert_eq!(quieter.and(minute).entries()["connections.all.peak"], 7.0);
     }
 }
