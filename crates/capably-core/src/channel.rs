@@ -9,7 +9,7 @@ use capably_protocol::{
 
 use crate::{
     ChannelEvent, ChannelId, ChannelState, ChannelStateChange, Client, ConnectionState, Event,
-    Instant, Now, OpId, Outcome, Timer, backoff, errors,
+    Instant, Now, OpId, Timer, backoff, errors, presence::Presence,
 };
 
 /// What a channel is asked to be (TB).
@@ -62,6 +62,7 @@ pub struct Channel {
     waiting: VecDeque<Request>,
     /// Attempts to attach again that failed since the channel was last attached.
     retries: u32,
+    pub(crate) presence: Presence,
 }
 
 impl Channel {
@@ -78,6 +79,7 @@ impl Channel {
             ops: Vec::new(),
             waiting: VecDeque::new(),
             retries: 0,
+            presence: Presence::default(),
         }
     }
 
@@ -117,6 +119,10 @@ impl Channel {
         self.error_reason.as_ref()
     }
 
+    pub(crate) fn options(&self) -> &ChannelOptions {
+        &self.options
+    }
+
     /// The modes the service granted (RTL4m).
     pub fn modes(&self) -> &[ChannelMode] {
         &self.modes
@@ -140,6 +146,7 @@ impl Channel {
     /// Takes every operation, under way or waiting.
     pub(crate) fn take_ops(&mut self) -> Vec<OpId> {
         let mut ops = mem::take(&mut self.ops);
+        ops.extend(self.presence.take_ops());
         ops.extend(self.waiting.drain(..).map(|request| match request {
             Request::Attach(op) | Request::Detach(op) => op,
         }));
@@ -175,7 +182,7 @@ impl Client {
         let connection = self.connection_state();
         let Some(channel) = self.channels.get_mut(&id) else { return };
         match (request, channel.state) {
-            (Request::Attach(op), State::Attached) => self.done(op, Ok(Outcome::Done)),
+            (Request::Attach(op), State::Attached) => self.request_done(id, op, Ok(())),
             (Request::Attach(op), State::Attaching)
             | (Request::Detach(op), State::Detaching { .. }) => channel.ops.push(op),
             // Without a connection no attach is under way at the service (RTL5l).
@@ -183,43 +190,34 @@ impl Client {
                 let attaching = mem::take(&mut channel.ops);
                 self.enter_channel(id, State::Detached, None);
                 for attach in attaching {
-                    self.done(attach, Err(errors::detached()));
+                    self.request_done(id, attach, Err(errors::detached()));
                 }
-                self.done(op, Ok(Outcome::Done));
+                self.request_done(id, op, Ok(()));
             }
             (Request::Attach(_), State::Detaching { .. })
             | (Request::Detach(_), State::Attaching) => channel.waiting.push_back(request),
             (
                 Request::Attach(op),
                 State::Initialized | State::Detached | State::Suspended | State::Failed,
-            ) => match connection {
-                ConnectionState::Initialized
-                | ConnectionState::Connecting
-                | ConnectionState::Connected
-                | ConnectionState::Disconnected => {
-                    channel.error_reason = None;
-                    channel.ops.push(op);
-                    self.begin_attach(id, None, now);
+            ) => match self.attach_implicitly(id, now) {
+                Ok(()) => {
+                    if let Some(channel) = self.channels.get_mut(&id) {
+                        channel.ops.push(op);
+                    }
                 }
-                ConnectionState::Suspended
-                | ConnectionState::Closing
-                | ConnectionState::Closed
-                | ConnectionState::Failed => {
-                    let error = errors::connection_state(connection, self.error_reason());
-                    self.done(op, Err(error));
-                }
+                Err(error) => self.request_done(id, op, Err(error)),
             },
             (Request::Detach(op), State::Initialized | State::Detached) => {
-                self.done(op, Ok(Outcome::Done));
+                self.request_done(id, op, Ok(()));
             }
             (Request::Detach(op), State::Failed) => {
                 let reason = channel.error_reason.as_ref();
                 let error = errors::channel_state(ChannelState::Failed, reason);
-                self.done(op, Err(error));
+                self.request_done(id, op, Err(error));
             }
             (Request::Detach(op), State::Suspended) => {
                 self.enter_channel(id, State::Detached, None);
-                self.done(op, Ok(Outcome::Done));
+                self.request_done(id, op, Ok(()));
             }
             (Request::Detach(op), State::Attached) => {
                 if connection == ConnectionState::Connected {
@@ -227,8 +225,36 @@ impl Client {
                     self.begin_detach(id, true, now);
                 } else {
                     self.enter_channel(id, State::Detached, None);
-                    self.done(op, Ok(Outcome::Done));
+                    self.request_done(id, op, Ok(()));
                 }
+            }
+        }
+    }
+
+    /// Attaches a channel that is neither attached nor about to be, if the connection's state allows
+    /// (RTL4b).
+    pub(crate) fn attach_implicitly(
+        &mut self,
+        id: ChannelId,
+        now: Instant,
+    ) -> Result<(), ErrorInfo> {
+        let connection = self.connection_state();
+        match connection {
+            ConnectionState::Initialized
+            | ConnectionState::Connecting
+            | ConnectionState::Connected
+            | ConnectionState::Disconnected => {
+                if let Some(channel) = self.channels.get_mut(&id) {
+                    channel.error_reason = None;
+                }
+                self.begin_attach(id, None, now);
+                Ok(())
+            }
+            ConnectionState::Suspended
+            | ConnectionState::Closing
+            | ConnectionState::Closed
+            | ConnectionState::Failed => {
+                Err(errors::connection_state(connection, self.error_reason()))
             }
         }
     }
@@ -258,7 +284,7 @@ impl Client {
     fn settle(&mut self, id: ChannelId, outcome: Result<(), ErrorInfo>, now: Instant) {
         let Some(channel) = self.channels.get_mut(&id) else { return };
         for op in mem::take(&mut channel.ops) {
-            self.done(op, outcome.clone().map(|()| Outcome::Done));
+            self.request_done(id, op, outcome.clone());
         }
         self.start_waiting(id, now);
     }
@@ -305,7 +331,9 @@ impl Client {
     }
 
     /// ATTACHED arrived.
-    pub(crate) fn channel_attached(&mut self, id: ChannelId, attached: Attached, now: Instant) {
+    pub(crate) fn channel_attached(&mut self, id: ChannelId, attached: Attached, now: Now) {
+        let Now { instant: now, wall } = now;
+        let has_presence = attached.flags.contains(Flags::HAS_PRESENCE);
         let resumed = attached.flags.contains(Flags::RESUMED);
         let has_backlog = attached.flags.contains(Flags::HAS_BACKLOG);
         let Some(channel) = self.channels.get_mut(&id) else { return };
@@ -351,6 +379,8 @@ impl Client {
                 },
             );
         }
+        let reenter = event != ChannelEvent::Update || !resumed;
+        self.presence_attached(id, has_presence, reenter, wall);
         self.settle(id, Ok(()), now);
     }
 
@@ -569,8 +599,26 @@ impl Client {
                 previous,
                 current,
                 event: ChannelEvent::State(current),
-                reason,
+                reason: reason.clone(),
                 resumed: false,
+                has_backlog: false,
+            },
+        );
+        self.presence_left(id, current, reason.as_ref());
+    }
+
+    /// Says that something happened to the channel, which stays in its state and loses nothing.
+    pub(crate) fn updated(&mut self, id: ChannelId, reason: ErrorInfo) {
+        let Some(channel) = self.channels.get(&id) else { return };
+        let state = channel.state();
+        self.emit(
+            id,
+            ChannelStateChange {
+                previous: state,
+                current: state,
+                event: ChannelEvent::Update,
+                reason: Some(reason),
+                resumed: true,
                 has_backlog: false,
             },
         );

@@ -17,7 +17,7 @@ use crate::{
     channel::{Channel, ChannelOptions},
     connection::{Connection, State},
     errors,
-    outbox::Outbox,
+    outbox::{Entry, Outbox, Settled},
     ping::Pings,
     timers::Timers,
 };
@@ -218,28 +218,21 @@ impl Client {
             TransportEvent::Closed(error) => self.transport_closed(error, now.instant),
             TransportEvent::Frame(ServerFrame::Message(delivery)) => self.deliver(delivery),
             TransportEvent::Frame(frame) => {
-                self.handle_frame(mem::replace(frame, ServerFrame::Closed), now.instant);
+                self.handle_frame(mem::replace(frame, ServerFrame::Closed), now);
             }
         }
     }
 
-    fn handle_frame(&mut self, frame: ServerFrame, now: Instant) {
+    fn handle_frame(&mut self, frame: ServerFrame, at: Now) {
+        let now = at.instant;
         match frame {
             ServerFrame::Message(mut delivery) => self.deliver(&mut delivery),
-            ServerFrame::Ack(ack) => {
-                let outputs = &mut self.outputs;
-                self.outbox.acknowledge(ack, |(op, result)| {
-                    let outcome = result.map(Outcome::Published);
-                    outputs.push_back(Output::Event(Event::Done(op, outcome)));
-                });
-            }
-            ServerFrame::Nack(nack) => {
-                let outputs = &mut self.outputs;
-                self.outbox.refuse(nack, |(op, result)| {
-                    let outcome = result.map(Outcome::Published);
-                    outputs.push_back(Output::Event(Event::Done(op, outcome)));
-                });
-            }
+            ServerFrame::Ack(ack) => self.settle_frames(|outbox, settle| {
+                outbox.acknowledge(ack, settle);
+            }),
+            ServerFrame::Nack(nack) => self.settle_frames(|outbox, settle| {
+                outbox.refuse(nack, settle);
+            }),
             ServerFrame::Heartbeat { id } => {
                 if let Some((op, sent)) = id.and_then(|id| self.pings.answer(&id)) {
                     self.timers.clear(Timer::Ping(op));
@@ -248,7 +241,7 @@ impl Client {
             }
             ServerFrame::Attached(attached) => {
                 if let Some(id) = self.names.get(&attached.channel).copied() {
-                    self.channel_attached(id, *attached, now);
+                    self.channel_attached(id, *attached, at);
                 }
             }
             ServerFrame::Detached { channel, error } => {
@@ -269,11 +262,12 @@ impl Client {
                     }
                 }
             },
-            // What presence, annotations and objects say is not handled yet; where they stand is.
-            ServerFrame::Presence(delivery) => self.moved_by(delivery),
+            ServerFrame::Presence(delivery) => self.presence_arrived(delivery),
+            ServerFrame::Sync(delivery) => self.sync_arrived(delivery, at.wall),
+            // What annotations and objects say is not handled yet; where they stand is.
             ServerFrame::Annotation(delivery) => self.moved_by(delivery),
             ServerFrame::Object(delivery) => self.moved_by(delivery),
-            // Nor are syncs and the renewal of credentials; what is unknown is tolerated (RTF1).
+            // Nor is the renewal of credentials; what is unknown is tolerated (RTF1).
             other => tracing::debug!(target: "capably::frames", frame = ?other, "ignored"),
         }
     }
@@ -282,6 +276,26 @@ impl Client {
     pub(crate) fn channel_named(&mut self, name: &Str) -> Option<(ChannelId, &mut Channel)> {
         let id = *self.names.get(name)?;
         Some((id, self.channels.get_mut(&id)?))
+    }
+
+    /// Tells whoever waits what became of frames that wanted an acknowledgement.
+    pub(crate) fn settle_frames(
+        &mut self,
+        settle: impl FnOnce(&mut Outbox, &mut dyn FnMut(Settled)),
+    ) {
+        let outputs = &mut self.outputs;
+        let mut failed = Vec::new();
+        settle(&mut self.outbox, &mut |(Entry { op, frame }, result)| match (op, result) {
+            (Some(op), result) => {
+                let outcome = result.map(Outcome::Published);
+                outputs.push_back(Output::Event(Event::Done(op, outcome)));
+            }
+            (None, Ok(_)) => {}
+            (None, Err(error)) => failed.push((frame, error)),
+        });
+        for (frame, error) in failed {
+            self.reentry_failed(&frame, error);
+        }
     }
 
     fn moved_by<T>(&mut self, delivery: Delivery<T>) {

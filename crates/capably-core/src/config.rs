@@ -20,6 +20,8 @@ pub struct Config {
     pub echo_messages: bool,
     /// Whether to queue what is published while not connected (TO3g).
     pub queue_messages: bool,
+    /// Whether what cannot have its intended effect fails, rather than warns (TO3r).
+    pub strict_mode: bool,
     /// The connection of an earlier client to continue (TO3i).
     pub recover: Option<RecoveryKey>,
     /// Further query parameters of the connection (TO3q); they win over the client's own (RTC1f1).
@@ -52,6 +54,7 @@ impl Config {
             format: Format::MsgPack,
             echo_messages: true,
             queue_messages: true,
+            strict_mode: false,
             recover: None,
             transport_params: Params::new(),
             agent: Str::from_static(concat!("capably/", env!("CARGO_PKG_VERSION"))),

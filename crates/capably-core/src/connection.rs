@@ -8,7 +8,7 @@ use request::Continuation;
 
 use crate::{
     Client, Config, ConnectRequest, ConnectionEvent, ConnectionState, ConnectionStateChange,
-    Credentials, Event, Instant, Now, OpId, Output, Timer, TransportId, backoff, errors,
+    Credentials, Event, Instant, Now, Output, Timer, TransportId, backoff, errors,
 };
 
 pub(crate) mod request;
@@ -537,11 +537,7 @@ impl Client {
     }
 
     fn fail_publishes(&mut self, error: &ErrorInfo) {
-        let mut failed: Vec<OpId> = Vec::new();
-        self.outbox.fail_all(error, |(op, _)| failed.push(op));
-        for op in failed {
-            self.done(op, Err(error.clone()));
-        }
+        self.settle_frames(|outbox, settle| outbox.fail_all(error, settle));
     }
 
     fn fail_pings(&mut self, error: &ErrorInfo) {

@@ -26,6 +26,32 @@ pub(crate) fn connection_state(state: ConnectionState, reason: Option<&ErrorInfo
     }
 }
 
+/// The channel is in a state in which presence cannot be entered, updated or left (RTP8g, RTP16c, RTL11).
+pub(crate) fn presence_state(state: ChannelState, reason: Option<&ErrorInfo>) -> ErrorInfo {
+    let error = ErrorInfo::new(
+        ErrorCode(91001),
+        400,
+        format!("presence cannot be entered, updated or left while the channel is {state}"),
+    );
+    match reason {
+        Some(reason) => error.with_cause(reason.clone()),
+        None => error,
+    }
+}
+
+/// It is not known who is present (RTP11d).
+pub(crate) fn out_of_sync(reason: Option<&ErrorInfo>) -> ErrorInfo {
+    let error = ErrorInfo::new(
+        ErrorCode(91005),
+        400,
+        "the presence state is out of sync, as the channel is suspended",
+    );
+    match reason {
+        Some(reason) => error.with_cause(reason.clone()),
+        None => error,
+    }
+}
+
 /// The channel is in a state in which the operation cannot be done (RTL5b, RTL6c4).
 pub(crate) fn channel_state(state: ChannelState, reason: Option<&ErrorInfo>) -> ErrorInfo {
     let error = ErrorInfo::new(
@@ -135,6 +161,38 @@ pub(crate) fn wrong_client_id() -> ErrorInfo {
     ErrorInfo::new(
         ErrorCode(40012),
         400,
-        "the message's client id is not the one this client is identified as",
+        "the client id is not the one this client is identified as",
+    )
+}
+
+/// A client that is nobody in particular cannot enter as itself (RTP8j).
+pub(crate) fn nobody() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode(91000),
+        400,
+        "the client has no client id to be present with, or may take any",
+    )
+}
+
+pub(crate) fn no_client_id() -> ErrorInfo {
+    ErrorInfo::new(ErrorCode(40012), 400, "a member's client id cannot be empty or `*`")
+}
+
+/// A member could not be entered again (RTP17e).
+pub(crate) fn reentry_failed(client_id: &str, cause: ErrorInfo) -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode(91004),
+        400,
+        format!("the member `{client_id}` could not be entered into presence again"),
+    )
+    .with_cause(cause)
+}
+
+/// The members are not told of without the mode (RTP11f1).
+pub(crate) fn presence_not_subscribed() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode(91008),
+        400,
+        "the channel is attached without the mode presence_subscribe, so its members are not known",
     )
 }

@@ -45,6 +45,7 @@ mod ids;
 mod outbox;
 mod output;
 mod ping;
+mod presence;
 mod state;
 mod time;
 mod timers;
@@ -55,6 +56,7 @@ pub use config::{Config, Credentials};
 pub use connection::request::ConnectRequest;
 pub use ids::{ChannelId, OpId, TransportId};
 pub use output::{Event, Outcome, Output};
+pub use presence::MembersQuery;
 pub use state::{
     ChannelEvent, ChannelState, ChannelStateChange, ConnectionEvent, ConnectionState,
     ConnectionStateChange,

@@ -7,15 +7,16 @@ use capably_protocol::{ClientFrame, ErrorInfo, PublishResult, frame::Ack, frame:
 
 use crate::{OpId, errors};
 
-/// A frame that wants an acknowledgement, and the operation it belongs to.
+/// A frame that wants an acknowledgement, and the operation it belongs to; none if the client sent it by
+/// itself.
 #[derive(Debug)]
-struct Entry {
-    op: OpId,
-    frame: ClientFrame,
+pub(crate) struct Entry {
+    pub(crate) op: Option<OpId>,
+    pub(crate) frame: ClientFrame,
 }
 
 /// How a frame's story ended.
-pub(crate) type Settled = (OpId, Result<PublishResult, ErrorInfo>);
+pub(crate) type Settled = (Entry, Result<PublishResult, ErrorInfo>);
 
 /// Frames in the order of their operations. `sent` holds consecutive serials, ending before
 /// `next_serial`.
@@ -33,16 +34,20 @@ impl Outbox {
     }
 
     /// Keeps a frame until it is acknowledged, and returns it with its serial, to be sent.
-    pub(crate) fn send(&mut self, op: OpId, mut frame: ClientFrame) -> ClientFrame {
+    pub(crate) fn send(
+        &mut self,
+        op: impl Into<Option<OpId>>,
+        mut frame: ClientFrame,
+    ) -> ClientFrame {
         stamp(&mut frame, self.next_serial);
         self.next_serial += 1;
-        self.sent.push_back(Entry { op, frame: frame.clone() });
+        self.sent.push_back(Entry { op: op.into(), frame: frame.clone() });
         frame
     }
 
     /// Keeps a frame until the connection is there.
     pub(crate) fn queue(&mut self, op: OpId, frame: ClientFrame) {
-        self.queued.push_back(Entry { op, frame });
+        self.queued.push_back(Entry { op: Some(op), frame });
     }
 
     /// On a new transport: everything that waits for an acknowledgement again, then what was queued
@@ -73,7 +78,7 @@ impl Outbox {
         let settled = self.first_serial() - ack.msg_serial;
         let mut results = ack.res.into_iter().skip(usize::try_from(settled).unwrap_or(usize::MAX));
         self.settle_until(ack.msg_serial.saturating_add(ack.count), |entry| {
-            settle((entry.op, Ok(results.next().unwrap_or_default())));
+            settle((entry, Ok(results.next().unwrap_or_default())));
         });
     }
 
@@ -85,14 +90,14 @@ impl Outbox {
         self.pass_over(nack.msg_serial, &mut settle);
         let error = nack.error.unwrap_or_else(errors::refused);
         self.settle_until(nack.msg_serial.saturating_add(nack.count), |entry| {
-            settle((entry.op, Err(error.clone())));
+            settle((entry, Err(error.clone())));
         });
     }
 
     /// Ends everything, sent or queued, with this error (RTN7e).
     pub(crate) fn fail_all(&mut self, error: &ErrorInfo, mut settle: impl FnMut(Settled)) {
         for entry in self.sent.drain(..).chain(self.queued.drain(..)) {
-            settle((entry.op, Err(error.clone())));
+            settle((entry, Err(error.clone())));
         }
     }
 
@@ -112,7 +117,7 @@ impl Outbox {
     }
 
     fn pass_over(&mut self, before: u64, settle: &mut impl FnMut(Settled)) {
-        self.settle_until(before, |entry| settle((entry.op, Err(errors::never_acknowledged()))));
+        self.settle_until(before, |entry| settle((entry, Err(errors::never_acknowledged()))));
     }
 
     fn settle_until(&mut self, end: u64, mut settle: impl FnMut(Entry)) {
@@ -174,8 +179,12 @@ mod tests {
 
     fn acknowledge(outbox: &mut Outbox, ack: Ack) -> Vec<(u64, Result<String, u32>)> {
         let mut settled = Vec::new();
-        outbox.acknowledge(ack, |(op, result)| settled.push((op.0, readable(result))));
+        outbox.acknowledge(ack, |(entry, result)| settled.push((number(&entry), readable(result))));
         settled
+    }
+
+    fn number(entry: &Entry) -> u64 {
+        entry.op.expect("every frame here is an operation's").0
     }
 
     fn readable(result: Result<PublishResult, ErrorInfo>) -> Result<String, u32> {
@@ -229,13 +238,13 @@ mod tests {
         let mut outbox = sent(&["a", "b", "c"]);
         let error = ErrorInfo::new(40160.into(), 401, "denied");
         let mut settled = Vec::new();
-        outbox.refuse(Nack { msg_serial: 0, count: 2, error: Some(error) }, |(op, result)| {
-            settled.push((op.0, readable(result)));
+        outbox.refuse(Nack { msg_serial: 0, count: 2, error: Some(error) }, |(entry, result)| {
+            settled.push((number(&entry), readable(result)));
         });
         assert_eq!(settled, [(0, Err(40160)), (1, Err(40160))]);
         settled.clear();
-        outbox.refuse(Nack { msg_serial: 2, count: 1, error: None }, |(op, result)| {
-            settled.push((op.0, readable(result)));
+        outbox.refuse(Nack { msg_serial: 2, count: 1, error: None }, |(entry, result)| {
+            settled.push((number(&entry), readable(result)));
         });
         assert_eq!(settled, [(2, Err(50000))]);
     }
@@ -265,8 +274,9 @@ mod tests {
         let mut outbox = sent(&["a"]);
         outbox.queue(OpId(1), frame("b"));
         let mut settled = Vec::new();
-        outbox
-            .fail_all(&errors::suspended(), |(op, result)| settled.push((op.0, readable(result))));
+        outbox.fail_all(&errors::suspended(), |(entry, result)| {
+            settled.push((number(&entry), readable(result)))
+        });
         assert_eq!(settled, [(0, Err(80002)), (1, Err(80002))]);
         assert!(outbox.resend(true).is_empty());
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use capably_protocol::{ClientFrame, ErrorInfo, Message, PublishResult};
+use capably_protocol::{ClientFrame, ErrorInfo, Message, PresenceMessage, PublishResult};
 
 use crate::{
     ChannelId, ChannelStateChange, ConnectRequest, ConnectionStateChange, Instant, OpId, Timer,
@@ -48,6 +48,10 @@ pub enum Event {
     Granted(ChannelId),
     /// Messages arrived on an attached channel (RTL17), in order.
     Messages(ChannelId, Vec<Message>),
+    /// Members entered, left, changed, or turned out to be present or gone, in order (RTP2d1, RTP2h1a).
+    Presence(ChannelId, Vec<PresenceMessage>),
+    /// The sync that follows an attach is complete, or a new one is awaited (RTP13).
+    PresenceSynced(ChannelId, bool),
     /// An operation ended. Every operation ends exactly once.
     Done(OpId, Result<Outcome, ErrorInfo>),
 }
@@ -57,8 +61,10 @@ pub enum Event {
 pub enum Outcome {
     /// Nothing more than that it succeeded: attach, detach.
     Done,
-    /// The result of a publish (RTL6j).
+    /// The result of a publish (RTL6j), or of saying something of presence.
     Published(PublishResult),
+    /// Who is present (RTP11).
+    Members(Vec<PresenceMessage>),
     /// The round-trip time of a ping (RTN13a).
     Pong(Duration),
 }

@@ -2,6 +2,8 @@
 
 use std::{ops::Add, time::Duration};
 
+use capably_protocol::Millis;
+
 /// A point on the driver's monotonic clock: the time since a moment of its choosing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(Duration);
@@ -35,18 +37,21 @@ impl Add<Duration> for Instant {
 pub struct Now {
     /// On the monotonic clock, which timers follow.
     pub instant: Instant,
+    /// On the wall clock, in ms since the epoch: what messages that the client makes are dated by.
+    pub wall: Millis,
 }
 
 impl Now {
-    /// This point of the monotonic clock.
-    pub const fn at(instant: Instant) -> Self {
-        Self { instant }
+    /// This point of the monotonic clock, and this time of day, in ms since the epoch.
+    pub const fn at(instant: Instant, wall: Millis) -> Self {
+        Self { instant, wall }
     }
 }
 
 impl Add<Duration> for Now {
     type Output = Self;
     fn add(self, duration: Duration) -> Self {
-        Self { instant: self.instant + duration }
+        let millis = Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX);
+        Self { instant: self.instant + duration, wall: self.wall.saturating_add(millis) }
     }
 }

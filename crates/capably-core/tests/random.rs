@@ -7,10 +7,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use capably_core::{
     ChannelEvent, ChannelId, ChannelOptions, ChannelState, Client, Config, ConnectionEvent,
-    ConnectionState, Credentials, Event, Now, OpId, Outcome, Output, TransportEvent, TransportId,
+    ConnectionState, Credentials, Event, MembersQuery, Now, OpId, Outcome, Output, TransportEvent,
+    TransportId,
 };
 use capably_protocol::{
-    ClientFrame, ConnectionDetails, ErrorInfo, Flags, Message, PublishResult, ServerFrame,
+    ClientFrame, ConnectionDetails, ErrorInfo, Flags, Message, PresenceAction, PresenceMessage,
+    PublishResult, ServerFrame,
     frame::{Ack, Attached, Connected, Delivery, ErrorFrame, Nack},
 };
 use fastrand::Rng;
@@ -32,6 +34,8 @@ struct World {
     open: BTreeMap<OpId, &'static str>,
     connection: ConnectionState,
     channels: BTreeMap<ChannelId, ChannelState>,
+    /// Whether it is known who is present.
+    synced: BTreeMap<ChannelId, bool>,
     connections: u64,
     /// Serials the service has seen on this connection.
     next_serial: u64,
@@ -60,6 +64,7 @@ impl World {
             open: BTreeMap::new(),
             connection: ConnectionState::Initialized,
             channels,
+            synced: BTreeMap::new(),
             connections: 0,
             next_serial: 0,
             deadline: None,
@@ -107,11 +112,22 @@ impl World {
                     (0..=self.rng.usize(..3)).map(|_| Message::new("n", "d")).collect();
                 self.client.publish(id, messages.into(), Default::default(), op);
             }
-            45..50 => {
+            45..47 => {
                 let op = self.op("ping");
                 self.client.ping(op, now);
             }
-            50..80 => self.service_speaks(),
+            47..53 => {
+                let (id, op) = (self.channel(), self.op("presence"));
+                let message = self.presence_message(&[None, Some("ada"), Some("bob"), Some("*")]);
+                self.client.presence(id, message, op, now);
+            }
+            53..56 => {
+                let (id, op) = (self.channel(), self.op("members"));
+                let query =
+                    MembersQuery { wait_for_sync: self.rng.bool(), ..MembersQuery::default() };
+                self.client.members(id, query, op, now);
+            }
+            56..80 => self.service_speaks(),
             80..86 => self.network_acts(),
             86..90 => self.misfortune(),
             _ => self.time_passes(),
@@ -128,11 +144,43 @@ impl World {
             delivery.id = Some("conn:1".into());
             frames.push(ServerFrame::Message(delivery));
         }
+        if self.rng.u8(..4) == 0 {
+            frames.push(self.presence_frame());
+        }
         for mut frame in frames {
             let event = TransportEvent::Frame(&mut frame);
             self.client.handle_transport(transport, event, self.now);
             self.drain();
         }
+    }
+
+    fn presence_message(&mut self, clients: &[Option<&str>]) -> PresenceMessage {
+        let actions = [PresenceAction::Enter, PresenceAction::Update, PresenceAction::Leave];
+        let client = *self.rng.choice(clients).unwrap();
+        PresenceMessage {
+            action: self.rng.choice(actions),
+            client_id: client.map(Into::into),
+            ..PresenceMessage::default()
+        }
+    }
+
+    /// A PRESENCE or a page of a SYNC: of members of this connection or another.
+    fn presence_frame(&mut self) -> ServerFrame {
+        let connection = format!("connection-{}", self.rng.u64(..=self.connections));
+        let items = (0..self.rng.usize(..3)).map(|_| PresenceMessage {
+            action: Some(PresenceAction::from_number(self.rng.u32(..6))),
+            ..self.presence_message(&[None, Some("ada"), Some("bob"), Some("eve")])
+        });
+        let mut delivery = Delivery::new("ch0", items.collect());
+        delivery.channel = self.name().into();
+        delivery.id = Some(format!("{connection}:{}", self.rng.u8(..9)).into());
+        delivery.connection_id = Some(connection.into());
+        if self.rng.bool() {
+            return ServerFrame::Presence(delivery);
+        }
+        let serials = [None, Some("a:1"), Some("a:"), Some("b:1"), Some("b:"), Some("odd")];
+        delivery.channel_serial = self.rng.choice(serials).unwrap().map(Into::into);
+        ServerFrame::Sync(delivery)
     }
 
     fn network_acts(&mut self) {
@@ -178,7 +226,15 @@ impl World {
             3 => ServerFrame::Disconnected { error },
             4 => ServerFrame::Attached(Box::new(Attached {
                 channel: self.name().into(),
-                flags: if self.rng.bool() { Flags::RESUMED } else { Flags::NONE },
+                flags: self
+                    .rng
+                    .choice([
+                        Flags::NONE,
+                        Flags::RESUMED,
+                        Flags::HAS_PRESENCE,
+                        Flags::RESUMED | Flags::HAS_PRESENCE,
+                    ])
+                    .unwrap(),
                 error,
                 ..Attached::default()
             })),
@@ -226,7 +282,7 @@ impl World {
                 }
                 Output::Event(event) => self.check(event),
                 Output::Timeout(deadline) => {
-                    self.deadline = deadline.map(|(at, _)| Now::at(at));
+                    self.deadline = deadline.map(|(at, _)| Now::at(at, 0));
                     return;
                 }
             }
@@ -236,8 +292,10 @@ impl World {
     fn service_hears(&mut self, frame: ClientFrame) {
         match frame {
             ClientFrame::Attach(attach) => {
+                let present = self.rng.bool();
                 self.inbox.push(ServerFrame::Attached(Box::new(Attached {
                     channel: attach.channel,
+                    flags: if present { Flags::HAS_PRESENCE } else { Flags::NONE },
                     ..Attached::default()
                 })))
             }
@@ -252,6 +310,24 @@ impl World {
                 let ack = Ack { msg_serial: publish.msg_serial, count: 1, res };
                 self.inbox.push(ServerFrame::Ack(ack));
             }
+            ClientFrame::Presence(publish) => {
+                assert!(publish.msg_serial <= self.next_serial, "no serial is left out");
+                self.next_serial = publish.msg_serial + 1;
+                let client = publish.items[0].client_id.as_deref();
+                assert!(client.is_none_or(|client| client != "*"), "nobody is present as `*`");
+                if self.rng.u8(..4) == 0 {
+                    let error = self.error();
+                    let nack = Nack { msg_serial: publish.msg_serial, count: 1, error };
+                    return self.inbox.push(ServerFrame::Nack(nack));
+                }
+                let ack = Ack { msg_serial: publish.msg_serial, count: 1, res: vec![] };
+                self.inbox.push(ServerFrame::Ack(ack));
+                let mut echo = Delivery::new(publish.channel, publish.items.to_vec());
+                let connection = format!("connection-{}", self.connections);
+                echo.id = Some(format!("{connection}:{}", publish.msg_serial).into());
+                echo.connection_id = Some(connection.into());
+                self.inbox.push(ServerFrame::Presence(echo));
+            }
             ClientFrame::Heartbeat { id } => self.inbox.push(ServerFrame::Heartbeat { id }),
             ClientFrame::Close => self.inbox.push(ServerFrame::Closed),
             other => panic!("not expected: {other:?}"),
@@ -263,7 +339,8 @@ impl World {
             Event::Done(op, outcome) => {
                 let what = self.open.remove(&op).expect("an operation ends once");
                 match (what, outcome) {
-                    ("publish", Ok(Outcome::Published(_)))
+                    ("publish" | "presence", Ok(Outcome::Published(_)))
+                    | ("members", Ok(Outcome::Members(_)))
                     | ("ping", Ok(Outcome::Pong(_)))
                     | ("attach" | "detach", Ok(Outcome::Done)) => {}
                     (_, Err(error)) => assert!(error.code.0 >= 40000, "{error:?}"),
@@ -287,9 +364,12 @@ impl World {
             Event::Channel(id, change) => {
                 assert_eq!(change.previous, self.channels[&id], "no change is left out");
                 match change.event {
+                    ChannelEvent::Update if change.resumed => {
+                        assert_eq!(change.reason.unwrap().code.0, 91004, "RTP17e");
+                        assert_eq!(change.current, change.previous);
+                    }
                     ChannelEvent::Update => {
-                        assert_eq!(change.current, ChannelState::Attached);
-                        assert!(!change.resumed, "RTL12");
+                        assert_eq!(change.current, ChannelState::Attached, "RTL12");
                     }
                     ChannelEvent::State(state) => {
                         assert_eq!(state, change.current);
@@ -297,6 +377,14 @@ impl World {
                     }
                 }
                 self.channels.insert(id, change.current);
+            }
+            Event::Presence(id, messages) => {
+                assert_eq!(self.channels[&id], ChannelState::Attached);
+                assert!(messages.iter().all(|message| message.client_id.is_some()));
+            }
+            Event::PresenceSynced(id, synced) => {
+                assert_ne!(self.synced.insert(id, synced).unwrap_or(false), synced, "it is news");
+                assert!(!synced || self.channels[&id] == ChannelState::Attached);
             }
             Event::Granted(id) => {
                 assert_eq!(self.channels[&id], ChannelState::Attached);

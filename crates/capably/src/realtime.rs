@@ -16,6 +16,7 @@ mod connection;
 mod driver;
 mod link;
 mod listeners;
+pub mod presence;
 mod publish;
 mod queue;
 mod subscription;
@@ -29,6 +30,7 @@ pub use changes::Changes;
 pub use channel::Channel;
 pub use channels::{Channels, RealtimeChannelOptions};
 pub use connection::Connection;
+pub use presence::{Presence, PresenceSubscription};
 pub use publish::{Publish, Receipt};
 pub use queue::Overflow;
 pub use subscription::{Subscribe, Subscription, SubscriptionEvent};
@@ -102,7 +104,7 @@ impl Realtime {
         if auto_connect {
             connection.connect();
         }
-        Ok(Self { connection, channels: Channels::new(handle), rest })
+        Ok(Self { connection, channels: Channels::new(handle, rest.clone()), rest })
     }
 
     /// A client that is connected.
@@ -178,6 +180,7 @@ fn core_config(config: &Config) -> Result<capably_core::Config> {
         format: config.format(),
         echo_messages: options.echo_messages,
         queue_messages: options.queue_messages,
+        strict_mode: options.strict_mode,
         recover: config.recover.clone(),
         transport_params: options.transport_params.clone(),
         agent: config.agent().into(),

@@ -1,6 +1,9 @@
 //! A channel's handle (RTL).
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 use capably_core::{Channel as CoreChannel, ChannelId};
 use capably_protocol::{ChannelMode, CipherParams, Data, Message, Str, frame::Params};
@@ -10,13 +13,17 @@ use super::{
     command::{Command, Handle, gone, lock},
     listeners::Listeners,
 };
-use crate::{Error, Result};
+use crate::{
+    Error, Rest, Result,
+    rest::{self, RestChannel},
+};
 
 /// A channel of a [`Realtime`](crate::Realtime) client (RTL).
 #[derive(Clone, Debug)]
 pub struct Channel {
     pub(crate) handle: Handle,
     pub(crate) shared: Arc<ChannelShared>,
+    rest: Rest,
 }
 
 /// What the handles of a channel and the driver share.
@@ -26,6 +33,7 @@ pub(crate) struct ChannelShared {
     pub(crate) name: Str,
     pub(crate) cipher: Option<CipherParams>,
     snapshot: Mutex<ChannelSnapshot>,
+    presence_synced: AtomicBool,
     listeners: Listeners<ChannelStateChange>,
 }
 
@@ -60,6 +68,7 @@ impl ChannelShared {
                 modes: Vec::new(),
                 params: Params::new(),
             }),
+            presence_synced: AtomicBool::new(false),
             listeners: Listeners::new(),
         }
     }
@@ -75,6 +84,16 @@ impl ChannelShared {
         *lock(&self.snapshot) = ChannelSnapshot::new(channel, ChannelState::Attached);
     }
 
+    /// Whether it is known who is present.
+    pub(crate) fn is_presence_synced(&self) -> bool {
+        self.presence_synced.load(Ordering::Acquire)
+    }
+
+    /// It has become known who is present, or is to be learnt anew.
+    pub(crate) fn presence_synced(&self, synced: bool) {
+        self.presence_synced.store(synced, Ordering::Release);
+    }
+
     /// The channel was released, or the client has ended: it is not attached any more, and will not change.
     pub(crate) fn end(&self) {
         let mut snapshot = lock(&self.snapshot);
@@ -82,13 +101,20 @@ impl ChannelShared {
             snapshot.state = ChannelState::Detached;
         }
         drop(snapshot);
+        self.presence_synced(false);
         self.listeners.end();
     }
 }
 
 impl Channel {
-    pub(crate) fn new(handle: Handle, shared: Arc<ChannelShared>) -> Self {
-        Self { handle, shared }
+    pub(crate) fn new(handle: Handle, shared: Arc<ChannelShared>, rest: Rest) -> Self {
+        Self { handle, shared, rest }
+    }
+
+    /// The same channel over REST.
+    pub(crate) fn rest_channel(&self) -> RestChannel {
+        let options = rest::ChannelOptions { cipher: self.shared.cipher.clone() };
+        self.rest.channels().detached(self.shared.name.clone(), options)
     }
 
     /// The name (RTL23).

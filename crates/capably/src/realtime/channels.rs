@@ -16,6 +16,7 @@ use super::{
     channel::ChannelShared,
     command::{Command, Handle, lock},
 };
+use crate::Rest;
 
 /// The channels of a [`Realtime`](crate::Realtime) client (RTS).
 #[derive(Clone, Debug)]
@@ -24,6 +25,7 @@ pub struct Channels {
     registry: Arc<Registry>,
     /// What channels that are made through this handle name when they attach (WP7).
     agent: Option<String>,
+    rest: Rest,
 }
 
 #[derive(Debug, Default)]
@@ -65,8 +67,8 @@ impl RealtimeChannelOptions {
 }
 
 impl Channels {
-    pub(crate) fn new(handle: Handle) -> Self {
-        Self { handle, registry: Arc::default(), agent: None }
+    pub(crate) fn new(handle: Handle, rest: Rest) -> Self {
+        Self { handle, registry: Arc::default(), agent: None, rest }
     }
 
     /// The same channels, for a wrapper SDK that names itself (WP7).
@@ -95,7 +97,7 @@ impl Channels {
             self.handle.send(Command::Open { channel, options: options.core });
             shared
         });
-        Channel::new(self.handle.clone(), Arc::clone(shared))
+        Channel::new(self.handle.clone(), Arc::clone(shared), self.rest.clone())
     }
 
     /// Whether there is a channel with this name (RTS2).
@@ -108,7 +110,7 @@ impl Channels {
         let channels = lock(&self.registry.channels);
         channels
             .values()
-            .map(|shared| Channel::new(self.handle.clone(), Arc::clone(shared)))
+            .map(|shared| Channel::new(self.handle.clone(), Arc::clone(shared), self.rest.clone()))
             .collect()
     }
 

@@ -6,9 +6,12 @@ use std::{
     time::Duration,
 };
 
-use capably_core::{ChannelId, ChannelOptions, ConnectionState, ConnectionStateChange};
+use capably_core::{
+    ChannelId, ChannelOptions, ConnectionState, ConnectionStateChange, MembersQuery,
+};
 use capably_protocol::{
-    ErrorCode, ErrorInfo, Message, PublishResult, RecoveryKey, Str, frame::Params,
+    ErrorCode, ErrorInfo, Message, PresenceAction, PresenceMessage, PublishResult, RecoveryKey,
+    Str, frame::Params,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -32,6 +35,16 @@ pub(crate) enum Command {
     Publish(Publish),
     Subscribe { channel: ChannelId, subscriber: Subscriber, attach: Option<Reply<()>> },
     Unsubscribe { channel: ChannelId, subscriber: u64 },
+    Presence(ChannelId, PresenceCommand),
+}
+
+/// One call of a handle that is about a channel's presence.
+#[derive(Debug)]
+pub(crate) enum PresenceCommand {
+    Say { message: PresenceMessage, reply: Reply<()> },
+    Members { query: MembersQuery, reply: Reply<Vec<PresenceMessage>> },
+    Subscribe { subscriber: PresenceSubscriber, attach: Option<Reply<()>> },
+    Unsubscribe { subscriber: u64 },
 }
 
 /// Messages to publish in one frame.
@@ -52,6 +65,15 @@ pub(crate) struct Subscriber {
     /// The names to listen to; none means all (RTL7a, RTL7b).
     pub(crate) names: Vec<Str>,
     pub(crate) queue: Arc<Queue<Message>>,
+}
+
+/// One who listens to presence.
+#[derive(Debug)]
+pub(crate) struct PresenceSubscriber {
+    pub(crate) id: u64,
+    /// The actions to listen to; none means all (RTP6a, RTP6b).
+    pub(crate) actions: Vec<PresenceAction>,
+    pub(crate) queue: Arc<Queue<PresenceMessage>>,
 }
 
 /// A way to the driver. While one exists, the client lives.

@@ -13,7 +13,7 @@ use capably_core::{
     ChannelId, ChannelState, Client, ConnectRequest, ConnectionState, Event, Instant, Now, OpId,
     Outcome, Output,
 };
-use capably_protocol::{ErrorCode, ErrorInfo, Limits, Message, PublishResult};
+use capably_protocol::{ErrorCode, ErrorInfo, Limits, Message, PresenceMessage, PublishResult};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use slab::Slab;
 use tokio::{
@@ -21,6 +21,7 @@ use tokio::{
     time::{Instant as TokioInstant, Sleep, sleep_until},
 };
 
+use self::presence::PresenceSubscribers;
 use super::{
     channel::ChannelShared,
     command::{Command, ConnectionSnapshot, Publish, Reply, Shared, Subscriber},
@@ -32,6 +33,8 @@ use crate::{
     options::Config,
     transport::{Connector, DialRequest},
 };
+
+mod presence;
 
 /// Commands taken before anything else is looked at.
 const COMMAND_BATCH: usize = 256;
@@ -66,11 +69,13 @@ enum Operation {
     Unit(Reply<()>),
     Publish(Reply<PublishResult>, u32),
     Ping(Reply<Duration>),
+    Members(Reply<Vec<PresenceMessage>>),
 }
 
 struct Entry {
     shared: Arc<ChannelShared>,
     subscribers: Vec<Subscriber>,
+    presence: PresenceSubscribers,
 }
 
 struct Blocked {
@@ -105,7 +110,8 @@ impl Driver {
     }
 
     fn now(&self) -> Now {
-        Now::at(Instant::from_start(self.start.elapsed()))
+        let wall = self.config.options.clock.now();
+        Now::at(Instant::from_start(self.start.elapsed()), wall)
     }
 
     /// Takes what handles ask for. Returns whether there was anything.
@@ -146,7 +152,11 @@ impl Driver {
             }
             Command::Open { channel, options } => {
                 self.core.open_channel(channel.id, channel.name.clone(), options);
-                let entry = Entry { shared: Arc::clone(&channel), subscribers: Vec::new() };
+                let entry = Entry {
+                    shared: Arc::clone(&channel),
+                    subscribers: Vec::new(),
+                    presence: PresenceSubscribers::default(),
+                };
                 self.channels.insert(channel.id, entry);
             }
             Command::Release(id) => {
@@ -177,6 +187,7 @@ impl Driver {
                     self.attach_to_subscribe(channel, reply, now);
                 }
             }
+            Command::Presence(id, command) => self.handle_presence(id, command, now),
             Command::Unsubscribe { channel, subscriber } => {
                 if let Some(entry) = self.channels.get_mut(&channel) {
                     entry.subscribers.retain(|own| own.id != subscriber);
@@ -242,6 +253,9 @@ impl Driver {
                 }
             }
         }
+        for entry in self.channels.values() {
+            full |= entry.presence.poll_room(cx, too_slow).is_pending();
+        }
         if !full {
             self.blocked = None;
         }
@@ -270,6 +284,17 @@ impl Driver {
     fn handle_event(&mut self, event: Event) {
         match event {
             Event::Messages(id, messages) => self.deliver(id, messages),
+            Event::Presence(id, messages) => {
+                if let Some(entry) = self.channels.get(&id) {
+                    let pushed = entry.presence.deliver(messages);
+                    self.wait_if_full(pushed);
+                }
+            }
+            Event::PresenceSynced(id, synced) => {
+                if let Some(entry) = self.channels.get(&id) {
+                    entry.shared.presence_synced(synced);
+                }
+            }
             Event::Done(op, outcome) => self.finish(op, outcome),
             Event::Connection(change) => {
                 tracing::debug!(
@@ -325,7 +350,9 @@ impl Driver {
                 self.permits += permits as usize;
                 let _ = reply.send(outcome.map(|outcome| match outcome {
                     Outcome::Published(result) => result,
-                    Outcome::Done | Outcome::Pong(_) => PublishResult::default(),
+                    Outcome::Done | Outcome::Pong(_) | Outcome::Members(_) => {
+                        PublishResult::default()
+                    }
                 }));
             }
             (Operation::Unit(reply), outcome) => {
@@ -334,7 +361,13 @@ impl Driver {
             (Operation::Ping(reply), outcome) => {
                 let _ = reply.send(outcome.map(|outcome| match outcome {
                     Outcome::Pong(round_trip) => round_trip,
-                    Outcome::Done | Outcome::Published(_) => Duration::ZERO,
+                    Outcome::Done | Outcome::Published(_) | Outcome::Members(_) => Duration::ZERO,
+                }));
+            }
+            (Operation::Members(reply), outcome) => {
+                let _ = reply.send(outcome.map(|outcome| match outcome {
+                    Outcome::Members(members) => members,
+                    Outcome::Done | Outcome::Published(_) | Outcome::Pong(_) => Vec::new(),
                 }));
             }
         }
@@ -342,7 +375,13 @@ impl Driver {
 
     fn deliver(&mut self, id: ChannelId, messages: Vec<Message>) {
         let Some(entry) = self.channels.get_mut(&id) else { return };
-        if entry.deliver(messages) == Pushed::Full && self.blocked.is_none() {
+        let pushed = entry.deliver(messages);
+        self.wait_if_full(pushed);
+    }
+
+    /// Reads no more before there is room.
+    fn wait_if_full(&mut self, pushed: Pushed) {
+        if pushed == Pushed::Full && self.blocked.is_none() {
             self.blocked = Some(Blocked { since: TokioInstant::now() });
         }
     }
@@ -431,6 +470,7 @@ impl Entry {
         for subscriber in &self.subscribers {
             subscriber.queue.end(reason.clone());
         }
+        self.presence.end(reason);
     }
 }
 

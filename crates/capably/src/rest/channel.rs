@@ -55,6 +55,13 @@ impl RestChannels {
         channel
     }
 
+    /// A channel of this name outside of the collection.
+    pub(crate) fn detached(&self, name: Str, options: ChannelOptions) -> RestChannel {
+        let channel = RestChannel::new(Arc::clone(&self.pipeline), name);
+        channel.set_options(options);
+        channel
+    }
+
     /// Whether there is a channel of this name (RSN2).
     pub fn exists(&self, name: &str) -> bool {
         lock(&self.channels).contains_key(name)

@@ -6,6 +6,7 @@ mod bad_input;
 mod channels;
 mod connection;
 mod lifetime;
+mod presence;
 mod publishing;
 mod recovery;
 mod subscribing;

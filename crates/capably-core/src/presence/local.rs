@@ -1,0 +1,59 @@
+//! The members that this client entered, to be entered again (RTP17).
+
+use std::collections::BTreeMap;
+
+use capably_protocol::{PresenceAction, PresenceMessage, Str};
+
+use super::newness;
+
+/// The members of the client's own connections, by client id (RTP17h), as they came from the service: what
+/// is sent again is what was sent first, encrypted or not.
+#[derive(Debug, Default)]
+pub(crate) struct LocalMembers {
+    members: BTreeMap<Str, PresenceMessage>,
+}
+
+impl LocalMembers {
+    /// Takes in an ENTER, UPDATE or PRESENT of the current connection (RTP17b).
+    pub(super) fn put(&mut self, message: PresenceMessage) {
+        let Some(client_id) = message.client_id.clone() else { return };
+        if self.get(&client_id).is_none_or(|existing| supersedes(&message, existing)) {
+            let message = PresenceMessage { action: Some(PresenceAction::Present), ..message };
+            self.members.insert(client_id, message);
+        }
+    }
+
+    /// Takes in a LEAVE of the current connection, unless the service made it up (RTP17b). Returns whether
+    /// it counted.
+    pub(super) fn remove(&mut self, message: &PresenceMessage) -> bool {
+        let Some(client_id) = message.client_id.as_ref() else { return false };
+        let leaves = !newness::is_synthesized(message)
+            && self.get(client_id).is_some_and(|existing| supersedes(message, existing));
+        if leaves {
+            self.members.remove(client_id);
+        }
+        leaves
+    }
+
+    pub(super) fn get(&self, client_id: &str) -> Option<&PresenceMessage> {
+        self.members.get(client_id)
+    }
+
+    /// The members, in the order of their client ids.
+    pub(super) fn values(&self) -> impl Iterator<Item = &PresenceMessage> {
+        self.members.values()
+    }
+
+    /// Forgets every member (RTP5a).
+    pub(super) fn clear(&mut self) {
+        self.members.clear();
+    }
+}
+
+/// What another connection said is older: serials count anew on each.
+fn supersedes(incoming: &PresenceMessage, existing: &PresenceMessage) -> bool {
+    incoming.connection_id != existing.connection_id || newness::is_newer(incoming, existing)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! What the service says of members: PRESENCE and SYNC (RTP2, RTP18).
+
+use capably_protocol::{
+    ErrorInfo, Millis, PresenceAction, PresenceMessage, Str, encoding, frame::Delivery,
+};
+
+use super::Presence;
+use crate::{ChannelId, ChannelState, Client, Event, Outcome, Output, channel::Channel};
+
+impl Client {
+    /// PRESENCE arrived. Members are told of on an attached channel only.
+    pub(crate) fn presence_arrived(&mut self, mut delivery: Delivery<PresenceMessage>) {
+        let connection = self.connection.id.clone();
+        let Some((id, channel)) = self.channel_named(&delivery.channel) else { return };
+        channel.moved(delivery.channel_serial.take());
+        if channel.state() == ChannelState::Attached {
+            let told = channel.take_in(delivery, connection.as_ref());
+            self.tell(id, told);
+        }
+    }
+
+    /// SYNC arrived: a page of the members, or all of them (RTP18).
+    pub(crate) fn sync_arrived(&mut self, delivery: Delivery<PresenceMessage>, wall: Millis) {
+        let connection = self.connection.id.clone();
+        let Some((id, channel)) = self.channel_named(&delivery.channel) else { return };
+        if channel.state() != ChannelState::Attached {
+            return;
+        }
+        let complete = channel.presence.begin_page(delivery.channel_serial.as_ref());
+        let told = channel.take_in(delivery, connection.as_ref());
+        if complete {
+            self.finish_sync(id, told, wall);
+        } else {
+            self.tell(id, told);
+        }
+    }
+
+    /// The sync is complete: tells of its last page, then of who is gone (RTP19), and answers who waits.
+    pub(super) fn finish_sync(
+        &mut self,
+        id: ChannelId,
+        mut told: Vec<PresenceMessage>,
+        wall: Millis,
+    ) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let presence = &mut channel.presence;
+        presence.sequence = None;
+        told.append(&mut presence.members.end_sync(wall));
+        let was_synced = std::mem::replace(&mut presence.synced, true);
+        let waiting = std::mem::take(&mut presence.waiting);
+        let answers: Vec<_> =
+            waiting.into_iter().map(|(op, query)| (op, presence.select(&query))).collect();
+        self.tell(id, told);
+        if !was_synced {
+            self.push(Output::Event(Event::PresenceSynced(id, true)));
+        }
+        for (op, members) in answers {
+            self.done(op, Ok(Outcome::Members(members)));
+        }
+    }
+
+    fn tell(&mut self, id: ChannelId, told: Vec<PresenceMessage>) {
+        if !told.is_empty() {
+            self.push(Output::Event(Event::Presence(id, told)));
+        }
+    }
+}
+
+impl Channel {
+    /// Takes in what a frame says of members, and returns what subscribers are told.
+    fn take_in(
+        &mut self,
+        delivery: Delivery<PresenceMessage>,
+        connection: Option<&Str>,
+    ) -> Vec<PresenceMessage> {
+        let mut told = Vec::new();
+        for (index, mut message) in delivery.items.into_iter().enumerate() {
+            message.inherit(
+                delivery.id.as_ref(),
+                index,
+                delivery.connection_id.as_ref(),
+                delivery.timestamp,
+            );
+            self.presence.take_in_own(&message, connection);
+            if let Err(error) = self.decode(&mut message) {
+                // It is delivered as far as it was decoded (RSL6b).
+                tracing::error!(channel = &*self.name, %error, "a payload could not be decoded");
+            }
+            told.extend(match message.action {
+                Some(PresenceAction::Enter | PresenceAction::Update | PresenceAction::Present) => {
+                    self.presence.members.put(message)
+                }
+                Some(PresenceAction::Leave) => self.presence.members.remove(message),
+                // Of no member, or of an action that is not known (RTF1).
+                _ => None,
+            });
+        }
+        told
+    }
+
+    fn decode(&self, message: &mut PresenceMessage) -> Result<(), ErrorInfo> {
+        let cipher = self.options().cipher.as_ref();
+        encoding::decode(&mut message.data, &mut message.encoding, cipher)
+    }
+}
+
+impl Presence {
+    /// A member of this connection, as it came: remembered to be entered again (RTP17b).
+    fn take_in_own(&mut self, message: &PresenceMessage, connection: Option<&Str>) {
+        if connection.is_none() || message.connection_id.as_ref() != connection {
+            return;
+        }
+        match message.action {
+            Some(PresenceAction::Enter | PresenceAction::Update | PresenceAction::Present) => {
+                self.own.put(message.clone());
+            }
+            Some(PresenceAction::Leave) => {
+                self.own.remove(message);
+            }
+            _ => {}
+        }
+    }
+
+    /// A page of a sync begins; one of another sync than that under way starts anew (RTP18a). Returns
+    /// whether it is the last (RTP18b, RTP18c).
+    fn begin_page(&mut self, serial: Option<&Str>) -> bool {
+        let (sequence, cursor) = match serial.map(|serial| serial.split_once(':')) {
+            Some(Some((sequence, cursor))) => (Some(sequence), cursor),
+            Some(None) | None => (None, ""),
+        };
+        let awaited = self.members.is_syncing() && self.sequence.is_none();
+        if !awaited && (sequence.is_none() || self.sequence.as_deref() != sequence) {
+            self.members.start_sync();
+        }
+        self.sequence = sequence.map(Str::from);
+        cursor.is_empty()
+    }
+}

@@ -1,0 +1,80 @@
+//! Entering, updating and leaving (RTP8, RTP9, RTP10, RTP14, RTP15).
+
+use std::{
+    future::{Future, IntoFuture},
+    pin::Pin,
+};
+
+use capably_protocol::{Data, JsonObject, PresenceAction, PresenceMessage, Str};
+
+use crate::{
+    Result, payload,
+    realtime::{
+        Channel,
+        command::{Command, PresenceCommand},
+    },
+};
+
+/// Something to say of a member. Awaiting it says it, and returns once the service has accepted or refused.
+///
+/// While the channel is attaching, or the connection is away for a moment, it is queued, unless
+/// [`queue_messages`](crate::ClientOptions::queue_messages) is off (RTP16b).
+///
+/// # Errors
+/// The service's reason, 40160 without the right to be present; 40012 for a client id that is not this
+/// client's, and 91000 for a client without one; 40009 for data that is too large, 40013 for data that cannot
+/// be encoded; 91001 on a channel that is detaching, detached, suspended or failed, or becomes so before it
+/// was said (RTP8g, RTP16c, RTL11); 80000, 80002, 80003 or 80017 in a state without a connection to wait for.
+#[derive(Debug)]
+#[must_use = "nothing is said until this is awaited"]
+pub struct PresenceChange<'a> {
+    channel: &'a Channel,
+    message: PresenceMessage,
+}
+
+impl<'a> PresenceChange<'a> {
+    pub(super) fn new(
+        channel: &'a Channel,
+        action: PresenceAction,
+        client_id: Option<Str>,
+    ) -> Self {
+        let message =
+            PresenceMessage { action: Some(action), client_id, ..PresenceMessage::default() };
+        Self { channel, message }
+    }
+
+    /// What the member says of itself (RTP8e).
+    pub fn data(mut self, data: impl Into<Data>) -> Self {
+        self.message.data = data.into();
+        self
+    }
+
+    /// Adds metadata (TP3i).
+    pub fn extras(mut self, extras: JsonObject) -> Self {
+        self.message.extras = Some(extras);
+        self
+    }
+
+    async fn say(self) -> Result<()> {
+        let Self { channel, mut message } = self;
+        payload::encode_data(
+            &mut message.data,
+            &mut message.encoding,
+            channel.shared.cipher.as_ref(),
+        )?;
+        let id = channel.shared.id;
+        channel
+            .handle
+            .ask(|reply| Command::Presence(id, PresenceCommand::Say { message, reply }))
+            .await
+    }
+}
+
+impl<'a> IntoFuture for PresenceChange<'a> {
+    type Output = Result<()>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.say())
+    }
+}

@@ -1,0 +1,72 @@
+//! Asking who is present (RTP11).
+
+use std::{
+    future::{Future, IntoFuture},
+    pin::Pin,
+};
+
+use capably_core::MembersQuery;
+use capably_protocol::{PresenceMessage, Str};
+
+use crate::{
+    Result,
+    realtime::{
+        Channel,
+        command::{Command, PresenceCommand},
+    },
+};
+
+/// A question who is present. Awaiting it attaches the channel if need be, waits for the sync, and returns
+/// the members in the order of their connections' and clients' ids.
+///
+/// # Errors
+/// 91005 on a suspended channel, unless it does not wait for a sync (RTP11d); 90001 on one that has failed
+/// (RTL33c), or that is detached before the sync is complete; why the channel could not be attached, as
+/// [`Channel::attach`] says. With [`strict_mode`](crate::ClientOptions::strict_mode), 91008 when the channel
+/// is attached without the mode `presence_subscribe` (RTP11f1).
+#[derive(Debug)]
+#[must_use = "nothing is asked until this is awaited"]
+pub struct Members<'a> {
+    channel: &'a Channel,
+    query: MembersQuery,
+}
+
+impl<'a> Members<'a> {
+    pub(super) fn new(channel: &'a Channel) -> Self {
+        Self { channel, query: MembersQuery::default() }
+    }
+
+    /// Whether to wait until the sync is complete; true by default. Without, the answer is who is known to
+    /// be present so far, on a suspended channel who was when it became so (RTP11c1, RTP11d).
+    pub fn wait_for_sync(mut self, wait: bool) -> Self {
+        self.query.wait_for_sync = wait;
+        self
+    }
+
+    /// Asks for members with this client id only (RTP11c2).
+    pub fn client_id(mut self, client_id: impl Into<Str>) -> Self {
+        self.query.client_id = Some(client_id.into());
+        self
+    }
+
+    /// Asks for members of this connection only (RTP11c3).
+    pub fn connection_id(mut self, connection_id: impl Into<Str>) -> Self {
+        self.query.connection_id = Some(connection_id.into());
+        self
+    }
+}
+
+impl<'a> IntoFuture for Members<'a> {
+    type Output = Result<Vec<PresenceMessage>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { channel, query } = self;
+        let id = channel.shared.id;
+        Box::pin(
+            channel
+                .handle
+                .ask(move |reply| Command::Presence(id, PresenceCommand::Members { query, reply })),
+        )
+    }
+}

@@ -1,0 +1,221 @@
+//! Subscriptions to presence (RTP6).
+
+use std::{
+    fmt,
+    future::{Future, IntoFuture, poll_fn},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use capably_protocol::{PresenceAction, PresenceMessage};
+use futures_core::Stream;
+use tokio::sync::oneshot;
+
+use crate::{
+    Error, Result,
+    realtime::{
+        Channel, Overflow,
+        command::{Command, PresenceCommand, PresenceSubscriber, answered, gone},
+        queue::{Batches, Queue, Taken},
+    },
+};
+
+/// How many events a subscription queues, unless it says otherwise.
+const CAPACITY: usize = 8192;
+
+static NEXT_SUBSCRIBER: AtomicU64 = AtomicU64::new(0);
+
+/// A subscription to presence about to be made.
+///
+/// Awaiting it registers the listener and attaches the channel in one step, so that nothing is missed in
+/// between, and returns once the channel is attached (RTP6d).
+///
+/// # Errors
+/// Why the channel is not attached, as [`Channel::attach`] says; 90001 if it has failed.
+#[derive(Debug)]
+#[must_use = "nothing is subscribed to until this is awaited"]
+pub struct SubscribePresence<'a> {
+    channel: &'a Channel,
+    actions: Vec<PresenceAction>,
+    capacity: usize,
+    overflow: Overflow,
+    attach: bool,
+}
+
+impl<'a> SubscribePresence<'a> {
+    pub(super) fn new(channel: &'a Channel) -> Self {
+        Self {
+            channel,
+            actions: Vec::new(),
+            capacity: CAPACITY,
+            overflow: Overflow::default(),
+            attach: true,
+        }
+    }
+
+    /// Listens only to this action; call it again for several (RTP6b).
+    pub fn action(mut self, action: PresenceAction) -> Self {
+        self.actions.push(action);
+        self
+    }
+
+    /// How many events may wait to be taken; 8,192 by default. What the listener has taken in its last
+    /// batch, and what arrives in one, comes on top.
+    pub fn capacity(mut self, events: usize) -> Self {
+        self.capacity = events;
+        self
+    }
+
+    /// What happens when that many wait; by default nothing is lost and the client reads no further.
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+
+    /// Whether to attach the channel; true by default (RTP6e).
+    pub fn attach(mut self, attach: bool) -> Self {
+        self.attach = attach;
+        self
+    }
+
+    async fn start(self) -> Result<PresenceSubscription> {
+        let id = NEXT_SUBSCRIBER.fetch_add(1, Ordering::Relaxed);
+        let queue = Arc::new(Queue::new(self.capacity, self.overflow));
+        let subscription = PresenceSubscription {
+            channel: self.channel.clone(),
+            id,
+            queue: Arc::clone(&queue),
+            taken: Batches::new(),
+            end: None,
+        };
+        let subscriber = PresenceSubscriber { id, actions: self.actions, queue };
+        let (reply, answer) = oneshot::channel();
+        let attach = self.attach.then_some(reply);
+        let command = PresenceCommand::Subscribe { subscriber, attach };
+        self.channel.handle.send(Command::Presence(self.channel.shared.id, command));
+        if self.attach {
+            answered(answer).await?;
+        }
+        Ok(subscription)
+    }
+}
+
+impl<'a> IntoFuture for SubscribePresence<'a> {
+    type Output = Result<PresenceSubscription>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.start())
+    }
+}
+
+/// What members of a channel do, as a stream.
+///
+/// Dropping it unsubscribes (RTP7). It outlasts detaching and reconnecting, and ends when no more can come
+/// without the user's doing: the connection was closed or failed, or the channel failed or was released;
+/// [`end_reason`](Self::end_reason) then says why.
+pub struct PresenceSubscription {
+    channel: Channel,
+    id: u64,
+    queue: Arc<Queue<PresenceMessage>>,
+    taken: Batches<PresenceMessage>,
+    end: Option<Error>,
+}
+
+/// What a subscription to presence has to say.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "nearly every event is a message")]
+pub enum PresenceEvent {
+    /// A member did something.
+    Message(PresenceMessage),
+    /// So many events were dropped here, because the listener did not keep up
+    /// ([`Overflow::DropOldest`]).
+    Lagged(u64),
+}
+
+impl PresenceSubscription {
+    /// What a member did next; `None` once the subscription has ended. What was dropped
+    /// ([`Overflow::DropOldest`]) is logged; see [`next_event`](Self::next_event) to act on it.
+    pub async fn next(&mut self) -> Option<PresenceMessage> {
+        poll_fn(|cx| self.poll_message(cx)).await
+    }
+
+    /// What a member did next, or how many events were dropped before it; `None` once the subscription has
+    /// ended.
+    pub async fn next_event(&mut self) -> Option<PresenceEvent> {
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// Why the subscription ended; `None` while it goes on.
+    pub fn end_reason(&self) -> Option<&Error> {
+        self.end.as_ref()
+    }
+
+    /// The channel it listens to.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<PresenceEvent>> {
+        loop {
+            if let Some(message) = self.taken.next() {
+                return Poll::Ready(Some(PresenceEvent::Message(message)));
+            }
+            if self.end.is_some() {
+                return Poll::Ready(None);
+            }
+            match ready!(self.queue.poll_take(cx)) {
+                Taken::Items(items) => self.taken = items,
+                Taken::Lagged(missed) => {
+                    return Poll::Ready(Some(PresenceEvent::Lagged(missed)));
+                }
+                Taken::End(reason) => self.end = Some(reason),
+            }
+        }
+    }
+
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<PresenceMessage>> {
+        loop {
+            match ready!(self.poll_event(cx)) {
+                Some(PresenceEvent::Message(message)) => return Poll::Ready(Some(message)),
+                Some(PresenceEvent::Lagged(missed)) => {
+                    let channel = &**self.channel.name();
+                    tracing::warn!(channel, missed, "a subscription to presence did not keep up");
+                }
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl Stream for PresenceSubscription {
+    type Item = PresenceMessage;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<PresenceMessage>> {
+        self.poll_message(cx)
+    }
+}
+
+impl Drop for PresenceSubscription {
+    fn drop(&mut self) {
+        // The driver need not wait for room that nobody will make.
+        self.queue.end(gone());
+        let command = PresenceCommand::Unsubscribe { subscriber: self.id };
+        self.channel.handle.send(Command::Presence(self.channel.shared.id, command));
+    }
+}
+
+impl fmt::Debug for PresenceSubscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PresenceSubscription")
+            .field("channel", self.channel.name())
+            .field("taken", &self.taken.len())
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}

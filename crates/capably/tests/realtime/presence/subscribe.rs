@@ -1,0 +1,245 @@
+//! Listening to members (RTP6, RTP7).
+
+use capably::{
+    Overflow,
+    PresenceAction::{Enter, Leave, Present, Update},
+    realtime::{ChannelState, PresenceSubscription, presence::PresenceEvent},
+};
+use futures_util::{FutureExt, StreamExt};
+
+use super::*;
+use crate::in_both_formats;
+
+/// Alice enters, updates and leaves.
+fn alice() -> [PresenceMessage; 3] {
+    [
+        did(Enter, "alice", "c1:0:0", ""),
+        did(Update, "alice", "c1:1:0", "updated"),
+        did(Leave, "alice", "c1:2:0", ""),
+    ]
+}
+
+/// The next events have these actions, and there are no others.
+async fn expect_actions(events: &mut PresenceSubscription, actions: &[PresenceAction]) {
+    for action in actions {
+        assert_eq!(events.next().await.unwrap().action, Some(*action));
+    }
+    expect_nothing(events);
+}
+
+fn expect_nothing(events: &mut PresenceSubscription) {
+    if let Some(event) = events.next().now_or_never() {
+        panic!("unexpected: {event:?}");
+    }
+}
+
+in_both_formats! {
+    // UTS: realtime/unit/RTP6a/subscribe-all-presence-events-0
+    async fn without_an_action_everything_comes(format) {
+        let (client, _service, mut peer) = connected(format).await;
+        let channel = client.channels().get("ch");
+        let answer = async {
+            peer.expect_attach("ch").await;
+            peer.send(attached_with_presence());
+        };
+        let (events, ()) = tokio::join!(channel.presence().subscribe().into_future(), answer);
+        let mut events = events.unwrap();
+        assert_eq!(channel.state(), ChannelState::Attached);
+        for event in alice() {
+            peer.send(presence(vec![event]));
+        }
+        // While the sync is under way nobody is told of a leave (RTP2h2).
+        for expected in &alice()[..2] {
+            assert_eq!(events.next().await.as_ref(), Some(expected));
+        }
+        peer.send(sync("seq1:", vec![]));
+        quiet(&client, &mut peer).await;
+        expect_nothing(&mut events);
+        for event in [did(Enter, "bob", "c2:0:0", ""), did(Leave, "bob", "c2:1:0", "")] {
+            peer.send(presence(vec![event.clone()]));
+            assert_eq!(events.next().await, Some(event));
+        }
+        assert_eq!(events.channel().name(), "ch");
+        assert!(events.end_reason().is_none());
+    }
+}
+
+in_both_formats! {
+    // UTS: realtime/unit/RTP6b/subscribe-filtered-by-action-0
+    // UTS: realtime/unit/RTP6b/subscribe-filtered-multiple-actions-1
+    async fn with_actions_only_those_come(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let subscribe = || channel.presence().subscribe();
+        let mut enters = subscribe().action(Enter).await.unwrap();
+        let mut leaves = subscribe().action(Leave).await.unwrap();
+        let mut both = subscribe().action(Enter).action(Leave).await.unwrap();
+        peer.send(presence(alice().to_vec()));
+        quiet(&client, &mut peer).await;
+        expect_actions(&mut enters, &[Enter]).await;
+        expect_actions(&mut leaves, &[Leave]).await;
+        expect_actions(&mut both, &[Enter, Leave]).await;
+    }
+}
+
+in_both_formats! {
+    // UTS: realtime/unit/RTP6d/subscribe-implicitly-attaches-0
+    async fn subscribing_attaches(format) {
+        let (client, _service, mut peer) = connected(format).await;
+        let channel = client.channels().get("ch");
+        assert_eq!(channel.state(), ChannelState::Initialized);
+        let subscribe = channel.presence().subscribe();
+        let (events, _) = tokio::join!(subscribe.into_future(), peer.attach("ch"));
+        events.unwrap();
+        assert_eq!(channel.state(), ChannelState::Attached);
+        quiet(&client, &mut peer).await;
+    }
+}
+
+in_both_formats! {
+    // UTS: realtime/unit/RTP6e/subscribe-no-attach-option-0
+    async fn subscribing_need_not_attach(format) {
+        let (client, _service, mut peer) = connected(format).await;
+        let channel = client.channels().get("ch");
+        let mut events = channel.presence().subscribe().attach(false).await.unwrap();
+        quiet(&client, &mut peer).await;
+        assert_eq!(channel.state(), ChannelState::Initialized);
+        attach(&channel, &mut peer).await;
+        peer.send(presence(vec![did(Enter, "alice", "c1:0:0", "")]));
+        assert_eq!(events.next().await.unwrap().action, Some(Enter));
+    }
+}
+
+in_both_formats! {
+    // Spec: RTP6d
+    async fn a_listener_stays_when_the_attach_fails(format) {
+        let (client, _service, mut peer) = connected(format).await;
+        let channel = client.channels().get("ch");
+        let subscribe = channel.presence().subscribe();
+        let answer = async {
+            peer.expect_attach("ch").await;
+            peer.send(error(Some("ch"), 40160, 401));
+        };
+        let (events, ()) = tokio::join!(subscribe.into_future(), answer);
+        assert_eq!(code(events), 40160);
+        // And one that comes to a failed channel is told so.
+        assert_eq!(code(channel.presence().subscribe().await), 90001);
+        quiet(&client, &mut peer).await;
+    }
+}
+
+in_both_formats! {
+    // UTS: realtime/unit/RTP7c/unsubscribe-all-listeners-0
+    // UTS: realtime/unit/RTP7a/unsubscribe-specific-listener-0
+    // UTS: realtime/unit/RTP7b/unsubscribe-for-specific-action-0
+    async fn dropping_a_subscription_unsubscribes(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let subscribe = || channel.presence().subscribe();
+        let (mut one, mut other) = (subscribe().await.unwrap(), subscribe().await.unwrap());
+        let enters = subscribe().action(Enter).await.unwrap();
+        let mut leaves = subscribe().action(Leave).await.unwrap();
+        peer.send(presence(vec![did(Enter, "bob", "c2:0:0", "")]));
+        quiet(&client, &mut peer).await;
+        expect_actions(&mut one, &[Enter]).await;
+        expect_actions(&mut other, &[Enter]).await;
+        drop((one, enters));
+        peer.send(presence(alice().to_vec()));
+        quiet(&client, &mut peer).await;
+        expect_actions(&mut other, &[Enter, Update, Leave]).await;
+        expect_actions(&mut leaves, &[Leave]).await;
+        drop((other, leaves));
+        peer.send(presence(vec![did(Leave, "bob", "c2:1:0", "")]));
+        quiet(&client, &mut peer).await;
+        assert_eq!(channel.presence().get().await.unwrap(), []);
+    }
+}
+
+in_both_formats! {
+    // UTS: realtime/unit/RTP6/presence-events-update-map-0
+    async fn who_enters_is_a_member(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut events = channel.presence().subscribe().await.unwrap();
+        peer.send(presence(vec![did(Enter, "alice", "c1:0:0", "hello")]));
+        quiet(&client, &mut peer).await;
+        let members = channel.presence().get().wait_for_sync(false).await.unwrap();
+        assert_eq!(members, [did(Present, "alice", "c1:0:0", "hello")]);
+        expect_actions(&mut events, &[Enter]).await;
+    }
+}
+
+in_both_formats! {
+    // UTS: realtime/unit/RTP6/multiple-presence-in-single-message-1
+    async fn a_frame_may_tell_of_several(format) {
+        let (_client, _service, mut peer, channel) = with_channel(format).await;
+        let events = channel.presence().subscribe().await.unwrap();
+        let enters = ["alice", "bob", "carol"].map(|client| {
+            did(Enter, client, &format!("{client}:0:0"), "")
+        });
+        peer.send(presence(enters.to_vec()));
+        // It is a stream as well.
+        assert_eq!(events.take(3).collect::<Vec<_>>().await, enters);
+    }
+}
+
+in_both_formats! {
+    async fn a_listener_that_does_not_keep_up_is_told_so(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let subscribe = || channel.presence().subscribe().capacity(2);
+        let mut dropping = subscribe().overflow(Overflow::DropOldest).await.unwrap();
+        let mut ending = subscribe().overflow(Overflow::End).await.unwrap();
+        peer.send(presence(alice().to_vec()));
+        quiet(&client, &mut peer).await;
+        assert_eq!(dropping.next_event().await, Some(PresenceEvent::Lagged(1)));
+        expect_actions(&mut dropping, &[Update, Leave]).await;
+        for action in [Enter, Update] {
+            assert_eq!(ending.next().await.unwrap().action, Some(action));
+        }
+        assert_eq!(ending.next().await, None);
+        assert!(ending.end_reason().is_some());
+    }
+}
+
+in_both_formats! {
+    async fn nothing_is_read_while_a_listener_has_no_room(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut events = channel.presence().subscribe().capacity(1).await.unwrap();
+        for event in alice() {
+            peer.send(presence(vec![event]));
+        }
+        let pinging = tokio::spawn({
+            let client = client.clone();
+            async move { client.connection().ping().await }
+        });
+        for action in [Enter, Update, Leave] {
+            assert_eq!(events.next().await.unwrap().action, Some(action));
+        }
+        match peer.receive().await {
+            Some(ClientFrame::Heartbeat { id }) => peer.send(ServerFrame::Heartbeat { id }),
+            other => panic!("not a ping: {other:?}"),
+        }
+        pinging.await.unwrap().unwrap();
+        // One that takes nothing for too long ends, and holds nobody up any longer.
+        for event in [did(Enter, "bob", "c2:0:0", ""), did(Leave, "bob", "c2:1:0", "")] {
+            peer.send(presence(vec![event]));
+        }
+        quiet(&client, &mut peer).await;
+        for action in [Enter, Leave] {
+            assert_eq!(events.next().await.unwrap().action, Some(action));
+        }
+        assert_eq!(events.next().await, None);
+        assert!(events.end_reason().is_some());
+    }
+}
+
+in_both_formats! {
+    async fn a_subscription_ends_with_its_client(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut events = channel.presence().subscribe().await.unwrap();
+        let closing = async {
+            assert_eq!(peer.receive().await, Some(ClientFrame::Close));
+            peer.send(ServerFrame::Closed);
+        };
+        tokio::join!(client.close(), closing);
+        assert_eq!(events.next().await, None);
+        assert_eq!(events.end_reason().unwrap().code().0, 80017);
+    }
+}
