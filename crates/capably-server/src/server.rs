@@ -112,6 +112,8 @@ pub struct Builder {
     max_message_size: usize,
     max_frame_size: usize,
     max_queue: usize,
+    max_presence_members: usize,
+    presence_remain: Duration,
     retention: Retention,
 }
 
@@ -126,6 +128,8 @@ impl Default for Builder {
             max_message_size: 65_536,
             max_frame_size: 524_288,
             max_queue: 16 * 1024 * 1024,
+            max_presence_members: 250,
+            presence_remain: Duration::from_secs(15),
             retention: Retention {
                 frames: 200_000,
                 bytes: 128 * 1024 * 1024,
@@ -193,6 +197,19 @@ impl Builder {
         self
     }
 
+    /// How many members a channel may have; 250 by default.
+    pub fn max_presence_members(mut self, members: usize) -> Self {
+        self.max_presence_members = members;
+        self
+    }
+
+    /// How long members stay present whose connection was lost, unless the client said so with
+    /// `remainPresentFor`; 15 s by default.
+    pub fn presence_remain(mut self, remain: Duration) -> Self {
+        self.presence_remain = remain;
+        self
+    }
+
     /// Starts the server on the runtime this is called from.
     ///
     /// # Errors
@@ -226,6 +243,8 @@ impl Builder {
             max_idle_interval: self.max_idle_interval,
             max_message_size: self.max_message_size,
             max_frame_size: self.max_frame_size,
+            max_presence_members: self.max_presence_members,
+            presence_remain: self.presence_remain,
             retention,
         };
         let shared = Shared::new(settings, host(address.ip()), address.port(), self.max_queue);

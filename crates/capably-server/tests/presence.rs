@@ -4,7 +4,11 @@
 
 mod support;
 
-use capably_protocol::{ChannelMode, Format, Limits, PresenceMessage, codec, frame::Attach};
+use capably_protocol::{
+    ChannelMode, ClientFrame, Format, Limits, PresenceAction, PresenceMessage, ServerFrame, Str,
+    codec,
+    frame::{Attach, Publish},
+};
 use serde_json::{Value, json};
 
 use support::*;
@@ -184,5 +188,70 @@ async fn apps_with_broken_members_are_refused() {
         let spec = json!({"channels": [channel]});
         let asked = ask(&server, server.key(), Format::Json, "POST", "/apps", &spec).await;
         assert_eq!(refusal(&asked), expected, "{channel}");
+    }
+}
+
+/// The next PRESENCE: its connection, and what its first member did.
+async fn presence(client: &mut Client) -> (Option<Str>, PresenceMessage) {
+    match client.next().await {
+        ServerFrame::Presence(delivery) => (delivery.connection_id, delivery.items[0].clone()),
+        other => panic!("not a PRESENCE: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn members_of_a_connection_are_seen_by_all() {
+    let server = server().await;
+    let keys = app(&server, &spec()).await;
+    for (own, others) in [(Format::Json, Format::MsgPack), (Format::MsgPack, Format::Json)] {
+        let channel = format!("room-{}", own.name());
+        let query = |more: &str| format!("key={}{more}", keys[0]);
+        let mut watcher = Client::open(&server, others, &query("")).await;
+        watcher.next().await;
+        watcher.attach(&channel).await;
+        let mut member =
+            Client::open(&server, own, &query("&clientId=ada&remainPresentFor=0")).await;
+        let ServerFrame::Connected(connected) = member.next().await else { panic!() };
+        member.attach(&channel).await;
+
+        let enter = PresenceMessage {
+            action: Some(PresenceAction::Enter),
+            data: vec![0, 200, 7].into(),
+            ..PresenceMessage::default()
+        };
+        let frame = Publish {
+            channel: channel.as_str().into(),
+            msg_serial: 0,
+            items: [enter].into(),
+            params: Default::default(),
+        };
+        member.send(&ClientFrame::Presence(frame)).await;
+        let (connection, entered) = presence(&mut watcher).await;
+        assert_eq!(connection, connected.connection_id);
+        assert_eq!(entered.action, Some(PresenceAction::Enter));
+        assert_eq!(entered.client_id.as_deref(), Some("ada"));
+        let mut data = (entered.data, entered.encoding);
+        capably_protocol::encoding::strip_base64(&mut data.0, &mut data.1).unwrap();
+        assert_eq!(data, (vec![0, 200, 7].into(), None));
+        let id = connection.unwrap();
+        assert_eq!(entered.id.as_deref(), Some(&*format!("{id}:0:0")));
+        assert_eq!(presence(&mut member).await.1.id, entered.id);
+        assert_eq!(member.ack().await.count, 1);
+
+        let path = format!("/channels/{channel}/presence");
+        let (_, members) = ask(&server, &keys[0], Format::Json, "GET", &path, &Value::Null).await;
+        assert_eq!(members[0]["clientId"], "ada");
+        assert_eq!(members[0]["action"], 1);
+
+        // Its connection is cut, and it said that its members are not to stay.
+        drop(member);
+        let (connection, left) = presence(&mut watcher).await;
+        assert_eq!((connection, left.action), (Some(id.clone()), Some(PresenceAction::Leave)));
+        assert!(!left.id.unwrap().starts_with(&*id));
+        let path = format!("{path}/history");
+        let (_, events) = ask(&server, &keys[0], Format::Json, "GET", &path, &Value::Null).await;
+        let actions: Vec<_> =
+            events.as_array().unwrap().iter().map(|event| event["action"].clone()).collect();
+        assert_eq!(actions, [3, 2]);
     }
 }

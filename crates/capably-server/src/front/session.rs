@@ -80,7 +80,8 @@ pub(super) async fn run(
     let admitted = upgrade.admitted.and_then(|(app, identity)| {
         let entropy = random::bytes()
             .map_err(|_| ErrorInfo::new(50000.into(), 500, "the system gives no random bytes"))?;
-        Ok((app, ConnectRequest { identity, echo: upgrade.echo, resume: upgrade.resume, entropy }))
+        let (echo, remain, resume) = (upgrade.echo, upgrade.remain, upgrade.resume);
+        Ok((app, ConnectRequest { identity, echo, remain, resume, entropy }))
     });
     match admitted {
         Ok((app, request)) => {
@@ -302,7 +303,7 @@ impl Session {
         let ((), pressure) = app.with_pressure(|hub, outputs| {
             hub.receive(*transport, &mut self.frames, now, outputs);
             if let Some(error) = failure {
-                hub.fail(*transport, error, outputs);
+                hub.fail(*transport, error, now, outputs);
             }
         });
         self.held_by = pressure.map(|outbox| (outbox, Box::pin(sleep(MAX_HOLD))));

@@ -1,6 +1,6 @@
 //! The request that opens a WebSocket.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use capably_protocol::{ErrorInfo, Format, Str};
 use hyper::{HeaderMap, StatusCode, header, http::request::Parts};
@@ -20,6 +20,8 @@ pub(super) struct Upgrade {
     pub(super) format: Format,
     pub(super) echo: bool,
     pub(super) heartbeats: bool,
+    /// How long members stay while the client is away, if it says so.
+    pub(super) remain: Option<Duration>,
     /// The key of a connection to go on with.
     pub(super) resume: Option<Str>,
     /// Whose connection it is, or why not: the client is told over the WebSocket.
@@ -56,6 +58,10 @@ pub(super) fn accept(
         format,
         echo: query.get("echo") != Some("false"),
         heartbeats: query.get("heartbeats") != Some("false"),
+        remain: query
+            .get("remainPresentFor")
+            .and_then(|millis| millis.parse().ok())
+            .map(Duration::from_millis),
         resume: query.get("resume").or_else(|| query.get("recover")).map(Str::from),
         admitted,
     };

@@ -154,7 +154,14 @@ impl App {
                 error: None,
             };
             outputs.push(Output::Frame(transport, ServerFrame::Connected(Box::new(connected))));
-            attach::reconsider(connection, &mut self.channels, transport, outputs);
+            attach::reconsider(
+                connection,
+                &mut self.channels,
+                &mut self.presence,
+                transport,
+                now,
+                outputs,
+            );
         }
         self.watch_token(&id, now);
         true

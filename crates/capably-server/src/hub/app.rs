@@ -24,7 +24,7 @@ use super::{
     connection::{self, Connection, Entropy},
     error, history,
     log::Retention,
-    presence::Presence,
+    presence::{self, Presence, depart, leave_channel},
     publish::{self, Accepted, Publisher},
     revocation::Revocations,
     stats::Stats,
@@ -42,6 +42,10 @@ pub(crate) struct Settings {
     pub(crate) max_message_size: usize,
     /// Largest frame, in bytes.
     pub(crate) max_frame_size: usize,
+    /// Most members of a channel.
+    pub(crate) max_presence_members: usize,
+    /// How long members stay whose client is away.
+    pub(crate) presence_remain: Duration,
     pub(crate) retention: Retention,
 }
 
@@ -66,6 +70,8 @@ pub(crate) struct ConnectRequest {
     pub(crate) identity: Identity,
     /// Whether the client wants its own messages.
     pub(crate) echo: bool,
+    /// How long its members stay while the client is away, if not as long as usual.
+    pub(crate) remain: Option<Duration>,
     /// The key of a connection to go on with: `resume` or `recover`.
     pub(crate) resume: Option<Str>,
     pub(crate) entropy: Entropy,
@@ -130,7 +136,7 @@ impl App {
             outputs.push(Output::Close(transport));
             return;
         }
-        let ConnectRequest { identity, echo, resume, entropy } = request;
+        let ConnectRequest { identity, echo, remain, resume, entropy } = request;
         let found = resume.as_ref().and_then(|key| self.live_connection(key, now.steady));
         let is_new = found.is_none();
         let failed = resume.is_some() && is_new;
@@ -152,6 +158,8 @@ impl App {
         }
         connection.identity = identity;
         connection.echo = echo;
+        connection.remain = remain.unwrap_or(self.settings.presence_remain);
+        self.presence.expect_back(&id, Some(now.steady + connection.remain));
         let key = connection.take_transport(transport);
         let details = details(&self.settings, connection, key);
         self.transports.insert(transport, id.clone());
@@ -181,7 +189,7 @@ impl App {
             return;
         };
         let mut acks = Acks::new(transport);
-        let mut inbound = Volume::default();
+        let (mut inbound, mut said) = (Volume::default(), Volume::default());
         let sent = outputs.len();
         let mut ended = false;
         for frame in frames.drain(..) {
@@ -204,8 +212,16 @@ impl App {
                     })
                 }
                 ClientFrame::Presence(publish) => {
-                    receive_once(connection, publish.msg_serial, &mut inbound, |_| {
-                        Err(error::not_supported("presence is"))
+                    receive_once(connection, publish.msg_serial, &mut said, |it| {
+                        presence::say(
+                            it,
+                            &mut self.presence,
+                            &mut self.channels,
+                            publish,
+                            &self.settings,
+                            now,
+                            outputs,
+                        )
                     })
                 }
                 ClientFrame::Object(publish) => {
@@ -222,13 +238,19 @@ impl App {
                         ClientFrame::Attach(frame) => attach::attach(
                             connection,
                             &mut self.channels,
+                            &mut self.presence,
                             transport,
                             frame,
                             now,
                             outputs,
                         ),
                         ClientFrame::Detach { channel } => {
-                            detach(connection, &mut self.channels, transport, channel, outputs);
+                            detach(connection, &mut self.channels, transport, &channel);
+                            let id = &connection.id;
+                            let (presence, channels) = (&mut self.presence, &mut self.channels);
+                            leave_channel(presence, channels, id, &channel, now, outputs);
+                            let frame = ServerFrame::Detached { channel, error: None };
+                            outputs.push(Output::Frame(transport, frame));
                         }
                         ClientFrame::Auth(auth) => {
                             ended = !self.receive_auth(transport, &auth, now, outputs);
@@ -263,8 +285,9 @@ impl App {
         acks.flush(outputs);
         if ended {
             outputs.push(Output::Close(transport));
-            self.end_transport(transport);
+            self.end_transport(transport, now, outputs);
         }
+        self.stats.current(now).presence(said);
         self.count_publish(Way::Realtime, inbound, &outputs[sent..], now);
     }
 
@@ -273,7 +296,8 @@ impl App {
         let connection = self.transports.get(&transport).and_then(|id| self.connections.get(id));
         if let Some(connection) = connection {
             let sent = outputs.len();
-            attach::fill(connection, &mut self.channels, transport, outputs);
+            let (channels, presence) = (&mut self.channels, &mut self.presence);
+            attach::fill(connection, channels, presence, transport, outputs);
             self.count(&outputs[sent..], now);
         }
     }
@@ -283,12 +307,13 @@ impl App {
         &mut self,
         transport: TransportId,
         error: ErrorInfo,
+        now: Now,
         outputs: &mut Vec<Output>,
     ) {
         let frame = ServerFrame::Error(ErrorFrame { channel: None, error: Some(error) });
         outputs.push(Output::Frame(transport, frame));
         outputs.push(Output::Close(transport));
-        self.end_transport(transport);
+        self.end_transport(transport, now, outputs);
     }
 
     /// The transport is gone. The connection waits for its client to come back.
@@ -365,11 +390,13 @@ impl App {
     /// Does what is due by `now`.
     pub(crate) fn handle_timeout(&mut self, now: Now, outputs: &mut Vec<Output>) {
         self.handle_tokens(now, outputs);
-        while let Some((expires, id)) = self.expiries.first()
-            && *expires <= now.steady
+        self.handle_departures(now, outputs);
+        while let Some((expires, id)) = self.expiries.first().cloned()
+            && expires <= now.steady
         {
-            self.connections.remove(id);
             self.expiries.pop_first();
+            self.connections.remove(&id);
+            depart(&mut self.presence, &mut self.channels, &id, now, outputs);
         }
         if self.next_sweep <= now.steady {
             self.channels.sweep(now.steady);
@@ -382,7 +409,8 @@ impl App {
         let expiry = self.expiries.first().map(|(expires, _)| *expires);
         let sweep = (!self.channels.is_empty()).then_some(self.next_sweep);
         let token = self.token_watch.first().map(|(due, _)| *due);
-        expiry.into_iter().chain(token).chain(sweep).min()
+        let departure = self.presence.next_departure();
+        expiry.into_iter().chain(token).chain(sweep).chain(departure).min()
     }
 
     /// Ends the app: every transport, and any that comes later, is sent `frame` and closed.
@@ -444,20 +472,22 @@ impl App {
         }
         let expires = now + self.settings.connection_state_ttl;
         connection.expires = Some(expires);
+        self.presence.expect_back(id, Some(now + connection.remain));
         self.expiries.insert((expires, id.clone()));
         self.transports.remove(&transport);
         outputs.push(Output::Close(transport));
     }
 
     /// Ends the connection on a transport; nothing of it is kept.
-    fn end_transport(&mut self, transport: TransportId) {
+    fn end_transport(&mut self, transport: TransportId, now: Now, outputs: &mut Vec<Output>) {
         let Some(id) = self.transports.get(&transport).cloned() else { return };
         self.release_transport(&id, Duration::ZERO, &mut Vec::new());
         if let Some(connection) = self.connections.remove(&id)
             && let Some(expires) = connection.expires
         {
-            self.expiries.remove(&(expires, id));
+            self.expiries.remove(&(expires, id.clone()));
         }
+        depart(&mut self.presence, &mut self.channels, &id, now, outputs);
     }
 }
 
@@ -481,15 +511,12 @@ fn detach(
     connection: &mut Connection,
     channels: &mut Channels,
     transport: TransportId,
-    name: Str,
-    outputs: &mut Vec<Output>,
+    name: &str,
 ) {
-    connection.attached.remove(&name);
-    if let Some(channel) = channels.get_mut(&name) {
+    connection.attached.remove(name);
+    if let Some(channel) = channels.get_mut(name) {
         channel.unsubscribe(transport);
     }
-    let frame = ServerFrame::Detached { channel: name, error: None };
-    outputs.push(Output::Frame(transport, frame));
 }
 
 /// Handles a frame that is to be acknowledged, and adds what it publishes to `inbound`; one that was

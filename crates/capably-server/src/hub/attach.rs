@@ -16,6 +16,7 @@ use super::{
     connection::{Attachment, Connection},
     error,
     log::Log,
+    presence::{Presence, announce, leave_channel},
     serial::Position,
 };
 
@@ -35,6 +36,7 @@ const REPLAY_STEP: usize = 256 * 1024;
 pub(super) fn attach(
     connection: &mut Connection,
     channels: &mut Channels,
+    presence: &mut Presence,
     transport: TransportId,
     attach: Attach,
     now: Now,
@@ -47,6 +49,7 @@ pub(super) fn attach(
                 channel.unsubscribe(transport);
             }
             connection.attached.remove(&attach.channel);
+            leave_channel(presence, channels, &connection.id, &attach.channel, now, outputs);
             let frame = ErrorFrame { channel: Some(attach.channel), error: Some(error) };
             outputs.push(Output::Frame(transport, ServerFrame::Error(frame)));
             return;
@@ -67,10 +70,14 @@ pub(super) fn attach(
         modes,
         echo: connection.echo,
         since: start.position,
+        // Of what is rewound, only messages count.
+        presence_since: if start.resumed { start.position } else { newest },
         behind: Some(start.position),
     };
-    let backlog = channel.log.after(start.position).any(|entry| subscriber.wants(entry));
-    if backlog {
+    let mut missed = channel.log.after(start.position).filter(|entry| subscriber.wants(entry));
+    let first = missed.next();
+    let backlog = first.is_some();
+    if first.into_iter().chain(missed).any(|entry| entry.members().is_empty()) {
         flags = flags | Flags::HAS_BACKLOG;
     }
     let attached = Attached {
@@ -80,14 +87,15 @@ pub(super) fn attach(
         params: recognised_params(&attach.params, modes),
         error: start.error,
     };
-    outputs.push(Output::Frame(transport, ServerFrame::Attached(Box::new(attached))));
+    announce(presence, &connection.id, attached, transport, outputs);
 
     channel.unsubscribe(transport);
     if receives {
         let behind = subscriber.behind.filter(|_| backlog);
         channel.subscribe(transport, Subscriber { behind, ..subscriber });
         if backlog {
-            fill_channel(&attach.channel, channel, modes, transport, &mut { REPLAY_STEP }, outputs);
+            let mut replay = Replay { connection, presence, transport, budget: REPLAY_STEP };
+            replay.fill(&attach.channel, channel, modes, outputs);
         }
     }
     connection.attached.insert(Str::from(&*attach.channel), attachment);
@@ -97,41 +105,46 @@ pub(super) fn attach(
 pub(super) fn fill(
     connection: &Connection,
     channels: &mut Channels,
+    presence: &mut Presence,
     transport: TransportId,
     outputs: &mut Vec<Output>,
 ) {
-    let mut budget = REPLAY_STEP;
+    let mut replay = Replay { connection, presence, transport, budget: REPLAY_STEP };
     for (name, attachment) in &connection.attached {
         if let Some(channel) = channels.get_mut(name) {
-            fill_channel(name, channel, attachment.granted, transport, &mut budget, outputs);
+            replay.fill(name, channel, attachment.granted, outputs);
         }
-        if budget == 0 {
+        if replay.budget == 0 {
             break;
         }
     }
 }
 
-fn fill_channel(
-    name: &Str,
-    channel: &mut Channel,
-    modes: Flags,
+/// A step of the replays to a connection.
+struct Replay<'a> {
+    connection: &'a Connection,
+    presence: &'a mut Presence,
     transport: TransportId,
-    budget: &mut usize,
-    outputs: &mut Vec<Output>,
-) {
-    match channel.fill(transport, budget, outputs) {
-        Fill::Complete => {}
-        Fill::More => outputs.push(Output::Behind(transport)),
-        Fill::Lost => {
-            let attached = Attached {
-                channel: name.clone(),
-                channel_serial: Some(channel.log.floor().channel_serial()),
-                flags: modes,
-                params: Params::new(),
-                error: Some(error::continuity_lost()),
-            };
-            outputs.push(Output::Frame(transport, ServerFrame::Attached(Box::new(attached))));
-            outputs.push(Output::Behind(transport));
+    /// How many bytes may still be queued.
+    budget: usize,
+}
+
+impl Replay<'_> {
+    fn fill(&mut self, name: &Str, channel: &mut Channel, modes: Flags, outputs: &mut Vec<Output>) {
+        match channel.fill(self.transport, &mut self.budget, outputs) {
+            Fill::Complete => {}
+            Fill::More => outputs.push(Output::Behind(self.transport)),
+            Fill::Lost => {
+                let attached = Attached {
+                    channel: name.clone(),
+                    channel_serial: Some(channel.log.floor().channel_serial()),
+                    flags: modes,
+                    params: Params::new(),
+                    error: Some(error::continuity_lost()),
+                };
+                announce(self.presence, &self.connection.id, attached, self.transport, outputs);
+                outputs.push(Output::Behind(self.transport));
+            }
         }
     }
 }
@@ -216,7 +229,9 @@ fn granted(requested: Flags, channel: &str, identity: &Identity) -> Flags {
 pub(super) fn reconsider(
     connection: &mut Connection,
     channels: &mut Channels,
+    presence: &mut Presence,
     transport: TransportId,
+    now: Now,
     outputs: &mut Vec<Output>,
 ) {
     let since = channels.last_position();
@@ -227,6 +242,7 @@ pub(super) fn reconsider(
         let channel = channels.get_or_create(name);
         if attachment.granted == Flags::NONE {
             channel.unsubscribe(transport);
+            leave_channel(presence, channels, id, name, now, outputs);
             let error = Some(error::denied("attach"));
             let frame = ErrorFrame { channel: Some(name.clone()), error };
             outputs.push(Output::Frame(transport, ServerFrame::Error(frame)));
@@ -238,7 +254,14 @@ pub(super) fn reconsider(
             (true, false) => channel.unsubscribe(transport),
             (false, true) => {
                 let connection = id.clone();
-                let subscriber = Subscriber { connection, modes, echo: *echo, since, behind: None };
+                let subscriber = Subscriber {
+                    connection,
+                    modes,
+                    echo: *echo,
+                    since,
+                    presence_since: since,
+                    behind: None,
+                };
                 channel.subscribe(transport, subscriber);
             }
             (false, false) => {}
@@ -249,9 +272,14 @@ pub(super) fn reconsider(
 
 /// Whether an attachment with these modes is sent anything of what is published.
 fn receives(modes: Flags) -> bool {
-    [ChannelMode::Subscribe, ChannelMode::AnnotationSubscribe]
-        .into_iter()
-        .any(|mode| modes.contains(mode.flag()))
+    [
+        ChannelMode::Subscribe,
+        ChannelMode::AnnotationSubscribe,
+        ChannelMode::PresenceSubscribe,
+        ChannelMode::Presence,
+    ]
+    .into_iter()
+    .any(|mode| modes.contains(mode.flag()))
 }
 
 fn allowed(mode: ChannelMode, channel: &str, identity: &Identity) -> bool {

@@ -193,6 +193,8 @@ pub(super) struct Subscriber {
     pub(super) echo: bool,
     /// Everything after this position that it wants, it has been sent or is being sent.
     pub(super) since: Position,
+    /// What members did after this position is told; before, a sync tells who is there.
+    pub(super) presence_since: Position,
     /// Set while a replay goes on: how far it has come. Meanwhile new frames only go to the log.
     pub(super) behind: Option<Position>,
 }
@@ -200,8 +202,14 @@ pub(super) struct Subscriber {
 impl Subscriber {
     /// Whether the entry is to be sent to it.
     pub(super) fn wants(&self, entry: &Entry) -> bool {
-        self.modes.contains(entry.mode().flag())
-            && (self.echo || entry.connection() != Some(&self.connection))
+        let own = entry.connection() == Some(&self.connection);
+        let may_see = self.modes.contains(entry.mode().flag());
+        if entry.members().is_empty() {
+            may_see && (self.echo || !own)
+        } else {
+            // A connection is always told of its own members (RTP17a).
+            (may_see || own) && entry.position() > self.presence_since
+        }
     }
 }
 

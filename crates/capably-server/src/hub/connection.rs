@@ -17,6 +17,8 @@ pub(super) struct Connection {
     pub(super) identity: Identity,
     /// Whether it wants its own messages.
     pub(super) echo: bool,
+    /// How long its members stay while the client is away.
+    pub(super) remain: Duration,
     /// The transport in use; none while the client is away.
     pub(super) transport: Option<TransportId>,
     /// When its state is dropped, while the client is away.
@@ -60,6 +62,7 @@ impl Connection {
             generation: 0,
             identity,
             echo,
+            remain: Duration::ZERO,
             transport: None,
             expires: None,
             token_due: None,

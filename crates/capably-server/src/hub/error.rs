@@ -242,3 +242,18 @@ pub(crate) fn not_mutable() -> ErrorInfo {
         "messages of this channel cannot be updated, deleted, appended to or annotated",
     )
 }
+
+/// A presence message of no client in particular.
+pub(crate) fn no_client_id() -> ErrorInfo {
+    error(91000, 400, "presence needs a client id, and the client has none")
+}
+
+/// Presence on a channel that is not attached.
+pub(crate) fn not_attached() -> ErrorInfo {
+    error(91001, 400, "presence needs the channel to be attached")
+}
+
+/// More members than a channel may have.
+pub(crate) fn too_many_members(limit: usize) -> ErrorInfo {
+    error(91003, 400, format!("the channel would have more than {limit} members"))
+}

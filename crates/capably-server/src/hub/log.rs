@@ -6,8 +6,8 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use capably_protocol::{
-    Annotation, ChannelMode, Message, MessageAction, MessageAnnotations, Millis, ServerFrame,
-    frame::Delivery,
+    Annotation, ChannelMode, Message, MessageAction, MessageAnnotations, Millis, PresenceMessage,
+    ServerFrame, frame::Delivery,
 };
 
 use super::{ConnectionId, serial::Position, tally::Volume};
@@ -42,6 +42,16 @@ impl Entry {
         Arc::new(Self { position, at, size, frame: ServerFrame::Annotation(delivery) })
     }
 
+    pub(super) fn presence(
+        position: Position,
+        at: Duration,
+        delivery: Delivery<PresenceMessage>,
+    ) -> Arc<Self> {
+        let size =
+            OVERHEAD + delivery.items.iter().map(|item| OVERHEAD + item.size()).sum::<usize>();
+        Arc::new(Self { position, at, size, frame: ServerFrame::Presence(delivery) })
+    }
+
     pub(super) fn position(&self) -> Position {
         self.position
     }
@@ -53,7 +63,7 @@ impl Entry {
 
     /// How many items it has, and how many bytes of payload.
     pub(super) fn volume(&self) -> Volume {
-        let count = self.items().len() + self.annotation_items().len();
+        let count = self.items().len() + self.annotation_items().len() + self.members().len();
         let data = self.size.saturating_sub(OVERHEAD * (1 + count));
         Volume { count: count as u64, data: data as u64 }
     }
@@ -66,6 +76,7 @@ impl Entry {
     pub(super) fn mode(&self) -> ChannelMode {
         match &self.frame {
             ServerFrame::Annotation(_) => ChannelMode::AnnotationSubscribe,
+            ServerFrame::Presence(_) => ChannelMode::PresenceSubscribe,
             _ => ChannelMode::Subscribe,
         }
     }
@@ -75,6 +86,7 @@ impl Entry {
         match &self.frame {
             ServerFrame::Message(delivery) => delivery.connection_id.as_ref(),
             ServerFrame::Annotation(delivery) => delivery.connection_id.as_ref(),
+            ServerFrame::Presence(delivery) => delivery.connection_id.as_ref(),
             _ => None,
         }
     }
@@ -113,6 +125,23 @@ impl Entry {
         let Delivery { id, connection_id, timestamp, .. } = delivery;
         annotation.inherit(id.as_ref(), index, connection_id.as_ref(), *timestamp);
         Some(annotation)
+    }
+
+    /// What members did, as it was delivered; nothing in an entry of another kind.
+    pub(super) fn members(&self) -> &[PresenceMessage] {
+        match &self.frame {
+            ServerFrame::Presence(delivery) => &delivery.items,
+            _ => &[],
+        }
+    }
+
+    /// What the member at `index` did, with every field of its own.
+    pub(super) fn member(&self, index: usize) -> Option<PresenceMessage> {
+        let ServerFrame::Presence(delivery) = &self.frame else { return None };
+        let mut member = delivery.items.get(index)?.clone();
+        let Delivery { id, connection_id, timestamp, .. } = delivery;
+        member.inherit(id.as_ref(), index, connection_id.as_ref(), *timestamp);
+        Some(member)
     }
 
     /// Whether it brought new messages, rather than a change of one.

@@ -1,44 +1,68 @@
-//! Presence as REST reads it: the members that an app was made with.
+//! Presence: the members of channels (RTP, RSP).
 
-use std::collections::BTreeMap;
+mod depart;
+mod read;
+mod say;
+mod set;
+mod sync;
 
-use capably_protocol::{ErrorInfo, PresenceAction, PresenceMessage, Str};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use super::{
-    App, Now, Page, PageQuery, auth::Identity, capability::Operation, channel_name, error,
-    publish::canonicalize,
+use capably_protocol::{ErrorInfo, PresenceMessage, Str};
+
+use self::set::Set;
+use super::{ConnectionId, Now, error, publish::canonicalize};
+
+pub(crate) use self::read::MembersQuery;
+pub(super) use self::{
+    depart::{depart, leave_channel},
+    say::say,
+    sync::announce,
 };
 
 /// The connection that members made with their app have.
 const FIXTURES: &str = "fixtures";
 
-/// The members of every channel.
+/// The members of every channel, and what there is to know of their connections.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
-    channels: BTreeMap<Str, Vec<PresenceMessage>>,
+    channels: BTreeMap<Str, Set>,
+    connections: BTreeMap<ConnectionId, Party>,
+    /// Connections whose client is away or has just come back, by when members leave that it does not care for.
+    departures: BTreeSet<(Duration, ConnectionId)>,
+    /// How many syncs there have been.
+    syncs: u64,
 }
 
-/// Which members are asked for (RSP3a).
-#[derive(Clone, Debug)]
-pub(crate) struct MembersQuery {
-    pub(crate) page: PageQuery,
-    pub(crate) client_id: Option<Str>,
-    pub(crate) connection_id: Option<Str>,
+/// The members of one connection.
+#[derive(Debug, Default)]
+struct Party {
+    /// The channels on which it has members.
+    channels: BTreeSet<Str>,
+    /// By channel and client, members that left because their client was away for too long. They are
+    /// entered again when it comes back and says so.
+    lapsed: BTreeSet<(Str, Str)>,
+    /// When members leave on channels that are not attached.
+    due: Option<Duration>,
 }
 
 impl Presence {
     /// Members that stay for as long as the app does, as [`fixtures`] gives them.
     pub(super) fn of_fixtures(fixtures: Vec<(Str, Vec<PresenceMessage>)>, now: Now) -> Self {
-        let mut channels = BTreeMap::new();
-        for (name, mut members) in fixtures {
-            for (index, member) in members.iter_mut().enumerate() {
+        let mut presence = Self::default();
+        for (name, members) in fixtures {
+            let set = presence.channels.entry(name).or_default();
+            for (index, mut member) in members.into_iter().enumerate() {
                 member.id = Some(format!("{FIXTURES}:0:{index}").into());
                 member.connection_id = Some(Str::from_static(FIXTURES));
                 member.timestamp = Some(now.wall);
+                set.put(member);
             }
-            channels.insert(name, members);
         }
-        Self { channels }
+        presence
     }
 
     /// The names of the channels that have members, in order.
@@ -46,63 +70,9 @@ impl Presence {
         self.channels.keys()
     }
 
-    pub(super) fn members(&self, channel: &str) -> &[PresenceMessage] {
-        self.channels.get(channel).map_or(&[], Vec::as_slice)
-    }
-
-    /// The members with a key for each, in the order in which they came.
-    fn numbered(
-        &self,
-        channel: &str,
-        action: PresenceAction,
-    ) -> impl DoubleEndedIterator<Item = (Str, PresenceMessage)> {
-        self.members(channel).iter().enumerate().map(move |(number, member)| {
-            let member = PresenceMessage { action: Some(action), ..member.clone() };
-            (format!("{number:010}").into(), member)
-        })
-    }
-}
-
-impl App {
-    /// A page of a channel's members (RSP3).
-    ///
-    /// # Errors
-    /// Code 40010 for the channel's name, 40160 for the capability.
-    pub(crate) fn members(
-        &self,
-        identity: &Identity,
-        channel: &str,
-        query: &MembersQuery,
-    ) -> Result<Page<PresenceMessage>, ErrorInfo> {
-        channel_name::validate(channel)?;
-        identity
-            .require(channel, Operation::Presence)
-            .or_else(|_| identity.require(channel, Operation::Subscribe))?;
-        let is = |wanted: &Option<Str>, actual: &Option<Str>| {
-            wanted.is_none() || wanted.as_ref() == actual.as_ref()
-        };
-        let members = self.presence.numbered(channel, PresenceAction::Present);
-        Ok(query.page.page(members.filter(|(_, member)| {
-            is(&query.client_id, &member.client_id)
-                && is(&query.connection_id, &member.connection_id)
-        })))
-    }
-
-    /// A page of a channel's presence history (RSP4).
-    ///
-    /// # Errors
-    /// Code 40010 for the channel's name, 40160 for the capability.
-    pub(crate) fn presence_history(
-        &self,
-        identity: &Identity,
-        channel: &str,
-        query: &PageQuery,
-    ) -> Result<Page<PresenceMessage>, ErrorInfo> {
-        channel_name::validate(channel)?;
-        identity.require(channel, Operation::History)?;
-        let entered = self.presence.numbered(channel, PresenceAction::Enter);
-        Ok(query
-            .page(entered.filter(|(_, member)| query.covers(member.timestamp.unwrap_or_default()))))
+    /// How many members a channel has.
+    pub(super) fn count(&self, channel: &str) -> usize {
+        self.channels.get(channel).map_or(0, Set::len)
     }
 }
 

@@ -54,10 +54,8 @@ impl App {
     }
 
     fn occupancy_of(&self, channel: &str) -> Occupancy {
-        let mut occupancy = Occupancy {
-            presence_members: self.presence.members(channel).len(),
-            ..Occupancy::default()
-        };
+        let mut occupancy =
+            Occupancy { presence_members: self.presence.count(channel), ..Occupancy::default() };
         for connection in self.connections.values() {
             let Some(attachment) = connection.attached.get(channel) else { continue };
             let may = |mode: ChannelMode| usize::from(attachment.granted.contains(mode.flag()));

@@ -115,6 +115,11 @@ impl Tally {
         }
     }
 
+    /// Counts what clients said of their members and was accepted.
+    pub(super) fn presence(&mut self, volume: Volume) {
+        self.inbound_realtime.presence.add(volume);
+    }
+
     /// Counts what is sent to those who subscribe.
     pub(super) fn sent(&mut self, outputs: &[Output]) {
         for output in outputs {

@@ -12,6 +12,7 @@ mod annotations;
 mod attaching;
 mod changes;
 mod history;
+mod presence;
 mod publishing;
 mod push;
 mod resuming;
@@ -56,6 +57,8 @@ impl Bench {
             max_idle_interval: Duration::from_secs(15),
             max_message_size: 1000,
             max_frame_size: 524_288,
+            max_presence_members: 250,
+            presence_remain: Duration::from_secs(15),
             retention,
         };
         let now = Now { steady: Duration::from_secs(10), wall: 1_726_585_978_590 };
@@ -101,7 +104,8 @@ impl Bench {
         let transport = TransportId(self.transports);
         let mut entropy = [0; 24];
         entropy[..8].copy_from_slice(&self.transports.to_le_bytes());
-        let request = ConnectRequest { identity, echo, resume: resume.map(Str::from), entropy };
+        let request =
+            ConnectRequest { identity, echo, remain: None, resume: resume.map(Str::from), entropy };
         self.app.connect(transport, request, self.now, &mut self.outputs);
         match self.frames(transport).pop() {
             Some(ServerFrame::Connected(connected)) => (transport, *connected),
@@ -250,13 +254,13 @@ fn every_message_of_a_frame_has_its_serial() {
 fn what_is_not_supported_is_refused() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
-    let presence = ClientFrame::Presence(Publish {
+    let objects = ClientFrame::Object(Publish {
         channel: "a".into(),
         msg_serial: 0,
         items: Arc::from(vec![]),
         params: Default::default(),
     });
-    bench.send(transport, vec![presence]);
+    bench.send(transport, vec![objects]);
     assert_eq!(nack_code(bench.frames(transport)), (0, 40021));
     bench.publish(transport, "a", 1, "after");
     assert_eq!(bench.acks(transport)[0].msg_serial, 1);
@@ -291,8 +295,13 @@ fn an_app_that_has_ended_says_so_to_late_comers() {
     let farewell = ServerFrame::Disconnected { error: None };
     bench.app.end(&farewell, &mut bench.outputs);
     let late = TransportId(99);
-    let request =
-        ConnectRequest { identity: bench.identity(), echo: true, resume: None, entropy: [0; 24] };
+    let request = ConnectRequest {
+        identity: bench.identity(),
+        echo: true,
+        remain: None,
+        resume: None,
+        entropy: [0; 24],
+    };
     bench.app.connect(late, request, bench.now, &mut bench.outputs);
     for transport in [early, late] {
         assert_eq!(bench.frames(transport), std::slice::from_ref(&farewell));

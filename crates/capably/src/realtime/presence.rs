@@ -3,6 +3,31 @@
 //! A member is a client on a connection: the same client on two connections is two members. Whoever has
 //! entered stays until it leaves or its connection is gone; a member of this client that the service lost
 //! in a drop is entered again by itself (RTP17).
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use capably::{ClientOptions, PresenceAction, Realtime};
+//! # let server = capably_server::Server::builder().start().await?;
+//! # let options = || {
+//! #     ClientOptions::new(server.key()).endpoint(server.endpoint()).port(server.port()).tls(false)
+//! # };
+//! let ada = Realtime::connect(options().client_id("ada")).await?;
+//! let bob = Realtime::connect(options().client_id("bob")).await?;
+//!
+//! let room = ada.channels().get("room");
+//! let mut events = room.presence().subscribe().await?;
+//! bob.channels().get("room").presence().enter().data("writing").await?;
+//! let event = events.next().await.ok_or("the subscription ended")?;
+//! assert_eq!(event.action, Some(PresenceAction::Enter));
+//! assert_eq!(event.client_id.as_deref(), Some("bob"));
+//! assert_eq!(event.data.as_str(), Some("writing"));
+//!
+//! let members = room.presence().get().await?;
+//! assert_eq!(members.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
 
 use capably_protocol::{PresenceAction, PresenceMessage, Str};
 
@@ -18,6 +43,8 @@ pub use members::Members;
 pub use subscription::{PresenceEvent, PresenceSubscription, SubscribePresence};
 
 /// The presence of a channel (RTL9), from [`Channel::presence`].
+///
+/// See the [module](crate::realtime::presence) for an example.
 #[derive(Clone, Copy, Debug)]
 pub struct Presence<'a> {
     channel: &'a Channel,

@@ -23,7 +23,7 @@ fn codes<T>(result: Result<T, ErrorInfo>) -> Result<T, (u16, u32)> {
 }
 
 impl Bench {
-    fn with_capability(capability: Value) -> Self {
+    pub(super) fn with_capability(capability: Value) -> Self {
         let mut bench = Self::new();
         let (capability, text) = capability::read(&capability).unwrap();
         let mut key = Key::new("key", "secret", capability);

@@ -1,0 +1,215 @@
+//! What clients say of their members: PRESENCE (RTP8, RTP9, RTP10, RTP14, RTP15).
+
+use std::collections::BTreeSet;
+
+use capably_protocol::{
+    ChannelMode, Data, ErrorInfo, PresenceAction, PresenceMessage, Str,
+    frame::{Delivery, Publish},
+};
+
+use super::Presence;
+use crate::hub::{
+    ConnectionId, Now, Output, Settings,
+    capability::Operation,
+    channel::Channels,
+    channel_name,
+    connection::Connection,
+    error,
+    log::Entry,
+    publish::{Accepted, canonicalize, take_items},
+    serial::{MAX_INDEX, Position},
+};
+
+/// Handles a PRESENCE, if all of it is in order.
+///
+/// # Errors
+/// 40010 for the channel's name, 40160 for the capability, 40165 for the mode, 91001 on a channel that is not
+/// attached, 40012 and 91000 for a client id, 91003 for too many members, 40009 for the size, 40013 for a
+/// broken encoding, 40000 for the rest.
+pub(in crate::hub) fn say(
+    connection: &Connection,
+    presence: &mut Presence,
+    channels: &mut Channels,
+    publish: Publish<PresenceMessage>,
+    settings: &Settings,
+    now: Now,
+    outputs: &mut Vec<Output>,
+) -> Result<Accepted, ErrorInfo> {
+    let Publish { channel: name, msg_serial, items, .. } = publish;
+    channel_name::validate(&name)?;
+    connection.identity.require(&name, Operation::Presence)?;
+    let attachment = connection.attached.get(&name).ok_or_else(error::not_attached)?;
+    if !attachment.granted.contains(ChannelMode::Presence.flag()) {
+        return Err(error::mode_missing(ChannelMode::Presence.name()));
+    }
+    let (items, bytes) = prepare(take_items(items), connection, settings.max_message_size)?;
+    check_room(presence, &connection.id, &name, &items, settings.max_presence_members)?;
+
+    let position = channels.next_position(now);
+    let messages = items.len();
+    let mut told = Vec::new();
+    for (index, item) in items.into_iter().enumerate() {
+        let place = (msg_serial, index);
+        told.extend(presence.apply(&connection.id, &name, item, place, now));
+    }
+    tell(channels, &name, &connection.id, told, position, now, outputs);
+    Ok(Accepted { position, messages, bytes, chosen_id: None })
+}
+
+/// Sends what members did to whom it concerns.
+pub(super) fn tell(
+    channels: &mut Channels,
+    name: &Str,
+    connection: &ConnectionId,
+    told: Vec<PresenceMessage>,
+    position: Position,
+    now: Now,
+    outputs: &mut Vec<Output>,
+) {
+    if told.is_empty() {
+        return;
+    }
+    let channel = channels.get_or_create(name);
+    let mut delivery = Delivery::new(Str::from(&**name), told);
+    delivery.channel_serial = Some(position.channel_serial());
+    delivery.connection_id = Some(connection.clone());
+    delivery.timestamp = Some(now.wall);
+    channel.commit(&Entry::presence(position, now.steady, delivery), now, outputs);
+}
+
+/// Checks every message and brings it into the form in which it is stored. Gives their size, too.
+fn prepare(
+    mut items: Vec<PresenceMessage>,
+    connection: &Connection,
+    max_message_size: usize,
+) -> Result<(Vec<PresenceMessage>, usize), ErrorInfo> {
+    if items.is_empty() {
+        return Err(error::bad_request("a presence frame needs at least one message"));
+    }
+    if items.len() > MAX_INDEX {
+        return Err(error::too_many_messages(MAX_INDEX));
+    }
+    let mut size = 0;
+    for item in &mut items {
+        if !matches!(
+            item.action,
+            Some(PresenceAction::Enter | PresenceAction::Update | PresenceAction::Leave)
+        ) {
+            return Err(error::bad_request("clients enter, update and leave presence only"));
+        }
+        let client_id = connection.identity.client_id_for(item.client_id.take())?;
+        let client_id = client_id.ok_or_else(error::no_client_id)?;
+        canonicalize(&mut item.data, &mut item.encoding)?;
+        // Members stay for long; the frame that they came in need not.
+        item.client_id = Some(Str::from(&*client_id));
+        item.data = match std::mem::take(&mut item.data) {
+            Data::Text(text) => Data::Text(Str::from(&*text)),
+            Data::Binary(bytes) => Data::from(bytes.to_vec()),
+            other => other,
+        };
+        size += item.size();
+    }
+    if size > max_message_size {
+        return Err(error::message_too_large(size, max_message_size));
+    }
+    Ok((items, size))
+}
+
+/// # Errors
+/// Code 91003 when the channel would have more members than it may.
+fn check_room(
+    presence: &Presence,
+    connection: &ConnectionId,
+    name: &Str,
+    items: &[PresenceMessage],
+    max_members: usize,
+) -> Result<(), ErrorInfo> {
+    let set = presence.channels.get(name);
+    let clients = items.iter().filter(|item| item.action != Some(PresenceAction::Leave));
+    let new: BTreeSet<&Str> = clients
+        .filter_map(|item| item.client_id.as_ref())
+        .filter(|client| set.is_none_or(|set| set.get(connection, client).is_none()))
+        .collect();
+    if !new.is_empty() && presence.count(name) + new.len() > max_members {
+        return Err(error::too_many_members(max_members));
+    }
+    Ok(())
+}
+
+impl Presence {
+    /// Takes in what a member does. Returns what others are told: nothing if it changes nothing.
+    fn apply(
+        &mut self,
+        connection: &ConnectionId,
+        name: &Str,
+        item: PresenceMessage,
+        (msg_serial, index): (u64, usize),
+        now: Now,
+    ) -> Option<PresenceMessage> {
+        let client = item.client_id.clone()?;
+        let known = self.channels.get(name).and_then(|set| set.get(connection, &client));
+        let lapsed = (Str::from(&**name), client.clone());
+        let again = item.id.clone().filter(|id| is_earlier(id, connection, msg_serial));
+        if again.is_some() {
+            // The client enters a member again that it had entered. If it never left, or left for good
+            // since, there is nothing to do.
+            let party = self.connections.get(connection);
+            if known.is_some() || !party.is_some_and(|party| party.lapsed.contains(&lapsed)) {
+                return None;
+            }
+        }
+        let id = again.unwrap_or_else(|| format!("{connection}:{msg_serial}:{index}").into());
+        let mut told = PresenceMessage {
+            id: Some(id),
+            connection_id: Some(connection.clone()),
+            timestamp: Some(now.wall),
+            ..item
+        };
+        if let Some(party) = self.connections.get_mut(connection) {
+            party.lapsed.remove(&lapsed);
+        }
+        if told.action == Some(PresenceAction::Leave) {
+            let left = self.remove(connection, name, &client)?;
+            if told.data.is_none() && told.extras.is_none() {
+                told.data = left.data;
+                told.encoding = left.encoding;
+            }
+            return Some(told);
+        }
+        // Who updates what was never entered enters (RTP9b).
+        if known.is_none() {
+            told.action = Some(PresenceAction::Enter);
+        }
+        let party = self.connections.entry(connection.clone()).or_default();
+        party.channels.insert(lapsed.0.clone());
+        self.channels.entry(lapsed.0).or_default().put(told.clone());
+        Some(told)
+    }
+
+    /// Takes a member out of a channel.
+    pub(super) fn remove(
+        &mut self,
+        connection: &ConnectionId,
+        name: &Str,
+        client: &Str,
+    ) -> Option<PresenceMessage> {
+        let set = self.channels.get_mut(name)?;
+        let left = set.remove(connection, client);
+        if set.of(connection).next().is_none()
+            && let Some(party) = self.connections.get_mut(connection)
+        {
+            party.channels.remove(name);
+        }
+        if set.is_empty() {
+            self.channels.remove(name);
+        }
+        left
+    }
+}
+
+/// Whether an id is one of the connection's, from before this frame.
+fn is_earlier(id: &str, connection: &str, msg_serial: u64) -> bool {
+    let serial = id.strip_prefix(connection).and_then(|rest| rest.strip_prefix(':'));
+    let serial = serial.and_then(|rest| rest.split_once(':')?.0.parse::<u64>().ok());
+    serial.is_some_and(|serial| serial < msg_serial)
+}

@@ -1,0 +1,539 @@
+//! Members that come and go, in virtual time.
+
+use capably_protocol::{
+    PresenceAction::{self, Enter, Leave, Present, Update},
+    PresenceMessage,
+};
+use serde_json::json;
+
+use super::*;
+use crate::hub::{MembersQuery, status::Occupancy};
+
+/// What a member did: action, client, data.
+type Did = (PresenceAction, String, String);
+
+fn did(action: PresenceAction, client: &str, data: &str) -> Did {
+    (action, client.into(), data.into())
+}
+
+fn of(item: &PresenceMessage) -> Did {
+    let data = item.data.as_str().unwrap_or_default();
+    did(item.action.unwrap(), item.client_id.as_deref().unwrap_or_default(), data)
+}
+
+fn message(action: PresenceAction, client: &str, data: &str) -> PresenceMessage {
+    PresenceMessage {
+        action: Some(action),
+        client_id: (!client.is_empty()).then(|| client.into()),
+        data: if data.is_empty() { Data::None } else { data.into() },
+        ..PresenceMessage::default()
+    }
+}
+
+fn said(channel: &str, msg_serial: u64, items: Vec<PresenceMessage>) -> ClientFrame {
+    ClientFrame::Presence(Publish {
+        channel: channel.into(),
+        msg_serial,
+        items: items.into(),
+        params: Default::default(),
+    })
+}
+
+/// What a transport was told of members, and its answers.
+#[derive(Debug, Default)]
+struct Told {
+    events: Vec<PresenceMessage>,
+    pages: Vec<(String, Vec<PresenceMessage>)>,
+    acks: u64,
+}
+
+impl Told {
+    fn did(&self) -> Vec<Did> {
+        self.events.iter().map(of).collect()
+    }
+
+    /// Who is present according to the sync.
+    fn present(&self) -> Vec<String> {
+        let members = self.pages.iter().flat_map(|(_, items)| items);
+        members
+            .map(|item| {
+                assert_eq!(item.action, Some(Present));
+                item.client_id.as_deref().unwrap().to_owned()
+            })
+            .collect()
+    }
+}
+
+impl Bench {
+    fn connect_named(&mut self, client: &str, resume: Option<&str>) -> (TransportId, Connected) {
+        let identity = Identity::of_key(&self.key, Some(client.into())).unwrap();
+        self.connect_as(identity, resume, true)
+    }
+
+    fn say(&mut self, transport: TransportId, msg_serial: u64, item: PresenceMessage) {
+        self.send(transport, vec![said("a", msg_serial, vec![item])]);
+    }
+
+    fn told(&mut self, transport: TransportId) -> Told {
+        let mut told = Told::default();
+        for frame in self.frames(transport) {
+            match frame {
+                ServerFrame::Presence(delivery) => {
+                    for (index, mut item) in delivery.items.into_iter().enumerate() {
+                        let connection = delivery.connection_id.as_ref();
+                        item.inherit(delivery.id.as_ref(), index, connection, delivery.timestamp);
+                        told.events.push(item);
+                    }
+                }
+                ServerFrame::Sync(delivery) => {
+                    told.pages.push((delivery.channel_serial.unwrap().to_string(), delivery.items));
+                }
+                ServerFrame::Ack(ack) => told.acks += ack.count,
+                ServerFrame::Attached(_)
+                | ServerFrame::Detached { .. }
+                | ServerFrame::Message(_)
+                | ServerFrame::Closed => {}
+                other => panic!("unexpected: {other:?}"),
+            }
+        }
+        told
+    }
+
+    fn drop_transport(&mut self, transport: TransportId) {
+        self.app.transport_closed(transport, self.now);
+    }
+
+    fn members(&self) -> Vec<String> {
+        let query =
+            MembersQuery { page: all(Direction::Forwards), client_id: None, connection_id: None };
+        let page = self.app.members(&self.identity(), "a", &query).unwrap();
+        page.items.iter().map(|item| item.client_id.as_deref().unwrap().to_owned()).collect()
+    }
+
+    fn occupancy(&self) -> Occupancy {
+        self.app.occupancy(&self.identity(), "a").unwrap()
+    }
+}
+
+/// Two connections of these clients, attached to `a`.
+fn two(bench: &mut Bench) -> ((TransportId, Connected), TransportId) {
+    let ada = bench.connect_named("ada", None);
+    let (bob, _) = bench.connect_named("bob", None);
+    bench.attach(ada.0, "a", None);
+    bench.attach(bob, "a", None);
+    (ada, bob)
+}
+
+// Spec: RTP8c, RTP9b, RTP10a, RTP10d, RTP8e
+#[test]
+fn members_enter_update_and_leave() {
+    let mut bench = Bench::new();
+    let ((ada, connected), bob) = two(&mut bench);
+    let id = connected.connection_id.unwrap();
+    // Who updates what was never entered enters.
+    bench.say(ada, 0, message(Update, "", "one"));
+    bench.say(ada, 1, message(Update, "", "two"));
+    bench.say(ada, 2, message(Enter, "ada", "three"));
+    assert_eq!(bench.members(), ["ada"]);
+    assert_eq!(bench.occupancy().presence_members, 1);
+    bench.say(ada, 3, message(Leave, "", ""));
+    // Who is not there may leave all the same.
+    bench.say(ada, 4, message(Leave, "", ""));
+    let expected = [
+        did(Enter, "ada", "one"),
+        did(Update, "ada", "two"),
+        did(Enter, "ada", "three"),
+        did(Leave, "ada", "three"),
+    ];
+    for transport in [ada, bob] {
+        let told = bench.told(transport);
+        assert_eq!(told.did(), expected);
+        for (serial, event) in told.events.iter().enumerate() {
+            assert_eq!(event.id.as_deref(), Some(&*format!("{id}:{serial}:0")));
+            assert_eq!(event.connection_id.as_ref(), Some(&id));
+            assert_eq!(event.timestamp, Some(bench.now.wall));
+        }
+        assert_eq!(told.acks, if transport == ada { 5 } else { 0 });
+    }
+    assert_eq!(bench.members(), [""; 0]);
+    bench.say(ada, 5, message(Enter, "", "four"));
+    bench.say(ada, 6, message(Leave, "", "bye"));
+    assert_eq!(bench.told(bob).did()[1], did(Leave, "ada", "bye"));
+}
+
+// Spec: RTP14a, RTP15a
+#[test]
+fn one_frame_may_hold_several_members() {
+    let mut bench = Bench::new();
+    let (one, _) = bench.connect_with(None, false);
+    let (bob, _) = bench.connect_named("bob", None);
+    bench.attach(one, "a", None);
+    bench.attach(bob, "a", None);
+    let items = vec![message(Enter, "x", "1"), message(Enter, "y", "2"), message(Leave, "x", "")];
+    bench.send(one, vec![said("a", 0, items)]);
+    let expected = [did(Enter, "x", "1"), did(Enter, "y", "2"), did(Leave, "x", "1")];
+    // Presence comes back also to a connection without echo.
+    for transport in [one, bob] {
+        let told = bench.told(transport);
+        assert_eq!(told.did(), expected);
+        let ids: Vec<_> = told.events.iter().map(|event| event.id.clone().unwrap()).collect();
+        assert!(ids[0].ends_with(":0:0") && ids[1].ends_with(":0:1") && ids[2].ends_with(":0:2"));
+    }
+    assert_eq!(bench.members(), ["y"]);
+}
+
+#[test]
+fn what_is_not_in_order_is_refused_as_a_whole() {
+    let mut bench = Bench::with_capability(json!({ "a": ["*"], "b": ["subscribe"], "c": ["*"] }));
+    let (ada, _) = bench.connect_named("ada", None);
+    let (anyone, _) = bench.connect(None);
+    for transport in [ada, anyone] {
+        for channel in ["a", "b"] {
+            bench.attach(transport, channel, None);
+        }
+    }
+    let modes = [ChannelMode::Publish, ChannelMode::Subscribe].into_iter().collect();
+    let attach = Attach { channel: "c".into(), flags: modes, ..Attach::default() };
+    bench.send(ada, vec![ClientFrame::Attach(attach)]);
+    bench.outputs.clear();
+    let good = || message(Enter, "", "");
+    let enter = |client| message(Enter, client, "");
+    let huge = "x".repeat(1001);
+    let cases = [
+        (ada, "b", vec![good()], 40160),
+        (ada, "c", vec![good()], 40165),
+        (ada, "", vec![good()], 40010),
+        (anyone, "c", vec![enter("x")], 91001),
+        (anyone, "a", vec![enter("x"), good()], 91000),
+        (ada, "a", vec![good(), enter("bob")], 40012),
+        (ada, "a", vec![good(), enter("*")], 40012),
+        (ada, "a", vec![good(), message(Present, "", "")], 40000),
+        (ada, "a", vec![good(), message(PresenceAction::Unknown(9), "", "")], 40000),
+        (ada, "a", vec![PresenceMessage::default()], 40000),
+        (ada, "a", vec![], 40000),
+        (ada, "a", vec![good(), message(Update, "", &huge)], 40009),
+        (ada, "a", vec![good(); 1001], 40034),
+    ];
+    for (serial, (transport, channel, items, code)) in (0..).zip(cases) {
+        bench.send(transport, vec![said(channel, serial, items)]);
+        assert_eq!(nack_code(bench.frames(transport)), (serial, code));
+    }
+    let broken = PresenceMessage { encoding: Some("base64".into()), ..message(Enter, "", "%") };
+    bench.say(ada, 50, broken);
+    assert_eq!(nack_code(bench.frames(ada)), (50, 40013));
+    assert_eq!(bench.members(), [""; 0]);
+}
+
+// Spec: RTP1, RTP18b
+#[test]
+fn who_attaches_is_told_who_is_there() {
+    let mut bench = Bench::new();
+    let (one, _) = bench.connect(None);
+    bench.attach(one, "a", None);
+    let names: Vec<String> = (0..250).map(|number| format!("user-{number:03}")).collect();
+    for (serial, name) in (0..).zip(&names) {
+        bench.say(one, serial, message(Enter, name, name));
+    }
+    // There is no room for another; who is there may still change.
+    bench.told(one);
+    bench.say(one, 250, message(Enter, "one-too-many", ""));
+    assert_eq!(nack_code(bench.frames(one)), (250, 91003));
+    bench.say(one, 251, message(Update, &names[0], "changed"));
+    assert_eq!(bench.told(one).acks, 1);
+
+    let (other, _) = bench.connect(None);
+    let attached = bench.attach(other, "a", None);
+    assert!(attached.flags.contains(Flags::HAS_PRESENCE));
+    assert!(!attached.flags.contains(Flags::HAS_BACKLOG));
+    let told = bench.told(other);
+    assert_eq!(told.present(), names);
+    let (serials, sizes): (Vec<_>, Vec<_>) =
+        told.pages.iter().map(|(serial, items)| (serial.as_str(), items.len())).unzip();
+    assert_eq!(
+        (&serials[..], &sizes[..]),
+        (&["sync1:1", "sync1:2", "sync1:"][..], &[100, 100, 50][..])
+    );
+    let first = &told.pages[0].1[0];
+    assert_eq!(of(first), did(Present, "user-000", "changed"));
+    assert!(first.id.as_deref().unwrap().ends_with(":251:0"));
+    assert_eq!(told.did(), []);
+
+    // Nobody is there: nothing follows.
+    let attached = bench.attach(other, "empty", None);
+    assert!(!attached.flags.contains(Flags::HAS_PRESENCE));
+    assert_eq!(bench.told(other).pages, []);
+}
+
+// Spec: RTP17a
+#[test]
+fn without_the_mode_one_is_told_of_ones_own_members() {
+    let mut bench = Bench::new();
+    let (ada, _) = bench.connect_named("ada", None);
+    let modes: Flags = [ChannelMode::Presence].into_iter().collect();
+    let attach = Attach { channel: "a".into(), flags: modes, ..Attach::default() };
+    bench.send(ada, vec![ClientFrame::Attach(attach.clone())]);
+    let (bob, _) = bench.connect_named("bob", None);
+    bench.attach(bob, "a", None);
+    bench.say(bob, 0, message(Enter, "", ""));
+    bench.say(ada, 0, message(Enter, "", ""));
+    assert_eq!(bench.told(ada).did(), [did(Enter, "ada", "")]);
+    assert_eq!(bench.told(bob).did().len(), 2);
+    // Attached again, it is told the same.
+    bench.send(ada, vec![ClientFrame::Attach(attach)]);
+    assert_eq!(bench.told(ada).present(), ["ada"]);
+}
+
+// Spec: RTP2b1
+#[test]
+fn who_is_away_for_too_long_leaves() {
+    let mut bench = Bench::new();
+    let ((ada, connected), bob) = two(&mut bench);
+    let id = connected.connection_id.clone().unwrap();
+    bench.say(ada, 0, message(Enter, "", "here"));
+    bench.drop_transport(ada);
+    bench.advance(Duration::from_millis(14_999));
+    assert_eq!(bench.told(bob).did(), [did(Enter, "ada", "here")]);
+    // Back in time, nothing happens.
+    let (ada, connected) = bench.connect_named("ada", Some(&key(&connected)));
+    bench.attach(ada, "a", None);
+    bench.advance(Duration::from_secs(60));
+    assert_eq!(bench.told(bob).did(), []);
+    assert_eq!(bench.members(), ["ada"]);
+
+    bench.drop_transport(ada);
+    bench.advance(Duration::from_secs(15));
+    let told = bench.told(bob);
+    assert_eq!(told.did(), [did(Leave, "ada", "here")]);
+    let leave = &told.events[0];
+    assert_eq!(leave.connection_id.as_ref(), Some(&id));
+    assert!(!leave.id.as_deref().unwrap().starts_with(&*id));
+    assert_eq!(leave.timestamp, Some(bench.now.wall));
+    assert_eq!(bench.members(), [""; 0]);
+
+    // Back later, on the same connection, it enters again as what it was.
+    let (ada, _) = bench.connect_named("ada", Some(&key(&connected)));
+    bench.attach(ada, "a", None);
+    let again =
+        PresenceMessage { id: Some(format!("{id}:0:0").into()), ..message(Enter, "ada", "here") };
+    bench.say(ada, 1, again.clone());
+    let told = bench.told(bob);
+    assert_eq!(told.did(), [did(Enter, "ada", "here")]);
+    assert_eq!(told.events[0].id, again.id);
+    // And again, which is no news to anybody.
+    bench.say(ada, 2, again.clone());
+    assert_eq!(bench.told(bob).did(), []);
+    assert_eq!(bench.members(), ["ada"]);
+    // Once it has left by its own word, it does not come back by an old one.
+    bench.say(ada, 3, message(Leave, "", ""));
+    bench.say(ada, 4, again);
+    assert_eq!(bench.told(bob).did(), [did(Leave, "ada", "here")]);
+    assert_eq!(bench.told(ada).acks, 4);
+    assert_eq!(bench.members(), [""; 0]);
+}
+
+#[test]
+fn members_stay_only_where_a_client_that_is_back_attaches() {
+    let mut bench = Bench::new();
+    let ((ada, connected), bob) = two(&mut bench);
+    bench.attach(ada, "other", None);
+    bench.say(ada, 0, message(Enter, "", "a"));
+    bench.send(ada, vec![said("other", 1, vec![message(Enter, "", "other")])]);
+    bench.told(bob);
+    bench.drop_transport(ada);
+    bench.advance(Duration::from_secs(10));
+    let (ada, _) = bench.connect_named("ada", Some(&key(&connected)));
+    bench.attach(ada, "other", None);
+    bench.advance(Duration::from_millis(14_999));
+    assert_eq!(bench.told(bob).did(), []);
+    bench.advance(Duration::from_millis(1));
+    assert_eq!(bench.told(bob).did(), [did(Leave, "ada", "a")]);
+    bench.advance(Duration::from_secs(300));
+    let (late, _) = bench.connect(None);
+    bench.attach(late, "other", None);
+    assert_eq!(bench.told(late).present(), ["ada"]);
+}
+
+#[test]
+fn a_client_says_how_long_its_members_stay() {
+    for (remain, stays) in [(0, 0), (40_000, 40_000), (1_000_000, TTL.as_millis() as u64)] {
+        let mut bench = Bench::new();
+        let (bob, _) = bench.connect_named("bob", None);
+        bench.attach(bob, "a", None);
+        let request = ConnectRequest {
+            identity: Identity::of_key(&bench.key, Some("ada".into())).unwrap(),
+            echo: true,
+            remain: Some(Duration::from_millis(remain)),
+            resume: None,
+            entropy: [7; 24],
+        };
+        let ada = TransportId(99);
+        bench.app.connect(ada, request, bench.now, &mut bench.outputs);
+        bench.outputs.clear();
+        bench.attach(ada, "a", None);
+        bench.say(ada, 0, message(Enter, "", ""));
+        bench.drop_transport(ada);
+        assert!(
+            bench.app.next_timeout().unwrap() <= bench.now.steady + Duration::from_millis(stays)
+        );
+        if let Some(before) = stays.checked_sub(1) {
+            bench.advance(Duration::from_millis(before));
+            assert_eq!(bench.told(bob).did(), [did(Enter, "ada", "")], "{remain}");
+            bench.advance(Duration::from_millis(1));
+            assert_eq!(bench.told(bob).did(), [did(Leave, "ada", "")], "{remain}");
+        } else {
+            bench.advance(Duration::ZERO);
+            assert_eq!(bench.told(bob).did(), [did(Enter, "ada", ""), did(Leave, "ada", "")]);
+        }
+    }
+}
+
+#[test]
+fn who_closes_fails_or_detaches_leaves_at_once() {
+    let detach = || vec![ClientFrame::Detach { channel: "a".into() }];
+    let refused = || {
+        let name = Attach {
+            channel: "a".into(),
+            flags: ChannelMode::ObjectPublish.flag(),
+            ..Attach::default()
+        };
+        vec![ClientFrame::Attach(name)]
+    };
+    for way in 0..4 {
+        let mut bench =
+            Bench::with_capability(json!({ "*": ["presence", "subscribe", "history"] }));
+        let ((ada, _), bob) = two(&mut bench);
+        bench.say(ada, 0, message(Enter, "", "here"));
+        bench.send(ada, vec![said("b", 1, vec![message(Enter, "", "")])]);
+        match way {
+            0 => bench.send(ada, vec![ClientFrame::Close]),
+            1 => bench.app.fail(
+                ada,
+                capably_protocol::ErrorInfo::new(80013.into(), 400, "odd"),
+                bench.now,
+                &mut bench.outputs,
+            ),
+            2 => bench.send(ada, detach()),
+            _ => bench.send(ada, refused()),
+        }
+        let told = bench.told(bob);
+        assert_eq!(told.did(), [did(Enter, "ada", "here"), did(Leave, "ada", "here")], "{way}");
+        assert_eq!(bench.members(), [""; 0]);
+        bench.advance(Duration::from_secs(300));
+        assert_eq!(bench.told(bob).did(), []);
+    }
+}
+
+// Spec: RTN15c6
+#[test]
+fn a_resume_is_told_what_members_did_meanwhile() {
+    let mut bench = Bench::new();
+    let ((ada, connected), bob) = two(&mut bench);
+    bench.say(bob, 0, message(Enter, "", "1"));
+    let serial = bench
+        .frames(ada)
+        .into_iter()
+        .find_map(|frame| match frame {
+            ServerFrame::Presence(delivery) => delivery.channel_serial,
+            _ => None,
+        })
+        .unwrap();
+    bench.drop_transport(ada);
+    bench.say(bob, 1, message(Update, "", "2"));
+    bench.publish(bob, "a", 2, "text");
+    bench.say(bob, 3, message(Leave, "", ""));
+    let (ada, _) = bench.connect_named("ada", Some(&key(&connected)));
+    let attached = bench.attach(ada, "a", Some(&serial));
+    assert!(attached.flags.contains(Flags::RESUMED) && attached.flags.contains(Flags::HAS_BACKLOG));
+    assert!(!attached.flags.contains(Flags::HAS_PRESENCE));
+    let told: Vec<_> = bench
+        .frames(ada)
+        .into_iter()
+        .map(|frame| match frame {
+            ServerFrame::Presence(delivery) => of(&delivery.items[0]).0,
+            ServerFrame::Message(_) => Present,
+            other => panic!("unexpected: {other:?}"),
+        })
+        .collect();
+    assert_eq!(told, [Update, Present, Leave]);
+
+    // A resend after the resume has no effect again.
+    bench.say(bob, 4, message(Enter, "", "5"));
+    bench.say(bob, 4, message(Enter, "", "5"));
+    assert_eq!(bench.told(bob).acks, 6);
+    assert_eq!(bench.told(ada).did(), [did(Enter, "bob", "5")]);
+}
+
+#[test]
+fn rewinding_brings_messages_only() {
+    let mut bench = Bench::new();
+    let ((ada, _), bob) = two(&mut bench);
+    bench.say(ada, 0, message(Enter, "", ""));
+    bench.publish(ada, "a", 1, "text");
+    bench.say(ada, 2, message(Leave, "", ""));
+    bench.frames(bob);
+    let params = [("rewind".to_owned(), "1".to_owned())].into();
+    let attach = Attach { channel: "a".into(), params, ..Attach::default() };
+    let (late, _) = bench.connect(None);
+    bench.send(late, vec![ClientFrame::Attach(attach)]);
+    let kinds: Vec<_> = bench
+        .frames(late)
+        .iter()
+        .map(|frame| matches!(frame, ServerFrame::Presence(_) | ServerFrame::Sync(_)))
+        .collect();
+    assert_eq!(kinds, [false, false]);
+    // Nor is what members do a message in history.
+    assert_eq!(bench.history("a").len(), 1);
+}
+
+#[test]
+fn rest_reads_live_members_beside_those_made_with_the_app() {
+    let mut bench = Bench::new();
+    let fixture =
+        PresenceMessage { client_id: Some("fixture".into()), ..PresenceMessage::default() };
+    let spec = AppSpec {
+        id: APP.into(),
+        keys: vec![Arc::clone(&bench.key)],
+        members: vec![("a".into(), vec![fixture])],
+        ..AppSpec::default()
+    };
+    bench.app = App::new(Arc::clone(&bench.app.settings), spec, bench.now);
+    let ((ada, connected), _) = two(&mut bench);
+    bench.advance(Duration::from_millis(5));
+    bench.say(ada, 0, message(Enter, "", "1"));
+    bench.say(ada, 1, message(Update, "", "2"));
+    assert_eq!(bench.members(), ["fixture", "ada"]);
+    let query = |client: Option<&str>, connection: Option<Str>| MembersQuery {
+        page: all(Direction::Backwards),
+        client_id: client.map(Str::from),
+        connection_id: connection,
+    };
+    let read = |bench: &Bench, query| {
+        let page = bench.app.members(&bench.identity(), "a", &query).unwrap();
+        page.items.iter().map(of).collect::<Vec<_>>()
+    };
+    let both = [did(Present, "ada", "2"), did(Present, "fixture", "")];
+    assert_eq!(read(&bench, query(None, None)), both);
+    assert_eq!(read(&bench, query(Some("ada"), None)), both[..1]);
+    assert_eq!(read(&bench, query(None, connected.connection_id)), both[..1]);
+    bench.say(ada, 2, message(Leave, "", ""));
+    assert_eq!(read(&bench, query(None, None)), both[1..]);
+
+    let history = |bench: &Bench, query: &PageQuery| {
+        let page = bench.app.presence_history(&bench.identity(), "a", query).unwrap();
+        page.items.iter().map(of).collect::<Vec<_>>()
+    };
+    let events = [
+        did(Enter, "fixture", ""),
+        did(Enter, "ada", "1"),
+        did(Update, "ada", "2"),
+        did(Leave, "ada", "2"),
+    ];
+    assert_eq!(history(&bench, &all(Direction::Forwards)), events);
+    let start = PageQuery { start: Some(bench.now.wall), ..all(Direction::Forwards) };
+    assert_eq!(history(&bench, &start), events[1..]);
+    let first = PageQuery { limit: 3, ..all(Direction::Backwards) };
+    let page = bench.app.presence_history(&bench.identity(), "a", &first).unwrap();
+    let second = PageQuery { cursor: page.next, ..first };
+    assert_eq!(history(&bench, &second), events[..1]);
+    assert_eq!(bench.occupancy().presence_members, 1);
+}
