@@ -379,12 +379,16 @@ impl World {
                 self.channels.insert(id, change.current);
             }
             Event::Presence(id, messages) => {
-                assert_eq!(self.channels[&id], ChannelState::Attached);
+                let state = self.channels[&id];
+                assert!(matches!(state, ChannelState::Attached | ChannelState::Detaching));
                 assert!(messages.iter().all(|message| message.client_id.is_some()));
             }
             Event::PresenceSynced(id, synced) => {
                 assert_ne!(self.synced.insert(id, synced).unwrap_or(false), synced, "it is news");
-                assert!(!synced || self.channels[&id] == ChannelState::Attached);
+                let state = self.channels[&id];
+                assert!(
+                    !synced || matches!(state, ChannelState::Attached | ChannelState::Detaching)
+                );
             }
             Event::Granted(id) => {
                 assert_eq!(self.channels[&id], ChannelState::Attached);

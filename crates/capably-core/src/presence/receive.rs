@@ -8,12 +8,12 @@ use super::Presence;
 use crate::{ChannelId, ChannelState, Client, Event, Outcome, Output, channel::Channel};
 
 impl Client {
-    /// PRESENCE arrived. Members are told of on an attached channel only.
+    /// PRESENCE arrived.
     pub(crate) fn presence_arrived(&mut self, mut delivery: Delivery<PresenceMessage>) {
         let connection = self.connection.id.clone();
         let Some((id, channel)) = self.channel_named(&delivery.channel) else { return };
         channel.moved(delivery.channel_serial.take());
-        if channel.state() == ChannelState::Attached {
+        if channel.hears_of_members() {
             let told = channel.take_in(delivery, connection.as_ref());
             self.tell(id, told);
         }
@@ -23,7 +23,7 @@ impl Client {
     pub(crate) fn sync_arrived(&mut self, delivery: Delivery<PresenceMessage>, wall: Millis) {
         let connection = self.connection.id.clone();
         let Some((id, channel)) = self.channel_named(&delivery.channel) else { return };
-        if channel.state() != ChannelState::Attached {
+        if !channel.hears_of_members() {
             return;
         }
         let complete = channel.presence.begin_page(delivery.channel_serial.as_ref());
@@ -67,6 +67,12 @@ impl Client {
 }
 
 impl Channel {
+    /// Whether it is attached, or still is: should the service not confirm a detach, it is attached as before,
+    /// and must not have missed anything (RTL5f).
+    fn hears_of_members(&self) -> bool {
+        matches!(self.state(), ChannelState::Attached | ChannelState::Detaching)
+    }
+
     /// Takes in what a frame says of members, and returns what subscribers are told.
     fn take_in(
         &mut self,

@@ -212,17 +212,17 @@ impl App {
                     })
                 }
                 ClientFrame::Presence(publish) => {
-                    receive_once(connection, publish.msg_serial, &mut said, |it| {
-                        presence::say(
-                            it,
-                            &mut self.presence,
-                            &mut self.channels,
-                            publish,
-                            &self.settings,
-                            now,
-                            outputs,
-                        )
-                    })
+                    let msg_serial = publish.msg_serial;
+                    let handled = presence::say(
+                        connection,
+                        &mut self.presence,
+                        &mut self.channels,
+                        publish,
+                        &self.settings,
+                        now,
+                        outputs,
+                    );
+                    receive_once(connection, msg_serial, &mut said, |_| handled)
                 }
                 ClientFrame::Object(publish) => {
                     receive_once(connection, publish.msg_serial, &mut inbound, |_| {

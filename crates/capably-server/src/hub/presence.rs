@@ -42,9 +42,9 @@ pub(super) struct Presence {
 struct Party {
     /// The channels on which it has members.
     channels: BTreeSet<Str>,
-    /// By channel and client, members that left because their client was away for too long. They are
-    /// entered again when it comes back and says so.
-    lapsed: BTreeSet<(Str, Str)>,
+    /// By channel and client, the ids of members that left because their client was away for too long. They
+    /// are entered again when it comes back and says so.
+    lapsed: BTreeMap<(Str, Str), Str>,
     /// When members leave on channels that are not attached.
     due: Option<Duration>,
 }

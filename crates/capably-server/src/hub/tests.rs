@@ -13,6 +13,7 @@ mod attaching;
 mod changes;
 mod history;
 mod presence;
+mod presence_model;
 mod publishing;
 mod push;
 mod resuming;

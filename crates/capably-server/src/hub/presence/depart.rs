@@ -23,7 +23,7 @@ pub(in crate::hub) fn depart(
     presence.connections.remove(connection);
 }
 
-/// The members of a connection leave a channel. Returns their clients.
+/// The members of a connection leave a channel. Returns their clients and their ids.
 pub(in crate::hub) fn leave_channel(
     presence: &mut Presence,
     channels: &mut Channels,
@@ -31,14 +31,16 @@ pub(in crate::hub) fn leave_channel(
     name: &Str,
     now: Now,
     outputs: &mut Vec<Output>,
-) -> Vec<Str> {
+) -> Vec<(Str, Str)> {
     let members = presence.channels.get(name).into_iter().flat_map(|set| set.of(connection));
-    let clients: Vec<Str> = members.filter_map(|member| member.client_id.clone()).collect();
-    if clients.is_empty() {
-        return clients;
+    let left: Vec<(Str, Str)> = members
+        .filter_map(|member| Some((member.client_id.clone()?, member.id.clone()?)))
+        .collect();
+    if left.is_empty() {
+        return left;
     }
     let position = channels.next_position(now);
-    let told = clients.iter().enumerate().filter_map(|(index, client)| {
+    let told = left.iter().enumerate().filter_map(|(index, (client, _))| {
         Some(PresenceMessage {
             // Not the connection's own words: the id does not begin with its id (RTP2b1).
             id: Some(format!("left:{}", position.message_serial(index)).into()),
@@ -49,7 +51,7 @@ pub(in crate::hub) fn leave_channel(
     });
     let told = told.collect();
     tell(channels, name, connection, told, position, now, outputs);
-    clients
+    left
 }
 
 impl Presence {
@@ -91,7 +93,8 @@ impl App {
                 let (presence, channels) = (&mut self.presence, &mut self.channels);
                 let left = leave_channel(presence, channels, &id, &name, now, outputs);
                 if let Some(party) = self.presence.connections.get_mut(&id) {
-                    party.lapsed.extend(left.into_iter().map(|client| (name.clone(), client)));
+                    let lapsed = left.into_iter().map(|(client, id)| ((name.clone(), client), id));
+                    party.lapsed.extend(lapsed);
                 }
             }
         }

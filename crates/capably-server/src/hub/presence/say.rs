@@ -10,6 +10,7 @@ use capably_protocol::{
 use super::Presence;
 use crate::hub::{
     ConnectionId, Now, Output, Settings,
+    ack::Outcome,
     capability::Operation,
     channel::Channels,
     channel_name,
@@ -20,7 +21,8 @@ use crate::hub::{
     serial::{MAX_INDEX, Position},
 };
 
-/// Handles a PRESENCE, if all of it is in order.
+/// Handles a PRESENCE, if all of it is in order. One that is sent again brings back members that have left
+/// since because their client was away for too long.
 ///
 /// # Errors
 /// 40010 for the channel's name, 40160 for the capability, 40165 for the mode, 91001 on a channel that is not
@@ -35,7 +37,14 @@ pub(in crate::hub) fn say(
     now: Now,
     outputs: &mut Vec<Output>,
 ) -> Result<Accepted, ErrorInfo> {
-    let Publish { channel: name, msg_serial, items, .. } = publish;
+    let msg_serial = publish.msg_serial;
+    // One that was handled before is told only what has to be told again.
+    let repeated = msg_serial < connection.next_msg_serial;
+    let outcome = connection.outcomes.get(msg_serial);
+    if repeated && !matches!(outcome, Outcome::Accepted { .. }) {
+        return Err(error::bad_request("the frame was not accepted before"));
+    }
+    let Publish { channel: name, items, .. } = publish;
     channel_name::validate(&name)?;
     connection.identity.require(&name, Operation::Presence)?;
     let attachment = connection.attached.get(&name).ok_or_else(error::not_attached)?;
@@ -50,7 +59,7 @@ pub(in crate::hub) fn say(
     let mut told = Vec::new();
     for (index, item) in items.into_iter().enumerate() {
         let place = (msg_serial, index);
-        told.extend(presence.apply(&connection.id, &name, item, place, now));
+        told.extend(presence.apply(&connection.id, &name, item, place, repeated, now));
     }
     tell(channels, &name, &connection.id, told, position, now, outputs);
     Ok(Accepted { position, messages, bytes, chosen_id: None })
@@ -143,28 +152,40 @@ impl Presence {
         connection: &ConnectionId,
         name: &Str,
         item: PresenceMessage,
-        (msg_serial, index): (u64, usize),
+        place: Place,
+        repeated: bool,
         now: Now,
     ) -> Option<PresenceMessage> {
         let client = item.client_id.clone()?;
         let known = self.channels.get(name).and_then(|set| set.get(connection, &client));
         let lapsed = (Str::from(&**name), client.clone());
-        let again = item.id.clone().filter(|id| is_earlier(id, connection, msg_serial));
-        if again.is_some() {
-            // The client enters a member again that it had entered. If it never left, or left for good
-            // since, there is nothing to do.
-            let party = self.connections.get(connection);
-            if known.is_some() || !party.is_some_and(|party| party.lapsed.contains(&lapsed)) {
+        let earlier = item.id.as_deref().and_then(|id| place_of(id, connection));
+        let earlier = earlier.filter(|earlier| *earlier < place);
+        if repeated || earlier.is_some() {
+            // The client says again what it has said, not knowing what became of it. That is news if the
+            // member has lapsed since.
+            let at = earlier.unwrap_or(place);
+            let was = |id: &Str| place_of(id, connection);
+            let is_news = match known {
+                Some(known) => known.id.as_ref().and_then(was).is_none_or(|known| known < at),
+                // Who enters again may not have heard of all that was said before it lapsed.
+                None => {
+                    let lapsed = self.connections.get(connection)?.lapsed.get(&lapsed)?;
+                    earlier.is_some() || was(lapsed).is_some_and(|lapsed| lapsed <= at)
+                }
+            };
+            if !is_news {
                 return None;
             }
         }
-        let id = again.unwrap_or_else(|| format!("{connection}:{msg_serial}:{index}").into());
+        let (msg_serial, index) = earlier.unwrap_or(place);
         let mut told = PresenceMessage {
-            id: Some(id),
+            id: Some(format!("{connection}:{msg_serial}:{index}").into()),
             connection_id: Some(connection.clone()),
             timestamp: Some(now.wall),
             ..item
         };
+        let is_new = known.is_none();
         if let Some(party) = self.connections.get_mut(connection) {
             party.lapsed.remove(&lapsed);
         }
@@ -177,7 +198,7 @@ impl Presence {
             return Some(told);
         }
         // Who updates what was never entered enters (RTP9b).
-        if known.is_none() {
+        if is_new {
             told.action = Some(PresenceAction::Enter);
         }
         let party = self.connections.entry(connection.clone()).or_default();
@@ -207,9 +228,12 @@ impl Presence {
     }
 }
 
-/// Whether an id is one of the connection's, from before this frame.
-fn is_earlier(id: &str, connection: &str, msg_serial: u64) -> bool {
-    let serial = id.strip_prefix(connection).and_then(|rest| rest.strip_prefix(':'));
-    let serial = serial.and_then(|rest| rest.split_once(':')?.0.parse::<u64>().ok());
-    serial.is_some_and(|serial| serial < msg_serial)
+/// Where a connection said something: in which frame, and where in it.
+type Place = (u64, usize);
+
+/// The place that an id tells, if it is one of the connection's.
+fn place_of(id: &str, connection: &str) -> Option<Place> {
+    let rest = id.strip_prefix(connection)?.strip_prefix(':')?;
+    let (msg_serial, index) = rest.split_once(':')?;
+    Some((msg_serial.parse().ok()?, index.parse().ok()?))
 }

@@ -331,6 +331,48 @@ fn who_is_away_for_too_long_leaves() {
     assert_eq!(bench.members(), [""; 0]);
 }
 
+// Spec: RTN19a
+#[test]
+fn what_is_sent_again_brings_back_who_has_lapsed() {
+    let mut bench = Bench::new();
+    let ((ada, connected), bob) = two(&mut bench);
+    // The acknowledgements are lost, and the client is away for long.
+    for (serial, item) in
+        (0..).zip([message(Leave, "", ""), message(Enter, "", "one"), message(Update, "", "two")])
+    {
+        bench.say(ada, serial, item);
+    }
+    bench.drop_transport(ada);
+    bench.advance(Duration::from_secs(30));
+    bench.told(bob);
+    let (ada, connected) = bench.connect_named("ada", Some(&key(&connected)));
+    bench.attach(ada, "a", None);
+    for (serial, item) in
+        (0..).zip([message(Leave, "", ""), message(Enter, "", "one"), message(Update, "", "two")])
+    {
+        bench.say(ada, serial, item);
+    }
+    assert_eq!(bench.told(ada).acks, 3);
+    let told = bench.told(bob);
+    assert_eq!(told.did(), [did(Enter, "ada", "two")]);
+    assert!(told.events[0].id.as_deref().unwrap().ends_with(":2:0"));
+
+    // Nobody comes back who left by its own word, nor by a frame that was refused.
+    bench.say(ada, 3, message(Leave, "", ""));
+    bench.say(ada, 4, message(Present, "", ""));
+    bench.drop_transport(ada);
+    bench.advance(Duration::from_secs(30));
+    let (ada, _) = bench.connect_named("ada", Some(&key(&connected)));
+    bench.attach(ada, "a", None);
+    bench.frames(ada);
+    bench.say(ada, 2, message(Update, "", "two"));
+    bench.say(ada, 3, message(Leave, "", ""));
+    assert_eq!(bench.told(ada).acks, 2);
+    bench.say(ada, 4, message(Enter, "", ""));
+    assert_eq!(nack_code(bench.frames(ada)), (4, 40000));
+    assert_eq!(bench.told(bob).did(), [did(Leave, "ada", "two")]);
+}
+
 #[test]
 fn members_stay_only_where_a_client_that_is_back_attaches() {
     let mut bench = Bench::new();
