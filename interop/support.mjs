@@ -133,6 +133,21 @@ export async function subscribe(server, format, channel, count) {
   return { messages };
 }
 
+/** `capably presence --enter`, once its members are there; `leave()` ends it. */
+export async function present(server, format, channel, members, data) {
+  const enter = members.flatMap((member) => ['--enter', member]);
+  const child = start(server, 'presence', [channel, '--format', format, '--data', data, ...enter]);
+  const exited = once(child, 'exit');
+  const [notice] = await firstOf(once(createInterface({ input: child.stderr }), 'line'), exited);
+  assert.equal(notice, `Present on ${channel}`);
+  return {
+    async leave() {
+      child.kill('SIGINT');
+      assert.deepEqual(await exited, [0, null], 'capably presence');
+    },
+  };
+}
+
 /** Collects `count` messages of a channel of the npm client, which is attached when this returns. */
 export async function collect(channel, count) {
   const seen = [];
@@ -150,7 +165,7 @@ function start(server, command, words) {
   const service = { CAPABLY_ENDPOINT: endpoint, CAPABLY_PORT: String(port), CAPABLY_KEY: key };
   return spawn(binary, [command, ...words], {
     env: { ...process.env, ...service },
-    stdio: ['ignore', 'pipe', command === 'subscribe' ? 'pipe' : 'inherit'],
+    stdio: ['ignore', 'pipe', command === 'subscribe' || words.includes('--enter') ? 'pipe' : 'inherit'],
   });
 }
 

@@ -1,7 +1,7 @@
 //! Payloads from the command line, and messages as lines of output.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use capably::{Data, Message};
+use capably::{Data, Message, PresenceAction, PresenceMessage};
 use serde_json::{Map, Value};
 
 /// How a payload is written on the command line or in a file.
@@ -43,18 +43,7 @@ pub(crate) fn json_line(channel: &str, message: &Message) -> Value {
             line.insert(field.to_owned(), value);
         }
     };
-    let (data, base64) = match &message.data {
-        Data::None => (None, false),
-        Data::Text(text) => (Some(Value::from(&**text)), false),
-        Data::Json(value) => (Some(value.clone()), false),
-        Data::Binary(bytes) => (Some(Value::from(BASE64_STANDARD.encode(bytes))), true),
-    };
-    // Steps that could not be undone stay, inside what this line adds.
-    let encoding = match (message.encoding.as_deref(), base64) {
-        (left, false) => left.map(str::to_owned),
-        (None, true) => Some("base64".to_owned()),
-        (Some(left), true) => Some(format!("{left}/base64")),
-    };
+    let (data, encoding) = data_fields(&message.data, message.encoding.as_deref());
     put("channel", Some(Value::from(channel)));
     put("id", message.id.as_deref().map(Value::from));
     put("name", message.name.as_deref().map(Value::from));
@@ -67,6 +56,53 @@ pub(crate) fn json_line(channel: &str, message: &Message) -> Value {
     put("action", message.action.map(|action| Value::from(action.number())));
     put("serial", message.serial.as_deref().map(Value::from));
     Value::Object(line)
+}
+
+/// A payload as the fields `data` and `encoding` of a line.
+fn data_fields(data: &Data, encoding: Option<&str>) -> (Option<Value>, Option<String>) {
+    let (data, base64) = match data {
+        Data::None => (None, false),
+        Data::Text(text) => (Some(Value::from(&**text)), false),
+        Data::Json(value) => (Some(value.clone()), false),
+        Data::Binary(bytes) => (Some(Value::from(BASE64_STANDARD.encode(bytes))), true),
+    };
+    // Steps that could not be undone stay, inside what this line adds.
+    let encoding = match (encoding, base64) {
+        (left, false) => left.map(str::to_owned),
+        (None, true) => Some("base64".to_owned()),
+        (Some(left), true) => Some(format!("{left}/base64")),
+    };
+    (data, encoding)
+}
+
+/// What a member did as one JSON object, as [`json_line`].
+pub(crate) fn member_json_line(channel: &str, member: &PresenceMessage) -> Value {
+    let (data, encoding) = data_fields(&member.data, member.encoding.as_deref());
+    let fields = [
+        ("channel", Some(Value::from(channel))),
+        ("id", member.id.as_deref().map(Value::from)),
+        ("action", member.action.map(|action| Value::from(action.number()))),
+        ("clientId", member.client_id.as_deref().map(Value::from)),
+        ("connectionId", member.connection_id.as_deref().map(Value::from)),
+        ("data", data),
+        ("encoding", encoding.map(Value::from)),
+        ("timestamp", member.timestamp.map(Value::from)),
+        ("extras", member.extras.clone().map(Value::Object)),
+    ];
+    fields.into_iter().filter_map(|(field, value)| Some((field, value?))).collect()
+}
+
+/// What a member did as a line for people.
+pub(crate) fn member_human_line(member: &PresenceMessage) -> String {
+    let client = member.client_id.as_deref().unwrap_or("-");
+    let action = match member.action {
+        Some(PresenceAction::Present) => "is present",
+        Some(PresenceAction::Enter) => "enters",
+        Some(PresenceAction::Leave) => "leaves",
+        Some(PresenceAction::Update) => "changes",
+        _ => "does something",
+    };
+    format!("{client} {action}: {}", describe(&member.data))
 }
 
 /// A message as a line for people: its name and its payload.

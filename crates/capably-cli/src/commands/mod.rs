@@ -3,6 +3,7 @@
 mod bench;
 mod completions;
 mod demo;
+mod presence;
 mod publish;
 mod serve;
 mod subscribe;
@@ -18,6 +19,7 @@ pub(crate) enum Command {
     Serve(serve::Serve),
     Publish(publish::Publish),
     Subscribe(subscribe::Subscribe),
+    Presence(presence::Presence),
     Bench(bench::Bench),
     Completions(completions::Completions),
 }
@@ -28,6 +30,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Demo(demo) => block_on(demo.run()),
         Command::Serve(serve) => block_on(serve.run()),
         Command::Publish(publish) => block_on(publish.run()),
+        Command::Presence(presence) => block_on(presence.run()),
         Command::Subscribe(subscribe) => block_on(subscribe.run()),
         Command::Bench(bench) => block_on(bench.run()),
         Command::Completions(completions) => completions.run(),

@@ -2,7 +2,7 @@ use crate::support::{run, stderr, succeeded};
 
 #[test]
 fn every_command_has_help_with_examples() {
-    for command in ["demo", "serve", "publish", "subscribe", "bench", "completions"] {
+    for command in ["demo", "serve", "publish", "subscribe", "presence", "bench", "completions"] {
         let help = succeeded(run([command, "--help"]));
         let example = format!("\n  capably {command}");
         let (_, examples) = help.split_once("\nExamples:").unwrap();
@@ -23,7 +23,7 @@ fn without_a_command_the_help_is_an_error() {
 fn completions_know_the_commands() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = succeeded(run(["completions", shell]));
-        for word in ["demo", "serve", "publish", "subscribe", "bench", "client-id"] {
+        for word in ["demo", "serve", "publish", "subscribe", "presence", "bench", "client-id"] {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }

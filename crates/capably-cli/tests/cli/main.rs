@@ -7,5 +7,6 @@ mod demo;
 mod failures;
 mod help;
 mod messages;
+mod presence;
 mod serve;
 mod support;
