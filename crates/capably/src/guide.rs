@@ -5,7 +5,7 @@
 //! | API keys, tokens, and servers that give tokens | [`auth`](crate::auth) |
 //! | publishing over REST: forms, ids, limits, many channels | [`publishing`] |
 //! | history, and pages of anything | [`history`] |
-//! | who is present | [`rest::presence`](crate::rest::presence) |
+//! | who is present | [`presence`]; over REST [`rest::presence`](crate::rest::presence) |
 //! | encrypting payloads | [`encryption`] |
 //! | statistics | [`Rest::stats`](crate::Rest::stats) |
 //! | push notifications | [`rest::push`](crate::rest::push) |
@@ -19,6 +19,9 @@ pub mod publishing {}
 
 #[doc = include_str!("guide/history.md")]
 pub mod history {}
+
+#[doc = include_str!("guide/presence.md")]
+pub mod presence {}
 
 #[doc = include_str!("guide/encryption.md")]
 pub mod encryption {}
