@@ -155,12 +155,12 @@ impl Channel {
 }
 
 impl Client {
-    /// Attaches a channel (RTL4). Ends with [`Outcome::Done`].
+    /// Attaches a channel (RTL4). Ends with [`Outcome::Done`](crate::Outcome::Done).
     pub fn attach(&mut self, id: ChannelId, op: OpId, now: Now) {
         self.request(id, Request::Attach(op), now.instant);
     }
 
-    /// Detaches a channel (RTL5). Ends with [`Outcome::Done`].
+    /// Detaches a channel (RTL5). Ends with [`Outcome::Done`](crate::Outcome::Done).
     pub fn detach(&mut self, id: ChannelId, op: OpId, now: Now) {
         self.request(id, Request::Detach(op), now.instant);
     }
