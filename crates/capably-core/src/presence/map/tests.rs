@@ -65,6 +65,7 @@ fn who_enters_is_there() {
 // UTS: realtime/unit/RTP2d2/enter-stored-as-present-0
 // UTS: realtime/unit/RTP2d2/update-stored-as-present-1
 // UTS: realtime/unit/RTP2d2/present-stored-as-present-2
+// Spec: RTP2d
 #[test]
 fn members_are_kept_as_present() {
     let mut map = with(client(Enter, "conn-1:0:0", 1000, "entered"));
@@ -87,6 +88,7 @@ fn subscribers_are_told_the_action_itself() {
 }
 
 // UTS: realtime/unit/RTP2h1/leave-outside-sync-removes-0
+// Spec: RTP2h, RTP2h1a, RTP2h1b
 #[test]
 fn who_leaves_is_gone() {
     let mut map = with(client(Enter, "conn-1:0:0", 1000, ""));
@@ -104,6 +106,7 @@ fn nobody_hears_of_a_leave_of_nobody() {
 }
 
 // UTS: realtime/unit/RTP2h2a/leave-during-sync-stores-absent-0
+// Spec: RTP2h2
 #[test]
 fn who_leaves_during_a_sync_is_absent() {
     let mut map = with(client(Enter, "conn-1:0:0", 1000, ""));
@@ -127,6 +130,7 @@ fn who_is_absent_is_forgotten_when_the_sync_ends() {
 }
 
 // UTS: realtime/unit/RTP2b2/newness-by-msgserial-index-0
+// Spec: RTP2b
 #[test]
 fn an_older_serial_is_no_news() {
     let mut map = with(client(Enter, "conn-1:5:0", 1000, "first"));

@@ -125,6 +125,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP5f/suspended-maintains-presence-map-0
+    // Spec: RTP5
     async fn a_suspended_channel_remembers_who_was_there(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");

@@ -2,7 +2,7 @@
 
 use capably::{
     PresenceAction::{Enter, Leave, Update},
-    realtime::{ChannelState, ConnectionState},
+    realtime::{ChannelState, ConnectionState, presence::PresenceChange},
 };
 use futures_util::{FutureExt, future::join_all};
 use serde_json::json;
@@ -34,7 +34,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTP9a/update-sends-presence-update-0
     // UTS: realtime/unit/RTP10a/leave-sends-presence-leave-0
     // UTS: realtime/unit/RTP10a/leave-with-data-1
-    // Spec: RTP9d, RTP10c
+    // Spec: RTP9, RTP9d, RTP10, RTP10c
     async fn data_goes_along(format) {
         let (_client, _service, mut peer, channel) =
             with_channel_and(format, |options| options.client_id("my-client")).await;
@@ -78,28 +78,46 @@ in_both_formats! {
     }
 }
 
+/// Every way to say something of a member: for oneself, or for a client.
+fn changes<'a>(
+    channel: &'a Channel,
+    client: Option<&str>,
+) -> [(PresenceChange<'a>, PresenceAction); 3] {
+    let presence = channel.presence();
+    match client {
+        None => [(presence.enter(), Enter), (presence.update(), Update), (presence.leave(), Leave)],
+        Some(client) => [
+            (presence.enter_client(client), Enter),
+            (presence.update_client(client), Update),
+            (presence.leave_client(client), Leave),
+        ],
+    }
+}
+
 in_both_formats! {
     // UTS: realtime/unit/RTP8d/enter-implicitly-attaches-0
     // UTS: realtime/unit/RTP15e/enterclient-implicitly-attaches-0
+    // Spec: RTP9e, RTP10e
     async fn the_channel_is_attached_first(format) {
-        for own in [true, false] {
-            let (client, _service, mut peer) = connected_with(format, |options| {
-                if own { options.client_id("my-client") } else { options }
-            })
-            .await;
-            let channel = client.channels().get("ch");
-            assert_eq!(channel.state(), ChannelState::Initialized);
-            let presence = channel.presence();
-            let enter = if own { presence.enter() } else { presence.enter_client("user-1") };
-            let answer = async {
-                peer.attach("ch").await;
-                accept(&mut peer).await
-            };
-            let (result, said) = tokio::join!(enter.into_future(), answer);
-            result.unwrap();
-            assert_eq!(said.action, Some(Enter));
-            assert_eq!(said.client_id.as_deref(), (!own).then_some("user-1"));
-            assert_eq!(channel.state(), ChannelState::Attached);
+        for other in [None, Some("user-1")] {
+            for way in 0..3 {
+                let (client, _service, mut peer) = connected_with(format, |options| match other {
+                    None => options.client_id("my-client"),
+                    Some(_) => options,
+                })
+                .await;
+                let channel = client.channels().get("ch");
+                assert_eq!(channel.state(), ChannelState::Initialized);
+                let (change, action) = changes(&channel, other).into_iter().nth(way).unwrap();
+                let answer = async {
+                    peer.attach("ch").await;
+                    accept(&mut peer).await
+                };
+                let (result, said) = tokio::join!(change.into_future(), answer);
+                result.unwrap();
+                assert_eq!((said.action, said.client_id.as_deref()), (Some(action), other));
+                assert_eq!(channel.state(), ChannelState::Attached);
+            }
         }
     }
 }
@@ -126,8 +144,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTP8j/enter-null-clientid-errors-0
     async fn nobody_in_particular_cannot_enter(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
-        let presence = channel.presence();
-        for change in [presence.enter(), presence.update(), presence.leave()] {
+        for (change, _) in changes(&channel, None) {
             let error = change.await.unwrap_err();
             assert_eq!((error.code().0, error.status()), (91000, Some(400)));
         }
@@ -157,25 +174,43 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP8h/nack-presence-permission-denied-0
-    // Spec: RTP8i
+    // Spec: RTP8b, RTP8i, RTP9c, RTP10b
     async fn the_service_may_refuse(format) {
         let (_client, _service, mut peer, channel) =
             with_channel_and(format, |options| options.client_id("my-client")).await;
         for (refusal, status) in [(40160, 401), (91000, 400)] {
-            let answer = async {
-                let publish = said(&mut peer).await;
-                peer.send(nack(publish.msg_serial, refusal, status));
-            };
-            let (result, ()) = tokio::join!(channel.presence().enter().into_future(), answer);
-            let error = result.unwrap_err();
-            assert_eq!((error.code().0, error.status()), (refusal, Some(status)));
+            for (change, _) in changes(&channel, None) {
+                refused(&mut peer, change, refusal, status).await;
+            }
         }
     }
 }
 
 in_both_formats! {
+    // Spec: RTP14b, RTP15d
+    async fn the_service_may_refuse_what_is_said_for_others(format) {
+        let (_client, _service, mut peer, channel) = with_channel(format).await;
+        for (change, _) in changes(&channel, Some("other")) {
+            refused(&mut peer, change, 40160, 401).await;
+        }
+    }
+}
+
+/// The service refuses a change, and the client is told why.
+async fn refused(peer: &mut Peer, change: PresenceChange<'_>, refusal: u32, status: u16) {
+    let answer = async {
+        let publish = said(peer).await;
+        peer.send(nack(publish.msg_serial, refusal, status));
+    };
+    let (result, ()) = tokio::join!(change.into_future(), answer);
+    let error = result.unwrap_err();
+    assert_eq!((error.code().0, error.status()), (refusal, Some(status)));
+}
+
+in_both_formats! {
     // UTS: realtime/unit/RTP14a/enterclient-on-behalf-0
     // UTS: realtime/unit/RTP15a/updateclient-leaveclient-0
+    // Spec: RTP14, RTP15
     async fn a_client_may_speak_for_others(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let presence = channel.presence();
@@ -200,20 +235,14 @@ in_both_formats! {
     async fn a_client_that_is_somebody_speaks_for_itself_only(format) {
         let (client, _service, mut peer, channel) =
             with_channel_and(format, |options| options.client_id("my-client")).await;
-        let presence = channel.presence();
-        let others = [
-            presence.enter_client("other-client"),
-            presence.update_client("other-client"),
-            presence.leave_client("other-client"),
-        ];
-        for change in others {
+        for (change, _) in changes(&channel, Some("other-client")) {
             let error = change.await.unwrap_err();
             assert_eq!((error.code().0, error.status()), (40012, Some(400)));
         }
         quiet(&client, &mut peer).await;
         assert_eq!(client.connection().state(), ConnectionState::Connected);
         assert_eq!(channel.state(), ChannelState::Attached);
-        let own = presence.enter_client("my-client");
+        let own = channel.presence().enter_client("my-client");
         let (result, said) = tokio::join!(own.into_future(), accept(&mut peer));
         result.unwrap();
         assert_eq!(said.client_id.as_deref(), Some("my-client"));

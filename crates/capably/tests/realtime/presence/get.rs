@@ -36,6 +36,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP11a/get-waits-for-multi-sync-1
+    // Spec: RTP11
     async fn the_answer_waits_for_the_last_page(format) {
         let (client, _service, mut peer, channel) = awaiting_sync(format).await;
         let asking = asking(&channel);
@@ -63,6 +64,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTP11c2/get-filtered-by-clientid-0
     // UTS: realtime/unit/RTP11c3/get-filtered-by-connectionid-0
+    // Spec: RTP11c
     async fn members_are_selected_by_client_and_connection(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
@@ -168,7 +170,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    // Spec: RTP11f1, RTP11f2
+    // Spec: RTP11f, RTP11f1, RTP11f2
     async fn without_the_mode_the_members_are_not_known(format) {
         for strict in [false, true] {
             let (client, _service, mut peer) =

@@ -40,6 +40,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP12c/history-returns-paginated-result-0
+    // Spec: RTP12
     async fn history_comes_in_pages(format) {
         let did = |action: u32, timestamp: u32| {
             json!({ "action": action, "clientId": "alice", "timestamp": timestamp })

@@ -96,6 +96,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP16c/presence-errors-other-states-0
+    // Spec: RTP16
     async fn in_any_other_state_it_fails(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.client_id("my-client")).await;

@@ -131,6 +131,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTP7c/unsubscribe-all-listeners-0
     // UTS: realtime/unit/RTP7a/unsubscribe-specific-listener-0
     // UTS: realtime/unit/RTP7b/unsubscribe-for-specific-action-0
+    // Spec: RTP7
     async fn dropping_a_subscription_unsubscribes(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let subscribe = || channel.presence().subscribe();
