@@ -364,6 +364,11 @@ impl Client {
         self.channels.get(&id)
     }
 
+    /// What was asked for last and is not yet taken.
+    pub(crate) fn last_output(&mut self) -> Option<&mut Output> {
+        self.outputs.back_mut()
+    }
+
     pub(crate) fn push(&mut self, output: Output) {
         self.outputs.push_back(output);
     }
