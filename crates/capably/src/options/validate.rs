@@ -44,10 +44,7 @@ impl Config {
 
     /// The `Ably-Agent` header (RSC7d).
     pub(crate) fn agent(&self) -> String {
-        let mut products = vec![
-            ("capably-rust".to_owned(), Some(env!("CARGO_PKG_VERSION").to_owned())),
-            (std::env::consts::OS.to_owned(), None),
-        ];
+        let mut products = agents::own();
         products.extend_from_slice(&self.options.agents);
         agents::identifier(&products)
     }
