@@ -8,10 +8,15 @@ use std::{
 
 use crate::{ErrorCode, ErrorInfo, Str};
 
+mod pattern;
+
+use pattern::Pattern;
+
 /// What a token may do: resources, each with its operations.
 ///
-/// A resource is a channel's name, or a pattern such as `chat:*` or `[*]*`. On the wire a capability is
-/// JSON text, which is what it displays as, resources and operations in order.
+/// A resource is a channel's name, or a pattern such as `chat:*` or `[*]*`: `*` stands for one part of a
+/// name between colons, or for all that follows, and `[*]` for channels with a qualifier as well. On the
+/// wire a capability is JSON text, which is what it displays as, resources and operations in order.
 ///
 /// ```
 /// use capably_protocol::{Capability, Operation};
@@ -20,11 +25,13 @@ use crate::{ErrorCode, ErrorInfo, Str};
 ///     .allow("news", [Operation::Subscribe, Operation::History])
 ///     .allow("chat:*", [Operation::All]);
 /// assert_eq!(capability.to_string(), r#"{"chat:*":["*"],"news":["history","subscribe"]}"#);
-/// assert_eq!(capability.to_string().parse(), Ok(capability));
+/// assert_eq!(capability.to_string().parse(), Ok(capability.clone()));
+/// assert!(capability.allows("chat:lobby", &Operation::Publish));
+/// assert!(!capability.allows("news", &Operation::Publish));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capability {
-    resources: BTreeMap<String, BTreeSet<Operation>>,
+    resources: BTreeMap<Pattern, BTreeSet<Operation>>,
 }
 
 impl Capability {
@@ -45,7 +52,7 @@ impl Capability {
         resource: impl Into<String>,
         operations: impl IntoIterator<Item = O>,
     ) -> Self {
-        let known = self.resources.entry(resource.into()).or_default();
+        let known = self.resources.entry(Pattern::new(resource.into())).or_default();
         known.extend(operations.into_iter().map(Into::into));
         self
     }
@@ -53,6 +60,76 @@ impl Capability {
     /// The resources in order, each with its operations in order.
     pub fn resources(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = &Operation>)> {
         self.resources.iter().map(|(resource, operations)| (resource.as_str(), operations.iter()))
+    }
+
+    /// Whether it allows nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.resources.values().all(BTreeSet::is_empty)
+    }
+
+    /// Whether it allows every operation on every channel that has no qualifier.
+    pub fn is_full(&self) -> bool {
+        let mut resources = self.resources.iter();
+        resources
+            .any(|(pattern, operations)| pattern.is_open() && operations.contains(&Operation::All))
+    }
+
+    /// Whether it allows the operation on the channel.
+    pub fn allows(&self, channel: &str, operation: &Operation) -> bool {
+        self.resources.iter().any(|(pattern, operations)| {
+            let allowed = operations.contains(&Operation::All) || operations.contains(operation);
+            allowed && pattern.matches(channel)
+        })
+    }
+
+    /// Whether it allows the operation on some channel.
+    pub fn allows_anywhere(&self, operation: &Operation) -> bool {
+        self.resources.values().any(|operations| {
+            operations.contains(&Operation::All) || operations.contains(operation)
+        })
+    }
+
+    /// What both allow. An operation that one of them allows as part of [`All`](Operation::All) is named.
+    ///
+    /// Of two resources one of which covers the other, the narrower counts; those that only overlap have
+    /// nothing in common.
+    ///
+    /// ```
+    /// # use capably_protocol::Capability;
+    /// let key = Capability::new().allow("chat:*", ["publish", "subscribe"]);
+    /// let wanted = Capability::new().allow("chat:lobby", ["*"]).allow("news", ["history"]);
+    /// let granted = key.intersection(&wanted);
+    /// assert_eq!(granted.to_string(), r#"{"chat:lobby":["publish","subscribe"]}"#);
+    /// ```
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let mut common = Self::new();
+        for (ours, our_operations) in &self.resources {
+            for (theirs, their_operations) in &other.resources {
+                let narrower = if theirs.covers(ours) {
+                    ours
+                } else if ours.covers(theirs) {
+                    theirs
+                } else {
+                    continue;
+                };
+                let both = both(our_operations, their_operations);
+                if !both.is_empty() {
+                    common.resources.entry(narrower.clone()).or_default().extend(both);
+                }
+            }
+        }
+        common
+    }
+}
+
+/// The operations that two sets have in common.
+fn both(ours: &BTreeSet<Operation>, theirs: &BTreeSet<Operation>) -> BTreeSet<Operation> {
+    let is_all = |operations: &BTreeSet<Operation>| operations.contains(&Operation::All);
+    match (is_all(ours), is_all(theirs)) {
+        (true, _) => theirs.clone(),
+        (_, true) => ours.clone(),
+        _ => ours.intersection(theirs).cloned().collect(),
     }
 }
 
@@ -255,6 +332,75 @@ mod tests {
         for text in ["", "[]", "nonsense", r#"{"a":1}"#, r#"{"a":[1]}"#, r#"{"a":{"b":[]}}"#] {
             let error = text.parse::<Capability>().unwrap_err();
             assert_eq!((error.code, error.status_code), (ErrorCode::BAD_REQUEST, 400), "{text}");
+        }
+    }
+
+    #[test]
+    fn allows_what_a_resource_that_matches_names() {
+        let capability: Capability = r#"{"ns:*":["publish"],"one":"*","none":[]}"#.parse().unwrap();
+        for (channel, operation, expected) in [
+            ("ns:a", Operation::Publish, true),
+            ("ns:a", Operation::Subscribe, false),
+            ("one", Operation::History, true),
+            ("one", Operation::Other("new".into()), true),
+            ("two", Operation::History, false),
+            ("none", Operation::History, false),
+        ] {
+            assert_eq!(capability.allows(channel, &operation), expected, "{channel} {operation:?}");
+        }
+        for (text, full, empty) in [
+            (r#"{"*":["*"]}"#, true, false),
+            (r#"{"[*]*":["*"]}"#, true, false),
+            (r#"{"a":["publish"],"*":["*"]}"#, true, false),
+            (r#"{"*":["publish"]}"#, false, false),
+            (r#"{"a":["*"]}"#, false, false),
+            (r#"{"a":[]}"#, false, true),
+            ("{}", false, true),
+        ] {
+            let capability: Capability = text.parse().unwrap();
+            assert_eq!((capability.is_full(), capability.is_empty()), (full, empty), "{text}");
+        }
+        assert!(capability.allows_anywhere(&Operation::Publish));
+        assert!(capability.allows_anywhere(&Operation::History), "as one of all");
+        let limited = Capability::new().allow("a", ["publish"]);
+        assert!(!limited.allows_anywhere(&Operation::History));
+    }
+
+    #[test]
+    fn an_intersection_is_what_both_allow() {
+        let key: Capability = r#"{
+            "channel0": ["publish"],
+            "channel2": ["publish", "subscribe"],
+            "channel6": ["*"],
+            "cansubscribe:*": ["subscribe"]
+        }"#
+        .parse()
+        .unwrap();
+        for (wanted, granted) in [
+            (r#"{"channel2":["subscribe","publish"]}"#, r#"{"channel2":["publish","subscribe"]}"#),
+            (r#"{"channel2":["presence","subscribe"]}"#, r#"{"channel2":["subscribe"]}"#),
+            (r#"{"channel2":["*"]}"#, r#"{"channel2":["publish","subscribe"]}"#),
+            (r#"{"channel6":["publish","history"]}"#, r#"{"channel6":["history","publish"]}"#),
+            (r#"{"channel6":"*"}"#, r#"{"channel6":["*"]}"#),
+            (r#"{"cansubscribe:check":["subscribe"]}"#, r#"{"cansubscribe:check":["subscribe"]}"#),
+            (
+                r#"{"*":["subscribe"]}"#,
+                r#"{"cansubscribe:*":["subscribe"],"channel2":["subscribe"],"channel6":["subscribe"]}"#,
+            ),
+            (
+                r#"{"*":["subscribe"],"channel2":["publish"]}"#,
+                r#"{"cansubscribe:*":["subscribe"],"channel2":["publish","subscribe"],"channel6":["subscribe"]}"#,
+            ),
+            (r#"{"channel2":["presence"]}"#, "{}"),
+            (r#"{"channelx":["publish"]}"#, "{}"),
+            (r#"{"[*]channel2":["publish"]}"#, r#"{"channel2":["publish"]}"#),
+            ("{}", "{}"),
+        ] {
+            let wanted: Capability = wanted.parse().unwrap();
+            for both in [wanted.intersection(&key), key.intersection(&wanted)] {
+                assert_eq!(both.to_string(), granted, "{wanted}");
+                assert_eq!(both.is_empty(), granted == "{}");
+            }
         }
     }
 

@@ -68,7 +68,7 @@ pub use push::{
     PushChannelSubscription,
 };
 pub use recovery::RecoveryKey;
-pub use stats::{Stats, StatsUnit};
+pub use stats::{Stats, StatsInterval, StatsUnit};
 pub use text::Str;
 pub use token::{TokenDetails, TokenParams, TokenRequest};
 

@@ -19,11 +19,16 @@
 //!
 //! # What it does
 //!
-//! Connections with resume and recovery, heartbeats, attaching with modes and rewind, publishing with
-//! acknowledgements over WebSockets and REST, idempotent publishing, batches, updating, deleting and
-//! appending to messages, history with pagination, tokens, JWTs and their revocation, capabilities, the
-//! status of channels, reading the members that `POST /apps` gives them, and push, in JSON and in
-//! MessagePack.
+//! In JSON and in MessagePack:
+//!
+//! - connections with resume and recovery, heartbeats, attaching with modes and rewind;
+//! - publishing with acknowledgements over WebSockets and REST, idempotent publishing, batches;
+//! - updating, deleting and appending to messages, annotations with their summaries;
+//! - history with pagination, the status of channels, lists of them;
+//! - tokens, JWTs, those of others that carry a token, revocation, capabilities;
+//! - statistics, counted as things happen or posted as fixtures;
+//! - reading the members that `POST /apps` gives to channels;
+//! - push.
 //!
 //! # Limits
 //!
@@ -39,10 +44,11 @@
 //!
 //! Rewinding by a number counts every version of a message that was changed, and replays each.
 //!
-//! Not there yet: presence over WebSockets, annotations, objects, deltas, derived channels, listing
-//! channels, statistics, encrypted JWTs, the shapes of batches before protocol version 3, and TLS. A
-//! request for one of them is refused with an error, save that batches have their present shape for every
-//! version.
+//! Lists of clients in the summaries of annotations are clipped so that a summary is no larger than a
+//! message may be.
+//!
+//! Not there yet: presence over WebSockets, objects, deltas, derived channels, and TLS. A request for one of
+//! them is refused with an error.
 
 mod front;
 mod hub;

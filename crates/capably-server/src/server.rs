@@ -230,7 +230,7 @@ impl Builder {
         };
         let shared = Shared::new(settings, host(address.ip()), address.port(), self.max_queue);
         let key_id = parsed.name().split_once('.').map_or("", |(_, id)| id);
-        let app_key = Key::new(key_id, parsed.secret(), Capability::full());
+        let app_key = Key::new(key_id, parsed.secret(), Capability::all());
         shared.add_app(AppSpec {
             id: parsed.app_id().into(),
             keys: vec![Arc::new(app_key)],

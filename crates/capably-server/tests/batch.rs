@@ -4,7 +4,7 @@
 
 mod support;
 
-use capably_protocol::Format;
+use capably_protocol::{BatchPresenceResult, BatchResult, Format, Limits, codec};
 use serde_json::{Value, json};
 
 use support::*;
@@ -59,6 +59,16 @@ async fn members_of_many_channels_are_read() {
         let target = "/presence?channels=never,channel6,channel0";
         let (answer, batch) = ask(&server, &keys[1], format, "GET", target, &Value::Null).await;
         assert_eq!(answer.status, 200);
+        if format == Format::MsgPack {
+            // Bytes, which a JSON value cannot hold, are not text with an encoding here.
+            let batch: BatchResult<BatchPresenceResult> =
+                codec::decode_body(format, &answer.body, &Limits::default()).unwrap();
+            assert_eq!((batch.success_count, batch.failure_count), (1, 2));
+            let member = &batch.results[1].as_ref().unwrap().presence[0];
+            assert_eq!((&member.data, &member.encoding), (&vec![255, 0].into(), &None));
+            assert_eq!(batch.results[2].as_ref().unwrap_err().error.code.0, 40160);
+            continue;
+        }
         assert_eq!((&batch["successCount"], &batch["failureCount"]), (&json!(1), &json!(2)));
         let [never, members, denied] = &batch["results"].as_array().unwrap()[..] else { panic!() };
         for (refused, channel) in [(never, "never"), (denied, "channel0")] {
@@ -71,10 +81,70 @@ async fn members_of_many_channels_are_read() {
         let member = &members["presence"][0];
         assert_eq!((&member["clientId"], &member["action"]), (&json!("me"), &json!(1)));
         assert_eq!((&member["data"], &member["encoding"]), (&json!("/wA="), &json!("base64")));
-
+    }
+    for format in [Format::Json, Format::MsgPack] {
         let (_, empty) =
             ask(&server, &keys[0], format, "GET", "/presence?channels=never", &Value::Null).await;
         assert_eq!(empty["results"], json!([{"channel": "never", "presence": []}]));
+    }
+}
+
+#[tokio::test]
+async fn older_clients_get_one_list_and_an_error_when_a_part_fails() {
+    let server = server().await;
+    let mut spec = spec();
+    spec["channels"] = json!([]);
+    let keys = app(&server, &spec).await;
+    for format in [Format::Json, Format::MsgPack] {
+        let ask_as = async |version: &str, method: &str, target: &str, body: Value| {
+            let media_type = format.content_type();
+            let headers = [
+                basic(&keys[1]),
+                format!("Content-Type: {media_type}"),
+                format!("Accept: {media_type}"),
+                format!("X-Ably-Version: {version}"),
+            ];
+            let body = codec::encode_body(format, &body).unwrap();
+            let mut http = Http::connect(&server).await;
+            let answer = http.request(method, target, &headers, &body).await;
+            let value: Value =
+                codec::decode_body(format, &answer.body, &Limits::default()).unwrap();
+            (answer, value)
+        };
+        for (version, is_flat) in [("1.2", true), ("2", true), ("3", false), ("6", false)] {
+            let body = json!({"channels": ["channel0", "channel6"], "messages": {"data": "x"}});
+            let (answer, published) = ask_as(version, "POST", "/messages", body).await;
+            assert_eq!(answer.status, 201);
+            assert_eq!(published.is_array(), is_flat, "{version}");
+        }
+        let body = json!([
+            {"channels": ["channel0"], "messages": {"data": "x"}},
+            {"channels": ["channel6"], "messages": {"data": "x"}},
+        ]);
+        let (_, published) = ask_as("2", "POST", "/messages", body).await;
+        let published = published.as_array().unwrap();
+        assert_eq!(published.len(), 2);
+        for (outcome, channel) in published.iter().zip(["channel0", "channel6"]) {
+            let outcome = outcome.as_object().unwrap();
+            assert_eq!(outcome["channel"], channel);
+            assert!(outcome["messageId"].is_string());
+            assert_eq!(outcome.len(), 2, "{outcome:?}");
+        }
+
+        let body = json!({"channels": ["channel0", "x"], "messages": {"data": "x"}});
+        let failed = ask_as("2", "POST", "/messages", body).await;
+        assert_eq!(refusal(&failed), (400, 40020));
+        assert_eq!(failed.0.header("x-ably-errorcode"), Some("40020"));
+        assert_eq!(failed.1["batchResponse"][0]["channel"], "channel0");
+        assert!(failed.1["batchResponse"][0]["messageId"].is_string());
+        assert_eq!(failed.1["batchResponse"][1]["error"]["code"], 40160);
+
+        let (answer, members) =
+            ask_as("2", "GET", "/presence?channels=channel6", Value::Null).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(members, json!([{"channel": "channel6", "presence": []}]));
+        let failed = ask_as("2", "GET", "/presence?channels=channel6,x", Value::Null).await;
+        assert_eq!(refusal(&failed), (400, 40020));
     }
 }
 

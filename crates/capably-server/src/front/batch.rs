@@ -1,12 +1,11 @@
 //! REST: many channels in one request.
 
-use capably_protocol::{ErrorInfo, Format, Message, Str, codec};
+use capably_protocol::{ErrorInfo, Message, PresenceMessage, Str, codec};
 use hyper::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use super::{credentials, http::Call, reply::Reply};
-use crate::hub::{Direction, MembersQuery, PageQuery, error};
+use crate::hub::{Direction, MembersQuery, PageQuery, Published, error};
 
 /// Most channels of one request or of one of its specs, and most specs.
 const MAX_BATCH: usize = 100;
@@ -59,20 +58,17 @@ pub(super) fn publish(call: &Call<'_>, body: &[u8]) -> Result<Reply, ErrorInfo> 
             let published = app.with(|hub, outputs| {
                 hub.publish(&identity, &channel, messages.clone(), now, outputs)
             });
-            let success = published.map(|published| {
-                let serials: Vec<&str> = published.serials.iter().map(|it| &**it).collect();
-                json!({ "messageId": &*published.message_id, "serials": serials })
-            });
-            (channel, success)
+            (channel, published.map(Success::Published))
         }))
     };
     let batches: Vec<Batch> = specs.into_iter().map(publish_all).collect();
-    let body = if single {
-        batches.first().map_or(Value::Null, Batch::value)
-    } else {
-        batches.iter().map(Batch::value).collect()
-    };
-    Ok(Reply::value(StatusCode::CREATED, call.format, &body))
+    if call.version() < 3.0 {
+        return Ok(flat(call, StatusCode::CREATED, batches));
+    }
+    Ok(match batches.first().filter(|_| single) {
+        Some(batch) => Reply::value(StatusCode::CREATED, call.format, batch),
+        None => Reply::value(StatusCode::CREATED, call.format, &batches),
+    })
 }
 
 /// `GET /presence?channels=a,b` (RSC24).
@@ -92,14 +88,12 @@ pub(super) fn presence(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
     let query = MembersQuery { page, client_id: None, connection_id: None };
     let batch = Batch::new(channels.into_iter().map(|channel| {
         let members = app.with(|hub, _| hub.members(&identity, &channel, &query));
-        let success = members.map(|members| {
-            // As JSON in either format: bytes are text with the encoding `base64`.
-            let members = codec::encode_items(Format::Json, &members.items);
-            json!({ "presence": serde_json::from_slice::<Value>(&members).unwrap_or_default() })
-        });
-        (channel, success)
+        (channel, members.map(|members| Success::Members(members.items)))
     }));
-    Ok(Reply::value(StatusCode::OK, call.format, &batch.value()))
+    if call.version() < 3.0 {
+        return Ok(flat(call, StatusCode::OK, vec![batch]));
+    }
+    Ok(Reply::value(StatusCode::OK, call.format, &batch))
 }
 
 fn check_count(count: usize, what: &str) -> Result<(), ErrorInfo> {
@@ -110,38 +104,77 @@ fn check_count(count: usize, what: &str) -> Result<(), ErrorInfo> {
     }
 }
 
-/// What became of each channel of a batch (BPR, BPF, BGR, BGF).
+/// What became of each channel of a batch (BAR).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Batch {
-    successes: usize,
-    results: Vec<Value>,
+    success_count: usize,
+    failure_count: usize,
+    results: Vec<Outcome>,
+}
+
+/// What became of one channel (BPR, BPF, BGR, BGF).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Outcome {
+    channel: Str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<Str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serials: Option<Vec<Str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presence: Option<Vec<PresenceMessage>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorInfo>,
+}
+
+enum Success {
+    Published(Published),
+    Members(Vec<PresenceMessage>),
 }
 
 impl Batch {
-    fn new(results: impl Iterator<Item = (Str, Result<Value, ErrorInfo>)>) -> Self {
-        let mut batch = Self { successes: 0, results: Vec::new() };
+    fn new(results: impl Iterator<Item = (Str, Result<Success, ErrorInfo>)>) -> Self {
+        let mut batch = Self { success_count: 0, failure_count: 0, results: Vec::new() };
         for (channel, result) in results {
-            let mut value = match result {
-                Ok(success) => {
-                    batch.successes += 1;
-                    success
-                }
-                Err(error) => json!({ "error": {
-                    "code": error.code.0,
-                    "statusCode": error.status_code,
-                    "message": &*error.message,
-                }}),
-            };
-            value["channel"] = json!(&*channel);
-            batch.results.push(value);
+            match result {
+                Ok(_) => batch.success_count += 1,
+                Err(_) => batch.failure_count += 1,
+            }
+            batch.results.push(Outcome::new(channel, result));
         }
         batch
     }
+}
 
-    fn value(&self) -> Value {
-        json!({
-            "successCount": self.successes,
-            "failureCount": self.results.len() - self.successes,
-            "results": self.results,
-        })
+impl Outcome {
+    fn new(channel: Str, result: Result<Success, ErrorInfo>) -> Self {
+        let empty = Self { channel, message_id: None, serials: None, presence: None, error: None };
+        match result {
+            Ok(Success::Published(Published { message_id, serials })) => {
+                Self { message_id: Some(message_id), serials: Some(serials), ..empty }
+            }
+            Ok(Success::Members(members)) => Self { presence: Some(members), ..empty },
+            Err(error) => Self { error: Some(error), ..empty },
+        }
     }
+}
+
+/// The shape before protocol version 3: one list, and an error when not everything was done.
+fn flat(call: &Call<'_>, status: StatusCode, batches: Vec<Batch>) -> Reply {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Failed {
+        error: ErrorInfo,
+        batch_response: Vec<Outcome>,
+    }
+
+    let mut outcomes: Vec<_> = batches.into_iter().flat_map(|batch| batch.results).collect();
+    outcomes.iter_mut().for_each(|outcome| outcome.serials = None);
+    if outcomes.iter().all(|outcome| outcome.error.is_none()) {
+        return Reply::value(status, call.format, &outcomes);
+    }
+    let error = error::batch_failed();
+    let body = Failed { error: error.clone(), batch_response: outcomes };
+    Reply::error_with(call.format, &error, &body)
 }

@@ -81,6 +81,11 @@ fn client_in_header(headers: &HeaderMap) -> Result<Option<Str>, ErrorInfo> {
     text.map(Some).ok_or_else(|| error::bad_client_id("X-Ably-ClientId is not base64 of text"))
 }
 
+/// The app that a request's credentials name, whether they hold or not.
+pub(super) fn app(shared: &Shared, headers: &HeaderMap, query: &Query) -> Option<Arc<AppHandle>> {
+    of_request(headers, query).ok().flatten().and_then(|it| shared.app(it.app_id()))
+}
+
 /// The holder of an app's key, whatever it may do; `None` when the app is not here.
 ///
 /// # Errors

@@ -3,20 +3,20 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use capably_protocol::{ErrorInfo, Format, Limits};
+use capably_protocol::{ErrorInfo, Format, Limits, PROTOCOL_VERSION};
 use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode, body::Incoming, header, http::request::Parts};
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::{
-    Shared, batch, messages, provision, push,
+    Shared, annotations, batch, cors, credentials, messages, provision, push,
     query::{self, Query},
     reply::{self, Reply, Response},
-    rest, tokens,
+    rest, stats, tokens,
     upgrade::{self, Upgrade},
 };
-use crate::hub::error;
+use crate::hub::{RequestKind, error};
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,7 +37,9 @@ pub(super) async fn handle(
     let query = Query::parse(head.uri.query().unwrap_or_default());
     let format = reply::accepted(&head.headers, query.get("format"));
     let call = Call { shared, head, query, format };
-    match call.route(body, upgrade).await {
+    let answered = call.route(body, upgrade).await;
+    call.count(answered.is_ok());
+    let mut response = match answered {
         Ok(response) => response,
         Err(error) => {
             let reply = Reply::error(format, &error);
@@ -49,7 +51,9 @@ pub(super) async fn handle(
             };
             reply.into_response()
         }
-    }
+    };
+    cors::open(&call.head.headers, &mut response);
+    response
 }
 
 /// A request without its body.
@@ -76,6 +80,9 @@ impl Call<'_> {
         let body = timeout(BODY_TIMEOUT, read_body(body, self.max_body()))
             .await
             .map_err(|_| error::request_timeout())?;
+        if let Some(reply) = cors::preflight(&self.head) {
+            return Ok(reply.into_response());
+        }
         let segments = segments?;
         let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         let reply = match (&self.head.method, &segments[..]) {
@@ -91,7 +98,8 @@ impl Call<'_> {
             (&Method::POST, ["keys", key_name, "revokeTokens"]) => {
                 tokens::revoke(self, key_name, &body?)?
             }
-            (&Method::POST, ["stats"]) => rest::post_stats(self, &body?)?,
+            (&Method::POST, ["stats"]) => stats::post(self, &body?)?,
+            (&Method::GET, ["stats"]) => stats::get(self)?,
             (&Method::POST, ["channels", channel, "messages"]) => {
                 rest::publish(self, channel, body?)?
             }
@@ -107,9 +115,16 @@ impl Call<'_> {
             (&Method::GET, ["channels", channel, "messages", serial, "versions"]) => {
                 messages::versions(self, channel, serial)?
             }
+            (&Method::POST, ["channels", channel, "messages", serial, "annotations"]) => {
+                annotations::publish(self, channel, serial, body?)?
+            }
+            (&Method::GET, ["channels", channel, "messages", serial, "annotations"]) => {
+                annotations::list(self, channel, serial)?
+            }
             (&Method::POST, ["messages"]) => batch::publish(self, &body?)?,
             (&Method::GET, ["presence"]) => batch::presence(self)?,
             (_, ["push", rest @ ..]) => push::answer(self, rest, &body?)?,
+            (&Method::GET, ["channels"]) => rest::channels(self)?,
             (&Method::GET, ["channels", channel]) => rest::status(self, channel)?,
             (&Method::GET, ["channels", channel, "presence"]) => rest::members(self, channel)?,
             (&Method::GET, ["channels", channel, "presence", "history"]) => {
@@ -118,6 +133,35 @@ impl Call<'_> {
             _ => return Err(error::not_found()),
         };
         Ok(reply.into_response())
+    }
+
+    /// The version of the protocol that the client speaks; the latest unless it says otherwise.
+    pub(super) fn version(&self) -> f64 {
+        let version = self.head.headers.get("x-ably-version").and_then(|it| it.to_str().ok());
+        let version = version.or_else(|| self.query.get("v")).and_then(|it| it.parse().ok());
+        version.unwrap_or(f64::from(PROTOCOL_VERSION))
+    }
+
+    /// Counts the request for the app whose credentials it has, or whose token it asks for.
+    fn count(&self, succeeded: bool) {
+        let path = self.head.uri.path();
+        let key_name = path.strip_prefix("/keys/").and_then(|it| it.strip_suffix("/requestToken"));
+        let (app, kind) = match key_name {
+            Some(name) => {
+                let app_id = name.split('.').next().unwrap_or_default();
+                (self.shared.app(app_id), RequestKind::Token)
+            }
+            None if path == "/" || self.head.method == Method::OPTIONS => return,
+            None => {
+                let app = credentials::app(self.shared, &self.head.headers, &self.query);
+                let is_push = path.starts_with("/push/");
+                (app, if is_push { RequestKind::Push } else { RequestKind::Other })
+            }
+        };
+        if let Some(app) = app {
+            let now = self.shared.clock.now();
+            app.with(|hub, _| hub.count_request(kind, succeeded, now));
+        }
     }
 
     /// The format of the request's body, and how it may be built.

@@ -40,7 +40,7 @@ pub(super) fn change(
     let [mut message] = <[Message; 1]>::try_from(messages)
         .map_err(|_| error::bad_request("a change is of one message"))?;
     if message.serial.as_ref().is_some_and(|own| own != serial) {
-        return Err(error::bad_parameter("the message's `serial` is not that of the path"));
+        return Err(error::other_serial());
     }
     message.serial = Some(serial.into());
     let channel = Str::from(channel);

@@ -1,8 +1,10 @@
 //! The hub's front: sockets, HTTP, tasks and the clock.
 
+mod annotations;
 mod app;
 mod batch;
 mod clock;
+mod cors;
 mod credentials;
 mod http;
 mod listener;
@@ -16,6 +18,7 @@ mod random;
 mod reply;
 mod rest;
 mod session;
+mod stats;
 mod tokens;
 mod upgrade;
 

@@ -15,7 +15,12 @@ use super::{
     random::{self, RandomError},
     reply::Reply,
 };
-use crate::hub::{AppSpec, Namespace, auth::Key, capability::Capability, error, presence};
+use crate::hub::{
+    AppSpec, Namespace,
+    auth::Key,
+    capability::{self, Capability},
+    error, presence,
+};
 
 /// `POST /apps`.
 pub(super) fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
@@ -96,9 +101,9 @@ fn no_randomness(problem: RandomError) -> ErrorInfo {
 /// A key as the request wants it, and what is answered about it.
 fn key_of(app_id: &str, wanted: &Value) -> Result<(Arc<Key>, JsonObject), ErrorInfo> {
     let wanted = wanted.as_object().ok_or_else(|| error::bad_request("a key must be an object"))?;
-    let capability = match wanted.get("capability") {
-        None | Some(Value::Null) => Capability::full(),
-        Some(value) => Capability::from_value(value)?,
+    let (capability, capability_text) = match wanted.get("capability") {
+        None | Some(Value::Null) => (Capability::all(), Capability::all().to_string()),
+        Some(value) => capability::read(value)?,
     };
     let id = random::text(KEY_ID_LEN).map_err(no_randomness)?;
     let secret = random::text(SECRET_LEN).map_err(no_randomness)?;
@@ -110,11 +115,12 @@ fn key_of(app_id: &str, wanted: &Value) -> Result<(Arc<Key>, JsonObject), ErrorI
         ("keyStr", format!("{name}:{secret}")),
         ("keyName", name),
         ("keySecret", secret.clone()),
-        ("capability", capability.text().to_owned()),
+        ("capability", capability_text.clone()),
     ] {
         reply.insert(field.to_owned(), Value::String(value));
     }
     let mut key = Key::new(id, secret, capability);
+    key.capability_text = capability_text;
     key.revocable = wanted.get("revocableTokens").and_then(Value::as_bool).unwrap_or(false);
     Ok((Arc::new(key), reply))
 }

@@ -7,7 +7,8 @@ use hyper::{
     HeaderMap, StatusCode,
     header::{self, HeaderName, HeaderValue},
 };
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 pub(super) type Response = hyper::Response<Full<Bytes>>;
 
@@ -31,7 +32,7 @@ impl Reply {
         reply
     }
 
-    pub(super) fn value(status: StatusCode, format: Format, value: &Value) -> Self {
+    pub(super) fn value<T: Serialize>(status: StatusCode, format: Format, value: &T) -> Self {
         match codec::encode_body(format, value) {
             Ok(body) => Self::encoded(status, format, body),
             Err(_) => Self::empty(StatusCode::INTERNAL_SERVER_ERROR),
@@ -40,14 +41,19 @@ impl Reply {
 
     /// The error as a body and in headers.
     pub(super) fn error(format: Format, error: &ErrorInfo) -> Self {
-        let status =
-            StatusCode::from_u16(error.status_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = json!({ "error": {
             "message": &*error.message,
             "code": error.code.0,
             "statusCode": error.status_code,
         }});
-        Self::value(status, format, &body)
+        Self::error_with(format, error, &body)
+    }
+
+    /// The error in headers, beside a body that says it and more.
+    pub(super) fn error_with<T: Serialize>(format: Format, error: &ErrorInfo, body: &T) -> Self {
+        let status =
+            StatusCode::from_u16(error.status_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::value(status, format, body)
             .header(HeaderName::from_static("x-ably-errorcode"), error.code.0.to_string())
             .header(HeaderName::from_static("x-ably-errormessage"), &*error.message)
     }

@@ -1,4 +1,4 @@
-//! REST: what concerns one channel, and the probe of `/stats`.
+//! REST: what concerns one channel.
 
 use bytes::Bytes;
 use capably_protocol::{ErrorInfo, Str, codec};
@@ -6,7 +6,9 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::{credentials, http::Call, page, reply::Reply};
-use crate::hub::{HistoryQuery, MembersQuery, Page, PageQuery, error};
+use crate::hub::{
+    Direction, HistoryQuery, MembersQuery, Occupancy, Page, PageQuery, Published, error,
+};
 
 /// `POST /channels/{channel}/messages` (RSL1).
 pub(super) fn publish(call: &Call<'_>, channel: &str, body: Bytes) -> Result<Reply, ErrorInfo> {
@@ -21,13 +23,18 @@ pub(super) fn publish(call: &Call<'_>, channel: &str, body: Bytes) -> Result<Rep
     let now = call.shared.clock.now();
     let published =
         app.with(|hub, outputs| hub.publish(&identity, &channel, messages, now, outputs))?;
+    Ok(self::published(call, &channel, &published))
+}
+
+/// What is answered to a publish (PBR).
+pub(super) fn published(call: &Call<'_>, channel: &str, published: &Published) -> Reply {
     let serials: Vec<&str> = published.serials.iter().map(|serial| &**serial).collect();
     let body = json!({
-        "channel": &*channel,
+        "channel": channel,
         "messageId": &*published.message_id,
         "serials": serials,
     });
-    Ok(Reply::value(StatusCode::CREATED, call.format, &body))
+    Reply::value(StatusCode::CREATED, call.format, &body)
 }
 
 /// `GET /channels/{channel}/messages`, and `history`, its older name (RSL2).
@@ -65,7 +72,32 @@ pub(super) fn presence_history(call: &Call<'_>, channel: &str) -> Result<Reply, 
 pub(super) fn status(call: &Call<'_>, channel: &str) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
     let occupancy = app.with(|hub, _| hub.occupancy(&identity, channel))?;
-    let body = json!({
+    Ok(Reply::value(StatusCode::OK, call.format, &details(channel, &occupancy)))
+}
+
+/// `GET /channels`: those in use, by their names or with their status.
+pub(super) fn channels(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
+    let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
+    let names_only = match call.query.get("by") {
+        None | Some("value") => false,
+        Some("id") => true,
+        Some(_) => return Err(error::bad_parameter("`by` is neither `id` nor `value`")),
+    };
+    let prefix = call.query.get("prefix").unwrap_or_default();
+    let query = page::query_with(&call.query, Direction::Forwards)?;
+    let found = app.with(|hub, _| hub.channels(&identity, prefix, &query))?;
+    let items: Vec<_> = found
+        .items
+        .iter()
+        .map(|(name, it)| if names_only { json!(&**name) } else { details(name, it) })
+        .collect();
+    let reply = Reply::value(StatusCode::OK, call.format, &items);
+    Ok(page::linked(reply, "channels", &call.query, &query, found.next.as_deref()))
+}
+
+/// A channel's details (CHD).
+fn details(channel: &str, occupancy: &Occupancy) -> Value {
+    json!({
         "channelId": channel,
         "name": channel,
         "status": { "isActive": true, "occupancy": { "metrics": {
@@ -78,8 +110,7 @@ pub(super) fn status(call: &Call<'_>, channel: &str) -> Result<Reply, ErrorInfo>
             "objectPublishers": occupancy.object_publishers,
             "objectSubscribers": occupancy.object_subscribers,
         }}},
-    });
-    Ok(Reply::value(StatusCode::OK, call.format, &body))
+    })
 }
 
 /// A page of items as a reply.
@@ -92,16 +123,4 @@ pub(super) fn items<T: codec::Item>(
     let body = codec::encode_items(call.format, &page.items);
     let reply = Reply::encoded(StatusCode::OK, call.format, body);
     page::linked(reply, word, &call.query, query, page.next.as_deref())
-}
-
-/// `POST /stats`: an empty list is a probe of whether the server is there; fixtures are not taken yet.
-pub(super) fn post_stats(call: &Call<'_>, body: &[u8]) -> Result<Reply, ErrorInfo> {
-    let (format, limits) = call.body_format();
-    let fixtures: Value = codec::decode_body(format, body, &limits)
-        .map_err(|problem| error::bad_request(problem.to_string()))?;
-    if fixtures == json!([]) {
-        return Ok(Reply::value(StatusCode::CREATED, call.format, &json!([])));
-    }
-    credentials::rest(call.shared, &call.head.headers, &call.query)?;
-    Err(error::not_supported("statistics are"))
 }

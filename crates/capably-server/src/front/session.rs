@@ -352,10 +352,13 @@ impl Session {
     fn write_items(&mut self, cx: &mut Context<'_>, progress: &mut bool) -> Poll<Step> {
         loop {
             if self.items.is_empty() {
-                let Registration { app, transport, outbox, .. } = &self.registration;
+                let Registration { shared, app, transport, outbox } = &self.registration;
                 match ready!(outbox.poll_take(cx, &mut self.items)) {
                     Taken::Items => {}
-                    Taken::Behind => app.with(|hub, outputs| hub.fill(*transport, outputs)),
+                    Taken::Behind => {
+                        let now = shared.clock.now();
+                        app.with(|hub, outputs| hub.fill(*transport, now, outputs));
+                    }
                     Taken::Closing => return Poll::Ready(Step::End),
                 }
                 *progress = true;

@@ -8,37 +8,26 @@ use serde_json::{Value, json};
 
 use super::{app::AppHandle, credentials, http::Call, reply::Reply};
 use crate::hub::{
-    TokenDetails, auth::is_app_id, error, revocation::RevocationRequest,
-    token_request::TokenRequest,
+    IssuedToken, auth::is_app_id, error, revocation::RevocationRequest, token_request,
 };
 
 /// `POST /keys/{keyName}/requestToken` (RSA8).
 pub(super) fn request(call: &Call<'_>, key_name: &str, body: &[u8]) -> Result<Reply, ErrorInfo> {
     let (app, key_id) = app_of_key(call, key_name)?;
-    let body = read_object(call, body)?;
-    let request = TokenRequest::read(&body, key_name)?;
-    let presented = match request.is_signed() {
-        true => None,
-        false => credentials::key(&call.head.headers, &call.query)?,
+    let request = token_request::read(read_object(call, body)?, key_name)?;
+    let presented = match request.mac {
+        Some(_) => None,
+        None => credentials::key(&call.head.headers, &call.query)?,
     };
     let now = call.shared.clock.now();
-    let details =
-        app.with(|hub, _| hub.request_token(key_id, &request, presented.as_ref(), now))?;
-    Ok(Reply::value(StatusCode::CREATED, call.format, &details_json(&details)))
+    let issued = app.with(|hub, _| hub.request_token(key_id, &request, presented.as_ref(), now))?;
+    Ok(Reply::value(StatusCode::CREATED, call.format, &details_json(&issued)))
 }
 
 /// A token's details as they are answered (TD).
-pub(super) fn details_json(details: &TokenDetails) -> Value {
-    let mut json = json!({
-        "token": details.token,
-        "keyName": details.key_name,
-        "issued": details.issued,
-        "expires": details.expires,
-        "capability": details.capability,
-    });
-    if let Some(client_id) = &details.client_id {
-        json["clientId"] = json!(&**client_id);
-    }
+pub(super) fn details_json(issued: &IssuedToken) -> Value {
+    let mut json = json!(issued.details);
+    json["keyName"] = json!(issued.key_name);
     json
 }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use capably_protocol::{
-    ErrorInfo, Millis, ServerFrame, Str,
+    ErrorInfo, Millis, ServerFrame, Str, TokenDetails, TokenRequest,
     frame::{AuthDetails, Connected, ErrorFrame},
 };
 
@@ -12,22 +12,15 @@ use super::{
     app::details,
     attach,
     auth::{Client, Credentials, Identity, PresentedKey},
-    capability::Capability,
-    error,
+    capability, error,
     token::{self, PresentedToken, Token, TokenFacts},
-    token_request::TokenRequest,
+    token_request,
 };
 
-/// What is answered to a request for a token (TD). It holds the token, so it has no `Debug`.
-pub(crate) struct TokenDetails {
-    pub(crate) token: String,
-    /// In ms since the epoch.
-    pub(crate) issued: Millis,
-    /// In ms since the epoch.
-    pub(crate) expires: Millis,
-    /// As JSON text.
-    pub(crate) capability: String,
-    pub(crate) client_id: Option<Str>,
+/// A token that has just been made.
+#[derive(Debug)]
+pub(crate) struct IssuedToken {
+    pub(crate) details: TokenDetails,
     /// The whole name of the key that it was issued with.
     pub(crate) key_name: String,
 }
@@ -69,12 +62,11 @@ impl App {
         request: &TokenRequest,
         presented: Option<&PresentedKey>,
         now: Now,
-    ) -> Result<TokenDetails, ErrorInfo> {
+    ) -> Result<IssuedToken, ErrorInfo> {
         let key = self.keys.iter().find(|key| key.id == key_id);
         let key = Arc::clone(key.ok_or_else(error::unknown_key)?);
-        if request.is_signed() {
-            let name = format!("{}.{key_id}", self.id);
-            request.check(&key, &name, &mut self.nonces, now.wall)?;
+        if request.mac.is_some() {
+            token_request::check(request, &key, &mut self.nonces, now.wall)?;
         } else {
             let presented = presented
                 .ok_or_else(|| error::unauthorized("the token request has no mac"))?
@@ -83,10 +75,13 @@ impl App {
                 return Err(error::unauthorized("the token request came with another key"));
             }
         }
-        let ttl = request.ttl()?;
-        let capability = match &request.capability {
+        let ttl = token_request::ttl(request)?;
+        let wanted = request.capability.as_deref().filter(|wanted| !wanted.is_empty());
+        let capability = match wanted {
             None => Arc::clone(&key.capability),
-            Some(wanted) => Arc::new(Capability::from_value(wanted)?.intersection(&key.capability)),
+            Some(wanted) => {
+                Arc::new(capability::read(&wanted.into())?.0.intersection(&key.capability))
+            }
         };
         if capability.is_empty() {
             return Err(error::nothing_granted());
@@ -103,20 +98,27 @@ impl App {
             issued: now.wall,
             expires: now.wall + ttl,
         };
-        Ok(self.issue(&Token { key, capability, client, facts }))
+        let token = Token { key, capability, client, facts };
+        let mut issued = self.issue(&token);
+        if wanted.is_none() {
+            // The key's own text, as it was given.
+            issued.details.capability = Some(token.key.capability_text.as_str().into());
+        }
+        Ok(issued)
     }
 
     /// Puts a token into the form in which it is given away.
-    pub(super) fn issue(&mut self, token: &Token) -> TokenDetails {
+    pub(super) fn issue(&mut self, token: &Token) -> IssuedToken {
         self.tokens_issued += 1;
-        TokenDetails {
-            token: token::seal(&self.id, token, self.tokens_issued),
-            issued: token.facts.issued,
-            expires: token.facts.expires,
-            capability: token.capability.text().to_owned(),
-            client_id: token.client.told(),
-            key_name: format!("{}.{}", self.id, token.key.id),
-        }
+        let details = TokenDetails::new(token::seal(&self.id, token, self.tokens_issued))
+            .issued(token.facts.issued)
+            .expires(token.facts.expires)
+            .capability(token.capability.to_string());
+        let details = match token.client.told() {
+            Some(client_id) => details.client_id(client_id),
+            None => details,
+        };
+        IssuedToken { details, key_name: format!("{}.{}", self.id, token.key.id) }
     }
 
     /// Takes a new token into use on a connection (RTC8). Returns whether the connection goes on.

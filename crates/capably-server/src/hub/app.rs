@@ -7,15 +7,15 @@ use std::{
 };
 
 use capably_protocol::{
-    ChannelMode, ClientFrame, ConnectionDetails, ErrorInfo, Message, PresenceMessage, ServerFrame,
-    Str,
+    Annotation, ChannelMode, ClientFrame, ConnectionDetails, ErrorInfo, Message, PresenceMessage,
+    ServerFrame, Str,
     frame::{Connected, ErrorFrame, Publish},
 };
 
 use super::{
     ConnectionId, HistoryQuery, Namespace, Now, Output, Page, Published, SITE, TransportId,
     ack::{Acks, Outcome},
-    attach,
+    annotation, attach,
     auth::{Client, Identity, Key},
     capability::Operation,
     change::is_change,
@@ -25,8 +25,10 @@ use super::{
     error, history,
     log::Retention,
     presence::Presence,
-    publish::{self, Publisher},
+    publish::{self, Accepted, Publisher},
     revocation::Revocations,
+    stats::Stats,
+    tally::{RequestKind, Volume, Way},
     token_request::Nonces,
 };
 
@@ -86,6 +88,7 @@ pub(crate) struct App {
     pub(super) revocations: Revocations,
     pub(super) channels: Channels,
     pub(super) presence: Presence,
+    pub(super) stats: Stats,
     next_sweep: Duration,
     /// What every client is told since the app has ended.
     ended: Option<ServerFrame>,
@@ -108,6 +111,7 @@ impl App {
             revocations: Revocations::default(),
             channels,
             presence: Presence::of_fixtures(members, now),
+            stats: Stats::default(),
             next_sweep: now.steady + SWEEP_INTERVAL,
             ended: None,
         }
@@ -128,7 +132,8 @@ impl App {
         }
         let ConnectRequest { identity, echo, resume, entropy } = request;
         let found = resume.as_ref().and_then(|key| self.live_connection(key, now.steady));
-        let failed = resume.is_some() && found.is_none();
+        let is_new = found.is_none();
+        let failed = resume.is_some() && is_new;
         let id = match found {
             Some(id) => {
                 self.release_transport(&id, now.steady, outputs);
@@ -157,6 +162,8 @@ impl App {
         };
         outputs.push(Output::Frame(transport, ServerFrame::Connected(Box::new(connected))));
         self.watch_token(&id, now);
+        let opened = usize::from(is_new);
+        self.stats.current(now).connections(self.transports.len(), opened);
     }
 
     /// Frames have arrived, in this order. Those of a transport that has been replaced are dropped.
@@ -174,25 +181,38 @@ impl App {
             return;
         };
         let mut acks = Acks::new(transport);
+        let mut inbound = Volume::default();
+        let sent = outputs.len();
         let mut ended = false;
         for frame in frames.drain(..) {
-            let refused = match frame {
+            let (msg_serial, outcome) = match frame {
                 ClientFrame::Message(publish) => {
-                    let msg_serial = publish.msg_serial;
-                    let outcome = receive_publish(
-                        connection,
-                        &mut self.channels,
-                        publish,
-                        &self.settings,
-                        now,
-                        outputs,
-                    );
-                    acks.add(msg_serial, outcome, outputs);
-                    continue;
+                    receive_once(connection, publish.msg_serial, &mut inbound, |it| {
+                        publish_messages(
+                            it,
+                            &mut self.channels,
+                            publish,
+                            &self.settings,
+                            now,
+                            outputs,
+                        )
+                    })
                 }
-                ClientFrame::Presence(publish) => (publish.msg_serial, "presence is"),
-                ClientFrame::Annotation(publish) => (publish.msg_serial, "annotations are"),
-                ClientFrame::Object(publish) => (publish.msg_serial, "objects are"),
+                ClientFrame::Annotation(publish) => {
+                    receive_once(connection, publish.msg_serial, &mut inbound, |it| {
+                        annotate(it, &mut self.channels, publish, &self.settings, now, outputs)
+                    })
+                }
+                ClientFrame::Presence(publish) => {
+                    receive_once(connection, publish.msg_serial, &mut inbound, |_| {
+                        Err(error::not_supported("presence is"))
+                    })
+                }
+                ClientFrame::Object(publish) => {
+                    receive_once(connection, publish.msg_serial, &mut inbound, |_| {
+                        Err(error::not_supported("objects are"))
+                    })
+                }
                 other => {
                     acks.flush(outputs);
                     match other {
@@ -238,15 +258,6 @@ impl App {
                     continue;
                 }
             };
-            let (msg_serial, what) = refused;
-            let outcome = if msg_serial < connection.next_msg_serial {
-                connection.outcomes.get(msg_serial)
-            } else {
-                let outcome = Outcome::Refused(error::not_supported(what));
-                connection.next_msg_serial = msg_serial.saturating_add(1);
-                connection.outcomes.add(msg_serial, &outcome);
-                outcome
-            };
             acks.add(msg_serial, outcome, outputs);
         }
         acks.flush(outputs);
@@ -254,13 +265,16 @@ impl App {
             outputs.push(Output::Close(transport));
             self.end_transport(transport);
         }
+        self.count_publish(Way::Realtime, inbound, &outputs[sent..], now);
     }
 
     /// The transport's queue has room: goes on with replays on it.
-    pub(crate) fn fill(&mut self, transport: TransportId, outputs: &mut Vec<Output>) {
+    pub(crate) fn fill(&mut self, transport: TransportId, now: Now, outputs: &mut Vec<Output>) {
         let connection = self.transports.get(&transport).and_then(|id| self.connections.get(id));
         if let Some(connection) = connection {
+            let sent = outputs.len();
             attach::fill(connection, &mut self.channels, transport, outputs);
+            self.count(&outputs[sent..], now);
         }
     }
 
@@ -282,6 +296,7 @@ impl App {
         if let Some(id) = self.transports.get(&transport).cloned() {
             self.release_transport(&id, now.steady, &mut Vec::new());
         }
+        self.count(&[], now);
     }
 
     /// Publishes messages that came by REST.
@@ -316,21 +331,13 @@ impl App {
             connection: on_behalf.map(|connection| &connection.id),
             frame_id: None,
         };
-        let accepted = publish::publish(
-            &mut self.channels,
-            channel,
-            messages,
-            publisher,
-            self.settings.max_message_size,
-            now,
-            outputs,
-        )?;
-        Ok(Published {
-            message_id: accepted.chosen_id.unwrap_or_else(|| accepted.position.channel_serial()),
-            serials: (0..accepted.messages)
-                .map(|index| accepted.position.message_serial(index))
-                .collect(),
-        })
+        let limit = self.settings.max_message_size;
+        let sent = outputs.len();
+        let channels = &mut self.channels;
+        let accepted =
+            publish::publish(channels, channel, messages, publisher, limit, now, outputs)?;
+        self.count_publish(Way::Rest, accepted.volume(), &outputs[sent..], now);
+        Ok(accepted.into())
     }
 
     /// A page of a channel's history.
@@ -389,6 +396,26 @@ impl App {
         self.transports.clear();
         self.expiries.clear();
         self.token_watch.clear();
+    }
+
+    /// Counts a request that named this app.
+    pub(crate) fn count_request(&mut self, kind: RequestKind, succeeded: bool, now: Now) {
+        self.stats.current(now).request(kind, succeeded);
+    }
+
+    /// Counts what was published, and what follows from it.
+    pub(super) fn count_publish(&mut self, way: Way, volume: Volume, outputs: &[Output], now: Now) {
+        self.stats.current(now).published(way, volume);
+        self.count(outputs, now);
+    }
+
+    /// Counts what is sent, and what there is.
+    fn count(&mut self, outputs: &[Output], now: Now) {
+        let (channels, opened) = self.channels.count();
+        let tally = self.stats.current(now);
+        tally.sent(outputs);
+        tally.channels(channels, opened);
+        tally.connections(self.transports.len(), 0);
     }
 
     /// The connection that a connection key belongs to, if its state is still kept.
@@ -465,59 +492,100 @@ fn detach(
     outputs.push(Output::Frame(transport, frame));
 }
 
-/// Handles a MESSAGE; one that was handled before gets the same answer and is not published again.
-fn receive_publish(
+/// Handles a frame that is to be acknowledged, and adds what it publishes to `inbound`; one that was
+/// handled before gets the same answer, and has no effect again.
+fn receive_once(
     connection: &mut Connection,
-    channels: &mut Channels,
-    publish: Publish<Message>,
-    settings: &Settings,
-    now: Now,
-    outputs: &mut Vec<Output>,
-) -> Outcome {
-    let msg_serial = publish.msg_serial;
+    msg_serial: u64,
+    inbound: &mut Volume,
+    handle: impl FnOnce(&Connection) -> Result<Accepted, ErrorInfo>,
+) -> (u64, Outcome) {
     if msg_serial < connection.next_msg_serial {
-        return connection.outcomes.get(msg_serial);
+        return (msg_serial, connection.outcomes.get(msg_serial));
     }
-    let outcome =
-        Outcome::from(publish_once(connection, channels, publish, settings, now, outputs));
+    let handled = handle(connection);
+    if let Ok(accepted) = &handled {
+        inbound.add(accepted.volume());
+    }
+    let outcome = Outcome::from(handled);
     connection.next_msg_serial = msg_serial.saturating_add(1);
     connection.outcomes.add(msg_serial, &outcome);
-    outcome
+    (msg_serial, outcome)
 }
 
-fn publish_once(
+fn publish_messages(
     connection: &Connection,
     channels: &mut Channels,
     publish: Publish<Message>,
     settings: &Settings,
     now: Now,
     outputs: &mut Vec<Output>,
-) -> Result<publish::Accepted, ErrorInfo> {
+) -> Result<Accepted, ErrorInfo> {
     let Publish { channel, msg_serial, items, params } = publish;
     if params.get("_forceNack").is_some_and(|value| value == "true") {
         return Err(error::forced());
     }
     // A change needs a right of its own, which is checked with it.
-    let attachment =
-        connection.attached.get(&channel).filter(|_| !items.first().is_some_and(is_change));
-    if attachment.is_some_and(|it| !it.granted.contains(ChannelMode::Publish.flag())) {
-        connection.identity.require(&channel, Operation::Publish)?;
-        return Err(error::mode_missing(ChannelMode::Publish.name()));
+    if !items.first().is_some_and(is_change) {
+        require_mode(connection, &channel, ChannelMode::Publish, Operation::Publish)?;
     }
-    let publisher = Publisher {
-        identity: &connection.identity,
-        connection: Some(&connection.id),
-        frame_id: Some(frame_id(&connection.id, msg_serial)),
-    };
     publish::publish(
         channels,
         &channel,
         publish::take_items(items),
-        publisher,
+        publisher(connection, msg_serial),
         settings.max_message_size,
         now,
         outputs,
     )
+}
+
+fn annotate(
+    connection: &Connection,
+    channels: &mut Channels,
+    publish: Publish<Annotation>,
+    settings: &Settings,
+    now: Now,
+    outputs: &mut Vec<Output>,
+) -> Result<Accepted, ErrorInfo> {
+    let Publish { channel, msg_serial, items, .. } = publish;
+    let mode = ChannelMode::AnnotationPublish;
+    require_mode(connection, &channel, mode, Operation::AnnotationPublish)?;
+    annotation::annotate(
+        channels,
+        &channel,
+        publish::take_items(items),
+        publisher(connection, msg_serial),
+        settings.max_message_size,
+        now,
+        outputs,
+    )
+}
+
+/// Checks that the connection's attachment to the channel, if it has one, has the mode.
+///
+/// # Errors
+/// Code 40160 when the credentials do not allow what the mode is for, 40165 when it was not asked for.
+fn require_mode(
+    connection: &Connection,
+    channel: &str,
+    mode: ChannelMode,
+    operation: Operation,
+) -> Result<(), ErrorInfo> {
+    let attachment = connection.attached.get(channel);
+    if attachment.is_some_and(|attachment| !attachment.granted.contains(mode.flag())) {
+        connection.identity.require(channel, operation)?;
+        return Err(error::mode_missing(mode.name()));
+    }
+    Ok(())
+}
+
+fn publisher(connection: &Connection, msg_serial: u64) -> Publisher<'_> {
+    Publisher {
+        identity: &connection.identity,
+        connection: Some(&connection.id),
+        frame_id: Some(frame_id(&connection.id, msg_serial)),
+    }
 }
 
 /// `connectionId:msgSerial`, from which the messages' ids derive.

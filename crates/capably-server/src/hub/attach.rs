@@ -56,7 +56,7 @@ pub(super) fn attach(
     let newest = channels.last_position();
     let channel = channels.get_or_create(&attach.channel);
     channel.expire(now.steady);
-    let subscribes = modes.contains(ChannelMode::Subscribe.flag());
+    let receives = receives(modes);
     let start = Start::of(&attach, &channel.log, newest, now.steady);
     let mut flags = modes;
     if start.resumed {
@@ -64,12 +64,12 @@ pub(super) fn attach(
     }
     let subscriber = Subscriber {
         connection: connection.id.clone(),
+        modes,
         echo: connection.echo,
         since: start.position,
         behind: Some(start.position),
     };
-    let backlog =
-        subscribes && channel.log.after(start.position).any(|entry| subscriber.wants(entry));
+    let backlog = channel.log.after(start.position).any(|entry| subscriber.wants(entry));
     if backlog {
         flags = flags | Flags::HAS_BACKLOG;
     }
@@ -83,7 +83,7 @@ pub(super) fn attach(
     outputs.push(Output::Frame(transport, ServerFrame::Attached(Box::new(attached))));
 
     channel.unsubscribe(transport);
-    if subscribes {
+    if receives {
         let behind = subscriber.behind.filter(|_| backlog);
         channel.subscribe(transport, Subscriber { behind, ..subscriber });
         if backlog {
@@ -232,18 +232,26 @@ pub(super) fn reconsider(
             outputs.push(Output::Frame(transport, ServerFrame::Error(frame)));
             return false;
         }
-        let subscribe = ChannelMode::Subscribe.flag();
-        match (before.contains(subscribe), attachment.granted.contains(subscribe)) {
+        let modes = attachment.granted;
+        match (receives(before), receives(modes)) {
+            (true, true) => channel.set_modes(transport, modes),
             (true, false) => channel.unsubscribe(transport),
             (false, true) => {
                 let connection = id.clone();
-                let subscriber = Subscriber { connection, echo: *echo, since, behind: None };
+                let subscriber = Subscriber { connection, modes, echo: *echo, since, behind: None };
                 channel.subscribe(transport, subscriber);
             }
-            _ => {}
+            (false, false) => {}
         }
         true
     });
+}
+
+/// Whether an attachment with these modes is sent anything of what is published.
+fn receives(modes: Flags) -> bool {
+    [ChannelMode::Subscribe, ChannelMode::AnnotationSubscribe]
+        .into_iter()
+        .any(|mode| modes.contains(mode.flag()))
 }
 
 fn allowed(mode: ChannelMode, channel: &str, identity: &Identity) -> bool {
@@ -258,7 +266,7 @@ fn allowed(mode: ChannelMode, channel: &str, identity: &Identity) -> bool {
         ChannelMode::ObjectPublish => &[Operation::ObjectPublish],
         _ => &[],
     };
-    operations.iter().any(|operation| identity.capability.allows(channel, *operation))
+    operations.iter().any(|operation| identity.capability.allows(channel, operation))
 }
 
 /// The parameters that have a meaning here, `modes` as they were granted (RTL4k1).

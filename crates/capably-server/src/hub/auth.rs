@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use capably_protocol::{ApiKey, ErrorInfo, Str};
+use capably_protocol::{ApiKey, ErrorInfo, Str, TokenRequest};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -18,14 +18,26 @@ pub(crate) struct Key {
     pub(crate) id: Str,
     secret: Str,
     pub(crate) capability: Arc<Capability>,
+    /// The capability as the key was given it.
+    pub(crate) capability_text: String,
     /// Whether its tokens can be revoked.
     pub(crate) revocable: bool,
 }
 
 impl Key {
     pub(crate) fn new(id: impl Into<Str>, secret: impl Into<Str>, capability: Capability) -> Self {
-        let capability = Arc::new(capability);
-        Self { id: id.into(), secret: secret.into(), capability, revocable: false }
+        Self {
+            id: id.into(),
+            secret: secret.into(),
+            capability_text: capability.to_string(),
+            capability: Arc::new(capability),
+            revocable: false,
+        }
+    }
+
+    /// Whether the request for a token was signed with this key.
+    pub(super) fn has_signed(&self, request: &TokenRequest) -> bool {
+        request.is_signed_with(&self.secret)
     }
 
     /// Compares in a time that does not tell how much of the secret was right.
@@ -134,10 +146,10 @@ impl Identity {
     /// # Errors
     /// Code 40160 when the capability does not allow the operation on the channel.
     pub(crate) fn require(&self, channel: &str, operation: Operation) -> Result<(), ErrorInfo> {
-        if self.capability.allows(channel, operation) {
+        if self.capability.allows(channel, &operation) {
             Ok(())
         } else {
-            Err(error::denied(operation.name()))
+            Err(error::denied(operation.as_str()))
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use capably_protocol::{Format, codec};
 
-use super::log::Entry;
+use super::{log::Entry, tally::Volume};
 
 /// An entry of a channel's log as it is sent: encoded at most once in each format, by whoever needs it
 /// first, and shared by all. The log keeps the entry and not the encodings.
@@ -42,8 +42,12 @@ impl Broadcast {
         .clone()
     }
 
+    /// How many items it has, and how many bytes of payload.
+    pub(super) fn volume(&self) -> Volume {
+        self.entry.volume()
+    }
+
     /// The frame itself.
-    #[cfg(test)]
     pub(super) fn frame(&self) -> &capably_protocol::ServerFrame {
         self.entry.frame()
     }

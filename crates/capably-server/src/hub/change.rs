@@ -9,6 +9,7 @@ use capably_protocol::{
 
 use super::{
     App, Now, Output, Page, PageQuery,
+    annotation::Annotations,
     auth::Identity,
     capability::Operation,
     channel::{Channel, Channels},
@@ -16,6 +17,7 @@ use super::{
     log::Entry,
     publish::{Accepted, Publisher, canonicalize},
     serial::Position,
+    tally::Way,
 };
 
 /// What has become of the messages of a channel since they were published. They are known by the
@@ -27,6 +29,7 @@ pub(super) type Changes = BTreeMap<(Position, usize), Changed>;
 pub(super) struct Changed {
     /// Its later versions, each whole, in their order.
     pub(super) versions: Vec<Arc<Entry>>,
+    pub(super) annotations: Annotations,
 }
 
 /// Whether the action changes a message that is there already.
@@ -63,13 +66,15 @@ pub(super) fn change(
     require(publisher.identity, name, &message, &latest)?;
 
     let chosen_id = message.id.clone();
-    let accepted = |position| Accepted { position, messages: 1, chosen_id: chosen_id.clone() };
+    let bytes = message.size();
+    let accepted =
+        |position| Accepted { position, messages: 1, bytes, chosen_id: chosen_id.clone() };
     if let Some(position) = chosen_id.as_deref().and_then(|id| channel.position_of_id(id)) {
         return Ok(accepted(position));
     }
     let mut version = message.version.take().map_or_else(MessageVersion::default, |it| *it);
     version.client_id = publisher.identity.client_id_for(version.client_id)?;
-    canonicalize(&mut message)?;
+    canonicalize(&mut message.data, &mut message.encoding)?;
     let append = message.action == Some(MessageAction::Append);
     let mut merged = merge(latest, &message)?;
     let size = merged.size();
@@ -168,17 +173,28 @@ impl Channel {
     /// Where the message with this serial was published, and its latest version.
     pub(super) fn latest(&self, serial: &str) -> Option<((Position, usize), Message)> {
         let at = Position::parse_message(serial)?;
-        let created = self.log.get(at.0).filter(|entry| entry.is_creation())?;
+        let created = self.created(at)?;
         self.latest_of(created, at.1).map(|message| (at, message))
     }
 
-    /// The latest version of the message at `index` of the frame that created it.
+    /// The frame that created the message at this place.
+    pub(super) fn created(&self, (position, index): (Position, usize)) -> Option<&Arc<Entry>> {
+        let entry = self.log.get(position)?;
+        (entry.is_creation() && index < entry.items().len()).then_some(entry)
+    }
+
+    /// The latest version of the message at `index` of the frame that created it, with the summaries of
+    /// its annotations.
     pub(super) fn latest_of(&self, created: &Entry, index: usize) -> Option<Message> {
-        let changed = self.changes.get(&(created.position(), index));
-        match changed.and_then(|changed| changed.versions.last()) {
-            Some(version) => version.message(0),
-            None => created.message(index),
-        }
+        let Some(changed) = self.changes.get(&(created.position(), index)) else {
+            return created.message(index);
+        };
+        let mut message = match changed.versions.last() {
+            Some(version) => version.message(0)?,
+            None => created.message(index)?,
+        };
+        message.annotations = changed.annotations.shown().cloned().map(Box::new);
+        Some(message)
     }
 }
 
@@ -200,8 +216,11 @@ impl App {
         }
         let publisher = Publisher { identity, connection: None, frame_id: None };
         let limit = self.settings.max_message_size;
-        change(&mut self.channels, channel, message, publisher, limit, now, outputs)
-            .map(|accepted| accepted.position.message_serial(0))
+        let sent = outputs.len();
+        let accepted =
+            change(&mut self.channels, channel, message, publisher, limit, now, outputs)?;
+        self.count_publish(Way::Rest, accepted.volume(), &outputs[sent..], now);
+        Ok(accepted.position.message_serial(0))
     }
 
     /// The latest version of a message (RSL11).

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use capably_protocol::{Message, Millis, Str, frame::Delivery};
+use capably_protocol::{Flags, Message, Millis, Str, frame::Delivery};
 
 use super::{
     Broadcast, ConnectionId, Now, Output, TransportId,
@@ -42,6 +42,8 @@ pub(super) struct Channels {
     retention: Retention,
     namespaces: Vec<Namespace>,
     pub(super) push: Push,
+    /// How many have been made that nobody has counted yet.
+    opened: usize,
 }
 
 impl Channels {
@@ -49,11 +51,16 @@ impl Channels {
         let clock = SerialClock::new(now);
         let forgotten = clock.last();
         let (map, push) = (HashMap::new(), Push::default());
-        Self { map, clock, forgotten, retention, namespaces, push }
+        Self { map, clock, forgotten, retention, namespaces, push, opened: 0 }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Channel> {
         self.map.get(name)
+    }
+
+    /// The names of all channels, in no order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Str> {
+        self.map.keys()
     }
 
     pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Channel> {
@@ -68,6 +75,7 @@ impl Channels {
             let retention = self.retention_of(&name);
             let channel = Channel::new(name.clone(), retention, self.forgotten);
             self.map.insert(name, channel);
+            self.opened += 1;
         }
         self.map.get_mut(&**name).expect("it was there or has just been inserted")
     }
@@ -113,6 +121,11 @@ impl Channels {
     /// The position after which the app's next publish will be.
     pub(super) fn last_position(&self) -> Position {
         self.clock.last()
+    }
+
+    /// How many there are, and how many of them have been made since this was last asked.
+    pub(super) fn count(&mut self) -> (usize, usize) {
+        (self.map.len(), std::mem::take(&mut self.opened))
     }
 
     /// Whether there is anything that [`sweep`](Self::sweep) may have to clear away.
@@ -170,10 +183,12 @@ pub(super) struct Channel {
     idle_since: Option<Duration>,
 }
 
-/// An attachment that receives messages.
+/// An attachment that is sent what is published.
 #[derive(Debug)]
 pub(super) struct Subscriber {
     pub(super) connection: ConnectionId,
+    /// What it was granted; it is sent what these let it see.
+    pub(super) modes: Flags,
     /// Whether it wants what its own connection published.
     pub(super) echo: bool,
     /// Everything after this position that it wants, it has been sent or is being sent.
@@ -185,7 +200,8 @@ pub(super) struct Subscriber {
 impl Subscriber {
     /// Whether the entry is to be sent to it.
     pub(super) fn wants(&self, entry: &Entry) -> bool {
-        self.echo || entry.connection() != Some(&self.connection)
+        self.modes.contains(entry.mode().flag())
+            && (self.echo || entry.connection() != Some(&self.connection))
     }
 }
 
@@ -225,6 +241,13 @@ impl Channel {
 
     pub(super) fn unsubscribe(&mut self, transport: TransportId) {
         self.subscribers.remove(&transport);
+    }
+
+    /// What a subscriber may see has changed.
+    pub(super) fn set_modes(&mut self, transport: TransportId, modes: Flags) {
+        if let Some(subscriber) = self.subscribers.get_mut(&transport) {
+            subscriber.modes = modes;
+        }
     }
 
     /// Goes on with the replay to a subscriber, by about `budget` bytes.
@@ -307,9 +330,13 @@ impl Channel {
         delivery.channel_serial = Some(channel_serial);
         delivery.connection_id = connection;
         delivery.timestamp = Some(now.wall);
-        let entry = Entry::new(position, now.steady, delivery);
-        self.append(&entry, now);
-        self.send(&entry, |_| true, outputs);
+        self.commit(&Entry::new(position, now.steady, delivery), now, outputs);
+    }
+
+    /// Takes an entry into the log and sends it to the subscribers that want it.
+    pub(super) fn commit(&mut self, entry: &Arc<Entry>, now: Now, outputs: &mut Vec<Output>) {
+        self.append(entry, now);
+        self.send(entry, |_| true, outputs);
     }
 
     /// Takes a new version of the message at `at` into the log and sends it: the whole of it, or, to those

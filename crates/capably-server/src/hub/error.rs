@@ -55,9 +55,23 @@ pub(crate) fn serial_missing() -> ErrorInfo {
     bad_parameter("a change of a message needs the message's `serial`")
 }
 
+/// A body that is about another message than its path.
+pub(crate) fn other_serial() -> ErrorInfo {
+    bad_parameter("the serial in the body is not that of the path")
+}
+
 /// An append that does not fit to what is there.
 pub(crate) fn bad_append() -> ErrorInfo {
     bad_request("only text can be appended to text, and bytes to bytes, in the same encoding")
+}
+
+/// Annotations whose summaries no message could carry.
+pub(crate) fn summary_too_large(limit: usize) -> ErrorInfo {
+    error(
+        40009,
+        400,
+        format!("the summary of the message's annotations would exceed the limit of {limit} bytes"),
+    )
 }
 
 /// A client id that the credentials do not allow.
@@ -68,6 +82,11 @@ pub(crate) fn bad_client_id(message: impl Into<Str>) -> ErrorInfo {
 /// A protocol version that is not a number.
 pub(crate) fn bad_version() -> ErrorInfo {
     error(40017, 400, "the protocol version `v` is not a number")
+}
+
+/// A batch of which not everything was done.
+pub(crate) fn batch_failed() -> ErrorInfo {
+    error(40020, 400, "not every part of the batch succeeded: `batchResponse` says which")
 }
 
 /// Something of the service that this version does not do.
@@ -217,5 +236,9 @@ pub(crate) fn continuity_lost() -> ErrorInfo {
 
 /// A channel whose messages cannot be changed.
 pub(crate) fn not_mutable() -> ErrorInfo {
-    error(93002, 400, "messages of this channel cannot be updated, deleted or appended to")
+    error(
+        93002,
+        400,
+        "messages of this channel cannot be updated, deleted, appended to or annotated",
+    )
 }

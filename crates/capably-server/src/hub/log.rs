@@ -5,9 +5,12 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use capably_protocol::{Message, MessageAction, Millis, ServerFrame, Str, frame::Delivery};
+use capably_protocol::{
+    Annotation, ChannelMode, Message, MessageAction, MessageAnnotations, Millis, ServerFrame,
+    frame::Delivery,
+};
 
-use super::{ConnectionId, serial::Position};
+use super::{ConnectionId, serial::Position, tally::Volume};
 
 /// One frame of a channel.
 #[derive(Debug)]
@@ -24,9 +27,19 @@ const OVERHEAD: usize = 250;
 
 impl Entry {
     pub(super) fn new(position: Position, at: Duration, delivery: Delivery<Message>) -> Arc<Self> {
+        let size = |item: &Message| item.size() + item.annotations.as_deref().map_or(0, json_size);
+        let size = OVERHEAD + delivery.items.iter().map(|it| OVERHEAD + size(it)).sum::<usize>();
+        Arc::new(Self { position, at, size, frame: ServerFrame::Message(delivery) })
+    }
+
+    pub(super) fn annotations(
+        position: Position,
+        at: Duration,
+        delivery: Delivery<Annotation>,
+    ) -> Arc<Self> {
         let size =
             OVERHEAD + delivery.items.iter().map(|item| OVERHEAD + item.size()).sum::<usize>();
-        Arc::new(Self { position, at, size, frame: ServerFrame::Message(delivery) })
+        Arc::new(Self { position, at, size, frame: ServerFrame::Annotation(delivery) })
     }
 
     pub(super) fn position(&self) -> Position {
@@ -38,13 +51,32 @@ impl Entry {
         self.size
     }
 
+    /// How many items it has, and how many bytes of payload.
+    pub(super) fn volume(&self) -> Volume {
+        let count = self.items().len() + self.annotation_items().len();
+        let data = self.size.saturating_sub(OVERHEAD * (1 + count));
+        Volume { count: count as u64, data: data as u64 }
+    }
+
     pub(super) fn frame(&self) -> &ServerFrame {
         &self.frame
     }
 
+    /// The mode of the attachments that it is for.
+    pub(super) fn mode(&self) -> ChannelMode {
+        match &self.frame {
+            ServerFrame::Annotation(_) => ChannelMode::AnnotationSubscribe,
+            _ => ChannelMode::Subscribe,
+        }
+    }
+
     /// The connection that published it; none for REST.
     pub(super) fn connection(&self) -> Option<&ConnectionId> {
-        self.delivery().and_then(|delivery| delivery.connection_id.as_ref())
+        match &self.frame {
+            ServerFrame::Message(delivery) => delivery.connection_id.as_ref(),
+            ServerFrame::Annotation(delivery) => delivery.connection_id.as_ref(),
+            _ => None,
+        }
     }
 
     /// When it was published, in ms since the epoch.
@@ -61,19 +93,36 @@ impl Entry {
     pub(super) fn message(&self, index: usize) -> Option<Message> {
         let delivery = self.delivery()?;
         let mut message = delivery.items.get(index)?.clone();
-        if message.id.is_none() {
-            message.id = delivery.id.as_ref().map(|id| Str::from(format!("{id}:{index}")));
-        }
-        if message.connection_id.is_none() {
-            message.connection_id = delivery.connection_id.clone();
-        }
-        message.timestamp = message.timestamp.or(delivery.timestamp);
+        let Delivery { id, connection_id, timestamp, .. } = delivery;
+        message.inherit(id.as_ref(), index, connection_id.as_ref(), *timestamp);
         Some(message)
+    }
+
+    /// The annotations as they were delivered: what they share with their frame is left out.
+    pub(super) fn annotation_items(&self) -> &[Annotation] {
+        match &self.frame {
+            ServerFrame::Annotation(delivery) => &delivery.items,
+            _ => &[],
+        }
+    }
+
+    /// The annotation at `index` with every field of its own.
+    pub(super) fn annotation(&self, index: usize) -> Option<Annotation> {
+        let ServerFrame::Annotation(delivery) = &self.frame else { return None };
+        let mut annotation = delivery.items.get(index)?.clone();
+        let Delivery { id, connection_id, timestamp, .. } = delivery;
+        annotation.inherit(id.as_ref(), index, connection_id.as_ref(), *timestamp);
+        Some(annotation)
     }
 
     /// Whether it brought new messages, rather than a change of one.
     pub(super) fn is_creation(&self) -> bool {
         self.items().first().is_some_and(|item| item.action == Some(MessageAction::Create))
+    }
+
+    /// How many messages it brought, anew or in another version.
+    fn messages(&self) -> usize {
+        self.items().iter().filter(|item| item.action != Some(MessageAction::Summary)).count()
     }
 
     fn delivery(&self) -> Option<&Delivery<Message>> {
@@ -82,6 +131,10 @@ impl Entry {
             _ => None,
         }
     }
+}
+
+fn json_size(annotations: &MessageAnnotations) -> usize {
+    serde_json::to_string(annotations).map_or(0, |text| text.len())
 }
 
 /// How much a log keeps.
@@ -171,7 +224,7 @@ impl Log {
             if messages >= count {
                 return entry.position;
             }
-            messages += entry.items().len();
+            messages += entry.messages();
         }
         self.floor
     }

@@ -5,6 +5,7 @@
 
 mod access;
 mod ack;
+mod annotation;
 mod app;
 mod attach;
 pub(crate) mod auth;
@@ -23,7 +24,10 @@ mod publish;
 mod push;
 pub(crate) mod revocation;
 mod serial;
+mod stats;
 mod status;
+mod summary;
+mod tally;
 pub(crate) mod token;
 pub(crate) mod token_request;
 
@@ -35,7 +39,7 @@ use std::{sync::Arc, time::Duration};
 use capably_protocol::{Millis, ServerFrame, Str};
 
 pub(crate) use self::{
-    access::TokenDetails,
+    access::IssuedToken,
     app::{App, AppSpec, ConnectRequest, Settings},
     broadcast::Broadcast,
     channel::Namespace,
@@ -45,6 +49,9 @@ pub(crate) use self::{
     presence::MembersQuery,
     publish::Published,
     push::{Delivery, DeviceProof, PushCaller, PushFilter},
+    stats::StatsQuery,
+    status::Occupancy,
+    tally::RequestKind,
 };
 
 /// The time, as an input: a steady clock for deadlines and the wall clock for timestamps.

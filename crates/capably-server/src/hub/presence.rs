@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use capably_protocol::{Data, ErrorInfo, PresenceAction, PresenceMessage, Str, encoding};
+use capably_protocol::{ErrorInfo, PresenceAction, PresenceMessage, Str};
 
 use super::{
     App, Now, Page, PageQuery, auth::Identity, capability::Operation, channel_name, error,
+    publish::canonicalize,
 };
 
 /// The connection that members made with their app have.
@@ -38,6 +39,11 @@ impl Presence {
             channels.insert(name, members);
         }
         Self { channels }
+    }
+
+    /// The names of the channels that have members, in order.
+    pub(super) fn channels(&self) -> impl Iterator<Item = &Str> {
+        self.channels.keys()
     }
 
     pub(super) fn members(&self, channel: &str) -> &[PresenceMessage] {
@@ -111,10 +117,7 @@ pub(crate) fn fixtures(
         if member.client_id.as_ref().is_none_or(|id| id.is_empty() || *id == "*") {
             return Err(error::bad_request("a member needs a `clientId`"));
         }
-        if matches!(member.data, Data::Json(_)) {
-            encoding::encode(&mut member.data, &mut member.encoding, None)?;
-        }
-        encoding::strip_base64(&mut member.data, &mut member.encoding)?;
+        canonicalize(&mut member.data, &mut member.encoding)?;
     }
     Ok(members)
 }

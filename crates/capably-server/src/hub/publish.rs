@@ -13,6 +13,7 @@ use super::{
     channel::{Channels, NewFrame},
     channel_name, error,
     serial::{MAX_INDEX, Position},
+    tally::Volume,
 };
 
 /// What a REST publish is answered with.
@@ -38,8 +39,26 @@ pub(super) struct Publisher<'a> {
 pub(super) struct Accepted {
     pub(super) position: Position,
     pub(super) messages: usize,
+    /// Of its payload.
+    pub(super) bytes: usize,
     /// The id that the publisher chose for the frame, if any.
     pub(super) chosen_id: Option<Str>,
+}
+
+impl Accepted {
+    pub(super) fn volume(&self) -> Volume {
+        Volume { count: self.messages as u64, data: self.bytes as u64 }
+    }
+}
+
+impl From<Accepted> for Published {
+    fn from(accepted: Accepted) -> Self {
+        let Accepted { position, messages, chosen_id, .. } = accepted;
+        Self {
+            message_id: chosen_id.unwrap_or_else(|| position.channel_serial()),
+            serials: (0..messages).map(|index| position.message_serial(index)).collect(),
+        }
+    }
 }
 
 impl From<Result<Accepted, ErrorInfo>> for Outcome {
@@ -75,8 +94,8 @@ pub(super) fn publish(
         channel_name::validate(channel)?;
     }
     publisher.identity.require(channel, Operation::Publish)?;
-    let messages = prepare(messages, publisher.identity, max_message_size)?;
-    let chosen_id = check_ids(&messages)?;
+    let (messages, bytes) = prepare(messages, publisher.identity, max_message_size)?;
+    let chosen_id = check_ids(messages.iter().map(|message| message.id.as_ref()))?;
     let count = messages.len();
 
     let repeated = messages
@@ -97,23 +116,23 @@ pub(super) fn publish(
             position
         }
     };
-    Ok(Accepted { position, messages: count, chosen_id })
+    Ok(Accepted { position, messages: count, bytes, chosen_id })
 }
 
 /// The items of a frame, without a copy when nobody else holds them.
-pub(super) fn take_items(mut items: Arc<[Message]>) -> Vec<Message> {
+pub(super) fn take_items<T: Clone + Default>(mut items: Arc<[T]>) -> Vec<T> {
     match Arc::get_mut(&mut items) {
         Some(items) => items.iter_mut().map(std::mem::take).collect(),
         None => items.to_vec(),
     }
 }
 
-/// Checks every message and brings it into the form in which it is stored.
+/// Checks every message and brings it into the form in which it is stored. Gives their size, too.
 fn prepare(
     mut messages: Vec<Message>,
     identity: &Identity,
     max_message_size: usize,
-) -> Result<Vec<Message>, ErrorInfo> {
+) -> Result<(Vec<Message>, usize), ErrorInfo> {
     if messages.is_empty() {
         return Err(error::bad_request("a publish needs at least one message"));
     }
@@ -129,11 +148,8 @@ fn prepare(
             }
             Some(_) => return Err(error::bad_request("clients cannot publish this action")),
         }
-        if message.id.as_ref().is_some_and(|id| id.is_empty()) {
-            return Err(error::bad_message_ids());
-        }
         message.client_id = identity.client_id_for(message.client_id.take())?;
-        canonicalize(message)?;
+        canonicalize(&mut message.data, &mut message.encoding)?;
         size += message.size();
         // What the service stamps is never taken from a client.
         message.connection_id = None;
@@ -144,39 +160,41 @@ fn prepare(
     if size > max_message_size {
         return Err(error::message_too_large(size, max_message_size));
     }
-    Ok(messages)
+    Ok((messages, size))
 }
 
-/// Brings a message's payload into the form in which it is stored: text, or bytes without base64.
+/// Brings a payload into the form in which it is stored: text, or bytes without base64.
 ///
 /// # Errors
 /// Code 40013 for data that is not encoded as it says.
-pub(super) fn canonicalize(message: &mut Message) -> Result<(), ErrorInfo> {
-    if matches!(message.data, Data::Json(_)) {
-        encoding::encode(&mut message.data, &mut message.encoding, None)?;
+pub(super) fn canonicalize(data: &mut Data, encoding: &mut Option<Str>) -> Result<(), ErrorInfo> {
+    if matches!(data, Data::Json(_)) {
+        encoding::encode(data, encoding, None)?;
     }
-    encoding::strip_base64(&mut message.data, &mut message.encoding)
+    encoding::strip_base64(data, encoding)
 }
 
 /// Checks the ids that the publisher chose, and gives the one they stand for together (RSL1k).
-fn check_ids(messages: &[Message]) -> Result<Option<Str>, ErrorInfo> {
-    let [message] = messages else {
-        if messages.iter().all(|message| message.id.is_none()) {
-            return Ok(None);
-        }
-        let base = messages
-            .first()
-            .and_then(|message| message.id.as_deref()?.strip_suffix(":0"))
-            .ok_or_else(error::bad_message_ids)?;
-        let in_order = messages.iter().enumerate().all(|(index, message)| {
-            message
-                .id
-                .as_deref()
-                .and_then(|id| id.strip_prefix(base)?.strip_prefix(':')?.parse().ok())
-                == Some(index)
-        });
-        return if in_order { Ok(Some(base.into())) } else { Err(error::bad_message_ids()) };
-    };
-    let id = message.id.as_ref();
-    Ok(id.map(|id| id.strip_suffix(":0").map_or_else(|| id.clone(), Str::from)))
+///
+/// # Errors
+/// Code 40031 when they are not `base:0`, `base:1` and so on, or one is empty.
+pub(super) fn check_ids<'a>(
+    mut ids: impl ExactSizeIterator<Item = Option<&'a Str>> + Clone,
+) -> Result<Option<Str>, ErrorInfo> {
+    if ids.clone().flatten().any(|id| id.is_empty()) {
+        return Err(error::bad_message_ids());
+    }
+    if ids.len() == 1 {
+        let id = ids.next().flatten();
+        return Ok(id.map(|id| id.strip_suffix(":0").map_or_else(|| id.clone(), Str::from)));
+    }
+    if ids.clone().all(|id| id.is_none()) {
+        return Ok(None);
+    }
+    let base = ids.clone().next().and_then(|id| id?.strip_suffix(":0"));
+    let base = base.ok_or_else(error::bad_message_ids)?;
+    let in_order = ids.enumerate().all(|(index, id)| {
+        id.and_then(|id| id.strip_prefix(base)?.strip_prefix(':')?.parse().ok()) == Some(index)
+    });
+    if in_order { Ok(Some(base.into())) } else { Err(error::bad_message_ids()) }
 }

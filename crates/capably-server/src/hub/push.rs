@@ -17,7 +17,7 @@ pub(super) use self::{delivery::Payload, registry::Push};
 use self::{delivery::Recipient, device::Registration};
 use super::{
     App, Now, Output, Page, PageQuery,
-    access::TokenDetails,
+    access::IssuedToken,
     auth::Client,
     capability::{Capability, Operation},
     channel_name, error,
@@ -64,10 +64,10 @@ impl App {
         caller: &PushCaller,
         body: JsonObject,
         now: Now,
-    ) -> Result<(Value, TokenDetails), ErrorInfo> {
+    ) -> Result<(Value, IssuedToken), ErrorInfo> {
         let admin = caller.is_admin();
-        if !admin && !caller.identity.capability.allows_anywhere(Operation::PushSubscribe) {
-            return Err(error::denied(Operation::PushSubscribe.name()));
+        if !admin && !caller.identity.capability.allows_anywhere(&Operation::PushSubscribe) {
+            return Err(error::denied(Operation::PushSubscribe.as_str()));
         }
         let mut registration = Registration::read(body)?;
         if !admin {
@@ -89,8 +89,9 @@ impl App {
             issued: now.wall,
             expires: now.wall + DEVICE_TOKEN_TTL,
         };
-        let capability =
-            Capability::of(Operation::PushSubscribe).intersection(&caller.identity.capability);
+        let capability = Capability::new()
+            .allow("*", [Operation::PushSubscribe])
+            .intersection(&caller.identity.capability);
         let token = self.issue(&Token { key, capability: capability.into(), client, facts });
         Ok((self.channels.push.register(registration, now.wall).to_json(), token))
     }

@@ -74,7 +74,9 @@ impl Revocation {
             && match &self.target {
                 Target::ClientId(id) => token.client_id.as_ref() == Some(id),
                 Target::RevocationKey(key) => token.revocation_key.as_ref() == Some(key),
-                Target::Channel(name) => identity.capability.names(name),
+                Target::Channel(name) => {
+                    identity.capability.resources().any(|(resource, _)| resource == &**name)
+                }
             }
     }
 

@@ -1,8 +1,10 @@
 //! The status of a channel: who uses it, and how (CHD).
 
-use capably_protocol::{ChannelMode, ErrorInfo};
+use std::collections::BTreeSet;
 
-use super::{App, auth::Identity, capability::Operation, channel_name};
+use capably_protocol::{ChannelMode, ErrorInfo, Str};
+
+use super::{App, Page, PageQuery, auth::Identity, capability::Operation, channel_name};
 
 /// How many use a channel, by what they may do on it (CHM).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +31,29 @@ impl App {
     ) -> Result<Occupancy, ErrorInfo> {
         channel_name::validate(channel)?;
         identity.require(channel, Operation::ChannelMetadata)?;
+        Ok(self.occupancy_of(channel))
+    }
+
+    /// A page of the channels whose names begin with `prefix` and that have been used lately.
+    ///
+    /// # Errors
+    /// Code 40160 for a capability that does not cover all channels.
+    pub(crate) fn channels(
+        &self,
+        identity: &Identity,
+        prefix: &str,
+        query: &PageQuery,
+    ) -> Result<Page<(Str, Occupancy)>, ErrorInfo> {
+        identity.require("*", Operation::ChannelMetadata)?;
+        let names = self.channels.names().chain(self.presence.channels());
+        let names: BTreeSet<&Str> = names.filter(|name| name.starts_with(prefix)).collect();
+        let page = query.page(names.into_iter().map(|name| (name.clone(), name)));
+        let with_occupancy = |name: &Str| (name.clone(), self.occupancy_of(name));
+        let items = page.items.into_iter().map(with_occupancy).collect();
+        Ok(Page { items, next: page.next })
+    }
+
+    fn occupancy_of(&self, channel: &str) -> Occupancy {
         let mut occupancy = Occupancy {
             presence_members: self.presence.members(channel).len(),
             ..Occupancy::default()
@@ -44,6 +69,6 @@ impl App {
             occupancy.object_publishers += may(ChannelMode::ObjectPublish);
             occupancy.object_subscribers += may(ChannelMode::ObjectSubscribe);
         }
-        Ok(occupancy)
+        occupancy
     }
 }

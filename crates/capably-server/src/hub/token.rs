@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     auth::{Client, Key, is_app_id},
-    capability::Capability,
+    capability::{self, Capability},
     error,
 };
 
@@ -49,6 +49,11 @@ enum Form {
     /// Issued by this service: facts as JSON, then their MAC.
     Issued(Vec<u8>),
     Jwt(Jwt),
+    /// Somebody else's JWT, signed or encrypted, that carries a token of ours. It holds as that one does.
+    Carrier {
+        inner: Box<PresentedToken>,
+        exp: Option<Value>,
+    },
 }
 
 /// A JWT (RFC 7519) with the signature HS256.
@@ -65,15 +70,20 @@ const PURPOSE: &[u8] = b"\0issued token\0";
 
 const MAC_LEN: usize = 32;
 
-/// Deepest nesting of tokens within JWTs.
-const MAX_EMBEDDED: usize = 2;
+/// Most JWTs around a token, one in the other.
+const MAX_CARRIERS: usize = 2;
 
 impl PresentedToken {
     /// # Errors
     /// Code 40101 when the text is not a token, 40144 for a JWT that is broken, 40400 for one of no app.
     pub(crate) fn parse(text: &str) -> Result<Self, ErrorInfo> {
-        if let Some(token) = Self::parse_jwt(text) {
-            return token;
+        Self::parse_within(text, MAX_CARRIERS)
+    }
+
+    fn parse_within(text: &str, carriers: usize) -> Result<Self, ErrorInfo> {
+        let header = text.split_once('.').and_then(|(header, _)| decode_object(header));
+        if let Some(header) = header.filter(|header| header.contains_key("alg")) {
+            return Self::parse_jwt(text, &header, carriers);
         }
         let not_a_token = || error::unauthorized("the token has not the form of one");
         let (app_id, sealed) = text.split_once('.').ok_or_else(not_a_token)?;
@@ -84,33 +94,39 @@ impl PresentedToken {
         Ok(Self { app_id: app_id.into(), form: Form::Issued(sealed) })
     }
 
-    /// The token when the text has a JWT's header.
-    fn parse_jwt(text: &str) -> Option<Result<Self, ErrorInfo>> {
-        let mut parts = text.split('.');
-        let (header, claims, signature) = (parts.next()?, parts.next()?, parts.next()?);
-        let header = decode_object(header).filter(|header| header.contains_key("alg"))?;
-        if parts.next().is_some() || header["alg"] != "HS256" {
-            return Some(Err(error::bad_jwt("it is not signed with HS256")));
+    /// Reads a signed JWT, or an encrypted one, of which nothing but the header can be read.
+    fn parse_jwt(text: &str, header: &JsonObject, carriers: usize) -> Result<Self, ErrorInfo> {
+        let parts: Vec<&str> = text.split('.').collect();
+        let (claims, signature) = match parts[..] {
+            [_, claims, signature] => {
+                let signature = URL_SAFE_NO_PAD.decode(signature);
+                let signature = signature.map_err(|_| error::bad_jwt("its signature is no base64"));
+                (decode_object(claims), signature)
+            }
+            [_, _, _, _, _] => (None, Err(error::bad_jwt("it is encrypted"))),
+            _ => return Err(error::bad_jwt("it has neither three parts nor five")),
+        };
+        let of_claims = |name| claims.as_ref().and_then(|claims| claims.get(name));
+        if let Some(inner) = header.get("x-ably-token").or_else(|| of_claims("x-ably-token")) {
+            let inner = inner
+                .as_str()
+                .filter(|_| carriers > 0)
+                .ok_or_else(|| error::bad_jwt("its x-ably-token is not a token"))?;
+            let inner = Box::new(Self::parse_within(inner, carriers - 1)?);
+            let (app_id, exp) = (inner.app_id.clone(), of_claims("exp").cloned());
+            return Ok(Self { app_id, form: Form::Carrier { inner, exp } });
         }
-        let (Some(claims), Ok(signature)) =
-            (decode_object(claims), URL_SAFE_NO_PAD.decode(signature))
-        else {
-            return Some(Err(error::bad_jwt("its claims are not a JSON object")));
-        };
+        let signature = signature?;
+        let claims = claims.ok_or_else(|| error::bad_jwt("its claims are not a JSON object"))?;
+        if header.get("alg").and_then(Value::as_str) != Some("HS256") {
+            return Err(error::bad_jwt("it is not signed with HS256"));
+        }
         let key = header.get("kid").and_then(Value::as_str).and_then(|kid| kid.split_once('.'));
-        let Some((app_id, key_id)) = key.filter(|(app_id, _)| is_app_id(app_id)) else {
-            return Some(Err(error::unknown_app()));
-        };
-        let signed = text.rsplit_once('.').map_or("", |(signed, _)| signed);
-        Some(Ok(Self {
-            app_id: app_id.into(),
-            form: Form::Jwt(Jwt {
-                key_id: key_id.to_owned(),
-                signed: signed.to_owned(),
-                signature,
-                claims,
-            }),
-        }))
+        let (app_id, key_id) =
+            key.filter(|(app_id, _)| is_app_id(app_id)).ok_or_else(error::unknown_app)?;
+        let signed = text.rsplit_once('.').map_or("", |(signed, _)| signed).to_owned();
+        let jwt = Jwt { key_id: key_id.to_owned(), signed, signature, claims };
+        Ok(Self { app_id: app_id.into(), form: Form::Jwt(jwt) })
     }
 
     pub(crate) fn app_id(&self) -> &str {
@@ -123,40 +139,27 @@ impl PresentedToken {
     /// Code 40400 with status 401 when the app has no such key, 40101 for a token that was not issued
     /// here, 40144 for a JWT that is wrong, 40142 for one that has expired.
     pub(super) fn check(&self, keys: &[Arc<Key>], now: Millis) -> Result<Token, ErrorInfo> {
-        self.check_within(keys, now, MAX_EMBEDDED)
-    }
-
-    fn check_within(
-        &self,
-        keys: &[Arc<Key>],
-        now: Millis,
-        embedded: usize,
-    ) -> Result<Token, ErrorInfo> {
         let token = match &self.form {
             Form::Issued(sealed) => open(sealed, keys)?,
             Form::Jwt(jwt) => jwt.check(keys)?,
+            Form::Carrier { inner, exp } => {
+                let token = inner.check(keys, now)?;
+                if let Some(exp) = exp {
+                    let expires = time_of(Some(exp), "exp")?;
+                    if expires > token.facts.expires {
+                        return Err(error::bad_jwt("it outlives the token that it carries"));
+                    }
+                    if now >= expires {
+                        return Err(error::token_expired());
+                    }
+                }
+                token
+            }
         };
         if token.facts.has_expired(now) {
             return Err(error::token_expired());
         }
-        let inner = match &self.form {
-            Form::Jwt(jwt) => jwt.claims.get("x-ably-token"),
-            Form::Issued(_) => None,
-        };
-        match inner {
-            None => Ok(token),
-            Some(inner) => {
-                let inner = inner
-                    .as_str()
-                    .filter(|_| embedded > 0)
-                    .ok_or_else(|| error::bad_jwt("its x-ably-token is not a token"))?;
-                let inner = Self::parse(inner)?;
-                if inner.app_id != self.app_id {
-                    return Err(error::unauthorized("the embedded token is of another app"));
-                }
-                inner.check_within(keys, now, embedded - 1)
-            }
-        }
+        Ok(token)
     }
 }
 
@@ -172,7 +175,7 @@ pub(super) fn seal(app_id: &str, token: &Token, number: u64) -> String {
         "key": &*token.key.id,
         "issued": token.facts.issued,
         "expires": token.facts.expires,
-        "capability": token.capability.text(),
+        "capability": token.capability.to_string(),
         "clientId": token.client.told().as_deref(),
         "device": token.facts.device_id.as_deref(),
         "number": number,
@@ -193,7 +196,7 @@ fn open(sealed: &[u8], keys: &[Arc<Key>]) -> Result<Token, ErrorInfo> {
     let key = keys.iter().find(|key| key.id == key_id).ok_or_else(not_ours)?;
     key.mac(PURPOSE).chain_update(text).verify_slice(mac).map_err(|_| not_ours())?;
     let client = client_of(facts.get("clientId")).ok_or_else(not_ours)?;
-    let capability = Capability::from_value(facts.get("capability").unwrap_or(&Value::Null))?;
+    let (capability, _) = capability::read(facts.get("capability").unwrap_or(&Value::Null))?;
     let facts = TokenFacts {
         client_id: client.name().cloned(),
         revocation_key: None,
@@ -210,17 +213,10 @@ impl Jwt {
         key.mac(self.signed.as_bytes())
             .verify_slice(&self.signature)
             .map_err(|_| error::bad_jwt("its signature is wrong"))?;
-        let time = |name: &str| {
-            let seconds = self.claims.get(name).and_then(Value::as_f64);
-            seconds
-                .filter(|seconds| seconds.abs() < 1e12)
-                .map(|seconds| (seconds * 1000.0) as Millis)
-                .ok_or_else(|| error::bad_jwt(format!("its `{name}` is not a time in seconds")))
-        };
         let capability = match self.claims.get("x-ably-capability") {
             None | Some(Value::Null) => Arc::clone(&key.capability),
             Some(wanted) => {
-                let wanted = Capability::from_value(wanted)
+                let (wanted, _) = capability::read(wanted)
                     .map_err(|_| error::bad_jwt("its x-ably-capability is not a capability"))?;
                 Arc::new(wanted.intersection(&key.capability))
             }
@@ -232,11 +228,19 @@ impl Jwt {
             client_id: client.name().cloned(),
             revocation_key: revocation_key.map(Str::from),
             device_id: None,
-            issued: time("iat")?,
-            expires: time("exp")?,
+            issued: time_of(self.claims.get("iat"), "iat")?,
+            expires: time_of(self.claims.get("exp"), "exp")?,
         };
         Ok(Token { key: Arc::clone(key), capability, client, facts })
     }
+}
+
+/// A time in seconds, as JWTs have them, in ms.
+fn time_of(claim: Option<&Value>, name: &str) -> Result<Millis, ErrorInfo> {
+    let seconds = claim.and_then(Value::as_f64).filter(|seconds| seconds.abs() < 1e12);
+    seconds
+        .map(|seconds| (seconds * 1000.0) as Millis)
+        .ok_or_else(|| error::bad_jwt(format!("its `{name}` is not a time in seconds")))
 }
 
 /// The client that a token is for.

@@ -14,6 +14,7 @@ mod publish;
 mod push_admin;
 mod push_channels;
 mod revoke_tokens;
+mod stats;
 mod support;
 mod time;
 

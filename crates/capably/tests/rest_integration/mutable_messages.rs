@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use capably::{Message, MessageAction, MessageOperation};
+use capably::{
+    Annotation, AnnotationAction, Data, Message, MessageAction, MessageOperation, summary,
+};
 
 use crate::{in_both_formats, support::*};
 
@@ -108,5 +110,100 @@ in_both_formats! {
         assert!(!result.version_serial.expect("a version").is_empty());
         let message = channel.get_message(serial.as_str()).await.unwrap();
         assert_eq!(message.data.as_str(), Some("original-appended"));
+    }
+}
+
+fn annotation(kind: &str, name: &str) -> Annotation {
+    Annotation {
+        annotation_type: Some(kind.into()),
+        name: Some(name.into()),
+        ..Annotation::default()
+    }
+}
+
+in_both_formats! {
+    // UTS: rest/integration/RSAN1/annotation-lifecycle-0
+    // Spec: RSAN2, RSAN3b
+    async fn an_annotation_is_made_and_removed(app) {
+        let channel = app.rest().channels().get("mutable:test-RSAN-lifecycle");
+        let serial = published(&channel, "annotatable", "content").await;
+        let annotations = channel.annotations();
+        let like = annotation("com.ably.reactions", "like");
+        annotations.publish(serial.as_str(), like.clone()).await.unwrap();
+        let page = annotations.get(serial.as_str()).await.unwrap();
+        let [made] = page.items() else { panic!("{page:?}") };
+        assert_eq!(made.annotation_type.as_deref(), Some("com.ably.reactions"));
+        assert_eq!(made.name.as_deref(), Some("like"));
+        assert_eq!(made.action, Some(AnnotationAction::Create));
+        assert_eq!(made.message_serial.as_deref(), Some(&*serial));
+
+        annotations.delete(serial.as_str(), like).await.unwrap();
+        let page = annotations.get(serial.as_str()).await.unwrap();
+        let actions: Vec<_> = page.items().iter().map(|it| it.action).collect();
+        assert_eq!(actions, [Some(AnnotationAction::Create), Some(AnnotationAction::Delete)]);
+    }
+}
+
+in_both_formats! {
+    // UTS: rest/integration/RSAN3/get-annotations-paginated-0
+    // Spec: RSAN1c3
+    async fn annotations_come_in_pages(app) {
+        let channel = app.rest().channels().get("mutable:test-RSAN3-paginated");
+        let serial = published(&channel, "multi-annotated", "content").await;
+        let annotations = channel.annotations();
+        for (name, data) in [("like", Data::from("text")), ("heart", vec![0, 255].into())] {
+            let annotation = Annotation { data, ..annotation("com.ably.reactions", name) };
+            annotations.publish(serial.as_str(), annotation).await.unwrap();
+        }
+        let page = annotations.get(serial.as_str()).await.unwrap();
+        let names: Vec<_> = page.items().iter().map(|it| it.name.as_deref().unwrap()).collect();
+        assert_eq!(names, ["like", "heart"]);
+        for annotation in page.items() {
+            assert_eq!(annotation.message_serial.as_deref(), Some(&*serial));
+            assert_eq!(annotation.annotation_type.as_deref(), Some("com.ably.reactions"));
+            assert!(annotation.timestamp.is_some());
+        }
+        assert_eq!(page.items()[0].data, "text".into());
+        assert_eq!(page.items()[1].data, vec![0, 255].into());
+
+        let first = annotations.get(serial.as_str()).limit(1).await.unwrap();
+        assert_eq!(first.items(), &page.items()[..1]);
+        let second = first.next().await.unwrap().unwrap();
+        assert_eq!(second.items(), &page.items()[1..]);
+        assert!(second.next().await.unwrap().is_none());
+    }
+}
+
+in_both_formats! {
+    // Spec: TM7b1, TM7b3, TM7b4, TM7b5, TM8a, TAN2e
+    async fn a_message_shows_what_its_annotations_come_to(app) {
+        let serial = {
+            let channel = app.rest().channels().get("mutable:summaries");
+            published(&channel, "annotated", "content").await
+        };
+        for client in ["ada", "joe"] {
+            let rest = app.rest_with(|options| options.key(app.key(0)).client_id(client));
+            let annotations = rest.channels().get("mutable:summaries").annotations();
+            for (kind, name, count) in [
+                ("r:distinct.v1", "👍", None),
+                ("v:multiple.v1", "yes", Some(2)),
+                ("f:flag.v1", "", None),
+                ("t:total.v1", "", None),
+            ] {
+                let annotation = Annotation { count, ..annotation(kind, name) };
+                annotations.publish(serial.as_str(), annotation).await.unwrap();
+            }
+        }
+        let channel = app.rest().channels().get("mutable:summaries");
+        let message = channel.get_message(serial.as_str()).await.unwrap();
+        let summaries = message.summary();
+        let distinct = summary::distinct_v1(&summaries["r:distinct.v1"]).unwrap();
+        assert_eq!(distinct["👍"].client_ids, ["ada", "joe"]);
+        assert_eq!((distinct["👍"].total, distinct["👍"].clipped), (2, false));
+        let multiple = summary::multiple_v1(&summaries["v:multiple.v1"]).unwrap();
+        assert_eq!((multiple["yes"].total, multiple["yes"].client_ids["joe"]), (4, 2));
+        assert_eq!(summary::flag_v1(&summaries["f:flag.v1"]).unwrap().total, 2);
+        assert_eq!(summary::total_v1(&summaries["t:total.v1"]).unwrap().total, 2);
+        assert_eq!(channel.history().await.unwrap().items()[0].summary(), summaries);
     }
 }

@@ -30,23 +30,23 @@ pub(crate) enum DeviceProof {
 impl PushCaller {
     /// Whether it may administer push, at least on some channels.
     pub(super) fn is_admin(&self) -> bool {
-        self.identity.capability.allows_anywhere(Operation::PushAdmin)
+        self.identity.capability.allows_anywhere(&Operation::PushAdmin)
     }
 
     pub(super) fn may_administer(&self, channel: &str) -> bool {
-        self.identity.capability.allows(channel, Operation::PushAdmin)
+        self.identity.capability.allows(channel, &Operation::PushAdmin)
     }
 
     /// # Errors
     /// Code 40160 when it may not administer push.
     pub(super) fn require_admin(&self) -> Result<(), ErrorInfo> {
-        if self.is_admin() { Ok(()) } else { Err(error::denied(Operation::PushAdmin.name())) }
+        if self.is_admin() { Ok(()) } else { Err(error::denied(Operation::PushAdmin.as_str())) }
     }
 
     /// # Errors
     /// Code 40160 when it has nothing to do with push.
     pub(super) fn require_any(&self) -> Result<(), ErrorInfo> {
-        if self.identity.capability.allows_anywhere(Operation::PushSubscribe) {
+        if self.identity.capability.allows_anywhere(&Operation::PushSubscribe) {
             return Ok(());
         }
         self.require_admin()
@@ -68,7 +68,7 @@ impl App {
         } else if caller.proof.is_some() {
             Err(error::bad_device_credentials())
         } else {
-            Err(error::denied(Operation::PushAdmin.name()))
+            Err(error::denied(Operation::PushAdmin.as_str()))
         }
     }
 

@@ -285,7 +285,7 @@ fn some_may_change_only_what_is_theirs() {
         let mut bench = Bench::new();
         let serial =
             bench.create(Message { client_id: Some("author".into()), ..Message::new("m", "a") });
-        let capability = Capability::from_value(&json!({"mutable:*": [operation]})).unwrap();
+        let capability = capability(json!({"mutable:*": [operation]}));
         let key = Key::new("limited", "secret", capability);
         let identity = Identity::of_key(&key, client.map(Str::from)).unwrap();
         let result = bench.change_as(&identity, changed(&serial, action, "x"));

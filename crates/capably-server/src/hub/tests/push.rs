@@ -14,7 +14,7 @@ impl Bench {
             "push": {"recipient": {"transportType": "apns", "deviceToken": "t"}},
         });
         let body = body.as_object().cloned().unwrap();
-        self.app.register_device(&caller, body, self.now).unwrap().1.token
+        self.app.register_device(&caller, body, self.now).unwrap().1.details.token.to_string()
     }
 
     /// What the token's holder is told of a device.
@@ -24,7 +24,7 @@ impl Bench {
         let identity = self.app.authenticate(&credentials, None, self.now).map_err(codes)?;
         let alone = PushCaller { identity, proof: None };
         let nobody = Identity {
-            capability: Arc::new(Capability::from_value(&json!({"*": ["subscribe"]})).unwrap()),
+            capability: Arc::new(capability(json!({"*": ["subscribe"]}))),
             ..self.identity()
         };
         let proof = Some(DeviceProof::Token(PresentedToken::parse(token).unwrap()));

@@ -1,0 +1,164 @@
+//! The resources of a capability: names of channels, and patterns of them.
+
+/// A resource pattern: `[qualifier]` and segments between colons.
+///
+/// `*` stands for one whole segment and, at the end, for one or more; within a longer segment it is an
+/// ordinary character. A pattern without a qualifier does not match a channel that has one; `[*]`
+/// matches any qualifier, and none.
+///
+/// Patterns are equal and in order as their texts are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Pattern {
+    text: String,
+    qualifier: Option<String>,
+    segments: Vec<Segment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Segment {
+    Any,
+    Literal(String),
+}
+
+impl Pattern {
+    pub(super) fn new(text: String) -> Self {
+        let (qualifier, name) = split_qualifier(&text);
+        let segments = name
+            .split(':')
+            .map(|segment| match segment {
+                "*" => Segment::Any,
+                literal => Segment::Literal(literal.to_owned()),
+            })
+            .collect();
+        let qualifier = qualifier.map(str::to_owned);
+        Self { text, qualifier, segments }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it matches every channel that has no qualifier.
+    pub(super) fn is_open(&self) -> bool {
+        self.segments == [Segment::Any] && matches!(self.qualifier.as_deref(), None | Some("*"))
+    }
+
+    /// Whether it matches every channel that `other` matches.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        if self.qualifier.as_deref() != Some("*") && self.qualifier != other.qualifier {
+            return false;
+        }
+        let mut others = other.segments.iter();
+        for (index, segment) in self.segments.iter().enumerate() {
+            let Some(theirs) = others.next() else { return false };
+            match segment {
+                Segment::Any if index + 1 == self.segments.len() => return true,
+                Segment::Any => {}
+                Segment::Literal(_) if segment == theirs => {}
+                Segment::Literal(_) => return false,
+            }
+        }
+        others.next().is_none()
+    }
+
+    pub(super) fn matches(&self, channel: &str) -> bool {
+        let (qualifier, name) = split_qualifier(channel);
+        let qualified = match (self.qualifier.as_deref(), qualifier) {
+            (Some("*"), _) | (None, None) => true,
+            (Some(pattern), Some(qualifier)) => pattern == qualifier,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        qualified && self.matches_name(name)
+    }
+
+    fn matches_name(&self, name: &str) -> bool {
+        let mut parts = name.split(':');
+        for (index, segment) in self.segments.iter().enumerate() {
+            let Some(part) = parts.next() else { return false };
+            match segment {
+                Segment::Any if index + 1 == self.segments.len() => return true,
+                Segment::Any => {}
+                Segment::Literal(literal) => {
+                    if literal != part {
+                        return false;
+                    }
+                }
+            }
+        }
+        parts.next().is_none()
+    }
+}
+
+fn split_qualifier(resource: &str) -> (Option<&str>, &str) {
+    match resource.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((qualifier, name)) => (Some(qualifier), name),
+        None => (None, resource),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> Pattern {
+        Pattern::new(text.to_owned())
+    }
+
+    #[test]
+    fn patterns_match_whole_segments() {
+        for (text, channel) in [
+            ("a", "a"),
+            ("*", "a"),
+            ("*", "a:b:c"),
+            ("ns:*", "ns:a"),
+            ("ns:*", "ns:a:b"),
+            ("*:b", "a:b"),
+            ("a:*:c", "a:x:c"),
+            ("foo*", "foo*"),
+            ("[*]*", "a"),
+            ("[*]*", "[meta]a"),
+            ("[meta]*", "[meta]a"),
+            ("[*]a", "[filter=x]a"),
+        ] {
+            assert!(pattern(text).matches(channel), "{text} should match {channel}");
+        }
+        for (text, channel) in [
+            ("a", "b"),
+            ("a", "a:b"),
+            ("ns:*", "ns"),
+            ("ns:*", "nsa:b"),
+            ("foo*", "foobar"),
+            ("*:b", "a:c:b"),
+            ("a:*:c", "a:x:y:c"),
+            ("*", "[meta]a"),
+            ("[meta]*", "a"),
+            ("[meta]*", "[filter=x]a"),
+        ] {
+            assert!(!pattern(text).matches(channel), "{text} should not match {channel}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_another_when_it_matches_all_that_the_other_does() {
+        for (wide, narrow) in [
+            ("*", "a"),
+            ("*", "a:*"),
+            ("a:*", "a:b:*"),
+            ("a:*:c", "a:b:c"),
+            ("[*]*", "[meta]a"),
+            ("[*]*", "*"),
+        ] {
+            assert!(pattern(wide).covers(&pattern(narrow)), "{wide} covers {narrow}");
+            assert!(!pattern(narrow).covers(&pattern(wide)), "{narrow} does not cover {wide}");
+        }
+        for (one, other) in
+            [("a:*:c", "a:*"), ("a:*:*", "a:*"), ("*:b", "a:*"), ("a", "b"), ("*", "[meta]*")]
+        {
+            assert!(!pattern(one).covers(&pattern(other)), "{one} does not cover {other}");
+        }
+        assert_eq!(
+            ["*", "[*]*", "[meta]*", "a:*", "*:*"].map(|it| pattern(it).is_open()),
+            [true, true, false, false, false]
+        );
+    }
+}

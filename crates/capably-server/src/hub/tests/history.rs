@@ -1,0 +1,46 @@
+//! How long messages are kept, in virtual time.
+
+use super::*;
+
+#[test]
+fn history_is_kept_for_two_minutes_and_then_forgotten() {
+    let mut bench = Bench::new();
+    let (transport, _) = bench.connect(None);
+    bench.publish(transport, "a", 0, "old");
+    bench.advance(Duration::from_secs(120));
+    bench.publish(transport, "b", 1, "new");
+    assert_eq!(bench.history("a").len(), 1);
+    bench.advance(Duration::from_secs(31));
+    assert_eq!(bench.history("a"), []);
+    let [message] = &bench.history("b")[..] else { panic!("one message") };
+    let id = bench.app_connection_id(transport);
+    assert_eq!(message.id.as_deref(), Some(format!("{id}:1:0").as_str()));
+    assert_eq!(message.connection_id.as_deref(), Some(id.as_str()));
+    assert_eq!(message.timestamp, Some(1_726_585_978_590 + 120_000));
+    assert_eq!(message.data, Data::from("new"));
+
+    // Empty as it is, the channel knows what a client can go on from.
+    let last = Str::from("01726585978590-001@local");
+    bench.advance(Duration::from_secs(100));
+    let attached = bench.attach(transport, "a", Some(&last));
+    assert!(attached.flags.contains(Flags::RESUMED), "nothing was published after it");
+    let before = Str::from("01726585978590-000@local");
+    assert_eq!(bench.attach(transport, "a", Some(&before)).error.unwrap().code.0, 90003);
+
+    // Once it is forgotten, it goes on from nothing older than what was forgotten with it.
+    bench.app.transport_closed(transport, bench.now);
+    for _ in 0..3 {
+        bench.advance(Duration::from_secs(160));
+    }
+    assert_eq!(bench.app.next_timeout(), None);
+    let (transport, _) = bench.connect(None);
+    assert_eq!(bench.attach(transport, "a", Some(&last)).error.unwrap().code.0, 90003);
+}
+
+impl Bench {
+    fn app_connection_id(&mut self, transport: TransportId) -> String {
+        self.send(transport, vec![publish("probe", 1000, vec![Message::new("m", "x")])]);
+        self.outputs.clear();
+        self.history("probe").pop().unwrap().connection_id.unwrap().to_string()
+    }
+}

@@ -1,0 +1,230 @@
+//! Statistics, in virtual time.
+
+use capably_protocol::{Stats, StatsInterval, StatsUnit};
+use serde_json::json;
+
+use super::*;
+use crate::hub::{RequestKind, StatsQuery};
+
+fn fixture(id: &str, count: f64, peak: f64) -> Stats {
+    serde_json::from_value(json!({
+        "intervalId": id,
+        "inbound": {"realtime": {"messages": {"count": count, "data": 10.0 * count}}},
+        "connections": {"tls": {"peak": peak, "opened": 1}},
+    }))
+    .unwrap()
+}
+
+impl Bench {
+    fn given(&mut self, fixtures: &[(&str, f64, f64)]) {
+        let identity = self.identity();
+        let fixtures = fixtures.iter().map(|(id, count, peak)| fixture(id, *count, *peak));
+        self.app.post_stats(&identity, fixtures.collect()).unwrap();
+    }
+
+    fn stats(&self, unit: StatsUnit, start: Option<&str>, end: Option<&str>) -> Vec<Stats> {
+        let start = start.map(|id| StatsInterval::parse(id).unwrap().start());
+        let end = end.map(|id| StatsInterval::parse(id).unwrap().end() - 1);
+        let page = PageQuery { start, end, ..all(Direction::Forwards) };
+        let query = StatsQuery { page, unit };
+        self.app.stats(&self.identity(), &query, self.now).unwrap().items
+    }
+}
+
+const COUNT: &str = "messages.all.messages.count";
+
+fn digest(intervals: &[Stats]) -> Vec<(&str, f64, f64)> {
+    intervals
+        .iter()
+        .map(|it| (&*it.interval_id, it.entry(COUNT), it.entry("connections.all.peak")))
+        .collect()
+}
+
+// Spec: RSC6b1, RSC6b4
+#[test]
+fn minutes_add_up_to_longer_intervals() {
+    let mut bench = Bench::new();
+    bench.given(&[
+        ("2024-02-03:15:03", 1.0, 5.0),
+        ("2024-02-03:15:04", 2.0, 7.0),
+        ("2024-02-03:15:05", 4.0, 6.0),
+        ("2024-02-03:16:00", 8.0, 1.0),
+        ("2024-02-04:00:00", 16.0, 2.0),
+        ("2024-03-01:00:00", 32.0, 3.0),
+    ]);
+    for (unit, start, end, expected) in [
+        (
+            StatsUnit::Minute,
+            Some("2024-02-03:15:04"),
+            Some("2024-02-03:15:05"),
+            &[("2024-02-03:15:04", 2.0, 7.0), ("2024-02-03:15:05", 4.0, 6.0)][..],
+        ),
+        (
+            StatsUnit::Minute,
+            Some("2024-02-03:16"),
+            Some("2024-02"),
+            &[("2024-02-03:16:00", 8.0, 1.0), ("2024-02-04:00:00", 16.0, 2.0)],
+        ),
+        (
+            StatsUnit::Hour,
+            Some("2024-02-03:15:59"),
+            Some("2024-02-03:15:59"),
+            &[("2024-02-03:15", 7.0, 7.0)],
+        ),
+        (
+            StatsUnit::Day,
+            None,
+            Some("2024-02-29"),
+            &[("2024-02-03", 15.0, 7.0), ("2024-02-04", 16.0, 2.0)],
+        ),
+        (
+            StatsUnit::Month,
+            Some("2024-02-15"),
+            None,
+            &[("2024-02", 31.0, 7.0), ("2024-03", 32.0, 3.0)],
+        ),
+        (StatsUnit::Minute, Some("2024-05"), None, &[]),
+        (StatsUnit::Minute, None, Some("2024-01"), &[]),
+    ] {
+        assert_eq!(digest(&bench.stats(unit, start, end)), expected);
+    }
+    let month = &bench.stats(StatsUnit::Month, None, None)[0];
+    assert_eq!(month.unit, Some(StatsUnit::Month));
+    assert_eq!(month.app_id.as_deref(), Some(APP));
+    assert_eq!(month.in_progress, None);
+    assert!(month.schema.is_some());
+    assert_eq!(month.entry("connections.all.opened"), 5.0);
+    assert_eq!(month.entry("messages.inbound.realtime.all.data"), 310.0);
+
+    // What is told again takes the place of what was told before.
+    bench.given(&[("2024-02-03:15:03", 100.0, 5.0)]);
+    assert_eq!(bench.stats(StatsUnit::Minute, None, None)[0].entry(COUNT), 100.0);
+}
+
+#[test]
+fn what_happens_is_counted() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.stats(StatsUnit::Minute, None, None), []);
+    let (first, _) = bench.connect(None);
+    let (second, connected) = bench.connect(None);
+    for transport in [first, second] {
+        bench.attach(transport, "a", None);
+    }
+    bench.publish(first, "a", 0, "four");
+    bench.send(first, vec![publish("a", 0, vec![Message::new("m", "four")])]);
+    let identity = bench.identity();
+    let publish_rest = |bench: &mut Bench, channel: &str| {
+        let messages = vec![Message::new("", "abc"), Message::new("", "de")];
+        bench.app.publish(&identity, &channel.into(), messages, bench.now, &mut bench.outputs)
+    };
+    publish_rest(&mut bench, "a").unwrap();
+    publish_rest(&mut bench, "").unwrap_err();
+    bench.app.count_request(RequestKind::Other, true, bench.now);
+    bench.app.count_request(RequestKind::Other, false, bench.now);
+    bench.app.count_request(RequestKind::Token, true, bench.now);
+    bench.app.transport_closed(second, bench.now);
+    bench.connect(Some(&key(&connected)));
+
+    let intervals = bench.stats(StatsUnit::Minute, None, None);
+    let [minute] = &intervals[..] else { panic!("{intervals:?}") };
+    let id = StatsInterval::at(bench.now.wall, &StatsUnit::Minute).unwrap().to_string();
+    assert_eq!((&*minute.interval_id, minute.in_progress.as_deref()), (&*id, Some(&*id)));
+    for (name, expected) in [
+        ("messages.inbound.realtime.messages.count", 1.0),
+        ("messages.inbound.realtime.messages.data", 5.0),
+        ("messages.inbound.rest.messages.count", 2.0),
+        ("messages.inbound.rest.messages.data", 5.0),
+        ("messages.inbound.all.all.count", 3.0),
+        // To each of the two.
+        ("messages.outbound.realtime.messages.count", 6.0),
+        ("messages.outbound.realtime.messages.data", 20.0),
+        ("messages.all.messages.count", 9.0),
+        ("connections.all.peak", 2.0),
+        ("connections.all.opened", 2.0),
+        ("channels.peak", 1.0),
+        ("channels.opened", 1.0),
+        ("apiRequests.other.succeeded", 1.0),
+        ("apiRequests.other.failed", 1.0),
+        ("apiRequests.tokenRequests.succeeded", 1.0),
+        ("apiRequests.all.succeeded", 2.0),
+    ] {
+        assert_eq!(minute.entry(name), expected, "{name}");
+    }
+
+    // A minute in which nothing happens is none; in the next one what is still open counts for the peak.
+    bench.advance(Duration::from_secs(120));
+    bench.app.transport_closed(first, bench.now);
+    assert_eq!(bench.stats(StatsUnit::Minute, None, None).len(), 1);
+    publish_rest(&mut bench, "a").unwrap();
+    let intervals = bench.stats(StatsUnit::Minute, None, None);
+    assert_eq!(intervals.len(), 2);
+    assert_eq!(intervals[0].in_progress, None);
+    assert_eq!(intervals[1].entry("connections.all.peak"), 2.0);
+    assert_eq!(intervals[1].entry("connections.all.opened"), 0.0);
+    bench.advance(Duration::from_secs(60));
+    bench.connect(None);
+    assert_eq!(bench.stats(StatsUnit::Minute, None, None).len(), 3, "a connection is something");
+    let hours = bench.stats(StatsUnit::Hour, None, None);
+    assert_eq!(hours[0].entry("messages.inbound.rest.messages.count"), 4.0);
+    let now = StatsInterval::at(bench.now.wall, &StatsUnit::Minute).unwrap().to_string();
+    assert_eq!(hours[0].in_progress.as_deref(), Some(&*now));
+}
+
+#[test]
+fn annotations_and_changes_are_messages_too() {
+    let mut bench = Bench::new();
+    let identity = bench.identity();
+    let channel = Str::from("mutable:a");
+    let published = bench
+        .app
+        .publish(&identity, &channel, vec![Message::new("m", "ab")], bench.now, &mut bench.outputs)
+        .unwrap();
+    let append = Message {
+        serial: Some(published.serials[0].clone()),
+        action: Some(capably_protocol::MessageAction::Append),
+        ..Message { data: "c".into(), ..Message::default() }
+    };
+    bench.app.change(&identity, &channel, append, bench.now, &mut bench.outputs).unwrap();
+    let annotation = capably_protocol::Annotation {
+        action: Some(capably_protocol::AnnotationAction::Create),
+        annotation_type: Some("x".into()),
+        name: Some("name".into()),
+        ..Default::default()
+    };
+    bench
+        .app
+        .annotate(
+            &identity,
+            &channel,
+            &published.serials[0],
+            vec![annotation],
+            bench.now,
+            &mut bench.outputs,
+        )
+        .unwrap();
+    let minute = &bench.stats(StatsUnit::Minute, None, None)[0];
+    assert_eq!(minute.entry("messages.inbound.rest.messages.count"), 3.0);
+    assert_eq!(minute.entry("messages.inbound.rest.messages.data"), 8.0);
+}
+
+#[test]
+fn statistics_need_the_right_to_all_of_the_app() {
+    let mut bench = Bench::new();
+    let query = StatsQuery { page: all(Direction::Forwards), unit: StatsUnit::Minute };
+    for (value, allowed) in [
+        (json!({"*": ["statistics"]}), true),
+        (json!({"[*]*": ["*"]}), true),
+        (json!({"*": ["publish", "subscribe"]}), false),
+        (json!({"a": ["*"]}), false),
+    ] {
+        let key = Key::new("limited", "s", capability(value.clone()));
+        let identity = Identity::of_key(&key, None).unwrap();
+        let read = bench.app.stats(&identity, &query, bench.now).map(|page| page.items.len());
+        let written = bench.app.post_stats(&identity, vec![fixture("2024-02-03", 1.0, 1.0)]);
+        let codes = [read.err(), written.err()].map(|error| error.map(|error| error.code.0));
+        assert_eq!(codes, [(!allowed).then_some(40160); 2], "{value}");
+    }
+    let identity = bench.identity();
+    let wrong = bench.app.post_stats(&identity, vec![fixture("yesterday", 1.0, 1.0)]);
+    assert_eq!(wrong.unwrap_err().code.0, 40000);
+}
