@@ -25,6 +25,9 @@
 //! status of channels, reading the members that `POST /apps` gives them, and push, in JSON and in
 //! MessagePack.
 //!
+//! With [`faults`] it also loses, delays and changes what passes, refuses connections and cuts them, as your
+//! tests of what an application does about it need.
+//!
 //! # Limits
 //!
 //! Everything is in memory and ends with the process. A channel keeps its messages for at least two
@@ -44,8 +47,11 @@
 //! request for one of them is refused with an error, save that batches have their present shape for every
 //! version.
 
+pub mod faults;
 mod front;
 mod hub;
 mod server;
 
+/// The types of the wire.
+pub use capably_protocol as protocol;
 pub use server::{Builder, Server, ServerError};

@@ -3,6 +3,7 @@
 mod app;
 mod batch;
 mod clock;
+mod closing;
 mod credentials;
 mod http;
 mod listener;
@@ -11,9 +12,9 @@ mod outbox;
 mod page;
 mod provision;
 mod push;
-mod query;
+pub(crate) mod query;
 mod random;
-mod reply;
+pub(crate) mod reply;
 mod rest;
 mod session;
 mod tokens;
@@ -33,7 +34,11 @@ use self::{
 };
 use crate::hub::{App, AppSpec, Settings, TransportId};
 
-pub(crate) use self::{listener::serve, provision::new_key};
+pub(crate) use self::{
+    closing::{LINGER, finish, hang_up},
+    listener::{Handle, accept, serve, serve_http, wait_for},
+    provision::new_key,
+};
 
 /// What all tasks of a server share.
 #[derive(Debug)]
