@@ -20,6 +20,7 @@ mod channel_faults;
 mod connection_open_failures;
 mod connection_resume;
 mod heartbeat;
+mod rest_faults;
 
 /// Longer than any step of a test may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,15 +39,23 @@ impl Scene {
         Self { server, faults, format }
     }
 
-    /// A client that is not connected.
-    fn client(&self, options: impl FnOnce(ClientOptions) -> ClientOptions) -> Realtime {
-        let basic = ClientOptions::new(self.server.key())
+    /// Options for a client with the server's key.
+    fn options(&self) -> ClientOptions {
+        self.options_without_key().key(self.server.key())
+    }
+
+    fn options_without_key(&self) -> ClientOptions {
+        ClientOptions::default()
             .endpoint("localhost")
             .port(self.server.port())
             .tls(false)
             .use_binary_protocol(self.format == Format::MsgPack)
-            .auto_connect(false);
-        Realtime::new(options(basic)).unwrap()
+            .auto_connect(false)
+    }
+
+    /// A client that is not connected.
+    fn client(&self, options: impl FnOnce(ClientOptions) -> ClientOptions) -> Realtime {
+        Realtime::new(options(self.options())).unwrap()
     }
 
     /// A client that is connected.
