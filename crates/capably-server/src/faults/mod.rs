@@ -19,7 +19,8 @@
 //! # }).unwrap();
 //! ```
 //!
-//! What a client does about it is in the log: see the page `testing` of the SDK, `capably`, for a whole test.
+//! What a client does about it is in the log: the page `guide::testing` of the SDK, `capably`, has whole
+//! tests.
 //!
 //! # Rules
 //!
