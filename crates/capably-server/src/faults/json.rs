@@ -153,7 +153,9 @@ fn event_to_json(event: &Event) -> Value {
             "path": path,
             "queryParams": params_to_json(params),
         }),
-        Event::Response { status } => json!({ "type": "http_response", "status": status }),
+        Event::Response { status } | Event::Refused { status } => {
+            json!({ "type": "http_response", "status": status })
+        }
     }
 }
 
@@ -363,5 +365,17 @@ mod tests {
         let frame = ClientFrame::Auth(details);
         let shown = event_to_json(&Event::ToServer { frame, fate: Fate::Passed });
         assert_eq!(shown["message"]["auth"]["accessToken"], "[redacted]");
+    }
+
+    #[test]
+    fn numbers_are_of_connections_or_of_requests() {
+        let told = |event| entry_to_json(&Entry::new((Duration::ZERO, 0), 7, None, event, 0));
+        let refused = told(Event::Refused { status: 503 });
+        let answered = told(Event::Response { status: 503 });
+        for (told, number) in [(&refused, "connection"), (&answered, "request")] {
+            assert_eq!(told["type"], "http_response");
+            assert_eq!((&told["status"], &told[number]), (&json!(503), &json!(7)));
+        }
+        assert!(refused.get("request").is_none() && answered.get("connection").is_none());
     }
 }

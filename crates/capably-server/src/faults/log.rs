@@ -89,8 +89,13 @@ pub enum Event {
         /// Its query.
         params: Params,
     },
-    /// An HTTP request was answered, one for a WebSocket that was not opened included.
+    /// An HTTP request was answered.
     Response {
+        /// The status of the answer.
+        status: u16,
+    },
+    /// A request for a WebSocket was answered with something else.
+    Refused {
         /// The status of the answer.
         status: u16,
     },
@@ -195,10 +200,11 @@ impl Log {
         })
     }
 
-    /// The statuses with which HTTP requests were answered.
+    /// The statuses with which HTTP requests were answered, those for WebSockets that were not opened
+    /// included.
     pub fn statuses(&self) -> Vec<u16> {
         self.pick(|entry| match &entry.event {
-            Event::Response { status } => Some(*status),
+            Event::Response { status } | Event::Refused { status } => Some(*status),
             _ => None,
         })
     }

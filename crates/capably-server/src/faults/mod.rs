@@ -181,7 +181,8 @@ impl Faults {
 
     /// Waits until the log is as it should be, and returns it. Whoever may wait in vain adds a timeout.
     ///
-    /// The condition is asked whenever something has passed, and holds up what passes while it is asked.
+    /// The condition is asked whenever something has passed, and holds up what passes while it is asked; it
+    /// must not use these faults itself.
     pub async fn wait_until(&self, mut condition: impl FnMut(&Log) -> bool) -> Log {
         let mut changed = self.0.changed.subscribe();
         loop {
@@ -326,6 +327,11 @@ impl Faults {
     /// A request was answered.
     fn responded(&self, number: u64, status: u16) {
         self.record(self.lock(), number, None, Event::Response { status }, 0);
+    }
+
+    /// A request for a WebSocket was answered with something else.
+    fn refused(&self, number: u64, status: u16) {
+        self.record(self.lock(), number, None, Event::Refused { status }, 0);
     }
 }
 

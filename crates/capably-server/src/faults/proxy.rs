@@ -253,7 +253,7 @@ impl Target {
             Opened::Pass => match self.dial(head).await {
                 Ok((socket, protocol)) => (Ok(socket), protocol),
                 Err(response) => {
-                    self.faults.responded(number, response.status().as_u16());
+                    self.faults.refused(number, response.status().as_u16());
                     return Some(response);
                 }
             },
@@ -262,7 +262,11 @@ impl Target {
                 self.faults.disconnected(number, Side::Faults, None);
                 return None;
             }
-            Opened::Respond(response) => return Some(self.respond(number, head, &response)),
+            Opened::Respond(response) => {
+                let response = response.for_client(reply::accepted(&head.headers, None));
+                self.faults.refused(number, response.status().as_u16());
+                return Some(response);
+            }
         };
         *upgrade = Some(Upgrade { connect, format, service });
         let mut response = Reply::empty(StatusCode::SWITCHING_PROTOCOLS)
@@ -314,7 +318,7 @@ impl Target {
             Answer::Respond(response) => {
                 // Closing with an unread body would take the answer back.
                 let _ = Limited::new(body, MAX_BODY).collect().await;
-                return Some(self.respond(number, &head, &response));
+                Ok(response.for_client(reply::accepted(&head.headers, None)))
             }
             Answer::Pass => self.forward(head, body).await,
             Answer::Replace(response) => {
@@ -363,13 +367,6 @@ impl Target {
             bad_gateway()
         })?;
         Ok(answer_of(head.status, &head.headers, body, is_head))
-    }
-
-    /// Gives a rule's response.
-    fn respond(&self, number: u64, head: &Parts, response: &script::Response) -> Response {
-        let response = response.for_client(reply::accepted(&head.headers, None));
-        self.faults.responded(number, response.status().as_u16());
-        response
     }
 
     async fn connect(&self) -> Result<TcpStream, Response> {
