@@ -199,7 +199,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::faults::{Frame, Response};
+    use crate::{
+        faults::{Frame, Response, rule::Trigger, table::Link},
+        front::query::Query,
+    };
 
     /// The rule, and what it becomes when it is written.
     fn same(rule: Value) {
@@ -251,6 +254,22 @@ mod tests {
             json!({ "match": { "type": "ws_frame_to_client" }, "action": { "type": "passthrough" } }),
         ] {
             same(rule);
+        }
+    }
+
+    #[test]
+    fn a_star_is_any_value() {
+        let query = json!({ "resume": "*", "clientId": "ada" });
+        let matches = json!({ "type": "ws_connect", "queryContains": query });
+        let rule = Rule::from_json(json!({ "match": matches })).unwrap();
+        let Trigger::Opening(opening) = rule.trigger.0 else { panic!("an opening") };
+        for (query, includes) in [
+            ("resume=x&clientId=ada", true),
+            ("resume=x&clientId=bob", false),
+            ("clientId=ada", false),
+        ] {
+            let params = &Query::parse(query);
+            assert_eq!(opening.which.includes(Link { number: 1, params }), includes, "{query}");
         }
     }
 
@@ -355,7 +374,6 @@ mod tests {
 
     #[test]
     fn the_log_shows_no_credentials() {
-        use crate::front::query::Query;
         let params = Params(Query::parse("key=a.b%3Asecret&accessToken=t&resume=k&v=6"));
         let shown = event_to_json(&Event::Connect { params });
         let expected = json!({ "key": "a.b:[redacted]", "accessToken": "[redacted]",
