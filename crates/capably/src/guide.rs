@@ -10,6 +10,7 @@
 //! | statistics | [`Rest::stats`](crate::Rest::stats) |
 //! | push notifications | [`rest::push`](crate::rest::push) |
 //! | errors, and what is retried | [`errors`] |
+//! | testing your application: a server of its own, faults on order | [`testing`] |
 //!
 //! The examples run against a server in their own process; with a key of your own and without the options
 //! that name the server they run against Ably's service.
@@ -25,3 +26,6 @@ pub mod encryption {}
 
 #[doc = include_str!("guide/errors.md")]
 pub mod errors {}
+
+#[doc = include_str!("guide/testing.md")]
+pub mod testing {}
