@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{ChannelId, Instant, OpId};
+use crate::{AuthId, ChannelId, Instant, OpId};
 
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Timer {
-    /// The connection attempt must have succeeded (RTN14c).
+    /// What the connection attempt waits for must have come: CONNECTED (RTN14c), or the outcome of a
+    /// connectivity check.
     Connect,
+    /// A token must have come (RSA4c).
+    Token(AuthId),
+    /// The service must have answered the new token (RTC8a3).
+    Auth,
     /// The next connection attempt starts (RTN14d, RTN14e).
     Retry,
     /// The connection has been down for the connectionStateTtl (RTN14e).

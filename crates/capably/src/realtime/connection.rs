@@ -47,6 +47,25 @@ impl Connection {
         }
     }
 
+    /// Tells the client that the operating system sees a network, or another one than before.
+    ///
+    /// A client that waits to retry connects at once, and an attempt under way starts again, since what it
+    /// was sent over may be gone (RTN20b, RTN20c). In any other state nothing changes. The SDK watches no
+    /// network by itself: call this from whatever tells your application, such as a platform's
+    /// reachability service.
+    pub fn network_available(&self) {
+        self.handle.send(Command::Network(true));
+    }
+
+    /// Tells the client that the operating system sees no network any more.
+    ///
+    /// The connection becomes DISCONNECTED at once, instead of after the silence it would take to notice
+    /// (RTN20a). The client goes on trying to reconnect; [`network_available`](Self::network_available)
+    /// makes it try at once.
+    pub fn network_lost(&self) {
+        self.handle.send(Command::Network(false));
+    }
+
     /// Measures the time a message takes to the service and back (RTN13). Waits for the connection while
     /// connecting or disconnected.
     ///
@@ -75,11 +94,6 @@ impl Connection {
     /// The last error (RTN25).
     pub fn error_reason(&self) -> Option<Error> {
         self.handle.shared.connection().error_reason
-    }
-
-    /// Who this client is identified as: confirmed by the service once connected (RTC17).
-    pub fn client_id(&self) -> Option<Str> {
-        self.handle.shared.connection().client_id
     }
 
     /// What another process needs to continue this connection, for

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use capably::{
-    Realtime,
+    ClientOptions, Realtime,
     realtime::{Changes, ConnectionEvent, ConnectionState, ConnectionStateChange},
 };
 use capably_protocol::{ClientFrame, ServerFrame, frame::Connected};
 use tokio::time::Instant;
 
 use crate::{in_both_formats, support::*};
+
+mod fallback;
+mod network;
+mod reauth;
 
 async fn next_state(changes: &mut Changes<ConnectionStateChange>) -> ConnectionStateChange {
     changes.next().await.expect("the client lives")
@@ -498,9 +502,7 @@ in_both_formats! {
 // Spec: RTN15h1
 in_both_formats! {
     async fn a_token_error_without_a_way_to_renew_is_final(format) {
-        let (client, mut service) = client_with(format, |options| {
-            options.token("a-token")
-        });
+        let (client, mut service) = client_of(format, ClientOptions::new("a-token"));
         client.connection().connect();
         let attempt = service.attempt().await;
         assert_eq!(attempt.param("accessToken").as_deref(), Some("a-token"));

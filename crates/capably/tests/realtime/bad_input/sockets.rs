@@ -100,6 +100,18 @@ async fn a_server_that_answers_something_else() {
     assert_eq!((error.code().0, error.status()), (80000, None));
 }
 
+// Spec: RTN17f, RSC15l4
+#[tokio::test]
+async fn a_refusal_by_cloudfront_is_a_host_out_of_order() {
+    let refusal = b"HTTP/1.1 403 Forbidden\r\nserver: CloudFront\r\ncontent-length: 0\r\n\r\n";
+    let error = answered_with(refusal).await;
+    assert_eq!((error.code().0, error.status()), (80000, Some(503)));
+    assert!(error.message().contains("403"), "{error}");
+    let refusal = b"HTTP/1.1 403 Forbidden\r\nserver: nginx\r\ncontent-length: 0\r\n\r\n";
+    let error = answered_with(refusal).await;
+    assert_eq!((error.code().0, error.status()), (80000, Some(403)));
+}
+
 #[tokio::test]
 async fn a_server_that_closes_after_the_handshake() {
     let (listener, port) = listener().await;
