@@ -108,18 +108,18 @@ impl Connection {
         answer.await.ok().flatten().map(|key| key.encode())
     }
 
-    /// Waits for a state (RTN26); returns at once in it.
+    /// Waits for a state (RTN26): `None` at once in it (RTN26a), else the change that led to it (RTN26b).
     ///
     /// # Errors
     /// 80017 when the client ends before.
-    pub async fn when(&self, state: ConnectionState) -> Result<()> {
+    pub async fn when(&self, state: ConnectionState) -> Result<Option<ConnectionStateChange>> {
         let mut changes = self.changes();
         if self.state() == state {
-            return Ok(());
+            return Ok(None);
         }
         while let Some(change) = changes.next().await {
             if change.current == state {
-                return Ok(());
+                return Ok(Some(change));
             }
         }
         Err(gone())

@@ -11,9 +11,20 @@ use tokio::time::Instant;
 
 use crate::{in_both_formats, support::*};
 
+mod auto_connect;
+mod backoff;
+mod error_reason;
+mod failures;
 mod fallback;
+mod forwards;
+mod heartbeat;
+mod id_key;
 mod network;
+mod ping;
 mod reauth;
+mod recovery;
+mod update;
+mod when;
 
 async fn next_state(changes: &mut Changes<ConnectionStateChange>) -> ConnectionStateChange {
     changes.next().await.expect("the client lives")

@@ -8,6 +8,7 @@ mod http;
 mod auth;
 mod bad_input;
 mod channels;
+mod client;
 mod connection;
 mod lifetime;
 mod publishing;

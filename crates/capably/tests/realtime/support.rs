@@ -185,7 +185,10 @@ pub(crate) async fn suspend(client: &Realtime, service: &mut Service, peer: Peer
     loop {
         tokio::select! {
             biased;
-            result = &mut suspended => return result.unwrap(),
+            result = &mut suspended => {
+                result.unwrap();
+                return;
+            }
             attempt = service.attempt() => attempt.refuse(),
         }
     }
