@@ -15,6 +15,7 @@ use crate::{
 
 mod attempt;
 pub(crate) mod auth;
+mod idle;
 mod network;
 pub(crate) mod request;
 
@@ -61,6 +62,8 @@ pub(crate) struct Connection {
     pub(crate) error_reason: Option<ErrorInfo>,
     pub(super) client_id: Option<Str>,
     pub(crate) last_activity: Instant,
+    /// When the machine was last found to have slept, and for how long without activity in between.
+    slept: (Instant, Duration),
     pub(crate) max_message_size: u64,
     max_idle_interval: Duration,
     state_ttl: Duration,
@@ -93,6 +96,7 @@ impl Connection {
             error_reason: None,
             client_id: None,
             last_activity: now,
+            slept: (now, Duration::ZERO),
             max_message_size: config.max_message_size,
             max_idle_interval: config.max_idle_interval,
             state_ttl: config.connection_state_ttl,
@@ -412,34 +416,6 @@ impl Client {
     fn fail_transport(&mut self, transport: TransportId, error: ErrorInfo, now: Instant) {
         self.push(Output::Shut { transport });
         self.transport_closed(error, now);
-    }
-
-    /// The service must be heard from within its idle interval and a request timeout (RTN23a).
-    fn watch_idle(&mut self, now: Instant) {
-        match self.idle_limit() {
-            Some(limit) => self.timers.set(Timer::Idle, now + limit),
-            None => self.timers.clear(Timer::Idle),
-        }
-    }
-
-    fn idle_limit(&self) -> Option<Duration> {
-        let interval = self.connection.max_idle_interval;
-        (!interval.is_zero()).then(|| interval + self.config.realtime_request_timeout)
-    }
-
-    /// Activity does not move the timer; it is looked at here, once an interval.
-    pub(crate) fn check_idle(&mut self, now: Instant) {
-        let (State::Connected { transport }, Some(limit)) =
-            (self.connection.state, self.idle_limit())
-        else {
-            return;
-        };
-        let deadline = self.connection.last_activity + limit;
-        if deadline > now {
-            self.timers.set(Timer::Idle, deadline);
-        } else {
-            self.fail_transport(transport, errors::idle(), now);
-        }
     }
 
     /// Enters a state: its effects on operations and channels, then the change itself, so that channels

@@ -1,6 +1,9 @@
 //! Every deadline of the client: a row in a table, with a name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{AuthId, ChannelId, Instant, OpId};
 
@@ -55,6 +58,13 @@ impl Timers {
         }
     }
 
+    /// Brings a deadline forward, if it is set.
+    pub(crate) fn hasten(&mut self, timer: Timer, by: Duration) {
+        if let Some(at) = self.due.get(&timer) {
+            self.set(timer, Instant::from_start(at.since_start().saturating_sub(by)));
+        }
+    }
+
     pub(crate) fn is_set(&self, timer: Timer) -> bool {
         self.due.contains_key(&timer)
     }
@@ -77,8 +87,6 @@ impl Timers {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn at(seconds: u64) -> Instant {
@@ -105,6 +113,11 @@ mod tests {
         timers.set(Timer::Idle, at(5));
         assert_eq!(timers.expire(at(4)), None);
         assert!(timers.is_set(Timer::Idle));
+        timers.hasten(Timer::Idle, Duration::from_secs(2));
+        timers.hasten(Timer::Retry, Duration::from_secs(2));
+        assert_eq!(timers.next(), Some((at(3), Timer::Idle)));
+        timers.hasten(Timer::Idle, Duration::from_secs(9));
+        assert_eq!(timers.next(), Some((at(0), Timer::Idle)));
         timers.clear(Timer::Idle);
         assert!(!timers.is_set(Timer::Idle));
         assert_eq!(timers.next(), None);

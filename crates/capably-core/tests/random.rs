@@ -129,7 +129,10 @@ impl World {
                 self.client.authorize(op, now);
             }
             50..52 => self.client.network_available(now),
-            52..53 => self.client.network_lost(now),
+            52 => match self.rng.bool() {
+                true => self.client.network_lost(now),
+                false => self.client.woke(Duration::from_secs(self.rng.u64(2..300)), now),
+            },
             53..57 => self.token_comes(),
             57..59 => {
                 if let Some(check) = self.checks.pop() {

@@ -14,6 +14,7 @@ use crate::{
     transport::TcpConnector,
 };
 
+mod awake;
 mod changes;
 mod channel;
 mod channels;

@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::{
+    awake::Awake,
     channel::ChannelShared,
     command::{Command, ConnectionSnapshot, Publish, Reply, Shared, Subscriber},
     errands::{Errands, Finished},
@@ -54,6 +55,7 @@ pub(crate) struct Driver {
     blocked: Option<Blocked>,
     start: TokioInstant,
     sleep: Pin<Box<Sleep>>,
+    awake: Awake,
     /// What ended publishes took of the window; given back in one go.
     permits: usize,
 }
@@ -76,6 +78,7 @@ impl Driver {
         commands: mpsc::UnboundedReceiver<Command>,
         start: TokioInstant,
     ) -> Self {
+        let awake = Awake::new(pipeline.config().options.clock.clone(), start);
         Self {
             core,
             errands: Errands::new(pipeline),
@@ -90,6 +93,7 @@ impl Driver {
             blocked: None,
             start,
             sleep: Box::pin(sleep_until(start)),
+            awake,
             permits: 0,
         }
     }
@@ -309,6 +313,22 @@ impl Driver {
         true
     }
 
+    /// Tells the core that the machine slept, if it did and it matters.
+    fn take_sleep(&mut self, cx: &mut Context<'_>) -> bool {
+        let state = self.core.connection_state();
+        if matches!(
+            state,
+            ConnectionState::Initialized | ConnectionState::Closed | ConnectionState::Failed
+        ) {
+            self.awake.look_away();
+            return false;
+        }
+        let Some(slept) = self.awake.poll_slept(cx) else { return false };
+        tracing::debug!(?slept, "the machine slept");
+        self.core.woke(slept, self.now());
+        true
+    }
+
     fn handle_event(&mut self, event: Event) {
         match event {
             Event::Messages(id, messages) => self.deliver(id, messages),
@@ -416,6 +436,7 @@ impl Future for Driver {
             let mut busy = self.take_commands(cx);
             busy |= self.take_events(cx);
             busy |= self.take_errands(cx);
+            busy |= self.take_sleep(cx);
             let deadline = self.drain_outputs(&mut busy);
             if self.wait_until(cx, deadline) {
                 let now = self.now();

@@ -23,6 +23,7 @@ mod network;
 mod ping;
 mod reauth;
 mod recovery;
+mod sleep;
 mod update;
 mod when;
 
