@@ -15,7 +15,8 @@
 //!
 //! A token that is past its time, or that the service rejects (401 with a code from 40140 to 40149), is
 //! renewed once, and the request is sent again (RSA4b). However many requests need a new token at that
-//! moment, one is got for all of them.
+//! moment, one is got for all of them. What becomes of tokens on a connection is on a
+//! [page of its own](crate::guide::tokens).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use capably_core::{Client, Credentials as CoreCredentials, Now};
 use capably_protocol::{ErrorCode, Stats, Str};
 use tokio::time::Instant as TokioInstant;
+use tracing::Instrument;
 
 use crate::{
     Auth, ClientOptions, Error, Rest, Result,
@@ -24,6 +25,7 @@ mod driver;
 mod errands;
 mod link;
 mod listeners;
+mod metrics;
 mod operation;
 mod publish;
 mod queue;
@@ -40,6 +42,7 @@ pub use changes::Changes;
 pub use channel::Channel;
 pub use channels::{Channels, RealtimeChannelOptions};
 pub use connection::Connection;
+pub use metrics::ConnectionMetrics;
 pub use publish::{Publish, Receipt};
 pub use queue::Overflow;
 pub use subscription::{Subscribe, Subscription, SubscriptionEvent};
@@ -106,7 +109,9 @@ impl Realtime {
         let auto_connect = config.options.auto_connect;
         let rest = Rest::with_config(config, Some(handle.downgrade()));
         let pipeline = Arc::clone(rest.pipeline());
-        runtime.spawn(driver::Driver::new(core, pipeline, connector, shared, commands, start));
+        let span = tracing::debug_span!("connection", primary = %pipeline.config().domains.primary);
+        let driver = driver::Driver::new(core, pipeline, connector, shared, commands, start);
+        runtime.spawn(driver.instrument(span));
         let connection = Connection::new(handle.clone());
         if auto_connect {
             connection.connect();

@@ -13,7 +13,9 @@ use capably_protocol::{
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::{Changes, channel::ChannelShared, listeners::Listeners, queue::Queue};
+use super::{
+    Changes, ConnectionMetrics, channel::ChannelShared, listeners::Listeners, queue::Queue,
+};
 use crate::{Error, Result, auth::AuthOptions};
 
 /// Where the result of an operation goes.
@@ -103,6 +105,7 @@ impl WeakHandle {
 pub(crate) struct Shared {
     connection: Mutex<ConnectionSnapshot>,
     listeners: Listeners<ConnectionStateChange>,
+    metrics: Mutex<ConnectionMetrics>,
     /// The window of unacknowledged publishes, in units of [`WINDOW_UNIT`] bytes.
     window: Semaphore,
 }
@@ -145,6 +148,7 @@ impl Handle {
                 error_reason: None,
             }),
             listeners: Listeners::new(),
+            metrics: Mutex::default(),
             window: Semaphore::new(WINDOW),
         });
         (Self { commands, shared }, receiver)
@@ -213,6 +217,15 @@ impl Shared {
     ) {
         *lock(&self.connection) = snapshot;
         self.listeners.tell(change);
+    }
+
+    pub(crate) fn metrics(&self) -> ConnectionMetrics {
+        *lock(&self.metrics)
+    }
+
+    /// Counts something.
+    pub(crate) fn count(&self, count: impl FnOnce(&mut ConnectionMetrics)) {
+        count(&mut lock(&self.metrics));
     }
 
     /// Updates the error reason, which is no change of state (RSA4c3).

@@ -6,7 +6,7 @@ use capably_protocol::Str;
 use tokio::sync::oneshot;
 
 use super::{
-    Changes, ConnectionState, ConnectionStateChange,
+    Changes, ConnectionMetrics, ConnectionState, ConnectionStateChange,
     command::{Command, Handle, gone},
 };
 use crate::{Error, Result};
@@ -123,6 +123,12 @@ impl Connection {
             }
         }
         Err(gone())
+    }
+
+    /// What the connection has been through: attempts, fallbacks, losses. For an exporter of metrics to
+    /// read when it likes.
+    pub fn metrics(&self) -> ConnectionMetrics {
+        self.handle.shared.metrics()
     }
 
     /// Every change from now on, in order (RTN4).

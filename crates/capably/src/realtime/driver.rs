@@ -9,8 +9,8 @@ use std::{
 };
 
 use capably_core::{
-    AuthId, ChannelId, ChannelState, Client, ConnectionState, ConnectionStateChange, Event,
-    Instant, Now, OpId, Outcome, Output, TokenNeed,
+    AuthId, ChannelId, ChannelState, Client, ConnectRequest, ConnectionEvent, ConnectionState,
+    ConnectionStateChange, Event, Instant, Now, OpId, Outcome, Output, TokenNeed, TransportId,
 };
 use capably_protocol::{ErrorCode, ErrorInfo, Limits, Message};
 use slab::Slab;
@@ -261,8 +261,7 @@ impl Driver {
                 Output::Send { transport, frame } => self.link.send(transport, frame),
                 Output::Event(event) => self.handle_event(event),
                 Output::Open { transport, request } => {
-                    let dialling = self.connector.connect(dial_request(self.config(), &request));
-                    self.link = Link::dial(transport, request.format(), dialling);
+                    self.dial(transport, &request);
                     *begun = true;
                 }
                 Output::Shut { transport } => self.link.shut(transport),
@@ -283,13 +282,27 @@ impl Driver {
         }
     }
 
+    fn dial(&mut self, transport: TransportId, request: &ConnectRequest) {
+        let away = *request.host != *self.config().domains.primary;
+        self.shared.count(|metrics| {
+            metrics.attempts += 1;
+            metrics.fallbacks += u64::from(away);
+        });
+        let resumes = request.param("resume").is_some();
+        let span = tracing::debug_span!("attempt", host = %request.host, away, resumes);
+        let dialling = self.connector.connect(dial_request(self.config(), request));
+        self.link = Link::dial(transport, request.format(), dialling, span);
+    }
+
     fn request_token(&mut self, auth: AuthId, need: TokenNeed) {
         let TokenNeed::Authorized(op) = need else {
-            if let Some(grant) = self.errands.get(auth, need) {
-                self.core.handle_token(auth, Ok(grant), self.now());
+            match self.errands.get(auth, need) {
+                Some(grant) => self.core.handle_token(auth, Ok(grant), self.now()),
+                None => self.shared.count(|metrics| metrics.tokens += 1),
             }
             return;
         };
+        self.shared.count(|metrics| metrics.tokens += 1);
         if let Some(Operation::Authorize(own)) = self.operations.get_mut(op.0 as usize) {
             let (params, options) = (own.request.params.take(), own.request.options.take());
             self.errands.authorize(auth, op, params, options);
@@ -366,8 +379,9 @@ impl Driver {
     fn connection_changed(&mut self, change: &ConnectionStateChange) {
         tracing::debug!(
             previous = %change.previous, current = %change.current, reason = ?change.reason,
-            "connection",
+            retry_in = ?change.retry_in, "connection",
         );
+        self.count(change);
         let current = change.current;
         let snapshot = ConnectionSnapshot {
             state: current,
@@ -390,6 +404,24 @@ impl Driver {
             }
         }
         self.shared.connection_changed(snapshot, change);
+    }
+
+    fn count(&self, change: &ConnectionStateChange) {
+        let ConnectionEvent::State(state) = change.event else { return };
+        let resumed = self.core.connection_id() == self.shared.connection().id.as_ref();
+        self.shared.count(|metrics| match state {
+            ConnectionState::Connected => {
+                metrics.connected += 1;
+                metrics.resumed += u64::from(resumed);
+            }
+            ConnectionState::Disconnected => metrics.disconnected += 1,
+            ConnectionState::Suspended => metrics.suspended += 1,
+            ConnectionState::Initialized
+            | ConnectionState::Connecting
+            | ConnectionState::Closing
+            | ConnectionState::Closed
+            | ConnectionState::Failed => {}
+        });
     }
 
     fn finish(&mut self, op: OpId, outcome: Result<Outcome, ErrorInfo>) {

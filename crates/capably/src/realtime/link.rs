@@ -10,8 +10,8 @@ use capably_core::{ConnectRequest, TransportEvent, TransportId};
 use capably_protocol::{
     ClientFrame, DecodeError, ErrorCode, ErrorInfo, Format, Limits, ServerFrame, codec,
 };
-
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tracing::Span;
 
 use crate::{
     Result,
@@ -31,6 +31,8 @@ pub(crate) enum Link {
         id: TransportId,
         format: Format,
         dialling: Dialling,
+        /// The attempt, in logs.
+        span: Span,
     },
     Open(Box<OpenLink>),
 }
@@ -49,8 +51,8 @@ pub(crate) struct OpenLink {
 }
 
 impl Link {
-    pub(crate) fn dial(id: TransportId, format: Format, dialling: Dialling) -> Self {
-        Self::Dialling { id, format, dialling }
+    pub(crate) fn dial(id: TransportId, format: Format, dialling: Dialling, span: Span) -> Self {
+        Self::Dialling { id, format, dialling, span }
     }
 
     /// Takes a frame for this transport. Without an open socket it goes nowhere: the client sends again
@@ -84,9 +86,10 @@ impl Link {
     ) -> Poll<()> {
         match self {
             Self::None => Poll::Pending,
-            Self::Dialling { id, format, dialling } => {
+            Self::Dialling { id, format, dialling, span } => {
                 let (id, format) = (*id, *format);
-                match ready!(dialling.as_mut().poll(cx)) {
+                let dialled = span.in_scope(|| dialling.as_mut().poll(cx));
+                match ready!(dialled) {
                     Ok(socket) => {
                         *self = Self::Open(Box::new(OpenLink {
                             id,

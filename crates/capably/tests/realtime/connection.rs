@@ -25,6 +25,7 @@ mod reauth;
 mod recovery;
 mod sleep;
 mod update;
+mod watching;
 mod when;
 
 async fn next_state(changes: &mut Changes<ConnectionStateChange>) -> ConnectionStateChange {
