@@ -15,11 +15,11 @@ use tokio_tungstenite::{WebSocketStream, accept_async, tungstenite::Message as W
 
 use crate::support::connected_frame;
 
-fn options(port: u16) -> ClientOptions {
+pub(super) fn options(port: u16) -> ClientOptions {
     ClientOptions::new("appId.keyId:keySecret").endpoint("127.0.0.1").port(port).tls(false)
 }
 
-async fn listener() -> (TcpListener, u16) {
+pub(super) async fn listener() -> (TcpListener, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, port)
@@ -52,7 +52,7 @@ async fn answered_with(answer: &[u8]) -> Error {
 }
 
 /// Accepts a WebSocket and says that it is connected.
-async fn accept(listener: &TcpListener) -> WebSocketStream<TcpStream> {
+pub(super) async fn accept(listener: &TcpListener) -> WebSocketStream<TcpStream> {
     let (stream, _) = listener.accept().await.unwrap();
     let mut socket = accept_async(stream).await.unwrap();
     let mut bytes = Vec::new();
