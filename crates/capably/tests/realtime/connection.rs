@@ -19,6 +19,7 @@ mod fallback;
 mod forwards;
 mod heartbeat;
 mod id_key;
+mod listening;
 mod network;
 mod ping;
 mod reauth;
@@ -43,7 +44,7 @@ fn code(client: &Realtime) -> Option<u32> {
     client.connection().error_reason().map(|error| error.code().0)
 }
 
-// Spec: RTN2a, RTN2b, RTN2d, RTN2e, RTN2f, RTN4b, RTN4d, RTN6, RTN8a, RTN9a, RTN11e, RTN13a, RTN13e, RTN27a, RTN27b, RTN27e, RTC1f
+// Spec: RTN2, RTN8, RTN9, RTN27, RTN11, RTN11f, RTN2a, RTN2b, RTN2d, RTN2e, RTN2f, RTN4b, RTN4d, RTN6, RTN8a, RTN9a, RTN11e, RTN13a, RTN13e, RTN27a, RTN27b, RTN27e, RTC1f
 in_both_formats! {
     async fn connecting_then_connected(format) {
         let (client, mut service) = client_with(format, |options| {

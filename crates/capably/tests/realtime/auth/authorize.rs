@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::{in_both_formats, support::*, tokens::*};
 
 // UTS: realtime/unit/RTC8a/authorize-connected-sends-auth-0
-// Spec: RSA10a, RSA10f, RSA16c
+// Spec: RSA10a, RSA10f, RSA16c, AD1, AD2
 in_both_formats! {
     async fn while_connected_the_service_gets_the_token(format) {
         let tokens = Tokens::default();

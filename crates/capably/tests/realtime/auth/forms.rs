@@ -61,7 +61,8 @@ in_both_formats! {
             let attempt = service.attempt().await;
             assert_eq!(attempt.param("accessToken").as_deref(), Some("the-token"));
             assert_eq!(attempt.param("key"), None);
-            attempt.accept().send(connected_frame("connection-1", "key-1"));
+            let mut peer = attempt.accept();
+            peer.send(connected_frame("connection-1", "key-1"));
             client.connection().when(ConnectionState::Connected).await.unwrap();
             assert_eq!(client.auth().token_details().unwrap().token, "the-token");
         }

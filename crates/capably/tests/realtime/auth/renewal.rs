@@ -101,6 +101,7 @@ in_both_formats! {
 }
 
 // UTS: realtime/unit/RTN15h2/token-error-renew-success-0
+// Spec: RTN15h2i
 in_both_formats! {
     async fn a_connection_is_resumed_with_a_new_token(format) {
         let http = token_service();

@@ -40,6 +40,7 @@ in_both_formats! {
 
 // `Realtime::connect` makes a client that is connected; one that is there is told over its connection.
 // UTS: realtime/unit/RTC15/connect-method-0
+// Spec: RTC15a, RTN12
 // UTS: realtime/unit/RTC16/close-method-0
 in_both_formats! {
     async fn it_connects_and_closes(format) {

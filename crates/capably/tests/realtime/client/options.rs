@@ -30,6 +30,7 @@ in_both_formats! {
 }
 
 // UTS: realtime/unit/RTC1a/echo-messages-option-0
+// Spec: RTC1, TO3h
 in_both_formats! {
     async fn echo_is_on_unless_turned_off(format) {
         let (_client, _service, by_default) = attempt(format, ClientOptions::new(KEY)).await;
@@ -41,6 +42,7 @@ in_both_formats! {
 }
 
 // UTS: realtime/unit/RTC1b/auto-connect-option-0
+// Spec: TO3e
 in_both_formats! {
     async fn connecting_is_automatic_unless_turned_off(format) {
         let (script, mut service) = script();
@@ -68,6 +70,7 @@ in_both_formats! {
 }
 
 // UTS: realtime/unit/RTC1c/recover-option-0
+// Spec: TO3i
 in_both_formats! {
     async fn recovery_is_for_the_first_connection(format) {
         let key = json!({
@@ -91,7 +94,7 @@ in_both_formats! {
 }
 
 // UTS: realtime/unit/RTC1f/transport-params-option-0
-// Spec: RTC1f1
+// Spec: RTC1f1, TO3q
 in_both_formats! {
     async fn transport_params_are_in_the_url_and_win(format) {
         let options = ClientOptions::new(KEY)
@@ -120,7 +123,7 @@ in_both_formats! {
     }
 }
 
-// Spec: RSC18, TO3d, TO3f, RTN2, RTN2a
+// Spec: RTN1, RSC18, TO3d, TO3f, RTN2, RTN2a
 in_both_formats! {
     async fn the_url_has_what_a_connection_needs(format) {
         let (_client, _service, secure) = attempt(format, ClientOptions::new(KEY)).await;

@@ -49,6 +49,7 @@ in_both_formats! {
 // UTS: realtime/unit/RTN25/error-reason-disconnected-1
 // UTS: realtime/unit/RTN25/error-reason-cleared-on-connect-4
 // UTS: realtime/unit/RTN14d/retry-recoverable-failure-0
+// Spec: RTN14, TA3
 in_both_formats! {
     async fn is_why_there_is_no_connection_until_there_is_one(format) {
         let (client, mut service) = client_with(format, |options| {

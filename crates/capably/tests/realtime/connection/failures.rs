@@ -12,7 +12,7 @@ use crate::{in_both_formats, support::*, tokens::*};
 // UTS: realtime/unit/RTN15a/unexpected-transport-disconnect-0
 // UTS: realtime/unit/RTN15b/successful-resume-0
 // UTS: realtime/unit/RTN15e/connection-key-updated-0
-// Spec: RTN15c6
+// Spec: RTN15, RTN15c, RTN15c6, RTN15h
 in_both_formats! {
     async fn it_is_resumed_at_once(format) {
         for word in [Some(ServerFrame::Disconnected { error: Some(info(80003, 503)) }), None] {

@@ -55,7 +55,7 @@ fn letter(host: &str) -> char {
 // UTS: realtime/unit/RTN17i/prefer-primary-domain-0
 // UTS: realtime/unit/RTN17f/fallback-on-error-0
 // UTS: realtime/unit/RTN17h/fallback-domains-from-rec2-0
-// Spec: RTN17, REC1a, REC2c1
+// Spec: RTN17, REC1, REC1a, REC2, REC2c, REC2c1
 in_both_formats! {
     async fn every_attempt_begins_with_the_primary_domain(format) {
         let http = online();
@@ -125,7 +125,7 @@ in_both_formats! {
     }
 }
 
-// Spec: RTN17j, REC3b
+// Spec: RTN17j, REC3, REC3b
 in_both_formats! {
     async fn without_a_network_no_other_host_is_tried(format) {
         for answer in [
@@ -313,7 +313,7 @@ in_both_formats! {
     }
 }
 
-// Spec: RTN17e
+// Spec: RTN17e, REC2a
 in_both_formats! {
     async fn a_fallback_gets_the_same_token(format) {
         let tokens = Tokens::default();

@@ -94,6 +94,7 @@ in_both_formats! {
 // UTS: realtime/unit/RTN23b/timeout-triggers-reconnect-4
 // UTS: realtime/unit/RTN23a/reconnect-uses-resume-5
 // UTS: realtime/unit/RTN23b/reconnect-uses-resume-5
+// Spec: RTN23
 in_both_formats! {
     async fn silence_for_too_long_is_a_lost_connection(format) {
         for (max_idle, timeout) in [(5_000, 2_000), (2_000, 1_000)] {

@@ -31,6 +31,7 @@ fn impatient(format: Format) -> (Realtime, Service) {
 }
 
 // UTS: realtime/unit/RTN13a/ping-heartbeat-roundtrip-0
+// Spec: RTN13
 // UTS: realtime/unit/RTN13e/heartbeat-random-id-0
 in_both_formats! {
     async fn take_as_long_as_the_round_trip(format) {

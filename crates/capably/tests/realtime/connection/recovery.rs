@@ -92,6 +92,7 @@ fn key() -> String {
 }
 
 // UTS: realtime/unit/RTN16k/recover-query-param-0
+// Spec: RTN16
 in_both_formats! {
     async fn a_client_recovers_once_and_resumes_then(format) {
         let (client, mut service) = client_with(format, |options| options.recover(key()));

@@ -18,7 +18,7 @@ async fn world(format: Format) -> (Realtime, Service, Peer) {
 
 // UTS: realtime/unit/RTN24/connected-emits-update-0
 // UTS: realtime/unit/RTN24/connection-details-override-2
-// Spec: RTN21
+// Spec: RTN21, CD1, CD2, CD2a, CD2b
 in_both_formats! {
     async fn is_an_update_with_other_details(format) {
         let (client, mut service, mut peer) = world(format).await;
