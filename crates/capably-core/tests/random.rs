@@ -275,6 +275,14 @@ impl World {
                 Output::Event(event) => self.check(event),
                 Output::Timeout(deadline) => {
                     self.deadline = deadline.map(|(at, _)| Now::at(at));
+                    let settled = matches!(
+                        self.connection,
+                        ConnectionState::Initialized
+                            | ConnectionState::Connected
+                            | ConnectionState::Closed
+                            | ConnectionState::Failed
+                    );
+                    assert!(settled || deadline.is_some(), "nothing ends {}", self.connection);
                     return;
                 }
             }
