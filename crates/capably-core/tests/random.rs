@@ -6,8 +6,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use capably_core::{
-    ChannelEvent, ChannelId, ChannelOptions, ChannelState, Client, Config, ConnectionEvent,
-    ConnectionState, Credentials, Event, Now, OpId, Outcome, Output, TransportEvent, TransportId,
+    AuthFailure, AuthId, ChannelEvent, ChannelId, ChannelOptions, ChannelState, CheckId, Client,
+    Config, ConnectionEvent, ConnectionState, Credentials, Event, Grant, Now, OpId, Outcome,
+    Output, TransportEvent, TransportId,
 };
 use capably_protocol::{
     ClientFrame, ConnectionDetails, ErrorInfo, Flags, Message, PublishResult, ServerFrame,
@@ -25,6 +26,10 @@ struct World {
     now: Now,
     client: Client,
     transport: Option<(TransportId, bool)>,
+    /// Tokens and checks that the client waits for.
+    tokens: Vec<AuthId>,
+    checks: Vec<CheckId>,
+    generation: u64,
     /// What the service would send, in order.
     inbox: Vec<ServerFrame>,
     next_op: u64,
@@ -42,8 +47,13 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let mut config = Config::new(Credentials::Key("app.key:secret".parse().unwrap()));
+        let credentials = match rng.bool() {
+            true => Credentials::Key("app.key:secret".parse().unwrap()),
+            false => Credentials::Tokens,
+        };
+        let mut config = Config::new(credentials);
         config.queue_messages = rng.u8(..5) > 0;
+        config.fallback_hosts = (0..rng.u8(..3)).map(|n| format!("fallback-{n}").into()).collect();
         let mut client = Client::new(Arc::new(config), rng.u64(..), Now::default());
         let mut channels = BTreeMap::new();
         for id in (0..CHANNELS).map(ChannelId) {
@@ -55,6 +65,9 @@ impl World {
             now: Now::default(),
             client,
             transport: None,
+            tokens: Vec::new(),
+            checks: Vec::new(),
+            generation: 0,
             inbox: Vec::new(),
             next_op: 0,
             open: BTreeMap::new(),
@@ -107,11 +120,27 @@ impl World {
                     (0..=self.rng.usize(..3)).map(|_| Message::new("n", "d")).collect();
                 self.client.publish(id, messages.into(), Default::default(), op);
             }
-            45..50 => {
+            45..48 => {
                 let op = self.op("ping");
                 self.client.ping(op, now);
             }
-            50..80 => self.service_speaks(),
+            48..50 => {
+                let op = self.op("authorize");
+                self.client.authorize(op, now);
+            }
+            50..52 => self.client.network_available(now),
+            52 => match self.rng.bool() {
+                true => self.client.network_lost(now),
+                false => self.client.woke(Duration::from_secs(self.rng.u64(2..300)), now),
+            },
+            53..57 => self.token_comes(),
+            57..59 => {
+                if let Some(check) = self.checks.pop() {
+                    let online = self.rng.u8(..4) > 0;
+                    self.client.handle_connectivity(check, online, now);
+                }
+            }
+            59..80 => self.service_speaks(),
             80..86 => self.network_acts(),
             86..90 => self.misfortune(),
             _ => self.time_passes(),
@@ -133,6 +162,28 @@ impl World {
             self.client.handle_transport(transport, event, self.now);
             self.drain();
         }
+    }
+
+    /// A token arrives, or word that there is none.
+    fn token_comes(&mut self) {
+        if self.tokens.is_empty() {
+            return;
+        }
+        let auth = self.tokens.swap_remove(self.rng.usize(..self.tokens.len()));
+        self.generation += 1;
+        let error = |status| ErrorInfo::new(40170.into(), status, "no token");
+        let outcome = match self.rng.u8(..20) {
+            0 => Err(AuthFailure::Refused(error(403))),
+            1 => Err(AuthFailure::NoMeans(error(401))),
+            2 => Err(AuthFailure::WrongClient(error(401))),
+            3..6 => Err(AuthFailure::Refused(error(500))),
+            other => Ok(Grant {
+                token: "token".into(),
+                generation: self.generation,
+                renewable: other > 6,
+            }),
+        };
+        self.client.handle_token(auth, outcome, self.now);
     }
 
     fn network_acts(&mut self) {
@@ -157,21 +208,14 @@ impl World {
             self.connections += 1;
             self.next_serial = 0;
         }
-        self.inbox.push(ServerFrame::Connected(Box::new(Connected {
-            connection_id: Some(format!("connection-{}", self.connections).into()),
-            details: Some(ConnectionDetails {
-                connection_key: Some("key".into()),
-                ..ConnectionDetails::default()
-            }),
-            error: None,
-        })));
+        self.inbox.push(connected(format!("connection-{}", self.connections)));
     }
 
     /// The service says something out of turn.
     fn misfortune(&mut self) {
         let Some((transport, true)) = self.transport else { return };
         let error = self.error();
-        let mut frame = match self.rng.u8(..9) {
+        let mut frame = match self.rng.u8(..10) {
             0 => ServerFrame::Error(ErrorFrame { channel: None, error }),
             1 => ServerFrame::Error(ErrorFrame { channel: Some(self.name().into()), error }),
             2 => ServerFrame::Detached { channel: self.name().into(), error },
@@ -189,6 +233,7 @@ impl World {
                 res: vec![],
             }),
             7 => ServerFrame::Nack(Nack { msg_serial: self.rng.u64(..20), count: 1, error }),
+            8 => ServerFrame::Auth,
             _ => ServerFrame::Connected(Box::default()),
         };
         self.client.handle_transport(transport, TransportEvent::Frame(&mut frame), self.now);
@@ -224,9 +269,20 @@ impl World {
                         self.service_hears(frame);
                     }
                 }
+                Output::RequestToken { auth, .. } => self.tokens.push(auth),
+                Output::AbandonToken { auth } => self.tokens.retain(|own| *own != auth),
+                Output::CheckConnectivity { check } => self.checks.push(check),
                 Output::Event(event) => self.check(event),
                 Output::Timeout(deadline) => {
                     self.deadline = deadline.map(|(at, _)| Now::at(at));
+                    let settled = matches!(
+                        self.connection,
+                        ConnectionState::Initialized
+                            | ConnectionState::Connected
+                            | ConnectionState::Closed
+                            | ConnectionState::Failed
+                    );
+                    assert!(settled || deadline.is_some(), "nothing ends {}", self.connection);
                     return;
                 }
             }
@@ -253,6 +309,12 @@ impl World {
                 self.inbox.push(ServerFrame::Ack(ack));
             }
             ClientFrame::Heartbeat { id } => self.inbox.push(ServerFrame::Heartbeat { id }),
+            ClientFrame::Auth(_) => {
+                if self.rng.u8(..5) > 0 {
+                    let id = format!("connection-{}", self.connections);
+                    self.inbox.push(connected(id));
+                }
+            }
             ClientFrame::Close => self.inbox.push(ServerFrame::Closed),
             other => panic!("not expected: {other:?}"),
         }
@@ -265,7 +327,7 @@ impl World {
                 match (what, outcome) {
                     ("publish", Ok(Outcome::Published(_)))
                     | ("ping", Ok(Outcome::Pong(_)))
-                    | ("attach" | "detach", Ok(Outcome::Done)) => {}
+                    | ("attach" | "detach" | "authorize", Ok(Outcome::Done)) => {}
                     (_, Err(error)) => assert!(error.code.0 >= 40000, "{error:?}"),
                     (what, Ok(outcome)) => panic!("{what} gave {outcome:?}"),
                 }
@@ -298,6 +360,7 @@ impl World {
                 }
                 self.channels.insert(id, change.current);
             }
+            Event::ErrorReason => assert!(self.client.error_reason().is_some()),
             Event::Granted(id) => {
                 assert_eq!(self.channels[&id], ChannelState::Attached);
             }
@@ -335,18 +398,31 @@ impl World {
     }
 }
 
+fn connected(id: String) -> ServerFrame {
+    ServerFrame::Connected(Box::new(Connected {
+        connection_id: Some(id.into()),
+        details: Some(ConnectionDetails {
+            connection_key: Some("key".into()),
+            ..ConnectionDetails::default()
+        }),
+        error: None,
+    }))
+}
+
+/// Into FAILED there is a way from everywhere for whoever authorizes in vain (RSA4d).
 fn connection_may_go(from: ConnectionState, to: ConnectionState) -> bool {
     use ConnectionState::{
         Closed, Closing, Connected, Connecting, Disconnected, Failed, Initialized, Suspended,
     };
     match from {
-        Initialized => matches!(to, Connecting | Closed),
+        Initialized => matches!(to, Connecting | Closed | Failed),
         Connecting => matches!(to, Connected | Disconnected | Suspended | Closing | Failed),
         Connected => matches!(to, Disconnected | Closing | Failed),
-        Disconnected => matches!(to, Connecting | Suspended | Closed),
-        Suspended => matches!(to, Connecting | Closed),
+        Disconnected => matches!(to, Connecting | Suspended | Closed | Failed),
+        Suspended => matches!(to, Connecting | Closed | Failed),
         Closing => matches!(to, Closed | Connecting),
-        Closed | Failed => to == Connecting,
+        Closed => matches!(to, Connecting | Failed),
+        Failed => to == Connecting,
     }
 }
 

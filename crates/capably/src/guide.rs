@@ -3,6 +3,9 @@
 //! | about | page |
 //! |---|---|
 //! | API keys, tokens, and servers that give tokens | [`auth`](crate::auth) |
+//! | tokens while connected | [`tokens`] |
+//! | the states of a connection, and what to do in each | [`connections`] |
+//! | continuing a connection in another process | [`recovery`] |
 //! | publishing over REST: forms, ids, limits, many channels | [`publishing`] |
 //! | history, and pages of anything | [`history`] |
 //! | who is present | [`rest::presence`](crate::rest::presence) |
@@ -14,6 +17,15 @@
 //!
 //! The examples run against a server in their own process; with a key of your own and without the options
 //! that name the server they run against Ably's service.
+
+#[doc = include_str!("guide/tokens.md")]
+pub mod tokens {}
+
+#[doc = include_str!("guide/connections.md")]
+pub mod connections {}
+
+#[doc = include_str!("guide/recovery.md")]
+pub mod recovery {}
 
 #[doc = include_str!("guide/publishing.md")]
 pub mod publishing {}

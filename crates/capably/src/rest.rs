@@ -70,7 +70,7 @@ pub use push_channel::{LocalDevice, PushChannel};
 pub use query::{Direction, History, Query, QueryItem, Timestamp};
 pub use wrapper::WrapperSdkProxyOptions;
 
-use crate::{Auth, ClientOptions, Result, options::Config};
+use crate::{Auth, ClientOptions, Result, options::Config, realtime::WeakHandle};
 pub(crate) use request::{Call, Pipeline, escape};
 pub(crate) use response::Reply;
 
@@ -91,13 +91,18 @@ impl Rest {
     /// 40103 for a key without TLS (RSC18), 40106 for none at all (RSC1b), 40012 for a client id that
     /// cannot be, 40102 for one that the token is not for (RSA15a), 40000 for the rest.
     pub fn new(options: impl Into<ClientOptions>) -> Result<Self> {
-        Ok(Self::with_config(Arc::new(options.into().validate()?)))
+        Ok(Self::with_config(Arc::new(options.into().validate()?), None))
     }
 
-    pub(crate) fn with_config(config: Arc<Config>) -> Self {
+    /// A client of its own, or of this connection.
+    pub(crate) fn with_config(config: Arc<Config>, connection: Option<WeakHandle>) -> Self {
         let pipeline = Arc::new(Pipeline::new(config));
         let channels = RestChannels::new(Arc::clone(&pipeline));
-        Self { auth: Auth::new(Arc::clone(&pipeline)), channels, pipeline }
+        Self { auth: Auth::new(Arc::clone(&pipeline), connection), channels, pipeline }
+    }
+
+    pub(crate) fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.pipeline
     }
 
     /// A handle to the same client, whose requests go another way.

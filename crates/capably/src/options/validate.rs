@@ -18,7 +18,6 @@ pub(crate) struct Config {
     pub(crate) domains: Domains,
     pub(crate) proxies: Proxies,
     /// The connection to continue (RTN16).
-    #[allow(dead_code, reason = "recovery across processes is not built yet")]
     pub(crate) recover: Option<RecoveryKey>,
 }
 
@@ -50,7 +49,6 @@ impl Config {
     }
 
     /// Where to ask whether there is a network (REC3).
-    #[allow(dead_code, reason = "the connectivity check is not built yet")]
     pub(crate) fn connectivity_check_url(&self) -> &str {
         let given = self.options.connectivity_check_url.as_deref();
         given.unwrap_or(endpoint::CONNECTIVITY_CHECK_URL)
