@@ -34,6 +34,8 @@ pub(crate) struct Attempt {
     failure: Option<ErrorInfo>,
     /// Whether a token that the service rejected has been replaced: that is done once (RTN14b).
     pub(super) renewed: bool,
+    /// Whether the connection has been down for its TTL since it began.
+    overdue: bool,
 }
 
 impl Connection {
@@ -191,6 +193,8 @@ impl Client {
         self.timers.clear(Timer::Connect);
         if self.timers.is_set(Timer::Suspend) {
             self.wait_to_retry(error, now);
+        } else if self.connection.attempt.overdue {
+            self.suspend(errors::suspended().with_cause(error), now);
         } else {
             self.suspend(error, now);
         }
@@ -227,6 +231,8 @@ impl Client {
                 None => errors::suspended(),
             };
             self.suspend(error, now);
+        } else {
+            self.connection.attempt.overdue = true;
         }
     }
 }

@@ -112,6 +112,29 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN14e
+in_both_formats! {
+    async fn is_the_same_when_the_time_passes_during_an_attempt(format) {
+        let (client, mut service) = client_with(format, |options| {
+            options.disconnected_retry_timeout(Duration::from_secs(1))
+        });
+        let start = tokio::time::Instant::now();
+        client.connection().connect();
+        // The last attempt goes unanswered for its ten seconds.
+        let unanswered = loop {
+            let attempt = service.attempt().await;
+            if start.elapsed().as_secs() > 111 {
+                break attempt;
+            }
+            attempt.refuse();
+        };
+        client.connection().when(ConnectionState::Suspended).await.unwrap();
+        assert!(start.elapsed().as_secs() > 120);
+        drop(unanswered);
+        assert_eq!(reason(&client), Some((80002, Some(408), Some(80014))));
+    }
+}
+
 // UTS: realtime/unit/RTN25/error-reason-token-error-3
 in_both_formats! {
     async fn is_that_the_token_cannot_be_renewed(format) {
