@@ -55,7 +55,7 @@ impl Reply {
             StatusCode::from_u16(error.status_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self::value(status, format, body)
             .header(HeaderName::from_static("x-ably-errorcode"), error.code.0.to_string())
-            .header(HeaderName::from_static("x-ably-errormessage"), &*error.message)
+            .header(HeaderName::from_static("x-ably-errormessage"), in_ascii(&error.message))
     }
 
     /// Adds a header; a value that no header can have is left out.
@@ -72,6 +72,12 @@ impl Reply {
         *response.headers_mut() = self.headers;
         response
     }
+}
+
+/// The text with a question mark for each character that a header cannot have.
+fn in_ascii(text: &str) -> String {
+    let plain = |character: char| character == ' ' || character.is_ascii_graphic();
+    text.chars().map(|character| if plain(character) { character } else { '?' }).collect()
 }
 
 /// The format of the response: the first of those accepted that is known, or JSON.
