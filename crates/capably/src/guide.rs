@@ -10,7 +10,7 @@
 //! | history, and pages of anything | [`history`] |
 //! | who is present | [`rest::presence`](crate::rest::presence) |
 //! | encrypting payloads | [`encryption`] |
-//! | statistics | [`Rest::stats`](crate::Rest::stats) |
+//! | statistics | [`statistics`] |
 //! | push notifications | [`rest::push`](crate::rest::push) |
 //! | errors, and what is retried | [`errors`] |
 //! | testing your application: a server of its own, faults on order | [`testing`] |
@@ -35,6 +35,9 @@ pub mod history {}
 
 #[doc = include_str!("guide/encryption.md")]
 pub mod encryption {}
+
+#[doc = include_str!("guide/statistics.md")]
+pub mod statistics {}
 
 #[doc = include_str!("guide/errors.md")]
 pub mod errors {}
