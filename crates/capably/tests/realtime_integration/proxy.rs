@@ -3,10 +3,16 @@
 //! Where the specification's tests act a second after a connection was opened, these act once the client has
 //! what it needs, and their timeouts are shorter.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use capably::{
-    ClientOptions, Realtime,
+    ClientOptions, Realtime, Rest,
     realtime::{Changes, ConnectionState, ConnectionStateChange},
 };
 use capably_protocol::{ConnectionDetails, ErrorInfo, Format, ServerFrame, frame::Connected};
@@ -16,6 +22,7 @@ use capably_server::{
 };
 use tokio::time::timeout;
 
+mod auth_reauth;
 mod channel_faults;
 mod connection_open_failures;
 mod connection_resume;
@@ -51,6 +58,19 @@ impl Scene {
             .tls(false)
             .use_binary_protocol(self.format == Format::MsgPack)
             .auto_connect(false)
+    }
+
+    /// Options for a client that gets its tokens from the service, and the number of times it has.
+    fn options_with_tokens(&self) -> (ClientOptions, Arc<AtomicUsize>) {
+        let direct = Rest::new(self.options()).unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        let options = self.options_without_key().auth_callback(move |_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            let token = direct.auth().request_token();
+            async move { token.await }
+        });
+        (options, asked)
     }
 
     /// A client that is not connected.

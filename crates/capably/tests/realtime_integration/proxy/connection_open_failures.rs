@@ -31,6 +31,26 @@ in_both_formats! {
     }
 }
 
+// UTS: realtime/proxy/RTN14b/token-error-renew-reconnect-0
+// Spec: RTN14b
+in_both_formats! {
+    async fn a_rejected_token_is_renewed(scene) {
+        fail_first(&scene, error(40142, 401, "Token expired"));
+        let (options, asked) = scene.options_with_tokens();
+        let client = Realtime::new(options).unwrap();
+        let mut changes = client.connection().changes();
+        client.connection().connect();
+        let states = [ConnectionState::Connecting, ConnectionState::Connected];
+        expect_states(&mut changes, &states).await;
+        assert!(client.connection().id().is_some());
+        assert!(client.connection().key().is_some());
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        assert_eq!(scene.log().connects().len(), 2);
+        assert!(client.connection().error_reason().is_none());
+        client.close().await;
+    }
+}
+
 // UTS: realtime/proxy/RTN14g/server-error-causes-failed-0
 // Spec: RTN14g
 in_both_formats! {

@@ -85,6 +85,26 @@ in_both_formats! {
     }
 }
 
+// Spec: RTN15h1
+in_both_formats! {
+    async fn a_token_that_cannot_be_renewed_fails_the_connection(scene) {
+        let direct = Rest::new(scene.options()).unwrap();
+        let token = direct.auth().request_token().await.unwrap().token;
+        let client = Realtime::new(scene.options_without_key().token(token)).unwrap();
+        client.connection().connect();
+        within(client.connection().when(ConnectionState::Connected)).await.unwrap();
+        let mut changes = client.connection().changes();
+        let reason = error(40142, 401, "Token expired");
+        let connections = scene.faults.connections();
+        connections.inject_to_client(ServerFrame::Disconnected { error: Some(reason) });
+        connections.close(1000);
+        expect_states(&mut changes, &[ConnectionState::Failed]).await;
+        let reason = client.connection().error_reason().unwrap();
+        assert_eq!((reason.code().0, reason.status()), (40142, Some(401)));
+        assert_eq!(scene.log().connects().len(), 1);
+    }
+}
+
 // UTS: realtime/proxy/RTN15h3/non-token-error-reconnects-0
 // Spec: RTN15h3
 in_both_formats! {
@@ -167,11 +187,13 @@ in_both_formats! {
 // Spec: RTN19a, RTN19a2
 in_both_formats! {
     async fn what_was_not_acknowledged_is_sent_again(scene) {
-        scene.faults.add(Rule::to_client().action(Action::Ack).times(1).suppress());
         let client = scene.connected(|options| options).await;
         let id = client.connection().id();
         let channel = client.channels().get("test-resend-unacked");
         within(channel.attach()).await.unwrap();
+        // So that the serial is not what a new connection begins with.
+        within(channel.publish("event", "acknowledged").into_future()).await.unwrap();
+        scene.faults.add(Rule::to_client().action(Action::Ack).times(1).suppress());
         let receipt = channel.publish("event", "test-data").submit().await.unwrap();
         let is_suppressed = |entry: &Entry| {
             matches!(&entry.event, Event::ToClient { frame, fate: Fate::Suppressed }
@@ -195,7 +217,7 @@ in_both_formats! {
                 other => panic!("{other:?}"),
             })
             .collect();
-        assert_eq!(serials, [0, 0]);
+        assert_eq!(serials, [0, 1, 1]);
         client.close().await;
     }
 }

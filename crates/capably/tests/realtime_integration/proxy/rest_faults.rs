@@ -1,28 +1,10 @@
 //! REST behind the same faults (RSC).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
-
-use capably::{Data, Rest};
+use capably::Data;
 use capably_server::faults::{Event, Response, Rule};
 use serde_json::json;
 
 use super::*;
-
-/// A client that gets its tokens from the service, and the number of times it has.
-fn rest(scene: &Scene) -> (Rest, Arc<AtomicUsize>) {
-    let direct = Rest::new(scene.options()).unwrap();
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&asked);
-    let options = scene.options_without_key().auth_callback(move |_| {
-        counter.fetch_add(1, Ordering::Relaxed);
-        let token = direct.auth().request_token();
-        async move { token.await }
-    });
-    (Rest::new(options).unwrap(), asked)
-}
 
 /// The first request about a channel is answered with this error.
 fn fail_first(scene: &Scene, status: u16, code: u32, message: &str) {
@@ -54,7 +36,8 @@ fn statuses(log: &Log) -> Vec<u16> {
 in_both_formats! {
     async fn a_rejected_token_is_renewed_and_the_request_made_again(scene) {
         fail_first(&scene, 401, 40142, "Token expired");
-        let (rest, asked) = rest(&scene);
+        let (options, asked) = scene.options_with_tokens();
+        let rest = Rest::new(options).unwrap();
         let channel = rest.channels().get("test-RSC10-token-renewal");
         let result = channel.publish("test-event", "hello").await.unwrap();
         assert_eq!(result.serials.len(), 1);
@@ -68,7 +51,7 @@ in_both_formats! {
 in_both_formats! {
     async fn without_fallback_hosts_an_error_is_final(scene) {
         fail_first(&scene, 503, 50300, "Service temporarily unavailable");
-        let (rest, _) = rest(&scene);
+        let rest = Rest::new(scene.options_with_tokens().0).unwrap();
         let channel = rest.channels().get("test-RSC15m-503-error");
         let error = channel.publish("test-event", "hello").await.unwrap_err();
         assert_eq!((error.code().0, error.status()), (50300, Some(503)));
@@ -84,7 +67,7 @@ in_both_formats! {
         let channel = client.channels().get("test-RTL6-publish-history");
         within(channel.attach()).await.unwrap();
         within(channel.publish("test-msg", "hello world").into_future()).await.unwrap();
-        let (rest, _) = rest(&scene);
+        let rest = Rest::new(scene.options_with_tokens().0).unwrap();
         let history = rest.channels().get("test-RTL6-publish-history").history().await.unwrap();
         let [message] = history.items() else { panic!("{} messages", history.items().len()) };
         assert_eq!(message.name.as_deref(), Some("test-msg"));
