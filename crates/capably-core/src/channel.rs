@@ -9,7 +9,7 @@ use capably_protocol::{
 
 use crate::{
     ChannelEvent, ChannelId, ChannelState, ChannelStateChange, Client, ConnectionState, Event,
-    Instant, Now, OpId, Timer, backoff, errors, presence::Presence,
+    Instant, Now, OpId, Output, Timer, backoff, errors, presence::Presence,
 };
 
 /// What a channel is asked to be (TB).
@@ -365,7 +365,7 @@ impl Client {
         self.timers.clear(Timer::Reattach(id));
         // An update without loss of continuity is no event (RTL12).
         if event == ChannelEvent::Update && resumed {
-            self.push(crate::Output::Event(Event::Granted(id)));
+            self.push(Output::Event(Event::Granted(id)));
         } else {
             self.emit(
                 id,
@@ -468,8 +468,7 @@ impl Client {
         if channel.state != State::Attached {
             return;
         }
-        let mut messages = mem::take(&mut delivery.items);
-        for (index, message) in messages.iter_mut().enumerate() {
+        for (index, message) in delivery.items.iter_mut().enumerate() {
             message.inherit(
                 delivery.id.as_ref(),
                 index,
@@ -487,7 +486,16 @@ impl Client {
                 tracing::error!(channel = &*channel.name, %error, "a payload could not be decoded");
             }
         }
-        self.push(crate::Output::Event(Event::Messages(id, messages)));
+        // What arrived together is handed on together.
+        match self.last_output() {
+            Some(Output::Event(Event::Messages(last, messages))) if *last == id => {
+                messages.append(&mut delivery.items);
+            }
+            _ => {
+                let messages = mem::take(&mut delivery.items);
+                self.push(Output::Event(Event::Messages(id, messages)));
+            }
+        }
     }
 
     /// The connection is there: every channel that should be attached asks for it (RTL3d), and a detach
@@ -608,7 +616,7 @@ impl Client {
     }
 
     /// Says that something happened to the channel, which stays in its state and loses nothing.
-    pub(crate) fn updated(&mut self, id: ChannelId, reason: ErrorInfo) {
+    pub(crate) fn channel_updated(&mut self, id: ChannelId, reason: ErrorInfo) {
         let Some(channel) = self.channels.get(&id) else { return };
         let state = channel.state();
         self.emit(
@@ -625,6 +633,6 @@ impl Client {
     }
 
     fn emit(&mut self, id: ChannelId, change: ChannelStateChange) {
-        self.push(crate::Output::Event(Event::Channel(id, change)));
+        self.push(Output::Event(Event::Channel(id, change)));
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     ChannelId, ChannelState, Config, ConnectionState, Event, Instant, Now, OpId, Outcome, Output,
     Timer, TransportId,
     channel::{Channel, ChannelOptions},
-    connection::{Connection, State},
+    connection::{Connection, Goodbye, State, auth::Authorization},
     errors,
     outbox::{Entry, Outbox, Settled},
     ping::Pings,
@@ -48,6 +48,7 @@ pub enum TransportEvent<'a> {
 pub struct Client {
     pub(crate) config: Arc<Config>,
     pub(crate) connection: Connection,
+    pub(crate) authorization: Authorization,
     pub(crate) channels: BTreeMap<ChannelId, Channel>,
     names: BTreeMap<Str, ChannelId>,
     /// How many DETACHs of released channels the service has not answered, by name.
@@ -65,6 +66,7 @@ impl Client {
         let first_serial = config.recover.as_ref().map_or(0, |key| key.msg_serial);
         Self {
             connection: Connection::new(&config, now.instant),
+            authorization: Authorization::default(),
             config,
             channels: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -267,7 +269,8 @@ impl Client {
             // What annotations and objects say is not handled yet; where they stand is.
             ServerFrame::Annotation(delivery) => self.moved_by(delivery),
             ServerFrame::Object(delivery) => self.moved_by(delivery),
-            // Nor is the renewal of credentials; what is unknown is tolerated (RTF1).
+            ServerFrame::Auth => self.auth_requested(now),
+            // What is unknown is tolerated (RTF1).
             other => tracing::debug!(target: "capably::frames", frame = ?other, "ignored"),
         }
     }
@@ -309,6 +312,8 @@ impl Client {
         while let Some(timer) = self.timers.expire(now.instant) {
             match timer {
                 Timer::Connect => self.connect_timed_out(now.instant),
+                Timer::Token(id) => self.token_timed_out(id, now.instant),
+                Timer::Auth => self.auth_timed_out(),
                 Timer::Retry => self.retry(now.instant),
                 Timer::Suspend => self.state_ttl_passed(now.instant),
                 Timer::Idle => self.check_idle(now.instant),
@@ -342,6 +347,16 @@ impl Client {
     /// The last error of the connection (RTN25).
     pub fn error_reason(&self) -> Option<&ErrorInfo> {
         self.connection.error_reason.as_ref()
+    }
+
+    /// The domain that the connection is to, or that was tried last (RTN17).
+    pub fn host(&self) -> &Str {
+        &self.connection.host
+    }
+
+    /// The identity that the service confirmed with its last CONNECTED (RSA7b3); `*` is any (RSA7b4).
+    pub fn confirmed_client_id(&self) -> Option<&Str> {
+        self.connection.client_id.as_ref()
     }
 
     /// The identity the service confirmed, or the configured one (RSA7); `*` is none in particular.
@@ -378,6 +393,11 @@ impl Client {
         self.channels.get(&id)
     }
 
+    /// What was asked for last and is not yet taken.
+    pub(crate) fn last_output(&mut self) -> Option<&mut Output> {
+        self.outputs.back_mut()
+    }
+
     pub(crate) fn push(&mut self, output: Output) {
         self.outputs.push_back(output);
     }
@@ -389,9 +409,10 @@ impl Client {
     /// Sends a frame on the current transport; without an open one it goes nowhere.
     pub(crate) fn send(&mut self, frame: ClientFrame) {
         let transport = match self.connection.state {
-            State::Connected { transport } | State::Closing { transport, .. } => transport,
+            State::Connected { transport } | State::Closing(Goodbye::Sent(transport)) => transport,
             State::Initialized
-            | State::Connecting { .. }
+            | State::Connecting(_)
+            | State::Closing(Goodbye::Accepting(_) | Goodbye::Needless)
             | State::Disconnected
             | State::Suspended
             | State::Closed

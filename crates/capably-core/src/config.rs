@@ -12,6 +12,8 @@ pub struct Config {
     pub credentials: Credentials,
     /// The primary domain (REC1), without scheme or port.
     pub host: Str,
+    /// The fallback domains (REC2); with none there is no fallback (RTN17g).
+    pub fallback_hosts: Vec<Str>,
     /// The client's identity (TO3a).
     pub client_id: Option<Str>,
     /// The encoding of frames (TO3f).
@@ -45,11 +47,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults of the specification, with these credentials.
+    /// The defaults of the specification, with these credentials, and without fallback domains.
     pub fn new(credentials: Credentials) -> Self {
         Self {
             credentials,
             host: Str::from_static("main.realtime.ably.net"),
+            fallback_hosts: Vec::new(),
             client_id: None,
             format: Format::MsgPack,
             echo_messages: true,
@@ -75,8 +78,8 @@ impl Config {
 pub enum Credentials {
     /// An API key (RSA11).
     Key(ApiKey),
-    /// A token string that cannot be renewed (RSA4a).
-    Token(Str),
+    /// Tokens, which the driver is asked for (RSA4).
+    Tokens,
 }
 
 impl From<ApiKey> for Credentials {
@@ -89,7 +92,7 @@ impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(key) => key.fmt(f),
-            Self::Token(_) => f.write_str("Token([redacted])"),
+            Self::Tokens => f.write_str("Tokens"),
         }
     }
 }

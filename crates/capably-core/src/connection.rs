@@ -4,13 +4,19 @@ use std::{sync::Arc, time::Duration};
 
 use capably_protocol::{ClientFrame, ErrorInfo, RecoveryKey, Str, frame::Connected};
 
+use attempt::{Attempt, Phase};
+use auth::Grant;
 use request::Continuation;
 
 use crate::{
-    Client, Config, ConnectRequest, ConnectionEvent, ConnectionState, ConnectionStateChange,
-    Credentials, Event, Instant, Now, Output, Timer, TransportId, backoff, errors,
+    Client, Config, ConnectionEvent, ConnectionState, ConnectionStateChange, Credentials, Event,
+    Instant, Now, Outcome, Output, Timer, TransportId, errors,
 };
 
+mod attempt;
+pub(crate) mod auth;
+mod idle;
+mod network;
 pub(crate) mod request;
 
 /// A connection that is lost sooner than this counts as short-lived.
@@ -23,22 +29,24 @@ const SHORT_LIVED: u32 = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Initialized,
-    Connecting {
-        transport: TransportId,
-        opened: bool,
-    },
-    Connected {
-        transport: TransportId,
-    },
+    Connecting(Phase),
+    Connected { transport: TransportId },
     Disconnected,
     Suspended,
-    /// `sent`: CLOSE was sent, and CLOSED is awaited; else CONNECTED is (RTN12f).
-    Closing {
-        transport: TransportId,
-        sent: bool,
-    },
+    Closing(Goodbye),
     Closed,
     Failed,
+}
+
+/// How far closing has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goodbye {
+    /// CONNECTED is awaited, so as to close properly (RTN12f).
+    Accepting(TransportId),
+    /// CLOSE was sent, and CLOSED is awaited (RTN12a).
+    Sent(TransportId),
+    /// There is nobody to say it to: CLOSED follows at once.
+    Needless,
 }
 
 /// The connection, and what outlives a transport.
@@ -52,8 +60,10 @@ pub(crate) struct Connection {
     /// The first connection is still to come, and is to continue the earlier client's (RTN16k).
     recovering: bool,
     pub(crate) error_reason: Option<ErrorInfo>,
-    client_id: Option<Str>,
+    pub(super) client_id: Option<Str>,
     pub(crate) last_activity: Instant,
+    /// When the machine was last found to have slept, and for how long without activity in between.
+    slept: (Instant, Duration),
     pub(crate) max_message_size: u64,
     max_idle_interval: Duration,
     state_ttl: Duration,
@@ -63,6 +73,16 @@ pub(crate) struct Connection {
     since: Instant,
     short_lived: u32,
     next_transport: u64,
+    next_check: u64,
+    /// The domain that was dialled last.
+    pub(super) host: Str,
+    attempt: Attempt,
+    /// The client's own at first; tokens once the user has authorized.
+    credentials: Credentials,
+    /// The last token.
+    grant: Option<Grant>,
+    /// The service has rejected the token of this generation, and no other has come in its place.
+    rejected: Option<u64>,
 }
 
 impl Connection {
@@ -76,6 +96,7 @@ impl Connection {
             error_reason: None,
             client_id: None,
             last_activity: now,
+            slept: (now, Duration::ZERO),
             max_message_size: config.max_message_size,
             max_idle_interval: config.max_idle_interval,
             state_ttl: config.connection_state_ttl,
@@ -83,17 +104,23 @@ impl Connection {
             since: now,
             short_lived: 0,
             next_transport: 0,
+            next_check: 0,
+            host: config.host.clone(),
+            attempt: Attempt::default(),
+            credentials: config.credentials.clone(),
+            grant: None,
+            rejected: None,
         }
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
         match self.state {
             State::Initialized => ConnectionState::Initialized,
-            State::Connecting { .. } => ConnectionState::Connecting,
+            State::Connecting(_) => ConnectionState::Connecting,
             State::Connected { .. } => ConnectionState::Connected,
             State::Disconnected => ConnectionState::Disconnected,
             State::Suspended => ConnectionState::Suspended,
-            State::Closing { .. } => ConnectionState::Closing,
+            State::Closing(_) => ConnectionState::Closing,
             State::Closed => ConnectionState::Closed,
             State::Failed => ConnectionState::Failed,
         }
@@ -102,25 +129,20 @@ impl Connection {
     /// The transport whose reports count.
     pub(crate) fn transport(&self) -> Option<TransportId> {
         match self.state {
-            State::Connecting { transport, .. }
+            State::Connecting(Phase::Dialling(transport) | Phase::Opened(transport))
             | State::Connected { transport }
-            | State::Closing { transport, .. } => Some(transport),
-            State::Initialized
+            | State::Closing(Goodbye::Accepting(transport) | Goodbye::Sent(transport)) => {
+                Some(transport)
+            }
+            State::Connecting(
+                Phase::Authenticating(_) | Phase::Authorizing | Phase::Checking(_),
+            )
+            | State::Closing(Goodbye::Needless)
+            | State::Initialized
             | State::Disconnected
             | State::Suspended
             | State::Closed
             | State::Failed => None,
-        }
-    }
-
-    /// What a new transport is to continue.
-    fn continuation(&self) -> Continuation<'_> {
-        match (&self.key, &self.recover) {
-            (Some(key), _) => Continuation::Resume(key),
-            (None, Some(recover)) if self.recovering => {
-                Continuation::Recover(&recover.connection_key)
-            }
-            (None, _) => Continuation::None,
         }
     }
 
@@ -140,9 +162,11 @@ impl Client {
     /// Connects (RTN11).
     pub fn connect(&mut self, now: Now) {
         match self.connection.state {
-            State::Connecting { .. } | State::Connected { .. } => return,
-            State::Closing { transport, .. } => {
-                self.push(Output::Shut { transport });
+            State::Connecting(_) | State::Connected { .. } => return,
+            State::Closing(_) => {
+                if let Some(transport) = self.connection.transport() {
+                    self.push(Output::Shut { transport });
+                }
                 self.timers.clear(Timer::Close);
                 self.end_operations(&errors::closed());
                 self.detach_all_channels(now.instant);
@@ -161,23 +185,23 @@ impl Client {
             State::Connected { transport } => {
                 self.send(ClientFrame::Close);
                 self.timers.set(Timer::Close, now + self.config.realtime_request_timeout);
-                self.enter(State::Closing { transport, sent: true }, None, None, now);
+                self.enter(State::Closing(Goodbye::Sent(transport)), None, None, now);
             }
             // The service may be about to accept the connection: it is then closed properly (RTN12f).
             // The deadline of the attempt stays in force.
-            State::Connecting { transport, opened: true } => {
-                self.enter(State::Closing { transport, sent: false }, None, None, now);
+            State::Connecting(Phase::Opened(transport)) => {
+                self.enter(State::Closing(Goodbye::Accepting(transport)), None, None, now);
             }
             // The service has not heard of this attempt.
-            State::Connecting { transport, opened: false } => {
-                self.enter(State::Closing { transport, sent: false }, None, None, now);
-                self.push(Output::Shut { transport });
+            State::Connecting(_) => {
+                self.halt_attempt();
+                self.enter(State::Closing(Goodbye::Needless), None, None, now);
                 self.enter(State::Closed, None, None, now);
             }
             State::Initialized | State::Disconnected | State::Suspended => {
                 self.enter(State::Closed, None, None, now);
             }
-            State::Closing { .. } | State::Closed | State::Failed => {}
+            State::Closing(_) | State::Closed | State::Failed => {}
         }
     }
 
@@ -190,39 +214,18 @@ impl Client {
         self.connection.recover = None;
         self.connection.recovering = false;
         self.connection.retries = 0;
+        self.connection.rejected = None;
         self.outbox.restart();
         self.reinitialize_channels();
-    }
-
-    fn start_connecting(&mut self, now: Instant) {
-        let transport = TransportId(self.connection.next_transport);
-        self.connection.next_transport += 1;
-        let retrying = matches!(self.connection.state, State::Disconnected | State::Suspended);
-        if !retrying {
-            // Being without a connection counts from here (RTN14e).
-            self.timers.set(Timer::Suspend, now + self.connection.state_ttl);
-        }
-        self.timers.clear(Timer::Retry);
-        self.timers.set(Timer::Connect, now + self.config.realtime_request_timeout);
-        let request = ConnectRequest::new(&self.config, self.connection.continuation());
-        self.enter(State::Connecting { transport, opened: false }, None, None, now);
-        self.push(Output::Open { transport, request: Box::new(request) });
-    }
-
-    pub(crate) fn transport_opened(&mut self) {
-        if let State::Connecting { opened, .. } = &mut self.connection.state {
-            *opened = true;
-        }
     }
 
     /// CONNECTED arrived: the connection is there (RTN6), goes on (RTN15c6), is a new one (RTN15c7), or
     /// has new conditions (RTN24).
     pub(crate) fn connected(&mut self, connected: Connected, now: Instant) {
         match self.connection.state {
-            State::Connecting { transport, .. } => {
+            State::Connecting(Phase::Dialling(transport) | Phase::Opened(transport)) => {
                 if let Err(error) = self.adopt(&connected) {
-                    self.push(Output::Shut { transport });
-                    return self.attempt_failed(error, now);
+                    return self.unacceptable(transport, error, now);
                 }
                 let resumed = self.connection.is_continued_by(&connected);
                 self.connection.recovering = false;
@@ -241,34 +244,60 @@ impl Client {
                     self.send_ping(op, now);
                 }
             }
-            State::Closing { transport, sent: false } => {
+            State::Closing(Goodbye::Accepting(transport)) => {
                 self.timers.clear(Timer::Connect);
                 self.timers.set(Timer::Close, now + self.config.realtime_request_timeout);
-                self.connection.state = State::Closing { transport, sent: true };
+                self.connection.state = State::Closing(Goodbye::Sent(transport));
                 self.send(ClientFrame::Close);
             }
             State::Connected { transport } => {
                 if let Err(error) = self.adopt(&connected) {
-                    return self.fail_transport(transport, error, now);
+                    return self.unacceptable(transport, error, now);
                 }
+                self.connection.id = connected.connection_id;
                 self.watch_idle(now);
-                if let Some(error) = &connected.error {
-                    self.connection.error_reason = Some(error.clone());
-                }
-                self.push(Output::Event(Event::Connection(ConnectionStateChange {
-                    previous: ConnectionState::Connected,
-                    current: ConnectionState::Connected,
-                    event: ConnectionEvent::Update,
-                    reason: connected.error,
-                    retry_in: None,
-                })));
+                self.updated(connected.error);
             }
-            State::Closing { sent: true, .. }
+            State::Connecting(
+                Phase::Authenticating(_) | Phase::Authorizing | Phase::Checking(_),
+            )
+            | State::Closing(Goodbye::Sent(_) | Goodbye::Needless)
             | State::Initialized
             | State::Disconnected
             | State::Suspended
             | State::Closed
             | State::Failed => {}
+        }
+    }
+
+    /// The connection stays, under new conditions (RTN24).
+    fn updated(&mut self, reason: Option<ErrorInfo>) {
+        let authorized = self.auth_answered();
+        match &reason {
+            Some(error) => self.connection.error_reason = Some(error.clone()),
+            // A token that was missed before is there.
+            None if authorized.is_some() => self.connection.error_reason = None,
+            None => {}
+        }
+        self.push(Output::Event(Event::Connection(ConnectionStateChange {
+            previous: ConnectionState::Connected,
+            current: ConnectionState::Connected,
+            event: ConnectionEvent::Update,
+            reason,
+            retry_in: None,
+        })));
+        for op in authorized.into_iter().flatten() {
+            self.done(op, Ok(Outcome::Done));
+        }
+    }
+
+    /// The service's CONNECTED cannot be used.
+    fn unacceptable(&mut self, transport: TransportId, error: ErrorInfo, now: Instant) {
+        self.push(Output::Shut { transport });
+        if error.code == errors::WRONG_CLIENT {
+            self.enter(State::Failed, Some(error), None, now);
+        } else {
+            self.transport_closed(error, now);
         }
     }
 
@@ -281,8 +310,14 @@ impl Client {
         if details.connection_key.is_none() {
             return Err(errors::protocol("CONNECTED came without a connectionKey"));
         }
+        if let (Some(own), Some(confirmed)) = (&self.config.client_id, &details.client_id)
+            && confirmed != "*"
+            && own != confirmed
+        {
+            return Err(errors::connected_as_another(own, confirmed));
+        }
         self.connection.key = details.connection_key;
-        self.connection.client_id = details.client_id.or(self.connection.client_id.take());
+        self.connection.client_id = details.client_id;
         let connection = &mut self.connection;
         if let Some(size) = details.max_message_size {
             connection.max_message_size = size;
@@ -304,15 +339,25 @@ impl Client {
             return self.token_error(transport, error, now);
         }
         self.push(Output::Shut { transport });
-        self.transport_closed(error, now);
+        match self.connection.state {
+            // Another host may take it (RTN17f1).
+            State::Connecting(_) if errors::is_failure_of_host(&error) => {
+                self.host_failed(error, now);
+            }
+            State::Connecting(_) => self.attempt_failed(error, now),
+            _ => self.transport_closed(error, now),
+        }
     }
 
     /// The transport ended without a word from the service (RTN15a, RTN12c), or after one.
     pub(crate) fn transport_closed(&mut self, error: ErrorInfo, now: Instant) {
         match self.connection.state {
-            State::Connecting { .. } => self.attempt_failed(error, now),
+            State::Connecting(_) if errors::is_failure_on_the_way(&error) => {
+                self.host_failed(error, now);
+            }
+            State::Connecting(_) => self.attempt_failed(error, now),
             State::Connected { .. } => self.connection_lost(error, now),
-            State::Closing { .. } => self.enter(State::Closed, None, None, now),
+            State::Closing(_) => self.enter(State::Closed, None, None, now),
             State::Initialized
             | State::Disconnected
             | State::Suspended
@@ -339,56 +384,10 @@ impl Client {
         self.start_connecting(now);
     }
 
-    /// An attempt to connect did not succeed (RTN14d, RTN14e).
-    fn attempt_failed(&mut self, error: ErrorInfo, now: Instant) {
-        self.timers.clear(Timer::Connect);
-        if self.timers.is_set(Timer::Suspend) {
-            self.wait_to_retry(error, now);
-        } else {
-            self.suspend(error, now);
-        }
-    }
-
-    fn wait_to_retry(&mut self, error: ErrorInfo, now: Instant) {
-        self.connection.retries = self.connection.retries.saturating_add(1);
-        let initial = self.config.disconnected_retry_timeout;
-        let wait = backoff::delay(initial, self.connection.retries, &mut self.rng);
-        self.timers.set(Timer::Retry, now + wait);
-        self.enter(State::Disconnected, Some(error), Some(wait), now);
-    }
-
-    fn suspend(&mut self, error: ErrorInfo, now: Instant) {
-        let wait = self.config.suspended_retry_timeout;
-        self.timers.set(Timer::Retry, now + wait);
-        self.enter(State::Suspended, Some(error), Some(wait), now);
-    }
-
-    pub(crate) fn retry(&mut self, now: Instant) {
-        if matches!(self.connection.state, State::Disconnected | State::Suspended) {
-            self.start_connecting(now);
-        }
-    }
-
-    /// The connection has been down for its TTL (RTN14e). An attempt under way may still succeed.
-    pub(crate) fn state_ttl_passed(&mut self, now: Instant) {
-        if self.connection.state == State::Disconnected {
-            let cause = self.connection.error_reason.clone();
-            let error = match cause {
-                Some(cause) => errors::suspended().with_cause(cause),
-                None => errors::suspended(),
-            };
-            self.suspend(error, now);
-        }
-    }
-
-    pub(crate) fn connect_timed_out(&mut self, now: Instant) {
-        let Some(transport) = self.connection.transport() else { return };
-        self.push(Output::Shut { transport });
-        self.transport_closed(errors::connect_timed_out(), now);
-    }
-
     pub(crate) fn close_timed_out(&mut self, now: Instant) {
-        if let State::Closing { transport, .. } = self.connection.state {
+        if let (State::Closing(_), Some(transport)) =
+            (self.connection.state, self.connection.transport())
+        {
             self.push(Output::Shut { transport });
             self.enter(State::Closed, None, None, now);
         }
@@ -409,53 +408,14 @@ impl Client {
         }
         self.push(Output::Shut { transport });
         match self.connection.state {
-            State::Closing { .. } => self.enter(State::Closed, Some(error), None, now),
+            State::Closing(_) => self.enter(State::Closed, Some(error), None, now),
             _ => self.enter(State::Failed, Some(error), None, now),
-        }
-    }
-
-    /// The token is no longer good, and there is no other to be had (RSA4a, RTN15h1).
-    fn token_error(&mut self, transport: TransportId, error: ErrorInfo, now: Instant) {
-        self.push(Output::Shut { transport });
-        match (&self.config.credentials, self.connection.state) {
-            (_, State::Closing { .. }) => self.enter(State::Closed, Some(error), None, now),
-            (Credentials::Token(_), _) => self.enter(State::Failed, Some(error), None, now),
-            // A key is never refused as a token; tolerated as a refusal that may pass.
-            (Credentials::Key(_), _) => self.transport_closed(error, now),
         }
     }
 
     fn fail_transport(&mut self, transport: TransportId, error: ErrorInfo, now: Instant) {
         self.push(Output::Shut { transport });
         self.transport_closed(error, now);
-    }
-
-    /// The service must be heard from within its idle interval and a request timeout (RTN23a).
-    fn watch_idle(&mut self, now: Instant) {
-        match self.idle_limit() {
-            Some(limit) => self.timers.set(Timer::Idle, now + limit),
-            None => self.timers.clear(Timer::Idle),
-        }
-    }
-
-    fn idle_limit(&self) -> Option<Duration> {
-        let interval = self.connection.max_idle_interval;
-        (!interval.is_zero()).then(|| interval + self.config.realtime_request_timeout)
-    }
-
-    /// Activity does not move the timer; it is looked at here, once an interval.
-    pub(crate) fn check_idle(&mut self, now: Instant) {
-        let (State::Connected { transport }, Some(limit)) =
-            (self.connection.state, self.idle_limit())
-        else {
-            return;
-        };
-        let deadline = self.connection.last_activity + limit;
-        if deadline > now {
-            self.timers.set(Timer::Idle, deadline);
-        } else {
-            self.fail_transport(transport, errors::idle(), now);
-        }
     }
 
     /// Enters a state: its effects on operations and channels, then the change itself, so that channels
@@ -468,6 +428,9 @@ impl Client {
         now: Instant,
     ) {
         let previous = self.connection.state();
+        if previous == ConnectionState::Connected {
+            self.auth_interrupted();
+        }
         self.connection.state = state;
         let current = self.connection.state();
         if let Some(reason) = &reason {
@@ -498,24 +461,44 @@ impl Client {
                 self.forget_connection();
                 self.stop_timers();
                 self.end_operations(&errors::closed());
+                self.abandon_tokens(&errors::closed());
                 self.detach_all_channels(now);
             }
             ConnectionState::Failed => {
                 self.forget_connection();
                 self.stop_timers();
+                self.abandon_own_tokens();
                 let error = reason.clone().unwrap_or_else(errors::failed);
                 self.end_operations(&error);
                 self.fail_channels(&error, now);
             }
             ConnectionState::Initialized | ConnectionState::Connecting => {}
         }
-        self.push(Output::Event(Event::Connection(ConnectionStateChange {
+        let change = ConnectionStateChange {
             previous,
             current,
             event: ConnectionEvent::State(current),
-            reason,
+            reason: reason.clone(),
             retry_in,
-        })));
+        };
+        self.push(Output::Event(Event::Connection(change)));
+        // Whoever authorized hears of it in the state that it led to.
+        match current {
+            ConnectionState::Connected => self.settle_authorized(Ok(())),
+            ConnectionState::Suspended => {
+                self.settle_authorized(Err(&reason.unwrap_or_else(errors::suspended)));
+            }
+            ConnectionState::Closed => {
+                self.settle_authorized(Err(&reason.unwrap_or_else(errors::closed)));
+            }
+            ConnectionState::Failed => {
+                self.settle_authorized(Err(&reason.unwrap_or_else(errors::failed)));
+            }
+            ConnectionState::Initialized
+            | ConnectionState::Connecting
+            | ConnectionState::Disconnected
+            | ConnectionState::Closing => {}
+        }
     }
 
     /// Id and key are unset while closing, closed or failed (RTN8d, RTN9d).
@@ -525,7 +508,9 @@ impl Client {
     }
 
     fn stop_timers(&mut self) {
-        for timer in [Timer::Connect, Timer::Retry, Timer::Suspend, Timer::Idle, Timer::Close] {
+        for timer in
+            [Timer::Connect, Timer::Retry, Timer::Suspend, Timer::Idle, Timer::Close, Timer::Auth]
+        {
             self.timers.clear(timer);
         }
     }

@@ -73,6 +73,55 @@ pub(crate) fn idle() -> ErrorInfo {
     ErrorInfo::new(ErrorCode(80014), 408, "the service has been silent for too long")
 }
 
+/// Whether the service says of itself that another host may do better (RTN17f1, RSC15l3).
+pub(crate) fn is_failure_of_host(error: &ErrorInfo) -> bool {
+    (500..=504).contains(&error.status_code)
+}
+
+/// Whether a transport could not be opened, or ended before CONNECTED, for a reason that another host may
+/// not have (RTN17f, RSC15l): no answer has no status.
+pub(crate) fn is_failure_on_the_way(error: &ErrorInfo) -> bool {
+    is_failure_of_host(error) || matches!(error.status_code, 0 | 408)
+}
+
+pub(crate) fn network_lost() -> ErrorInfo {
+    ErrorInfo::new(ErrorCode(80003), 0, "the operating system says that there is no network")
+}
+
+/// There is no token to be had now (RSA4c1, RSA4d).
+pub(crate) fn no_token(cause: ErrorInfo) -> ErrorInfo {
+    let status = if cause.status_code == 403 { 403 } else { 401 };
+    let message = format!("no token could be got: {}", cause.message);
+    ErrorInfo::new(ErrorCode(80019), status, message).with_cause(cause)
+}
+
+pub(crate) fn token_timed_out() -> ErrorInfo {
+    ErrorInfo::new(ErrorCode(50003), 408, "no token within the realtime request timeout")
+}
+
+/// The service rejects the token, and there is no other to be had (RSA4a2).
+pub(crate) fn not_renewable(cause: ErrorInfo) -> ErrorInfo {
+    let message = format!("the token is no longer good: {}", cause.message);
+    ErrorInfo::new(ErrorCode(40171), 401, message).with_cause(cause)
+}
+
+pub(crate) fn auth_timed_out() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode(50003),
+        408,
+        "the service did not answer the new token within the realtime request timeout",
+    )
+}
+
+/// The code of credentials that are for another client.
+pub(crate) const WRONG_CLIENT: ErrorCode = ErrorCode(40102);
+
+pub(crate) fn connected_as_another(own: &str, confirmed: &str) -> ErrorInfo {
+    let message =
+        format!("clientId mismatch: the client is `{own}`, and the connection is of `{confirmed}`");
+    ErrorInfo::new(WRONG_CLIENT, 401, message)
+}
+
 pub(crate) fn transport_lost() -> ErrorInfo {
     ErrorInfo::new(ErrorCode(80003), 408, "the transport was lost")
 }

@@ -8,6 +8,14 @@ pub struct ChannelId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransportId(pub(crate) u64);
 
+/// A token the client asked for in [`Output::RequestToken`](crate::Output::RequestToken).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AuthId(pub(crate) u64);
+
+/// A check that the client asked for in [`Output::CheckConnectivity`](crate::Output::CheckConnectivity).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CheckId(pub(crate) u64);
+
 /// An operation of the user. The driver chooses the number; it comes back once, in
 /// [`Event::Done`](crate::Event::Done), and may then be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -21,6 +21,9 @@
 //!         }
 //!         Output::Send { frame, .. } => println!("send {frame:?}"),
 //!         Output::Shut { .. } => {}
+//!         // A client with a key and without fallback domains asks for none of these.
+//!         Output::RequestToken { .. } | Output::AbandonToken { .. } => {}
+//!         Output::CheckConnectivity { .. } => {}
 //!         Output::Event(event) => println!("tell the user {event:?}"),
 //!         Output::Timeout(deadline) => {
 //!             // Sleep until the deadline or the next input, then call `handle_timeout`.
@@ -53,8 +56,11 @@ mod timers;
 pub use channel::{Channel, ChannelOptions};
 pub use client::{Client, TransportEvent};
 pub use config::{Config, Credentials};
-pub use connection::request::ConnectRequest;
-pub use ids::{ChannelId, OpId, TransportId};
+pub use connection::{
+    auth::{AuthFailure, Grant, TokenNeed},
+    request::ConnectRequest,
+};
+pub use ids::{AuthId, ChannelId, CheckId, OpId, TransportId};
 pub use output::{Event, Outcome, Output};
 pub use presence::MembersQuery;
 pub use state::{

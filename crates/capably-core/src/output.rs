@@ -5,8 +5,8 @@ use std::time::Duration;
 use capably_protocol::{ClientFrame, ErrorInfo, Message, PresenceMessage, PublishResult};
 
 use crate::{
-    ChannelId, ChannelStateChange, ConnectRequest, ConnectionStateChange, Instant, OpId, Timer,
-    TransportId,
+    AuthId, ChannelId, ChannelStateChange, CheckId, ConnectRequest, ConnectionStateChange, Instant,
+    OpId, Timer, TokenNeed, TransportId,
 };
 
 /// One thing to do, from [`Client::poll_output`](crate::Client::poll_output).
@@ -31,6 +31,24 @@ pub enum Output {
         /// The transport.
         transport: TransportId,
     },
+    /// Get a token, and hand it to [`Client::handle_token`](crate::Client::handle_token) with this id.
+    RequestToken {
+        /// The id of the request.
+        auth: AuthId,
+        /// Which token.
+        need: TokenNeed,
+    },
+    /// Give up getting a token. What is handed in for it afterwards does not count.
+    AbandonToken {
+        /// The request.
+        auth: AuthId,
+    },
+    /// Find out whether there is a network, and tell
+    /// [`Client::handle_connectivity`](crate::Client::handle_connectivity) with this id (RTN17j).
+    CheckConnectivity {
+        /// The id of the check.
+        check: CheckId,
+    },
     /// Tell the user.
     Event(Event),
     /// There is nothing to do before this deadline or the next input.
@@ -42,6 +60,8 @@ pub enum Output {
 pub enum Event {
     /// The connection's state changed, or was updated (RTN4).
     Connection(ConnectionStateChange),
+    /// The connection's error reason changed, and nothing else (RSA4c3).
+    ErrorReason,
     /// A channel's state changed, or was updated (RTL2).
     Channel(ChannelId, ChannelStateChange),
     /// A channel stays attached without loss of continuity; its modes and parameters may be others (RTL4m).
@@ -59,7 +79,7 @@ pub enum Event {
 /// What an operation gave.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// Nothing more than that it succeeded: attach, detach.
+    /// Nothing more than that it succeeded: attach, detach, authorize.
     Done,
     /// The result of a publish (RTL6j), or of saying something of presence.
     Published(PublishResult),

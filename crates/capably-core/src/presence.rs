@@ -319,7 +319,7 @@ impl Client {
         tracing::warn!(channel = &**channel, client_id = &*client_id, error = %cause,
             "a member could not be entered again");
         let Some((id, _)) = self.channel_named(channel) else { return };
-        self.updated(id, errors::reentry_failed(&client_id, cause));
+        self.channel_updated(id, errors::reentry_failed(&client_id, cause));
     }
 }
 

@@ -1,15 +1,23 @@
 //! Every deadline of the client: a row in a table, with a name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use crate::{ChannelId, Instant, OpId};
+use crate::{AuthId, ChannelId, Instant, OpId};
 
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Timer {
-    /// The connection attempt must have succeeded (RTN14c).
+    /// What the connection attempt waits for must have come: CONNECTED (RTN14c), or the outcome of a
+    /// connectivity check.
     Connect,
+    /// A token must have come (RSA4c).
+    Token(AuthId),
+    /// The service must have answered the new token (RTC8a3).
+    Auth,
     /// The next connection attempt starts (RTN14d, RTN14e).
     Retry,
     /// The connection has been down for the connectionStateTtl (RTN14e).
@@ -50,6 +58,13 @@ impl Timers {
         }
     }
 
+    /// Brings a deadline forward, if it is set.
+    pub(crate) fn hasten(&mut self, timer: Timer, by: Duration) {
+        if let Some(at) = self.due.get(&timer) {
+            self.set(timer, Instant::from_start(at.since_start().saturating_sub(by)));
+        }
+    }
+
     pub(crate) fn is_set(&self, timer: Timer) -> bool {
         self.due.contains_key(&timer)
     }
@@ -72,8 +87,6 @@ impl Timers {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn at(seconds: u64) -> Instant {
@@ -100,6 +113,11 @@ mod tests {
         timers.set(Timer::Idle, at(5));
         assert_eq!(timers.expire(at(4)), None);
         assert!(timers.is_set(Timer::Idle));
+        timers.hasten(Timer::Idle, Duration::from_secs(2));
+        timers.hasten(Timer::Retry, Duration::from_secs(2));
+        assert_eq!(timers.next(), Some((at(3), Timer::Idle)));
+        timers.hasten(Timer::Idle, Duration::from_secs(9));
+        assert_eq!(timers.next(), Some((at(0), Timer::Idle)));
         timers.clear(Timer::Idle);
         assert!(!timers.is_set(Timer::Idle));
         assert_eq!(timers.next(), None);

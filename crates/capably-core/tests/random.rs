@@ -6,9 +6,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use capably_core::{
-    ChannelEvent, ChannelId, ChannelOptions, ChannelState, Client, Config, ConnectionEvent,
-    ConnectionState, Credentials, Event, MembersQuery, Now, OpId, Outcome, Output, TransportEvent,
-    TransportId,
+    AuthFailure, AuthId, ChannelEvent, ChannelId, ChannelOptions, ChannelState, CheckId, Client,
+    Config, ConnectionEvent, ConnectionState, Credentials, Event, Grant, MembersQuery, Now, OpId,
+    Outcome, Output, TransportEvent, TransportId,
 };
 use capably_protocol::{
     ClientFrame, ConnectionDetails, ErrorInfo, Flags, Message, PresenceAction, PresenceMessage,
@@ -27,6 +27,10 @@ struct World {
     now: Now,
     client: Client,
     transport: Option<(TransportId, bool)>,
+    /// Tokens and checks that the client waits for.
+    tokens: Vec<AuthId>,
+    checks: Vec<CheckId>,
+    generation: u64,
     /// What the service would send, in order.
     inbox: Vec<ServerFrame>,
     next_op: u64,
@@ -46,8 +50,13 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let mut config = Config::new(Credentials::Key("app.key:secret".parse().unwrap()));
+        let credentials = match rng.bool() {
+            true => Credentials::Key("app.key:secret".parse().unwrap()),
+            false => Credentials::Tokens,
+        };
+        let mut config = Config::new(credentials);
         config.queue_messages = rng.u8(..5) > 0;
+        config.fallback_hosts = (0..rng.u8(..3)).map(|n| format!("fallback-{n}").into()).collect();
         let mut client = Client::new(Arc::new(config), rng.u64(..), Now::default());
         let mut channels = BTreeMap::new();
         for id in (0..CHANNELS).map(ChannelId) {
@@ -59,6 +68,9 @@ impl World {
             now: Now::default(),
             client,
             transport: None,
+            tokens: Vec::new(),
+            checks: Vec::new(),
+            generation: 0,
             inbox: Vec::new(),
             next_op: 0,
             open: BTreeMap::new(),
@@ -112,24 +124,40 @@ impl World {
                     (0..=self.rng.usize(..3)).map(|_| Message::new("n", "d")).collect();
                 self.client.publish(id, messages.into(), Default::default(), op);
             }
-            45..47 => {
+            45..48 => {
                 let op = self.op("ping");
                 self.client.ping(op, now);
             }
-            47..53 => {
+            48..50 => {
+                let op = self.op("authorize");
+                self.client.authorize(op, now);
+            }
+            50..52 => self.client.network_available(now),
+            52 => match self.rng.bool() {
+                true => self.client.network_lost(now),
+                false => self.client.woke(Duration::from_secs(self.rng.u64(2..300)), now),
+            },
+            53..55 => self.token_comes(),
+            55..57 => {
+                if let Some(check) = self.checks.pop() {
+                    let online = self.rng.u8(..4) > 0;
+                    self.client.handle_connectivity(check, online, now);
+                }
+            }
+            57..62 => {
                 let (id, op) = (self.channel(), self.op("presence"));
                 let message = self.presence_message(&[None, Some("ada"), Some("bob"), Some("*")]);
                 self.client.presence(id, message, op, now);
             }
-            53..56 => {
+            62..65 => {
                 let (id, op) = (self.channel(), self.op("members"));
                 let query =
                     MembersQuery { wait_for_sync: self.rng.bool(), ..MembersQuery::default() };
                 self.client.members(id, query, op, now);
             }
-            56..80 => self.service_speaks(),
-            80..86 => self.network_acts(),
-            86..90 => self.misfortune(),
+            65..83 => self.service_speaks(),
+            83..88 => self.network_acts(),
+            88..92 => self.misfortune(),
             _ => self.time_passes(),
         }
         self.drain();
@@ -183,6 +211,28 @@ impl World {
         ServerFrame::Sync(delivery)
     }
 
+    /// A token arrives, or word that there is none.
+    fn token_comes(&mut self) {
+        if self.tokens.is_empty() {
+            return;
+        }
+        let auth = self.tokens.swap_remove(self.rng.usize(..self.tokens.len()));
+        self.generation += 1;
+        let error = |status| ErrorInfo::new(40170.into(), status, "no token");
+        let outcome = match self.rng.u8(..20) {
+            0 => Err(AuthFailure::Refused(error(403))),
+            1 => Err(AuthFailure::NoMeans(error(401))),
+            2 => Err(AuthFailure::WrongClient(error(401))),
+            3..6 => Err(AuthFailure::Refused(error(500))),
+            other => Ok(Grant {
+                token: "token".into(),
+                generation: self.generation,
+                renewable: other > 6,
+            }),
+        };
+        self.client.handle_token(auth, outcome, self.now);
+    }
+
     fn network_acts(&mut self) {
         let Some((transport, opened)) = self.transport else { return };
         let event = if opened {
@@ -205,21 +255,14 @@ impl World {
             self.connections += 1;
             self.next_serial = 0;
         }
-        self.inbox.push(ServerFrame::Connected(Box::new(Connected {
-            connection_id: Some(format!("connection-{}", self.connections).into()),
-            details: Some(ConnectionDetails {
-                connection_key: Some("key".into()),
-                ..ConnectionDetails::default()
-            }),
-            error: None,
-        })));
+        self.inbox.push(connected(format!("connection-{}", self.connections)));
     }
 
     /// The service says something out of turn.
     fn misfortune(&mut self) {
         let Some((transport, true)) = self.transport else { return };
         let error = self.error();
-        let mut frame = match self.rng.u8(..9) {
+        let mut frame = match self.rng.u8(..10) {
             0 => ServerFrame::Error(ErrorFrame { channel: None, error }),
             1 => ServerFrame::Error(ErrorFrame { channel: Some(self.name().into()), error }),
             2 => ServerFrame::Detached { channel: self.name().into(), error },
@@ -245,6 +288,7 @@ impl World {
                 res: vec![],
             }),
             7 => ServerFrame::Nack(Nack { msg_serial: self.rng.u64(..20), count: 1, error }),
+            8 => ServerFrame::Auth,
             _ => ServerFrame::Connected(Box::default()),
         };
         self.client.handle_transport(transport, TransportEvent::Frame(&mut frame), self.now);
@@ -280,9 +324,20 @@ impl World {
                         self.service_hears(frame);
                     }
                 }
+                Output::RequestToken { auth, .. } => self.tokens.push(auth),
+                Output::AbandonToken { auth } => self.tokens.retain(|own| *own != auth),
+                Output::CheckConnectivity { check } => self.checks.push(check),
                 Output::Event(event) => self.check(event),
                 Output::Timeout(deadline) => {
                     self.deadline = deadline.map(|(at, _)| Now::at(at, 0));
+                    let settled = matches!(
+                        self.connection,
+                        ConnectionState::Initialized
+                            | ConnectionState::Connected
+                            | ConnectionState::Closed
+                            | ConnectionState::Failed
+                    );
+                    assert!(settled || deadline.is_some(), "nothing ends {}", self.connection);
                     return;
                 }
             }
@@ -329,6 +384,12 @@ impl World {
                 self.inbox.push(ServerFrame::Presence(echo));
             }
             ClientFrame::Heartbeat { id } => self.inbox.push(ServerFrame::Heartbeat { id }),
+            ClientFrame::Auth(_) => {
+                if self.rng.u8(..5) > 0 {
+                    let id = format!("connection-{}", self.connections);
+                    self.inbox.push(connected(id));
+                }
+            }
             ClientFrame::Close => self.inbox.push(ServerFrame::Closed),
             other => panic!("not expected: {other:?}"),
         }
@@ -342,7 +403,7 @@ impl World {
                     ("publish" | "presence", Ok(Outcome::Published(_)))
                     | ("members", Ok(Outcome::Members(_)))
                     | ("ping", Ok(Outcome::Pong(_)))
-                    | ("attach" | "detach", Ok(Outcome::Done)) => {}
+                    | ("attach" | "detach" | "authorize", Ok(Outcome::Done)) => {}
                     (_, Err(error)) => assert!(error.code.0 >= 40000, "{error:?}"),
                     (what, Ok(outcome)) => panic!("{what} gave {outcome:?}"),
                 }
@@ -390,6 +451,7 @@ impl World {
                     !synced || matches!(state, ChannelState::Attached | ChannelState::Detaching)
                 );
             }
+            Event::ErrorReason => assert!(self.client.error_reason().is_some()),
             Event::Granted(id) => {
                 assert_eq!(self.channels[&id], ChannelState::Attached);
             }
@@ -427,18 +489,31 @@ impl World {
     }
 }
 
+fn connected(id: String) -> ServerFrame {
+    ServerFrame::Connected(Box::new(Connected {
+        connection_id: Some(id.into()),
+        details: Some(ConnectionDetails {
+            connection_key: Some("key".into()),
+            ..ConnectionDetails::default()
+        }),
+        error: None,
+    }))
+}
+
+/// Into FAILED there is a way from everywhere for whoever authorizes in vain (RSA4d).
 fn connection_may_go(from: ConnectionState, to: ConnectionState) -> bool {
     use ConnectionState::{
         Closed, Closing, Connected, Connecting, Disconnected, Failed, Initialized, Suspended,
     };
     match from {
-        Initialized => matches!(to, Connecting | Closed),
+        Initialized => matches!(to, Connecting | Closed | Failed),
         Connecting => matches!(to, Connected | Disconnected | Suspended | Closing | Failed),
         Connected => matches!(to, Disconnected | Closing | Failed),
-        Disconnected => matches!(to, Connecting | Suspended | Closed),
-        Suspended => matches!(to, Connecting | Closed),
+        Disconnected => matches!(to, Connecting | Suspended | Closed | Failed),
+        Suspended => matches!(to, Connecting | Closed | Failed),
         Closing => matches!(to, Closed | Connecting),
-        Closed | Failed => to == Connecting,
+        Closed => matches!(to, Connecting | Failed),
+        Failed => to == Connecting,
     }
 }
 

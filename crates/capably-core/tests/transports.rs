@@ -19,7 +19,12 @@ fn opened(client: &mut Client) -> Option<TransportId> {
         match client.poll_output() {
             Output::Open { transport, .. } => opened = Some(transport),
             Output::Timeout(_) => return opened,
-            Output::Send { .. } | Output::Shut { .. } | Output::Event(_) => {}
+            Output::Send { .. }
+            | Output::Shut { .. }
+            | Output::RequestToken { .. }
+            | Output::AbandonToken { .. }
+            | Output::CheckConnectivity { .. }
+            | Output::Event(_) => {}
         }
     }
 }

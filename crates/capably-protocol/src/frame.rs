@@ -97,6 +97,39 @@ impl Action {
             _ => return None,
         })
     }
+
+    /// The specification's name, such as `OBJECT_SYNC`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Heartbeat => "HEARTBEAT",
+            Self::Ack => "ACK",
+            Self::Nack => "NACK",
+            Self::Connect => "CONNECT",
+            Self::Connected => "CONNECTED",
+            Self::Disconnect => "DISCONNECT",
+            Self::Disconnected => "DISCONNECTED",
+            Self::Close => "CLOSE",
+            Self::Closed => "CLOSED",
+            Self::Error => "ERROR",
+            Self::Attach => "ATTACH",
+            Self::Attached => "ATTACHED",
+            Self::Detach => "DETACH",
+            Self::Detached => "DETACHED",
+            Self::Presence => "PRESENCE",
+            Self::Message => "MESSAGE",
+            Self::Sync => "SYNC",
+            Self::Auth => "AUTH",
+            Self::Activate => "ACTIVATE",
+            Self::Object => "OBJECT",
+            Self::ObjectSync => "OBJECT_SYNC",
+            Self::Annotation => "ANNOTATION",
+        }
+    }
+
+    /// The action with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        (0..).map_while(Self::from_number).find(|action| action.name() == name)
+    }
 }
 
 /// A frame from client to service.
@@ -190,6 +223,90 @@ pub enum ServerFrame {
         /// The action's number.
         action: u32,
     },
+}
+
+impl ClientFrame {
+    /// The action's number.
+    pub fn action(&self) -> u32 {
+        let action = match self {
+            Self::Heartbeat { .. } => Action::Heartbeat,
+            Self::Close => Action::Close,
+            Self::Disconnect => Action::Disconnect,
+            Self::Attach(_) => Action::Attach,
+            Self::Detach { .. } => Action::Detach,
+            Self::Message(_) => Action::Message,
+            Self::Presence(_) => Action::Presence,
+            Self::Annotation(_) => Action::Annotation,
+            Self::Object(_) => Action::Object,
+            Self::Auth(_) => Action::Auth,
+            Self::Unknown { action } => return *action,
+        };
+        action.number()
+    }
+
+    /// The channel that the frame is about.
+    pub fn channel(&self) -> Option<&Str> {
+        match self {
+            Self::Attach(attach) => Some(&attach.channel),
+            Self::Detach { channel } => Some(channel),
+            Self::Message(publish) => Some(&publish.channel),
+            Self::Presence(publish) => Some(&publish.channel),
+            Self::Annotation(publish) => Some(&publish.channel),
+            Self::Object(publish) => Some(&publish.channel),
+            Self::Heartbeat { .. }
+            | Self::Close
+            | Self::Disconnect
+            | Self::Auth(_)
+            | Self::Unknown { .. } => None,
+        }
+    }
+}
+
+impl ServerFrame {
+    /// The action's number.
+    pub fn action(&self) -> u32 {
+        let action = match self {
+            Self::Heartbeat { .. } => Action::Heartbeat,
+            Self::Ack(_) => Action::Ack,
+            Self::Nack(_) => Action::Nack,
+            Self::Connected(_) => Action::Connected,
+            Self::Disconnected { .. } => Action::Disconnected,
+            Self::Closed => Action::Closed,
+            Self::Error(_) => Action::Error,
+            Self::Attached(_) => Action::Attached,
+            Self::Detached { .. } => Action::Detached,
+            Self::Message(_) => Action::Message,
+            Self::Presence(_) => Action::Presence,
+            Self::Sync(_) => Action::Sync,
+            Self::Annotation(_) => Action::Annotation,
+            Self::Object(_) => Action::Object,
+            Self::ObjectSync(_) => Action::ObjectSync,
+            Self::Auth => Action::Auth,
+            Self::Unknown { action } => return *action,
+        };
+        action.number()
+    }
+
+    /// The channel that the frame is about.
+    pub fn channel(&self) -> Option<&Str> {
+        match self {
+            Self::Error(frame) => frame.channel.as_ref(),
+            Self::Attached(attached) => Some(&attached.channel),
+            Self::Detached { channel, .. } => Some(channel),
+            Self::Message(delivery) => Some(&delivery.channel),
+            Self::Presence(delivery) | Self::Sync(delivery) => Some(&delivery.channel),
+            Self::Annotation(delivery) => Some(&delivery.channel),
+            Self::Object(delivery) | Self::ObjectSync(delivery) => Some(&delivery.channel),
+            Self::Heartbeat { .. }
+            | Self::Ack(_)
+            | Self::Nack(_)
+            | Self::Connected(_)
+            | Self::Disconnected { .. }
+            | Self::Closed
+            | Self::Auth
+            | Self::Unknown { .. } => None,
+        }
+    }
 }
 
 /// An ATTACH.
@@ -320,5 +437,22 @@ pub struct AuthDetails {
 impl fmt::Debug for AuthDetails {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthDetails").field("access_token", &"[redacted]").finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_action_has_a_number_and_a_name() {
+        for number in 0..=21 {
+            let action = Action::from_number(number).expect("a known number");
+            assert_eq!(action.number(), number);
+            assert_eq!(Action::from_name(action.name()), Some(action));
+        }
+        assert_eq!(Action::from_number(22), None);
+        assert_eq!(Action::from_name("OBJECT_SYNC"), Some(Action::ObjectSync));
+        assert_eq!(Action::from_name("Attach"), None);
     }
 }

@@ -113,6 +113,21 @@ proptest! {
     }
 
     #[test]
+    fn a_frame_knows_its_action_and_channel(
+        client in client_frame(),
+        server in server_frame(),
+    ) {
+        for (bytes, action, channel) in [
+            (encode_client(Format::Json, &client), client.action(), client.channel()),
+            (encode_server(Format::Json, &server), server.action(), server.channel()),
+        ] {
+            let wire: Value = serde_json::from_slice(&bytes).unwrap();
+            prop_assert_eq!(Some(u64::from(action)), wire["action"].as_u64());
+            prop_assert_eq!(channel.map(|channel| &**channel), wire["channel"].as_str());
+        }
+    }
+
+    #[test]
     fn peeking_agrees_with_decoding(frame in client_frame()) {
         let json = encode_client(Format::Json, &frame);
         let value: Value = serde_json::from_slice(&json).unwrap();

@@ -30,6 +30,9 @@
 //! - reading the members that `POST /apps` gives to channels;
 //! - push.
 //!
+//! With [`faults`] it also loses, delays and changes what passes, refuses connections and cuts them, as your
+//! tests of what an application does about it need.
+//!
 //! # Limits
 //!
 //! Everything is in memory and ends with the process. A channel keeps its messages for at least two
@@ -50,8 +53,11 @@
 //! Not there yet: presence over WebSockets, objects, deltas, derived channels, and TLS. A request for one of
 //! them is refused with an error.
 
+pub mod faults;
 mod front;
 mod hub;
 mod server;
 
+/// The types of the wire.
+pub use capably_protocol as protocol;
 pub use server::{Builder, Server, ServerError};

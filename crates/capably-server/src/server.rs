@@ -11,6 +11,7 @@ use capably_protocol::{ApiKey, ErrorInfo};
 use tokio::{net::TcpListener, sync::Mutex, task::JoinHandle};
 
 use crate::{
+    faults::{self, Faults},
     front::{self, Shared},
     hub::{
         AppSpec, Retention, Settings,
@@ -115,6 +116,7 @@ pub struct Builder {
     max_presence_members: usize,
     presence_remain: Duration,
     retention: Retention,
+    faults: Option<Faults>,
 }
 
 impl Default for Builder {
@@ -135,6 +137,7 @@ impl Default for Builder {
                 bytes: 128 * 1024 * 1024,
                 age: Duration::from_secs(150),
             },
+            faults: None,
         }
     }
 }
@@ -210,6 +213,13 @@ impl Builder {
         self
     }
 
+    /// Puts these faults between the server and its clients. By default there are none, and nothing is in
+    /// between.
+    pub fn faults(mut self, faults: &Faults) -> Self {
+        self.faults = Some(faults.clone());
+        self
+    }
+
     /// Starts the server on the runtime this is called from.
     ///
     /// # Errors
@@ -228,10 +238,7 @@ impl Builder {
         if self.max_idle_interval.is_zero() {
             return Err(ServerError::IdleInterval);
         }
-        let address = SocketAddr::new(self.bind, self.port);
-        let bind_error = |source| ServerError::Bind { address, source };
-        let listener = TcpListener::bind(address).await.map_err(bind_error)?;
-        let address = listener.local_addr().map_err(bind_error)?;
+        let (listener, address) = listen(SocketAddr::new(self.bind, self.port)).await?;
         let retention = Retention {
             // A client may come back as long as its state is kept, and then wants what it missed.
             age: self.retention.age.max(self.connection_state_ttl + Duration::from_secs(30)),
@@ -256,7 +263,19 @@ impl Builder {
             ..AppSpec::default()
         });
         let shared = Arc::new(shared);
-        let task = tokio::spawn(front::serve(listener, Arc::clone(&shared)));
+        let task = match self.faults {
+            None => tokio::spawn(front::serve(listener, Arc::clone(&shared))),
+            Some(faults) => {
+                let inner = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+                let (inner, target) = listen(inner).await?;
+                let target = faults::Target { faults, address: target.to_string() };
+                let proxy = faults::serve(listener, target, shared.stop.subscribe());
+                let server = front::serve(inner, Arc::clone(&shared));
+                tokio::spawn(async move {
+                    tokio::join!(proxy, server);
+                })
+            }
+        };
         let abort = task.abort_handle();
         Ok(Server { shared, address, key, task: Mutex::new(Some(task)), abort })
     }
@@ -321,8 +340,16 @@ impl std::error::Error for ServerError {
     }
 }
 
+/// Listens at an address, and says at which when the port was 0.
+pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let bind_error = |source| ServerError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(bind_error)?;
+    let address = listener.local_addr().map_err(bind_error)?;
+    Ok((listener, address))
+}
+
 /// The host that clients can connect to when the server listens on this address.
-fn host(address: IpAddr) -> String {
+pub(crate) fn host(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
         IpAddr::V6(address) if address.is_unspecified() => "localhost".to_owned(),

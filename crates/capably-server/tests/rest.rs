@@ -303,6 +303,19 @@ async fn requests_that_are_refused() {
 }
 
 #[tokio::test]
+async fn an_error_about_text_that_no_header_can_have_is_in_the_header_still() {
+    let server = server().await;
+    let body = json!([{"name": "m"}, "größe\n"]);
+    let answer = request(&server, "POST", "/channels/a/messages", &body).await;
+    assert_eq!(answer.status, 400);
+    let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("größe"), "{message}");
+    assert_eq!(answer.header("x-ably-errorcode"), Some("40000"));
+    let expected = message.replace(['ö', 'ß'], "?");
+    assert_eq!(answer.header("x-ably-errormessage"), Some(&*expected));
+}
+
+#[tokio::test]
 async fn any_channel_name_fits_into_a_path() {
     let server = server().await;
     let (mut subscriber, _) = Client::connect(&server, Format::Json).await;

@@ -5,6 +5,14 @@ use std::fmt::Write as _;
 /// A product, and its version if it has one.
 pub(crate) type Agent = (String, Option<String>);
 
+/// What is named in every request: this library, and the system that it runs on.
+pub(crate) fn own() -> Vec<Agent> {
+    vec![
+        ("capably-rust".to_owned(), Some(env!("CARGO_PKG_VERSION").to_owned())),
+        (std::env::consts::OS.to_owned(), None),
+    ]
+}
+
 /// `name/version name`, as the header has them (RSC7d1).
 pub(crate) fn identifier(agents: &[Agent]) -> String {
     let mut identifier = String::new();

@@ -15,7 +15,8 @@
 //!
 //! A token that is past its time, or that the service rejects (401 with a code from 40140 to 40149), is
 //! renewed once, and the request is sent again (RSA4b). However many requests need a new token at that
-//! moment, one is got for all of them.
+//! moment, one is got for all of them. What becomes of tokens on a connection is on a
+//! [page of its own](crate::guide::tokens).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -87,20 +88,23 @@ pub use source::TokenSource;
 
 pub(crate) use clock::Clock;
 pub(crate) use means::Means;
+pub(crate) use obtain::no_means;
 pub(crate) use session::{Proof, Session, mismatch};
 pub(crate) use source::CallbackError;
 
-use crate::{Error, rest::Pipeline};
+use crate::{Error, realtime::WeakHandle, rest::Pipeline};
 
 /// A client's identity, and the tokens that prove it (RSC5).
 #[derive(Clone)]
 pub struct Auth {
     pipeline: Arc<Pipeline>,
+    /// The connection that follows its tokens. It does not keep that client alive.
+    connection: Option<WeakHandle>,
 }
 
 impl Auth {
-    pub(crate) fn new(pipeline: Arc<Pipeline>) -> Self {
-        Self { pipeline }
+    pub(crate) fn new(pipeline: Arc<Pipeline>, connection: Option<WeakHandle>) -> Self {
+        Self { pipeline, connection }
     }
 
     /// The same identity, whose requests go another way.
@@ -110,8 +114,8 @@ impl Auth {
         auth
     }
 
-    /// Who the client is: as the options say, else as the last token said (RSA7b, RSC17). `*` is a token
-    /// for any client (RSA7b4). `None` means nobody, or that there was no token yet (RSA12).
+    /// Who the client is: as the options say, else as the last token or the connection said (RSA7b,
+    /// RSC17). `*` is any client (RSA7b4). `None` means nobody, or that it is not known yet (RSA12).
     pub fn client_id(&self) -> Option<Str> {
         self.pipeline.session().client_id()
     }
@@ -122,9 +126,10 @@ impl Auth {
         self.pipeline.session().token()
     }
 
-    /// Gets a token and uses it from now on, when it is awaited (RSA10).
+    /// Gets a token and uses it from now on, on the connection too if there is one, when it is awaited
+    /// (RSA10, RTC8).
     pub fn authorize(&self) -> Authorize {
-        Authorize::new(Arc::clone(&self.pipeline))
+        Authorize::new(Arc::clone(&self.pipeline)).over(self.connection.clone())
     }
 
     /// Gets a token without using it, when it is awaited (RSA8).

@@ -1,7 +1,7 @@
 //! Encryption of payloads, from publisher to subscriber (RSE, RSL5).
 //!
 //! A channel with a key encrypts the payloads it publishes and decrypts those it receives; the service
-//! stores and passes on what it cannot read. Names, client ids and extras are not encrypted.
+//! stores and passes on what it cannot read. The page about [encryption](crate::guide::encryption) says more.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

@@ -3,16 +3,29 @@
 //! | about | page |
 //! |---|---|
 //! | API keys, tokens, and servers that give tokens | [`auth`](crate::auth) |
+//! | tokens while connected | [`tokens`] |
+//! | the states of a connection, and what to do in each | [`connections`] |
+//! | continuing a connection in another process | [`recovery`] |
 //! | publishing over REST: forms, ids, limits, many channels | [`publishing`] |
 //! | history, and pages of anything | [`history`] |
 //! | who is present | [`presence`]; over REST [`rest::presence`](crate::rest::presence) |
 //! | encrypting payloads | [`encryption`] |
-//! | statistics | [`Rest::stats`](crate::Rest::stats) |
+//! | statistics | [`statistics`] |
 //! | push notifications | [`rest::push`](crate::rest::push) |
 //! | errors, and what is retried | [`errors`] |
+//! | testing your application: a server of its own, faults on order | [`testing`] |
 //!
 //! The examples run against a server in their own process; with a key of your own and without the options
 //! that name the server they run against Ably's service.
+
+#[doc = include_str!("guide/tokens.md")]
+pub mod tokens {}
+
+#[doc = include_str!("guide/connections.md")]
+pub mod connections {}
+
+#[doc = include_str!("guide/recovery.md")]
+pub mod recovery {}
 
 #[doc = include_str!("guide/publishing.md")]
 pub mod publishing {}
@@ -26,5 +39,11 @@ pub mod presence {}
 #[doc = include_str!("guide/encryption.md")]
 pub mod encryption {}
 
+#[doc = include_str!("guide/statistics.md")]
+pub mod statistics {}
+
 #[doc = include_str!("guide/errors.md")]
 pub mod errors {}
+
+#[doc = include_str!("guide/testing.md")]
+pub mod testing {}

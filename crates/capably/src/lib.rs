@@ -23,6 +23,7 @@
 pub mod auth;
 #[cfg(feature = "blocking")]
 pub mod blocking;
+pub mod client_information;
 pub mod crypto;
 pub mod error;
 pub mod guide;

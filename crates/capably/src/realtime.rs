@@ -3,19 +3,30 @@
 use std::sync::Arc;
 
 use capably_core::{Client, Credentials as CoreCredentials, Now};
-use capably_protocol::ErrorCode;
+use capably_protocol::{ErrorCode, Stats, Str};
 use tokio::time::Instant as TokioInstant;
+use tracing::Instrument;
 
-use crate::{ClientOptions, Error, Rest, Result, options::Config, transport::TcpConnector};
+use crate::{
+    Auth, ClientOptions, Error, Rest, Result,
+    http::HttpMethod,
+    options::Config,
+    rest::{HttpRequestBuilder, Push, Query},
+    transport::TcpConnector,
+};
 
+mod awake;
 mod changes;
 mod channel;
 mod channels;
 mod command;
 mod connection;
 mod driver;
+mod errands;
 mod link;
 mod listeners;
+mod metrics;
+mod operation;
 pub mod presence;
 mod publish;
 mod queue;
@@ -26,10 +37,13 @@ pub use capably_core::{
     ChannelEvent, ChannelState, ChannelStateChange, ConnectionEvent, ConnectionState,
     ConnectionStateChange,
 };
+pub(crate) use command::WeakHandle;
+
 pub use changes::Changes;
 pub use channel::Channel;
 pub use channels::{Channels, RealtimeChannelOptions};
 pub use connection::Connection;
+pub use metrics::ConnectionMetrics;
 pub use presence::{Presence, PresenceSubscription};
 pub use publish::{Publish, Receipt};
 pub use queue::Overflow;
@@ -73,9 +87,7 @@ impl Realtime {
     /// [`auto_connect`](ClientOptions::auto_connect) is off (RTC1b).
     ///
     /// # Errors
-    /// All that is wrong with the options, in one error; or 40000 outside a tokio runtime, and for options
-    /// that would get tokens with `auth_callback`, `auth_url` or `use_token_auth`, which a connection cannot
-    /// yet.
+    /// All that is wrong with the options, in one error; or 40000 outside a tokio runtime.
     pub fn new(options: impl Into<ClientOptions>) -> Result<Self> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
             Error::new(ErrorCode::BAD_REQUEST, 0, "a realtime client needs a tokio runtime")
@@ -83,7 +95,6 @@ impl Realtime {
                 .with_source(error)
         })?;
         let config = Arc::new(options.into().validate()?);
-        let rest = Rest::with_config(Arc::clone(&config));
         let connector = config
             .options
             .connector
@@ -94,12 +105,15 @@ impl Realtime {
                 .with_source(error)
         })?;
         let start = TokioInstant::now();
-        let core = Client::new(Arc::new(core_config(&config)?), seed, Now::default());
-        let client_id = core.client_id().cloned();
-        let (handle, commands) = command::Handle::new(client_id);
+        let core = Client::new(Arc::new(core_config(&config)), seed, Now::default());
+        let (handle, commands) = command::Handle::new();
         let shared = Arc::clone(&handle.shared);
         let auto_connect = config.options.auto_connect;
-        runtime.spawn(driver::Driver::new(core, config, connector, shared, commands, start));
+        let rest = Rest::with_config(config, Some(handle.downgrade()));
+        let pipeline = Arc::clone(rest.pipeline());
+        let span = tracing::debug_span!("connection", primary = %pipeline.config().domains.primary);
+        let driver = driver::Driver::new(core, pipeline, connector, shared, commands, start);
+        runtime.spawn(driver.instrument(span));
         let connection = Connection::new(handle.clone());
         if auto_connect {
             connection.connect();
@@ -142,9 +156,35 @@ impl Realtime {
         &self.channels
     }
 
-    /// The REST client with the same options.
+    /// Who the client is, and the tokens that prove it, on the connection and over REST (RTC4).
+    pub fn auth(&self) -> &Auth {
+        self.rest.auth()
+    }
+
+    /// Who the client is; the same as [`Auth::client_id`] (RTC17).
+    pub fn client_id(&self) -> Option<Str> {
+        self.auth().client_id()
+    }
+
+    /// The REST client with the same options and the same tokens. While the connection is to a fallback
+    /// host, its requests go there first (RTN17e).
     pub fn rest(&self) -> &Rest {
         &self.rest
+    }
+
+    /// Push notifications (RTC13).
+    pub fn push(&self) -> Push {
+        self.rest.push()
+    }
+
+    /// Reads the app's statistics; see [`Rest::stats`] (RTC5).
+    pub fn stats(&self) -> Query<Stats> {
+        self.rest.stats()
+    }
+
+    /// Sends a request that has no method here; see [`Rest::request`] (RTC9).
+    pub fn request(&self, method: HttpMethod, path: impl AsRef<str>) -> HttpRequestBuilder {
+        self.rest.request(method, path)
     }
 
     /// The service's time, in ms since the epoch (RTC6).
@@ -161,21 +201,15 @@ impl Realtime {
     }
 }
 
-fn core_config(config: &Config) -> Result<capably_core::Config> {
+fn core_config(config: &Config) -> capably_core::Config {
     let options = &config.options;
-    let means = &config.means;
-    let credentials = match (&means.key, &means.token) {
-        (Some(key), _) if means.basic => CoreCredentials::Key(key.clone()),
-        (_, Some(token)) => CoreCredentials::Token(token.token.clone()),
-        (_, None) => {
-            let message = "a connection authenticates with a key or a token so far, not with \
-                           `auth_callback`, `auth_url` or `use_token_auth`";
-            return Err(Error::new(ErrorCode::BAD_REQUEST, 400, message)
-                .with_remedy("set `token`, or `key` alone"));
-        }
+    let credentials = match &config.means.key {
+        Some(key) if config.means.basic => CoreCredentials::Key(key.clone()),
+        Some(_) | None => CoreCredentials::Tokens,
     };
-    Ok(capably_core::Config {
+    capably_core::Config {
         host: config.domains.primary.as_str().into(),
+        fallback_hosts: config.domains.fallbacks.iter().map(|host| host.as_str().into()).collect(),
         client_id: options.client_id.as_deref().map(Into::into),
         format: config.format(),
         echo_messages: options.echo_messages,
@@ -190,5 +224,5 @@ fn core_config(config: &Config) -> Result<capably_core::Config> {
         realtime_request_timeout: options.realtime_request_timeout,
         max_message_size: options.max_message_size as u64,
         ..capably_core::Config::new(credentials)
-    })
+    }
 }

@@ -70,7 +70,7 @@ pub use push_channel::{LocalDevice, PushChannel};
 pub use query::{Direction, History, Query, QueryItem, Timestamp};
 pub use wrapper::WrapperSdkProxyOptions;
 
-use crate::{Auth, ClientOptions, Result, options::Config};
+use crate::{Auth, ClientOptions, Result, options::Config, realtime::WeakHandle};
 pub(crate) use request::{Call, Pipeline, escape};
 pub(crate) use response::Reply;
 
@@ -91,13 +91,18 @@ impl Rest {
     /// 40103 for a key without TLS (RSC18), 40106 for none at all (RSC1b), 40012 for a client id that
     /// cannot be, 40102 for one that the token is not for (RSA15a), 40000 for the rest.
     pub fn new(options: impl Into<ClientOptions>) -> Result<Self> {
-        Ok(Self::with_config(Arc::new(options.into().validate()?)))
+        Ok(Self::with_config(Arc::new(options.into().validate()?), None))
     }
 
-    pub(crate) fn with_config(config: Arc<Config>) -> Self {
+    /// A client of its own, or of this connection.
+    pub(crate) fn with_config(config: Arc<Config>, connection: Option<WeakHandle>) -> Self {
         let pipeline = Arc::new(Pipeline::new(config));
         let channels = RestChannels::new(Arc::clone(&pipeline));
-        Self { auth: Auth::new(Arc::clone(&pipeline)), channels, pipeline }
+        Self { auth: Auth::new(Arc::clone(&pipeline), connection), channels, pipeline }
+    }
+
+    pub(crate) fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.pipeline
     }
 
     /// A handle to the same client, whose requests go another way.
@@ -123,29 +128,22 @@ impl Rest {
     }
 
     /// Reads the app's statistics, the newest first unless said otherwise, when it is awaited (RSC6).
+    /// There is [a page](crate::guide::statistics) about them.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # use std::sync::Arc;
-    /// # use capably::http::{BoxFuture, HttpClient, HttpError, HttpRequest, HttpResponse};
-    /// # struct Fixed;
-    /// # impl HttpClient for Fixed {
-    /// #     fn send(&self, _: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>> {
-    /// #         let body = r#"[{"intervalId":"2024-01-01:13","unit":"hour",
-    /// #             "entries":{"messages.all.all.count":7}}]"#;
-    /// #         let response = HttpResponse::new(200, body);
-    /// #         Box::pin(async { Ok(response.with_header("Content-Type", "application/json")) })
-    /// #     }
-    /// # }
-    /// # let options = capably::ClientOptions::new("app.key:secret").http_client(Arc::new(Fixed));
+    /// # let server = capably_server::Server::builder().start().await?;
+    /// # let options = capably::ClientOptions::new(server.key())
+    /// #     .endpoint(server.endpoint()).port(server.port()).tls(false);
     /// # let rest = capably::Rest::new(options)?;
     /// use capably::StatsUnit;
     ///
+    /// rest.channels().get("greetings").publish("hello", "world").await?;
     /// let page = rest.stats().unit(StatsUnit::Hour).limit(24).await?;
     /// let hour = &page.items()[0];
-    /// assert_eq!(hour.interval_time(), Some(1_704_114_000_000));
-    /// assert_eq!(hour.entry("messages.all.all.count"), 7.0);
+    /// println!("{}: {} in", hour.interval_id, hour.entry("messages.inbound.all.messages.count"));
+    /// # assert!(hour.in_progress.is_some());
     /// # Ok(())
     /// # }
     /// ```

@@ -26,7 +26,10 @@ pub trait Connector: fmt::Debug + Send + Sync {
     /// nothing behind.
     ///
     /// # Errors
-    /// Code 80000 when there is no connection to be had.
+    /// Code 80000 when there is no connection to be had. The status says whether the client tries other
+    /// hosts (RTN17f): it does with 0, for a host that cannot be reached, and from 500 to 504, for one that
+    /// answers that it is out of order; it does not with any other, as a refusal by other hosts would be
+    /// the same.
     fn connect(&self, request: DialRequest) -> Dialling;
 }
 

@@ -165,6 +165,7 @@ async fn run(seed: u64) -> usize {
     to_publisher.cuts.load(Ordering::Relaxed) + to_subscriber.cuts.load(Ordering::Relaxed)
 }
 
+// Spec: RTN15d, RTN7, RTN7a, RTN7b, RTN19, RTN19a
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_and_nothing_comes_twice() {
     let mut cuts = 0;

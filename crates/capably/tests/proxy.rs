@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -71,6 +74,12 @@ impl Proxy {
         .await
     }
 
+    /// What it is asked next, unless it is left out.
+    async fn head(&mut self) -> String {
+        let head = tokio::time::timeout(Duration::from_secs(20), self.heads.recv()).await;
+        head.expect("the proxy is asked").expect("the proxy goes on")
+    }
+
     fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -109,7 +118,7 @@ async fn a_request_without_tls_names_its_whole_url() {
     let rest = Rest::new(options).unwrap();
     for _ in 0..2 {
         assert_eq!(rest.time().await.unwrap(), 7);
-        let head = proxy.heads.recv().await.unwrap();
+        let head = proxy.head().await;
         assert!(head.starts_with(&format!("GET http://{HOST}:8080/time HTTP/1.1\r\n")), "{head}");
         assert_eq!(header(&head, "Host"), Some(&*format!("{HOST}:8080")));
         let credentials = format!("Basic {}", BASE64_STANDARD.encode("ada:s3cr t"));
@@ -123,7 +132,7 @@ async fn a_proxy_that_wants_no_credentials_gets_none() {
     let mut proxy = Proxy::answering(TIME).await;
     let rest = Rest::new(options().tls(false).proxy(proxy.url())).unwrap();
     rest.time().await.unwrap();
-    let head = proxy.heads.recv().await.unwrap();
+    let head = proxy.head().await;
     assert!(head.starts_with(&format!("GET http://{HOST}/time HTTP/1.1\r\n")), "{head}");
     assert_eq!(header(&head, "Proxy-Authorization"), None);
 }
@@ -143,12 +152,12 @@ async fn a_request_with_tls_goes_through_a_tunnel() {
     let options = options().fallback_hosts([""; 0]).proxy(proxy.url_with_credentials());
     let error = Rest::new(options).unwrap().time().await.unwrap_err();
     assert_eq!(error.code().0, 80000, "{error}");
-    let head = proxy.heads.recv().await.unwrap();
+    let head = proxy.head().await;
     assert!(head.starts_with(&format!("CONNECT {HOST}:443 HTTP/1.1\r\n")), "{head}");
     let credentials = format!("Basic {}", BASE64_STANDARD.encode("ada:s3cr t"));
     assert_eq!(header(&head, "Proxy-Authorization"), Some(&*credentials));
     assert_eq!(header(&head, "Authorization"), None, "what is in the tunnel stays there");
-    let hello = proxy.heads.recv().await.unwrap();
+    let hello = proxy.head().await;
     assert!(hello.starts_with("\x16\x03"), "it is TLS: {hello:?}");
     assert!(hello.contains(HOST), "with the service, not with the proxy: {hello:?}");
 }
@@ -194,7 +203,7 @@ async fn a_websocket_goes_through_a_tunnel() {
         let options = options.port(server.port()).use_binary_protocol(binary);
         let realtime =
             Realtime::connect(options.proxy(proxy.url_with_credentials())).await.unwrap();
-        let head = proxy.heads.recv().await.unwrap();
+        let head = proxy.head().await;
         let target = format!("127.0.0.1:{}", server.port());
         assert!(head.starts_with(&format!("CONNECT {target} HTTP/1.1\r\n")), "{head}");
         assert!(header(&head, "Proxy-Authorization").is_some());

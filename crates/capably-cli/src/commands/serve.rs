@@ -2,10 +2,13 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
-use capably_server::{Server, ServerError};
+use capably_server::{
+    Server, ServerError,
+    faults::{FaultControl, Faults},
+};
 use clap::Args;
 use serde_json::json;
 
@@ -24,7 +27,26 @@ Clients connect with TLS off. All state is in memory: it is gone when the server
 Examples:
   capably serve
   capably serve --port 0 --json
-  capably serve --bind 0.0.0.0 --key local1.key:secret")]
+  capably serve --bind 0.0.0.0 --key local1.key:secret
+
+Faults, with --control 9090: a client loses an acknowledgement and its connection, the next attempt to
+connect is refused, and the log says what passed.
+
+  curl localhost:9090/rules -d '{
+    \"match\": {\"type\": \"ws_frame_to_client\", \"action\": \"ACK\"},
+    \"action\": [{\"type\": \"suppress\"}, {\"type\": \"disconnect\"}], \"times\": 1}'
+  curl localhost:9090/rules -d '{
+    \"match\": {\"type\": \"ws_connect\"}, \"action\": {\"type\": \"refuse_connection\"}, \"times\": 1}'
+  curl localhost:9090/rules
+  curl localhost:9090/log
+  curl localhost:9090/actions -d '{\"type\": \"close\", \"closeCode\": 1000}'
+  curl -X DELETE localhost:9090/rules
+
+A rule matches ws_connect, ws_frame_to_client, ws_frame_to_server, delay_after_ws_connect or
+http_request. Its actions are refuse_connection, accept_and_close, disconnect, close, suppress,
+suppress_onwards, delay, replace, inject_to_client, inject_to_server, inject_to_client_and_close,
+http_respond, http_replace_response, http_delay and http_drop. The documentation of capably-server,
+under `faults`, says what each can be given.")]
 pub(crate) struct Serve {
     /// TCP port; 0 takes a free one
     #[arg(long, default_value_t = DEFAULT_LOCAL_PORT)]
@@ -39,7 +61,12 @@ pub(crate) struct Serve {
     #[arg(long)]
     key: Option<String>,
 
-    /// Print endpoint, port and key as one line of JSON
+    /// Port on this machine over which to inject faults and read what passed, over HTTP; 0 takes a free
+    /// one
+    #[arg(long, value_name = "PORT")]
+    control: Option<u16>,
+
+    /// Print endpoint, port and key, and the control port if any, as one line of JSON
     #[arg(long)]
     json: bool,
 }
@@ -51,12 +78,31 @@ impl Serve {
         if let Some(key) = &self.key {
             builder = builder.key(key.as_str());
         }
+        let faults = Faults::new();
+        if self.control.is_some() {
+            builder = builder.faults(&faults);
+        }
         let server = builder.start().await.map_err(not_started)?;
+        let control = match self.control {
+            Some(port) => {
+                let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+                Some(FaultControl::start(address, &faults).await.map_err(not_started)?)
+            }
+            None => None,
+        };
+        let control_port = control.as_ref().map(|control| control.local_addr().port());
         let (endpoint, port, key) = (server.endpoint(), server.port(), server.key());
         let mut output = Output::stdout();
         if self.json {
-            output.line_now(json!({ "endpoint": endpoint, "port": port, "key": key }))?;
+            let mut line = json!({ "endpoint": endpoint, "port": port, "key": key });
+            if let Some(port) = control_port {
+                line["control"] = port.into();
+            }
+            output.line_now(line)?;
         } else {
+            let control = control_port.map_or_else(String::new, |port| {
+                format!("  control   http://127.0.0.1:{port}/rules, /actions, /log\n")
+            });
             output.line_now(format_args!(
                 "\
 Serving REST and WebSocket; Ctrl-C stops.
@@ -64,7 +110,7 @@ Serving REST and WebSocket; Ctrl-C stops.
   endpoint  {endpoint}
   port      {port}
   key       {key}
-
+{control}
 For clients in other terminals:
 
   export CAPABLY_ENDPOINT={endpoint} CAPABLY_PORT={port} CAPABLY_KEY={key}
@@ -86,7 +132,7 @@ fn not_started(error: ServerError) -> Failure {
     match &error {
         ServerError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
             Failure::failed(error.to_string())
-                .remedy("stop what uses it, or choose another: --port 0 takes a free one")
+                .remedy("stop what uses it, or choose another: 0 takes a free one")
         }
         ServerError::Bind { source, .. } => Failure::failed(format!("{error}: {source}")),
         ServerError::Key(_) | ServerError::AppId => Failure::usage(error.to_string())

@@ -5,6 +5,7 @@
 mod bench;
 mod demo;
 mod failures;
+mod faults;
 mod help;
 mod messages;
 mod presence;

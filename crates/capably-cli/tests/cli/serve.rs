@@ -17,7 +17,8 @@ fn a_server_says_where_it_is_and_stops_on_ctrl_c() {
 #[test]
 fn people_are_told_what_to_type() {
     let key = "wxyz12.key:secret";
-    let mut child = capably(["serve", "--port", "0", "--key", key]).spawn().unwrap();
+    let arguments = ["serve", "--port", "0", "--key", key, "--control", "0"];
+    let mut child = capably(arguments).spawn().unwrap();
     let lines: Vec<String> = BufReader::new(child.stdout.take().unwrap())
         .lines()
         .map(Result::unwrap)
@@ -31,6 +32,7 @@ fn people_are_told_what_to_type() {
     };
     assert_eq!(value("endpoint"), "127.0.0.1");
     assert_eq!(value("key"), key);
+    assert!(value("control").starts_with("http://127.0.0.1:"), "{lines:?}");
     let port: u16 = value("port").parse().unwrap();
     let export =
         format!("  export CAPABLY_ENDPOINT=127.0.0.1 CAPABLY_PORT={port} CAPABLY_KEY={key}");
@@ -46,7 +48,7 @@ fn a_taken_port_is_an_error_with_a_remedy() {
         stderr(&output),
         format!(
             "error: port {} on 127.0.0.1 is in use\n  remedy: stop what uses it, or choose another: \
-             --port 0 takes a free one\n",
+             0 takes a free one\n",
             server.port
         )
     );

@@ -72,11 +72,17 @@ pub(crate) struct Server {
     pub(crate) endpoint: String,
     pub(crate) port: u64,
     pub(crate) key: String,
+    pub(crate) control: Option<u64>,
 }
 
 impl Server {
     pub(crate) fn start() -> Self {
-        let mut child = capably(["serve", "--port", "0", "--json"]).spawn().unwrap();
+        Self::start_with(&[])
+    }
+
+    pub(crate) fn start_with(options: &[&str]) -> Self {
+        let arguments = ["serve", "--port", "0", "--json"].into_iter();
+        let mut child = capably(arguments.chain(options.iter().copied())).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let said: Value = serde_json::from_str(&line).unwrap();
@@ -85,6 +91,7 @@ impl Server {
             endpoint: said["endpoint"].as_str().unwrap().to_owned(),
             port: said["port"].as_u64().unwrap(),
             key: said["key"].as_str().unwrap().to_owned(),
+            control: said["control"].as_u64(),
         }
     }
 

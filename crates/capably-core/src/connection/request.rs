@@ -4,7 +4,8 @@ use std::fmt;
 
 use capably_protocol::{Format, PROTOCOL_VERSION, Str};
 
-use crate::{Config, Credentials};
+use super::auth::Proof;
+use crate::Config;
 
 /// Where to open a WebSocket, and with which query parameters.
 ///
@@ -30,13 +31,18 @@ pub(crate) enum Continuation<'a> {
 
 impl ConnectRequest {
     /// The request of a new transport.
-    pub(crate) fn new(config: &Config, continuation: Continuation<'_>) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        host: Str,
+        proof: Proof<'_>,
+        continuation: Continuation<'_>,
+    ) -> Self {
         let mut params: Vec<(Str, Str)> = Vec::with_capacity(10);
         let mut push =
             |name: &'static str, value: Str| params.push((Str::from_static(name), value));
-        match &config.credentials {
-            Credentials::Key(key) => push("key", key.expose().into()),
-            Credentials::Token(token) => push("accessToken", token.clone()),
+        match proof {
+            Proof::Key(key) => push("key", key.expose().into()),
+            Proof::Token(token) => push("accessToken", token.into()),
         }
         push("v", PROTOCOL_VERSION.to_string().into());
         push("format", Str::from_static(config.format.name()));
@@ -56,7 +62,7 @@ impl ConnectRequest {
             params.retain(|(own, _)| **own != **name);
             params.push((name.as_str().into(), value.as_str().into()));
         }
-        Self { host: config.host.clone(), params }
+        Self { host, params }
     }
 
     /// A parameter's value.
@@ -87,9 +93,15 @@ impl fmt::Debug for ConnectRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Credentials;
 
     fn config() -> Config {
         Config::new(Credentials::Key("aBcDeF.keyId:s3cret".parse().unwrap()))
+    }
+
+    fn request(config: &Config, continuation: Continuation<'_>) -> ConnectRequest {
+        let Credentials::Key(key) = &config.credentials else { panic!("it is a key") };
+        ConnectRequest::new(config, config.host.clone(), Proof::Key(key), continuation)
     }
 
     #[test]
@@ -98,7 +110,7 @@ mod tests {
         config.client_id = Some("me".into());
         config.echo_messages = false;
         config.format = Format::Json;
-        let request = ConnectRequest::new(&config, Continuation::Resume(&"conn!key".into()));
+        let request = request(&config, Continuation::Resume(&"conn!key".into()));
         assert_eq!(request.param("key"), Some("aBcDeF.keyId:s3cret"));
         assert_eq!(request.param("v"), Some("6"));
         assert_eq!(request.param("format"), Some("json"));
@@ -115,7 +127,7 @@ mod tests {
         let mut config = config();
         config.transport_params.insert("heartbeats".into(), "true".into());
         config.transport_params.insert("remainPresentFor".into(), "1000".into());
-        let request = ConnectRequest::new(&config, Continuation::None);
+        let request = request(&config, Continuation::None);
         assert_eq!(request.params.iter().filter(|(name, _)| name == "heartbeats").count(), 1);
         assert_eq!(request.param("heartbeats"), Some("true"));
         assert_eq!(request.param("remainPresentFor"), Some("1000"));
@@ -125,11 +137,13 @@ mod tests {
 
     #[test]
     fn debug_hides_secrets() {
-        let text = format!(
-            "{:?}",
-            ConnectRequest::new(&config(), Continuation::Resume(&"conn!key".into()))
-        );
+        let config = config();
+        let text = format!("{:?}", request(&config, Continuation::Resume(&"conn!key".into())));
         assert!(!text.contains("s3cret") && !text.contains("conn!key"), "{text}");
         assert!(text.contains("main.realtime.ably.net"), "{text}");
+        let host = config.host.clone();
+        let token = Proof::Token("s3cret");
+        let text = format!("{:?}", ConnectRequest::new(&config, host, token, Continuation::None));
+        assert!(!text.contains("s3cret"), "{text}");
     }
 }

@@ -48,13 +48,11 @@ impl Pattern {
         if self.qualifier.as_deref() != Some("*") && self.qualifier != other.qualifier {
             return false;
         }
-        let mut others = other.segments.iter().enumerate();
+        let mut others = other.segments.iter();
         for (index, segment) in self.segments.iter().enumerate() {
-            let Some((at, theirs)) = others.next() else { return false };
-            let theirs_is_open = *theirs == Segment::Any && at + 1 == other.segments.len();
+            let Some(theirs) = others.next() else { return false };
             match segment {
                 Segment::Any if index + 1 == self.segments.len() => return true,
-                Segment::Any if theirs_is_open => return false,
                 Segment::Any => {}
                 Segment::Literal(_) if segment == theirs => {}
                 Segment::Literal(_) => return false,
@@ -153,7 +151,9 @@ mod tests {
             assert!(pattern(wide).covers(&pattern(narrow)), "{wide} covers {narrow}");
             assert!(!pattern(narrow).covers(&pattern(wide)), "{narrow} does not cover {wide}");
         }
-        for (one, other) in [("a:*:c", "a:*"), ("*:b", "a:*"), ("a", "b"), ("*", "[meta]*")] {
+        for (one, other) in
+            [("a:*:c", "a:*"), ("a:*:*", "a:*"), ("*:b", "a:*"), ("a", "b"), ("*", "[meta]*")]
+        {
             assert!(!pattern(one).covers(&pattern(other)), "{one} does not cover {other}");
         }
         assert_eq!(

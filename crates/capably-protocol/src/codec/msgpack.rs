@@ -6,6 +6,8 @@ mod peek;
 mod reader;
 mod writer;
 
+use std::mem;
+
 use bytes::Bytes;
 
 use super::{
@@ -52,7 +54,14 @@ pub(super) fn read_server_frame(
 ) -> Result<(), DecodeError> {
     macro_rules! delivery {
         ($r:expr, $variant:ident, $items:literal) => {{
-            *frame = ServerFrame::$variant(Delivery::new(Str::new(), Vec::new()));
+            // The room for items is used again, unless it is much.
+            let mut items = match frame {
+                ServerFrame::$variant(last) => mem::take(&mut last.items),
+                _ => Vec::new(),
+            };
+            items.clear();
+            items.shrink_to(128);
+            *frame = ServerFrame::$variant(Delivery::new(Str::new(), items));
             match frame {
                 ServerFrame::$variant(delivery) => delivery.read($r, $items),
                 _ => Ok(()),

@@ -1,7 +1,7 @@
 //! Accepting sockets. Every task of a server is in one set here, and ends with it.
 
 use std::{
-    convert::Infallible,
+    fmt,
     future::poll_fn,
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
@@ -9,7 +9,7 @@ use std::{
 };
 
 use capably_protocol::ServerFrame;
-use hyper::{server::conn::http1, service::service_fn};
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -18,7 +18,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Shared, http, session, upgrade::Upgrade};
+use super::{Shared, http, reply::Response, session, upgrade::Upgrade};
 use crate::hub::error;
 
 /// How long a request's head may take to arrive, an idle connection's included.
@@ -35,13 +35,31 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut stop = shared.stop.subscribe();
     let mut tasks = JoinSet::new();
     let timekeeper = tasks.spawn(Arc::clone(&shared).keep_time());
+    accept(listener, &mut tasks, &mut stop, |stream| serve_stream(stream, Arc::clone(&shared)))
+        .await;
+    timekeeper.abort();
+    shared.end_all(&ServerFrame::Disconnected { error: Some(error::shutting_down()) });
+    wait_for(tasks).await;
+}
+
+/// Accepts connections until the server is to stop, each served by a task of the set.
+pub(crate) async fn accept<F>(
+    listener: TcpListener,
+    tasks: &mut JoinSet<()>,
+    stop: &mut watch::Receiver<bool>,
+    mut serve: impl FnMut(TcpStream) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
     loop {
         tokio::select! {
-            () = stopped(&mut stop) => break,
+            () = stopped(stop) => break,
             Some(_) = tasks.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    tasks.spawn(serve_stream(stream, Arc::clone(&shared)));
+                    // Latency matters more than the number of packets; a socket that refuses still works.
+                    let _ = stream.set_nodelay(true);
+                    tasks.spawn(serve(stream));
                 }
                 Err(problem) => {
                     // Too many open files, most likely: some will close.
@@ -51,9 +69,10 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
             },
         }
     }
-    drop(listener);
-    timekeeper.abort();
-    shared.end_all(&ServerFrame::Disconnected { error: Some(error::shutting_down()) });
+}
+
+/// Waits for the tasks of a server that stops, but not for clients that read nothing.
+pub(crate) async fn wait_for(mut tasks: JoinSet<()>) {
     let _ = timeout(SHUTDOWN_GRACE, async { while tasks.join_next().await.is_some() {} }).await;
 }
 
@@ -64,31 +83,58 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 async fn serve_stream(stream: TcpStream, shared: Arc<Shared>) {
-    // Latency matters more than the number of packets; a socket that refuses still works.
-    let _ = stream.set_nodelay(true);
-    let Some((stream, already_read, upgrade)) =
-        Box::pin(serve_http(stream, Arc::clone(&shared))).await
+    let stop = shared.stop.subscribe();
+    let handler = Handler(Arc::clone(&shared));
+    let Some((stream, already_read, upgrade)) = Box::pin(serve_http(stream, stop, &handler)).await
     else {
         return;
     };
     session::run(shared, stream, already_read, upgrade).await;
 }
 
-/// Serves HTTP until the connection ends or becomes a WebSocket.
-async fn serve_http(
+struct Handler(Arc<Shared>);
+
+impl Handle for Handler {
+    type Upgrade = Upgrade;
+
+    async fn handle(
+        &self,
+        request: Request<Incoming>,
+        upgrade: &mut Option<Upgrade>,
+    ) -> Option<Response> {
+        Some(http::handle(&self.0, request, upgrade).await)
+    }
+}
+
+/// Answers requests.
+pub(crate) trait Handle: Sync {
+    /// What the connection may become.
+    type Upgrade: Send;
+
+    /// Answers one request; with nothing, the connection is closed without an answer. What the connection
+    /// is to become after the answer is left in `upgrade`.
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        upgrade: &mut Option<Self::Upgrade>,
+    ) -> impl Future<Output = Option<Response>> + Send;
+}
+
+/// Serves HTTP until the connection ends or becomes something else.
+pub(crate) async fn serve_http<H: Handle>(
     stream: TcpStream,
-    shared: Arc<Shared>,
-) -> Option<(TcpStream, bytes::Bytes, Upgrade)> {
-    let slot: Mutex<Option<Upgrade>> = Mutex::new(None);
-    let mut stop = shared.stop.subscribe();
+    mut stop: watch::Receiver<bool>,
+    handler: &H,
+) -> Option<(TcpStream, bytes::Bytes, H::Upgrade)> {
+    let slot: Mutex<Option<H::Upgrade>> = Mutex::new(None);
     let (stream, already_read) = {
         let service = service_fn(|request| {
-            let (shared, slot) = (&shared, &slot);
+            let slot = &slot;
             Box::pin(async move {
                 let mut upgrade = None;
-                let response = http::handle(shared, request, &mut upgrade).await;
+                let response = handler.handle(request, &mut upgrade).await;
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = upgrade;
-                Ok::<_, Infallible>(response)
+                response.ok_or(Unanswered)
             })
         });
         let mut connection = http1::Builder::new()
@@ -116,3 +162,15 @@ async fn serve_http(
     let upgrade = slot.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     Some((stream, already_read, upgrade))
 }
+
+/// A request is not to be answered.
+#[derive(Debug)]
+struct Unanswered;
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request is not answered")
+    }
+}
+
+impl std::error::Error for Unanswered {}

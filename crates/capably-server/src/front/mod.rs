@@ -4,6 +4,7 @@ mod annotations;
 mod app;
 mod batch;
 mod clock;
+mod closing;
 mod cors;
 mod credentials;
 mod http;
@@ -13,9 +14,9 @@ mod outbox;
 mod page;
 mod provision;
 mod push;
-mod query;
+pub(crate) mod query;
 mod random;
-mod reply;
+pub(crate) mod reply;
 mod rest;
 mod session;
 mod stats;
@@ -36,7 +37,11 @@ use self::{
 };
 use crate::hub::{App, AppSpec, Settings, TransportId};
 
-pub(crate) use self::{listener::serve, provision::new_key};
+pub(crate) use self::{
+    closing::{LINGER, finish, hang_up},
+    listener::{Handle, accept, serve, serve_http, wait_for},
+    provision::new_key,
+};
 
 /// What all tasks of a server share.
 #[derive(Debug)]

@@ -9,11 +9,11 @@ use crate::hub::error;
 
 /// The parameters of a query, in their order. Credentials may be among them, so it has no `Debug`.
 #[derive(Clone)]
-pub(super) struct Query(Vec<(String, String)>);
+pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
     /// Reads `a=b&c=d`, percent-encoded, `+` for a space; bytes that are not UTF-8 are replaced.
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let decode = |part: &str| {
             let spaced = part.replace('+', " ");
             percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
@@ -26,15 +26,20 @@ impl Query {
     }
 
     /// The first value of this name.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All names and values.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The value of this name as a number.
     ///
     /// # Errors
     /// Code 40003 when it is not one.
-    pub(super) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, ErrorInfo> {
+    pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, ErrorInfo> {
         self.get(name)
             .map(|value| {
                 value.parse().map_err(|_| error::bad_parameter(format!("`{name}` is not a number")))
@@ -43,18 +48,18 @@ impl Query {
     }
 
     /// The same parameters without these.
-    pub(super) fn without(&self, names: &[&str]) -> Self {
+    pub(crate) fn without(&self, names: &[&str]) -> Self {
         Self(self.0.iter().filter(|(name, _)| !names.contains(&name.as_str())).cloned().collect())
     }
 
     /// The same parameters and one more.
-    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.0.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// The query as text, with everything encoded that could mean something in a Link header.
-    pub(super) fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let pairs: Vec<_> = self
             .0
             .iter()
@@ -75,7 +80,7 @@ fn encode(text: &str) -> impl std::fmt::Display {
 ///
 /// # Errors
 /// Code 40000 when a segment is not UTF-8.
-pub(super) fn path_segments(path: &str) -> Result<Vec<Cow<'_, str>>, ErrorInfo> {
+pub(crate) fn path_segments(path: &str) -> Result<Vec<Cow<'_, str>>, ErrorInfo> {
     path.strip_prefix('/')
         .unwrap_or(path)
         .split('/')

@@ -10,29 +10,29 @@ use hyper::{
 use serde::Serialize;
 use serde_json::json;
 
-pub(super) type Response = hyper::Response<Full<Bytes>>;
+pub(crate) type Response = hyper::Response<Full<Bytes>>;
 
 /// A response being put together. Its body may hold new keys, so it has no `Debug`.
-pub(super) struct Reply {
+pub(crate) struct Reply {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
 }
 
 impl Reply {
-    pub(super) fn empty(status: StatusCode) -> Self {
+    pub(crate) fn empty(status: StatusCode) -> Self {
         Self { status, headers: HeaderMap::new(), body: Bytes::new() }
     }
 
     /// A body that is already encoded in `format`.
-    pub(super) fn encoded(status: StatusCode, format: Format, body: Vec<u8>) -> Self {
+    pub(crate) fn encoded(status: StatusCode, format: Format, body: Vec<u8>) -> Self {
         // Exactly this type, with no charset: clients choose their decoder by it.
         let mut reply = Self::empty(status).header(header::CONTENT_TYPE, format.content_type());
         reply.body = body.into();
         reply
     }
 
-    pub(super) fn value<T: Serialize>(status: StatusCode, format: Format, value: &T) -> Self {
+    pub(crate) fn value<T: Serialize>(status: StatusCode, format: Format, value: &T) -> Self {
         match codec::encode_body(format, value) {
             Ok(body) => Self::encoded(status, format, body),
             Err(_) => Self::empty(StatusCode::INTERNAL_SERVER_ERROR),
@@ -40,7 +40,7 @@ impl Reply {
     }
 
     /// The error as a body and in headers.
-    pub(super) fn error(format: Format, error: &ErrorInfo) -> Self {
+    pub(crate) fn error(format: Format, error: &ErrorInfo) -> Self {
         let body = json!({ "error": {
             "message": &*error.message,
             "code": error.code.0,
@@ -55,18 +55,18 @@ impl Reply {
             StatusCode::from_u16(error.status_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self::value(status, format, body)
             .header(HeaderName::from_static("x-ably-errorcode"), error.code.0.to_string())
-            .header(HeaderName::from_static("x-ably-errormessage"), &*error.message)
+            .header(HeaderName::from_static("x-ably-errormessage"), in_ascii(&error.message))
     }
 
     /// Adds a header; a value that no header can have is left out.
-    pub(super) fn header(mut self, name: HeaderName, value: impl AsRef<str>) -> Self {
+    pub(crate) fn header(mut self, name: HeaderName, value: impl AsRef<str>) -> Self {
         if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
             self.headers.append(name, value);
         }
         self
     }
 
-    pub(super) fn into_response(self) -> Response {
+    pub(crate) fn into_response(self) -> Response {
         let mut response = Response::new(Full::new(self.body));
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
@@ -74,8 +74,14 @@ impl Reply {
     }
 }
 
+/// The text with a question mark for each character that a header cannot have.
+fn in_ascii(text: &str) -> String {
+    let plain = |character: char| character == ' ' || character.is_ascii_graphic();
+    text.chars().map(|character| if plain(character) { character } else { '?' }).collect()
+}
+
 /// The format of the response: the first of those accepted that is known, or JSON.
-pub(super) fn accepted(headers: &HeaderMap, format_parameter: Option<&str>) -> Format {
+pub(crate) fn accepted(headers: &HeaderMap, format_parameter: Option<&str>) -> Format {
     let named = headers
         .get_all(header::ACCEPT)
         .iter()
@@ -89,7 +95,7 @@ pub(super) fn accepted(headers: &HeaderMap, format_parameter: Option<&str>) -> F
 }
 
 /// The format of the request's body.
-pub(super) fn content_type(headers: &HeaderMap) -> Format {
+pub(crate) fn content_type(headers: &HeaderMap) -> Format {
     headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())

@@ -16,9 +16,8 @@ use bytes::Bytes;
 use capably_protocol::{
     ClientFrame, DecodeError, ErrorInfo, Format, Limits, ServerFrame, codec, frame::ErrorFrame,
 };
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use futures_util::{Sink, SinkExt, Stream};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::{Instant, Sleep, sleep, timeout},
 };
@@ -33,6 +32,7 @@ use tokio_tungstenite::{
 use super::{
     Shared,
     app::AppHandle,
+    closing::{LINGER, finish},
     outbox::{Item, Outbox, Taken},
     random,
     upgrade::Upgrade,
@@ -51,9 +51,6 @@ const MAX_ROUNDS: usize = 32;
 
 /// How long publishers wait for a client that reads slowly, before they no longer do.
 const MAX_HOLD: Duration = Duration::from_secs(1);
-
-/// How long a closing socket may take to send what is left, and then to be closed by its peer.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Deepest nesting of a client's frame.
 const MAX_DEPTH: usize = 64;
@@ -120,26 +117,6 @@ pub(super) async fn run(
             }
         }
     }
-}
-
-/// Closes a socket so that its peer gets all that was sent: closing with unread bytes would take it back.
-async fn finish(mut socket: WebSocketStream<TcpStream>) {
-    let closing = async {
-        // It may be closed already, by either side.
-        let _ = socket.send(WsMessage::Close(None)).await;
-        while let Some(Ok(message)) = socket.next().await {
-            if message.is_close() {
-                return Ok(());
-            }
-        }
-        let mut stream = socket.into_inner();
-        stream.shutdown().await?;
-        // On the heap: an array would be a part of every connection's task from its beginning.
-        let mut ignored = vec![0; 4096];
-        while stream.read(&mut ignored).await? > 0 {}
-        std::io::Result::Ok(())
-    };
-    let _ = timeout(LINGER, closing).await;
 }
 
 fn encode(format: Format, frame: &ServerFrame, expected_size: usize) -> WsMessage {

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use capably_protocol::{
@@ -213,7 +213,11 @@ pub(crate) struct Http {
 
 impl Http {
     pub(crate) async fn connect(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.local_addr()).await.unwrap();
+        Self::connect_to(server.local_addr()).await
+    }
+
+    pub(crate) async fn connect_to(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
         Self { stream, buffer: Vec::new() }
     }
 

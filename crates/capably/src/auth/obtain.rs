@@ -104,7 +104,7 @@ pub(super) async fn exchange(pipeline: &Pipeline, request: &TokenRequest) -> Res
     checked(details)
 }
 
-pub(super) fn no_means() -> Error {
+pub(crate) fn no_means() -> Error {
     let message = "a new token is needed, and there is nothing to get one from";
     Error::new(ErrorCode::TOKEN_RENEWAL_NOT_CONFIGURED, 401, message)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use capably_protocol::{ErrorCode, TokenDetails, TokenParams, TokenRequest};
 
 use super::{AuthOptions, obtain, session::Session};
-use crate::{Error, Result, http::BoxFuture, rest::Pipeline};
+use crate::{Error, Result, http::BoxFuture, realtime::WeakHandle, rest::Pipeline};
 
 /// Parameters and options of an operation; what is left out is the client's own (RSA8e).
 #[derive(Clone)]
@@ -13,11 +13,13 @@ struct Request {
     pipeline: Arc<Pipeline>,
     params: Option<TokenParams>,
     options: Option<AuthOptions>,
+    /// The connection that is to use the token, too.
+    connection: Option<WeakHandle>,
 }
 
 impl Request {
     fn new(pipeline: Arc<Pipeline>) -> Self {
-        Self { pipeline, params: None, options: None }
+        Self { pipeline, params: None, options: None, connection: None }
     }
 
     fn params(&self) -> TokenParams {
@@ -78,17 +80,41 @@ operation!(
     /// Later tokens come from the same place with the same parameters, except for `timestamp`, `nonce`
     /// and `query_time` (RSA10g). Options with a token make it the one to use (RSA10e).
     ///
+    /// Of a [`Realtime`](crate::Realtime) client it alters the connection (RTC8). A connected one goes on
+    /// without interruption under the new token, and this returns once the service has accepted it. An
+    /// attempt to connect is begun again with the new token, and a client without a connection connects;
+    /// this then returns once it is connected.
+    ///
     /// # Errors
     /// 40171 when there is nothing to get a token from, 40170 when callback or auth URL give none, 40102
     /// when it is for another client (RSA15), and what the service says. The client then goes on as
-    /// before.
+    /// before; but a connection fails when the token is for another client, when it is refused with status
+    /// 403 (RSA4d), and when the service does not accept it (RTC8a2).
+    ///
+    /// Of a realtime client besides: 50003 without an answer of the service within the realtime request
+    /// timeout; why there is no connection when it is closed, fails or is suspended before one is there
+    /// (RTC8b1).
     Authorize -> TokenDetails,
     |request| Box::pin(async move {
-        let Request { pipeline, params, options } = request;
+        let Request { pipeline, params, options, connection } = request;
         pipeline.require_runtime()?;
-        Session::authorize(&pipeline, params, options.as_ref()).await
+        match connection.and_then(|connection| connection.upgrade()) {
+            Some(connection) => connection.authorize(params, options).await,
+            None => {
+                let token = Session::authorize(&pipeline, params, options.as_ref()).await;
+                token.map(|(details, _)| details)
+            }
+        }
     })
 );
+
+impl Authorize {
+    /// The same, for the client of this connection.
+    pub(super) fn over(mut self, connection: Option<WeakHandle>) -> Self {
+        self.0.connection = connection;
+        self
+    }
+}
 
 operation!(
     /// Gets a token without using it, when it is awaited (RSA8).

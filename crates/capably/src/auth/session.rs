@@ -114,15 +114,8 @@ impl Session {
         let renewal = {
             let session = pipeline.session();
             let mut state = session.lock();
-            if state.means.basic
-                && let Some(key) = &state.means.key
-            {
-                return Ok(Proof::Basic(key.clone()));
-            }
-            let now = session.config.options.clock.now();
-            match state.current() {
-                Some(proof) if !state.is_expired(now) => return Ok(proof),
-                Some(_) | None => {}
+            if let Some(proof) = state.present(session.config.options.clock.now()) {
+                return Ok(proof);
             }
             if !state.can_renew() {
                 return Err(obtain::no_means());
@@ -131,6 +124,11 @@ impl Session {
             state.join_renewal(pipeline)
         };
         renewal.await
+    }
+
+    /// What proves the identity, if nobody has to be asked for it.
+    pub(crate) fn present(&self) -> Option<Proof> {
+        self.lock().present(self.config.options.clock.now())
     }
 
     /// What proves the identity, after the service has rejected a token: the one that came after it, or a
@@ -162,17 +160,48 @@ impl Session {
         renewal.await
     }
 
+    /// The token that came after this one, or a new one. The old one stays in use until then.
+    ///
+    /// # Errors
+    /// 40171 when there is nothing to get one from; why there is none.
+    pub(crate) async fn successor(pipeline: &Arc<Pipeline>, generation: u64) -> Result<Proof> {
+        let renewal = {
+            let mut state = pipeline.session().lock();
+            if state.generation != generation
+                && let Some(proof) = state.current()
+            {
+                return Ok(proof);
+            }
+            if !state.can_renew() {
+                return Err(obtain::no_means());
+            }
+            state.join_renewal(pipeline)
+        };
+        renewal.await
+    }
+
+    /// Whether a new token can be had when one is no longer good (RSA4a).
+    pub(crate) fn can_renew(&self) -> bool {
+        self.lock().can_renew()
+    }
+
+    /// Notes who the service says that the client is (RSA7b3, RSA12a).
+    pub(crate) fn confirm(&self, client_id: Option<Str>) {
+        self.lock().client_id = client_id;
+    }
+
     /// Notes that the service has rejected a token (RSA16d).
     pub(crate) fn discard(&self, rejected: u64) {
         self.lock().discard(rejected);
     }
 
-    /// Gets a token now, and uses it and what it was got with from now on (RSA10).
-    pub(super) async fn authorize(
+    /// Gets a token now, and uses it and what it was got with from now on (RSA10). With it comes its
+    /// generation.
+    pub(crate) async fn authorize(
         pipeline: &Arc<Pipeline>,
         params: Option<TokenParams>,
         options: Option<&AuthOptions>,
-    ) -> Result<TokenDetails> {
+    ) -> Result<(TokenDetails, u64)> {
         let session = pipeline.session();
         let mut means = session.means(options)?;
         let (given, request) = match options {
@@ -200,7 +229,7 @@ impl Session {
         state.params = params;
         state.renewal = None;
         state.install(details.clone(), session.config.options.clock.now());
-        Ok(details)
+        Ok((details, state.generation))
     }
 
     /// The means that options amount to, or the client's own.
@@ -271,6 +300,16 @@ impl State {
     fn current(&self) -> Option<Proof> {
         let token = self.token.as_ref()?.token.clone();
         Some(Proof::Token { token, generation: self.generation })
+    }
+
+    /// The key, or the token unless its time is over.
+    fn present(&self, now: Millis) -> Option<Proof> {
+        if self.means.basic
+            && let Some(key) = &self.means.key
+        {
+            return Some(Proof::Basic(key.clone()));
+        }
+        self.current().filter(|_| !self.is_expired(now))
     }
 
     fn can_renew(&self) -> bool {

@@ -18,7 +18,6 @@ pub(crate) struct Config {
     pub(crate) domains: Domains,
     pub(crate) proxies: Proxies,
     /// The connection to continue (RTN16).
-    #[allow(dead_code, reason = "recovery across processes is not built yet")]
     pub(crate) recover: Option<RecoveryKey>,
 }
 
@@ -44,16 +43,12 @@ impl Config {
 
     /// The `Ably-Agent` header (RSC7d).
     pub(crate) fn agent(&self) -> String {
-        let mut products = vec![
-            ("capably-rust".to_owned(), Some(env!("CARGO_PKG_VERSION").to_owned())),
-            (std::env::consts::OS.to_owned(), None),
-        ];
+        let mut products = agents::own();
         products.extend_from_slice(&self.options.agents);
         agents::identifier(&products)
     }
 
     /// Where to ask whether there is a network (REC3).
-    #[allow(dead_code, reason = "the connectivity check is not built yet")]
     pub(crate) fn connectivity_check_url(&self) -> &str {
         let given = self.options.connectivity_check_url.as_deref();
         given.unwrap_or(endpoint::CONNECTIVITY_CHECK_URL)

@@ -11,12 +11,14 @@ use capably_core::{
 };
 use capably_protocol::{
     ErrorCode, ErrorInfo, Message, PresenceAction, PresenceMessage, PublishResult, RecoveryKey,
-    Str, frame::Params,
+    Str, TokenDetails, TokenParams, frame::Params,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::{Changes, channel::ChannelShared, listeners::Listeners, queue::Queue};
-use crate::{Error, Result};
+use super::{
+    Changes, ConnectionMetrics, channel::ChannelShared, listeners::Listeners, queue::Queue,
+};
+use crate::{Error, Result, auth::AuthOptions};
 
 /// Where the result of an operation goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, ErrorInfo>>;
@@ -28,13 +30,26 @@ pub(crate) enum Command {
     Close,
     Ping(Reply<Duration>),
     RecoveryKey(oneshot::Sender<Option<RecoveryKey>>),
-    Open { channel: Arc<ChannelShared>, options: ChannelOptions },
+    Authorize(Box<Authorize>),
+    /// The operating system says that there is a network, or that there is none (RTN20).
+    Network(bool),
+    Open {
+        channel: Arc<ChannelShared>,
+        options: ChannelOptions,
+    },
     Release(ChannelId),
     Attach(ChannelId, Reply<()>),
     Detach(ChannelId, Reply<()>),
     Publish(Publish),
-    Subscribe { channel: ChannelId, subscriber: Subscriber, attach: Option<Reply<()>> },
-    Unsubscribe { channel: ChannelId, subscriber: u64 },
+    Subscribe {
+        channel: ChannelId,
+        subscriber: Subscriber,
+        attach: Option<Reply<()>>,
+    },
+    Unsubscribe {
+        channel: ChannelId,
+        subscriber: u64,
+    },
     Presence(ChannelId, PresenceCommand),
 }
 
@@ -45,6 +60,14 @@ pub(crate) enum PresenceCommand {
     Members { query: MembersQuery, reply: Reply<Vec<PresenceMessage>> },
     Subscribe { subscriber: PresenceSubscriber, attach: Option<Reply<()>> },
     Unsubscribe { subscriber: u64 },
+}
+
+/// A token to get and to use (RTC8).
+#[derive(Debug)]
+pub(crate) struct Authorize {
+    pub(crate) params: Option<TokenParams>,
+    pub(crate) options: Option<AuthOptions>,
+    pub(crate) reply: oneshot::Sender<Result<TokenDetails>>,
 }
 
 /// Messages to publish in one frame.
@@ -83,11 +106,27 @@ pub(crate) struct Handle {
     pub(crate) shared: Arc<Shared>,
 }
 
+/// A way to the driver that does not keep the client alive.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakHandle {
+    commands: mpsc::WeakUnboundedSender<Command>,
+    shared: Arc<Shared>,
+}
+
+impl WeakHandle {
+    /// A handle, while another exists.
+    pub(crate) fn upgrade(&self) -> Option<Handle> {
+        let commands = self.commands.upgrade()?;
+        Some(Handle { commands, shared: Arc::clone(&self.shared) })
+    }
+}
+
 /// What handles and driver share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     connection: Mutex<ConnectionSnapshot>,
     listeners: Listeners<ConnectionStateChange>,
+    metrics: Mutex<ConnectionMetrics>,
     /// The window of unacknowledged publishes, in units of [`WINDOW_UNIT`] bytes.
     window: Semaphore,
 }
@@ -99,7 +138,6 @@ pub(crate) struct ConnectionSnapshot {
     pub(crate) id: Option<Str>,
     pub(crate) key: Option<Str>,
     pub(crate) error_reason: Option<Error>,
-    pub(crate) client_id: Option<Str>,
 }
 
 impl fmt::Debug for ConnectionSnapshot {
@@ -109,7 +147,6 @@ impl fmt::Debug for ConnectionSnapshot {
             .field("id", &self.id)
             .field("key", &self.key.as_ref().map(|_| "[redacted]"))
             .field("error_reason", &self.error_reason)
-            .field("client_id", &self.client_id)
             .finish()
     }
 }
@@ -122,7 +159,7 @@ const WINDOW: usize = 65_536;
 const WINDOW_UNIT: usize = 1024;
 
 impl Handle {
-    pub(crate) fn new(client_id: Option<Str>) -> (Self, mpsc::UnboundedReceiver<Command>) {
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Command>) {
         let (commands, receiver) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             connection: Mutex::new(ConnectionSnapshot {
@@ -130,9 +167,9 @@ impl Handle {
                 id: None,
                 key: None,
                 error_reason: None,
-                client_id,
             }),
             listeners: Listeners::new(),
+            metrics: Mutex::default(),
             window: Semaphore::new(WINDOW),
         });
         (Self { commands, shared }, receiver)
@@ -141,6 +178,22 @@ impl Handle {
     /// Hands a command to the driver; after the driver's end it goes nowhere, and its reply is dropped.
     pub(crate) fn send(&self, command: Command) {
         let _ = self.commands.send(command);
+    }
+
+    /// The same way, without keeping the client alive.
+    pub(crate) fn downgrade(&self) -> WeakHandle {
+        WeakHandle { commands: self.commands.downgrade(), shared: Arc::clone(&self.shared) }
+    }
+
+    /// Gets a token and uses it on the connection (RTC8).
+    pub(crate) async fn authorize(
+        &self,
+        params: Option<TokenParams>,
+        options: Option<AuthOptions>,
+    ) -> Result<TokenDetails> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Authorize(Box::new(Authorize { params, options, reply })));
+        answer.await.map_err(|_| gone())?
     }
 
     /// Asks for something and waits for the answer.
@@ -185,6 +238,20 @@ impl Shared {
     ) {
         *lock(&self.connection) = snapshot;
         self.listeners.tell(change);
+    }
+
+    pub(crate) fn metrics(&self) -> ConnectionMetrics {
+        *lock(&self.metrics)
+    }
+
+    /// Counts something.
+    pub(crate) fn count(&self, count: impl FnOnce(&mut ConnectionMetrics)) {
+        count(&mut lock(&self.metrics));
+    }
+
+    /// Updates the error reason, which is no change of state (RSA4c3).
+    pub(crate) fn error_reason_changed(&self, reason: Option<Error>) {
+        lock(&self.connection).error_reason = reason;
     }
 
     pub(crate) fn changes(&self) -> Changes<ConnectionStateChange> {

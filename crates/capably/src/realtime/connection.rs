@@ -6,7 +6,7 @@ use capably_protocol::Str;
 use tokio::sync::oneshot;
 
 use super::{
-    Changes, ConnectionState, ConnectionStateChange,
+    Changes, ConnectionMetrics, ConnectionState, ConnectionStateChange,
     command::{Command, Handle, gone},
 };
 use crate::{Error, Result};
@@ -47,6 +47,25 @@ impl Connection {
         }
     }
 
+    /// Tells the client that the operating system sees a network, or another one than before.
+    ///
+    /// A client that waits to retry connects at once, and an attempt under way starts again, since what it
+    /// was sent over may be gone (RTN20b, RTN20c). In any other state nothing changes. The SDK watches no
+    /// network by itself: call this from whatever tells your application, such as a platform's
+    /// reachability service.
+    pub fn network_available(&self) {
+        self.handle.send(Command::Network(true));
+    }
+
+    /// Tells the client that the operating system sees no network any more.
+    ///
+    /// The connection becomes DISCONNECTED at once, instead of after the silence it would take to notice
+    /// (RTN20a). The client goes on trying to reconnect; [`network_available`](Self::network_available)
+    /// makes it try at once.
+    pub fn network_lost(&self) {
+        self.handle.send(Command::Network(false));
+    }
+
     /// Measures the time a message takes to the service and back (RTN13). Waits for the connection while
     /// connecting or disconnected.
     ///
@@ -77,11 +96,6 @@ impl Connection {
         self.handle.shared.connection().error_reason
     }
 
-    /// Who this client is identified as: confirmed by the service once connected (RTC17).
-    pub fn client_id(&self) -> Option<Str> {
-        self.handle.shared.connection().client_id
-    }
-
     /// What another process needs to continue this connection, for
     /// [`ClientOptions::recover`](crate::ClientOptions::recover) (RTN16g). It holds the connection's
     /// secret.
@@ -94,21 +108,27 @@ impl Connection {
         answer.await.ok().flatten().map(|key| key.encode())
     }
 
-    /// Waits for a state (RTN26); returns at once in it.
+    /// Waits for a state (RTN26): `None` at once in it (RTN26a), else the change that led to it (RTN26b).
     ///
     /// # Errors
     /// 80017 when the client ends before.
-    pub async fn when(&self, state: ConnectionState) -> Result<()> {
+    pub async fn when(&self, state: ConnectionState) -> Result<Option<ConnectionStateChange>> {
         let mut changes = self.changes();
         if self.state() == state {
-            return Ok(());
+            return Ok(None);
         }
         while let Some(change) = changes.next().await {
             if change.current == state {
-                return Ok(());
+                return Ok(Some(change));
             }
         }
         Err(gone())
+    }
+
+    /// What the connection has been through: attempts, fallbacks, losses. For an exporter of metrics to
+    /// read when it likes.
+    pub fn metrics(&self) -> ConnectionMetrics {
+        self.handle.shared.metrics()
     }
 
     /// Every change from now on, in order (RTN4).

@@ -6,15 +6,13 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use capably_core::{
-    ChannelId, ChannelState, Client, ConnectRequest, ConnectionState, Event, Instant, Now, OpId,
-    Outcome, Output,
+    AuthId, ChannelId, ChannelState, Client, ConnectRequest, ConnectionEvent, ConnectionState,
+    ConnectionStateChange, Event, Instant, Now, OpId, Outcome, Output, TokenNeed, TransportId,
 };
-use capably_protocol::{ErrorCode, ErrorInfo, Limits, Message, PresenceMessage, PublishResult};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use capably_protocol::{ErrorCode, ErrorInfo, Limits, Message};
 use slab::Slab;
 use tokio::{
     sync::mpsc,
@@ -23,16 +21,15 @@ use tokio::{
 
 use self::presence::PresenceSubscribers;
 use super::{
+    awake::Awake,
     channel::ChannelShared,
     command::{Command, ConnectionSnapshot, Publish, Reply, Shared, Subscriber},
-    link::Link,
+    errands::{Errands, Finished},
+    link::{Link, dial_request, max_frame_size},
+    operation::{Authorizing, Operation},
     queue::Pushed,
 };
-use crate::{
-    Error,
-    options::Config,
-    transport::{Connector, DialRequest},
-};
+use crate::{Error, Result, options::Config, rest::Pipeline, transport::Connector};
 
 mod presence;
 
@@ -47,7 +44,7 @@ const ROUNDS: usize = 16;
 /// It holds no sender of commands: when the last handle goes, it closes the connection and ends.
 pub(crate) struct Driver {
     core: Client,
-    config: Arc<Config>,
+    errands: Errands,
     connector: Arc<dyn Connector>,
     shared: Arc<Shared>,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -61,15 +58,9 @@ pub(crate) struct Driver {
     blocked: Option<Blocked>,
     start: TokioInstant,
     sleep: Pin<Box<Sleep>>,
+    awake: Awake,
     /// What ended publishes took of the window; given back in one go.
     permits: usize,
-}
-
-enum Operation {
-    Unit(Reply<()>),
-    Publish(Reply<PublishResult>, u32),
-    Ping(Reply<Duration>),
-    Members(Reply<Vec<PresenceMessage>>),
 }
 
 struct Entry {
@@ -85,15 +76,16 @@ struct Blocked {
 impl Driver {
     pub(crate) fn new(
         core: Client,
-        config: Arc<Config>,
+        pipeline: Arc<Pipeline>,
         connector: Arc<dyn Connector>,
         shared: Arc<Shared>,
         commands: mpsc::UnboundedReceiver<Command>,
         start: TokioInstant,
     ) -> Self {
+        let awake = Awake::new(pipeline.config().options.clock.clone(), start);
         Self {
             core,
-            config,
+            errands: Errands::new(pipeline),
             connector,
             shared,
             commands,
@@ -105,12 +97,17 @@ impl Driver {
             blocked: None,
             start,
             sleep: Box::pin(sleep_until(start)),
+            awake,
             permits: 0,
         }
     }
 
+    fn config(&self) -> &Config {
+        self.errands.pipeline.config()
+    }
+
     fn now(&self) -> Now {
-        let wall = self.config.options.clock.now();
+        let wall = self.config().options.clock.now();
         Now::at(Instant::from_start(self.start.elapsed()), wall)
     }
 
@@ -147,6 +144,13 @@ impl Driver {
                 let op = self.operation(Operation::Ping(reply));
                 self.core.ping(op, now);
             }
+            Command::Authorize(request) => {
+                let authorizing = Authorizing { request: *request, token: None };
+                let op = self.operation(Operation::Authorize(Box::new(authorizing)));
+                self.core.authorize(op, now);
+            }
+            Command::Network(true) => self.core.network_available(now),
+            Command::Network(false) => self.core.network_lost(now),
             Command::RecoveryKey(reply) => {
                 let _ = reply.send(self.core.recovery_key());
             }
@@ -230,7 +234,7 @@ impl Driver {
         if self.wait_for_room(cx) {
             return false;
         }
-        let limits = Limits { max_size: max_frame_size(&self.config), ..Limits::default() };
+        let limits = Limits { max_size: max_frame_size(self.config()), ..Limits::default() };
         let now = self.now();
         let core = &mut self.core;
         let events = self.link.poll_events(cx, &limits, |id, event| {
@@ -242,7 +246,7 @@ impl Driver {
     /// Whether a subscriber has no room. One that takes nothing for too long ends.
     fn wait_for_room(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(blocked) = &self.blocked else { return false };
-        let too_slow = blocked.since.elapsed() >= self.config.options.realtime_request_timeout;
+        let too_slow = blocked.since.elapsed() >= self.config().options.realtime_request_timeout;
         let mut full = false;
         for subscriber in self.channels.values().flat_map(|entry| &entry.subscribers) {
             if subscriber.queue.poll_room(cx).is_pending() {
@@ -262,23 +266,93 @@ impl Driver {
         full
     }
 
-    /// Does what the core asks for. Returns its next deadline.
-    fn drain_outputs(&mut self) -> Option<Instant> {
+    /// Does what the core asks for. Returns its next deadline, and notes whether something was begun that
+    /// has to be polled.
+    fn drain_outputs(&mut self, begun: &mut bool) -> Option<Instant> {
         loop {
             match self.core.poll_output() {
                 Output::Send { transport, frame } => self.link.send(transport, frame),
                 Output::Event(event) => self.handle_event(event),
                 Output::Open { transport, request } => {
-                    let dialling = self.connector.connect(dial_request(&self.config, &request));
-                    self.link = Link::dial(transport, request.format(), dialling);
+                    self.dial(transport, &request);
+                    *begun = true;
                 }
                 Output::Shut { transport } => self.link.shut(transport),
+                Output::RequestToken { auth, need } => {
+                    self.request_token(auth, need);
+                    *begun = true;
+                }
+                Output::AbandonToken { auth } => self.errands.abandon(auth),
+                Output::CheckConnectivity { check } => {
+                    self.errands.check(check);
+                    *begun = true;
+                }
                 Output::Timeout(deadline) => {
                     self.shared.give_back(std::mem::take(&mut self.permits));
                     return deadline.map(|(at, _)| at);
                 }
             }
         }
+    }
+
+    fn dial(&mut self, transport: TransportId, request: &ConnectRequest) {
+        let away = *request.host != *self.config().domains.primary;
+        self.shared.count(|metrics| {
+            metrics.attempts += 1;
+            metrics.fallbacks += u64::from(away);
+        });
+        let resumes = request.param("resume").is_some();
+        let span = tracing::debug_span!("attempt", host = %request.host, away, resumes);
+        let dialling = self.connector.connect(dial_request(self.config(), request));
+        self.link = Link::dial(transport, request.format(), dialling, span);
+    }
+
+    fn request_token(&mut self, auth: AuthId, need: TokenNeed) {
+        let TokenNeed::Authorized(op) = need else {
+            match self.errands.get(auth, need) {
+                Some(grant) => self.core.handle_token(auth, Ok(grant), self.now()),
+                None => self.shared.count(|metrics| metrics.tokens += 1),
+            }
+            return;
+        };
+        self.shared.count(|metrics| metrics.tokens += 1);
+        if let Some(Operation::Authorize(own)) = self.operations.get_mut(op.0 as usize) {
+            let (params, options) = (own.request.params.take(), own.request.options.take());
+            self.errands.authorize(auth, op, params, options);
+        }
+    }
+
+    /// Takes what was got or found out meanwhile. Returns whether there was anything.
+    fn take_errands(&mut self, cx: &mut Context<'_>) -> bool {
+        let Poll::Ready(finished) = self.errands.poll_finished(cx) else { return false };
+        let now = self.now();
+        match finished {
+            Finished::Token(auth, outcome) => self.core.handle_token(auth, outcome, now),
+            Finished::Authorized(auth, op, token, outcome) => {
+                if let Some(Operation::Authorize(own)) = self.operations.get_mut(op.0 as usize) {
+                    own.token = Some(token);
+                }
+                self.core.handle_token(auth, outcome, now);
+            }
+            Finished::Checked(check, online) => self.core.handle_connectivity(check, online, now),
+        }
+        true
+    }
+
+    /// Tells the core that the machine slept, if it did and it matters.
+    fn take_sleep(&mut self, cx: &mut Context<'_>) -> bool {
+        let state = self.core.connection_state();
+        if matches!(
+            state,
+            ConnectionState::Initialized | ConnectionState::Closed | ConnectionState::Failed
+        ) {
+            self.awake.look_away();
+            return false;
+        }
+        let Some(slept) = self.awake.poll_slept(cx) else { return false };
+        tracing::debug!(?slept, "the machine slept");
+        self.core.woke(slept, self.now());
+        true
     }
 
     fn handle_event(&mut self, event: Event) {
@@ -296,26 +370,10 @@ impl Driver {
                 }
             }
             Event::Done(op, outcome) => self.finish(op, outcome),
-            Event::Connection(change) => {
-                tracing::debug!(
-                    previous = %change.previous, current = %change.current, reason = ?change.reason,
-                    "connection",
-                );
-                let current = change.current;
-                let snapshot = ConnectionSnapshot {
-                    state: current,
-                    id: self.core.connection_id().cloned(),
-                    key: self.core.connection_key().cloned(),
-                    error_reason: self.core.error_reason().cloned().map(Error::from),
-                    client_id: self.core.client_id().cloned(),
-                };
-                if matches!(current, ConnectionState::Closed | ConnectionState::Failed) {
-                    let reason = Error::from(change.reason.clone().unwrap_or_else(closed));
-                    for entry in self.channels.values_mut() {
-                        entry.end(&reason);
-                    }
-                }
-                self.shared.connection_changed(snapshot, &change);
+            Event::Connection(change) => self.connection_changed(&change),
+            Event::ErrorReason => {
+                let reason = self.core.error_reason().cloned().map(Error::from);
+                self.shared.error_reason_changed(reason);
             }
             Event::Granted(id) => {
                 if let (Some(channel), Some(entry)) =
@@ -342,35 +400,60 @@ impl Driver {
         }
     }
 
-    fn finish(&mut self, op: OpId, outcome: Result<Outcome, ErrorInfo>) {
-        let Some(operation) = self.operations.try_remove(op.0 as usize) else { return };
-        // The other end may have lost interest in any of these.
-        match (operation, outcome) {
-            (Operation::Publish(reply, permits), outcome) => {
-                self.permits += permits as usize;
-                let _ = reply.send(outcome.map(|outcome| match outcome {
-                    Outcome::Published(result) => result,
-                    Outcome::Done | Outcome::Pong(_) | Outcome::Members(_) => {
-                        PublishResult::default()
-                    }
-                }));
-            }
-            (Operation::Unit(reply), outcome) => {
-                let _ = reply.send(outcome.map(|_| ()));
-            }
-            (Operation::Ping(reply), outcome) => {
-                let _ = reply.send(outcome.map(|outcome| match outcome {
-                    Outcome::Pong(round_trip) => round_trip,
-                    Outcome::Done | Outcome::Published(_) | Outcome::Members(_) => Duration::ZERO,
-                }));
-            }
-            (Operation::Members(reply), outcome) => {
-                let _ = reply.send(outcome.map(|outcome| match outcome {
-                    Outcome::Members(members) => members,
-                    Outcome::Done | Outcome::Published(_) | Outcome::Pong(_) => Vec::new(),
-                }));
+    fn connection_changed(&mut self, change: &ConnectionStateChange) {
+        tracing::debug!(
+            previous = %change.previous, current = %change.current, reason = ?change.reason,
+            retry_in = ?change.retry_in, "connection",
+        );
+        self.count(change);
+        let current = change.current;
+        let snapshot = ConnectionSnapshot {
+            state: current,
+            id: self.core.connection_id().cloned(),
+            key: self.core.connection_key().cloned(),
+            error_reason: self.core.error_reason().cloned().map(Error::from),
+        };
+        let pipeline = &self.errands.pipeline;
+        let host = &**self.core.host();
+        let away =
+            current == ConnectionState::Connected && host != pipeline.config().domains.primary;
+        pipeline.follow(away.then_some(host));
+        if current == ConnectionState::Connected {
+            pipeline.session().confirm(self.core.confirmed_client_id().cloned());
+        }
+        if matches!(current, ConnectionState::Closed | ConnectionState::Failed) {
+            let reason = Error::from(change.reason.clone().unwrap_or_else(closed));
+            for entry in self.channels.values_mut() {
+                entry.end(&reason);
             }
         }
+        self.shared.connection_changed(snapshot, change);
+    }
+
+    fn count(&self, change: &ConnectionStateChange) {
+        let ConnectionEvent::State(state) = change.event else { return };
+        let resumed = self.core.connection_id() == self.shared.connection().id.as_ref();
+        self.shared.count(|metrics| match state {
+            ConnectionState::Connected => {
+                metrics.connected += 1;
+                metrics.resumed += u64::from(resumed);
+            }
+            ConnectionState::Disconnected => metrics.disconnected += 1,
+            ConnectionState::Suspended => metrics.suspended += 1,
+            ConnectionState::Initialized
+            | ConnectionState::Connecting
+            | ConnectionState::Closing
+            | ConnectionState::Closed
+            | ConnectionState::Failed => {}
+        });
+    }
+
+    fn finish(&mut self, op: OpId, outcome: Result<Outcome, ErrorInfo>) {
+        let Some(operation) = self.operations.try_remove(op.0 as usize) else { return };
+        if let Operation::Publish(_, permits) = &operation {
+            self.permits += *permits as usize;
+        }
+        operation.finish(outcome);
     }
 
     fn deliver(&mut self, id: ChannelId, messages: Vec<Message>) {
@@ -392,7 +475,7 @@ impl Driver {
         let patience = self
             .blocked
             .as_ref()
-            .map(|blocked| blocked.since + self.config.options.realtime_request_timeout);
+            .map(|blocked| blocked.since + self.config().options.realtime_request_timeout);
         let Some(at) = timer.into_iter().chain(patience).min() else { return false };
         if self.sleep.deadline() != at {
             self.sleep.as_mut().reset(at);
@@ -414,11 +497,13 @@ impl Future for Driver {
         for _ in 0..ROUNDS {
             let mut busy = self.take_commands(cx);
             busy |= self.take_events(cx);
-            let deadline = self.drain_outputs();
+            busy |= self.take_errands(cx);
+            busy |= self.take_sleep(cx);
+            let deadline = self.drain_outputs(&mut busy);
             if self.wait_until(cx, deadline) {
                 let now = self.now();
                 self.core.handle_timeout(now);
-                self.drain_outputs();
+                self.drain_outputs(&mut busy);
                 busy = true;
             }
             // What was handed over leaves in one flush.
@@ -477,32 +562,6 @@ impl Entry {
 impl Subscriber {
     fn wants(&self, message: &Message) -> bool {
         self.names.is_empty() || message.name.as_ref().is_some_and(|name| self.names.contains(name))
-    }
-}
-
-fn max_frame_size(config: &Config) -> usize {
-    // The service's own limit is on what clients send; what it sends holds several of those.
-    config.options.max_frame_size.saturating_mul(32)
-}
-
-fn dial_request(config: &Config, request: &ConnectRequest) -> DialRequest {
-    let options = &config.options;
-    let mut path = String::from("/?");
-    for (index, (name, value)) in request.params.iter().enumerate() {
-        if index > 0 {
-            path.push('&');
-        }
-        path.extend(utf8_percent_encode(name, NON_ALPHANUMERIC));
-        path.push('=');
-        path.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
-    }
-    DialRequest {
-        tls: options.tls,
-        host: request.host.to_string(),
-        port: if options.tls { options.tls_port } else { options.port },
-        path,
-        max_frame_size: max_frame_size(config),
-        timeout: options.realtime_request_timeout,
     }
 }
 

@@ -6,14 +6,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use capably_core::{TransportEvent, TransportId};
+use capably_core::{ConnectRequest, TransportEvent, TransportId};
 use capably_protocol::{
     ClientFrame, DecodeError, ErrorCode, ErrorInfo, Format, Limits, ServerFrame, codec,
 };
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tracing::Span;
 
 use crate::{
     Result,
-    transport::{Dialling, Packet, WebSocket},
+    options::Config,
+    transport::{DialRequest, Dialling, Packet, WebSocket},
 };
 
 /// Packets taken from a socket before anything else is looked at.
@@ -28,6 +31,8 @@ pub(crate) enum Link {
         id: TransportId,
         format: Format,
         dialling: Dialling,
+        /// The attempt, in logs.
+        span: Span,
     },
     Open(Box<OpenLink>),
 }
@@ -46,8 +51,8 @@ pub(crate) struct OpenLink {
 }
 
 impl Link {
-    pub(crate) fn dial(id: TransportId, format: Format, dialling: Dialling) -> Self {
-        Self::Dialling { id, format, dialling }
+    pub(crate) fn dial(id: TransportId, format: Format, dialling: Dialling, span: Span) -> Self {
+        Self::Dialling { id, format, dialling, span }
     }
 
     /// Takes a frame for this transport. Without an open socket it goes nowhere: the client sends again
@@ -81,9 +86,10 @@ impl Link {
     ) -> Poll<()> {
         match self {
             Self::None => Poll::Pending,
-            Self::Dialling { id, format, dialling } => {
+            Self::Dialling { id, format, dialling, span } => {
                 let (id, format) = (*id, *format);
-                match ready!(dialling.as_mut().poll(cx)) {
+                let dialled = span.in_scope(|| dialling.as_mut().poll(cx));
+                match ready!(dialled) {
                     Ok(socket) => {
                         *self = Self::Open(Box::new(OpenLink {
                             id,
@@ -182,6 +188,32 @@ impl OpenLink {
             self.unflushed = false;
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+pub(crate) fn max_frame_size(config: &Config) -> usize {
+    // The service's own limit is on what clients send; what it sends holds several of those.
+    config.options.max_frame_size.saturating_mul(32)
+}
+
+pub(crate) fn dial_request(config: &Config, request: &ConnectRequest) -> DialRequest {
+    let options = &config.options;
+    let mut path = String::from("/?");
+    for (index, (name, value)) in request.params.iter().enumerate() {
+        if index > 0 {
+            path.push('&');
+        }
+        path.extend(utf8_percent_encode(name, NON_ALPHANUMERIC));
+        path.push('=');
+        path.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
+    }
+    DialRequest {
+        tls: options.tls,
+        host: request.host.to_string(),
+        port: if options.tls { options.tls_port } else { options.port },
+        path,
+        max_frame_size: max_frame_size(config),
+        timeout: options.realtime_request_timeout,
     }
 }
 

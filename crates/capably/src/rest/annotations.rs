@@ -3,28 +3,40 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # use std::sync::Arc;
-//! # use capably::http::{BoxFuture, HttpClient, HttpError, HttpRequest, HttpResponse};
-//! # struct Fixed;
-//! # impl HttpClient for Fixed {
-//! #     fn send(&self, _: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>> {
-//! #         let body = HttpResponse::new(200, r#"[{"action":0,"name":"like"}]"#);
-//! #         Box::pin(async { Ok(body.with_header("Content-Type", "application/json")) })
-//! #     }
-//! # }
-//! # let options = capably::ClientOptions::new("app.key:secret").http_client(Arc::new(Fixed));
-//! # let rest = capably::Rest::new(options)?;
+//! # use capably::{ClientOptions, Rest, http::HttpMethod};
+//! # let server = capably_server::Server::builder().start().await?;
+//! # let options = |key: &str| {
+//! #     ClientOptions::new(key).endpoint(server.endpoint()).port(server.port()).tls(false)
+//! # };
+//! # let app = serde_json::json!({
+//! #     "keys": [{}], "namespaces": [{ "id": "mutable", "mutableMessages": true }],
+//! # });
+//! # let owner = Rest::new(options(server.key()))?;
+//! # let app = owner.request(HttpMethod::Post, "/apps").body(app).await?;
+//! # let key = app.items()[0]["keys"][0]["keyStr"].as_str().ok_or("a key")?;
+//! # let rest = Rest::new(options(key).client_id("ada"))?;
 //! use capably::Annotation;
 //!
-//! let annotations = rest.channels().get("mutable:notes").annotations();
+//! // A namespace whose messages may be annotated.
+//! let channel = rest.channels().get("mutable:notes");
+//! let published = channel.publish("note", "Lunch at one?").await?;
+//! let serial = published.serials[0].clone().ok_or("a serial")?;
+//!
+//! // `distinct.v1` says how annotations of this type are summed up: a client counts once for a name.
 //! let like = Annotation {
 //!     annotation_type: Some("reaction:distinct.v1".into()),
 //!     name: Some("like".into()),
 //!     ..Annotation::default()
 //! };
-//! annotations.publish("serial-of-a-message", like).await?;
-//! let page = annotations.get("serial-of-a-message").limit(10).await?;
-//! assert_eq!(page.items()[0].name.as_deref(), Some("like"));
+//! channel.annotations().publish(serial.clone(), like.clone()).await?;
+//! let page = channel.annotations().get(serial.clone()).limit(10).await?;
+//! assert_eq!(page.items()[0].client_id.as_deref(), Some("ada"));
+//!
+//! // What they amount to stands with the message.
+//! let note = channel.get_message(serial.clone()).await?;
+//! assert_eq!(note.summary()["reaction:distinct.v1"]["like"]["total"], 1);
+//!
+//! channel.annotations().delete(serial, like).await?;
 //! # Ok(())
 //! # }
 //! ```

@@ -13,8 +13,13 @@ use crate::{
 
 /// What a client remembers of its hosts.
 #[derive(Debug, Default)]
-pub(crate) struct Hosts {
-    preferred: Mutex<Option<Preferred>>,
+pub(crate) struct Hosts(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    preferred: Option<Preferred>,
+    /// The fallback host that the realtime connection is to (RTN17e).
+    realtime: Option<String>,
 }
 
 /// A fallback host that worked when others did not (RSC15f).
@@ -28,38 +33,56 @@ struct Preferred {
 impl Hosts {
     /// The hosts for one request.
     pub(crate) fn sequence(&self, now: Instant) -> Sequence {
-        let mut preferred = self.lock();
-        *preferred = preferred.take().filter(|known| known.until.is_none_or(|until| now < until));
-        match &*preferred {
-            Some(preferred) => Sequence::Preferred(preferred.host.clone()),
-            None => Sequence::Primary,
+        let mut known = self.lock();
+        known.preferred =
+            known.preferred.take().filter(|known| known.until.is_none_or(|until| now < until));
+        match (&known.preferred, &known.realtime) {
+            (Some(preferred), _) => {
+                Sequence::Preferred(preferred.host.clone(), known.realtime.clone())
+            }
+            (None, Some(host)) => Sequence::Realtime(host.clone()),
+            (None, None) => Sequence::Primary,
         }
     }
 
     /// Remembers a fallback host that worked.
     pub(crate) fn prefer(&self, host: &str, now: Instant, lasting: Duration) {
-        *self.lock() = Some(Preferred { host: host.to_owned(), until: now.checked_add(lasting) });
+        self.lock().preferred =
+            Some(Preferred { host: host.to_owned(), until: now.checked_add(lasting) });
     }
 
     /// Forgets a host that stopped working.
     pub(crate) fn forget(&self, host: &str) {
-        let mut preferred = self.lock();
-        if preferred.as_ref().is_some_and(|preferred| preferred.host == host) {
-            *preferred = None;
+        let mut known = self.lock();
+        if known.preferred.as_ref().is_some_and(|preferred| preferred.host == host) {
+            known.preferred = None;
+        }
+    }
+
+    /// Follows the realtime connection to a fallback host, or back from it (RTN17e).
+    pub(crate) fn follow(&self, realtime: Option<&str>) {
+        let mut known = self.lock();
+        if known.realtime.as_deref() != realtime {
+            known.realtime = realtime.map(str::to_owned);
+            // What worked before says less than where the connection is now.
+            known.preferred = None;
         }
     }
 
     /// Nothing panics while it holds the lock, so a poisoned one is as good as any.
-    fn lock(&self) -> MutexGuard<'_, Option<Preferred>> {
-        self.preferred.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Where one request stands on its way through the hosts.
 #[derive(Debug)]
 pub(crate) enum Sequence {
-    /// At the host that is preferred for now.
-    Preferred(String),
+    /// At the host that is preferred for now; then at that of the realtime connection, if it is to a
+    /// fallback.
+    Preferred(String, Option<String>),
+    /// At the fallback host of the realtime connection.
+    Realtime(String),
     /// At the primary domain.
     Primary,
     /// At a fallback, with the ones to try after it.
@@ -76,20 +99,23 @@ impl Sequence {
     pub(crate) fn host<'a>(&'a self, domains: &'a Domains) -> &'a str {
         match self {
             Self::Primary => &domains.primary,
-            Self::Preferred(host) | Self::Fallback { host, .. } => host,
+            Self::Preferred(host, _) | Self::Realtime(host) | Self::Fallback { host, .. } => host,
         }
     }
 
-    /// What comes after a failure: from a preferred host the primary domain, from there at most
-    /// `max_fallbacks` of the fallbacks, in random order (RSC15a).
+    /// What comes after a failure: from a preferred host that of the realtime connection or the primary
+    /// domain (RSC15f), from there at most `max_fallbacks` of the other fallbacks, in random order
+    /// (RSC15a).
     ///
     /// # Errors
     /// Code 50000 when the operating system has no randomness to give.
     pub(crate) fn next(self, domains: &Domains, max_fallbacks: usize) -> Result<Option<Self>> {
         let mut rest = match self {
-            Self::Preferred(_) => return Ok(Some(Self::Primary)),
-            Self::Primary => {
+            Self::Preferred(_, None) => return Ok(Some(Self::Primary)),
+            Self::Preferred(_, Some(realtime)) => return Ok(Some(Self::Realtime(realtime))),
+            Self::Primary | Self::Realtime(_) => {
                 let mut hosts = shuffled(&domains.fallbacks)?;
+                hosts.retain(|host| *host != self.host(domains));
                 hosts.truncate(max_fallbacks);
                 hosts
             }

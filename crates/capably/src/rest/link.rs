@@ -117,6 +117,7 @@ mod tests {
         assert_eq!(parse("<./m?c=1>;rel=next,<./m?a>;rel=first"), both);
         assert_eq!(parse(r#"<./m?c=1>; title="a, <b>"; REL="next", <./m?a>; rel="first""#), both);
         assert_eq!(parse(r#"<./m?c=1,2>; rel="last next""#), (Some("./m?c=1,2".to_owned()), None));
+        assert_eq!(parse("<a>; rel=next, <b>; rel=next"), (Some("a".to_owned()), None));
         let several =
             Links::parse([r#"<a>; rel="first""#, r#"<b>; rel="next""#, r#"<c>; rel="current""#]);
         assert_eq!(several.first.as_deref(), Some("a"));

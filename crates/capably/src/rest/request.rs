@@ -313,6 +313,23 @@ impl Pipeline {
         Err(Error::new(ErrorCode::MAX_MESSAGE_SIZE_EXCEEDED, 400, message))
     }
 
+    /// Follows the realtime connection to a fallback host, or back from it (RTN17e).
+    pub(crate) fn follow(&self, realtime: Option<&str>) {
+        self.hosts.follow(realtime);
+    }
+
+    /// Whether the connectivity check says that there is a network (RTN17j).
+    pub(crate) async fn is_online(&self) -> bool {
+        let url = self.config.connectivity_check_url().to_owned();
+        let outcome = self.fetch(HttpRequest::new(HttpMethod::Get, url)).await;
+        let online = outcome.as_ref().is_ok_and(|response| {
+            let yes = response.body.windows(3).any(|window| window == b"yes");
+            (200..300).contains(&response.status) && yes
+        });
+        tracing::debug!(online, "connectivity check");
+        online
+    }
+
     /// Timers panic outside a runtime, so nothing gets that far.
     ///
     /// # Errors

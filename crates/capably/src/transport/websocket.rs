@@ -202,7 +202,13 @@ fn handshake_failed(error: WsError) -> Error {
     let (status, message) = match &error {
         WsError::Http(response) => {
             let status = response.status().as_u16();
-            (status, format!("the server answered the WebSocket request with status {status}"))
+            let message = format!("the server answered the WebSocket request with status {status}");
+            // A refusal of the network in front of the service is none of the service (RSC15l4).
+            let server = response.headers().get("server");
+            match server.is_some_and(|server| server == "CloudFront") {
+                true => (503, format!("{message}, which is CloudFront's")),
+                false => (status, message),
+            }
         }
         other => (0, format!("the WebSocket handshake failed: {other}")),
     };

@@ -2,4 +2,7 @@
 
 mod frames;
 mod malformed;
+mod slow;
 mod sockets;
+#[cfg(feature = "tls")]
+mod tls;

@@ -3,13 +3,31 @@
 use std::time::Duration;
 
 use capably::{
-    Realtime,
+    ClientOptions, Realtime,
     realtime::{Changes, ConnectionEvent, ConnectionState, ConnectionStateChange},
 };
 use capably_protocol::{ClientFrame, ServerFrame, frame::Connected};
 use tokio::time::Instant;
 
 use crate::{in_both_formats, support::*};
+
+mod auto_connect;
+mod backoff;
+mod error_reason;
+mod failures;
+mod fallback;
+mod forwards;
+mod heartbeat;
+mod id_key;
+mod listening;
+mod network;
+mod ping;
+mod reauth;
+mod recovery;
+mod sleep;
+mod update;
+mod watching;
+mod when;
 
 async fn next_state(changes: &mut Changes<ConnectionStateChange>) -> ConnectionStateChange {
     changes.next().await.expect("the client lives")
@@ -26,7 +44,7 @@ fn code(client: &Realtime) -> Option<u32> {
     client.connection().error_reason().map(|error| error.code().0)
 }
 
-// Spec: RTN2a, RTN2b, RTN2d, RTN2e, RTN2f, RTN4b, RTN4d, RTN6, RTN8a, RTN9a, RTN11e, RTN13a, RTN13e, RTN27a, RTN27b, RTN27e, RTC1f
+// Spec: RTN2, RTN8, RTN9, RTN27, RTN11, RTN11f, RTN2a, RTN2b, RTN2d, RTN2e, RTN2f, RTN4b, RTN4d, RTN6, RTN8a, RTN9a, RTN11e, RTN13a, RTN13e, RTN27a, RTN27b, RTN27e, RTC1f
 in_both_formats! {
     async fn connecting_then_connected(format) {
         let (client, mut service) = client_with(format, |options| {
@@ -498,9 +516,7 @@ in_both_formats! {
 // Spec: RTN15h1
 in_both_formats! {
     async fn a_token_error_without_a_way_to_renew_is_final(format) {
-        let (client, mut service) = client_with(format, |options| {
-            options.token("a-token")
-        });
+        let (client, mut service) = client_of(format, ClientOptions::new("a-token"));
         client.connection().connect();
         let attempt = service.attempt().await;
         assert_eq!(attempt.param("accessToken").as_deref(), Some("a-token"));

@@ -2,8 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../support/mod.rs"]
+mod http;
+
+mod auth;
 mod bad_input;
 mod channels;
+mod client;
 mod connection;
 mod lifetime;
 mod presence;
@@ -11,6 +16,7 @@ mod publishing;
 mod recovery;
 mod subscribing;
 mod support;
+mod tokens;
 mod wrapper;
 
 /// Runs a test in JSON and in MessagePack, each on a paused clock.

@@ -47,6 +47,9 @@ pub(crate) struct Peer {
     from_client: mpsc::UnboundedReceiver<Packet>,
 }
 
+/// No fallback domains.
+pub(crate) const NO_HOSTS: [String; 0] = [];
+
 /// A client with the default options, and the service it connects to.
 pub(crate) fn client(format: Format) -> (Realtime, Service) {
     client_with(format, |options| options)
@@ -57,12 +60,26 @@ pub(crate) fn client_with(
     format: Format,
     options: impl FnOnce(ClientOptions) -> ClientOptions,
 ) -> (Realtime, Service) {
+    // Tests of the fallback domains set their own.
+    let defaults = ClientOptions::new("appId.keyId:keySecret").fallback_hosts(NO_HOSTS);
+    client_of(format, options(defaults))
+}
+
+/// A client with these options, credentials included, and the service it connects to. It does not connect
+/// by itself.
+pub(crate) fn client_of(format: Format, options: ClientOptions) -> (Realtime, Service) {
+    let (options, service) = scripted(format, options);
+    (Realtime::new(options).expect("the options are good"), service)
+}
+
+/// Options for a client that connects to the service that comes with them.
+pub(crate) fn scripted(format: Format, options: ClientOptions) -> (ClientOptions, Service) {
     let (script, service) = script();
-    let defaults = ClientOptions::new("appId.keyId:keySecret")
+    let options = options
         .use_binary_protocol(format == Format::MsgPack)
         .auto_connect(false)
         .connector(Arc::new(script));
-    (Realtime::new(options(defaults)).expect("the options are good"), service)
+    (options, service)
 }
 
 /// A connector and its service.
@@ -168,7 +185,10 @@ pub(crate) async fn suspend(client: &Realtime, service: &mut Service, peer: Peer
     loop {
         tokio::select! {
             biased;
-            result = &mut suspended => return result.unwrap(),
+            result = &mut suspended => {
+                result.unwrap();
+                return;
+            }
             attempt = service.attempt() => attempt.refuse(),
         }
     }
@@ -187,6 +207,11 @@ pub(crate) async fn expect_states(
     for state in states {
         assert_eq!(changes.next().await.expect("the client lives").current, *state);
     }
+}
+
+/// What is in this stream for now.
+pub(crate) fn seen<T>(changes: &mut Changes<T>) -> Vec<T> {
+    std::iter::from_fn(|| changes.next().now_or_never().flatten()).collect()
 }
 
 /// Nothing is in this stream for now.
@@ -331,7 +356,11 @@ impl Attempt {
 
     /// Refuses the connection.
     pub(crate) fn refuse(self) {
-        let error = Error::new(ErrorCode::CONNECTION_FAILED, 0, "connection refused");
+        self.refuse_with(Error::new(ErrorCode::CONNECTION_FAILED, 0, "connection refused"));
+    }
+
+    /// Refuses the connection with this error.
+    pub(crate) fn refuse_with(self, error: Error) {
         let _ = self.answer.send(Err(error));
     }
 
@@ -405,6 +434,14 @@ impl Peer {
         match self.receive().await {
             Some(ClientFrame::Attach(attach)) if attach.channel == channel => attach,
             other => panic!("not an ATTACH for {channel}: {other:?}"),
+        }
+    }
+
+    /// Awaits an AUTH: its token.
+    pub(crate) async fn expect_auth(&mut self) -> String {
+        match self.receive().await {
+            Some(ClientFrame::Auth(details)) => details.access_token.to_string(),
+            other => panic!("not an AUTH: {other:?}"),
         }
     }
 

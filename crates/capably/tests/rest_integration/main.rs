@@ -10,6 +10,7 @@ mod history;
 mod mutable_messages;
 mod pagination;
 mod presence;
+mod proxy;
 mod publish;
 mod push_admin;
 mod push_channels;

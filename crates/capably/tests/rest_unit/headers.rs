@@ -108,6 +108,19 @@ async fn a_content_type_may_have_parameters_or_be_absent() {
         let http = ScriptedHttp::always(Answer::Raw(response));
         assert_eq!(http.rest_with(json.clone()).time().await.unwrap(), 5);
     }
+    // It is then what was asked for.
+    let http = ScriptedHttp::always(Answer::Raw(HttpResponse::new(200, &b"\x91\x05"[..])));
+    assert_eq!(http.rest().time().await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn the_type_of_a_reply_without_a_body_does_not_matter() {
+    for options in both_formats() {
+        let empty = HttpResponse::new(204, "").with_header("Content-Type", "text/html");
+        let http = ScriptedHttp::always(Answer::Raw(empty));
+        let devices = http.rest_with(options).push().admin().device_registrations();
+        devices.remove("id").await.unwrap();
+    }
 }
 
 // UTS: rest/unit/RSC8e/unsupported-content-type-0

@@ -1,6 +1,8 @@
 //! Single messages, their versions and their changes (RSL11, RSL14, RSL15).
 
-use capably::{Message, MessageAction, MessageOperation, Result, UpdateDeleteResult};
+use capably::{
+    Message, MessageAction, MessageOperation, MessageVersion, Result, UpdateDeleteResult,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -183,6 +185,19 @@ async fn changes_a_message() {
             assert_eq!(request.method(), "PATCH");
             assert_eq!(request.path(), "/channels/test-RSL15/messages/msg-serial-1");
         }
+    }
+}
+
+// Spec: RSL15b7
+#[tokio::test]
+async fn the_version_of_a_message_received_is_not_that_of_its_change() {
+    for options in both_formats() {
+        let http = changed();
+        let version = MessageVersion { serial: Some("v1".into()), ..MessageVersion::default() };
+        let received = Message { version: Some(version.into()), ..message("s1", "updated") };
+        http.rest_with(options).channels().get("test").update_message(received).await.unwrap();
+        let expected = json!({"serial": "s1", "action": 1, "data": "updated"});
+        assert_eq!(http.request().body(), expected);
     }
 }
 

@@ -251,10 +251,20 @@ async fn a_circle_of_pages_ends_the_stream_with_an_error() {
 }
 
 #[tokio::test]
+async fn a_page_that_links_to_itself_is_a_circle() {
+    let http = ScriptedHttp::always(page(&["x"]).link(next("./messages")));
+    let mut pages = Box::pin(history(&http).await.unwrap().pages());
+    pages.next().await.expect("a page").unwrap();
+    let error = pages.next().await.expect("an error").unwrap_err();
+    assert_eq!(error.code().0, 40011);
+    assert_eq!(http.requests().len(), 1, "it is not loaded again");
+}
+
+#[tokio::test]
 async fn pages_without_items_and_without_end_end_the_stream_with_an_error() {
     let http = ScriptedHttp::new(|_, index| page(&[]).link(next(&format!("./messages?p={index}"))));
-    let items = history(&http).await.unwrap().items_stream();
-    let error = items.try_collect::<Vec<_>>().await.unwrap_err();
+    let pages = history(&http).await.unwrap().pages().take(200);
+    let error = pages.try_collect::<Vec<_>>().await.unwrap_err();
     assert_eq!((error.code().0, error.status()), (40011, Some(400)));
     assert!(error.remediation().is_some());
     assert_eq!(http.requests().len(), 101);

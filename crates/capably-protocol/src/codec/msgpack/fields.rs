@@ -61,7 +61,7 @@ impl Read for FrameIn {
 }
 
 impl<T: Read> Delivery<T> {
-    /// Reads a frame that delivers items into `self`, an empty one; the items are the array under `items`.
+    /// Reads a frame that delivers items into `self`, which is empty; the items are the array under `items`.
     ///
     /// These are the frames of which there are many: hence no detour by [`FrameIn`], nothing that is moved
     /// once it is read, and keys that are compared whole, where a pattern of bytes would be compared one by
@@ -70,7 +70,7 @@ impl<T: Read> Delivery<T> {
         let mut on_a_channel = false;
         r.fields(|r, key| {
             if key == items {
-                self.items = r.items()?;
+                r.items_into(&mut self.items)?;
             } else if key == b"id" {
                 r.str(&mut self.id)?;
             } else if key == b"channel" {

@@ -302,10 +302,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An array of items, each read where it will lie; nil is an empty one.
+    /// An array of items; nil is an empty one.
     pub(super) fn items<T: Read>(&mut self) -> Result<Vec<T>, Fault> {
-        self.array(|r, items| {
-            // Made where it will lie.
+        let mut items = Vec::new();
+        self.items_into(&mut items)?;
+        Ok(items)
+    }
+
+    /// As [`items`](Self::items), into an array that is there already, each item read where it will lie.
+    pub(super) fn items_into<T: Read>(&mut self, items: &mut Vec<T>) -> Result<(), Fault> {
+        items.clear();
+        self.array(items, |r, items| {
             items.resize_with(items.len() + 1, T::default);
             match items.last_mut() {
                 Some(item) => item.read(r),
@@ -316,21 +323,24 @@ impl<'a> Reader<'a> {
 
     /// An array of strings, some of them absent.
     pub(super) fn strings(&mut self) -> Result<Vec<Option<Str>>, Fault> {
-        self.array(|r, strings| {
+        let mut strings = Vec::new();
+        self.array(&mut strings, |r, strings| {
             let mut string = None;
             r.str(&mut string)?;
             strings.push(string);
             Ok(())
-        })
+        })?;
+        Ok(strings)
     }
 
     fn array<T>(
         &mut self,
+        items: &mut Vec<T>,
         mut each: impl FnMut(&mut Self, &mut Vec<T>) -> Result<(), Fault>,
-    ) -> Result<Vec<T>, Fault> {
+    ) -> Result<(), Fault> {
         let count = match self.token()? {
             Token::Array(count) => count,
-            Token::Nil | Token::Ext => return Ok(Vec::new()),
+            Token::Nil | Token::Ext => return Ok(()),
             _ => return Err(malformed("expected an array")),
         };
         if count > MAX_ITEMS {
@@ -338,12 +348,12 @@ impl<'a> Reader<'a> {
         }
         self.enter()?;
         // The header is not to be trusted for more than a page of items.
-        let mut items = Vec::with_capacity(count.min(self.rest.len()).min(128));
+        items.reserve(count.min(self.rest.len()).min(128));
         for _ in 0..count {
-            each(self, &mut items)?;
+            each(self, items)?;
         }
         self.leave();
-        Ok(items)
+        Ok(())
     }
 
     /// A string that may be absent, read to where it will lie.

@@ -303,6 +303,13 @@ impl World {
                         self.route();
                     }
                 }
+                core::Output::CheckConnectivity { check } => {
+                    let online = self.online[client];
+                    self.clients[client].handle_connectivity(check, online, now);
+                }
+                core::Output::RequestToken { .. } | core::Output::AbandonToken { .. } => {
+                    panic!("a client with a key needs no token");
+                }
                 core::Output::Event(event) => self.heard(client, event),
                 core::Output::Timeout(deadline) => return deadline.map(|(at, _)| at),
             }

@@ -15,11 +15,11 @@ use tokio_tungstenite::{WebSocketStream, accept_async, tungstenite::Message as W
 
 use crate::support::connected_frame;
 
-fn options(port: u16) -> ClientOptions {
+pub(super) fn options(port: u16) -> ClientOptions {
     ClientOptions::new("appId.keyId:keySecret").endpoint("127.0.0.1").port(port).tls(false)
 }
 
-async fn listener() -> (TcpListener, u16) {
+pub(super) async fn listener() -> (TcpListener, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, port)
@@ -52,7 +52,7 @@ async fn answered_with(answer: &[u8]) -> Error {
 }
 
 /// Accepts a WebSocket and says that it is connected.
-async fn accept(listener: &TcpListener) -> WebSocketStream<TcpStream> {
+pub(super) async fn accept(listener: &TcpListener) -> WebSocketStream<TcpStream> {
     let (stream, _) = listener.accept().await.unwrap();
     let mut socket = accept_async(stream).await.unwrap();
     let mut bytes = Vec::new();
@@ -98,6 +98,18 @@ async fn a_server_that_answers_something_else() {
     )
     .await;
     assert_eq!((error.code().0, error.status()), (80000, None));
+}
+
+// Spec: RTN17f, RSC15l4
+#[tokio::test]
+async fn a_refusal_by_cloudfront_is_a_host_out_of_order() {
+    let refusal = b"HTTP/1.1 403 Forbidden\r\nserver: CloudFront\r\ncontent-length: 0\r\n\r\n";
+    let error = answered_with(refusal).await;
+    assert_eq!((error.code().0, error.status()), (80000, Some(503)));
+    assert!(error.message().contains("403"), "{error}");
+    let refusal = b"HTTP/1.1 403 Forbidden\r\nserver: nginx\r\ncontent-length: 0\r\n\r\n";
+    let error = answered_with(refusal).await;
+    assert_eq!((error.code().0, error.status()), (80000, Some(403)));
 }
 
 #[tokio::test]

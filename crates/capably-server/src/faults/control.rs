@@ -1,0 +1,196 @@
+//! Rules and the log over HTTP.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use capably_protocol::{ErrorInfo, Format};
+use http_body_util::{BodyExt, Limited};
+use hyper::{Method, Request, StatusCode, body::Incoming, header};
+use serde_json::{Value, json};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::{AbortHandle, JoinSet},
+};
+
+use super::{Faults, RuleId, json as language};
+use crate::{
+    ServerError,
+    front::{
+        self, Handle, query,
+        reply::{Reply, Response},
+    },
+    hub::error,
+};
+
+/// Largest request, in bytes.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// An HTTP server through which other programs add rules to [`Faults`] and read the log. Dropping it stops
+/// it.
+///
+/// | request | answer |
+/// |---|---|
+/// | `GET /rules` | the rules in force, in their order, each with its `id` and how often it `applied` |
+/// | `POST /rules` | adds a rule, an array of rules, or `{"rules": […], "position": "prepend"}`; 201 with the `ids` |
+/// | `DELETE /rules`, `DELETE /rules/{id}` | removes all rules, or one; 204, or 404 for one that is not there |
+/// | `POST /actions` | does something to the open connections now, or to the one of this `connection`; 200 with the numbers of the `connections` |
+/// | `GET /connections` | the numbers of the open `connections` |
+/// | `GET /log` | the `events` that passed, and how many are `forgotten` |
+/// | `DELETE /log` | forgets what has passed; 204 |
+///
+/// Rules, actions and events are those of Ably's test proxy, [described here](super#from-outside):
+///
+/// ```json
+/// { "match": { "type": "ws_frame_to_client", "action": "CONNECTED", "count": 2 },
+///   "action": { "type": "replace", "message": { "action": 9, "error": { "code": 50000 } } },
+///   "times": 1, "comment": "the second connection fails" }
+/// ```
+///
+/// | match | its conditions, all of them optional but `delayMs` |
+/// |---|---|
+/// | `ws_connect` | `count`, `connection`, `queryContains` (`{"resume": "*"}`: any value) |
+/// | `ws_frame_to_client`, `ws_frame_to_server` | these, and `action` (a name or a number), `channel` |
+/// | `delay_after_ws_connect` | these of `ws_connect`, and `delayMs` |
+/// | `http_request` | `count`, `method`, `pathContains` |
+///
+/// | for | actions |
+/// |---|---|
+/// | `ws_connect` | `refuse_connection`, `accept_and_close` (`closeCode`), `disconnect`, `delay` (`delayMs`), `http_respond` (`status`, `body`, `headers`) |
+/// | frames | `suppress`, `suppress_onwards`, `replace` (`message`), `delay`, and those of the next line |
+/// | `delay_after_ws_connect`, `POST /actions` | `inject_to_client` and `inject_to_server` (`message`), `inject_to_client_and_close`, `close` (`closeCode`), `disconnect` |
+/// | `http_request` | `http_respond`, `http_replace_response`, `http_delay` (`delayMs`), `http_drop` |
+///
+/// `passthrough` goes with all. Where it makes sense, `action` may be an array of several. A `message` may
+/// also be `{"text": "…"}` or `{"binary": "<base64>"}`, sent as it is.
+///
+/// Keys and tokens are not shown in the log; connection keys are, for they tell what was resumed. Requests
+/// that a web page makes are refused.
+pub struct FaultControl {
+    address: SocketAddr,
+    abort: AbortHandle,
+}
+
+impl FaultControl {
+    /// Starts to listen at this address; port 0 takes a free one. Whoever can reach it may do everything:
+    /// the loopback interface is the place for it.
+    ///
+    /// # Errors
+    /// A [`ServerError`] when the port is taken.
+    pub async fn start(address: SocketAddr, faults: &Faults) -> Result<Self, ServerError> {
+        let (listener, address) = crate::server::listen(address).await?;
+        let abort = tokio::spawn(serve(listener, Control(faults.clone()))).abort_handle();
+        Ok(Self { address, abort })
+    }
+
+    /// The address that it listens at.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for FaultControl {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
+
+impl fmt::Debug for FaultControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultControl").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Serves until its task is aborted, which its connections do not survive.
+async fn serve(listener: TcpListener, control: Control) {
+    let (_never, stop) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    let control = Arc::new(control);
+    let stopping = stop.clone();
+    front::accept(listener, &mut tasks, &mut stop.clone(), |stream| {
+        serve_stream(stream, Arc::clone(&control), stopping.clone())
+    })
+    .await;
+}
+
+async fn serve_stream(stream: TcpStream, control: Arc<Control>, stop: watch::Receiver<bool>) {
+    front::serve_http(stream, stop, &*control).await;
+}
+
+struct Control(Faults);
+
+impl Handle for Control {
+    type Upgrade = ();
+
+    async fn handle(&self, request: Request<Incoming>, _: &mut Option<()>) -> Option<Response> {
+        let reply = self.answer(request).await;
+        Some(reply.unwrap_or_else(|error| Reply::error(Format::Json, &error)).into_response())
+    }
+}
+
+impl Control {
+    async fn answer(&self, request: Request<Incoming>) -> Result<Reply, ErrorInfo> {
+        let (head, body) = request.into_parts();
+        let body = Limited::new(body, MAX_BODY)
+            .collect()
+            .await
+            .map_err(|_| error::body_too_large(MAX_BODY))?
+            .to_bytes();
+        if head.headers.contains_key(header::ORIGIN) {
+            return Err(ErrorInfo::new(40300.into(), 403, "this is not for web pages"));
+        }
+        let segments = query::path_segments(head.uri.path())?;
+        let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+        let faults = &self.0;
+        let json = |value: Value| Ok(Reply::value(StatusCode::OK, Format::Json, &value));
+        let done = || Ok(Reply::empty(StatusCode::NO_CONTENT));
+        match (&head.method, &segments[..]) {
+            (&Method::GET, ["rules"]) => json(language::rules_to_json(&faults.rules())),
+            (&Method::POST, ["rules"]) => {
+                let (rules, first) =
+                    language::rules_from_json(parsed(&body)?).map_err(error::bad_request)?;
+                let mut ids: Vec<RuleId> = if first {
+                    // The first of them is to be in front.
+                    rules.into_iter().rev().map(|rule| faults.add_first(rule)).collect()
+                } else {
+                    rules.into_iter().map(|rule| faults.add(rule)).collect()
+                };
+                if first {
+                    ids.reverse();
+                }
+                let ids: Vec<u64> = ids.into_iter().map(|id| id.0).collect();
+                Ok(Reply::value(StatusCode::CREATED, Format::Json, &json!({ "ids": ids })))
+            }
+            (&Method::DELETE, ["rules"]) => {
+                faults.clear();
+                done()
+            }
+            (&Method::DELETE, ["rules", id]) => {
+                let id = id.parse().map_err(|_| error::not_found())?;
+                if faults.remove(RuleId(id)) { done() } else { Err(error::not_found()) }
+            }
+            (&Method::POST, ["actions"]) => {
+                let (number, strike) =
+                    language::strike_from_json(parsed(&body)?).map_err(error::bad_request)?;
+                let mut connections = faults.connections();
+                if let Some(number) = number {
+                    connections = connections.number(number);
+                }
+                connections.strike(&strike);
+                json(json!({ "connections": connections.numbers().collect::<Vec<_>>() }))
+            }
+            (&Method::GET, ["connections"]) => {
+                json(json!({ "connections": faults.connections().numbers().collect::<Vec<_>>() }))
+            }
+            (&Method::GET, ["log"]) => json(language::log_to_json(&faults.log())),
+            (&Method::DELETE, ["log"]) => {
+                faults.clear_log();
+                done()
+            }
+            _ => Err(error::not_found()),
+        }
+    }
+}
+
+fn parsed(body: &[u8]) -> Result<Value, ErrorInfo> {
+    serde_json::from_slice(body).map_err(|problem| error::bad_request(problem.to_string()))
+}

@@ -1,0 +1,454 @@
+//! Standing between clients and a service.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use capably_protocol::Format;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    HeaderMap, Method, Request, StatusCode,
+    body::Incoming,
+    client::conn::http1,
+    header::{self, HeaderName, HeaderValue},
+    http::request::Parts,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Mutex, watch},
+    task::{AbortHandle, JoinHandle, JoinSet},
+    time::sleep,
+};
+use tokio_tungstenite::{
+    WebSocketStream, client_async_with_config,
+    tungstenite::{
+        Error as WsError,
+        handshake::derive_accept_key,
+        protocol::{Role, WebSocketConfig},
+    },
+};
+
+use super::{
+    Connect, Faults, Side,
+    relay::{self, Socket},
+    rule::{Answer, End, Opened},
+    script,
+    table::{OpeningFault, RequestFault},
+};
+use crate::{
+    ServerError,
+    front::{
+        self, Handle,
+        query::Query,
+        reply::{self, Reply, Response},
+    },
+};
+
+/// Largest body of a request or a response, in bytes.
+const MAX_BODY: usize = 64 * 1024 * 1024;
+
+/// A proxy in front of a service, with [`Faults`] in between. Dropping it stops it.
+///
+/// It speaks HTTP and WebSocket without TLS, on both sides. [The module](super) has an example.
+pub struct FaultProxy {
+    address: SocketAddr,
+    faults: Faults,
+    stop: watch::Sender<bool>,
+    task: Mutex<Option<JoinHandle<()>>>,
+    abort: AbortHandle,
+}
+
+impl FaultProxy {
+    /// A builder of a proxy in front of `target`, a host and a port such as `localhost:8080`.
+    pub fn builder(target: impl Into<String>) -> ProxyBuilder {
+        ProxyBuilder {
+            target: target.into(),
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 0,
+            faults: Faults::new(),
+        }
+    }
+
+    /// The host to connect to, such as `127.0.0.1`.
+    pub fn endpoint(&self) -> String {
+        crate::server::host(self.address.ip())
+    }
+
+    /// The port that the proxy listens on.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The address that the proxy listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The rules and the log.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Stops the proxy: it accepts no more connections and cuts those that are open. Returns when all its
+    /// tasks have ended.
+    pub async fn shutdown(&self) {
+        self.stop.send_replace(true);
+        self.faults.connections().disconnect();
+        let mut task = self.task.lock().await;
+        if let Some(running) = task.as_mut() {
+            // It ends in an error only when it was aborted or panicked; either way it has ended.
+            let _ = running.await;
+            *task = None;
+        }
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
+
+impl fmt::Debug for FaultProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultProxy")
+            .field("address", &self.address)
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a [`FaultProxy`] is to be.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct ProxyBuilder {
+    target: String,
+    bind: IpAddr,
+    port: u16,
+    faults: Faults,
+}
+
+impl ProxyBuilder {
+    /// The port to listen on; 0, the default, takes a free one.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// The address to listen on; 127.0.0.1 by default.
+    pub fn bind(mut self, address: IpAddr) -> Self {
+        self.bind = address;
+        self
+    }
+
+    /// The rules and the log; by default its own.
+    pub fn faults(mut self, faults: &Faults) -> Self {
+        self.faults = faults.clone();
+        self
+    }
+
+    /// Starts the proxy on the runtime this is called from. Whether the service is there is only seen when a
+    /// client comes: it is answered with 502 if not.
+    ///
+    /// # Errors
+    /// A [`ServerError`] when the port is taken.
+    pub async fn start(self) -> Result<FaultProxy, ServerError> {
+        let Self { target, bind, port, faults } = self;
+        let (listener, address) = crate::server::listen(SocketAddr::new(bind, port)).await?;
+        let stop = watch::Sender::new(false);
+        let target = Target { faults: faults.clone(), address: target };
+        let task = tokio::spawn(serve(listener, target, stop.subscribe()));
+        let abort = task.abort_handle();
+        Ok(FaultProxy { address, faults, stop, task: Mutex::new(Some(task)), abort })
+    }
+}
+
+/// A service, and the faults in front of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) faults: Faults,
+    /// Host and port.
+    pub(crate) address: String,
+}
+
+/// Serves until told to stop.
+pub(crate) async fn serve(listener: TcpListener, target: Target, mut stop: watch::Receiver<bool>) {
+    let mut tasks = JoinSet::new();
+    let target = Arc::new(target);
+    let stopping = stop.clone();
+    front::accept(listener, &mut tasks, &mut stop, |stream| {
+        serve_stream(stream, Arc::clone(&target), stopping.clone())
+    })
+    .await;
+    front::wait_for(tasks).await;
+}
+
+async fn serve_stream(stream: TcpStream, target: Arc<Target>, stop: watch::Receiver<bool>) {
+    let Some((stream, already_read, upgrade)) = front::serve_http(stream, stop, &*target).await
+    else {
+        return;
+    };
+    let config = Some(websocket_config());
+    let client =
+        WebSocketStream::from_partially_read(stream, already_read.into(), Role::Server, config)
+            .await;
+    let Upgrade { connect, format, service } = upgrade;
+    match service {
+        Ok(service) => {
+            relay::run(target.faults.clone(), connect, format, client, service).await;
+        }
+        Err(end) => relay::end_at_once(&target.faults, connect.number, client, end).await,
+    }
+}
+
+/// A WebSocket to be opened once the response is on its way.
+pub(crate) struct Upgrade {
+    connect: Connect,
+    format: Format,
+    /// The service's end, or how it ends without one.
+    service: Result<Socket, End>,
+}
+
+impl Handle for Target {
+    type Upgrade = Upgrade;
+
+    async fn handle(
+        &self,
+        request: Request<Incoming>,
+        upgrade: &mut Option<Upgrade>,
+    ) -> Option<Response> {
+        let (head, body) = request.into_parts();
+        let query = Query::parse(head.uri.query().unwrap_or_default());
+        match head.headers.get(header::SEC_WEBSOCKET_KEY).cloned() {
+            Some(key) => self.open(&head, &key, query, upgrade).await,
+            None => self.exchange(head, body, query).await,
+        }
+    }
+}
+
+impl Target {
+    /// A client asks for a WebSocket.
+    async fn open(
+        &self,
+        head: &Parts,
+        key: &HeaderValue,
+        query: Query,
+        upgrade: &mut Option<Upgrade>,
+    ) -> Option<Response> {
+        let format = match query.get("format") {
+            Some("msgpack") => Format::MsgPack,
+            _ => Format::Json,
+        };
+        let (connect, fault) = self.faults.connect(query);
+        let number = connect.number;
+        let OpeningFault { delay, answer } =
+            fault.unwrap_or(OpeningFault { delay: Duration::ZERO, answer: Opened::Pass });
+        sleep(delay).await;
+        let (service, protocol) = match answer {
+            Opened::Pass => match self.dial(head).await {
+                Ok((socket, protocol)) => (Ok(socket), protocol),
+                Err(response) => {
+                    self.faults.refused(number, response.status().as_u16());
+                    return Some(response);
+                }
+            },
+            Opened::End(end) => (Err(end), None),
+            Opened::Refuse => {
+                self.faults.disconnected(number, Side::Faults, None);
+                return None;
+            }
+            Opened::Respond(response) => {
+                let response = response.for_client(reply::accepted(&head.headers, None));
+                self.faults.refused(number, response.status().as_u16());
+                return Some(response);
+            }
+        };
+        *upgrade = Some(Upgrade { connect, format, service });
+        let mut response = Reply::empty(StatusCode::SWITCHING_PROTOCOLS)
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()))
+            .into_response();
+        if let Some(protocol) = protocol {
+            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+        }
+        Some(response)
+    }
+
+    /// Opens a WebSocket to the service. In place of one, there may be a response for the client.
+    async fn dial(&self, head: &Parts) -> Result<(Socket, Option<HeaderValue>), Response> {
+        let stream = self.connect().await?;
+        let mut request = Request::new(());
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let uri = format!("ws://{}{path}", self.address);
+        *request.uri_mut() = uri.parse().map_err(|_| bad_gateway())?;
+        *request.headers_mut() = head.headers.clone();
+        // None is offered to the client.
+        request.headers_mut().remove(header::SEC_WEBSOCKET_EXTENSIONS);
+        request.headers_mut().insert(header::HOST, self.host().ok_or_else(bad_gateway)?);
+        match client_async_with_config(request, stream, Some(websocket_config())).await {
+            Ok((socket, mut answer)) => {
+                Ok((socket, answer.headers_mut().remove(header::SEC_WEBSOCKET_PROTOCOL)))
+            }
+            Err(WsError::Http(answer)) => {
+                let (head, body) = answer.into_parts();
+                let body = Bytes::from(body.unwrap_or_default());
+                Err(answer_of(head.status, &head.headers, body, false))
+            }
+            Err(problem) => {
+                tracing::debug!(%problem, "the service opens no WebSocket");
+                Err(bad_gateway())
+            }
+        }
+    }
+
+    /// Answers an HTTP request.
+    async fn exchange(&self, head: Parts, body: Incoming, query: Query) -> Option<Response> {
+        let (number, fault) = self.faults.request(head.method.as_str(), head.uri.path(), query);
+        let RequestFault { delay, answer } =
+            fault.unwrap_or(RequestFault { delay: Duration::ZERO, answer: Answer::Pass });
+        sleep(delay).await;
+        let response = match answer {
+            Answer::Drop => return None,
+            Answer::Respond(response) => {
+                // Closing with an unread body would take the answer back.
+                let _ = Limited::new(body, MAX_BODY).collect().await;
+                Ok(response.for_client(reply::accepted(&head.headers, None)))
+            }
+            Answer::Pass => self.forward(head, body).await,
+            Answer::Replace(response) => {
+                let format = reply::accepted(&head.headers, None);
+                // It may fail as it likes.
+                let _ = self.forward(head, body).await;
+                Ok(response.for_client(format))
+            }
+        };
+        let response = response.unwrap_or_else(|refusal| refusal);
+        self.faults.responded(number, response.status().as_u16());
+        Some(response)
+    }
+
+    /// Hands a request on, and gives what is answered.
+    async fn forward(&self, head: Parts, body: Incoming) -> Result<Response, Response> {
+        let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| {
+            let mut response = Response::default();
+            *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+            response
+        })?;
+        let mut request = Request::new(Full::new(body.to_bytes()));
+        let is_head = head.method == Method::HEAD;
+        *request.method_mut() = head.method;
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        *request.uri_mut() = path.parse().map_err(|_| bad_gateway())?;
+        *request.headers_mut() = end_to_end(&head.headers, false);
+        request.headers_mut().insert(header::HOST, self.host().ok_or_else(bad_gateway)?);
+        let stream = self.connect().await?;
+        let exchange = async {
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            let answered = async {
+                let (head, body) = sender.send_request(request).await?.into_parts();
+                let body = Limited::new(body, MAX_BODY).collect().await?.to_bytes();
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>((head, body))
+            };
+            tokio::pin!(answered);
+            tokio::select! {
+                answer = &mut answered => answer,
+                // What it has read is still to be had from it.
+                _ = connection => answered.await,
+            }
+        };
+        let (head, body) = exchange.await.map_err(|problem| {
+            tracing::debug!(%problem, "the service gives no answer");
+            bad_gateway()
+        })?;
+        Ok(answer_of(head.status, &head.headers, body, is_head))
+    }
+
+    async fn connect(&self) -> Result<TcpStream, Response> {
+        let stream = TcpStream::connect(&self.address).await.map_err(|problem| {
+            tracing::debug!(%problem, "the service is not there");
+            bad_gateway()
+        })?;
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    fn host(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(&self.address).ok()
+    }
+}
+
+impl script::Response {
+    /// The response as it is sent.
+    fn for_client(&self, format: Format) -> Response {
+        let status = match self.status {
+            200..=999 => StatusCode::from_u16(self.status).ok(),
+            _ => None,
+        };
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = match &self.body {
+            script::Body::Value(value) => Reply::value(status, format, value).into_response(),
+            script::Body::Bytes(bytes) => {
+                let mut response = Response::new(Full::new(bytes.clone()));
+                *response.status_mut() = status;
+                response
+            }
+        };
+        for (name, value) in &self.headers {
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::try_from(name), HeaderValue::try_from(value.as_str()))
+            {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+}
+
+/// A service's answer, for the client.
+fn answer_of(status: StatusCode, headers: &HeaderMap, body: Bytes, is_head: bool) -> Response {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = end_to_end(headers, is_head);
+    response
+}
+
+fn bad_gateway() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    response
+}
+
+/// The headers that are not about the connection they came on, nor, unless told so, about the length of a
+/// body that is known anyway.
+fn end_to_end(headers: &HeaderMap, keep_length: bool) -> HeaderMap {
+    let mut headers = headers.clone();
+    for name in [
+        header::CONNECTION,
+        header::EXPECT,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        HeaderName::from_static("keep-alive"),
+    ] {
+        headers.remove(name);
+    }
+    if !keep_length {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    headers
+}
+
+/// As large as frames may be, and with small buffers.
+fn websocket_config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(16 * 1024)
+        .max_frame_size(Some(MAX_BODY))
+        .max_message_size(Some(MAX_BODY))
+}

@@ -1,0 +1,40 @@
+//! A service that takes its time.
+
+use std::time::Duration;
+
+use capably::{Realtime, realtime::ConnectionState};
+use tokio::{io::AsyncWriteExt, time::Instant};
+
+use super::sockets::{accept, listener, options};
+
+// Spec: RTN23a
+#[tokio::test]
+async fn a_byte_a_second_is_no_sign_of_life() {
+    let (listener, port) = listener().await;
+    let client = Realtime::new(options(port)).unwrap();
+    let mut socket = accept(&listener).await;
+    client.connection().when(ConnectionState::Connected).await.unwrap();
+    tokio::time::pause();
+    let start = Instant::now();
+    let dripping = async {
+        // A binary frame of 100 bytes, of which the last does not come.
+        let stream = socket.get_mut();
+        stream.write_all(&[0x82, 100]).await.unwrap();
+        for _ in 0..99 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if stream.write_all(&[0x80]).await.is_err() {
+                break;
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        accepted = listener.accept() => drop(accepted.unwrap()),
+        () = dripping => {}
+    }
+    // Real sockets may take a moment of virtual time.
+    let waited = start.elapsed().as_secs();
+    assert!((25..=30).contains(&waited), "{waited}");
+    assert_eq!(client.connection().metrics().connected, 1);
+    assert_eq!(client.connection().metrics().attempts, 2);
+}

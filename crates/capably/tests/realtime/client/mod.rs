@@ -1,0 +1,6 @@
+//! The client itself (RTC).
+
+mod attributes;
+mod options;
+mod proxies;
+mod timeouts;
