@@ -14,6 +14,7 @@ import {
   payload,
   rest,
   startServer,
+  withRealtime,
 } from '../support.mjs';
 
 const messages = [
@@ -43,6 +44,12 @@ function seen({ name, data, encoding, clientId, extras }) {
 
 const expected = messages.map(seen);
 
+const ciphers = [
+  ['plain', undefined],
+  ['aes-128', Buffer.alloc(16, 7).toString('base64')],
+  ['aes-256', Buffer.alloc(32, 9).toString('base64')],
+];
+
 let server;
 let app;
 before(async () => {
@@ -69,11 +76,7 @@ for (const theirs of formats) {
       };
       const ourMessages = messages.map((message) => ({ ...message, data: payload(message.data) }));
 
-      for (const [what, cipher] of [
-        ['plain', undefined],
-        ['aes-128', Buffer.alloc(16, 7).toString('base64')],
-        ['aes-256', Buffer.alloc(32, 9).toString('base64')],
-      ]) {
+      for (const [what, cipher] of ciphers) {
         test(`the npm client publishes, ours reads: ${what}`, async () => {
           const name = channelName(`theirs-${what}`);
           // The npm client encrypts a payload that is not there as the text `undefined`.
@@ -146,6 +149,42 @@ for (const theirs of formats) {
         assert.deepEqual(shape(members), shape(result));
         assert.deepEqual(members.results.map(({ presence }) => presence.length), [6, 0]);
       });
+
+      for (const [what, cipher] of ciphers) {
+        test(`members of the npm client are read by ours: ${what}`, async () => {
+          const name = channelName(`members-${what}`);
+          const payloads = messages.map(({ data }) => data).filter((data) => data !== undefined);
+          const members = payloads.map((data, n) => [`client ${n}`, data]);
+          const shape = (items) =>
+            items.map(({ clientId, data, encoding }) => [clientId, data, encoding ?? null]);
+          const expected = members.map(([id, data]) => [id, payload(data), null]);
+          await withRealtime(app, theirs, async (client) => {
+            const options = cipher ? { cipher: { key: cipher } } : {};
+            const { presence } = client.channels.get(name, options);
+            for (const [id, data] of members) await presence.enterClient(id, data);
+            const channel = { name, cipher };
+            const present = await we({ do: 'presence', channel, limit: 4 });
+            const sorted = (items) => items.toSorted(([a], [b]) => (a < b ? -1 : 1));
+            assert.deepEqual(sorted(shape(present)), sorted(expected));
+            const { connectionId } = present[0];
+            assert.equal(connectionId, client.connection.id);
+
+            await presence.updateClient(members[0][0], members[1][1]);
+            await presence.leaveClient(members[0][0], members[2][1]);
+            const history = await we({ do: 'presenceHistory', channel, limit: 4 });
+            const [first] = expected;
+            assert.deepEqual(shape(history), [
+              ...expected,
+              [first[0], expected[1][1], null],
+              [first[0], expected[2][1], null],
+            ]);
+            assert.deepEqual(
+              history.map(({ action }) => action),
+              [...members.map(() => 'enter'), 'update', 'leave'],
+            );
+          });
+        });
+      }
 
       test('the npm client publishes a batch, ours reads it', async () => {
         const names = [channelName('batch-a'), channelName('batch-b')];

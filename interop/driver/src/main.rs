@@ -32,6 +32,7 @@ enum Work {
     Publish { channel: Target, messages: Vec<Sent> },
     History { channel: Target, limit: u32 },
     Presence { channel: Target, limit: u32 },
+    PresenceHistory { channel: Target, limit: u32 },
     BatchPublish { specs: Vec<Spec> },
     BatchPresence { channels: Vec<String> },
     RequestToken { params: Params },
@@ -122,6 +123,12 @@ async fn run(rest: &Rest, work: Work) -> Outcome {
             let page = target(rest, channel)?.presence().get().limit(limit).await?;
             let members: Vec<_> = page.items_stream().try_collect().await?;
             Ok(members.iter().map(member_value).collect())
+        }
+        Work::PresenceHistory { channel, limit } => {
+            let history = target(rest, channel)?.presence().history();
+            let page = history.direction(Direction::Forwards).limit(limit).await?;
+            let events: Vec<_> = page.items_stream().try_collect().await?;
+            Ok(events.iter().map(member_value).collect())
         }
         Work::BatchPublish { specs } => {
             let specs = specs

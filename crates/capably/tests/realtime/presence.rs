@@ -7,9 +7,6 @@ mod history;
 mod payloads;
 mod queue;
 mod reentry;
-#[path = "../support/scripted_http.rs"]
-#[allow(dead_code, reason = "no test program uses all of it")]
-mod scripted_http;
 mod subscribe;
 mod sync;
 

@@ -2,10 +2,16 @@
 
 use std::collections::HashSet;
 
-use capably::{Data, PresenceAction, PresenceMessage, rest::ChannelOptions};
+use capably::{
+    Channel, Data, PresenceAction, PresenceMessage, Realtime,
+    rest::{ChannelOptions, Direction, Query},
+};
 use serde_json::json;
 
-use crate::{in_both_formats, support::*};
+use crate::{
+    in_both_formats,
+    support::{App, *},
+};
 
 fn clients(members: &[PresenceMessage]) -> HashSet<&str> {
     members.iter().map(|member| member.client_id.as_deref().expect("a client id")).collect()
@@ -137,5 +143,110 @@ in_both_formats! {
         let rest = app.rest_with(|options| options.key(app.key(3)));
         let presence = rest.channels().get(PRESENCE_FIXTURES).presence();
         assert_eq!(presence.get().await.unwrap().items().len(), 6);
+    }
+}
+
+/// A connected client of this id, and the channel that it does things on.
+async fn member(app: &App, client_id: &str, channel: &str) -> (Realtime, Channel) {
+    let realtime = app.realtime_with(|options| options.key(app.key(0)).client_id(client_id)).await;
+    let channel = realtime.channels().get(channel);
+    (realtime, channel)
+}
+
+/// What members did on a channel, as another client reads it.
+fn history(app: &App, channel: &str) -> Query<PresenceMessage> {
+    app.rest().channels().get(channel).presence().history()
+}
+
+fn data(items: &[PresenceMessage]) -> Vec<&str> {
+    items.iter().map(|item| item.data.as_str().expect("text")).collect()
+}
+
+in_both_formats! {
+    // UTS: rest/integration/RSP4/history-returns-events-0
+    async fn history_says_what_members_did(app) {
+        let (realtime, channel) = member(&app, "test-client", "presence-history").await;
+        channel.presence().enter().data("entered").await.unwrap();
+        channel.presence().update().data("updated").await.unwrap();
+        channel.presence().leave().data("left").await.unwrap();
+        realtime.close().await;
+
+        let page = history(&app, "presence-history").await.unwrap();
+        assert_eq!(data(page.items()), ["left", "updated", "entered"]);
+        let actions: Vec<_> = page.items().iter().filter_map(|item| item.action).collect();
+        use PresenceAction::{Enter, Leave, Update};
+        assert_eq!(actions, [Leave, Update, Enter]);
+        assert_eq!(clients(page.items()), HashSet::from(["test-client"]));
+    }
+}
+
+in_both_formats! {
+    // UTS: rest/integration/RSP4b1/history-time-range-0
+    async fn history_of_members_is_bounded_by_time(app) {
+        let before = now();
+        let (realtime, channel) = member(&app, "time-test-client", "presence-history-time").await;
+        channel.presence().enter().data("test").await.unwrap();
+        channel.presence().leave().await.unwrap();
+        realtime.close().await;
+        let after = now();
+
+        let query = || history(&app, "presence-history-time");
+        assert_eq!(query().start(before).end(after).await.unwrap().items().len(), 2);
+        assert_eq!(query().end(before - 1).await.unwrap().items().len(), 0);
+        assert_eq!(query().start(after + 1).await.unwrap().items().len(), 0);
+    }
+}
+
+in_both_formats! {
+    // UTS: rest/integration/RSP4b2/history-direction-forwards-0
+    // Spec: RSP4b
+    async fn history_of_members_has_a_direction(app) {
+        let (realtime, channel) = member(&app, "direction-client", "presence-direction").await;
+        channel.presence().enter().data("first").await.unwrap();
+        channel.presence().update().data("second").await.unwrap();
+        channel.presence().update().data("third").await.unwrap();
+        realtime.close().await;
+
+        let forwards = history(&app, "presence-direction").direction(Direction::Forwards);
+        let forwards = forwards.await.unwrap();
+        assert_eq!(data(&forwards.items()[..3]), ["first", "second", "third"]);
+        let backwards = history(&app, "presence-direction").direction(Direction::Backwards);
+        let backwards = backwards.await.unwrap();
+        assert_eq!(backwards.items()[0].data.as_str(), Some("third"));
+        assert_eq!(backwards.items().last().unwrap().data.as_str(), Some("first"));
+    }
+}
+
+in_both_formats! {
+    // UTS: rest/integration/RSP4b3/history-limit-pagination-0
+    async fn history_of_members_comes_in_pages(app) {
+        let (realtime, channel) = member(&app, "limit-client", "presence-limit").await;
+        for n in 1..=5 {
+            channel.presence().update().data(format!("update-{n}")).await.unwrap();
+        }
+        realtime.close().await;
+
+        let first = history(&app, "presence-limit").limit(2).await.unwrap();
+        assert_eq!((first.items().len(), first.has_next()), (2, true));
+        let second = first.next().await.unwrap().expect("a second page");
+        assert_eq!(second.items().len(), 2);
+        let ids: HashSet<_> =
+            first.items().iter().chain(second.items()).map(|item| item.id.clone()).collect();
+        assert_eq!(ids.len(), 4);
+    }
+}
+
+in_both_formats! {
+    // UTS: rest/integration/RSP5/decode-history-messages-3
+    async fn history_of_members_is_decoded(app) {
+        let (realtime, channel) = member(&app, "decode-client", "presence-decode-history").await;
+        let payload = json!({"key": "value", "number": 123});
+        channel.presence().enter().data(payload.clone()).await.unwrap();
+        realtime.close().await;
+        let page = history(&app, "presence-decode-history").await.unwrap();
+        for item in page.items() {
+            assert_eq!((&item.data, &item.encoding), (&Data::Json(payload.clone()), &None));
+        }
+        assert_eq!(page.items().last().unwrap().action, Some(PresenceAction::Enter));
     }
 }

@@ -8,8 +8,7 @@ use capably::{
 };
 use serde_json::json;
 
-use super::scripted_http::*;
-use crate::{in_both_formats, support::connected_with};
+use crate::{http::scripted_http::*, in_both_formats, support::connected_with};
 
 in_both_formats! {
     // UTS: realtime/unit/RTP12a/history-supports-rest-params-0
