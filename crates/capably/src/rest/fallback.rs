@@ -113,9 +113,14 @@ impl Sequence {
         let mut rest = match self {
             Self::Preferred(_, None) => return Ok(Some(Self::Primary)),
             Self::Preferred(_, Some(realtime)) => return Ok(Some(Self::Realtime(realtime))),
-            Self::Primary | Self::Realtime(_) => {
+            Self::Primary => {
                 let mut hosts = shuffled(&domains.fallbacks)?;
-                hosts.retain(|host| *host != self.host(domains));
+                hosts.truncate(max_fallbacks);
+                hosts
+            }
+            Self::Realtime(tried) => {
+                let mut hosts = shuffled(&domains.fallbacks)?;
+                hosts.retain(|host| *host != tried);
                 hosts.truncate(max_fallbacks);
                 hosts
             }
