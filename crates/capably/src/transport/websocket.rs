@@ -30,7 +30,7 @@ use crate::{BoxError, Error, Result, proxy::Proxies};
 
 /// What is read from the socket at once. Large enough to take a burst in few calls; a frame that stays
 /// in use does not keep the buffer alive, because frames are copied out of it.
-const READ_BUFFER: usize = 32 * 1024;
+const READ_BUFFER: usize = 64 * 1024;
 
 /// What is gathered before it is written without a flush.
 const WRITE_BUFFER: usize = 64 * 1024;
