@@ -354,6 +354,11 @@ impl Client {
         &self.connection.host
     }
 
+    /// The most that a frame or the body of a request may hold, in bytes, if the service has said (CD2d).
+    pub fn max_frame_size(&self) -> Option<u64> {
+        self.connection.max_frame_size
+    }
+
     /// The identity that the service confirmed with its last CONNECTED (RSA7b3); `*` is any (RSA7b4).
     pub fn confirmed_client_id(&self) -> Option<&Str> {
         self.connection.client_id.as_ref()

@@ -65,6 +65,8 @@ pub(crate) struct Connection {
     /// When the machine was last found to have slept, and for how long without activity in between.
     slept: (Instant, Duration),
     pub(crate) max_message_size: u64,
+    /// What the service says (CD2d).
+    pub(crate) max_frame_size: Option<u64>,
     max_idle_interval: Duration,
     state_ttl: Duration,
     /// Attempts that failed since the connection was last there.
@@ -98,6 +100,7 @@ impl Connection {
             last_activity: now,
             slept: (now, Duration::ZERO),
             max_message_size: config.max_message_size,
+            max_frame_size: None,
             max_idle_interval: config.max_idle_interval,
             state_ttl: config.connection_state_ttl,
             retries: 0,
@@ -321,6 +324,9 @@ impl Client {
         let connection = &mut self.connection;
         if let Some(size) = details.max_message_size {
             connection.max_message_size = size;
+        }
+        if details.max_frame_size.is_some() {
+            connection.max_frame_size = details.max_frame_size;
         }
         if let Some(ttl) = details.connection_state_ttl {
             connection.state_ttl = Duration::from_millis(ttl);

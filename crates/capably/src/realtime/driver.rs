@@ -420,6 +420,9 @@ impl Driver {
         pipeline.follow(away.then_some(host));
         if current == ConnectionState::Connected {
             pipeline.session().confirm(self.core.confirmed_client_id().cloned());
+            if let Some(bytes) = self.core.max_frame_size() {
+                pipeline.limit_bodies(usize::try_from(bytes).unwrap_or(usize::MAX));
+            }
         }
         if matches!(current, ConnectionState::Closed | ConnectionState::Failed) {
             let reason = Error::from(change.reason.clone().unwrap_or_else(closed));

@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -142,6 +145,8 @@ pub(crate) struct Pipeline {
     config: Arc<Config>,
     client: Arc<dyn HttpClient>,
     hosts: Arc<Hosts>,
+    /// The most that a body may hold, in bytes (TO3l9, CD2d).
+    max_frame_size: Arc<AtomicUsize>,
     agent: String,
     /// What calls name besides, as those of a wrapper SDK (RSC7d7).
     wrapper: Option<String>,
@@ -160,7 +165,8 @@ impl Pipeline {
         tracing::info!(host = config.domains.primary, "client created");
         let session = Arc::new(Session::new(Arc::clone(&config)));
         let (hosts, device) = (Arc::default(), Arc::default());
-        Self { config, client, hosts, agent, wrapper: None, session, device }
+        let max_frame_size = Arc::new(AtomicUsize::new(config.options.max_frame_size));
+        Self { config, client, hosts, max_frame_size, agent, wrapper: None, session, device }
     }
 
     /// The same way, with all that is known of it, for the calls of a wrapper SDK (WP5, WP6).
@@ -173,6 +179,7 @@ impl Pipeline {
             config: Arc::clone(&self.config),
             client: Arc::clone(&self.client),
             hosts: Arc::clone(&self.hosts),
+            max_frame_size: Arc::clone(&self.max_frame_size),
             agent: self.agent.clone(),
             wrapper: Some(wrapper),
             session: Arc::clone(&self.session),
@@ -300,12 +307,12 @@ impl Pipeline {
         }
     }
 
-    /// Whether a body may be sent as one (TO3l9).
+    /// Whether a body may be sent as one (TO3l9, CD2d).
     ///
     /// # Errors
     /// Code 40009 for one that is too large.
     fn check_size(&self, call: &Call) -> Result<()> {
-        let (size, limit) = (call.body.len(), self.config.options.max_frame_size);
+        let (size, limit) = (call.body.len(), self.max_frame_size.load(Ordering::Relaxed));
         if size <= limit {
             return Ok(());
         }
@@ -316,6 +323,11 @@ impl Pipeline {
     /// Follows the realtime connection to a fallback host, or back from it (RTN17e).
     pub(crate) fn follow(&self, realtime: Option<&str>) {
         self.hosts.follow(realtime);
+    }
+
+    /// Takes over what the service says is the most that a body may hold, in bytes (CD2d).
+    pub(crate) fn limit_bodies(&self, bytes: usize) {
+        self.max_frame_size.store(bytes, Ordering::Relaxed);
     }
 
     /// Whether the connectivity check says that there is a network (RTN17j).

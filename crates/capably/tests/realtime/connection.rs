@@ -484,7 +484,7 @@ in_both_formats! {
     }
 }
 
-// Spec: RTN21, CD2f, CD2h, DF1a
+// Spec: RTN21, CD2f, CD2h, DF1, DF1a
 in_both_formats! {
     async fn the_service_may_set_the_limits(format) {
         let (client, mut service) = client(format);

@@ -12,7 +12,7 @@ use crate::{
     tokens::*,
 };
 
-// Spec: RSA4, RSA8c, RSA8d, RSA8e, RTN2e
+// Spec: RSA3c, RSA4, RSA8c, RSA8d, RSA8e, RTN2e
 in_both_formats! {
     async fn each_gives_the_connection_its_token(format) {
         let server = Rest::new(KEY).unwrap();

@@ -298,6 +298,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTL4k/includes-channel-params-0
     // UTS: realtime/unit/RTL4l/modes-encoded-as-flags-0
     // UTS: realtime/unit/RTL4m/modes-from-attached-0
+    // Spec: RTS3b, TB2c, TB2d
     async fn options_are_asked_for_and_what_is_granted_is_told(format) {
         let (client, _service, mut peer) = connected(format).await;
         let options = RealtimeChannelOptions::new()

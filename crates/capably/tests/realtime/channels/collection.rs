@@ -11,6 +11,8 @@ in_both_formats! {
     // UTS: realtime/unit/RTS3a/get-creates-new-channel-0
     // UTS: realtime/unit/RTL23/name-attribute-0
     // UTS: realtime/unit/RTL2b/initial-state-initialized-1
+    // UTS: realtime/unit/RTS1/channels-collection-accessible-0
+    // Spec: RTS3
     async fn channels_are_made_on_demand(format) {
         let (client, _service) = client(format);
         let channels = client.channels();
@@ -65,11 +67,15 @@ in_both_formats! {
 }
 
 in_both_formats! {
+    // UTS: realtime/unit/RTS4a/release-detaches-attached-2
+    // Spec: RTS4
     async fn releasing_detaches(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
+        assert_eq!(channel.state(), ChannelState::Attached);
         let mut subscription = subscribed(&channel).await;
         let mut changes = channel.changes();
         client.channels().release("ch");
+        assert!(!client.channels().exists("ch"));
         peer.expect_detach("ch").await;
         assert_eq!(subscription.next().await, None);
         assert_eq!(subscription.end_reason().unwrap().code().0, 90001);

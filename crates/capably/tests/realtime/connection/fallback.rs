@@ -6,6 +6,7 @@ use capably::{
     ClientOptions, Error, ErrorCode, Realtime,
     http::HttpResponse,
     realtime::{ConnectionState, ConnectionStateChange},
+    rest::WrapperSdkProxyOptions,
 };
 use capably_protocol::{Format, ServerFrame};
 use serde_json::json;
@@ -105,7 +106,8 @@ in_both_formats! {
 }
 
 // UTS: realtime/unit/RTN17j/connectivity-check-before-fallback-0
-// Spec: REC3a, RTN14c
+// UTS: rest/unit/REC3a/default-connectivity-check-url-0
+// Spec: RTN14c
 in_both_formats! {
     async fn the_network_is_checked_first(format) {
         let http = online();
@@ -125,31 +127,76 @@ in_both_formats! {
     }
 }
 
-// Spec: RTN17j, REC3, REC3b
+// UTS: rest/unit/REC3/connectivity-check-validation-0
+// Spec: RTN17j
 in_both_formats! {
     async fn without_a_network_no_other_host_is_tried(format) {
-        for answer in [
-            Answer::Raw(HttpResponse::new(200, "no")),
-            Answer::Raw(HttpResponse::new(500, "yes")),
-            Answer::Fail(capably::http::HttpErrorKind::Connect),
-            Answer::Hang,
+        let ok = |status, body: &'static str| Answer::Raw(HttpResponse::new(status, body));
+        for (answer, online) in [
+            (ok(200, "yes"), true),
+            (ok(200, "no"), false),
+            (ok(200, ""), false),
+            (ok(404, "Not Found"), false),
+            (ok(500, "yes"), false),
+            (Answer::Fail(capably::http::HttpErrorKind::Connect), false),
+            (Answer::Hang, false),
         ] {
             let http = ScriptedHttp::always(answer);
-            let options = ClientOptions::new(KEY)
-                .connectivity_check_url("https://check.example.com/up")
-                .http_client(Arc::new(http.clone()));
-            let (client, mut service) = client_of(format, options);
+            let (client, mut service) = client(format, &http);
             let mut changes = client.connection().changes();
             client.connection().connect();
             service.attempt().await.refuse();
+            if online {
+                let attempt = service.attempt().await;
+                letter(&attempt.request.host);
+                accept(&client, attempt).await;
+                assert_eq!(checks(&http), 1);
+                continue;
+            }
             client.connection().when(ConnectionState::Disconnected).await.unwrap();
             assert!(service.is_quiet());
-            assert_eq!(http.request().0.url, "https://check.example.com/up");
+            assert_eq!(checks(&http), 1);
             let changes = seen(&mut changes);
             assert_eq!(states(&changes), [ConnectionState::Connecting, ConnectionState::Disconnected]);
             // The reason is that of the host.
             assert_eq!(changes[1].reason.as_ref().unwrap().code.0, 80000);
         }
+    }
+}
+
+// UTS: rest/unit/REC3b/custom-connectivity-check-url-0
+in_both_formats! {
+    async fn the_network_can_be_checked_elsewhere(format) {
+        let http = ScriptedHttp::always(Answer::Raw(HttpResponse::new(200, "ok")));
+        let options = ClientOptions::new(KEY)
+            .connectivity_check_url("https://custom.example.com/connectivity")
+            .http_client(Arc::new(http.clone()));
+        let (client, mut service) = client_of(format, options);
+        client.connection().connect();
+        service.attempt().await.refuse();
+        client.connection().when(ConnectionState::Disconnected).await.unwrap();
+        assert_eq!(http.request().0.url, "https://custom.example.com/connectivity");
+        assert_eq!(checks(&http), 0);
+    }
+}
+
+// Spec: WP6d
+in_both_formats! {
+    async fn the_check_of_the_network_names_no_wrapper(format) {
+        let http = online();
+        let (client, mut service) = client(format, &http);
+        let agent = WrapperSdkProxyOptions::new().agent("wrapper", Some("1.2.3"));
+        let wrapped = client.create_wrapper_sdk_proxy(&agent).unwrap();
+        wrapped.connection().connect();
+        service.attempt().await.refuse();
+        accept(&client, service.attempt().await).await;
+        assert_eq!(checks(&http), 1);
+        assert_eq!(http.request().header("Ably-Agent"), None);
+        // Its other requests do.
+        wrapped.rest().time().await.unwrap_err();
+        let requests = http.requests();
+        let agent = requests[1].header("Ably-Agent").unwrap();
+        assert!(agent.ends_with(" wrapper/1.2.3"), "{agent}");
     }
 }
 

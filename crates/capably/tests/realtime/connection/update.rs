@@ -1,13 +1,22 @@
 //! CONNECTED while connected (RTN24).
 
+use std::sync::Arc;
+
 use capably::{
-    Realtime,
+    ClientOptions, Realtime, Rest,
+    http::HttpMethod,
     realtime::{ConnectionEvent, ConnectionState},
+    rest::WrapperSdkProxyOptions,
 };
 use capably_protocol::Format;
+use serde_json::json;
 use tokio::time::Instant;
 
-use crate::{in_both_formats, support::*};
+use crate::{
+    http::scripted_http::{KEY, ScriptedHttp, respond},
+    in_both_formats,
+    support::*,
+};
 
 /// A connected client whose connection has these details, and what it changed to so far.
 async fn world(format: Format) -> (Realtime, Service, Peer) {
@@ -52,6 +61,40 @@ in_both_formats! {
         // And silence is borne for as long.
         service.attempt().await;
         assert_eq!(updated.elapsed().as_secs(), 30);
+    }
+}
+
+// Spec: CD2d
+in_both_formats! {
+    async fn says_how_large_a_body_may_be(format) {
+        let http = ScriptedHttp::always(respond(200, json!([])));
+        let options = ClientOptions::new(KEY).max_frame_size(50).http_client(Arc::new(http.clone()));
+        let (client, mut service) = client_of(format, options);
+        client.connection().connect();
+        let mut peer = service.accept().await;
+        peer.send(connected_frame("connection-1", "key-1"));
+        client.connection().when(ConnectionState::Connected).await.unwrap();
+        let none = WrapperSdkProxyOptions::new();
+        let wrapped = client.create_wrapper_sdk_proxy(&none).unwrap();
+        let send = |rest: &Rest, size: usize| {
+            // Two bytes besides in either format: quotation marks, or what it is and how long.
+            let body = json!("x".repeat(size - 2));
+            rest.request(HttpMethod::Post, "/x").body(body).into_future()
+        };
+        for (limit, said) in [(50, None), (100, Some(100)), (40, Some(40))] {
+            if said.is_some() {
+                peer.send(connected_frame_with("connection-1", "key-1", |connected| {
+                    connected.details.as_mut().unwrap().max_frame_size = said;
+                }));
+                quiet(&client, &mut peer).await;
+            }
+            for rest in [client.rest(), wrapped.rest()] {
+                let sent = http.requests().len();
+                send(rest, limit).await.unwrap();
+                assert_eq!(code(send(rest, limit + 1).await), 40009);
+                assert_eq!(http.requests().len(), sent + 1);
+            }
+        }
     }
 }
 

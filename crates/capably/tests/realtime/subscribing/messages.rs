@@ -213,6 +213,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL7h/no-attach-on-subscribe-0
+    // Spec: TB4
     async fn subscribing_need_not_attach(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
