@@ -2,4 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../support/app.rs"]
+mod app;
+mod auth;
+mod channel_attach;
+mod channel_publish;
+mod channel_subscribe;
+mod connection_failures;
+mod connection_lifecycle;
 mod proxy;
+mod support;

@@ -11,16 +11,16 @@ use std::{
     time::Duration,
 };
 
+use crate::support::{expect_states, within};
 use capably::{
     ClientOptions, Realtime, Rest,
-    realtime::{Changes, ConnectionState, ConnectionStateChange},
+    realtime::{Changes, ConnectionState},
 };
 use capably_protocol::{ConnectionDetails, ErrorInfo, Format, ServerFrame, frame::Connected};
 use capably_server::{
     Server,
     faults::{Faults, Log},
 };
-use tokio::time::timeout;
 
 mod auth_reauth;
 mod channel_faults;
@@ -29,9 +29,6 @@ mod connection_resume;
 mod heartbeat;
 mod presence_reentry;
 mod rest_faults;
-
-/// Longer than any step of a test may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A service, and the faults in front of it.
 struct Scene {
@@ -96,25 +93,6 @@ impl Scene {
         let log = self.log();
         log.connects().iter().map(|params| params.get(name).map(str::to_owned)).collect()
     }
-}
-
-async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.expect("it takes too long")
-}
-
-/// Waits for these states, which must come in this order and with no other between them. Returns the last
-/// change.
-async fn expect_states(
-    changes: &mut Changes<ConnectionStateChange>,
-    states: &[ConnectionState],
-) -> ConnectionStateChange {
-    let mut last = None;
-    for state in states {
-        let change = within(changes.next()).await.expect("the client lives");
-        assert_eq!(change.current, *state, "{change:?}");
-        last = Some(change);
-    }
-    last.expect("some states")
 }
 
 /// A CONNECTED that the service has not sent.
