@@ -56,7 +56,7 @@ impl Annotation {
         if self.id.is_none()
             && let Some(frame_id) = frame_id
         {
-            self.id.get_or_insert_default().set_numbered(frame_id, index);
+            Str::put_numbered(&mut self.id, frame_id, index);
         }
         if self.connection_id.is_none() {
             self.connection_id = connection_id.cloned();

@@ -101,9 +101,17 @@ impl Str {
         }
     }
 
-    /// Becomes `text`, a colon and this number.
+    /// Puts `text`, a colon and this number there.
     #[inline]
-    pub(crate) fn set_numbered(&mut self, text: &Self, number: usize) {
+    pub(crate) fn put_numbered(place: &mut Option<Self>, text: &Self, number: usize) {
+        *place = Some(Self::new());
+        if let Some(place) = place {
+            place.set_numbered(text, number);
+        }
+    }
+
+    #[inline]
+    fn set_numbered(&mut self, text: &Self, number: usize) {
         if let Repr::Inline { len, bytes } = &text.0
             && let (end, digit @ 0..=9) = (usize::from(*len), number)
             && end + 2 <= INLINE

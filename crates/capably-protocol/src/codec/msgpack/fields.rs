@@ -228,7 +228,11 @@ impl Read for ObjectMessage {
 impl Reader<'_> {
     /// A payload: a string is text and bytes are binary, whatever they hold (RSL4c).
     fn data(&mut self, place: &mut Data) -> Result<(), Fault> {
-        match self.token()? {
+        let token = match self.medium_str() {
+            Some(bytes) => Token::Str(bytes),
+            None => self.token()?,
+        };
+        match token {
             Token::Nil | Token::Ext => *place = Data::None,
             Token::Str(bytes) => {
                 *place = Data::Text(Str::new());

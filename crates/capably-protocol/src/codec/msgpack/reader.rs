@@ -189,7 +189,7 @@ impl<'a> Reader<'a> {
 
     /// The string that is next, if it is one of less than 256 bytes, as most values are.
     #[inline(always)]
-    fn medium_str(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn medium_str(&mut self) -> Option<&'a [u8]> {
         let (length, rest) = match self.rest {
             [marker @ 0xa0..=0xbf, rest @ ..] => (marker & 0x1f, rest),
             [0xd9, length, rest @ ..] => (*length, rest),
