@@ -174,7 +174,7 @@ in_both_formats! {
 }
 
 // UTS: realtime/integration/RSA9/token-request-with-clientid-0
-// Spec: RSA9, RSA9h
+// Spec: RSA9
 in_both_formats! {
     async fn a_signed_request_names_the_client(app) {
         let creator = app.rest();
