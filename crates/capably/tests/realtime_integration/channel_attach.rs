@@ -54,7 +54,7 @@ in_both_formats! {
     }
 }
 
-// Spec: RTL4e, RTL14
+// Spec: RTL14
 in_both_formats! {
     async fn a_channel_that_a_key_does_not_cover_fails(app) {
         let client = app.realtime_with(|options| options.key(app.key(2))).await;
