@@ -60,6 +60,8 @@ pub struct Channel {
     ops: Vec<OpId>,
     /// What was asked for meanwhile, in order.
     waiting: VecDeque<Request>,
+    /// The modes whose absence was logged since the channel was attached (TO3r2).
+    pub(crate) missed_modes: Vec<ChannelMode>,
     /// Attempts to attach again that failed since the channel was last attached.
     retries: u32,
     pub(crate) presence: Presence,
@@ -78,6 +80,7 @@ impl Channel {
             params: Params::new(),
             ops: Vec::new(),
             waiting: VecDeque::new(),
+            missed_modes: Vec::new(),
             retries: 0,
             presence: Presence::default(),
         }
@@ -352,6 +355,7 @@ impl Client {
             channel.channel_serial = attached.channel_serial;
         }
         channel.modes = attached.flags.modes();
+        channel.missed_modes.clear();
         channel.params = attached.params;
         channel.retries = 0;
         let previous = channel.state();

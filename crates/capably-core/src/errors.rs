@@ -237,10 +237,19 @@ pub(crate) fn reentry_failed(client_id: &str, cause: ErrorInfo) -> ErrorInfo {
     .with_cause(cause)
 }
 
+/// Messages are not delivered without the mode (RTL7i1).
+pub(crate) fn not_subscribed() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode::SUBSCRIBE_MODE_NOT_ENABLED,
+        400,
+        "the channel is attached without the mode subscribe, so the service delivers no messages",
+    )
+}
+
 /// The members are not told of without the mode (RTP11f1).
 pub(crate) fn presence_not_subscribed() -> ErrorInfo {
     ErrorInfo::new(
-        ErrorCode(91008),
+        ErrorCode::PRESENCE_SUBSCRIBE_MODE_NOT_ENABLED,
         400,
         "the channel is attached without the mode presence_subscribe, so its members are not known",
     )

@@ -50,6 +50,7 @@ mod output;
 mod ping;
 mod presence;
 mod state;
+mod strict;
 mod time;
 mod timers;
 

@@ -204,17 +204,11 @@ impl Client {
 
     /// The channel is attached: answers now, or once the sync is complete.
     fn answer_when_synced(&mut self, id: ChannelId, query: MembersQuery, op: OpId) {
-        let strict = self.config.strict_mode;
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        if !channel.modes().contains(&ChannelMode::PresenceSubscribe) {
-            if strict {
-                return self.done(op, Err(errors::presence_not_subscribed()));
-            }
-            tracing::warn!(
-                channel = &*channel.name,
-                "asked for members without the mode presence_subscribe: the service does not tell of them"
-            );
+        let mode = ChannelMode::PresenceSubscribe;
+        if let Err(error) = self.require_mode(id, mode, errors::presence_not_subscribed) {
+            return self.done(op, Err(error));
         }
+        let Some(channel) = self.channels.get_mut(&id) else { return };
         if query.wait_for_sync && channel.presence.members.is_syncing() {
             channel.presence.waiting.push((op, query));
         } else {

@@ -362,8 +362,9 @@ impl ClientOptions {
         self
     }
 
-    /// Whether operations that cannot have their effect fail, rather than be logged; false by default
-    /// (TO3r).
+    /// Whether operations that cannot have their effect fail, rather than be logged as errors; false by
+    /// default (TO3r). They are subscribing without the mode `subscribe`, which fails with 90009 (RTL7i), and
+    /// asking for members without `presence_subscribe`, 91008 (RTP11f).
     #[must_use]
     pub fn strict_mode(mut self, strict: bool) -> Self {
         self.strict_mode = strict;

@@ -44,7 +44,8 @@ pub(crate) enum Command {
     Subscribe {
         channel: ChannelId,
         subscriber: Subscriber,
-        attach: Option<Reply<()>>,
+        attach: bool,
+        reply: Reply<()>,
     },
     Unsubscribe {
         channel: ChannelId,

@@ -23,7 +23,7 @@ use self::presence::PresenceSubscribers;
 use super::{
     awake::Awake,
     channel::ChannelShared,
-    command::{Command, ConnectionSnapshot, Publish, Reply, Shared, Subscriber},
+    command::{Command, ConnectionSnapshot, Publish, Shared, Subscriber},
     errands::{Errands, Finished},
     link::{Link, dial_request, max_frame_size},
     operation::{Authorizing, Operation},
@@ -170,7 +170,7 @@ impl Driver {
                     entry.shared.end();
                 }
             }
-            Command::Attach(id, reply) => self.attach(id, reply, now),
+            Command::Attach(id, reply) => self.attach(id, Operation::Unit(reply), now),
             Command::Detach(id, reply) => {
                 let op = self.operation(Operation::Unit(reply));
                 self.core.detach(id, op, now);
@@ -179,16 +179,17 @@ impl Driver {
                 let op = self.operation(Operation::Publish(reply, permits));
                 self.core.publish(channel, messages, params, op);
             }
-            Command::Subscribe { channel, subscriber, attach } => {
+            Command::Subscribe { channel, subscriber, attach, reply } => {
                 let Some(entry) = self.channels.get_mut(&channel) else {
-                    if let Some(reply) = attach {
-                        let _ = reply.send(Err(released()));
-                    }
+                    let _ = reply.send(Err(released()));
                     return;
                 };
                 entry.subscribers.push(subscriber);
-                if let Some(reply) = attach {
-                    self.attach_to_subscribe(channel, reply, now);
+                let subscribe = Operation::Subscribe(channel, reply);
+                if attach {
+                    self.attach_to_subscribe(channel, subscribe, now);
+                } else {
+                    self.complete(subscribe, Ok(Outcome::Done));
                 }
             }
             Command::Presence(id, command) => self.handle_presence(id, command, now),
@@ -200,27 +201,25 @@ impl Driver {
         }
     }
 
-    fn attach(&mut self, id: ChannelId, reply: Reply<()>, now: Now) {
-        let op = self.operation(Operation::Unit(reply));
+    fn attach(&mut self, id: ChannelId, operation: Operation, now: Now) {
+        let op = self.operation(operation);
         self.core.attach(id, op, now);
     }
 
     /// A subscriber attaches its channel, unless that is suspended, and attaches by itself, or failed
     /// (RTL7g).
-    fn attach_to_subscribe(&mut self, id: ChannelId, reply: Reply<()>, now: Now) {
+    fn attach_to_subscribe(&mut self, id: ChannelId, subscribe: Operation, now: Now) {
         let Some(channel) = self.core.channel(id) else { return };
         match channel.state() {
             ChannelState::Initialized
             | ChannelState::Attaching
             | ChannelState::Attached
             | ChannelState::Detaching
-            | ChannelState::Detached => self.attach(id, reply, now),
-            ChannelState::Suspended => {
-                let _ = reply.send(Ok(()));
-            }
+            | ChannelState::Detached => self.attach(id, subscribe, now),
+            ChannelState::Suspended => self.complete(subscribe, Ok(Outcome::Done)),
             ChannelState::Failed => {
                 let cause = channel.error_reason().cloned();
-                let _ = reply.send(Err(failed(cause)));
+                self.complete(subscribe, Err(failed(cause)));
             }
         }
     }
@@ -452,9 +451,22 @@ impl Driver {
     }
 
     fn finish(&mut self, op: OpId, outcome: Result<Outcome, ErrorInfo>) {
-        let Some(operation) = self.operations.try_remove(op.0 as usize) else { return };
-        if let Operation::Publish(_, permits) = &operation {
-            self.permits += *permits as usize;
+        if let Some(operation) = self.operations.try_remove(op.0 as usize) {
+            self.complete(operation, outcome);
+        }
+    }
+
+    fn complete(&mut self, operation: Operation, mut outcome: Result<Outcome, ErrorInfo>) {
+        match &operation {
+            Operation::Publish(_, permits) => self.permits += *permits as usize,
+            Operation::Subscribe(channel, _) if outcome.is_ok() => {
+                outcome = self.core.check_subscribed(*channel).map(|()| Outcome::Done);
+            }
+            Operation::Subscribe(..)
+            | Operation::Unit(_)
+            | Operation::Ping(_)
+            | Operation::Members(_)
+            | Operation::Authorize(_) => {}
         }
         operation.finish(outcome);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use capably_core::Outcome;
+use capably_core::{ChannelId, Outcome};
 use capably_protocol::{ErrorInfo, PresenceMessage, PublishResult, TokenDetails};
 
 use super::command::{Authorize, Reply, gone};
@@ -11,6 +11,8 @@ use crate::{Error, Result};
 /// An operation under way, and where its result goes.
 pub(crate) enum Operation {
     Unit(Reply<()>),
+    /// A subscriber of a channel's messages.
+    Subscribe(ChannelId, Reply<()>),
     /// With what it takes of the window of unacknowledged publishes.
     Publish(Reply<PublishResult>, u32),
     Ping(Reply<Duration>),
@@ -29,7 +31,7 @@ impl Operation {
     /// Hands the outcome over. The other end may have lost interest in it.
     pub(crate) fn finish(self, outcome: Result<Outcome, ErrorInfo>) {
         match self {
-            Self::Unit(reply) => {
+            Self::Unit(reply) | Self::Subscribe(_, reply) => {
                 let _ = reply.send(outcome.map(|_| ()));
             }
             Self::Publish(reply, _) => {

@@ -33,7 +33,9 @@ static NEXT_SUBSCRIBER: AtomicU64 = AtomicU64::new(0);
 /// between, and returns once the channel is attached (RTL7g).
 ///
 /// # Errors
-/// Why the channel is not attached, as [`Channel::attach`] says; 90001 if it has failed.
+/// Why the channel is not attached, as [`Channel::attach`] says; 90001 if it has failed or was released. With
+/// [`strict_mode`](crate::ClientOptions::strict_mode), 90009 when the channel is attached without the mode
+/// `subscribe` (RTL7i1).
 #[derive(Debug)]
 #[must_use = "nothing is subscribed to until this is awaited"]
 pub struct Subscribe<'a> {
@@ -93,11 +95,9 @@ impl<'a> Subscribe<'a> {
         let subscriber = Subscriber { id, names: self.names, queue };
         let channel = self.channel.shared.id;
         let (reply, answer) = oneshot::channel();
-        let attach = self.attach.then_some(reply);
-        self.channel.handle.send(Command::Subscribe { channel, subscriber, attach });
-        if self.attach {
-            answered(answer).await?;
-        }
+        let attach = self.attach;
+        self.channel.handle.send(Command::Subscribe { channel, subscriber, attach, reply });
+        answered(answer).await?;
         Ok(subscription)
     }
 }

@@ -4,3 +4,4 @@ mod ending;
 mod messages;
 mod overflow;
 mod payloads;
+mod strict;

@@ -38,7 +38,7 @@ impl Driver {
                 };
                 entry.presence.0.push(subscriber);
                 if let Some(reply) = attach {
-                    self.attach_to_subscribe(id, reply, now);
+                    self.attach_to_subscribe(id, Operation::Unit(reply), now);
                 }
             }
             PresenceCommand::Unsubscribe { subscriber } => {

@@ -62,6 +62,7 @@ in_both_formats! {
         assert_eq!(code(channel.detach().await), 90001);
         assert_eq!(code(channel.publish("n", "d").await), 90001);
         assert_eq!(code(channel.subscribe().await), 90001);
+        assert_eq!(code(channel.subscribe().attach(false).await), 90001);
         quiet(&client, &mut peer).await;
     }
 }

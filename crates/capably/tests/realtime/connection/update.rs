@@ -74,8 +74,8 @@ in_both_formats! {
         let mut peer = service.accept().await;
         peer.send(connected_frame("connection-1", "key-1"));
         client.connection().when(ConnectionState::Connected).await.unwrap();
-        let none = WrapperSdkProxyOptions::new();
-        let wrapped = client.create_wrapper_sdk_proxy(&none).unwrap();
+        let wrapper = WrapperSdkProxyOptions::new().agent("wrapper", None);
+        let wrapped = client.create_wrapper_sdk_proxy(&wrapper).unwrap();
         let send = |rest: &Rest, size: usize| {
             // Two bytes besides in either format: quotation marks, or what it is and how long.
             let body = json!("x".repeat(size - 2));

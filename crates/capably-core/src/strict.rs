@@ -1,0 +1,45 @@
+//! Operations that cannot have their effect, because the service has not granted a mode (TO3r).
+
+use capably_protocol::{ChannelMode, ErrorInfo};
+
+use crate::{ChannelId, ChannelState, Client, errors};
+
+impl Client {
+    /// Whether an attached channel delivers messages to who subscribes (RTL7i). Of one that is not attached
+    /// nothing is known yet (RTL7i3).
+    ///
+    /// # Errors
+    /// In strict mode 90009 without the mode `subscribe` (RTL7i1).
+    pub fn check_subscribed(&mut self, id: ChannelId) -> Result<(), ErrorInfo> {
+        self.require_mode(id, ChannelMode::Subscribe, errors::not_subscribed)
+    }
+
+    /// Without a mode on an attached channel it is an error in strict mode (TO3r1), and else a line in the
+    /// log, once an attachment (TO3r2).
+    pub(crate) fn require_mode(
+        &mut self,
+        id: ChannelId,
+        mode: ChannelMode,
+        error: fn() -> ErrorInfo,
+    ) -> Result<(), ErrorInfo> {
+        let strict = self.config.strict_mode;
+        let Some(channel) = self.channels.get_mut(&id) else { return Ok(()) };
+        if channel.state() != ChannelState::Attached || channel.modes().contains(&mode) {
+            return Ok(());
+        }
+        let error = error();
+        if strict {
+            return Err(error);
+        }
+        if !channel.missed_modes.contains(&mode) {
+            channel.missed_modes.push(mode);
+            tracing::error!(
+                channel = &*channel.name,
+                code = error.code.0,
+                "{}; with strict_mode the operation would fail with this error",
+                error.message,
+            );
+        }
+        Ok(())
+    }
+}
