@@ -10,19 +10,18 @@ use std::{
 
 use futures_core::Stream;
 
-use super::queue::{Batches, Queue, Taken};
+use super::queue::{Intake, Queue};
 
 /// Every change since the stream was made, in order. It ends with the client.
 ///
 /// A listener that leaves more than 1,024 changes unread misses the oldest.
 pub struct Changes<T> {
-    queue: Arc<Queue<T>>,
-    taken: Batches<T>,
+    intake: Intake<T>,
 }
 
 impl<T> Changes<T> {
     pub(crate) fn new(queue: Arc<Queue<T>>) -> Self {
-        Self { queue, taken: Batches::new() }
+        Self { intake: Intake::new(queue) }
     }
 
     /// The next change; `None` once the client has ended.
@@ -31,19 +30,9 @@ impl<T> Changes<T> {
     }
 
     fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        loop {
-            if let Some(change) = self.taken.next() {
-                return Poll::Ready(Some(change));
-            }
-            match self.queue.poll_take(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Taken::Items(items)) => self.taken = items,
-                Poll::Ready(Taken::Lagged(missed)) => {
-                    tracing::warn!(missed, "a listener to changes of state did not keep up");
-                }
-                Poll::Ready(Taken::End(_)) => return Poll::Ready(None),
-            }
-        }
+        self.intake.poll_item(cx, |missed| {
+            tracing::warn!(missed, "a listener to changes of state did not keep up");
+        })
     }
 }
 
@@ -60,6 +49,6 @@ impl<T> Stream for Changes<T> {
 
 impl<T> fmt::Debug for Changes<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Changes").field("taken", &self.taken.len()).finish_non_exhaustive()
+        f.debug_struct("Changes").field("taken", &self.intake.taken()).finish_non_exhaustive()
     }
 }

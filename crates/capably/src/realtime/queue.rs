@@ -3,11 +3,12 @@
 use std::{
     collections::VecDeque,
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker, ready},
     vec,
 };
 
+use super::command::gone;
 use crate::Error;
 
 /// What happens when a listener does not keep up and its queue is full.
@@ -104,6 +105,95 @@ pub(crate) enum Taken<T> {
     Items(Batches<T>),
     /// No more will come.
     End(Error),
+}
+
+/// A listener's end of a queue: takes what there is in batches, and hands it out one by one.
+#[derive(Debug)]
+pub(crate) struct Intake<T> {
+    queue: Arc<Queue<T>>,
+    taken: Batches<T>,
+    end: Option<Error>,
+}
+
+/// What an intake hands out.
+pub(crate) enum Next<T> {
+    Item(T),
+    /// So many items were dropped here.
+    Lagged(u64),
+}
+
+impl<T> Intake<T> {
+    pub(crate) fn new(queue: Arc<Queue<T>>) -> Self {
+        Self { queue, taken: Batches::new(), end: None }
+    }
+
+    /// The next item, or how many were dropped before it; `None` once no more will come.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next<T>>> {
+        loop {
+            if let Some(item) = self.taken.next() {
+                return Poll::Ready(Some(Next::Item(item)));
+            }
+            if let Some(missed) = ready!(self.poll_take(cx)) {
+                return Poll::Ready(Some(Next::Lagged(missed)));
+            }
+            if self.end.is_some() {
+                return Poll::Ready(None);
+            }
+        }
+    }
+
+    /// As [`poll_next`](Self::poll_next), telling `lagged` how many were dropped.
+    pub(crate) fn poll_item(
+        &mut self,
+        cx: &mut Context<'_>,
+        lagged: impl Fn(u64),
+    ) -> Poll<Option<T>> {
+        loop {
+            if let Some(item) = self.taken.next() {
+                return Poll::Ready(Some(item));
+            }
+            if let Some(missed) = ready!(self.poll_take(cx)) {
+                lagged(missed);
+            }
+            if self.end.is_some() {
+                return Poll::Ready(None);
+            }
+        }
+    }
+
+    /// Takes what has arrived since the last batch was used up. Returns how many items were dropped before
+    /// what comes next, if any were.
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<u64>> {
+        if self.end.is_some() {
+            return Poll::Ready(None);
+        }
+        Poll::Ready(match ready!(self.queue.poll_take(cx)) {
+            Taken::Items(items) => {
+                self.taken = items;
+                None
+            }
+            Taken::Lagged(missed) => Some(missed),
+            Taken::End(reason) => {
+                self.end = Some(reason);
+                None
+            }
+        })
+    }
+
+    /// How many items have been taken and not yet handed out.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.len()
+    }
+
+    /// Why no more will come, once that is so.
+    pub(crate) fn end_reason(&self) -> Option<&Error> {
+        self.end.as_ref()
+    }
+
+    /// The listener goes: the driver need not wait for room that nobody will make.
+    pub(crate) fn close(&self) {
+        self.queue.end(gone());
+    }
 }
 
 impl<T> Queue<T> {

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use capably_protocol::{Message, Str};
@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::{
     Channel, Overflow,
     command::{Command, Subscriber, answered},
-    queue::{Batches, Queue, Taken},
+    queue::{Intake, Next, Queue},
 };
 use crate::{Error, Result};
 
@@ -88,9 +88,7 @@ impl<'a> Subscribe<'a> {
         let subscription = Subscription {
             channel: self.channel.clone(),
             id,
-            queue: Arc::clone(&queue),
-            taken: Batches::new(),
-            end: None,
+            intake: Intake::new(Arc::clone(&queue)),
         };
         let subscriber = Subscriber { id, names: self.names, queue };
         let channel = self.channel.shared.id;
@@ -119,9 +117,7 @@ impl<'a> IntoFuture for Subscribe<'a> {
 pub struct Subscription {
     channel: Channel,
     id: u64,
-    queue: Arc<Queue<Message>>,
-    taken: Batches<Message>,
-    end: Option<Error>,
+    intake: Intake<Message>,
 }
 
 /// What a subscription has to say.
@@ -150,7 +146,7 @@ impl Subscription {
 
     /// Why the subscription ended; `None` while it goes on.
     pub fn end_reason(&self) -> Option<&Error> {
-        self.end.as_ref()
+        self.intake.end_reason()
     }
 
     /// The channel it listens to.
@@ -159,60 +155,21 @@ impl Subscription {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<SubscriptionEvent>> {
-        loop {
-            if let Some(message) = self.taken.next() {
-                return Poll::Ready(Some(SubscriptionEvent::Message(message)));
-            }
-            match ready!(self.poll_take(cx)) {
-                More::Messages => {}
-                More::Lagged(missed) => {
-                    return Poll::Ready(Some(SubscriptionEvent::Lagged(missed)));
-                }
-                More::End => return Poll::Ready(None),
-            }
-        }
+        self.intake.poll_next(cx).map(|next| {
+            next.map(|next| match next {
+                Next::Item(message) => SubscriptionEvent::Message(message),
+                Next::Lagged(missed) => SubscriptionEvent::Lagged(missed),
+            })
+        })
     }
 
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        loop {
-            if let Some(message) = self.taken.next() {
-                return Poll::Ready(Some(message));
-            }
-            match ready!(self.poll_take(cx)) {
-                More::Messages => {}
-                More::Lagged(missed) => {
-                    let channel = &**self.channel.name();
-                    tracing::warn!(channel, missed, "a subscription did not keep up");
-                }
-                More::End => return Poll::Ready(None),
-            }
-        }
-    }
-
-    /// Takes what has arrived since the last batch was used up.
-    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<More> {
-        if self.end.is_some() {
-            return Poll::Ready(More::End);
-        }
-        Poll::Ready(match ready!(self.queue.poll_take(cx)) {
-            Taken::Items(items) => {
-                self.taken = items;
-                More::Messages
-            }
-            Taken::Lagged(missed) => More::Lagged(missed),
-            Taken::End(reason) => {
-                self.end = Some(reason);
-                More::End
-            }
+        let channel = &self.channel;
+        self.intake.poll_item(cx, |missed| {
+            let channel = &**channel.name();
+            tracing::warn!(channel, missed, "a subscription did not keep up");
         })
     }
-}
-
-/// What a queue had.
-enum More {
-    Messages,
-    Lagged(u64),
-    End,
 }
 
 impl Stream for Subscription {
@@ -225,8 +182,7 @@ impl Stream for Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        // The driver need not wait for room that nobody will make.
-        self.queue.end(super::command::gone());
+        self.intake.close();
         let channel = self.channel.shared.id;
         self.channel.handle.send(Command::Unsubscribe { channel, subscriber: self.id });
     }
@@ -236,8 +192,8 @@ impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription")
             .field("channel", self.channel.name())
-            .field("taken", &self.taken.len())
-            .field("end", &self.end)
+            .field("taken", &self.intake.taken())
+            .field("end", &self.intake.end_reason())
             .finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use capably_protocol::{PresenceAction, PresenceMessage};
@@ -19,8 +19,8 @@ use crate::{
     Error, Result,
     realtime::{
         Channel, Overflow,
-        command::{Command, PresenceCommand, PresenceSubscriber, answered, gone},
-        queue::{Batches, Queue, Taken},
+        command::{Command, PresenceCommand, PresenceSubscriber, answered},
+        queue::{Intake, Next, Queue},
     },
 };
 
@@ -88,9 +88,7 @@ impl<'a> SubscribePresence<'a> {
         let subscription = PresenceSubscription {
             channel: self.channel.clone(),
             id,
-            queue: Arc::clone(&queue),
-            taken: Batches::new(),
-            end: None,
+            intake: Intake::new(Arc::clone(&queue)),
         };
         let subscriber = PresenceSubscriber { id, actions: self.actions, queue };
         let (reply, answer) = oneshot::channel();
@@ -121,9 +119,7 @@ impl<'a> IntoFuture for SubscribePresence<'a> {
 pub struct PresenceSubscription {
     channel: Channel,
     id: u64,
-    queue: Arc<Queue<PresenceMessage>>,
-    taken: Batches<PresenceMessage>,
-    end: Option<Error>,
+    intake: Intake<PresenceMessage>,
 }
 
 /// What a subscription to presence has to say.
@@ -153,7 +149,7 @@ impl PresenceSubscription {
 
     /// Why the subscription ended; `None` while it goes on.
     pub fn end_reason(&self) -> Option<&Error> {
-        self.end.as_ref()
+        self.intake.end_reason()
     }
 
     /// The channel it listens to.
@@ -162,34 +158,20 @@ impl PresenceSubscription {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<PresenceEvent>> {
-        loop {
-            if let Some(message) = self.taken.next() {
-                return Poll::Ready(Some(PresenceEvent::Message(message)));
-            }
-            if self.end.is_some() {
-                return Poll::Ready(None);
-            }
-            match ready!(self.queue.poll_take(cx)) {
-                Taken::Items(items) => self.taken = items,
-                Taken::Lagged(missed) => {
-                    return Poll::Ready(Some(PresenceEvent::Lagged(missed)));
-                }
-                Taken::End(reason) => self.end = Some(reason),
-            }
-        }
+        self.intake.poll_next(cx).map(|next| {
+            next.map(|next| match next {
+                Next::Item(message) => PresenceEvent::Message(message),
+                Next::Lagged(missed) => PresenceEvent::Lagged(missed),
+            })
+        })
     }
 
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<PresenceMessage>> {
-        loop {
-            match ready!(self.poll_event(cx)) {
-                Some(PresenceEvent::Message(message)) => return Poll::Ready(Some(message)),
-                Some(PresenceEvent::Lagged(missed)) => {
-                    let channel = &**self.channel.name();
-                    tracing::warn!(channel, missed, "a subscription to presence did not keep up");
-                }
-                None => return Poll::Ready(None),
-            }
-        }
+        let channel = &self.channel;
+        self.intake.poll_item(cx, |missed| {
+            let channel = &**channel.name();
+            tracing::warn!(channel, missed, "a subscription to presence did not keep up");
+        })
     }
 }
 
@@ -203,8 +185,7 @@ impl Stream for PresenceSubscription {
 
 impl Drop for PresenceSubscription {
     fn drop(&mut self) {
-        // The driver need not wait for room that nobody will make.
-        self.queue.end(gone());
+        self.intake.close();
         let command = PresenceCommand::Unsubscribe { subscriber: self.id };
         self.channel.handle.send(Command::Presence(self.channel.shared.id, command));
     }
@@ -214,8 +195,8 @@ impl fmt::Debug for PresenceSubscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PresenceSubscription")
             .field("channel", self.channel.name())
-            .field("taken", &self.taken.len())
-            .field("end", &self.end)
+            .field("taken", &self.intake.taken())
+            .field("end", &self.intake.end_reason())
             .finish_non_exhaustive()
     }
 }
