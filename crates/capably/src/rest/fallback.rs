@@ -113,16 +113,9 @@ impl Sequence {
         let mut rest = match self {
             Self::Preferred(_, None) => return Ok(Some(Self::Primary)),
             Self::Preferred(_, Some(realtime)) => return Ok(Some(Self::Realtime(realtime))),
-            Self::Primary => {
-                let mut hosts = shuffled(&domains.fallbacks)?;
-                hosts.truncate(max_fallbacks);
-                hosts
-            }
+            Self::Primary => some(&domains.fallbacks, max_fallbacks, |_| true)?,
             Self::Realtime(tried) => {
-                let mut hosts = shuffled(&domains.fallbacks)?;
-                hosts.retain(|host| *host != tried);
-                hosts.truncate(max_fallbacks);
-                hosts
+                some(&domains.fallbacks, max_fallbacks, |host| *host != tried)?
             }
             Self::Fallback { rest, .. } => rest,
         };
@@ -130,13 +123,15 @@ impl Sequence {
     }
 }
 
-fn shuffled(hosts: &[String]) -> Result<Vec<String>> {
+/// At most so many of these hosts, those that are `wanted`, in random order.
+fn some(hosts: &[String], most: usize, wanted: impl Fn(&String) -> bool) -> Result<Vec<String>> {
     let mut keyed = hosts
         .iter()
+        .filter(|host| wanted(host))
         .map(|host| Ok((random::bytes::<8>()?, host.clone())))
         .collect::<Result<Vec<_>>>()?;
     keyed.sort();
-    Ok(keyed.into_iter().map(|(_, host)| host).collect())
+    Ok(keyed.into_iter().map(|(_, host)| host).take(most).collect())
 }
 
 /// Whether another host may do better (RSC15l).
