@@ -20,6 +20,9 @@ mod support;
 mod tokens;
 mod wrapper;
 
+/// How long a test may take on its paused clock: one that waits for what never comes fails, at once.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3_600);
+
 /// Runs a test in JSON and in MessagePack, each on a paused clock.
 macro_rules! in_both_formats {
     ($(#[doc = $doc:literal])* async fn $name:ident($format:ident) $body:block) => {
@@ -30,12 +33,14 @@ macro_rules! in_both_formats {
 
             #[tokio::test(start_paused = true)]
             async fn json() {
-                run(capably_protocol::Format::Json).await;
+                let test = run(capably_protocol::Format::Json);
+                tokio::time::timeout(crate::PATIENCE, test).await.expect("what it waits for never comes");
             }
 
             #[tokio::test(start_paused = true)]
             async fn msgpack() {
-                run(capably_protocol::Format::MsgPack).await;
+                let test = run(capably_protocol::Format::MsgPack);
+                tokio::time::timeout(crate::PATIENCE, test).await.expect("what it waits for never comes");
             }
         }
     };
