@@ -41,7 +41,7 @@ use crate::hub::{ConnectRequest, TransportId, error};
 
 /// Per connection, so small; tungstenite's own default costs 128 KiB each.
 const READ_BUFFER: usize = 4 * 1024;
-const WRITE_BUFFER: usize = 64 * 1024;
+const WRITE_BUFFER: usize = 32 * 1024;
 
 /// Most frames of one client that are handled under one lock.
 const BATCH: usize = 256;
