@@ -1,0 +1,185 @@
+//! Attaching and detaching as asked for: what is under way is joined, the opposite waits in line (RTL4, RTL5).
+
+use std::mem;
+
+use capably_protocol::{ClientFrame, ErrorInfo, Flags, frame::Attach};
+
+use super::{Request, State};
+use crate::{ChannelId, ChannelState, Client, ConnectionState, Instant, Now, OpId, Timer, errors};
+
+impl Client {
+    /// Attaches a channel (RTL4). Ends with [`Outcome::Done`](crate::Outcome::Done).
+    pub fn attach(&mut self, id: ChannelId, op: OpId, now: Now) {
+        self.request(id, Request::Attach(op), now.instant);
+    }
+
+    /// Detaches a channel (RTL5). Ends with [`Outcome::Done`](crate::Outcome::Done).
+    pub fn detach(&mut self, id: ChannelId, op: OpId, now: Now) {
+        self.request(id, Request::Detach(op), now.instant);
+    }
+
+    fn request(&mut self, id: ChannelId, request: Request, now: Instant) {
+        let Some(channel) = self.channels.get_mut(&id) else {
+            let (Request::Attach(op) | Request::Detach(op)) = request;
+            return self.done(op, Err(errors::released()));
+        };
+        if channel.waiting.is_empty() {
+            self.start(id, request, now);
+        } else {
+            channel.waiting.push_back(request);
+        }
+    }
+
+    /// Does what was asked for, joins what is under way, or waits for it.
+    fn start(&mut self, id: ChannelId, request: Request, now: Instant) {
+        let connection = self.connection_state();
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        match (request, channel.state) {
+            (Request::Attach(op), State::Attached) => self.request_done(id, op, Ok(())),
+            (Request::Attach(op), State::Attaching)
+            | (Request::Detach(op), State::Detaching { .. }) => channel.ops.push(op),
+            // Without a connection no attach is under way at the service (RTL5l).
+            (Request::Detach(op), State::Attaching) if connection != ConnectionState::Connected => {
+                let attaching = mem::take(&mut channel.ops);
+                self.enter_channel(id, State::Detached, None);
+                for attach in attaching {
+                    self.request_done(id, attach, Err(errors::detached()));
+                }
+                self.request_done(id, op, Ok(()));
+            }
+            (Request::Attach(_), State::Detaching { .. })
+            | (Request::Detach(_), State::Attaching) => channel.waiting.push_back(request),
+            (
+                Request::Attach(op),
+                State::Initialized | State::Detached | State::Suspended | State::Failed,
+            ) => match self.attach_implicitly(id, now) {
+                Ok(()) => {
+                    if let Some(channel) = self.channels.get_mut(&id) {
+                        channel.ops.push(op);
+                    }
+                }
+                Err(error) => self.request_done(id, op, Err(error)),
+            },
+            (Request::Detach(op), State::Initialized | State::Detached) => {
+                self.request_done(id, op, Ok(()));
+            }
+            (Request::Detach(op), State::Failed) => {
+                let reason = channel.error_reason.as_ref();
+                let error = errors::channel_state(ChannelState::Failed, reason);
+                self.request_done(id, op, Err(error));
+            }
+            (Request::Detach(op), State::Suspended) => {
+                self.enter_channel(id, State::Detached, None);
+                self.request_done(id, op, Ok(()));
+            }
+            (Request::Detach(op), State::Attached) => {
+                if connection == ConnectionState::Connected {
+                    channel.ops.push(op);
+                    self.begin_detach(id, true, now);
+                } else {
+                    self.enter_channel(id, State::Detached, None);
+                    self.request_done(id, op, Ok(()));
+                }
+            }
+        }
+    }
+
+    /// Attaches a channel that is neither attached nor about to be, if the connection's state allows
+    /// (RTL4b).
+    pub(crate) fn attach_implicitly(
+        &mut self,
+        id: ChannelId,
+        now: Instant,
+    ) -> Result<(), ErrorInfo> {
+        let connection = self.connection_state();
+        match connection {
+            ConnectionState::Initialized
+            | ConnectionState::Connecting
+            | ConnectionState::Connected
+            | ConnectionState::Disconnected => {
+                if let Some(channel) = self.channels.get_mut(&id) {
+                    channel.error_reason = None;
+                }
+                self.begin_attach(id, None, now);
+                Ok(())
+            }
+            ConnectionState::Suspended
+            | ConnectionState::Closing
+            | ConnectionState::Closed
+            | ConnectionState::Failed => {
+                Err(errors::connection_state(connection, self.error_reason()))
+            }
+        }
+    }
+
+    /// Goes on with what waits, once nothing is under way.
+    fn start_waiting(&mut self, id: ChannelId, now: Instant) {
+        while let Some(channel) = self.channels.get_mut(&id)
+            && !matches!(channel.state, State::Attaching | State::Detaching { .. })
+            && let Some(request) = channel.waiting.pop_front()
+        {
+            self.start(id, request, now);
+        }
+        // What joins the attach or detach just started waits no longer.
+        while let Some(channel) = self.channels.get_mut(&id)
+            && matches!(
+                (channel.waiting.front(), channel.state),
+                (Some(Request::Attach(_)), State::Attaching)
+                    | (Some(Request::Detach(_)), State::Detaching { .. })
+            )
+            && let Some(Request::Attach(op) | Request::Detach(op)) = channel.waiting.pop_front()
+        {
+            channel.ops.push(op);
+        }
+    }
+
+    /// Ends the operations under way, then goes on with what waits.
+    pub(super) fn settle(&mut self, id: ChannelId, outcome: Result<(), ErrorInfo>, now: Instant) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        for op in mem::take(&mut channel.ops) {
+            self.request_done(id, op, outcome.clone());
+        }
+        self.start_waiting(id, now);
+    }
+
+    /// Enters ATTACHING, and sends ATTACH if there is a connection; else it is sent once there is
+    /// (RTL4i).
+    pub(super) fn begin_attach(&mut self, id: ChannelId, reason: Option<ErrorInfo>, now: Instant) {
+        self.timers.clear(Timer::Reattach(id));
+        self.enter_channel(id, State::Attaching, reason);
+        self.send_attach(id, now);
+    }
+
+    pub(super) fn send_attach(&mut self, id: ChannelId, now: Instant) {
+        if self.connection_state() != ConnectionState::Connected {
+            return;
+        }
+        let Some(channel) = self.channels.get(&id) else { return };
+        let frame = ClientFrame::Attach(Attach {
+            channel: channel.name.clone(),
+            channel_serial: channel.channel_serial.clone(),
+            flags: channel.options.modes.iter().copied().collect::<Flags>(),
+            params: channel.options.params.clone(),
+        });
+        self.timers.set(Timer::Attach(id), now + self.config.realtime_request_timeout);
+        self.send(frame);
+    }
+
+    /// Enters DETACHING, and sends DETACH (RTL5d).
+    pub(super) fn begin_detach(&mut self, id: ChannelId, from_attached: bool, now: Instant) {
+        self.enter_channel(id, State::Detaching { from_attached }, None);
+        self.await_detached(id, now);
+        self.send_detach(id);
+    }
+
+    pub(super) fn await_detached(&mut self, id: ChannelId, now: Instant) {
+        self.timers.set(Timer::Detach(id), now + self.config.realtime_request_timeout);
+    }
+
+    pub(super) fn send_detach(&mut self, id: ChannelId) {
+        if let Some(channel) = self.channels.get(&id) {
+            let frame = ClientFrame::Detach { channel: channel.name.clone() };
+            self.send(frame);
+        }
+    }
+}
