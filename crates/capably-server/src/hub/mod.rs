@@ -22,6 +22,7 @@ mod page;
 pub(crate) mod presence;
 mod publish;
 mod push;
+mod receive;
 pub(crate) mod revocation;
 mod serial;
 mod stats;
