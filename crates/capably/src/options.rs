@@ -2,15 +2,18 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use capably_protocol::{Millis, TokenDetails, TokenParams, TokenRequest};
+use capably_protocol::{Millis, TokenParams};
 
 use crate::{
-    auth::{AuthMethod, AuthOptions, CallbackError, Clock, TokenSource},
+    auth::{AuthOptions, Clock},
     http::HttpClient,
     proxy::ProxyOption,
     transport::Connector,
 };
 
+mod auth;
+mod limits;
+mod network;
 mod problems;
 mod validate;
 
@@ -128,111 +131,6 @@ impl ClientOptions {
         if text.contains(':') { Self::default().key(text) } else { Self::default().token(text) }
     }
 
-    /// The API key, as the dashboard shows it: `appId.keyId:secret` (TO3j1).
-    #[must_use]
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.auth = self.auth.key(key);
-        self
-    }
-
-    /// A token to authenticate with (TO3j2). It goes before a key (RSA4).
-    #[must_use]
-    pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.auth = self.auth.token(token);
-        self
-    }
-
-    /// A token to authenticate with, with what is known of it (TO3j3).
-    #[must_use]
-    pub fn token_details(mut self, details: TokenDetails) -> Self {
-        self.auth = self.auth.token_details(details);
-        self
-    }
-
-    /// A signed request to exchange for the first token (TO3j2). Without another way to get tokens, that
-    /// one cannot be renewed.
-    #[must_use]
-    pub fn token_request(mut self, request: TokenRequest) -> Self {
-        self.auth = self.auth.token_request(request);
-        self
-    }
-
-    /// Whether to authenticate with a token rather than with the key itself; when nothing is said, a token
-    /// is used if there is one, or another way than the key to get one (TO3j4, RSA4).
-    #[must_use]
-    pub fn use_token_auth(mut self, token: bool) -> Self {
-        self.auth = self.auth.use_token_auth(token);
-        self
-    }
-
-    /// Asks this function for a token whenever one is needed (TO3j5); see
-    /// [`AuthOptions::auth_callback`].
-    ///
-    /// ```
-    /// use capably::{ClientOptions, TokenParams, auth::TokenSource};
-    ///
-    /// async fn token(params: TokenParams) -> Result<TokenSource, std::io::Error> {
-    ///     let _client = params.client_id;
-    ///     Ok("a JWT that your server made".into())
-    /// }
-    ///
-    /// let options = ClientOptions::default().client_id("ada").auth_callback(token);
-    /// ```
-    #[must_use]
-    pub fn auth_callback<F, R, T, E>(mut self, callback: F) -> Self
-    where
-        F: Fn(TokenParams) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<T, E>> + Send + 'static,
-        T: Into<TokenSource>,
-        E: Into<CallbackError>,
-    {
-        self.auth = self.auth.auth_callback(callback);
-        self
-    }
-
-    /// Asks this URL for a token whenever one is needed (TO3j6); see [`AuthOptions::auth_url`].
-    #[must_use]
-    pub fn auth_url(mut self, url: impl Into<String>) -> Self {
-        self.auth = self.auth.auth_url(url);
-        self
-    }
-
-    /// How to ask the auth URL; GET by default (TO3j7).
-    #[must_use]
-    pub fn auth_method(mut self, method: AuthMethod) -> Self {
-        self.auth = self.auth.auth_method(method);
-        self
-    }
-
-    /// Adds a header to requests to the auth URL (TO3j8).
-    #[must_use]
-    pub fn auth_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.auth = self.auth.auth_header(name, value);
-        self
-    }
-
-    /// Adds a parameter to requests to the auth URL (TO3j9).
-    #[must_use]
-    pub fn auth_param(mut self, name: impl Into<String>, value: impl ToString) -> Self {
-        self.auth = self.auth.auth_param(name, value);
-        self
-    }
-
-    /// Whether to date token requests by the service's clock; false by default (TO3j10).
-    #[must_use]
-    pub fn query_time(mut self, query: bool) -> Self {
-        self.auth = self.auth.query_time(query);
-        self
-    }
-
-    /// What tokens are to be like when nothing else is said (TO3j11). Timestamp and nonce are good for one
-    /// request and left out; [`client_id`](Self::client_id) goes before theirs (RSA7a4).
-    #[must_use]
-    pub fn default_token_params(mut self, params: TokenParams) -> Self {
-        self.default_token_params = Some(params);
-        self
-    }
-
     /// The wall clock that tests set: ms since the epoch.
     #[doc(hidden)]
     #[must_use]
@@ -245,48 +143,6 @@ impl ClientOptions {
     #[must_use]
     pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
         self.client_id = Some(client_id.into());
-        self
-    }
-
-    /// Which service to use: a routing policy such as `sandbox` or `nonprod:sandbox`, or a host name
-    /// or address without port (TO3k8, REC1b). The default is Ably's global service.
-    #[must_use]
-    pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
-        self.endpoint = Some(endpoint.into());
-        self
-    }
-
-    /// Hosts to try when the first one fails, in place of those that the endpoint implies; an empty
-    /// list turns fallback off (TO3k6, REC2a).
-    #[must_use]
-    pub fn fallback_hosts(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.fallback_hosts = Some(hosts.into_iter().map(Into::into).collect());
-        self
-    }
-
-    /// The port without TLS; 80 by default (TO3k4).
-    #[must_use]
-    pub fn port(mut self, port: u16) -> Self {
-        self.port = port;
-        self
-    }
-
-    /// The port with TLS; 443 by default (TO3k5).
-    #[must_use]
-    pub fn tls_port(mut self, port: u16) -> Self {
-        self.tls_port = port;
-        self
-    }
-
-    /// Whether connections use TLS; true by default (TO3d).
-    ///
-    /// Without TLS an API key is refused with code 40103, because whoever sees the traffic sees the
-    /// key (RSC18). Loopback hosts (`localhost`, `127.0.0.0/8`, `::1`) are the exception, for a
-    /// server under development: their traffic does not leave the machine. A token works with any
-    /// host.
-    #[must_use]
-    pub fn tls(mut self, tls: bool) -> Self {
-        self.tls = tls;
         self
     }
 
@@ -327,25 +183,6 @@ impl ClientOptions {
         self
     }
 
-    /// Adds a parameter to the query string of realtime connections (TO3q); it goes before one of
-    /// the same name that the SDK sends (RTC1f1).
-    #[must_use]
-    pub fn transport_param(mut self, name: impl Into<String>, value: impl ToString) -> Self {
-        self.transport_params.insert(name.into(), value.to_string());
-        self
-    }
-
-    /// Adds several parameters to the query string of realtime connections (TO3q).
-    #[must_use]
-    pub fn transport_params<N: Into<String>, V: ToString>(
-        mut self,
-        params: impl IntoIterator<Item = (N, V)>,
-    ) -> Self {
-        let params = params.into_iter().map(|(name, value)| (name.into(), value.to_string()));
-        self.transport_params.extend(params);
-        self
-    }
-
     /// Whether REST publishes get ids that let the service drop a repetition; true by default (TO3n,
     /// RSL1k1).
     #[must_use]
@@ -368,150 +205,6 @@ impl ClientOptions {
     #[must_use]
     pub fn strict_mode(mut self, strict: bool) -> Self {
         self.strict_mode = strict;
-        self
-    }
-
-    /// How long to wait in DISCONNECTED before connecting again; 15 s by default (TO3l1).
-    #[must_use]
-    pub fn disconnected_retry_timeout(mut self, timeout: Duration) -> Self {
-        self.disconnected_retry_timeout = timeout;
-        self
-    }
-
-    /// How long to wait in SUSPENDED before connecting again; 30 s by default (TO3l2).
-    #[must_use]
-    pub fn suspended_retry_timeout(mut self, timeout: Duration) -> Self {
-        self.suspended_retry_timeout = timeout;
-        self
-    }
-
-    /// How long a suspended channel waits before attaching again; 15 s by default (TO3l7).
-    #[must_use]
-    pub fn channel_retry_timeout(mut self, timeout: Duration) -> Self {
-        self.channel_retry_timeout = timeout;
-        self
-    }
-
-    /// How long opening an HTTP connection may take, TLS included; 4 s by default (TO3l3).
-    #[must_use]
-    pub fn http_open_timeout(mut self, timeout: Duration) -> Self {
-        self.http_open_timeout = timeout;
-        self
-    }
-
-    /// How long one HTTP request and its response may take; 10 s by default (TO3l4).
-    #[must_use]
-    pub fn http_request_timeout(mut self, timeout: Duration) -> Self {
-        self.http_request_timeout = timeout;
-        self
-    }
-
-    /// How long to wait for the answer to a realtime request, such as connect, attach or close; 10 s by
-    /// default (TO3l11).
-    #[must_use]
-    pub fn realtime_request_timeout(mut self, timeout: Duration) -> Self {
-        self.realtime_request_timeout = timeout;
-        self
-    }
-
-    /// How many fallback hosts to try for one HTTP request; 3 by default (TO3l5).
-    #[must_use]
-    pub fn http_max_retry_count(mut self, count: usize) -> Self {
-        self.http_max_retry_count = count;
-        self
-    }
-
-    /// After how long no further fallback host is tried for an HTTP request; 15 s by default (TO3l6).
-    #[must_use]
-    pub fn http_max_retry_duration(mut self, duration: Duration) -> Self {
-        self.http_max_retry_duration = duration;
-        self
-    }
-
-    /// How long a fallback host that worked is preferred; 10 minutes by default (TO3l10).
-    #[must_use]
-    pub fn fallback_retry_timeout(mut self, timeout: Duration) -> Self {
-        self.fallback_retry_timeout = timeout;
-        self
-    }
-
-    /// The most that one publish may hold, in bytes as TM6 counts them; 65,536 by default (TO3l8). The
-    /// service's own limit replaces it on realtime connections (CD2c).
-    #[must_use]
-    pub fn max_message_size(mut self, bytes: usize) -> Self {
-        self.max_message_size = bytes;
-        self
-    }
-
-    /// The most that one request body or frame may hold, in bytes; 524,288 by default (TO3l9). A larger
-    /// body is refused with code 40009. The service's own limit replaces it for the REST requests of a
-    /// realtime client (CD2d).
-    #[must_use]
-    pub fn max_frame_size(mut self, bytes: usize) -> Self {
-        self.max_frame_size = bytes;
-        self
-    }
-
-    /// Where to ask whether there is a network at all, when a realtime connection fails (REC3b).
-    #[must_use]
-    pub fn connectivity_check_url(mut self, url: impl Into<String>) -> Self {
-        self.connectivity_check_url = Some(url.into());
-        self
-    }
-
-    /// Adds a product to the `Ably-Agent` header: only for SDKs built upon this one, which name
-    /// themselves with it (RSC7d6).
-    #[must_use]
-    pub fn agent(mut self, name: impl Into<String>, version: Option<&str>) -> Self {
-        self.agents.push((name.into(), version.map(str::to_owned)));
-        self
-    }
-
-    /// Connects through this HTTP proxy, `http://host:port`, with `user:password@` before the host if it
-    /// wants to know who asks; what stands there is percent-encoded.
-    ///
-    /// Connections with TLS and WebSockets go through a tunnel that it opens (CONNECT); it sees no more of
-    /// them than the host. By default the environment says whether there is a proxy: `HTTPS_PROXY`,
-    /// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, as curl reads them, but never for hosts on this machine.
-    /// A client or connector of one's own does as it likes.
-    ///
-    /// ```
-    /// use capably::{ClientOptions, Rest};
-    ///
-    /// let options = ClientOptions::new("app.key:secret").proxy("http://ada:pa%20ss@proxy.example:3128");
-    /// assert!(!format!("{options:?}").contains("pa%20ss"));
-    /// let rest = Rest::new(options)?;
-    ///
-    /// let error = Rest::new(ClientOptions::new("app.key:secret").proxy("ftp://x")).unwrap_err();
-    /// assert_eq!(error.code().0, 40000);
-    /// # Ok::<(), capably::Error>(())
-    /// ```
-    #[must_use]
-    pub fn proxy(mut self, url: impl Into<String>) -> Self {
-        self.proxy = ProxyOption::Url(url.into());
-        self
-    }
-
-    /// Connects without a proxy, whatever the environment says.
-    #[must_use]
-    pub fn no_proxy(mut self) -> Self {
-        self.proxy = ProxyOption::None;
-        self
-    }
-
-    /// Sends HTTP requests through this client rather than the built-in one: for tests, or another HTTP
-    /// stack.
-    #[must_use]
-    pub fn http_client(mut self, client: Arc<dyn HttpClient>) -> Self {
-        self.http_client = Some(client);
-        self
-    }
-
-    /// Opens WebSockets through this connector rather than the built-in one: for tests, or another
-    /// WebSocket library.
-    #[must_use]
-    pub fn connector(mut self, connector: Arc<dyn Connector>) -> Self {
-        self.connector = Some(connector);
         self
     }
 }

@@ -9,32 +9,30 @@ use std::{
 };
 
 use capably_core::{
-    AuthId, ChannelId, ChannelState, Client, ConnectRequest, ConnectionEvent, ConnectionState,
-    ConnectionStateChange, Event, Instant, Now, OpId, Outcome, Output, TokenNeed, TransportId,
+    AuthId, ChannelId, Client, ConnectRequest, ConnectionState, Instant, Now, Output, TokenNeed,
+    TransportId,
 };
-use capably_protocol::{ErrorCode, ErrorInfo, Limits, Message};
+use capably_protocol::Limits;
 use slab::Slab;
 use tokio::{
     sync::mpsc,
     time::{Instant as TokioInstant, Sleep, sleep_until},
 };
 
-use self::presence::PresenceSubscribers;
+use self::entry::Entry;
 use super::{
     awake::Awake,
-    channel::ChannelShared,
-    command::{Command, ConnectionSnapshot, Publish, Shared, Subscriber},
+    command::{Command, Shared},
     errands::{Errands, Finished},
     link::{Link, dial_request, max_frame_size},
-    operation::{Authorizing, Operation},
-    queue::Pushed,
+    operation::Operation,
 };
-use crate::{Error, Result, options::Config, rest::Pipeline, transport::Connector};
+use crate::{options::Config, rest::Pipeline, transport::Connector};
 
+mod commands;
+mod entry;
+mod events;
 mod presence;
-
-/// Commands taken before anything else is looked at.
-const COMMAND_BATCH: usize = 256;
 
 /// Rounds of work before other tasks get their turn.
 const ROUNDS: usize = 16;
@@ -61,12 +59,6 @@ pub(crate) struct Driver {
     awake: Awake,
     /// What ended publishes took of the window; given back in one go.
     permits: usize,
-}
-
-struct Entry {
-    shared: Arc<ChannelShared>,
-    subscribers: Vec<Subscriber>,
-    presence: PresenceSubscribers,
 }
 
 struct Blocked {
@@ -109,123 +101,6 @@ impl Driver {
     fn now(&self) -> Now {
         let wall = self.config().options.clock.now();
         Now::at(Instant::from_start(self.start.elapsed()), wall)
-    }
-
-    /// Takes what handles ask for. Returns whether there was anything.
-    fn take_commands(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.abandoned {
-            return false;
-        }
-        let mut inbox = std::mem::take(&mut self.inbox);
-        let taken = match self.commands.poll_recv_many(cx, &mut inbox, COMMAND_BATCH) {
-            Poll::Pending => false,
-            Poll::Ready(0) => {
-                self.abandoned = true;
-                self.core.close(self.now());
-                true
-            }
-            Poll::Ready(_) => {
-                let now = self.now();
-                for command in inbox.drain(..) {
-                    self.handle_command(command, now);
-                }
-                true
-            }
-        };
-        self.inbox = inbox;
-        taken
-    }
-
-    fn handle_command(&mut self, command: Command, now: Now) {
-        match command {
-            Command::Connect => self.core.connect(now),
-            Command::Close => self.core.close(now),
-            Command::Ping(reply) => {
-                let op = self.operation(Operation::Ping(reply));
-                self.core.ping(op, now);
-            }
-            Command::Authorize(request) => {
-                let authorizing = Authorizing { request: *request, token: None };
-                let op = self.operation(Operation::Authorize(Box::new(authorizing)));
-                self.core.authorize(op, now);
-            }
-            Command::Network(true) => self.core.network_available(now),
-            Command::Network(false) => self.core.network_lost(now),
-            Command::RecoveryKey(reply) => {
-                let _ = reply.send(self.core.recovery_key());
-            }
-            Command::Open { channel, options } => {
-                self.core.open_channel(channel.id, channel.name.clone(), options);
-                let entry = Entry {
-                    shared: Arc::clone(&channel),
-                    subscribers: Vec::new(),
-                    presence: PresenceSubscribers::default(),
-                };
-                self.channels.insert(channel.id, entry);
-            }
-            Command::Release(id) => {
-                self.core.release_channel(id);
-                if let Some(entry) = self.channels.remove(&id) {
-                    entry.end(&Error::from(released()));
-                    entry.shared.end();
-                }
-            }
-            Command::Attach(id, reply) => self.attach(id, Operation::Unit(reply), now),
-            Command::Detach(id, reply) => {
-                let op = self.operation(Operation::Unit(reply));
-                self.core.detach(id, op, now);
-            }
-            Command::Publish(Publish { channel, messages, params, permits, reply }) => {
-                let op = self.operation(Operation::Publish(reply, permits));
-                self.core.publish(channel, messages, params, op);
-            }
-            Command::Subscribe { channel, subscriber, attach, reply } => {
-                let Some(entry) = self.channels.get_mut(&channel) else {
-                    let _ = reply.send(Err(released()));
-                    return;
-                };
-                entry.subscribers.push(subscriber);
-                let subscribe = Operation::Subscribe(channel, reply);
-                if attach {
-                    self.attach_to_subscribe(channel, subscribe, now);
-                } else {
-                    self.complete(subscribe, Ok(Outcome::Done));
-                }
-            }
-            Command::Presence(id, command) => self.handle_presence(id, command, now),
-            Command::Unsubscribe { channel, subscriber } => {
-                if let Some(entry) = self.channels.get_mut(&channel) {
-                    entry.subscribers.retain(|own| own.id != subscriber);
-                }
-            }
-        }
-    }
-
-    fn attach(&mut self, id: ChannelId, operation: Operation, now: Now) {
-        let op = self.operation(operation);
-        self.core.attach(id, op, now);
-    }
-
-    /// A subscriber attaches its channel, unless that is suspended, and attaches by itself, or failed
-    /// (RTL7g).
-    fn attach_to_subscribe(&mut self, id: ChannelId, subscribe: Operation, now: Now) {
-        let Some(channel) = self.core.channel(id) else { return };
-        match channel.state() {
-            ChannelState::Initialized
-            | ChannelState::Attaching
-            | ChannelState::Attached
-            | ChannelState::Detaching
-            | ChannelState::Detached => self.attach(id, subscribe, now),
-            ChannelState::Suspended => self.complete(subscribe, Ok(Outcome::Done)),
-            ChannelState::Failed => {
-                let cause = channel.error_reason().cloned();
-                self.complete(subscribe, Err(failed(cause)));
-            }
-        }
-    }
-
-    fn operation(&mut self, operation: Operation) -> OpId {
-        OpId(self.operations.insert(operation) as u64)
     }
 
     /// Takes what happened on the transport. Returns whether there was anything.
@@ -354,136 +229,6 @@ impl Driver {
         true
     }
 
-    fn handle_event(&mut self, event: Event) {
-        match event {
-            Event::Messages(id, messages) => self.deliver(id, messages),
-            Event::Presence(id, messages) => {
-                if let Some(entry) = self.channels.get(&id) {
-                    let pushed = entry.presence.deliver(messages);
-                    self.wait_if_full(pushed);
-                }
-            }
-            Event::PresenceSynced(id, synced) => {
-                if let Some(entry) = self.channels.get(&id) {
-                    entry.shared.presence_synced(synced);
-                }
-            }
-            Event::Done(op, outcome) => self.finish(op, outcome),
-            Event::Connection(change) => self.connection_changed(&change),
-            Event::ErrorReason => {
-                let reason = self.core.error_reason().cloned().map(Error::from);
-                self.shared.error_reason_changed(reason);
-            }
-            Event::Granted(id) => {
-                if let (Some(channel), Some(entry)) =
-                    (self.core.channel(id), self.channels.get(&id))
-                {
-                    entry.shared.granted(channel);
-                }
-            }
-            Event::Channel(id, change) => {
-                let (Some(channel), Some(entry)) =
-                    (self.core.channel(id), self.channels.get_mut(&id))
-                else {
-                    return;
-                };
-                tracing::debug!(
-                    channel = %channel.name(), previous = %change.previous,
-                    current = %change.current, reason = ?change.reason, "channel",
-                );
-                if change.current == ChannelState::Failed {
-                    entry.end(&Error::from(failed(change.reason.clone())));
-                }
-                entry.shared.changed(channel, &change);
-            }
-        }
-    }
-
-    fn connection_changed(&mut self, change: &ConnectionStateChange) {
-        tracing::debug!(
-            previous = %change.previous, current = %change.current, reason = ?change.reason,
-            retry_in = ?change.retry_in, "connection",
-        );
-        self.count(change);
-        let current = change.current;
-        let snapshot = ConnectionSnapshot {
-            state: current,
-            id: self.core.connection_id().cloned(),
-            key: self.core.connection_key().cloned(),
-            error_reason: self.core.error_reason().cloned().map(Error::from),
-        };
-        let pipeline = &self.errands.pipeline;
-        let host = &**self.core.host();
-        let away =
-            current == ConnectionState::Connected && host != pipeline.config().domains.primary;
-        pipeline.follow(away.then_some(host));
-        if current == ConnectionState::Connected {
-            pipeline.session().confirm(self.core.confirmed_client_id().cloned());
-            if let Some(bytes) = self.core.max_frame_size() {
-                pipeline.limit_bodies(usize::try_from(bytes).unwrap_or(usize::MAX));
-            }
-        }
-        if matches!(current, ConnectionState::Closed | ConnectionState::Failed) {
-            let reason = Error::from(change.reason.clone().unwrap_or_else(closed));
-            for entry in self.channels.values_mut() {
-                entry.end(&reason);
-            }
-        }
-        self.shared.connection_changed(snapshot, change);
-    }
-
-    fn count(&self, change: &ConnectionStateChange) {
-        let ConnectionEvent::State(state) = change.event else { return };
-        let resumed = self.core.connection_id() == self.shared.connection().id.as_ref();
-        self.shared.count(|metrics| match state {
-            ConnectionState::Connected => {
-                metrics.connected += 1;
-                metrics.resumed += u64::from(resumed);
-            }
-            ConnectionState::Disconnected => metrics.disconnected += 1,
-            ConnectionState::Suspended => metrics.suspended += 1,
-            ConnectionState::Initialized
-            | ConnectionState::Connecting
-            | ConnectionState::Closing
-            | ConnectionState::Closed
-            | ConnectionState::Failed => {}
-        });
-    }
-
-    fn finish(&mut self, op: OpId, outcome: Result<Outcome, ErrorInfo>) {
-        if let Some(operation) = self.operations.try_remove(op.0 as usize) {
-            self.complete(operation, outcome);
-        }
-    }
-
-    fn complete(&mut self, operation: Operation, mut outcome: Result<Outcome, ErrorInfo>) {
-        match &operation {
-            Operation::Publish(_, permits) => self.permits += *permits as usize,
-            Operation::Subscribe(channel, _) if outcome.is_ok() => {
-                outcome = self.core.check_subscribed(*channel).map(|()| Outcome::Done);
-            }
-            Operation::Subscribe(..)
-            | Operation::Unit(_)
-            | Operation::Ping(_)
-            | Operation::Members(_)
-            | Operation::Authorize(_) => {}
-        }
-        operation.finish(outcome);
-    }
-
-    fn deliver(&mut self, id: ChannelId, messages: Vec<Message>) {
-        let Some(entry) = self.channels.get_mut(&id) else { return };
-        let pushed = entry.deliver(messages);
-        self.wait_if_full(pushed);
-    }
-
-    /// Reads no more before there is room.
-    fn wait_if_full(&mut self, pushed: Pushed) {
-        if pushed == Pushed::Full && self.blocked.is_none() {
-            self.blocked = Some(Blocked { since: TokioInstant::now() });
-        }
-    }
-
     /// Sets the sleep to the next deadline. Returns whether it has passed already.
     fn wait_until(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> bool {
         let timer = deadline.map(|at| self.start + at.since_start());
@@ -543,63 +288,5 @@ impl Drop for Driver {
             entry.end(&super::command::gone());
             entry.shared.end();
         }
-    }
-}
-
-impl Entry {
-    /// Hands messages to every subscriber that wants them.
-    fn deliver(&mut self, messages: Vec<Message>) -> Pushed {
-        let mut full = Pushed::Room;
-        if let [subscriber] = &self.subscribers[..]
-            && subscriber.names.is_empty()
-        {
-            full = subscriber.queue.push(messages);
-        } else {
-            for subscriber in &self.subscribers {
-                let wanted = messages.iter().filter(|message| subscriber.wants(message)).cloned();
-                let wanted: Vec<_> = wanted.collect();
-                if !wanted.is_empty() && subscriber.queue.push(wanted) == Pushed::Full {
-                    full = Pushed::Full;
-                }
-            }
-        }
-        full
-    }
-
-    fn end(&self, reason: &Error) {
-        for subscriber in &self.subscribers {
-            subscriber.queue.end(reason.clone());
-        }
-        self.presence.end(reason);
-    }
-}
-
-impl Subscriber {
-    fn wants(&self, message: &Message) -> bool {
-        self.names.is_empty() || message.name.as_ref().is_some_and(|name| self.names.contains(name))
-    }
-}
-
-fn released() -> ErrorInfo {
-    ErrorInfo::new(
-        ErrorCode::CHANNEL_OPERATION_FAILED_INVALID_CHANNEL_STATE,
-        400,
-        "the channel was released",
-    )
-}
-
-fn closed() -> ErrorInfo {
-    ErrorInfo::new(ErrorCode::CONNECTION_CLOSED, 400, "the connection is closed")
-}
-
-fn failed(cause: Option<ErrorInfo>) -> ErrorInfo {
-    let error = ErrorInfo::new(
-        ErrorCode::CHANNEL_OPERATION_FAILED_INVALID_CHANNEL_STATE,
-        400,
-        "the channel has failed",
-    );
-    match cause {
-        Some(cause) => error.with_cause(cause),
-        None => error,
     }
 }

@@ -5,11 +5,12 @@ use std::task::{Context, Poll};
 use capably_core::{ChannelId, Now};
 use capably_protocol::PresenceMessage;
 
-use super::{Driver, Operation, released};
+use super::{Driver, commands::released};
 use crate::{
     Error,
     realtime::{
         command::{PresenceCommand, PresenceSubscriber},
+        operation::Operation,
         queue::Pushed,
     },
 };

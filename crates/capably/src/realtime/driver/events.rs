@@ -1,0 +1,128 @@
+//! What happened in the core, and who is told.
+
+use capably_core::{
+    ChannelId, ChannelState, ConnectionEvent, ConnectionState, ConnectionStateChange, Event,
+};
+use capably_protocol::{ErrorCode, ErrorInfo, Message};
+use tokio::time::Instant as TokioInstant;
+
+use super::{Blocked, Driver, commands::failed};
+use crate::{
+    Error,
+    realtime::{command::ConnectionSnapshot, queue::Pushed},
+};
+
+impl Driver {
+    pub(super) fn handle_event(&mut self, event: Event) {
+        match event {
+            Event::Messages(id, messages) => self.deliver(id, messages),
+            Event::Presence(id, messages) => {
+                if let Some(entry) = self.channels.get(&id) {
+                    let pushed = entry.presence.deliver(messages);
+                    self.wait_if_full(pushed);
+                }
+            }
+            Event::PresenceSynced(id, synced) => {
+                if let Some(entry) = self.channels.get(&id) {
+                    entry.shared.presence_synced(synced);
+                }
+            }
+            Event::Done(op, outcome) => self.finish(op, outcome),
+            Event::Connection(change) => self.connection_changed(&change),
+            Event::ErrorReason => {
+                let reason = self.core.error_reason().cloned().map(Error::from);
+                self.shared.error_reason_changed(reason);
+            }
+            Event::Granted(id) => {
+                if let (Some(channel), Some(entry)) =
+                    (self.core.channel(id), self.channels.get(&id))
+                {
+                    entry.shared.granted(channel);
+                }
+            }
+            Event::Channel(id, change) => {
+                let (Some(channel), Some(entry)) =
+                    (self.core.channel(id), self.channels.get_mut(&id))
+                else {
+                    return;
+                };
+                tracing::debug!(
+                    channel = %channel.name(), previous = %change.previous,
+                    current = %change.current, reason = ?change.reason, "channel",
+                );
+                if change.current == ChannelState::Failed {
+                    entry.end(&Error::from(failed(change.reason.clone())));
+                }
+                entry.shared.changed(channel, &change);
+            }
+        }
+    }
+
+    fn connection_changed(&mut self, change: &ConnectionStateChange) {
+        tracing::debug!(
+            previous = %change.previous, current = %change.current, reason = ?change.reason,
+            retry_in = ?change.retry_in, "connection",
+        );
+        self.count(change);
+        let current = change.current;
+        let snapshot = ConnectionSnapshot {
+            state: current,
+            id: self.core.connection_id().cloned(),
+            key: self.core.connection_key().cloned(),
+            error_reason: self.core.error_reason().cloned().map(Error::from),
+        };
+        let pipeline = &self.errands.pipeline;
+        let host = &**self.core.host();
+        let away =
+            current == ConnectionState::Connected && host != pipeline.config().domains.primary;
+        pipeline.follow(away.then_some(host));
+        if current == ConnectionState::Connected {
+            pipeline.session().confirm(self.core.confirmed_client_id().cloned());
+            if let Some(bytes) = self.core.max_frame_size() {
+                pipeline.limit_bodies(usize::try_from(bytes).unwrap_or(usize::MAX));
+            }
+        }
+        if matches!(current, ConnectionState::Closed | ConnectionState::Failed) {
+            let reason = Error::from(change.reason.clone().unwrap_or_else(closed));
+            for entry in self.channels.values_mut() {
+                entry.end(&reason);
+            }
+        }
+        self.shared.connection_changed(snapshot, change);
+    }
+
+    fn count(&self, change: &ConnectionStateChange) {
+        let ConnectionEvent::State(state) = change.event else { return };
+        let resumed = self.core.connection_id() == self.shared.connection().id.as_ref();
+        self.shared.count(|metrics| match state {
+            ConnectionState::Connected => {
+                metrics.connected += 1;
+                metrics.resumed += u64::from(resumed);
+            }
+            ConnectionState::Disconnected => metrics.disconnected += 1,
+            ConnectionState::Suspended => metrics.suspended += 1,
+            ConnectionState::Initialized
+            | ConnectionState::Connecting
+            | ConnectionState::Closing
+            | ConnectionState::Closed
+            | ConnectionState::Failed => {}
+        });
+    }
+
+    fn deliver(&mut self, id: ChannelId, messages: Vec<Message>) {
+        let Some(entry) = self.channels.get_mut(&id) else { return };
+        let pushed = entry.deliver(messages);
+        self.wait_if_full(pushed);
+    }
+
+    /// Reads no more before there is room.
+    pub(super) fn wait_if_full(&mut self, pushed: Pushed) {
+        if pushed == Pushed::Full && self.blocked.is_none() {
+            self.blocked = Some(Blocked { since: TokioInstant::now() });
+        }
+    }
+}
+
+fn closed() -> ErrorInfo {
+    ErrorInfo::new(ErrorCode::CONNECTION_CLOSED, 400, "the connection is closed")
+}
