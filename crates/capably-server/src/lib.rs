@@ -23,7 +23,8 @@
 //!
 //! - connections with resume and recovery, heartbeats, attaching with modes and rewind;
 //! - publishing with acknowledgements over WebSockets and REST, idempotent publishing, batches;
-//! - updating, deleting and appending to messages, annotations with their summaries;
+//! - updating, deleting and appending to messages, annotations with their summaries; a rewind brings each
+//!   message once, in its latest version, and `appendMode=full` turns appends into updates;
 //! - history with pagination, the status of channels, lists of them;
 //! - tokens, JWTs, those of others that carry a token, revocation, capabilities;
 //! - statistics, counted as things happen or posted as fixtures;
@@ -44,8 +45,6 @@
 //! `ablyChannel`: it publishes to the channel that they name, in the app of this server that their key
 //! belongs to, whatever `ablyUrl` they give. What is for a phone or a browser is accepted and goes nowhere.
 //! Live activities (`/push/apnsBroadcastChannels`) are not there.
-//!
-//! Rewinding by a number counts every version of a message that was changed, and replays each.
 //!
 //! Lists of clients in the summaries of annotations are clipped so that a summary is no larger than a
 //! message may be.

@@ -215,6 +215,7 @@ async fn requests_that_are_refused() {
             ("POST", &path, json!([{"action": 0, "type": "x:flag.v1"}]), (400, 40012)),
             ("POST", &missing, json!([annotation]), (404, 40400)),
             ("POST", &immutable, json!([annotation]), (400, 93002)),
+            ("POST", &format!("{path}?_forceNack=true"), json!([annotation]), (400, 40099)),
             ("GET", &missing, Value::Null, (404, 40400)),
             ("GET", &format!("{path}?limit=x"), Value::Null, (400, 40003)),
         ] {

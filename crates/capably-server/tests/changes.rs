@@ -124,6 +124,7 @@ async fn changes_that_are_refused() {
         ("PATCH", &mutable, json!([]), (400, 40000)),
         ("PATCH", &mutable, json!({"action": 1, "serial": "x"}), (400, 40003)),
         ("PATCH", &missing, json!({"action": 1}), (404, 40400)),
+        ("PATCH", &format!("{mutable}?_forceNack=true"), json!({"action": 1}), (400, 40099)),
         ("GET", &missing, Value::Null, (404, 40400)),
         ("GET", &format!("{missing}/versions"), Value::Null, (404, 40400)),
         ("GET", &format!("{mutable}/versions?limit=x"), Value::Null, (400, 40003)),

@@ -20,6 +20,7 @@ pub(super) fn publish(
     }
     let annotations = codec::decode_items(format, &body, &limits)
         .map_err(|problem| error::bad_request(problem.to_string()))?;
+    error::unless_forced(call.query.get("_forceNack"))?;
     let channel = Str::from(channel);
     let now = call.shared.clock.now();
     let published = app.with(|hub, outputs| {

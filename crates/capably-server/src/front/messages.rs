@@ -43,6 +43,7 @@ pub(super) fn change(
         return Err(error::other_serial());
     }
     message.serial = Some(serial.into());
+    error::unless_forced(call.query.get("_forceNack"))?;
     let channel = Str::from(channel);
     let now = call.shared.clock.now();
     let version_serial =

@@ -16,9 +16,7 @@ pub(super) fn publish(call: &Call<'_>, channel: &str, body: Bytes) -> Result<Rep
     let (format, limits) = call.body_format();
     let messages = codec::decode_messages(format, &body, &limits)
         .map_err(|problem| error::bad_request(problem.to_string()))?;
-    if call.query.get("_forceNack") == Some("true") {
-        return Err(error::forced());
-    }
+    error::unless_forced(call.query.get("_forceNack"))?;
     let channel = Str::from(channel);
     let now = call.shared.clock.now();
     let published =

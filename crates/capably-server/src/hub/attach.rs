@@ -29,6 +29,9 @@ const DEFAULT_MODES: [ChannelMode; 5] = [
     ChannelMode::AnnotationPublish,
 ];
 
+/// The value of the parameter `appendMode` with which appends come as updates that hold the whole message.
+const WHOLE_APPENDS: &str = "full";
+
 /// How many bytes of a replay are queued at a time.
 const REPLAY_STEP: usize = 256 * 1024;
 
@@ -69,9 +72,9 @@ pub(super) fn attach(
         connection: connection.id.clone(),
         modes,
         echo: connection.echo,
+        whole_appends: attachment.whole_appends,
         since: start.position,
-        // Of what is rewound, only messages count.
-        presence_since: if start.resumed { start.position } else { newest },
+        live_since: if start.resumed { start.position } else { newest },
         behind: Some(start.position),
     };
     let mut missed = channel.log.after(start.position).filter(|entry| subscriber.wants(entry));
@@ -217,7 +220,8 @@ fn attachment(attach: &Attach, identity: &Identity) -> Result<Attachment, ErrorI
     if granted == Flags::NONE {
         return Err(error::denied("attach"));
     }
-    Ok(Attachment { requested, granted })
+    let whole_appends = attach.params.get("appendMode").is_some_and(|mode| mode == WHOLE_APPENDS);
+    Ok(Attachment { requested, granted, whole_appends })
 }
 
 fn granted(requested: Flags, channel: &str, identity: &Identity) -> Flags {
@@ -258,8 +262,9 @@ pub(super) fn reconsider(
                     connection,
                     modes,
                     echo: *echo,
+                    whole_appends: attachment.whole_appends,
                     since,
-                    presence_since: since,
+                    live_since: since,
                     behind: None,
                 };
                 channel.subscribe(transport, subscriber);
@@ -307,6 +312,9 @@ fn recognised_params(requested: &Params, modes: Flags) -> Params {
                 params.insert(name.clone(), names.join(","));
             }
             "rewind" if Rewind::parse(value).is_some() => {
+                params.insert(name.clone(), value.clone());
+            }
+            "appendMode" if value == WHOLE_APPENDS => {
                 params.insert(name.clone(), value.clone());
             }
             _ => {}

@@ -65,6 +65,10 @@ pub(super) fn change(
     let (at, latest) = channel.latest(&serial).ok_or_else(error::unknown_message)?;
     require(publisher.identity, name, &message, &latest)?;
 
+    // Who changes a message that it was sent gives the id of that message, which is none of the change.
+    if message.id.as_ref().is_some_and(|id| channel.position_of_id(id) == Some(at.0)) {
+        message.id = None;
+    }
     let chosen_id = message.id.clone();
     let bytes = message.size();
     let accepted =
@@ -186,16 +190,40 @@ impl Channel {
     /// The latest version of the message at `index` of the frame that created it, with the summaries of
     /// its annotations.
     pub(super) fn latest_of(&self, created: &Entry, index: usize) -> Option<Message> {
-        let Some(changed) = self.changes.get(&(created.position(), index)) else {
-            return created.message(index);
-        };
-        let mut message = match changed.versions.last() {
-            Some(version) => version.message(0)?,
-            None => created.message(index)?,
-        };
-        message.annotations = changed.annotations.shown().cloned().map(Box::new);
-        Some(message)
+        latest(&self.changes, created, index, None)
     }
+}
+
+/// A frame that created messages, as a rewind shows it: of each message the latest version of those that are
+/// not after `until`.
+pub(super) fn rewound(changes: &Changes, created: &Arc<Entry>, until: Position) -> Arc<Entry> {
+    let position = created.position();
+    if changes.range((position, 0)..=(position, usize::MAX)).next().is_none() {
+        return Arc::clone(created);
+    }
+    let indexes = 0..created.items().len();
+    let items = indexes.filter_map(|index| latest(changes, created, index, Some(until)));
+    created.with_items(items.collect()).unwrap_or_else(|| Arc::clone(created))
+}
+
+/// The latest version of the message at `index` of the frame that created it, of those that are not after
+/// `until`, with the summaries of its annotations.
+fn latest(
+    changes: &Changes,
+    created: &Entry,
+    index: usize,
+    until: Option<Position>,
+) -> Option<Message> {
+    let Some(changed) = changes.get(&(created.position(), index)) else {
+        return created.message(index);
+    };
+    let known = |version: &&Arc<Entry>| until.is_none_or(|until| version.position() <= until);
+    let mut message = match changed.versions.iter().rev().find(known) {
+        Some(version) => version.message(0)?,
+        None => created.message(index)?,
+    };
+    message.annotations = changed.annotations.shown().cloned().map(Box::new);
+    Some(message)
 }
 
 impl App {

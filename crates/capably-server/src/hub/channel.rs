@@ -10,7 +10,7 @@ use capably_protocol::{Flags, Message, Millis, Str, frame::Delivery};
 
 use super::{
     Broadcast, ConnectionId, Now, Output, TransportId,
-    change::Changes,
+    change::{Changes, rewound},
     log::{Entry, Log, Retention},
     push::{Payload, Push},
     serial::{Position, SerialClock},
@@ -191,10 +191,13 @@ pub(super) struct Subscriber {
     pub(super) modes: Flags,
     /// Whether it wants what its own connection published.
     pub(super) echo: bool,
+    /// Whether it wants messages whole that something was appended to.
+    pub(super) whole_appends: bool,
     /// Everything after this position that it wants, it has been sent or is being sent.
     pub(super) since: Position,
-    /// What members did after this position is told; before, a sync tells who is there.
-    pub(super) presence_since: Position,
+    /// What happened after this position it is sent as it happened. What did before is rewound: it is sent each
+    /// message once, in its latest version; a sync tells who is there.
+    pub(super) live_since: Position,
     /// Set while a replay goes on: how far it has come. Meanwhile new frames only go to the log.
     pub(super) behind: Option<Position>,
 }
@@ -204,12 +207,19 @@ impl Subscriber {
     pub(super) fn wants(&self, entry: &Entry) -> bool {
         let own = entry.connection() == Some(&self.connection);
         let may_see = self.modes.contains(entry.mode().flag());
-        if entry.members().is_empty() {
+        if self.is_rewound(entry) {
+            may_see && (self.echo || !own) && entry.is_creation()
+        } else if entry.members().is_empty() {
             may_see && (self.echo || !own)
         } else {
             // A connection is always told of its own members (RTP17a).
-            (may_see || own) && entry.position() > self.presence_since
+            may_see || own
         }
+    }
+
+    /// Whether the entry is older than the attachment, and not missed but rewound.
+    fn is_rewound(&self, entry: &Entry) -> bool {
+        entry.position() <= self.live_since
     }
 }
 
@@ -277,8 +287,13 @@ impl Channel {
             }
             subscriber.behind = Some(entry.position());
             if subscriber.wants(entry) {
+                let entry = if subscriber.is_rewound(entry) {
+                    rewound(&self.changes, entry, subscriber.live_since)
+                } else {
+                    Arc::clone(entry)
+                };
                 *budget = budget.saturating_sub(entry.size());
-                outputs.push(Output::Broadcast(transport, Broadcast::new(Arc::clone(entry))));
+                outputs.push(Output::Broadcast(transport, Broadcast::new(entry)));
             }
         }
         subscriber.behind = None;
@@ -376,8 +391,10 @@ impl Channel {
                         .take_while(|entry| entry.position() > subscriber.since)
                         .any(|entry| subscriber.wants(entry))
                 };
-                self.send(&whole, |subscriber| !has(subscriber), outputs);
-                self.send(&addition, has, outputs);
+                let suffices =
+                    |subscriber: &Subscriber| !subscriber.whole_appends && has(subscriber);
+                self.send(&whole, |subscriber| !suffices(subscriber), outputs);
+                self.send(&addition, suffices, outputs);
             }
         }
     }

@@ -40,6 +40,8 @@ pub(super) struct Attachment {
     pub(super) requested: Flags,
     /// Those of them that the credentials allow.
     pub(super) granted: Flags,
+    /// Whether it wants messages whole that something was appended to.
+    pub(super) whole_appends: bool,
 }
 
 struct Secret(Str);

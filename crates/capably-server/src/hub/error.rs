@@ -104,6 +104,14 @@ pub(crate) fn too_many_messages(limit: usize) -> ErrorInfo {
     error(40034, 400, format!("more than {limit} messages in one publish"))
 }
 
+/// What is published goes on its way, unless its parameter `_forceNack` asks for a failure.
+///
+/// # Errors
+/// Code 40099 if it does.
+pub(crate) fn unless_forced(force_nack: Option<&str>) -> Result<(), ErrorInfo> {
+    if force_nack == Some("true") { Err(forced()) } else { Ok(()) }
+}
+
 /// The failure that `_forceNack` asks for.
 pub(crate) fn forced() -> ErrorInfo {
     error(40099, 400, "refused because the publish asked for it with `_forceNack`")

@@ -149,9 +149,10 @@ impl Entry {
         self.items().first().is_some_and(|item| item.action == Some(MessageAction::Create))
     }
 
-    /// How many messages it brought, anew or in another version.
-    fn messages(&self) -> usize {
-        self.items().iter().filter(|item| item.action != Some(MessageAction::Summary)).count()
+    /// The same entry with other messages in the place of its own.
+    pub(super) fn with_items(&self, items: Vec<Message>) -> Option<Arc<Self>> {
+        let delivery = Delivery { items, ..self.delivery()?.clone() };
+        Some(Self::new(self.position, self.at, delivery))
     }
 
     fn delivery(&self) -> Option<&Delivery<Message>> {
@@ -246,14 +247,16 @@ impl Log {
         self.entries.get(at)
     }
 
-    /// The position from which the newest `count` messages follow.
+    /// The position from which the newest `count` messages follow, as they were first published.
     pub(super) fn rewind_count(&self, count: usize) -> Position {
         let mut messages = 0;
         for entry in self.entries.iter().rev() {
             if messages >= count {
                 return entry.position;
             }
-            messages += entry.messages();
+            if entry.is_creation() {
+                messages += entry.items().len();
+            }
         }
         self.floor
     }

@@ -179,9 +179,7 @@ fn publish_messages(
     outputs: &mut Vec<Output>,
 ) -> Result<Accepted, ErrorInfo> {
     let Publish { channel, msg_serial, items, params } = publish;
-    if params.get("_forceNack").is_some_and(|value| value == "true") {
-        return Err(error::forced());
-    }
+    error::unless_forced(params.get("_forceNack").map(String::as_str))?;
     // A change needs a right of its own, which is checked with it.
     if !items.first().is_some_and(is_change) {
         require_mode(connection, &channel, ChannelMode::Publish, Operation::Publish)?;
@@ -205,7 +203,8 @@ fn annotate(
     now: Now,
     outputs: &mut Vec<Output>,
 ) -> Result<Accepted, ErrorInfo> {
-    let Publish { channel, msg_serial, items, .. } = publish;
+    let Publish { channel, msg_serial, items, params } = publish;
+    error::unless_forced(params.get("_forceNack").map(String::as_str))?;
     let mode = ChannelMode::AnnotationPublish;
     require_mode(connection, &channel, mode, Operation::AnnotationPublish)?;
     annotation::annotate(

@@ -17,6 +17,7 @@ mod presence_model;
 mod publishing;
 mod push;
 mod resuming;
+mod rewinding;
 mod stats;
 
 use super::{

@@ -305,25 +305,6 @@ fn a_new_token_shows_and_hides_annotations_at_once() {
 }
 
 #[test]
-fn summaries_do_not_count_when_rewinding() {
-    let mut bench = Bench::new();
-    let serial = bench.message("first");
-    let identity = bench.identity();
-    for _ in 0..3 {
-        bench.annotate(&identity, &serial, vec![annotation("v:total.v1", "x")]).unwrap();
-    }
-    let (transport, _) = bench.connect(None);
-    let attach = Attach {
-        channel: CHANNEL.into(),
-        params: [("rewind".to_owned(), "1".to_owned())].into(),
-        ..Attach::default()
-    };
-    bench.send(transport, vec![ClientFrame::Attach(attach)]);
-    let frames = bench.frames(transport).split_off(1);
-    assert_eq!(digest(frames)[0], ("message", "first".into()));
-}
-
-#[test]
 fn an_id_counts_once_for_a_message() {
     let mut bench = Bench::new();
     let (first, second) = (bench.message("first"), bench.message("second"));
@@ -451,4 +432,31 @@ fn a_frame_needs_the_mode_and_the_right() {
     let (transport, _) = bench.connect(None);
     bench.send(transport, vec![frame(0, vec![annotation("x", "n")])]);
     assert_eq!(nack_code(bench.frames(transport)), (0, 40003));
+}
+
+#[test]
+fn a_failure_comes_on_order() {
+    let mut bench = Bench::new();
+    let serial = bench.message("m");
+    let (transport, _) = bench.connect(None);
+    for (msg_serial, value, refused) in [(0, "true", true), (1, "false", false)] {
+        let annotation =
+            Annotation { message_serial: Some(serial.clone()), ..annotation("x", "n") };
+        bench.send(
+            transport,
+            vec![ClientFrame::Annotation(Publish {
+                channel: CHANNEL.into(),
+                msg_serial,
+                items: Arc::from([annotation]),
+                params: [("_forceNack".to_owned(), value.to_owned())].into(),
+            })],
+        );
+        let frames = bench.frames(transport);
+        if refused {
+            assert_eq!(nack_code(frames), (0, 40099));
+        } else {
+            assert_eq!(digest(frames), [("ack", String::new())]);
+        }
+        assert_eq!(bench.annotations(&serial).len(), usize::from(!refused));
+    }
 }

@@ -267,6 +267,22 @@ fn a_change_with_an_id_counts_once() {
 }
 
 #[test]
+fn a_message_that_was_received_can_be_changed_with_its_id() {
+    let mut bench = Bench::new();
+    let id = Some(Str::from("base:0"));
+    let serial = bench.create(Message { id: id.clone(), ..Message::new("m", "a") });
+    let received = bench.latest(&serial);
+    assert_eq!(received.id, id);
+    let update = Message { action: Some(MessageAction::Update), data: "b".into(), ..received };
+    let second = bench.change(update.clone()).unwrap();
+    assert_eq!(bench.latest(&serial).data.as_str(), Some("b"));
+    assert!(bench.change(update).unwrap() > second, "the id says nothing of the change");
+    // A repetition of the publish is still one.
+    assert_eq!(bench.create(Message { id, ..Message::new("m", "a") }), serial);
+    assert_eq!(bench.versions(&serial).len(), 3);
+}
+
+#[test]
 fn some_may_change_only_what_is_theirs() {
     for (operation, client, action, ok) in [
         ("message-update-any", Some("other"), MessageAction::Update, true),

@@ -1,0 +1,229 @@
+//! Rewinding over messages that were changed or annotated, in virtual time.
+
+use capably_protocol::{Annotation, AnnotationAction, MessageAction};
+use serde_json::json;
+
+use super::*;
+
+const CHANNEL: &str = "mutable:a";
+
+fn changed(serial: &str, action: MessageAction, text: &str) -> Message {
+    Message {
+        serial: Some(serial.into()),
+        action: Some(action),
+        data: text.into(),
+        ..Message::default()
+    }
+}
+
+/// What a message is, in short.
+fn of(message: &Message) -> (MessageAction, &str) {
+    (message.action.unwrap(), message.data.as_str().unwrap())
+}
+
+impl Bench {
+    /// Publishes these texts in one frame over REST, and gives their serials.
+    fn make(&mut self, texts: &[&str]) -> Vec<Str> {
+        let identity = self.identity();
+        let messages = texts.iter().map(|text| Message::new("m", *text)).collect();
+        let channel = Str::from(CHANNEL);
+        let published =
+            self.app.publish(&identity, &channel, messages, self.now, &mut self.outputs);
+        published.unwrap().serials
+    }
+
+    fn alter(&mut self, message: Message) {
+        let identity = self.identity();
+        let channel = Str::from(CHANNEL);
+        self.app.change(&identity, &channel, message, self.now, &mut self.outputs).unwrap();
+    }
+
+    fn react(&mut self, serial: &str) {
+        let identity = self.identity();
+        let annotation = Annotation {
+            action: Some(AnnotationAction::Create),
+            annotation_type: Some("v:total.v1".into()),
+            ..Annotation::default()
+        };
+        self.app
+            .annotate(
+                &identity,
+                &CHANNEL.into(),
+                serial,
+                vec![annotation],
+                self.now,
+                &mut self.outputs,
+            )
+            .unwrap();
+    }
+
+    /// Attaches with these parameters, and gives what follows ATTACHED.
+    fn attach_with(&mut self, transport: TransportId, params: &[(&str, &str)]) -> Vec<ServerFrame> {
+        let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let attach =
+            Attach { channel: CHANNEL.into(), params: params.collect(), ..Attach::default() };
+        self.send(transport, vec![ClientFrame::Attach(attach)]);
+        let mut frames = self.frames(transport);
+        let ServerFrame::Attached(attached) = frames.remove(0) else { panic!("not ATTACHED") };
+        assert_eq!(attached.flags.contains(Flags::HAS_BACKLOG), !frames.is_empty());
+        frames
+    }
+
+    fn rewind(&mut self, by: &str) -> Vec<Delivery<Message>> {
+        let (transport, _) = self.connect(None);
+        deliveries(self.attach_with(transport, &[("rewind", by)]))
+    }
+}
+
+fn deliveries(frames: Vec<ServerFrame>) -> Vec<Delivery<Message>> {
+    let delivery = |frame| match frame {
+        ServerFrame::Message(delivery) => delivery,
+        other => panic!("not a MESSAGE: {other:?}"),
+    };
+    frames.into_iter().map(delivery).collect()
+}
+
+fn items(deliveries: &[Delivery<Message>]) -> Vec<(MessageAction, &str)> {
+    deliveries.iter().flat_map(|delivery| &delivery.items).map(of).collect()
+}
+
+#[test]
+fn each_message_comes_once_in_its_latest_version_at_its_place() {
+    use MessageAction::{Append, Create, Delete, Update};
+    let mut bench = Bench::new();
+    let serials = bench.make(&["a", "b", "c"]);
+    bench.advance(Duration::from_secs(20));
+    let last = bench.make(&["d"]).remove(0);
+    let created = bench.now.wall;
+    bench.advance(Duration::from_secs(20));
+    bench.alter(changed(&serials[0], Update, "A"));
+    bench.alter(changed(&serials[0], Append, "+"));
+    bench.alter(changed(&serials[2], Delete, "gone"));
+    bench.alter(changed(&last, Append, "+"));
+    bench.alter(changed(&last, Append, "+"));
+
+    let all = bench.rewind("100");
+    let first = [(Update, "A+"), (Create, "b"), (Delete, "gone")];
+    assert_eq!(items(&all), [&first[..], &[(Update, "d++")]].concat());
+    // Of what counts, changes are nothing: neither for a number nor for a time.
+    let one = bench.rewind("1");
+    assert_eq!(items(&one), [(Update, "d++")]);
+    assert_eq!(bench.rewind("25s"), one);
+    assert_eq!(bench.rewind("15s"), []);
+
+    // It is what history shows.
+    let [delivery] = &one[..] else { panic!("{one:?}") };
+    let mut message = delivery.items[0].clone();
+    assert_eq!((message.timestamp, message.serial.as_ref()), (Some(created), Some(&last)));
+    assert_eq!(message.name.as_deref(), Some("m"));
+    message.inherit(delivery.id.as_ref(), 0, delivery.connection_id.as_ref(), delivery.timestamp);
+    assert_eq!(Some(&message), bench.history(CHANNEL).last());
+    assert!(message.version.unwrap().serial > message.serial);
+}
+
+#[test]
+fn annotations_come_as_the_summary_of_their_message() {
+    let mut bench = Bench::new();
+    let first = bench.make(&["a"]).remove(0);
+    bench.make(&["b"]);
+    for _ in 0..3 {
+        bench.react(&first);
+    }
+    let (transport, _) = bench.connect(None);
+    let modes = ("modes", "subscribe,annotation_subscribe");
+    let rewound = deliveries(bench.attach_with(transport, &[("rewind", "2"), modes]));
+    assert_eq!(items(&rewound), [(MessageAction::Create, "a"), (MessageAction::Create, "b")]);
+    assert_eq!(json!(rewound[0].items[0].summary()), json!({ "v:total.v1": { "total": 3 } }));
+    assert_eq!(rewound[1].items[0].annotations, None);
+    // From here on they come as they are made.
+    bench.react(&first);
+    let frames = bench.frames(transport);
+    assert!(matches!(
+        &frames[..],
+        [ServerFrame::Annotation(_), ServerFrame::Message(summary)]
+            if summary.items[0].summary()["v:total.v1"]["total"] == 4
+    ));
+}
+
+#[test]
+fn who_comes_back_gets_what_it_missed_as_it_was() {
+    use MessageAction::{Append, Create, Update};
+    let mut bench = Bench::new();
+    let (transport, _) = bench.connect(None);
+    let rewound = deliveries(bench.attach_with(transport, &[("rewind", "1")]));
+    assert_eq!(rewound, []);
+    let serial = bench.make(&["a"]).remove(0);
+    let delivered = deliveries(bench.frames(transport));
+    let reached = delivered[0].channel_serial.clone();
+    bench.alter(changed(&serial, Append, "b"));
+    bench.alter(changed(&serial, Append, "c"));
+    let (other, _) = bench.connect(None);
+    let attach = Attach {
+        channel: CHANNEL.into(),
+        channel_serial: reached,
+        params: [("rewind".to_owned(), "1".to_owned())].into(),
+        ..Attach::default()
+    };
+    bench.send(other, vec![ClientFrame::Attach(attach)]);
+    let missed = deliveries(bench.frames(other).split_off(1));
+    assert_eq!(items(&missed), [(Update, "ab"), (Update, "abc")]);
+    assert_eq!(items(&delivered), [(Create, "a")]);
+}
+
+#[test]
+fn a_change_during_the_rewind_comes_after_it() {
+    use MessageAction::{Append, Create, Update};
+    let mut bench = Bench::new();
+    let serial = bench.make(&["a"]).remove(0);
+    let long = "x".repeat(900);
+    for _ in 0..300 {
+        bench.make(&[&long]);
+    }
+    let last = bench.make(&["z"]).remove(0);
+    bench.alter(changed(&last, Append, "+"));
+    let (transport, _) = bench.connect(None);
+    let attach = Attach {
+        channel: CHANNEL.into(),
+        params: [("rewind".to_owned(), "1000".to_owned())].into(),
+        ..Attach::default()
+    };
+    bench.send(transport, vec![ClientFrame::Attach(attach)]);
+    assert!(bench.outputs.len() < 300, "the rewind takes several steps");
+    bench.alter(changed(&serial, Append, "b"));
+    bench.alter(changed(&last, Append, "!"));
+    let rewound = deliveries(bench.frames(transport).split_off(1));
+    let rewound = items(&rewound);
+    assert_eq!(rewound.len(), 304);
+    assert_eq!(rewound[0], (Create, "a"));
+    assert_eq!(rewound[301..], [(Update, "z+"), (Update, "ab"), (Update, "z+!")]);
+    bench.alter(changed(&serial, Append, "c"));
+    assert_eq!(items(&deliveries(bench.frames(transport))), [(Append, "c")]);
+}
+
+#[test]
+fn who_asks_for_it_gets_appends_as_whole_messages() {
+    use MessageAction::{Append, Create, Update};
+    let mut bench = Bench::new();
+    let (whole, _) = bench.connect(None);
+    let (other, _) = bench.connect(None);
+    let params = [("appendMode", "full"), ("rewind", "soon")];
+    for (transport, mode, echoed) in [(whole, "full", true), (other, "any", false)] {
+        let attach = Attach {
+            channel: CHANNEL.into(),
+            params: [("appendMode".to_owned(), mode.to_owned())].into(),
+            ..Attach::default()
+        };
+        bench.send(transport, vec![ClientFrame::Attach(attach)]);
+        let frames = bench.frames(transport);
+        let [ServerFrame::Attached(attached)] = &frames[..] else { panic!("{frames:?}") };
+        assert_eq!(attached.params.contains_key("appendMode"), echoed);
+    }
+    let serial = bench.make(&["a"]).remove(0);
+    bench.alter(changed(&serial, Append, "b"));
+    bench.alter(changed(&serial, Append, "c"));
+    let whole_seen = deliveries(bench.frames(whole));
+    assert_eq!(items(&whole_seen), [(Create, "a"), (Update, "ab"), (Update, "abc")]);
+    let other_seen = deliveries(bench.frames(other));
+    assert_eq!(items(&other_seen), [(Create, "a"), (Append, "b"), (Append, "c")]);
+    assert_eq!(bench.attach_with(whole, &params), []);
+}
