@@ -6,8 +6,6 @@ use crate::{CipherParams, Data, ErrorCode, ErrorInfo, Str, cipher::IV_SIZE};
 
 /// A payload that cannot be encoded, or an encoding that cannot be undone.
 const INVALID_DATA_OR_ENCODING: ErrorCode = ErrorCode(40013);
-/// A step that needs a plugin which is not there.
-const MISSING_PLUGIN: ErrorCode = ErrorCode(40019);
 
 /// Encodes a payload for sending (RSL4, RSL5): JSON becomes text, and with a cipher text becomes bytes
 /// and bytes are encrypted. Each step is added to `encoding`. What a format needs on top (base64 in
@@ -53,6 +51,20 @@ pub fn decode(
     encoding: &mut Option<Str>,
     cipher: Option<&CipherParams>,
 ) -> Result<(), ErrorInfo> {
+    decode_with(data, encoding, cipher, &mut |_| Err(missing_plugin()))
+}
+
+/// Decodes a payload that arrived, where there is a way to apply deltas: `apply` makes the payload of a
+/// delta (RTL19c).
+///
+/// # Errors
+/// As [`decode`], and what `apply` says.
+pub fn decode_with(
+    data: &mut Data,
+    encoding: &mut Option<Str>,
+    cipher: Option<&CipherParams>,
+    apply: &mut dyn FnMut(&[u8]) -> Result<Data, ErrorInfo>,
+) -> Result<(), ErrorInfo> {
     let Some(steps) = encoding.take() else { return Ok(()) };
     let mut rest: &str = &steps;
     let result = loop {
@@ -60,7 +72,7 @@ pub fn decode(
             return Ok(());
         }
         let (before, step) = rest.rsplit_once('/').unwrap_or(("", rest));
-        match undo(step, data, cipher) {
+        match undo(step, data, cipher, apply) {
             Ok(decoded) => *data = decoded,
             Err(error) => break Err(error),
         }
@@ -83,13 +95,18 @@ pub fn strip_base64(data: &mut Data, encoding: &mut Option<Str>) -> Result<(), E
         _ => return Ok(()),
     };
     let rest = rest.map(Str::from);
-    *data = undo("base64", data, None)?;
+    *data = undo_base64(data)?;
     *encoding = rest;
     Ok(())
 }
 
 /// The payload without its last step.
-fn undo(step: &str, data: &Data, cipher: Option<&CipherParams>) -> Result<Data, ErrorInfo> {
+fn undo(
+    step: &str,
+    data: &Data,
+    cipher: Option<&CipherParams>,
+    apply: &mut dyn FnMut(&[u8]) -> Result<Data, ErrorInfo>,
+) -> Result<Data, ErrorInfo> {
     match step {
         "json" => match data {
             Data::Text(_) | Data::Binary(_) => serde_json::from_slice(raw(data))
@@ -104,20 +121,20 @@ fn undo(step: &str, data: &Data, cipher: Option<&CipherParams>) -> Result<Data, 
             Data::Text(_) | Data::None => Ok(data.clone()),
             Data::Json(_) => Err(invalid("a JSON value cannot have the encoding utf-8")),
         },
-        "base64" => match data {
-            Data::Text(_) | Data::Binary(_) => from_base64(raw(data))
-                .map(|bytes| Data::Binary(bytes.into()))
-                .ok_or_else(|| invalid("the data is not the base64 its encoding says")),
-            Data::None => Ok(Data::None),
-            Data::Json(_) => Err(invalid("a JSON value cannot have the encoding base64")),
-        },
-        "vcdiff" => Err(ErrorInfo::new(
-            MISSING_PLUGIN,
-            400,
-            "the data is a vcdiff delta, and there is no decoder for it",
-        )),
+        "base64" => undo_base64(data),
+        "vcdiff" => apply(raw(data)),
         _ if step.starts_with("cipher+") => decrypt(step, data, cipher),
         _ => Err(invalid(format!("unknown encoding `{step}`"))),
+    }
+}
+
+fn undo_base64(data: &Data) -> Result<Data, ErrorInfo> {
+    match data {
+        Data::Text(_) | Data::Binary(_) => from_base64(raw(data))
+            .map(|bytes| Data::Binary(bytes.into()))
+            .ok_or_else(|| invalid("the data is not the base64 its encoding says")),
+        Data::None => Ok(Data::None),
+        Data::Json(_) => Err(invalid("a JSON value cannot have the encoding base64")),
     }
 }
 
@@ -141,6 +158,7 @@ fn decrypt(step: &str, data: &Data, cipher: Option<&CipherParams>) -> Result<Dat
     }
 }
 
+/// The bytes of a payload as it is sent; none of one that is not.
 fn raw(data: &Data) -> &[u8] {
     match data {
         Data::Text(text) => text.as_bytes(),
@@ -154,6 +172,11 @@ fn add_step(encoding: &mut Option<Str>, step: &'static str) {
         None | Some("") => Str::from_static(step),
         Some(before) => format!("{before}/{step}").into(),
     });
+}
+
+fn missing_plugin() -> ErrorInfo {
+    let message = "the data is a vcdiff delta, and there is no decoder for it";
+    ErrorInfo::new(ErrorCode::MISSING_PLUGIN, 400, message)
 }
 
 pub(crate) fn invalid(message: impl Into<Str>) -> ErrorInfo {
@@ -297,6 +320,28 @@ mod tests {
         let (data, rest, code) = decoded("AAE=", "utf-8/vcdiff/base64", None);
         assert_eq!(data, vec![0, 1].into());
         assert_eq!((rest.as_deref(), code), (Some("utf-8/vcdiff"), Some(40019)));
+    }
+
+    #[test]
+    fn a_delta_is_applied_where_it_stands_in_the_encoding() {
+        let cipher = cipher();
+        let base = b"{}";
+        let json = json!({ "a": [1, 2, 3] });
+        let encrypted = cipher.encrypt(json.to_string().as_bytes(), IV);
+        for (wanted, steps) in [
+            (Bytes::from(json.to_string()), "json/utf-8/vcdiff/base64"),
+            (encrypted, "json/utf-8/cipher+aes-128-cbc/vcdiff/base64"),
+        ] {
+            let delta = crate::vcdiff::encode(base, &wanted);
+            let mut data = Data::from(to_base64(&delta));
+            let mut encoding = Some(Str::from(steps));
+            let apply = &mut |own: &[u8]| {
+                assert_eq!(own, delta);
+                Ok(crate::vcdiff::decode(own, base, 100).unwrap().into())
+            };
+            decode_with(&mut data, &mut encoding, Some(&cipher), apply).unwrap();
+            assert_eq!((data, encoding), (Data::Json(json.clone()), None));
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! | [`batch`], [`channel_details`], [`mutation`], [`push`], [`stats`] | bodies of REST requests and replies |
 //! | [`summary`] | summaries of annotations, as types |
 //! | [`data`], [`encoding`], [`cipher`] | payloads and the RSL4/RSL6 pipeline |
+//! | [`delta`], [`vcdiff`] | what a delta says of itself, and the format of its payload |
 //! | [`codec`] | bytes to frames and back, in both [`Format`]s |
 //! | [`error`], [`code`] | [`ErrorInfo`] and [`ErrorCode`] |
 //! | [`key`], [`recovery`] | API keys and recovery keys |
@@ -25,6 +26,7 @@ pub mod code;
 pub mod codec;
 pub mod connection_details;
 pub mod data;
+pub mod delta;
 mod encoded;
 pub mod encoding;
 pub mod error;
@@ -42,6 +44,7 @@ pub mod stats;
 pub mod summary;
 mod text;
 pub mod token;
+pub mod vcdiff;
 
 pub use annotation::{Annotation, AnnotationAction};
 pub use batch::{
@@ -55,6 +58,7 @@ pub use code::ErrorCode;
 pub use codec::{DecodeError, Format, Limits};
 pub use connection_details::ConnectionDetails;
 pub use data::Data;
+pub use delta::DeltaExtras;
 pub use error::ErrorInfo;
 pub use flags::{ChannelMode, Flags};
 pub use frame::{ClientFrame, ServerFrame};
