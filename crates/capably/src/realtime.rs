@@ -223,6 +223,7 @@ fn core_config(config: &Config) -> capably_core::Config {
         channel_retry_timeout: options.channel_retry_timeout,
         realtime_request_timeout: options.realtime_request_timeout,
         max_message_size: options.max_message_size as u64,
+        max_frame_size: options.max_frame_size as u64,
         ..capably_core::Config::new(credentials)
     }
 }
