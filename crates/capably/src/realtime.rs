@@ -100,10 +100,13 @@ impl Realtime {
             .connector
             .clone()
             .unwrap_or_else(|| Arc::new(TcpConnector::new(config.proxies.clone())));
-        let seed = getrandom::u64().map_err(|error| {
-            Error::new(ErrorCode::INTERNAL_ERROR, 0, "the system gives no random numbers")
-                .with_source(error)
-        })?;
+        let seed = match config.options.seed {
+            Some(seed) => seed,
+            None => getrandom::u64().map_err(|error| {
+                Error::new(ErrorCode::INTERNAL_ERROR, 0, "the system gives no random numbers")
+                    .with_source(error)
+            })?,
+        };
         let start = TokioInstant::now();
         let core = Client::new(Arc::new(core_config(&config)), seed, Now::default());
         let (handle, commands) = command::Handle::new();
