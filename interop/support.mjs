@@ -12,7 +12,7 @@ import * as Ably from 'ably';
 
 const binary =
   process.env.CAPABLY_BIN ?? fileURLToPath(new URL('../target/release/capably', import.meta.url));
-/** Our REST client as a program: see `driver`. */
+/** Our clients as a program: see `driver`. */
 const driver = join(dirname(binary), 'capably-interop');
 /** What client libraries test with: see the fixtures' folder. */
 const fixtures = new URL('../crates/capably-protocol/tests/fixtures/', import.meta.url);
@@ -24,18 +24,15 @@ export async function fixture(name) {
   return JSON.parse(await readFile(new URL(name, fixtures), 'utf8'));
 }
 
-/** A server of `capably serve`, stopped with `stop()`. */
-export async function startServer() {
-  const child = spawn(binary, ['serve', '--port', '0', '--json'], {
+/** A server of `capably serve`, with further `words`, stopped with `stop()`. */
+export async function startServer(...words) {
+  const child = spawn(binary, ['serve', '--port', '0', '--json', ...words], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const exited = once(child, 'exit');
   const [line] = await firstOf(once(createInterface({ input: child.stdout }), 'line'), exited);
-  const { endpoint, port, key } = JSON.parse(line);
   return {
-    endpoint,
-    port,
-    key,
+    ...JSON.parse(line),
     async stop() {
       child.kill('SIGINT');
       assert.deepEqual(await exited, [0, null], 'the server ends with exit code 0');
@@ -97,6 +94,11 @@ export async function ours(server, format, work, credentials = { key: server.key
   const [output, [code]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
   assert.equal(code, 0, work.do);
   return JSON.parse(output);
+}
+
+/** Our realtime client, which is told what to do on its standard input. */
+export function realtimeDriver() {
+  return spawn(driver, ['realtime'], { stdio: ['pipe', 'pipe', 'inherit'] });
 }
 
 /** A payload of the npm client, as `ours` takes and gives it. */

@@ -7,7 +7,7 @@ use std::{
 };
 
 use capably_protocol::{
-    ClientFrame, ErrorInfo, Message, RecoveryKey, ServerFrame, Str,
+    ClientFrame, ConnectionDetails, ErrorInfo, Message, RecoveryKey, ServerFrame, Str,
     frame::{Delivery, Params, Publish},
 };
 
@@ -141,6 +141,9 @@ impl Client {
         };
         let frame =
             ClientFrame::Message(Publish { channel, msg_serial: 0, items: messages, params });
+        if let Err(error) = self.check_frame_size(&frame) {
+            return self.done(op, Err(error));
+        }
         if self.connection_state() == ConnectionState::Connected {
             let frame = self.outbox.send(op, frame);
             self.send(frame);
@@ -354,9 +357,15 @@ impl Client {
         &self.connection.host
     }
 
-    /// The most that a frame or the body of a request may hold, in bytes, if the service has said (CD2d).
-    pub fn max_frame_size(&self) -> Option<u64> {
+    /// The most that a frame or the body of a request may hold, in bytes: the service's limit, or the
+    /// configured one while it has not said (CD2d).
+    pub fn max_frame_size(&self) -> u64 {
         self.connection.max_frame_size
+    }
+
+    /// What the service said of the connection with its last CONNECTED, but for the connection's key (CD2).
+    pub fn connection_details(&self) -> &ConnectionDetails {
+        &self.connection.details
     }
 
     /// The identity that the service confirmed with its last CONNECTED (RSA7b3); `*` is any (RSA7b4).

@@ -44,6 +44,8 @@ pub struct Config {
     pub max_idle_interval: Duration,
     /// Largest publish in bytes, unless the service says (TO3l8).
     pub max_message_size: u64,
+    /// Largest frame in bytes, unless the service says (TO3l9).
+    pub max_frame_size: u64,
 }
 
 impl Config {
@@ -68,6 +70,7 @@ impl Config {
             connection_state_ttl: Duration::from_secs(120),
             max_idle_interval: Duration::from_secs(15),
             max_message_size: 65_536,
+            max_frame_size: 524_288,
         }
     }
 }

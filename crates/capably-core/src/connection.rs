@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use capably_protocol::{ClientFrame, ErrorInfo, RecoveryKey, Str, frame::Connected};
+use capably_protocol::{
+    ClientFrame, ConnectionDetails, ErrorInfo, RecoveryKey, Str, frame::Connected,
+};
 
 use attempt::{Attempt, Phase};
 use auth::Grant;
@@ -65,8 +67,9 @@ pub(crate) struct Connection {
     /// When the machine was last found to have slept, and for how long without activity in between.
     slept: (Instant, Duration),
     pub(crate) max_message_size: u64,
-    /// What the service says (CD2d).
-    pub(crate) max_frame_size: Option<u64>,
+    pub(crate) max_frame_size: u64,
+    /// What the service last said of the connection, without its key (CD).
+    pub(crate) details: ConnectionDetails,
     max_idle_interval: Duration,
     state_ttl: Duration,
     /// Attempts that failed since the connection was last there.
@@ -100,7 +103,8 @@ impl Connection {
             last_activity: now,
             slept: (now, Duration::ZERO),
             max_message_size: config.max_message_size,
-            max_frame_size: None,
+            max_frame_size: config.max_frame_size,
+            details: ConnectionDetails::default(),
             max_idle_interval: config.max_idle_interval,
             state_ttl: config.connection_state_ttl,
             retries: 0,
@@ -309,7 +313,7 @@ impl Client {
         if connected.connection_id.is_none() {
             return Err(errors::protocol("CONNECTED came without a connectionId"));
         }
-        let details = connected.details.clone().unwrap_or_default();
+        let mut details = connected.details.clone().unwrap_or_default();
         if details.connection_key.is_none() {
             return Err(errors::protocol("CONNECTED came without a connectionKey"));
         }
@@ -319,14 +323,14 @@ impl Client {
         {
             return Err(errors::connected_as_another(own, confirmed));
         }
-        self.connection.key = details.connection_key;
-        self.connection.client_id = details.client_id;
+        self.connection.key = details.connection_key.take();
+        self.connection.client_id = details.client_id.clone();
         let connection = &mut self.connection;
         if let Some(size) = details.max_message_size {
             connection.max_message_size = size;
         }
-        if details.max_frame_size.is_some() {
-            connection.max_frame_size = details.max_frame_size;
+        if let Some(size) = details.max_frame_size {
+            connection.max_frame_size = size;
         }
         if let Some(ttl) = details.connection_state_ttl {
             connection.state_ttl = Duration::from_millis(ttl);
@@ -334,6 +338,7 @@ impl Client {
         if let Some(interval) = details.max_idle_interval {
             connection.max_idle_interval = Duration::from_millis(interval);
         }
+        connection.details = details;
         Ok(())
     }
 

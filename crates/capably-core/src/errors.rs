@@ -206,6 +206,15 @@ pub(crate) fn too_large(size: u64, limit: u64) -> ErrorInfo {
     )
 }
 
+/// A frame that the service would end the connection for (CD2d).
+pub(crate) fn frame_too_large(size: u64, limit: u64) -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode(40009),
+        400,
+        format!("a frame of {size} bytes is more than the limit of {limit}"),
+    )
+}
+
 pub(crate) fn wrong_client_id() -> ErrorInfo {
     ErrorInfo::new(
         ErrorCode(40012),

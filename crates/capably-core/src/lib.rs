@@ -44,6 +44,7 @@ mod client;
 mod config;
 mod connection;
 mod errors;
+mod frame_size;
 mod ids;
 mod outbox;
 mod output;

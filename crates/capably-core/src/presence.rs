@@ -110,9 +110,11 @@ impl Client {
             let member = client_id.and_then(|id| channel.presence.own.get(id));
             keep_data(&mut message, member);
         }
+        let frame = presence_frame(&channel.name, message.clone());
+        self.check_frame_size(&frame)?;
+        let channel = self.channels.get_mut(&id).ok_or_else(errors::released)?;
         match (state, connection) {
             (ChannelState::Attached, ConnectionState::Connected) => {
-                let frame = presence_frame(&channel.name, message);
                 let frame = self.outbox.send(op, frame);
                 self.send(frame);
             }

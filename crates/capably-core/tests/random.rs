@@ -1,14 +1,19 @@
 //! Random calls and random misfortune in virtual time: whatever happens, every operation ends exactly
-//! once, states change only as the specification allows, and the same seed gives the same outputs.
+//! once, states change only as the specification allows, the error reason is the one that was told, what is
+//! due is done once, and the same seed gives the same outputs.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use capably_core::{
-    AuthFailure, AuthId, ChannelEvent, ChannelId, ChannelOptions, ChannelState, CheckId, Client,
-    Config, ConnectionEvent, ConnectionState, Credentials, Event, Grant, MembersQuery, Now, OpId,
-    Outcome, Output, TransportEvent, TransportId,
+    AuthFailure, AuthId, ChannelId, ChannelOptions, ChannelState, CheckId, Client, Config,
+    ConnectionState, Credentials, Event, Grant, MembersQuery, Now, OpId, Outcome, Output,
+    TransportEvent, TransportId,
 };
 use capably_protocol::{
     ClientFrame, ConnectionDetails, ErrorInfo, Flags, Message, PresenceAction, PresenceMessage,
@@ -17,6 +22,11 @@ use capably_protocol::{
 };
 use fastrand::Rng;
 
+use self::rules::Told;
+
+#[path = "random/rules.rs"]
+mod rules;
+
 const STEPS: usize = 400;
 const SEEDS: u64 = 500;
 const CHANNELS: u64 = 3;
@@ -24,6 +34,10 @@ const CHANNELS: u64 = 3;
 /// A client, the network and service around it, and what must be true of them.
 struct World {
     rng: Rng,
+    /// How often, in a hundred, network and service do at once what is asked of them.
+    promptness: u8,
+    /// How many, in a hundred, transports are refused.
+    refusals: u8,
     now: Now,
     client: Client,
     transport: Option<(TransportId, bool)>,
@@ -36,7 +50,7 @@ struct World {
     next_op: u64,
     /// Operations under way, and what they are.
     open: BTreeMap<OpId, &'static str>,
-    connection: ConnectionState,
+    told: Told,
     channels: BTreeMap<ChannelId, ChannelState>,
     /// Whether it is known who is present.
     synced: BTreeMap<ChannelId, bool>,
@@ -64,6 +78,8 @@ impl World {
             channels.insert(id, ChannelState::Initialized);
         }
         Self {
+            promptness: rng.choice([0, 40, 90]).unwrap(),
+            refusals: rng.choice([20, 50, 95]).unwrap(),
             rng,
             now: Now::default(),
             client,
@@ -74,7 +90,7 @@ impl World {
             inbox: Vec::new(),
             next_op: 0,
             open: BTreeMap::new(),
-            connection: ConnectionState::Initialized,
+            told: Told::new(),
             channels,
             synced: BTreeMap::new(),
             connections: 0,
@@ -161,6 +177,22 @@ impl World {
             _ => self.time_passes(),
         }
         self.drain();
+        if self.rng.u8(..100) < self.promptness {
+            self.promptly();
+        }
+    }
+
+    /// A token, a transport and answers come at once.
+    fn promptly(&mut self) {
+        if !self.tokens.is_empty() {
+            self.token_comes();
+            self.drain();
+        }
+        if let Some((_, false)) = self.transport {
+            self.network_acts();
+            self.drain();
+        }
+        self.service_speaks();
     }
 
     /// The service sends what it has to say, and perhaps something of its own accord.
@@ -237,7 +269,7 @@ impl World {
         let Some((transport, opened)) = self.transport else { return };
         let event = if opened {
             TransportEvent::Closed(ErrorInfo::new(80003.into(), 0, "cut"))
-        } else if self.rng.bool() {
+        } else if self.rng.u8(..100) < self.refusals {
             TransportEvent::Closed(ErrorInfo::new(80000.into(), 0, "refused"))
         } else {
             TransportEvent::Opened
@@ -296,12 +328,26 @@ impl World {
 
     fn time_passes(&mut self) {
         let step = Duration::from_millis(self.rng.u64(1..40_000));
-        self.now = match self.deadline {
+        let due = self.deadline;
+        self.now = match due {
             // Mostly the next deadline is met; sometimes the process slept through it.
             Some(deadline) if self.rng.u8(..3) > 0 => deadline,
             _ => self.now + step,
         };
+        let is_due = due.is_some_and(|deadline| deadline.instant <= self.now.instant);
+        self.time_is_told(is_due);
+        // What was due has been done, once.
+        self.time_is_told(false);
+    }
+
+    /// The client hears what time it is; unless something is due, it has nothing to do.
+    fn time_is_told(&mut self, is_due: bool) {
+        let before = self.log.len();
         self.client.handle_timeout(self.now);
+        self.drain();
+        let done = self.log.len() - before - 1;
+        assert!(is_due || done == 0, "{:?}", &self.log[before..]);
+        assert!(self.deadline.is_none_or(|next| next.instant > self.now.instant), "it is late");
     }
 
     fn drain(&mut self) {
@@ -331,13 +377,14 @@ impl World {
                 Output::Timeout(deadline) => {
                     self.deadline = deadline.map(|(at, _)| Now::at(at, 0));
                     let settled = matches!(
-                        self.connection,
+                        self.told.state,
                         ConnectionState::Initialized
                             | ConnectionState::Connected
                             | ConnectionState::Closed
                             | ConnectionState::Failed
                     );
-                    assert!(settled || deadline.is_some(), "nothing ends {}", self.connection);
+                    assert!(settled || deadline.is_some(), "nothing ends {}", self.told.state);
+                    self.told.check(&self.client);
                     return;
                 }
             }
@@ -409,34 +456,11 @@ impl World {
                 }
             }
             Event::Connection(change) => {
-                assert_eq!(change.previous, self.connection, "no change is left out");
-                match change.event {
-                    ConnectionEvent::Update => {
-                        assert_eq!(change.current, ConnectionState::Connected);
-                        assert_eq!(change.previous, ConnectionState::Connected);
-                    }
-                    ConnectionEvent::State(state) => {
-                        assert_eq!(state, change.current);
-                        assert!(connection_may_go(change.previous, state), "{change:?}");
-                    }
-                }
-                self.connection = change.current;
+                self.told.changed(&change);
             }
             Event::Channel(id, change) => {
                 assert_eq!(change.previous, self.channels[&id], "no change is left out");
-                match change.event {
-                    ChannelEvent::Update if change.resumed => {
-                        assert_eq!(change.reason.unwrap().code.0, 91004, "RTP17e");
-                        assert_eq!(change.current, change.previous);
-                    }
-                    ChannelEvent::Update => {
-                        assert_eq!(change.current, ChannelState::Attached, "RTL12");
-                    }
-                    ChannelEvent::State(state) => {
-                        assert_eq!(state, change.current);
-                        assert_ne!(state, change.previous, "RTL2g");
-                    }
-                }
+                rules::check_channel(&change);
                 self.channels.insert(id, change.current);
             }
             Event::Presence(id, messages) => {
@@ -451,7 +475,7 @@ impl World {
                     !synced || matches!(state, ChannelState::Attached | ChannelState::Detaching)
                 );
             }
-            Event::ErrorReason => assert!(self.client.error_reason().is_some()),
+            Event::ErrorReason => self.told.noted(),
             Event::Granted(id) => {
                 assert_eq!(self.channels[&id], ChannelState::Attached);
             }
@@ -468,16 +492,15 @@ impl World {
         self.drain();
         while let Some(deadline) = self.deadline {
             self.now = deadline;
-            self.client.handle_timeout(self.now);
-            self.drain();
+            self.time_is_told(true);
         }
         assert!(
             matches!(
-                self.connection,
+                self.told.state,
                 ConnectionState::Initialized | ConnectionState::Closed | ConnectionState::Failed
             ),
             "{:?}",
-            self.connection
+            self.told.state
         );
         assert_eq!(self.transport, None, "no transport is left");
         // What waits for a connection that the user never asks for is the user's.
@@ -500,44 +523,67 @@ fn connected(id: String) -> ServerFrame {
     }))
 }
 
-/// Into FAILED there is a way from everywhere for whoever authorizes in vain (RSA4d).
-fn connection_may_go(from: ConnectionState, to: ConnectionState) -> bool {
-    use ConnectionState::{
-        Closed, Closing, Connected, Connecting, Disconnected, Failed, Initialized, Suspended,
-    };
-    match from {
-        Initialized => matches!(to, Connecting | Closed | Failed),
-        Connecting => matches!(to, Connected | Disconnected | Suspended | Closing | Failed),
-        Connected => matches!(to, Disconnected | Closing | Failed),
-        Disconnected => matches!(to, Connecting | Suspended | Closed | Failed),
-        Suspended => matches!(to, Connecting | Closed | Failed),
-        Closing => matches!(to, Closed | Connecting),
-        Closed => matches!(to, Connecting | Failed),
-        Failed => to == Connecting,
-    }
-}
-
-fn run(seed: u64) -> Vec<String> {
+fn run(seed: u64) -> World {
     let mut world = World::new(seed);
     for _ in 0..STEPS {
         world.step();
     }
     world.finish();
-    world.log
+    world
 }
 
+// Spec: RTN4, RTN14d, RTN14e, RTN15a, RTN25, RTB1
 #[test]
 fn every_operation_ends_once_and_states_change_as_they_may() {
+    let mut went = BTreeSet::new();
     for seed in 0..SEEDS {
-        let outcome = std::panic::catch_unwind(|| run(seed));
-        assert!(outcome.is_ok(), "seed {seed}");
+        let outcome = std::panic::catch_unwind(|| run(seed).told.went);
+        went.append(&mut outcome.unwrap_or_else(|_| panic!("seed {seed}")));
     }
+    assert_eq!(went, rules::connection_ways(), "the test goes every way there is");
 }
 
 #[test]
 fn the_same_seed_gives_the_same_outputs() {
     for seed in 0..20 {
-        assert_eq!(run(seed), run(seed));
+        assert_eq!(run(seed).log, run(seed).log);
     }
-    assert_ne!(run(1), run(2));
+    assert_ne!(run(1).log, run(2).log);
+}
+
+/// The waits of a client whose every attempt is refused.
+fn waits(seed: u64) -> Vec<Duration> {
+    let mut now = Now::default();
+    let key = Credentials::Key("app.key:secret".parse().unwrap());
+    let mut client = Client::new(Arc::new(Config::new(key)), seed, now);
+    client.connect(now);
+    let mut waits = Vec::new();
+    while waits.len() < 4 {
+        match client.poll_output() {
+            Output::Open { transport, .. } => {
+                let refused = ErrorInfo::new(80000.into(), 0, "refused");
+                client.handle_transport(transport, TransportEvent::Closed(refused), now);
+            }
+            Output::Event(Event::Connection(change)) => waits.extend(change.retry_in),
+            Output::Timeout(deadline) => {
+                now = Now::at(deadline.unwrap().0, 0);
+                client.handle_timeout(now);
+            }
+            Output::Event(_)
+            | Output::Send { .. }
+            | Output::Shut { .. }
+            | Output::RequestToken { .. }
+            | Output::AbandonToken { .. }
+            | Output::CheckConnectivity { .. } => {}
+        }
+    }
+    waits
+}
+
+// Spec: RTB1, RTB1b
+#[test]
+fn jitter_comes_of_the_seed_alone() {
+    let all: BTreeSet<_> = (0..50).map(waits).collect();
+    assert_eq!(all.len(), 50, "each seed has waits of its own");
+    assert!((0..50).map(waits).all(|again| all.contains(&again)));
 }

@@ -48,6 +48,7 @@ pub struct ClientOptions {
     pub(crate) auth: AuthOptions,
     pub(crate) default_token_params: Option<TokenParams>,
     pub(crate) clock: Clock,
+    pub(crate) seed: Option<u64>,
     pub(crate) client_id: Option<String>,
     pub(crate) endpoint: Option<String>,
     pub(crate) fallback_hosts: Option<Vec<String>>,
@@ -89,6 +90,7 @@ impl Default for ClientOptions {
             auth: AuthOptions::default(),
             default_token_params: None,
             clock: Clock::default(),
+            seed: None,
             client_id: None,
             endpoint: None,
             fallback_hosts: None,
@@ -136,6 +138,15 @@ impl ClientOptions {
     #[must_use]
     pub fn wall_clock(mut self, now: impl Fn() -> Millis + Send + Sync + 'static) -> Self {
         self.clock = Clock::new(now);
+        self
+    }
+
+    /// What a realtime client's jitter and choice of hosts follow, for tests to set. By default each client has
+    /// its own.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
         self
     }
 

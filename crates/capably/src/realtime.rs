@@ -100,10 +100,13 @@ impl Realtime {
             .connector
             .clone()
             .unwrap_or_else(|| Arc::new(TcpConnector::new(config.proxies.clone())));
-        let seed = getrandom::u64().map_err(|error| {
-            Error::new(ErrorCode::INTERNAL_ERROR, 0, "the system gives no random numbers")
-                .with_source(error)
-        })?;
+        let seed = match config.options.seed {
+            Some(seed) => seed,
+            None => getrandom::u64().map_err(|error| {
+                Error::new(ErrorCode::INTERNAL_ERROR, 0, "the system gives no random numbers")
+                    .with_source(error)
+            })?,
+        };
         let start = TokioInstant::now();
         let core = Client::new(Arc::new(core_config(&config)), seed, Now::default());
         let (handle, commands) = command::Handle::new();
@@ -223,6 +226,7 @@ fn core_config(config: &Config) -> capably_core::Config {
         channel_retry_timeout: options.channel_retry_timeout,
         realtime_request_timeout: options.realtime_request_timeout,
         max_message_size: options.max_message_size as u64,
+        max_frame_size: options.max_frame_size as u64,
         ..capably_core::Config::new(credentials)
     }
 }

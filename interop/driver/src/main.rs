@@ -1,7 +1,10 @@
-//! Our REST client, driven by the interop tests: reads one request as JSON from standard input, carries it
-//! out, and prints what came of it, `{"ok": …}` or `{"error": …}`, as JSON.
+//! Our clients, driven by the interop tests.
+//!
+//! Without arguments it is the REST client: it reads one request as JSON from standard input, carries it out,
+//! and prints what came of it, `{"ok": …}` or `{"error": …}`, as JSON. As `realtime` it is the
+//! [realtime client](realtime).
 
-use std::{error::Error as StdError, io, time::Duration};
+use std::{env, error::Error as StdError, io, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use capably::{
@@ -12,6 +15,8 @@ use capably::{
 use futures_util::TryStreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+mod realtime;
 
 /// What to do, and as whom.
 #[derive(Deserialize)]
@@ -83,6 +88,9 @@ type Outcome = Result<Value, Error>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn StdError>> {
+    if env::args().nth(1).as_deref() == Some("realtime") {
+        return realtime::run().await;
+    }
     let Request { endpoint, port, format, key, token, token_request, work } =
         serde_json::from_reader(io::stdin())?;
     let mut options = ClientOptions::default()

@@ -78,9 +78,8 @@ impl ClientOptions {
         self
     }
 
-    /// The most that one request body or frame may hold, in bytes; 524,288 by default (TO3l9). A larger
-    /// body is refused with code 40009. The service's own limit replaces it for the REST requests of a
-    /// realtime client (CD2d).
+    /// The most that one request body or frame may hold, in bytes; 524,288 by default (TO3l9). What is
+    /// larger is refused with code 40009. The service's own limit replaces it for a realtime client (CD2d).
     #[must_use]
     pub fn max_frame_size(mut self, bytes: usize) -> Self {
         self.max_frame_size = bytes;

@@ -2,6 +2,7 @@
 
 mod acknowledging;
 mod encoding;
+mod frame_size;
 mod refused;
 mod sending;
 mod window;

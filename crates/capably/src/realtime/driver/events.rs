@@ -78,9 +78,15 @@ impl Driver {
         pipeline.follow(away.then_some(host));
         if current == ConnectionState::Connected {
             pipeline.session().confirm(self.core.confirmed_client_id().cloned());
-            if let Some(bytes) = self.core.max_frame_size() {
-                pipeline.limit_bodies(usize::try_from(bytes).unwrap_or(usize::MAX));
-            }
+            pipeline
+                .limit_bodies(usize::try_from(self.core.max_frame_size()).unwrap_or(usize::MAX));
+            let details = self.core.connection_details();
+            tracing::debug!(
+                server = details.server_id.as_deref(),
+                site = details.site_code.as_deref(),
+                frames_a_second = details.max_inbound_rate,
+                "connected",
+            );
         }
         if matches!(current, ConnectionState::Closed | ConnectionState::Failed) {
             let reason = Error::from(change.reason.clone().unwrap_or_else(closed));

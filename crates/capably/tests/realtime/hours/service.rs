@@ -44,6 +44,7 @@ pub(super) async fn serve(world: Arc<World>, mut service: Service) {
     let mut outage = None;
     loop {
         let attempt = tokio::select! {
+            biased;
             attempt = service.attempt() => attempt,
             Some(ended) = sessions.join_next() => {
                 let () = ended.unwrap();
@@ -145,6 +146,7 @@ impl Session {
             let notice = self.expires.filter(|_| !self.notified).map(|at| at - NOTICE);
             let is_good = self.world.is_healed() || self.end.is_some();
             tokio::select! {
+                biased;
                 () = sleep_until(ends), if !is_good => match self.how() {
                     // It comes to pass with the next frame.
                     end @ End::Cut { .. } => self.end = Some(end),

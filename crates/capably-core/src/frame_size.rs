@@ -1,0 +1,131 @@
+//! How large a frame may be (CD2d).
+
+use capably_protocol::{ClientFrame, ErrorInfo, Message, PresenceMessage, Str, codec};
+
+use crate::{Client, errors};
+
+/// How many bytes of a frame a byte of a value takes at most: in JSON a control character is `\u0001`.
+const ESCAPED: usize = 6;
+
+/// How many bytes the names of an item's fields, its numbers and what is around it take at most.
+const AROUND: usize = 512;
+
+/// How many digits a serial may have besides the one it was encoded with.
+const SERIAL: usize = 19;
+
+impl Client {
+    /// Refuses a frame that the service would not take. It would be sent again after each resume, and end
+    /// every connection.
+    pub(crate) fn check_frame_size(&self, frame: &ClientFrame) -> Result<(), ErrorInfo> {
+        let limit = self.connection.max_frame_size;
+        if bound(frame).is_some_and(|size| size as u64 <= limit) {
+            return Ok(());
+        }
+        let mut encoded = Vec::new();
+        codec::encode_client_frame(self.config.format, frame, &mut encoded);
+        let size = (encoded.len() + SERIAL) as u64;
+        if size > limit { Err(errors::frame_too_large(size, limit)) } else { Ok(()) }
+    }
+}
+
+/// What the encoded frame takes at most, where that is known without encoding it.
+fn bound(frame: &ClientFrame) -> Option<usize> {
+    let (channel, params, items) = match frame {
+        ClientFrame::Message(publish) => {
+            let items: Option<usize> = publish.items.iter().map(message).sum();
+            (&publish.channel, &publish.params, items?)
+        }
+        ClientFrame::Presence(publish) => {
+            (&publish.channel, &publish.params, publish.items.iter().map(member).sum())
+        }
+        _ => return None,
+    };
+    let params: usize = params.iter().map(|(name, value)| name.len() + value.len() + AROUND).sum();
+    Some(AROUND + ESCAPED * (channel.len() + params) + items)
+}
+
+fn message(message: &Message) -> Option<usize> {
+    // What these hold is not counted in the size.
+    if message.version.is_some() || message.annotations.is_some() {
+        return None;
+    }
+    let Message { id, encoding, serial, connection_id, connection_key, .. } = message;
+    let texts = [id, encoding, serial, connection_id, connection_key];
+    Some(AROUND + ESCAPED * (message.size() + texts.into_iter().map(length).sum::<usize>()))
+}
+
+fn member(message: &PresenceMessage) -> usize {
+    let texts = [&message.id, &message.encoding, &message.connection_id];
+    AROUND + ESCAPED * (message.size() + texts.into_iter().map(length).sum::<usize>())
+}
+
+fn length(text: &Option<Str>) -> usize {
+    text.as_ref().map_or(0, |text| text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use capably_protocol::{Data, Format, frame::Publish};
+    use fastrand::Rng;
+    use serde_json::json;
+
+    use super::*;
+
+    fn text(rng: &mut Rng) -> Str {
+        let length = rng.usize(..60);
+        let character = |rng: &mut Rng| match rng.u8(..5) {
+            0 => rng.char('\0'..' '),
+            1 => '"',
+            2 => rng.char('\u{7f}'..),
+            _ => rng.alphanumeric(),
+        };
+        iter::repeat_with(|| character(rng)).take(length).collect::<String>().into()
+    }
+
+    fn some(rng: &mut Rng) -> Option<Str> {
+        rng.bool().then(|| text(rng))
+    }
+
+    fn any_message(rng: &mut Rng) -> Message {
+        Message {
+            id: some(rng),
+            name: some(rng),
+            data: match rng.u8(..3) {
+                0 => Data::None,
+                1 => text(rng).into(),
+                _ => Data::Binary(vec![7; rng.usize(..90)].into()),
+            },
+            encoding: some(rng),
+            client_id: some(rng),
+            serial: some(rng),
+            extras: json!({ &*text(rng): [rng.f64(), { "a": &*text(rng) }] }).as_object().cloned(),
+            timestamp: rng.bool().then(|| rng.i64(..)),
+            ..Message::default()
+        }
+    }
+
+    #[test]
+    fn no_frame_is_larger_than_its_bound() {
+        let mut rng = Rng::with_seed(11);
+        for _ in 0..3_000 {
+            let items: Vec<_> = (0..rng.usize(1..4)).map(|_| any_message(&mut rng)).collect();
+            let params =
+                iter::once((text(&mut rng).to_string(), text(&mut rng).to_string())).collect();
+            let channel = text(&mut rng);
+            let frame = ClientFrame::Message(Publish {
+                channel: channel.clone(),
+                msg_serial: rng.u64(..),
+                items: items.into(),
+                params,
+            });
+            for format in [Format::Json, Format::MsgPack] {
+                let mut encoded = Vec::new();
+                codec::encode_client_frame(format, &frame, &mut encoded);
+                let bound = bound(&frame).expect("nothing in it is of unknown size");
+                assert!(encoded.len() <= bound, "{} > {bound}: {frame:?}", encoded.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What the specification allows.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use capably_core::{
+    ChannelEvent, ChannelState, ChannelStateChange, Client, ConnectionEvent, ConnectionState,
+    ConnectionStateChange,
+};
+use capably_protocol::ErrorInfo;
+
+/// The default wait before the first retry (TO3l1).
+const DISCONNECTED_RETRY: Duration = Duration::from_secs(15);
+/// The default wait while suspended (TO3l2).
+const SUSPENDED_RETRY: Duration = Duration::from_secs(30);
+
+/// What is known of a connection from what it tells.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) state: ConnectionState,
+    reason: Reason,
+    /// Waits before retries since the connection was last there.
+    retries: u32,
+    /// The ways it has gone.
+    pub(crate) went: BTreeSet<String>,
+}
+
+/// What `errorReason` has to be (RTN25).
+#[derive(Debug)]
+enum Reason {
+    Is(Option<ErrorInfo>),
+    /// The same as before, unless the service has answered a new token with the last CONNECTED.
+    IsOrWasCleared(Option<ErrorInfo>),
+    /// That there is no token to be had, which is no change of state (RSA4c1).
+    NoToken,
+}
+
+impl Told {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: ConnectionState::Initialized,
+            reason: Reason::Is(None),
+            retries: 0,
+            went: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn changed(&mut self, change: &ConnectionStateChange) {
+        assert_eq!(change.previous, self.state, "no change is left out");
+        let reason = change.reason.clone();
+        match change.event {
+            ConnectionEvent::Update => {
+                assert_eq!(change.previous, ConnectionState::Connected, "RTN24");
+                assert_eq!(change.current, ConnectionState::Connected, "RTN24");
+                match (reason, &self.reason) {
+                    (Some(reason), _) => self.reason = Reason::Is(Some(reason)),
+                    (None, Reason::Is(own) | Reason::IsOrWasCleared(own)) => {
+                        self.reason = Reason::IsOrWasCleared(own.clone());
+                    }
+                    (None, Reason::NoToken) => self.reason = Reason::IsOrWasCleared(None),
+                }
+                return;
+            }
+            ConnectionEvent::State(state) => {
+                assert_eq!(state, change.current);
+                assert!(connection_may_go(change.previous, state), "{change:?}");
+            }
+        }
+        let starts_afresh = matches!(
+            (change.previous, change.current),
+            (
+                ConnectionState::Closing | ConnectionState::Closed | ConnectionState::Failed,
+                ConnectionState::Connecting
+            )
+        );
+        match change.current {
+            ConnectionState::Connected => self.reason = Reason::Is(reason),
+            ConnectionState::Disconnected
+            | ConnectionState::Suspended
+            | ConnectionState::Failed => {
+                assert!(reason.is_some(), "{} has its reason", change.current);
+                self.reason = Reason::Is(reason);
+            }
+            ConnectionState::Connecting if starts_afresh => self.reason = Reason::Is(None),
+            ConnectionState::Connecting
+            | ConnectionState::Closing
+            | ConnectionState::Closed
+            | ConnectionState::Initialized => {
+                if reason.is_some() {
+                    self.reason = Reason::Is(reason);
+                }
+            }
+        }
+        if starts_afresh || change.current == ConnectionState::Connected {
+            self.retries = 0;
+        }
+        self.check_wait(change);
+        self.went.insert(format!("{} to {}", change.previous, change.current));
+        self.state = change.current;
+    }
+
+    /// Waits grow to twice the first one, less a fifth at most (RTN14d, RTN14e, RTB1); after a loss of the
+    /// connection there is none (RTN15a).
+    fn check_wait(&mut self, change: &ConnectionStateChange) {
+        match (change.current, change.retry_in) {
+            (ConnectionState::Disconnected, Some(Duration::ZERO)) => {
+                assert_eq!(change.previous, ConnectionState::Connected, "RTN15a");
+            }
+            (ConnectionState::Disconnected, Some(wait)) => {
+                self.retries += 1;
+                let most = DISCONNECTED_RETRY.mul_f64(f64::from(self.retries.min(4) + 2) / 3.0);
+                assert!(
+                    (most.mul_f64(0.799_999)..=most.mul_f64(1.000_001)).contains(&wait),
+                    "RTB1: {wait:?}"
+                );
+            }
+            (ConnectionState::Suspended, wait) => assert_eq!(wait, Some(SUSPENDED_RETRY), "RTN14e"),
+            (_, wait) => assert_eq!(wait, None, "{change:?}"),
+        }
+    }
+
+    /// The reason is told to have changed, and nothing else.
+    pub(crate) fn noted(&mut self) {
+        self.reason = Reason::NoToken;
+    }
+
+    /// Everything that there was to tell has been told.
+    pub(crate) fn check(&mut self, client: &Client) {
+        assert_eq!(client.connection_state(), self.state);
+        let actual = client.error_reason();
+        match &self.reason {
+            Reason::Is(expected) => assert_eq!(actual, expected.as_ref(), "RTN25"),
+            Reason::IsOrWasCleared(expected) => {
+                assert!(actual.is_none() || actual == expected.as_ref(), "RTN25: {actual:?}");
+            }
+            Reason::NoToken => {
+                let code = actual.expect("RSA4c1").code.0;
+                assert!(matches!(code, 80019 | 40170), "RSA4c1: {actual:?}");
+            }
+        }
+        self.reason = Reason::Is(actual.cloned());
+    }
+}
+
+/// Every way that a connection may go.
+pub(crate) fn connection_ways() -> BTreeSet<String> {
+    let states = [
+        ConnectionState::Initialized,
+        ConnectionState::Connecting,
+        ConnectionState::Connected,
+        ConnectionState::Disconnected,
+        ConnectionState::Suspended,
+        ConnectionState::Closing,
+        ConnectionState::Closed,
+        ConnectionState::Failed,
+    ];
+    let ways = states.into_iter().flat_map(|from| states.map(|to| (from, to)));
+    let ways = ways.filter(|(from, to)| connection_may_go(*from, *to));
+    ways.map(|(from, to)| format!("{from} to {to}")).collect()
+}
+
+/// Into FAILED there is a way from everywhere for whoever authorizes in vain (RSA4d).
+fn connection_may_go(from: ConnectionState, to: ConnectionState) -> bool {
+    use ConnectionState::{
+        Closed, Closing, Connected, Connecting, Disconnected, Failed, Initialized, Suspended,
+    };
+    match from {
+        Initialized => matches!(to, Connecting | Closed | Failed),
+        Connecting => matches!(to, Connected | Disconnected | Suspended | Closing | Failed),
+        Connected => matches!(to, Disconnected | Closing | Failed),
+        Disconnected => matches!(to, Connecting | Suspended | Closed | Failed),
+        Suspended => matches!(to, Connecting | Closed | Failed),
+        Closing => matches!(to, Closed | Connecting),
+        Closed => matches!(to, Connecting | Failed),
+        Failed => to == Connecting,
+    }
+}
+
+/// Whether a channel may tell of this change.
+pub(crate) fn check_channel(change: &ChannelStateChange) {
+    match change.event {
+        ChannelEvent::Update if change.resumed => {
+            assert_eq!(change.reason.as_ref().unwrap().code.0, 91004, "RTP17e");
+            assert_eq!(change.current, change.previous);
+        }
+        ChannelEvent::Update => {
+            assert_eq!(change.current, ChannelState::Attached, "RTL12");
+            assert_eq!(change.previous, ChannelState::Attached, "RTL12");
+        }
+        ChannelEvent::State(state) => {
+            assert_eq!(state, change.current);
+            assert!(channel_may_go(change.previous, state), "{change:?}");
+        }
+    }
+}
+
+fn channel_may_go(from: ChannelState, to: ChannelState) -> bool {
+    use ChannelState::{Attached, Attaching, Detached, Detaching, Failed, Initialized, Suspended};
+    // From everywhere into FAILED (RTL14); from where a connection that has ended left it into INITIALIZED
+    // (RTN11d).
+    match from {
+        Initialized => matches!(to, Attaching | Failed),
+        Attaching => matches!(to, Attached | Detached | Suspended | Failed),
+        // It attaches again after a DETACHED (RTL13a) and on a new connection (RTL3d).
+        Attached => matches!(to, Attaching | Detaching | Detached | Suspended | Failed),
+        // A DETACH that is not answered leaves it as it was (RTL5f).
+        Detaching => matches!(to, Attached | Detached | Failed),
+        // An ATTACHED that nobody waits for is answered by a DETACH (RTL5k).
+        Detached => matches!(to, Attaching | Detaching | Failed | Initialized),
+        Suspended => matches!(to, Attaching | Attached | Detached | Failed | Initialized),
+        Failed => matches!(to, Attaching | Initialized),
+    }
+}
