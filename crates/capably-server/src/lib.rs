@@ -56,6 +56,7 @@ pub mod faults;
 mod front;
 mod hub;
 mod server;
+pub mod storage;
 
 /// The types of the wire.
 pub use capably_protocol as protocol;

@@ -12,12 +12,14 @@ use tokio::{net::TcpListener, sync::Mutex, task::JoinHandle};
 
 use crate::{
     faults::{self, Faults},
-    front::{self, Shared},
+    front::{self, Keeper, Open, Shared},
     hub::{
-        AppSpec, Retention, Settings,
+        Retention, Settings,
         auth::{Key, is_app_id},
         capability::Capability,
+        keep::Saved,
     },
+    storage::{Storage, StorageError},
 };
 
 /// A running server. Dropping it stops it.
@@ -36,8 +38,14 @@ pub struct Server {
     shared: Arc<Shared>,
     address: SocketAddr,
     key: String,
-    task: Mutex<Option<JoinHandle<()>>>,
+    running: Mutex<Running>,
     abort: tokio::task::AbortHandle,
+}
+
+/// What has to end for the server to have ended.
+struct Running {
+    task: Option<JoinHandle<()>>,
+    keeper: Option<Keeper>,
 }
 
 impl Server {
@@ -71,16 +79,20 @@ impl Server {
         self.shared.transports()
     }
 
-    /// Stops the server: every client gets a DISCONNECTED with code 80003, sockets are closed and all
-    /// tasks end. Returns when they have; a client that does not read is waited for no longer than three
-    /// seconds.
+    /// Stops the server: every client gets a DISCONNECTED with code 80003, sockets are closed, all tasks
+    /// end, and the storage is let go. Returns when that is done; a client that does not read is waited for
+    /// no longer than three seconds.
     pub async fn shutdown(&self) {
         self.shared.stop.send_replace(true);
-        let mut task = self.task.lock().await;
-        if let Some(running) = task.as_mut() {
+        let mut running = self.running.lock().await;
+        if let Some(task) = running.task.as_mut() {
             // It ends in an error only when it was aborted or panicked; either way it has ended.
-            let _ = running.await;
-            *task = None;
+            let _ = task.await;
+            running.task = None;
+        }
+        if let Some(keeper) = running.keeper.as_mut() {
+            keeper.end().await;
+            running.keeper = None;
         }
     }
 }
@@ -117,6 +129,25 @@ pub struct Builder {
     presence_remain: Duration,
     retention: Retention,
     faults: Option<Faults>,
+    storage: Option<Kind>,
+}
+
+/// Where what is to be kept goes.
+#[derive(Clone)]
+enum Kind {
+    Given(Arc<dyn Storage>),
+    #[cfg(feature = "disk")]
+    Directory(std::path::PathBuf),
+}
+
+impl Kind {
+    fn open(self) -> Open {
+        match self {
+            Self::Given(storage) => Box::new(|| Ok(storage)),
+            #[cfg(feature = "disk")]
+            Self::Directory(path) => Box::new(|| Ok(Arc::new(crate::storage::Disk::open(path)?))),
+        }
+    }
 }
 
 impl Default for Builder {
@@ -138,6 +169,7 @@ impl Default for Builder {
                 age: Duration::from_secs(150),
             },
             faults: None,
+            storage: None,
         }
     }
 }
@@ -156,7 +188,7 @@ impl Builder {
     }
 
     /// The first app's key, as `appId.keyId:secret`, the app's id of six letters, digits, `_` or `-`. It
-    /// may do everything. By default a random one is made.
+    /// may do everything. By default it is the one that is stored, if there is one, and else a random one.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
@@ -220,20 +252,36 @@ impl Builder {
         self
     }
 
+    /// Keeps apps with their keys, history and what was revoked in `storage`: a server that starts with it
+    /// goes on where the last one ended. By default nothing is kept.
+    ///
+    /// Nothing is acknowledged and nothing is delivered before it is stored, so that what anybody was told
+    /// is still there after a crash; what waits at the same time is stored together. When something cannot
+    /// be stored, whoever published it is told so (50000), it is gone, and all clients of its app are
+    /// disconnected.
+    ///
+    /// Connections are not kept: a client that comes back after a restart gets a new one (80018), and what it
+    /// missed on its channels. Nor are live members of presence, statistics and push.
+    pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.storage = Some(Kind::Given(storage));
+        self
+    }
+
+    /// As [`storage`](Self::storage), with a directory on disk, made if it is not there.
+    #[cfg(feature = "disk")]
+    pub fn data(mut self, directory: impl Into<std::path::PathBuf>) -> Self {
+        self.storage = Some(Kind::Directory(directory.into()));
+        self
+    }
+
     /// Starts the server on the runtime this is called from.
     ///
     /// # Errors
-    /// A [`ServerError`] when the port is taken, the key has not the form of one, or an interval is zero.
+    /// A [`ServerError`] when the port is taken, the key has not the form of one, an interval is zero, or
+    /// the storage cannot be used.
     pub async fn start(self) -> Result<Server, ServerError> {
-        let key = match self.key {
-            Some(key) => key,
-            None => {
-                front::new_key().map_err(|error| ServerError::Random(io::Error::other(error)))?
-            }
-        };
-        let parsed: ApiKey = key.parse().map_err(ServerError::Key)?;
-        if !is_app_id(parsed.app_id()) {
-            return Err(ServerError::AppId);
+        if let Some(key) = &self.key {
+            check(key)?;
         }
         if self.max_idle_interval.is_zero() {
             return Err(ServerError::IdleInterval);
@@ -254,14 +302,37 @@ impl Builder {
             presence_remain: self.presence_remain,
             retention,
         };
-        let shared = Shared::new(settings, host(address.ip()), address.port(), self.max_queue);
+        let mut shared = Shared::new(settings, host(address.ip()), address.port(), self.max_queue);
+        let (mut keeper, mut first_key, mut apps) = (None, None, Vec::new());
+        if let Some(kind) = self.storage {
+            let started = Keeper::start(kind.open(), shared.now()).await;
+            let (started, stored) = started.map_err(ServerError::Storage)?;
+            shared.keep_with(&started);
+            (first_key, apps) = (stored.first_key, stored.apps);
+            keeper = Some(started);
+        }
+        let key = match self.key.or(first_key) {
+            Some(key) => key,
+            None => {
+                front::new_key().map_err(|error| ServerError::Random(io::Error::other(error)))?
+            }
+        };
+        let parsed = check(&key)?;
+        let mut app = Saved::default();
+        app.spec.id = parsed.app_id().into();
+        app.spec.created = Some(shared.now().wall);
+        for saved in apps {
+            if saved.spec.id == app.spec.id {
+                app = saved;
+            } else {
+                shared.restore_app(saved);
+            }
+        }
         let key_id = parsed.name().split_once('.').map_or("", |(_, id)| id);
-        let app_key = Key::new(key_id, parsed.secret(), Capability::all());
-        shared.add_app(AppSpec {
-            id: parsed.app_id().into(),
-            keys: vec![Arc::new(app_key)],
-            ..AppSpec::default()
-        });
+        app.spec.keys.retain(|key| key.id != key_id);
+        app.spec.keys.insert(0, Arc::new(Key::new(key_id, parsed.secret(), Capability::all())));
+        let started = shared.start_app(app, &key).await;
+        started.map_err(|error| ServerError::Storage(StorageError::Other(Box::new(error))))?;
         let shared = Arc::new(shared);
         let task = match self.faults {
             None => tokio::spawn(front::serve(listener, Arc::clone(&shared))),
@@ -277,7 +348,8 @@ impl Builder {
             }
         };
         let abort = task.abort_handle();
-        Ok(Server { shared, address, key, task: Mutex::new(Some(task)), abort })
+        let running = Mutex::new(Running { task: Some(task), keeper });
+        Ok(Server { shared, address, key, running, abort })
     }
 }
 
@@ -310,6 +382,8 @@ pub enum ServerError {
     IdleInterval,
     /// There was no randomness to make a key from.
     Random(io::Error),
+    /// The storage cannot be used.
+    Storage(StorageError),
 }
 
 impl fmt::Display for ServerError {
@@ -325,6 +399,7 @@ impl fmt::Display for ServerError {
             ),
             Self::IdleInterval => f.write_str("the longest silence must be more than zero"),
             Self::Random(_) => f.write_str("the system gives no random bytes"),
+            Self::Storage(error) => error.fmt(f),
         }
     }
 }
@@ -335,9 +410,16 @@ impl std::error::Error for ServerError {
             Self::Bind { source, .. } => Some(source),
             Self::Key(error) => Some(error),
             Self::Random(error) => Some(error),
+            Self::Storage(error) => error.source(),
             Self::AppId | Self::IdleInterval => None,
         }
     }
+}
+
+/// Checks that the text is a key of an app.
+fn check(key: &str) -> Result<ApiKey, ServerError> {
+    let key: ApiKey = key.parse().map_err(ServerError::Key)?;
+    if is_app_id(key.app_id()) { Ok(key) } else { Err(ServerError::AppId) }
 }
 
 /// Listens at an address, and says at which when the port was 0.

@@ -2,15 +2,23 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak},
-    task::Waker,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use capably_protocol::ErrorInfo;
+use tokio::sync::{Notify, oneshot};
 
-use super::outbox::{Item, Outbox};
-use crate::hub::{App, Delivery, Now, Output, TransportId};
+use super::{
+    held::Held,
+    keeper::{Job, Jobs},
+    outbox::{Item, Outbox},
+};
+use crate::hub::{App, Delivery, Now, Output, TransportId, error};
 
 /// The apps of a server, by their ids.
 #[derive(Debug, Default)]
@@ -26,11 +34,11 @@ impl Apps {
     }
 
     /// Adds an app; `false` when there is one of that id.
-    pub(super) fn add(&self, id: String, app: AppHandle) -> bool {
-        match self.0.write().unwrap_or_else(PoisonError::into_inner).entry(id) {
+    pub(super) fn add(&self, app: Arc<AppHandle>) -> bool {
+        match self.0.write().unwrap_or_else(PoisonError::into_inner).entry(app.id.clone()) {
             Entry::Occupied(_) => false,
             Entry::Vacant(entry) => {
-                entry.insert(Arc::new(app));
+                entry.insert(app);
                 true
             }
         }
@@ -44,7 +52,13 @@ impl Apps {
 /// An app. The lock is held for the time of one input and never across an await.
 #[derive(Debug)]
 pub(super) struct AppHandle {
+    id: String,
     state: Mutex<State>,
+    /// Where what is to be kept goes; none when nothing is.
+    jobs: Option<Jobs>,
+    /// How often what was to be kept could not be. Changes under the lock.
+    epoch: AtomicU64,
+    me: Weak<AppHandle>,
     /// All apps of the server: what is pushed in one may be for a channel of another.
     apps: Weak<Apps>,
     rearm: Arc<Notify>,
@@ -55,14 +69,47 @@ struct State {
     hub: App,
     outboxes: HashMap<TransportId, Arc<Outbox>>,
     outputs: Vec<Output>,
+    /// What waits to be kept, if anything ever is.
+    held: Option<Held>,
+    /// A client for whom too much is waiting that nobody has been held back for yet.
+    pressure: Option<Arc<Outbox>>,
     /// The deadline that the timekeeper knows.
     armed: Option<Duration>,
 }
 
 impl AppHandle {
-    pub(super) fn new(hub: App, apps: Weak<Apps>, rearm: Arc<Notify>) -> Self {
-        let state = State { hub, outboxes: HashMap::new(), outputs: Vec::new(), armed: None };
-        Self { state: Mutex::new(state), apps, rearm }
+    /// An app, whose hub keeps something if there is somewhere for it to go.
+    pub(super) fn new(
+        id: String,
+        mut hub: App,
+        apps: Weak<Apps>,
+        rearm: Arc<Notify>,
+        jobs: Option<Jobs>,
+    ) -> Arc<Self> {
+        if jobs.is_some() {
+            hub.keep();
+        }
+        let state = State {
+            held: jobs.is_some().then(|| Held::new(hub.mark())),
+            hub,
+            outboxes: HashMap::new(),
+            outputs: Vec::new(),
+            pressure: None,
+            armed: None,
+        };
+        Arc::new_cyclic(|me| Self {
+            id,
+            state: Mutex::new(state),
+            jobs,
+            epoch: AtomicU64::new(0),
+            me: Weak::clone(me),
+            apps,
+            rearm,
+        })
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
     }
 
     /// Hands an input to the hub and queues what follows. Returns what the input returns.
@@ -70,17 +117,17 @@ impl AppHandle {
         self.with_pressure(input).0
     }
 
-    /// As [`with`](Self::with), with a client for whom so much is waiting that whoever publishes to it
-    /// should pause.
+    /// As [`with`](Self::with), with a reason why whoever publishes should pause.
     pub(super) fn with_pressure<R>(
         &self,
         input: impl FnOnce(&mut App, &mut Vec<Output>) -> R,
-    ) -> (R, Option<Arc<Outbox>>) {
+    ) -> (R, Option<Pressure>) {
         let mut rest = Rest::default();
         let mut state = self.lock();
-        let State { hub, outboxes, outputs, armed } = &mut *state;
-        let result = input(hub, outputs);
-        rest.carry_out(outputs, outboxes);
+        let result = input_to(&mut state, input);
+        self.carry_out(&mut state, &mut rest);
+        let pressure = state.pressure();
+        let State { hub, armed, .. } = &mut *state;
         let next = hub.next_timeout();
         let nearer = next.is_some_and(|next| armed.is_none_or(|armed| next < armed));
         if nearer {
@@ -90,16 +137,105 @@ impl AppHandle {
         if nearer {
             self.rearm.notify_one();
         }
-        (result, self.finish(rest))
+        self.finish(rest);
+        (result, pressure)
+    }
+
+    /// Carries out what the hub asks for, or holds it until what is to be kept is.
+    fn carry_out(&self, state: &mut State, rest: &mut Rest) {
+        let State { hub, outboxes, outputs, held, pressure, .. } = state;
+        if let (Some(held), Some(jobs)) = (held, &self.jobs) {
+            hub.keep_serials(outputs);
+            if let Some((ticket, records)) = held.hold(outputs, hub.mark()) {
+                let epoch = self.epoch();
+                let job = self.me.upgrade().map(|app| Job { app, epoch, ticket, records });
+                if !job.is_some_and(|job| jobs.add(job)) {
+                    held.broken = true;
+                    self.take_back(state, rest);
+                    return;
+                }
+            }
+        }
+        rest.carry_out(outputs, outboxes, pressure);
+    }
+
+    /// Takes back what was to be kept and cannot be.
+    fn take_back(&self, state: &mut State, rest: &mut Rest) {
+        let State { hub, outboxes, outputs, held: Some(held), pressure, .. } = state else {
+            return;
+        };
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        let (mark, wakers) = held.refuse(outputs);
+        rest.wakers.extend(wakers);
+        hub.withdraw(mark, &error::not_stored(), outputs);
+        rest.carry_out(outputs, outboxes, pressure);
+    }
+
+    /// How often what was to be kept could not be.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// What was to be kept is, up to this ticket.
+    pub(super) fn kept(&self, ticket: u64) {
+        let mut rest = Rest::default();
+        let mut state = self.lock();
+        let State { outboxes, outputs, held, pressure, .. } = &mut *state;
+        if let Some(held) = held {
+            rest.wakers = held.release(ticket, outputs);
+            rest.carry_out(outputs, outboxes, pressure);
+        }
+        drop(state);
+        self.finish(rest);
+    }
+
+    /// What was to be kept could not be.
+    pub(super) fn not_kept(&self) {
+        let mut rest = Rest::default();
+        let mut state = self.lock();
+        self.take_back(&mut state, &mut rest);
+        drop(state);
+        self.finish(rest);
+    }
+
+    /// Waits until all is kept that was to be up to now, if it still can be since `epoch`.
+    ///
+    /// # Errors
+    /// Code 50000 when something could not be kept.
+    pub(super) async fn settled(&self, epoch: u64) -> Result<(), ErrorInfo> {
+        let settled = {
+            let mut state = self.lock();
+            let Some(held) = &mut state.held else { return Ok(()) };
+            if self.epoch() != epoch || held.broken {
+                return Err(error::not_stored());
+            }
+            let (request, settled) = oneshot::channel();
+            if held.settle(request).is_some() {
+                return Ok(());
+            }
+            settled
+        };
+        settled.await.unwrap_or_else(|_| Err(error::not_stored()))
+    }
+
+    /// Ready when there is room again for what is to be kept.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        let Some(held) = state.held.as_mut().filter(|held| held.is_crowded()) else {
+            return Poll::Ready(());
+        };
+        if !held.held_back.iter().any(|waker| waker.will_wake(cx.waker())) {
+            held.held_back.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// Does what is left to do without the lock.
-    fn finish(&self, rest: Rest) -> Option<Arc<Outbox>> {
+    fn finish(&self, rest: Rest) {
         rest.wakers.into_iter().for_each(Waker::wake);
         for delivery in rest.deliveries {
             self.deliver(&delivery);
         }
-        rest.pressure
     }
 
     /// Publishes what was pushed, in this app or in another.
@@ -130,13 +266,12 @@ impl AppHandle {
     pub(super) fn handle_timeout(&self, now: Now) -> Option<Duration> {
         let mut rest = Rest::default();
         let mut state = self.lock();
-        let State { hub, outboxes, outputs, armed } = &mut *state;
-        if hub.next_timeout().is_some_and(|next| next <= now.steady) {
-            hub.handle_timeout(now, outputs);
-            rest.carry_out(outputs, outboxes);
+        if state.hub.next_timeout().is_some_and(|next| next <= now.steady) {
+            input_to(&mut state, |hub, outputs| hub.handle_timeout(now, outputs));
+            self.carry_out(&mut state, &mut rest);
         }
-        *armed = hub.next_timeout();
-        let next = *armed;
+        let next = state.hub.next_timeout();
+        state.armed = next;
         drop(state);
         self.finish(rest);
         next
@@ -147,11 +282,32 @@ impl AppHandle {
     }
 }
 
+fn input_to<R>(state: &mut State, input: impl FnOnce(&mut App, &mut Vec<Output>) -> R) -> R {
+    input(&mut state.hub, &mut state.outputs)
+}
+
+/// Why whoever publishes should pause.
+pub(super) enum Pressure {
+    /// Too much waits for this client.
+    Client(Arc<Outbox>),
+    /// Too much waits to be kept.
+    Storage,
+}
+
+impl State {
+    /// Why whoever publishes should pause, if anything.
+    fn pressure(&mut self) -> Option<Pressure> {
+        if self.held.as_ref().is_some_and(Held::is_full) {
+            return Some(Pressure::Storage);
+        }
+        self.pressure.take().map(Pressure::Client)
+    }
+}
+
 /// What is left to do once the lock is free.
 #[derive(Default)]
 struct Rest {
     wakers: Vec<Waker>,
-    pressure: Option<Arc<Outbox>>,
     deliveries: Vec<Delivery>,
 }
 
@@ -160,26 +316,31 @@ impl Rest {
         &mut self,
         outputs: &mut Vec<Output>,
         outboxes: &HashMap<TransportId, Arc<Outbox>>,
+        pressure: &mut Option<Arc<Outbox>>,
     ) {
         for output in outputs.drain(..) {
             match output {
                 Output::Frame(to, frame) => {
-                    self.queue(outboxes.get(&to), |outbox, wakers| outbox.push_frame(frame, wakers))
+                    self.queue(outboxes.get(&to), pressure, |outbox, wakers| {
+                        outbox.push_frame(frame, wakers)
+                    })
                 }
                 Output::Broadcast(to, broadcast) => {
-                    self.queue(outboxes.get(&to), |outbox, wakers| {
+                    self.queue(outboxes.get(&to), pressure, |outbox, wakers| {
                         outbox.push(Item::Broadcast(broadcast), wakers)
                     });
                 }
-                Output::Behind(to) => self.queue(outboxes.get(&to), |outbox, wakers| {
+                Output::Behind(to) => self.queue(outboxes.get(&to), pressure, |outbox, wakers| {
                     outbox.set_behind(wakers);
                     false
                 }),
-                Output::Close(to) => self.queue(outboxes.get(&to), |outbox, wakers| {
+                Output::Close(to) => self.queue(outboxes.get(&to), pressure, |outbox, wakers| {
                     outbox.close(wakers);
                     false
                 }),
                 Output::Push(delivery) => self.deliveries.push(*delivery),
+                // It has been taken out where anything is kept.
+                Output::Keep(_) => {}
             }
         }
     }
@@ -188,11 +349,12 @@ impl Rest {
     fn queue(
         &mut self,
         outbox: Option<&Arc<Outbox>>,
+        pressure: &mut Option<Arc<Outbox>>,
         put: impl FnOnce(&Outbox, &mut Vec<Waker>) -> bool,
     ) {
         let Some(outbox) = outbox else { return };
-        if put(outbox, &mut self.wakers) && self.pressure.is_none() {
-            self.pressure = Some(Arc::clone(outbox));
+        if put(outbox, &mut self.wakers) && pressure.is_none() {
+            *pressure = Some(Arc::clone(outbox));
         }
     }
 }

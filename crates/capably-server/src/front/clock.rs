@@ -2,13 +2,16 @@
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use capably_protocol::Millis;
 use tokio::time::Instant;
 
 use crate::hub::Now;
+
+/// What the steady clock shows at first: what was kept from before has its time, too.
+const BEFORE: Duration = Duration::from_secs(100 * 24 * 3600);
 
 #[derive(Debug)]
 pub(super) struct Clock {
@@ -26,6 +29,6 @@ impl Clock {
         let wall = Millis::try_from(since_epoch.as_millis()).unwrap_or(Millis::MAX);
         // Timestamps must not go back when the system's clock is set.
         let last = self.last_wall.fetch_max(wall, Ordering::Relaxed);
-        Now { steady: self.start.elapsed(), wall: wall.max(last) }
+        Now { steady: BEFORE + self.start.elapsed(), wall: wall.max(last) }
     }
 }

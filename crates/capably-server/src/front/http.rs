@@ -10,7 +10,9 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{
-    Shared, annotations, batch, cors, credentials, messages, provision, push,
+    Shared, annotations,
+    app::AppHandle,
+    batch, cors, credentials, messages, provision, push,
     query::{self, Query},
     reply::{self, Reply, Response},
     rest, stats, tokens,
@@ -37,8 +39,19 @@ pub(super) async fn handle(
     let query = Query::parse(head.uri.query().unwrap_or_default());
     let format = reply::accepted(&head.headers, query.get("format"));
     let call = Call { shared, head, query, format };
-    let answered = call.route(body, upgrade).await;
-    call.count(answered.is_ok());
+    let app = call.app();
+    let epoch = app.as_ref().map_or(0, |(app, _)| app.epoch());
+    let mut answered = call.route(body, upgrade).await;
+    if let Some((app, kind)) = app {
+        // Nobody is told of what may be lost yet.
+        if answered.is_ok()
+            && let Err(error) = app.settled(epoch).await
+        {
+            answered = Err(error);
+        }
+        let now = shared.clock.now();
+        app.with(|hub, _| hub.count_request(kind, answered.is_ok(), now));
+    }
     let mut response = match answered {
         Ok(response) => response,
         Err(error) => {
@@ -90,7 +103,7 @@ impl Call<'_> {
                 let now = self.shared.clock.now().wall;
                 Reply::value(StatusCode::OK, self.format, &json!([now]))
             }
-            (&Method::POST, ["apps"]) => provision::create(self, body?)?,
+            (&Method::POST, ["apps"]) => provision::create(self, body?).await?,
             (&Method::DELETE, ["apps", id]) => provision::delete(self, id)?,
             (&Method::POST, ["keys", key_name, "requestToken"]) => {
                 tokens::request(self, key_name, &body?)?
@@ -142,8 +155,8 @@ impl Call<'_> {
         version.unwrap_or(f64::from(PROTOCOL_VERSION))
     }
 
-    /// Counts the request for the app whose credentials it has, or whose token it asks for.
-    fn count(&self, succeeded: bool) {
+    /// The app whose credentials the request has, or whose token it asks for.
+    fn app(&self) -> Option<(Arc<AppHandle>, RequestKind)> {
         let path = self.head.uri.path();
         let key_name = path.strip_prefix("/keys/").and_then(|it| it.strip_suffix("/requestToken"));
         let (app, kind) = match key_name {
@@ -151,17 +164,14 @@ impl Call<'_> {
                 let app_id = name.split('.').next().unwrap_or_default();
                 (self.shared.app(app_id), RequestKind::Token)
             }
-            None if path == "/" || self.head.method == Method::OPTIONS => return,
+            None if path == "/" || self.head.method == Method::OPTIONS => return None,
             None => {
                 let app = credentials::app(self.shared, &self.head.headers, &self.query);
                 let is_push = path.starts_with("/push/");
                 (app, if is_push { RequestKind::Push } else { RequestKind::Other })
             }
         };
-        if let Some(app) = app {
-            let now = self.shared.clock.now();
-            app.with(|hub, _| hub.count_request(kind, succeeded, now));
-        }
+        Some((app?, kind))
     }
 
     /// The format of the request's body, and how it may be built.

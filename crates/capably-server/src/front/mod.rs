@@ -7,7 +7,9 @@ mod clock;
 mod closing;
 mod cors;
 mod credentials;
+mod held;
 mod http;
+mod keeper;
 mod listener;
 mod messages;
 mod outbox;
@@ -28,17 +30,19 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use capably_protocol::ServerFrame;
+use capably_protocol::{ErrorInfo, ServerFrame};
 use tokio::sync::{Notify, watch};
 
 use self::{
     app::{AppHandle, Apps},
     clock::Clock,
+    keeper::Jobs,
 };
-use crate::hub::{App, AppSpec, Settings, TransportId};
+use crate::hub::{App, AppSpec, Now, Output, Record, Settings, TransportId, keep::Saved};
 
 pub(crate) use self::{
     closing::{LINGER, finish, hang_up},
+    keeper::{Keeper, Open},
     listener::{Handle, accept, serve, serve_http, wait_for},
     provision::new_key,
 };
@@ -54,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) max_queue: usize,
     /// Turns true when the server is to end.
     pub(crate) stop: watch::Sender<bool>,
+    /// Where what is to be kept goes; none when nothing is.
+    jobs: Option<Jobs>,
     apps: Arc<Apps>,
     clock: Clock,
     next_transport: AtomicU64,
@@ -70,6 +76,7 @@ impl Shared {
             port,
             max_queue,
             stop: watch::Sender::new(false),
+            jobs: None,
             apps: Arc::default(),
             clock: Clock::start(),
             next_transport: AtomicU64::new(0),
@@ -83,12 +90,49 @@ impl Shared {
         self.transports.load(Ordering::Acquire)
     }
 
-    /// Adds an app; `false` when there is one of that id.
-    pub(crate) fn add_app(&self, spec: AppSpec) -> bool {
+    /// What is to be kept goes to this keeper.
+    pub(crate) fn keep_with(&mut self, keeper: &Keeper) {
+        self.jobs = Some(keeper.jobs());
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// Adds an app, which may not be kept yet; none when there is one of that id.
+    fn add_app(&self, spec: AppSpec) -> Option<Arc<AppHandle>> {
+        let record = self.jobs.is_some().then(|| Record::spec(&spec));
         let id = spec.id.to_string();
-        let app = App::new(Arc::clone(&self.settings), spec, self.clock.now());
+        let hub = App::new(Arc::clone(&self.settings), spec, self.now());
+        let app = self.handle(id, hub);
+        app.with(|_, outputs| outputs.extend(record.map(Output::Keep)));
+        self.apps.add(Arc::clone(&app)).then_some(app)
+    }
+
+    /// Adds an app as it was kept.
+    pub(crate) fn restore_app(&self, saved: Saved) {
+        let id = saved.spec.id.to_string();
+        let hub = App::restore(Arc::clone(&self.settings), saved, self.now());
+        self.apps.add(self.handle(id, hub));
+    }
+
+    /// Adds the app that the server starts with, or what is new of it.
+    ///
+    /// # Errors
+    /// Code 50000 when it cannot be kept.
+    pub(crate) async fn start_app(&self, saved: Saved, key: &str) -> Result<(), ErrorInfo> {
+        let records = [Record::spec(&saved.spec), Record::first_key(key)];
+        let id = saved.spec.id.to_string();
+        let keeps = self.jobs.is_some();
+        self.restore_app(saved);
+        let Some(app) = self.app(&id).filter(|_| keeps) else { return Ok(()) };
+        app.with(|_, outputs| outputs.extend(records.map(Output::Keep)));
+        app.settled(0).await
+    }
+
+    fn handle(&self, id: String, hub: App) -> Arc<AppHandle> {
         let apps = Arc::downgrade(&self.apps);
-        self.apps.add(id, AppHandle::new(app, apps, Arc::clone(&self.rearm)))
+        AppHandle::new(id, hub, apps, Arc::clone(&self.rearm), self.jobs.clone())
     }
 
     fn app(&self, id: &str) -> Option<Arc<AppHandle>> {

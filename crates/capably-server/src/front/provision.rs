@@ -23,7 +23,7 @@ use crate::hub::{
 };
 
 /// `POST /apps`.
-pub(super) fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
+pub(super) async fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
     let (format, limits) = call.body_format();
     let spec: JsonObject = codec::decode_body(format, &body, &limits)
         .map_err(|problem| error::bad_request(problem.to_string()))?;
@@ -60,8 +60,14 @@ pub(super) fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
     ] {
         reply.insert(name.to_owned(), value);
     }
-    if !call.shared.add_app(AppSpec { id: app_id.into(), keys, namespaces, members }) {
+    let id = app_id.into();
+    let spec = AppSpec { id, keys, namespaces, members, created: Some(call.shared.now().wall) };
+    let Some(app) = call.shared.add_app(spec) else {
         return Err(ErrorInfo::new(ErrorCode(50000), 500, "the new app's id is taken; try again"));
+    };
+    if let Err(error) = app.settled(0).await {
+        call.shared.remove_app(app.id());
+        return Err(error);
     }
     Ok(Reply::value(StatusCode::CREATED, call.format, &Value::Object(reply)))
 }
@@ -76,7 +82,10 @@ pub(super) fn delete(call: &Call<'_>, app_id: &str) -> Result<Reply, ErrorInfo> 
         if let Some(app) = call.shared.remove_app(app_id) {
             let error = Some(error::unknown_app());
             let frame = ServerFrame::Error(ErrorFrame { channel: None, error });
-            app.with(|hub, outputs| hub.end(&frame, outputs));
+            app.with(|hub, outputs| {
+                hub.end(&frame, outputs);
+                hub.forget(outputs);
+            });
         }
     }
     Ok(Reply::empty(StatusCode::NO_CONTENT))

@@ -31,7 +31,7 @@ use tokio_tungstenite::{
 
 use super::{
     Shared,
-    app::AppHandle,
+    app::{AppHandle, Pressure},
     closing::{LINGER, finish},
     outbox::{Item, Outbox, Taken},
     random,
@@ -175,13 +175,20 @@ struct Session {
     dirty: bool,
     /// The client has broken the protocol: nothing more is read from it.
     deaf: bool,
-    /// A client that must catch up before more is read from this one.
-    held_by: Option<(Arc<Outbox>, Pin<Box<Sleep>>)>,
+    /// What must come about before more is read from this client.
+    held_by: Option<HeldBy>,
     interval: Duration,
     tick: Pin<Box<Sleep>>,
     sent_in_interval: bool,
     /// Nothing could be written since the interval began.
     stuck_in_interval: bool,
+}
+
+enum HeldBy {
+    /// Another client must catch up, if it does in time.
+    Client(Arc<Outbox>, Pin<Box<Sleep>>),
+    /// What is to be kept must be.
+    Storage,
 }
 
 /// How a part of a round ended.
@@ -283,7 +290,10 @@ impl Session {
                 hub.fail(*transport, error, now, outputs);
             }
         });
-        self.held_by = pressure.map(|outbox| (outbox, Box::pin(sleep(MAX_HOLD))));
+        self.held_by = pressure.map(|pressure| match pressure {
+            Pressure::Client(outbox) => HeldBy::Client(outbox, Box::pin(sleep(MAX_HOLD))),
+            Pressure::Storage => HeldBy::Storage,
+        });
         match step {
             // The socket can still be written to; the outbox says when to end.
             _ if self.deaf => Step::Progress,
@@ -293,12 +303,21 @@ impl Session {
     }
 
     fn is_held(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some((outbox, hold)) = &mut self.held_by else { return false };
-        if outbox.poll_relief(cx).is_pending() {
-            if hold.as_mut().poll(cx).is_pending() {
-                return true;
+        match &mut self.held_by {
+            None => return false,
+            Some(HeldBy::Client(outbox, hold)) => {
+                if outbox.poll_relief(cx).is_pending() {
+                    if hold.as_mut().poll(cx).is_pending() {
+                        return true;
+                    }
+                    outbox.ignore();
+                }
             }
-            outbox.ignore();
+            Some(HeldBy::Storage) => {
+                if self.registration.app.poll_room(cx).is_pending() {
+                    return true;
+                }
+            }
         }
         self.held_by = None;
         false

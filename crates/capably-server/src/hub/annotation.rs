@@ -42,13 +42,19 @@ impl Annotations {
     }
 
     /// Takes in an annotation. Returns whether it changes a summary.
-    fn add(&mut self, entry: &Arc<Entry>, index: usize) -> bool {
+    pub(super) fn add(&mut self, entry: &Arc<Entry>, index: usize) -> bool {
         let Some(annotation) = entry.annotation(index) else { return false };
         if let Some(id) = entry.annotation_items().get(index).and_then(|item| item.id.clone()) {
             self.ids.insert(id, entry.position());
         }
         self.all.push((Arc::clone(entry), index));
         self.summaries.fold(&annotation)
+    }
+
+    /// Works out the summaries anew.
+    pub(super) fn sum_up(&mut self, max_message_size: usize) {
+        let summary = self.summaries.to_values(max_message_size);
+        self.shown = Some(Box::new(MessageAnnotations { summary }));
     }
 }
 
@@ -114,8 +120,7 @@ pub(super) fn annotate(
             let annotations = &mut channel.changes.entry(at).or_default().annotations;
             let changes = indexes.into_iter().map(|index| annotations.add(&entry, index));
             if changes.fold(false, |any, one| any | one) {
-                let summary = annotations.summaries.to_values(max_message_size);
-                annotations.shown = Some(Box::new(MessageAnnotations { summary }));
+                annotations.sum_up(max_message_size);
                 channel.latest_of(&created, at.1)
             } else {
                 None

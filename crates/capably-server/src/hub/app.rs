@@ -7,7 +7,7 @@ use std::{
 };
 
 use capably_protocol::{
-    ConnectionDetails, ErrorInfo, Message, PresenceMessage, ServerFrame, Str,
+    ConnectionDetails, ErrorInfo, Message, Millis, PresenceMessage, ServerFrame, Str,
     frame::{Connected, ErrorFrame},
 };
 
@@ -59,6 +59,8 @@ pub(crate) struct AppSpec {
     pub(crate) namespaces: Vec<Namespace>,
     /// Members that stay, by channel.
     pub(crate) members: Vec<(Str, Vec<PresenceMessage>)>,
+    /// When it was made, in ms since the epoch; now, if it is being made.
+    pub(crate) created: Option<Millis>,
 }
 
 /// The inputs of a connection that is being made. They hold secrets, so it has no `Debug`.
@@ -98,7 +100,7 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(settings: Arc<Settings>, spec: AppSpec, now: Now) -> Self {
-        let AppSpec { id, keys, namespaces, members } = spec;
+        let AppSpec { id, keys, namespaces, members, created } = spec;
         let channels = Channels::new(settings.retention, namespaces, now.wall);
         Self {
             id,
@@ -112,7 +114,7 @@ impl App {
             nonces: Nonces::default(),
             revocations: Revocations::default(),
             channels,
-            presence: Presence::of_fixtures(members, now),
+            presence: Presence::of_fixtures(members, created.unwrap_or(now.wall)),
             stats: Stats::default(),
             next_sweep: now.steady + SWEEP_INTERVAL,
             ended: None,
@@ -278,7 +280,7 @@ impl App {
             depart(&mut self.presence, &mut self.channels, &id, now, outputs);
         }
         if self.next_sweep <= now.steady {
-            self.channels.sweep(now.steady);
+            self.channels.sweep(now.steady, outputs);
             self.next_sweep = now.steady + SWEEP_INTERVAL;
         }
     }
@@ -295,6 +297,11 @@ impl App {
     /// Ends the app: every transport, and any that comes later, is sent `frame` and closed.
     pub(crate) fn end(&mut self, frame: &ServerFrame, outputs: &mut Vec<Output>) {
         self.ended = Some(frame.clone());
+        self.drop_connections(frame, outputs);
+    }
+
+    /// Drops every connection, with its transport if it has one, which is sent `frame` first.
+    pub(super) fn drop_connections(&mut self, frame: &ServerFrame, outputs: &mut Vec<Output>) {
         for transport in self.connections.values().filter_map(|connection| connection.transport) {
             outputs.push(Output::Frame(transport, frame.clone()));
             outputs.push(Output::Close(transport));

@@ -35,6 +35,11 @@ impl Key {
         }
     }
 
+    /// To be kept, and shown to nobody.
+    pub(super) fn secret(&self) -> &Str {
+        &self.secret
+    }
+
     /// Whether the request for a token was signed with this key.
     pub(super) fn has_signed(&self, request: &TokenRequest) -> bool {
         request.is_signed_with(&self.secret)

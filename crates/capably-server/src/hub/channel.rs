@@ -11,6 +11,7 @@ use capably_protocol::{Flags, Message, Millis, Str, frame::Delivery};
 use super::{
     Broadcast, ConnectionId, Now, Output, TransportId,
     change::{Changes, rewound},
+    keep::{Keeping, Kept, Serials},
     log::{Entry, Log, Retention},
     push::{Payload, Push},
     serial::{Position, SerialClock},
@@ -44,6 +45,8 @@ pub(super) struct Channels {
     pub(super) push: Push,
     /// How many have been made that nobody has counted yet.
     opened: usize,
+    /// Set when entries are to outlive the process.
+    pub(super) keeping: Option<Keeping>,
 }
 
 impl Channels {
@@ -51,7 +54,8 @@ impl Channels {
         let clock = SerialClock::new(now);
         let forgotten = clock.last();
         let (map, push) = (HashMap::new(), Push::default());
-        Self { map, clock, forgotten, retention, namespaces, push, opened: 0 }
+        let keeping = None;
+        Self { map, clock, forgotten, retention, namespaces, push, opened: 0, keeping }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Channel> {
@@ -73,7 +77,8 @@ impl Channels {
             // The name may be a slice of a whole frame; the map must not pin that.
             let name = Str::from(&**name);
             let retention = self.retention_of(&name);
-            let channel = Channel::new(name.clone(), retention, self.forgotten);
+            let kept = self.new_kept();
+            let channel = Channel::new(name.clone(), retention, self.forgotten, kept);
             self.map.insert(name, channel);
             self.opened += 1;
         }
@@ -123,6 +128,22 @@ impl Channels {
         self.clock.last()
     }
 
+    /// How far the serials have come.
+    pub(super) fn serials(&self) -> Serials {
+        Serials { last: self.clock.last(), forgotten: self.forgotten }
+    }
+
+    /// Goes on after serials that were given before.
+    pub(super) fn go_on_after(&mut self, Serials { last, forgotten }: Serials) {
+        self.clock.go_on_after(last);
+        self.forgotten = forgotten;
+    }
+
+    /// Does something with every channel, in no order.
+    pub(super) fn each(&mut self, each: impl FnMut(&mut Channel)) {
+        self.map.values_mut().for_each(each);
+    }
+
     /// How many there are, and how many of them have been made since this was last asked.
     pub(super) fn count(&mut self) -> (usize, usize) {
         (self.map.len(), std::mem::take(&mut self.opened))
@@ -134,12 +155,15 @@ impl Channels {
     }
 
     /// Drops what is older than it need be kept, and channels that nobody uses and that hold nothing.
-    pub(super) fn sweep(&mut self, now: Duration) {
+    pub(super) fn sweep(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         let mut forgotten = self.forgotten;
         self.map.retain(|_, channel| {
             channel.expire(now);
             let keep = !channel.is_forgettable(now);
-            if !keep {
+            if keep {
+                channel.trim_kept(outputs);
+            } else {
+                channel.forget_kept(outputs);
                 forgotten = forgotten.max(channel.log.floor());
             }
             keep
@@ -172,15 +196,17 @@ pub(super) struct NewFrame {
 /// One channel.
 #[derive(Debug)]
 pub(super) struct Channel {
-    name: Str,
+    pub(super) name: Str,
     retention: Retention,
     pub(super) log: Log,
     /// Ids that publishers chose, to tell a repetition (RSL1k).
-    ids: HashMap<Str, Position>,
+    pub(super) ids: HashMap<Str, Position>,
     pub(super) changes: Changes,
-    subscribers: BTreeMap<TransportId, Subscriber>,
+    pub(super) subscribers: BTreeMap<TransportId, Subscriber>,
     /// Since when a sweep has found nobody here and nothing.
     idle_since: Option<Duration>,
+    /// Set when its entries are to outlive the process.
+    pub(super) kept: Option<Kept>,
 }
 
 /// An attachment that is sent what is published.
@@ -235,7 +261,7 @@ pub(super) enum Fill {
 }
 
 impl Channel {
-    fn new(name: Str, retention: Retention, floor: Position) -> Self {
+    fn new(name: Str, retention: Retention, floor: Position, kept: Option<Kept>) -> Self {
         Self {
             name,
             retention,
@@ -244,6 +270,7 @@ impl Channel {
             changes: Changes::new(),
             subscribers: BTreeMap::new(),
             idle_since: None,
+            kept,
         }
     }
 
@@ -303,6 +330,9 @@ impl Channel {
     /// Drops what is older or more than is kept.
     pub(super) fn expire(&mut self, now: Duration) {
         while let Some(entry) = self.log.pop_expired(&self.retention, now) {
+            if let Some(kept) = &mut self.kept {
+                kept.dropped += 1;
+            }
             for id in entry.items().iter().filter_map(|item| item.id.as_ref()) {
                 self.ids.remove(id);
             }
@@ -358,7 +388,7 @@ impl Channel {
 
     /// Takes an entry into the log and sends it to the subscribers that want it.
     pub(super) fn commit(&mut self, entry: &Arc<Entry>, now: Now, outputs: &mut Vec<Output>) {
-        self.append(entry, now);
+        self.append(entry, now, outputs);
         self.send(entry, |_| true, outputs);
     }
 
@@ -380,7 +410,7 @@ impl Channel {
         let versions = &mut self.changes.entry(at).or_default().versions;
         known.extend(versions.iter().cloned());
         versions.push(Arc::clone(&whole));
-        self.append(&whole, now);
+        self.append(&whole, now, outputs);
         match addition {
             None => self.send(&whole, |_| true, outputs),
             Some(addition) => {
@@ -399,9 +429,10 @@ impl Channel {
         }
     }
 
-    fn append(&mut self, entry: &Arc<Entry>, now: Now) {
+    fn append(&mut self, entry: &Arc<Entry>, now: Now, outputs: &mut Vec<Output>) {
         self.log.append(Arc::clone(entry));
         self.expire(now.steady);
+        self.keep(entry, outputs);
     }
 
     /// Sends an entry to the subscribers that want it and that `filter` lets through.

@@ -217,6 +217,11 @@ pub(crate) fn request_timeout() -> ErrorInfo {
     error(50003, 408, "the request did not arrive in time")
 }
 
+/// What was published cannot be stored.
+pub(crate) fn not_stored() -> ErrorInfo {
+    error(50000, 500, "the server cannot write to its storage")
+}
+
 /// The server ends; the client may go elsewhere or come back.
 pub(crate) fn shutting_down() -> ErrorInfo {
     error(80003, 503, "the server is shutting down")

@@ -1,7 +1,6 @@
 //! What was published on a channel: the source of history and of every replay.
 //!
-//! In memory for now. Everything that reads or writes it goes through [`Log`]'s few methods, so that
-//! another storage can take its place.
+//! All of it is in memory; what is to outlive the process is put out by [`keep`](super::keep), too.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -59,6 +58,16 @@ impl Entry {
     /// About how many bytes it takes, encoded or held.
     pub(super) fn size(&self) -> usize {
         self.size
+    }
+
+    /// The channel that it is of.
+    pub(super) fn channel(&self) -> &str {
+        match &self.frame {
+            ServerFrame::Message(delivery) => &delivery.channel,
+            ServerFrame::Annotation(delivery) => &delivery.channel,
+            ServerFrame::Presence(delivery) => &delivery.channel,
+            _ => "",
+        }
     }
 
     /// How many items it has, and how many bytes of payload.
@@ -215,6 +224,12 @@ impl Log {
         self.bytes -= oldest.size();
         self.floor = oldest.position;
         Some(oldest)
+    }
+
+    /// Drops every entry as if it had never been there.
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -17,6 +17,7 @@ mod channel_name;
 mod connection;
 pub(crate) mod error;
 mod history;
+pub(crate) mod keep;
 mod log;
 mod page;
 pub(crate) mod presence;
@@ -45,6 +46,7 @@ pub(crate) use self::{
     broadcast::Broadcast,
     channel::Namespace,
     history::HistoryQuery,
+    keep::Record,
     log::Retention,
     page::{Direction, Page, PageQuery},
     presence::MembersQuery,
@@ -62,6 +64,14 @@ pub(crate) struct Now {
     pub(crate) steady: Duration,
     /// Since the Unix epoch, in ms.
     pub(crate) wall: Millis,
+}
+
+impl Now {
+    /// What the steady clock showed, or would have shown, at this time of the wall clock.
+    fn steady_at(&self, wall: Millis) -> Duration {
+        let ago = u64::try_from(self.wall.saturating_sub(wall)).unwrap_or(0);
+        self.steady.saturating_sub(Duration::from_millis(ago))
+    }
 }
 
 /// A transport: one WebSocket. Never used twice.
@@ -82,6 +92,8 @@ pub(crate) enum Output {
     Close(TransportId),
     /// Publish what was pushed, and say with [`App::pushed`] what became of it.
     Push(Box<Delivery>),
+    /// Keep this, and carry out what comes after it, or with it, only when it is kept.
+    Keep(Record),
 }
 
 /// The site code of this service, in serials and in `connectionDetails`.

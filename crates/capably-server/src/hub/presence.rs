@@ -11,10 +11,10 @@ use std::{
     time::Duration,
 };
 
-use capably_protocol::{ErrorInfo, PresenceMessage, Str};
+use capably_protocol::{ErrorInfo, Millis, PresenceMessage, Str};
 
 use self::set::Set;
-use super::{ConnectionId, Now, error, publish::canonicalize};
+use super::{ConnectionId, error, publish::canonicalize};
 
 pub(crate) use self::read::MembersQuery;
 pub(super) use self::{
@@ -50,19 +50,33 @@ struct Party {
 }
 
 impl Presence {
-    /// Members that stay for as long as the app does, as [`fixtures`] gives them.
-    pub(super) fn of_fixtures(fixtures: Vec<(Str, Vec<PresenceMessage>)>, now: Now) -> Self {
+    /// Members that stay for as long as the app does, as [`fixtures`] gives them; they entered `at` this time.
+    pub(super) fn of_fixtures(fixtures: Vec<(Str, Vec<PresenceMessage>)>, at: Millis) -> Self {
         let mut presence = Self::default();
         for (name, members) in fixtures {
             let set = presence.channels.entry(name).or_default();
             for (index, mut member) in members.into_iter().enumerate() {
                 member.id = Some(format!("{FIXTURES}:0:{index}").into());
                 member.connection_id = Some(Str::from_static(FIXTURES));
-                member.timestamp = Some(now.wall);
+                member.timestamp = Some(at);
                 set.put(member);
             }
         }
         presence
+    }
+
+    /// Only the members that were made with the app stay, and nobody is told.
+    pub(super) fn leave_fixtures(&mut self) {
+        for (id, party) in std::mem::take(&mut self.connections) {
+            for name in party.channels {
+                let Some(set) = self.channels.get_mut(&name) else { continue };
+                set.remove_all(&id);
+                if set.is_empty() {
+                    self.channels.remove(&name);
+                }
+            }
+        }
+        self.departures.clear();
     }
 
     /// The names of the channels that have members, in order.

@@ -1,6 +1,7 @@
 //! Revoking tokens before their time (RSA17).
 
 use capably_protocol::{ErrorInfo, Millis, ServerFrame, Str};
+use serde::{Deserialize, Serialize};
 
 use super::{
     App, Now, Output,
@@ -33,10 +34,10 @@ pub(crate) struct Revoked {
 }
 
 /// The revocations of an app.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Revocations(Vec<Revocation>);
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Revocation {
     key_id: Str,
     target: Target,
@@ -45,7 +46,7 @@ struct Revocation {
 }
 
 /// Which tokens are meant.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Target {
     ClientId(Str),
     RevocationKey(Str),
@@ -140,6 +141,7 @@ impl App {
             (text, target)
         });
         let targets = targets.collect();
+        self.keep_revocations(outputs);
 
         let concerned: Vec<_> = self
             .connections

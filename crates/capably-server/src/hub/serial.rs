@@ -69,6 +69,25 @@ impl Position {
         Some(Self { time: self.time, counter })
     }
 
+    /// How many bytes [`to_bytes`](Self::to_bytes) gives.
+    pub(super) const BYTES: usize = 10;
+
+    /// The position in bytes whose order is that of the positions.
+    pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.time.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.counter.to_be_bytes());
+        bytes
+    }
+
+    /// The position that [`to_bytes`](Self::to_bytes) gave these bytes for.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (time, counter) = bytes.split_first_chunk()?;
+        let time = u64::from_be_bytes(*time);
+        let counter = u16::from_be_bytes(counter.try_into().ok()?);
+        (counter < COUNTER_LIMIT).then_some(Self { time, counter })
+    }
+
     fn text(self, index: Option<usize>) -> Str {
         let mut text = Vec::with_capacity(CHANNEL_SERIAL_LEN + 1 + INDEX_DIGITS);
         push_digits(&mut text, self.time, TIME_DIGITS);
@@ -99,6 +118,11 @@ impl SerialClock {
     /// The last position handed out.
     pub(super) fn last(&self) -> Position {
         self.last
+    }
+
+    /// Positions come after this one, too.
+    pub(super) fn go_on_after(&mut self, position: Position) {
+        self.last = self.last.max(position);
     }
 
     /// The next position: of this millisecond, or after the last one when the clock stands or goes back.

@@ -1,0 +1,126 @@
+//! What outlives the process: which changes of it the front is asked to keep, and the way back.
+//!
+//! An app that keeps nothing, the usual one, does none of this.
+
+mod read;
+mod record;
+mod restore;
+mod spec;
+mod withdraw;
+
+use std::sync::Arc;
+
+use super::{
+    App, Output,
+    channel::{Channel, Channels},
+    log::Entry,
+    serial::Position,
+};
+
+pub(crate) use self::{
+    read::{Reader, Saved, Stored},
+    record::Record,
+};
+
+/// How many entries a log drops before the storage does, too.
+const TRIM_AFTER: usize = 10_000;
+
+/// How far an app has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark(Position);
+
+/// The places of the serials of an app: the last one given, and the newest that was forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Serials {
+    pub(super) last: Position,
+    pub(super) forgotten: Position,
+}
+
+/// What is known of the kept side of an app's channels.
+#[derive(Debug, Default)]
+pub(super) struct Keeping {
+    /// The serials as they were last handed out to be kept.
+    serials: Option<Serials>,
+}
+
+/// What is known of the kept side of a channel.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// The floor of the log that was last handed out to be kept.
+    floor: Option<Position>,
+    /// How many entries the log has dropped since.
+    pub(super) dropped: usize,
+}
+
+impl App {
+    /// From now on, whatever should outlive the process is put out as [`Output::Keep`].
+    pub(crate) fn keep(&mut self) {
+        self.channels.keeping = Some(Keeping::default());
+    }
+
+    /// The app is no more: nothing of it is kept.
+    pub(crate) fn forget(&mut self, outputs: &mut Vec<Output>) {
+        if self.channels.keeping.take().is_some() {
+            self.channels.each(|channel| channel.kept = None);
+            outputs.push(Output::Keep(Record::removal()));
+        }
+    }
+
+    /// Puts out how far the serials have come, if that is to be kept.
+    pub(crate) fn keep_serials(&mut self, outputs: &mut Vec<Output>) {
+        let serials = self.channels.serials();
+        if let Some(keeping) = &mut self.channels.keeping
+            && keeping.serials != Some(serials)
+        {
+            keeping.serials = Some(serials);
+            outputs.push(Output::Keep(Record::serials(serials)));
+        }
+    }
+
+    /// How far the app has come.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark(self.channels.last_position())
+    }
+
+    /// Puts out what has been revoked, if that is to be kept.
+    pub(super) fn keep_revocations(&self, outputs: &mut Vec<Output>) {
+        if self.channels.keeping.is_some() {
+            outputs.push(Output::Keep(Record::revocations(&self.revocations)));
+        }
+    }
+}
+
+impl Channels {
+    /// For a channel that is being made.
+    pub(super) fn new_kept(&self) -> Option<Kept> {
+        self.keeping.is_some().then(Kept::default)
+    }
+}
+
+impl Channel {
+    /// Puts out a new entry of the log, if it is to be kept.
+    pub(super) fn keep(&mut self, entry: &Arc<Entry>, outputs: &mut Vec<Output>) {
+        let Some(kept) = &self.kept else { return };
+        outputs.push(Output::Keep(Record::entry(Arc::clone(entry))));
+        if kept.floor.is_none() || kept.dropped >= TRIM_AFTER {
+            self.trim_kept(outputs);
+        }
+    }
+
+    /// Puts out where the log begins by now, if it is kept.
+    pub(super) fn trim_kept(&mut self, outputs: &mut Vec<Output>) {
+        let floor = self.log.floor();
+        let Some(kept) = self.kept.as_mut().filter(|kept| kept.floor != Some(floor)) else {
+            return;
+        };
+        *kept = Kept { floor: Some(floor), dropped: 0 };
+        outputs.push(Output::Keep(Record::floor(self.name.clone(), floor)));
+    }
+
+    /// Nothing of the channel is kept any more.
+    pub(super) fn forget_kept(&self, outputs: &mut Vec<Output>) {
+        if self.kept.as_ref().is_some_and(|kept| kept.floor.is_some()) {
+            outputs.push(Output::Keep(Record::forgotten_channel(self.name.clone())));
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! When what was to be kept could not be: the app as it was before.
+
+use std::sync::Arc;
+
+use capably_protocol::{ErrorInfo, ServerFrame};
+
+use super::{Keeping, Kept, Mark};
+use crate::hub::{App, Output, channel::Channel};
+
+impl App {
+    /// Takes back everything after `mark`, which nobody has been told of. Every client is told to connect
+    /// anew, since what is known of its connection may be of what is taken back.
+    pub(crate) fn withdraw(&mut self, mark: Mark, error: &ErrorInfo, outputs: &mut Vec<Output>) {
+        let frame = ServerFrame::Disconnected { error: Some(error.clone()) };
+        self.drop_connections(&frame, outputs);
+        self.presence.leave_fixtures();
+        let max_message_size = self.settings.max_message_size;
+        self.channels.each(|channel| channel.withdraw(mark, max_message_size));
+        // Nobody knows what has been kept of this.
+        if self.channels.keeping.is_some() {
+            self.channels.keeping = Some(Keeping::default());
+        }
+    }
+}
+
+impl Channel {
+    fn withdraw(&mut self, Mark(mark): Mark, max_message_size: usize) {
+        self.kept = self.kept.as_ref().map(|_| Kept::default());
+        self.subscribers.clear();
+        if self.log.last() <= mark {
+            return;
+        }
+        let entries = self.log.iter().filter(|entry| entry.position() <= mark);
+        let entries: Vec<_> = entries.map(Arc::clone).collect();
+        self.log.clear();
+        self.ids.clear();
+        self.changes.clear();
+        self.take_in(entries, max_message_size);
+    }
+}
