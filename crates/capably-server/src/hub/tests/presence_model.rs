@@ -234,7 +234,7 @@ impl World {
                         bench.app.fill(to, bench.now, &mut bench.outputs);
                         continue;
                     }
-                    Output::Push(_) => continue,
+                    Output::Push(_) | Output::Keep(_) => continue,
                     Output::Close(to) => {
                         if let Some(link) = self.links.get_mut(&to) {
                             link.closed = true;
