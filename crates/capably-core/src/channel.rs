@@ -11,6 +11,7 @@ use crate::{
 
 mod connection;
 mod deliver;
+mod options;
 mod request;
 mod service;
 
@@ -23,6 +24,8 @@ pub struct ChannelOptions {
     pub modes: Vec<ChannelMode>,
     /// With what payloads are decrypted (TB2b).
     pub cipher: Option<CipherParams>,
+    /// The product that made the channel, to be named when it attaches (WP7).
+    pub agent: Option<String>,
 }
 
 /// A state with what belongs to it alone.
@@ -45,6 +48,16 @@ enum State {
 enum Request {
     Attach(OpId),
     Detach(OpId),
+    /// Attach with other options (RTL16a).
+    Reattach(OpId),
+}
+
+impl Request {
+    fn op(self) -> OpId {
+        match self {
+            Self::Attach(op) | Self::Detach(op) | Self::Reattach(op) => op,
+        }
+    }
 }
 
 /// A channel of a client.
@@ -152,9 +165,7 @@ impl Channel {
     pub(crate) fn take_ops(&mut self) -> Vec<OpId> {
         let mut ops = mem::take(&mut self.ops);
         ops.extend(self.presence.take_ops());
-        ops.extend(self.waiting.drain(..).map(|request| match request {
-            Request::Attach(op) | Request::Detach(op) => op,
-        }));
+        ops.extend(self.waiting.drain(..).map(Request::op));
         ops
     }
 }

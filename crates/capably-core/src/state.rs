@@ -49,6 +49,12 @@ pub enum ConnectionEvent {
     Update,
 }
 
+impl From<ConnectionState> for ConnectionEvent {
+    fn from(state: ConnectionState) -> Self {
+        Self::State(state)
+    }
+}
+
 /// A change of the connection (TA).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -105,6 +111,12 @@ pub enum ChannelEvent {
     State(ChannelState),
     /// The channel stays attached, having lost continuity (RTL12).
     Update,
+}
+
+impl From<ChannelState> for ChannelEvent {
+    fn from(state: ChannelState) -> Self {
+        Self::State(state)
+    }
 }
 
 /// A change of a channel (TH).

@@ -40,6 +40,7 @@ pub mod object;
 pub mod presence;
 pub mod push;
 pub mod recovery;
+pub mod reference;
 pub mod stats;
 pub mod summary;
 mod text;
@@ -72,6 +73,7 @@ pub use push::{
     PushChannelSubscription,
 };
 pub use recovery::RecoveryKey;
+pub use reference::ReferenceExtras;
 pub use stats::{Stats, StatsInterval, StatsUnit};
 pub use text::Str;
 pub use token::{TokenDetails, TokenParams, TokenRequest};

@@ -5,6 +5,8 @@
 //! | API keys, tokens, and servers that give tokens | [`auth`](crate::auth) |
 //! | tokens while connected | [`tokens`] |
 //! | the states of a connection, and what to do in each | [`connections`] |
+//! | the states of a channel, its options, derived channels | [`channels`] |
+//! | subscribing to some or all messages, and overflow | [`subscribing`] |
 //! | continuing a connection in another process | [`recovery`] |
 //! | publishing over REST: forms, ids, limits, many channels | [`publishing`] |
 //! | history, and pages of anything | [`history`] |
@@ -23,6 +25,12 @@ pub mod tokens {}
 
 #[doc = include_str!("guide/connections.md")]
 pub mod connections {}
+
+#[doc = include_str!("guide/channels.md")]
+pub mod channels {}
+
+#[doc = include_str!("guide/subscribing.md")]
+pub mod subscribing {}
 
 #[doc = include_str!("guide/recovery.md")]
 pub mod recovery {}

@@ -49,7 +49,8 @@ pub use capably_protocol::{
     DeviceFormFactor, DevicePlatform, DevicePushDetails, DevicePushState, ErrorCode, ErrorInfo,
     JsonObject, Message, MessageAction, MessageAnnotations, MessageOperation, MessageVersion,
     Millis, Operation, PresenceAction, PresenceMessage, PublishResult, PushChannelSubscription,
-    Stats, StatsUnit, Str, TokenDetails, TokenParams, TokenRequest, UpdateDeleteResult, summary,
+    ReferenceExtras, Stats, StatsUnit, Str, TokenDetails, TokenParams, TokenRequest,
+    UpdateDeleteResult, summary,
 };
 pub use error::{Error, Recourse, Result};
 pub use options::ClientOptions;

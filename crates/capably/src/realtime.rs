@@ -18,11 +18,16 @@ use crate::{
 mod awake;
 mod changes;
 mod channel;
+mod channel_options;
+mod channel_properties;
 mod channels;
 mod command;
 mod connection;
+mod derive;
 mod driver;
 mod errands;
+mod filter;
+mod history;
 mod link;
 mod listeners;
 mod metrics;
@@ -39,10 +44,15 @@ pub use capably_core::{
 };
 pub(crate) use command::WeakHandle;
 
+pub use capably_protocol::ChannelMode;
 pub use changes::Changes;
 pub use channel::Channel;
-pub use channels::{Channels, RealtimeChannelOptions};
+pub use channel_options::RealtimeChannelOptions;
+pub use channel_properties::ChannelProperties;
+pub use channels::Channels;
 pub use connection::Connection;
+pub use derive::DeriveOptions;
+pub use filter::MessageFilter;
 pub use metrics::ConnectionMetrics;
 pub use presence::{Presence, PresenceSubscription};
 pub use publish::{Publish, Receipt};

@@ -18,10 +18,9 @@ impl Client {
         self.request(id, Request::Detach(op), now.instant);
     }
 
-    fn request(&mut self, id: ChannelId, request: Request, now: Instant) {
+    pub(super) fn request(&mut self, id: ChannelId, request: Request, now: Instant) {
         let Some(channel) = self.channels.get_mut(&id) else {
-            let (Request::Attach(op) | Request::Detach(op)) = request;
-            return self.done(op, Err(errors::released()));
+            return self.done(request.op(), Err(errors::released()));
         };
         if channel.waiting.is_empty() {
             self.start(id, request, now);
@@ -47,8 +46,32 @@ impl Client {
                 }
                 self.request_done(id, op, Ok(()));
             }
+            // The ATTACH that is to be sent will have the new options.
+            (Request::Reattach(op), State::Attaching)
+                if connection != ConnectionState::Connected =>
+            {
+                channel.ops.push(op);
+            }
             (Request::Attach(_), State::Detaching { .. })
-            | (Request::Detach(_), State::Attaching) => channel.waiting.push_back(request),
+            | (Request::Detach(_) | Request::Reattach(_), State::Attaching) => {
+                channel.waiting.push_back(request);
+            }
+            (Request::Reattach(op), State::Attached) => {
+                channel.ops.push(op);
+                self.begin_attach(id, None, now);
+            }
+            // What it waited for left the channel without an attachment.
+            (
+                Request::Reattach(op),
+                State::Initialized
+                | State::Detaching { .. }
+                | State::Detached
+                | State::Suspended
+                | State::Failed,
+            ) => {
+                let error = errors::channel_state(channel.state(), channel.error_reason.as_ref());
+                self.request_done(id, op, Err(error));
+            }
             (
                 Request::Attach(op),
                 State::Initialized | State::Detached | State::Suspended | State::Failed,
@@ -124,12 +147,12 @@ impl Client {
         while let Some(channel) = self.channels.get_mut(&id)
             && matches!(
                 (channel.waiting.front(), channel.state),
-                (Some(Request::Attach(_)), State::Attaching)
+                (Some(Request::Attach(_) | Request::Reattach(_)), State::Attaching)
                     | (Some(Request::Detach(_)), State::Detaching { .. })
             )
-            && let Some(Request::Attach(op) | Request::Detach(op)) = channel.waiting.pop_front()
+            && let Some(request) = channel.waiting.pop_front()
         {
-            channel.ops.push(op);
+            channel.ops.push(request.op());
         }
     }
 
@@ -159,7 +182,7 @@ impl Client {
             channel: channel.name.clone(),
             channel_serial: channel.channel_serial.clone(),
             flags: channel.options.modes.iter().copied().collect::<Flags>(),
-            params: channel.options.params.clone(),
+            params: channel.options.to_params(),
         });
         self.timers.set(Timer::Attach(id), now + self.config.realtime_request_timeout);
         self.send(frame);

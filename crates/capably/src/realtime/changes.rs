@@ -5,23 +5,52 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use futures_core::Stream;
 
-use super::queue::{Intake, Queue};
+use super::{
+    ChannelEvent, ChannelStateChange, ConnectionEvent, ConnectionStateChange,
+    queue::{Intake, Queue},
+};
 
 /// Every change since the stream was made, in order. It ends with the client.
 ///
 /// A listener that leaves more than 1,024 changes unread misses the oldest.
 pub struct Changes<T> {
     intake: Intake<T>,
+    /// Which changes are wanted; `None` means all.
+    wanted: Option<Wanted<T>>,
+}
+
+type Wanted<T> = Box<dyn Fn(&T) -> bool + Send + Sync>;
+
+impl Changes<ConnectionStateChange> {
+    /// Only changes with one of these events, each a state or [`ConnectionEvent::Update`] (RTN4, RTE3).
+    #[must_use]
+    pub fn only(self, events: impl IntoIterator<Item = impl Into<ConnectionEvent>>) -> Self {
+        let events: Vec<_> = events.into_iter().map(Into::into).collect();
+        self.which(move |change| events.contains(&change.event))
+    }
+}
+
+impl Changes<ChannelStateChange> {
+    /// Only changes with one of these events, each a state or [`ChannelEvent::Update`] (RTL2, RTE3).
+    #[must_use]
+    pub fn only(self, events: impl IntoIterator<Item = impl Into<ChannelEvent>>) -> Self {
+        let events: Vec<_> = events.into_iter().map(Into::into).collect();
+        self.which(move |change| events.contains(&change.event))
+    }
 }
 
 impl<T> Changes<T> {
     pub(crate) fn new(queue: Arc<Queue<T>>) -> Self {
-        Self { intake: Intake::new(queue) }
+        Self { intake: Intake::new(queue), wanted: None }
+    }
+
+    fn which(self, wanted: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self {
+        Self { wanted: Some(Box::new(wanted)), ..self }
     }
 
     /// The next change; `None` once the client has ended.
@@ -30,9 +59,15 @@ impl<T> Changes<T> {
     }
 
     fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        self.intake.poll_item(cx, |missed| {
-            tracing::warn!(missed, "a listener to changes of state did not keep up");
-        })
+        loop {
+            let change = ready!(self.intake.poll_item(cx, |missed| {
+                tracing::warn!(missed, "a listener to changes of state did not keep up");
+            }));
+            match (&change, &self.wanted) {
+                (Some(change), Some(wanted)) if !wanted(change) => {}
+                _ => return Poll::Ready(change),
+            }
+        }
     }
 }
 

@@ -6,10 +6,10 @@ use std::sync::{
 };
 
 use capably_core::{Channel as CoreChannel, ChannelId};
-use capably_protocol::{ChannelMode, CipherParams, Data, Message, Str, frame::Params};
+use capably_protocol::{ChannelMode, Data, Message, Str, frame::Params};
 
 use super::{
-    Changes, ChannelState, ChannelStateChange, Publish, Subscribe,
+    Changes, ChannelState, ChannelStateChange, Publish, RealtimeChannelOptions, Subscribe,
     command::{Command, Handle, gone, lock},
     listeners::Listeners,
 };
@@ -31,7 +31,9 @@ pub struct Channel {
 pub(crate) struct ChannelShared {
     pub(crate) id: ChannelId,
     pub(crate) name: Str,
-    pub(crate) cipher: Option<CipherParams>,
+    pub(super) options: Mutex<Arc<RealtimeChannelOptions>>,
+    /// The product that made the channel (WP7).
+    pub(super) agent: Option<String>,
     snapshot: Mutex<ChannelSnapshot>,
     presence_synced: AtomicBool,
     listeners: Listeners<ChannelStateChange>,
@@ -43,6 +45,7 @@ struct ChannelSnapshot {
     error_reason: Option<Error>,
     modes: Vec<ChannelMode>,
     params: Params,
+    attach_serial: Option<Str>,
 }
 
 impl ChannelSnapshot {
@@ -52,21 +55,29 @@ impl ChannelSnapshot {
             error_reason: channel.error_reason().cloned().map(Error::from),
             modes: channel.modes().to_vec(),
             params: channel.params().clone(),
+            attach_serial: channel.attach_serial().cloned(),
         }
     }
 }
 
 impl ChannelShared {
-    pub(crate) fn new(id: ChannelId, name: Str, cipher: Option<CipherParams>) -> Self {
+    pub(crate) fn new(
+        id: ChannelId,
+        name: Str,
+        options: RealtimeChannelOptions,
+        agent: Option<String>,
+    ) -> Self {
         Self {
             id,
             name,
-            cipher,
+            options: Mutex::new(Arc::new(options)),
+            agent,
             snapshot: Mutex::new(ChannelSnapshot {
                 state: ChannelState::Initialized,
                 error_reason: None,
                 modes: Vec::new(),
                 params: Params::new(),
+                attach_serial: None,
             }),
             presence_synced: AtomicBool::new(false),
             listeners: Listeners::new(),
@@ -82,6 +93,18 @@ impl ChannelShared {
     /// Updates the snapshot of an attached channel.
     pub(crate) fn granted(&self, channel: &CoreChannel) {
         *lock(&self.snapshot) = ChannelSnapshot::new(channel, ChannelState::Attached);
+    }
+
+    /// The options there are now.
+    pub(crate) fn options(&self) -> Arc<RealtimeChannelOptions> {
+        Arc::clone(&lock(&self.options))
+    }
+
+    /// Where the attachment started, while there is one.
+    pub(super) fn attachment(&self) -> Option<Str> {
+        let snapshot = lock(&self.snapshot);
+        let attached = snapshot.state == ChannelState::Attached;
+        snapshot.attach_serial.clone().filter(|_| attached)
     }
 
     /// Whether it is known who is present.
@@ -113,7 +136,7 @@ impl Channel {
 
     /// The same channel over REST.
     pub(crate) fn rest_channel(&self) -> RestChannel {
-        let options = rest::ChannelOptions { cipher: self.shared.cipher.clone() };
+        let options = rest::ChannelOptions { cipher: self.shared.options().cipher.clone() };
         self.rest.channels().detached(self.shared.name.clone(), options)
     }
 
@@ -182,18 +205,18 @@ impl Channel {
         lock(&self.shared.snapshot).params.clone()
     }
 
-    /// Waits for a state (RTL25); returns at once in it.
+    /// Waits for a state (RTL25): `None` at once in it (RTL25a), else the change that led to it (RTL25b).
     ///
     /// # Errors
     /// 80017 when the client ends before.
-    pub async fn when(&self, state: ChannelState) -> Result<()> {
+    pub async fn when(&self, state: ChannelState) -> Result<Option<ChannelStateChange>> {
         let mut changes = self.changes();
         if self.state() == state {
-            return Ok(());
+            return Ok(None);
         }
         while let Some(change) = changes.next().await {
             if change.current == state {
-                return Ok(());
+                return Ok(Some(change));
             }
         }
         Err(gone())

@@ -8,11 +8,11 @@ use std::{
     },
 };
 
-use capably_core::{ChannelId, ChannelOptions};
-use capably_protocol::{ChannelMode, CipherParams, Str};
+use capably_core::ChannelId;
+use capably_protocol::Str;
 
 use super::{
-    Channel,
+    Channel, RealtimeChannelOptions,
     channel::ChannelShared,
     command::{Command, Handle, lock},
 };
@@ -34,38 +34,6 @@ struct Registry {
     next_id: AtomicU64,
 }
 
-/// What a channel is asked to be (TB).
-#[derive(Clone, Debug, Default)]
-#[must_use]
-pub struct RealtimeChannelOptions {
-    core: ChannelOptions,
-}
-
-impl RealtimeChannelOptions {
-    /// The service's defaults.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets a channel parameter, such as `rewind` (TB2c).
-    pub fn param(mut self, name: impl Into<String>, value: impl ToString) -> Self {
-        self.core.params.insert(name.into(), value.to_string());
-        self
-    }
-
-    /// Asks for these modes only (TB2d).
-    pub fn modes(mut self, modes: impl IntoIterator<Item = ChannelMode>) -> Self {
-        self.core.modes = modes.into_iter().collect();
-        self
-    }
-
-    /// Encrypts and decrypts payloads (TB2b).
-    pub fn cipher(mut self, cipher: CipherParams) -> Self {
-        self.core.cipher = Some(cipher);
-        self
-    }
-}
-
 impl Channels {
     pub(crate) fn new(handle: Handle, rest: Rest) -> Self {
         Self { handle, registry: Arc::default(), agent: None, rest }
@@ -82,19 +50,16 @@ impl Channels {
     }
 
     /// The channel with this name, made with these options if there is none (RTS3b). Options for a
-    /// channel that exists do not change it.
-    pub fn get_with(&self, name: impl Into<Str>, mut options: RealtimeChannelOptions) -> Channel {
+    /// channel that exists do not change it: [`Channel::set_options`] does.
+    pub fn get_with(&self, name: impl Into<Str>, options: RealtimeChannelOptions) -> Channel {
         let name = name.into();
-        if let Some(agent) = &self.agent {
-            options = options.param("agent", agent);
-        }
         let mut channels = lock(&self.registry.channels);
         let shared = channels.entry(name).or_insert_with_key(|name| {
             let id = ChannelId(self.registry.next_id.fetch_add(1, Ordering::Relaxed));
-            let cipher = options.core.cipher.clone();
-            let shared = Arc::new(ChannelShared::new(id, name.clone(), cipher));
-            let channel = Arc::clone(&shared);
-            self.handle.send(Command::Open { channel, options: options.core });
+            let core = options.to_core(self.agent.as_ref());
+            let shared = ChannelShared::new(id, name.clone(), options, self.agent.clone());
+            let shared = Arc::new(shared);
+            self.handle.send(Command::Open { channel: Arc::clone(&shared), options: core });
             shared
         });
         Channel::new(self.handle.clone(), Arc::clone(shared), self.rest.clone())

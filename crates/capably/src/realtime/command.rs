@@ -16,7 +16,8 @@ use capably_protocol::{
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
-    Changes, ConnectionMetrics, channel::ChannelShared, listeners::Listeners, queue::Queue,
+    Changes, ChannelProperties, ConnectionMetrics, channel::ChannelShared, filter::Wanted,
+    listeners::Listeners, queue::Queue,
 };
 use crate::{Error, Result, auth::AuthOptions};
 
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Release(ChannelId),
     Attach(ChannelId, Reply<()>),
     Detach(ChannelId, Reply<()>),
+    SetOptions(ChannelId, ChannelOptions, Reply<()>),
+    Properties(ChannelId, oneshot::Sender<ChannelProperties>),
     Publish(Publish),
     Subscribe {
         channel: ChannelId,
@@ -86,9 +89,18 @@ pub(crate) struct Publish {
 #[derive(Debug)]
 pub(crate) struct Subscriber {
     pub(crate) id: u64,
-    /// The names to listen to; none means all (RTL7a, RTL7b).
-    pub(crate) names: Vec<Str>,
+    pub(crate) wanted: Wanted,
     pub(crate) queue: Arc<Queue<Message>>,
+    /// Its implicit attach is under way. If that fails, it learns so from there, and goes on listening
+    /// (RTL7g).
+    pub(crate) attaching: bool,
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        // Nobody fills the queue any more, be it that the client has ended before it came to this.
+        self.queue.end(gone());
+    }
 }
 
 /// One who listens to presence.
@@ -214,7 +226,9 @@ impl Handle {
 }
 
 /// Waits for an answer of the driver.
-pub(crate) async fn answered<T>(answer: oneshot::Receiver<Result<T, ErrorInfo>>) -> Result<T> {
+pub(crate) async fn answered<T>(
+    answer: impl Future<Output = Result<Result<T, ErrorInfo>, oneshot::error::RecvError>>,
+) -> Result<T> {
     match answer.await {
         Ok(result) => result.map_err(Error::from),
         Err(_) => Err(gone()),

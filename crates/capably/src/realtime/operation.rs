@@ -11,8 +11,8 @@ use crate::{Error, Result};
 /// An operation under way, and where its result goes.
 pub(crate) enum Operation {
     Unit(Reply<()>),
-    /// A subscriber of a channel's messages.
-    Subscribe(ChannelId, Reply<()>),
+    /// A subscriber of a channel's messages, by its id.
+    Subscribe(ChannelId, u64, Reply<()>),
     /// With what it takes of the window of unacknowledged publishes.
     Publish(Reply<PublishResult>, u32),
     Ping(Reply<Duration>),
@@ -31,7 +31,7 @@ impl Operation {
     /// Hands the outcome over. The other end may have lost interest in it.
     pub(crate) fn finish(self, outcome: Result<Outcome, ErrorInfo>) {
         match self {
-            Self::Unit(reply) | Self::Subscribe(_, reply) => {
+            Self::Unit(reply) | Self::Subscribe(_, _, reply) => {
                 let _ = reply.send(outcome.map(|_| ()));
             }
             Self::Publish(reply, _) => {

@@ -112,8 +112,9 @@ impl<'a> Publish<'a> {
                 "there is no message to publish",
             ));
         }
+        let options = channel.shared.options();
         for message in &mut messages {
-            payload::encode(message, channel.shared.cipher.as_ref())?;
+            payload::encode(message, options.cipher.as_ref())?;
         }
         let size = messages.iter().map(Message::size).sum();
         let permits = channel.handle.take_window(size).await?;

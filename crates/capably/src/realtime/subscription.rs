@@ -11,13 +11,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use capably_protocol::{Message, Str};
+use capably_protocol::{ErrorInfo, Message, Str};
 use futures_core::Stream;
 use tokio::sync::oneshot;
 
 use super::{
-    Channel, Overflow,
+    Channel, MessageFilter, Overflow,
     command::{Command, Subscriber, answered},
+    filter::Wanted,
     queue::{Intake, Next, Queue},
 };
 use crate::{Error, Result};
@@ -30,7 +31,8 @@ static NEXT_SUBSCRIBER: AtomicU64 = AtomicU64::new(0);
 /// A subscription about to be made.
 ///
 /// Awaiting it registers the listener and attaches the channel in one step, so that nothing is missed in
-/// between, and returns once the channel is attached (RTL7g).
+/// between, and returns once the channel is attached (RTL7g). [`listen`](Self::listen) does not wait, and
+/// goes on listening when the attach fails.
 ///
 /// # Errors
 /// Why the channel is not attached, as [`Channel::attach`] says; 90001 if it has failed or was released. With
@@ -40,7 +42,7 @@ static NEXT_SUBSCRIBER: AtomicU64 = AtomicU64::new(0);
 #[must_use = "nothing is subscribed to until this is awaited"]
 pub struct Subscribe<'a> {
     channel: &'a Channel,
-    names: Vec<Str>,
+    wanted: Wanted,
     capacity: usize,
     overflow: Overflow,
     attach: bool,
@@ -50,16 +52,23 @@ impl<'a> Subscribe<'a> {
     pub(crate) fn new(channel: &'a Channel) -> Self {
         Self {
             channel,
-            names: Vec::new(),
+            wanted: Wanted::default(),
             capacity: CAPACITY,
             overflow: Overflow::default(),
-            attach: true,
+            attach: channel.shared.options().attach_on_subscribe,
         }
     }
 
     /// Listens only to messages with this name; call it again for several (RTL7b).
     pub fn name(mut self, name: impl Into<Str>) -> Self {
-        self.names.push(name.into());
+        self.wanted.names.push(name.into());
+        self
+    }
+
+    /// Listens only to messages that match this filter; call it again for several, of which one must match
+    /// (RTL22). With names as well, it is enough to have one of those.
+    pub fn filter(mut self, filter: MessageFilter) -> Self {
+        self.wanted.filters.push(filter);
         self
     }
 
@@ -76,26 +85,46 @@ impl<'a> Subscribe<'a> {
         self
     }
 
-    /// Whether to attach the channel; true by default (TB4).
+    /// Whether to attach the channel; by default what the channel's options say (TB4).
     pub fn attach(mut self, attach: bool) -> Self {
         self.attach = attach;
         self
     }
 
-    async fn start(self) -> Result<Subscription> {
+    /// Registers the listener, has the channel attached, and returns at once. What comes of the attach says
+    /// [`Subscription::attached`]; if it fails, the listener stays and gets what comes once the channel is
+    /// attached after all (RTL7g).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use capably::{ClientOptions, Realtime};
+    /// # let server = capably_server::Server::builder().start().await?;
+    /// # let options = ClientOptions::new(server.key()).endpoint(server.endpoint()).port(server.port());
+    /// # let client = Realtime::connect(options.tls(false)).await?;
+    /// let channel = client.channels().get("greetings");
+    /// let mut messages = channel.subscribe().listen();
+    /// if let Err(error) = messages.attached().await {
+    ///     eprintln!("nothing will come before the channel is attached: {error}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn listen(self) -> Subscription {
         let id = NEXT_SUBSCRIBER.fetch_add(1, Ordering::Relaxed);
         let queue = Arc::new(Queue::new(self.capacity, self.overflow));
-        let subscription = Subscription {
-            channel: self.channel.clone(),
-            id,
-            intake: Intake::new(Arc::clone(&queue)),
-        };
-        let subscriber = Subscriber { id, names: self.names, queue };
+        let intake = Intake::new(Arc::clone(&queue));
+        let attach = self.attach;
+        let subscriber = Subscriber { id, wanted: self.wanted, queue, attaching: attach };
         let channel = self.channel.shared.id;
         let (reply, answer) = oneshot::channel();
-        let attach = self.attach;
         self.channel.handle.send(Command::Subscribe { channel, subscriber, attach, reply });
-        answered(answer).await?;
+        Subscription { channel: self.channel.clone(), id, intake, attach: Attach::UnderWay(answer) }
+    }
+
+    async fn start(self) -> Result<Subscription> {
+        let mut subscription = self.listen();
+        subscription.attached().await?;
         Ok(subscription)
     }
 }
@@ -111,13 +140,20 @@ impl<'a> IntoFuture for Subscribe<'a> {
 
 /// The messages of a channel, as a stream.
 ///
-/// Dropping it unsubscribes (RTL8). It outlasts detaching and reconnecting, and ends when no more can come
-/// without the user's doing: the connection was closed or failed, or the channel failed or was released;
+/// Dropping it unsubscribes (RTL8). It outlasts detaching and reconnecting, and the failure of the attach it
+/// began with ([`Subscribe::listen`]); it ends when no more can come without the user's doing: the connection was closed or failed, or the channel failed or was released;
 /// [`end_reason`](Self::end_reason) then says why.
 pub struct Subscription {
     channel: Channel,
     id: u64,
     intake: Intake<Message>,
+    attach: Attach,
+}
+
+/// The attach that a subscription began with.
+enum Attach {
+    UnderWay(oneshot::Receiver<Result<(), ErrorInfo>>),
+    Over(Result<()>),
 }
 
 /// What a subscription has to say.
@@ -142,6 +178,20 @@ impl Subscription {
     /// The next message, or how many were dropped before it; `None` once the subscription has ended.
     pub async fn next_event(&mut self) -> Option<SubscriptionEvent> {
         poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// Waits for the attach that the subscription began with, and says what came of it, however often it is
+    /// asked (RTL7g). Done at once where subscribing attached nothing.
+    ///
+    /// # Errors
+    /// As [`Subscribe`] says. The subscription goes on listening.
+    pub async fn attached(&mut self) -> Result<()> {
+        let result = match &mut self.attach {
+            Attach::UnderWay(answer) => answered(answer).await,
+            Attach::Over(result) => return result.clone(),
+        };
+        self.attach = Attach::Over(result.clone());
+        result
     }
 
     /// Why the subscription ended; `None` while it goes on.

@@ -99,6 +99,11 @@ impl<T> Query<T> {
         Self { path, ..Self::new(pipeline, "") }
     }
 
+    /// The same query, which fails when it is awaited.
+    pub(crate) fn failing(self, error: Error) -> Self {
+        Self { path: Err(error), ..self }
+    }
+
     /// The same query for payloads that may be encrypted.
     pub(crate) fn with_cipher(mut self, cipher: Option<CipherParams>) -> Self {
         self.cipher = cipher;

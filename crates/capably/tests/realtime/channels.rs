@@ -3,6 +3,11 @@
 mod attach;
 mod collection;
 mod connection_state;
+mod derived;
 mod detach;
+mod history;
+mod listening;
+mod options;
 mod overlapping;
+mod properties;
 mod server_initiated;

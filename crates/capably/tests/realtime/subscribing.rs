@@ -1,6 +1,8 @@
 //! Subscriptions (RTL7, RTL8, RTL17).
 
 mod ending;
+mod filters;
+mod listening;
 mod messages;
 mod overflow;
 mod payloads;

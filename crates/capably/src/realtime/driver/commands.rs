@@ -12,6 +12,7 @@ use super::{Driver, entry::Entry, presence::PresenceSubscribers};
 use crate::{
     Error,
     realtime::{
+        ChannelProperties,
         command::{Command, Publish},
         operation::{Authorizing, Operation},
     },
@@ -85,17 +86,26 @@ impl Driver {
                 let op = self.operation(Operation::Unit(reply));
                 self.core.detach(id, op, now);
             }
+            Command::SetOptions(id, options, reply) => {
+                let op = self.operation(Operation::Unit(reply));
+                self.core.set_channel_options(id, options, op, now);
+            }
+            Command::Properties(id, reply) => {
+                let channel = self.core.channel(id);
+                let _ = reply.send(channel.map(ChannelProperties::new).unwrap_or_default());
+            }
             Command::Publish(Publish { channel, messages, params, permits, reply }) => {
                 let op = self.operation(Operation::Publish(reply, permits));
                 self.core.publish(channel, messages, params, op);
             }
             Command::Subscribe { channel, subscriber, attach, reply } => {
                 let Some(entry) = self.channels.get_mut(&channel) else {
+                    subscriber.queue.end(Error::from(released()));
                     let _ = reply.send(Err(released()));
                     return;
                 };
+                let subscribe = Operation::Subscribe(channel, subscriber.id, reply);
                 entry.subscribers.push(subscriber);
-                let subscribe = Operation::Subscribe(channel, reply);
                 if attach {
                     self.attach_to_subscribe(channel, subscribe, now);
                 } else {
@@ -147,11 +157,15 @@ impl Driver {
     fn complete(&mut self, operation: Operation, mut outcome: Result<Outcome, ErrorInfo>) {
         match &operation {
             Operation::Publish(_, permits) => self.permits += *permits as usize,
-            Operation::Subscribe(channel, _) if outcome.is_ok() => {
-                outcome = self.core.check_subscribed(*channel).map(|()| Outcome::Done);
+            Operation::Subscribe(channel, subscriber, _) => {
+                if let Some(entry) = self.channels.get_mut(channel) {
+                    entry.attach_over(*subscriber);
+                }
+                if outcome.is_ok() {
+                    outcome = self.core.check_subscribed(*channel).map(|()| Outcome::Done);
+                }
             }
-            Operation::Subscribe(..)
-            | Operation::Unit(_)
+            Operation::Unit(_)
             | Operation::Ping(_)
             | Operation::Members(_)
             | Operation::Authorize(_) => {}

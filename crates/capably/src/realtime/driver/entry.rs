@@ -22,12 +22,13 @@ impl Entry {
     pub(super) fn deliver(&mut self, messages: Vec<Message>) -> Pushed {
         let mut full = Pushed::Room;
         if let [subscriber] = &self.subscribers[..]
-            && subscriber.names.is_empty()
+            && subscriber.wanted.is_all()
         {
             full = subscriber.queue.push(messages);
         } else {
             for subscriber in &self.subscribers {
-                let wanted = messages.iter().filter(|message| subscriber.wants(message)).cloned();
+                let wanted = |message: &&Message| subscriber.wanted.contains(message);
+                let wanted = messages.iter().filter(wanted).cloned();
                 let wanted: Vec<_> = wanted.collect();
                 if !wanted.is_empty() && subscriber.queue.push(wanted) == Pushed::Full {
                     full = Pushed::Full;
@@ -37,16 +38,26 @@ impl Entry {
         full
     }
 
+    /// The attach that a subscriber caused is over.
+    pub(super) fn attach_over(&mut self, id: u64) {
+        if let Some(subscriber) = self.subscribers.iter_mut().find(|own| own.id == id) {
+            subscriber.attaching = false;
+        }
+    }
+
+    /// The channel has failed. Who has just subscribed learns so from its attach, and goes on listening
+    /// (RTL7g).
+    pub(super) fn failed(&self, reason: &Error) {
+        for subscriber in self.subscribers.iter().filter(|own| !own.attaching) {
+            subscriber.queue.end(reason.clone());
+        }
+        self.presence.end(reason);
+    }
+
     pub(super) fn end(&self, reason: &Error) {
         for subscriber in &self.subscribers {
             subscriber.queue.end(reason.clone());
         }
         self.presence.end(reason);
-    }
-}
-
-impl Subscriber {
-    fn wants(&self, message: &Message) -> bool {
-        self.names.is_empty() || message.name.as_ref().is_some_and(|name| self.names.contains(name))
     }
 }

@@ -51,7 +51,7 @@ impl Driver {
                     current = %change.current, reason = ?change.reason, "channel",
                 );
                 if change.current == ChannelState::Failed {
-                    entry.end(&Error::from(failed(change.reason.clone())));
+                    entry.failed(&Error::from(failed(change.reason.clone())));
                 }
                 entry.shared.changed(channel, &change);
             }

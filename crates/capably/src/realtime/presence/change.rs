@@ -57,11 +57,9 @@ impl<'a> PresenceChange<'a> {
 
     async fn say(self) -> Result<()> {
         let Self { channel, mut message } = self;
-        payload::encode_data(
-            &mut message.data,
-            &mut message.encoding,
-            channel.shared.cipher.as_ref(),
-        )?;
+        let options = channel.shared.options();
+        let cipher = options.cipher.as_ref();
+        payload::encode_data(&mut message.data, &mut message.encoding, cipher)?;
         let id = channel.shared.id;
         channel
             .handle

@@ -53,7 +53,7 @@ impl<'a> SubscribePresence<'a> {
             actions: Vec::new(),
             capacity: CAPACITY,
             overflow: Overflow::default(),
-            attach: true,
+            attach: channel.shared.options().attach_on_subscribe,
         }
     }
 
@@ -76,7 +76,7 @@ impl<'a> SubscribePresence<'a> {
         self
     }
 
-    /// Whether to attach the channel; true by default (RTP6e).
+    /// Whether to attach the channel; by default what the channel's options say (RTP6e, TB4).
     pub fn attach(mut self, attach: bool) -> Self {
         self.attach = attach;
         self

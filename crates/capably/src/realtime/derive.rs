@@ -1,0 +1,74 @@
+//! Derived channels: the messages of a channel that match a filter of the service's (RTS5).
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use capably_protocol::{Str, frame::Params};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{Channel, Channels, RealtimeChannelOptions};
+
+/// What stays as it is in the name and the value of a parameter.
+const PARAM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// How a channel is derived from another (DO1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct DeriveOptions {
+    /// Which messages: a JMESPath expression over `name`, `headers` and other members of a message, as
+    /// ``headers.region == `"eu"` `` (DO2a).
+    pub filter: String,
+}
+
+impl DeriveOptions {
+    /// Only messages that match this JMESPath expression (DO2a).
+    pub fn filter(filter: impl Into<String>) -> Self {
+        Self { filter: filter.into() }
+    }
+
+    /// The name of the derived channel (RTS5a1), with the parameters the channel asks for (RTS5a2) and those
+    /// that its name has already, as in `[?rewind=1]name`.
+    fn name(&self, base: &str, params: &Params) -> Str {
+        let own = base.strip_prefix("[?").and_then(|rest| rest.split_once(']'));
+        let (named, base) = own.unwrap_or(("", base));
+        let mut all: Vec<_> =
+            named.split('&').filter(|own| !own.is_empty()).map(Into::into).collect();
+        let encode = |text| utf8_percent_encode(text, PARAM);
+        all.extend(
+            params.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))),
+        );
+        let mark = if all.is_empty() { "" } else { "?" };
+        let filter = STANDARD.encode(&self.filter);
+        format!("[filter={filter}{mark}{}]{base}", all.join("&")).into()
+    }
+}
+
+impl Channels {
+    /// The channel of those messages of another that match a filter, made if there is none (RTS5). It is
+    /// attached and subscribed to like any other; the service does the filtering.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use capably::{ClientOptions, Realtime, realtime::DeriveOptions};
+    ///
+    /// let options = ClientOptions::new("appId.keyId:keySecret").auto_connect(false);
+    /// let client = Realtime::new(options)?;
+    /// let news = DeriveOptions::filter("name == 'headline'");
+    /// let headlines = client.channels().get_derived("news", news);
+    /// assert_eq!(headlines.name(), "[filter=bmFtZSA9PSAnaGVhZGxpbmUn]news");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn get_derived(&self, name: impl AsRef<str>, derive: DeriveOptions) -> Channel {
+        self.get_derived_with(name, derive, RealtimeChannelOptions::new())
+    }
+
+    /// The same, made with these options if there is none; their parameters are part of its name (RTS5a2).
+    pub fn get_derived_with(
+        &self,
+        name: impl AsRef<str>,
+        derive: DeriveOptions,
+        options: RealtimeChannelOptions,
+    ) -> Channel {
+        self.get_with(derive.name(name.as_ref(), &options.params), options)
+    }
+}
