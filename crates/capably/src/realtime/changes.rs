@@ -10,7 +10,7 @@ use std::{
 
 use futures_core::Stream;
 
-use super::queue::{Intake, Queue};
+use super::queue::{Break, Intake, Queue};
 
 /// Every change since the stream was made, in order. It ends with the client.
 ///
@@ -30,7 +30,7 @@ impl<T> Changes<T> {
     }
 
     fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        self.intake.poll_item(cx, |missed| {
+        self.intake.poll_item(cx, |Break::Lagged(missed)| {
             tracing::warn!(missed, "a listener to changes of state did not keep up");
         })
     }

@@ -1,6 +1,7 @@
 //! What handles ask of the driver.
 
 use std::{
+    collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -16,7 +17,7 @@ use capably_protocol::{
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
-    Changes, ConnectionMetrics, channel::ChannelShared, listeners::Listeners, queue::Queue,
+    Changes, ConnectionMetrics, Gap, channel::ChannelShared, listeners::Listeners, queue::Queue,
 };
 use crate::{Error, Result, auth::AuthOptions};
 
@@ -86,9 +87,27 @@ pub(crate) struct Publish {
 #[derive(Debug)]
 pub(crate) struct Subscriber {
     pub(crate) id: u64,
-    /// The names to listen to; none means all (RTL7a, RTL7b).
+    pub(crate) wanted: Wanted,
+    pub(crate) queue: Arc<Queue<Message, Gap>>,
+    /// Whether it is to miss nothing from now on, and to be told if it may have.
+    pub(crate) continuous: bool,
+}
+
+/// Which messages one listens to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// Those with one of these names; none means all (RTL7a, RTL7b).
     pub(crate) names: Vec<Str>,
-    pub(crate) queue: Arc<Queue<Message>>,
+}
+
+impl Wanted {
+    pub(crate) fn is_all(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    pub(crate) fn includes(&self, message: &Message) -> bool {
+        self.is_all() || message.name.as_ref().is_some_and(|name| self.names.contains(name))
+    }
 }
 
 /// One who listens to presence.
@@ -126,6 +145,8 @@ impl WeakHandle {
 #[derive(Debug)]
 pub(crate) struct Shared {
     connection: Mutex<ConnectionSnapshot>,
+    /// The ids of the last connections, the newest last.
+    connection_ids: Mutex<VecDeque<Str>>,
     listeners: Listeners<ConnectionStateChange>,
     metrics: Mutex<ConnectionMetrics>,
     /// The window of unacknowledged publishes, in units of [`WINDOW_UNIT`] bytes.
@@ -156,6 +177,9 @@ impl fmt::Debug for ConnectionSnapshot {
 /// or away cannot fill the memory.
 const WINDOW: usize = 65_536;
 
+/// Of how many connections the ids are remembered.
+const REMEMBERED_CONNECTIONS: usize = 64;
+
 /// What a publish takes of the window at least, in bytes.
 const WINDOW_UNIT: usize = 1024;
 
@@ -169,6 +193,7 @@ impl Handle {
                 key: None,
                 error_reason: None,
             }),
+            connection_ids: Mutex::default(),
             listeners: Listeners::new(),
             metrics: Mutex::default(),
             window: Semaphore::new(WINDOW),
@@ -237,8 +262,26 @@ impl Shared {
         snapshot: ConnectionSnapshot,
         change: &ConnectionStateChange,
     ) {
+        if let Some(id) = &snapshot.id {
+            self.remember_connection(id);
+        }
         *lock(&self.connection) = snapshot;
         self.listeners.tell(change);
+    }
+
+    fn remember_connection(&self, id: &Str) {
+        let mut ids = lock(&self.connection_ids);
+        if ids.back() != Some(id) {
+            if ids.len() == REMEMBERED_CONNECTIONS {
+                ids.pop_front();
+            }
+            ids.push_back(id.clone());
+        }
+    }
+
+    /// Whether this is or was a connection of this client.
+    pub(crate) fn is_own_connection(&self, id: &Str) -> bool {
+        lock(&self.connection_ids).contains(id)
     }
 
     pub(crate) fn metrics(&self) -> ConnectionMetrics {

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use capably_core::{ChannelId, ChannelState, Now, OpId, Outcome};
+use capably_core::{Channel, ChannelId, ChannelState, Now, OpId, Outcome};
 use capably_protocol::{ErrorCode, ErrorInfo};
 
 use super::{Driver, entry::Entry, presence::PresenceSubscribers};
@@ -89,11 +89,13 @@ impl Driver {
                 let op = self.operation(Operation::Publish(reply, permits));
                 self.core.publish(channel, messages, params, op);
             }
-            Command::Subscribe { channel, subscriber, attach, reply } => {
+            Command::Subscribe { channel, mut subscriber, attach, reply } => {
                 let Some(entry) = self.channels.get_mut(&channel) else {
                     let _ = reply.send(Err(released()));
                     return;
                 };
+                subscriber.continuous =
+                    self.core.channel(channel).is_some_and(Channel::is_continuous);
                 entry.subscribers.push(subscriber);
                 let subscribe = Operation::Subscribe(channel, reply);
                 if attach {

@@ -7,7 +7,7 @@ use capably_protocol::Message;
 use super::presence::PresenceSubscribers;
 use crate::{
     Error,
-    realtime::{channel::ChannelShared, command::Subscriber, queue::Pushed},
+    realtime::{Gap, channel::ChannelShared, command::Subscriber, queue::Pushed},
 };
 
 /// A channel that handles exist for.
@@ -22,13 +22,16 @@ impl Entry {
     pub(super) fn deliver(&mut self, messages: Vec<Message>) -> Pushed {
         let mut full = Pushed::Room;
         if let [subscriber] = &self.subscribers[..]
-            && subscriber.names.is_empty()
+            && subscriber.wanted.is_all()
         {
             full = subscriber.queue.push(messages);
         } else {
             for subscriber in &self.subscribers {
-                let wanted = messages.iter().filter(|message| subscriber.wants(message)).cloned();
-                let wanted: Vec<_> = wanted.collect();
+                let wanted: Vec<_> = messages
+                    .iter()
+                    .filter(|message| subscriber.wanted.includes(message))
+                    .cloned()
+                    .collect();
                 if !wanted.is_empty() && subscriber.queue.push(wanted) == Pushed::Full {
                     full = Pushed::Full;
                 }
@@ -37,16 +40,25 @@ impl Entry {
         full
     }
 
+    /// From now on every subscriber is to miss nothing.
+    pub(super) fn attached(&mut self) {
+        for subscriber in &mut self.subscribers {
+            subscriber.continuous = true;
+        }
+    }
+
+    /// Tells those who were to miss nothing that they may have.
+    pub(super) fn tell_gap(&self, gap: capably_core::Gap) {
+        let gap = Gap::from(gap);
+        for subscriber in self.subscribers.iter().filter(|subscriber| subscriber.continuous) {
+            subscriber.queue.push_notice(gap.clone());
+        }
+    }
+
     pub(super) fn end(&self, reason: &Error) {
         for subscriber in &self.subscribers {
             subscriber.queue.end(reason.clone());
         }
         self.presence.end(reason);
-    }
-}
-
-impl Subscriber {
-    fn wants(&self, message: &Message) -> bool {
-        self.names.is_empty() || message.name.as_ref().is_some_and(|name| self.names.contains(name))
     }
 }
