@@ -10,10 +10,14 @@ use crate::{
 };
 
 mod connection;
+mod continuity;
 mod deliver;
 mod options;
 mod request;
 mod service;
+
+use self::continuity::Continuity;
+pub use self::continuity::Gap;
 
 /// What a channel is asked to be (TB).
 #[derive(Clone, Debug, Default)]
@@ -69,6 +73,7 @@ pub struct Channel {
     pub(crate) error_reason: Option<ErrorInfo>,
     pub(crate) channel_serial: Option<Str>,
     attach_serial: Option<Str>,
+    continuity: Continuity,
     modes: Vec<ChannelMode>,
     params: Params,
     /// The operations that end with the attach or detach under way.
@@ -89,6 +94,7 @@ impl Channel {
             options,
             state: State::Initialized,
             error_reason: None,
+            continuity: Continuity::at(channel_serial.clone()),
             channel_serial,
             attach_serial: None,
             modes: Vec::new(),
@@ -179,6 +185,9 @@ impl Client {
         let current = channel.state();
         if previous == current {
             return;
+        }
+        if previous == ChannelState::Attached {
+            channel.left(reason.as_ref());
         }
         if let Some(reason) = &reason {
             channel.error_reason = Some(reason.clone());

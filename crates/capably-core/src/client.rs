@@ -326,7 +326,7 @@ impl Client {
                     self.done(op, Err(errors::ping_timed_out()));
                 }
                 Timer::Attach(id) => self.attach_timed_out(id, now.instant),
-                Timer::Detach(id) => self.detach_timed_out(id, now.instant),
+                Timer::Detach(id) => self.detach_timed_out(id, now),
                 Timer::Reattach(id) => self.reattach(id, now.instant),
             }
         }

@@ -55,7 +55,7 @@ mod strict;
 mod time;
 mod timers;
 
-pub use channel::{Channel, ChannelOptions};
+pub use channel::{Channel, ChannelOptions, Gap};
 pub use client::{Client, TransportEvent};
 pub use config::{Config, Credentials};
 pub use connection::{

@@ -5,8 +5,8 @@ use std::time::Duration;
 use capably_protocol::{ClientFrame, ErrorInfo, Message, PresenceMessage, PublishResult};
 
 use crate::{
-    AuthId, ChannelId, ChannelStateChange, CheckId, ConnectRequest, ConnectionStateChange, Instant,
-    OpId, Timer, TokenNeed, TransportId,
+    AuthId, ChannelId, ChannelStateChange, CheckId, ConnectRequest, ConnectionStateChange, Gap,
+    Instant, OpId, Timer, TokenNeed, TransportId,
 };
 
 /// One thing to do, from [`Client::poll_output`](crate::Client::poll_output).
@@ -66,6 +66,9 @@ pub enum Event {
     Channel(ChannelId, ChannelStateChange),
     /// A channel stays attached without loss of continuity; its modes and parameters may be others (RTL4m).
     Granted(ChannelId),
+    /// A channel is attached and continues nothing: who listened to it before may have missed messages
+    /// (RTL2f, RTL12). At the first attach, nobody has.
+    Gap(ChannelId, Gap),
     /// Messages arrived on an attached channel (RTL17), in order.
     Messages(ChannelId, Vec<Message>),
     /// Members entered, left, changed, or turned out to be present or gone, in order (RTP2d1, RTP2h1a).

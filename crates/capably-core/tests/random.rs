@@ -479,6 +479,20 @@ impl World {
             Event::Granted(id) => {
                 assert_eq!(self.channels[&id], ChannelState::Attached);
             }
+            Event::Gap(id, gap) => {
+                let state = self.channels[&id];
+                assert!(
+                    matches!(
+                        state,
+                        ChannelState::Attaching
+                            | ChannelState::Attached
+                            | ChannelState::Detaching
+                            | ChannelState::Suspended
+                    ),
+                    "{gap:?} of a channel that is {state}"
+                );
+                assert_eq!(gap.time, self.now.wall);
+            }
             Event::Messages(id, messages) => {
                 assert_eq!(self.channels[&id], ChannelState::Attached, "RTL17");
                 assert!(messages.iter().all(|message| message.id.is_some()));

@@ -2,15 +2,19 @@
 
 use capably_protocol::ErrorInfo;
 
-use super::State;
+use super::{State, continuity::Continuity};
 use crate::{ChannelId, Client, Instant, errors};
 
 impl Client {
     /// The connection is there: every channel that should be attached asks for it (RTL3d), and a detach
     /// under way is sent again (RTN19b).
     pub(crate) fn channels_on_connected(&mut self, now: Instant) {
+        let reason = self.connection.error_reason.clone();
         for id in self.channel_ids() {
-            let Some(channel) = self.channels.get(&id) else { continue };
+            let Some(channel) = self.channels.get_mut(&id) else { continue };
+            if let Some(reason) = &reason {
+                channel.not_continued(reason);
+            }
             match channel.state {
                 State::Attaching => self.send_attach(id, now),
                 State::Attached | State::Suspended => self.begin_attach(id, None, now),
@@ -82,6 +86,7 @@ impl Client {
             let Some(channel) = self.channels.get_mut(&id) else { continue };
             channel.error_reason = None;
             channel.channel_serial = None;
+            channel.continuity = Continuity::default();
             channel.retries = 0;
             if channel.state != State::Initialized {
                 self.enter_channel(id, State::Initialized, None);

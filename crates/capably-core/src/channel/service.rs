@@ -24,6 +24,7 @@ impl Client {
             State::Detached => return self.begin_detach(id, false, now),
             State::Initialized | State::Failed => return,
         };
+        let gap = channel.attached(&attached, resumed, wall);
         if !resumed {
             channel.attach_serial.clone_from(&attached.channel_serial);
         }
@@ -43,6 +44,9 @@ impl Client {
         }
         self.timers.clear(Timer::Attach(id));
         self.timers.clear(Timer::Reattach(id));
+        if let Some(gap) = gap {
+            self.push(Output::Event(Event::Gap(id, gap)));
+        }
         // An update without loss of continuity is no event (RTL12).
         if event == ChannelEvent::Update && resumed {
             self.push(Output::Event(Event::Granted(id)));
@@ -97,13 +101,16 @@ impl Client {
     }
 
     /// The service did not confirm a detach: the channel is what it was before (RTL5f).
-    pub(crate) fn detach_timed_out(&mut self, id: ChannelId, now: Instant) {
-        let Some(channel) = self.channels.get(&id) else { return };
+    pub(crate) fn detach_timed_out(&mut self, id: ChannelId, now: Now) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
         let State::Detaching { from_attached } = channel.state else { return };
         let error = errors::detach_timed_out();
         let state = if from_attached { State::Attached } else { State::Detached };
+        if from_attached && let Some(gap) = channel.returned(&error, now.wall) {
+            self.push(Output::Event(Event::Gap(id, gap)));
+        }
         self.enter_channel(id, state, Some(error.clone()));
-        self.settle(id, Err(error), now);
+        self.settle(id, Err(error), now.instant);
     }
 
     /// A suspended channel tries again (RTL13b).

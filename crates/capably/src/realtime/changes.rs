@@ -12,7 +12,7 @@ use futures_core::Stream;
 
 use super::{
     ChannelEvent, ChannelStateChange, ConnectionEvent, ConnectionStateChange,
-    queue::{Intake, Queue},
+    queue::{Break, Intake, Queue},
 };
 
 /// Every change since the stream was made, in order. It ends with the client.
@@ -60,7 +60,7 @@ impl<T> Changes<T> {
 
     fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         loop {
-            let change = ready!(self.intake.poll_item(cx, |missed| {
+            let change = ready!(self.intake.poll_item(cx, |Break::Lagged(missed)| {
                 tracing::warn!(missed, "a listener to changes of state did not keep up");
             }));
             match (&change, &self.wanted) {

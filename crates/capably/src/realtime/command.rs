@@ -1,6 +1,7 @@
 //! What handles ask of the driver.
 
 use std::{
+    collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -16,7 +17,7 @@ use capably_protocol::{
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
-    Changes, ChannelProperties, ConnectionMetrics, channel::ChannelShared, filter::Wanted,
+    Changes, ChannelProperties, ConnectionMetrics, Gap, channel::ChannelShared, filter::Wanted,
     listeners::Listeners, queue::Queue,
 };
 use crate::{Error, Result, auth::AuthOptions};
@@ -90,10 +91,12 @@ pub(crate) struct Publish {
 pub(crate) struct Subscriber {
     pub(crate) id: u64,
     pub(crate) wanted: Wanted,
-    pub(crate) queue: Arc<Queue<Message>>,
+    pub(crate) queue: Arc<Queue<Message, Gap>>,
     /// Its implicit attach is under way. If that fails, it learns so from there, and goes on listening
     /// (RTL7g).
     pub(crate) attaching: bool,
+    /// Whether it is to miss nothing from now on, and to be told if it may have.
+    pub(crate) continuous: bool,
 }
 
 impl Drop for Subscriber {
@@ -138,6 +141,8 @@ impl WeakHandle {
 #[derive(Debug)]
 pub(crate) struct Shared {
     connection: Mutex<ConnectionSnapshot>,
+    /// The ids of the last connections, the newest last.
+    connection_ids: Mutex<VecDeque<Str>>,
     listeners: Listeners<ConnectionStateChange>,
     metrics: Mutex<ConnectionMetrics>,
     /// The window of unacknowledged publishes, in units of [`WINDOW_UNIT`] bytes.
@@ -168,6 +173,9 @@ impl fmt::Debug for ConnectionSnapshot {
 /// or away cannot fill the memory.
 const WINDOW: usize = 65_536;
 
+/// Of how many connections the ids are remembered.
+const REMEMBERED_CONNECTIONS: usize = 64;
+
 /// What a publish takes of the window at least, in bytes.
 const WINDOW_UNIT: usize = 1024;
 
@@ -181,6 +189,7 @@ impl Handle {
                 key: None,
                 error_reason: None,
             }),
+            connection_ids: Mutex::default(),
             listeners: Listeners::new(),
             metrics: Mutex::default(),
             window: Semaphore::new(WINDOW),
@@ -251,8 +260,26 @@ impl Shared {
         snapshot: ConnectionSnapshot,
         change: &ConnectionStateChange,
     ) {
+        if let Some(id) = &snapshot.id {
+            self.remember_connection(id);
+        }
         *lock(&self.connection) = snapshot;
         self.listeners.tell(change);
+    }
+
+    fn remember_connection(&self, id: &Str) {
+        let mut ids = lock(&self.connection_ids);
+        if ids.back() != Some(id) {
+            if ids.len() == REMEMBERED_CONNECTIONS {
+                ids.pop_front();
+            }
+            ids.push_back(id.clone());
+        }
+    }
+
+    /// Whether this is or was a connection of this client.
+    pub(crate) fn is_own_connection(&self, id: &Str) -> bool {
+        lock(&self.connection_ids).contains(id)
     }
 
     pub(crate) fn metrics(&self) -> ConnectionMetrics {

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use capably_protocol::{ErrorInfo, Message, Str};
@@ -16,10 +16,11 @@ use futures_core::Stream;
 use tokio::sync::oneshot;
 
 use super::{
-    Channel, MessageFilter, Overflow,
+    Channel, Gap, MessageFilter, Overflow,
     command::{Command, Subscriber, answered},
+    fill::{self, Filler},
     filter::Wanted,
-    queue::{Intake, Next, Queue},
+    queue::{Break, Intake, Next, Queue},
 };
 use crate::{Error, Result};
 
@@ -46,6 +47,8 @@ pub struct Subscribe<'a> {
     capacity: usize,
     overflow: Overflow,
     attach: bool,
+    /// How many messages of a gap to read from history, if gaps are to be filled.
+    fill: Option<usize>,
 }
 
 impl<'a> Subscribe<'a> {
@@ -56,6 +59,7 @@ impl<'a> Subscribe<'a> {
             capacity: CAPACITY,
             overflow: Overflow::default(),
             attach: channel.shared.options().attach_on_subscribe,
+            fill: None,
         }
     }
 
@@ -91,6 +95,25 @@ impl<'a> Subscribe<'a> {
         self
     }
 
+    /// Fills gaps from the channel's history: after a [`Gap`] the subscription reads what was published
+    /// meanwhile, up to 10,000 messages, and hands it out in order as [`SubscriptionEvent::Filled`] before it
+    /// goes on. What arrives while it reads waits in the queue.
+    ///
+    /// A gap that cannot be filled, or not wholly, is still told, with the reason in [`Gap::unfilled`], in
+    /// front of the messages that could be read: history refused or out of reach, older messages kept no more,
+    /// or too many. The same goes for one before which the channel had no message, as nothing then shows that
+    /// history is complete. The client needs the right to read history.
+    pub fn fill_gaps(self) -> Self {
+        self.fill_gaps_up_to(fill::LIMIT)
+    }
+
+    /// As [`fill_gaps`](Self::fill_gaps), reading at most this many messages for one gap, those with other
+    /// names included. Of more, it hands out the newest.
+    pub fn fill_gaps_up_to(mut self, messages: usize) -> Self {
+        self.fill = Some(messages);
+        self
+    }
+
     /// Registers the listener, has the channel attached, and returns at once. What comes of the attach says
     /// [`Subscription::attached`]; if it fails, the listener stays and gets what comes once the channel is
     /// attached after all (RTL7g).
@@ -115,11 +138,15 @@ impl<'a> Subscribe<'a> {
         let queue = Arc::new(Queue::new(self.capacity, self.overflow));
         let intake = Intake::new(Arc::clone(&queue));
         let attach = self.attach;
-        let subscriber = Subscriber { id, wanted: self.wanted, queue, attaching: attach };
+        let filler = self.fill.map(|limit| Box::new(Filler::new(self.wanted.clone(), limit)));
+        // The driver knows whether it is to be continuous.
+        let subscriber =
+            Subscriber { id, wanted: self.wanted, queue, attaching: attach, continuous: false };
         let channel = self.channel.shared.id;
         let (reply, answer) = oneshot::channel();
         self.channel.handle.send(Command::Subscribe { channel, subscriber, attach, reply });
-        Subscription { channel: self.channel.clone(), id, intake, attach: Attach::UnderWay(answer) }
+        let attach = Attach::UnderWay(answer);
+        Subscription { channel: self.channel.clone(), id, intake, filler, attach }
     }
 
     async fn start(self) -> Result<Subscription> {
@@ -146,7 +173,8 @@ impl<'a> IntoFuture for Subscribe<'a> {
 pub struct Subscription {
     channel: Channel,
     id: u64,
-    intake: Intake<Message>,
+    intake: Intake<Message, Gap>,
+    filler: Option<Box<Filler>>,
     attach: Attach,
 }
 
@@ -159,23 +187,37 @@ enum Attach {
 /// What a subscription has to say.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "nearly every event is a message")]
 pub enum SubscriptionEvent {
     /// A message.
     Message(Message),
+    /// A message that was missed, read from history with [`fill_gaps`](Subscribe::fill_gaps). It is what
+    /// history shows: the latest version of the message.
+    Filled(Message),
+    /// Messages may be missing here.
+    Gap(Gap),
     /// So many messages were dropped here, because the listener did not keep up
     /// ([`Overflow::DropOldest`]).
     Lagged(u64),
 }
 
+impl SubscriptionEvent {
+    /// The message, whether it came as it was published or was filled in.
+    pub fn into_message(self) -> Option<Message> {
+        match self {
+            Self::Message(message) | Self::Filled(message) => Some(message),
+            Self::Gap(_) | Self::Lagged(_) => None,
+        }
+    }
+}
+
 impl Subscription {
-    /// The next message; `None` once the subscription has ended. What was dropped
-    /// ([`Overflow::DropOldest`]) is logged; see [`next_event`](Self::next_event) to act on it.
+    /// The next message, of those filled in too; `None` once the subscription has ended. Gaps and what was
+    /// dropped ([`Overflow::DropOldest`]) are logged; see [`next_event`](Self::next_event) to act on them.
     pub async fn next(&mut self) -> Option<Message> {
         poll_fn(|cx| self.poll_message(cx)).await
     }
 
-    /// The next message, or how many were dropped before it; `None` once the subscription has ended.
+    /// The next message, or what is known to be missing before it; `None` once the subscription has ended.
     pub async fn next_event(&mut self) -> Option<SubscriptionEvent> {
         poll_fn(|cx| self.poll_event(cx)).await
     }
@@ -205,21 +247,67 @@ impl Subscription {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<SubscriptionEvent>> {
-        self.intake.poll_next(cx).map(|next| {
-            next.map(|next| match next {
-                Next::Item(message) => SubscriptionEvent::Message(message),
-                Next::Lagged(missed) => SubscriptionEvent::Lagged(missed),
-            })
-        })
+        loop {
+            if let Some(filler) = &mut self.filler
+                && let Some(event) = ready!(filler.poll_filled(cx))
+            {
+                return Poll::Ready(Some(event));
+            }
+            match ready!(self.intake.poll_next(cx)) {
+                None => return Poll::Ready(None),
+                Some(Next::Item(message)) => {
+                    if !self.filler.as_mut().is_some_and(|filler| filler.is_repeated(&message)) {
+                        return Poll::Ready(Some(SubscriptionEvent::Message(message)));
+                    }
+                }
+                Some(Next::Break(Break::Notice(gap))) => match &mut self.filler {
+                    Some(filler) => filler.begin(gap, &self.channel),
+                    None => return Poll::Ready(Some(SubscriptionEvent::Gap(gap))),
+                },
+                Some(Next::Break(Break::Lagged(missed))) => {
+                    return Poll::Ready(Some(SubscriptionEvent::Lagged(missed)));
+                }
+            }
+        }
     }
 
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        let channel = &self.channel;
-        self.intake.poll_item(cx, |missed| {
-            let channel = &**channel.name();
-            tracing::warn!(channel, missed, "a subscription did not keep up");
-        })
+        if self.filler.is_none() {
+            let channel = &**self.channel.name();
+            return self.intake.poll_item(cx, |passed| match passed {
+                Break::Notice(gap) => warn_of_gap(channel, &gap),
+                Break::Lagged(missed) => warn_of_lag(channel, missed),
+            });
+        }
+        loop {
+            match ready!(self.poll_event(cx)) {
+                Some(SubscriptionEvent::Message(message) | SubscriptionEvent::Filled(message)) => {
+                    return Poll::Ready(Some(message));
+                }
+                Some(SubscriptionEvent::Gap(gap)) => warn_of_gap(self.channel.name(), &gap),
+                Some(SubscriptionEvent::Lagged(missed)) => {
+                    warn_of_lag(self.channel.name(), missed);
+                }
+                None => return Poll::Ready(None),
+            }
+        }
     }
+}
+
+fn warn_of_gap(channel: &str, gap: &Gap) {
+    let Gap { reason, after, until, time: _, unfilled } = gap;
+    tracing::warn!(
+        channel,
+        ?reason,
+        ?after,
+        ?until,
+        ?unfilled,
+        "a subscription may have missed messages"
+    );
+}
+
+fn warn_of_lag(channel: &str, missed: u64) {
+    tracing::warn!(channel, missed, "a subscription did not keep up");
 }
 
 impl Stream for Subscription {

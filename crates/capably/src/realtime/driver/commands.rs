@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use capably_core::{ChannelId, ChannelState, Now, OpId, Outcome};
+use capably_core::{Channel, ChannelId, ChannelState, Now, OpId, Outcome};
 use capably_protocol::{ErrorCode, ErrorInfo};
 
 use super::{Driver, entry::Entry, presence::PresenceSubscribers};
@@ -98,12 +98,14 @@ impl Driver {
                 let op = self.operation(Operation::Publish(reply, permits));
                 self.core.publish(channel, messages, params, op);
             }
-            Command::Subscribe { channel, subscriber, attach, reply } => {
+            Command::Subscribe { channel, mut subscriber, attach, reply } => {
                 let Some(entry) = self.channels.get_mut(&channel) else {
                     subscriber.queue.end(Error::from(released()));
                     let _ = reply.send(Err(released()));
                     return;
                 };
+                subscriber.continuous =
+                    self.core.channel(channel).is_some_and(Channel::is_continuous);
                 let subscribe = Operation::Subscribe(channel, subscriber.id, reply);
                 entry.subscribers.push(subscriber);
                 if attach {

@@ -7,7 +7,7 @@ use capably_protocol::Message;
 use super::presence::PresenceSubscribers;
 use crate::{
     Error,
-    realtime::{channel::ChannelShared, command::Subscriber, queue::Pushed},
+    realtime::{Gap, channel::ChannelShared, command::Subscriber, queue::Pushed},
 };
 
 /// A channel that handles exist for.
@@ -52,6 +52,21 @@ impl Entry {
             subscriber.queue.end(reason.clone());
         }
         self.presence.end(reason);
+    }
+
+    /// From now on every subscriber is to miss nothing.
+    pub(super) fn attached(&mut self) {
+        for subscriber in &mut self.subscribers {
+            subscriber.continuous = true;
+        }
+    }
+
+    /// Tells those who were to miss nothing that they may have.
+    pub(super) fn tell_gap(&self, gap: capably_core::Gap) {
+        let gap = Gap::from(gap);
+        for subscriber in self.subscribers.iter().filter(|subscriber| subscriber.continuous) {
+            subscriber.queue.push_notice(gap.clone());
+        }
     }
 
     pub(super) fn end(&self, reason: &Error) {

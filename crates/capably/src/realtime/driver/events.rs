@@ -16,6 +16,11 @@ impl Driver {
     pub(super) fn handle_event(&mut self, event: Event) {
         match event {
             Event::Messages(id, messages) => self.deliver(id, messages),
+            Event::Gap(id, gap) => {
+                if let Some(entry) = self.channels.get(&id) {
+                    entry.tell_gap(gap);
+                }
+            }
             Event::Presence(id, messages) => {
                 if let Some(entry) = self.channels.get(&id) {
                     let pushed = entry.presence.deliver(messages);
@@ -50,6 +55,9 @@ impl Driver {
                     channel = %channel.name(), previous = %change.previous,
                     current = %change.current, reason = ?change.reason, "channel",
                 );
+                if change.current == ChannelState::Attached {
+                    entry.attached();
+                }
                 if change.current == ChannelState::Failed {
                     entry.failed(&Error::from(failed(change.reason.clone())));
                 }

@@ -20,7 +20,7 @@ use crate::{
     realtime::{
         Channel, Overflow,
         command::{Command, PresenceCommand, PresenceSubscriber, answered},
-        queue::{Intake, Next, Queue},
+        queue::{Break, Intake, Next, Queue},
     },
 };
 
@@ -161,14 +161,14 @@ impl PresenceSubscription {
         self.intake.poll_next(cx).map(|next| {
             next.map(|next| match next {
                 Next::Item(message) => PresenceEvent::Message(message),
-                Next::Lagged(missed) => PresenceEvent::Lagged(missed),
+                Next::Break(Break::Lagged(missed)) => PresenceEvent::Lagged(missed),
             })
         })
     }
 
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<PresenceMessage>> {
         let channel = &self.channel;
-        self.intake.poll_item(cx, |missed| {
+        self.intake.poll_item(cx, |Break::Lagged(missed)| {
             let channel = &**channel.name();
             tracing::warn!(channel, missed, "a subscription to presence did not keep up");
         })
