@@ -345,7 +345,7 @@ impl Client {
     /// The service drops the transport (RTN15h), or does not take the attempt (RTN14d).
     pub(crate) fn disconnected(&mut self, error: Option<ErrorInfo>, now: Instant) {
         let Some(transport) = self.connection.transport() else { return };
-        let error = error.unwrap_or_else(errors::transport_lost);
+        let error = errors::said(error, errors::transport_lost);
         if error.is_token_error() {
             return self.token_error(transport, error, now);
         }
@@ -413,7 +413,7 @@ impl Client {
     /// The service ended the connection for good (RTN14g, RTN15j), or its token did (RTN14b).
     pub(crate) fn connection_error(&mut self, error: Option<ErrorInfo>, now: Instant) {
         let Some(transport) = self.connection.transport() else { return };
-        let error = error.unwrap_or_else(errors::failed);
+        let error = errors::said(error, errors::failed);
         if error.is_token_error() {
             return self.token_error(transport, error, now);
         }

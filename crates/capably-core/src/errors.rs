@@ -4,6 +4,23 @@ use capably_protocol::{ErrorCode, ErrorInfo};
 
 use crate::{ChannelState, ConnectionState};
 
+/// What the service says of a failure. Where it says nothing, or gives no code, the client does: an error has
+/// a code that can be acted on.
+pub(crate) fn said(error: Option<ErrorInfo>, otherwise: fn() -> ErrorInfo) -> ErrorInfo {
+    match error {
+        Some(error) if error.code != ErrorCode(0) => error,
+        Some(unknown) => {
+            let ErrorInfo { code, status_code, message, .. } = otherwise();
+            let status_code =
+                if unknown.status_code == 0 { status_code } else { unknown.status_code };
+            let message =
+                if unknown.message.is_empty() { message } else { unknown.message.clone() };
+            ErrorInfo { code, status_code, message, ..unknown }
+        }
+        None => otherwise(),
+    }
+}
+
 /// The connection is in a state in which the operation cannot be done (RTL4b, RTL6c4, RTN13b).
 pub(crate) fn connection_state(state: ConnectionState, reason: Option<&ErrorInfo>) -> ErrorInfo {
     let code = match state {

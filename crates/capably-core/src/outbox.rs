@@ -88,7 +88,7 @@ impl Outbox {
             return;
         }
         self.pass_over(nack.msg_serial, &mut settle);
-        let error = nack.error.unwrap_or_else(errors::refused);
+        let error = errors::said(nack.error, errors::refused);
         self.settle_until(nack.msg_serial.saturating_add(nack.count), |entry| {
             settle((entry, Err(error.clone())));
         });

@@ -84,7 +84,7 @@ impl Client {
             }
             State::Attached | State::Suspended => self.begin_attach(id, error, now),
             State::Attaching => {
-                self.suspend_channel(id, error.unwrap_or_else(errors::detached), now);
+                self.suspend_channel(id, errors::said(error, errors::detached), now);
             }
             State::Initialized | State::Detached | State::Failed => {}
         }
@@ -92,7 +92,7 @@ impl Client {
 
     /// The service failed the channel (RTL14).
     pub(crate) fn channel_error(&mut self, id: ChannelId, error: Option<ErrorInfo>, now: Instant) {
-        let error = error.unwrap_or_else(errors::channel_failed);
+        let error = errors::said(error, errors::channel_failed);
         self.fail_channel(id, error, now);
     }
 

@@ -160,6 +160,32 @@ in_both_formats! {
 }
 
 in_both_formats! {
+    async fn an_error_without_a_code_gets_one(format) {
+        let (client, mut service, mut peer, channel) = with_channel(format).await;
+        let why = json!({ "message": "the service's words" });
+        let pending = channel.publish("n", "d").submit().await.unwrap();
+        peer.skip(1).await;
+        peer.send_fields(json!({ "action": 2, "msgSerial": 0, "count": 1, "error": why }));
+        let error = pending.await.unwrap_err();
+        assert_eq!((error.code().0, error.status()), (50000, Some(500)));
+        assert!(error.message().contains("the service's words"), "{error}");
+        peer.send_fields(json!({ "action": 9, "channel": "ch", "error": why }));
+        channel.when(ChannelState::Failed).await.unwrap();
+        assert_eq!(channel.error_reason().unwrap().code().0, 90000);
+        let mut states = client.connection().changes();
+        peer.send_fields(json!({ "action": 6, "error": { "statusCode": 503 } }));
+        let reason = states.next().await.unwrap().reason.unwrap();
+        assert_eq!((reason.code.0, reason.status_code), (80003, 503));
+        let mut peer = service.accept().await;
+        peer.send_fields(json!({ "action": 9, "error": why }));
+        client.connection().when(ConnectionState::Failed).await.unwrap();
+        let error = client.connection().error_reason().unwrap();
+        assert_eq!((error.code().0, error.status()), (80000, Some(400)));
+        assert!(error.message().contains("the service's words"), "{error}");
+    }
+}
+
+in_both_formats! {
     async fn disconnected_without_a_reason_is_a_lost_transport(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let mut states = client.connection().changes();

@@ -1,0 +1,126 @@
+//! Clients that take their time.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use std::time::Duration;
+
+use capably_protocol::{ClientFrame, Format, Message, ServerFrame};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep},
+};
+
+use support::*;
+
+/// Sends a byte a second, until the other side has closed.
+async fn drip(stream: &mut TcpStream, bytes: &[u8]) {
+    for byte in bytes {
+        sleep(Duration::from_secs(1)).await;
+        if stream.write_all(&[*byte]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_of_a_byte_a_second_does_not_keep_its_connection() {
+    let server = server().await;
+    let mut slow = TcpStream::connect(server.local_addr()).await.unwrap();
+    // It has been accepted when this is answered.
+    request(&server, "GET", "/time", &serde_json::Value::Null).await;
+    tokio::time::pause();
+    let start = Instant::now();
+    let (mut read, mut write) = slow.split();
+    let head = format!("GET /?key={} HTTP/1.1\r\nhost: localhost\r\n", server.key());
+    let dripping = async {
+        for byte in head.as_bytes() {
+            sleep(Duration::from_secs(1)).await;
+            if write.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut answer = Vec::new();
+    tokio::select! {
+        ended = read.read_to_end(&mut answer) => drop(ended),
+        () = dripping => unreachable!(),
+    }
+    assert_eq!(String::from_utf8_lossy(&answer), "");
+    let waited = start.elapsed().as_secs();
+    assert!((59..=62).contains(&waited), "{waited}");
+}
+
+#[tokio::test]
+async fn a_body_of_a_byte_a_second_is_not_waited_for() {
+    let server = server().await;
+    let mut slow = Http::connect(&server).await;
+    let head = format!(
+        "POST /channels/a/messages HTTP/1.1\r\nhost: localhost\r\n{}\r\n\
+         content-type: application/json\r\ncontent-length: 1000\r\n\r\n",
+        basic(server.key()),
+    );
+    slow.stream.write_all(head.as_bytes()).await.unwrap();
+    // It has been read when this is answered.
+    request(&server, "GET", "/time", &serde_json::Value::Null).await;
+    tokio::time::pause();
+    let start = Instant::now();
+    let (mut read, mut write) = slow.stream.split();
+    let dripping = async {
+        loop {
+            sleep(Duration::from_secs(1)).await;
+            if write.write_all(b" ").await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let mut answer = vec![0; 4096];
+    let length = tokio::select! {
+        length = read.read(&mut answer) => length.unwrap(),
+        () = dripping => unreachable!(),
+    };
+    let answer = String::from_utf8_lossy(&answer[..length]).to_ascii_lowercase();
+    assert!(answer.starts_with("http/1.1 408 "), "{answer}");
+    assert!(answer.contains("x-ably-errorcode: 50003"), "{answer}");
+    let waited = start.elapsed().as_secs();
+    assert!((29..=32).contains(&waited), "{waited}");
+}
+
+#[tokio::test]
+async fn a_frame_of_a_byte_a_second_holds_nobody_up_and_counts_when_it_is_there() {
+    for format in [Format::Json, Format::MsgPack] {
+        let server = server().await;
+        let (mut slow, _) = Client::connect(&server, format).await;
+        let (mut other, _) = Client::connect(&server, format).await;
+        slow.attach("a").await;
+        other.attach("a").await;
+        let frame = slow.encode(&publish("a", 0, vec![Message::new("slow", "d")])).into_data();
+        // A whole frame of a WebSocket, masked with zeroes.
+        let mut bytes = vec![if format == Format::Json { 0x81 } else { 0x82 }];
+        assert!(frame.len() < 126, "{}", frame.len());
+        bytes.push(0x80 | u8::try_from(frame.len()).unwrap());
+        bytes.extend([0; 4]);
+        bytes.extend_from_slice(&frame);
+        let (last, most) = bytes.split_last().unwrap();
+        tokio::time::pause();
+        drip(slow.socket.get_mut(), most).await;
+        tokio::time::resume();
+        other.publish("a", 0, vec![Message::new("quick", "d")]).await;
+        let mut heard = Vec::new();
+        while heard.len() < 2 {
+            match other.next().await {
+                ServerFrame::Message(delivery) => heard.push(delivery.items[0].name.clone()),
+                ServerFrame::Ack(_) => {
+                    slow.socket.get_mut().write_all(&[*last]).await.unwrap();
+                }
+                ServerFrame::Heartbeat { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(heard, [Some("quick".into()), Some("slow".into())]);
+        other.send(&ClientFrame::Close).await;
+    }
+}
