@@ -54,7 +54,7 @@ mod strict;
 mod time;
 mod timers;
 
-pub use channel::{Channel, ChannelOptions};
+pub use channel::{Channel, ChannelOptions, DeltaError, VcdiffDecoder};
 pub use client::{Client, TransportEvent};
 pub use config::{Config, Credentials};
 pub use connection::{
