@@ -12,12 +12,16 @@ use crate::{
 mod connection;
 mod continuity;
 mod deliver;
+mod delta;
 mod options;
 mod request;
 mod service;
 
-use self::continuity::Continuity;
-pub use self::continuity::Gap;
+use self::{continuity::Continuity, delta::Deltas};
+pub use self::{
+    continuity::Gap,
+    delta::{DeltaError, VcdiffDecoder},
+};
 
 /// What a channel is asked to be (TB).
 #[derive(Clone, Debug, Default)]
@@ -84,6 +88,7 @@ pub struct Channel {
     pub(crate) missed_modes: Vec<ChannelMode>,
     /// Attempts to attach again that failed since the channel was last attached.
     retries: u32,
+    deltas: Deltas,
     pub(crate) presence: Presence,
 }
 
@@ -103,13 +108,17 @@ impl Channel {
             waiting: VecDeque::new(),
             missed_modes: Vec::new(),
             retries: 0,
+            deltas: Deltas::default(),
             presence: Presence::default(),
         }
     }
 
     /// A frame arrived that moves the channel's position (RTL15b). A channel without an attachment has none
-    /// (RTL15b2).
+    /// (RTL15b2), and that of one that recovers from a delta stays (RTL18c).
     pub(crate) fn moved(&mut self, serial: Option<Str>) {
+        if self.deltas.is_recovering() {
+            return;
+        }
         match self.state {
             State::Attaching | State::Attached | State::Detaching { .. } | State::Suspended => {
                 if serial.is_some() {
@@ -195,6 +204,7 @@ impl Client {
         if matches!(state, State::Detached | State::Failed) {
             channel.channel_serial = None;
             channel.retries = 0;
+            channel.deltas.detached();
         }
         self.emit(
             id,

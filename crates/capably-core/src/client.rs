@@ -221,7 +221,9 @@ impl Client {
             TransportEvent::Opened => self.transport_opened(),
             TransportEvent::Activity => {}
             TransportEvent::Closed(error) => self.transport_closed(error, now.instant),
-            TransportEvent::Frame(ServerFrame::Message(delivery)) => self.deliver(delivery),
+            TransportEvent::Frame(ServerFrame::Message(delivery)) => {
+                self.deliver(delivery, now.instant);
+            }
             TransportEvent::Frame(frame) => {
                 self.handle_frame(mem::replace(frame, ServerFrame::Closed), now);
             }
@@ -231,7 +233,7 @@ impl Client {
     fn handle_frame(&mut self, frame: ServerFrame, at: Now) {
         let now = at.instant;
         match frame {
-            ServerFrame::Message(mut delivery) => self.deliver(&mut delivery),
+            ServerFrame::Message(mut delivery) => self.deliver(&mut delivery, now),
             ServerFrame::Ack(ack) => self.settle_frames(|outbox, settle| {
                 outbox.acknowledge(ack, settle);
             }),

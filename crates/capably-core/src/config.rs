@@ -1,8 +1,10 @@
 //! What a client is told at its start.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use capably_protocol::{ApiKey, Format, RecoveryKey, Str, frame::Params};
+
+use crate::VcdiffDecoder;
 
 /// The settings of a [`Client`](crate::Client): the options of the specification that the realtime state
 /// machine needs (TO3).
@@ -28,6 +30,8 @@ pub struct Config {
     pub recover: Option<RecoveryKey>,
     /// Further query parameters of the connection (TO3q); they win over the client's own (RTC1f1).
     pub transport_params: Params,
+    /// What applies deltas (PC3); without it a channel that gets one fails.
+    pub vcdiff: Option<Arc<dyn VcdiffDecoder>>,
     /// The agent identifier (RSC7d).
     pub agent: Str,
     /// First wait before reconnecting (TO3l1).
@@ -62,6 +66,7 @@ impl Config {
             strict_mode: false,
             recover: None,
             transport_params: Params::new(),
+            vcdiff: None,
             agent: Str::from_static(concat!("capably/", env!("CARGO_PKG_VERSION"))),
             disconnected_retry_timeout: Duration::from_secs(15),
             suspended_retry_timeout: Duration::from_secs(30),

@@ -1,5 +1,7 @@
 //! The errors the client itself makes, in one place.
 
+use std::fmt;
+
 use capably_protocol::{ErrorCode, ErrorInfo};
 
 use crate::{ChannelState, ConnectionState};
@@ -185,6 +187,12 @@ pub(crate) fn detach_timed_out() -> ErrorInfo {
 
 pub(crate) fn channel_failed() -> ErrorInfo {
     ErrorInfo::new(ErrorCode(90000), 400, "the channel failed, and the service did not say why")
+}
+
+/// A message cannot be made from the one before it (RTL18).
+pub(crate) fn delta_failed(why: impl fmt::Display) -> ErrorInfo {
+    let message = format!("a delta could not be applied: {why}");
+    ErrorInfo::new(ErrorCode::DELTA_DECODING_FAILED, 400, message)
 }
 
 pub(crate) fn detached() -> ErrorInfo {

@@ -55,7 +55,7 @@ mod strict;
 mod time;
 mod timers;
 
-pub use channel::{Channel, ChannelOptions, Gap};
+pub use channel::{Channel, ChannelOptions, DeltaError, Gap, VcdiffDecoder};
 pub use client::{Client, TransportEvent};
 pub use config::{Config, Credentials};
 pub use connection::{

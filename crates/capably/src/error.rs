@@ -193,6 +193,9 @@ fn remedy(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::INVALID_CREDENTIAL | ErrorCode::INVALID_CREDENTIALS => {
             "check the API key or token: it must be whole, of the right app, and not revoked"
         }
+        ErrorCode::MISSING_PLUGIN => {
+            "give the client a decoder with `plugin(Plugin::vcdiff(Vcdiff))`, or ask for no deltas"
+        }
         ErrorCode::MAX_MESSAGE_SIZE_EXCEEDED => {
             "publish less in one go, or send large data by reference"
         }

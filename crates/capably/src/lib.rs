@@ -7,6 +7,7 @@
 //! | say how a client behaves | [`ClientOptions`] |
 //! | authenticate, and give tokens to clients | [`auth`] |
 //! | encrypt payloads | [`crypto`] |
+//! | receive only what changed since the message before | [`plugin`] |
 //! | know why something failed, and what to do | [`Error`] |
 //! | bring your own HTTP client or WebSocket | [`http`], [`transport`] |
 //! | read about one of these at length, with examples | [`guide`] |
@@ -28,6 +29,7 @@ pub mod crypto;
 pub mod error;
 pub mod guide;
 pub mod http;
+pub mod plugin;
 pub mod realtime;
 pub mod rest;
 pub mod transport;
@@ -45,15 +47,16 @@ pub use auth::Auth;
 pub use capably_protocol::{
     Annotation, AnnotationAction, ApiKey, BatchFailure, BatchPresence, BatchPresenceResult,
     BatchPublishResult, BatchPublishSpec, BatchPublished, BatchResult, Capability, ChannelDetails,
-    ChannelMetrics, ChannelOccupancy, ChannelStatus, CipherParams, Data, DeviceDetails,
-    DeviceFormFactor, DevicePlatform, DevicePushDetails, DevicePushState, ErrorCode, ErrorInfo,
-    JsonObject, Message, MessageAction, MessageAnnotations, MessageOperation, MessageVersion,
-    Millis, Operation, PresenceAction, PresenceMessage, PublishResult, PushChannelSubscription,
-    ReferenceExtras, Stats, StatsUnit, Str, TokenDetails, TokenParams, TokenRequest,
-    UpdateDeleteResult, summary,
+    ChannelMetrics, ChannelOccupancy, ChannelStatus, CipherParams, Data, DeltaExtras,
+    DeviceDetails, DeviceFormFactor, DevicePlatform, DevicePushDetails, DevicePushState, ErrorCode,
+    ErrorInfo, JsonObject, Message, MessageAction, MessageAnnotations, MessageOperation,
+    MessageVersion, Millis, Operation, PresenceAction, PresenceMessage, PublishResult,
+    PushChannelSubscription, ReferenceExtras, Stats, StatsUnit, Str, TokenDetails, TokenParams,
+    TokenRequest, UpdateDeleteResult, summary,
 };
 pub use error::{Error, Recourse, Result};
 pub use options::ClientOptions;
+pub use plugin::Plugin;
 pub use realtime::{Channel, Overflow, Realtime, Subscription};
 pub use rest::Rest;
 

@@ -7,6 +7,7 @@ use capably_protocol::{Millis, TokenParams};
 use crate::{
     auth::{AuthOptions, Clock},
     http::HttpClient,
+    plugin::VcdiffDecoder,
     proxy::ProxyOption,
     transport::Connector,
 };
@@ -80,6 +81,7 @@ pub struct ClientOptions {
     pub(crate) proxy: ProxyOption,
     pub(crate) http_client: Option<Arc<dyn HttpClient>>,
     pub(crate) connector: Option<Arc<dyn Connector>>,
+    pub(crate) vcdiff: Option<Arc<dyn VcdiffDecoder>>,
 }
 
 impl Default for ClientOptions {
@@ -122,6 +124,7 @@ impl Default for ClientOptions {
             proxy: ProxyOption::default(),
             http_client: None,
             connector: None,
+            vcdiff: None,
         }
     }
 }
@@ -275,6 +278,7 @@ impl fmt::Debug for ClientOptions {
             .field("proxy", &self.proxy)
             .field("http_client", &self.http_client.is_some())
             .field("connector", &self.connector.is_some())
+            .field("vcdiff", &self.vcdiff)
             .finish_non_exhaustive()
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     Auth, ClientOptions, Error, Rest, Result,
     http::HttpMethod,
     options::Config,
+    plugin,
     rest::{HttpRequestBuilder, Push, Query},
     transport::TcpConnector,
 };
@@ -232,6 +233,7 @@ fn core_config(config: &Config) -> capably_core::Config {
         queue_messages: options.queue_messages,
         strict_mode: options.strict_mode,
         recover: config.recover.clone(),
+        vcdiff: options.vcdiff.clone().map(plugin::guarded),
         transport_params: options.transport_params.clone(),
         agent: config.agent().into(),
         disconnected_retry_timeout: options.disconnected_retry_timeout,

@@ -2,19 +2,22 @@
 
 use std::mem;
 
-use capably_protocol::{Message, encoding, frame::Delivery};
+use capably_protocol::{ErrorCode, ErrorInfo, Message, encoding, frame::Delivery};
 
 use super::State;
-use crate::{Client, Event, Output};
+use crate::{ChannelId, Client, Event, Instant, Output};
 
 impl Client {
     /// Messages arrived (RTL15b, RTL17).
-    pub(crate) fn deliver(&mut self, delivery: &mut Delivery<Message>) {
+    pub(crate) fn deliver(&mut self, delivery: &mut Delivery<Message>, now: Instant) {
+        let decoder = self.config.vcdiff.clone();
         let Some((id, channel)) = self.channel_named(&delivery.channel) else { return };
-        channel.moved(delivery.channel_serial.take());
+        let serial = delivery.channel_serial.take();
         if channel.state != State::Attached {
-            return;
+            return channel.moved(serial);
         }
+        let mut failure = None;
+        // Each may be needed for the next (RTL21).
         for (index, message) in delivery.items.iter_mut().enumerate() {
             message.inherit(
                 delivery.id.as_ref(),
@@ -22,26 +25,54 @@ impl Client {
                 delivery.connection_id.as_ref(),
                 delivery.timestamp,
             );
-            if message.encoding.is_some()
-                && let Err(error) = encoding::decode(
-                    &mut message.data,
-                    &mut message.encoding,
-                    channel.options.cipher.as_ref(),
-                )
-            {
+            let cipher = channel.options.cipher.as_ref();
+            let decoded = match &decoder {
+                Some(decoder) => channel.deltas.decode(message, cipher, &**decoder),
+                None if message.encoding.is_none() => continue,
+                None => encoding::decode(&mut message.data, &mut message.encoding, cipher),
+            };
+            if let Err(error) = decoded {
+                if is_fatal(&error) {
+                    failure = Some((index, error));
+                    break;
+                }
                 // It is delivered as far as it was decoded (RSL6b).
                 tracing::error!(channel = &*channel.name, %error, "a payload could not be decoded");
             }
         }
-        // What arrived together is handed on together.
+        match failure {
+            None => {
+                channel.moved(serial);
+                if decoder.is_some() {
+                    channel.deltas.progressed();
+                }
+                self.hand_on(id, &mut delivery.items);
+            }
+            // The frame comes again as a whole (RTL18b).
+            Some((_, error)) if decoder.is_some() => self.recover_delta(id, error, now),
+            Some((index, error)) => {
+                delivery.items.truncate(index);
+                self.hand_on(id, &mut delivery.items);
+                self.fail_channel(id, error, now);
+            }
+        }
+    }
+
+    /// Hands messages to the user. What arrived together is handed on together.
+    fn hand_on(&mut self, id: ChannelId, items: &mut Vec<Message>) {
         match self.last_output() {
             Some(Output::Event(Event::Messages(last, messages))) if *last == id => {
-                messages.append(&mut delivery.items);
+                messages.append(items);
             }
             _ => {
-                let messages = mem::take(&mut delivery.items);
+                let messages = mem::take(items);
                 self.push(Output::Event(Event::Messages(id, messages)));
             }
         }
     }
+}
+
+/// Whether a message that cannot be decoded for this reason ends what the channel can receive (RTL18, PC3).
+fn is_fatal(error: &ErrorInfo) -> bool {
+    matches!(error.code, ErrorCode::DELTA_DECODING_FAILED | ErrorCode::MISSING_PLUGIN)
 }

@@ -35,6 +35,7 @@ impl Client {
         channel.missed_modes.clear();
         channel.params = attached.params;
         channel.retries = 0;
+        channel.deltas.attached();
         let previous = channel.state();
         channel.state = State::Attached;
         if let Some(error) = &attached.error {
@@ -123,7 +124,7 @@ impl Client {
     }
 
     /// Enters SUSPENDED, to attach again after a while if the connection stays (RTL4f, RTL13b).
-    fn suspend_channel(&mut self, id: ChannelId, error: ErrorInfo, now: Instant) {
+    pub(super) fn suspend_channel(&mut self, id: ChannelId, error: ErrorInfo, now: Instant) {
         let Some(channel) = self.channels.get_mut(&id) else { return };
         channel.retries = channel.retries.saturating_add(1);
         let retries = channel.retries;
@@ -136,7 +137,7 @@ impl Client {
         self.settle(id, Err(error), now);
     }
 
-    fn fail_channel(&mut self, id: ChannelId, error: ErrorInfo, now: Instant) {
+    pub(super) fn fail_channel(&mut self, id: ChannelId, error: ErrorInfo, now: Instant) {
         self.clear_channel_timers(id);
         self.enter_channel(id, State::Failed, Some(error.clone()));
         self.settle(id, Err(error), now);

@@ -14,6 +14,7 @@ use super::{
     channel::{Channel, Channels, Fill, Subscriber},
     channel_name,
     connection::{Attachment, Connection},
+    delta::{self, Deltas},
     error,
     log::Log,
     presence::{Presence, announce, leave_channel},
@@ -73,6 +74,7 @@ pub(super) fn attach(
         modes,
         echo: connection.echo,
         whole_appends: attachment.whole_appends,
+        deltas: attachment.deltas.then(Deltas::default),
         since: start.position,
         live_since: if start.resumed { start.position } else { newest },
         behind: Some(start.position),
@@ -221,7 +223,8 @@ fn attachment(attach: &Attach, identity: &Identity) -> Result<Attachment, ErrorI
         return Err(error::denied("attach"));
     }
     let whole_appends = attach.params.get("appendMode").is_some_and(|mode| mode == WHOLE_APPENDS);
-    Ok(Attachment { requested, granted, whole_appends })
+    let deltas = delta::asked_for(&attach.params);
+    Ok(Attachment { requested, granted, whole_appends, deltas })
 }
 
 fn granted(requested: Flags, channel: &str, identity: &Identity) -> Flags {
@@ -263,6 +266,7 @@ pub(super) fn reconsider(
                     modes,
                     echo: *echo,
                     whole_appends: attachment.whole_appends,
+                    deltas: attachment.deltas.then(Deltas::default),
                     since,
                     live_since: since,
                     behind: None,
@@ -315,6 +319,9 @@ fn recognised_params(requested: &Params, modes: Flags) -> Params {
                 params.insert(name.clone(), value.clone());
             }
             "appendMode" if value == WHOLE_APPENDS => {
+                params.insert(name.clone(), value.clone());
+            }
+            delta::PARAM if value == delta::VCDIFF => {
                 params.insert(name.clone(), value.clone());
             }
             _ => {}

@@ -9,8 +9,9 @@ use std::{
 use capably_protocol::{Flags, Message, Millis, Str, frame::Delivery};
 
 use super::{
-    Broadcast, ConnectionId, Now, Output, TransportId,
+    ConnectionId, Now, Output, TransportId,
     change::{Changes, rewound},
+    delta::{Deltas, Fanout},
     keep::{Keeping, Kept, Serials},
     log::{Entry, Log, Retention},
     push::{Payload, Push},
@@ -219,6 +220,8 @@ pub(super) struct Subscriber {
     pub(super) echo: bool,
     /// Whether it wants messages whole that something was appended to.
     pub(super) whole_appends: bool,
+    /// What it has been sent, if it wants deltas.
+    pub(super) deltas: Option<Deltas>,
     /// Everything after this position that it wants, it has been sent or is being sent.
     pub(super) since: Position,
     /// What happened after this position it is sent as it happened. What did before is rewound: it is sent each
@@ -320,7 +323,8 @@ impl Channel {
                     Arc::clone(entry)
                 };
                 *budget = budget.saturating_sub(entry.size());
-                outputs.push(Output::Broadcast(transport, Broadcast::new(entry)));
+                let broadcast = Fanout::new(&entry).broadcast(subscriber);
+                outputs.push(Output::Broadcast(transport, broadcast));
             }
         }
         subscriber.behind = None;
@@ -437,16 +441,15 @@ impl Channel {
 
     /// Sends an entry to the subscribers that want it and that `filter` lets through.
     fn send(
-        &self,
+        &mut self,
         entry: &Arc<Entry>,
         filter: impl Fn(&Subscriber) -> bool,
         outputs: &mut Vec<Output>,
     ) {
-        let mut broadcast = None;
-        for (transport, subscriber) in &self.subscribers {
+        let mut fanout = Fanout::new(entry);
+        for (transport, subscriber) in &mut self.subscribers {
             if subscriber.behind.is_none() && subscriber.wants(entry) && filter(subscriber) {
-                let broadcast = broadcast.get_or_insert_with(|| Broadcast::new(Arc::clone(entry)));
-                outputs.push(Output::Broadcast(*transport, Arc::clone(broadcast)));
+                outputs.push(Output::Broadcast(*transport, fanout.broadcast(subscriber)));
             }
         }
     }

@@ -42,6 +42,8 @@ pub(super) struct Attachment {
     pub(super) granted: Flags,
     /// Whether it wants messages whole that something was appended to.
     pub(super) whole_appends: bool,
+    /// Whether it wants what changed rather than whole payloads.
+    pub(super) deltas: bool,
 }
 
 struct Secret(Str);

@@ -15,6 +15,7 @@ mod change;
 mod channel;
 mod channel_name;
 mod connection;
+mod delta;
 pub(crate) mod error;
 mod history;
 pub(crate) mod keep;

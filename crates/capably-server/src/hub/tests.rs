@@ -11,6 +11,7 @@ mod access;
 mod annotations;
 mod attaching;
 mod changes;
+mod deltas;
 mod history;
 mod presence;
 mod presence_model;

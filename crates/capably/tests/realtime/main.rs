@@ -10,6 +10,7 @@ mod bad_input;
 mod channels;
 mod client;
 mod connection;
+mod deltas;
 mod gaps;
 mod hours;
 mod lifetime;

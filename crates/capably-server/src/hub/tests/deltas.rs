@@ -1,0 +1,311 @@
+//! Attachments that get deltas, in virtual time.
+
+use capably_protocol::{MessageAction, vcdiff};
+use serde_json::json;
+
+use super::{super::Published, *};
+
+const QUOTE: &str = r#"{"symbol":"ABC","bid":101.25,"ask":101.27}"#;
+const NEXT_QUOTE: &str = r#"{"symbol":"ABC","bid":101.26,"ask":101.29}"#;
+
+/// What a message came as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum As {
+    Full,
+    Delta,
+}
+
+/// Whoever applies deltas as clients do: only to the last message received.
+#[derive(Default)]
+struct Reader {
+    last: Option<(Str, Vec<u8>)>,
+}
+
+impl Reader {
+    /// The payload, what is left of the encoding, and what the message came as.
+    fn read(&mut self, mut message: Message) -> (Vec<u8>, Option<Str>, As) {
+        let bytes = match &message.data {
+            Data::Text(text) => text.as_bytes().to_vec(),
+            Data::Binary(bytes) => bytes.to_vec(),
+            other => panic!("{other:?}"),
+        };
+        let steps = message.encoding.take().unwrap_or_default();
+        let (payload, rest, came_as) = match steps.strip_suffix("vcdiff") {
+            None => (bytes, steps, As::Full),
+            Some(rest) => {
+                let (id, base) = self.last.as_ref().unwrap();
+                let delta = message.delta().unwrap();
+                assert_eq!((&delta.from, &*delta.format), (id, "vcdiff"));
+                let payload = vcdiff::decode(&bytes, base, 1000).unwrap();
+                assert!(bytes.len() < payload.len());
+                (payload, rest.trim_end_matches('/').into(), As::Delta)
+            }
+        };
+        self.last = Some((message.id.unwrap(), payload.clone()));
+        (payload, Some(rest).filter(|rest| !rest.is_empty()), came_as)
+    }
+
+    /// The same of every message in these frames.
+    fn read_all(&mut self, frames: Vec<ServerFrame>) -> Vec<(Vec<u8>, Option<Str>, As)> {
+        let mut read = Vec::new();
+        for frame in frames {
+            let ServerFrame::Message(mut delivery) = frame else { continue };
+            for (index, mut item) in delivery.items.drain(..).enumerate() {
+                let (connection, timestamp) = (delivery.connection_id.as_ref(), delivery.timestamp);
+                item.inherit(delivery.id.as_ref(), index, connection, timestamp);
+                read.push(self.read(item));
+            }
+        }
+        read
+    }
+
+    /// The texts in these frames, and what they came as.
+    fn texts(&mut self, frames: Vec<ServerFrame>) -> Vec<(String, As)> {
+        let text = |(payload, _, came_as)| (String::from_utf8(payload).unwrap(), came_as);
+        self.read_all(frames).into_iter().map(text).collect()
+    }
+}
+
+impl Bench {
+    fn attach_deltas(
+        &mut self,
+        transport: TransportId,
+        format: &str,
+        serial: Option<&Str>,
+    ) -> Attached {
+        let attach = Attach {
+            channel: "mutable:a".into(),
+            channel_serial: serial.cloned(),
+            params: [("delta".to_owned(), format.to_owned())].into_iter().collect(),
+            ..Attach::default()
+        };
+        self.send(transport, vec![ClientFrame::Attach(attach)]);
+        let attached = |output: &Output| match output {
+            Output::Frame(to, ServerFrame::Attached(_)) => *to == transport,
+            _ => false,
+        };
+        let at = self.outputs.iter().position(attached).expect("an answer to the ATTACH");
+        match self.outputs.remove(at) {
+            Output::Frame(_, ServerFrame::Attached(attached)) => *attached,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A connection that gets deltas.
+    fn listener(&mut self) -> TransportId {
+        let (transport, _) = self.connect(None);
+        let attached = self.attach_deltas(transport, "vcdiff", None);
+        assert_eq!(attached.params.get("delta").map(String::as_str), Some("vcdiff"));
+        transport
+    }
+
+    /// Publishes messages in one frame over REST.
+    fn post(&mut self, messages: impl Into<Vec<Message>>) -> Published {
+        let identity = self.identity();
+        let channel = Str::from("mutable:a");
+        let messages = messages.into();
+        self.app.publish(&identity, &channel, messages, self.now, &mut self.outputs).unwrap()
+    }
+}
+
+#[test]
+fn the_first_message_is_in_full_and_the_others_are_deltas() {
+    let mut bench = Bench::new();
+    let listener = bench.listener();
+    let (mut reader, mut sent) = (Reader::default(), Vec::new());
+    for number in 0..6 {
+        sent.push(format!("{QUOTE}{number}"));
+        bench.post([Message::new("q", &*sent[number])]);
+    }
+    let read = reader.texts(bench.frames(listener));
+    let came_as = [As::Full].into_iter().chain([As::Delta; 5]);
+    assert_eq!(read, sent.into_iter().zip(came_as).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_kind_of_payload_goes_as_a_delta() {
+    let mut bench = Bench::new();
+    let listener = bench.listener();
+    let encoded = |data: Data, encoding: &str| Message {
+        data,
+        encoding: Some(encoding.into()),
+        extras: json!({ "headers": { "a": "b" } }).as_object().cloned(),
+        ..Message::default()
+    };
+    bench.post([Message::new("q", QUOTE)]);
+    bench.post([encoded(NEXT_QUOTE.into(), "json")]);
+    bench.post([Message::new("q", QUOTE.as_bytes())]);
+    bench.post([encoded(NEXT_QUOTE.as_bytes().into(), "utf-8/cipher+aes-128-cbc")]);
+    bench.post([encoded(QUOTE.as_bytes().into(), "foo")]);
+    let frames = bench.frames(listener);
+    let item = |index: usize| match &frames[index] {
+        ServerFrame::Message(delivery) => &delivery.items[0],
+        other => panic!("{other:?}"),
+    };
+    let steps: Vec<_> = (0..5).map(|index| item(index).encoding.as_deref()).collect();
+    let expected = [
+        None,
+        Some("json/utf-8/vcdiff"),
+        Some("vcdiff"),
+        Some("utf-8/cipher+aes-128-cbc/vcdiff"),
+        Some("foo/vcdiff"),
+    ];
+    assert_eq!(steps, expected);
+    assert_eq!(item(1).extras.as_ref().unwrap()["headers"], json!({ "a": "b" }));
+    let payloads: Vec<_> =
+        Reader::default().read_all(frames).into_iter().map(|(payload, ..)| payload).collect();
+    assert_eq!(payloads, [QUOTE, NEXT_QUOTE, QUOTE, NEXT_QUOTE, QUOTE].map(str::as_bytes));
+    // What is kept is what was published.
+    let history = bench.history("mutable:a");
+    assert_eq!(history[1].data, NEXT_QUOTE.into());
+    assert!(history[1].delta().is_none());
+}
+
+#[test]
+fn a_delta_that_is_not_smaller_is_not_sent() {
+    let mut bench = Bench::new();
+    let listener = bench.listener();
+    let mut reader = Reader::default();
+    let mut random = fastrand::Rng::with_seed(1);
+    for _ in 0..5 {
+        let payload: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(500).collect();
+        bench.post([Message::new("r", payload.clone())]);
+        assert_eq!(reader.read_all(bench.frames(listener)), [(payload, None, As::Full)]);
+    }
+    // The one after it is made from it all the same.
+    bench.post([Message::new("s", "short")]);
+    bench.post([Message::new("q", QUOTE)]);
+    bench.post([Message::new("q", NEXT_QUOTE)]);
+    let expected = [("short", As::Full), (QUOTE, As::Full), (NEXT_QUOTE, As::Delta)];
+    let expected = expected.map(|(text, came_as)| (text.to_owned(), came_as));
+    assert_eq!(reader.texts(bench.frames(listener)), expected);
+}
+
+#[test]
+fn messages_of_one_frame_are_made_from_each_other() {
+    let mut bench = Bench::new();
+    let listener = bench.listener();
+    let mut reader = Reader::default();
+    let texts = |bench: &mut Bench, reader: &mut Reader| reader.texts(bench.frames(listener));
+    let both = || [Message::new("q", QUOTE), Message::new("q", NEXT_QUOTE)];
+    bench.post(both());
+    // The first frame is in full, whole.
+    let expected = [(QUOTE, As::Full), (NEXT_QUOTE, As::Full)];
+    assert_eq!(texts(&mut bench, &mut reader), expected.map(|(text, own)| (text.to_owned(), own)));
+    bench.post(both());
+    let expected = [(QUOTE, As::Delta), (NEXT_QUOTE, As::Delta)];
+    assert_eq!(texts(&mut bench, &mut reader), expected.map(|(text, own)| (text.to_owned(), own)));
+}
+
+#[test]
+fn a_message_without_data_is_no_base() {
+    let mut bench = Bench::new();
+    let listener = bench.listener();
+    bench.post([Message::new("q", QUOTE)]);
+    bench.post([Message::new("q", ())]);
+    bench.post([Message::new("q", NEXT_QUOTE)]);
+    for frame in bench.frames(listener) {
+        let ServerFrame::Message(delivery) = frame else { panic!("{frame:?}") };
+        assert!(delivery.items[0].delta().is_none());
+    }
+}
+
+#[test]
+fn attaching_again_begins_anew_where_the_client_was() {
+    let mut bench = Bench::new();
+    let listener = bench.listener();
+    let mut serials = Vec::new();
+    for _ in 0..5 {
+        bench.post([Message::new("q", QUOTE)]);
+    }
+    for frame in bench.frames(listener) {
+        let ServerFrame::Message(delivery) = frame else { panic!("{frame:?}") };
+        serials.push(delivery.channel_serial);
+    }
+    let attached = bench.attach_deltas(listener, "vcdiff", serials[1].as_ref());
+    assert!(attached.flags.contains(Flags::RESUMED));
+    bench.post([Message::new("q", QUOTE)]);
+    let came_as: Vec<_> =
+        Reader::default().texts(bench.frames(listener)).into_iter().map(|(_, own)| own).collect();
+    assert_eq!(came_as, [As::Full, As::Delta, As::Delta, As::Delta]);
+}
+
+#[test]
+fn a_delta_is_made_once_for_all_who_need_it() {
+    let mut bench = Bench::new();
+    let [first, second] = [bench.listener(), bench.listener()];
+    bench.post([Message::new("q", QUOTE)]);
+    let late = bench.listener();
+    let (plain, _) = bench.connect(None);
+    bench.attach(plain, "mutable:a", None);
+    bench.outputs.clear();
+    bench.post([Message::new("q", NEXT_QUOTE)]);
+    let broadcast = |transport| {
+        let of = |output: &Output| match output {
+            Output::Broadcast(to, broadcast) if *to == transport => Some(Arc::clone(broadcast)),
+            _ => None,
+        };
+        bench.outputs.iter().find_map(of).unwrap()
+    };
+    assert!(Arc::ptr_eq(&broadcast(first), &broadcast(second)));
+    assert!(Arc::ptr_eq(&broadcast(late), &broadcast(plain)));
+    assert!(!Arc::ptr_eq(&broadcast(first), &broadcast(plain)));
+    let came_as =
+        |bench: &mut Bench, transport| Reader::default().texts(bench.frames(transport))[0].1;
+    assert_eq!([late, plain].map(|transport| came_as(&mut bench, transport)), [As::Full; 2]);
+}
+
+#[test]
+fn deltas_are_made_from_what_the_attachment_was_sent() {
+    let mut bench = Bench::new();
+    // It is not told what it publishes itself.
+    let (quiet, _) = bench.connect_with(None, false);
+    bench.attach_deltas(quiet, "vcdiff", None);
+    let listener = bench.listener();
+    let [mut of_quiet, mut of_listener] = [Reader::default(), Reader::default()];
+    for number in 0..4 {
+        bench.publish(quiet, "mutable:a", number, &format!("{QUOTE}{number}"));
+        bench.post([Message::new("q", format!("{number}{QUOTE}"))]);
+    }
+    let theirs: Vec<_> = (0..4)
+        .map(|number| (format!("{number}{QUOTE}"), if number == 0 { As::Full } else { As::Delta }))
+        .collect();
+    assert_eq!(of_quiet.texts(bench.frames(quiet)), theirs);
+    let all = of_listener.texts(bench.frames(listener));
+    assert_eq!(all.len(), 8);
+    assert_eq!(all.iter().filter(|(_, came_as)| *came_as == As::Delta).count(), 7);
+}
+
+#[test]
+fn changes_of_messages_go_as_deltas_too() {
+    let mut bench = Bench::new();
+    let listener = bench.listener();
+    let serial = bench.post([Message::new("q", QUOTE)]).serials.remove(0);
+    let change = |action, text: &str| Message {
+        serial: Some(serial.clone()),
+        action: Some(action),
+        data: text.into(),
+        ..Message::default()
+    };
+    let (identity, channel) = (bench.identity(), Str::from("mutable:a"));
+    for message in [change(MessageAction::Update, NEXT_QUOTE), change(MessageAction::Append, "!")] {
+        bench.app.change(&identity, &channel, message, bench.now, &mut bench.outputs).unwrap();
+    }
+    bench.post([Message::new("q", QUOTE)]);
+    let expected = [(QUOTE, As::Full), (NEXT_QUOTE, As::Delta), ("!", As::Full), (QUOTE, As::Full)];
+    let expected = expected.map(|(text, came_as)| (text.to_owned(), came_as));
+    assert_eq!(Reader::default().texts(bench.frames(listener)), expected);
+}
+
+#[test]
+fn other_formats_are_not_known() {
+    let mut bench = Bench::new();
+    let (listener, _) = bench.connect(None);
+    assert!(bench.attach_deltas(listener, "bsdiff", None).params.is_empty());
+    for text in [QUOTE, NEXT_QUOTE] {
+        bench.post([Message::new("q", text)]);
+    }
+    let came_as: Vec<_> =
+        Reader::default().texts(bench.frames(listener)).into_iter().map(|(_, own)| own).collect();
+    assert_eq!(came_as, [As::Full; 2]);
+}
