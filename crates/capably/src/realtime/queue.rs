@@ -241,10 +241,11 @@ impl<T> Queue<T> {
         pushed
     }
 
-    /// Whether there is room again; if not, the driver is woken once there is.
+    /// Whether there is room again, or need not be; if not, the driver is woken once there is.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
-        if inner.items.len() < self.capacity || inner.end.is_some() {
+        let waits = self.overflow == Overflow::Wait && inner.end.is_none();
+        if !waits || inner.items.len() < self.capacity {
             return Poll::Ready(());
         }
         inner.producer = Some(cx.waker().clone());
