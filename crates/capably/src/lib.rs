@@ -45,11 +45,12 @@ pub use auth::Auth;
 pub use capably_protocol::{
     Annotation, AnnotationAction, ApiKey, BatchFailure, BatchPresence, BatchPresenceResult,
     BatchPublishResult, BatchPublishSpec, BatchPublished, BatchResult, Capability, ChannelDetails,
-    ChannelMetrics, ChannelOccupancy, ChannelStatus, CipherParams, Data, DeviceDetails,
-    DeviceFormFactor, DevicePlatform, DevicePushDetails, DevicePushState, ErrorCode, ErrorInfo,
-    JsonObject, Message, MessageAction, MessageAnnotations, MessageOperation, MessageVersion,
-    Millis, Operation, PresenceAction, PresenceMessage, PublishResult, PushChannelSubscription,
-    Stats, StatsUnit, Str, TokenDetails, TokenParams, TokenRequest, UpdateDeleteResult, summary,
+    ChannelMetrics, ChannelMode, ChannelOccupancy, ChannelStatus, CipherParams, Data,
+    DeviceDetails, DeviceFormFactor, DevicePlatform, DevicePushDetails, DevicePushState, ErrorCode,
+    ErrorInfo, JsonObject, Message, MessageAction, MessageAnnotations, MessageOperation,
+    MessageVersion, Millis, Operation, PresenceAction, PresenceMessage, PublishResult,
+    PushChannelSubscription, Stats, StatsUnit, Str, TokenDetails, TokenParams, TokenRequest,
+    UpdateDeleteResult, summary,
 };
 pub use error::{Error, Recourse, Result};
 pub use options::ClientOptions;

@@ -15,6 +15,7 @@ use crate::{
     transport::TcpConnector,
 };
 
+pub mod annotations;
 mod awake;
 mod changes;
 mod channel;
@@ -23,9 +24,11 @@ mod command;
 mod connection;
 mod driver;
 mod errands;
+mod kinds;
 mod link;
 mod listeners;
 mod metrics;
+mod mutation;
 mod operation;
 pub mod presence;
 mod publish;
@@ -39,11 +42,13 @@ pub use capably_core::{
 };
 pub(crate) use command::WeakHandle;
 
+pub use annotations::{AnnotationSubscription, Annotations};
 pub use changes::Changes;
 pub use channel::Channel;
 pub use channels::{Channels, RealtimeChannelOptions};
 pub use connection::Connection;
 pub use metrics::ConnectionMetrics;
+pub use mutation::{ChangeMessage, ChangeReceipt};
 pub use presence::{Presence, PresenceSubscription};
 pub use publish::{Publish, Receipt};
 pub use queue::Overflow;

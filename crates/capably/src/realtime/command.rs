@@ -10,13 +10,14 @@ use capably_core::{
     ChannelId, ChannelOptions, ConnectionState, ConnectionStateChange, MembersQuery,
 };
 use capably_protocol::{
-    ErrorCode, ErrorInfo, Message, PresenceAction, PresenceMessage, PublishResult, RecoveryKey,
-    Str, TokenDetails, TokenParams, frame::Params,
+    Annotation, ErrorCode, ErrorInfo, Message, PresenceMessage, PublishResult, RecoveryKey, Str,
+    TokenDetails, TokenParams, frame::Params,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
-    Changes, ConnectionMetrics, channel::ChannelShared, listeners::Listeners, queue::Queue,
+    Changes, ConnectionMetrics, channel::ChannelShared, kinds::SubscriberOfKinds,
+    listeners::Listeners, queue::Queue,
 };
 use crate::{Error, Result, auth::AuthOptions};
 
@@ -52,6 +53,7 @@ pub(crate) enum Command {
         subscriber: u64,
     },
     Presence(ChannelId, PresenceCommand),
+    Annotations(ChannelId, AnnotationCommand),
 }
 
 /// One call of a handle that is about a channel's presence.
@@ -59,8 +61,27 @@ pub(crate) enum Command {
 pub(crate) enum PresenceCommand {
     Say { message: PresenceMessage, reply: Reply<()> },
     Members { query: MembersQuery, reply: Reply<Vec<PresenceMessage>> },
-    Subscribe { subscriber: PresenceSubscriber, attach: Option<Reply<()>> },
+    Subscribe { subscriber: SubscriberOfKinds<PresenceMessage>, attach: Option<Reply<()>> },
     Unsubscribe { subscriber: u64 },
+}
+
+/// One call of a handle that is about annotations of a channel's messages.
+#[derive(Debug)]
+pub(crate) enum AnnotationCommand {
+    /// With what it takes of the window of unacknowledged publishes.
+    Publish {
+        annotation: Box<Annotation>,
+        permits: u32,
+        reply: Reply<PublishResult>,
+    },
+    Subscribe {
+        subscriber: SubscriberOfKinds<Annotation>,
+        attach: bool,
+        reply: Reply<()>,
+    },
+    Unsubscribe {
+        subscriber: u64,
+    },
 }
 
 /// A token to get and to use (RTC8).
@@ -89,15 +110,6 @@ pub(crate) struct Subscriber {
     /// The names to listen to; none means all (RTL7a, RTL7b).
     pub(crate) names: Vec<Str>,
     pub(crate) queue: Arc<Queue<Message>>,
-}
-
-/// One who listens to presence.
-#[derive(Debug)]
-pub(crate) struct PresenceSubscriber {
-    pub(crate) id: u64,
-    /// The actions to listen to; none means all (RTP6a, RTP6b).
-    pub(crate) actions: Vec<PresenceAction>,
-    pub(crate) queue: Arc<Queue<PresenceMessage>>,
 }
 
 /// A way to the driver. While one exists, the client lives.

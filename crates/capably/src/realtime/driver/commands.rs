@@ -8,11 +8,12 @@ use std::{
 use capably_core::{ChannelId, ChannelState, Now, OpId, Outcome};
 use capably_protocol::{ErrorCode, ErrorInfo};
 
-use super::{Driver, entry::Entry, presence::PresenceSubscribers};
+use super::{Driver, entry::Entry};
 use crate::{
     Error,
     realtime::{
         command::{Command, Publish},
+        kinds::SubscribersOfKinds,
         operation::{Authorizing, Operation},
     },
 };
@@ -69,7 +70,8 @@ impl Driver {
                 let entry = Entry {
                     shared: Arc::clone(&channel),
                     subscribers: Vec::new(),
-                    presence: PresenceSubscribers::default(),
+                    presence: SubscribersOfKinds::default(),
+                    annotations: SubscribersOfKinds::default(),
                 };
                 self.channels.insert(channel.id, entry);
             }
@@ -103,6 +105,7 @@ impl Driver {
                 }
             }
             Command::Presence(id, command) => self.handle_presence(id, command, now),
+            Command::Annotations(id, command) => self.handle_annotations(id, command, now),
             Command::Unsubscribe { channel, subscriber } => {
                 if let Some(entry) = self.channels.get_mut(&channel) {
                     entry.subscribers.retain(|own| own.id != subscriber);
@@ -144,13 +147,21 @@ impl Driver {
         }
     }
 
-    fn complete(&mut self, operation: Operation, mut outcome: Result<Outcome, ErrorInfo>) {
+    pub(super) fn complete(
+        &mut self,
+        operation: Operation,
+        mut outcome: Result<Outcome, ErrorInfo>,
+    ) {
         match &operation {
             Operation::Publish(_, permits) => self.permits += *permits as usize,
             Operation::Subscribe(channel, _) if outcome.is_ok() => {
                 outcome = self.core.check_subscribed(*channel).map(|()| Outcome::Done);
             }
+            Operation::SubscribeAnnotations(channel, _) if outcome.is_ok() => {
+                outcome = self.core.check_annotations_subscribed(*channel).map(|()| Outcome::Done);
+            }
             Operation::Subscribe(..)
+            | Operation::SubscribeAnnotations(..)
             | Operation::Unit(_)
             | Operation::Ping(_)
             | Operation::Members(_)
