@@ -7,7 +7,8 @@ use std::{
 };
 
 use capably_protocol::{
-    ClientFrame, ConnectionDetails, ErrorInfo, Message, RecoveryKey, ServerFrame, Str,
+    ClientFrame, ConnectionDetails, ErrorInfo, Message, MessageAction, RecoveryKey, ServerFrame,
+    Str,
     frame::{Delivery, Params, Publish},
 };
 
@@ -135,25 +136,33 @@ impl Client {
     /// Publishes messages, ready for the wire, in one frame (RTL6). Ends with
     /// [`Outcome::Published`].
     pub fn publish(&mut self, id: ChannelId, messages: Arc<[Message]>, params: Params, op: OpId) {
-        let channel = match self.ready_to_publish(id, &messages) {
-            Ok(channel) => channel,
-            Err(error) => return self.done(op, Err(error)),
-        };
-        let frame =
-            ClientFrame::Message(Publish { channel, msg_serial: 0, items: messages, params });
-        if let Err(error) = self.check_frame_size(&frame) {
-            return self.done(op, Err(error));
-        }
-        if self.connection_state() == ConnectionState::Connected {
-            let frame = self.outbox.send(op, frame);
-            self.send(frame);
-        } else {
-            self.outbox.queue(op, frame);
+        let size = messages.iter().map(Message::size).sum();
+        let ready = self.ready_to_publish(id).and_then(|channel| {
+            self.check_client_ids(&messages)?;
+            self.check_size(size)?;
+            Ok(ClientFrame::Message(Publish { channel, msg_serial: 0, items: messages, params }))
+        });
+        self.send_or_queue(ready, op);
+    }
+
+    /// Sends a frame that is to be acknowledged, or queues it until there is a connection (RTL6c1, RTL6c2).
+    pub(crate) fn send_or_queue(&mut self, ready: Result<ClientFrame, ErrorInfo>, op: OpId) {
+        let ready = ready.and_then(|frame| {
+            self.check_frame_size(&frame)?;
+            Ok(frame)
+        });
+        match ready {
+            Err(error) => self.done(op, Err(error)),
+            Ok(frame) if self.connection_state() == ConnectionState::Connected => {
+                let frame = self.outbox.send(op, frame);
+                self.send(frame);
+            }
+            Ok(frame) => self.outbox.queue(op, frame),
         }
     }
 
-    /// The channel's name, if the messages may be sent or queued now (RTL6c, RTL6g3, RSL1i).
-    fn ready_to_publish(&self, id: ChannelId, messages: &[Message]) -> Result<Str, ErrorInfo> {
+    /// The channel's name, if something may be published on it, or queued, now (RTL6c).
+    pub(crate) fn ready_to_publish(&self, id: ChannelId) -> Result<Str, ErrorInfo> {
         let channel = self.channels.get(&id).ok_or_else(errors::released)?;
         let channel_state = channel.state();
         if matches!(channel_state, ChannelState::Suspended | ChannelState::Failed) {
@@ -174,17 +183,23 @@ impl Client {
         if !ready {
             return Err(errors::connection_state(state, self.error_reason()));
         }
-        if let Some(own) = self.connection.identity(&self.config)
-            && messages.iter().any(|message| message.client_id.as_ref().is_some_and(|id| id != own))
-        {
-            return Err(errors::wrong_client_id());
-        }
-        let size = messages.iter().map(|message| message.size() as u64).sum();
-        let limit = self.connection.max_message_size;
-        if size > limit {
-            return Err(errors::too_large(size, limit));
-        }
         Ok(channel.name.clone())
+    }
+
+    /// Nobody publishes as another client (RTL6g3). A change names the client that published the message.
+    fn check_client_ids(&self, messages: &[Message]) -> Result<(), ErrorInfo> {
+        let Some(own) = self.connection.identity(&self.config) else { return Ok(()) };
+        let is_another = |message: &Message| {
+            matches!(message.action, None | Some(MessageAction::Create))
+                && message.client_id.as_ref().is_some_and(|id| id != own)
+        };
+        if messages.iter().any(is_another) { Err(errors::wrong_client_id()) } else { Ok(()) }
+    }
+
+    /// What is published has a limit (RSL1i, RSAN1a4).
+    pub(crate) fn check_size(&self, size: usize) -> Result<(), ErrorInfo> {
+        let (size, limit) = (size as u64, self.connection.max_message_size);
+        if size > limit { Err(errors::too_large(size, limit)) } else { Ok(()) }
     }
 
     /// Measures the round trip to the service (RTN13). Ends with [`Outcome::Pong`].
@@ -271,8 +286,8 @@ impl Client {
             },
             ServerFrame::Presence(delivery) => self.presence_arrived(delivery),
             ServerFrame::Sync(delivery) => self.sync_arrived(delivery, at.wall),
-            // What annotations and objects say is not handled yet; where they stand is.
-            ServerFrame::Annotation(delivery) => self.moved_by(delivery),
+            ServerFrame::Annotation(delivery) => self.annotations_arrived(delivery),
+            // What objects say is not handled yet; where they stand is.
             ServerFrame::Object(delivery) => self.moved_by(delivery),
             ServerFrame::Auth => self.auth_requested(now),
             // What is unknown is tolerated (RTF1).

@@ -280,6 +280,16 @@ pub(crate) fn not_subscribed() -> ErrorInfo {
     )
 }
 
+/// Annotations are not delivered without the mode, which no channel has by default (RTAN4e).
+pub(crate) fn annotations_not_subscribed() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode::ANNOTATION_SUBSCRIBE_MODE_NOT_ENABLED,
+        400,
+        "the channel is attached without the mode ANNOTATION_SUBSCRIBE, which its options have to ask for, \
+            so the service delivers no annotations",
+    )
+}
+
 /// The members are not told of without the mode (RTP11f1).
 pub(crate) fn presence_not_subscribed() -> ErrorInfo {
     ErrorInfo::new(

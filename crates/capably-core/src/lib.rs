@@ -38,6 +38,7 @@
 //! The order of outputs is a promise: a state change, a message and an acknowledgement come out in the
 //! order in which the service sent what caused them.
 
+mod annotation;
 mod backoff;
 mod channel;
 mod client;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use capably_protocol::{ClientFrame, ErrorInfo, Message, PresenceMessage, PublishResult};
+use capably_protocol::{
+    Annotation, ClientFrame, ErrorInfo, Message, PresenceMessage, PublishResult,
+};
 
 use crate::{
     AuthId, ChannelId, ChannelStateChange, CheckId, ConnectRequest, ConnectionStateChange, Gap,
@@ -71,6 +73,8 @@ pub enum Event {
     Gap(ChannelId, Gap),
     /// Messages arrived on an attached channel (RTL17), in order.
     Messages(ChannelId, Vec<Message>),
+    /// Annotations arrived on an attached channel (RTAN4b), in order.
+    Annotations(ChannelId, Vec<Annotation>),
     /// Members entered, left, changed, or turned out to be present or gone, in order (RTP2d1, RTP2h1a).
     Presence(ChannelId, Vec<PresenceMessage>),
     /// The sync that follows an attach is complete, or a new one is awaited (RTP13).
@@ -84,7 +88,7 @@ pub enum Event {
 pub enum Outcome {
     /// Nothing more than that it succeeded: attach, detach, authorize.
     Done,
-    /// The result of a publish (RTL6j), or of saying something of presence.
+    /// The result of a publish (RTL6j), of an annotation (RTAN1d), or of saying something of presence.
     Published(PublishResult),
     /// Who is present (RTP11).
     Members(Vec<PresenceMessage>),

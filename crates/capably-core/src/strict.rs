@@ -4,6 +4,8 @@ use capably_protocol::{ChannelMode, ErrorInfo};
 
 use crate::{ChannelId, ChannelState, Client, errors};
 
+const IN_STRICT_MODE: &str = "with strict_mode the operation would fail with this error";
+
 impl Client {
     /// Whether an attached channel delivers messages to who subscribes (RTL7i). Of one that is not attached
     /// nothing is known yet (RTL7i3).
@@ -12,6 +14,15 @@ impl Client {
     /// In strict mode 90009 without the mode `subscribe` (RTL7i1).
     pub fn check_subscribed(&mut self, id: ChannelId) -> Result<(), ErrorInfo> {
         self.require_mode(id, ChannelMode::Subscribe, errors::not_subscribed)
+    }
+
+    /// The same of annotations, which is only logged as a warning (RTAN4e, RTAN4e1).
+    ///
+    /// # Errors
+    /// In strict mode 93001 without the mode `annotation_subscribe`.
+    pub fn check_annotations_subscribed(&mut self, id: ChannelId) -> Result<(), ErrorInfo> {
+        let mode = ChannelMode::AnnotationSubscribe;
+        self.require_mode(id, mode, errors::annotations_not_subscribed)
     }
 
     /// Without a mode on an attached channel it is an error in strict mode (TO3r1), and else a line in the
@@ -33,12 +44,13 @@ impl Client {
         }
         if !channel.missed_modes.contains(&mode) {
             channel.missed_modes.push(mode);
-            tracing::error!(
-                channel = &*channel.name,
-                code = error.code.0,
-                "{}; with strict_mode the operation would fail with this error",
-                error.message,
-            );
+            let (channel, code) = (&*channel.name, error.code.0);
+            let message = error.message;
+            if mode == ChannelMode::AnnotationSubscribe {
+                tracing::warn!(channel, code, "{message}; {IN_STRICT_MODE}");
+            } else {
+                tracing::error!(channel, code, "{message}; {IN_STRICT_MODE}");
+            }
         }
         Ok(())
     }

@@ -16,8 +16,8 @@ use capably_core::{
     TransportEvent, TransportId,
 };
 use capably_protocol::{
-    ClientFrame, ConnectionDetails, ErrorInfo, Flags, Message, PresenceAction, PresenceMessage,
-    PublishResult, ServerFrame,
+    Annotation, ClientFrame, ConnectionDetails, ErrorInfo, Flags, Message, PresenceAction,
+    PresenceMessage, PublishResult, ServerFrame,
     frame::{Ack, Attached, Connected, Delivery, ErrorFrame, Nack},
 };
 use fastrand::Rng;
@@ -134,7 +134,11 @@ impl World {
                 let (id, op) = (self.channel(), self.op("detach"));
                 self.client.detach(id, op, now);
             }
-            27..45 => {
+            27..30 => {
+                let (id, op) = (self.channel(), self.op("annotate"));
+                self.client.annotate(id, Annotation::default(), op);
+            }
+            30..45 => {
                 let (id, op) = (self.channel(), self.op("publish"));
                 let messages: Vec<_> =
                     (0..=self.rng.usize(..3)).map(|_| Message::new("n", "d")).collect();
@@ -206,6 +210,11 @@ impl World {
         }
         if self.rng.u8(..4) == 0 {
             frames.push(self.presence_frame());
+        }
+        if self.rng.u8(..8) == 0 {
+            let mut delivery = Delivery::new(self.name(), vec![Annotation::default()]);
+            delivery.id = Some("conn:2".into());
+            frames.push(ServerFrame::Annotation(delivery));
         }
         for mut frame in frames {
             let event = TransportEvent::Frame(&mut frame);
@@ -412,6 +421,13 @@ impl World {
                 let ack = Ack { msg_serial: publish.msg_serial, count: 1, res };
                 self.inbox.push(ServerFrame::Ack(ack));
             }
+            ClientFrame::Annotation(publish) => {
+                assert!(publish.msg_serial <= self.next_serial, "no serial is left out");
+                assert_eq!(publish.items.len(), 1, "what is sent again is whole");
+                self.next_serial = publish.msg_serial + 1;
+                let ack = Ack { msg_serial: publish.msg_serial, count: 1, res: vec![] };
+                self.inbox.push(ServerFrame::Ack(ack));
+            }
             ClientFrame::Presence(publish) => {
                 assert!(publish.msg_serial <= self.next_serial, "no serial is left out");
                 self.next_serial = publish.msg_serial + 1;
@@ -447,7 +463,7 @@ impl World {
             Event::Done(op, outcome) => {
                 let what = self.open.remove(&op).expect("an operation ends once");
                 match (what, outcome) {
-                    ("publish" | "presence", Ok(Outcome::Published(_)))
+                    ("publish" | "annotate" | "presence", Ok(Outcome::Published(_)))
                     | ("members", Ok(Outcome::Members(_)))
                     | ("ping", Ok(Outcome::Pong(_)))
                     | ("attach" | "detach" | "authorize", Ok(Outcome::Done)) => {}
@@ -496,6 +512,10 @@ impl World {
             Event::Messages(id, messages) => {
                 assert_eq!(self.channels[&id], ChannelState::Attached, "RTL17");
                 assert!(messages.iter().all(|message| message.id.is_some()));
+            }
+            Event::Annotations(id, annotations) => {
+                assert_eq!(self.channels[&id], ChannelState::Attached, "RTL17");
+                assert!(annotations.iter().all(|annotation| annotation.id.is_some()));
             }
         }
     }

@@ -10,6 +10,7 @@
 //! | continuing a connection in another process | [`recovery`] |
 //! | publishing over REST: forms, ids, limits, many channels | [`publishing`] |
 //! | history, and pages of anything | [`history`] |
+//! | changing and annotating messages | [`changes`] |
 //! | who is present | [`presence`]; over REST [`rest::presence`](crate::rest::presence) |
 //! | encrypting payloads | [`encryption`] |
 //! | statistics | [`statistics`] |
@@ -40,6 +41,9 @@ pub mod publishing {}
 
 #[doc = include_str!("guide/history.md")]
 pub mod history {}
+
+#[doc = include_str!("guide/changes.md")]
+pub mod changes {}
 
 #[doc = include_str!("guide/presence.md")]
 pub mod presence {}

@@ -47,7 +47,7 @@ pub use auth::Auth;
 pub use capably_protocol::{
     Annotation, AnnotationAction, ApiKey, BatchFailure, BatchPresence, BatchPresenceResult,
     BatchPublishResult, BatchPublishSpec, BatchPublished, BatchResult, Capability, ChannelDetails,
-    ChannelMetrics, ChannelOccupancy, ChannelStatus, CipherParams, Data, DeltaExtras,
+    ChannelMetrics, ChannelMode, ChannelOccupancy, ChannelStatus, CipherParams, Data, DeltaExtras,
     DeviceDetails, DeviceFormFactor, DevicePlatform, DevicePushDetails, DevicePushState, ErrorCode,
     ErrorInfo, JsonObject, Message, MessageAction, MessageAnnotations, MessageOperation,
     MessageVersion, Millis, Operation, PresenceAction, PresenceMessage, PublishResult,

@@ -16,6 +16,7 @@ use crate::{
     transport::TcpConnector,
 };
 
+pub mod annotations;
 mod awake;
 mod changes;
 mod channel;
@@ -31,9 +32,11 @@ mod fill;
 mod filter;
 mod gap;
 mod history;
+mod kinds;
 mod link;
 mod listeners;
 mod metrics;
+mod mutation;
 mod operation;
 pub mod presence;
 mod publish;
@@ -47,7 +50,7 @@ pub use capably_core::{
 };
 pub(crate) use command::WeakHandle;
 
-pub use capably_protocol::ChannelMode;
+pub use annotations::{AnnotationSubscription, Annotations};
 pub use changes::Changes;
 pub use channel::Channel;
 pub use channel_options::RealtimeChannelOptions;
@@ -58,6 +61,7 @@ pub use derive::DeriveOptions;
 pub use filter::MessageFilter;
 pub use gap::Gap;
 pub use metrics::ConnectionMetrics;
+pub use mutation::{ChangeMessage, ChangeReceipt};
 pub use presence::{Presence, PresenceSubscription};
 pub use publish::{Publish, Receipt};
 pub use queue::Overflow;

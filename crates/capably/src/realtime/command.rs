@@ -11,14 +11,14 @@ use capably_core::{
     ChannelId, ChannelOptions, ConnectionState, ConnectionStateChange, MembersQuery,
 };
 use capably_protocol::{
-    ErrorCode, ErrorInfo, Message, PresenceAction, PresenceMessage, PublishResult, RecoveryKey,
-    Str, TokenDetails, TokenParams, frame::Params,
+    Annotation, ErrorCode, ErrorInfo, Message, PresenceMessage, PublishResult, RecoveryKey, Str,
+    TokenDetails, TokenParams, frame::Params,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
     Changes, ChannelProperties, ConnectionMetrics, Gap, channel::ChannelShared, filter::Wanted,
-    listeners::Listeners, queue::Queue,
+    kinds::SubscriberOfKinds, listeners::Listeners, queue::Queue,
 };
 use crate::{Error, Result, auth::AuthOptions};
 
@@ -56,6 +56,7 @@ pub(crate) enum Command {
         subscriber: u64,
     },
     Presence(ChannelId, PresenceCommand),
+    Annotations(ChannelId, AnnotationCommand),
 }
 
 /// One call of a handle that is about a channel's presence.
@@ -63,8 +64,27 @@ pub(crate) enum Command {
 pub(crate) enum PresenceCommand {
     Say { message: PresenceMessage, reply: Reply<()> },
     Members { query: MembersQuery, reply: Reply<Vec<PresenceMessage>> },
-    Subscribe { subscriber: PresenceSubscriber, attach: Option<Reply<()>> },
+    Subscribe { subscriber: SubscriberOfKinds<PresenceMessage>, attach: Option<Reply<()>> },
     Unsubscribe { subscriber: u64 },
+}
+
+/// One call of a handle that is about annotations of a channel's messages.
+#[derive(Debug)]
+pub(crate) enum AnnotationCommand {
+    /// With what it takes of the window of unacknowledged publishes.
+    Publish {
+        annotation: Box<Annotation>,
+        permits: u32,
+        reply: Reply<PublishResult>,
+    },
+    Subscribe {
+        subscriber: SubscriberOfKinds<Annotation>,
+        attach: bool,
+        reply: Reply<()>,
+    },
+    Unsubscribe {
+        subscriber: u64,
+    },
 }
 
 /// A token to get and to use (RTC8).
@@ -104,15 +124,6 @@ impl Drop for Subscriber {
         // Nobody fills the queue any more, be it that the client has ended before it came to this.
         self.queue.end(gone());
     }
-}
-
-/// One who listens to presence.
-#[derive(Debug)]
-pub(crate) struct PresenceSubscriber {
-    pub(crate) id: u64,
-    /// The actions to listen to; none means all (RTP6a, RTP6b).
-    pub(crate) actions: Vec<PresenceAction>,
-    pub(crate) queue: Arc<Queue<PresenceMessage>>,
 }
 
 /// A way to the driver. While one exists, the client lives.

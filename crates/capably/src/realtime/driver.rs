@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{options::Config, rest::Pipeline, transport::Connector};
 
+mod annotations;
 mod commands;
 mod entry;
 mod events;
@@ -133,6 +134,7 @@ impl Driver {
         }
         for entry in self.channels.values() {
             full |= entry.presence.poll_room(cx, too_slow).is_pending();
+            full |= entry.annotations.poll_room(cx, too_slow).is_pending();
         }
         if !full {
             self.blocked = None;

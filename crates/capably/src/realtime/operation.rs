@@ -13,6 +13,8 @@ pub(crate) enum Operation {
     Unit(Reply<()>),
     /// A subscriber of a channel's messages, by its id.
     Subscribe(ChannelId, u64, Reply<()>),
+    /// A subscriber of annotations of a channel's messages.
+    SubscribeAnnotations(ChannelId, Reply<()>),
     /// With what it takes of the window of unacknowledged publishes.
     Publish(Reply<PublishResult>, u32),
     Ping(Reply<Duration>),
@@ -31,7 +33,9 @@ impl Operation {
     /// Hands the outcome over. The other end may have lost interest in it.
     pub(crate) fn finish(self, outcome: Result<Outcome, ErrorInfo>) {
         match self {
-            Self::Unit(reply) | Self::Subscribe(_, _, reply) => {
+            Self::Unit(reply)
+            | Self::Subscribe(_, _, reply)
+            | Self::SubscribeAnnotations(_, reply) => {
                 let _ = reply.send(outcome.map(|_| ()));
             }
             Self::Publish(reply, _) => {

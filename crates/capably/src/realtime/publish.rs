@@ -104,7 +104,7 @@ impl<'a> Publish<'a> {
     /// 40013 for a payload that cannot be encoded, 80017 when the client has ended; the rest is the
     /// receipt's.
     pub async fn submit(self) -> Result<Receipt> {
-        let Self { channel, mut messages, params } = self;
+        let Self { channel, messages, params } = self;
         if messages.is_empty() {
             return Err(Error::new(
                 ErrorCode::INVALID_PUBLISH_REQUEST,
@@ -112,21 +112,7 @@ impl<'a> Publish<'a> {
                 "there is no message to publish",
             ));
         }
-        let options = channel.shared.options();
-        for message in &mut messages {
-            payload::encode(message, options.cipher.as_ref())?;
-        }
-        let size = messages.iter().map(Message::size).sum();
-        let permits = channel.handle.take_window(size).await?;
-        let (reply, answer) = oneshot::channel();
-        channel.handle.send(Command::Publish(command::Publish {
-            channel: channel.shared.id,
-            messages: Arc::from(messages),
-            params,
-            permits,
-            reply,
-        }));
-        Ok(Receipt { answer })
+        submit(channel, messages, params).await
     }
 }
 
@@ -137,6 +123,29 @@ impl<'a> IntoFuture for Publish<'a> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move { self.submit().await?.await })
     }
+}
+
+/// Hands messages to the driver, to go in one frame.
+pub(super) async fn submit(
+    channel: &Channel,
+    mut messages: Vec<Message>,
+    params: Params,
+) -> Result<Receipt> {
+    let options = channel.shared.options();
+    for message in &mut messages {
+        payload::encode(message, options.cipher.as_ref())?;
+    }
+    let size = messages.iter().map(Message::size).sum();
+    let permits = channel.handle.take_window(size).await?;
+    let (reply, answer) = oneshot::channel();
+    channel.handle.send(Command::Publish(command::Publish {
+        channel: channel.shared.id,
+        messages: Arc::from(messages),
+        params,
+        permits,
+        reply,
+    }));
+    Ok(Receipt { answer })
 }
 
 /// A publish on its way: resolves with the serials of the messages once the service has accepted them

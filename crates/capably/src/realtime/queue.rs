@@ -315,10 +315,11 @@ impl<T, N: Notice> Queue<T, N> {
         wake_listener(inner);
     }
 
-    /// Whether there is room again; if not, the driver is woken once there is.
+    /// Whether there is room again, or need not be; if not, the driver is woken once there is.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
-        if inner.batches.len() < self.capacity || inner.end.is_some() {
+        let waits = self.overflow == Overflow::Wait && inner.end.is_none();
+        if !waits || inner.batches.len() < self.capacity {
             return Poll::Ready(());
         }
         inner.producer = Some(cx.waker().clone());

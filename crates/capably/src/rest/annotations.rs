@@ -46,7 +46,7 @@ use capably_protocol::{Annotation, AnnotationAction, ErrorCode, codec::encode_it
 use super::{
     channel::RestChannel, mutation::MessageSerial, query::Query, query::wrong, request::Call,
 };
-use crate::{Error, Result, random};
+use crate::{ClientOptions, Error, Result, random};
 
 /// The annotations of a channel's messages (RSL10).
 #[derive(Clone, Debug)]
@@ -98,24 +98,40 @@ impl RestAnnotations {
         action: AnnotationAction,
     ) -> Result<()> {
         let path = message.path(&self.channel, "/annotations")?;
-        if annotation.annotation_type.as_ref().is_none_or(|kind| kind.is_empty()) {
-            return Err(wrong("an annotation needs a type"));
-        }
         let pipeline = self.channel.pipeline();
         let options = &pipeline.config().options;
         let (size, limit) = (annotation.size(), options.max_message_size);
+        let annotation = prepare(options, &message, annotation, action)?;
         if size > limit {
             let message = format!("{size} bytes to publish are more than the {limit} allowed");
             return Err(Error::new(ErrorCode::MAX_MESSAGE_SIZE_EXCEEDED, 400, message));
         }
-        let message_serial = Some(message.get()?.clone());
-        let mut annotation = Annotation { action: Some(action), message_serial, ..annotation };
-        let has_id = annotation.id.as_ref().is_some_and(|id| !id.is_empty());
-        if options.idempotent_rest_publishing && !has_id {
-            annotation.id = Some(format!("{}:0", random::id()?).into());
-        }
-        encoding::encode(&mut annotation.data, &mut annotation.encoding, None)?;
         let body = encode_items(pipeline.config().format(), &[annotation]);
         pipeline.send(&Call::post(path, body)).await.map(drop)
     }
+}
+
+/// The annotation as it is sent, over REST or over a connection (RSAN1, RTAN1a). Its payload is not encrypted:
+/// annotations are for the service to read (RSAN1c3).
+///
+/// # Errors
+/// Code 40003 for a message without a serial or an annotation without a type (RSAN1a3), 40013 for a payload
+/// that cannot be encoded.
+pub(crate) fn prepare(
+    options: &ClientOptions,
+    message: &MessageSerial,
+    annotation: Annotation,
+    action: AnnotationAction,
+) -> Result<Annotation> {
+    let message_serial = Some(message.get()?.clone());
+    if annotation.annotation_type.as_ref().is_none_or(|kind| kind.is_empty()) {
+        return Err(wrong("an annotation needs a type"));
+    }
+    let mut annotation = Annotation { action: Some(action), message_serial, ..annotation };
+    let has_id = annotation.id.as_ref().is_some_and(|id| !id.is_empty());
+    if options.idempotent_rest_publishing && !has_id {
+        annotation.id = Some(format!("{}:0", random::id()?).into());
+    }
+    encoding::encode(&mut annotation.data, &mut annotation.encoding, None)?;
+    Ok(annotation)
 }

@@ -5,8 +5,10 @@
 #[path = "../support/mod.rs"]
 mod http;
 
+mod annotations;
 mod auth;
 mod bad_input;
+mod changing;
 mod channels;
 mod client;
 mod connection;

@@ -11,5 +11,6 @@ mod channel_publish;
 mod channel_subscribe;
 mod connection_failures;
 mod connection_lifecycle;
+mod mutable_messages;
 mod proxy;
 mod support;

@@ -8,12 +8,13 @@ use std::{
 use capably_core::{Channel, ChannelId, ChannelState, Now, OpId, Outcome};
 use capably_protocol::{ErrorCode, ErrorInfo};
 
-use super::{Driver, entry::Entry, presence::PresenceSubscribers};
+use super::{Driver, entry::Entry};
 use crate::{
     Error,
     realtime::{
         ChannelProperties,
         command::{Command, Publish},
+        kinds::SubscribersOfKinds,
         operation::{Authorizing, Operation},
     },
 };
@@ -70,7 +71,8 @@ impl Driver {
                 let entry = Entry {
                     shared: Arc::clone(&channel),
                     subscribers: Vec::new(),
-                    presence: PresenceSubscribers::default(),
+                    presence: SubscribersOfKinds::default(),
+                    annotations: SubscribersOfKinds::default(),
                 };
                 self.channels.insert(channel.id, entry);
             }
@@ -115,6 +117,7 @@ impl Driver {
                 }
             }
             Command::Presence(id, command) => self.handle_presence(id, command, now),
+            Command::Annotations(id, command) => self.handle_annotations(id, command, now),
             Command::Unsubscribe { channel, subscriber } => {
                 if let Some(entry) = self.channels.get_mut(&channel) {
                     entry.subscribers.retain(|own| own.id != subscriber);
@@ -156,7 +159,11 @@ impl Driver {
         }
     }
 
-    fn complete(&mut self, operation: Operation, mut outcome: Result<Outcome, ErrorInfo>) {
+    pub(super) fn complete(
+        &mut self,
+        operation: Operation,
+        mut outcome: Result<Outcome, ErrorInfo>,
+    ) {
         match &operation {
             Operation::Publish(_, permits) => self.permits += *permits as usize,
             Operation::Subscribe(channel, subscriber, _) => {
@@ -167,7 +174,11 @@ impl Driver {
                     outcome = self.core.check_subscribed(*channel).map(|()| Outcome::Done);
                 }
             }
-            Operation::Unit(_)
+            Operation::SubscribeAnnotations(channel, _) if outcome.is_ok() => {
+                outcome = self.core.check_annotations_subscribed(*channel).map(|()| Outcome::Done);
+            }
+            Operation::SubscribeAnnotations(..)
+            | Operation::Unit(_)
             | Operation::Ping(_)
             | Operation::Members(_)
             | Operation::Authorize(_) => {}

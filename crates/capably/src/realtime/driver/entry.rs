@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use capably_protocol::Message;
+use capably_protocol::{Annotation, Message, PresenceMessage};
 
-use super::presence::PresenceSubscribers;
 use crate::{
     Error,
-    realtime::{Gap, channel::ChannelShared, command::Subscriber, queue::Pushed},
+    realtime::{
+        Gap, channel::ChannelShared, command::Subscriber, kinds::SubscribersOfKinds, queue::Pushed,
+    },
 };
 
 /// A channel that handles exist for.
 pub(super) struct Entry {
     pub(super) shared: Arc<ChannelShared>,
     pub(super) subscribers: Vec<Subscriber>,
-    pub(super) presence: PresenceSubscribers,
+    pub(super) presence: SubscribersOfKinds<PresenceMessage>,
+    pub(super) annotations: SubscribersOfKinds<Annotation>,
 }
 
 impl Entry {
@@ -74,5 +76,6 @@ impl Entry {
             subscriber.queue.end(reason.clone());
         }
         self.presence.end(reason);
+        self.annotations.end(reason);
     }
 }

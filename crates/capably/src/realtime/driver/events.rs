@@ -27,6 +27,12 @@ impl Driver {
                     self.wait_if_full(pushed);
                 }
             }
+            Event::Annotations(id, annotations) => {
+                if let Some(entry) = self.channels.get(&id) {
+                    let pushed = entry.annotations.deliver(annotations);
+                    self.wait_if_full(pushed);
+                }
+            }
             Event::PresenceSynced(id, synced) => {
                 if let Some(entry) = self.channels.get(&id) {
                     entry.shared.presence_synced(synced);

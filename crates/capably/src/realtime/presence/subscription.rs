@@ -19,7 +19,8 @@ use crate::{
     Error, Result,
     realtime::{
         Channel, Overflow,
-        command::{Command, PresenceCommand, PresenceSubscriber, answered},
+        command::{Command, PresenceCommand, answered},
+        kinds::SubscriberOfKinds,
         queue::{Break, Intake, Next, Queue},
     },
 };
@@ -90,7 +91,7 @@ impl<'a> SubscribePresence<'a> {
             id,
             intake: Intake::new(Arc::clone(&queue)),
         };
-        let subscriber = PresenceSubscriber { id, actions: self.actions, queue };
+        let subscriber = SubscriberOfKinds { id, kinds: self.actions, queue };
         let (reply, answer) = oneshot::channel();
         let attach = self.attach.then_some(reply);
         let command = PresenceCommand::Subscribe { subscriber, attach };

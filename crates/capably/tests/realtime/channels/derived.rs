@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use capably::realtime::{ChannelMode, ChannelState, DeriveOptions, RealtimeChannelOptions};
+use capably::{
+    ChannelMode,
+    realtime::{ChannelState, DeriveOptions, RealtimeChannelOptions},
+};
 use percent_encoding::percent_decode_str;
 
 use crate::{in_both_formats, support::*};

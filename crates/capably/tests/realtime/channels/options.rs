@@ -1,9 +1,9 @@
 //! Channel options, and changing them (TB, RTL16).
 
 use capably::{
-    Channel, Error,
+    Channel, ChannelMode, Error,
     crypto::{CipherParamOptions, default_params},
-    realtime::{ChannelMode, ChannelState, RealtimeChannelOptions},
+    realtime::{ChannelState, RealtimeChannelOptions},
 };
 use capably_protocol::{Flags, Message, ServerFrame, frame::Delivery};
 use tokio::task::JoinHandle;

@@ -69,6 +69,29 @@ in_both_formats! {
 }
 
 in_both_formats! {
+    async fn one_that_drops_holds_up_nobody(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let subscribe = || channel.subscribe().capacity(2);
+        let mut dropping = subscribe().overflow(Overflow::DropOldest).await.unwrap();
+        let mut waiting = subscribe().await.unwrap();
+        // Both are full; only one is waited for.
+        send(&mut peer, 0..2);
+        for number in numbers(0..2) {
+            assert_eq!(waiting.next().await.unwrap().name.as_deref(), Some(&*number));
+        }
+        let before = Instant::now();
+        send(&mut peer, 2..4);
+        for number in numbers(2..4) {
+            assert_eq!(waiting.next().await.unwrap().name.as_deref(), Some(&*number));
+        }
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut dropping), numbers(2..4));
+        assert!(dropping.end_reason().is_none());
+    }
+}
+
+in_both_formats! {
     async fn end_ends_after_what_is_queued(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow =

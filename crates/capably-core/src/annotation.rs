@@ -1,0 +1,57 @@
+//! Annotations of messages (RTAN).
+
+use std::{mem, sync::Arc};
+
+use capably_protocol::{
+    Annotation, ClientFrame, encoding,
+    frame::{Delivery, Params, Publish},
+};
+
+use crate::{ChannelId, ChannelState, Client, Event, OpId, Output};
+
+impl Client {
+    /// Publishes an annotation, ready for the wire (RTAN1). Ends with
+    /// [`Outcome::Published`](crate::Outcome::Published).
+    pub fn annotate(&mut self, id: ChannelId, annotation: Annotation, op: OpId) {
+        let ready = self.ready_to_publish(id).and_then(|channel| {
+            self.check_size(annotation.size())?;
+            let items = Arc::from([annotation]);
+            let params = Params::new();
+            Ok(ClientFrame::Annotation(Publish { channel, msg_serial: 0, items, params }))
+        });
+        self.send_or_queue(ready, op);
+    }
+
+    /// ANNOTATION arrived (RTL15b, RTAN4b).
+    pub(crate) fn annotations_arrived(&mut self, mut delivery: Delivery<Annotation>) {
+        let Some((id, channel)) = self.channel_named(&delivery.channel) else { return };
+        channel.moved(delivery.channel_serial.take());
+        if channel.state() != ChannelState::Attached {
+            return;
+        }
+        let cipher = channel.options().cipher.as_ref();
+        for (index, annotation) in delivery.items.iter_mut().enumerate() {
+            annotation.inherit(
+                delivery.id.as_ref(),
+                index,
+                delivery.connection_id.as_ref(),
+                delivery.timestamp,
+            );
+            let decoded = encoding::decode(&mut annotation.data, &mut annotation.encoding, cipher);
+            if let Err(error) = decoded {
+                // It is delivered as far as it was decoded (RSL6b).
+                tracing::error!(channel = &*channel.name, %error, "a payload could not be decoded");
+            }
+        }
+        // What arrived together is handed on together.
+        match self.last_output() {
+            Some(Output::Event(Event::Annotations(last, annotations))) if *last == id => {
+                annotations.append(&mut delivery.items);
+            }
+            _ => {
+                let annotations = mem::take(&mut delivery.items);
+                self.push(Output::Event(Event::Annotations(id, annotations)));
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Annotations on a connection (RTAN): reactions, votes and the like on messages, as they are made.
+//!
+//! Most clients need only what the annotations of a message amount to: it comes to every subscriber as a message
+//! with the action [`Summary`](crate::MessageAction::Summary). The annotations themselves come to who listens to
+//! them, on a channel whose options ask for the mode [`AnnotationSubscribe`](crate::ChannelMode::AnnotationSubscribe).
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use capably::{ClientOptions, Realtime, Rest, http::HttpMethod};
+//! # let server = capably_server::Server::builder().start().await?;
+//! # let options = |key: &str| {
+//! #     ClientOptions::new(key).endpoint(server.endpoint()).port(server.port()).tls(false)
+//! # };
+//! # let app = serde_json::json!({
+//! #     "keys": [{}], "namespaces": [{ "id": "mutable", "mutableMessages": true }],
+//! # });
+//! # let owner = Rest::new(options(server.key()))?;
+//! # let app = owner.request(HttpMethod::Post, "/apps").body(app).await?;
+//! # let key = app.items()[0]["keys"][0]["keyStr"].as_str().ok_or("a key")?;
+//! # let client = Realtime::connect(options(key).client_id("ada")).await?;
+//! use capably::{Annotation, ChannelMode, realtime::RealtimeChannelOptions};
+//!
+//! // A namespace whose messages may be annotated, and a mode that has to be asked for.
+//! let modes = [
+//!     ChannelMode::Publish,
+//!     ChannelMode::Subscribe,
+//!     ChannelMode::AnnotationPublish,
+//!     ChannelMode::AnnotationSubscribe,
+//! ];
+//! let options = RealtimeChannelOptions::new().modes(modes);
+//! let channel = client.channels().get_with("mutable:notes", options);
+//! let mut messages = channel.subscribe().await?;
+//! let mut annotations = channel.annotations().subscribe().await?;
+//! channel.publish("note", "Lunch at one?").await?;
+//! let note = messages.next().await.ok_or("the subscription ended")?;
+//!
+//! let like = Annotation {
+//!     annotation_type: Some("reaction:distinct.v1".into()),
+//!     name: Some("like".into()),
+//!     ..Annotation::default()
+//! };
+//! channel.annotations().publish(&note, like).await?;
+//! let annotation = annotations.next().await.ok_or("the subscription ended")?;
+//! assert_eq!(annotation.client_id.as_deref(), Some("ada"));
+//! assert_eq!(annotation.message_serial, note.serial);
+//!
+//! let summary = messages.next().await.ok_or("the subscription ended")?;
+//! assert_eq!(summary.serial, note.serial);
+//! assert_eq!(summary.summary()["reaction:distinct.v1"]["like"]["total"], 1);
+//! # Ok(())
+//! # }
+//! ```
+
+use capably_protocol::{Annotation, AnnotationAction};
+
+use super::{
+    Channel,
+    command::{AnnotationCommand, Command},
+};
+use crate::{
+    Result,
+    rest::{MessageSerial, Query, annotations::prepare},
+};
+
+mod subscription;
+
+pub use subscription::{AnnotationEvent, AnnotationSubscription, SubscribeAnnotations};
+
+/// The annotations of a channel's messages (RTL26), from [`Channel::annotations`].
+///
+/// See the [module](crate::realtime::annotations) for an example.
+#[derive(Clone, Copy, Debug)]
+pub struct Annotations<'a> {
+    channel: &'a Channel,
+}
+
+impl Annotations<'_> {
+    /// Annotates a message (RTAN1). Waits for the connection, and is sent again after a drop, as a
+    /// [`Publish`](super::Publish) is. The payload is not encrypted, also on a channel with a cipher.
+    ///
+    /// # Errors
+    /// Code 40003 for a message without a serial or an annotation without a type, 40009 for one that is too
+    /// large, 40013 for a payload that cannot be encoded, 93002 on a channel whose messages cannot be annotated,
+    /// 40160 or 40165 without the right or the mode to; 90001 on a channel that is suspended or failed, or 80000,
+    /// 80002, 80003 or 80017 in a state without a connection to wait for (RTAN1b).
+    pub async fn publish(
+        self,
+        message: impl Into<MessageSerial>,
+        annotation: Annotation,
+    ) -> Result<()> {
+        self.send(message.into(), annotation, AnnotationAction::Create).await
+    }
+
+    /// Takes an annotation of a message back (RTAN2).
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub async fn delete(
+        self,
+        message: impl Into<MessageSerial>,
+        annotation: Annotation,
+    ) -> Result<()> {
+        self.send(message.into(), annotation, AnnotationAction::Delete).await
+    }
+
+    /// Reads the annotations of a message over REST, the oldest first, when it is awaited (RTAN3).
+    pub fn get(self, message: impl Into<MessageSerial>) -> Query<Annotation> {
+        self.channel.rest_channel().annotations().get(message)
+    }
+
+    async fn send(
+        self,
+        message: MessageSerial,
+        annotation: Annotation,
+        action: AnnotationAction,
+    ) -> Result<()> {
+        let Channel { handle, shared, .. } = self.channel;
+        let rest = self.channel.rest_channel();
+        let options = &rest.pipeline().config().options;
+        let annotation = Box::new(prepare(options, &message, annotation, action)?);
+        let permits = handle.take_window(annotation.size()).await?;
+        let publish = |reply| {
+            let publish = AnnotationCommand::Publish { annotation, permits, reply };
+            Command::Annotations(shared.id, publish)
+        };
+        handle.ask(publish).await.map(drop)
+    }
+}
+
+impl<'a> Annotations<'a> {
+    /// Listens to annotations (RTAN4). Await it to be attached when it returns.
+    pub fn subscribe(self) -> SubscribeAnnotations<'a> {
+        SubscribeAnnotations::new(self.channel)
+    }
+}
+
+impl Channel {
+    /// The annotations of the channel's messages (RTL26).
+    pub fn annotations(&self) -> Annotations<'_> {
+        Annotations { channel: self }
+    }
+}

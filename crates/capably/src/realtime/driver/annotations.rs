@@ -1,0 +1,40 @@
+//! Annotations in the driver: what handles ask.
+
+use capably_core::{ChannelId, Now, Outcome};
+
+use super::{Driver, commands::released};
+use crate::realtime::{command::AnnotationCommand, operation::Operation};
+
+impl Driver {
+    pub(super) fn handle_annotations(
+        &mut self,
+        id: ChannelId,
+        command: AnnotationCommand,
+        now: Now,
+    ) {
+        match command {
+            AnnotationCommand::Publish { annotation, permits, reply } => {
+                let op = self.operation(Operation::Publish(reply, permits));
+                self.core.annotate(id, *annotation, op);
+            }
+            AnnotationCommand::Subscribe { subscriber, attach, reply } => {
+                let Some(entry) = self.channels.get_mut(&id) else {
+                    let _ = reply.send(Err(released()));
+                    return;
+                };
+                entry.annotations.add(subscriber);
+                let subscribe = Operation::SubscribeAnnotations(id, reply);
+                if attach {
+                    self.attach_to_subscribe(id, subscribe, now);
+                } else {
+                    self.complete(subscribe, Ok(Outcome::Done));
+                }
+            }
+            AnnotationCommand::Unsubscribe { subscriber } => {
+                if let Some(entry) = self.channels.get_mut(&id) {
+                    entry.annotations.remove(subscriber);
+                }
+            }
+        }
+    }
+}
