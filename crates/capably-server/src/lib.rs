@@ -36,7 +36,7 @@
 //!
 //! # Limits
 //!
-//! Everything is in memory and ends with the process. A channel keeps its messages for at least two
+//! Everything is in memory, and ends with the process unless there is a [`storage`]. A channel keeps its messages for at least two
 //! minutes (72 hours in a persisted namespace), as far as [`Builder::resume_buffer`] allows; a client that
 //! was away for longer, or missed more, is told that continuity was lost. A client that does not read is
 //! disconnected when more than [`Builder::max_queue`] waits for it.

@@ -3,11 +3,13 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
 };
 
 use capably_server::{
     Server, ServerError,
     faults::{FaultControl, Faults},
+    storage::StorageError,
 };
 use clap::Args;
 use serde_json::json;
@@ -22,10 +24,15 @@ use crate::{
 /// Run a server on this machine until Ctrl-C
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Clients connect with TLS off. All state is in memory: it is gone when the server stops.
+Clients connect with TLS off. Without --data, all state is in memory: it is gone when the server stops.
+
+With --data, apps and their keys, history and revocations are kept in that directory, and the next
+server that is given it goes on with them. Nothing is acknowledged before it is on disk. Connections,
+live members of presence, statistics and push are not kept.
 
 Examples:
   capably serve
+  capably serve --data ./capably-data
   capably serve --port 0 --json
   capably serve --bind 0.0.0.0 --key local1.key:secret
 
@@ -56,8 +63,12 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     bind: IpAddr,
 
-    /// API key of the app, `appId.keyId:secret`, the app id of six characters; a random one when left
-    /// out
+    /// Directory in which to keep what outlives the server, made if it is not there
+    #[arg(long, value_name = "DIRECTORY")]
+    data: Option<PathBuf>,
+
+    /// API key of the app, `appId.keyId:secret`, the app id of six characters; when left out, the one
+    /// that --data has, or a random one
     #[arg(long)]
     key: Option<String>,
 
@@ -77,6 +88,9 @@ impl Serve {
         let mut builder = Server::builder().bind(self.bind).port(self.port);
         if let Some(key) = &self.key {
             builder = builder.key(key.as_str());
+        }
+        if let Some(directory) = &self.data {
+            builder = builder.data(directory);
         }
         let faults = Faults::new();
         if self.control.is_some() {
@@ -137,6 +151,19 @@ fn not_started(error: ServerError) -> Failure {
         ServerError::Bind { source, .. } => Failure::failed(format!("{error}: {source}")),
         ServerError::Key(_) | ServerError::AppId => Failure::usage(error.to_string())
             .remedy("give a key such as local1.key:secret, or none for a random one"),
+        ServerError::Storage(problem) => {
+            let failure = Failure::failed(error.to_string());
+            match problem {
+                StorageError::Locked(_) => failure.remedy("stop it, or choose another directory"),
+                StorageError::Version(_) => {
+                    failure.remedy("use the version of capably that wrote it, or another directory")
+                }
+                StorageError::Corrupt(_) => {
+                    failure.remedy("put back a copy of the directory, or choose another one")
+                }
+                _ => failure,
+            }
+        }
         _ => Failure::failed(error.to_string()),
     }
 }

@@ -4,6 +4,7 @@
 
 mod bench;
 mod demo;
+mod durability;
 mod failures;
 mod faults;
 mod help;

@@ -81,8 +81,9 @@ impl Server {
     }
 
     pub(crate) fn start_with(options: &[&str]) -> Self {
-        let arguments = ["serve", "--port", "0", "--json"].into_iter();
-        let mut child = capably(arguments.chain(options.iter().copied())).spawn().unwrap();
+        let any_port = if options.contains(&"--port") { &[][..] } else { &["--port", "0"] };
+        let arguments = [&["serve", "--json"], any_port, options].concat();
+        let mut child = capably(arguments).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let said: Value = serde_json::from_str(&line).unwrap();
@@ -114,6 +115,13 @@ impl Server {
     pub(crate) fn wrong_key(&self) -> String {
         let (name, _) = self.key.split_once(':').unwrap();
         format!("{name}:not-the-secret")
+    }
+
+    /// Ends it at once, whatever it is doing.
+    pub(crate) fn kill(mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     /// Stops it as Ctrl-C does.

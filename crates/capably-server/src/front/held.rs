@@ -150,3 +150,89 @@ fn tell(requests: Vec<Settled>, result: &Result<(), ErrorInfo>) {
         let _ = request.send(result.clone());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use capably_protocol::Message;
+
+    use super::*;
+    use crate::hub::{
+        App, AppSpec, Now, Retention, Settings,
+        auth::{Identity, Key},
+        capability::Capability,
+    };
+
+    /// An app that keeps what it is given, its clock, and who publishes.
+    fn app() -> (App, Now, Identity) {
+        let settings = Settings {
+            server_id: "test".into(),
+            connection_state_ttl: Duration::from_secs(120),
+            max_idle_interval: Duration::from_secs(15),
+            max_message_size: 2_000_000,
+            max_frame_size: 2_000_000,
+            max_presence_members: 250,
+            presence_remain: Duration::from_secs(15),
+            retention: Retention {
+                frames: 1000,
+                bytes: 1_000_000_000,
+                age: Duration::from_secs(150),
+            },
+        };
+        let now = Now { steady: Duration::from_secs(1), wall: 1_726_585_978_590 };
+        let mut app = App::new(Arc::new(settings), AppSpec::default(), now);
+        app.keep();
+        let key = Key::new("key", "secret", Capability::all());
+        (app, now, Identity::of_key(&key, None).unwrap())
+    }
+
+    #[test]
+    fn publishers_pause_until_half_of_what_waits_is_kept() {
+        let (mut app, now, identity) = app();
+        let mut held = Held::new(app.mark());
+        let mut outputs = Vec::new();
+        let mut tickets = Vec::new();
+        for count in 1..=9 {
+            assert!(!held.is_full(), "after {count}");
+            let messages = vec![Message::new("m", "x".repeat(1_000_000))];
+            app.publish(&identity, &"c".into(), messages, now, &mut outputs).unwrap();
+            let (ticket, records) = held.hold(&mut outputs, app.mark()).unwrap();
+            assert!(!records.is_empty() && outputs.is_empty());
+            tickets.push(ticket);
+        }
+        assert!(held.is_full());
+        held.held_back.push(Waker::noop().clone());
+        // Nine wait; four of them are about half of what may.
+        assert!(held.release(tickets[3], &mut outputs).is_empty());
+        assert!(!held.is_full() && held.is_crowded());
+        assert_eq!(held.release(tickets[4], &mut outputs).len(), 1);
+        assert!(!held.is_crowded());
+        held.release(tickets[8], &mut outputs);
+        assert_eq!((held.size, held.lots.len(), held.mark), (0, 0, app.mark()));
+    }
+
+    #[test]
+    fn a_request_waits_for_what_came_before_it_only() {
+        let (mut app, now, identity) = app();
+        let mut held = Held::new(app.mark());
+        let (request, _) = oneshot::channel();
+        assert!(held.settle(request).is_some(), "nothing to wait for");
+        let mut outputs = Vec::new();
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            let messages = vec![Message::new("m", "x")];
+            app.publish(&identity, &"c".into(), messages, now, &mut outputs).unwrap();
+            let (ticket, _) = held.hold(&mut outputs, app.mark()).unwrap();
+            let (request, answer) = oneshot::channel();
+            assert!(held.settle(request).is_none());
+            answers.push((ticket, answer));
+        }
+        let [(first, mut one), (_, mut two)] = <[_; 2]>::try_from(answers).unwrap();
+        held.release(first, &mut outputs);
+        assert_eq!(one.try_recv().unwrap(), Ok(()));
+        assert!(two.try_recv().is_err());
+        held.refuse(&mut outputs);
+        assert_eq!(two.try_recv().unwrap().unwrap_err().code.0, 50000);
+    }
+}

@@ -17,7 +17,7 @@ use super::app::AppHandle;
 use crate::{
     hub::{
         Now, Record,
-        keep::{Reader, Stored},
+        keep::{Reader, Stored, version},
     },
     storage::{Change, Storage, StorageError},
 };
@@ -122,14 +122,13 @@ fn ended_early() -> StorageError {
     StorageError::Io { action: "read the storage".into(), source }
 }
 
-/// Reads what is stored, and marks an empty storage as a server's.
+/// Reads what is stored, and marks it as a server's.
 fn load(storage: &dyn Storage, now: Now) -> Result<Stored, StorageError> {
     let mut reader = Reader::new(now);
     storage.load(&mut |key, value| reader.take(key, value))?;
-    let mut stored = reader.finish()?;
-    if let Some(change) = stored.first_change.take() {
-        storage.commit(&[change])?;
-    }
+    let stored = reader.finish()?;
+    // Whether it can be written is known from the start, too.
+    storage.commit(&[version()])?;
     Ok(stored)
 }
 

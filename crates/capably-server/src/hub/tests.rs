@@ -13,6 +13,7 @@ mod attaching;
 mod changes;
 mod deltas;
 mod history;
+mod keeping;
 mod presence;
 mod presence_model;
 mod publishing;
@@ -44,6 +45,18 @@ fn namespace(id: &str) -> Namespace {
     Namespace { id: id.into(), persisted: false, mutable: false, push_enabled: false }
 }
 
+fn spec(key: &Arc<Key>) -> AppSpec {
+    AppSpec {
+        id: APP.into(),
+        keys: vec![Arc::clone(key)],
+        namespaces: vec![
+            Namespace { mutable: true, ..namespace("mutable") },
+            Namespace { push_enabled: true, ..namespace("push") },
+        ],
+        ..AppSpec::default()
+    }
+}
+
 impl Bench {
     fn new() -> Self {
         Self::with_retention(Retention {
@@ -66,15 +79,7 @@ impl Bench {
         };
         let now = Now { steady: Duration::from_secs(10), wall: 1_726_585_978_590 };
         let key = Arc::new(Key::new("key", "secret", Capability::all()));
-        let spec = AppSpec {
-            id: APP.into(),
-            keys: vec![Arc::clone(&key)],
-            namespaces: vec![
-                Namespace { mutable: true, ..namespace("mutable") },
-                Namespace { push_enabled: true, ..namespace("push") },
-            ],
-            ..AppSpec::default()
-        };
+        let spec = spec(&key);
         let app = App::new(Arc::new(settings), spec, now);
         Self { app, now, key, transports: 0, outputs: Vec::new() }
     }

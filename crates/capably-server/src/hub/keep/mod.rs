@@ -18,7 +18,7 @@ use super::{
 };
 
 pub(crate) use self::{
-    read::{Reader, Saved, Stored},
+    read::{Reader, Saved, Stored, version},
     record::Record,
 };
 

@@ -50,8 +50,11 @@ pub(crate) struct Stored {
     /// The key of the app that the server started with.
     pub(crate) first_key: Option<String>,
     pub(crate) apps: Vec<Saved>,
-    /// What is to be stored before anything else.
-    pub(crate) first_change: Option<Change>,
+}
+
+/// What says by which version all else is to be read.
+pub(crate) fn version() -> Change {
+    Change::Put { key: VERSION_KEY.to_vec(), value: VERSION.to_vec() }
 }
 
 impl Reader {
@@ -61,7 +64,8 @@ impl Reader {
 
     /// Takes the next pair.
     pub(crate) fn take(&mut self, key: &[u8], value: &[u8]) {
-        if self.problem.is_none() && self.read(key, value).is_none() {
+        // The rest is read, too: it may say that it is of another version.
+        if self.read(key, value).is_none() && self.problem.is_none() {
             self.problem = Some(format!("nobody can read the entry {}", key.escape_ascii()));
         }
     }
@@ -88,11 +92,9 @@ impl Reader {
         if let Some(problem) = problem {
             return Err(StorageError::Corrupt(problem));
         }
-        let key = VERSION_KEY.to_vec();
-        let first_change = is_empty.then(|| Change::Put { key, value: VERSION.to_vec() });
         // Whatever has no id is left of an app that was removed.
         let apps = apps.into_values().filter(|app| !app.spec.id.is_empty()).collect();
-        Ok(Stored { first_key, apps, first_change })
+        Ok(Stored { first_key, apps })
     }
 
     fn read(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
