@@ -16,8 +16,8 @@ use capably_core::{
     TransportEvent, TransportId,
 };
 use capably_protocol::{
-    Annotation, ClientFrame, ConnectionDetails, ErrorInfo, Flags, Message, PresenceAction,
-    PresenceMessage, PublishResult, ServerFrame,
+    Annotation, ChannelMode, ClientFrame, ConnectionDetails, ErrorInfo, Flags, Message,
+    PresenceAction, PresenceMessage, PublishResult, ServerFrame,
     frame::{Ack, Attached, Connected, Delivery, ErrorFrame, Nack},
 };
 use fastrand::Rng;
@@ -126,9 +126,20 @@ impl World {
         match self.rng.u8(..100) {
             0..8 => self.client.connect(now),
             8..10 => self.client.close(now),
-            10..20 => {
+            10..18 => {
                 let (id, op) = (self.channel(), self.op("attach"));
                 self.client.attach(id, op, now);
+            }
+            18..20 => {
+                let (id, op) = (self.channel(), self.op("options"));
+                let mut options = ChannelOptions::default();
+                if self.rng.bool() {
+                    options.params.insert("rewind".to_owned(), "1".to_owned());
+                }
+                if self.rng.u8(..4) == 0 {
+                    options.modes.push(ChannelMode::Subscribe);
+                }
+                self.client.set_channel_options(id, options, op, now);
             }
             20..27 => {
                 let (id, op) = (self.channel(), self.op("detach"));
@@ -466,7 +477,7 @@ impl World {
                     ("publish" | "annotate" | "presence", Ok(Outcome::Published(_)))
                     | ("members", Ok(Outcome::Members(_)))
                     | ("ping", Ok(Outcome::Pong(_)))
-                    | ("attach" | "detach" | "authorize", Ok(Outcome::Done)) => {}
+                    | ("attach" | "detach" | "options" | "authorize", Ok(Outcome::Done)) => {}
                     (_, Err(error)) => assert!(error.code.0 >= 40000, "{error:?}"),
                     (what, Ok(outcome)) => panic!("{what} gave {outcome:?}"),
                 }

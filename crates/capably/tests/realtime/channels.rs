@@ -1,5 +1,6 @@
 //! Channels: their states, and what moves them (RTL).
 
+mod arriving;
 mod attach;
 mod collection;
 mod connection_state;

@@ -1,7 +1,7 @@
 //! Clients for the SDKs that are built upon this one (WP).
 
 use capably::{
-    realtime::{ChannelState, RealtimeChannelOptions},
+    realtime::{ChannelState, DeriveOptions, RealtimeChannelOptions},
     rest::WrapperSdkProxyOptions,
 };
 
@@ -35,6 +35,17 @@ in_both_formats! {
         let attach = peer.attach("c").await;
         attaching.await.unwrap().unwrap();
         assert!(attach.params.is_empty());
+
+        // Other options leave the name; alone, it is nothing to attach anew for.
+        channel.set_options(RealtimeChannelOptions::new()).await.unwrap();
+        let options = RealtimeChannelOptions::new().param("rewind", 2);
+        let (set, attach) = tokio::join!(channel.set_options(options), peer.attach("a"));
+        set.unwrap();
+        let params: Vec<_> = attach.params.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(params, [("agent", "wrapper/1.2.3 flavour"), ("rewind", "2")]);
+        // Nor is it part of the name of a derived channel.
+        let derived = wrapped.channels().get_derived("a", DeriveOptions::filter("true"));
+        assert_eq!(derived.name(), "[filter=dHJ1ZQ==]a");
     }
 }
 

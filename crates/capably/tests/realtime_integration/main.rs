@@ -7,6 +7,7 @@ mod app;
 mod auth;
 mod channel_attach;
 mod channel_history;
+mod channel_identity;
 mod channel_publish;
 mod channel_subscribe;
 mod connection_failures;

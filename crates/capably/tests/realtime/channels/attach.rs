@@ -13,6 +13,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTL2a/state-change-events-emitted-0
     // UTS: realtime/unit/RTL2d/state-change-object-structure-0
     // UTS: realtime/unit/RTL2i/has-backlog-flag-false-1
+    // Spec: RTL4
     async fn attaching_sends_attach_and_waits_for_attached(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
@@ -298,7 +299,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTL4k/includes-channel-params-0
     // UTS: realtime/unit/RTL4l/modes-encoded-as-flags-0
     // UTS: realtime/unit/RTL4m/modes-from-attached-0
-    // Spec: RTS3b, TB2c, TB2d
+    // Spec: RTS3b, TB2c, TB2d, RTL4k1
     async fn options_are_asked_for_and_what_is_granted_is_told(format) {
         let (client, _service, mut peer) = connected(format).await;
         let options = RealtimeChannelOptions::new()

@@ -36,6 +36,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL3a/failed-attached-to-failed-0
     // UTS: realtime/unit/RTL3a/failed-attaching-to-failed-1
+    // Spec: RTL3
     async fn failed_fails_channels_that_are_attached_or_attaching(format) {
         let (client, _service, mut peer, one) = with_channel(format).await;
         let two = client.channels().get("two");

@@ -151,6 +151,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL5f/timeout-returns-previous-state-0
+    // Spec: RTL5e
     async fn a_detach_without_an_answer_leaves_the_channel_attached(format) {
         let (client, _service, mut peer, channel) = with_channel_and(format, |options| {
             options.realtime_request_timeout(Duration::from_millis(100))

@@ -178,6 +178,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTL13b/attaching-detached-to-suspended-1
     // UTS: realtime/unit/RTL24/error-reason-attach-failure-1
     // UTS: realtime/unit/RTL4c/error-cleared-on-attach-0
+    // Spec: RTL13
     async fn detached_while_attaching_suspends_and_attaches_later(format) {
         let (client, _service, mut peer) = connected_with(format, |options| {
             options

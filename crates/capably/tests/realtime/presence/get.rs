@@ -88,7 +88,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP11b/get-implicitly-attaches-0
-    // Spec: RTP11e, RTL33b
+    // Spec: RTP11e, RTL33b, RTL33
     async fn asking_attaches(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
@@ -143,6 +143,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTP11d/get-suspended-errors-default-0
     // UTS: realtime/unit/RTP11d/get-suspended-no-wait-returns-1
+    // Spec: RTL33a
     async fn a_suspended_channel_is_out_of_sync(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");

@@ -1,12 +1,13 @@
 //! Payloads on their way to the service and back (RSL4, RSL5, RSL6).
 
-use capably::{CipherParams, Data, realtime::RealtimeChannelOptions};
+use capably::{CipherParams, Data, Message, realtime::RealtimeChannelOptions};
 use capably_protocol::{Format, ServerFrame, frame::Delivery};
 use serde_json::json;
 
 use crate::{in_both_formats, support::*};
 
 in_both_formats! {
+    // Spec: RTL6a
     async fn each_kind_of_payload_has_its_form_on_the_wire(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
@@ -33,6 +34,21 @@ in_both_formats! {
                 ("[1]".into(), Some("json".to_owned())),
             ]
         );
+    }
+}
+
+in_both_formats! {
+    // Spec: RTL6a1
+    async fn what_makes_publishes_over_rest_idempotent_is_no_part_of_it(format) {
+        let (client, _service, mut peer) =
+            connected_with(format, |options| options.idempotent_rest_publishing(true)).await;
+        let channel = client.channels().get("ch");
+        let messages = [Message::new("one", "1"), Message { id: Some("own".into()), ..Message::new("two", "2") }];
+        drop(channel.publish_messages(messages).submit().await.unwrap());
+        let publish = peer.publish().await;
+        let ids: Vec<_> = publish.items.iter().map(|message| message.id.as_deref()).collect();
+        assert_eq!(ids, [None, Some("own")]);
+        assert!(publish.params.is_empty());
     }
 }
 

@@ -210,6 +210,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
+    // Spec: RTL6g, RTL6g1, RTL6g1a, RTL6g2, RTL6g3
     async fn nobody_publishes_as_another(format) {
         let (client, _service, mut peer) = connected_with(format, |options| {
             options.client_id("me")

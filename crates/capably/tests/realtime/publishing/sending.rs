@@ -12,6 +12,7 @@ use crate::{in_both_formats, support::*};
 in_both_formats! {
     // UTS: realtime/unit/RTL6i1/publish-name-and-data-0
     // UTS: realtime/unit/RTL6c1/publish-when-attached-0
+    // Spec: RTL6h
     async fn a_publish_is_one_frame_with_one_message(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let _receipt = channel.publish("greeting", "hello").submit().await.unwrap();
@@ -25,6 +26,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL6i1/publish-message-object-1
+    // Spec: RTL6i
     async fn a_message_can_be_published_as_it_is(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let message = Message::new("custom", json!({"key": "value"}));
@@ -78,6 +80,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
+    // Spec: RTL6k
     async fn setters_and_parameters_reach_the_wire(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
@@ -108,6 +111,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL6c1/publish-when-initialized-2
     // UTS: realtime/unit/RTL6c5/no-implicit-attach-0
+    // Spec: RTL6c
     async fn publishing_needs_no_attachment_and_makes_none(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
