@@ -18,6 +18,8 @@
 //! # Features
 //!
 //! - `blocking`: REST calls that wait rather than being awaited.
+//! - `network-events`: on Linux, realtime clients follow the machine's addresses, and so notice at once when the
+//!   network is gone or back.
 //! - `tls` (on by default): TLS by rustls with the Mozilla roots. Without it only
 //!   [`tls(false)`](ClientOptions::tls) works.
 

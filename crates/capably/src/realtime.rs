@@ -37,6 +37,7 @@ mod link;
 mod listeners;
 mod metrics;
 mod mutation;
+mod network;
 mod operation;
 pub mod presence;
 mod publish;
@@ -49,6 +50,7 @@ pub use capably_core::{
     ConnectionStateChange,
 };
 pub(crate) use command::WeakHandle;
+use network::NetworkWatch;
 
 pub use annotations::{AnnotationSubscription, Annotations};
 pub use changes::Changes;
@@ -107,12 +109,19 @@ impl Realtime {
     /// # Errors
     /// All that is wrong with the options, in one error; or 40000 outside a tokio runtime.
     pub fn new(options: impl Into<ClientOptions>) -> Result<Self> {
+        Self::start(options.into(), NetworkWatch::new)
+    }
+
+    fn start(
+        options: ClientOptions,
+        watch: impl FnOnce(&Config) -> Option<NetworkWatch>,
+    ) -> Result<Self> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
             Error::new(ErrorCode::BAD_REQUEST, 0, "a realtime client needs a tokio runtime")
                 .with_remedy("make the client inside a tokio runtime, such as `#[tokio::main]`")
                 .with_source(error)
         })?;
-        let config = Arc::new(options.into().validate()?);
+        let config = Arc::new(options.validate()?);
         let connector = config
             .options
             .connector
@@ -125,6 +134,10 @@ impl Realtime {
                     .with_source(error)
             })?,
         };
+        let network = {
+            let _entered = runtime.enter();
+            watch(&config)
+        };
         let start = TokioInstant::now();
         let core = Client::new(Arc::new(core_config(&config)), seed, Now::default());
         let (handle, commands) = command::Handle::new();
@@ -133,7 +146,8 @@ impl Realtime {
         let rest = Rest::with_config(config, Some(handle.downgrade()));
         let pipeline = Arc::clone(rest.pipeline());
         let span = tracing::debug_span!("connection", primary = %pipeline.config().domains.primary);
-        let driver = driver::Driver::new(core, pipeline, connector, shared, commands, start);
+        let mut driver = driver::Driver::new(core, pipeline, connector, shared, commands, start);
+        driver.follow(network);
         runtime.spawn(driver.instrument(span));
         let connection = Connection::new(handle.clone());
         if auto_connect {

@@ -50,9 +50,9 @@ impl Connection {
     /// Tells the client that the operating system sees a network, or another one than before.
     ///
     /// A client that waits to retry connects at once, and an attempt under way starts again, since what it
-    /// was sent over may be gone (RTN20b, RTN20c). In any other state nothing changes. The SDK watches no
-    /// network by itself: call this from whatever tells your application, such as a platform's
-    /// reachability service.
+    /// was sent over may be gone (RTN20b, RTN20c). In any other state nothing changes. Without the feature
+    /// `network-events`, which is for Linux, the SDK watches no network by itself: call this from whatever
+    /// tells your application, such as a platform's reachability service.
     pub fn network_available(&self) {
         self.handle.send(Command::Network(true));
     }

@@ -25,6 +25,7 @@ use super::{
     command::{Command, Shared},
     errands::{Errands, Finished},
     link::{Link, dial_request, max_frame_size},
+    network::{NetworkChange, NetworkWatch},
     operation::Operation,
 };
 use crate::{options::Config, rest::Pipeline, transport::Connector};
@@ -58,6 +59,7 @@ pub(crate) struct Driver {
     start: TokioInstant,
     sleep: Pin<Box<Sleep>>,
     awake: Awake,
+    network: Option<NetworkWatch>,
     /// What ended publishes took of the window; given back in one go.
     permits: usize,
 }
@@ -91,8 +93,14 @@ impl Driver {
             start,
             sleep: Box::pin(sleep_until(start)),
             awake,
+            network: None,
             permits: 0,
         }
+    }
+
+    /// Follows the network that this tells of, if there is such a thing.
+    pub(crate) fn follow(&mut self, network: Option<NetworkWatch>) {
+        self.network = network;
     }
 
     fn config(&self) -> &Config {
@@ -231,6 +239,19 @@ impl Driver {
         true
     }
 
+    /// Tells the core what the operating system says of the network.
+    fn take_network(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(network) = &mut self.network else { return false };
+        let Poll::Ready(change) = network.poll_change(cx) else { return false };
+        tracing::debug!(?change, "the network");
+        let now = self.now();
+        match change {
+            NetworkChange::Available => self.core.network_available(now),
+            NetworkChange::Lost => self.core.network_lost(now),
+        }
+        true
+    }
+
     /// Sets the sleep to the next deadline. Returns whether it has passed already.
     fn wait_until(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> bool {
         let timer = deadline.map(|at| self.start + at.since_start());
@@ -261,6 +282,7 @@ impl Future for Driver {
             busy |= self.take_events(cx);
             busy |= self.take_errands(cx);
             busy |= self.take_sleep(cx);
+            busy |= self.take_network(cx);
             let deadline = self.drain_outputs(&mut busy);
             if self.wait_until(cx, deadline) {
                 let now = self.now();

@@ -1,0 +1,210 @@
+//! What the operating system tells of the network (RTN20).
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv6Addr},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures_core::Stream;
+
+use crate::{endpoint, options::Config};
+
+/// Watches the addresses of this machine.
+pub(crate) struct NetworkWatch {
+    /// All of them, at first and whenever they have changed.
+    addresses: Pin<Box<dyn Stream<Item = Vec<IpAddr>> + Send>>,
+    /// Those that the internet can be reached from, once they are known.
+    usable: Option<BTreeSet<IpAddr>>,
+}
+
+/// What a change of addresses means for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NetworkChange {
+    /// There is a network, or another one than before.
+    Available,
+    /// There is none any more.
+    Lost,
+}
+
+impl NetworkWatch {
+    /// A watch for a client with these options, where the system can be watched: of a service on this machine
+    /// the network says nothing, and a connector of one's own may have another.
+    pub(crate) fn new(config: &Config) -> Option<Self> {
+        let is_ours = config.options.connector.is_none();
+        let is_far = !endpoint::is_loopback(&config.domains.primary);
+        if is_ours && is_far { system::addresses().map(Self::of) } else { None }
+    }
+
+    fn of(addresses: impl Stream<Item = Vec<IpAddr>> + Send + 'static) -> Self {
+        Self { addresses: Box::pin(addresses), usable: None }
+    }
+
+    /// The next change that matters.
+    pub(crate) fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<NetworkChange> {
+        loop {
+            let Some(addresses) = ready!(self.addresses.as_mut().poll_next(cx)) else {
+                return Poll::Pending;
+            };
+            let now: BTreeSet<_> = addresses.into_iter().filter(is_usable).collect();
+            let Some(before) = self.usable.replace(now.clone()) else { continue };
+            if now.is_empty() && !before.is_empty() {
+                return Poll::Ready(NetworkChange::Lost);
+            }
+            if !now.is_subset(&before) {
+                return Poll::Ready(NetworkChange::Available);
+            }
+        }
+    }
+}
+
+/// Whether the address may lead beyond this machine and its link.
+fn is_usable(address: &IpAddr) -> bool {
+    let is_link_local = match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local() || *address == Ipv6Addr::UNSPECIFIED,
+    };
+    !is_link_local && !address.is_loopback() && !address.is_unspecified()
+}
+
+#[cfg(all(feature = "network-events", target_os = "linux"))]
+mod system {
+    use std::net::IpAddr;
+
+    use futures_core::Stream;
+    use futures_util::stream;
+    use netwatcher::async_adapter::Tokio;
+
+    /// The addresses of this machine, now and whenever they change.
+    pub(super) fn addresses() -> Option<impl Stream<Item = Vec<IpAddr>> + Send + 'static> {
+        let watch = netwatcher::watch_interfaces_async::<Tokio>().inspect_err(|error| {
+            tracing::warn!(?error, "changes of the network cannot be watched");
+        });
+        Some(stream::unfold(watch.ok()?, |mut watch| async move {
+            let interfaces = watch.changed().await.interfaces;
+            let addresses = interfaces.values().flat_map(|own| own.ips.iter().map(|own| own.ip));
+            Some((addresses.collect(), watch))
+        }))
+    }
+}
+
+#[cfg(not(all(feature = "network-events", target_os = "linux")))]
+mod system {
+    use std::net::IpAddr;
+
+    use futures_util::stream;
+
+    /// Nothing is watched: the application says what it knows.
+    pub(super) fn addresses() -> Option<stream::Empty<Vec<IpAddr>>> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, time::Duration};
+
+    use capably_server::Server;
+    use futures_util::{FutureExt, stream};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::{ClientOptions, Realtime, realtime::ConnectionState};
+
+    /// A watch, and the machine whose addresses it is told.
+    fn watch() -> (NetworkWatch, mpsc::UnboundedSender<Vec<IpAddr>>) {
+        let (machine, told) = mpsc::unbounded_channel();
+        let addresses = stream::unfold(told, |mut told| async { Some((told.recv().await?, told)) });
+        (NetworkWatch::of(addresses), machine)
+    }
+
+    fn list(addresses: &[&str]) -> Vec<IpAddr> {
+        addresses.iter().map(|address| address.parse().expect("an address")).collect()
+    }
+
+    // Spec: RTN20
+    #[test]
+    fn what_matters_is_whether_there_is_an_address_to_connect_from() {
+        let (mut watch, machine) = watch();
+        let mut then = |addresses: &[&str]| {
+            machine.send(list(addresses)).expect("the watch is there");
+            poll_fn(|cx| watch.poll_change(cx)).now_or_never()
+        };
+        let (lost, available) = (Some(NetworkChange::Lost), Some(NetworkChange::Available));
+        assert_eq!(then(&["127.0.0.1", "::1", "192.0.2.7"]), None, "as it was");
+        assert_eq!(then(&["127.0.0.1", "::1"]), lost);
+        assert_eq!(
+            then(&["127.0.0.1", "::1", "fe80::1", "169.254.3.4"]),
+            None,
+            "not beyond the link"
+        );
+        assert_eq!(then(&["192.0.2.7"]), available);
+        assert_eq!(then(&["192.0.2.7", "2001:db8::1"]), available);
+        assert_eq!(then(&["2001:db8::1"]), None, "there still is one");
+        assert_eq!(then(&["192.0.2.8"]), available, "another network");
+        assert_eq!(then(&["192.0.2.8"]), None);
+        assert_eq!(then(&[]), lost);
+        assert_eq!(then(&[]), None);
+    }
+
+    #[test]
+    fn only_what_is_elsewhere_is_watched() {
+        let config = |options: ClientOptions| options.validate().expect("good");
+        let options = || ClientOptions::new("token").tls(false);
+        for host in ["localhost", "127.0.0.1", "::1"] {
+            assert!(NetworkWatch::new(&config(options().endpoint(host))).is_none(), "{host}");
+        }
+    }
+
+    // Spec: RTN20a, RTN20b
+    #[tokio::test]
+    async fn a_connection_follows_the_network() {
+        let server = Server::builder().start().await.expect("a server");
+        let options = ClientOptions::new(server.key())
+            .endpoint(server.endpoint())
+            .port(server.port())
+            .tls(false)
+            .disconnected_retry_timeout(Duration::from_secs(3_600));
+        let (watch, machine) = watch();
+        machine.send(list(&["192.0.2.7"])).expect("the watch is there");
+        let client = Realtime::start(options, |_| Some(watch)).expect("the options are good");
+        let connection = client.connection();
+        connection.when(ConnectionState::Connected).await.expect("a connection");
+        let mut changes = connection.changes();
+        machine.send(Vec::new()).expect("the watch is there");
+        let change = changes.next().await.expect("the client lives");
+        assert_eq!(change.current, ConnectionState::Disconnected);
+        assert_eq!(change.reason.map(|reason| reason.code.0), Some(80003));
+        connection.when(ConnectionState::Connected).await.expect("the server is there");
+        // The server goes, and comes back when the network does: nobody else would try again this soon.
+        let address = server.local_addr();
+        server.shutdown().await;
+        while changes
+            .next()
+            .await
+            .expect("the client lives")
+            .retry_in
+            .is_none_or(|wait| wait.is_zero())
+        {}
+        let key = server.key().to_owned();
+        drop(server);
+        let again = Server::builder().key(key).port(address.port());
+        let _again = again.start().await.expect("the port is free");
+        machine.send(list(&["192.0.2.8"])).expect("the watch is there");
+        connection.when(ConnectionState::Connected).await.expect("the network is there");
+    }
+
+    // Spec: RTN20
+    #[cfg(all(feature = "network-events", target_os = "linux"))]
+    #[tokio::test]
+    async fn the_system_tells_its_addresses() {
+        let addresses = system::addresses().expect("a system that can be watched");
+        let mut addresses = Box::pin(addresses);
+        let first = poll_fn(|cx| addresses.as_mut().poll_next(cx)).await.expect("what there is");
+        assert!(first.iter().any(IpAddr::is_loopback), "{first:?}");
+        assert!(poll_fn(|cx| addresses.as_mut().poll_next(cx)).now_or_never().is_none(), "no news");
+        let far = ClientOptions::new("app.key:secret").validate().expect("good");
+        assert!(NetworkWatch::new(&far).is_some());
+    }
+}
