@@ -11,6 +11,7 @@
 //! | publishing over REST: forms, ids, limits, many channels | [`publishing`] |
 //! | history, and pages of anything | [`history`] |
 //! | who is present | [`presence`]; over REST [`rest::presence`](crate::rest::presence) |
+//! | receiving only what changed since the message before | [`deltas`] |
 //! | encrypting payloads | [`encryption`] |
 //! | statistics | [`statistics`] |
 //! | push notifications | [`rest::push`](crate::rest::push) |
@@ -43,6 +44,9 @@ pub mod history {}
 
 #[doc = include_str!("guide/presence.md")]
 pub mod presence {}
+
+#[doc = include_str!("guide/deltas.md")]
+pub mod deltas {}
 
 #[doc = include_str!("guide/encryption.md")]
 pub mod encryption {}

@@ -11,5 +11,6 @@ mod channel_publish;
 mod channel_subscribe;
 mod connection_failures;
 mod connection_lifecycle;
+mod deltas;
 mod proxy;
 mod support;
