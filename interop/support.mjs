@@ -121,9 +121,10 @@ export async function capably(server, command, ...words) {
  * `capably subscribe`, once it is attached. `messages` resolves to the messages it prints, when `count`
  * of them have arrived.
  */
-export async function subscribe(server, format, channel, count) {
+export async function subscribe(server, format, channel, count, ...more) {
   const limits = ['--count', String(count), '--timeout', '60'];
-  const child = start(server, 'subscribe', ['--json', '--format', format, ...limits, channel]);
+  const words = ['--json', '--format', format, ...limits, ...more, channel];
+  const child = start(server, 'subscribe', words);
   const exited = once(child, 'exit');
   const output = text(child.stdout);
   const [notice] = await firstOf(once(createInterface({ input: child.stderr }), 'line'), exited);

@@ -68,7 +68,15 @@ impl Service {
     /// A client, once it is connected. The first failure to connect is an error: a person who waits at
     /// a prompt wants to know.
     pub(crate) async fn connect(&self) -> Result<Realtime, Failure> {
-        Ok(Realtime::connect(self.place.options(self.format)?).await?)
+        self.connect_with(|options| options).await
+    }
+
+    /// The same, with these options.
+    pub(crate) async fn connect_with(
+        &self,
+        options: impl FnOnce(ClientOptions) -> ClientOptions,
+    ) -> Result<Realtime, Failure> {
+        Ok(Realtime::connect(options(self.place.options(self.format)?)).await?)
     }
 
     pub(crate) fn rest(&self) -> Result<Rest, Failure> {

@@ -12,6 +12,7 @@
 //! | history, and pages of anything | [`history`] |
 //! | changing and annotating messages | [`changes`] |
 //! | who is present | [`presence`]; over REST [`rest::presence`](crate::rest::presence) |
+//! | receiving only what changed since the message before | [`deltas`] |
 //! | encrypting payloads | [`encryption`] |
 //! | statistics | [`statistics`] |
 //! | push notifications | [`rest::push`](crate::rest::push) |
@@ -47,6 +48,9 @@ pub mod changes {}
 
 #[doc = include_str!("guide/presence.md")]
 pub mod presence {}
+
+#[doc = include_str!("guide/deltas.md")]
+pub mod deltas {}
 
 #[doc = include_str!("guide/encryption.md")]
 pub mod encryption {}

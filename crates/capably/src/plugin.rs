@@ -2,7 +2,7 @@
 //!
 //! There is one so far: what applies deltas. On a channel with the parameter `delta=vcdiff` the service sends,
 //! instead of a message's payload, how it differs from the payload before. A client that asks for this needs
-//! a [`VcdiffDecoder`]: [`Vcdiff`], or one of its own.
+//! a [`VcdiffDecoder`]: [`Vcdiff`], or one of its own. The page on [deltas](crate::guide::deltas) says more.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use capably::Realtime;
+use capably::{Plugin, Realtime, plugin::Vcdiff, realtime::RealtimeChannelOptions};
 use clap::Args;
 use futures_util::FutureExt;
 
@@ -25,7 +25,8 @@ and then \"encoding\" is \"base64\".
 Examples:
   capably subscribe greetings
   capably subscribe greetings --json | jq .data
-  capably subscribe greetings --count 1 --timeout 30 --json")]
+  capably subscribe greetings --count 1 --timeout 30 --json
+  capably subscribe prices --delta")]
 pub(crate) struct Subscribe {
     /// Channel to subscribe to
     channel: String,
@@ -33,6 +34,10 @@ pub(crate) struct Subscribe {
     /// One JSON object a line, for other programs
     #[arg(long)]
     json: bool,
+
+    /// Have messages sent as what changed since the one before; they are printed whole
+    #[arg(long)]
+    delta: bool,
 
     /// End after so many messages
     #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -76,8 +81,15 @@ impl Subscribe {
         output: &mut Output,
         received: &mut u64,
     ) -> Result<(), Failure> {
-        let client = client.insert(self.service.connect().await?);
-        let channel = client.channels().get(self.channel.as_str());
+        let (connected, options) = if self.delta {
+            let plugin = Plugin::vcdiff(Vcdiff);
+            let connected = self.service.connect_with(|options| options.plugin(plugin)).await?;
+            (connected, RealtimeChannelOptions::new().param("delta", "vcdiff"))
+        } else {
+            (self.service.connect().await?, RealtimeChannelOptions::new())
+        };
+        let client = client.insert(connected);
+        let channel = client.channels().get_with(self.channel.as_str(), options);
         let mut messages = channel.subscribe().await?;
         notice(format_args!("Subscribed to {}", self.channel));
         while self.count.is_none_or(|count| *received < count) {

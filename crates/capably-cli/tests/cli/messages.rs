@@ -155,3 +155,22 @@ fn ctrl_c_ends_a_subscriber() {
     interrupt(&subscriber.child);
     assert_eq!(succeeded(subscriber.finish()), "");
 }
+
+#[test]
+fn deltas_are_printed_whole() {
+    let server = Server::start();
+    let text = |number| format!("a text that is long enough for a delta, number {number}");
+    for format in ["json", "msgpack"] {
+        let channel = format!("deltas:{format}");
+        let options = ["--json", "--delta", "--count", "3", "--timeout", "60", "--format", format];
+        let subscriber = Subscriber::start(&server, &channel, &options);
+        for number in 0..3 {
+            succeeded(server.run(["publish", &channel, "text", &text(number)]));
+        }
+        let messages = subscriber.messages();
+        let texts: Vec<_> = messages.iter().map(|message| &message["data"]).collect();
+        assert_eq!(texts, [0, 1, 2].map(text).each_ref());
+        let from: Vec<_> = messages.iter().map(|it| &it["extras"]["delta"]["from"]).collect();
+        assert_eq!(from, [&Value::Null, &messages[0]["id"], &messages[1]["id"]]);
+    }
+}

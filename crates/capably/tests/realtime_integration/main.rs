@@ -13,5 +13,6 @@ mod channel_subscribe;
 mod connection_failures;
 mod connection_lifecycle;
 mod mutable_messages;
+mod deltas;
 mod proxy;
 mod support;

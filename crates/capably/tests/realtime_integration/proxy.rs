@@ -26,6 +26,7 @@ mod auth_reauth;
 mod channel_faults;
 mod connection_open_failures;
 mod connection_resume;
+mod deltas;
 mod heartbeat;
 mod presence_reentry;
 mod rest_faults;

@@ -1,0 +1,203 @@
+// Deltas that our server makes, applied by the npm client's decoder and by ours.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+
+import vcdiffDecoder from '@ably/vcdiff-decoder';
+
+import {
+  capably,
+  collect,
+  fixture,
+  formats,
+  rest,
+  startServer,
+  subscribe,
+  withRealtime,
+} from '../support.mjs';
+
+const text = 'a text that is long enough for a delta to be smaller than it';
+const bytes = Buffer.concat([Buffer.from(text), Buffer.from([0xff, 0x00, 0xfe])]);
+const quotes = Array.from({ length: 200 }, (_, index) => ({
+  symbol: `S${index}`,
+  bid: 1000 + ((index * 37) % 91),
+  venue: 'XLON',
+}));
+
+/** Payloads of every kind, each with something in common with the one before. */
+const payloads = [
+  text,
+  `${text}, and more`,
+  { text, tags: ['ü', 1, null] },
+  [text, { deep: [text] }],
+  Buffer.from(text),
+  bytes,
+  Buffer.concat([bytes.subarray(30), bytes]),
+  text,
+  'x',
+  `x${text}`,
+  quotes,
+  quotes.map((quote, index) => (index % 9 ? quote : { ...quote, bid: quote.bid + 1 })),
+  [...quotes.slice(50), ...quotes.slice(0, 50)],
+];
+
+/** Payloads of which none has anything in common with another. */
+const dissimilar = Array.from({ length: 4 }, (_, number) =>
+  Buffer.from(Array.from({ length: 500 }, (_, index) => (number * 7919 + index * index * 31) % 251)),
+);
+
+let server;
+before(async () => (server = await startServer()));
+after(() => server?.stop());
+
+/** Options of an npm client that applies deltas, and counts them. */
+function counting() {
+  const counted = { deltas: 0 };
+  const decode = (delta, base) => {
+    counted.deltas += 1;
+    return vcdiffDecoder.decode(delta, base);
+  };
+  return { counted, options: { plugins: { vcdiff: { decode } } } };
+}
+
+/** Fails when a channel attaches again: a delta was not applied. */
+function steady(channel) {
+  const changes = [];
+  channel.on(['attaching', 'failed'], (change) => changes.push(change));
+  return () => assert.deepEqual(changes, []);
+}
+
+const params = { delta: 'vcdiff' };
+
+for (const theirs of formats) {
+  describe(`npm client in ${theirs}`, () => {
+    test('it applies the deltas of every kind of payload', async () => {
+      const { counted, options } = counting();
+      await withRealtime(server, theirs, async (client) => {
+        const channel = client.channels.get(`npm:${theirs}`, { params });
+        await channel.attach();
+        assert.deepEqual(channel.params, params);
+        const check = steady(channel);
+        const collected = await collect(channel, payloads.length);
+        for (const payload of payloads) await channel.publish('m', payload);
+        const messages = await collected.messages;
+        assert.deepEqual(messages.map(({ data }) => data), payloads);
+        assert.deepEqual(messages.map(({ encoding }) => encoding ?? null), payloads.map(() => null));
+        // The first and the one that is shorter than any delta come in full; so does what follows the latter.
+        const full = messages.flatMap(({ extras }, index) => (extras?.delta ? [] : [index]));
+        assert.deepEqual(full, [0, 8, 9]);
+        assert.equal(counted.deltas, payloads.length - full.length);
+        check();
+      }, options);
+    });
+
+    test('several messages at once, and what comes over REST', async () => {
+      const { counted, options } = counting();
+      await withRealtime(server, theirs, async (client) => {
+        const channel = client.channels.get(`batch:${theirs}`, { params });
+        await channel.attach();
+        const check = steady(channel);
+        const collected = await collect(channel, 2 * payloads.length);
+        await channel.publish(payloads.map((data) => ({ name: 'm', data })));
+        await rest(server, theirs).channels.get(channel.name).publish(
+          payloads.map((data) => ({ name: 'm', data })),
+        );
+        const messages = await collected.messages;
+        assert.deepEqual(messages.map(({ data }) => data), [...payloads, ...payloads]);
+        // The first frame is in full; of the second, the first message is a delta, too.
+        assert.equal(counted.deltas, payloads.length - 2);
+        check();
+      }, options);
+    });
+
+    test('payloads with nothing in common come in full', async () => {
+      const { counted, options } = counting();
+      await withRealtime(server, theirs, async (client) => {
+        const channel = client.channels.get(`dissimilar:${theirs}`, { params });
+        const collected = await collect(channel, dissimilar.length);
+        for (const payload of dissimilar) await channel.publish('m', payload);
+        const messages = await collected.messages;
+        assert.deepEqual(messages.map(({ data }) => data), dissimilar);
+        assert.equal(counted.deltas, 0);
+      }, options);
+    });
+
+    test('after a decoder has failed, messages come again in full', async () => {
+      let failures = 1;
+      const decode = (delta, base) => {
+        if (failures-- > 0) throw new Error('simulated decode failure');
+        return vcdiffDecoder.decode(delta, base);
+      };
+      await withRealtime(server, theirs, async (client) => {
+        const channel = client.channels.get(`failing:${theirs}`, { params });
+        await channel.attach();
+        const reasons = [];
+        channel.on('attaching', ({ reason }) => reasons.push(reason?.code));
+        const collected = await collect(channel, 5);
+        const texts = Array.from({ length: 5 }, (_, number) => `${text} ${number}`);
+        for (const data of texts) await channel.publish('m', data);
+        const messages = await collected.messages;
+        assert.deepEqual(messages.map(({ data }) => data), texts);
+        assert.deepEqual(reasons, [40018]);
+      }, { plugins: { vcdiff: { decode } } });
+    });
+
+    test('without a decoder its channel fails', async () => {
+      await withRealtime(server, theirs, async (client) => {
+        const channel = client.channels.get(`no-decoder:${theirs}`, { params });
+        await channel.attach();
+        for (const data of [text, `${text}!`]) {
+          await rest(server, theirs).channels.get(channel.name).publish('m', data);
+        }
+        const { reason } = await channel.whenState('failed');
+        assert.equal(reason.code, 40019);
+      });
+    });
+
+    for (const ours of formats) {
+      test(`what it publishes, capably in ${ours} applies the deltas of`, async () => {
+        const name = `capably:${theirs}:${ours}`;
+        const subscription = await subscribe(server, ours, name, payloads.length, '--delta');
+        await withRealtime(server, theirs, async (client) => {
+          const channel = client.channels.get(name);
+          for (const payload of payloads) await channel.publish('m', payload);
+        });
+        const lines = await subscription.messages;
+        const sent = payloads.map((data) => (Buffer.isBuffer(data) ? data.toString('base64') : data));
+        assert.deepEqual(lines.map(({ data }) => data), sent);
+        const full = lines.flatMap(({ extras }, index) => (extras?.delta ? [] : [index]));
+        assert.deepEqual(full, [0, 8, 9]);
+      });
+    }
+  });
+}
+
+test('encrypted payloads and deltas do not disturb each other', async () => {
+  const { key } = await fixture('crypto-data-256.json');
+  for (const format of formats) {
+    const { options } = counting();
+    await withRealtime(server, format, async (client) => {
+      const channel = client.channels.get(`encrypted:${format}`, { params, cipher: { key } });
+      const collected = await collect(channel, payloads.length);
+      for (const payload of payloads) await channel.publish('m', payload);
+      const messages = await collected.messages;
+      assert.deepEqual(messages.map(({ data }) => data), payloads);
+      assert.deepEqual(messages.filter(({ extras }) => extras?.delta), []);
+    }, options);
+  }
+});
+
+test('a command line client publishes what both apply', async () => {
+  const { options } = counting();
+  const name = 'from-capably';
+  await withRealtime(server, 'msgpack', async (client) => {
+    const collected = await collect(client.channels.get(name, { params }), 3);
+    const subscription = await subscribe(server, 'json', name, 3, '--delta');
+    const texts = [1, 2, 3].map((number) => `${text} ${number}`);
+    for (const own of texts) await capably(server, 'publish', name, 'm', own);
+    const [theirs, ours] = await Promise.all([collected.messages, subscription.messages]);
+    assert.deepEqual(theirs.map(({ data }) => data), texts);
+    assert.deepEqual(ours.map(({ data }) => data), texts);
+    assert.deepEqual(theirs.map(({ extras }) => extras), ours.map(({ extras }) => extras));
+  }, options);
+});
