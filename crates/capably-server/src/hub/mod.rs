@@ -16,6 +16,7 @@ mod channel;
 mod channel_name;
 mod connection;
 pub(crate) mod error;
+mod filter;
 mod history;
 pub(crate) mod keep;
 mod log;
@@ -32,6 +33,7 @@ mod summary;
 mod tally;
 pub(crate) mod token;
 pub(crate) mod token_request;
+mod view;
 
 #[cfg(test)]
 mod tests;
