@@ -12,6 +12,7 @@ mod annotations;
 mod attaching;
 mod changes;
 mod history;
+mod occupancy;
 mod presence;
 mod presence_model;
 mod publishing;
