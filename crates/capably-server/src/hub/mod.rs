@@ -19,6 +19,7 @@ pub(crate) mod error;
 mod filter;
 mod history;
 pub(crate) mod keep;
+mod limits;
 mod log;
 mod occupancy;
 mod page;
@@ -50,6 +51,7 @@ pub(crate) use self::{
     channel::Namespace,
     history::HistoryQuery,
     keep::Record,
+    limits::Limits,
     log::Retention,
     occupancy::Occupancy,
     page::{Direction, Page, PageQuery},
