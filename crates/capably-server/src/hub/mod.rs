@@ -85,7 +85,6 @@ pub(crate) struct TransportId(pub(crate) u64);
 
 /// What the hub asks of its front, in order.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "carried out at once, and boxed where it is queued")]
 pub(crate) enum Output {
     /// Send a frame that is for this transport alone.
     Frame(TransportId, ServerFrame),

@@ -75,6 +75,7 @@ impl Bench {
             namespaces: vec![
                 Namespace { mutable: true, ..namespace("mutable") },
                 Namespace { push_enabled: true, ..namespace("push") },
+                Namespace { persisted: true, ..namespace("persisted") },
             ],
             ..AppSpec::default()
         };
