@@ -73,7 +73,7 @@ pub(super) fn annotate(
     now: Now,
     outputs: &mut Vec<Output>,
 ) -> Result<Accepted, ErrorInfo> {
-    channel_name::validate(name)?;
+    let name = &channel_name::plain_str(name)?;
     publisher.identity.require(name, Operation::AnnotationPublish)?;
     if !channels.is_mutable(name) {
         return Err(error::not_mutable());
@@ -112,6 +112,8 @@ pub(super) fn annotate(
     let entry = frame_of(name, annotations, &publisher, position, now);
     if let Some(channel) = channels.get_mut(name) {
         channel.commit(&entry, now, outputs);
+        let persisted = channel.newly_persisted();
+        channels.persisted.add(persisted);
     }
     for (at, indexes) in by_message {
         let summary = channels.get_mut(name).and_then(|channel| {
@@ -130,6 +132,8 @@ pub(super) fn annotate(
             let entry = summary_of(name, latest, channels.next_position(now), now);
             if let Some(channel) = channels.get_mut(name) {
                 channel.commit(&entry, now, outputs);
+                let persisted = channel.newly_persisted();
+                channels.persisted.add(persisted);
             }
         }
     }
@@ -263,7 +267,7 @@ impl App {
         query: &PageQuery,
         now: Now,
     ) -> Result<Page<Annotation>, ErrorInfo> {
-        channel_name::validate(channel)?;
+        let channel = channel_name::plain(channel)?;
         identity
             .require(channel, Operation::AnnotationSubscribe)
             .or_else(|_| identity.require(channel, Operation::History))?;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use capably_protocol::{
-    ConnectionDetails, ErrorInfo, Message, Millis, PresenceMessage, ServerFrame, Str,
+    ConnectionDetails, ErrorInfo, Flags, Message, Millis, PresenceMessage, ServerFrame, Str,
     frame::{Connected, ErrorFrame},
 };
 
@@ -19,6 +19,7 @@ use super::{
     channel_name,
     connection::{self, Connection, Entropy},
     error, history,
+    limits::{Limits, USUAL_RATE},
     log::Retention,
     presence::{Presence, depart},
     publish::{self, Publisher},
@@ -42,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) max_presence_members: usize,
     /// How long members stay whose client is away.
     pub(crate) presence_remain: Duration,
+    /// Most messages a second that a connection publishes.
+    pub(crate) max_inbound_rate: Option<u32>,
     pub(crate) retention: Retention,
 }
 
@@ -61,6 +64,7 @@ pub(crate) struct AppSpec {
     pub(crate) members: Vec<(Str, Vec<PresenceMessage>)>,
     /// When it was made, in ms since the epoch; now, if it is being made.
     pub(crate) created: Option<Millis>,
+    pub(crate) limits: Limits,
 }
 
 /// The inputs of a connection that is being made. They hold secrets, so it has no `Debug`.
@@ -100,7 +104,8 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(settings: Arc<Settings>, spec: AppSpec, now: Now) -> Self {
-        let AppSpec { id, keys, namespaces, members, created } = spec;
+        let AppSpec { id, keys, namespaces, members, created, limits } = spec;
+        let settings = limits.apply(settings);
         let channels = Channels::new(settings.retention, namespaces, now.wall);
         Self {
             id,
@@ -170,6 +175,7 @@ impl App {
         self.watch_token(&id, now);
         let opened = usize::from(is_new);
         self.stats.current(now).connections(self.transports.len(), opened);
+        self.tell_occupancy(now, outputs);
     }
 
     /// The transport's queue has room: goes on with replays on it.
@@ -195,14 +201,21 @@ impl App {
         outputs.push(Output::Frame(transport, frame));
         outputs.push(Output::Close(transport));
         self.end_transport(transport, now, outputs);
+        self.tell_occupancy(now, outputs);
     }
 
     /// The transport is gone. The connection waits for its client to come back.
-    pub(crate) fn transport_closed(&mut self, transport: TransportId, now: Now) {
+    pub(crate) fn transport_closed(
+        &mut self,
+        transport: TransportId,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
         if let Some(id) = self.transports.get(&transport).cloned() {
             self.release_transport(&id, now.steady, &mut Vec::new());
         }
         self.count(&[], now);
+        self.tell_occupancy(now, outputs);
     }
 
     /// Publishes messages that came by REST.
@@ -257,12 +270,14 @@ impl App {
         query: &HistoryQuery,
         now: Now,
     ) -> Result<Page<Message>, ErrorInfo> {
-        channel_name::validate(channel)?;
-        identity.require(channel, Operation::History)?;
-        match self.channels.get_mut(channel) {
+        let view = channel_name::view(channel)?;
+        let (resource, base) =
+            view.as_ref().map_or((channel, channel), |view| (&*view.resource, &*view.base));
+        identity.require(resource, Operation::History)?;
+        match self.channels.get_mut(base) {
             Some(channel) => {
                 channel.expire(now.steady);
-                history::page(channel, query)
+                history::page(channel, view.as_ref(), query)
             }
             None => Ok(Page::default()),
         }
@@ -279,6 +294,8 @@ impl App {
             self.connections.remove(&id);
             depart(&mut self.presence, &mut self.channels, &id, now, outputs);
         }
+        self.handle_occupancy(now, outputs);
+        self.tell_occupancy(now, outputs);
         if self.next_sweep <= now.steady {
             self.channels.sweep(now.steady, outputs);
             self.next_sweep = now.steady + SWEEP_INTERVAL;
@@ -291,7 +308,8 @@ impl App {
         let sweep = (!self.channels.is_empty()).then_some(self.next_sweep);
         let token = self.token_watch.first().map(|(due, _)| *due);
         let departure = self.presence.next_departure();
-        expiry.into_iter().chain(token).chain(sweep).chain(departure).min()
+        let occupancy = self.channels.occupancy.next_due();
+        [expiry, token, sweep, departure, occupancy].into_iter().flatten().min()
     }
 
     /// Ends the app: every transport, and any that comes later, is sent `frame` and closed.
@@ -326,8 +344,10 @@ impl App {
     /// Counts what is sent, and what there is.
     fn count(&mut self, outputs: &[Output], now: Now) {
         let (channels, opened) = self.channels.count();
+        let persisted = std::mem::take(&mut self.channels.persisted);
         let tally = self.stats.current(now);
         tally.sent(outputs);
+        tally.persisted(persisted);
         tally.channels(channels, opened);
         tally.connections(self.transports.len(), 0);
     }
@@ -351,10 +371,12 @@ impl App {
             self.token_watch.remove(&(due, id.clone()));
         }
         let Some(transport) = connection.transport.take() else { return };
-        for name in std::mem::take(&mut connection.attached).into_keys() {
-            if let Some(channel) = self.channels.get_mut(&name) {
-                channel.unsubscribe(transport);
+        for (name, attachment) in std::mem::take(&mut connection.attached) {
+            if let Some(channel) = self.channels.get_mut(attachment.channel(&name)) {
+                channel.unsubscribe(transport, attachment.view.as_ref());
             }
+            let base = attachment.channel(&name);
+            self.channels.count_attachment(base, attachment.granted, Flags::NONE);
         }
         let expires = now + self.settings.connection_state_ttl;
         connection.expires = Some(expires);
@@ -389,7 +411,7 @@ pub(super) fn details(settings: &Settings, connection: &Connection, key: Str) ->
         connection_key: Some(key),
         max_message_size: Some(settings.max_message_size as u64),
         max_frame_size: Some(settings.max_frame_size as u64),
-        max_inbound_rate: None,
+        max_inbound_rate: Some(settings.max_inbound_rate.unwrap_or(USUAL_RATE).into()),
         connection_state_ttl: Some(millis(settings.connection_state_ttl)),
         server_id: Some(settings.server_id.clone()),
         max_idle_interval: Some(millis(settings.max_idle_interval)),

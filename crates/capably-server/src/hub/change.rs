@@ -55,7 +55,7 @@ pub(super) fn change(
     now: Now,
     outputs: &mut Vec<Output>,
 ) -> Result<Accepted, ErrorInfo> {
-    channel_name::validate(name)?;
+    let name = &channel_name::plain_str(name)?;
     if !channels.is_mutable(name) {
         return Err(error::not_mutable());
     }
@@ -112,6 +112,8 @@ pub(super) fn change(
     let whole = entry(merged);
     if let Some(channel) = channels.get_mut(name) {
         channel.commit_change(at, whole, addition, chosen_id.as_ref(), now, outputs);
+        let persisted = channel.newly_persisted();
+        channels.persisted.add(persisted);
     }
     Ok(accepted(position))
 }
@@ -299,7 +301,7 @@ impl App {
         channel: &str,
         now: Now,
     ) -> Result<Option<&Channel>, ErrorInfo> {
-        channel_name::validate(channel)?;
+        let channel = channel_name::plain(channel)?;
         identity.require(channel, Operation::History)?;
         Ok(self.channels.get_mut(channel).map(|channel| {
             channel.expire(now.steady);

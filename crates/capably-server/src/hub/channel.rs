@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use capably_protocol::{Flags, Message, Millis, Str, frame::Delivery};
+use capably_protocol::{ChannelMode, Flags, Message, Millis, Str, frame::Delivery};
 
 use super::{
     ConnectionId, Now, Output, TransportId,
@@ -14,8 +14,11 @@ use super::{
     delta::{Deltas, Fanout},
     keep::{Keeping, Kept, Serials},
     log::{Entry, Log, Retention},
+    occupancy::{Occupancy, OccupancyNews, Watch},
     push::{Payload, Push},
     serial::{Position, SerialClock},
+    tally::Traffic,
+    view::{self, View, Views},
 };
 
 /// Rules for the channels whose name begins with the namespace's id and a colon.
@@ -48,6 +51,9 @@ pub(super) struct Channels {
     opened: usize,
     /// Set when entries are to outlive the process.
     pub(super) keeping: Option<Keeping>,
+    pub(super) occupancy: OccupancyNews,
+    /// What has been taken in to be kept for longer than usual, and not been counted yet.
+    pub(super) persisted: Traffic,
 }
 
 impl Channels {
@@ -55,8 +61,18 @@ impl Channels {
         let clock = SerialClock::new(now);
         let forgotten = clock.last();
         let (map, push) = (HashMap::new(), Push::default());
-        let keeping = None;
-        Self { map, clock, forgotten, retention, namespaces, push, opened: 0, keeping }
+        Self {
+            map,
+            clock,
+            forgotten,
+            retention,
+            namespaces,
+            push,
+            opened: 0,
+            keeping: None,
+            occupancy: OccupancyNews::default(),
+            persisted: Traffic::default(),
+        }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Channel> {
@@ -95,7 +111,10 @@ impl Channels {
         outputs: &mut Vec<Output>,
     ) -> Position {
         let position = self.clock.next(now.wall);
-        self.get_or_create(name).publish(position, frame, now, outputs);
+        let channel = self.get_or_create(name);
+        channel.publish(position, frame, now, outputs);
+        let persisted = channel.newly_persisted();
+        self.persisted.add(persisted);
         position
     }
 
@@ -204,6 +223,11 @@ pub(super) struct Channel {
     pub(super) ids: HashMap<Str, Position>,
     pub(super) changes: Changes,
     pub(super) subscribers: BTreeMap<TransportId, Subscriber>,
+    pub(super) views: Views,
+    /// How many use it, members aside.
+    pub(super) used: Occupancy,
+    /// How many subscribers are told how many use it.
+    pub(super) watchers: usize,
     /// Since when a sweep has found nobody here and nothing.
     idle_since: Option<Duration>,
     /// Set when its entries are to outlive the process.
@@ -229,6 +253,8 @@ pub(super) struct Subscriber {
     pub(super) live_since: Position,
     /// Set while a replay goes on: how far it has come. Meanwhile new frames only go to the log.
     pub(super) behind: Option<Position>,
+    /// Set if it is told how many use the channel.
+    pub(super) watch: Option<Box<Watch>>,
 }
 
 impl Subscriber {
@@ -243,6 +269,15 @@ impl Subscriber {
         } else {
             // A connection is always told of its own members (RTP17a).
             may_see || own
+        }
+    }
+
+    /// The entry as it is replayed to it.
+    pub(super) fn replayed(&self, changes: &Changes, entry: &Arc<Entry>) -> Arc<Entry> {
+        if self.is_rewound(entry) {
+            rewound(changes, entry, self.live_since)
+        } else {
+            Arc::clone(entry)
         }
     }
 
@@ -272,6 +307,9 @@ impl Channel {
             ids: HashMap::new(),
             changes: Changes::new(),
             subscribers: BTreeMap::new(),
+            views: Views::new(),
+            used: Occupancy::default(),
+            watchers: 0,
             idle_since: None,
             kept,
         }
@@ -282,30 +320,19 @@ impl Channel {
         self.ids.get(id).copied()
     }
 
-    pub(super) fn subscribe(&mut self, transport: TransportId, subscriber: Subscriber) {
-        self.idle_since = None;
-        self.subscribers.insert(transport, subscriber);
-    }
-
-    pub(super) fn unsubscribe(&mut self, transport: TransportId) {
-        self.subscribers.remove(&transport);
-    }
-
-    /// What a subscriber may see has changed.
-    pub(super) fn set_modes(&mut self, transport: TransportId, modes: Flags) {
-        if let Some(subscriber) = self.subscribers.get_mut(&transport) {
-            subscriber.modes = modes;
-        }
-    }
-
     /// Goes on with the replay to a subscriber, by about `budget` bytes.
     pub(super) fn fill(
         &mut self,
         transport: TransportId,
+        view: Option<&Arc<View>>,
         budget: &mut usize,
         outputs: &mut Vec<Output>,
     ) -> Fill {
-        let Some(subscriber) = self.subscribers.get_mut(&transport) else { return Fill::Complete };
+        let subscriber = match view {
+            None => self.subscribers.get_mut(&transport),
+            Some(view) => view::viewer(&mut self.views, view, transport),
+        };
+        let Some(subscriber) = subscriber else { return Fill::Complete };
         let Some(position) = subscriber.behind else { return Fill::Complete };
         if position < self.log.floor() {
             subscriber.behind = Some(self.log.floor());
@@ -317,14 +344,16 @@ impl Channel {
             }
             subscriber.behind = Some(entry.position());
             if subscriber.wants(entry) {
-                let entry = if subscriber.is_rewound(entry) {
-                    rewound(&self.changes, entry, subscriber.live_since)
-                } else {
-                    Arc::clone(entry)
-                };
+                let entry = subscriber.replayed(&self.changes, entry);
                 *budget = budget.saturating_sub(entry.size());
-                let broadcast = Fanout::new(&entry).broadcast(subscriber);
-                outputs.push(Output::Broadcast(transport, broadcast));
+                let seen = match view {
+                    None => Some(entry),
+                    Some(view) => view.of(&entry),
+                };
+                if let Some(seen) = seen {
+                    let broadcast = Fanout::new(&seen).broadcast(subscriber);
+                    outputs.push(Output::Broadcast(transport, broadcast));
+                }
             }
         }
         subscriber.behind = None;
@@ -351,7 +380,7 @@ impl Channel {
 
     /// Whether it has been idle for so long that no client can come back to it.
     fn is_forgettable(&mut self, now: Duration) -> bool {
-        if !self.subscribers.is_empty() || !self.log.is_empty() {
+        if self.used.connections > 0 || !self.log.is_empty() {
             self.idle_since = None;
             return false;
         }
@@ -388,6 +417,21 @@ impl Channel {
         delivery.connection_id = connection;
         delivery.timestamp = Some(now.wall);
         self.commit(&Entry::new(position, now.steady, delivery), now, outputs);
+    }
+
+    /// The newest entry, if it is kept for longer than usual.
+    pub(super) fn newly_persisted(&self) -> Traffic {
+        let newest = self.log.iter().next_back();
+        let newest = newest.filter(|_| self.retention.age >= PERSISTED_AGE);
+        newest.map_or_else(Traffic::default, |entry| {
+            let volume = entry.volume();
+            match entry.mode() {
+                ChannelMode::PresenceSubscribe => {
+                    Traffic { presence: volume, ..Traffic::default() }
+                }
+                _ => Traffic { messages: volume, ..Traffic::default() },
+            }
+        })
     }
 
     /// Takes an entry into the log and sends it to the subscribers that want it.
@@ -452,5 +496,6 @@ impl Channel {
                 outputs.push(Output::Broadcast(*transport, fanout.broadcast(subscriber)));
             }
         }
+        self.views.values_mut().for_each(|viewers| viewers.send(entry, &filter, outputs));
     }
 }

@@ -17,9 +17,12 @@ mod channel_name;
 mod connection;
 mod delta;
 pub(crate) mod error;
+mod filter;
 mod history;
 pub(crate) mod keep;
+mod limits;
 mod log;
+mod occupancy;
 mod page;
 pub(crate) mod presence;
 mod publish;
@@ -33,6 +36,7 @@ mod summary;
 mod tally;
 pub(crate) mod token;
 pub(crate) mod token_request;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -48,13 +52,14 @@ pub(crate) use self::{
     channel::Namespace,
     history::HistoryQuery,
     keep::Record,
+    limits::Limits,
     log::Retention,
+    occupancy::Occupancy,
     page::{Direction, Page, PageQuery},
     presence::MembersQuery,
     publish::Published,
     push::{Delivery, DeviceProof, PushCaller, PushFilter},
     stats::StatsQuery,
-    status::Occupancy,
     tally::RequestKind,
 };
 

@@ -12,8 +12,7 @@ use super::{
     change::is_change,
     channel::Channels,
     connection::Connection,
-    error,
-    presence::{self, leave_channel},
+    error, presence,
     publish::{self, Accepted, Publisher},
     tally::{Volume, Way},
 };
@@ -38,6 +37,12 @@ impl App {
         let sent = outputs.len();
         let mut ended = false;
         for frame in frames.drain(..) {
+            if let Some((rate, msg_serial)) = too_fast(connection, &frame, &self.settings, now) {
+                let refused = |_: &Connection| Err(error::too_fast(rate));
+                let (_, outcome) = receive_once(connection, msg_serial, &mut inbound, refused);
+                acks.add(msg_serial, outcome, outputs);
+                continue;
+            }
             let (msg_serial, outcome) = match frame {
                 ClientFrame::Message(publish) => {
                     receive_once(connection, publish.msg_serial, &mut inbound, |it| {
@@ -90,12 +95,17 @@ impl App {
                             outputs,
                         ),
                         ClientFrame::Detach { channel } => {
-                            detach(connection, &mut self.channels, transport, &channel);
-                            let id = &connection.id;
                             let (presence, channels) = (&mut self.presence, &mut self.channels);
-                            leave_channel(presence, channels, id, &channel, now, outputs);
+                            let name = &channel;
+                            attach::detach(
+                                connection, channels, presence, transport, name, now, outputs,
+                            );
                             let frame = ServerFrame::Detached { channel, error: None };
                             outputs.push(Output::Frame(transport, frame));
+                        }
+                        ClientFrame::Sync { channel } => {
+                            let presence = &mut self.presence;
+                            attach::sync(connection, presence, transport, channel, outputs);
                         }
                         ClientFrame::Auth(auth) => {
                             ended = !self.receive_auth(transport, &auth, now, outputs);
@@ -134,19 +144,26 @@ impl App {
         }
         self.stats.current(now).presence(said);
         self.count_publish(Way::Realtime, inbound, &outputs[sent..], now);
+        self.tell_occupancy(now, outputs);
     }
 }
 
-fn detach(
+/// The rate that a new frame exceeds, and the frame's serial.
+fn too_fast(
     connection: &mut Connection,
-    channels: &mut Channels,
-    transport: TransportId,
-    name: &str,
-) {
-    connection.attached.remove(name);
-    if let Some(channel) = channels.get_mut(name) {
-        channel.unsubscribe(transport);
-    }
+    frame: &ClientFrame,
+    settings: &Settings,
+    now: Now,
+) -> Option<(u32, u64)> {
+    let rate = settings.max_inbound_rate?;
+    let (msg_serial, count) = match frame {
+        ClientFrame::Message(publish) => (publish.msg_serial, publish.items.len()),
+        ClientFrame::Presence(publish) => (publish.msg_serial, publish.items.len()),
+        ClientFrame::Annotation(publish) => (publish.msg_serial, publish.items.len()),
+        _ => return None,
+    };
+    let is_new = msg_serial >= connection.next_msg_serial;
+    (is_new && !connection.pace.admit(count, rate, now.steady)).then_some((rate, msg_serial))
 }
 
 /// Handles a frame that is to be acknowledged, and adds what it publishes to `inbound`; one that was
@@ -224,16 +241,16 @@ fn annotate(
 /// Code 40160 when the credentials do not allow what the mode is for, 40165 when it was not asked for.
 fn require_mode(
     connection: &Connection,
-    channel: &str,
+    channel: &Str,
     mode: ChannelMode,
     operation: Operation,
 ) -> Result<(), ErrorInfo> {
-    let attachment = connection.attached.get(channel);
-    if attachment.is_some_and(|attachment| !attachment.granted.contains(mode.flag())) {
-        connection.identity.require(channel, operation)?;
-        return Err(error::mode_missing(mode.name()));
+    let Some(attachment) = connection.attached.get(channel) else { return Ok(()) };
+    if attachment.granted.contains(mode.flag()) {
+        return Ok(());
     }
-    Ok(())
+    connection.identity.require(attachment.resource(channel), operation)?;
+    Err(error::mode_missing(mode.name()))
 }
 
 fn publisher(connection: &Connection, msg_serial: u64) -> Publisher<'_> {

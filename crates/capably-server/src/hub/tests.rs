@@ -14,6 +14,8 @@ mod changes;
 mod deltas;
 mod history;
 mod keeping;
+mod limits;
+mod occupancy;
 mod presence;
 mod presence_model;
 mod publishing;
@@ -21,6 +23,7 @@ mod push;
 mod resuming;
 mod rewinding;
 mod stats;
+mod views;
 
 use super::{
     App, AppSpec, ConnectRequest, Direction, HistoryQuery, Namespace, Now, Output, PageQuery,
@@ -52,6 +55,7 @@ fn spec(key: &Arc<Key>) -> AppSpec {
         namespaces: vec![
             Namespace { mutable: true, ..namespace("mutable") },
             Namespace { push_enabled: true, ..namespace("push") },
+            Namespace { persisted: true, ..namespace("persisted") },
         ],
         ..AppSpec::default()
     }
@@ -75,6 +79,7 @@ impl Bench {
             max_frame_size: 524_288,
             max_presence_members: 250,
             presence_remain: Duration::from_secs(15),
+            max_inbound_rate: None,
             retention,
         };
         let now = Now { steady: Duration::from_secs(10), wall: 1_726_585_978_590 };

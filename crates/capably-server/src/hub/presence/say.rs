@@ -45,9 +45,10 @@ pub(in crate::hub) fn say(
         return Err(error::bad_request("the frame was not accepted before"));
     }
     let Publish { channel: name, items, .. } = publish;
-    channel_name::validate(&name)?;
+    let attachment = connection.attached.get(&name);
+    let name = channel_name::plain_str(&name)?;
     connection.identity.require(&name, Operation::Presence)?;
-    let attachment = connection.attached.get(&name).ok_or_else(error::not_attached)?;
+    let attachment = attachment.ok_or_else(error::not_attached)?;
     if !attachment.granted.contains(ChannelMode::Presence.flag()) {
         return Err(error::mode_missing(ChannelMode::Presence.name()));
     }
@@ -78,12 +79,15 @@ pub(super) fn tell(
     if told.is_empty() {
         return;
     }
+    channels.occupancy_changed(name);
     let channel = channels.get_or_create(name);
     let mut delivery = Delivery::new(Str::from(&**name), told);
     delivery.channel_serial = Some(position.channel_serial());
     delivery.connection_id = Some(connection.clone());
     delivery.timestamp = Some(now.wall);
     channel.commit(&Entry::presence(position, now.steady, delivery), now, outputs);
+    let persisted = channel.newly_persisted();
+    channels.persisted.add(persisted);
 }
 
 /// Checks every message and brings it into the form in which it is stored. Gives their size, too.
