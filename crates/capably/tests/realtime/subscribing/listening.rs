@@ -127,14 +127,21 @@ in_both_formats! {
 // Spec: RTL7g
 #[test]
 fn a_listener_after_the_end_of_the_runtime_ends() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let (client, _service) = runtime.block_on(async { client(capably_protocol::Format::Json) });
-    drop(runtime);
-    let mut subscription = client.channels().get("ch").subscribe().listen();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    assert_eq!(code(runtime.block_on(subscription.attached())), 80017);
-    assert_eq!(runtime.block_on(subscription.next()), None);
-    assert_eq!(subscription.end_reason().unwrap().code().0, 80017);
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap()
+    };
+    let first = runtime();
+    let (client, _service) = first.block_on(async { client(capably_protocol::Format::Json) });
+    drop(first);
+    let listen = async {
+        let mut subscription = client.channels().get("ch").subscribe().listen();
+        assert_eq!(code(subscription.attached().await), 80017);
+        assert_eq!(subscription.next().await, None);
+        assert_eq!(subscription.end_reason().unwrap().code().0, 80017);
+    };
+    let listen = async { tokio::time::timeout(crate::PATIENCE, listen).await };
+    runtime().block_on(listen).expect("what it waits for never comes");
 }
 
 in_both_formats! {
