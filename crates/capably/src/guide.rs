@@ -7,6 +7,7 @@
 //! | the states of a connection, and what to do in each | [`connections`] |
 //! | the states of a channel, its options, derived channels | [`channels`] |
 //! | subscribing to some or all messages, and overflow | [`subscribing`] |
+//! | continuity: what may have been missed, and filling it in | [`continuity`] |
 //! | continuing a connection in another process | [`recovery`] |
 //! | publishing over REST: forms, ids, limits, many channels | [`publishing`] |
 //! | history, and pages of anything | [`history`] |
@@ -33,6 +34,9 @@ pub mod channels {}
 
 #[doc = include_str!("guide/subscribing.md")]
 pub mod subscribing {}
+
+#[doc = include_str!("guide/continuity.md")]
+pub mod continuity {}
 
 #[doc = include_str!("guide/recovery.md")]
 pub mod recovery {}

@@ -12,6 +12,7 @@ use crate::support::*;
 mod filling;
 mod notices;
 mod overflow;
+mod random;
 
 /// A message of this name at this position of the channel `ch`.
 fn message(position: u32, name: &str) -> ServerFrame {

@@ -27,6 +27,7 @@ mod channel_faults;
 mod connection_open_failures;
 mod connection_resume;
 mod deltas;
+mod gaps;
 mod heartbeat;
 mod presence_reentry;
 mod rest_faults;

@@ -15,7 +15,7 @@ use crate::{http::scripted_http::*, in_both_formats};
 
 /// What history holds: the position and the fields of each message, in order.
 #[derive(Clone, Default)]
-struct History(Arc<Mutex<Vec<(u32, Value)>>>);
+pub(super) struct History(Arc<Mutex<Vec<(u32, Value)>>>);
 
 impl History {
     /// Messages of these names, from this position on.
@@ -27,14 +27,14 @@ impl History {
         history
     }
 
-    fn add(&self, position: u32, mut fields: Value) {
+    pub(super) fn add(&self, position: u32, mut fields: Value) {
         fields["serial"] = format!("{position:03}:0").into();
         fields["id"] = format!("id-{position}:0").into();
         self.0.lock().unwrap().push((position, fields));
     }
 
     /// A page, the newest first.
-    fn answer(&self, request: &Request) -> Answer {
+    pub(super) fn answer(&self, request: &Request) -> Answer {
         assert_eq!((request.method(), request.path()), ("GET", "/channels/ch/messages"));
         assert_eq!(request.param("direction").as_deref(), Some("backwards"));
         let number = |name: &str| request.param(name).map(|text| text.parse::<u32>().unwrap());

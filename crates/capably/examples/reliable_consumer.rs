@@ -1,0 +1,106 @@
+//! A consumer that is cut off and loses nothing: what it missed is filled in from history.
+//!
+//! ```text
+//! cargo run -p capably --example reliable_consumer
+//! ```
+//!
+//! It runs against a server of its own, which has faults on order: it cuts the consumer off for longer than the
+//! service keeps the state of its connection, and has then forgotten where the consumer was.
+
+#![allow(clippy::print_stdout, reason = "it is a program for people")]
+
+use std::time::Duration;
+
+use capably::{
+    Channel, ClientOptions, Realtime,
+    realtime::{ChannelState, ConnectionState, SubscriptionEvent},
+};
+use capably_server::{
+    Server,
+    faults::{Faults, Rule},
+    protocol::{
+        ClientFrame,
+        frame::{Action, Attach},
+    },
+};
+
+const ORDERS: &str = "example:orders";
+/// So many orders come before the consumer is cut off, meanwhile, and afterwards.
+const EACH: usize = 5;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let faults = Faults::new();
+    // The service keeps the state of connections for two minutes; who has the time?
+    let server = Server::builder().connection_state_ttl(Duration::from_millis(200));
+    let server = server.faults(&faults).start().await?;
+    let options =
+        ClientOptions::new(server.key()).endpoint(server.endpoint()).port(server.port()).tls(false);
+    let shop = Realtime::connect(options.clone()).await?.channels().get(ORDERS);
+
+    let impatient = options
+        .client_id("consumer")
+        .disconnected_retry_timeout(Duration::from_millis(50))
+        .suspended_retry_timeout(Duration::from_millis(50));
+    let client = Realtime::connect(impatient).await?;
+    let channel = client.channels().get(ORDERS);
+    let mut orders = channel.subscribe().fill_gaps().await?;
+
+    order(&shop, 1..=EACH).await?;
+    cut_off(&faults);
+    client.connection().when(ConnectionState::Suspended).await?;
+    println!("* the connection is down for longer than the service keeps its state");
+    order(&shop, EACH + 1..=2 * EACH).await?;
+    let_back(&faults);
+    channel.when(ChannelState::Attached).await?;
+    println!("* it is back, and the service does not know where it was");
+    order(&shop, 2 * EACH + 1..=3 * EACH).await?;
+
+    let (mut received, mut filled) = (Vec::new(), 0);
+    while received.len() < 3 * EACH {
+        match orders.next_event().await.ok_or("the subscription ended")? {
+            SubscriptionEvent::Message(message) => {
+                println!("order {}", message.data.as_str().unwrap_or_default());
+                received.push(message.json::<usize>()?);
+            }
+            SubscriptionEvent::Filled(message) => {
+                println!("order {}, from history", message.data.as_str().unwrap_or_default());
+                received.push(message.json::<usize>()?);
+                filled += 1;
+            }
+            // History was of no help: here an application loads its state anew.
+            SubscriptionEvent::Gap(gap) => {
+                return Err(format!("orders are missing: {gap:?}").into());
+            }
+            other => return Err(format!("{other:?}").into()),
+        }
+    }
+    assert_eq!(received, (1..=3 * EACH).collect::<Vec<_>>());
+    println!("* {} orders, each once and in order, {filled} of them from history", received.len());
+    client.close().await;
+    Ok(())
+}
+
+async fn order(
+    shop: &Channel,
+    numbers: impl IntoIterator<Item = usize>,
+) -> Result<(), capably::Error> {
+    for number in numbers {
+        shop.publish("order", number.to_string()).await?;
+    }
+    Ok(())
+}
+
+/// Cuts the consumer's connection, and refuses it another.
+fn cut_off(faults: &Faults) {
+    faults.add(Rule::opening().refuse());
+    faults.connections().param("clientId", "consumer").disconnect();
+}
+
+/// Lets the consumer connect again, but loses where it wants to continue.
+fn let_back(faults: &Faults) {
+    faults.clear();
+    let anew = Attach { channel: ORDERS.into(), ..Attach::default() };
+    let attach = Rule::to_server().action(Action::Attach).channel(ORDERS).times(1);
+    faults.add(attach.replace(ClientFrame::Attach(anew)));
+}
