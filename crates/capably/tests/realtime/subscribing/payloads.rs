@@ -47,7 +47,6 @@ in_both_formats! {
             (encoded("not base64!", "base64"), "not base64!".into(), "base64"),
             (encoded("{broken", "json"), "{broken".into(), "json"),
             (encoded("x", "rot13"), "x".into(), "rot13"),
-            (encoded("YWJj", "vcdiff/base64"), binary(b"abc"), "vcdiff"),
             (encoded("YWJj", "json/base64"), binary(b"abc"), "json"),
             (
                 encoded("YWJj", "json/utf-8/cipher+aes-128-cbc/base64"),
