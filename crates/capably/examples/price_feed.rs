@@ -100,7 +100,7 @@ fn quote(symbol: &str) -> Quote {
 /// Moves the prices of some symbols.
 fn change(quotes: &mut [Quote], tick: u32) {
     for (index, quote) in (0..).zip(quotes) {
-        if (tick + index) % 5 == 0 {
+        if (tick + index).is_multiple_of(5) {
             let move_by = (tick * 7 + index * 3) % 11;
             quote.bid = quote.bid + move_by - 5;
             quote.ask = quote.bid + 3;
