@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     path::Path,
+    process::Stdio,
 };
 
 use capably::{
@@ -168,6 +169,65 @@ async fn a_client_that_goes_on_after_a_kill_has_each_message_published_once() {
             history(&server, binary).await.into_iter().map(|(name, _)| name).collect();
         let expected: Vec<_> = (0..MESSAGES).map(|number| format!("message {number}")).collect();
         assert_eq!(names, expected);
+        client.close().await;
+        assert_eq!(server.stop().status.code(), Some(0));
+    }
+}
+
+/// A server that may not write files beyond about 3 MB, which is what a full disk is like.
+#[cfg(unix)]
+fn start_on_a_small_disk(directory: &Path) -> Server {
+    let mut command = std::process::Command::new("sh");
+    let script = r#"trap '' XFSZ; ulimit -f 6000; exec "$0" "$@""#;
+    let directory = directory.to_str().unwrap();
+    command
+        .args(["-c", script, env!("CARGO_BIN_EXE_capably")])
+        .args(["serve", "--json", "--port", "0", "--data", directory])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Server::start_as(command)
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_full_disk_refuses_what_it_has_no_room_for() {
+    for binary in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let server = start_on_a_small_disk(directory.path());
+        let client = Realtime::connect(options(&server, binary)).await.unwrap();
+        let channel = client.channels().get(CHANNEL);
+        let mut acknowledged = Vec::new();
+        let mut refused = 0;
+        for number in 0..400 {
+            let name = format!("message {number}");
+            match channel.publish(name.as_str(), "x".repeat(10_000)).await {
+                Ok(_) => acknowledged.push(name),
+                Err(error) => {
+                    assert_eq!(error.code().0, 50000);
+                    refused += 1;
+                }
+            }
+            // The server goes on, and has what it acknowledged.
+            if refused == 3 {
+                break;
+            }
+        }
+        assert!(acknowledged.len() > 10 && refused == 3, "{} taken", acknowledged.len());
+        let names = |history: Vec<(String, String)>| -> Vec<String> {
+            history.into_iter().map(|(name, _)| name).collect()
+        };
+        assert_eq!(names(history(&server, binary).await), acknowledged);
+        client.close().await;
+        assert_eq!(server.stop().status.code(), Some(0));
+
+        // Once there is room, it goes on where it was.
+        let server = start(directory.path(), &[]);
+        assert_eq!(names(history(&server, binary).await), acknowledged);
+        let client = Realtime::connect(options(&server, binary)).await.unwrap();
+        client.channels().get(CHANNEL).publish("room", "x".repeat(10_000)).await.unwrap();
+        acknowledged.push("room".to_owned());
+        assert_eq!(names(history(&server, binary).await), acknowledged);
         client.close().await;
         assert_eq!(server.stop().status.code(), Some(0));
     }

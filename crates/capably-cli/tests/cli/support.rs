@@ -83,7 +83,12 @@ impl Server {
     pub(crate) fn start_with(options: &[&str]) -> Self {
         let any_port = if options.contains(&"--port") { &[][..] } else { &["--port", "0"] };
         let arguments = [&["serve", "--json"], any_port, options].concat();
-        let mut child = capably(arguments).spawn().unwrap();
+        Self::start_as(capably(arguments))
+    }
+
+    /// Starts it with a command that runs `capably serve --json` in its place.
+    pub(crate) fn start_as(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let said: Value = serde_json::from_str(&line).unwrap();
