@@ -22,6 +22,7 @@
 //! In JSON and in MessagePack:
 //!
 //! - connections with resume and recovery, heartbeats, attaching with modes and rewind;
+//! - names with a qualifier: `[?rewind=1]name`, and `[filter=…]name` for the messages that match an expression;
 //! - publishing with acknowledgements over WebSockets and REST, idempotent publishing, batches;
 //! - updating, deleting and appending to messages, annotations with their summaries; a rewind brings each
 //!   message once, in its latest version, and `appendMode=full` turns appends into updates;
@@ -46,11 +47,15 @@
 //! belongs to, whatever `ablyUrl` they give. What is for a phone or a browser is accepted and goes nowhere.
 //! Live activities (`/push/apnsBroadcastChannels`) are not there.
 //!
+//! The expression of a filter is JMESPath over `name` and `headers`, of at most 2,048 bytes and 100 operators, and
+//! such as takes little work; one that is not is refused with 40010. Through a filter there are messages to
+//! receive and history to read, and nothing else: its one mode is `subscribe`. It needs a capability with a
+//! qualifier, such as `[*]*`. Metachannels (`[meta]…`) are refused with 40021.
+//!
 //! Lists of clients in the summaries of annotations are clipped so that a summary is no larger than a
 //! message may be.
 //!
-//! Not there yet: presence over WebSockets, objects, deltas, derived channels, and TLS. A request for one of
-//! them is refused with an error.
+//! Not there yet: objects, deltas, and TLS. A request for one of them is refused with an error.
 
 pub mod faults;
 mod front;

@@ -73,7 +73,7 @@ pub(super) fn annotate(
     now: Now,
     outputs: &mut Vec<Output>,
 ) -> Result<Accepted, ErrorInfo> {
-    channel_name::validate(name)?;
+    let name = &channel_name::plain_str(name)?;
     publisher.identity.require(name, Operation::AnnotationPublish)?;
     if !channels.is_mutable(name) {
         return Err(error::not_mutable());
@@ -263,7 +263,7 @@ impl App {
         query: &PageQuery,
         now: Now,
     ) -> Result<Page<Annotation>, ErrorInfo> {
-        channel_name::validate(channel)?;
+        let channel = channel_name::plain(channel)?;
         identity
             .require(channel, Operation::AnnotationSubscribe)
             .or_else(|_| identity.require(channel, Operation::History))?;

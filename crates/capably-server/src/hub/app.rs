@@ -257,12 +257,14 @@ impl App {
         query: &HistoryQuery,
         now: Now,
     ) -> Result<Page<Message>, ErrorInfo> {
-        channel_name::validate(channel)?;
-        identity.require(channel, Operation::History)?;
-        match self.channels.get_mut(channel) {
+        let view = channel_name::view(channel)?;
+        let (resource, base) =
+            view.as_ref().map_or((channel, channel), |view| (&*view.resource, &*view.base));
+        identity.require(resource, Operation::History)?;
+        match self.channels.get_mut(base) {
             Some(channel) => {
                 channel.expire(now.steady);
-                history::page(channel, query)
+                history::page(channel, view.as_ref(), query)
             }
             None => Ok(Page::default()),
         }
@@ -351,9 +353,9 @@ impl App {
             self.token_watch.remove(&(due, id.clone()));
         }
         let Some(transport) = connection.transport.take() else { return };
-        for name in std::mem::take(&mut connection.attached).into_keys() {
-            if let Some(channel) = self.channels.get_mut(&name) {
-                channel.unsubscribe(transport);
+        for (name, attachment) in std::mem::take(&mut connection.attached) {
+            if let Some(channel) = self.channels.get_mut(attachment.channel(&name)) {
+                channel.unsubscribe(transport, attachment.view.as_ref());
             }
         }
         let expires = now + self.settings.connection_state_ttl;

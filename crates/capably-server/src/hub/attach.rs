@@ -1,6 +1,6 @@
 //! Attaching to a channel: modes, parameters, and where it begins.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use capably_protocol::{
     ChannelMode, ErrorInfo, Flags, ServerFrame, Str,
@@ -16,9 +16,9 @@ use super::{
     connection::{Attachment, Connection},
     delta::{self, Deltas},
     error,
-    log::Log,
     presence::{Presence, announce, leave_channel},
     serial::Position,
+    view::View,
 };
 
 /// The modes of an attachment that asks for none (RTL4l).
@@ -49,22 +49,22 @@ pub(super) fn attach(
     let attachment = match attachment(&attach, &connection.identity) {
         Ok(attachment) => attachment,
         Err(error) => {
-            if let Some(channel) = channels.get_mut(&attach.channel) {
-                channel.unsubscribe(transport);
-            }
-            connection.attached.remove(&attach.channel);
-            leave_channel(presence, channels, &connection.id, &attach.channel, now, outputs);
+            detach(connection, channels, presence, transport, &attach.channel, now, outputs);
             let frame = ErrorFrame { channel: Some(attach.channel), error: Some(error) };
             outputs.push(Output::Frame(transport, ServerFrame::Error(frame)));
             return;
         }
     };
     let modes = attachment.granted;
+    let view = attachment.view.as_ref();
+    let mut params = view.map_or_else(Params::new, |view| view.params.clone());
+    params.extend(attach.params.iter().map(|(name, value)| (name.clone(), value.clone())));
     let newest = channels.last_position();
-    let channel = channels.get_or_create(&attach.channel);
+    let base = attachment.channel(&attach.channel);
+    let channel = channels.get_or_create(base);
     channel.expire(now.steady);
     let receives = receives(modes);
-    let start = Start::of(&attach, &channel.log, newest, now.steady);
+    let start = Start::of(&attach, &params, view, channel, newest, now.steady);
     let mut flags = modes;
     if start.resumed {
         flags = flags | Flags::RESUMED;
@@ -79,7 +79,9 @@ pub(super) fn attach(
         live_since: if start.resumed { start.position } else { newest },
         behind: Some(start.position),
     };
-    let mut missed = channel.log.after(start.position).filter(|entry| subscriber.wants(entry));
+    let mut missed = channel.log.after(start.position).filter(|entry| {
+        subscriber.wants(entry) && view.is_none_or(|view| view.shows(channel, &subscriber, entry))
+    });
     let first = missed.next();
     let backlog = first.is_some();
     if first.into_iter().chain(missed).any(|entry| entry.members().is_empty()) {
@@ -89,18 +91,19 @@ pub(super) fn attach(
         channel: attach.channel.clone(),
         channel_serial: Some(start.position.channel_serial()),
         flags,
-        params: recognised_params(&attach.params, modes),
+        params: recognised_params(&params, modes),
         error: start.error,
     };
-    announce(presence, &connection.id, attached, transport, outputs);
+    let members_of = attachment.members_of(&attach.channel);
+    announce(presence, &connection.id, members_of, attached, transport, outputs);
 
-    channel.unsubscribe(transport);
+    channel.unsubscribe(transport, view);
     if receives {
         let behind = subscriber.behind.filter(|_| backlog);
-        channel.subscribe(transport, Subscriber { behind, ..subscriber });
+        channel.subscribe(transport, view, Subscriber { behind, ..subscriber });
         if backlog {
             let mut replay = Replay { connection, presence, transport, budget: REPLAY_STEP };
-            replay.fill(&attach.channel, channel, modes, outputs);
+            replay.fill(&attach.channel, &attachment, channel, outputs);
         }
     }
     connection.attached.insert(Str::from(&*attach.channel), attachment);
@@ -116,8 +119,8 @@ pub(super) fn fill(
 ) {
     let mut replay = Replay { connection, presence, transport, budget: REPLAY_STEP };
     for (name, attachment) in &connection.attached {
-        if let Some(channel) = channels.get_mut(name) {
-            replay.fill(name, channel, attachment.granted, outputs);
+        if let Some(channel) = channels.get_mut(attachment.channel(name)) {
+            replay.fill(name, attachment, channel, outputs);
         }
         if replay.budget == 0 {
             break;
@@ -135,19 +138,28 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    fn fill(&mut self, name: &Str, channel: &mut Channel, modes: Flags, outputs: &mut Vec<Output>) {
-        match channel.fill(self.transport, &mut self.budget, outputs) {
+    fn fill(
+        &mut self,
+        name: &Str,
+        attachment: &Attachment,
+        channel: &mut Channel,
+        outputs: &mut Vec<Output>,
+    ) {
+        let view = attachment.view.as_ref();
+        match channel.fill(self.transport, view, &mut self.budget, outputs) {
             Fill::Complete => {}
             Fill::More => outputs.push(Output::Behind(self.transport)),
             Fill::Lost => {
                 let attached = Attached {
                     channel: name.clone(),
                     channel_serial: Some(channel.log.floor().channel_serial()),
-                    flags: modes,
+                    flags: attachment.granted,
                     params: Params::new(),
                     error: Some(error::continuity_lost()),
                 };
-                announce(self.presence, &self.connection.id, attached, self.transport, outputs);
+                let Self { presence, connection, transport, .. } = self;
+                let members_of = attachment.members_of(name);
+                announce(presence, &connection.id, members_of, attached, *transport, outputs);
                 outputs.push(Output::Behind(self.transport));
             }
         }
@@ -162,7 +174,15 @@ struct Start {
 }
 
 impl Start {
-    fn of(attach: &Attach, log: &Log, newest: Position, now: Duration) -> Self {
+    fn of(
+        attach: &Attach,
+        params: &Params,
+        view: Option<&Arc<View>>,
+        channel: &Channel,
+        newest: Position,
+        now: Duration,
+    ) -> Self {
+        let log = &channel.log;
         let live = Self { position: log.last(), resumed: false, error: None };
         if let Some(serial) = &attach.channel_serial {
             return match Position::parse(serial) {
@@ -175,8 +195,14 @@ impl Start {
         if attach.flags.contains(Flags::ATTACH_RESUME) {
             return live;
         }
-        match attach.params.get("rewind").and_then(|rewind| Rewind::parse(rewind)) {
-            Some(Rewind::Count(count)) => Self { position: log.rewind_count(count), ..live },
+        match params.get("rewind").and_then(|rewind| Rewind::parse(rewind)) {
+            Some(Rewind::Count(count)) => {
+                let position = match view {
+                    None => log.rewind_count(count),
+                    Some(view) => view.rewind_count(channel, count),
+                };
+                Self { position, ..live }
+            }
             Some(Rewind::Span(span)) => Self { position: log.rewind_span(span, now), ..live },
             None => live,
         }
@@ -208,8 +234,11 @@ impl Rewind {
 /// # Errors
 /// Code 40010 for the channel's name, 40160 when none is left.
 fn attachment(attach: &Attach, identity: &Identity) -> Result<Attachment, ErrorInfo> {
-    channel_name::validate(&attach.channel)?;
-    let requested = match attach.params.get("modes") {
+    let view = channel_name::view(&attach.channel)?.map(Arc::new);
+    let param = |name: &str| {
+        attach.params.get(name).or_else(|| view.as_ref().and_then(|view| view.params.get(name)))
+    };
+    let requested = match param("modes") {
         Some(names) => names
             .split(',')
             .filter_map(|name| ChannelMode::from_name(name.trim()))
@@ -218,17 +247,52 @@ fn attachment(attach: &Attach, identity: &Identity) -> Result<Attachment, ErrorI
     };
     let requested = if requested.is_empty() { DEFAULT_MODES.to_vec() } else { requested };
     let requested = requested.into_iter().collect();
-    let granted = granted(requested, &attach.channel, identity);
-    if granted == Flags::NONE {
+    let whole_appends = param("appendMode").is_some_and(|mode| mode == WHOLE_APPENDS);
+    let deltas = delta::asked_for(param(delta::PARAM));
+    let mut attachment =
+        Attachment { view, requested, granted: Flags::NONE, whole_appends, deltas };
+    attachment.granted = granted(&attachment, &attach.channel, identity);
+    if attachment.granted == Flags::NONE {
         return Err(error::denied("attach"));
     }
-    let whole_appends = attach.params.get("appendMode").is_some_and(|mode| mode == WHOLE_APPENDS);
-    let deltas = delta::asked_for(&attach.params);
-    Ok(Attachment { requested, granted, whole_appends, deltas })
+    Ok(attachment)
 }
 
-fn granted(requested: Flags, channel: &str, identity: &Identity) -> Flags {
-    requested.modes().into_iter().filter(|mode| allowed(*mode, channel, identity)).collect()
+/// Those of the modes asked for that the capability allows. Through a filter, there are only messages to see.
+fn granted(attachment: &Attachment, name: &Str, identity: &Identity) -> Flags {
+    let resource = attachment.resource(name);
+    let modes = attachment.requested.modes().into_iter();
+    let seen = |mode| attachment.has_members() || mode == ChannelMode::Subscribe;
+    modes.filter(|mode| seen(*mode) && allowed(*mode, resource, identity)).collect()
+}
+
+/// Ends an attachment, if there is one of this name. Members leave with the last to their channel.
+pub(super) fn detach(
+    connection: &mut Connection,
+    channels: &mut Channels,
+    presence: &mut Presence,
+    transport: TransportId,
+    name: &Str,
+    now: Now,
+    outputs: &mut Vec<Output>,
+) {
+    let base = match connection.attached.remove(name) {
+        Some(attachment) => {
+            let base = attachment.channel(name);
+            if let Some(channel) = channels.get_mut(base) {
+                channel.unsubscribe(transport, attachment.view.as_ref());
+            }
+            base.clone()
+        }
+        // A client that has come back may have members where it has not attached again.
+        None => match channel_name::plain_str(name) {
+            Ok(base) => base,
+            Err(_) => return,
+        },
+    };
+    if !connection.can_have_members(&base) {
+        leave_channel(presence, channels, &connection.id, &base, now, outputs);
+    }
 }
 
 /// Fits a connection's attachments to its new credentials: modes come and go, and a channel on which
@@ -245,11 +309,15 @@ pub(super) fn reconsider(
     let Connection { id, identity, echo, attached, .. } = connection;
     attached.retain(|name, attachment| {
         let before = attachment.granted;
-        attachment.granted = granted(attachment.requested, name, identity);
-        let channel = channels.get_or_create(name);
+        attachment.granted = granted(attachment, name, identity);
+        let base = attachment.channel(name);
+        let view = attachment.view.as_ref();
+        let channel = channels.get_or_create(base);
         if attachment.granted == Flags::NONE {
-            channel.unsubscribe(transport);
-            leave_channel(presence, channels, id, name, now, outputs);
+            channel.unsubscribe(transport, view);
+            if attachment.has_members() {
+                leave_channel(presence, channels, id, base, now, outputs);
+            }
             let error = Some(error::denied("attach"));
             let frame = ErrorFrame { channel: Some(name.clone()), error };
             outputs.push(Output::Frame(transport, ServerFrame::Error(frame)));
@@ -257,8 +325,8 @@ pub(super) fn reconsider(
         }
         let modes = attachment.granted;
         match (receives(before), receives(modes)) {
-            (true, true) => channel.set_modes(transport, modes),
-            (true, false) => channel.unsubscribe(transport),
+            (true, true) => channel.set_modes(transport, view, modes),
+            (true, false) => channel.unsubscribe(transport, view),
             (false, true) => {
                 let connection = id.clone();
                 let subscriber = Subscriber {
@@ -271,7 +339,7 @@ pub(super) fn reconsider(
                     live_since: since,
                     behind: None,
                 };
-                channel.subscribe(transport, subscriber);
+                channel.subscribe(transport, view, subscriber);
             }
             (false, false) => {}
         }

@@ -55,7 +55,7 @@ pub(super) fn change(
     now: Now,
     outputs: &mut Vec<Output>,
 ) -> Result<Accepted, ErrorInfo> {
-    channel_name::validate(name)?;
+    let name = &channel_name::plain_str(name)?;
     if !channels.is_mutable(name) {
         return Err(error::not_mutable());
     }
@@ -299,7 +299,7 @@ impl App {
         channel: &str,
         now: Now,
     ) -> Result<Option<&Channel>, ErrorInfo> {
-        channel_name::validate(channel)?;
+        let channel = channel_name::plain(channel)?;
         identity.require(channel, Operation::History)?;
         Ok(self.channels.get_mut(channel).map(|channel| {
             channel.expire(now.steady);

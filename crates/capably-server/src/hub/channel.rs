@@ -16,6 +16,7 @@ use super::{
     log::{Entry, Log, Retention},
     push::{Payload, Push},
     serial::{Position, SerialClock},
+    view::{self, View, Views},
 };
 
 /// Rules for the channels whose name begins with the namespace's id and a colon.
@@ -204,6 +205,7 @@ pub(super) struct Channel {
     pub(super) ids: HashMap<Str, Position>,
     pub(super) changes: Changes,
     pub(super) subscribers: BTreeMap<TransportId, Subscriber>,
+    pub(super) views: Views,
     /// Since when a sweep has found nobody here and nothing.
     idle_since: Option<Duration>,
     /// Set when its entries are to outlive the process.
@@ -246,6 +248,15 @@ impl Subscriber {
         }
     }
 
+    /// The entry as it is replayed to it.
+    pub(super) fn replayed(&self, changes: &Changes, entry: &Arc<Entry>) -> Arc<Entry> {
+        if self.is_rewound(entry) {
+            rewound(changes, entry, self.live_since)
+        } else {
+            Arc::clone(entry)
+        }
+    }
+
     /// Whether the entry is older than the attachment, and not missed but rewound.
     fn is_rewound(&self, entry: &Entry) -> bool {
         entry.position() <= self.live_since
@@ -272,6 +283,7 @@ impl Channel {
             ids: HashMap::new(),
             changes: Changes::new(),
             subscribers: BTreeMap::new(),
+            views: Views::new(),
             idle_since: None,
             kept,
         }
@@ -282,30 +294,19 @@ impl Channel {
         self.ids.get(id).copied()
     }
 
-    pub(super) fn subscribe(&mut self, transport: TransportId, subscriber: Subscriber) {
-        self.idle_since = None;
-        self.subscribers.insert(transport, subscriber);
-    }
-
-    pub(super) fn unsubscribe(&mut self, transport: TransportId) {
-        self.subscribers.remove(&transport);
-    }
-
-    /// What a subscriber may see has changed.
-    pub(super) fn set_modes(&mut self, transport: TransportId, modes: Flags) {
-        if let Some(subscriber) = self.subscribers.get_mut(&transport) {
-            subscriber.modes = modes;
-        }
-    }
-
     /// Goes on with the replay to a subscriber, by about `budget` bytes.
     pub(super) fn fill(
         &mut self,
         transport: TransportId,
+        view: Option<&Arc<View>>,
         budget: &mut usize,
         outputs: &mut Vec<Output>,
     ) -> Fill {
-        let Some(subscriber) = self.subscribers.get_mut(&transport) else { return Fill::Complete };
+        let subscriber = match view {
+            None => self.subscribers.get_mut(&transport),
+            Some(view) => view::viewer(&mut self.views, view, transport),
+        };
+        let Some(subscriber) = subscriber else { return Fill::Complete };
         let Some(position) = subscriber.behind else { return Fill::Complete };
         if position < self.log.floor() {
             subscriber.behind = Some(self.log.floor());
@@ -317,14 +318,16 @@ impl Channel {
             }
             subscriber.behind = Some(entry.position());
             if subscriber.wants(entry) {
-                let entry = if subscriber.is_rewound(entry) {
-                    rewound(&self.changes, entry, subscriber.live_since)
-                } else {
-                    Arc::clone(entry)
-                };
+                let entry = subscriber.replayed(&self.changes, entry);
                 *budget = budget.saturating_sub(entry.size());
-                let broadcast = Fanout::new(&entry).broadcast(subscriber);
-                outputs.push(Output::Broadcast(transport, broadcast));
+                let seen = match view {
+                    None => Some(entry),
+                    Some(view) => view.of(&entry),
+                };
+                if let Some(seen) = seen {
+                    let broadcast = Fanout::new(&seen).broadcast(subscriber);
+                    outputs.push(Output::Broadcast(transport, broadcast));
+                }
             }
         }
         subscriber.behind = None;
@@ -351,7 +354,7 @@ impl Channel {
 
     /// Whether it has been idle for so long that no client can come back to it.
     fn is_forgettable(&mut self, now: Duration) -> bool {
-        if !self.subscribers.is_empty() || !self.log.is_empty() {
+        if !self.subscribers.is_empty() || !self.views.is_empty() || !self.log.is_empty() {
             self.idle_since = None;
             return false;
         }
@@ -452,5 +455,6 @@ impl Channel {
                 outputs.push(Output::Broadcast(*transport, fanout.broadcast(subscriber)));
             }
         }
+        self.views.values_mut().for_each(|viewers| viewers.send(entry, &filter, outputs));
     }
 }

@@ -1,11 +1,11 @@
 //! One client's connection: what outlives its transports.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use capably_protocol::{Flags, Str};
 
-use super::{ConnectionId, TransportId, ack::Outcomes, auth::Identity};
+use super::{ConnectionId, TransportId, ack::Outcomes, auth::Identity, view::View};
 
 /// A connection and the state that a resume finds again.
 #[derive(Debug)]
@@ -34,8 +34,10 @@ pub(super) struct Connection {
 }
 
 /// What a connection may do on a channel that it is attached to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Attachment {
+    /// What it sees of the channel, when its name has a qualifier.
+    pub(super) view: Option<Arc<View>>,
     /// The modes that were asked for.
     pub(super) requested: Flags,
     /// Those of them that the credentials allow.
@@ -44,6 +46,28 @@ pub(super) struct Attachment {
     pub(super) whole_appends: bool,
     /// Whether it wants what changed rather than whole payloads.
     pub(super) deltas: bool,
+}
+
+impl Attachment {
+    /// The channel, whatever the name that it was attached by.
+    pub(super) fn channel<'a>(&'a self, name: &'a Str) -> &'a Str {
+        self.view.as_ref().map_or(name, |view| &view.base)
+    }
+
+    /// What a capability is asked for.
+    pub(super) fn resource<'a>(&'a self, name: &'a Str) -> &'a Str {
+        self.view.as_ref().map_or(name, |view| &view.resource)
+    }
+
+    /// Whether it has to do with the channel's members: one through a filter has not.
+    pub(super) fn has_members(&self) -> bool {
+        self.view.as_ref().is_none_or(|view| view.filter.is_none())
+    }
+
+    /// The channel whose members it sees.
+    pub(super) fn members_of<'a>(&'a self, name: &'a Str) -> Option<&'a Str> {
+        self.has_members().then(|| self.channel(name))
+    }
 }
 
 struct Secret(Str);
@@ -87,6 +111,14 @@ impl Connection {
     /// The key that goes with the transport in use.
     pub(super) fn key(&self) -> Str {
         Str::from(format!("{}!{}-{}", self.id, self.secret.0, self.generation))
+    }
+
+    /// Whether it is attached to the channel, by whatever name, in a way that it can have members there.
+    pub(super) fn can_have_members(&self, channel: &Str) -> bool {
+        let attached = |(name, attachment): (&Str, &Attachment)| {
+            attachment.has_members() && attachment.channel(name) == channel
+        };
+        self.attached.contains_key(channel) || self.attached.iter().any(attached)
     }
 
     /// Whether `key` is one of this connection's keys. Earlier ones count: the client may have lost its

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use capably_protocol::{Data, Message, frame::Params, vcdiff};
+use capably_protocol::{Data, Message, vcdiff};
 use serde_json::json;
 
 use super::{Broadcast, channel::Subscriber, log::Entry};
@@ -11,9 +11,9 @@ use super::{Broadcast, channel::Subscriber, log::Entry};
 pub(super) const PARAM: &str = "delta";
 pub(super) const VCDIFF: &str = "vcdiff";
 
-/// Whether these parameters ask for deltas.
-pub(super) fn asked_for(params: &Params) -> bool {
-    params.get(PARAM).is_some_and(|format| format == VCDIFF)
+/// Whether the parameter's value asks for deltas.
+pub(super) fn asked_for(format: Option<&String>) -> bool {
+    format.is_some_and(|format| format == VCDIFF)
 }
 
 /// What an attachment that gets deltas has been sent.

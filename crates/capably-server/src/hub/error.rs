@@ -50,6 +50,11 @@ pub(crate) fn bad_channel_name(reason: &str) -> ErrorInfo {
     error(40010, 400, format!("the channel name is not valid: {reason}"))
 }
 
+/// Anything but messages to receive and history to read on a channel with a filter.
+pub(crate) fn filtered() -> ErrorInfo {
+    bad_request("a channel with a filter is for receiving messages and for their history only")
+}
+
 /// A change that does not say of which message.
 pub(crate) fn serial_missing() -> ErrorInfo {
     bad_parameter("a change of a message needs the message's `serial`")

@@ -2,7 +2,7 @@
 
 use capably_protocol::{ErrorInfo, Message, Str};
 
-use super::{Direction, Page, PageQuery, channel::Channel, error, serial::Position};
+use super::{Direction, Page, PageQuery, channel::Channel, error, serial::Position, view::View};
 
 /// What history is asked for (RSL2b).
 #[derive(Clone, Debug)]
@@ -12,11 +12,16 @@ pub(crate) struct HistoryQuery {
     pub(crate) from_serial: Option<Str>,
 }
 
-/// A page of what a channel's log holds: every message once, in its latest version.
+/// A page of what a channel's log holds, or of what the view shows of it: every message once, in its latest
+/// version.
 ///
 /// # Errors
 /// Code 40003 when a serial in the query is not one.
-pub(super) fn page(channel: &Channel, query: &HistoryQuery) -> Result<Page<Message>, ErrorInfo> {
+pub(super) fn page(
+    channel: &Channel,
+    view: Option<&View>,
+    query: &HistoryQuery,
+) -> Result<Page<Message>, ErrorInfo> {
     let until = read_serial(query.from_serial.as_ref(), "from_serial")?;
     let cursor = read_serial(query.page.cursor.as_ref(), "cursor")?;
     let entries = channel.log.iter().filter(|entry| {
@@ -24,7 +29,7 @@ pub(super) fn page(channel: &Channel, query: &HistoryQuery) -> Result<Page<Messa
             && query.page.covers(entry.timestamp())
             && until.is_none_or(|(until, _)| entry.position() <= until)
     });
-    let mut wanted: Box<dyn Iterator<Item = _>> = match query.page.direction {
+    let wanted: Box<dyn Iterator<Item = _>> = match query.page.direction {
         Direction::Forwards => Box::new(
             entries
                 .flat_map(|entry| (0..entry.items().len()).map(move |index| (entry, index)))
@@ -41,11 +46,11 @@ pub(super) fn page(channel: &Channel, query: &HistoryQuery) -> Result<Page<Messa
                 }),
         ),
     };
-    let items: Vec<Message> = wanted
-        .by_ref()
-        .take(query.page.limit)
+    let filter = view.and_then(|view| view.filter.as_ref());
+    let mut wanted = wanted
         .filter_map(|(entry, index)| channel.latest_of(entry, index))
-        .collect();
+        .filter(|message| filter.is_none_or(|filter| filter.matches(message)));
+    let items: Vec<Message> = wanted.by_ref().take(query.page.limit).collect();
     let next = wanted.next().and_then(|_| items.last()).and_then(|message| message.serial.clone());
     Ok(Page { items, next })
 }

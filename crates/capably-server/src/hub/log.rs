@@ -55,6 +55,11 @@ impl Entry {
         self.position
     }
 
+    /// When it was published, by the steady clock.
+    pub(super) fn at(&self) -> Duration {
+        self.at
+    }
+
     /// About how many bytes it takes, encoded or held.
     pub(super) fn size(&self) -> usize {
         self.size

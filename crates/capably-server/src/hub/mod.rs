@@ -17,6 +17,7 @@ mod channel_name;
 mod connection;
 mod delta;
 pub(crate) mod error;
+mod filter;
 mod history;
 pub(crate) mod keep;
 mod log;
@@ -33,6 +34,7 @@ mod summary;
 mod tally;
 pub(crate) mod token;
 pub(crate) mod token_request;
+mod view;
 
 #[cfg(test)]
 mod tests;

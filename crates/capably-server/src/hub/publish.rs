@@ -90,9 +90,13 @@ pub(super) fn publish(
         let message = std::mem::take(message);
         return change(channels, channel, message, publisher, max_message_size, now, outputs);
     }
-    if channels.get(channel).is_none() {
-        channel_name::validate(channel)?;
-    }
+    let plain;
+    let channel = if channels.get(channel).is_some() {
+        channel
+    } else {
+        plain = channel_name::plain_str(channel)?;
+        &plain
+    };
     publisher.identity.require(channel, Operation::Publish)?;
     let (messages, bytes) = prepare(messages, publisher.identity, max_message_size)?;
     let chosen_id = check_ids(messages.iter().map(|message| message.id.as_ref()))?;

@@ -201,7 +201,9 @@ impl App {
     ) -> Result<PushChannelSubscription, ErrorInfo> {
         let subscription = registry::read_subscription(body)?;
         let channel = subscription.channel();
-        channel_name::validate(channel)?;
+        if channel_name::plain(channel)? != channel {
+            return Err(error::bad_channel_name("devices subscribe to it without a qualifier"));
+        }
         self.require_subscription(caller, &subscription, now)?;
         if !self.channels.is_push_enabled(channel) {
             return Err(error::push_disabled());

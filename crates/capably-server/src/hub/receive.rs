@@ -12,8 +12,7 @@ use super::{
     change::is_change,
     channel::Channels,
     connection::Connection,
-    error,
-    presence::{self, leave_channel},
+    error, presence,
     publish::{self, Accepted, Publisher},
     tally::{Volume, Way},
 };
@@ -90,10 +89,11 @@ impl App {
                             outputs,
                         ),
                         ClientFrame::Detach { channel } => {
-                            detach(connection, &mut self.channels, transport, &channel);
-                            let id = &connection.id;
                             let (presence, channels) = (&mut self.presence, &mut self.channels);
-                            leave_channel(presence, channels, id, &channel, now, outputs);
+                            let name = &channel;
+                            attach::detach(
+                                connection, channels, presence, transport, name, now, outputs,
+                            );
                             let frame = ServerFrame::Detached { channel, error: None };
                             outputs.push(Output::Frame(transport, frame));
                         }
@@ -134,18 +134,6 @@ impl App {
         }
         self.stats.current(now).presence(said);
         self.count_publish(Way::Realtime, inbound, &outputs[sent..], now);
-    }
-}
-
-fn detach(
-    connection: &mut Connection,
-    channels: &mut Channels,
-    transport: TransportId,
-    name: &str,
-) {
-    connection.attached.remove(name);
-    if let Some(channel) = channels.get_mut(name) {
-        channel.unsubscribe(transport);
     }
 }
 
@@ -224,16 +212,16 @@ fn annotate(
 /// Code 40160 when the credentials do not allow what the mode is for, 40165 when it was not asked for.
 fn require_mode(
     connection: &Connection,
-    channel: &str,
+    channel: &Str,
     mode: ChannelMode,
     operation: Operation,
 ) -> Result<(), ErrorInfo> {
-    let attachment = connection.attached.get(channel);
-    if attachment.is_some_and(|attachment| !attachment.granted.contains(mode.flag())) {
-        connection.identity.require(channel, operation)?;
-        return Err(error::mode_missing(mode.name()));
+    let Some(attachment) = connection.attached.get(channel) else { return Ok(()) };
+    if attachment.granted.contains(mode.flag()) {
+        return Ok(());
     }
-    Ok(())
+    connection.identity.require(attachment.resource(channel), operation)?;
+    Err(error::mode_missing(mode.name()))
 }
 
 fn publisher(connection: &Connection, msg_serial: u64) -> Publisher<'_> {

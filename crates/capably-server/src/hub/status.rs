@@ -29,7 +29,7 @@ impl App {
         identity: &Identity,
         channel: &str,
     ) -> Result<Occupancy, ErrorInfo> {
-        channel_name::validate(channel)?;
+        let channel = channel_name::plain(channel)?;
         identity.require(channel, Operation::ChannelMetadata)?;
         Ok(self.occupancy_of(channel))
     }

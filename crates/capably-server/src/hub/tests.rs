@@ -21,6 +21,7 @@ mod push;
 mod resuming;
 mod rewinding;
 mod stats;
+mod views;
 
 use super::{
     App, AppSpec, ConnectRequest, Direction, HistoryQuery, Namespace, Now, Output, PageQuery,

@@ -12,7 +12,7 @@ mod channel_publish;
 mod channel_subscribe;
 mod connection_failures;
 mod connection_lifecycle;
-mod mutable_messages;
 mod deltas;
+mod mutable_messages;
 mod proxy;
 mod support;

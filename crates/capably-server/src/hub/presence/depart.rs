@@ -84,10 +84,10 @@ impl App {
             && due <= now.steady
         {
             self.presence.expect_back(&id, None);
-            let attached = self.connections.get(&id).map(|connection| &connection.attached);
+            let connection = self.connections.get(&id);
             let party = self.presence.connections.get(&id);
             let names = party.into_iter().flat_map(|party| party.channels.iter());
-            let is_away = |name: &&Str| attached.is_none_or(|them| !them.contains_key(&**name));
+            let is_away = |name: &&Str| connection.is_none_or(|it| !it.can_have_members(name));
             let away: Vec<Str> = names.filter(is_away).cloned().collect();
             for name in away {
                 let (presence, channels) = (&mut self.presence, &mut self.channels);

@@ -26,7 +26,7 @@ impl App {
         channel: &str,
         query: &MembersQuery,
     ) -> Result<Page<PresenceMessage>, ErrorInfo> {
-        channel_name::validate(channel)?;
+        let channel = channel_name::plain(channel)?;
         identity
             .require(channel, Operation::Presence)
             .or_else(|_| identity.require(channel, Operation::Subscribe))?;
@@ -54,7 +54,7 @@ impl App {
         channel: &str,
         query: &PageQuery,
     ) -> Result<Page<PresenceMessage>, ErrorInfo> {
-        channel_name::validate(channel)?;
+        let channel = channel_name::plain(channel)?;
         identity.require(channel, Operation::History)?;
         let fixtures = self.presence.channels.get(channel).into_iter().flat_map(Set::numbered);
         let entered = fixtures

@@ -45,9 +45,10 @@ pub(in crate::hub) fn say(
         return Err(error::bad_request("the frame was not accepted before"));
     }
     let Publish { channel: name, items, .. } = publish;
-    channel_name::validate(&name)?;
+    let attachment = connection.attached.get(&name);
+    let name = channel_name::plain_str(&name)?;
     connection.identity.require(&name, Operation::Presence)?;
-    let attachment = connection.attached.get(&name).ok_or_else(error::not_attached)?;
+    let attachment = attachment.ok_or_else(error::not_attached)?;
     if !attachment.granted.contains(ChannelMode::Presence.flag()) {
         return Err(error::mode_missing(ChannelMode::Presence.name()));
     }

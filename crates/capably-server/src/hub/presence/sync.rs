@@ -1,7 +1,7 @@
 //! Telling an attachment who is present: SYNC (RTP1, RTP18).
 
 use capably_protocol::{
-    ChannelMode, Flags, PresenceMessage, ServerFrame,
+    ChannelMode, Flags, PresenceMessage, ServerFrame, Str,
     frame::{Attached, Delivery},
 };
 
@@ -11,15 +11,17 @@ use crate::hub::{ConnectionId, Output, TransportId};
 /// Most members in a frame.
 const PAGE: usize = 100;
 
-/// Sends an ATTACHED, and after it the members that the attachment may see.
+/// Sends an ATTACHED, and after it those members of the channel `members_of` that the attachment may see.
 pub(in crate::hub) fn announce(
     presence: &mut Presence,
     connection: &ConnectionId,
+    members_of: Option<&Str>,
     mut attached: Attached,
     transport: TransportId,
     outputs: &mut Vec<Output>,
 ) {
-    let pages = presence.pages(&attached, connection);
+    let pages = members_of.map(|channel| presence.pages(&attached, channel, connection));
+    let pages = pages.unwrap_or_default();
     if !pages.is_empty() {
         attached.flags = attached.flags | Flags::HAS_PRESENCE;
     }
@@ -32,9 +34,10 @@ impl Presence {
     fn pages(
         &mut self,
         attached: &Attached,
+        channel: &str,
         connection: &ConnectionId,
     ) -> Vec<Delivery<PresenceMessage>> {
-        let Some(set) = self.channels.get(&attached.channel) else { return Vec::new() };
+        let Some(set) = self.channels.get(channel) else { return Vec::new() };
         let members: Vec<_> = if attached.flags.contains(ChannelMode::PresenceSubscribe.flag()) {
             set.numbered().map(|(_, member)| member.clone()).collect()
         } else {
