@@ -23,6 +23,7 @@
 //!
 //! - connections with resume and recovery, heartbeats, attaching with modes and rewind;
 //! - names with a qualifier: `[?rewind=1]name`, and `[filter=…]name` for the messages that match an expression;
+//! - telling how many use a channel, in messages `[meta]occupancy`, to attachments with the parameter `occupancy`;
 //! - publishing with acknowledgements over WebSockets and REST, idempotent publishing, batches;
 //! - updating, deleting and appending to messages, annotations with their summaries; a rewind brings each
 //!   message once, in its latest version, and `appendMode=full` turns appends into updates;

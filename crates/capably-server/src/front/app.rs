@@ -258,7 +258,7 @@ impl AppHandle {
 
     /// Forgets a transport.
     pub(super) fn remove_transport(&self, transport: TransportId, now: Now) {
-        self.with(|hub, _| hub.transport_closed(transport, now));
+        self.with(|hub, outputs| hub.transport_closed(transport, now, outputs));
         self.lock().outboxes.remove(&transport);
     }
 

@@ -1,5 +1,7 @@
 //! REST: what concerns one channel.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use capably_protocol::{ErrorInfo, Str, codec};
 use hyper::StatusCode;
@@ -95,19 +97,11 @@ pub(super) fn channels(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
 
 /// A channel's details (CHD).
 fn details(channel: &str, occupancy: &Occupancy) -> Value {
+    let metrics = BTreeMap::from(occupancy.metrics());
     json!({
         "channelId": channel,
         "name": channel,
-        "status": { "isActive": true, "occupancy": { "metrics": {
-            "connections": occupancy.connections,
-            "publishers": occupancy.publishers,
-            "subscribers": occupancy.subscribers,
-            "presenceConnections": occupancy.presence_connections,
-            "presenceMembers": occupancy.presence_members,
-            "presenceSubscribers": occupancy.presence_subscribers,
-            "objectPublishers": occupancy.object_publishers,
-            "objectSubscribers": occupancy.object_subscribers,
-        }}},
+        "status": { "isActive": true, "occupancy": { "metrics": metrics } },
     })
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use capably_protocol::{
-    ConnectionDetails, ErrorInfo, Message, Millis, PresenceMessage, ServerFrame, Str,
+    ConnectionDetails, ErrorInfo, Flags, Message, Millis, PresenceMessage, ServerFrame, Str,
     frame::{Connected, ErrorFrame},
 };
 
@@ -170,6 +170,7 @@ impl App {
         self.watch_token(&id, now);
         let opened = usize::from(is_new);
         self.stats.current(now).connections(self.transports.len(), opened);
+        self.tell_occupancy(now, outputs);
     }
 
     /// The transport's queue has room: goes on with replays on it.
@@ -195,14 +196,21 @@ impl App {
         outputs.push(Output::Frame(transport, frame));
         outputs.push(Output::Close(transport));
         self.end_transport(transport, now, outputs);
+        self.tell_occupancy(now, outputs);
     }
 
     /// The transport is gone. The connection waits for its client to come back.
-    pub(crate) fn transport_closed(&mut self, transport: TransportId, now: Now) {
+    pub(crate) fn transport_closed(
+        &mut self,
+        transport: TransportId,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
         if let Some(id) = self.transports.get(&transport).cloned() {
             self.release_transport(&id, now.steady, &mut Vec::new());
         }
         self.count(&[], now);
+        self.tell_occupancy(now, outputs);
     }
 
     /// Publishes messages that came by REST.
@@ -281,6 +289,8 @@ impl App {
             self.connections.remove(&id);
             depart(&mut self.presence, &mut self.channels, &id, now, outputs);
         }
+        self.handle_occupancy(now, outputs);
+        self.tell_occupancy(now, outputs);
         if self.next_sweep <= now.steady {
             self.channels.sweep(now.steady, outputs);
             self.next_sweep = now.steady + SWEEP_INTERVAL;
@@ -293,7 +303,8 @@ impl App {
         let sweep = (!self.channels.is_empty()).then_some(self.next_sweep);
         let token = self.token_watch.first().map(|(due, _)| *due);
         let departure = self.presence.next_departure();
-        expiry.into_iter().chain(token).chain(sweep).chain(departure).min()
+        let occupancy = self.channels.occupancy.next_due();
+        [expiry, token, sweep, departure, occupancy].into_iter().flatten().min()
     }
 
     /// Ends the app: every transport, and any that comes later, is sent `frame` and closed.
@@ -357,6 +368,8 @@ impl App {
             if let Some(channel) = self.channels.get_mut(attachment.channel(&name)) {
                 channel.unsubscribe(transport, attachment.view.as_ref());
             }
+            let base = attachment.channel(&name);
+            self.channels.count_attachment(base, attachment.granted, Flags::NONE);
         }
         let expires = now + self.settings.connection_state_ttl;
         connection.expires = Some(expires);

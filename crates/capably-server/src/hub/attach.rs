@@ -16,6 +16,7 @@ use super::{
     connection::{Attachment, Connection},
     delta::{self, Deltas},
     error,
+    occupancy::{Metrics, Watch},
     presence::{Presence, announce, leave_channel},
     serial::Position,
     view::View,
@@ -78,6 +79,7 @@ pub(super) fn attach(
         since: start.position,
         live_since: if start.resumed { start.position } else { newest },
         behind: Some(start.position),
+        watch: attachment.metrics.map(Watch::new),
     };
     let mut missed = channel.log.after(start.position).filter(|entry| {
         subscriber.wants(entry) && view.is_none_or(|view| view.shows(channel, &subscriber, entry))
@@ -106,7 +108,10 @@ pub(super) fn attach(
             replay.fill(&attach.channel, &attachment, channel, outputs);
         }
     }
-    connection.attached.insert(Str::from(&*attach.channel), attachment);
+    let base = base.clone();
+    let before = connection.attached.insert(Str::from(&*attach.channel), attachment);
+    let before = before.map_or(Flags::NONE, |before| before.granted);
+    channels.count_attachment(&base, before, modes);
 }
 
 /// Goes on with the replays to a connection.
@@ -238,6 +243,7 @@ fn attachment(attach: &Attach, identity: &Identity) -> Result<Attachment, ErrorI
     let param = |name: &str| {
         attach.params.get(name).or_else(|| view.as_ref().and_then(|view| view.params.get(name)))
     };
+    let metrics = param("occupancy").and_then(|wanted| Metrics::parse(wanted));
     let requested = match param("modes") {
         Some(names) => names
             .split(',')
@@ -250,7 +256,7 @@ fn attachment(attach: &Attach, identity: &Identity) -> Result<Attachment, ErrorI
     let whole_appends = param("appendMode").is_some_and(|mode| mode == WHOLE_APPENDS);
     let deltas = delta::asked_for(param(delta::PARAM));
     let mut attachment =
-        Attachment { view, requested, granted: Flags::NONE, whole_appends, deltas };
+        Attachment { view, requested, granted: Flags::NONE, whole_appends, deltas, metrics };
     attachment.granted = granted(&attachment, &attach.channel, identity);
     if attachment.granted == Flags::NONE {
         return Err(error::denied("attach"));
@@ -282,6 +288,7 @@ pub(super) fn detach(
             if let Some(channel) = channels.get_mut(base) {
                 channel.unsubscribe(transport, attachment.view.as_ref());
             }
+            channels.count_attachment(base, attachment.granted, Flags::NONE);
             base.clone()
         }
         // A client that has come back may have members where it has not attached again.
@@ -312,6 +319,7 @@ pub(super) fn reconsider(
         attachment.granted = granted(attachment, name, identity);
         let base = attachment.channel(name);
         let view = attachment.view.as_ref();
+        channels.count_attachment(base, before, attachment.granted);
         let channel = channels.get_or_create(base);
         if attachment.granted == Flags::NONE {
             channel.unsubscribe(transport, view);
@@ -338,6 +346,7 @@ pub(super) fn reconsider(
                     since,
                     live_since: since,
                     behind: None,
+                    watch: attachment.metrics.map(Watch::new),
                 };
                 channel.subscribe(transport, view, subscriber);
             }
@@ -382,6 +391,9 @@ fn recognised_params(requested: &Params, modes: Flags) -> Params {
             "modes" => {
                 let names: Vec<_> = modes.modes().into_iter().map(ChannelMode::name).collect();
                 params.insert(name.clone(), names.join(","));
+            }
+            "occupancy" if Metrics::parse(value).is_some() => {
+                params.insert(name.clone(), value.clone());
             }
             "rewind" if Rewind::parse(value).is_some() => {
                 params.insert(name.clone(), value.clone());

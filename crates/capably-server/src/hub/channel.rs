@@ -14,6 +14,7 @@ use super::{
     delta::{Deltas, Fanout},
     keep::{Keeping, Kept, Serials},
     log::{Entry, Log, Retention},
+    occupancy::{Occupancy, OccupancyNews, Watch},
     push::{Payload, Push},
     serial::{Position, SerialClock},
     view::{self, View, Views},
@@ -49,6 +50,7 @@ pub(super) struct Channels {
     opened: usize,
     /// Set when entries are to outlive the process.
     pub(super) keeping: Option<Keeping>,
+    pub(super) occupancy: OccupancyNews,
 }
 
 impl Channels {
@@ -56,8 +58,17 @@ impl Channels {
         let clock = SerialClock::new(now);
         let forgotten = clock.last();
         let (map, push) = (HashMap::new(), Push::default());
-        let keeping = None;
-        Self { map, clock, forgotten, retention, namespaces, push, opened: 0, keeping }
+        Self {
+            map,
+            clock,
+            forgotten,
+            retention,
+            namespaces,
+            push,
+            opened: 0,
+            keeping: None,
+            occupancy: OccupancyNews::default(),
+        }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Channel> {
@@ -206,6 +217,10 @@ pub(super) struct Channel {
     pub(super) changes: Changes,
     pub(super) subscribers: BTreeMap<TransportId, Subscriber>,
     pub(super) views: Views,
+    /// How many use it, members aside.
+    pub(super) used: Occupancy,
+    /// How many subscribers are told how many use it.
+    pub(super) watchers: usize,
     /// Since when a sweep has found nobody here and nothing.
     idle_since: Option<Duration>,
     /// Set when its entries are to outlive the process.
@@ -231,6 +246,8 @@ pub(super) struct Subscriber {
     pub(super) live_since: Position,
     /// Set while a replay goes on: how far it has come. Meanwhile new frames only go to the log.
     pub(super) behind: Option<Position>,
+    /// Set if it is told how many use the channel.
+    pub(super) watch: Option<Box<Watch>>,
 }
 
 impl Subscriber {
@@ -284,6 +301,8 @@ impl Channel {
             changes: Changes::new(),
             subscribers: BTreeMap::new(),
             views: Views::new(),
+            used: Occupancy::default(),
+            watchers: 0,
             idle_since: None,
             kept,
         }
@@ -354,7 +373,7 @@ impl Channel {
 
     /// Whether it has been idle for so long that no client can come back to it.
     fn is_forgettable(&mut self, now: Duration) -> bool {
-        if !self.subscribers.is_empty() || !self.views.is_empty() || !self.log.is_empty() {
+        if self.used.connections > 0 || !self.log.is_empty() {
             self.idle_since = None;
             return false;
         }

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use capably_protocol::{Flags, Str};
 
-use super::{ConnectionId, TransportId, ack::Outcomes, auth::Identity, view::View};
+use super::{
+    ConnectionId, TransportId, ack::Outcomes, auth::Identity, occupancy::Metrics, view::View,
+};
 
 /// A connection and the state that a resume finds again.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ pub(super) struct Attachment {
     pub(super) whole_appends: bool,
     /// Whether it wants what changed rather than whole payloads.
     pub(super) deltas: bool,
+    /// What it is told of how many use the channel.
+    pub(super) metrics: Option<Metrics>,
 }
 
 impl Attachment {

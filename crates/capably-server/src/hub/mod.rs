@@ -21,6 +21,7 @@ mod filter;
 mod history;
 pub(crate) mod keep;
 mod log;
+mod occupancy;
 mod page;
 pub(crate) mod presence;
 mod publish;
@@ -51,12 +52,12 @@ pub(crate) use self::{
     history::HistoryQuery,
     keep::Record,
     log::Retention,
+    occupancy::Occupancy,
     page::{Direction, Page, PageQuery},
     presence::MembersQuery,
     publish::Published,
     push::{Delivery, DeviceProof, PushCaller, PushFilter},
     stats::StatsQuery,
-    status::Occupancy,
     tally::RequestKind,
 };
 

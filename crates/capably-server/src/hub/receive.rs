@@ -134,6 +134,7 @@ impl App {
         }
         self.stats.current(now).presence(said);
         self.count_publish(Way::Realtime, inbound, &outputs[sent..], now);
+        self.tell_occupancy(now, outputs);
     }
 }
 

@@ -2,22 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use capably_protocol::{ChannelMode, ErrorInfo, Str};
+use capably_protocol::{ErrorInfo, Str};
 
-use super::{App, Page, PageQuery, auth::Identity, capability::Operation, channel_name};
-
-/// How many use a channel, by what they may do on it (CHM).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Occupancy {
-    pub(crate) connections: usize,
-    pub(crate) publishers: usize,
-    pub(crate) subscribers: usize,
-    pub(crate) presence_connections: usize,
-    pub(crate) presence_members: usize,
-    pub(crate) presence_subscribers: usize,
-    pub(crate) object_publishers: usize,
-    pub(crate) object_subscribers: usize,
-}
+use super::{
+    App, Page, PageQuery, auth::Identity, capability::Operation, channel_name, occupancy::Occupancy,
+};
 
 impl App {
     /// How many use the channel.
@@ -51,22 +40,5 @@ impl App {
         let with_occupancy = |name: &Str| (name.clone(), self.occupancy_of(name));
         let items = page.items.into_iter().map(with_occupancy).collect();
         Ok(Page { items, next: page.next })
-    }
-
-    fn occupancy_of(&self, channel: &str) -> Occupancy {
-        let mut occupancy =
-            Occupancy { presence_members: self.presence.count(channel), ..Occupancy::default() };
-        for connection in self.connections.values() {
-            let Some(attachment) = connection.attached.get(channel) else { continue };
-            let may = |mode: ChannelMode| usize::from(attachment.granted.contains(mode.flag()));
-            occupancy.connections += 1;
-            occupancy.publishers += may(ChannelMode::Publish);
-            occupancy.subscribers += may(ChannelMode::Subscribe);
-            occupancy.presence_connections += may(ChannelMode::Presence);
-            occupancy.presence_subscribers += may(ChannelMode::PresenceSubscribe);
-            occupancy.object_publishers += may(ChannelMode::ObjectPublish);
-            occupancy.object_subscribers += may(ChannelMode::ObjectSubscribe);
-        }
-        occupancy
     }
 }

@@ -14,6 +14,7 @@ mod changes;
 mod deltas;
 mod history;
 mod keeping;
+mod occupancy;
 mod presence;
 mod presence_model;
 mod publishing;

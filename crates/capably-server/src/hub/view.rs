@@ -105,7 +105,7 @@ pub(super) type Views = BTreeMap<Str, Viewers>;
 #[derive(Debug)]
 pub(super) struct Viewers {
     view: Arc<View>,
-    subscribers: BTreeMap<TransportId, Subscriber>,
+    pub(super) subscribers: BTreeMap<TransportId, Subscriber>,
 }
 
 impl Viewers {
@@ -166,7 +166,10 @@ impl Channel {
                 &mut viewers.subscribers
             }
         };
-        subscribers.insert(transport, subscriber);
+        let watches = subscriber.watch.is_some();
+        let before = subscribers.insert(transport, subscriber);
+        self.watchers += usize::from(watches);
+        self.watchers -= usize::from(before.is_some_and(|before| before.watch.is_some()));
     }
 
     /// What a subscriber may see has changed.
@@ -186,15 +189,17 @@ impl Channel {
     }
 
     pub(super) fn unsubscribe(&mut self, transport: TransportId, view: Option<&Arc<View>>) {
-        let Some(view) = view else {
-            self.subscribers.remove(&transport);
-            return;
-        };
-        if let Some(viewers) = self.views.get_mut(&view.name) {
-            viewers.subscribers.remove(&transport);
-            if viewers.subscribers.is_empty() {
-                self.views.remove(&view.name);
+        let removed = match view {
+            None => self.subscribers.remove(&transport),
+            Some(view) => {
+                let Some(viewers) = self.views.get_mut(&view.name) else { return };
+                let removed = viewers.subscribers.remove(&transport);
+                if viewers.subscribers.is_empty() {
+                    self.views.remove(&view.name);
+                }
+                removed
             }
-        }
+        };
+        self.watchers -= usize::from(removed.is_some_and(|it| it.watch.is_some()));
     }
 }

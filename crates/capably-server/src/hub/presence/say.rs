@@ -79,6 +79,7 @@ pub(super) fn tell(
     if told.is_empty() {
         return;
     }
+    channels.occupancy_changed(name);
     let channel = channels.get_or_create(name);
     let mut delivery = Delivery::new(Str::from(&**name), told);
     delivery.channel_serial = Some(position.channel_serial());

@@ -431,7 +431,7 @@ fn a_dropped_connections_token_is_no_longer_watched() {
     let identity = bench.authenticate(&token, None).unwrap();
     let (transport, _) = bench.connect_as(identity, None, true);
     assert_eq!(bench.app.token_watch.len(), 1);
-    bench.app.transport_closed(transport, bench.now);
+    bench.app.transport_closed(transport, bench.now, &mut bench.outputs);
     assert!(bench.app.token_watch.is_empty());
 }
 

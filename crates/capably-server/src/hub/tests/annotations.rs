@@ -269,7 +269,7 @@ fn a_resume_gets_the_annotations_that_were_missed() {
     let serial = bench.message("m");
     let (other, _) = bench.connect(None);
     bench.attach(other, CHANNEL, None);
-    bench.app.transport_closed(transport, bench.now);
+    bench.app.transport_closed(transport, bench.now, &mut bench.outputs);
     let identity = bench.identity();
     bench.annotate(&identity, &serial, vec![annotation("v:total.v1", "one")]).unwrap();
     let (back, _) = bench.connect(Some(&key(&connected)));

@@ -28,7 +28,7 @@ fn history_is_kept_for_two_minutes_and_then_forgotten() {
     assert_eq!(bench.attach(transport, "a", Some(&before)).error.unwrap().code.0, 90003);
 
     // Once it is forgotten, it goes on from nothing older than what was forgotten with it.
-    bench.app.transport_closed(transport, bench.now);
+    bench.app.transport_closed(transport, bench.now, &mut bench.outputs);
     for _ in 0..3 {
         bench.advance(Duration::from_secs(160));
     }

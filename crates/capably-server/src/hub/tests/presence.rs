@@ -7,7 +7,7 @@ use capably_protocol::{
 use serde_json::json;
 
 use super::*;
-use crate::hub::{MembersQuery, status::Occupancy};
+use crate::hub::{MembersQuery, Occupancy};
 
 /// What a member did: action, client, data.
 type Did = (PresenceAction, String, String);
@@ -100,7 +100,7 @@ impl Bench {
     }
 
     fn drop_transport(&mut self, transport: TransportId) {
-        self.app.transport_closed(transport, self.now);
+        self.app.transport_closed(transport, self.now, &mut self.outputs);
     }
 
     fn members(&self) -> Vec<String> {

@@ -188,7 +188,7 @@ impl World {
             self.links.iter().find(|(_, link)| link.client == client).map(|(id, _)| *id);
         let Some(transport) = transport else { return };
         let link = self.links.remove(&transport).unwrap();
-        self.bench.app.transport_closed(transport, self.bench.now);
+        self.bench.app.transport_closed(transport, self.bench.now, &mut self.bench.outputs);
         let lost = TransportEvent::Closed(ErrorInfo::new(80003.into(), 0, "cut"));
         self.clients[client].handle_transport(link.transport, lost, now);
     }
@@ -214,7 +214,7 @@ impl World {
                 self.drain(client);
             }
             if ended && self.links.remove(&transport).is_some() {
-                self.bench.app.transport_closed(transport, self.bench.now);
+                self.bench.app.transport_closed(transport, self.bench.now, &mut self.bench.outputs);
                 let end = TransportEvent::Closed(ErrorInfo::new(80003.into(), 0, "closed"));
                 self.clients[client].handle_transport(own, end, now);
             }
@@ -299,7 +299,11 @@ impl World {
                     let id = self.links.iter().find(|(_, link)| own(link)).map(|(id, _)| *id);
                     if let Some(id) = id {
                         self.links.remove(&id);
-                        self.bench.app.transport_closed(id, self.bench.now);
+                        self.bench.app.transport_closed(
+                            id,
+                            self.bench.now,
+                            &mut self.bench.outputs,
+                        );
                         self.route();
                     }
                 }

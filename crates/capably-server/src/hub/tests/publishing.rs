@@ -15,7 +15,7 @@ fn frames_sent_again_are_acknowledged_again_and_not_published_again() {
     let [lost] = &bench.acks(first)[..] else { panic!("one ACK for one batch") };
     assert_eq!((lost.msg_serial, lost.count, lost.res.len()), (0, 10, 10));
     let lost = lost.clone();
-    bench.app.transport_closed(first, bench.now);
+    bench.app.transport_closed(first, bench.now, &mut bench.outputs);
 
     let (second, _) = bench.connect(Some(&key(&connected)));
     bench.send(second, batch(3..12));

@@ -15,7 +15,7 @@ fn a_resume_gets_exactly_what_was_missed() {
     assert_eq!(texts, numbers(0..5));
 
     // What is published between the loss of the transport and the new ATTACH.
-    bench.app.transport_closed(first, bench.now);
+    bench.app.transport_closed(first, bench.now, &mut bench.outputs);
     bench.publish(publisher, "a", 5, "5");
     bench.advance(TTL - Duration::from_millis(1));
     let (second, resumed) = bench.connect(Some(&key(&connected)));
@@ -39,7 +39,7 @@ fn a_resume_with_nothing_missed_says_so() {
     let mut bench = Bench::new();
     let (first, connected) = bench.connect(None);
     let serial = bench.attach(first, "a", None).channel_serial;
-    bench.app.transport_closed(first, bench.now);
+    bench.app.transport_closed(first, bench.now, &mut bench.outputs);
     let (second, _) = bench.connect(Some(&key(&connected)));
     let attached = bench.attach(second, "a", serial.as_ref());
     assert!(attached.flags.contains(Flags::RESUMED));
@@ -59,7 +59,7 @@ fn a_resume_replaces_a_transport_that_still_lives() {
 
     // What the old transport still has to say counts for nothing, its end least of all.
     bench.publish(first, "a", 0, "stale");
-    bench.app.transport_closed(first, bench.now);
+    bench.app.transport_closed(first, bench.now, &mut bench.outputs);
     assert_eq!(bench.history("a"), []);
     bench.attach(second, "a", None);
     bench.publish(second, "a", 0, "fresh");
@@ -74,7 +74,7 @@ fn a_resume_replaces_a_transport_that_still_lives() {
 fn state_is_dropped_after_its_time() {
     let mut bench = Bench::new();
     let (first, connected) = bench.connect(None);
-    bench.app.transport_closed(first, bench.now);
+    bench.app.transport_closed(first, bench.now, &mut bench.outputs);
     assert_eq!(bench.app.next_timeout(), Some(bench.now.steady + TTL));
     // Even before the timer has run.
     bench.now.steady += TTL;
@@ -167,7 +167,7 @@ impl Wanderer {
 
     fn come_back(&mut self, bench: &mut Bench, told_of_loss: bool, sees_connected: bool) {
         if told_of_loss {
-            bench.app.transport_closed(self.transport, bench.now);
+            bench.app.transport_closed(self.transport, bench.now, &mut bench.outputs);
         }
         self.arriving.clear();
         let (transport, connected) = bench.connect(Some(&self.key));

@@ -122,7 +122,7 @@ fn what_happens_is_counted() {
     bench.app.count_request(RequestKind::Other, true, bench.now);
     bench.app.count_request(RequestKind::Other, false, bench.now);
     bench.app.count_request(RequestKind::Token, true, bench.now);
-    bench.app.transport_closed(second, bench.now);
+    bench.app.transport_closed(second, bench.now, &mut bench.outputs);
     bench.connect(Some(&key(&connected)));
 
     let intervals = bench.stats(StatsUnit::Minute, None, None);
@@ -153,7 +153,7 @@ fn what_happens_is_counted() {
 
     // A minute in which nothing happens is none; in the next one what is still open counts for the peak.
     bench.advance(Duration::from_secs(120));
-    bench.app.transport_closed(first, bench.now);
+    bench.app.transport_closed(first, bench.now, &mut bench.outputs);
     assert_eq!(bench.stats(StatsUnit::Minute, None, None).len(), 1);
     publish_rest(&mut bench, "a").unwrap();
     let intervals = bench.stats(StatsUnit::Minute, None, None);
