@@ -156,6 +156,11 @@ pub enum ClientFrame {
     Message(Publish<Message>),
     /// Sends presence messages (RTP).
     Presence(Publish<PresenceMessage>),
+    /// Asks for the members of a channel again.
+    Sync {
+        /// The channel's name.
+        channel: Str,
+    },
     /// Publishes annotations (RTAN).
     Annotation(Publish<Annotation>),
     /// Publishes object operations (RTO15).
@@ -236,6 +241,7 @@ impl ClientFrame {
             Self::Detach { .. } => Action::Detach,
             Self::Message(_) => Action::Message,
             Self::Presence(_) => Action::Presence,
+            Self::Sync { .. } => Action::Sync,
             Self::Annotation(_) => Action::Annotation,
             Self::Object(_) => Action::Object,
             Self::Auth(_) => Action::Auth,
@@ -248,7 +254,7 @@ impl ClientFrame {
     pub fn channel(&self) -> Option<&Str> {
         match self {
             Self::Attach(attach) => Some(&attach.channel),
-            Self::Detach { channel } => Some(channel),
+            Self::Detach { channel } | Self::Sync { channel } => Some(channel),
             Self::Message(publish) => Some(&publish.channel),
             Self::Presence(publish) => Some(&publish.channel),
             Self::Annotation(publish) => Some(&publish.channel),

@@ -171,6 +171,7 @@ fn every_action_of_a_client_has_its_number() {
         (5, ClientFrame::Disconnect),
         (10, ClientFrame::Attach(Attach { channel: channel(), ..Attach::default() })),
         (12, ClientFrame::Detach { channel: channel() }),
+        (16, ClientFrame::Sync { channel: channel() }),
         (15, ClientFrame::Message(publish(Vec::new()))),
         (14, ClientFrame::Presence(publish(Vec::new()))),
         (21, ClientFrame::Annotation(publish(Vec::new()))),
@@ -464,7 +465,7 @@ fn actions_nobody_has_heard_of_are_tolerated() {
             assert_eq!(frame, Ok(ServerFrame::Unknown { action }));
         }
     }
-    for action in [1, 2, 3, 4, 6, 8, 9, 11, 13, 16, 18, 20, 22] {
+    for action in [1, 2, 3, 4, 6, 8, 9, 11, 13, 18, 20, 22] {
         let frame = read_client(&json!({ "action": action }).to_string());
         assert_eq!(frame, Ok(ClientFrame::Unknown { action }));
     }

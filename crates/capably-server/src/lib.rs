@@ -48,6 +48,10 @@
 //! belongs to, whatever `ablyUrl` they give. What is for a phone or a browser is accepted and goes nowhere.
 //! Live activities (`/push/apnsBroadcastChannels`) are not there.
 //!
+//! An app can have limits of its own, as `POST /apps` takes them: `limits.presence.maxMembers`,
+//! `limits.messages.maxSize` in bytes, and `limits.connections.maxInboundRate` in messages a second. Rates of
+//! channels, of REST and of whole apps are not limited.
+//!
 //! The expression of a filter is JMESPath over `name` and `headers`, of at most 2,048 bytes and 100 operators, and
 //! such as takes little work; one that is not is refused with 40010. Through a filter there are messages to
 //! receive and history to read, and nothing else: its one mode is `subscribe`. It needs a capability with a

@@ -127,6 +127,7 @@ pub struct Builder {
     max_queue: usize,
     max_presence_members: usize,
     presence_remain: Duration,
+    max_inbound_rate: Option<u32>,
     retention: Retention,
     faults: Option<Faults>,
     storage: Option<Kind>,
@@ -163,6 +164,7 @@ impl Default for Builder {
             max_queue: 16 * 1024 * 1024,
             max_presence_members: 250,
             presence_remain: Duration::from_secs(15),
+            max_inbound_rate: None,
             retention: Retention {
                 frames: 200_000,
                 bytes: 128 * 1024 * 1024,
@@ -238,6 +240,14 @@ impl Builder {
         self
     }
 
+    /// How many messages a second a connection may publish, presence and annotations among them; those of a
+    /// second may come at once, and what is more is refused with 42911. By default nothing is refused, and
+    /// clients are told 250 (CD2e).
+    pub fn max_inbound_rate(mut self, messages_per_second: u32) -> Self {
+        self.max_inbound_rate = Some(messages_per_second);
+        self
+    }
+
     /// How long members stay present whose connection was lost, unless the client said so with
     /// `remainPresentFor`; 15 s by default.
     pub fn presence_remain(mut self, remain: Duration) -> Self {
@@ -300,6 +310,7 @@ impl Builder {
             max_frame_size: self.max_frame_size,
             max_presence_members: self.max_presence_members,
             presence_remain: self.presence_remain,
+            max_inbound_rate: self.max_inbound_rate,
             retention,
         };
         let mut shared = Shared::new(settings, host(address.ip()), address.port(), self.max_queue);

@@ -104,6 +104,7 @@ impl<'a> From<&'a ClientFrame> for FrameOut<'a> {
             ClientFrame::Presence(publish) => {
                 Self::publish(Action::Presence, publish, Items::Presence(&publish.items))
             }
+            ClientFrame::Sync { channel } => Self::on_channel(Action::Sync, channel),
             ClientFrame::Annotation(publish) => {
                 Self::publish(Action::Annotation, publish, Items::Annotations(&publish.items))
             }
@@ -258,6 +259,9 @@ impl FrameIn {
                 let items = std::mem::take(&mut self.presence);
                 ClientFrame::Presence(self.publish(items)?)
             }
+            Action::Sync => {
+                ClientFrame::Sync { channel: required(self.channel.take(), "channel")? }
+            }
             Action::Annotation => {
                 let items = std::mem::take(&mut self.annotations);
                 ClientFrame::Annotation(self.publish(items)?)
@@ -280,7 +284,6 @@ impl FrameIn {
             | Action::Error
             | Action::Attached
             | Action::Detached
-            | Action::Sync
             | Action::Activate
             | Action::ObjectSync => ClientFrame::Unknown { action: number },
         })

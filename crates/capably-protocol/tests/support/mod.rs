@@ -372,12 +372,13 @@ pub(crate) fn client_frame() -> impl Strategy<Value = ClientFrame> {
             }
         ),
         text().prop_map(|channel| ClientFrame::Detach { channel }),
+        text().prop_map(|channel| ClientFrame::Sync { channel }),
         publish(message()).prop_map(ClientFrame::Message),
         publish(presence()).prop_map(ClientFrame::Presence),
         publish(annotation()).prop_map(ClientFrame::Annotation),
         publish(object_message()).prop_map(ClientFrame::Object),
         text().prop_map(|access_token| ClientFrame::Auth(AuthDetails { access_token })),
-        unknown(&[0, 5, 7, 10, 12, 14, 15, 17, 19, 21])
+        unknown(&[0, 5, 7, 10, 12, 14, 15, 16, 17, 19, 21])
             .prop_map(|action| ClientFrame::Unknown { action }),
     ]
 }

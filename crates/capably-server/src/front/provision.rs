@@ -16,7 +16,7 @@ use super::{
     reply::Reply,
 };
 use crate::hub::{
-    AppSpec, Namespace,
+    AppSpec, Limits, Namespace,
     auth::Key,
     capability::{self, Capability},
     error, presence,
@@ -24,8 +24,8 @@ use crate::hub::{
 
 /// `POST /apps`.
 pub(super) async fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
-    let (format, limits) = call.body_format();
-    let spec: JsonObject = codec::decode_body(format, &body, &limits)
+    let (format, decoding) = call.body_format();
+    let spec: JsonObject = codec::decode_body(format, &body, &decoding)
         .map_err(|problem| error::bad_request(problem.to_string()))?;
     let app_id = new_app_id().map_err(no_randomness)?;
     let mut keys = Vec::new();
@@ -47,6 +47,7 @@ pub(super) async fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorI
         })
         .collect::<Result<_, _>>()?;
     let members = list(&spec, "channels")?.iter().map(members_of).collect::<Result<_, _>>()?;
+    let limits = limits_of(&spec)?;
     let mut reply = spec.clone();
     for (name, value) in [
         ("appId", json!(app_id)),
@@ -61,7 +62,8 @@ pub(super) async fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorI
         reply.insert(name.to_owned(), value);
     }
     let id = app_id.into();
-    let spec = AppSpec { id, keys, namespaces, members, created: Some(call.shared.now().wall) };
+    let spec =
+        AppSpec { id, keys, namespaces, members, created: Some(call.shared.now().wall), limits };
     let Some(app) = call.shared.add_app(spec) else {
         return Err(ErrorInfo::new(ErrorCode(50000), 500, "the new app's id is taken; try again"));
     };
@@ -144,6 +146,25 @@ fn members_of(channel: &Value) -> Result<(Str, Vec<PresenceMessage>), ErrorInfo>
         .transpose()
         .map_err(|problem| error::bad_request(problem.to_string()))?;
     Ok((name.into(), presence::fixtures(members.unwrap_or_default())?))
+}
+
+/// What the request sets otherwise than the server: `presence.maxMembers`, `messages.maxSize` in bytes, and
+/// `connections.maxInboundRate` in messages a second. Other limits are taken and mean nothing.
+fn limits_of(spec: &JsonObject) -> Result<Limits, ErrorInfo> {
+    let limit = |group: &str, name: &str| match spec.get("limits").map(|it| &it[group][name]) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => {
+            let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+            let not_one = || error::bad_request(format!("`{group}.{name}` is not a limit"));
+            number.ok_or_else(not_one).map(Some)
+        }
+    };
+    let size = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
+    Ok(Limits {
+        max_presence_members: limit("presence", "maxMembers")?.map(size),
+        max_message_size: limit("messages", "maxSize")?.map(size),
+        max_inbound_rate: limit("connections", "maxInboundRate")?,
+    })
 }
 
 /// The list of this name, empty when there is none.

@@ -19,6 +19,7 @@ use super::{
     channel_name,
     connection::{self, Connection, Entropy},
     error, history,
+    limits::{Limits, USUAL_RATE},
     log::Retention,
     presence::{Presence, depart},
     publish::{self, Publisher},
@@ -42,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) max_presence_members: usize,
     /// How long members stay whose client is away.
     pub(crate) presence_remain: Duration,
+    /// Most messages a second that a connection publishes.
+    pub(crate) max_inbound_rate: Option<u32>,
     pub(crate) retention: Retention,
 }
 
@@ -61,6 +64,7 @@ pub(crate) struct AppSpec {
     pub(crate) members: Vec<(Str, Vec<PresenceMessage>)>,
     /// When it was made, in ms since the epoch; now, if it is being made.
     pub(crate) created: Option<Millis>,
+    pub(crate) limits: Limits,
 }
 
 /// The inputs of a connection that is being made. They hold secrets, so it has no `Debug`.
@@ -100,7 +104,8 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(settings: Arc<Settings>, spec: AppSpec, now: Now) -> Self {
-        let AppSpec { id, keys, namespaces, members, created } = spec;
+        let AppSpec { id, keys, namespaces, members, created, limits } = spec;
+        let settings = limits.apply(settings);
         let channels = Channels::new(settings.retention, namespaces, now.wall);
         Self {
             id,
@@ -404,7 +409,7 @@ pub(super) fn details(settings: &Settings, connection: &Connection, key: Str) ->
         connection_key: Some(key),
         max_message_size: Some(settings.max_message_size as u64),
         max_frame_size: Some(settings.max_frame_size as u64),
-        max_inbound_rate: None,
+        max_inbound_rate: Some(settings.max_inbound_rate.unwrap_or(USUAL_RATE).into()),
         connection_state_ttl: Some(millis(settings.connection_state_ttl)),
         server_id: Some(settings.server_id.clone()),
         max_idle_interval: Some(millis(settings.max_idle_interval)),

@@ -114,6 +114,20 @@ pub(super) fn attach(
     channels.count_attachment(&base, before, modes);
 }
 
+/// Tells an attachment again who is present. Where there is none, there is nobody to tell.
+pub(super) fn sync(
+    connection: &Connection,
+    presence: &mut Presence,
+    transport: TransportId,
+    name: Str,
+    outputs: &mut Vec<Output>,
+) {
+    let Some(attachment) = connection.attached.get(&name) else { return };
+    let members_of = attachment.members_of(&name).cloned();
+    let modes = attachment.granted;
+    presence.sync(&connection.id, members_of.as_ref(), &name, modes, transport, outputs);
+}
+
 /// Goes on with the replays to a connection.
 pub(super) fn fill(
     connection: &Connection,

@@ -6,7 +6,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use capably_protocol::{Flags, Str};
 
 use super::{
-    ConnectionId, TransportId, ack::Outcomes, auth::Identity, occupancy::Metrics, view::View,
+    ConnectionId, TransportId, ack::Outcomes, auth::Identity, limits::Pace, occupancy::Metrics,
+    view::View,
 };
 
 /// A connection and the state that a resume finds again.
@@ -33,6 +34,7 @@ pub(super) struct Connection {
     /// The `msgSerial` of the next frame; one below it has been handled.
     pub(super) next_msg_serial: u64,
     pub(super) outcomes: Outcomes,
+    pub(super) pace: Pace,
 }
 
 /// What a connection may do on a channel that it is attached to.
@@ -101,6 +103,7 @@ impl Connection {
             attached: BTreeMap::new(),
             next_msg_serial: 0,
             outcomes: Outcomes::default(),
+            pace: Pace::default(),
         }
     }
 

@@ -172,6 +172,11 @@ pub(crate) fn unknown_key() -> ErrorInfo {
     error(40400, 401, "the app has no key with this id")
 }
 
+/// More messages than a connection may publish in the time.
+pub(crate) fn too_fast(rate: u32) -> ErrorInfo {
+    error(42911, 429, format!("the connection publishes more than {rate} messages a second"))
+}
+
 /// A capability that does not allow the operation.
 pub(crate) fn denied(operation: &str) -> ErrorInfo {
     error(40160, 401, format!("the credentials do not allow `{operation}` here"))

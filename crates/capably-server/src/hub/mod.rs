@@ -20,6 +20,7 @@ pub(crate) mod error;
 mod filter;
 mod history;
 pub(crate) mod keep;
+mod limits;
 mod log;
 mod occupancy;
 mod page;
@@ -51,6 +52,7 @@ pub(crate) use self::{
     channel::Namespace,
     history::HistoryQuery,
     keep::Record,
+    limits::Limits,
     log::Retention,
     occupancy::Occupancy,
     page::{Direction, Page, PageQuery},

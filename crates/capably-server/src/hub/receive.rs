@@ -37,6 +37,12 @@ impl App {
         let sent = outputs.len();
         let mut ended = false;
         for frame in frames.drain(..) {
+            if let Some((rate, msg_serial)) = too_fast(connection, &frame, &self.settings, now) {
+                let refused = |_: &Connection| Err(error::too_fast(rate));
+                let (_, outcome) = receive_once(connection, msg_serial, &mut inbound, refused);
+                acks.add(msg_serial, outcome, outputs);
+                continue;
+            }
             let (msg_serial, outcome) = match frame {
                 ClientFrame::Message(publish) => {
                     receive_once(connection, publish.msg_serial, &mut inbound, |it| {
@@ -97,6 +103,10 @@ impl App {
                             let frame = ServerFrame::Detached { channel, error: None };
                             outputs.push(Output::Frame(transport, frame));
                         }
+                        ClientFrame::Sync { channel } => {
+                            let presence = &mut self.presence;
+                            attach::sync(connection, presence, transport, channel, outputs);
+                        }
                         ClientFrame::Auth(auth) => {
                             ended = !self.receive_auth(transport, &auth, now, outputs);
                             let found = self
@@ -136,6 +146,24 @@ impl App {
         self.count_publish(Way::Realtime, inbound, &outputs[sent..], now);
         self.tell_occupancy(now, outputs);
     }
+}
+
+/// The rate that a new frame exceeds, and the frame's serial.
+fn too_fast(
+    connection: &mut Connection,
+    frame: &ClientFrame,
+    settings: &Settings,
+    now: Now,
+) -> Option<(u32, u64)> {
+    let rate = settings.max_inbound_rate?;
+    let (msg_serial, count) = match frame {
+        ClientFrame::Message(publish) => (publish.msg_serial, publish.items.len()),
+        ClientFrame::Presence(publish) => (publish.msg_serial, publish.items.len()),
+        ClientFrame::Annotation(publish) => (publish.msg_serial, publish.items.len()),
+        _ => return None,
+    };
+    let is_new = msg_serial >= connection.next_msg_serial;
+    (is_new && !connection.pace.admit(count, rate, now.steady)).then_some((rate, msg_serial))
 }
 
 /// Handles a frame that is to be acknowledged, and adds what it publishes to `inbound`; one that was

@@ -14,6 +14,7 @@ mod changes;
 mod deltas;
 mod history;
 mod keeping;
+mod limits;
 mod occupancy;
 mod presence;
 mod presence_model;
@@ -77,6 +78,7 @@ impl Bench {
             max_frame_size: 524_288,
             max_presence_members: 250,
             presence_remain: Duration::from_secs(15),
+            max_inbound_rate: None,
             retention,
         };
         let now = Now { steady: Duration::from_secs(10), wall: 1_726_585_978_590 };

@@ -11,6 +11,7 @@ use super::{
     delta::Fanout,
     filter::Filter,
     log::Entry,
+    occupancy::Occupancy,
     serial::Position,
 };
 
@@ -186,6 +187,14 @@ impl Channel {
         if let Some(subscriber) = subscriber {
             subscriber.modes = modes;
         }
+    }
+
+    /// Nobody is attached any more.
+    pub(super) fn drop_subscribers(&mut self) {
+        self.subscribers.clear();
+        self.views.clear();
+        self.watchers = 0;
+        self.used = Occupancy::default();
     }
 
     pub(super) fn unsubscribe(&mut self, transport: TransportId, view: Option<&Arc<View>>) {

@@ -6,7 +6,7 @@ use capably_protocol::{Millis, PresenceMessage, Str};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::hub::{AppSpec, Namespace, auth::Key, capability, presence};
+use crate::hub::{AppSpec, Limits, Namespace, auth::Key, capability, presence};
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -17,6 +17,8 @@ struct Spec {
     namespaces: Vec<SpecNamespace>,
     /// The members of channels.
     channels: Vec<(Str, Vec<PresenceMessage>)>,
+    #[serde(default)]
+    limits: Limits,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,7 +41,7 @@ struct SpecNamespace {
 }
 
 pub(super) fn write(spec: &AppSpec) -> Vec<u8> {
-    let AppSpec { id: _, keys, namespaces, members, created } = spec;
+    let AppSpec { id: _, keys, namespaces, members, created, limits } = spec;
     let keys = keys.iter().map(|key| SpecKey {
         id: key.id.clone(),
         secret: key.secret().clone(),
@@ -55,6 +57,7 @@ pub(super) fn write(spec: &AppSpec) -> Vec<u8> {
         keys: keys.collect(),
         namespaces: namespaces.collect(),
         channels: members.clone(),
+        limits: *limits,
     };
     serde_json::to_vec(&spec).unwrap_or_default()
 }
@@ -63,7 +66,7 @@ pub(super) fn write(spec: &AppSpec) -> Vec<u8> {
 /// What is wrong with it.
 pub(super) fn read(id: &str, bytes: &[u8]) -> Result<AppSpec, String> {
     let spec: Spec = serde_json::from_slice(bytes).map_err(|problem| problem.to_string())?;
-    let Spec { created, keys, namespaces, channels } = spec;
+    let Spec { created, keys, namespaces, channels, limits } = spec;
     let keys = keys.into_iter().map(|it| {
         let text = Value::String(it.capability);
         let (capability, text) = capability::read(&text).map_err(|error| error.message)?;
@@ -85,5 +88,6 @@ pub(super) fn read(id: &str, bytes: &[u8]) -> Result<AppSpec, String> {
         namespaces: namespaces.collect(),
         members: members.collect::<Result<_, String>>()?,
         created: Some(created),
+        limits,
     })
 }

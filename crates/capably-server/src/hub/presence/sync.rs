@@ -20,8 +20,8 @@ pub(in crate::hub) fn announce(
     transport: TransportId,
     outputs: &mut Vec<Output>,
 ) {
-    let pages = members_of.map(|channel| presence.pages(&attached, channel, connection));
-    let pages = pages.unwrap_or_default();
+    let (name, modes) = (&attached.channel, attached.flags);
+    let pages = presence.pages(connection, members_of, name, modes);
     if !pages.is_empty() {
         attached.flags = attached.flags | Flags::HAS_PRESENCE;
     }
@@ -30,28 +30,61 @@ pub(in crate::hub) fn announce(
 }
 
 impl Presence {
+    /// Sends an attachment of this name those members of the channel `members_of` that it may see. Where there
+    /// are none, it is told so.
+    pub(in crate::hub) fn sync(
+        &mut self,
+        connection: &ConnectionId,
+        members_of: Option<&Str>,
+        name: &Str,
+        modes: Flags,
+        transport: TransportId,
+        outputs: &mut Vec<Output>,
+    ) {
+        let mut pages = self.pages(connection, members_of, name, modes);
+        if pages.is_empty() {
+            self.syncs += 1;
+            pages.push(self.page(name, Vec::new(), None));
+        }
+        outputs.extend(pages.into_iter().map(|it| Output::Frame(transport, ServerFrame::Sync(it))));
+    }
+
     /// The members in pages. Without the mode to see all, a connection sees its own (RTP17a).
     fn pages(
         &mut self,
-        attached: &Attached,
-        channel: &str,
         connection: &ConnectionId,
+        members_of: Option<&Str>,
+        name: &Str,
+        modes: Flags,
     ) -> Vec<Delivery<PresenceMessage>> {
-        let Some(set) = self.channels.get(channel) else { return Vec::new() };
-        let members: Vec<_> = if attached.flags.contains(ChannelMode::PresenceSubscribe.flag()) {
+        let Some(set) = members_of.and_then(|channel| self.channels.get(channel)) else {
+            return Vec::new();
+        };
+        let members: Vec<_> = if modes.contains(ChannelMode::PresenceSubscribe.flag()) {
             set.numbered().map(|(_, member)| member.clone()).collect()
         } else {
             set.of(connection).cloned().collect()
         };
         self.syncs += 1;
-        let sync = self.syncs;
         let last = members.len().div_ceil(PAGE);
-        let pages = members.chunks(PAGE).zip(1..).map(|(page, number)| {
-            let mut delivery = Delivery::new(attached.channel.clone(), page.to_vec());
-            let cursor = if number == last { String::new() } else { number.to_string() };
-            delivery.channel_serial = Some(format!("sync{sync}:{cursor}").into());
-            delivery
-        });
-        pages.collect()
+        let pages = members.chunks(PAGE).zip(1..);
+        pages
+            .map(|(page, number)| {
+                self.page(name, page.to_vec(), Some(number).filter(|number| *number < last))
+            })
+            .collect()
+    }
+
+    /// A page of the latest sync; without a number it is the last.
+    fn page(
+        &self,
+        name: &Str,
+        members: Vec<PresenceMessage>,
+        number: Option<usize>,
+    ) -> Delivery<PresenceMessage> {
+        let cursor = number.map_or_else(String::new, |number| number.to_string());
+        let mut delivery = Delivery::new(name.clone(), members);
+        delivery.channel_serial = Some(format!("sync{}:{cursor}", self.syncs).into());
+        delivery
     }
 }
