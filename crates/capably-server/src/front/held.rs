@@ -174,6 +174,7 @@ mod tests {
             max_frame_size: 2_000_000,
             max_presence_members: 250,
             presence_remain: Duration::from_secs(15),
+            max_inbound_rate: None,
             retention: Retention {
                 frames: 1000,
                 bytes: 1_000_000_000,

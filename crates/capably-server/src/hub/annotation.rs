@@ -112,6 +112,8 @@ pub(super) fn annotate(
     let entry = frame_of(name, annotations, &publisher, position, now);
     if let Some(channel) = channels.get_mut(name) {
         channel.commit(&entry, now, outputs);
+        let persisted = channel.newly_persisted();
+        channels.persisted.add(persisted);
     }
     for (at, indexes) in by_message {
         let summary = channels.get_mut(name).and_then(|channel| {
@@ -130,6 +132,8 @@ pub(super) fn annotate(
             let entry = summary_of(name, latest, channels.next_position(now), now);
             if let Some(channel) = channels.get_mut(name) {
                 channel.commit(&entry, now, outputs);
+                let persisted = channel.newly_persisted();
+                channels.persisted.add(persisted);
             }
         }
     }

@@ -344,8 +344,10 @@ impl App {
     /// Counts what is sent, and what there is.
     fn count(&mut self, outputs: &[Output], now: Now) {
         let (channels, opened) = self.channels.count();
+        let persisted = std::mem::take(&mut self.channels.persisted);
         let tally = self.stats.current(now);
         tally.sent(outputs);
+        tally.persisted(persisted);
         tally.channels(channels, opened);
         tally.connections(self.transports.len(), 0);
     }

@@ -112,6 +112,8 @@ pub(super) fn change(
     let whole = entry(merged);
     if let Some(channel) = channels.get_mut(name) {
         channel.commit_change(at, whole, addition, chosen_id.as_ref(), now, outputs);
+        let persisted = channel.newly_persisted();
+        channels.persisted.add(persisted);
     }
     Ok(accepted(position))
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use capably_protocol::{Flags, Message, Millis, Str, frame::Delivery};
+use capably_protocol::{ChannelMode, Flags, Message, Millis, Str, frame::Delivery};
 
 use super::{
     ConnectionId, Now, Output, TransportId,
@@ -17,6 +17,7 @@ use super::{
     occupancy::{Occupancy, OccupancyNews, Watch},
     push::{Payload, Push},
     serial::{Position, SerialClock},
+    tally::Traffic,
     view::{self, View, Views},
 };
 
@@ -51,6 +52,8 @@ pub(super) struct Channels {
     /// Set when entries are to outlive the process.
     pub(super) keeping: Option<Keeping>,
     pub(super) occupancy: OccupancyNews,
+    /// What has been taken in to be kept for longer than usual, and not been counted yet.
+    pub(super) persisted: Traffic,
 }
 
 impl Channels {
@@ -68,6 +71,7 @@ impl Channels {
             opened: 0,
             keeping: None,
             occupancy: OccupancyNews::default(),
+            persisted: Traffic::default(),
         }
     }
 
@@ -107,7 +111,10 @@ impl Channels {
         outputs: &mut Vec<Output>,
     ) -> Position {
         let position = self.clock.next(now.wall);
-        self.get_or_create(name).publish(position, frame, now, outputs);
+        let channel = self.get_or_create(name);
+        channel.publish(position, frame, now, outputs);
+        let persisted = channel.newly_persisted();
+        self.persisted.add(persisted);
         position
     }
 
@@ -410,6 +417,21 @@ impl Channel {
         delivery.connection_id = connection;
         delivery.timestamp = Some(now.wall);
         self.commit(&Entry::new(position, now.steady, delivery), now, outputs);
+    }
+
+    /// The newest entry, if it is kept for longer than usual.
+    pub(super) fn newly_persisted(&self) -> Traffic {
+        let newest = self.log.iter().next_back();
+        let newest = newest.filter(|_| self.retention.age >= PERSISTED_AGE);
+        newest.map_or_else(Traffic::default, |entry| {
+            let volume = entry.volume();
+            match entry.mode() {
+                ChannelMode::PresenceSubscribe => {
+                    Traffic { presence: volume, ..Traffic::default() }
+                }
+                _ => Traffic { messages: volume, ..Traffic::default() },
+            }
+        })
     }
 
     /// Takes an entry into the log and sends it to the subscribers that want it.

@@ -27,14 +27,22 @@ pub(crate) struct StatsQuery {
 /// Describes the names of the numbers (TS12s).
 const SCHEMA: &str = "https://schemas.ably.com/json/app-stats-0.0.5.json";
 
-/// Minutes of each kind that are kept: those of two months.
-const MAX_MINUTES: usize = 62 * 24 * 60;
+/// How many intervals of each length are kept: minutes of a week, hours of two months, days of two years, months
+/// of ten years. The oldest beyond that become part of the next longer interval, and in the end of none.
+const MAX_INTERVALS: [usize; 4] = [7 * 24 * 60, 62 * 24, 731, 120];
+
+static UNITS: [StatsUnit; 4] =
+    [StatsUnit::Minute, StatsUnit::Hour, StatsUnit::Day, StatsUnit::Month];
+
+/// Most minutes that an app can be told of.
+const MAX_GIVEN: usize = 7 * 24 * 60;
 
 /// The statistics of an app.
 #[derive(Debug, Default)]
 pub(super) struct Stats {
-    /// What has been counted, by the start of the minute. The last one may be going on.
-    counted: BTreeMap<Millis, Tally>,
+    /// What has been counted, for each of [`UNITS`] by the start of the interval. Everything is in one of them;
+    /// the last minute may be going on.
+    pub(super) counted: [BTreeMap<Millis, Tally>; MAX_INTERVALS.len()],
     /// What the app was told, totals included.
     given: BTreeMap<Millis, Entries>,
 }
@@ -44,14 +52,36 @@ impl Stats {
     pub(super) fn current(&mut self, now: Now) -> &mut Tally {
         let minute =
             StatsInterval::at(now.wall, &StatsUnit::Minute).map_or(0, StatsInterval::start);
-        if !self.counted.contains_key(&minute) {
-            if self.counted.len() >= MAX_MINUTES {
-                self.counted.pop_first();
-            }
-            let last = self.counted.last_entry().map(|last| last.get().next_minute());
-            self.counted.insert(minute, last.unwrap_or_default());
+        let minutes = &mut self.counted[0];
+        if !minutes.contains_key(&minute) {
+            let last = minutes.last_entry().map(|last| last.get().next_minute());
+            minutes.insert(minute, last.unwrap_or_default());
+            self.roll_up();
         }
-        self.counted.entry(minute).or_default()
+        self.counted[0].entry(minute).or_default()
+    }
+
+    /// Makes the oldest intervals part of longer ones.
+    fn roll_up(&mut self) {
+        for (shorter, max) in MAX_INTERVALS.into_iter().enumerate() {
+            while self.counted[shorter].len() > max {
+                let Some((start, tally)) = self.counted[shorter].pop_first() else { break };
+                let longer = shorter + 1;
+                if tally.is_empty() || longer == UNITS.len() {
+                    continue;
+                }
+                let start =
+                    StatsInterval::at(start, &UNITS[longer]).map_or(0, StatsInterval::start);
+                let sum = self.counted[longer].entry(start).or_default();
+                *sum = sum.and(tally);
+            }
+        }
+    }
+
+    /// What has been counted in intervals of this length and in shorter ones.
+    fn counted(&self, unit: &StatsUnit) -> impl Iterator<Item = &BTreeMap<Millis, Tally>> {
+        let longest = UNITS.iter().position(|known| known == unit).unwrap_or_default();
+        self.counted[..=longest].iter()
     }
 
     /// The intervals of this length that begin between the times and of which there is something to say.
@@ -68,8 +98,8 @@ impl Stats {
             Some(None) => return BTreeSet::new(),
         };
         let range = (first, Bound::Unbounded);
-        let counted = self.counted.range(range).filter(|(_, tally)| !tally.is_empty());
-        let minutes = counted.map(|(minute, _)| minute);
+        let counted = self.counted(unit).flat_map(|counted| counted.range(range));
+        let minutes = counted.filter(|(_, tally)| !tally.is_empty()).map(|(start, _)| start);
         let minutes = minutes.chain(self.given.range(range).map(|(minute, _)| minute));
         minutes
             .filter_map(|minute| StatsInterval::at(*minute, unit))
@@ -80,7 +110,9 @@ impl Stats {
     /// The numbers of an interval.
     fn entries(&self, interval: StatsInterval) -> Entries {
         let minutes = interval.start()..interval.end();
-        let counted = self.counted.range(minutes.clone()).map(|(_, tally)| tally);
+        let unit = interval.unit();
+        let counted = self.counted(&unit).flat_map(|counted| counted.range(minutes.clone()));
+        let counted = counted.map(|(_, tally)| tally);
         let counted = counted.filter(|tally| !tally.is_empty());
         let mut sums = Sums::default();
         if let Some(tally) = counted.copied().reduce(Tally::and) {
@@ -184,7 +216,7 @@ impl App {
             given.insert(start, with_totals(interval.entries));
         }
         let new = given.keys().filter(|start| !self.stats.given.contains_key(start)).count();
-        if self.stats.given.len() + new > MAX_MINUTES {
+        if self.stats.given.len() + new > MAX_GIVEN {
             return Err(error::bad_request("there are more intervals than are kept"));
         }
         self.stats.given.extend(given);

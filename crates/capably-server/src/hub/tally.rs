@@ -12,6 +12,7 @@ pub(super) struct Tally {
     inbound_realtime: Traffic,
     inbound_rest: Traffic,
     outbound_realtime: Traffic,
+    persisted: Traffic,
     connections: Open,
     channels: Open,
     requests: Requests,
@@ -36,14 +37,14 @@ pub(crate) enum RequestKind {
 
 /// Things that travel, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Traffic {
-    messages: Volume,
-    presence: Volume,
-    objects: Volume,
+pub(super) struct Traffic {
+    pub(super) messages: Volume,
+    pub(super) presence: Volume,
+    pub(super) objects: Volume,
 }
 
 impl Traffic {
-    fn add(&mut self, more: Self) {
+    pub(super) fn add(&mut self, more: Self) {
         self.messages.add(more.messages);
         self.presence.add(more.presence);
         self.objects.add(more.objects);
@@ -120,6 +121,11 @@ impl Tally {
         self.inbound_realtime.presence.add(volume);
     }
 
+    /// Counts what is kept for longer than usual.
+    pub(super) fn persisted(&mut self, traffic: Traffic) {
+        self.persisted.add(traffic);
+    }
+
     /// Counts what is sent to those who subscribe.
     pub(super) fn sent(&mut self, outputs: &[Output]) {
         for output in outputs {
@@ -170,6 +176,7 @@ impl Tally {
         self.inbound_realtime.add(other.inbound_realtime);
         self.inbound_rest.add(other.inbound_rest);
         self.outbound_realtime.add(other.outbound_realtime);
+        self.persisted.add(other.persisted);
         self.connections.add(other.connections);
         self.channels.add(other.channels);
         self.requests.add(other.requests);
@@ -197,6 +204,7 @@ impl Tally {
             ("inbound.realtime", &self.inbound_realtime),
             ("inbound.rest", &self.inbound_rest),
             ("outbound.realtime", &self.outbound_realtime),
+            ("persisted", &self.persisted),
         ] {
             for (kind, volume) in [
                 ("messages", traffic.messages),
@@ -234,7 +242,9 @@ mod tests {
         for way in [Way::Realtime, Way::Rest] {
             minute.published(way, volume);
         }
-        for traffic in [&mut minute.inbound_realtime, &mut minute.outbound_realtime] {
+        for traffic in
+            [&mut minute.inbound_realtime, &mut minute.outbound_realtime, &mut minute.persisted]
+        {
             *traffic = Traffic { messages: volume, presence: volume, objects: volume };
         }
         minute.connections(7, 3);
@@ -245,7 +255,7 @@ mod tests {
         }
         let once = minute.entries();
         let twice = minute.and(minute).entries();
-        assert_eq!(once.len(), 2 * 7 + 2 * 2 + 2 * 3);
+        assert_eq!(once.len(), 2 * 10 + 2 * 2 + 2 * 3);
         assert_eq!(twice.len(), once.len());
         for (name, value) in &once {
             let factor = if name.ends_with("peak") { 1.0 } else { 2.0 };

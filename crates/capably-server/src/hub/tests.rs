@@ -55,6 +55,7 @@ fn spec(key: &Arc<Key>) -> AppSpec {
         namespaces: vec![
             Namespace { mutable: true, ..namespace("mutable") },
             Namespace { push_enabled: true, ..namespace("push") },
+            Namespace { persisted: true, ..namespace("persisted") },
         ],
         ..AppSpec::default()
     }

@@ -91,3 +91,17 @@ pub(super) fn read(id: &str, bytes: &[u8]) -> Result<AppSpec, String> {
         limits,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_kept_and_need_not_be_there() {
+        let limits = Limits { max_inbound_rate: Some(7), ..Limits::default() };
+        let bytes = write(&AppSpec { limits, ..AppSpec::default() });
+        assert_eq!(read("app-id", &bytes).unwrap().limits, limits);
+        let older = br#"{"created":1,"keys":[],"namespaces":[],"channels":[]}"#;
+        assert_eq!(read("app-id", older).unwrap().limits, Limits::default());
+    }
+}

@@ -86,6 +86,8 @@ pub(super) fn tell(
     delivery.connection_id = Some(connection.clone());
     delivery.timestamp = Some(now.wall);
     channel.commit(&Entry::presence(position, now.steady, delivery), now, outputs);
+    let persisted = channel.newly_persisted();
+    channels.persisted.add(persisted);
 }
 
 /// Checks every message and brings it into the form in which it is stored. Gives their size, too.

@@ -228,3 +228,60 @@ fn statistics_need_the_right_to_all_of_the_app() {
     let wrong = bench.app.post_stats(&identity, vec![fixture("yesterday", 1.0, 1.0)]);
     assert_eq!(wrong.unwrap_err().code.0, 40000);
 }
+
+#[test]
+fn what_is_persisted_is_counted() {
+    let mut bench = Bench::new();
+    let (transport, _) = bench.connect(None);
+    bench.attach(transport, "persisted:a", None);
+    let member = capably_protocol::PresenceMessage {
+        action: Some(capably_protocol::PresenceAction::Enter),
+        client_id: Some("me".into()),
+        data: Data::from("here"),
+        ..Default::default()
+    };
+    let enter = Publish {
+        channel: "persisted:a".into(),
+        msg_serial: 0,
+        items: Arc::from(vec![member]),
+        params: Default::default(),
+    };
+    bench.send(transport, vec![ClientFrame::Presence(enter)]);
+    bench.send(transport, vec![publish("persisted:a", 1, vec![Message::new("m", "12345"); 3])]);
+    bench.publish(transport, "a", 2, "not persisted");
+    let stats = bench.stats(StatsUnit::Minute, None, None);
+    let entry = |name: &str| stats[0].entry(&format!("messages.persisted.{name}"));
+    assert_eq!((entry("messages.count"), entry("messages.data")), (3.0, 18.0));
+    assert_eq!((entry("presence.count"), entry("presence.data")), (1.0, 6.0));
+    assert_eq!((entry("all.count"), entry("all.data")), (4.0, 24.0));
+}
+
+#[test]
+fn years_of_statistics_take_no_more_room_than_weeks_and_lose_nothing() {
+    let mut bench = Bench::new();
+    let hour = Duration::from_secs(3600);
+    let begin = bench.now.wall;
+    // One request every hour for nine years.
+    let hours = 9 * 365 * 24;
+    for _ in 0..hours {
+        bench.app.count_request(RequestKind::Other, true, bench.now);
+        bench.now.steady += hour;
+        bench.now.wall += hour.as_millis() as i64;
+    }
+    let lengths = bench.app.stats.counted.each_ref().map(std::collections::BTreeMap::len);
+    assert_eq!(lengths[..3], [7 * 24 * 60, 62 * 24, 731]);
+    assert!(lengths[3] <= 120, "{lengths:?}");
+    let sum = |unit: StatsUnit| -> f64 {
+        let page = PageQuery { limit: 100_000, ..all(Direction::Forwards) };
+        let query = StatsQuery { page, unit };
+        let found = bench.app.stats(&bench.identity(), &query, bench.now).unwrap().items;
+        found.iter().map(|it| it.entry("apiRequests.other.succeeded")).sum()
+    };
+    assert_eq!(sum(StatsUnit::Month), f64::from(hours));
+    let first = bench.stats(StatsUnit::Month, None, None)[0].interval_id.clone();
+    assert_eq!(*first, *StatsInterval::at(begin, &StatsUnit::Month).unwrap().to_string());
+    // A day that is partly in hours and partly in minutes is whole.
+    let day = bench.stats(StatsUnit::Day, None, None);
+    let full = day[1..day.len() - 1].iter().map(|it| it.entry("apiRequests.other.succeeded"));
+    assert!(full.skip(1).all(|count| (count - 24.0).abs() < 0.5));
+}
