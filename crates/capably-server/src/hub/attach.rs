@@ -268,7 +268,7 @@ fn attachment(attach: &Attach, identity: &Identity) -> Result<Attachment, ErrorI
     let requested = if requested.is_empty() { DEFAULT_MODES.to_vec() } else { requested };
     let requested = requested.into_iter().collect();
     let whole_appends = param("appendMode").is_some_and(|mode| mode == WHOLE_APPENDS);
-    let deltas = param(delta::PARAM).is_some_and(|format| format == delta::VCDIFF);
+    let deltas = delta::asked_for(param(delta::PARAM));
     let mut attachment =
         Attachment { view, requested, granted: Flags::NONE, whole_appends, deltas, metrics };
     attachment.granted = granted(&attachment, &attach.channel, identity);

@@ -11,6 +11,11 @@ use super::{Broadcast, channel::Subscriber, log::Entry};
 pub(super) const PARAM: &str = "delta";
 pub(super) const VCDIFF: &str = "vcdiff";
 
+/// Whether the parameter's value asks for deltas.
+pub(super) fn asked_for(format: Option<&String>) -> bool {
+    format.is_some_and(|format| format == VCDIFF)
+}
+
 /// What an attachment that gets deltas has been sent.
 #[derive(Debug, Default)]
 pub(super) struct Deltas {

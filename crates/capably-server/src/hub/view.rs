@@ -125,17 +125,17 @@ impl Viewers {
             return;
         }
         let is_sent = |subscriber: &Subscriber| {
-            subscriber.behind.is_none()
-                && subscriber.wants(entry)
-                && (filtered || filter(subscriber))
+            let is_due = subscriber.behind.is_none() && subscriber.wants(entry);
+            is_due && (filtered || filter(subscriber))
         };
-        let mut sent = self.subscribers.iter_mut().filter(|(_, it)| is_sent(it)).peekable();
-        if sent.peek().is_none() {
+        let mut subscribers =
+            self.subscribers.iter_mut().filter(|(_, subscriber)| is_sent(subscriber)).peekable();
+        if subscribers.peek().is_none() {
             return;
         }
         let Some(seen) = self.view.of(entry) else { return };
         let mut fanout = Fanout::new(&seen);
-        for (transport, subscriber) in sent {
+        for (transport, subscriber) in subscribers {
             outputs.push(Output::Broadcast(*transport, fanout.broadcast(subscriber)));
         }
     }
