@@ -1,0 +1,71 @@
+// Connections that are cut in the middle of a stream, of both ends: everything arrives once, and in order.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+
+import { capably, collect, formats, startServer, subscribe, withRealtime } from '../support.mjs';
+
+const count = 600;
+const numbers = Array.from({ length: count }, (_, n) => `message ${n + 1}`);
+
+const cut = { type: 'disconnect' };
+const rule = (action, nth, what) => ({
+  match: { type: 'ws_frame_to_client', action, count: nth },
+  action: what,
+  times: 1,
+});
+/** The subscriber is cut twice, and the publisher before it learns what has been taken. */
+const rules = [
+  rule('MESSAGE', 100, cut),
+  rule('MESSAGE', 350, cut),
+  rule('ACK', 1, [{ type: 'suppress' }, cut]),
+];
+
+let server;
+before(async () => (server = await startServer('--control', '0')));
+after(() => server?.stop());
+
+/** Asks something of the server's faults. */
+async function control(method, path, body) {
+  const url = `http://127.0.0.1:${server.control}/${path}`;
+  const response = await fetch(url, { method, body: body && JSON.stringify(body) });
+  assert.ok(response.ok, `${method} ${path}: ${response.status}`);
+  return response.status === 204 ? undefined : response.json();
+}
+
+/** Carries out `work` with connections that are cut, and makes sure that they were. */
+async function interrupted(work) {
+  await control('DELETE', 'rules');
+  await control('POST', 'rules', rules);
+  await work();
+  const { rules: inForce } = await control('GET', 'rules');
+  assert.deepEqual(inForce.map(({ applied }) => applied), rules.map(() => 1));
+}
+
+for (const theirs of formats) {
+  for (const ours of formats) {
+    describe(`npm client in ${theirs}, capably in ${ours}`, () => {
+      test('the npm client publishes, capably receives', () => interrupted(async () => {
+        const name = `to-capably:${theirs}:${ours}`;
+        const subscription = await subscribe(server, ours, name, count);
+        await withRealtime(server, theirs, async (client) => {
+          const channel = client.channels.get(name);
+          await Promise.all(numbers.map((data) => channel.publish('n', data)));
+          const lines = await subscription.messages;
+          assert.deepEqual(lines.map(({ data }) => data), numbers);
+        });
+      }));
+
+      test('capably publishes, the npm client receives', () => interrupted(async () => {
+        const name = `to-npm:${theirs}:${ours}`;
+        await withRealtime(server, theirs, async (client) => {
+          const collected = await collect(client.channels.get(name), count);
+          const words = ['n', 'message {i}', '--count', String(count)];
+          await capably(server, 'publish', '--format', ours, name, ...words);
+          const messages = await collected.messages;
+          assert.deepEqual(messages.map(({ data }) => data), numbers);
+        });
+      }));
+    });
+  }
+}
