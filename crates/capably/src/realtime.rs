@@ -32,6 +32,7 @@ mod fill;
 mod filter;
 mod gap;
 mod history;
+mod implicit_attach;
 mod kinds;
 mod link;
 mod listeners;

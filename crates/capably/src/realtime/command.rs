@@ -64,7 +64,7 @@ pub(crate) enum Command {
 pub(crate) enum PresenceCommand {
     Say { message: PresenceMessage, reply: Reply<()> },
     Members { query: MembersQuery, reply: Reply<Vec<PresenceMessage>> },
-    Subscribe { subscriber: SubscriberOfKinds<PresenceMessage>, attach: Option<Reply<()>> },
+    Subscribe { subscriber: SubscriberOfKinds<PresenceMessage>, attach: bool, reply: Reply<()> },
     Unsubscribe { subscriber: u64 },
 }
 

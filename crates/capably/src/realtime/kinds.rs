@@ -8,7 +8,10 @@ use std::{
 
 use capably_protocol::{Annotation, PresenceAction, PresenceMessage, Str};
 
-use super::queue::{Pushed, Queue};
+use super::{
+    command::gone,
+    queue::{Pushed, Queue},
+};
 use crate::Error;
 
 /// Something that comes in kinds, by which one may listen to it.
@@ -41,6 +44,16 @@ pub(crate) struct SubscriberOfKinds<T: OfKind> {
     /// The kinds to listen to; none means all (RTP6a, RTP6b, RTAN4c).
     pub(crate) kinds: Vec<T::Kind>,
     pub(crate) queue: Arc<Queue<T>>,
+    /// Its implicit attach is under way. If that fails, it learns so from there, and goes on listening
+    /// (RTP6d, RTAN4d).
+    pub(crate) attaching: bool,
+}
+
+impl<T: OfKind> Drop for SubscriberOfKinds<T> {
+    fn drop(&mut self) {
+        // Nobody fills the queue any more, be it that the client has ended before it came to this.
+        self.queue.end(gone());
+    }
 }
 
 impl<T: OfKind> SubscriberOfKinds<T> {
@@ -94,6 +107,20 @@ impl<T: OfKind> SubscribersOfKinds<T> {
             }
         }
         if full { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// The attach that a subscriber caused is over.
+    pub(crate) fn attach_over(&mut self, id: u64) {
+        if let Some(subscriber) = self.0.iter_mut().find(|own| own.id == id) {
+            subscriber.attaching = false;
+        }
+    }
+
+    /// Ends all but those whose attach is under way.
+    pub(crate) fn failed(&self, reason: &Error) {
+        for subscriber in self.0.iter().filter(|own| !own.attaching) {
+            subscriber.queue.end(reason.clone());
+        }
     }
 
     pub(crate) fn end(&self, reason: &Error) {

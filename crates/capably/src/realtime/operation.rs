@@ -11,15 +11,21 @@ use crate::{Error, Result};
 /// An operation under way, and where its result goes.
 pub(crate) enum Operation {
     Unit(Reply<()>),
-    /// A subscriber of a channel's messages, by its id.
-    Subscribe(ChannelId, u64, Reply<()>),
-    /// A subscriber of annotations of a channel's messages.
-    SubscribeAnnotations(ChannelId, Reply<()>),
+    /// Somebody who begins to listen on a channel.
+    Subscribe(ChannelId, Listener, Reply<()>),
     /// With what it takes of the window of unacknowledged publishes.
     Publish(Reply<PublishResult>, u32),
     Ping(Reply<Duration>),
     Members(Reply<Vec<PresenceMessage>>),
     Authorize(Box<Authorizing>),
+}
+
+/// Who listens to what, by the id of the subscriber.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Listener {
+    Messages(u64),
+    Presence(u64),
+    Annotations(u64),
 }
 
 /// A token that a user asked for.
@@ -33,9 +39,7 @@ impl Operation {
     /// Hands the outcome over. The other end may have lost interest in it.
     pub(crate) fn finish(self, outcome: Result<Outcome, ErrorInfo>) {
         match self {
-            Self::Unit(reply)
-            | Self::Subscribe(_, _, reply)
-            | Self::SubscribeAnnotations(_, reply) => {
+            Self::Unit(reply) | Self::Subscribe(_, _, reply) => {
                 let _ = reply.send(outcome.map(|_| ()));
             }
             Self::Publish(reply, _) => {

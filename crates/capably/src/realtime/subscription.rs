@@ -11,15 +11,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use capably_protocol::{ErrorInfo, Message, Str};
+use capably_protocol::{Message, Str};
 use futures_core::Stream;
-use tokio::sync::oneshot;
 
 use super::{
     Channel, Gap, MessageFilter, Overflow,
-    command::{Command, Subscriber, answered},
+    command::{Command, Subscriber},
     fill::{self, Filler},
     filter::Wanted,
+    implicit_attach::ImplicitAttach,
     queue::{Break, Intake, Next, Queue},
 };
 use crate::{Error, Result};
@@ -143,9 +143,9 @@ impl<'a> Subscribe<'a> {
         let subscriber =
             Subscriber { id, wanted: self.wanted, queue, attaching: attach, continuous: false };
         let channel = self.channel.shared.id;
-        let (reply, answer) = oneshot::channel();
+        let (reply, outcome) = ImplicitAttach::new();
         self.channel.handle.send(Command::Subscribe { channel, subscriber, attach, reply });
-        let attach = Attach::UnderWay(answer);
+        let attach = outcome;
         Subscription { channel: self.channel.clone(), id, intake, filler, attach }
     }
 
@@ -168,20 +168,14 @@ impl<'a> IntoFuture for Subscribe<'a> {
 /// The messages of a channel, as a stream.
 ///
 /// Dropping it unsubscribes (RTL8). It outlasts detaching and reconnecting, and the failure of the attach it
-/// began with ([`Subscribe::listen`]); it ends when no more can come without the user's doing: the connection was closed or failed, or the channel failed or was released;
-/// [`end_reason`](Self::end_reason) then says why.
+/// began with ([`Subscribe::listen`]). It ends when no more can come without the user's doing: the connection
+/// was closed or failed, or the channel failed or was released; [`end_reason`](Self::end_reason) then says why.
 pub struct Subscription {
     channel: Channel,
     id: u64,
     intake: Intake<Message, Gap>,
     filler: Option<Box<Filler>>,
-    attach: Attach,
-}
-
-/// The attach that a subscription began with.
-enum Attach {
-    UnderWay(oneshot::Receiver<Result<(), ErrorInfo>>),
-    Over(Result<()>),
+    attach: ImplicitAttach,
 }
 
 /// What a subscription has to say.
@@ -228,12 +222,7 @@ impl Subscription {
     /// # Errors
     /// As [`Subscribe`] says. The subscription goes on listening.
     pub async fn attached(&mut self) -> Result<()> {
-        let result = match &mut self.attach {
-            Attach::UnderWay(answer) => answered(answer).await,
-            Attach::Over(result) => return result.clone(),
-        };
-        self.attach = Attach::Over(result.clone());
-        result
+        self.attach.outcome().await
     }
 
     /// Why the subscription ended; `None` while it goes on.

@@ -6,6 +6,7 @@
 mod app;
 mod auth;
 mod channel_attach;
+mod channel_derived;
 mod channel_history;
 mod channel_identity;
 mod channel_publish;

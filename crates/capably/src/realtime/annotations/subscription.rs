@@ -13,13 +13,13 @@ use std::{
 
 use capably_protocol::{Annotation, Str};
 use futures_core::Stream;
-use tokio::sync::oneshot;
 
 use crate::{
     Error, Result,
     realtime::{
         Channel, Overflow,
-        command::{AnnotationCommand, Command, answered},
+        command::{AnnotationCommand, Command},
+        implicit_attach::ImplicitAttach,
         kinds::SubscriberOfKinds,
         queue::{Break, Intake, Next, Queue},
     },
@@ -33,7 +33,8 @@ static NEXT_SUBSCRIBER: AtomicU64 = AtomicU64::new(0);
 /// A subscription to annotations about to be made.
 ///
 /// Awaiting it registers the listener and attaches the channel in one step, so that nothing is missed in
-/// between, and returns once the channel is attached (RTAN4d).
+/// between, and returns once the channel is attached (RTAN4d). [`listen`](Self::listen) does not wait, and goes
+/// on listening when the attach fails.
 ///
 /// # Errors
 /// Why the channel is not attached, as [`Channel::attach`] says; 90001 if it has failed or was released. With
@@ -85,19 +86,24 @@ impl<'a> SubscribeAnnotations<'a> {
         self
     }
 
-    async fn start(self) -> Result<AnnotationSubscription> {
+    /// Registers the listener, has the channel attached, and returns at once; as
+    /// [`Subscribe::listen`](crate::realtime::Subscribe::listen) does for messages, it goes on listening when
+    /// the attach fails (RTAN4d).
+    pub fn listen(self) -> AnnotationSubscription {
         let id = NEXT_SUBSCRIBER.fetch_add(1, Ordering::Relaxed);
         let queue = Arc::new(Queue::new(self.capacity, self.overflow));
-        let subscription = AnnotationSubscription {
-            channel: self.channel.clone(),
-            id,
-            intake: Intake::new(Arc::clone(&queue)),
-        };
-        let subscriber = SubscriberOfKinds { id, kinds: self.types, queue };
-        let (reply, answer) = oneshot::channel();
-        let command = AnnotationCommand::Subscribe { subscriber, attach: self.attach, reply };
+        let intake = Intake::new(Arc::clone(&queue));
+        let attaching = self.attach;
+        let subscriber = SubscriberOfKinds { id, kinds: self.types, queue, attaching };
+        let (reply, attach) = ImplicitAttach::new();
+        let command = AnnotationCommand::Subscribe { subscriber, attach: attaching, reply };
         self.channel.handle.send(Command::Annotations(self.channel.shared.id, command));
-        answered(answer).await?;
+        AnnotationSubscription { channel: self.channel.clone(), id, intake, attach }
+    }
+
+    async fn start(self) -> Result<AnnotationSubscription> {
+        let mut subscription = self.listen();
+        subscription.attached().await?;
         Ok(subscription)
     }
 }
@@ -113,13 +119,15 @@ impl<'a> IntoFuture for SubscribeAnnotations<'a> {
 
 /// The annotations of a channel's messages, as they are made and removed, as a stream.
 ///
-/// Dropping it unsubscribes (RTAN5). It outlasts detaching and reconnecting, and ends when no more can come
-/// without the user's doing: the connection was closed or failed, or the channel failed or was released;
+/// Dropping it unsubscribes (RTAN5). It outlasts detaching and reconnecting, and the failure of the attach it
+/// began with ([`SubscribeAnnotations::listen`]). It ends when no more can come without the user's doing: the
+/// connection was closed or failed, or the channel failed or was released;
 /// [`end_reason`](Self::end_reason) then says why.
 pub struct AnnotationSubscription {
     channel: Channel,
     id: u64,
     intake: Intake<Annotation>,
+    attach: ImplicitAttach,
 }
 
 /// What a subscription to annotations has to say.
@@ -145,6 +153,15 @@ impl AnnotationSubscription {
     /// ended.
     pub async fn next_event(&mut self) -> Option<AnnotationEvent> {
         poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// Waits for the attach that the subscription began with, and says what came of it, however often it is
+    /// asked (RTAN4d). Done at once where subscribing attached nothing.
+    ///
+    /// # Errors
+    /// As [`SubscribeAnnotations`] says. The subscription goes on listening.
+    pub async fn attached(&mut self) -> Result<()> {
+        self.attach.outcome().await
     }
 
     /// Why the subscription ended; `None` while it goes on.

@@ -3,7 +3,13 @@
 use capably_core::{ChannelId, Now, Outcome};
 
 use super::{Driver, commands::released};
-use crate::realtime::{command::AnnotationCommand, operation::Operation};
+use crate::{
+    Error,
+    realtime::{
+        command::AnnotationCommand,
+        operation::{Listener, Operation},
+    },
+};
 
 impl Driver {
     pub(super) fn handle_annotations(
@@ -19,11 +25,13 @@ impl Driver {
             }
             AnnotationCommand::Subscribe { subscriber, attach, reply } => {
                 let Some(entry) = self.channels.get_mut(&id) else {
+                    subscriber.queue.end(Error::from(released()));
                     let _ = reply.send(Err(released()));
                     return;
                 };
+                let listener = Listener::Annotations(subscriber.id);
+                let subscribe = Operation::Subscribe(id, listener, reply);
                 entry.annotations.add(subscriber);
-                let subscribe = Operation::SubscribeAnnotations(id, reply);
                 if attach {
                     self.attach_to_subscribe(id, subscribe, now);
                 } else {

@@ -15,7 +15,7 @@ use crate::{
         ChannelProperties,
         command::{Command, Publish},
         kinds::SubscribersOfKinds,
-        operation::{Authorizing, Operation},
+        operation::{Authorizing, Listener, Operation},
     },
 };
 
@@ -108,7 +108,8 @@ impl Driver {
                 };
                 subscriber.continuous =
                     self.core.channel(channel).is_some_and(Channel::is_continuous);
-                let subscribe = Operation::Subscribe(channel, subscriber.id, reply);
+                let subscribe =
+                    Operation::Subscribe(channel, Listener::Messages(subscriber.id), reply);
                 entry.subscribers.push(subscriber);
                 if attach {
                     self.attach_to_subscribe(channel, subscribe, now);
@@ -166,19 +167,22 @@ impl Driver {
     ) {
         match &operation {
             Operation::Publish(_, permits) => self.permits += *permits as usize,
-            Operation::Subscribe(channel, subscriber, _) => {
+            Operation::Subscribe(channel, listener, _) => {
                 if let Some(entry) = self.channels.get_mut(channel) {
-                    entry.attach_over(*subscriber);
+                    entry.attach_over(*listener);
                 }
                 if outcome.is_ok() {
-                    outcome = self.core.check_subscribed(*channel).map(|()| Outcome::Done);
+                    let granted = match listener {
+                        Listener::Messages(_) => self.core.check_subscribed(*channel),
+                        Listener::Annotations(_) => {
+                            self.core.check_annotations_subscribed(*channel)
+                        }
+                        Listener::Presence(_) => Ok(()),
+                    };
+                    outcome = granted.map(|()| Outcome::Done);
                 }
             }
-            Operation::SubscribeAnnotations(channel, _) if outcome.is_ok() => {
-                outcome = self.core.check_annotations_subscribed(*channel).map(|()| Outcome::Done);
-            }
-            Operation::SubscribeAnnotations(..)
-            | Operation::Unit(_)
+            Operation::Unit(_)
             | Operation::Ping(_)
             | Operation::Members(_)
             | Operation::Authorize(_) => {}

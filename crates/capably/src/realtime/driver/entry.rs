@@ -7,7 +7,8 @@ use capably_protocol::{Annotation, Message, PresenceMessage};
 use crate::{
     Error,
     realtime::{
-        Gap, channel::ChannelShared, command::Subscriber, kinds::SubscribersOfKinds, queue::Pushed,
+        Gap, channel::ChannelShared, command::Subscriber, kinds::SubscribersOfKinds,
+        operation::Listener, queue::Pushed,
     },
 };
 
@@ -41,19 +42,26 @@ impl Entry {
     }
 
     /// The attach that a subscriber caused is over.
-    pub(super) fn attach_over(&mut self, id: u64) {
-        if let Some(subscriber) = self.subscribers.iter_mut().find(|own| own.id == id) {
-            subscriber.attaching = false;
+    pub(super) fn attach_over(&mut self, listener: Listener) {
+        match listener {
+            Listener::Messages(id) => {
+                if let Some(subscriber) = self.subscribers.iter_mut().find(|own| own.id == id) {
+                    subscriber.attaching = false;
+                }
+            }
+            Listener::Presence(id) => self.presence.attach_over(id),
+            Listener::Annotations(id) => self.annotations.attach_over(id),
         }
     }
 
     /// The channel has failed. Who has just subscribed learns so from its attach, and goes on listening
-    /// (RTL7g).
+    /// (RTL7g, RTP6d, RTAN4d).
     pub(super) fn failed(&self, reason: &Error) {
         for subscriber in self.subscribers.iter().filter(|own| !own.attaching) {
             subscriber.queue.end(reason.clone());
         }
-        self.presence.end(reason);
+        self.presence.failed(reason);
+        self.annotations.failed(reason);
     }
 
     /// From now on every subscriber is to miss nothing.

@@ -1,9 +1,15 @@
 //! Presence in the driver: what handles ask.
 
-use capably_core::{ChannelId, Now};
+use capably_core::{ChannelId, Now, Outcome};
 
 use super::{Driver, commands::released};
-use crate::realtime::{command::PresenceCommand, operation::Operation};
+use crate::{
+    Error,
+    realtime::{
+        command::PresenceCommand,
+        operation::{Listener, Operation},
+    },
+};
 
 impl Driver {
     pub(super) fn handle_presence(&mut self, id: ChannelId, command: PresenceCommand, now: Now) {
@@ -16,16 +22,19 @@ impl Driver {
                 let op = self.operation(Operation::Members(reply));
                 self.core.members(id, query, op, now);
             }
-            PresenceCommand::Subscribe { subscriber, attach } => {
+            PresenceCommand::Subscribe { subscriber, attach, reply } => {
                 let Some(entry) = self.channels.get_mut(&id) else {
-                    if let Some(reply) = attach {
-                        let _ = reply.send(Err(released()));
-                    }
+                    subscriber.queue.end(Error::from(released()));
+                    let _ = reply.send(Err(released()));
                     return;
                 };
+                let listener = Listener::Presence(subscriber.id);
+                let subscribe = Operation::Subscribe(id, listener, reply);
                 entry.presence.add(subscriber);
-                if let Some(reply) = attach {
-                    self.attach_to_subscribe(id, Operation::Unit(reply), now);
+                if attach {
+                    self.attach_to_subscribe(id, subscribe, now);
+                } else {
+                    self.complete(subscribe, Ok(Outcome::Done));
                 }
             }
             PresenceCommand::Unsubscribe { subscriber } => {

@@ -13,13 +13,13 @@ use std::{
 
 use capably_protocol::{PresenceAction, PresenceMessage};
 use futures_core::Stream;
-use tokio::sync::oneshot;
 
 use crate::{
     Error, Result,
     realtime::{
         Channel, Overflow,
-        command::{Command, PresenceCommand, answered},
+        command::{Command, PresenceCommand},
+        implicit_attach::ImplicitAttach,
         kinds::SubscriberOfKinds,
         queue::{Break, Intake, Next, Queue},
     },
@@ -33,10 +33,11 @@ static NEXT_SUBSCRIBER: AtomicU64 = AtomicU64::new(0);
 /// A subscription to presence about to be made.
 ///
 /// Awaiting it registers the listener and attaches the channel in one step, so that nothing is missed in
-/// between, and returns once the channel is attached (RTP6d).
+/// between, and returns once the channel is attached (RTP6d). [`listen`](Self::listen) does not wait, and goes
+/// on listening when the attach fails.
 ///
 /// # Errors
-/// Why the channel is not attached, as [`Channel::attach`] says; 90001 if it has failed.
+/// Why the channel is not attached, as [`Channel::attach`] says; 90001 if it has failed or was released.
 #[derive(Debug)]
 #[must_use = "nothing is subscribed to until this is awaited"]
 pub struct SubscribePresence<'a> {
@@ -83,22 +84,24 @@ impl<'a> SubscribePresence<'a> {
         self
     }
 
-    async fn start(self) -> Result<PresenceSubscription> {
+    /// Registers the listener, has the channel attached, and returns at once; as
+    /// [`Subscribe::listen`](crate::realtime::Subscribe::listen) does for messages, it goes on listening when
+    /// the attach fails (RTP6d).
+    pub fn listen(self) -> PresenceSubscription {
         let id = NEXT_SUBSCRIBER.fetch_add(1, Ordering::Relaxed);
         let queue = Arc::new(Queue::new(self.capacity, self.overflow));
-        let subscription = PresenceSubscription {
-            channel: self.channel.clone(),
-            id,
-            intake: Intake::new(Arc::clone(&queue)),
-        };
-        let subscriber = SubscriberOfKinds { id, kinds: self.actions, queue };
-        let (reply, answer) = oneshot::channel();
-        let attach = self.attach.then_some(reply);
-        let command = PresenceCommand::Subscribe { subscriber, attach };
+        let intake = Intake::new(Arc::clone(&queue));
+        let attaching = self.attach;
+        let subscriber = SubscriberOfKinds { id, kinds: self.actions, queue, attaching };
+        let (reply, attach) = ImplicitAttach::new();
+        let command = PresenceCommand::Subscribe { subscriber, attach: attaching, reply };
         self.channel.handle.send(Command::Presence(self.channel.shared.id, command));
-        if self.attach {
-            answered(answer).await?;
-        }
+        PresenceSubscription { channel: self.channel.clone(), id, intake, attach }
+    }
+
+    async fn start(self) -> Result<PresenceSubscription> {
+        let mut subscription = self.listen();
+        subscription.attached().await?;
         Ok(subscription)
     }
 }
@@ -114,13 +117,15 @@ impl<'a> IntoFuture for SubscribePresence<'a> {
 
 /// What members of a channel do, as a stream.
 ///
-/// Dropping it unsubscribes (RTP7). It outlasts detaching and reconnecting, and ends when no more can come
-/// without the user's doing: the connection was closed or failed, or the channel failed or was released;
+/// Dropping it unsubscribes (RTP7). It outlasts detaching and reconnecting, and the failure of the attach it
+/// began with ([`SubscribePresence::listen`]). It ends when no more can come without the user's doing: the
+/// connection was closed or failed, or the channel failed or was released;
 /// [`end_reason`](Self::end_reason) then says why.
 pub struct PresenceSubscription {
     channel: Channel,
     id: u64,
     intake: Intake<PresenceMessage>,
+    attach: ImplicitAttach,
 }
 
 /// What a subscription to presence has to say.
@@ -146,6 +151,15 @@ impl PresenceSubscription {
     /// ended.
     pub async fn next_event(&mut self) -> Option<PresenceEvent> {
         poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// Waits for the attach that the subscription began with, and says what came of it, however often it is
+    /// asked (RTP6d). Done at once where subscribing attached nothing.
+    ///
+    /// # Errors
+    /// As [`SubscribePresence`] says. The subscription goes on listening.
+    pub async fn attached(&mut self) -> Result<()> {
+        self.attach.outcome().await
     }
 
     /// Why the subscription ended; `None` while it goes on.

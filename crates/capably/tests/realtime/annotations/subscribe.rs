@@ -389,3 +389,31 @@ in_both_formats! {
         assert_eq!(take(&mut oldest), ["e", "f"]);
     }
 }
+
+in_both_formats! {
+    // Spec: RTAN4d, RTAN4e
+    async fn a_listener_outlasts_the_failure_of_its_attach_and_no_other(format) {
+        let (client, _service, mut peer) = connected(format).await;
+        let channel = client.channels().get("ch");
+        let mut listener = channel.annotations().subscribe().listen();
+        peer.expect_attach("ch").await;
+        peer.send(error(Some("ch"), 40160, 401));
+        assert_eq!(code(listener.attached().await), 40160);
+        assert!(listener.end_reason().is_none());
+        let attaching = attaching(&channel);
+        peer.expect_attach("ch").await;
+        grant(&mut peer, &MODES);
+        attaching.await.unwrap().unwrap();
+        peer.send(annotations(vec![made("t", "after")]));
+        assert_eq!(listener.next().await.unwrap().name.as_deref(), Some("after"));
+        peer.send(error(Some("ch"), 40160, 401));
+        assert_eq!(listener.next().await, None);
+        assert_eq!(listener.end_reason().unwrap().code().0, 90001);
+        // One without a channel ends at once.
+        client.channels().release("ch");
+        let mut late = channel.annotations().subscribe().listen();
+        assert_eq!(code(late.attached().await), 90001);
+        assert_eq!(late.next().await, None);
+        assert_eq!(late.end_reason().unwrap().code().0, 90001);
+    }
+}

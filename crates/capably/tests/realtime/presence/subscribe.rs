@@ -114,16 +114,34 @@ in_both_formats! {
     async fn a_listener_stays_when_the_attach_fails(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
-        let subscribe = channel.presence().subscribe();
-        let answer = async {
-            peer.expect_attach("ch").await;
-            peer.send(error(Some("ch"), 40160, 401));
-        };
-        let (events, ()) = tokio::join!(subscribe.into_future(), answer);
-        assert_eq!(code(events), 40160);
-        // And one that comes to a failed channel is told so.
+        let mut first = channel.presence().subscribe().listen();
+        peer.expect_attach("ch").await;
+        peer.send(error(Some("ch"), 40160, 401));
+        assert_eq!(code(first.attached().await), 40160);
+        // One that comes to a failed channel is told so, and stays if it likes.
         assert_eq!(code(channel.presence().subscribe().await), 90001);
+        let mut second = channel.presence().subscribe().listen();
+        assert_eq!(code(second.attached().await), 90001);
         quiet(&client, &mut peer).await;
+        expect_nothing(&mut first);
+        attach(&channel, &mut peer).await;
+        peer.send(presence(vec![did(Enter, "alice", "c1:0:0", "")]));
+        expect_actions(&mut first, &[Enter]).await;
+        expect_actions(&mut second, &[Enter]).await;
+        // What came of the attach stays as it was; the next failure is the end.
+        assert_eq!(code(first.attached().await), 40160);
+        peer.send(error(Some("ch"), 40160, 401));
+        assert_eq!(first.next().await, None);
+        assert_eq!(first.end_reason().unwrap().code().0, 90001);
+        // So is the release of the channel.
+        let mut third = channel.presence().subscribe().attach(false).listen();
+        third.attached().await.unwrap();
+        client.channels().release("ch");
+        assert_eq!(third.next().await, None);
+        let mut late = channel.presence().subscribe().attach(false).listen();
+        assert_eq!(code(late.attached().await), 90001);
+        assert_eq!(late.next().await, None);
+        assert_eq!(late.end_reason().unwrap().code().0, 90001);
     }
 }
 
