@@ -404,7 +404,7 @@ impl World {
                             | ConnectionState::Failed
                     );
                     assert!(settled || deadline.is_some(), "nothing ends {}", self.told.state);
-                    self.told.check(&self.client);
+                    self.told.check(&self.client, deadline.map(|(_, timer)| timer));
                     return;
                 }
             }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use capably_core::{
     ChannelEvent, ChannelState, ChannelStateChange, Client, ConnectionEvent, ConnectionState,
-    ConnectionStateChange,
+    ConnectionStateChange, Timer,
 };
 use capably_protocol::ErrorInfo;
 
@@ -123,8 +123,28 @@ impl Told {
         self.reason = Reason::NoToken;
     }
 
+    /// No deadline outlives the state that it is of.
+    fn check_deadline(&self, timer: Timer) {
+        use ConnectionState::{Closing, Connected, Connecting, Disconnected, Suspended};
+        let fits = match timer {
+            // One that closes goes on with its attempt, to close properly (RTN12f).
+            Timer::Connect => matches!(self.state, Connecting | Closing),
+            Timer::Retry => matches!(self.state, Disconnected | Suspended),
+            Timer::Suspend => matches!(self.state, Connecting | Disconnected | Closing),
+            // It is the transport's, which closing still needs.
+            Timer::Idle => matches!(self.state, Connected | Closing),
+            Timer::Auth => self.state == Connected,
+            Timer::Close => self.state == Closing,
+            _ => true,
+        };
+        assert!(fits, "{timer:?} while {}", self.state);
+    }
+
     /// Everything that there was to tell has been told.
-    pub(crate) fn check(&mut self, client: &Client) {
+    pub(crate) fn check(&mut self, client: &Client, next: Option<Timer>) {
+        if let Some(timer) = next {
+            self.check_deadline(timer);
+        }
         assert_eq!(client.connection_state(), self.state);
         let actual = client.error_reason();
         match &self.reason {
