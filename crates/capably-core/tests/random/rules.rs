@@ -1,10 +1,13 @@
 //! What the specification allows.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use capably_core::{
-    ChannelEvent, ChannelState, ChannelStateChange, Client, ConnectionEvent, ConnectionState,
-    ConnectionStateChange, Timer,
+    ChannelEvent, ChannelId, ChannelState, ChannelStateChange, Client, ConnectionEvent,
+    ConnectionState, ConnectionStateChange, Timer,
 };
 use capably_protocol::ErrorInfo;
 
@@ -210,6 +213,16 @@ pub(crate) fn check_channel(change: &ChannelStateChange) {
             assert_eq!(state, change.current);
             assert!(channel_may_go(change.previous, state), "{change:?}");
         }
+    }
+}
+
+/// No deadline outlives the state of the channel that it is of.
+pub(crate) fn check_channel_deadline(timer: Timer, channels: &BTreeMap<ChannelId, ChannelState>) {
+    match timer {
+        Timer::Attach(id) => assert_eq!(channels[&id], ChannelState::Attaching, "{timer:?}"),
+        Timer::Detach(id) => assert_eq!(channels[&id], ChannelState::Detaching, "{timer:?}"),
+        Timer::Reattach(id) => assert_eq!(channels[&id], ChannelState::Suspended, "{timer:?}"),
+        _ => {}
     }
 }
 
