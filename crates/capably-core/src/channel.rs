@@ -206,6 +206,8 @@ impl Client {
             channel.retries = 0;
             channel.deltas.detached();
         }
+        // Whoever enters a state sets its deadline then.
+        self.clear_channel_timers(id);
         self.emit(
             id,
             ChannelStateChange {

@@ -174,7 +174,7 @@ impl Client {
                 if let Some(transport) = self.connection.transport() {
                     self.push(Output::Shut { transport });
                 }
-                self.timers.clear(Timer::Close);
+                self.stop_timers();
                 self.end_operations(&errors::closed());
                 self.detach_all_channels(now.instant);
                 self.start_afresh();

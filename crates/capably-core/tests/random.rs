@@ -404,7 +404,11 @@ impl World {
                             | ConnectionState::Failed
                     );
                     assert!(settled || deadline.is_some(), "nothing ends {}", self.told.state);
-                    self.told.check(&self.client);
+                    let timer = deadline.map(|(_, timer)| timer);
+                    self.told.check(&self.client, timer);
+                    if let Some(timer) = timer {
+                        rules::check_channel_deadline(timer, &self.channels);
+                    }
                     return;
                 }
             }

@@ -168,7 +168,6 @@ impl Client {
     /// Enters ATTACHING, and sends ATTACH if there is a connection; else it is sent once there is
     /// (RTL4i).
     pub(super) fn begin_attach(&mut self, id: ChannelId, reason: Option<ErrorInfo>, now: Instant) {
-        self.timers.clear(Timer::Reattach(id));
         self.enter_channel(id, State::Attaching, reason);
         self.send_attach(id, now);
     }

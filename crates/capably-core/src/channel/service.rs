@@ -79,7 +79,6 @@ impl Client {
         let Some(channel) = self.channels.get(&id) else { return };
         match channel.state {
             State::Detaching { .. } => {
-                self.timers.clear(Timer::Detach(id));
                 self.enter_channel(id, State::Detached, error);
                 self.settle(id, Ok(()), now);
             }
@@ -128,7 +127,6 @@ impl Client {
         let Some(channel) = self.channels.get_mut(&id) else { return };
         channel.retries = channel.retries.saturating_add(1);
         let retries = channel.retries;
-        self.timers.clear(Timer::Attach(id));
         self.enter_channel(id, State::Suspended, Some(error.clone()));
         if self.connection_state() == ConnectionState::Connected {
             let wait = backoff::delay(self.config.channel_retry_timeout, retries, &mut self.rng);

@@ -1,10 +1,13 @@
 //! What the specification allows.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use capably_core::{
-    ChannelEvent, ChannelState, ChannelStateChange, Client, ConnectionEvent, ConnectionState,
-    ConnectionStateChange,
+    ChannelEvent, ChannelId, ChannelState, ChannelStateChange, Client, ConnectionEvent,
+    ConnectionState, ConnectionStateChange, Timer,
 };
 use capably_protocol::ErrorInfo;
 
@@ -123,8 +126,28 @@ impl Told {
         self.reason = Reason::NoToken;
     }
 
+    /// No deadline outlives the state that it is of.
+    fn check_deadline(&self, timer: Timer) {
+        use ConnectionState::{Closing, Connected, Connecting, Disconnected, Suspended};
+        let fits = match timer {
+            // One that closes goes on with its attempt, to close properly (RTN12f).
+            Timer::Connect => matches!(self.state, Connecting | Closing),
+            Timer::Retry => matches!(self.state, Disconnected | Suspended),
+            Timer::Suspend => matches!(self.state, Connecting | Disconnected | Closing),
+            // It is the transport's, which closing still needs.
+            Timer::Idle => matches!(self.state, Connected | Closing),
+            Timer::Auth => self.state == Connected,
+            Timer::Close => self.state == Closing,
+            _ => true,
+        };
+        assert!(fits, "{timer:?} while {}", self.state);
+    }
+
     /// Everything that there was to tell has been told.
-    pub(crate) fn check(&mut self, client: &Client) {
+    pub(crate) fn check(&mut self, client: &Client, next: Option<Timer>) {
+        if let Some(timer) = next {
+            self.check_deadline(timer);
+        }
         assert_eq!(client.connection_state(), self.state);
         let actual = client.error_reason();
         match &self.reason {
@@ -190,6 +213,16 @@ pub(crate) fn check_channel(change: &ChannelStateChange) {
             assert_eq!(state, change.current);
             assert!(channel_may_go(change.previous, state), "{change:?}");
         }
+    }
+}
+
+/// No deadline outlives the state of the channel that it is of.
+pub(crate) fn check_channel_deadline(timer: Timer, channels: &BTreeMap<ChannelId, ChannelState>) {
+    match timer {
+        Timer::Attach(id) => assert_eq!(channels[&id], ChannelState::Attaching, "{timer:?}"),
+        Timer::Detach(id) => assert_eq!(channels[&id], ChannelState::Detaching, "{timer:?}"),
+        Timer::Reattach(id) => assert_eq!(channels[&id], ChannelState::Suspended, "{timer:?}"),
+        _ => {}
     }
 }
 
