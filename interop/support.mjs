@@ -84,13 +84,11 @@ export function rest(server, format, more = {}) {
 }
 
 /**
- * Has our REST client carry out `work`, and resolves to what came of it: `{ ok }` or `{ error }`. The
- * client has the server's key unless `credentials` say otherwise.
+ * Has our client carry out `work`, and resolves to what came of it: `{ ok }` or `{ error }`. The client has
+ * the server's key unless `credentials` say otherwise.
  */
 export async function ours(server, format, work, credentials = { key: server.key }) {
-  const { endpoint, port } = server;
-  const child = spawn(driver, { stdio: ['pipe', 'pipe', 'inherit'] });
-  child.stdin.end(JSON.stringify({ endpoint, port, format, ...credentials, work }));
+  const child = drive(server, format, work, credentials);
   const [output, [code]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
   assert.equal(code, 0, work.do);
   return JSON.parse(output);
@@ -99,6 +97,32 @@ export async function ours(server, format, work, credentials = { key: server.key
 /** Our realtime client, which is told what to do on its standard input. */
 export function realtimeDriver() {
   return spawn(driver, ['realtime'], { stdio: ['pipe', 'pipe', 'inherit'] });
+}
+
+/**
+ * Our client, once it listens to a channel. `seen` resolves to `{ messages, annotations }`, when as many have
+ * arrived as `task` says.
+ */
+export async function listening(server, format, channel, task, more = {}) {
+  const work = { do: 'live', channel, ...more, task: { listen: task } };
+  const child = drive(server, format, work, { key: server.key });
+  const exited = once(child, 'exit');
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const notice = await firstOf(lines.next(), exited);
+  assert.equal(notice.value, 'listening');
+  const seen = Promise.all([lines.next(), exited]).then(([{ value }, [code]]) => {
+    assert.equal(code, 0, 'listening');
+    const { ok, error } = JSON.parse(value);
+    assert.equal(error, undefined);
+    return ok;
+  });
+  return { seen };
+}
+
+function drive({ endpoint, port }, format, work, credentials) {
+  const child = spawn(driver, { stdio: ['pipe', 'pipe', 'inherit'] });
+  child.stdin.end(JSON.stringify({ endpoint, port, format, ...credentials, work }));
+  return child;
 }
 
 /** A payload of the npm client, as `ours` takes and gives it. */

@@ -1,8 +1,8 @@
 //! Our clients, driven by the interop tests.
 //!
-//! Without arguments it is the REST client: it reads one request as JSON from standard input, carries it out,
-//! and prints what came of it, `{"ok": …}` or `{"error": …}`, as JSON. As `realtime` it is the
-//! [realtime client](realtime).
+//! Without arguments it reads one request as JSON from standard input, carries it out, over REST unless it is
+//! in [`live`], and prints what came of it, `{"ok": …}` or `{"error": …}`, as JSON. As `realtime` it is the
+//! [realtime client](realtime), told step by step what to do.
 
 use std::{env, error::Error as StdError, io, time::Duration};
 
@@ -16,6 +16,7 @@ use futures_util::TryStreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+mod live;
 mod realtime;
 
 /// What to do, and as whom.
@@ -42,6 +43,7 @@ enum Work {
     BatchPresence { channels: Vec<String> },
     RequestToken { params: Params },
     CreateTokenRequest { params: Params },
+    Live(live::Work),
 }
 
 /// A channel, and the key that its payloads are encrypted with, if any.
@@ -51,8 +53,8 @@ struct Target {
     cipher: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct Sent {
     id: Option<String>,
     name: Option<String>,
@@ -107,7 +109,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     if let Some(request) = token_request {
         options = options.token_request(TokenRequest::from_value(request)?);
     }
-    let said = match run(&Rest::new(options)?, work).await {
+    let said = match run(options, work).await {
         Ok(value) => json!({ "ok": value }),
         Err(error) => json!({ "error": error_value(error.code().0, error.status()) }),
     };
@@ -115,7 +117,8 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     Ok(())
 }
 
-async fn run(rest: &Rest, work: Work) -> Outcome {
+async fn run(options: ClientOptions, work: Work) -> Outcome {
+    let rest = &Rest::new(options.clone())?;
     match work {
         Work::Publish { channel, messages } => {
             let result = target(rest, channel)?.publish_messages(all(messages)?).await?;
@@ -174,6 +177,7 @@ async fn run(rest: &Rest, work: Work) -> Outcome {
             let request = rest.auth().create_token_request().params(token_params(params)).await?;
             Ok(json!(request))
         }
+        Work::Live(work) => live::run(options, work).await,
     }
 }
 
@@ -186,26 +190,31 @@ fn target(rest: &Rest, Target { name, cipher }: Target) -> Result<RestChannel, E
 }
 
 fn all(messages: Vec<Sent>) -> Result<Vec<Message>, Error> {
-    let message = |sent: Sent| {
-        let Sent { id, name, client_id, extras, data } = sent;
-        Ok(Message {
-            id: id.map(Into::into),
-            name: name.map(Into::into),
-            client_id: client_id.map(Into::into),
-            extras,
-            data: match data {
-                None => Data::None,
-                Some(Payload::Text(text)) => text.into(),
-                Some(Payload::Json(value)) => value.into(),
-                Some(Payload::Base64(text)) => {
-                    let bytes = BASE64_STANDARD.decode(text);
-                    Data::Binary(bytes.map_err(|error| bad(error.to_string()))?.into())
-                }
-            },
-            ..Message::default()
-        })
-    };
     messages.into_iter().map(message).collect()
+}
+
+fn message(sent: Sent) -> Result<Message, Error> {
+    let Sent { id, name, client_id, extras, data } = sent;
+    Ok(Message {
+        id: id.map(Into::into),
+        name: name.map(Into::into),
+        client_id: client_id.map(Into::into),
+        extras,
+        data: payload(data)?,
+        ..Message::default()
+    })
+}
+
+fn payload(data: Option<Payload>) -> Result<Data, Error> {
+    Ok(match data {
+        None => Data::None,
+        Some(Payload::Text(text)) => text.into(),
+        Some(Payload::Json(value)) => value.into(),
+        Some(Payload::Base64(text)) => {
+            let bytes = BASE64_STANDARD.decode(text);
+            Data::Binary(bytes.map_err(|error| bad(error.to_string()))?.into())
+        }
+    })
 }
 
 fn bad(message: String) -> Error {
