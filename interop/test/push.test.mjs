@@ -112,4 +112,18 @@ for (const format of formats) {
       await assert.rejects(admin.publish({ clientId: 'ada' }, { xxx: 5 }), { code: 40000 });
     });
   });
+
+  test(`the npm client starts, updates and ends a live activity (${format})`, async () => {
+    const { admin } = new Ably.Rest(clientOptions(server, format)).push;
+    const { id: apnsBroadcast } = await admin.createApnsBroadcast({ messageStoragePolicy: 1 });
+    const apns = { aps: { event: 'update' } };
+    const { liveActivity } = admin;
+    await assert.rejects(liveActivity.update({ apnsBroadcast, apns }), { code: 40000 });
+    const recipient = { channels: [`pushenabled:news-${format}`] };
+    await liveActivity.start({ recipient, apnsBroadcast, apns });
+    await liveActivity.update({ apnsBroadcast, apns });
+    await liveActivity.end({ apnsBroadcast, apns });
+    await assert.rejects(liveActivity.update({ apnsBroadcast, apns }), { code: 40000 });
+    await assert.rejects(liveActivity.end({ apnsBroadcast: 'x', apns }), { code: 40400 });
+  });
 }

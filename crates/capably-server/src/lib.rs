@@ -46,7 +46,7 @@
 //! Push keeps devices and their subscriptions, and delivers what is pushed to recipients of the transport
 //! `ablyChannel`: it publishes to the channel that they name, in the app of this server that their key
 //! belongs to, whatever `ablyUrl` they give. What is for a phone or a browser is accepted and goes nowhere.
-//! Live activities (`/push/apnsBroadcastChannels`) are not there.
+//! So are live activities (`/push/apnsBroadcastChannels`): their steps are checked, and nothing is sent.
 //!
 //! An app can have limits of its own, as `POST /apps` takes them: `limits.presence.maxMembers`,
 //! `limits.messages.maxSize` in bytes, and `limits.connections.maxInboundRate` in messages a second. Rates of

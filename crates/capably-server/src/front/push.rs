@@ -13,7 +13,7 @@ use super::{
     tokens::{details_json, read_object},
 };
 use crate::hub::{
-    Delivery, Page, PageQuery, PushFilter,
+    ActivityStep, Delivery, Page, PageQuery, PushFilter,
     auth::{Credentials, PresentedKey},
     error,
 };
@@ -26,8 +26,40 @@ pub(super) fn answer(call: &Call<'_>, segments: &[&str], body: &[u8]) -> Result<
         (_, ["channelSubscriptions"]) => subscriptions(call, body),
         (_, ["deviceRegistrations"]) => devices(call, body),
         (_, ["deviceRegistrations", id]) => device(call, id, body),
+        (&Method::POST, ["apnsBroadcastChannels"]) => make_broadcast(call, body),
+        (&Method::POST, ["apnsBroadcastChannels", id, step]) => {
+            let step = match *step {
+                "start" => ActivityStep::Start,
+                "broadcast" => ActivityStep::Update,
+                "end" => ActivityStep::End,
+                _ => return Err(error::not_found()),
+            };
+            live_activity(call, id, step, body)
+        }
         _ => Err(error::not_found()),
     }
+}
+
+/// `POST /push/apnsBroadcastChannels`.
+fn make_broadcast(call: &Call<'_>, body: &[u8]) -> Result<Reply, ErrorInfo> {
+    let (app, caller) = credentials::push(call.shared, &call.head.headers, &call.query)?;
+    let body = read_object(call, body)?;
+    let now = call.shared.clock.now();
+    let made = app.with(|hub, _| hub.make_broadcast(&caller, &body, now))?;
+    Ok(Reply::value(StatusCode::CREATED, call.format, &made))
+}
+
+/// `POST /push/apnsBroadcastChannels/{id}/start`, `broadcast` and `end`.
+fn live_activity(
+    call: &Call<'_>,
+    id: &str,
+    step: ActivityStep,
+    body: &[u8],
+) -> Result<Reply, ErrorInfo> {
+    let (app, caller) = credentials::push(call.shared, &call.head.headers, &call.query)?;
+    let body = read_object(call, body)?;
+    app.with(|hub, _| hub.live_activity(&caller, id, step, &body))?;
+    Ok(Reply::empty(StatusCode::NO_CONTENT))
 }
 
 /// `POST /push/publish` (RSH1a).

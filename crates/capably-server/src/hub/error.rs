@@ -217,6 +217,11 @@ pub(crate) fn unknown_device() -> ErrorInfo {
     error(40400, 404, "there is no device with this id")
 }
 
+/// A broadcast channel that was not made.
+pub(crate) fn unknown_broadcast() -> ErrorInfo {
+    error(40400, 404, "there is no broadcast channel with this id")
+}
+
 /// A path that leads nowhere.
 pub(crate) fn not_found() -> ErrorInfo {
     error(40400, 404, "there is nothing at this path")

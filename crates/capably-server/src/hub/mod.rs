@@ -58,7 +58,7 @@ pub(crate) use self::{
     page::{Direction, Page, PageQuery},
     presence::MembersQuery,
     publish::Published,
-    push::{Delivery, DeviceProof, PushCaller, PushFilter},
+    push::{ActivityStep, Delivery, DeviceProof, PushCaller, PushFilter},
     stats::StatsQuery,
     tally::RequestKind,
 };

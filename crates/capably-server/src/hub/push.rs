@@ -1,5 +1,6 @@
 //! Push: which devices there are, what they get, and pushing to them (RSH1).
 
+mod activity;
 mod caller;
 mod delivery;
 mod device;
@@ -9,6 +10,7 @@ use capably_protocol::{ErrorInfo, JsonObject, Millis, PushChannelSubscription, S
 use serde_json::Value;
 
 pub(crate) use self::{
+    activity::ActivityStep,
     caller::{DeviceProof, PushCaller},
     delivery::Delivery,
     registry::PushFilter,

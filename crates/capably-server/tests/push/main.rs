@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod activities;
 mod delivery;
 mod devices;
 mod subscriptions;

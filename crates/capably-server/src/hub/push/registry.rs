@@ -9,6 +9,7 @@ use capably_protocol::{ErrorInfo, JsonObject, Millis, PushChannelSubscription, S
 use serde_json::Value;
 
 use super::{
+    activity::Broadcasts,
     delivery::{Delivery, Payload, Recipient},
     device::{Device, Registration},
 };
@@ -20,6 +21,7 @@ pub(in crate::hub) struct Push {
     devices: BTreeMap<Str, Device>,
     /// By channel, then by device or client: see [`key`].
     subscriptions: BTreeMap<Str, PushChannelSubscription>,
+    pub(super) broadcasts: Broadcasts,
 }
 
 /// Which devices or subscriptions are meant: those that match all of it.
