@@ -46,7 +46,7 @@
 //! Push keeps devices and their subscriptions, and delivers what is pushed to recipients of the transport
 //! `ablyChannel`: it publishes to the channel that they name, in the app of this server that their key
 //! belongs to, whatever `ablyUrl` they give. What is for a phone or a browser is accepted and goes nowhere.
-//! So are live activities (`/push/apnsBroadcastChannels`): their steps are checked, and nothing is sent.
+//! Of live activities (`/push/apnsBroadcastChannels`) the steps are checked, and nothing is sent.
 //!
 //! An app can have limits of its own, as `POST /apps` takes them: `limits.presence.maxMembers`,
 //! `limits.messages.maxSize` in bytes, and `limits.connections.maxInboundRate` in messages a second. Rates of
@@ -60,7 +60,7 @@
 //! Lists of clients in the summaries of annotations are clipped so that a summary is no larger than a
 //! message may be.
 //!
-//! Not there yet: objects, deltas, and TLS. A request for one of them is refused with an error.
+//! Not there yet: objects and TLS. A request for one of them is refused with an error.
 
 pub mod faults;
 mod front;

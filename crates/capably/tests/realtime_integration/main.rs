@@ -14,6 +14,7 @@ mod channel_subscribe;
 mod connection_failures;
 mod connection_lifecycle;
 mod deltas;
+mod derived;
 mod mutable_messages;
 mod proxy;
 mod support;
