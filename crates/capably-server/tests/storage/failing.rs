@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Condvar, Mutex},
 };
 
-use capably_protocol::{ClientFrame, Flags, Format, Message, ServerFrame, frame::Attach};
+use capably_protocol::{
+    ClientFrame, Flags, Format, Message, PresenceAction, PresenceMessage, ServerFrame,
+    frame::{Attach, Publish},
+};
 use capably_server::{
     Server,
     storage::{Change, Memory, Storage, StorageError},
@@ -261,6 +264,67 @@ async fn nothing_is_told_before_it_is_stored_and_what_waits_is_stored_together()
         assert_eq!(history(&server, server.key(), format).await.len(), 100);
         // The one that was held, and those that came meanwhile; sockets may split them in a few.
         assert!(storage.commits() - before <= 10, "{} commits", storage.commits() - before);
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_failure_fails_with_it() {
+    for format in [Format::Json, Format::MsgPack] {
+        let storage = Arc::new(Unreliable::default());
+        let server = start(&storage).await;
+        let key = server.key().to_owned();
+        let (mut old, connected) = Client::connect_with(&server, format, "clientId=ada").await;
+        old.attach("c").await;
+        let enter = PresenceMessage { action: Some(PresenceAction::Enter), ..Default::default() };
+        let enter = Publish {
+            channel: "c".into(),
+            msg_serial: 0,
+            items: vec![enter].into(),
+            params: Default::default(),
+        };
+        old.send(&ClientFrame::Presence(enter)).await;
+        assert!(matches!(old.next().await, ServerFrame::Presence(_)));
+        old.ack().await;
+        let (mut publisher, _) = Client::connect(&server, format).await;
+
+        let before = storage.commits();
+        storage.hold(true);
+        publisher.publish("c", 0, vec![Message::new("m", "one")]).await;
+        storage.commit_begins(before + 1).await;
+        // Behind it, there are another publish, and a client that comes back on another transport.
+        publisher.publish("c", 1, vec![Message::new("m", "two")]).await;
+        let resume = connected.details.unwrap().connection_key.unwrap();
+        let query = format!("key={key}&clientId=ada&resume={resume}");
+        let mut new = Client::open(&server, format, &query).await;
+        let mut http = Http::connect(&server).await;
+        for _ in 0..100 {
+            assert_eq!(http.request("GET", "/time", &[], b"").await.status, 200);
+        }
+        assert_eq!(server.connections(), 3);
+        storage.next(Fate::Fail);
+        storage.hold(false);
+
+        let mut refused = 0;
+        let error = loop {
+            match publisher.next().await {
+                ServerFrame::Nack(nack) => refused += nack.count,
+                ServerFrame::Disconnected { error } => break error.unwrap(),
+                other => panic!("unexpected {other:?}"),
+            }
+        };
+        assert_eq!((refused, error.code.0), (2, 50000));
+        // Both transports of the other client end, the old one without having been told anything.
+        assert!(matches!(old.event().await, Event::End));
+        assert_eq!(new.last_error().await, 50000);
+        let target = "/channels/c/presence";
+        let (_, members) = ask(&server, &key, format, "GET", target, &Value::Null).await;
+        assert_eq!(members, json!([]));
+        assert!(history(&server, &key, format).await.is_empty());
+        server.shutdown().await;
+
+        let server = start(&storage).await;
+        assert!(history(&server, &key, format).await.is_empty());
         server.shutdown().await;
     }
 }
