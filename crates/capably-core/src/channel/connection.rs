@@ -2,7 +2,7 @@
 
 use capably_protocol::ErrorInfo;
 
-use super::{State, continuity::Continuity};
+use super::State;
 use crate::{ChannelId, Client, Instant, errors};
 
 impl Client {
@@ -86,7 +86,6 @@ impl Client {
             let Some(channel) = self.channels.get_mut(&id) else { continue };
             channel.error_reason = None;
             channel.channel_serial = None;
-            channel.continuity = Continuity::default();
             channel.retries = 0;
             if channel.state != State::Initialized {
                 self.enter_channel(id, State::Initialized, None);

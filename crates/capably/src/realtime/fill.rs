@@ -89,10 +89,10 @@ impl Filler {
                     }
                 }
                 Work::HandingOut(messages) => match messages.next() {
-                    Some(message) if self.handed_out.remember(&message) => {
+                    Some(message) => {
+                        self.handed_out.remember(&message);
                         return Poll::Ready(Some(SubscriptionEvent::Filled(message)));
                     }
-                    Some(_) => {}
                     None => self.work = Work::None,
                 },
             }

@@ -115,7 +115,8 @@ impl Scene {
 async fn next(messages: &mut Subscription, count: usize) -> Vec<String> {
     let mut events = Vec::new();
     for _ in 0..count {
-        events.push(short(messages.next_event().await.expect("the subscription goes on")));
+        let event = timeout(Duration::from_secs(600), messages.next_event()).await;
+        events.push(short(event.expect("what is to come never comes").expect("it goes on")));
     }
     events
 }
@@ -294,6 +295,20 @@ in_both_formats! {
         assert_eq!(next(&mut messages, 3).await, ["[d]", "[e]", "f"]);
         quiet(&scene.client, &mut scene.peer).await;
         assert_eq!(said(&mut messages), [""; 0]);
+    }
+}
+
+// Spec: RTL15b
+in_both_formats! {
+    async fn a_message_that_was_handed_out_shows_where_the_gap_begins(format) {
+        let history = History::of(1, &["a", "b"]);
+        let mut scene = Scene::new(format, history.http()).await;
+        let mut messages = scene.filling().await;
+        // The service does not say that it has moved the channel.
+        let ServerFrame::Message(mut first) = message(1, "a") else { unreachable!() };
+        first.channel_serial = None;
+        scene.send([ServerFrame::Message(first), anew(2), message(3, "c")]);
+        assert_eq!(next(&mut messages, 3).await, ["a", "[b]", "c"]);
     }
 }
 
