@@ -3,13 +3,15 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    panic,
     path::PathBuf,
+    thread,
 };
 
 use capably_server::{
     Server, ServerError,
     faults::{FaultControl, Faults},
-    storage::StorageError,
+    storage::{self, StorageError},
 };
 use clap::Args;
 use serde_json::json;
@@ -91,6 +93,7 @@ impl Serve {
         }
         if let Some(directory) = &self.data {
             builder = builder.data(directory);
+            say_nothing_of_panics_in_the_storage();
         }
         let faults = Faults::new();
         if self.control.is_some() {
@@ -140,6 +143,16 @@ For clients in other terminals:
             () = interrupts.next() => Err(Failure::failed("stopped before all clients were told")),
         }
     }
+}
+
+/// They become errors, which say what is wrong in words for people.
+fn say_nothing_of_panics_in_the_storage() {
+    let say = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if thread::current().name() != Some(storage::THREAD) {
+            say(panic);
+        }
+    }));
 }
 
 fn not_started(error: ServerError) -> Failure {

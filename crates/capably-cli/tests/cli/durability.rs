@@ -271,10 +271,18 @@ async fn a_server_goes_on_with_its_directory() {
 fn damaged_data_is_an_error_with_a_remedy() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("capably.redb");
-    std::fs::write(&file, "something else").unwrap();
-    let output = run(["serve", "--port", "0", "--data", directory.path().to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(1));
-    let said = stderr(&output);
-    assert!(said.starts_with("error: the stored data is damaged: "), "{said}");
-    assert!(said.ends_with("  remedy: put back a copy of the directory, or choose another one\n"));
+    let server = start(directory.path(), &[]);
+    succeeded(server.run(["publish", CHANNEL, "greeting", "hello"]));
+    server.kill();
+    let mut without_pages = std::fs::read(&file).unwrap();
+    without_pages[4096..].fill(0);
+    for content in [&b"something else"[..], &without_pages] {
+        std::fs::write(&file, content).unwrap();
+        let output = run(["serve", "--port", "0", "--data", directory.path().to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(said.starts_with("error: the stored data is damaged: "), "{said}");
+        let remedy = "\n  remedy: put back a copy of the directory, or choose another one\n";
+        assert!(said.ends_with(remedy) && said.lines().count() == 2, "{said}");
+    }
 }

@@ -19,7 +19,7 @@ use crate::{
         Now, Record,
         keep::{Reader, Stored, version},
     },
-    storage::{Change, Storage, StorageError},
+    storage::{self, Change, Storage, StorageError},
 };
 
 /// Most bytes, about, that are written together.
@@ -86,7 +86,7 @@ impl Keeper {
                 Err(problem) => drop(loaded.send(Err(problem))),
             }
         };
-        let spawned = thread::Builder::new().name("capably-storage".to_owned()).spawn(work);
+        let spawned = thread::Builder::new().name(storage::THREAD.to_owned()).spawn(work);
         spawned.map_err(|source| StorageError::Io { action: "start a thread".into(), source })?;
         let stored = stored.await.unwrap_or_else(|_| Err(ended_early()))?;
         Ok((Self { jobs: Jobs(jobs), ended: Some(ended) }, stored))

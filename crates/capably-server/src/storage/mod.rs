@@ -27,6 +27,12 @@ mod memory;
 
 use std::{fmt, io, path::PathBuf};
 
+/// The name of the thread that uses the storage of a server.
+///
+/// Should the storage panic in it, as that of a damaged directory may, that becomes an error. What is said of the
+/// panic can be kept from people by the name of the thread.
+pub const THREAD: &str = "capably-storage";
+
 #[cfg(feature = "disk")]
 pub use self::disk::Disk;
 pub use self::memory::Memory;
