@@ -1,6 +1,6 @@
 //! Attachments that get deltas, in virtual time.
 
-use capably_protocol::{MessageAction, vcdiff};
+use capably_protocol::{MessageAction, PresenceAction, PresenceMessage, vcdiff};
 use serde_json::json;
 
 use super::{super::Published, *};
@@ -208,6 +208,32 @@ fn a_message_without_data_is_no_base() {
         let ServerFrame::Message(delivery) = frame else { panic!("{frame:?}") };
         assert!(delivery.items[0].delta().is_none());
     }
+}
+
+#[test]
+fn what_members_do_in_between_does_not_matter() {
+    let mut bench = Bench::new();
+    let listener = bench.listener();
+    let member = PresenceMessage {
+        action: Some(PresenceAction::Enter),
+        client_id: Some("ada".into()),
+        ..PresenceMessage::default()
+    };
+    bench.post([Message::new("q", QUOTE)]);
+    let entering = Publish {
+        channel: "mutable:a".into(),
+        msg_serial: 0,
+        items: Arc::from([member]),
+        params: Default::default(),
+    };
+    bench.send(listener, vec![ClientFrame::Presence(entering)]);
+    bench.post([Message::new("q", NEXT_QUOTE)]);
+    let frames = bench.frames(listener);
+    let kinds: Vec<_> =
+        frames.iter().map(|frame| matches!(frame, ServerFrame::Presence(_))).collect();
+    assert_eq!(kinds, [false, true, false, false], "{frames:?}");
+    let came_as: Vec<_> = Reader::default().texts(frames).into_iter().map(|(_, own)| own).collect();
+    assert_eq!(came_as, [As::Full, As::Delta]);
 }
 
 #[test]
