@@ -65,7 +65,7 @@ fn length(text: &Option<Str>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::iter;
+    use std::{collections::BTreeMap, iter};
 
     use capably_protocol::{Data, Format, frame::Publish};
     use fastrand::Rng;
@@ -106,26 +106,30 @@ mod tests {
         }
     }
 
+    #[track_caller]
+    fn is_bounded(items: Vec<Message>, channel: Str, params: BTreeMap<String, String>) {
+        let items = items.into();
+        let frame = ClientFrame::Message(Publish { channel, msg_serial: u64::MAX, items, params });
+        let bound = bound(&frame).expect("nothing in it is of unknown size");
+        for format in [Format::Json, Format::MsgPack] {
+            let mut encoded = Vec::new();
+            codec::encode_client_frame(format, &frame, &mut encoded);
+            assert!(encoded.len() <= bound, "{} > {bound}: {frame:?}", encoded.len());
+        }
+    }
+
     #[test]
     fn no_frame_is_larger_than_its_bound() {
         let mut rng = Rng::with_seed(11);
         for _ in 0..3_000 {
-            let items: Vec<_> = (0..rng.usize(1..4)).map(|_| any_message(&mut rng)).collect();
+            let items = (0..rng.usize(1..4)).map(|_| any_message(&mut rng)).collect();
             let params =
                 iter::once((text(&mut rng).to_string(), text(&mut rng).to_string())).collect();
-            let channel = text(&mut rng);
-            let frame = ClientFrame::Message(Publish {
-                channel: channel.clone(),
-                msg_serial: rng.u64(..),
-                items: items.into(),
-                params,
-            });
-            for format in [Format::Json, Format::MsgPack] {
-                let mut encoded = Vec::new();
-                codec::encode_client_frame(format, &frame, &mut encoded);
-                let bound = bound(&frame).expect("nothing in it is of unknown size");
-                assert!(encoded.len() <= bound, "{} > {bound}: {frame:?}", encoded.len());
-            }
+            is_bounded(items, text(&mut rng), params);
         }
+        // What is most of all escaped, and what holds least.
+        is_bounded(vec![Message::new("n", "\u{1}".repeat(10_000))], "ch".into(), BTreeMap::new());
+        let least = Message { timestamp: Some(i64::MIN), ..Message::default() };
+        is_bounded(vec![least; 1_000], "ch".into(), BTreeMap::new());
     }
 }
