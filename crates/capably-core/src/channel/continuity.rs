@@ -28,12 +28,17 @@ pub(super) struct Continuity {
     position: Option<Str>,
     /// Why it is not attached any more, or the connection not the same.
     cause: Option<ErrorInfo>,
+    /// Since the last ATTACH was sent, a message arrived that was not passed on (RTL17), though it has moved
+    /// the `channelSerial` (RTL15b). What the service sends from that ATTACH on includes it.
+    passed_over: bool,
+    /// An ATTACH was sent that continues after such a message.
+    missed: bool,
 }
 
 impl Continuity {
     /// To be continued here: where the channel of another client had come (RTN16j).
     pub(super) fn at(position: Option<Str>) -> Self {
-        Self { position, cause: None }
+        Self { position, ..Self::default() }
     }
 }
 
@@ -69,6 +74,18 @@ impl Channel {
         }
     }
 
+    /// A message arrived that is not passed on (RTL17).
+    pub(super) fn pass_over(&mut self, serial: Option<Str>) {
+        let before = self.channel_serial.clone();
+        self.moved(serial);
+        self.continuity.passed_over |= self.channel_serial != before;
+    }
+
+    /// The service is asked to continue after the `channelSerial`.
+    pub(super) fn asked_to_continue(&mut self) {
+        self.continuity.missed |= mem::take(&mut self.continuity.passed_over);
+    }
+
     /// The channel is attached, perhaps once more. Returns what may have been missed, unless it continues.
     pub(super) fn attached(
         &mut self,
@@ -79,8 +96,9 @@ impl Channel {
         if self.state == State::Attached {
             self.left(None);
         }
-        let Continuity { position, cause } = mem::take(&mut self.continuity);
-        (!resumed).then(|| {
+        let Continuity { position, cause, passed_over: _, missed } =
+            mem::take(&mut self.continuity);
+        (!resumed || missed).then(|| {
             let reason = attached.error.clone().or(cause);
             Gap { reason, after: position, until: attached.channel_serial.clone(), time }
         })

@@ -14,7 +14,7 @@ impl Client {
         let Some((id, channel)) = self.channel_named(&delivery.channel) else { return };
         let serial = delivery.channel_serial.take();
         if channel.state != State::Attached {
-            return channel.moved(serial);
+            return channel.pass_over(serial);
         }
         let mut failure = None;
         // Each may be needed for the next (RTL21).

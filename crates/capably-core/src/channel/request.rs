@@ -176,7 +176,8 @@ impl Client {
         if self.connection_state() != ConnectionState::Connected {
             return;
         }
-        let Some(channel) = self.channels.get(&id) else { return };
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        channel.asked_to_continue();
         let frame = ClientFrame::Attach(Attach {
             channel: channel.name.clone(),
             channel_serial: channel.channel_serial.clone(),

@@ -110,6 +110,43 @@ in_both_formats! {
     }
 }
 
+// Spec: RTL15b, RTL17, RTL4c1
+in_both_formats! {
+    async fn a_message_that_came_before_the_channel_was_attached_and_does_not_come_again(format) {
+        let (client, mut service, mut peer, channel) = with_channel(format).await;
+        let mut messages = subscribed(&channel).await;
+        peer.send(message(1, "a"));
+        quiet(&client, &mut peer).await;
+        let mut peer = resume(&client, &mut service, peer).await;
+        assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("001"));
+        // It is not passed on, but comes again.
+        peer.send(message(2, "b"));
+        peer.send(resumed(1));
+        peer.send(message(2, "b"));
+        quiet(&client, &mut peer).await;
+        assert_eq!(said(&mut messages), ["a", "b"]);
+
+        let mut peer = resume(&client, &mut service, peer).await;
+        assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("002"));
+        peer.send(message(3, "c"));
+        quiet(&client, &mut peer).await;
+        // From here on, it does not.
+        let mut peer = resume(&client, &mut service, peer).await;
+        assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("003"));
+        peer.send(resumed(3));
+        peer.send(message(4, "d"));
+        quiet(&client, &mut peer).await;
+        assert_eq!(said(&mut messages), ["gap 002..003 - -", "d"]);
+        // Once is enough.
+        let mut peer = resume(&client, &mut service, peer).await;
+        peer.expect_attach("ch").await;
+        peer.send(resumed(4));
+        peer.send(message(5, "e"));
+        quiet(&client, &mut peer).await;
+        assert_eq!(said(&mut messages), ["e"]);
+    }
+}
+
 // Spec: RTL3c, RTL3d
 in_both_formats! {
     async fn a_connection_that_was_down_for_too_long_is_the_reason(format) {
