@@ -38,8 +38,8 @@ async function interrupted(work) {
   await control('DELETE', 'rules');
   await control('POST', 'rules', rules);
   await work();
-  const { rules: inForce } = await control('GET', 'rules');
-  assert.deepEqual(inForce.map(({ applied }) => applied), rules.map(() => 1));
+  // A rule that has been applied as often as it may is none any more.
+  assert.deepEqual((await control('GET', 'rules')).rules, []);
 }
 
 for (const theirs of formats) {
