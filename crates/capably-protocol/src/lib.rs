@@ -86,3 +86,7 @@ pub type Millis = i64;
 
 /// The protocol version this crate speaks, sent as `v` and `X-Ably-Version` (CSV2).
 pub const PROTOCOL_VERSION: u32 = 6;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -71,3 +71,7 @@ pub mod storage;
 /// The types of the wire.
 pub use capably_protocol as protocol;
 pub use server::{Builder, Server, ServerError};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
