@@ -1,5 +1,6 @@
 //! Chores of the repository, run as `cargo xtask <chore>`.
 
+mod chores;
 mod codes;
 mod pure;
 mod spec;
@@ -20,6 +21,11 @@ Usage: cargo xtask <chore>
   pure                  fail if a pure crate depends on a runtime, a socket, a clock or randomness
   spec                  how much of the specification has a test; fail if a section has fallen
   spec --raise          make today's coverage what no section may fall below
+
+  lint                  formatting, clippy with default, no and all features, docs; warnings are errors
+  hours [seed]          1,000 hours of drops and refusals in virtual time, or the one of a seed
+  interop               other people's clients against our server and our clients; needs Node.js
+  bench                 every bench
 ";
 
 /// What a chore returns: what to say when it went well, or what went wrong.
@@ -36,6 +42,11 @@ fn main() -> ExitCode {
         ["pure"] => pure::check(&root),
         ["spec"] => spec::check(&root),
         ["spec", "--raise"] => spec::raise(&root),
+        ["lint"] => chores::lint(&root),
+        ["hours"] => chores::hours(&root, None),
+        ["hours", seed] => chores::hours(&root, Some(seed)),
+        ["interop"] => chores::interop(&root),
+        ["bench"] => chores::bench(&root),
         _ => Err(USAGE.to_owned()),
     };
     // Nobody is left to tell when the output is closed.
