@@ -212,17 +212,15 @@ impl Client {
         }
     }
 
-    /// Clears what an ended connection left behind (RTN11d).
+    /// Clears what an ended connection left behind (RTN11d), but for its id and key: those are unset since it
+    /// began to close, or failed (RTN8d, RTN9d).
     fn start_afresh(&mut self) {
         self.connection.error_reason = None;
-        self.connection.id = None;
-        self.connection.key = None;
         self.connection.client_id = None;
         self.connection.recover = None;
         self.connection.recovering = false;
         self.connection.retries = 0;
         self.connection.rejected = None;
-        self.outbox.restart();
         self.reinitialize_channels();
     }
 

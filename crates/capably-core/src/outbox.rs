@@ -51,7 +51,7 @@ impl Outbox {
     }
 
     /// On a new transport: everything that waits for an acknowledgement again, then what was queued
-    /// (RTN19a). If the connection was not resumed, serials start at 0 (RTN15c7, RTN19a2).
+    /// (RTN19a). If the connection was not resumed, serials start at 0 (RTN11d, RTN15c7, RTN19a2).
     pub(crate) fn resend(&mut self, resumed: bool) -> Vec<ClientFrame> {
         if !resumed {
             self.next_serial = 0;
@@ -99,12 +99,6 @@ impl Outbox {
         for entry in self.sent.drain(..).chain(self.queued.drain(..)) {
             settle((entry, Err(error.clone())));
         }
-    }
-
-    /// Starts serials at 0 again (RTN11d).
-    pub(crate) fn restart(&mut self) {
-        debug_assert!(self.sent.is_empty(), "everything was failed when the connection ended");
-        self.next_serial = 0;
     }
 
     /// The serial of the next frame.
@@ -224,6 +218,31 @@ mod tests {
         );
         // One that reaches back over a settled frame keeps results with their serials.
         assert_eq!(acknowledge(&mut outbox, ack(0, &["s0", "s1"])), [(1, Ok("s1".into()))]);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_what_is_sent_next_settles_nothing() {
+        let mut outbox = sent(&["a", "b"]);
+        assert_eq!(acknowledge(&mut outbox, ack(2, &["s2"])), []);
+        outbox.refuse(Nack { msg_serial: 2, count: 1, error: None }, |(entry, _)| {
+            panic!("{entry:?}");
+        });
+        outbox.refuse(Nack { msg_serial: 7, count: 1, error: None }, |(entry, _)| {
+            panic!("{entry:?}");
+        });
+        let settled = acknowledge(&mut outbox, ack(0, &["s0", "s1"]));
+        assert_eq!(settled, [(0, Ok("s0".into())), (1, Ok("s1".into()))]);
+    }
+
+    #[test]
+    fn a_frame_that_a_nack_passes_over_ends_with_an_error() {
+        let mut outbox = sent(&["a", "b"]);
+        let mut settled = Vec::new();
+        let error = Some(ErrorInfo::new(40160.into(), 401, "denied"));
+        outbox.refuse(Nack { msg_serial: 1, count: 1, error }, |(entry, result)| {
+            settled.push((number(&entry), readable(result)));
+        });
+        assert_eq!(settled, [(0, Err(80013)), (1, Err(40160))]);
     }
 
     #[test]

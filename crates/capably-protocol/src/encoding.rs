@@ -368,6 +368,19 @@ mod tests {
     }
 
     #[test]
+    fn without_a_payload_there_is_nothing_to_undo() {
+        for steps in [
+            "utf-8",
+            "json",
+            "base64",
+            "cipher+aes-128-cbc",
+            "json/utf-8/cipher+aes-128-cbc/base64",
+        ] {
+            assert_eq!(decoded((), steps, Some(&cipher())), (Data::None, None, None), "{steps}");
+        }
+    }
+
+    #[test]
     fn a_service_strips_the_outermost_base64_only() {
         let strip = |data: &str, encoding: Option<&str>| {
             let (mut data, mut encoding) = (Data::from(data), encoding.map(Str::from));

@@ -171,6 +171,35 @@ async fn a_publish_sent_again_after_a_resume_is_acknowledged_alike() {
 }
 
 #[tokio::test]
+async fn whether_ones_own_messages_come_back_is_taken_over_with_each_socket() {
+    let server = server().await;
+    for (format, parameter) in
+        FORMATS.into_iter().flat_map(|f| ["resume", "recover"].map(|p| (f, p)))
+    {
+        let (mut client, connected) = Client::connect_with(&server, format, "echo=false").await;
+        let key = connected.details.unwrap().connection_key.unwrap();
+        let query = format!("{parameter}={key}&echo=true");
+        let (mut again, resumed) = Client::connect_with(&server, format, &query).await;
+        assert_eq!(resumed.connection_id, connected.connection_id);
+        assert!(matches!(client.event().await, Event::End));
+        again.attach("a").await;
+        again.publish("a", 0, vec![Message::new("m", "own")]).await;
+        assert_eq!(again.message().await.items[0].data, Data::from("own"));
+        again.ack().await;
+
+        let query = format!("{parameter}={key}&echo=false");
+        let (mut quiet, resumed) = Client::connect_with(&server, format, &query).await;
+        assert_eq!(resumed.connection_id, connected.connection_id);
+        let (mut other, _) = Client::connect(&server, format).await;
+        quiet.attach("a").await;
+        quiet.publish("a", 1, vec![Message::new("m", "own")]).await;
+        quiet.ack().await;
+        other.publish("a", 0, vec![Message::new("m", "another's")]).await;
+        assert_eq!(quiet.message().await.items[0].data, Data::from("another's"));
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_nobody_has_makes_a_new_connection() {
     let server = server().await;
     let (_client, connected) = Client::connect_with(&server, Format::Json, "resume=nonsense").await;

@@ -96,6 +96,30 @@ fn rewind_begins_in_the_past() {
 }
 
 #[test]
+fn rewind_by_time_includes_the_millisecond_it_begins_with() {
+    let mut bench = Bench::new();
+    let (publisher, _) = bench.connect(None);
+    for (number, text) in ["before", "then", "after"].into_iter().enumerate() {
+        bench.publish(publisher, "a", number as u64, text);
+        bench.advance(Duration::from_millis(1));
+    }
+    // "then" is now two seconds old, to the millisecond.
+    bench.advance(Duration::from_millis(1998));
+    let mut rewind = |bench: &mut Bench| {
+        let (transport, _) = bench.connect(None);
+        let params = [("rewind".to_owned(), "2s".to_owned())].into();
+        let attach = Attach { channel: "a".into(), params, ..Attach::default() };
+        bench.send(transport, vec![ClientFrame::Attach(attach)]);
+        bench.texts(transport).0
+    };
+    assert_eq!(rewind(&mut bench), ["then", "after"]);
+    bench.advance(Duration::from_millis(1));
+    assert_eq!(rewind(&mut bench), ["after"]);
+    bench.advance(Duration::from_millis(1));
+    assert_eq!(rewind(&mut bench), numbers(0..0));
+}
+
+#[test]
 fn modes_are_what_was_asked_for_and_is_allowed() {
     use ChannelMode::{AnnotationPublish, Presence, PresenceSubscribe, Publish, Subscribe};
     let mut bench = Bench::new();

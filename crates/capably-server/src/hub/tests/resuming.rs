@@ -48,6 +48,22 @@ fn a_resume_with_nothing_missed_says_so() {
 }
 
 #[test]
+fn a_resume_says_anew_whether_ones_own_messages_come_back() {
+    let mut bench = Bench::new();
+    let (mut transport, connected) = bench.connect_with(None, false);
+    for (serial, echo) in [true, false, true].into_iter().enumerate() {
+        let (next, resumed) = bench.connect_with(Some(&key(&connected)), echo);
+        assert_eq!(resumed.connection_id, connected.connection_id);
+        bench.app.transport_closed(transport, bench.now, &mut bench.outputs);
+        bench.attach(next, "a", None);
+        bench.publish(next, "a", serial as u64, "own");
+        let expected: &[&str] = if echo { &["own"] } else { &[] };
+        assert_eq!(bench.texts(next).0, expected, "resume {serial}");
+        transport = next;
+    }
+}
+
+#[test]
 fn a_resume_replaces_a_transport_that_still_lives() {
     let mut bench = Bench::new();
     let (first, connected) = bench.connect(None);

@@ -1,0 +1,243 @@
+//! What outlives a transport, and what does not.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use capably_core::{AuthFailure, ChannelId, ChannelOptions, ConnectionState, OpId, Timer};
+use capably_protocol::{ClientFrame, RecoveryKey, ServerFrame};
+
+use support::*;
+
+mod support;
+
+const CHANNEL: ChannelId = ChannelId(0);
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+// Spec: RTN15c6, RTN15c7, RTN19a2
+#[test]
+fn the_connections_id_says_whether_it_was_resumed_and_an_error_does_not() {
+    let mut bench = Bench::connected(with_key());
+    bench.attached(CHANNEL, "ch");
+    for (op, text) in [(1, "a"), (2, "b")] {
+        bench.publish(CHANNEL, text, OpId(op));
+    }
+    bench.say(ack(0));
+    assert_eq!(bench.did().published(), [(0, "a"), (1, "b")]);
+
+    // The same id with an error: the service has the first message, and serials go on.
+    bench.lose(80003);
+    bench.accept(connected_with("connection", |connected| connected.error = error(80018, 400)));
+    assert_eq!(bench.did().published(), [(1, "b")]);
+    assert_eq!(bench.client.error_reason().unwrap().code.0, 80018);
+
+    // Another id without one: the service knows of no message, and serials begin anew.
+    bench.lose(80003);
+    bench.accept(connected("another"));
+    assert_eq!(bench.did().published(), [(0, "b")]);
+    assert_eq!(bench.client.error_reason(), None);
+}
+
+// Spec: RTB1, RTN14d
+#[test]
+fn a_connection_that_was_there_begins_the_backoff_anew() {
+    let mut bench = Bench::connected(with_key());
+    let waits = |bench: &mut Bench, count: usize| {
+        bench.lose(80003);
+        let mut waits = Vec::new();
+        for _ in 0..count {
+            bench.lose(80003);
+            let wait = bench.did().states.last().unwrap().2.unwrap();
+            bench.advance(wait);
+            waits.push(wait.as_secs());
+        }
+        waits
+    };
+    let first = waits(&mut bench, 4);
+    assert!((24..=30).contains(&first[3]), "the fourth wait is about twice as long: {first:?}");
+    bench.accept(connected("connection"));
+    let second = waits(&mut bench, 1);
+    assert!((12..=15).contains(&second[0]), "{second:?}");
+}
+
+// Spec: RTN14e
+#[test]
+fn a_connected_client_does_not_wait_for_the_end_of_its_connection() {
+    let mut bench = Bench::new(with_key());
+    bench.client.connect(bench.now);
+    bench.advance(seconds(9));
+    let quiet = |id| {
+        connected_with(id, |connected| {
+            connected.details.as_mut().unwrap().max_idle_interval = Some(0);
+        })
+    };
+    bench.accept(quiet("connection"));
+    // The service promises no heartbeats, so there is no silence to wait for either.
+    assert_eq!(bench.next_timer(), None);
+    bench.lose(80003);
+    assert_eq!(bench.next_timer(), Some(Timer::Connect));
+    bench.accept(quiet("connection"));
+    assert_eq!(bench.next_timer(), None);
+    bench.advance(seconds(600));
+    assert_eq!(bench.client.connection_state(), ConnectionState::Connected);
+}
+
+// Spec: RTN11d, RTN16k, RTN16j, RTN16l
+#[test]
+fn a_client_that_was_closed_recovers_nothing() {
+    let mut config = with_key();
+    config.client_id = Some("me".into());
+    config.recover = Some(recovery_key());
+    let mut bench = Bench::new(config);
+    bench.client.connect(bench.now);
+    assert_eq!(bench.did().opened[0].param("recover"), Some("old!key"));
+    bench.client.close(bench.now);
+    bench.client.connect(bench.now);
+    let request = bench.did().opened.remove(0);
+    assert_eq!((request.param("recover"), request.param("resume")), (None, None));
+    bench.client.open_channel(CHANNEL, "ch".into(), ChannelOptions::default());
+    bench.client.attach(CHANNEL, OpId(0), bench.now);
+    bench.accept(connected("connection"));
+    bench.publish(CHANNEL, "a", OpId(1));
+    let did = bench.did();
+    assert_eq!(did.published(), [(0, "a")]);
+    let [ClientFrame::Attach(attach), _] = &did.sent[..] else { panic!("{did:?}") };
+    assert_eq!(attach.channel_serial, None);
+}
+
+// Spec: RTN16k, RTN16f, RTN15c7
+#[test]
+fn only_the_first_connection_of_a_client_recovers() {
+    let mut config = with_key();
+    config.recover = Some(recovery_key());
+    let mut bench = Bench::new(config);
+    bench.client.connect(bench.now);
+    bench.accept(connected("old"));
+    bench.attached(CHANNEL, "ch");
+    bench.publish(CHANNEL, "a", OpId(1));
+    assert_eq!(bench.did().published(), [(7, "a")]);
+    bench.lose(80003);
+    let request = bench.did().opened.remove(0);
+    assert_eq!((request.param("recover"), request.param("resume")), (None, Some("old!key")));
+    // What tells whether it goes on is its id.
+    bench.accept(connected("another"));
+    assert_eq!(bench.did().published(), [(0, "a")]);
+}
+
+// Spec: RTN16l
+#[test]
+fn a_recovery_with_an_error_failed() {
+    for (error, serial) in [(None, 7), (error(80018, 400), 0)] {
+        let mut config = with_key();
+        config.recover = Some(recovery_key());
+        let mut bench = Bench::new(config);
+        bench.client.open_channel(CHANNEL, "ch".into(), ChannelOptions::default());
+        bench.publish(CHANNEL, "a", OpId(1));
+        bench.client.connect(bench.now);
+        bench.accept(connected_with("of another client", |connected| connected.error = error));
+        assert_eq!(bench.did().published(), [(serial, "a")]);
+    }
+}
+
+// Spec: RTN11d, RSA7b3
+#[test]
+fn who_the_client_was_on_an_earlier_connection_is_forgotten() {
+    let mut bench = Bench::new(with_key());
+    bench.client.connect(bench.now);
+    bench.accept(connected_with("connection", |connected| {
+        connected.details.as_mut().unwrap().client_id = Some("somebody".into());
+    }));
+    assert_eq!(bench.client.client_id().map(|id| &**id), Some("somebody"));
+    bench.say(fatal(40000, 400));
+    bench.client.connect(bench.now);
+    assert_eq!(bench.client.confirmed_client_id(), None);
+    assert_eq!(bench.client.client_id(), None);
+}
+
+#[test]
+fn a_connection_counts_as_short_lived_from_when_it_was_there() {
+    let mut bench = Bench::new(with_key());
+    bench.advance(seconds(60));
+    bench.client.connect(bench.now);
+    bench.accept(connected("connection"));
+    bench.did();
+    for _ in 0..5 {
+        bench.lose(80003);
+        assert_eq!(bench.did().states[0].2, Some(Duration::ZERO));
+        bench.accept(connected("connection"));
+        bench.did();
+    }
+    bench.lose(80003);
+    let did = bench.did();
+    assert_eq!(did.entered(), [ConnectionState::Disconnected]);
+    assert!(did.states[0].2.unwrap() >= seconds(12), "{did:?}");
+}
+
+#[test]
+fn a_connection_that_lasted_a_second_is_not_short_lived() {
+    let mut bench = Bench::connected(with_key());
+    for _ in 0..20 {
+        bench.advance(seconds(1));
+        bench.lose(80003);
+        assert_eq!(bench.did().states[0].2, Some(Duration::ZERO));
+        bench.accept(connected("connection"));
+        bench.did();
+    }
+}
+
+// Spec: RTN12b, RTN12f
+#[test]
+fn closing_has_its_own_time_limit_once_the_service_has_accepted() {
+    let mut bench = Bench::new(with_key());
+    bench.client.connect(bench.now);
+    bench.open();
+    bench.advance(seconds(5));
+    bench.client.close(bench.now);
+    bench.advance(seconds(4));
+    bench.say(connected("connection"));
+    assert_eq!(bench.did().sent, [ClientFrame::Close]);
+    // The attempt's deadline passes, and the service has nine seconds left to answer.
+    bench.advance(Duration::from_millis(9_999));
+    assert_eq!(bench.client.connection_state(), ConnectionState::Closing);
+    bench.advance(Duration::from_millis(1));
+    assert_eq!(bench.did().entered(), [ConnectionState::Closed]);
+}
+
+// Spec: RTN24, RTN23a
+#[test]
+fn an_update_changes_how_long_the_service_may_be_silent() {
+    let mut bench = Bench::connected(with_key());
+    bench.say(connected_with("connection", |connected| {
+        connected.details.as_mut().unwrap().max_idle_interval = Some(1_000);
+    }));
+    bench.did();
+    bench.advance(Duration::from_millis(10_999));
+    assert_eq!(bench.did().entered(), []);
+    bench.advance(Duration::from_millis(1));
+    assert_eq!(bench.did().entered()[0], ConnectionState::Disconnected);
+}
+
+// Spec: RTN24, RTN25
+#[test]
+fn an_update_that_answers_nothing_leaves_the_error_reason() {
+    let mut bench = Bench::connected(with_tokens());
+    bench.say(ServerFrame::Auth);
+    let (auth, _) = bench.did().tokens[0];
+    let refusal = AuthFailure::Refused(error(40000, 500).unwrap());
+    bench.client.handle_token(auth, Err(refusal), bench.now);
+    assert_eq!(bench.client.error_reason().map(|error| error.code.0), Some(80019));
+    bench.say(connected("connection"));
+    assert_eq!(bench.client.error_reason().map(|error| error.code.0), Some(80019));
+}
+
+/// What an earlier client left behind: its next frame has the serial 7.
+fn recovery_key() -> RecoveryKey {
+    RecoveryKey {
+        connection_key: "old!key".into(),
+        msg_serial: 7,
+        channel_serials: [("ch".into(), "serial-of-ch".into())].into(),
+    }
+}
