@@ -233,10 +233,10 @@ export const scripts = [
       { until: { connection: 'failed' } },
     ],
     seen: {
-      connection: ['connecting', 'connected', 'failed 40142'],
+      connection: ['connecting', 'connected', 'failed 40171'],
     },
     npm: {
-      why: 'RTN15h1: without a way to renew the token the connection fails, with the error of the DISCONNECTED',
+      why: 'RTN15h1: without a way to renew the token the connection fails at once',
       seen: {
         connection: ['connecting', 'connected', 'disconnected 40142', 'connecting', 'failed 40171'],
       },

@@ -359,12 +359,13 @@ impl Client {
         };
         let (generation, renewable) = (grant.generation, grant.renewable);
         match self.connection.state {
-            State::Connected { .. } if renewable => {
+            // There is no other token to go on with (RSA4a2).
+            State::Connected { .. } | State::Connecting(_) if !renewable => {
+                self.enter(State::Failed, Some(errors::not_renewable(error)), None, now);
+            }
+            State::Connected { .. } => {
                 self.connection.rejected = Some(generation);
                 self.connection_lost(error, now);
-            }
-            State::Connecting(_) if !renewable => {
-                self.enter(State::Failed, Some(errors::not_renewable(error)), None, now);
             }
             State::Connecting(_) => {
                 self.connection.rejected = Some(generation);
@@ -376,12 +377,11 @@ impl Client {
                 }
             }
             State::Closing(_) => self.enter(State::Closed, Some(error), None, now),
-            State::Connected { .. }
-            | State::Initialized
+            State::Initialized
             | State::Disconnected
             | State::Suspended
             | State::Closed
-            | State::Failed => self.enter(State::Failed, Some(error), None, now),
+            | State::Failed => {}
         }
     }
 }

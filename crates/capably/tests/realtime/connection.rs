@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use capably::{
-    ClientOptions, Realtime,
+    Realtime,
     realtime::{Changes, ConnectionEvent, ConnectionState, ConnectionStateChange},
 };
 use capably_protocol::{ClientFrame, ServerFrame, frame::Connected};
@@ -510,23 +510,6 @@ in_both_formats! {
         assert_eq!(change.current, ConnectionState::Suspended);
         assert_eq!(silent.elapsed().as_secs(), 22);
         assert!(resume.is_abandoned());
-    }
-}
-
-// Spec: RTN15h1
-in_both_formats! {
-    async fn a_token_error_without_a_way_to_renew_is_final(format) {
-        let (client, mut service) = client_of(format, ClientOptions::new("a-token"));
-        client.connection().connect();
-        let attempt = service.attempt().await;
-        assert_eq!(attempt.param("accessToken").as_deref(), Some("a-token"));
-        assert_eq!(attempt.param("key"), None);
-        let mut peer = attempt.accept();
-        peer.send(connected_frame("connection-1", "key-1"));
-        client.connection().when(ConnectionState::Connected).await.unwrap();
-        peer.send(ServerFrame::Disconnected { error: Some(info(40142, 401)) });
-        client.connection().when(ConnectionState::Failed).await.unwrap();
-        assert_eq!(code(&client), Some(40142));
     }
 }
 

@@ -36,11 +36,14 @@ in_both_formats! {
     }
 }
 
-/// The token cannot be renewed, so the connection fails where the UTS has it disconnected (RTN15h1).
+/// The token cannot be renewed, so the connection fails where the UTS has it disconnected (RTN15h1), and
+/// the service's error is the cause (RSA4a2).
 fn assert_ended(change: &ConnectionStateChange) {
     assert_eq!(change.previous, ConnectionState::Connected);
     assert_eq!(change.current, ConnectionState::Failed);
-    assert_eq!(change.reason.as_ref().unwrap().code.0, 40141);
+    let reason = change.reason.as_ref().unwrap();
+    assert_eq!(reason.code.0, 40171);
+    assert_eq!(reason.cause.as_ref().unwrap().code.0, 40141);
 }
 
 in_both_formats! {

@@ -91,16 +91,18 @@ in_both_formats! {
     }
 }
 
-// UTS: realtime/unit/RTN15h1/token-error-no-renew-0
+// Spec: RTN15h1, RSA4a2
 in_both_formats! {
-    async fn ends_a_connection_with_its_token_error(format) {
+    async fn ends_a_connection_that_gets_a_token_error(format) {
         let (client, mut service, mut peer) =
             connected_as(format, ClientOptions::new("some_token_string")).await;
         let mut changes = client.connection().changes();
         peer.send(ServerFrame::Disconnected { error: Some(info(40142, 401)) });
         client.connection().when(ConnectionState::Failed).await.unwrap();
-        assert_eq!(reason(&client), Some((40142, Some(401), None)));
-        assert_eq!(states(&seen(&mut changes)), [ConnectionState::Failed]);
+        assert_eq!(reason(&client), Some((40171, Some(401), Some(40142))));
+        let changes = seen(&mut changes);
+        assert_eq!(states(&changes), [ConnectionState::Failed]);
+        assert_eq!(changes[0].reason.as_ref().unwrap().code.0, 40171);
         advance(600_000).await;
         assert!(service.is_quiet());
     }

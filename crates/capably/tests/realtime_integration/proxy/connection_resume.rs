@@ -85,7 +85,8 @@ in_both_formats! {
     }
 }
 
-// Spec: RTN15h1
+// UTS: realtime/proxy/RTN15h1/token-error-nonrenewable-failed-0
+// Spec: RTN15h1, RSA4a2
 in_both_formats! {
     async fn a_token_that_cannot_be_renewed_fails_the_connection(scene) {
         let direct = Rest::new(scene.options()).unwrap();
@@ -100,7 +101,7 @@ in_both_formats! {
         connections.close(1000);
         expect_states(&mut changes, &[ConnectionState::Failed]).await;
         let reason = client.connection().error_reason().unwrap();
-        assert_eq!((reason.code().0, reason.status()), (40142, Some(401)));
+        assert_eq!((reason.code().0, reason.status()), (40171, Some(401)));
         assert_eq!(scene.log().connects().len(), 1);
     }
 }
