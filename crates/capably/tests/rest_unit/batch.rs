@@ -345,6 +345,7 @@ async fn asks_for_the_presence_of_several_channels() {
     rest.batch_presence(["channel-a", "channel-b"]).await.unwrap();
     rest.batch_presence(["my-channel"]).await.unwrap();
     rest.batch_presence(["foo:bar", "baz/qux"]).await.unwrap();
+    assert_eq!(http.requests().len(), 3);
     for (request, names) in
         http.requests().iter().zip(["channel-a,channel-b", "my-channel", "foo:bar,baz/qux"])
     {

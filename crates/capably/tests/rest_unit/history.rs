@@ -45,6 +45,7 @@ async fn sends_each_parameter_in_the_query() {
     channel.history().direction(Direction::Backwards).await.unwrap();
     channel.history().direction(Direction::Forwards).await.unwrap();
     channel.history().limit(50).await.unwrap();
+    assert_eq!(http.requests().len(), 5);
     for (request, (name, value)) in http.requests().iter().zip([
         ("start", "1234567890000"),
         ("end", "1234567899999"),

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What a log of this level is told of asking for the time.
-async fn said(level: Option<Level>) -> Vec<Said> {
+async fn said(level: Level) -> Vec<Said> {
     let log = Log::new(level);
     let _guard = tracing::subscriber::set_default(log.clone());
     let http = ScriptedHttp::always(respond(200, json!([1_704_067_200_000_i64])));
@@ -26,15 +26,15 @@ async fn said(level: Option<Level>) -> Vec<Said> {
 // Spec: RSC3
 #[tokio::test]
 async fn the_level_decides_what_is_said() {
-    let all = said(Some(Level::TRACE)).await;
+    let all = said(Level::TRACE).await;
     assert!(all.iter().any(|said| said.level == Some(Level::INFO)), "{all:?}");
     let mut debug = all.iter().filter(|said| said.level == Some(Level::DEBUG));
     assert!(debug.any(|said| said.message.contains("HTTP request")), "{all:?}");
 
-    let less = said(Some(Level::INFO)).await;
+    let less = said(Level::INFO).await;
     assert!(!less.is_empty());
     assert!(less.iter().all(|said| said.level == Some(Level::INFO)), "{less:?}");
-    let warnings = said(Some(Level::WARN)).await;
+    let warnings = said(Level::WARN).await;
     assert!(warnings.is_empty(), "nothing is wrong: {warnings:?}");
 }
 
@@ -42,14 +42,14 @@ async fn the_level_decides_what_is_said() {
 // Spec: RSC4
 #[tokio::test]
 async fn a_handler_gets_what_is_said_with_its_context() {
-    let said = said(Some(Level::INFO)).await;
+    let said = said(Level::INFO).await;
     assert!(said.iter().any(|said| !said.context.is_empty()), "{said:?}");
 }
 
 // UTS: rest/unit/TO3c2/context-contains-expected-keys-0
 #[tokio::test]
 async fn a_request_is_said_with_method_host_and_path() {
-    let said = said(Some(Level::DEBUG)).await;
+    let said = said(Level::DEBUG).await;
     let request = said.iter().find(|said| said.message.contains("HTTP request")).unwrap();
     assert_eq!(request.level, Some(Level::DEBUG));
     assert_eq!(request.context["method"], "\"GET\"");
@@ -57,10 +57,34 @@ async fn a_request_is_said_with_method_host_and_path() {
     assert_eq!(request.context["path"], "\"/time\"");
 }
 
+/// Does what is logged at every level, in an application that has installed no log.
+#[tokio::test]
+async fn a_client_without_a_log() {
+    let time = respond(200, json!([1_704_067_200_000_i64]));
+    ScriptedHttp::always(time).rest().time().await.unwrap();
+    let refusal = respond(404, json!({"error": {"code": 40400, "message": "gone"}}));
+    ScriptedHttp::always(refusal).rest().time().await.unwrap_err();
+}
+
 // UTS: rest/unit/RSC2b/log-level-none-suppresses-all-0
 #[tokio::test]
-async fn without_a_level_nothing_is_said() {
-    assert!(said(None).await.is_empty());
+async fn without_a_log_nothing_is_said() {
+    // The same requests have something to say.
+    assert!(!said(Level::TRACE).await.is_empty());
+    // Only a process of its own has an output that nobody else writes to.
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "logging::a_client_without_a_log", "--nocapture", "--test-threads=1"])
+        .env("RUST_LOG", "trace")
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> = stdout.lines().filter(|line| !line.is_empty()).collect();
+    let [running, test, result] = lines[..] else { panic!("{stdout}") };
+    assert_eq!(running, "running 1 test");
+    assert_eq!(test, "test logging::a_client_without_a_log ... ok");
+    assert!(result.starts_with("test result: ok. 1 passed; 0 failed;"), "{result}");
 }
 
 // Spec: TI5, RSC7c

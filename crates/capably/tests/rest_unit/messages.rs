@@ -222,18 +222,6 @@ async fn says_who_changed_it_and_why() {
     }
 }
 
-// UTS: rest/unit/RSL15c/no-mutate-user-message-0
-#[tokio::test]
-async fn the_caller_s_message_stays_as_it_is() {
-    let http = changed();
-    let original = Message { serial: Some("s1".into()), ..Message::new("orig", "original-data") };
-    let copy = original.clone();
-    http.rest().channels().get("test").update_message(original.clone()).await.unwrap();
-    assert_eq!(original, copy);
-    assert_eq!(original.action, None);
-    assert_eq!(http.request().body()["action"], 1);
-}
-
 // UTS: rest/unit/RSL15e/returns-update-delete-result-0
 // UTS: rest/unit/RSL15e/null-version-serial-1
 // UTS: rest/unit/UDR2a/update-delete-result-fields-0

@@ -58,11 +58,20 @@ async fn reads_who_is_present() {
 // UTS: rest/unit/RSP1b/same-instance-returned-0
 #[tokio::test]
 async fn presence_is_always_that_of_the_channel() {
-    let http = empty();
-    let channel = http.rest().channels().get("test");
-    channel.presence().get().await.unwrap();
-    channel.presence().get().await.unwrap();
-    assert_eq!(http.requests()[0].0.url, http.requests()[1].0.url);
+    let (cipher, items) = encrypted();
+    let http = ScriptedHttp::always(respond(200, items));
+    let rest = http.rest();
+    let channel = rest.channels().get("test");
+    let earlier = channel.presence();
+    // A handle has no identity; what the channel is told later shows that all are of one channel.
+    rest.channels().get_with("test", ChannelOptions::default().cipher(cipher));
+    for presence in [earlier, channel.presence(), rest.channels().get("test").presence()] {
+        let page = presence.get().await.unwrap();
+        assert_eq!(page.items()[0].data.as_json(), Some(&json!({"secret": "data"})));
+    }
+    let requests = http.requests();
+    let paths: Vec<_> = requests.iter().map(|request| request.path()).collect();
+    assert_eq!(paths, ["/channels/test/presence"; 3]);
 }
 
 // UTS: rest/unit/RSP3c/get-empty-members-0
@@ -107,6 +116,7 @@ async fn leaves_the_defaults_to_the_service() {
     let presence = http.rest().channels().get("test").presence();
     presence.get().await.unwrap();
     presence.history().await.unwrap();
+    assert_eq!(http.requests().len(), 2);
     for request in http.requests() {
         assert!(!request.0.url.contains('?'), "{request:?}");
     }
@@ -251,9 +261,8 @@ async fn binary_stays_binary_even_if_it_could_be_text() {
     assert_eq!(page.items()[0].encoding, None);
 }
 
-// UTS: rest/unit/RSP5/decode-cipher-channel-7
-#[tokio::test]
-async fn encrypted_payloads_are_decrypted() {
+/// A cipher, and a member whose data is encrypted with it.
+fn encrypted() -> (CipherParams, Value) {
     let cipher = CipherParams::from_base64("WUP6u0K7MXI5Zeo0VppPwg==").unwrap();
     let mut data = Data::from(json!({"secret": "data"}));
     let mut encoding = None;
@@ -263,6 +272,13 @@ async fn encrypted_payloads_are_decrypted() {
         "action": 1, "clientId": "c1", "data": BASE64_STANDARD.encode(bytes),
         "encoding": "json/utf-8/cipher+aes-128-cbc/base64",
     }]);
+    (cipher, items)
+}
+
+// UTS: rest/unit/RSP5/decode-cipher-channel-7
+#[tokio::test]
+async fn encrypted_payloads_are_decrypted() {
+    let (cipher, items) = encrypted();
     let http = ScriptedHttp::always(respond(200, items));
     let options = ChannelOptions::default().cipher(cipher);
     let channel = http.rest().channels().get_with("test", options);

@@ -207,6 +207,7 @@ async fn lists_devices() {
         assert_eq!(page.items()[1].client_id.as_deref(), Some("client-abc"));
         devices.list().client_id("client-abc").await.unwrap();
         devices.list().limit(2).await.unwrap();
+        assert_eq!(http.requests().len(), 3);
         for (request, (name, value)) in http.requests().iter().zip([
             ("deviceId", "device-001"),
             ("clientId", "client-abc"),

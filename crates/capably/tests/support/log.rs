@@ -32,16 +32,16 @@ impl Visit for Said {
     }
 }
 
-/// Keeps the events of a level and above; with no level, none.
+/// Keeps the events of a level and above.
 #[derive(Clone)]
 pub(crate) struct Log {
-    level: Option<Level>,
+    level: Level,
     said: Arc<Mutex<Vec<Said>>>,
 }
 
 impl Log {
-    pub(crate) fn new(level: impl Into<Option<Level>>) -> Self {
-        Self { level: level.into(), said: Arc::default() }
+    pub(crate) fn new(level: Level) -> Self {
+        Self { level, said: Arc::default() }
     }
 
     pub(crate) fn said(&self) -> Vec<Said> {
@@ -51,7 +51,7 @@ impl Log {
 
 impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.level.is_some_and(|level| *metadata.level() <= level)
+        *metadata.level() <= self.level
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {

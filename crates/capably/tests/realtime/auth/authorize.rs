@@ -28,7 +28,8 @@ in_both_formats! {
         assert_eq!(client.auth().token_details().unwrap().token, "token-2");
         quiet(&client, &mut peer).await;
         let changes = seen(&mut changes);
-        assert!(changes.iter().all(|change| change.event == ConnectionEvent::Update));
+        assert_eq!(changes.len(), 1);
+        assert_eq!(changes[0].event, ConnectionEvent::Update);
         assert_eq!(client.connection().state(), ConnectionState::Connected);
     }
 }

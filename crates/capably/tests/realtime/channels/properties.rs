@@ -143,8 +143,10 @@ in_both_formats! {
     async fn failing_clears_it(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = attached_at!(client, peer, "serial-001");
+        assert_eq!(channel.properties().await.channel_serial.as_deref(), Some("serial-001"));
         peer.send(error(Some("ch"), 40160, 401));
         channel.when(ChannelState::Failed).await.unwrap();
+        assert_eq!(channel.state(), ChannelState::Failed);
         assert_eq!(channel.properties().await.channel_serial, None);
     }
 }

@@ -248,7 +248,6 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL12/update-emits-with-error-0
-    // UTS: realtime/unit/RTL12/no-error-null-reason-2
     // UTS: realtime/unit/RTL2g/update-event-condition-change-0
     // UTS: realtime/unit/RTL2g/no-duplicate-state-events-1
     async fn another_attached_is_an_update(format) {
@@ -267,6 +266,23 @@ in_both_formats! {
         assert_eq!((change.event, change.reason), (ChannelEvent::Update, None));
         quiet(&client, &mut peer).await;
         assert_eq!(channel.state(), ChannelState::Attached);
+        expect_none(&mut changes);
+    }
+}
+
+in_both_formats! {
+    // UTS: realtime/unit/RTL12/no-error-null-reason-2
+    async fn another_attached_without_an_error_is_an_update_without_a_reason(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut changes = channel.changes();
+        peer.send(attached("ch"));
+        quiet(&client, &mut peer).await;
+        assert_eq!(channel.state(), ChannelState::Attached);
+        let change = changes.next().await.unwrap();
+        assert_eq!(change.event, ChannelEvent::Update);
+        assert!(!change.resumed);
+        assert_eq!(change.reason, None);
+        assert!(channel.error_reason().is_none());
         expect_none(&mut changes);
     }
 }

@@ -147,6 +147,30 @@ in_both_formats! {
     }
 }
 
+// Spec: RTL15b, RTL17, RTL4c1
+in_both_formats! {
+    async fn a_gap_that_opened_before_two_drops_is_told_once_the_channel_is_attached(format) {
+        let (client, mut service, mut peer, channel) = with_channel(format).await;
+        let mut messages = subscribed(&channel).await;
+        peer.send(message(1, "a"));
+        quiet(&client, &mut peer).await;
+        let mut peer = resume(&client, &mut service, peer).await;
+        assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("001"));
+        // It moves the channel, and is not passed on.
+        peer.send(message(2, "b"));
+        quiet(&client, &mut peer).await;
+        // The first drop asks to continue after it; the second has nothing more to remember.
+        for _ in 0..2 {
+            peer = resume(&client, &mut service, peer).await;
+            assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("002"));
+        }
+        peer.send(resumed(2));
+        peer.send(message(3, "c"));
+        quiet(&client, &mut peer).await;
+        assert_eq!(said(&mut messages), ["a", "gap 001..002 - -", "c"]);
+    }
+}
+
 // Spec: RTL3c, RTL3d
 in_both_formats! {
     async fn a_connection_that_was_down_for_too_long_is_the_reason(format) {

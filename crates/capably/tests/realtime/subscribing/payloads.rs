@@ -115,6 +115,7 @@ in_both_formats! {
         for (index, name) in names.iter().enumerate() {
             let message = subscription.next().await.unwrap();
             assert_eq!(message.name.as_deref(), Some(*name));
+            assert_eq!(message.data.as_str(), Some("data"));
             assert_eq!(message.id.as_deref(), Some(&*format!("abc123:5:{index}")));
             assert_eq!(message.connection_id.as_deref(), Some("abc123"));
             assert_eq!(message.timestamp, Some(1_700_000_000_000));

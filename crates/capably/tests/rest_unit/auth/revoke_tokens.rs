@@ -27,13 +27,20 @@ fn rests(http: &ScriptedHttp) -> [capably::Rest; 2] {
     [true, false].map(|binary| http.rest_with(ClientOptions::new(KEY).use_binary_protocol(binary)))
 }
 
+/// What the clients of both formats have asked for.
+fn asked(http: &ScriptedHttp) -> Vec<Request> {
+    let requests = http.requests();
+    assert_eq!(requests.len(), 2);
+    requests
+}
+
 /// What each format's client sends for these targets.
 async fn sent(targets: &[RevocationTarget]) -> Vec<Request> {
     let http = ScriptedHttp::always(respond(201, json!([success("clientId:alice")])));
     for rest in rests(&http) {
         rest.auth().revoke_tokens(targets.to_vec()).await.unwrap();
     }
-    http.requests()
+    asked(&http)
 }
 
 /// What each format's client makes of this answer.
@@ -197,7 +204,7 @@ async fn may_be_limited_to_tokens_issued_before_a_time() {
         let revoke = rest.auth().revoke_tokens([alice()]).issued_before(1_699_999_000_000);
         revoke.await.unwrap();
     }
-    for request in http.requests() {
+    for request in asked(&http) {
         assert_eq!(request.body()["issuedBefore"], json!(1_699_999_000_000_i64));
     }
 }
@@ -209,7 +216,7 @@ async fn may_leave_time_to_get_a_new_token() {
     for rest in rests(&http) {
         rest.auth().revoke_tokens([alice()]).allow_reauth_margin(true).await.unwrap();
     }
-    for request in http.requests() {
+    for request in asked(&http) {
         assert_eq!(request.body()["allowReauthMargin"], json!(true));
     }
 }
@@ -222,7 +229,7 @@ async fn takes_both_options_together() {
         let revoke = rest.auth().revoke_tokens([alice()]);
         revoke.issued_before(1_699_999_000_000).allow_reauth_margin(true).await.unwrap();
     }
-    for request in http.requests() {
+    for request in asked(&http) {
         let expected = json!({
             "targets": ["clientId:alice"],
             "issuedBefore": 1_699_999_000_000_i64,
