@@ -37,7 +37,6 @@ impl Pings {
     /// Forgets a ping that was not answered in time.
     pub(crate) fn forget(&mut self, op: OpId) {
         self.sent.retain(|_, (own, _)| *own != op);
-        self.waiting.retain(|own| *own != op);
     }
 
     /// Takes every ping, sent or waiting.

@@ -39,7 +39,7 @@ impl Client {
         };
         let left = limit.saturating_sub(self.connection.slept());
         let deadline = self.connection.last_activity + left;
-        if !left.is_zero() && deadline > now {
+        if deadline > now {
             self.timers.set(Timer::Idle, deadline);
         } else {
             self.fail_transport(transport, errors::idle(), now);

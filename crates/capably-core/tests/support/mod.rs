@@ -117,9 +117,7 @@ impl Bench {
     pub(crate) fn grant(&mut self, generation: u64) {
         self.drain();
         if let Some((auth, _)) = self.did.tokens.last() {
-            let token = format!("token-{generation}").into();
-            let grant = Grant { token, generation, renewable: true };
-            self.client.handle_token(*auth, Ok(grant), self.now);
+            self.client.handle_token(*auth, Ok(grant(generation)), self.now);
         }
     }
 
@@ -215,4 +213,9 @@ pub(crate) fn fatal(code: u32, status: u16) -> ServerFrame {
 /// The acknowledgement of one frame.
 pub(crate) fn ack(msg_serial: u64) -> ServerFrame {
     ServerFrame::Ack(Ack { msg_serial, count: 1, res: Vec::new() })
+}
+
+/// A token that can be replaced.
+pub(crate) fn grant(generation: u64) -> Grant {
+    Grant { token: format!("token-{generation}").into(), generation, renewable: true }
 }

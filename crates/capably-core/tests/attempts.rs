@@ -1,0 +1,253 @@
+//! Attempts to connect that something comes in between of: a sleep, the network, a token.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{collections::BTreeSet, time::Duration};
+
+use capably_core::{
+    AuthFailure, ChannelId, ChannelOptions, ChannelState, Client, Config, ConnectionState, OpId,
+    Outcome, TokenNeed,
+};
+use capably_protocol::{ClientFrame, Message, ServerFrame};
+
+use support::*;
+
+mod support;
+
+const CHANNEL: ChannelId = ChannelId(0);
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn with_fallbacks(names: &[&'static str]) -> Config {
+    let mut config = with_key();
+    config.fallback_hosts = names.iter().map(|name| (*name).into()).collect();
+    config
+}
+
+#[test]
+fn a_service_that_makes_no_sense_is_given_time() {
+    let mut bench = Bench::connected(with_key());
+    bench.advance(seconds(5));
+    bench.lose(80013);
+    let did = bench.did();
+    assert_eq!(did.entered(), [ConnectionState::Disconnected]);
+    assert!(did.states[0].2.unwrap() >= seconds(12), "{did:?}");
+}
+
+// Spec: RTS4a
+#[test]
+fn a_channel_that_was_released_before_a_drop_takes_nothing_from_its_successor() {
+    let mut bench = Bench::connected(with_key());
+    bench.attached(CHANNEL, "ch");
+    bench.client.release_channel(CHANNEL);
+    assert_eq!(bench.did().sent, [ClientFrame::Detach { channel: "ch".into() }]);
+    // The service never answers: the transport is gone.
+    bench.lose(80003);
+    bench.accept(connected("connection"));
+    let successor = ChannelId(1);
+    bench.attached(successor, "ch");
+    bench.say(ServerFrame::Detached { channel: "ch".into(), error: None });
+    assert_eq!(bench.client.channel(successor).unwrap().state(), ChannelState::Attaching);
+}
+
+// Spec: RTN19b, RTL13c
+#[test]
+fn an_attach_does_not_time_out_without_a_connection() {
+    let mut bench = Bench::connected(with_key());
+    bench.client.open_channel(CHANNEL, "ch".into(), ChannelOptions::default());
+    bench.client.attach(CHANNEL, OpId(1), bench.now);
+    bench.lose(80003);
+    bench.lose(80003);
+    bench.advance(seconds(11));
+    assert_eq!(bench.client.connection_state(), ConnectionState::Disconnected);
+    assert_eq!(bench.client.channel(CHANNEL).unwrap().state(), ChannelState::Attaching);
+    assert_eq!(bench.did().done, []);
+}
+
+// Spec: RTN7e, TO3g
+#[test]
+fn without_queueing_a_drop_fails_what_is_not_acknowledged() {
+    let mut config = with_key();
+    config.queue_messages = false;
+    let mut bench = Bench::connected(config);
+    bench.attached(CHANNEL, "ch");
+    bench.publish(CHANNEL, "a", OpId(1));
+    bench.lose(80003);
+    assert_eq!(bench.did().done, [(OpId(1), Err(80003))]);
+}
+
+// Spec: RSA7b4, RTL6g4
+#[test]
+fn a_client_that_may_be_anybody_publishes_as_whoever_it_says() {
+    let mut bench = Bench::new(with_key());
+    bench.client.connect(bench.now);
+    bench.accept(connected_with("connection", |connected| {
+        connected.details.as_mut().unwrap().client_id = Some("*".into());
+    }));
+    bench.attached(CHANNEL, "ch");
+    assert_eq!(bench.client.client_id(), None);
+    let message = Message { client_id: Some("ada".into()), ..Message::new("event", "a") };
+    bench.client.publish(CHANNEL, [message].into(), Default::default(), OpId(1));
+    let did = bench.did();
+    assert_eq!(did.published(), [(0, "a")]);
+    assert_eq!(did.done, []);
+}
+
+#[test]
+fn sleep_counts_as_silence_as_often_as_it_comes() {
+    let mut bench = Bench::connected(with_key());
+    bench.advance(seconds(1));
+    // The limit is 25 s: two sleeps make it up together, one does not.
+    bench.client.woke(seconds(12), bench.now);
+    assert_eq!(bench.client.connection_state(), ConnectionState::Connected);
+    bench.client.woke(seconds(12), bench.now);
+    assert_eq!(bench.did().entered()[0], ConnectionState::Disconnected);
+}
+
+// Spec: RTN14e
+#[test]
+fn sleep_counts_as_time_without_a_connection() {
+    let mut bench = Bench::new(with_key());
+    bench.client.connect(bench.now);
+    bench.lose(80003);
+    bench.client.woke(seconds(115), bench.now);
+    bench.lose(80003);
+    bench.did();
+    bench.advance(Duration::from_millis(4_999));
+    assert_eq!(bench.did().entered(), []);
+    bench.advance(Duration::from_millis(1));
+    assert_eq!(bench.did().entered(), [ConnectionState::Suspended]);
+}
+
+#[test]
+fn a_long_sleep_starts_an_attempt_again_and_a_short_one_does_not() {
+    let mut bench = Bench::new(with_key());
+    bench.client.connect(bench.now);
+    bench.did();
+    bench.client.woke(Duration::from_millis(4_999), bench.now);
+    let did = bench.did();
+    assert_eq!((did.shut.len(), did.opened.len()), (0, 0));
+    bench.client.woke(seconds(5), bench.now);
+    let did = bench.did();
+    assert_eq!((did.shut.len(), did.opened.len()), (1, 1));
+    assert_eq!(did.states, []);
+}
+
+// Spec: RTC8b
+#[test]
+fn a_token_that_the_user_asked_for_is_waited_for_whatever_the_network_does() {
+    let mut bench = Bench::new(with_key());
+    bench.client.connect(bench.now);
+    bench.advance(seconds(5));
+    bench.did();
+    bench.client.authorize(OpId(1), bench.now);
+    let did = bench.did();
+    assert_eq!((did.shut.len(), did.tokens[0].1), (1, TokenNeed::Authorized(OpId(1))));
+    let (auth, _) = did.tokens[0];
+    bench.client.woke(seconds(60), bench.now);
+    bench.client.network_available(bench.now);
+    bench.client.network_lost(bench.now);
+    // Nor does the time limit of the attempt that it came in between of count.
+    bench.advance(seconds(9));
+    let did = bench.did();
+    assert_eq!((did.entered(), did.opened.len(), did.abandoned.len()), (vec![], 0, 0));
+    bench.client.handle_token(auth, Ok(grant(1)), bench.now);
+    assert_eq!(bench.did().opened[0].param("accessToken"), Some("token-1"));
+    bench.accept(connected("connection"));
+    assert_eq!(bench.did().done, [(OpId(1), Ok(Outcome::Done))]);
+}
+
+// Spec: RTN17j
+#[test]
+fn only_the_last_connectivity_check_counts() {
+    let mut bench = Bench::new(with_fallbacks(&["fallback"]));
+    bench.client.connect(bench.now);
+    bench.lose(80003);
+    let first = bench.did().checks[0];
+    bench.client.network_available(bench.now);
+    bench.lose(80003);
+    let second = bench.did().checks[0];
+    assert_ne!(first, second);
+    bench.client.handle_connectivity(first, false, bench.now);
+    assert_eq!(bench.did().entered(), []);
+    bench.client.handle_connectivity(second, true, bench.now);
+    assert_eq!(bench.did().opened[0].host, "fallback");
+}
+
+// Spec: RTN17j
+#[test]
+fn fallback_domains_are_tried_in_random_order() {
+    let names = ["a", "b", "c", "d"];
+    let mut orders = BTreeSet::new();
+    for seed in 0..50 {
+        let mut bench = Bench::new(with_fallbacks(&names));
+        bench.client = Client::new(with_fallbacks(&names).into(), seed, bench.now);
+        bench.client.connect(bench.now);
+        bench.lose(80003);
+        let check = bench.did().checks[0];
+        bench.client.handle_connectivity(check, true, bench.now);
+        let mut order = Vec::new();
+        for _ in names {
+            order.push(bench.did().opened[0].host.to_string());
+            bench.lose(80003);
+        }
+        orders.insert(order.clone());
+        order.sort();
+        assert_eq!(order, names);
+    }
+    assert!(orders.len() > 10, "{orders:?}");
+}
+
+// Spec: RTN22
+#[test]
+fn one_new_token_is_enough_for_two_requests_of_the_service() {
+    let mut bench = Bench::connected(with_tokens());
+    bench.say(ServerFrame::Auth);
+    bench.say(ServerFrame::Auth);
+    let tokens = bench.did().tokens;
+    let [(auth, TokenNeed::Successor(1))] = tokens[..] else { panic!("{tokens:?}") };
+    bench.client.handle_token(auth, Ok(grant(2)), bench.now);
+    // It is on its way to the service.
+    bench.say(ServerFrame::Auth);
+    assert_eq!(bench.did().tokens, []);
+    bench.say(connected("connection"));
+    bench.say(ServerFrame::Auth);
+    assert_eq!(bench.did().tokens[0].1, TokenNeed::Successor(2));
+}
+
+// Spec: RTN11d
+#[test]
+fn a_client_that_was_closed_asks_for_a_token_as_at_first() {
+    let mut bench = Bench::connected(with_tokens());
+    bench.say(ServerFrame::Disconnected { error: error(40142, 401) });
+    let (auth, need) = bench.did().tokens[0];
+    assert_eq!(need, TokenNeed::Replacement(1));
+    bench.client.handle_token(auth, Ok(grant(2)), bench.now);
+    bench.accept(fatal(40142, 401));
+    assert_eq!(bench.did().entered().last(), Some(&ConnectionState::Disconnected));
+    bench.client.close(bench.now);
+    bench.client.connect(bench.now);
+    assert_eq!(bench.did().tokens[0].1, TokenNeed::Current);
+}
+
+#[test]
+fn nothing_is_waited_for_once_the_client_is_closed() {
+    let mut bench = Bench::connected(with_tokens());
+    bench.say(ServerFrame::Auth);
+    bench.client.authorize(OpId(1), bench.now);
+    let asked: Vec<_> = bench.did().tokens.into_iter().map(|(auth, _)| auth).collect();
+    bench.client.close(bench.now);
+    bench.say(ServerFrame::Closed);
+    let did = bench.did();
+    assert_eq!(did.abandoned, asked);
+    assert_eq!(did.done, [(OpId(1), Err(80017))]);
+    assert_eq!(bench.next_timer(), None);
+    bench.client.handle_token(
+        asked[1],
+        Err(AuthFailure::Refused(error(40000, 403).unwrap())),
+        bench.now,
+    );
+    assert_eq!(bench.client.connection_state(), ConnectionState::Closed);
+}
