@@ -4,8 +4,11 @@
 
 use std::time::Duration;
 
-use capably_core::{AuthFailure, ChannelId, ChannelOptions, ConnectionState, OpId, Timer};
-use capably_protocol::{ClientFrame, RecoveryKey, ServerFrame};
+use capably_core::{AuthFailure, ChannelId, ChannelOptions, ConnectionState, Event, OpId, Timer};
+use capably_protocol::{
+    ClientFrame, Flags, Message, RecoveryKey, ServerFrame,
+    frame::{Attached, Delivery},
+};
 
 use support::*;
 
@@ -231,6 +234,45 @@ fn an_update_that_answers_nothing_leaves_the_error_reason() {
     assert_eq!(bench.client.error_reason().map(|error| error.code.0), Some(80019));
     bench.say(connected("connection"));
     assert_eq!(bench.client.error_reason().map(|error| error.code.0), Some(80019));
+}
+
+// Spec: RTL15b, RTL17, RTL4c1
+#[test]
+fn a_gap_that_opened_before_two_drops_is_told_once_the_channel_is_attached() {
+    let mut bench = Bench::connected(with_key());
+    bench.attached(CHANNEL, "ch");
+    bench.say(message("001"));
+    bench.lose(80003);
+    bench.accept(connected("connection"));
+    // It moves the channel, which is attaching, and is not passed on.
+    bench.say(message("002"));
+    for _ in 0..2 {
+        bench.lose(80003);
+        bench.accept(connected("connection"));
+        let did = bench.did();
+        let Some(ClientFrame::Attach(attach)) = did.sent.last() else { panic!("{did:?}") };
+        assert_eq!(attach.channel_serial.as_deref(), Some("002"));
+    }
+    bench.say(ServerFrame::Attached(Box::new(Attached {
+        channel: "ch".into(),
+        flags: Flags::RESUMED,
+        channel_serial: Some("002".into()),
+        ..Attached::default()
+    })));
+    let told = bench.did().told;
+    let gap = told.iter().find_map(|event| match event {
+        Event::Gap(CHANNEL, gap) => Some((gap.after.as_deref(), gap.until.as_deref())),
+        _ => None,
+    });
+    assert_eq!(gap, Some((Some("001"), Some("002"))), "{told:?}");
+}
+
+/// A MESSAGE of the channel, at this place.
+fn message(serial: &'static str) -> ServerFrame {
+    ServerFrame::Message(Delivery {
+        channel_serial: Some(serial.into()),
+        ..Delivery::new("ch", vec![Message::new("event", serial)])
+    })
 }
 
 /// What an earlier client left behind: its next frame has the serial 7.
