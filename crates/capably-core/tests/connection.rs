@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use capably_core::{AuthFailure, ChannelId, ChannelOptions, ConnectionState, Event, OpId, Timer};
+use capably_core::{
+    AuthFailure, ChannelId, ChannelOptions, ChannelState, ConnectionState, Event, OpId, Timer,
+};
 use capably_protocol::{
     ClientFrame, Flags, Message, RecoveryKey, ServerFrame,
     frame::{Attached, Delivery},
@@ -265,6 +267,54 @@ fn a_gap_that_opened_before_two_drops_is_told_once_the_channel_is_attached() {
         _ => None,
     });
     assert_eq!(gap, Some((Some("001"), Some("002"))), "{told:?}");
+}
+
+// Spec: RTN13b
+#[test]
+fn a_ping_fails_when_the_client_closes_and_not_only_when_it_is_closed() {
+    let mut bench = Bench::connected(with_key());
+    bench.client.ping(OpId(1), bench.now);
+    bench.client.close(bench.now);
+    assert_eq!(bench.did().done, [(OpId(1), Err(80017))]);
+    assert_eq!(bench.client.connection_state(), ConnectionState::Closing);
+}
+
+// Spec: RTN8d, RTN9d
+#[test]
+fn a_client_that_closes_while_disconnected_has_no_id_or_key() {
+    let mut bench = Bench::connected(with_key());
+    bench.lose(80003);
+    bench.lose(80003);
+    assert_eq!(bench.client.connection_state(), ConnectionState::Disconnected);
+    assert_eq!(bench.client.connection_id().map(|id| &**id), Some("connection"));
+    bench.client.close(bench.now);
+    assert_eq!(bench.client.connection_state(), ConnectionState::Closed);
+    assert_eq!((bench.client.connection_id(), bench.client.connection_key()), (None, None));
+}
+
+#[test]
+fn a_failed_client_wants_no_token() {
+    let mut bench = Bench::connected(with_tokens());
+    bench.say(ServerFrame::Auth);
+    let (auth, _) = bench.did().tokens[0];
+    bench.say(fatal(40000, 400));
+    assert_eq!(bench.did().abandoned, [auth]);
+    assert_eq!(bench.next_timer(), None);
+}
+
+// Spec: RTL3c
+#[test]
+fn a_suspended_connection_suspends_its_channels() {
+    let mut bench = Bench::connected(with_key());
+    bench.attached(CHANNEL, "ch");
+    bench.lose(80003);
+    bench.lose(80003);
+    let state = |bench: &Bench| bench.client.channel(CHANNEL).unwrap().state();
+    while bench.client.connection_state() != ConnectionState::Suspended {
+        assert_eq!(state(&bench), ChannelState::Attached);
+        bench.advance(seconds(10));
+    }
+    assert_eq!(state(&bench), ChannelState::Suspended);
 }
 
 /// A MESSAGE of the channel, at this place.
