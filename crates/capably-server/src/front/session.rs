@@ -78,7 +78,9 @@ pub(super) async fn run(
         let entropy = random::bytes()
             .map_err(|_| ErrorInfo::new(50000.into(), 500, "the system gives no random bytes"))?;
         let (echo, remain, resume) = (upgrade.echo, upgrade.remain, upgrade.resume);
-        Ok((app, ConnectRequest { identity, echo, remain, resume, entropy }))
+        let max_idle_interval = upgrade.max_idle_interval;
+        let request = ConnectRequest { identity, echo, remain, max_idle_interval, resume, entropy };
+        Ok((app, request))
     });
     match admitted {
         Ok((app, request)) => {
@@ -86,7 +88,7 @@ pub(super) async fn run(
             let transport = registration.transport;
             let now = shared.clock.now();
             app.with(|hub, outputs| hub.connect(transport, request, now, outputs));
-            let interval = shared.settings.max_idle_interval / 3;
+            let interval = upgrade.max_idle_interval / 3;
             let mut session = Session {
                 socket,
                 registration,

@@ -74,6 +74,8 @@ pub(crate) struct ConnectRequest {
     pub(crate) echo: bool,
     /// How long its members stay while the client is away, if not as long as usual.
     pub(crate) remain: Option<Duration>,
+    /// The longest silence towards the client.
+    pub(crate) max_idle_interval: Duration,
     /// The key of a connection to go on with: `resume` or `recover`.
     pub(crate) resume: Option<Str>,
     pub(crate) entropy: Entropy,
@@ -139,7 +141,7 @@ impl App {
             outputs.push(Output::Close(transport));
             return;
         }
-        let ConnectRequest { identity, echo, remain, resume, entropy } = request;
+        let ConnectRequest { identity, echo, remain, max_idle_interval, resume, entropy } = request;
         let found = resume.as_ref().and_then(|key| self.live_connection(key, now.steady));
         let is_new = found.is_none();
         let failed = resume.is_some() && is_new;
@@ -162,6 +164,7 @@ impl App {
         connection.identity = identity;
         connection.echo = echo;
         connection.remain = remain.unwrap_or(self.settings.presence_remain);
+        connection.max_idle_interval = max_idle_interval;
         self.presence.expect_back(&id, Some(now.steady + connection.remain));
         let key = connection.take_transport(transport);
         let details = details(&self.settings, connection, key);
@@ -414,7 +417,7 @@ pub(super) fn details(settings: &Settings, connection: &Connection, key: Str) ->
         max_inbound_rate: Some(settings.max_inbound_rate.unwrap_or(USUAL_RATE).into()),
         connection_state_ttl: Some(millis(settings.connection_state_ttl)),
         server_id: Some(settings.server_id.clone()),
-        max_idle_interval: Some(millis(settings.max_idle_interval)),
+        max_idle_interval: Some(millis(connection.max_idle_interval)),
         objects_gc_grace_period: Some(OBJECTS_GC_GRACE_PERIOD),
         site_code: Some(Str::from_static(SITE)),
     }

@@ -117,8 +117,14 @@ impl Bench {
         let transport = TransportId(self.transports);
         let mut entropy = [0; 24];
         entropy[..8].copy_from_slice(&self.transports.to_le_bytes());
-        let request =
-            ConnectRequest { identity, echo, remain: None, resume: resume.map(Str::from), entropy };
+        let request = ConnectRequest {
+            identity,
+            echo,
+            remain: None,
+            max_idle_interval: Duration::from_secs(15),
+            resume: resume.map(Str::from),
+            entropy,
+        };
         self.app.connect(transport, request, self.now, &mut self.outputs);
         match self.frames(transport).pop() {
             Some(ServerFrame::Connected(connected)) => (transport, *connected),
@@ -312,6 +318,7 @@ fn an_app_that_has_ended_says_so_to_late_comers() {
         identity: bench.identity(),
         echo: true,
         remain: None,
+        max_idle_interval: Duration::from_secs(15),
         resume: None,
         entropy: [0; 24],
     };
