@@ -21,7 +21,7 @@ use super::{
     view::{self, View, Views},
 };
 
-/// Rules for the channels whose name begins with the namespace's id and a colon.
+/// Rules for the channel whose name is the namespace's id, and for those whose name begins with it and a colon.
 #[derive(Clone, Debug)]
 pub(crate) struct Namespace {
     /// The name up to the first colon.
@@ -197,7 +197,8 @@ impl Channels {
     }
 
     fn namespace_of(&self, name: &str) -> Option<&Namespace> {
-        let (prefix, _) = name.split_once(':')?;
+        // A name without a colon is a namespace of its own.
+        let prefix = name.split_once(':').map_or(name, |(prefix, _)| prefix);
         self.namespaces.iter().find(|namespace| namespace.id == prefix)
     }
 }
