@@ -32,7 +32,7 @@ impl App {
     /// Whoever presents these credentials, under the client id that the request names.
     ///
     /// # Errors
-    /// Codes 40101, 40400, 40141, 40142 and 40144 for the credentials; 40012 and 40102 for the client id.
+    /// Codes 40003, 40101, 40400, 40141, 40142 and 40144 for the credentials; 40012 and 40102 for the client id.
     pub(crate) fn authenticate(
         &self,
         credentials: &Credentials,
@@ -91,12 +91,13 @@ impl App {
             Some(id) if *id == "*" => Client::Wildcard,
             Some(id) => Client::Named(id.clone()),
         };
+        let issued = self.issue_times.issue_at(now.wall);
         let facts = TokenFacts {
             client_id: client.name().cloned(),
             revocation_key: None,
             device_id: None,
-            issued: now.wall,
-            expires: now.wall + ttl,
+            issued,
+            expires: issued + ttl,
         };
         let token = Token { key, capability, client, facts };
         let mut issued = self.issue(&token);

@@ -139,7 +139,7 @@ pub(crate) fn bad_timestamp() -> ErrorInfo {
 
 /// A token request that was used before.
 pub(crate) fn nonce_replayed() -> ErrorInfo {
-    error(40105, 401, "the nonce of the token request has been used")
+    error(40105, 401, "the token request, its nonce with its timestamp, has been used")
 }
 
 /// A request to revoke the tokens of another key.
@@ -170,6 +170,15 @@ pub(crate) fn unknown_app() -> ErrorInfo {
 /// A key that its app does not have.
 pub(crate) fn unknown_key() -> ErrorInfo {
     error(40400, 401, "the app has no key with this id")
+}
+
+/// More token requests than the server remembers.
+pub(crate) fn too_many_token_requests(limit: usize) -> ErrorInfo {
+    error(
+        42910,
+        429,
+        format!("more than {limit} token requests within the time that one may be used"),
+    )
 }
 
 /// More messages than a connection may publish in the time.

@@ -109,6 +109,30 @@ impl Revocations {
     }
 }
 
+/// The times at which an app issues tokens, in ms since the epoch. A revocation of all tokens issued so far has a time
+/// that is after theirs and not after that of any later token, even if all of that happens in one millisecond.
+#[derive(Debug, Default)]
+pub(super) struct IssueTimes {
+    /// Of the newest token.
+    last: Millis,
+    /// Earlier than this, no token is issued any more.
+    next: Millis,
+}
+
+impl IssueTimes {
+    /// The time of a token that is issued now.
+    pub(super) fn issue_at(&mut self, now: Millis) -> Millis {
+        self.last = now.max(self.next);
+        self.last
+    }
+
+    /// A time that is after all tokens issued so far, and not after those to come.
+    fn end_at(&mut self, now: Millis) -> Millis {
+        self.next = now.max(self.last) + 1;
+        self.next
+    }
+}
+
 impl App {
     /// Revokes tokens that were issued with a key, and disconnects those who hold them.
     ///
@@ -130,7 +154,8 @@ impl App {
         if !key.revocable {
             return Err(error::not_revocable());
         }
-        let issued_before = request.issued_before.unwrap_or(now.wall);
+        let issued_before =
+            request.issued_before.unwrap_or_else(|| self.issue_times.end_at(now.wall));
         let margin = if request.allow_reauth_margin { REAUTH_MARGIN } else { 0 };
         let applies_at = now.wall + margin;
         let targets = request.targets.into_iter().map(|text| {
