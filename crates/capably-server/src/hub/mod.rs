@@ -29,6 +29,7 @@ mod publish;
 mod push;
 mod receive;
 pub(crate) mod revocation;
+pub(crate) mod secret;
 mod serial;
 mod stats;
 mod status;
