@@ -9,13 +9,15 @@ use serde_json::{Value, json};
 
 use super::{credentials, form, http::Call, page, reply::Reply};
 use crate::hub::{
-    Direction, HistoryQuery, MembersQuery, Occupancy, Page, PageQuery, Published, error,
+    Direction, HistoryQuery, MembersQuery, Occupancy, Page, PageQuery, Published,
+    ephemeral::{self, EPHEMERAL},
+    error,
 };
 
 /// `POST /channels/{channel}/messages` (RSL1).
 pub(super) fn publish(call: &Call<'_>, channel: &str, body: Bytes) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
-    let messages = if form::is_form(&call.head.headers) {
+    let mut messages = if form::is_form(&call.head.headers) {
         vec![form::message(&body)?]
     } else {
         let (format, limits) = call.body_format();
@@ -23,6 +25,7 @@ pub(super) fn publish(call: &Call<'_>, channel: &str, body: Bytes) -> Result<Rep
             .map_err(|problem| error::bad_request(problem.to_string()))?
     };
     error::unless_forced(call.query.get("_forceNack"))?;
+    ephemeral::mark(call.query.get(EPHEMERAL), &mut messages)?;
     let channel = Str::from(channel);
     let now = call.shared.clock.now();
     let published =

@@ -273,6 +273,12 @@ impl Subscriber {
         }
     }
 
+    /// Whether the entry is sent to it at once, rather than by the replay that goes on. An ephemeral one is in no
+    /// replay.
+    pub(super) fn is_due(&self, entry: &Entry) -> bool {
+        self.behind.is_none() || entry.is_ephemeral()
+    }
+
     /// The entry as it is replayed to it.
     pub(super) fn replayed(&self, changes: &Changes, entry: &Arc<Entry>) -> Arc<Entry> {
         if self.is_rewound(entry) {
@@ -396,6 +402,20 @@ impl Channel {
         now: Now,
         outputs: &mut Vec<Output>,
     ) {
+        for id in frame.messages.iter().filter_map(|message| message.id.as_ref()) {
+            self.ids.insert(id.clone(), position);
+        }
+        let delivery = self.delivery_of(position, frame, now);
+        self.commit(&Entry::new(position, now.steady, delivery), now, outputs);
+    }
+
+    /// The messages as they are delivered, with all that the service stamps.
+    pub(super) fn delivery_of(
+        &self,
+        position: Position,
+        frame: NewFrame,
+        now: Now,
+    ) -> Delivery<Message> {
         let NewFrame { id, connection, mut messages } = frame;
         let (first_serial, channel_serial) = position.first_serials();
         for (index, message) in messages.iter_mut().enumerate() {
@@ -408,16 +428,13 @@ impl Channel {
             }));
             message.serial = Some(serial);
             message.action = Some(capably_protocol::MessageAction::Create);
-            if let Some(id) = &message.id {
-                self.ids.insert(id.clone(), position);
-            }
         }
         let mut delivery = Delivery::new(self.name.clone(), messages);
         delivery.id = Some(id.unwrap_or_else(|| channel_serial.clone()));
         delivery.channel_serial = Some(channel_serial);
         delivery.connection_id = connection;
         delivery.timestamp = Some(now.wall);
-        self.commit(&Entry::new(position, now.steady, delivery), now, outputs);
+        delivery
     }
 
     /// The newest entry, if it is kept for longer than usual.
@@ -485,7 +502,7 @@ impl Channel {
     }
 
     /// Sends an entry to the subscribers that want it and that `filter` lets through.
-    fn send(
+    pub(super) fn send(
         &mut self,
         entry: &Arc<Entry>,
         filter: impl Fn(&Subscriber) -> bool,
@@ -493,7 +510,7 @@ impl Channel {
     ) {
         let mut fanout = Fanout::new(entry);
         for (transport, subscriber) in &mut self.subscribers {
-            if subscriber.behind.is_none() && subscriber.wants(entry) && filter(subscriber) {
+            if subscriber.is_due(entry) && subscriber.wants(entry) && filter(subscriber) {
                 outputs.push(Output::Broadcast(*transport, fanout.broadcast(subscriber)));
             }
         }

@@ -104,6 +104,11 @@ pub(crate) fn bad_message_ids() -> ErrorInfo {
     error(40031, 400, "the ids of messages published together must be `base:0`, `base:1` and so on")
 }
 
+/// A field of a message's extras that is not what it should be.
+pub(crate) fn bad_extras(message: impl Into<Str>) -> ErrorInfo {
+    error(40032, 400, message)
+}
+
 /// More messages than one publish may hold.
 pub(crate) fn too_many_messages(limit: usize) -> ErrorInfo {
     error(40034, 400, format!("more than {limit} messages in one publish"))

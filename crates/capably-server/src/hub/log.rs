@@ -163,6 +163,11 @@ impl Entry {
         self.items().first().is_some_and(|item| item.action == Some(MessageAction::Create))
     }
 
+    /// Whether it is delivered and kept nowhere: it has no place in the log that a client could go on from.
+    pub(super) fn is_ephemeral(&self) -> bool {
+        self.delivery().is_some_and(|delivery| delivery.channel_serial.is_none())
+    }
+
     /// The same entry with other messages in the place of its own.
     pub(super) fn with_items(&self, items: Vec<Message>) -> Option<Arc<Self>> {
         let delivery = Delivery { items, ..self.delivery()?.clone() };

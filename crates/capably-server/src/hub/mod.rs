@@ -16,6 +16,7 @@ mod channel;
 mod channel_name;
 mod connection;
 mod delta;
+pub(crate) mod ephemeral;
 pub(crate) mod error;
 mod filter;
 mod history;

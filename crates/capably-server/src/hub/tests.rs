@@ -13,6 +13,7 @@ mod attaching;
 mod changes;
 mod credentials;
 mod deltas;
+mod ephemeral;
 mod history;
 mod keeping;
 mod limits;

@@ -125,7 +125,7 @@ impl Viewers {
             return;
         }
         let is_sent = |subscriber: &Subscriber| {
-            let is_due = subscriber.behind.is_none() && subscriber.wants(entry);
+            let is_due = subscriber.is_due(entry) && subscriber.wants(entry);
             is_due && (filtered || filter(subscriber))
         };
         let mut subscribers =
