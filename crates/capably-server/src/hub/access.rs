@@ -55,7 +55,8 @@ impl App {
     ///
     /// # Errors
     /// Code 40400 with status 401 for an unknown key; 40101, 40104, 40105 for a request that does not
-    /// hold; 40003 for the time to live; 40000 for the capability, and 40160 when none of it is the key's.
+    /// hold; 40003 for the time to live; 40000 for the capability, and 40160 when none of it is the key's;
+    /// 42918 for too many requests.
     pub(crate) fn request_token(
         &mut self,
         key_id: &str,
@@ -75,6 +76,7 @@ impl App {
                 return Err(error::unauthorized("the token request came with another key"));
             }
         }
+        self.admit_request(now)?;
         let ttl = token_request::ttl(request)?;
         let wanted = request.capability.as_deref().filter(|wanted| !wanted.is_empty());
         let capability = match wanted {

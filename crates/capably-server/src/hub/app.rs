@@ -19,11 +19,12 @@ use super::{
     channel_name,
     connection::{self, Connection, Entropy},
     error, history,
-    limits::{Limits, USUAL_RATE},
+    limits::{Limits, Pace, USUAL_RATE},
     log::Retention,
     presence::{Presence, depart},
     publish::{self, Publisher},
     revocation::{IssueTimes, Revocations},
+    room::Room,
     stats::Stats,
     tally::{RequestKind, Volume, Way},
     token_request::Nonces,
@@ -45,6 +46,14 @@ pub(crate) struct Settings {
     pub(crate) presence_remain: Duration,
     /// Most messages a second that a connection publishes.
     pub(crate) max_inbound_rate: Option<u32>,
+    /// Most channels of an app.
+    pub(crate) max_channels: Option<usize>,
+    /// Most connections of an app.
+    pub(crate) max_connections: Option<usize>,
+    /// Most REST requests a second of an app.
+    pub(crate) max_request_rate: Option<u32>,
+    /// Most bytes of all logs of an app.
+    pub(crate) max_log_bytes: usize,
     pub(crate) retention: Retention,
 }
 
@@ -100,6 +109,7 @@ pub(crate) struct App {
     pub(super) channels: Channels,
     pub(super) presence: Presence,
     pub(super) stats: Stats,
+    pub(super) request_pace: Pace,
     next_sweep: Duration,
     /// What every client is told since the app has ended.
     ended: Option<ServerFrame>,
@@ -109,7 +119,8 @@ impl App {
     pub(crate) fn new(settings: Arc<Settings>, spec: AppSpec, now: Now) -> Self {
         let AppSpec { id, keys, namespaces, members, created, limits } = spec;
         let settings = limits.apply(settings);
-        let channels = Channels::new(settings.retention, namespaces, now.wall);
+        let room = Room::new(settings.max_channels, settings.max_log_bytes);
+        let channels = Channels::new(settings.retention, room, namespaces, now.wall);
         Self {
             id,
             settings,
@@ -125,6 +136,7 @@ impl App {
             channels,
             presence: Presence::of_fixtures(members, created.unwrap_or(now.wall)),
             stats: Stats::default(),
+            request_pace: Pace::default(),
             next_sweep: now.steady + SWEEP_INTERVAL,
             ended: None,
         }
@@ -147,6 +159,13 @@ impl App {
         let found = resume.as_ref().and_then(|key| self.live_connection(key, now.steady));
         let is_new = found.is_none();
         let failed = resume.is_some() && is_new;
+        if let Err(error) = self.require_connection(found.as_ref()) {
+            // Not an ERROR, which would be for good: there is room when others go.
+            let frame = ServerFrame::Disconnected { error: Some(error) };
+            outputs.push(Output::Frame(transport, frame));
+            outputs.push(Output::Close(transport));
+            return;
+        }
         let id = match found {
             Some(id) => {
                 self.release_transport(&id, now.steady, outputs);
@@ -261,6 +280,7 @@ impl App {
         let accepted =
             publish::publish(channels, channel, messages, publisher, limit, now, outputs)?;
         self.count_publish(Way::Rest, accepted.volume(), &outputs[sent..], now);
+        self.channels.make_room(outputs);
         Ok(accepted.into())
     }
 
@@ -305,6 +325,7 @@ impl App {
             self.channels.sweep(now.steady, outputs);
             self.next_sweep = now.steady + SWEEP_INTERVAL;
         }
+        self.channels.make_room(outputs);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is next needed.

@@ -256,6 +256,7 @@ impl App {
         let accepted =
             change(&mut self.channels, channel, message, publisher, limit, now, outputs)?;
         self.count_publish(Way::Rest, accepted.volume(), &outputs[sent..], now);
+        self.channels.make_room(outputs);
         Ok(accepted.position.message_serial(0))
     }
 

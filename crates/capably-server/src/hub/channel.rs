@@ -16,6 +16,7 @@ use super::{
     log::{Entry, Log, Retention},
     occupancy::{Occupancy, OccupancyNews, Watch},
     push::{Payload, Push},
+    room::Room,
     serial::{Position, SerialClock},
     tally::Traffic,
     view::{self, View, Views},
@@ -40,11 +41,12 @@ const PERSISTED_AGE: Duration = Duration::from_secs(72 * 3600);
 /// All channels of an app, and the one clock that orders what they carry.
 #[derive(Debug)]
 pub(super) struct Channels {
-    map: HashMap<Str, Channel>,
+    pub(super) map: HashMap<Str, Channel>,
     clock: SerialClock,
     /// The newest position that any forgotten channel has dropped.
-    forgotten: Position,
+    pub(super) forgotten: Position,
     retention: Retention,
+    pub(super) room: Room,
     namespaces: Vec<Namespace>,
     pub(super) push: Push,
     /// How many have been made that nobody has counted yet.
@@ -57,7 +59,12 @@ pub(super) struct Channels {
 }
 
 impl Channels {
-    pub(super) fn new(retention: Retention, namespaces: Vec<Namespace>, now: Millis) -> Self {
+    pub(super) fn new(
+        retention: Retention,
+        room: Room,
+        namespaces: Vec<Namespace>,
+        now: Millis,
+    ) -> Self {
         let clock = SerialClock::new(now);
         let forgotten = clock.last();
         let (map, push) = (HashMap::new(), Push::default());
@@ -66,6 +73,7 @@ impl Channels {
             clock,
             forgotten,
             retention,
+            room,
             namespaces,
             push,
             opened: 0,
@@ -95,7 +103,8 @@ impl Channels {
             let name = Str::from(&**name);
             let retention = self.retention_of(&name);
             let kept = self.new_kept();
-            let channel = Channel::new(name.clone(), retention, self.forgotten, kept);
+            let log = Log::new(self.forgotten, self.room.meter.clone());
+            let channel = Channel::new(name.clone(), retention, log, kept);
             self.map.insert(name, channel);
             self.opened += 1;
         }
@@ -176,19 +185,17 @@ impl Channels {
 
     /// Drops what is older than it need be kept, and channels that nobody uses and that hold nothing.
     pub(super) fn sweep(&mut self, now: Duration, outputs: &mut Vec<Output>) {
-        let mut forgotten = self.forgotten;
-        self.map.retain(|_, channel| {
+        let mut floors = Vec::new();
+        self.drop_channels(outputs, |channel| {
             channel.expire(now);
-            let keep = !channel.is_forgettable(now);
-            if keep {
-                channel.trim_kept(outputs);
-            } else {
-                channel.forget_kept(outputs);
-                forgotten = forgotten.max(channel.log.floor());
+            let dropped = channel.is_forgettable(now);
+            if !dropped {
+                channel.trim_kept(&mut floors);
             }
-            keep
+            dropped
         });
-        self.forgotten = forgotten;
+        outputs.append(&mut floors);
+        self.room.reconsider();
     }
 
     fn retention_of(&self, name: &str) -> Retention {
@@ -220,6 +227,8 @@ pub(super) struct Channel {
     pub(super) name: Str,
     retention: Retention,
     pub(super) log: Log,
+    /// Where the app was when it was last attached.
+    pub(super) attached_at: Position,
     /// Ids that publishers chose, to tell a repetition (RSL1k).
     pub(super) ids: HashMap<Str, Position>,
     pub(super) changes: Changes,
@@ -306,11 +315,12 @@ pub(super) enum Fill {
 }
 
 impl Channel {
-    fn new(name: Str, retention: Retention, floor: Position, kept: Option<Kept>) -> Self {
+    fn new(name: Str, retention: Retention, log: Log, kept: Option<Kept>) -> Self {
         Self {
             name,
             retention,
-            log: Log::new(floor),
+            attached_at: log.floor(),
+            log,
             ids: HashMap::new(),
             changes: Changes::new(),
             subscribers: BTreeMap::new(),
@@ -371,23 +381,31 @@ impl Channel {
     pub(super) fn expire(&mut self, now: Duration) {
         while let Some(entry) = self.log.pop_expired(&self.retention, now) {
             if let Some(kept) = &mut self.kept {
-                kept.dropped += 1;
+                kept.drop_entry();
             }
-            for id in entry.items().iter().filter_map(|item| item.id.as_ref()) {
-                self.ids.remove(id);
-            }
-            if entry.is_creation() && !self.changes.is_empty() {
-                let position = entry.position();
-                for index in 0..entry.items().len() {
-                    self.changes.remove(&(position, index));
-                }
+            self.forget(&entry);
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.expire(self.retention.age, now);
+        }
+    }
+
+    /// Forgets what was known because of an entry that is not in the log any more.
+    pub(super) fn forget(&mut self, entry: &Entry) {
+        for id in entry.items().iter().filter_map(|item| item.id.as_ref()) {
+            self.ids.remove(id);
+        }
+        if entry.is_creation() && !self.changes.is_empty() {
+            let position = entry.position();
+            for index in 0..entry.items().len() {
+                self.changes.remove(&(position, index));
             }
         }
     }
 
     /// Whether it has been idle for so long that no client can come back to it.
     fn is_forgettable(&mut self, now: Duration) -> bool {
-        if self.used.connections > 0 || !self.log.is_empty() {
+        if !self.is_unused() {
             self.idle_since = None;
             return false;
         }

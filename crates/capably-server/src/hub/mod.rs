@@ -30,6 +30,7 @@ mod publish;
 mod push;
 mod receive;
 pub(crate) mod revocation;
+mod room;
 pub(crate) mod secret;
 mod serial;
 mod stats;

@@ -76,8 +76,8 @@ impl From<Result<Accepted, ErrorInfo>> for Outcome {
 ///
 /// # Errors
 /// 40010 for the channel's name, 40160 for the capability, 40009 for the size, 40012 for a client id,
-/// 40013 for a broken encoding, 40031 for ids, 40032 for extras, 40000 when only some messages are ephemeral; for a
-/// change of a message as [`change`].
+/// 40013 for a broken encoding, 40031 for ids, 40032 for extras, 40000 when only some messages are ephemeral, 40114 for
+/// one channel too many; for a change of a message as [`change`].
 pub(super) fn publish(
     channels: &mut Channels,
     channel: &Str,
@@ -123,6 +123,7 @@ pub(super) fn publish(
             let position = if ephemeral {
                 channels.pass_on(channel, frame, now, outputs)
             } else {
+                channels.require_room(channel, now.steady, outputs)?;
                 channels.publish(channel, frame, now, outputs)
             };
             outputs.extend(pushes);

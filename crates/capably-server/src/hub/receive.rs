@@ -145,6 +145,7 @@ impl App {
         }
         self.stats.current(now).presence(said);
         self.count_publish(Way::Realtime, inbound, &outputs[sent..], now);
+        self.channels.make_room(outputs);
         self.tell_occupancy(now, outputs);
     }
 }

@@ -138,7 +138,7 @@ impl App {
     ///
     /// # Errors
     /// Codes 40101, 40400 for the key that was presented; 40133 when it is another one, 40163 when its
-    /// tokens cannot be revoked.
+    /// tokens cannot be revoked, 42918 for too many requests.
     pub(crate) fn revoke_tokens(
         &mut self,
         key_id: &str,
@@ -151,6 +151,7 @@ impl App {
         if key.id != key_id {
             return Err(error::wrong_revocation_key());
         }
+        self.admit_request(now)?;
         if !key.revocable {
             return Err(error::not_revocable());
         }

@@ -24,6 +24,7 @@ mod publishing;
 mod push;
 mod resuming;
 mod rewinding;
+mod room;
 mod stats;
 mod views;
 
@@ -82,6 +83,10 @@ impl Bench {
             max_presence_members: 250,
             presence_remain: Duration::from_secs(15),
             max_inbound_rate: None,
+            max_channels: None,
+            max_connections: None,
+            max_request_rate: None,
+            max_log_bytes: 1_000_000_000,
             retention,
         };
         let now = Now { steady: Duration::from_secs(10), wall: 1_726_585_978_590 };

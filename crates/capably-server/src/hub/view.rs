@@ -167,6 +167,7 @@ impl Channel {
                 &mut viewers.subscribers
             }
         };
+        self.attached_at = self.attached_at.max(subscriber.live_since);
         let watches = subscriber.watch.is_some();
         let before = subscribers.insert(transport, subscriber);
         self.watchers += usize::from(watches);
