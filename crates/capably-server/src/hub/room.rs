@@ -117,7 +117,8 @@ impl Channels {
             }
         }
         let held = self.held();
-        self.room.threshold = if held <= goal { max } else { held.max(max) + max / 10 };
+        self.room.threshold =
+            if held <= goal { max } else { held.max(max).saturating_add(max / 10) };
     }
 
     /// About how many bytes the channels and their logs take.
