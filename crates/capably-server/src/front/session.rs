@@ -75,12 +75,12 @@ pub(super) async fn run(
     )
     .await;
     let admitted = upgrade.admitted.and_then(|(app, identity)| {
-        shared.take_transport()?;
         let entropy = random::bytes()
             .map_err(|_| ErrorInfo::new(50000.into(), 500, "the system gives no random bytes"))?;
         let (echo, remain, resume) = (upgrade.echo, upgrade.remain, upgrade.resume);
         let max_idle_interval = upgrade.max_idle_interval;
         let request = ConnectRequest { identity, echo, remain, max_idle_interval, resume, entropy };
+        shared.take_transport()?;
         Ok((app, request))
     });
     match admitted {

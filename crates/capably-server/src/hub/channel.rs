@@ -386,7 +386,7 @@ impl Channel {
             self.forget(&entry);
         }
         if let Some(kept) = &mut self.kept {
-            kept.expire(self.retention.age, now);
+            kept.expire(&self.retention, &self.log, now);
         }
     }
 

@@ -250,6 +250,11 @@ impl Log {
         self.meter.subtract(std::mem::take(&mut self.bytes));
     }
 
+    /// How many bytes the entries have, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// How many entries there are.
     pub(super) fn len(&self) -> usize {
         self.entries.len()

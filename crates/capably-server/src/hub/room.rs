@@ -172,7 +172,7 @@ impl Channel {
             let floor = self.log.floor();
             let Some(entry) = self.log.pop_oldest() else { break };
             if let Some(kept) = &mut self.kept {
-                kept.evict(floor, entry.at());
+                kept.evict(floor, &entry);
             }
             self.forget(&entry);
             evicted += entry.size();

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     App, Output,
     channel::{Channel, Channels},
-    log::Entry,
+    log::{Entry, Log, Retention},
     serial::Position,
 };
 
@@ -61,6 +61,9 @@ pub(super) struct Evicted {
     floor: Position,
     /// When the newest of them was published, by the steady clock.
     newest: Duration,
+    /// How many there are, and how many bytes they have, about.
+    entries: usize,
+    bytes: usize,
 }
 
 impl Kept {
@@ -75,15 +78,23 @@ impl Kept {
     }
 
     /// The log, which began after `floor`, has dropped an entry to make room: it is still to be stored.
-    pub(super) fn evict(&mut self, floor: Position, at: Duration) {
-        let floor = self.evicted.map_or(floor, |evicted| evicted.floor);
-        self.evicted = Some(Evicted { floor, newest: at });
+    pub(super) fn evict(&mut self, floor: Position, entry: &Entry) {
+        let none = Evicted { floor, newest: Duration::ZERO, entries: 0, bytes: 0 };
+        let evicted = self.evicted.get_or_insert(none);
+        evicted.newest = entry.at();
+        evicted.entries += 1;
+        evicted.bytes += entry.size();
     }
 
-    /// Entries older than `age` need not be stored any longer.
-    pub(super) fn expire(&mut self, age: Duration, now: Duration) {
-        if self.evicted.is_some_and(|evicted| now.saturating_sub(evicted.newest) > age) {
-            self.evicted = None;
+    /// Entries that are older than is kept, or with those in the log more than is, need not be stored any longer.
+    pub(super) fn expire(&mut self, retention: &Retention, log: &Log, now: Duration) {
+        let is_over = |Evicted { newest, entries, bytes, .. }: Evicted| {
+            now.saturating_sub(newest) > retention.age
+                || entries + log.len() > retention.frames
+                || bytes + log.bytes() > retention.bytes
+        };
+        if let Some(evicted) = self.evicted.take_if(|evicted| is_over(*evicted)) {
+            self.dropped += evicted.entries;
         }
     }
 }

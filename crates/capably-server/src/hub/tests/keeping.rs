@@ -414,3 +414,23 @@ fn what_is_taken_back_leaves_in_storage_what_made_room() {
     kept.rest("a", "next");
     assert_eq!(kept.kept_of("a"), 101);
 }
+
+#[test]
+fn a_channel_stores_no_more_for_having_made_room_in_memory() {
+    let mut bench = Bench::new();
+    let age = Duration::from_secs(100_000);
+    let retention = Retention { frames: 100, age, ..bench.app.settings.retention };
+    let settings = Settings { max_log_bytes: 100_000, retention, ..(*bench.app.settings).clone() };
+    bench.app = App::new(Arc::new(settings), spec(&bench.key), bench.now);
+    let mut kept = Kept::of(bench);
+    let text = "x".repeat(900);
+    for round in 0..20 {
+        for _ in 0..25 {
+            kept.rest("a", &text);
+        }
+        kept.advance(Duration::from_secs(61));
+        let stored = kept.kept_of("a");
+        assert!(stored <= 100 + 25, "{round}: {stored}");
+        assert!(stored >= kept.history("a").len());
+    }
+}
