@@ -182,6 +182,8 @@ impl App {
             self.watch_token(&id, now);
         }
         self.handle_tokens(now, outputs);
+        // Told as the time of the call, which is not after that from which it applies.
+        let issued_before = request.issued_before.unwrap_or(now.wall);
         Ok(Revoked { issued_before, applies_at, targets })
     }
 }
