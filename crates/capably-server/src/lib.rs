@@ -24,7 +24,10 @@
 //! - connections with resume and recovery, heartbeats, attaching with modes and rewind;
 //! - names with a qualifier: `[?rewind=1]name`, and `[filter=…]name` for the messages that match an expression;
 //! - telling how many use a channel, in messages `[meta]occupancy`, to attachments with the parameter `occupancy`;
-//! - publishing with acknowledgements over WebSockets and REST, idempotent publishing, batches;
+//! - publishing with acknowledgements over WebSockets and REST, where a message may come as a form, too; idempotent
+//!   publishing, batches;
+//! - ephemeral messages (`extras.ephemeral`, or the publish parameter `ephemeral=true`), delivered and kept nowhere; their
+//!   ids are not remembered;
 //! - updating, deleting and appending to messages, annotations with their summaries; a rewind brings each
 //!   message once, in its latest version, and `appendMode=full` turns appends into updates;
 //! - history with pagination, the status of channels, lists of them;
@@ -49,8 +52,25 @@
 //! Of live activities (`/push/apnsBroadcastChannels`) the steps are checked, and nothing is sent.
 //!
 //! An app can have limits of its own, as `POST /apps` takes them: `limits.presence.maxMembers`,
-//! `limits.messages.maxSize` in bytes, and `limits.connections.maxInboundRate` in messages a second. Rates of
-//! channels, of REST and of whole apps are not limited.
+//! `limits.messages.maxSize` in bytes, and `limits.connections.maxInboundRate` in messages a second, in place of those of
+//! the [`Builder`]; and as far as they are lower, `limits.channels.max` (40114), `limits.connections.max` (40111),
+//! `limits.requests.maxRate` a second (42918) and `limits.messages.maxLogBytes`. The builder has the same for every app,
+//! and [`Builder::max_apps`] (40300) and [`Builder::max_connections`] (50004) for the whole server. The messages of a
+//! refusal name the limit. Rates of channels are not limited.
+//!
+//! On a loopback address whoever reaches the server may make apps; on any other, [`Builder::provision_secret`] says who.
+//!
+//! The channels of an app and their messages take no more memory than [`Builder::max_log_bytes`]: beyond that, the oldest
+//! messages of the channels used least recently go first. Channels that nobody uses and that hold nothing are dropped.
+//!
+//! # Times
+//!
+//! A JWT may hold for 24 hours after its `iat` (40003), and its `iat` may be ahead of the server's clock by two minutes
+//! (40144), as the timestamp of a token request may (40104). Revoking tokens without `issuedBefore` means all that were
+//! issued up to then, and none that are issued later; JWTs are as old as their `iat` says, which is usually in whole
+//! seconds. The connect parameter `heartbeatInterval` sets the longest silence, between 5 seconds, or
+//! [`Builder::max_idle_interval`] if that is less, and 30 minutes. Links to the pages of history and statistics say when the
+//! pages end.
 //!
 //! The expression of a filter is JMESPath over `name` and `headers`, of at most 2,048 bytes and 100 operators, and
 //! such as takes little work; one that is not is refused with 40010. Through a filter there are messages to

@@ -12,12 +12,13 @@ use tokio::{net::TcpListener, sync::Mutex, task::JoinHandle};
 
 use crate::{
     faults::{self, Faults},
-    front::{self, Keeper, Open, Shared},
+    front::{self, Admission, Keeper, Open, Provisioning, Shared},
     hub::{
         Retention, Settings,
         auth::{Key, is_app_id},
         capability::Capability,
         keep::Saved,
+        secret::Secret,
     },
     storage::{Storage, StorageError},
 };
@@ -128,6 +129,13 @@ pub struct Builder {
     max_presence_members: usize,
     presence_remain: Duration,
     max_inbound_rate: Option<u32>,
+    max_apps: Option<usize>,
+    max_connections: Option<usize>,
+    max_app_connections: Option<usize>,
+    max_channels: Option<usize>,
+    max_request_rate: Option<u32>,
+    max_log_bytes: usize,
+    provision_secret: Option<Secret>,
     retention: Retention,
     faults: Option<Faults>,
     storage: Option<Kind>,
@@ -165,6 +173,13 @@ impl Default for Builder {
             max_presence_members: 250,
             presence_remain: Duration::from_secs(15),
             max_inbound_rate: None,
+            max_apps: None,
+            max_connections: None,
+            max_app_connections: None,
+            max_channels: None,
+            max_request_rate: None,
+            max_log_bytes: 1024 * 1024 * 1024,
+            provision_secret: None,
             retention: Retention {
                 frames: 200_000,
                 bytes: 128 * 1024 * 1024,
@@ -248,6 +263,60 @@ impl Builder {
         self
     }
 
+    /// How many apps there may be, the one that the server starts with among them; more are refused with 40300. Apps
+    /// that are stored count, but none of them is refused. By default there may be any number.
+    pub fn max_apps(mut self, apps: usize) -> Self {
+        self.max_apps = Some(apps);
+        self
+    }
+
+    /// How many realtime connections there may be in all apps; more are told to come back later (50004). By default
+    /// there may be any number.
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = Some(connections);
+        self
+    }
+
+    /// How many realtime connections each app may have; more are told to come back later (40111). `POST /apps` takes a
+    /// lower limit for its app, as `limits.connections.max`. By default an app may have any number.
+    pub fn max_app_connections(mut self, connections: usize) -> Self {
+        self.max_app_connections = Some(connections);
+        self
+    }
+
+    /// How many channels each app may have: those that are attached, and those that hold messages. One more is refused
+    /// with 40114, to attach as well as to publish to. `POST /apps` takes a lower limit for its app, as
+    /// `limits.channels.max`. By default an app may have any number.
+    pub fn max_channels(mut self, channels: usize) -> Self {
+        self.max_channels = Some(channels);
+        self
+    }
+
+    /// How many REST requests a second each app may get from those who hold its credentials; those of a second may come
+    /// at once, and what is more is refused with 42918. `POST /apps` takes a lower limit for its app, as
+    /// `limits.requests.maxRate`. By default nothing is refused.
+    pub fn max_request_rate(mut self, requests_per_second: u32) -> Self {
+        self.max_request_rate = Some(requests_per_second);
+        self
+    }
+
+    /// About how many bytes the channels of each app may take in memory, their messages among them; 1 GiB by default.
+    /// Beyond that, the oldest messages of the channels that were published to and attached least recently go first:
+    /// who comes back for them is told that continuity was lost. What is [stored](Self::storage) stays there. `POST
+    /// /apps` takes a lower limit for its app, as `limits.messages.maxLogBytes`.
+    pub fn max_log_bytes(mut self, bytes: usize) -> Self {
+        self.max_log_bytes = bytes;
+        self
+    }
+
+    /// Lets only those make apps who show this secret: `POST /apps` with `Authorization: Bearer <secret>`. By default,
+    /// whoever reaches a server that [listens](Self::bind) on a loopback address may make apps, and on any other address
+    /// nobody may (40300).
+    pub fn provision_secret(mut self, secret: impl Into<String>) -> Self {
+        self.provision_secret = Some(Secret::new(secret.into()));
+        self
+    }
+
     /// How long members stay present whose connection was lost, unless the client said so with
     /// `remainPresentFor`; 15 s by default.
     pub fn presence_remain(mut self, remain: Duration) -> Self {
@@ -287,8 +356,8 @@ impl Builder {
     /// Starts the server on the runtime this is called from.
     ///
     /// # Errors
-    /// A [`ServerError`] when the port is taken, the key has not the form of one, an interval is zero, or
-    /// the storage cannot be used.
+    /// A [`ServerError`] when the port is taken, the key has not the form of one, an interval is zero, the secret for
+    /// making apps is empty, or the storage cannot be used.
     pub async fn start(self) -> Result<Server, ServerError> {
         if let Some(key) = &self.key {
             check(key)?;
@@ -296,6 +365,17 @@ impl Builder {
         if self.max_idle_interval.is_zero() {
             return Err(ServerError::IdleInterval);
         }
+        let provisioning = match self.provision_secret {
+            Some(secret) if secret.is("") => return Err(ServerError::ProvisionSecret),
+            Some(secret) => Provisioning::Secret(secret),
+            None if self.bind.to_canonical().is_loopback() => Provisioning::Open,
+            None => Provisioning::Off,
+        };
+        let admission = Admission {
+            provisioning,
+            max_apps: self.max_apps,
+            max_connections: self.max_connections,
+        };
         let (listener, address) = listen(SocketAddr::new(self.bind, self.port)).await?;
         let retention = Retention {
             // A client may come back as long as its state is kept, and then wants what it missed.
@@ -311,9 +391,14 @@ impl Builder {
             max_presence_members: self.max_presence_members,
             presence_remain: self.presence_remain,
             max_inbound_rate: self.max_inbound_rate,
+            max_channels: self.max_channels,
+            max_connections: self.max_app_connections,
+            max_request_rate: self.max_request_rate,
+            max_log_bytes: self.max_log_bytes,
             retention,
         };
-        let mut shared = Shared::new(settings, host(address.ip()), address.port(), self.max_queue);
+        let host = host(address.ip());
+        let mut shared = Shared::new(settings, admission, host, address.port(), self.max_queue);
         let (mut keeper, mut first_key, mut apps) = (None, None, Vec::new());
         if let Some(kind) = self.storage {
             let started = Keeper::start(kind.open(), shared.now()).await;
@@ -391,6 +476,8 @@ pub enum ServerError {
     AppId,
     /// The longest silence is zero.
     IdleInterval,
+    /// The secret for making apps is empty.
+    ProvisionSecret,
     /// There was no randomness to make a key from.
     Random(io::Error),
     /// The storage cannot be used.
@@ -409,6 +496,7 @@ impl fmt::Display for ServerError {
                 "the app id of a key, its part before the first dot, has six letters, digits, `_` or `-`",
             ),
             Self::IdleInterval => f.write_str("the longest silence must be more than zero"),
+            Self::ProvisionSecret => f.write_str("the secret for making apps must not be empty"),
             Self::Random(_) => f.write_str("the system gives no random bytes"),
             Self::Storage(error) => error.fmt(f),
         }
@@ -422,7 +510,7 @@ impl std::error::Error for ServerError {
             Self::Key(error) => Some(error),
             Self::Random(error) => Some(error),
             Self::Storage(error) => error.source(),
-            Self::AppId | Self::IdleInterval => None,
+            Self::AppId | Self::IdleInterval | Self::ProvisionSecret => None,
         }
     }
 }

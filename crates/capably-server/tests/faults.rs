@@ -457,7 +457,7 @@ async fn http_passes_unchanged() {
         let mut answers = Vec::new();
         for (method, target) in [
             ("HEAD", "/time"),
-            ("GET", "/channels/a%2Fb/messages?limit=1"),
+            ("GET", "/channels/a%2Fb/messages?limit=1&end=1"),
             ("GET", "/nowhere"),
             ("DELETE", "/apps/nobody"),
         ] {

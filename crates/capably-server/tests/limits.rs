@@ -4,9 +4,9 @@
 
 mod support;
 
-use capably_protocol::{ClientFrame, Format, Message, ServerFrame};
+use capably_protocol::{ClientFrame, Format, Message, ServerFrame, frame::Attach};
 use capably_server::Server;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use support::*;
 
@@ -44,6 +44,10 @@ async fn an_app_is_made_with_limits() {
         json!({"presence": {"maxMembers": -1}}),
         json!({"messages": {"maxSize": "1"}}),
         json!({"connections": {"maxInboundRate": 1e10}}),
+        json!({"connections": {"max": -1}}),
+        json!({"channels": {"max": "many"}}),
+        json!({"requests": {"maxRate": 0.5}}),
+        json!({"messages": {"maxLogBytes": []}}),
     ] {
         let answer = request(&server, "POST", "/apps", &json!({ "limits": limits })).await;
         assert_eq!((answer.status, answer.error()), (400, (400, 40000)), "{limits}");
@@ -86,5 +90,173 @@ async fn a_client_asks_again_who_is_present() {
             }
             client.send(&ClientFrame::Sync { channel: "a".into() }).await;
         }
+    }
+}
+
+/// A connection's answer: CONNECTED, or the error that it is to come back from.
+async fn connect(server: &Server, format: Format, key: &str) -> Result<Client, (u16, u32, String)> {
+    let mut client = Client::open(server, format, &format!("key={key}")).await;
+    match client.next().await {
+        ServerFrame::Connected(_) => Ok(client),
+        ServerFrame::Disconnected { error } => {
+            assert!(matches!(client.event().await, Event::End));
+            let error = error.unwrap();
+            Err((error.status_code, error.code.0, error.message.to_string()))
+        }
+        other => panic!("expected CONNECTED or DISCONNECTED, got {other:?}"),
+    }
+}
+
+/// The server's connections become so many.
+async fn connections(server: &Server, count: usize) {
+    while server.connections() != count {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn an_app_and_a_server_have_so_many_connections() {
+    let server = Server::builder().max_connections(3).max_app_connections(5).start().await.unwrap();
+    for format in [Format::Json, Format::MsgPack] {
+        let spec = json!({"keys": [{}], "limits": {"connections": {"max": 2}}});
+        let key = app(&server, &spec).await.remove(0);
+        let first = connect(&server, format, &key).await.ok().unwrap();
+        let _second = connect(&server, format, &key).await.ok().unwrap();
+        let (status, code, message) = connect(&server, format, &key).await.err().unwrap();
+        assert_eq!((status, code), (401, 40111));
+        assert!(message.contains("`connections.max` of 2"), "{message}");
+        connections(&server, 2).await;
+
+        // Another app is not concerned, until the server is full.
+        let _third = connect(&server, format, server.key()).await.ok().unwrap();
+        let (status, code, message) = connect(&server, format, server.key()).await.err().unwrap();
+        assert_eq!((status, code), (503, 50004));
+        assert!(message.contains("`max_connections` of 3"), "{message}");
+        drop(first);
+        connections(&server, 2).await;
+        let fourth = connect(&server, format, &key).await;
+        assert!(fourth.is_ok());
+        drop((fourth, _second, _third));
+        connections(&server, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn an_app_has_so_many_channels() {
+    let server = Server::builder().max_channels(3).start().await.unwrap();
+    for format in [Format::Json, Format::MsgPack] {
+        for (limits, max) in [
+            (json!({}), 3),
+            (json!({"channels": {"max": 2}}), 2),
+            // The operator's limit counts.
+            (json!({"channels": {"max": 100}}), 3),
+        ] {
+            let key = app(&server, &json!({"keys": [{}], "limits": limits})).await.remove(0);
+            let mut client = connect(&server, format, &key).await.ok().unwrap();
+            for number in 0..max {
+                client.attach(&format!("c{number}")).await;
+            }
+            client
+                .send(&ClientFrame::Attach(Attach { channel: "d".into(), ..Attach::default() }))
+                .await;
+            match client.next().await {
+                ServerFrame::Error(frame) => {
+                    assert_eq!(frame.channel.as_deref(), Some("d"));
+                    let error = frame.error.unwrap();
+                    assert_eq!((error.status_code, error.code.0), (401, 40114));
+                    let limit = format!("`channels.max` of {max}");
+                    assert!(error.message.contains(&limit), "{}", error.message);
+                }
+                other => panic!("expected ERROR, got {other:?}"),
+            }
+            client.publish("d", 0, vec![Message::new("m", "x")]).await;
+            match client.next().await {
+                ServerFrame::Nack(nack) => assert_eq!(nack.error.unwrap().code.0, 40114),
+                other => panic!("expected NACK, got {other:?}"),
+            }
+            let publish = async |channel: &str| {
+                let target = format!("/channels/{channel}/messages");
+                ask(&server, &key, format, "POST", &target, &json!({"data": "x"})).await
+            };
+            assert_eq!(refusal(&publish("d").await), (401, 40114));
+            assert_eq!(publish("c0").await.0.status, 201);
+            // The connection and its channels are as they were.
+            assert_eq!(client.message().await.items[0].data.as_str(), Some("x"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_app_gets_so_many_requests_a_second() {
+    let server = server().await;
+    for format in [Format::Json, Format::MsgPack] {
+        let spec = json!({"keys": [{}], "limits": {"requests": {"maxRate": 5}}});
+        let key = app(&server, &spec).await.remove(0);
+        let name = key.split(':').next().unwrap().to_owned();
+        let token_target = format!("/keys/{name}/requestToken");
+        let requests = [
+            ("GET", "/channels/a/messages", Value::Null, 200),
+            ("POST", "/channels/a/messages", json!({"data": "x"}), 201),
+            ("GET", "/stats", Value::Null, 200),
+            ("GET", "/push/channels", Value::Null, 200),
+            ("POST", &token_target, json!({}), 201),
+        ];
+        // Who does not know the key uses nothing up.
+        for _ in 0..20 {
+            let wrong = format!("{key}x");
+            let asked = ask(&server, &wrong, format, "GET", "/stats", &Value::Null).await;
+            assert_eq!(refusal(&asked), (401, 40101));
+        }
+        for (method, target, body, status) in &requests {
+            let (answer, _) = ask(&server, &key, format, method, target, body).await;
+            assert_eq!(answer.status, *status, "{method} {target}");
+        }
+        // Those of a second may come at once; one more comes within a fifth of one.
+        let mut asked = ask(&server, &key, format, "GET", "/stats", &Value::Null).await;
+        for _ in 0..50 {
+            if asked.0.status != 200 {
+                break;
+            }
+            asked = ask(&server, &key, format, "GET", "/stats", &Value::Null).await;
+        }
+        assert_eq!(refusal(&asked), (429, 42918));
+        let message = asked.1["error"]["message"].as_str().unwrap();
+        assert!(message.contains("`requests.maxRate` of 5 a second"), "{message}");
+        // Connections are no such requests, and other apps are not concerned.
+        assert!(connect(&server, format, &key).await.is_ok());
+        let (answer, _) = ask(&server, server.key(), format, "GET", "/stats", &Value::Null).await;
+        assert_eq!(answer.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_fit_into_memory_is_lost_to_those_who_come_late() {
+    let server = Server::builder().max_log_bytes(100_000).start().await.unwrap();
+    for format in [Format::Json, Format::MsgPack] {
+        let key = app(&server, &json!({"keys": [{}]})).await.remove(0);
+        let mut client = connect(&server, format, &key).await.ok().unwrap();
+        let start = client.attach("old").await.channel_serial.unwrap();
+        client.publish("old", 0, vec![Message::new("m", "x")]).await;
+        client.message().await;
+        client.ack().await;
+        client.send(&ClientFrame::Detach { channel: "old".into() }).await;
+        assert!(matches!(client.next().await, ServerFrame::Detached { .. }));
+        for serial in 1..11 {
+            client.publish("new", serial, vec![Message::new("m", "x".repeat(20_000))]).await;
+            client.ack().await;
+        }
+        let count = async |channel: &str| {
+            let target = format!("/channels/{channel}/messages");
+            let (_, found) = ask(&server, &key, format, "GET", &target, &Value::Null).await;
+            found.as_array().unwrap().len()
+        };
+        assert_eq!((count("old").await, count("new").await), (0, 4));
+        let serial = Some(start);
+        let attach = Attach { channel: "old".into(), channel_serial: serial, ..Attach::default() };
+        let attached = client.attach_with(attach).await;
+        assert_eq!(attached.error.unwrap().code.0, 90003);
+        // It goes on from here.
+        client.publish("old", 11, vec![Message::new("m", "again")]).await;
+        assert_eq!(client.message().await.items[0].data.as_str(), Some("again"));
     }
 }

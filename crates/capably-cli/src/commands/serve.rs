@@ -1,15 +1,16 @@
 //! `capably serve`.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     panic,
     path::PathBuf,
+    str::FromStr,
     thread,
 };
 
 use capably_server::{
-    Server, ServerError,
+    Builder, Server, ServerError,
     faults::{FaultControl, Faults},
     storage::{self, StorageError},
 };
@@ -32,11 +33,17 @@ With --data, apps and their keys, history and revocations are kept in that direc
 server that is given it goes on with them. Nothing is acknowledged before it is on disk. Connections,
 live members of presence, statistics and push are not kept.
 
+Apps are made with POST /apps: by whoever reaches a server that listens on loopback, and on any other
+address only with the secret of --provision-secret, as `Authorization: Bearer <secret>`. Limits are for
+each app, but for --max-apps and --max-connections, which are for the server; what is beyond one of them
+is refused with an error that names it.
+
 Examples:
   capably serve
   capably serve --data ./capably-data
   capably serve --port 0 --json
   capably serve --bind 0.0.0.0 --key local1.key:secret
+  CAPABLY_PROVISION_SECRET=secret capably serve --bind 0.0.0.0 --max-apps 10 --max-connections 5000
 
 Faults, with --control 9090: a client loses an acknowledgement and its connection, the next attempt to
 connect is refused, and the log says what passed.
@@ -79,9 +86,94 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "PORT")]
     control: Option<u16>,
 
+    /// Secret with which apps can be made on any address; without it, they can be on loopback only
+    #[arg(long, value_name = "SECRET", env = "CAPABLY_PROVISION_SECRET", hide_env_values = true)]
+    provision_secret: Option<ProvisionSecret>,
+
+    #[command(flatten)]
+    limits: Limits,
+
     /// Print endpoint, port and key, and the control port if any, as one line of JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+struct Limits {
+    /// Apps on the server, the first one among them [default: any number]
+    #[arg(long, value_name = "APPS")]
+    max_apps: Option<usize>,
+
+    /// Connections to the server [default: any number]
+    #[arg(long, value_name = "CONNECTIONS")]
+    max_connections: Option<usize>,
+
+    /// Connections of an app [default: any number]
+    #[arg(long, value_name = "CONNECTIONS")]
+    max_app_connections: Option<usize>,
+
+    /// Channels of an app [default: any number]
+    #[arg(long, value_name = "CHANNELS")]
+    max_channels: Option<usize>,
+
+    /// REST requests a second of an app [default: any number]
+    #[arg(long, value_name = "REQUESTS")]
+    max_request_rate: Option<u32>,
+
+    /// Messages a second of a connection [default: any number]
+    #[arg(long, value_name = "MESSAGES")]
+    max_inbound_rate: Option<u32>,
+
+    /// Bytes of an app's messages in memory; beyond that, the oldest of the channels used least go first
+    /// [default: 1073741824]
+    #[arg(long, value_name = "BYTES")]
+    max_log_bytes: Option<usize>,
+}
+
+impl Limits {
+    fn apply(&self, mut builder: Builder) -> Builder {
+        if let Some(apps) = self.max_apps {
+            builder = builder.max_apps(apps);
+        }
+        if let Some(connections) = self.max_connections {
+            builder = builder.max_connections(connections);
+        }
+        if let Some(connections) = self.max_app_connections {
+            builder = builder.max_app_connections(connections);
+        }
+        if let Some(channels) = self.max_channels {
+            builder = builder.max_channels(channels);
+        }
+        if let Some(rate) = self.max_request_rate {
+            builder = builder.max_request_rate(rate);
+        }
+        if let Some(rate) = self.max_inbound_rate {
+            builder = builder.max_inbound_rate(rate);
+        }
+        if let Some(bytes) = self.max_log_bytes {
+            builder = builder.max_log_bytes(bytes);
+        }
+        builder
+    }
+}
+
+/// The secret for making apps. `Debug` does not show it.
+#[derive(Clone)]
+struct ProvisionSecret(String);
+
+impl FromStr for ProvisionSecret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for ProvisionSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
 }
 
 impl Serve {
@@ -95,6 +187,13 @@ impl Serve {
             builder = builder.data(directory);
             say_nothing_of_panics_in_the_storage();
         }
+        // As an empty CAPABLY_KEY, an empty variable counts as none.
+        if let Some(ProvisionSecret(secret)) = &self.provision_secret
+            && !secret.is_empty()
+        {
+            builder = builder.provision_secret(secret.as_str());
+        }
+        builder = self.limits.apply(builder);
         let faults = Faults::new();
         if self.control.is_some() {
             builder = builder.faults(&faults);

@@ -1,4 +1,7 @@
-use std::io::{BufRead, BufReader};
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+};
 
 use crate::support::{
     Server, Subscriber, capably, finish, interrupt, run, stderr, stdout, succeeded,
@@ -77,4 +80,66 @@ fn a_subscriber_survives_its_server_and_ends_on_ctrl_c() {
     let messages = subscriber.messages();
     assert_eq!(messages.len(), 1);
     assert_eq!(messages[0]["data"], "last words");
+}
+
+/// Asks for an app, and gives the status of the answer and its body.
+fn make_app(server: &Server, authorization: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port as u16)).unwrap();
+    let request = format!(
+        "POST /apps HTTP/1.1\r\nHost: localhost\r\n{authorization}Content-Type: application/json\r\n\
+         Content-Length: 2\r\nConnection: close\r\n\r\n{{}}"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+#[test]
+fn beyond_loopback_apps_are_made_with_a_secret_only() {
+    let bearer = "Authorization: Bearer s3cr3t\r\n";
+    let open = Server::start();
+    assert_eq!(make_app(&open, "").0, 201);
+    let off = Server::start_with(&["--bind", "0.0.0.0"]);
+    assert_eq!(make_app(&off, bearer).0, 403);
+    let mut command = capably(["serve", "--json", "--port", "0", "--bind", "0.0.0.0"]);
+    command.env("CAPABLY_PROVISION_SECRET", "s3cr3t");
+    for server in [
+        Server::start_with(&["--bind", "0.0.0.0", "--provision-secret", "s3cr3t"]),
+        Server::start_as(command),
+    ] {
+        assert_eq!(make_app(&server, "").0, 401);
+        assert_eq!(make_app(&server, bearer).0, 201);
+        let output = server.stop();
+        assert!(!stderr(&output).contains("s3cr3t") && !stdout(&output).contains("s3cr3t"));
+    }
+    let mut help = capably(["serve", "--help"]);
+    help.env("CAPABLY_PROVISION_SECRET", "s3cr3t");
+    assert!(!succeeded(finish(help.spawn().unwrap())).contains("s3cr3t"));
+}
+
+#[test]
+fn limits_are_named_by_what_they_refuse() {
+    let server = Server::start_with(&["--max-apps", "1"]);
+    let (status, body) = make_app(&server, "");
+    assert_eq!(status, 403);
+    assert!(body.contains("its limit `max_apps` of 1"), "{body}");
+    for (options, code, limit) in [
+        (["--max-channels", "0"], "40114", "`channels.max` of 0"),
+        (["--max-request-rate", "0"], "42918", "`requests.maxRate` of 0 a second"),
+    ] {
+        let server = Server::start_with(&options);
+        let arguments = match options[0] {
+            "--max-request-rate" => &["publish", "a", "x", "--rest"][..],
+            _ => &["publish", "a", "x"][..],
+        };
+        let output = server.run(arguments.iter().copied());
+        assert_ne!(output.status.code(), Some(0), "{options:?}");
+        let said = stderr(&output);
+        assert!(said.contains(code) && said.contains(limit), "{options:?}: {said}");
+    }
+    // A server with room for nothing but the newest still answers.
+    let server = Server::start_with(&["--max-log-bytes", "0", "--max-inbound-rate", "100"]);
+    succeeded(server.run(["publish", "a", "x"]));
 }

@@ -17,7 +17,14 @@ const TIME_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) fn capably<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_capably"));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    for name in ["CAPABLY_KEY", "CAPABLY_ENDPOINT", "CAPABLY_PORT", "ABLY_API_KEY", "RUST_LOG"] {
+    for name in [
+        "CAPABLY_KEY",
+        "CAPABLY_ENDPOINT",
+        "CAPABLY_PORT",
+        "CAPABLY_PROVISION_SECRET",
+        "ABLY_API_KEY",
+        "RUST_LOG",
+    ] {
         command.env_remove(name);
     }
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {

@@ -33,13 +33,20 @@ impl Apps {
         self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Adds an app; `false` when there is one of that id.
-    pub(super) fn add(&self, app: Arc<AppHandle>) -> bool {
-        match self.0.write().unwrap_or_else(PoisonError::into_inner).entry(app.id.clone()) {
-            Entry::Occupied(_) => false,
+    /// Adds an app.
+    ///
+    /// # Errors
+    /// Code 40300 when there are `max` apps already, 50000 when there is one of that id.
+    pub(super) fn add(&self, app: Arc<AppHandle>, max: Option<usize>) -> Result<(), ErrorInfo> {
+        let mut apps = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(max) = max.filter(|max| apps.len() >= *max) {
+            return Err(error::too_many_apps(max));
+        }
+        match apps.entry(app.id.clone()) {
+            Entry::Occupied(_) => Err(error::app_id_taken()),
             Entry::Vacant(entry) => {
                 entry.insert(app);
-                true
+                Ok(())
             }
         }
     }

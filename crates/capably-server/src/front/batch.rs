@@ -5,7 +5,11 @@ use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::{credentials, http::Call, reply::Reply};
-use crate::hub::{Direction, MembersQuery, PageQuery, Published, error};
+use crate::hub::{
+    Direction, MembersQuery, PageQuery, Published,
+    ephemeral::{self, EPHEMERAL},
+    error,
+};
 
 /// Most channels of one request or of one of its specs, and most specs.
 const MAX_BATCH: usize = 100;
@@ -43,14 +47,15 @@ pub(super) fn publish(call: &Call<'_>, body: &[u8]) -> Result<Reply, ErrorInfo> 
     let specs: OneOrMany<Spec> = codec::decode_body(format, body, &limits)
         .map_err(|problem| error::bad_request(problem.to_string()))?;
     let single = matches!(specs, OneOrMany::One(_));
-    let specs: Vec<_> = specs
+    let mut specs: Vec<_> = specs
         .into_vec()
         .into_iter()
         .map(|spec| (spec.channels.into_vec(), spec.messages.into_vec()))
         .collect();
     check_count(specs.len(), "specs")?;
-    for (channels, _) in &specs {
+    for (channels, messages) in &mut specs {
         check_count(channels.len(), "channels")?;
+        ephemeral::mark(call.query.get(EPHEMERAL), messages)?;
     }
     let now = call.shared.clock.now();
     let publish_all = |(channels, messages): (Vec<Str>, Vec<Message>)| {

@@ -29,7 +29,7 @@ pub(super) fn realtime(shared: &Shared, query: &Query) -> Result<Admitted, Error
 /// The client of a REST request.
 ///
 /// # Errors
-/// Codes 40101, 40142, 40144, 40400 for credentials; 40012, 40102 for a client id.
+/// Codes 40003, 40101, 40142, 40144, 40400 for credentials; 40012, 40102 for a client id; 42918 for too many requests.
 pub(super) fn rest(
     shared: &Shared,
     headers: &HeaderMap,
@@ -37,7 +37,8 @@ pub(super) fn rest(
 ) -> Result<Admitted, ErrorInfo> {
     let credentials = of_request(headers, query)?.ok_or_else(missing)?;
     let client_id = client_in_header(headers)?;
-    admit(shared, &credentials, client_id.or_else(|| query.get("clientId").map(Str::from)))
+    let client_id = client_id.or_else(|| query.get("clientId").map(Str::from));
+    admit_request(shared, &credentials, client_id)
 }
 
 /// Who asks for something of push: the client of a request, a device that presents what is its own, or
@@ -62,7 +63,7 @@ pub(super) fn push(
         (None, Some(token)) => (Credentials::Token(token?), None),
         (None, None) => return Err(missing()),
     };
-    let (app, identity) = admit(shared, &credentials, client_in_header(headers)?)?;
+    let (app, identity) = admit_request(shared, &credentials, client_in_header(headers)?)?;
     Ok((app, PushCaller { identity, proof }))
 }
 
@@ -129,6 +130,21 @@ pub(super) fn only_key(headers: &HeaderMap, query: &Query) -> Result<PresentedKe
         Credentials::Key(key) => Ok(key),
         Credentials::Token(_) => Err(error::key_required()),
     }
+}
+
+/// As [`admit`], for one of the requests of which an app may get only so many.
+///
+/// # Errors
+/// As [`admit`], and 42918 when the app gets more of them.
+fn admit_request(
+    shared: &Shared,
+    credentials: &Credentials,
+    client_id: Option<Str>,
+) -> Result<Admitted, ErrorInfo> {
+    let (app, identity) = admit(shared, credentials, client_id)?;
+    let now = shared.clock.now();
+    app.with(|hub, _| hub.admit_request(now))?;
+    Ok((app, identity))
 }
 
 fn admit(

@@ -175,6 +175,10 @@ mod tests {
             max_presence_members: 250,
             presence_remain: Duration::from_secs(15),
             max_inbound_rate: None,
+            max_channels: None,
+            max_connections: None,
+            max_request_rate: None,
+            max_log_bytes: usize::MAX,
             retention: Retention {
                 frames: 1000,
                 bytes: 1_000_000_000,

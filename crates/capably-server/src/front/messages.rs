@@ -6,7 +6,11 @@ use hyper::StatusCode;
 use serde_json::json;
 
 use super::{credentials, http::Call, page, reply::Reply, rest};
-use crate::hub::{Direction, error};
+use crate::hub::{
+    Direction,
+    ephemeral::{self, EPHEMERAL},
+    error,
+};
 
 /// `GET /channels/{channel}/messages/{serial}` (RSL11).
 pub(super) fn get(call: &Call<'_>, channel: &str, serial: &str) -> Result<Reply, ErrorInfo> {
@@ -43,6 +47,7 @@ pub(super) fn change(
         return Err(error::other_serial());
     }
     message.serial = Some(serial.into());
+    ephemeral::mark(call.query.get(EPHEMERAL), std::slice::from_mut(&mut message))?;
     error::unless_forced(call.query.get("_forceNack"))?;
     let channel = Str::from(channel);
     let now = call.shared.clock.now();

@@ -7,6 +7,7 @@ mod clock;
 mod closing;
 mod cors;
 mod credentials;
+mod form;
 mod held;
 mod http;
 mod keeper;
@@ -38,7 +39,9 @@ use self::{
     clock::Clock,
     keeper::Jobs,
 };
-use crate::hub::{App, AppSpec, Now, Output, Record, Settings, TransportId, keep::Saved};
+use crate::hub::{
+    App, AppSpec, Now, Output, Record, Settings, TransportId, error, keep::Saved, secret::Secret,
+};
 
 pub(crate) use self::{
     closing::{LINGER, finish, hang_up},
@@ -47,10 +50,33 @@ pub(crate) use self::{
     provision::new_key,
 };
 
+/// Who may make apps, and how much there may be of what a server has in all.
+#[derive(Debug, Default)]
+pub(crate) struct Admission {
+    pub(crate) provisioning: Provisioning,
+    /// Most apps, the one that the server starts with among them.
+    pub(crate) max_apps: Option<usize>,
+    /// Most transports in all apps.
+    pub(crate) max_connections: Option<usize>,
+}
+
+/// Who may make apps.
+#[derive(Debug, Default)]
+pub(crate) enum Provisioning {
+    /// Whoever reaches the server.
+    #[default]
+    Open,
+    /// Whoever shows the secret.
+    Secret(Secret),
+    /// Nobody.
+    Off,
+}
+
 /// What all tasks of a server share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Arc<Settings>,
+    admission: Admission,
     /// The host that clients are told to connect to, and its port.
     pub(crate) endpoint: String,
     pub(crate) port: u16,
@@ -69,9 +95,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: Settings, endpoint: String, port: u16, max_queue: usize) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        admission: Admission,
+        endpoint: String,
+        port: u16,
+        max_queue: usize,
+    ) -> Self {
         Self {
             settings: Arc::new(settings),
+            admission,
             endpoint,
             port,
             max_queue,
@@ -99,21 +132,38 @@ impl Shared {
         self.clock.now()
     }
 
-    /// Adds an app, which may not be kept yet; none when there is one of that id.
-    fn add_app(&self, spec: AppSpec) -> Option<Arc<AppHandle>> {
+    /// Takes a place for a transport.
+    ///
+    /// # Errors
+    /// Code 50004 when there is none.
+    fn take_transport(&self) -> Result<(), ErrorInfo> {
+        let max = self.admission.max_connections.unwrap_or(usize::MAX);
+        let one_more = |taken| (taken < max).then_some(taken + 1);
+        let taken = self.transports.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
+        taken.map(drop).map_err(|_| error::server_full(max))
+    }
+
+    /// Adds an app, which may not be kept yet.
+    ///
+    /// # Errors
+    /// Code 40300 when there are as many apps as there may be, 50000 when there is one of that id.
+    fn add_app(&self, spec: AppSpec) -> Result<Arc<AppHandle>, ErrorInfo> {
         let record = self.jobs.is_some().then(|| Record::spec(&spec));
         let id = spec.id.to_string();
         let hub = App::new(Arc::clone(&self.settings), spec, self.now());
         let app = self.handle(id, hub);
+        self.apps.add(Arc::clone(&app), self.admission.max_apps)?;
         app.with(|_, outputs| outputs.extend(record.map(Output::Keep)));
-        self.apps.add(Arc::clone(&app)).then_some(app)
+        Ok(app)
     }
 
     /// Adds an app as it was kept.
     pub(crate) fn restore_app(&self, saved: Saved) {
         let id = saved.spec.id.to_string();
         let hub = App::restore(Arc::clone(&self.settings), saved, self.now());
-        self.apps.add(self.handle(id, hub));
+        // Whatever was there before the limit was set stays.
+        let added = self.apps.add(self.handle(id, hub), None);
+        debug_assert!(added.is_ok(), "every app is stored once");
     }
 
     /// Adds the app that the server starts with, or what is new of it.

@@ -1,6 +1,6 @@
 //! Pagination: what a query asks for, and links to other pages.
 
-use capably_protocol::{ErrorInfo, Str};
+use capably_protocol::{ErrorInfo, Millis, Str};
 use hyper::header;
 
 use super::{query::Query, reply::Reply};
@@ -15,6 +15,18 @@ const MAX_LIMIT: usize = 1000;
 /// Code 40003 for a parameter whose value is not allowed.
 pub(super) fn query(query: &Query) -> Result<PageQuery, ErrorInfo> {
     query_with(query, Direction::Backwards)
+}
+
+/// As [`query`], of a list in time: it ends at `now` unless the query says when. Links to its pages say so, too, so
+/// that what comes later moves none of them.
+///
+/// # Errors
+/// As [`query`].
+pub(super) fn timed_query(query: &Query, now: Millis) -> Result<PageQuery, ErrorInfo> {
+    let mut page = self::query(query)?;
+    // A page that starts in the future is empty, and so are those that it links to.
+    page.end.get_or_insert(page.start.map_or(now, |start| start.max(now)));
+    Ok(page)
 }
 
 /// As [`query`], with another direction when it does not say.
@@ -76,7 +88,7 @@ pub(super) fn linked(
         [("first", Some(None)), ("current", Some(page.cursor.as_deref())), ("next", next.map(Some))]
     {
         if let Some(cursor) = cursor {
-            let link = link(word, relation, query, page.limit, cursor);
+            let link = link(word, relation, query, page, cursor);
             reply = reply.header(header::LINK, link);
         }
     }
@@ -84,11 +96,20 @@ pub(super) fn linked(
 }
 
 /// A relative link to a page, as pagination gives them: `<./messages?limit=10>; rel="first"`.
-fn link(word: &str, relation: &str, query: &Query, limit: usize, cursor: Option<&str>) -> String {
+fn link(
+    word: &str,
+    relation: &str,
+    query: &Query,
+    page: &PageQuery,
+    cursor: Option<&str>,
+) -> String {
     // Credentials do not belong into links.
     let mut query = query
         .without(&["cursor", "limit", "key", "access_token", "accessToken"])
-        .with("limit", &limit.to_string());
+        .with("limit", &page.limit.to_string());
+    if let Some(end) = page.end.filter(|_| query.get("end").is_none()) {
+        query = query.with("end", &end.to_string());
+    }
     if let Some(cursor) = cursor {
         query = query.with("cursor", cursor);
     }

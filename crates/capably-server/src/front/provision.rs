@@ -6,11 +6,11 @@ use bytes::Bytes;
 use capably_protocol::{
     ErrorCode, ErrorInfo, JsonObject, PresenceMessage, ServerFrame, Str, codec, frame::ErrorFrame,
 };
-use hyper::StatusCode;
+use hyper::{StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{
-    credentials,
+    Provisioning, credentials,
     http::Call,
     random::{self, RandomError},
     reply::Reply,
@@ -24,6 +24,7 @@ use crate::hub::{
 
 /// `POST /apps`.
 pub(super) async fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
+    authorize(call)?;
     let (format, decoding) = call.body_format();
     let spec: JsonObject = codec::decode_body(format, &body, &decoding)
         .map_err(|problem| error::bad_request(problem.to_string()))?;
@@ -64,14 +65,34 @@ pub(super) async fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorI
     let id = app_id.into();
     let spec =
         AppSpec { id, keys, namespaces, members, created: Some(call.shared.now().wall), limits };
-    let Some(app) = call.shared.add_app(spec) else {
-        return Err(ErrorInfo::new(ErrorCode(50000), 500, "the new app's id is taken; try again"));
-    };
+    let app = call.shared.add_app(spec)?;
     if let Err(error) = app.settled(0).await {
         call.shared.remove_app(app.id());
         return Err(error);
     }
     Ok(Reply::value(StatusCode::CREATED, call.format, &Value::Object(reply)))
+}
+
+/// Checks that whoever asks may make apps.
+///
+/// # Errors
+/// Code 40300 when nobody may, 40101 without the secret that it takes.
+fn authorize(call: &Call<'_>) -> Result<(), ErrorInfo> {
+    match &call.shared.admission.provisioning {
+        Provisioning::Open => Ok(()),
+        Provisioning::Off => Err(error::provisioning_off()),
+        Provisioning::Secret(secret) => {
+            let value = call.head.headers.get(header::AUTHORIZATION);
+            let (scheme, text) = value
+                .and_then(|value| value.to_str().ok()?.split_once(' '))
+                .ok_or_else(error::provisioning_secret)?;
+            if scheme.eq_ignore_ascii_case("bearer") && secret.is(text.trim()) {
+                Ok(())
+            } else {
+                Err(error::provisioning_secret())
+            }
+        }
+    }
 }
 
 /// `DELETE /apps/{id}`: with a key that may do everything; without effect when there is no such app.
@@ -148,8 +169,9 @@ fn members_of(channel: &Value) -> Result<(Str, Vec<PresenceMessage>), ErrorInfo>
     Ok((name.into(), presence::fixtures(members.unwrap_or_default())?))
 }
 
-/// What the request sets otherwise than the server: `presence.maxMembers`, `messages.maxSize` in bytes, and
-/// `connections.maxInboundRate` in messages a second. Other limits are taken and mean nothing.
+/// What the request sets otherwise than the server: `presence.maxMembers`, `messages.maxSize` in bytes,
+/// `messages.maxLogBytes`, `connections.max`, `connections.maxInboundRate` in messages a second, `channels.max`, and
+/// `requests.maxRate` a second. Other limits are taken and mean nothing.
 fn limits_of(spec: &JsonObject) -> Result<Limits, ErrorInfo> {
     let limit = |group: &str, name: &str| match spec.get("limits").map(|it| &it[group][name]) {
         None | Some(Value::Null) => Ok(None),
@@ -164,6 +186,10 @@ fn limits_of(spec: &JsonObject) -> Result<Limits, ErrorInfo> {
         max_presence_members: limit("presence", "maxMembers")?.map(size),
         max_message_size: limit("messages", "maxSize")?.map(size),
         max_inbound_rate: limit("connections", "maxInboundRate")?,
+        max_channels: limit("channels", "max")?.map(size),
+        max_connections: limit("connections", "max")?.map(size),
+        max_request_rate: limit("requests", "maxRate")?,
+        max_log_bytes: limit("messages", "maxLogBytes")?.map(size),
     })
 }
 

@@ -7,18 +7,25 @@ use capably_protocol::{ErrorInfo, Str, codec};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::{credentials, http::Call, page, reply::Reply};
+use super::{credentials, form, http::Call, page, reply::Reply};
 use crate::hub::{
-    Direction, HistoryQuery, MembersQuery, Occupancy, Page, PageQuery, Published, error,
+    Direction, HistoryQuery, MembersQuery, Occupancy, Page, PageQuery, Published,
+    ephemeral::{self, EPHEMERAL},
+    error,
 };
 
 /// `POST /channels/{channel}/messages` (RSL1).
 pub(super) fn publish(call: &Call<'_>, channel: &str, body: Bytes) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
-    let (format, limits) = call.body_format();
-    let messages = codec::decode_messages(format, &body, &limits)
-        .map_err(|problem| error::bad_request(problem.to_string()))?;
+    let mut messages = if form::is_form(&call.head.headers) {
+        vec![form::message(&body)?]
+    } else {
+        let (format, limits) = call.body_format();
+        codec::decode_messages(format, &body, &limits)
+            .map_err(|problem| error::bad_request(problem.to_string()))?
+    };
     error::unless_forced(call.query.get("_forceNack"))?;
+    ephemeral::mark(call.query.get(EPHEMERAL), &mut messages)?;
     let channel = Str::from(channel);
     let now = call.shared.clock.now();
     let published =
@@ -41,9 +48,9 @@ pub(super) fn published(call: &Call<'_>, channel: &str, published: &Published) -
 pub(super) fn history(call: &Call<'_>, channel: &str, word: &str) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
     let from_serial = call.query.get("from_serial").or_else(|| call.query.get("fromSerial"));
-    let query =
-        HistoryQuery { page: page::query(&call.query)?, from_serial: from_serial.map(Str::from) };
     let now = call.shared.clock.now();
+    let page = page::timed_query(&call.query, now.wall)?;
+    let query = HistoryQuery { page, from_serial: from_serial.map(Str::from) };
     let found = app.with(|hub, _| hub.history(&identity, channel, &query, now))?;
     Ok(items(call, word, &query.page, &found))
 }
@@ -63,7 +70,7 @@ pub(super) fn members(call: &Call<'_>, channel: &str) -> Result<Reply, ErrorInfo
 /// `GET /channels/{channel}/presence/history` (RSP4).
 pub(super) fn presence_history(call: &Call<'_>, channel: &str) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
-    let query = page::query(&call.query)?;
+    let query = page::timed_query(&call.query, call.shared.clock.now().wall)?;
     let found = app.with(|hub, _| hub.presence_history(&identity, channel, &query))?;
     Ok(items(call, "history", &query, &found))
 }

@@ -78,7 +78,10 @@ pub(super) async fn run(
         let entropy = random::bytes()
             .map_err(|_| ErrorInfo::new(50000.into(), 500, "the system gives no random bytes"))?;
         let (echo, remain, resume) = (upgrade.echo, upgrade.remain, upgrade.resume);
-        Ok((app, ConnectRequest { identity, echo, remain, resume, entropy }))
+        let max_idle_interval = upgrade.max_idle_interval;
+        let request = ConnectRequest { identity, echo, remain, max_idle_interval, resume, entropy };
+        shared.take_transport()?;
+        Ok((app, request))
     });
     match admitted {
         Ok((app, request)) => {
@@ -86,7 +89,7 @@ pub(super) async fn run(
             let transport = registration.transport;
             let now = shared.clock.now();
             app.with(|hub, outputs| hub.connect(transport, request, now, outputs));
-            let interval = shared.settings.max_idle_interval / 3;
+            let interval = upgrade.max_idle_interval / 3;
             let mut session = Session {
                 socket,
                 registration,
@@ -110,7 +113,13 @@ pub(super) async fn run(
             finish(socket).await;
         }
         Err(error) => {
-            let frame = ServerFrame::Error(ErrorFrame { channel: None, error: Some(error) });
+            let for_good = error.status_code < 500;
+            let error = Some(error);
+            let frame = if for_good {
+                ServerFrame::Error(ErrorFrame { channel: None, error })
+            } else {
+                ServerFrame::Disconnected { error }
+            };
             let message = encode(upgrade.format, &frame, 256);
             if matches!(timeout(LINGER, socket.send(message)).await, Ok(Ok(()))) {
                 finish(socket).await;
@@ -136,7 +145,7 @@ fn message(format: Format, bytes: Bytes) -> WsMessage {
     }
 }
 
-/// A transport's place in its app, given back when the session ends for whatever reason.
+/// A transport's place in its app and in the server, which has been taken already: both are given back when the session ends for whatever reason.
 struct Registration {
     shared: Arc<Shared>,
     app: Arc<AppHandle>,
@@ -149,7 +158,6 @@ impl Registration {
         let transport = shared.new_transport();
         let outbox = Outbox::new(shared.max_queue);
         app.add_transport(transport, Arc::clone(&outbox));
-        shared.transports.fetch_add(1, Ordering::AcqRel);
         Self { shared, app, transport, outbox }
     }
 }

@@ -5,7 +5,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::{credentials, http::Call, page, query::Query, reply::Reply};
-use crate::hub::{Direction, StatsQuery, error};
+use crate::hub::{StatsQuery, error};
 
 /// `POST /stats`: statistics of the past, made up for a test. An empty list needs no credentials: it is a
 /// probe.
@@ -37,9 +37,9 @@ pub(super) fn get(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
         }
         known => known,
     };
-    let page = page::query_with(&in_millis(&call.query), Direction::Backwards)?;
-    let query = StatsQuery { page, unit };
     let now = call.shared.clock.now();
+    let page = page::timed_query(&in_millis(&call.query), now.wall)?;
+    let query = StatsQuery { page, unit };
     let found = app.with(|hub, _| hub.stats(&identity, &query, now))?;
     let body = if call.version() < 3.0 {
         let items: Vec<_> = found.items.iter().map(nested).collect();

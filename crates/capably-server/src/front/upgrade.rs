@@ -22,6 +22,8 @@ pub(super) struct Upgrade {
     pub(super) heartbeats: bool,
     /// How long members stay while the client is away, if it says so.
     pub(super) remain: Option<Duration>,
+    /// The longest silence towards the client.
+    pub(super) max_idle_interval: Duration,
     /// The key of a connection to go on with.
     pub(super) resume: Option<Str>,
     /// Whose connection it is, or why not: the client is told over the WebSocket.
@@ -53,7 +55,9 @@ pub(super) fn accept(
         .header(header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()))
         .into_response();
     let (format, valid) = parameters(query);
-    let admitted = valid.and_then(|()| credentials::realtime(shared, query));
+    let idle = idle_interval(query, shared.settings.max_idle_interval);
+    let max_idle_interval = idle.clone().unwrap_or(shared.settings.max_idle_interval);
+    let admitted = valid.and(idle).and_then(|_| credentials::realtime(shared, query));
     let upgrade = Upgrade {
         format,
         echo: query.get("echo") != Some("false"),
@@ -62,10 +66,26 @@ pub(super) fn accept(
             .get("remainPresentFor")
             .and_then(|millis| millis.parse().ok())
             .map(Duration::from_millis),
+        max_idle_interval,
         resume: query.get("resume").or_else(|| query.get("recover")).map(Str::from),
         admitted,
     };
     Ok((response, upgrade))
+}
+
+/// The shortest and the longest silence that a client can ask for.
+const IDLE_INTERVALS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1800));
+
+/// The longest silence towards the client: the server's own, or `heartbeatInterval` in ms as far as it is within
+/// bounds (RTC1f).
+///
+/// # Errors
+/// Code 40003 when `heartbeatInterval` is not a number.
+fn idle_interval(query: &Query, usual: Duration) -> Result<Duration, ErrorInfo> {
+    let (shortest, longest) = IDLE_INTERVALS;
+    let wanted = query.number("heartbeatInterval")?.map(Duration::from_millis);
+    // A server whose own interval is shorter sends at that pace anyway.
+    Ok(wanted.map_or(usual, |wanted| wanted.clamp(shortest.min(usual), longest)))
 }
 
 /// The format, and whether what was asked for is possible.

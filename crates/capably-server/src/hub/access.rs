@@ -32,7 +32,7 @@ impl App {
     /// Whoever presents these credentials, under the client id that the request names.
     ///
     /// # Errors
-    /// Codes 40101, 40400, 40141, 40142 and 40144 for the credentials; 40012 and 40102 for the client id.
+    /// Codes 40003, 40101, 40400, 40141, 40142 and 40144 for the credentials; 40012 and 40102 for the client id.
     pub(crate) fn authenticate(
         &self,
         credentials: &Credentials,
@@ -55,7 +55,8 @@ impl App {
     ///
     /// # Errors
     /// Code 40400 with status 401 for an unknown key; 40101, 40104, 40105 for a request that does not
-    /// hold; 40003 for the time to live; 40000 for the capability, and 40160 when none of it is the key's.
+    /// hold; 40003 for the time to live; 40000 for the capability, and 40160 when none of it is the key's;
+    /// 42918 for too many requests.
     pub(crate) fn request_token(
         &mut self,
         key_id: &str,
@@ -75,6 +76,7 @@ impl App {
                 return Err(error::unauthorized("the token request came with another key"));
             }
         }
+        self.admit_request(now)?;
         let ttl = token_request::ttl(request)?;
         let wanted = request.capability.as_deref().filter(|wanted| !wanted.is_empty());
         let capability = match wanted {
@@ -91,12 +93,13 @@ impl App {
             Some(id) if *id == "*" => Client::Wildcard,
             Some(id) => Client::Named(id.clone()),
         };
+        let issued = self.issue_times.issue_at(now.wall);
         let facts = TokenFacts {
             client_id: client.name().cloned(),
             revocation_key: None,
             device_id: None,
-            issued: now.wall,
-            expires: now.wall + ttl,
+            issued,
+            expires: issued + ttl,
         };
         let token = Token { key, capability, client, facts };
         let mut issued = self.issue(&token);

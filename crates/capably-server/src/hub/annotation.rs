@@ -252,6 +252,7 @@ impl App {
         let accepted =
             annotate(&mut self.channels, channel, annotations, publisher, limit, now, outputs)?;
         self.count_publish(Way::Rest, accepted.volume(), &outputs[sent..], now);
+        self.channels.make_room(outputs);
         Ok(accepted.into())
     }
 

@@ -19,11 +19,12 @@ use super::{
     channel_name,
     connection::{self, Connection, Entropy},
     error, history,
-    limits::{Limits, USUAL_RATE},
+    limits::{Limits, Pace, USUAL_RATE},
     log::Retention,
     presence::{Presence, depart},
     publish::{self, Publisher},
-    revocation::Revocations,
+    revocation::{IssueTimes, Revocations},
+    room::Room,
     stats::Stats,
     tally::{RequestKind, Volume, Way},
     token_request::Nonces,
@@ -45,6 +46,14 @@ pub(crate) struct Settings {
     pub(crate) presence_remain: Duration,
     /// Most messages a second that a connection publishes.
     pub(crate) max_inbound_rate: Option<u32>,
+    /// Most channels of an app.
+    pub(crate) max_channels: Option<usize>,
+    /// Most connections of an app.
+    pub(crate) max_connections: Option<usize>,
+    /// Most REST requests a second of an app.
+    pub(crate) max_request_rate: Option<u32>,
+    /// Most bytes of all logs of an app.
+    pub(crate) max_log_bytes: usize,
     pub(crate) retention: Retention,
 }
 
@@ -74,6 +83,8 @@ pub(crate) struct ConnectRequest {
     pub(crate) echo: bool,
     /// How long its members stay while the client is away, if not as long as usual.
     pub(crate) remain: Option<Duration>,
+    /// The longest silence towards the client.
+    pub(crate) max_idle_interval: Duration,
     /// The key of a connection to go on with: `resume` or `recover`.
     pub(crate) resume: Option<Str>,
     pub(crate) entropy: Entropy,
@@ -92,11 +103,13 @@ pub(crate) struct App {
     /// Connections that came with a token, by when it is to be looked at.
     pub(super) token_watch: BTreeSet<(Duration, ConnectionId)>,
     pub(super) tokens_issued: u64,
+    pub(super) issue_times: IssueTimes,
     pub(super) nonces: Nonces,
     pub(super) revocations: Revocations,
     pub(super) channels: Channels,
     pub(super) presence: Presence,
     pub(super) stats: Stats,
+    pub(super) request_pace: Pace,
     next_sweep: Duration,
     /// What every client is told since the app has ended.
     ended: Option<ServerFrame>,
@@ -106,7 +119,8 @@ impl App {
     pub(crate) fn new(settings: Arc<Settings>, spec: AppSpec, now: Now) -> Self {
         let AppSpec { id, keys, namespaces, members, created, limits } = spec;
         let settings = limits.apply(settings);
-        let channels = Channels::new(settings.retention, namespaces, now.wall);
+        let room = Room::new(settings.max_channels, settings.max_log_bytes);
+        let channels = Channels::new(settings.retention, room, namespaces, now.wall);
         Self {
             id,
             settings,
@@ -116,11 +130,13 @@ impl App {
             expiries: BTreeSet::new(),
             token_watch: BTreeSet::new(),
             tokens_issued: 0,
+            issue_times: IssueTimes::default(),
             nonces: Nonces::default(),
             revocations: Revocations::default(),
             channels,
             presence: Presence::of_fixtures(members, created.unwrap_or(now.wall)),
             stats: Stats::default(),
+            request_pace: Pace::default(),
             next_sweep: now.steady + SWEEP_INTERVAL,
             ended: None,
         }
@@ -139,10 +155,17 @@ impl App {
             outputs.push(Output::Close(transport));
             return;
         }
-        let ConnectRequest { identity, echo, remain, resume, entropy } = request;
+        let ConnectRequest { identity, echo, remain, max_idle_interval, resume, entropy } = request;
         let found = resume.as_ref().and_then(|key| self.live_connection(key, now.steady));
         let is_new = found.is_none();
         let failed = resume.is_some() && is_new;
+        if let Err(error) = self.require_connection(found.as_ref()) {
+            // Not an ERROR, which would be for good: there is room when others go.
+            let frame = ServerFrame::Disconnected { error: Some(error) };
+            outputs.push(Output::Frame(transport, frame));
+            outputs.push(Output::Close(transport));
+            return;
+        }
         let id = match found {
             Some(id) => {
                 self.release_transport(&id, now.steady, outputs);
@@ -162,6 +185,7 @@ impl App {
         connection.identity = identity;
         connection.echo = echo;
         connection.remain = remain.unwrap_or(self.settings.presence_remain);
+        connection.max_idle_interval = max_idle_interval;
         self.presence.expect_back(&id, Some(now.steady + connection.remain));
         let key = connection.take_transport(transport);
         let details = details(&self.settings, connection, key);
@@ -256,6 +280,7 @@ impl App {
         let accepted =
             publish::publish(channels, channel, messages, publisher, limit, now, outputs)?;
         self.count_publish(Way::Rest, accepted.volume(), &outputs[sent..], now);
+        self.channels.make_room(outputs);
         Ok(accepted.into())
     }
 
@@ -300,6 +325,7 @@ impl App {
             self.channels.sweep(now.steady, outputs);
             self.next_sweep = now.steady + SWEEP_INTERVAL;
         }
+        self.channels.make_room(outputs);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is next needed.
@@ -414,7 +440,7 @@ pub(super) fn details(settings: &Settings, connection: &Connection, key: Str) ->
         max_inbound_rate: Some(settings.max_inbound_rate.unwrap_or(USUAL_RATE).into()),
         connection_state_ttl: Some(millis(settings.connection_state_ttl)),
         server_id: Some(settings.server_id.clone()),
-        max_idle_interval: Some(millis(settings.max_idle_interval)),
+        max_idle_interval: Some(millis(connection.max_idle_interval)),
         objects_gc_grace_period: Some(OBJECTS_GC_GRACE_PERIOD),
         site_code: Some(Str::from_static(SITE)),
     }

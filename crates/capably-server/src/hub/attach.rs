@@ -47,7 +47,11 @@ pub(super) fn attach(
     now: Now,
     outputs: &mut Vec<Output>,
 ) {
-    let attachment = match attachment(&attach, &connection.identity) {
+    let attachment = attachment(&attach, &connection.identity).and_then(|attachment| {
+        channels.require_room(attachment.channel(&attach.channel), now.steady, outputs)?;
+        Ok(attachment)
+    });
+    let attachment = match attachment {
         Ok(attachment) => attachment,
         Err(error) => {
             detach(connection, channels, presence, transport, &attach.channel, now, outputs);

@@ -9,6 +9,7 @@ use sha2::Sha256;
 use super::{
     capability::{Capability, Operation},
     error,
+    secret::Secret,
     token::{PresentedToken, Token, TokenFacts},
 };
 
@@ -16,7 +17,7 @@ use super::{
 pub(crate) struct Key {
     /// The part of the key's name after the app's id.
     pub(crate) id: Str,
-    secret: Str,
+    secret: Secret,
     pub(crate) capability: Arc<Capability>,
     /// The capability as the key was given it.
     pub(crate) capability_text: String,
@@ -28,7 +29,7 @@ impl Key {
     pub(crate) fn new(id: impl Into<Str>, secret: impl Into<Str>, capability: Capability) -> Self {
         Self {
             id: id.into(),
-            secret: secret.into(),
+            secret: Secret::new(secret),
             capability_text: capability.to_string(),
             capability: Arc::new(capability),
             revocable: false,
@@ -37,27 +38,17 @@ impl Key {
 
     /// To be kept, and shown to nobody.
     pub(super) fn secret(&self) -> &Str {
-        &self.secret
+        self.secret.reveal()
     }
 
     /// Whether the request for a token was signed with this key.
     pub(super) fn has_signed(&self, request: &TokenRequest) -> bool {
-        request.is_signed_with(&self.secret)
-    }
-
-    /// Compares in a time that does not tell how much of the secret was right.
-    fn has_secret(&self, secret: &str) -> bool {
-        let (ours, theirs) = (self.secret.as_bytes(), secret.as_bytes());
-        let difference = ours
-            .iter()
-            .zip(theirs)
-            .fold(0, |difference, (ours, theirs)| difference | (ours ^ theirs));
-        ours.len() == theirs.len() && difference == 0
+        request.is_signed_with(self.secret.reveal())
     }
 
     /// The HMAC-SHA256 of some text with the key's secret, to be finished or compared.
     pub(super) fn mac(&self, text: &[u8]) -> Hmac<Sha256> {
-        let mac = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes());
+        let mac = Hmac::<Sha256>::new_from_slice(self.secret.reveal().as_bytes());
         mac.expect("HMAC takes a key of any length").chain_update(text)
     }
 }
@@ -221,7 +212,7 @@ impl PresentedKey {
     pub(crate) fn check(&self, keys: &[Arc<Key>]) -> Result<Arc<Key>, ErrorInfo> {
         let id = self.0.name().split_once('.').map_or("", |(_, id)| id);
         let key = keys.iter().find(|key| key.id == id).ok_or_else(error::unknown_key)?;
-        if key.has_secret(self.0.secret()) {
+        if key.secret.is(self.0.secret()) {
             Ok(Arc::clone(key))
         } else {
             Err(error::unauthorized("the key's secret is wrong"))

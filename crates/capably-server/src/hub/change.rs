@@ -13,7 +13,9 @@ use super::{
     auth::Identity,
     capability::Operation,
     channel::{Channel, Channels},
-    channel_name, error,
+    channel_name,
+    ephemeral::{is_ephemeral, require_privilege},
+    error,
     log::Entry,
     publish::{Accepted, Publisher, canonicalize},
     serial::Position,
@@ -45,7 +47,7 @@ pub(super) fn is_change(message: &Message) -> bool {
 /// # Errors
 /// 93002 for a channel whose messages stay as they are, 40003 without a serial, 40400 for a message that
 /// is not there, 40160 for the capability, 40012 for a client id, 40013 for a broken encoding, 40009 for
-/// the size, 40000 for an append of another kind of data.
+/// the size, 40032 for extras, 40000 for an append of another kind of data or an ephemeral change.
 pub(super) fn change(
     channels: &mut Channels,
     name: &Str,
@@ -64,6 +66,10 @@ pub(super) fn change(
     channel.expire(now.steady);
     let (at, latest) = channel.latest(&serial).ok_or_else(error::unknown_message)?;
     require(publisher.identity, name, &message, &latest)?;
+    require_privilege(publisher.identity, name, std::slice::from_ref(&message))?;
+    if is_ephemeral(&message)? {
+        return Err(error::bad_request("a change of a message cannot be ephemeral"));
+    }
 
     // Who changes a message that it was sent gives the id of that message, which is none of the change.
     if message.id.as_ref().is_some_and(|id| channel.position_of_id(id) == Some(at.0)) {
@@ -250,6 +256,7 @@ impl App {
         let accepted =
             change(&mut self.channels, channel, message, publisher, limit, now, outputs)?;
         self.count_publish(Way::Rest, accepted.volume(), &outputs[sent..], now);
+        self.channels.make_room(outputs);
         Ok(accepted.position.message_serial(0))
     }
 

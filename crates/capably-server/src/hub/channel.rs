@@ -16,12 +16,13 @@ use super::{
     log::{Entry, Log, Retention},
     occupancy::{Occupancy, OccupancyNews, Watch},
     push::{Payload, Push},
+    room::Room,
     serial::{Position, SerialClock},
     tally::Traffic,
     view::{self, View, Views},
 };
 
-/// Rules for the channels whose name begins with the namespace's id and a colon.
+/// Rules for the channel whose name is the namespace's id, and for those whose name begins with it and a colon.
 #[derive(Clone, Debug)]
 pub(crate) struct Namespace {
     /// The name up to the first colon.
@@ -40,11 +41,12 @@ const PERSISTED_AGE: Duration = Duration::from_secs(72 * 3600);
 /// All channels of an app, and the one clock that orders what they carry.
 #[derive(Debug)]
 pub(super) struct Channels {
-    map: HashMap<Str, Channel>,
+    pub(super) map: HashMap<Str, Channel>,
     clock: SerialClock,
     /// The newest position that any forgotten channel has dropped.
-    forgotten: Position,
+    pub(super) forgotten: Position,
     retention: Retention,
+    pub(super) room: Room,
     namespaces: Vec<Namespace>,
     pub(super) push: Push,
     /// How many have been made that nobody has counted yet.
@@ -57,7 +59,12 @@ pub(super) struct Channels {
 }
 
 impl Channels {
-    pub(super) fn new(retention: Retention, namespaces: Vec<Namespace>, now: Millis) -> Self {
+    pub(super) fn new(
+        retention: Retention,
+        room: Room,
+        namespaces: Vec<Namespace>,
+        now: Millis,
+    ) -> Self {
         let clock = SerialClock::new(now);
         let forgotten = clock.last();
         let (map, push) = (HashMap::new(), Push::default());
@@ -66,6 +73,7 @@ impl Channels {
             clock,
             forgotten,
             retention,
+            room,
             namespaces,
             push,
             opened: 0,
@@ -95,7 +103,8 @@ impl Channels {
             let name = Str::from(&**name);
             let retention = self.retention_of(&name);
             let kept = self.new_kept();
-            let channel = Channel::new(name.clone(), retention, self.forgotten, kept);
+            let log = Log::new(self.forgotten, self.room.meter.clone());
+            let channel = Channel::new(name.clone(), retention, log, kept);
             self.map.insert(name, channel);
             self.opened += 1;
         }
@@ -176,19 +185,17 @@ impl Channels {
 
     /// Drops what is older than it need be kept, and channels that nobody uses and that hold nothing.
     pub(super) fn sweep(&mut self, now: Duration, outputs: &mut Vec<Output>) {
-        let mut forgotten = self.forgotten;
-        self.map.retain(|_, channel| {
+        let mut floors = Vec::new();
+        self.drop_channels(outputs, |channel| {
             channel.expire(now);
-            let keep = !channel.is_forgettable(now);
-            if keep {
-                channel.trim_kept(outputs);
-            } else {
-                channel.forget_kept(outputs);
-                forgotten = forgotten.max(channel.log.floor());
+            let dropped = channel.is_forgettable(now);
+            if !dropped {
+                channel.trim_kept(&mut floors);
             }
-            keep
+            dropped
         });
-        self.forgotten = forgotten;
+        outputs.append(&mut floors);
+        self.room.reconsider();
     }
 
     fn retention_of(&self, name: &str) -> Retention {
@@ -197,7 +204,8 @@ impl Channels {
     }
 
     fn namespace_of(&self, name: &str) -> Option<&Namespace> {
-        let (prefix, _) = name.split_once(':')?;
+        // A name without a colon is a namespace of its own.
+        let prefix = name.split_once(':').map_or(name, |(prefix, _)| prefix);
         self.namespaces.iter().find(|namespace| namespace.id == prefix)
     }
 }
@@ -219,6 +227,8 @@ pub(super) struct Channel {
     pub(super) name: Str,
     retention: Retention,
     pub(super) log: Log,
+    /// Where the app was when it was last attached.
+    pub(super) attached_at: Position,
     /// Ids that publishers chose, to tell a repetition (RSL1k).
     pub(super) ids: HashMap<Str, Position>,
     pub(super) changes: Changes,
@@ -272,6 +282,12 @@ impl Subscriber {
         }
     }
 
+    /// Whether the entry is sent to it at once, rather than by the replay that goes on. An ephemeral one is in no
+    /// replay.
+    pub(super) fn is_due(&self, entry: &Entry) -> bool {
+        self.behind.is_none() || entry.is_ephemeral()
+    }
+
     /// The entry as it is replayed to it.
     pub(super) fn replayed(&self, changes: &Changes, entry: &Arc<Entry>) -> Arc<Entry> {
         if self.is_rewound(entry) {
@@ -299,11 +315,12 @@ pub(super) enum Fill {
 }
 
 impl Channel {
-    fn new(name: Str, retention: Retention, floor: Position, kept: Option<Kept>) -> Self {
+    fn new(name: Str, retention: Retention, log: Log, kept: Option<Kept>) -> Self {
         Self {
             name,
             retention,
-            log: Log::new(floor),
+            attached_at: log.floor(),
+            log,
             ids: HashMap::new(),
             changes: Changes::new(),
             subscribers: BTreeMap::new(),
@@ -364,23 +381,31 @@ impl Channel {
     pub(super) fn expire(&mut self, now: Duration) {
         while let Some(entry) = self.log.pop_expired(&self.retention, now) {
             if let Some(kept) = &mut self.kept {
-                kept.dropped += 1;
+                kept.drop_entry();
             }
-            for id in entry.items().iter().filter_map(|item| item.id.as_ref()) {
-                self.ids.remove(id);
-            }
-            if entry.is_creation() && !self.changes.is_empty() {
-                let position = entry.position();
-                for index in 0..entry.items().len() {
-                    self.changes.remove(&(position, index));
-                }
+            self.forget(&entry);
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.expire(&self.retention, &self.log, now);
+        }
+    }
+
+    /// Forgets what was known because of an entry that is not in the log any more.
+    pub(super) fn forget(&mut self, entry: &Entry) {
+        for id in entry.items().iter().filter_map(|item| item.id.as_ref()) {
+            self.ids.remove(id);
+        }
+        if entry.is_creation() && !self.changes.is_empty() {
+            let position = entry.position();
+            for index in 0..entry.items().len() {
+                self.changes.remove(&(position, index));
             }
         }
     }
 
     /// Whether it has been idle for so long that no client can come back to it.
     fn is_forgettable(&mut self, now: Duration) -> bool {
-        if self.used.connections > 0 || !self.log.is_empty() {
+        if !self.is_unused() {
             self.idle_since = None;
             return false;
         }
@@ -395,6 +420,20 @@ impl Channel {
         now: Now,
         outputs: &mut Vec<Output>,
     ) {
+        for id in frame.messages.iter().filter_map(|message| message.id.as_ref()) {
+            self.ids.insert(id.clone(), position);
+        }
+        let delivery = self.delivery_of(position, frame, now);
+        self.commit(&Entry::new(position, now.steady, delivery), now, outputs);
+    }
+
+    /// The messages as they are delivered, with all that the service stamps.
+    pub(super) fn delivery_of(
+        &self,
+        position: Position,
+        frame: NewFrame,
+        now: Now,
+    ) -> Delivery<Message> {
         let NewFrame { id, connection, mut messages } = frame;
         let (first_serial, channel_serial) = position.first_serials();
         for (index, message) in messages.iter_mut().enumerate() {
@@ -407,16 +446,13 @@ impl Channel {
             }));
             message.serial = Some(serial);
             message.action = Some(capably_protocol::MessageAction::Create);
-            if let Some(id) = &message.id {
-                self.ids.insert(id.clone(), position);
-            }
         }
         let mut delivery = Delivery::new(self.name.clone(), messages);
         delivery.id = Some(id.unwrap_or_else(|| channel_serial.clone()));
         delivery.channel_serial = Some(channel_serial);
         delivery.connection_id = connection;
         delivery.timestamp = Some(now.wall);
-        self.commit(&Entry::new(position, now.steady, delivery), now, outputs);
+        delivery
     }
 
     /// The newest entry, if it is kept for longer than usual.
@@ -484,7 +520,7 @@ impl Channel {
     }
 
     /// Sends an entry to the subscribers that want it and that `filter` lets through.
-    fn send(
+    pub(super) fn send(
         &mut self,
         entry: &Arc<Entry>,
         filter: impl Fn(&Subscriber) -> bool,
@@ -492,7 +528,7 @@ impl Channel {
     ) {
         let mut fanout = Fanout::new(entry);
         for (transport, subscriber) in &mut self.subscribers {
-            if subscriber.behind.is_none() && subscriber.wants(entry) && filter(subscriber) {
+            if subscriber.is_due(entry) && subscriber.wants(entry) && filter(subscriber) {
                 outputs.push(Output::Broadcast(*transport, fanout.broadcast(subscriber)));
             }
         }

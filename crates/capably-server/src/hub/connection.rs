@@ -22,6 +22,8 @@ pub(super) struct Connection {
     pub(super) echo: bool,
     /// How long its members stay while the client is away.
     pub(super) remain: Duration,
+    /// The longest silence towards the client (CD2h).
+    pub(super) max_idle_interval: Duration,
     /// The transport in use; none while the client is away.
     pub(super) transport: Option<TransportId>,
     /// When its state is dropped, while the client is away.
@@ -97,6 +99,7 @@ impl Connection {
             identity,
             echo,
             remain: Duration::ZERO,
+            max_idle_interval: Duration::ZERO,
             transport: None,
             expires: None,
             token_due: None,

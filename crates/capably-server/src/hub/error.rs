@@ -104,6 +104,11 @@ pub(crate) fn bad_message_ids() -> ErrorInfo {
     error(40031, 400, "the ids of messages published together must be `base:0`, `base:1` and so on")
 }
 
+/// A field of a message's extras that is not what it should be.
+pub(crate) fn bad_extras(message: impl Into<Str>) -> ErrorInfo {
+    error(40032, 400, message)
+}
+
 /// More messages than one publish may hold.
 pub(crate) fn too_many_messages(limit: usize) -> ErrorInfo {
     error(40034, 400, format!("more than {limit} messages in one publish"))
@@ -139,7 +144,7 @@ pub(crate) fn bad_timestamp() -> ErrorInfo {
 
 /// A token request that was used before.
 pub(crate) fn nonce_replayed() -> ErrorInfo {
-    error(40105, 401, "the nonce of the token request has been used")
+    error(40105, 401, "the token request, its nonce with its timestamp, has been used")
 }
 
 /// A request to revoke the tokens of another key.
@@ -172,9 +177,82 @@ pub(crate) fn unknown_key() -> ErrorInfo {
     error(40400, 401, "the app has no key with this id")
 }
 
+/// More token requests than the server remembers.
+pub(crate) fn too_many_token_requests(limit: usize) -> ErrorInfo {
+    error(
+        42910,
+        429,
+        format!("more than {limit} token requests within the time that one may be used"),
+    )
+}
+
 /// More messages than a connection may publish in the time.
 pub(crate) fn too_fast(rate: u32) -> ErrorInfo {
     error(42911, 429, format!("the connection publishes more than {rate} messages a second"))
+}
+
+/// More channels than an app may have.
+pub(crate) fn too_many_channels(limit: usize) -> ErrorInfo {
+    let message =
+        format!("the app has as many channels as its limit `channels.max` of {limit} allows");
+    error(40114, 401, message)
+}
+
+/// More connections than an app may have.
+pub(crate) fn too_many_connections(limit: usize) -> ErrorInfo {
+    error(
+        40111,
+        401,
+        format!("the app has as many connections as its limit `connections.max` of {limit} allows"),
+    )
+}
+
+/// More connections than the server may have, in all apps.
+pub(crate) fn server_full(limit: usize) -> ErrorInfo {
+    error(
+        50004,
+        503,
+        format!(
+            "the server has as many connections as its limit `max_connections` of {limit} allows"
+        ),
+    )
+}
+
+/// More apps than the server may have.
+pub(crate) fn too_many_apps(limit: usize) -> ErrorInfo {
+    error(
+        40300,
+        403,
+        format!("the server has as many apps as its limit `max_apps` of {limit} allows"),
+    )
+}
+
+/// More requests than an app may get in the time.
+pub(crate) fn too_many_requests(rate: u32) -> ErrorInfo {
+    error(
+        42918,
+        429,
+        format!("the app gets more requests than its limit `requests.maxRate` of {rate} a second"),
+    )
+}
+
+/// A request to make an app on a server where nobody may.
+pub(crate) fn provisioning_off() -> ErrorInfo {
+    error(
+        40300,
+        403,
+        "apps cannot be made on this server: it listens beyond loopback and was started without a \
+         --provision-secret",
+    )
+}
+
+/// A request to make an app that does not show the secret it takes.
+pub(crate) fn provisioning_secret() -> ErrorInfo {
+    error(
+        40101,
+        401,
+        "making an app needs the server's --provision-secret, as `Authorization: Bearer <secret>`",
+    )
 }
 
 /// A capability that does not allow the operation.
@@ -230,6 +308,11 @@ pub(crate) fn not_found() -> ErrorInfo {
 /// A request that took too long to arrive.
 pub(crate) fn request_timeout() -> ErrorInfo {
     error(50003, 408, "the request did not arrive in time")
+}
+
+/// An app whose id was drawn twice.
+pub(crate) fn app_id_taken() -> ErrorInfo {
+    error(50000, 500, "the new app's id is taken; try again")
 }
 
 /// What was published cannot be stored.

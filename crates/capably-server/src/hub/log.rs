@@ -9,7 +9,7 @@ use capably_protocol::{
     ServerFrame, frame::Delivery,
 };
 
-use super::{ConnectionId, serial::Position, tally::Volume};
+use super::{ConnectionId, room::Meter, serial::Position, tally::Volume};
 
 /// One frame of a channel.
 #[derive(Debug)]
@@ -163,6 +163,11 @@ impl Entry {
         self.items().first().is_some_and(|item| item.action == Some(MessageAction::Create))
     }
 
+    /// Whether it is delivered and kept nowhere: it has no place in the log that a client could go on from.
+    pub(super) fn is_ephemeral(&self) -> bool {
+        self.delivery().is_some_and(|delivery| delivery.channel_serial.is_none())
+    }
+
     /// The same entry with other messages in the place of its own.
     pub(super) fn with_items(&self, items: Vec<Message>) -> Option<Arc<Self>> {
         let delivery = Delivery { items, ..self.delivery()?.clone() };
@@ -197,18 +202,20 @@ pub(crate) struct Retention {
 pub(super) struct Log {
     entries: VecDeque<Arc<Entry>>,
     bytes: usize,
+    meter: Meter,
     /// Everything after this position is here.
     floor: Position,
 }
 
 impl Log {
     /// An empty log in which nothing is missing after `floor`.
-    pub(super) fn new(floor: Position) -> Self {
-        Self { entries: VecDeque::new(), bytes: 0, floor }
+    pub(super) fn new(floor: Position, meter: Meter) -> Self {
+        Self { entries: VecDeque::new(), bytes: 0, meter, floor }
     }
 
     pub(super) fn append(&mut self, entry: Arc<Entry>) {
         self.bytes += entry.size();
+        self.meter.add(entry.size());
         self.entries.push_back(entry);
     }
 
@@ -225,8 +232,14 @@ impl Log {
         if !(old || (full && self.entries.len() > 1)) {
             return None;
         }
+        self.pop_oldest()
+    }
+
+    /// Takes out the oldest entry.
+    pub(super) fn pop_oldest(&mut self) -> Option<Arc<Entry>> {
         let oldest = self.entries.pop_front()?;
         self.bytes -= oldest.size();
+        self.meter.subtract(oldest.size());
         self.floor = oldest.position;
         Some(oldest)
     }
@@ -234,7 +247,17 @@ impl Log {
     /// Drops every entry as if it had never been there.
     pub(super) fn clear(&mut self) {
         self.entries.clear();
-        self.bytes = 0;
+        self.meter.subtract(std::mem::take(&mut self.bytes));
+    }
+
+    /// How many bytes the entries have, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many entries there are.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -289,5 +312,11 @@ impl Log {
             Some(before) => self.entries[before].position,
             None => self.floor,
         }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.meter.subtract(self.bytes);
     }
 }

@@ -11,7 +11,9 @@ use super::{
     capability::Operation,
     change::{change, is_change},
     channel::{Channels, NewFrame},
-    channel_name, error,
+    channel_name,
+    ephemeral::{are_ephemeral, require_privilege},
+    error,
     serial::{MAX_INDEX, Position},
     tally::Volume,
 };
@@ -74,7 +76,8 @@ impl From<Result<Accepted, ErrorInfo>> for Outcome {
 ///
 /// # Errors
 /// 40010 for the channel's name, 40160 for the capability, 40009 for the size, 40012 for a client id,
-/// 40013 for a broken encoding, 40031 for ids; for a change of a message as [`change`].
+/// 40013 for a broken encoding, 40031 for ids, 40032 for extras, 40000 when only some messages are ephemeral, 40114 for
+/// one channel too many; for a change of a message as [`change`].
 pub(super) fn publish(
     channels: &mut Channels,
     channel: &Str,
@@ -100,6 +103,8 @@ pub(super) fn publish(
     publisher.identity.require(channel, Operation::Publish)?;
     let (messages, bytes) = prepare(messages, publisher.identity, max_message_size)?;
     let chosen_id = check_ids(messages.iter().map(|message| message.id.as_ref()))?;
+    let ephemeral = are_ephemeral(&messages)?;
+    require_privilege(publisher.identity, channel, &messages)?;
     let count = messages.len();
 
     let repeated = messages
@@ -115,7 +120,12 @@ pub(super) fn publish(
                 messages,
             };
             let pushes = channels.pushes(channel, &frame.messages, now);
-            let position = channels.publish(channel, frame, now, outputs);
+            let position = if ephemeral {
+                channels.pass_on(channel, frame, now, outputs)
+            } else {
+                channels.require_room(channel, now.steady, outputs)?;
+                channels.publish(channel, frame, now, outputs)
+            };
             outputs.extend(pushes);
             position
         }

@@ -16,7 +16,10 @@ pub(crate) use self::{
     registry::PushFilter,
 };
 pub(super) use self::{delivery::Payload, registry::Push};
-use self::{delivery::Recipient, device::Registration};
+use self::{
+    delivery::Recipient,
+    device::{Device, Registration},
+};
 use super::{
     App, Now, Output, Page, PageQuery,
     access::IssuedToken,
@@ -76,7 +79,10 @@ impl App {
             let claimed = registration.details.client_id.take();
             registration.details.client_id = caller.identity.client_id_for(claimed)?;
             let known = self.channels.push.device(&registration.details.id);
-            if known.is_some_and(|known| !known.has_digest(registration.secret.as_ref())) {
+            let secret = registration.secret.as_ref();
+            let is_known_by =
+                |device: &Device| secret.is_some_and(|it| device.has_secret(it.reveal()));
+            if known.is_some_and(|known| !is_known_by(known)) {
                 return Err(error::bad_device_credentials());
             }
         }
@@ -84,12 +90,13 @@ impl App {
         let key = key.cloned().ok_or_else(error::unknown_key)?;
         let client = registration.details.client_id.clone();
         let client = client.map_or(Client::Anonymous, Client::Named);
+        let issued = self.issue_times.issue_at(now.wall);
         let facts = TokenFacts {
             client_id: client.name().cloned(),
             revocation_key: None,
             device_id: Some(registration.details.id.clone()),
-            issued: now.wall,
-            expires: now.wall + DEVICE_TOKEN_TTL,
+            issued,
+            expires: issued + DEVICE_TOKEN_TTL,
         };
         let capability = Capability::new()
             .allow("*", [Operation::PushSubscribe])
@@ -142,7 +149,7 @@ impl App {
         self.save_device(caller, id, body, now)
     }
 
-    /// What is known of a device (RSH1b1).
+    /// What is known of a device (RSH1b1), with the secret that it was saved with.
     ///
     /// # Errors
     /// Codes 40160, 40005 for who asks; 40400 when there is no such device.
@@ -154,7 +161,7 @@ impl App {
     ) -> Result<Value, ErrorInfo> {
         self.require_device(caller, id, now)?;
         let device = self.channels.push.device(id).ok_or_else(error::unknown_device)?;
-        Ok(device.to_json())
+        Ok(device.to_json_with_secret())
     }
 
     /// A page of the devices there are, by their ids (RSH1b2).

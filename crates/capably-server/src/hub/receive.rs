@@ -12,6 +12,7 @@ use super::{
     change::is_change,
     channel::Channels,
     connection::Connection,
+    ephemeral::{self, EPHEMERAL},
     error, presence,
     publish::{self, Accepted, Publisher},
     tally::{Volume, Way},
@@ -144,6 +145,7 @@ impl App {
         }
         self.stats.current(now).presence(said);
         self.count_publish(Way::Realtime, inbound, &outputs[sent..], now);
+        self.channels.make_room(outputs);
         self.tell_occupancy(now, outputs);
     }
 }
@@ -197,14 +199,16 @@ fn publish_messages(
 ) -> Result<Accepted, ErrorInfo> {
     let Publish { channel, msg_serial, items, params } = publish;
     error::unless_forced(params.get("_forceNack").map(String::as_str))?;
+    let mut messages = publish::take_items(items);
+    ephemeral::mark(params.get(EPHEMERAL).map(String::as_str), &mut messages)?;
     // A change needs a right of its own, which is checked with it.
-    if !items.first().is_some_and(is_change) {
+    if !messages.first().is_some_and(is_change) {
         require_mode(connection, &channel, ChannelMode::Publish, Operation::Publish)?;
     }
     publish::publish(
         channels,
         &channel,
-        publish::take_items(items),
+        messages,
         publisher(connection, msg_serial),
         settings.max_message_size,
         now,

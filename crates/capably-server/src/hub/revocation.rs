@@ -109,12 +109,36 @@ impl Revocations {
     }
 }
 
+/// The times at which an app issues tokens, in ms since the epoch. A revocation of all tokens issued so far has a time
+/// that is after theirs and not after that of any later token, even if all of that happens in one millisecond.
+#[derive(Debug, Default)]
+pub(super) struct IssueTimes {
+    /// Of the newest token.
+    last: Millis,
+    /// Earlier than this, no token is issued any more.
+    next: Millis,
+}
+
+impl IssueTimes {
+    /// The time of a token that is issued now.
+    pub(super) fn issue_at(&mut self, now: Millis) -> Millis {
+        self.last = now.max(self.next);
+        self.last
+    }
+
+    /// A time that is after all tokens issued so far, and not after those to come.
+    fn end_at(&mut self, now: Millis) -> Millis {
+        self.next = now.max(self.last) + 1;
+        self.next
+    }
+}
+
 impl App {
     /// Revokes tokens that were issued with a key, and disconnects those who hold them.
     ///
     /// # Errors
     /// Codes 40101, 40400 for the key that was presented; 40133 when it is another one, 40163 when its
-    /// tokens cannot be revoked.
+    /// tokens cannot be revoked, 42918 for too many requests.
     pub(crate) fn revoke_tokens(
         &mut self,
         key_id: &str,
@@ -127,10 +151,12 @@ impl App {
         if key.id != key_id {
             return Err(error::wrong_revocation_key());
         }
+        self.admit_request(now)?;
         if !key.revocable {
             return Err(error::not_revocable());
         }
-        let issued_before = request.issued_before.unwrap_or(now.wall);
+        let issued_before =
+            request.issued_before.unwrap_or_else(|| self.issue_times.end_at(now.wall));
         let margin = if request.allow_reauth_margin { REAUTH_MARGIN } else { 0 };
         let applies_at = now.wall + margin;
         let targets = request.targets.into_iter().map(|text| {
@@ -156,6 +182,8 @@ impl App {
             self.watch_token(&id, now);
         }
         self.handle_tokens(now, outputs);
+        // Told as the time of the call, which is not after that from which it applies.
+        let issued_before = request.issued_before.unwrap_or(now.wall);
         Ok(Revoked { issued_before, applies_at, targets })
     }
 }

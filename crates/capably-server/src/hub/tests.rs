@@ -11,7 +11,9 @@ mod access;
 mod annotations;
 mod attaching;
 mod changes;
+mod credentials;
 mod deltas;
+mod ephemeral;
 mod history;
 mod keeping;
 mod limits;
@@ -22,6 +24,7 @@ mod publishing;
 mod push;
 mod resuming;
 mod rewinding;
+mod room;
 mod stats;
 mod views;
 
@@ -80,6 +83,10 @@ impl Bench {
             max_presence_members: 250,
             presence_remain: Duration::from_secs(15),
             max_inbound_rate: None,
+            max_channels: None,
+            max_connections: None,
+            max_request_rate: None,
+            max_log_bytes: 1_000_000_000,
             retention,
         };
         let now = Now { steady: Duration::from_secs(10), wall: 1_726_585_978_590 };
@@ -117,8 +124,14 @@ impl Bench {
         let transport = TransportId(self.transports);
         let mut entropy = [0; 24];
         entropy[..8].copy_from_slice(&self.transports.to_le_bytes());
-        let request =
-            ConnectRequest { identity, echo, remain: None, resume: resume.map(Str::from), entropy };
+        let request = ConnectRequest {
+            identity,
+            echo,
+            remain: None,
+            max_idle_interval: Duration::from_secs(15),
+            resume: resume.map(Str::from),
+            entropy,
+        };
         self.app.connect(transport, request, self.now, &mut self.outputs);
         match self.frames(transport).pop() {
             Some(ServerFrame::Connected(connected)) => (transport, *connected),
@@ -312,6 +325,7 @@ fn an_app_that_has_ended_says_so_to_late_comers() {
         identity: bench.identity(),
         echo: true,
         remain: None,
+        max_idle_interval: Duration::from_secs(15),
         resume: None,
         entropy: [0; 24],
     };

@@ -4,7 +4,12 @@
 
 use std::sync::Arc;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine, alphabet,
+    engine::{
+        DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::URL_SAFE_NO_PAD,
+    },
+};
 use capably_protocol::{ErrorInfo, JsonObject, Millis, Str};
 use hmac::Mac;
 use serde_json::{Value, json};
@@ -13,6 +18,7 @@ use super::{
     auth::{Client, Key, is_app_id},
     capability::{self, Capability},
     error,
+    token_request::{MAX_TTL, WINDOW},
 };
 
 /// A token that holds, and what it grants.
@@ -70,6 +76,10 @@ const PURPOSE: &[u8] = b"\0issued token\0";
 
 const MAC_LEN: usize = 32;
 
+/// How far the `iat` of a JWT may be ahead, in ms: as far as the timestamp of a token request, since both are made
+/// by clocks that are not the server's.
+const MAX_AHEAD: Millis = WINDOW;
+
 /// Most JWTs around a token, one in the other.
 const MAX_CARRIERS: usize = 2;
 
@@ -99,8 +109,8 @@ impl PresentedToken {
         let parts: Vec<&str> = text.split('.').collect();
         let (claims, signature) = match parts[..] {
             [_, claims, signature] => {
-                let signature = URL_SAFE_NO_PAD.decode(signature);
-                let signature = signature.map_err(|_| error::bad_jwt("its signature is no base64"));
+                let signature =
+                    decode(signature).ok_or_else(|| error::bad_jwt("its signature is no base64"));
                 (decode_object(claims), signature)
             }
             [_, _, _, _, _] => (None, Err(error::bad_jwt("it is encrypted"))),
@@ -137,11 +147,11 @@ impl PresentedToken {
     ///
     /// # Errors
     /// Code 40400 with status 401 when the app has no such key, 40101 for a token that was not issued
-    /// here, 40144 for a JWT that is wrong, 40142 for one that has expired.
+    /// here, 40144 for a JWT that is wrong, 40003 for one that holds for too long, 40142 for one that has expired.
     pub(super) fn check(&self, keys: &[Arc<Key>], now: Millis) -> Result<Token, ErrorInfo> {
         let token = match &self.form {
             Form::Issued(sealed) => open(sealed, keys)?,
-            Form::Jwt(jwt) => jwt.check(keys)?,
+            Form::Jwt(jwt) => jwt.check(keys, now)?,
             Form::Carrier { inner, exp } => {
                 let token = inner.check(keys, now)?;
                 if let Some(exp) = exp {
@@ -208,7 +218,7 @@ fn open(sealed: &[u8], keys: &[Arc<Key>]) -> Result<Token, ErrorInfo> {
 }
 
 impl Jwt {
-    fn check(&self, keys: &[Arc<Key>]) -> Result<Token, ErrorInfo> {
+    fn check(&self, keys: &[Arc<Key>], now: Millis) -> Result<Token, ErrorInfo> {
         let key = keys.iter().find(|key| key.id == self.key_id).ok_or_else(error::unknown_key)?;
         key.mac(self.signed.as_bytes())
             .verify_slice(&self.signature)
@@ -223,13 +233,23 @@ impl Jwt {
         };
         let client = client_of(self.claims.get("x-ably-clientId"))
             .ok_or_else(|| error::bad_jwt("its x-ably-clientId is not a client id"))?;
+        let issued = time_of(self.claims.get("iat"), "iat")?;
+        let expires = time_of(self.claims.get("exp"), "exp")?;
+        if issued > now + MAX_AHEAD {
+            return Err(error::bad_jwt("its `iat` lies ahead of the server's clock"));
+        }
+        if expires - issued > MAX_TTL {
+            return Err(error::bad_parameter(
+                "the JWT holds for more than 24 hours after its `iat`",
+            ));
+        }
         let revocation_key = self.claims.get("x-ably-revocation-key").and_then(Value::as_str);
         let facts = TokenFacts {
             client_id: client.name().cloned(),
             revocation_key: revocation_key.map(Str::from),
             device_id: None,
-            issued: time_of(self.claims.get("iat"), "iat")?,
-            expires: time_of(self.claims.get("exp"), "exp")?,
+            issued,
+            expires,
         };
         Ok(Token { key: Arc::clone(key), capability, client, facts })
     }
@@ -254,6 +274,14 @@ fn client_of(value: Option<&Value>) -> Option<Client> {
 }
 
 fn decode_object(part: &str) -> Option<JsonObject> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
-    serde_json::from_slice(&bytes).ok()
+    serde_json::from_slice(&decode(part)?).ok()
+}
+
+/// Decodes a part of a JWT: base64url without padding, as it should be, or base64 with or without, as some languages
+/// write it.
+fn decode(part: &str) -> Option<Vec<u8>> {
+    const CONFIG: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    const ENGINE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, CONFIG);
+    ENGINE.decode(part.replace('+', "-").replace('/', "_")).ok()
 }

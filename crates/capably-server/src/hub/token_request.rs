@@ -1,6 +1,6 @@
 //! Requests for tokens: what they may ask for, and that nobody sends one twice.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use capably_protocol::{ErrorInfo, JsonObject, Millis, TokenRequest};
 use serde_json::Value;
@@ -12,10 +12,10 @@ use super::{auth::Key, error};
 const DEFAULT_TTL: Millis = 3_600_000;
 
 /// The longest that a token may hold, in ms.
-const MAX_TTL: Millis = 86_400_000;
+pub(super) const MAX_TTL: Millis = 86_400_000;
 
 /// How far a request's timestamp may be from now, in ms.
-const WINDOW: Millis = 120_000;
+pub(super) const WINDOW: Millis = 120_000;
 
 /// Reads a request that came to the path of this key.
 ///
@@ -68,37 +68,78 @@ pub(super) fn check(
     if timestamp.abs_diff(now) > WINDOW.unsigned_abs() {
         return Err(error::bad_timestamp());
     }
-    nonces.take(&key.id, nonce, timestamp + WINDOW, now)
+    nonces.take(&key.id, nonce, timestamp, now)
 }
 
-/// The nonces that have been used, for as long as their requests could be sent again.
+/// Most requests that are remembered: a fast machine with the key cannot take all memory.
+const MAX_NONCES: usize = 500_000;
+
+/// The requests that have been used, for as long as they could be sent again. What may not come twice is a nonce
+/// together with its timestamp (TE5), in ms since the epoch.
 #[derive(Debug, Default)]
-pub(super) struct Nonces {
-    used: HashSet<[u8; 32]>,
-    expiries: BTreeSet<(Millis, [u8; 32])>,
-}
+pub(super) struct Nonces(BTreeSet<(Millis, [u8; 32])>);
 
 impl Nonces {
     fn take(
         &mut self,
         key_id: &str,
         nonce: &str,
-        until: Millis,
+        timestamp: Millis,
         now: Millis,
     ) -> Result<(), ErrorInfo> {
-        while let Some((expiry, digest)) = self.expiries.first().copied()
-            && expiry < now
-        {
-            self.expiries.pop_first();
-            self.used.remove(&digest);
+        while self.0.first().is_some_and(|(oldest, _)| *oldest + WINDOW < now) {
+            self.0.pop_first();
         }
         // Of a fixed size, however long the nonce is.
         let digest = Sha256::new().chain_update(key_id).chain_update("\n").chain_update(nonce);
-        let digest = digest.finalize().into();
-        if !self.used.insert(digest) {
+        let used = (timestamp, digest.finalize().into());
+        if self.0.contains(&used) {
             return Err(error::nonce_replayed());
         }
-        self.expiries.insert((until, digest));
+        if self.0.len() >= MAX_NONCES {
+            return Err(error::too_many_token_requests(MAX_NONCES));
+        }
+        self.0.insert(used);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nonces_are_remembered_while_their_requests_could_come_again() {
+        let mut nonces = Nonces::default();
+        let now = 1_726_585_978_590;
+        for (key, nonce, timestamp) in
+            [("a", "x", now), ("b", "x", now), ("a", "y", now), ("a", "x", now + 1)]
+        {
+            assert_eq!(nonces.take(key, nonce, timestamp, now), Ok(()));
+            let again = nonces.take(key, nonce, timestamp, now).unwrap_err();
+            assert_eq!((again.code.0, again.status_code), (40105, 401));
+        }
+        // The timestamp holds for this long.
+        let last = now + WINDOW;
+        assert_eq!(nonces.take("a", "x", now, last).unwrap_err().code.0, 40105);
+        assert_eq!(nonces.take("a", "z", last + 2, last + 2), Ok(()));
+        assert_eq!(nonces.0.len(), 1, "what nobody can send again is forgotten");
+    }
+
+    #[test]
+    fn only_so_many_nonces_are_remembered() {
+        let mut nonces = Nonces::default();
+        let now = 1_726_585_978_590;
+        assert_eq!(nonces.take("a", "0", now, now), Ok(()));
+        let others = (1..MAX_NONCES).map(|number| {
+            let mut digest = [0; 32];
+            digest[..8].copy_from_slice(&number.to_le_bytes());
+            (now, digest)
+        });
+        nonces.0.extend(others);
+        let refused = nonces.take("a", "one more", now, now).unwrap_err();
+        assert_eq!((refused.code.0, refused.status_code), (42910, 429));
+        assert_eq!(nonces.take("a", "0", now, now).unwrap_err().code.0, 40105);
+        assert_eq!(nonces.take("a", "later", now, now + WINDOW + 1), Ok(()));
     }
 }

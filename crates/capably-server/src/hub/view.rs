@@ -125,7 +125,7 @@ impl Viewers {
             return;
         }
         let is_sent = |subscriber: &Subscriber| {
-            let is_due = subscriber.behind.is_none() && subscriber.wants(entry);
+            let is_due = subscriber.is_due(entry) && subscriber.wants(entry);
             is_due && (filtered || filter(subscriber))
         };
         let mut subscribers =
@@ -167,6 +167,7 @@ impl Channel {
                 &mut viewers.subscribers
             }
         };
+        self.attached_at = self.attached_at.max(subscriber.live_since);
         let watches = subscriber.watch.is_some();
         let before = subscribers.insert(transport, subscriber);
         self.watchers += usize::from(watches);

@@ -25,11 +25,12 @@ async fn a_device_is_saved_read_changed_and_removed() {
         });
         let (answer, saved) = ask(&server, &key, format, "PUT", &target, &device).await;
         assert_eq!(answer.status, 200);
-        device.as_object_mut().unwrap().remove("deviceSecret");
         device["push"]["state"] = json!("ACTIVE");
-        assert_eq!(saved, device);
         let (answer, read) = ask(&server, &key, format, "GET", &target, &Value::Null).await;
-        assert_eq!((answer.status, read), (200, device));
+        assert_eq!((answer.status, &read), (200, &device));
+        device.as_object_mut().unwrap().remove("deviceSecret");
+        assert_eq!(saved, device);
+        assert_eq!(list(&server, &key, DEVICES).await, json!([device]));
 
         let other = json!({
             "platform": "android", "formFactor": "watch", "push": {"recipient": recipient},
@@ -43,6 +44,10 @@ async fn a_device_is_saved_read_changed_and_removed() {
         let changes = json!({"push": {"recipient": recipient}, "metadata": {"a": "b"}});
         let (answer, changed) = ask(&server, &key, format, "PATCH", &target, &changes).await;
         assert_eq!(answer.status, 200);
+        assert_eq!(changed.get("deviceSecret"), None);
+        // Details without a secret leave the one that there was.
+        let (_, read) = ask(&server, &key, format, "GET", &target, &Value::Null).await;
+        assert_eq!(read["deviceSecret"], "s3cr3t");
         assert_eq!(changed["push"], json!({"recipient": recipient, "state": "ACTIVE"}));
         assert_eq!(
             (&changed["metadata"]["a"], &changed["formFactor"]),

@@ -87,7 +87,7 @@ async fn subscriptions_that_are_refused() {
     let [key, ..] = app_with_push(&server).await;
     for (body, expected) in [
         (json!({"channel": "other:a", "clientId": "ada"}), (401, 40160)),
-        (json!({"channel": "pushenabled", "clientId": "ada"}), (401, 40160)),
+        (json!({"channel": "pushenabled2", "clientId": "ada"}), (401, 40160)),
         (json!({"channel": "pushenabled:a", "deviceId": "nobody"}), (404, 40400)),
         (json!({"channel": ":a", "clientId": "ada"}), (400, 40010)),
         (json!({"channel": "", "clientId": "ada"}), (400, 40010)),

@@ -218,6 +218,7 @@ impl Http {
 
     pub(crate) async fn connect_to(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         Self { stream, buffer: Vec::new() }
     }
 

@@ -8,12 +8,12 @@ mod restore;
 mod spec;
 mod withdraw;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     App, Output,
     channel::{Channel, Channels},
-    log::Entry,
+    log::{Entry, Log, Retention},
     serial::Position,
 };
 
@@ -49,7 +49,54 @@ pub(super) struct Kept {
     /// The floor of the log that was last handed out to be kept.
     floor: Option<Position>,
     /// How many entries the log has dropped since.
-    pub(super) dropped: usize,
+    dropped: usize,
+    /// Set while entries are stored that are not in memory any more.
+    pub(super) evicted: Option<Evicted>,
+}
+
+/// The entries of a channel that only its storage has: those before its log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Evicted {
+    /// Everything after this position is stored.
+    floor: Position,
+    /// When the newest of them was published, by the steady clock.
+    newest: Duration,
+    /// How many there are, and how many bytes they have, about.
+    entries: usize,
+    bytes: usize,
+}
+
+impl Kept {
+    fn stored(floor: Option<Position>) -> Self {
+        Self { floor, dropped: 0, evicted: None }
+    }
+
+    /// The log has dropped its oldest entry, which need not be stored any longer; nor need older ones.
+    pub(super) fn drop_entry(&mut self) {
+        self.dropped += 1;
+        self.evicted = None;
+    }
+
+    /// The log, which began after `floor`, has dropped an entry to make room: it is still to be stored.
+    pub(super) fn evict(&mut self, floor: Position, entry: &Entry) {
+        let none = Evicted { floor, newest: Duration::ZERO, entries: 0, bytes: 0 };
+        let evicted = self.evicted.get_or_insert(none);
+        evicted.newest = entry.at();
+        evicted.entries += 1;
+        evicted.bytes += entry.size();
+    }
+
+    /// Entries that are older than is kept, or with those in the log more than is, need not be stored any longer.
+    pub(super) fn expire(&mut self, retention: &Retention, log: &Log, now: Duration) {
+        let is_over = |Evicted { newest, entries, bytes, .. }: Evicted| {
+            now.saturating_sub(newest) > retention.age
+                || entries + log.len() > retention.frames
+                || bytes + log.bytes() > retention.bytes
+        };
+        if let Some(evicted) = self.evicted.take_if(|evicted| is_over(*evicted)) {
+            self.dropped += evicted.entries;
+        }
+    }
 }
 
 impl App {
@@ -109,11 +156,12 @@ impl Channel {
 
     /// Puts out where the log begins by now, if it is kept.
     pub(super) fn trim_kept(&mut self, outputs: &mut Vec<Output>) {
-        let floor = self.log.floor();
-        let Some(kept) = self.kept.as_mut().filter(|kept| kept.floor != Some(floor)) else {
+        let Some(kept) = &mut self.kept else { return };
+        let floor = kept.evicted.map_or(self.log.floor(), |evicted| evicted.floor);
+        if kept.floor == Some(floor) {
             return;
-        };
-        *kept = Kept { floor: Some(floor), dropped: 0 };
+        }
+        *kept = Kept { evicted: kept.evicted, ..Kept::stored(Some(floor)) };
         outputs.push(Output::Keep(Record::floor(self.name.clone(), floor)));
     }
 

@@ -26,6 +26,8 @@ impl App {
         for channel in channels {
             app.channels.restore(channel, max_message_size, now.steady);
         }
+        // Nothing is stored because of it: only what nobody uses and that has nothing stored is dropped as a whole.
+        app.channels.make_room(&mut Vec::new());
         app
     }
 }
@@ -33,9 +35,10 @@ impl App {
 impl Channels {
     fn restore(&mut self, saved: SavedChannel, max_message_size: usize, now: Duration) {
         let SavedChannel { name, floor, entries } = saved;
+        let meter = self.room.meter.clone();
         let channel = self.get_or_create(&name);
-        channel.log = Log::new(floor.unwrap_or_else(|| channel.log.floor()));
-        channel.kept = Some(Kept { floor, dropped: 0 });
+        channel.log = Log::new(floor.unwrap_or_else(|| channel.log.floor()), meter);
+        channel.kept = Some(Kept::stored(floor));
         channel.take_in(entries, max_message_size);
         channel.expire(now);
     }

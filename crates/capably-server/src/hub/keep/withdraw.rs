@@ -25,7 +25,7 @@ impl App {
 
 impl Channel {
     fn withdraw(&mut self, Mark(mark): Mark, max_message_size: usize) {
-        self.kept = self.kept.as_ref().map(|_| Kept::default());
+        self.kept = self.kept.take().map(|kept| Kept { evicted: kept.evicted, ..Kept::default() });
         self.drop_subscribers();
         if self.log.last() <= mark {
             return;

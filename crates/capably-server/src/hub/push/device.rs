@@ -4,19 +4,15 @@ use capably_protocol::{
     DeviceDetails, DeviceFormFactor, DevicePlatform, DevicePushState, ErrorInfo, JsonObject, Millis,
 };
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::delivery;
-use crate::hub::error;
-
-/// The SHA-256 of a device's secret.
-pub(super) type SecretDigest = [u8; 32];
+use crate::hub::{error, secret::Secret};
 
 /// A device that is registered.
 #[derive(Debug)]
 pub(super) struct Device {
     pub(super) details: DeviceDetails,
-    secret: Option<SecretDigest>,
+    secret: Option<Secret>,
     /// When it was registered first, in ms since the epoch.
     pub(super) since: Millis,
 }
@@ -30,15 +26,13 @@ impl Device {
     /// Takes over other details; its secret stays when they have none.
     pub(super) fn renew(&mut self, registration: Registration) {
         self.details = registration.details;
-        self.secret = registration.secret.or(self.secret);
+        if registration.secret.is_some() {
+            self.secret = registration.secret;
+        }
     }
 
     pub(super) fn has_secret(&self, secret: &str) -> bool {
-        self.has_digest(Some(&digest(secret)))
-    }
-
-    pub(super) fn has_digest(&self, digest: Option<&SecretDigest>) -> bool {
-        self.secret.is_some() && self.secret.as_ref() == digest
+        self.secret.as_ref().is_some_and(|own| own.is(secret))
     }
 
     /// Whether what was pushed to it last has arrived.
@@ -49,6 +43,15 @@ impl Device {
             Some(_) => DevicePushState::Failing,
         });
         push.error_reason = failure;
+    }
+
+    /// Its details and its secret, as only the device itself and administrators are told them.
+    pub(super) fn to_json_with_secret(&self) -> Value {
+        let mut value = self.to_json();
+        if let Some(secret) = &self.secret {
+            value["deviceSecret"] = json!(&**secret.reveal());
+        }
+        value
     }
 
     /// Its details as they are told (PCD).
@@ -64,7 +67,7 @@ impl Device {
 /// What a request tells of a device. It has no `Debug`: it comes with a secret.
 pub(super) struct Registration {
     pub(super) details: DeviceDetails,
-    pub(super) secret: Option<SecretDigest>,
+    pub(super) secret: Option<Secret>,
 }
 
 impl Registration {
@@ -73,7 +76,7 @@ impl Registration {
     pub(super) fn read(mut body: JsonObject) -> Result<Self, ErrorInfo> {
         let secret = match body.remove("deviceSecret") {
             None | Some(Value::Null) => None,
-            Some(Value::String(secret)) if !secret.is_empty() => Some(digest(&secret)),
+            Some(Value::String(secret)) if !secret.is_empty() => Some(Secret::new(secret)),
             Some(_) => return Err(error::bad_request("the `deviceSecret` is not a text")),
         };
         // What serde says of it might quote an address.
@@ -100,8 +103,4 @@ fn check(details: &DeviceDetails) -> Result<(), ErrorInfo> {
         return Err(error::bad_request("the `formFactor` is not one of a device"));
     }
     delivery::check_address(&details.push.recipient)
-}
-
-fn digest(secret: &str) -> SecretDigest {
-    Sha256::digest(secret).into()
 }

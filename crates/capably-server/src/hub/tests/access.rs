@@ -33,12 +33,12 @@ impl Bench {
         bench
     }
 
-    fn mac(&self, text: &str) -> Vec<u8> {
+    pub(super) fn mac(&self, text: &str) -> Vec<u8> {
         self.key.mac(text.as_bytes()).finalize().into_bytes().to_vec()
     }
 
     /// The request with a MAC of the text that it stands for.
-    fn signed(&self, mut body: Value) -> Value {
+    pub(super) fn signed(&self, mut body: Value) -> Value {
         let part = |name: &str| match &body[name] {
             Value::Null => String::new(),
             Value::String(text) => text.clone(),
@@ -75,7 +75,7 @@ impl Bench {
         }))
     }
 
-    fn jwt(&self, header: &Value, claims: &Value) -> String {
+    pub(super) fn jwt(&self, header: &Value, claims: &Value) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(header), part(claims));
         let signature = URL_SAFE_NO_PAD.encode(self.mac(&signed));

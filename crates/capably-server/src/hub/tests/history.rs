@@ -44,3 +44,16 @@ impl Bench {
         self.history("probe").pop().unwrap().connection_id.unwrap().to_string()
     }
 }
+
+#[test]
+fn the_channel_that_is_a_persisted_namespace_is_kept_for_as_long_as_those_in_it() {
+    let mut bench = Bench::new();
+    let (transport, _) = bench.connect(None);
+    for (serial, channel) in ["persisted", "persisted:a", "persistedly"].into_iter().enumerate() {
+        bench.publish(transport, channel, serial as u64, "x");
+    }
+    bench.advance(Duration::from_secs(48 * 3600));
+    for (channel, kept) in [("persisted", 1), ("persisted:a", 1), ("persistedly", 0)] {
+        assert_eq!(bench.history(channel).len(), kept, "{channel}");
+    }
+}

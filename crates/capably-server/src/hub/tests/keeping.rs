@@ -340,3 +340,97 @@ fn whatever_happens_is_read_back_as_it_was() {
         }
     }
 }
+
+/// An app with room for about 70 messages of 900 bytes.
+fn cramped() -> Kept {
+    let mut bench = Bench::new();
+    let settings = Settings { max_log_bytes: 100_000, ..(*bench.app.settings).clone() };
+    bench.app = App::new(Arc::new(settings), spec(&bench.key), bench.now);
+    Kept::of(bench)
+}
+
+impl Kept {
+    /// How many messages of the channel another process with more room would have.
+    fn kept_of(&mut self, channel: &str) -> usize {
+        self.store();
+        let mut reader = Reader::new(self.now);
+        self.memory.load(&mut |key, value| reader.take(key, value)).unwrap();
+        let saved = reader.finish().unwrap().apps.pop().unwrap();
+        let settings = Settings { max_log_bytes: 1_000_000_000, ..(*self.app.settings).clone() };
+        let mut roomy = Bench { now: self.now, ..Bench::new() };
+        roomy.app = App::restore(Arc::new(settings), saved, self.now);
+        roomy.history(channel).len()
+    }
+}
+
+#[test]
+fn what_makes_room_in_memory_stays_in_storage() {
+    let mut kept = cramped();
+    let text = "x".repeat(900);
+    for channel in ["a", "b", "a", "c"] {
+        for _ in 0..30 {
+            kept.rest(channel, &text);
+        }
+    }
+    let in_memory = ["a", "b", "c"].map(|channel| kept.history(channel).len());
+    assert!(in_memory.iter().sum::<usize>() <= 70, "{in_memory:?}");
+    for (channel, count) in [("a", 60), ("b", 30), ("c", 30)] {
+        assert_eq!(kept.kept_of(channel), count, "{channel}");
+    }
+    // Sweeps, and another process with as little room, change nothing about it.
+    kept.advance(Duration::from_secs(61));
+    kept.rest("a", "y");
+    kept.restart();
+    let in_memory = ["a", "b", "c"].map(|channel| kept.history(channel).len());
+    assert!((1..=70).contains(&in_memory.iter().sum::<usize>()), "{in_memory:?}");
+    for (channel, count) in [("a", 61), ("b", 30), ("c", 30)] {
+        assert_eq!(kept.kept_of(channel), count, "{channel}");
+    }
+    // In its time, all of it goes.
+    kept.advance(Duration::from_secs(150));
+    kept.advance(Duration::from_secs(61));
+    for (channel, count) in [("a", 0), ("b", 0), ("c", 0)] {
+        assert_eq!(kept.kept_of(channel), count, "{channel}");
+    }
+    for _ in 0..5 {
+        kept.advance(Duration::from_secs(61));
+    }
+    assert_eq!(kept.app.channels.names().count(), 0);
+}
+
+#[test]
+fn what_is_taken_back_leaves_in_storage_what_made_room() {
+    let mut kept = cramped();
+    let text = "x".repeat(900);
+    for _ in 0..100 {
+        kept.rest("a", &text);
+    }
+    kept.store();
+    let mark = kept.app.mark();
+    kept.rest("a", "lost");
+    kept.bench.outputs.clear();
+    let Bench { app, outputs, .. } = &mut kept.bench;
+    app.withdraw(mark, &crate::hub::error::not_stored(), outputs);
+    kept.rest("a", "next");
+    assert_eq!(kept.kept_of("a"), 101);
+}
+
+#[test]
+fn a_channel_stores_no_more_for_having_made_room_in_memory() {
+    let mut bench = Bench::new();
+    let age = Duration::from_secs(100_000);
+    let retention = Retention { frames: 100, age, ..bench.app.settings.retention };
+    let settings = Settings { max_log_bytes: 100_000, retention, ..(*bench.app.settings).clone() };
+    bench.app = App::new(Arc::new(settings), spec(&bench.key), bench.now);
+    let mut kept = Kept::of(bench);
+    let text = "x".repeat(900);
+    for round in 0..20 {
+        for _ in 0..25 {
+            kept.rest("a", &text);
+        }
+        kept.advance(Duration::from_secs(61));
+        let stored = kept.kept_of("a");
+        assert!(stored <= 100 + 25, "{round}: {stored}");
+        assert!(stored >= kept.history("a").len());
+    }
+}

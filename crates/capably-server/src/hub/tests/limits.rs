@@ -5,7 +5,7 @@ use capably_protocol::{PresenceAction, PresenceMessage};
 use super::*;
 use crate::hub::Limits;
 
-fn app_with(limits: Limits) -> Bench {
+pub(super) fn app_with(limits: Limits) -> Bench {
     let mut bench = Bench::new();
     let spec = AppSpec {
         id: APP.into(),

@@ -404,6 +404,7 @@ fn a_client_says_how_long_its_members_stay() {
         let request = ConnectRequest {
             identity: Identity::of_key(&bench.key, Some("ada".into())).unwrap(),
             echo: true,
+            max_idle_interval: Duration::from_secs(15),
             remain: Some(Duration::from_millis(remain)),
             resume: None,
             entropy: [7; 24],

@@ -337,6 +337,7 @@ impl World {
         let request = ConnectRequest {
             identity: bench.identity(),
             echo: true,
+            max_idle_interval: Duration::from_secs(15),
             remain: None,
             resume: param("resume"),
             entropy,

@@ -1,0 +1,322 @@
+//! How much an app may have: channels, connections, requests and memory.
+
+use super::{limits::app_with, *};
+use crate::hub::Limits;
+
+impl Bench {
+    fn offer(&mut self, channel: &str, message: Message) -> Result<Str, (u16, u32)> {
+        let identity = self.identity();
+        let (now, outputs) = (self.now, &mut self.outputs);
+        let published = self.app.publish(&identity, &channel.into(), vec![message], now, outputs);
+        let published = published.map_err(|error| (error.status_code, error.code.0))?;
+        Ok(published.serials[0].clone())
+    }
+
+    fn add(&mut self, channel: &str, bytes: usize) -> Str {
+        self.offer(channel, Message::new("m", "x".repeat(bytes))).unwrap()
+    }
+
+    /// What an attach is answered with: the code of its error, or nothing.
+    fn try_attach(&mut self, transport: TransportId, channel: &str) -> Result<(), (u16, u32)> {
+        let attach = Attach { channel: channel.into(), ..Attach::default() };
+        self.send(transport, vec![ClientFrame::Attach(attach)]);
+        match self.frames(transport).into_iter().next() {
+            Some(ServerFrame::Attached(_)) => Ok(()),
+            Some(ServerFrame::Error(frame)) => {
+                assert_eq!(frame.channel.as_deref(), Some(channel));
+                let error = frame.error.unwrap();
+                Err((error.status_code, error.code.0))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn detach(&mut self, transport: TransportId, channel: &str) {
+        self.send(transport, vec![ClientFrame::Detach { channel: channel.into() }]);
+        self.frames(transport);
+    }
+
+    fn count(&self) -> usize {
+        self.app.channels.names().count()
+    }
+}
+
+#[test]
+fn one_channel_too_many_is_refused_whoever_makes_it() {
+    let mut bench = app_with(Limits { max_channels: Some(2), ..Limits::default() });
+    let (transport, _) = bench.connect(None);
+    assert_eq!(bench.try_attach(transport, "a"), Ok(()));
+    bench.add("b", 1);
+    for _ in 0..2 {
+        assert_eq!(bench.try_attach(transport, "c"), Err((401, 40114)));
+        assert_eq!(bench.try_attach(transport, "[?rewind=1]c"), Err((401, 40114)));
+        assert_eq!(bench.offer("c", Message::new("m", "x")), Err((401, 40114)));
+    }
+    bench.publish(transport, "c", 0, "x");
+    assert_eq!(nack_code(bench.frames(transport)), (0, 40114));
+    // Those that are there are used as before.
+    assert_eq!(bench.try_attach(transport, "[?rewind=1]b"), Ok(()));
+    bench.add("a", 1);
+    bench.publish(transport, "a", 1, "x");
+    assert_eq!(bench.acks(transport)[0].msg_serial, 1);
+    assert!(bench.history("c").is_empty());
+    let ephemeral = Message {
+        extras: serde_json::json!({"ephemeral": true}).as_object().cloned(),
+        ..Message::new("m", "x")
+    };
+    assert!(bench.offer("c", ephemeral).is_ok(), "an ephemeral message needs no channel");
+    assert_eq!(bench.count(), 2);
+}
+
+#[test]
+fn a_channel_that_nobody_uses_and_that_holds_nothing_makes_room() {
+    let mut bench = app_with(Limits { max_channels: Some(2), ..Limits::default() });
+    let (transport, _) = bench.connect(None);
+    assert_eq!(bench.try_attach(transport, "a"), Ok(()));
+    assert_eq!(bench.try_attach(transport, "b"), Ok(()));
+    assert_eq!(bench.try_attach(transport, "c"), Err((401, 40114)));
+    bench.detach(transport, "b");
+    // Channels are not looked through all the time.
+    assert_eq!(bench.try_attach(transport, "c"), Err((401, 40114)));
+    bench.advance(Duration::from_secs(1));
+    assert_eq!(bench.try_attach(transport, "c"), Ok(()));
+    // Messages are let go in their time.
+    bench.detach(transport, "c");
+    bench.add("c", 1);
+    bench.advance(Duration::from_secs(150));
+    assert_eq!(bench.try_attach(transport, "d"), Err((401, 40114)));
+    bench.advance(Duration::from_secs(2));
+    assert_eq!(bench.try_attach(transport, "d"), Ok(()));
+    assert!(bench.app.channels.get("c").is_none());
+}
+
+#[test]
+fn one_connection_too_many_is_told_to_come_back() {
+    let mut bench = app_with(Limits { max_connections: Some(2), ..Limits::default() });
+    let (first, _) = bench.connect(None);
+    let (_, connected) = bench.connect(None);
+    let refused = |bench: &mut Bench, resume: Option<Str>| {
+        let transport = TransportId(1000);
+        let request = ConnectRequest {
+            identity: bench.identity(),
+            echo: true,
+            remain: None,
+            max_idle_interval: Duration::from_secs(15),
+            resume,
+            entropy: [9; 24],
+        };
+        bench.app.connect(transport, request, bench.now, &mut bench.outputs);
+        let closed = bench.outputs.iter().any(|it| matches!(it, Output::Close(TransportId(1000))));
+        match &bench.frames(transport)[..] {
+            [ServerFrame::Disconnected { error: Some(error) }] => {
+                assert!(closed);
+                assert!(error.message.contains("`connections.max` of 2"), "{}", error.message);
+                (error.status_code, error.code.0)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(refused(&mut bench, None), (401, 40111));
+    assert_eq!(refused(&mut bench, Some("unknown!key-1".into())), (401, 40111));
+    // A connection that goes on takes no other place.
+    let (second, resumed) = bench.connect(Some(&key(&connected)));
+    assert_eq!(resumed.connection_id, connected.connection_id);
+    assert_eq!(refused(&mut bench, None), (401, 40111));
+    bench.app.transport_closed(second, bench.now, &mut bench.outputs);
+    let (third, _) = bench.connect(None);
+    // Whose place has been taken waits, and goes on when there is one.
+    assert_eq!(refused(&mut bench, Some(key(&resumed))), (401, 40111));
+    bench.send(third, vec![ClientFrame::Close]);
+    let (_, again) = bench.connect(Some(&key(&resumed)));
+    assert_eq!(again.connection_id, connected.connection_id);
+    bench.app.transport_closed(first, bench.now, &mut bench.outputs);
+}
+
+#[test]
+fn requests_come_at_a_rate() {
+    let mut bench = app_with(Limits { max_request_rate: Some(10), ..Limits::default() });
+    let now = bench.now;
+    for _ in 0..10 {
+        assert_eq!(bench.app.admit_request(now), Ok(()));
+    }
+    let refused = bench.app.admit_request(now).unwrap_err();
+    assert_eq!((refused.status_code, refused.code.0), (429, 42918));
+    assert!(refused.message.contains("`requests.maxRate` of 10 a second"), "{}", refused.message);
+    bench.advance(Duration::from_millis(100));
+    assert_eq!(bench.app.admit_request(bench.now), Ok(()));
+    assert!(bench.app.admit_request(bench.now).is_err());
+    let mut free = Bench::new();
+    assert!((0..10_000).all(|_| free.app.admit_request(free.now).is_ok()));
+}
+
+#[test]
+fn an_app_cannot_have_more_than_its_server_lets_it() {
+    let of_server = Settings {
+        max_channels: Some(5),
+        max_connections: None,
+        max_request_rate: Some(7),
+        max_log_bytes: 1000,
+        ..(*Bench::new().app.settings).clone()
+    };
+    let of_server = Arc::new(of_server);
+    let limits = |settings: &Settings| {
+        (
+            settings.max_channels,
+            settings.max_connections,
+            settings.max_request_rate,
+            settings.max_log_bytes,
+        )
+    };
+    let own = |own: usize| Limits {
+        max_channels: Some(own),
+        max_connections: Some(own),
+        max_request_rate: Some(own as u32),
+        max_log_bytes: Some(own * 100),
+        ..Limits::default()
+    };
+    let apply = |own: Limits| limits(&own.apply(Arc::clone(&of_server)));
+    assert_eq!(apply(Limits::default()), (Some(5), None, Some(7), 1000));
+    assert_eq!(apply(own(3)), (Some(3), Some(3), Some(3), 300));
+    assert_eq!(apply(own(50)), (Some(5), Some(50), Some(7), 1000));
+}
+
+const ROOM: usize = 100_000;
+
+fn roomy() -> Bench {
+    app_with(Limits { max_log_bytes: Some(ROOM), ..Limits::default() })
+}
+
+#[test]
+fn the_oldest_messages_of_the_channel_used_least_recently_go_first() {
+    let mut bench = roomy();
+    // Each message takes 500 bytes besides its own, and each channel 1,024.
+    for channel in ["a", "b", "c"] {
+        for _ in 0..20 {
+            bench.add(channel, 900);
+        }
+    }
+    assert_eq!(bench.history("a").len(), 20);
+    let (transport, _) = bench.connect(None);
+    // To be attached is to be used.
+    assert_eq!(bench.try_attach(transport, "a"), Ok(()));
+    for _ in 0..20 {
+        bench.add("d", 900);
+    }
+    let left = ["a", "b", "c", "d"].map(|channel| bench.history(channel).len());
+    assert_eq!((left[0], left[2], left[3]), (20, 20, 20), "{left:?}");
+    assert!((1..20).contains(&left[1]), "{left:?}");
+    // Nothing is left of the channel but what is newest, and in the end not even the channel.
+    let first = bench.history("b")[0].serial.clone().unwrap();
+    for _ in 0..12 {
+        bench.add("d", 900);
+    }
+    assert!(bench.history("b").first().is_none_or(|message| message.serial > Some(first)));
+    for _ in 0..20 {
+        bench.add("d", 900);
+    }
+    assert!(bench.app.channels.get("b").is_none());
+    assert_eq!(bench.history("b").len(), 0);
+    assert!(bench.app.channels.get("a").is_some(), "it is attached");
+}
+
+// Spec: RTL18
+#[test]
+fn whoever_comes_back_for_dropped_messages_is_told_that_they_are_lost() {
+    let mut bench = roomy();
+    let (transport, _) = bench.connect(None);
+    let start = bench.attach(transport, "a", None).channel_serial.unwrap();
+    bench.add("a", 900);
+    let seen = bench.texts(transport).1.unwrap();
+    bench.detach(transport, "a");
+    for _ in 0..100 {
+        bench.add("b", 900);
+    }
+    for (channel, serial) in [("a", &start), ("b", &start), ("b", &seen), ("c", &start)] {
+        let (transport, _) = bench.connect(None);
+        let attached = bench.attach(transport, channel, Some(serial));
+        assert_eq!(attached.error.unwrap().code.0, 90003, "{channel}");
+        assert!(!attached.flags.contains(Flags::RESUMED));
+    }
+    // Whoever missed nothing goes on, even where nothing is left.
+    let (transport, _) = bench.connect(None);
+    let attached = bench.attach(transport, "a", Some(&seen));
+    assert_eq!(attached.error, None);
+    let newest = bench.history("b").pop().unwrap().serial.unwrap();
+    let (transport, _) = bench.connect(None);
+    let newest = Str::from(newest.rsplit_once(':').unwrap().0);
+    let attached = bench.attach(transport, "b", Some(&newest));
+    assert_eq!(attached.error, None);
+    assert!(attached.flags.contains(Flags::RESUMED));
+    bench.add("b", 1);
+    assert_eq!(bench.texts(transport).0, ["x"]);
+}
+
+#[test]
+fn a_replay_whose_messages_are_dropped_meanwhile_says_so() {
+    let mut bench = app_with(Limits { max_log_bytes: Some(1_000_000), ..Limits::default() });
+    let (transport, _) = bench.connect(None);
+    let start = bench.attach(transport, "a", None).channel_serial.unwrap();
+    bench.detach(transport, "a");
+    for _ in 0..400 {
+        bench.add("a", 900);
+    }
+    let attach = Attach { channel: "a".into(), channel_serial: Some(start), ..Attach::default() };
+    bench.send(transport, vec![ClientFrame::Attach(attach)]);
+    assert!(bench.outputs.iter().any(|output| matches!(output, Output::Behind(_))));
+    for _ in 0..2000 {
+        bench.add("b", 900);
+    }
+    let frames = bench.frames(transport);
+    let lost = frames.iter().filter_map(|frame| match frame {
+        ServerFrame::Attached(attached) => attached.error.as_ref(),
+        _ => None,
+    });
+    assert_eq!(lost.map(|error| error.code.0).collect::<Vec<_>>(), [90003]);
+    bench.add("a", 1);
+    assert_eq!(bench.texts(transport).0, ["x"]);
+}
+
+#[test]
+fn many_channels_take_no_more_room_than_there_is() {
+    let mut bench = roomy();
+    for number in 0..10_000 {
+        bench.add(&format!("c{number}"), 1);
+        assert!(bench.app.channels.held() <= ROOM, "{number}");
+        assert_eq!(bench.history(&format!("c{number}")).len(), 1, "the newest is there");
+    }
+    assert!(bench.count() < 100);
+    // Presence, changes and annotations take room, too, as do channels that are attached.
+    let (transport, _) = bench.connect(None);
+    for number in 0..500 {
+        assert_eq!(bench.try_attach(transport, &format!("d{number}")), Ok(()));
+    }
+    bench.add("e", 1);
+    assert_eq!(bench.count(), 501, "what is attached stays, and nothing else");
+    bench.add("e", 900);
+    for _ in 0..100 {
+        bench.add("f", 900);
+    }
+    assert!(bench.history("f").len() <= 10, "{}", bench.history("f").len());
+    // All is well again once they are gone.
+    bench.app.transport_closed(transport, bench.now, &mut bench.outputs);
+    bench.advance(Duration::from_secs(61));
+    bench.add("g", 900);
+    assert!(bench.app.channels.held() <= ROOM);
+}
+
+#[test]
+fn logs_count_what_they_hold_and_no_more() {
+    let mut bench = Bench::new();
+    for number in 0..50 {
+        bench.add(&format!("c{}", number % 5), 100);
+    }
+    let held = bench.app.channels.held();
+    assert_eq!(held, 50 * (2 * 250 + 1 + 100) + 5 * 1024);
+    bench.advance(Duration::from_secs(151));
+    bench.advance(Duration::from_secs(60));
+    assert_eq!(bench.app.channels.held(), 5 * 1024);
+    for _ in 0..4 {
+        bench.advance(Duration::from_secs(61));
+    }
+    assert_eq!((bench.app.channels.held(), bench.count()), (0, 0));
+}

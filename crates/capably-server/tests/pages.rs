@@ -1,0 +1,120 @@
+//! Pages of lists in time: their links say until when.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use capably_protocol::{Format, StatsInterval};
+use capably_server::Server;
+use serde_json::{Value, json};
+
+use support::*;
+
+const FORMATS: [Format; 2] = [Format::Json, Format::MsgPack];
+
+async fn time(server: &Server) -> i64 {
+    Http::connect(server).await.request("GET", "/time", &[], b"").await.json()[0].as_i64().unwrap()
+}
+
+/// Waits until what was asked for before ends in the past.
+async fn next_millisecond(server: &Server) {
+    let start = time(server).await;
+    while time(server).await == start {}
+}
+
+fn end_of(link: &str) -> i64 {
+    let (_, query) = link.split_once('?').unwrap();
+    let ends: Vec<_> = query.split('&').filter_map(|pair| pair.strip_prefix("end=")).collect();
+    let [end] = ends[..] else { panic!("{link}") };
+    end.parse().unwrap()
+}
+
+fn resolve(channel: &str, link: String) -> String {
+    format!("{channel}/{}", link.strip_prefix("./").unwrap())
+}
+
+async fn publish(server: &Server, format: Format, channel: &str, count: usize) {
+    for number in 0..count {
+        let target = format!("{channel}/messages");
+        let body = json!({"data": number.to_string()});
+        ask(server, server.key(), format, "POST", &target, &body).await;
+    }
+}
+
+#[tokio::test]
+async fn the_first_page_stays_what_it_was() {
+    let server = server().await;
+    for format in FORMATS {
+        for direction in ["backwards", "forwards"] {
+            let channel = format!("/channels/{}-{direction}", format.name());
+            publish(&server, format, &channel, 3).await;
+            let get = async |target: &str| {
+                ask(&server, server.key(), format, "GET", target, &Value::Null).await
+            };
+            let target = format!("{channel}/messages?limit=2&direction={direction}");
+            let before = time(&server).await;
+            let (answer, first) = get(&target).await;
+            let after = time(&server).await;
+            for relation in ["first", "current", "next"] {
+                let end = end_of(&answer.link(relation).unwrap());
+                assert!((before..=after).contains(&end), "{relation}");
+            }
+            next_millisecond(&server).await;
+            publish(&server, format, &channel, 2).await;
+
+            // From any page, however late.
+            let (second, rest) = get(&resolve(&channel, answer.link("next").unwrap())).await;
+            assert_eq!(rest.as_array().unwrap().len(), 1);
+            assert_eq!(second.link("next"), None);
+            for link in [&answer, &second].map(|page| page.link("first").unwrap()) {
+                let (_, again) = get(&resolve(&channel, link)).await;
+                assert_eq!(again, first);
+            }
+            let (_, all) = get(&format!("{channel}/messages")).await;
+            assert_eq!(all.as_array().unwrap().len(), 5);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_was_asked_for_stays() {
+    let server = server().await;
+    for format in FORMATS {
+        for (target, end) in [
+            ("/channels/a/messages?end=7&limit=1", 7),
+            ("/channels/a/presence/history?limit=1&end=7", 7),
+            ("/stats?end=7", 7),
+        ] {
+            let (answer, _) = ask(&server, server.key(), format, "GET", target, &Value::Null).await;
+            assert_eq!(end_of(&answer.link("first").unwrap()), end);
+        }
+        // The page that starts in the future is empty, and leads to no error.
+        let (start, target) = (9_000_000_000_000, "/channels/a/messages?start=9000000000000");
+        let (answer, page) = ask(&server, server.key(), format, "GET", target, &Value::Null).await;
+        assert_eq!(page, json!([]));
+        assert_eq!(end_of(&answer.link("first").unwrap()), start);
+        let first = resolve("/channels/a", answer.link("first").unwrap());
+        let (answer, _) = ask(&server, server.key(), format, "GET", &first, &Value::Null).await;
+        assert_eq!(answer.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn lists_in_time_say_when_they_end_and_others_do_not() {
+    let server = server().await;
+    for format in FORMATS {
+        let before = time(&server).await;
+        for target in ["/channels/a/presence/history", "/channels/a/history", "/stats"] {
+            let (answer, _) = ask(&server, server.key(), format, "GET", target, &Value::Null).await;
+            assert!(end_of(&answer.link("first").unwrap()) >= before, "{target}");
+        }
+        for target in ["/channels/a/presence", "/channels", "/push/deviceRegistrations"] {
+            let (answer, _) = ask(&server, server.key(), format, "GET", target, &Value::Null).await;
+            assert!(!answer.link("first").unwrap().contains("end="), "{target}");
+        }
+        // The interval that goes on is there.
+        let (_, stats) = ask(&server, server.key(), format, "GET", "/stats", &Value::Null).await;
+        let newest = stats[0]["intervalId"].as_str().unwrap();
+        assert!(StatsInterval::parse(newest).unwrap().end() > before);
+    }
+}
