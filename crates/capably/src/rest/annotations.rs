@@ -103,7 +103,9 @@ impl RestAnnotations {
         let (size, limit) = (annotation.size(), options.max_message_size);
         let annotation = prepare(options, &message, annotation, action)?;
         if size > limit {
-            let message = format!("{size} bytes to publish are more than the {limit} allowed");
+            let message = format!(
+                "an annotation of {size} bytes is more than the limit of {limit} (`max_message_size`)"
+            );
             return Err(Error::new(ErrorCode::MAX_MESSAGE_SIZE_EXCEEDED, 400, message));
         }
         let body = encode_items(pipeline.config().format(), &[annotation]);

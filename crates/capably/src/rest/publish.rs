@@ -111,7 +111,8 @@ fn check_size(messages: &[Message], limit: usize) -> Result<()> {
     if size <= limit {
         return Ok(());
     }
-    let message = format!("{size} bytes to publish are more than the {limit} allowed");
+    let message =
+        format!("a publish of {size} bytes is more than the limit of {limit} (`max_message_size`)");
     Err(Error::new(ErrorCode::MAX_MESSAGE_SIZE_EXCEEDED, 400, message))
 }
 

@@ -16,6 +16,7 @@ mod deltas;
 mod gaps;
 mod hours;
 mod lifetime;
+mod options;
 mod owned;
 mod presence;
 mod publishing;
