@@ -35,6 +35,15 @@ impl Failure {
         Self::with_exit(Exit::Usage, message)
     }
 
+    /// The same, of what the SDK does not take.
+    pub(crate) fn wrong_usage(error: Error) -> Self {
+        let mut failure = Self::from(error);
+        if let Self::Error { exit, .. } = &mut failure {
+            *exit = Exit::Usage;
+        }
+        failure
+    }
+
     pub(crate) fn timed_out(message: impl Into<String>) -> Self {
         Self::with_exit(Exit::TimedOut, message)
     }

@@ -35,8 +35,8 @@ pub(crate) struct Place {
     endpoint: Option<String>,
 
     /// Port; 8080 for this machine, else the standard one
-    #[arg(long, env = "CAPABLY_PORT")]
-    port: Option<u16>,
+    #[arg(long, env = "CAPABLY_PORT", value_parser = Port::read)]
+    port: Option<Port>,
 
     /// Connect without TLS; implied for this machine
     #[arg(long)]
@@ -87,34 +87,61 @@ impl Service {
 impl Place {
     /// The host, if one is named.
     pub(crate) fn endpoint(&self) -> Option<&str> {
-        self.endpoint.as_deref()
+        given(self.endpoint.as_deref())
+    }
+
+    fn key(&self) -> Option<&str> {
+        given(self.key.as_deref())
+    }
+
+    fn port(&self) -> Option<u16> {
+        self.port.and_then(|Port(port)| port)
     }
 
     /// Whether anything here speaks of a service other than one of the command's own.
     pub(crate) fn is_given(&self) -> bool {
-        self.key.is_some() || self.endpoint.is_some() || self.port.is_some()
+        self.key().is_some() || self.endpoint().is_some() || self.port().is_some()
     }
 
-    /// The options for a client.
+    /// The options for a client, which are good.
     pub(crate) fn options(&self, format: Format) -> Result<ClientOptions, Failure> {
-        let Some(key) = self.key.clone().or_else(|| env::var("ABLY_API_KEY").ok()) else {
+        let other = env::var("ABLY_API_KEY").ok();
+        let Some(key) = self.key().or_else(|| given(other.as_deref())) else {
             return Err(Failure::usage("no API key")
                 .remedy("give --key, or set CAPABLY_KEY or ABLY_API_KEY"));
         };
-        let local = self.endpoint.as_deref().is_some_and(is_this_machine);
+        let local = self.endpoint().is_some_and(is_this_machine);
         let tls = !self.no_tls && !local;
         let mut options =
             ClientOptions::new(key).tls(tls).use_binary_protocol(format == Format::Msgpack);
-        if let Some(endpoint) = &self.endpoint {
+        if let Some(endpoint) = self.endpoint() {
             options = options.endpoint(endpoint);
         }
-        if let Some(port) = self.port.or(local.then_some(DEFAULT_LOCAL_PORT)) {
+        if let Some(port) = self.port().or(local.then_some(DEFAULT_LOCAL_PORT)) {
             options = if tls { options.tls_port(port) } else { options.port(port) };
         }
         if let Some(client_id) = &self.client_id {
             options = options.client_id(client_id);
         }
+        // What is wrong with the options is wrong with the command line, and nothing has been sent yet.
+        Rest::new(options.clone()).map_err(Failure::wrong_usage)?;
         Ok(options)
+    }
+}
+
+/// A text that says something: a variable that is set to nothing counts as one that is not set.
+fn given(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.trim().is_empty())
+}
+
+/// A port, or the nothing that a variable is set to.
+#[derive(Clone, Copy, Debug)]
+struct Port(Option<u16>);
+
+impl Port {
+    fn read(text: &str) -> Result<Self, String> {
+        let port = given(Some(text)).map(|text| text.trim().parse::<u16>()).transpose();
+        port.map(Self).map_err(|_| "not a number from 1 to 65535".to_owned())
     }
 }
 

@@ -6,12 +6,21 @@ use std::time::Duration;
 pub(crate) fn delay(initial: Duration, nth: u32, rng: &mut fastrand::Rng) -> Duration {
     let backoff = ((f64::from(nth) + 2.0) / 3.0).min(2.0);
     let jitter = 0.8 + 0.2 * rng.f64();
-    initial.mul_f64(backoff * jitter)
+    Duration::try_from_secs_f64(initial.as_secs_f64() * backoff * jitter).unwrap_or(Duration::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_wait_and_none_have_no_longer_one() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        for nth in [1, 2, 90, u32::MAX] {
+            assert_eq!(delay(Duration::ZERO, nth, &mut rng), Duration::ZERO);
+            assert!(delay(Duration::MAX, nth, &mut rng) >= Duration::MAX.mul_f64(0.79));
+        }
+    }
 
     #[test]
     fn grows_to_twice_the_initial_wait_less_a_fifth_at_most() {

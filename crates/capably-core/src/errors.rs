@@ -227,7 +227,7 @@ pub(crate) fn too_large(size: u64, limit: u64) -> ErrorInfo {
     ErrorInfo::new(
         ErrorCode(40009),
         400,
-        format!("a publish of {size} bytes is more than the limit of {limit}"),
+        format!("a publish of {size} bytes is more than the limit of {limit} (`maxMessageSize`)"),
     )
 }
 
@@ -236,7 +236,7 @@ pub(crate) fn frame_too_large(size: u64, limit: u64) -> ErrorInfo {
     ErrorInfo::new(
         ErrorCode(40009),
         400,
-        format!("a frame of {size} bytes is more than the limit of {limit}"),
+        format!("a frame of {size} bytes is more than the limit of {limit} (`maxFrameSize`)"),
     )
 }
 

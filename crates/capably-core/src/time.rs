@@ -4,14 +4,19 @@ use std::{ops::Add, time::Duration};
 
 use capably_protocol::Millis;
 
-/// A point on the driver's monotonic clock: the time since a moment of its choosing.
+/// The last point of the clock: 30 years after its start. A later one is this one, so that a driver can add any
+/// point to a clock of its own without overflow, whatever an option or the service asks for.
+const LAST: Duration = Duration::from_secs(30 * 365 * 24 * 3_600);
+
+/// A point on the driver's monotonic clock: the time since a moment of its choosing, at most 30 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(Duration);
 
 impl Instant {
     /// The point this long after the driver's chosen moment.
     pub const fn from_start(elapsed: Duration) -> Self {
-        Self(elapsed)
+        // `min` is not const.
+        if elapsed.as_secs() < LAST.as_secs() { Self(elapsed) } else { Self(LAST) }
     }
 
     /// The time since the driver's chosen moment.
@@ -28,7 +33,7 @@ impl Instant {
 impl Add<Duration> for Instant {
     type Output = Self;
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(duration))
+        Self(self.0.saturating_add(duration).min(LAST))
     }
 }
 
@@ -53,5 +58,23 @@ impl Add<Duration> for Now {
     fn add(self, duration: Duration) -> Self {
         let millis = Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX);
         Self { instant: self.instant + duration, wall: self.wall.saturating_add(millis) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_is_too_long_to_add() {
+        let start = Instant::from_start(Duration::from_secs(1));
+        for long in [LAST, Duration::from_millis(u64::MAX), Duration::MAX] {
+            assert_eq!((start + long).since_start(), LAST, "{long:?}");
+            assert_eq!((start + long + long).since_start(), LAST, "{long:?}");
+            assert_eq!(Instant::from_start(long).since_start(), LAST, "{long:?}");
+            assert_eq!((Now::at(start, 1) + long).instant.since_start(), LAST, "{long:?}");
+        }
+        assert_eq!((Now::at(start, 1) + Duration::MAX).wall, Millis::MAX);
+        assert_eq!((start + Duration::from_nanos(1)).since(start), Duration::from_nanos(1));
     }
 }

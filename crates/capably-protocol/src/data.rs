@@ -1,5 +1,7 @@
 //! Message payloads.
 
+use std::{borrow::Cow, sync::Arc};
+
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -129,6 +131,24 @@ impl From<String> for Data {
     }
 }
 
+impl From<&String> for Data {
+    fn from(text: &String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<Cow<'_, str>> for Data {
+    fn from(text: Cow<'_, str>) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<Arc<str>> for Data {
+    fn from(text: Arc<str>) -> Self {
+        Self::Text(text.into())
+    }
+}
+
 impl From<Str> for Data {
     fn from(text: Str) -> Self {
         Self::Text(text)
@@ -144,6 +164,18 @@ impl From<Bytes> for Data {
 impl From<Vec<u8>> for Data {
     fn from(bytes: Vec<u8>) -> Self {
         Self::Binary(bytes.into())
+    }
+}
+
+impl From<&Vec<u8>> for Data {
+    fn from(bytes: &Vec<u8>) -> Self {
+        bytes.as_slice().into()
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Data {
+    fn from(bytes: &[u8; N]) -> Self {
+        bytes.as_slice().into()
     }
 }
 

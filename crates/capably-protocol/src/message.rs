@@ -73,6 +73,11 @@ impl Message {
         Self { name: Some(name.into()), data: data.into(), ..Self::default() }
     }
 
+    /// A message with a payload and no name (TM4).
+    pub fn unnamed(data: impl Into<Data>) -> Self {
+        Self { data: data.into(), ..Self::default() }
+    }
+
     /// A message with a name and, as its payload, a value's JSON form.
     ///
     /// # Errors

@@ -47,6 +47,13 @@ impl From<ReferenceExtras> for JsonObject {
     }
 }
 
+impl From<ReferenceExtras> for Value {
+    /// Extras that hold the reference and nothing else.
+    fn from(reference: ReferenceExtras) -> Self {
+        Self::Object(reference.into())
+    }
+}
+
 impl Message {
     /// The message that this one refers to, if it does (REX1).
     pub fn reference(&self) -> Option<ReferenceExtras> {

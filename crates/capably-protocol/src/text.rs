@@ -1,12 +1,13 @@
 //! Strings as frames hold them: mostly short, cheap to clone either way.
 
 use std::{
-    borrow::Borrow,
+    borrow::{Borrow, Cow},
     cmp::Ordering,
     fmt,
     hash::{Hash, Hasher},
     ops::Deref,
     str::Utf8Error,
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -249,6 +250,46 @@ impl From<String> for Str {
     }
 }
 
+impl From<&String> for Str {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<&Self> for Str {
+    fn from(text: &Self) -> Self {
+        text.clone()
+    }
+}
+
+impl From<Cow<'_, str>> for Str {
+    fn from(text: Cow<'_, str>) -> Self {
+        match text {
+            Cow::Borrowed(text) => text.into(),
+            Cow::Owned(text) => text.into(),
+        }
+    }
+}
+
+impl From<Box<str>> for Str {
+    fn from(text: Box<str>) -> Self {
+        String::from(text).into()
+    }
+}
+
+impl From<Arc<str>> for Str {
+    /// Long text is copied: the two are shared in different ways.
+    fn from(text: Arc<str>) -> Self {
+        (&*text).into()
+    }
+}
+
+impl From<&Arc<str>> for Str {
+    fn from(text: &Arc<str>) -> Self {
+        (&**text).into()
+    }
+}
+
 impl From<Str> for String {
     fn from(text: Str) -> Self {
         text.as_str().to_owned()
@@ -359,6 +400,13 @@ mod tests {
             for held in [
                 Str::from(text.as_str()),
                 Str::from(text.clone()),
+                Str::from(&text),
+                Str::from(&Str::from(&text)),
+                Str::from(Cow::Borrowed(text.as_str())),
+                Str::from(Cow::<str>::Owned(text.clone())),
+                Str::from(text.clone().into_boxed_str()),
+                Str::from(Arc::<str>::from(text.as_str())),
+                Str::from(&Arc::<str>::from(text.as_str())),
                 Str::try_from(Bytes::from(text.clone())).unwrap(),
                 serde_json::from_value(text.clone().into()).unwrap(),
             ] {

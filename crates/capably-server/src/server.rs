@@ -114,6 +114,12 @@ impl fmt::Debug for Server {
     }
 }
 
+/// The longest that the server waits for anything: 30 years, which can be added to any clock.
+pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 3_600);
+
+/// The shortest interval of heartbeats: a shorter one would keep the server busy with nothing else.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(30);
+
 /// How a [`Server`] is to be.
 #[derive(Clone)]
 #[must_use = "a builder does nothing until it is started"]
@@ -217,7 +223,7 @@ impl Builder {
         self
     }
 
-    /// The longest silence towards a client; 15 s by default (CD2h).
+    /// The longest silence towards a client; 15 s by default, 30 ms at least (CD2h).
     pub fn max_idle_interval(mut self, interval: Duration) -> Self {
         self.max_idle_interval = interval;
         self
@@ -376,20 +382,24 @@ impl Builder {
             max_apps: self.max_apps,
             max_connections: self.max_connections,
         };
+        let connection_state_ttl = self.connection_state_ttl.min(LONGEST);
+        let presence_remain = self.presence_remain.min(LONGEST);
+        // A third of it is the pace of heartbeats, and they travel in ms.
+        let max_idle_interval = self.max_idle_interval.clamp(SHORTEST_INTERVAL, LONGEST);
         let (listener, address) = listen(SocketAddr::new(self.bind, self.port)).await?;
         let retention = Retention {
             // A client may come back as long as its state is kept, and then wants what it missed.
-            age: self.retention.age.max(self.connection_state_ttl + Duration::from_secs(30)),
+            age: self.retention.age.max(connection_state_ttl + Duration::from_secs(30)),
             ..self.retention
         };
         let settings = Settings {
             server_id: "capably".into(),
-            connection_state_ttl: self.connection_state_ttl,
-            max_idle_interval: self.max_idle_interval,
+            connection_state_ttl,
+            max_idle_interval,
             max_message_size: self.max_message_size,
             max_frame_size: self.max_frame_size,
             max_presence_members: self.max_presence_members,
-            presence_remain: self.presence_remain,
+            presence_remain,
             max_inbound_rate: self.max_inbound_rate,
             max_channels: self.max_channels,
             max_connections: self.max_app_connections,

@@ -33,15 +33,24 @@
 //! # }
 //! ```
 //!
-//! Asynchronous code must not block: on the threads of a tokio runtime, those of `spawn_blocking` included,
-//! both give an error with code 40000 rather than panic.
+//! Asynchronous code must not block: in a task, both give an error with code 40000 rather than panic. Inside
+//! `tokio::task::spawn_blocking` they work.
 
-use std::{fmt, iter::FusedIterator, pin::Pin, sync::OnceLock};
+use std::{
+    fmt,
+    iter::FusedIterator,
+    pin::{Pin, pin},
+    sync::OnceLock,
+    task::{Context, Waker},
+};
 
 use capably_protocol::ErrorCode;
 use futures_core::Stream;
 use futures_util::StreamExt;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    task::consume_budget,
+};
 
 use crate::{Error, Result};
 
@@ -119,16 +128,26 @@ impl<S> fmt::Debug for Each<S> {
     }
 }
 
+/// Whether this is asynchronous code. A task has a budget, and has to yield once that is used up; a thread that
+/// may block has none, be it one of the runtime's.
+fn is_task() -> bool {
+    /// More than a task has.
+    const STEPS: usize = 1024;
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut yields = || pin!(consume_budget()).poll(&mut cx).is_pending();
+    Handle::try_current().is_ok() && (0..STEPS).any(|_| yields())
+}
+
 /// The runtime of all blocking calls. Its thread serves the connections that outlive a call.
 ///
 /// # Errors
 /// Code 40000 in asynchronous code; 50000 when the system has no thread to give.
 fn runtime() -> Result<&'static Runtime> {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    if Handle::try_current().is_ok() {
-        let message = "a blocking call inside a tokio runtime would hold it up";
+    if is_task() {
+        let message = "a blocking call in a task would hold up the tokio runtime that runs it";
         return Err(Error::new(ErrorCode::BAD_REQUEST, 400, message)
-            .with_remedy("await it, or block on a thread of its own that is not the runtime's"));
+            .with_remedy("await it, or make the call inside `tokio::task::spawn_blocking`"));
     }
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);

@@ -40,10 +40,16 @@ enum Endpoint<'a> {
 impl<'a> Endpoint<'a> {
     fn read(option: Option<&'a str>) -> Self {
         let Some(endpoint) = option else { return Self::Production("main") };
-        if endpoint.contains('.') || endpoint.contains("::") || endpoint == "localhost" {
-            // A URL wants brackets around an IPv6 address; the option may have them too.
-            let bare = endpoint.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-            Self::Host(bare.unwrap_or(endpoint))
+        // A URL wants brackets around an IPv6 address; the option may have them too.
+        let bare = endpoint.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let host = bare.unwrap_or(endpoint);
+        let is_host = host.contains('.')
+            || host.contains("::")
+            || host.eq_ignore_ascii_case("localhost")
+            // One that is written in full has no `::`.
+            || host.parse::<std::net::Ipv6Addr>().is_ok();
+        if is_host {
+            Self::Host(host)
         } else if let Some(id) = endpoint.strip_prefix("nonprod:") {
             Self::NonProduction(id)
         } else {
@@ -97,10 +103,20 @@ mod tests {
 
     #[test]
     fn a_host_name_stands_for_itself_without_fallbacks() {
-        for host in ["custom.example.com", "localhost", "::1", "2001:db8::1", "127.0.0.1"] {
+        for host in [
+            "custom.example.com",
+            "localhost",
+            "LocalHost",
+            "::1",
+            "2001:db8::1",
+            "2001:db8:0:0:0:0:0:1",
+            "127.0.0.1",
+        ] {
             assert_eq!(domains(host), (host.to_owned(), vec![]), "{host}");
         }
-        assert_eq!(domains("[::1]"), ("::1".to_owned(), vec![]));
+        for address in ["::1", "2001:db8:0:0:0:0:0:1"] {
+            assert_eq!(domains(&format!("[{address}]")), (address.to_owned(), vec![]));
+        }
     }
 
     #[test]

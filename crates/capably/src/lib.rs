@@ -39,6 +39,7 @@ pub mod transport;
 mod agents;
 mod endpoint;
 mod options;
+mod outgoing;
 mod payload;
 mod proxy;
 mod random;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use capably_core::{Client, Credentials as CoreCredentials, Now};
-use capably_protocol::{ErrorCode, Stats, Str};
+use capably_protocol::{ErrorCode, Millis, Stats, Str};
 use tokio::time::Instant as TokioInstant;
 use tracing::Instrument;
 
 use crate::{
     Auth, ClientOptions, Error, Rest, Result,
-    http::HttpMethod,
+    http::{BoxFuture, HttpMethod},
     options::Config,
     plugin,
     rest::{HttpRequestBuilder, Push, Query},
@@ -227,8 +227,8 @@ impl Realtime {
     ///
     /// # Errors
     /// As for any REST request.
-    pub async fn time(&self) -> Result<capably_protocol::Millis> {
-        self.rest.time().await
+    pub fn time(&self) -> BoxFuture<'static, Result<Millis>> {
+        self.rest.time()
     }
 
     /// Closes the connection (RTC16); see [`Connection::close`].

@@ -62,7 +62,7 @@ pub use http_response::{HttpPaginatedResponse, HttpRequestBuilder};
 pub use mutation::{ChangeMessage, MessageSerial};
 pub use page::PaginatedResult;
 pub use presence::RestPresence;
-pub use publish::{Publish, PublishBatch};
+pub use publish::Publish;
 pub use push::{
     Push, PushAdmin, PushChannelSubscriptions, PushDeviceRegistrations, PushFilter, PushRecipient,
 };
@@ -70,7 +70,7 @@ pub use push_channel::{LocalDevice, PushChannel};
 pub use query::{Direction, History, Query, QueryItem, Timestamp};
 pub use wrapper::WrapperSdkProxyOptions;
 
-use crate::{Auth, ClientOptions, Result, options::Config, realtime::WeakHandle};
+use crate::{Auth, ClientOptions, Result, http::BoxFuture, options::Config, realtime::WeakHandle};
 pub(crate) use request::{Call, Pipeline, escape};
 pub(crate) use response::Reply;
 
@@ -151,12 +151,13 @@ impl Rest {
         Query::new(&self.pipeline, "/stats")
     }
 
-    /// The service's time, in ms since the epoch (RSC16). Sends no credentials.
+    /// Asks for the service's time, in ms since the epoch, when it is awaited (RSC16). Sends no credentials.
     ///
     /// # Errors
     /// What the service says; 50003 when it does not answer in time, 80000 when it cannot be reached.
-    pub async fn time(&self) -> Result<Millis> {
-        self.pipeline.time(&Call::get("/time")).await
+    pub fn time(&self) -> BoxFuture<'static, Result<Millis>> {
+        let pipeline = Arc::clone(&self.pipeline);
+        Box::pin(async move { pipeline.time(&Call::get("/time")).await })
     }
 }
 

@@ -109,6 +109,22 @@ fn in_asynchronous_code_it_is_an_error_rather_than_a_panic() {
 }
 
 #[test]
+fn a_thread_that_may_block_may_wait() {
+    let http = ScriptedHttp::always(respond(200, json!([7])));
+    let rest = Arc::new(http.rest());
+    for runtime in [
+        tokio::runtime::Builder::new_current_thread().build().unwrap(),
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap(),
+    ] {
+        let rest = Arc::clone(&rest);
+        let time = runtime.block_on(async {
+            tokio::task::spawn_blocking(move || rest.time().wait()).await.unwrap()
+        });
+        assert_eq!(time.unwrap(), 7);
+    }
+}
+
+#[test]
 fn a_callback_for_tokens_may_not_block_the_runtime_that_runs_it() {
     let http = ScriptedHttp::always(respond(200, json!([])));
     let inner = Arc::new(http.rest());

@@ -57,6 +57,62 @@ fn without_a_key_the_remedy_names_where_to_put_it() {
 }
 
 #[test]
+fn a_variable_that_is_empty_is_none() {
+    let server = Server::start();
+    for empty in ["", " "] {
+        let mut command = capably(["publish", "c", "d"]);
+        for name in ["CAPABLY_KEY", "ABLY_API_KEY", "CAPABLY_ENDPOINT", "CAPABLY_PORT"] {
+            command.env(name, empty);
+        }
+        let output = finish(command.spawn().unwrap());
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).starts_with("error: no API key\n"), "{}", stderr(&output));
+
+        let mut command = server.client(["publish", "c", "d"]);
+        command.env("CAPABLY_KEY", empty).env("ABLY_API_KEY", &server.key);
+        let output = finish(command.spawn().unwrap());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+
+        let mut command = capably(["bench", "--count", "1", "--samples", "1", "--json"]);
+        command.env("CAPABLY_KEY", empty).env("CAPABLY_ENDPOINT", empty);
+        let output = finish(command.env("CAPABLY_PORT", empty).spawn().unwrap());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_malformed_option_of_the_connection_is_wrong_usage() {
+    for (option, why) in [
+        (&["--endpoint", "https://a.example.com"][..], "option `endpoint`: "),
+        (&["--endpoint", "localhost:8080"], "option `endpoint`: "),
+        (&["--endpoint", "[::1]:8080"], "option `endpoint`: "),
+        (&["--endpoint", "a b"], "option `endpoint`: "),
+        (&["--port", "0"], "option `tls_port`: "),
+        (&["--port=-1"], "invalid value '-1' for '--port"),
+        (&["--port", "65536"], "invalid value '65536' for '--port"),
+        (&["--key", "no-dot:secret"], "option `key`: "),
+        (&["--client-id", "*"], "option `client_id`: "),
+        (&["--client-id", ""], "option `client_id`: "),
+        (&["--no-tls"], "option `tls`: "),
+        (&["--format", "xml"], "invalid value 'xml' for '--format"),
+    ] {
+        for client in [
+            &["publish", "c", "d"][..],
+            &["publish", "c", "d", "--rest"],
+            &["subscribe", "c"],
+            &["presence", "c"],
+        ] {
+            let key =
+                if option.contains(&"--key") { &[][..] } else { &["--key", "app.key:secret"] };
+            let arguments = client.iter().chain(option).chain(key).copied();
+            let output = run(arguments);
+            assert_eq!(output.status.code(), Some(2), "{option:?}: {}", stderr(&output));
+            assert!(stderr(&output).starts_with(&format!("error: {why}")), "{}", stderr(&output));
+        }
+    }
+}
+
+#[test]
 fn the_key_is_read_from_either_variable() {
     let server = Server::start();
     let mut command = server.client(["publish", "c", "d"]);

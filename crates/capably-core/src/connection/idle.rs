@@ -27,7 +27,7 @@ impl Client {
 
     fn idle_limit(&self) -> Option<Duration> {
         let interval = self.connection.max_idle_interval;
-        (!interval.is_zero()).then(|| interval + self.config.realtime_request_timeout)
+        (!interval.is_zero()).then(|| interval.saturating_add(self.config.realtime_request_timeout))
     }
 
     /// Activity does not move the timer; it is looked at here, once an interval.

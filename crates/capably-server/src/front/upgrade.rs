@@ -13,7 +13,10 @@ use super::{
     query::Query,
     reply::{Reply, Response},
 };
-use crate::hub::{auth::Identity, error};
+use crate::{
+    hub::{auth::Identity, error},
+    server::LONGEST,
+};
 
 /// A WebSocket to be opened once the response is on its way. It holds a secret, so it has no `Debug`.
 pub(super) struct Upgrade {
@@ -65,7 +68,7 @@ pub(super) fn accept(
         remain: query
             .get("remainPresentFor")
             .and_then(|millis| millis.parse().ok())
-            .map(Duration::from_millis),
+            .map(|millis| Duration::from_millis(millis).min(LONGEST)),
         max_idle_interval,
         resume: query.get("resume").or_else(|| query.get("recover")).map(Str::from),
         admitted,

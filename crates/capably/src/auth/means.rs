@@ -63,7 +63,7 @@ impl AuthOptions {
         problems: &mut Problems,
     ) -> Option<Means> {
         let before = problems.len();
-        let key = match self.key.as_deref().map(str::parse::<ApiKey>) {
+        let key = match self.key.as_deref().map(|key| key.trim().parse::<ApiKey>()) {
             Some(Ok(key)) => Some(key),
             Some(Err(error)) => {
                 problems.add(

@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 
 use super::{AuthMethod, TokenSource, failed, failed_because, means::AuthUrl, source::MAX_SIZE};
 use crate::{
-    Result,
+    Error, Result,
     http::{HttpMethod, HttpRequest, HttpResponse},
     rest::{Pipeline, Reply, escape},
 };
@@ -92,6 +92,9 @@ fn read(response: HttpResponse) -> Result<TokenSource> {
             "the auth server answered with {size} bytes, and a token has at most {MAX_SIZE}"
         )));
     }
+    if (300..400).contains(&status) {
+        return Err(redirected(&response));
+    }
     if !(200..300).contains(&status) {
         let message = format!("the auth server answered with status {status}");
         return Err(match Reply::read(response, Format::Json, String::new()) {
@@ -118,9 +121,56 @@ fn read(response: HttpResponse) -> Result<TokenSource> {
     }
 }
 
+/// A redirect is not followed: headers and parameters of the request are for the server that the options name.
+fn redirected(response: &HttpResponse) -> Error {
+    let target = response.header("Location").and_then(shown).unwrap_or_default();
+    let to = if target.is_empty() { target } else { format!(" to `{target}`") };
+    let status = response.status;
+    failed(format!(
+        "the auth server redirects{to} (status {status}), and redirects are not followed, since credentials \
+         could go to another server"
+    ))
+    .with_remedy("set `auth_url` to the address that gives the token")
+}
+
+/// Where a redirect leads, without user, password and query, which may be secret.
+fn shown(location: &str) -> Option<String> {
+    let path = location.split(['?', '#']).next()?;
+    let (scheme, rest) = match path.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => match path.strip_prefix("//") {
+            Some(rest) => ("//".to_owned(), rest),
+            None => return Some(path.escape_debug().to_string()),
+        },
+    };
+    let authority = rest.split('/').next()?;
+    let host = authority.rsplit('@').next()?;
+    Some(format!("{scheme}{host}{}", &rest[authority.len()..]).escape_debug().to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_redirect_is_refused_without_its_secrets() {
+        for (location, told) in [
+            (Some("https://u:hush@b.example/token?t=hush#hush"), " to `https://b.example/token`"),
+            (Some("/login?session=hush"), " to `/login`"),
+            (Some("//u:hush@b.example"), " to `//b.example`"),
+            (Some(""), ""),
+            (None, ""),
+        ] {
+            let headers = location.map(|to| ("Location".to_owned(), to.to_owned()));
+            let headers = headers.into_iter().collect();
+            let response = HttpResponse { status: 302, headers, body: Bytes::new() };
+            let error = read(response).expect_err("it is no token");
+            assert_eq!(error.code().0, 40170);
+            let expected = format!("the auth server redirects{told} (status 302), and redirects");
+            assert!(error.message().starts_with(&expected), "{error}");
+            assert!(!format!("{error} {error:?}").contains("hush"), "{error:?}");
+        }
+    }
 
     fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()

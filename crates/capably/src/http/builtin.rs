@@ -66,7 +66,9 @@ impl BuiltinClient {
         let request = self.introduce(hyper_request(request)?);
         let response = self.client.request(request).await.map_err(send_error)?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, self.max_response).collect().await.map_err(body_error)?;
+        let limit = self.max_response;
+        let body = Limited::new(body, limit).collect().await;
+        let body = body.map_err(|error| body_error(error, limit))?;
         let headers = head.headers.iter().map(|(name, value)| {
             (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
         });
@@ -148,9 +150,10 @@ fn send_error(error: hyper_util::client::legacy::Error) -> HttpError {
     HttpError::new(kind, message).with_source(error)
 }
 
-fn body_error(error: BoxError) -> HttpError {
+fn body_error(error: BoxError, limit: usize) -> HttpError {
     if error.is::<LengthLimitError>() {
-        HttpError::new(HttpErrorKind::Response, "the response is larger than allowed")
+        let message = format!("the response is larger than the limit of {limit} bytes");
+        HttpError::new(HttpErrorKind::Response, message)
     } else {
         let message = "the connection broke before the response was whole";
         HttpError::new(HttpErrorKind::Interrupted, message).with_source(error)

@@ -7,7 +7,8 @@ use crate::auth::{AuthMethod, CallbackError, TokenSource};
 
 /// How to authenticate.
 impl ClientOptions {
-    /// The API key, as the dashboard shows it: `appId.keyId:secret` (TO3j1).
+    /// The API key, as the dashboard shows it: `appId.keyId:secret` (TO3j1). White space around it does not
+    /// count.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.auth = self.auth.key(key);

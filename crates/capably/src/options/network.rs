@@ -8,7 +8,8 @@ use crate::{http::HttpClient, proxy::ProxyOption, transport::Connector};
 /// Where to connect.
 impl ClientOptions {
     /// Which service to use: a routing policy such as `sandbox` or `nonprod:sandbox`, or a host name
-    /// or address without port (TO3k8, REC1b). The default is Ably's global service.
+    /// or address without port (TO3k8, REC1b). An IPv6 address may have brackets, and `localhost` may be
+    /// written in any case. The default is Ably's global service.
     #[must_use]
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());

@@ -1,5 +1,7 @@
 //! One check of all options, and what it yields.
 
+use std::time::Duration;
+
 use capably_protocol::{ErrorCode, Format, RecoveryKey};
 
 use super::{ClientOptions, Problems};
@@ -9,6 +11,12 @@ use crate::{
     endpoint::{self, Domains},
     proxy::Proxies,
 };
+
+/// The longest that a client waits for anything: 30 years.
+const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 3_600);
+
+/// What the runtime's clock counts in.
+const TICK: Duration = Duration::from_millis(1);
 
 /// Options that are known to be good, with what follows from them.
 #[derive(Clone, Debug)]
@@ -63,7 +71,8 @@ impl ClientOptions {
     /// or an empty token, 40103 for a key without TLS (RSC18), 40106 without credentials (RSC1b),
     /// 40012 for a client id that cannot be (RSA7c), 40102 for one that the token is not for (RSA15a),
     /// 40000 for the rest.
-    pub(crate) fn validate(self) -> Result<Config> {
+    pub(crate) fn validate(mut self) -> Result<Config> {
+        self.clamp_times();
         let mut problems = Problems::default();
         let means = self.auth.means(None, &mut problems);
         let domains = Domains::new(self.endpoint.as_deref(), self.fallback_hosts.as_deref());
@@ -113,7 +122,9 @@ impl ClientOptions {
             problems.bad(
                 "endpoint",
                 format!("`{given}` is neither a routing policy nor a host"),
-                "give a name such as `sandbox`, or a host without scheme, port and path",
+                "give a name such as `sandbox`, or a host or address without scheme and path; the port is \
+                 an option of its own",
+
             );
         }
         for host in self.fallback_hosts.iter().flatten().filter(|host| !endpoint::is_host(host)) {
@@ -144,6 +155,33 @@ impl ClientOptions {
                 format!("`{url}` is not an HTTP URL"),
                 "begin it with `https://`",
             );
+        }
+    }
+
+    /// No time is longer than [`LONGEST`], so that it can be added to any clock; and a client that waits
+    /// before it tries again waits for a tick of the runtime's clock at least.
+    fn clamp_times(&mut self) {
+        for time in [
+            &mut self.disconnected_retry_timeout,
+            &mut self.suspended_retry_timeout,
+            &mut self.channel_retry_timeout,
+            &mut self.http_open_timeout,
+            &mut self.http_request_timeout,
+            &mut self.realtime_request_timeout,
+            &mut self.http_max_retry_duration,
+            &mut self.fallback_retry_timeout,
+        ] {
+            *time = (*time).min(LONGEST);
+        }
+        for retry in [
+            &mut self.disconnected_retry_timeout,
+            &mut self.suspended_retry_timeout,
+            &mut self.channel_retry_timeout,
+        ] {
+            // None at all is a problem, and is reported as one.
+            if !retry.is_zero() {
+                *retry = (*retry).max(TICK);
+            }
         }
     }
 
@@ -202,8 +240,6 @@ impl ClientOptions {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use capably_protocol::TokenDetails;
 
     use super::*;
@@ -321,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_key_goes_without_tls_only_to_this_machine() {
-        for host in ["localhost", "127.0.0.1", "::1"] {
+        for host in ["localhost", "LocalHost", "127.0.0.1", "::1", "[::1]", "0:0:0:0:0:0:0:1"] {
             options().tls(false).endpoint(host).validate().expect("loopback");
         }
         let elsewhere = options().tls(false).endpoint("localhost");
@@ -330,6 +366,30 @@ mod tests {
         ClientOptions::new("token").tls(false).validate().expect("a token may (RSA3a)");
         let signs = options().tls(false).use_token_auth(true).validate();
         signs.expect("a key that only signs is not sent");
+    }
+
+    #[test]
+    fn white_space_around_a_key_does_not_count() {
+        for key in [" app.key:secret", "app.key:secret\n", "\t app.key:secret \r\n"] {
+            let config = ClientOptions::new(key).validate().expect(key);
+            let key = config.means.key.expect("a key");
+            assert_eq!((key.name(), key.secret()), ("app.key", "secret"));
+        }
+    }
+
+    #[test]
+    fn times_are_clamped() {
+        let config = options()
+            .disconnected_retry_timeout(Duration::from_nanos(1))
+            .suspended_retry_timeout(Duration::MAX)
+            .http_open_timeout(Duration::from_nanos(1))
+            .http_max_retry_duration(Duration::MAX)
+            .validate()
+            .expect("nothing is wrong");
+        assert_eq!(config.options.disconnected_retry_timeout, TICK);
+        assert_eq!(config.options.suspended_retry_timeout, LONGEST);
+        assert_eq!(config.options.http_open_timeout, Duration::from_nanos(1));
+        assert_eq!(config.options.http_max_retry_duration, LONGEST);
     }
 
     #[test]

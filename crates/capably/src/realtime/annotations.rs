@@ -60,6 +60,7 @@ use super::{
 };
 use crate::{
     Result,
+    http::BoxFuture,
     rest::{MessageSerial, Query, annotations::prepare},
 };
 
@@ -76,7 +77,7 @@ pub struct Annotations<'a> {
 }
 
 impl Annotations<'_> {
-    /// Annotates a message (RTAN1). Waits for the connection, and is sent again after a drop, as a
+    /// Annotates a message when it is awaited (RTAN1). Waits for the connection, and is sent again after a drop, as a
     /// [`Publish`](super::Publish) is. The payload is not encrypted, also on a channel with a cipher.
     ///
     /// # Errors
@@ -84,47 +85,29 @@ impl Annotations<'_> {
     /// large, 40013 for a payload that cannot be encoded, 93002 on a channel whose messages cannot be annotated,
     /// 40160 or 40165 without the right or the mode to; 90001 on a channel that is suspended or failed, or 80000,
     /// 80002, 80003 or 80017 in a state without a connection to wait for (RTAN1b).
-    pub async fn publish(
+    pub fn publish(
         self,
         message: impl Into<MessageSerial>,
         annotation: Annotation,
-    ) -> Result<()> {
-        self.send(message.into(), annotation, AnnotationAction::Create).await
+    ) -> BoxFuture<'static, Result<()>> {
+        send(self.channel, message.into(), annotation, AnnotationAction::Create)
     }
 
-    /// Takes an annotation of a message back (RTAN2).
+    /// Takes an annotation of a message back when it is awaited (RTAN2).
     ///
     /// # Errors
     /// As [`publish`](Self::publish).
-    pub async fn delete(
+    pub fn delete(
         self,
         message: impl Into<MessageSerial>,
         annotation: Annotation,
-    ) -> Result<()> {
-        self.send(message.into(), annotation, AnnotationAction::Delete).await
+    ) -> BoxFuture<'static, Result<()>> {
+        send(self.channel, message.into(), annotation, AnnotationAction::Delete)
     }
 
     /// Reads the annotations of a message over REST, the oldest first, when it is awaited (RTAN3).
     pub fn get(self, message: impl Into<MessageSerial>) -> Query<Annotation> {
         self.channel.rest_channel().annotations().get(message)
-    }
-
-    async fn send(
-        self,
-        message: MessageSerial,
-        annotation: Annotation,
-        action: AnnotationAction,
-    ) -> Result<()> {
-        let Channel { handle, shared, .. } = self.channel;
-        let rest = self.channel.rest_channel();
-        let options = &rest.pipeline().config().options;
-        let annotation = Box::new(prepare(options, &message, annotation, action)?);
-        let permits = handle.take_window(annotation.size()).await?;
-        let publish = |reply| {
-            let publish = AnnotationCommand::Publish { annotation, permits, reply };
-            Command::Annotations(shared.id, publish)
-        };
-        handle.ask(publish).await.map(drop)
     }
 }
 
@@ -140,4 +123,24 @@ impl Channel {
     pub fn annotations(&self) -> Annotations<'_> {
         Annotations { channel: self }
     }
+}
+
+fn send(
+    channel: &Channel,
+    message: MessageSerial,
+    annotation: Annotation,
+    action: AnnotationAction,
+) -> BoxFuture<'static, Result<()>> {
+    let Channel { handle, shared, .. } = channel.clone();
+    let rest = channel.rest_channel();
+    Box::pin(async move {
+        let options = &rest.pipeline().config().options;
+        let annotation = Box::new(prepare(options, &message, annotation, action)?);
+        let permits = handle.take_window(annotation.size()).await?;
+        let publish = |reply| {
+            let publish = AnnotationCommand::Publish { annotation, permits, reply };
+            Command::Annotations(shared.id, publish)
+        };
+        handle.ask(publish).await.map(drop)
+    })
 }

@@ -10,15 +10,18 @@ use capably_protocol::{ChannelMode, Data, Message, Str, frame::Params};
 
 use super::{
     Changes, ChannelState, ChannelStateChange, Publish, RealtimeChannelOptions, Subscribe,
-    command::{Command, Handle, gone, lock},
+    command::{Command, Handle, Reply, gone, lock},
     listeners::Listeners,
 };
 use crate::{
     Error, Rest, Result,
+    http::BoxFuture,
     rest::{self, RestChannel},
 };
 
-/// A channel of a [`Realtime`](crate::Realtime) client (RTL).
+/// A channel of a [`Realtime`](crate::Realtime) client (RTL): a handle, cheap to clone.
+///
+/// What its methods return borrows nothing of it, and can be spawned, stored or joined.
 #[derive(Clone, Debug)]
 pub struct Channel {
     pub(crate) handle: Handle,
@@ -140,43 +143,59 @@ impl Channel {
         self.rest.channels().detached(self.shared.name.clone(), options)
     }
 
+    /// Asks the driver for something when it is awaited.
+    fn ask(
+        &self,
+        command: impl FnOnce(Reply<()>) -> Command + Send + 'static,
+    ) -> BoxFuture<'static, Result<()>> {
+        let handle = self.handle.clone();
+        Box::pin(async move { handle.ask(command).await })
+    }
+
     /// The name (RTL23).
     pub fn name(&self) -> &Str {
         &self.shared.name
     }
 
-    /// Attaches, so that messages arrive (RTL4). Waits for the connection while connecting or
+    /// Attaches when it is awaited, so that messages arrive (RTL4). Waits for the connection while connecting or
     /// disconnected; done at once when attached.
     ///
     /// # Errors
     /// Why the channel is not attached: the service's reason (40160 without the right to), 90007 without
     /// an answer within the realtime request timeout, or 80000, 80002 or 80017 in a state without a
     /// connection to wait for (RTL4b).
-    pub async fn attach(&self) -> Result<()> {
-        self.handle.ask(|reply| Command::Attach(self.shared.id, reply)).await
+    pub fn attach(&self) -> BoxFuture<'static, Result<()>> {
+        let id = self.shared.id;
+        self.ask(move |reply| Command::Attach(id, reply))
     }
 
-    /// Detaches (RTL5). Subscriptions stay, and go on once the channel is attached again.
+    /// Detaches when it is awaited (RTL5). Subscriptions stay, and go on once the channel is attached again.
     ///
     /// # Errors
     /// 90001 if the channel has failed (RTL5b); 90007 without an answer within the realtime request
     /// timeout: the channel is then still attached (RTL5f).
-    pub async fn detach(&self) -> Result<()> {
-        self.handle.ask(|reply| Command::Detach(self.shared.id, reply)).await
+    pub fn detach(&self) -> BoxFuture<'static, Result<()>> {
+        let id = self.shared.id;
+        self.ask(move |reply| Command::Detach(id, reply))
     }
 
     /// Publishes a name and a payload (RTL6i1). Await it for the acknowledgement; [`Publish`] says more.
-    pub fn publish(&self, name: impl Into<Str>, data: impl Into<Data>) -> Publish<'_> {
+    pub fn publish(&self, name: impl Into<Str>, data: impl Into<Data>) -> Publish {
         self.publish_message(Message::new(name, data))
     }
 
+    /// Publishes a payload without a name (RTL6i1).
+    pub fn publish_data(&self, data: impl Into<Data>) -> Publish {
+        self.publish_message(Message::unnamed(data))
+    }
+
     /// Publishes one message (RTL6i1).
-    pub fn publish_message(&self, message: Message) -> Publish<'_> {
+    pub fn publish_message(&self, message: Message) -> Publish {
         Publish::new(self, vec![message])
     }
 
     /// Publishes messages in one frame: all or none (RTL6i2).
-    pub fn publish_messages(&self, messages: impl Into<Vec<Message>>) -> Publish<'_> {
+    pub fn publish_messages(&self, messages: impl Into<Vec<Message>>) -> Publish {
         Publish::new(self, messages.into())
     }
 

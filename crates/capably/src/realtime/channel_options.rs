@@ -13,6 +13,7 @@ use super::{
 use crate::{
     Result,
     crypto::{self, CipherKey, CipherParamOptions},
+    http::BoxFuture,
 };
 
 /// What a channel is asked to be (TB).
@@ -93,23 +94,25 @@ impl Channel {
         self.shared.options().as_ref().clone()
     }
 
-    /// Replaces the options (RTL16). If there are params or modes among them, and the channel is attached or
+    /// Replaces the options when it is awaited (RTL16). If there are params or modes among them, and the channel is attached or
     /// attaching, it attaches anew with them and this waits until it has (RTL16a); else they count from the
     /// next attach on. Subscriptions stay.
     ///
     /// # Errors
     /// Why the channel is not attached any more, as [`attach`](Self::attach) says; 90001 if it was released
     /// or detached meanwhile. The channel has the new options nevertheless.
-    pub async fn set_options(&self, options: RealtimeChannelOptions) -> Result<()> {
-        let shared = &self.shared;
-        let core = options.to_core(shared.agent.as_ref());
-        let (reply, answer) = oneshot::channel();
-        {
-            // What handles see and what the driver does change in the same order.
-            let mut own = lock(&shared.options);
-            *own = Arc::new(options);
-            self.handle.send(Command::SetOptions(shared.id, core, reply));
-        }
-        answered(answer).await
+    pub fn set_options(&self, options: RealtimeChannelOptions) -> BoxFuture<'static, Result<()>> {
+        let (handle, shared) = (self.handle.clone(), Arc::clone(&self.shared));
+        Box::pin(async move {
+            let core = options.to_core(shared.agent.as_ref());
+            let (reply, answer) = oneshot::channel();
+            {
+                // What handles see and what the driver does change in the same order.
+                let mut own = lock(&shared.options);
+                *own = Arc::new(options);
+                handle.send(Command::SetOptions(shared.id, core, reply));
+            }
+            answered(answer).await
+        })
     }
 }

@@ -3,7 +3,8 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    ops::Deref,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -127,24 +128,33 @@ impl Drop for Subscriber {
 }
 
 /// A way to the driver. While one exists, the client lives.
+///
+/// Every operation clones it, so that its future borrows nothing: a clone is one reference count.
 #[derive(Clone, Debug)]
-pub(crate) struct Handle {
+pub(crate) struct Handle(Arc<HandleInner>);
+
+#[derive(Debug)]
+pub(crate) struct HandleInner {
     commands: mpsc::UnboundedSender<Command>,
     pub(crate) shared: Arc<Shared>,
 }
 
+impl Deref for Handle {
+    type Target = HandleInner;
+
+    fn deref(&self) -> &HandleInner {
+        &self.0
+    }
+}
+
 /// A way to the driver that does not keep the client alive.
 #[derive(Clone, Debug)]
-pub(crate) struct WeakHandle {
-    commands: mpsc::WeakUnboundedSender<Command>,
-    shared: Arc<Shared>,
-}
+pub(crate) struct WeakHandle(Weak<HandleInner>);
 
 impl WeakHandle {
     /// A handle, while another exists.
     pub(crate) fn upgrade(&self) -> Option<Handle> {
-        let commands = self.commands.upgrade()?;
-        Some(Handle { commands, shared: Arc::clone(&self.shared) })
+        self.0.upgrade().map(Handle)
     }
 }
 
@@ -205,7 +215,7 @@ impl Handle {
             metrics: Mutex::default(),
             window: Semaphore::new(WINDOW),
         });
-        (Self { commands, shared }, receiver)
+        (Self(Arc::new(HandleInner { commands, shared })), receiver)
     }
 
     /// Hands a command to the driver; after the driver's end it goes nowhere, and its reply is dropped.
@@ -215,7 +225,7 @@ impl Handle {
 
     /// The same way, without keeping the client alive.
     pub(crate) fn downgrade(&self) -> WeakHandle {
-        WeakHandle { commands: self.commands.downgrade(), shared: Arc::clone(&self.shared) }
+        WeakHandle(Arc::downgrade(&self.0))
     }
 
     /// Gets a token and uses it on the connection (RTC8).

@@ -9,7 +9,7 @@ use super::{
     Changes, ConnectionMetrics, ConnectionState, ConnectionStateChange,
     command::{Command, Handle, gone},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, http::BoxFuture};
 
 /// The connection of a [`Realtime`](crate::Realtime) client (RTN).
 #[derive(Clone, Debug)]
@@ -66,14 +66,15 @@ impl Connection {
         self.handle.send(Command::Network(false));
     }
 
-    /// Measures the time a message takes to the service and back (RTN13). Waits for the connection while
+    /// Measures, when it is awaited, the time a message takes to the service and back (RTN13). Waits for the connection while
     /// connecting or disconnected.
     ///
     /// # Errors
     /// 50003 without an answer within the realtime request timeout; 80000, 80002, 80009 or 80017 in a
     /// state without a connection to wait for.
-    pub async fn ping(&self) -> Result<Duration> {
-        self.handle.ask(Command::Ping).await
+    pub fn ping(&self) -> BoxFuture<'static, Result<Duration>> {
+        let handle = self.handle.clone();
+        Box::pin(async move { handle.ask(Command::Ping).await })
     }
 
     /// The state (RTN4d).

@@ -12,10 +12,11 @@ use capably_protocol::{
 
 use super::{
     Channel,
-    publish::{Receipt, submit},
+    publish::{Receipt, Sender},
 };
 use crate::{
     Result,
+    http::BoxFuture,
     rest::{MessageSerial, Query},
 };
 
@@ -51,27 +52,30 @@ impl Channel {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn update_message(&self, message: Message) -> ChangeMessage<'_> {
+    pub fn update_message(&self, message: Message) -> ChangeMessage {
         ChangeMessage::new(self, message, MessageAction::Update)
     }
 
     /// Deletes a message when it is awaited; its serial says which message (RTL32).
-    pub fn delete_message(&self, message: Message) -> ChangeMessage<'_> {
+    pub fn delete_message(&self, message: Message) -> ChangeMessage {
         ChangeMessage::new(self, message, MessageAction::Delete)
     }
 
     /// Appends to a message when it is awaited; its serial says which message (RTL32). To append much in a
     /// row, [`submit`](ChangeMessage::submit) each piece.
-    pub fn append_message(&self, message: Message) -> ChangeMessage<'_> {
+    pub fn append_message(&self, message: Message) -> ChangeMessage {
         ChangeMessage::new(self, message, MessageAction::Append)
     }
 
-    /// Reads the latest version of a message over REST (RTL28).
+    /// Reads the latest version of a message over REST when it is awaited (RTL28).
     ///
     /// # Errors
     /// Code 40003 for an empty serial, 40400 when there is no such message, and what the service says.
-    pub async fn get_message(&self, message: impl Into<MessageSerial>) -> Result<Message> {
-        self.rest_channel().get_message(message).await
+    pub fn get_message(
+        &self,
+        message: impl Into<MessageSerial>,
+    ) -> BoxFuture<'static, Result<Message>> {
+        self.rest_channel().get_message(message)
     }
 
     /// Reads the versions of a message over REST when it is awaited (RTL31).
@@ -92,16 +96,16 @@ impl Channel {
 /// [`Publish`](super::Publish).
 #[derive(Debug)]
 #[must_use = "nothing is changed until this is awaited or submitted"]
-pub struct ChangeMessage<'a> {
-    channel: &'a Channel,
+pub struct ChangeMessage {
+    sender: Sender,
     message: Message,
     params: Params,
 }
 
-impl<'a> ChangeMessage<'a> {
-    fn new(channel: &'a Channel, message: Message, action: MessageAction) -> Self {
+impl ChangeMessage {
+    fn new(channel: &Channel, message: Message, action: MessageAction) -> Self {
         let message = Message { action: Some(action), version: None, ..message };
-        Self { channel, message, params: Params::new() }
+        Self { sender: Sender::new(channel), message, params: Params::new() }
     }
 
     /// Who changes it, and why (RTL32b2).
@@ -123,15 +127,15 @@ impl<'a> ChangeMessage<'a> {
     /// 40003 for a message without a serial, 40013 for a payload that cannot be encoded, 80017 when the client
     /// has ended; the rest is the receipt's.
     pub async fn submit(self) -> Result<ChangeReceipt> {
-        let Self { channel, message, params } = self;
+        let Self { sender, message, params } = self;
         MessageSerial::from(&message).get()?;
-        Ok(ChangeReceipt { receipt: submit(channel, vec![message], params).await? })
+        Ok(ChangeReceipt { receipt: sender.submit(vec![message], params).await? })
     }
 }
 
-impl<'a> IntoFuture for ChangeMessage<'a> {
+impl IntoFuture for ChangeMessage {
     type Output = Result<UpdateDeleteResult>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move { self.submit().await?.await })

@@ -56,38 +56,38 @@ impl<'a> Presence<'a> {
     }
 
     /// Enters this client (RTP8). The channel is attached if it never was.
-    pub fn enter(self) -> PresenceChange<'a> {
-        PresenceChange::new(self.channel, PresenceAction::Enter, None)
+    pub fn enter(self) -> PresenceChange {
+        PresenceChange::new(self.channel.clone(), PresenceAction::Enter, None)
     }
 
     /// Changes what this client says of itself; enters it if it has not (RTP9).
-    pub fn update(self) -> PresenceChange<'a> {
-        PresenceChange::new(self.channel, PresenceAction::Update, None)
+    pub fn update(self) -> PresenceChange {
+        PresenceChange::new(self.channel.clone(), PresenceAction::Update, None)
     }
 
     /// Leaves (RTP10). Without data of its own, the last data goes along.
-    pub fn leave(self) -> PresenceChange<'a> {
-        PresenceChange::new(self.channel, PresenceAction::Leave, None)
+    pub fn leave(self) -> PresenceChange {
+        PresenceChange::new(self.channel.clone(), PresenceAction::Leave, None)
     }
 
     /// Enters a client on its behalf, which a client without an identity of its own may (RTP14).
-    pub fn enter_client(self, client_id: impl Into<Str>) -> PresenceChange<'a> {
-        PresenceChange::new(self.channel, PresenceAction::Enter, Some(client_id.into()))
+    pub fn enter_client(self, client_id: impl Into<Str>) -> PresenceChange {
+        PresenceChange::new(self.channel.clone(), PresenceAction::Enter, Some(client_id.into()))
     }
 
     /// Changes what a client says of itself, on its behalf (RTP15).
-    pub fn update_client(self, client_id: impl Into<Str>) -> PresenceChange<'a> {
-        PresenceChange::new(self.channel, PresenceAction::Update, Some(client_id.into()))
+    pub fn update_client(self, client_id: impl Into<Str>) -> PresenceChange {
+        PresenceChange::new(self.channel.clone(), PresenceAction::Update, Some(client_id.into()))
     }
 
     /// Leaves on behalf of a client (RTP15).
-    pub fn leave_client(self, client_id: impl Into<Str>) -> PresenceChange<'a> {
-        PresenceChange::new(self.channel, PresenceAction::Leave, Some(client_id.into()))
+    pub fn leave_client(self, client_id: impl Into<Str>) -> PresenceChange {
+        PresenceChange::new(self.channel.clone(), PresenceAction::Leave, Some(client_id.into()))
     }
 
     /// Asks who is present (RTP11).
-    pub fn get(self) -> Members<'a> {
-        Members::new(self.channel)
+    pub fn get(self) -> Members {
+        Members::new(self.channel.clone())
     }
 
     /// Listens to members that enter, leave, or change their data (RTP6). Who was there before comes as

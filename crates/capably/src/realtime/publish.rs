@@ -7,16 +7,16 @@ use std::{
     task::{Context, Poll},
 };
 
-use capably_protocol::{
-    ErrorCode, ErrorInfo, JsonObject, Message, PublishResult, Str, frame::Params,
-};
+use capably_protocol::{ErrorInfo, Message, PublishResult, Str, frame::Params};
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{
     Channel,
-    command::{self, Command, gone},
+    channel::ChannelShared,
+    command::{self, Command, Handle, gone},
 };
-use crate::{Error, Result, payload};
+use crate::{Error, Result, http::BoxFuture, outgoing::Outgoing, payload};
 
 /// Messages about to be published.
 ///
@@ -46,48 +46,45 @@ use crate::{Error, Result, payload};
 /// connecting or disconnected they are queued, unless [`queue_messages`] is off (RTL6c2); after a drop,
 /// those without an acknowledgement are sent again (RTN19a).
 ///
+/// It borrows nothing, and can be spawned or collected.
+///
 /// # Errors
-/// The service's reason; 40009 if too large; 40012 for a client id that is not this client's; 40013 for a
-/// payload that cannot be encoded; 90001 on a channel that is suspended or failed, or 80000, 80002, 80003
-/// or 80017 in a state without a connection to wait for (RTL6c4).
+/// The service's reason; 40003 for extras that are no JSON object; 40009 if too large; 40012 for a client id
+/// that is not this client's; 40013 for a payload that cannot be encoded; 40030 when there is no message;
+/// 90001 on a channel that is suspended or failed, or 80000, 80002, 80003 or 80017 in a state without a
+/// connection to wait for (RTL6c4).
 ///
 /// [`queue_messages`]: crate::ClientOptions::queue_messages
 #[derive(Debug)]
 #[must_use = "nothing is published until this is awaited or submitted"]
-pub struct Publish<'a> {
-    channel: &'a Channel,
-    messages: Vec<Message>,
+pub struct Publish {
+    sender: Sender,
+    outgoing: Outgoing,
     params: Params,
 }
 
-impl<'a> Publish<'a> {
-    pub(crate) fn new(channel: &'a Channel, messages: Vec<Message>) -> Self {
-        Self { channel, messages, params: Params::new() }
+impl Publish {
+    pub(crate) fn new(channel: &Channel, messages: Vec<Message>) -> Self {
+        let outgoing = Outgoing::new(messages);
+        Self { sender: Sender::new(channel), outgoing, params: Params::new() }
     }
 
-    /// Gives each message this id, by which the service drops repetitions (TM2a).
+    /// The id by which the service drops repetitions (TM2a). A single message gets it as it is; several
+    /// messages get `id:0`, `id:1` and so on.
     pub fn id(mut self, id: impl Into<Str>) -> Self {
-        let id = id.into();
-        for message in &mut self.messages {
-            message.id = Some(id.clone());
-        }
+        self.outgoing.id(&id.into());
         self
     }
 
     /// Publishes as this client, which a client without an identity of its own may (RTL6e1).
     pub fn client_id(mut self, client_id: impl Into<Str>) -> Self {
-        let client_id = client_id.into();
-        for message in &mut self.messages {
-            message.client_id = Some(client_id.clone());
-        }
+        self.outgoing.client_id(&client_id.into());
         self
     }
 
-    /// Adds metadata to each message (TM2i).
-    pub fn extras(mut self, extras: JsonObject) -> Self {
-        for message in &mut self.messages {
-            message.extras = Some(extras.clone());
-        }
+    /// Adds metadata to each message: a JSON object, such as `json!({"headers": {"priority": 1}})` (TM2i).
+    pub fn extras(mut self, extras: impl Into<Value>) -> Self {
+        self.outgoing.extras(extras.into());
         self
     }
 
@@ -101,51 +98,58 @@ impl<'a> Publish<'a> {
     /// more than 64 MiB are unacknowledged.
     ///
     /// # Errors
-    /// 40013 for a payload that cannot be encoded, 80017 when the client has ended; the rest is the
-    /// receipt's.
+    /// 40003 for extras that are no JSON object, 40013 for a payload that cannot be encoded, 40030 when there
+    /// is no message, 80017 when the client has ended; the rest is the receipt's.
     pub async fn submit(self) -> Result<Receipt> {
-        let Self { channel, messages, params } = self;
-        if messages.is_empty() {
-            return Err(Error::new(
-                ErrorCode::INVALID_PUBLISH_REQUEST,
-                400,
-                "there is no message to publish",
-            ));
-        }
-        submit(channel, messages, params).await
+        let Self { sender, outgoing, params } = self;
+        sender.submit(outgoing.into_messages()?, params).await
     }
 }
 
-impl<'a> IntoFuture for Publish<'a> {
+impl IntoFuture for Publish {
     type Output = Result<PublishResult>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move { self.submit().await?.await })
     }
 }
 
-/// Hands messages to the driver, to go in one frame.
-pub(super) async fn submit(
-    channel: &Channel,
-    mut messages: Vec<Message>,
-    params: Params,
-) -> Result<Receipt> {
-    let options = channel.shared.options();
-    for message in &mut messages {
-        payload::encode(message, options.cipher.as_ref())?;
+/// What it takes to publish to a channel; less than a [`Channel`], since it is cloned for each publish.
+#[derive(Debug)]
+pub(super) struct Sender {
+    handle: Handle,
+    channel: Arc<ChannelShared>,
+}
+
+impl Sender {
+    pub(super) fn new(channel: &Channel) -> Self {
+        Self { handle: channel.handle.clone(), channel: Arc::clone(&channel.shared) }
     }
-    let size = messages.iter().map(Message::size).sum();
-    let permits = channel.handle.take_window(size).await?;
-    let (reply, answer) = oneshot::channel();
-    channel.handle.send(Command::Publish(command::Publish {
-        channel: channel.shared.id,
-        messages: Arc::from(messages),
-        params,
-        permits,
-        reply,
-    }));
-    Ok(Receipt { answer })
+
+    /// Hands messages to the driver, to go in one frame.
+    pub(super) async fn submit(
+        self,
+        mut messages: Vec<Message>,
+        params: Params,
+    ) -> Result<Receipt> {
+        let Self { handle, channel } = self;
+        let options = channel.options();
+        for message in &mut messages {
+            payload::encode(message, options.cipher.as_ref())?;
+        }
+        let size = messages.iter().map(Message::size).sum();
+        let permits = handle.take_window(size).await?;
+        let (reply, answer) = oneshot::channel();
+        handle.send(Command::Publish(command::Publish {
+            channel: channel.id,
+            messages: Arc::from(messages),
+            params,
+            permits,
+            reply,
+        }));
+        Ok(Receipt { answer })
+    }
 }
 
 /// A publish on its way: resolves with the serials of the messages once the service has accepted them

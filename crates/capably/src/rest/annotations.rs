@@ -46,7 +46,7 @@ use capably_protocol::{Annotation, AnnotationAction, ErrorCode, codec::encode_it
 use super::{
     channel::RestChannel, mutation::MessageSerial, query::Query, query::wrong, request::Call,
 };
-use crate::{ClientOptions, Error, Result, random};
+use crate::{ClientOptions, Error, Result, http::BoxFuture, random};
 
 /// The annotations of a channel's messages (RSL10).
 #[derive(Clone, Debug)]
@@ -59,30 +59,30 @@ impl RestAnnotations {
         Self { channel }
     }
 
-    /// Annotates a message (RSAN1).
+    /// Annotates a message when it is awaited (RSAN1).
     ///
     /// # Errors
     /// Code 40003 for a message without a serial or an annotation without a type (RSAN1a3), 40009 for
     /// one above [`max_message_size`](crate::ClientOptions::max_message_size) (RSAN1a4), 40013 for a
     /// payload that cannot be encoded, and what the service says.
-    pub async fn publish(
+    pub fn publish(
         &self,
         message: impl Into<MessageSerial>,
         annotation: Annotation,
-    ) -> Result<()> {
-        self.send(message.into(), annotation, AnnotationAction::Create).await
+    ) -> BoxFuture<'static, Result<()>> {
+        Box::pin(self.clone().send(message.into(), annotation, AnnotationAction::Create))
     }
 
-    /// Takes an annotation of a message back (RSAN2).
+    /// Takes an annotation of a message back when it is awaited (RSAN2).
     ///
     /// # Errors
     /// As [`publish`](Self::publish).
-    pub async fn delete(
+    pub fn delete(
         &self,
         message: impl Into<MessageSerial>,
         annotation: Annotation,
-    ) -> Result<()> {
-        self.send(message.into(), annotation, AnnotationAction::Delete).await
+    ) -> BoxFuture<'static, Result<()>> {
+        Box::pin(self.clone().send(message.into(), annotation, AnnotationAction::Delete))
     }
 
     /// Reads the annotations of a message, the oldest first, when it is awaited (RSAN3).
@@ -92,7 +92,7 @@ impl RestAnnotations {
     }
 
     async fn send(
-        &self,
+        self,
         message: MessageSerial,
         annotation: Annotation,
         action: AnnotationAction,
@@ -103,7 +103,9 @@ impl RestAnnotations {
         let (size, limit) = (annotation.size(), options.max_message_size);
         let annotation = prepare(options, &message, annotation, action)?;
         if size > limit {
-            let message = format!("{size} bytes to publish are more than the {limit} allowed");
+            let message = format!(
+                "an annotation of {size} bytes is more than the limit of {limit} (`max_message_size`)"
+            );
             return Err(Error::new(ErrorCode::MAX_MESSAGE_SIZE_EXCEEDED, 400, message));
         }
         let body = encode_items(pipeline.config().format(), &[annotation]);

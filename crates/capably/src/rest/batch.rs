@@ -29,6 +29,8 @@
 //! # }
 //! ```
 
+use std::sync::Arc;
+
 use capably_protocol::{
     BatchPresenceResult, BatchPublishResult, BatchPublishSpec, BatchResult, ErrorCode,
     codec::encode_body,
@@ -40,42 +42,48 @@ use super::{
     query::{decode, wrong},
     request::Call,
 };
-use crate::{Error, Result, payload};
+use crate::{Error, Result, http::BoxFuture, payload};
 
 impl Rest {
-    /// Publishes messages to several channels in one request (RSC22c).
+    /// Publishes messages to several channels in one request, when it is awaited (RSC22c).
     ///
     /// # Errors
     /// Code 40003 when there is no channel or no message, 40013 for a payload that cannot be encoded,
     /// and what the service says of the batch as a whole. What it says of a channel is in the result.
-    pub async fn batch_publish(
+    pub fn batch_publish(
         &self,
         spec: BatchPublishSpec,
-    ) -> Result<BatchResult<BatchPublishResult>> {
-        let channels = spec.channels.len();
-        let spec = self.prepare(spec)?;
-        let mut results = regroup(self.publish_batch(&spec).await?, &[channels])?;
-        results.pop().ok_or_else(miscounted)
+    ) -> BoxFuture<'static, Result<BatchResult<BatchPublishResult>>> {
+        let rest = self.clone();
+        Box::pin(async move {
+            let channels = spec.channels.len();
+            let spec = rest.prepare(spec)?;
+            let mut results = regroup(rest.publish_batch(&spec).await?, &[channels])?;
+            results.pop().ok_or_else(miscounted)
+        })
     }
 
-    /// Publishes several batches in one request; there is a result for each (RSC22c).
+    /// Publishes several batches in one request, when it is awaited; there is a result for each (RSC22c).
     ///
     /// # Errors
     /// As [`batch_publish`](Self::batch_publish); 40003 when there is no batch.
-    pub async fn batch_publish_all(
+    pub fn batch_publish_all(
         &self,
         specs: impl Into<Vec<BatchPublishSpec>>,
-    ) -> Result<Vec<BatchResult<BatchPublishResult>>> {
-        let specs = specs.into();
-        if specs.is_empty() {
-            return Err(wrong("there is nothing to publish"));
-        }
-        let channels: Vec<_> = specs.iter().map(|spec| spec.channels.len()).collect();
-        let specs = specs.into_iter().map(|spec| self.prepare(spec)).collect::<Result<Vec<_>>>()?;
-        regroup(self.publish_batch(&specs).await?, &channels)
+    ) -> BoxFuture<'static, Result<Vec<BatchResult<BatchPublishResult>>>> {
+        let (rest, specs) = (self.clone(), specs.into());
+        Box::pin(async move {
+            if specs.is_empty() {
+                return Err(wrong("there is nothing to publish"));
+            }
+            let channels: Vec<_> = specs.iter().map(|spec| spec.channels.len()).collect();
+            let specs =
+                specs.into_iter().map(|spec| rest.prepare(spec)).collect::<Result<Vec<_>>>()?;
+            regroup(rest.publish_batch(&specs).await?, &channels)
+        })
     }
 
-    /// Reads who is present on several channels in one request (RSC24).
+    /// Reads who is present on several channels in one request, when it is awaited (RSC24).
     ///
     /// Payloads of encrypted channels are left as they are: a batch knows no channel's cipher.
     ///
@@ -83,32 +91,21 @@ impl Rest {
     /// Code 40003 when there is no channel, or one whose name has a comma, which the request cannot
     /// express; and what the service says of the batch as a whole. What it says of a channel is in the
     /// result.
-    pub async fn batch_presence<C: AsRef<str>>(
+    pub fn batch_presence<C: AsRef<str>>(
         &self,
         channels: impl IntoIterator<Item = C>,
-    ) -> Result<BatchResult<BatchPresenceResult>> {
-        let mut names = String::new();
-        for (index, channel) in channels.into_iter().enumerate() {
-            let channel = channel.as_ref();
-            if channel.is_empty() || channel.contains(',') {
-                return Err(wrong(format!("`{channel}` cannot be asked for in a batch"))
-                    .with_remedy("ask for the presence of this channel by itself"));
+    ) -> BoxFuture<'static, Result<BatchResult<BatchPresenceResult>>> {
+        let (pipeline, names) = (Arc::clone(&self.pipeline), joined(channels));
+        Box::pin(async move {
+            let call = Call::get("/presence").param("channels", names?);
+            let mut result: BatchResult<BatchPresenceResult> =
+                pipeline.send(&call).await?.decode()?;
+            for member in result.results.iter_mut().flatten().flat_map(|found| &mut found.presence)
+            {
+                decode(&mut member.data, &mut member.encoding, member.id.as_ref(), None);
             }
-            if index > 0 {
-                names.push(',');
-            }
-            names.push_str(channel);
-        }
-        if names.is_empty() {
-            return Err(wrong("there is no channel to ask for"));
-        }
-        let call = Call::get("/presence").param("channels", names);
-        let mut result: BatchResult<BatchPresenceResult> =
-            self.pipeline.send(&call).await?.decode()?;
-        for member in result.results.iter_mut().flatten().flat_map(|found| &mut found.presence) {
-            decode(&mut member.data, &mut member.encoding, member.id.as_ref(), None);
-        }
-        Ok(result)
+            Ok(result)
+        })
     }
 
     /// Checks a batch and makes its messages ready for the wire.
@@ -135,6 +132,29 @@ impl Rest {
         })?;
         self.pipeline.send(&Call::post("/messages", body)).await?.decode()
     }
+}
+
+/// The names of channels as one value of a query.
+///
+/// # Errors
+/// Code 40003 when there is none, or one that is empty or has a comma.
+fn joined<C: AsRef<str>>(channels: impl IntoIterator<Item = C>) -> Result<String> {
+    let mut names = String::new();
+    for (index, channel) in channels.into_iter().enumerate() {
+        let channel = channel.as_ref();
+        if channel.is_empty() || channel.contains(',') {
+            return Err(wrong(format!("`{channel}` cannot be asked for in a batch"))
+                .with_remedy("ask for the presence of this channel by itself"));
+        }
+        if index > 0 {
+            names.push(',');
+        }
+        names.push_str(channel);
+    }
+    if names.is_empty() {
+        return Err(wrong("there is no channel to ask for"));
+    }
+    Ok(names)
 }
 
 /// One result, or one for each batch; or, from some services, the outcomes of all channels in a row.

@@ -14,13 +14,14 @@ use super::{
     annotations::RestAnnotations,
     mutation::{ChangeMessage, MessageSerial},
     presence::RestPresence,
-    publish::{Publish, PublishBatch},
+    publish::Publish,
     query::{self, History, Query},
     request::{Call, Pipeline, escape},
 };
 use crate::{
     Error, Result,
     crypto::{self, CipherKey, CipherParamOptions},
+    http::BoxFuture,
 };
 
 /// The channels of a REST client (RSN1).
@@ -149,14 +150,19 @@ impl RestChannel {
         self.publish_message(Message::new(name, data))
     }
 
+    /// Publishes a payload without a name when it is awaited (RSL1b).
+    pub fn publish_data(&self, data: impl Into<Data>) -> Publish {
+        self.publish_message(Message::unnamed(data))
+    }
+
     /// Publishes a message when it is awaited (RSL1a).
     pub fn publish_message(&self, message: Message) -> Publish {
-        Publish::new(self.clone(), message)
+        Publish::new(self.clone(), vec![message])
     }
 
     /// Publishes several messages in one request when it is awaited: all or none (RSL1c).
-    pub fn publish_messages(&self, messages: impl Into<Vec<Message>>) -> PublishBatch {
-        PublishBatch::new(self.clone(), messages.into())
+    pub fn publish_messages(&self, messages: impl Into<Vec<Message>>) -> Publish {
+        Publish::new(self.clone(), messages.into())
     }
 
     /// Reads what was published, the newest first unless said otherwise, when it is awaited (RSL2).
@@ -164,20 +170,27 @@ impl RestChannel {
         Query::new(self.pipeline(), self.path("messages")).with_cipher(self.cipher())
     }
 
-    /// Reads the latest version of a message (RSL11).
+    /// Reads the latest version of a message when it is awaited (RSL11).
     ///
     /// # Errors
     /// Code 40003 for an empty serial, 40400 when there is no such message, and what the service says.
-    pub async fn get_message(&self, message: impl Into<MessageSerial>) -> Result<Message> {
-        let path = message.into().path(self, "")?;
-        let messages: Vec<Message> = self.pipeline().send(&Call::get(path)).await?.items()?;
-        let mut message = messages.into_iter().next().ok_or_else(|| {
-            let message = "the reply to a request for a message holds none";
-            Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message)
-        })?;
-        let Message { data, encoding, id, .. } = &mut message;
-        query::decode(data, encoding, id.as_ref(), self.cipher().as_ref());
-        Ok(message)
+    pub fn get_message(
+        &self,
+        message: impl Into<MessageSerial>,
+    ) -> BoxFuture<'static, Result<Message>> {
+        let channel = self.clone();
+        let path = message.into().path(self, "");
+        Box::pin(async move {
+            let reply = channel.pipeline().send(&Call::get(path?)).await?;
+            let messages: Vec<Message> = reply.items()?;
+            let mut message = messages.into_iter().next().ok_or_else(|| {
+                let message = "the reply to a request for a message holds none";
+                Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message)
+            })?;
+            let Message { data, encoding, id, .. } = &mut message;
+            query::decode(data, encoding, id.as_ref(), channel.cipher().as_ref());
+            Ok(message)
+        })
     }
 
     /// Reads the versions of a message when it is awaited (RSL14).
@@ -201,13 +214,14 @@ impl RestChannel {
         ChangeMessage::new(self.clone(), message, MessageAction::Append)
     }
 
-    /// What the service knows of the channel (RSL8).
+    /// Asks what the service knows of the channel when it is awaited (RSL8).
     ///
     /// # Errors
     /// What the service says.
-    pub async fn status(&self) -> Result<ChannelDetails> {
-        let path = format!("/channels/{}", escape(&self.inner.name));
-        self.pipeline().send(&Call::get(path)).await?.decode()
+    pub fn status(&self) -> BoxFuture<'static, Result<ChannelDetails>> {
+        let call = Call::get(format!("/channels/{}", escape(&self.inner.name)));
+        let pipeline = Arc::clone(self.pipeline());
+        Box::pin(async move { pipeline.send(&call).await?.decode() })
     }
 
     /// Who is present on the channel (RSL3).

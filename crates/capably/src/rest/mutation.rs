@@ -86,6 +86,18 @@ impl From<&str> for MessageSerial {
     }
 }
 
+impl From<&String> for MessageSerial {
+    fn from(serial: &String) -> Self {
+        Self(Some(serial.into()))
+    }
+}
+
+impl From<&Str> for MessageSerial {
+    fn from(serial: &Str) -> Self {
+        Self(Some(serial.clone()))
+    }
+}
+
 impl From<String> for MessageSerial {
     fn from(serial: String) -> Self {
         Self(Some(serial.into()))

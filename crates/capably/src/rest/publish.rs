@@ -1,14 +1,13 @@
 //! Publishing over REST (RSL1).
 
-use capably_protocol::{
-    ErrorCode, JsonObject, Message, PublishResult, Str, codec::encode_messages,
-};
+use capably_protocol::{ErrorCode, Message, PublishResult, Str, codec::encode_messages};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{channel::RestChannel, request::Call};
-use crate::{Error, Result, http::BoxFuture, payload, random};
+use crate::{Error, Result, http::BoxFuture, outgoing::Outgoing, payload, random};
 
-/// Publishes one message when it is awaited.
+/// Publishes one message, or several in one request, when it is awaited.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -25,43 +24,68 @@ use crate::{Error, Result, http::BoxFuture, payload, random};
 /// ```
 ///
 /// # Errors
-/// Awaiting it gives 40009 for a message above
-/// [`max_message_size`](crate::ClientOptions::max_message_size) (RSL1i), 40013 for a payload that cannot
-/// be encoded (RSL4a), and what the service says.
+/// Awaiting it gives 40003 for extras that are no JSON object; 40009 for messages that together are above
+/// [`max_message_size`](crate::ClientOptions::max_message_size) (RSL1i); 40013 for a payload that cannot
+/// be encoded (RSL4a); 40030 when there is no message; and what the service says.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is published until it is awaited"]
 pub struct Publish {
-    message: Message,
-    request: Request,
+    channel: RestChannel,
+    outgoing: Outgoing,
+    params: Vec<(String, String)>,
 }
 
 impl Publish {
-    pub(crate) fn new(channel: RestChannel, message: Message) -> Self {
-        Self { message, request: Request::new(channel) }
+    pub(crate) fn new(channel: RestChannel, messages: Vec<Message>) -> Self {
+        Self { channel, outgoing: Outgoing::new(messages), params: Vec::new() }
     }
 
-    /// The message's id: publishing the same id again has no effect (RSL1k2).
+    /// The id: publishing the same id again has no effect (RSL1k2). A single message gets it as it is;
+    /// several messages get `id:0`, `id:1` and so on.
     pub fn id(mut self, id: impl Into<Str>) -> Self {
-        self.message.id = Some(id.into());
+        self.outgoing.id(&id.into());
         self
     }
 
     /// The client to publish as, for credentials that may choose (RSL1m).
     pub fn client_id(mut self, client_id: impl Into<Str>) -> Self {
-        self.message.client_id = Some(client_id.into());
+        self.outgoing.client_id(&client_id.into());
         self
     }
 
-    /// Metadata to go with the payload (TM2i).
-    pub fn extras(mut self, extras: JsonObject) -> Self {
-        self.message.extras = Some(extras);
+    /// Adds metadata to each message: a JSON object, such as `json!({"headers": {"priority": 1}})` (TM2i).
+    pub fn extras(mut self, extras: impl Into<Value>) -> Self {
+        self.outgoing.extras(extras.into());
         self
     }
 
     /// Adds a parameter to the request's query (RSL1l).
     pub fn param(mut self, name: impl Into<String>, value: impl ToString) -> Self {
-        self.request = self.request.param(name, value);
+        self.params.push((name.into(), value.to_string()));
         self
+    }
+
+    async fn send(self) -> Result<PublishResult> {
+        let Self { channel, outgoing, params } = self;
+        let mut messages = outgoing.into_messages()?;
+        let pipeline = channel.pipeline();
+        let options = &pipeline.config().options;
+        check_size(&messages, options.max_message_size)?;
+        if options.idempotent_rest_publishing {
+            add_ids(&mut messages)?;
+        }
+        let cipher = channel.cipher();
+        for message in &mut messages {
+            payload::encode(message, cipher.as_ref())?;
+        }
+        let body = encode_messages(pipeline.config().format(), &messages);
+        let mut call = Call::post(channel.path("messages"), body);
+        for (name, value) in &params {
+            call = call.param(name, value);
+        }
+        let published: Published = pipeline.send(&call).await?.decode()?;
+        let serials = published.serials.into_iter().map(|serial| serial.map(Str::from)).collect();
+        Ok(PublishResult::new(serials))
     }
 }
 
@@ -70,77 +94,7 @@ impl IntoFuture for Publish {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.request.send(vec![self.message]))
-    }
-}
-
-/// Publishes several messages in one request when it is awaited.
-///
-/// # Errors
-/// As [`Publish`]; the size limit holds for all of them together.
-#[derive(Clone, Debug)]
-#[must_use = "nothing is published until it is awaited"]
-pub struct PublishBatch {
-    messages: Vec<Message>,
-    request: Request,
-}
-
-impl PublishBatch {
-    pub(crate) fn new(channel: RestChannel, messages: Vec<Message>) -> Self {
-        Self { messages, request: Request::new(channel) }
-    }
-
-    /// Adds a parameter to the request's query (RSL1l).
-    pub fn param(mut self, name: impl Into<String>, value: impl ToString) -> Self {
-        self.request = self.request.param(name, value);
-        self
-    }
-}
-
-impl IntoFuture for PublishBatch {
-    type Output = Result<PublishResult>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.request.send(self.messages))
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Request {
-    channel: RestChannel,
-    params: Vec<(String, String)>,
-}
-
-impl Request {
-    fn new(channel: RestChannel) -> Self {
-        Self { channel, params: Vec::new() }
-    }
-
-    fn param(mut self, name: impl Into<String>, value: impl ToString) -> Self {
-        self.params.push((name.into(), value.to_string()));
-        self
-    }
-
-    async fn send(self, mut messages: Vec<Message>) -> Result<PublishResult> {
-        let pipeline = self.channel.pipeline();
-        let options = &pipeline.config().options;
-        check_size(&messages, options.max_message_size)?;
-        if options.idempotent_rest_publishing {
-            add_ids(&mut messages)?;
-        }
-        let cipher = self.channel.cipher();
-        for message in &mut messages {
-            payload::encode(message, cipher.as_ref())?;
-        }
-        let body = encode_messages(pipeline.config().format(), &messages);
-        let mut call = Call::post(self.channel.path("messages"), body);
-        for (name, value) in &self.params {
-            call = call.param(name, value);
-        }
-        let published: Published = pipeline.send(&call).await?.decode()?;
-        let serials = published.serials.into_iter().map(|serial| serial.map(Str::from)).collect();
-        Ok(PublishResult::new(serials))
+        Box::pin(self.send())
     }
 }
 
@@ -157,7 +111,8 @@ fn check_size(messages: &[Message], limit: usize) -> Result<()> {
     if size <= limit {
         return Ok(());
     }
-    let message = format!("{size} bytes to publish are more than the {limit} allowed");
+    let message =
+        format!("a publish of {size} bytes is more than the limit of {limit} (`max_message_size`)");
     Err(Error::new(ErrorCode::MAX_MESSAGE_SIZE_EXCEEDED, 400, message))
 }
 

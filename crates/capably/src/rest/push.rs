@@ -65,7 +65,7 @@
 //! // or to whoever subscribes to a channel.
 //! let subscription = PushChannelSubscription::for_client("news:local", "ada");
 //! admin.channel_subscriptions().save(&subscription).await?;
-//! let extras = json!({"push": hello}).as_object().cloned().unwrap_or_default();
+//! let extras = json!({"push": hello});
 //! rest.channels().get("news:local").publish("event", "data").extras(extras).await?;
 //!
 //! let inbox = rest.channels().get("inbox").history().await?;
@@ -99,7 +99,10 @@ use super::{
     request::{Call, Pipeline, escape},
     response::Reply,
 };
-use crate::{Error, Result, http::HttpMethod};
+use crate::{
+    Error, Result,
+    http::{BoxFuture, HttpMethod},
+};
 
 const DEVICES: &str = "/push/deviceRegistrations";
 const SUBSCRIPTIONS: &str = "/push/channelSubscriptions";
@@ -128,21 +131,25 @@ pub struct PushAdmin {
 }
 
 impl PushAdmin {
-    /// Pushes to a client, a device or an address (RSH1a). The payload is a JSON object with
+    /// Pushes to a client, a device or an address when it is awaited (RSH1a). The payload is a JSON object with
     /// `notification`, `data`, or what a transport takes besides.
     ///
     /// # Errors
     /// Code 40000 for a recipient or payload that is empty or no object, and what the service says.
-    pub async fn publish(
+    pub fn publish(
         &self,
         recipient: impl Into<PushRecipient>,
         payload: impl Into<Value>,
-    ) -> Result<()> {
-        let recipient = not_empty(recipient.into().0, "recipient")?;
-        let mut body = not_empty(payload.into(), "payload")?;
+    ) -> BoxFuture<'static, Result<()>> {
+        let call = self.publication(recipient.into(), payload.into());
+        send(&self.pipeline, call, |_| Ok(()))
+    }
+
+    fn publication(&self, recipient: PushRecipient, payload: Value) -> Result<Call> {
+        let recipient = not_empty(recipient.0, "recipient")?;
+        let mut body = not_empty(payload, "payload")?;
         body.insert("recipient".to_owned(), Value::Object(recipient));
-        let call = Call::new(HttpMethod::Post, "/push/publish");
-        send(&self.pipeline, call, &body).await.map(drop)
+        with_body(&self.pipeline, Call::new(HttpMethod::Post, "/push/publish"), &body)
     }
 
     /// The devices that can be pushed to (RSH1b).
@@ -213,13 +220,12 @@ pub struct PushDeviceRegistrations {
 }
 
 impl PushDeviceRegistrations {
-    /// The device with this id (RSH1b1).
+    /// Reads the device with this id when it is awaited (RSH1b1).
     ///
     /// # Errors
     /// Code 40400 when there is none, 40003 for an empty id, and what the service says.
-    pub async fn get(&self, device_id: &str) -> Result<DeviceDetails> {
-        let call = Call::get(device_path(device_id)?);
-        self.pipeline.send(&authenticated(&self.pipeline, call, Some(device_id))).await?.decode()
+    pub fn get(&self, device_id: &str) -> BoxFuture<'static, Result<DeviceDetails>> {
+        send(&self.pipeline, self.call(HttpMethod::Get, device_id), |reply| reply.decode())
     }
 
     /// Reads the devices there are when it is awaited (RSH1b2).
@@ -227,32 +233,36 @@ impl PushDeviceRegistrations {
         Query::new(&self.pipeline, DEVICES)
     }
 
-    /// Registers a device, or changes it if it is registered (RSH1b3). Returns it as it is now.
+    /// Registers a device, or changes it if it is registered, when it is awaited (RSH1b3). Returns it as it is now.
     ///
     /// # Errors
     /// Code 40003 for an empty id, and what the service says.
-    pub async fn save(&self, device: &DeviceDetails) -> Result<DeviceDetails> {
-        let call = Call::new(HttpMethod::Put, device_path(&device.id)?);
-        let call = authenticated(&self.pipeline, call, Some(&device.id));
-        send(&self.pipeline, call, device).await?.decode()
+    pub fn save(&self, device: &DeviceDetails) -> BoxFuture<'static, Result<DeviceDetails>> {
+        let call = self.call(HttpMethod::Put, &device.id);
+        let call = call.and_then(|call| with_body(&self.pipeline, call, device));
+        send(&self.pipeline, call, |reply| reply.decode())
     }
 
-    /// Removes a device; that there is none is no error (RSH1b4).
+    /// Removes a device when it is awaited; that there is none is no error (RSH1b4).
     ///
     /// # Errors
     /// Code 40003 for an empty id, and what the service says.
-    pub async fn remove(&self, device_id: &str) -> Result<()> {
-        let call = Call::new(HttpMethod::Delete, device_path(device_id)?);
-        let call = authenticated(&self.pipeline, call, Some(device_id));
-        self.pipeline.send(&call).await.map(drop)
+    pub fn remove(&self, device_id: &str) -> BoxFuture<'static, Result<()>> {
+        send(&self.pipeline, self.call(HttpMethod::Delete, device_id), |_| Ok(()))
     }
 
-    /// Removes the devices that match; that none does is no error (RSH1b5).
+    /// Removes the devices that match when it is awaited; that none does is no error (RSH1b5).
     ///
     /// # Errors
     /// Code 40003 for a filter that matches all, and what the service says.
-    pub async fn remove_where(&self, filter: &PushFilter) -> Result<()> {
-        filter.remove(&self.pipeline, DEVICES).await
+    pub fn remove_where(&self, filter: &PushFilter) -> BoxFuture<'static, Result<()>> {
+        send(&self.pipeline, filter.removal(&self.pipeline, DEVICES), |_| Ok(()))
+    }
+
+    /// A request about one device.
+    fn call(&self, method: HttpMethod, device_id: &str) -> Result<Call> {
+        let call = Call::new(method, device_path(device_id)?);
+        Ok(authenticated(&self.pipeline, call, Some(device_id)))
     }
 }
 
@@ -285,24 +295,25 @@ impl PushChannelSubscriptions {
         Query::new(&self.pipeline, "/push/channels")
     }
 
-    /// Subscribes a device or a client to a channel (RSH1c3). Returns the subscription as it is now.
+    /// Subscribes a device or a client to a channel when it is awaited (RSH1c3). Returns the subscription as it is now.
     ///
     /// # Errors
     /// What the service says.
-    pub async fn save(
+    pub fn save(
         &self,
         subscription: &PushChannelSubscription,
-    ) -> Result<PushChannelSubscription> {
+    ) -> BoxFuture<'static, Result<PushChannelSubscription>> {
         let call = Call::new(HttpMethod::Post, SUBSCRIPTIONS);
         let call = authenticated(&self.pipeline, call, subscription.device_id());
-        send(&self.pipeline, call, subscription).await?.decode()
+        let call = with_body(&self.pipeline, call, subscription);
+        send(&self.pipeline, call, |reply| reply.decode())
     }
 
-    /// Removes a subscription; that there is none is no error (RSH1c4).
+    /// Removes a subscription when it is awaited; that there is none is no error (RSH1c4).
     ///
     /// # Errors
     /// What the service says.
-    pub async fn remove(&self, subscription: &PushChannelSubscription) -> Result<()> {
+    pub fn remove(&self, subscription: &PushChannelSubscription) -> BoxFuture<'static, Result<()>> {
         let mut filter = PushFilter::new().channel(subscription.channel());
         if let Some(device_id) = subscription.device_id() {
             filter = filter.device_id(device_id);
@@ -310,15 +321,15 @@ impl PushChannelSubscriptions {
         if let Some(client_id) = subscription.client_id() {
             filter = filter.client_id(client_id);
         }
-        self.remove_where(&filter).await
+        self.remove_where(&filter)
     }
 
-    /// Removes the subscriptions that match; that none does is no error (RSH1c5).
+    /// Removes the subscriptions that match when it is awaited; that none does is no error (RSH1c5).
     ///
     /// # Errors
     /// Code 40003 for a filter that matches all, and what the service says.
-    pub async fn remove_where(&self, filter: &PushFilter) -> Result<()> {
-        filter.remove(&self.pipeline, SUBSCRIPTIONS).await
+    pub fn remove_where(&self, filter: &PushFilter) -> BoxFuture<'static, Result<()>> {
+        send(&self.pipeline, filter.removal(&self.pipeline, SUBSCRIPTIONS), |_| Ok(()))
     }
 }
 
@@ -359,8 +370,8 @@ impl PushFilter {
         self
     }
 
-    /// Removes what matches, of what is at this path.
-    async fn remove(&self, pipeline: &Arc<Pipeline>, path: &str) -> Result<()> {
+    /// The request that removes what matches, of what is at this path.
+    fn removal(&self, pipeline: &Pipeline, path: &str) -> Result<Call> {
         if self.params.is_empty() {
             return Err(wrong("a filter that matches everything would remove everything"));
         }
@@ -369,15 +380,24 @@ impl PushFilter {
             call = call.param(name, value);
         }
         let device = self.params.iter().find(|(name, _)| name == "deviceId");
-        let call = authenticated(pipeline, call, device.map(|(_, id)| id.as_str()));
-        pipeline.send(&call).await.map(drop)
+        Ok(authenticated(pipeline, call, device.map(|(_, id)| id.as_str())))
     }
 }
 
-async fn send(pipeline: &Arc<Pipeline>, call: Call, body: &impl Serialize) -> Result<Reply> {
+/// Sends a request when it is awaited, if there is one, and reads the reply.
+fn send<T: 'static>(
+    pipeline: &Arc<Pipeline>,
+    call: Result<Call>,
+    read: fn(Reply) -> Result<T>,
+) -> BoxFuture<'static, Result<T>> {
+    let pipeline = Arc::clone(pipeline);
+    Box::pin(async move { read(pipeline.send(&call?).await?) })
+}
+
+fn with_body(pipeline: &Pipeline, call: Call, body: &impl Serialize) -> Result<Call> {
     let body = encode_body(pipeline.config().format(), body).map_err(|error| {
         let message = format!("the body cannot be encoded: {error}");
         Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message)
     })?;
-    pipeline.send(&call.body(body)).await
+    Ok(call.body(body))
 }

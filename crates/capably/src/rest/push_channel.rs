@@ -50,7 +50,7 @@ use super::{
     query::Query,
     request::{Call, Pipeline},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, http::BoxFuture};
 
 /// The program as a device that can be pushed to (RSH8). `Debug` shows neither token nor secret.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -113,28 +113,31 @@ pub struct PushChannel {
 }
 
 impl PushChannel {
-    /// Has this device get what is pushed to the channel (RSH7a).
+    /// Has this device get what is pushed to the channel, when it is awaited (RSH7a).
     ///
     /// # Errors
     /// Code 40000 for a device that is not registered, and what the service says.
-    pub async fn subscribe_device(&self) -> Result<()> {
-        self.subscriptions().save(&self.of_device()?).await.map(drop)
+    pub fn subscribe_device(&self) -> BoxFuture<'static, Result<()>> {
+        let push = self.clone();
+        Box::pin(async move { push.subscriptions().save(&push.of_device()?).await.map(drop) })
     }
 
-    /// Has all devices of this device's client get what is pushed to the channel (RSH7b).
+    /// Has all devices of this device's client get what is pushed to the channel, when it is awaited (RSH7b).
     ///
     /// # Errors
     /// Code 40000 for a device of no client, and what the service says.
-    pub async fn subscribe_client(&self) -> Result<()> {
-        self.subscriptions().save(&self.of_client()?).await.map(drop)
+    pub fn subscribe_client(&self) -> BoxFuture<'static, Result<()>> {
+        let push = self.clone();
+        Box::pin(async move { push.subscriptions().save(&push.of_client()?).await.map(drop) })
     }
 
-    /// Has this device no longer get what is pushed to the channel (RSH7c).
+    /// Has this device no longer get what is pushed to the channel, when it is awaited (RSH7c).
     ///
     /// # Errors
     /// As [`subscribe_device`](Self::subscribe_device).
-    pub async fn unsubscribe_device(&self) -> Result<()> {
-        self.subscriptions().remove(&self.of_device()?).await
+    pub fn unsubscribe_device(&self) -> BoxFuture<'static, Result<()>> {
+        let push = self.clone();
+        Box::pin(async move { push.subscriptions().remove(&push.of_device()?).await })
     }
 
     /// Has the devices of this device's client no longer get what is pushed to the channel, except for
@@ -142,8 +145,9 @@ impl PushChannel {
     ///
     /// # Errors
     /// As [`subscribe_client`](Self::subscribe_client).
-    pub async fn unsubscribe_client(&self) -> Result<()> {
-        self.subscriptions().remove(&self.of_client()?).await
+    pub fn unsubscribe_client(&self) -> BoxFuture<'static, Result<()>> {
+        let push = self.clone();
+        Box::pin(async move { push.subscriptions().remove(&push.of_client()?).await })
     }
 
     /// Reads the subscriptions of this device and of its client to the channel when it is awaited (RSH7e).

@@ -316,7 +316,8 @@ impl Pipeline {
         if size <= limit {
             return Ok(());
         }
-        let message = format!("a body of {size} bytes is more than the {limit} allowed");
+        let message =
+            format!("a body of {size} bytes is more than the limit of {limit} (`max_frame_size`)");
         Err(Error::new(ErrorCode::MAX_MESSAGE_SIZE_EXCEEDED, 400, message))
     }
 

@@ -16,6 +16,8 @@ mod deltas;
 mod gaps;
 mod hours;
 mod lifetime;
+mod options;
+mod owned;
 mod presence;
 mod publishing;
 mod recovery;

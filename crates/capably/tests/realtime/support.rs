@@ -317,6 +317,11 @@ impl Service {
         self.attempts.recv().await.expect("the client lives")
     }
 
+    /// The next connection attempt; `None` once the client is gone.
+    pub(crate) async fn next_attempt(&mut self) -> Option<Attempt> {
+        self.attempts.recv().await
+    }
+
     /// Accepts the next connection attempt.
     pub(crate) async fn accept(&mut self) -> Peer {
         self.attempt().await.accept()

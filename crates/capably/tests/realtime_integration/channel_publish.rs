@@ -105,3 +105,24 @@ in_both_formats! {
         pair.close().await;
     }
 }
+
+in_both_formats! {
+    // Spec: RSL1k1, RSL1k5
+    async fn the_same_id_again_is_no_second_message(app) {
+        let mut pair = Pair::new(&app, "idempotent").await;
+        for data in ["first", "second"] {
+            let messages = ["a", "b"].map(|name| Message::new(name, data));
+            pair.channel.publish_messages(messages).id("x").await.unwrap();
+            pair.channel.publish("c", data).id("y").await.unwrap();
+        }
+        pair.channel.publish("end", ()).await.unwrap();
+        for (id, name) in [("x:0", "a"), ("x:1", "b"), ("y", "c")] {
+            let message = within(pair.received.next()).await.unwrap();
+            assert_eq!((message.id.as_deref(), message.name.as_deref()), (Some(id), Some(name)));
+            assert_eq!(message.data.as_str(), Some("first"));
+        }
+        let end = within(pair.received.next()).await.unwrap();
+        assert_eq!(end.name.as_deref(), Some("end"));
+        pair.close().await;
+    }
+}

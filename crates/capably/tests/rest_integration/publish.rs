@@ -48,6 +48,21 @@ in_both_formats! {
 }
 
 in_both_formats! {
+    // Spec: RSL1k1, RSL1k5
+    async fn publishing_several_with_the_same_id_again_has_no_effect(app) {
+        let channel = app.rest().channels().get("idempotent-batch");
+        for data in ["first", "second"] {
+            let messages = ["a", "b"].map(|name| Message::new(name, data));
+            channel.publish_messages(messages).id("x").await.unwrap();
+        }
+        let page = channel.history().await.unwrap();
+        let [b, a] = page.items() else { panic!("{page:?}") };
+        assert_eq!((a.id.as_deref(), a.data.as_str()), (Some("x:0"), Some("first")));
+        assert_eq!((b.id.as_deref(), b.data.as_str()), (Some("x:1"), Some("first")));
+    }
+}
+
+in_both_formats! {
     // UTS: rest/integration/RSL1l1/publish-params-force-nack-0
     async fn params_reach_the_service(app) {
         let channel = app.rest().channels().get("force-nack-test");

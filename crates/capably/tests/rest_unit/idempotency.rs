@@ -73,11 +73,22 @@ async fn an_id_that_is_given_stays() {
 }
 
 #[tokio::test]
+async fn one_id_for_several_messages_is_the_base_of_theirs() {
+    let http = accepting();
+    let messages = ["event1", "event2"].map(|name| Message::new(name, "data"));
+    http.rest().channels().get("test").publish_messages(messages).id("x").await.unwrap();
+    assert_eq!(ids(&http.request().body()), [Some("x:0"), Some("x:1")]);
+}
+
+#[tokio::test]
 async fn an_empty_id_is_none() {
     let http = accepting();
-    http.rest().channels().get("test").publish("event", "data").id("").await.unwrap();
-    let body = http.request().body();
-    assert_eq!(split(ids(&body)[0]).1, "0");
+    let channel = http.rest().channels().get("test");
+    channel.publish("event", "data").id("").await.unwrap();
+    channel.publish_messages(["a", "b"].map(Message::unnamed)).id("").await.unwrap();
+    let bodies: Vec<_> = http.requests().iter().map(|request| request.body()).collect();
+    assert_eq!(split(ids(&bodies[0])[0]).1, "0");
+    assert_eq!(ids(&bodies[1]).into_iter().map(|id| split(id).1).collect::<Vec<_>>(), ["0", "1"]);
 }
 
 /// RSL1k3. The UTS test `rest/unit/RSL1k/mixed-ids-in-batch-1` expects an id for the message without

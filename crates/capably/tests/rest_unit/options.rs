@@ -24,3 +24,34 @@ fn options_that_contradict_each_other_are_refused() {
     assert_eq!((error.code().0, error.status()), (40106, Some(401)));
     assert!(error.message().contains("key") && error.message().contains("token"), "{error}");
 }
+
+/// Every time and size of a REST client, with its least and its largest value.
+#[tokio::test(start_paused = true)]
+async fn no_time_or_size_is_too_small_or_too_large() {
+    use std::time::Duration;
+
+    let times = [Duration::ZERO, Duration::from_nanos(1), Duration::from_millis(1), Duration::MAX];
+    for binary in [false, true] {
+        for time in times {
+            for count in [0, 1, usize::MAX] {
+                let options = capably::ClientOptions::new(KEY)
+                    .use_binary_protocol(binary)
+                    .http_open_timeout(time.max(Duration::from_nanos(1)))
+                    .http_request_timeout(time.max(Duration::from_nanos(1)))
+                    .http_max_retry_duration(time)
+                    .fallback_retry_timeout(time)
+                    .http_max_retry_count(count)
+                    .max_message_size(count.max(1))
+                    .max_frame_size(count.max(1));
+                // Every host is out of order: one after the other is asked, and then it ends.
+                let http = ScriptedHttp::always(respond(503, json!({})));
+                let error = http.rest_with(options.clone()).time().await.unwrap_err();
+                assert_eq!(error.status(), Some(503), "{time:?} {count} {error}");
+                let expected = if time.is_zero() { 1 } else { 1 + count.min(5) };
+                assert_eq!(http.requests().len(), expected, "{time:?} {count}");
+                let http = ScriptedHttp::always(respond(200, json!([7])));
+                assert_eq!(http.rest_with(options).time().await.unwrap(), 7);
+            }
+        }
+    }
+}

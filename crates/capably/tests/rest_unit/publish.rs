@@ -251,3 +251,24 @@ async fn a_refused_publish_is_an_error() {
         assert_eq!((error.code().0, error.status()), (40160, Some(401)), "RSL1d");
     }
 }
+
+#[tokio::test]
+async fn a_payload_needs_no_name_and_extras_are_json() {
+    for binary in [false, true] {
+        let http = ScriptedHttp::always(respond(201, json!({"serials": ["s1"]})));
+        let rest = http.rest_with(ClientOptions::new(KEY).use_binary_protocol(binary));
+        let channel = rest.channels().get("test");
+        let extras = json!({"headers": {"a": 1}});
+        channel.publish_data("data").extras(extras.clone()).await.unwrap();
+        let body = http.request().body();
+        assert_eq!((body[0].get("name"), &body[0]["data"]), (None, &json!("data")));
+        assert_eq!(body[0]["extras"], extras);
+
+        let error = channel.publish_data("data").extras(json!([1])).await.unwrap_err();
+        assert_eq!(error.code().0, 40003, "{error}");
+        assert_eq!(error.message(), "extras must be a JSON object, not an array");
+        let error = channel.publish_messages([]).await.unwrap_err();
+        assert_eq!(error.code().0, 40030, "{error}");
+        assert_eq!(http.requests().len(), 1);
+    }
+}

@@ -1,14 +1,12 @@
 //! Entering, updating and leaving (RTP8, RTP9, RTP10, RTP14, RTP15).
 
-use std::{
-    future::{Future, IntoFuture},
-    pin::Pin,
-};
-
-use capably_protocol::{Data, JsonObject, PresenceAction, PresenceMessage, Str};
+use capably_protocol::{Data, PresenceAction, PresenceMessage, Str};
+use serde_json::Value;
 
 use crate::{
-    Result, payload,
+    Error, Result,
+    http::BoxFuture,
+    outgoing, payload,
     realtime::{
         Channel,
         command::{Command, PresenceCommand},
@@ -21,26 +19,23 @@ use crate::{
 /// [`queue_messages`](crate::ClientOptions::queue_messages) is off (RTP16b).
 ///
 /// # Errors
-/// The service's reason, 40160 without the right to be present; 40012 for a client id that is not this
-/// client's, and 91000 for a client without one; 40009 for data that is too large, 40013 for data that cannot
-/// be encoded; 91001 on a channel that is detaching, detached, suspended or failed, or becomes so before it
+/// The service's reason, 40160 without the right to be present; 40003 for extras that are no JSON object;
+/// 40012 for a client id that is not this client's, and 91000 for a client without one; 40009 for data that
+/// is too large, 40013 for data that cannot be encoded; 91001 on a channel that is detaching, detached, suspended or failed, or becomes so before it
 /// was said (RTP8g, RTP16c, RTL11); 80000, 80002, 80003 or 80017 in a state without a connection to wait for.
 #[derive(Debug)]
 #[must_use = "nothing is said until this is awaited"]
-pub struct PresenceChange<'a> {
-    channel: &'a Channel,
+pub struct PresenceChange {
+    channel: Channel,
     message: PresenceMessage,
+    problem: Option<Error>,
 }
 
-impl<'a> PresenceChange<'a> {
-    pub(super) fn new(
-        channel: &'a Channel,
-        action: PresenceAction,
-        client_id: Option<Str>,
-    ) -> Self {
+impl PresenceChange {
+    pub(super) fn new(channel: Channel, action: PresenceAction, client_id: Option<Str>) -> Self {
         let message =
             PresenceMessage { action: Some(action), client_id, ..PresenceMessage::default() };
-        Self { channel, message }
+        Self { channel, message, problem: None }
     }
 
     /// What the member says of itself (RTP8e).
@@ -49,14 +44,20 @@ impl<'a> PresenceChange<'a> {
         self
     }
 
-    /// Adds metadata (TP3i).
-    pub fn extras(mut self, extras: JsonObject) -> Self {
-        self.message.extras = Some(extras);
+    /// Adds metadata: a JSON object, such as `json!({"headers": {"seat": 12}})` (TP3i).
+    pub fn extras(mut self, extras: impl Into<Value>) -> Self {
+        match outgoing::object(extras.into()) {
+            Ok(extras) => self.message.extras = Some(extras),
+            Err(error) => self.problem = Some(error),
+        }
         self
     }
 
     async fn say(self) -> Result<()> {
-        let Self { channel, mut message } = self;
+        let Self { channel, mut message, problem } = self;
+        if let Some(problem) = problem {
+            return Err(problem);
+        }
         let options = channel.shared.options();
         let cipher = options.cipher.as_ref();
         payload::encode_data(&mut message.data, &mut message.encoding, cipher)?;
@@ -68,9 +69,9 @@ impl<'a> PresenceChange<'a> {
     }
 }
 
-impl<'a> IntoFuture for PresenceChange<'a> {
+impl IntoFuture for PresenceChange {
     type Output = Result<()>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.say())

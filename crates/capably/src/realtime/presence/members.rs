@@ -1,15 +1,11 @@
 //! Asking who is present (RTP11).
 
-use std::{
-    future::{Future, IntoFuture},
-    pin::Pin,
-};
-
 use capably_core::MembersQuery;
 use capably_protocol::{PresenceMessage, Str};
 
 use crate::{
     Result,
+    http::BoxFuture,
     realtime::{
         Channel,
         command::{Command, PresenceCommand},
@@ -26,13 +22,13 @@ use crate::{
 /// is attached without the mode `presence_subscribe` (RTP11f1).
 #[derive(Debug)]
 #[must_use = "nothing is asked until this is awaited"]
-pub struct Members<'a> {
-    channel: &'a Channel,
+pub struct Members {
+    channel: Channel,
     query: MembersQuery,
 }
 
-impl<'a> Members<'a> {
-    pub(super) fn new(channel: &'a Channel) -> Self {
+impl Members {
+    pub(super) fn new(channel: Channel) -> Self {
         Self { channel, query: MembersQuery::default() }
     }
 
@@ -56,17 +52,16 @@ impl<'a> Members<'a> {
     }
 }
 
-impl<'a> IntoFuture for Members<'a> {
+impl IntoFuture for Members {
     type Output = Result<Vec<PresenceMessage>>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
         let Self { channel, query } = self;
         let id = channel.shared.id;
-        Box::pin(
-            channel
-                .handle
-                .ask(move |reply| Command::Presence(id, PresenceCommand::Members { query, reply })),
-        )
+        Box::pin(async move {
+            let members = |reply| Command::Presence(id, PresenceCommand::Members { query, reply });
+            channel.handle.ask(members).await
+        })
     }
 }

@@ -79,10 +79,7 @@ in_both_formats! {
 }
 
 /// Every way to say something of a member: for oneself, or for a client.
-fn changes<'a>(
-    channel: &'a Channel,
-    client: Option<&str>,
-) -> [(PresenceChange<'a>, PresenceAction); 3] {
+fn changes(channel: &Channel, client: Option<&str>) -> [(PresenceChange, PresenceAction); 3] {
     let presence = channel.presence();
     match client {
         None => [(presence.enter(), Enter), (presence.update(), Update), (presence.leave(), Leave)],
@@ -197,7 +194,7 @@ in_both_formats! {
 }
 
 /// The service refuses a change, and the client is told why.
-async fn refused(peer: &mut Peer, change: PresenceChange<'_>, refusal: u32, status: u16) {
+async fn refused(peer: &mut Peer, change: PresenceChange, refusal: u32, status: u16) {
     let answer = async {
         let publish = said(peer).await;
         peer.send(nack(publish.msg_serial, refusal, status));

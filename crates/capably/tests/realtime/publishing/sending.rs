@@ -89,7 +89,7 @@ in_both_formats! {
             .publish_messages([Message::new("one", "1"), Message::new("two", "2")])
             .id("unique")
             .client_id("me")
-            .extras(extras.as_object().unwrap().clone())
+            .extras(extras.clone())
             .param("quickAck", true)
             .param("n", 7)
             .submit()
@@ -98,13 +98,45 @@ in_both_formats! {
         let publish = peer.publish().await;
         let params: Vec<_> = publish.params.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         assert_eq!(params, [("n", "7"), ("quickAck", "true")]);
-        for (message, name) in publish.items.iter().zip(["one", "two"]) {
+        for (message, (name, id)) in
+            publish.items.iter().zip([("one", "unique:0"), ("two", "unique:1")])
+        {
             assert_eq!(message.name.as_deref(), Some(name));
-            assert_eq!(message.id.as_deref(), Some("unique"));
+            assert_eq!(message.id.as_deref(), Some(id));
             assert_eq!(message.client_id.as_deref(), Some("me"));
             assert_eq!(message.extras.as_ref(), extras.as_object());
         }
         assert_eq!(publish.items.len(), 2);
+
+        // A single message has its id as it is, and needs no name.
+        let _receipt = channel.publish_data("three").id("unique").submit().await.unwrap();
+        let publish = peer.publish().await;
+        let [message] = &publish.items[..] else { panic!("{publish:?}") };
+        assert_eq!((message.id.as_deref(), &message.name), (Some("unique"), &None));
+        assert_eq!(message.data.as_str(), Some("three"));
+    }
+}
+
+in_both_formats! {
+    // Spec: RSL6a2
+    async fn extras_that_are_no_object_fail_the_publish(format) {
+        let (client, _service, mut peer) = connected(format).await;
+        let channel = client.channels().get("ch");
+        for (extras, kind) in [
+            (json!([1]), "an array"),
+            (json!("a"), "a string"),
+            (json!(1), "a number"),
+            (json!(true), "a boolean"),
+            (json!(null), "null"),
+        ] {
+            let expected = format!("extras must be a JSON object, not {kind}");
+            let error = channel.publish("n", "d").extras(extras.clone()).await.unwrap_err();
+            assert_eq!((error.code().0, error.message()), (40003, &*expected));
+            let presence = channel.presence().enter_client("c").extras(extras);
+            let error = presence.await.unwrap_err();
+            assert_eq!((error.code().0, error.message()), (40003, &*expected));
+        }
+        quiet(&client, &mut peer).await;
     }
 }
 
@@ -232,8 +264,8 @@ in_both_formats! {
         let third = peer.publish().await;
         assert_eq!(third, first);
         assert_eq!(third.params["p"], "v");
-        for message in third.items.iter() {
-            assert_eq!(message.id.as_deref(), Some("unique"));
+        for (index, message) in third.items.iter().enumerate() {
+            assert_eq!(message.id, Some(format!("unique:{index}").into()));
             assert_eq!(message.client_id.as_deref(), Some("me"));
             assert_eq!(message.extras.as_ref(), extras.as_object());
         }

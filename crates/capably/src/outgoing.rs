@@ -1,0 +1,79 @@
+//! Messages about to be published, over REST or over a connection.
+
+use capably_protocol::{ErrorCode, JsonObject, Message, Str};
+use serde_json::Value;
+
+use crate::{Error, Result};
+
+/// The messages of one publish. A setter that is given a wrong value fails the publish, not the call.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing {
+    messages: Vec<Message>,
+    problem: Option<Error>,
+}
+
+impl Outgoing {
+    pub(crate) fn new(messages: Vec<Message>) -> Self {
+        Self { messages, problem: None }
+    }
+
+    /// Gives a single message this id. Several messages get `id:0`, `id:1`, …: ids of one base are how the
+    /// service knows the messages of one publish (RSL1k1). An empty id stands for none.
+    pub(crate) fn id(&mut self, id: &Str) {
+        let as_it_is = self.messages.len() == 1 || id.is_empty();
+        for (index, message) in self.messages.iter_mut().enumerate() {
+            let own = if as_it_is { id.clone() } else { format!("{id}:{index}").into() };
+            message.id = Some(own);
+        }
+    }
+
+    pub(crate) fn client_id(&mut self, client_id: &Str) {
+        for message in &mut self.messages {
+            message.client_id = Some(client_id.clone());
+        }
+    }
+
+    pub(crate) fn extras(&mut self, extras: Value) {
+        match object(extras) {
+            Ok(extras) => {
+                for message in &mut self.messages {
+                    message.extras = Some(extras.clone());
+                }
+            }
+            Err(error) => self.problem = Some(error),
+        }
+    }
+
+    /// The messages.
+    ///
+    /// # Errors
+    /// Code 40003 when a setter was given a wrong value, 40030 when there is no message.
+    pub(crate) fn into_messages(self) -> Result<Vec<Message>> {
+        if let Some(problem) = self.problem {
+            return Err(problem);
+        }
+        if self.messages.is_empty() {
+            let message = "there is no message to publish";
+            return Err(Error::new(ErrorCode::INVALID_PUBLISH_REQUEST, 400, message));
+        }
+        Ok(self.messages)
+    }
+}
+
+/// Extras, which are a JSON object (RSL6a2).
+///
+/// # Errors
+/// Code 40003 for any other JSON.
+pub(crate) fn object(extras: Value) -> Result<JsonObject> {
+    let kind = match extras {
+        Value::Object(object) => return Ok(object),
+        Value::Array(_) => "an array",
+        Value::String(_) => "a string",
+        Value::Number(_) => "a number",
+        Value::Bool(_) => "a boolean",
+        Value::Null => "null",
+    };
+    let message = format!("extras must be a JSON object, not {kind}");
+    Err(Error::new(ErrorCode::INVALID_PARAMETER_VALUE, 400, message)
+        .with_remedy("give an object, such as `json!({\"headers\": {\"priority\": 1}})`"))
+}
