@@ -17,7 +17,7 @@ pub(super) fn publish(call: &Call<'_>, channel: &str, body: Bytes) -> Result<Rep
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
     let (format, limits) = call.body_format();
     let messages = codec::decode_messages(format, &body, &limits)
-        .map_err(|problem| error::bad_request(problem.to_string()))?;
+        .map_err(|problem| error::unreadable(&problem))?;
     error::unless_forced(call.query.get("_forceNack"))?;
     let channel = Str::from(channel);
     let now = call.shared.clock.now();

@@ -28,6 +28,7 @@ pub(crate) mod presence;
 mod publish;
 mod push;
 mod receive;
+mod refuse;
 pub(crate) mod revocation;
 mod serial;
 mod stats;
@@ -59,6 +60,7 @@ pub(crate) use self::{
     presence::MembersQuery,
     publish::Published,
     push::{ActivityStep, Delivery, DeviceProof, PushCaller, PushFilter},
+    refuse::Refusal,
     stats::StatsQuery,
     tally::RequestKind,
 };

@@ -35,13 +35,11 @@ type Scheme = Route;
 pub(crate) struct BuiltinClient {
     client: Client<Bounded<Scheme>, Full<Bytes>>,
     proxies: Proxies,
-    max_response: usize,
 }
 
 impl BuiltinClient {
-    /// A client that opens a connection within `open_timeout` and reads bodies of at most
-    /// `max_response` bytes. Needs no runtime until it sends.
-    pub(crate) fn new(proxies: Proxies, open_timeout: Duration, max_response: usize) -> Self {
+    /// A client that opens a connection within `open_timeout`. Needs no runtime until it sends.
+    pub(crate) fn new(proxies: Proxies, open_timeout: Duration) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.enforce_http(cfg!(not(feature = "tls")));
@@ -51,7 +49,7 @@ impl BuiltinClient {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Self { client, proxies, max_response }
+        Self { client, proxies }
     }
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
@@ -63,10 +61,12 @@ impl BuiltinClient {
             let message = "https needs the feature `tls`, which this build leaves out";
             return Err(HttpError::new(HttpErrorKind::Request, message));
         }
+        let limit = request.max_response;
         let request = self.introduce(hyper_request(request)?);
         let response = self.client.request(request).await.map_err(send_error)?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, self.max_response).collect().await.map_err(body_error)?;
+        let body = Limited::new(body, limit).collect().await;
+        let body = body.map_err(|error| body_error(error, limit))?;
         let headers = head.headers.iter().map(|(name, value)| {
             (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
         });
@@ -148,9 +148,10 @@ fn send_error(error: hyper_util::client::legacy::Error) -> HttpError {
     HttpError::new(kind, message).with_source(error)
 }
 
-fn body_error(error: BoxError) -> HttpError {
+fn body_error(error: BoxError, limit: usize) -> HttpError {
     if error.is::<LengthLimitError>() {
-        HttpError::new(HttpErrorKind::Response, "the response is larger than allowed")
+        let message = format!("the response has more than the {limit} bytes allowed");
+        HttpError::new(HttpErrorKind::Response, message)
     } else {
         let message = "the connection broke before the response was whole";
         HttpError::new(HttpErrorKind::Interrupted, message).with_source(error)

@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Rest, publish,
-    query::{decode, wrong},
+    query::{MAX_PAGE, decode, wrong},
     request::Call,
 };
 use crate::{Error, Result, payload};
@@ -102,7 +102,7 @@ impl Rest {
         if names.is_empty() {
             return Err(wrong("there is no channel to ask for"));
         }
-        let call = Call::get("/presence").param("channels", names);
+        let call = Call::get("/presence").param("channels", names).expecting(MAX_PAGE);
         let mut result: BatchResult<BatchPresenceResult> =
             self.pipeline.send(&call).await?.decode()?;
         for member in result.results.iter_mut().flatten().flat_map(|found| &mut found.presence) {
