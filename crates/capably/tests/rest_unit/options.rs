@@ -1,8 +1,11 @@
 //! Options that do not go together (TO, RSC1b).
 
-use capably::{ClientOptions, Rest, TokenDetails};
+use std::time::Duration;
 
-use crate::support::scripted_http::KEY;
+use capably::{ClientOptions, Rest, TokenDetails};
+use serde_json::json;
+
+use crate::support::scripted_http::{KEY, ScriptedHttp, respond};
 
 // Its second case is about `restHost`, which there is none of; an option in conflict with another stands in
 // its place.
@@ -28,13 +31,11 @@ fn options_that_contradict_each_other_are_refused() {
 /// Every time and size of a REST client, with its least and its largest value.
 #[tokio::test(start_paused = true)]
 async fn no_time_or_size_is_too_small_or_too_large() {
-    use std::time::Duration;
-
     let times = [Duration::ZERO, Duration::from_nanos(1), Duration::from_millis(1), Duration::MAX];
     for binary in [false, true] {
         for time in times {
             for count in [0, 1, usize::MAX] {
-                let options = capably::ClientOptions::new(KEY)
+                let options = ClientOptions::new(KEY)
                     .use_binary_protocol(binary)
                     .http_open_timeout(time.max(Duration::from_nanos(1)))
                     .http_request_timeout(time.max(Duration::from_nanos(1)))

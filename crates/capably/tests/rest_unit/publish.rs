@@ -103,7 +103,9 @@ async fn refuses_what_is_larger_than_the_limit() {
         } else {
             let error = result.unwrap_err();
             assert_eq!((error.code().0, error.status()), (40009, Some(400)), "{size}");
-            assert!(error.message().starts_with(&format!("{size} bytes")), "{error}");
+            let told = format!("a publish of {size} bytes is more than the limit of ");
+            assert!(error.message().starts_with(&told), "{error}");
+            assert!(error.message().ends_with(" (`max_message_size`)"), "{error}");
             assert!(http.requests().is_empty(), "{size}");
         }
     }
