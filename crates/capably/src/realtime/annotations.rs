@@ -119,6 +119,7 @@ impl Annotations<'_> {
         let rest = self.channel.rest_channel();
         let options = &rest.pipeline().config().options;
         let annotation = Box::new(prepare(options, &message, annotation, action)?);
+        handle.check_may_wait()?;
         let permits = handle.take_window(annotation.size()).await?;
         let publish = |reply| {
             let publish = AnnotationCommand::Publish { annotation, permits, reply };

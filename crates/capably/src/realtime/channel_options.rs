@@ -7,7 +7,7 @@ use capably_protocol::{ChannelMode, CipherParams, frame::Params};
 use tokio::sync::oneshot;
 
 use super::{
-    Channel,
+    Channel, ChannelState,
     command::{Command, answered, lock},
 };
 use crate::{
@@ -102,6 +102,9 @@ impl Channel {
     /// or detached meanwhile. The channel has the new options nevertheless.
     pub async fn set_options(&self, options: RealtimeChannelOptions) -> Result<()> {
         let shared = &self.shared;
+        if matches!(self.state(), ChannelState::Attaching | ChannelState::Attached) {
+            self.handle.check_may_wait()?;
+        }
         let core = options.to_core(shared.agent.as_ref());
         let (reply, answer) = oneshot::channel();
         {

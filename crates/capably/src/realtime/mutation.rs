@@ -134,7 +134,10 @@ impl<'a> IntoFuture for ChangeMessage<'a> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.submit().await?.await })
+        Box::pin(async move {
+            self.channel.handle.check_may_wait()?;
+            self.submit().await?.await
+        })
     }
 }
 

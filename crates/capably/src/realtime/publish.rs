@@ -49,7 +49,8 @@ use crate::{Error, Result, payload};
 /// # Errors
 /// The service's reason; 40009 if too large; 40012 for a client id that is not this client's; 40013 for a
 /// payload that cannot be encoded; 90001 on a channel that is suspended or failed, or 80000, 80002, 80003
-/// or 80017 in a state without a connection to wait for (RTL6c4).
+/// or 80017 in a state without a connection to wait for (RTL6c4); 50003 when the service acknowledges nothing,
+/// or nobody connects the client, within the connectionStateTtl (two minutes).
 ///
 /// [`queue_messages`]: crate::ClientOptions::queue_messages
 #[derive(Debug)]
@@ -121,7 +122,10 @@ impl<'a> IntoFuture for Publish<'a> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.submit().await?.await })
+        Box::pin(async move {
+            self.channel.handle.check_may_wait()?;
+            self.submit().await?.await
+        })
     }
 }
 
