@@ -7,19 +7,19 @@ use capably_protocol::{
     frame::{Delivery, Params, Publish},
 };
 
-use crate::{ChannelId, ChannelState, Client, Event, OpId, Output};
+use crate::{ChannelId, ChannelState, Client, Event, Now, OpId, Output};
 
 impl Client {
     /// Publishes an annotation, ready for the wire (RTAN1). Ends with
     /// [`Outcome::Published`](crate::Outcome::Published).
-    pub fn annotate(&mut self, id: ChannelId, annotation: Annotation, op: OpId) {
+    pub fn annotate(&mut self, id: ChannelId, annotation: Annotation, op: OpId, now: Now) {
         let ready = self.ready_to_publish(id).and_then(|channel| {
             self.check_size(annotation.size())?;
             let items = Arc::from([annotation]);
             let params = Params::new();
             Ok(ClientFrame::Annotation(Publish { channel, msg_serial: 0, items, params }))
         });
-        self.send_or_queue(ready, op);
+        self.send_or_queue(ready, op, now.instant);
     }
 
     /// ANNOTATION arrived (RTL15b, RTAN4b).

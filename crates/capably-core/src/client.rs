@@ -112,7 +112,7 @@ impl Client {
         if self.names.get(&channel.name) == Some(&id) {
             self.names.remove(&channel.name);
         }
-        for timer in [Timer::Attach(id), Timer::Detach(id), Timer::Reattach(id)] {
+        for timer in [Timer::Attach(id), Timer::Detach(id), Timer::Reattach(id), Timer::Sync(id)] {
             self.timers.clear(timer);
         }
         for op in channel.take_ops() {
@@ -147,18 +147,30 @@ impl Client {
 
     /// Publishes messages, ready for the wire, in one frame (RTL6). Ends with
     /// [`Outcome::Published`].
-    pub fn publish(&mut self, id: ChannelId, messages: Arc<[Message]>, params: Params, op: OpId) {
+    pub fn publish(
+        &mut self,
+        id: ChannelId,
+        messages: Arc<[Message]>,
+        params: Params,
+        op: OpId,
+        now: Now,
+    ) {
         let size = messages.iter().map(Message::size).sum();
         let ready = self.ready_to_publish(id).and_then(|channel| {
             self.check_client_ids(&messages)?;
             self.check_size(size)?;
             Ok(ClientFrame::Message(Publish { channel, msg_serial: 0, items: messages, params }))
         });
-        self.send_or_queue(ready, op);
+        self.send_or_queue(ready, op, now.instant);
     }
 
     /// Sends a frame that is to be acknowledged, or queues it until there is a connection (RTL6c1, RTL6c2).
-    pub(crate) fn send_or_queue(&mut self, ready: Result<ClientFrame, ErrorInfo>, op: OpId) {
+    pub(crate) fn send_or_queue(
+        &mut self,
+        ready: Result<ClientFrame, ErrorInfo>,
+        op: OpId,
+        now: Instant,
+    ) {
         let ready = ready.and_then(|frame| {
             self.check_frame_size(&frame)?;
             check_depth(&frame)?;
@@ -169,8 +181,35 @@ impl Client {
             Ok(frame) if self.connection_state() == ConnectionState::Connected => {
                 let frame = self.outbox.send(op, frame);
                 self.send(frame);
+                self.await_acks(now);
             }
-            Ok(frame) => self.outbox.queue(op, frame),
+            Ok(frame) => {
+                self.outbox.queue(op, frame);
+                self.limit_wait(now);
+            }
+        }
+    }
+
+    /// Sets or clears the deadline of the next acknowledgement, as there is something to acknowledge or not.
+    pub(crate) fn await_acks(&mut self, now: Instant) {
+        if !self.outbox.awaits_ack() || self.connection_state() != ConnectionState::Connected {
+            self.timers.clear(Timer::Ack);
+        } else if !self.timers.is_set(Timer::Ack) {
+            self.timers.set(Timer::Ack, now + self.connection.state_ttl);
+        }
+    }
+
+    /// A service that is there, but acknowledges nothing: nobody waits for that for ever.
+    fn ack_timed_out(&mut self) {
+        self.settle_frames(|outbox, settle| outbox.fail_all(&errors::ack_timed_out(), settle));
+    }
+
+    /// What waits for a client that nobody connects waits no longer than for a connection that is lost.
+    pub(crate) fn limit_wait(&mut self, now: Instant) {
+        if self.connection_state() == ConnectionState::Initialized
+            && !self.timers.is_set(Timer::Suspend)
+        {
+            self.timers.set(Timer::Suspend, now + self.connection.state_ttl);
         }
     }
 
@@ -267,12 +306,14 @@ impl Client {
         let now = at.instant;
         match frame {
             ServerFrame::Message(mut delivery) => self.deliver(&mut delivery, now),
-            ServerFrame::Ack(ack) => self.settle_frames(|outbox, settle| {
-                outbox.acknowledge(ack, settle);
-            }),
-            ServerFrame::Nack(nack) => self.settle_frames(|outbox, settle| {
-                outbox.refuse(nack, settle);
-            }),
+            ServerFrame::Ack(ack) => {
+                self.timers.clear(Timer::Ack);
+                self.settle_frames(|outbox, settle| outbox.acknowledge(ack, settle));
+            }
+            ServerFrame::Nack(nack) => {
+                self.timers.clear(Timer::Ack);
+                self.settle_frames(|outbox, settle| outbox.refuse(nack, settle));
+            }
             ServerFrame::Heartbeat { id } => {
                 if let Some((op, sent)) = id.and_then(|id| self.pings.answer(&id)) {
                     self.timers.clear(Timer::Ping(op));
@@ -303,7 +344,7 @@ impl Client {
                 }
             },
             ServerFrame::Presence(delivery) => self.presence_arrived(delivery),
-            ServerFrame::Sync(delivery) => self.sync_arrived(delivery, at.wall),
+            ServerFrame::Sync(delivery) => self.sync_arrived(delivery, at),
             ServerFrame::Annotation(delivery) => self.annotations_arrived(delivery),
             // What objects say is not handled yet; where they stand is.
             ServerFrame::Object(delivery) => self.moved_by(delivery),
@@ -311,6 +352,7 @@ impl Client {
             // What is unknown is tolerated (RTF1).
             other => tracing::debug!(target: "capably::frames", frame = ?other, "ignored"),
         }
+        self.await_acks(now);
     }
 
     /// The channel that frames with this name are for.
@@ -363,6 +405,8 @@ impl Client {
                 Timer::Attach(id) => self.attach_timed_out(id, now.instant),
                 Timer::Detach(id) => self.detach_timed_out(id, now),
                 Timer::Reattach(id) => self.reattach(id, now.instant),
+                Timer::Sync(id) => self.sync_timed_out(id, now.instant),
+                Timer::Ack => self.ack_timed_out(),
             }
         }
     }

@@ -71,7 +71,7 @@ pub(crate) struct Connection {
     /// What the service last said of the connection, without its key (CD).
     pub(crate) details: ConnectionDetails,
     max_idle_interval: Duration,
-    state_ttl: Duration,
+    pub(crate) state_ttl: Duration,
     /// Attempts that failed since the connection was last there.
     retries: u32,
     /// When the connection was last established, and how often in a row it was lost soon after.
@@ -455,6 +455,7 @@ impl Client {
                 self.channels_on_connected(now);
             }
             ConnectionState::Disconnected => {
+                self.timers.clear(Timer::Ack);
                 self.pause_channels();
                 if !self.config.queue_messages {
                     let error = reason.clone().unwrap_or_else(errors::transport_lost);
@@ -521,9 +522,15 @@ impl Client {
     }
 
     fn stop_timers(&mut self) {
-        for timer in
-            [Timer::Connect, Timer::Retry, Timer::Suspend, Timer::Idle, Timer::Close, Timer::Auth]
-        {
+        for timer in [
+            Timer::Connect,
+            Timer::Retry,
+            Timer::Suspend,
+            Timer::Idle,
+            Timer::Close,
+            Timer::Auth,
+            Timer::Ack,
+        ] {
             self.timers.clear(timer);
         }
     }

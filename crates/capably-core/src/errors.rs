@@ -225,6 +225,31 @@ pub(crate) fn ping_timed_out() -> ErrorInfo {
     )
 }
 
+pub(crate) fn sync_timed_out() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode(50003),
+        408,
+        "the service did not complete the presence sync within the realtime request timeout",
+    )
+}
+
+pub(crate) fn ack_timed_out() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode(50003),
+        408,
+        "the service has acknowledged nothing for the connectionStateTtl",
+    )
+}
+
+/// Something has waited for a connection that nobody asked for.
+pub(crate) fn never_connected() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode(50003),
+        408,
+        "the client was not told to connect within the connectionStateTtl",
+    )
+}
+
 pub(crate) fn refused() -> ErrorInfo {
     ErrorInfo::new(ErrorCode(50000), 500, "the service refused the message without saying why")
 }

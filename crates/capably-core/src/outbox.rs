@@ -106,6 +106,11 @@ impl Outbox {
         self.next_serial
     }
 
+    /// Whether something sent waits for its acknowledgement.
+    pub(crate) fn awaits_ack(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
     fn first_serial(&self) -> u64 {
         self.next_serial - self.sent.len() as u64
     }

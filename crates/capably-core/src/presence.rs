@@ -9,14 +9,17 @@ use capably_protocol::{
 
 use self::{local::LocalMembers, map::PresenceMap};
 use crate::{
-    ChannelId, ChannelState, Client, ConnectionState, Event, Now, OpId, Outcome, Output,
-    channel::Channel, errors,
+    ChannelId, ChannelState, Client, ConnectionState, Event, Instant, Now, OpId, Outcome, Output,
+    Timer, channel::Channel, errors,
 };
 
 mod local;
 mod map;
 mod newness;
 mod receive;
+
+/// For how many realtime request timeouts a question waits for a sync whose pages go on arriving.
+const LONGEST_SYNC: u32 = 12;
 
 /// Which members are asked for, and when (RTP11c).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +58,8 @@ pub(crate) struct Presence {
     queue: VecDeque<(OpId, PresenceMessage)>,
     /// Questions that attach the channel first (RTP11e).
     attaching: BTreeMap<OpId, MembersQuery>,
-    /// Questions that wait for the sync (RTP11c1).
-    waiting: Vec<(OpId, MembersQuery)>,
+    /// Questions that wait for the sync (RTP11c1), and since when.
+    waiting: Vec<(OpId, MembersQuery, Instant)>,
 }
 
 impl Presence {
@@ -72,7 +75,7 @@ impl Presence {
     /// Takes every operation that is not an attach as well.
     pub(crate) fn take_ops(&mut self) -> Vec<OpId> {
         let queued = self.queue.drain(..).map(|(op, _)| op);
-        queued.chain(self.waiting.drain(..).map(|(op, _)| op)).collect()
+        queued.chain(self.waiting.drain(..).map(|(op, ..)| op)).collect()
     }
 }
 
@@ -117,6 +120,7 @@ impl Client {
             (ChannelState::Attached, ConnectionState::Connected) => {
                 let frame = self.outbox.send(op, frame);
                 self.send(frame);
+                self.await_acks(now.instant);
             }
             // When there is a connection again, the channel is attached anew, and only then is it sent
             // (RTL3d2).
@@ -195,27 +199,74 @@ impl Client {
     }
 
     /// A request to attach or detach has ended. If it was made to ask who is present, that goes on.
-    pub(crate) fn request_done(&mut self, id: ChannelId, op: OpId, outcome: Result<(), ErrorInfo>) {
+    pub(crate) fn request_done(
+        &mut self,
+        id: ChannelId,
+        op: OpId,
+        outcome: Result<(), ErrorInfo>,
+        now: Instant,
+    ) {
         let channel = self.channels.get_mut(&id);
         let query = channel.and_then(|channel| channel.presence.attaching.remove(&op));
         match (query, outcome) {
-            (Some(query), Ok(())) => self.answer_when_synced(id, query, op),
+            (Some(query), Ok(())) => self.answer_when_synced(id, query, op, now),
             (_, outcome) => self.done(op, outcome.map(|()| Outcome::Done)),
         }
     }
 
     /// The channel is attached: answers now, or once the sync is complete.
-    fn answer_when_synced(&mut self, id: ChannelId, query: MembersQuery, op: OpId) {
+    fn answer_when_synced(&mut self, id: ChannelId, query: MembersQuery, op: OpId, now: Instant) {
         let mode = ChannelMode::PresenceSubscribe;
         if let Err(error) = self.require_mode(id, mode, errors::presence_not_subscribed) {
             return self.done(op, Err(error));
         }
         let Some(channel) = self.channels.get_mut(&id) else { return };
         if query.wait_for_sync && channel.presence.members.is_syncing() {
-            channel.presence.waiting.push((op, query));
+            channel.presence.waiting.push((op, query, now));
+            if !self.timers.is_set(Timer::Sync(id)) {
+                self.await_sync(id, now);
+            }
         } else {
             let members = channel.presence.select(&query);
             self.done(op, Ok(Outcome::Members(members)));
+        }
+    }
+
+    fn await_sync(&mut self, id: ChannelId, now: Instant) {
+        self.timers.set(Timer::Sync(id), now + self.config.realtime_request_timeout);
+    }
+
+    /// A page of a sync arrived that is not the last. Questions wait on, but not for ever.
+    fn sync_goes_on(&mut self, id: ChannelId, now: Instant) {
+        let longest = self.config.realtime_request_timeout.saturating_mul(LONGEST_SYNC);
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let waiting = &mut channel.presence.waiting;
+        if waiting.is_empty() {
+            return;
+        }
+        let overdue = waiting.extract_if(.., |(.., since)| now.since(*since) >= longest);
+        let overdue: Vec<_> = overdue.map(|(op, ..)| op).collect();
+        let is_awaited = !waiting.is_empty();
+        for op in overdue {
+            self.done(op, Err(errors::sync_timed_out()));
+        }
+        if is_awaited {
+            self.await_sync(id, now);
+        } else {
+            self.timers.clear(Timer::Sync(id));
+        }
+    }
+
+    /// No page of the sync has arrived in time.
+    pub(crate) fn sync_timed_out(&mut self, id: ChannelId, now: Instant) {
+        let connected = self.connection_state() == ConnectionState::Connected;
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        if !connected {
+            // The sync begins anew with the next connection; without one the channel is suspended.
+            return self.await_sync(id, now);
+        }
+        for (op, ..) in std::mem::take(&mut channel.presence.waiting) {
+            self.done(op, Err(errors::sync_timed_out()));
         }
     }
 
@@ -246,7 +297,8 @@ impl Client {
         for (op, _) in queued {
             self.done(op, Err(errors::presence_state(state, reason)));
         }
-        for (op, _) in waiting {
+        self.timers.clear(Timer::Sync(id));
+        for (op, ..) in waiting {
             let error = match state {
                 ChannelState::Suspended => errors::out_of_sync(reason),
                 _ => errors::channel_state(state, reason),

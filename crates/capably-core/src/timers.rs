@@ -20,7 +20,8 @@ pub enum Timer {
     Auth,
     /// The next connection attempt starts (RTN14d, RTN14e).
     Retry,
-    /// The connection has been down for the connectionStateTtl (RTN14e).
+    /// The connection has been down for the connectionStateTtl (RTN14e), or something has waited so long for
+    /// a client that nobody connects.
     Suspend,
     /// The service must have sent something (RTN23a).
     Idle,
@@ -34,6 +35,10 @@ pub enum Timer {
     Detach(ChannelId),
     /// A suspended channel tries to attach again (RTL13b).
     Reattach(ChannelId),
+    /// The next page of the sync that is waited for must have arrived (RTP11c1).
+    Sync(ChannelId),
+    /// The service must have acknowledged something.
+    Ack,
 }
 
 /// The deadlines that are set: at most one a name.

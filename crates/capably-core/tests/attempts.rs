@@ -89,7 +89,7 @@ fn a_client_that_may_be_anybody_publishes_as_whoever_it_says() {
     bench.attached(CHANNEL, "ch");
     assert_eq!(bench.client.client_id(), None);
     let message = Message { client_id: Some("ada".into()), ..Message::new("event", "a") };
-    bench.client.publish(CHANNEL, [message].into(), Default::default(), OpId(1));
+    bench.client.publish(CHANNEL, [message].into(), Default::default(), OpId(1), bench.now);
     let did = bench.did();
     assert_eq!(did.published(), [(0, "a")]);
     assert_eq!(did.done, []);

@@ -147,13 +147,13 @@ impl World {
             }
             27..30 => {
                 let (id, op) = (self.channel(), self.op("annotate"));
-                self.client.annotate(id, Annotation::default(), op);
+                self.client.annotate(id, Annotation::default(), op, now);
             }
             30..45 => {
                 let (id, op) = (self.channel(), self.op("publish"));
                 let messages: Vec<_> =
                     (0..=self.rng.usize(..3)).map(|_| Message::new("n", "d")).collect();
-                self.client.publish(id, messages.into(), Default::default(), op);
+                self.client.publish(id, messages.into(), Default::default(), op, now);
             }
             45..48 => {
                 let op = self.op("ping");

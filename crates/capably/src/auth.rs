@@ -13,8 +13,8 @@
 //! can [request](Auth::request_token) a token from the service, [sign a request](Auth::create_token_request)
 //! for the client to hand in, or make a JWT; to a client a token of any kind is opaque text.
 //!
-//! A token that is past its time, or that the service rejects (401 with a code from 40140 to 40149), is
-//! renewed once, and the request is sent again (RSA4b). However many requests need a new token at that
+//! A token that the service rejects (401 with a code from 40140 to 40149) is renewed once, and the request is
+//! sent again (RSA4b); so is one that is past its time, where the service's time was queried (RSA4b1). However many requests need a new token at that
 //! moment, one is got for all of them. What becomes of tokens on a connection is on a
 //! [page of its own](crate::guide::tokens).
 //!
@@ -63,7 +63,7 @@
 //! | 40106 | there is nothing to authenticate with (RSC1b) |
 //! | 40102 | the token is for another client than [`client_id`](crate::ClientOptions::client_id) says (RSA15) |
 //! | 40103 | an API key would go over a connection without TLS (RSC18) |
-//! | 40170 | callback or auth URL gave no token: an error, no answer in time, or nonsense (RSA4e, RSA4f) |
+//! | 40170 | callback or auth URL gave no token: an error, no answer in time, or nonsense (RSA4e, RSA4f); or the callback needs the token that it is to give |
 //! | 40171 | a new token is needed, and there is nothing to get one from (RSA4a2) |
 //! | 40162 | tokens can be revoked with an API key alone (RSA17d) |
 
@@ -71,11 +71,13 @@ use std::{fmt, sync::Arc};
 
 use capably_protocol::{ErrorCode, ErrorInfo, Str, TokenDetails};
 
+mod calling;
 mod clock;
 mod means;
 mod obtain;
 mod operations;
 mod options;
+mod renewal;
 mod revoke;
 mod session;
 mod source;
@@ -86,6 +88,7 @@ pub use options::{AuthMethod, AuthOptions};
 pub use revoke::{Revocation, RevocationFailure, RevocationResult, RevocationTarget, RevokeTokens};
 pub use source::TokenSource;
 
+pub(crate) use calling::{ClientNumber, refuse_callback_of};
 pub(crate) use clock::Clock;
 pub(crate) use means::Means;
 pub(crate) use obtain::no_means;

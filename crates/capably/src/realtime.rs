@@ -141,7 +141,7 @@ impl Realtime {
         };
         let start = TokioInstant::now();
         let core = Client::new(Arc::new(core_config(&config)), seed, Now::default());
-        let (handle, commands) = command::Handle::new();
+        let (handle, commands) = command::Handle::new(config.number);
         let shared = Arc::clone(&handle.shared);
         let auto_connect = config.options.auto_connect;
         let rest = Rest::with_config(config, Some(handle.downgrade()));

@@ -34,7 +34,7 @@ impl Client {
         let connection = self.connection_state();
         let Some(channel) = self.channels.get_mut(&id) else { return };
         match (request, channel.state) {
-            (Request::Attach(op), State::Attached) => self.request_done(id, op, Ok(())),
+            (Request::Attach(op), State::Attached) => self.request_done(id, op, Ok(()), now),
             (Request::Attach(op), State::Attaching)
             | (Request::Detach(op), State::Detaching { .. }) => channel.ops.push(op),
             // Without a connection no attach is under way at the service (RTL5l).
@@ -42,9 +42,9 @@ impl Client {
                 let attaching = mem::take(&mut channel.ops);
                 self.enter_channel(id, State::Detached, None);
                 for attach in attaching {
-                    self.request_done(id, attach, Err(errors::detached()));
+                    self.request_done(id, attach, Err(errors::detached()), now);
                 }
-                self.request_done(id, op, Ok(()));
+                self.request_done(id, op, Ok(()), now);
             }
             // The ATTACH that is to be sent will have the new options.
             (Request::Reattach(op), State::Attaching)
@@ -70,7 +70,7 @@ impl Client {
                 | State::Failed,
             ) => {
                 let error = errors::channel_state(channel.state(), channel.error_reason.as_ref());
-                self.request_done(id, op, Err(error));
+                self.request_done(id, op, Err(error), now);
             }
             (
                 Request::Attach(op),
@@ -81,19 +81,19 @@ impl Client {
                         channel.ops.push(op);
                     }
                 }
-                Err(error) => self.request_done(id, op, Err(error)),
+                Err(error) => self.request_done(id, op, Err(error), now),
             },
             (Request::Detach(op), State::Initialized | State::Detached) => {
-                self.request_done(id, op, Ok(()));
+                self.request_done(id, op, Ok(()), now);
             }
             (Request::Detach(op), State::Failed) => {
                 let reason = channel.error_reason.as_ref();
                 let error = errors::channel_state(ChannelState::Failed, reason);
-                self.request_done(id, op, Err(error));
+                self.request_done(id, op, Err(error), now);
             }
             (Request::Detach(op), State::Suspended) => {
                 self.enter_channel(id, State::Detached, None);
-                self.request_done(id, op, Ok(()));
+                self.request_done(id, op, Ok(()), now);
             }
             (Request::Detach(op), State::Attached) => {
                 if connection == ConnectionState::Connected {
@@ -101,7 +101,7 @@ impl Client {
                     self.begin_detach(id, true, now);
                 } else {
                     self.enter_channel(id, State::Detached, None);
-                    self.request_done(id, op, Ok(()));
+                    self.request_done(id, op, Ok(()), now);
                 }
             }
         }
@@ -160,7 +160,7 @@ impl Client {
     pub(super) fn settle(&mut self, id: ChannelId, outcome: Result<(), ErrorInfo>, now: Instant) {
         let Some(channel) = self.channels.get_mut(&id) else { return };
         for op in mem::take(&mut channel.ops) {
-            self.request_done(id, op, outcome.clone());
+            self.request_done(id, op, outcome.clone(), now);
         }
         self.start_waiting(id, now);
     }
@@ -169,6 +169,7 @@ impl Client {
     /// (RTL4i).
     pub(super) fn begin_attach(&mut self, id: ChannelId, reason: Option<ErrorInfo>, now: Instant) {
         self.enter_channel(id, State::Attaching, reason);
+        self.limit_wait(now);
         self.send_attach(id, now);
     }
 

@@ -231,6 +231,10 @@ impl Client {
                 None => errors::suspended(),
             };
             self.suspend(error, now);
+        } else if self.connection.state == State::Initialized {
+            let error = errors::never_connected();
+            self.end_operations(&error);
+            self.suspend_channels(&error, now);
         } else {
             self.connection.attempt.overdue = true;
         }

@@ -5,7 +5,9 @@ use capably_protocol::{
 };
 
 use super::Presence;
-use crate::{ChannelId, ChannelState, Client, Event, Outcome, Output, channel::Channel};
+use crate::{
+    ChannelId, ChannelState, Client, Event, Now, Outcome, Output, Timer, channel::Channel,
+};
 
 impl Client {
     /// PRESENCE arrived.
@@ -20,7 +22,7 @@ impl Client {
     }
 
     /// SYNC arrived: a page of the members, or all of them (RTP18).
-    pub(crate) fn sync_arrived(&mut self, delivery: Delivery<PresenceMessage>, wall: Millis) {
+    pub(crate) fn sync_arrived(&mut self, delivery: Delivery<PresenceMessage>, now: Now) {
         let connection = self.connection.id.clone();
         let Some((id, channel)) = self.channel_named(&delivery.channel) else { return };
         if !channel.hears_of_members() {
@@ -29,9 +31,10 @@ impl Client {
         let complete = channel.presence.begin_page(delivery.channel_serial.as_ref());
         let told = channel.take_in(delivery, connection.as_ref());
         if complete {
-            self.finish_sync(id, told, wall);
+            self.finish_sync(id, told, now.wall);
         } else {
             self.tell(id, told);
+            self.sync_goes_on(id, now.instant);
         }
     }
 
@@ -49,7 +52,8 @@ impl Client {
         let was_synced = std::mem::replace(&mut presence.synced, true);
         let waiting = std::mem::take(&mut presence.waiting);
         let answers: Vec<_> =
-            waiting.into_iter().map(|(op, query)| (op, presence.select(&query))).collect();
+            waiting.into_iter().map(|(op, query, _)| (op, presence.select(&query))).collect();
+        self.timers.clear(Timer::Sync(id));
         self.tell(id, told);
         if !was_synced {
             self.push(Output::Event(Event::PresenceSynced(id, true)));

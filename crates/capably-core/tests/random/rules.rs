@@ -128,15 +128,20 @@ impl Told {
 
     /// No deadline outlives the state that it is of.
     fn check_deadline(&self, timer: Timer) {
-        use ConnectionState::{Closing, Connected, Connecting, Disconnected, Suspended};
+        use ConnectionState::{
+            Closing, Connected, Connecting, Disconnected, Initialized, Suspended,
+        };
         let fits = match timer {
             // One that closes goes on with its attempt, to close properly (RTN12f).
             Timer::Connect => matches!(self.state, Connecting | Closing),
             Timer::Retry => matches!(self.state, Disconnected | Suspended),
-            Timer::Suspend => matches!(self.state, Connecting | Disconnected | Closing),
+            // While nobody has connected, it limits what waits for that.
+            Timer::Suspend => {
+                matches!(self.state, Initialized | Connecting | Disconnected | Closing)
+            }
             // It is the transport's, which closing still needs.
             Timer::Idle => matches!(self.state, Connected | Closing),
-            Timer::Auth => self.state == Connected,
+            Timer::Auth | Timer::Ack => self.state == Connected,
             Timer::Close => self.state == Closing,
             _ => true,
         };

@@ -158,7 +158,7 @@ impl Bench {
     /// A message with this text.
     pub(crate) fn publish(&mut self, id: ChannelId, text: &str, op: OpId) {
         let messages = [Message::new("event", text)];
-        self.client.publish(id, messages.into(), Default::default(), op);
+        self.client.publish(id, messages.into(), Default::default(), op, self.now);
     }
 }
 

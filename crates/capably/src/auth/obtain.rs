@@ -8,7 +8,7 @@ use capably_protocol::{
 use futures_util::FutureExt;
 
 use super::{
-    failed,
+    calling, failed,
     means::{Means, Source},
     source::{Resolved, TokenSource, checked},
     url,
@@ -36,13 +36,19 @@ pub(super) async fn token(
 async fn get(pipeline: &Pipeline, means: &Means, params: TokenParams) -> Result<TokenDetails> {
     let source = match (&means.source, &means.key) {
         (Some(Source::Callback(callback)), _) => {
+            let session = pipeline.session();
+            calling::refuse_callback_of(session.client())?;
+            let _call = session.calls.begin()?;
             let limit = pipeline.config().options.http_request_timeout;
-            match tokio::time::timeout(limit, callback.call(params)).await {
+            let call = calling::called_by(session.client(), callback.call(params));
+            match tokio::time::timeout(limit, call).await {
                 Ok(answer) => answer?,
                 Err(_) => {
                     let limit = limit.as_millis();
                     let message = format!("the auth callback gave no token within {limit} ms");
-                    return Err(failed(message));
+                    return Err(failed(message).with_remedy(
+                        "answer sooner, and do not wait for requests of the client that needs the token",
+                    ));
                 }
             }
         }

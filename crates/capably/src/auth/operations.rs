@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use capably_protocol::{ErrorCode, TokenDetails, TokenParams, TokenRequest};
 
-use super::{AuthOptions, obtain, session::Session};
+use super::{AuthOptions, calling, obtain, session::Session};
 use crate::{Error, Result, http::BoxFuture, realtime::WeakHandle, rest::Pipeline};
 
 /// Parameters and options of an operation; what is left out is the client's own (RSA8e).
@@ -98,6 +98,10 @@ operation!(
     |request| Box::pin(async move {
         let Request { pipeline, params, options, connection } = request;
         pipeline.require_runtime()?;
+        // The connection would get the token in a task of its own, which does not know its caller.
+        if pipeline.session().calls_back(options.as_ref())? {
+            calling::refuse_callback_of(pipeline.session().client())?;
+        }
         match connection.and_then(|connection| connection.upgrade()) {
             Some(connection) => connection.authorize(params, options).await,
             None => {

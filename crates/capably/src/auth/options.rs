@@ -81,6 +81,9 @@ impl AuthOptions {
     /// [`TokenRequest`] or JSON of one of these. An error of type
     /// [`Error`](crate::Error) is passed on as it is; any other one, a panic, and no answer within
     /// [`http_request_timeout`](crate::ClientOptions::http_request_timeout) are error 40170 (RSA4e).
+    ///
+    /// What needs a new token of the client that calls it fails in the function, with 40170: requests,
+    /// operations that wait for the connection, `authorize`, `request_token`. Use another client there.
     #[must_use]
     pub fn auth_callback<F, R, T, E>(mut self, callback: F) -> Self
     where

@@ -6,31 +6,30 @@ use std::{
 };
 
 use capably_protocol::{ApiKey, ErrorCode, Millis, Str, TokenDetails, TokenParams, TokenRequest};
-use futures_util::{
-    FutureExt,
-    future::{Shared, WeakShared},
-};
 
 use super::{
     AuthOptions,
-    means::{self, Means},
+    calling::{self, Calls, ClientNumber},
+    means::{self, Means, Source},
     obtain,
+    renewal::Renewal,
 };
 use crate::{
     Error, Result,
-    http::BoxFuture,
     options::{Config, Problems},
     rest::Pipeline,
 };
 
-/// So many tokens in a row that are past their time on arrival show that it is the local clock that is
-/// wrong.
+/// So many tokens in a row that are past their time on arrival show that the local clock was set since the
+/// service's time was queried.
 const STALE_ON_ARRIVAL: u8 = 2;
 
 /// What a client knows of its authentication.
 pub(crate) struct Session {
     config: Arc<Config>,
     state: Mutex<State>,
+    /// Calls of the auth callback that are under way.
+    pub(super) calls: Calls,
 }
 
 struct State {
@@ -44,15 +43,13 @@ struct State {
     generation: u64,
     /// Of the last token, good or not.
     client_id: Option<Str>,
-    /// How far the service's clock is ahead, in ms (RSA10k).
+    /// How far the service's clock is ahead, in ms (RSA10k); `None` while the service's time was not
+    /// queried.
     offset: Option<Millis>,
-    /// How many tokens in a row were past their time on arrival, by the local clock.
+    /// How many tokens in a row were past their time on arrival.
     stale: u8,
-    /// Held weakly: it ends when nobody waits for it any more.
-    renewal: Option<WeakShared<Renewal>>,
+    renewal: Option<Arc<Renewal>>,
 }
-
-type Renewal = BoxFuture<'static, Result<Proof>>;
 
 /// What proves the identity on a request.
 #[derive(Clone)]
@@ -102,28 +99,27 @@ impl Session {
             stale: 0,
             renewal: None,
         };
-        Self { config, state: Mutex::new(state) }
+        Self { config, state: Mutex::new(state), calls: Calls::default() }
     }
 
     /// What proves the identity now: the key, the token, or a new token where there is none that is still
     /// good.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why there is none; 40170 where it takes a new token, in the auth callback that is to give it.
     pub(crate) async fn proof(pipeline: &Arc<Pipeline>) -> Result<Proof> {
-        let renewal = {
-            let session = pipeline.session();
-            let mut state = session.lock();
-            if let Some(proof) = state.present(session.config.options.clock.now()) {
-                return Ok(proof);
+        let clock = &pipeline.config().options.clock;
+        Self::renewed(pipeline, |state| {
+            if let Some(proof) = state.present(clock.now()) {
+                return Some(Ok(proof));
             }
             if !state.can_renew() {
-                return Err(obtain::no_means());
+                return Some(Err(obtain::no_means()));
             }
             state.token = None;
-            state.join_renewal(pipeline)
-        };
-        renewal.await
+            None
+        })
+        .await
     }
 
     /// What proves the identity, if nobody has to be asked for it.
@@ -141,23 +137,22 @@ impl Session {
         rejected: u64,
         error: Error,
     ) -> Result<Proof> {
-        let renewal = {
-            let mut state = pipeline.session().lock();
+        Self::renewed(pipeline, |state| {
             state.discard(rejected);
             if let Some(proof) = state.current() {
-                return Ok(proof);
+                return Some(Ok(proof));
             }
             if !state.can_renew() {
                 let message = format!("the token is no longer good: {}", error.message());
-                return Err(super::caused(
+                return Some(Err(super::caused(
                     (ErrorCode::TOKEN_RENEWAL_NOT_CONFIGURED, 401),
                     message,
-                    error.into_info(),
-                ));
+                    error.clone().into_info(),
+                )));
             }
-            state.join_renewal(pipeline)
-        };
-        renewal.await
+            None
+        })
+        .await
     }
 
     /// The token that came after this one, or a new one. The old one stays in use until then.
@@ -165,19 +160,40 @@ impl Session {
     /// # Errors
     /// 40171 when there is nothing to get one from; why there is none.
     pub(crate) async fn successor(pipeline: &Arc<Pipeline>, generation: u64) -> Result<Proof> {
-        let renewal = {
-            let mut state = pipeline.session().lock();
+        Self::renewed(pipeline, |state| {
             if state.generation != generation
                 && let Some(proof) = state.current()
             {
-                return Ok(proof);
+                return Some(Ok(proof));
             }
-            if !state.can_renew() {
-                return Err(obtain::no_means());
+            if state.can_renew() { None } else { Some(Err(obtain::no_means())) }
+        })
+        .await
+    }
+
+    /// What `look` finds, or else what a renewal comes to: the one under way, or a new one.
+    async fn renewed(
+        pipeline: &Arc<Pipeline>,
+        look: impl Fn(&mut State) -> Option<Result<Proof>>,
+    ) -> Result<Proof> {
+        let session = pipeline.session();
+        loop {
+            let (renewal, is_own) = {
+                let mut state = session.lock();
+                if let Some(outcome) = look(&mut state) {
+                    return outcome;
+                }
+                calling::refuse_callback_of(session.config.number)?;
+                state.join_renewal(pipeline)
+            };
+            if let Some(outcome) = renewal.outcome(pipeline.patience()).await {
+                return outcome;
             }
-            state.join_renewal(pipeline)
-        };
-        renewal.await
+            session.lock().give_up(&renewal);
+            if is_own {
+                return Err(super::failed("the runtime that was to get a new token has ended"));
+            }
+        }
     }
 
     /// Whether a new token can be had when one is no longer good (RSA4a).
@@ -227,9 +243,28 @@ impl Session {
         }
         state.means = means;
         state.params = params;
-        state.renewal = None;
         state.install(details.clone(), session.config.options.clock.now());
+        // Its token would replace the one that the user asked for.
+        if let (Some(renewal), Some(proof)) = (state.renewal.take(), state.current()) {
+            renewal.end(Ok(proof));
+            renewal.abort();
+        }
         Ok((details, state.generation))
+    }
+
+    /// Whether these options, or the client's own, get a token by calling the auth callback.
+    ///
+    /// # Errors
+    /// What is wrong with the options.
+    pub(super) fn calls_back(&self, options: Option<&AuthOptions>) -> Result<bool> {
+        let means = self.means(options)?;
+        let is_given = options.is_some() && (means.token.is_some() || means.request.is_some());
+        Ok(!is_given && matches!(means.source, Some(Source::Callback(_))))
+    }
+
+    /// Which client this is of.
+    pub(super) fn client(&self) -> ClientNumber {
+        self.config.number
     }
 
     /// The means that options amount to, or the client's own.
@@ -316,26 +351,27 @@ impl State {
         self.means.can_renew() || self.request.is_some()
     }
 
-    /// Whether the token's time is over (RSA4b1).
-    ///
-    /// The service's clock counts where it is known. The local one saves a request as well, unless it has
-    /// proved to be wrong: a token that the service would take must not be renewed on every request.
+    /// Whether the token's time is over and another can be had. Only the service's clock counts, once the
+    /// service's time was queried: the local one may be wrong (RSA4b1).
     fn is_expired(&self, now: Millis) -> bool {
         let Some(expires) = self.token.as_ref().and_then(|token| token.expires) else {
             return false;
         };
-        match self.offset {
-            Some(offset) => expires <= now.saturating_add(offset),
-            None => self.stale < STALE_ON_ARRIVAL && expires <= now,
-        }
+        let is_past = self.offset.is_some_and(|offset| expires <= now.saturating_add(offset));
+        is_past && self.can_renew()
     }
 
     fn install(&mut self, details: TokenDetails, now: Millis) {
         self.generation += 1;
         self.request = None;
         self.client_id.clone_from(&details.client_id);
-        let stale = details.expires.is_some_and(|expires| expires <= now);
-        self.stale = if stale { self.stale.saturating_add(1) } else { 0 };
+        let now = now.saturating_add(self.offset.unwrap_or_default());
+        let is_stale = details.expires.is_some_and(|expires| expires <= now);
+        self.stale = if is_stale { self.stale.saturating_add(1) } else { 0 };
+        if self.stale >= STALE_ON_ARRIVAL {
+            // A token that the service would take must not be renewed on every request (RSA10k).
+            self.offset = None;
+        }
         self.token = Some(details);
     }
 
@@ -345,23 +381,30 @@ impl State {
         }
     }
 
-    /// The renewal under way, or a new one.
-    fn join_renewal(&mut self, pipeline: &Arc<Pipeline>) -> Shared<Renewal> {
-        if let Some(running) = self.renewal.as_ref().and_then(WeakShared::upgrade) {
-            return running;
+    /// The renewal under way, or a new one, and whether it is new.
+    fn join_renewal(&mut self, pipeline: &Arc<Pipeline>) -> (Arc<Renewal>, bool) {
+        if let Some(running) = self.renewal.as_ref().filter(|renewal| !renewal.has_ended()) {
+            return (Arc::clone(running), false);
         }
         let (means, request) = (Arc::clone(&self.means), self.request.clone());
-        let renewal: Renewal =
-            Box::pin(renew(Arc::clone(pipeline), means, request, self.generation));
-        let renewal = renewal.shared();
-        self.renewal = renewal.downgrade();
-        renewal
+        let (own, gone) = pipeline.outlived();
+        let renewal = Renewal::spawn(renew(own, means, request, self.generation), gone);
+        self.renewal = Some(Arc::clone(&renewal));
+        (renewal, true)
+    }
+
+    /// Lets others begin a renewal in place of this one.
+    fn give_up(&mut self, renewal: &Arc<Renewal>) {
+        if self.renewal.as_ref().is_some_and(|running| Arc::ptr_eq(running, renewal)) {
+            self.renewal = None;
+        }
+        renewal.abort();
     }
 }
 
 /// Replaces the token of this generation.
 async fn renew(
-    pipeline: Arc<Pipeline>,
+    pipeline: Pipeline,
     means: Arc<Means>,
     request: Option<TokenRequest>,
     generation: u64,

@@ -255,7 +255,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_cannot_be_sent_is_refused() {
-        let client = BuiltinClient::new(Proxies::default(), Duration::from_secs(1), 10);
+        let client = BuiltinClient::new(Proxies::default(), Duration::from_secs(1));
         let mut bad_header = HttpRequest::new(HttpMethod::Get, "http://127.0.0.1:1/");
         bad_header.headers.push(("a".to_owned(), "b\r\nc: d".to_owned()));
         for request in [HttpRequest::new(HttpMethod::Get, "http://a b/"), bad_header] {
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn without_a_runtime_it_is_an_error_rather_than_a_panic() {
-        let client = BuiltinClient::new(Proxies::default(), Duration::from_secs(1), 10);
+        let client = BuiltinClient::new(Proxies::default(), Duration::from_secs(1));
         let request = HttpRequest::new(HttpMethod::Get, "http://127.0.0.1:1/");
         let outcome = futures_util::FutureExt::now_or_never(client.send(request));
         let error = outcome.expect("at once").expect_err("there is no runtime");

@@ -7,7 +7,7 @@ use capably_protocol::{ErrorCode, Format, RecoveryKey};
 use super::{ClientOptions, Problems};
 use crate::{
     Result, agents,
-    auth::{self, Means},
+    auth::{self, ClientNumber, Means},
     endpoint::{self, Domains},
     proxy::Proxies,
 };
@@ -21,6 +21,8 @@ const TICK: Duration = Duration::from_millis(1);
 /// Options that are known to be good, with what follows from them.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
+    /// The client with these options.
+    pub(crate) number: ClientNumber,
     pub(crate) options: ClientOptions,
     pub(crate) means: Means,
     pub(crate) domains: Domains,
@@ -85,7 +87,14 @@ impl ClientOptions {
         match (means, proxies) {
             (Some(means), Some(proxies)) if problems.len() == 0 => {
                 let recover = self.recovery_key();
-                Ok(Config { options: self, means, domains, proxies, recover })
+                Ok(Config {
+                    number: ClientNumber::next(),
+                    options: self,
+                    means,
+                    domains,
+                    proxies,
+                    recover,
+                })
             }
             _ => Err(problems.into_error()),
         }

@@ -135,6 +135,7 @@ fn send(
     let rest = channel.rest_channel();
     Box::pin(async move {
         let annotation = Box::new(prepare(&rest, &message, annotation, action)?);
+        handle.check_may_wait()?;
         let permits = handle.take_window(annotation.size()).await?;
         let publish = |reply| {
             let publish = AnnotationCommand::Publish { annotation, permits, reply };

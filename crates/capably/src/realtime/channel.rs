@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use capably_core::{Channel as CoreChannel, ChannelId};
-use capably_protocol::{ChannelMode, Data, Message, Str, frame::Params};
+use capably_protocol::{ChannelMode, Data, ErrorCode, Message, Str, frame::Params};
 
 use super::{
     Changes, ChannelState, ChannelStateChange, Publish, RealtimeChannelOptions, Subscribe,
@@ -44,6 +44,8 @@ pub(crate) struct ChannelShared {
 
 #[derive(Clone, Debug)]
 struct ChannelSnapshot {
+    /// Released, or without a client: it changes no more.
+    ended: bool,
     state: ChannelState,
     error_reason: Option<Error>,
     modes: Vec<ChannelMode>,
@@ -54,6 +56,7 @@ struct ChannelSnapshot {
 impl ChannelSnapshot {
     fn new(channel: &CoreChannel, state: ChannelState) -> Self {
         Self {
+            ended: false,
             state,
             error_reason: channel.error_reason().cloned().map(Error::from),
             modes: channel.modes().to_vec(),
@@ -76,6 +79,7 @@ impl ChannelShared {
             options: Mutex::new(Arc::new(options)),
             agent,
             snapshot: Mutex::new(ChannelSnapshot {
+                ended: false,
                 state: ChannelState::Initialized,
                 error_reason: None,
                 modes: Vec::new(),
@@ -89,13 +93,20 @@ impl ChannelShared {
 
     /// Updates the snapshot, then tells every listener.
     pub(crate) fn changed(&self, channel: &CoreChannel, change: &ChannelStateChange) {
-        *lock(&self.snapshot) = ChannelSnapshot::new(channel, change.current);
+        self.update(ChannelSnapshot::new(channel, change.current));
         self.listeners.tell(change);
     }
 
     /// Updates the snapshot of an attached channel.
     pub(crate) fn granted(&self, channel: &CoreChannel) {
-        *lock(&self.snapshot) = ChannelSnapshot::new(channel, ChannelState::Attached);
+        self.update(ChannelSnapshot::new(channel, ChannelState::Attached));
+    }
+
+    fn update(&self, new: ChannelSnapshot) {
+        let mut snapshot = lock(&self.snapshot);
+        if !snapshot.ended {
+            *snapshot = new;
+        }
     }
 
     /// The options there are now.
@@ -123,6 +134,7 @@ impl ChannelShared {
     /// The channel was released, or the client has ended: it is not attached any more, and will not change.
     pub(crate) fn end(&self) {
         let mut snapshot = lock(&self.snapshot);
+        snapshot.ended = true;
         if !matches!(snapshot.state, ChannelState::Initialized | ChannelState::Failed) {
             snapshot.state = ChannelState::Detached;
         }
@@ -163,10 +175,15 @@ impl Channel {
     /// # Errors
     /// Why the channel is not attached: the service's reason (40160 without the right to), 90007 without
     /// an answer within the realtime request timeout, or 80000, 80002 or 80017 in a state without a
-    /// connection to wait for (RTL4b).
+    /// connection to wait for (RTL4b); 50003 when nobody connects the client within the connectionStateTtl.
     pub fn attach(&self) -> BoxFuture<'static, Result<()>> {
-        let id = self.shared.id;
-        self.ask(move |reply| Command::Attach(id, reply))
+        let channel = self.clone();
+        Box::pin(async move {
+            if channel.state() != ChannelState::Attached {
+                channel.handle.check_may_wait()?;
+            }
+            channel.handle.ask(|reply| Command::Attach(channel.shared.id, reply)).await
+        })
     }
 
     /// Detaches when it is awaited (RTL5). Subscriptions stay, and go on once the channel is attached again.
@@ -226,23 +243,71 @@ impl Channel {
 
     /// Waits for a state (RTL25): `None` at once in it (RTL25a), else the change that led to it (RTL25b).
     ///
+    /// It ends when the channel is detached, has failed or was released, since no other state follows before
+    /// the next [`attach`](Self::attach). In any other state the wait has no limit of its own: put it into a
+    /// timeout to wait for so long only.
+    ///
     /// # Errors
-    /// 80017 when the client ends before.
+    /// Why the channel has failed; 90001 when it is detached or was released, 80017 when the client has
+    /// ended; 40170 for ATTACHED in the auth callback that is to give the token for the connection.
     pub async fn when(&self, state: ChannelState) -> Result<Option<ChannelStateChange>> {
         let mut changes = self.changes();
         if self.state() == state {
             return Ok(None);
         }
+        if state == ChannelState::Attached {
+            self.handle.check_may_wait()?;
+        }
+        if self.ended().is_some() {
+            // The client may have been told to attach the channel already.
+            self.handle.settled().await;
+            if let Some(reason) = self.ended().filter(|_| self.state() != state) {
+                return Err(reason);
+            }
+        }
         while let Some(change) = changes.next().await {
             if change.current == state {
                 return Ok(Some(change));
             }
+            if is_final(change.current) {
+                return Err(change.reason.map_or_else(detached, Error::from));
+            }
         }
-        Err(gone())
+        Err(if self.handle.is_gone() { gone() } else { released() })
+    }
+
+    /// Why no other state follows, if none does.
+    fn ended(&self) -> Option<Error> {
+        let snapshot = lock(&self.shared.snapshot).clone();
+        match snapshot.state {
+            ChannelState::Detached => Some(detached()),
+            ChannelState::Failed => Some(snapshot.error_reason.unwrap_or_else(detached)),
+            ChannelState::Initialized
+            | ChannelState::Attaching
+            | ChannelState::Attached
+            | ChannelState::Detaching
+            | ChannelState::Suspended => None,
+        }
     }
 
     /// Every change from now on, in order (RTL2).
     pub fn changes(&self) -> Changes<ChannelStateChange> {
         self.shared.listeners.listen()
     }
+}
+
+fn released() -> Error {
+    let code = ErrorCode::CHANNEL_OPERATION_FAILED_INVALID_CHANNEL_STATE;
+    Error::new(code, 400, "the channel was released")
+}
+
+/// Whether no other state follows before the user attaches the channel.
+fn is_final(state: ChannelState) -> bool {
+    matches!(state, ChannelState::Detached | ChannelState::Failed)
+}
+
+fn detached() -> Error {
+    let code = ErrorCode::CHANNEL_OPERATION_FAILED_INVALID_CHANNEL_STATE;
+    Error::new(code, 400, "the channel is detached")
+        .with_remedy("begin to attach the channel before you wait for a state")
 }

@@ -7,7 +7,7 @@ use capably_protocol::{ChannelMode, CipherParams, frame::Params};
 use tokio::sync::oneshot;
 
 use super::{
-    Channel,
+    Channel, ChannelState,
     command::{Command, answered, lock},
 };
 use crate::{
@@ -102,8 +102,12 @@ impl Channel {
     /// Why the channel is not attached any more, as [`attach`](Self::attach) says; 90001 if it was released
     /// or detached meanwhile. The channel has the new options nevertheless.
     pub fn set_options(&self, options: RealtimeChannelOptions) -> BoxFuture<'static, Result<()>> {
-        let (handle, shared) = (self.handle.clone(), Arc::clone(&self.shared));
+        let channel = self.clone();
         Box::pin(async move {
+            let Channel { handle, shared, .. } = &channel;
+            if matches!(channel.state(), ChannelState::Attaching | ChannelState::Attached) {
+                handle.check_may_wait()?;
+            }
             let core = options.to_core(shared.agent.as_ref());
             let (reply, answer) = oneshot::channel();
             {

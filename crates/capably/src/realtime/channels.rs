@@ -79,9 +79,11 @@ impl Channels {
             .collect()
     }
 
-    /// Detaches a channel and forgets it (RTS4a). Its subscriptions end.
+    /// Detaches a channel and forgets it (RTS4a). Its subscriptions end; handles to it see no change of
+    /// state any more.
     pub fn release(&self, name: &str) {
         if let Some(shared) = lock(&self.registry.channels).remove(name) {
+            shared.end();
             self.handle.send(Command::Release(shared.id));
         }
     }

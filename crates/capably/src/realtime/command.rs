@@ -21,7 +21,10 @@ use super::{
     Changes, ChannelProperties, ConnectionMetrics, Gap, channel::ChannelShared, filter::Wanted,
     kinds::SubscriberOfKinds, listeners::Listeners, queue::Queue,
 };
-use crate::{Error, Result, auth::AuthOptions};
+use crate::{
+    Error, Result,
+    auth::{AuthOptions, ClientNumber, refuse_callback_of},
+};
 
 /// Where the result of an operation goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, ErrorInfo>>;
@@ -30,7 +33,10 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, ErrorInfo>>;
 #[derive(Debug)]
 pub(crate) enum Command {
     Connect,
-    Close,
+    /// To be answered when nothing of the connection is left to follow.
+    Close(oneshot::Sender<()>),
+    /// To be answered when all that was asked for before has had its effects.
+    Settle(oneshot::Sender<()>),
     Ping(Reply<Duration>),
     RecoveryKey(oneshot::Sender<Option<RecoveryKey>>),
     Authorize(Box<Authorize>),
@@ -161,6 +167,8 @@ impl WeakHandle {
 /// What handles and driver share.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// Which client it is, to the auth callbacks of this process.
+    client: ClientNumber,
     connection: Mutex<ConnectionSnapshot>,
     /// The ids of the last connections, the newest last.
     connection_ids: Mutex<VecDeque<Str>>,
@@ -201,9 +209,10 @@ const REMEMBERED_CONNECTIONS: usize = 64;
 const WINDOW_UNIT: usize = 1024;
 
 impl Handle {
-    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Command>) {
+    pub(crate) fn new(client: ClientNumber) -> (Self, mpsc::UnboundedReceiver<Command>) {
         let (commands, receiver) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
+            client,
             connection: Mutex::new(ConnectionSnapshot {
                 state: ConnectionState::Initialized,
                 id: None,
@@ -223,6 +232,11 @@ impl Handle {
         let _ = self.commands.send(command);
     }
 
+    /// Whether the driver has ended, and with it the client.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.commands.is_closed()
+    }
+
     /// The same way, without keeping the client alive.
     pub(crate) fn downgrade(&self) -> WeakHandle {
         WeakHandle(Arc::downgrade(&self.0))
@@ -237,6 +251,38 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Authorize(Box::new(Authorize { params, options, reply })));
         answer.await.map_err(|_| gone())?
+    }
+
+    /// Whether a call may wait for the connection: not in the auth callback that is to give the token for it.
+    ///
+    /// # Errors
+    /// Code 40170 in such a callback, while there is no connection.
+    pub(crate) fn check_may_wait(&self) -> Result<()> {
+        match self.shared.connection().state {
+            ConnectionState::Initialized
+            | ConnectionState::Connecting
+            | ConnectionState::Disconnected => refuse_callback_of(self.shared.client),
+            ConnectionState::Connected
+            | ConnectionState::Suspended
+            | ConnectionState::Closing
+            | ConnectionState::Closed
+            | ConnectionState::Failed => Ok(()),
+        }
+    }
+
+    /// Closes the connection, and returns when nothing of it is left to follow (RTN12).
+    pub(crate) async fn close(&self) {
+        let (reply, closed) = oneshot::channel();
+        self.send(Command::Close(reply));
+        // Without a driver there is no connection.
+        let _ = closed.await;
+    }
+
+    /// Waits until all that was asked for so far has had its effects.
+    pub(crate) async fn settled(&self) {
+        let (reply, settled) = oneshot::channel();
+        self.send(Command::Settle(reply));
+        let _ = settled.await;
     }
 
     /// Asks for something and waits for the answer.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use capably_protocol::Str;
+use capably_protocol::{ErrorCode, Str};
 use tokio::sync::oneshot;
 
 use super::{
     Changes, ConnectionMetrics, ConnectionState, ConnectionStateChange,
-    command::{Command, Handle, gone},
+    command::{Command, ConnectionSnapshot, Handle, gone},
 };
 use crate::{Error, Result, http::BoxFuture};
 
@@ -29,22 +29,12 @@ impl Connection {
     }
 
     /// Closes the connection, and returns once it is closed (RTN12): within the realtime request timeout,
-    /// and at once while there is nobody to say goodbye to.
+    /// and at once while there is nobody to say goodbye to. The state is then CLOSED, or FAILED as before,
+    /// and no other follows until you [`connect`](Self::connect).
+    ///
+    /// It also returns when somebody connects before the connection is closed.
     pub async fn close(&self) {
-        let mut changes = self.changes();
-        self.handle.send(Command::Close);
-        if matches!(
-            self.state(),
-            ConnectionState::Initialized | ConnectionState::Closed | ConnectionState::Failed
-        ) {
-            // Nothing will change but INITIALIZED to CLOSED, which nobody needs to wait for.
-            return;
-        }
-        while let Some(change) = changes.next().await {
-            if matches!(change.current, ConnectionState::Closed | ConnectionState::Failed) {
-                return;
-            }
-        }
+        self.handle.close().await;
     }
 
     /// Tells the client that the operating system sees a network, or another one than before.
@@ -74,7 +64,10 @@ impl Connection {
     /// state without a connection to wait for.
     pub fn ping(&self) -> BoxFuture<'static, Result<Duration>> {
         let handle = self.handle.clone();
-        Box::pin(async move { handle.ask(Command::Ping).await })
+        Box::pin(async move {
+            handle.check_may_wait()?;
+            handle.ask(Command::Ping).await
+        })
     }
 
     /// The state (RTN4d).
@@ -111,19 +104,53 @@ impl Connection {
 
     /// Waits for a state (RTN26): `None` at once in it (RTN26a), else the change that led to it (RTN26b).
     ///
+    /// It ends when the connection is closed or has failed, since no other state follows before the next
+    /// [`connect`](Self::connect). In any other state the wait has no limit of its own: a client goes on
+    /// trying to connect, and one that was never told to connect waits for that. To wait for so long only,
+    /// put it into a timeout.
+    ///
     /// # Errors
-    /// 80017 when the client ends before.
+    /// Why the connection has failed; 80017 when it is closed or the client has ended; 40170 for CONNECTED
+    /// in the auth callback that is to give the token for it.
     pub async fn when(&self, state: ConnectionState) -> Result<Option<ConnectionStateChange>> {
         let mut changes = self.changes();
         if self.state() == state {
             return Ok(None);
         }
+        if state == ConnectionState::Connected {
+            self.handle.check_may_wait()?;
+        }
+        if self.ended().is_some() {
+            // The client may have been told to connect already.
+            self.handle.settled().await;
+            if let Some(reason) = self.ended().filter(|_| self.state() != state) {
+                return Err(reason);
+            }
+        }
         while let Some(change) = changes.next().await {
             if change.current == state {
                 return Ok(Some(change));
             }
+            if is_final(change.current) {
+                return Err(change.reason.map_or_else(closed, Error::from));
+            }
         }
         Err(gone())
+    }
+
+    /// Why no other state follows, if none does.
+    fn ended(&self) -> Option<Error> {
+        let ConnectionSnapshot { state, error_reason, .. } = self.handle.shared.connection();
+        match state {
+            ConnectionState::Closed => Some(closed()),
+            ConnectionState::Failed => Some(error_reason.unwrap_or_else(closed)),
+            ConnectionState::Initialized
+            | ConnectionState::Connecting
+            | ConnectionState::Connected
+            | ConnectionState::Disconnected
+            | ConnectionState::Suspended
+            | ConnectionState::Closing => None,
+        }
     }
 
     /// What the connection has been through: attempts, fallbacks, losses. For an exporter of metrics to
@@ -136,4 +163,14 @@ impl Connection {
     pub fn changes(&self) -> Changes<ConnectionStateChange> {
         self.handle.shared.changes()
     }
+}
+
+/// Whether no other state follows before the user connects.
+fn is_final(state: ConnectionState) -> bool {
+    matches!(state, ConnectionState::Closed | ConnectionState::Failed)
+}
+
+fn closed() -> Error {
+    Error::new(ErrorCode::CONNECTION_CLOSED, 400, "the connection is closed")
+        .with_remedy("connect before you wait for a state")
 }

@@ -15,7 +15,7 @@ use capably_core::{
 use capably_protocol::Limits;
 use slab::Slab;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Instant as TokioInstant, Sleep, sleep_until},
 };
 
@@ -62,6 +62,10 @@ pub(crate) struct Driver {
     network: Option<NetworkWatch>,
     /// What ended publishes took of the window; given back in one go.
     permits: usize,
+    /// Told when the connection is not closing any more.
+    closing: Vec<oneshot::Sender<()>>,
+    /// Told when what was asked for before has had its effects.
+    settling: Vec<oneshot::Sender<()>>,
 }
 
 struct Blocked {
@@ -95,6 +99,8 @@ impl Driver {
             awake,
             network: None,
             permits: 0,
+            closing: Vec::new(),
+            settling: Vec::new(),
         }
     }
 
@@ -173,9 +179,19 @@ impl Driver {
                 }
                 Output::Timeout(deadline) => {
                     self.shared.give_back(std::mem::take(&mut self.permits));
+                    self.tell_settled();
                     return deadline.map(|(at, _)| at);
                 }
             }
+        }
+    }
+
+    /// Answers those who wait for the effects of what was asked for.
+    fn tell_settled(&mut self) {
+        let closed = self.core.connection_state() != ConnectionState::Closing;
+        let closing = if closed { std::mem::take(&mut self.closing) } else { Vec::new() };
+        for waiting in self.settling.drain(..).chain(closing) {
+            let _ = waiting.send(());
         }
     }
 

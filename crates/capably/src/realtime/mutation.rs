@@ -138,7 +138,10 @@ impl IntoFuture for ChangeMessage {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.submit().await?.await })
+        Box::pin(async move {
+            self.sender.handle().check_may_wait()?;
+            self.submit().await?.await
+        })
     }
 }
 

@@ -52,7 +52,8 @@ use crate::{Error, Result, http::BoxFuture, outgoing::Outgoing, payload};
 /// The service's reason; 40003 for extras that are no JSON object; 40009 if too large; 40012 for a client id
 /// that is not this client's; 40013 for a payload that cannot be encoded; 40030 when there is no message;
 /// 90001 on a channel that is suspended or failed, or 80000, 80002, 80003 or 80017 in a state without a
-/// connection to wait for (RTL6c4).
+/// connection to wait for (RTL6c4); 50003 when the service acknowledges nothing, or nobody connects the client,
+/// within the connectionStateTtl (two minutes).
 ///
 /// [`queue_messages`]: crate::ClientOptions::queue_messages
 #[derive(Debug)]
@@ -111,7 +112,10 @@ impl IntoFuture for Publish {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.submit().await?.await })
+        Box::pin(async move {
+            self.sender.handle.check_may_wait()?;
+            self.submit().await?.await
+        })
     }
 }
 
@@ -125,6 +129,10 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn new(channel: &Channel) -> Self {
         Self { handle: channel.handle.clone(), channel: Arc::clone(&channel.shared) }
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// Hands messages to the driver, to go in one frame.

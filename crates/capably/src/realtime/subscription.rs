@@ -150,6 +150,9 @@ impl<'a> Subscribe<'a> {
     }
 
     async fn start(self) -> Result<Subscription> {
+        if self.attach {
+            self.channel.handle.check_may_wait()?;
+        }
         let mut subscription = self.listen();
         subscription.attached().await?;
         Ok(subscription)

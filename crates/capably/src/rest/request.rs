@@ -13,7 +13,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use capably_protocol::{ErrorCode, Millis, PROTOCOL_VERSION};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     LocalDevice,
@@ -156,6 +156,7 @@ struct Answer {
 }
 
 /// What a REST client sends its requests through.
+#[derive(Clone)]
 pub(crate) struct Pipeline {
     config: Arc<Config>,
     client: Arc<dyn HttpClient>,
@@ -168,6 +169,8 @@ pub(crate) struct Pipeline {
     session: Arc<Session>,
     /// Which device the program is, if it is one (RSH8).
     device: Arc<Mutex<Option<LocalDevice>>>,
+    /// Ends with the last handle, and the last call that somebody waits for.
+    life: Option<watch::Sender<()>>,
 }
 
 impl Pipeline {
@@ -181,7 +184,8 @@ impl Pipeline {
         let session = Arc::new(Session::new(Arc::clone(&config)));
         let (hosts, device) = (Arc::default(), Arc::default());
         let max_frame_size = Arc::new(AtomicUsize::new(config.options.max_frame_size));
-        Self { config, client, hosts, max_frame_size, agent, wrapper: None, session, device }
+        let life = Some(watch::Sender::new(()));
+        Self { config, client, hosts, max_frame_size, agent, wrapper: None, session, device, life }
     }
 
     /// The same way, with all that is known of it, for the calls of a wrapper SDK (WP5, WP6).
@@ -190,16 +194,27 @@ impl Pipeline {
             Some(outer) => format!("{outer} {agents}"),
             None => agents.to_owned(),
         };
-        Self {
-            config: Arc::clone(&self.config),
-            client: Arc::clone(&self.client),
-            hosts: Arc::clone(&self.hosts),
-            max_frame_size: Arc::clone(&self.max_frame_size),
-            agent: self.agent.clone(),
-            wrapper: Some(wrapper),
-            session: Arc::clone(&self.session),
-            device: Arc::clone(&self.device),
-        }
+        Self { wrapper: Some(wrapper), ..self.clone() }
+    }
+
+    /// The same way for work of the client's own, and what ends once nobody has use for that work.
+    pub(crate) fn outlived(&self) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let life = self.life.as_ref().map(watch::Sender::subscribe);
+        let gone = async move {
+            match life {
+                Some(mut life) => while life.changed().await.is_ok() {},
+                None => std::future::pending().await,
+            }
+        };
+        (Self { life: None, ..self.clone() }, gone)
+    }
+
+    /// How long it takes at most to get a token: the answer of a callback or an auth URL, the service's
+    /// time, and a token request.
+    pub(crate) fn patience(&self) -> Duration {
+        let options = &self.config.options;
+        let call = options.http_max_retry_duration.saturating_add(options.http_request_timeout);
+        options.http_request_timeout.saturating_add(call.saturating_mul(2))
     }
 
     pub(crate) fn config(&self) -> &Config {

@@ -12,3 +12,4 @@ mod options;
 mod overlapping;
 mod properties;
 mod server_initiated;
+mod when;

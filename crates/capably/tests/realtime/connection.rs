@@ -13,6 +13,7 @@ use crate::{in_both_formats, support::*};
 
 mod auto_connect;
 mod backoff;
+mod closing;
 mod error_reason;
 mod failures;
 mod fallback;

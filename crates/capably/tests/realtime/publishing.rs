@@ -5,4 +5,5 @@ mod encoding;
 mod frame_size;
 mod refused;
 mod sending;
+mod time_limits;
 mod window;

@@ -13,10 +13,13 @@ use crate::support::scripted_http::{Answer, KEY, Request, ScriptedHttp, respond}
 mod authorize;
 mod bad_server;
 mod callback;
+mod calling_back;
 mod client_id;
 mod logging;
 mod renewal;
+mod renewal_random;
 mod revoke_tokens;
+mod runtimes;
 mod scheme;
 mod token_details;
 mod token_request;
@@ -64,6 +67,14 @@ fn giving(details: Value) -> ScriptedHttp {
         } else {
             respond(200, json!([]))
         }
+    })
+}
+
+/// A service whose time is `NOW`, and that accepts every token.
+fn telling_time() -> ScriptedHttp {
+    ScriptedHttp::new(|request, _| {
+        let body = if request.url.contains("/time") { json!([NOW]) } else { json!([]) };
+        respond(200, body)
     })
 }
 

@@ -102,6 +102,9 @@ impl<'a> SubscribeAnnotations<'a> {
     }
 
     async fn start(self) -> Result<AnnotationSubscription> {
+        if self.attach {
+            self.channel.handle.check_may_wait()?;
+        }
         let mut subscription = self.listen();
         subscription.attached().await?;
         Ok(subscription)

@@ -21,7 +21,7 @@ impl Driver {
         match command {
             AnnotationCommand::Publish { annotation, permits, reply } => {
                 let op = self.operation(Operation::Publish(reply, permits));
-                self.core.annotate(id, *annotation, op);
+                self.core.annotate(id, *annotation, op, now);
             }
             AnnotationCommand::Subscribe { subscriber, attach, reply } => {
                 let Some(entry) = self.channels.get_mut(&id) else {

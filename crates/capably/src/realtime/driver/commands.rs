@@ -51,7 +51,11 @@ impl Driver {
     fn handle_command(&mut self, command: Command, now: Now) {
         match command {
             Command::Connect => self.core.connect(now),
-            Command::Close => self.core.close(now),
+            Command::Close(reply) => {
+                self.core.close(now);
+                self.closing.push(reply);
+            }
+            Command::Settle(reply) => self.settling.push(reply),
             Command::Ping(reply) => {
                 let op = self.operation(Operation::Ping(reply));
                 self.core.ping(op, now);
@@ -98,7 +102,7 @@ impl Driver {
             }
             Command::Publish(Publish { channel, messages, params, permits, reply }) => {
                 let op = self.operation(Operation::Publish(reply, permits));
-                self.core.publish(channel, messages, params, op);
+                self.core.publish(channel, messages, params, op, now);
             }
             Command::Subscribe { channel, mut subscriber, attach, reply } => {
                 let Some(entry) = self.channels.get_mut(&channel) else {

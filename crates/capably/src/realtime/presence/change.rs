@@ -62,6 +62,7 @@ impl PresenceChange {
         let cipher = options.cipher.as_ref();
         payload::encode_data(&mut message.data, &mut message.encoding, cipher)?;
         let id = channel.shared.id;
+        channel.handle.check_may_wait()?;
         channel
             .handle
             .ask(|reply| Command::Presence(id, PresenceCommand::Say { message, reply }))

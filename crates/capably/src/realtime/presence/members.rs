@@ -16,7 +16,8 @@ use crate::{
 /// the members in the order of their connections' and clients' ids.
 ///
 /// # Errors
-/// 91005 on a suspended channel, unless it does not wait for a sync (RTP11d); 90001 on one that has failed
+/// 50003 when the service does not complete the sync: no page of it within the realtime request timeout, or no
+/// end after twelve times that; 91005 on a suspended channel, unless it does not wait for a sync (RTP11d); 90001 on one that has failed
 /// (RTL33c), or that is detached before the sync is complete; why the channel could not be attached, as
 /// [`Channel::attach`] says. With [`strict_mode`](crate::ClientOptions::strict_mode), 91008 when the channel
 /// is attached without the mode `presence_subscribe` (RTP11f1).
@@ -60,6 +61,7 @@ impl IntoFuture for Members {
         let Self { channel, query } = self;
         let id = channel.shared.id;
         Box::pin(async move {
+            channel.handle.check_may_wait()?;
             let members = |reply| Command::Presence(id, PresenceCommand::Members { query, reply });
             channel.handle.ask(members).await
         })

@@ -100,6 +100,9 @@ impl<'a> SubscribePresence<'a> {
     }
 
     async fn start(self) -> Result<PresenceSubscription> {
+        if self.attach {
+            self.channel.handle.check_may_wait()?;
+        }
         let mut subscription = self.listen();
         subscription.attached().await?;
         Ok(subscription)

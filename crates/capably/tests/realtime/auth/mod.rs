@@ -1,6 +1,7 @@
 //! Tokens on a connection (RSA4, RTC8).
 
 mod authorize;
+mod calling_back;
 mod client_id;
 mod concurrent;
 mod connecting;

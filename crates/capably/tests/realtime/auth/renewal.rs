@@ -198,10 +198,18 @@ in_both_formats! {
         let tokens = Tokens::default();
         let options = tokens
             .options()
-            .wall_clock(|| 1_700_000_000_000)
-            .token_details(TokenDetails::new("old").expires(1_600_000_000_000));
+            .key(KEY)
+            .query_time(true)
+            .http_client(Arc::new(ScriptedHttp::always(respond(200, json!([1_700_000_000_000_i64])))))
+            .wall_clock(|| 1_800_000_000_000)
+            .token_details(TokenDetails::new("old").expires(1_699_999_999_999));
         let (client, mut service) = client_of(format, options);
+        // Only the service's clock counts, which is not known at first.
         client.connection().connect();
+        let attempt = service.attempt().await;
+        assert_eq!(attempt.param("accessToken").as_deref(), Some("old"));
+        attempt.refuse();
+        client.auth().create_token_request().await.unwrap();
         let attempt = service.attempt().await;
         assert_eq!(attempt.param("accessToken").as_deref(), Some("token-1"));
         assert_eq!(tokens.asked(), 1);

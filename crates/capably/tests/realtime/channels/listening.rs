@@ -141,6 +141,6 @@ in_both_formats! {
         };
         tokio::task::yield_now().await;
         client.channels().release("ch");
-        assert_eq!(code(waiting.await.unwrap()), 80017);
+        assert_eq!(code(waiting.await.unwrap()), 90001);
     }
 }

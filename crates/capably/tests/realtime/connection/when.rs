@@ -130,3 +130,46 @@ in_both_formats! {
         assert_eq!(change.reason.unwrap().code.0, 80000);
     }
 }
+
+// Spec: RTN26
+in_both_formats! {
+    async fn it_ends_with_the_reason_when_no_state_follows(format) {
+        let (client, _service, mut peer) = connected(format).await;
+        let suspended = waiting(&client, ConnectionState::Suspended);
+        settle().await;
+        peer.send(error(None, 40400, 404));
+        assert_eq!(code(suspended.await.unwrap()), 40400);
+        // It had failed before.
+        assert_eq!(code(client.connection().when(ConnectionState::Connected).await), 40400);
+        assert_eq!(client.connection().when(ConnectionState::Failed).await.unwrap(), None);
+
+        let (closed, _service) = client_with(format, |options| options);
+        let connected = waiting(&closed, ConnectionState::Connected);
+        settle().await;
+        closed.close().await;
+        assert_eq!(code(connected.await.unwrap()), 80017);
+        assert_eq!(code(closed.connection().when(ConnectionState::Connected).await), 80017);
+        assert_eq!(closed.connection().when(ConnectionState::Closed).await.unwrap(), None);
+    }
+}
+
+// Spec: RTN11d, RTN26b
+in_both_formats! {
+    async fn a_client_that_was_just_told_to_connect_again_is_waited_for(format) {
+        let (client, mut service, mut peer) = connected(format).await;
+        peer.send(error(None, 40400, 404));
+        client.connection().when(ConnectionState::Failed).await.unwrap();
+        for round in ["connection-2", "connection-3"] {
+            client.connection().connect();
+            let accept = async {
+                let mut peer = service.accept().await;
+                peer.send(connected_frame(round, "key"));
+                peer
+            };
+            let (change, _peer) =
+                tokio::join!(client.connection().when(ConnectionState::Connected), accept);
+            assert_eq!(change.unwrap().unwrap().current, ConnectionState::Connected);
+            client.close().await;
+        }
+    }
+}

@@ -1,7 +1,10 @@
 //! Asking who is present (RTP11).
 
+use std::time::Duration;
+
 use capably::realtime::ChannelState;
 use capably_protocol::ChannelMode;
+use tokio::time::Instant;
 
 use super::*;
 use crate::in_both_formats;
@@ -195,5 +198,53 @@ in_both_formats! {
             quiet(&client, &mut peer).await;
             assert_eq!(channel.presence().get().await.unwrap(), []);
         }
+    }
+}
+
+// Spec: RTP11c1, TO3l11
+in_both_formats! {
+    async fn a_sync_that_does_not_come_is_not_waited_for_for_ever(format) {
+        let (client, _service, mut peer, channel) = awaiting_sync(format).await;
+        let start = Instant::now();
+        let asking = asking(&channel);
+        // A page gives the next one time.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        peer.send(sync("seq1:cursor1", vec![present("alice", "c1:0:0")]));
+        quiet(&client, &mut peer).await;
+        let error = asking.await.unwrap().unwrap_err();
+        assert_eq!((error.code().0, error.status()), (50003, Some(408)));
+        assert_eq!(start.elapsed().as_secs(), 16);
+        assert_eq!(channel.state(), ChannelState::Attached);
+        // The sync still counts, should it go on.
+        peer.send(sync("seq1:", vec![present("bob", "c2:0:0")]));
+        let members = channel.presence().get().await.unwrap();
+        assert_eq!(clients(&members), ["alice", "bob"]);
+    }
+}
+
+// Spec: RTP11c1
+in_both_formats! {
+    async fn a_sync_without_an_end_is_not_waited_for_for_ever(format) {
+        let (client, _service, mut peer, channel) = awaiting_sync(format).await;
+        let start = Instant::now();
+        let asking = asking(&channel);
+        while !asking.is_finished() {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            peer.send(sync("seq1:cursor", vec![present("alice", "c1:0:0")]));
+            quiet(&client, &mut peer).await;
+        }
+        assert_eq!(code(asking.await.unwrap()), 50003);
+        assert_eq!(start.elapsed().as_secs(), 120);
+    }
+}
+
+// Spec: RTP11c1, RTL3c
+in_both_formats! {
+    async fn a_sync_that_was_interrupted_has_until_the_channel_is_suspended(format) {
+        let (client, mut service, peer, channel) = awaiting_sync(format).await;
+        let asking = asking(&channel);
+        tokio::task::yield_now().await;
+        suspend(&client, &mut service, peer).await;
+        assert_eq!(code(asking.await.unwrap()), 91005);
     }
 }

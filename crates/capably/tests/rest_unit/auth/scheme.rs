@@ -1,6 +1,6 @@
 //! Which credentials a client uses (RSA1 to RSA4).
 
-use capably::{ClientOptions, Rest, TokenDetails, auth::AuthOptions};
+use capably::{ClientOptions, Rest, auth::AuthOptions};
 use serde_json::json;
 
 use super::{
@@ -129,18 +129,6 @@ async fn every_kind_of_token_string_is_sent_as_it_is() {
         read(&http.rest_with(ClientOptions::default().token(token))).await.unwrap();
         assert_eq!(authorizations(&http), [format!("Bearer {token}"), format!("Bearer {token}")]);
     }
-}
-
-// UTS: rest/unit/RSA4a2/expired-token-no-renewal-0
-#[tokio::test]
-async fn a_token_past_its_time_with_nothing_to_renew_it_is_not_sent() {
-    let http = accepting();
-    let details = TokenDetails::new("expired-token").expires(NOW - 1000);
-    let options = ClientOptions::default().wall_clock(|| NOW).token_details(details);
-    let error = read(&http.rest_with(options)).await.unwrap_err();
-    assert_eq!((error.code().0, error.status()), (40171, Some(401)));
-    assert!(error.remediation().is_some());
-    assert_eq!(http.requests().len(), 0);
 }
 
 // UTS: rest/unit/RSC18/token-auth-over-non-tls-0

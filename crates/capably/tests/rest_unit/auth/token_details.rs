@@ -8,8 +8,8 @@ use std::sync::{
 use capably::{Capability, ClientOptions, Error, ErrorCode, Rest, TokenDetails};
 use serde_json::json;
 
-use super::{HOUR, NOW, giving, good, numbered, read, rejected, with_callback};
-use crate::support::scripted_http::{ScriptedHttp, respond};
+use super::{HOUR, NOW, giving, good, numbered, read, rejected, telling_time, with_callback};
+use crate::support::scripted_http::{KEY, ScriptedHttp, respond};
 
 fn accepting() -> ScriptedHttp {
     ScriptedHttp::always(respond(200, json!([])))
@@ -82,6 +82,7 @@ async fn change_with_each_authorization() {
     }
 }
 
+// RSA4b1 lets only the service's time count, so the test has it queried first.
 // UTS: rest/unit/RSA16c/updated-after-expiry-renewal-2
 #[tokio::test]
 async fn change_when_a_token_past_its_time_is_renewed() {
@@ -90,7 +91,9 @@ async fn change_when_a_token_past_its_time_is_renewed() {
     let (options, _) = with_callback(move |n| {
         TokenDetails::new(format!("token-v{n}")).expires(again.load(Ordering::Relaxed) + 1000)
     });
-    let rest = accepting().rest_with(options.wall_clock(move || now.load(Ordering::Relaxed)));
+    let options = options.key(KEY).query_time(true);
+    let rest = telling_time().rest_with(options.wall_clock(move || now.load(Ordering::Relaxed)));
+    rest.auth().create_token_request().await.unwrap();
     read(&rest).await.unwrap();
     assert_eq!(token(&rest), "token-v1");
     clock.fetch_add(999, Ordering::Relaxed);
@@ -154,7 +157,8 @@ async fn are_none_after_a_token_ran_out_and_could_not_be_renewed() {
     let clock = Arc::new(AtomicI64::new(NOW));
     let now = Arc::clone(&clock);
     let count = Arc::new(AtomicI64::new(0));
-    let options = ClientOptions::default()
+    let options = ClientOptions::new(KEY)
+        .query_time(true)
         .wall_clock(move || now.load(Ordering::Relaxed))
         .auth_callback(move |_| {
             let first = count.fetch_add(1, Ordering::Relaxed) == 0;
@@ -163,7 +167,8 @@ async fn are_none_after_a_token_ran_out_and_could_not_be_renewed() {
                 if first { Ok(good("first-token")) } else { Err(failure) }
             }
         });
-    let rest = accepting().rest_with(options);
+    let rest = telling_time().rest_with(options);
+    rest.auth().create_token_request().await.unwrap();
     read(&rest).await.unwrap();
     assert_eq!(token(&rest), "first-token");
     clock.fetch_add(HOUR, Ordering::Relaxed);
