@@ -224,6 +224,15 @@ impl Client {
 
     /// Says that something happened to the channel, which stays in its state and loses nothing.
     pub(crate) fn channel_updated(&mut self, id: ChannelId, reason: ErrorInfo) {
+        self.update(id, reason, true);
+    }
+
+    /// Says that the channel, which stays in its state, has lost something.
+    pub(crate) fn channel_lost(&mut self, id: ChannelId, reason: ErrorInfo) {
+        self.update(id, reason, false);
+    }
+
+    fn update(&mut self, id: ChannelId, reason: ErrorInfo, resumed: bool) {
         let Some(channel) = self.channels.get(&id) else { return };
         let state = channel.state();
         self.emit(
@@ -233,7 +242,7 @@ impl Client {
                 current: state,
                 event: ChannelEvent::Update,
                 reason: Some(reason),
-                resumed: true,
+                resumed,
                 has_backlog: false,
             },
         );

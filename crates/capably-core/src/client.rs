@@ -7,8 +7,9 @@ use std::{
 };
 
 use capably_protocol::{
-    ClientFrame, ConnectionDetails, ErrorInfo, Message, MessageAction, RecoveryKey, ServerFrame,
-    Str,
+    ClientFrame, ConnectionDetails, DecodeError, ErrorInfo, Message, MessageAction, RecoveryKey,
+    ServerFrame, Str,
+    codec::Damaged,
     frame::{Delivery, Params, Publish},
 };
 
@@ -18,6 +19,7 @@ use crate::{
     channel::{Channel, ChannelOptions},
     connection::{Connection, Goodbye, State, auth::Authorization},
     errors,
+    frame_size::check_depth,
     outbox::{Entry, Outbox, Settled},
     ping::Pings,
     timers::Timers,
@@ -31,6 +33,16 @@ pub enum TransportEvent<'a> {
     /// A frame arrived. What it holds is taken out of it; it stays where it was read, because moving it
     /// costs nearly as much as reading it.
     Frame(&'a mut ServerFrame),
+    /// A frame arrived that cannot be read as a whole.
+    Damaged {
+        /// What can be read of it.
+        damaged: Box<Damaged<ServerFrame>>,
+        /// Why the rest cannot.
+        error: DecodeError,
+    },
+    /// What arrived is no frame: where its parts end cannot be known. The transport may go on, unless the
+    /// client asks to [shut](Output::Shut) it.
+    Broken(DecodeError),
     /// Something else arrived, such as a WebSocket ping: the service is alive (RTN23b).
     Activity,
     /// The transport ended: dialling failed, the socket closed, or what arrived was no frame. Nothing
@@ -149,6 +161,7 @@ impl Client {
     pub(crate) fn send_or_queue(&mut self, ready: Result<ClientFrame, ErrorInfo>, op: OpId) {
         let ready = ready.and_then(|frame| {
             self.check_frame_size(&frame)?;
+            check_depth(&frame)?;
             Ok(frame)
         });
         match ready {
@@ -235,7 +248,12 @@ impl Client {
         match event {
             TransportEvent::Opened => self.transport_opened(),
             TransportEvent::Activity => {}
-            TransportEvent::Closed(error) => self.transport_closed(error, now.instant),
+            TransportEvent::Closed(error) => {
+                self.ended_by_frame(&error);
+                self.transport_closed(error, now.instant);
+            }
+            TransportEvent::Damaged { damaged, error } => self.damaged(*damaged, &error, now),
+            TransportEvent::Broken(error) => self.broken(&error, now),
             TransportEvent::Frame(ServerFrame::Message(delivery)) => {
                 self.deliver(delivery, now.instant);
             }
@@ -245,7 +263,7 @@ impl Client {
         }
     }
 
-    fn handle_frame(&mut self, frame: ServerFrame, at: Now) {
+    pub(crate) fn handle_frame(&mut self, frame: ServerFrame, at: Now) {
         let now = at.instant;
         match frame {
             ServerFrame::Message(mut delivery) => self.deliver(&mut delivery, now),

@@ -77,6 +77,8 @@ pub(crate) struct Connection {
     /// When the connection was last established, and how often in a row it was lost soon after.
     since: Instant,
     short_lived: u32,
+    /// A transport of this connection was ended for a frame that cannot be read.
+    pub(crate) ended_by_frame: bool,
     next_transport: u64,
     next_check: u64,
     /// The domain that was dialled last.
@@ -110,6 +112,7 @@ impl Connection {
             retries: 0,
             since: now,
             short_lived: 0,
+            ended_by_frame: false,
             next_transport: 0,
             next_check: 0,
             host: config.host.clone(),
@@ -234,6 +237,7 @@ impl Client {
                 }
                 let resumed = self.connection.is_continued_by(&connected);
                 self.connection.recovering = false;
+                self.connection.ended_by_frame &= resumed;
                 self.connection.id = connected.connection_id;
                 self.connection.retries = 0;
                 self.connection.since = now;

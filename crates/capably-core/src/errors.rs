@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use capably_protocol::{ErrorCode, ErrorInfo};
+use capably_protocol::{DecodeError, ErrorCode, ErrorInfo};
 
 use crate::{ChannelState, ConnectionState};
 
@@ -167,6 +167,20 @@ pub(crate) const PROTOCOL: ErrorCode = ErrorCode(80013);
 /// The service sent what makes no sense.
 pub(crate) fn protocol(message: &'static str) -> ErrorInfo {
     ErrorInfo::new(PROTOCOL, 400, message)
+}
+
+/// What arrived is no frame.
+pub(crate) fn broken_frame(why: &DecodeError) -> ErrorInfo {
+    ErrorInfo::new(PROTOCOL, 400, format!("the service sent a frame that cannot be read: {why}"))
+}
+
+/// A part of a frame cannot be read, and is missing.
+pub(crate) fn unreadable(why: &DecodeError) -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode::INVALID_DATA_OR_ENCODING,
+        400,
+        format!("the service sent what cannot be read: {why}"),
+    )
 }
 
 pub(crate) fn attach_timed_out() -> ErrorInfo {

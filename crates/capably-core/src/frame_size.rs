@@ -1,4 +1,4 @@
-//! How large a frame may be (CD2d).
+//! How large and how deep a frame may be (CD2d).
 
 use capably_protocol::{ClientFrame, ErrorInfo, Message, PresenceMessage, Str, codec};
 
@@ -25,6 +25,22 @@ impl Client {
         codec::encode_client_frame(self.config.format, frame, &mut encoded);
         let size = (encoded.len() + SERIAL) as u64;
         if size > limit { Err(errors::frame_too_large(size, limit)) } else { Ok(()) }
+    }
+}
+
+/// Refuses a frame whose items nest deeper than those who receive them can read.
+pub(crate) fn check_depth(frame: &ClientFrame) -> Result<(), ErrorInfo> {
+    match frame {
+        ClientFrame::Message(publish) => {
+            publish.items.iter().try_for_each(|item| codec::check_extras(item.extras.as_ref()))
+        }
+        ClientFrame::Presence(publish) => {
+            publish.items.iter().try_for_each(|item| codec::check_extras(item.extras.as_ref()))
+        }
+        ClientFrame::Annotation(publish) => {
+            publish.items.iter().try_for_each(|item| codec::check_extras(item.extras.as_ref()))
+        }
+        _ => Ok(()),
     }
 }
 

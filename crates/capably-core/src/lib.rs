@@ -55,6 +55,7 @@ mod state;
 mod strict;
 mod time;
 mod timers;
+mod unreadable;
 
 pub use channel::{Channel, ChannelOptions, DeltaError, Gap, VcdiffDecoder};
 pub use client::{Client, TransportEvent};

@@ -2,6 +2,7 @@
 
 mod json;
 mod msgpack;
+mod salvage;
 mod serialize;
 mod wire;
 mod writer;
@@ -10,16 +11,53 @@ use std::fmt;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{
-    Annotation, ClientFrame, ErrorInfo, Message, ObjectMessage, PresenceMessage, PublishResult,
-    ServerFrame, Str,
+    Annotation, ClientFrame, ErrorCode, ErrorInfo, JsonObject, Message, ObjectMessage,
+    PresenceMessage, PublishResult, ServerFrame, Str,
     lenient::{self, FromMap},
 };
+pub use salvage::{Damaged, salvage_client_frame, salvage_server_frame};
 use wire::FrameOut;
 
 /// No decoder nests deeper than this, whatever its [`Limits`] say: each level takes stack.
 const MAX_DEPTH: usize = 120;
+
+/// Deepest nesting of a frame or a body that publishes something.
+///
+/// What is published comes back in frames, pages and batches, which nest at most 4 levels around it. Readers
+/// with the [default limits](Limits::default) can thus read whatever a service accepted within this one.
+pub const MAX_PUBLISH_DEPTH: usize = 60;
+
+/// The levels around the extras of an item in a frame: frame, array and item.
+const AROUND_EXTRAS: usize = 3;
+
+/// Checks that an item with these extras is within [`MAX_PUBLISH_DEPTH`] when it is published in a frame.
+///
+/// # Errors
+/// Code 40013 when they nest deeper.
+pub fn check_extras(extras: Option<&JsonObject>) -> Result<(), ErrorInfo> {
+    fn is_within(value: &Value, levels: usize) -> bool {
+        match value {
+            Value::Array(values) => {
+                levels > 0 && values.iter().all(|value| is_within(value, levels - 1))
+            }
+            Value::Object(values) => {
+                levels > 0 && values.values().all(|value| is_within(value, levels - 1))
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+        }
+    }
+    // The map of the extras is a level itself.
+    let limit = MAX_PUBLISH_DEPTH - AROUND_EXTRAS;
+    let mut values = extras.into_iter().flat_map(JsonObject::values);
+    if values.all(|value| is_within(value, limit - 1)) {
+        return Ok(());
+    }
+    let message = format!("the extras nest deeper than the limit of {limit} levels");
+    Err(ErrorInfo::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message))
+}
 
 /// The two encodings of the protocol (RTN2a, RSC8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

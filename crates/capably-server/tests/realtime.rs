@@ -7,7 +7,8 @@ mod support;
 use std::time::Duration;
 
 use capably_protocol::{
-    ClientFrame, Data, Flags, Format, Message, MessageAction, ServerFrame, Str, frame::Attach,
+    ClientFrame, Data, Flags, Format, Message, MessageAction, ServerFrame, Str, codec,
+    frame::Attach,
 };
 use capably_server::Server;
 use futures_util::{SinkExt, StreamExt};
@@ -218,7 +219,7 @@ async fn garbage_ends_its_sender_and_nobody_else() {
         (WsMessage::text("{}"), 80013),
         (WsMessage::text("[]"), 80013),
         (WsMessage::text(r#"{"action":"attach"}"#), 80013),
-        (WsMessage::text(r#"{"action":15,"msgSerial":0}"#), 80013),
+        (WsMessage::text(r#"{"action":15,"channel":"a","messages":[5]}"#), 80013),
         (WsMessage::text(deep), 80013),
         (WsMessage::binary(&b"\xc1"[..]), 80013),
         (WsMessage::binary(&b"\xdf\xff\xff\xff\xff"[..]), 80013),
@@ -240,6 +241,104 @@ async fn garbage_ends_its_sender_and_nobody_else() {
         good.publish("a", serial as u64, vec![Message::new("m", "after")]).await;
         assert_eq!(good.message().await.items[0].data, Data::from("after"));
         good.ack().await;
+    }
+}
+
+/// Extras that nest so many levels.
+fn nested(levels: usize) -> serde_json::Value {
+    (1..levels).fold(json!({}), |inner, _| json!({ "a": inner }))
+}
+
+/// Sends fields as a frame, whatever they are.
+async fn send_fields(client: &mut Client, format: Format, fields: &serde_json::Value) {
+    let bytes = codec::encode_body(format, fields).unwrap();
+    let message = match format {
+        Format::Json => WsMessage::text(String::from_utf8(bytes).unwrap()),
+        Format::MsgPack => WsMessage::binary(bytes),
+    };
+    client.socket.send(message).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_frame_that_cannot_be_read_is_refused_by_itself() {
+    let server = server().await;
+    for format in FORMATS {
+        let (mut client, _) = Client::connect(&server, format).await;
+        let mut serial = 0_u64;
+        for (action, field) in
+            [(15, "messages"), (14, "presence"), (21, "annotations"), (19, "state")]
+        {
+            for (item, code) in [
+                (json!(null), 40000),
+                (json!("item"), 40000),
+                (json!({ "id": 5 }), 40000),
+                (json!({ "id": [] }), 40000),
+                (json!({ "novel": nested(70) }), 40013),
+                (json!({ "novel": nested(1000) }), 40013),
+            ] {
+                let frame = json!({
+                    "action": action, "channel": "a", "msgSerial": serial, field: [{}, item, {}],
+                });
+                send_fields(&mut client, format, &frame).await;
+                match client.next().await {
+                    ServerFrame::Nack(nack) => {
+                        assert_eq!((nack.msg_serial, nack.count), (serial, 1));
+                        assert_eq!(nack.error.unwrap().code.0, code, "{format:?} {item}");
+                    }
+                    other => panic!("not a NACK: {other:?}"),
+                }
+                serial += 1;
+            }
+        }
+        // The channel, if no serial is there to say it with.
+        let attach = json!({ "action": 10, "channel": "b", "params": { "a": nested(70) } });
+        send_fields(&mut client, format, &attach).await;
+        match client.next().await {
+            ServerFrame::Error(error) => {
+                assert_eq!(error.channel.as_deref(), Some("b"));
+                assert_eq!(error.error.unwrap().code.0, 40013);
+            }
+            other => panic!("not an ERROR: {other:?}"),
+        }
+        // Nothing else has happened to the connection.
+        client.attach("a").await;
+        client.publish("a", serial, vec![Message::new("m", "after")]).await;
+        assert_eq!(client.message().await.items[0].data, Data::from("after"));
+        assert_eq!(client.ack().await.msg_serial, serial);
+    }
+}
+
+#[tokio::test]
+async fn what_is_accepted_can_be_read_wherever_it_comes_back() {
+    let server = server().await;
+    for format in FORMATS {
+        let (mut subscriber, _) = Client::connect(&server, format).await;
+        let channel = format!("deep-{format:?}");
+        subscriber.attach(&channel).await;
+        let target = format!("/channels/{channel}/messages");
+        let key = server.key();
+        for levels in [60, 61, 64, 200] {
+            let body = json!([{ "name": "n", "extras": nested(levels) }]);
+            let asked = ask(&server, key, format, "POST", &target, &body).await;
+            assert_eq!(refusal(&asked), (400, 40013), "{levels}");
+            let batch = json!([{ "channels": [channel], "messages": body }]);
+            let asked = ask(&server, key, format, "POST", "/messages", &batch).await;
+            assert_eq!(refusal(&asked), (400, 40013), "{levels}");
+        }
+        let delta = json!([{ "data": "AAAA", "encoding": "vcdiff/base64" }]);
+        let asked = ask(&server, key, format, "POST", &target, &delta).await;
+        assert_eq!(refusal(&asked), (400, 40013));
+        // By itself an item has one level more for its own.
+        let deepest = json!({ "name": "n", "extras": nested(59) });
+        let (answer, _) = ask(&server, key, format, "POST", &target, &deepest).await;
+        assert_eq!(answer.status, 201);
+        // The subscriber reads with the default limits.
+        let delivered = subscriber.message().await.items.remove(0);
+        assert_eq!(json!(delivered.extras), nested(59));
+        let (answer, _) = ask(&server, key, format, "GET", &target, &json!(null)).await;
+        let limits = capably_protocol::Limits::default();
+        let page = codec::decode_messages(format, &answer.body.into(), &limits).unwrap();
+        assert_eq!(json!(page[0].extras), nested(59));
     }
 }
 

@@ -92,12 +92,18 @@ pub struct HttpRequest {
     pub headers: Vec<(String, String)>,
     /// The body; empty for none.
     pub body: Bytes,
+    /// The most that the body of the response may hold, in bytes: 16 MiB, unless more is asked for.
+    pub max_response: usize,
 }
+
+/// The most that the body of a response may hold, in bytes, unless more is asked for.
+pub(crate) const MAX_RESPONSE: usize = 16 * 1024 * 1024;
 
 impl HttpRequest {
     /// A request without headers and body.
     pub fn new(method: HttpMethod, url: impl Into<String>) -> Self {
-        Self { method, url: url.into(), headers: Vec::new(), body: Bytes::new() }
+        let (url, body) = (url.into(), Bytes::new());
+        Self { method, url, headers: Vec::new(), body, max_response: MAX_RESPONSE }
     }
 
     /// The value of a header, by its name in any case.

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeSet,
+    future::IntoFuture,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -14,9 +15,11 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use capably::{
-    Capability, ClientOptions, Realtime, Rest, TokenParams,
+    Annotation, Capability, ChannelMode, CipherParams, ClientOptions, Message, Realtime, Rest,
+    TokenParams,
     auth::AuthOptions,
-    realtime::{ChannelState, ConnectionEvent, ConnectionState},
+    realtime::{ChannelState, ConnectionEvent, ConnectionState, RealtimeChannelOptions},
+    rest::ChannelOptions,
 };
 use capably_server::Server;
 use futures_util::future::join_all;
@@ -205,4 +208,110 @@ async fn many_clients_hear_of_each_other() {
         client.close().await;
     }))
     .await;
+}
+
+/// Extras that nest so many levels.
+fn nested(levels: usize) -> Value {
+    (1..levels).fold(json!({}), |inner, _| json!({ "a": inner }))
+}
+
+#[tokio::test]
+async fn a_message_that_nobody_could_read_harms_nobody() {
+    let server = Server::builder().start().await.unwrap();
+    for binary in [true, false] {
+        let options = || at(&server, ClientOptions::new(server.key()), binary);
+        let client = Realtime::connect(options()).await.unwrap();
+        let rest = Rest::new(options()).unwrap();
+        let name = format!("deep-{binary}");
+        let channel = client.channels().get(&name);
+        let mut subscription = channel.subscribe().await.unwrap();
+        let message = |levels| Message {
+            extras: nested(levels).as_object().cloned(),
+            ..Message::new("deep", "d")
+        };
+        let error = rest.channels().get(&name).publish_message(message(61)).await.unwrap_err();
+        assert_eq!((error.code().0, error.status()), (40013, Some(400)));
+        let error = channel.publish_message(message(61)).await.unwrap_err();
+        assert_eq!((error.code().0, error.status()), (40013, Some(400)));
+        channel.publish_message(message(57)).await.unwrap();
+        let received = subscription.next().await.unwrap();
+        assert_eq!(json!(received.extras), nested(57));
+        let page = channel.history().await.unwrap();
+        assert_eq!(json!(page.items()[0].extras), nested(57));
+        assert_eq!(client.connection().state(), ConnectionState::Connected);
+        assert_eq!(client.connection().metrics().attempts, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_allowed_can_be_read() {
+    let server = Server::builder().start().await.unwrap();
+    let options = at(&server, ClientOptions::new(server.key()), true);
+    let channel = Rest::new(options).unwrap().channels().get("large");
+    for part in 0..6 {
+        let publishes = (0..50).map(|n| {
+            let data = format!("{:060000}", part * 50 + n);
+            channel.publish("n", data).into_future()
+        });
+        for published in join_all(publishes).await {
+            published.unwrap();
+        }
+    }
+    let page = channel.history().limit(300).await.unwrap();
+    assert_eq!(page.items().len(), 300);
+    assert!(!page.has_next());
+}
+
+// Spec: RSAN1c3, TAN2f1
+#[tokio::test]
+async fn annotations_of_a_secret_channel_are_secret() {
+    let server = Server::builder().start().await.unwrap();
+    let spec = json!({
+        "keys": [{}], "namespaces": [{ "id": "mutable", "mutableMessages": true }],
+    });
+    let owner = Rest::new(at(&server, ClientOptions::new(server.key()), true)).unwrap();
+    let app = owner.request(capably::http::HttpMethod::Post, "/apps").body(spec).await.unwrap();
+    let key = app.items()[0]["keys"][0]["keyStr"].as_str().unwrap().to_owned();
+    for binary in [true, false] {
+        let options = || at(&server, ClientOptions::new(&*key).client_id("ada"), binary);
+        let cipher = CipherParams::from_key(&[7; 32]).unwrap();
+        let client = Realtime::connect(options()).await.unwrap();
+        let modes = [
+            ChannelMode::Publish,
+            ChannelMode::Subscribe,
+            ChannelMode::AnnotationPublish,
+            ChannelMode::AnnotationSubscribe,
+        ];
+        let secret = RealtimeChannelOptions::new().modes(modes).cipher(cipher.clone());
+        let name = format!("mutable:{binary}");
+        let channel = client.channels().get_with(&name, secret);
+        let mut annotations = channel.annotations().subscribe().await.unwrap();
+        let rest = Rest::new(options()).unwrap();
+        let secret = rest.channels().get_with(&name, ChannelOptions::default().cipher(cipher));
+        let serial = secret.publish("n", "d").await.unwrap().serials[0].clone().unwrap();
+        let note = |data: Value| Annotation {
+            annotation_type: Some("note".into()),
+            data: data.into(),
+            ..Annotation::default()
+        };
+        let notes = [json!({ "by": "realtime" }), json!({ "by": "rest" })];
+        channel.annotations().publish(serial.clone(), note(notes[0].clone())).await.unwrap();
+        secret.annotations().publish(serial.clone(), note(notes[1].clone())).await.unwrap();
+        for expected in &notes {
+            assert_eq!(annotations.next().await.unwrap().data, expected.clone().into());
+        }
+        for page in [
+            secret.annotations().get(serial.clone()).await.unwrap(),
+            channel.annotations().get(serial.clone()).await.unwrap(),
+        ] {
+            let data: Vec<_> = page.items().iter().map(|item| item.data.clone()).collect();
+            assert_eq!(data, notes.clone().map(Into::into));
+        }
+        // Without the key nobody reads it.
+        let plain = rest.channels().get(&name).annotations().get(serial).await.unwrap();
+        for item in plain.items() {
+            let steps = item.encoding.as_deref().unwrap();
+            assert_eq!(steps, "json/utf-8/cipher+aes-256-cbc");
+        }
+    }
 }

@@ -57,7 +57,9 @@ impl Channel {
 
     /// The channel is attached no more.
     pub(super) fn left(&mut self, cause: Option<&ErrorInfo>) {
-        self.continuity.position.clone_from(&self.channel_serial);
+        if self.channel_serial.is_some() {
+            self.continuity.position.clone_from(&self.channel_serial);
+        }
         if let Some(cause) = cause {
             self.continuity.cause = Some(cause.clone());
         }
@@ -72,6 +74,12 @@ impl Channel {
             }
             State::Detaching { .. } | State::Detached | State::Failed => {}
         }
+    }
+
+    /// The service is not to continue the channel where it is, as what comes there cannot be read.
+    pub(crate) fn begin_anew(&mut self, cause: &ErrorInfo) {
+        self.left(Some(cause));
+        self.channel_serial = None;
     }
 
     /// A message arrived that is not passed on (RTL17).

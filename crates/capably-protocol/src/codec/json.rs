@@ -1,5 +1,7 @@
 //! The JSON side: a writer of its own for frames, serde_json for reading and for cold types.
 
+pub(super) mod layout;
+
 use std::io;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};

@@ -2,6 +2,7 @@
 //! cold types.
 
 mod fields;
+pub(super) mod layout;
 mod peek;
 mod reader;
 mod writer;

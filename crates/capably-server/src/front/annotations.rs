@@ -19,7 +19,7 @@ pub(super) fn publish(
         return Err(error::bad_request("the body is not an array of annotations"));
     }
     let annotations = codec::decode_items(format, &body, &limits)
-        .map_err(|problem| error::bad_request(problem.to_string()))?;
+        .map_err(|problem| error::unreadable(&problem))?;
     error::unless_forced(call.query.get("_forceNack"))?;
     let channel = Str::from(channel);
     let now = call.shared.clock.now();

@@ -44,8 +44,8 @@ impl<T> OneOrMany<T> {
 pub(super) fn publish(call: &Call<'_>, body: &[u8]) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
     let (format, limits) = call.body_format();
-    let specs: OneOrMany<Spec> = codec::decode_body(format, body, &limits)
-        .map_err(|problem| error::bad_request(problem.to_string()))?;
+    let specs: OneOrMany<Spec> =
+        codec::decode_body(format, body, &limits).map_err(|problem| error::unreadable(&problem))?;
     let single = matches!(specs, OneOrMany::One(_));
     let mut specs: Vec<_> = specs
         .into_vec()

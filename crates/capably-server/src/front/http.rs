@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use capably_protocol::{ErrorInfo, Format, Limits, PROTOCOL_VERSION};
+use capably_protocol::{ErrorInfo, Format, Limits, PROTOCOL_VERSION, codec};
 use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode, body::Incoming, header, http::request::Parts};
 use serde_json::json;
@@ -25,9 +25,6 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How much of a body beyond the limit is read and thrown away.
 const MAX_UNWANTED: usize = 8 * 1024 * 1024;
-
-/// Deepest nesting of a body.
-const MAX_DEPTH: usize = 64;
 
 /// Answers one request. A WebSocket to be opened after the answer is left in `upgrade`.
 pub(super) async fn handle(
@@ -176,7 +173,7 @@ impl Call<'_> {
 
     /// The format of the request's body, and how it may be built.
     pub(super) fn body_format(&self) -> (Format, Limits) {
-        let limits = Limits { max_size: self.max_body(), max_depth: MAX_DEPTH };
+        let limits = Limits { max_size: self.max_body(), max_depth: codec::MAX_PUBLISH_DEPTH };
         (reply::content_type(&self.head.headers), limits)
     }
 

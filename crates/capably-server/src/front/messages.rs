@@ -40,7 +40,7 @@ pub(super) fn change(
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
     let (format, limits) = call.body_format();
     let messages: Vec<Message> = codec::decode_items(format, &body, &limits)
-        .map_err(|problem| error::bad_request(problem.to_string()))?;
+        .map_err(|problem| error::unreadable(&problem))?;
     let [mut message] = <[Message; 1]>::try_from(messages)
         .map_err(|_| error::bad_request("a change is of one message"))?;
     if message.serial.as_ref().is_some_and(|own| own != serial) {

@@ -27,7 +27,7 @@ pub(super) async fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorI
     authorize(call)?;
     let (format, decoding) = call.body_format();
     let spec: JsonObject = codec::decode_body(format, &body, &decoding)
-        .map_err(|problem| error::bad_request(problem.to_string()))?;
+        .map_err(|problem| error::unreadable(&problem))?;
     let app_id = new_app_id().map_err(no_randomness)?;
     let mut keys = Vec::new();
     let mut key_replies = Vec::new();

@@ -22,7 +22,7 @@ pub(super) fn publish(call: &Call<'_>, channel: &str, body: Bytes) -> Result<Rep
     } else {
         let (format, limits) = call.body_format();
         codec::decode_messages(format, &body, &limits)
-            .map_err(|problem| error::bad_request(problem.to_string()))?
+            .map_err(|problem| error::unreadable(&problem))?
     };
     error::unless_forced(call.query.get("_forceNack"))?;
     ephemeral::mark(call.query.get(EPHEMERAL), &mut messages)?;

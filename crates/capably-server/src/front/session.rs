@@ -37,7 +37,7 @@ use super::{
     random,
     upgrade::Upgrade,
 };
-use crate::hub::{ConnectRequest, TransportId, error};
+use crate::hub::{ConnectRequest, Refusal, TransportId, error};
 
 /// Per connection, so small; tungstenite's own default costs 128 KiB each.
 const READ_BUFFER: usize = 4 * 1024;
@@ -51,9 +51,6 @@ const MAX_ROUNDS: usize = 32;
 
 /// How long publishers wait for a client that reads slowly, before they no longer do.
 const MAX_HOLD: Duration = Duration::from_secs(1);
-
-/// Deepest nesting of a client's frame.
-const MAX_DEPTH: usize = 64;
 
 /// Serves a WebSocket until it ends.
 pub(super) async fn run(
@@ -234,9 +231,9 @@ impl Session {
             return Step::Idle;
         }
         let max_frame_size = self.registration.shared.settings.max_frame_size;
-        let limits = Limits { max_size: max_frame_size, max_depth: MAX_DEPTH };
+        let limits = Limits { max_size: max_frame_size, max_depth: codec::MAX_PUBLISH_DEPTH };
         let mut step = Step::Progress;
-        let mut failure = None;
+        let (mut failure, mut refusal) = (None, None);
         while self.frames.len() < BATCH {
             let received = match Pin::new(&mut self.socket).poll_next(cx) {
                 Poll::Pending => {
@@ -245,13 +242,9 @@ impl Session {
                 }
                 Poll::Ready(received) => received,
             };
-            let decoded = match received {
-                Some(Ok(WsMessage::Text(text))) => {
-                    codec::decode_client_frame(Format::Json, &text.into(), &limits)
-                }
-                Some(Ok(WsMessage::Binary(bytes))) => {
-                    codec::decode_client_frame(Format::MsgPack, &bytes, &limits)
-                }
+            let (format, bytes) = match received {
+                Some(Ok(WsMessage::Text(text))) => (Format::Json, text.into()),
+                Some(Ok(WsMessage::Binary(bytes))) => (Format::MsgPack, bytes),
                 Some(Ok(WsMessage::Ping(_))) => {
                     // The answer is queued in the socket already.
                     self.dirty = true;
@@ -274,19 +267,22 @@ impl Session {
                     break;
                 }
             };
-            match decoded {
+            match codec::decode_client_frame(format, &bytes, &limits) {
                 Ok(frame) => self.frames.push(frame),
                 Err(DecodeError::TooLarge { .. }) => {
                     failure = Some(error::frame_too_large(max_frame_size));
                     break;
                 }
                 Err(reason) => {
-                    failure = Some(error::protocol(reason));
+                    match Refusal::of(format, &bytes, &limits, &reason) {
+                        Some(refused) => refusal = Some(refused),
+                        None => failure = Some(error::protocol(reason)),
+                    }
                     break;
                 }
             }
         }
-        if self.frames.is_empty() && failure.is_none() {
+        if self.frames.is_empty() && failure.is_none() && refusal.is_none() {
             return step;
         }
         let Registration { shared, app, transport, .. } = &self.registration;
@@ -294,6 +290,9 @@ impl Session {
         self.deaf = failure.is_some();
         let ((), pressure) = app.with_pressure(|hub, outputs| {
             hub.receive(*transport, &mut self.frames, now, outputs);
+            if let Some(refusal) = refusal {
+                hub.refuse(*transport, refusal, now, outputs);
+            }
             if let Some(error) = failure {
                 hub.fail(*transport, error, now, outputs);
             }

@@ -11,8 +11,8 @@ use crate::hub::{StatsQuery, error};
 /// probe.
 pub(super) fn post(call: &Call<'_>, body: &[u8]) -> Result<Reply, ErrorInfo> {
     let (format, limits) = call.body_format();
-    let body: Value = codec::decode_body(format, body, &limits)
-        .map_err(|problem| error::bad_request(problem.to_string()))?;
+    let body: Value =
+        codec::decode_body(format, body, &limits).map_err(|problem| error::unreadable(&problem))?;
     let created = Reply::value(StatusCode::CREATED, call.format, &json!([]));
     if body == json!([]) {
         return Ok(created);

@@ -100,6 +100,5 @@ fn app_of_key<'a>(
 
 pub(super) fn read_object(call: &Call<'_>, body: &[u8]) -> Result<JsonObject, ErrorInfo> {
     let (format, limits) = call.body_format();
-    codec::decode_body(format, body, &limits)
-        .map_err(|problem| error::bad_request(problem.to_string()))
+    codec::decode_body(format, body, &limits).map_err(|problem| error::unreadable(&problem))
 }

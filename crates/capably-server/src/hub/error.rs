@@ -1,6 +1,6 @@
 //! The errors this service answers with, by what went wrong.
 
-use capably_protocol::{ErrorCode, ErrorInfo, Str};
+use capably_protocol::{DecodeError, ErrorCode, ErrorInfo, Str};
 
 fn error(code: u32, status: u16, message: impl Into<Str>) -> ErrorInfo {
     ErrorInfo::new(ErrorCode(code), status, message)
@@ -9,6 +9,21 @@ fn error(code: u32, status: u16, message: impl Into<Str>) -> ErrorInfo {
 /// A request or a body that cannot be understood.
 pub(crate) fn bad_request(message: impl Into<Str>) -> ErrorInfo {
     error(40000, 400, message)
+}
+
+/// A body or a frame that cannot be read.
+pub(crate) fn unreadable(why: &DecodeError) -> ErrorInfo {
+    let code = match why {
+        DecodeError::TooLarge { .. } => 40009,
+        DecodeError::TooDeep { .. } => 40013,
+        _ => 40000,
+    };
+    error(code, 400, format!("what was sent cannot be read: {why}"))
+}
+
+/// A payload that is said to be a delta.
+pub(crate) fn published_delta() -> ErrorInfo {
+    error(40013, 400, "the encoding of what is published cannot be `vcdiff`")
 }
 
 /// A parameter whose value is not allowed.

@@ -29,6 +29,7 @@ pub(crate) mod presence;
 mod publish;
 mod push;
 mod receive;
+mod refuse;
 pub(crate) mod revocation;
 mod room;
 pub(crate) mod secret;
@@ -62,6 +63,7 @@ pub(crate) use self::{
     presence::MembersQuery,
     publish::Published,
     push::{ActivityStep, Delivery, DeviceProof, PushCaller, PushFilter},
+    refuse::Refusal,
     stats::StatsQuery,
     tally::RequestKind,
 };

@@ -180,10 +180,14 @@ fn prepare(
 /// Brings a payload into the form in which it is stored: text, or bytes without base64.
 ///
 /// # Errors
-/// Code 40013 for data that is not encoded as it says.
+/// Code 40013 for data that is not encoded as it says, or that says to be a delta: deltas are the service's to
+/// make, and no subscriber could apply it.
 pub(super) fn canonicalize(data: &mut Data, encoding: &mut Option<Str>) -> Result<(), ErrorInfo> {
     if matches!(data, Data::Json(_)) {
         encoding::encode(data, encoding, None)?;
+    }
+    if encoding.as_deref().is_some_and(|steps| steps.split('/').any(|step| step == "vcdiff")) {
+        return Err(error::published_delta());
     }
     encoding::strip_base64(data, encoding)
 }

@@ -170,7 +170,7 @@ fn too_fast(
 
 /// Handles a frame that is to be acknowledged, and adds what it publishes to `inbound`; one that was
 /// handled before gets the same answer, and has no effect again.
-fn receive_once(
+pub(super) fn receive_once(
     connection: &mut Connection,
     msg_serial: u64,
     inbound: &mut Volume,

@@ -35,13 +35,11 @@ type Scheme = Route;
 pub(crate) struct BuiltinClient {
     client: Client<Bounded<Scheme>, Full<Bytes>>,
     proxies: Proxies,
-    max_response: usize,
 }
 
 impl BuiltinClient {
-    /// A client that opens a connection within `open_timeout` and reads bodies of at most
-    /// `max_response` bytes. Needs no runtime until it sends.
-    pub(crate) fn new(proxies: Proxies, open_timeout: Duration, max_response: usize) -> Self {
+    /// A client that opens a connection within `open_timeout`. Needs no runtime until it sends.
+    pub(crate) fn new(proxies: Proxies, open_timeout: Duration) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.enforce_http(cfg!(not(feature = "tls")));
@@ -51,7 +49,7 @@ impl BuiltinClient {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Self { client, proxies, max_response }
+        Self { client, proxies }
     }
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
@@ -63,10 +61,10 @@ impl BuiltinClient {
             let message = "https needs the feature `tls`, which this build leaves out";
             return Err(HttpError::new(HttpErrorKind::Request, message));
         }
+        let limit = request.max_response;
         let request = self.introduce(hyper_request(request)?);
         let response = self.client.request(request).await.map_err(send_error)?;
         let (head, body) = response.into_parts();
-        let limit = self.max_response;
         let body = Limited::new(body, limit).collect().await;
         let body = body.map_err(|error| body_error(error, limit))?;
         let headers = head.headers.iter().map(|(name, value)| {

@@ -78,7 +78,7 @@ pub struct Annotations<'a> {
 
 impl Annotations<'_> {
     /// Annotates a message when it is awaited (RTAN1). Waits for the connection, and is sent again after a drop, as a
-    /// [`Publish`](super::Publish) is. The payload is not encrypted, also on a channel with a cipher.
+    /// [`Publish`](super::Publish) is. On a channel with a cipher the payload is encrypted.
     ///
     /// # Errors
     /// Code 40003 for a message without a serial or an annotation without a type, 40009 for one that is too
@@ -134,8 +134,7 @@ fn send(
     let Channel { handle, shared, .. } = channel.clone();
     let rest = channel.rest_channel();
     Box::pin(async move {
-        let options = &rest.pipeline().config().options;
-        let annotation = Box::new(prepare(options, &message, annotation, action)?);
+        let annotation = Box::new(prepare(&rest, &message, annotation, action)?);
         let permits = handle.take_window(annotation.size()).await?;
         let publish = |reply| {
             let publish = AnnotationCommand::Publish { annotation, permits, reply };

@@ -114,7 +114,17 @@ struct Reading {
 impl Reading {
     async fn read(self, gap: Gap) -> Missed {
         let mut messages = Vec::new();
-        let lacking = self.read_back(&gap, &mut messages).await.err();
+        let mut page = (self.limit.saturating_add(1)).min(PAGE) as u32;
+        let lacking = loop {
+            match self.read_back(&gap, page, &mut messages).await {
+                // A page may be larger than what is read of a reply: smaller ones are not.
+                Err(error) if error.code() == ErrorCode::INVALID_DATA_OR_ENCODING && page > 1 => {
+                    page /= 2;
+                    messages.clear();
+                }
+                read => break read.err(),
+            }
+        };
         let read = messages.len();
         messages.retain(|message| self.wanted.contains(message) && !self.is_own(message));
         messages.reverse();
@@ -125,13 +135,12 @@ impl Reading {
     }
 
     /// Reads from the end of the gap back to its beginning, which shows in a message from before.
-    async fn read_back(&self, gap: &Gap, messages: &mut Vec<Message>) -> Result<()> {
+    async fn read_back(&self, gap: &Gap, page: u32, messages: &mut Vec<Message>) -> Result<()> {
         let until = gap.until.as_ref().ok_or_else(unknown_end)?;
         let before = match &gap.after {
             Some(after) => self.newest_at(after).await?,
             None => None,
         };
-        let page = (self.limit.saturating_add(1)).min(PAGE) as u32;
         let first = self
             .history
             .history()

@@ -7,9 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use capably_core::{ConnectRequest, TransportEvent, TransportId};
-use capably_protocol::{
-    ClientFrame, DecodeError, ErrorCode, ErrorInfo, Format, Limits, ServerFrame, codec,
-};
+use capably_protocol::{ClientFrame, ErrorInfo, Format, Limits, ServerFrame, codec};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tracing::Span;
 
@@ -159,10 +157,13 @@ impl OpenLink {
                     tracing::trace!(target: "capably::frames", frame = ?self.frame, "received");
                     event(TransportEvent::Frame(&mut self.frame));
                 }
-                Err(error) => {
-                    self.socket.close();
-                    return Poll::Ready(Err(malformed(&error)));
-                }
+                Err(error) => match codec::salvage_server_frame(format, &bytes, &self.limits) {
+                    Some(damaged) => {
+                        let damaged = Box::new(damaged);
+                        event(TransportEvent::Damaged { damaged, error });
+                    }
+                    None => event(TransportEvent::Broken(error)),
+                },
             }
         }
         Poll::Ready(received.map_err(crate::Error::into_info))
@@ -191,6 +192,8 @@ impl OpenLink {
     }
 }
 
+/// The most that a frame may hold to be read, in bytes. One that is larger is passed over, unless it has more
+/// than twice the size: that ends the transport.
 pub(crate) fn max_frame_size(config: &Config) -> usize {
     // The service's own limit is on what clients send; what it sends holds several of those.
     config.options.max_frame_size.saturating_mul(32)
@@ -212,15 +215,7 @@ pub(crate) fn dial_request(config: &Config, request: &ConnectRequest) -> DialReq
         host: request.host.to_string(),
         port: if options.tls { options.tls_port } else { options.port },
         path,
-        max_frame_size: max_frame_size(config),
+        max_frame_size: max_frame_size(config).saturating_mul(2),
         timeout: options.realtime_request_timeout,
     }
-}
-
-fn malformed(error: &DecodeError) -> ErrorInfo {
-    ErrorInfo::new(
-        ErrorCode::PROTOCOL_ERROR,
-        400,
-        format!("the service sent a frame that cannot be read: {error}"),
-    )
 }

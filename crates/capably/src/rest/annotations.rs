@@ -41,12 +41,12 @@
 //! # }
 //! ```
 
-use capably_protocol::{Annotation, AnnotationAction, ErrorCode, codec::encode_items, encoding};
+use capably_protocol::{Annotation, AnnotationAction, ErrorCode, codec::encode_items};
 
 use super::{
     channel::RestChannel, mutation::MessageSerial, query::Query, query::wrong, request::Call,
 };
-use crate::{ClientOptions, Error, Result, http::BoxFuture, random};
+use crate::{Error, Result, http::BoxFuture, payload, random};
 
 /// The annotations of a channel's messages (RSL10).
 #[derive(Clone, Debug)]
@@ -101,7 +101,7 @@ impl RestAnnotations {
         let pipeline = self.channel.pipeline();
         let options = &pipeline.config().options;
         let (size, limit) = (annotation.size(), options.max_message_size);
-        let annotation = prepare(options, &message, annotation, action)?;
+        let annotation = prepare(&self.channel, &message, annotation, action)?;
         if size > limit {
             let message = format!(
                 "an annotation of {size} bytes is more than the limit of {limit} (`max_message_size`)"
@@ -113,14 +113,14 @@ impl RestAnnotations {
     }
 }
 
-/// The annotation as it is sent, over REST or over a connection (RSAN1, RTAN1a). Its payload is not encrypted:
-/// annotations are for the service to read (RSAN1c3).
+/// The annotation as it is sent, over REST or over a connection (RSAN1, RTAN1a). Its payload is encoded like that
+/// of a message, and encrypted on a channel with a cipher (RSAN1c3).
 ///
 /// # Errors
 /// Code 40003 for a message without a serial or an annotation without a type (RSAN1a3), 40013 for a payload
-/// that cannot be encoded.
+/// that cannot be encoded, 50000 when the system gives no random bytes.
 pub(crate) fn prepare(
-    options: &ClientOptions,
+    channel: &RestChannel,
     message: &MessageSerial,
     annotation: Annotation,
     action: AnnotationAction,
@@ -131,9 +131,10 @@ pub(crate) fn prepare(
     }
     let mut annotation = Annotation { action: Some(action), message_serial, ..annotation };
     let has_id = annotation.id.as_ref().is_some_and(|id| !id.is_empty());
-    if options.idempotent_rest_publishing && !has_id {
+    if channel.pipeline().config().options.idempotent_rest_publishing && !has_id {
         annotation.id = Some(format!("{}:0", random::id()?).into());
     }
-    encoding::encode(&mut annotation.data, &mut annotation.encoding, None)?;
+    let cipher = channel.cipher();
+    payload::encode_data(&mut annotation.data, &mut annotation.encoding, cipher.as_ref())?;
     Ok(annotation)
 }

@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Rest, publish,
-    query::{decode, wrong},
+    query::{MAX_PAGE, decode, wrong},
     request::Call,
 };
 use crate::{Error, Result, http::BoxFuture, payload};
@@ -97,7 +97,7 @@ impl Rest {
     ) -> BoxFuture<'static, Result<BatchResult<BatchPresenceResult>>> {
         let (pipeline, names) = (Arc::clone(&self.pipeline), joined(channels));
         Box::pin(async move {
-            let call = Call::get("/presence").param("channels", names?);
+            let call = Call::get("/presence").param("channels", names?).expecting(MAX_PAGE);
             let mut result: BatchResult<BatchPresenceResult> =
                 pipeline.send(&call).await?.decode()?;
             for member in result.results.iter_mut().flatten().flat_map(|found| &mut found.presence)

@@ -144,7 +144,8 @@ impl<T> PaginatedResult<T> {
 
     /// The call that a link on this page stands for. It may go to another of the client's hosts.
     fn follow(&self, link: &str) -> Result<Call> {
-        link::resolve(link, self.call.target(), &self.origin).map(Call::get)
+        let call = link::resolve(link, self.call.target(), &self.origin).map(Call::get)?;
+        Ok(call.expecting(self.call.max_response()))
     }
 
     /// This page and all that follow, each loaded when it is asked for.

@@ -17,6 +17,12 @@ use crate::{Error, Result, http::BoxFuture};
 /// The most items that a page can be asked to hold.
 const MAX_LIMIT: u32 = 1000;
 
+/// How many items a page holds unless a query says otherwise.
+const DEFAULT_LIMIT: u32 = 100;
+
+/// The most that a page may hold, in bytes, however much is asked for.
+pub(crate) const MAX_PAGE: usize = 256 * 1024 * 1024;
+
 /// In which order items come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
@@ -123,6 +129,14 @@ impl<T> Query<T> {
         self
     }
 
+    /// The most that a page may hold, in bytes: as many of the largest messages as are asked for, with as much
+    /// again for what is around the payloads and for their encoding.
+    fn max_response(&self) -> usize {
+        let items = self.limit.unwrap_or(DEFAULT_LIMIT) as usize;
+        let item = self.pipeline.config().options.max_message_size.saturating_mul(2);
+        items.saturating_mul(item).min(MAX_PAGE)
+    }
+
     fn call(&self) -> Result<Call> {
         if let Some(limit) = self.limit
             && !(1..=MAX_LIMIT).contains(&limit)
@@ -134,7 +148,7 @@ impl<T> Query<T> {
         {
             return Err(wrong(format!("the start, {start}, is after the end, {end}")));
         }
-        let mut call = Call::get(self.path.clone()?);
+        let mut call = Call::get(self.path.clone()?).expecting(self.max_response());
         if let Some(start) = self.start {
             call = call.param("start", start);
         }

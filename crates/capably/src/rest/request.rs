@@ -11,7 +11,7 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use capably_protocol::{ErrorCode, Limits, Millis, PROTOCOL_VERSION};
+use capably_protocol::{ErrorCode, Millis, PROTOCOL_VERSION};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
 
@@ -25,6 +25,7 @@ use crate::{
     auth::{Proof, Session},
     http::{
         BuiltinClient, HttpClient, HttpError, HttpErrorKind, HttpMethod, HttpRequest, HttpResponse,
+        MAX_RESPONSE,
     },
     options::Config,
     random,
@@ -51,6 +52,8 @@ pub(crate) struct Call {
     headers: Vec<(String, String)>,
     /// Whether it is the client's own affair, whoever uses the client (WP6).
     unattributed: bool,
+    /// The most that the body of the response may hold, in bytes.
+    max_response: usize,
 }
 
 impl Call {
@@ -68,6 +71,7 @@ impl Call {
             version: PROTOCOL_VERSION,
             headers: Vec::new(),
             unattributed: false,
+            max_response: MAX_RESPONSE,
         }
     }
 
@@ -86,6 +90,17 @@ impl Call {
     pub(crate) fn version(mut self, version: u32) -> Self {
         self.version = version;
         self
+    }
+
+    /// The same call, whose response may hold a body of at least so many bytes.
+    pub(crate) fn expecting(mut self, bytes: usize) -> Self {
+        self.max_response = self.max_response.max(bytes);
+        self
+    }
+
+    /// The most that the body of the response may hold, in bytes.
+    pub(crate) fn max_response(&self) -> usize {
+        self.max_response
     }
 
     /// The same call as the client's own affair: it names no wrapper SDK (WP6a, WP6b).
@@ -159,7 +174,7 @@ impl Pipeline {
     pub(crate) fn new(config: Arc<Config>) -> Self {
         let client = config.options.http_client.clone().unwrap_or_else(|| {
             let (proxies, timeout) = (config.proxies.clone(), config.options.http_open_timeout);
-            Arc::new(BuiltinClient::new(proxies, timeout, Limits::default().max_size))
+            Arc::new(BuiltinClient::new(proxies, timeout))
         });
         let agent = config.agent();
         tracing::info!(host = config.domains.primary, "client created");
@@ -210,7 +225,7 @@ impl Pipeline {
     /// be reached, 80003 when the connection breaks, 40013 for a reply that cannot be read (RSC8e).
     pub(crate) async fn send(self: &Arc<Self>, call: &Call) -> Result<Reply> {
         let answer = self.answer(call).await?;
-        self.read(answer)
+        self.read(answer, call)
     }
 
     /// Sends a call and returns the response, whatever its status, with the scheme, host and port that
@@ -250,7 +265,7 @@ impl Pipeline {
     pub(crate) async fn send_anonymously(&self, call: &Call) -> Result<Reply> {
         self.require_runtime()?;
         let answer = self.respond(call, None).await?;
-        self.read(answer)
+        self.read(answer, call)
     }
 
     /// Sends a call with these credentials, or with none, to one host after the other.
@@ -268,9 +283,10 @@ impl Pipeline {
         }
     }
 
-    fn read(&self, answer: Answer) -> Result<Reply> {
+    fn read(&self, answer: Answer, call: &Call) -> Result<Reply> {
         let Answer { response, origin, id } = answer;
-        let reply = Reply::read(response, self.config.format(), origin);
+        let reply = Reply::read(response, self.config.format(), origin)
+            .map(|reply| reply.within(call.max_response));
         reply.map_err(|error| failed(error, id.as_deref()))
     }
 
@@ -410,6 +426,7 @@ impl Pipeline {
         }
         let url = format!("{}{target}", self.config.origin(host));
         let mut request = HttpRequest::new(call.method, url);
+        request.max_response = call.max_response;
         let mut header = |name: &str, value: String| request.headers.push((name.to_owned(), value));
         let content_type = self.config.format().content_type();
         header("X-Ably-Version", call.version.to_string());

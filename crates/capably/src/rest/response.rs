@@ -19,6 +19,8 @@ const EXCERPT: usize = 512;
 pub(crate) struct Reply {
     format: Format,
     body: Bytes,
+    /// How the body may be built.
+    limits: Limits,
     /// What the URL of the request began with: scheme, host and port.
     pub(crate) origin: String,
     /// The values of its `Link` headers.
@@ -46,7 +48,13 @@ impl Reply {
             }
         };
         let links = response.header_values("Link").map(str::to_owned).collect();
-        Ok(Self { format, body: response.body, origin, links })
+        Ok(Self { format, body: response.body, limits: Limits::default(), origin, links })
+    }
+
+    /// The same reply, whose body may hold so many bytes.
+    pub(crate) fn within(mut self, max_size: usize) -> Self {
+        self.limits.max_size = max_size;
+        self
     }
 
     /// The body as a value.
@@ -54,7 +62,7 @@ impl Reply {
     /// # Errors
     /// Code 40013 when it is not one.
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T> {
-        decode_body(self.format, &self.body, &Limits::default()).map_err(unreadable)
+        decode_body(self.format, &self.body, &self.limits).map_err(unreadable)
     }
 
     /// The body as items, their payloads still encoded.
@@ -62,7 +70,7 @@ impl Reply {
     /// # Errors
     /// Code 40013 when it is none.
     pub(crate) fn items<T: Item>(&self) -> Result<Vec<T>> {
-        decode_items(self.format, &self.body, &Limits::default()).map_err(unreadable)
+        decode_items(self.format, &self.body, &self.limits).map_err(unreadable)
     }
 }
 

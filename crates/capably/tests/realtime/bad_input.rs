@@ -6,3 +6,4 @@ mod slow;
 mod sockets;
 #[cfg(feature = "tls")]
 mod tls;
+mod unreadable;

@@ -10,7 +10,8 @@ use super::{
 use crate::{
     Annotation, AnnotationAction, Data, Flags, Message, MessageAction, MessageAnnotations,
     MessageVersion, ObjectMessage, PresenceAction, PresenceMessage, PublishResult, Str,
-    frame::Delivery, lenient::stringify_values,
+    frame::Delivery,
+    lenient::{FromMap, stringify_values},
 };
 
 /// A type that reads itself from MessagePack.
@@ -220,7 +221,8 @@ impl Read for Annotation {
 
 impl Read for ObjectMessage {
     fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {
-        *self = r.cold()?.ok_or_else(|| malformed("expected a map"))?;
+        let FromMap(item) = r.cold()?.ok_or_else(|| malformed("expected a map"))?;
+        *self = item;
         Ok(())
     }
 }

@@ -251,6 +251,27 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Steps over one value, however deep it is: without recursion.
+    pub(super) fn step_over(&mut self) -> Result<(), Fault> {
+        let mut values = 1_usize;
+        while values > 0 {
+            values -= 1;
+            values = values.saturating_add(match self.token()? {
+                Token::Array(count) => count,
+                Token::Map(count) => count.saturating_mul(2),
+                _ => 0,
+            });
+        }
+        Ok(())
+    }
+
+    /// Steps over one value as [`step_over`](Self::step_over) does, and returns its bytes.
+    pub(super) fn value(&mut self) -> Option<&'a [u8]> {
+        let start = self.rest;
+        self.step_over().ok()?;
+        Some(&start[..start.len() - self.rest.len()])
+    }
+
     /// Reads a map field by field; `field` gets each key and must read its value.
     #[inline]
     pub(super) fn fields(

@@ -6,7 +6,7 @@ use capably::{
     Annotation, AnnotationAction, CipherParams, Message,
     realtime::{ChannelState, RealtimeChannelOptions},
 };
-use capably_protocol::{ServerFrame, frame::Nack};
+use capably_protocol::{ServerFrame, encoding, frame::Nack};
 use serde_json::{Value, json};
 
 use super::*;
@@ -103,10 +103,10 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTAN1a/encodes-data-json-2
     // Spec: TAN2f1
-    async fn the_payload_is_encoded_and_not_encrypted(format) {
+    async fn the_payload_is_encoded_and_encrypted_with_a_cipher(format) {
         let (client, _service, mut peer) = connected(format).await;
         let cipher = CipherParams::from_key(&[1; 32]).unwrap();
-        let secret = RealtimeChannelOptions::new().cipher(cipher);
+        let secret = RealtimeChannelOptions::new().cipher(cipher.clone());
         for channel in [client.channels().get("plain"), client.channels().get_with("secret", secret)] {
             attach(&channel, &mut peer).await;
             let data = json!({ "key": "value", "nested": { "a": 1 } });
@@ -117,7 +117,16 @@ in_both_formats! {
                 publish
             });
             result.unwrap();
-            let item = &publish.items[0];
+            let mut item = publish.items[0].clone();
+            encoding::strip_base64(&mut item.data, &mut item.encoding).unwrap();
+            if *channel.name() == *"secret" {
+                let steps = "json/utf-8/cipher+aes-256-cbc";
+                assert_eq!(item.encoding.as_deref(), Some(steps));
+                let mut opened = item.clone();
+                encoding::decode(&mut opened.data, &mut opened.encoding, Some(&cipher)).unwrap();
+                assert_eq!((opened.data, opened.encoding), (data.into(), None));
+                continue;
+            }
             assert_eq!(item.encoding.as_deref(), Some("json"));
             let text = item.data.as_str().expect("the data is text");
             assert_eq!(serde_json::from_str::<Value>(text).unwrap(), data);

@@ -1,0 +1,283 @@
+//! What can be had of a frame that cannot be read as a whole.
+//!
+//! The frame is taken apart into its fields and items, without looking into them. Each is read by itself, and
+//! a frame is put together from those that can be read. This is slow, and for frames only that the ordinary
+//! way refuses.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use super::{
+    DecodeError, Format, Limits, json::layout::JsonLayout, msgpack::layout::MsgPackLayout,
+    wire::FrameIn,
+};
+use crate::{ClientFrame, ServerFrame, Str, frame::Action, lenient::MAX_ITEMS};
+
+/// What can be read of a frame that cannot be read as a whole.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Damaged<F> {
+    /// The frame without what cannot be read; `None` when nothing is left that it could mean. Items have what
+    /// they inherit from the frame, such as their ids, by their place among all items.
+    pub frame: Option<F>,
+    /// The action's number, if it can be read.
+    pub action: Option<u32>,
+    /// The channel's name, if there is one that can be read.
+    pub channel: Option<Str>,
+    /// The frame's serial, if there is one that can be read.
+    pub msg_serial: Option<u64>,
+    /// Where items are missing: for each run of those that cannot be read, how many of the items in `frame` come
+    /// before it. Ascending; empty when every item is there.
+    pub gaps: Vec<usize>,
+}
+
+/// Reads what can be read of a service's frame that [`decode_server_frame`](super::decode_server_frame) refuses;
+/// `None` when its bytes are no whole value of the format.
+///
+/// Of a frame that is larger than the limits allow, the items are not read.
+pub fn salvage_server_frame(
+    format: Format,
+    bytes: &Bytes,
+    limits: &Limits,
+) -> Option<Damaged<ServerFrame>> {
+    let (mut damaged, places) = salvage(format, bytes, limits, FrameIn::server)?;
+    if let (Some(frame), false) = (&mut damaged.frame, damaged.gaps.is_empty()) {
+        inherit(frame, &places);
+    }
+    Some(damaged)
+}
+
+/// Reads what can be read of a client's frame that [`decode_client_frame`](super::decode_client_frame) refuses;
+/// `None` when its bytes are no whole value of the format.
+pub fn salvage_client_frame(
+    format: Format,
+    bytes: &Bytes,
+    limits: &Limits,
+) -> Option<Damaged<ClientFrame>> {
+    Some(salvage(format, bytes, limits, FrameIn::client)?.0)
+}
+
+/// How a format lays out maps and arrays. Apart from [`is_whole`](Self::is_whole), nothing here has to bear bytes
+/// that are not whole values.
+pub(super) trait Layout {
+    /// A map without a member.
+    const EMPTY_MAP: &'static [u8];
+
+    /// Whether the bytes are one value and nothing else, however deep it is and whatever its text is.
+    fn is_whole(bytes: &[u8]) -> bool;
+    /// Calls back with the name of each member, its key as it is written, and its value. Calls nothing and
+    /// returns false for what is not a map.
+    fn members<'a>(map: &'a [u8], each: &mut EachMember<'_, 'a>) -> bool;
+    /// Calls back with each element. Calls nothing and returns false for what is not an array.
+    fn elements<'a>(array: &'a [u8], each: &mut dyn FnMut(&'a [u8])) -> bool;
+    /// A map of members that are written already.
+    fn map(members: &[Member<'_>]) -> Vec<u8>;
+    /// An array of elements that are written already.
+    fn array(elements: &[&[u8]]) -> Vec<u8>;
+    /// Reads a frame's fields in the ordinary way.
+    fn read(bytes: Vec<u8>, limits: &Limits) -> Result<FrameIn, DecodeError>;
+}
+
+/// Is called with a member's name, its key as it is written, and its value.
+pub(super) type EachMember<'f, 'a> = dyn FnMut(&str, &'a [u8], &'a [u8]) + 'f;
+
+/// A member of a map as it is written: key and value.
+pub(super) type Member<'a> = (&'a [u8], Cow<'a, [u8]>);
+
+/// The fields of a frame that have a meaning, but for those with items.
+const FIELDS: [&str; 14] = [
+    "action",
+    "id",
+    "channel",
+    "channelSerial",
+    "connectionId",
+    "msgSerial",
+    "count",
+    "flags",
+    "timestamp",
+    "connectionDetails",
+    "error",
+    "params",
+    "auth",
+    "res",
+];
+
+/// The field that holds the items of a frame with this action.
+fn items_field(action: Option<u32>) -> Option<&'static str> {
+    Some(match Action::from_number(action?)? {
+        Action::Message => "messages",
+        Action::Presence | Action::Sync => "presence",
+        Action::Annotation => "annotations",
+        Action::Object | Action::ObjectSync => "state",
+        _ => return None,
+    })
+}
+
+fn salvage<F>(
+    format: Format,
+    bytes: &[u8],
+    limits: &Limits,
+    make: fn(&mut FrameIn) -> Result<F, DecodeError>,
+) -> Option<(Damaged<F>, Vec<usize>)> {
+    let Parts { mut fields, intact, gaps, places } = match format {
+        Format::Json => take_apart::<JsonLayout>(bytes, limits)?,
+        Format::MsgPack => take_apart::<MsgPackLayout>(bytes, limits)?,
+    };
+    let (action, channel, msg_serial) = (fields.action, fields.channel.clone(), fields.msg_serial);
+    let frame = intact.then(|| make(&mut fields).ok()).flatten();
+    Some((Damaged { frame, action, channel, msg_serial, gaps }, places))
+}
+
+/// What is left of a frame.
+struct Parts {
+    fields: FrameIn,
+    /// Whether the fields say for what the frame is: without its channel, an error of a channel would be one of
+    /// the connection.
+    intact: bool,
+    gaps: Vec<usize>,
+    /// The place of each item that is left among all there were.
+    places: Vec<usize>,
+}
+
+fn take_apart<L: Layout>(bytes: &[u8], limits: &Limits) -> Option<Parts> {
+    if !L::is_whole(bytes) {
+        return None;
+    }
+    let mut kept: Vec<Member<'_>> = Vec::new();
+    let mut intact = true;
+    for name in FIELDS {
+        let Some((key, value)) = member::<L>(bytes, name) else { continue };
+        if reads::<L>(key, value, limits) {
+            kept.push((key, value.into()));
+            continue;
+        }
+        match name {
+            "connectionDetails" | "error" | "params" | "auth" => {
+                kept.push((key, readable_members::<L>(key, value, limits).into()));
+            }
+            // What one frame of several came to must not be taken for what another did.
+            "res" => {
+                let results = each_element::<L>(value, |element| {
+                    let result = L::array(&[element]);
+                    if reads::<L>(key, &result, limits) { element } else { L::EMPTY_MAP }
+                });
+                kept.push((key, L::array(&results.unwrap_or_default()).into()));
+            }
+            "action" | "channel" => intact = false,
+            _ => {}
+        }
+    }
+    let unlimited = Limits { max_size: usize::MAX, ..*limits };
+    let mut fields = L::read(L::map(&kept), &unlimited).ok()?;
+    let (mut gaps, mut places) = (Vec::new(), Vec::new());
+    if let Some(name) = items_field(fields.action)
+        && let Some((key, value)) = member::<L>(bytes, name)
+    {
+        let items = match bytes.len() <= limits.max_size {
+            true if reads::<L>(key, value, limits) => Cow::Borrowed(value),
+            true => {
+                let items = readable_items::<L>(key, value, limits, &mut gaps, &mut places);
+                Cow::Owned(L::array(&items))
+            }
+            false => {
+                gaps.push(0);
+                Cow::Owned(L::array(&[]))
+            }
+        };
+        kept.push((key, items));
+        fields = L::read(L::map(&kept), &unlimited).ok()?;
+    }
+    Some(Parts { fields, intact, gaps, places })
+}
+
+/// The last member of this name.
+fn member<'a, L: Layout>(map: &'a [u8], name: &str) -> Option<(&'a [u8], &'a [u8])> {
+    let mut found = None;
+    L::members(map, &mut |own, key, value| {
+        if own == name {
+            found = Some((key, value));
+        }
+    });
+    found
+}
+
+/// Whether a frame of this member alone can be read.
+fn reads<L: Layout>(key: &[u8], value: &[u8], limits: &Limits) -> bool {
+    L::read(L::map(&[(key, value.into())]), limits).is_ok()
+}
+
+/// The map that is the value of a field, without the members that cannot be read.
+fn readable_members<L: Layout>(key: &[u8], value: &[u8], limits: &Limits) -> Vec<u8> {
+    let mut members = Vec::new();
+    L::members(value, &mut |_, own, member| {
+        let alone = L::map(&[(own, member.into())]);
+        if members.len() < MAX_ITEMS && reads::<L>(key, &alone, limits) {
+            members.push((own, member.into()));
+        }
+    });
+    L::map(&members)
+}
+
+/// What each element of an array comes to; `None` for what is no array, or too long a one.
+fn each_element<'a, L: Layout>(
+    array: &'a [u8],
+    mut each: impl FnMut(&'a [u8]) -> &'a [u8],
+) -> Option<Vec<&'a [u8]>> {
+    let mut elements = Vec::new();
+    let mut count = 0_usize;
+    let is_array = L::elements(array, &mut |element| {
+        count += 1;
+        if count <= MAX_ITEMS {
+            elements.push(each(element));
+        }
+    });
+    (is_array && count <= MAX_ITEMS).then_some(elements)
+}
+
+/// The items that can be read, and where others are missing.
+fn readable_items<'a, L: Layout>(
+    key: &[u8],
+    array: &'a [u8],
+    limits: &Limits,
+    gaps: &mut Vec<usize>,
+    places: &mut Vec<usize>,
+) -> Vec<&'a [u8]> {
+    let Some(elements) = each_element::<L>(array, |element| element) else {
+        gaps.push(0);
+        return Vec::new();
+    };
+    let mut items = Vec::new();
+    for (place, element) in elements.into_iter().enumerate() {
+        if reads::<L>(key, &L::array(&[element]), limits) {
+            items.push(element);
+            places.push(place);
+        } else if gaps.last() != Some(&items.len()) {
+            gaps.push(items.len());
+        }
+    }
+    items
+}
+
+/// Gives the items of a delivery what they inherit from it, by their places in the frame as it was sent.
+fn inherit(frame: &mut ServerFrame, places: &[usize]) {
+    macro_rules! inherit {
+        ($delivery:ident) => {
+            for (item, place) in $delivery.items.iter_mut().zip(places) {
+                item.inherit(
+                    $delivery.id.as_ref(),
+                    *place,
+                    $delivery.connection_id.as_ref(),
+                    $delivery.timestamp,
+                );
+            }
+        };
+    }
+    match frame {
+        ServerFrame::Message(delivery) => inherit!(delivery),
+        ServerFrame::Presence(delivery) | ServerFrame::Sync(delivery) => inherit!(delivery),
+        ServerFrame::Annotation(delivery) => inherit!(delivery),
+        ServerFrame::Object(delivery) | ServerFrame::ObjectSync(delivery) => inherit!(delivery),
+        _ => {}
+    }
+}
