@@ -80,8 +80,6 @@ fn what_ends_each_transport_is_left_behind_with_a_gap() {
         ("second", None, Some(None)),
     ];
     for (turn, (id, resumes, attaches)) in turns.into_iter().enumerate() {
-        now.instant = now.instant + Duration::from_secs(20);
-        client.handle_timeout(now);
         let (transport, resumed_with) = drain(&mut client).opened.unwrap();
         assert_eq!(resumed_with.as_deref(), resumes, "turn {turn}");
         client.handle_transport(transport, TransportEvent::Opened, now);
@@ -104,6 +102,9 @@ fn what_ends_each_transport_is_left_behind_with_a_gap() {
         client.handle_transport(transport, TransportEvent::Frame(&mut frame), now);
         let broken = ErrorInfo::new(80013.into(), 400, "a frame of 90000000 bytes");
         client.handle_transport(transport, TransportEvent::Closed(broken), now);
+        // It is given time to come to its senses.
+        now.instant = now.instant + Duration::from_secs(20);
+        client.handle_timeout(now);
     }
     unreachable!("the last turn returns");
 }

@@ -223,13 +223,13 @@ async fn a_message_that_nobody_could_read_harms_nobody() {
         let client = Realtime::connect(options()).await.unwrap();
         let rest = Rest::new(options()).unwrap();
         let name = format!("deep-{binary}");
-        let channel = client.channels().get(&name);
+        let channel = client.channels().get(&*name);
         let mut subscription = channel.subscribe().await.unwrap();
         let message = |levels| Message {
             extras: nested(levels).as_object().cloned(),
             ..Message::new("deep", "d")
         };
-        let error = rest.channels().get(&name).publish_message(message(61)).await.unwrap_err();
+        let error = rest.channels().get(&*name).publish_message(message(61)).await.unwrap_err();
         assert_eq!((error.code().0, error.status()), (40013, Some(400)));
         let error = channel.publish_message(message(61)).await.unwrap_err();
         assert_eq!((error.code().0, error.status()), (40013, Some(400)));
@@ -284,10 +284,10 @@ async fn annotations_of_a_secret_channel_are_secret() {
         ];
         let secret = RealtimeChannelOptions::new().modes(modes).cipher(cipher.clone());
         let name = format!("mutable:{binary}");
-        let channel = client.channels().get_with(&name, secret);
+        let channel = client.channels().get_with(&*name, secret);
         let mut annotations = channel.annotations().subscribe().await.unwrap();
         let rest = Rest::new(options()).unwrap();
-        let secret = rest.channels().get_with(&name, ChannelOptions::default().cipher(cipher));
+        let secret = rest.channels().get_with(&*name, ChannelOptions::default().cipher(cipher));
         let serial = secret.publish("n", "d").await.unwrap().serials[0].clone().unwrap();
         let note = |data: Value| Annotation {
             annotation_type: Some("note".into()),
@@ -308,7 +308,14 @@ async fn annotations_of_a_secret_channel_are_secret() {
             assert_eq!(data, notes.clone().map(Into::into));
         }
         // Without the key nobody reads it.
-        let plain = rest.channels().get(&name).annotations().get(serial).await.unwrap();
+        let plain = Rest::new(options())
+            .unwrap()
+            .channels()
+            .get(&*name)
+            .annotations()
+            .get(serial)
+            .await
+            .unwrap();
         for item in plain.items() {
             let steps = item.encoding.as_deref().unwrap();
             assert_eq!(steps, "json/utf-8/cipher+aes-256-cbc");
