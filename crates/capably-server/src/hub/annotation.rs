@@ -170,7 +170,9 @@ fn prepare(
         if method.is_some_and(Method::needs_client) && annotation.client_id.is_none() {
             return Err(error::bad_client_id("only identified clients annotate with this type"));
         }
-        if method.is_some_and(Method::needs_name) && lacks(&annotation.name) {
+        if method.is_some_and(|method| method.needs_name(annotation.action))
+            && lacks(&annotation.name)
+        {
             return Err(missing("name"));
         }
         canonicalize(&mut annotation.data, &mut annotation.encoding)?;

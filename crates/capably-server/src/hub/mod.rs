@@ -7,6 +7,7 @@ mod access;
 mod ack;
 mod annotation;
 mod app;
+mod arrivals;
 mod attach;
 pub(crate) mod auth;
 mod broadcast;
