@@ -37,6 +37,8 @@ pub(super) struct Connection {
     pub(super) pace: Pace,
 }
 
+    /// Frames below this `msgSerial` were acknowledged on the transport in use.
+    acknowledged: u64,
 /// What a connection may do on a channel that it is attached to.
 #[derive(Debug)]
 pub(super) struct Attachment {
@@ -108,6 +110,7 @@ impl Connection {
     }
 
     /// Takes a transport into use and gives the key that goes with it (RTN15e).
+            acknowledged: 0,
     pub(super) fn take_transport(&mut self, transport: TransportId) -> Str {
         self.generation += 1;
         self.transport = Some(transport);
@@ -119,9 +122,18 @@ impl Connection {
     pub(super) fn key(&self) -> Str {
         Str::from(format!("{}!{}-{}", self.id, self.secret.0, self.generation))
     }
+        self.acknowledged = 0;
 
     /// Whether it is attached to the channel, by whatever name, in a way that it can have members there.
     pub(super) fn can_have_members(&self, channel: &Str) -> bool {
+    /// Whether a frame is to be acknowledged, which it is once on each transport: to acknowledge again what an
+    /// earlier ACK or NACK covered would break the protocol. After a resume, that one may have been lost.
+    pub(super) fn acknowledges(&mut self, msg_serial: u64) -> bool {
+        let is_first = msg_serial >= self.acknowledged;
+        self.acknowledged = self.acknowledged.max(msg_serial.saturating_add(1));
+        is_first
+    }
+
         let attached = |(name, attachment): (&Str, &Attachment)| {
             attachment.has_members() && attachment.channel(name) == channel
         };

@@ -40,7 +40,9 @@ impl App {
             if let Some((rate, msg_serial)) = too_fast(connection, &frame, &self.settings, now) {
                 let refused = |_: &Connection| Err(error::too_fast(rate));
                 let (_, outcome) = receive_once(connection, msg_serial, &mut inbound, refused);
-                acks.add(msg_serial, outcome, outputs);
+                if connection.acknowledges(msg_serial) {
+                    acks.add(msg_serial, outcome, outputs);
+                }
                 continue;
             }
             let (msg_serial, outcome) = match frame {
@@ -135,7 +137,9 @@ impl App {
                     continue;
                 }
             };
-            acks.add(msg_serial, outcome, outputs);
+            if connection.acknowledges(msg_serial) {
+                acks.add(msg_serial, outcome, outputs);
+            }
         }
         acks.flush(outputs);
         if ended {
