@@ -85,6 +85,7 @@ pub(super) async fn run(
             let registration = Registration::new(Arc::clone(&shared), Arc::clone(&app));
             let transport = registration.transport;
             let now = shared.clock.now();
+            let client_type = request.identity.client_type().map(str::to_owned);
             app.with(|hub, outputs| hub.connect(transport, request, now, outputs));
             let interval = shared.settings.max_idle_interval / 3;
             let mut session = Session {
@@ -102,7 +103,7 @@ pub(super) async fn run(
                 sent_in_interval: false,
                 stuck_in_interval: false,
             };
-            tracing::debug!(transport = transport.0, "a client has connected");
+            tracing::debug!(transport = transport.0, client_type, "a client has connected");
             poll_fn(|cx| session.poll(cx)).await;
             tracing::debug!(transport = transport.0, "a client's transport has ended");
             let Session { socket, registration, .. } = session;

@@ -13,7 +13,7 @@ use super::{
     auth::Identity,
     capability::Operation,
     channel::{Channel, Channels},
-    channel_name, error,
+    channel_name, claims, error,
     log::Entry,
     publish::{Accepted, Publisher, canonicalize},
     serial::Position,
@@ -81,6 +81,8 @@ pub(super) fn change(
     canonicalize(&mut message.data, &mut message.encoding)?;
     let append = message.action == Some(MessageAction::Append);
     let mut merged = merge(latest, &message)?;
+    // A version shows the claim of whoever made it, not that of the version before.
+    claims::stamp(&mut merged.extras, publisher.identity.user_claim(name));
     let size = merged.size();
     if size > max_message_size {
         return Err(error::message_too_large(size, max_message_size));

@@ -6,7 +6,11 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use capably_protocol::{Flags, Str};
 
 use super::{
-    ConnectionId, TransportId, ack::Outcomes, auth::Identity, limits::Pace, occupancy::Metrics,
+    ConnectionId, TransportId,
+    ack::Outcomes,
+    auth::Identity,
+    limits::{ChannelPaces, Pace},
+    occupancy::Metrics,
     view::View,
 };
 
@@ -33,12 +37,14 @@ pub(super) struct Connection {
     pub(super) attached: BTreeMap<Str, Attachment>,
     /// The `msgSerial` of the next frame; one below it has been handled.
     pub(super) next_msg_serial: u64,
-    pub(super) outcomes: Outcomes,
-    pub(super) pace: Pace,
-}
-
     /// Frames below this `msgSerial` were acknowledged on the transport in use.
     acknowledged: u64,
+    pub(super) outcomes: Outcomes,
+    pub(super) pace: Pace,
+    /// On channels for which its token sets a rate.
+    pub(super) channel_paces: ChannelPaces,
+}
+
 /// What a connection may do on a channel that it is attached to.
 #[derive(Debug)]
 pub(super) struct Attachment {
@@ -104,28 +110,22 @@ impl Connection {
             token_due: None,
             attached: BTreeMap::new(),
             next_msg_serial: 0,
+            acknowledged: 0,
             outcomes: Outcomes::default(),
             pace: Pace::default(),
+            channel_paces: ChannelPaces::default(),
         }
     }
 
     /// Takes a transport into use and gives the key that goes with it (RTN15e).
-            acknowledged: 0,
     pub(super) fn take_transport(&mut self, transport: TransportId) -> Str {
         self.generation += 1;
         self.transport = Some(transport);
         self.expires = None;
+        self.acknowledged = 0;
         self.key()
     }
 
-    /// The key that goes with the transport in use.
-    pub(super) fn key(&self) -> Str {
-        Str::from(format!("{}!{}-{}", self.id, self.secret.0, self.generation))
-    }
-        self.acknowledged = 0;
-
-    /// Whether it is attached to the channel, by whatever name, in a way that it can have members there.
-    pub(super) fn can_have_members(&self, channel: &Str) -> bool {
     /// Whether a frame is to be acknowledged, which it is once on each transport: to acknowledge again what an
     /// earlier ACK or NACK covered would break the protocol. After a resume, that one may have been lost.
     pub(super) fn acknowledges(&mut self, msg_serial: u64) -> bool {
@@ -134,6 +134,13 @@ impl Connection {
         is_first
     }
 
+    /// The key that goes with the transport in use.
+    pub(super) fn key(&self) -> Str {
+        Str::from(format!("{}!{}-{}", self.id, self.secret.0, self.generation))
+    }
+
+    /// Whether it is attached to the channel, by whatever name, in a way that it can have members there.
+    pub(super) fn can_have_members(&self, channel: &Str) -> bool {
         let attached = |(name, attachment): (&Str, &Attachment)| {
             attachment.has_members() && attachment.channel(name) == channel
         };

@@ -177,6 +177,12 @@ pub(crate) fn too_fast(rate: u32) -> ErrorInfo {
     error(42911, 429, format!("the connection publishes more than {rate} messages a second"))
 }
 
+/// More messages than a token lets its holder publish on a channel in the time.
+pub(crate) fn attachment_too_fast(rate: impl std::fmt::Display) -> ErrorInfo {
+    let most = format!("the token allows {rate} messages a second on this channel");
+    error(42911, 429, format!("more is published than allowed: {most}"))
+}
+
 /// A capability that does not allow the operation.
 pub(crate) fn denied(operation: &str) -> ErrorInfo {
     error(40160, 401, format!("the credentials do not allow `{operation}` here"))

@@ -15,6 +15,7 @@ pub(crate) mod capability;
 mod change;
 mod channel;
 mod channel_name;
+mod claims;
 mod connection;
 mod delta;
 pub(crate) mod error;

@@ -16,7 +16,7 @@ use crate::hub::{
     token_request,
 };
 
-const KEY_NAME: &str = "app-id.key";
+pub(super) const KEY_NAME: &str = "app-id.key";
 
 fn codes<T>(result: Result<T, ErrorInfo>) -> Result<T, (u16, u32)> {
     result.map_err(|error| (error.status_code, error.code.0))
@@ -75,7 +75,7 @@ impl Bench {
         }))
     }
 
-    fn jwt(&self, header: &Value, claims: &Value) -> String {
+    pub(super) fn jwt(&self, header: &Value, claims: &Value) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(header), part(claims));
         let signature = URL_SAFE_NO_PAD.encode(self.mac(&signed));
