@@ -7,6 +7,7 @@ mod clock;
 mod closing;
 mod cors;
 mod credentials;
+mod heartbeat;
 mod held;
 mod http;
 mod keeper;

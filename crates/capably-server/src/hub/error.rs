@@ -253,6 +253,11 @@ pub(crate) fn protocol(reason: impl std::fmt::Display) -> ErrorInfo {
     error(80013, 400, format!("not a protocol message: {reason}"))
 }
 
+/// A client whose code does not run, though its socket lives.
+pub(crate) fn unanswered() -> ErrorInfo {
+    error(80014, 408, "the client did not answer the last PING")
+}
+
 /// A key to resume with that is not known.
 pub(crate) fn bad_connection() -> ErrorInfo {
     error(80018, 400, "the connection cannot be resumed: its key is unknown or has expired")
