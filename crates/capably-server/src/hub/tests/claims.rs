@@ -203,13 +203,13 @@ fn members_show_the_claim_of_whoever_speaks_for_them() {
     // Who comes later sees it, too.
     let (late, _) = bench.connect(None);
     bench.attach(late, "a", None);
-    assert_eq!(extras(bench.frames(late)), [claimed.clone()]);
+    assert_eq!(extras(bench.frames(late)), std::slice::from_ref(&claimed));
     // A claim is nothing that the client says: its last data goes with it, as without one.
     say(&mut bench, PresenceAction::Leave, Data::None, json!({"userClaim": "forged"}));
     let frames = bench.frames(bob);
     let [ServerFrame::Presence(delivery)] = &frames[..] else { panic!("{frames:?}") };
     assert_eq!(delivery.items[0].data, Data::from("there"));
-    assert_eq!(extras(frames), [claimed.clone()]);
+    assert_eq!(extras(frames), std::slice::from_ref(&claimed));
     // So does whoever is away for too long.
     say(&mut bench, PresenceAction::Enter, "here".into(), json!(null));
     bench.app.transport_closed(ada, bench.now, &mut bench.outputs);
