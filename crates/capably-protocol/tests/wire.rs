@@ -222,7 +222,7 @@ fn every_action_of_a_service_has_its_number() {
     }
 }
 
-// Spec: RTN23c1, RTN23c2
+// RTN23c1, RTN23c2
 #[test]
 fn a_ping_and_its_pong_have_an_id_or_none() {
     let id = || Some(Str::from("p1"));

@@ -24,7 +24,7 @@ async fn pong(client: &mut Client, id: &str) {
     client.send(&ClientFrame::Pong { id: Some(id.into()) }).await;
 }
 
-// Spec: RTN23c, RTN23c1, RTN23c2
+// RTN23c, RTN23c1, RTN23c2
 #[tokio::test]
 async fn a_client_that_bounces_heartbeats_must_answer_each() {
     let idle = Duration::from_millis(600);

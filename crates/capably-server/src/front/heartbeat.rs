@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(Heartbeat::of(Some("bounce")).interval(idle), Duration::from_secs(10));
     }
 
-    // Spec: RTN23c, RTN23c2
+    // RTN23c, RTN23c2
     #[test]
     fn every_ping_must_be_answered_with_its_id_before_the_next() {
         let mut heartbeat = Heartbeat::of(Some("bounce"));
