@@ -349,6 +349,8 @@ impl Client {
             // What objects say is not handled yet; where they stand is.
             ServerFrame::Object(delivery) => self.moved_by(delivery),
             ServerFrame::Auth => self.auth_requested(now),
+            // Answered whatever `heartbeats` was asked for (RTN23c1, RTN23c2).
+            ServerFrame::Ping { id } => self.send(ClientFrame::Pong { id }),
             // What is unknown is tolerated (RTF1).
             other => tracing::debug!(target: "capably::frames", frame = ?other, "ignored"),
         }

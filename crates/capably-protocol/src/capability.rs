@@ -10,7 +10,7 @@ use crate::{ErrorCode, ErrorInfo, Str};
 
 mod pattern;
 
-use pattern::Pattern;
+pub use pattern::Pattern;
 
 /// What a token may do: resources, each with its operations.
 ///

@@ -61,6 +61,10 @@ pub enum Action {
     ObjectSync = 20,
     /// Annotations.
     Annotation = 21,
+    /// The service asks whether the client's code still runs.
+    Ping = 22,
+    /// The client's code still runs.
+    Pong = 23,
 }
 
 impl Action {
@@ -94,6 +98,8 @@ impl Action {
             19 => Self::Object,
             20 => Self::ObjectSync,
             21 => Self::Annotation,
+            22 => Self::Ping,
+            23 => Self::Pong,
             _ => return None,
         })
     }
@@ -123,6 +129,8 @@ impl Action {
             Self::Object => "OBJECT",
             Self::ObjectSync => "OBJECT_SYNC",
             Self::Annotation => "ANNOTATION",
+            Self::Ping => "PING",
+            Self::Pong => "PONG",
         }
     }
 
@@ -167,6 +175,11 @@ pub enum ClientFrame {
     Object(Publish<ObjectMessage>),
     /// Presents a new token (RTC8a).
     Auth(AuthDetails),
+    /// The answer to a PING (RTN23c1).
+    Pong {
+        /// The PING's id, or none if it had none (RTN23c2).
+        id: Option<Str>,
+    },
     /// A frame of an action that clients do not send, or that this version does not know; tolerated
     /// (RTF1).
     Unknown {
@@ -222,6 +235,11 @@ pub enum ServerFrame {
     ObjectSync(Delivery<ObjectMessage>),
     /// The service asks for new credentials (RTN22).
     Auth,
+    /// The service asks for a PONG, to learn whether the client's code still runs (RTN23c).
+    Ping {
+        /// To be sent back (RTN23c2).
+        id: Option<Str>,
+    },
     /// A frame of an action that services do not send, or that this version does not know; tolerated
     /// (RTF1).
     Unknown {
@@ -245,6 +263,7 @@ impl ClientFrame {
             Self::Annotation(_) => Action::Annotation,
             Self::Object(_) => Action::Object,
             Self::Auth(_) => Action::Auth,
+            Self::Pong { .. } => Action::Pong,
             Self::Unknown { action } => return *action,
         };
         action.number()
@@ -263,6 +282,7 @@ impl ClientFrame {
             | Self::Close
             | Self::Disconnect
             | Self::Auth(_)
+            | Self::Pong { .. }
             | Self::Unknown { .. } => None,
         }
     }
@@ -288,6 +308,7 @@ impl ServerFrame {
             Self::Object(_) => Action::Object,
             Self::ObjectSync(_) => Action::ObjectSync,
             Self::Auth => Action::Auth,
+            Self::Ping { .. } => Action::Ping,
             Self::Unknown { action } => return *action,
         };
         action.number()
@@ -310,6 +331,7 @@ impl ServerFrame {
             | Self::Disconnected { .. }
             | Self::Closed
             | Self::Auth
+            | Self::Ping { .. }
             | Self::Unknown { .. } => None,
         }
     }
@@ -452,12 +474,12 @@ mod tests {
 
     #[test]
     fn every_action_has_a_number_and_a_name() {
-        for number in 0..=21 {
+        for number in 0..=23 {
             let action = Action::from_number(number).expect("a known number");
             assert_eq!(action.number(), number);
             assert_eq!(Action::from_name(action.name()), Some(action));
         }
-        assert_eq!(Action::from_number(22), None);
+        assert_eq!(Action::from_number(24), None);
         assert_eq!(Action::from_name("OBJECT_SYNC"), Some(Action::ObjectSync));
         assert_eq!(Action::from_name("Attach"), None);
     }

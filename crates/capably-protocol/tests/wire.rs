@@ -177,6 +177,7 @@ fn every_action_of_a_client_has_its_number() {
         (21, ClientFrame::Annotation(publish(Vec::new()))),
         (19, ClientFrame::Object(publish(Vec::new()))),
         (17, ClientFrame::Auth(AuthDetails { access_token: "t".into() })),
+        (23, ClientFrame::Pong { id: None }),
         (99, ClientFrame::Unknown { action: 99 }),
     ];
     for (action, frame) in frames {
@@ -209,6 +210,7 @@ fn every_action_of_a_service_has_its_number() {
         (19, ServerFrame::Object(Delivery::new("c", Vec::new()))),
         (20, ServerFrame::ObjectSync(Delivery::new("c", Vec::new()))),
         (21, ServerFrame::Annotation(Delivery::new("c", Vec::new()))),
+        (22, ServerFrame::Ping { id: None }),
     ];
     for (action, frame) in frames {
         for (format, bytes) in [
@@ -217,6 +219,28 @@ fn every_action_of_a_service_has_its_number() {
         ] {
             assert_eq!(codec::peek(format, &bytes).unwrap().action, action, "{frame:?}");
         }
+    }
+}
+
+// RTN23c1, RTN23c2
+#[test]
+fn a_ping_and_its_pong_have_an_id_or_none() {
+    let id = || Some(Str::from("p1"));
+    for (id, json, msgpack) in [(None, "", &b""[..]), (id(), r#","id":"p1""#, &b"\xa2id\xa2p1"[..])]
+    {
+        let size = 0x81 + u8::from(id.is_some());
+        let bytes = |action| [&[size][..], b"\xa6action", &[action], msgpack].concat();
+        let text = format!(r#"{{"action":22{json}}}"#);
+        let ping = ServerFrame::Ping { id: id.clone() };
+        assert_eq!((server_json(&ping), server_msgpack(&ping)), (text.clone(), bytes(22)));
+        assert_eq!(read_server(&text), Ok(ping.clone()));
+        assert_eq!(read_server_msgpack(&bytes(22)), Ok(ping));
+        let text = format!(r#"{{"action":23{json}}}"#);
+        let pong = ClientFrame::Pong { id };
+        assert_eq!((client_json(&pong), client_msgpack(&pong)), (text.clone(), bytes(23)));
+        assert_eq!(read_client(&text), Ok(pong.clone()));
+        let (bytes, limits) = (bytes(23).into(), Limits::default());
+        assert_eq!(codec::decode_client_frame(Format::MsgPack, &bytes, &limits), Ok(pong));
     }
 }
 
@@ -460,12 +484,12 @@ fn fields_and_bits_nobody_has_heard_of_are_tolerated() {
 // Spec: RTF1
 #[test]
 fn actions_nobody_has_heard_of_are_tolerated() {
-    for action in [3, 5, 7, 10, 12, 18, 22, 4_000_000_000_u32] {
+    for action in [3, 5, 7, 10, 12, 18, 23, 24, 4_000_000_000_u32] {
         for frame in read_server_both(json!({ "action": action })) {
             assert_eq!(frame, Ok(ServerFrame::Unknown { action }));
         }
     }
-    for action in [1, 2, 3, 4, 6, 8, 9, 11, 13, 18, 20, 22] {
+    for action in [1, 2, 3, 4, 6, 8, 9, 11, 13, 18, 20, 22, 24] {
         let frame = read_client(&json!({ "action": action }).to_string());
         assert_eq!(frame, Ok(ClientFrame::Unknown { action }));
     }

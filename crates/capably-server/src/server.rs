@@ -8,7 +8,11 @@ use std::{
 };
 
 use capably_protocol::{ApiKey, ErrorInfo};
-use tokio::{net::TcpListener, sync::Mutex, task::JoinHandle};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::Mutex,
+    task::JoinHandle,
+};
 
 use crate::{
     faults::{self, Faults},
@@ -386,7 +390,7 @@ impl Builder {
         let presence_remain = self.presence_remain.min(LONGEST);
         // A third of it is the pace of heartbeats, and they travel in ms.
         let max_idle_interval = self.max_idle_interval.clamp(SHORTEST_INTERVAL, LONGEST);
-        let (listener, address) = listen(SocketAddr::new(self.bind, self.port)).await?;
+        let (listener, address) = listen(SocketAddr::new(self.bind, self.port))?;
         let retention = Retention {
             // A client may come back as long as its state is kept, and then wants what it missed.
             age: self.retention.age.max(connection_state_ttl + Duration::from_secs(30)),
@@ -444,7 +448,7 @@ impl Builder {
             None => tokio::spawn(front::serve(listener, Arc::clone(&shared))),
             Some(faults) => {
                 let inner = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
-                let (inner, target) = listen(inner).await?;
+                let (inner, target) = listen(inner)?;
                 let target = faults::Target { faults, address: target.to_string() };
                 let proxy = faults::serve(listener, target, shared.stop.subscribe());
                 let server = front::serve(inner, Arc::clone(&shared));
@@ -531,12 +535,29 @@ fn check(key: &str) -> Result<ApiKey, ServerError> {
     if is_app_id(key.app_id()) { Ok(key) } else { Err(ServerError::AppId) }
 }
 
+/// How many connections may wait to be accepted; the system lowers it to the most it allows
+/// (`net.core.somaxconn` on Linux).
+///
+/// The 128 of [`TcpListener::bind`] are too few for clients that all come back at once, as after a restart:
+/// whoever finds the queue full is dropped without a word, and tries again after 1, 3, 7, 15 s.
+const BACKLOG: u32 = 65_535;
+
 /// Listens at an address, and says at which when the port was 0.
-pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+pub(crate) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
     let bind_error = |source| ServerError::Bind { address, source };
-    let listener = TcpListener::bind(address).await.map_err(bind_error)?;
+    let listener = bind(address).map_err(bind_error)?;
     let address = listener.local_addr().map_err(bind_error)?;
     Ok((listener, address))
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A server that starts again may find connections of the one before it in TIME_WAIT. On Windows the
+    // option would let two servers share a port.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// The host that clients can connect to when the server listens on this address.

@@ -11,7 +11,10 @@ use capably_protocol::{
     codec,
     frame::{Attach, Publish},
 };
-use capably_server::Server;
+use capably_server::{
+    Server,
+    storage::{Memory, Storage},
+};
 use serde_json::{Value, json};
 
 use support::*;
@@ -221,6 +224,79 @@ async fn requests_that_are_refused() {
         ] {
             let asked = ask(&server, &key, format, method, path, &body).await;
             assert_eq!(refusal(&asked), expected, "{method} {path} {body}");
+        }
+    }
+}
+
+// Spec: TM7c1, TM7d1
+#[tokio::test]
+async fn summaries_list_clients_in_the_order_in_which_they_came() {
+    let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+    let server = Server::builder().storage(Arc::clone(&storage)).start().await.unwrap();
+    let key = mutable_app(&server).await;
+    let mut expected = Vec::new();
+    for format in [Format::Json, Format::MsgPack] {
+        let (_, path) = message(&server, &key, format).await;
+        let mut subscriber = Client::open(&server, format, &format!("key={key}")).await;
+        subscriber.next().await;
+        subscriber.attach(CHANNEL).await;
+        let mut live = Value::Null;
+        for (action, client, name) in [
+            (0, "zoe", Some("n")),
+            (0, "ada", Some("n")),
+            (0, "max", Some("n")),
+            (0, "zoe", Some("n")),
+            (0, "eve", Some("n")),
+            // Documented examples remove what is unique without a name.
+            (1, "ada", None),
+            (0, "ada", Some("n")),
+            (1, "eve", None),
+        ] {
+            let mut body = json!([
+                {"action": action, "type": "r:unique.v1", "clientId": client},
+                {"action": action, "type": "r:flag.v1", "clientId": client},
+                {"action": action, "type": "r:distinct.v1", "clientId": client, "name": "n"},
+            ]);
+            if let Some(name) = name {
+                body[0]["name"] = json!(name);
+            }
+            let asked = ask(&server, &key, format, "POST", &path, &body).await;
+            assert_eq!(asked.0.status, 201, "{body}");
+            live = json!(subscriber.message().await.items[0].summary());
+        }
+        let list = json!({"total": 3, "clientIds": ["zoe", "max", "ada"]});
+        let summary =
+            json!({"r:unique.v1": {"n": list}, "r:flag.v1": list, "r:distinct.v1": {"n": list}});
+        assert_eq!(live, summary, "{format:?}");
+        expected.push((format, path, summary));
+    }
+    server.shutdown().await;
+    // What was stored is shown as it was.
+    let server = Server::builder().storage(storage).start().await.unwrap();
+    for (format, path, summary) in expected {
+        let message = path.strip_suffix("/annotations").unwrap();
+        let (_, read) = ask(&server, &key, format, "GET", message, &Value::Null).await;
+        assert_eq!(read["annotations"]["summary"], summary);
+        let target = format!("/channels/{CHANNEL}/messages");
+        let (_, history) = ask(&server, &key, format, "GET", &target, &Value::Null).await;
+        let summaries = history.as_array().unwrap().iter().map(|it| &it["annotations"]["summary"]);
+        assert!(summaries.clone().all(|seen| *seen == summary) && summaries.count() == 2);
+    }
+}
+
+#[tokio::test]
+async fn an_annotation_that_needs_a_name_is_refused_without() {
+    let server = server().await;
+    let key = mutable_app(&server).await;
+    for format in [Format::Json, Format::MsgPack] {
+        let (_, path) = message(&server, &key, format).await;
+        for (action, kind) in
+            [(0, "unique"), (0, "distinct"), (1, "distinct"), (0, "multiple"), (1, "multiple")]
+        {
+            let kind_name = format!("r:{kind}.v1");
+            let body = json!([{"action": action, "type": kind_name, "clientId": "ada"}]);
+            let asked = ask(&server, &key, format, "POST", &path, &body).await;
+            assert_eq!(refusal(&asked), (400, 40003), "{body}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The resources of a capability: names of channels, and patterns of them.
 
+use std::cmp::Ordering;
+
 /// A resource pattern: `[qualifier]` and segments between colons.
 ///
 /// `*` stands for one whole segment and, at the end, for one or more; within a longer segment it is an
@@ -7,8 +9,16 @@
 /// matches any qualifier, and none.
 ///
 /// Patterns are equal and in order as their texts are.
+///
+/// ```
+/// use capably_protocol::capability::Pattern;
+///
+/// let pattern = Pattern::new("chat:*");
+/// assert!(pattern.matches("chat:lobby") && pattern.matches("chat:lobby:news"));
+/// assert!(!pattern.matches("chat"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Pattern {
+pub struct Pattern {
     text: String,
     qualifier: Option<String>,
     segments: Vec<Segment>,
@@ -21,7 +31,9 @@ enum Segment {
 }
 
 impl Pattern {
-    pub(super) fn new(text: String) -> Self {
+    /// The pattern that this text stands for; any text is one.
+    pub fn new(text: impl Into<String>) -> Self {
+        let text = text.into();
         let (qualifier, name) = split_qualifier(&text);
         let segments = name
             .split(':')
@@ -34,8 +46,31 @@ impl Pattern {
         Self { text, qualifier, segments }
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    /// The text that the pattern was made from.
+    pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// Whether it matches one name only: no part of it is `*`.
+    pub fn is_exact(&self) -> bool {
+        self.qualifier.as_deref() != Some("*") && !self.segments.contains(&Segment::Any)
+    }
+
+    /// Which of two patterns says more about the channels that both match: the greater one. What comes earlier
+    /// in the name counts more, so that `a:b:*` is greater than `a:*:c`. A pattern is less than those that it
+    /// covers.
+    pub fn cmp_specificity(&self, other: &Self) -> Ordering {
+        let ranks = |pattern: &Self| -> Vec<u8> {
+            let last = pattern.segments.len() - 1;
+            let rank = |(index, segment): (usize, &Segment)| match segment {
+                Segment::Literal(_) => 2,
+                Segment::Any if index < last => 1,
+                Segment::Any => 0,
+            };
+            pattern.segments.iter().enumerate().map(rank).collect()
+        };
+        let any_qualifier = |pattern: &Self| pattern.qualifier.as_deref() == Some("*");
+        ranks(self).cmp(&ranks(other)).then_with(|| any_qualifier(other).cmp(&any_qualifier(self)))
     }
 
     /// Whether it matches every channel that has no qualifier.
@@ -61,7 +96,8 @@ impl Pattern {
         others.next().is_none()
     }
 
-    pub(super) fn matches(&self, channel: &str) -> bool {
+    /// Whether it matches the channel.
+    pub fn matches(&self, channel: &str) -> bool {
         let (qualifier, name) = split_qualifier(channel);
         let qualified = match (self.qualifier.as_deref(), qualifier) {
             (Some("*"), _) | (None, None) => true,
@@ -101,7 +137,7 @@ mod tests {
     use super::*;
 
     fn pattern(text: &str) -> Pattern {
-        Pattern::new(text.to_owned())
+        Pattern::new(text)
     }
 
     #[test]
@@ -136,6 +172,23 @@ mod tests {
         ] {
             assert!(!pattern(text).matches(channel), "{text} should not match {channel}");
         }
+    }
+
+    #[test]
+    fn patterns_are_more_or_less_specific() {
+        let texts =
+            ["[*]*", "*", "*:*", "*:b", "a:*", "a:*:*", "a:*:c", "a:b:*", "[*]a:b:c", "a:b:c"];
+        for (less, text) in texts.iter().enumerate() {
+            for other in &texts[less + 1..] {
+                let (less, more) = (pattern(text), pattern(other));
+                assert_eq!(less.cmp_specificity(&more), Ordering::Less, "{text} {other}");
+                assert_eq!(more.cmp_specificity(&less), Ordering::Greater, "{text} {other}");
+                assert!(!more.covers(&less), "{other} does not cover {text}");
+            }
+        }
+        assert_eq!(pattern("a:*").cmp_specificity(&pattern("b:*")), Ordering::Equal);
+        let exact: Vec<_> = texts.iter().filter(|text| pattern(text).is_exact()).collect();
+        assert_eq!(exact, [&"a:b:c"]);
     }
 
     #[test]

@@ -114,6 +114,7 @@ impl<'a> From<&'a ClientFrame> for FrameOut<'a> {
             ClientFrame::Auth(auth) => {
                 Self { access_token: Some(&auth.access_token), ..Self::new(Action::Auth) }
             }
+            ClientFrame::Pong { id } => Self { id: id.as_deref(), ..Self::new(Action::Pong) },
             ClientFrame::Unknown { action } => Self { action: *action, ..Self::default() },
         }
     }
@@ -181,6 +182,7 @@ impl<'a> From<&'a ServerFrame> for FrameOut<'a> {
                 Self::delivery(Action::ObjectSync, delivery, Items::State(&delivery.items))
             }
             ServerFrame::Auth => Self::new(Action::Auth),
+            ServerFrame::Ping { id } => Self { id: id.as_deref(), ..Self::new(Action::Ping) },
             ServerFrame::Unknown { action } => Self { action: *action, ..Self::default() },
         }
     }
@@ -275,6 +277,7 @@ impl FrameIn {
                 let access_token = required(auth.access_token, "accessToken")?;
                 ClientFrame::Auth(AuthDetails { access_token })
             }
+            Action::Pong => ClientFrame::Pong { id: self.id.take() },
             Action::Ack
             | Action::Nack
             | Action::Connect
@@ -285,7 +288,8 @@ impl FrameIn {
             | Action::Attached
             | Action::Detached
             | Action::Activate
-            | Action::ObjectSync => ClientFrame::Unknown { action: number },
+            | Action::ObjectSync
+            | Action::Ping => ClientFrame::Unknown { action: number },
         })
     }
 
@@ -350,12 +354,14 @@ impl FrameIn {
                 ServerFrame::ObjectSync(self.delivery(items)?)
             }
             Action::Auth => ServerFrame::Auth,
+            Action::Ping => ServerFrame::Ping { id: self.id.take() },
             Action::Connect
             | Action::Disconnect
             | Action::Close
             | Action::Attach
             | Action::Detach
-            | Action::Activate => ServerFrame::Unknown { action: number },
+            | Action::Activate
+            | Action::Pong => ServerFrame::Unknown { action: number },
         })
     }
 

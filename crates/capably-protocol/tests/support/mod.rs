@@ -378,7 +378,8 @@ pub(crate) fn client_frame() -> impl Strategy<Value = ClientFrame> {
         publish(annotation()).prop_map(ClientFrame::Annotation),
         publish(object_message()).prop_map(ClientFrame::Object),
         text().prop_map(|access_token| ClientFrame::Auth(AuthDetails { access_token })),
-        unknown(&[0, 5, 7, 10, 12, 14, 15, 16, 17, 19, 21])
+        opt(text()).prop_map(|id| ClientFrame::Pong { id }),
+        unknown(&[0, 5, 7, 10, 12, 14, 15, 16, 17, 19, 21, 23])
             .prop_map(|action| ClientFrame::Unknown { action }),
     ]
 }
@@ -418,7 +419,8 @@ pub(crate) fn server_frame() -> impl Strategy<Value = ServerFrame> {
         delivery(object_message()).prop_map(ServerFrame::Object),
         delivery(object_message()).prop_map(ServerFrame::ObjectSync),
         Just(ServerFrame::Auth),
-        unknown(&[0, 1, 2, 4, 6, 8, 9, 11, 13, 14, 15, 16, 17, 19, 20, 21])
+        opt(text()).prop_map(|id| ServerFrame::Ping { id }),
+        unknown(&[0, 1, 2, 4, 6, 8, 9, 11, 13, 14, 15, 16, 17, 19, 20, 21, 22])
             .prop_map(|action| ServerFrame::Unknown { action }),
     ]
 }

@@ -77,7 +77,7 @@ impl FaultControl {
     /// # Errors
     /// A [`ServerError`] when the port is taken.
     pub async fn start(address: SocketAddr, faults: &Faults) -> Result<Self, ServerError> {
-        let (listener, address) = crate::server::listen(address).await?;
+        let (listener, address) = crate::server::listen(address)?;
         let abort = tokio::spawn(serve(listener, Control(faults.clone()))).abort_handle();
         Ok(Self { address, abort })
     }

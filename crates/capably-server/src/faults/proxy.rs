@@ -159,7 +159,7 @@ impl ProxyBuilder {
     /// A [`ServerError`] when the port is taken.
     pub async fn start(self) -> Result<FaultProxy, ServerError> {
         let Self { target, bind, port, faults } = self;
-        let (listener, address) = crate::server::listen(SocketAddr::new(bind, port)).await?;
+        let (listener, address) = crate::server::listen(SocketAddr::new(bind, port))?;
         let stop = watch::Sender::new(false);
         let target = Target { faults: faults.clone(), address: target };
         let task = tokio::spawn(serve(listener, target, stop.subscribe()));

@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
-    task::JoinSet,
+    task::{JoinSet, unconstrained, yield_now},
     time::{sleep, timeout},
 };
 
@@ -26,6 +26,11 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Largest head of a request.
 const MAX_HEAD: usize = 64 * 1024;
+
+/// Connections that are accepted before other tasks get their turn. It is more than tokio's own budget: serving
+/// a client takes longer than accepting one, and while all those accepted are served, the backlog fills and
+/// drops whoever comes.
+const BURST: usize = 1024;
 
 /// How long clients may take to read their last frame when the server ends.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
@@ -51,12 +56,18 @@ pub(crate) async fn accept<F>(
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
+    let mut burst = 0;
     loop {
+        if burst == BURST {
+            burst = 0;
+            yield_now().await;
+        }
         tokio::select! {
             () = stopped(stop) => break,
             Some(_) = tasks.join_next() => {}
-            accepted = listener.accept() => match accepted {
+            accepted = unconstrained(listener.accept()) => match accepted {
                 Ok((stream, _)) => {
+                    burst += 1;
                     // Latency matters more than the number of packets; a socket that refuses still works.
                     let _ = stream.set_nodelay(true);
                     tasks.spawn(serve(stream));

@@ -8,6 +8,7 @@ mod closing;
 mod cors;
 mod credentials;
 mod form;
+mod heartbeat;
 mod held;
 mod http;
 mod keeper;

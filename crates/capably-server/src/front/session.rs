@@ -33,6 +33,7 @@ use super::{
     Shared,
     app::{AppHandle, Pressure},
     closing::{LINGER, finish},
+    heartbeat::{Beat, Heartbeat},
     outbox::{Item, Outbox, Taken},
     random,
     upgrade::Upgrade,
@@ -84,14 +85,15 @@ pub(super) async fn run(
         Ok((app, request)) => {
             let registration = Registration::new(Arc::clone(&shared), Arc::clone(&app));
             let transport = registration.transport;
+            let client_type = request.identity.client_type().map(str::to_owned);
             let now = shared.clock.now();
             app.with(|hub, outputs| hub.connect(transport, request, now, outputs));
-            let interval = upgrade.max_idle_interval / 3;
+            let interval = upgrade.heartbeat.interval(upgrade.max_idle_interval);
             let mut session = Session {
                 socket,
                 registration,
                 format: upgrade.format,
-                heartbeats: upgrade.heartbeats,
+                heartbeat: upgrade.heartbeat,
                 frames: Vec::new(),
                 items: VecDeque::new(),
                 dirty: false,
@@ -102,7 +104,7 @@ pub(super) async fn run(
                 sent_in_interval: false,
                 stuck_in_interval: false,
             };
-            tracing::debug!(transport = transport.0, "a client has connected");
+            tracing::debug!(transport = transport.0, client_type, "a client has connected");
             poll_fn(|cx| session.poll(cx)).await;
             tracing::debug!(transport = transport.0, "a client's transport has ended");
             let Session { socket, registration, .. } = session;
@@ -170,8 +172,7 @@ struct Session {
     socket: WebSocketStream<TcpStream>,
     registration: Registration,
     format: Format,
-    /// Keep-alives are HEARTBEAT frames rather than pings of the WebSocket.
-    heartbeats: bool,
+    heartbeat: Heartbeat,
     /// Frames read and not yet handed to the hub.
     frames: Vec<ClientFrame>,
     /// Frames taken from the outbox and not yet written.
@@ -268,6 +269,7 @@ impl Session {
                 }
             };
             match codec::decode_client_frame(format, &bytes, &limits) {
+                Ok(ClientFrame::Pong { id }) => self.heartbeat.pong(id.as_deref()),
                 Ok(frame) => self.frames.push(frame),
                 Err(DecodeError::TooLarge { .. }) => {
                     failure = Some(error::frame_too_large(max_frame_size));
@@ -415,18 +417,35 @@ impl Session {
             return Step::End;
         }
         self.stuck_in_interval = blocked;
-        if !self.sent_in_interval && !blocked {
-            if self.heartbeats {
-                let mut wakers = Vec::new();
-                self.registration
-                    .outbox
-                    .push_frame(ServerFrame::Heartbeat { id: None }, &mut wakers);
-            } else if Pin::new(&mut self.socket).start_send(WsMessage::Ping(Bytes::new())).is_ok() {
-                self.dirty = true;
-            }
+        if !blocked {
+            self.beat();
         }
         self.sent_in_interval = false;
         self.tick.as_mut().reset(Instant::now() + self.interval);
         Step::Progress
+    }
+
+    fn beat(&mut self) {
+        let Registration { shared, app, transport, outbox } = &self.registration;
+        let mut wakers = Vec::new();
+        match self.heartbeat.beat(self.held_by.is_none()) {
+            Beat::Frame if !self.sent_in_interval => {
+                outbox.push_frame(ServerFrame::Heartbeat { id: None }, &mut wakers);
+            }
+            Beat::Ping if !self.sent_in_interval => {
+                let ping = WsMessage::Ping(Bytes::new());
+                self.dirty |= Pin::new(&mut self.socket).start_send(ping).is_ok();
+            }
+            Beat::Frame | Beat::Ping => {}
+            Beat::Bounce(id) => {
+                outbox.push_frame(ServerFrame::Ping { id: Some(id) }, &mut wakers);
+            }
+            Beat::Unanswered => {
+                tracing::debug!(transport = transport.0, "the client does not answer");
+                self.deaf = true;
+                let now = shared.clock.now();
+                app.with(|hub, outputs| hub.unanswered(*transport, now, outputs));
+            }
+        }
     }
 }

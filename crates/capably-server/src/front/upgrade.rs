@@ -10,6 +10,7 @@ use super::{
     Shared,
     app::AppHandle,
     credentials,
+    heartbeat::Heartbeat,
     query::Query,
     reply::{Reply, Response},
 };
@@ -22,7 +23,7 @@ use crate::{
 pub(super) struct Upgrade {
     pub(super) format: Format,
     pub(super) echo: bool,
-    pub(super) heartbeats: bool,
+    pub(super) heartbeat: Heartbeat,
     /// How long members stay while the client is away, if it says so.
     pub(super) remain: Option<Duration>,
     /// The longest silence towards the client.
@@ -64,7 +65,7 @@ pub(super) fn accept(
     let upgrade = Upgrade {
         format,
         echo: query.get("echo") != Some("false"),
-        heartbeats: query.get("heartbeats") != Some("false"),
+        heartbeat: Heartbeat::of(query.get("heartbeats")),
         remain: query
             .get("remainPresentFor")
             .and_then(|millis| millis.parse().ok())

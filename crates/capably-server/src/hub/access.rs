@@ -12,7 +12,9 @@ use super::{
     app::details,
     attach,
     auth::{Client, Credentials, Identity, PresentedKey},
-    capability, error,
+    capability,
+    claims::Claims,
+    error,
     token::{self, PresentedToken, Token, TokenFacts},
     token_request,
 };
@@ -98,6 +100,8 @@ impl App {
             client_id: client.name().cloned(),
             revocation_key: None,
             device_id: None,
+            client_type: None,
+            claims: Claims::default(),
             issued,
             expires: issued + ttl,
         };

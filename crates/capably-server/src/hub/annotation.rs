@@ -15,7 +15,7 @@ use super::{
     auth::Identity,
     capability::Operation,
     channel::Channels,
-    channel_name, error,
+    channel_name, claims, error,
     log::Entry,
     publish::{Accepted, Publisher, canonicalize, check_ids},
     serial::{MAX_INDEX, Position},
@@ -78,7 +78,7 @@ pub(super) fn annotate(
     if !channels.is_mutable(name) {
         return Err(error::not_mutable());
     }
-    let (annotations, bytes) = prepare(annotations, publisher.identity, max_message_size)?;
+    let (annotations, bytes) = prepare(name, annotations, publisher.identity, max_message_size)?;
     let chosen_id = check_ids(annotations.iter().map(|annotation| annotation.id.as_ref()))?;
     let messages = annotations.len();
     let accepted = |position| Accepted { position, messages, bytes, chosen_id };
@@ -142,6 +142,7 @@ pub(super) fn annotate(
 
 /// Checks every annotation and brings it into the form in which it is stored. Gives their size, too.
 fn prepare(
+    channel: &str,
     mut annotations: Vec<Annotation>,
     identity: &Identity,
     max_message_size: usize,
@@ -152,6 +153,7 @@ fn prepare(
     if annotations.len() > MAX_INDEX {
         return Err(error::too_many_messages(MAX_INDEX));
     }
+    let claim = identity.user_claim(channel);
     let mut size = 0;
     for annotation in &mut annotations {
         if !matches!(annotation.action, Some(AnnotationAction::Create | AnnotationAction::Delete)) {
@@ -166,11 +168,14 @@ fn prepare(
             return Err(missing("messageSerial"));
         }
         annotation.client_id = identity.client_id_for(annotation.client_id.take())?;
+        claims::stamp(&mut annotation.extras, claim);
         let method = annotation.annotation_type.as_deref().and_then(Method::of);
         if method.is_some_and(Method::needs_client) && annotation.client_id.is_none() {
             return Err(error::bad_client_id("only identified clients annotate with this type"));
         }
-        if method.is_some_and(Method::needs_name) && lacks(&annotation.name) {
+        if method.is_some_and(|method| method.needs_name(annotation.action))
+            && lacks(&annotation.name)
+        {
             return Err(missing("name"));
         }
         canonicalize(&mut annotation.data, &mut annotation.encoding)?;

@@ -228,6 +228,20 @@ impl App {
         self.tell_occupancy(now, outputs);
     }
 
+    /// The client has not answered: its transport is closed. The connection waits for it to come back.
+    pub(crate) fn unanswered(
+        &mut self,
+        transport: TransportId,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        let Some(id) = self.transports.get(&transport).cloned() else { return };
+        let error = Some(error::unanswered());
+        outputs.push(Output::Frame(transport, ServerFrame::Disconnected { error }));
+        self.release_transport(&id, now.steady, outputs);
+        self.tell_occupancy(now, outputs);
+    }
+
     /// The transport is gone. The connection waits for its client to come back.
     pub(crate) fn transport_closed(
         &mut self,

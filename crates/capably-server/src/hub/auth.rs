@@ -139,6 +139,11 @@ impl Identity {
         Ok(Self { capability, client, key_id: key.id.clone(), token: Some(Arc::new(facts)) })
     }
 
+    /// What kind of client it is, as its token says, such as `server`.
+    pub(crate) fn client_type(&self) -> Option<&str> {
+        self.token.as_ref()?.client_type.as_deref()
+    }
+
     /// # Errors
     /// Code 40160 when the capability does not allow the operation on the channel.
     pub(crate) fn require(&self, channel: &str, operation: Operation) -> Result<(), ErrorInfo> {

@@ -13,7 +13,7 @@ use super::{
     auth::Identity,
     capability::Operation,
     channel::{Channel, Channels},
-    channel_name,
+    channel_name, claims,
     ephemeral::{is_ephemeral, require_privilege},
     error,
     log::Entry,
@@ -87,6 +87,8 @@ pub(super) fn change(
     canonicalize(&mut message.data, &mut message.encoding)?;
     let append = message.action == Some(MessageAction::Append);
     let mut merged = merge(latest, &message)?;
+    // A version shows the claim of whoever made it, not that of the version before.
+    claims::stamp(&mut merged.extras, publisher.identity.user_claim(name));
     let size = merged.size();
     if size > max_message_size {
         return Err(error::message_too_large(size, max_message_size));

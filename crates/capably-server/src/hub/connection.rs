@@ -6,7 +6,11 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use capably_protocol::{Flags, Str};
 
 use super::{
-    ConnectionId, TransportId, ack::Outcomes, auth::Identity, limits::Pace, occupancy::Metrics,
+    ConnectionId, TransportId,
+    ack::Outcomes,
+    auth::Identity,
+    limits::{ChannelPaces, Pace},
+    occupancy::Metrics,
     view::View,
 };
 
@@ -35,8 +39,12 @@ pub(super) struct Connection {
     pub(super) attached: BTreeMap<Str, Attachment>,
     /// The `msgSerial` of the next frame; one below it has been handled.
     pub(super) next_msg_serial: u64,
+    /// Frames below this `msgSerial` were acknowledged on the transport in use.
+    acknowledged: u64,
     pub(super) outcomes: Outcomes,
     pub(super) pace: Pace,
+    /// On channels for which its token sets a rate.
+    pub(super) channel_paces: ChannelPaces,
 }
 
 /// What a connection may do on a channel that it is attached to.
@@ -105,8 +113,10 @@ impl Connection {
             token_due: None,
             attached: BTreeMap::new(),
             next_msg_serial: 0,
+            acknowledged: 0,
             outcomes: Outcomes::default(),
             pace: Pace::default(),
+            channel_paces: ChannelPaces::default(),
         }
     }
 
@@ -115,7 +125,16 @@ impl Connection {
         self.generation += 1;
         self.transport = Some(transport);
         self.expires = None;
+        self.acknowledged = 0;
         self.key()
+    }
+
+    /// Whether a frame is to be acknowledged, which it is once on each transport: to acknowledge again what an
+    /// earlier ACK or NACK covered would break the protocol. After a resume, that one may have been lost.
+    pub(super) fn acknowledges(&mut self, msg_serial: u64) -> bool {
+        let is_first = msg_serial >= self.acknowledged;
+        self.acknowledged = self.acknowledged.max(msg_serial.saturating_add(1));
+        is_first
     }
 
     /// The key that goes with the transport in use.

@@ -270,6 +270,12 @@ pub(crate) fn provisioning_secret() -> ErrorInfo {
     )
 }
 
+/// More messages than a token lets its holder publish on a channel in the time.
+pub(crate) fn attachment_too_fast(rate: impl std::fmt::Display) -> ErrorInfo {
+    let most = format!("the token allows {rate} messages a second on this channel");
+    error(42911, 429, format!("more is published than allowed: {most}"))
+}
+
 /// A capability that does not allow the operation.
 pub(crate) fn denied(operation: &str) -> ErrorInfo {
     error(40160, 401, format!("the credentials do not allow `{operation}` here"))
@@ -343,6 +349,11 @@ pub(crate) fn shutting_down() -> ErrorInfo {
 /// A frame that is not one.
 pub(crate) fn protocol(reason: impl std::fmt::Display) -> ErrorInfo {
     error(80013, 400, format!("not a protocol message: {reason}"))
+}
+
+/// A client whose code does not run, though its socket lives.
+pub(crate) fn unanswered() -> ErrorInfo {
+    error(80014, 408, "the client did not answer the last PING")
 }
 
 /// A key to resume with that is not known.

@@ -1,8 +1,8 @@
 //! Limits that an app has of its own, and the rate of what its clients publish.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use capably_protocol::ErrorInfo;
+use capably_protocol::{ErrorInfo, Str};
 use serde::{Deserialize, Serialize};
 
 use super::{App, ConnectionId, Now, Settings, error};
@@ -94,7 +94,36 @@ impl App {
 /// What clients are told of the rate when it is not limited, in messages a second.
 pub(super) const USUAL_RATE: u32 = 250;
 
-/// How much a connection has published of late.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A highest rate of messages, which may be less than one a second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Rate {
+    per_second: f64,
+    /// From one message to the next; none when there may not be any.
+    interval: Option<Duration>,
+}
+
+impl Rate {
+    /// So many messages a second; `None` when that is no rate.
+    pub(super) fn per_second(per_second: f64) -> Option<Self> {
+        if !per_second.is_finite() || per_second < 0.0 {
+            return None;
+        }
+        // Rounded down, so that as many as the rate says fit into a second.
+        let nanos = (1e9 / per_second).floor();
+        let interval = (nanos < u64::MAX as f64).then(|| Duration::from_nanos(nanos as u64));
+        Some(Self { per_second, interval })
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.per_second.fmt(f)
+    }
+}
+
+/// How much has been published of late.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     /// When all of it would have been published at the highest rate.
@@ -104,13 +133,47 @@ pub(super) struct Pace {
 impl Pace {
     /// Whether `count` more fit, at `rate` a second: those of a second may come at once.
     pub(super) fn admit(&mut self, count: usize, rate: u32, now: Duration) -> bool {
-        const SECOND: Duration = Duration::from_secs(1);
+        rate > 0 && self.admit_every(count, SECOND / rate, now)
+    }
+
+    /// As [`admit`](Self::admit), one at each `interval`. If that is more than a second, one may always come.
+    fn admit_every(&mut self, count: usize, interval: Duration, now: Duration) -> bool {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        let until =
-            self.until.max(now).saturating_add((SECOND / rate.max(1)).saturating_mul(count));
-        let fits = rate > 0 && until <= now + SECOND;
+        let until = self.until.max(now).saturating_add(interval.saturating_mul(count));
+        let fits = until <= now.saturating_add(interval.max(SECOND));
         if fits {
             self.until = until;
+        }
+        fits
+    }
+}
+
+/// How much a connection has published of late on each of the channels for which its token sets a rate.
+///
+/// Attaching again does not begin anew.
+#[derive(Debug, Default)]
+pub(super) struct ChannelPaces(BTreeMap<Str, Pace>);
+
+/// Most channels that a connection publishes on at such a rate at the same time.
+const MAX_PACES: usize = 1000;
+
+impl ChannelPaces {
+    /// Whether `count` more fit on the channel.
+    pub(super) fn admit(&mut self, channel: &str, count: usize, rate: Rate, now: Duration) -> bool {
+        let Some(interval) = rate.interval else { return false };
+        if let Some(pace) = self.0.get_mut(channel) {
+            return pace.admit_every(count, interval, now);
+        }
+        if self.0.len() >= MAX_PACES {
+            self.0.retain(|_, pace| pace.until > now);
+            if self.0.len() >= MAX_PACES {
+                return false;
+            }
+        }
+        let mut pace = Pace::default();
+        let fits = pace.admit_every(count, interval, now);
+        if fits {
+            self.0.insert(channel.into(), pace);
         }
         fits
     }
@@ -135,5 +198,42 @@ mod tests {
         assert!(!pace.admit(11, 10, now + ms(9000)), "more than there may ever be at once");
         assert!(!pace.admit(1, 0, now + ms(99_000)));
         assert!(!pace.admit(usize::MAX, 10, now + ms(99_000)));
+    }
+
+    #[test]
+    fn a_rate_may_be_less_than_one_a_second_or_no_whole_number() {
+        let now = Duration::from_secs(5);
+        let admitted = |rate: f64, at: &[(usize, u64)]| -> Vec<bool> {
+            let rate = Rate::per_second(rate).unwrap();
+            let mut paces = ChannelPaces::default();
+            let after = |millis| now + Duration::from_millis(millis);
+            at.iter().map(|(count, at)| paces.admit("a", *count, rate, after(*at))).collect()
+        };
+        assert_eq!(admitted(0.1, &[(1, 0), (1, 9_999), (1, 10_000)]), [true, false, true]);
+        assert_eq!(admitted(0.1, &[(2, 0), (1, 0), (1, 5_000)]), [false, true, false]);
+        assert_eq!(admitted(6.0, &[(6, 0), (1, 0), (1, 167)]), [true, false, true]);
+        assert_eq!(admitted(2.5, &[(2, 0), (1, 0), (1, 400)]), [true, false, true]);
+        assert_eq!(admitted(0.0, &[(1, 0), (1, 1_000_000)]), [false, false]);
+        assert_eq!(admitted(1e-300, &[(1, 0), (1, 1_000_000)]), [false, false]);
+        assert_eq!(admitted(1e-9, &[(1, 0), (1, 1_000_000)]), [true, false]);
+        assert_eq!(admitted(1e300, &[(1000, 0), (usize::MAX, 0)]), [true, true]);
+        for rate in [-1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(Rate::per_second(rate), None, "{rate}");
+        }
+    }
+
+    #[test]
+    fn the_paces_of_channels_are_bounded_and_forgotten() {
+        let rate = Rate::per_second(0.1).unwrap();
+        let mut paces = ChannelPaces::default();
+        let now = Duration::from_secs(5);
+        for number in 0..MAX_PACES {
+            assert!(paces.admit(&number.to_string(), 1, rate, now), "{number}");
+        }
+        assert!(!paces.admit("one more", 1, rate, now));
+        assert!(!paces.admit("7", 1, rate, now + Duration::from_secs(9)));
+        let later = now + Duration::from_secs(10);
+        assert!(paces.admit("one more", 1, rate, later));
+        assert_eq!(paces.0.len(), 1);
     }
 }

@@ -11,7 +11,7 @@ use super::{
     capability::Operation,
     change::{change, is_change},
     channel::{Channels, NewFrame},
-    channel_name,
+    channel_name, claims,
     ephemeral::{are_ephemeral, require_privilege},
     error,
     serial::{MAX_INDEX, Position},
@@ -101,7 +101,7 @@ pub(super) fn publish(
         &plain
     };
     publisher.identity.require(channel, Operation::Publish)?;
-    let (messages, bytes) = prepare(messages, publisher.identity, max_message_size)?;
+    let (messages, bytes) = prepare(channel, messages, publisher.identity, max_message_size)?;
     let chosen_id = check_ids(messages.iter().map(|message| message.id.as_ref()))?;
     let ephemeral = are_ephemeral(&messages)?;
     require_privilege(publisher.identity, channel, &messages)?;
@@ -143,6 +143,7 @@ pub(super) fn take_items<T: Clone + Default>(mut items: Arc<[T]>) -> Vec<T> {
 
 /// Checks every message and brings it into the form in which it is stored. Gives their size, too.
 fn prepare(
+    channel: &str,
     mut messages: Vec<Message>,
     identity: &Identity,
     max_message_size: usize,
@@ -153,6 +154,7 @@ fn prepare(
     if messages.len() > MAX_INDEX {
         return Err(error::too_many_messages(MAX_INDEX));
     }
+    let claim = identity.user_claim(channel);
     let mut size = 0;
     for message in &mut messages {
         match message.action {
@@ -163,6 +165,7 @@ fn prepare(
             Some(_) => return Err(error::bad_request("clients cannot publish this action")),
         }
         message.client_id = identity.client_id_for(message.client_id.take())?;
+        claims::stamp(&mut message.extras, claim);
         canonicalize(&mut message.data, &mut message.encoding)?;
         size += message.size();
         // What the service stamps is never taken from a client.

@@ -25,7 +25,9 @@ use super::{
     access::IssuedToken,
     auth::Client,
     capability::{Capability, Operation},
-    channel_name, error,
+    channel_name,
+    claims::Claims,
+    error,
     token::{Token, TokenFacts},
 };
 
@@ -95,6 +97,8 @@ impl App {
             client_id: client.name().cloned(),
             revocation_key: None,
             device_id: Some(registration.details.id.clone()),
+            client_type: None,
+            claims: Claims::default(),
             issued,
             expires: issued + DEVICE_TOKEN_TTL,
         };

@@ -11,6 +11,7 @@ use super::{
     capability::Operation,
     change::is_change,
     channel::Channels,
+    channel_name,
     connection::Connection,
     ephemeral::{self, EPHEMERAL},
     error, presence,
@@ -38,10 +39,12 @@ impl App {
         let sent = outputs.len();
         let mut ended = false;
         for frame in frames.drain(..) {
-            if let Some((rate, msg_serial)) = too_fast(connection, &frame, &self.settings, now) {
-                let refused = |_: &Connection| Err(error::too_fast(rate));
+            if let Some((error, msg_serial)) = too_fast(connection, &frame, &self.settings, now) {
+                let refused = |_: &Connection| Err(error);
                 let (_, outcome) = receive_once(connection, msg_serial, &mut inbound, refused);
-                acks.add(msg_serial, outcome, outputs);
+                if connection.acknowledges(msg_serial) {
+                    acks.add(msg_serial, outcome, outputs);
+                }
                 continue;
             }
             let (msg_serial, outcome) = match frame {
@@ -136,7 +139,9 @@ impl App {
                     continue;
                 }
             };
-            acks.add(msg_serial, outcome, outputs);
+            if connection.acknowledges(msg_serial) {
+                acks.add(msg_serial, outcome, outputs);
+            }
         }
         acks.flush(outputs);
         if ended {
@@ -150,22 +155,32 @@ impl App {
     }
 }
 
-/// The rate that a new frame exceeds, and the frame's serial.
+/// Why a new frame comes too early, and its serial.
 fn too_fast(
     connection: &mut Connection,
     frame: &ClientFrame,
     settings: &Settings,
     now: Now,
-) -> Option<(u32, u64)> {
-    let rate = settings.max_inbound_rate?;
+) -> Option<(ErrorInfo, u64)> {
     let (msg_serial, count) = match frame {
         ClientFrame::Message(publish) => (publish.msg_serial, publish.items.len()),
         ClientFrame::Presence(publish) => (publish.msg_serial, publish.items.len()),
         ClientFrame::Annotation(publish) => (publish.msg_serial, publish.items.len()),
         _ => return None,
     };
-    let is_new = msg_serial >= connection.next_msg_serial;
-    (is_new && !connection.pace.admit(count, rate, now.steady)).then_some((rate, msg_serial))
+    if msg_serial < connection.next_msg_serial {
+        return None;
+    }
+    if let ClientFrame::Message(publish) = frame
+        && let Ok(channel) = channel_name::plain(&publish.channel)
+        && let Some(rate) = connection.identity.rate_of_attachment(channel)
+        && !connection.channel_paces.admit(channel, count, rate, now.steady)
+    {
+        return Some((error::attachment_too_fast(rate), msg_serial));
+    }
+    let rate = settings.max_inbound_rate?;
+    let fits = connection.pace.admit(count, rate, now.steady);
+    (!fits).then(|| (error::too_fast(rate), msg_serial))
 }
 
 /// Handles a frame that is to be acknowledged, and adds what it publishes to `inbound`; one that was

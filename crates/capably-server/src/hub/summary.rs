@@ -1,9 +1,11 @@
 //! Summaries of a message's annotations, by their type (TM7).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use capably_protocol::{Annotation, AnnotationAction, Str};
 use serde_json::{Value, json};
+
+use super::arrivals::Arrivals;
 
 /// How annotations of a type are summed up, as the type's last part says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +40,14 @@ impl Method {
         matches!(self, Self::Flag | Self::Distinct | Self::Unique)
     }
 
-    /// Whether an annotation must have a name.
-    pub(super) fn needs_name(self) -> bool {
-        matches!(self, Self::Distinct | Self::Unique | Self::Multiple)
+    /// Whether an annotation of this action must have a name. What a client has of `unique` can be removed
+    /// without one: there is one name at most that it counts for.
+    pub(super) fn needs_name(self, action: Option<AnnotationAction>) -> bool {
+        match self {
+            Self::Total | Self::Flag => false,
+            Self::Distinct | Self::Multiple => true,
+            Self::Unique => action != Some(AnnotationAction::Delete),
+        }
     }
 }
 
@@ -57,11 +64,11 @@ enum Summary {
     Multiple(BTreeMap<Str, Counts>),
 }
 
-type Clients = BTreeSet<Str>;
+type Clients = Arrivals<()>;
 
 #[derive(Debug, Default)]
 struct Counts {
-    clients: BTreeMap<Str, u64>,
+    clients: Arrivals<u64>,
     unidentified: u64,
 }
 
@@ -92,7 +99,9 @@ impl Summaries {
         let new = annotations.into_iter().filter_map(|annotation| {
             let (annotation_type, _) = typed(annotation)?;
             let name = annotation.name.as_deref().unwrap_or_default();
-            let known = self.0.get(annotation_type).is_some_and(|summary| summary.has_name(name));
+            let removes = annotation.action == Some(AnnotationAction::Delete);
+            let known = self.0.get(annotation_type);
+            let known = known.is_some_and(|summary| removes || summary.has_name(name));
             (!known).then(|| annotation_type.len() + name.len() + 2 * OVERHEAD)
         });
         self.size(0) + new.sum::<usize>()
@@ -133,7 +142,7 @@ impl Summary {
     fn new(method: Method) -> Self {
         match method {
             Method::Total => Self::Total(0),
-            Method::Flag => Self::Flag(Clients::new()),
+            Method::Flag => Self::Flag(Clients::default()),
             Method::Distinct => Self::Distinct(BTreeMap::new()),
             Method::Unique => Self::Unique(BTreeMap::new()),
             Method::Multiple => Self::Multiple(BTreeMap::new()),
@@ -145,20 +154,19 @@ impl Summary {
         let client = annotation.client_id.clone();
         match (self, client) {
             (Self::Total(total), _) => *total = total.saturating_add(1),
-            (Self::Flag(clients), Some(client)) => {
-                clients.insert(client);
-            }
+            (Self::Flag(clients), Some(client)) => *clients.entry(client) = (),
             (Self::Distinct(names), Some(client)) => {
-                names.entry(name).or_default().insert(client);
+                *names.entry(name).or_default().entry(client) = ();
             }
             (Self::Unique(names), Some(client)) => {
-                names.retain(|_, clients| !clients.remove(&client) || !clients.is_empty());
-                names.entry(name).or_default().insert(client);
+                // Whoever gives the same name again keeps its place.
+                remove(names, &client, |other| *other != name);
+                *names.entry(name).or_default().entry(client) = ();
             }
             (Self::Multiple(names), client) => {
                 let counts = names.entry(name).or_default();
                 let count = match client {
-                    Some(client) => counts.clients.entry(client).or_default(),
+                    Some(client) => counts.clients.entry(client),
                     None => &mut counts.unidentified,
                 };
                 *count = count.saturating_add(annotation.count.unwrap_or(1));
@@ -168,20 +176,15 @@ impl Summary {
     }
 
     fn take_out(&mut self, annotation: &Annotation) {
+        let named = annotation.name.as_ref().filter(|name| !name.is_empty());
         let name = annotation.name.as_deref().unwrap_or_default();
         let client = annotation.client_id.as_deref();
         match (self, client) {
             (Self::Total(total), _) => *total = total.saturating_sub(1),
-            (Self::Flag(clients), Some(client)) => {
-                clients.remove(client);
-            }
-            (Self::Distinct(names) | Self::Unique(names), Some(client)) => {
-                if let Some(clients) = names.get_mut(name) {
-                    clients.remove(client);
-                    if clients.is_empty() {
-                        names.remove(name);
-                    }
-                }
+            (Self::Flag(clients), Some(client)) => clients.remove(client),
+            (Self::Distinct(names), Some(client)) => remove(names, client, |it| **it == *name),
+            (Self::Unique(names), Some(client)) => {
+                remove(names, client, |it| named.is_none_or(|named| it == named));
             }
             (Self::Multiple(names), Some(client)) => {
                 if let Some(counts) = names.get_mut(name) {
@@ -208,12 +211,12 @@ impl Summary {
     fn each_list(&self, mut show: impl FnMut(&str, &mut dyn Iterator<Item = &Str>)) {
         match self {
             Self::Total(_) => {}
-            Self::Flag(clients) => show("", &mut clients.iter()),
+            Self::Flag(clients) => show("", &mut clients.clients()),
             Self::Distinct(names) | Self::Unique(names) => {
-                names.iter().for_each(|(name, clients)| show(name, &mut clients.iter()));
+                names.iter().for_each(|(name, clients)| show(name, &mut clients.clients()));
             }
             Self::Multiple(names) => {
-                names.iter().for_each(|(name, counts)| show(name, &mut counts.clients.keys()));
+                names.iter().for_each(|(name, counts)| show(name, &mut counts.clients.clients()));
             }
         }
     }
@@ -240,8 +243,18 @@ impl Summary {
     }
 }
 
+/// Takes a client out of the names that `from` is true of; a name without any client goes.
+fn remove(names: &mut BTreeMap<Str, Clients>, client: &str, from: impl Fn(&Str) -> bool) {
+    names.retain(|name, clients| {
+        if from(name) {
+            clients.remove(client);
+        }
+        !clients.is_empty()
+    });
+}
+
 fn list_value(clients: &Clients, max_clients: usize) -> Value {
-    let shown: Vec<&str> = clients.iter().take(max_clients).map(|client| &**client).collect();
+    let shown: Vec<&str> = clients.clients().take(max_clients).map(|client| &**client).collect();
     let clipped = shown.len() < clients.len();
     let mut value = json!({ "total": clients.len(), "clientIds": shown });
     if clipped {
@@ -253,7 +266,7 @@ fn list_value(clients: &Clients, max_clients: usize) -> Value {
 impl Counts {
     fn to_value(&self, max_clients: usize) -> Value {
         let total =
-            self.clients.values().fold(self.unidentified, |sum, it| sum.saturating_add(*it));
+            self.clients.iter().fold(self.unidentified, |sum, (_, it)| sum.saturating_add(*it));
         let shown = self.clients.iter().take(max_clients);
         let shown: Value =
             shown.map(|(client, count)| (client.to_string(), json!(count))).collect();
@@ -310,11 +323,11 @@ mod tests {
             ])
         };
         assert_eq!(all("x:total.v1"), json!({"total": 4}));
-        assert_eq!(all("x:flag.v1"), json!({"total": 2, "clientIds": ["a", "b"]}));
+        assert_eq!(all("x:flag.v1"), json!({"total": 2, "clientIds": ["b", "a"]}));
         assert_eq!(
             all("x:distinct.v1"),
             json!({
-                "👍": {"total": 2, "clientIds": ["a", "b"]},
+                "👍": {"total": 2, "clientIds": ["b", "a"]},
                 "heart": {"total": 1, "clientIds": ["a"]},
             })
         );
@@ -341,6 +354,59 @@ mod tests {
         for kind in ["com.ably.reactions", "x:total.v2", "total.v1", "x:distinct", ""] {
             assert_eq!(Method::of(kind), None, "{kind}");
         }
+    }
+
+    #[test]
+    fn clients_stand_in_the_order_in_which_they_came() {
+        for kind in ["x:flag.v1", "x:distinct.v1", "x:unique.v1"] {
+            let listed = |annotations: &[Annotation]| {
+                let value = summary(annotations);
+                if kind == "x:flag.v1" {
+                    value["clientIds"].clone()
+                } else {
+                    value["n"]["clientIds"].clone()
+                }
+            };
+            let mut annotations: Vec<_> =
+                ["c", "a", "b"].map(|client| annotation(kind, "n", Some(client))).into();
+            assert_eq!(listed(&annotations), json!(["c", "a", "b"]), "{kind}");
+            // Who says it again keeps its place; who comes back is the last.
+            annotations.push(annotation(kind, "n", Some("c")));
+            assert_eq!(listed(&annotations), json!(["c", "a", "b"]), "{kind}");
+            annotations.push(removal(kind, "n", Some("a")));
+            annotations.push(annotation(kind, "n", Some("a")));
+            assert_eq!(listed(&annotations), json!(["c", "b", "a"]), "{kind}");
+        }
+        let moved = [("n", "c"), ("n", "a"), ("m", "c"), ("n", "c")]
+            .map(|(name, client)| annotation("x:unique.v1", name, Some(client)));
+        assert_eq!(summary(&moved), json!({"n": {"total": 2, "clientIds": ["a", "c"]}}));
+    }
+
+    #[test]
+    fn a_removal_of_unique_needs_no_name() {
+        let mut annotations = vec![
+            annotation("x:unique.v1", "n", Some("b")),
+            annotation("x:unique.v1", "n", Some("a")),
+            removal("x:unique.v1", "", Some("b")),
+        ];
+        let left = json!({"n": {"total": 1, "clientIds": ["a"]}});
+        assert_eq!(summary(&annotations), left);
+        let nameless = Annotation { name: None, ..removal("x:unique.v1", "", Some("nobody")) };
+        annotations.push(nameless.clone());
+        annotations.push(removal("x:unique.v1", "other", Some("a")));
+        assert_eq!(summary(&annotations), left);
+        annotations.push(Annotation { client_id: Some("a".into()), ..nameless });
+        assert_eq!(summary(&annotations), json!({}));
+
+        let needs_name = |method: Method| {
+            [AnnotationAction::Create, AnnotationAction::Delete]
+                .map(|action| method.needs_name(Some(action)))
+        };
+        assert_eq!(needs_name(Method::Unique), [true, false]);
+        assert_eq!(needs_name(Method::Distinct), [true, true]);
+        assert_eq!(needs_name(Method::Multiple), [true, true]);
+        assert_eq!(needs_name(Method::Flag), [false, false]);
+        assert_eq!(needs_name(Method::Total), [false, false]);
     }
 
     #[test]
@@ -444,6 +510,10 @@ mod tests {
         assert_eq!(summaries.size_with([&known, &known]), size);
         let new = annotation("x:distinct.v1", "other", Some("a"));
         assert_eq!(summaries.size_with([&new]), size + 13 + 5 + 2 * OVERHEAD);
+        let mut removing = removal("x:distinct.v1", "other", Some("a"));
+        assert_eq!(summaries.size_with([&removing]), size, "a removal brings no name");
+        removing.annotation_type = Some("y:unique.v1".into());
+        assert_eq!(summaries.size_with([&removing]), size + 11 + 5 + 2 * OVERHEAD);
         let unseen = annotation("com.ably.reactions", "other", Some("a"));
         assert_eq!(summaries.size_with([&unseen]), size);
     }

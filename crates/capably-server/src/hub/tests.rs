@@ -11,6 +11,7 @@ mod access;
 mod annotations;
 mod attaching;
 mod changes;
+mod claims;
 mod credentials;
 mod deltas;
 mod ephemeral;

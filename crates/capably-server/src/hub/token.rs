@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::{
     auth::{Client, Key, is_app_id},
     capability::{self, Capability},
+    claims::Claims,
     error,
     token_request::{MAX_TTL, WINDOW},
 };
@@ -31,7 +32,7 @@ pub(crate) struct Token {
 }
 
 /// What is asked about a token as long as it is in use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TokenFacts {
     /// The client that it names.
     pub(super) client_id: Option<Str>,
@@ -39,6 +40,10 @@ pub(crate) struct TokenFacts {
     pub(super) revocation_key: Option<Str>,
     /// The device that it shows its holder to be.
     pub(super) device_id: Option<Str>,
+    /// What kind of client its holder is: `server`, for one that runs on the app's own servers.
+    pub(super) client_type: Option<Str>,
+    /// What it says of its holder by channel.
+    pub(super) claims: Claims,
     /// In ms since the epoch.
     pub(super) issued: Millis,
     /// In ms since the epoch; from then on it does not hold.
@@ -211,6 +216,8 @@ fn open(sealed: &[u8], keys: &[Arc<Key>]) -> Result<Token, ErrorInfo> {
         client_id: client.name().cloned(),
         revocation_key: None,
         device_id: facts.get("device").and_then(Value::as_str).map(Str::from),
+        client_type: None,
+        claims: Claims::default(),
         issued: number("issued")?,
         expires: number("expires")?,
     };
@@ -244,10 +251,13 @@ impl Jwt {
             ));
         }
         let revocation_key = self.claims.get("x-ably-revocation-key").and_then(Value::as_str);
+        let client_type = self.claims.get("x-ably-clientType").and_then(Value::as_str);
         let facts = TokenFacts {
             client_id: client.name().cloned(),
             revocation_key: revocation_key.map(Str::from),
             device_id: None,
+            client_type: client_type.map(Str::from),
+            claims: Claims::read(&self.claims)?,
             issued,
             expires,
         };

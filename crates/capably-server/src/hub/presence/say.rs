@@ -13,7 +13,7 @@ use crate::hub::{
     ack::Outcome,
     capability::Operation,
     channel::Channels,
-    channel_name,
+    channel_name, claims,
     connection::Connection,
     error,
     log::Entry,
@@ -52,7 +52,7 @@ pub(in crate::hub) fn say(
     if !attachment.granted.contains(ChannelMode::Presence.flag()) {
         return Err(error::mode_missing(ChannelMode::Presence.name()));
     }
-    let (items, bytes) = prepare(take_items(items), connection, settings.max_message_size)?;
+    let (items, bytes) = prepare(&name, take_items(items), connection, settings.max_message_size)?;
     check_room(presence, &connection.id, &name, &items, settings.max_presence_members)?;
 
     let position = channels.next_position(now);
@@ -92,6 +92,7 @@ pub(super) fn tell(
 
 /// Checks every message and brings it into the form in which it is stored. Gives their size, too.
 fn prepare(
+    channel: &str,
     mut items: Vec<PresenceMessage>,
     connection: &Connection,
     max_message_size: usize,
@@ -102,6 +103,7 @@ fn prepare(
     if items.len() > MAX_INDEX {
         return Err(error::too_many_messages(MAX_INDEX));
     }
+    let claim = connection.identity.user_claim(channel);
     let mut size = 0;
     for item in &mut items {
         if !matches!(
@@ -112,6 +114,7 @@ fn prepare(
         }
         let client_id = connection.identity.client_id_for(item.client_id.take())?;
         let client_id = client_id.ok_or_else(error::no_client_id)?;
+        claims::stamp(&mut item.extras, claim);
         canonicalize(&mut item.data, &mut item.encoding)?;
         // Members stay for long; the frame that they came in need not.
         item.client_id = Some(Str::from(&*client_id));
@@ -195,7 +198,7 @@ impl Presence {
         }
         if told.action == Some(PresenceAction::Leave) {
             let left = self.remove(connection, name, &client)?;
-            if told.data.is_none() && told.extras.is_none() {
+            if told.data.is_none() && claims::is_stamp_only(told.extras.as_ref()) {
                 told.data = left.data;
                 told.encoding = left.encoding;
             }

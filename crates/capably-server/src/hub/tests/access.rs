@@ -16,7 +16,7 @@ use crate::hub::{
     token_request,
 };
 
-const KEY_NAME: &str = "app-id.key";
+pub(super) const KEY_NAME: &str = "app-id.key";
 
 fn codes<T>(result: Result<T, ErrorInfo>) -> Result<T, (u16, u32)> {
     result.map_err(|error| (error.status_code, error.code.0))

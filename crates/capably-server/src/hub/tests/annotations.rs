@@ -243,6 +243,9 @@ fn a_frame_is_acknowledged_after_its_echo_and_once() {
     assert_eq!(read[1].timestamp, Some(bench.now.wall));
     assert_eq!(read[1].serial, serials[1]);
 
+    bench.send(transport, vec![frame(0, items.clone())]);
+    assert_eq!(digest(bench.frames(transport)), [], "it has been acknowledged on this transport");
+    let (transport, _) = bench.connect(Some(&key(&connected)));
     bench.send(transport, vec![frame(0, items)]);
     assert_eq!(digest(bench.frames(transport)), [("ack", String::new())]);
     assert_eq!(bench.annotations(&serial).len(), 2);

@@ -202,7 +202,7 @@ fn who_has_a_message_is_sent_only_what_is_appended() {
 #[test]
 fn a_frame_changes_a_message_and_is_acknowledged_with_the_version() {
     let mut bench = Bench::new();
-    let (transport, connected) = bench.connect(None);
+    let (mut transport, connected) = bench.connect(None);
     bench.attach(transport, CHANNEL, None);
     bench.send(transport, vec![publish(CHANNEL, 0, vec![Message::new("m", "a")])]);
     let serial = bench.acks(transport)[0].res[0].serials[0].clone().unwrap();
@@ -221,6 +221,7 @@ fn a_frame_changes_a_message_and_is_acknowledged_with_the_version() {
             assert_eq!(delivery.items[0].name.as_deref(), Some("m"));
             assert_eq!(delivery.items[0].version, latest.version);
         }
+        (transport, _) = bench.connect(Some(&key(&connected)));
     }
     let together = vec![append(&serial, "c"), Message::new("m", "x")];
     bench.send(transport, vec![publish(CHANNEL, 2, together)]);

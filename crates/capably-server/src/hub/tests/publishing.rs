@@ -41,9 +41,53 @@ fn acknowledgements_keep_the_order_of_the_frames() {
     assert_eq!((nack.msg_serial, nack.count), (2, 1));
     assert_eq!(nack.error.as_ref().unwrap().code.0, 40010);
     assert_eq!((after.msg_serial, after.count), (3, 1));
-    // A refusal is repeated as well.
-    bench.send(transport, vec![bad(2)]);
-    assert_eq!(nack_code(bench.frames(transport)), (2, 40010));
+}
+
+#[test]
+fn a_frame_is_acknowledged_once_on_each_transport() {
+    let mut bench = Bench::new();
+    let (subscriber, _) = bench.connect(None);
+    bench.attach(subscriber, "a", None);
+    let (mut transport, mut connected) = bench.connect(None);
+    let good = |serial| publish("a", serial, vec![Message::new("m", format!("{serial}"))]);
+    let bad = |serial| publish(":bad", serial, vec![Message::new("m", "x")]);
+    for round in 0..3 {
+        // Twice in one batch, and once more in another.
+        bench.send(transport, vec![good(0), good(0), bad(1), bad(1), good(2), bad(1), good(0)]);
+        bench.send(transport, vec![good(0), bad(1), good(2)]);
+        let frames = bench.frames(transport);
+        let [ServerFrame::Ack(first), ServerFrame::Nack(nack), ServerFrame::Ack(last)] =
+            &frames[..]
+        else {
+            panic!("round {round}: {frames:?}")
+        };
+        assert_eq!((first.msg_serial, first.count, first.res.len()), (0, 1, 1));
+        assert_eq!((nack.msg_serial, nack.count), (1, 1));
+        assert_eq!(nack.error.as_ref().unwrap().code.0, 40010);
+        assert_eq!((last.msg_serial, last.count, last.res.len()), (2, 1, 1));
+        bench.app.transport_closed(transport, bench.now, &mut bench.outputs);
+        (transport, connected) = bench.connect(Some(&key(&connected)));
+    }
+    assert_eq!(bench.texts(subscriber).0, ["0", "2"]);
+    // What is new goes on after it.
+    bench.publish(transport, "a", 3, "3");
+    let [ack] = &bench.acks(transport)[..] else { panic!("one ACK") };
+    assert_eq!((ack.msg_serial, ack.count), (3, 1));
+}
+
+#[test]
+fn a_transport_that_took_over_acknowledges_again_while_the_old_one_lives() {
+    let mut bench = Bench::new();
+    let (old, connected) = bench.connect(None);
+    bench.publish(old, "a", 0, "0");
+    let [lost] = &bench.acks(old)[..] else { panic!("one ACK") };
+    let (new, _) = bench.connect(Some(&key(&connected)));
+    bench.publish(new, "a", 0, "0");
+    bench.publish(old, "a", 0, "0");
+    bench.publish(new, "a", 0, "0");
+    assert_eq!(bench.acks(new), std::slice::from_ref(lost));
+    assert_eq!(bench.acks(old), []);
+    assert_eq!(bench.history("a").len(), 1);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use capably::{
     realtime::{Changes, ConnectionState, ConnectionStateChange},
 };
 use capably_protocol::{
-    Format, ServerFrame,
-    frame::{Ack, Delivery},
+    ClientFrame, Format, ServerFrame, Str,
+    frame::{Ack, Action, Delivery},
 };
 use tokio::time::Instant;
 
@@ -174,6 +174,67 @@ in_both_formats! {
         let (client, mut service, mut peer, _) = watchful(format, 0, 1_000).await;
         advance(86_400_000).await;
         quiet(&client, &mut peer).await;
+        assert!(service.is_quiet());
+    }
+}
+
+// Points from RTN23c on are newer than the specification in use, which `cargo xtask spec` reads.
+// Whoever embeds the client where code is suspended while its socket lives asks for it.
+// RTN23c
+in_both_formats! {
+    async fn heartbeats_that_are_bounced_can_be_asked_for(format) {
+        let (client, mut service) =
+            client_with(format, |options| options.transport_param("heartbeats", "bounce"));
+        client.connection().connect();
+        assert_eq!(service.attempt().await.param("heartbeats").as_deref(), Some("bounce"));
+    }
+}
+
+// RTN23c1, RTN23c2
+in_both_formats! {
+    async fn a_ping_is_answered_with_its_id_whatever_was_asked_for(format) {
+        for heartbeats in ["false", "true", "bounce"] {
+            let (client, mut service) =
+                client_with(format, |options| options.transport_param("heartbeats", heartbeats));
+            client.connection().connect();
+            let mut peer = service.attempt().await.accept();
+            peer.send(connected_frame("connection-id", "connection-key"));
+            client.connection().when(ConnectionState::Connected).await.unwrap();
+            for id in [Some("ping-1"), None, Some("ping-2")] {
+                let id = id.map(Str::from);
+                peer.send(ServerFrame::Ping { id: id.clone() });
+                assert_eq!(peer.receive().await, Some(ClientFrame::Pong { id }));
+            }
+            quiet(&client, &mut peer).await;
+        }
+    }
+}
+
+// Spec: RTN23a
+in_both_formats! {
+    async fn a_ping_is_a_sign_of_life(format) {
+        let mut world = watchful(format, 3_000, 1_000).await;
+        advance(2_000).await;
+        world.2.send(ServerFrame::Ping { id: Some("ping-3".into()) });
+        let heard = Instant::now();
+        tokio::task::yield_now().await;
+        advance(2_000).await;
+        tokio::task::yield_now().await;
+        assert_eq!(world.0.connection().state(), ConnectionState::Connected);
+        lost_after(world, heard, 4_000).await;
+    }
+}
+
+// RTN23c1
+in_both_formats! {
+    async fn a_pong_that_nobody_asked_for_is_ignored(format) {
+        let (client, mut service, mut peer, mut changes) = watchful(format, 3_000, 1_000).await;
+        peer.send(ServerFrame::Unknown { action: Action::Pong.number() });
+        quiet(&client, &mut peer).await;
+        assert_eq!(
+            states(&seen(&mut changes)),
+            [ConnectionState::Connecting, ConnectionState::Connected]
+        );
         assert!(service.is_quiet());
     }
 }

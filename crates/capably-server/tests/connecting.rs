@@ -1,0 +1,43 @@
+//! Clients that come all at once, as after a restart.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use std::{net::TcpStream, time::Duration};
+
+use capably_protocol::Format;
+use capably_server::{Server, faults::Faults};
+
+use support::*;
+
+/// More than wait in the queue of a listener that asks for nothing in particular, fewer than systems allow.
+const CLIENTS: usize = 3_000;
+
+/// A connection that finds no room is tried again by the system after a second at the earliest.
+const AT_ONCE: Duration = Duration::from_millis(900);
+
+/// Nothing of the server runs while this thread does not wait: connections stay in the queue. One at a time is
+/// open, so that the test needs few files; those that are closed keep their place.
+async fn crowd(server: &Server) {
+    for number in 0..CLIENTS {
+        TcpStream::connect_timeout(&server.local_addr(), AT_ONCE)
+            .unwrap_or_else(|problem| panic!("{problem} after {number} clients"));
+    }
+    // Those that have gone are in nobody's way.
+    for format in [Format::Json, Format::MsgPack] {
+        let (mut client, _) = Client::connect(server, format).await;
+        client.attach("a").await;
+    }
+}
+
+#[tokio::test]
+async fn the_queue_has_room_for_clients_that_all_come_at_once() {
+    crowd(&server().await).await;
+}
+
+#[tokio::test]
+async fn so_it_has_with_faults_in_between() {
+    let faults = Faults::new();
+    crowd(&Server::builder().faults(&faults).start().await.unwrap()).await;
+}
