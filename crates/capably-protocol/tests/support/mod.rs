@@ -1,5 +1,7 @@
 //! Strategies for every type of the wire, and what the codec's encoding rule makes of a payload.
 
+#![allow(dead_code, reason = "each test target uses its own part of these")]
+
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
