@@ -14,13 +14,15 @@ mod continuity;
 mod deliver;
 mod delta;
 mod options;
+mod replay;
 mod request;
 mod service;
 
-use self::{continuity::Continuity, delta::Deltas};
+use self::{continuity::Continuity, delta::Deltas, replay::Replay};
 pub use self::{
     continuity::Gap,
     delta::{DeltaError, VcdiffDecoder},
+    replay::{Place, ReplayEnd},
 };
 
 /// What a channel is asked to be (TB).
@@ -89,6 +91,7 @@ pub struct Channel {
     /// Attempts to attach again that failed since the channel was last attached.
     retries: u32,
     deltas: Deltas,
+    replay: Option<Replay>,
     pub(crate) presence: Presence,
 }
 
@@ -109,6 +112,7 @@ impl Channel {
             missed_modes: Vec::new(),
             retries: 0,
             deltas: Deltas::default(),
+            replay: None,
             presence: Presence::default(),
         }
     }
@@ -206,6 +210,7 @@ impl Client {
             channel.retries = 0;
             channel.deltas.detached();
         }
+        self.abandon_replay(id);
         // Whoever enters a state sets its deadline then.
         self.clear_channel_timers(id);
         self.emit(
@@ -244,7 +249,8 @@ impl Client {
     }
 
     fn clear_channel_timers(&mut self, id: ChannelId) {
-        for timer in [Timer::Attach(id), Timer::Detach(id), Timer::Reattach(id)] {
+        for timer in [Timer::Attach(id), Timer::Detach(id), Timer::Reattach(id), Timer::Replay(id)]
+        {
             self.timers.clear(timer);
         }
     }

@@ -284,11 +284,11 @@ impl Client {
                     }
                 }
             },
-            ServerFrame::Presence(delivery) => self.presence_arrived(delivery),
+            ServerFrame::Presence(delivery) => self.presence_arrived(delivery, now),
             ServerFrame::Sync(delivery) => self.sync_arrived(delivery, at.wall),
-            ServerFrame::Annotation(delivery) => self.annotations_arrived(delivery),
+            ServerFrame::Annotation(delivery) => self.annotations_arrived(delivery, now),
             // What objects say is not handled yet; where they stand is.
-            ServerFrame::Object(delivery) => self.moved_by(delivery),
+            ServerFrame::Object(delivery) => self.moved_by(delivery, now),
             ServerFrame::Auth => self.auth_requested(now),
             // What is unknown is tolerated (RTF1).
             other => tracing::debug!(target: "capably::frames", frame = ?other, "ignored"),
@@ -321,10 +321,19 @@ impl Client {
         }
     }
 
-    fn moved_by<T>(&mut self, delivery: Delivery<T>) {
-        if let Some((_, channel)) = self.channel_named(&delivery.channel) {
+    fn moved_by<T>(&mut self, delivery: Delivery<T>, now: Instant) {
+        let Some(id) = self.names.get(&delivery.channel).copied() else { return };
+        let Some(place) = self.admit(id, delivery.channel_serial.as_ref(), now) else { return };
+        if place.repeated {
+            self.repeated(id, &place, now);
+        } else if let Some(channel) = self.channels.get_mut(&id) {
             channel.moved(delivery.channel_serial);
         }
+    }
+
+    /// The channel that frames with this name are for.
+    pub(crate) fn channel_id(&self, name: &Str) -> Option<ChannelId> {
+        self.names.get(name).copied()
     }
 
     /// Acts on every deadline that has passed.
@@ -345,6 +354,7 @@ impl Client {
                 Timer::Attach(id) => self.attach_timed_out(id, now.instant),
                 Timer::Detach(id) => self.detach_timed_out(id, now),
                 Timer::Reattach(id) => self.reattach(id, now.instant),
+                Timer::Replay(id) => self.replay_timed_out(id, now.instant),
             }
         }
     }

@@ -453,7 +453,7 @@ impl Client {
                 self.channels_on_connected(now);
             }
             ConnectionState::Disconnected => {
-                self.pause_channels();
+                self.pause_channels(now);
                 if !self.config.queue_messages {
                     let error = reason.clone().unwrap_or_else(errors::transport_lost);
                     self.fail_publishes(&error);

@@ -34,6 +34,8 @@ pub enum Timer {
     Detach(ChannelId),
     /// A suspended channel tries to attach again (RTL13b).
     Reattach(ChannelId),
+    /// The service must have answered or continued a replay.
+    Replay(ChannelId),
 }
 
 /// The deadlines that are set: at most one a name.

@@ -4,15 +4,17 @@ use std::mem;
 
 use capably_protocol::{ErrorCode, ErrorInfo, Message, encoding, frame::Delivery};
 
-use super::State;
-use crate::{ChannelId, Client, Event, Instant, Output};
+use super::{Place, State};
+use crate::{Batch, ChannelId, Client, Event, Instant, Output};
 
 impl Client {
     /// Messages arrived (RTL15b, RTL17).
     pub(crate) fn deliver(&mut self, delivery: &mut Delivery<Message>, now: Instant) {
         let decoder = self.config.vcdiff.clone();
-        let Some((id, channel)) = self.channel_named(&delivery.channel) else { return };
+        let Some(id) = self.channel_id(&delivery.channel) else { return };
         let serial = delivery.channel_serial.take();
+        let Some(place) = self.admit(id, serial.as_ref(), now) else { return };
+        let Some(channel) = self.channels.get_mut(&id) else { return };
         if channel.state != State::Attached {
             return channel.pass_over(serial);
         }
@@ -42,33 +44,35 @@ impl Client {
         }
         match failure {
             None => {
-                channel.moved(serial);
+                if !place.repeated {
+                    channel.moved(serial);
+                }
                 if decoder.is_some() {
                     channel.deltas.progressed();
                 }
-                self.hand_on(id, &mut delivery.items);
+                self.hand_on(id, &mut delivery.items, &place);
+                self.repeated(id, &place, now);
             }
             // The frame comes again as a whole (RTL18b).
             Some((_, error)) if decoder.is_some() => self.recover_delta(id, error, now),
             Some((index, error)) => {
                 delivery.items.truncate(index);
-                self.hand_on(id, &mut delivery.items);
+                self.hand_on(id, &mut delivery.items, &place);
                 self.fail_channel(id, error, now);
             }
         }
     }
 
     /// Hands messages to the user. What arrived together is handed on together.
-    fn hand_on(&mut self, id: ChannelId, items: &mut Vec<Message>) {
-        match self.last_output() {
-            Some(Output::Event(Event::Messages(last, messages))) if *last == id => {
-                messages.append(items);
-            }
-            _ => {
-                let messages = mem::take(items);
-                self.push(Output::Event(Event::Messages(id, messages)));
-            }
+    fn hand_on(&mut self, id: ChannelId, items: &mut Vec<Message>, place: &Place) {
+        if let Some(Output::Event(Event::Messages(last, batch))) = self.last_output()
+            && *last == id
+            && batch.join(items, place)
+        {
+            return;
         }
+        let batch = Batch { items: mem::take(items), place: place.clone() };
+        self.push(Output::Event(Event::Messages(id, batch)));
     }
 }
 

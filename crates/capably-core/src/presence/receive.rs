@@ -5,17 +5,32 @@ use capably_protocol::{
 };
 
 use super::Presence;
-use crate::{ChannelId, ChannelState, Client, Event, Outcome, Output, channel::Channel};
+use crate::{
+    Batch, ChannelId, ChannelState, Client, Event, Instant, Outcome, Output, Place,
+    channel::Channel,
+};
 
 impl Client {
     /// PRESENCE arrived.
-    pub(crate) fn presence_arrived(&mut self, mut delivery: Delivery<PresenceMessage>) {
+    pub(crate) fn presence_arrived(
+        &mut self,
+        mut delivery: Delivery<PresenceMessage>,
+        now: Instant,
+    ) {
         let connection = self.connection.id.clone();
-        let Some((id, channel)) = self.channel_named(&delivery.channel) else { return };
-        channel.moved(delivery.channel_serial.take());
+        let Some(id) = self.channel_id(&delivery.channel) else { return };
+        let serial = delivery.channel_serial.take();
+        let Some(place) = self.admit(id, serial.as_ref(), now) else { return };
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        if place.repeated {
+            let again = channel.repeat(delivery);
+            self.tell(id, again, place.clone());
+            return self.repeated(id, &place, now);
+        }
+        channel.moved(serial);
         if channel.hears_of_members() {
             let told = channel.take_in(delivery, connection.as_ref());
-            self.tell(id, told);
+            self.tell(id, told, place);
         }
     }
 
@@ -31,7 +46,7 @@ impl Client {
         if complete {
             self.finish_sync(id, told, wall);
         } else {
-            self.tell(id, told);
+            self.tell(id, told, Place::default());
         }
     }
 
@@ -50,7 +65,7 @@ impl Client {
         let waiting = std::mem::take(&mut presence.waiting);
         let answers: Vec<_> =
             waiting.into_iter().map(|(op, query)| (op, presence.select(&query))).collect();
-        self.tell(id, told);
+        self.tell(id, told, Place::default());
         if !was_synced {
             self.push(Output::Event(Event::PresenceSynced(id, true)));
         }
@@ -59,9 +74,9 @@ impl Client {
         }
     }
 
-    fn tell(&mut self, id: ChannelId, told: Vec<PresenceMessage>) {
+    fn tell(&mut self, id: ChannelId, told: Vec<PresenceMessage>, place: Place) {
         if !told.is_empty() {
-            self.push(Output::Event(Event::Presence(id, told)));
+            self.push(Output::Event(Event::Presence(id, Batch { items: told, place })));
         }
     }
 }
@@ -102,6 +117,20 @@ impl Channel {
             });
         }
         told
+    }
+
+    /// What a replayed frame says of members. The members known are further on already.
+    fn repeat(&self, delivery: Delivery<PresenceMessage>) -> Vec<PresenceMessage> {
+        let (id, connection, time) = (delivery.id, delivery.connection_id, delivery.timestamp);
+        let mut items = delivery.items;
+        for (index, message) in items.iter_mut().enumerate() {
+            message.inherit(id.as_ref(), index, connection.as_ref(), time);
+            if let Err(error) = self.decode(message) {
+                // It is delivered as far as it was decoded (RSL6b).
+                tracing::error!(channel = &*self.name, %error, "a payload could not be decoded");
+            }
+        }
+        items
     }
 
     fn decode(&self, message: &mut PresenceMessage) -> Result<(), ErrorInfo> {
