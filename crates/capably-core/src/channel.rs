@@ -22,7 +22,7 @@ use self::{continuity::Continuity, delta::Deltas, replay::Replay};
 pub use self::{
     continuity::Gap,
     delta::{DeltaError, VcdiffDecoder},
-    replay::{Place, ReplayEnd},
+    replay::{Place, ReplayEnd, ReplayOutcome},
 };
 
 /// What a channel is asked to be (TB).
@@ -92,6 +92,8 @@ pub struct Channel {
     retries: u32,
     deltas: Deltas,
     replay: Option<Replay>,
+    /// From where the channel was replayed when it last left ATTACHED, until it is attached again.
+    abandoned_replay: Option<Str>,
     pub(crate) presence: Presence,
 }
 
@@ -113,6 +115,7 @@ impl Channel {
             retries: 0,
             deltas: Deltas::default(),
             replay: None,
+            abandoned_replay: None,
             presence: Presence::default(),
         }
     }
@@ -210,7 +213,7 @@ impl Client {
             channel.retries = 0;
             channel.deltas.detached();
         }
-        self.abandon_replay(id);
+        self.leave_replay(id);
         // Whoever enters a state sets its deadline then.
         self.clear_channel_timers(id);
         self.emit(

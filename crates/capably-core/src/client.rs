@@ -100,7 +100,8 @@ impl Client {
         if self.names.get(&channel.name) == Some(&id) {
             self.names.remove(&channel.name);
         }
-        for timer in [Timer::Attach(id), Timer::Detach(id), Timer::Reattach(id)] {
+        for timer in [Timer::Attach(id), Timer::Detach(id), Timer::Reattach(id), Timer::Replay(id)]
+        {
             self.timers.clear(timer);
         }
         for op in channel.take_ops() {

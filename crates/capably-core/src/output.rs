@@ -96,11 +96,13 @@ pub struct Batch<T> {
 }
 
 impl<T> Batch<T> {
-    /// Takes what arrived right behind it, if one listener's room decides for both. Else the caller keeps the items.
+    /// Takes what arrived right behind it, if a listener wants both or neither. Else the caller keeps the items: a
+    /// listener may have had the first of two repetitions already, and a batch without a serial is not repeated.
     pub(crate) fn join(&mut self, items: &mut Vec<T>, place: &Place) -> bool {
         let own = &mut self.place;
-        let joins =
-            own.repeated == place.repeated && own.serial.is_some() == place.serial.is_some();
+        let joins = !own.repeated
+            && !place.repeated
+            && own.serial.is_some() == place.serial.is_some();
         if joins {
             own.serial.clone_from(&place.serial);
             self.items.append(items);

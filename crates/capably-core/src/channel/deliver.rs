@@ -53,6 +53,9 @@ impl Client {
                 self.hand_on(id, &mut delivery.items, &place);
                 self.repeated(id, &place, now);
             }
+            Some((_, error)) if place.repeated && decoder.is_some() => {
+                self.replay_failed(id, error, now);
+            }
             // The frame comes again as a whole (RTL18b).
             Some((_, error)) if decoder.is_some() => self.recover_delta(id, error, now),
             Some((index, error)) => {

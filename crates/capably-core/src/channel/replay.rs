@@ -36,17 +36,31 @@ pub struct Place {
     pub repeated: bool,
 }
 
+/// The end of a replay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplayEnd {
+    /// How it ended.
+    pub outcome: ReplayOutcome,
+    /// The channel's position: what arrives from here on is live.
+    pub until: Option<Str>,
+}
+
 /// How a replay ended.
 #[derive(Clone, Debug, PartialEq)]
-pub enum ReplayEnd {
+pub enum ReplayOutcome {
     /// Everything up to the channel's position was sent.
     Complete,
     /// It was stopped before that ([`Client::stop_replay`], or a request to attach or detach).
     Stopped,
     /// The service sent nothing more for the realtimeRequestTimeout.
     Silent,
-    /// The service cannot send it, for this reason.
-    Lost(ErrorInfo),
+    /// What comes right after a position cannot be had.
+    Lost {
+        /// The position: whoever is there, or before it, does not get what comes next.
+        after: Str,
+        /// Why the service did not send it.
+        reason: ErrorInfo,
+    },
 }
 
 /// A replay under way.
@@ -63,16 +77,33 @@ enum Phase {
     Asked,
     /// Frames up to the head are repetitions.
     Repeating {
+        /// The serial of the last repetition.
+        at: Str,
         /// A repetition arrived since the deadline was set.
         heard: bool,
     },
     /// ATTACH from the head was sent; what arrives before its answer comes again.
-    Returning(ReplayEnd),
+    Returning(ReplayOutcome),
 }
 
 impl Channel {
     pub(super) fn is_replaying(&self) -> bool {
         self.replay.is_some()
+    }
+
+    /// Whether a frame is a rest of an abandoned replay. It must not move the channel backwards.
+    fn is_stale(&self, serial: &Str) -> bool {
+        self.abandoned_replay.is_some()
+            && self.channel_serial.as_ref().is_some_and(|head| serial <= head)
+    }
+
+    /// Whether ATTACHED answers the first request of a replay that was given up meanwhile. The answer to the request
+    /// that followed is still to come.
+    pub(super) fn is_late_answer(&self, attached: &Attached) -> bool {
+        let asked = self.abandoned_replay.as_ref();
+        asked.is_some()
+            && attached.channel_serial.as_ref() == asked
+            && attached.channel_serial != self.channel_serial
     }
 }
 
@@ -81,8 +112,8 @@ impl Client {
     /// [`repeated`](Place::repeated), up to the channel's position; then [`Event::ReplayEnded`] says how it ended.
     /// There is no such event when the channel leaves ATTACHED meanwhile.
     ///
-    /// Returns whether the replay has begun. It has not if the channel is not attached, the connection is not there, or
-    /// another request is under way.
+    /// Returns whether the replay has begun, and its end will be told. It has not if the channel is not attached, the
+    /// connection is not there, or another request is under way.
     pub fn replay(&mut self, id: ChannelId, after: Str, now: Instant) -> bool {
         if self.connection_state() != ConnectionState::Connected {
             return false;
@@ -92,16 +123,23 @@ impl Client {
             && channel.replay.is_none()
             && channel.waiting.is_empty()
             && channel.channel_serial.is_some();
-        if free {
+        if !free {
+            return false;
+        }
+        if channel.channel_serial.as_ref().is_some_and(|head| after >= *head) {
+            // There is no such part of the channel.
+            let outcome = ReplayOutcome::Lost { after, reason: errors::not_replayed() };
+            self.end_replay(id, outcome, now);
+        } else {
             channel.replay = Some(Replay { after: after.clone(), phase: Phase::Asked });
             self.attach_from(id, Some(after), now);
         }
-        free
+        true
     }
 
     /// Ends a replay early: nobody has room for more of it.
     pub fn stop_replay(&mut self, id: ChannelId, now: Instant) {
-        self.return_from_replay(id, ReplayEnd::Stopped, now);
+        self.return_from_replay(id, ReplayOutcome::Stopped, now);
     }
 
     /// A frame arrived on a channel. Returns its place, or `None` if the frame comes again and is to be ignored.
@@ -114,19 +152,25 @@ impl Client {
         let channel = self.channels.get_mut(&id)?;
         let head = channel.channel_serial.as_ref();
         let live = || Place { after: head.cloned(), serial: serial.cloned(), repeated: false };
-        let (Some(replay), Some(serial)) = (&mut channel.replay, serial) else {
-            return Some(live());
+        let Some(serial) = serial else { return Some(live()) };
+        let Some(replay) = &mut channel.replay else {
+            let place = live();
+            return (!channel.is_stale(serial)).then_some(place);
         };
         match &mut replay.phase {
             Phase::Asked => Some(live()),
             Phase::Returning(_) => None,
-            Phase::Repeating { heard } if head.is_some_and(|head| serial <= head) => {
+            Phase::Repeating { at, heard } if head.is_some_and(|head| serial <= head) => {
                 *heard = true;
-                Some(Place { after: None, serial: Some(serial.clone()), repeated: true })
+                Some(Place {
+                    after: Some(at.clone()),
+                    serial: Some(serial.clone()),
+                    repeated: true,
+                })
             }
             Phase::Repeating { .. } => {
                 let place = live();
-                self.end_replay(id, ReplayEnd::Complete, now);
+                self.end_replay(id, ReplayOutcome::Complete, now);
                 Some(place)
             }
         }
@@ -137,9 +181,22 @@ impl Client {
         if !place.repeated {
             return;
         }
-        let head = self.channels.get(&id).and_then(|channel| channel.channel_serial.as_ref());
-        if place.serial.as_ref() == head {
-            self.end_replay(id, ReplayEnd::Complete, now);
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        if place.serial == channel.channel_serial {
+            self.end_replay(id, ReplayOutcome::Complete, now);
+        } else if let Some(Replay { phase: Phase::Repeating { at, .. }, .. }) = &mut channel.replay
+            && let Some(serial) = &place.serial
+        {
+            at.clone_from(serial);
+        }
+    }
+
+    /// A frame of a replay cannot be used, and the next attempt would end at the same frame.
+    pub(super) fn replay_failed(&mut self, id: ChannelId, reason: ErrorInfo, now: Instant) {
+        let Some(channel) = self.channels.get(&id) else { return };
+        if let Some(Replay { phase: Phase::Repeating { at, .. }, .. }) = &channel.replay {
+            let outcome = ReplayOutcome::Lost { after: at.clone(), reason };
+            self.return_from_replay(id, outcome, now);
         }
     }
 
@@ -156,19 +213,23 @@ impl Client {
         let Some(replay) = &mut channel.replay else { return false };
         match &replay.phase {
             Phase::Asked if resumed => {
-                replay.phase = Phase::Repeating { heard: false };
+                replay.phase = Phase::Repeating { at: replay.after.clone(), heard: false };
                 let hurried = !channel.waiting.is_empty();
                 self.await_repetition(id, now);
                 self.attached_again(id, attached, wall);
                 if hurried {
-                    self.return_from_replay(id, ReplayEnd::Stopped, now);
+                    self.return_from_replay(id, ReplayOutcome::Stopped, now);
                 }
             }
             // The service grants other modes, and goes on.
             Phase::Repeating { .. } if resumed => self.attached_again(id, attached, wall),
             Phase::Asked | Phase::Repeating { .. } => {
-                let error = attached.error.clone().unwrap_or_else(errors::not_replayed);
-                self.return_from_replay(id, ReplayEnd::Lost(error), now);
+                let after = match &replay.phase {
+                    Phase::Repeating { at, .. } => at.clone(),
+                    Phase::Asked | Phase::Returning(_) => replay.after.clone(),
+                };
+                let reason = attached.error.clone().unwrap_or_else(errors::not_replayed);
+                self.return_from_replay(id, ReplayOutcome::Lost { after, reason }, now);
             }
             // The late answer to the first request.
             Phase::Returning(_)
@@ -195,13 +256,15 @@ impl Client {
         match channel.replay.as_mut().map(|replay| &mut replay.phase) {
             None => {}
             Some(Phase::Asked | Phase::Returning(_)) => {
-                self.begin_attach(id, Some(errors::attach_timed_out()), now);
+                let reason = errors::attach_timed_out();
+                self.unanswered(id, reason.clone());
+                self.begin_attach(id, Some(reason), now);
             }
-            Some(Phase::Repeating { heard }) => {
+            Some(Phase::Repeating { heard, .. }) => {
                 if mem::take(heard) {
                     self.await_repetition(id, now);
                 } else {
-                    self.return_from_replay(id, ReplayEnd::Silent, now);
+                    self.return_from_replay(id, ReplayOutcome::Silent, now);
                 }
             }
         }
@@ -215,13 +278,40 @@ impl Client {
         }
     }
 
+    /// The channel is not attached any more, and what the service still sends for a replay is not to be taken for what
+    /// comes after its position.
+    pub(super) fn leave_replay(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        match channel.state {
+            State::Attaching | State::Suspended | State::Detaching { .. } => {
+                if let Some(replay) = &channel.replay {
+                    channel.abandoned_replay = Some(replay.after.clone());
+                }
+            }
+            State::Attached => {}
+            // Without a position there is nothing behind it.
+            State::Initialized | State::Detached | State::Failed => channel.abandoned_replay = None,
+        }
+        self.abandon_replay(id);
+    }
+
+    /// The service did not answer the request for a replay: it is not asked again and again.
+    fn unanswered(&mut self, id: ChannelId, reason: ErrorInfo) {
+        let Some(channel) = self.channels.get(&id) else { return };
+        if let Some(Replay { after, phase: Phase::Asked }) = &channel.replay {
+            let outcome = ReplayOutcome::Lost { after: after.clone(), reason };
+            let end = ReplayEnd { outcome, until: channel.channel_serial.clone() };
+            self.push(Output::Event(Event::ReplayEnded(id, end)));
+        }
+    }
+
     /// Has the service go on from the head, if a replay leads away from it.
-    fn return_from_replay(&mut self, id: ChannelId, end: ReplayEnd, now: Instant) {
+    fn return_from_replay(&mut self, id: ChannelId, end: ReplayOutcome, now: Instant) {
         let Some(channel) = self.channels.get_mut(&id) else { return };
         let Some(replay) = &mut channel.replay else { return };
         match &replay.phase {
             // Its answer must come first: two requests on their way could not be told apart.
-            Phase::Asked if end == ReplayEnd::Stopped => {}
+            Phase::Asked if end == ReplayOutcome::Stopped => {}
             Phase::Asked | Phase::Repeating { .. } => {
                 replay.phase = Phase::Returning(end);
                 let head = channel.channel_serial.clone();
@@ -231,15 +321,17 @@ impl Client {
         }
     }
 
-    fn end_replay(&mut self, id: ChannelId, end: ReplayEnd, now: Instant) {
+    fn end_replay(&mut self, id: ChannelId, outcome: ReplayOutcome, now: Instant) {
         self.abandon_replay(id);
+        let until = self.channels.get(&id).and_then(|channel| channel.channel_serial.clone());
+        let end = ReplayEnd { outcome, until };
         self.push(Output::Event(Event::ReplayEnded(id, end)));
         self.start_waiting(id, now);
     }
 
     /// A request that would leave the replay's attachment waits, and hurries the replay.
     pub(super) fn hurry_replay(&mut self, id: ChannelId, now: Instant) {
-        self.return_from_replay(id, ReplayEnd::Stopped, now);
+        self.return_from_replay(id, ReplayOutcome::Stopped, now);
     }
 
     fn await_repetition(&mut self, id: ChannelId, now: Instant) {

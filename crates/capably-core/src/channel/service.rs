@@ -19,6 +19,10 @@ impl Client {
             return;
         }
         let Some(channel) = self.channels.get_mut(&id) else { return };
+        if channel.is_late_answer(&attached) {
+            return;
+        }
+        channel.abandoned_replay = None;
         let event = match channel.state {
             State::Attaching | State::Suspended => ChannelEvent::State(ChannelState::Attached),
             State::Attached => ChannelEvent::Update,

@@ -130,6 +130,18 @@ impl Channel {
                 tracing::error!(channel = &*self.name, %error, "a payload could not be decoded");
             }
         }
+        // Of no member, or of an action that is not known (RTF1).
+        items.retain(|message| {
+            matches!(
+                message.action,
+                Some(
+                    PresenceAction::Enter
+                        | PresenceAction::Update
+                        | PresenceAction::Present
+                        | PresenceAction::Leave
+                )
+            )
+        });
         items
     }
 

@@ -131,9 +131,9 @@ impl Driver {
                 return false;
             };
             if let Some(after) = entry.poll_room(cx)
-                && core.replay(*id, after, now)
+                && core.replay(*id, after.clone(), now)
             {
-                entry.replay_begins();
+                entry.replay_begins(&after);
                 begun = true;
             }
             true

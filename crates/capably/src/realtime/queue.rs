@@ -346,7 +346,8 @@ impl<T, N: Notice> Queue<T, N> {
                 listener: None,
                 producer: None,
             }),
-            bounds: Bounds { items: bounds.items.max(1), ..bounds },
+            // A queue that takes nothing would have the channel replayed for ever.
+            bounds: Bounds { items: bounds.items.max(1), bytes: bounds.bytes.max(1) },
             overflow,
         }
     }
@@ -361,9 +362,12 @@ impl<T, N: Notice> Queue<T, N> {
         wake_listener(inner);
     }
 
-    /// Whether half of the queue is free; if not, the task is woken once there is room.
+    /// Whether half of the queue is free; if not, the task is woken once there is room. One that has ended never has.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
+        if inner.end.is_some() {
+            return Poll::Pending;
+        }
         let Bounds { items, bytes } = self.bounds;
         if inner.batches.len() <= items / 2 && inner.bytes <= bytes / 2 {
             return Poll::Ready(());

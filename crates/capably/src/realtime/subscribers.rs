@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use capably_core::{Batch, Place, ReplayEnd};
+use capably_core::{Batch, Place, ReplayEnd, ReplayOutcome};
 use capably_protocol::{
     Annotation, ErrorInfo, Message, Millis, PresenceAction, PresenceMessage, Str,
 };
@@ -18,7 +18,7 @@ use super::{
     Gap,
     command::gone,
     filter::Wanted,
-    queue::{Push, Pushed, Queue, Weigh, too_slow},
+    queue::{Bounds, Push, Pushed, Queue, Weigh, too_slow},
 };
 use crate::Error;
 
@@ -73,14 +73,18 @@ pub(crate) struct Subscriber<T, W> {
     /// Whether it is to miss nothing from now on, and to be told if it may have.
     pub(crate) continuous: bool,
     /// Set while its queue has refused a batch that the service still has.
-    behind: Option<Behind>,
+    behind: Option<Behind<T>>,
 }
 
 /// Where a listener is that is behind.
 #[derive(Debug)]
-struct Behind {
+struct Behind<T> {
     /// The channel serial up to which it has everything.
     after: Str,
+    /// What a sync told of members meanwhile: it comes after what is replayed, and is not replayed itself.
+    synced: Vec<T>,
+    /// Something arrived meanwhile that the service does not send again.
+    missed: bool,
     /// The replay under way brought it something.
     heard: bool,
     /// Its queue was full during the replay under way: the rest is for the next one.
@@ -130,6 +134,7 @@ impl<T: Weigh + Clone, W: Wants<T>> Subscribers<T, W> {
         let last = self.0.len().saturating_sub(1);
         for (index, subscriber) in self.0.iter_mut().enumerate() {
             if subscriber.behind.is_some() {
+                subscriber.pass(&items, &place);
                 continue;
             }
             let all = subscriber.wanted.wants_all();
@@ -152,7 +157,9 @@ impl<T: Weigh + Clone, W: Wants<T>> Subscribers<T, W> {
         let Some(serial) = &place.serial else { return };
         for subscriber in &mut self.0 {
             let Some(behind) = &subscriber.behind else { continue };
-            if behind.full || *serial <= behind.after {
+            // A replay that begins after its position, or whose batch it had to refuse, leaves a hole.
+            let follows = place.after.as_ref().is_some_and(|after| *after <= behind.after);
+            if behind.full || !follows || *serial <= behind.after {
                 continue;
             }
             let wanted = subscriber.select(items);
@@ -189,25 +196,33 @@ impl<T: Weigh + Clone, W: Wants<T>> Subscribers<T, W> {
         with_room.map(|(_, behind)| &behind.after).min()
     }
 
-    /// A replay begins.
-    pub(crate) fn replay_begins(&mut self) {
+    /// A replay begins after this serial.
+    pub(crate) fn replay_begins(&mut self, after: &Str) {
         for behind in self.0.iter_mut().filter_map(|own| own.behind.as_mut()) {
             behind.heard = false;
-            behind.full = false;
+            // Whoever lacks something from before it waits for another replay.
+            behind.full = behind.after < *after;
         }
     }
 
     /// A replay has ended. Whoever has everything goes on with what arrives; whoever cannot get it is told.
     pub(crate) fn replay_ended(&mut self, end: &ReplayEnd, wall: impl Fn() -> Millis) {
+        let until = end.until.as_ref();
         for subscriber in &mut self.0 {
             let Some(behind) = &subscriber.behind else { continue };
-            match end {
-                ReplayEnd::Stopped => {}
-                ReplayEnd::Lost(reason) => subscriber.lost(Some(reason.clone()), None, wall()),
-                ReplayEnd::Complete | ReplayEnd::Silent if behind.full => {}
-                ReplayEnd::Complete | ReplayEnd::Silent if behind.heard => subscriber.behind = None,
-                ReplayEnd::Complete | ReplayEnd::Silent => {
-                    subscriber.lost(Some(too_slow().into_info()), None, wall());
+            match &end.outcome {
+                ReplayOutcome::Stopped => {}
+                ReplayOutcome::Lost { after, reason } if behind.after <= *after => {
+                    subscriber.lost(Some(reason.clone()), until.cloned(), wall());
+                }
+                ReplayOutcome::Lost { .. } => {}
+                ReplayOutcome::Complete | ReplayOutcome::Silent if behind.full => {}
+                ReplayOutcome::Complete | ReplayOutcome::Silent if behind.heard => {
+                    subscriber.caught_up(until, &wall);
+                }
+                // Something is there that it did not get: the next replay would bring no more.
+                ReplayOutcome::Complete | ReplayOutcome::Silent => {
+                    subscriber.lost(Some(too_slow().into_info()), until.cloned(), wall());
                 }
             }
         }
@@ -230,9 +245,11 @@ impl<T: Weigh + Clone, W: Wants<T>> Subscribers<T, W> {
     /// Continuity was lost: tells those who were to miss nothing that they may have.
     pub(crate) fn tell_gap(&mut self, gap: &Gap) {
         for subscriber in self.0.iter_mut().filter(|subscriber| subscriber.continuous) {
-            let after = subscriber.behind.take().map(|behind| behind.after);
-            let after = after.or_else(|| gap.after.clone());
-            subscriber.queue.push_notice(Gap { after, ..gap.clone() });
+            if subscriber.behind.is_some() {
+                subscriber.lost(gap.reason.clone(), gap.until.clone(), gap.time);
+            } else {
+                subscriber.queue.push_notice(gap.clone());
+            }
         }
     }
 
@@ -265,9 +282,14 @@ impl<T: Weigh + Clone, W: Wants<T>> Subscriber<T, W> {
     /// Its queue refused a batch. Returns whether the service can send that again.
     fn refused(&mut self, place: &Place, wall: impl Fn() -> Millis) -> bool {
         match (&place.after, &place.serial) {
-            (Some(after), Some(_)) => {
-                let behind = Behind { after: after.clone(), heard: false, full: true };
-                self.behind = Some(behind);
+            (Some(after), Some(serial)) if after < serial => {
+                self.behind = Some(Behind {
+                    after: after.clone(),
+                    synced: Vec::new(),
+                    missed: false,
+                    heard: false,
+                    full: true,
+                });
             }
             _ => {
                 let reason = Some(too_slow().into_info());
@@ -279,11 +301,48 @@ impl<T: Weigh + Clone, W: Wants<T>> Subscriber<T, W> {
         self.behind.is_some()
     }
 
+    /// It is behind, and this is not for it until it has caught up.
+    fn pass(&mut self, items: &[T], place: &Place) {
+        if place.serial.is_some() {
+            return;
+        }
+        let mut wanted = self.select(items);
+        let Some(behind) = &mut self.behind else { return };
+        if *place != Place::default() {
+            behind.missed |= !wanted.is_empty();
+            return;
+        }
+        behind.synced.append(&mut wanted);
+        let bytes: usize = behind.synced.iter().map(T::weight).sum();
+        if bytes > Bounds::default().bytes {
+            behind.synced = Vec::new();
+            behind.missed = true;
+        }
+    }
+
+    /// It has everything up to this serial, and goes on with what arrives.
+    fn caught_up(&mut self, until: Option<&Str>, wall: impl Fn() -> Millis) {
+        let Some(Behind { after, synced, missed, .. }) = self.behind.take() else { return };
+        if missed {
+            let (reason, until) = (Some(too_slow().into_info()), until.cloned());
+            let gap = Gap { reason, after: Some(after), until, time: wall(), unfilled: None };
+            self.queue.push_notice(gap);
+        }
+        self.add_synced(synced, &wall);
+    }
+
     /// If it is behind, it goes on from here with a gap.
     fn lost(&mut self, reason: Option<ErrorInfo>, until: Option<Str>, time: Millis) {
-        if let Some(Behind { after, .. }) = self.behind.take() {
+        if let Some(Behind { after, synced, .. }) = self.behind.take() {
             let gap = Gap { reason, after: Some(after), until, time, unfilled: None };
             self.queue.push_notice(gap);
+            self.add_synced(synced, || time);
+        }
+    }
+
+    fn add_synced(&mut self, synced: Vec<T>, wall: impl Fn() -> Millis) {
+        if !synced.is_empty() && self.queue.push(synced, Push::Unplaced) == Pushed::Refused {
+            self.refused(&Place::default(), wall);
         }
     }
 

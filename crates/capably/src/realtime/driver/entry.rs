@@ -60,10 +60,10 @@ impl Entry {
         after.into_iter().flatten().min().cloned()
     }
 
-    pub(super) fn replay_begins(&mut self) {
-        self.messages.replay_begins();
-        self.presence.replay_begins();
-        self.annotations.replay_begins();
+    pub(super) fn replay_begins(&mut self, after: &Str) {
+        self.messages.replay_begins(after);
+        self.presence.replay_begins(after);
+        self.annotations.replay_begins(after);
     }
 
     pub(super) fn replay_ended(&mut self, end: &ReplayEnd, clock: &Clock) {
