@@ -56,7 +56,9 @@ mod strict;
 mod time;
 mod timers;
 
-pub use channel::{Channel, ChannelOptions, DeltaError, Gap, Place, ReplayEnd, ReplayOutcome, VcdiffDecoder};
+pub use channel::{
+    Channel, ChannelOptions, DeltaError, Gap, Place, ReplayEnd, ReplayOutcome, VcdiffDecoder,
+};
 pub use client::{Client, TransportEvent};
 pub use config::{Config, Credentials};
 pub use connection::{

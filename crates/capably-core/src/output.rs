@@ -100,9 +100,8 @@ impl<T> Batch<T> {
     /// listener may have had the first of two repetitions already, and a batch without a serial is not repeated.
     pub(crate) fn join(&mut self, items: &mut Vec<T>, place: &Place) -> bool {
         let own = &mut self.place;
-        let joins = !own.repeated
-            && !place.repeated
-            && own.serial.is_some() == place.serial.is_some();
+        let joins =
+            !own.repeated && !place.repeated && own.serial.is_some() == place.serial.is_some();
         if joins {
             own.serial.clone_from(&place.serial);
             self.items.append(items);

@@ -32,7 +32,7 @@ impl Client {
     pub(crate) fn pause_channels(&mut self, now: Instant) {
         for id in self.channel_ids() {
             self.clear_channel_timers(id);
-            self.abandon_replay(id);
+            self.leave_replay(id);
             self.start_waiting(id, now);
         }
     }

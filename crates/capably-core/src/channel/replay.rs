@@ -278,17 +278,16 @@ impl Client {
         }
     }
 
-    /// The channel is not attached any more, and what the service still sends for a replay is not to be taken for what
-    /// comes after its position.
+    /// The channel is attached no more, or the connection is lost: what the service still sends for a replay is not to
+    /// be taken for what comes after the channel's position.
     pub(super) fn leave_replay(&mut self, id: ChannelId) {
         let Some(channel) = self.channels.get_mut(&id) else { return };
         match channel.state {
-            State::Attaching | State::Suspended | State::Detaching { .. } => {
+            State::Attaching | State::Attached | State::Suspended | State::Detaching { .. } => {
                 if let Some(replay) = &channel.replay {
                     channel.abandoned_replay = Some(replay.after.clone());
                 }
             }
-            State::Attached => {}
             // Without a position there is nothing behind it.
             State::Initialized | State::Detached | State::Failed => channel.abandoned_replay = None,
         }
@@ -307,6 +306,9 @@ impl Client {
 
     /// Has the service go on from the head, if a replay leads away from it.
     fn return_from_replay(&mut self, id: ChannelId, end: ReplayOutcome, now: Instant) {
+        if self.connection_state() != ConnectionState::Connected {
+            return;
+        }
         let Some(channel) = self.channels.get_mut(&id) else { return };
         let Some(replay) = &mut channel.replay else { return };
         match &replay.phase {
