@@ -87,7 +87,8 @@ struct Behind<T> {
     missed: bool,
     /// The replay under way brought it something.
     heard: bool,
-    /// Its queue was full during the replay under way: the rest is for the next one.
+    /// The replay under way is not for it: it begins after its position, or its queue had no room for all of it. What
+    /// follows would leave a hole.
     full: bool,
 }
 
@@ -157,9 +158,7 @@ impl<T: Weigh + Clone, W: Wants<T>> Subscribers<T, W> {
         let Some(serial) = &place.serial else { return };
         for subscriber in &mut self.0 {
             let Some(behind) = &subscriber.behind else { continue };
-            // A replay that begins after its position, or whose batch it had to refuse, leaves a hole.
-            let follows = place.after.as_ref().is_some_and(|after| *after <= behind.after);
-            if behind.full || !follows || *serial <= behind.after {
+            if behind.full || *serial <= behind.after {
                 continue;
             }
             let wanted = subscriber.select(items);

@@ -330,3 +330,130 @@ fn take_event(subscription: &mut Subscription) -> Option<String> {
     let event = subscription.next_event().now_or_never().flatten()?;
     Some(event.into_message()?.name?.to_string())
 }
+
+in_both_formats! {
+    async fn two_that_are_behind_at_different_places_get_each_message_once(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut early = channel.subscribe().capacity(2).await.unwrap();
+        let mut late = channel.subscribe().capacity(5).await.unwrap();
+        for number in 0..10 {
+            send_placed(&mut peer, number..number + 1);
+            quiet(&client, &mut peer).await;
+        }
+        assert_eq!(take(&mut early), numbers(0..2));
+        assert_eq!(take(&mut late), numbers(0..5));
+        continue_after(&mut peer, 1).await;
+        send_placed(&mut peer, 2..11);
+        quiet(&client, &mut peer).await;
+        // What is new came with the replay and is live.
+        assert_eq!(take(&mut early), numbers(2..10));
+        assert_eq!(take(&mut late), numbers(5..10));
+    }
+}
+
+in_both_formats! {
+    async fn a_replay_for_another_leaves_no_hole(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut small = channel.subscribe().capacity(2).await.unwrap();
+        let mut large = channel.subscribe().capacity(5).await.unwrap();
+        for number in 0..10 {
+            send_placed(&mut peer, number..number + 1);
+            quiet(&client, &mut peer).await;
+        }
+        // Only the large one is read: the replay begins behind what the small one lacks.
+        assert_eq!(take(&mut large), numbers(0..5));
+        continue_after(&mut peer, 4).await;
+        send_placed(&mut peer, 5..10);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut large), numbers(5..10));
+        assert_eq!(take(&mut small), numbers(0..2));
+        continue_after(&mut peer, 1).await;
+        send_placed(&mut peer, 2..10);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut small), numbers(2..10));
+    }
+}
+
+in_both_formats! {
+    async fn what_has_no_serial_and_no_room_is_a_gap_in_its_place(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut slow = channel.subscribe().capacity_bytes(0).await.unwrap();
+        for number in 0..2 {
+            send_placed(&mut peer, number..number + 1);
+            quiet(&client, &mut peer).await;
+        }
+        // The service does not send this one again.
+        send(&mut peer, 7..8);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take_event(&mut slow), Some("0".to_owned()));
+        continue_after(&mut peer, 0).await;
+        send_placed(&mut peer, 1..2);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take_event(&mut slow), Some("1".to_owned()));
+        match slow.next_event().await {
+            Some(SubscriptionEvent::Gap(gap)) => {
+                assert_eq!((gap.after, gap.until), (Some(serial(1)), Some(serial(1))));
+                assert_eq!(gap.reason.unwrap().code.0, 90004);
+            }
+            other => panic!("not a gap: {other:?}"),
+        }
+    }
+}
+
+in_both_formats! {
+    async fn detaching_waits_for_the_end_of_a_replay(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut slow = channel.subscribe().capacity(1).await.unwrap();
+        for number in 0..3 {
+            send_placed(&mut peer, number..number + 1);
+            quiet(&client, &mut peer).await;
+        }
+        assert_eq!(take(&mut slow), numbers(0..1));
+        continue_after(&mut peer, 0).await;
+        quiet(&client, &mut peer).await;
+        let detach = detaching(&channel);
+        continue_after(&mut peer, 2).await;
+        peer.expect_detach("ch").await;
+        peer.send(detached("ch"));
+        detach.await.unwrap().unwrap();
+        let attach = attaching(&channel);
+        assert_eq!(peer.expect_attach("ch").await.channel_serial, None);
+        peer.send(attached_with("ch", |attached| attached.channel_serial = Some(serial(9))));
+        attach.await.unwrap().unwrap();
+        match slow.next_event().await {
+            Some(SubscriptionEvent::Gap(gap)) => {
+                assert_eq!((gap.after, gap.until), (Some(serial(0)), Some(serial(9))));
+            }
+            other => panic!("not a gap: {other:?}"),
+        }
+    }
+}
+
+in_both_formats! {
+    async fn a_drop_in_the_middle_of_a_replay_loses_nothing(format) {
+        let (client, mut service, mut peer, channel) = with_channel(format).await;
+        let mut slow = channel.subscribe().capacity(1).await.unwrap();
+        let mut fast = subscribed(&channel).await;
+        for number in 0..4 {
+            send_placed(&mut peer, number..number + 1);
+            quiet(&client, &mut peer).await;
+        }
+        assert_eq!(take(&mut slow), numbers(0..1));
+        continue_after(&mut peer, 0).await;
+        send_placed(&mut peer, 1..2);
+        quiet(&client, &mut peer).await;
+        let mut peer = resume(&client, &mut service, peer).await;
+        // The channel itself goes on from where it was, and then once more for the slow one.
+        continue_after(&mut peer, 3).await;
+        assert_eq!(take(&mut slow), numbers(1..2));
+        continue_after(&mut peer, 1).await;
+        send_placed(&mut peer, 2..5);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut slow), numbers(2..4));
+        assert_eq!(take(&mut fast), numbers(0..5));
+        continue_after(&mut peer, 3).await;
+        send_placed(&mut peer, 4..5);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut slow), numbers(4..5));
+    }
+}
