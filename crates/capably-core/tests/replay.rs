@@ -587,10 +587,7 @@ fn a_delta_that_fails_in_a_replay_loses_what_follows_and_is_not_asked_for_again(
     world.receive(message("003"));
     let mut delta = Message::new("004", Data::Binary(vec![1].into()));
     delta.encoding = Some("vcdiff".into());
-    delta.extras = json!({"delta": {"from": "id-003:0", "format": "vcdiff"}})
-        .as_object()
-        .cloned()
-        .map(Into::into);
+    delta.extras = json!({"delta": {"from": "id-003:0", "format": "vcdiff"}}).as_object().cloned();
     let mut delivery = Delivery::new("ch", vec![delta]);
     delivery.id = Some("id-004".into());
     delivery.channel_serial = Some("004".into());

@@ -138,7 +138,6 @@ pub struct AnnotationSubscription {
 /// What a subscription to annotations has to say.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "nearly every event is an annotation")]
 pub enum AnnotationEvent {
     /// An annotation was made or removed.
     Annotation(Annotation),

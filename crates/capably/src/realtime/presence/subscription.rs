@@ -136,7 +136,6 @@ pub struct PresenceSubscription {
 /// What a subscription to presence has to say.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "nearly every event is a message")]
 pub enum PresenceEvent {
     /// A member did something.
     Message(PresenceMessage),
