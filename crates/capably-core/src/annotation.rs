@@ -7,7 +7,7 @@ use capably_protocol::{
     frame::{Delivery, Params, Publish},
 };
 
-use crate::{ChannelId, ChannelState, Client, Event, Now, OpId, Output};
+use crate::{Batch, ChannelId, ChannelState, Client, Event, Gap, Instant, Now, OpId, Output};
 
 impl Client {
     /// Publishes an annotation, ready for the wire (RTAN1). Ends with
@@ -23,9 +23,19 @@ impl Client {
     }
 
     /// ANNOTATION arrived (RTL15b, RTAN4b).
-    pub(crate) fn annotations_arrived(&mut self, mut delivery: Delivery<Annotation>) {
-        let Some((id, channel)) = self.channel_named(&delivery.channel) else { return };
-        channel.moved(delivery.channel_serial.take());
+    pub(crate) fn annotations_arrived(
+        &mut self,
+        mut delivery: Delivery<Annotation>,
+        missing: Vec<(usize, Gap)>,
+        now: Instant,
+    ) {
+        let Some(id) = self.channel_id(&delivery.channel) else { return };
+        let serial = delivery.channel_serial.take();
+        let Some(place) = self.admit(id, serial.as_ref(), now) else { return };
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        if !place.repeated {
+            channel.moved(serial);
+        }
         if channel.state() != ChannelState::Attached {
             return;
         }
@@ -43,15 +53,25 @@ impl Client {
                 tracing::error!(channel = &*channel.name, %error, "a payload could not be decoded");
             }
         }
-        // What arrived together is handed on together.
-        match self.last_output() {
-            Some(Output::Event(Event::Annotations(last, annotations))) if *last == id => {
-                annotations.append(&mut delivery.items);
-            }
-            _ => {
-                let annotations = mem::take(&mut delivery.items);
-                self.push(Output::Event(Event::Annotations(id, annotations)));
-            }
+        if let Some(reason) = missing.first().and_then(|(_, gap)| gap.reason.as_ref())
+            && !place.repeated
+        {
+            self.unreadable(id, reason);
         }
+        // What arrived together is handed on together.
+        let joined = match self.last_output() {
+            Some(Output::Event(Event::Annotations(last, batch)))
+                if *last == id && missing.is_empty() =>
+            {
+                batch.join(&mut delivery.items, &place)
+            }
+            _ => false,
+        };
+        if !joined {
+            let items = mem::take(&mut delivery.items);
+            let batch = Batch { items, missing, place: place.clone() };
+            self.push(Output::Event(Event::Annotations(id, batch)));
+        }
+        self.repeated(id, &place, now);
     }
 }

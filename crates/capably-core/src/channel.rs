@@ -14,13 +14,15 @@ mod continuity;
 mod deliver;
 mod delta;
 mod options;
+mod replay;
 mod request;
 mod service;
 
-use self::{continuity::Continuity, delta::Deltas};
+use self::{continuity::Continuity, delta::Deltas, replay::Replay};
 pub use self::{
     continuity::Gap,
     delta::{DeltaError, VcdiffDecoder},
+    replay::{Place, ReplayEnd, ReplayOutcome},
 };
 
 /// What a channel is asked to be (TB).
@@ -89,6 +91,9 @@ pub struct Channel {
     /// Attempts to attach again that failed since the channel was last attached.
     retries: u32,
     deltas: Deltas,
+    replay: Option<Replay>,
+    /// From where the channel was replayed when it last left ATTACHED, until it is attached again.
+    abandoned_replay: Option<Str>,
     pub(crate) presence: Presence,
 }
 
@@ -109,6 +114,8 @@ impl Channel {
             missed_modes: Vec::new(),
             retries: 0,
             deltas: Deltas::default(),
+            replay: None,
+            abandoned_replay: None,
             presence: Presence::default(),
         }
     }
@@ -206,6 +213,7 @@ impl Client {
             channel.retries = 0;
             channel.deltas.detached();
         }
+        self.leave_replay(id);
         // Whoever enters a state sets its deadline then.
         self.clear_channel_timers(id);
         self.emit(
@@ -253,7 +261,8 @@ impl Client {
     }
 
     fn clear_channel_timers(&mut self, id: ChannelId) {
-        for timer in [Timer::Attach(id), Timer::Detach(id), Timer::Reattach(id)] {
+        for timer in [Timer::Attach(id), Timer::Detach(id), Timer::Reattach(id), Timer::Replay(id)]
+        {
             self.timers.clear(timer);
         }
     }

@@ -112,7 +112,13 @@ impl Client {
         if self.names.get(&channel.name) == Some(&id) {
             self.names.remove(&channel.name);
         }
-        for timer in [Timer::Attach(id), Timer::Detach(id), Timer::Reattach(id), Timer::Sync(id)] {
+        for timer in [
+            Timer::Attach(id),
+            Timer::Detach(id),
+            Timer::Reattach(id),
+            Timer::Sync(id),
+            Timer::Replay(id),
+        ] {
             self.timers.clear(timer);
         }
         for op in channel.take_ops() {
@@ -343,11 +349,13 @@ impl Client {
                     }
                 }
             },
-            ServerFrame::Presence(delivery) => self.presence_arrived(delivery),
-            ServerFrame::Sync(delivery) => self.sync_arrived(delivery, at),
-            ServerFrame::Annotation(delivery) => self.annotations_arrived(delivery),
+            ServerFrame::Presence(delivery) => self.presence_arrived(delivery, Vec::new(), now),
+            ServerFrame::Sync(delivery) => self.sync_arrived(delivery, Vec::new(), at),
+            ServerFrame::Annotation(delivery) => {
+                self.annotations_arrived(delivery, Vec::new(), now)
+            }
             // What objects say is not handled yet; where they stand is.
-            ServerFrame::Object(delivery) => self.moved_by(delivery),
+            ServerFrame::Object(delivery) => self.moved_by(delivery, now),
             ServerFrame::Auth => self.auth_requested(now),
             // Answered whatever `heartbeats` was asked for (RTN23c1, RTN23c2).
             ServerFrame::Ping { id } => self.send(ClientFrame::Pong { id }),
@@ -383,10 +391,19 @@ impl Client {
         }
     }
 
-    fn moved_by<T>(&mut self, delivery: Delivery<T>) {
-        if let Some((_, channel)) = self.channel_named(&delivery.channel) {
+    fn moved_by<T>(&mut self, delivery: Delivery<T>, now: Instant) {
+        let Some(id) = self.names.get(&delivery.channel).copied() else { return };
+        let Some(place) = self.admit(id, delivery.channel_serial.as_ref(), now) else { return };
+        if place.repeated {
+            self.repeated(id, &place, now);
+        } else if let Some(channel) = self.channels.get_mut(&id) {
             channel.moved(delivery.channel_serial);
         }
+    }
+
+    /// The channel that frames with this name are for.
+    pub(crate) fn channel_id(&self, name: &Str) -> Option<ChannelId> {
+        self.names.get(name).copied()
     }
 
     /// Acts on every deadline that has passed.
@@ -409,6 +426,7 @@ impl Client {
                 Timer::Reattach(id) => self.reattach(id, now.instant),
                 Timer::Sync(id) => self.sync_timed_out(id, now.instant),
                 Timer::Ack => self.ack_timed_out(),
+                Timer::Replay(id) => self.replay_timed_out(id, now.instant),
             }
         }
     }

@@ -456,7 +456,7 @@ impl Client {
             }
             ConnectionState::Disconnected => {
                 self.timers.clear(Timer::Ack);
-                self.pause_channels();
+                self.pause_channels(now);
                 if !self.config.queue_messages {
                     let error = reason.clone().unwrap_or_else(errors::transport_lost);
                     self.fail_publishes(&error);

@@ -213,6 +213,15 @@ pub(crate) fn detached() -> ErrorInfo {
     ErrorInfo::new(ErrorCode(90001), 400, "the channel was detached")
 }
 
+/// The service cannot send a part of a channel once more.
+pub(crate) fn not_replayed() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode::CHANNEL_CONTINUITY_NOT_GUARANTEED,
+        400,
+        "the service no longer has what the listener had no room for",
+    )
+}
+
 pub(crate) fn released() -> ErrorInfo {
     ErrorInfo::new(ErrorCode(90001), 400, "the channel was released")
 }

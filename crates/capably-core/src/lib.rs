@@ -57,7 +57,9 @@ mod time;
 mod timers;
 mod unreadable;
 
-pub use channel::{Channel, ChannelOptions, DeltaError, Gap, VcdiffDecoder};
+pub use channel::{
+    Channel, ChannelOptions, DeltaError, Gap, Place, ReplayEnd, ReplayOutcome, VcdiffDecoder,
+};
 pub use client::{Client, TransportEvent};
 pub use config::{Config, Credentials};
 pub use connection::{
@@ -65,7 +67,7 @@ pub use connection::{
     request::ConnectRequest,
 };
 pub use ids::{AuthId, ChannelId, CheckId, OpId, TransportId};
-pub use output::{Event, Outcome, Output};
+pub use output::{Batch, Event, Outcome, Output};
 pub use presence::MembersQuery;
 pub use state::{
     ChannelEvent, ChannelState, ChannelStateChange, ConnectionEvent, ConnectionState,

@@ -8,7 +8,7 @@ use capably_protocol::{
 
 use crate::{
     AuthId, ChannelId, ChannelStateChange, CheckId, ConnectRequest, ConnectionStateChange, Gap,
-    Instant, OpId, Timer, TokenNeed, TransportId,
+    Instant, OpId, Place, ReplayEnd, Timer, TokenNeed, TransportId,
 };
 
 /// One thing to do, from [`Client::poll_output`](crate::Client::poll_output).
@@ -72,15 +72,55 @@ pub enum Event {
     /// (RTL2f, RTL12). At the first attach, nobody has.
     Gap(ChannelId, Gap),
     /// Messages arrived on an attached channel (RTL17), in order.
-    Messages(ChannelId, Vec<Message>),
+    Messages(ChannelId, Batch<Message>),
     /// Annotations arrived on an attached channel (RTAN4b), in order.
-    Annotations(ChannelId, Vec<Annotation>),
-    /// Members entered, left, changed, or turned out to be present or gone, in order (RTP2d1, RTP2h1a).
-    Presence(ChannelId, Vec<PresenceMessage>),
+    Annotations(ChannelId, Batch<Annotation>),
+    /// Members entered, left, changed, or turned out to be present or gone, in order (RTP2d1, RTP2h1a). What a sync
+    /// tells has no place in the channel.
+    Presence(ChannelId, Batch<PresenceMessage>),
+    /// A replay ended ([`Client::replay`](crate::Client::replay)). What arrives from here on is live.
+    ReplayEnded(ChannelId, ReplayEnd),
     /// The sync that follows an attach is complete, or a new one is awaited (RTP13).
     PresenceSynced(ChannelId, bool),
     /// An operation ended. Every operation ends exactly once.
     Done(OpId, Result<Outcome, ErrorInfo>),
+}
+
+/// Items of one kind that arrived together on a channel.
+#[derive(Debug)]
+pub struct Batch<T> {
+    /// The items, in order.
+    pub items: Vec<T>,
+    /// The gaps that items leave which cannot be read, each with how many items come before it.
+    pub missing: Vec<(usize, Gap)>,
+    /// Their place in the channel.
+    pub place: Place,
+}
+
+impl<T> Batch<T> {
+    pub(crate) fn new(items: Vec<T>, place: Place) -> Self {
+        Self { items, missing: Vec::new(), place }
+    }
+
+    /// A batch of which nothing can be read.
+    pub(crate) fn missing(gap: &Gap, place: &Place) -> Self {
+        Self { items: Vec::new(), missing: vec![(0, gap.clone())], place: place.clone() }
+    }
+
+    /// Takes what arrived right behind it, if a listener wants both or neither. Else the caller keeps the items: a
+    /// listener may have had the first of two repetitions already, and a batch without a serial is not repeated.
+    pub(crate) fn join(&mut self, items: &mut Vec<T>, place: &Place) -> bool {
+        let own = &mut self.place;
+        let joins = self.missing.is_empty()
+            && !own.repeated
+            && !place.repeated
+            && own.serial.is_some() == place.serial.is_some();
+        if joins {
+            own.serial.clone_from(&place.serial);
+            self.items.append(items);
+        }
+        joins
+    }
 }
 
 /// What an operation gave.

@@ -39,6 +39,8 @@ pub enum Timer {
     Sync(ChannelId),
     /// The service must have acknowledged something.
     Ack,
+    /// The service must have answered or continued a replay.
+    Replay(ChannelId),
 }
 
 /// The deadlines that are set: at most one a name.

@@ -4,12 +4,12 @@
 use std::mem;
 
 use capably_protocol::{
-    Annotation, DecodeError, ErrorInfo, Message, ServerFrame, Str,
-    codec::Damaged,
-    frame::{Action, Delivery},
+    DecodeError, ErrorInfo, Message, ServerFrame, Str, codec::Damaged, frame::Action,
 };
 
-use crate::{ChannelId, ChannelState, Client, ConnectionState, Event, Gap, Now, Output, errors};
+use crate::{
+    Batch, ChannelId, ChannelState, Client, ConnectionState, Event, Gap, Now, Output, Place, errors,
+};
 
 impl Client {
     /// A frame arrived that cannot be read as a whole.
@@ -91,79 +91,36 @@ impl Client {
         if !hears {
             return self.handle_frame(frame, now);
         }
-        let gap = |until: &Option<Str>| Gap {
-            reason: Some(error.clone()),
-            after: after.clone(),
-            until: until.clone(),
-            time: now.wall,
-        };
         let code = error.code.0;
         tracing::error!(channel = &*name, code, %error, "a part of a frame is missing");
-        self.unreadable(id, &error);
+        let missing = |until: &Option<Str>| {
+            let (reason, until, time) = (Some(error.clone()), until.clone(), now.wall);
+            let gap = Gap { reason, after: after.clone(), until, time };
+            gaps.iter().map(|index| (*index, gap.clone())).collect::<Vec<_>>()
+        };
         match frame {
             ServerFrame::Message(mut delivery) => {
-                let gap = gap(&delivery.channel_serial);
-                if delivery.items.iter().any(is_delta)
-                    && let Some((_, channel)) = self.channel_named(&name)
-                {
-                    // Should what is missing be needed for these, the channel goes on after the frame.
-                    channel.moved(delivery.channel_serial.clone());
-                }
-                self.in_pieces(id, &mut delivery, gaps, gap, |client, piece| {
-                    client.deliver(piece, now.instant);
-                });
+                let missing = missing(&delivery.channel_serial);
+                self.deliver_damaged(&mut delivery, missing, now.instant);
             }
-            ServerFrame::Annotation(mut delivery) => {
-                let gap = gap(&delivery.channel_serial);
-                self.in_pieces(
-                    id,
-                    &mut delivery,
-                    gaps,
-                    gap,
-                    |client, piece: &mut Delivery<Annotation>| {
-                        client.annotations_arrived(mem::replace(
-                            piece,
-                            Delivery::new(Str::new(), Vec::new()),
-                        ));
-                    },
-                );
+            ServerFrame::Annotation(delivery) => {
+                let missing = missing(&delivery.channel_serial);
+                self.annotations_arrived(delivery, missing, now.instant);
             }
-            ServerFrame::Presence(_) | ServerFrame::Object(_) => {
-                self.handle_frame(frame, now);
-                let until = self.channels.get(&id).and_then(|it| it.channel_serial().cloned());
-                self.push(Output::Event(Event::Gap(id, gap(&until))));
+            ServerFrame::Presence(delivery) => {
+                let missing = missing(&delivery.channel_serial);
+                self.presence_arrived(delivery, missing, now.instant);
             }
             // The serial of a page of a sync is not one of the channel.
+            ServerFrame::Sync(delivery) => {
+                let missing = missing(&after);
+                self.sync_arrived(delivery, missing, now);
+            }
             frame => {
+                self.unreadable(id, &error);
                 self.handle_frame(frame, now);
-                self.push(Output::Event(Event::Gap(id, gap(&after))));
             }
         }
-    }
-
-    /// Delivers what comes before each gap, then the gap.
-    fn in_pieces<T>(
-        &mut self,
-        id: ChannelId,
-        delivery: &mut Delivery<T>,
-        gaps: &[usize],
-        gap: Gap,
-        mut deliver: impl FnMut(&mut Self, &mut Delivery<T>),
-    ) {
-        let mut items = mem::take(&mut delivery.items).into_iter();
-        let mut at = 0;
-        for next in gaps {
-            let piece: Vec<T> = items.by_ref().take(next - at).collect();
-            at = *next;
-            if !piece.is_empty() {
-                let channel = delivery.channel.clone();
-                deliver(self, &mut Delivery::new(channel, piece));
-            }
-            self.push(Output::Event(Event::Gap(id, gap.clone())));
-        }
-        // Even without an item it says where the channel is.
-        delivery.items = items.collect();
-        deliver(self, delivery);
     }
 
     /// Something is missing, and on which channel is not known.
@@ -178,19 +135,24 @@ impl Client {
             let after = channel.channel_serial().cloned();
             let reason = Some(error.clone());
             self.unreadable(id, &error);
+            // Whoever is behind gets what comes again; the others may lack something here.
+            let place = Place { after: after.clone(), ..Place::default() };
             let gap = Gap { reason, after, until: None, time: now.wall };
-            self.push(Output::Event(Event::Gap(id, gap)));
+            self.push(Output::Event(Event::Messages(id, Batch::missing(&gap, &place))));
+            self.push(Output::Event(Event::Presence(id, Batch::missing(&gap, &place))));
+            self.push(Output::Event(Event::Annotations(id, Batch::missing(&gap, &place))));
         }
     }
 
     /// Says that a channel has something that cannot be read.
-    fn unreadable(&mut self, id: ChannelId, error: &ErrorInfo) {
+    pub(crate) fn unreadable(&mut self, id: ChannelId, error: &ErrorInfo) {
         let Some(channel) = self.channels.get_mut(&id) else { return };
         channel.error_reason = Some(error.clone());
         self.channel_lost(id, error.clone());
     }
 }
 
-fn is_delta(message: &Message) -> bool {
+/// Whether a message comes as what changed since another.
+pub(crate) fn is_delta(message: &Message) -> bool {
     message.encoding.as_deref().is_some_and(|steps| steps.split('/').any(|step| step == "vcdiff"))
 }

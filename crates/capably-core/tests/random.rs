@@ -11,7 +11,7 @@ use std::{
 };
 
 use capably_core::{
-    AuthFailure, AuthId, ChannelId, ChannelOptions, ChannelState, CheckId, Client, Config,
+    AuthFailure, AuthId, Batch, ChannelId, ChannelOptions, ChannelState, CheckId, Client, Config,
     ConnectionState, Credentials, Event, Grant, MembersQuery, Now, OpId, Outcome, Output,
     TransportEvent, TransportId,
 };
@@ -494,7 +494,7 @@ impl World {
                 rules::check_channel(&change);
                 self.channels.insert(id, change.current);
             }
-            Event::Presence(id, messages) => {
+            Event::Presence(id, Batch { items: messages, .. }) => {
                 let state = self.channels[&id];
                 assert!(matches!(state, ChannelState::Attached | ChannelState::Detaching));
                 assert!(messages.iter().all(|message| message.client_id.is_some()));
@@ -507,6 +507,7 @@ impl World {
                 );
             }
             Event::ErrorReason => self.told.noted(),
+            Event::ReplayEnded(id, end) => panic!("nobody asked {id:?} for a replay: {end:?}"),
             Event::Granted(id) => {
                 assert_eq!(self.channels[&id], ChannelState::Attached);
             }
@@ -524,11 +525,11 @@ impl World {
                 );
                 assert_eq!(gap.time, self.now.wall);
             }
-            Event::Messages(id, messages) => {
+            Event::Messages(id, Batch { items: messages, .. }) => {
                 assert_eq!(self.channels[&id], ChannelState::Attached, "RTL17");
                 assert!(messages.iter().all(|message| message.id.is_some()));
             }
-            Event::Annotations(id, annotations) => {
+            Event::Annotations(id, Batch { items: annotations, .. }) => {
                 assert_eq!(self.channels[&id], ChannelState::Attached, "RTL17");
                 assert!(annotations.iter().all(|annotation| annotation.id.is_some()));
             }

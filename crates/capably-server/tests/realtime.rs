@@ -362,7 +362,7 @@ async fn the_kind_of_a_frame_tells_its_format() {
     let (mut client, _) = Client::connect(&server, Format::Json).await;
     let mut bytes = Vec::new();
     let frame = ClientFrame::Heartbeat { id: Some("binary".into()) };
-    capably_protocol::codec::encode_client_frame(Format::MsgPack, &frame, &mut bytes);
+    codec::encode_client_frame(Format::MsgPack, &frame, &mut bytes);
     client.socket.send(WsMessage::binary(bytes)).await.unwrap();
     assert_eq!(client.next().await, ServerFrame::Heartbeat { id: Some("binary".into()) });
 }
@@ -518,7 +518,7 @@ async fn a_flood_arrives_once_and_in_order() {
             let (mut next, mut last) = (0, String::new());
             while next < COUNT {
                 let bytes = stream.next().await.unwrap().unwrap().into_data();
-                let frame = capably_protocol::codec::decode_server_frame(
+                let frame = codec::decode_server_frame(
                     format,
                     &bytes,
                     &capably_protocol::Limits::default(),

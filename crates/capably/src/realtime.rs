@@ -33,7 +33,6 @@ mod filter;
 mod gap;
 mod history;
 mod implicit_attach;
-mod kinds;
 mod link;
 mod listeners;
 mod metrics;
@@ -43,6 +42,7 @@ mod operation;
 pub mod presence;
 mod publish;
 mod queue;
+mod subscribers;
 mod subscription;
 mod wrapper;
 

@@ -29,9 +29,11 @@ impl Client {
 
     /// Without a connection nothing is answered and nothing retried; once there is one, what is under way
     /// is sent again (RTL13c, RTN19b).
-    pub(crate) fn pause_channels(&mut self) {
+    pub(crate) fn pause_channels(&mut self, now: Instant) {
         for id in self.channel_ids() {
             self.clear_channel_timers(id);
+            self.leave_replay(id);
+            self.start_waiting(id, now);
         }
     }
 

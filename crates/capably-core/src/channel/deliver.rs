@@ -4,17 +4,34 @@ use std::mem;
 
 use capably_protocol::{ErrorCode, ErrorInfo, Message, encoding, frame::Delivery};
 
-use super::State;
-use crate::{ChannelId, Client, Event, Instant, Output};
+use super::{Gap, Place, State};
+use crate::{Batch, ChannelId, Client, Event, Instant, Output, unreadable::is_delta};
 
 impl Client {
     /// Messages arrived (RTL15b, RTL17).
     pub(crate) fn deliver(&mut self, delivery: &mut Delivery<Message>, now: Instant) {
+        self.deliver_damaged(delivery, Vec::new(), now);
+    }
+
+    /// The same, of a frame that lacks the items that cannot be read.
+    pub(crate) fn deliver_damaged(
+        &mut self,
+        delivery: &mut Delivery<Message>,
+        mut missing: Vec<(usize, Gap)>,
+        now: Instant,
+    ) {
         let decoder = self.config.vcdiff.clone();
-        let Some((id, channel)) = self.channel_named(&delivery.channel) else { return };
+        let Some(id) = self.channel_id(&delivery.channel) else { return };
         let serial = delivery.channel_serial.take();
+        let Some(place) = self.admit(id, serial.as_ref(), now) else { return };
+        let Some(channel) = self.channels.get_mut(&id) else { return };
         if channel.state != State::Attached {
             return channel.pass_over(serial);
+        }
+        let damaged = !missing.is_empty();
+        if damaged && !place.repeated && delivery.items.iter().any(is_delta) {
+            // Should these need what is missing, the channel goes on after the frame.
+            channel.moved(serial.clone());
         }
         let mut failure = None;
         // Each may be needed for the next (RTL21).
@@ -42,33 +59,54 @@ impl Client {
         }
         match failure {
             None => {
-                channel.moved(serial);
+                if !place.repeated {
+                    channel.moved(serial);
+                }
                 if decoder.is_some() {
                     channel.deltas.progressed();
                 }
-                self.hand_on(id, &mut delivery.items);
+                self.hand_on(id, &mut delivery.items, missing, &place);
+                self.repeated(id, &place, now);
+            }
+            Some((_, error)) if place.repeated && decoder.is_some() => {
+                self.replay_failed(id, error, now);
             }
             // The frame comes again as a whole (RTL18b).
-            Some((_, error)) if decoder.is_some() => self.recover_delta(id, error, now),
+            Some((_, error)) if decoder.is_some() && !damaged => self.recover_delta(id, error, now),
             Some((index, error)) => {
                 delivery.items.truncate(index);
-                self.hand_on(id, &mut delivery.items);
+                missing.iter_mut().for_each(|(before, _)| *before = index.min(*before));
+                self.hand_on(id, &mut delivery.items, missing, &place);
+                if decoder.is_some() {
+                    return self.recover_delta(id, error, now);
+                }
                 self.fail_channel(id, error, now);
             }
         }
     }
 
     /// Hands messages to the user. What arrived together is handed on together.
-    fn hand_on(&mut self, id: ChannelId, items: &mut Vec<Message>) {
-        match self.last_output() {
-            Some(Output::Event(Event::Messages(last, messages))) if *last == id => {
-                messages.append(items);
-            }
-            _ => {
-                let messages = mem::take(items);
-                self.push(Output::Event(Event::Messages(id, messages)));
-            }
+    fn hand_on(
+        &mut self,
+        id: ChannelId,
+        items: &mut Vec<Message>,
+        missing: Vec<(usize, Gap)>,
+        place: &Place,
+    ) {
+        if let Some(reason) = missing.first().and_then(|(_, gap)| gap.reason.as_ref())
+            && !place.repeated
+        {
+            self.unreadable(id, reason);
         }
+        if missing.is_empty()
+            && let Some(Output::Event(Event::Messages(last, batch))) = self.last_output()
+            && *last == id
+            && batch.join(items, place)
+        {
+            return;
+        }
+        let batch = Batch { items: mem::take(items), missing, place: place.clone() };
+        self.push(Output::Event(Event::Messages(id, batch)));
     }
 }
 

@@ -4,7 +4,7 @@ use std::mem;
 
 use capably_protocol::{ClientFrame, ErrorInfo, Flags, frame::Attach};
 
-use super::{Request, State};
+use super::{Channel, Request, State};
 use crate::{ChannelId, ChannelState, Client, ConnectionState, Instant, Now, OpId, Timer, errors};
 
 impl Client {
@@ -55,6 +55,13 @@ impl Client {
             (Request::Attach(_), State::Detaching { .. })
             | (Request::Detach(_) | Request::Reattach(_), State::Attaching) => {
                 channel.waiting.push_back(request);
+            }
+            // The answers of two requests could not be told apart.
+            (Request::Detach(_) | Request::Reattach(_), State::Attached)
+                if channel.is_replaying() && connection == ConnectionState::Connected =>
+            {
+                channel.waiting.push_back(request);
+                self.hurry_replay(id, now);
             }
             (Request::Reattach(op), State::Attached) => {
                 channel.ops.push(op);
@@ -136,9 +143,10 @@ impl Client {
     }
 
     /// Goes on with what waits, once nothing is under way.
-    fn start_waiting(&mut self, id: ChannelId, now: Instant) {
+    pub(super) fn start_waiting(&mut self, id: ChannelId, now: Instant) {
         while let Some(channel) = self.channels.get_mut(&id)
             && !matches!(channel.state, State::Attaching | State::Detaching { .. })
+            && !channel.is_replaying()
             && let Some(request) = channel.waiting.pop_front()
         {
             self.start(id, request, now);
@@ -179,12 +187,7 @@ impl Client {
         }
         let Some(channel) = self.channels.get_mut(&id) else { return };
         channel.asked_to_continue();
-        let frame = ClientFrame::Attach(Attach {
-            channel: channel.name.clone(),
-            channel_serial: channel.channel_serial.clone(),
-            flags: channel.options.modes.iter().copied().collect::<Flags>(),
-            params: channel.options.to_params(),
-        });
+        let frame = ClientFrame::Attach(channel.attach());
         self.timers.set(Timer::Attach(id), now + self.config.realtime_request_timeout);
         self.send(frame);
     }
@@ -204,6 +207,18 @@ impl Client {
         if let Some(channel) = self.channels.get(&id) {
             let frame = ClientFrame::Detach { channel: channel.name.clone() };
             self.send(frame);
+        }
+    }
+}
+
+impl Channel {
+    /// The ATTACH that continues after the channel's position.
+    pub(super) fn attach(&self) -> Attach {
+        Attach {
+            channel: self.name.clone(),
+            channel_serial: self.channel_serial.clone(),
+            flags: self.options.modes.iter().copied().collect::<Flags>(),
+            params: self.options.to_params(),
         }
     }
 }

@@ -15,7 +15,14 @@ impl Client {
         let has_presence = attached.flags.contains(Flags::HAS_PRESENCE);
         let resumed = attached.flags.contains(Flags::RESUMED);
         let has_backlog = attached.flags.contains(Flags::HAS_BACKLOG);
+        if self.replay_answered(id, &attached, wall, now) {
+            return;
+        }
         let Some(channel) = self.channels.get_mut(&id) else { return };
+        if channel.is_late_answer(&attached) {
+            return;
+        }
+        channel.abandoned_replay = None;
         let event = match channel.state {
             State::Attaching | State::Suspended => ChannelEvent::State(ChannelState::Attached),
             State::Attached => ChannelEvent::Update,

@@ -6,34 +6,55 @@ use capably_protocol::{
 
 use super::Presence;
 use crate::{
-    ChannelId, ChannelState, Client, Event, Now, Outcome, Output, Timer, channel::Channel,
+    Batch, ChannelId, ChannelState, Client, Event, Gap, Instant, Now, Outcome, Output, Place,
+    Timer, channel::Channel,
 };
 
 impl Client {
     /// PRESENCE arrived.
-    pub(crate) fn presence_arrived(&mut self, mut delivery: Delivery<PresenceMessage>) {
+    pub(crate) fn presence_arrived(
+        &mut self,
+        mut delivery: Delivery<PresenceMessage>,
+        missing: Vec<(usize, Gap)>,
+        now: Instant,
+    ) {
         let connection = self.connection.id.clone();
-        let Some((id, channel)) = self.channel_named(&delivery.channel) else { return };
-        channel.moved(delivery.channel_serial.take());
+        let Some(id) = self.channel_id(&delivery.channel) else { return };
+        let serial = delivery.channel_serial.take();
+        let Some(place) = self.admit(id, serial.as_ref(), now) else { return };
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        if place.repeated {
+            let again = channel.repeat(delivery);
+            self.tell_damaged(id, again, missing, place.clone());
+            return self.repeated(id, &place, now);
+        }
+        channel.moved(serial);
         if channel.hears_of_members() {
             let told = channel.take_in(delivery, connection.as_ref());
-            self.tell(id, told);
+            self.tell_damaged(id, told, missing, place);
         }
     }
 
     /// SYNC arrived: a page of the members, or all of them (RTP18).
-    pub(crate) fn sync_arrived(&mut self, delivery: Delivery<PresenceMessage>, now: Now) {
+    pub(crate) fn sync_arrived(
+        &mut self,
+        delivery: Delivery<PresenceMessage>,
+        missing: Vec<(usize, Gap)>,
+        now: Now,
+    ) {
         let connection = self.connection.id.clone();
         let Some((id, channel)) = self.channel_named(&delivery.channel) else { return };
         if !channel.hears_of_members() {
             return;
         }
         let complete = channel.presence.begin_page(delivery.channel_serial.as_ref());
+        let place = Place { after: channel.channel_serial().cloned(), ..Place::default() };
         let told = channel.take_in(delivery, connection.as_ref());
+        self.tell_damaged(id, Vec::new(), missing, place);
         if complete {
             self.finish_sync(id, told, now.wall);
         } else {
-            self.tell(id, told);
+            self.tell(id, told, Place::default());
             self.sync_goes_on(id, now.instant);
         }
     }
@@ -54,7 +75,7 @@ impl Client {
         let answers: Vec<_> =
             waiting.into_iter().map(|(op, query, _)| (op, presence.select(&query))).collect();
         self.timers.clear(Timer::Sync(id));
-        self.tell(id, told);
+        self.tell(id, told, Place::default());
         if !was_synced {
             self.push(Output::Event(Event::PresenceSynced(id, true)));
         }
@@ -63,10 +84,29 @@ impl Client {
         }
     }
 
-    fn tell(&mut self, id: ChannelId, told: Vec<PresenceMessage>) {
+    fn tell(&mut self, id: ChannelId, told: Vec<PresenceMessage>, place: Place) {
         if !told.is_empty() {
-            self.push(Output::Event(Event::Presence(id, told)));
+            self.push(Output::Event(Event::Presence(id, Batch::new(told, place))));
         }
+    }
+
+    /// Tells what is left of a frame, then what is missing of it.
+    fn tell_damaged(
+        &mut self,
+        id: ChannelId,
+        told: Vec<PresenceMessage>,
+        missing: Vec<(usize, Gap)>,
+        place: Place,
+    ) {
+        // Every item that is missing leaves the same gap.
+        let Some((_, gap)) = missing.into_iter().next() else {
+            return self.tell(id, told, place);
+        };
+        if let Some(reason) = gap.reason.as_ref().filter(|_| !place.repeated) {
+            self.unreadable(id, reason);
+        }
+        let missing = vec![(told.len(), gap)];
+        self.push(Output::Event(Event::Presence(id, Batch { items: told, missing, place })));
     }
 }
 
@@ -106,6 +146,32 @@ impl Channel {
             });
         }
         told
+    }
+
+    /// What a replayed frame says of members. The members known are further on already.
+    fn repeat(&self, delivery: Delivery<PresenceMessage>) -> Vec<PresenceMessage> {
+        let (id, connection, time) = (delivery.id, delivery.connection_id, delivery.timestamp);
+        let mut items = delivery.items;
+        for (index, message) in items.iter_mut().enumerate() {
+            message.inherit(id.as_ref(), index, connection.as_ref(), time);
+            if let Err(error) = self.decode(message) {
+                // It is delivered as far as it was decoded (RSL6b).
+                tracing::error!(channel = &*self.name, %error, "a payload could not be decoded");
+            }
+        }
+        // Of no member, or of an action that is not known (RTF1).
+        items.retain(|message| {
+            matches!(
+                message.action,
+                Some(
+                    PresenceAction::Enter
+                        | PresenceAction::Update
+                        | PresenceAction::Present
+                        | PresenceAction::Leave
+                )
+            )
+        });
+        items
     }
 
     fn decode(&self, message: &mut PresenceMessage) -> Result<(), ErrorInfo> {

@@ -113,7 +113,7 @@ impl Annotations<'_> {
 
 impl<'a> Annotations<'a> {
     /// Listens to annotations (RTAN4). Await it to be attached when it returns.
-    pub fn subscribe(self) -> SubscribeAnnotations<'a> {
+    pub fn subscribe(self) -> SubscribeAnnotations {
         SubscribeAnnotations::new(self.channel)
     }
 }

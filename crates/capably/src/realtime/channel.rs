@@ -217,7 +217,7 @@ impl Channel {
     }
 
     /// Listens to messages (RTL7). Await it to be attached when it returns.
-    pub fn subscribe(&self) -> Subscribe<'_> {
+    pub fn subscribe(&self) -> Subscribe {
         Subscribe::new(self)
     }
 

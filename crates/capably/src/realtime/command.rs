@@ -12,14 +12,14 @@ use capably_core::{
     ChannelId, ChannelOptions, ConnectionState, ConnectionStateChange, MembersQuery,
 };
 use capably_protocol::{
-    Annotation, ErrorCode, ErrorInfo, Message, PresenceMessage, PublishResult, RecoveryKey, Str,
-    TokenDetails, TokenParams, frame::Params,
+    Annotation, ErrorCode, ErrorInfo, Message, PresenceAction, PresenceMessage, PublishResult,
+    RecoveryKey, Str, TokenDetails, TokenParams, frame::Params,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
-    Changes, ChannelProperties, ConnectionMetrics, Gap, channel::ChannelShared, filter::Wanted,
-    kinds::SubscriberOfKinds, listeners::Listeners, queue::Queue,
+    Changes, ChannelProperties, ConnectionMetrics, channel::ChannelShared, filter::Wanted,
+    listeners::Listeners, subscribers::Subscriber,
 };
 use crate::{
     Error, Result,
@@ -54,7 +54,7 @@ pub(crate) enum Command {
     Publish(Publish),
     Subscribe {
         channel: ChannelId,
-        subscriber: Subscriber,
+        subscriber: Subscriber<Message, Wanted>,
         attach: bool,
         reply: Reply<()>,
     },
@@ -69,10 +69,22 @@ pub(crate) enum Command {
 /// One call of a handle that is about a channel's presence.
 #[derive(Debug)]
 pub(crate) enum PresenceCommand {
-    Say { message: PresenceMessage, reply: Reply<()> },
-    Members { query: MembersQuery, reply: Reply<Vec<PresenceMessage>> },
-    Subscribe { subscriber: SubscriberOfKinds<PresenceMessage>, attach: bool, reply: Reply<()> },
-    Unsubscribe { subscriber: u64 },
+    Say {
+        message: PresenceMessage,
+        reply: Reply<()>,
+    },
+    Members {
+        query: MembersQuery,
+        reply: Reply<Vec<PresenceMessage>>,
+    },
+    Subscribe {
+        subscriber: Subscriber<PresenceMessage, Vec<PresenceAction>>,
+        attach: bool,
+        reply: Reply<()>,
+    },
+    Unsubscribe {
+        subscriber: u64,
+    },
 }
 
 /// One call of a handle that is about annotations of a channel's messages.
@@ -85,7 +97,7 @@ pub(crate) enum AnnotationCommand {
         reply: Reply<PublishResult>,
     },
     Subscribe {
-        subscriber: SubscriberOfKinds<Annotation>,
+        subscriber: Subscriber<Annotation, Vec<Str>>,
         attach: bool,
         reply: Reply<()>,
     },
@@ -111,26 +123,6 @@ pub(crate) struct Publish {
     /// What it takes of the window of unacknowledged publishes.
     pub(crate) permits: u32,
     pub(crate) reply: Reply<PublishResult>,
-}
-
-/// One who listens to messages.
-#[derive(Debug)]
-pub(crate) struct Subscriber {
-    pub(crate) id: u64,
-    pub(crate) wanted: Wanted,
-    pub(crate) queue: Arc<Queue<Message, Gap>>,
-    /// Its implicit attach is under way. If that fails, it learns so from there, and goes on listening
-    /// (RTL7g).
-    pub(crate) attaching: bool,
-    /// Whether it is to miss nothing from now on, and to be told if it may have.
-    pub(crate) continuous: bool,
-}
-
-impl Drop for Subscriber {
-    fn drop(&mut self) {
-        // Nobody fills the queue any more, be it that the client has ended before it came to this.
-        self.queue.end(gone());
-    }
 }
 
 /// A way to the driver. While one exists, the client lives.

@@ -1,7 +1,7 @@
 //! The task that gives the core its socket and its clock.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -54,8 +54,8 @@ pub(crate) struct Driver {
     link: Link,
     operations: Slab<Operation>,
     channels: BTreeMap<ChannelId, Entry>,
-    /// Waits for room at a subscriber: nothing is read from the socket meanwhile.
-    blocked: Option<Blocked>,
+    /// The channels with listeners that are behind.
+    lagging: BTreeSet<ChannelId>,
     start: TokioInstant,
     sleep: Pin<Box<Sleep>>,
     awake: Awake,
@@ -66,10 +66,6 @@ pub(crate) struct Driver {
     closing: Vec<oneshot::Sender<()>>,
     /// Told when what was asked for before has had its effects.
     settling: Vec<oneshot::Sender<()>>,
-}
-
-struct Blocked {
-    since: TokioInstant,
 }
 
 impl Driver {
@@ -93,7 +89,7 @@ impl Driver {
             link: Link::None,
             operations: Slab::new(),
             channels: BTreeMap::new(),
-            blocked: None,
+            lagging: BTreeSet::new(),
             start,
             sleep: Box::pin(sleep_until(start)),
             awake,
@@ -120,9 +116,6 @@ impl Driver {
 
     /// Takes what happened on the transport. Returns whether there was anything.
     fn take_events(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.wait_for_room(cx) {
-            return false;
-        }
         let limits = Limits { max_size: max_frame_size(self.config()), ..Limits::default() };
         let now = self.now();
         let core = &mut self.core;
@@ -132,28 +125,26 @@ impl Driver {
         events.is_ready()
     }
 
-    /// Whether a subscriber has no room. One that takes nothing for too long ends.
-    fn wait_for_room(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(blocked) = &self.blocked else { return false };
-        let too_slow = blocked.since.elapsed() >= self.config().options.realtime_request_timeout;
-        let mut full = false;
-        for subscriber in self.channels.values().flat_map(|entry| &entry.subscribers) {
-            if subscriber.queue.poll_room(cx).is_pending() {
-                if too_slow {
-                    subscriber.queue.end_too_slow();
-                } else {
-                    full = true;
-                }
+    /// Has channels replayed for listeners that fell behind and have room again. Returns whether a replay began.
+    ///
+    /// The core's outputs must be drained: what they still held of an earlier replay would count for this one.
+    fn replay(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut begun = false;
+        let now = self.now().instant;
+        let Self { core, channels, lagging, .. } = self;
+        lagging.retain(|id| {
+            let Some(entry) = channels.get_mut(id).filter(|entry| entry.is_behind()) else {
+                return false;
+            };
+            if let Some(after) = entry.poll_room(cx)
+                && core.replay(*id, after.clone(), now)
+            {
+                entry.replay_begins(&after);
+                begun = true;
             }
-        }
-        for entry in self.channels.values() {
-            full |= entry.presence.poll_room(cx, too_slow).is_pending();
-            full |= entry.annotations.poll_room(cx, too_slow).is_pending();
-        }
-        if !full {
-            self.blocked = None;
-        }
-        full
+            true
+        });
+        begun
     }
 
     /// Does what the core asks for. Returns its next deadline, and notes whether something was begun that
@@ -271,11 +262,7 @@ impl Driver {
     /// Sets the sleep to the next deadline. Returns whether it has passed already.
     fn wait_until(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> bool {
         let timer = deadline.map(|at| self.start + at.since_start());
-        let patience = self
-            .blocked
-            .as_ref()
-            .map(|blocked| blocked.since + self.config().options.realtime_request_timeout);
-        let Some(at) = timer.into_iter().chain(patience).min() else { return false };
+        let Some(at) = timer else { return false };
         if self.sleep.deadline() != at {
             self.sleep.as_mut().reset(at);
         }
@@ -299,7 +286,11 @@ impl Future for Driver {
             busy |= self.take_errands(cx);
             busy |= self.take_sleep(cx);
             busy |= self.take_network(cx);
-            let deadline = self.drain_outputs(&mut busy);
+            let mut deadline = self.drain_outputs(&mut busy);
+            if !self.lagging.is_empty() && self.replay(cx) {
+                deadline = self.drain_outputs(&mut busy);
+                busy = true;
+            }
             if self.wait_until(cx, deadline) {
                 let now = self.now();
                 self.core.handle_timeout(now);
@@ -324,8 +315,9 @@ impl Drop for Driver {
     fn drop(&mut self) {
         // The task may also end with its runtime: whoever waits hears of it.
         self.shared.end();
+        let clock = &self.errands.pipeline.config().options.clock;
         for entry in self.channels.values_mut() {
-            entry.end(&super::command::gone());
+            entry.end(&super::command::gone(), clock);
             entry.shared.end();
         }
     }

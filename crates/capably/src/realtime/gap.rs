@@ -39,3 +39,16 @@ impl Notice for Gap {
         self.time = later.time;
     }
 }
+
+/// Logs a gap, for a listener that does not ask for gaps.
+pub(super) fn warn_of_gap(channel: &str, gap: &Gap) {
+    let Gap { reason, after, until, time: _, unfilled } = gap;
+    tracing::warn!(
+        channel,
+        ?reason,
+        ?after,
+        ?until,
+        ?unfilled,
+        "a subscription may have missed messages"
+    );
+}

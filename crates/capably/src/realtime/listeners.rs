@@ -2,7 +2,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Changes, Overflow, command::gone, queue::Queue};
+use super::{
+    Changes, Overflow,
+    command::gone,
+    queue::{Bounds, Push, Queue, Weigh},
+};
 
 /// How many changes a listener may leave unread; of more, it misses the oldest.
 const UNREAD_CHANGES: usize = 1024;
@@ -14,14 +18,15 @@ pub(crate) struct Listeners<T> {
     queues: Mutex<Option<Vec<Arc<Queue<T>>>>>,
 }
 
-impl<T: Clone> Listeners<T> {
+impl<T: Clone + Weigh> Listeners<T> {
     pub(crate) fn new() -> Self {
         Self { queues: Mutex::new(Some(Vec::new())) }
     }
 
     /// A new listener, to every change from now on.
     pub(crate) fn listen(&self) -> Changes<T> {
-        let queue = Arc::new(Queue::new(UNREAD_CHANGES, Overflow::DropOldest));
+        let bounds = Bounds { items: UNREAD_CHANGES, ..Bounds::default() };
+        let queue = Arc::new(Queue::new(bounds, Overflow::DropOldest));
         match &mut *self.lock() {
             Some(queues) => queues.push(Arc::clone(&queue)),
             None => queue.end(gone()),
@@ -35,7 +40,7 @@ impl<T: Clone> Listeners<T> {
             queues.retain(|queue| {
                 let listening = Arc::strong_count(queue) > 1;
                 if listening {
-                    queue.push(vec![change.clone()]);
+                    queue.push(vec![change.clone()], Push::Live);
                 }
                 listening
             });

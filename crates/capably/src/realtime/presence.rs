@@ -92,7 +92,7 @@ impl<'a> Presence<'a> {
 
     /// Listens to members that enter, leave, or change their data (RTP6). Who was there before comes as
     /// [`PresenceAction::Present`].
-    pub fn subscribe(self) -> SubscribePresence<'a> {
+    pub fn subscribe(self) -> SubscribePresence {
         SubscribePresence::new(self.channel)
     }
 

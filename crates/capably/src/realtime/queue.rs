@@ -9,17 +9,20 @@ use std::{
     vec,
 };
 
-use super::command::gone;
+use capably_protocol::{Annotation, Message, PresenceMessage};
+
+use super::{ChannelStateChange, ConnectionStateChange, command::gone};
 use crate::Error;
 
 /// What happens when a listener does not keep up and its queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// Nothing is lost: the client reads no more from its connection until there is room. A listener that
-    /// takes nothing for the realtime request timeout ends, so that it cannot hold up the others for good.
+    /// Nothing is lost, as long as the service has it: what has no room stays there, and is fetched in order
+    /// when half of the queue is free again. Nobody else is held up meanwhile. What the service no longer has by
+    /// then is told as a [`Gap`](super::Gap). Fetching needs no right beyond `subscribe`.
     #[default]
-    Wait,
+    Replay,
     /// The oldest items are dropped; the listener is told how many.
     DropOldest,
     /// The listener ends, after what is queued.
@@ -30,8 +33,78 @@ pub enum Overflow {
 #[derive(Debug)]
 pub(crate) struct Queue<T, N = Infallible> {
     inner: Mutex<Inner<T, N>>,
-    capacity: usize,
+    bounds: Bounds,
     overflow: Overflow,
+}
+
+/// How much a queue holds. What arrives together comes on top.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) items: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { items: CAPACITY, bytes: BYTES }
+    }
+}
+
+/// How many items a subscription queues, unless it says otherwise.
+const CAPACITY: usize = 8192;
+
+/// How many bytes a subscription queues, unless it says otherwise.
+const BYTES: usize = 16 * 1024 * 1024;
+
+/// How many items a queue takes in a replay at least: each replay costs two requests.
+const REPLAYED: usize = 256;
+
+/// What a queue counts of an item, in bytes.
+pub(crate) trait Weigh {
+    fn weight(&self) -> usize;
+}
+
+impl Weigh for Message {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.size()
+    }
+}
+
+impl Weigh for PresenceMessage {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.size()
+    }
+}
+
+impl Weigh for Annotation {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.size()
+    }
+}
+
+impl Weigh for ConnectionStateChange {
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+    }
+}
+
+impl Weigh for ChannelStateChange {
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+    }
+}
+
+/// What is pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Push {
+    /// What arrives on the channel, and can be replayed.
+    Live,
+    /// What a replay brings.
+    Repeated,
+    /// What can be had only now: it is refused by the bound in bytes alone.
+    Unplaced,
+    /// The rest of what the queue has taken a part of.
+    Rest,
 }
 
 /// What stands between items. It takes no room, and is not dropped with the items around it.
@@ -49,11 +122,13 @@ impl Notice for Infallible {
 #[derive(Debug)]
 struct Inner<T, N> {
     batches: Batches<T, N>,
+    /// How many bytes the items have.
+    bytes: usize,
     /// Dropped since the listener last looked.
     lagged: u64,
     end: Option<Error>,
     listener: Option<Waker>,
-    /// The driver waits for room.
+    /// The driver, if it has something for when there is room.
     producer: Option<Waker>,
 }
 
@@ -90,15 +165,6 @@ impl<T, N> Batches<T, N> {
         self.rest.push_back(Batch::Items(batch));
     }
 
-    /// Drops the last items, as many as are more than `len`; they are all of the last batch.
-    fn truncate(&mut self, len: usize) {
-        if let Some(Batch::Items(batch)) = self.rest.back_mut() {
-            let excess = self.len.saturating_sub(len).min(batch.len());
-            batch.truncate(batch.len() - excess);
-            self.len -= excess;
-        }
-    }
-
     /// The next item, while no notice comes first.
     #[inline]
     fn next_item(&mut self) -> Option<T> {
@@ -133,13 +199,20 @@ impl<T, N: Notice> Batches<T, N> {
             Some(Batch::Items(_)) | None => self.rest.push_back(Batch::Notice(notice)),
         }
     }
+}
 
-    /// Drops the first items. The notices among them stay, as one in front of what is left.
-    fn drop_first(&mut self, items: usize) {
-        let left = self.len.saturating_sub(items);
+impl<T: Weigh, N: Notice> Batches<T, N> {
+    /// Drops the first items until what is left is within the bounds. The notices among them stay, as one in front
+    /// of what is left.
+    fn drop_first(&mut self, bytes: &mut usize, bounds: Bounds) {
         let mut passed: Option<N> = None;
         loop {
-            while self.len > left && self.next_item().is_some() {}
+            // The newest item stays, whatever it weighs.
+            while (self.len > bounds.items || (*bytes > bounds.bytes && self.len > 1))
+                && let Some(item) = self.next_item()
+            {
+                *bytes = bytes.saturating_sub(item.weight());
+            }
             let Some(notice) = self.next_notice() else { break };
             match &mut passed {
                 Some(passed) => passed.merge(notice),
@@ -265,44 +338,20 @@ impl<T, N: Notice> Intake<T, N> {
 }
 
 impl<T, N: Notice> Queue<T, N> {
-    pub(crate) fn new(capacity: usize, overflow: Overflow) -> Self {
+    pub(crate) fn new(bounds: Bounds, overflow: Overflow) -> Self {
         Self {
             inner: Mutex::new(Inner {
                 batches: Batches::new(),
+                bytes: 0,
                 lagged: 0,
                 end: None,
                 listener: None,
                 producer: None,
             }),
-            capacity: capacity.max(1),
+            // A queue that takes nothing would have the channel replayed for ever.
+            bounds: Bounds { items: bounds.items.max(1), bytes: bounds.bytes.max(1) },
             overflow,
         }
-    }
-
-    /// Adds items and wakes the listener once. Returns what to do if the queue is now full.
-    pub(crate) fn push(&self, items: Vec<T>) -> Pushed {
-        let mut inner = self.lock();
-        if inner.end.is_some() {
-            return Pushed::Ended;
-        }
-        inner.batches.push(items);
-        let excess = inner.batches.len().saturating_sub(self.capacity);
-        let pushed = match self.overflow {
-            Overflow::Wait if inner.batches.len() >= self.capacity => Pushed::Full,
-            Overflow::DropOldest if excess > 0 => {
-                inner.batches.drop_first(excess);
-                inner.lagged += excess as u64;
-                Pushed::Room
-            }
-            Overflow::End if excess > 0 => {
-                inner.batches.truncate(self.capacity);
-                inner.end = Some(too_slow());
-                Pushed::Ended
-            }
-            Overflow::Wait | Overflow::DropOldest | Overflow::End => Pushed::Room,
-        };
-        wake_listener(inner);
-        pushed
     }
 
     /// Adds a notice behind what is queued, and wakes the listener.
@@ -315,11 +364,14 @@ impl<T, N: Notice> Queue<T, N> {
         wake_listener(inner);
     }
 
-    /// Whether there is room again, or need not be; if not, the driver is woken once there is.
+    /// Whether half of the queue is free; if not, the task is woken once there is room. One that has ended never has.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
-        let waits = self.overflow == Overflow::Wait && inner.end.is_none();
-        if !waits || inner.batches.len() < self.capacity {
+        if inner.end.is_some() {
+            return Poll::Pending;
+        }
+        let Bounds { items, bytes } = self.bounds;
+        if inner.batches.len() <= items / 2 && inner.bytes <= bytes / 2 {
             return Poll::Ready(());
         }
         inner.producer = Some(cx.waker().clone());
@@ -335,11 +387,6 @@ impl<T, N: Notice> Queue<T, N> {
         wake_listener(inner);
     }
 
-    /// Ends a listener that holds up the driver.
-    pub(crate) fn end_too_slow(&self) {
-        self.end(too_slow());
-    }
-
     /// Takes all there is.
     fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Taken<T, N>> {
         let mut inner = self.lock();
@@ -348,6 +395,7 @@ impl<T, N: Notice> Queue<T, N> {
         }
         if !inner.batches.is_empty() {
             let batches = mem::replace(&mut inner.batches, Batches::new());
+            inner.bytes = 0;
             let producer = inner.producer.take();
             drop(inner);
             if let Some(waker) = producer {
@@ -370,13 +418,55 @@ impl<T, N: Notice> Queue<T, N> {
     }
 }
 
+impl<T: Weigh, N: Notice> Queue<T, N> {
+    /// Adds items and wakes the listener once. All of them are taken or none: a queue that is not full takes what
+    /// arrives together.
+    pub(crate) fn push(&self, mut items: Vec<T>, push: Push) -> Pushed {
+        let mut inner = self.lock();
+        if inner.end.is_some() {
+            return Pushed::Ended;
+        }
+        let Bounds { items: capacity, bytes } = self.bounds;
+        let queued = inner.batches.len();
+        let has_bytes = inner.bytes < bytes;
+        let has_room = match push {
+            Push::Live => has_bytes && queued < capacity,
+            Push::Repeated => has_bytes && queued < capacity.max(REPLAYED),
+            Push::Unplaced => has_bytes,
+            Push::Rest => true,
+        };
+        if self.overflow == Overflow::Replay && !has_room {
+            return Pushed::Refused;
+        }
+        let mut pushed = Pushed::Taken;
+        if self.overflow == Overflow::End {
+            let room = capacity.saturating_sub(queued);
+            if items.len() > room || inner.bytes >= bytes {
+                items.truncate(if inner.bytes >= bytes { 0 } else { room });
+                inner.end = Some(too_slow());
+                pushed = Pushed::Ended;
+            }
+        }
+        inner.bytes += items.iter().map(T::weight).sum::<usize>();
+        inner.batches.push(items);
+        if self.overflow == Overflow::DropOldest {
+            let Inner { batches, bytes, lagged, .. } = &mut *inner;
+            let before = batches.len();
+            batches.drop_first(bytes, self.bounds);
+            *lagged += (before - batches.len()) as u64;
+        }
+        wake_listener(inner);
+        pushed
+    }
+}
+
 /// How a push went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pushed {
-    /// There is room for more.
-    Room,
-    /// The driver must wait for room.
-    Full,
+    /// All items are queued.
+    Taken,
+    /// The queue is full and has taken none of them.
+    Refused,
     /// The listener has ended.
     Ended,
 }
@@ -389,7 +479,7 @@ fn wake_listener<T, N>(mut inner: MutexGuard<'_, Inner<T, N>>) {
     }
 }
 
-fn too_slow() -> Error {
+pub(super) fn too_slow() -> Error {
     Error::new(
         capably_protocol::ErrorCode::CHANNEL_BACKLOG_TOO_LARGE,
         0,

@@ -16,16 +16,15 @@ use futures_core::Stream;
 
 use super::{
     Channel, Gap, MessageFilter, Overflow,
-    command::{Command, Subscriber},
+    command::Command,
     fill::{self, Filler},
     filter::Wanted,
+    gap::warn_of_gap,
     implicit_attach::ImplicitAttach,
-    queue::{Break, Intake, Next, Queue},
+    queue::{Bounds, Break, Intake, Next, Queue},
+    subscribers::Subscriber,
 };
 use crate::{Error, Result};
-
-/// How many messages a subscription queues, unless it says otherwise.
-const CAPACITY: usize = 8192;
 
 static NEXT_SUBSCRIBER: AtomicU64 = AtomicU64::new(0);
 
@@ -41,22 +40,22 @@ static NEXT_SUBSCRIBER: AtomicU64 = AtomicU64::new(0);
 /// `subscribe` (RTL7i1).
 #[derive(Debug)]
 #[must_use = "nothing is subscribed to until this is awaited"]
-pub struct Subscribe<'a> {
-    channel: &'a Channel,
+pub struct Subscribe {
+    channel: Channel,
     wanted: Wanted,
-    capacity: usize,
+    bounds: Bounds,
     overflow: Overflow,
     attach: bool,
     /// How many messages of a gap to read from history, if gaps are to be filled.
     fill: Option<usize>,
 }
 
-impl<'a> Subscribe<'a> {
-    pub(crate) fn new(channel: &'a Channel) -> Self {
+impl Subscribe {
+    pub(crate) fn new(channel: &Channel) -> Self {
         Self {
-            channel,
+            channel: channel.clone(),
             wanted: Wanted::default(),
-            capacity: CAPACITY,
+            bounds: Bounds::default(),
             overflow: Overflow::default(),
             attach: channel.shared.options().attach_on_subscribe,
             fill: None,
@@ -79,11 +78,18 @@ impl<'a> Subscribe<'a> {
     /// How many messages may wait to be taken; 8,192 by default. What the listener has taken in its last
     /// batch, and what arrives in one, comes on top.
     pub fn capacity(mut self, messages: usize) -> Self {
-        self.capacity = messages;
+        self.bounds.items = messages;
         self
     }
 
-    /// What happens when that many wait; by default nothing is lost and the client reads no further.
+    /// How many bytes may wait to be taken; 16 MiB by default.
+    pub fn capacity_bytes(mut self, bytes: usize) -> Self {
+        self.bounds.bytes = bytes;
+        self
+    }
+
+    /// What happens when that many wait; by default nothing is lost, and what has no room is fetched later
+    /// ([`Overflow::Replay`]).
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
         self
@@ -135,13 +141,11 @@ impl<'a> Subscribe<'a> {
     /// ```
     pub fn listen(self) -> Subscription {
         let id = NEXT_SUBSCRIBER.fetch_add(1, Ordering::Relaxed);
-        let queue = Arc::new(Queue::new(self.capacity, self.overflow));
+        let queue = Arc::new(Queue::new(self.bounds, self.overflow));
         let intake = Intake::new(Arc::clone(&queue));
         let attach = self.attach;
         let filler = self.fill.map(|limit| Box::new(Filler::new(self.wanted.clone(), limit)));
-        // The driver knows whether it is to be continuous.
-        let subscriber =
-            Subscriber { id, wanted: self.wanted, queue, attaching: attach, continuous: false };
+        let subscriber = Subscriber::new(id, self.wanted, queue, attach);
         let channel = self.channel.shared.id;
         let (reply, outcome) = ImplicitAttach::new();
         self.channel.handle.send(Command::Subscribe { channel, subscriber, attach, reply });
@@ -159,9 +163,9 @@ impl<'a> Subscribe<'a> {
     }
 }
 
-impl<'a> IntoFuture for Subscribe<'a> {
+impl IntoFuture for Subscribe {
     type Output = Result<Subscription>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.start())
@@ -284,18 +288,6 @@ impl Subscription {
             }
         }
     }
-}
-
-fn warn_of_gap(channel: &str, gap: &Gap) {
-    let Gap { reason, after, until, time: _, unfilled } = gap;
-    tracing::warn!(
-        channel,
-        ?reason,
-        ?after,
-        ?until,
-        ?unfilled,
-        "a subscription may have missed messages"
-    );
 }
 
 fn warn_of_lag(channel: &str, missed: u64) {

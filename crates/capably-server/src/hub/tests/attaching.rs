@@ -105,7 +105,7 @@ fn rewind_by_time_includes_the_millisecond_it_begins_with() {
     }
     // "then" is now two seconds old, to the millisecond.
     bench.advance(Duration::from_millis(1998));
-    let mut rewind = |bench: &mut Bench| {
+    let rewind = |bench: &mut Bench| {
         let (transport, _) = bench.connect(None);
         let params = [("rewind".to_owned(), "2s".to_owned())].into();
         let attach = Attach { channel: "a".into(), params, ..Attach::default() };

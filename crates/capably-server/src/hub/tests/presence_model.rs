@@ -377,8 +377,8 @@ impl World {
                 }
                 _ => {}
             },
-            Event::Presence(_, messages) => {
-                for message in messages {
+            Event::Presence(_, batch) => {
+                for message in batch.items {
                     let key = (message.connection_id.unwrap(), message.client_id.unwrap());
                     match message.action {
                         Some(PresenceAction::Leave) => self.told[client].remove(&key),

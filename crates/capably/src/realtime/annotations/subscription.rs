@@ -17,16 +17,14 @@ use futures_core::Stream;
 use crate::{
     Error, Result,
     realtime::{
-        Channel, Overflow,
+        Channel, Gap, Overflow,
         command::{AnnotationCommand, Command},
+        gap::warn_of_gap,
         implicit_attach::ImplicitAttach,
-        kinds::SubscriberOfKinds,
-        queue::{Break, Intake, Next, Queue},
+        queue::{Bounds, Break, Intake, Next, Queue},
+        subscribers::Subscriber,
     },
 };
-
-/// How many annotations a subscription queues, unless it says otherwise.
-const CAPACITY: usize = 8192;
 
 static NEXT_SUBSCRIBER: AtomicU64 = AtomicU64::new(0);
 
@@ -42,20 +40,20 @@ static NEXT_SUBSCRIBER: AtomicU64 = AtomicU64::new(0);
 /// `annotation_subscribe`; otherwise the log says so (RTAN4e).
 #[derive(Debug)]
 #[must_use = "nothing is subscribed to until this is awaited"]
-pub struct SubscribeAnnotations<'a> {
-    channel: &'a Channel,
+pub struct SubscribeAnnotations {
+    channel: Channel,
     types: Vec<Str>,
-    capacity: usize,
+    bounds: Bounds,
     overflow: Overflow,
     attach: bool,
 }
 
-impl<'a> SubscribeAnnotations<'a> {
-    pub(super) fn new(channel: &'a Channel) -> Self {
+impl SubscribeAnnotations {
+    pub(super) fn new(channel: &Channel) -> Self {
         Self {
-            channel,
+            channel: channel.clone(),
             types: Vec::new(),
-            capacity: CAPACITY,
+            bounds: Bounds::default(),
             overflow: Overflow::default(),
             attach: channel.shared.options().attach_on_subscribe,
         }
@@ -70,11 +68,18 @@ impl<'a> SubscribeAnnotations<'a> {
     /// How many annotations may wait to be taken; 8,192 by default. What the listener has taken in its last
     /// batch, and what arrives in one, comes on top.
     pub fn capacity(mut self, annotations: usize) -> Self {
-        self.capacity = annotations;
+        self.bounds.items = annotations;
         self
     }
 
-    /// What happens when that many wait; by default nothing is lost and the client reads no further.
+    /// How many bytes may wait to be taken; 16 MiB by default.
+    pub fn capacity_bytes(mut self, bytes: usize) -> Self {
+        self.bounds.bytes = bytes;
+        self
+    }
+
+    /// What happens when that many wait; by default nothing is lost, and what has no room is fetched later
+    /// ([`Overflow::Replay`]).
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
         self
@@ -91,10 +96,10 @@ impl<'a> SubscribeAnnotations<'a> {
     /// the attach fails (RTAN4d).
     pub fn listen(self) -> AnnotationSubscription {
         let id = NEXT_SUBSCRIBER.fetch_add(1, Ordering::Relaxed);
-        let queue = Arc::new(Queue::new(self.capacity, self.overflow));
+        let queue = Arc::new(Queue::new(self.bounds, self.overflow));
         let intake = Intake::new(Arc::clone(&queue));
         let attaching = self.attach;
-        let subscriber = SubscriberOfKinds { id, kinds: self.types, queue, attaching };
+        let subscriber = Subscriber::new(id, self.types, queue, attaching);
         let (reply, attach) = ImplicitAttach::new();
         let command = AnnotationCommand::Subscribe { subscriber, attach: attaching, reply };
         self.channel.handle.send(Command::Annotations(self.channel.shared.id, command));
@@ -111,9 +116,9 @@ impl<'a> SubscribeAnnotations<'a> {
     }
 }
 
-impl<'a> IntoFuture for SubscribeAnnotations<'a> {
+impl IntoFuture for SubscribeAnnotations {
     type Output = Result<AnnotationSubscription>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.start())
@@ -129,25 +134,26 @@ impl<'a> IntoFuture for SubscribeAnnotations<'a> {
 pub struct AnnotationSubscription {
     channel: Channel,
     id: u64,
-    intake: Intake<Annotation>,
+    intake: Intake<Annotation, Gap>,
     attach: ImplicitAttach,
 }
 
 /// What a subscription to annotations has to say.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "nearly every event is an annotation")]
 pub enum AnnotationEvent {
     /// An annotation was made or removed.
     Annotation(Annotation),
+    /// The listener did not keep up, and the service no longer had what was missing: annotations are missing here.
+    Gap(Gap),
     /// So many annotations were dropped here, because the listener did not keep up
     /// ([`Overflow::DropOldest`]).
     Lagged(u64),
 }
 
 impl AnnotationSubscription {
-    /// The next annotation; `None` once the subscription has ended. What was dropped
-    /// ([`Overflow::DropOldest`]) is logged; see [`next_event`](Self::next_event) to act on it.
+    /// The next annotation; `None` once the subscription has ended. What is missing
+    /// is logged; see [`next_event`](Self::next_event) to act on it.
     pub async fn next(&mut self) -> Option<Annotation> {
         poll_fn(|cx| self.poll_annotation(cx)).await
     }
@@ -181,16 +187,19 @@ impl AnnotationSubscription {
         self.intake.poll_next(cx).map(|next| {
             next.map(|next| match next {
                 Next::Item(annotation) => AnnotationEvent::Annotation(annotation),
+                Next::Break(Break::Notice(gap)) => AnnotationEvent::Gap(gap),
                 Next::Break(Break::Lagged(missed)) => AnnotationEvent::Lagged(missed),
             })
         })
     }
 
     fn poll_annotation(&mut self, cx: &mut Context<'_>) -> Poll<Option<Annotation>> {
-        let channel = &self.channel;
-        self.intake.poll_item(cx, |Break::Lagged(missed)| {
-            let channel = &**channel.name();
-            tracing::warn!(channel, missed, "a subscription to annotations did not keep up");
+        let channel = &**self.channel.name();
+        self.intake.poll_item(cx, |passed| match passed {
+            Break::Notice(gap) => warn_of_gap(channel, &gap),
+            Break::Lagged(missed) => {
+                tracing::warn!(channel, missed, "a subscription to annotations did not keep up");
+            }
         })
     }
 }

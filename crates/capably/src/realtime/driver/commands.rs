@@ -14,7 +14,6 @@ use crate::{
     realtime::{
         ChannelProperties,
         command::{Command, Publish},
-        kinds::SubscribersOfKinds,
         operation::{Authorizing, Listener, Operation},
     },
 };
@@ -72,18 +71,14 @@ impl Driver {
             }
             Command::Open { channel, options } => {
                 self.core.open_channel(channel.id, channel.name.clone(), options);
-                let entry = Entry {
-                    shared: Arc::clone(&channel),
-                    subscribers: Vec::new(),
-                    presence: SubscribersOfKinds::default(),
-                    annotations: SubscribersOfKinds::default(),
-                };
+                let entry = Entry::new(Arc::clone(&channel));
                 self.channels.insert(channel.id, entry);
             }
             Command::Release(id) => {
                 self.core.release_channel(id);
-                if let Some(entry) = self.channels.remove(&id) {
-                    entry.end(&Error::from(released()));
+                if let Some(mut entry) = self.channels.remove(&id) {
+                    let clock = &self.errands.pipeline.config().options.clock;
+                    entry.end(&Error::from(released()), clock);
                     entry.shared.end();
                 }
             }
@@ -114,7 +109,7 @@ impl Driver {
                     self.core.channel(channel).is_some_and(Channel::is_continuous);
                 let subscribe =
                     Operation::Subscribe(channel, Listener::Messages(subscriber.id), reply);
-                entry.subscribers.push(subscriber);
+                entry.messages.add(subscriber);
                 if attach {
                     self.attach_to_subscribe(channel, subscribe, now);
                 } else {
@@ -125,7 +120,7 @@ impl Driver {
             Command::Annotations(id, command) => self.handle_annotations(id, command, now),
             Command::Unsubscribe { channel, subscriber } => {
                 if let Some(entry) = self.channels.get_mut(&channel) {
-                    entry.subscribers.retain(|own| own.id != subscriber);
+                    entry.messages.remove(subscriber);
                 }
             }
         }

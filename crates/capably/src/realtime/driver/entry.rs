@@ -1,89 +1,102 @@
 //! Who listens on a channel.
 
-use std::sync::Arc;
+use std::{sync::Arc, task::Context};
 
-use capably_protocol::{Annotation, Message, PresenceMessage};
+use capably_core::ReplayEnd;
+use capably_protocol::{Annotation, Message, PresenceAction, PresenceMessage, Str};
 
 use crate::{
     Error,
+    auth::Clock,
     realtime::{
-        Gap, channel::ChannelShared, command::Subscriber, kinds::SubscribersOfKinds,
-        operation::Listener, queue::Pushed,
+        Gap, channel::ChannelShared, filter::Wanted, operation::Listener, subscribers::Subscribers,
     },
 };
 
 /// A channel that handles exist for.
 pub(super) struct Entry {
     pub(super) shared: Arc<ChannelShared>,
-    pub(super) subscribers: Vec<Subscriber>,
-    pub(super) presence: SubscribersOfKinds<PresenceMessage>,
-    pub(super) annotations: SubscribersOfKinds<Annotation>,
+    pub(super) messages: Subscribers<Message, Wanted>,
+    pub(super) presence: Subscribers<PresenceMessage, Vec<PresenceAction>>,
+    pub(super) annotations: Subscribers<Annotation, Vec<Str>>,
 }
 
 impl Entry {
-    /// Hands messages to every subscriber that wants them.
-    pub(super) fn deliver(&mut self, messages: Vec<Message>) -> Pushed {
-        let mut full = Pushed::Room;
-        if let [subscriber] = &self.subscribers[..]
-            && subscriber.wanted.is_all()
-        {
-            full = subscriber.queue.push(messages);
-        } else {
-            for subscriber in &self.subscribers {
-                let wanted = |message: &&Message| subscriber.wanted.contains(message);
-                let wanted = messages.iter().filter(wanted).cloned();
-                let wanted: Vec<_> = wanted.collect();
-                if !wanted.is_empty() && subscriber.queue.push(wanted) == Pushed::Full {
-                    full = Pushed::Full;
-                }
-            }
+    pub(super) fn new(shared: Arc<ChannelShared>) -> Self {
+        Self {
+            shared,
+            messages: Subscribers::default(),
+            presence: Subscribers::default(),
+            annotations: Subscribers::default(),
         }
-        full
     }
 
-    /// The attach that a subscriber caused is over.
+    /// The attach that a listener caused is over.
     pub(super) fn attach_over(&mut self, listener: Listener) {
         match listener {
-            Listener::Messages(id) => {
-                if let Some(subscriber) = self.subscribers.iter_mut().find(|own| own.id == id) {
-                    subscriber.attaching = false;
-                }
-            }
+            Listener::Messages(id) => self.messages.attach_over(id),
             Listener::Presence(id) => self.presence.attach_over(id),
             Listener::Annotations(id) => self.annotations.attach_over(id),
         }
     }
 
+    /// Whether a listener is behind.
+    pub(super) fn is_behind(&self) -> bool {
+        self.messages.is_behind() || self.presence.is_behind() || self.annotations.is_behind()
+    }
+
+    /// Whether the replay under way can bring a listener more.
+    pub(super) fn has_room(&self) -> bool {
+        self.messages.has_room() || self.presence.has_room() || self.annotations.has_room()
+    }
+
+    /// The serial from which the channel is to be replayed, if a listener that is behind has room.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Option<Str> {
+        let after = [
+            self.messages.poll_room(cx),
+            self.presence.poll_room(cx),
+            self.annotations.poll_room(cx),
+        ];
+        after.into_iter().flatten().min().cloned()
+    }
+
+    pub(super) fn replay_begins(&mut self, after: &Str) {
+        self.messages.replay_begins(after);
+        self.presence.replay_begins(after);
+        self.annotations.replay_begins(after);
+    }
+
+    pub(super) fn replay_ended(&mut self, end: &ReplayEnd, clock: &Clock) {
+        self.messages.replay_ended(end, || clock.now());
+        self.presence.replay_ended(end, || clock.now());
+        self.annotations.replay_ended(end, || clock.now());
+    }
+
     /// The channel has failed. Who has just subscribed learns so from its attach, and goes on listening
     /// (RTL7g, RTP6d, RTAN4d).
-    pub(super) fn failed(&self, reason: &Error) {
-        for subscriber in self.subscribers.iter().filter(|own| !own.attaching) {
-            subscriber.queue.end(reason.clone());
-        }
-        self.presence.failed(reason);
-        self.annotations.failed(reason);
+    pub(super) fn failed(&mut self, reason: &Error, clock: &Clock) {
+        self.messages.failed(reason, || clock.now());
+        self.presence.failed(reason, || clock.now());
+        self.annotations.failed(reason, || clock.now());
     }
 
-    /// From now on every subscriber is to miss nothing.
+    /// From now on every listener is to miss nothing.
     pub(super) fn attached(&mut self) {
-        for subscriber in &mut self.subscribers {
-            subscriber.continuous = true;
-        }
+        self.messages.attached();
     }
 
-    /// Tells those who were to miss nothing that they may have.
-    pub(super) fn tell_gap(&self, gap: capably_core::Gap) {
+    /// Continuity was lost.
+    pub(super) fn tell_gap(&mut self, gap: capably_core::Gap) {
         let gap = Gap::from(gap);
-        for subscriber in self.subscribers.iter().filter(|subscriber| subscriber.continuous) {
-            subscriber.queue.push_notice(gap.clone());
-        }
+        self.messages.tell_gap(&gap);
+        // A sync tells what became of members, and a summary what became of annotations.
+        self.presence.settle(&gap);
+        self.annotations.settle(&gap);
     }
 
-    pub(super) fn end(&self, reason: &Error) {
-        for subscriber in &self.subscribers {
-            subscriber.queue.end(reason.clone());
-        }
-        self.presence.end(reason);
-        self.annotations.end(reason);
+    pub(super) fn end(&mut self, reason: &Error, clock: &Clock) {
+        self.messages.end(reason, || clock.now());
+        self.presence.end(reason, || clock.now());
+        self.annotations.end(reason, || clock.now());
     }
 }

@@ -1,36 +1,37 @@
 //! What happened in the core, and who is told.
 
 use capably_core::{
-    ChannelId, ChannelState, ConnectionEvent, ConnectionState, ConnectionStateChange, Event,
+    Batch, ChannelId, ChannelState, ConnectionEvent, ConnectionState, ConnectionStateChange, Event,
 };
-use capably_protocol::{ErrorCode, ErrorInfo, Message};
-use tokio::time::Instant as TokioInstant;
+use capably_protocol::{ErrorCode, ErrorInfo, Millis};
 
-use super::{Blocked, Driver, commands::failed};
-use crate::{
-    Error,
-    realtime::{command::ConnectionSnapshot, queue::Pushed},
-};
+use super::{Driver, commands::failed, entry::Entry};
+use crate::{Error, realtime::command::ConnectionSnapshot};
 
 impl Driver {
     pub(super) fn handle_event(&mut self, event: Event) {
         match event {
-            Event::Messages(id, messages) => self.deliver(id, messages),
+            Event::Messages(id, batch) => {
+                self.deliver(id, batch, |entry, batch, wall| entry.messages.deliver(batch, wall));
+            }
             Event::Gap(id, gap) => {
-                if let Some(entry) = self.channels.get(&id) {
+                if let Some(entry) = self.channels.get_mut(&id) {
                     entry.tell_gap(gap);
                 }
             }
-            Event::Presence(id, messages) => {
-                if let Some(entry) = self.channels.get(&id) {
-                    let pushed = entry.presence.deliver(messages);
-                    self.wait_if_full(pushed);
-                }
+            Event::Presence(id, batch) => {
+                self.deliver(id, batch, |entry, batch, wall| entry.presence.deliver(batch, wall));
             }
-            Event::Annotations(id, annotations) => {
-                if let Some(entry) = self.channels.get(&id) {
-                    let pushed = entry.annotations.deliver(annotations);
-                    self.wait_if_full(pushed);
+            Event::Annotations(id, batch) => {
+                self.deliver(id, batch, |entry, batch, wall| {
+                    entry.annotations.deliver(batch, wall)
+                });
+            }
+            Event::ReplayEnded(id, end) => {
+                let clock = &self.errands.pipeline.config().options.clock;
+                if let Some(entry) = self.channels.get_mut(&id) {
+                    tracing::debug!(channel = %entry.shared.name, ?end, "a replay ended");
+                    entry.replay_ended(&end, clock);
                 }
             }
             Event::PresenceSynced(id, synced) => {
@@ -65,7 +66,8 @@ impl Driver {
                     entry.attached();
                 }
                 if change.current == ChannelState::Failed {
-                    entry.failed(&Error::from(failed(change.reason.clone())));
+                    let clock = &self.errands.pipeline.config().options.clock;
+                    entry.failed(&Error::from(failed(change.reason.clone())), clock);
                 }
                 entry.shared.changed(channel, &change);
             }
@@ -104,8 +106,9 @@ impl Driver {
         }
         if matches!(current, ConnectionState::Closed | ConnectionState::Failed) {
             let reason = Error::from(change.reason.clone().unwrap_or_else(closed));
+            let clock = &self.errands.pipeline.config().options.clock;
             for entry in self.channels.values_mut() {
-                entry.end(&reason);
+                entry.end(&reason, clock);
             }
         }
         self.shared.connection_changed(snapshot, change);
@@ -129,16 +132,22 @@ impl Driver {
         });
     }
 
-    fn deliver(&mut self, id: ChannelId, messages: Vec<Message>) {
+    /// Hands a batch to the listeners of a channel. A replay that none of them has room for ends.
+    fn deliver<T>(
+        &mut self,
+        id: ChannelId,
+        batch: Batch<T>,
+        deliver: impl FnOnce(&mut Entry, Batch<T>, &dyn Fn() -> Millis) -> bool,
+    ) {
+        let clock = &self.errands.pipeline.config().options.clock;
         let Some(entry) = self.channels.get_mut(&id) else { return };
-        let pushed = entry.deliver(messages);
-        self.wait_if_full(pushed);
-    }
-
-    /// Reads no more before there is room.
-    pub(super) fn wait_if_full(&mut self, pushed: Pushed) {
-        if pushed == Pushed::Full && self.blocked.is_none() {
-            self.blocked = Some(Blocked { since: TokioInstant::now() });
+        let repeated = batch.place.repeated;
+        if deliver(entry, batch, &|| clock.now()) {
+            self.lagging.insert(id);
+        }
+        if repeated && !entry.has_room() {
+            let now = self.now();
+            self.core.stop_replay(id, now.instant);
         }
     }
 }

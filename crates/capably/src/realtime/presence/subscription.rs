@@ -17,16 +17,14 @@ use futures_core::Stream;
 use crate::{
     Error, Result,
     realtime::{
-        Channel, Overflow,
+        Channel, Gap, Overflow,
         command::{Command, PresenceCommand},
+        gap::warn_of_gap,
         implicit_attach::ImplicitAttach,
-        kinds::SubscriberOfKinds,
-        queue::{Break, Intake, Next, Queue},
+        queue::{Bounds, Break, Intake, Next, Queue},
+        subscribers::Subscriber,
     },
 };
-
-/// How many events a subscription queues, unless it says otherwise.
-const CAPACITY: usize = 8192;
 
 static NEXT_SUBSCRIBER: AtomicU64 = AtomicU64::new(0);
 
@@ -40,20 +38,20 @@ static NEXT_SUBSCRIBER: AtomicU64 = AtomicU64::new(0);
 /// Why the channel is not attached, as [`Channel::attach`] says; 90001 if it has failed or was released.
 #[derive(Debug)]
 #[must_use = "nothing is subscribed to until this is awaited"]
-pub struct SubscribePresence<'a> {
-    channel: &'a Channel,
+pub struct SubscribePresence {
+    channel: Channel,
     actions: Vec<PresenceAction>,
-    capacity: usize,
+    bounds: Bounds,
     overflow: Overflow,
     attach: bool,
 }
 
-impl<'a> SubscribePresence<'a> {
-    pub(super) fn new(channel: &'a Channel) -> Self {
+impl SubscribePresence {
+    pub(super) fn new(channel: &Channel) -> Self {
         Self {
-            channel,
+            channel: channel.clone(),
             actions: Vec::new(),
-            capacity: CAPACITY,
+            bounds: Bounds::default(),
             overflow: Overflow::default(),
             attach: channel.shared.options().attach_on_subscribe,
         }
@@ -68,11 +66,18 @@ impl<'a> SubscribePresence<'a> {
     /// How many events may wait to be taken; 8,192 by default. What the listener has taken in its last
     /// batch, and what arrives in one, comes on top.
     pub fn capacity(mut self, events: usize) -> Self {
-        self.capacity = events;
+        self.bounds.items = events;
         self
     }
 
-    /// What happens when that many wait; by default nothing is lost and the client reads no further.
+    /// How many bytes may wait to be taken; 16 MiB by default.
+    pub fn capacity_bytes(mut self, bytes: usize) -> Self {
+        self.bounds.bytes = bytes;
+        self
+    }
+
+    /// What happens when that many wait; by default nothing is lost, and what has no room is fetched later
+    /// ([`Overflow::Replay`]).
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
         self
@@ -89,10 +94,10 @@ impl<'a> SubscribePresence<'a> {
     /// the attach fails (RTP6d).
     pub fn listen(self) -> PresenceSubscription {
         let id = NEXT_SUBSCRIBER.fetch_add(1, Ordering::Relaxed);
-        let queue = Arc::new(Queue::new(self.capacity, self.overflow));
+        let queue = Arc::new(Queue::new(self.bounds, self.overflow));
         let intake = Intake::new(Arc::clone(&queue));
         let attaching = self.attach;
-        let subscriber = SubscriberOfKinds { id, kinds: self.actions, queue, attaching };
+        let subscriber = Subscriber::new(id, self.actions, queue, attaching);
         let (reply, attach) = ImplicitAttach::new();
         let command = PresenceCommand::Subscribe { subscriber, attach: attaching, reply };
         self.channel.handle.send(Command::Presence(self.channel.shared.id, command));
@@ -109,9 +114,9 @@ impl<'a> SubscribePresence<'a> {
     }
 }
 
-impl<'a> IntoFuture for SubscribePresence<'a> {
+impl IntoFuture for SubscribePresence {
     type Output = Result<PresenceSubscription>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.start())
@@ -127,25 +132,26 @@ impl<'a> IntoFuture for SubscribePresence<'a> {
 pub struct PresenceSubscription {
     channel: Channel,
     id: u64,
-    intake: Intake<PresenceMessage>,
+    intake: Intake<PresenceMessage, Gap>,
     attach: ImplicitAttach,
 }
 
 /// What a subscription to presence has to say.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "nearly every event is a message")]
 pub enum PresenceEvent {
     /// A member did something.
     Message(PresenceMessage),
+    /// The listener did not keep up, and the service no longer had what was missing: events are missing here.
+    Gap(Gap),
     /// So many events were dropped here, because the listener did not keep up
     /// ([`Overflow::DropOldest`]).
     Lagged(u64),
 }
 
 impl PresenceSubscription {
-    /// What a member did next; `None` once the subscription has ended. What was dropped
-    /// ([`Overflow::DropOldest`]) is logged; see [`next_event`](Self::next_event) to act on it.
+    /// What a member did next; `None` once the subscription has ended. What is missing
+    /// is logged; see [`next_event`](Self::next_event) to act on it.
     pub async fn next(&mut self) -> Option<PresenceMessage> {
         poll_fn(|cx| self.poll_message(cx)).await
     }
@@ -179,16 +185,19 @@ impl PresenceSubscription {
         self.intake.poll_next(cx).map(|next| {
             next.map(|next| match next {
                 Next::Item(message) => PresenceEvent::Message(message),
+                Next::Break(Break::Notice(gap)) => PresenceEvent::Gap(gap),
                 Next::Break(Break::Lagged(missed)) => PresenceEvent::Lagged(missed),
             })
         })
     }
 
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<PresenceMessage>> {
-        let channel = &self.channel;
-        self.intake.poll_item(cx, |Break::Lagged(missed)| {
-            let channel = &**channel.name();
-            tracing::warn!(channel, missed, "a subscription to presence did not keep up");
+        let channel = &**self.channel.name();
+        self.intake.poll_item(cx, |passed| match passed {
+            Break::Notice(gap) => warn_of_gap(channel, &gap),
+            Break::Lagged(missed) => {
+                tracing::warn!(channel, missed, "a subscription to presence did not keep up");
+            }
         })
     }
 }

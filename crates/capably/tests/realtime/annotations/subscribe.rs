@@ -1,14 +1,12 @@
 //! Listening to annotations (RTAN4, RTAN5).
 
-use std::time::Duration;
-
 use capably::{
     Annotation, AnnotationAction, ChannelMode, CipherParams, Data, Error, Overflow,
     realtime::{
         AnnotationSubscription, ChannelState, RealtimeChannelOptions, annotations::AnnotationEvent,
     },
 };
-use capably_protocol::{ServerFrame, encoding, frame::Delivery};
+use capably_protocol::{Flags, ServerFrame, encoding, frame::Delivery};
 use futures_util::FutureExt;
 use serde_json::json;
 use tracing::Level;
@@ -378,14 +376,26 @@ in_both_formats! {
             seen.push(waits.next().await.unwrap().name.unwrap().to_string());
         }
         assert_eq!(seen, ["a", "b", "c"]);
-        // One that takes nothing for too long ends, so that the others go on.
-        for name in ["d", "e", "f"] {
-            peer.send(annotations(vec![made("t", name)]));
+        // What has no room is fetched once there is, and nobody waits for it.
+        let placed = |number: u8, name| {
+            let mut delivery = Delivery::new("ch", vec![made("t", name)]);
+            delivery.channel_serial = Some(format!("ch-serial@{number}").into());
+            ServerFrame::Annotation(delivery)
+        };
+        for (number, name) in [(1, "d"), (2, "e"), (3, "f")] {
+            peer.send(placed(number, name));
+            quiet(&client, &mut peer).await;
         }
-        tokio::time::sleep(Duration::from_secs(11)).await;
+        assert_eq!(take(&mut waits), ["d", "e"]);
+        assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("ch-serial@2"));
+        peer.send(attached_with("ch", |attached| {
+            attached.channel_serial = Some("ch-serial@2".into());
+            attached.flags = MODES.iter().copied().collect::<Flags>() | Flags::RESUMED;
+        }));
+        peer.send(placed(3, "f"));
         quiet(&client, &mut peer).await;
-        assert!(take(&mut waits).starts_with(&["d".to_owned()]));
-        assert_eq!(waits.next().await, None);
+        assert_eq!(take(&mut waits), ["f"]);
+        assert!(waits.end_reason().is_none());
         assert_eq!(take(&mut oldest), ["e", "f"]);
     }
 }

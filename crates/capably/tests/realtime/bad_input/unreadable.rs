@@ -3,7 +3,10 @@
 
 use capably::{
     Annotation, ChannelMode, Message, PresenceMessage,
-    realtime::{ChannelEvent, ChannelState, ConnectionState, SubscriptionEvent},
+    realtime::{
+        ChannelEvent, ChannelState, ConnectionState, SubscriptionEvent,
+        annotations::AnnotationEvent, presence::PresenceEvent,
+    },
 };
 use capably_protocol::{Format, ServerFrame, codec};
 use serde_json::{Value, json};
@@ -110,18 +113,23 @@ in_both_formats! {
 in_both_formats! {
     async fn one_member_harms_no_other(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
-        let mut subscription = subscribed(&channel).await;
         let mut members = channel.presence().subscribe().await.unwrap();
         for (index, bad) in unreadable().into_iter().enumerate() {
             let member = |name: &str| json!({ "action": 2, "clientId": format!("{name}-{index}") });
             let items = json!([member("a"), bad, member("b")]);
             send_items(&mut peer, 14, "presence", "7", items);
             for name in ["a", "b"] {
-                let PresenceMessage { client_id, .. } = members.next().await.unwrap();
-                assert_eq!(*client_id.unwrap(), *format!("{name}-{index}"), "{bad}");
+                match members.next_event().await.unwrap() {
+                    PresenceEvent::Message(PresenceMessage { client_id, .. }) => {
+                        assert_eq!(*client_id.unwrap(), *format!("{name}-{index}"), "{bad}");
+                    }
+                    other => panic!("{other:?}"),
+                }
             }
-            let event = subscription.next_event().await.unwrap();
-            assert!(matches!(event, SubscriptionEvent::Gap(_)), "{event:?}");
+            match members.next_event().await.unwrap() {
+                PresenceEvent::Gap(gap) => assert_eq!(gap.reason.unwrap().code.0, 40013),
+                other => panic!("{other:?}"),
+            }
         }
         quiet(&client, &mut peer).await;
         assert_eq!(client.connection().state(), ConnectionState::Connected);
@@ -138,9 +146,17 @@ in_both_formats! {
         for (index, bad) in unreadable().into_iter().enumerate() {
             let item = |name: &str| json!({ "action": 0, "name": format!("{name}-{index}") });
             send_items(&mut peer, 21, "annotations", "7", json!([item("a"), bad, item("b")]));
-            for name in ["a", "b"] {
-                let Annotation { name: own, .. } = annotations.next().await.unwrap();
-                assert_eq!(*own.unwrap(), *format!("{name}-{index}"), "{bad}");
+            for event in ["a", "gap", "b"] {
+                match annotations.next_event().await.unwrap() {
+                    AnnotationEvent::Annotation(Annotation { name, .. }) => {
+                        assert_eq!(*name.unwrap(), *format!("{event}-{index}"), "{bad}");
+                    }
+                    AnnotationEvent::Gap(gap) => {
+                        assert_eq!(event, "gap");
+                        assert_eq!(gap.reason.unwrap().code.0, 40013);
+                    }
+                    other => panic!("{other:?}"),
+                }
             }
         }
         quiet(&client, &mut peer).await;

@@ -218,34 +218,29 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn nothing_is_read_while_a_listener_has_no_room(format) {
+    async fn what_a_listener_has_no_room_for_is_fetched_later(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut events = channel.presence().subscribe().capacity(1).await.unwrap();
-        for event in alice() {
-            peer.send(presence(vec![event]));
+        let placed = |number: usize| {
+            let mut delivery = Delivery::new("ch", vec![alice()[number].clone()]);
+            delivery.channel_serial = Some(format!("ch-serial@{number}").into());
+            ServerFrame::Presence(delivery)
+        };
+        for number in 0..3 {
+            peer.send(placed(number));
+            quiet(&client, &mut peer).await;
         }
-        let pinging = tokio::spawn({
-            let client = client.clone();
-            async move { client.connection().ping().await }
-        });
-        for action in [Enter, Update, Leave] {
-            assert_eq!(events.next().await.unwrap().action, Some(action));
-        }
-        match peer.receive().await {
-            Some(ClientFrame::Heartbeat { id }) => peer.send(ServerFrame::Heartbeat { id }),
-            other => panic!("not a ping: {other:?}"),
-        }
-        pinging.await.unwrap().unwrap();
-        // One that takes nothing for too long ends, and holds nobody up any longer.
-        for event in [did(Enter, "bob", "c2:0:0", ""), did(Leave, "bob", "c2:1:0", "")] {
-            peer.send(presence(vec![event]));
-        }
+        expect_actions(&mut events, &[Enter]).await;
+        assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("ch-serial@0"));
+        peer.send(attached_with("ch", |attached| {
+            attached.channel_serial = Some("ch-serial@0".into());
+            attached.flags = Flags::RESUMED;
+        }));
+        peer.send(placed(1));
+        peer.send(placed(2));
+        expect_actions(&mut events, &[Update, Leave]).await;
         quiet(&client, &mut peer).await;
-        for action in [Enter, Leave] {
-            assert_eq!(events.next().await.unwrap().action, Some(action));
-        }
-        assert_eq!(events.next().await, None);
-        assert!(events.end_reason().is_some());
+        assert!(channel.presence().get().await.unwrap().is_empty());
     }
 }
 

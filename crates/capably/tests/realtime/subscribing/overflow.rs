@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use capably::{
-    Overflow, Subscription,
-    realtime::{ConnectionState, SubscriptionEvent},
-};
-use capably_protocol::ClientFrame;
+use capably::{Message, Overflow, Str, Subscription, realtime::SubscriptionEvent};
+use capably_protocol::{ClientFrame, Flags, ServerFrame, frame::Delivery};
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
@@ -112,122 +109,351 @@ in_both_formats! {
     }
 }
 
+/// Sends numbered messages, each in a frame of its own with a channel serial.
+fn send_placed(peer: &mut Peer, range: std::ops::Range<usize>) {
+    for number in range {
+        let items = vec![Message::new(number.to_string(), "d")];
+        let mut delivery = Delivery::new("ch", items);
+        delivery.channel_serial = Some(serial(number));
+        peer.send(ServerFrame::Message(delivery));
+    }
+}
+
+fn serial(number: usize) -> Str {
+    format!("ch-serial@{number:05}").into()
+}
+
+/// The client asks for what came after this message, and the service goes on from there.
+async fn continue_after(peer: &mut Peer, number: usize) {
+    let attach = peer.expect_attach("ch").await;
+    assert_eq!(attach.channel_serial, Some(serial(number)));
+    peer.send(attached_with("ch", |attached| {
+        attached.channel_serial = Some(serial(number));
+        attached.flags = Flags::RESUMED;
+    }));
+}
+
 in_both_formats! {
-    async fn wait_loses_nothing_and_reads_no_further(format) {
+    async fn what_had_no_room_is_fetched_when_there_is_room(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = channel.subscribe().capacity(10).await.unwrap();
-        send(&mut peer, 0..1_000);
-        // Nothing is taken for a while, and then all.
-        for _ in 0..9 {
-            advance(1_000).await;
-            tokio::task::yield_now().await;
-        }
-        for number in 0..1_000 {
-            let message = slow.next().await.unwrap();
-            assert_eq!(message.name.as_deref(), Some(&*number.to_string()));
-        }
+        let mut fast = subscribed(&channel).await;
+        let mut states = channel.changes();
+        send_placed(&mut peer, 0..10);
         quiet(&client, &mut peer).await;
-        expect_no_message(&mut slow);
+        send_placed(&mut peer, 10..30);
+        quiet(&client, &mut peer).await;
+        // Nobody waits for the slow one.
+        assert_eq!(take(&mut fast), numbers(0..30));
+        assert_eq!(take(&mut slow), numbers(0..10));
+        continue_after(&mut peer, 9).await;
+        send_placed(&mut peer, 10..31);
+        quiet(&client, &mut peer).await;
+        // The replay filled the queue, so what was new had no room either.
+        assert_eq!(take(&mut slow), numbers(10..30));
+        assert_eq!(take(&mut fast), numbers(30..31));
+        continue_after(&mut peer, 29).await;
+        send_placed(&mut peer, 30..31);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut slow), numbers(30..31));
+        send_placed(&mut peer, 31..35);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut slow), numbers(31..35));
+        assert_eq!(take(&mut fast), numbers(31..35));
+        expect_none(&mut states);
         assert!(slow.end_reason().is_none());
     }
 }
 
 in_both_formats! {
-    async fn what_is_blocked_can_still_be_sent(format) {
+    async fn a_replay_ends_where_the_room_does_and_another_follows(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
-        let mut slow = channel.subscribe().capacity(1).await.unwrap();
-        send(&mut peer, 0..3);
-        // Only once the subscriber has no room.
-        advance(1).await;
-        tokio::task::yield_now().await;
-        let receipt = channel.publish("n", "d").submit().await.unwrap();
-        assert_eq!(peer.message().await, (0, vec!["n".to_owned()]));
-        peer.send(ack(0, 1));
-        for number in 0..3 {
-            assert_eq!(slow.next().await.unwrap().name.as_deref(), Some(&*number.to_string()));
-        }
-        assert_eq!(receipt.await.unwrap().serials, [Some("serial-0".into())]);
+        let mut slow = channel.subscribe().capacity(10).capacity_bytes(4_000).await.unwrap();
+        let mut fast = subscribed(&channel).await;
+        send_placed(&mut peer, 0..10);
         quiet(&client, &mut peer).await;
+        send_placed(&mut peer, 10..60);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut fast), numbers(0..60));
+        assert_eq!(take(&mut slow), numbers(0..10));
+        let mut taken = 10;
+        while taken < 60 {
+            continue_after(&mut peer, taken - 1).await;
+            let some = (taken + 20).min(60);
+            send_placed(&mut peer, taken..some);
+            if some < 60 {
+                // There is no room for all of these, so the client goes on with what is new. What comes of the replay
+                // before the answer counts for nobody.
+                let attach = peer.expect_attach("ch").await;
+                assert_eq!(attach.channel_serial, Some(serial(59)));
+                send_placed(&mut peer, some..some + 1);
+                peer.send(attached_with("ch", |attached| {
+                    attached.channel_serial = Some(serial(59));
+                    attached.flags = Flags::RESUMED;
+                }));
+            }
+            quiet(&client, &mut peer).await;
+            let more = take(&mut slow);
+            assert_eq!(more, numbers(taken..taken + more.len()));
+            assert!(more.len() > 5 && more.len() < 20, "{more:?}");
+            taken += more.len();
+        }
+        quiet(&client, &mut peer).await;
+        send_placed(&mut peer, 60..61);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut slow), numbers(60..61));
+        assert_eq!(take(&mut fast), numbers(60..61));
     }
 }
 
 in_both_formats! {
-    async fn one_that_takes_nothing_for_ten_seconds_ends_and_the_others_go_on(format) {
+    async fn what_the_service_no_longer_has_is_a_gap(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut slow = channel.subscribe().capacity(10).await.unwrap();
+        let mut fast = subscribed(&channel).await;
+        send_placed(&mut peer, 0..10);
+        quiet(&client, &mut peer).await;
+        send_placed(&mut peer, 10..30);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut slow), numbers(0..10));
+        assert_eq!(peer.expect_attach("ch").await.channel_serial, Some(serial(9)));
+        peer.send(attached_with("ch", |attached| {
+            attached.channel_serial = Some(serial(29));
+            attached.error = Some(info(90003, 404));
+        }));
+        // Those who are not behind lose nothing by it.
+        continue_after(&mut peer, 29).await;
+        send_placed(&mut peer, 30..31);
+        quiet(&client, &mut peer).await;
+        match slow.next_event().await {
+            Some(SubscriptionEvent::Gap(gap)) => {
+                assert_eq!(gap.after, Some(serial(9)));
+                assert_eq!(gap.reason.unwrap().code.0, 90003);
+            }
+            other => panic!("not a gap: {other:?}"),
+        }
+        assert_eq!(take(&mut slow), numbers(30..31));
+        assert_eq!(take(&mut fast), numbers(0..31));
+    }
+}
+
+in_both_formats! {
+    async fn one_that_is_full_holds_up_no_acknowledgement(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut slow = channel.subscribe().capacity(1).await.unwrap();
+        for number in 0..3 {
+            send_placed(&mut peer, number..number + 1);
+            quiet(&client, &mut peer).await;
+        }
+        let receipt = channel.publish("n", "d").submit().await.unwrap();
+        assert_eq!(peer.message().await, (0, vec!["n".to_owned()]));
+        peer.send(ack(0, 1));
+        assert_eq!(receipt.await.unwrap().serials, [Some("serial-0".into())]);
+        assert_eq!(take(&mut slow), numbers(0..1));
+        continue_after(&mut peer, 0).await;
+        send_placed(&mut peer, 1..3);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut slow), numbers(1..3));
+    }
+}
+
+in_both_formats! {
+    async fn one_that_takes_nothing_for_hours_holds_up_nobody(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let mut stuck = channel.subscribe().capacity(10).await.unwrap();
         let mut other = subscribed(&channel).await;
         let mut states = client.connection().changes();
-        send(&mut peer, 0..10);
-        let blocked = Instant::now();
-        assert_eq!(other.next().await.unwrap().name.as_deref(), Some("0"));
-        // Not looked at before there is room, or the stuck one is given up.
-        send(&mut peer, 10..20);
-        for number in 1..20 {
+        let begun = Instant::now();
+        for number in 0..100 {
+            send_placed(&mut peer, number..number + 1);
             assert_eq!(other.next().await.unwrap().name.as_deref(), Some(&*number.to_string()));
         }
-        let waited = blocked.elapsed();
-        assert!(waited.abs_diff(Duration::from_secs(10)) < Duration::from_millis(3), "{waited:?}");
-        assert_eq!(take(&mut stuck), numbers(0..10));
-        assert_eq!(stuck.next().await, None);
-        assert_eq!(stuck.end_reason().unwrap().code().0, 90004);
-        // The connection has not suffered.
-        quiet(&client, &mut peer).await;
-        expect_none(&mut states);
-        assert_eq!(client.connection().state(), ConnectionState::Connected);
-        assert!(service.is_quiet());
-    }
-}
-
-in_both_formats! {
-    async fn one_that_takes_now_and_then_does_not_end(format) {
-        let (client, _service, mut peer, channel) = with_channel(format).await;
-        let mut slow = channel.subscribe().capacity(1).await.unwrap();
-        for number in 0..20 {
-            send(&mut peer, number..number + 1);
-            advance(9_000).await;
-            tokio::task::yield_now().await;
-            assert_eq!(slow.next().await.unwrap().name.as_deref(), Some(&*number.to_string()));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        for _ in 0..720 {
+            advance(10_000).await;
+            peer.send(ServerFrame::Heartbeat { id: None });
+            quiet(&client, &mut peer).await;
         }
+        expect_none(&mut states);
+        assert!(service.is_quiet());
+        assert_eq!(take(&mut stuck), numbers(0..10));
+        continue_after(&mut peer, 9).await;
+        send_placed(&mut peer, 10..100);
         quiet(&client, &mut peer).await;
-        assert!(slow.end_reason().is_none());
+        assert_eq!(take(&mut stuck), numbers(10..100));
+        assert!(stuck.end_reason().is_none());
     }
 }
 
 in_both_formats! {
-    async fn dropping_one_that_is_full_lets_the_connection_go_on(format) {
+    async fn dropping_one_that_is_behind_asks_for_nothing(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let stuck = channel.subscribe().capacity(1).await.unwrap();
         let mut other = subscribed(&channel).await;
-        send(&mut peer, 0..1);
-        assert_eq!(other.next().await.unwrap().name.as_deref(), Some("0"));
-        send(&mut peer, 1..2);
-        advance(1_000).await;
-        tokio::task::yield_now().await;
-        expect_no_message(&mut other);
-        let now = Instant::now();
-        drop(stuck);
-        assert_eq!(other.next().await.unwrap().name.as_deref(), Some("1"));
-        assert_eq!(now.elapsed(), Duration::ZERO);
+        send_placed(&mut peer, 0..1);
         quiet(&client, &mut peer).await;
+        send_placed(&mut peer, 1..2);
+        quiet(&client, &mut peer).await;
+        drop(stuck);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut other), numbers(0..2));
     }
 }
 
 in_both_formats! {
-    async fn a_full_subscription_does_not_hold_up_closing(format) {
+    async fn closing_tells_one_that_is_behind_what_it_lacks(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut stuck = channel.subscribe().capacity(1).await.unwrap();
-        send(&mut peer, 0..2);
-        advance(1).await;
-        tokio::task::yield_now().await;
+        send_placed(&mut peer, 0..1);
+        quiet(&client, &mut peer).await;
+        send_placed(&mut peer, 1..2);
+        quiet(&client, &mut peer).await;
         let start = Instant::now();
         let service_side = async {
             assert_eq!(peer.receive().await, Some(ClientFrame::Close));
-            // CLOSED cannot be read.
-            peer.send(capably_protocol::ServerFrame::Closed);
+            peer.send(ServerFrame::Closed);
         };
         tokio::join!(client.close(), service_side);
-        assert!(start.elapsed() <= Duration::from_millis(10_003), "{:?}", start.elapsed());
-        assert_eq!(take(&mut stuck), numbers(0..2));
-        assert_eq!(stuck.next().await, None);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert_eq!(take_event(&mut stuck), Some("0".to_owned()));
+        match stuck.next_event().await {
+            Some(SubscriptionEvent::Gap(gap)) => assert_eq!(gap.after, Some(serial(0))),
+            other => panic!("not a gap: {other:?}"),
+        }
+        assert_eq!(stuck.next_event().await, None);
+        assert_eq!(stuck.end_reason().unwrap().code().0, 80017);
+    }
+}
+
+/// The name of the message that is there.
+fn take_event(subscription: &mut Subscription) -> Option<String> {
+    let event = subscription.next_event().now_or_never().flatten()?;
+    Some(event.into_message()?.name?.to_string())
+}
+
+in_both_formats! {
+    async fn two_that_are_behind_at_different_places_get_each_message_once(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut early = channel.subscribe().capacity(2).await.unwrap();
+        let mut late = channel.subscribe().capacity(5).await.unwrap();
+        for number in 0..10 {
+            send_placed(&mut peer, number..number + 1);
+            quiet(&client, &mut peer).await;
+        }
+        assert_eq!(take(&mut early), numbers(0..2));
+        assert_eq!(take(&mut late), numbers(0..5));
+        continue_after(&mut peer, 1).await;
+        send_placed(&mut peer, 2..11);
+        quiet(&client, &mut peer).await;
+        // What is new came with the replay and is live.
+        assert_eq!(take(&mut early), numbers(2..10));
+        assert_eq!(take(&mut late), numbers(5..10));
+    }
+}
+
+in_both_formats! {
+    async fn a_replay_for_another_leaves_no_hole(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut small = channel.subscribe().capacity(2).await.unwrap();
+        let mut large = channel.subscribe().capacity(5).await.unwrap();
+        for number in 0..10 {
+            send_placed(&mut peer, number..number + 1);
+            quiet(&client, &mut peer).await;
+        }
+        // Only the large one is read: the replay begins behind what the small one lacks.
+        assert_eq!(take(&mut large), numbers(0..5));
+        continue_after(&mut peer, 4).await;
+        send_placed(&mut peer, 5..10);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut large), numbers(5..10));
+        assert_eq!(take(&mut small), numbers(0..2));
+        continue_after(&mut peer, 1).await;
+        send_placed(&mut peer, 2..10);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut small), numbers(2..10));
+    }
+}
+
+in_both_formats! {
+    async fn what_has_no_serial_and_no_room_is_a_gap_in_its_place(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut slow = channel.subscribe().capacity_bytes(0).await.unwrap();
+        for number in 0..2 {
+            send_placed(&mut peer, number..number + 1);
+            quiet(&client, &mut peer).await;
+        }
+        // The service does not send this one again.
+        send(&mut peer, 7..8);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take_event(&mut slow), Some("0".to_owned()));
+        continue_after(&mut peer, 0).await;
+        send_placed(&mut peer, 1..2);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take_event(&mut slow), Some("1".to_owned()));
+        match slow.next_event().await {
+            Some(SubscriptionEvent::Gap(gap)) => {
+                assert_eq!((gap.after, gap.until), (Some(serial(1)), Some(serial(1))));
+                assert_eq!(gap.reason.unwrap().code.0, 90004);
+            }
+            other => panic!("not a gap: {other:?}"),
+        }
+    }
+}
+
+in_both_formats! {
+    async fn detaching_waits_for_the_end_of_a_replay(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut slow = channel.subscribe().capacity(1).await.unwrap();
+        for number in 0..3 {
+            send_placed(&mut peer, number..number + 1);
+            quiet(&client, &mut peer).await;
+        }
+        assert_eq!(take(&mut slow), numbers(0..1));
+        continue_after(&mut peer, 0).await;
+        quiet(&client, &mut peer).await;
+        let detach = detaching(&channel);
+        continue_after(&mut peer, 2).await;
+        peer.expect_detach("ch").await;
+        peer.send(detached("ch"));
+        detach.await.unwrap().unwrap();
+        let attach = attaching(&channel);
+        assert_eq!(peer.expect_attach("ch").await.channel_serial, None);
+        peer.send(attached_with("ch", |attached| attached.channel_serial = Some(serial(9))));
+        attach.await.unwrap().unwrap();
+        match slow.next_event().await {
+            Some(SubscriptionEvent::Gap(gap)) => {
+                assert_eq!((gap.after, gap.until), (Some(serial(0)), Some(serial(9))));
+            }
+            other => panic!("not a gap: {other:?}"),
+        }
+    }
+}
+
+in_both_formats! {
+    async fn a_drop_in_the_middle_of_a_replay_loses_nothing(format) {
+        let (client, mut service, mut peer, channel) = with_channel(format).await;
+        let mut slow = channel.subscribe().capacity(1).await.unwrap();
+        let mut fast = subscribed(&channel).await;
+        for number in 0..4 {
+            send_placed(&mut peer, number..number + 1);
+            quiet(&client, &mut peer).await;
+        }
+        assert_eq!(take(&mut slow), numbers(0..1));
+        continue_after(&mut peer, 0).await;
+        send_placed(&mut peer, 1..2);
+        quiet(&client, &mut peer).await;
+        let mut peer = resume(&client, &mut service, peer).await;
+        // The channel itself goes on from where it was, and then once more for the slow one.
+        continue_after(&mut peer, 3).await;
+        assert_eq!(take(&mut slow), numbers(1..2));
+        continue_after(&mut peer, 1).await;
+        send_placed(&mut peer, 2..5);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut slow), numbers(2..4));
+        assert_eq!(take(&mut fast), numbers(0..5));
+        continue_after(&mut peer, 3).await;
+        send_placed(&mut peer, 4..5);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut slow), numbers(4..5));
     }
 }
