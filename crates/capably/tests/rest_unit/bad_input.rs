@@ -210,7 +210,7 @@ async fn a_body_without_end_is_an_error() {
     .await;
     let error = rest(port).time().await.unwrap_err();
     assert_eq!(codes(&error), (40013, Some(400)));
-    assert!(error.message().contains("larger than allowed"), "{error}");
+    assert!(error.message().contains("larger than the limit of 16777216 bytes"), "{error}");
 }
 
 #[cfg(feature = "tls")]

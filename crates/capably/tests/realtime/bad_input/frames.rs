@@ -18,7 +18,7 @@ in_both_formats! {
         let mut subscription = subscribed(&channel).await;
         let mut states = client.connection().changes();
         let mut changes = channel.changes();
-        for action in [3, 5, 7, 10, 12, 18, 22, 99, 4_000_000_000_u32] {
+        for action in [3, 5, 7, 10, 12, 18, 23, 24, 99, 4_000_000_000_u32] {
             peer.send_fields(json!({"action": action}));
             peer.send_fields(json!({"action": action, "channel": "ch", "messages": [{}]}));
         }
