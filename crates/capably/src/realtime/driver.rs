@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant as TokioInstant, Sleep, sleep_until},
 };
 
-use self::entry::Entry;
+use self::{crowd::Crowd, entry::Entry};
 use super::{
     awake::Awake,
     command::{Command, Shared},
@@ -32,6 +32,7 @@ use crate::{options::Config, rest::Pipeline, transport::Connector};
 
 mod annotations;
 mod commands;
+mod crowd;
 mod entry;
 mod events;
 mod presence;
@@ -54,6 +55,8 @@ pub(crate) struct Driver {
     link: Link,
     operations: Slab<Operation>,
     channels: BTreeMap<ChannelId, Entry>,
+    /// Listeners that the driver is patient with before they are behind.
+    crowd: Crowd,
     /// The channels with listeners that are behind.
     lagging: BTreeSet<ChannelId>,
     start: TokioInstant,
@@ -89,6 +92,7 @@ impl Driver {
             link: Link::None,
             operations: Slab::new(),
             channels: BTreeMap::new(),
+            crowd: Crowd::default(),
             lagging: BTreeSet::new(),
             start,
             sleep: Box::pin(sleep_until(start)),
@@ -116,6 +120,9 @@ impl Driver {
 
     /// Takes what happened on the transport. Returns whether there was anything.
     fn take_events(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.crowd.is_waited_for(&self.channels, cx) {
+            return false;
+        }
         let limits = Limits { max_size: max_frame_size(self.config()), ..Limits::default() };
         let now = self.now();
         let core = &mut self.core;
@@ -262,7 +269,7 @@ impl Driver {
     /// Sets the sleep to the next deadline. Returns whether it has passed already.
     fn wait_until(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> bool {
         let timer = deadline.map(|at| self.start + at.since_start());
-        let Some(at) = timer else { return false };
+        let Some(at) = timer.into_iter().chain(self.crowd.until()).min() else { return false };
         if self.sleep.deadline() != at {
             self.sleep.as_mut().reset(at);
         }

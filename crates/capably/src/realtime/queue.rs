@@ -19,8 +19,9 @@ use crate::Error;
 #[non_exhaustive]
 pub enum Overflow {
     /// Nothing is lost, as long as the service has it: what has no room stays there, and is fetched in order
-    /// when half of the queue is free again. Nobody else is held up meanwhile. What the service no longer has by
-    /// then is told as a [`Gap`](super::Gap). Fetching needs no right beyond `subscribe`.
+    /// when half of the queue is free again. Nobody else is held up meanwhile, but for up to 5 ms when the queue
+    /// fills. What the service no longer has by then is told as a [`Gap`](super::Gap). Fetching needs no right
+    /// beyond `subscribe`.
     #[default]
     Replay,
     /// The oldest items are dropped; the listener is told how many.
@@ -378,6 +379,18 @@ impl<T, N: Notice> Queue<T, N> {
         Poll::Pending
     }
 
+    /// Whether the queue has room for what arrives next; if not, the task is woken once it has.
+    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.lock();
+        let Bounds { items, bytes } = self.bounds;
+        let full = inner.batches.len() >= items || inner.bytes >= bytes;
+        if inner.end.is_some() || self.overflow != Overflow::Replay || !full {
+            return Poll::Ready(());
+        }
+        inner.producer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
     /// Ends the listener, after what is queued.
     pub(crate) fn end(&self, error: Error) {
         let mut inner = self.lock();
@@ -439,6 +452,12 @@ impl<T: Weigh, N: Notice> Queue<T, N> {
             return Pushed::Refused;
         }
         let mut pushed = Pushed::Taken;
+        if self.overflow == Overflow::Replay && push == Push::Live {
+            let weight = items.iter().map(T::weight).sum::<usize>();
+            if queued + items.len() >= capacity || inner.bytes + weight >= bytes {
+                pushed = Pushed::Filled;
+            }
+        }
         if self.overflow == Overflow::End {
             let room = capacity.saturating_sub(queued);
             if items.len() > room || inner.bytes >= bytes {
@@ -465,6 +484,8 @@ impl<T: Weigh, N: Notice> Queue<T, N> {
 pub(crate) enum Pushed {
     /// All items are queued.
     Taken,
+    /// All items are queued, and nothing more has room.
+    Filled,
     /// The queue is full and has taken none of them.
     Refused,
     /// The listener has ended.

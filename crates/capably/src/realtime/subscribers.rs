@@ -106,6 +106,15 @@ impl<T, W> Drop for Subscriber<T, W> {
     }
 }
 
+/// What came of a delivery.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Delivered {
+    /// A queue is full now.
+    pub(crate) filled: bool,
+    /// A listener fell behind.
+    pub(crate) fell_behind: bool,
+}
+
 /// All listeners of one kind on one channel.
 pub(crate) struct Subscribers<T, W>(Vec<Subscriber<T, W>>);
 
@@ -124,17 +133,17 @@ impl<T: Weigh + Clone, W: Wants<T>> Subscribers<T, W> {
         self.0.retain(|own| own.id != id);
     }
 
-    /// Hands what arrived to every listener that wants it. Returns whether one fell behind.
-    pub(crate) fn deliver(&mut self, batch: Batch<T>, wall: impl Fn() -> Millis) -> bool {
+    /// Hands what arrived to every listener that wants it.
+    pub(crate) fn deliver(&mut self, batch: Batch<T>, wall: impl Fn() -> Millis) -> Delivered {
         let Batch { mut items, missing, place } = batch;
         if !missing.is_empty() {
             return self.deliver_damaged(&items, missing, &place, wall);
         }
         if place.repeated {
             self.repeat(&items, &place);
-            return false;
+            return Delivered::default();
         }
-        let mut fell_behind = false;
+        let mut delivered = Delivered::default();
         let last = self.0.len().saturating_sub(1);
         for (index, subscriber) in self.0.iter_mut().enumerate() {
             if subscriber.behind.is_some() {
@@ -149,24 +158,29 @@ impl<T: Weigh + Clone, W: Wants<T>> Subscribers<T, W> {
             };
             // The service does not send a second time what has no place; members that a sync found are few enough.
             let push = if place.serial.is_some() { Push::Live } else { Push::Unplaced };
-            if !wanted.is_empty() && subscriber.queue.push(wanted, push) == Pushed::Refused {
-                fell_behind |= subscriber.refused(&place, &wall);
+            if wanted.is_empty() {
+                continue;
+            }
+            match subscriber.queue.push(wanted, push) {
+                Pushed::Taken | Pushed::Ended => {}
+                Pushed::Filled => delivered.filled = true,
+                Pushed::Refused => delivered.fell_behind |= subscriber.refused(&place, &wall),
             }
         }
-        fell_behind
+        delivered
     }
 
-    /// Hands on what can be read of a batch, and tells where the rest is missing. Returns whether a listener fell behind.
+    /// Hands on what can be read of a batch, and tells where the rest is missing.
     fn deliver_damaged(
         &mut self,
         items: &[T],
         missing: Vec<(usize, capably_core::Gap)>,
         place: &Place,
         wall: impl Fn() -> Millis,
-    ) -> bool {
+    ) -> Delivered {
         let missing: Vec<_> =
             missing.into_iter().map(|(before, gap)| (before, Gap::from(gap))).collect();
-        let mut fell_behind = false;
+        let mut delivered = Delivered::default();
         for subscriber in &mut self.0 {
             let push = match (&subscriber.behind, &place.serial) {
                 (Some(behind), Some(serial)) if place.repeated => {
@@ -185,13 +199,15 @@ impl<T: Weigh + Clone, W: Wants<T>> Subscribers<T, W> {
             };
             // The queue takes all of it or nothing: what comes again comes as a whole.
             let pushed = subscriber.queue.push(Vec::new(), push);
-            if pushed == Pushed::Taken {
+            if matches!(pushed, Pushed::Taken | Pushed::Filled) {
                 subscriber.push_around(items, &missing);
             }
             match (&mut subscriber.behind, pushed) {
-                (None, Pushed::Refused) => fell_behind |= subscriber.refused(place, &wall),
-                (None, Pushed::Taken | Pushed::Ended) => {}
-                (Some(behind), Pushed::Taken) => {
+                (None, Pushed::Refused) => {
+                    delivered.fell_behind |= subscriber.refused(place, &wall);
+                }
+                (None, Pushed::Taken | Pushed::Filled | Pushed::Ended) => {}
+                (Some(behind), Pushed::Taken | Pushed::Filled) => {
                     behind.heard = true;
                     if let Some(serial) = &place.serial {
                         behind.after = serial.clone();
@@ -200,7 +216,7 @@ impl<T: Weigh + Clone, W: Wants<T>> Subscribers<T, W> {
                 (Some(behind), Pushed::Refused | Pushed::Ended) => behind.full = true,
             }
         }
-        fell_behind
+        delivered
     }
 
     /// Hands a batch of a replay to those that lack it.
@@ -218,7 +234,7 @@ impl<T: Weigh + Clone, W: Wants<T>> Subscribers<T, W> {
             };
             if let Some(behind) = &mut subscriber.behind {
                 match pushed {
-                    Pushed::Taken => {
+                    Pushed::Taken | Pushed::Filled => {
                         behind.after = serial.clone();
                         behind.heard = true;
                     }
@@ -243,6 +259,13 @@ impl<T: Weigh + Clone, W: Wants<T>> Subscribers<T, W> {
         let behind = self.0.iter().filter_map(|own| Some((own, own.behind.as_ref()?)));
         let with_room = behind.filter(|(own, _)| own.queue.poll_room(cx) == Poll::Ready(()));
         with_room.map(|(_, behind)| &behind.after).min()
+    }
+
+    /// Whether every listener that is not behind has room; if not, the task is woken once one has.
+    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let in_step = self.0.iter().filter(|own| own.behind.is_none());
+        let full = in_step.filter(|own| own.queue.poll_ready(cx).is_pending()).count();
+        if full > 0 { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// A replay begins after this serial.

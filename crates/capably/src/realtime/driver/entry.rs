@@ -1,6 +1,9 @@
 //! Who listens on a channel.
 
-use std::{sync::Arc, task::Context};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use capably_core::ReplayEnd;
 use capably_protocol::{Annotation, Message, PresenceAction, PresenceMessage, Str};
@@ -58,6 +61,16 @@ impl Entry {
             self.annotations.poll_room(cx),
         ];
         after.into_iter().flatten().min().cloned()
+    }
+
+    /// Whether every listener that is not behind has room.
+    pub(super) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let ready = [
+            self.messages.poll_ready(cx),
+            self.presence.poll_ready(cx),
+            self.annotations.poll_ready(cx),
+        ];
+        if ready.iter().all(Poll::is_ready) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     pub(super) fn replay_begins(&mut self, after: &Str) {

@@ -6,7 +6,10 @@ use capably_core::{
 use capably_protocol::{ErrorCode, ErrorInfo, Millis};
 
 use super::{Driver, commands::failed, entry::Entry};
-use crate::{Error, realtime::command::ConnectionSnapshot};
+use crate::{
+    Error,
+    realtime::{command::ConnectionSnapshot, subscribers::Delivered},
+};
 
 impl Driver {
     pub(super) fn handle_event(&mut self, event: Event) {
@@ -137,13 +140,17 @@ impl Driver {
         &mut self,
         id: ChannelId,
         batch: Batch<T>,
-        deliver: impl FnOnce(&mut Entry, Batch<T>, &dyn Fn() -> Millis) -> bool,
+        deliver: impl FnOnce(&mut Entry, Batch<T>, &dyn Fn() -> Millis) -> Delivered,
     ) {
         let clock = &self.errands.pipeline.config().options.clock;
         let Some(entry) = self.channels.get_mut(&id) else { return };
         let repeated = batch.place.repeated;
-        if deliver(entry, batch, &|| clock.now()) {
+        let Delivered { filled, fell_behind } = deliver(entry, batch, &|| clock.now());
+        if fell_behind {
             self.lagging.insert(id);
+        }
+        if filled {
+            self.crowd.joined(id);
         }
         if repeated && !entry.has_room() {
             let now = self.now();

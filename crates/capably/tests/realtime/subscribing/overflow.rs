@@ -268,7 +268,8 @@ in_both_formats! {
             send_placed(&mut peer, number..number + 1);
             assert_eq!(other.next().await.unwrap().name.as_deref(), Some(&*number.to_string()));
         }
-        assert_eq!(begun.elapsed(), Duration::ZERO);
+        // The client was patient with the full queue, once.
+        assert_eq!(begun.elapsed(), Duration::from_millis(5));
         for _ in 0..720 {
             advance(10_000).await;
             peer.send(ServerFrame::Heartbeat { id: None });
