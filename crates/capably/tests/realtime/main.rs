@@ -39,12 +39,14 @@ macro_rules! in_both_formats {
 
             #[tokio::test(start_paused = true)]
             async fn json() {
+                crate::http::log::keep_interest();
                 let test = run(capably_protocol::Format::Json);
                 tokio::time::timeout(crate::PATIENCE, test).await.expect("what it waits for never comes");
             }
 
             #[tokio::test(start_paused = true)]
             async fn msgpack() {
+                crate::http::log::keep_interest();
                 let test = run(capably_protocol::Format::MsgPack);
                 tokio::time::timeout(crate::PATIENCE, test).await.expect("what it waits for never comes");
             }

@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeMap,
     fmt::Debug,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
 };
 
 use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
     span::{Attributes, Id, Record},
+    subscriber::Interest,
 };
 
 /// What was said.
@@ -39,8 +40,47 @@ pub(crate) struct Log {
     said: Arc<Mutex<Vec<Said>>>,
 }
 
+/// Installs a subscriber that may want everything and keeps nothing.
+///
+/// Tests run side by side, and each subscriber is of one thread. `tracing` asks all subscribers once whether they want
+/// an event, when it first comes, and keeps the answer. A subscriber that is made meanwhile may not be asked, and then
+/// never gets the event. With this one the answer is always that somebody may want it.
+pub(crate) fn keep_interest() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let _ = tracing::subscriber::set_global_default(Interested);
+    });
+}
+
+struct Interested;
+
+impl Subscriber for Interested {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        false
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
 impl Log {
     pub(crate) fn new(level: Level) -> Self {
+        keep_interest();
         Self { level, said: Arc::default() }
     }
 
