@@ -147,7 +147,8 @@ impl Port {
 
 /// Whether an endpoint is the loopback interface, where a server of `capably serve` has no TLS.
 fn is_this_machine(endpoint: &str) -> bool {
-    let address = endpoint.trim_start_matches('[').trim_end_matches(']');
+    let bracketed = endpoint.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let address = bracketed.unwrap_or(endpoint);
     endpoint.eq_ignore_ascii_case("localhost")
         || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
@@ -161,7 +162,7 @@ mod tests {
         for endpoint in ["localhost", "LocalHost", "127.0.0.1", "127.9.9.9", "::1", "[::1]"] {
             assert!(is_this_machine(endpoint), "{endpoint}");
         }
-        for endpoint in ["main", "example.com", "localhost.example.com", "10.0.0.1", "::2"] {
+        for endpoint in ["main", "localhost.example.com", "10.0.0.1", "::2", "[::1", "::1]", "[[::1]]"] {
             assert!(!is_this_machine(endpoint), "{endpoint}");
         }
     }

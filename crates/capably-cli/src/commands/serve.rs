@@ -27,42 +27,48 @@ use crate::{
 /// Run a server on this machine until Ctrl-C
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Clients connect with TLS off. Without --data, all state is in memory: it is gone when the server stops.
+Clients connect with TLS off. Without --data, all state is in memory: it is gone
+when the server stops.
 
-With --data, apps and their keys, history and revocations are kept in that directory, and the next
-server that is given it goes on with them. Nothing is acknowledged before it is on disk. Connections,
-live members of presence, statistics and push are not kept.
+With --data, apps and their keys, history and revocations are kept in that
+directory, and the next server that is given it goes on with them. Nothing is
+acknowledged before it is on disk. Connections, live members of presence,
+statistics and push are not kept.
 
-Apps are made with POST /apps: by whoever reaches a server that listens on loopback, and on any other
-address only with the secret of --provision-secret, as `Authorization: Bearer <secret>`. Limits are for
-each app, but for --max-apps and --max-connections, which are for the server; what is beyond one of them
-is refused with an error that names it.
+Apps are made with POST /apps: by whoever reaches a server that listens on
+loopback, and on any other address only with the secret of --provision-secret, as
+`Authorization: Bearer <secret>`. Limits are for each app, but for --max-apps and
+--max-connections, which are for the server, and --max-inbound-rate, which is for
+each connection; what is beyond one of them is refused with an error that names
+it.
 
 Examples:
   capably serve
   capably serve --data ./capably-data
   capably serve --port 0 --json
   capably serve --bind 0.0.0.0 --key local1.key:secret
-  CAPABLY_PROVISION_SECRET=secret capably serve --bind 0.0.0.0 --max-apps 10 --max-connections 5000
+  CAPABLY_PROVISION_SECRET=secret capably serve --bind 0.0.0.0 --max-apps 10
 
-Faults, with --control 9090: a client loses an acknowledgement and its connection, the next attempt to
-connect is refused, and the log says what passed.
+Faults, with --control 9090: a client loses an acknowledgement and its connection,
+the next attempt to connect is refused, and the log says what passed.
 
   curl localhost:9090/rules -d '{
     \"match\": {\"type\": \"ws_frame_to_client\", \"action\": \"ACK\"},
     \"action\": [{\"type\": \"suppress\"}, {\"type\": \"disconnect\"}], \"times\": 1}'
   curl localhost:9090/rules -d '{
-    \"match\": {\"type\": \"ws_connect\"}, \"action\": {\"type\": \"refuse_connection\"}, \"times\": 1}'
+    \"match\": {\"type\": \"ws_connect\"},
+    \"action\": {\"type\": \"refuse_connection\"}, \"times\": 1}'
   curl localhost:9090/rules
   curl localhost:9090/log
   curl localhost:9090/actions -d '{\"type\": \"close\", \"closeCode\": 1000}'
   curl -X DELETE localhost:9090/rules
 
-A rule matches ws_connect, ws_frame_to_client, ws_frame_to_server, delay_after_ws_connect or
-http_request. Its actions are refuse_connection, accept_and_close, disconnect, close, suppress,
-suppress_onwards, delay, replace, inject_to_client, inject_to_server, inject_to_client_and_close,
-http_respond, http_replace_response, http_delay and http_drop. The documentation of capably-server,
-under `faults`, says what each can be given.")]
+A rule matches ws_connect, ws_frame_to_client, ws_frame_to_server,
+delay_after_ws_connect or http_request. Its actions are refuse_connection,
+accept_and_close, disconnect, close, suppress, suppress_onwards, delay, replace,
+inject_to_client, inject_to_server, inject_to_client_and_close, http_respond,
+http_replace_response, http_delay and http_drop. The documentation of
+capably-server, under `faults`, says what each can be given.")]
 pub(crate) struct Serve {
     /// TCP port; 0 takes a free one
     #[arg(long, default_value_t = DEFAULT_LOCAL_PORT)]
@@ -90,12 +96,13 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "SECRET", env = "CAPABLY_PROVISION_SECRET", hide_env_values = true)]
     provision_secret: Option<ProvisionSecret>,
 
-    #[command(flatten)]
-    limits: Limits,
-
     /// Print endpoint, port and key, and the control port if any, as one line of JSON
     #[arg(long)]
     json: bool,
+
+    // Last, since what follows it would stand under its heading.
+    #[command(flatten)]
+    limits: Limits,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,29 @@ fn every_command_has_help_with_examples() {
 }
 
 #[test]
+fn no_line_of_a_help_is_broken() {
+    for command in ["demo", "serve", "publish", "subscribe", "presence", "bench", "completions"] {
+        let help = succeeded(run([command, "--help"]));
+        // A line of more than 100 columns is broken, and leaves a short one behind it.
+        let (_, text) = help.rsplit_once("-h, --help").unwrap();
+        let (_, text) = text.split_once("\n\n").unwrap();
+        let written = text.lines().filter(|line| !line.starts_with("      "));
+        let longest = written.max_by_key(|line| line.chars().count()).unwrap();
+        assert!(longest.chars().count() <= 90, "{command}: {longest}");
+    }
+}
+
+#[test]
+fn limits_are_all_that_stands_under_their_heading() {
+    let help = succeeded(run(["serve", "--help"]));
+    let (_, limits) = help.split_once("\nLimits:\n").unwrap();
+    let (limits, _) = limits.split_once("\n\n").unwrap();
+    let options = limits.lines().filter(|line| line.trim_start().starts_with("--"));
+    let others: Vec<&str> = options.filter(|line| !line.contains("--max-")).collect();
+    assert_eq!(others, Vec::<&str>::new());
+}
+
+#[test]
 fn without_a_command_the_help_is_an_error() {
     let output = run([]);
     assert_eq!(output.status.code(), Some(2));
