@@ -287,7 +287,13 @@ impl Handle {
     /// Waits for room for a publish of this size, and takes it. The driver gives it back.
     pub(crate) async fn take_window(&self, size: usize) -> Result<u32> {
         let permits = size.div_ceil(WINDOW_UNIT).clamp(1, WINDOW) as u32;
-        let permit = self.shared.window.acquire_many(permits).await.map_err(|_| gone())?;
+        let window = &self.shared.window;
+        // Whoever finds room takes it without yielding to the runtime: publishes that are awaited together keep their
+        // order. There is room only while nobody waits for it.
+        let permit = match window.try_acquire_many(permits) {
+            Ok(permit) => permit,
+            Err(_) => window.acquire_many(permits).await.map_err(|_| gone())?,
+        };
         permit.forget();
         Ok(permits)
     }

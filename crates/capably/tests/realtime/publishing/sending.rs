@@ -1,10 +1,13 @@
 //! What is sent, when, and what is sent again.
 
+use std::future::IntoFuture;
+
 use capably::{
     Data, Message,
     realtime::{ChannelState, ConnectionState},
 };
 use capably_protocol::{ClientFrame, ServerFrame};
+use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::{in_both_formats, support::*};
@@ -365,5 +368,23 @@ in_both_formats! {
         quiet(&client, &mut peer).await;
         let mut peer = resume(&client, &mut service, peer).await;
         quiet(&client, &mut peer).await;
+    }
+}
+
+in_both_formats! {
+    async fn publishes_that_are_awaited_together_keep_their_order(format) {
+        let (client, _service, mut peer) = connected(format).await;
+        let channel = client.channels().get("ch");
+        // More than a task may do before it has to yield to the runtime.
+        const MANY: u64 = 500;
+        let publishes = (0..MANY).map(|number| channel.publish(number.to_string(), "d").into_future());
+        let publishes = tokio::spawn(join_all(publishes));
+        for number in 0..MANY {
+            assert_eq!(peer.message().await, (number, vec![number.to_string()]));
+        }
+        peer.send(ack(0, MANY));
+        for (number, published) in publishes.await.unwrap().into_iter().enumerate() {
+            assert_eq!(published.unwrap().serials, [Some(format!("serial-{number}").into())]);
+        }
     }
 }
