@@ -162,7 +162,9 @@ mod tests {
         for endpoint in ["localhost", "LocalHost", "127.0.0.1", "127.9.9.9", "::1", "[::1]"] {
             assert!(is_this_machine(endpoint), "{endpoint}");
         }
-        for endpoint in ["main", "localhost.example.com", "10.0.0.1", "::2", "[::1", "::1]", "[[::1]]"] {
+        for endpoint in
+            ["main", "localhost.example.com", "10.0.0.1", "::2", "[::1", "::1]", "[[::1]]"]
+        {
             assert!(!is_this_machine(endpoint), "{endpoint}");
         }
     }
