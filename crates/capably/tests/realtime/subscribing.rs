@@ -6,4 +6,5 @@ mod listening;
 mod messages;
 mod overflow;
 mod payloads;
+mod replay_random;
 mod strict;
