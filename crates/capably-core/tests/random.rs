@@ -17,7 +17,7 @@ use capably_core::{
 };
 use capably_protocol::{
     Annotation, ChannelMode, ClientFrame, ConnectionDetails, ErrorInfo, Flags, Message,
-    PresenceAction, PresenceMessage, PublishResult, ServerFrame,
+    PresenceAction, PresenceMessage, PublishResult, ServerFrame, Str,
     frame::{Ack, Attached, Connected, Delivery, ErrorFrame, Nack},
 };
 use fastrand::Rng;
@@ -115,6 +115,11 @@ impl World {
         format!("ch{}", self.channel().0)
     }
 
+    /// Where something is in a channel, or nothing of that.
+    fn serial(&mut self) -> Option<Str> {
+        (self.rng.u8(..4) > 0).then(|| format!("serial-{}", self.rng.u8(..8)).into())
+    }
+
     fn error(&mut self) -> Option<ErrorInfo> {
         let code = self.rng.choice([40142, 40160, 50000, 80003, 80013, 90001]).unwrap();
         let status = if (40100..40200).contains(&code) { 401 } else { 500 };
@@ -163,7 +168,16 @@ impl World {
                 let op = self.op("authorize");
                 self.client.authorize(op, now);
             }
-            50..52 => self.client.network_available(now),
+            50 => self.client.network_available(now),
+            51 => {
+                let id = self.channel();
+                if self.rng.bool() {
+                    let after = format!("serial-{}", self.rng.u8(..4));
+                    self.client.replay(id, after.into(), now.instant);
+                } else {
+                    self.client.stop_replay(id, now.instant);
+                }
+            }
             52 => match self.rng.bool() {
                 true => self.client.network_lost(now),
                 false => self.client.woke(Duration::from_secs(self.rng.u64(2..300)), now),
@@ -217,6 +231,7 @@ impl World {
         if self.rng.u8(..4) == 0 {
             let mut delivery = Delivery::new(self.name(), vec![Message::new("n", "d")]);
             delivery.id = Some("conn:1".into());
+            delivery.channel_serial = self.serial();
             frames.push(ServerFrame::Message(delivery));
         }
         if self.rng.u8(..4) == 0 {
@@ -225,6 +240,7 @@ impl World {
         if self.rng.u8(..8) == 0 {
             let mut delivery = Delivery::new(self.name(), vec![Annotation::default()]);
             delivery.id = Some("conn:2".into());
+            delivery.channel_serial = self.serial();
             frames.push(ServerFrame::Annotation(delivery));
         }
         for mut frame in frames {
@@ -418,10 +434,15 @@ impl World {
     fn service_hears(&mut self, frame: ClientFrame) {
         match frame {
             ClientFrame::Attach(attach) => {
-                let present = self.rng.bool();
+                let mut flags = Flags::NONE;
+                for flag in [Flags::HAS_PRESENCE, Flags::RESUMED] {
+                    flags = if self.rng.bool() { flags | flag } else { flags };
+                }
+                let channel_serial = attach.channel_serial.or_else(|| self.serial());
                 self.inbox.push(ServerFrame::Attached(Box::new(Attached {
                     channel: attach.channel,
-                    flags: if present { Flags::HAS_PRESENCE } else { Flags::NONE },
+                    channel_serial,
+                    flags,
                     ..Attached::default()
                 })))
             }
@@ -507,7 +528,10 @@ impl World {
                 );
             }
             Event::ErrorReason => self.told.noted(),
-            Event::ReplayEnded(id, end) => panic!("nobody asked {id:?} for a replay: {end:?}"),
+            Event::ReplayEnded(id, end) => {
+                let state = self.channels[&id];
+                assert_eq!(state, ChannelState::Attached, "{end:?}");
+            }
             Event::Granted(id) => {
                 assert_eq!(self.channels[&id], ChannelState::Attached);
             }

@@ -144,7 +144,8 @@ pub struct AnnotationSubscription {
 pub enum AnnotationEvent {
     /// An annotation was made or removed.
     Annotation(Annotation),
-    /// The listener did not keep up, and the service no longer had what was missing: annotations are missing here.
+    /// Annotations may be missing here: continuity was lost, or the listener did not keep up and the service no longer had
+    /// what was missing.
     Gap(Gap),
     /// So many annotations were dropped here, because the listener did not keep up
     /// ([`Overflow::DropOldest`]).

@@ -1,6 +1,6 @@
 //! Annotations in the driver: what handles ask.
 
-use capably_core::{ChannelId, Now, Outcome};
+use capably_core::{Channel, ChannelId, Now, Outcome};
 
 use super::{Driver, commands::released};
 use crate::{
@@ -23,7 +23,7 @@ impl Driver {
                 let op = self.operation(Operation::Publish(reply, permits));
                 self.core.annotate(id, *annotation, op, now);
             }
-            AnnotationCommand::Subscribe { subscriber, attach, reply } => {
+            AnnotationCommand::Subscribe { mut subscriber, attach, reply } => {
                 let Some(entry) = self.channels.get_mut(&id) else {
                     subscriber.queue.end(Error::from(released()));
                     let _ = reply.send(Err(released()));
@@ -31,6 +31,7 @@ impl Driver {
                 };
                 let listener = Listener::Annotations(subscriber.id);
                 let subscribe = Operation::Subscribe(id, listener, reply);
+                subscriber.continuous = self.core.channel(id).is_some_and(Channel::is_continuous);
                 entry.annotations.add(subscriber);
                 if attach {
                     self.attach_to_subscribe(id, subscribe, now);

@@ -96,15 +96,16 @@ impl Entry {
     /// From now on every listener is to miss nothing.
     pub(super) fn attached(&mut self) {
         self.messages.attached();
+        self.annotations.attached();
     }
 
     /// Continuity was lost.
     pub(super) fn tell_gap(&mut self, gap: capably_core::Gap) {
         let gap = Gap::from(gap);
         self.messages.tell_gap(&gap);
-        // A sync tells what became of members, and a summary what became of annotations.
+        self.annotations.tell_gap(&gap);
+        // The sync that follows tells what became of members.
         self.presence.settle(&gap);
-        self.annotations.settle(&gap);
     }
 
     pub(super) fn end(&mut self, reason: &Error, clock: &Clock) {
