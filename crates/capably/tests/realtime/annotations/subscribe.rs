@@ -280,7 +280,10 @@ in_both_formats! {
         peer.send(annotations(vec![made("t", "at last")]));
         assert_eq!(received.next().await.unwrap().name.as_deref(), Some("at last"));
         let _fourth = annotations_of.subscribe().await.unwrap();
-        assert_eq!(log.said().len(), 2);
+        // The other warnings are of the gaps that attachments without RESUMED leave.
+        let mut said = log.said();
+        said.retain(|said| !said.message.contains("may have missed"));
+        assert_eq!(said.len(), 2);
     }
 }
 
