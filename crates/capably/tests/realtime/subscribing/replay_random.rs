@@ -123,7 +123,7 @@ impl World {
         };
         Arc::new(Self {
             state: Mutex::new(state),
-            kind: seed % 3 == 0,
+            kind: seed.is_multiple_of(3),
             end: watch::Sender::new(1),
             stop: Instant::now() + DURATION,
             over: watch::Sender::new(false),
@@ -410,7 +410,7 @@ fn anew(world: &World, peer: &mut Peer, asked: Option<usize>) -> usize {
 #[derive(Clone, Debug)]
 enum Heard {
     Item(usize),
-    Gap(Gap),
+    Gap(Box<Gap>),
 }
 
 /// What a listener wants, and what came of it.
@@ -466,17 +466,17 @@ impl Listener {
         Some(match self {
             Self::Messages(messages) => match messages.next_event().await? {
                 SubscriptionEvent::Message(message) => number(message.id),
-                SubscriptionEvent::Gap(gap) => Heard::Gap(gap),
+                SubscriptionEvent::Gap(gap) => Heard::Gap(Box::new(gap)),
                 other => panic!("unexpected: {other:?}"),
             },
             Self::Presence(presence) => match presence.next_event().await? {
                 PresenceEvent::Message(message) => number(message.client_id),
-                PresenceEvent::Gap(gap) => Heard::Gap(gap),
+                PresenceEvent::Gap(gap) => Heard::Gap(Box::new(gap)),
                 other => panic!("unexpected: {other:?}"),
             },
             Self::Annotations(annotations) => match annotations.next_event().await? {
                 AnnotationEvent::Annotation(annotation) => number(annotation.id),
-                AnnotationEvent::Gap(gap) => Heard::Gap(gap),
+                AnnotationEvent::Gap(gap) => Heard::Gap(Box::new(gap)),
                 other => panic!("unexpected: {other:?}"),
             },
         })

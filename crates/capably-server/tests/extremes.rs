@@ -1,0 +1,109 @@
+//! Every time, size and count of the server with its least and its largest value: nothing panics or hangs.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use std::time::Duration;
+
+use capably_protocol::{Format, Message, ServerFrame};
+use capably_server::{Builder, Server};
+use tokio::time::timeout;
+
+use support::*;
+
+const FORMATS: [Format; 2] = [Format::Json, Format::MsgPack];
+
+/// How long anything may take.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Every option that is a time, in its least and largest values.
+fn times() -> Vec<(&'static str, fn(Builder, Duration) -> Builder)> {
+    vec![
+        ("connection_state_ttl", Builder::connection_state_ttl),
+        ("max_idle_interval", Builder::max_idle_interval),
+        ("presence_remain", Builder::presence_remain),
+    ]
+}
+
+/// Every option that is a size or a count.
+fn counts() -> Vec<(&'static str, fn(Builder, usize) -> Builder)> {
+    vec![
+        ("max_message_size", Builder::max_message_size),
+        ("max_frame_size", Builder::max_frame_size),
+        ("resume_buffer frames", |builder, frames| builder.resume_buffer(frames, 1 << 20)),
+        ("resume_buffer bytes", |builder, bytes| builder.resume_buffer(1 << 10, bytes)),
+        ("max_queue", Builder::max_queue),
+        ("max_presence_members", Builder::max_presence_members),
+        ("max_inbound_rate", |builder, rate| {
+            builder.max_inbound_rate(u32::try_from(rate).unwrap_or(u32::MAX))
+        }),
+        ("max_apps", Builder::max_apps),
+        ("max_connections", Builder::max_connections),
+        ("max_app_connections", Builder::max_app_connections),
+        ("max_channels", Builder::max_channels),
+        ("max_request_rate", |builder, rate| {
+            builder.max_request_rate(u32::try_from(rate).unwrap_or(u32::MAX))
+        }),
+        ("max_log_bytes", Builder::max_log_bytes),
+    ]
+}
+
+/// A message over a connection to this server: what the service answers to it.
+async fn publish(server: &Server, format: Format) -> ServerFrame {
+    let mut client = Client::open(server, format, &format!("key={}", server.key())).await;
+    let connected = client.next().await;
+    assert!(matches!(connected, ServerFrame::Connected(_)), "{connected:?}");
+    client.publish("ch", 0, vec![Message::new("n", "d")]).await;
+    client.next().await
+}
+
+// Spec: TO3l
+#[tokio::test]
+async fn the_largest_values_change_nothing_for_a_client() {
+    let mut servers: Vec<(&str, Builder)> = Vec::new();
+    for (name, set) in times() {
+        servers.push((name, set(Server::builder(), Duration::MAX)));
+    }
+    for (name, set) in counts() {
+        servers.push((name, set(Server::builder(), usize::MAX)));
+    }
+    for (name, builder) in servers {
+        let server = builder.start().await.unwrap();
+        for format in FORMATS {
+            let answer = timeout(LIMIT, publish(&server, format)).await.expect(name);
+            assert!(matches!(answer, ServerFrame::Ack(_)), "{name}: {answer:?}");
+        }
+        timeout(LIMIT, server.shutdown()).await.expect(name);
+    }
+}
+
+#[tokio::test]
+async fn the_least_values_are_refused_at_the_start_or_answered() {
+    let mut servers: Vec<(String, Builder)> = Vec::new();
+    for (name, set) in times() {
+        for time in [Duration::ZERO, Duration::from_nanos(1), Duration::from_millis(1)] {
+            servers.push((format!("{name} {time:?}"), set(Server::builder(), time)));
+        }
+    }
+    for (name, set) in counts() {
+        for count in [0, 1] {
+            servers.push((format!("{name} {count}"), set(Server::builder(), count)));
+        }
+    }
+    let mut refused = Vec::new();
+    for (name, builder) in servers {
+        let Ok(server) = builder.start().await else {
+            refused.push(name);
+            continue;
+        };
+        for format in FORMATS {
+            let query = format!("key={}", server.key());
+            let mut client = Client::open(&server, format, &query).await;
+            // CONNECTED, or why not.
+            timeout(LIMIT, client.next()).await.expect(&name);
+        }
+        timeout(LIMIT, server.shutdown()).await.expect(&name);
+    }
+    assert_eq!(refused, ["max_idle_interval 0ns"]);
+}
