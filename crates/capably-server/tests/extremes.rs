@@ -17,8 +17,11 @@ const FORMATS: [Format; 2] = [Format::Json, Format::MsgPack];
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// An option's name, and how it is set.
+type Setting<T> = (&'static str, fn(Builder, T) -> Builder);
+
 /// Every option that is a time, in its least and largest values.
-fn times() -> Vec<(&'static str, fn(Builder, Duration) -> Builder)> {
+fn times() -> Vec<Setting<Duration>> {
     vec![
         ("connection_state_ttl", Builder::connection_state_ttl),
         ("max_idle_interval", Builder::max_idle_interval),
@@ -27,7 +30,7 @@ fn times() -> Vec<(&'static str, fn(Builder, Duration) -> Builder)> {
 }
 
 /// Every option that is a size or a count.
-fn counts() -> Vec<(&'static str, fn(Builder, usize) -> Builder)> {
+fn counts() -> Vec<Setting<usize>> {
     vec![
         ("max_message_size", Builder::max_message_size),
         ("max_frame_size", Builder::max_frame_size),
