@@ -10,6 +10,9 @@ use super::queue::Notice;
 /// A subscription gets one whenever its channel is attached again without continuing: after the service gave
 /// up the connection (RTN15c7) or dropped what a slow client had to get, and after a detach. There is none at
 /// the first attach, and none when the service continued the channel.
+///
+/// There is also one where an item could not be read (40013), and where a slow listener lacks messages that the service
+/// no longer has ([`Overflow::Replay`](super::Overflow::Replay)).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Gap {
@@ -19,7 +22,7 @@ pub struct Gap {
     pub after: Option<Str>,
     /// The channel serial from which on nothing is missing (RTL15c); `None` when the service has not said it.
     pub until: Option<Str>,
-    /// When the channel was attached again, in ms since the epoch by this machine's clock.
+    /// When the gap was found, as the channel was attached again, in ms since the epoch by this machine's clock.
     pub time: Millis,
     /// Why it was not filled, or not wholly, with [`fill_gaps`](super::Subscribe::fill_gaps).
     pub unfilled: Option<ErrorInfo>,

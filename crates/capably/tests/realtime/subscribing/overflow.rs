@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use capably::{Message, Overflow, Str, Subscription, realtime::SubscriptionEvent};
+use capably::{
+    Channel, Message, Overflow, Realtime, Str, Subscription,
+    realtime::{RealtimeChannelOptions, SubscriptionEvent},
+};
 use capably_protocol::{ClientFrame, Flags, ServerFrame, frame::Delivery};
 use futures_util::FutureExt;
 use tokio::time::Instant;
@@ -323,6 +326,65 @@ in_both_formats! {
         }
         assert_eq!(stuck.next_event().await, None);
         assert_eq!(stuck.end_reason().unwrap().code().0, 80017);
+    }
+}
+
+/// A slow listener in the middle of a replay: it has had messages 0 to 9, lacks 10 to 29, and gets 10 to 14.
+async fn in_a_replay(client: &Realtime, channel: &Channel, peer: &mut Peer) -> Subscription {
+    let mut slow = channel.subscribe().capacity(10).await.unwrap();
+    send_placed(peer, 0..10);
+    quiet(client, peer).await;
+    send_placed(peer, 10..30);
+    quiet(client, peer).await;
+    assert_eq!(take(&mut slow), numbers(0..10));
+    continue_after(peer, 9).await;
+    send_placed(peer, 10..15);
+    quiet(client, peer).await;
+    slow
+}
+
+in_both_formats! {
+    async fn closing_in_the_middle_of_a_replay_tells_what_is_lacking(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut slow = in_a_replay(&client, &channel, &mut peer).await;
+        let service_side = async {
+            assert_eq!(peer.receive().await, Some(ClientFrame::Close));
+            peer.send(ServerFrame::Closed);
+        };
+        tokio::join!(client.close(), service_side);
+        for number in 10..15 {
+            assert_eq!(take_event(&mut slow), Some(number.to_string()));
+        }
+        match slow.next_event().await {
+            Some(SubscriptionEvent::Gap(gap)) => assert_eq!(gap.after, Some(serial(14))),
+            other => panic!("not a gap: {other:?}"),
+        }
+        assert_eq!(slow.next_event().await, None);
+        assert_eq!(slow.end_reason().unwrap().code().0, 80017);
+    }
+}
+
+in_both_formats! {
+    async fn options_set_in_the_middle_of_a_replay_wait_for_its_end(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut slow = in_a_replay(&client, &channel, &mut peer).await;
+        let options = RealtimeChannelOptions::new().param("novel", "1");
+        let set = tokio::spawn(channel.set_options(options));
+        // First the replay ends, then the channel is attached with the new options.
+        continue_after(&mut peer, 29).await;
+        let attach = peer.expect_attach("ch").await;
+        assert_eq!(attach.channel_serial, Some(serial(29)));
+        assert_eq!(attach.params.get("novel").map(String::as_str), Some("1"));
+        peer.send(attached_with("ch", |attached| {
+            attached.channel_serial = Some(serial(29));
+            attached.flags = Flags::RESUMED;
+        }));
+        set.await.unwrap().unwrap();
+        // The listener gets the rest in another replay.
+        continue_after(&mut peer, 14).await;
+        send_placed(&mut peer, 15..30);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut slow), numbers(10..30));
     }
 }
 
