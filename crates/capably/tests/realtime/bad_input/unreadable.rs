@@ -8,7 +8,7 @@ use capably::{
         annotations::AnnotationEvent, presence::PresenceEvent,
     },
 };
-use capably_protocol::{Format, ServerFrame, codec};
+use capably_protocol::{Flags, Format, ServerFrame, codec};
 use serde_json::{Value, json};
 
 use crate::{in_both_formats, support::*};
@@ -140,7 +140,8 @@ in_both_formats! {
     async fn one_annotation_harms_no_other(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         peer.send(attached_with("ch", |attached| {
-            attached.flags = [ChannelMode::AnnotationSubscribe].into_iter().collect();
+            let modes: Flags = [ChannelMode::AnnotationSubscribe].into_iter().collect();
+            attached.flags = modes | Flags::RESUMED;
         }));
         let mut annotations = channel.annotations().subscribe().await.unwrap();
         for (index, bad) in unreadable().into_iter().enumerate() {
@@ -250,7 +251,7 @@ in_both_formats! {
         let mut peer = attempt.accept();
         peer.send(connected_frame("connection-1", "key-1"));
         peer.expect_attach("ch").await;
-        peer.send(attached_with("ch", |attached| attached.flags = capably_protocol::Flags::RESUMED));
+        peer.send(attached_with("ch", |attached| attached.flags = Flags::RESUMED));
         for _ in 0..5 {
             peer.send_raw(broken(format));
             peer.send(messages("ch", &["after"]));
