@@ -452,12 +452,6 @@ impl<T: Weigh, N: Notice> Queue<T, N> {
             return Pushed::Refused;
         }
         let mut pushed = Pushed::Taken;
-        if self.overflow == Overflow::Replay && push == Push::Live {
-            let weight = items.iter().map(T::weight).sum::<usize>();
-            if queued + items.len() >= capacity || inner.bytes + weight >= bytes {
-                pushed = Pushed::Filled;
-            }
-        }
         if self.overflow == Overflow::End {
             let room = capacity.saturating_sub(queued);
             if items.len() > room || inner.bytes >= bytes {
@@ -468,6 +462,10 @@ impl<T: Weigh, N: Notice> Queue<T, N> {
         }
         inner.bytes += items.iter().map(T::weight).sum::<usize>();
         inner.batches.push(items);
+        let is_full = inner.batches.len() >= capacity || inner.bytes >= bytes;
+        if self.overflow == Overflow::Replay && push == Push::Live && is_full {
+            pushed = Pushed::Filled;
+        }
         if self.overflow == Overflow::DropOldest {
             let Inner { batches, bytes, lagged, .. } = &mut *inner;
             let before = batches.len();

@@ -182,6 +182,8 @@ impl<T: Weigh + Clone, W: Wants<T>> Subscribers<T, W> {
             missing.into_iter().map(|(before, gap)| (before, Gap::from(gap))).collect();
         let mut delivered = Delivered::default();
         for subscriber in &mut self.0 {
+            // In a replay, the gap begins where the listener is, and the channel is further on.
+            let begins = subscriber.behind.as_ref().map(|behind| behind.after.clone());
             let push = match (&subscriber.behind, &place.serial) {
                 (Some(behind), Some(serial)) if place.repeated => {
                     if behind.full || *serial <= behind.after {
@@ -200,7 +202,7 @@ impl<T: Weigh + Clone, W: Wants<T>> Subscribers<T, W> {
             // The queue takes all of it or nothing: what comes again comes as a whole.
             let pushed = subscriber.queue.push(Vec::new(), push);
             if matches!(pushed, Pushed::Taken | Pushed::Filled) {
-                subscriber.push_around(items, &missing);
+                subscriber.push_around(items, &missing, begins);
             }
             match (&mut subscriber.behind, pushed) {
                 (None, Pushed::Refused) => {
@@ -352,13 +354,14 @@ impl<T: Weigh + Clone, W: Wants<T>> Subscriber<T, W> {
     }
 
     /// Queues items with the gaps between them.
-    fn push_around(&self, items: &[T], missing: &[(usize, Gap)]) {
+    fn push_around(&self, items: &[T], missing: &[(usize, Gap)], begins: Option<Str>) {
         let mut rest = items;
         let mut queued = 0;
         for (before, gap) in missing {
             let (piece, behind) = rest.split_at((before - queued).min(rest.len()));
             self.queue.push(self.select(piece), Push::Rest);
-            self.queue.push_notice(gap.clone());
+            let after = begins.clone().or_else(|| gap.after.clone());
+            self.queue.push_notice(Gap { after, ..gap.clone() });
             (rest, queued) = (behind, *before);
         }
         self.queue.push(self.select(rest), Push::Rest);

@@ -344,6 +344,38 @@ async fn in_a_replay(client: &Realtime, channel: &Channel, peer: &mut Peer) -> S
 }
 
 in_both_formats! {
+    async fn what_cannot_be_read_in_a_replay_is_a_gap_of_the_slow_one_alone(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut fast = subscribed(&channel).await;
+        let mut slow = in_a_replay(&client, &channel, &mut peer).await;
+        assert_eq!(take(&mut fast), numbers(0..30));
+        let mut changes = channel.changes();
+        peer.send_fields(serde_json::json!({
+            "action": 15, "channel": "ch", "channelSerial": &*serial(15),
+            "messages": [{ "name": "15" }, { "name": [] }, { "name": "after" }],
+        }));
+        send_placed(&mut peer, 16..30);
+        quiet(&client, &mut peer).await;
+        let mut names = Vec::new();
+        while let Some(Some(event)) = slow.next_event().now_or_never() {
+            match event {
+                SubscriptionEvent::Message(message) => names.push(message.name.unwrap().to_string()),
+                SubscriptionEvent::Gap(gap) => {
+                    assert_eq!((gap.after, gap.until), (Some(serial(14)), Some(serial(15))));
+                    assert_eq!(gap.reason.unwrap().code.0, 40013);
+                    names.push("gap".to_owned());
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let between = ["gap".to_owned(), "after".to_owned()];
+        assert_eq!(names, [&numbers(10..16)[..], &between, &numbers(16..30)].concat());
+        assert_eq!(fast.next_event().now_or_never(), None);
+        expect_none(&mut changes);
+    }
+}
+
+in_both_formats! {
     async fn closing_in_the_middle_of_a_replay_tells_what_is_lacking(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = in_a_replay(&client, &channel, &mut peer).await;
