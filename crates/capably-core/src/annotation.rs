@@ -59,19 +59,20 @@ impl Client {
             self.unreadable(id, reason);
         }
         // What arrived together is handed on together.
-        let joined = match self.last_output() {
+        let again = place.repeated.then(|| place.clone());
+        match self.last_output() {
             Some(Output::Event(Event::Annotations(last, batch)))
-                if *last == id && missing.is_empty() =>
+                if *last == id && missing.is_empty() && batch.joins(&place) =>
             {
-                batch.join(&mut delivery.items, &place)
+                batch.join(&mut delivery.items, place);
             }
-            _ => false,
-        };
-        if !joined {
-            let items = mem::take(&mut delivery.items);
-            let batch = Batch { items, missing, place: place.clone() };
-            self.push(Output::Event(Event::Annotations(id, batch)));
+            _ => {
+                let items = mem::take(&mut delivery.items);
+                self.push(Output::Event(Event::Annotations(id, Batch { items, missing, place })));
+            }
         }
-        self.repeated(id, &place, now);
+        if let Some(place) = again {
+            self.repeated(id, &place, now);
+        }
     }
 }

@@ -107,19 +107,20 @@ impl<T> Batch<T> {
         Self { items: Vec::new(), missing: vec![(0, gap.clone())], place: place.clone() }
     }
 
-    /// Takes what arrived right behind it, if a listener wants both or neither. Else the caller keeps the items: a
-    /// listener may have had the first of two repetitions already, and a batch without a serial is not repeated.
-    pub(crate) fn join(&mut self, items: &mut Vec<T>, place: &Place) -> bool {
-        let own = &mut self.place;
-        let joins = self.missing.is_empty()
+    /// Whether what arrived right behind it can be part of it: a listener wants both or neither. A listener may have
+    /// had the first of two repetitions already, and a batch without a serial is not repeated.
+    pub(crate) fn joins(&self, place: &Place) -> bool {
+        let own = &self.place;
+        self.missing.is_empty()
             && !own.repeated
             && !place.repeated
-            && own.serial.is_some() == place.serial.is_some();
-        if joins {
-            own.serial.clone_from(&place.serial);
-            self.items.append(items);
-        }
-        joins
+            && own.serial.is_some() == place.serial.is_some()
+    }
+
+    /// Takes what arrived right behind it.
+    pub(crate) fn join(&mut self, items: &mut Vec<T>, place: Place) {
+        self.place.serial = place.serial;
+        self.items.append(items);
     }
 }
 

@@ -145,6 +145,18 @@ impl Str {
         }
     }
 
+    /// Its length in bytes. Unlike that of [`as_str`](Self::as_str), it needs no look at the bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// Whether it has no bytes.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     #[inline]
     fn bytes(&self) -> &[u8] {
         match &self.0 {

@@ -65,8 +65,11 @@ impl Client {
                 if decoder.is_some() {
                     channel.deltas.progressed();
                 }
-                self.hand_on(id, &mut delivery.items, missing, &place);
-                self.repeated(id, &place, now);
+                let again = place.repeated.then(|| place.clone());
+                self.hand_on(id, &mut delivery.items, missing, place);
+                if let Some(place) = again {
+                    self.repeated(id, &place, now);
+                }
             }
             Some((_, error)) if place.repeated && decoder.is_some() => {
                 self.replay_failed(id, error, now);
@@ -76,7 +79,7 @@ impl Client {
             Some((index, error)) => {
                 delivery.items.truncate(index);
                 missing.iter_mut().for_each(|(before, _)| *before = index.min(*before));
-                self.hand_on(id, &mut delivery.items, missing, &place);
+                self.hand_on(id, &mut delivery.items, missing, place);
                 if decoder.is_some() {
                     return self.recover_delta(id, error, now);
                 }
@@ -91,7 +94,7 @@ impl Client {
         id: ChannelId,
         items: &mut Vec<Message>,
         missing: Vec<(usize, Gap)>,
-        place: &Place,
+        place: Place,
     ) {
         if let Some(reason) = missing.first().and_then(|(_, gap)| gap.reason.as_ref())
             && !place.repeated
@@ -101,11 +104,12 @@ impl Client {
         if missing.is_empty()
             && let Some(Output::Event(Event::Messages(last, batch))) = self.last_output()
             && *last == id
-            && batch.join(items, place)
+            && batch.joins(&place)
         {
+            batch.join(items, place);
             return;
         }
-        let batch = Batch { items: mem::take(items), missing, place: place.clone() };
+        let batch = Batch { items: mem::take(items), missing, place };
         self.push(Output::Event(Event::Messages(id, batch)));
     }
 }
