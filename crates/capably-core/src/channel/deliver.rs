@@ -4,7 +4,7 @@ use std::mem;
 
 use capably_protocol::{ErrorCode, ErrorInfo, Message, encoding, frame::Delivery};
 
-use super::{Gap, Place, State};
+use super::{Channel, Gap, Place, State};
 use crate::{Batch, ChannelId, Client, Event, Instant, Output, unreadable::is_delta};
 
 impl Client {
@@ -23,15 +23,22 @@ impl Client {
         let decoder = self.config.vcdiff.clone();
         let Some(id) = self.channel_id(&delivery.channel) else { return };
         let serial = delivery.channel_serial.take();
-        let Some(place) = self.admit(id, serial.as_ref(), now) else { return };
+        let mut place = None;
+        if self.channels.get(&id).is_some_and(Channel::may_repeat) {
+            place = self.admit(id, serial.as_ref(), now);
+            if place.is_none() {
+                return;
+            }
+        }
+        let repeated = place.as_ref().is_some_and(|place| place.repeated);
         let Some(channel) = self.channels.get_mut(&id) else { return };
         if channel.state != State::Attached {
             return channel.pass_over(serial);
         }
         let damaged = !missing.is_empty();
-        if damaged && !place.repeated && delivery.items.iter().any(is_delta) {
+        if damaged && !repeated && delivery.items.iter().any(is_delta) {
             // Should these need what is missing, the channel goes on after the frame.
-            channel.moved(serial.clone());
+            place = Some(channel.advance(serial.clone()));
         }
         let mut failure = None;
         // Each may be needed for the next (RTL21).
@@ -59,19 +66,25 @@ impl Client {
         }
         match failure {
             None => {
-                if !place.repeated {
-                    channel.moved(serial);
-                }
+                let place = match place {
+                    Some(place) => {
+                        if !repeated {
+                            channel.moved(serial);
+                        }
+                        place
+                    }
+                    None => channel.advance(serial),
+                };
                 if decoder.is_some() {
                     channel.deltas.progressed();
                 }
-                let again = place.repeated.then(|| place.clone());
+                let again = repeated.then(|| place.clone());
                 self.hand_on(id, &mut delivery.items, missing, place);
                 if let Some(place) = again {
                     self.repeated(id, &place, now);
                 }
             }
-            Some((_, error)) if place.repeated && decoder.is_some() => {
+            Some((_, error)) if repeated && decoder.is_some() => {
                 self.replay_failed(id, error, now);
             }
             // The frame comes again as a whole (RTL18b).
@@ -79,6 +92,7 @@ impl Client {
             Some((index, error)) => {
                 delivery.items.truncate(index);
                 missing.iter_mut().for_each(|(before, _)| *before = index.min(*before));
+                let place = place.unwrap_or_else(|| channel.advance(serial));
                 self.hand_on(id, &mut delivery.items, missing, place);
                 if decoder.is_some() {
                     return self.recover_delta(id, error, now);

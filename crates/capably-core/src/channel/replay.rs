@@ -54,7 +54,7 @@ pub enum ReplayOutcome {
     Stopped,
     /// The service sent nothing more for the realtimeRequestTimeout.
     Silent,
-    /// What comes right after a position cannot be had.
+    /// The service cannot send the messages right after a position.
     Lost {
         /// The position: whoever is there, or before it, does not get what comes next.
         after: Str,
@@ -89,6 +89,22 @@ enum Phase {
 impl Channel {
     pub(super) fn is_replaying(&self) -> bool {
         self.replay.is_some()
+    }
+
+    /// Whether what arrives may have arrived before: of such a channel, [`Client::admit`] tells the place of each frame.
+    pub(super) fn may_repeat(&self) -> bool {
+        self.replay.is_some() || self.abandoned_replay.is_some()
+    }
+
+    /// Moves an attached channel, of which nothing comes again, behind a frame. Returns the frame's place.
+    pub(super) fn advance(&mut self, serial: Option<Str>) -> Place {
+        match serial {
+            Some(serial) => {
+                let after = self.channel_serial.replace(serial.clone());
+                Place { after, serial: Some(serial), repeated: false }
+            }
+            None => Place { after: self.channel_serial.clone(), ..Place::default() },
+        }
     }
 
     /// Whether a frame is a rest of an abandoned replay. It must not move the channel backwards.
