@@ -123,7 +123,7 @@ impl Place {
         if let Some(client_id) = &self.client_id {
             options = options.client_id(client_id);
         }
-        // What is wrong with the options is wrong with the command line, and nothing has been sent yet.
+        // The options come from the command line, so a wrong option is wrong usage (exit code 2). Nothing was sent yet.
         Rest::new(options.clone()).map_err(Failure::wrong_usage)?;
         Ok(options)
     }

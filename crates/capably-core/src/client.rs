@@ -35,12 +35,12 @@ pub enum TransportEvent<'a> {
     Frame(&'a mut ServerFrame),
     /// A frame arrived that cannot be read as a whole.
     Damaged {
-        /// What can be read of it.
+        /// The part of the frame that can be read.
         damaged: Box<Damaged<ServerFrame>>,
         /// Why the rest cannot.
         error: DecodeError,
     },
-    /// What arrived is no frame: where its parts end cannot be known. The transport may go on, unless the
+    /// The bytes are no frame: the ends of its parts cannot be found. The transport may go on, unless the
     /// client asks to [shut](Output::Shut) it.
     Broken(DecodeError),
     /// Something else arrived, such as a WebSocket ping: the service is alive (RTN23b).
@@ -210,7 +210,7 @@ impl Client {
         self.settle_frames(|outbox, settle| outbox.fail_all(&errors::ack_timed_out(), settle));
     }
 
-    /// What waits for a client that nobody connects waits no longer than for a connection that is lost.
+    /// Limits how long operations wait for a client that nobody connects: as long as for a lost connection.
     pub(crate) fn limit_wait(&mut self, now: Instant) {
         if self.connection_state() == ConnectionState::Initialized
             && !self.timers.is_set(Timer::Suspend)

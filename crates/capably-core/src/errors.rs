@@ -169,7 +169,7 @@ pub(crate) fn protocol(message: &'static str) -> ErrorInfo {
     ErrorInfo::new(PROTOCOL, 400, message)
 }
 
-/// What arrived is no frame.
+/// The bytes that arrived are no frame.
 pub(crate) fn broken_frame(why: &DecodeError) -> ErrorInfo {
     ErrorInfo::new(PROTOCOL, 400, format!("the service sent a frame that cannot be read: {why}"))
 }

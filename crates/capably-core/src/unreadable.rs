@@ -43,9 +43,9 @@ impl Client {
         }
     }
 
-    /// What arrived is no frame, so that it cannot be known for which channel it was. The first time the
-    /// transport ends: what the service sends again after the resume may be better. Then it is passed over, and
-    /// every channel has a gap: it may come after every resume.
+    /// Bytes arrived that are no frame, so their channel is not known. The first time, the transport ends: after the
+    /// resume the service may send a good frame instead. The next time, the bytes are skipped and every channel gets
+    /// a gap, since the same bytes may come after every resume.
     pub(crate) fn broken(&mut self, error: &DecodeError, now: Now) {
         let Some(transport) = self.connection.transport() else { return };
         let error = errors::broken_frame(error);
@@ -135,7 +135,7 @@ impl Client {
             let after = channel.channel_serial().cloned();
             let reason = Some(error.clone());
             self.unreadable(id, &error);
-            // Whoever is behind gets what comes again; the others may lack something here.
+            // A listener that is behind gets these messages in a replay; the others may lack something here.
             let place = Place { after: after.clone(), ..Place::default() };
             let gap = Gap { reason, after, until: None, time: now.wall };
             self.push(Output::Event(Event::Messages(id, Batch::missing(&gap, &place))));

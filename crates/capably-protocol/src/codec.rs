@@ -26,7 +26,7 @@ const MAX_DEPTH: usize = 120;
 
 /// Deepest nesting of a frame or a body that publishes something.
 ///
-/// What is published comes back in frames, pages and batches, which nest at most 4 levels around it. Readers
+/// A published item comes back in frames, pages and batches, which add at most 4 levels around it. Readers
 /// with the [default limits](Limits::default) can thus read whatever a service accepted within this one.
 pub const MAX_PUBLISH_DEPTH: usize = 60;
 

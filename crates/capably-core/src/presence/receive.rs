@@ -148,7 +148,7 @@ impl Channel {
         told
     }
 
-    /// What a replayed frame says of members. The members known are further on already.
+    /// The presence messages of a replayed frame. The member map is not changed: it is newer than the frame.
     fn repeat(&self, delivery: Delivery<PresenceMessage>) -> Vec<PresenceMessage> {
         let (id, connection, time) = (delivery.id, delivery.connection_id, delivery.timestamp);
         let mut items = delivery.items;

@@ -1,4 +1,4 @@
-//! What can be had of a frame that cannot be read as a whole.
+//! The readable parts of a frame that cannot be read as a whole.
 //!
 //! The frame is taken apart into its fields and items, without looking into them. Each is read by itself, and
 //! a frame is put together from those that can be read. This is slow, and for frames only that the ordinary
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{ClientFrame, ServerFrame, Str, frame::Action, lenient::MAX_ITEMS};
 
-/// What can be read of a frame that cannot be read as a whole.
+/// The readable parts of a frame that cannot be read as a whole.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Damaged<F> {

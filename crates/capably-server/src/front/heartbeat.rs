@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use capably_protocol::Str;
 
-/// What a client hears when there is nothing else to send, as `heartbeats` among its parameters says.
+/// The heartbeats that a client gets when there is nothing else to send: its parameter `heartbeats` chooses them.
 #[derive(Debug)]
 pub(super) enum Heartbeat {
     /// HEARTBEAT frames: it sees no pings of the WebSocket.
@@ -15,7 +15,7 @@ pub(super) enum Heartbeat {
     Bounce(Bounce),
 }
 
-/// What comes of a heartbeat that is due.
+/// The frame to send when a heartbeat is due.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Beat {
     /// A HEARTBEAT, unless something else was sent.

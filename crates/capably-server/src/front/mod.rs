@@ -51,7 +51,7 @@ pub(crate) use self::{
     provision::new_key,
 };
 
-/// Who may make apps, and how much there may be of what a server has in all.
+/// The rule of who may make apps, and the limits of the whole server.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     pub(crate) provisioning: Provisioning,
@@ -61,13 +61,13 @@ pub(crate) struct Admission {
     pub(crate) max_connections: Option<usize>,
 }
 
-/// Who may make apps.
+/// The rule of who may make apps.
 #[derive(Debug, Default)]
 pub(crate) enum Provisioning {
-    /// Whoever reaches the server.
+    /// Every client that reaches the server.
     #[default]
     Open,
-    /// Whoever shows the secret.
+    /// Clients that send the secret.
     Secret(Secret),
     /// Nobody.
     Off,

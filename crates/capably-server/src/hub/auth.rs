@@ -139,7 +139,7 @@ impl Identity {
         Ok(Self { capability, client, key_id: key.id.clone(), token: Some(Arc::new(facts)) })
     }
 
-    /// What kind of client it is, as its token says, such as `server`.
+    /// The type of the client, from its token, such as `server`.
     pub(crate) fn client_type(&self) -> Option<&str> {
         self.token.as_ref()?.client_type.as_deref()
     }

@@ -1,6 +1,6 @@
-//! What a JWT says of its holder by channel: a claim that others see, and how fast it may publish.
+//! The claims of a JWT by channel: a `userClaim` that others see, and the rate at which its holder may publish.
 //!
-//! Nobody but the service puts a claim on what is published, so that those who see it can trust it.
+//! The server replaces or removes a `userClaim` that a client sends, so that subscribers can trust the one they see.
 
 use std::cmp::Ordering;
 
@@ -16,13 +16,13 @@ const ROOM: &str = "ably.room.";
 /// The most messages a second on each attachment, the channel's name or pattern behind the prefix.
 const MAX_RATE: &str = "ably.limits.publish.perAttachment.maxRate.";
 
-/// What the name of a room's channel ends with.
+/// The suffix of the name of a room's channel.
 const CHAT: &str = "::$chat";
 
 /// Where a claim stands in `extras`.
 const USER_CLAIM: &str = "userClaim";
 
-/// What a JWT claims for channels.
+/// The channel claims of a JWT.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Claims {
     /// The most specific first.
@@ -105,7 +105,7 @@ fn number(value: &Value) -> Option<f64> {
 }
 
 impl Identity {
-    /// What others are to see about this identity on the channel.
+    /// The `userClaim` of this identity on the channel.
     pub(super) fn user_claim(&self, channel: &str) -> Option<&Str> {
         let users = &self.token.as_ref()?.claims.users;
         users.iter().find(|(scope, _)| scope.covers(channel)).map(|(_, claim)| claim)

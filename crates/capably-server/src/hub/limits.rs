@@ -50,7 +50,7 @@ impl Limits {
     }
 }
 
-/// What an app may use of the machine cannot be more than the operator lets every app use.
+/// The limits of an app cannot exceed those that the operator sets for every app.
 fn lower<T: Ord>(own: Option<T>, of_server: Option<T>) -> Option<T> {
     match (own, of_server) {
         (Some(own), Some(of_server)) => Some(own.min(of_server)),

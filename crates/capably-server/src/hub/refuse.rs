@@ -14,7 +14,7 @@ use super::{
     tally::{Volume, Way},
 };
 
-/// What to answer to a frame that cannot be read.
+/// The answer to a frame that cannot be read.
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// A NACK of this frame.
@@ -26,7 +26,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// What to answer to a client's frame that cannot be read; `None` when it cannot be known what the frame
+    /// The answer to a client's frame that cannot be read; `None` when it cannot be known what the frame
     /// is about, so that the connection fails.
     pub(crate) fn of(
         format: Format,

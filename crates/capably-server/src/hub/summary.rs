@@ -159,7 +159,7 @@ impl Summary {
                 *names.entry(name).or_default().entry(client) = ();
             }
             (Self::Unique(names), Some(client)) => {
-                // Whoever gives the same name again keeps its place.
+                // A client that votes for the same name again keeps its place.
                 remove(names, &client, |other| *other != name);
                 *names.entry(name).or_default().entry(client) = ();
             }
@@ -370,7 +370,7 @@ mod tests {
             let mut annotations: Vec<_> =
                 ["c", "a", "b"].map(|client| annotation(kind, "n", Some(client))).into();
             assert_eq!(listed(&annotations), json!(["c", "a", "b"]), "{kind}");
-            // Who says it again keeps its place; who comes back is the last.
+            // A client that adds its annotation again keeps its place; one that returns after a removal is the last.
             annotations.push(annotation(kind, "n", Some("c")));
             assert_eq!(listed(&annotations), json!(["c", "a", "b"]), "{kind}");
             annotations.push(removal(kind, "n", Some("a")));

@@ -40,9 +40,9 @@ pub(crate) struct TokenFacts {
     pub(super) revocation_key: Option<Str>,
     /// The device that it shows its holder to be.
     pub(super) device_id: Option<Str>,
-    /// What kind of client its holder is: `server`, for one that runs on the app's own servers.
+    /// The type of the holder: `server`, for a client that runs on the app's own servers.
     pub(super) client_type: Option<Str>,
-    /// What it says of its holder by channel.
+    /// Its claims by channel.
     pub(super) claims: Claims,
     /// In ms since the epoch.
     pub(super) issued: Millis,
