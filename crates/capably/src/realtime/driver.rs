@@ -120,7 +120,11 @@ impl Driver {
 
     /// Takes what happened on the transport. Returns whether there was anything.
     fn take_events(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.crowd.is_waited_for(&self.channels, cx) {
+        let channels = &self.channels;
+        let is_full = |id, cx: &mut Context<'_>| {
+            channels.get(&id).is_some_and(|entry| entry.poll_ready(cx).is_pending())
+        };
+        if self.crowd.is_waited_for(cx, is_full) {
             return false;
         }
         let limits = Limits { max_size: max_frame_size(self.config()), ..Limits::default() };
@@ -287,6 +291,7 @@ impl Future for Driver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.crowd.turn_begins();
         for _ in 0..ROUNDS {
             let mut busy = self.take_commands(cx);
             busy |= self.take_events(cx);
