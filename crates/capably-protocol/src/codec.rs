@@ -18,7 +18,7 @@ use crate::{
     PresenceMessage, PublishResult, ServerFrame, Str,
     lenient::{self, FromMap},
 };
-pub use salvage::{Damaged, salvage_client_frame, salvage_server_frame};
+pub use salvage::{Damaged, salvage_client_frame, salvage_server_frame, split_items};
 use wire::FrameOut;
 
 /// No decoder nests deeper than this, whatever its [`Limits`] say: each level takes stack.

@@ -288,6 +288,7 @@ proptest! {
             let bytes = Bytes::copy_from_slice(&bytes);
             let _ = codec::salvage_server_frame(format, &bytes, &Limits::default());
             let _ = codec::salvage_client_frame(format, &bytes, &Limits::default());
+            let _ = codec::split_items(format, &bytes, &Limits::default());
         }
     }
 
@@ -295,6 +296,7 @@ proptest! {
     fn arbitrary_json_never_panics(text in "[\\[\\]{}:,\"\\\\a-e0-9.\\-eu ]{0,100}") {
         let bytes = Bytes::from(text);
         let _ = codec::salvage_server_frame(Format::Json, &bytes, &Limits::default());
+        let _ = codec::split_items(Format::Json, &bytes, &Limits::default());
     }
 }
 
@@ -396,6 +398,37 @@ fn an_array_that_is_none_is_a_gap() {
             assert_eq!(damaged.frame, Some(ServerFrame::Message(Delivery::new("ch", Vec::new()))));
             assert_eq!(damaged.gaps, [0]);
         }
+    }
+}
+
+#[test]
+fn the_items_of_a_body_come_apart() {
+    for format in FORMATS {
+        let limits = Limits::default();
+        let body = fields(format, json!([{ "id": "a" }, { "id": [] }, { "name": "],{" }, {}]));
+        let read: Vec<_> = codec::split_items(format, &body, &limits)
+            .unwrap()
+            .iter()
+            .map(|item| codec::decode_messages(format, item, &limits).ok())
+            .collect();
+        let expected = [
+            Some(vec![Message { id: Some("a".into()), ..Message::default() }]),
+            None,
+            Some(vec![Message { name: Some("],{".into()), ..Message::default() }]),
+            Some(vec![Message::default()]),
+        ];
+        assert_eq!(read, expected);
+        assert_eq!(
+            codec::split_items(format, &fields(format, json!([])), &limits).unwrap().len(),
+            0
+        );
+        for body in [json!({ "id": "a" }), json!([{}, 1]), json!([[{}]]), json!("a"), json!(null)] {
+            let bytes = fields(format, body.clone());
+            assert_eq!(codec::split_items(format, &bytes, &limits), None, "{body}");
+        }
+        let small = Limits { max_size: body.len() - 1, ..limits };
+        assert_eq!(codec::split_items(format, &body, &small), None);
+        assert_eq!(codec::split_items(format, &body.slice(..body.len() - 1), &limits), None);
     }
 }
 

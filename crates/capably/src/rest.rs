@@ -60,7 +60,7 @@ pub use annotations::RestAnnotations;
 pub use channel::{ChannelOptions, RestChannel, RestChannels};
 pub use http_response::{HttpPaginatedResponse, HttpRequestBuilder};
 pub use mutation::{ChangeMessage, MessageSerial};
-pub use page::PaginatedResult;
+pub use page::{PaginatedResult, UnreadableItem};
 pub use presence::RestPresence;
 pub use publish::Publish;
 pub use push::{

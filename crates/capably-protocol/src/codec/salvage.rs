@@ -58,6 +58,30 @@ pub fn salvage_client_frame(
     Some(salvage(format, bytes, limits, FrameIn::client)?.0)
 }
 
+/// Takes apart the items of a REST body that [`decode_items`](super::decode_items) or
+/// [`decode_body`](super::decode_body) refuses, so that each can be read by itself: each comes as a body of its own, an
+/// array of one item.
+///
+/// `None` when the body is no whole array of maps, when it is larger than the limits allow, or has too many items.
+pub fn split_items(format: Format, bytes: &Bytes, limits: &Limits) -> Option<Vec<Bytes>> {
+    if bytes.len() > limits.max_size {
+        return None;
+    }
+    match format {
+        Format::Json => split::<JsonLayout>(bytes),
+        Format::MsgPack => split::<MsgPackLayout>(bytes),
+    }
+}
+
+fn split<L: Layout>(bytes: &[u8]) -> Option<Vec<Bytes>> {
+    if !L::is_whole(bytes) {
+        return None;
+    }
+    let items = each_element::<L>(bytes, |item| item)?;
+    let are_maps = items.iter().all(|item| L::members(item, &mut |_, _, _| {}));
+    are_maps.then(|| items.into_iter().map(|item| L::array(&[item]).into()).collect())
+}
+
 /// How a format lays out maps and arrays. Apart from [`is_whole`](Self::is_whole), nothing here has to bear bytes
 /// that are not whole values.
 pub(super) trait Layout {

@@ -122,7 +122,8 @@ impl Reading {
                     page /= 2;
                     messages.clear();
                 }
-                read => break read.err(),
+                Err(error) => break Some(error),
+                Ok(unreadable) => break unreadable,
             }
         };
         let read = messages.len();
@@ -134,8 +135,14 @@ impl Reading {
         Missed { messages, gap }
     }
 
-    /// Reads from the end of the gap back to its beginning, which shows in a message from before.
-    async fn read_back(&self, gap: &Gap, page: u32, messages: &mut Vec<Message>) -> Result<()> {
+    /// Reads from the end of the gap back to its beginning, which shows in a message from before. Returns why a message
+    /// in between cannot be read, if there is one.
+    async fn read_back(
+        &self,
+        gap: &Gap,
+        page: u32,
+        messages: &mut Vec<Message>,
+    ) -> Result<Option<Error>> {
         let until = gap.until.as_ref().ok_or_else(unknown_end)?;
         let before = match &gap.after {
             Some(after) => self.newest_at(after).await?,
@@ -148,16 +155,27 @@ impl Reading {
             .param("fromSerial", until)
             .limit(page)
             .await?;
-        let mut items = pin!(first.items_stream());
-        while let Some(message) = items.try_next().await? {
-            let at_beginning = before.as_ref().is_some_and(|before| is_not_after(&message, before));
-            if at_beginning || key(&message).is_some_and(|key| self.known.contains(&**key)) {
-                return Ok(());
+        let mut pages = pin!(first.pages());
+        let mut unreadable = None;
+        while let Some(page) = pages.try_next().await? {
+            for message in page.into_results() {
+                let message = match message {
+                    Ok(message) => message,
+                    Err(error) => {
+                        unreadable = unreadable.or(Some(error));
+                        continue;
+                    }
+                };
+                let is_before =
+                    before.as_ref().is_some_and(|before| is_not_after(&message, before));
+                if is_before || key(&message).is_some_and(|key| self.known.contains(&**key)) {
+                    return Ok(unreadable);
+                }
+                if messages.len() == self.limit {
+                    return Err(too_many(self.limit));
+                }
+                messages.push(message);
             }
-            if messages.len() == self.limit {
-                return Err(too_many(self.limit));
-            }
-            messages.push(message);
         }
         Err(out_of_reach())
     }

@@ -1,6 +1,6 @@
 //! Pages of results (TG).
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{collections::HashSet, fmt, iter, sync::Arc};
 
 use capably_protocol::ErrorCode;
 use futures_core::Stream;
@@ -48,10 +48,21 @@ const MAX_EMPTY_PAGES: usize = 100;
 #[derive(Clone)]
 pub struct PaginatedResult<T> {
     items: Vec<T>,
+    unreadable: Vec<UnreadableItem>,
     links: Links,
     call: Call,
     origin: String,
     source: Source<T>,
+}
+
+/// An item of a page that cannot be read. The other items of the page are not affected.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct UnreadableItem {
+    /// The place of the item: as many of the page's [`items`](PaginatedResult::items) come before it.
+    pub index: usize,
+    /// Why the item cannot be read, with the code 40013.
+    pub error: Error,
 }
 
 /// What reads the items of a reply.
@@ -72,9 +83,31 @@ impl<T> Clone for Source<T> {
 impl<T> Source<T> {
     async fn load(&self, call: Call) -> Result<PaginatedResult<T>> {
         let reply = self.pipeline.send(&call).await?;
-        let items = (self.decode)(&reply)?;
+        let (items, unreadable) = self.read(&reply)?;
         let links = Links::parse(reply.links.iter().map(String::as_str));
-        Ok(PaginatedResult { items, links, call, origin: reply.origin, source: self.clone() })
+        let source = self.clone();
+        Ok(PaginatedResult { items, unreadable, links, call, origin: reply.origin, source })
+    }
+
+    /// Reads the items of a reply: one by one if one of them is unreadable, since the link to the next page and the
+    /// other items would be lost with it.
+    fn read(&self, reply: &Reply) -> Result<(Vec<T>, Vec<UnreadableItem>)> {
+        let failure = match (self.decode)(reply) {
+            Ok(items) => return Ok((items, Vec::new())),
+            Err(error) => error,
+        };
+        let parts = reply.split().ok_or(failure)?;
+        let (mut items, mut unreadable) = (Vec::new(), Vec::new());
+        for part in parts {
+            match (self.decode)(&part) {
+                Ok(read) => items.extend(read),
+                Err(error) => unreadable.push(UnreadableItem { index: items.len(), error }),
+            }
+        }
+        if let Some(UnreadableItem { error, .. }) = unreadable.first() {
+            tracing::warn!(count = unreadable.len(), %error, "a page has items that cannot be read");
+        }
+        Ok((items, unreadable))
     }
 }
 
@@ -96,6 +129,26 @@ impl<T> PaginatedResult<T> {
     /// The results on this page, for good.
     pub fn into_items(self) -> Vec<T> {
         self.items
+    }
+
+    /// The items of this page that cannot be read, in the order of their places. They are missing in
+    /// [`items`](Self::items).
+    pub fn unreadable(&self) -> &[UnreadableItem] {
+        &self.unreadable
+    }
+
+    /// The items of this page, and an error in the place of each that cannot be read.
+    pub(crate) fn into_results(self) -> impl Iterator<Item = Result<T>> {
+        let mut unreadable = self.unreadable.into_iter().peekable();
+        let mut items = self.items.into_iter();
+        let mut passed = 0;
+        iter::from_fn(move || {
+            if let Some(missing) = unreadable.next_if(|missing| missing.index <= passed) {
+                return Some(Err(missing.error));
+            }
+            passed += 1;
+            items.next().map(Ok)
+        })
     }
 
     /// Whether there is another page after this one (TG6).
@@ -180,14 +233,13 @@ impl<T> PaginatedResult<T> {
 
     /// The results of this page and of all that follow.
     ///
-    /// An error ends the stream, as with [`pages`](Self::pages).
+    /// An item that cannot be read is an error in its place, with the code 40013, and the stream goes on behind it. Any
+    /// other error ends the stream, as with [`pages`](Self::pages).
     pub fn items_stream(self) -> impl Stream<Item = Result<T>> + Send
     where
         T: Send + Sync + 'static,
     {
-        self.pages()
-            .map_ok(|page| stream::iter(page.into_items().into_iter().map(Ok)))
-            .try_flatten()
+        self.pages().map_ok(|page| stream::iter(page.into_results())).try_flatten()
     }
 }
 
@@ -212,7 +264,8 @@ impl Way {
     /// # Errors
     /// Code 40000 for a link to another host, 40011 for one that leads nowhere.
     fn after<T>(&mut self, page: &PaginatedResult<T>) -> Result<Option<Call>> {
-        self.empty = if page.items.is_empty() { self.empty + 1 } else { 0 };
+        let is_empty = page.items.is_empty() && page.unreadable.is_empty();
+        self.empty = if is_empty { self.empty + 1 } else { 0 };
         let Some(link) = &page.links.next else { return Ok(None) };
         let call = page.follow(link)?;
         if !self.seen.insert(call.target().to_owned()) {
@@ -235,6 +288,7 @@ impl<T: fmt::Debug> fmt::Debug for PaginatedResult<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PaginatedResult")
             .field("items", &self.items)
+            .field("unreadable", &self.unreadable)
             .field("has_next", &self.has_next())
             .finish_non_exhaustive()
     }

@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use capably_protocol::{
     Data, DecodeError, ErrorCode, ErrorInfo, Format, Limits,
-    codec::{Item, decode_body, decode_items},
+    codec::{Item, decode_body, decode_items, split_items},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -71,6 +71,14 @@ impl Reply {
     /// Code 40013 when it is none.
     pub(crate) fn items<T: Item>(&self) -> Result<Vec<T>> {
         decode_items(self.format, &self.body, &self.limits).map_err(unreadable)
+    }
+
+    /// The items of a body that cannot be read as a whole, each as a reply of its own; `None` when its items cannot be
+    /// told apart.
+    pub(crate) fn split(&self) -> Option<Vec<Self>> {
+        let bodies = split_items(self.format, &self.body, &self.limits)?;
+        let reply = |body| Self { body, links: Vec::new(), ..self.clone() };
+        Some(bodies.into_iter().map(reply).collect())
     }
 }
 

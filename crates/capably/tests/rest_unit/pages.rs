@@ -79,6 +79,91 @@ async fn first_returns_to_the_first_page() {
     assert_eq!(http.requests()[2].0.url, "https://main.realtime.ably.net/channels/test/messages");
 }
 
+/// A page whose second, fourth and fifth items cannot be read, and the way to the next.
+fn damaged_page() -> Answer {
+    let items = json!([
+        {"id": "1", "name": "e"}, {"id": "2", "name": []}, {"id": "3", "name": "e"},
+        {"id": "4", "timestamp": {}}, {"id": {}},
+    ]);
+    respond(200, items).link(next("/channels/test/messages?cursor=more"))
+}
+
+fn places(page: &PaginatedResult<Message>) -> Vec<(usize, u32)> {
+    page.unreadable().iter().map(|item| (item.index, item.error.code().0)).collect()
+}
+
+#[tokio::test]
+async fn an_item_that_cannot_be_read_harms_no_other() {
+    for options in both_formats() {
+        let http = ScriptedHttp::sequence([damaged_page(), page(&["6"])]);
+        let first = http.rest_with(options).channels().get("test").history().await.unwrap();
+        assert_eq!(ids(&first), ["1", "3"]);
+        assert_eq!(places(&first), [(1, 40013), (2, 40013), (2, 40013)]);
+        let second = first.next().await.unwrap().expect("there is a next page");
+        assert_eq!((ids(&second), places(&second)), (vec!["6"], vec![]));
+    }
+}
+
+#[tokio::test]
+async fn the_stream_has_an_error_in_the_place_of_an_unreadable_item_and_goes_on() {
+    for options in both_formats() {
+        let http = ScriptedHttp::sequence([damaged_page(), page(&["6"])]);
+        let first = http.rest_with(options).channels().get("test").history().await.unwrap();
+        let told: Vec<String> = first
+            .items_stream()
+            .map(|item| match item {
+                Ok(message) => message.id.expect("an id").to_string(),
+                Err(error) => error.code().to_string(),
+            })
+            .collect()
+            .await;
+        assert_eq!(told, ["1", "40013", "3", "40013", "40013", "6"]);
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_which_nothing_can_be_read_leads_on() {
+    for options in both_formats() {
+        let broken = respond(200, json!([{"name": []}])).link(next("/channels/test/messages?at=2"));
+        let http = ScriptedHttp::sequence([broken, page(&["2"])]);
+        let first =
+            http.rest_with(options).channels().get("test").history().limit(1).await.unwrap();
+        assert_eq!((ids(&first), places(&first)), (vec![], vec![(0, 40013)]));
+        assert_eq!(ids(&first.next().await.unwrap().expect("there is a next page")), ["2"]);
+    }
+}
+
+#[tokio::test]
+async fn every_type_of_item_is_read_by_itself() {
+    for options in both_formats() {
+        let broken = |fields: Value| ScriptedHttp::always(respond(200, fields));
+        let http = broken(json!([{"clientId": []}, {"clientId": "ada"}]));
+        let rest = http.rest_with(options.clone());
+        let members = rest.channels().get("test").presence().get().await.unwrap();
+        assert_eq!((members.items().len(), members.unreadable().len()), (1, 1));
+        let http = broken(json!([{"action": 0, "id": "1"}, {"action": 0, "id": {}}]));
+        let rest = http.rest_with(options.clone());
+        let annotations = rest.channels().get("test").annotations().get("serial").await.unwrap();
+        assert_eq!((annotations.items().len(), annotations.unreadable()[0].index), (1, 1));
+        let http = broken(json!([{"id": "device"}, {"id": []}, {"id": "other"}]));
+        let rest = http.rest_with(options);
+        let devices = rest.push().admin().device_registrations().list().await.unwrap();
+        assert_eq!((devices.items().len(), devices.unreadable()[0].index), (2, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_array_of_items_is_an_error() {
+    for options in both_formats() {
+        for body in [json!(["text"]), json!([{"id": "1"}, 2]), json!({"name": []}), json!("text")] {
+            let http = ScriptedHttp::always(respond(200, body.clone()));
+            let rest = http.rest_with(options.clone());
+            let error = rest.channels().get("test").history().await.unwrap_err();
+            assert_eq!((error.code().0, error.status()), (40013, Some(400)), "{body}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn current_loads_the_same_page_again() {
     let link = "<./messages?limit=1&at=7>; rel=\"current\"";

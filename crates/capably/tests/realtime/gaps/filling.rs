@@ -353,6 +353,52 @@ in_both_formats! {
 }
 
 in_both_formats! {
+    async fn a_message_that_cannot_be_read_leaves_the_gap_and_the_others_are_filled_in(format) {
+        let history = History::of(1, &["a", "b", "c", "d", "e"]);
+        history.0.lock().unwrap()[2].1["name"] = json!([]);
+        let mut scene = Scene::new(format, history.http()).await;
+        let mut messages = scene.filling().await;
+        scene.send([message(1, "a"), anew(4), message(5, "e")]);
+        let expected = ["a", "gap 001..004 - 40013", "[b]", "[d]", "e"];
+        assert_eq!(next(&mut messages, 5).await, expected);
+        // One request for the newest message before the gap, one for the gap.
+        assert_eq!(scene.http.requests().len(), 2);
+    }
+}
+
+in_both_formats! {
+    async fn a_message_from_before_the_gap_that_cannot_be_read_does_not_matter(format) {
+        let history = History::of(1, &["broken", "a", "b", "c"]);
+        history.0.lock().unwrap()[0].1["name"] = json!([]);
+        let mut scene = Scene::new(format, history.http()).await;
+        let mut messages = scene.filling().await;
+        scene.send([message(2, "a"), anew(3), message(4, "c")]);
+        assert_eq!(next(&mut messages, 3).await, ["a", "[b]", "c"]);
+    }
+}
+
+in_both_formats! {
+    async fn a_page_that_is_too_large_is_asked_for_in_halves(format) {
+        let history = History::default();
+        // Together they exceed the 16 MiB that the client reads of a reply; half of them do not.
+        let large = "x".repeat(1_500_000);
+        for position in 1..=20 {
+            history.add(position, json!({ "name": position.to_string(), "data": large }));
+        }
+        let mut scene = Scene::new(format, history.http()).await;
+        let mut messages = scene.channel.subscribe().fill_gaps_up_to(19).await.unwrap();
+        scene.send([message(1, "1"), anew(20), message(21, "21")]);
+        let filled: Vec<_> = (2..=20).map(|position| format!("[{position}]")).collect();
+        let expected = [&["1".to_owned()], &filled[..], &["21".to_owned()]].concat();
+        assert_eq!(next(&mut messages, 21).await, expected);
+        let limits: Vec<_> =
+            scene.http.requests().iter().map(|request| request.param("limit").unwrap()).collect();
+        // Each attempt asks for the newest message before the gap first.
+        assert_eq!(limits, ["1", "20", "1", "10", "10"]);
+    }
+}
+
+in_both_formats! {
     async fn what_could_be_read_before_an_error_is_filled_in(format) {
         let names: Vec<String> = (1..=1_500).map(|number| number.to_string()).collect();
         let history = History::of(1, &names.iter().map(String::as_str).collect::<Vec<_>>());
