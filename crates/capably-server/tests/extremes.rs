@@ -6,8 +6,12 @@ mod support;
 
 use std::time::Duration;
 
-use capably_protocol::{Format, Message, ServerFrame};
-use capably_server::{Builder, Server};
+use capably_protocol::{Format, Message, ServerFrame, frame::Action};
+use capably_server::{
+    Builder, Server,
+    faults::{Faults, Rule},
+};
+use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use support::*;
@@ -109,4 +113,47 @@ async fn the_least_values_are_refused_at_the_start_or_answered() {
         timeout(LIMIT, server.shutdown()).await.expect(&name);
     }
     assert_eq!(refused, ["max_idle_interval 0ns"]);
+}
+
+#[tokio::test]
+async fn a_fault_with_the_longest_delay_stays_with_its_frame() {
+    for format in FORMATS {
+        let faults = Faults::new();
+        let server = Server::builder().faults(&faults).start().await.unwrap();
+        faults.add(Rule::after(Duration::MAX).disconnect());
+        faults.add(Rule::to_client().action(Action::Ack).times(1).delay(Duration::MAX));
+        let mut delayed = Client::open(&server, format, &format!("key={}", server.key())).await;
+        let connected = delayed.next().await;
+        assert!(matches!(connected, ServerFrame::Connected(_)), "{connected:?}");
+        delayed.publish("ch", 0, vec![Message::new("n", "d")]).await;
+        timeout(LIMIT, faults.wait_until(|log| log.entries().count() > 3)).await.unwrap();
+        let answer = timeout(LIMIT, publish(&server, format)).await.unwrap();
+        assert!(matches!(answer, ServerFrame::Ack(_)), "{answer:?}");
+        timeout(LIMIT, server.shutdown()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_least_and_the_largest_counts_of_a_fault() {
+    for format in FORMATS {
+        for (name, rule, applies) in [
+            ("no first one", Rule::to_client().nth(0), false),
+            ("the first", Rule::to_client().nth(1), true),
+            ("none", Rule::to_client().nth(u64::MAX), false),
+            ("never", Rule::to_client().times(0), false),
+            ("once", Rule::to_client().times(1), true),
+            ("always", Rule::to_client().times(u64::MAX), true),
+        ] {
+            let faults = Faults::new();
+            let server = Server::builder().faults(&faults).start().await.unwrap();
+            faults.add(rule.action(Action::Ack).disconnect());
+            let mut client = Client::open(&server, format, &format!("key={}", server.key())).await;
+            let connected = client.next().await;
+            assert!(matches!(connected, ServerFrame::Connected(_)), "{connected:?}");
+            client.publish("ch", 0, vec![Message::new("n", "d")]).await;
+            let acknowledged = timeout(LIMIT, client.socket.next()).await.expect(name);
+            assert_eq!(acknowledged.is_some_and(|frame| frame.is_ok()), !applies, "{name}");
+            timeout(LIMIT, server.shutdown()).await.expect(name);
+        }
+    }
 }

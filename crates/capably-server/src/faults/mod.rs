@@ -80,7 +80,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -240,7 +240,7 @@ impl Faults {
             .table
             .moments(link)
             .into_iter()
-            .map(|(rule, delay)| (now + delay, rule))
+            .map(|(rule, delay)| (after(now, delay), rule))
             .collect();
         moments.sort_by(|a, b| b.cmp(a));
         let event = Event::Connect { params: Params(Query::clone(&params)) };
@@ -492,4 +492,12 @@ impl Read {
             Self::Unreadable(direction, bytes) => Event::Unreadable { direction, bytes, fate },
         }
     }
+}
+
+/// A century: longer than anything runs, and well within what every system's clock can add up.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// The moment after a delay, however long that is.
+fn after(now: Instant, delay: Duration) -> Instant {
+    now + delay.min(NEVER)
 }

@@ -24,7 +24,7 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    Connect, Fate, Faults, Frame, Registration, RuleId, Side,
+    Connect, Fate, Faults, Frame, Registration, RuleId, Side, after,
     rule::{Direction, End, Strike, Treatment},
     table::{FrameFault, Link},
 };
@@ -301,7 +301,7 @@ impl Relay {
             return Poll::Pending;
         };
         let FrameFault { delay, treatment, strike } = fault;
-        let not_before = (!delay.is_zero()).then(|| Instant::now() + delay);
+        let not_before = (!delay.is_zero()).then(|| after(Instant::now(), delay));
         match treatment {
             Treatment::Pass => self.to(direction).push(Item::Message(message), not_before),
             Treatment::Suppress => {}
