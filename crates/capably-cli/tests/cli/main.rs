@@ -5,6 +5,7 @@
 mod bench;
 mod demo;
 mod durability;
+mod extremes;
 mod failures;
 mod faults;
 mod help;
