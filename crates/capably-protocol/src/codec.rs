@@ -1,11 +1,9 @@
 //! Bytes to frames and back, as JSON text or MessagePack.
 
+pub(crate) mod frame;
 mod json;
 mod msgpack;
 mod salvage;
-mod serialize;
-mod wire;
-mod writer;
 
 use std::fmt;
 
@@ -18,8 +16,8 @@ use crate::{
     PresenceMessage, PublishResult, ServerFrame, Str,
     lenient::{self, FromMap},
 };
+use frame::FrameOut;
 pub use salvage::{Damaged, salvage_client_frame, salvage_server_frame, split_items};
-use wire::FrameOut;
 
 /// No decoder nests deeper than this, whatever its [`Limits`] say: each level takes stack.
 const MAX_DEPTH: usize = 120;
@@ -242,7 +240,8 @@ pub trait Item: sealed::Sealed {}
 mod sealed {
     use serde::de::DeserializeOwned;
 
-    use super::{msgpack::Read, writer::Write};
+    use super::msgpack::Read;
+    use crate::wire::Write;
 
     pub trait Sealed: Write + Read + DeserializeOwned {}
 }

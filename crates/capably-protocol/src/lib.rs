@@ -46,6 +46,7 @@ pub mod summary;
 mod text;
 pub mod token;
 pub mod vcdiff;
+mod wire;
 
 pub use annotation::{Annotation, AnnotationAction};
 pub use batch::{

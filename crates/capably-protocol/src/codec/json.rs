@@ -7,14 +7,11 @@ use std::io;
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{
-    DecodeError, Limits, MAX_DEPTH,
-    wire::FrameIn,
-    writer::{Write, Writer},
-};
+use super::{DecodeError, Limits, MAX_DEPTH, frame::FrameIn};
 use crate::{
     Data,
     lenient::{self, FromMap},
+    wire::{Write, Writer},
 };
 
 /// Appends a value's JSON text to `out`.

@@ -1,7 +1,7 @@
 //! The MessagePack side: a reader and a writer of its own for what is on the hot path, rmp-serde for
 //! cold types.
 
-mod fields;
+mod delivery;
 pub(super) mod layout;
 mod peek;
 mod reader;
@@ -11,16 +11,13 @@ use std::mem;
 
 use bytes::Bytes;
 
-use super::{
-    DecodeError, Limits, Peek,
-    wire::FrameIn,
-    writer::{Write, Writer},
-};
+use super::{DecodeError, Limits, Peek, frame::FrameIn};
 use crate::{
     ClientFrame, ServerFrame, Str,
     frame::{Action, Delivery},
+    wire::{Write, Writer},
 };
-pub(super) use fields::Read;
+pub(super) use delivery::Read;
 use reader::{Fault, Reader};
 use writer::MsgPackWriter;
 

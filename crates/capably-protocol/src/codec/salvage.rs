@@ -9,8 +9,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::{
-    DecodeError, Format, Limits, json::layout::JsonLayout, msgpack::layout::MsgPackLayout,
-    wire::FrameIn,
+    DecodeError, Format, Limits, frame::FrameIn, json::layout::JsonLayout,
+    msgpack::layout::MsgPackLayout,
 };
 use crate::{ClientFrame, ServerFrame, Str, frame::Action, lenient::MAX_ITEMS};
 

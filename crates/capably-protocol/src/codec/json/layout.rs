@@ -7,8 +7,8 @@ use serde::de::IgnoredAny;
 use super::{
     super::{
         DecodeError, Limits,
+        frame::FrameIn,
         salvage::{EachMember, Layout, Member},
-        wire::FrameIn,
     },
     read_frame,
 };

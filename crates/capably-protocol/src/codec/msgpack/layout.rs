@@ -5,10 +5,10 @@ use bytes::Bytes;
 use super::{
     super::{
         DecodeError, Limits,
+        frame::FrameIn,
         salvage::{EachMember, Layout, Member},
-        wire::FrameIn,
     },
-    fields::Read,
+    Read,
     reader::{Reader, Token},
     whole,
 };

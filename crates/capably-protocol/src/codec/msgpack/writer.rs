@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::super::writer::Writer;
 use crate::Data;
+use crate::wire::Writer;
 
 pub(super) struct MsgPackWriter<'a> {
     pub(super) out: &'a mut Vec<u8>,

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::wire::{FrameOut, Items};
 use crate::{
     Annotation, Data, Message, MessageVersion, ObjectMessage, PresenceMessage, PublishResult,
+    codec::frame::{FrameOut, Items},
 };
 
 /// A format's way of writing the pieces of which frames consist.

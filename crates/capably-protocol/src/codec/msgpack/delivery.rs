@@ -3,7 +3,7 @@
 use super::{
     super::{
         DecodeError,
-        wire::{AuthIn, FrameIn},
+        frame::{AuthIn, FrameIn},
     },
     reader::{Fault, Reader, Token, malformed},
 };

@@ -15,27 +15,27 @@ use crate::{
 
 /// What is written: the fields of one frame, borrowed from it.
 #[derive(Default)]
-pub(super) struct FrameOut<'a> {
-    pub(super) action: u32,
-    pub(super) id: Option<&'a str>,
-    pub(super) channel: Option<&'a str>,
-    pub(super) channel_serial: Option<&'a str>,
-    pub(super) connection_id: Option<&'a str>,
-    pub(super) msg_serial: Option<u64>,
-    pub(super) count: Option<u64>,
-    pub(super) flags: Option<u64>,
-    pub(super) timestamp: Option<Millis>,
-    pub(super) connection_details: Option<&'a ConnectionDetails>,
-    pub(super) error: Option<&'a ErrorInfo>,
-    pub(super) params: Option<&'a Params>,
-    pub(super) access_token: Option<&'a str>,
-    pub(super) res: &'a [PublishResult],
-    pub(super) items: Items<'a>,
+pub(crate) struct FrameOut<'a> {
+    pub(crate) action: u32,
+    pub(crate) id: Option<&'a str>,
+    pub(crate) channel: Option<&'a str>,
+    pub(crate) channel_serial: Option<&'a str>,
+    pub(crate) connection_id: Option<&'a str>,
+    pub(crate) msg_serial: Option<u64>,
+    pub(crate) count: Option<u64>,
+    pub(crate) flags: Option<u64>,
+    pub(crate) timestamp: Option<Millis>,
+    pub(crate) connection_details: Option<&'a ConnectionDetails>,
+    pub(crate) error: Option<&'a ErrorInfo>,
+    pub(crate) params: Option<&'a Params>,
+    pub(crate) access_token: Option<&'a str>,
+    pub(crate) res: &'a [PublishResult],
+    pub(crate) items: Items<'a>,
 }
 
 /// What a frame carries, by the name of its field.
 #[derive(Default)]
-pub(super) enum Items<'a> {
+pub(crate) enum Items<'a> {
     #[default]
     None,
     Messages(&'a [Message]),
@@ -191,43 +191,43 @@ impl<'a> From<&'a ServerFrame> for FrameOut<'a> {
 /// What is read: every field that was there.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct FrameIn {
+pub(crate) struct FrameIn {
     #[serde(deserialize_with = "lenient::integer")]
-    pub(super) action: Option<u32>,
-    pub(super) id: Option<Str>,
-    pub(super) channel: Option<Str>,
-    pub(super) channel_serial: Option<Str>,
-    pub(super) connection_id: Option<Str>,
+    pub(crate) action: Option<u32>,
+    pub(crate) id: Option<Str>,
+    pub(crate) channel: Option<Str>,
+    pub(crate) channel_serial: Option<Str>,
+    pub(crate) connection_id: Option<Str>,
     #[serde(deserialize_with = "lenient::integer")]
-    pub(super) msg_serial: Option<u64>,
+    pub(crate) msg_serial: Option<u64>,
     #[serde(deserialize_with = "lenient::integer")]
-    pub(super) count: Option<u64>,
+    pub(crate) count: Option<u64>,
     #[serde(deserialize_with = "lenient::integer_or_default")]
-    pub(super) flags: u64,
+    pub(crate) flags: u64,
     #[serde(deserialize_with = "lenient::integer")]
-    pub(super) timestamp: Option<Millis>,
-    pub(super) connection_details: Option<Box<ConnectionDetails>>,
-    pub(super) error: Option<Box<ErrorInfo>>,
+    pub(crate) timestamp: Option<Millis>,
+    pub(crate) connection_details: Option<Box<ConnectionDetails>>,
+    pub(crate) error: Option<Box<ErrorInfo>>,
     #[serde(deserialize_with = "lenient::string_map")]
-    pub(super) params: Params,
-    pub(super) auth: Option<Box<AuthIn>>,
+    pub(crate) params: Params,
+    pub(crate) auth: Option<Box<AuthIn>>,
     #[serde(deserialize_with = "lenient::maps")]
-    pub(super) res: Vec<PublishResult>,
+    pub(crate) res: Vec<PublishResult>,
     #[serde(deserialize_with = "lenient::maps")]
-    pub(super) messages: Vec<Message>,
+    pub(crate) messages: Vec<Message>,
     #[serde(deserialize_with = "lenient::maps")]
-    pub(super) presence: Vec<PresenceMessage>,
+    pub(crate) presence: Vec<PresenceMessage>,
     #[serde(deserialize_with = "lenient::maps")]
-    pub(super) annotations: Vec<Annotation>,
+    pub(crate) annotations: Vec<Annotation>,
     #[serde(deserialize_with = "lenient::maps")]
-    pub(super) state: Vec<ObjectMessage>,
+    pub(crate) state: Vec<ObjectMessage>,
 }
 
 /// The `auth` of a frame.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct AuthIn {
-    pub(super) access_token: Option<Str>,
+pub(crate) struct AuthIn {
+    pub(crate) access_token: Option<Str>,
 }
 
 fn required<T>(value: Option<T>, field: &'static str) -> Result<T, DecodeError> {
@@ -235,7 +235,7 @@ fn required<T>(value: Option<T>, field: &'static str) -> Result<T, DecodeError> 
 }
 
 impl FrameIn {
-    pub(super) fn client(&mut self) -> Result<ClientFrame, DecodeError> {
+    pub(crate) fn client(&mut self) -> Result<ClientFrame, DecodeError> {
         let number = required(self.action, "action")?;
         let Some(action) = Action::from_number(number) else {
             return Ok(ClientFrame::Unknown { action: number });
@@ -293,7 +293,7 @@ impl FrameIn {
         })
     }
 
-    pub(super) fn server(&mut self) -> Result<ServerFrame, DecodeError> {
+    pub(crate) fn server(&mut self) -> Result<ServerFrame, DecodeError> {
         let number = required(self.action, "action")?;
         let Some(action) = Action::from_number(number) else {
             return Ok(ServerFrame::Unknown { action: number });
