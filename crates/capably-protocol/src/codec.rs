@@ -2,7 +2,7 @@
 
 pub(crate) mod frame;
 mod json;
-mod msgpack;
+pub(crate) mod msgpack;
 mod salvage;
 
 use std::fmt;
@@ -240,8 +240,7 @@ pub trait Item: sealed::Sealed {}
 mod sealed {
     use serde::de::DeserializeOwned;
 
-    use super::msgpack::Read;
-    use crate::wire::Write;
+    use crate::wire::{Read, Write};
 
     pub trait Sealed: Write + Read + DeserializeOwned {}
 }

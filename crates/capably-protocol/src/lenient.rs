@@ -289,21 +289,3 @@ impl<'de> Visitor<'de> for JsonVisitor {
         Ok(Value::Object(object))
     }
 }
-
-/// Serializes an enum of the wire as its number, and reads it back.
-macro_rules! numbered {
-    ($type:ty) => {
-        impl serde::Serialize for $type {
-            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.serialize_u32(self.number())
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $type {
-            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                $crate::lenient::integer_or_default(d).map(Self::from_number)
-            }
-        }
-    };
-}
-pub(crate) use numbered;

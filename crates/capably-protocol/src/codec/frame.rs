@@ -1,75 +1,127 @@
-//! A frame as it lies on the wire, with every field there may be, and its typed counterparts.
+//! A frame as it is on the wire: one flat map, whatever the action. Here it becomes the typed frames and comes of
+//! them.
 
-use serde::Deserialize;
+use std::mem;
 
-use super::DecodeError;
+use super::{DecodeError, salvage::Damage};
 use crate::{
     Annotation, ClientFrame, ConnectionDetails, ErrorInfo, Flags, Message, Millis, ObjectMessage,
     PresenceMessage, PublishResult, ServerFrame, Str,
+    codec::msgpack::reader::{Fault, Reader},
     frame::{
         Ack, Action, Attach, Attached, AuthDetails, Connected, Delivery, ErrorFrame, Nack, Params,
         Publish,
     },
-    lenient,
+    wire::{Read, ReadField, Write, Writer, wire, write_field},
 };
 
-/// What is written: the fields of one frame, borrowed from it.
-#[derive(Default)]
-pub(crate) struct FrameOut<'a> {
-    pub(crate) action: u32,
-    pub(crate) id: Option<&'a str>,
-    pub(crate) channel: Option<&'a str>,
-    pub(crate) channel_serial: Option<&'a str>,
-    pub(crate) connection_id: Option<&'a str>,
-    pub(crate) msg_serial: Option<u64>,
-    pub(crate) count: Option<u64>,
-    pub(crate) flags: Option<u64>,
-    pub(crate) timestamp: Option<Millis>,
-    pub(crate) connection_details: Option<&'a ConnectionDetails>,
-    pub(crate) error: Option<&'a ErrorInfo>,
-    pub(crate) params: Option<&'a Params>,
-    pub(crate) access_token: Option<&'a str>,
-    pub(crate) res: &'a [PublishResult],
-    pub(crate) items: Items<'a>,
+/// Declares the fields of frames. A line has the name in Rust and on the wire, the type of the field as it is read,
+/// which owns its value, the type as it is written, which borrows it, and what is salvaged of a field that cannot be
+/// read.
+macro_rules! fields {
+    ($($field:ident = $name:literal: $read:ty => $written:ty, $damage:ident;)*) => {
+        /// Every field of a frame that was read.
+        #[derive(Default, serde::Deserialize)]
+        #[serde(default)]
+        pub(crate) struct FrameIn {
+            $(
+                #[serde(rename = $name, deserialize_with = "ReadField::deserialize")]
+                pub(super) $field: $read,
+            )*
+        }
+
+        impl Read for FrameIn {
+            fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {
+                r.fields(|r, key| {
+                    $(
+                        if key == $name.as_bytes() {
+                            return self.$field.read(r);
+                        }
+                    )*
+                    r.skip()
+                })
+            }
+        }
+
+        /// The fields of a frame to write, borrowed from it.
+        #[derive(Default)]
+        pub(super) struct FrameOut<'a> {
+            $($field: $written,)*
+        }
+
+        impl Write for FrameOut<'_> {
+            fn write<W: Writer>(&self, w: &mut W) {
+                let mut map = w.begin_map();
+                $(write_field(w, &mut map, $name, &self.$field);)*
+                w.end_map(map);
+            }
+        }
+
+        /// The names of the fields on the wire.
+        #[allow(non_upper_case_globals, dead_code, reason = "named as the fields are")]
+        pub(super) mod name {
+            $(pub(in super::super) const $field: &str = $name;)*
+        }
+
+        /// Every field, and what is salvaged of it.
+        pub(super) const FIELDS: &[(&str, Damage)] = &[$(($name, Damage::$damage),)*];
+    };
 }
 
-/// What a frame carries, by the name of its field.
-#[derive(Default)]
-pub(crate) enum Items<'a> {
-    #[default]
-    None,
-    Messages(&'a [Message]),
-    Presence(&'a [PresenceMessage]),
-    Annotations(&'a [Annotation]),
-    State(&'a [ObjectMessage]),
+fields! {
+    action = "action": Option<u32> => Option<u32>, Vital;
+    id = "id": Option<Str> => Option<&'a str>, Lost;
+    channel = "channel": Option<Str> => Option<&'a str>, Vital;
+    channel_serial = "channelSerial": Option<Str> => Option<&'a str>, Lost;
+    connection_id = "connectionId": Option<Str> => Option<&'a str>, Lost;
+    msg_serial = "msgSerial": Option<u64> => Option<u64>, Lost;
+    count = "count": Option<u64> => Option<u64>, Lost;
+    flags = "flags": u64 => Option<u64>, Lost;
+    timestamp = "timestamp": Option<Millis> => Option<Millis>, Lost;
+    connection_details = "connectionDetails":
+        Option<Box<ConnectionDetails>> => Option<&'a ConnectionDetails>, Members;
+    error = "error": Option<Box<ErrorInfo>> => Option<&'a ErrorInfo>, Members;
+    params = "params": Params => Option<&'a Params>, Members;
+    auth = "auth": Option<Box<Auth>> => Option<Box<Auth>>, Members;
+    res = "res": Vec<PublishResult> => Option<&'a [PublishResult]>, Results;
+    messages = "messages": Vec<Message> => Option<&'a [Message]>, Items;
+    presence = "presence": Vec<PresenceMessage> => Option<&'a [PresenceMessage]>, Items;
+    annotations = "annotations": Vec<Annotation> => Option<&'a [Annotation]>, Items;
+    state = "state": Vec<ObjectMessage> => Option<&'a [ObjectMessage]>, Items;
+}
+
+wire! {
+    /// The `auth` of a frame.
+    #[derive(Default)]
+    pub(crate) struct Auth: Direct {
+        access_token: Option<Str> = "accessToken", secret;
+    }
 }
 
 impl<'a> FrameOut<'a> {
     fn new(action: Action) -> Self {
-        Self { action: action.number(), ..Self::default() }
+        Self { action: Some(action.number()), ..Self::default() }
     }
 
     fn on_channel(action: Action, channel: &'a Str) -> Self {
         Self { channel: Some(channel), ..Self::new(action) }
     }
 
-    fn publish<T>(action: Action, publish: &'a Publish<T>, items: Items<'a>) -> Self {
+    fn publish<T>(action: Action, publish: &'a Publish<T>) -> Self {
         Self {
             msg_serial: Some(publish.msg_serial),
             params: unless_empty(&publish.params),
-            items,
             ..Self::on_channel(action, &publish.channel)
         }
     }
 
-    fn delivery<T>(action: Action, delivery: &'a Delivery<T>, items: Items<'a>) -> Self {
+    fn delivery<T>(action: Action, delivery: &'a Delivery<T>) -> Self {
         Self {
             id: delivery.id.as_deref(),
             channel_serial: delivery.channel_serial.as_deref(),
             connection_id: delivery.connection_id.as_deref(),
             timestamp: delivery.timestamp,
             flags: unless_none(delivery.flags),
-            items,
             ..Self::on_channel(action, &delivery.channel)
         }
     }
@@ -99,23 +151,25 @@ impl<'a> From<&'a ClientFrame> for FrameOut<'a> {
             },
             ClientFrame::Detach { channel } => Self::on_channel(Action::Detach, channel),
             ClientFrame::Message(publish) => {
-                Self::publish(Action::Message, publish, Items::Messages(&publish.items))
+                Self { messages: Some(&publish.items), ..Self::publish(Action::Message, publish) }
             }
             ClientFrame::Presence(publish) => {
-                Self::publish(Action::Presence, publish, Items::Presence(&publish.items))
+                Self { presence: Some(&publish.items), ..Self::publish(Action::Presence, publish) }
             }
             ClientFrame::Sync { channel } => Self::on_channel(Action::Sync, channel),
-            ClientFrame::Annotation(publish) => {
-                Self::publish(Action::Annotation, publish, Items::Annotations(&publish.items))
-            }
+            ClientFrame::Annotation(publish) => Self {
+                annotations: Some(&publish.items),
+                ..Self::publish(Action::Annotation, publish)
+            },
             ClientFrame::Object(publish) => {
-                Self::publish(Action::Object, publish, Items::State(&publish.items))
+                Self { state: Some(&publish.items), ..Self::publish(Action::Object, publish) }
             }
             ClientFrame::Auth(auth) => {
-                Self { access_token: Some(&auth.access_token), ..Self::new(Action::Auth) }
+                let auth = Auth { access_token: Some(auth.access_token.clone()) };
+                Self { auth: Some(Box::new(auth)), ..Self::new(Action::Auth) }
             }
             ClientFrame::Pong { id } => Self { id: id.as_deref(), ..Self::new(Action::Pong) },
-            ClientFrame::Unknown { action } => Self { action: *action, ..Self::default() },
+            ClientFrame::Unknown { action } => Self { action: Some(*action), ..Self::default() },
         }
     }
 }
@@ -129,7 +183,7 @@ impl<'a> From<&'a ServerFrame> for FrameOut<'a> {
             ServerFrame::Ack(ack) => Self {
                 msg_serial: Some(ack.msg_serial),
                 count: Some(ack.count),
-                res: &ack.res,
+                res: (!ack.res.is_empty()).then_some(&ack.res),
                 ..Self::new(Action::Ack)
             },
             ServerFrame::Nack(nack) => Self {
@@ -163,71 +217,33 @@ impl<'a> From<&'a ServerFrame> for FrameOut<'a> {
             ServerFrame::Detached { channel, error } => {
                 Self { error: error.as_ref(), ..Self::on_channel(Action::Detached, channel) }
             }
-            ServerFrame::Message(delivery) => {
-                Self::delivery(Action::Message, delivery, Items::Messages(&delivery.items))
-            }
-            ServerFrame::Presence(delivery) => {
-                Self::delivery(Action::Presence, delivery, Items::Presence(&delivery.items))
-            }
+            ServerFrame::Message(delivery) => Self {
+                messages: Some(&delivery.items),
+                ..Self::delivery(Action::Message, delivery)
+            },
+            ServerFrame::Presence(delivery) => Self {
+                presence: Some(&delivery.items),
+                ..Self::delivery(Action::Presence, delivery)
+            },
             ServerFrame::Sync(delivery) => {
-                Self::delivery(Action::Sync, delivery, Items::Presence(&delivery.items))
+                Self { presence: Some(&delivery.items), ..Self::delivery(Action::Sync, delivery) }
             }
-            ServerFrame::Annotation(delivery) => {
-                Self::delivery(Action::Annotation, delivery, Items::Annotations(&delivery.items))
-            }
+            ServerFrame::Annotation(delivery) => Self {
+                annotations: Some(&delivery.items),
+                ..Self::delivery(Action::Annotation, delivery)
+            },
             ServerFrame::Object(delivery) => {
-                Self::delivery(Action::Object, delivery, Items::State(&delivery.items))
+                Self { state: Some(&delivery.items), ..Self::delivery(Action::Object, delivery) }
             }
-            ServerFrame::ObjectSync(delivery) => {
-                Self::delivery(Action::ObjectSync, delivery, Items::State(&delivery.items))
-            }
+            ServerFrame::ObjectSync(delivery) => Self {
+                state: Some(&delivery.items),
+                ..Self::delivery(Action::ObjectSync, delivery)
+            },
             ServerFrame::Auth => Self::new(Action::Auth),
             ServerFrame::Ping { id } => Self { id: id.as_deref(), ..Self::new(Action::Ping) },
-            ServerFrame::Unknown { action } => Self { action: *action, ..Self::default() },
+            ServerFrame::Unknown { action } => Self { action: Some(*action), ..Self::default() },
         }
     }
-}
-
-/// What is read: every field that was there.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct FrameIn {
-    #[serde(deserialize_with = "lenient::integer")]
-    pub(crate) action: Option<u32>,
-    pub(crate) id: Option<Str>,
-    pub(crate) channel: Option<Str>,
-    pub(crate) channel_serial: Option<Str>,
-    pub(crate) connection_id: Option<Str>,
-    #[serde(deserialize_with = "lenient::integer")]
-    pub(crate) msg_serial: Option<u64>,
-    #[serde(deserialize_with = "lenient::integer")]
-    pub(crate) count: Option<u64>,
-    #[serde(deserialize_with = "lenient::integer_or_default")]
-    pub(crate) flags: u64,
-    #[serde(deserialize_with = "lenient::integer")]
-    pub(crate) timestamp: Option<Millis>,
-    pub(crate) connection_details: Option<Box<ConnectionDetails>>,
-    pub(crate) error: Option<Box<ErrorInfo>>,
-    #[serde(deserialize_with = "lenient::string_map")]
-    pub(crate) params: Params,
-    pub(crate) auth: Option<Box<AuthIn>>,
-    #[serde(deserialize_with = "lenient::maps")]
-    pub(crate) res: Vec<PublishResult>,
-    #[serde(deserialize_with = "lenient::maps")]
-    pub(crate) messages: Vec<Message>,
-    #[serde(deserialize_with = "lenient::maps")]
-    pub(crate) presence: Vec<PresenceMessage>,
-    #[serde(deserialize_with = "lenient::maps")]
-    pub(crate) annotations: Vec<Annotation>,
-    #[serde(deserialize_with = "lenient::maps")]
-    pub(crate) state: Vec<ObjectMessage>,
-}
-
-/// The `auth` of a frame.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct AuthIn {
-    pub(crate) access_token: Option<Str>,
 }
 
 fn required<T>(value: Option<T>, field: &'static str) -> Result<T, DecodeError> {
@@ -236,7 +252,7 @@ fn required<T>(value: Option<T>, field: &'static str) -> Result<T, DecodeError> 
 
 impl FrameIn {
     pub(crate) fn client(&mut self) -> Result<ClientFrame, DecodeError> {
-        let number = required(self.action, "action")?;
+        let number = required(self.action, name::action)?;
         let Some(action) = Action::from_number(number) else {
             return Ok(ClientFrame::Unknown { action: number });
         };
@@ -245,35 +261,35 @@ impl FrameIn {
             Action::Close => ClientFrame::Close,
             Action::Disconnect => ClientFrame::Disconnect,
             Action::Attach => ClientFrame::Attach(Attach {
-                channel: required(self.channel.take(), "channel")?,
+                channel: required(self.channel.take(), name::channel)?,
                 channel_serial: self.channel_serial.take(),
                 flags: Flags(self.flags),
-                params: std::mem::take(&mut self.params),
+                params: mem::take(&mut self.params),
             }),
             Action::Detach => {
-                ClientFrame::Detach { channel: required(self.channel.take(), "channel")? }
+                ClientFrame::Detach { channel: required(self.channel.take(), name::channel)? }
             }
             Action::Message => {
-                let items = std::mem::take(&mut self.messages);
+                let items = mem::take(&mut self.messages);
                 ClientFrame::Message(self.publish(items)?)
             }
             Action::Presence => {
-                let items = std::mem::take(&mut self.presence);
+                let items = mem::take(&mut self.presence);
                 ClientFrame::Presence(self.publish(items)?)
             }
             Action::Sync => {
-                ClientFrame::Sync { channel: required(self.channel.take(), "channel")? }
+                ClientFrame::Sync { channel: required(self.channel.take(), name::channel)? }
             }
             Action::Annotation => {
-                let items = std::mem::take(&mut self.annotations);
+                let items = mem::take(&mut self.annotations);
                 ClientFrame::Annotation(self.publish(items)?)
             }
             Action::Object => {
-                let items = std::mem::take(&mut self.state);
+                let items = mem::take(&mut self.state);
                 ClientFrame::Object(self.publish(items)?)
             }
             Action::Auth => {
-                let auth = required(self.auth.take(), "auth")?;
+                let auth = required(self.auth.take(), name::auth)?;
                 let access_token = required(auth.access_token, "accessToken")?;
                 ClientFrame::Auth(AuthDetails { access_token })
             }
@@ -294,7 +310,7 @@ impl FrameIn {
     }
 
     pub(crate) fn server(&mut self) -> Result<ServerFrame, DecodeError> {
-        let number = required(self.action, "action")?;
+        let number = required(self.action, name::action)?;
         let Some(action) = Action::from_number(number) else {
             return Ok(ServerFrame::Unknown { action: number });
         };
@@ -302,12 +318,12 @@ impl FrameIn {
         Ok(match action {
             Action::Heartbeat => ServerFrame::Heartbeat { id: self.id.take() },
             Action::Ack => ServerFrame::Ack(Ack {
-                msg_serial: required(self.msg_serial, "msgSerial")?,
+                msg_serial: required(self.msg_serial, name::msg_serial)?,
                 count: self.count.unwrap_or(1),
-                res: std::mem::take(&mut self.res),
+                res: mem::take(&mut self.res),
             }),
             Action::Nack => ServerFrame::Nack(Nack {
-                msg_serial: required(self.msg_serial, "msgSerial")?,
+                msg_serial: required(self.msg_serial, name::msg_serial)?,
                 count: self.count.unwrap_or(1),
                 error,
             }),
@@ -320,37 +336,38 @@ impl FrameIn {
             Action::Closed => ServerFrame::Closed,
             Action::Error => ServerFrame::Error(ErrorFrame { channel: self.channel.take(), error }),
             Action::Attached => ServerFrame::Attached(Box::new(Attached {
-                channel: required(self.channel.take(), "channel")?,
+                channel: required(self.channel.take(), name::channel)?,
                 channel_serial: self.channel_serial.take(),
                 flags: Flags(self.flags),
-                params: std::mem::take(&mut self.params),
+                params: mem::take(&mut self.params),
                 error,
             })),
-            Action::Detached => {
-                ServerFrame::Detached { channel: required(self.channel.take(), "channel")?, error }
-            }
+            Action::Detached => ServerFrame::Detached {
+                channel: required(self.channel.take(), name::channel)?,
+                error,
+            },
             Action::Message => {
-                let items = std::mem::take(&mut self.messages);
+                let items = mem::take(&mut self.messages);
                 ServerFrame::Message(self.delivery(items)?)
             }
             Action::Presence => {
-                let items = std::mem::take(&mut self.presence);
+                let items = mem::take(&mut self.presence);
                 ServerFrame::Presence(self.delivery(items)?)
             }
             Action::Sync => {
-                let items = std::mem::take(&mut self.presence);
+                let items = mem::take(&mut self.presence);
                 ServerFrame::Sync(self.delivery(items)?)
             }
             Action::Annotation => {
-                let items = std::mem::take(&mut self.annotations);
+                let items = mem::take(&mut self.annotations);
                 ServerFrame::Annotation(self.delivery(items)?)
             }
             Action::Object => {
-                let items = std::mem::take(&mut self.state);
+                let items = mem::take(&mut self.state);
                 ServerFrame::Object(self.delivery(items)?)
             }
             Action::ObjectSync => {
-                let items = std::mem::take(&mut self.state);
+                let items = mem::take(&mut self.state);
                 ServerFrame::ObjectSync(self.delivery(items)?)
             }
             Action::Auth => ServerFrame::Auth,
@@ -367,16 +384,16 @@ impl FrameIn {
 
     fn publish<T>(&mut self, items: Vec<T>) -> Result<Publish<T>, DecodeError> {
         Ok(Publish {
-            channel: required(self.channel.take(), "channel")?,
-            msg_serial: required(self.msg_serial, "msgSerial")?,
+            channel: required(self.channel.take(), name::channel)?,
+            msg_serial: required(self.msg_serial, name::msg_serial)?,
             items: items.into(),
-            params: std::mem::take(&mut self.params),
+            params: mem::take(&mut self.params),
         })
     }
 
     fn delivery<T>(&mut self, items: Vec<T>) -> Result<Delivery<T>, DecodeError> {
         Ok(Delivery {
-            channel: required(self.channel.take(), "channel")?,
+            channel: required(self.channel.take(), name::channel)?,
             channel_serial: self.channel_serial.take(),
             id: self.id.take(),
             connection_id: self.connection_id.take(),

@@ -6,10 +6,10 @@ use std::io;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use super::{DecodeError, Limits, MAX_DEPTH, frame::FrameIn};
 use crate::{
-    Data,
     lenient::{self, FromMap},
     wire::{Write, Writer},
 };
@@ -96,6 +96,7 @@ struct JsonMap {
 }
 
 impl Writer for JsonWriter<'_> {
+    const FOR_PEOPLE: bool = true;
     type Map = JsonMap;
 
     fn begin_map(&mut self) -> JsonMap {
@@ -141,49 +142,7 @@ impl Writer for JsonWriter<'_> {
         self.out.extend_from_slice(b"null");
     }
 
-    fn data(&mut self, map: &mut JsonMap, data: &Data, encoding: Option<&str>) {
-        let step = match data {
-            Data::None => None,
-            Data::Text(text) => {
-                self.key(map, "data");
-                self.str(text);
-                None
-            }
-            Data::Binary(bytes) => {
-                self.key(map, "data");
-                self.base64(bytes);
-                Some("base64")
-            }
-            Data::Json(value) => {
-                self.key(map, "data");
-                self.out.push(b'"');
-                write_to(Escaped(self.out), value);
-                self.out.push(b'"');
-                Some("json")
-            }
-        };
-        match (encoding.filter(|encoding| !encoding.is_empty()), step) {
-            (encoding, None) => self.opt_str(map, "encoding", encoding),
-            (None, step) => self.opt_str(map, "encoding", step),
-            (Some(encoding), Some(step)) => {
-                self.key(map, "encoding");
-                self.str(encoding);
-                // The step goes before the closing quote; it has nothing to escape.
-                self.out.pop();
-                self.out.push(b'/');
-                self.out.extend_from_slice(step.as_bytes());
-                self.out.push(b'"');
-            }
-        }
-    }
-
-    fn value(&mut self, value: &impl Serialize) {
-        write_to(&mut *self.out, value);
-    }
-}
-
-impl JsonWriter<'_> {
-    fn base64(&mut self, bytes: &[u8]) {
+    fn bytes(&mut self, bytes: &[u8]) {
         self.out.push(b'"');
         let start = self.out.len();
         let length =
@@ -193,6 +152,25 @@ impl JsonWriter<'_> {
             .encode_slice(bytes, &mut self.out[start..])
             .expect("the slice has the text's length");
         self.out.push(b'"');
+    }
+
+    fn json_text(&mut self, value: &Value) {
+        self.out.push(b'"');
+        write_to(Escaped(self.out), value);
+        self.out.push(b'"');
+    }
+
+    fn steps(&mut self, before: &str, last: &'static str) {
+        self.str(before);
+        // The last step goes before the closing quote; it has nothing to escape.
+        self.out.pop();
+        self.out.push(b'/');
+        self.out.extend_from_slice(last.as_bytes());
+        self.out.push(b'"');
+    }
+
+    fn value(&mut self, value: &impl Serialize) {
+        write_to(&mut *self.out, value);
     }
 }
 

@@ -4,7 +4,7 @@
 mod delivery;
 pub(super) mod layout;
 mod peek;
-mod reader;
+pub(crate) mod reader;
 mod writer;
 
 use std::mem;
@@ -15,9 +15,8 @@ use super::{DecodeError, Limits, Peek, frame::FrameIn};
 use crate::{
     ClientFrame, ServerFrame, Str,
     frame::{Action, Delivery},
-    wire::{Write, Writer},
+    wire::{Read, Write, Writer},
 };
-pub(super) use delivery::Read;
 use reader::{Fault, Reader};
 use writer::MsgPackWriter;
 

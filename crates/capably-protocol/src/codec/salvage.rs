@@ -9,7 +9,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::{
-    DecodeError, Format, Limits, frame::FrameIn, json::layout::JsonLayout,
+    DecodeError, Format, Limits,
+    frame::{FIELDS, FrameIn, name},
+    json::layout::JsonLayout,
     msgpack::layout::MsgPackLayout,
 };
 use crate::{ClientFrame, ServerFrame, Str, frame::Action, lenient::MAX_ITEMS};
@@ -109,31 +111,30 @@ pub(super) type EachMember<'f, 'a> = dyn FnMut(&str, &'a [u8], &'a [u8]) + 'f;
 /// A member of a map as it is written: key and value.
 pub(super) type Member<'a> = (&'a [u8], Cow<'a, [u8]>);
 
-/// The fields of a frame that have a meaning, but for those with items.
-const FIELDS: [&str; 14] = [
-    "action",
-    "id",
-    "channel",
-    "channelSerial",
-    "connectionId",
-    "msgSerial",
-    "count",
-    "flags",
-    "timestamp",
-    "connectionDetails",
-    "error",
-    "params",
-    "auth",
-    "res",
-];
+/// What is salvaged of a frame's field that cannot be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Damage {
+    /// Nothing.
+    Lost,
+    /// Nothing, and the frame is lost with it: without its channel, an error of a channel would be read as an error
+    /// of the connection.
+    Vital,
+    /// The members of a map that can be read.
+    Members,
+    /// The results of publishes. A result that cannot be read leaves an empty one in its place: results belong to
+    /// publishes by their order.
+    Results,
+    /// The items that can be read, with the gaps between them.
+    Items,
+}
 
 /// The field that holds the items of a frame with this action.
 fn items_field(action: Option<u32>) -> Option<&'static str> {
     Some(match Action::from_number(action?)? {
-        Action::Message => "messages",
-        Action::Presence | Action::Sync => "presence",
-        Action::Annotation => "annotations",
-        Action::Object | Action::ObjectSync => "state",
+        Action::Message => name::messages,
+        Action::Presence | Action::Sync => name::presence,
+        Action::Annotation => name::annotations,
+        Action::Object | Action::ObjectSync => name::state,
         _ => return None,
     })
 }
@@ -156,8 +157,7 @@ fn salvage<F>(
 /// What is left of a frame.
 struct Parts {
     fields: FrameIn,
-    /// Whether the fields say for what the frame is: without its channel, an error of a channel would be one of
-    /// the connection.
+    /// Whether every [vital](Damage::Vital) field can be read.
     intact: bool,
     gaps: Vec<usize>,
     /// The place of each item that is left among all there were.
@@ -170,26 +170,29 @@ fn take_apart<L: Layout>(bytes: &[u8], limits: &Limits) -> Option<Parts> {
     }
     let mut kept: Vec<Member<'_>> = Vec::new();
     let mut intact = true;
-    for name in FIELDS {
+    for (name, damage) in FIELDS {
+        // Items are read apart, once the action is known: each action has its own.
+        if *damage == Damage::Items {
+            continue;
+        }
         let Some((key, value)) = member::<L>(bytes, name) else { continue };
         if reads::<L>(key, value, limits) {
             kept.push((key, value.into()));
             continue;
         }
-        match name {
-            "connectionDetails" | "error" | "params" | "auth" => {
+        match damage {
+            Damage::Lost | Damage::Items => {}
+            Damage::Vital => intact = false,
+            Damage::Members => {
                 kept.push((key, readable_members::<L>(key, value, limits).into()));
             }
-            // What one frame of several came to must not be taken for what another did.
-            "res" => {
+            Damage::Results => {
                 let results = each_element::<L>(value, |element| {
                     let result = L::array(&[element]);
                     if reads::<L>(key, &result, limits) { element } else { L::EMPTY_MAP }
                 });
                 kept.push((key, L::array(&results.unwrap_or_default()).into()));
             }
-            "action" | "channel" => intact = false,
-            _ => {}
         }
     }
     let unlimited = Limits { max_size: usize::MAX, ..*limits };

@@ -8,8 +8,8 @@ use super::{
     ObjectData, ObjectsMapEntry, ObjectsMapSemantics, serialize_number, state::entries_size,
 };
 use crate::{
-    Str,
-    lenient::{self, numbered},
+    Str, lenient,
+    wire::{number_field, numbered},
 };
 
 /// An operation on an object (OOP3). Each action has a payload of its own; the others are absent.
@@ -68,59 +68,31 @@ impl ObjectOperation {
     }
 }
 
-/// What an operation does (OOP2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ObjectOperationAction {
-    /// Makes a map (0).
-    MapCreate,
-    /// Sets a key of a map (1).
-    MapSet,
-    /// Removes a key of a map (2).
-    MapRemove,
-    /// Makes a counter (3).
-    CounterCreate,
-    /// Adds to a counter (4).
-    CounterInc,
-    /// Deletes an object (5).
-    ObjectDelete,
-    /// Removes every key of a map (6).
-    MapClear,
-    /// One this version does not know, by its number; received, never to be sent (OOP2a).
-    Unknown(u32),
-}
-
-numbered!(ObjectOperationAction);
-
-impl ObjectOperationAction {
-    /// The number on the wire.
-    pub fn number(self) -> u32 {
-        match self {
-            Self::MapCreate => 0,
-            Self::MapSet => 1,
-            Self::MapRemove => 2,
-            Self::CounterCreate => 3,
-            Self::CounterInc => 4,
-            Self::ObjectDelete => 5,
-            Self::MapClear => 6,
-            Self::Unknown(number) => number,
-        }
+numbered! {
+    /// What an operation does (OOP2).
+    pub enum ObjectOperationAction {
+        /// Makes a map (0).
+        MapCreate = 0,
+        /// Sets a key of a map (1).
+        MapSet = 1,
+        /// Removes a key of a map (2).
+        MapRemove = 2,
+        /// Makes a counter (3).
+        CounterCreate = 3,
+        /// Adds to a counter (4).
+        CounterInc = 4,
+        /// Deletes an object (5).
+        ObjectDelete = 5,
+        /// Removes every key of a map (6).
+        MapClear = 6;
+        /// One this version does not know, by its number; received, never to be sent (OOP2a).
+        Unknown(u32),
     }
-
     /// The action with this number; an unknown number is kept.
-    pub fn from_number(number: u32) -> Self {
-        match number {
-            0 => Self::MapCreate,
-            1 => Self::MapSet,
-            2 => Self::MapRemove,
-            3 => Self::CounterCreate,
-            4 => Self::CounterInc,
-            5 => Self::ObjectDelete,
-            6 => Self::MapClear,
-            other => Self::Unknown(other),
-        }
-    }
+    pub fn from_number;
 }
+
+number_field!(ObjectOperationAction);
 
 /// The payload of MAP_CREATE (MCR2).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

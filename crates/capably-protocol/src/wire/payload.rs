@@ -1,5 +1,7 @@
-//! Serde for what carries a payload, so that it can stand in bodies of cold types. In formats that people
-//! read, bytes become base64 text (RSL4d1); elsewhere they stay bytes (RSL4c1).
+//! Payloads and their encodings on the wire.
+//!
+//! A JSON payload is text with the step `json` in either format. Bytes are bytes in MessagePack (RSL4c1), and
+//! base64 text with the step `base64` in formats for people, such as JSON (RSL4d1).
 
 use std::{borrow::Cow, fmt};
 
@@ -10,63 +12,109 @@ use serde::{
     de::{Error, MapAccess, SeqAccess, Visitor},
 };
 
+use super::{ReadField, WriteField, Writer};
 use crate::{
-    Annotation, AnnotationAction, Data, JsonObject, Message, MessageAction, MessageAnnotations,
-    MessageVersion, Millis, PresenceAction, PresenceMessage, Str, lenient::JsonVisitor,
+    Data,
+    codec::msgpack::reader::{Fault, Reader},
+    lenient::JsonVisitor,
 };
 
-/// A payload in the form a format takes.
-enum WireData<'a> {
-    None,
-    Text(Cow<'a, str>),
-    Binary(&'a [u8]),
-}
-
-impl WireData<'_> {
-    fn is_none(&self) -> bool {
-        matches!(self, Self::None)
+impl WriteField for Data {
+    #[inline(always)]
+    fn is_absent(&self) -> bool {
+        self.is_none()
     }
-}
 
-impl Serialize for WireData<'_> {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+    fn as_serde(&self) -> impl Serialize {
+        SerdeData(self)
+    }
+
+    #[inline(always)]
+    fn write<W: Writer>(&self, w: &mut W) {
         match self {
-            Self::None => s.serialize_none(),
-            Self::Text(text) => s.serialize_str(text),
-            Self::Binary(bytes) => s.serialize_bytes(bytes),
+            Self::None => w.null(),
+            Self::Text(text) => w.str(text),
+            Self::Binary(bytes) => w.bytes(bytes),
+            Self::Json(value) => w.json_text(value),
         }
     }
 }
 
-/// The payload and its encoding as they are written.
-fn on_the_wire<'a>(
-    data: &'a Data,
-    encoding: Option<&'a str>,
-    human_readable: bool,
-) -> (WireData<'a>, Option<Cow<'a, str>>) {
-    let encoding = encoding.filter(|encoding| !encoding.is_empty());
-    let with_step = |step: &'static str| match encoding {
-        Some(encoding) => Cow::Owned(format!("{encoding}/{step}")),
-        None => Cow::Borrowed(step),
-    };
-    match data {
-        Data::None => (WireData::None, encoding.map(Cow::Borrowed)),
-        Data::Text(text) => (WireData::Text(Cow::Borrowed(text)), encoding.map(Cow::Borrowed)),
-        Data::Json(value) => (WireData::Text(value.to_string().into()), Some(with_step("json"))),
-        Data::Binary(bytes) if human_readable => {
-            (WireData::Text(BASE64.encode(bytes).into()), Some(with_step("base64")))
+/// A payload as serde writes it. [`Data`] itself is not `Serialize`: without its encoding it cannot be read back.
+struct SerdeData<'a>(&'a Data);
+
+impl Serialize for SerdeData<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Data::None => s.serialize_none(),
+            Data::Text(text) => s.serialize_str(text),
+            Data::Binary(bytes) if s.is_human_readable() => s.serialize_str(&BASE64.encode(bytes)),
+            Data::Binary(bytes) => s.serialize_bytes(bytes),
+            Data::Json(value) => s.serialize_str(&value.to_string()),
         }
-        Data::Binary(bytes) => (WireData::Binary(bytes), encoding.map(Cow::Borrowed)),
+    }
+}
+
+/// The encoding of a payload as it is written: the steps that the payload has already, and the format's own.
+#[derive(Clone, Copy)]
+pub(crate) struct Steps<'a> {
+    before: Option<&'a str>,
+    last: Option<&'static str>,
+}
+
+impl<'a> Steps<'a> {
+    /// The steps of this payload in a format for people, or in another.
+    #[inline(always)]
+    pub(crate) fn of(data: &Data, encoding: Option<&'a str>, for_people: bool) -> Self {
+        let last = match data {
+            Data::Json(_) => Some("json"),
+            Data::Binary(_) if for_people => Some("base64"),
+            Data::None | Data::Text(_) | Data::Binary(_) => None,
+        };
+        // An empty encoding has no step: written, it would become one.
+        Self { before: encoding.filter(|encoding| !encoding.is_empty()), last }
+    }
+}
+
+impl WriteField for Steps<'_> {
+    #[inline(always)]
+    fn is_absent(&self) -> bool {
+        self.before.is_none() && self.last.is_none()
+    }
+
+    fn as_serde(&self) -> impl Serialize {
+        match (self.before, self.last) {
+            (Some(before), Some(last)) => Cow::Owned(format!("{before}/{last}")),
+            (before, last) => Cow::Borrowed(before.or(last).unwrap_or_default()),
+        }
+    }
+
+    #[inline(always)]
+    fn write<W: Writer>(&self, w: &mut W) {
+        match (self.before, self.last) {
+            (Some(before), Some(last)) => w.steps(before, last),
+            (before, last) => before.or(last).write(w),
+        }
+    }
+}
+
+impl ReadField for Data {
+    fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Deserialize::deserialize(d)
+    }
+
+    #[inline(always)]
+    fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {
+        r.data(self)
     }
 }
 
 impl<'de> Deserialize<'de> for Data {
-    /// Reads a payload as it came: `encoding` says what is left to undo.
+    /// Reads a payload as it came: `encoding` has the steps that are left to undo.
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         d.deserialize_any(DataVisitor)
     }
 }
-
 struct DataVisitor;
 
 impl<'de> Visitor<'de> for DataVisitor {
@@ -118,152 +166,5 @@ impl<'de> Visitor<'de> for DataVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Data, A::Error> {
         JsonVisitor.visit_map(map).map(Data::Json)
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct MessageOut<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a Str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a Str>,
-    #[serde(skip_serializing_if = "WireData::is_none")]
-    data: WireData<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    encoding: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_id: Option<&'a Str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connection_id: Option<&'a Str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connection_key: Option<&'a Str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timestamp: Option<Millis>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    extras: Option<&'a JsonObject>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    action: Option<MessageAction>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    serial: Option<&'a Str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<&'a MessageVersion>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    annotations: Option<&'a MessageAnnotations>,
-}
-
-impl Serialize for Message {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let human_readable = s.is_human_readable();
-        let (data, encoding) = on_the_wire(&self.data, self.encoding.as_deref(), human_readable);
-        MessageOut {
-            id: self.id.as_ref(),
-            name: self.name.as_ref(),
-            data,
-            encoding,
-            client_id: self.client_id.as_ref(),
-            connection_id: self.connection_id.as_ref(),
-            connection_key: self.connection_key.as_ref(),
-            timestamp: self.timestamp,
-            extras: self.extras.as_ref(),
-            action: self.action,
-            serial: self.serial.as_ref(),
-            version: self.version.as_deref(),
-            annotations: self.annotations.as_deref(),
-        }
-        .serialize(s)
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PresenceOut<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a Str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    action: Option<PresenceAction>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_id: Option<&'a Str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connection_id: Option<&'a Str>,
-    #[serde(skip_serializing_if = "WireData::is_none")]
-    data: WireData<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    encoding: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timestamp: Option<Millis>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    extras: Option<&'a JsonObject>,
-}
-
-impl Serialize for PresenceMessage {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let human_readable = s.is_human_readable();
-        let (data, encoding) = on_the_wire(&self.data, self.encoding.as_deref(), human_readable);
-        PresenceOut {
-            id: self.id.as_ref(),
-            action: self.action,
-            client_id: self.client_id.as_ref(),
-            connection_id: self.connection_id.as_ref(),
-            data,
-            encoding,
-            timestamp: self.timestamp,
-            extras: self.extras.as_ref(),
-        }
-        .serialize(s)
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct AnnotationOut<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a Str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    action: Option<AnnotationAction>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_id: Option<&'a Str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connection_id: Option<&'a Str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a Str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    count: Option<u64>,
-    #[serde(skip_serializing_if = "WireData::is_none")]
-    data: WireData<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    encoding: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timestamp: Option<Millis>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    serial: Option<&'a Str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message_serial: Option<&'a Str>,
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    annotation_type: Option<&'a Str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    extras: Option<&'a JsonObject>,
-}
-
-impl Serialize for Annotation {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let human_readable = s.is_human_readable();
-        let (data, encoding) = on_the_wire(&self.data, self.encoding.as_deref(), human_readable);
-        AnnotationOut {
-            id: self.id.as_ref(),
-            action: self.action,
-            client_id: self.client_id.as_ref(),
-            connection_id: self.connection_id.as_ref(),
-            name: self.name.as_ref(),
-            count: self.count,
-            data,
-            encoding,
-            timestamp: self.timestamp,
-            serial: self.serial.as_ref(),
-            message_serial: self.message_serial.as_ref(),
-            annotation_type: self.annotation_type.as_ref(),
-            extras: self.extras.as_ref(),
-        }
-        .serialize(s)
     }
 }

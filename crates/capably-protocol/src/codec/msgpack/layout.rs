@@ -8,10 +8,10 @@ use super::{
         frame::FrameIn,
         salvage::{EachMember, Layout, Member},
     },
-    Read,
     reader::{Reader, Token},
     whole,
 };
+use crate::wire::Read;
 
 /// MessagePack, for [`Layout`].
 pub(in crate::codec) struct MsgPackLayout;
