@@ -20,9 +20,9 @@ wire! {
         pub client_id: Option<Str> = "clientId";
         /// The annotator's connection.
         pub connection_id: Option<Str> = "connectionId";
-        /// What it is about, such as 👍 (TAN2d).
+        /// Its name, such as 👍 (TAN2d).
         pub name: Option<Str> = "name";
-        /// How much it counts (TAN2e).
+        /// Its weight in a count (TAN2e).
         pub count: Option<u64> = "count";
         /// Payload (TAN2f).
         pub data: Data = "data";
@@ -40,7 +40,7 @@ wire! {
         pub extras: Option<JsonObject> = "extras";
     }
 
-    /// Fills in what an annotation received lacks from the frame it came in, as its item number `index`.
+    /// Completes a received annotation, item number `index` of its frame, from that frame.
     fn inherit(id, connection_id, timestamp);
 }
 

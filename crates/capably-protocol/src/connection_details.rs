@@ -3,13 +3,13 @@
 use crate::{Str, wire::wire};
 
 wire! {
-    /// What the service says of a connection in its CONNECTED frame (CD2). Every field is optional: what
-    /// is absent leaves the client's own default in force (RTN21).
+    /// Identity, key and limits of a connection, from the CONNECTED frame (CD2). Every field is optional: the client's
+    /// own default stays in force for an absent field (RTN21).
     #[derive(Clone, Default, PartialEq, Eq)]
     pub struct ConnectionDetails: Serde {
         /// The client's identity; `*` allows any (CD2a).
         pub client_id: Option<Str> = "clientId";
-        /// The secret with which to resume (CD2b).
+        /// The secret to resume the connection with (CD2b).
         pub connection_key: Option<Str> = "connectionKey", secret;
         /// Largest publish, in bytes (CD2c).
         pub max_message_size: Option<u64> = "maxMessageSize";

@@ -1,6 +1,6 @@
-//! Protocol messages, typed by who sends them (TR).
+//! Protocol messages, typed by their sender (TR).
 //!
-//! A [`ClientFrame`] goes from client to service, a [`ServerFrame`] the other way. Each variant holds
+//! A [`ClientFrame`] goes from client to service, a [`ServerFrame`] the other way. Each variant has
 //! only the fields its action uses, so a state machine never meets a frame with a missing part.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -61,7 +61,7 @@ pub enum Action {
     ObjectSync = 20,
     /// Annotations.
     Annotation = 21,
-    /// The service asks whether the client's code still runs.
+    /// The service checks that the client's code still runs.
     Ping = 22,
     /// The client's code still runs.
     Pong = 23,
@@ -402,7 +402,7 @@ impl<T> Delivery<T> {
 pub struct Ack {
     /// The first frame acknowledged.
     pub msg_serial: u64,
-    /// How many frames are, counting from there.
+    /// The number of frames, from the first on.
     pub count: u64,
     /// One result a frame (TR4s); may be absent.
     pub res: Vec<PublishResult>,
@@ -413,7 +413,7 @@ pub struct Ack {
 pub struct Nack {
     /// The first frame refused.
     pub msg_serial: u64,
-    /// How many frames are, counting from there.
+    /// The number of frames, from the first on.
     pub count: u64,
     /// Why.
     pub error: Option<ErrorInfo>,

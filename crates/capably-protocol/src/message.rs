@@ -35,18 +35,17 @@ wire! {
         pub timestamp: Option<Millis> = "timestamp";
         /// Metadata: `headers`, `ref`, `push`, `delta`, … (TM2i).
         pub extras: Option<JsonObject> = "extras";
-        /// What happened to the message (TM2j).
+        /// The change that the message stands for (TM2j).
         pub action: Option<MessageAction> = "action";
         /// Identifies the message across its versions (TM2r).
         pub serial: Option<Str> = "serial";
-        /// The latest version, as it came; see [`version`](Self::version) for what it means (TM2s).
+        /// The latest version as received, possibly incomplete; [`version`](Self::version) completes it (TM2s).
         pub version: Option<Box<MessageVersion>> = "version";
-        /// Summaries of its annotations, as they came; see [`summary`](Self::summary) (TM2u).
+        /// Summaries of its annotations as received; see [`summary`](Self::summary) (TM2u).
         pub annotations: Option<Box<MessageAnnotations>> = "annotations";
     }
 
-    /// Fills in what a message received lacks from the frame it came in, as its item number `index`
-    /// (TM2a, TM2c, TM2f).
+    /// Completes a received message, item number `index` of its frame, from that frame (TM2a, TM2c, TM2f).
     fn inherit(id, connection_id, timestamp);
 }
 
@@ -86,8 +85,7 @@ impl Message {
         self.annotations.as_ref().map_or(&NONE, |annotations| &annotations.summary)
     }
 
-    /// The latest version of a message received: what came with it, and the message's own serial and
-    /// timestamp where that lacks them (TM2s1, TM2s2).
+    /// The latest version of a received message. Serial and timestamp default to those of the message (TM2s1, TM2s2).
     pub fn version(&self) -> MessageVersion {
         let mut version = self.version.as_deref().cloned().unwrap_or_default();
         if version.serial.is_none() {
@@ -107,7 +105,7 @@ impl Message {
 }
 
 numbered! {
-    /// What happened to a message (TM5).
+    /// The change that a message stands for (TM5).
     pub enum MessageAction {
         /// Published (0).
         Create = 0,
@@ -138,9 +136,9 @@ wire! {
         pub serial: Option<Str> = "serial";
         /// When it was made, in ms since the epoch (TM2s2).
         pub timestamp: Option<Millis> = "timestamp";
-        /// Who made it (TM2s3).
+        /// The client that made the change (TM2s3).
         pub client_id: Option<Str> = "clientId";
-        /// Why, in words (TM2s4).
+        /// The reason of the change (TM2s4).
         pub description: Option<Str> = "description";
         /// Further details (TM2s5).
         pub metadata: Option<BTreeMap<String, String>> = "metadata";
@@ -157,7 +155,7 @@ wire! {
 }
 
 wire! {
-    /// What a successful publish returns (PBR).
+    /// The result of a successful publish (PBR).
     #[derive(Clone, Default, PartialEq, Eq)]
     pub struct PublishResult: Direct {
         /// The serial of each message published, in order (PBR2a); `None` for one that was discarded by

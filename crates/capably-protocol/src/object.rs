@@ -29,9 +29,9 @@ wire! {
         pub extras: Option<JsonObject> = "extras";
         /// When it was published, in ms since the epoch (OM2e).
         pub timestamp: Option<Millis> = "timestamp";
-        /// What is done to an object, in an OBJECT frame (OM2f).
+        /// The operation on an object, in an OBJECT frame (OM2f).
         pub operation: Option<Box<ObjectOperation>> = "operation";
-        /// What an object is, in an OBJECT_SYNC frame (OM2g).
+        /// The state of an object, in an OBJECT_SYNC frame (OM2g).
         pub object: Option<Box<ObjectState>> = "object";
         /// Identifies the message and orders it among those of its site (OM2h).
         pub serial: Option<Str> = "serial";
@@ -41,8 +41,7 @@ wire! {
         pub site_code: Option<Str> = "siteCode";
     }
 
-    /// Fills in what a message received lacks from the frame it came in, as its item number `index`
-    /// (OM2a, OM2c, OM2e).
+    /// Completes a received message, item number `index` of its frame, from that frame (OM2a, OM2c, OM2e).
     fn inherit(id, connection_id, timestamp);
 }
 
@@ -56,8 +55,7 @@ impl ObjectMessage {
     }
 }
 
-/// A number of the objects' world: a float in MessagePack (OD4c3), and in JSON without a fraction where it
-/// has none.
+/// Writes a number: a float in MessagePack (OD4c3); in JSON an integer if it has no fraction.
 fn serialize_number<S: Serializer>(number: &Option<f64>, s: S) -> Result<S::Ok, S::Error> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match *number {

@@ -14,7 +14,7 @@ wire! {
     pub struct PresenceMessage: Direct {
         /// Unique id (TP3a).
         pub id: Option<Str> = "id";
-        /// What the member did (TP3b).
+        /// The action of the member (TP3b).
         pub action: Option<PresenceAction> = "action";
         /// The member's client id (TP3c).
         pub client_id: Option<Str> = "clientId";
@@ -30,13 +30,12 @@ wire! {
         pub extras: Option<JsonObject> = "extras";
     }
 
-    /// Fills in what a presence message received lacks from the frame it came in, as its item number
-    /// `index` (TP3a, TP3d, TP3g).
+    /// Completes a received presence message, item number `index` of its frame, from that frame (TP3a, TP3d, TP3g).
     fn inherit(id, connection_id, timestamp);
 }
 
 impl PresenceMessage {
-    /// What tells a member from all others: `connectionId:clientId` (TP3h).
+    /// The key that is unique to a member: `connectionId:clientId` (TP3h).
     pub fn member_key(&self) -> String {
         let connection = self.connection_id.as_deref().unwrap_or_default();
         let client = self.client_id.as_deref().unwrap_or_default();
@@ -60,7 +59,7 @@ impl PresenceMessage {
 }
 
 numbered! {
-    /// What a member did (TP2).
+    /// The action of a member (TP2).
     pub enum PresenceAction {
         /// Not present (0); only ever seen inside a client.
         Absent = 0,

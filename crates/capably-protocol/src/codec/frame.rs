@@ -1,5 +1,4 @@
-//! A frame as it is on the wire: one flat map, whatever the action. Here it becomes the typed frames and comes of
-//! them.
+//! The flat frame of the wire: one map with the fields of every action. Typed frames are made from it, and it from them.
 
 use std::mem;
 
@@ -16,8 +15,8 @@ use crate::{
 };
 
 /// Declares the fields of frames. A line has the name in Rust and on the wire, the type of the field as it is read,
-/// which owns its value, the type as it is written, which borrows it, and what is salvaged of a field that cannot be
-/// read.
+/// which owns its value, the type as it is written, which borrows it, and the part that is salvaged when the field
+/// cannot be read. A line's place is the field's place on the wire.
 macro_rules! fields {
     ($($field:ident = $name:literal: $read:ty => $written:ty, $damage:ident;)*) => {
         /// Every field of a frame that was read.
@@ -63,7 +62,7 @@ macro_rules! fields {
             $(pub(in super::super) const $field: &str = $name;)*
         }
 
-        /// Every field, and what is salvaged of it.
+        /// Every field, and the part of it that is salvaged.
         pub(super) const FIELDS: &[(&str, Damage)] = &[$(($name, Damage::$damage),)*];
     };
 }

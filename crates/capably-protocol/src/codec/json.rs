@@ -1,4 +1,4 @@
-//! The JSON side: a writer of its own for frames, serde_json for reading and for cold types.
+//! JSON: our own writer for frames and items, serde_json for reading and for cold types.
 
 pub(super) mod layout;
 
@@ -58,7 +58,8 @@ struct Many<T>(#[serde(deserialize_with = "lenient::maps")] Vec<T>);
 /// Refuses text that nests deeper than the limit, before anything recurses into it.
 fn check_depth(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
     let limit = limits.max_depth.min(MAX_DEPTH);
-    // Most text has fewer brackets than the limit has levels; counting them costs next to nothing.
+    // Most text has fewer brackets than the limit has levels, and counting brackets is several times faster than
+    // following them.
     let brackets = |chunk: &[u8]| -> u8 {
         chunk.iter().map(|byte| u8::from(matches!(byte, b'[' | b'{'))).sum()
     };
@@ -174,12 +175,12 @@ impl Writer for JsonWriter<'_> {
     }
 }
 
-/// JSON text inside a JSON string: escapes what passes through.
+/// Escapes JSON text on its way into a JSON string.
 struct Escaped<'a>(&'a mut Vec<u8>);
 
 impl io::Write for Escaped<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // JSON text holds no control characters: serde_json has escaped them.
+        // JSON text has no control characters: serde_json has escaped them.
         let mut rest = bytes;
         while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
             self.0.extend_from_slice(&rest[..at]);

@@ -16,10 +16,10 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectOperation {
-    /// What is done (OOP3a).
+    /// The action (OOP3a).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<ObjectOperationAction>,
-    /// The object it is done to (OOP3b).
+    /// The object that it applies to (OOP3b).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object_id: Option<Str>,
     /// Makes a map (OOP3j).
@@ -69,7 +69,7 @@ impl ObjectOperation {
 }
 
 numbered! {
-    /// What an operation does (OOP2).
+    /// The action of an operation (OOP2).
     pub enum ObjectOperationAction {
         /// Makes a map (0).
         MapCreate = 0,
@@ -140,7 +140,7 @@ pub struct CounterCreate {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CounterInc {
-    /// What to add (CIN2a).
+    /// The number to add (CIN2a).
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_number")]
     pub number: Option<f64>,
 }
@@ -156,10 +156,10 @@ pub struct MapCreateWithObjectId {
     /// The JSON text of a [`MapCreate`] (MCRO2a).
     #[serde(deserialize_with = "lenient::or_default")]
     pub initial_value: Str,
-    /// What makes the id unique (MCRO2b).
+    /// A random string that makes the id unique (MCRO2b).
     #[serde(deserialize_with = "lenient::or_default")]
     pub nonce: Str,
-    /// What the text was made from: for the size (OOP4h2), not on the wire.
+    /// The value of `initial_value`, for the size (OOP4h2); not on the wire.
     #[serde(skip)]
     pub source: Option<MapCreate>,
 }
@@ -171,10 +171,10 @@ pub struct CounterCreateWithObjectId {
     /// The JSON text of a [`CounterCreate`] (CCRO2a).
     #[serde(deserialize_with = "lenient::or_default")]
     pub initial_value: Str,
-    /// What makes the id unique (CCRO2b).
+    /// A random string that makes the id unique (CCRO2b).
     #[serde(deserialize_with = "lenient::or_default")]
     pub nonce: Str,
-    /// What the text was made from: for the size (OOP4k2), not on the wire.
+    /// The value of `initial_value`, for the size (OOP4k2); not on the wire.
     #[serde(skip)]
     pub source: Option<CounterCreate>,
 }

@@ -30,10 +30,10 @@ pub struct ObjectState {
     /// The operation that made it, with its initial value (OST2d).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub create_op: Option<ObjectOperation>,
-    /// What operations made of a map, without its initial value (OST2e).
+    /// The map after all operations, without its initial value (OST2e).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map: Option<ObjectsMap>,
-    /// What operations made of a counter, without its initial value (OST2f).
+    /// The counter after all operations, without its initial value (OST2f).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counter: Option<ObjectsCounter>,
 }

@@ -1,4 +1,4 @@
-//! Where the parts of JSON text lie.
+//! Positions of members and elements in JSON text, for salvage.
 
 use std::borrow::Cow;
 

@@ -21,7 +21,8 @@ pub struct Reader<'a> {
     depth_limit: usize,
 }
 
-/// A decoding error on its way up: boxed, so that what is returned when all is well stays small.
+/// A decoding error inside the reader. It is boxed so that a `Result` without an error stays small: every value that
+/// is read returns one.
 pub(crate) type Fault = Box<DecodeError>;
 
 /// One MessagePack value, or the header of a container.
@@ -172,8 +173,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The string that is next, if it is one of less than 32 bytes, as every key is. Where it is not, or ends
-    /// early, [`token`](Self::token) says so.
+    /// The next value, if it is a string of less than 32 bytes, as every key is. `None` for any other value, and for
+    /// a string that ends early: [`token`](Self::token) makes an error of it.
     #[inline(always)]
     fn short_str(&mut self) -> Option<&'a [u8]> {
         let (marker, rest) = self.rest.split_first()?;
@@ -185,7 +186,7 @@ impl<'a> Reader<'a> {
         Some(text)
     }
 
-    /// The string that is next, if it is one of less than 256 bytes, as most values are.
+    /// The next value, if it is a string of less than 256 bytes, as most values are.
     #[inline(always)]
     pub(crate) fn medium_str(&mut self) -> Option<&'a [u8]> {
         let (length, rest) = match self.rest {
@@ -198,7 +199,7 @@ impl<'a> Reader<'a> {
         Some(text)
     }
 
-    /// An extension's type and bytes are stepped over: the protocol uses none.
+    /// Steps over the type and the bytes of an extension: the protocol uses none.
     fn ext(
         &mut self,
         length: impl FnOnce(&mut Self) -> Result<usize, Fault>,
@@ -316,7 +317,7 @@ impl<'a> Reader<'a> {
         match self.token()? {
             Token::Str(key) | Token::Bin(key) => Ok(key),
             Token::Array(_) | Token::Map(_) => Err(malformed("a map or array as a key")),
-            // No field of ours; its value is skipped.
+            // A key that is not text names no field of ours; the caller skips its value.
             _ => Ok(b""),
         }
     }
@@ -328,7 +329,8 @@ impl<'a> Reader<'a> {
         Ok(items)
     }
 
-    /// As [`items`](Self::items), into an array that is there already, each item read where it will lie.
+    /// As [`items`](Self::items), into an existing array. Each item is read in its place: moving an item costs nearly as
+    /// much as reading it.
     pub(crate) fn items_into<T: Read>(&mut self, items: &mut Vec<T>) -> Result<(), Fault> {
         items.clear();
         self.array(items, |r, items| {
@@ -366,7 +368,7 @@ impl<'a> Reader<'a> {
             return Err(malformed(&too_many_items()));
         }
         self.enter()?;
-        // The header is not to be trusted for more than a page of items.
+        // A header may lie: reserve at most a page of items, and no more than there are bytes.
         items.reserve(count.min(self.rest.len()).min(128));
         for _ in 0..count {
             each(self, items)?;
@@ -375,7 +377,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// A string that may be absent, read to where it will lie.
+    /// A string that may be absent, read in its place.
     #[inline(always)]
     pub(crate) fn str(&mut self, place: &mut Option<Str>) -> Result<(), Fault> {
         match self.medium_str() {
@@ -392,7 +394,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A string, read to where it will lie. Returns whether there was one.
+    /// A string, read in its place. Returns false for nil.
     #[inline(always)]
     pub(crate) fn required_str(&mut self, place: &mut Str) -> Result<bool, Fault> {
         match self.medium_str() {
@@ -425,7 +427,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The text that these bytes of the frame are.
+    /// These bytes of the frame as text.
     pub(crate) fn text(&self, bytes: &'a [u8]) -> Result<Str, Fault> {
         Str::from_slice_of(self.frame, bytes).map_err(|_| malformed(NOT_UTF_8))
     }
