@@ -110,7 +110,7 @@ mod sealed {
     pub trait Sealed: Sized {
         /// The outcome; `None` when it is neither a success of this kind nor a failure.
         #[expect(private_interfaces, reason = "the trait is sealed")]
-        fn found(outcome: super::Outcome) -> Option<Self>;
+        fn from_outcome(outcome: super::Outcome) -> Option<Self>;
     }
 }
 
@@ -118,7 +118,7 @@ impl BatchOutcome for BatchPublished {}
 
 #[expect(private_interfaces, reason = "the trait is sealed")]
 impl sealed::Sealed for BatchPublished {
-    fn found(outcome: Outcome) -> Option<Self> {
+    fn from_outcome(outcome: Outcome) -> Option<Self> {
         let Outcome { channel, message_id, serials, .. } = outcome;
         (message_id.is_some() || !serials.is_empty()).then_some(Self {
             channel,
@@ -132,17 +132,17 @@ impl BatchOutcome for BatchPresence {}
 
 #[expect(private_interfaces, reason = "the trait is sealed")]
 impl sealed::Sealed for BatchPresence {
-    fn found(outcome: Outcome) -> Option<Self> {
+    fn from_outcome(outcome: Outcome) -> Option<Self> {
         let Outcome { channel, presence, .. } = outcome;
         presence.map(|presence| Self { channel, presence })
     }
 }
 
-fn judge<T: BatchOutcome, E: Error>(mut outcome: Outcome) -> Result<Result<T, BatchFailure>, E> {
+fn success_or_failure<T: BatchOutcome, E: Error>(mut outcome: Outcome) -> Result<Result<T, BatchFailure>, E> {
     if let Some(error) = outcome.error.take() {
         return Ok(Err(BatchFailure { channel: outcome.channel, error }));
     }
-    T::found(outcome).map(Ok).ok_or_else(|| E::custom("neither a success nor a failure"))
+    T::from_outcome(outcome).map(Ok).ok_or_else(|| E::custom("neither a success nor a failure"))
 }
 
 impl<'de, T: BatchOutcome> Deserialize<'de> for BatchResult<Result<T, BatchFailure>> {
@@ -162,7 +162,7 @@ impl<'de, T: BatchOutcome> Deserialize<'de> for BatchResult<Result<T, BatchFailu
 
         let body = lenient::FromMap::<Body>::deserialize(d)?.0;
         let outcomes = body.results.unwrap_or_else(|| vec![body.single]);
-        let results = outcomes.into_iter().map(judge).collect::<Result<Vec<_>, _>>()?;
+        let results = outcomes.into_iter().map(success_or_failure).collect::<Result<Vec<_>, _>>()?;
         let counted: Self = results.into_iter().collect();
         Ok(Self {
             success_count: body.success_count.unwrap_or(counted.success_count),

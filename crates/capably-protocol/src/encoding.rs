@@ -110,13 +110,13 @@ fn undo(
         "json" => match data {
             Data::Text(_) | Data::Binary(_) => serde_json::from_slice(raw(data))
                 .map(Data::Json)
-                .map_err(|_| invalid("the data is not the JSON its encoding says")),
+                .map_err(|_| invalid("the data is not valid JSON, although its encoding is json")),
             Data::Json(_) | Data::None => Ok(data.clone()),
         },
         "utf-8" => match data {
             Data::Binary(bytes) => Str::try_from(bytes.clone())
                 .map(Data::Text)
-                .map_err(|_| invalid("the data is not the UTF-8 its encoding says")),
+                .map_err(|_| invalid("the data is not valid UTF-8, although its encoding is utf-8")),
             Data::Text(_) | Data::None => Ok(data.clone()),
             Data::Json(_) => Err(invalid("a JSON value cannot have the encoding utf-8")),
         },
@@ -131,7 +131,7 @@ fn undo_base64(data: &Data) -> Result<Data, ErrorInfo> {
     match data {
         Data::Text(_) | Data::Binary(_) => from_base64(raw(data))
             .map(|bytes| Data::Binary(bytes.into()))
-            .ok_or_else(|| invalid("the data is not the base64 its encoding says")),
+            .ok_or_else(|| invalid("the data is not valid base64, although its encoding is base64")),
         Data::None => Ok(Data::None),
         Data::Json(_) => Err(invalid("a JSON value cannot have the encoding base64")),
     }
@@ -144,7 +144,7 @@ fn decrypt(step: &str, data: &Data, cipher: Option<&CipherParams>) -> Result<Dat
     if step != cipher.step() {
         let expected = cipher.step();
         return Err(invalid(format!(
-            "the data has the encoding `{step}`, the channel `{expected}`"
+            "the data has the encoding `{step}`, but the cipher of the channel is `{expected}`"
         )));
     }
     match data {

@@ -65,7 +65,7 @@ pub fn total_v1(summary: &Value) -> Result<SummaryTotal, ErrorInfo> {
 
 fn read<T: DeserializeOwned>(summary: &Value, kind: &str) -> Result<T, ErrorInfo> {
     T::deserialize(summary).map_err(|error| {
-        let message = format!("the summary is none of annotations `{kind}`: {error}");
+        let message = format!("this is not a summary of `{kind}` annotations: {error}");
         ErrorInfo::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message)
     })
 }

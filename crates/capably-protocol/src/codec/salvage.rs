@@ -143,8 +143,8 @@ fn salvage<F>(
     make: fn(&mut FrameIn) -> Result<F, DecodeError>,
 ) -> Option<(Damaged<F>, Vec<usize>)> {
     let Parts { mut fields, intact, gaps, places } = match format {
-        Format::Json => take_apart::<JsonLayout>(bytes, limits)?,
-        Format::MsgPack => take_apart::<MsgPackLayout>(bytes, limits)?,
+        Format::Json => readable_parts::<JsonLayout>(bytes, limits)?,
+        Format::MsgPack => readable_parts::<MsgPackLayout>(bytes, limits)?,
     };
     let (action, channel, msg_serial) = (fields.action, fields.channel.clone(), fields.msg_serial);
     let frame = intact.then(|| make(&mut fields).ok()).flatten();
@@ -161,7 +161,7 @@ struct Parts {
     places: Vec<usize>,
 }
 
-fn take_apart<L: Layout>(bytes: &[u8], limits: &Limits) -> Option<Parts> {
+fn readable_parts<L: Layout>(bytes: &[u8], limits: &Limits) -> Option<Parts> {
     if !L::is_whole(bytes) {
         return None;
     }
