@@ -138,7 +138,9 @@ impl sealed::Sealed for BatchPresence {
     }
 }
 
-fn success_or_failure<T: BatchOutcome, E: Error>(mut outcome: Outcome) -> Result<Result<T, BatchFailure>, E> {
+fn success_or_failure<T: BatchOutcome, E: Error>(
+    mut outcome: Outcome,
+) -> Result<Result<T, BatchFailure>, E> {
     if let Some(error) = outcome.error.take() {
         return Ok(Err(BatchFailure { channel: outcome.channel, error }));
     }
@@ -162,7 +164,8 @@ impl<'de, T: BatchOutcome> Deserialize<'de> for BatchResult<Result<T, BatchFailu
 
         let body = lenient::FromMap::<Body>::deserialize(d)?.0;
         let outcomes = body.results.unwrap_or_else(|| vec![body.single]);
-        let results = outcomes.into_iter().map(success_or_failure).collect::<Result<Vec<_>, _>>()?;
+        let results =
+            outcomes.into_iter().map(success_or_failure).collect::<Result<Vec<_>, _>>()?;
         let counted: Self = results.into_iter().collect();
         Ok(Self {
             success_count: body.success_count.unwrap_or(counted.success_count),

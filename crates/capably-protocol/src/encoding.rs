@@ -114,9 +114,9 @@ fn undo(
             Data::Json(_) | Data::None => Ok(data.clone()),
         },
         "utf-8" => match data {
-            Data::Binary(bytes) => Str::try_from(bytes.clone())
-                .map(Data::Text)
-                .map_err(|_| invalid("the data is not valid UTF-8, although its encoding is utf-8")),
+            Data::Binary(bytes) => Str::try_from(bytes.clone()).map(Data::Text).map_err(|_| {
+                invalid("the data is not valid UTF-8, although its encoding is utf-8")
+            }),
             Data::Text(_) | Data::None => Ok(data.clone()),
             Data::Json(_) => Err(invalid("a JSON value cannot have the encoding utf-8")),
         },
@@ -129,9 +129,11 @@ fn undo(
 
 fn undo_base64(data: &Data) -> Result<Data, ErrorInfo> {
     match data {
-        Data::Text(_) | Data::Binary(_) => from_base64(raw(data))
-            .map(|bytes| Data::Binary(bytes.into()))
-            .ok_or_else(|| invalid("the data is not valid base64, although its encoding is base64")),
+        Data::Text(_) | Data::Binary(_) => {
+            from_base64(raw(data)).map(|bytes| Data::Binary(bytes.into())).ok_or_else(|| {
+                invalid("the data is not valid base64, although its encoding is base64")
+            })
+        }
         Data::None => Ok(Data::None),
         Data::Json(_) => Err(invalid("a JSON value cannot have the encoding base64")),
     }
