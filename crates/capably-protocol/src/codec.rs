@@ -152,12 +152,16 @@ impl std::error::Error for DecodeError {}
 
 /// Appends a client's frame to `out`.
 pub fn encode_client_frame(format: Format, frame: &ClientFrame, out: &mut Vec<u8>) {
-    encode_frame(format, &frame.into(), out);
+    let mut fields = FrameOut::default();
+    frame.put(&mut fields);
+    encode_frame(format, &fields, out);
 }
 
 /// Appends a server's frame to `out`.
 pub fn encode_server_frame(format: Format, frame: &ServerFrame, out: &mut Vec<u8>) {
-    encode_frame(format, &frame.into(), out);
+    let mut fields = FrameOut::default();
+    frame.put(&mut fields);
+    encode_frame(format, &fields, out);
 }
 
 /// Reads a frame that a client sent. Text and payloads are slices of `bytes` where the format allows.

@@ -100,11 +100,13 @@ impl Writer for JsonWriter<'_> {
     const FOR_PEOPLE: bool = true;
     type Map = JsonMap;
 
+    #[inline(always)]
     fn begin_map(&mut self) -> JsonMap {
         self.out.push(b'{');
         JsonMap::default()
     }
 
+    #[inline(always)]
     fn key(&mut self, map: &mut JsonMap, key: &'static str) {
         self.out.extend_from_slice(if map.started { b",\"" } else { b"\"" });
         map.started = true;
@@ -112,6 +114,7 @@ impl Writer for JsonWriter<'_> {
         self.out.extend_from_slice(b"\":");
     }
 
+    #[inline(always)]
     fn end_map(&mut self, _map: JsonMap) {
         self.out.push(b'}');
     }
@@ -127,14 +130,17 @@ impl Writer for JsonWriter<'_> {
         self.out.push(b']');
     }
 
+    #[inline(always)]
     fn str(&mut self, text: &str) {
         self.value(&text);
     }
 
+    #[inline(always)]
     fn unsigned(&mut self, value: u64) {
         self.value(&value);
     }
 
+    #[inline(always)]
     fn signed(&mut self, value: i64) {
         self.value(&value);
     }

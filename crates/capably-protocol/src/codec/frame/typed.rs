@@ -23,19 +23,27 @@ macro_rules! frames {
         structs { $($typed:ident)* }
         items { $($carrier:ident of $items:ident)* }
     ) => {
-        impl<'a> From<&'a $frame> for FrameOut<'a> {
-            fn from(frame: &'a $frame) -> Self {
-                let mut out = Self { action: Some(frame.action()), ..Self::default() };
-                match frame {
-                    $($frame::$plain { $($field),* } => { $(out.$field = $field.put();)* })*
-                    $($frame::$typed(frame) => frame.put(&mut out),)*
-                    $($frame::$carrier(frame) => {
-                        frame.put(&mut out);
+        impl $frame {
+            /// Puts the fields into the flat frame, in place: a struct that is moved right after it was written in pieces
+            /// makes the processor wait for those writes.
+            #[inline(always)]
+            pub(in crate::codec) fn put<'a>(&'a self, out: &mut FrameOut<'a>) {
+                match self {
+                    $(Self::$plain { $($field),* } => {
+                        out.action = Some(Action::$plain.number());
+                        $(out.$field = $field.put();)*
+                    })*
+                    $(Self::$typed(frame) => {
+                        out.action = Some(Action::$typed.number());
+                        frame.put(out);
+                    })*
+                    $(Self::$carrier(frame) => {
+                        out.action = Some(Action::$carrier.number());
+                        frame.put(out);
                         out.$items = Some(&frame.items);
                     })*
-                    $frame::Unknown { .. } => {}
+                    Self::Unknown { action } => out.action = Some(*action),
                 }
-                out
             }
         }
 
@@ -111,6 +119,7 @@ trait Typed: Sized {
 macro_rules! typed {
     ($($type:ident { $($field:ident $(or $default:literal)?),* })*) => {$(
         impl Typed for $type {
+            #[inline(always)]
             fn put<'a>(&'a self, out: &mut FrameOut<'a>) {
                 $(out.$field = self.$field.put();)*
             }
@@ -165,6 +174,7 @@ trait Carrier<T>: Sized {
 macro_rules! carriers {
     ($($type:ident { $($field:ident),* })*) => {$(
         impl<T> Carrier<T> for $type<T> {
+            #[inline(always)]
             fn put<'a>(&'a self, out: &mut FrameOut<'a>) {
                 $(out.$field = self.$field.put();)*
             }
@@ -206,13 +216,13 @@ macro_rules! parts {
             type Read = $read;
             type Written<'a> = $written;
 
-            #[inline]
+            #[inline(always)]
             fn put<'a>(&'a self) -> Self::Written<'a> {
                 let $value = self;
                 $put
             }
 
-            #[inline]
+            #[inline(always)]
             fn take(from: &mut $read, _: &'static str) -> Result<Self, DecodeError> {
                 let $from = from;
                 Ok($take)
@@ -250,12 +260,12 @@ impl Part for Str {
     type Read = Option<Self>;
     type Written<'a> = Option<&'a str>;
 
-    #[inline]
+    #[inline(always)]
     fn put(&self) -> Option<&str> {
         Some(self)
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(from: &mut Option<Self>, field: &'static str) -> Result<Self, DecodeError> {
         from.take().ok_or(DecodeError::Missing { field })
     }
@@ -265,12 +275,12 @@ impl Part for u64 {
     type Read = Option<Self>;
     type Written<'a> = Option<Self>;
 
-    #[inline]
+    #[inline(always)]
     fn put(&self) -> Option<Self> {
         Some(*self)
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(from: &mut Option<Self>, field: &'static str) -> Result<Self, DecodeError> {
         from.ok_or(DecodeError::Missing { field })
     }
