@@ -46,7 +46,7 @@ use crate::codec::msgpack::reader::{Fault, Reader};
 pub(crate) use field::{ReadField, WriteField, write_field};
 pub(crate) use numbered::{number_field, numbered};
 pub(crate) use payload::Steps;
-pub(crate) use writer::Writer;
+pub(crate) use writer::{Key, Writer, key};
 
 /// A type that our own codecs read and write field by field; [`wire!`] implements it.
 pub trait Fields: Default {
@@ -214,7 +214,7 @@ macro_rules! wire {
                     $crate::wire::write_field(
                         w,
                         map,
-                        $name,
+                        $crate::wire::key!($name),
                         &$crate::wire::wire!(
                             @written self, W::FOR_PEOPLE, $field $(, $rule $(($of))?)?
                         ),

@@ -8,7 +8,7 @@ use crate::{
     PublishResult, Str,
     codec::msgpack::reader::{Fault, Reader},
     frame::Params,
-    wire::{Read, ReadField, Write, Writer, wire, write_field},
+    wire::{Read, ReadField, Write, Writer, key, wire, write_field},
 };
 
 /// Declares the fields of frames. A line has the name in Rust and on the wire, the type of the field as it is read,
@@ -48,7 +48,7 @@ macro_rules! fields {
         impl Write for FrameOut<'_> {
             fn write<W: Writer>(&self, w: &mut W) {
                 let mut map = w.begin_map();
-                $(write_field(w, &mut map, $name, &self.$field);)*
+                $(write_field(w, &mut map, key!($name), &self.$field);)*
                 w.end_map(map);
             }
         }

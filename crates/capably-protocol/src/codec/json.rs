@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{DecodeError, Limits, MAX_DEPTH, frame::FrameIn};
 use crate::{
     lenient::{self, FromMap},
-    wire::{Write, Writer},
+    wire::{Key, Write, Writer},
 };
 
 /// Appends a value's JSON text to `out`.
@@ -107,11 +107,11 @@ impl Writer for JsonWriter<'_> {
     }
 
     #[inline(always)]
-    fn key(&mut self, map: &mut JsonMap, key: &'static str) {
-        self.out.extend_from_slice(if map.started { b",\"" } else { b"\"" });
+    fn key(&mut self, map: &mut JsonMap, key: Key) {
+        let text = key.json.as_bytes();
+        // The first field has no comma before it.
+        self.out.extend_from_slice(if map.started { text } else { &text[1..] });
         map.started = true;
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
     }
 
     #[inline(always)]

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Fields, Read, Write, Writer};
+use super::{Fields, Key, Read, Write, Writer};
 use crate::{
     ConnectionDetails, ErrorInfo, JsonObject, Str,
     codec::msgpack::reader::{Fault, Reader},
@@ -55,11 +55,11 @@ pub(crate) trait ReadField: Sized {
 pub(crate) fn write_field<W: Writer>(
     w: &mut W,
     map: &mut W::Map,
-    name: &'static str,
+    key: Key,
     field: &impl WriteField,
 ) {
     if !field.is_absent() {
-        w.key(map, name);
+        w.key(map, key);
         field.write(w);
     }
 }

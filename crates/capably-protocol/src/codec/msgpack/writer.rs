@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::wire::Writer;
+use crate::wire::{Key, Writer};
 
 pub(super) struct MsgPackWriter<'a> {
     pub(super) out: &'a mut Vec<u8>,
@@ -27,11 +27,11 @@ impl Writer for MsgPackWriter<'_> {
     }
 
     #[inline(always)]
-    fn key(&mut self, map: &mut MsgPackMap, key: &'static str) {
+    fn key(&mut self, map: &mut MsgPackMap, key: Key) {
         map.fields += 1;
-        debug_assert!(key.len() < 32, "a key longer than a fixstr");
-        self.out.push(0xa0 | key.len() as u8);
-        self.out.extend_from_slice(key.as_bytes());
+        debug_assert!(key.name.len() < 32, "a key longer than a fixstr");
+        self.out.push(0xa0 | key.name.len() as u8);
+        self.out.extend_from_slice(key.name.as_bytes());
     }
 
     #[inline(always)]
