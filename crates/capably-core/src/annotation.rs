@@ -19,7 +19,7 @@ impl Client {
             let params = Params::new();
             Ok(ClientFrame::Annotation(Publish { channel, msg_serial: 0, items, params }))
         });
-        self.send_or_queue(ready, op, now.instant);
+        self.outbox.submit(op, ready, &mut self.shared.cx(now));
     }
 
     /// ANNOTATION arrived (RTL15b, RTAN4b).
@@ -32,7 +32,7 @@ impl Client {
         let Some(id) = self.channel_id(&delivery.channel) else { return };
         let serial = delivery.channel_serial.take();
         let Some(place) = self.admit(id, serial.as_ref(), now) else { return };
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         if !place.repeated {
             channel.moved(serial);
         }

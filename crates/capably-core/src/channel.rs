@@ -6,7 +6,7 @@ use capably_protocol::{ChannelMode, CipherParams, ErrorInfo, Str, frame::Params}
 
 use crate::{
     ChannelEvent, ChannelId, ChannelState, ChannelStateChange, Client, Event, OpId, Output, Timer,
-    presence::Presence,
+    context::Cx, presence::Presence,
 };
 
 mod connection;
@@ -73,6 +73,7 @@ impl Request {
 /// A channel of a client.
 #[derive(Debug)]
 pub struct Channel {
+    id: ChannelId,
     pub(crate) name: Str,
     options: ChannelOptions,
     state: State,
@@ -98,8 +99,14 @@ pub struct Channel {
 }
 
 impl Channel {
-    pub(crate) fn new(name: Str, options: ChannelOptions, channel_serial: Option<Str>) -> Self {
+    pub(crate) fn new(
+        id: ChannelId,
+        name: Str,
+        options: ChannelOptions,
+        channel_serial: Option<Str>,
+    ) -> Self {
         Self {
+            id,
             name,
             options,
             state: State::Initialized,
@@ -134,6 +141,10 @@ impl Channel {
             }
             State::Initialized | State::Detached | State::Failed => {}
         }
+    }
+
+    pub(crate) fn id(&self) -> ChannelId {
+        self.id
     }
 
     /// The channel's name (RTL23).
@@ -183,6 +194,15 @@ impl Channel {
         self.channel_serial.as_ref()
     }
 
+    /// Clears the deadlines of the state that the channel leaves.
+    pub(crate) fn clear_timers(&self, cx: &mut Cx<'_>) {
+        let id = self.id;
+        for timer in [Timer::Attach(id), Timer::Detach(id), Timer::Reattach(id), Timer::Replay(id)]
+        {
+            cx.timers.clear(timer);
+        }
+    }
+
     /// Takes every operation, under way or waiting.
     pub(crate) fn take_ops(&mut self) -> Vec<OpId> {
         let mut ops = mem::take(&mut self.ops);
@@ -195,7 +215,7 @@ impl Channel {
 impl Client {
     /// Enters a state and says so.
     fn enter_channel(&mut self, id: ChannelId, state: State, reason: Option<ErrorInfo>) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         let previous = channel.state();
         channel.state = state;
         let current = channel.state();
@@ -241,7 +261,7 @@ impl Client {
     }
 
     fn update(&mut self, id: ChannelId, reason: ErrorInfo, resumed: bool) {
-        let Some(channel) = self.channels.get(&id) else { return };
+        let Some(channel) = self.channels.get(id) else { return };
         let state = channel.state();
         self.emit(
             id,
@@ -263,11 +283,11 @@ impl Client {
     fn clear_channel_timers(&mut self, id: ChannelId) {
         for timer in [Timer::Attach(id), Timer::Detach(id), Timer::Reattach(id), Timer::Replay(id)]
         {
-            self.timers.clear(timer);
+            self.shared.timers.clear(timer);
         }
     }
 
     fn channel_ids(&self) -> Vec<ChannelId> {
-        self.channels.keys().copied().collect()
+        self.channels.iter().map(Channel::id).collect()
     }
 }

@@ -156,6 +156,22 @@ impl Connection {
         }
     }
 
+    /// The transport that frames can be sent on.
+    pub(crate) fn open_transport(&self) -> Option<TransportId> {
+        match self.state {
+            State::Connected { transport } | State::Closing(Goodbye::Sent(transport)) => {
+                Some(transport)
+            }
+            State::Initialized
+            | State::Connecting(_)
+            | State::Closing(Goodbye::Accepting(_) | Goodbye::Needless)
+            | State::Disconnected
+            | State::Suspended
+            | State::Closed
+            | State::Failed => None,
+        }
+    }
+
     /// Whether CONNECTED goes on with the connection that was asked for: the same id (RTN15c6), or, as the
     /// id of a recovered one is not known, no error (RTN16l).
     fn is_continued_by(&self, connected: &Connected) -> bool {
@@ -171,14 +187,14 @@ impl Connection {
 impl Client {
     /// Connects (RTN11).
     pub fn connect(&mut self, now: Now) {
-        match self.connection.state {
+        match self.shared.connection.state {
             State::Connecting(_) | State::Connected { .. } => return,
             State::Closing(_) => {
-                if let Some(transport) = self.connection.transport() {
+                if let Some(transport) = self.shared.connection.transport() {
                     self.push(Output::Shut { transport });
                 }
                 self.stop_timers();
-                self.end_operations(&errors::closed());
+                self.end_operations(&errors::closed(), now.instant);
                 self.detach_all_channels(now.instant);
                 self.start_afresh();
             }
@@ -191,10 +207,12 @@ impl Client {
     /// Closes the connection (RTN12).
     pub fn close(&mut self, now: Now) {
         let now = now.instant;
-        match self.connection.state {
+        match self.shared.connection.state {
             State::Connected { transport } => {
                 self.send(ClientFrame::Close);
-                self.timers.set(Timer::Close, now + self.config.realtime_request_timeout);
+                self.shared
+                    .timers
+                    .set(Timer::Close, now + self.shared.config.realtime_request_timeout);
                 self.enter(State::Closing(Goodbye::Sent(transport)), None, None, now);
             }
             // The service may be about to accept the connection: it is then closed properly (RTN12f).
@@ -218,52 +236,51 @@ impl Client {
     /// Clears what an ended connection left behind (RTN11d), but for its id and key: those are unset since it
     /// began to close, or failed (RTN8d, RTN9d).
     fn start_afresh(&mut self) {
-        self.connection.error_reason = None;
-        self.connection.client_id = None;
-        self.connection.recover = None;
-        self.connection.recovering = false;
-        self.connection.retries = 0;
-        self.connection.rejected = None;
+        self.shared.connection.error_reason = None;
+        self.shared.connection.client_id = None;
+        self.shared.connection.recover = None;
+        self.shared.connection.recovering = false;
+        self.shared.connection.retries = 0;
+        self.shared.connection.rejected = None;
         self.reinitialize_channels();
     }
 
     /// CONNECTED arrived: the connection is there (RTN6), goes on (RTN15c6), is a new one (RTN15c7), or
     /// has new conditions (RTN24).
     pub(crate) fn connected(&mut self, connected: Connected, now: Instant) {
-        match self.connection.state {
+        match self.shared.connection.state {
             State::Connecting(Phase::Dialling(transport) | Phase::Opened(transport)) => {
                 if let Err(error) = self.adopt(&connected) {
                     return self.unacceptable(transport, error, now);
                 }
-                let resumed = self.connection.is_continued_by(&connected);
-                self.connection.recovering = false;
-                self.connection.ended_by_frame &= resumed;
-                self.connection.id = connected.connection_id;
-                self.connection.retries = 0;
-                self.connection.since = now;
-                self.connection.error_reason = None;
-                self.timers.clear(Timer::Connect);
-                self.timers.clear(Timer::Suspend);
+                let resumed = self.shared.connection.is_continued_by(&connected);
+                self.shared.connection.recovering = false;
+                self.shared.connection.ended_by_frame &= resumed;
+                self.shared.connection.id = connected.connection_id;
+                self.shared.connection.retries = 0;
+                self.shared.connection.since = now;
+                self.shared.connection.error_reason = None;
+                self.shared.timers.clear(Timer::Connect);
+                self.shared.timers.clear(Timer::Suspend);
                 self.watch_idle(now);
                 self.enter(State::Connected { transport }, connected.error, None, now);
-                for frame in self.outbox.resend(resumed) {
-                    self.send(frame);
-                }
-                for op in self.pings.take_waiting() {
-                    self.send_ping(op, now);
-                }
+                let cx = &mut self.shared.cx(at(now));
+                self.outbox.resend(resumed, cx);
+                self.pings.flush(cx);
             }
             State::Closing(Goodbye::Accepting(transport)) => {
-                self.timers.clear(Timer::Connect);
-                self.timers.set(Timer::Close, now + self.config.realtime_request_timeout);
-                self.connection.state = State::Closing(Goodbye::Sent(transport));
+                self.shared.timers.clear(Timer::Connect);
+                self.shared
+                    .timers
+                    .set(Timer::Close, now + self.shared.config.realtime_request_timeout);
+                self.shared.connection.state = State::Closing(Goodbye::Sent(transport));
                 self.send(ClientFrame::Close);
             }
             State::Connected { transport } => {
                 if let Err(error) = self.adopt(&connected) {
                     return self.unacceptable(transport, error, now);
                 }
-                self.connection.id = connected.connection_id;
+                self.shared.connection.id = connected.connection_id;
                 self.watch_idle(now);
                 self.updated(connected.error);
             }
@@ -283,9 +300,9 @@ impl Client {
     fn updated(&mut self, reason: Option<ErrorInfo>) {
         let authorized = self.auth_answered();
         match &reason {
-            Some(error) => self.connection.error_reason = Some(error.clone()),
+            Some(error) => self.shared.connection.error_reason = Some(error.clone()),
             // A token that was missed before is there.
-            None if authorized.is_some() => self.connection.error_reason = None,
+            None if authorized.is_some() => self.shared.connection.error_reason = None,
             None => {}
         }
         self.push(Output::Event(Event::Connection(ConnectionStateChange {
@@ -319,15 +336,15 @@ impl Client {
         if details.connection_key.is_none() {
             return Err(errors::protocol("CONNECTED came without a connectionKey"));
         }
-        if let (Some(own), Some(confirmed)) = (&self.config.client_id, &details.client_id)
+        if let (Some(own), Some(confirmed)) = (&self.shared.config.client_id, &details.client_id)
             && confirmed != "*"
             && own != confirmed
         {
             return Err(errors::connected_as_another(own, confirmed));
         }
-        self.connection.key = details.connection_key.take();
-        self.connection.client_id = details.client_id.clone();
-        let connection = &mut self.connection;
+        self.shared.connection.key = details.connection_key.take();
+        self.shared.connection.client_id = details.client_id.clone();
+        let connection = &mut self.shared.connection;
         if let Some(size) = details.max_message_size {
             connection.max_message_size = size;
         }
@@ -346,13 +363,13 @@ impl Client {
 
     /// The service drops the transport (RTN15h), or does not take the attempt (RTN14d).
     pub(crate) fn disconnected(&mut self, error: Option<ErrorInfo>, now: Instant) {
-        let Some(transport) = self.connection.transport() else { return };
+        let Some(transport) = self.shared.connection.transport() else { return };
         let error = errors::said(error, errors::transport_lost);
         if error.is_token_error() {
             return self.token_error(transport, error, now);
         }
         self.push(Output::Shut { transport });
-        match self.connection.state {
+        match self.shared.connection.state {
             // Another host may take it (RTN17f1).
             State::Connecting(_) if errors::is_failure_of_host(&error) => {
                 self.host_failed(error, now);
@@ -364,7 +381,7 @@ impl Client {
 
     /// The transport ended without a word from the service (RTN15a, RTN12c), or after one.
     pub(crate) fn transport_closed(&mut self, error: ErrorInfo, now: Instant) {
-        match self.connection.state {
+        match self.shared.connection.state {
             State::Connecting(_) if errors::is_failure_on_the_way(&error) => {
                 self.host_failed(error, now);
             }
@@ -383,9 +400,9 @@ impl Client {
     /// the service made no sense, or accepts connections only to drop them: then it is given time to
     /// recover.
     fn connection_lost(&mut self, error: ErrorInfo, now: Instant) {
-        self.timers.clear(Timer::Idle);
-        self.timers.set(Timer::Suspend, now + self.connection.state_ttl);
-        let connection = &mut self.connection;
+        self.shared.timers.clear(Timer::Idle);
+        self.shared.timers.set(Timer::Suspend, now + self.shared.connection.state_ttl);
+        let connection = &mut self.shared.connection;
         connection.short_lived = match now.since(connection.since) < SHORT {
             true => connection.short_lived.saturating_add(1),
             false => 0,
@@ -399,7 +416,7 @@ impl Client {
 
     pub(crate) fn close_timed_out(&mut self, now: Instant) {
         if let (State::Closing(_), Some(transport)) =
-            (self.connection.state, self.connection.transport())
+            (self.shared.connection.state, self.shared.connection.transport())
         {
             self.push(Output::Shut { transport });
             self.enter(State::Closed, None, None, now);
@@ -407,20 +424,20 @@ impl Client {
     }
 
     pub(crate) fn closed_by_service(&mut self, now: Instant) {
-        let Some(transport) = self.connection.transport() else { return };
+        let Some(transport) = self.shared.connection.transport() else { return };
         self.push(Output::Shut { transport });
         self.transport_closed(errors::transport_lost(), now);
     }
 
     /// The service ended the connection for good (RTN14g, RTN15j), or its token did (RTN14b).
     pub(crate) fn connection_error(&mut self, error: Option<ErrorInfo>, now: Instant) {
-        let Some(transport) = self.connection.transport() else { return };
+        let Some(transport) = self.shared.connection.transport() else { return };
         let error = errors::said(error, errors::failed);
         if error.is_token_error() {
             return self.token_error(transport, error, now);
         }
         self.push(Output::Shut { transport });
-        match self.connection.state {
+        match self.shared.connection.state {
             State::Closing(_) => self.enter(State::Closed, Some(error), None, now),
             _ => self.enter(State::Failed, Some(error), None, now),
         }
@@ -440,41 +457,41 @@ impl Client {
         retry_in: Option<Duration>,
         now: Instant,
     ) {
-        let previous = self.connection.state();
+        let previous = self.shared.connection.state();
         if previous == ConnectionState::Connected {
             self.auth_interrupted();
         }
-        self.connection.state = state;
-        let current = self.connection.state();
+        self.shared.connection.state = state;
+        let current = self.shared.connection.state();
         if let Some(reason) = &reason {
-            self.connection.error_reason = Some(reason.clone());
+            self.shared.connection.error_reason = Some(reason.clone());
         }
         match current {
             ConnectionState::Connected => {
-                self.released.clear();
+                self.channels.forget_released();
                 self.channels_on_connected(now);
             }
             ConnectionState::Disconnected => {
-                self.timers.clear(Timer::Ack);
+                self.shared.timers.clear(Timer::Ack);
                 self.pause_channels(now);
-                if !self.config.queue_messages {
+                if !self.shared.config.queue_messages {
                     let error = reason.clone().unwrap_or_else(errors::transport_lost);
-                    self.fail_publishes(&error);
+                    self.fail_publishes(&error, now);
                 }
             }
             ConnectionState::Suspended => {
                 let error = reason.clone().unwrap_or_else(errors::suspended);
-                self.end_operations(&error);
+                self.end_operations(&error, now);
                 self.suspend_channels(&error, now);
             }
             ConnectionState::Closing => {
                 self.forget_connection();
-                self.fail_pings(&errors::closed());
+                self.pings.fail_all(&errors::closed(), &mut self.shared.cx(at(now)));
             }
             ConnectionState::Closed => {
                 self.forget_connection();
                 self.stop_timers();
-                self.end_operations(&errors::closed());
+                self.end_operations(&errors::closed(), now);
                 self.abandon_tokens(&errors::closed());
                 self.detach_all_channels(now);
             }
@@ -483,7 +500,7 @@ impl Client {
                 self.stop_timers();
                 self.abandon_own_tokens();
                 let error = reason.clone().unwrap_or_else(errors::failed);
-                self.end_operations(&error);
+                self.end_operations(&error, now);
                 self.fail_channels(&error, now);
             }
             ConnectionState::Initialized | ConnectionState::Connecting => {}
@@ -517,8 +534,8 @@ impl Client {
 
     /// Id and key are unset while closing, closed or failed (RTN8d, RTN9d).
     fn forget_connection(&mut self) {
-        self.connection.id = None;
-        self.connection.key = None;
+        self.shared.connection.id = None;
+        self.shared.connection.key = None;
     }
 
     fn stop_timers(&mut self) {
@@ -531,24 +548,35 @@ impl Client {
             Timer::Auth,
             Timer::Ack,
         ] {
-            self.timers.clear(timer);
+            self.shared.timers.clear(timer);
         }
     }
 
     /// Fails what waits for an acknowledgement or a pong (RTN7e, RTN13b).
-    fn end_operations(&mut self, error: &ErrorInfo) {
-        self.fail_publishes(error);
-        self.fail_pings(error);
+    fn end_operations(&mut self, error: &ErrorInfo, now: Instant) {
+        self.fail_publishes(error, now);
+        self.pings.fail_all(error, &mut self.shared.cx(at(now)));
     }
 
-    fn fail_publishes(&mut self, error: &ErrorInfo) {
-        self.settle_frames(|outbox, settle| outbox.fail_all(error, settle));
+    pub(crate) fn fail_publishes(&mut self, error: &ErrorInfo, now: Instant) {
+        let unaccepted = self.outbox.fail_all(error, &mut self.shared.cx(at(now)));
+        self.unaccepted(unaccepted);
     }
+}
 
-    fn fail_pings(&mut self, error: &ErrorInfo) {
-        for op in self.pings.take_all() {
-            self.timers.clear(Timer::Ping(op));
-            self.done(op, Err(error.clone()));
+fn at(now: Instant) -> Now {
+    Now { instant: now, ..Now::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Connection {
+        /// A connection that is established.
+        pub(crate) fn connected(config: &Arc<Config>) -> Self {
+            let state = State::Connected { transport: TransportId(0) };
+            Self { state, ..Self::new(config, Instant::default()) }
         }
     }
 }

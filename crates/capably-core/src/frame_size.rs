@@ -2,7 +2,7 @@
 
 use capably_protocol::{ClientFrame, ErrorInfo, Message, PresenceMessage, Str, codec};
 
-use crate::{Client, errors};
+use crate::{context::Cx, errors};
 
 /// How many bytes of a frame a byte of a value takes at most: in JSON a control character is `\u0001`.
 const ESCAPED: usize = 6;
@@ -13,19 +13,17 @@ const AROUND: usize = 512;
 /// How many digits a serial may have besides the one it was encoded with.
 const SERIAL: usize = 19;
 
-impl Client {
-    /// Refuses a frame that the service would not take. It would be sent again after each resume, and end
-    /// every connection.
-    pub(crate) fn check_frame_size(&self, frame: &ClientFrame) -> Result<(), ErrorInfo> {
-        let limit = self.connection.max_frame_size;
-        if bound(frame).is_some_and(|size| size as u64 <= limit) {
-            return Ok(());
-        }
-        let mut encoded = Vec::new();
-        codec::encode_client_frame(self.config.format, frame, &mut encoded);
-        let size = (encoded.len() + SERIAL) as u64;
-        if size > limit { Err(errors::frame_too_large(size, limit)) } else { Ok(()) }
+/// Refuses a frame that the service would not accept. Such a frame would be sent again after each resume, and
+/// end every connection.
+pub(crate) fn check_size(frame: &ClientFrame, cx: &Cx<'_>) -> Result<(), ErrorInfo> {
+    let limit = cx.connection.max_frame_size;
+    if bound(frame).is_some_and(|size| size as u64 <= limit) {
+        return Ok(());
     }
+    let mut encoded = Vec::new();
+    codec::encode_client_frame(cx.config.format, frame, &mut encoded);
+    let size = (encoded.len() + SERIAL) as u64;
+    if size > limit { Err(errors::frame_too_large(size, limit)) } else { Ok(()) }
 }
 
 /// Refuses a frame whose items nest deeper than those who receive them can read.

@@ -41,9 +41,11 @@
 mod annotation;
 mod backoff;
 mod channel;
+mod channels;
 mod client;
 mod config;
 mod connection;
+mod context;
 mod errors;
 mod frame_size;
 mod ids;

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use capably_protocol::{
-    ChannelMode, ClientFrame, ErrorInfo, Millis, PresenceAction, PresenceMessage, Str,
+    ChannelMode, ClientFrame, ErrorInfo, PresenceAction, PresenceMessage, Str,
     frame::{Params, Publish},
 };
 
 use self::{local::LocalMembers, map::PresenceMap};
 use crate::{
     ChannelId, ChannelState, Client, ConnectionState, Event, Instant, Now, OpId, Outcome, Output,
-    Timer, channel::Channel, errors,
+    Timer, channel::Channel, errors, frame_size::check_size,
 };
 
 mod local;
@@ -99,14 +99,14 @@ impl Client {
     ) -> Result<(), ErrorInfo> {
         self.check_speaker(&message)?;
         let connection = self.connection_state();
-        let own = self.connection.identity(&self.config).cloned();
-        let queueing = self.config.queue_messages;
-        let limit = self.connection.max_message_size;
+        let own = self.shared.connection.identity(&self.shared.config).cloned();
+        let queueing = self.shared.config.queue_messages;
+        let limit = self.shared.connection.max_message_size;
         let size = message.size() as u64;
         if size > limit {
             return Err(errors::too_large(size, limit));
         }
-        let channel = self.channels.get_mut(&id).ok_or_else(errors::released)?;
+        let channel = self.channels.get_mut(id).ok_or_else(errors::released)?;
         let state = channel.state();
         if message.action == Some(PresenceAction::Leave) {
             let client_id = message.client_id.as_ref().or(own.as_ref());
@@ -114,13 +114,11 @@ impl Client {
             keep_data(&mut message, member);
         }
         let frame = presence_frame(&channel.name, message.clone());
-        self.check_frame_size(&frame)?;
-        let channel = self.channels.get_mut(&id).ok_or_else(errors::released)?;
+        check_size(&frame, &self.shared.cx(now))?;
+        let channel = self.channels.get_mut(id).ok_or_else(errors::released)?;
         match (state, connection) {
             (ChannelState::Attached, ConnectionState::Connected) => {
-                let frame = self.outbox.send(op, frame);
-                self.send(frame);
-                self.await_acks(now.instant);
+                self.outbox.send(op, frame, &mut self.shared.cx(now));
             }
             // When there is a connection again, the channel is attached anew, and only then is it sent
             // (RTL3d2).
@@ -138,7 +136,7 @@ impl Client {
             }
             (ChannelState::Initialized, _) if queueing => {
                 self.attach_implicitly(id, now.instant)?;
-                if let Some(channel) = self.channels.get_mut(&id) {
+                if let Some(channel) = self.channels.get_mut(id) {
                     channel.presence.queue.push_back((op, message));
                 }
             }
@@ -157,7 +155,7 @@ impl Client {
 
     /// Whether this client may speak for the one the message is of (RTP8j, RTP15f).
     fn check_speaker(&self, message: &PresenceMessage) -> Result<(), ErrorInfo> {
-        let own = self.connection.identity(&self.config);
+        let own = self.shared.connection.identity(&self.shared.config);
         match (&message.client_id, own) {
             (None, None) if self.connection_state() == ConnectionState::Connected => {
                 Err(errors::nobody())
@@ -170,7 +168,7 @@ impl Client {
 
     /// Asks who is present (RTP11). Attaches the channel if need be. Ends with [`Outcome::Members`].
     pub fn members(&mut self, id: ChannelId, query: MembersQuery, op: OpId, now: Now) {
-        let Some(channel) = self.channels.get_mut(&id) else {
+        let Some(channel) = self.channels.get_mut(id) else {
             return self.done(op, Err(errors::released()));
         };
         match channel.state() {
@@ -206,7 +204,7 @@ impl Client {
         outcome: Result<(), ErrorInfo>,
         now: Instant,
     ) {
-        let channel = self.channels.get_mut(&id);
+        let channel = self.channels.get_mut(id);
         let query = channel.and_then(|channel| channel.presence.attaching.remove(&op));
         match (query, outcome) {
             (Some(query), Ok(())) => self.answer_when_synced(id, query, op, now),
@@ -220,10 +218,10 @@ impl Client {
         if let Err(error) = self.require_mode(id, mode, errors::presence_not_subscribed) {
             return self.done(op, Err(error));
         }
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         if query.wait_for_sync && channel.presence.members.is_syncing() {
             channel.presence.waiting.push((op, query, now));
-            if !self.timers.is_set(Timer::Sync(id)) {
+            if !self.shared.timers.is_set(Timer::Sync(id)) {
                 self.await_sync(id, now);
             }
         } else {
@@ -233,13 +231,13 @@ impl Client {
     }
 
     fn await_sync(&mut self, id: ChannelId, now: Instant) {
-        self.timers.set(Timer::Sync(id), now + self.config.realtime_request_timeout);
+        self.shared.timers.set(Timer::Sync(id), now + self.shared.config.realtime_request_timeout);
     }
 
     /// A page of a sync arrived that is not the last. Questions wait on, but not for ever.
     fn sync_goes_on(&mut self, id: ChannelId, now: Instant) {
-        let longest = self.config.realtime_request_timeout.saturating_mul(LONGEST_SYNC);
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let longest = self.shared.config.realtime_request_timeout.saturating_mul(LONGEST_SYNC);
+        let Some(channel) = self.channels.get_mut(id) else { return };
         let waiting = &mut channel.presence.waiting;
         if waiting.is_empty() {
             return;
@@ -253,14 +251,14 @@ impl Client {
         if is_awaited {
             self.await_sync(id, now);
         } else {
-            self.timers.clear(Timer::Sync(id));
+            self.shared.timers.clear(Timer::Sync(id));
         }
     }
 
     /// No page of the sync has arrived in time.
     pub(crate) fn sync_timed_out(&mut self, id: ChannelId, now: Instant) {
         let connected = self.connection_state() == ConnectionState::Connected;
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         if !connected {
             // The sync begins anew with the next connection; without one the channel is suspended.
             return self.await_sync(id, now);
@@ -277,7 +275,7 @@ impl Client {
         state: ChannelState,
         reason: Option<&ErrorInfo>,
     ) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         let presence = &mut channel.presence;
         match state {
             ChannelState::Attaching | ChannelState::Attached | ChannelState::Detaching => return,
@@ -297,7 +295,7 @@ impl Client {
         for (op, _) in queued {
             self.done(op, Err(errors::presence_state(state, reason)));
         }
-        self.timers.clear(Timer::Sync(id));
+        self.shared.timers.clear(Timer::Sync(id));
         for (op, ..) in waiting {
             let error = match state {
                 ChannelState::Suspended => errors::out_of_sync(reason),
@@ -313,9 +311,9 @@ impl Client {
         id: ChannelId,
         has_presence: bool,
         reenter: bool,
-        wall: Millis,
+        now: Now,
     ) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         channel.presence.sequence = None;
         channel.presence.members.start_sync();
         if has_presence {
@@ -324,25 +322,25 @@ impl Client {
             }
         } else {
             // Nobody is there (RTP19a).
-            self.finish_sync(id, Vec::new(), wall);
+            self.finish_sync(id, Vec::new(), now.wall);
         }
         if reenter {
-            self.reenter(id);
+            self.reenter(id, now);
         }
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         let name = channel.name.clone();
         for (op, message) in std::mem::take(&mut channel.presence.queue) {
-            let frame = self.outbox.send(op, presence_frame(&name, message));
-            self.send(frame);
+            let cx = &mut self.shared.cx(now);
+            self.outbox.send(op, presence_frame(&name, message), cx);
         }
     }
 
     /// Enters the client's own members again (RTP17g).
-    fn reenter(&mut self, id: ChannelId) {
-        let Some(channel) = self.channels.get(&id) else { return };
+    fn reenter(&mut self, id: ChannelId, now: Now) {
+        let Some(channel) = self.channels.get(id) else { return };
         let own = channel.presence.own.values().map(|member| {
             // Another connection's id would say nothing on this one (RTP17g1).
-            let same = member.connection_id == self.connection.id;
+            let same = member.connection_id == self.shared.connection.id;
             let message = PresenceMessage {
                 id: member.id.clone().filter(|_| same),
                 action: Some(PresenceAction::Enter),
@@ -354,8 +352,7 @@ impl Client {
         });
         let frames: Vec<_> = own.collect();
         for frame in frames {
-            let frame = self.outbox.send(None, frame);
-            self.send(frame);
+            self.outbox.send(None, frame, &mut self.shared.cx(now));
         }
     }
 

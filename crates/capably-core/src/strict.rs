@@ -33,8 +33,8 @@ impl Client {
         mode: ChannelMode,
         error: fn() -> ErrorInfo,
     ) -> Result<(), ErrorInfo> {
-        let strict = self.config.strict_mode;
-        let Some(channel) = self.channels.get_mut(&id) else { return Ok(()) };
+        let strict = self.shared.config.strict_mode;
+        let Some(channel) = self.channels.get_mut(id) else { return Ok(()) };
         if channel.state() != ChannelState::Attached || channel.modes().contains(&mode) {
             return Ok(());
         }

@@ -8,7 +8,8 @@ use capably_protocol::{
 };
 
 use crate::{
-    Batch, ChannelId, ChannelState, Client, ConnectionState, Event, Gap, Now, Output, Place, errors,
+    Batch, Channel, ChannelId, ChannelState, Client, ConnectionState, Event, Gap, Now, Output,
+    Place, errors,
 };
 
 impl Client {
@@ -47,10 +48,10 @@ impl Client {
     /// resume the service may send a good frame instead. The next time, the bytes are skipped and every channel gets
     /// a gap, since the same bytes may come after every resume.
     pub(crate) fn broken(&mut self, error: &DecodeError, now: Now) {
-        let Some(transport) = self.connection.transport() else { return };
+        let Some(transport) = self.shared.connection.transport() else { return };
         let error = errors::broken_frame(error);
         let connected = self.connection_state() == ConnectionState::Connected;
-        if connected && mem::replace(&mut self.connection.ended_by_frame, true) {
+        if connected && mem::replace(&mut self.shared.connection.ended_by_frame, true) {
             return self.missing_anywhere(error, now);
         }
         self.push(Output::Shut { transport });
@@ -64,13 +65,13 @@ impl Client {
         let connected = self.connection_state() == ConnectionState::Connected;
         if error.code != errors::PROTOCOL
             || !connected
-            || !mem::replace(&mut self.connection.ended_by_frame, true)
+            || !mem::replace(&mut self.shared.connection.ended_by_frame, true)
         {
             return;
         }
         tracing::error!(%error, "the connection is not resumed: it ends with the same again");
-        self.connection.key = None;
-        for channel in self.channels.values_mut() {
+        self.shared.connection.key = None;
+        for channel in self.channels.iter_mut() {
             channel.begin_anew(error);
         }
     }
@@ -126,9 +127,9 @@ impl Client {
     /// Something is missing, and on which channel is not known.
     fn missing_anywhere(&mut self, error: ErrorInfo, now: Now) {
         tracing::error!(code = error.code.0, %error, "a frame cannot be read, and is passed over");
-        let ids: Vec<_> = self.channels.keys().copied().collect();
+        let ids: Vec<_> = self.channels.iter().map(Channel::id).collect();
         for id in ids {
-            let Some(channel) = self.channels.get(&id) else { continue };
+            let Some(channel) = self.channels.get(id) else { continue };
             if channel.state() != ChannelState::Attached {
                 continue;
             }
@@ -146,7 +147,7 @@ impl Client {
 
     /// Says that a channel has something that cannot be read.
     pub(crate) fn unreadable(&mut self, id: ChannelId, error: &ErrorInfo) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         channel.error_reason = Some(error.clone());
         self.channel_lost(id, error.clone());
     }

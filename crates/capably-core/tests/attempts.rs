@@ -41,7 +41,7 @@ fn a_service_that_makes_no_sense_is_given_time() {
 fn a_channel_that_was_released_before_a_drop_takes_nothing_from_its_successor() {
     let mut bench = Bench::connected(with_key());
     bench.attached(CHANNEL, "ch");
-    bench.client.release_channel(CHANNEL);
+    bench.client.release_channel(CHANNEL, bench.now);
     assert_eq!(bench.did().sent, [ClientFrame::Detach { channel: "ch".into() }]);
     // The service never answers: the transport is gone.
     bench.lose(80003);

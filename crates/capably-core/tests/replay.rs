@@ -604,7 +604,7 @@ fn a_delta_that_fails_in_a_replay_loses_what_follows_and_is_not_asked_for_again(
 fn a_channel_that_is_released_has_no_deadline() {
     let mut world = World::new();
     world.repeating("002");
-    world.client.release_channel(CHANNEL);
+    world.client.release_channel(CHANNEL, world.now);
     world.said();
     assert!(!matches!(
         world.client.poll_output(),

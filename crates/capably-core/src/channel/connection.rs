@@ -9,9 +9,9 @@ impl Client {
     /// The connection is there: every channel that should be attached asks for it (RTL3d), and a detach
     /// under way is sent again (RTN19b).
     pub(crate) fn channels_on_connected(&mut self, now: Instant) {
-        let reason = self.connection.error_reason.clone();
+        let reason = self.shared.connection.error_reason.clone();
         for id in self.channel_ids() {
-            let Some(channel) = self.channels.get_mut(&id) else { continue };
+            let Some(channel) = self.channels.get_mut(id) else { continue };
             if let Some(reason) = &reason {
                 channel.not_continued(reason);
             }
@@ -65,7 +65,7 @@ impl Client {
         error: Option<&ErrorInfo>,
         now: Instant,
     ) {
-        let Some(channel) = self.channels.get(&id) else { return };
+        let Some(channel) = self.channels.get(id) else { return };
         let was = channel.state;
         self.clear_channel_timers(id);
         match was {
@@ -85,7 +85,7 @@ impl Client {
     /// The user connects again after the connection ended (RTN11d).
     pub(crate) fn reinitialize_channels(&mut self) {
         for id in self.channel_ids() {
-            let Some(channel) = self.channels.get_mut(&id) else { continue };
+            let Some(channel) = self.channels.get_mut(id) else { continue };
             channel.error_reason = None;
             channel.channel_serial = None;
             channel.retries = 0;

@@ -20,18 +20,18 @@ impl Client {
         mut missing: Vec<(usize, Gap)>,
         now: Instant,
     ) {
-        let decoder = self.config.vcdiff.clone();
+        let decoder = self.shared.config.vcdiff.clone();
         let Some(id) = self.channel_id(&delivery.channel) else { return };
         let serial = delivery.channel_serial.take();
         let mut place = None;
-        if self.channels.get(&id).is_some_and(Channel::may_repeat) {
+        if self.channels.get(id).is_some_and(Channel::may_repeat) {
             place = self.admit(id, serial.as_ref(), now);
             if place.is_none() {
                 return;
             }
         }
         let repeated = place.as_ref().is_some_and(|place| place.repeated);
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         if channel.state != State::Attached {
             return channel.pass_over(serial);
         }

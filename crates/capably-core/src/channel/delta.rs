@@ -136,7 +136,7 @@ impl Client {
     /// at a time. One that leads to the same failure is no reason to hurry: the channel is suspended for a
     /// while.
     pub(super) fn recover_delta(&mut self, id: ChannelId, error: ErrorInfo, now: Instant) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         tracing::error!(
             channel = &*channel.name, code = error.code.0, %error, "a delta could not be applied",
         );

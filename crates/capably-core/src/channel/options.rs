@@ -27,7 +27,7 @@ impl Client {
         op: OpId,
         now: Now,
     ) {
-        let Some(channel) = self.channels.get_mut(&id) else {
+        let Some(channel) = self.channels.get_mut(id) else {
             return self.done(op, Err(errors::released()));
         };
         let asks = !options.params.is_empty() || !options.modes.is_empty();

@@ -23,7 +23,7 @@ use capably_protocol::{
 };
 
 use super::{Channel, State};
-use crate::{ChannelId, Client, ConnectionState, Event, Instant, Output, Timer, errors};
+use crate::{ChannelId, Client, ConnectionState, Event, Instant, Now, Output, Timer, errors};
 
 /// The place of a batch in its channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -134,7 +134,7 @@ impl Client {
         if self.connection_state() != ConnectionState::Connected {
             return false;
         }
-        let Some(channel) = self.channels.get_mut(&id) else { return false };
+        let Some(channel) = self.channels.get_mut(id) else { return false };
         let free = channel.state == State::Attached
             && channel.replay.is_none()
             && channel.waiting.is_empty()
@@ -165,7 +165,7 @@ impl Client {
         serial: Option<&Str>,
         now: Instant,
     ) -> Option<Place> {
-        let channel = self.channels.get_mut(&id)?;
+        let channel = self.channels.get_mut(id)?;
         let head = channel.channel_serial.as_ref();
         let live = || Place { after: head.cloned(), serial: serial.cloned(), repeated: false };
         let Some(serial) = serial else { return Some(live()) };
@@ -197,7 +197,7 @@ impl Client {
         if !place.repeated {
             return;
         }
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         if place.serial == channel.channel_serial {
             self.end_replay(id, ReplayOutcome::Complete, now);
         } else if let Some(Replay { phase: Phase::Repeating { at, .. }, .. }) = &mut channel.replay
@@ -209,7 +209,7 @@ impl Client {
 
     /// A frame of a replay cannot be used, and the next attempt would end at the same frame.
     pub(super) fn replay_failed(&mut self, id: ChannelId, reason: ErrorInfo, now: Instant) {
-        let Some(channel) = self.channels.get(&id) else { return };
+        let Some(channel) = self.channels.get(id) else { return };
         if let Some(Replay { phase: Phase::Repeating { at, .. }, .. }) = &channel.replay {
             let outcome = ReplayOutcome::Lost { after: at.clone(), reason };
             self.return_from_replay(id, outcome, now);
@@ -225,20 +225,22 @@ impl Client {
         now: Instant,
     ) -> bool {
         let resumed = attached.flags.contains(Flags::RESUMED);
-        let Some(channel) = self.channels.get_mut(&id) else { return false };
+        let Some(channel) = self.channels.get_mut(id) else { return false };
         let Some(replay) = &mut channel.replay else { return false };
         match &replay.phase {
             Phase::Asked if resumed => {
                 replay.phase = Phase::Repeating { at: replay.after.clone(), heard: false };
                 let hurried = !channel.waiting.is_empty();
                 self.await_repetition(id, now);
-                self.attached_again(id, attached, wall);
+                self.attached_again(id, attached, Now::at(now, wall));
                 if hurried {
                     self.return_from_replay(id, ReplayOutcome::Stopped, now);
                 }
             }
             // The service grants other modes, and goes on.
-            Phase::Repeating { .. } if resumed => self.attached_again(id, attached, wall),
+            Phase::Repeating { .. } if resumed => {
+                self.attached_again(id, attached, Now::at(now, wall))
+            }
             Phase::Asked | Phase::Repeating { .. } => {
                 let after = match &replay.phase {
                     Phase::Repeating { at, .. } => at.clone(),
@@ -254,7 +256,7 @@ impl Client {
             Phase::Returning(end) => {
                 let end = end.clone();
                 if resumed {
-                    self.attached_again(id, attached, wall);
+                    self.attached_again(id, attached, Now::at(now, wall));
                 }
                 self.end_replay(id, end, now);
                 return resumed;
@@ -268,7 +270,7 @@ impl Client {
         if self.connection_state() != ConnectionState::Connected {
             return self.abandon_replay(id);
         }
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         match channel.replay.as_mut().map(|replay| &mut replay.phase) {
             None => {}
             Some(Phase::Asked | Phase::Returning(_)) => {
@@ -288,16 +290,16 @@ impl Client {
 
     /// The channel goes on without the replay, if there is one: it is attached no more, or the connection is lost.
     pub(super) fn abandon_replay(&mut self, id: ChannelId) {
-        if let Some(channel) = self.channels.get_mut(&id) {
+        if let Some(channel) = self.channels.get_mut(id) {
             channel.replay = None;
-            self.timers.clear(Timer::Replay(id));
+            self.shared.timers.clear(Timer::Replay(id));
         }
     }
 
     /// The channel is attached no more, or the connection is lost: what the service still sends for a replay is not to
     /// be taken for what comes after the channel's position.
     pub(super) fn leave_replay(&mut self, id: ChannelId) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         match channel.state {
             State::Attaching | State::Attached | State::Suspended | State::Detaching { .. } => {
                 if let Some(replay) = &channel.replay {
@@ -312,7 +314,7 @@ impl Client {
 
     /// The service did not answer the request for a replay: it is not asked again and again.
     fn unanswered(&mut self, id: ChannelId, reason: ErrorInfo) {
-        let Some(channel) = self.channels.get(&id) else { return };
+        let Some(channel) = self.channels.get(id) else { return };
         if let Some(Replay { after, phase: Phase::Asked }) = &channel.replay {
             let outcome = ReplayOutcome::Lost { after: after.clone(), reason };
             let end = ReplayEnd { outcome, until: channel.channel_serial.clone() };
@@ -325,7 +327,7 @@ impl Client {
         if self.connection_state() != ConnectionState::Connected {
             return;
         }
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         let Some(replay) = &mut channel.replay else { return };
         match &replay.phase {
             // Its answer must come first: two requests on their way could not be told apart.
@@ -341,7 +343,7 @@ impl Client {
 
     fn end_replay(&mut self, id: ChannelId, outcome: ReplayOutcome, now: Instant) {
         self.abandon_replay(id);
-        let until = self.channels.get(&id).and_then(|channel| channel.channel_serial.clone());
+        let until = self.channels.get(id).and_then(|channel| channel.channel_serial.clone());
         let end = ReplayEnd { outcome, until };
         self.push(Output::Event(Event::ReplayEnded(id, end)));
         self.start_waiting(id, now);
@@ -353,22 +355,24 @@ impl Client {
     }
 
     fn await_repetition(&mut self, id: ChannelId, now: Instant) {
-        self.timers.set(Timer::Replay(id), now + self.config.realtime_request_timeout);
+        self.shared
+            .timers
+            .set(Timer::Replay(id), now + self.shared.config.realtime_request_timeout);
     }
 
     /// The service has attached the channel once more. What it grants may have changed.
-    fn attached_again(&mut self, id: ChannelId, attached: &Attached, wall: Millis) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+    fn attached_again(&mut self, id: ChannelId, attached: &Attached, now: Now) {
+        let Some(channel) = self.channels.get_mut(id) else { return };
         channel.modes = attached.flags.modes();
         channel.params.clone_from(&attached.params);
         self.push(Output::Event(Event::Granted(id)));
         let has_presence = attached.flags.contains(Flags::HAS_PRESENCE);
-        self.presence_attached(id, has_presence, false, wall);
+        self.presence_attached(id, has_presence, false, now);
     }
 
     /// Sends ATTACH from this serial on, without a change of state.
     fn attach_from(&mut self, id: ChannelId, serial: Option<Str>, now: Instant) {
-        let Some(channel) = self.channels.get(&id) else { return };
+        let Some(channel) = self.channels.get(id) else { return };
         let frame = ClientFrame::Attach(Attach { channel_serial: serial, ..channel.attach() });
         self.await_repetition(id, now);
         self.send(frame);

@@ -19,7 +19,7 @@ impl Client {
     }
 
     pub(super) fn request(&mut self, id: ChannelId, request: Request, now: Instant) {
-        let Some(channel) = self.channels.get_mut(&id) else {
+        let Some(channel) = self.channels.get_mut(id) else {
             return self.done(request.op(), Err(errors::released()));
         };
         if channel.waiting.is_empty() {
@@ -32,7 +32,7 @@ impl Client {
     /// Does what was asked for, joins what is under way, or waits for it.
     fn start(&mut self, id: ChannelId, request: Request, now: Instant) {
         let connection = self.connection_state();
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         match (request, channel.state) {
             (Request::Attach(op), State::Attached) => self.request_done(id, op, Ok(()), now),
             (Request::Attach(op), State::Attaching)
@@ -84,7 +84,7 @@ impl Client {
                 State::Initialized | State::Detached | State::Suspended | State::Failed,
             ) => match self.attach_implicitly(id, now) {
                 Ok(()) => {
-                    if let Some(channel) = self.channels.get_mut(&id) {
+                    if let Some(channel) = self.channels.get_mut(id) {
                         channel.ops.push(op);
                     }
                 }
@@ -127,7 +127,7 @@ impl Client {
             | ConnectionState::Connecting
             | ConnectionState::Connected
             | ConnectionState::Disconnected => {
-                if let Some(channel) = self.channels.get_mut(&id) {
+                if let Some(channel) = self.channels.get_mut(id) {
                     channel.error_reason = None;
                 }
                 self.begin_attach(id, None, now);
@@ -144,7 +144,7 @@ impl Client {
 
     /// Goes on with what waits, once nothing is under way.
     pub(super) fn start_waiting(&mut self, id: ChannelId, now: Instant) {
-        while let Some(channel) = self.channels.get_mut(&id)
+        while let Some(channel) = self.channels.get_mut(id)
             && !matches!(channel.state, State::Attaching | State::Detaching { .. })
             && !channel.is_replaying()
             && let Some(request) = channel.waiting.pop_front()
@@ -152,7 +152,7 @@ impl Client {
             self.start(id, request, now);
         }
         // What joins the attach or detach just started waits no longer.
-        while let Some(channel) = self.channels.get_mut(&id)
+        while let Some(channel) = self.channels.get_mut(id)
             && matches!(
                 (channel.waiting.front(), channel.state),
                 (Some(Request::Attach(_) | Request::Reattach(_)), State::Attaching)
@@ -166,7 +166,7 @@ impl Client {
 
     /// Ends the operations under way, then goes on with what waits.
     pub(super) fn settle(&mut self, id: ChannelId, outcome: Result<(), ErrorInfo>, now: Instant) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         for op in mem::take(&mut channel.ops) {
             self.request_done(id, op, outcome.clone(), now);
         }
@@ -177,7 +177,7 @@ impl Client {
     /// (RTL4i).
     pub(super) fn begin_attach(&mut self, id: ChannelId, reason: Option<ErrorInfo>, now: Instant) {
         self.enter_channel(id, State::Attaching, reason);
-        self.limit_wait(now);
+        self.shared.cx(Now::at(now, 0)).limit_wait();
         self.send_attach(id, now);
     }
 
@@ -185,10 +185,12 @@ impl Client {
         if self.connection_state() != ConnectionState::Connected {
             return;
         }
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         channel.asked_to_continue();
         let frame = ClientFrame::Attach(channel.attach());
-        self.timers.set(Timer::Attach(id), now + self.config.realtime_request_timeout);
+        self.shared
+            .timers
+            .set(Timer::Attach(id), now + self.shared.config.realtime_request_timeout);
         self.send(frame);
     }
 
@@ -200,11 +202,13 @@ impl Client {
     }
 
     pub(super) fn await_detached(&mut self, id: ChannelId, now: Instant) {
-        self.timers.set(Timer::Detach(id), now + self.config.realtime_request_timeout);
+        self.shared
+            .timers
+            .set(Timer::Detach(id), now + self.shared.config.realtime_request_timeout);
     }
 
     pub(super) fn send_detach(&mut self, id: ChannelId) {
-        if let Some(channel) = self.channels.get(&id) {
+        if let Some(channel) = self.channels.get(id) {
             let frame = ClientFrame::Detach { channel: channel.name.clone() };
             self.send(frame);
         }

@@ -11,6 +11,7 @@ use crate::{
 impl Client {
     /// ATTACHED arrived.
     pub(crate) fn channel_attached(&mut self, id: ChannelId, attached: Attached, now: Now) {
+        let at = now;
         let Now { instant: now, wall } = now;
         let has_presence = attached.flags.contains(Flags::HAS_PRESENCE);
         let resumed = attached.flags.contains(Flags::RESUMED);
@@ -18,7 +19,7 @@ impl Client {
         if self.replay_answered(id, &attached, wall, now) {
             return;
         }
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         if channel.is_late_answer(&attached) {
             return;
         }
@@ -50,8 +51,8 @@ impl Client {
         } else if event != ChannelEvent::Update {
             channel.error_reason = None;
         }
-        self.timers.clear(Timer::Attach(id));
-        self.timers.clear(Timer::Reattach(id));
+        self.shared.timers.clear(Timer::Attach(id));
+        self.shared.timers.clear(Timer::Reattach(id));
         if let Some(gap) = gap {
             self.push(Output::Event(Event::Gap(id, gap)));
         }
@@ -72,7 +73,7 @@ impl Client {
             );
         }
         let reenter = event != ChannelEvent::Update || !resumed;
-        self.presence_attached(id, has_presence, reenter, wall);
+        self.presence_attached(id, has_presence, reenter, at);
         self.settle(id, Ok(()), now);
     }
 
@@ -83,7 +84,7 @@ impl Client {
         error: Option<ErrorInfo>,
         now: Instant,
     ) {
-        let Some(channel) = self.channels.get(&id) else { return };
+        let Some(channel) = self.channels.get(id) else { return };
         match channel.state {
             State::Detaching { .. } => {
                 self.enter_channel(id, State::Detached, error);
@@ -109,7 +110,7 @@ impl Client {
 
     /// The service did not confirm a detach: the channel is what it was before (RTL5f).
     pub(crate) fn detach_timed_out(&mut self, id: ChannelId, now: Now) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         let State::Detaching { from_attached } = channel.state else { return };
         let error = errors::detach_timed_out();
         let state = if from_attached { State::Attached } else { State::Detached };
@@ -123,7 +124,7 @@ impl Client {
     /// A suspended channel tries again (RTL13b).
     pub(crate) fn reattach(&mut self, id: ChannelId, now: Instant) {
         let suspended =
-            self.channels.get(&id).is_some_and(|channel| channel.state == State::Suspended);
+            self.channels.get(id).is_some_and(|channel| channel.state == State::Suspended);
         if suspended && self.connection_state() == ConnectionState::Connected {
             self.begin_attach(id, None, now);
         }
@@ -131,13 +132,17 @@ impl Client {
 
     /// Enters SUSPENDED, to attach again after a while if the connection stays (RTL4f, RTL13b).
     pub(super) fn suspend_channel(&mut self, id: ChannelId, error: ErrorInfo, now: Instant) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         channel.retries = channel.retries.saturating_add(1);
         let retries = channel.retries;
         self.enter_channel(id, State::Suspended, Some(error.clone()));
         if self.connection_state() == ConnectionState::Connected {
-            let wait = backoff::delay(self.config.channel_retry_timeout, retries, &mut self.rng);
-            self.timers.set(Timer::Reattach(id), now + wait);
+            let wait = backoff::delay(
+                self.shared.config.channel_retry_timeout,
+                retries,
+                &mut self.shared.rng,
+            );
+            self.shared.timers.set(Timer::Reattach(id), now + wait);
         }
         self.settle(id, Err(error), now);
     }

@@ -110,7 +110,7 @@ impl Client {
     /// service has accepted it.
     pub fn authorize(&mut self, op: OpId, now: Now) {
         // What is being tried with the token there was need not go on (RTC8b).
-        if matches!(self.connection.state, State::Connecting(_)) {
+        if matches!(self.shared.connection.state, State::Connecting(_)) {
             self.halt_attempt();
             self.connecting(Phase::Authorizing, now.instant);
         }
@@ -121,7 +121,7 @@ impl Client {
     pub fn handle_token(&mut self, id: AuthId, result: Result<Grant, AuthFailure>, now: Now) {
         let now = now.instant;
         let Some(purpose) = self.authorization.wanted.remove(&id) else { return };
-        self.timers.clear(Timer::Token(id));
+        self.shared.timers.clear(Timer::Token(id));
         match result {
             Ok(grant) => self.granted(purpose, grant, now),
             Err(failure) => self.not_granted(purpose, failure, now),
@@ -140,14 +140,16 @@ impl Client {
         let auth = AuthId(self.authorization.next);
         self.authorization.next += 1;
         self.authorization.wanted.insert(auth, purpose);
-        self.timers.set(Timer::Token(auth), now + self.config.realtime_request_timeout);
+        self.shared
+            .timers
+            .set(Timer::Token(auth), now + self.shared.config.realtime_request_timeout);
         self.push(Output::RequestToken { auth, need });
         auth
     }
 
     pub(super) fn abandon_token(&mut self, auth: AuthId) {
         if self.authorization.wanted.remove(&auth).is_some() {
-            self.timers.clear(Timer::Token(auth));
+            self.shared.timers.clear(Timer::Token(auth));
             self.push(Output::AbandonToken { auth });
         }
     }
@@ -155,9 +157,9 @@ impl Client {
     /// Gets the token that an attempt to connect begins with: a new one, if the service is known to reject
     /// the one in use.
     pub(super) fn authenticate(&mut self, now: Instant) {
-        let need = match self.connection.rejected.take() {
+        let need = match self.shared.connection.rejected.take() {
             Some(generation) => {
-                self.connection.attempt.renewed = true;
+                self.shared.connection.attempt.renewed = true;
                 TokenNeed::Replacement(generation)
             }
             None => TokenNeed::Current,
@@ -170,25 +172,25 @@ impl Client {
 
     fn granted(&mut self, purpose: Purpose, grant: Grant, now: Instant) {
         let token = grant.token.clone();
-        match (purpose, self.connection.state) {
+        match (purpose, self.shared.connection.state) {
             (Purpose::Connecting, State::Connecting(_)) => {
-                self.connection.grant = Some(grant);
+                self.shared.connection.grant = Some(grant);
                 self.dial(now);
             }
             (Purpose::Renewing, State::Connected { .. }) => {
-                self.connection.grant = Some(grant);
+                self.shared.connection.grant = Some(grant);
                 self.send_auth(token, None, now);
             }
             // The next attempt finds it.
             (Purpose::Connecting | Purpose::Renewing, _) => {}
             (Purpose::Authorizing(op), state) => {
-                let newest = self.connection.grant.as_ref().map(|newest| newest.generation);
+                let newest = self.shared.connection.grant.as_ref().map(|newest| newest.generation);
                 if newest.is_some_and(|newest| grant.generation < newest) {
                     return self.superseded(op);
                 }
-                self.connection.credentials = Credentials::Tokens;
-                self.connection.grant = Some(grant);
-                self.connection.rejected = None;
+                self.shared.connection.credentials = Credentials::Tokens;
+                self.shared.connection.grant = Some(grant);
+                self.shared.connection.rejected = None;
                 match state {
                     State::Connected { .. } => self.send_auth(token, Some(op), now),
                     State::Connecting(_) => {
@@ -213,7 +215,7 @@ impl Client {
 
     /// The token of this operation was followed by another before it came: the operation ends with that.
     fn superseded(&mut self, op: OpId) {
-        match (self.authorization.sent.back_mut(), self.connection.state) {
+        match (self.authorization.sent.back_mut(), self.shared.connection.state) {
             (Some(ops), _) => ops.push(op),
             (None, State::Connected { .. }) => self.done(op, Ok(Outcome::Done)),
             (None, _) => self.authorization.waiting.push(op),
@@ -231,7 +233,7 @@ impl Client {
                 (error.clone(), errors::no_token(error), is_final)
             }
         };
-        match self.connection.state {
+        match self.shared.connection.state {
             // A connection that has a good token goes on with it, if there is no way to get another.
             State::Connected { .. } if hopeless => {}
             State::Connected { transport } if is_final => {
@@ -269,22 +271,22 @@ impl Client {
 
     /// Sets the reason without a change of state.
     fn note_error(&mut self, error: ErrorInfo) {
-        self.connection.error_reason = Some(error);
+        self.shared.connection.error_reason = Some(error);
         self.push(Output::Event(Event::ErrorReason));
     }
 
     fn send_auth(&mut self, token: Str, op: Option<OpId>, now: Instant) {
         self.authorization.sent.push_back(op.into_iter().collect());
-        self.timers.set(Timer::Auth, now + self.config.realtime_request_timeout);
+        self.shared.timers.set(Timer::Auth, now + self.shared.config.realtime_request_timeout);
         self.send(ClientFrame::Auth(AuthDetails { access_token: token }));
     }
 
     /// The service asks for a new token (RTN22). One that is on its way will do.
     pub(crate) fn auth_requested(&mut self, now: Instant) {
-        if !matches!(self.connection.state, State::Connected { .. }) {
+        if !matches!(self.shared.connection.state, State::Connected { .. }) {
             return;
         }
-        let Some(grant) = &self.connection.grant else { return };
+        let Some(grant) = &self.shared.connection.grant else { return };
         let (generation, renewable) = (grant.generation, grant.renewable);
         if !renewable {
             tracing::warn!(
@@ -300,7 +302,7 @@ impl Client {
     pub(super) fn auth_answered(&mut self) -> Option<Vec<OpId>> {
         let ops = self.authorization.sent.pop_front()?;
         if self.authorization.sent.is_empty() {
-            self.timers.clear(Timer::Auth);
+            self.shared.timers.clear(Timer::Auth);
         }
         Some(ops)
     }
@@ -313,7 +315,7 @@ impl Client {
 
     /// The transport that AUTHs were sent on is gone: their operations end with the next connection.
     pub(super) fn auth_interrupted(&mut self) {
-        self.timers.clear(Timer::Auth);
+        self.shared.timers.clear(Timer::Auth);
         let authorization = &mut self.authorization;
         authorization.waiting.extend(authorization.sent.drain(..).flatten());
     }
@@ -328,7 +330,7 @@ impl Client {
     /// Gives up tokens on their way, and ends their operations.
     pub(super) fn abandon_tokens(&mut self, error: &ErrorInfo) {
         for (auth, purpose) in std::mem::take(&mut self.authorization.wanted) {
-            self.timers.clear(Timer::Token(auth));
+            self.shared.timers.clear(Timer::Token(auth));
             self.push(Output::AbandonToken { auth });
             if let Purpose::Authorizing(op) = purpose {
                 self.done(op, Err(error.clone()));
@@ -350,7 +352,7 @@ impl Client {
     /// The service rejects the token (RTN14b, RTN15h1, RTN15h2).
     pub(super) fn token_error(&mut self, transport: TransportId, error: ErrorInfo, now: Instant) {
         self.push(Output::Shut { transport });
-        let grant = match (&self.connection.credentials, &self.connection.grant) {
+        let grant = match (&self.shared.connection.credentials, &self.shared.connection.grant) {
             (Credentials::Tokens, Some(grant)) => grant,
             // A key is never refused as a token; tolerated as a refusal that may pass.
             (Credentials::Key(_), _) | (Credentials::Tokens, None) => {
@@ -358,21 +360,21 @@ impl Client {
             }
         };
         let (generation, renewable) = (grant.generation, grant.renewable);
-        match self.connection.state {
+        match self.shared.connection.state {
             // There is no other token to go on with (RSA4a2).
             State::Connected { .. } | State::Connecting(_) if !renewable => {
                 self.enter(State::Failed, Some(errors::not_renewable(error)), None, now);
             }
             State::Connected { .. } => {
-                self.connection.rejected = Some(generation);
+                self.shared.connection.rejected = Some(generation);
                 self.connection_lost(error, now);
             }
             State::Connecting(_) => {
-                self.connection.rejected = Some(generation);
-                if self.connection.attempt.renewed {
+                self.shared.connection.rejected = Some(generation);
+                if self.shared.connection.attempt.renewed {
                     self.attempt_failed(error, now);
                 } else {
-                    self.timers.clear(Timer::Connect);
+                    self.shared.timers.clear(Timer::Connect);
                     self.authenticate(now);
                 }
             }

@@ -20,27 +20,28 @@ impl Client {
     /// The service must be heard from within its idle interval and a request timeout (RTN23a).
     pub(super) fn watch_idle(&mut self, now: Instant) {
         match self.idle_limit() {
-            Some(limit) => self.timers.set(Timer::Idle, now + limit),
-            None => self.timers.clear(Timer::Idle),
+            Some(limit) => self.shared.timers.set(Timer::Idle, now + limit),
+            None => self.shared.timers.clear(Timer::Idle),
         }
     }
 
     fn idle_limit(&self) -> Option<Duration> {
-        let interval = self.connection.max_idle_interval;
-        (!interval.is_zero()).then(|| interval.saturating_add(self.config.realtime_request_timeout))
+        let interval = self.shared.connection.max_idle_interval;
+        (!interval.is_zero())
+            .then(|| interval.saturating_add(self.shared.config.realtime_request_timeout))
     }
 
     /// Activity does not move the timer; it is looked at here, once an interval.
     pub(crate) fn check_idle(&mut self, now: Instant) {
         let (State::Connected { transport }, Some(limit)) =
-            (self.connection.state, self.idle_limit())
+            (self.shared.connection.state, self.idle_limit())
         else {
             return;
         };
-        let left = limit.saturating_sub(self.connection.slept());
-        let deadline = self.connection.last_activity + left;
+        let left = limit.saturating_sub(self.shared.connection.slept());
+        let deadline = self.shared.connection.last_activity + left;
         if deadline > now {
-            self.timers.set(Timer::Idle, deadline);
+            self.shared.timers.set(Timer::Idle, deadline);
         } else {
             self.fail_transport(transport, errors::idle(), now);
         }
@@ -52,9 +53,9 @@ impl Client {
     /// now, since a machine that wakes is one that somebody uses.
     pub fn woke(&mut self, slept: Duration, now: Now) {
         let now = now.instant;
-        self.connection.slept = (now, self.connection.slept().saturating_add(slept));
-        self.timers.hasten(Timer::Suspend, slept);
-        match self.connection.state {
+        self.shared.connection.slept = (now, self.shared.connection.slept().saturating_add(slept));
+        self.shared.timers.hasten(Timer::Suspend, slept);
+        match self.shared.connection.state {
             State::Connected { .. } => self.check_idle(now),
             State::Disconnected | State::Suspended => self.start_connecting(now),
             State::Connecting(Phase::Authorizing) => {}

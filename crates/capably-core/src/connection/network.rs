@@ -7,7 +7,7 @@ impl Client {
     /// There is no network any more (RTN20a).
     pub fn network_lost(&mut self, now: Now) {
         let now = now.instant;
-        match self.connection.state {
+        match self.shared.connection.state {
             State::Connected { transport } => {
                 self.push(Output::Shut { transport });
                 self.connection_lost(errors::network_lost(), now);
@@ -30,7 +30,7 @@ impl Client {
     /// There is a network again, or another one (RTN20b, RTN20c).
     pub fn network_available(&mut self, now: Now) {
         let now = now.instant;
-        match self.connection.state {
+        match self.shared.connection.state {
             State::Disconnected | State::Suspended => self.start_connecting(now),
             State::Connecting(Phase::Authorizing) => {}
             State::Connecting(_) => {

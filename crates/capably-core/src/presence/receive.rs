@@ -18,11 +18,11 @@ impl Client {
         missing: Vec<(usize, Gap)>,
         now: Instant,
     ) {
-        let connection = self.connection.id.clone();
+        let connection = self.shared.connection.id.clone();
         let Some(id) = self.channel_id(&delivery.channel) else { return };
         let serial = delivery.channel_serial.take();
         let Some(place) = self.admit(id, serial.as_ref(), now) else { return };
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         if place.repeated {
             let again = channel.repeat(delivery);
             self.tell_damaged(id, again, missing, place.clone());
@@ -42,7 +42,7 @@ impl Client {
         missing: Vec<(usize, Gap)>,
         now: Now,
     ) {
-        let connection = self.connection.id.clone();
+        let connection = self.shared.connection.id.clone();
         let Some((id, channel)) = self.channel_named(&delivery.channel) else { return };
         if !channel.hears_of_members() {
             return;
@@ -66,7 +66,7 @@ impl Client {
         mut told: Vec<PresenceMessage>,
         wall: Millis,
     ) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         let presence = &mut channel.presence;
         presence.sequence = None;
         told.append(&mut presence.members.end_sync(wall));
@@ -74,7 +74,7 @@ impl Client {
         let waiting = std::mem::take(&mut presence.waiting);
         let answers: Vec<_> =
             waiting.into_iter().map(|(op, query, _)| (op, presence.select(&query))).collect();
-        self.timers.clear(Timer::Sync(id));
+        self.shared.timers.clear(Timer::Sync(id));
         self.tell(id, told, Place::default());
         if !was_synced {
             self.push(Output::Event(Event::PresenceSynced(id, true)));

@@ -75,7 +75,7 @@ impl Driver {
                 self.channels.insert(channel.id, entry);
             }
             Command::Release(id) => {
-                self.core.release_channel(id);
+                self.core.release_channel(id, now);
                 if let Some(mut entry) = self.channels.remove(&id) {
                     let clock = &self.errands.pipeline.config().options.clock;
                     entry.end(&Error::from(released()), clock);
