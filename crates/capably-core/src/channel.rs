@@ -9,10 +9,12 @@ use crate::{
     context::Cx, presence::Presence,
 };
 
+mod annotations;
 mod connection;
 mod continuity;
 mod deliver;
 mod delta;
+mod modes;
 mod options;
 mod replay;
 mod request;

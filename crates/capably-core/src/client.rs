@@ -22,6 +22,10 @@ use crate::{
     timers::Timers,
 };
 
+mod unreadable;
+
+pub(crate) use self::unreadable::is_delta;
+
 /// What a transport reports.
 #[derive(Debug)]
 pub enum TransportEvent<'a> {

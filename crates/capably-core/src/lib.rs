@@ -38,7 +38,6 @@
 //! The order of outputs is a promise: a state change, a message and an acknowledgement come out in the
 //! order in which the service sent what caused them.
 
-mod annotation;
 mod backoff;
 mod channel;
 mod channels;
@@ -54,10 +53,8 @@ mod output;
 mod ping;
 mod presence;
 mod state;
-mod strict;
 mod time;
 mod timers;
-mod unreadable;
 
 pub use channel::{
     Channel, ChannelOptions, DeltaError, Gap, Place, ReplayEnd, ReplayOutcome, VcdiffDecoder,

@@ -5,7 +5,7 @@ use std::mem;
 use capably_protocol::{ErrorCode, ErrorInfo, Message, encoding, frame::Delivery};
 
 use super::{Channel, Gap, Place, State};
-use crate::{Batch, ChannelId, Client, Event, Instant, Output, unreadable::is_delta};
+use crate::{Batch, ChannelId, Client, Event, Instant, Output, client::is_delta};
 
 impl Client {
     /// Messages arrived (RTL15b, RTL17).
