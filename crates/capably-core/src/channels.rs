@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use capably_protocol::{ClientFrame, Str};
 
-use crate::{ChannelId, ChannelState, Timer, channel::Channel, context::Cx, errors};
+use crate::{ChannelId, ChannelState, channel::Channel, context::Cx, errors};
 
 /// Every channel that the application has opened and not released.
 #[derive(Debug, Default)]
@@ -28,11 +28,7 @@ impl Channels {
         if self.ids.get(channel.name()) == Some(&id) {
             self.ids.remove(channel.name());
         }
-        channel.clear_timers(cx);
-        cx.timers.clear(Timer::Sync(id));
-        for op in channel.take_ops() {
-            cx.done(op, Err(errors::released()));
-        }
+        channel.end(&errors::released(), cx);
         if !cx.is_connected() {
             return;
         }

@@ -1,6 +1,6 @@
 //! The connection's states and the ways between them (RTN).
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use capably_protocol::{
     ClientFrame, ConnectionDetails, ErrorInfo, RecoveryKey, Str, frame::Connected,
@@ -11,8 +11,8 @@ use auth::Grant;
 use request::Continuation;
 
 use crate::{
-    Client, Config, ConnectionEvent, ConnectionState, ConnectionStateChange, Credentials, Event,
-    Instant, Now, Outcome, Output, Timer, TransportId, errors,
+    Channel, Client, Config, ConnectionEvent, ConnectionState, ConnectionStateChange, Credentials,
+    Event, Instant, Now, OpId, Outcome, Output, Timer, TransportId, errors,
 };
 
 mod attempt;
@@ -172,6 +172,11 @@ impl Connection {
         }
     }
 
+    /// A frame that cannot be read ends the transport. Returns whether one has before, on this connection.
+    pub(crate) fn end_for_frame(&mut self) -> bool {
+        mem::replace(&mut self.ended_by_frame, true)
+    }
+
     /// Whether CONNECTED goes on with the connection that was asked for: the same id (RTN15c6), or, as the
     /// id of a recovered one is not known, no error (RTN16l).
     fn is_continued_by(&self, connected: &Connected) -> bool {
@@ -195,7 +200,7 @@ impl Client {
                 }
                 self.stop_timers();
                 self.end_operations(&errors::closed(), now.instant);
-                self.detach_all_channels(now.instant);
+                self.each_channel(now, Channel::connection_closed);
                 self.start_afresh();
             }
             State::Closed | State::Failed => self.start_afresh(),
@@ -242,7 +247,7 @@ impl Client {
         self.shared.connection.recovering = false;
         self.shared.connection.retries = 0;
         self.shared.connection.rejected = None;
-        self.reinitialize_channels();
+        self.each_channel(Now::default(), Channel::reinitialize);
     }
 
     /// CONNECTED arrived: the connection is there (RTN6), goes on (RTN15c6), is a new one (RTN15c7), or
@@ -469,11 +474,11 @@ impl Client {
         match current {
             ConnectionState::Connected => {
                 self.channels.forget_released();
-                self.channels_on_connected(now);
+                self.each_channel(at(now), Channel::connected);
             }
             ConnectionState::Disconnected => {
                 self.shared.timers.clear(Timer::Ack);
-                self.pause_channels(now);
+                self.each_channel(at(now), Channel::disconnected);
                 if !self.shared.config.queue_messages {
                     let error = reason.clone().unwrap_or_else(errors::transport_lost);
                     self.fail_publishes(&error, now);
@@ -482,7 +487,7 @@ impl Client {
             ConnectionState::Suspended => {
                 let error = reason.clone().unwrap_or_else(errors::suspended);
                 self.end_operations(&error, now);
-                self.suspend_channels(&error, now);
+                self.each_channel(at(now), |channel, cx| channel.connection_suspended(&error, cx));
             }
             ConnectionState::Closing => {
                 self.forget_connection();
@@ -493,7 +498,7 @@ impl Client {
                 self.stop_timers();
                 self.end_operations(&errors::closed(), now);
                 self.abandon_tokens(&errors::closed());
-                self.detach_all_channels(now);
+                self.each_channel(at(now), Channel::connection_closed);
             }
             ConnectionState::Failed => {
                 self.forget_connection();
@@ -501,7 +506,7 @@ impl Client {
                 self.abandon_own_tokens();
                 let error = reason.clone().unwrap_or_else(errors::failed);
                 self.end_operations(&error, now);
-                self.fail_channels(&error, now);
+                self.each_channel(at(now), |channel, cx| channel.connection_failed(&error, cx));
             }
             ConnectionState::Initialized | ConnectionState::Connecting => {}
         }
@@ -533,6 +538,18 @@ impl Client {
     }
 
     /// Id and key are unset while closing, closed or failed (RTN8d, RTN9d).
+    pub(crate) fn push(&mut self, output: Output) {
+        self.shared.outputs.push_back(output);
+    }
+
+    pub(crate) fn done(&mut self, op: OpId, outcome: Result<Outcome, ErrorInfo>) {
+        self.push(Output::Event(Event::Done(op, outcome)));
+    }
+
+    pub(crate) fn send(&mut self, frame: ClientFrame) {
+        self.shared.cx(Now::default()).send(frame);
+    }
+
     fn forget_connection(&mut self) {
         self.shared.connection.id = None;
         self.shared.connection.key = None;
@@ -560,11 +577,11 @@ impl Client {
 
     pub(crate) fn fail_publishes(&mut self, error: &ErrorInfo, now: Instant) {
         let unaccepted = self.outbox.fail_all(error, &mut self.shared.cx(at(now)));
-        self.unaccepted(unaccepted);
+        self.handle_unaccepted(unaccepted, at(now));
     }
 }
 
-fn at(now: Instant) -> Now {
+pub(crate) fn at(now: Instant) -> Now {
     Now { instant: now, ..Now::default() }
 }
 

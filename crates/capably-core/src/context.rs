@@ -70,6 +70,11 @@ impl Cx<'_> {
         }
     }
 
+    /// The last output that the driver has not polled yet. A batch can join it.
+    pub(crate) fn last_output(&mut self) -> Option<&mut Output> {
+        self.outputs.back_mut()
+    }
+
     /// Sets the deadline for an answer of the service: the realtimeRequestTimeout from here.
     pub(crate) fn await_answer(&mut self, timer: Timer) {
         self.timers.set(timer, self.now.instant + self.config.realtime_request_timeout);

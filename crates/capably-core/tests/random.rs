@@ -173,9 +173,9 @@ impl World {
                 let id = self.channel();
                 if self.rng.bool() {
                     let after = format!("serial-{}", self.rng.u8(..4));
-                    self.client.replay(id, after.into(), now.instant);
+                    self.client.replay(id, after.into(), now);
                 } else {
-                    self.client.stop_replay(id, now.instant);
+                    self.client.stop_replay(id, now);
                 }
             }
             52 => match self.rng.bool() {

@@ -89,14 +89,14 @@ impl World {
 
     /// A replay after this serial has begun, and the service does what is asked.
     fn repeating(&mut self, after: &str) {
-        assert!(self.client.replay(CHANNEL, after.into(), self.now.instant));
+        assert!(self.client.replay(CHANNEL, after.into(), self.now));
         assert_eq!(self.said(), [format!("ATTACH {after}")]);
         self.attached(Some(after), RESUMED);
         assert_eq!(self.said(), ["granted"]);
     }
 
     fn stop(&mut self) {
-        self.client.stop_replay(CHANNEL, self.now.instant);
+        self.client.stop_replay(CHANNEL, self.now);
     }
 
     fn wait(&mut self, seconds: u64) {
@@ -244,7 +244,7 @@ fn a_replay_ends_before_the_first_frame_beyond_the_head() {
 #[test]
 fn what_arrives_before_the_answer_is_live_and_comes_once_more() {
     let mut world = World::new();
-    assert!(world.client.replay(CHANNEL, "004".into(), world.now.instant));
+    assert!(world.client.replay(CHANNEL, "004".into(), world.now));
     world.receive(message("006"));
     assert_eq!(world.said(), ["ATTACH 004", "live 006 005..006"]);
     world.attached(Some("004"), RESUMED);
@@ -313,7 +313,7 @@ fn a_frame_without_a_serial_is_live_whenever_it_comes() {
 #[test]
 fn a_replay_that_the_service_refuses_is_lost_and_the_channel_goes_on() {
     let mut world = World::new();
-    assert!(world.client.replay(CHANNEL, "002".into(), world.now.instant));
+    assert!(world.client.replay(CHANNEL, "002".into(), world.now));
     world.attached(Some("009"), Flags::NONE);
     assert_eq!(world.said(), ["ATTACH 002", "ATTACH 005"]);
     // From there on it would leave something out.
@@ -380,7 +380,7 @@ fn continuity_lost_in_the_middle_is_lost_from_there() {
 #[test]
 fn a_late_answer_to_the_first_request_is_not_that_to_the_second() {
     let mut world = World::new();
-    assert!(world.client.replay(CHANNEL, "002".into(), world.now.instant));
+    assert!(world.client.replay(CHANNEL, "002".into(), world.now));
     world.attached(None, Flags::NONE);
     assert_eq!(world.said(), ["ATTACH 002", "ATTACH 005"]);
     world.attached(Some("002"), RESUMED);
@@ -393,7 +393,7 @@ fn a_late_answer_to_the_first_request_is_not_that_to_the_second() {
 #[test]
 fn a_replay_that_nobody_answers_is_lost_and_the_channel_attached_again() {
     let mut world = World::new();
-    assert!(world.client.replay(CHANNEL, "002".into(), world.now.instant));
+    assert!(world.client.replay(CHANNEL, "002".into(), world.now));
     world.wait(9);
     assert_eq!(world.said(), ["ATTACH 002"]);
     world.wait(1);
@@ -440,7 +440,7 @@ fn silence_ends_a_replay_and_a_repetition_does_not_count_as_silence() {
 fn a_drop_costs_the_replay_and_nothing_else() {
     for phase in ["asked", "repeating", "returning"] {
         let mut world = World::new();
-        assert!(world.client.replay(CHANNEL, "002".into(), world.now.instant));
+        assert!(world.client.replay(CHANNEL, "002".into(), world.now));
         if phase != "asked" {
             world.attached(Some("002"), RESUMED);
             world.receive(message("003"));
@@ -470,7 +470,7 @@ fn a_detach_waits_until_the_replay_has_returned() {
         if answered {
             world.repeating("002");
         } else {
-            assert!(world.client.replay(CHANNEL, "002".into(), world.now.instant));
+            assert!(world.client.replay(CHANNEL, "002".into(), world.now));
             assert_eq!(world.said(), ["ATTACH 002"]);
         }
         world.client.detach(CHANNEL, OpId(7), world.now);
@@ -481,7 +481,7 @@ fn a_detach_waits_until_the_replay_has_returned() {
         } else {
             assert_eq!(world.said(), ["ATTACH 005"]);
         }
-        assert!(!world.client.replay(CHANNEL, "002".into(), world.now.instant));
+        assert!(!world.client.replay(CHANNEL, "002".into(), world.now));
         world.attached(Some("005"), RESUMED);
         assert_eq!(world.said(), ["granted", "stopped 005", "detaching", "DETACH"], "{answered}");
         world.receive(ServerFrame::Detached { channel: "ch".into(), error: None });
@@ -534,7 +534,7 @@ fn what_the_service_ends_is_attached_again_from_the_head() {
 fn there_is_no_replay_from_the_head_on() {
     for after in ["005", "006"] {
         let mut world = World::new();
-        assert!(world.client.replay(CHANNEL, after.into(), world.now.instant));
+        assert!(world.client.replay(CHANNEL, after.into(), world.now));
         assert_eq!(world.said(), [format!("lost {after}..005 {}", lost_code())]);
     }
 }
@@ -543,10 +543,10 @@ fn there_is_no_replay_from_the_head_on() {
 fn one_replay_at_a_time_and_only_while_attached() {
     let mut world = World::new();
     world.repeating("002");
-    assert!(!world.client.replay(CHANNEL, "001".into(), world.now.instant));
-    assert!(!world.client.replay(ChannelId(9), "001".into(), world.now.instant));
+    assert!(!world.client.replay(CHANNEL, "001".into(), world.now));
+    assert!(!world.client.replay(ChannelId(9), "001".into(), world.now));
     world.client.close(world.now);
-    assert!(!world.client.replay(CHANNEL, "001".into(), world.now.instant));
+    assert!(!world.client.replay(CHANNEL, "001".into(), world.now));
     // Nothing to stop.
     world.said();
     world.stop();
@@ -561,7 +561,7 @@ fn repeated_presence_is_told_and_changes_no_member() {
     world.receive(ServerFrame::Presence(member(PresenceAction::Leave, "ada", "007")));
     world.receive(ServerFrame::Presence(member(PresenceAction::Enter, "bob", "008")));
     world.said();
-    assert!(world.client.replay(CHANNEL, "005".into(), world.now.instant));
+    assert!(world.client.replay(CHANNEL, "005".into(), world.now));
     world.attached(Some("005"), RESUMED | Flags::HAS_PRESENCE);
     let mut page = member(PresenceAction::Present, "bob", "008");
     page.channel_serial = Some("sync:".into());

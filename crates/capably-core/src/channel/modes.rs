@@ -2,50 +2,54 @@
 
 use capably_protocol::{ChannelMode, ErrorInfo};
 
-use crate::{ChannelId, ChannelState, Client, errors};
+use super::{Channel, State};
+use crate::{Config, errors};
 
 const IN_STRICT_MODE: &str = "with strict_mode the operation would fail with this error";
 
-impl Client {
-    /// Whether an attached channel delivers messages to who subscribes (RTL7i). Of one that is not attached
-    /// nothing is known yet (RTL7i3).
+impl Channel {
+    /// Whether an attached channel delivers messages to its subscribers (RTL7i). The modes of a channel that
+    /// is not attached are not known yet, so it passes (RTL7i3).
     ///
     /// # Errors
     /// In strict mode 90009 without the mode `subscribe` (RTL7i1).
-    pub fn check_subscribed(&mut self, id: ChannelId) -> Result<(), ErrorInfo> {
-        self.require_mode(id, ChannelMode::Subscribe, errors::not_subscribed)
+    pub(crate) fn check_subscribed(&mut self, config: &Config) -> Result<(), ErrorInfo> {
+        self.require_mode(ChannelMode::Subscribe, errors::not_subscribed, config)
     }
 
-    /// The same of annotations, which is only logged as a warning (RTAN4e, RTAN4e1).
+    /// Whether an attached channel delivers annotations (RTAN4e).
     ///
     /// # Errors
     /// In strict mode 93001 without the mode `annotation_subscribe`.
-    pub fn check_annotations_subscribed(&mut self, id: ChannelId) -> Result<(), ErrorInfo> {
+    pub(crate) fn check_annotations_subscribed(
+        &mut self,
+        config: &Config,
+    ) -> Result<(), ErrorInfo> {
         let mode = ChannelMode::AnnotationSubscribe;
-        self.require_mode(id, mode, errors::annotations_not_subscribed)
+        self.require_mode(mode, errors::annotations_not_subscribed, config)
     }
 
-    /// Without a mode on an attached channel it is an error in strict mode (TO3r1), and else a line in the
-    /// log, once an attachment (TO3r2).
-    pub(crate) fn require_mode(
+    /// A mode that an attached channel lacks is an error in strict mode (TO3r1), and else a line in the log
+    /// (TO3r2).
+    pub(super) fn require_mode(
         &mut self,
-        id: ChannelId,
         mode: ChannelMode,
         error: fn() -> ErrorInfo,
+        config: &Config,
     ) -> Result<(), ErrorInfo> {
-        let strict = self.shared.config.strict_mode;
-        let Some(channel) = self.channels.get_mut(id) else { return Ok(()) };
-        if channel.state() != ChannelState::Attached || channel.modes().contains(&mode) {
+        if self.state != State::Attached || self.modes.contains(&mode) {
             return Ok(());
         }
         let error = error();
-        if strict {
+        if config.strict_mode {
             return Err(error);
         }
-        if !channel.missed_modes.contains(&mode) {
-            channel.missed_modes.push(mode);
-            let (channel, code) = (&*channel.name, error.code.0);
+        // Once an attachment: an application that asks for members in a loop must not flood the log.
+        if !self.missed_modes.contains(&mode) {
+            self.missed_modes.push(mode);
+            let (channel, code) = (&*self.name, error.code.0);
             let message = error.message;
+            // No channel has this mode by default, so its absence is more often meant (RTAN4e1).
             if mode == ChannelMode::AnnotationSubscribe {
                 tracing::warn!(channel, code, "{message}; {IN_STRICT_MODE}");
             } else {

@@ -235,7 +235,9 @@ impl Client {
         } else if self.shared.connection.state == State::Initialized {
             let error = errors::never_connected();
             self.end_operations(&error, now);
-            self.suspend_channels(&error, now);
+            self.each_channel(super::at(now), |channel, cx| {
+                channel.connection_suspended(&error, cx)
+            });
         } else {
             self.shared.connection.attempt.overdue = true;
         }

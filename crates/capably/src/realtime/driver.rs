@@ -141,7 +141,7 @@ impl Driver {
     /// The core's outputs must be drained: what they still held of an earlier replay would count for this one.
     fn replay(&mut self, cx: &mut Context<'_>) -> bool {
         let mut begun = false;
-        let now = self.now().instant;
+        let now = self.now();
         let Self { core, channels, lagging, .. } = self;
         lagging.retain(|id| {
             let Some(entry) = channels.get_mut(id).filter(|entry| entry.is_behind()) else {

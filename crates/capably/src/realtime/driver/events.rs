@@ -153,8 +153,7 @@ impl Driver {
             self.crowd.joined(id);
         }
         if repeated && !entry.has_room() {
-            let now = self.now();
-            self.core.stop_replay(id, now.instant);
+            self.core.stop_replay(id, self.now());
         }
     }
 }
