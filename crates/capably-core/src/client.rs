@@ -5,17 +5,13 @@ use std::{collections::VecDeque, sync::Arc};
 use capably_protocol::{ConnectionDetails, ErrorInfo, RecoveryKey, Str};
 
 use crate::{
-    ChannelId, ChannelState, Config, ConnectionState, Now, Output,
-    channel::Channel,
-    channels::Channels,
-    connection::{Connection, auth::Authorization},
-    context::{Cx, Shared},
-    outbox::Outbox,
-    ping::Pings,
+    ChannelId, ChannelState, Config, ConnectionState, Now, Output, channel::Channel,
+    channels::Channels, connection::Connection, context::Shared, outbox::Outbox, ping::Pings,
     timers::Timers,
 };
 
 mod calls;
+mod connection;
 mod timeout;
 mod transport;
 mod unreadable;
@@ -31,11 +27,10 @@ pub use self::transport::TransportEvent;
 /// - **questions**, which change nothing (`connection_state`, `channel_state`, …).
 #[derive(Debug)]
 pub struct Client {
-    pub(crate) shared: Shared,
-    pub(crate) authorization: Authorization,
-    pub(crate) channels: Channels,
-    pub(crate) outbox: Outbox,
-    pub(crate) pings: Pings,
+    shared: Shared,
+    channels: Channels,
+    outbox: Outbox,
+    pings: Pings,
 }
 
 impl Client {
@@ -50,7 +45,6 @@ impl Client {
                 rng: fastrand::Rng::with_seed(seed),
                 outputs: VecDeque::new(),
             },
-            authorization: Authorization::default(),
             channels: Channels::default(),
             outbox: Outbox::starting_at(first_serial),
             pings: Pings::default(),
@@ -137,13 +131,5 @@ impl Client {
     /// A channel of this client; `None` once it was released.
     pub fn channel(&self, id: ChannelId) -> Option<&Channel> {
         self.channels.get(id)
-    }
-
-    /// Has every channel follow the connection, in the order of their ids.
-    pub(crate) fn each_channel(&mut self, now: Now, follow: impl Fn(&mut Channel, &mut Cx<'_>)) {
-        let cx = &mut self.shared.cx(now);
-        for channel in self.channels.iter_mut() {
-            follow(channel, cx);
-        }
     }
 }

@@ -102,7 +102,7 @@ mod tests {
             let key = "app.key:secret".parse().expect("a key");
             let config = Arc::new(Config::new(Credentials::Key(key)));
             Self {
-                connection: Connection::connected(&config),
+                connection: Connection::connected_for_test(&config),
                 config,
                 timers: Timers::default(),
                 rng: fastrand::Rng::with_seed(1),

@@ -142,6 +142,7 @@ impl Outbox {
     /// Ends every operation with this error, sent or queued (RTN7e).
     pub(crate) fn fail_all(&mut self, error: &ErrorInfo, cx: &mut Cx<'_>) -> Vec<Unaccepted> {
         let mut unaccepted = Vec::new();
+        cx.timers.clear(Timer::Ack);
         for entry in self.sent.drain(..).chain(self.queued.drain(..)) {
             entry.settle(Err(error.clone()), &mut unaccepted, cx);
         }

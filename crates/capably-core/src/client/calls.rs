@@ -16,8 +16,7 @@ impl Client {
     /// Opens a channel (RTS3a). Frames for this name go to the channel that was opened last. A channel that a
     /// recovery key names continues where the key says (RTN16j).
     pub fn open_channel(&mut self, id: ChannelId, name: Str, options: ChannelOptions) {
-        let recovered = self.shared.connection.recover.as_mut();
-        let channel_serial = recovered.and_then(|key| key.channel_serials.remove(&name));
+        let channel_serial = self.shared.connection.take_recovered_serial(&name);
         self.channels.insert(Channel::new(id, name, options, channel_serial));
     }
 

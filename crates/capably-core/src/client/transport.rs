@@ -7,7 +7,7 @@ use capably_protocol::{
 };
 
 use super::Client;
-use crate::{Now, TransportId, outbox::Unaccepted};
+use crate::{Now, TransportId, connection::Connection, outbox::Unaccepted};
 
 /// An event of a transport.
 #[derive(Debug)]
@@ -40,13 +40,13 @@ impl Client {
         if self.shared.connection.transport() != Some(id) {
             return;
         }
-        self.shared.connection.last_activity = now.instant;
+        self.shared.connection.active(now.instant);
         match event {
-            TransportEvent::Opened => self.transport_opened(),
+            TransportEvent::Opened => self.shared.connection.transport_opened(),
             TransportEvent::Activity => {}
             TransportEvent::Closed(error) => {
                 self.ended_by_frame(&error);
-                self.transport_closed(error, now.instant);
+                self.drive(now, |connection, cx| connection.transport_closed(error, cx));
             }
             TransportEvent::Damaged { damaged, error } => self.damaged(*damaged, &error, now),
             TransportEvent::Broken(error) => self.broken(&error, now),
@@ -104,7 +104,9 @@ impl Client {
                 }
             }
             ServerFrame::Error(error) => match error.channel {
-                None => self.connection_error(error.error, now.instant),
+                None => {
+                    self.drive(now, |connection, cx| connection.connection_error(error.error, cx));
+                }
                 Some(name) => {
                     if let Some(channel) = channels.named(&name) {
                         channel.handle_error(error.error, cx);
@@ -123,10 +125,14 @@ impl Client {
             ServerFrame::Heartbeat { id: None } => {}
             // Answered even if the client asked for no heartbeats (RTN23c1, RTN23c2).
             ServerFrame::Ping { id } => cx.send(ClientFrame::Pong { id }),
-            ServerFrame::Connected(connected) => self.connected(*connected, now.instant),
-            ServerFrame::Disconnected { error } => self.disconnected(error, now.instant),
-            ServerFrame::Closed => self.closed_by_service(now.instant),
-            ServerFrame::Auth => self.auth_requested(now.instant),
+            ServerFrame::Connected(connected) => {
+                self.drive(now, |connection, cx| connection.connected(*connected, cx));
+            }
+            ServerFrame::Disconnected { error } => {
+                self.drive(now, |connection, cx| connection.disconnected(error, cx));
+            }
+            ServerFrame::Closed => self.drive(now, Connection::closed_by_service),
+            ServerFrame::Auth => self.drive(now, Connection::auth_requested),
             // Frames of later versions of the protocol are tolerated (RTF1).
             other => tracing::debug!(target: "capably::frames", frame = ?other, "ignored"),
         }
@@ -135,7 +141,7 @@ impl Client {
     }
 
     /// Frames that the client sent on its own were not accepted: they enter members again.
-    pub(crate) fn handle_unaccepted(&mut self, unaccepted: Vec<Unaccepted>, now: Now) {
+    pub(super) fn handle_unaccepted(&mut self, unaccepted: Vec<Unaccepted>, now: Now) {
         for Unaccepted { frame, error } in unaccepted {
             let ClientFrame::Presence(Publish { channel: name, items, .. }) = frame else {
                 continue;

@@ -6,7 +6,7 @@
 use capably_protocol::{DecodeError, ErrorInfo, ServerFrame, codec::Damaged, frame::Action};
 
 use super::Client;
-use crate::{ChannelState, ConnectionState, Gap, Now, Output, errors};
+use crate::{ChannelState, ConnectionState, Gap, Now, errors};
 
 impl Client {
     /// A frame arrived of which a part cannot be read.
@@ -51,10 +51,7 @@ impl Client {
         {
             return self.frame_lost(&error, now);
         }
-        if let Some(transport) = self.shared.connection.transport() {
-            self.shared.outputs.push_back(Output::Shut { transport });
-            self.transport_closed(error, now.instant);
-        }
+        self.drive(now, |connection, cx| connection.shut_for_frame(error, cx));
     }
 
     /// A transport ended. If a frame that cannot be read ended it, and not for the first time on this connection, the
@@ -67,7 +64,7 @@ impl Client {
             return;
         }
         tracing::error!(%error, "the connection is not resumed: the same frame would end it again");
-        self.shared.connection.key = None;
+        self.shared.connection.begin_anew();
         for channel in self.channels.iter_mut() {
             channel.begin_anew(error);
         }
