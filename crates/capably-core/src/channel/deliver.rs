@@ -4,7 +4,7 @@ use std::mem;
 
 use capably_protocol::{ErrorCode, ErrorInfo, Message, encoding, frame::Delivery};
 
-use super::{Channel, Gap, Place, State, is_delta};
+use super::{Channel, Gap, Place, State, VcdiffDecoder, is_delta};
 use crate::{Batch, Event, Output, context::Cx};
 
 impl Channel {
@@ -35,32 +35,8 @@ impl Channel {
             place = Some(self.advance(serial.clone()));
         }
         let decoder = cx.config.vcdiff.as_deref();
-        let mut failure = None;
-        // In order: each message may be the base of the next (RTL21).
-        for (index, message) in delivery.items.iter_mut().enumerate() {
-            message.inherit(
-                delivery.id.as_ref(),
-                index,
-                delivery.connection_id.as_ref(),
-                delivery.timestamp,
-            );
-            let cipher = self.options.cipher.as_ref();
-            let decoded = match decoder {
-                Some(decoder) => self.deltas.decode(message, cipher, decoder),
-                None if message.encoding.is_none() => continue,
-                None => encoding::decode(&mut message.data, &mut message.encoding, cipher),
-            };
-            if let Err(error) = decoded {
-                if is_fatal(&error) {
-                    failure = Some((index, error));
-                    break;
-                }
-                // It is delivered as far as it was decoded (RSL6b).
-                tracing::error!(channel = &*self.name, %error, "a payload could not be decoded");
-            }
-        }
-        match failure {
-            None => {
+        match self.decode_messages(delivery, decoder) {
+            Ok(()) => {
                 let place = match place {
                     Some(place) => {
                         if !repeated {
@@ -79,10 +55,10 @@ impl Channel {
                     self.repeated(&place, cx);
                 }
             }
-            Some((_, error)) if repeated && decoder.is_some() => self.replay_failed(error, cx),
+            Err((_, error)) if repeated && decoder.is_some() => self.replay_failed(error, cx),
             // Nothing of the frame is delivered, as the recovery sends it again as a whole (RTL18b).
-            Some((_, error)) if decoder.is_some() && !damaged => self.recover_delta(error, cx),
-            Some((index, error)) => {
+            Err((_, error)) if decoder.is_some() && !damaged => self.recover_delta(error, cx),
+            Err((index, error)) => {
                 delivery.items.truncate(index);
                 missing.iter_mut().for_each(|(before, _)| *before = index.min(*before));
                 let place = place.unwrap_or_else(|| self.advance(serial));
@@ -96,8 +72,37 @@ impl Channel {
         }
     }
 
-    /// Emits messages as a batch. Messages that the application has not polled yet take them in, so that a
-    /// subscriber is woken once for what arrived together.
+    /// Decodes the payloads of a frame, with the fields that messages inherit from it. The error is that of the first
+    /// message that makes those after it unusable, with its index.
+    fn decode_messages(
+        &mut self,
+        delivery: &mut Delivery<Message>,
+        decoder: Option<&dyn VcdiffDecoder>,
+    ) -> Result<(), (usize, ErrorInfo)> {
+        let Delivery { id, connection_id, timestamp, items, .. } = delivery;
+        let cipher = self.options.cipher.as_ref();
+        // In order: each message may be the base of the next (RTL21).
+        for (index, message) in items.iter_mut().enumerate() {
+            message.inherit(id.as_ref(), index, connection_id.as_ref(), *timestamp);
+            let decoded = match decoder {
+                Some(decoder) => self.deltas.decode(message, cipher, decoder),
+                None if message.encoding.is_none() => continue,
+                None => encoding::decode(&mut message.data, &mut message.encoding, cipher),
+            };
+            match decoded {
+                Ok(()) => {}
+                Err(error) if is_fatal(&error) => return Err((index, error)),
+                // It is delivered as far as it was decoded (RSL6b).
+                Err(error) => {
+                    tracing::error!(channel = &*self.name, %error, "a payload could not be decoded");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Emits messages as a batch. They join a batch that the driver has not polled yet, so that a subscriber wakes once
+    /// for messages that arrived together.
     fn emit_messages(
         &mut self,
         items: &mut Vec<Message>,
