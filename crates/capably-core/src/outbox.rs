@@ -132,7 +132,7 @@ impl Outbox {
             return unaccepted;
         }
         self.pass_over(nack.msg_serial, &mut unaccepted, cx);
-        let error = errors::said(nack.error, errors::refused);
+        let error = errors::from_service(nack.error, errors::refused);
         for entry in self.sent_before(nack.msg_serial.saturating_add(nack.count)) {
             entry.settle(Err(error.clone()), &mut unaccepted, cx);
         }

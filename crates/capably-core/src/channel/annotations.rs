@@ -42,7 +42,7 @@ impl Channel {
         }
         let again = place.repeated.then(|| place.clone());
         match cx.last_output() {
-            // A subscriber is woken once for what arrived together.
+            // A subscriber wakes once for annotations that arrived together.
             Some(Output::Event(Event::Annotations(last, batch)))
                 if *last == self.id && missing.is_empty() && batch.joins(&place) =>
             {

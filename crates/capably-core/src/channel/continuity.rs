@@ -94,7 +94,7 @@ impl Channel {
         self.continuity.missed |= mem::take(&mut self.continuity.passed_over);
     }
 
-    /// The gap before this ATTACHED, unless the channel continues without one. The record begins anew.
+    /// The gap before this ATTACHED, unless the channel continues without one. The record is reset.
     pub(super) fn take_gap(
         &mut self,
         attached: &Attached,

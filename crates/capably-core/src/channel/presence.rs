@@ -246,7 +246,7 @@ impl Channel {
 pub(crate) fn check_presence(message: &PresenceMessage, cx: &Cx<'_>) -> Result<(), ErrorInfo> {
     let own = cx.connection.identity(cx.config);
     match (&message.client_id, own) {
-        (None, None) if cx.is_connected() => return Err(errors::nobody()),
+        (None, None) if cx.is_connected() => return Err(errors::no_identity()),
         (Some(other), _) if other.is_empty() || *other == "*" => {
             return Err(errors::no_client_id());
         }

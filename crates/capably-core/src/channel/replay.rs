@@ -81,7 +81,7 @@ enum Phase {
         /// The serial of the last repetition.
         at: Str,
         /// A repetition arrived since the deadline was set.
-        heard: bool,
+        progressed: bool,
     },
     /// ATTACH from the head was sent. Frames that arrive before its answer are sent again after it.
     Returning(ReplayOutcome),
@@ -144,8 +144,8 @@ impl Channel {
         match &mut replay.phase {
             Phase::Asked => Some(live()),
             Phase::Returning(_) => None,
-            Phase::Repeating { at, heard } if head.is_some_and(|head| serial <= head) => {
-                *heard = true;
+            Phase::Repeating { at, progressed } if head.is_some_and(|head| serial <= head) => {
+                *progressed = true;
                 Some(Place {
                     after: Some(at.clone()),
                     serial: Some(serial.clone()),
@@ -196,7 +196,7 @@ impl Channel {
         let Some(replay) = &mut self.replay else { return false };
         match &replay.phase {
             Phase::Asked if resumed => {
-                replay.phase = Phase::Repeating { at: replay.after.clone(), heard: false };
+                replay.phase = Phase::Repeating { at: replay.after.clone(), progressed: false };
                 let is_hurried = !self.waiting.is_empty();
                 self.await_repetition(cx);
                 self.attached_again(attached, outbox, cx);
@@ -251,8 +251,8 @@ impl Channel {
                 self.emit_unanswered(reason.clone(), cx);
                 self.begin_attach(Some(reason), cx);
             }
-            Some(Phase::Repeating { heard, .. }) => {
-                if mem::take(heard) {
+            Some(Phase::Repeating { progressed, .. }) => {
+                if mem::take(progressed) {
                     self.await_repetition(cx);
                 } else {
                     self.return_from_replay(ReplayOutcome::Silent, cx);

@@ -82,14 +82,14 @@ impl Channel {
                 self.settle(Ok(()), cx);
             }
             State::Attached | State::Suspended => self.begin_attach(error, cx),
-            State::Attaching => self.suspend(errors::said(error, errors::detached), cx),
+            State::Attaching => self.suspend(errors::from_service(error, errors::detached), cx),
             State::Initialized | State::Detached | State::Failed => {}
         }
     }
 
     /// ERROR arrived: the service failed the channel (RTL14).
     pub(crate) fn handle_error(&mut self, error: Option<ErrorInfo>, cx: &mut Cx<'_>) {
-        self.fail(errors::said(error, errors::channel_failed), cx);
+        self.fail(errors::from_service(error, errors::channel_failed), cx);
     }
 
     /// OBJECT arrived. Object messages are not applied yet; only their channel serial is recorded (RTL15b).

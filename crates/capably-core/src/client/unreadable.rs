@@ -55,7 +55,7 @@ impl Client {
     }
 
     /// A transport ended. If a frame that cannot be read ended it, and not for the first time on this connection, the
-    /// frame comes after every resume: the next connection begins anew, and its channels have a gap.
+    /// frame comes after every resume: the next connection is a new one, and its channels have a gap.
     pub(super) fn ended_by_frame(&mut self, error: &ErrorInfo) {
         if error.code != errors::PROTOCOL
             || self.connection_state() != ConnectionState::Connected

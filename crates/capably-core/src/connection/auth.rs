@@ -44,7 +44,7 @@ pub enum TokenNeed {
     Authorized(OpId),
 }
 
-/// Why there is no token.
+/// Why the driver obtained no token.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AuthFailure {
     /// The client has no way to obtain a token (RSA4a2).
@@ -109,7 +109,7 @@ impl Connection {
             self.halt_attempt(cx);
             self.connecting(Phase::Authorizing, cx);
         }
-        self.want_token(Purpose::Authorizing(op), TokenNeed::Authorized(op), cx);
+        self.request_token(Purpose::Authorizing(op), TokenNeed::Authorized(op), cx);
     }
 
     /// The outcome of an [`Output::RequestToken`].
@@ -136,18 +136,12 @@ impl Connection {
         }
     }
 
-    fn want_token(
-        &mut self,
-        purpose: Purpose,
-        need: TokenNeed,
-        cx: &mut ConnectionCx<'_>,
-    ) -> AuthId {
+    fn request_token(&mut self, purpose: Purpose, need: TokenNeed, cx: &mut ConnectionCx<'_>) {
         let auth = AuthId(self.authorization.next);
         self.authorization.next += 1;
         self.authorization.wanted.insert(auth, purpose);
         cx.await_answer(Timer::Token(auth));
         cx.push(Output::RequestToken { auth, need });
-        auth
     }
 
     pub(super) fn abandon_token(&mut self, auth: AuthId, cx: &mut ConnectionCx<'_>) {
@@ -169,7 +163,7 @@ impl Connection {
         // The change of state is emitted before the request for the token that it waits for.
         let next = AuthId(self.authorization.next);
         self.connecting(Phase::Authenticating(next), cx);
-        self.want_token(Purpose::Connecting, need, cx);
+        self.request_token(Purpose::Connecting, need, cx);
     }
 
     fn granted(&mut self, purpose: Purpose, grant: Grant, cx: &mut ConnectionCx<'_>) {
@@ -295,7 +289,7 @@ impl Connection {
                 "the service asks for a new token, and the client has no way to obtain one"
             );
         } else if self.authorization.wanted.is_empty() && self.authorization.sent.is_empty() {
-            self.want_token(Purpose::Renewing, TokenNeed::Successor(generation), cx);
+            self.request_token(Purpose::Renewing, TokenNeed::Successor(generation), cx);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{Timer, errors};
 const LONG: Duration = Duration::from_secs(5);
 
 impl Connection {
-    /// The service must be heard from within its idle interval and a request timeout (RTN23a).
+    /// The service must send something within its idle interval and a request timeout (RTN23a).
     pub(super) fn watch_idle(&mut self, cx: &mut ConnectionCx<'_>) {
         match self.idle_limit(cx) {
             Some(limit) => cx.timers.set(Timer::Idle, cx.now.instant + limit),
@@ -39,10 +39,7 @@ impl Connection {
         }
     }
 
-    /// The machine slept for so long, by the wall clock, while the monotonic one stood still.
-    ///
-    /// Sleep counts as silence, and as time without a connection. A client that waits to retry does so
-    /// now, since a machine that wakes is one that somebody uses.
+    /// The machine slept. Sleep counts as silence, and as time without a connection.
     pub(crate) fn woke(&mut self, slept: Duration, cx: &mut ConnectionCx<'_>) {
         self.slept = (cx.now.instant, self.slept().saturating_add(slept));
         cx.timers.hasten(Timer::Suspend, slept);

@@ -136,7 +136,7 @@ impl Connection {
     /// DISCONNECTED arrived: the service drops the transport (RTN15h), or refuses the attempt (RTN14d).
     pub(crate) fn disconnected(&mut self, error: Option<ErrorInfo>, cx: &mut ConnectionCx<'_>) {
         let Some(transport) = self.transport() else { return };
-        let error = errors::said(error, errors::transport_lost);
+        let error = errors::from_service(error, errors::transport_lost);
         if error.is_token_error() {
             return self.token_error(transport, error, cx);
         }
@@ -160,7 +160,7 @@ impl Connection {
     /// The transport ended (RTN15a, RTN12c).
     pub(crate) fn transport_closed(&mut self, error: ErrorInfo, cx: &mut ConnectionCx<'_>) {
         match self.state {
-            State::Connecting(_) if errors::is_failure_on_the_way(&error) => {
+            State::Connecting(_) if errors::is_failure_to_reach(&error) => {
                 self.host_failed(error, cx);
             }
             State::Connecting(_) => self.attempt_failed(error, cx),
@@ -209,7 +209,7 @@ impl Connection {
     /// ERROR arrived: the connection failed (RTN14g, RTN15j), or the service rejects its token (RTN14b).
     pub(crate) fn connection_error(&mut self, error: Option<ErrorInfo>, cx: &mut ConnectionCx<'_>) {
         let Some(transport) = self.transport() else { return };
-        let error = errors::said(error, errors::failed);
+        let error = errors::from_service(error, errors::failed);
         if error.is_token_error() {
             return self.token_error(transport, error, cx);
         }
