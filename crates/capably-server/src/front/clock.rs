@@ -14,17 +14,17 @@ use crate::hub::Now;
 const BEFORE: Duration = Duration::from_secs(100 * 24 * 3600);
 
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     start: Instant,
     last_wall: AtomicI64,
 }
 
 impl Clock {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { start: Instant::now(), last_wall: AtomicI64::new(0) }
     }
 
-    pub(super) fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = Millis::try_from(since_epoch.as_millis()).unwrap_or(Millis::MAX);
         // Timestamps must not go back when the system's clock is set.

@@ -15,13 +15,13 @@ use crate::hub::{
 };
 
 /// Whoever holds these credentials.
-pub(super) type Admitted = (Arc<AppHandle>, Identity);
+pub(crate) type Admitted = (Arc<AppHandle>, Identity);
 
 /// The client of a connection, from its query.
 ///
 /// # Errors
 /// Codes 40101, 40142, 40144, 40400 for credentials; 40012, 40102 for a client id.
-pub(super) fn realtime(shared: &Shared, query: &Query) -> Result<Admitted, ErrorInfo> {
+pub(crate) fn realtime(shared: &Shared, query: &Query) -> Result<Admitted, ErrorInfo> {
     let credentials = in_query(query)?.ok_or_else(missing)?;
     admit(shared, &credentials, query.get("clientId").map(Str::from))
 }
@@ -30,7 +30,7 @@ pub(super) fn realtime(shared: &Shared, query: &Query) -> Result<Admitted, Error
 ///
 /// # Errors
 /// Codes 40003, 40101, 40142, 40144, 40400 for credentials; 40012, 40102 for a client id; 42918 for too many requests.
-pub(super) fn rest(
+pub(crate) fn rest(
     shared: &Shared,
     headers: &HeaderMap,
     query: &Query,
@@ -46,7 +46,7 @@ pub(super) fn rest(
 ///
 /// # Errors
 /// As [`rest`].
-pub(super) fn push(
+pub(crate) fn push(
     shared: &Shared,
     headers: &HeaderMap,
     query: &Query,
@@ -83,7 +83,7 @@ fn client_in_header(headers: &HeaderMap) -> Result<Option<Str>, ErrorInfo> {
 }
 
 /// The app that a request's credentials name, whether they hold or not.
-pub(super) fn app(shared: &Shared, headers: &HeaderMap, query: &Query) -> Option<Arc<AppHandle>> {
+pub(crate) fn app(shared: &Shared, headers: &HeaderMap, query: &Query) -> Option<Arc<AppHandle>> {
     of_request(headers, query).ok().flatten().and_then(|it| shared.app(it.app_id()))
 }
 
@@ -91,7 +91,7 @@ pub(super) fn app(shared: &Shared, headers: &HeaderMap, query: &Query) -> Option
 ///
 /// # Errors
 /// Codes 40101, 40400 for credentials.
-pub(super) fn key_of_app(
+pub(crate) fn key_of_app(
     shared: &Shared,
     app_id: &str,
     headers: &HeaderMap,
@@ -114,7 +114,7 @@ pub(super) fn key_of_app(
 ///
 /// # Errors
 /// Code 40101 for credentials that are none.
-pub(super) fn key(headers: &HeaderMap, query: &Query) -> Result<Option<PresentedKey>, ErrorInfo> {
+pub(crate) fn key(headers: &HeaderMap, query: &Query) -> Result<Option<PresentedKey>, ErrorInfo> {
     Ok(match of_request(headers, query)? {
         Some(Credentials::Key(key)) => Some(key),
         Some(Credentials::Token(_)) | None => None,
@@ -125,7 +125,7 @@ pub(super) fn key(headers: &HeaderMap, query: &Query) -> Result<Option<Presented
 ///
 /// # Errors
 /// Code 40101 for credentials that are none, 40162 for a token.
-pub(super) fn only_key(headers: &HeaderMap, query: &Query) -> Result<PresentedKey, ErrorInfo> {
+pub(crate) fn only_key(headers: &HeaderMap, query: &Query) -> Result<PresentedKey, ErrorInfo> {
     match of_request(headers, query)?.ok_or_else(missing)? {
         Credentials::Key(key) => Ok(key),
         Credentials::Token(_) => Err(error::key_required()),

@@ -18,7 +18,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Shared, http, reply::Response, session, upgrade::Upgrade};
+use super::{Shared, reply::Response, router, session, upgrade::Upgrade};
 use crate::hub::error;
 
 /// How long a request's head may take to arrive, an idle connection's included.
@@ -113,7 +113,7 @@ impl Handle for Handler {
         request: Request<Incoming>,
         upgrade: &mut Option<Upgrade>,
     ) -> Option<Response> {
-        Some(http::handle(&self.0, request, upgrade).await)
+        Some(router::handle(&self.0, request, upgrade).await)
     }
 }
 

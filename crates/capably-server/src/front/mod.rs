@@ -1,31 +1,14 @@
 //! The hub's front: sockets, HTTP, tasks and the clock.
 
-mod annotations;
 mod app;
-mod batch;
 mod clock;
-mod closing;
-mod cors;
 mod credentials;
-mod form;
-mod heartbeat;
-mod held;
 mod http;
-mod keeper;
 mod listener;
-mod messages;
-mod outbox;
-mod page;
-mod provision;
-mod push;
-pub(crate) mod query;
 mod random;
-pub(crate) mod reply;
 mod rest;
-mod session;
-mod stats;
-mod tokens;
-mod upgrade;
+mod router;
+mod socket;
 
 use std::sync::{
     Arc,
@@ -36,19 +19,25 @@ use capably_protocol::{ErrorInfo, ServerFrame};
 use tokio::sync::{Notify, watch};
 
 use self::{
-    app::{AppHandle, Apps},
+    app::{
+        AppHandle, Apps, pending,
+        writer::{self, Jobs},
+    },
     clock::Clock,
-    keeper::Jobs,
+    http::cors,
+    rest::{annotations, apps, batch, channels, form, messages, page, push, stats, tokens},
+    socket::{closing, heartbeat, outbox, session, upgrade},
 };
 use crate::hub::{
     App, AppSpec, Now, Output, Record, Settings, TransportId, error, keep::Saved, secret::Secret,
 };
 
 pub(crate) use self::{
-    closing::{LINGER, finish, hang_up},
-    keeper::{Keeper, Open},
+    app::writer::{Keeper, Open},
+    http::{query, reply},
     listener::{Handle, accept, serve, serve_http, wait_for},
-    provision::new_key,
+    rest::apps::new_key,
+    socket::closing::{LINGER, finish, hang_up},
 };
 
 /// The rule of who may make apps, and the limits of the whole server.
@@ -77,7 +66,7 @@ pub(crate) enum Provisioning {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Arc<Settings>,
-    admission: Admission,
+    pub(crate) admission: Admission,
     /// The host that clients are told to connect to, and its port.
     pub(crate) endpoint: String,
     pub(crate) port: u16,
@@ -87,10 +76,10 @@ pub(crate) struct Shared {
     pub(crate) stop: watch::Sender<bool>,
     /// Where what is to be kept goes; none when nothing is.
     jobs: Option<Jobs>,
-    apps: Arc<Apps>,
-    clock: Clock,
+    pub(crate) apps: Arc<Apps>,
+    pub(crate) clock: Clock,
     next_transport: AtomicU64,
-    transports: AtomicUsize,
+    pub(crate) transports: AtomicUsize,
     /// Told when a deadline of some app comes nearer.
     rearm: Arc<Notify>,
 }
@@ -137,7 +126,7 @@ impl Shared {
     ///
     /// # Errors
     /// Code 50004 when there is none.
-    fn take_transport(&self) -> Result<(), ErrorInfo> {
+    pub(crate) fn take_transport(&self) -> Result<(), ErrorInfo> {
         let max = self.admission.max_connections.unwrap_or(usize::MAX);
         let one_more = |taken| (taken < max).then_some(taken + 1);
         let taken = self.transports.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
@@ -148,7 +137,7 @@ impl Shared {
     ///
     /// # Errors
     /// Code 40300 when there are as many apps as there may be, 50000 when there is one of that id.
-    fn add_app(&self, spec: AppSpec) -> Result<Arc<AppHandle>, ErrorInfo> {
+    pub(crate) fn add_app(&self, spec: AppSpec) -> Result<Arc<AppHandle>, ErrorInfo> {
         let record = self.jobs.is_some().then(|| Record::spec(&spec));
         let id = spec.id.to_string();
         let hub = App::new(Arc::clone(&self.settings), spec, self.now());
@@ -181,32 +170,32 @@ impl Shared {
         app.settled(0).await
     }
 
-    fn handle(&self, id: String, hub: App) -> Arc<AppHandle> {
+    pub(crate) fn handle(&self, id: String, hub: App) -> Arc<AppHandle> {
         let apps = Arc::downgrade(&self.apps);
         AppHandle::new(id, hub, apps, Arc::clone(&self.rearm), self.jobs.clone())
     }
 
-    fn app(&self, id: &str) -> Option<Arc<AppHandle>> {
+    pub(crate) fn app(&self, id: &str) -> Option<Arc<AppHandle>> {
         self.apps.get(id)
     }
 
-    fn remove_app(&self, id: &str) -> Option<Arc<AppHandle>> {
+    pub(crate) fn remove_app(&self, id: &str) -> Option<Arc<AppHandle>> {
         self.apps.remove(id)
     }
 
     /// Ends every connection of every app with this frame.
-    fn end_all(&self, frame: &ServerFrame) {
+    pub(crate) fn end_all(&self, frame: &ServerFrame) {
         for app in self.apps.all() {
             app.with(|hub, outputs| hub.end(frame, outputs));
         }
     }
 
-    fn new_transport(&self) -> TransportId {
+    pub(crate) fn new_transport(&self) -> TransportId {
         TransportId(self.next_transport.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Does what is due in any app, for as long as the server runs.
-    async fn keep_time(self: Arc<Self>) {
+    pub(crate) async fn keep_time(self: Arc<Self>) {
         loop {
             let now = self.clock.now();
             let next = self.apps.all().iter().filter_map(|app| app.handle_timeout(now)).min();

@@ -15,14 +15,14 @@ impl fmt::Display for RandomError {
 impl std::error::Error for RandomError {}
 
 /// Random bytes.
-pub(super) fn bytes<const N: usize>() -> Result<[u8; N], RandomError> {
+pub(crate) fn bytes<const N: usize>() -> Result<[u8; N], RandomError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(RandomError)?;
     Ok(bytes)
 }
 
 /// `length` random letters and digits.
-pub(super) fn text(length: usize) -> Result<String, RandomError> {
+pub(crate) fn text(length: usize) -> Result<String, RandomError> {
     const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let mut text = String::with_capacity(length);
     while text.len() < length {

@@ -4,12 +4,11 @@ use capably_protocol::{ErrorInfo, Str};
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{
+use crate::front::{
     app::Apps,
-    credentials,
-    http::Call,
-    page,
+    credentials, page,
     reply::Reply,
+    router::Call,
     tokens::{details_json, read_object},
 };
 use crate::hub::{
@@ -19,7 +18,7 @@ use crate::hub::{
 };
 
 /// Answers what is asked under `/push`.
-pub(super) fn answer(call: &Call<'_>, segments: &[&str], body: &[u8]) -> Result<Reply, ErrorInfo> {
+pub(crate) fn answer(call: &Call<'_>, segments: &[&str], body: &[u8]) -> Result<Reply, ErrorInfo> {
     match (&call.head.method, segments) {
         (&Method::POST, ["publish"]) => publish(call, body),
         (&Method::GET, ["channels"]) => channels(call),
@@ -176,7 +175,7 @@ impl Apps {
     ///
     /// # Errors
     /// Codes 40101, 40400 for the key, and those of a publish.
-    pub(super) fn deliver(&self, delivery: &Delivery) -> Result<(), ErrorInfo> {
+    pub(crate) fn deliver(&self, delivery: &Delivery) -> Result<(), ErrorInfo> {
         let key = PresentedKey::parse(&delivery.key)?;
         let app = self.get(key.app_id()).ok_or_else(error::unknown_app)?;
         let credentials = Credentials::Key(key);

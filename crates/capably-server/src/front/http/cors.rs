@@ -7,7 +7,7 @@ use hyper::{
     http::request::Parts,
 };
 
-use super::reply::{Reply, Response};
+use crate::front::reply::{Reply, Response};
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 
@@ -15,7 +15,7 @@ const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 const EXPOSED: &str = "Link, X-Ably-Errorcode, X-Ably-Errormessage";
 
 /// The answer to a browser that asks first whether a request is welcome.
-pub(super) fn preflight(request: &Parts) -> Option<Reply> {
+pub(crate) fn preflight(request: &Parts) -> Option<Reply> {
     let asks = request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     if request.method != Method::OPTIONS || !asks {
         return None;
@@ -31,7 +31,7 @@ pub(super) fn preflight(request: &Parts) -> Option<Reply> {
 }
 
 /// Lets a page of another origin read the response.
-pub(super) fn open(request: &HeaderMap, response: &mut Response) {
+pub(crate) fn open(request: &HeaderMap, response: &mut Response) {
     if request.contains_key(header::ORIGIN) {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

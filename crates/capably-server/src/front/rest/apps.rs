@@ -9,11 +9,11 @@ use capably_protocol::{
 use hyper::{StatusCode, header};
 use serde_json::{Value, json};
 
-use super::{
+use crate::front::{
     Provisioning, credentials,
-    http::Call,
     random::{self, RandomError},
     reply::Reply,
+    router::Call,
 };
 use crate::hub::{
     AppSpec, Limits, Namespace,
@@ -23,7 +23,7 @@ use crate::hub::{
 };
 
 /// `POST /apps`.
-pub(super) async fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
+pub(crate) async fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
     authorize(call)?;
     let (format, decoding) = call.body_format();
     let spec: JsonObject = codec::decode_body(format, &body, &decoding)
@@ -96,7 +96,7 @@ fn authorize(call: &Call<'_>) -> Result<(), ErrorInfo> {
 }
 
 /// `DELETE /apps/{id}`: with a key that may do everything; without effect when there is no such app.
-pub(super) fn delete(call: &Call<'_>, app_id: &str) -> Result<Reply, ErrorInfo> {
+pub(crate) fn delete(call: &Call<'_>, app_id: &str) -> Result<Reply, ErrorInfo> {
     let admitted = credentials::key_of_app(call.shared, app_id, &call.head.headers, &call.query)?;
     if let Some((_, identity)) = admitted {
         if !identity.capability.is_full() {

@@ -4,7 +4,7 @@ use capably_protocol::{ErrorInfo, Message, PresenceMessage, Str, codec};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::{credentials, http::Call, reply::Reply};
+use crate::front::{credentials, reply::Reply, router::Call};
 use crate::hub::{
     Direction, MembersQuery, PageQuery, Published,
     ephemeral::{self, EPHEMERAL},
@@ -41,7 +41,7 @@ impl<T> OneOrMany<T> {
 }
 
 /// `POST /messages` (RSC22).
-pub(super) fn publish(call: &Call<'_>, body: &[u8]) -> Result<Reply, ErrorInfo> {
+pub(crate) fn publish(call: &Call<'_>, body: &[u8]) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
     let (format, limits) = call.body_format();
     let specs: OneOrMany<Spec> =
@@ -77,7 +77,7 @@ pub(super) fn publish(call: &Call<'_>, body: &[u8]) -> Result<Reply, ErrorInfo> 
 }
 
 /// `GET /presence?channels=a,b` (RSC24).
-pub(super) fn presence(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
+pub(crate) fn presence(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
     let channels = call.query.get("channels").unwrap_or_default();
     let channels: Vec<Str> =

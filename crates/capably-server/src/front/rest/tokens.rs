@@ -6,13 +6,13 @@ use capably_protocol::{ErrorInfo, JsonObject, Str, codec};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::{app::AppHandle, credentials, http::Call, reply::Reply};
+use crate::front::{app::AppHandle, credentials, reply::Reply, router::Call};
 use crate::hub::{
     IssuedToken, auth::is_app_id, error, revocation::RevocationRequest, token_request,
 };
 
 /// `POST /keys/{keyName}/requestToken` (RSA8).
-pub(super) fn request(call: &Call<'_>, key_name: &str, body: &[u8]) -> Result<Reply, ErrorInfo> {
+pub(crate) fn request(call: &Call<'_>, key_name: &str, body: &[u8]) -> Result<Reply, ErrorInfo> {
     let (app, key_id) = app_of_key(call, key_name)?;
     let request = token_request::read(read_object(call, body)?, key_name)?;
     let presented = match request.mac {
@@ -25,7 +25,7 @@ pub(super) fn request(call: &Call<'_>, key_name: &str, body: &[u8]) -> Result<Re
 }
 
 /// A token's details as they are answered (TD).
-pub(super) fn details_json(issued: &IssuedToken) -> Value {
+pub(crate) fn details_json(issued: &IssuedToken) -> Value {
     let mut json = json!(issued.details);
     json["keyName"] = json!(issued.key_name);
     json
@@ -35,7 +35,7 @@ pub(super) fn details_json(issued: &IssuedToken) -> Value {
 const MAX_TARGETS: usize = 100;
 
 /// `POST /keys/{keyName}/revokeTokens` (RSA17).
-pub(super) fn revoke(call: &Call<'_>, key_name: &str, body: &[u8]) -> Result<Reply, ErrorInfo> {
+pub(crate) fn revoke(call: &Call<'_>, key_name: &str, body: &[u8]) -> Result<Reply, ErrorInfo> {
     let (app, key_id) = app_of_key(call, key_name)?;
     let presented = credentials::only_key(&call.head.headers, &call.query)?;
     let body = read_object(call, body)?;
@@ -98,7 +98,7 @@ fn app_of_key<'a>(
     Ok((app, key_id))
 }
 
-pub(super) fn read_object(call: &Call<'_>, body: &[u8]) -> Result<JsonObject, ErrorInfo> {
+pub(crate) fn read_object(call: &Call<'_>, body: &[u8]) -> Result<JsonObject, ErrorInfo> {
     let (format, limits) = call.body_format();
     codec::decode_body(format, body, &limits).map_err(|problem| error::unreadable(&problem))
 }

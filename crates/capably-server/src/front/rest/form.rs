@@ -7,7 +7,7 @@ use percent_encoding::percent_decode;
 use crate::hub::error;
 
 /// Whether the request's body is a form.
-pub(super) fn is_form(headers: &HeaderMap) -> bool {
+pub(crate) fn is_form(headers: &HeaderMap) -> bool {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
     media_type.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
@@ -18,7 +18,7 @@ pub(super) fn is_form(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// Code 40000 for a form that is malformed, has a field twice, or has none of a message.
-pub(super) fn message(body: &[u8]) -> Result<Message, ErrorInfo> {
+pub(crate) fn message(body: &[u8]) -> Result<Message, ErrorInfo> {
     let mut fields: [(&str, Option<String>); 7] =
         ["name", "data", "id", "clientId", "connectionKey", "encoding", "extras"]
             .map(|name| (name, None));

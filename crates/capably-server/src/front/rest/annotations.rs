@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use capably_protocol::{ErrorInfo, Format, Str, codec};
 
-use super::{credentials, http::Call, page, reply::Reply, rest};
+use crate::front::{channels, credentials, page, reply::Reply, router::Call};
 use crate::hub::{Direction, error};
 
 /// `POST /channels/{channel}/messages/{serial}/annotations` (RSAN1, RSAN2).
-pub(super) fn publish(
+pub(crate) fn publish(
     call: &Call<'_>,
     channel: &str,
     serial: &str,
@@ -26,16 +26,16 @@ pub(super) fn publish(
     let published = app.with(|hub, outputs| {
         hub.annotate(&identity, &channel, serial, annotations, now, outputs)
     })?;
-    Ok(rest::published(call, &channel, &published))
+    Ok(channels::published(call, &channel, &published))
 }
 
 /// `GET /channels/{channel}/messages/{serial}/annotations` (RSAN3).
-pub(super) fn list(call: &Call<'_>, channel: &str, serial: &str) -> Result<Reply, ErrorInfo> {
+pub(crate) fn list(call: &Call<'_>, channel: &str, serial: &str) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
     let query = page::query_with(&call.query, Direction::Forwards)?;
     let now = call.shared.clock.now();
     let found = app.with(|hub, _| hub.annotations(&identity, channel, serial, &query, now))?;
-    Ok(rest::items(call, "annotations", &query, &found))
+    Ok(channels::items(call, "annotations", &query, &found))
 }
 
 /// Whether the body has the form of an array, rather than of a single item.

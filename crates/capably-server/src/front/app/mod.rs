@@ -1,5 +1,8 @@
 //! An app under its lock, and the carrying out of what its hub asks for.
 
+pub(crate) mod pending;
+pub(crate) mod writer;
+
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{
@@ -13,23 +16,23 @@ use std::{
 use capably_protocol::ErrorInfo;
 use tokio::sync::{Notify, oneshot};
 
-use super::{
-    held::Held,
-    keeper::{Job, Jobs},
+use crate::front::{
     outbox::{Item, Outbox},
+    pending::Held,
+    writer::{Job, Jobs},
 };
 use crate::hub::{App, Delivery, Now, Output, TransportId, error};
 
 /// The apps of a server, by their ids.
 #[derive(Debug, Default)]
-pub(super) struct Apps(RwLock<HashMap<String, Arc<AppHandle>>>);
+pub(crate) struct Apps(RwLock<HashMap<String, Arc<AppHandle>>>);
 
 impl Apps {
-    pub(super) fn get(&self, id: &str) -> Option<Arc<AppHandle>> {
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<AppHandle>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    pub(super) fn all(&self) -> Vec<Arc<AppHandle>> {
+    pub(crate) fn all(&self) -> Vec<Arc<AppHandle>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
@@ -37,7 +40,7 @@ impl Apps {
     ///
     /// # Errors
     /// Code 40300 when there are `max` apps already, 50000 when there is one of that id.
-    pub(super) fn add(&self, app: Arc<AppHandle>, max: Option<usize>) -> Result<(), ErrorInfo> {
+    pub(crate) fn add(&self, app: Arc<AppHandle>, max: Option<usize>) -> Result<(), ErrorInfo> {
         let mut apps = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(max) = max.filter(|max| apps.len() >= *max) {
             return Err(error::too_many_apps(max));
@@ -51,14 +54,14 @@ impl Apps {
         }
     }
 
-    pub(super) fn remove(&self, id: &str) -> Option<Arc<AppHandle>> {
+    pub(crate) fn remove(&self, id: &str) -> Option<Arc<AppHandle>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(id)
     }
 }
 
 /// An app. The lock is held for the time of one input and never across an await.
 #[derive(Debug)]
-pub(super) struct AppHandle {
+pub(crate) struct AppHandle {
     id: String,
     state: Mutex<State>,
     /// Where what is to be kept goes; none when nothing is.
@@ -86,7 +89,7 @@ struct State {
 
 impl AppHandle {
     /// An app, whose hub keeps something if there is somewhere for it to go.
-    pub(super) fn new(
+    pub(crate) fn new(
         id: String,
         mut hub: App,
         apps: Weak<Apps>,
@@ -115,17 +118,17 @@ impl AppHandle {
         })
     }
 
-    pub(super) fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.id
     }
 
     /// Hands an input to the hub and queues what follows. Returns what the input returns.
-    pub(super) fn with<R>(&self, input: impl FnOnce(&mut App, &mut Vec<Output>) -> R) -> R {
+    pub(crate) fn with<R>(&self, input: impl FnOnce(&mut App, &mut Vec<Output>) -> R) -> R {
         self.with_pressure(input).0
     }
 
     /// As [`with`](Self::with), with a reason why whoever publishes should pause.
-    pub(super) fn with_pressure<R>(
+    pub(crate) fn with_pressure<R>(
         &self,
         input: impl FnOnce(&mut App, &mut Vec<Output>) -> R,
     ) -> (R, Option<Pressure>) {
@@ -179,12 +182,12 @@ impl AppHandle {
     }
 
     /// How often what was to be kept could not be.
-    pub(super) fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 
     /// What was to be kept is, up to this ticket.
-    pub(super) fn kept(&self, ticket: u64) {
+    pub(crate) fn kept(&self, ticket: u64) {
         let mut rest = Rest::default();
         let mut state = self.lock();
         let State { outboxes, outputs, held, pressure, .. } = &mut *state;
@@ -197,7 +200,7 @@ impl AppHandle {
     }
 
     /// What was to be kept could not be.
-    pub(super) fn not_kept(&self) {
+    pub(crate) fn not_kept(&self) {
         let mut rest = Rest::default();
         let mut state = self.lock();
         self.take_back(&mut state, &mut rest);
@@ -209,7 +212,7 @@ impl AppHandle {
     ///
     /// # Errors
     /// Code 50000 when something could not be kept.
-    pub(super) async fn settled(&self, epoch: u64) -> Result<(), ErrorInfo> {
+    pub(crate) async fn settled(&self, epoch: u64) -> Result<(), ErrorInfo> {
         let settled = {
             let mut state = self.lock();
             let Some(held) = &mut state.held else { return Ok(()) };
@@ -226,7 +229,7 @@ impl AppHandle {
     }
 
     /// Ready when there is room again for what is to be kept.
-    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         let Some(held) = state.held.as_mut().filter(|held| held.is_crowded()) else {
             return Poll::Ready(());
@@ -259,18 +262,18 @@ impl AppHandle {
     }
 
     /// Makes a transport known; what the hub has for it goes to `outbox` from now on.
-    pub(super) fn add_transport(&self, transport: TransportId, outbox: Arc<Outbox>) {
+    pub(crate) fn add_transport(&self, transport: TransportId, outbox: Arc<Outbox>) {
         self.lock().outboxes.insert(transport, outbox);
     }
 
     /// Forgets a transport.
-    pub(super) fn remove_transport(&self, transport: TransportId, now: Now) {
+    pub(crate) fn remove_transport(&self, transport: TransportId, now: Now) {
         self.with(|hub, outputs| hub.transport_closed(transport, now, outputs));
         self.lock().outboxes.remove(&transport);
     }
 
     /// Does what is due, and says when it is next needed.
-    pub(super) fn handle_timeout(&self, now: Now) -> Option<Duration> {
+    pub(crate) fn handle_timeout(&self, now: Now) -> Option<Duration> {
         let mut rest = Rest::default();
         let mut state = self.lock();
         if state.hub.next_timeout().is_some_and(|next| next <= now.steady) {
@@ -294,7 +297,7 @@ fn input_to<R>(state: &mut State, input: impl FnOnce(&mut App, &mut Vec<Output>)
 }
 
 /// Why whoever publishes should pause.
-pub(super) enum Pressure {
+pub(crate) enum Pressure {
     /// Too much waits for this client.
     Client(Arc<Outbox>),
     /// Too much waits to be kept.

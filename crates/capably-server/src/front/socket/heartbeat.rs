@@ -6,7 +6,7 @@ use capably_protocol::Str;
 
 /// The heartbeats that a client gets when there is nothing else to send: its parameter `heartbeats` chooses them.
 #[derive(Debug)]
-pub(super) enum Heartbeat {
+pub(crate) enum Heartbeat {
     /// HEARTBEAT frames: it sees no pings of the WebSocket.
     Frames,
     /// Pings of the WebSocket.
@@ -17,7 +17,7 @@ pub(super) enum Heartbeat {
 
 /// The frame to send when a heartbeat is due.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Beat {
+pub(crate) enum Beat {
     /// A HEARTBEAT, unless something else was sent.
     Frame,
     /// A ping of the WebSocket, unless something else was sent.
@@ -30,7 +30,7 @@ pub(super) enum Beat {
 
 impl Heartbeat {
     /// Reads the parameter `heartbeats`.
-    pub(super) fn of(heartbeats: Option<&str>) -> Self {
+    pub(crate) fn of(heartbeats: Option<&str>) -> Self {
         match heartbeats {
             Some("false") => Self::Pings,
             Some("bounce") => Self::Bounce(Bounce::default()),
@@ -40,7 +40,7 @@ impl Heartbeat {
 
     /// From one heartbeat to the next, for a client that bears silence for `max_idle_interval`. One that is to
     /// answer has more time to do so.
-    pub(super) fn interval(&self, max_idle_interval: Duration) -> Duration {
+    pub(crate) fn interval(&self, max_idle_interval: Duration) -> Duration {
         match self {
             Self::Frames | Self::Pings => max_idle_interval / 3,
             Self::Bounce(_) => max_idle_interval * 2 / 3,
@@ -48,7 +48,7 @@ impl Heartbeat {
     }
 
     /// A heartbeat is due. While the client is not listened to, no answer can be missed.
-    pub(super) fn beat(&mut self, listening: bool) -> Beat {
+    pub(crate) fn beat(&mut self, listening: bool) -> Beat {
         match self {
             Self::Frames => Beat::Frame,
             Self::Pings => Beat::Ping,
@@ -58,7 +58,7 @@ impl Heartbeat {
     }
 
     /// A PONG has arrived. One that answers no PING, or not the last one, is ignored.
-    pub(super) fn pong(&mut self, id: Option<&str>) {
+    pub(crate) fn pong(&mut self, id: Option<&str>) {
         match self {
             Self::Bounce(bounce) => bounce.pong(id),
             Self::Frames | Self::Pings => {}
@@ -68,7 +68,7 @@ impl Heartbeat {
 
 /// PINGs and the answer that is waited for.
 #[derive(Debug, Default)]
-pub(super) struct Bounce {
+pub(crate) struct Bounce {
     sent: u64,
     awaited: Option<Str>,
 }

@@ -5,7 +5,7 @@ use capably_protocol::{ErrorInfo, Message, Str, codec};
 use hyper::StatusCode;
 use serde_json::json;
 
-use super::{credentials, http::Call, page, reply::Reply, rest};
+use crate::front::{channels, credentials, page, reply::Reply, router::Call};
 use crate::hub::{
     Direction,
     ephemeral::{self, EPHEMERAL},
@@ -13,7 +13,7 @@ use crate::hub::{
 };
 
 /// `GET /channels/{channel}/messages/{serial}` (RSL11).
-pub(super) fn get(call: &Call<'_>, channel: &str, serial: &str) -> Result<Reply, ErrorInfo> {
+pub(crate) fn get(call: &Call<'_>, channel: &str, serial: &str) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
     let now = call.shared.clock.now();
     let message = app.with(|hub, _| hub.message(&identity, channel, serial, now))?;
@@ -22,16 +22,16 @@ pub(super) fn get(call: &Call<'_>, channel: &str, serial: &str) -> Result<Reply,
 }
 
 /// `GET /channels/{channel}/messages/{serial}/versions` (RSL14).
-pub(super) fn versions(call: &Call<'_>, channel: &str, serial: &str) -> Result<Reply, ErrorInfo> {
+pub(crate) fn versions(call: &Call<'_>, channel: &str, serial: &str) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
     let query = page::query_with(&call.query, Direction::Forwards)?;
     let now = call.shared.clock.now();
     let found = app.with(|hub, _| hub.versions(&identity, channel, serial, &query, now))?;
-    Ok(rest::items(call, "versions", &query, &found))
+    Ok(channels::items(call, "versions", &query, &found))
 }
 
 /// `PATCH /channels/{channel}/messages/{serial}` (RSL15).
-pub(super) fn change(
+pub(crate) fn change(
     call: &Call<'_>,
     channel: &str,
     serial: &str,

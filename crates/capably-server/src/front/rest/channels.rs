@@ -7,7 +7,7 @@ use capably_protocol::{ErrorInfo, Str, codec};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::{credentials, form, http::Call, page, reply::Reply};
+use crate::front::{credentials, form, page, reply::Reply, router::Call};
 use crate::hub::{
     Direction, HistoryQuery, MembersQuery, Occupancy, Page, PageQuery, Published,
     ephemeral::{self, EPHEMERAL},
@@ -15,7 +15,7 @@ use crate::hub::{
 };
 
 /// `POST /channels/{channel}/messages` (RSL1).
-pub(super) fn publish(call: &Call<'_>, channel: &str, body: Bytes) -> Result<Reply, ErrorInfo> {
+pub(crate) fn publish(call: &Call<'_>, channel: &str, body: Bytes) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
     let mut messages = if form::is_form(&call.head.headers) {
         vec![form::message(&body)?]
@@ -34,7 +34,7 @@ pub(super) fn publish(call: &Call<'_>, channel: &str, body: Bytes) -> Result<Rep
 }
 
 /// What is answered to a publish (PBR).
-pub(super) fn published(call: &Call<'_>, channel: &str, published: &Published) -> Reply {
+pub(crate) fn published(call: &Call<'_>, channel: &str, published: &Published) -> Reply {
     let serials: Vec<&str> = published.serials.iter().map(|serial| &**serial).collect();
     let body = json!({
         "channel": channel,
@@ -45,7 +45,7 @@ pub(super) fn published(call: &Call<'_>, channel: &str, published: &Published) -
 }
 
 /// `GET /channels/{channel}/messages`, and `history`, its older name (RSL2).
-pub(super) fn history(call: &Call<'_>, channel: &str, word: &str) -> Result<Reply, ErrorInfo> {
+pub(crate) fn history(call: &Call<'_>, channel: &str, word: &str) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
     let from_serial = call.query.get("from_serial").or_else(|| call.query.get("fromSerial"));
     let now = call.shared.clock.now();
@@ -56,7 +56,7 @@ pub(super) fn history(call: &Call<'_>, channel: &str, word: &str) -> Result<Repl
 }
 
 /// `GET /channels/{channel}/presence` (RSP3).
-pub(super) fn members(call: &Call<'_>, channel: &str) -> Result<Reply, ErrorInfo> {
+pub(crate) fn members(call: &Call<'_>, channel: &str) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
     let query = MembersQuery {
         page: page::query(&call.query)?,
@@ -68,7 +68,7 @@ pub(super) fn members(call: &Call<'_>, channel: &str) -> Result<Reply, ErrorInfo
 }
 
 /// `GET /channels/{channel}/presence/history` (RSP4).
-pub(super) fn presence_history(call: &Call<'_>, channel: &str) -> Result<Reply, ErrorInfo> {
+pub(crate) fn presence_history(call: &Call<'_>, channel: &str) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
     let query = page::timed_query(&call.query, call.shared.clock.now().wall)?;
     let found = app.with(|hub, _| hub.presence_history(&identity, channel, &query))?;
@@ -76,14 +76,14 @@ pub(super) fn presence_history(call: &Call<'_>, channel: &str) -> Result<Reply, 
 }
 
 /// `GET /channels/{channel}` (RSL8).
-pub(super) fn status(call: &Call<'_>, channel: &str) -> Result<Reply, ErrorInfo> {
+pub(crate) fn status(call: &Call<'_>, channel: &str) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
     let occupancy = app.with(|hub, _| hub.occupancy(&identity, channel))?;
     Ok(Reply::value(StatusCode::OK, call.format, &details(channel, &occupancy)))
 }
 
 /// `GET /channels`: those in use, by their names or with their status.
-pub(super) fn channels(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
+pub(crate) fn channels(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
     let names_only = match call.query.get("by") {
         None | Some("value") => false,
@@ -113,7 +113,7 @@ fn details(channel: &str, occupancy: &Occupancy) -> Value {
 }
 
 /// A page of items as a reply.
-pub(super) fn items<T: codec::Item>(
+pub(crate) fn items<T: codec::Item>(
     call: &Call<'_>,
     word: &str,
     query: &PageQuery,

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::app::AppHandle;
+use crate::front::app::AppHandle;
 use crate::{
     hub::{
         Now, Record,
@@ -29,13 +29,13 @@ const MAX_COMMIT: usize = 8 * 1024 * 1024;
 pub(crate) type Open = Box<dyn FnOnce() -> Result<Arc<dyn Storage>, StorageError> + Send>;
 
 /// What an app wants to keep.
-pub(super) struct Job {
-    pub(super) app: Arc<AppHandle>,
+pub(crate) struct Job {
+    pub(crate) app: Arc<AppHandle>,
     /// How often the app has taken back what it wanted to keep.
-    pub(super) epoch: u64,
+    pub(crate) epoch: u64,
     /// Which of the app's jobs it is; they count up.
-    pub(super) ticket: u64,
-    pub(super) records: Vec<Record>,
+    pub(crate) ticket: u64,
+    pub(crate) records: Vec<Record>,
 }
 
 enum Order {
@@ -46,11 +46,11 @@ enum Order {
 
 /// Takes jobs, in order.
 #[derive(Clone, Debug)]
-pub(super) struct Jobs(mpsc::Sender<Order>);
+pub(crate) struct Jobs(mpsc::Sender<Order>);
 
 impl Jobs {
     /// Hands in a job; `false` when nothing is kept any more.
-    pub(super) fn add(&self, job: Job) -> bool {
+    pub(crate) fn add(&self, job: Job) -> bool {
         self.0.send(Order::Keep(job)).is_ok()
     }
 }
@@ -92,7 +92,7 @@ impl Keeper {
         Ok((Self { jobs: Jobs(jobs), ended: Some(ended) }, stored))
     }
 
-    pub(super) fn jobs(&self) -> Jobs {
+    pub(crate) fn jobs(&self) -> Jobs {
         self.jobs.clone()
     }
 

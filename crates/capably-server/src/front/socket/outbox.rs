@@ -14,7 +14,7 @@ use crate::hub::{Broadcast, error};
 
 /// A frame to be sent.
 #[derive(Debug)]
-pub(super) enum Item {
+pub(crate) enum Item {
     Frame(Box<ServerFrame>),
     Broadcast(Arc<Broadcast>),
 }
@@ -25,7 +25,7 @@ impl Item {
     }
 
     /// About how many bytes it will have.
-    pub(super) fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         match self {
             Self::Broadcast(broadcast) => broadcast.size(),
             Self::Frame(frame) => match &**frame {
@@ -42,7 +42,7 @@ impl Item {
 /// half of it.
 const HIGH_WATER: usize = 1024 * 1024;
 
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     limit: usize,
     high_water: usize,
     state: Mutex<State>,
@@ -65,7 +65,7 @@ struct State {
 
 /// What the session finds.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(crate) enum Taken {
     Items,
     /// Nothing is queued, and a replay can go on.
     Behind,
@@ -75,7 +75,7 @@ pub(super) enum Taken {
 
 impl Outbox {
     /// An empty outbox for at most `limit` bytes.
-    pub(super) fn new(limit: usize) -> Arc<Self> {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
         let high_water = HIGH_WATER.min(limit / 4);
         Arc::new(Self { limit, high_water, state: Mutex::default() })
     }
@@ -84,7 +84,7 @@ impl Outbox {
     /// waiting, goes to `wakers`.
     ///
     /// Beyond the limit, what is queued is given up for a DISCONNECTED (80020).
-    pub(super) fn push(&self, item: Item, wakers: &mut Vec<Waker>) -> bool {
+    pub(crate) fn push(&self, item: Item, wakers: &mut Vec<Waker>) -> bool {
         let mut state = self.lock();
         if state.closing {
             return false;
@@ -104,19 +104,19 @@ impl Outbox {
         state.bytes > self.high_water && !state.ignored && !state.closing
     }
 
-    pub(super) fn push_frame(&self, frame: ServerFrame, wakers: &mut Vec<Waker>) -> bool {
+    pub(crate) fn push_frame(&self, frame: ServerFrame, wakers: &mut Vec<Waker>) -> bool {
         self.push(Item::frame(frame), wakers)
     }
 
     /// A replay is to go on when there is room.
-    pub(super) fn set_behind(&self, wakers: &mut Vec<Waker>) {
+    pub(crate) fn set_behind(&self, wakers: &mut Vec<Waker>) {
         let mut state = self.lock();
         state.behind = true;
         wakers.extend(state.session.take());
     }
 
     /// Nothing more will be queued.
-    pub(super) fn close(&self, wakers: &mut Vec<Waker>) {
+    pub(crate) fn close(&self, wakers: &mut Vec<Waker>) {
         let mut state = self.lock();
         state.closing = true;
         wakers.append(&mut state.held_back);
@@ -124,7 +124,7 @@ impl Outbox {
     }
 
     /// Moves what is queued to `items`, which is empty.
-    pub(super) fn poll_take(
+    pub(crate) fn poll_take(
         &self,
         cx: &mut Context<'_>,
         items: &mut VecDeque<Item>,
@@ -145,7 +145,7 @@ impl Outbox {
     }
 
     /// The session has written `bytes` of what it took.
-    pub(super) fn written(&self, bytes: usize) {
+    pub(crate) fn written(&self, bytes: usize) {
         let mut state = self.lock();
         state.bytes = state.bytes.saturating_sub(bytes);
         if state.bytes > self.high_water / 2 {
@@ -158,7 +158,7 @@ impl Outbox {
     }
 
     /// Ready once the client has caught up, or is not waited for any more.
-    pub(super) fn poll_relief(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_relief(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.bytes <= self.high_water / 2 || state.ignored || state.closing {
             return Poll::Ready(());
@@ -170,7 +170,7 @@ impl Outbox {
     }
 
     /// Lets everyone go on, until the client has caught up.
-    pub(super) fn ignore(&self) {
+    pub(crate) fn ignore(&self) {
         let mut state = self.lock();
         state.ignored = true;
         let held_back = std::mem::take(&mut state.held_back);

@@ -3,7 +3,7 @@
 use capably_protocol::{ErrorInfo, Millis, Str};
 use hyper::header;
 
-use super::{query::Query, reply::Reply};
+use crate::front::{query::Query, reply::Reply};
 use crate::hub::{Direction, PageQuery, error};
 
 const DEFAULT_LIMIT: usize = 100;
@@ -13,7 +13,7 @@ const MAX_LIMIT: usize = 1000;
 ///
 /// # Errors
 /// Code 40003 for a parameter whose value is not allowed.
-pub(super) fn query(query: &Query) -> Result<PageQuery, ErrorInfo> {
+pub(crate) fn query(query: &Query) -> Result<PageQuery, ErrorInfo> {
     query_with(query, Direction::Backwards)
 }
 
@@ -22,7 +22,7 @@ pub(super) fn query(query: &Query) -> Result<PageQuery, ErrorInfo> {
 ///
 /// # Errors
 /// As [`query`].
-pub(super) fn timed_query(query: &Query, now: Millis) -> Result<PageQuery, ErrorInfo> {
+pub(crate) fn timed_query(query: &Query, now: Millis) -> Result<PageQuery, ErrorInfo> {
     let mut page = self::query(query)?;
     // A page that starts in the future is empty, and so are those that it links to.
     page.end.get_or_insert(page.start.map_or(now, |start| start.max(now)));
@@ -33,7 +33,7 @@ pub(super) fn timed_query(query: &Query, now: Millis) -> Result<PageQuery, Error
 ///
 /// # Errors
 /// As [`query`].
-pub(super) fn query_with(query: &Query, direction: Direction) -> Result<PageQuery, ErrorInfo> {
+pub(crate) fn query_with(query: &Query, direction: Direction) -> Result<PageQuery, ErrorInfo> {
     let limit = query.number("limit")?.unwrap_or(DEFAULT_LIMIT);
     if limit > MAX_LIMIT {
         return Err(out_of_range());
@@ -45,7 +45,7 @@ pub(super) fn query_with(query: &Query, direction: Direction) -> Result<PageQuer
 ///
 /// # Errors
 /// As [`query`].
-pub(super) fn query_clamped(query: &Query) -> Result<PageQuery, ErrorInfo> {
+pub(crate) fn query_clamped(query: &Query) -> Result<PageQuery, ErrorInfo> {
     let limit = query.number("limit")?.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT);
     limited(query, Direction::Forwards, limit)
 }
@@ -77,7 +77,7 @@ fn limited(query: &Query, direction: Direction, limit: usize) -> Result<PageQuer
 }
 
 /// The reply with its links: to the first page, to itself, and to the next if there is one.
-pub(super) fn linked(
+pub(crate) fn linked(
     mut reply: Reply,
     word: &str,
     query: &Query,

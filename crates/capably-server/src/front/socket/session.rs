@@ -29,7 +29,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{
+use crate::front::{
     Shared,
     app::{AppHandle, Pressure},
     closing::{LINGER, finish},
@@ -54,7 +54,7 @@ const MAX_ROUNDS: usize = 32;
 const MAX_HOLD: Duration = Duration::from_secs(1);
 
 /// Serves a WebSocket until it ends.
-pub(super) async fn run(
+pub(crate) async fn run(
     shared: Arc<Shared>,
     stream: TcpStream,
     already_read: Bytes,

@@ -16,7 +16,7 @@ const HIGH_WATER: usize = 8 * 1024 * 1024;
 
 /// What waits to be kept, and what waits for it.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(crate) struct Held {
     lots: VecDeque<Lot>,
     /// Of what is to be kept, about how many bytes.
     size: usize,
@@ -24,9 +24,9 @@ pub(super) struct Held {
     /// How far the app had come with all that is kept.
     mark: Mark,
     /// Publishers that wait for room.
-    pub(super) held_back: Vec<Waker>,
+    pub(crate) held_back: Vec<Waker>,
     /// Nothing is kept any more.
-    pub(super) broken: bool,
+    pub(crate) broken: bool,
 }
 
 #[derive(Debug)]
@@ -43,7 +43,7 @@ struct Lot {
 type Settled = oneshot::Sender<Result<(), ErrorInfo>>;
 
 impl Held {
-    pub(super) fn new(mark: Mark) -> Self {
+    pub(crate) fn new(mark: Mark) -> Self {
         Self {
             lots: VecDeque::new(),
             size: 0,
@@ -56,7 +56,7 @@ impl Held {
 
     /// Holds what the hub has put out, as far as it must wait; what need not stays in `outputs`. Gives
     /// what is to be kept now, under which ticket.
-    pub(super) fn hold(
+    pub(crate) fn hold(
         &mut self,
         outputs: &mut Vec<Output>,
         mark: Mark,
@@ -88,7 +88,7 @@ impl Held {
     }
 
     /// Everything up to this ticket is kept: gives what waited for it.
-    pub(super) fn release(&mut self, ticket: u64, outputs: &mut Vec<Output>) -> Vec<Waker> {
+    pub(crate) fn release(&mut self, ticket: u64, outputs: &mut Vec<Output>) -> Vec<Waker> {
         while self.lots.front().is_some_and(|lot| lot.ticket <= ticket)
             && let Some(mut lot) = self.lots.pop_front()
         {
@@ -102,7 +102,7 @@ impl Held {
 
     /// What waits to be kept never will be: gives refusals instead of acknowledgements. Tells up to where
     /// all is kept.
-    pub(super) fn refuse(&mut self, outputs: &mut Vec<Output>) -> (Mark, Vec<Waker>) {
+    pub(crate) fn refuse(&mut self, outputs: &mut Vec<Output>) -> (Mark, Vec<Waker>) {
         for lot in self.lots.drain(..) {
             for output in lot.outputs {
                 match output {
@@ -123,17 +123,17 @@ impl Held {
     }
 
     /// Whether publishers should pause.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.size > HIGH_WATER
     }
 
     /// Whether those who pause should go on pausing.
-    pub(super) fn is_crowded(&self) -> bool {
+    pub(crate) fn is_crowded(&self) -> bool {
         self.size > HIGH_WATER / 2
     }
 
     /// Tells `request` once all that waits now is kept or refused; gives it back when nothing waits.
-    pub(super) fn settle(&mut self, request: Settled) -> Option<Settled> {
+    pub(crate) fn settle(&mut self, request: Settled) -> Option<Settled> {
         match self.lots.back_mut() {
             Some(last) => {
                 last.requests.push(request);

@@ -12,10 +12,10 @@ use tokio::time::timeout;
 use super::{
     Shared, annotations,
     app::AppHandle,
-    batch, cors, credentials, messages, provision, push,
+    apps as provision, batch, channels, cors, credentials, messages, push,
     query::{self, Query},
     reply::{self, Reply, Response},
-    rest, stats, tokens,
+    stats, tokens,
     upgrade::{self, Upgrade},
 };
 use crate::hub::{RequestKind, error};
@@ -27,7 +27,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_UNWANTED: usize = 8 * 1024 * 1024;
 
 /// Answers one request. A WebSocket to be opened after the answer is left in `upgrade`.
-pub(super) async fn handle(
+pub(crate) async fn handle(
     shared: &Arc<Shared>,
     request: Request<Incoming>,
     upgrade: &mut Option<Upgrade>,
@@ -67,12 +67,12 @@ pub(super) async fn handle(
 }
 
 /// A request without its body.
-pub(super) struct Call<'a> {
-    pub(super) shared: &'a Arc<Shared>,
-    pub(super) head: Parts,
-    pub(super) query: Query,
+pub(crate) struct Call<'a> {
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) head: Parts,
+    pub(crate) query: Query,
     /// Of the response.
-    pub(super) format: Format,
+    pub(crate) format: Format,
 }
 
 impl Call<'_> {
@@ -111,10 +111,10 @@ impl Call<'_> {
             (&Method::POST, ["stats"]) => stats::post(self, &body?)?,
             (&Method::GET, ["stats"]) => stats::get(self)?,
             (&Method::POST, ["channels", channel, "messages"]) => {
-                rest::publish(self, channel, body?)?
+                channels::publish(self, channel, body?)?
             }
             (&Method::GET, ["channels", channel, word @ ("messages" | "history")]) => {
-                rest::history(self, channel, word)?
+                channels::history(self, channel, word)?
             }
             (&Method::GET, ["channels", channel, "messages", serial]) => {
                 messages::get(self, channel, serial)?
@@ -134,11 +134,11 @@ impl Call<'_> {
             (&Method::POST, ["messages"]) => batch::publish(self, &body?)?,
             (&Method::GET, ["presence"]) => batch::presence(self)?,
             (_, ["push", rest @ ..]) => push::answer(self, rest, &body?)?,
-            (&Method::GET, ["channels"]) => rest::channels(self)?,
-            (&Method::GET, ["channels", channel]) => rest::status(self, channel)?,
-            (&Method::GET, ["channels", channel, "presence"]) => rest::members(self, channel)?,
+            (&Method::GET, ["channels"]) => channels::channels(self)?,
+            (&Method::GET, ["channels", channel]) => channels::status(self, channel)?,
+            (&Method::GET, ["channels", channel, "presence"]) => channels::members(self, channel)?,
             (&Method::GET, ["channels", channel, "presence", "history"]) => {
-                rest::presence_history(self, channel)?
+                channels::presence_history(self, channel)?
             }
             _ => return Err(error::not_found()),
         };
@@ -146,7 +146,7 @@ impl Call<'_> {
     }
 
     /// The version of the protocol that the client speaks; the latest unless it says otherwise.
-    pub(super) fn version(&self) -> f64 {
+    pub(crate) fn version(&self) -> f64 {
         let version = self.head.headers.get("x-ably-version").and_then(|it| it.to_str().ok());
         let version = version.or_else(|| self.query.get("v")).and_then(|it| it.parse().ok());
         version.unwrap_or(f64::from(PROTOCOL_VERSION))
@@ -172,7 +172,7 @@ impl Call<'_> {
     }
 
     /// The format of the request's body, and how it may be built.
-    pub(super) fn body_format(&self) -> (Format, Limits) {
+    pub(crate) fn body_format(&self) -> (Format, Limits) {
         let limits = Limits { max_size: self.max_body(), max_depth: codec::MAX_PUBLISH_DEPTH };
         (reply::content_type(&self.head.headers), limits)
     }

@@ -50,7 +50,7 @@ impl Reply {
     }
 
     /// The error in headers, beside a body that says it and more.
-    pub(super) fn error_with<T: Serialize>(format: Format, error: &ErrorInfo, body: &T) -> Self {
+    pub(crate) fn error_with<T: Serialize>(format: Format, error: &ErrorInfo, body: &T) -> Self {
         let status =
             StatusCode::from_u16(error.status_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self::value(status, format, body)

@@ -4,12 +4,12 @@ use capably_protocol::{ErrorInfo, JsonObject, Stats, StatsInterval, StatsUnit, c
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::{credentials, http::Call, page, query::Query, reply::Reply};
+use crate::front::{credentials, page, query::Query, reply::Reply, router::Call};
 use crate::hub::{StatsQuery, error};
 
 /// `POST /stats`: statistics of the past, made up for a test. An empty list needs no credentials: it is a
 /// probe.
-pub(super) fn post(call: &Call<'_>, body: &[u8]) -> Result<Reply, ErrorInfo> {
+pub(crate) fn post(call: &Call<'_>, body: &[u8]) -> Result<Reply, ErrorInfo> {
     let (format, limits) = call.body_format();
     let body: Value =
         codec::decode_body(format, body, &limits).map_err(|problem| error::unreadable(&problem))?;
@@ -28,7 +28,7 @@ pub(super) fn post(call: &Call<'_>, body: &[u8]) -> Result<Reply, ErrorInfo> {
 }
 
 /// `GET /stats` (RSC6).
-pub(super) fn get(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
+pub(crate) fn get(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
     let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
     let unit = call.query.get("unit").or_else(|| call.query.get("by")).unwrap_or("minute");
     let unit = match StatsUnit::from(unit) {

@@ -6,7 +6,7 @@ use capably_protocol::{ErrorInfo, Format, Str};
 use hyper::{HeaderMap, StatusCode, header, http::request::Parts};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::{
+use crate::front::{
     Shared,
     app::AppHandle,
     credentials,
@@ -20,25 +20,25 @@ use crate::{
 };
 
 /// A WebSocket to be opened once the response is on its way. It holds a secret, so it has no `Debug`.
-pub(super) struct Upgrade {
-    pub(super) format: Format,
-    pub(super) echo: bool,
-    pub(super) heartbeat: Heartbeat,
+pub(crate) struct Upgrade {
+    pub(crate) format: Format,
+    pub(crate) echo: bool,
+    pub(crate) heartbeat: Heartbeat,
     /// How long members stay while the client is away, if it says so.
-    pub(super) remain: Option<Duration>,
+    pub(crate) remain: Option<Duration>,
     /// The longest silence towards the client.
-    pub(super) max_idle_interval: Duration,
+    pub(crate) max_idle_interval: Duration,
     /// The key of a connection to go on with.
-    pub(super) resume: Option<Str>,
+    pub(crate) resume: Option<Str>,
     /// Whose connection it is, or why not: the client is told over the WebSocket.
-    pub(super) admitted: Result<(Arc<AppHandle>, Identity), ErrorInfo>,
+    pub(crate) admitted: Result<(Arc<AppHandle>, Identity), ErrorInfo>,
 }
 
 /// Answers the request of a WebSocket.
 ///
 /// # Errors
 /// Code 40000 when it is not one.
-pub(super) fn accept(
+pub(crate) fn accept(
     shared: &Shared,
     request: &Parts,
     query: &Query,
