@@ -86,6 +86,7 @@ pub mod faults;
 mod front;
 mod hub;
 mod server;
+mod service;
 pub mod storage;
 
 /// The types of the wire.

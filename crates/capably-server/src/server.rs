@@ -8,15 +8,11 @@ use std::{
 };
 
 use capably_protocol::{ApiKey, ErrorInfo};
-use tokio::{
-    net::{TcpListener, TcpSocket},
-    sync::Mutex,
-    task::JoinHandle,
-};
+use tokio::sync::Mutex;
 
 use crate::{
     faults::{self, Faults},
-    front::{self, Admission, Keeper, Open, Provisioning, Shared},
+    front::{self, Admission, Open, Provisioning, Shared, StorageWriter},
     hub::{
         Retention, Settings,
         auth::{Key, is_app_id},
@@ -24,6 +20,7 @@ use crate::{
         keep::Saved,
         secret::Secret,
     },
+    service::{Listener, Service},
     storage::{Storage, StorageError},
 };
 
@@ -40,17 +37,11 @@ use crate::{
 /// # }).unwrap();
 /// ```
 pub struct Server {
+    service: Service,
     shared: Arc<Shared>,
-    address: SocketAddr,
     key: String,
-    running: Mutex<Running>,
-    abort: tokio::task::AbortHandle,
-}
-
-/// What has to end for the server to have ended.
-struct Running {
-    task: Option<JoinHandle<()>>,
-    keeper: Option<Keeper>,
+    /// None without a storage, and after the shutdown.
+    writer: Mutex<Option<StorageWriter>>,
 }
 
 impl Server {
@@ -66,12 +57,12 @@ impl Server {
 
     /// The port that the server listens on.
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.service.address().port()
     }
 
     /// The address that the server listens on.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.service.address()
     }
 
     /// The key of the app that the server started with, secret included.
@@ -88,30 +79,21 @@ impl Server {
     /// end, and the storage is let go. Returns when that is done; a client that does not read is waited for
     /// no longer than three seconds.
     pub async fn shutdown(&self) {
-        self.shared.stop.send_replace(true);
-        let mut running = self.running.lock().await;
-        if let Some(task) = running.task.as_mut() {
-            // It ends in an error only when it was aborted or panicked; either way it has ended.
-            let _ = task.await;
-            running.task = None;
+        self.service.stop();
+        self.service.ended().await;
+        // Only now: the tasks of the service may still have sent records to the storage.
+        let mut writer = self.writer.lock().await;
+        if let Some(running) = writer.as_mut() {
+            running.end().await;
+            *writer = None;
         }
-        if let Some(keeper) = running.keeper.as_mut() {
-            keeper.end().await;
-            running.keeper = None;
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.abort.abort();
     }
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
-            .field("address", &self.address)
+            .field("address", &self.service.address())
             .field("key", &redacted(&self.key))
             .field("connections", &self.connections())
             .finish_non_exhaustive()
@@ -390,7 +372,7 @@ impl Builder {
         let presence_remain = self.presence_remain.min(LONGEST);
         // A third of it is the pace of heartbeats, and they travel in ms.
         let max_idle_interval = self.max_idle_interval.clamp(SHORTEST_INTERVAL, LONGEST);
-        let (listener, address) = listen(SocketAddr::new(self.bind, self.port))?;
+        let listener = Listener::bind(SocketAddr::new(self.bind, self.port))?;
         let retention = Retention {
             // A client may come back as long as its state is kept, and then wants what it missed.
             age: self.retention.age.max(connection_state_ttl + Duration::from_secs(30)),
@@ -411,15 +393,15 @@ impl Builder {
             max_log_bytes: self.max_log_bytes,
             retention,
         };
-        let host = host(address.ip());
-        let mut shared = Shared::new(settings, admission, host, address.port(), self.max_queue);
-        let (mut keeper, mut first_key, mut apps) = (None, None, Vec::new());
+        let (host, port) = (listener.host(), listener.address.port());
+        let mut shared = Shared::new(settings, admission, host, port, self.max_queue);
+        let (mut writer, mut first_key, mut apps) = (None, None, Vec::new());
         if let Some(kind) = self.storage {
-            let started = Keeper::start(kind.open(), shared.now()).await;
+            let started = StorageWriter::start(kind.open(), shared.now()).await;
             let (started, stored) = started.map_err(ServerError::Storage)?;
-            shared.keep_with(&started);
+            shared.persist_with(&started);
             (first_key, apps) = (stored.first_key, stored.apps);
-            keeper = Some(started);
+            writer = Some(started);
         }
         let key = match self.key.or(first_key) {
             Some(key) => key,
@@ -444,22 +426,24 @@ impl Builder {
         let started = shared.start_app(app, &key).await;
         started.map_err(|error| ServerError::Storage(StorageError::Other(Box::new(error))))?;
         let shared = Arc::new(shared);
-        let task = match self.faults {
-            None => tokio::spawn(front::serve(listener, Arc::clone(&shared))),
+        let service = match self.faults {
+            None => {
+                let shared = Arc::clone(&shared);
+                Service::start(listener, |socket, stop| front::serve(socket, stop, shared))
+            }
             Some(faults) => {
-                let inner = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
-                let (inner, target) = listen(inner)?;
-                let target = faults::Target { faults, address: target.to_string() };
-                let proxy = faults::serve(listener, target, shared.stop.subscribe());
-                let server = front::serve(inner, Arc::clone(&shared));
-                tokio::spawn(async move {
+                // Clients connect to the proxy; the server listens on a port of its own behind it.
+                let inner = Listener::bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0))?;
+                let target = faults::Target { faults, address: inner.address.to_string() };
+                let shared = Arc::clone(&shared);
+                Service::start(listener, |socket, stop| async move {
+                    let proxy = faults::serve(socket, stop.clone(), target);
+                    let server = front::serve(inner.socket, stop, shared);
                     tokio::join!(proxy, server);
                 })
             }
         };
-        let abort = task.abort_handle();
-        let running = Mutex::new(Running { task: Some(task), keeper });
-        Ok(Server { shared, address, key, running, abort })
+        Ok(Server { service, shared, key, writer: Mutex::new(writer) })
     }
 }
 
@@ -533,40 +517,6 @@ impl std::error::Error for ServerError {
 fn check(key: &str) -> Result<ApiKey, ServerError> {
     let key: ApiKey = key.parse().map_err(ServerError::Key)?;
     if is_app_id(key.app_id()) { Ok(key) } else { Err(ServerError::AppId) }
-}
-
-/// How many connections may wait to be accepted; the system lowers it to the most it allows
-/// (`net.core.somaxconn` on Linux).
-///
-/// The 128 of [`TcpListener::bind`] are too few for clients that all come back at once, as after a restart:
-/// whoever finds the queue full is dropped without a word, and tries again after 1, 3, 7, 15 s.
-const BACKLOG: u32 = 65_535;
-
-/// Listens at an address, and says at which when the port was 0.
-pub(crate) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
-    let bind_error = |source| ServerError::Bind { address, source };
-    let listener = bind(address).map_err(bind_error)?;
-    let address = listener.local_addr().map_err(bind_error)?;
-    Ok((listener, address))
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A server that starts again may find connections of the one before it in TIME_WAIT. On Windows the
-    // option would let two servers share a port.
-    #[cfg(not(windows))]
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// The host that clients can connect to when the server listens on this address.
-pub(crate) fn host(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
-        IpAddr::V6(address) if address.is_unspecified() => "localhost".to_owned(),
-        other => other.to_string(),
-    }
 }
 
 fn redacted(key: &str) -> String {

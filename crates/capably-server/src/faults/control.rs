@@ -8,18 +8,19 @@ use hyper::{Method, Request, StatusCode, body::Incoming, header};
 use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::watch,
-    task::{AbortHandle, JoinSet},
+    task::JoinSet,
 };
 
 use super::{Faults, RuleId, json as language};
 use crate::{
     ServerError,
-    front::{
-        self, Handle, query,
+    front::http::{
+        connection::{Handle, serve_http},
+        query,
         reply::{Reply, Response},
     },
     hub::error,
+    service::{Listener, Service, Stop, accept},
 };
 
 /// Largest request, in bytes.
@@ -65,10 +66,7 @@ const MAX_BODY: usize = 4 * 1024 * 1024;
 ///
 /// Keys and tokens are not shown in the log; connection keys are, for they tell what was resumed. Requests
 /// that a web page makes are refused.
-pub struct FaultControl {
-    address: SocketAddr,
-    abort: AbortHandle,
-}
+pub struct FaultControl(Service);
 
 impl FaultControl {
     /// Starts to listen at this address; port 0 takes a free one. Whoever can reach it may do everything:
@@ -77,43 +75,35 @@ impl FaultControl {
     /// # Errors
     /// A [`ServerError`] when the port is taken.
     pub async fn start(address: SocketAddr, faults: &Faults) -> Result<Self, ServerError> {
-        let (listener, address) = crate::server::listen(address)?;
-        let abort = tokio::spawn(serve(listener, Control(faults.clone()))).abort_handle();
-        Ok(Self { address, abort })
+        let control = Control(faults.clone());
+        let listener = Listener::bind(address)?;
+        Ok(Self(Service::start(listener, |socket, stop| serve(socket, stop, control))))
     }
 
-    /// The address that it listens at.
+    /// The address that it listens on.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-impl Drop for FaultControl {
-    fn drop(&mut self) {
-        self.abort.abort();
+        self.0.address()
     }
 }
 
 impl fmt::Debug for FaultControl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FaultControl").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("FaultControl").field("address", &self.0.address()).finish_non_exhaustive()
     }
 }
 
-/// Serves until its task is aborted, which its connections do not survive.
-async fn serve(listener: TcpListener, control: Control) {
-    let (_never, stop) = watch::channel(false);
+async fn serve(listener: TcpListener, mut stop: Stop, control: Control) {
     let mut tasks = JoinSet::new();
     let control = Arc::new(control);
     let stopping = stop.clone();
-    front::accept(listener, &mut tasks, &mut stop.clone(), |stream| {
-        serve_stream(stream, Arc::clone(&control), stopping.clone())
+    accept(listener, &mut tasks, &mut stop, |stream| {
+        serve_stream(stream, stopping.clone(), Arc::clone(&control))
     })
     .await;
 }
 
-async fn serve_stream(stream: TcpStream, control: Arc<Control>, stop: watch::Receiver<bool>) {
-    front::serve_http(stream, stop, &*control).await;
+async fn serve_stream(stream: TcpStream, stop: Stop, control: Arc<Control>) {
+    serve_http(stream, stop, &*control).await;
 }
 
 struct Control(Faults);

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::{
         faults::{Frame, Response, rule::Trigger, table::Link},
-        front::query::Query,
+        front::http::query::Query,
     };
 
     /// The rule, and what it becomes when it is written.

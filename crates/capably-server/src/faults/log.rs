@@ -5,7 +5,7 @@ use std::{collections::VecDeque, fmt, time::Duration};
 use capably_protocol::{ClientFrame, Millis, ServerFrame, frame::Action};
 
 use super::{rule::Direction, table::RuleId};
-use crate::front::query::Query;
+use crate::front::http::query::Query;
 
 /// Most entries that are kept.
 const MAX_ENTRIES: usize = 20_000;

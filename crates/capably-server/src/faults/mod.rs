@@ -104,7 +104,7 @@ use self::{
     rule::{End, Strike, Treatment},
     table::{FrameFault, Link, OpeningFault, Passing, RequestFault, Table},
 };
-use crate::front::query::Query;
+use crate::front::http::query::Query;
 
 /// Rules, and a log of what has passed. Clones are the same rules and the same log.
 ///

@@ -20,8 +20,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Mutex, watch},
-    task::{AbortHandle, JoinHandle, JoinSet},
+    task::JoinSet,
     time::sleep,
 };
 use tokio_tungstenite::{
@@ -42,11 +41,12 @@ use super::{
 };
 use crate::{
     ServerError,
-    front::{
-        self, Handle,
+    front::http::{
+        connection::{Handle, Upgraded, serve_http},
         query::Query,
         reply::{self, Reply, Response},
     },
+    service::{Listener, Service, Stop, accept, drain},
 };
 
 /// Largest body of a request or a response, in bytes.
@@ -56,11 +56,8 @@ const MAX_BODY: usize = 64 * 1024 * 1024;
 ///
 /// It speaks HTTP and WebSocket without TLS, on both sides. [The module](super) has an example.
 pub struct FaultProxy {
-    address: SocketAddr,
+    service: Service,
     faults: Faults,
-    stop: watch::Sender<bool>,
-    task: Mutex<Option<JoinHandle<()>>>,
-    abort: AbortHandle,
 }
 
 impl FaultProxy {
@@ -76,17 +73,17 @@ impl FaultProxy {
 
     /// The host to connect to, such as `127.0.0.1`.
     pub fn endpoint(&self) -> String {
-        crate::server::host(self.address.ip())
+        self.service.host()
     }
 
     /// The port that the proxy listens on.
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.service.address().port()
     }
 
     /// The address that the proxy listens on.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.service.address()
     }
 
     /// The rules and the log.
@@ -97,27 +94,16 @@ impl FaultProxy {
     /// Stops the proxy: it accepts no more connections and cuts those that are open. Returns when all its
     /// tasks have ended.
     pub async fn shutdown(&self) {
-        self.stop.send_replace(true);
+        self.service.stop();
         self.faults.connections().disconnect();
-        let mut task = self.task.lock().await;
-        if let Some(running) = task.as_mut() {
-            // It ends in an error only when it was aborted or panicked; either way it has ended.
-            let _ = running.await;
-            *task = None;
-        }
-    }
-}
-
-impl Drop for FaultProxy {
-    fn drop(&mut self) {
-        self.abort.abort();
+        self.service.ended().await;
     }
 }
 
 impl fmt::Debug for FaultProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FaultProxy")
-            .field("address", &self.address)
+            .field("address", &self.service.address())
             .field("faults", &self.faults)
             .finish_non_exhaustive()
     }
@@ -159,12 +145,10 @@ impl ProxyBuilder {
     /// A [`ServerError`] when the port is taken.
     pub async fn start(self) -> Result<FaultProxy, ServerError> {
         let Self { target, bind, port, faults } = self;
-        let (listener, address) = crate::server::listen(SocketAddr::new(bind, port))?;
-        let stop = watch::Sender::new(false);
+        let listener = Listener::bind(SocketAddr::new(bind, port))?;
         let target = Target { faults: faults.clone(), address: target };
-        let task = tokio::spawn(serve(listener, target, stop.subscribe()));
-        let abort = task.abort_handle();
-        Ok(FaultProxy { address, faults, stop, task: Mutex::new(Some(task)), abort })
+        let service = Service::start(listener, |socket, stop| serve(socket, stop, target));
+        Ok(FaultProxy { service, faults })
     }
 }
 
@@ -176,23 +160,21 @@ pub(crate) struct Target {
     pub(crate) address: String,
 }
 
-/// Serves until told to stop.
-pub(crate) async fn serve(listener: TcpListener, target: Target, mut stop: watch::Receiver<bool>) {
+/// Serves until the proxy is to stop.
+pub(crate) async fn serve(listener: TcpListener, mut stop: Stop, target: Target) {
     let mut tasks = JoinSet::new();
     let target = Arc::new(target);
     let stopping = stop.clone();
-    front::accept(listener, &mut tasks, &mut stop, |stream| {
-        serve_stream(stream, Arc::clone(&target), stopping.clone())
+    accept(listener, &mut tasks, &mut stop, |stream| {
+        serve_stream(stream, stopping.clone(), Arc::clone(&target))
     })
     .await;
-    front::wait_for(tasks).await;
+    drain(tasks).await;
 }
 
-async fn serve_stream(stream: TcpStream, target: Arc<Target>, stop: watch::Receiver<bool>) {
-    let Some((stream, already_read, upgrade)) = front::serve_http(stream, stop, &*target).await
-    else {
-        return;
-    };
+async fn serve_stream(stream: TcpStream, stop: Stop, target: Arc<Target>) {
+    let upgraded = serve_http(stream, stop, &*target).await;
+    let Some(Upgraded { stream, already_read, upgrade }) = upgraded else { return };
     let config = Some(websocket_config());
     let client =
         WebSocketStream::from_partially_read(stream, already_read.into(), Role::Server, config)

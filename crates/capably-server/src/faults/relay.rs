@@ -28,7 +28,7 @@ use super::{
     rule::{Direction, End, Strike, Treatment},
     table::{FrameFault, Link},
 };
-use crate::front::{LINGER, finish, hang_up};
+use crate::front::socket::closing::{LINGER, finish, hang_up};
 
 /// No more is read from one side while so much waits to be written to the other.
 const MAX_QUEUE: usize = 64;

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use super::rule::{
     Answer, Any, Direction, Opened, Opening, Requests, Rule, Strike, Treatment, Trigger, Which,
 };
-use crate::front::query::Query;
+use crate::front::http::query::Query;
 
 /// A rule's number, from 1 in the order of adding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

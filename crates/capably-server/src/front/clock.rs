@@ -1,4 +1,4 @@
-//! The clock that the hub is handed.
+//! The clock of a server: the hub is pure, and gets the time as an input.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -10,21 +10,21 @@ use tokio::time::Instant;
 
 use crate::hub::Now;
 
-/// What the steady clock shows at first: what was kept from before has its time, too.
+/// The steady clock starts here and not at zero: entries from the storage are older than the server, and need a time, too.
 const BEFORE: Duration = Duration::from_secs(100 * 24 * 3600);
 
 #[derive(Debug)]
-pub(crate) struct Clock {
+pub(super) struct Clock {
     start: Instant,
     last_wall: AtomicI64,
 }
 
 impl Clock {
-    pub(crate) fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self { start: Instant::now(), last_wall: AtomicI64::new(0) }
     }
 
-    pub(crate) fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = Millis::try_from(since_epoch.as_millis()).unwrap_or(Millis::MAX);
         // Timestamps must not go back when the system's clock is set.

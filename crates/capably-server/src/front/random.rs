@@ -1,8 +1,8 @@
-//! Randomness of the system.
+//! Random bytes and text, from the system.
 
 use std::fmt;
 
-/// The system gives no random bytes.
+/// The system gave no random bytes.
 #[derive(Debug)]
 pub(crate) struct RandomError(getrandom::Error);
 
@@ -15,14 +15,14 @@ impl fmt::Display for RandomError {
 impl std::error::Error for RandomError {}
 
 /// Random bytes.
-pub(crate) fn bytes<const N: usize>() -> Result<[u8; N], RandomError> {
+pub(super) fn bytes<const N: usize>() -> Result<[u8; N], RandomError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(RandomError)?;
     Ok(bytes)
 }
 
 /// `length` random letters and digits.
-pub(crate) fn text(length: usize) -> Result<String, RandomError> {
+pub(super) fn text(length: usize) -> Result<String, RandomError> {
     const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let mut text = String::with_capacity(length);
     while text.len() < length {

@@ -1,8 +1,8 @@
-//! What an app may not do before what it wants to keep is kept.
+//! Outputs of an app that wait until storage has committed its records.
 //!
-//! Whatever the hub puts out waits for all that was to be kept before it: an acknowledgement, so that
-//! what is acknowledged is not lost; a delivery, so that nobody has seen what is not there any more after
-//! a crash; and all the rest, so that everything stays in its order.
+//! Every output waits for all records before it. An acknowledgement must not be sent earlier, because a crash would
+//! lose what it acknowledges; a delivery, because clients would have seen a message that does not exist after a
+//! crash; and all other outputs, because outputs must stay in order.
 
 use std::{collections::VecDeque, task::Waker};
 
@@ -11,52 +11,52 @@ use tokio::sync::oneshot;
 
 use crate::hub::{Output, Record, error, keep::Mark};
 
-/// Above this many bytes that wait to be kept, whoever publishes is held back until half of it is.
+/// With more bytes than this to be committed, publishers pause until half of them are committed.
 const HIGH_WATER: usize = 8 * 1024 * 1024;
 
-/// What waits to be kept, and what waits for it.
+/// The writes of an app that are not committed yet, with the outputs that wait for each.
 #[derive(Debug)]
-pub(crate) struct Held {
-    lots: VecDeque<Lot>,
-    /// Of what is to be kept, about how many bytes.
+pub(super) struct Pending {
+    writes: VecDeque<PendingWrite>,
+    /// About how many bytes the records of `writes` have.
     size: usize,
     last_ticket: u64,
-    /// How far the app had come with all that is kept.
+    /// The state of the app after the last committed write.
     mark: Mark,
-    /// Publishers that wait for room.
-    pub(crate) held_back: Vec<Waker>,
-    /// Nothing is kept any more.
-    pub(crate) broken: bool,
+    /// Publishers that pause.
+    pub(super) paused: Vec<Waker>,
+    /// The thread that writes has ended: no record can be committed any more.
+    pub(super) broken: bool,
 }
 
 #[derive(Debug)]
-struct Lot {
+struct PendingWrite {
     ticket: u64,
     size: usize,
-    /// How far the app had come.
+    /// The state of the app after these records.
     mark: Mark,
     outputs: Vec<Output>,
-    requests: Vec<Settled>,
+    requests: Vec<Committed>,
 }
 
-/// Tells a request what became of all before it.
-type Settled = oneshot::Sender<Result<(), ErrorInfo>>;
+/// Sends a request the result of all writes before it.
+type Committed = oneshot::Sender<Result<(), ErrorInfo>>;
 
-impl Held {
-    pub(crate) fn new(mark: Mark) -> Self {
+impl Pending {
+    pub(super) fn new(mark: Mark) -> Self {
         Self {
-            lots: VecDeque::new(),
+            writes: VecDeque::new(),
             size: 0,
             last_ticket: 0,
             mark,
-            held_back: Vec::new(),
+            paused: Vec::new(),
             broken: false,
         }
     }
 
-    /// Holds what the hub has put out, as far as it must wait; what need not stays in `outputs`. Gives
-    /// what is to be kept now, under which ticket.
-    pub(crate) fn hold(
+    /// Takes records out of the outputs, and delays the outputs that must wait; the others stay in `outputs`.
+    /// Returns the records to be written, with the ticket of the write.
+    pub(super) fn delay(
         &mut self,
         outputs: &mut Vec<Output>,
         mark: Mark,
@@ -73,7 +73,7 @@ impl Held {
             *outputs = rest;
         }
         if records.is_empty() {
-            if let Some(last) = self.lots.back_mut() {
+            if let Some(last) = self.writes.back_mut() {
                 last.outputs.append(outputs);
             }
             return None;
@@ -83,58 +83,59 @@ impl Held {
         self.last_ticket += 1;
         let ticket = self.last_ticket;
         self.size += size;
-        self.lots.push_back(Lot { ticket, size, mark, outputs, requests: Vec::new() });
+        self.writes.push_back(PendingWrite { ticket, size, mark, outputs, requests: Vec::new() });
         Some((ticket, records))
     }
 
-    /// Everything up to this ticket is kept: gives what waited for it.
-    pub(crate) fn release(&mut self, ticket: u64, outputs: &mut Vec<Output>) -> Vec<Waker> {
-        while self.lots.front().is_some_and(|lot| lot.ticket <= ticket)
-            && let Some(mut lot) = self.lots.pop_front()
+    /// All writes up to this ticket are committed: moves the outputs that waited for them to `outputs`. Returns the
+    /// publishers to wake.
+    pub(super) fn commit(&mut self, ticket: u64, outputs: &mut Vec<Output>) -> Vec<Waker> {
+        while self.writes.front().is_some_and(|write| write.ticket <= ticket)
+            && let Some(mut write) = self.writes.pop_front()
         {
-            self.size -= lot.size;
-            self.mark = lot.mark;
-            outputs.append(&mut lot.outputs);
-            tell(lot.requests, &Ok(()));
+            self.size -= write.size;
+            self.mark = write.mark;
+            outputs.append(&mut write.outputs);
+            send(write.requests, &Ok(()));
         }
-        if self.size <= HIGH_WATER / 2 { std::mem::take(&mut self.held_back) } else { Vec::new() }
+        if self.size <= HIGH_WATER / 2 { std::mem::take(&mut self.paused) } else { Vec::new() }
     }
 
-    /// What waits to be kept never will be: gives refusals instead of acknowledgements. Tells up to where
-    /// all is kept.
-    pub(crate) fn refuse(&mut self, outputs: &mut Vec<Output>) -> (Mark, Vec<Waker>) {
-        for lot in self.lots.drain(..) {
-            for output in lot.outputs {
+    /// None of the writes will be committed: discards the outputs that wait, and puts a NACK in place of each ACK.
+    /// Returns the state of the app after the last committed write, and the publishers to wake.
+    pub(super) fn fail(&mut self, outputs: &mut Vec<Output>) -> (Mark, Vec<Waker>) {
+        for write in self.writes.drain(..) {
+            for output in write.outputs {
                 match output {
                     Output::Frame(transport, ServerFrame::Ack(ack)) => {
                         let (msg_serial, count) = (ack.msg_serial, ack.count);
                         let nack = Nack { msg_serial, count, error: Some(error::not_stored()) };
                         outputs.push(Output::Frame(transport, ServerFrame::Nack(nack)));
                     }
-                    // The hub has forgotten these transports already.
+                    // The hub has removed these transports: no other output will close them.
                     Output::Close(_) => outputs.push(output),
                     _ => {}
                 }
             }
-            tell(lot.requests, &Err(error::not_stored()));
+            send(write.requests, &Err(error::not_stored()));
         }
         self.size = 0;
-        (self.mark, std::mem::take(&mut self.held_back))
+        (self.mark, std::mem::take(&mut self.paused))
     }
 
     /// Whether publishers should pause.
-    pub(crate) fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.size > HIGH_WATER
     }
 
-    /// Whether those who pause should go on pausing.
-    pub(crate) fn is_crowded(&self) -> bool {
+    /// Whether publishers that pause should go on pausing.
+    pub(super) fn is_half_full(&self) -> bool {
         self.size > HIGH_WATER / 2
     }
 
-    /// Tells `request` once all that waits now is kept or refused; gives it back when nothing waits.
-    pub(crate) fn settle(&mut self, request: Settled) -> Option<Settled> {
-        match self.lots.back_mut() {
+    /// Sends `request` the result of the writes that are pending. With no pending write, returns it.
+    pub(super) fn wait(&mut self, request: Committed) -> Option<Committed> {
+        match self.writes.back_mut() {
             Some(last) => {
                 last.requests.push(request);
                 None
@@ -144,9 +145,9 @@ impl Held {
     }
 }
 
-fn tell(requests: Vec<Settled>, result: &Result<(), ErrorInfo>) {
+fn send(requests: Vec<Committed>, result: &Result<(), ErrorInfo>) {
     for request in requests {
-        // Whoever asked may be gone.
+        // The client may have closed its connection in the meantime.
         let _ = request.send(result.clone());
     }
 }
@@ -164,7 +165,7 @@ mod tests {
         capability::Capability,
     };
 
-    /// An app that keeps what it is given, its clock, and who publishes.
+    /// An app that persists its entries, the time, and a publisher.
     fn app() -> (App, Now, Identity) {
         let settings = Settings {
             server_id: "test".into(),
@@ -193,51 +194,51 @@ mod tests {
     }
 
     #[test]
-    fn publishers_pause_until_half_of_what_waits_is_kept() {
+    fn publishers_pause_until_half_of_the_limit_is_committed() {
         let (mut app, now, identity) = app();
-        let mut held = Held::new(app.mark());
+        let mut pending = Pending::new(app.mark());
         let mut outputs = Vec::new();
         let mut tickets = Vec::new();
         for count in 1..=9 {
-            assert!(!held.is_full(), "after {count}");
+            assert!(!pending.is_full(), "after {count}");
             let messages = vec![Message::new("m", "x".repeat(1_000_000))];
             app.publish(&identity, &"c".into(), messages, now, &mut outputs).unwrap();
-            let (ticket, records) = held.hold(&mut outputs, app.mark()).unwrap();
+            let (ticket, records) = pending.delay(&mut outputs, app.mark()).unwrap();
             assert!(!records.is_empty() && outputs.is_empty());
             tickets.push(ticket);
         }
-        assert!(held.is_full());
-        held.held_back.push(Waker::noop().clone());
-        // Nine wait; four of them are about half of what may.
-        assert!(held.release(tickets[3], &mut outputs).is_empty());
-        assert!(!held.is_full() && held.is_crowded());
-        assert_eq!(held.release(tickets[4], &mut outputs).len(), 1);
-        assert!(!held.is_crowded());
-        held.release(tickets[8], &mut outputs);
-        assert_eq!((held.size, held.lots.len(), held.mark), (0, 0, app.mark()));
+        assert!(pending.is_full());
+        pending.paused.push(Waker::noop().clone());
+        // Nine writes wait. Four of them are about half of the limit.
+        assert!(pending.commit(tickets[3], &mut outputs).is_empty());
+        assert!(!pending.is_full() && pending.is_half_full());
+        assert_eq!(pending.commit(tickets[4], &mut outputs).len(), 1);
+        assert!(!pending.is_half_full());
+        pending.commit(tickets[8], &mut outputs);
+        assert_eq!((pending.size, pending.writes.len(), pending.mark), (0, 0, app.mark()));
     }
 
     #[test]
-    fn a_request_waits_for_what_came_before_it_only() {
+    fn a_request_waits_only_for_the_writes_before_it() {
         let (mut app, now, identity) = app();
-        let mut held = Held::new(app.mark());
+        let mut pending = Pending::new(app.mark());
         let (request, _) = oneshot::channel();
-        assert!(held.settle(request).is_some(), "nothing to wait for");
+        assert!(pending.wait(request).is_some(), "nothing to wait for");
         let mut outputs = Vec::new();
         let mut answers = Vec::new();
         for _ in 0..2 {
             let messages = vec![Message::new("m", "x")];
             app.publish(&identity, &"c".into(), messages, now, &mut outputs).unwrap();
-            let (ticket, _) = held.hold(&mut outputs, app.mark()).unwrap();
+            let (ticket, _) = pending.delay(&mut outputs, app.mark()).unwrap();
             let (request, answer) = oneshot::channel();
-            assert!(held.settle(request).is_none());
+            assert!(pending.wait(request).is_none());
             answers.push((ticket, answer));
         }
         let [(first, mut one), (_, mut two)] = <[_; 2]>::try_from(answers).unwrap();
-        held.release(first, &mut outputs);
+        pending.commit(first, &mut outputs);
         assert_eq!(one.try_recv().unwrap(), Ok(()));
         assert!(two.try_recv().is_err());
-        held.refuse(&mut outputs);
+        pending.fail(&mut outputs);
         assert_eq!(two.try_recv().unwrap().unwrap_err().code.0, 50000);
     }
 }

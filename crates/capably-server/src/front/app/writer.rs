@@ -1,7 +1,7 @@
-//! The thread that writes to the storage what the apps want to keep.
+//! The thread that writes the records of all apps to the storage.
 //!
-//! Whatever is waiting is written together, so that one wait for the disk is for all of it; what comes
-//! meanwhile is the next lot.
+//! It commits in batches: one wait for the disk serves all records that are queued at that time, and records that
+//! arrive meanwhile form the next batch.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::front::app::AppHandle;
+use super::AppHandle;
 use crate::{
     hub::{
         Now, Record,
@@ -22,98 +22,71 @@ use crate::{
     storage::{self, Change, Storage, StorageError},
 };
 
-/// Most bytes, about, that are written together.
+/// About the most bytes of one commit.
 const MAX_COMMIT: usize = 8 * 1024 * 1024;
 
-/// How a storage is come by: opened, perhaps, which takes its time.
+/// Opens a storage. It may block, so it runs on the thread.
 pub(crate) type Open = Box<dyn FnOnce() -> Result<Arc<dyn Storage>, StorageError> + Send>;
-
-/// What an app wants to keep.
-pub(crate) struct Job {
-    pub(crate) app: Arc<AppHandle>,
-    /// How often the app has taken back what it wanted to keep.
-    pub(crate) epoch: u64,
-    /// Which of the app's jobs it is; they count up.
-    pub(crate) ticket: u64,
-    pub(crate) records: Vec<Record>,
-}
-
-enum Order {
-    Keep(Job),
-    /// Write what has been wanted so far, and end.
-    End,
-}
-
-/// Takes jobs, in order.
-#[derive(Clone, Debug)]
-pub(crate) struct Jobs(mpsc::Sender<Order>);
-
-impl Jobs {
-    /// Hands in a job; `false` when nothing is kept any more.
-    pub(crate) fn add(&self, job: Job) -> bool {
-        self.0.send(Order::Keep(job)).is_ok()
-    }
-}
 
 /// The thread of a server. It ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Keeper {
-    jobs: Jobs,
+pub(crate) struct StorageWriter {
+    queue: WriteQueue,
     ended: Option<oneshot::Receiver<()>>,
 }
 
-impl Keeper {
-    /// Starts the thread, and gives what is stored so far.
+impl StorageWriter {
+    /// Starts the thread, and loads the data of the storage.
     ///
     /// # Errors
     /// A [`StorageError`] when the storage cannot be opened or read.
     pub(crate) async fn start(open: Open, now: Now) -> Result<(Self, Stored), StorageError> {
-        let (jobs, orders) = mpsc::channel();
+        let (queue, orders) = mpsc::channel();
         let (loaded, stored) = oneshot::channel();
         let (end, ended) = oneshot::channel::<()>();
         let work = move || {
-            // Dropped when all is done, and the storage with it.
+            // Dropped after the storage: then its lock is free for another server.
             let _end = end;
             let opened = open().and_then(|storage| Ok((load(&*storage, now)?, storage)));
             match opened {
                 Ok((stored, storage)) => {
                     if loaded.send(Ok(stored)).is_ok() {
-                        keep(&*storage, &orders);
+                        write_all(&*storage, &orders);
                     }
                     drop(storage);
                 }
-                // Nobody listens when the server is not wanted any more.
+                // The receiver is gone if the start of the server was cancelled.
                 Err(problem) => drop(loaded.send(Err(problem))),
             }
         };
         let spawned = thread::Builder::new().name(storage::THREAD.to_owned()).spawn(work);
         spawned.map_err(|source| StorageError::Io { action: "start a thread".into(), source })?;
         let stored = stored.await.unwrap_or_else(|_| Err(ended_early()))?;
-        Ok((Self { jobs: Jobs(jobs), ended: Some(ended) }, stored))
+        Ok((Self { queue: WriteQueue(queue), ended: Some(ended) }, stored))
     }
 
-    pub(crate) fn jobs(&self) -> Jobs {
-        self.jobs.clone()
+    pub(crate) fn queue(&self) -> WriteQueue {
+        self.queue.clone()
     }
 
-    /// Waits until all that was to be kept is, and the storage is let go.
+    /// Waits until all queued records are committed and the storage is closed.
     pub(crate) async fn end(&mut self) {
-        self.tell_to_end();
+        self.request_end();
         if let Some(ended) = self.ended.take() {
-            // It is never sent anything; it is dropped.
+            // The thread sends nothing. It drops the sender at its end.
             let _ = ended.await;
         }
     }
 
-    fn tell_to_end(&self) {
-        // It may have ended already.
-        let _ = self.jobs.0.send(Order::End);
+    fn request_end(&self) {
+        // An error means that the thread has ended already.
+        let _ = self.queue.0.send(Order::End);
     }
 }
 
-impl Drop for Keeper {
+impl Drop for StorageWriter {
     fn drop(&mut self) {
-        self.tell_to_end();
+        self.request_end();
     }
 }
 
@@ -122,47 +95,74 @@ fn ended_early() -> StorageError {
     StorageError::Io { action: "read the storage".into(), source }
 }
 
-/// Reads what is stored, and marks it as a server's.
+/// Sends writes to the thread, in order.
+#[derive(Clone, Debug)]
+pub(crate) struct WriteQueue(mpsc::Sender<Order>);
+
+impl WriteQueue {
+    /// Queues a write; `false` when the thread has ended.
+    pub(super) fn add(&self, write: Write) -> bool {
+        self.0.send(Order::Write(write)).is_ok()
+    }
+}
+
+/// Records of one app, to be committed together.
+pub(super) struct Write {
+    pub(super) app: Arc<AppHandle>,
+    /// The app's epoch when the records were made.
+    pub(super) epoch: u64,
+    /// The number of the write; an app numbers its writes upwards.
+    pub(super) ticket: u64,
+    pub(super) records: Vec<Record>,
+}
+
+enum Order {
+    Write(Write),
+    /// Commit the writes before this, and end.
+    End,
+}
+
+/// Loads the data of a storage, and marks it with the version of its format.
 fn load(storage: &dyn Storage, now: Now) -> Result<Stored, StorageError> {
     let mut reader = Reader::new(now);
     storage.load(&mut |key, value| reader.take(key, value))?;
     let stored = reader.finish()?;
-    // Whether it can be written is known from the start, too.
+    // A storage that cannot be written fails here, at the start, and not with the first publish.
     storage.commit(&[version()])?;
     Ok(stored)
 }
 
-/// Does the jobs until told to end.
-fn keep(storage: &dyn Storage, orders: &mpsc::Receiver<Order>) {
-    let mut lot = Lot::default();
+/// Commits writes until the end is requested.
+fn write_all(storage: &dyn Storage, orders: &mpsc::Receiver<Order>) {
+    let mut batch = Batch::default();
     let mut ending = false;
     while !ending && let Ok(first) = orders.recv() {
         for order in std::iter::once(first).chain(orders.try_iter()) {
             match order {
-                Order::Keep(job) => lot.add(job),
+                Order::Write(write) => batch.add(write),
                 Order::End => ending = true,
             }
-            if ending || lot.size >= MAX_COMMIT {
+            if ending || batch.size >= MAX_COMMIT {
                 break;
             }
         }
-        lot.finish(storage);
+        batch.commit(storage);
     }
 }
 
-/// What is written together.
+/// The changes of one commit.
 #[derive(Default)]
-struct Lot {
+struct Batch {
     changes: Vec<Change>,
     size: usize,
-    /// The apps that it is of, each with its last job.
+    /// The apps with changes, and the last ticket of each.
     apps: BTreeMap<String, (Arc<AppHandle>, u64)>,
 }
 
-impl Lot {
-    fn add(&mut self, job: Job) {
-        let Job { app, epoch, ticket, records } = job;
-        // What the app has taken back is not to be kept.
+impl Batch {
+    fn add(&mut self, write: Write) {
+        let Write { app, epoch, ticket, records } = write;
+        // After a failed commit the app has withdrawn these records: they must not be stored any more.
         if app.epoch() != epoch {
             return;
         }
@@ -173,11 +173,11 @@ impl Lot {
         self.apps.insert(app.id().to_owned(), (app, ticket));
     }
 
-    fn finish(&mut self, storage: &dyn Storage) {
+    fn commit(&mut self, storage: &dyn Storage) {
         if self.apps.is_empty() {
             return;
         }
-        // Whatever the storage does, those who wait for it are answered.
+        // A storage that panics must not leave the apps without an answer.
         let commit = || storage.commit(&self.changes);
         let committed = catch_unwind(AssertUnwindSafe(commit))
             .unwrap_or_else(|_| Err(StorageError::Other("it has panicked".into())));
@@ -188,8 +188,8 @@ impl Lot {
         }
         for (app, ticket) in std::mem::take(&mut self.apps).into_values() {
             match committed {
-                Ok(()) => app.kept(ticket),
-                Err(_) => app.not_kept(),
+                Ok(()) => app.commit_succeeded(ticket),
+                Err(_) => app.commit_failed(),
             }
         }
     }

@@ -1,5 +1,5 @@
-//! What browsers ask before a page of another origin may use the service. Credentials are part of each
-//! request and never of the browser's, so any origin may.
+//! Cross-origin requests (CORS). A request carries its own credentials and none of the browser's, so every origin may
+//! use the service.
 
 use hyper::{
     HeaderMap, Method, StatusCode,
@@ -7,17 +7,17 @@ use hyper::{
     http::request::Parts,
 };
 
-use crate::front::reply::{Reply, Response};
+use super::reply::{Reply, Response};
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 
-/// What a page may read besides the body.
+/// The headers of a response that a page may read.
 const EXPOSED: &str = "Link, X-Ably-Errorcode, X-Ably-Errormessage";
 
-/// The answer to a browser that asks first whether a request is welcome.
+/// The reply to a preflight: a browser asks whether it may send a request.
 pub(crate) fn preflight(request: &Parts) -> Option<Reply> {
-    let asks = request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    if request.method != Method::OPTIONS || !asks {
+    let is_preflight = request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    if request.method != Method::OPTIONS || !is_preflight {
         return None;
     }
     let reply = Reply::empty(StatusCode::NO_CONTENT)
@@ -31,7 +31,7 @@ pub(crate) fn preflight(request: &Parts) -> Option<Reply> {
 }
 
 /// Lets a page of another origin read the response.
-pub(crate) fn open(request: &HeaderMap, response: &mut Response) {
+pub(crate) fn allow_reading(request: &HeaderMap, response: &mut Response) {
     if request.contains_key(header::ORIGIN) {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

@@ -1,5 +1,6 @@
-//! The parts of HTTP: queries, replies, and what browsers ask.
+//! The parts of HTTP that the REST side, the WebSocket upgrade and the fault proxy share.
 
-pub(crate) mod cors;
+pub(crate) mod connection;
+pub(super) mod cors;
 pub(crate) mod query;
 pub(crate) mod reply;

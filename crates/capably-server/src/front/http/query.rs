@@ -1,9 +1,9 @@
-//! Paths and queries, decoded.
+//! Queries and paths, decoded.
 
 use std::borrow::Cow;
 
 use capably_protocol::ErrorInfo;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
 
 use crate::hub::error;
 
@@ -12,17 +12,9 @@ use crate::hub::error;
 pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads `a=b&c=d`, percent-encoded, `+` for a space; bytes that are not UTF-8 are replaced.
+    /// Parses `a=b&c=d`. Bytes that are not UTF-8 are replaced.
     pub(crate) fn parse(text: &str) -> Self {
-        let decode = |part: &str| {
-            let spaced = part.replace('+', " ");
-            percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
-        };
-        let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(name), decode(value))
-        });
-        Self(pairs.collect())
+        Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
     }
 
     /// The first value of this name.
@@ -38,7 +30,7 @@ impl Query {
     /// The value of this name as a number.
     ///
     /// # Errors
-    /// Code 40003 when it is not one.
+    /// Code 40003 when it is not a number.
     pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, ErrorInfo> {
         self.get(name)
             .map(|value| {
@@ -47,7 +39,7 @@ impl Query {
             .transpose()
     }
 
-    /// The same parameters without these.
+    /// The same parameters, without those of these names.
     pub(crate) fn without(&self, names: &[&str]) -> Self {
         Self(self.0.iter().filter(|(name, _)| !names.contains(&name.as_str())).cloned().collect())
     }
@@ -58,22 +50,10 @@ impl Query {
         self
     }
 
-    /// The query as text, with everything encoded that could mean something in a Link header.
+    /// The query as text. Characters that have a meaning in a Link header are escaped, too.
     pub(crate) fn encode(&self) -> String {
-        let pairs: Vec<_> = self
-            .0
-            .iter()
-            .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
-            .collect();
-        pairs.join("&")
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.0).finish()
     }
-}
-
-/// What is not encoded in a query.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-
-fn encode(text: &str) -> impl std::fmt::Display {
-    utf8_percent_encode(text, UNRESERVED)
 }
 
 /// The segments of a path, each decoded.
@@ -106,7 +86,7 @@ mod tests {
         assert_eq!(query.get("e"), None);
         assert_eq!(
             query.without(&["a", "d"]).with("e", "1@l:0").encode(),
-            "b=x%2Cy%20z&c=&e=1%40l%3A0"
+            "b=x%2Cy+z&c=&e=1%40l%3A0"
         );
         assert_eq!(query.number::<u32>("a"), Ok(Some(1)));
         assert_eq!(query.number::<u32>("b").unwrap_err().code.0, 40003);

@@ -12,7 +12,7 @@ use serde_json::json;
 
 pub(crate) type Response = hyper::Response<Full<Bytes>>;
 
-/// A response being put together. Its body may hold new keys, so it has no `Debug`.
+/// A response before it is sent. Its body may have new keys, so it has no `Debug`.
 pub(crate) struct Reply {
     status: StatusCode,
     headers: HeaderMap,
@@ -20,6 +20,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    /// A reply without a body.
     pub(crate) fn empty(status: StatusCode) -> Self {
         Self { status, headers: HeaderMap::new(), body: Bytes::new() }
     }
@@ -32,6 +33,7 @@ impl Reply {
         reply
     }
 
+    /// A reply with this value as its body.
     pub(crate) fn value<T: Serialize>(status: StatusCode, format: Format, value: &T) -> Self {
         match codec::encode_body(format, value) {
             Ok(body) => Self::encoded(status, format, body),
@@ -49,7 +51,7 @@ impl Reply {
         Self::error_with(format, error, &body)
     }
 
-    /// The error in headers, beside a body that says it and more.
+    /// The error in headers, with a body that has the error and more.
     pub(crate) fn error_with<T: Serialize>(format: Format, error: &ErrorInfo, body: &T) -> Self {
         let status =
             StatusCode::from_u16(error.status_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -58,12 +60,17 @@ impl Reply {
             .header(HeaderName::from_static("x-ably-errormessage"), in_ascii(&error.message))
     }
 
-    /// Adds a header; a value that no header can have is left out.
+    /// With a header added.
     pub(crate) fn header(mut self, name: HeaderName, value: impl AsRef<str>) -> Self {
+        self.add_header(name, value);
+        self
+    }
+
+    /// Adds a header. A value that no header can have is left out.
+    pub(crate) fn add_header(&mut self, name: HeaderName, value: impl AsRef<str>) {
         if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
             self.headers.append(name, value);
         }
-        self
     }
 
     pub(crate) fn into_response(self) -> Response {
@@ -80,7 +87,7 @@ fn in_ascii(text: &str) -> String {
     text.chars().map(|character| if plain(character) { character } else { '?' }).collect()
 }
 
-/// The format of the response: the first of those accepted that is known, or JSON.
+/// The format of the response: the first known type in the `Accept` headers, or else the parameter `format`, or JSON.
 pub(crate) fn accepted(headers: &HeaderMap, format_parameter: Option<&str>) -> Format {
     let named = headers
         .get_all(header::ACCEPT)
@@ -94,7 +101,7 @@ pub(crate) fn accepted(headers: &HeaderMap, format_parameter: Option<&str>) -> F
     })
 }
 
-/// The format of the request's body.
+/// The format of the request's body: its `Content-Type`, or JSON.
 pub(crate) fn content_type(headers: &HeaderMap) -> Format {
     headers
         .get(header::CONTENT_TYPE)

@@ -1,44 +1,47 @@
-//! REST: annotations of messages.
+//! The annotations of a message.
 
-use bytes::Bytes;
-use capably_protocol::{ErrorInfo, Format, Str, codec};
+use capably_protocol::{ErrorInfo, Format, Str};
 
-use crate::front::{channels, credentials, page, reply::Reply, router::Call};
-use crate::hub::{Direction, error};
+use super::{call::Call, messages::reply_published, page};
+use crate::{
+    front::{app::AppHandle, http::reply::Reply},
+    hub::{auth::Identity, error},
+};
 
 /// `POST /channels/{channel}/messages/{serial}/annotations` (RSAN1, RSAN2).
-pub(crate) fn publish(
+pub(super) fn publish(
     call: &Call<'_>,
+    app: &AppHandle,
+    identity: &Identity,
     channel: &str,
     serial: &str,
-    body: Bytes,
 ) -> Result<Reply, ErrorInfo> {
-    let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
-    let (format, limits) = call.body_format();
-    if !is_array(format, &body) {
-        return Err(error::bad_request("the body is not an array of annotations"));
+    if !is_array(call.body_format(), call.body()?) {
+        return Err(error::bad_request("the body must be an array of annotations"));
     }
-    let annotations = codec::decode_items(format, &body, &limits)
-        .map_err(|problem| error::unreadable(&problem))?;
+    let annotations = call.decode_items()?;
     error::unless_forced(call.query.get("_forceNack"))?;
     let channel = Str::from(channel);
-    let now = call.shared.clock.now();
     let published = app.with(|hub, outputs| {
-        hub.annotate(&identity, &channel, serial, annotations, now, outputs)
+        hub.annotate(identity, &channel, serial, annotations, call.now, outputs)
     })?;
-    Ok(channels::published(call, &channel, &published))
+    Ok(reply_published(call, &channel, &published))
 }
 
 /// `GET /channels/{channel}/messages/{serial}/annotations` (RSAN3).
-pub(crate) fn list(call: &Call<'_>, channel: &str, serial: &str) -> Result<Reply, ErrorInfo> {
-    let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
-    let query = page::query_with(&call.query, Direction::Forwards)?;
-    let now = call.shared.clock.now();
-    let found = app.with(|hub, _| hub.annotations(&identity, channel, serial, &query, now))?;
-    Ok(channels::items(call, "annotations", &query, &found))
+pub(super) fn list(
+    call: &Call<'_>,
+    app: &AppHandle,
+    identity: &Identity,
+    channel: &str,
+    serial: &str,
+) -> Result<Reply, ErrorInfo> {
+    let query = page::oldest_first(call.query)?;
+    let found = app.with(|hub, _| hub.annotations(identity, channel, serial, &query, call.now))?;
+    Ok(call.reply_page(&query, &found))
 }
 
-/// Whether the body has the form of an array, rather than of a single item.
+/// Whether the body begins as an array. The decoder would accept a single annotation, too; the service does not.
 fn is_array(format: Format, body: &[u8]) -> bool {
     match format {
         Format::Json => body.trim_ascii_start().first() == Some(&b'['),

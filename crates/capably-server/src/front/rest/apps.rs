@@ -1,33 +1,31 @@
-//! Apps made and deleted by request, as the public sandbox does.
+//! Creating and deleting apps, as in the public sandbox.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use capably_protocol::{
-    ErrorCode, ErrorInfo, JsonObject, PresenceMessage, ServerFrame, Str, codec, frame::ErrorFrame,
+    ErrorCode, ErrorInfo, JsonObject, PresenceMessage, ServerFrame, Str, frame::ErrorFrame,
 };
-use hyper::{StatusCode, header};
+use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use crate::front::{
-    Provisioning, credentials,
-    random::{self, RandomError},
-    reply::Reply,
-    router::Call,
-};
-use crate::hub::{
-    AppSpec, Limits, Namespace,
-    auth::Key,
-    capability::{self, Capability},
-    error, presence,
+use super::call::Call;
+use crate::{
+    front::{
+        credentials,
+        http::reply::Reply,
+        random::{self, RandomError},
+    },
+    hub::{
+        AppSpec, Limits, Namespace,
+        auth::{Credentials, Key},
+        capability::{self, Capability},
+        error, presence,
+    },
 };
 
 /// `POST /apps`.
-pub(crate) async fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorInfo> {
-    authorize(call)?;
-    let (format, decoding) = call.body_format();
-    let spec: JsonObject = codec::decode_body(format, &body, &decoding)
-        .map_err(|problem| error::unreadable(&problem))?;
+pub(super) async fn create(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
+    let spec = call.decode_object()?;
     let app_id = new_app_id().map_err(no_randomness)?;
     let mut keys = Vec::new();
     let mut key_replies = Vec::new();
@@ -63,55 +61,45 @@ pub(crate) async fn create(call: &Call<'_>, body: Bytes) -> Result<Reply, ErrorI
         reply.insert(name.to_owned(), value);
     }
     let id = app_id.into();
-    let spec =
-        AppSpec { id, keys, namespaces, members, created: Some(call.shared.now().wall), limits };
+    let spec = AppSpec { id, keys, namespaces, members, created: Some(call.now.wall), limits };
     let app = call.shared.add_app(spec)?;
-    if let Err(error) = app.settled(0).await {
+    if let Err(error) = app.committed(0).await {
         call.shared.remove_app(app.id());
         return Err(error);
     }
-    Ok(Reply::value(StatusCode::CREATED, call.format, &Value::Object(reply)))
+    Ok(call.reply(StatusCode::CREATED, &Value::Object(reply)))
 }
 
-/// Checks that whoever asks may make apps.
+/// `DELETE /apps/{id}`, with a key of the app that has every capability. An app that does not exist counts as deleted.
 ///
 /// # Errors
-/// Code 40300 when nobody may, 40101 without the secret that it takes.
-fn authorize(call: &Call<'_>) -> Result<(), ErrorInfo> {
-    match &call.shared.admission.provisioning {
-        Provisioning::Open => Ok(()),
-        Provisioning::Off => Err(error::provisioning_off()),
-        Provisioning::Secret(secret) => {
-            let value = call.head.headers.get(header::AUTHORIZATION);
-            let (scheme, text) = value
-                .and_then(|value| value.to_str().ok()?.split_once(' '))
-                .ok_or_else(error::provisioning_secret)?;
-            if scheme.eq_ignore_ascii_case("bearer") && secret.is(text.trim()) {
-                Ok(())
-            } else {
-                Err(error::provisioning_secret())
-            }
-        }
+/// Codes 40101, 40400 for the credentials, 40160 for a key without every capability.
+pub(super) fn delete(call: &Call<'_>, app_id: &str) -> Result<Reply, ErrorInfo> {
+    let deleted = Reply::empty(StatusCode::NO_CONTENT);
+    if call.shared.app(app_id).is_none() {
+        return Ok(deleted);
     }
-}
-
-/// `DELETE /apps/{id}`: with a key that may do everything; without effect when there is no such app.
-pub(crate) fn delete(call: &Call<'_>, app_id: &str) -> Result<Reply, ErrorInfo> {
-    let admitted = credentials::key_of_app(call.shared, app_id, &call.head.headers, &call.query)?;
-    if let Some((_, identity)) = admitted {
-        if !identity.capability.is_full() {
-            return Err(error::denied("delete the app"));
-        }
-        if let Some(app) = call.shared.remove_app(app_id) {
-            let error = Some(error::unknown_app());
-            let frame = ServerFrame::Error(ErrorFrame { channel: None, error });
-            app.with(|hub, outputs| {
-                hub.end(&frame, outputs);
-                hub.forget(outputs);
-            });
-        }
+    let credentials = call.credentials()?;
+    if matches!(credentials, Credentials::Token(_)) {
+        return Err(error::unauthorized("this request needs a key, not a token"));
     }
-    Ok(Reply::empty(StatusCode::NO_CONTENT))
+    if credentials.app_id() != app_id {
+        return Err(error::unauthorized("the key belongs to another app"));
+    }
+    let (_, identity) = credentials::admit(call.shared, credentials, None)?;
+    if !identity.capability.is_full() {
+        return Err(error::denied("delete the app"));
+    }
+    // Another request may have deleted the app in the meantime.
+    if let Some(app) = call.shared.remove_app(app_id) {
+        let error = Some(error::unknown_app());
+        let frame = ServerFrame::Error(ErrorFrame { channel: None, error });
+        app.with(|hub, outputs| {
+            hub.end(&frame, outputs);
+            hub.forget(outputs);
+        });
+    }
+    Ok(deleted)
 }
 
 /// A random key of a new app: `appId.keyId:secret`.
@@ -130,7 +118,7 @@ fn no_randomness(problem: RandomError) -> ErrorInfo {
     ErrorInfo::new(ErrorCode(50000), 500, format!("no random bytes: {problem}"))
 }
 
-/// A key as the request wants it, and what is answered about it.
+/// A new key with the properties that the request asks for, and its description for the reply.
 fn key_of(app_id: &str, wanted: &Value) -> Result<(Arc<Key>, JsonObject), ErrorInfo> {
     let wanted = wanted.as_object().ok_or_else(|| error::bad_request("a key must be an object"))?;
     let (capability, capability_text) = match wanted.get("capability") {
@@ -157,7 +145,7 @@ fn key_of(app_id: &str, wanted: &Value) -> Result<(Arc<Key>, JsonObject), ErrorI
     Ok((Arc::new(key), reply))
 }
 
-/// The members of a channel that the request names.
+/// A channel of the request, and the members that it is to have.
 fn members_of(channel: &Value) -> Result<(Str, Vec<PresenceMessage>), ErrorInfo> {
     let name = channel.get("name").and_then(Value::as_str);
     let name = name.ok_or_else(|| error::bad_request("a channel needs a `name`"))?;
@@ -169,16 +157,21 @@ fn members_of(channel: &Value) -> Result<(Str, Vec<PresenceMessage>), ErrorInfo>
     Ok((name.into(), presence::fixtures(members.unwrap_or_default())?))
 }
 
-/// What the request sets otherwise than the server: `presence.maxMembers`, `messages.maxSize` in bytes,
-/// `messages.maxLogBytes`, `connections.max`, `connections.maxInboundRate` in messages a second, `channels.max`, and
-/// `requests.maxRate` a second. Other limits are taken and mean nothing.
+/// The app's own limits: `presence.maxMembers`, `messages.maxSize` in bytes, `messages.maxLogBytes`,
+/// `connections.max`, `connections.maxInboundRate` in messages a second, `channels.max`, and `requests.maxRate` a
+/// second. Other limits are accepted and ignored.
 fn limits_of(spec: &JsonObject) -> Result<Limits, ErrorInfo> {
     let limit = |group: &str, name: &str| match spec.get("limits").map(|it| &it[group][name]) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => {
             let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
-            let not_one = || error::bad_request(format!("`{group}.{name}` is not a limit"));
-            number.ok_or_else(not_one).map(Some)
+            let not_a_limit = || {
+                error::bad_request(format!(
+                    "`limits.{group}.{name}` must be a whole number from 0 to {}",
+                    u32::MAX
+                ))
+            };
+            number.ok_or_else(not_a_limit).map(Some)
         }
     };
     let size = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
@@ -193,7 +186,7 @@ fn limits_of(spec: &JsonObject) -> Result<Limits, ErrorInfo> {
     })
 }
 
-/// The list of this name, empty when there is none.
+/// The array of this name; empty when the request has none.
 fn list<'a>(spec: &'a JsonObject, name: &str) -> Result<&'a [Value], ErrorInfo> {
     match spec.get(name) {
         None | Some(Value::Null) => Ok(&[]),

@@ -1,23 +1,99 @@
-//! REST: many channels in one request.
+//! Many channels in one request.
 
-use capably_protocol::{ErrorInfo, Message, PresenceMessage, Str, codec};
+use capably_protocol::{ErrorInfo, Message, PresenceMessage, Str};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use crate::front::{credentials, reply::Reply, router::Call};
-use crate::hub::{
-    Direction, MembersQuery, PageQuery, Published,
-    ephemeral::{self, EPHEMERAL},
-    error,
+use super::call::Call;
+use crate::{
+    front::{app::AppHandle, http::reply::Reply},
+    hub::{
+        Direction, MembersQuery, PageQuery, Published,
+        auth::Identity,
+        ephemeral::{self, EPHEMERAL},
+        error,
+    },
 };
 
-/// Most channels of one request or of one of its specs, and most specs.
+/// Most channels of a request or of one of its specs, and most specs of a request.
 const MAX_BATCH: usize = 100;
 
-/// Most members that are given of a channel.
+/// Most members in the result of a channel.
 const MAX_MEMBERS: usize = 1000;
 
-/// What is to be published where (BSP2).
+/// `POST /messages` (RSC22).
+pub(super) fn publish(
+    call: &Call<'_>,
+    app: &AppHandle,
+    identity: &Identity,
+) -> Result<Reply, ErrorInfo> {
+    let specs: OneOrMany<Spec> = call.decode()?;
+    let single = matches!(specs, OneOrMany::One(_));
+    let mut specs: Vec<_> = specs
+        .into_vec()
+        .into_iter()
+        .map(|spec| (spec.channels.into_vec(), spec.messages.into_vec()))
+        .collect();
+    check_count(specs.len(), "specs")?;
+    for (channels, messages) in &mut specs {
+        check_count(channels.len(), "channels")?;
+        ephemeral::mark(call.query.get(EPHEMERAL), messages)?;
+    }
+    let publish_all = |(channels, messages): (Vec<Str>, Vec<Message>)| {
+        Batch::new(channels.into_iter().map(|channel| {
+            let published = app.with(|hub, outputs| {
+                hub.publish(identity, &channel, messages.clone(), call.now, outputs)
+            });
+            (channel, published.map(Success::Published))
+        }))
+    };
+    let batches: Vec<Batch> = specs.into_iter().map(publish_all).collect();
+    if call.version() < 3.0 {
+        return Ok(flat(call, StatusCode::CREATED, batches));
+    }
+    Ok(match batches.first().filter(|_| single) {
+        Some(batch) => call.reply(StatusCode::CREATED, batch),
+        None => call.reply(StatusCode::CREATED, &batches),
+    })
+}
+
+/// `GET /presence?channels=a,b` (RSC24).
+pub(super) fn presence(
+    call: &Call<'_>,
+    app: &AppHandle,
+    identity: &Identity,
+) -> Result<Reply, ErrorInfo> {
+    let channels = call.query.get("channels").unwrap_or_default();
+    let channels: Vec<Str> =
+        channels.split(',').filter(|name| !name.is_empty()).map(Str::from).collect();
+    check_count(channels.len(), "channels")?;
+    let page = PageQuery {
+        direction: Direction::Backwards,
+        limit: MAX_MEMBERS,
+        start: None,
+        end: None,
+        cursor: None,
+    };
+    let query = MembersQuery { page, client_id: None, connection_id: None };
+    let batch = Batch::new(channels.into_iter().map(|channel| {
+        let members = app.with(|hub, _| hub.members(identity, &channel, &query));
+        (channel, members.map(|members| Success::Members(members.items)))
+    }));
+    if call.version() < 3.0 {
+        return Ok(flat(call, StatusCode::OK, vec![batch]));
+    }
+    Ok(call.reply(StatusCode::OK, &batch))
+}
+
+fn check_count(count: usize, unit: &str) -> Result<(), ErrorInfo> {
+    match count {
+        0 => Err(error::bad_request(format!("the batch has no {unit}"))),
+        1..=MAX_BATCH => Ok(()),
+        _ => Err(error::bad_request(format!("the batch has more than {MAX_BATCH} {unit}"))),
+    }
+}
+
+/// The messages for some channels (BSP2).
 #[derive(Deserialize)]
 struct Spec {
     channels: OneOrMany<Str>,
@@ -40,76 +116,7 @@ impl<T> OneOrMany<T> {
     }
 }
 
-/// `POST /messages` (RSC22).
-pub(crate) fn publish(call: &Call<'_>, body: &[u8]) -> Result<Reply, ErrorInfo> {
-    let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
-    let (format, limits) = call.body_format();
-    let specs: OneOrMany<Spec> =
-        codec::decode_body(format, body, &limits).map_err(|problem| error::unreadable(&problem))?;
-    let single = matches!(specs, OneOrMany::One(_));
-    let mut specs: Vec<_> = specs
-        .into_vec()
-        .into_iter()
-        .map(|spec| (spec.channels.into_vec(), spec.messages.into_vec()))
-        .collect();
-    check_count(specs.len(), "specs")?;
-    for (channels, messages) in &mut specs {
-        check_count(channels.len(), "channels")?;
-        ephemeral::mark(call.query.get(EPHEMERAL), messages)?;
-    }
-    let now = call.shared.clock.now();
-    let publish_all = |(channels, messages): (Vec<Str>, Vec<Message>)| {
-        Batch::new(channels.into_iter().map(|channel| {
-            let published = app.with(|hub, outputs| {
-                hub.publish(&identity, &channel, messages.clone(), now, outputs)
-            });
-            (channel, published.map(Success::Published))
-        }))
-    };
-    let batches: Vec<Batch> = specs.into_iter().map(publish_all).collect();
-    if call.version() < 3.0 {
-        return Ok(flat(call, StatusCode::CREATED, batches));
-    }
-    Ok(match batches.first().filter(|_| single) {
-        Some(batch) => Reply::value(StatusCode::CREATED, call.format, batch),
-        None => Reply::value(StatusCode::CREATED, call.format, &batches),
-    })
-}
-
-/// `GET /presence?channels=a,b` (RSC24).
-pub(crate) fn presence(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
-    let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
-    let channels = call.query.get("channels").unwrap_or_default();
-    let channels: Vec<Str> =
-        channels.split(',').filter(|name| !name.is_empty()).map(Str::from).collect();
-    check_count(channels.len(), "channels")?;
-    let page = PageQuery {
-        direction: Direction::Backwards,
-        limit: MAX_MEMBERS,
-        start: None,
-        end: None,
-        cursor: None,
-    };
-    let query = MembersQuery { page, client_id: None, connection_id: None };
-    let batch = Batch::new(channels.into_iter().map(|channel| {
-        let members = app.with(|hub, _| hub.members(&identity, &channel, &query));
-        (channel, members.map(|members| Success::Members(members.items)))
-    }));
-    if call.version() < 3.0 {
-        return Ok(flat(call, StatusCode::OK, vec![batch]));
-    }
-    Ok(Reply::value(StatusCode::OK, call.format, &batch))
-}
-
-fn check_count(count: usize, what: &str) -> Result<(), ErrorInfo> {
-    match count {
-        0 => Err(error::bad_request(format!("the batch has no {what}"))),
-        1..=MAX_BATCH => Ok(()),
-        _ => Err(error::bad_request(format!("the batch has more than {MAX_BATCH} {what}"))),
-    }
-}
-
-/// What became of each channel of a batch (BAR).
+/// The results of a batch, a result for each channel (BAR).
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Batch {
@@ -118,7 +125,7 @@ struct Batch {
     results: Vec<Outcome>,
 }
 
-/// What became of one channel (BPR, BPF, BGR, BGF).
+/// The result for a channel (BPR, BPF, BGR, BGF).
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Outcome {
@@ -165,7 +172,7 @@ impl Outcome {
     }
 }
 
-/// The shape before protocol version 3: one list, and an error when not everything was done.
+/// The reply before protocol version 3: one list of results, inside an error unless every channel succeeded.
 fn flat(call: &Call<'_>, status: StatusCode, batches: Vec<Batch>) -> Reply {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -175,9 +182,10 @@ fn flat(call: &Call<'_>, status: StatusCode, batches: Vec<Batch>) -> Reply {
     }
 
     let mut outcomes: Vec<_> = batches.into_iter().flat_map(|batch| batch.results).collect();
+    // That version has no serials.
     outcomes.iter_mut().for_each(|outcome| outcome.serials = None);
     if outcomes.iter().all(|outcome| outcome.error.is_none()) {
-        return Reply::value(status, call.format, &outcomes);
+        return call.reply(status, &outcomes);
     }
     let error = error::batch_failed();
     let body = Failed { error: error.clone(), batch_response: outcomes };

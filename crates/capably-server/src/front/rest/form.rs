@@ -7,7 +7,7 @@ use percent_encoding::percent_decode;
 use crate::hub::error;
 
 /// Whether the request's body is a form.
-pub(crate) fn is_form(headers: &HeaderMap) -> bool {
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
     media_type.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
@@ -17,17 +17,15 @@ pub(crate) fn is_form(headers: &HeaderMap) -> bool {
 /// is JSON. Other fields are ignored, as in the other formats.
 ///
 /// # Errors
-/// Code 40000 for a form that is malformed, has a field twice, or has none of a message.
-pub(crate) fn message(body: &[u8]) -> Result<Message, ErrorInfo> {
+/// Code 40000 for a form that is malformed, has a field twice, or has no field of a message.
+pub(super) fn message(body: &[u8]) -> Result<Message, ErrorInfo> {
     let mut fields: [(&str, Option<String>); 7] =
         ["name", "data", "id", "clientId", "connectionKey", "encoding", "extras"]
             .map(|name| (name, None));
-    for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
-        let end = pair.iter().position(|byte| *byte == b'=');
-        let (name, value) = end.map_or((pair, &b""[..]), |end| (&pair[..end], &pair[end + 1..]));
-        let (name, value) = (decode(name)?, decode(value)?);
-        if let Some((known, field)) = fields.iter_mut().find(|(known, _)| **known == *name)
-            && field.replace(value).is_some()
+    check_encoding(body)?;
+    for (name, value) in form_urlencoded::parse(body) {
+        if let Some((known, field)) = fields.iter_mut().find(|(known, _)| *known == name)
+            && field.replace(value.into_owned()).is_some()
         {
             return Err(error::bad_request(format!("the form has the field `{known}` twice")));
         }
@@ -59,19 +57,20 @@ pub(crate) fn message(body: &[u8]) -> Result<Message, ErrorInfo> {
     })
 }
 
-/// Decodes a name or a value: `+` for a space, and `%` with two digits for a byte.
-fn decode(part: &[u8]) -> Result<String, ErrorInfo> {
+/// Checks that every `%` begins an escape, and that the decoded form is UTF-8.
+///
+/// The parser of forms accepts both faults and replaces characters: a message would be published with other data
+/// than its sender meant.
+fn check_encoding(body: &[u8]) -> Result<(), ErrorInfo> {
     let is_escape = |after: &[u8]| matches!(after, [first, second, ..] if first.is_ascii_hexdigit() && second.is_ascii_hexdigit());
-    let mut escapes = (0..part.len()).filter(|index| part[*index] == b'%');
-    if !escapes.all(|index| is_escape(&part[index + 1..])) {
+    let mut escapes = (0..body.len()).filter(|index| body[*index] == b'%');
+    if !escapes.all(|index| is_escape(&body[index + 1..])) {
         return Err(error::bad_request(
             "a `%` in the form is not followed by two hexadecimal digits",
         ));
     }
-    let spaced: Vec<u8> =
-        part.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
-    let text = percent_decode(&spaced).decode_utf8();
-    text.map(String::from).map_err(|_| error::bad_request("the form is not UTF-8"))
+    percent_decode(body).decode_utf8().map_err(|_| error::bad_request("the form is not UTF-8"))?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,109 +1,107 @@
-//! Pagination: what a query asks for, and links to other pages.
+//! Pagination: the page that a query asks for, and links to other pages.
 
 use capably_protocol::{ErrorInfo, Millis, Str};
 use hyper::header;
 
-use crate::front::{query::Query, reply::Reply};
-use crate::hub::{Direction, PageQuery, error};
+use crate::{
+    front::http::{query::Query, reply::Reply},
+    hub::{Direction, PageQuery, error},
+};
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
 
-/// The part of a list that a query asks for, newest first unless it says otherwise.
+/// The page that a query asks for, newest first by default.
 ///
 /// # Errors
 /// Code 40003 for a parameter whose value is not allowed.
-pub(crate) fn query(query: &Query) -> Result<PageQuery, ErrorInfo> {
-    query_with(query, Direction::Backwards)
+pub(super) fn newest_first(query: &Query) -> Result<PageQuery, ErrorInfo> {
+    parse(query, Direction::Backwards, limit(query)?)
 }
 
-/// As [`query`], of a list in time: it ends at `now` unless the query says when. Links to its pages say so, too, so
-/// that what comes later moves none of them.
+/// The page that a query asks for, oldest first by default.
 ///
 /// # Errors
-/// As [`query`].
-pub(crate) fn timed_query(query: &Query, now: Millis) -> Result<PageQuery, ErrorInfo> {
-    let mut page = self::query(query)?;
-    // A page that starts in the future is empty, and so are those that it links to.
+/// As [`newest_first`].
+pub(super) fn oldest_first(query: &Query) -> Result<PageQuery, ErrorInfo> {
+    parse(query, Direction::Forwards, limit(query)?)
+}
+
+/// As [`newest_first`], for items with a time. The page ends at `now` by default, and so do the pages it links to:
+/// items that come later would otherwise move the borders between pages.
+///
+/// # Errors
+/// As [`newest_first`].
+pub(super) fn of_the_past(query: &Query, now: Millis) -> Result<PageQuery, ErrorInfo> {
+    let mut page = newest_first(query)?;
+    // With a start in the future, the end must not be before it: the link would be refused.
     page.end.get_or_insert(page.start.map_or(now, |start| start.max(now)));
     Ok(page)
 }
 
-/// As [`query`], with another direction when it does not say.
+/// As [`oldest_first`], but a limit that is too large is lowered and not refused.
 ///
 /// # Errors
-/// As [`query`].
-pub(crate) fn query_with(query: &Query, direction: Direction) -> Result<PageQuery, ErrorInfo> {
-    let limit = query.number("limit")?.unwrap_or(DEFAULT_LIMIT);
-    if limit > MAX_LIMIT {
-        return Err(out_of_range());
-    }
-    limited(query, direction, limit)
-}
-
-/// As [`query_with`], oldest first; a limit that is too large stands for the largest.
-///
-/// # Errors
-/// As [`query`].
-pub(crate) fn query_clamped(query: &Query) -> Result<PageQuery, ErrorInfo> {
+/// As [`newest_first`].
+pub(super) fn oldest_first_clamped(query: &Query) -> Result<PageQuery, ErrorInfo> {
     let limit = query.number("limit")?.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT);
-    limited(query, Direction::Forwards, limit)
+    parse(query, Direction::Forwards, limit)
 }
 
-fn out_of_range() -> ErrorInfo {
-    error::bad_parameter(format!("`limit` is not between 1 and {MAX_LIMIT}"))
+fn limit(query: &Query) -> Result<usize, ErrorInfo> {
+    let limit = query.number("limit")?.unwrap_or(DEFAULT_LIMIT);
+    if limit > MAX_LIMIT { Err(limit_out_of_range()) } else { Ok(limit) }
 }
 
-fn limited(query: &Query, direction: Direction, limit: usize) -> Result<PageQuery, ErrorInfo> {
+fn limit_out_of_range() -> ErrorInfo {
+    error::bad_parameter(format!("`limit` must be between 1 and {MAX_LIMIT}"))
+}
+
+fn parse(query: &Query, direction: Direction, limit: usize) -> Result<PageQuery, ErrorInfo> {
     if limit == 0 {
-        return Err(out_of_range());
+        return Err(limit_out_of_range());
     }
     let direction = match query.get("direction") {
         None => direction,
         Some("backwards") => Direction::Backwards,
         Some("forwards") => Direction::Forwards,
         Some(_) => {
-            return Err(error::bad_parameter("`direction` is neither `backwards` nor `forwards`"));
+            return Err(error::bad_parameter("`direction` must be `backwards` or `forwards`"));
         }
     };
     let (start, end) = (query.number("start")?, query.number("end")?);
     if let (Some(start), Some(end)) = (start, end)
         && start > end
     {
-        return Err(error::bad_parameter("`start` is after `end`"));
+        return Err(error::bad_parameter("`start` must not be after `end`"));
     }
     let cursor = query.get("cursor").map(Str::from);
     Ok(PageQuery { direction, limit, start, end, cursor })
 }
 
-/// The reply with its links: to the first page, to itself, and to the next if there is one.
-pub(crate) fn linked(
+/// Adds links to the first page, to this page, and to the one at the cursor `next`.
+pub(super) fn link(
     mut reply: Reply,
-    word: &str,
+    resource: &str,
     query: &Query,
     page: &PageQuery,
     next: Option<&str>,
 ) -> Reply {
-    for (relation, cursor) in
-        [("first", Some(None)), ("current", Some(page.cursor.as_deref())), ("next", next.map(Some))]
-    {
-        if let Some(cursor) = cursor {
-            let link = link(word, relation, query, page, cursor);
-            reply = reply.header(header::LINK, link);
-        }
+    let mut add = |relation, cursor| {
+        let url = page_url(resource, query, page, cursor);
+        reply.add_header(header::LINK, format!("<{url}>; rel=\"{relation}\""));
+    };
+    add("first", None);
+    add("current", page.cursor.as_deref());
+    if next.is_some() {
+        add("next", next);
     }
     reply
 }
 
-/// A relative link to a page, as pagination gives them: `<./messages?limit=10>; rel="first"`.
-fn link(
-    word: &str,
-    relation: &str,
-    query: &Query,
-    page: &PageQuery,
-    cursor: Option<&str>,
-) -> String {
-    // Credentials do not belong into links.
+/// The URL of a page, relative to the request's: `./messages?limit=10`.
+fn page_url(resource: &str, query: &Query, page: &PageQuery, cursor: Option<&str>) -> String {
+    // Leave credentials out of pagination links: they would end up in logs.
     let mut query = query
         .without(&["cursor", "limit", "key", "access_token", "accessToken"])
         .with("limit", &page.limit.to_string());
@@ -113,5 +111,5 @@ fn link(
     if let Some(cursor) = cursor {
         query = query.with("cursor", cursor);
     }
-    format!("<./{word}?{}>; rel=\"{relation}\"", query.encode())
+    format!("./{resource}?{}", query.encode())
 }

@@ -1,23 +1,28 @@
-//! REST: statistics, and the probe of whether the server is there.
+//! Statistics, and the probe whether the server is there.
 
 use capably_protocol::{ErrorInfo, JsonObject, Stats, StatsInterval, StatsUnit, codec};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use crate::front::{credentials, page, query::Query, reply::Reply, router::Call};
-use crate::hub::{StatsQuery, error};
+use super::{access, call::Call, page};
+use crate::{
+    front::{
+        app::AppHandle,
+        http::{query::Query, reply::Reply},
+    },
+    hub::{StatsQuery, auth::Identity, error},
+};
 
-/// `POST /stats`: statistics of the past, made up for a test. An empty list needs no credentials: it is a
-/// probe.
-pub(crate) fn post(call: &Call<'_>, body: &[u8]) -> Result<Reply, ErrorInfo> {
-    let (format, limits) = call.body_format();
-    let body: Value =
-        codec::decode_body(format, body, &limits).map_err(|problem| error::unreadable(&problem))?;
-    let created = Reply::value(StatusCode::CREATED, call.format, &json!([]));
+/// `POST /stats`: stores statistics of the past that a test has made up.
+///
+/// An empty list needs no credentials: test suites send it to probe whether the server is there.
+pub(super) fn post(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
+    let body: Value = call.decode()?;
+    let created = call.reply(StatusCode::CREATED, &json!([]));
     if body == json!([]) {
         return Ok(created);
     }
-    let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
+    let (app, identity) = access::client(call)?;
     let intervals: Vec<Stats> = match body {
         Value::Array(_) => serde_json::from_value(body),
         one => serde_json::from_value(one).map(|one| vec![one]),
@@ -28,19 +33,21 @@ pub(crate) fn post(call: &Call<'_>, body: &[u8]) -> Result<Reply, ErrorInfo> {
 }
 
 /// `GET /stats` (RSC6).
-pub(crate) fn get(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
-    let (app, identity) = credentials::rest(call.shared, &call.head.headers, &call.query)?;
+pub(super) fn get(
+    call: &Call<'_>,
+    app: &AppHandle,
+    identity: &Identity,
+) -> Result<Reply, ErrorInfo> {
     let unit = call.query.get("unit").or_else(|| call.query.get("by")).unwrap_or("minute");
     let unit = match StatsUnit::from(unit) {
         StatsUnit::Unknown(_) => {
-            return Err(error::bad_parameter("`unit` is none of minute, hour, day and month"));
+            return Err(error::bad_parameter("`unit` must be minute, hour, day or month"));
         }
         known => known,
     };
-    let now = call.shared.clock.now();
-    let page = page::timed_query(&in_millis(&call.query), now.wall)?;
+    let page = page::of_the_past(&in_millis(call.query), call.now.wall)?;
     let query = StatsQuery { page, unit };
-    let found = app.with(|hub, _| hub.stats(&identity, &query, now))?;
+    let found = app.with(|hub, _| hub.stats(identity, &query, call.now))?;
     let body = if call.version() < 3.0 {
         let items: Vec<_> = found.items.iter().map(nested).collect();
         codec::encode_body(call.format, &items)
@@ -49,10 +56,10 @@ pub(crate) fn get(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
     };
     let body = body.map_err(|problem| error::bad_request(problem.to_string()))?;
     let reply = Reply::encoded(StatusCode::OK, call.format, body);
-    Ok(page::linked(reply, "stats", &call.query, &query.page, found.next.as_deref()))
+    Ok(call.link_pages(reply, &query.page, found.next.as_deref()))
 }
 
-/// The query with times where `start` and `end` are ids of intervals: the first and the last of them.
+/// Replaces ids of intervals by times: `start` by the first millisecond of its interval, `end` by the last of its.
 fn in_millis(query: &Query) -> Query {
     let mut query = query.clone();
     for name in ["start", "end"] {
@@ -64,7 +71,7 @@ fn in_millis(query: &Query) -> Query {
     query
 }
 
-/// The shape before protocol version 3: objects in objects.
+/// Statistics as they were before protocol version 3: the dots of a name are nested objects.
 fn nested(stats: &Stats) -> Value {
     let mut root = JsonObject::new();
     for (name, value) in &stats.entries {
@@ -81,7 +88,7 @@ fn nested(stats: &Stats) -> Value {
             },
             Some(_) | None => name,
         };
-        // What the names of statistics have is less.
+        // A posted name may have any number of dots: a limit keeps the recursion small. Real names have fewer.
         let parts: Vec<_> = path.splitn(8, '.').collect();
         insert(&mut root, &parts, value);
     }

@@ -1,31 +1,39 @@
-//! Tokens over REST.
+//! The tokens of a key: issuing and revoking.
 
 use std::sync::Arc;
 
-use capably_protocol::{ErrorInfo, JsonObject, Str, codec};
+use capably_protocol::{ErrorInfo, Str};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use crate::front::{app::AppHandle, credentials, reply::Reply, router::Call};
-use crate::hub::{
-    IssuedToken, auth::is_app_id, error, revocation::RevocationRequest, token_request,
+use super::call::Call;
+use crate::{
+    front::{app::AppHandle, http::reply::Reply},
+    hub::{
+        IssuedToken,
+        auth::{Credentials, is_app_id},
+        error,
+        revocation::RevocationRequest,
+        token_request,
+    },
 };
 
 /// `POST /keys/{keyName}/requestToken` (RSA8).
-pub(crate) fn request(call: &Call<'_>, key_name: &str, body: &[u8]) -> Result<Reply, ErrorInfo> {
+pub(super) fn request(call: &Call<'_>, key_name: &str) -> Result<Reply, ErrorInfo> {
     let (app, key_id) = app_of_key(call, key_name)?;
-    let request = token_request::read(read_object(call, body)?, key_name)?;
-    let presented = match request.mac {
-        Some(_) => None,
-        None => credentials::key(&call.head.headers, &call.query)?,
+    let request = token_request::read(call.decode_object()?, key_name)?;
+    // A signed request proves itself: the credentials beside it are not checked.
+    let presented = match (&request.mac, call.optional_credentials()) {
+        (None, Ok(Some(Credentials::Key(key)))) => Some(key),
+        (None, Err(error)) => return Err(error),
+        (None, Ok(Some(Credentials::Token(_)) | None)) | (Some(_), _) => None,
     };
-    let now = call.shared.clock.now();
-    let issued = app.with(|hub, _| hub.request_token(key_id, &request, presented.as_ref(), now))?;
-    Ok(Reply::value(StatusCode::CREATED, call.format, &details_json(&issued)))
+    let issued = app.with(|hub, _| hub.request_token(key_id, &request, presented, call.now))?;
+    Ok(call.reply(StatusCode::CREATED, &details(&issued)))
 }
 
-/// A token's details as they are answered (TD).
-pub(crate) fn details_json(issued: &IssuedToken) -> Value {
+/// The details of a token in a reply (TD).
+pub(super) fn details(issued: &IssuedToken) -> Value {
     let mut json = json!(issued.details);
     json["keyName"] = json!(issued.key_name);
     json
@@ -35,35 +43,15 @@ pub(crate) fn details_json(issued: &IssuedToken) -> Value {
 const MAX_TARGETS: usize = 100;
 
 /// `POST /keys/{keyName}/revokeTokens` (RSA17).
-pub(crate) fn revoke(call: &Call<'_>, key_name: &str, body: &[u8]) -> Result<Reply, ErrorInfo> {
+pub(super) fn revoke(call: &Call<'_>, key_name: &str) -> Result<Reply, ErrorInfo> {
     let (app, key_id) = app_of_key(call, key_name)?;
-    let presented = credentials::only_key(&call.head.headers, &call.query)?;
-    let body = read_object(call, body)?;
-    let request = RevocationRequest {
-        targets: body
-            .get("targets")
-            .and_then(Value::as_array)
-            .filter(|targets| (1..=MAX_TARGETS).contains(&targets.len()))
-            .and_then(|targets| targets.iter().map(|it| it.as_str().map(Str::from)).collect())
-            .ok_or_else(|| {
-                error::bad_request(format!(
-                    "`targets` is not an array of up to {MAX_TARGETS} strings"
-                ))
-            })?,
-        issued_before: match body.get("issuedBefore") {
-            None | Some(Value::Null) => None,
-            Some(time) => Some(time.as_i64().ok_or_else(|| {
-                error::bad_request("`issuedBefore` is not a number of milliseconds")
-            })?),
-        },
-        allow_reauth_margin: body.get("allowReauthMargin") == Some(&Value::Bool(true)),
-    };
-    if presented.app_id() != key_name.split('.').next().unwrap_or_default() {
+    let presented = call.key()?;
+    let request = revocation(call)?;
+    if presented.app_id() != app.id() {
         return Err(error::wrong_revocation_key());
     }
-    let now = call.shared.clock.now();
     let revoked =
-        app.with(|hub, outputs| hub.revoke_tokens(key_id, &presented, request, now, outputs))?;
+        app.with(|hub, outputs| hub.revoke_tokens(key_id, presented, request, call.now, outputs))?;
     let failures = revoked.targets.iter().filter(|(_, result)| result.is_err()).count();
     let results = revoked.targets.iter().map(|(target, result)| match result {
         Ok(()) => json!({
@@ -82,10 +70,33 @@ pub(crate) fn revoke(call: &Call<'_>, key_name: &str, body: &[u8]) -> Result<Rep
         "failureCount": failures,
         "results": results.collect::<Vec<_>>(),
     });
-    Ok(Reply::value(StatusCode::CREATED, call.format, &reply))
+    Ok(call.reply(StatusCode::CREATED, &reply))
 }
 
-/// The app of a key's name, and the key's id in it.
+fn revocation(call: &Call<'_>) -> Result<RevocationRequest, ErrorInfo> {
+    let body = call.decode_object()?;
+    Ok(RevocationRequest {
+        targets: body
+            .get("targets")
+            .and_then(Value::as_array)
+            .filter(|targets| (1..=MAX_TARGETS).contains(&targets.len()))
+            .and_then(|targets| targets.iter().map(|it| it.as_str().map(Str::from)).collect())
+            .ok_or_else(|| {
+                error::bad_request(format!(
+                    "`targets` must be an array of 1 to {MAX_TARGETS} strings"
+                ))
+            })?,
+        issued_before: match body.get("issuedBefore") {
+            None | Some(Value::Null) => None,
+            Some(time) => Some(time.as_i64().ok_or_else(|| {
+                error::bad_request("`issuedBefore` must be a time in milliseconds since the epoch")
+            })?),
+        },
+        allow_reauth_margin: body.get("allowReauthMargin") == Some(&Value::Bool(true)),
+    })
+}
+
+/// The app of a key, and the id of the key in it, from the key's name `appId.keyId`.
 fn app_of_key<'a>(
     call: &Call<'_>,
     key_name: &'a str,
@@ -96,9 +107,4 @@ fn app_of_key<'a>(
         .ok_or_else(|| error::unauthorized("the key's name does not begin with an app's id"))?;
     let app = call.shared.app(app_id).ok_or_else(error::unknown_app)?;
     Ok((app, key_id))
-}
-
-pub(crate) fn read_object(call: &Call<'_>, body: &[u8]) -> Result<JsonObject, ErrorInfo> {
-    let (format, limits) = call.body_format();
-    codec::decode_body(format, body, &limits).map_err(|problem| error::unreadable(&problem))
 }

@@ -1,36 +1,37 @@
-//! How a client is told that its connection lives, and how it tells that it does itself (RTN23).
+//! Heartbeats: they show the client that its connection is alive, and the server that the client is (RTN23).
 
 use std::time::Duration;
 
 use capably_protocol::Str;
 
-/// The heartbeats that a client gets when there is nothing else to send: its parameter `heartbeats` chooses them.
+/// The heartbeats that a client gets in a silence. Its parameter `heartbeats` chooses them.
 #[derive(Debug)]
-pub(crate) enum Heartbeat {
-    /// HEARTBEAT frames: it sees no pings of the WebSocket.
+pub(super) enum Heartbeat {
+    /// HEARTBEAT frames, for a client that cannot see pings of the WebSocket.
     Frames,
     /// Pings of the WebSocket.
     Pings,
-    /// PING frames, which its code must answer: its socket may live on while its code is suspended (RTN23c).
+    /// PING frames, which the client's code must answer. Pings of the WebSocket would not do: its socket answers them even
+    /// while its code is suspended (RTN23c).
     Bounce(Bounce),
 }
 
 /// The frame to send when a heartbeat is due.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Beat {
-    /// A HEARTBEAT, unless something else was sent.
+pub(super) enum Beat {
+    /// A HEARTBEAT, unless another frame was sent.
     Frame,
-    /// A ping of the WebSocket, unless something else was sent.
+    /// A ping of the WebSocket, unless another frame was sent.
     Ping,
-    /// A PING with this id, whatever else was sent.
+    /// A PING with this id, in any case.
     Bounce(Str),
-    /// The client has not answered the last PING: its transport is to be closed.
+    /// None: the client has not answered the last PING, and its transport is to be closed.
     Unanswered,
 }
 
 impl Heartbeat {
     /// Reads the parameter `heartbeats`.
-    pub(crate) fn of(heartbeats: Option<&str>) -> Self {
+    pub(super) fn of(heartbeats: Option<&str>) -> Self {
         match heartbeats {
             Some("false") => Self::Pings,
             Some("bounce") => Self::Bounce(Bounce::default()),
@@ -38,27 +39,27 @@ impl Heartbeat {
         }
     }
 
-    /// From one heartbeat to the next, for a client that bears silence for `max_idle_interval`. One that is to
-    /// answer has more time to do so.
-    pub(crate) fn interval(&self, max_idle_interval: Duration) -> Duration {
+    /// The interval of heartbeats for a client that accepts a silence of `max_idle_interval`. A client that must answer
+    /// has more time for it.
+    pub(super) fn interval(&self, max_idle_interval: Duration) -> Duration {
         match self {
             Self::Frames | Self::Pings => max_idle_interval / 3,
             Self::Bounce(_) => max_idle_interval * 2 / 3,
         }
     }
 
-    /// A heartbeat is due. While the client is not listened to, no answer can be missed.
-    pub(crate) fn beat(&mut self, listening: bool) -> Beat {
+    /// A heartbeat is due. While the session does not read from the client, an answer cannot arrive and is not expected.
+    pub(super) fn beat(&mut self, reading: bool) -> Beat {
         match self {
             Self::Frames => Beat::Frame,
             Self::Pings => Beat::Ping,
-            Self::Bounce(_) if !listening => Beat::Frame,
+            Self::Bounce(_) if !reading => Beat::Frame,
             Self::Bounce(bounce) => bounce.beat(),
         }
     }
 
-    /// A PONG has arrived. One that answers no PING, or not the last one, is ignored.
-    pub(crate) fn pong(&mut self, id: Option<&str>) {
+    /// A PONG has arrived. It is ignored unless it answers the last PING.
+    pub(super) fn pong(&mut self, id: Option<&str>) {
         match self {
             Self::Bounce(bounce) => bounce.pong(id),
             Self::Frames | Self::Pings => {}
@@ -66,27 +67,28 @@ impl Heartbeat {
     }
 }
 
-/// PINGs and the answer that is waited for.
+/// The PINGs of a client.
 #[derive(Debug, Default)]
-pub(crate) struct Bounce {
+pub(super) struct Bounce {
     sent: u64,
-    awaited: Option<Str>,
+    /// The id of the PING that has no answer yet.
+    unanswered: Option<Str>,
 }
 
 impl Bounce {
     fn beat(&mut self) -> Beat {
-        if self.awaited.is_some() {
+        if self.unanswered.is_some() {
             return Beat::Unanswered;
         }
         self.sent += 1;
         let id = Str::from(self.sent.to_string());
-        self.awaited = Some(id.clone());
+        self.unanswered = Some(id.clone());
         Beat::Bounce(id)
     }
 
     fn pong(&mut self, id: Option<&str>) {
-        if self.awaited.as_deref() == id {
-            self.awaited = None;
+        if self.unanswered.as_deref() == id {
+            self.unanswered = None;
         }
     }
 }
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parameter_says_what_the_client_hears() {
+    fn the_parameter_chooses_the_heartbeats() {
         for (heartbeats, beat) in [
             (None, Beat::Frame),
             (Some("true"), Beat::Frame),

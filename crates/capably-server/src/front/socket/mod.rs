@@ -1,7 +1,10 @@
-//! WebSockets of realtime clients.
+//! WebSockets of realtime clients: a request opens one, a session serves it to its end.
+
+mod heartbeat;
+pub(super) mod outbox;
+pub(super) mod session;
+pub(super) mod upgrade;
 
 pub(crate) mod closing;
-pub(crate) mod heartbeat;
-pub(crate) mod outbox;
-pub(crate) mod session;
-pub(crate) mod upgrade;
+
+pub(super) use self::upgrade::Upgrade;

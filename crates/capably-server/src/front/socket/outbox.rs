@@ -1,5 +1,5 @@
-//! What waits to be sent to one client: bounded, and shared between its session and everyone who has
-//! something for it.
+//! The frames that wait to be sent to one client. The session of the client takes them; the app puts them in, for
+//! every publisher.
 
 use std::{
     collections::VecDeque,
@@ -12,9 +12,9 @@ use capably_protocol::ServerFrame;
 
 use crate::hub::{Broadcast, error};
 
-/// A frame to be sent.
+/// A frame in an outbox.
 #[derive(Debug)]
-pub(crate) enum Item {
+pub(in crate::front) enum Item {
     Frame(Box<ServerFrame>),
     Broadcast(Arc<Broadcast>),
 }
@@ -24,8 +24,8 @@ impl Item {
         Self::Frame(Box::new(frame))
     }
 
-    /// About how many bytes it will have.
-    pub(crate) fn size(&self) -> usize {
+    /// About how many bytes it has when it is encoded.
+    pub(in crate::front) fn size(&self) -> usize {
         match self {
             Self::Broadcast(broadcast) => broadcast.size(),
             Self::Frame(frame) => match &**frame {
@@ -38,11 +38,10 @@ impl Item {
     }
 }
 
-/// Above this many bytes, whoever publishes to the client is held back for a while; they go on below
-/// half of it.
+/// With more bytes than this in the outbox, publishers to the client pause. They go on at half of it.
 const HIGH_WATER: usize = 1024 * 1024;
 
-pub(crate) struct Outbox {
+pub(in crate::front) struct Outbox {
     limit: usize,
     high_water: usize,
     state: Mutex<State>,
@@ -51,40 +50,42 @@ pub(crate) struct Outbox {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Item>,
-    /// Of what is in the queue, and of what the session has taken but not written.
+    /// The bytes in the queue, and those that the session has taken but not written.
     bytes: usize,
-    /// Nothing more is queued, and the transport closes after what is.
+    /// The transport closes after the queue; no frame is added any more.
     closing: bool,
-    /// A replay waits for room.
+    /// A replay waits for room in the queue.
     behind: bool,
-    /// The client has held others back for long enough.
-    ignored: bool,
+    /// Publishers have paused long enough for this client. They do not pause again until it has caught up.
+    given_up: bool,
+    /// The session, when it waits for frames.
     session: Option<Waker>,
-    held_back: Vec<Waker>,
+    /// Publishers that pause.
+    paused: Vec<Waker>,
 }
 
-/// What the session finds.
+/// The state of the outbox when the session takes frames.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub(in crate::front) enum Taken {
+    /// Frames were taken.
     Items,
-    /// Nothing is queued, and a replay can go on.
+    /// The queue is empty, and a replay can go on.
     Behind,
-    /// Nothing is queued, nor will be.
+    /// The queue is empty, and the transport closes.
     Closing,
 }
 
 impl Outbox {
     /// An empty outbox for at most `limit` bytes.
-    pub(crate) fn new(limit: usize) -> Arc<Self> {
+    pub(in crate::front) fn new(limit: usize) -> Arc<Self> {
         let high_water = HIGH_WATER.min(limit / 4);
         Arc::new(Self { limit, high_water, state: Mutex::default() })
     }
 
-    /// Queues a frame. Returns whether its sender should be held back; the session's waker, when it is
-    /// waiting, goes to `wakers`.
+    /// Queues a frame. Returns whether the publisher should pause. The wakers to call after the lock go to `wakers`.
     ///
-    /// Beyond the limit, what is queued is given up for a DISCONNECTED (80020).
-    pub(crate) fn push(&self, item: Item, wakers: &mut Vec<Waker>) -> bool {
+    /// Beyond the limit, the queue is replaced by a DISCONNECTED (80020).
+    pub(in crate::front) fn push(&self, item: Item, wakers: &mut Vec<Waker>) -> bool {
         let mut state = self.lock();
         if state.closing {
             return false;
@@ -95,36 +96,36 @@ impl Outbox {
             let error = Some(error::too_slow());
             state.queue.push_back(Item::frame(ServerFrame::Disconnected { error }));
             state.closing = true;
-            wakers.append(&mut state.held_back);
+            wakers.append(&mut state.paused);
         } else {
             state.bytes += size;
             state.queue.push_back(item);
         }
         wakers.extend(state.session.take());
-        state.bytes > self.high_water && !state.ignored && !state.closing
+        state.bytes > self.high_water && !state.given_up && !state.closing
     }
 
-    pub(crate) fn push_frame(&self, frame: ServerFrame, wakers: &mut Vec<Waker>) -> bool {
+    pub(in crate::front) fn push_frame(&self, frame: ServerFrame, wakers: &mut Vec<Waker>) -> bool {
         self.push(Item::frame(frame), wakers)
     }
 
-    /// A replay is to go on when there is room.
-    pub(crate) fn set_behind(&self, wakers: &mut Vec<Waker>) {
+    /// Resumes a replay when the queue is empty.
+    pub(in crate::front) fn set_behind(&self, wakers: &mut Vec<Waker>) {
         let mut state = self.lock();
         state.behind = true;
         wakers.extend(state.session.take());
     }
 
-    /// Nothing more will be queued.
-    pub(crate) fn close(&self, wakers: &mut Vec<Waker>) {
+    /// Closes the transport after the queue.
+    pub(in crate::front) fn close(&self, wakers: &mut Vec<Waker>) {
         let mut state = self.lock();
         state.closing = true;
-        wakers.append(&mut state.held_back);
+        wakers.append(&mut state.paused);
         wakers.extend(state.session.take());
     }
 
-    /// Moves what is queued to `items`, which is empty.
-    pub(crate) fn poll_take(
+    /// Moves the queue to `items`, which must be empty.
+    pub(in crate::front) fn poll_take(
         &self,
         cx: &mut Context<'_>,
         items: &mut VecDeque<Item>,
@@ -144,38 +145,38 @@ impl Outbox {
         Poll::Pending
     }
 
-    /// The session has written `bytes` of what it took.
-    pub(crate) fn written(&self, bytes: usize) {
+    /// The session has written `bytes` of the frames that it took.
+    pub(in crate::front) fn written(&self, bytes: usize) {
         let mut state = self.lock();
         state.bytes = state.bytes.saturating_sub(bytes);
         if state.bytes > self.high_water / 2 {
             return;
         }
-        state.ignored = false;
-        let held_back = std::mem::take(&mut state.held_back);
+        state.given_up = false;
+        let paused = std::mem::take(&mut state.paused);
         drop(state);
-        held_back.into_iter().for_each(Waker::wake);
+        paused.into_iter().for_each(Waker::wake);
     }
 
-    /// Ready once the client has caught up, or is not waited for any more.
-    pub(crate) fn poll_relief(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready once publishers need not pause for the client any more.
+    pub(in crate::front) fn poll_caught_up(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        if state.bytes <= self.high_water / 2 || state.ignored || state.closing {
+        if state.bytes <= self.high_water / 2 || state.given_up || state.closing {
             return Poll::Ready(());
         }
-        if !state.held_back.iter().any(|waker| waker.will_wake(cx.waker())) {
-            state.held_back.push(cx.waker().clone());
+        if !state.paused.iter().any(|waker| waker.will_wake(cx.waker())) {
+            state.paused.push(cx.waker().clone());
         }
         Poll::Pending
     }
 
-    /// Lets everyone go on, until the client has caught up.
-    pub(crate) fn ignore(&self) {
+    /// Lets publishers go on although the client has not caught up.
+    pub(in crate::front) fn give_up(&self) {
         let mut state = self.lock();
-        state.ignored = true;
-        let held_back = std::mem::take(&mut state.held_back);
+        state.given_up = true;
+        let paused = std::mem::take(&mut state.paused);
         drop(state);
-        held_back.into_iter().for_each(Waker::wake);
+        paused.into_iter().for_each(Waker::wake);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,13 +1,13 @@
-//! One WebSocket from its first frame to its last.
+//! One WebSocket, from its first frame to its last.
 //!
-//! One task does everything for it, in rounds: read all that has arrived, hand it to the hub under one
-//! lock, write all that is queued, flush once.
+//! One task serves it, in rounds: it reads all frames that have arrived, gives them to the hub under one lock, writes
+//! all frames of the outbox, and flushes once. A task per direction would take the lock and flush for every frame.
 
 use std::{
     collections::VecDeque,
     future::poll_fn,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -29,32 +29,39 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::front::{
-    Shared,
-    app::{AppHandle, Pressure},
+use super::{
     closing::{LINGER, finish},
     heartbeat::{Beat, Heartbeat},
     outbox::{Item, Outbox, Taken},
-    random,
     upgrade::Upgrade,
 };
-use crate::hub::{ConnectRequest, Refusal, TransportId, error};
+use crate::{
+    front::{
+        Shared,
+        app::{AppHandle, Pressure},
+        random,
+        shared::TransportPlace,
+    },
+    hub::{ConnectRequest, Refusal, TransportId, error},
+};
 
-/// Per connection, so small; tungstenite's own default costs 128 KiB each.
+/// Small, because every connection has one. The default of tungstenite is 128 KiB.
 const READ_BUFFER: usize = 4 * 1024;
+
+/// Frames are collected up to this size before they are written.
 const WRITE_BUFFER: usize = 32 * 1024;
 
-/// Most frames of one client that are handled under one lock.
+/// Most frames of a client that are given to the hub under one lock.
 const BATCH: usize = 256;
 
-/// Rounds before other tasks get their turn.
+/// Rounds before other tasks run.
 const MAX_ROUNDS: usize = 32;
 
-/// How long publishers wait for a client that reads slowly, before they no longer do.
-const MAX_HOLD: Duration = Duration::from_secs(1);
+/// How long publishers pause for a client that reads slowly, before they go on without it.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves a WebSocket until it ends.
-pub(crate) async fn run(
+pub(in crate::front) async fn run(
     shared: Arc<Shared>,
     stream: TcpStream,
     already_read: Bytes,
@@ -78,15 +85,14 @@ pub(crate) async fn run(
         let (echo, remain, resume) = (upgrade.echo, upgrade.remain, upgrade.resume);
         let max_idle_interval = upgrade.max_idle_interval;
         let request = ConnectRequest { identity, echo, remain, max_idle_interval, resume, entropy };
-        shared.take_transport()?;
-        Ok((app, request))
+        Ok((app, request, shared.take_place()?))
     });
     match admitted {
-        Ok((app, request)) => {
-            let registration = Registration::new(Arc::clone(&shared), Arc::clone(&app));
+        Ok((app, request, place)) => {
+            let registration = Registration::new(Arc::clone(&shared), Arc::clone(&app), place);
             let transport = registration.transport;
             let client_type = request.identity.client_type().map(str::to_owned);
-            let now = shared.clock.now();
+            let now = shared.now();
             app.with(|hub, outputs| hub.connect(transport, request, now, outputs));
             let interval = upgrade.heartbeat.interval(upgrade.max_idle_interval);
             let mut session = Session {
@@ -97,12 +103,11 @@ pub(crate) async fn run(
                 frames: Vec::new(),
                 items: VecDeque::new(),
                 dirty: false,
-                deaf: false,
-                held_by: None,
+                reading: Reading::On,
                 interval,
                 tick: Box::pin(sleep(interval)),
                 sent_in_interval: false,
-                stuck_in_interval: false,
+                blocked_in_interval: false,
             };
             tracing::debug!(transport = transport.0, client_type, "a client has connected");
             poll_fn(|cx| session.poll(cx)).await;
@@ -112,9 +117,9 @@ pub(crate) async fn run(
             finish(socket).await;
         }
         Err(error) => {
-            let for_good = error.status_code < 500;
+            let is_permanent = error.status_code < 500;
             let error = Some(error);
-            let frame = if for_good {
+            let frame = if is_permanent {
                 ServerFrame::Error(ErrorFrame { channel: None, error })
             } else {
                 ServerFrame::Disconnected { error }
@@ -138,33 +143,33 @@ fn message(format: Format, bytes: Bytes) -> WsMessage {
         Format::MsgPack => WsMessage::Binary(bytes),
         Format::Json => match Utf8Bytes::try_from(bytes) {
             Ok(text) => WsMessage::Text(text),
-            // JSON is UTF-8; a frame that is not would be the encoder's fault.
+            // JSON is UTF-8: only a fault of the encoder could lead here. The client gets an ERROR.
             Err(_) => WsMessage::Text(Utf8Bytes::from_static("{\"action\":9}")),
         },
     }
 }
 
-/// A transport's place in its app and in the server, which has been taken already: both are given back when the session ends for whatever reason.
+/// A transport in its app and in the server. Dropping it removes the transport from both, however the session ends.
 struct Registration {
     shared: Arc<Shared>,
     app: Arc<AppHandle>,
     transport: TransportId,
     outbox: Arc<Outbox>,
+    _place: TransportPlace,
 }
 
 impl Registration {
-    fn new(shared: Arc<Shared>, app: Arc<AppHandle>) -> Self {
+    fn new(shared: Arc<Shared>, app: Arc<AppHandle>, place: TransportPlace) -> Self {
         let transport = shared.new_transport();
         let outbox = Outbox::new(shared.max_queue);
         app.add_transport(transport, Arc::clone(&outbox));
-        Self { shared, app, transport, outbox }
+        Self { shared, app, transport, outbox, _place: place }
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.app.remove_transport(self.transport, self.shared.clock.now());
-        self.shared.transports.fetch_sub(1, Ordering::AcqRel);
+        self.app.remove_transport(self.transport, self.shared.now());
     }
 }
 
@@ -173,35 +178,45 @@ struct Session {
     registration: Registration,
     format: Format,
     heartbeat: Heartbeat,
-    /// Frames read and not yet handed to the hub.
+    reading: Reading,
+    /// Frames that were read, and not yet given to the hub.
     frames: Vec<ClientFrame>,
-    /// Frames taken from the outbox and not yet written.
+    /// Frames that were taken from the outbox, and not yet written.
     items: VecDeque<Item>,
-    /// Something is written and not flushed.
+    /// Frames were written, and not yet flushed.
     dirty: bool,
-    /// The client has broken the protocol: nothing more is read from it.
-    deaf: bool,
-    /// What must come about before more is read from this client.
-    held_by: Option<HeldBy>,
     interval: Duration,
+    /// Ends with the interval.
     tick: Pin<Box<Sleep>>,
     sent_in_interval: bool,
-    /// Nothing could be written since the interval began.
-    stuck_in_interval: bool,
+    /// The client has read nothing since the interval began, although frames wait.
+    blocked_in_interval: bool,
 }
 
-enum HeldBy {
-    /// Another client must catch up, if it does in time.
-    Client(Arc<Outbox>, Pin<Box<Sleep>>),
-    /// What is to be kept must be.
-    Storage,
+/// Whether frames are read from the client.
+enum Reading {
+    On,
+    /// Until another client has caught up, or the time is over.
+    PausedForClient(Arc<Outbox>, Pin<Box<Sleep>>),
+    /// Until storage has caught up.
+    PausedForStorage,
+    /// Never again: the client has broken the protocol.
+    Ended,
+}
+
+/// Why the frames that follow are not read.
+enum Fault {
+    /// The hub refuses the frame with a NACK or an error, and the connection goes on.
+    Frame(Refusal),
+    /// The connection fails.
+    Connection(ErrorInfo),
 }
 
 /// How a part of a round ended.
 enum Step {
-    /// Something was done: there may be more.
+    /// Work was done, and there may be more.
     Progress,
-    /// Nothing to do until woken.
+    /// There is no work until the task is woken.
     Idle,
     /// The session is over.
     End,
@@ -226,113 +241,126 @@ impl Session {
         Poll::Pending
     }
 
-    /// Reads what has arrived and hands it to the hub.
+    /// Reads the frames that have arrived, and gives them to the hub.
     fn read(&mut self, cx: &mut Context<'_>) -> Step {
-        if self.deaf || self.is_held(cx) {
+        if !self.is_reading(cx) {
             return Step::Idle;
         }
-        let max_frame_size = self.registration.shared.settings.max_frame_size;
-        let limits = Limits { max_size: max_frame_size, max_depth: codec::MAX_PUBLISH_DEPTH };
-        let mut step = Step::Progress;
-        let (mut failure, mut refusal) = (None, None);
-        while self.frames.len() < BATCH {
-            let received = match Pin::new(&mut self.socket).poll_next(cx) {
-                Poll::Pending => {
-                    step = Step::Idle;
-                    break;
-                }
-                Poll::Ready(received) => received,
-            };
-            let (format, bytes) = match received {
-                Some(Ok(WsMessage::Text(text))) => (Format::Json, text.into()),
-                Some(Ok(WsMessage::Binary(bytes))) => (Format::MsgPack, bytes),
-                Some(Ok(WsMessage::Ping(_))) => {
-                    // The answer is queued in the socket already.
-                    self.dirty = true;
-                    continue;
-                }
-                Some(Ok(WsMessage::Pong(_) | WsMessage::Frame(_))) => continue,
-                Some(Ok(WsMessage::Close(_))) | None => {
-                    step = Step::End;
-                    break;
-                }
-                Some(Err(ws_error)) => {
-                    match ws_error {
-                        WsError::Capacity(_) => {
-                            failure = Some(error::frame_too_large(max_frame_size));
-                        }
-                        WsError::Utf8(_) => failure = Some(error::protocol(ws_error)),
-                        _ => {}
-                    }
-                    step = Step::End;
-                    break;
-                }
-            };
-            match codec::decode_client_frame(format, &bytes, &limits) {
-                Ok(ClientFrame::Pong { id }) => self.heartbeat.pong(id.as_deref()),
-                Ok(frame) => self.frames.push(frame),
-                Err(DecodeError::TooLarge { .. }) => {
-                    failure = Some(error::frame_too_large(max_frame_size));
-                    break;
-                }
-                Err(reason) => {
-                    match Refusal::of(format, &bytes, &limits, &reason) {
-                        Some(refused) => refusal = Some(refused),
-                        None => failure = Some(error::protocol(reason)),
-                    }
-                    break;
-                }
-            }
-        }
-        if self.frames.is_empty() && failure.is_none() && refusal.is_none() {
+        let (step, fault) = self.receive(cx);
+        if self.frames.is_empty() && fault.is_none() {
             return step;
         }
-        let Registration { shared, app, transport, .. } = &self.registration;
-        let now = shared.clock.now();
-        self.deaf = failure.is_some();
-        let ((), pressure) = app.with_pressure(|hub, outputs| {
-            hub.receive(*transport, &mut self.frames, now, outputs);
-            if let Some(refusal) = refusal {
-                hub.refuse(*transport, refusal, now, outputs);
-            }
-            if let Some(error) = failure {
-                hub.fail(*transport, error, now, outputs);
-            }
-        });
-        self.held_by = pressure.map(|pressure| match pressure {
-            Pressure::Client(outbox) => HeldBy::Client(outbox, Box::pin(sleep(MAX_HOLD))),
-            Pressure::Storage => HeldBy::Storage,
-        });
+        self.dispatch(fault);
         match step {
-            // The socket can still be written to; the outbox says when to end.
-            _ if self.deaf => Step::Progress,
+            // Not the end yet: the frames in the outbox can still be written. The outbox knows when to end.
+            _ if matches!(self.reading, Reading::Ended) => Step::Progress,
             Step::Idle => Step::Progress,
             other => other,
         }
     }
 
-    fn is_held(&mut self, cx: &mut Context<'_>) -> bool {
-        match &mut self.held_by {
-            None => return false,
-            Some(HeldBy::Client(outbox, hold)) => {
-                if outbox.poll_relief(cx).is_pending() {
-                    if hold.as_mut().poll(cx).is_pending() {
-                        return true;
+    /// Reads and decodes up to a batch of frames, or up to the first fault.
+    fn receive(&mut self, cx: &mut Context<'_>) -> (Step, Option<Fault>) {
+        while self.frames.len() < BATCH {
+            let Poll::Ready(received) = Pin::new(&mut self.socket).poll_next(cx) else {
+                return (Step::Idle, None);
+            };
+            let fault = match received {
+                Some(Ok(WsMessage::Text(text))) => self.decode(Format::Json, &text.into()),
+                Some(Ok(WsMessage::Binary(bytes))) => self.decode(Format::MsgPack, &bytes),
+                Some(Ok(WsMessage::Ping(_))) => {
+                    // tungstenite has queued the pong, but does not flush it.
+                    self.dirty = true;
+                    None
+                }
+                Some(Ok(WsMessage::Pong(_) | WsMessage::Frame(_))) => None,
+                Some(Ok(WsMessage::Close(_))) | None => return (Step::End, None),
+                Some(Err(WsError::Capacity(_))) => {
+                    return (Step::End, Some(Fault::Connection(self.frame_too_large())));
+                }
+                Some(Err(problem @ WsError::Utf8(_))) => {
+                    return (Step::End, Some(Fault::Connection(error::protocol(problem))));
+                }
+                Some(Err(_)) => return (Step::End, None),
+            };
+            if fault.is_some() {
+                return (Step::Progress, fault);
+            }
+        }
+        (Step::Progress, None)
+    }
+
+    fn decode(&mut self, format: Format, bytes: &Bytes) -> Option<Fault> {
+        let max_size = self.registration.shared.settings.max_frame_size;
+        let limits = Limits { max_size, max_depth: codec::MAX_PUBLISH_DEPTH };
+        match codec::decode_client_frame(format, bytes, &limits) {
+            Ok(ClientFrame::Pong { id }) => {
+                self.heartbeat.pong(id.as_deref());
+                None
+            }
+            Ok(frame) => {
+                self.frames.push(frame);
+                None
+            }
+            Err(DecodeError::TooLarge { .. }) => Some(Fault::Connection(self.frame_too_large())),
+            Err(reason) => Some(match Refusal::of(format, bytes, &limits, &reason) {
+                Some(refusal) => Fault::Frame(refusal),
+                None => Fault::Connection(error::protocol(reason)),
+            }),
+        }
+    }
+
+    fn frame_too_large(&self) -> ErrorInfo {
+        error::frame_too_large(self.registration.shared.settings.max_frame_size)
+    }
+
+    /// Gives the frames to the hub, and then the fault behind them.
+    fn dispatch(&mut self, fault: Option<Fault>) {
+        let Registration { shared, app, transport, .. } = &self.registration;
+        let now = shared.now();
+        let is_failure = matches!(fault, Some(Fault::Connection(_)));
+        let ((), pressure) = app.with_pressure(|hub, outputs| {
+            hub.receive(*transport, &mut self.frames, now, outputs);
+            match fault {
+                Some(Fault::Frame(refusal)) => hub.refuse(*transport, refusal, now, outputs),
+                Some(Fault::Connection(error)) => hub.fail(*transport, error, now, outputs),
+                None => {}
+            }
+        });
+        self.reading = match pressure {
+            _ if is_failure => Reading::Ended,
+            Some(Pressure::Client(outbox)) => {
+                Reading::PausedForClient(outbox, Box::pin(sleep(MAX_PAUSE)))
+            }
+            Some(Pressure::Storage) => Reading::PausedForStorage,
+            None => Reading::On,
+        };
+    }
+
+    /// Whether frames are read from the client. Ends a pause that is over.
+    fn is_reading(&mut self, cx: &mut Context<'_>) -> bool {
+        match &mut self.reading {
+            Reading::On => return true,
+            Reading::Ended => return false,
+            Reading::PausedForClient(outbox, pause) => {
+                if outbox.poll_caught_up(cx).is_pending() {
+                    if pause.as_mut().poll(cx).is_pending() {
+                        return false;
                     }
-                    outbox.ignore();
+                    outbox.give_up();
                 }
             }
-            Some(HeldBy::Storage) => {
-                if self.registration.app.poll_room(cx).is_pending() {
-                    return true;
+            Reading::PausedForStorage => {
+                if self.registration.app.poll_storage(cx).is_pending() {
+                    return false;
                 }
             }
         }
-        self.held_by = None;
-        false
+        self.reading = Reading::On;
+        true
     }
 
-    /// Writes what is queued, and flushes.
+    /// Writes the frames of the outbox, and flushes.
     fn write(&mut self, cx: &mut Context<'_>) -> Step {
         let mut progress = false;
         let outcome = self.write_items(cx, &mut progress);
@@ -346,7 +374,7 @@ impl Session {
             match Pin::new(&mut self.socket).poll_flush(cx) {
                 Poll::Ready(Ok(())) => {
                     self.dirty = false;
-                    self.stuck_in_interval = false;
+                    self.blocked_in_interval = false;
                 }
                 Poll::Ready(Err(_)) => return Step::End,
                 Poll::Pending => {}
@@ -358,11 +386,11 @@ impl Session {
     fn write_items(&mut self, cx: &mut Context<'_>, progress: &mut bool) -> Poll<Step> {
         loop {
             if self.items.is_empty() {
-                let Registration { shared, app, transport, outbox } = &self.registration;
+                let Registration { shared, app, transport, outbox, .. } = &self.registration;
                 match ready!(outbox.poll_take(cx, &mut self.items)) {
                     Taken::Items => {}
                     Taken::Behind => {
-                        let now = shared.clock.now();
+                        let now = shared.now();
                         app.with(|hub, outputs| hub.fill(*transport, now, outputs));
                     }
                     Taken::Closing => return Poll::Ready(Step::End),
@@ -397,7 +425,7 @@ impl Session {
                 }
                 self.dirty = true;
                 self.sent_in_interval = true;
-                self.stuck_in_interval = false;
+                self.blocked_in_interval = false;
             }
             self.registration.outbox.written(written);
             if let Some(end) = end {
@@ -406,17 +434,17 @@ impl Session {
         }
     }
 
-    /// Lets the client hear something in every interval, and ends the session when it reads nothing.
+    /// Sends a heartbeat when the interval was silent, and ends the session of a client that reads nothing.
     fn keep_alive(&mut self, cx: &mut Context<'_>) -> Step {
         if self.tick.as_mut().poll(cx).is_pending() {
             return Step::Idle;
         }
         let blocked = self.dirty || !self.items.is_empty();
-        if blocked && self.stuck_in_interval {
+        if blocked && self.blocked_in_interval {
             tracing::debug!(transport = self.registration.transport.0, "the client reads nothing");
             return Step::End;
         }
-        self.stuck_in_interval = blocked;
+        self.blocked_in_interval = blocked;
         if !blocked {
             self.beat();
         }
@@ -426,9 +454,9 @@ impl Session {
     }
 
     fn beat(&mut self) {
-        let Registration { shared, app, transport, outbox } = &self.registration;
+        let Registration { shared, app, transport, outbox, .. } = &self.registration;
         let mut wakers = Vec::new();
-        match self.heartbeat.beat(self.held_by.is_none()) {
+        match self.heartbeat.beat(matches!(self.reading, Reading::On)) {
             Beat::Frame if !self.sent_in_interval => {
                 outbox.push_frame(ServerFrame::Heartbeat { id: None }, &mut wakers);
             }
@@ -442,8 +470,8 @@ impl Session {
             }
             Beat::Unanswered => {
                 tracing::debug!(transport = transport.0, "the client does not answer");
-                self.deaf = true;
-                let now = shared.clock.now();
+                self.reading = Reading::Ended;
+                let now = shared.now();
                 app.with(|hub, outputs| hub.unanswered(*transport, now, outputs));
             }
         }

@@ -1,48 +1,46 @@
-//! The request that opens a WebSocket.
+//! The request that opens a WebSocket, and the parameters in its query.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use capably_protocol::{ErrorInfo, Format, Str};
 use hyper::{HeaderMap, StatusCode, header, http::request::Parts};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::front::{
-    Shared,
-    app::AppHandle,
-    credentials,
-    heartbeat::Heartbeat,
-    query::Query,
-    reply::{Reply, Response},
-};
+use super::heartbeat::Heartbeat;
 use crate::{
-    hub::{auth::Identity, error},
+    front::{
+        Shared,
+        credentials::{self, Admitted},
+        http::{query::Query, reply::Reply},
+    },
+    hub::error,
     server::LONGEST,
 };
 
-/// A WebSocket to be opened once the response is on its way. It holds a secret, so it has no `Debug`.
+/// The WebSocket that a request opens. It has a secret, so it has no `Debug`.
 pub(crate) struct Upgrade {
-    pub(crate) format: Format,
-    pub(crate) echo: bool,
-    pub(crate) heartbeat: Heartbeat,
-    /// How long members stay while the client is away, if it says so.
-    pub(crate) remain: Option<Duration>,
+    pub(super) format: Format,
+    pub(super) echo: bool,
+    pub(super) heartbeat: Heartbeat,
+    /// How long the client's members stay present after its connection was lost; none for the server's default.
+    pub(super) remain: Option<Duration>,
     /// The longest silence towards the client.
-    pub(crate) max_idle_interval: Duration,
-    /// The key of a connection to go on with.
-    pub(crate) resume: Option<Str>,
-    /// Whose connection it is, or why not: the client is told over the WebSocket.
-    pub(crate) admitted: Result<(Arc<AppHandle>, Identity), ErrorInfo>,
+    pub(super) max_idle_interval: Duration,
+    /// The key of the connection that the client resumes or recovers.
+    pub(super) resume: Option<Str>,
+    /// The client, or why it is refused. The error is sent over the WebSocket: browsers hide an HTTP error from a page.
+    pub(super) admitted: Result<Admitted, ErrorInfo>,
 }
 
-/// Answers the request of a WebSocket.
+/// Accepts the request for a WebSocket.
 ///
 /// # Errors
-/// Code 40000 when it is not one.
-pub(crate) fn accept(
+/// Code 40000 when the request is not a WebSocket handshake.
+pub(in crate::front) fn accept(
     shared: &Shared,
     request: &Parts,
     query: &Query,
-) -> Result<(Response, Upgrade), ErrorInfo> {
+) -> Result<(Reply, Upgrade), ErrorInfo> {
     let has = |name, token: &str| header_has_token(&request.headers, name, token);
     let key = request.headers.get(header::SEC_WEBSOCKET_KEY);
     let (true, true, Some(key)) =
@@ -53,15 +51,14 @@ pub(crate) fn accept(
     if request.headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(error::bad_request("the version of the WebSocket is not 13"));
     }
-    let response = Reply::empty(StatusCode::SWITCHING_PROTOCOLS)
+    let reply = Reply::empty(StatusCode::SWITCHING_PROTOCOLS)
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()))
-        .into_response();
+        .header(header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()));
     let (format, valid) = parameters(query);
     let idle = idle_interval(query, shared.settings.max_idle_interval);
     let max_idle_interval = idle.clone().unwrap_or(shared.settings.max_idle_interval);
-    let admitted = valid.and(idle).and_then(|_| credentials::realtime(shared, query));
+    let admitted = valid.and(idle.map(drop)).and_then(|()| admit(shared, query));
     let upgrade = Upgrade {
         format,
         echo: query.get("echo") != Some("false"),
@@ -74,25 +71,33 @@ pub(crate) fn accept(
         resume: query.get("resume").or_else(|| query.get("recover")).map(Str::from),
         admitted,
     };
-    Ok((response, upgrade))
+    Ok((reply, upgrade))
+}
+
+/// The credentials in the query. A browser cannot set headers on a WebSocket.
+///
+/// # Errors
+/// Codes 40101, 40142, 40144, 40400 for the credentials; 40012, 40102 for the client id.
+fn admit(shared: &Shared, query: &Query) -> Result<Admitted, ErrorInfo> {
+    let credentials = credentials::in_query(query)?.ok_or_else(credentials::missing)?;
+    credentials::admit(shared, &credentials, query.get("clientId").map(Str::from))
 }
 
 /// The shortest and the longest silence that a client can ask for.
 const IDLE_INTERVALS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1800));
 
-/// The longest silence towards the client: the server's own, or `heartbeatInterval` in ms as far as it is within
-/// bounds (RTC1f).
+/// The longest silence towards the client: `heartbeatInterval` in ms, clamped, or the server's default (RTC1f).
 ///
 /// # Errors
 /// Code 40003 when `heartbeatInterval` is not a number.
 fn idle_interval(query: &Query, usual: Duration) -> Result<Duration, ErrorInfo> {
     let (shortest, longest) = IDLE_INTERVALS;
     let wanted = query.number("heartbeatInterval")?.map(Duration::from_millis);
-    // A server whose own interval is shorter sends at that pace anyway.
+    // With a shorter default, the client may ask for as little as that: the server sends that often anyway.
     Ok(wanted.map_or(usual, |wanted| wanted.clamp(shortest.min(usual), longest)))
 }
 
-/// The format, and whether what was asked for is possible.
+/// The format, and whether `format` and `v` are valid. An error for them is sent in JSON.
 fn parameters(query: &Query) -> (Format, Result<(), ErrorInfo>) {
     let format = match query.get("format") {
         None | Some("json") => Format::Json,
