@@ -1,4 +1,4 @@
-//! The server as its users hold it.
+//! The server and its builder, as an application uses them.
 
 use std::{
     fmt, io,
@@ -65,19 +65,18 @@ impl Server {
         self.service.address()
     }
 
-    /// The key of the app that the server started with, secret included.
+    /// The key of the first app, with its secret.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// How many realtime clients have a transport open, in all apps.
+    /// How many realtime clients are connected, in all apps.
     pub fn connections(&self) -> usize {
         self.shared.transports()
     }
 
-    /// Stops the server: every client gets a DISCONNECTED with code 80003, sockets are closed, all tasks
-    /// end, and the storage is let go. Returns when that is done; a client that does not read is waited for
-    /// no longer than three seconds.
+    /// Stops the server: sends every client a DISCONNECTED with code 80003, closes all sockets, ends all tasks and closes
+    /// the storage. Returns when that is done, but waits no longer than three seconds for clients that do not read.
     pub async fn shutdown(&self) {
         self.service.stop();
         self.service.ended().await;
@@ -100,13 +99,13 @@ impl fmt::Debug for Server {
     }
 }
 
-/// The longest that the server waits for anything: 30 years, which can be added to any clock.
+/// The longest time of any setting: 30 years. It can be added to any clock without an overflow.
 pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 3_600);
 
-/// The shortest interval of heartbeats: a shorter one would keep the server busy with nothing else.
+/// The shortest `max_idle_interval`. With a shorter one, the server would be busy with heartbeats alone.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(30);
 
-/// How a [`Server`] is to be.
+/// The settings of a [`Server`], before it starts.
 #[derive(Clone)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
@@ -130,18 +129,18 @@ pub struct Builder {
     provision_secret: Option<Secret>,
     retention: Retention,
     faults: Option<Faults>,
-    storage: Option<Kind>,
+    storage: Option<StorageSource>,
 }
 
-/// Where what is to be kept goes.
+/// The storage of a server that is not started yet.
 #[derive(Clone)]
-enum Kind {
+enum StorageSource {
     Given(Arc<dyn Storage>),
     #[cfg(feature = "disk")]
     Directory(std::path::PathBuf),
 }
 
-impl Kind {
+impl StorageSource {
     fn open(self) -> Open {
         match self {
             Self::Given(storage) => Box::new(|| Ok(storage)),
@@ -196,20 +195,20 @@ impl Builder {
         self
     }
 
-    /// The first app's key, as `appId.keyId:secret`, the app's id of six letters, digits, `_` or `-`. It
-    /// may do everything. By default it is the one that is stored, if there is one, and else a random one.
+    /// The key of the first app, as `appId.keyId:secret`. The app id has six letters, digits, `_` or `-`. The key has
+    /// every capability. By default it is the key in the storage, or else a random one.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// How long the state of a connection is kept for a client that went away; 120 s by default (CD2f).
+    /// How long a client that lost its connection can resume it; 120 s by default (CD2f).
     pub fn connection_state_ttl(mut self, ttl: Duration) -> Self {
         self.connection_state_ttl = ttl;
         self
     }
 
-    /// The longest silence towards a client; 15 s by default, 30 ms at least (CD2h).
+    /// The longest silence before the server sends a client a heartbeat; 15 s by default, 30 ms at least (CD2h).
     pub fn max_idle_interval(mut self, interval: Duration) -> Self {
         self.max_idle_interval = interval;
         self
@@ -227,129 +226,127 @@ impl Builder {
         self
     }
 
-    /// How much of each channel is kept for clients that come back and for history: at most this many
-    /// frames and about this many bytes; 200,000 and 128 MiB by default.
+    /// The size of each channel's log, which serves resumes and history: at most `frames` frames and about `bytes` bytes;
+    /// 200,000 and 128 MiB by default.
     pub fn resume_buffer(mut self, frames: usize, bytes: usize) -> Self {
         self.retention.frames = frames;
         self.retention.bytes = bytes;
         self
     }
 
-    /// How many bytes may wait for one client before it is disconnected; 16 MiB by default.
+    /// The most bytes that may wait to be sent to a client. Beyond that it is disconnected (80020); 16 MiB by default.
     pub fn max_queue(mut self, bytes: usize) -> Self {
         self.max_queue = bytes;
         self
     }
 
-    /// How many members a channel may have; 250 by default.
+    /// The most members of a channel; 250 by default.
     pub fn max_presence_members(mut self, members: usize) -> Self {
         self.max_presence_members = members;
         self
     }
 
-    /// How many messages a second a connection may publish, presence and annotations among them; those of a
-    /// second may come at once, and what is more is refused with 42911. By default nothing is refused, and
-    /// clients are told 250 (CD2e).
+    /// The most messages a second that a connection may publish, presence messages and annotations included. The messages
+    /// of a second may come at once. More messages are refused with 42911. By default there is no limit, and
+    /// `connectionDetails` has 250 (CD2e).
     pub fn max_inbound_rate(mut self, messages_per_second: u32) -> Self {
         self.max_inbound_rate = Some(messages_per_second);
         self
     }
 
-    /// How many apps there may be, the one that the server starts with among them; more are refused with 40300. Apps
-    /// that are stored count, but none of them is refused. By default there may be any number.
+    /// The most apps, the first one included. More apps are refused with 40300. Apps in the storage count, but they are
+    /// all loaded. By default there is no limit.
     pub fn max_apps(mut self, apps: usize) -> Self {
         self.max_apps = Some(apps);
         self
     }
 
-    /// How many realtime connections there may be in all apps; more are told to come back later (50004). By default
-    /// there may be any number.
+    /// The most realtime connections in all apps. More clients are disconnected with 50004, and retry later. By default
+    /// there is no limit.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = Some(connections);
         self
     }
 
-    /// How many realtime connections each app may have; more are told to come back later (40111). `POST /apps` takes a
-    /// lower limit for its app, as `limits.connections.max`. By default an app may have any number.
+    /// The most realtime connections of each app. More clients are disconnected with 40111, and retry later. `POST /apps`
+    /// accepts a lower limit for its app, as `limits.connections.max`. By default there is no limit.
     pub fn max_app_connections(mut self, connections: usize) -> Self {
         self.max_app_connections = Some(connections);
         self
     }
 
-    /// How many channels each app may have: those that are attached, and those that hold messages. One more is refused
-    /// with 40114, to attach as well as to publish to. `POST /apps` takes a lower limit for its app, as
-    /// `limits.channels.max`. By default an app may have any number.
+    /// The most channels of each app: channels that are attached, and channels that have messages. Attaching or publishing
+    /// to one more is refused with 40114. `POST /apps` accepts a lower limit for its app, as `limits.channels.max`. By
+    /// default there is no limit.
     pub fn max_channels(mut self, channels: usize) -> Self {
         self.max_channels = Some(channels);
         self
     }
 
-    /// How many REST requests a second each app may get from those who hold its credentials; those of a second may come
-    /// at once, and what is more is refused with 42918. `POST /apps` takes a lower limit for its app, as
-    /// `limits.requests.maxRate`. By default nothing is refused.
+    /// The most REST requests a second with valid credentials of each app. The requests of a second may come at once. More
+    /// requests are refused with 42918. `POST /apps` accepts a lower limit for its app, as `limits.requests.maxRate`. By
+    /// default there is no limit.
     pub fn max_request_rate(mut self, requests_per_second: u32) -> Self {
         self.max_request_rate = Some(requests_per_second);
         self
     }
 
-    /// About how many bytes the channels of each app may take in memory, their messages among them; 1 GiB by default.
-    /// Beyond that, the oldest messages of the channels that were published to and attached least recently go first:
-    /// who comes back for them is told that continuity was lost. What is [stored](Self::storage) stays there. `POST
-    /// /apps` takes a lower limit for its app, as `limits.messages.maxLogBytes`.
+    /// About the most memory of each app's channels with their messages, in bytes; 1 GiB by default. Beyond that, the
+    /// server drops the oldest messages of the channels that were published to and attached least recently. A client that
+    /// resumes and has missed them learns that continuity was lost. Messages in the [storage](Self::storage) stay there.
+    /// `POST /apps` accepts a lower limit for its app, as `limits.messages.maxLogBytes`.
     pub fn max_log_bytes(mut self, bytes: usize) -> Self {
         self.max_log_bytes = bytes;
         self
     }
 
-    /// Lets only those make apps who show this secret: `POST /apps` with `Authorization: Bearer <secret>`. By default,
-    /// whoever reaches a server that [listens](Self::bind) on a loopback address may make apps, and on any other address
-    /// nobody may (40300).
+    /// The secret for creating apps: `POST /apps` must have `Authorization: Bearer <secret>`.
+    ///
+    /// By default, every client can create apps on a server that [listens](Self::bind) on a loopback address, and no
+    /// client can on any other address (40300).
     pub fn provision_secret(mut self, secret: impl Into<String>) -> Self {
         self.provision_secret = Some(Secret::new(secret.into()));
         self
     }
 
-    /// How long members stay present whose connection was lost, unless the client said so with
-    /// `remainPresentFor`; 15 s by default.
+    /// How long a member stays present after its connection was lost; 15 s by default. A client can choose another time
+    /// with `remainPresentFor`.
     pub fn presence_remain(mut self, remain: Duration) -> Self {
         self.presence_remain = remain;
         self
     }
 
-    /// Puts these faults between the server and its clients. By default there are none, and nothing is in
-    /// between.
+    /// Injects these faults between the server and its clients. By default clients connect to the server directly.
     pub fn faults(mut self, faults: &Faults) -> Self {
         self.faults = Some(faults.clone());
         self
     }
 
-    /// Keeps apps with their keys, history and what was revoked in `storage`: a server that starts with it
-    /// goes on where the last one ended. By default nothing is kept.
+    /// Persists apps with their keys, history and revocations in `storage`: the next server with this storage continues
+    /// from there. By default nothing is persisted.
     ///
-    /// Nothing is acknowledged and nothing is delivered before it is stored, so that what anybody was told
-    /// is still there after a crash; what waits at the same time is stored together. When something cannot
-    /// be stored, whoever published it is told so (50000), it is gone, and all clients of its app are
-    /// disconnected.
+    /// A message is acknowledged and delivered only after it is stored, so that an acknowledged or delivered message
+    /// survives a crash. Messages that wait at the same time are stored together. When a message cannot be stored, its
+    /// publisher gets an error (50000), the message is dropped, and all clients of its app are disconnected.
     ///
-    /// Connections are not kept: a client that comes back after a restart gets a new one (80018), and what it
-    /// missed on its channels. Nor are live members of presence, statistics and push.
+    /// Connections, live members of presence, statistics and push are not persisted: a client that resumes after a
+    /// restart gets a new connection (80018), and the messages that it has missed.
     pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
-        self.storage = Some(Kind::Given(storage));
+        self.storage = Some(StorageSource::Given(storage));
         self
     }
 
-    /// As [`storage`](Self::storage), with a directory on disk, made if it is not there.
+    /// As [`storage`](Self::storage), with a directory on disk. It is created if it does not exist.
     #[cfg(feature = "disk")]
     pub fn data(mut self, directory: impl Into<std::path::PathBuf>) -> Self {
-        self.storage = Some(Kind::Directory(directory.into()));
+        self.storage = Some(StorageSource::Directory(directory.into()));
         self
     }
 
-    /// Starts the server on the runtime this is called from.
+    /// Starts the server on the current tokio runtime.
     ///
     /// # Errors
-    /// A [`ServerError`] when the port is taken, the key has not the form of one, an interval is zero, the secret for
-    /// making apps is empty, or the storage cannot be used.
+    /// A [`ServerError`] when the port is in use, the key or a setting is not valid, or the storage cannot be used.
     pub async fn start(self) -> Result<Server, ServerError> {
         if let Some(key) = &self.key {
             check(key)?;
@@ -370,11 +367,11 @@ impl Builder {
         };
         let connection_state_ttl = self.connection_state_ttl.min(LONGEST);
         let presence_remain = self.presence_remain.min(LONGEST);
-        // A third of it is the pace of heartbeats, and they travel in ms.
+        // Heartbeats are sent at a third of this, in whole milliseconds: a shorter interval could round to zero.
         let max_idle_interval = self.max_idle_interval.clamp(SHORTEST_INTERVAL, LONGEST);
         let listener = Listener::bind(SocketAddr::new(self.bind, self.port))?;
         let retention = Retention {
-            // A client may come back as long as its state is kept, and then wants what it missed.
+            // A client that resumes at the last moment must still get the messages that it has missed.
             age: self.retention.age.max(connection_state_ttl + Duration::from_secs(30)),
             ..self.retention
         };
@@ -396,8 +393,8 @@ impl Builder {
         let (host, port) = (listener.host(), listener.address.port());
         let mut shared = Shared::new(settings, admission, host, port, self.max_queue);
         let (mut writer, mut first_key, mut apps) = (None, None, Vec::new());
-        if let Some(kind) = self.storage {
-            let started = StorageWriter::start(kind.open(), shared.now()).await;
+        if let Some(source) = self.storage {
+            let started = StorageWriter::start(source.open(), shared.now()).await;
             let (started, stored) = started.map_err(ServerError::Storage)?;
             shared.persist_with(&started);
             (first_key, apps) = (stored.first_key, stored.apps);
@@ -457,26 +454,26 @@ impl fmt::Debug for Builder {
     }
 }
 
-/// Why a server did not start.
+/// The reason why a server did not start.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ServerError {
-    /// The address cannot be listened on.
+    /// The server cannot listen on the address.
     Bind {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The key has not the form `appId.keyId:secret` (code 40101).
+    /// The key does not have the form `appId.keyId:secret` (code 40101).
     Key(ErrorInfo),
-    /// The key's app id has not six letters, digits, `_` or `-`.
+    /// The app id of the key does not have six letters, digits, `_` or `-`.
     AppId,
-    /// The longest silence is zero.
+    /// [`Builder::max_idle_interval`] is zero.
     IdleInterval,
-    /// The secret for making apps is empty.
+    /// [`Builder::provision_secret`] is empty.
     ProvisionSecret,
-    /// There was no randomness to make a key from.
+    /// The system gave no random bytes for a new key.
     Random(io::Error),
     /// The storage cannot be used.
     Storage(StorageError),
@@ -491,10 +488,10 @@ impl fmt::Display for ServerError {
             Self::Bind { address, .. } => write!(f, "cannot listen on {address}"),
             Self::Key(error) => f.write_str(&error.message),
             Self::AppId => f.write_str(
-                "the app id of a key, its part before the first dot, has six letters, digits, `_` or `-`",
+                "the app id, the part of the key before the first dot, must have six letters, digits, `_` or `-`",
             ),
-            Self::IdleInterval => f.write_str("the longest silence must be more than zero"),
-            Self::ProvisionSecret => f.write_str("the secret for making apps must not be empty"),
+            Self::IdleInterval => f.write_str("the longest idle interval must be more than zero"),
+            Self::ProvisionSecret => f.write_str("the secret for creating apps must not be empty"),
             Self::Random(_) => f.write_str("the system gives no random bytes"),
             Self::Storage(error) => error.fmt(f),
         }
@@ -513,7 +510,7 @@ impl std::error::Error for ServerError {
     }
 }
 
-/// Checks that the text is a key of an app.
+/// Parses a key, and checks its app id.
 fn check(key: &str) -> Result<ApiKey, ServerError> {
     let key: ApiKey = key.parse().map_err(ServerError::Key)?;
     if is_app_id(key.app_id()) { Ok(key) } else { Err(ServerError::AppId) }
