@@ -195,8 +195,8 @@ fn describe(path: &Path, problem: redb::Error) -> StorageError {
         redb::Error::Io(source) => {
             StorageError::Io { action: format!("use {}", path.display()), source }
         }
-        redb::Error::Corrupted(what) => {
-            StorageError::Corrupt(format!("{}: {what}", path.display()))
+        redb::Error::Corrupted(reason) => {
+            StorageError::Corrupt(format!("{}: {reason}", path.display()))
         }
         problem => StorageError::Other(Box::new(problem)),
     }

@@ -120,8 +120,8 @@ impl fmt::Display for StorageError {
             Self::Locked(path) => {
                 write!(f, "another server uses the data directory {}", path.display())
             }
-            Self::Version(what) => write!(f, "the stored data is of another version: {what}"),
-            Self::Corrupt(what) => write!(f, "the stored data is damaged: {what}"),
+            Self::Version(found) => write!(f, "the stored data is of another version: {found}"),
+            Self::Corrupt(reason) => write!(f, "the stored data is damaged: {reason}"),
             Self::Io { action, source } => write!(f, "cannot {action}: {source}"),
             Self::Other(source) => write!(f, "the storage failed: {source}"),
         }
