@@ -71,7 +71,7 @@ pub use query::{Direction, History, Query, QueryItem, Timestamp};
 pub use wrapper::WrapperSdkProxyOptions;
 
 use crate::{Auth, ClientOptions, Result, http::BoxFuture, options::Config, realtime::WeakHandle};
-pub(crate) use request::{Call, Pipeline, escape};
+pub(crate) use request::{Call, Pipeline, append_pair, escape};
 pub(crate) use response::Reply;
 
 /// A client for the service's REST API (RSC). Cloning it gives another handle to the same client.

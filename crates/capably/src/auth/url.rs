@@ -1,16 +1,13 @@
 //! Asking an auth URL for a token (RSA8c).
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use capably_protocol::{Format, TokenParams};
-use percent_encoding::percent_decode_str;
 
 use super::{AuthMethod, TokenSource, failed, failed_because, means::AuthUrl, source::MAX_SIZE};
 use crate::{
     Error, Result,
     http::{HttpMethod, HttpRequest, HttpResponse},
-    rest::{Pipeline, Reply, escape},
+    rest::{Pipeline, Reply, append_pair},
 };
 
 /// Asks the URL.
@@ -49,7 +46,7 @@ fn request(url: &AuthUrl, params: &TokenParams) -> HttpRequest {
     header("Accept", "application/json, application/jwt, text/plain");
     if url.method == AuthMethod::Post {
         header("Content-Type", "application/x-www-form-urlencoded");
-        request.body = Bytes::from(joined(&pairs));
+        request.body = Bytes::from(form(&pairs));
     }
     request
 }
@@ -59,15 +56,14 @@ fn with_query(url: &str, pairs: &[(String, String)]) -> String {
     let url = without_fragment(url);
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let kept = query.split('&').filter(|part| {
-        let name = part.split('=').next().unwrap_or_default().replace('+', " ");
-        let name = percent_decode_str(&name).decode_utf8_lossy();
-        !part.is_empty() && !pairs.iter().any(|(known, _)| *known == name)
+        // The part is kept as it is: to decode and encode it could change its escapes.
+        let decoded = form_urlencoded::parse(part.as_bytes()).next();
+        decoded.is_some_and(|(name, _)| !pairs.iter().any(|(known, _)| *known == name))
     });
     let mut query = kept.collect::<Vec<_>>().join("&");
-    if !query.is_empty() && !pairs.is_empty() {
-        query.push('&');
+    for (name, value) in pairs {
+        append_pair(&mut query, name, value);
     }
-    query.push_str(&joined(pairs));
     if query.is_empty() { base.to_owned() } else { format!("{base}?{query}") }
 }
 
@@ -75,13 +71,12 @@ fn without_fragment(url: &str) -> &str {
     url.split('#').next().unwrap_or_default()
 }
 
-fn joined(pairs: &[(String, String)]) -> String {
-    let mut text = String::new();
+fn form(pairs: &[(String, String)]) -> String {
+    let mut form = String::new();
     for (name, value) in pairs {
-        let separator = if text.is_empty() { "" } else { "&" };
-        let _ = write!(text, "{separator}{}={}", escape(name), escape(value));
+        append_pair(&mut form, name, value);
     }
-    text
+    form
 }
 
 fn read(response: HttpResponse) -> Result<TokenSource> {

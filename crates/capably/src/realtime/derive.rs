@@ -2,12 +2,9 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use capably_protocol::{Str, frame::Params};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{Channel, Channels, RealtimeChannelOptions};
-
-/// What stays as it is in the name and the value of a parameter.
-const PARAM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+use crate::rest::escape;
 
 /// How a channel is derived from another (DO1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,9 +28,8 @@ impl DeriveOptions {
         let (named, base) = own.unwrap_or(("", base));
         let mut all: Vec<_> =
             named.split('&').filter(|own| !own.is_empty()).map(Into::into).collect();
-        let encode = |text| utf8_percent_encode(text, PARAM);
         all.extend(
-            params.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))),
+            params.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))),
         );
         let mark = if all.is_empty() { "" } else { "?" };
         let filter = STANDARD.encode(&self.filter);

@@ -8,12 +8,12 @@ use std::{
 use bytes::Bytes;
 use capably_core::{ConnectRequest, TransportEvent, TransportId};
 use capably_protocol::{ClientFrame, ErrorInfo, Format, Limits, ServerFrame, codec};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tracing::Span;
 
 use crate::{
     Result,
     options::Config,
+    rest::append_pair,
     transport::{DialRequest, Dialling, Packet, WebSocket},
 };
 
@@ -202,13 +202,8 @@ pub(crate) fn max_frame_size(config: &Config) -> usize {
 pub(crate) fn dial_request(config: &Config, request: &ConnectRequest) -> DialRequest {
     let options = &config.options;
     let mut path = String::from("/?");
-    for (index, (name, value)) in request.params.iter().enumerate() {
-        if index > 0 {
-            path.push('&');
-        }
-        path.extend(utf8_percent_encode(name, NON_ALPHANUMERIC));
-        path.push('=');
-        path.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
+    for (name, value) in &request.params {
+        append_pair(&mut path, name, value);
     }
     DialRequest {
         tls: options.tls,

@@ -31,10 +31,10 @@ use crate::{
     random,
 };
 
-/// What stands for itself in a path segment and a query value (RFC 3986's unreserved characters).
+/// All characters but the unreserved ones of RFC 3986, which need no escape in a path or a query.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Text as one path segment or one query value.
+/// Escapes a text for a path segment, or for a name or a value in a query.
 pub(crate) fn escape(text: &str) -> impl fmt::Display {
     utf8_percent_encode(text, ESCAPED)
 }
@@ -132,10 +132,22 @@ impl Call {
     }
 }
 
+/// Adds a parameter to the query of a target.
 fn append(target: &mut String, name: &str, value: &str) {
+    if !target.contains('?') {
+        target.push('?');
+    }
+    append_pair(target, name, value);
+}
+
+/// Adds a parameter to a query, with or without the path before it, or to a form.
+///
+/// A space is written as `%20` and not as `+`: servers that decode a query as a path understand only `%20`, and all
+/// servers understand it in a form.
+pub(crate) fn append_pair(query: &mut String, name: &str, value: &str) {
     use fmt::Write as _;
-    let separator = if target.contains('?') { '&' } else { '?' };
-    let _ = write!(target, "{separator}{}={}", escape(name), escape(value));
+    let separator = if query.is_empty() || query.ends_with('?') { "" } else { "&" };
+    let _ = write!(query, "{separator}{}={}", escape(name), escape(value));
 }
 
 /// A call with what goes along with it to whichever host.
