@@ -41,6 +41,7 @@ impl Item {
 /// With more bytes than this in the outbox, publishers to the client pause. They go on at half of it.
 const HIGH_WATER: usize = 1024 * 1024;
 
+/// The frames for one client, at most `limit` bytes of them.
 pub(in crate::front) struct Outbox {
     limit: usize,
     high_water: usize,

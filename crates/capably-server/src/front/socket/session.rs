@@ -132,47 +132,7 @@ pub(in crate::front) async fn run(
     }
 }
 
-fn encode(format: Format, frame: &ServerFrame, expected_size: usize) -> WsMessage {
-    let mut bytes = Vec::with_capacity(expected_size);
-    codec::encode_server_frame(format, frame, &mut bytes);
-    message(format, bytes.into())
-}
-
-fn message(format: Format, bytes: Bytes) -> WsMessage {
-    match format {
-        Format::MsgPack => WsMessage::Binary(bytes),
-        Format::Json => match Utf8Bytes::try_from(bytes) {
-            Ok(text) => WsMessage::Text(text),
-            // JSON is UTF-8: only a fault of the encoder could lead here. The client gets an ERROR.
-            Err(_) => WsMessage::Text(Utf8Bytes::from_static("{\"action\":9}")),
-        },
-    }
-}
-
-/// A transport in its app and in the server. Dropping it removes the transport from both, however the session ends.
-struct Registration {
-    shared: Arc<Shared>,
-    app: Arc<AppHandle>,
-    transport: TransportId,
-    outbox: Arc<Outbox>,
-    _place: TransportPlace,
-}
-
-impl Registration {
-    fn new(shared: Arc<Shared>, app: Arc<AppHandle>, place: TransportPlace) -> Self {
-        let transport = shared.new_transport();
-        let outbox = Outbox::new(shared.max_queue);
-        app.add_transport(transport, Arc::clone(&outbox));
-        Self { shared, app, transport, outbox, _place: place }
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        self.app.remove_transport(self.transport, self.shared.now());
-    }
-}
-
+/// A WebSocket that is being served.
 struct Session {
     socket: WebSocketStream<TcpStream>,
     registration: Registration,
@@ -475,5 +435,46 @@ impl Session {
                 app.with(|hub, outputs| hub.unanswered(*transport, now, outputs));
             }
         }
+    }
+}
+
+/// A transport in its app and in the server. Dropping it removes the transport from both, however the session ends.
+struct Registration {
+    shared: Arc<Shared>,
+    app: Arc<AppHandle>,
+    transport: TransportId,
+    outbox: Arc<Outbox>,
+    _place: TransportPlace,
+}
+
+impl Registration {
+    fn new(shared: Arc<Shared>, app: Arc<AppHandle>, place: TransportPlace) -> Self {
+        let transport = shared.new_transport();
+        let outbox = Outbox::new(shared.max_queue);
+        app.add_transport(transport, Arc::clone(&outbox));
+        Self { shared, app, transport, outbox, _place: place }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.app.remove_transport(self.transport, self.shared.now());
+    }
+}
+
+fn encode(format: Format, frame: &ServerFrame, expected_size: usize) -> WsMessage {
+    let mut bytes = Vec::with_capacity(expected_size);
+    codec::encode_server_frame(format, frame, &mut bytes);
+    message(format, bytes.into())
+}
+
+fn message(format: Format, bytes: Bytes) -> WsMessage {
+    match format {
+        Format::MsgPack => WsMessage::Binary(bytes),
+        Format::Json => match Utf8Bytes::try_from(bytes) {
+            Ok(text) => WsMessage::Text(text),
+            // JSON is UTF-8: only a fault of the encoder could lead here. The client gets an ERROR.
+            Err(_) => WsMessage::Text(Utf8Bytes::from_static("{\"action\":9}")),
+        },
     }
 }
