@@ -73,7 +73,7 @@ use capably_protocol::{ErrorCode, ErrorInfo, Str, TokenDetails};
 
 mod calling;
 mod clock;
-mod means;
+mod credentials;
 mod obtain;
 mod operations;
 mod options;
@@ -90,7 +90,7 @@ pub use source::TokenSource;
 
 pub(crate) use calling::{ClientNumber, refuse_callback_of};
 pub(crate) use clock::Clock;
-pub(crate) use means::Means;
+pub(crate) use credentials::Means;
 pub(crate) use obtain::no_means;
 pub(crate) use session::{Proof, Session, mismatch};
 pub(crate) use source::CallbackError;

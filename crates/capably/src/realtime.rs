@@ -17,58 +17,29 @@ use crate::{
 };
 
 pub mod annotations;
-mod awake;
 mod changes;
 mod channel;
-mod channel_options;
-mod channel_properties;
-mod channels;
-mod command;
 mod connection;
-mod derive;
 mod driver;
-mod errands;
-mod fill;
-mod filter;
-mod gap;
-mod history;
-mod implicit_attach;
-mod link;
-mod listeners;
-mod metrics;
-mod mutation;
-mod network;
-mod operation;
 pub mod presence;
-mod publish;
-mod queue;
-mod subscribers;
-mod subscription;
-mod wrapper;
+mod publishing;
+mod sdk_proxy;
+mod subscribing;
 
 pub use capably_core::{
     ChannelEvent, ChannelState, ChannelStateChange, ConnectionEvent, ConnectionState,
     ConnectionStateChange,
 };
-pub(crate) use command::WeakHandle;
-use network::NetworkWatch;
+pub(crate) use driver::command::WeakHandle;
+use driver::{command, network::NetworkWatch};
 
 pub use annotations::{AnnotationSubscription, Annotations};
 pub use changes::Changes;
-pub use channel::Channel;
-pub use channel_options::RealtimeChannelOptions;
-pub use channel_properties::ChannelProperties;
-pub use channels::Channels;
-pub use connection::Connection;
-pub use derive::DeriveOptions;
-pub use filter::MessageFilter;
-pub use gap::Gap;
-pub use metrics::ConnectionMetrics;
-pub use mutation::{ChangeMessage, ChangeReceipt};
+pub use channel::{Channel, ChannelProperties, Channels, DeriveOptions, RealtimeChannelOptions};
+pub use connection::{Connection, ConnectionMetrics};
 pub use presence::{Presence, PresenceSubscription};
-pub use publish::{Publish, Receipt};
-pub use queue::Overflow;
-pub use subscription::{Subscribe, Subscription, SubscriptionEvent};
+pub use publishing::{ChangeMessage, ChangeReceipt, Publish, Receipt};
+pub use subscribing::{Gap, MessageFilter, Overflow, Subscribe, Subscription, SubscriptionEvent};
 
 /// A realtime client: one connection to the service, and the channels on it (RTC).
 ///

@@ -54,7 +54,7 @@ pub mod push_channel;
 mod query;
 mod request;
 mod response;
-mod wrapper;
+mod sdk_proxy;
 
 pub use annotations::RestAnnotations;
 pub use channel::{ChannelOptions, RestChannel, RestChannels};
@@ -68,7 +68,7 @@ pub use push::{
 };
 pub use push_channel::{LocalDevice, PushChannel};
 pub use query::{Direction, History, Query, QueryItem, Timestamp};
-pub use wrapper::WrapperSdkProxyOptions;
+pub use sdk_proxy::WrapperSdkProxyOptions;
 
 use crate::{Auth, ClientOptions, Result, http::BoxFuture, options::Config, realtime::WeakHandle};
 pub(crate) use request::{Call, Pipeline, escape};

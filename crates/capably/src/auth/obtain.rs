@@ -8,8 +8,9 @@ use capably_protocol::{
 use futures_util::FutureExt;
 
 use super::{
-    calling, failed,
-    means::{Means, Source},
+    calling,
+    credentials::{Means, Source},
+    failed,
     source::{Resolved, TokenSource, checked},
     url,
 };

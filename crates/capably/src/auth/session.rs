@@ -10,7 +10,7 @@ use capably_protocol::{ApiKey, ErrorCode, Millis, Str, TokenDetails, TokenParams
 use super::{
     AuthOptions,
     calling::{self, Calls, ClientNumber},
-    means::{self, Means, Source},
+    credentials::{self, Means, Source},
     obtain,
     renewal::Renewal,
 };
@@ -64,8 +64,8 @@ impl Proof {
     /// The value of the `Authorization` header.
     pub(crate) fn header(&self) -> String {
         match self {
-            Self::Basic(key) => means::basic(key),
-            Self::Token { token, .. } => means::bearer(token),
+            Self::Basic(key) => credentials::basic(key),
+            Self::Token { token, .. } => credentials::bearer(token),
         }
     }
 }

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use capably_protocol::{Format, TokenParams};
 use percent_encoding::percent_decode_str;
 
-use super::{AuthMethod, TokenSource, failed, failed_because, means::AuthUrl, source::MAX_SIZE};
+use super::{
+    AuthMethod, TokenSource, credentials::AuthUrl, failed, failed_because, source::MAX_SIZE,
+};
 use crate::{
     Error, Result,
     http::{HttpMethod, HttpRequest, HttpResponse},

@@ -56,7 +56,7 @@ use capably_protocol::{Annotation, AnnotationAction};
 
 use super::{
     Channel,
-    command::{AnnotationCommand, Command},
+    driver::command::{AnnotationCommand, Command},
 };
 use crate::{
     Result,
@@ -64,9 +64,9 @@ use crate::{
     rest::{MessageSerial, Query, annotations::prepare},
 };
 
-mod subscription;
-
-pub use subscription::{AnnotationEvent, AnnotationSubscription, SubscribeAnnotations};
+pub use super::subscribing::annotations::{
+    AnnotationEvent, AnnotationSubscription, SubscribeAnnotations,
+};
 
 /// The annotations of a channel's messages (RTL26), from [`Channel::annotations`].
 ///

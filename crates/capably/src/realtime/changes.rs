@@ -10,9 +10,11 @@ use std::{
 
 use futures_core::Stream;
 
+pub(crate) mod listeners;
+
 use super::{
     ChannelEvent, ChannelStateChange, ConnectionEvent, ConnectionStateChange,
-    queue::{Break, Intake, Queue},
+    subscribing::queue::{Break, Intake, Queue},
 };
 
 /// Every change since the stream was made, in order. It ends with the client.

@@ -8,10 +8,21 @@ use std::sync::{
 use capably_core::{Channel as CoreChannel, ChannelId};
 use capably_protocol::{ChannelMode, Data, ErrorCode, Message, Str, frame::Params};
 
+mod collection;
+mod derive;
+mod history;
+mod options;
+mod properties;
+
+pub use collection::Channels;
+pub use derive::DeriveOptions;
+pub use options::RealtimeChannelOptions;
+pub use properties::ChannelProperties;
+
 use super::{
-    Changes, ChannelState, ChannelStateChange, Publish, RealtimeChannelOptions, Subscribe,
-    command::{Command, Handle, Reply, gone, lock},
-    listeners::Listeners,
+    Changes, ChannelState, ChannelStateChange, Publish, Subscribe,
+    changes::listeners::Listeners,
+    driver::command::{Command, Handle, Reply, gone, lock},
 };
 use crate::{
     Error, Rest, Result,

@@ -5,9 +5,13 @@ use std::time::Duration;
 use capably_protocol::{ErrorCode, Str};
 use tokio::sync::oneshot;
 
+mod metrics;
+
+pub use metrics::ConnectionMetrics;
+
 use super::{
-    Changes, ConnectionMetrics, ConnectionState, ConnectionStateChange,
-    command::{Command, ConnectionSnapshot, Handle, gone},
+    Changes, ConnectionState, ConnectionStateChange,
+    driver::command::{Command, ConnectionSnapshot, Handle, gone},
 };
 use crate::{Error, Result, http::BoxFuture};
 

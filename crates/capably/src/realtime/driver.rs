@@ -19,23 +19,30 @@ use tokio::{
     time::{Instant as TokioInstant, Sleep, sleep_until},
 };
 
-use self::{crowd::Crowd, entry::Entry};
-use super::{
-    awake::Awake,
+use self::{
     command::{Command, Shared},
-    errands::{Errands, Finished},
+    entry::Entry,
+    full_queues::Crowd,
     link::{Link, dial_request, max_frame_size},
     network::{NetworkChange, NetworkWatch},
     operation::Operation,
+    sleep::Awake,
+    tasks::{Errands, Finished},
 };
 use crate::{options::Config, rest::Pipeline, transport::Connector};
 
 mod annotations;
-mod commands;
-mod crowd;
+pub(crate) mod command;
+mod dispatch;
 mod entry;
 mod events;
+mod full_queues;
+mod link;
+pub(crate) mod network;
+pub(crate) mod operation;
 mod presence;
+mod sleep;
+mod tasks;
 
 /// Rounds of work before other tasks get their turn.
 const ROUNDS: usize = 16;
@@ -329,7 +336,7 @@ impl Drop for Driver {
         self.shared.end();
         let clock = &self.errands.pipeline.config().options.clock;
         for entry in self.channels.values_mut() {
-            entry.end(&super::command::gone(), clock);
+            entry.end(&command::gone(), clock);
             entry.shared.end();
         }
     }

@@ -2,12 +2,12 @@
 
 use capably_core::{Channel, ChannelId, Now, Outcome};
 
-use super::{Driver, commands::released};
+use super::{Driver, dispatch::released};
 use crate::{
     Error,
     realtime::{
-        command::AnnotationCommand,
-        operation::{Listener, Operation},
+        driver::command::AnnotationCommand,
+        driver::operation::{Listener, Operation},
     },
 };
 

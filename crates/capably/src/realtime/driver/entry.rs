@@ -12,7 +12,8 @@ use crate::{
     Error,
     auth::Clock,
     realtime::{
-        Gap, channel::ChannelShared, filter::Wanted, operation::Listener, subscribers::Subscribers,
+        Gap, channel::ChannelShared, driver::operation::Listener, subscribing::filter::Wanted,
+        subscribing::subscribers::Subscribers,
     },
 };
 

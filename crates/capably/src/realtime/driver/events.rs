@@ -5,10 +5,10 @@ use capably_core::{
 };
 use capably_protocol::{ErrorCode, ErrorInfo, Millis};
 
-use super::{Driver, commands::failed, entry::Entry};
+use super::{Driver, dispatch::failed, entry::Entry};
 use crate::{
     Error,
-    realtime::{command::ConnectionSnapshot, subscribers::Delivered},
+    realtime::{driver::command::ConnectionSnapshot, subscribing::subscribers::Delivered},
 };
 
 impl Driver {

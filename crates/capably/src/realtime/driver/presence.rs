@@ -2,12 +2,12 @@
 
 use capably_core::{ChannelId, Now, Outcome};
 
-use super::{Driver, commands::released};
+use super::{Driver, dispatch::released};
 use crate::{
     Error,
     realtime::{
-        command::PresenceCommand,
-        operation::{Listener, Operation},
+        driver::command::PresenceCommand,
+        driver::operation::{Listener, Operation},
     },
 };
 

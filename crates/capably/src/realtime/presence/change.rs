@@ -9,7 +9,7 @@ use crate::{
     outgoing, payload,
     realtime::{
         Channel,
-        command::{Command, PresenceCommand},
+        driver::command::{Command, PresenceCommand},
     },
 };
 

@@ -8,7 +8,7 @@ use crate::{
     http::BoxFuture,
     realtime::{
         Channel,
-        command::{Command, PresenceCommand},
+        driver::command::{Command, PresenceCommand},
     },
 };
 

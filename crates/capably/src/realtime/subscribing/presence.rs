@@ -18,11 +18,11 @@ use crate::{
     Error, Result,
     realtime::{
         Channel, Gap, Overflow,
-        command::{Command, PresenceCommand},
-        gap::warn_of_gap,
-        implicit_attach::ImplicitAttach,
-        queue::{Bounds, Break, Intake, Next, Queue},
-        subscribers::Subscriber,
+        driver::command::{Command, PresenceCommand},
+        subscribing::gap::warn_of_gap,
+        subscribing::implicit_attach::ImplicitAttach,
+        subscribing::queue::{Bounds, Break, Intake, Next, Queue},
+        subscribing::subscribers::Subscriber,
     },
 };
 
@@ -47,7 +47,7 @@ pub struct SubscribePresence {
 }
 
 impl SubscribePresence {
-    pub(super) fn new(channel: &Channel) -> Self {
+    pub(in crate::realtime) fn new(channel: &Channel) -> Self {
         Self {
             channel: channel.clone(),
             actions: Vec::new(),

@@ -4,7 +4,7 @@ use capably_core::Channel as CoreChannel;
 use capably_protocol::Str;
 use tokio::sync::oneshot;
 
-use super::{Channel, command::Command};
+use crate::realtime::{Channel, driver::command::Command};
 
 /// Where a channel stands in its stream of messages (CP1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -17,7 +17,7 @@ pub struct ChannelProperties {
 }
 
 impl ChannelProperties {
-    pub(super) fn new(channel: &CoreChannel) -> Self {
+    pub(crate) fn new(channel: &CoreChannel) -> Self {
         Self {
             attach_serial: channel.attach_serial().cloned(),
             channel_serial: channel.channel_serial().cloned(),

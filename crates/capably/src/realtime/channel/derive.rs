@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use capably_protocol::{Str, frame::Params};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{Channel, Channels, RealtimeChannelOptions};
+use crate::realtime::{Channel, Channels, RealtimeChannelOptions};
 
 /// What stays as it is in the name and the value of a parameter.
 const PARAM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');

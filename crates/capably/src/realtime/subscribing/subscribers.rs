@@ -14,13 +14,13 @@ use capably_protocol::{
     Annotation, ErrorInfo, Message, Millis, PresenceAction, PresenceMessage, Str,
 };
 
-use super::{
-    Gap,
-    command::gone,
-    filter::Wanted,
-    queue::{Bounds, Push, Pushed, Queue, Weigh, too_slow},
-};
 use crate::Error;
+use crate::realtime::{
+    Gap,
+    driver::command::gone,
+    subscribing::filter::Wanted,
+    subscribing::queue::{Bounds, Push, Pushed, Queue, Weigh, too_slow},
+};
 
 /// Which items a listener wants.
 pub(crate) trait Wants<T> {

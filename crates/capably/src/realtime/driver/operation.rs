@@ -5,7 +5,7 @@ use std::time::Duration;
 use capably_core::{ChannelId, Outcome};
 use capably_protocol::{ErrorInfo, PresenceMessage, PublishResult, TokenDetails};
 
-use super::command::{Authorize, Reply, gone};
+use crate::realtime::driver::command::{Authorize, Reply, gone};
 use crate::{Error, Result};
 
 /// An operation under way, and where its result goes.

@@ -11,10 +11,10 @@ use capably_protocol::{ErrorInfo, Message, PublishResult, Str, frame::Params};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::{
+use crate::realtime::{
     Channel,
     channel::ChannelShared,
-    command::{self, Command, Handle, gone},
+    driver::command::{self, Command, Handle, gone},
 };
 use crate::{Error, Result, http::BoxFuture, outgoing::Outgoing, payload};
 

@@ -11,7 +11,9 @@ use std::{
 use capably_protocol::{ErrorCode, Message, MessageAction, Str};
 use futures_util::TryStreamExt;
 
-use super::{Channel, Gap, SubscriptionEvent, command::Shared, filter::Wanted};
+use crate::realtime::{
+    Channel, Gap, SubscriptionEvent, driver::command::Shared, subscribing::filter::Wanted,
+};
 use crate::{
     Error, Result,
     http::BoxFuture,

@@ -13,8 +13,8 @@ use crate::{
     Error,
     realtime::{
         ChannelProperties,
-        command::{Command, Publish},
-        operation::{Authorizing, Listener, Operation},
+        driver::command::{Command, Publish},
+        driver::operation::{Authorizing, Listener, Operation},
     },
 };
 

@@ -17,9 +17,9 @@ use capably_protocol::{
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::{
-    Changes, ChannelProperties, ConnectionMetrics, channel::ChannelShared, filter::Wanted,
-    listeners::Listeners, subscribers::Subscriber,
+use crate::realtime::{
+    Changes, ChannelProperties, ConnectionMetrics, changes::listeners::Listeners,
+    channel::ChannelShared, subscribing::filter::Wanted, subscribing::subscribers::Subscriber,
 };
 use crate::{
     Error, Result,

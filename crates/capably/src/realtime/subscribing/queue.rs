@@ -11,8 +11,8 @@ use std::{
 
 use capably_protocol::{Annotation, Message, PresenceMessage};
 
-use super::{ChannelStateChange, ConnectionStateChange, command::gone};
 use crate::Error;
+use crate::realtime::{ChannelStateChange, ConnectionStateChange, driver::command::gone};
 
 /// What happens when a listener does not keep up and its queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

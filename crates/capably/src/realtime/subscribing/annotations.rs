@@ -18,11 +18,11 @@ use crate::{
     Error, Result,
     realtime::{
         Channel, Gap, Overflow,
-        command::{AnnotationCommand, Command},
-        gap::warn_of_gap,
-        implicit_attach::ImplicitAttach,
-        queue::{Bounds, Break, Intake, Next, Queue},
-        subscribers::Subscriber,
+        driver::command::{AnnotationCommand, Command},
+        subscribing::gap::warn_of_gap,
+        subscribing::implicit_attach::ImplicitAttach,
+        subscribing::queue::{Bounds, Break, Intake, Next, Queue},
+        subscribing::subscribers::Subscriber,
     },
 };
 
@@ -49,7 +49,7 @@ pub struct SubscribeAnnotations {
 }
 
 impl SubscribeAnnotations {
-    pub(super) fn new(channel: &Channel) -> Self {
+    pub(in crate::realtime) fn new(channel: &Channel) -> Self {
         Self {
             channel: channel.clone(),
             types: Vec::new(),

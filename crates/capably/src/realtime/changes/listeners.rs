@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{
+use crate::realtime::{
     Changes, Overflow,
-    command::gone,
-    queue::{Bounds, Push, Queue, Weigh},
+    driver::command::gone,
+    subscribing::queue::{Bounds, Push, Queue, Weigh},
 };
 
 /// How many changes a listener may leave unread; of more, it misses the oldest.

@@ -2,7 +2,7 @@
 
 use capably_protocol::{ErrorCode, Message};
 
-use super::Channel;
+use crate::realtime::Channel;
 use crate::{
     Error,
     rest::{History, Query},

@@ -6,9 +6,9 @@ use capably_core::ChannelOptions;
 use capably_protocol::{ChannelMode, CipherParams, frame::Params};
 use tokio::sync::oneshot;
 
-use super::{
+use crate::realtime::{
     Channel, ChannelState,
-    command::{Command, answered, lock},
+    driver::command::{Command, answered, lock},
 };
 use crate::{
     Result,

@@ -10,9 +10,9 @@ use capably_protocol::{
     Message, MessageAction, MessageOperation, UpdateDeleteResult, frame::Params,
 };
 
-use super::{
+use crate::realtime::{
     Channel,
-    publish::{Receipt, Sender},
+    publishing::publish::{Receipt, Sender},
 };
 use crate::{
     Result,

@@ -11,12 +11,12 @@ use std::{
 use capably_core::ChannelId;
 use capably_protocol::Str;
 
-use super::{
+use crate::Rest;
+use crate::realtime::{
     Channel, RealtimeChannelOptions,
     channel::ChannelShared,
-    command::{Command, Handle, lock},
+    driver::command::{Command, Handle, lock},
 };
-use crate::Rest;
 
 /// The channels of a [`Realtime`](crate::Realtime) client (RTS).
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl Channels {
     }
 
     /// The same channels, for a wrapper SDK that names itself (WP7).
-    pub(super) fn attributed(&self, agent: String) -> Self {
+    pub(crate) fn attributed(&self, agent: String) -> Self {
         Self { agent: Some(agent), ..self.clone() }
     }
 

@@ -44,7 +44,7 @@ impl Notice for Gap {
 }
 
 /// Logs a gap, for a listener that does not ask for gaps.
-pub(super) fn warn_of_gap(channel: &str, gap: &Gap) {
+pub(crate) fn warn_of_gap(channel: &str, gap: &Gap) {
     let Gap { reason, after, until, time: _, unfilled } = gap;
     tracing::warn!(
         channel,

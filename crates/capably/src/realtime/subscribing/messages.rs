@@ -14,15 +14,15 @@ use std::{
 use capably_protocol::{Message, Str};
 use futures_core::Stream;
 
-use super::{
+use crate::realtime::{
     Channel, Gap, MessageFilter, Overflow,
-    command::Command,
-    fill::{self, Filler},
-    filter::Wanted,
-    gap::warn_of_gap,
-    implicit_attach::ImplicitAttach,
-    queue::{Bounds, Break, Intake, Next, Queue},
-    subscribers::Subscriber,
+    driver::command::Command,
+    subscribing::fill::{self, Filler},
+    subscribing::filter::Wanted,
+    subscribing::gap::warn_of_gap,
+    subscribing::implicit_attach::ImplicitAttach,
+    subscribing::queue::{Bounds, Break, Intake, Next, Queue},
+    subscribing::subscribers::Subscriber,
 };
 use crate::{Error, Result};
 

@@ -3,8 +3,8 @@
 use capably_protocol::ErrorInfo;
 use tokio::sync::oneshot;
 
-use super::command::{Reply, answered};
 use crate::Result;
+use crate::realtime::driver::command::{Reply, answered};
 
 /// The attach that a subscription began with.
 #[derive(Debug)]
