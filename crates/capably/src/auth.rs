@@ -95,18 +95,18 @@ pub(crate) use obtain::no_means;
 pub(crate) use session::{Proof, Session, mismatch};
 pub(crate) use source::CallbackError;
 
-use crate::{Error, realtime::WeakHandle, rest::Pipeline};
+use crate::{Error, realtime::WeakDriverHandle, rest::Pipeline};
 
 /// A client's identity, and the tokens that prove it (RSC5).
 #[derive(Clone)]
 pub struct Auth {
     pipeline: Arc<Pipeline>,
     /// The connection that follows its tokens. It does not keep that client alive.
-    connection: Option<WeakHandle>,
+    connection: Option<WeakDriverHandle>,
 }
 
 impl Auth {
-    pub(crate) fn new(pipeline: Arc<Pipeline>, connection: Option<WeakHandle>) -> Self {
+    pub(crate) fn new(pipeline: Arc<Pipeline>, connection: Option<WeakDriverHandle>) -> Self {
         Self { pipeline, connection }
     }
 

@@ -43,6 +43,7 @@ mod outgoing;
 mod payload;
 mod proxy;
 mod random;
+mod sync;
 #[cfg(feature = "tls")]
 mod tls;
 

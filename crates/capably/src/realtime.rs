@@ -23,6 +23,7 @@ mod connection;
 mod driver;
 pub mod presence;
 mod publishing;
+mod queue;
 mod sdk_proxy;
 mod subscribing;
 
@@ -30,16 +31,17 @@ pub use capably_core::{
     ChannelEvent, ChannelState, ChannelStateChange, ConnectionEvent, ConnectionState,
     ConnectionStateChange,
 };
-pub(crate) use driver::command::WeakHandle;
-use driver::{command, network::NetworkWatch};
+use driver::NetworkWatch;
+pub(crate) use driver::WeakDriverHandle;
 
 pub use annotations::{AnnotationSubscription, Annotations};
 pub use changes::Changes;
 pub use channel::{Channel, ChannelProperties, Channels, DeriveOptions, RealtimeChannelOptions};
 pub use connection::{Connection, ConnectionMetrics};
 pub use presence::{Presence, PresenceSubscription};
-pub use publishing::{ChangeMessage, ChangeReceipt, Publish, Receipt};
-pub use subscribing::{Gap, MessageFilter, Overflow, Subscribe, Subscription, SubscriptionEvent};
+pub use publishing::{ChangeReceipt, MessageChange, MessagePublish, Receipt};
+pub use queue::Overflow;
+pub use subscribing::{Gap, MessageFilter, Subscribe, Subscription, SubscriptionEvent};
 
 /// A realtime client: one connection to the service, and the channels on it (RTC).
 ///
@@ -112,7 +114,7 @@ impl Realtime {
         };
         let start = TokioInstant::now();
         let core = Client::new(Arc::new(core_config(&config)), seed, Now::default());
-        let (handle, commands) = command::Handle::new(config.number);
+        let (handle, commands) = driver::DriverHandle::new(config.number);
         let shared = Arc::clone(&handle.shared);
         let auto_connect = config.options.auto_connect;
         let rest = Rest::with_config(config, Some(handle.downgrade()));
@@ -146,11 +148,11 @@ impl Realtime {
                 | ConnectionState::Closing
                 | ConnectionState::Closed
                 | ConnectionState::Failed => {
-                    return Err(change.reason.map_or_else(command::gone, Error::from));
+                    return Err(change.reason.map_or_else(driver::gone, Error::from));
                 }
             }
         }
-        Err(command::gone())
+        Err(driver::gone())
     }
 
     /// The connection (RTC2).

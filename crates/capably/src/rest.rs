@@ -70,7 +70,9 @@ pub use push_channel::{LocalDevice, PushChannel};
 pub use query::{Direction, History, Query, QueryItem, Timestamp};
 pub use sdk_proxy::WrapperSdkProxyOptions;
 
-use crate::{Auth, ClientOptions, Result, http::BoxFuture, options::Config, realtime::WeakHandle};
+use crate::{
+    Auth, ClientOptions, Result, http::BoxFuture, options::Config, realtime::WeakDriverHandle,
+};
 pub(crate) use request::{Call, Pipeline, escape};
 pub(crate) use response::Reply;
 
@@ -95,7 +97,7 @@ impl Rest {
     }
 
     /// A client of its own, or of this connection.
-    pub(crate) fn with_config(config: Arc<Config>, connection: Option<WeakHandle>) -> Self {
+    pub(crate) fn with_config(config: Arc<Config>, connection: Option<WeakDriverHandle>) -> Self {
         let pipeline = Arc::new(Pipeline::new(config));
         let channels = RestChannels::new(Arc::clone(&pipeline));
         Self { auth: Auth::new(Arc::clone(&pipeline), connection), channels, pipeline }

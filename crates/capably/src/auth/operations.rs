@@ -5,7 +5,7 @@ use std::sync::Arc;
 use capably_protocol::{ErrorCode, TokenDetails, TokenParams, TokenRequest};
 
 use super::{AuthOptions, calling, obtain, session::Session};
-use crate::{Error, Result, http::BoxFuture, realtime::WeakHandle, rest::Pipeline};
+use crate::{Error, Result, http::BoxFuture, realtime::WeakDriverHandle, rest::Pipeline};
 
 /// Parameters and options of an operation; what is left out is the client's own (RSA8e).
 #[derive(Clone)]
@@ -14,7 +14,7 @@ struct Request {
     params: Option<TokenParams>,
     options: Option<AuthOptions>,
     /// The connection that is to use the token, too.
-    connection: Option<WeakHandle>,
+    connection: Option<WeakDriverHandle>,
 }
 
 impl Request {
@@ -114,7 +114,7 @@ operation!(
 
 impl Authorize {
     /// The same, for the client of this connection.
-    pub(super) fn over(mut self, connection: Option<WeakHandle>) -> Self {
+    pub(super) fn over(mut self, connection: Option<WeakDriverHandle>) -> Self {
         self.0.connection = connection;
         self
     }

@@ -54,10 +54,7 @@
 
 use capably_protocol::{Annotation, AnnotationAction};
 
-use super::{
-    Channel,
-    driver::command::{AnnotationCommand, Command},
-};
+use super::{Channel, driver::Command};
 use crate::{
     Result,
     http::BoxFuture,
@@ -78,7 +75,7 @@ pub struct Annotations<'a> {
 
 impl Annotations<'_> {
     /// Annotates a message when it is awaited (RTAN1). Waits for the connection, and is sent again after a drop, as a
-    /// [`Publish`](super::Publish) is. On a channel with a cipher the payload is encrypted.
+    /// [`MessagePublish`](super::MessagePublish) is. On a channel with a cipher the payload is encrypted.
     ///
     /// # Errors
     /// Code 40003 for a message without a serial or an annotation without a type, 40009 for one that is too
@@ -136,11 +133,9 @@ fn send(
     Box::pin(async move {
         let annotation = Box::new(prepare(&rest, &message, annotation, action)?);
         handle.check_may_wait()?;
-        let permits = handle.take_window(annotation.size()).await?;
-        let publish = |reply| {
-            let publish = AnnotationCommand::Publish { annotation, permits, reply };
-            Command::Annotations(shared.id, publish)
-        };
-        handle.ask(publish).await.map(drop)
+        let permits = handle.shared.window.reserve(annotation.size()).await?;
+        let channel = shared.id;
+        let annotate = |reply| Command::Annotate { channel, annotation, permits, reply };
+        handle.ask(annotate).await.map(drop)
     })
 }

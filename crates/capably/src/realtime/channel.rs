@@ -20,14 +20,15 @@ pub use options::RealtimeChannelOptions;
 pub use properties::ChannelProperties;
 
 use super::{
-    Changes, ChannelState, ChannelStateChange, Publish, Subscribe,
-    changes::listeners::Listeners,
-    driver::command::{Command, Handle, Reply, gone, lock},
+    Changes, ChannelState, ChannelStateChange, MessagePublish, Subscribe,
+    changes::ChangeSender,
+    driver::{Command, DriverHandle, Reply, gone},
 };
 use crate::{
     Error, Rest, Result,
     http::BoxFuture,
     rest::{self, RestChannel},
+    sync::lock,
 };
 
 /// A channel of a [`Realtime`](crate::Realtime) client (RTL): a handle, cheap to clone.
@@ -35,7 +36,7 @@ use crate::{
 /// What its methods return borrows nothing of it, and can be spawned, stored or joined.
 #[derive(Clone, Debug)]
 pub struct Channel {
-    pub(crate) handle: Handle,
+    pub(crate) handle: DriverHandle,
     pub(crate) shared: Arc<ChannelShared>,
     rest: Rest,
 }
@@ -50,7 +51,7 @@ pub(crate) struct ChannelShared {
     pub(super) agent: Option<String>,
     snapshot: Mutex<ChannelSnapshot>,
     presence_synced: AtomicBool,
-    listeners: Listeners<ChannelStateChange>,
+    changes: ChangeSender<ChannelStateChange>,
 }
 
 #[derive(Clone, Debug)]
@@ -98,14 +99,14 @@ impl ChannelShared {
                 attach_serial: None,
             }),
             presence_synced: AtomicBool::new(false),
-            listeners: Listeners::new(),
+            changes: ChangeSender::new(),
         }
     }
 
     /// Updates the snapshot, then tells every listener.
     pub(crate) fn changed(&self, channel: &CoreChannel, change: &ChannelStateChange) {
         self.update(ChannelSnapshot::new(channel, change.current));
-        self.listeners.tell(change);
+        self.changes.send(change);
     }
 
     /// Updates the snapshot of an attached channel.
@@ -151,12 +152,12 @@ impl ChannelShared {
         }
         drop(snapshot);
         self.presence_synced(false);
-        self.listeners.end();
+        self.changes.end();
     }
 }
 
 impl Channel {
-    pub(crate) fn new(handle: Handle, shared: Arc<ChannelShared>, rest: Rest) -> Self {
+    pub(crate) fn new(handle: DriverHandle, shared: Arc<ChannelShared>, rest: Rest) -> Self {
         Self { handle, shared, rest }
     }
 
@@ -207,24 +208,24 @@ impl Channel {
         self.ask(move |reply| Command::Detach(id, reply))
     }
 
-    /// Publishes a name and a payload (RTL6i1). Await it for the acknowledgement; [`Publish`] says more.
-    pub fn publish(&self, name: impl Into<Str>, data: impl Into<Data>) -> Publish {
+    /// Publishes a name and a payload (RTL6i1). Await it for the acknowledgement; [`MessagePublish`] says more.
+    pub fn publish(&self, name: impl Into<Str>, data: impl Into<Data>) -> MessagePublish {
         self.publish_message(Message::new(name, data))
     }
 
     /// Publishes a payload without a name (RTL6i1).
-    pub fn publish_data(&self, data: impl Into<Data>) -> Publish {
+    pub fn publish_data(&self, data: impl Into<Data>) -> MessagePublish {
         self.publish_message(Message::unnamed(data))
     }
 
     /// Publishes one message (RTL6i1).
-    pub fn publish_message(&self, message: Message) -> Publish {
-        Publish::new(self, vec![message])
+    pub fn publish_message(&self, message: Message) -> MessagePublish {
+        MessagePublish::new(self, vec![message])
     }
 
     /// Publishes messages in one frame: all or none (RTL6i2).
-    pub fn publish_messages(&self, messages: impl Into<Vec<Message>>) -> Publish {
-        Publish::new(self, messages.into())
+    pub fn publish_messages(&self, messages: impl Into<Vec<Message>>) -> MessagePublish {
+        MessagePublish::new(self, messages.into())
     }
 
     /// Listens to messages (RTL7). Await it to be attached when it returns.
@@ -303,7 +304,7 @@ impl Channel {
 
     /// Every change from now on, in order (RTL2).
     pub fn changes(&self) -> Changes<ChannelStateChange> {
-        self.shared.listeners.listen()
+        self.shared.changes.listen()
     }
 }
 

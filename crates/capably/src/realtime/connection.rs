@@ -11,18 +11,18 @@ pub use metrics::ConnectionMetrics;
 
 use super::{
     Changes, ConnectionState, ConnectionStateChange,
-    driver::command::{Command, ConnectionSnapshot, Handle, gone},
+    driver::{Command, ConnectionSnapshot, DriverHandle, gone},
 };
 use crate::{Error, Result, http::BoxFuture};
 
 /// The connection of a [`Realtime`](crate::Realtime) client (RTN).
 #[derive(Clone, Debug)]
 pub struct Connection {
-    handle: Handle,
+    handle: DriverHandle,
 }
 
 impl Connection {
-    pub(crate) fn new(handle: Handle) -> Self {
+    pub(crate) fn new(handle: DriverHandle) -> Self {
         Self { handle }
     }
 

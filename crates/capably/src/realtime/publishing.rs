@@ -1,7 +1,9 @@
-//! Publishing messages, and changing those that were published.
+//! Publishing messages, and changing published messages.
 
-pub(crate) mod mutation;
-pub(crate) mod publish;
+mod mutation;
+mod publish;
+mod window;
 
-pub use mutation::{ChangeMessage, ChangeReceipt};
-pub use publish::{Publish, Receipt};
+pub use mutation::{ChangeReceipt, MessageChange};
+pub use publish::{MessagePublish, Receipt};
+pub(crate) use window::PublishWindow;

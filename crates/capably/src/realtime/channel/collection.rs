@@ -11,19 +11,22 @@ use std::{
 use capably_core::ChannelId;
 use capably_protocol::Str;
 
-use crate::Rest;
-use crate::realtime::{
-    Channel, RealtimeChannelOptions,
-    channel::ChannelShared,
-    driver::command::{Command, Handle, lock},
+use crate::{
+    Rest,
+    realtime::{
+        Channel, RealtimeChannelOptions,
+        channel::ChannelShared,
+        driver::{Command, DriverHandle},
+    },
+    sync::lock,
 };
 
 /// The channels of a [`Realtime`](crate::Realtime) client (RTS).
 #[derive(Clone, Debug)]
 pub struct Channels {
-    handle: Handle,
+    handle: DriverHandle,
     registry: Arc<Registry>,
-    /// What channels that are made through this handle name when they attach (WP7).
+    /// The agent of a wrapper SDK, for channels that are made through this handle (WP7).
     agent: Option<String>,
     rest: Rest,
 }
@@ -35,22 +38,22 @@ struct Registry {
 }
 
 impl Channels {
-    pub(crate) fn new(handle: Handle, rest: Rest) -> Self {
+    pub(crate) fn new(handle: DriverHandle, rest: Rest) -> Self {
         Self { handle, registry: Arc::default(), agent: None, rest }
     }
 
-    /// The same channels, for a wrapper SDK that names itself (WP7).
+    /// The same channels for a wrapper SDK: new channels name its agent when they attach (WP7).
     pub(crate) fn attributed(&self, agent: String) -> Self {
         Self { agent: Some(agent), ..self.clone() }
     }
 
-    /// The channel with this name, made if there is none (RTS3a).
+    /// The channel with this name; it is created if it does not exist (RTS3a).
     pub fn get(&self, name: impl Into<Str>) -> Channel {
         self.get_with(name, RealtimeChannelOptions::default())
     }
 
-    /// The channel with this name, made with these options if there is none (RTS3b). Options for a
-    /// channel that exists do not change it: [`Channel::set_options`] does.
+    /// The channel with this name; it is created with these options if it does not exist (RTS3b). An existing
+    /// channel keeps its options: [`Channel::set_options`] changes them.
     pub fn get_with(&self, name: impl Into<Str>, options: RealtimeChannelOptions) -> Channel {
         let name = name.into();
         let mut channels = lock(&self.registry.channels);
@@ -65,12 +68,12 @@ impl Channels {
         Channel::new(self.handle.clone(), Arc::clone(shared), self.rest.clone())
     }
 
-    /// Whether there is a channel with this name (RTS2).
+    /// Whether a channel with this name exists (RTS2).
     pub fn exists(&self, name: &str) -> bool {
         lock(&self.registry.channels).contains_key(name)
     }
 
-    /// The channels there are, by name (RTS2).
+    /// All channels, sorted by name (RTS2).
     pub fn all(&self) -> Vec<Channel> {
         let channels = lock(&self.registry.channels);
         channels
@@ -79,8 +82,8 @@ impl Channels {
             .collect()
     }
 
-    /// Detaches a channel and forgets it (RTS4a). Its subscriptions end; handles to it see no change of
-    /// state any more.
+    /// Detaches a channel and removes it (RTS4a). Its subscriptions end, and its handles see no further change
+    /// of state.
     pub fn release(&self, name: &str) {
         if let Some(shared) = lock(&self.registry.channels).remove(name) {
             shared.end();

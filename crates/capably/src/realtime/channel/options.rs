@@ -8,12 +8,13 @@ use tokio::sync::oneshot;
 
 use crate::realtime::{
     Channel, ChannelState,
-    driver::command::{Command, answered, lock},
+    driver::{Command, received},
 };
 use crate::{
     Result,
     crypto::{self, CipherKey, CipherParamOptions},
     http::BoxFuture,
+    sync::lock,
 };
 
 /// What a channel is asked to be (TB).
@@ -116,7 +117,7 @@ impl Channel {
                 *own = Arc::new(options);
                 handle.send(Command::SetOptions(shared.id, core, reply));
             }
-            answered(answer).await
+            received(answer).await
         })
     }
 }

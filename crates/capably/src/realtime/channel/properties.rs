@@ -4,7 +4,7 @@ use capably_core::Channel as CoreChannel;
 use capably_protocol::Str;
 use tokio::sync::oneshot;
 
-use crate::realtime::{Channel, driver::command::Command};
+use crate::realtime::{Channel, driver::Command};
 
 /// Where a channel stands in its stream of messages (CP1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

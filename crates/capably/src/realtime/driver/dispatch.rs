@@ -1,4 +1,4 @@
-//! What handles ask for, and how it ends.
+//! Dispatches the commands of handles to the core.
 
 use std::{
     sync::Arc,
@@ -8,27 +8,31 @@ use std::{
 use capably_core::{Channel, ChannelId, ChannelState, Now, OpId, Outcome};
 use capably_protocol::{ErrorCode, ErrorInfo};
 
-use super::{Driver, entry::Entry};
+use super::{
+    Driver,
+    channel_entry::ChannelEntry,
+    command::{Command, PublishCommand, Reply},
+    operation::{AuthorizeOperation, Operation},
+};
 use crate::{
     Error,
     realtime::{
         ChannelProperties,
-        driver::command::{Command, Publish},
-        driver::operation::{Authorizing, Listener, Operation},
+        subscribing::{AnySubscriber, Feed, SubscriberId},
     },
 };
 
-/// Commands taken before anything else is looked at.
+/// The most commands in a row before the driver looks at its other sources.
 const COMMAND_BATCH: usize = 256;
 
 impl Driver {
-    /// Takes what handles ask for. Returns whether there was anything.
-    pub(super) fn take_commands(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Dispatches waiting commands. Returns whether there was any.
+    pub(super) fn poll_commands(&mut self, cx: &mut Context<'_>) -> bool {
         if self.abandoned {
             return false;
         }
         let mut inbox = std::mem::take(&mut self.inbox);
-        let taken = match self.commands.poll_recv_many(cx, &mut inbox, COMMAND_BATCH) {
+        let received = match self.commands.poll_recv_many(cx, &mut inbox, COMMAND_BATCH) {
             Poll::Pending => false,
             Poll::Ready(0) => {
                 self.abandoned = true;
@@ -44,7 +48,7 @@ impl Driver {
             }
         };
         self.inbox = inbox;
-        taken
+        received
     }
 
     fn handle_command(&mut self, command: Command, now: Now) {
@@ -59,9 +63,9 @@ impl Driver {
                 let op = self.operation(Operation::Ping(reply));
                 self.core.ping(op, now);
             }
-            Command::Authorize(request) => {
-                let authorizing = Authorizing { request: *request, token: None };
-                let op = self.operation(Operation::Authorize(Box::new(authorizing)));
+            Command::Authorize(command) => {
+                let operation = AuthorizeOperation { command: *command, token: None };
+                let op = self.operation(Operation::Authorize(Box::new(operation)));
                 self.core.authorize(op, now);
             }
             Command::Network(true) => self.core.network_available(now),
@@ -71,13 +75,13 @@ impl Driver {
             }
             Command::Open { channel, options } => {
                 self.core.open_channel(channel.id, channel.name.clone(), options);
-                let entry = Entry::new(Arc::clone(&channel));
+                let entry = ChannelEntry::new(Arc::clone(&channel));
                 self.channels.insert(channel.id, entry);
             }
             Command::Release(id) => {
                 self.core.release_channel(id);
                 if let Some(mut entry) = self.channels.remove(&id) {
-                    let clock = &self.errands.pipeline.config().options.clock;
+                    let clock = &self.tasks.pipeline.config().options.clock;
                     entry.end(&Error::from(released()), clock);
                     entry.shared.end();
                 }
@@ -95,32 +99,28 @@ impl Driver {
                 let channel = self.core.channel(id);
                 let _ = reply.send(channel.map(ChannelProperties::new).unwrap_or_default());
             }
-            Command::Publish(Publish { channel, messages, params, permits, reply }) => {
+            Command::Publish(PublishCommand { channel, messages, params, permits, reply }) => {
                 let op = self.operation(Operation::Publish(reply, permits));
                 self.core.publish(channel, messages, params, op, now);
             }
-            Command::Subscribe { channel, mut subscriber, attach, reply } => {
-                let Some(entry) = self.channels.get_mut(&channel) else {
-                    subscriber.queue.end(Error::from(released()));
-                    let _ = reply.send(Err(released()));
-                    return;
-                };
-                subscriber.continuous =
-                    self.core.channel(channel).is_some_and(Channel::is_continuous);
-                let subscribe =
-                    Operation::Subscribe(channel, Listener::Messages(subscriber.id), reply);
-                entry.messages.add(subscriber);
-                if attach {
-                    self.attach_to_subscribe(channel, subscribe, now);
-                } else {
-                    self.complete(subscribe, Ok(Outcome::Done));
-                }
+            Command::Annotate { channel, annotation, permits, reply } => {
+                let op = self.operation(Operation::Publish(reply, permits));
+                self.core.annotate(channel, *annotation, op, now);
             }
-            Command::Presence(id, command) => self.handle_presence(id, command, now),
-            Command::Annotations(id, command) => self.handle_annotations(id, command, now),
+            Command::Presence { channel, message, reply } => {
+                let op = self.operation(Operation::Unit(reply));
+                self.core.presence(channel, message, op, now);
+            }
+            Command::Members { channel, query, reply } => {
+                let op = self.operation(Operation::Members(reply));
+                self.core.members(channel, query, op, now);
+            }
+            Command::Subscribe { channel, subscriber, attach, reply } => {
+                self.subscribe(channel, subscriber, attach, reply, now);
+            }
             Command::Unsubscribe { channel, subscriber } => {
                 if let Some(entry) = self.channels.get_mut(&channel) {
-                    entry.messages.remove(subscriber);
+                    entry.remove(subscriber);
                 }
             }
         }
@@ -131,25 +131,49 @@ impl Driver {
         self.core.attach(id, op, now);
     }
 
-    /// A subscriber attaches its channel, unless that is suspended, and attaches by itself, or failed
-    /// (RTL7g).
-    pub(super) fn attach_to_subscribe(&mut self, id: ChannelId, subscribe: Operation, now: Now) {
+    fn subscribe(
+        &mut self,
+        id: ChannelId,
+        subscriber: AnySubscriber,
+        attach: bool,
+        reply: Reply<()>,
+        now: Now,
+    ) {
+        // A released channel has no entry.
+        let Some(entry) = self.channels.get_mut(&id) else {
+            subscriber.end(Error::from(released()));
+            let _ = reply.send(Err(released()));
+            return;
+        };
+        let operation = Operation::Subscribe(id, subscriber.id(), reply);
+        let continuous = self.core.channel(id).is_some_and(Channel::is_continuous);
+        entry.add(subscriber, continuous);
+        if attach {
+            self.attach_to_subscribe(id, operation, now);
+        } else {
+            self.complete(operation, Ok(Outcome::Done));
+        }
+    }
+
+    /// Attaches a channel for a subscription (RTL7g). A suspended channel attaches without this; a failed one
+    /// does not attach.
+    fn attach_to_subscribe(&mut self, id: ChannelId, operation: Operation, now: Now) {
         let Some(channel) = self.core.channel(id) else { return };
         match channel.state() {
             ChannelState::Initialized
             | ChannelState::Attaching
             | ChannelState::Attached
             | ChannelState::Detaching
-            | ChannelState::Detached => self.attach(id, subscribe, now),
-            ChannelState::Suspended => self.complete(subscribe, Ok(Outcome::Done)),
+            | ChannelState::Detached => self.attach(id, operation, now),
+            ChannelState::Suspended => self.complete(operation, Ok(Outcome::Done)),
             ChannelState::Failed => {
                 let cause = channel.error_reason().cloned();
-                self.complete(subscribe, Err(failed(cause)));
+                self.complete(operation, Err(failed(cause)));
             }
         }
     }
 
-    pub(super) fn operation(&mut self, operation: Operation) -> OpId {
+    fn operation(&mut self, operation: Operation) -> OpId {
         OpId(self.operations.insert(operation) as u64)
     }
 
@@ -159,26 +183,15 @@ impl Driver {
         }
     }
 
-    pub(super) fn complete(
-        &mut self,
-        operation: Operation,
-        mut outcome: Result<Outcome, ErrorInfo>,
-    ) {
+    fn complete(&mut self, operation: Operation, mut outcome: Result<Outcome, ErrorInfo>) {
         match &operation {
             Operation::Publish(_, permits) => self.permits += *permits as usize,
-            Operation::Subscribe(channel, listener, _) => {
+            Operation::Subscribe(channel, subscriber, _) => {
                 if let Some(entry) = self.channels.get_mut(channel) {
-                    entry.attach_over(*listener);
+                    entry.attach_done(*subscriber);
                 }
                 if outcome.is_ok() {
-                    let granted = match listener {
-                        Listener::Messages(_) => self.core.check_subscribed(*channel),
-                        Listener::Annotations(_) => {
-                            self.core.check_annotations_subscribed(*channel)
-                        }
-                        Listener::Presence(_) => Ok(()),
-                    };
-                    outcome = granted.map(|()| Outcome::Done);
+                    outcome = self.check_granted(*channel, *subscriber).map(|()| Outcome::Done);
                 }
             }
             Operation::Unit(_)
@@ -187,6 +200,15 @@ impl Driver {
             | Operation::Authorize(_) => {}
         }
         operation.finish(outcome);
+    }
+
+    /// Checks that the channel's modes let the subscriber receive anything.
+    fn check_granted(&mut self, id: ChannelId, subscriber: SubscriberId) -> Result<(), ErrorInfo> {
+        match subscriber.feed {
+            Feed::Messages => self.core.check_subscribed(id),
+            Feed::Annotations => self.core.check_annotations_subscribed(id),
+            Feed::Presence => Ok(()),
+        }
     }
 }
 

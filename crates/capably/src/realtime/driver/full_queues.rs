@@ -1,8 +1,8 @@
-//! A moment of patience with listeners whose queues are full.
+//! A short wait for listeners whose queues are full.
 //!
-//! A listener that keeps up may still be a moment late: a flood fills a queue in the time that the system takes to wake a
-//! thread. Fetching messages a second time costs more than that moment, so the driver stops reading for it, once for
-//! each time a queue fills. A listener that takes nothing meanwhile is behind, and the driver reads on.
+//! A listener that keeps up may still be a moment late: a burst fills a queue in the time that the system takes to
+//! wake a thread. Replaying messages costs more than that moment, so the driver stops reading the socket for it, once
+//! for each time a queue fills. A listener that takes nothing meanwhile falls behind, and the driver continues.
 
 use std::{collections::BTreeSet, task::Context, time::Duration};
 
@@ -10,77 +10,77 @@ use capably_core::ChannelId;
 use tokio::time::Instant;
 
 /// How long the driver waits for room.
-const PATIENCE: Duration = Duration::from_millis(4);
+const MAX_WAIT: Duration = Duration::from_millis(4);
 
-/// How long it waits after that, in another turn of its task.
+/// How long the driver waits after that, in another turn of its task.
 const LAST_TURN: Duration = Duration::from_millis(1);
 
-/// The channels with a listener whose queue is full.
+/// The channels with a full queue that the driver waits for.
 #[derive(Debug, Default)]
-pub(super) struct Crowd {
+pub(super) struct FullQueues {
     channels: BTreeSet<ChannelId>,
-    patience: Patience,
+    phase: WaitPhase,
 }
 
-/// The phases of waiting.
+/// The phases of a wait.
 ///
-/// Time alone does not end the patience: the system may stop the driver's thread for longer than that right after a queue
+/// Time alone does not end a wait: the system may stop the driver's thread for longer than the wait right after a queue
 /// has filled, and a listener on the same thread would then never have had a chance. A task that wakes itself may run
 /// again before the listener does, so the last phase sleeps, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Patience {
-    /// No queue is waited for.
+enum WaitPhase {
+    /// The driver does not wait.
     #[default]
     Idle,
-    /// The driver waits until then.
+    /// The driver waits until this time.
     Until(Instant),
-    /// The time has passed. The driver waits until then, and for a turn that has begun since.
+    /// The time has passed. The driver waits until this later time, and for a turn of its task that has begun since.
     LastTurn { until: Instant, begun: bool },
 }
 
-impl Crowd {
-    /// A queue on this channel has filled.
-    pub(super) fn joined(&mut self, id: ChannelId) {
+impl FullQueues {
+    /// A queue of this channel has filled.
+    pub(super) fn add(&mut self, id: ChannelId) {
         self.channels.insert(id);
-        if self.patience == Patience::Idle {
-            self.patience = Patience::Until(Instant::now() + PATIENCE);
+        if self.phase == WaitPhase::Idle {
+            self.phase = WaitPhase::Until(Instant::now() + MAX_WAIT);
         }
     }
 
-    /// The driver's task runs again.
-    pub(super) fn turn_begins(&mut self) {
-        if let Patience::LastTurn { begun, .. } = &mut self.patience {
+    /// A turn of the driver's task begins.
+    pub(super) fn begin_turn(&mut self) {
+        if let WaitPhase::LastTurn { begun, .. } = &mut self.phase {
             *begun = true;
         }
     }
 
-    /// Until when the driver waits, if it does.
-    pub(super) fn until(&self) -> Option<Instant> {
-        match self.patience {
-            Patience::Until(until) | Patience::LastTurn { until, .. } => Some(until),
-            Patience::Idle => None,
+    /// When the current phase of the wait ends at the latest.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            WaitPhase::Until(until) | WaitPhase::LastTurn { until, .. } => Some(until),
+            WaitPhase::Idle => None,
         }
     }
 
-    /// Whether there is still something to wait for. The task is woken once there is room, and has to run again at
-    /// [`until`](Self::until).
-    pub(super) fn is_waited_for(
+    /// Whether to wait on. The task is woken when the queues have room, and must run again at the
+    /// [`deadline`](Self::deadline).
+    pub(super) fn must_wait(
         &mut self,
         cx: &mut Context<'_>,
         mut is_full: impl FnMut(ChannelId, &mut Context<'_>) -> bool,
     ) -> bool {
-        let Some(until) = self.until() else { return false };
+        let Some(deadline) = self.deadline() else { return false };
         self.channels.retain(|id| is_full(*id, cx));
         let now = Instant::now();
-        self.patience = match self.patience {
-            _ if self.channels.is_empty() => Patience::Idle,
-            patience if now < until => patience,
-            Patience::Until(_) | Patience::LastTurn { begun: false, .. } => {
-                Patience::LastTurn { until: now + LAST_TURN, begun: false }
+        self.phase = match self.phase {
+            _ if self.channels.is_empty() => WaitPhase::Idle,
+            phase if now < deadline => phase,
+            WaitPhase::Until(_) | WaitPhase::LastTurn { begun: false, .. } => {
+                WaitPhase::LastTurn { until: now + LAST_TURN, begun: false }
             }
-            Patience::LastTurn { begun: true, .. } | Patience::Idle => Patience::Idle,
+            WaitPhase::LastTurn { begun: true, .. } | WaitPhase::Idle => WaitPhase::Idle,
         };
-        let waits = self.patience != Patience::Idle;
+        let waits = self.phase != WaitPhase::Idle;
         if !waits {
             self.channels.clear();
         }
@@ -96,54 +96,54 @@ mod tests {
 
     const FULL: ChannelId = ChannelId(1);
 
-    fn crowd() -> Crowd {
-        let mut crowd = Crowd::default();
-        crowd.joined(FULL);
-        crowd
+    fn full_queues() -> FullQueues {
+        let mut queues = FullQueues::default();
+        queues.add(FULL);
+        queues
     }
 
-    fn waits(crowd: &mut Crowd, full: bool) -> bool {
-        crowd.is_waited_for(&mut Context::from_waker(Waker::noop()), |id, _| {
+    fn waits(queues: &mut FullQueues, full: bool) -> bool {
+        queues.must_wait(&mut Context::from_waker(Waker::noop()), |id, _| {
             assert_eq!(id, FULL);
             full
         })
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_patience_ends_with_its_time_and_another_turn() {
-        let mut crowd = crowd();
+    async fn a_wait_ends_with_its_time_and_another_turn() {
+        let mut queues = full_queues();
         let start = Instant::now();
-        while waits(&mut crowd, true) {
-            let until = crowd.until().unwrap();
-            assert!(until > Instant::now(), "a time that has passed would keep the driver busy");
-            tokio::time::sleep_until(until).await;
-            crowd.turn_begins();
+        while waits(&mut queues, true) {
+            let deadline = queues.deadline().unwrap();
+            assert!(deadline > Instant::now(), "a time that has passed would keep the driver busy");
+            tokio::time::sleep_until(deadline).await;
+            queues.begin_turn();
         }
         assert_eq!(start.elapsed(), Duration::from_millis(5));
-        assert!(!waits(&mut crowd, true), "the driver waits once for each time a queue fills");
+        assert!(!waits(&mut queues, true), "the driver waits once for each time a queue fills");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_thread_that_stands_still_takes_no_turn_from_a_listener() {
-        let mut crowd = crowd();
+        let mut queues = full_queues();
         // The driver asks more than once in a turn.
         for _ in 0..5 {
-            tokio::time::advance(PATIENCE * 100).await;
-            assert!(waits(&mut crowd, true));
-            assert_eq!(crowd.until(), Some(Instant::now() + LAST_TURN));
+            tokio::time::advance(MAX_WAIT * 100).await;
+            assert!(waits(&mut queues, true));
+            assert_eq!(queues.deadline(), Some(Instant::now() + LAST_TURN));
         }
-        crowd.turn_begins();
-        assert!(waits(&mut crowd, true), "the turn has begun before its time");
-        assert!(!waits(&mut crowd, false), "the listener has made room");
-        crowd.joined(FULL);
-        assert!(waits(&mut crowd, true), "the next time, the driver waits anew");
+        queues.begin_turn();
+        assert!(waits(&mut queues, true), "the turn has begun before its time");
+        assert!(!waits(&mut queues, false), "the listener has made room");
+        queues.add(FULL);
+        assert!(waits(&mut queues, true), "the next time, the driver waits again");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn room_ends_the_patience() {
-        let mut crowd = crowd();
-        assert!(waits(&mut crowd, true));
-        assert!(!waits(&mut crowd, false));
-        assert_eq!(crowd.until(), None);
+    async fn room_ends_a_wait() {
+        let mut queues = full_queues();
+        assert!(waits(&mut queues, true));
+        assert!(!waits(&mut queues, false));
+        assert_eq!(queues.deadline(), None);
     }
 }

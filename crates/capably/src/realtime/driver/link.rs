@@ -1,4 +1,4 @@
-//! The driver's end of a transport: dialling, then an open WebSocket.
+//! The driver's transport: dialling, then an open WebSocket.
 
 use std::{
     collections::VecDeque,
@@ -17,25 +17,25 @@ use crate::{
     transport::{DialRequest, Dialling, Packet, WebSocket},
 };
 
-/// Packets taken from a socket before anything else is looked at.
+/// The most packets in a row before the driver looks at its other sources.
 const RECEIVE_BATCH: usize = 256;
 
-/// At most one transport at a time.
+/// The transport. There is at most one at a time.
 #[derive(Default)]
-pub(crate) enum Link {
+pub(super) enum Link {
     #[default]
     None,
     Dialling {
         id: TransportId,
         format: Format,
         dialling: Dialling,
-        /// The attempt, in logs.
+        /// The log span of the connection attempt.
         span: Span,
     },
     Open(Box<OpenLink>),
 }
 
-pub(crate) struct OpenLink {
+pub(super) struct OpenLink {
     id: TransportId,
     format: Format,
     socket: Box<dyn WebSocket>,
@@ -43,19 +43,19 @@ pub(crate) struct OpenLink {
     unsent: VecDeque<ClientFrame>,
     unflushed: bool,
     packets: Vec<Packet>,
-    /// The last frame received.
+    /// The last received frame. Its allocations are reused for the next one.
     frame: ServerFrame,
     encoded: Vec<u8>,
 }
 
 impl Link {
-    pub(crate) fn dial(id: TransportId, format: Format, dialling: Dialling, span: Span) -> Self {
+    pub(super) fn dial(id: TransportId, format: Format, dialling: Dialling, span: Span) -> Self {
         Self::Dialling { id, format, dialling, span }
     }
 
-    /// Takes a frame for this transport. Without an open socket it goes nowhere: the client sends again
-    /// what matters once there is one.
-    pub(crate) fn send(&mut self, id: TransportId, frame: ClientFrame) {
+    /// Buffers a frame for this transport. Drops it without an open socket: the core sends frames that matter again
+    /// on the next transport.
+    pub(super) fn send(&mut self, id: TransportId, frame: ClientFrame) {
         if let Self::Open(link) = self
             && link.id == id
         {
@@ -63,8 +63,8 @@ impl Link {
         }
     }
 
-    /// Closes this transport, or gives up dialling it.
-    pub(crate) fn shut(&mut self, id: TransportId) {
+    /// Closes this transport, or stops dialling it.
+    pub(super) fn shut(&mut self, id: TransportId) {
         match self {
             Self::Dialling { id: own, .. } if *own == id => *self = Self::None,
             Self::Open(link) if link.id == id => {
@@ -75,12 +75,12 @@ impl Link {
         }
     }
 
-    /// Passes on what happened on the transport. `Closed` is the last of it.
-    pub(crate) fn poll_events(
+    /// Passes the events of the transport to `on_event`. `Closed` is the last event of a transport.
+    pub(super) fn poll_events(
         &mut self,
         cx: &mut Context<'_>,
         limits: &Limits,
-        mut event: impl FnMut(TransportId, TransportEvent<'_>),
+        mut on_event: impl FnMut(TransportId, TransportEvent<'_>),
     ) -> Poll<()> {
         match self {
             Self::None => Poll::Pending,
@@ -100,28 +100,29 @@ impl Link {
                             frame: ServerFrame::Closed,
                             encoded: Vec::new(),
                         }));
-                        event(id, TransportEvent::Opened);
+                        on_event(id, TransportEvent::Opened);
                     }
                     Err(error) => {
                         *self = Self::None;
-                        event(id, TransportEvent::Closed(error.into_info()));
+                        on_event(id, TransportEvent::Closed(error.into_info()));
                     }
                 }
                 Poll::Ready(())
             }
             Self::Open(link) => {
                 let id = link.id;
-                if let Err(error) = ready!(link.poll_receive(cx, |received| event(id, received))) {
+                if let Err(error) = ready!(link.poll_receive(cx, |event| on_event(id, event))) {
                     *self = Self::None;
-                    event(id, TransportEvent::Closed(error));
+                    on_event(id, TransportEvent::Closed(error));
                 }
                 Poll::Ready(())
             }
         }
     }
 
-    /// Sends what was handed over, then flushes once. An error shows when events are next polled.
-    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Sends the buffered frames, then flushes once. After an error the next poll of events reports the transport
+    /// as closed.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::None | Self::Dialling { .. } => Poll::Ready(()),
             Self::Open(link) => match ready!(link.poll_send(cx)) {
@@ -140,7 +141,7 @@ impl OpenLink {
     fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
-        mut event: impl FnMut(TransportEvent<'_>),
+        mut on_event: impl FnMut(TransportEvent<'_>),
     ) -> Poll<Result<(), ErrorInfo>> {
         let received = ready!(self.socket.poll_receive(cx, &mut self.packets, RECEIVE_BATCH));
         for packet in self.packets.drain(..) {
@@ -148,21 +149,21 @@ impl OpenLink {
                 Packet::Text(bytes) => (Format::Json, bytes),
                 Packet::Binary(bytes) => (Format::MsgPack, bytes),
                 Packet::Ping => {
-                    event(TransportEvent::Activity);
+                    on_event(TransportEvent::Activity);
                     continue;
                 }
             };
             match codec::read_server_frame(format, &bytes, &self.limits, &mut self.frame) {
                 Ok(()) => {
                     tracing::trace!(target: "capably::frames", frame = ?self.frame, "received");
-                    event(TransportEvent::Frame(&mut self.frame));
+                    on_event(TransportEvent::Frame(&mut self.frame));
                 }
                 Err(error) => match codec::salvage_server_frame(format, &bytes, &self.limits) {
                     Some(damaged) => {
                         let damaged = Box::new(damaged);
-                        event(TransportEvent::Damaged { damaged, error });
+                        on_event(TransportEvent::Damaged { damaged, error });
                     }
-                    None => event(TransportEvent::Broken(error)),
+                    None => on_event(TransportEvent::Broken(error)),
                 },
             }
         }
@@ -192,14 +193,14 @@ impl OpenLink {
     }
 }
 
-/// The most that a frame may hold to be read, in bytes. One that is larger is passed over, unless it has more
-/// than twice the size: that ends the transport.
-pub(crate) fn max_frame_size(config: &Config) -> usize {
-    // The service's own limit is on what clients send; what it sends holds several of those.
+/// The size of the largest frame that is read, in bytes. A larger frame is skipped, and a frame of more than twice the
+/// size ends the transport.
+pub(super) fn max_frame_size(config: &Config) -> usize {
+    // The service limits the frames of clients. Its own frames contain the messages of several of those.
     config.options.max_frame_size.saturating_mul(32)
 }
 
-pub(crate) fn dial_request(config: &Config, request: &ConnectRequest) -> DialRequest {
+pub(super) fn dial_request(config: &Config, request: &ConnectRequest) -> DialRequest {
     let options = &config.options;
     let mut path = String::from("/?");
     for (index, (name, value)) in request.params.iter().enumerate() {

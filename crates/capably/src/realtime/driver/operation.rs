@@ -1,43 +1,38 @@
-//! What handles wait for.
+//! Operations that wait for an outcome of the core.
 
 use std::time::Duration;
 
 use capably_core::{ChannelId, Outcome};
 use capably_protocol::{ErrorInfo, PresenceMessage, PublishResult, TokenDetails};
 
-use crate::realtime::driver::command::{Authorize, Reply, gone};
-use crate::{Error, Result};
+use super::{
+    command::{AuthorizeCommand, Reply},
+    handle::gone,
+};
+use crate::{Error, Result, realtime::subscribing::SubscriberId};
 
-/// An operation under way, and where its result goes.
-pub(crate) enum Operation {
+/// A pending operation, with the sender for its result.
+pub(super) enum Operation {
     Unit(Reply<()>),
-    /// Somebody who begins to listen on a channel.
-    Subscribe(ChannelId, Listener, Reply<()>),
-    /// With what it takes of the window of unacknowledged publishes.
+    /// The implicit attach of a subscription.
+    Subscribe(ChannelId, SubscriberId, Reply<()>),
+    /// A publish, and the units that it reserves in the window of unacknowledged publishes.
     Publish(Reply<PublishResult>, u32),
     Ping(Reply<Duration>),
     Members(Reply<Vec<PresenceMessage>>),
-    Authorize(Box<Authorizing>),
+    Authorize(Box<AuthorizeOperation>),
 }
 
-/// Who listens to what, by the id of the subscriber.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Listener {
-    Messages(u64),
-    Presence(u64),
-    Annotations(u64),
-}
-
-/// A token that a user asked for.
-pub(crate) struct Authorizing {
-    pub(crate) request: Authorize,
-    /// What came of asking for it.
-    pub(crate) token: Option<Result<TokenDetails>>,
+/// A token that a program has requested.
+pub(super) struct AuthorizeOperation {
+    pub(super) command: AuthorizeCommand,
+    /// The outcome of the request, once there is one.
+    pub(super) token: Option<Result<TokenDetails>>,
 }
 
 impl Operation {
-    /// Hands the outcome over. The other end may have lost interest in it.
-    pub(crate) fn finish(self, outcome: Result<Outcome, ErrorInfo>) {
+    /// Sends the outcome to the caller. A caller that has dropped its future ignores it.
+    pub(super) fn finish(self, outcome: Result<Outcome, ErrorInfo>) {
         match self {
             Self::Unit(reply) | Self::Subscribe(_, _, reply) => {
                 let _ = reply.send(outcome.map(|_| ()));
@@ -62,10 +57,11 @@ impl Operation {
                     Outcome::Done | Outcome::Published(_) | Outcome::Pong(_) => Vec::new(),
                 }));
             }
-            Self::Authorize(authorizing) => {
-                let Authorizing { request, token } = *authorizing;
-                // An error on the way to the token says more than what came of it.
-                let _ = request.reply.send(match (token, outcome) {
+            Self::Authorize(operation) => {
+                let AuthorizeOperation { command, token } = *operation;
+                // The error of the token request is more precise than the error of the reauthorization that
+                // failed for want of a token.
+                let _ = command.reply.send(match (token, outcome) {
                     (Some(Ok(details)), Ok(_)) => Ok(details),
                     (Some(Err(error)), _) => Err(error),
                     (Some(Ok(_)) | None, Err(error)) => Err(Error::from(error)),

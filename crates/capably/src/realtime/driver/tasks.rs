@@ -1,4 +1,4 @@
-//! What the driver has others do: get tokens, check the network. None of it holds up the connection.
+//! Tasks that the driver starts: they get tokens and check connectivity, and do not block the connection.
 
 use std::{
     collections::BTreeMap,
@@ -16,28 +16,29 @@ use crate::{
     rest::Pipeline,
 };
 
-/// Tasks that end with the driver.
-pub(crate) struct Errands {
-    pub(crate) pipeline: Arc<Pipeline>,
-    tasks: JoinSet<Finished>,
+/// The running tasks. They end with the driver.
+pub(super) struct Tasks {
+    pub(super) pipeline: Arc<Pipeline>,
+    running: JoinSet<TaskOutput>,
     tokens: BTreeMap<AuthId, AbortHandle>,
 }
 
-/// An errand that is done.
-pub(crate) enum Finished {
+/// The output of a finished task.
+pub(super) enum TaskOutput {
     Token(AuthId, Result<Grant, AuthFailure>),
-    /// The token that a user asked for; the core needs less of it.
+    /// A token that the program has requested, and the part of it that the core needs.
     Authorized(AuthId, OpId, Result<TokenDetails>, Result<Grant, AuthFailure>),
-    Checked(CheckId, bool),
+    /// Whether the internet can be reached.
+    Connectivity(CheckId, bool),
 }
 
-impl Errands {
-    pub(crate) fn new(pipeline: Arc<Pipeline>) -> Self {
-        Self { pipeline, tasks: JoinSet::new(), tokens: BTreeMap::new() }
+impl Tasks {
+    pub(super) fn new(pipeline: Arc<Pipeline>) -> Self {
+        Self { pipeline, running: JoinSet::new(), tokens: BTreeMap::new() }
     }
 
-    /// Gets a token: at once, if there is one; else it is among what is finished later.
-    pub(crate) fn get(&mut self, auth: AuthId, need: TokenNeed) -> Option<Grant> {
+    /// The current token, if it serves the need. Otherwise starts a task to get one.
+    pub(super) fn get_token(&mut self, auth: AuthId, need: TokenNeed) -> Option<Grant> {
         if need == TokenNeed::Current
             && let Some(Proof::Token { token, generation }) = self.pipeline.session().present()
         {
@@ -45,7 +46,7 @@ impl Errands {
             return Some(Grant { token, generation, renewable });
         }
         let pipeline = Arc::clone(&self.pipeline);
-        let task = self.tasks.spawn(async move {
+        let task = self.running.spawn(async move {
             let proof = match need {
                 TokenNeed::Current | TokenNeed::Authorized(_) => Session::proof(&pipeline).await,
                 TokenNeed::Successor(generation) => Session::successor(&pipeline, generation).await,
@@ -58,18 +59,18 @@ impl Errands {
                     let renewable = pipeline.session().can_renew();
                     Ok(Grant { token, generation, renewable })
                 }
-                // Only before the user has authorized, and then no token is asked for.
+                // A client with basic authentication requests no token before it is authorized explicitly.
                 Ok(Proof::Basic(_)) => Err(AuthFailure::NoMeans(no_means().into_info())),
                 Err(error) => Err(failure(&pipeline, error)),
             };
-            Finished::Token(auth, outcome)
+            TaskOutput::Token(auth, outcome)
         });
         self.tokens.insert(auth, task);
         None
     }
 
-    /// Gets a token as a user asks for it, and uses it from now on (RSA10).
-    pub(crate) fn authorize(
+    /// Starts a task that gets a token for an explicit call of `authorize`, and makes it the current one (RSA10).
+    pub(super) fn authorize(
         &mut self,
         auth: AuthId,
         op: OpId,
@@ -77,48 +78,49 @@ impl Errands {
         options: Option<AuthOptions>,
     ) {
         let pipeline = Arc::clone(&self.pipeline);
-        let task = self.tasks.spawn(async move {
+        let task = self.running.spawn(async move {
             match Session::authorize(&pipeline, params, options.as_ref()).await {
                 Ok((details, generation)) => {
                     let token = details.token.clone();
                     let renewable = pipeline.session().can_renew();
                     let grant = Grant { token, generation, renewable };
-                    Finished::Authorized(auth, op, Ok(details), Ok(grant))
+                    TaskOutput::Authorized(auth, op, Ok(details), Ok(grant))
                 }
                 Err(error) => {
                     let failure = failure(&pipeline, error.clone());
-                    Finished::Authorized(auth, op, Err(error), Err(failure))
+                    TaskOutput::Authorized(auth, op, Err(error), Err(failure))
                 }
             }
         });
         self.tokens.insert(auth, task);
     }
 
-    /// Gives up getting a token.
-    pub(crate) fn abandon(&mut self, auth: AuthId) {
+    /// Aborts the task that gets a token.
+    pub(super) fn abort_token(&mut self, auth: AuthId) {
         if let Some(task) = self.tokens.remove(&auth) {
             task.abort();
         }
     }
 
-    /// Finds out whether there is a network (RTN17j).
-    pub(crate) fn check(&mut self, check: CheckId) {
+    /// Starts a task that checks whether the internet can be reached (RTN17j).
+    pub(super) fn check_connectivity(&mut self, check: CheckId) {
         let pipeline = Arc::clone(&self.pipeline);
-        self.tasks.spawn(async move { Finished::Checked(check, pipeline.is_online().await) });
+        self.running
+            .spawn(async move { TaskOutput::Connectivity(check, pipeline.is_online().await) });
     }
 
-    /// The next errand that is done.
-    pub(crate) fn poll_finished(&mut self, cx: &mut Context<'_>) -> Poll<Finished> {
+    /// The output of the next task that finishes.
+    pub(super) fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<TaskOutput> {
         loop {
-            match ready!(self.tasks.poll_join_next(cx)) {
-                Some(Ok(finished)) => {
-                    if let Finished::Token(auth, _) | Finished::Authorized(auth, ..) = &finished {
+            match ready!(self.running.poll_join_next(cx)) {
+                Some(Ok(output)) => {
+                    if let TaskOutput::Token(auth, _) | TaskOutput::Authorized(auth, ..) = &output {
                         self.tokens.remove(auth);
                     }
-                    return Poll::Ready(finished);
+                    return Poll::Ready(output);
                 }
-                // What was given up, or panicked in code of the user: the core waits for neither, since
-                // everything it waits for has a deadline.
+                // An aborted task, or a panic in the program's callback. The core has a deadline for every request, so
+                // it does not wait for this output for ever.
                 Some(Err(error)) => {
                     if error.is_panic() {
                         tracing::error!("a task that gets tokens or checks the network panicked");
@@ -130,10 +132,10 @@ impl Errands {
     }
 }
 
-/// What kind of failure it is that there is no token.
+/// Classifies the failure to get a token.
 fn failure(pipeline: &Pipeline, error: Error) -> AuthFailure {
     let mut info = error.into_info();
-    // What an auth server says with status 403 is final (RSA4d).
+    // Status 403 from an auth server is final (RSA4d).
     if info.code == ErrorCode::ERROR_FROM_CLIENT_TOKEN_CALLBACK
         && let Some(cause) = info.cause.take_if(|cause| cause.status_code == 403)
     {

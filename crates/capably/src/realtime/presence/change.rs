@@ -7,10 +7,7 @@ use crate::{
     Error, Result,
     http::BoxFuture,
     outgoing, payload,
-    realtime::{
-        Channel,
-        driver::command::{Command, PresenceCommand},
-    },
+    realtime::{Channel, driver::Command},
 };
 
 /// Something to say of a member. Awaiting it says it, and returns once the service has accepted or refused.
@@ -63,10 +60,7 @@ impl PresenceChange {
         payload::encode_data(&mut message.data, &mut message.encoding, cipher)?;
         let id = channel.shared.id;
         channel.handle.check_may_wait()?;
-        channel
-            .handle
-            .ask(|reply| Command::Presence(id, PresenceCommand::Say { message, reply }))
-            .await
+        channel.handle.ask(|reply| Command::Presence { channel: id, message, reply }).await
     }
 }
 

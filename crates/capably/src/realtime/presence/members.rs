@@ -6,10 +6,7 @@ use capably_protocol::{PresenceMessage, Str};
 use crate::{
     Result,
     http::BoxFuture,
-    realtime::{
-        Channel,
-        driver::command::{Command, PresenceCommand},
-    },
+    realtime::{Channel, driver::Command},
 };
 
 /// A question who is present. Awaiting it attaches the channel if need be, waits for the sync, and returns
@@ -62,7 +59,7 @@ impl IntoFuture for Members {
         let id = channel.shared.id;
         Box::pin(async move {
             channel.handle.check_may_wait()?;
-            let members = |reply| Command::Presence(id, PresenceCommand::Members { query, reply });
+            let members = |reply| Command::Members { channel: id, query, reply };
             channel.handle.ask(members).await
         })
     }

@@ -1,4 +1,4 @@
-//! Messages that were published: reading one, its versions, changing it (RTL28, RTL31, RTL32).
+//! Published messages: reading a message and its versions, and changing it (RTL28, RTL31, RTL32).
 
 use std::{
     future::{Future, IntoFuture},
@@ -10,18 +10,16 @@ use capably_protocol::{
     Message, MessageAction, MessageOperation, UpdateDeleteResult, frame::Params,
 };
 
-use crate::realtime::{
-    Channel,
-    publishing::publish::{Receipt, Sender},
-};
+use super::publish::{Publisher, Receipt};
 use crate::{
     Result,
     http::BoxFuture,
+    realtime::Channel,
     rest::{MessageSerial, Query},
 };
 
 impl Channel {
-    /// Replaces what a message holds when it is awaited; its serial says which message (RTL32).
+    /// Replaces the content of a message when awaited. The serial identifies the message (RTL32).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -52,25 +50,25 @@ impl Channel {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn update_message(&self, message: Message) -> ChangeMessage {
-        ChangeMessage::new(self, message, MessageAction::Update)
+    pub fn update_message(&self, message: Message) -> MessageChange {
+        MessageChange::new(self, message, MessageAction::Update)
     }
 
-    /// Deletes a message when it is awaited; its serial says which message (RTL32).
-    pub fn delete_message(&self, message: Message) -> ChangeMessage {
-        ChangeMessage::new(self, message, MessageAction::Delete)
+    /// Deletes a message when awaited. The serial identifies the message (RTL32).
+    pub fn delete_message(&self, message: Message) -> MessageChange {
+        MessageChange::new(self, message, MessageAction::Delete)
     }
 
-    /// Appends to a message when it is awaited; its serial says which message (RTL32). To append much in a
-    /// row, [`submit`](ChangeMessage::submit) each piece.
-    pub fn append_message(&self, message: Message) -> ChangeMessage {
-        ChangeMessage::new(self, message, MessageAction::Append)
+    /// Appends to a message when awaited. The serial identifies the message (RTL32). For many appends in a row,
+    /// [`submit`](MessageChange::submit) each piece.
+    pub fn append_message(&self, message: Message) -> MessageChange {
+        MessageChange::new(self, message, MessageAction::Append)
     }
 
-    /// Reads the latest version of a message over REST when it is awaited (RTL28).
+    /// Reads the latest version of a message over REST when awaited (RTL28).
     ///
     /// # Errors
-    /// Code 40003 for an empty serial, 40400 when there is no such message, and what the service says.
+    /// Code 40003 for an empty serial, 40400 when there is no such message, and the service's reason.
     pub fn get_message(
         &self,
         message: impl Into<MessageSerial>,
@@ -78,37 +76,37 @@ impl Channel {
         self.rest_channel().get_message(message)
     }
 
-    /// Reads the versions of a message over REST when it is awaited (RTL31).
+    /// Reads the versions of a message over REST when awaited (RTL31).
     pub fn message_versions(&self, message: impl Into<MessageSerial>) -> Query<Message> {
         self.rest_channel().message_versions(message)
     }
 }
 
-/// A change of a message.
+/// A change of a published message, before it is sent.
 ///
-/// Awaiting it sends the change, and returns once the service has accepted or refused. It waits for the
-/// connection, and is sent again after a drop, as a [`Publish`](super::Publish) is. The message itself stays as
-/// it is with the caller (RTL32c).
+/// Awaiting it sends the change, and returns once the service has accepted or refused it. Like a
+/// [`MessagePublish`](super::MessagePublish), it waits for the connection, and is sent again after a reconnect. The
+/// caller's message stays unchanged (RTL32c).
 ///
 /// # Errors
 /// 40003 for a message without a serial (RTL32a); 93002 on a channel whose messages cannot be changed; 40400
-/// when there is no such message; 40160 without the right to change it; and as for a
-/// [`Publish`](super::Publish).
+/// when there is no such message; 40160 without the right to change it; and the errors of a
+/// [`MessagePublish`](super::MessagePublish).
 #[derive(Debug)]
 #[must_use = "nothing is changed until this is awaited or submitted"]
-pub struct ChangeMessage {
-    sender: Sender,
+pub struct MessageChange {
+    publisher: Publisher,
     message: Message,
     params: Params,
 }
 
-impl ChangeMessage {
+impl MessageChange {
     fn new(channel: &Channel, message: Message, action: MessageAction) -> Self {
         let message = Message { action: Some(action), version: None, ..message };
-        Self { sender: Sender::new(channel), message, params: Params::new() }
+        Self { publisher: Publisher::new(channel), message, params: Params::new() }
     }
 
-    /// Who changes it, and why (RTL32b2).
+    /// Describes the change: its client id, a description, metadata (RTL32b2).
     pub fn operation(mut self, operation: MessageOperation) -> Self {
         self.message.version = Some(Box::new(operation.into()));
         self
@@ -120,35 +118,35 @@ impl ChangeMessage {
         self
     }
 
-    /// Hands the change to the client, and returns a receipt to be awaited later. Changes leave in the order
-    /// in which they are submitted or first awaited.
+    /// Submits the change to the client, and returns a receipt to await later. Changes are sent in the order in
+    /// which they are submitted or first polled.
     ///
     /// # Errors
     /// 40003 for a message without a serial, 40013 for a payload that cannot be encoded, 80017 when the client
-    /// has ended; the rest is the receipt's.
+    /// has ended. The receipt returns all other errors.
     pub async fn submit(self) -> Result<ChangeReceipt> {
-        let Self { sender, message, params } = self;
+        let Self { publisher, message, params } = self;
         MessageSerial::from(&message).get()?;
-        Ok(ChangeReceipt { receipt: sender.submit(vec![message], params).await? })
+        Ok(ChangeReceipt { receipt: publisher.submit(vec![message], params).await? })
     }
 }
 
-impl IntoFuture for ChangeMessage {
+impl IntoFuture for MessageChange {
     type Output = Result<UpdateDeleteResult>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            self.sender.handle().check_may_wait()?;
+            self.publisher.handle.check_may_wait()?;
             self.submit().await?.await
         })
     }
 }
 
-/// A change on its way: resolves with the serial of the version that it makes, once the service has accepted it
-/// (RTL32d), or with why it did not. Dropping it does not stop the change.
+/// A change in flight. It resolves with the serial of the new version once the service has accepted it (RTL32d), or
+/// with the reason why it did not. Dropping it does not stop the change.
 #[derive(Debug)]
-#[must_use = "without awaiting it nobody knows whether the change succeeded"]
+#[must_use = "without awaiting it, a failure of the change goes unnoticed"]
 pub struct ChangeReceipt {
     receipt: Receipt,
 }

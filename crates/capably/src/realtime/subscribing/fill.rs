@@ -11,115 +11,115 @@ use std::{
 use capably_protocol::{ErrorCode, Message, MessageAction, Str};
 use futures_util::TryStreamExt;
 
-use crate::realtime::{
-    Channel, Gap, SubscriptionEvent, driver::command::Shared, subscribing::filter::Wanted,
-};
+use super::{Gap, Selection, SubscriptionEvent, selection::MessageSelection};
 use crate::{
     Error, Result,
     http::BoxFuture,
+    realtime::{Channel, driver::SharedState},
     rest::{Direction, RestChannel},
 };
 
-/// How many messages of one gap are read, unless the subscription says otherwise.
-pub(crate) const LIMIT: usize = 10_000;
+/// The default number of messages to read for one gap.
+pub(super) const DEFAULT_LIMIT: usize = 10_000;
 
-/// The most messages that a page of history can hold.
+/// The largest page of history that the service allows, in messages.
 const PAGE: usize = 1000;
 
-/// How many of the messages handed out last are remembered, to tell repetitions.
+/// How many of the latest messages are remembered, to recognise duplicates.
 const REMEMBERED: usize = 1024;
 
 /// Fills the gaps of one subscription.
-pub(crate) struct Filler {
-    wanted: Wanted,
+pub(super) struct GapFiller {
+    selection: MessageSelection,
     limit: usize,
-    handed_out: Recent,
-    work: Work,
+    /// The messages that the subscription has yielded.
+    yielded: RecentKeys,
+    state: FillState,
 }
 
-enum Work {
-    None,
-    /// The lock makes a future that is only [`Send`] sharable; nobody else takes it.
-    Reading(Mutex<BoxFuture<'static, Missed>>),
-    HandingOut(vec::IntoIter<Message>),
+enum FillState {
+    Idle,
+    /// The mutex makes the future `Sync`, so that a subscription is; it is never contended.
+    Reading(Mutex<BoxFuture<'static, Backfill>>),
+    Yielding(vec::IntoIter<Message>),
 }
 
-/// What history has of a gap, the oldest first.
-struct Missed {
+/// The messages that were read for a gap, the oldest first.
+struct Backfill {
     messages: Vec<Message>,
-    /// The gap, if that is not all or may not be.
+    /// The gap, if messages are missing or may be.
     gap: Option<Gap>,
 }
 
-impl Filler {
-    pub(crate) fn new(wanted: Wanted, limit: usize) -> Self {
-        Self { wanted, limit, handed_out: Recent::default(), work: Work::None }
+impl GapFiller {
+    pub(super) fn new(selection: MessageSelection, limit: usize) -> Self {
+        Self { selection, limit, yielded: RecentKeys::default(), state: FillState::Idle }
     }
 
-    /// Begins to fill a gap; [`poll_filled`](Self::poll_filled) says what was in it.
-    pub(crate) fn begin(&mut self, gap: Gap, channel: &Channel) {
+    /// Starts to fill a gap; [`poll_filled`](Self::poll_filled) yields its messages.
+    pub(super) fn start(&mut self, gap: Gap, channel: &Channel) {
         let history = channel.rest_channel();
         let echo = history.pipeline().config().options.echo_messages;
-        let reading = Reading {
-            known: self.handed_out.keys.clone(),
-            wanted: self.wanted.clone(),
+        let reader = GapReader {
+            known: self.yielded.keys.clone(),
+            selection: self.selection.clone(),
             limit: self.limit,
             own: (!echo).then(|| Arc::clone(&channel.handle.shared)),
             history,
         };
-        self.work = Work::Reading(Mutex::new(Box::pin(reading.read(gap))));
+        self.state = FillState::Reading(Mutex::new(Box::pin(reader.read(gap))));
     }
 
-    /// Whether a message that arrived was handed out already, as part of a gap or before one.
-    pub(crate) fn is_repeated(&mut self, message: &Message) -> bool {
-        // Other actions are about a message that may well have been seen.
+    /// Whether the subscription has already yielded a message that arrived, as part of a gap or before one.
+    pub(super) fn is_duplicate(&mut self, message: &Message) -> bool {
+        // An update or a delete has the serial of a message that was yielded before; it is no duplicate.
         matches!(message.action, None | Some(MessageAction::Create))
-            && !self.handed_out.remember(message)
+            && !self.yielded.remember(message)
     }
 
-    /// What was missed, one by one; `None` when no gap is being filled any more.
-    pub(crate) fn poll_filled(&mut self, cx: &mut Context<'_>) -> Poll<Option<SubscriptionEvent>> {
+    /// The messages of the current gap, one by one; `None` when no gap is left to fill.
+    pub(super) fn poll_filled(&mut self, cx: &mut Context<'_>) -> Poll<Option<SubscriptionEvent>> {
         loop {
-            match &mut self.work {
-                Work::None => return Poll::Ready(None),
-                Work::Reading(missed) => {
-                    let missed = missed.get_mut().unwrap_or_else(PoisonError::into_inner);
-                    let Missed { messages, gap } = ready!(missed.as_mut().poll(cx));
-                    self.work = Work::HandingOut(messages.into_iter());
+            match &mut self.state {
+                FillState::Idle => return Poll::Ready(None),
+                FillState::Reading(reading) => {
+                    let reading = reading.get_mut().unwrap_or_else(PoisonError::into_inner);
+                    let Backfill { messages, gap } = ready!(reading.as_mut().poll(cx));
+                    self.state = FillState::Yielding(messages.into_iter());
                     if let Some(gap) = gap {
                         return Poll::Ready(Some(SubscriptionEvent::Gap(gap)));
                     }
                 }
-                Work::HandingOut(messages) => match messages.next() {
+                FillState::Yielding(messages) => match messages.next() {
                     Some(message) => {
-                        self.handed_out.remember(&message);
+                        self.yielded.remember(&message);
                         return Poll::Ready(Some(SubscriptionEvent::Filled(message)));
                     }
-                    None => self.work = Work::None,
+                    None => self.state = FillState::Idle,
                 },
             }
         }
     }
 }
 
-/// Reads what one gap holds.
-struct Reading {
+/// Reads the messages of one gap from history.
+struct GapReader {
     history: RestChannel,
-    /// The keys of messages that were handed out before the gap.
+    /// The keys of messages that were yielded before the gap.
     known: HashSet<Str>,
-    wanted: Wanted,
+    selection: MessageSelection,
     limit: usize,
-    /// Knows which messages are the client's own, if it does not want to hear those.
-    own: Option<Arc<Shared>>,
+    /// Recognises the client's own messages, if the client does not want their echo.
+    own: Option<Arc<SharedState>>,
 }
 
-impl Reading {
-    async fn read(self, gap: Gap) -> Missed {
+impl GapReader {
+    async fn read(self, gap: Gap) -> Backfill {
         let mut messages = Vec::new();
         let mut page = (self.limit.saturating_add(1)).min(PAGE) as u32;
         let lacking = loop {
             match self.read_back(&gap, page, &mut messages).await {
-                // A page may be larger than what is read of a reply: smaller ones are not.
+                // A page of large messages can exceed the limit for responses; a smaller page fits.
                 Err(error) if error.code() == ErrorCode::INVALID_DATA_OR_ENCODING && page > 1 => {
                     page /= 2;
                     messages.clear();
@@ -129,16 +129,16 @@ impl Reading {
             }
         };
         let read = messages.len();
-        messages.retain(|message| self.wanted.contains(message) && !self.is_own(message));
+        messages.retain(|message| self.selection.includes(message) && !self.is_own(message));
         messages.reverse();
         let channel = self.history.name();
         tracing::debug!(channel, read, filled = messages.len(), ?lacking, "read a gap's history");
         let gap = lacking.map(|error| Gap { unfilled: Some(error.into_info()), ..gap });
-        Missed { messages, gap }
+        Backfill { messages, gap }
     }
 
-    /// Reads from the end of the gap back to its beginning, which shows in a message from before. Returns why a message
-    /// in between cannot be read, if there is one.
+    /// Reads backwards from the end of the gap to its start. A message from before the gap shows that the start is
+    /// reached. Returns the error of a message in between that cannot be read, if there is one.
     async fn read_back(
         &self,
         gap: &Gap,
@@ -168,9 +168,8 @@ impl Reading {
                         continue;
                     }
                 };
-                let is_before =
-                    before.as_ref().is_some_and(|before| is_not_after(&message, before));
-                if is_before || key(&message).is_some_and(|key| self.known.contains(&**key)) {
+                let at_start = before.as_ref().is_some_and(|before| is_not_after(&message, before));
+                if at_start || key(&message).is_some_and(|key| self.known.contains(&**key)) {
                     return Ok(unreadable);
                 }
                 if messages.len() == self.limit {
@@ -182,7 +181,7 @@ impl Reading {
         Err(out_of_reach())
     }
 
-    /// The newest message that is not after this channel serial.
+    /// The newest message at or before this channel serial.
     async fn newest_at(&self, serial: &Str) -> Result<Option<Message>> {
         let history = self.history.history().direction(Direction::Backwards);
         let page = history.param("fromSerial", serial).limit(1).await?;
@@ -197,7 +196,7 @@ impl Reading {
     }
 }
 
-/// Whether a message is the other one, or comes before it in the channel's order.
+/// Whether a message is the other message, or stands before it on the channel.
 fn is_not_after(message: &Message, other: &Message) -> bool {
     match (&message.serial, &other.serial) {
         (Some(serial), Some(other)) => serial <= other,
@@ -205,24 +204,24 @@ fn is_not_after(message: &Message, other: &Message) -> bool {
     }
 }
 
-/// What tells a message from others, in whichever version it comes.
+/// The key that identifies a message in all its versions.
 fn key(message: &Message) -> Option<&Str> {
     message.serial.as_ref().or(message.id.as_ref())
 }
 
-/// The keys of the messages handed out last.
+/// The keys of the latest messages.
 #[derive(Default)]
-struct Recent {
+struct RecentKeys {
     order: VecDeque<Str>,
     keys: HashSet<Str>,
 }
 
-impl Recent {
+impl RecentKeys {
     /// Remembers a message. Returns whether it is new.
     fn remember(&mut self, message: &Message) -> bool {
-        // One that nothing tells from others counts as new.
+        // A message without a key cannot be recognised again.
         let Some(key) = key(message) else { return true };
-        // What is remembered must not keep the frame that it came in.
+        // The key may be a slice of a whole frame; the copy does not keep that in memory.
         let key = Str::from(&**key);
         if !self.keys.insert(key.clone()) {
             return false;
@@ -238,16 +237,16 @@ impl Recent {
 }
 
 fn unknown_end() -> Error {
-    let message = "the service did not say where the channel was attached again";
+    let message = "the service did not send the serial at which the channel was attached again";
     Error::new(ErrorCode::ATTACH_POINT_NOT_FOUND, 0, message)
 }
 
 fn out_of_reach() -> Error {
-    let message = "the history does not reach back to what was received before the gap";
+    let message = "history does not reach back to the last message before the gap";
     Error::new(ErrorCode::CHANNEL_CONTINUITY_NOT_GUARANTEED, 0, message)
 }
 
 fn too_many(limit: usize) -> Error {
-    let message = format!("more than {limit} messages were published meanwhile");
+    let message = format!("more than {limit} messages were published during the gap");
     Error::new(ErrorCode::CHANNEL_BACKLOG_TOO_LARGE, 0, message)
 }

@@ -1,9 +1,9 @@
-//! Which messages a subscriber wants (RTL7b, RTL22).
+//! Filters of messages (RTL22).
 
 use capably_protocol::{Message, Str};
 use serde_json::Value;
 
-/// Which messages a subscriber wants: those that meet all that is set here (RTL22c, MFI1).
+/// A filter of messages. A message matches if it meets every condition that is set (RTL22c, MFI1).
 ///
 /// ```
 /// # use capably::{Message, realtime::MessageFilter};
@@ -15,11 +15,11 @@ use serde_json::Value;
 #[non_exhaustive]
 #[must_use]
 pub struct MessageFilter {
-    /// Whether the message refers to another: has `extras.ref` (MFI2a).
+    /// Whether the message refers to another message, in `extras.ref` (MFI2a).
     pub is_ref: Option<bool>,
-    /// The message referred to: `extras.ref.timeserial` (MFI2b).
+    /// The serial of the other message, in `extras.ref.timeserial` (MFI2b).
     pub ref_timeserial: Option<Str>,
-    /// The type of the reference: `extras.ref.type` (MFI2c).
+    /// The type of the reference, in `extras.ref.type` (MFI2c).
     pub ref_type: Option<Str>,
     /// The message's name (MFI2d).
     pub name: Option<Str>,
@@ -28,18 +28,18 @@ pub struct MessageFilter {
 }
 
 impl MessageFilter {
-    /// Every message.
+    /// A filter that every message matches.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only messages that refer to another, or only those that do not (MFI2a).
+    /// Only messages that refer to another message (`true`), or only messages that do not (`false`) (MFI2a).
     pub fn is_ref(mut self, is_ref: bool) -> Self {
         self.is_ref = Some(is_ref);
         self
     }
 
-    /// Only messages that refer to the one with this serial (MFI2b).
+    /// Only messages that refer to the message with this serial (MFI2b).
     pub fn ref_timeserial(mut self, timeserial: impl Into<Str>) -> Self {
         self.ref_timeserial = Some(timeserial.into());
         self
@@ -63,10 +63,10 @@ impl MessageFilter {
         self
     }
 
-    /// Whether a message meets all that is set.
+    /// Whether a message meets every condition that is set.
     pub fn matches(&self, message: &Message) -> bool {
-        let equal = |wanted: &Option<Str>, own: Option<&str>| match wanted {
-            Some(wanted) => own == Some(&**wanted),
+        let equal = |expected: &Option<Str>, own: Option<&str>| match expected {
+            Some(expected) => own == Some(&**expected),
             None => true,
         };
         let reference = message.extras.as_ref().and_then(|extras| extras.get("ref"));
@@ -78,26 +78,5 @@ impl MessageFilter {
             && self.is_ref.is_none_or(|is_ref| is_ref == reference.is_some())
             && equal(&self.ref_timeserial, part("timeserial"))
             && equal(&self.ref_type, part("type"))
-    }
-}
-
-/// Everything a subscriber wants: all messages, or those with one of these names or that match one of these
-/// filters.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Wanted {
-    pub(crate) names: Vec<Str>,
-    pub(crate) filters: Vec<MessageFilter>,
-}
-
-impl Wanted {
-    /// Whether every message is wanted.
-    pub(crate) fn is_all(&self) -> bool {
-        self.names.is_empty() && self.filters.is_empty()
-    }
-
-    pub(crate) fn contains(&self, message: &Message) -> bool {
-        self.is_all()
-            || message.name.as_ref().is_some_and(|name| self.names.contains(name))
-            || self.filters.iter().any(|filter| filter.matches(message))
     }
 }

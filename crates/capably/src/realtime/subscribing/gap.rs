@@ -1,30 +1,32 @@
-//! Gaps: what a subscription may have missed.
+//! Gaps: places in a feed where items may be missing.
 
 use capably_protocol::{ErrorInfo, Millis, Str};
 
-use super::queue::Notice;
+use super::Feed;
+use crate::realtime::queue::Notice;
 
-/// Continuity was lost here: messages may be missing between the one before it and the one after it (RTL2f,
-/// RTL12).
+/// A place in a subscription where messages may be missing (RTL2f, RTL12).
 ///
-/// A subscription gets one whenever its channel is attached again without continuing: after the service gave
-/// up the connection (RTN15c7) or dropped what a slow client had to get, and after a detach. There is none at
-/// the first attach, and none when the service continued the channel.
+/// A subscription receives a gap in these cases:
 ///
-/// There is also one where an item could not be read (40013), and where a slow listener lacks messages that the service
-/// no longer has ([`Overflow::Replay`](super::Overflow::Replay)).
+/// - The channel was attached again without continuity: the service had given up the connection (RTN15c7), had
+///   dropped messages for a slow client, or the channel had been detached. There is no gap at the first attach,
+///   and none when the service continued the channel.
+/// - An item could not be read (40013).
+/// - A slow listener lacks messages that the service no longer has
+///   ([`Overflow::Replay`](crate::realtime::Overflow::Replay)).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Gap {
-    /// Why, if the service or the connection said.
+    /// The reason, if the service or the connection gave one.
     pub reason: Option<ErrorInfo>,
-    /// The channel serial up to which nothing is missing (RTL15b); `None` when the service has not said it.
+    /// The channel serial up to which nothing is missing (RTL15b); `None` if the service did not send it.
     pub after: Option<Str>,
-    /// The channel serial from which on nothing is missing (RTL15c); `None` when the service has not said it.
+    /// The channel serial from which on nothing is missing (RTL15c); `None` if the service did not send it.
     pub until: Option<Str>,
-    /// When the gap was found, as the channel was attached again, in ms since the epoch by this machine's clock.
+    /// When the client found the gap, in ms since the epoch by the local clock.
     pub time: Millis,
-    /// Why it was not filled, or not wholly, with [`fill_gaps`](super::Subscribe::fill_gaps).
+    /// Why [`fill_gaps`](crate::realtime::Subscribe::fill_gaps) did not fill the gap completely.
     pub unfilled: Option<ErrorInfo>,
 }
 
@@ -43,11 +45,12 @@ impl Notice for Gap {
     }
 }
 
-/// Logs a gap, for a listener that does not ask for gaps.
-pub(crate) fn warn_of_gap(channel: &str, gap: &Gap) {
+/// Logs a gap for a listener that does not read events.
+pub(super) fn warn_of_gap(feed: Feed, channel: &str, gap: &Gap) {
     let Gap { reason, after, until, time: _, unfilled } = gap;
     tracing::warn!(
         channel,
+        %feed,
         ?reason,
         ?after,
         ?until,

@@ -3,30 +3,32 @@
 use capably_protocol::ErrorInfo;
 use tokio::sync::oneshot;
 
-use crate::Result;
-use crate::realtime::driver::command::{Reply, answered};
+use crate::{
+    Result,
+    realtime::driver::{Reply, received},
+};
 
 /// The attach that a subscription began with.
 #[derive(Debug)]
-pub(crate) enum ImplicitAttach {
-    UnderWay(oneshot::Receiver<Result<(), ErrorInfo>>),
-    Over(Result<()>),
+pub(super) enum ImplicitAttach {
+    Pending(oneshot::Receiver<Result<(), ErrorInfo>>),
+    Done(Result<()>),
 }
 
 impl ImplicitAttach {
-    /// One to be carried out, and where its outcome goes.
-    pub(crate) fn new() -> (Reply<()>, Self) {
-        let (reply, answer) = oneshot::channel();
-        (reply, Self::UnderWay(answer))
+    /// A pending attach, and the sender for its outcome.
+    pub(super) fn new() -> (Reply<()>, Self) {
+        let (reply, outcome) = oneshot::channel();
+        (reply, Self::Pending(outcome))
     }
 
-    /// Waits for what comes of it, however often it is asked.
-    pub(crate) async fn outcome(&mut self) -> Result<()> {
+    /// Waits for the outcome. Later calls return it again.
+    pub(super) async fn outcome(&mut self) -> Result<()> {
         let result = match self {
-            Self::UnderWay(answer) => answered(answer).await,
-            Self::Over(result) => return result.clone(),
+            Self::Pending(outcome) => received(outcome).await,
+            Self::Done(result) => return result.clone(),
         };
-        *self = Self::Over(result.clone());
+        *self = Self::Done(result.clone());
         result
     }
 }
