@@ -90,8 +90,8 @@ pub use source::TokenSource;
 
 pub(crate) use calling::{ClientNumber, refuse_callback_of};
 pub(crate) use clock::Clock;
-pub(crate) use credentials::Means;
-pub(crate) use obtain::no_means;
+pub(crate) use credentials::Credentials;
+pub(crate) use obtain::cannot_renew;
 pub(crate) use session::{Proof, Session, mismatch};
 pub(crate) use source::CallbackError;
 
@@ -118,7 +118,7 @@ impl Auth {
     }
 
     /// Who the client is: as the options say, else as the last token or the connection said (RSA7b,
-    /// RSC17). `*` is any client (RSA7b4). `None` means nobody, or that it is not known yet (RSA12).
+    /// RSC17). `*` is any client (RSA7b4). `None` credentials nobody, or that it is not known yet (RSA12).
     pub fn client_id(&self) -> Option<Str> {
         self.pipeline.session().client_id()
     }

@@ -19,10 +19,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert!(error.remediation().is_some());
 /// ```
 #[derive(Clone)]
-pub struct Error(Arc<Inner>);
+pub struct Error(Arc<ErrorParts>);
 
 #[derive(Clone)]
-struct Inner {
+struct ErrorParts {
     info: ErrorInfo,
     remedy: Option<&'static str>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
@@ -134,7 +134,7 @@ impl Error {
         Logged(self)
     }
 
-    fn inner(&mut self) -> &mut Inner {
+    fn inner(&mut self) -> &mut ErrorParts {
         Arc::make_mut(&mut self.0)
     }
 }
@@ -277,7 +277,7 @@ impl StdError for Error {
 
 impl From<ErrorInfo> for Error {
     fn from(info: ErrorInfo) -> Self {
-        Self(Arc::new(Inner { info, remedy: None, source: None }))
+        Self(Arc::new(ErrorParts { info, remedy: None, source: None }))
     }
 }
 

@@ -45,8 +45,8 @@ pub use subscribing::{Gap, MessageFilter, Subscribe, Subscription, SubscriptionE
 
 /// A realtime client: one connection to the service, and the channels on it (RTC).
 ///
-/// Cheap to clone; every clone, and every [`Connection`], [`Channel`] and [`Subscription`] made from it, is
-/// a handle to the same client. When the last handle is dropped, the connection closes.
+/// It is cheap to clone. Every clone, and every [`Connection`], [`Channel`] and [`Subscription`] made from it, is a
+/// handle to the same client. When the last handle is dropped, the connection closes.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -77,11 +77,11 @@ pub struct Realtime {
 }
 
 impl Realtime {
-    /// A client that connects in the background, unless
-    /// [`auto_connect`](ClientOptions::auto_connect) is off (RTC1b).
+    /// Makes a client, and starts to connect it in the background unless [`auto_connect`](ClientOptions::auto_connect)
+    /// is off (RTC1b).
     ///
     /// # Errors
-    /// All that is wrong with the options, in one error; or 40000 outside a tokio runtime.
+    /// One error that lists every wrong option; 40000 outside a tokio runtime.
     pub fn new(options: impl Into<ClientOptions>) -> Result<Self> {
         Self::start(options.into(), NetworkWatch::new)
     }
@@ -92,7 +92,7 @@ impl Realtime {
     ) -> Result<Self> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
             Error::new(ErrorCode::BAD_REQUEST, 0, "a realtime client needs a tokio runtime")
-                .with_remedy("make the client inside a tokio runtime, such as `#[tokio::main]`")
+                .with_remedy("make the client inside a tokio runtime, for example in a function with `#[tokio::main]`")
                 .with_source(error)
         })?;
         let config = Arc::new(options.validate()?);
@@ -130,11 +130,11 @@ impl Realtime {
         Ok(Self { connection, channels: Channels::new(handle, rest.clone()), rest })
     }
 
-    /// A client that is connected.
+    /// Makes a client, and returns it once it is connected.
     ///
     /// # Errors
-    /// What [`new`](Self::new) says; or why there is no connection: the first failure that a retry
-    /// would have to mend counts, since who waits here would rather know. To go on trying, use `new`.
+    /// The errors of [`new`](Self::new); the reason of the first failed attempt to connect. To keep trying after a
+    /// failure, use `new`.
     pub async fn connect(options: impl Into<ClientOptions>) -> Result<Self> {
         let client = Self::new(options.into().auto_connect(false))?;
         let mut changes = client.connection.changes();
@@ -165,18 +165,18 @@ impl Realtime {
         &self.channels
     }
 
-    /// Who the client is, and the tokens that prove it, on the connection and over REST (RTC4).
+    /// The client's identity and its tokens, for the connection and REST (RTC4).
     pub fn auth(&self) -> &Auth {
         self.rest.auth()
     }
 
-    /// Who the client is; the same as [`Auth::client_id`] (RTC17).
+    /// The client id; the same as [`Auth::client_id`] (RTC17).
     pub fn client_id(&self) -> Option<Str> {
         self.auth().client_id()
     }
 
-    /// The REST client with the same options and the same tokens. While the connection is to a fallback
-    /// host, its requests go there first (RTN17e).
+    /// The REST client with the same options and tokens. While the connection is to a fallback host, the REST client
+    /// also uses that host first (RTN17e).
     pub fn rest(&self) -> &Rest {
         &self.rest
     }
@@ -186,17 +186,17 @@ impl Realtime {
         self.rest.push()
     }
 
-    /// Reads the app's statistics; see [`Rest::stats`] (RTC5).
+    /// Reads the app's statistics when awaited; see [`Rest::stats`] (RTC5).
     pub fn stats(&self) -> Query<Stats> {
         self.rest.stats()
     }
 
-    /// Sends a request that has no method here; see [`Rest::request`] (RTC9).
+    /// Sends any REST request when awaited; see [`Rest::request`] (RTC9).
     pub fn request(&self, method: HttpMethod, path: impl AsRef<str>) -> HttpRequestBuilder {
         self.rest.request(method, path)
     }
 
-    /// The service's time, in ms since the epoch (RTC6).
+    /// Reads the service's time when awaited, in ms since the epoch (RTC6).
     ///
     /// # Errors
     /// As for any REST request.
@@ -204,16 +204,16 @@ impl Realtime {
         self.rest.time()
     }
 
-    /// Closes the connection (RTC16); see [`Connection::close`].
-    pub async fn close(&self) {
-        self.connection.close().await;
+    /// Closes the connection when awaited; see [`Connection::close`] (RTC16).
+    pub fn close(&self) -> BoxFuture<'static, ()> {
+        self.connection.close()
     }
 }
 
 fn core_config(config: &Config) -> capably_core::Config {
     let options = &config.options;
-    let credentials = match &config.means.key {
-        Some(key) if config.means.basic => CoreCredentials::Key(key.clone()),
+    let credentials = match &config.credentials.key {
+        Some(key) if config.credentials.basic => CoreCredentials::Key(key.clone()),
         Some(_) | None => CoreCredentials::Tokens,
     };
     capably_core::Config {

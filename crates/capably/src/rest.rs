@@ -41,28 +41,29 @@ use capably_protocol::{Millis, Stats};
 
 pub mod annotations;
 pub mod batch;
+mod call;
 mod channel;
 mod fallback;
 mod http_response;
 mod link;
 pub mod mutation;
 mod page;
+mod pipeline;
 pub mod presence;
 mod publish;
 pub mod push;
 pub mod push_channel;
 mod query;
-mod request;
 mod response;
 mod sdk_proxy;
 
 pub use annotations::RestAnnotations;
 pub use channel::{ChannelOptions, RestChannel, RestChannels};
 pub use http_response::{HttpPaginatedResponse, HttpRequestBuilder};
-pub use mutation::{ChangeMessage, MessageSerial};
+pub use mutation::{MessageSerial, RestMessageChange};
 pub use page::{PaginatedResult, UnreadableItem};
 pub use presence::RestPresence;
-pub use publish::Publish;
+pub use publish::RestPublish;
 pub use push::{
     Push, PushAdmin, PushChannelSubscriptions, PushDeviceRegistrations, PushFilter, PushRecipient,
 };
@@ -73,7 +74,8 @@ pub use sdk_proxy::WrapperSdkProxyOptions;
 use crate::{
     Auth, ClientOptions, Result, http::BoxFuture, options::Config, realtime::WeakDriverHandle,
 };
-pub(crate) use request::{Call, Pipeline, escape};
+pub(crate) use call::{Call, escape};
+pub(crate) use pipeline::Pipeline;
 pub(crate) use response::Reply;
 
 /// A client for the service's REST API (RSC). Cloning it gives another handle to the same client.

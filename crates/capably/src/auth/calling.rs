@@ -72,8 +72,8 @@ impl Calls {
     ///
     /// # Errors
     /// Code 40170 while too many are under way.
-    pub(super) fn begin(&self) -> Result<Call<'_>> {
-        let call = Call(&self.0);
+    pub(super) fn begin(&self) -> Result<CallGuard<'_>> {
+        let call = CallGuard(&self.0);
         if self.0.fetch_add(1, Ordering::Relaxed) < MAX_CALLS {
             return Ok(call);
         }
@@ -85,9 +85,9 @@ impl Calls {
 }
 
 /// A call under way.
-pub(super) struct Call<'a>(&'a AtomicUsize);
+pub(super) struct CallGuard<'a>(&'a AtomicUsize);
 
-impl Drop for Call<'_> {
+impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -8,13 +8,13 @@ use crate::options::Problems;
 
 /// What a client authenticates with, and where it gets tokens.
 #[derive(Clone, Debug)]
-pub(crate) struct Means {
+pub(crate) struct Credentials {
     pub(crate) key: Option<ApiKey>,
     /// A token given from outside.
     pub(crate) token: Option<TokenDetails>,
     /// A request for a token given from outside: good for one token.
     pub(crate) request: Option<TokenRequest>,
-    pub(crate) source: Option<Source>,
+    pub(crate) source: Option<TokenProvider>,
     /// Whether requests carry the key itself.
     pub(crate) basic: bool,
     pub(crate) query_time: bool,
@@ -22,7 +22,7 @@ pub(crate) struct Means {
 
 /// Where tokens come from, other than from signing with the key.
 #[derive(Clone)]
-pub(crate) enum Source {
+pub(crate) enum TokenProvider {
     Callback(AuthCallback),
     Url(AuthUrl),
 }
@@ -36,14 +36,14 @@ pub(crate) struct AuthUrl {
     pub(crate) params: Vec<(String, String)>,
 }
 
-impl Means {
+impl Credentials {
     /// Whether a new token can be had when one is no longer good (RSA4a).
     pub(crate) fn can_renew(&self) -> bool {
         self.key.is_some() || self.source.is_some()
     }
 }
 
-impl std::fmt::Debug for Source {
+impl std::fmt::Debug for TokenProvider {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Callback(_) => "Callback",
@@ -57,11 +57,11 @@ impl AuthOptions {
     ///
     /// What is wrong is among the problems: 40101 for a malformed key, 40005 for an empty token, 40106
     /// for no way to authenticate (RSC1b, RSA14), 40000 for the rest.
-    pub(crate) fn means(
+    pub(crate) fn credentials(
         &self,
         fallback: Option<&ApiKey>,
         problems: &mut Problems,
-    ) -> Option<Means> {
+    ) -> Option<Credentials> {
         let before = problems.len();
         let key = match self.key.as_deref().map(|key| key.trim().parse::<ApiKey>()) {
             Some(Ok(key)) => Some(key),
@@ -87,8 +87,8 @@ impl AuthOptions {
         self.check_url(problems);
         self.check_headers(problems);
         let source = match (&self.callback, &self.url) {
-            (Some(callback), _) => Some(Source::Callback(callback.clone())),
-            (None, Some(url)) => Some(Source::Url(AuthUrl {
+            (Some(callback), _) => Some(TokenProvider::Callback(callback.clone())),
+            (None, Some(url)) => Some(TokenProvider::Url(AuthUrl {
                 url: url.clone(),
                 method: self.method,
                 headers: self.headers.clone(),
@@ -107,7 +107,7 @@ impl AuthOptions {
                 "set `key`, `token`, `auth_callback` or `auth_url`",
             );
         }
-        let means = Means {
+        let credentials = Credentials {
             key,
             token: self.token.clone(),
             request: self.request.clone(),
@@ -115,7 +115,7 @@ impl AuthOptions {
             basic: !by_token,
             query_time: self.query_time,
         };
-        (problems.len() == before).then_some(means)
+        (problems.len() == before).then_some(credentials)
     }
 
     fn check_url(&self, problems: &mut Problems) {

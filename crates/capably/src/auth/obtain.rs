@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 
 use super::{
     calling,
-    credentials::{Means, Source},
+    credentials::{Credentials, TokenProvider},
     failed,
     source::{Resolved, TokenSource, checked},
     url,
@@ -26,17 +26,21 @@ use crate::{
 /// the service says of a token request.
 pub(super) async fn token(
     pipeline: &Pipeline,
-    means: &Means,
+    credentials: &Credentials,
     params: TokenParams,
 ) -> Result<TokenDetails> {
     // A panic of a user's callback must not reach those who share its token.
-    let outcome = AssertUnwindSafe(get(pipeline, means, params)).catch_unwind().await;
+    let outcome = AssertUnwindSafe(get(pipeline, credentials, params)).catch_unwind().await;
     outcome.unwrap_or_else(|_| Err(failed("what was asked for a token panicked")))
 }
 
-async fn get(pipeline: &Pipeline, means: &Means, params: TokenParams) -> Result<TokenDetails> {
-    let source = match (&means.source, &means.key) {
-        (Some(Source::Callback(callback)), _) => {
+async fn get(
+    pipeline: &Pipeline,
+    credentials: &Credentials,
+    params: TokenParams,
+) -> Result<TokenDetails> {
+    let source = match (&credentials.source, &credentials.key) {
+        (Some(TokenProvider::Callback(callback)), _) => {
             let session = pipeline.session();
             calling::refuse_callback_of(session.client())?;
             let _call = session.calls.begin()?;
@@ -53,11 +57,11 @@ async fn get(pipeline: &Pipeline, means: &Means, params: TokenParams) -> Result<
                 }
             }
         }
-        (Some(Source::Url(url)), _) => url::ask(pipeline, url, &params).await?,
-        (None, Some(key)) => {
-            TokenSource::Request(signed_request(pipeline, key, params, means.query_time).await?)
-        }
-        (None, None) => return Err(no_means()),
+        (Some(TokenProvider::Url(url)), _) => url::ask(pipeline, url, &params).await?,
+        (None, Some(key)) => TokenSource::Request(
+            signed_request(pipeline, key, params, credentials.query_time).await?,
+        ),
+        (None, None) => return Err(cannot_renew()),
     };
     match source.resolve()? {
         Resolved::Token(details) => Ok(details),
@@ -111,7 +115,7 @@ pub(super) async fn exchange(pipeline: &Pipeline, request: &TokenRequest) -> Res
     checked(details)
 }
 
-pub(crate) fn no_means() -> Error {
+pub(crate) fn cannot_renew() -> Error {
     let message = "a new token is needed, and there is nothing to get one from";
     Error::new(ErrorCode::TOKEN_RENEWAL_NOT_CONFIGURED, 401, message)
 }

@@ -9,7 +9,7 @@ use crate::{Error, Result, http::BoxFuture, realtime::WeakDriverHandle, rest::Pi
 
 /// Parameters and options of an operation; what is left out is the client's own (RSA8e).
 #[derive(Clone)]
-struct Request {
+struct TokenOperation {
     pipeline: Arc<Pipeline>,
     params: Option<TokenParams>,
     options: Option<AuthOptions>,
@@ -17,7 +17,7 @@ struct Request {
     connection: Option<WeakDriverHandle>,
 }
 
-impl Request {
+impl TokenOperation {
     fn new(pipeline: Arc<Pipeline>) -> Self {
         Self { pipeline, params: None, options: None, connection: None }
     }
@@ -32,11 +32,11 @@ macro_rules! operation {
         $(#[$doc])*
         #[derive(Clone)]
         #[must_use = "nothing happens until it is awaited"]
-        pub struct $name(Request);
+        pub struct $name(TokenOperation);
 
         impl $name {
             pub(super) fn new(pipeline: Arc<Pipeline>) -> Self {
-                Self(Request::new(pipeline))
+                Self(TokenOperation::new(pipeline))
             }
 
             /// What the token is to be like. These stand in place of all the client's own.
@@ -58,7 +58,7 @@ macro_rules! operation {
             type IntoFuture = BoxFuture<'static, Self::Output>;
 
             fn into_future(self) -> Self::IntoFuture {
-                let run: fn(Request) -> BoxFuture<'static, Result<$output>> = $run;
+                let run: fn(TokenOperation) -> BoxFuture<'static, Result<$output>> = $run;
                 run(self.0)
             }
         }
@@ -96,7 +96,7 @@ operation!(
     /// (RTC8b1).
     Authorize -> TokenDetails,
     |request| Box::pin(async move {
-        let Request { pipeline, params, options, connection } = request;
+        let TokenOperation { pipeline, params, options, connection } = request;
         pipeline.require_runtime()?;
         // The connection would get the token in a task of its own, which does not know its caller.
         if pipeline.session().calls_back(options.as_ref())? {
@@ -127,10 +127,10 @@ operation!(
     /// As [`Authorize`], except for 40102.
     RequestToken -> TokenDetails,
     |request| Box::pin(async move {
-        let Request { pipeline, options, .. } = &request;
+        let TokenOperation { pipeline, options, .. } = &request;
         pipeline.require_runtime()?;
-        let means = pipeline.session().means(options.as_ref())?;
-        obtain::token(pipeline, &means, request.params()).await
+        let credentials = pipeline.session().credentials(options.as_ref())?;
+        obtain::token(pipeline, &credentials, request.params()).await
     })
 );
 
@@ -143,12 +143,12 @@ operation!(
     /// 40101 without an API key; what keeps the service from telling the time, if it has to.
     CreateTokenRequest -> TokenRequest,
     |request| Box::pin(async move {
-        let Request { pipeline, options, .. } = &request;
-        let means = pipeline.session().means(options.as_ref())?;
-        let key = means.key.as_ref().ok_or_else(|| {
+        let TokenOperation { pipeline, options, .. } = &request;
+        let credentials = pipeline.session().credentials(options.as_ref())?;
+        let key = credentials.key.as_ref().ok_or_else(|| {
             let message = "signing a token request needs an API key, and there is none";
             Error::new(ErrorCode::INVALID_CREDENTIALS, 401, message).with_remedy("set `key`")
         })?;
-        obtain::signed_request(pipeline, key, request.params(), means.query_time).await
+        obtain::signed_request(pipeline, key, request.params(), credentials.query_time).await
     })
 );

@@ -83,12 +83,12 @@ pub type RevocationResult = BatchResult<Result<Revocation, RevocationFailure>>;
 #[must_use = "nothing is revoked until it is awaited"]
 pub struct RevokeTokens {
     pipeline: Arc<Pipeline>,
-    body: Body,
+    body: RevokeRequest,
 }
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body {
+struct RevokeRequest {
     targets: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     issued_before: Option<Millis>,
@@ -102,7 +102,7 @@ impl RevokeTokens {
         targets: impl IntoIterator<Item = RevocationTarget>,
     ) -> Self {
         let targets = targets.into_iter().map(|target| target.to_string()).collect();
-        let body = Body { targets, issued_before: None, allow_reauth_margin: None };
+        let body = RevokeRequest { targets, issued_before: None, allow_reauth_margin: None };
         Self { pipeline, body }
     }
 
@@ -121,7 +121,7 @@ impl RevokeTokens {
     async fn send(self) -> Result<RevocationResult> {
         let Self { pipeline, body } = self;
         let session = pipeline.session();
-        let key = match &session.means(None)?.key {
+        let key = match &session.credentials(None)?.key {
             Some(key) if session.is_basic() => key.clone(),
             Some(_) | None => {
                 let message = "tokens can be revoked with an API key alone";
@@ -135,7 +135,7 @@ impl RevokeTokens {
                 .with_source(error)
         })?;
         let path = format!("/keys/{}/revokeTokens", escape(key.name()));
-        let answer: Answer = pipeline.send(&Call::post(path, body)).await?.decode()?;
+        let answer: RevokeReply = pipeline.send(&Call::post(path, body)).await?.decode()?;
         Ok(answer.into())
     }
 }
@@ -158,19 +158,19 @@ impl fmt::Debug for RevokeTokens {
 /// The service's answer: with counts, or the bare results.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Answer {
-    Bare(Vec<Item>),
+enum RevokeReply {
+    Bare(Vec<RevokeOutcome>),
     #[serde(rename_all = "camelCase")]
     Counted {
         success_count: Option<u32>,
         failure_count: Option<u32>,
-        results: Vec<Item>,
+        results: Vec<RevokeOutcome>,
     },
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Item {
+struct RevokeOutcome {
     #[serde(default)]
     target: Str,
     #[serde(default)]
@@ -180,11 +180,11 @@ struct Item {
     error: Option<ErrorInfo>,
 }
 
-impl From<Answer> for RevocationResult {
-    fn from(answer: Answer) -> Self {
+impl From<RevokeReply> for RevocationResult {
+    fn from(answer: RevokeReply) -> Self {
         let (successes, failures, items) = match answer {
-            Answer::Bare(items) => (None, None, items),
-            Answer::Counted { success_count, failure_count, results } => {
+            RevokeReply::Bare(items) => (None, None, items),
+            RevokeReply::Counted { success_count, failure_count, results } => {
                 (success_count, failure_count, results)
             }
         };

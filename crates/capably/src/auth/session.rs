@@ -10,7 +10,7 @@ use capably_protocol::{ApiKey, ErrorCode, Millis, Str, TokenDetails, TokenParams
 use super::{
     AuthOptions,
     calling::{self, Calls, ClientNumber},
-    credentials::{self, Means, Source},
+    credentials::{self, Credentials, TokenProvider},
     obtain,
     renewal::Renewal,
 };
@@ -27,13 +27,13 @@ const STALE_ON_ARRIVAL: u8 = 2;
 /// What a client knows of its authentication.
 pub(crate) struct Session {
     config: Arc<Config>,
-    state: Mutex<State>,
+    state: Mutex<SessionState>,
     /// Calls of the auth callback that are under way.
     pub(super) calls: Calls,
 }
 
-struct State {
-    means: Arc<Means>,
+struct SessionState {
+    credentials: Arc<Credentials>,
     /// What tokens are asked for, when nothing else is said.
     params: TokenParams,
     token: Option<TokenDetails>,
@@ -72,24 +72,24 @@ impl Proof {
 
 impl Session {
     pub(crate) fn new(config: Arc<Config>) -> Self {
-        let means = Arc::new(config.means.clone());
+        let credentials = Arc::new(config.credentials.clone());
         let mut params = config.options.default_token_params.clone().unwrap_or_default();
         forget_one_time(&mut params);
         if let Some(client_id) = &config.options.client_id {
             params.client_id = Some(client_id.as_str().into());
         }
-        if !means.basic && !means.can_renew() {
+        if !credentials.basic && !credentials.can_renew() {
             tracing::info!(
                 code = ErrorCode::TOKEN_RENEWAL_NOT_CONFIGURED.0,
                 href = "https://help.ably.io/error/40171",
                 "the token cannot be renewed: there is nothing to get a new one from"
             );
         }
-        let token = if means.basic { None } else { means.token.clone() };
+        let token = if credentials.basic { None } else { credentials.token.clone() };
         let client_id = token.as_ref().and_then(|token| token.client_id.clone());
-        let request = means.request.clone();
-        let state = State {
-            means,
+        let request = credentials.request.clone();
+        let state = SessionState {
+            credentials,
             params,
             token,
             request,
@@ -114,7 +114,7 @@ impl Session {
                 return Some(Ok(proof));
             }
             if !state.can_renew() {
-                return Some(Err(obtain::no_means()));
+                return Some(Err(obtain::cannot_renew()));
             }
             state.token = None;
             None
@@ -166,7 +166,7 @@ impl Session {
             {
                 return Some(Ok(proof));
             }
-            if state.can_renew() { None } else { Some(Err(obtain::no_means())) }
+            if state.can_renew() { None } else { Some(Err(obtain::cannot_renew())) }
         })
         .await
     }
@@ -174,7 +174,7 @@ impl Session {
     /// What `look` finds, or else what a renewal comes to: the one under way, or a new one.
     async fn renewed(
         pipeline: &Arc<Pipeline>,
-        look: impl Fn(&mut State) -> Option<Result<Proof>>,
+        look: impl Fn(&mut SessionState) -> Option<Result<Proof>>,
     ) -> Result<Proof> {
         let session = pipeline.session();
         loop {
@@ -219,9 +219,9 @@ impl Session {
         options: Option<&AuthOptions>,
     ) -> Result<(TokenDetails, u64)> {
         let session = pipeline.session();
-        let mut means = session.means(options)?;
+        let mut credentials = session.credentials(options)?;
         let (given, request) = match options {
-            Some(_) => (means.token.clone(), means.request.clone()),
+            Some(_) => (credentials.token.clone(), credentials.request.clone()),
             None => (None, None),
         };
         let mut params = params.unwrap_or_else(|| session.lock().params.clone());
@@ -231,17 +231,17 @@ impl Session {
         let details = match (given, request) {
             (Some(details), _) => details,
             (None, Some(request)) => obtain::exchange(pipeline, &request).await?,
-            (None, None) => obtain::token(pipeline, &means, params.clone()).await?,
+            (None, None) => obtain::token(pipeline, &credentials, params.clone()).await?,
         };
         session.check(&details)?;
         forget_one_time(&mut params);
         let mut state = session.lock();
-        let kept = Arc::make_mut(&mut means);
+        let kept = Arc::make_mut(&mut credentials);
         kept.basic = false;
         if options.is_some() {
             kept.query_time = false;
         }
-        state.means = means;
+        state.credentials = credentials;
         state.params = params;
         state.install(details.clone(), session.config.options.clock.now());
         // Its token would replace the one that the user asked for.
@@ -257,9 +257,10 @@ impl Session {
     /// # Errors
     /// What is wrong with the options.
     pub(super) fn calls_back(&self, options: Option<&AuthOptions>) -> Result<bool> {
-        let means = self.means(options)?;
-        let is_given = options.is_some() && (means.token.is_some() || means.request.is_some());
-        Ok(!is_given && matches!(means.source, Some(Source::Callback(_))))
+        let credentials = self.credentials(options)?;
+        let is_given =
+            options.is_some() && (credentials.token.is_some() || credentials.request.is_some());
+        Ok(!is_given && matches!(credentials.source, Some(TokenProvider::Callback(_))))
     }
 
     /// Which client this is of.
@@ -267,16 +268,16 @@ impl Session {
         self.config.number
     }
 
-    /// The means that options amount to, or the client's own.
+    /// The credentials that options amount to, or the client's own.
     ///
     /// # Errors
     /// What is wrong with the options.
-    pub(super) fn means(&self, options: Option<&AuthOptions>) -> Result<Arc<Means>> {
-        let own = Arc::clone(&self.lock().means);
+    pub(super) fn credentials(&self, options: Option<&AuthOptions>) -> Result<Arc<Credentials>> {
+        let own = Arc::clone(&self.lock().credentials);
         let Some(options) = options else { return Ok(own) };
         let mut problems = Problems::default();
-        match options.means(own.key.as_ref(), &mut problems) {
-            Some(means) => Ok(Arc::new(means)),
+        match options.credentials(own.key.as_ref(), &mut problems) {
+            Some(credentials) => Ok(Arc::new(credentials)),
             None => Err(problems.into_error()),
         }
     }
@@ -303,7 +304,7 @@ impl Session {
 
     /// Whether requests carry the key itself.
     pub(super) fn is_basic(&self) -> bool {
-        self.lock().means.basic
+        self.lock().credentials.basic
     }
 
     pub(super) fn offset(&self) -> Option<Millis> {
@@ -326,12 +327,12 @@ impl Session {
     }
 
     /// Nothing panics while it holds the lock, so a poisoned one is as good as any.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SessionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl SessionState {
     fn current(&self) -> Option<Proof> {
         let token = self.token.as_ref()?.token.clone();
         Some(Proof::Token { token, generation: self.generation })
@@ -339,8 +340,8 @@ impl State {
 
     /// The key, or the token unless its time is over.
     fn present(&self, now: Millis) -> Option<Proof> {
-        if self.means.basic
-            && let Some(key) = &self.means.key
+        if self.credentials.basic
+            && let Some(key) = &self.credentials.key
         {
             return Some(Proof::Basic(key.clone()));
         }
@@ -348,7 +349,7 @@ impl State {
     }
 
     fn can_renew(&self) -> bool {
-        self.means.can_renew() || self.request.is_some()
+        self.credentials.can_renew() || self.request.is_some()
     }
 
     /// Whether the token's time is over and another can be had. Only the service's clock counts, once the
@@ -386,9 +387,9 @@ impl State {
         if let Some(running) = self.renewal.as_ref().filter(|renewal| !renewal.has_ended()) {
             return (Arc::clone(running), false);
         }
-        let (means, request) = (Arc::clone(&self.means), self.request.clone());
+        let (credentials, request) = (Arc::clone(&self.credentials), self.request.clone());
         let (own, gone) = pipeline.outlived();
-        let renewal = Renewal::spawn(renew(own, means, request, self.generation), gone);
+        let renewal = Renewal::spawn(renew(own, credentials, request, self.generation), gone);
         self.renewal = Some(Arc::clone(&renewal));
         (renewal, true)
     }
@@ -405,14 +406,14 @@ impl State {
 /// Replaces the token of this generation.
 async fn renew(
     pipeline: Pipeline,
-    means: Arc<Means>,
+    credentials: Arc<Credentials>,
     request: Option<TokenRequest>,
     generation: u64,
 ) -> Result<Proof> {
     let session = pipeline.session();
     let outcome = match &request {
         Some(request) => obtain::exchange(&pipeline, request).await,
-        None => obtain::token(&pipeline, &means, session.params()).await,
+        None => obtain::token(&pipeline, &credentials, session.params()).await,
     };
     let outcome = outcome.and_then(|details| session.check(&details).map(|()| details));
     let mut state = session.lock();
@@ -455,7 +456,7 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
         f.debug_struct("Session")
-            .field("means", &state.means)
+            .field("credentials", &state.credentials)
             .field("token", &state.token)
             .finish_non_exhaustive()
     }

@@ -7,7 +7,7 @@ use capably_protocol::{ErrorCode, Format, RecoveryKey};
 use super::{ClientOptions, Problems};
 use crate::{
     Result, agents,
-    auth::{self, ClientNumber, Means},
+    auth::{self, ClientNumber, Credentials},
     endpoint::{self, Domains},
     proxy::Proxies,
 };
@@ -24,7 +24,7 @@ pub(crate) struct Config {
     /// The client with these options.
     pub(crate) number: ClientNumber,
     pub(crate) options: ClientOptions,
-    pub(crate) means: Means,
+    pub(crate) credentials: Credentials,
     pub(crate) domains: Domains,
     pub(crate) proxies: Proxies,
     /// The connection to continue (RTN16).
@@ -76,21 +76,21 @@ impl ClientOptions {
     pub(crate) fn validate(mut self) -> Result<Config> {
         self.clamp_times();
         let mut problems = Problems::default();
-        let means = self.auth.means(None, &mut problems);
+        let credentials = self.auth.credentials(None, &mut problems);
         let domains = Domains::new(self.endpoint.as_deref(), self.fallback_hosts.as_deref());
         self.check_identity(&mut problems);
-        let basic = means.as_ref().is_some_and(|means| means.basic);
+        let basic = credentials.as_ref().is_some_and(|credentials| credentials.basic);
         self.check_hosts(&domains, basic, &mut problems);
         self.check_limits(&mut problems);
         self.check_agents(&mut problems);
         let proxies = self.proxies(&mut problems);
-        match (means, proxies) {
-            (Some(means), Some(proxies)) if problems.len() == 0 => {
+        match (credentials, proxies) {
+            (Some(credentials), Some(proxies)) if problems.len() == 0 => {
                 let recover = self.recovery_key();
                 Ok(Config {
                     number: ClientNumber::next(),
                     options: self,
-                    means,
+                    credentials,
                     domains,
                     proxies,
                     recover,
@@ -268,8 +268,8 @@ mod tests {
         let config = options().client_id("ada").validate().expect("nothing is wrong");
         assert_eq!(config.domains.primary, "main.realtime.ably.net");
         assert_eq!(config.format(), Format::MsgPack);
-        assert!(config.means.basic && !config.means.query_time);
-        assert_eq!(config.means.key.as_ref().map(|key| key.name()), Some("app.key"));
+        assert!(config.credentials.basic && !config.credentials.query_time);
+        assert_eq!(config.credentials.key.as_ref().map(|key| key.name()), Some("app.key"));
     }
 
     #[test]
@@ -381,7 +381,7 @@ mod tests {
     fn white_space_around_a_key_does_not_count() {
         for key in [" app.key:secret", "app.key:secret\n", "\t app.key:secret \r\n"] {
             let config = ClientOptions::new(key).validate().expect(key);
-            let key = config.means.key.expect("a key");
+            let key = config.credentials.key.expect("a key");
             assert_eq!((key.name(), key.secret()), ("app.key", "secret"));
         }
     }
@@ -404,8 +404,8 @@ mod tests {
     #[test]
     fn a_token_goes_before_a_key() {
         let config = options().token("t").validate().expect("both may be set");
-        assert!(!config.means.basic);
-        assert_eq!(config.means.token.map(|token| token.token).as_deref(), Some("t"));
+        assert!(!config.credentials.basic);
+        assert_eq!(config.credentials.token.map(|token| token.token).as_deref(), Some("t"));
     }
 
     #[test]

@@ -44,7 +44,7 @@
 use capably_protocol::{Annotation, AnnotationAction, ErrorCode, codec::encode_items};
 
 use super::{
-    channel::RestChannel, mutation::MessageSerial, query::Query, query::wrong, request::Call,
+    call::Call, channel::RestChannel, mutation::MessageSerial, query::Query, query::wrong,
 };
 use crate::{Error, Result, http::BoxFuture, payload, random};
 

@@ -38,9 +38,10 @@ use capably_protocol::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Rest, publish,
+    Rest,
+    call::Call,
+    publish,
     query::{MAX_PAGE, decode, wrong},
-    request::Call,
 };
 use crate::{Error, Result, http::BoxFuture, payload};
 
@@ -125,7 +126,7 @@ impl Rest {
         Ok(spec)
     }
 
-    async fn publish_batch(&self, specs: &impl Serialize) -> Result<Body> {
+    async fn publish_batch(&self, specs: &impl Serialize) -> Result<BatchPublishReply> {
         let body = encode_body(self.pipeline.config().format(), specs).map_err(|error| {
             let message = format!("the batch cannot be encoded: {error}");
             Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message).with_source(error)
@@ -160,16 +161,19 @@ fn joined<C: AsRef<str>>(channels: impl IntoIterator<Item = C>) -> Result<String
 /// One result, or one for each batch; or, from some services, the outcomes of all channels in a row.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Body {
+enum BatchPublishReply {
     Many(Vec<BatchResult<BatchPublishResult>>),
     One(BatchResult<BatchPublishResult>),
 }
 
 /// A result for each batch, of which we know how many channels it has.
-fn regroup(body: Body, channels: &[usize]) -> Result<Vec<BatchResult<BatchPublishResult>>> {
+fn regroup(
+    body: BatchPublishReply,
+    channels: &[usize],
+) -> Result<Vec<BatchResult<BatchPublishResult>>> {
     let results = match body {
-        Body::One(result) => vec![result],
-        Body::Many(results) => results,
+        BatchPublishReply::One(result) => vec![result],
+        BatchPublishReply::Many(results) => results,
     };
     if results.len() == channels.len() {
         return Ok(results);

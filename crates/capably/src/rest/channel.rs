@@ -12,11 +12,12 @@ use capably_protocol::{
 
 use super::{
     annotations::RestAnnotations,
-    mutation::{ChangeMessage, MessageSerial},
+    call::{Call, escape},
+    mutation::{MessageSerial, RestMessageChange},
+    pipeline::Pipeline,
     presence::RestPresence,
-    publish::Publish,
+    publish::RestPublish,
     query::{self, History, Query},
-    request::{Call, Pipeline, escape},
 };
 use crate::{
     Error, Result,
@@ -116,18 +117,18 @@ impl ChannelOptions {
 #[derive(Clone)]
 pub struct RestChannel {
     pipeline: Arc<Pipeline>,
-    inner: Arc<Inner>,
+    inner: Arc<RestChannelShared>,
 }
 
 /// What all handles to a channel share.
-struct Inner {
+struct RestChannelShared {
     name: Str,
     options: Mutex<ChannelOptions>,
 }
 
 impl RestChannel {
     fn new(pipeline: Arc<Pipeline>, name: Str) -> Self {
-        Self { pipeline, inner: Arc::new(Inner { name, options: Mutex::default() }) }
+        Self { pipeline, inner: Arc::new(RestChannelShared { name, options: Mutex::default() }) }
     }
 
     /// The same channel, whose requests go another way.
@@ -146,23 +147,23 @@ impl RestChannel {
     }
 
     /// Publishes a message with a name and a payload when it is awaited (RSL1b).
-    pub fn publish(&self, name: impl Into<Str>, data: impl Into<Data>) -> Publish {
+    pub fn publish(&self, name: impl Into<Str>, data: impl Into<Data>) -> RestPublish {
         self.publish_message(Message::new(name, data))
     }
 
     /// Publishes a payload without a name when it is awaited (RSL1b).
-    pub fn publish_data(&self, data: impl Into<Data>) -> Publish {
+    pub fn publish_data(&self, data: impl Into<Data>) -> RestPublish {
         self.publish_message(Message::unnamed(data))
     }
 
     /// Publishes a message when it is awaited (RSL1a).
-    pub fn publish_message(&self, message: Message) -> Publish {
-        Publish::new(self.clone(), vec![message])
+    pub fn publish_message(&self, message: Message) -> RestPublish {
+        RestPublish::new(self.clone(), vec![message])
     }
 
     /// Publishes several messages in one request when it is awaited: all or none (RSL1c).
-    pub fn publish_messages(&self, messages: impl Into<Vec<Message>>) -> Publish {
-        Publish::new(self.clone(), messages.into())
+    pub fn publish_messages(&self, messages: impl Into<Vec<Message>>) -> RestPublish {
+        RestPublish::new(self.clone(), messages.into())
     }
 
     /// Reads what was published, the newest first unless said otherwise, when it is awaited (RSL2).
@@ -200,18 +201,18 @@ impl RestChannel {
     }
 
     /// Replaces what a message holds when it is awaited; its serial says which message (RSL15).
-    pub fn update_message(&self, message: Message) -> ChangeMessage {
-        ChangeMessage::new(self.clone(), message, MessageAction::Update)
+    pub fn update_message(&self, message: Message) -> RestMessageChange {
+        RestMessageChange::new(self.clone(), message, MessageAction::Update)
     }
 
     /// Deletes a message when it is awaited; its serial says which message (RSL15).
-    pub fn delete_message(&self, message: Message) -> ChangeMessage {
-        ChangeMessage::new(self.clone(), message, MessageAction::Delete)
+    pub fn delete_message(&self, message: Message) -> RestMessageChange {
+        RestMessageChange::new(self.clone(), message, MessageAction::Delete)
     }
 
     /// Appends to a message when it is awaited; its serial says which message (RSL15).
-    pub fn append_message(&self, message: Message) -> ChangeMessage {
-        ChangeMessage::new(self.clone(), message, MessageAction::Append)
+    pub fn append_message(&self, message: Message) -> RestMessageChange {
+        RestMessageChange::new(self.clone(), message, MessageAction::Append)
     }
 
     /// Asks what the service knows of the channel when it is awaited (RSL8).

@@ -13,10 +13,10 @@ use crate::{
 
 /// What a client remembers of its hosts.
 #[derive(Debug, Default)]
-pub(crate) struct Hosts(Mutex<Known>);
+pub(crate) struct Hosts(Mutex<HostMemory>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct HostMemory {
     preferred: Option<Preferred>,
     /// The fallback host that the realtime connection is to (RTN17e).
     realtime: Option<String>,
@@ -32,16 +32,16 @@ struct Preferred {
 
 impl Hosts {
     /// The hosts for one request.
-    pub(crate) fn sequence(&self, now: Instant) -> Sequence {
+    pub(crate) fn sequence(&self, now: Instant) -> HostSequence {
         let mut known = self.lock();
         known.preferred =
             known.preferred.take().filter(|known| known.until.is_none_or(|until| now < until));
         match (&known.preferred, &known.realtime) {
             (Some(preferred), _) => {
-                Sequence::Preferred(preferred.host.clone(), known.realtime.clone())
+                HostSequence::Preferred(preferred.host.clone(), known.realtime.clone())
             }
-            (None, Some(host)) => Sequence::Realtime(host.clone()),
-            (None, None) => Sequence::Primary,
+            (None, Some(host)) => HostSequence::Realtime(host.clone()),
+            (None, None) => HostSequence::Primary,
         }
     }
 
@@ -70,14 +70,14 @@ impl Hosts {
     }
 
     /// Nothing panics while it holds the lock, so a poisoned one is as good as any.
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, HostMemory> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Where one request stands on its way through the hosts.
 #[derive(Debug)]
-pub(crate) enum Sequence {
+pub(crate) enum HostSequence {
     /// At the host that is preferred for now; then at that of the realtime connection, if it is to a
     /// fallback.
     Preferred(String, Option<String>),
@@ -94,7 +94,7 @@ pub(crate) enum Sequence {
     },
 }
 
-impl Sequence {
+impl HostSequence {
     /// The host to ask.
     pub(crate) fn host<'a>(&'a self, domains: &'a Domains) -> &'a str {
         match self {

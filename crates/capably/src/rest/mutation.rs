@@ -46,9 +46,9 @@ use capably_protocol::{
 };
 
 use super::{
+    call::{Call, escape},
     channel::RestChannel,
     query::wrong,
-    request::{Call, escape},
 };
 use crate::{
     Result,
@@ -123,13 +123,13 @@ impl From<&Message> for MessageSerial {
 /// encoded (RSL4a), and what the service says.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is changed until it is awaited"]
-pub struct ChangeMessage {
+pub struct RestMessageChange {
     channel: RestChannel,
     message: Message,
     params: Vec<(String, String)>,
 }
 
-impl ChangeMessage {
+impl RestMessageChange {
     pub(crate) fn new(channel: RestChannel, message: Message, action: MessageAction) -> Self {
         let message = Message { action: Some(action), version: None, ..message };
         Self { channel, message, params: Vec::new() }
@@ -148,7 +148,7 @@ impl ChangeMessage {
     }
 }
 
-impl IntoFuture for ChangeMessage {
+impl IntoFuture for RestMessageChange {
     type Output = Result<UpdateDeleteResult>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 

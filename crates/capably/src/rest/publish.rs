@@ -4,7 +4,7 @@ use capably_protocol::{ErrorCode, Message, PublishResult, Str, codec::encode_mes
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{channel::RestChannel, request::Call};
+use super::{call::Call, channel::RestChannel};
 use crate::{Error, Result, http::BoxFuture, outgoing::Outgoing, payload, random};
 
 /// Publishes one message, or several in one request, when it is awaited.
@@ -29,13 +29,13 @@ use crate::{Error, Result, http::BoxFuture, outgoing::Outgoing, payload, random}
 /// be encoded (RSL4a); 40030 when there is no message; and what the service says.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is published until it is awaited"]
-pub struct Publish {
+pub struct RestPublish {
     channel: RestChannel,
     outgoing: Outgoing,
     params: Vec<(String, String)>,
 }
 
-impl Publish {
+impl RestPublish {
     pub(crate) fn new(channel: RestChannel, messages: Vec<Message>) -> Self {
         Self { channel, outgoing: Outgoing::new(messages), params: Vec::new() }
     }
@@ -83,13 +83,13 @@ impl Publish {
         for (name, value) in &params {
             call = call.param(name, value);
         }
-        let published: Published = pipeline.send(&call).await?.decode()?;
+        let published: PublishReply = pipeline.send(&call).await?.decode()?;
         let serials = published.serials.into_iter().map(|serial| serial.map(Str::from)).collect();
         Ok(PublishResult::new(serials))
     }
 }
 
-impl IntoFuture for Publish {
+impl IntoFuture for RestPublish {
     type Output = Result<PublishResult>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
@@ -100,7 +100,7 @@ impl IntoFuture for Publish {
 
 /// The part of the reply that is ours to return (RSL1n).
 #[derive(Deserialize)]
-struct Published {
+struct PublishReply {
     #[serde(default)]
     serials: Vec<Option<String>>,
 }

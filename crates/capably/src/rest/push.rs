@@ -9,7 +9,7 @@
 //! | push to a client, a device or an address | [`PushAdmin::publish`] |
 //! | see, register and remove devices | [`PushDeviceRegistrations`] |
 //! | have devices get what is pushed to channels | [`PushChannelSubscriptions`] |
-//! | push to all who subscribe to a channel | publish a message with `push` among its [extras](super::Publish::extras) |
+//! | push to all who subscribe to a channel | publish a message with `push` among its [extras](super::RestPublish::extras) |
 //!
 //! A program that is a device itself uses [`push_channel`](super::push_channel).
 //!
@@ -94,9 +94,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
+    call::{Call, escape},
+    pipeline::Pipeline,
     push_channel::authenticated,
     query::{Query, wrong},
-    request::{Call, Pipeline, escape},
     response::Reply,
 };
 use crate::{

@@ -46,9 +46,7 @@ use std::fmt;
 use capably_protocol::{ErrorCode, PushChannelSubscription, Str};
 
 use super::{
-    PushChannelSubscriptions, Rest, RestChannel,
-    query::Query,
-    request::{Call, Pipeline},
+    PushChannelSubscriptions, Rest, RestChannel, call::Call, pipeline::Pipeline, query::Query,
 };
 use crate::{Error, Result, http::BoxFuture};
 

@@ -7,11 +7,7 @@ use capably_protocol::{
     PushChannelSubscription, Stats, StatsUnit, Str, encoding,
 };
 
-use super::{
-    page::PaginatedResult,
-    request::{Call, Pipeline},
-    response::Reply,
-};
+use super::{call::Call, page::PaginatedResult, pipeline::Pipeline, response::Reply};
 use crate::{Error, Result, http::BoxFuture};
 
 /// The most items that a page can be asked to hold.

@@ -1,4 +1,4 @@
-//! Derived channels: the messages of a channel that match a filter of the service's (RTS5).
+//! Derived channels: the messages of a channel that match a filter, which the service applies (RTS5).
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use capably_protocol::{Str, frame::Params};
@@ -6,26 +6,26 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::realtime::{Channel, Channels, RealtimeChannelOptions};
 
-/// What stays as it is in the name and the value of a parameter.
+/// The characters that are percent-encoded in the name and the value of a parameter.
 const PARAM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// How a channel is derived from another (DO1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct DeriveOptions {
-    /// Which messages: a JMESPath expression over `name`, `headers` and other members of a message, as
+    /// Selects messages: a JMESPath expression over `name`, `headers` and other members of a message, such as
     /// ``headers.region == `"eu"` `` (DO2a).
     pub filter: String,
 }
 
 impl DeriveOptions {
-    /// Only messages that match this JMESPath expression (DO2a).
+    /// Selects messages that match this JMESPath expression (DO2a).
     pub fn filter(filter: impl Into<String>) -> Self {
         Self { filter: filter.into() }
     }
 
-    /// The name of the derived channel (RTS5a1), with the parameters the channel asks for (RTS5a2) and those
-    /// that its name has already, as in `[?rewind=1]name`.
+    /// The name of the derived channel (RTS5a1). It contains the parameters of the channel's options (RTS5a2) and
+    /// those of the base name, as in `[?rewind=1]name`.
     fn name(&self, base: &str, params: &Params) -> Str {
         let own = base.strip_prefix("[?").and_then(|rest| rest.split_once(']'));
         let (named, base) = own.unwrap_or(("", base));
@@ -42,8 +42,8 @@ impl DeriveOptions {
 }
 
 impl Channels {
-    /// The channel of those messages of another that match a filter, made if there is none (RTS5). It is
-    /// attached and subscribed to like any other; the service does the filtering.
+    /// The channel of the messages of another channel that match a filter; it is created if it does not exist
+    /// (RTS5). It is attached and subscribed to like any other channel. The service applies the filter.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -62,7 +62,8 @@ impl Channels {
         self.get_derived_with(name, derive, RealtimeChannelOptions::new())
     }
 
-    /// The same, made with these options if there is none; their parameters are part of its name (RTS5a2).
+    /// As [`get_derived`](Self::get_derived), but the channel is created with these options. Their parameters are part
+    /// of its name (RTS5a2).
     pub fn get_derived_with(
         &self,
         name: impl AsRef<str>,

@@ -9,13 +9,13 @@ use crate::{
 };
 
 impl Channel {
-    /// Reads what was published, the newest first unless said otherwise, when it is awaited (RTL10a, RTL10c).
+    /// Reads published messages over REST when awaited, by default the newest first (RTL10a, RTL10c).
     pub fn history(&self) -> History {
         self.rest_channel().history()
     }
 
-    /// The same, of what was published before the channel was attached, or last lost continuity: together
-    /// with what a subscription gives since, nothing is missing and nothing is there twice (RTL10b).
+    /// Reads the messages that were published before the channel was attached, or before it last lost continuity.
+    /// Together with the messages of a subscription since then, none is missing and none appears twice (RTL10b).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -39,14 +39,14 @@ impl Channel {
     /// ```
     ///
     /// # Errors
-    /// Awaiting it gives 90001 when the channel was not attached at the call, and what any history may.
+    /// 90001 when the channel was not attached at the call; and the errors of any history.
     pub fn history_until_attach(&self) -> Query<Message> {
         match self.shared.attachment() {
             Some(serial) => self.history().param("fromSerial", serial),
             None => self.history().failing(Error::new(
                 ErrorCode::CHANNEL_OPERATION_FAILED_INVALID_CHANNEL_STATE,
                 400,
-                "history until the attach needs a channel that is attached",
+                "history until the attach needs an attached channel",
             )),
         }
     }

@@ -1,4 +1,4 @@
-//! What a channel is asked to be (TB).
+//! The options of a realtime channel (TB).
 
 use std::sync::Arc;
 
@@ -17,16 +17,16 @@ use crate::{
     sync::lock,
 };
 
-/// What a channel is asked to be (TB).
+/// The options of a realtime channel (TB).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 #[must_use]
 pub struct RealtimeChannelOptions {
-    /// With what payloads are encrypted and decrypted (TB2b).
+    /// Encrypts and decrypts payloads (TB2b).
     pub cipher: Option<CipherParams>,
     /// Channel parameters, such as `rewind` (TB2c).
     pub params: Params,
-    /// The modes to ask for; none means the service's default (TB2d).
+    /// The requested modes; empty for the service's default (TB2d).
     pub modes: Vec<ChannelMode>,
     /// Whether subscribing to messages or presence attaches the channel; true by default (TB4).
     pub attach_on_subscribe: bool,
@@ -47,7 +47,7 @@ impl RealtimeChannelOptions {
     /// Options to encrypt and decrypt payloads with this key: 16 or 32 bytes, or base64 text of them (TB3).
     ///
     /// # Errors
-    /// Code 40003 for a key that cannot be (RSE1e).
+    /// Code 40003 for an invalid key (RSE1e).
     pub fn with_cipher_key(key: impl Into<CipherKey>) -> Result<Self> {
         Ok(Self::new().cipher(crypto::default_params(&CipherParamOptions::new(key))?))
     }
@@ -58,7 +58,7 @@ impl RealtimeChannelOptions {
         self
     }
 
-    /// Asks for these modes only (TB2d).
+    /// Requests these modes only (TB2d).
     pub fn modes(mut self, modes: impl IntoIterator<Item = ChannelMode>) -> Self {
         self.modes = modes.into_iter().collect();
         self
@@ -70,14 +70,14 @@ impl RealtimeChannelOptions {
         self
     }
 
-    /// Whether subscribing to messages or presence attaches the channel, unless the subscriber says
-    /// otherwise; true by default (TB4).
+    /// Whether subscribing to messages or presence attaches the channel; true by default. Each subscription can
+    /// override it (TB4).
     pub fn attach_on_subscribe(mut self, attach: bool) -> Self {
         self.attach_on_subscribe = attach;
         self
     }
 
-    /// For the core, with the product that made the channel.
+    /// Converts the options for the core; `agent` names the wrapper SDK that made the channel.
     pub(super) fn to_core(&self, agent: Option<&String>) -> ChannelOptions {
         ChannelOptions {
             params: self.params.clone(),
@@ -89,19 +89,19 @@ impl RealtimeChannelOptions {
 }
 
 impl Channel {
-    /// The options the channel has; they are not always what the service granted: see
-    /// [`modes`](Self::modes) and [`params`](Self::params).
+    /// The current options. The service may have granted less: see [`modes`](Self::modes) and
+    /// [`params`](Self::params).
     pub fn options(&self) -> RealtimeChannelOptions {
         self.shared.options().as_ref().clone()
     }
 
-    /// Replaces the options when it is awaited (RTL16). If there are params or modes among them, and the channel is attached or
-    /// attaching, it attaches anew with them and this waits until it has (RTL16a); else they count from the
-    /// next attach on. Subscriptions stay.
+    /// Replaces the options when awaited (RTL16). If they contain params or modes, and the channel is attached or
+    /// attaching, the channel attaches again with them, and the call waits for that (RTL16a). Otherwise they take
+    /// effect with the next attach. Subscriptions stay registered.
     ///
     /// # Errors
-    /// Why the channel is not attached any more, as [`attach`](Self::attach) says; 90001 if it was released
-    /// or detached meanwhile. The channel has the new options nevertheless.
+    /// The reason why the channel is not attached any more, as [`attach`](Self::attach) describes; 90001 if it was
+    /// released or detached meanwhile. The channel has the new options in any case.
     pub fn set_options(&self, options: RealtimeChannelOptions) -> BoxFuture<'static, Result<()>> {
         let channel = self.clone();
         Box::pin(async move {
@@ -112,7 +112,7 @@ impl Channel {
             let core = options.to_core(shared.agent.as_ref());
             let (reply, answer) = oneshot::channel();
             {
-                // What handles see and what the driver does change in the same order.
+                // Under the lock, so that concurrent calls reach the driver in the order in which handles see them.
                 let mut own = lock(&shared.options);
                 *own = Arc::new(options);
                 handle.send(Command::SetOptions(shared.id, core, reply));

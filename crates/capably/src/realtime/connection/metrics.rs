@@ -1,22 +1,22 @@
-//! Counts of what a connection has been through.
+//! Counters of a connection.
 
-/// What a connection has been through since its client was made; see
-/// [`Connection::metrics`](super::Connection::metrics). The counts only grow.
+/// Counters of a connection since its client was made; see [`Connection::metrics`](super::Connection::metrics). They
+/// only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionMetrics {
-    /// Transports that were opened, or tried to be.
+    /// Attempts to open a transport.
     pub attempts: u64,
-    /// Of these, to fallback domains (RTN17).
+    /// Attempts that went to fallback domains (RTN17).
     pub fallbacks: u64,
     /// How often the connection was established.
     pub connected: u64,
-    /// Of these, without loss of continuity (RTN15c6).
+    /// How often it was resumed without loss of continuity (RTN15c6).
     pub resumed: u64,
-    /// How often an attempt failed, or an established connection was lost.
+    /// How often an attempt failed or an established connection was lost.
     pub disconnected: u64,
-    /// How often the connection was suspended (RTN14e), failed attempts while it was included.
+    /// How often the connection became SUSPENDED (RTN14e), including failed attempts while suspended.
     pub suspended: u64,
-    /// Tokens that were asked for and were not at hand (RSA4).
+    /// Requests for new tokens (RSA4).
     pub tokens: u64,
 }

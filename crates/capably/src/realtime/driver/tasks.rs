@@ -12,7 +12,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::{
     Error, Result,
-    auth::{AuthOptions, Proof, Session, no_means},
+    auth::{AuthOptions, Proof, Session, cannot_renew},
     rest::Pipeline,
 };
 
@@ -51,7 +51,7 @@ impl Tasks {
                 TokenNeed::Current | TokenNeed::Authorized(_) => Session::proof(&pipeline).await,
                 TokenNeed::Successor(generation) => Session::successor(&pipeline, generation).await,
                 TokenNeed::Replacement(generation) => {
-                    Session::proof_after(&pipeline, generation, no_means()).await
+                    Session::proof_after(&pipeline, generation, cannot_renew()).await
                 }
             };
             let outcome = match proof {
@@ -60,7 +60,7 @@ impl Tasks {
                     Ok(Grant { token, generation, renewable })
                 }
                 // A client with basic authentication requests no token before it is authorized explicitly.
-                Ok(Proof::Basic(_)) => Err(AuthFailure::NoMeans(no_means().into_info())),
+                Ok(Proof::Basic(_)) => Err(AuthFailure::NoMeans(cannot_renew().into_info())),
                 Err(error) => Err(failure(&pipeline, error)),
             };
             TaskOutput::Token(auth, outcome)

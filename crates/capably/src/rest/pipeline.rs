@@ -10,14 +10,13 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use bytes::Bytes;
-use capably_protocol::{ErrorCode, Millis, PROTOCOL_VERSION};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use capably_protocol::{ErrorCode, Millis};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
     LocalDevice,
-    fallback::{Hosts, Sequence, needs_another_host},
+    call::{Call, append},
+    fallback::{HostSequence, Hosts, needs_another_host},
     response::Reply,
 };
 use crate::{
@@ -25,121 +24,13 @@ use crate::{
     auth::{Proof, Session},
     http::{
         BuiltinClient, HttpClient, HttpError, HttpErrorKind, HttpMethod, HttpRequest, HttpResponse,
-        MAX_RESPONSE,
     },
     options::Config,
     random,
 };
 
-/// What stands for itself in a path segment and a query value (RFC 3986's unreserved characters).
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// Text as one path segment or one query value.
-pub(crate) fn escape(text: &str) -> impl fmt::Display {
-    utf8_percent_encode(text, ESCAPED)
-}
-
-/// A request before it knows its host.
-#[derive(Clone, Debug)]
-pub(crate) struct Call {
-    method: HttpMethod,
-    /// Path and query, escaped.
-    target: String,
-    body: Bytes,
-    /// The protocol version to be understood by (CSV2, RSC19f1).
-    version: u32,
-    /// Headers besides those that every request has.
-    headers: Vec<(String, String)>,
-    /// Whether it is the client's own affair, whoever uses the client (WP6).
-    unattributed: bool,
-    /// The most that the body of the response may hold, in bytes.
-    max_response: usize,
-}
-
-impl Call {
-    /// A GET of an escaped path, with or without a query.
-    pub(crate) fn get(target: impl Into<String>) -> Self {
-        Self::new(HttpMethod::Get, target)
-    }
-
-    /// A request of an escaped path, with or without a query.
-    pub(crate) fn new(method: HttpMethod, target: impl Into<String>) -> Self {
-        Self {
-            method,
-            target: target.into(),
-            body: Bytes::new(),
-            version: PROTOCOL_VERSION,
-            headers: Vec::new(),
-            unattributed: false,
-            max_response: MAX_RESPONSE,
-        }
-    }
-
-    /// A POST of a body in the client's format.
-    pub(crate) fn post(target: impl Into<String>, body: impl Into<Bytes>) -> Self {
-        Self::new(HttpMethod::Post, target).body(body)
-    }
-
-    /// The same call with a body in the client's format.
-    pub(crate) fn body(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
-        self
-    }
-
-    /// The same call, to be understood by another version of the protocol.
-    pub(crate) fn version(mut self, version: u32) -> Self {
-        self.version = version;
-        self
-    }
-
-    /// The same call, whose response may hold a body of at least so many bytes.
-    pub(crate) fn expecting(mut self, bytes: usize) -> Self {
-        self.max_response = self.max_response.max(bytes);
-        self
-    }
-
-    /// The most that the body of the response may hold, in bytes.
-    pub(crate) fn max_response(&self) -> usize {
-        self.max_response
-    }
-
-    /// The same call as the client's own affair: it names no wrapper SDK (WP6a, WP6b).
-    pub(crate) fn unattributed(mut self) -> Self {
-        self.unattributed = true;
-        self
-    }
-
-    /// The same call with one more header.
-    pub(crate) fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-
-    /// A GET of another page, with the same headers.
-    pub(crate) fn follow(&self, target: String) -> Self {
-        Self { method: HttpMethod::Get, target, body: Bytes::new(), ..self.clone() }
-    }
-
-    /// The same call with one more query parameter.
-    pub(crate) fn param(mut self, name: &str, value: impl fmt::Display) -> Self {
-        append(&mut self.target, name, &value.to_string());
-        self
-    }
-
-    /// Path and query, escaped.
-    pub(crate) fn target(&self) -> &str {
-        &self.target
-    }
-}
-
-fn append(target: &mut String, name: &str, value: &str) {
-    use fmt::Write as _;
-    let separator = if target.contains('?') { '&' } else { '?' };
-    let _ = write!(target, "{separator}{}={}", escape(name), escape(value));
-}
-
 /// A call with what goes along with it to whichever host.
-struct Sent<'a> {
+struct PreparedCall<'a> {
     call: &'a Call,
     authorization: Option<String>,
     /// The request's id (RSC7c).
@@ -147,7 +38,7 @@ struct Sent<'a> {
 }
 
 /// A response, of any status.
-struct Answer {
+struct Answered {
     response: HttpResponse,
     /// What the URL of the request began with: scheme, host and port.
     origin: String,
@@ -249,12 +140,12 @@ impl Pipeline {
     /// # Errors
     /// When there are no credentials or no response came: as [`send`](Self::send).
     pub(crate) async fn exchange(self: &Arc<Self>, call: &Call) -> Result<(HttpResponse, String)> {
-        let Answer { response, origin, .. } = self.answer(call).await?;
+        let Answered { response, origin, .. } = self.answer(call).await?;
         Ok((response, origin))
     }
 
     /// Sends a call with credentials; once more with a new token if the service rejects the first.
-    async fn answer(self: &Arc<Self>, call: &Call) -> Result<Answer> {
+    async fn answer(self: &Arc<Self>, call: &Call) -> Result<Answered> {
         self.require_runtime()?;
         self.check_size(call)?;
         let proof = Session::proof(self).await?;
@@ -287,26 +178,26 @@ impl Pipeline {
     ///
     /// # Errors
     /// Why there is no response.
-    async fn respond(&self, call: &Call, proof: Option<&Proof>) -> Result<Answer> {
+    async fn respond(&self, call: &Call, proof: Option<&Proof>) -> Result<Answered> {
         let id = if self.config.options.add_request_ids { Some(random::id()?) } else { None };
         let authorization = proof.map(Proof::header);
-        let sent = Sent { call, authorization, id: id.as_deref() };
+        let sent = PreparedCall { call, authorization, id: id.as_deref() };
         let (outcome, host) = self.try_hosts(&sent).await?;
         match outcome {
-            Ok(response) => Ok(Answer { response, origin: self.config.origin(&host), id }),
+            Ok(response) => Ok(Answered { response, origin: self.config.origin(&host), id }),
             Err(error) => Err(failed(transport_error(error, &host), id.as_deref())),
         }
     }
 
-    fn read(&self, answer: Answer, call: &Call) -> Result<Reply> {
-        let Answer { response, origin, id } = answer;
+    fn read(&self, answer: Answered, call: &Call) -> Result<Reply> {
+        let Answered { response, origin, id } = answer;
         let reply = Reply::read(response, self.config.format(), origin)
             .map(|reply| reply.within(call.max_response));
         reply.map_err(|error| failed(error, id.as_deref()))
     }
 
     /// Why the service does not take the token that it was sent, if it does not (RSA4b).
-    fn rejection(&self, answer: &Answer) -> Option<Error> {
+    fn rejection(&self, answer: &Answered) -> Option<Error> {
         if answer.response.status != 401 {
             return None;
         }
@@ -391,7 +282,7 @@ impl Pipeline {
     /// comes the host that it is from.
     async fn try_hosts(
         &self,
-        sent: &Sent<'_>,
+        sent: &PreparedCall<'_>,
     ) -> Result<(Result<HttpResponse, HttpError>, String)> {
         let Config { options, domains, .. } = &*self.config;
         let start = Instant::now();
@@ -410,7 +301,7 @@ impl Pipeline {
             if !needs_another_host(&outcome) {
                 // Only a host that this request fell back to: a late answer of a preferred host must
                 // not renew the preference (RSC15f).
-                if matches!(sequence, Sequence::Fallback { .. }) {
+                if matches!(sequence, HostSequence::Fallback { .. }) {
                     self.hosts.prefer(&host, now, options.fallback_retry_timeout);
                 }
                 return Ok((outcome, host));
@@ -432,7 +323,7 @@ impl Pipeline {
         }
     }
 
-    fn request(&self, sent: &Sent<'_>, host: &str) -> HttpRequest {
+    fn request(&self, sent: &PreparedCall<'_>, host: &str) -> HttpRequest {
         let call = sent.call;
         let options = &self.config.options;
         let mut target = call.target.clone();

@@ -1,0 +1,116 @@
+//! A REST call: everything of a request but its host.
+
+use std::fmt;
+
+use bytes::Bytes;
+use capably_protocol::PROTOCOL_VERSION;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::http::{HttpMethod, MAX_RESPONSE};
+
+/// What stands for itself in a path segment and a query value (RFC 3986's unreserved characters).
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Text as one path segment or one query value.
+pub(crate) fn escape(text: &str) -> impl fmt::Display {
+    utf8_percent_encode(text, ESCAPED)
+}
+
+/// A request before it knows its host.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(super) method: HttpMethod,
+    /// Path and query, escaped.
+    pub(super) target: String,
+    pub(super) body: Bytes,
+    /// The protocol version to be understood by (CSV2, RSC19f1).
+    pub(super) version: u32,
+    /// Headers besides those that every request has.
+    pub(super) headers: Vec<(String, String)>,
+    /// Whether it is the client's own affair, whoever uses the client (WP6).
+    pub(super) unattributed: bool,
+    /// The most that the body of the response may hold, in bytes.
+    pub(super) max_response: usize,
+}
+
+impl Call {
+    /// A GET of an escaped path, with or without a query.
+    pub(crate) fn get(target: impl Into<String>) -> Self {
+        Self::new(HttpMethod::Get, target)
+    }
+
+    /// A request of an escaped path, with or without a query.
+    pub(crate) fn new(method: HttpMethod, target: impl Into<String>) -> Self {
+        Self {
+            method,
+            target: target.into(),
+            body: Bytes::new(),
+            version: PROTOCOL_VERSION,
+            headers: Vec::new(),
+            unattributed: false,
+            max_response: MAX_RESPONSE,
+        }
+    }
+
+    /// A POST of a body in the client's format.
+    pub(crate) fn post(target: impl Into<String>, body: impl Into<Bytes>) -> Self {
+        Self::new(HttpMethod::Post, target).body(body)
+    }
+
+    /// The same call with a body in the client's format.
+    pub(crate) fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// The same call, to be understood by another version of the protocol.
+    pub(crate) fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// The same call, whose response may hold a body of at least so many bytes.
+    pub(crate) fn expecting(mut self, bytes: usize) -> Self {
+        self.max_response = self.max_response.max(bytes);
+        self
+    }
+
+    /// The most that the body of the response may hold, in bytes.
+    pub(crate) fn max_response(&self) -> usize {
+        self.max_response
+    }
+
+    /// The same call as the client's own affair: it names no wrapper SDK (WP6a, WP6b).
+    pub(crate) fn unattributed(mut self) -> Self {
+        self.unattributed = true;
+        self
+    }
+
+    /// The same call with one more header.
+    pub(crate) fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// A GET of another page, with the same headers.
+    pub(crate) fn follow(&self, target: String) -> Self {
+        Self { method: HttpMethod::Get, target, body: Bytes::new(), ..self.clone() }
+    }
+
+    /// The same call with one more query parameter.
+    pub(crate) fn param(mut self, name: &str, value: impl fmt::Display) -> Self {
+        append(&mut self.target, name, &value.to_string());
+        self
+    }
+
+    /// Path and query, escaped.
+    pub(crate) fn target(&self) -> &str {
+        &self.target
+    }
+}
+
+pub(super) fn append(target: &mut String, name: &str, value: &str) {
+    use fmt::Write as _;
+    let separator = if target.contains('?') { '&' } else { '?' };
+    let _ = write!(target, "{separator}{}={}", escape(name), escape(value));
+}
