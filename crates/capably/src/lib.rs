@@ -18,8 +18,8 @@
 //! # Features
 //!
 //! - `blocking`: REST calls that wait rather than being awaited.
-//! - `network-events`: on Linux, realtime clients follow the machine's addresses, and so notice at once when the
-//!   network is gone or back.
+//! - `network-events`: on Linux, realtime clients watch the machine's network, and notice at once when it is gone or
+//!   back. [`ClientOptions::network_events`] turns the watch on or off for a client.
 //! - `tls` (on by default): TLS by rustls with the Mozilla roots. Without it only
 //!   [`tls(false)`](ClientOptions::tls) works.
 

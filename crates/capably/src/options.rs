@@ -77,6 +77,8 @@ pub struct ClientOptions {
     pub(crate) max_message_size: usize,
     pub(crate) max_frame_size: usize,
     pub(crate) connectivity_check_url: Option<String>,
+    /// `None` is the default: watch where that is possible and useful.
+    pub(crate) network_events: Option<bool>,
     pub(crate) agents: Vec<(String, Option<String>)>,
     pub(crate) proxy: ProxyOption,
     pub(crate) http_client: Option<Arc<dyn HttpClient>>,
@@ -120,6 +122,7 @@ impl Default for ClientOptions {
             max_message_size: 65_536,
             max_frame_size: 524_288,
             connectivity_check_url: None,
+            network_events: None,
             agents: Vec::new(),
             proxy: ProxyOption::default(),
             http_client: None,
@@ -274,6 +277,7 @@ impl fmt::Debug for ClientOptions {
             .field("max_message_size", &self.max_message_size)
             .field("max_frame_size", &self.max_frame_size)
             .field("connectivity_check_url", &self.connectivity_check_url)
+            .field("network_events", &self.network_events)
             .field("agents", &self.agents)
             .field("proxy", &self.proxy)
             .field("http_client", &self.http_client.is_some())

@@ -89,6 +89,34 @@ impl ClientOptions {
         self
     }
 
+    /// Whether a realtime client watches the machine's network, and so notices at once when the network is gone or
+    /// back (RTN20). This needs the cargo feature `network-events` and Linux.
+    ///
+    /// By default a client watches the network if the feature is enabled, except for a service on this machine and
+    /// with a [connector](Self::connector) of your own, whose connections may use another network. `true` watches in
+    /// these cases, too. `false` turns the watch off, also when another crate of the program enables the feature.
+    ///
+    /// # Errors
+    /// With `true`, the client's constructor returns 40000 in a build that cannot watch the network. Use
+    /// [`Connection::network_available`](crate::realtime::Connection::network_available) and
+    /// [`network_lost`](crate::realtime::Connection::network_lost) there.
+    ///
+    /// ```
+    /// use capably::{ClientOptions, Realtime};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> capably::Result<()> {
+    /// let options = ClientOptions::new("app.key:secret").auto_connect(false).network_events(false);
+    /// let client = Realtime::new(options)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn network_events(mut self, watch: bool) -> Self {
+        self.network_events = Some(watch);
+        self
+    }
+
     /// Adds a parameter to the query string of realtime connections (TO3q); it goes before one of
     /// the same name that the SDK sends (RTC1f1).
     #[must_use]

@@ -83,6 +83,7 @@ impl ClientOptions {
         self.check_hosts(&domains, basic, &mut problems);
         self.check_limits(&mut problems);
         self.check_agents(&mut problems);
+        self.check_network_events(&mut problems);
         let proxies = self.proxies(&mut problems);
         match (credentials, proxies) {
             (Some(credentials), Some(proxies)) if problems.len() == 0 => {
@@ -221,6 +222,18 @@ impl ClientOptions {
         for name in agents::unfit(&self.agents) {
             let message = format!("`{name}` or its version cannot stand in a header");
             problems.bad("agents", message, agents::REMEDY);
+        }
+    }
+
+    fn check_network_events(&self, problems: &mut Problems) {
+        let can_watch = cfg!(all(feature = "network-events", target_os = "linux"));
+        if self.network_events == Some(true) && !can_watch {
+            problems.bad(
+                "network_events",
+                "this build cannot watch the network".to_owned(),
+                "enable the cargo feature `network-events` of `capably` on Linux; elsewhere call \
+                 `Connection::network_available` and `network_lost`",
+            );
         }
     }
 
@@ -430,6 +443,20 @@ mod tests {
         let own = concat!("capably-rust/", env!("CARGO_PKG_VERSION"), " ");
         assert!(agent.starts_with(own), "{agent}");
         assert!(agent.ends_with(" chat/1.2.3 wrapped"), "{agent}");
+    }
+
+    #[test]
+    fn watching_the_network_is_refused_where_the_build_cannot() {
+        options().network_events(false).validate().expect("every build can leave it off");
+        let watching = options().network_events(true);
+        if cfg!(all(feature = "network-events", target_os = "linux")) {
+            watching.validate().expect("the build can watch");
+        } else {
+            let error = refused(watching);
+            assert_eq!((error.code().0, error.status()), (40000, Some(400)), "{error}");
+            assert_eq!(error.detail().keys().collect::<Vec<_>>(), ["network_events"]);
+            assert!(error.to_string().contains("feature `network-events`"), "{error}");
+        }
     }
 
     #[test]

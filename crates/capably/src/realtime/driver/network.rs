@@ -1,4 +1,4 @@
-//! What the operating system tells of the network (RTN20).
+//! Watching the network of this machine (RTN20).
 
 use std::{
     collections::BTreeSet,
@@ -11,38 +11,42 @@ use futures_core::Stream;
 
 use crate::{endpoint, options::Config};
 
-/// Watches the addresses of this machine.
+/// Watches the IP addresses of this machine.
 pub(crate) struct NetworkWatch {
-    /// All of them, at first and whenever they have changed.
+    /// All addresses: once at the start, and again after each change.
     addresses: Pin<Box<dyn Stream<Item = Vec<IpAddr>> + Send>>,
-    /// Those that the internet can be reached from, once they are known.
+    /// The addresses that lead to other networks; `None` before the first list.
     usable: Option<BTreeSet<IpAddr>>,
 }
 
-/// What a change of addresses means for a connection.
+/// The meaning of a change of addresses for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NetworkChange {
-    /// There is a network, or another one than before.
+pub(super) enum NetworkChange {
+    /// There is a network, or a different one.
     Available,
-    /// There is none any more.
+    /// There is no network any more.
     Lost,
 }
 
 impl NetworkWatch {
-    /// A watch for a client with these options, where the system can be watched: of a service on this machine
-    /// the network says nothing, and a connector of one's own may have another.
+    /// A watch for a client with these options; `None` if it is turned off or the system cannot be watched.
+    ///
+    /// By default there is none for a service on this machine, which needs no network, and none with the program's
+    /// own connector, which may use another network.
     pub(crate) fn new(config: &Config) -> Option<Self> {
-        let is_ours = config.options.connector.is_none();
-        let is_far = !endpoint::is_loopback(&config.domains.primary);
-        if is_ours && is_far { system::addresses().map(Self::of) } else { None }
+        let watches = config.options.network_events.unwrap_or_else(|| {
+            let has_own_connector = config.options.connector.is_some();
+            !has_own_connector && !endpoint::is_loopback(&config.domains.primary)
+        });
+        if watches { system::addresses().map(Self::of) } else { None }
     }
 
     fn of(addresses: impl Stream<Item = Vec<IpAddr>> + Send + 'static) -> Self {
         Self { addresses: Box::pin(addresses), usable: None }
     }
 
-    /// The next change that matters.
-    pub(crate) fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<NetworkChange> {
+    /// The next change that affects a connection.
+    pub(super) fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<NetworkChange> {
         loop {
             let Some(addresses) = ready!(self.addresses.as_mut().poll_next(cx)) else {
                 return Poll::Pending;
@@ -59,7 +63,7 @@ impl NetworkWatch {
     }
 }
 
-/// Whether the address may lead beyond this machine and its link.
+/// Whether the address may reach networks beyond this machine and its link.
 fn is_usable(address: &IpAddr) -> bool {
     let is_link_local = match address {
         IpAddr::V4(address) => address.is_link_local(),
@@ -76,10 +80,10 @@ mod system {
     use futures_util::stream;
     use netwatcher::async_adapter::Tokio;
 
-    /// The addresses of this machine, now and whenever they change.
+    /// The addresses of this machine: once at the start, and again after each change.
     pub(super) fn addresses() -> Option<impl Stream<Item = Vec<IpAddr>> + Send + 'static> {
         let watch = netwatcher::watch_interfaces_async::<Tokio>().inspect_err(|error| {
-            tracing::warn!(?error, "changes of the network cannot be watched");
+            tracing::warn!(?error, "the network cannot be watched");
         });
         Some(stream::unfold(watch.ok()?, |mut watch| async move {
             let interfaces = watch.changed().await.interfaces;
@@ -95,7 +99,7 @@ mod system {
 
     use futures_util::stream;
 
-    /// Nothing is watched: the application says what it knows.
+    /// This build cannot watch the network.
     pub(super) fn addresses() -> Option<stream::Empty<Vec<IpAddr>>> {
         None
     }
@@ -204,7 +208,15 @@ mod tests {
         let first = poll_fn(|cx| addresses.as_mut().poll_next(cx)).await.expect("what there is");
         assert!(first.iter().any(IpAddr::is_loopback), "{first:?}");
         assert!(poll_fn(|cx| addresses.as_mut().poll_next(cx)).now_or_never().is_none(), "no news");
-        let far = ClientOptions::new("app.key:secret").validate().expect("good");
-        assert!(NetworkWatch::new(&far).is_some());
+        let watches = |options: ClientOptions| {
+            let config = options.validate().expect("the options are good");
+            NetworkWatch::new(&config).is_some()
+        };
+        let far = || ClientOptions::new("app.key:secret");
+        assert!(watches(far()), "by default");
+        assert!(!watches(far().network_events(false)), "turned off");
+        let local = || far().tls(false).endpoint("localhost");
+        assert!(!watches(local()), "a service on this machine");
+        assert!(watches(local().network_events(true)), "on request");
     }
 }
