@@ -1,4 +1,4 @@
-//! How a client authenticates, once that is known to be possible.
+//! The credentials of a client, after validation.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use capably_protocol::{ApiKey, ErrorCode, TokenDetails, TokenRequest};
@@ -6,28 +6,28 @@ use capably_protocol::{ApiKey, ErrorCode, TokenDetails, TokenRequest};
 use super::{AuthMethod, AuthOptions, source::AuthCallback};
 use crate::options::Problems;
 
-/// What a client authenticates with, and where it gets tokens.
+/// The credentials of a client, and its ways to get tokens. At least one of them is set.
 #[derive(Clone, Debug)]
 pub(crate) struct Credentials {
     pub(crate) key: Option<ApiKey>,
-    /// A token given from outside.
+    /// A token from the options.
     pub(crate) token: Option<TokenDetails>,
-    /// A request for a token given from outside: good for one token.
+    /// A signed token request from the options. It is valid for one token.
     pub(crate) request: Option<TokenRequest>,
     pub(crate) source: Option<TokenProvider>,
-    /// Whether requests carry the key itself.
+    /// Whether requests contain the key itself.
     pub(crate) basic: bool,
     pub(crate) query_time: bool,
 }
 
-/// Where tokens come from, other than from signing with the key.
+/// Provides tokens, instead of token requests signed with the key.
 #[derive(Clone)]
 pub(crate) enum TokenProvider {
     Callback(AuthCallback),
     Url(AuthUrl),
 }
 
-/// An auth URL, and how to ask it.
+/// An auth URL, and the request to send to it.
 #[derive(Clone)]
 pub(crate) struct AuthUrl {
     pub(crate) url: String,
@@ -37,7 +37,7 @@ pub(crate) struct AuthUrl {
 }
 
 impl Credentials {
-    /// Whether a new token can be had when one is no longer good (RSA4a).
+    /// Whether there is a way to get a new token (RSA4a).
     pub(crate) fn can_renew(&self) -> bool {
         self.key.is_some() || self.source.is_some()
     }
@@ -53,10 +53,10 @@ impl std::fmt::Debug for TokenProvider {
 }
 
 impl AuthOptions {
-    /// Checks the options; `fallback` is the key where they name none.
+    /// Checks the options; `fallback` is the key to use if they have none.
     ///
-    /// What is wrong is among the problems: 40101 for a malformed key, 40005 for an empty token, 40106
-    /// for no way to authenticate (RSC1b, RSA14), 40000 for the rest.
+    /// Adds to the problems: 40101 for a malformed key, 40005 for an empty token, 40106 without any credentials
+    /// (RSC1b, RSA14), 40000 for the rest.
     pub(crate) fn credentials(
         &self,
         fallback: Option<&ApiKey>,
@@ -81,7 +81,7 @@ impl AuthOptions {
                 "token",
                 (ErrorCode::INVALID_CREDENTIAL, 401),
                 "the token is empty".to_owned(),
-                "give a token that your auth server issued",
+                "set a token that your auth server issued",
             );
         }
         self.check_url(problems);
@@ -103,7 +103,7 @@ impl AuthOptions {
             problems.add(
                 "key",
                 (ErrorCode::NO_VALID_AUTHENTICATION_METHOD_PROVIDED, 401),
-                "there is no API key, no token, and nothing to get one from".to_owned(),
+                "there is no API key, no token, and no way to get a token".to_owned(),
                 "set `key`, `token`, `auth_callback` or `auth_url`",
             );
         }
@@ -127,11 +127,11 @@ impl AuthOptions {
                 && rest.bytes().all(|byte| byte.is_ascii_graphic())
         };
         if !rest.is_some_and(fits) {
-            // Not quoted: its query may hold a secret.
+            // The message does not quote the URL: its query may contain a secret.
             problems.bad(
                 "auth_url",
                 "the text is not an HTTP URL".to_owned(),
-                "begin it with `https://` and a host, and escape what a URL cannot hold",
+                "start it with `https://` and a host, and percent-encode characters that are not valid in a URL",
             );
         }
     }
@@ -146,8 +146,8 @@ impl AuthOptions {
             if !name_fits || !value_fits {
                 problems.bad(
                     "auth_headers",
-                    format!("`{}` or its value cannot stand in a header", name.escape_debug()),
-                    "use a header's name, and visible ASCII characters for its value",
+                    format!("`{}` or its value is not valid in a header", name.escape_debug()),
+                    "use a valid header name, and visible ASCII characters for the value",
                 );
             }
         }
@@ -161,7 +161,7 @@ pub(super) fn basic(key: &ApiKey) -> String {
 
 /// The value of the `Authorization` header for a token (RSA3b).
 pub(super) fn bearer(token: &str) -> String {
-    // Base64 is optional and only needed for what a header cannot hold.
+    // Base64 is optional. It is necessary only for characters that are not valid in a header.
     if token.bytes().all(|byte| byte.is_ascii_graphic()) {
         format!("Bearer {token}")
     } else {
