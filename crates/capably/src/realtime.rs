@@ -104,7 +104,7 @@ impl Realtime {
         let seed = match config.options.seed {
             Some(seed) => seed,
             None => getrandom::u64().map_err(|error| {
-                Error::new(ErrorCode::INTERNAL_ERROR, 0, "the system gives no random numbers")
+                Error::new(ErrorCode::INTERNAL_ERROR, 0, "the system provides no random bytes")
                     .with_source(error)
             })?,
         };

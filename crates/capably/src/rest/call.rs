@@ -8,38 +8,38 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::http::{HttpMethod, MAX_RESPONSE};
 
-/// What stands for itself in a path segment and a query value (RFC 3986's unreserved characters).
+/// The characters that are percent-encoded in path segments and query values: all but RFC 3986's unreserved ones.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Text as one path segment or one query value.
+/// Escapes text for one path segment or one query value.
 pub(crate) fn escape(text: &str) -> impl fmt::Display {
     utf8_percent_encode(text, ESCAPED)
 }
 
-/// A request before it knows its host.
+/// A request without its host.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(super) method: HttpMethod,
     /// Path and query, escaped.
     pub(super) target: String,
     pub(super) body: Bytes,
-    /// The protocol version to be understood by (CSV2, RSC19f1).
+    /// The protocol version of the request (CSV2, RSC19f1).
     pub(super) version: u32,
-    /// Headers besides those that every request has.
+    /// Headers in addition to the common ones.
     pub(super) headers: Vec<(String, String)>,
-    /// Whether it is the client's own affair, whoever uses the client (WP6).
+    /// Whether the request is the client's own, and so does not name a wrapper SDK (WP6).
     pub(super) unattributed: bool,
-    /// The most that the body of the response may hold, in bytes.
+    /// The size limit for the body of the response, in bytes.
     pub(super) max_response: usize,
 }
 
 impl Call {
-    /// A GET of an escaped path, with or without a query.
+    /// A GET request for an escaped path, with or without a query.
     pub(crate) fn get(target: impl Into<String>) -> Self {
         Self::new(HttpMethod::Get, target)
     }
 
-    /// A request of an escaped path, with or without a query.
+    /// A request for an escaped path, with or without a query.
     pub(crate) fn new(method: HttpMethod, target: impl Into<String>) -> Self {
         Self {
             method,
@@ -52,52 +52,52 @@ impl Call {
         }
     }
 
-    /// A POST of a body in the client's format.
+    /// A POST request with a body in the client's format.
     pub(crate) fn post(target: impl Into<String>, body: impl Into<Bytes>) -> Self {
         Self::new(HttpMethod::Post, target).body(body)
     }
 
-    /// The same call with a body in the client's format.
+    /// Sets the body, in the client's format.
     pub(crate) fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// The same call, to be understood by another version of the protocol.
+    /// Sets the protocol version.
     pub(crate) fn version(mut self, version: u32) -> Self {
         self.version = version;
         self
     }
 
-    /// The same call, whose response may hold a body of at least so many bytes.
+    /// Raises the size limit for the body of the response to this many bytes.
     pub(crate) fn expecting(mut self, bytes: usize) -> Self {
         self.max_response = self.max_response.max(bytes);
         self
     }
 
-    /// The most that the body of the response may hold, in bytes.
+    /// The size limit for the body of the response, in bytes.
     pub(crate) fn max_response(&self) -> usize {
         self.max_response
     }
 
-    /// The same call as the client's own affair: it names no wrapper SDK (WP6a, WP6b).
+    /// Marks the request as the client's own: it does not name a wrapper SDK (WP6a, WP6b).
     pub(crate) fn unattributed(mut self) -> Self {
         self.unattributed = true;
         self
     }
 
-    /// The same call with one more header.
+    /// Adds a header.
     pub(crate) fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// A GET of another page, with the same headers.
+    /// A GET request for another page, with the same headers.
     pub(crate) fn follow(&self, target: String) -> Self {
         Self { method: HttpMethod::Get, target, body: Bytes::new(), ..self.clone() }
     }
 
-    /// The same call with one more query parameter.
+    /// Adds a query parameter.
     pub(crate) fn param(mut self, name: &str, value: impl fmt::Display) -> Self {
         append(&mut self.target, name, &value.to_string());
         self

@@ -1,9 +1,9 @@
-//! The way of every REST request: URL, headers, time limit, and errors made of what comes back.
+//! The pipeline of every REST request: host, headers, credentials, timeouts and fallback; then the reply or the error.
 
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -27,9 +27,10 @@ use crate::{
     },
     options::Config,
     random,
+    sync::lock,
 };
 
-/// A call with what goes along with it to whichever host.
+/// A call with the parts that are the same for every host.
 struct PreparedCall<'a> {
     call: &'a Call,
     authorization: Option<String>,
@@ -37,30 +38,30 @@ struct PreparedCall<'a> {
     id: Option<&'a str>,
 }
 
-/// A response, of any status.
+/// A response of any status.
 struct Answered {
     response: HttpResponse,
-    /// What the URL of the request began with: scheme, host and port.
+    /// Scheme, host and port of the request's URL.
     origin: String,
     /// The request's id (RSC7c).
     id: Option<String>,
 }
 
-/// What a REST client sends its requests through.
+/// Sends the requests of a REST client.
 #[derive(Clone)]
 pub(crate) struct Pipeline {
     config: Arc<Config>,
     client: Arc<dyn HttpClient>,
     hosts: Arc<Hosts>,
-    /// The most that a body may hold, in bytes (TO3l9, CD2d).
+    /// The largest body of a request, in bytes (TO3l9, CD2d).
     max_frame_size: Arc<AtomicUsize>,
     agent: String,
-    /// What calls name besides, as those of a wrapper SDK (RSC7d7).
+    /// The agents of a wrapper SDK (RSC7d7).
     wrapper: Option<String>,
     session: Arc<Session>,
-    /// Which device the program is, if it is one (RSH8).
+    /// The program as a push device (RSH8).
     device: Arc<Mutex<Option<LocalDevice>>>,
-    /// Ends with the last handle, and the last call that somebody waits for.
+    /// Ends with the last handle and the last pending call.
     life: Option<watch::Sender<()>>,
 }
 
@@ -79,7 +80,7 @@ impl Pipeline {
         Self { config, client, hosts, max_frame_size, agent, wrapper: None, session, device, life }
     }
 
-    /// The same way, with all that is known of it, for the calls of a wrapper SDK (WP5, WP6).
+    /// A pipeline with the same state for the calls of a wrapper SDK (WP5, WP6).
     pub(crate) fn attributed(&self, agents: &str) -> Self {
         let wrapper = match &self.wrapper {
             Some(outer) => format!("{outer} {agents}"),
@@ -88,7 +89,8 @@ impl Pipeline {
         Self { wrapper: Some(wrapper), ..self.clone() }
     }
 
-    /// The same way for work of the client's own, and what ends once nobody has use for that work.
+    /// A pipeline with the same state that does not keep the client alive, and a future that resolves when the client
+    /// ends. A background task uses both.
     pub(crate) fn outlived(&self) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let life = self.life.as_ref().map(watch::Sender::subscribe);
         let gone = async move {
@@ -100,8 +102,8 @@ impl Pipeline {
         (Self { life: None, ..self.clone() }, gone)
     }
 
-    /// How long it takes at most to get a token: the answer of a callback or an auth URL, the service's
-    /// time, and a token request.
+    /// The longest time to get a token: the result of a callback or an auth URL, the service's time, and a token
+    /// request.
     pub(crate) fn patience(&self) -> Duration {
         let options = &self.config.options;
         let call = options.http_max_retry_duration.saturating_add(options.http_request_timeout);
@@ -112,39 +114,36 @@ impl Pipeline {
         &self.config
     }
 
-    /// Who sends, and what proves it.
+    /// The client's identity and tokens.
     pub(crate) fn session(&self) -> &Session {
         &self.session
     }
 
-    /// Which device the program is, if it is one. Nothing panics while it holds the lock, so a poisoned
-    /// one is as good as any.
+    /// The program as a push device.
     pub(super) fn device(&self) -> MutexGuard<'_, Option<LocalDevice>> {
-        self.device.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.device)
     }
 
-    /// Sends a call and reads the reply. A token that the service rejects is replaced once (RSC10,
-    /// RSA4b).
+    /// Sends a call and reads the reply. If the service rejects the token, it is renewed once (RSC10, RSA4b).
     ///
     /// # Errors
-    /// Why there are no credentials; what the service says; 50003 when time is up, 80000 when no host can
-    /// be reached, 80003 when the connection breaks, 40013 for a reply that cannot be read (RSC8e).
+    /// The reason why there are no credentials; the service's reason; 50003 after a timeout, 80000 when no host can be
+    /// reached, 80003 when the connection breaks, 40013 for a reply that cannot be read (RSC8e).
     pub(crate) async fn send(self: &Arc<Self>, call: &Call) -> Result<Reply> {
         let answer = self.answer(call).await?;
         self.read(answer, call)
     }
 
-    /// Sends a call and returns the response, whatever its status, with the scheme, host and port that
-    /// it came from.
+    /// Sends a call and returns the response of any status, with scheme, host and port of its URL.
     ///
     /// # Errors
-    /// When there are no credentials or no response came: as [`send`](Self::send).
+    /// As for [`send`](Self::send), if there are no credentials or no response.
     pub(crate) async fn exchange(self: &Arc<Self>, call: &Call) -> Result<(HttpResponse, String)> {
         let Answered { response, origin, .. } = self.answer(call).await?;
         Ok((response, origin))
     }
 
-    /// Sends a call with credentials; once more with a new token if the service rejects the first.
+    /// Sends a call with credentials, and again with a new token if the service rejects the first.
     async fn answer(self: &Arc<Self>, call: &Call) -> Result<Answered> {
         self.require_runtime()?;
         self.check_size(call)?;
@@ -167,7 +166,7 @@ impl Pipeline {
     /// Sends a call without credentials and reads the reply.
     ///
     /// # Errors
-    /// As [`send`](Self::send), except for those of credentials.
+    /// As for [`send`](Self::send), except for errors of credentials.
     pub(crate) async fn send_anonymously(&self, call: &Call) -> Result<Reply> {
         self.require_runtime()?;
         let answer = self.respond(call, None).await?;
@@ -177,7 +176,7 @@ impl Pipeline {
     /// Sends a call with these credentials, or with none, to one host after the other.
     ///
     /// # Errors
-    /// Why there is no response.
+    /// The reason why there is no response.
     async fn respond(&self, call: &Call, proof: Option<&Proof>) -> Result<Answered> {
         let id = if self.config.options.add_request_ids { Some(random::id()?) } else { None };
         let authorization = proof.map(Proof::header);
@@ -196,7 +195,7 @@ impl Pipeline {
         reply.map_err(|error| failed(error, id.as_deref()))
     }
 
-    /// Why the service does not take the token that it was sent, if it does not (RSA4b).
+    /// The service's reason for rejecting the token, if it has (RSA4b).
     fn rejection(&self, answer: &Answered) -> Option<Error> {
         if answer.response.status != 401 {
             return None;
@@ -205,22 +204,22 @@ impl Pipeline {
         read.err().filter(Error::is_token_error)
     }
 
-    /// The service's time, in ms since the epoch, by a call that asks for it (RSC16).
+    /// Sends a call for the service's time, and returns the time in ms since the epoch (RSC16).
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// As for [`send`](Self::send).
     pub(crate) async fn time(&self, call: &Call) -> Result<Millis> {
         let times: Vec<Millis> = self.send_anonymously(call).await?.decode()?;
         times.first().copied().ok_or_else(|| {
-            let message = "the reply to a request for the time holds no time";
+            let message = "the reply to a request for the time contains no time";
             Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message)
         })
     }
 
-    /// One request and its response, within the request timeout (TO3l4).
+    /// Sends one request, and waits for the response within the request timeout (TO3l4).
     ///
     /// # Errors
-    /// Why there is no response.
+    /// The reason why there is no response.
     pub(crate) async fn fetch(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let limit = self.config.options.http_request_timeout;
         match tokio::time::timeout(limit, self.client.send(request)).await {
@@ -229,10 +228,10 @@ impl Pipeline {
         }
     }
 
-    /// Whether a body may be sent as one (TO3l9, CD2d).
+    /// Checks the size of the call's body (TO3l9, CD2d).
     ///
     /// # Errors
-    /// Code 40009 for one that is too large.
+    /// Code 40009 for a body that is too large.
     fn check_size(&self, call: &Call) -> Result<()> {
         let (size, limit) = (call.body.len(), self.max_frame_size.load(Ordering::Relaxed));
         if size <= limit {
@@ -243,17 +242,17 @@ impl Pipeline {
         Err(Error::new(ErrorCode::MAX_MESSAGE_SIZE_EXCEEDED, 400, message))
     }
 
-    /// Follows the realtime connection to a fallback host, or back from it (RTN17e).
+    /// The realtime connection is to this fallback host, or to the primary domain (RTN17e).
     pub(crate) fn follow(&self, realtime: Option<&str>) {
         self.hosts.follow(realtime);
     }
 
-    /// Takes over what the service says is the most that a body may hold, in bytes (CD2d).
+    /// Sets the service's limit for the body of a request, in bytes (CD2d).
     pub(crate) fn limit_bodies(&self, bytes: usize) {
         self.max_frame_size.store(bytes, Ordering::Relaxed);
     }
 
-    /// Whether the connectivity check says that there is a network (RTN17j).
+    /// Whether the connectivity check finds the internet (RTN17j).
     pub(crate) async fn is_online(&self) -> bool {
         let url = self.config.connectivity_check_url().to_owned();
         let outcome = self.fetch(HttpRequest::new(HttpMethod::Get, url)).await;
@@ -265,7 +264,7 @@ impl Pipeline {
         online
     }
 
-    /// Timers panic outside a runtime, so nothing gets that far.
+    /// Checks that there is a runtime: timers would panic without one.
     ///
     /// # Errors
     /// Code 40000 outside a runtime.
@@ -273,13 +272,13 @@ impl Pipeline {
         if tokio::runtime::Handle::try_current().is_ok() {
             return Ok(());
         }
-        let message = "a REST request needs a tokio runtime, and there is none here";
+        let message = "a REST request needs a tokio runtime, and this thread has none";
         Err(Error::new(ErrorCode::BAD_REQUEST, 400, message)
             .with_remedy("make the call inside a tokio runtime with its timer enabled"))
     }
 
-    /// Asks one host after the other, until one answers or there is no more (RSC15). With the outcome
-    /// comes the host that it is from.
+    /// Sends the call to one host after the other, until a host answers or none is left (RSC15). Returns the outcome
+    /// and its host.
     async fn try_hosts(
         &self,
         sent: &PreparedCall<'_>,
@@ -299,8 +298,8 @@ impl Pipeline {
             let outcome = self.fetch(self.request(sent, &host)).await;
             let now = Instant::now();
             if !needs_another_host(&outcome) {
-                // Only a host that this request fell back to: a late answer of a preferred host must
-                // not renew the preference (RSC15f).
+                // Only a host that this request fell back to: an answer of a preferred host must not extend the
+                // preference (RSC15f).
                 if matches!(sequence, HostSequence::Fallback { .. }) {
                     self.hosts.prefer(&host, now, options.fallback_retry_timeout);
                 }
@@ -355,7 +354,7 @@ impl Pipeline {
             header("X-Ably-ClientId", BASE64_STANDARD.encode(client_id));
         }
         for (name, value) in &call.headers {
-            // What the SDK says of a request is not to be said twice (RSC19b).
+            // A header of the SDK takes precedence over one of the program (RSC19b).
             if request.header(name).is_none() {
                 request.headers.push((name.clone(), value.clone()));
             }
@@ -371,7 +370,7 @@ impl fmt::Debug for Pipeline {
     }
 }
 
-/// The error of a request with this id.
+/// Adds the request's id to its error, and logs it.
 fn failed(error: Error, id: Option<&str>) -> Error {
     let error = match id {
         Some(id) => error.with_request_id(id),
@@ -382,11 +381,11 @@ fn failed(error: Error, id: Option<&str>) -> Error {
 }
 
 fn timed_out(limit: Duration) -> HttpError {
-    let message = format!("the request was not answered within {} ms", limit.as_millis());
+    let message = format!("there was no response within {} ms", limit.as_millis());
     HttpError::new(HttpErrorKind::Timeout, message)
 }
 
-/// The error for a request that got no response.
+/// The error of a request without a response.
 fn transport_error(error: HttpError, host: &str) -> Error {
     let (code, status) = match error.kind() {
         HttpErrorKind::Timeout => (ErrorCode::TIMEOUT_ERROR, 500),

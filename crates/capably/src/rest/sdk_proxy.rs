@@ -1,4 +1,4 @@
-//! Clients for the SDKs that are built upon this one (WP).
+//! REST clients for wrapper SDKs (WP).
 
 use capably_protocol::ErrorCode;
 
@@ -8,33 +8,33 @@ use crate::{
     agents::{self, Agent},
 };
 
-/// The products and versions that an SDK built upon this one names itself with. Only for the SDKs of the
-/// service's makers: applications have no use for it (WPO1).
+/// The agents of a wrapper SDK: names and versions for the `Ably-Agent` header. Only Ably's own SDKs need this,
+/// applications do not (WPO1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WrapperSdkProxyOptions {
     agents: Vec<Agent>,
 }
 
 impl WrapperSdkProxyOptions {
-    /// No product.
+    /// Options without agents.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a product, and its version if it has one (WPO2a).
+    /// Adds an agent, with its version if it has one (WPO2a).
     #[must_use]
     pub fn agent(mut self, name: impl Into<String>, version: Option<&str>) -> Self {
         self.agents.push((name.into(), version.map(str::to_owned)));
         self
     }
 
-    /// The products as they stand in a header; `None` for none.
+    /// The agents in the form of the header; `None` without agents.
     ///
     /// # Errors
-    /// Code 40000 for a name or a version that cannot stand in a header.
+    /// Code 40000 for a name or a version that is not valid in a header.
     pub(crate) fn identifier(&self) -> Result<Option<String>> {
         if let Some(name) = agents::unfit(&self.agents).next() {
-            let message = format!("the agent `{name}` or its version cannot stand in a header");
+            let message = format!("the agent `{name}` or its version is not valid in a header");
             let error = Error::new(ErrorCode::BAD_REQUEST, 400, message);
             return Err(error.with_remedy(agents::REMEDY));
         }
@@ -43,9 +43,8 @@ impl WrapperSdkProxyOptions {
 }
 
 impl Rest {
-    /// A handle to the same client whose requests name other products besides, those for tokens excepted
-    /// (RSC26, WP). Only for the SDKs of the service's makers, which make their requests through it:
-    /// applications have no use for it (RSC26c).
+    /// A handle to the same client for a wrapper SDK: its requests also name the agents of the wrapper SDK, except for
+    /// requests for tokens (RSC26, WP). Only Ably's own SDKs need this, applications do not (RSC26c).
     ///
     /// ```
     /// use capably::{Rest, rest::WrapperSdkProxyOptions};
@@ -60,7 +59,7 @@ impl Rest {
     /// ```
     ///
     /// # Errors
-    /// Code 40000 for a name or a version that cannot stand in a header.
+    /// Code 40000 for a name or a version that is not valid in a header.
     pub fn create_wrapper_sdk_proxy(&self, options: &WrapperSdkProxyOptions) -> Result<Self> {
         Ok(match options.identifier()? {
             Some(identifier) => self.through(self.pipeline.attributed(&identifier)),
