@@ -52,8 +52,8 @@
 //! # }
 //! ```
 //!
-//! `cargo run --example token_server` shows the same with an HTTP server and [`auth_url`](crate::ClientOptions::auth_url)
-//! instead of the function.
+//! `cargo run --example token_server` shows the same with an HTTP server and
+//! [`auth_url`](crate::ClientOptions::auth_url) instead of the function.
 //!
 //! # Errors
 //!

@@ -127,8 +127,8 @@ impl<S> fmt::Debug for Each<S> {
     }
 }
 
-/// Whether the caller is asynchronous code. Only a task has a budget of steps, after which it must yield. A thread that may
-/// block has no budget, even if the runtime started it.
+/// Whether the caller is asynchronous code. Only a task has a budget of steps, after which it must yield. A thread
+/// that may block has no budget, even if the runtime started it.
 fn is_task() -> bool {
     /// More steps than the budget of a task.
     const STEPS: usize = 1024;

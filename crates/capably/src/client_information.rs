@@ -16,7 +16,8 @@ pub fn agents() -> BTreeMap<String, Option<String>> {
     agents::own().into_iter().collect()
 }
 
-/// The value of the `Ably-Agent` header with additional agents (CR3). Only SDKs that are built on this one need it, like
+/// The value of the `Ably-Agent` header with additional agents (CR3). Only SDKs that are built on this one need it,
+/// like
 /// [`ClientOptions::agent`](crate::ClientOptions::agent).
 ///
 /// ```

@@ -1,7 +1,7 @@
 //! End-to-end encryption of payloads (RSE, RSL5).
 //!
-//! A channel with a key encrypts the payloads that it publishes, and decrypts the payloads that it receives. The service
-//! stores and delivers them without the key. See the page about [encryption](crate::guide::encryption).
+//! A channel with a key encrypts the payloads that it publishes, and decrypts the payloads that it receives. The
+//! service stores and delivers them without the key. See the page about [encryption](crate::guide::encryption).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

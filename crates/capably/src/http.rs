@@ -1,7 +1,7 @@
 //! The HTTP interface of the SDK: the trait for HTTP clients, and the built-in client.
 //!
-//! Pass your own [`HttpClient`] to [`ClientOptions::http_client`](crate::ClientOptions::http_client) to script a service in
-//! tests, or to use another HTTP stack.
+//! Pass your own [`HttpClient`] to [`ClientOptions::http_client`](crate::ClientOptions::http_client) to script a
+//! service in tests, or to use another HTTP stack.
 
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 

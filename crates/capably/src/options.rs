@@ -87,7 +87,8 @@ pub struct ClientOptions {
 }
 
 impl Default for ClientOptions {
-    /// The specification's defaults, without credentials. Add a [`key`](Self::key), a [`token`](Self::token), or a way to
+    /// The specification's defaults, without credentials. Add a [`key`](Self::key), a [`token`](Self::token), or a
+    /// way to
     /// [get tokens](crate::auth).
     fn default() -> Self {
         Self {

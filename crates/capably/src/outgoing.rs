@@ -17,8 +17,8 @@ impl Outgoing {
         Self { messages, problem: None }
     }
 
-    /// Sets the id of a single message. Several messages get `id:0`, `id:1` and so on: the service recognises the messages
-    /// of one publish by the common base (RSL1k1). An empty id counts as none.
+    /// Sets the id of a single message. Several messages get `id:0`, `id:1` and so on: the service recognises the
+    /// messages of one publish by the common base (RSL1k1). An empty id counts as none.
     pub(crate) fn id(&mut self, id: &Str) {
         let is_whole = self.messages.len() == 1 || id.is_empty();
         for (index, message) in self.messages.iter_mut().enumerate() {

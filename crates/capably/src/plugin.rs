@@ -1,7 +1,8 @@
 //! Optional parts of a client (PC).
 //!
-//! There is one plugin so far: a decoder for deltas. On a channel with the parameter `delta=vcdiff` the service sends the
-//! difference to the previous payload instead of a whole payload. A client that requests this needs a [`VcdiffDecoder`]:
+//! There is one plugin so far: a decoder for deltas. On a channel with the parameter `delta=vcdiff` the service sends
+//! the difference to the previous payload instead of a whole payload. A client that requests this needs a
+//! [`VcdiffDecoder`]:
 //! [`Vcdiff`], or your own. See the page about [deltas](crate::guide::deltas).
 
 use std::{
@@ -46,8 +47,8 @@ impl ClientOptions {
     }
 }
 
-/// The SDK's decoder. It supports RFC 3284 without secondary compression and application-defined code tables, and verifies
-/// checksums if the delta has them.
+/// The SDK's decoder. It supports RFC 3284 without secondary compression and application-defined code tables, and
+/// verifies checksums if the delta has them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Vcdiff;
 

@@ -76,6 +76,7 @@ impl Proxies {
     /// the proxy is meant to prevent.
     pub(crate) fn of(&self, target: &Uri) -> Result<Option<Proxy>, BoxError> {
         let host = target.host().unwrap_or_default().trim_matches(['[', ']']);
+        // A proxy from the environment is for the network, and could not reach this machine.
         if !self.all && is_loopback(host) {
             return Ok(None);
         }

@@ -120,8 +120,8 @@ impl Realtime {
         let rest = Rest::with_config(config, Some(handle.downgrade()));
         let pipeline = Arc::clone(rest.pipeline());
         let span = tracing::debug_span!("connection", primary = %pipeline.config().domains.primary);
-        let mut driver = driver::Driver::new(core, pipeline, connector, shared, commands, start);
-        driver.follow(network);
+        let driver =
+            driver::Driver::new(core, pipeline, connector, shared, commands, network, start);
         runtime.spawn(driver.instrument(span));
         let connection = Connection::new(handle.clone());
         if auto_connect {

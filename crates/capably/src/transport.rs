@@ -26,8 +26,8 @@ pub trait Connector: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Code 80000 when the connection cannot be opened. The status decides whether the client tries other hosts
-    /// (RTN17f). It does with status 0, for a host that cannot be reached, and with 500 to 504, for a host that is out of
-    /// order. It does not with any other status, because other hosts would refuse as well.
+    /// (RTN17f). It does with status 0, for a host that cannot be reached, and with 500 to 504, for a host that is
+    /// out of order. It does not with any other status, because other hosts would refuse as well.
     fn connect(&self, request: DialRequest) -> Dialling;
 }
 
@@ -36,8 +36,8 @@ pub type Dialling = Pin<Box<dyn Future<Output = Result<Box<dyn WebSocket>>> + Se
 
 /// An open WebSocket.
 ///
-/// The SDK reads and writes in batches: it receives all frames that have arrived at once, and sends several frames before
-/// it flushes.
+/// The SDK reads and writes in batches: it receives all frames that have arrived at once, and sends several frames
+/// before it flushes.
 pub trait WebSocket: fmt::Debug + Send {
     /// Appends received packets to `packets`: at least one when ready, and at most about `limit`.
     ///

@@ -78,9 +78,9 @@ impl AuthOptions {
     /// Sets a function that the client calls whenever it needs a token (AO2b).
     ///
     /// It receives the parameters of the token, and returns a token string, [`TokenDetails`], a [`TokenRequest`] or
-    /// JSON of one of these. The client passes on an error of type [`Error`](crate::Error) unchanged. Any other error, a
-    /// panic, and no result within [`http_request_timeout`](crate::ClientOptions::http_request_timeout) become error
-    /// 40170 (RSA4e).
+    /// JSON of one of these. The client passes on an error of type [`Error`](crate::Error) unchanged. Any other
+    /// error, a panic, and no result within [`http_request_timeout`](crate::ClientOptions::http_request_timeout)
+    /// become error 40170 (RSA4e).
     ///
     /// In the function, calls that need a new token of the same client fail with 40170: requests, operations that wait
     /// for the connection, `authorize`, `request_token`. Use another client there.

@@ -43,6 +43,7 @@ impl Renewal {
                 );
             }
         };
+        // The new task inherits the callers, so that a callback that needs its own token is still detected.
         let task = tokio::spawn(calling::led_to_by(calling::callers(), work));
         let _ = renewal.task.set(task.abort_handle());
         renewal

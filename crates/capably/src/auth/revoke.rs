@@ -21,7 +21,7 @@ pub struct RevocationTarget {
 }
 
 impl RevocationTarget {
-    /// Tokens with this value of any attribute.
+    /// Tokens with this value of an attribute, for attributes without a method here.
     pub fn new(kind: impl Into<Str>, value: impl Into<Str>) -> Self {
         Self { kind: kind.into(), value: value.into() }
     }

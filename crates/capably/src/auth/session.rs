@@ -191,6 +191,7 @@ impl Session {
                 return outcome;
             }
             session.lock().give_up(&renewal);
+            // A lost renewal of another call is started again here; a lost renewal of this call would be lost again.
             if is_own {
                 return Err(super::failed("the runtime that was getting a new token has ended"));
             }
@@ -377,6 +378,7 @@ impl SessionState {
     }
 
     fn discard(&mut self, generation: u64) {
+        // A late rejection of an old token must not discard its successor.
         if self.generation == generation {
             self.token = None;
         }

@@ -41,7 +41,8 @@ impl ClientOptions {
         self
     }
 
-    /// How long to wait for the reply to a realtime request, such as connect, attach or close; 10 s by default (TO3l11).
+    /// How long to wait for the reply to a realtime request, such as connect, attach or close; 10 s by default
+    /// (TO3l11).
     #[must_use]
     pub fn realtime_request_timeout(mut self, timeout: Duration) -> Self {
         self.realtime_request_timeout = timeout;
@@ -77,8 +78,8 @@ impl ClientOptions {
         self
     }
 
-    /// The largest request body or frame, in bytes; 524,288 by default (TO3l9). Larger ones are refused with code 40009.
-    /// For a realtime client the service's limit replaces it (CD2d).
+    /// The largest request body or frame, in bytes; 524,288 by default (TO3l9). Larger ones are refused with code
+    /// 40009. For a realtime client the service's limit replaces it (CD2d).
     #[must_use]
     pub fn max_frame_size(mut self, bytes: usize) -> Self {
         self.max_frame_size = bytes;

@@ -8,8 +8,8 @@ use crate::{http::HttpClient, proxy::ProxyOption, transport::Connector};
 /// Hosts and connections.
 impl ClientOptions {
     /// Sets the service to use: a routing policy such as `sandbox` or `nonprod:sandbox`, or a host name or address
-    /// without port (TO3k8, REC1b). An IPv6 address may have brackets, and `localhost` may have any case. The default is
-    /// Ably's global service.
+    /// without port (TO3k8, REC1b). An IPv6 address may have brackets, and `localhost` may have any case. The default
+    /// is Ably's global service.
     #[must_use]
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
@@ -53,9 +53,9 @@ impl ClientOptions {
     /// before the host, percent-encoded.
     ///
     /// Connections with TLS and WebSockets use a tunnel (CONNECT), in which the proxy sees nothing but the host. By
-    /// default the environment determines the proxy: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, as in curl,
-    /// but never for hosts on this machine. An [`http_client`](Self::http_client) or [`connector`](Self::connector) of
-    /// your own does not use this option.
+    /// default the environment determines the proxy: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, as in
+    /// curl, but never for hosts on this machine. An [`http_client`](Self::http_client) or
+    /// [`connector`](Self::connector) of your own does not use this option.
     ///
     /// ```
     /// use capably::{ClientOptions, Rest};

@@ -61,9 +61,9 @@ use crate::{
     rest::{MessageSerial, Query, annotations::prepare},
 };
 
-pub use super::subscribing::annotations::{
-    AnnotationEvent, AnnotationSubscription, SubscribeAnnotations,
-};
+mod subscription;
+
+pub use subscription::{AnnotationEvent, AnnotationSubscription, SubscribeAnnotations};
 
 /// The annotations of a channel's messages (RTL26), from [`Channel::annotations`].
 ///

@@ -116,6 +116,7 @@ impl<T: Clone + Weigh> ChangeSender<T> {
     pub(super) fn send(&self, change: &T) {
         if let Some(queues) = &mut *lock(&self.queues) {
             queues.retain(|queue| {
+                // The other reference is the listener's; without it nobody can read the queue.
                 let listening = Arc::strong_count(queue) > 1;
                 if listening {
                     queue.push(vec![change.clone()], Origin::Live);

@@ -198,8 +198,8 @@ impl Channel {
         })
     }
 
-    /// Detaches the channel when awaited (RTL5). Subscriptions stay registered, and receive messages once the channel is
-    /// attached again.
+    /// Detaches the channel when awaited (RTL5). Subscriptions stay registered, and receive messages once the channel
+    /// is attached again.
     ///
     /// # Errors
     /// 90001 if the channel has failed (RTL5b); 90007 without a reply within the realtime request

@@ -48,7 +48,7 @@ pub(crate) use handle::{DriverHandle, WeakDriverHandle, gone, received};
 pub(super) use network::NetworkWatch;
 pub(crate) use shared::{ConnectionSnapshot, SharedState};
 
-/// Rounds of work before the driver yields to other tasks.
+/// Rounds of work before the driver yields: a busy connection must not starve the other tasks of its thread.
 const ROUNDS: usize = 16;
 
 /// One task that owns the core, the socket, the table of pending operations and one timer.
@@ -89,6 +89,7 @@ impl Driver {
         connector: Arc<dyn Connector>,
         shared: Arc<SharedState>,
         commands: mpsc::UnboundedReceiver<Command>,
+        network: Option<NetworkWatch>,
         start: TokioInstant,
     ) -> Self {
         let sleep_detector = SleepDetector::new(pipeline.config().options.clock.clone(), start);
@@ -108,16 +109,11 @@ impl Driver {
             start,
             sleep: Box::pin(sleep_until(start)),
             sleep_detector,
-            network: None,
+            network,
             permits: 0,
             closing: Vec::new(),
             settling: Vec::new(),
         }
-    }
-
-    /// Follows the changes of the network, if there is a watch.
-    pub(crate) fn follow(&mut self, network: Option<NetworkWatch>) {
-        self.network = network;
     }
 }
 
@@ -179,6 +175,7 @@ impl Driver {
         let limits = Limits { max_size: max_frame_size(self.config()), ..Limits::default() };
         let now = self.now();
         let core = &mut self.core;
+        // One reading of the clocks serves the whole batch of frames.
         let events = self.link.poll_events(cx, &limits, |id, event| {
             core.handle_transport(id, event, now);
         });

@@ -36,10 +36,11 @@ use crate::rest::{Query, RestPresence};
 
 mod change;
 mod members;
+mod subscription;
 
-pub use super::subscribing::presence::{PresenceEvent, PresenceSubscription, SubscribePresence};
 pub use change::PresenceChange;
 pub use members::Members;
+pub use subscription::{PresenceEvent, PresenceSubscription, SubscribePresence};
 
 /// The presence of a channel (RTL9), from [`Channel::presence`].
 ///

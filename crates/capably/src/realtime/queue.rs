@@ -97,6 +97,7 @@ impl<T, N: Notice> Queue<T, N> {
             return Poll::Pending;
         }
         let Bounds { items, bytes } = self.bounds;
+        // Half, and not a single free place: each replay costs two requests, so it should bring many items.
         if state.batches.len() <= items / 2 && state.bytes <= bytes / 2 {
             return Poll::Ready(());
         }
@@ -128,6 +129,7 @@ impl<T, N: Notice> Queue<T, N> {
     /// Takes everything that is queued.
     fn poll_take(&self, cx: &mut Context<'_>) -> Poll<QueueOutput<T, N>> {
         let mut state = self.lock();
+        // Before the batches: the dropped items were older than every queued one.
         if state.lagged > 0 {
             return Poll::Ready(QueueOutput::Lagged(mem::take(&mut state.lagged)));
         }
@@ -135,6 +137,7 @@ impl<T, N: Notice> Queue<T, N> {
             let batches = mem::replace(&mut state.batches, Batches::new());
             state.bytes = 0;
             let producer = state.producer.take();
+            // Wakes the driver after the unlock, because it will lock the queue at once.
             drop(state);
             if let Some(waker) = producer {
                 waker.wake();

@@ -1,4 +1,4 @@
-//! Subscriptions to the feeds of a channel: messages, presence, annotations.
+//! Subscriptions to the feeds of a channel. Messages are here; presence and annotations are in their own modules.
 //!
 //! All feeds share one implementation, generic over the feed's item ([`FeedItem`]):
 //!
@@ -6,22 +6,21 @@
 //! |---|---|
 //! | [`ListenerBuilder`](listener::ListenerBuilder), then [`Listener`](listener::Listener) | [`Subscribers`], one for each feed of a channel |
 //!
-//! A [`Queue`](super::queue::Queue) connects the two. The public types of a feed are thin: they wrap a builder and a listener, and add
-//! what differs. A new feed needs an implementation of [`FeedItem`], a variant in [`Feed`] and [`AnySubscriber`], a
-//! field in the driver's `ChannelEntry`, and its public types.
+//! A [`Queue`](super::queue::Queue) connects the two. The public types of a feed wrap a builder and a listener, and
+//! add the methods that only this feed has. A new feed needs an implementation of [`FeedItem`], a variant in [`Feed`]
+//! and in
+//! [`AnySubscriber`], a field in the driver's `ChannelEntry`, and its public types.
 
 use std::fmt;
 
 use super::queue::{Next, Weigh};
 
-pub(super) mod annotations;
 mod fill;
 mod filter;
 mod gap;
 mod implicit_attach;
-mod listener;
+pub(super) mod listener;
 mod messages;
-pub(super) mod presence;
 mod selection;
 mod subscribers;
 

@@ -174,6 +174,7 @@ fn regroup(
         BatchPublishReply::One(result) => vec![result],
         BatchPublishReply::Many(results) => results,
     };
+    // The usual form of the reply.
     if results.len() == channels.len() {
         return Ok(results);
     }

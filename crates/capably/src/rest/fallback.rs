@@ -128,6 +128,7 @@ fn sample(hosts: &[String], most: usize, wanted: impl Fn(&String) -> bool) -> Re
         .filter(|host| wanted(host))
         .map(|host| Ok((random::bytes::<8>()?, host.clone())))
         .collect::<Result<Vec<_>>>()?;
+    // Random keys make a random order, so that clients spread over the hosts.
     keyed.sort();
     Ok(keyed.into_iter().map(|(_, host)| host).take(most).collect())
 }

@@ -90,8 +90,8 @@ impl<T> PageLoader<T> {
         Ok(PaginatedResult { items, unreadable, links, call, origin: reply.origin, loader })
     }
 
-    /// Reads the items of a reply. If one of them is unreadable, reads them one by one: otherwise the other items and the
-    /// link to the next page would be lost with it.
+    /// Reads the items of a reply. If one of them is unreadable, reads them one by one: otherwise the other items and
+    /// the link to the next page would be lost with it.
     fn read(&self, reply: &Reply) -> Result<(Vec<T>, Vec<UnreadableItem>)> {
         let failure = match (self.decode)(reply) {
             Ok(items) => return Ok((items, Vec::new())),

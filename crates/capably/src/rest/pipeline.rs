@@ -149,6 +149,7 @@ impl Pipeline {
         self.check_size(call)?;
         let proof = Session::proof(self).await?;
         let mut answer = self.respond(call, Some(&proof)).await?;
+        // A key cannot be renewed, so only a rejected token is worth another attempt.
         if let Proof::Token { generation, .. } = proof
             && let Some(rejection) = self.rejection(&answer)
         {
@@ -305,6 +306,7 @@ impl Pipeline {
                 }
                 return Ok((outcome, host));
             }
+            // Otherwise the next request would try the broken host first.
             self.hosts.forget(&host);
             if now.duration_since(start) >= options.http_max_retry_duration {
                 return Ok((outcome, host));

@@ -15,8 +15,8 @@
 //! A device has an id, and may belong to a client. A push to a client goes to all of its devices. A channel has push
 //! subscribers only in a namespace with push enabled.
 //!
-//! A device with the transport `ablyChannel` receives notifications as messages named `__ably_push__` on a channel. This
-//! is useful for end-to-end tests, here with the embedded server.
+//! A device with the transport `ablyChannel` receives notifications as messages named `__ably_push__` on a channel.
+//! This is useful for end-to-end tests, here with the embedded server.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -275,7 +275,7 @@ fn device_path(device_id: &str) -> Result<String> {
     Ok(format!("{DEVICES}/{}", escape(device_id)))
 }
 
-/// Which devices and clients get what is pushed to channels (RSH1c).
+/// The push subscriptions of devices and clients to channels (RSH1c).
 #[derive(Clone, Debug)]
 pub struct PushChannelSubscriptions {
     pipeline: Arc<Pipeline>,

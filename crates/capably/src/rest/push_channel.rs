@@ -1,7 +1,7 @@
 //! Push notifications for the program itself, if it is a push device (RSH6 to RSH8).
 //!
-//! Such a program registers itself, stores the result, and passes it to its client with [`Rest::set_device`]. The SDK does
-//! not activate devices, because that needs a platform's push service (RSH3).
+//! Such a program registers itself, stores the result, and passes it to its client with [`Rest::set_device`]. The SDK
+//! does not activate devices, because that needs a platform's push service (RSH3).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

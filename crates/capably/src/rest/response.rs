@@ -73,8 +73,8 @@ impl Reply {
         decode_items(self.format, &self.body, &self.limits).map_err(unreadable)
     }
 
-    /// The items of a body that cannot be read as a whole, each as a reply of its own; `None` when its items cannot be
-    /// told apart.
+    /// Splits a body that cannot be read as a whole into one reply for each item; `None` if the items cannot be
+    /// separated.
     pub(crate) fn split(&self) -> Option<Vec<Self>> {
         let bodies = split_items(self.format, &self.body, &self.limits)?;
         let reply = |body| Self { body, links: Vec::new(), ..self.clone() };

@@ -28,8 +28,8 @@ use tokio_tungstenite::{
 use super::{Connector, DialRequest, Dialling, Packet, WebSocket};
 use crate::{BoxError, Error, Result, proxy::Proxies};
 
-/// The size of the read buffer, in bytes: large enough to read a burst in few calls. A message that stays in use does not
-/// keep the buffer alive, because small frames are copied out of it.
+/// The size of the read buffer, in bytes: large enough to read a burst in few calls. A message that stays in use does
+/// not keep the buffer alive, because small frames are copied out of it.
 const READ_BUFFER: usize = 64 * 1024;
 
 /// How many bytes are buffered before they are written without a flush.

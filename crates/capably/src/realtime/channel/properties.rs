@@ -15,7 +15,7 @@ use crate::{
 pub struct ChannelProperties {
     /// The serial at which the current attachment started. It changes when continuity is lost (CP2a, RTL15c).
     pub attach_serial: Option<Str>,
-    /// The serial of the last received message; `None` without an attachment (CP2b, RTL15b, RTL15b2).
+    /// The serial up to which everything was received; `None` without an attachment (CP2b, RTL15b, RTL15b2).
     pub channel_serial: Option<Str>,
 }
 

@@ -36,7 +36,7 @@ impl ChannelEntry {
         }
     }
 
-    /// Adds a listener; `continuous` tells whether the channel is attached with continuity.
+    /// Adds a listener; `continuous` is whether the channel is attached with continuity.
     pub(super) fn add(&mut self, subscriber: AnySubscriber, continuous: bool) {
         match subscriber {
             AnySubscriber::Messages(subscriber) => self.messages.add(subscriber, continuous),

@@ -34,6 +34,7 @@ impl Driver {
         let mut inbox = std::mem::take(&mut self.inbox);
         let received = match self.commands.poll_recv_many(cx, &mut inbox, COMMAND_BATCH) {
             Poll::Pending => false,
+            // All senders are gone, and with them all handles.
             Poll::Ready(0) => {
                 self.abandoned = true;
                 self.core.close(self.now());
@@ -79,6 +80,7 @@ impl Driver {
                 self.channels.insert(channel.id, entry);
             }
             Command::Release(id) => {
+                // The core detaches the channel; from here on its events have no receiver.
                 self.core.release_channel(id);
                 if let Some(mut entry) = self.channels.remove(&id) {
                     let clock = &self.tasks.pipeline.config().options.clock;

@@ -62,6 +62,7 @@ impl Driver {
                     channel = %channel.name(), previous = %change.previous,
                     current = %change.current, reason = ?change.reason, "channel",
                 );
+                // Listeners first: a program that sees the new state may rely on them.
                 if change.current == ChannelState::Attached {
                     entry.attached();
                 }
@@ -91,6 +92,7 @@ impl Driver {
         let host = &**self.core.host();
         let away =
             current == ConnectionState::Connected && host != pipeline.config().domains.primary;
+        // REST requests use the connection's host first (RTN17e).
         pipeline.follow(away.then_some(host));
         if current == ConnectionState::Connected {
             pipeline.session().confirm(self.core.confirmed_client_id().cloned());

@@ -129,6 +129,7 @@ impl Link {
                 Ok(()) => Poll::Ready(()),
                 Err(error) => {
                     tracing::debug!(%error, "sending failed");
+                    // Without this, every round would try to send again until the socket reports its end.
                     link.unsent.clear();
                     Poll::Ready(())
                 }
@@ -158,6 +159,8 @@ impl OpenLink {
                     tracing::trace!(target: "capably::frames", frame = ?self.frame, "received");
                     on_event(TransportEvent::Frame(&mut self.frame));
                 }
+                // One unreadable item must not end the transport: the service would send the frame again after each
+                // resume.
                 Err(error) => match codec::salvage_server_frame(format, &bytes, &self.limits) {
                     Some(damaged) => {
                         let damaged = Box::new(damaged);

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use crate::{ClientOptions, Realtime, realtime::ConnectionState};
 
-    /// A watch, and the machine whose addresses it is told.
+    /// A watch, and a sender for the addresses of its machine.
     fn watch() -> (NetworkWatch, mpsc::UnboundedSender<Vec<IpAddr>>) {
         let (machine, told) = mpsc::unbounded_channel();
         let addresses = stream::unfold(told, |mut told| async { Some((told.recv().await?, told)) });
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(change.current, ConnectionState::Disconnected);
         assert_eq!(change.reason.map(|reason| reason.code.0), Some(80003));
         connection.when(ConnectionState::Connected).await.expect("the server is there");
-        // The server goes, and comes back when the network does: nobody else would try again this soon.
+        // The server ends, and is back with the network. Without the watch the client would wait for an hour.
         let address = server.local_addr();
         server.shutdown().await;
         while changes

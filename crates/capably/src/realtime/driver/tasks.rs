@@ -39,6 +39,7 @@ impl Tasks {
 
     /// The current token, if it serves the need. Otherwise starts a task to get one.
     pub(super) fn get_token(&mut self, auth: AuthId, need: TokenNeed) -> Option<Grant> {
+        // The usual case, without the detour through a task.
         if need == TokenNeed::Current
             && let Some(Proof::Token { token, generation }) = self.pipeline.session().present()
         {

@@ -64,6 +64,7 @@ impl GapFiller {
             known: self.yielded.keys.clone(),
             selection: self.selection.clone(),
             limit: self.limit,
+            // Live messages without echo omit the client's own, so filled ones must, too.
             own: (!echo).then(|| Arc::clone(&channel.handle.shared)),
             history,
         };
@@ -130,6 +131,7 @@ impl GapReader {
         };
         let read = messages.len();
         messages.retain(|message| self.selection.includes(message) && !self.is_own(message));
+        // History was read backwards.
         messages.reverse();
         let channel = self.history.name();
         tracing::debug!(channel, read, filled = messages.len(), ?lacking, "read a gap's history");

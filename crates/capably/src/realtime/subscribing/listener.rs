@@ -25,16 +25,16 @@ use crate::{
 static NEXT_SUBSCRIBER: AtomicU64 = AtomicU64::new(0);
 
 /// The settings of a subscription before it is made.
-pub(super) struct ListenerBuilder<T: FeedItem> {
-    pub(super) channel: Channel,
-    pub(super) selection: T::Selection,
-    pub(super) bounds: Bounds,
-    pub(super) overflow: Overflow,
-    pub(super) attach: bool,
+pub(in crate::realtime) struct ListenerBuilder<T: FeedItem> {
+    pub(in crate::realtime) channel: Channel,
+    pub(in crate::realtime) selection: T::Selection,
+    pub(in crate::realtime) bounds: Bounds,
+    pub(in crate::realtime) overflow: Overflow,
+    pub(in crate::realtime) attach: bool,
 }
 
 impl<T: FeedItem> ListenerBuilder<T> {
-    pub(super) fn new(channel: &Channel) -> Self {
+    pub(in crate::realtime) fn new(channel: &Channel) -> Self {
         Self {
             channel: channel.clone(),
             selection: T::Selection::default(),
@@ -45,7 +45,8 @@ impl<T: FeedItem> ListenerBuilder<T> {
     }
 
     /// Registers the listener, and attaches the channel if it is to. Does not wait for either.
-    pub(super) fn listen(self) -> Listener<T> {
+    pub(in crate::realtime) fn listen(self) -> Listener<T> {
+        // One command registers and attaches: with two, a message could arrive in between and be missed.
         let Self { channel, selection, bounds, overflow, attach } = self;
         let id =
             SubscriberId { feed: T::FEED, number: NEXT_SUBSCRIBER.fetch_add(1, Ordering::Relaxed) };
@@ -66,7 +67,7 @@ impl<T: FeedItem> ListenerBuilder<T> {
     ///
     /// # Errors
     /// Code 40170 in the auth callback that provides the token for the connection.
-    pub(super) fn check_may_wait(&self) -> Result<()> {
+    pub(in crate::realtime) fn check_may_wait(&self) -> Result<()> {
         if self.attach { self.channel.handle.check_may_wait() } else { Ok(()) }
     }
 }
@@ -84,7 +85,7 @@ impl<T: FeedItem> fmt::Debug for ListenerBuilder<T> {
 }
 
 /// A registered listener. Dropping it unsubscribes.
-pub(super) struct Listener<T: FeedItem> {
+pub(in crate::realtime) struct Listener<T: FeedItem> {
     channel: Channel,
     id: SubscriberId,
     intake: Intake<T, Gap>,
@@ -93,17 +94,23 @@ pub(super) struct Listener<T: FeedItem> {
 
 impl<T: FeedItem> Listener<T> {
     /// The next item or the interruption before it; `None` after the end.
-    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next<T, Gap>>> {
+    pub(in crate::realtime) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Next<T, Gap>>> {
         self.intake.poll_next(cx)
     }
 
     /// The next event; `None` after the end.
-    pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<T::Event>> {
+    pub(in crate::realtime) fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<T::Event>> {
         self.intake.poll_next(cx).map(|next| next.map(T::into_event))
     }
 
     /// The next item; `None` after the end. Interruptions before it are logged.
-    pub(super) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+    pub(in crate::realtime) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let channel = &**self.channel.name();
         self.intake.poll_item(cx, |interruption| match interruption {
             Break::Notice(gap) => warn_of_gap(T::FEED, channel, &gap),
@@ -112,19 +119,23 @@ impl<T: FeedItem> Listener<T> {
     }
 
     /// Waits for the outcome of the implicit attach.
-    pub(super) async fn attached(&mut self) -> Result<()> {
+    pub(in crate::realtime) async fn attached(&mut self) -> Result<()> {
         self.implicit_attach.outcome().await
     }
 
-    pub(super) fn end_reason(&self) -> Option<&Error> {
+    pub(in crate::realtime) fn end_reason(&self) -> Option<&Error> {
         self.intake.end_reason()
     }
 
-    pub(super) fn channel(&self) -> &Channel {
+    pub(in crate::realtime) fn channel(&self) -> &Channel {
         &self.channel
     }
 
-    pub(super) fn fmt_as(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub(in crate::realtime) fn fmt_as(
+        &self,
+        name: &str,
+        f: &mut fmt::Formatter<'_>,
+    ) -> fmt::Result {
         f.debug_struct(name)
             .field("channel", self.channel.name())
             .field("buffered", &self.intake.buffered())
@@ -142,7 +153,7 @@ impl<T: FeedItem> Drop for Listener<T> {
 }
 
 /// Logs dropped items for a listener that does not read events.
-pub(super) fn warn_of_lag(feed: super::Feed, channel: &str, missed: u64) {
+pub(in crate::realtime) fn warn_of_lag(feed: super::Feed, channel: &str, missed: u64) {
     tracing::warn!(channel, %feed, missed, "a subscription did not keep up");
 }
 
@@ -242,4 +253,4 @@ macro_rules! public_types {
     };
 }
 
-pub(super) use public_types;
+pub(in crate::realtime) use public_types;

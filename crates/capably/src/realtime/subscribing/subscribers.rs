@@ -95,7 +95,7 @@ pub(crate) struct Delivered {
 }
 
 impl<T: FeedItem> Subscribers<T> {
-    /// Adds a listener; `continuous` tells whether the channel is attached with continuity.
+    /// Adds a listener; `continuous` is whether the channel is attached with continuity.
     pub(crate) fn add(&mut self, mut subscriber: Subscriber<T>, continuous: bool) {
         subscriber.continuous = continuous;
         self.0.push(subscriber);
@@ -124,8 +124,8 @@ impl<T: FeedItem> Subscribers<T> {
             } else {
                 subscriber.select(&items)
             };
-            // The service does not send a batch without a place again. Such a batch holds the members of a sync,
-            // which are few enough to exceed the bound in items.
+            // A batch without a place has the members of a sync. The service does not send it again, so the queue
+            // accepts it beyond its bound in items.
             let origin = if place.serial.is_some() { Origin::Live } else { Origin::Unplaced };
             if selected.is_empty() {
                 continue;
@@ -381,12 +381,14 @@ impl<T: FeedItem> Subscriber<T> {
     /// batch again. Returns whether it fell behind.
     fn refused(&mut self, place: &Place, time: Millis) -> bool {
         match (&place.after, &place.serial) {
+            // A replay starts after a serial, so it can only bring a batch that advances the channel's position.
             (Some(after), Some(serial)) if after < serial => {
                 self.behind = Some(Behind {
                     after: after.clone(),
                     synced: Vec::new(),
                     missed: false,
                     received: false,
+                    // A replay that is already running is for the position of another listener.
                     excluded: true,
                 });
             }
@@ -413,6 +415,7 @@ impl<T: FeedItem> Subscriber<T> {
             return;
         }
         behind.synced.append(&mut selected);
+        // Memory stays bounded for a listener that never reads.
         let bytes: usize = behind.synced.iter().map(T::weight).sum();
         if bytes > Bounds::default().bytes {
             behind.synced = Vec::new();

@@ -10,16 +10,16 @@ use std::{
 use capably_protocol::{PresenceAction, PresenceMessage};
 use futures_core::Stream;
 
-use super::{
-    AnySubscriber, Feed, FeedItem, Gap, Subscriber,
-    listener::{Listener, ListenerBuilder, public_types},
-};
 use crate::{
     Error, Result,
     http::BoxFuture,
     realtime::{
         Channel, Overflow,
         queue::{Break, Next},
+        subscribing::{
+            AnySubscriber, Feed, FeedItem, Gap, Subscriber,
+            listener::{Listener, ListenerBuilder, public_types},
+        },
     },
 };
 
@@ -39,7 +39,7 @@ pub struct SubscribePresence {
 }
 
 impl SubscribePresence {
-    pub(in crate::realtime) fn new(channel: &Channel) -> Self {
+    pub(super) fn new(channel: &Channel) -> Self {
         Self { listener: ListenerBuilder::new(channel) }
     }
 
