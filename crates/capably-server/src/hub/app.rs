@@ -12,22 +12,24 @@ use capably_protocol::{
 };
 
 use super::{
-    ConnectionId, HistoryQuery, Namespace, Now, Output, Page, Published, SITE, TransportId, attach,
-    auth::{Client, Identity, Key},
-    capability::Operation,
-    channel::Channels,
-    channel_name,
+    ConnectionId, HistoryQuery, Namespace, Now, Output, Page, Published, SITE, TransportId,
+    access::{
+        capability::Operation,
+        identity::{Client, Identity, Key},
+        revocation::{IssueTimes, Revocations},
+        token_request::Nonces,
+    },
+    channel::{Channels, attach, history, name as channel_name},
     connection::{self, Connection, Entropy},
-    error, history,
+    error,
     limits::{Limits, Pace, USUAL_RATE},
-    log::Retention,
+    log::{Retention, room::Room},
+    message::publish::{self, Publisher},
     presence::{Presence, depart},
-    publish::{self, Publisher},
-    revocation::{IssueTimes, Revocations},
-    room::Room,
-    stats::Stats,
-    tally::{RequestKind, Volume, Way},
-    token_request::Nonces,
+    stats::{
+        Stats,
+        tally::{RequestKind, Volume, Way},
+    },
 };
 
 /// What holds for every app of a server.
@@ -93,23 +95,23 @@ pub(crate) struct ConnectRequest {
 /// An app. Inputs are its methods; each appends what follows from it to `outputs`.
 #[derive(Debug)]
 pub(crate) struct App {
-    pub(super) id: Str,
-    pub(super) settings: Arc<Settings>,
-    pub(super) keys: Vec<Arc<Key>>,
-    pub(super) connections: BTreeMap<ConnectionId, Connection>,
-    pub(super) transports: HashMap<TransportId, ConnectionId>,
+    pub(crate) id: Str,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) keys: Vec<Arc<Key>>,
+    pub(crate) connections: BTreeMap<ConnectionId, Connection>,
+    pub(crate) transports: HashMap<TransportId, ConnectionId>,
     /// Connections whose client is away, by when they are dropped.
     expiries: BTreeSet<(Duration, ConnectionId)>,
     /// Connections that came with a token, by when it is to be looked at.
-    pub(super) token_watch: BTreeSet<(Duration, ConnectionId)>,
-    pub(super) tokens_issued: u64,
-    pub(super) issue_times: IssueTimes,
-    pub(super) nonces: Nonces,
-    pub(super) revocations: Revocations,
-    pub(super) channels: Channels,
-    pub(super) presence: Presence,
-    pub(super) stats: Stats,
-    pub(super) request_pace: Pace,
+    pub(crate) token_watch: BTreeSet<(Duration, ConnectionId)>,
+    pub(crate) tokens_issued: u64,
+    pub(crate) issue_times: IssueTimes,
+    pub(crate) nonces: Nonces,
+    pub(crate) revocations: Revocations,
+    pub(crate) channels: Channels,
+    pub(crate) presence: Presence,
+    pub(crate) stats: Stats,
+    pub(crate) request_pace: Pace,
     next_sweep: Duration,
     /// What every client is told since the app has ended.
     ended: Option<ServerFrame>,
@@ -359,7 +361,7 @@ impl App {
     }
 
     /// Drops every connection, with its transport if it has one, which is sent `frame` first.
-    pub(super) fn drop_connections(&mut self, frame: &ServerFrame, outputs: &mut Vec<Output>) {
+    pub(crate) fn drop_connections(&mut self, frame: &ServerFrame, outputs: &mut Vec<Output>) {
         for transport in self.connections.values().filter_map(|connection| connection.transport) {
             outputs.push(Output::Frame(transport, frame.clone()));
             outputs.push(Output::Close(transport));
@@ -376,7 +378,7 @@ impl App {
     }
 
     /// Counts what was published, and what follows from it.
-    pub(super) fn count_publish(&mut self, way: Way, volume: Volume, outputs: &[Output], now: Now) {
+    pub(crate) fn count_publish(&mut self, way: Way, volume: Volume, outputs: &[Output], now: Now) {
         self.stats.current(now).published(way, volume);
         self.count(outputs, now);
     }
@@ -400,7 +402,7 @@ impl App {
     }
 
     /// Takes a connection's transport away, and with it the attachments; its other state stays.
-    pub(super) fn release_transport(
+    pub(crate) fn release_transport(
         &mut self,
         id: &ConnectionId,
         now: Duration,
@@ -427,7 +429,7 @@ impl App {
     }
 
     /// Ends the connection on a transport; nothing of it is kept.
-    pub(super) fn end_transport(
+    pub(crate) fn end_transport(
         &mut self,
         transport: TransportId,
         now: Now,
@@ -444,7 +446,7 @@ impl App {
     }
 }
 
-pub(super) fn details(settings: &Settings, connection: &Connection, key: Str) -> ConnectionDetails {
+pub(crate) fn details(settings: &Settings, connection: &Connection, key: Str) -> ConnectionDetails {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     ConnectionDetails {
         client_id: connection.identity.client.told(),

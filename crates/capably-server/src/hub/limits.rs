@@ -29,7 +29,7 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// The settings of an app with these limits.
-    pub(super) fn apply(self, settings: Arc<Settings>) -> Arc<Settings> {
+    pub(crate) fn apply(self, settings: Arc<Settings>) -> Arc<Settings> {
         if self == Self::default() {
             return settings;
         }
@@ -76,7 +76,7 @@ impl App {
     ///
     /// # Errors
     /// Code 40111 when the app has as many connections as it may.
-    pub(super) fn require_connection(
+    pub(crate) fn require_connection(
         &self,
         resumed: Option<&ConnectionId>,
     ) -> Result<(), ErrorInfo> {
@@ -92,13 +92,13 @@ impl App {
 }
 
 /// What clients are told of the rate when it is not limited, in messages a second.
-pub(super) const USUAL_RATE: u32 = 250;
+pub(crate) const USUAL_RATE: u32 = 250;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A highest rate of messages, which may be less than one a second.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Rate {
+pub(crate) struct Rate {
     per_second: f64,
     /// From one message to the next; none when there may not be any.
     interval: Option<Duration>,
@@ -106,7 +106,7 @@ pub(super) struct Rate {
 
 impl Rate {
     /// So many messages a second; `None` when that is no rate.
-    pub(super) fn per_second(per_second: f64) -> Option<Self> {
+    pub(crate) fn per_second(per_second: f64) -> Option<Self> {
         if !per_second.is_finite() || per_second < 0.0 {
             return None;
         }
@@ -125,14 +125,14 @@ impl fmt::Display for Rate {
 
 /// How much has been published of late.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// When all of it would have been published at the highest rate.
     until: Duration,
 }
 
 impl Pace {
     /// Whether `count` more fit, at `rate` a second: those of a second may come at once.
-    pub(super) fn admit(&mut self, count: usize, rate: u32, now: Duration) -> bool {
+    pub(crate) fn admit(&mut self, count: usize, rate: u32, now: Duration) -> bool {
         rate > 0 && self.admit_every(count, SECOND / rate, now)
     }
 
@@ -152,14 +152,14 @@ impl Pace {
 ///
 /// Attaching again does not begin anew.
 #[derive(Debug, Default)]
-pub(super) struct ChannelPaces(BTreeMap<Str, Pace>);
+pub(crate) struct ChannelPaces(BTreeMap<Str, Pace>);
 
 /// Most channels that a connection publishes on at such a rate at the same time.
 const MAX_PACES: usize = 1000;
 
 impl ChannelPaces {
     /// Whether `count` more fit on the channel.
-    pub(super) fn admit(&mut self, channel: &str, count: usize, rate: Rate, now: Duration) -> bool {
+    pub(crate) fn admit(&mut self, channel: &str, count: usize, rate: Rate, now: Duration) -> bool {
         let Some(interval) = rate.interval else { return false };
         if let Some(pace) = self.0.get_mut(channel) {
             return pace.admit_every(count, interval, now);

@@ -4,45 +4,17 @@
 //! out the [`Output`]s in their order before it lets go.
 
 mod access;
-mod ack;
-mod annotation;
 mod app;
-mod arrivals;
-mod attach;
-pub(crate) mod auth;
-mod broadcast;
-pub(crate) mod capability;
-mod change;
 mod channel;
-mod channel_name;
-mod claims;
 mod connection;
-mod delta;
-pub(crate) mod ephemeral;
 pub(crate) mod error;
-mod filter;
-mod history;
 pub(crate) mod keep;
 mod limits;
 mod log;
-mod occupancy;
-mod page;
+mod message;
 pub(crate) mod presence;
-mod publish;
 mod push;
-mod receive;
-mod refuse;
-pub(crate) mod revocation;
-mod room;
-pub(crate) mod secret;
-mod serial;
 mod stats;
-mod status;
-mod summary;
-mod tally;
-pub(crate) mod token;
-pub(crate) mod token_request;
-mod view;
 
 #[cfg(test)]
 mod tests;
@@ -52,22 +24,24 @@ use std::{sync::Arc, time::Duration};
 use capably_protocol::{Millis, ServerFrame, Str};
 
 pub(crate) use self::{
-    access::IssuedToken,
+    access::{
+        capability, identity as auth, issuing::IssuedToken, revocation, secret, token,
+        token_request,
+    },
     app::{App, AppSpec, ConnectRequest, Settings},
-    broadcast::Broadcast,
-    channel::Namespace,
-    history::HistoryQuery,
+    channel::{Namespace, history::HistoryQuery, occupancy::Occupancy},
+    connection::refuse::Refusal,
     keep::Record,
     limits::Limits,
-    log::Retention,
-    occupancy::Occupancy,
-    page::{Direction, Page, PageQuery},
+    log::{
+        Retention,
+        broadcast::Broadcast,
+        page::{Direction, Page, PageQuery},
+    },
+    message::{ephemeral, publish::Published},
     presence::MembersQuery,
-    publish::Published,
     push::{ActivityStep, Delivery, DeviceProof, PushCaller, PushFilter},
-    refuse::Refusal,
-    stats::StatsQuery,
-    tally::RequestKind,
+    stats::{StatsQuery, tally::RequestKind},
 };
 
 /// The time, as an input: a steady clock for deadlines and the wall clock for timestamps.

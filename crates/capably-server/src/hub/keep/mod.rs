@@ -13,8 +13,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     App, Output,
     channel::{Channel, Channels},
-    log::{Entry, Log, Retention},
-    serial::Position,
+    log::{Entry, Log, Retention, position::Position},
 };
 
 pub(crate) use self::{
@@ -31,32 +30,32 @@ pub(crate) struct Mark(Position);
 
 /// The places of the serials of an app: the last one given, and the newest that was forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Serials {
-    pub(super) last: Position,
-    pub(super) forgotten: Position,
+pub(crate) struct Serials {
+    pub(crate) last: Position,
+    pub(crate) forgotten: Position,
 }
 
 /// What is known of the kept side of an app's channels.
 #[derive(Debug, Default)]
-pub(super) struct Keeping {
+pub(crate) struct Keeping {
     /// The serials as they were last handed out to be kept.
     serials: Option<Serials>,
 }
 
 /// What is known of the kept side of a channel.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     /// The floor of the log that was last handed out to be kept.
     floor: Option<Position>,
     /// How many entries the log has dropped since.
     dropped: usize,
     /// Set while entries are stored that are not in memory any more.
-    pub(super) evicted: Option<Evicted>,
+    pub(crate) evicted: Option<Evicted>,
 }
 
 /// The entries of a channel that only its storage has: those before its log.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Evicted {
+pub(crate) struct Evicted {
     /// Everything after this position is stored.
     floor: Position,
     /// When the newest of them was published, by the steady clock.
@@ -72,13 +71,13 @@ impl Kept {
     }
 
     /// The log has dropped its oldest entry, which need not be stored any longer; nor need older ones.
-    pub(super) fn drop_entry(&mut self) {
+    pub(crate) fn drop_entry(&mut self) {
         self.dropped += 1;
         self.evicted = None;
     }
 
     /// The log, which began after `floor`, has dropped an entry to make room: it is still to be stored.
-    pub(super) fn evict(&mut self, floor: Position, entry: &Entry) {
+    pub(crate) fn evict(&mut self, floor: Position, entry: &Entry) {
         let none = Evicted { floor, newest: Duration::ZERO, entries: 0, bytes: 0 };
         let evicted = self.evicted.get_or_insert(none);
         evicted.newest = entry.at();
@@ -87,7 +86,7 @@ impl Kept {
     }
 
     /// Entries that are older than is kept, or with those in the log more than is, need not be stored any longer.
-    pub(super) fn expire(&mut self, retention: &Retention, log: &Log, now: Duration) {
+    pub(crate) fn expire(&mut self, retention: &Retention, log: &Log, now: Duration) {
         let is_over = |Evicted { newest, entries, bytes, .. }: Evicted| {
             now.saturating_sub(newest) > retention.age
                 || entries + log.len() > retention.frames
@@ -130,7 +129,7 @@ impl App {
     }
 
     /// Puts out what has been revoked, if that is to be kept.
-    pub(super) fn keep_revocations(&self, outputs: &mut Vec<Output>) {
+    pub(crate) fn keep_revocations(&self, outputs: &mut Vec<Output>) {
         if self.channels.keeping.is_some() {
             outputs.push(Output::Keep(Record::revocations(&self.revocations)));
         }
@@ -139,14 +138,14 @@ impl App {
 
 impl Channels {
     /// For a channel that is being made.
-    pub(super) fn new_kept(&self) -> Option<Kept> {
+    pub(crate) fn new_kept(&self) -> Option<Kept> {
         self.keeping.is_some().then(Kept::default)
     }
 }
 
 impl Channel {
     /// Puts out a new entry of the log, if it is to be kept.
-    pub(super) fn keep(&mut self, entry: &Arc<Entry>, outputs: &mut Vec<Output>) {
+    pub(crate) fn keep(&mut self, entry: &Arc<Entry>, outputs: &mut Vec<Output>) {
         let Some(kept) = &self.kept else { return };
         outputs.push(Output::Keep(Record::entry(Arc::clone(entry))));
         if kept.floor.is_none() || kept.dropped >= TRIM_AFTER {
@@ -155,7 +154,7 @@ impl Channel {
     }
 
     /// Puts out where the log begins by now, if it is kept.
-    pub(super) fn trim_kept(&mut self, outputs: &mut Vec<Output>) {
+    pub(crate) fn trim_kept(&mut self, outputs: &mut Vec<Output>) {
         let Some(kept) = &mut self.kept else { return };
         let floor = kept.evicted.map_or(self.log.floor(), |evicted| evicted.floor);
         if kept.floor == Some(floor) {
@@ -166,7 +165,7 @@ impl Channel {
     }
 
     /// Nothing of the channel is kept any more.
-    pub(super) fn forget_kept(&self, outputs: &mut Vec<Output>) {
+    pub(crate) fn forget_kept(&self, outputs: &mut Vec<Output>) {
         if self.kept.as_ref().is_some_and(|kept| kept.floor.is_some()) {
             outputs.push(Output::Keep(Record::forgotten_channel(self.name.clone())));
         }

@@ -14,7 +14,11 @@ use super::{
     spec,
 };
 use crate::{
-    hub::{AppSpec, Now, auth::is_app_id, log::Entry, revocation::Revocations, serial::Position},
+    hub::{
+        AppSpec, Now,
+        access::{identity::is_app_id, revocation::Revocations},
+        log::{Entry, position::Position},
+    },
     storage::{Change, StorageError},
 };
 

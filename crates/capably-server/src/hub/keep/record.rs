@@ -6,7 +6,11 @@ use capably_protocol::{Format, Str, codec};
 
 use super::{Serials, spec};
 use crate::{
-    hub::{AppSpec, log::Entry, revocation::Revocations, serial::Position},
+    hub::{
+        AppSpec,
+        access::revocation::Revocations,
+        log::{Entry, position::Position},
+    },
     storage::Change,
 };
 

@@ -8,8 +8,7 @@ use super::{Kept, Saved, read::SavedChannel};
 use crate::hub::{
     App, Now, Settings,
     channel::{Channel, Channels},
-    log::{Entry, Log},
-    serial::Position,
+    log::{Entry, Log, position::Position},
 };
 
 impl App {

@@ -6,7 +6,11 @@ use capably_protocol::{Millis, PresenceMessage, Str};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::hub::{AppSpec, Limits, Namespace, auth::Key, capability, presence};
+use crate::hub::{
+    AppSpec, Limits, Namespace,
+    access::{capability, identity::Key},
+    presence,
+};
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -8,7 +8,7 @@ use super::{Presence, say::tell};
 use crate::hub::{App, ConnectionId, Now, Output, channel::Channels};
 
 /// All members of a connection leave, for good.
-pub(in crate::hub) fn depart(
+pub(crate) fn depart(
     presence: &mut Presence,
     channels: &mut Channels,
     connection: &ConnectionId,
@@ -24,7 +24,7 @@ pub(in crate::hub) fn depart(
 }
 
 /// The members of a connection leave a channel. Returns their clients and their ids.
-pub(in crate::hub) fn leave_channel(
+pub(crate) fn leave_channel(
     presence: &mut Presence,
     channels: &mut Channels,
     connection: &ConnectionId,
@@ -57,11 +57,7 @@ pub(in crate::hub) fn leave_channel(
 impl Presence {
     /// The client is away, or has just come back: its members stay `until` then on channels that it does
     /// not attach again.
-    pub(in crate::hub) fn expect_back(
-        &mut self,
-        connection: &ConnectionId,
-        until: Option<Duration>,
-    ) {
+    pub(crate) fn expect_back(&mut self, connection: &ConnectionId, until: Option<Duration>) {
         let Some(party) = self.connections.get_mut(connection) else { return };
         if let Some(due) = std::mem::replace(&mut party.due, until) {
             self.departures.remove(&(due, connection.clone()));
@@ -72,14 +68,14 @@ impl Presence {
     }
 
     /// When the next members leave whose client is away.
-    pub(in crate::hub) fn next_departure(&self) -> Option<Duration> {
+    pub(crate) fn next_departure(&self) -> Option<Duration> {
         self.departures.first().map(|(due, _)| *due)
     }
 }
 
 impl App {
     /// Members leave whose client has been away for too long.
-    pub(in crate::hub) fn handle_departures(&mut self, now: Now, outputs: &mut Vec<Output>) {
+    pub(crate) fn handle_departures(&mut self, now: Now, outputs: &mut Vec<Output>) {
         while let Some((due, id)) = self.presence.departures.first().cloned()
             && due <= now.steady
         {

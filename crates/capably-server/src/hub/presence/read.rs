@@ -4,7 +4,10 @@ use capably_protocol::{ErrorInfo, PresenceAction, PresenceMessage, Str};
 
 use super::{FIXTURES, Set};
 use crate::hub::{
-    App, Page, PageQuery, auth::Identity, capability::Operation, channel_name, log::Entry,
+    App, Page, PageQuery,
+    access::{capability::Operation, identity::Identity},
+    channel::name as channel_name,
+    log::Entry,
 };
 
 /// Which members are asked for (RSP3a).

@@ -10,15 +10,15 @@ use capably_protocol::{
 use super::Presence;
 use crate::hub::{
     ConnectionId, Now, Output, Settings,
-    ack::Outcome,
-    capability::Operation,
-    channel::Channels,
-    channel_name, claims,
-    connection::Connection,
+    access::{capability::Operation, claims},
+    channel::{Channels, name as channel_name},
+    connection::{Connection, ack::Outcome},
     error,
-    log::Entry,
-    publish::{Accepted, canonicalize, take_items},
-    serial::{MAX_INDEX, Position},
+    log::{
+        Entry,
+        position::{MAX_INDEX, Position},
+    },
+    message::publish::{Accepted, canonicalize, take_items},
 };
 
 /// Handles a PRESENCE, if all of it is in order. One that is sent again brings back members that have left
@@ -28,7 +28,7 @@ use crate::hub::{
 /// 40010 for the channel's name, 40160 for the capability, 40165 for the mode, 91001 on a channel that is not
 /// attached, 40012 and 91000 for a client id, 91003 for too many members, 40009 for the size, 40013 for a
 /// broken encoding, 40000 for the rest.
-pub(in crate::hub) fn say(
+pub(crate) fn say(
     connection: &Connection,
     presence: &mut Presence,
     channels: &mut Channels,

@@ -12,7 +12,7 @@ use crate::hub::{ConnectionId, Output, TransportId};
 const PAGE: usize = 100;
 
 /// Sends an ATTACHED, and after it those members of the channel `members_of` that the attachment may see.
-pub(in crate::hub) fn announce(
+pub(crate) fn announce(
     presence: &mut Presence,
     connection: &ConnectionId,
     members_of: Option<&Str>,
@@ -32,7 +32,7 @@ pub(in crate::hub) fn announce(
 impl Presence {
     /// Sends an attachment of this name those members of the channel `members_of` that it may see. Where there
     /// are none, it is told so.
-    pub(in crate::hub) fn sync(
+    pub(crate) fn sync(
         &mut self,
         connection: &ConnectionId,
         members_of: Option<&Str>,

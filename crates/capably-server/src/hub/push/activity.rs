@@ -8,7 +8,7 @@ use capably_protocol::{ErrorInfo, JsonObject, Str};
 use serde_json::{Value, json};
 
 use super::PushCaller;
-use crate::hub::{App, Now, channel_name, error};
+use crate::hub::{App, Now, channel::name as channel_name, error};
 
 /// The broadcast channels of an app, by their ids.
 pub(super) type Broadcasts = BTreeMap<Str, Stage>;

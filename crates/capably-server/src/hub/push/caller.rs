@@ -4,10 +4,12 @@ use capably_protocol::{ErrorInfo, PushChannelSubscription, Str};
 
 use crate::hub::{
     App, Now,
-    auth::Identity,
-    capability::Operation,
+    access::{
+        capability::Operation,
+        identity::Identity,
+        token::{PresentedToken, TokenFacts},
+    },
     error,
-    token::{PresentedToken, TokenFacts},
 };
 
 /// Who asks. It may hold a secret, so it has no `Debug`.

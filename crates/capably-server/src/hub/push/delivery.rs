@@ -60,14 +60,14 @@ impl fmt::Debug for Delivery {
 
 /// What is pushed, as the text that arrives.
 #[derive(Debug)]
-pub(in crate::hub) struct Payload(Str);
+pub(crate) struct Payload(Str);
 
 impl Payload {
     /// Reads the `notification` and the `data` of an object.
     ///
     /// # Errors
     /// Code 40000 when it has neither, or one that is no object.
-    pub(in crate::hub) fn read(object: &JsonObject) -> Result<Self, ErrorInfo> {
+    pub(crate) fn read(object: &JsonObject) -> Result<Self, ErrorInfo> {
         let mut payload = JsonObject::new();
         for name in ["notification", "data"] {
             match object.get(name) {

@@ -6,7 +6,7 @@ use capably_protocol::{
 use serde_json::{Value, json};
 
 use super::delivery;
-use crate::hub::{error, secret::Secret};
+use crate::hub::{access::secret::Secret, error};
 
 /// A device that is registered.
 #[derive(Debug)]

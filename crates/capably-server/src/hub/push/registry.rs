@@ -17,7 +17,7 @@ use crate::hub::{Now, Output, error};
 
 /// Whom an app can push to.
 #[derive(Debug, Default)]
-pub(in crate::hub) struct Push {
+pub(crate) struct Push {
     devices: BTreeMap<Str, Device>,
     /// By channel, then by device or client: see [`key`].
     subscriptions: BTreeMap<Str, PushChannelSubscription>,
@@ -147,7 +147,7 @@ impl Push {
 
     /// What is to be sent so that the payload reaches all who have subscribed to the channel, each of
     /// their devices once.
-    pub(in crate::hub) fn channel_deliveries(
+    pub(crate) fn channel_deliveries(
         &self,
         channel: &str,
         payload: &Payload,

@@ -9,8 +9,8 @@ use hmac::Mac;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::hub::{
-    auth::{Client, Credentials, PresentedKey},
+use crate::hub::access::{
+    identity::{Client, Credentials, PresentedKey},
     revocation::RevocationRequest,
     token::PresentedToken,
     token_request,

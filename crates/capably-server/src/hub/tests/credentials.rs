@@ -5,8 +5,8 @@ use base64::{Engine, engine::GeneralPurpose};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::hub::{
-    auth::PresentedKey,
+use crate::hub::access::{
+    identity::PresentedKey,
     revocation::{RevocationRequest, Revoked},
 };
 
