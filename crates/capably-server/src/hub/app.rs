@@ -12,7 +12,7 @@ use capably_protocol::{
 };
 
 use super::{
-    ConnectionId, HistoryQuery, Namespace, Now, Output, Page, Published, SITE, TransportId,
+    HistoryQuery, Namespace, Now, Output, Page, Published, Settings, TransportId,
     access::{
         capability::Operation,
         identity::{Client, Identity, Key},
@@ -22,42 +22,17 @@ use super::{
     channel::{Channels, attach, history, name as channel_name},
     connection::{self, Connection, Entropy},
     error,
-    limits::{Limits, Pace, USUAL_RATE},
-    log::{Retention, room::Room},
+    log::{position::SITE, room::Room, volume::Volume},
     message::publish::{self, Publisher},
+    output::ConnectionId,
+    pace::{Pace, USUAL_RATE},
     presence::{Presence, depart},
+    settings::Limits,
     stats::{
         Stats,
-        tally::{RequestKind, Volume, Way},
+        tally::{RequestKind, Way},
     },
 };
-
-/// What holds for every app of a server.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) server_id: Str,
-    pub(crate) connection_state_ttl: Duration,
-    pub(crate) max_idle_interval: Duration,
-    /// Largest publish, in bytes.
-    pub(crate) max_message_size: usize,
-    /// Largest frame, in bytes.
-    pub(crate) max_frame_size: usize,
-    /// Most members of a channel.
-    pub(crate) max_presence_members: usize,
-    /// How long members stay whose client is away.
-    pub(crate) presence_remain: Duration,
-    /// Most messages a second that a connection publishes.
-    pub(crate) max_inbound_rate: Option<u32>,
-    /// Most channels of an app.
-    pub(crate) max_channels: Option<usize>,
-    /// Most connections of an app.
-    pub(crate) max_connections: Option<usize>,
-    /// Most REST requests a second of an app.
-    pub(crate) max_request_rate: Option<u32>,
-    /// Most bytes of all logs of an app.
-    pub(crate) max_log_bytes: usize,
-    pub(crate) retention: Retention,
-}
 
 /// How often channels are looked through for what need not be kept.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -392,6 +367,34 @@ impl App {
         tally.persisted(persisted);
         tally.channels(channels, opened);
         tally.connections(self.transports.len(), 0);
+    }
+
+    /// Counts a REST request whose credentials are valid.
+    ///
+    /// # Errors
+    /// Code 42918 when the app receives more requests than it may.
+    pub(crate) fn admit_request(&mut self, now: Now) -> Result<(), ErrorInfo> {
+        match self.settings.max_request_rate {
+            Some(rate) if !self.request_pace.admit(1, rate, now.steady) => {
+                Err(error::too_many_requests(rate))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Checks that the app may have one more connection, or that the client takes the place of one.
+    ///
+    /// # Errors
+    /// Code 40111 when the app has as many connections as it may.
+    fn require_connection(&self, resumed: Option<&ConnectionId>) -> Result<(), ErrorInfo> {
+        let Some(max) = self.settings.max_connections else { return Ok(()) };
+        let resumed = resumed.and_then(|id| self.connections.get(id));
+        let replaces = resumed.is_some_and(|connection| connection.transport.is_some());
+        if self.transports.len() < max || replaces {
+            Ok(())
+        } else {
+            Err(error::too_many_connections(max))
+        }
     }
 
     /// The connection that a connection key belongs to, if its state is still kept.

@@ -8,7 +8,7 @@ use capably_protocol::{ErrorInfo, JsonObject, Str, capability::Pattern};
 use serde_json::Value;
 
 use super::identity::Identity;
-use crate::hub::{error, limits::Rate};
+use crate::hub::{error, pace::Rate};
 
 /// Claims of channels and of chat rooms, the name or pattern behind the prefix.
 const CHANNEL: &str = "ably.channel.";

@@ -15,7 +15,7 @@ use super::{
     token_request,
 };
 use crate::hub::{
-    App, ConnectionId, Now, Output, TransportId, app::details, channel::attach, error,
+    App, Now, Output, TransportId, app::details, channel::attach, error, output::ConnectionId,
 };
 
 /// A token that has just been made.

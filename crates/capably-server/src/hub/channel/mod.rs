@@ -17,22 +17,23 @@ use std::{
 
 use capably_protocol::{ChannelMode, Flags, Message, Millis, Str, frame::Delivery};
 
+use self::{
+    delta::{Deltas, Fanout},
+    occupancy::{Occupancy, OccupancyNews, Watch},
+    view::{View, Views},
+};
 use super::{
-    ConnectionId, Now, Output, TransportId,
-    channel::{
-        delta::{Deltas, Fanout},
-        occupancy::{Occupancy, OccupancyNews, Watch},
-        view::{View, Views},
-    },
+    Now, Output, TransportId,
     keep::{Keeping, Kept, Serials},
     log::{
         Entry, Log, Retention,
         position::{Position, SerialClock},
         room::Room,
+        volume::Traffic,
     },
     message::change::{Changes, rewound},
+    output::ConnectionId,
     push::{Payload, Push},
-    stats::tally::Traffic,
 };
 
 /// Rules for the channel whose name is the namespace's id, and for those whose name begins with it and a colon.

@@ -9,12 +9,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use capably_protocol::{Flags, Str};
 
+use self::ack::Outcomes;
 use super::{
-    ConnectionId, TransportId,
+    TransportId,
     access::identity::Identity,
     channel::{occupancy::Metrics, view::View},
-    connection::ack::Outcomes,
-    limits::{ChannelPaces, Pace},
+    output::ConnectionId,
+    pace::{ChannelPaces, Pace},
 };
 
 /// A connection and the state that a resume finds again.

@@ -13,6 +13,8 @@ use crate::hub::{
     access::capability::Operation,
     channel::{Channels, attach, name as channel_name},
     error,
+    log::payload::take_items,
+    log::volume::Volume,
     message::{
         annotation,
         change::is_change,
@@ -20,7 +22,7 @@ use crate::hub::{
         publish::{self, Accepted, Publisher},
     },
     presence,
-    stats::tally::{Volume, Way},
+    stats::tally::Way,
 };
 
 impl App {
@@ -218,7 +220,7 @@ fn publish_messages(
 ) -> Result<Accepted, ErrorInfo> {
     let Publish { channel, msg_serial, items, params } = publish;
     error::unless_forced(params.get("_forceNack").map(String::as_str))?;
-    let mut messages = publish::take_items(items);
+    let mut messages = take_items(items);
     ephemeral::mark(params.get(EPHEMERAL).map(String::as_str), &mut messages)?;
     // A change needs a right of its own, which is checked with it.
     if !messages.first().is_some_and(is_change) {
@@ -250,7 +252,7 @@ fn annotate(
     annotation::annotate(
         channels,
         &channel,
-        publish::take_items(items),
+        take_items(items),
         publisher(connection, msg_serial),
         settings.max_message_size,
         now,

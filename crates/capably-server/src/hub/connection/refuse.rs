@@ -7,10 +7,7 @@ use capably_protocol::{
 };
 
 use super::{ack::Acks, receive::receive_once};
-use crate::hub::{
-    App, Now, Output, TransportId, error,
-    stats::tally::{Volume, Way},
-};
+use crate::hub::{App, Now, Output, TransportId, error, log::volume::Volume, stats::tally::Way};
 
 /// The answer to a frame that cannot be read.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use capably_protocol::{Format, codec};
 
 use super::Entry;
-use crate::hub::stats::tally::Volume;
+use super::volume::Volume;
 
 /// An entry of a channel's log as it is sent: encoded at most once in each format, by whoever needs it
 /// first, and shared by all. The log keeps the entry and not the encodings.

@@ -4,8 +4,10 @@
 
 pub(super) mod broadcast;
 pub(super) mod page;
+pub(super) mod payload;
 pub(super) mod position;
 pub(super) mod room;
+pub(super) mod volume;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -14,11 +16,8 @@ use capably_protocol::{
     ServerFrame, frame::Delivery,
 };
 
-use super::{
-    ConnectionId,
-    log::{position::Position, room::Meter},
-    stats::tally::Volume,
-};
+use self::{position::Position, room::Meter, volume::Volume};
+use super::output::ConnectionId;
 
 /// One frame of a channel.
 #[derive(Debug)]

@@ -2,7 +2,8 @@
 
 use capably_protocol::{Millis, Str};
 
-use crate::hub::SITE;
+/// The site code of this server, in serials and in `connectionDetails`.
+pub(crate) const SITE: &str = "local";
 
 /// The place of one frame among all frames of an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

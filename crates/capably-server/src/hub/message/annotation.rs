@@ -11,9 +11,10 @@ use capably_protocol::{
 };
 
 use super::{
-    publish::{Accepted, Publisher, canonicalize, check_ids},
+    publish::{Accepted, Publisher, check_ids},
     summary::{Method, Summaries},
 };
+use crate::hub::log::payload::canonicalize;
 use crate::hub::{
     App, Now, Output, Page, PageQuery, Published,
     access::{capability::Operation, claims, identity::Identity},

@@ -10,8 +10,9 @@ use capably_protocol::{
 use super::{
     annotation::Annotations,
     ephemeral::{is_ephemeral, require_privilege},
-    publish::{Accepted, Publisher, canonicalize},
+    publish::{Accepted, Publisher},
 };
+use crate::hub::log::payload::canonicalize;
 use crate::hub::{
     App, Now, Output, Page, PageQuery,
     access::{capability::Operation, claims, identity::Identity},

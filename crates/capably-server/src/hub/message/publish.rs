@@ -1,21 +1,23 @@
 //! Publishing: what is checked, stamped and brought into canonical form.
 
-use std::sync::Arc;
-
-use capably_protocol::{Data, ErrorInfo, Message, MessageAction, Str, encoding};
+use capably_protocol::{ErrorInfo, Message, MessageAction, Str};
 
 use super::{
     change::{change, is_change},
     ephemeral::{are_ephemeral, require_privilege},
 };
 use crate::hub::{
-    ConnectionId, Now, Output,
+    Now, Output,
     access::{capability::Operation, claims, identity::Identity},
     channel::{Channels, NewFrame, name as channel_name},
     connection::ack::Outcome,
     error,
-    log::position::{MAX_INDEX, Position},
-    stats::tally::Volume,
+    log::payload::canonicalize,
+    log::{
+        position::{MAX_INDEX, Position},
+        volume::Volume,
+    },
+    output::ConnectionId,
 };
 
 /// What a REST publish is answered with.
@@ -133,14 +135,6 @@ pub(crate) fn publish(
     Ok(Accepted { position, messages: count, bytes, chosen_id })
 }
 
-/// The items of a frame, without a copy when nobody else holds them.
-pub(crate) fn take_items<T: Clone + Default>(mut items: Arc<[T]>) -> Vec<T> {
-    match Arc::get_mut(&mut items) {
-        Some(items) => items.iter_mut().map(std::mem::take).collect(),
-        None => items.to_vec(),
-    }
-}
-
 /// Checks every message and brings it into the form in which it is stored. Gives their size, too.
 fn prepare(
     channel: &str,
@@ -178,21 +172,6 @@ fn prepare(
         return Err(error::message_too_large(size, max_message_size));
     }
     Ok((messages, size))
-}
-
-/// Brings a payload into the form in which it is stored: text, or bytes without base64.
-///
-/// # Errors
-/// Code 40013 for data that is not encoded as it says, or that says to be a delta: deltas are the service's to
-/// make, and no subscriber could apply it.
-pub(crate) fn canonicalize(data: &mut Data, encoding: &mut Option<Str>) -> Result<(), ErrorInfo> {
-    if matches!(data, Data::Json(_)) {
-        encoding::encode(data, encoding, None)?;
-    }
-    if encoding.as_deref().is_some_and(|steps| steps.split('/').any(|step| step == "vcdiff")) {
-        return Err(error::published_delta());
-    }
-    encoding::strip_base64(data, encoding)
 }
 
 /// Checks the ids that the publisher chose, and gives the one they stand for together (RSL1k).

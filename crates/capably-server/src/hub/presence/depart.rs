@@ -5,7 +5,7 @@ use std::time::Duration;
 use capably_protocol::{PresenceAction, PresenceMessage, Str};
 
 use super::{Presence, say::tell};
-use crate::hub::{App, ConnectionId, Now, Output, channel::Channels};
+use crate::hub::{App, Now, Output, channel::Channels, output::ConnectionId};
 
 /// All members of a connection leave, for good.
 pub(crate) fn depart(

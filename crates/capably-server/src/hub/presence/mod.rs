@@ -14,7 +14,7 @@ use std::{
 use capably_protocol::{ErrorInfo, Millis, PresenceMessage, Str};
 
 use self::set::Set;
-use super::{ConnectionId, error, message::publish::canonicalize};
+use super::{error, log::payload::canonicalize, output::ConnectionId};
 
 pub(crate) use self::read::MembersQuery;
 pub(crate) use self::{

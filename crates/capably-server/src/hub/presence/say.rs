@@ -9,16 +9,18 @@ use capably_protocol::{
 
 use super::Presence;
 use crate::hub::{
-    ConnectionId, Now, Output, Settings,
+    Now, Output, Settings,
     access::{capability::Operation, claims},
     channel::{Channels, name as channel_name},
     connection::{Connection, ack::Outcome},
     error,
     log::{
         Entry,
+        payload::{canonicalize, take_items},
         position::{MAX_INDEX, Position},
     },
-    message::publish::{Accepted, canonicalize, take_items},
+    message::publish::Accepted,
+    output::ConnectionId,
 };
 
 /// Handles a PRESENCE, if all of it is in order. One that is sent again brings back members that have left

@@ -6,7 +6,7 @@ use capably_protocol::{
 };
 
 use super::Presence;
-use crate::hub::{ConnectionId, Output, TransportId};
+use crate::hub::{Output, TransportId, output::ConnectionId};
 
 /// Most members in a frame.
 const PAGE: usize = 100;

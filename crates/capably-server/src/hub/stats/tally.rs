@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use capably_protocol::ServerFrame;
 
-use crate::hub::Output;
+use crate::hub::{
+    Output,
+    log::volume::{Traffic, Volume},
+};
 
 /// The counts of a minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,36 +36,6 @@ pub(crate) enum RequestKind {
     Token,
     Push,
     Other,
-}
-
-/// Things that travel, by kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Traffic {
-    pub(crate) messages: Volume,
-    pub(crate) presence: Volume,
-    pub(crate) objects: Volume,
-}
-
-impl Traffic {
-    pub(crate) fn add(&mut self, more: Self) {
-        self.messages.add(more.messages);
-        self.presence.add(more.presence);
-        self.objects.add(more.objects);
-    }
-}
-
-/// How many, and of how many bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Volume {
-    pub(crate) count: u64,
-    pub(crate) data: u64,
-}
-
-impl Volume {
-    pub(crate) fn add(&mut self, more: Self) {
-        self.count += more.count;
-        self.data += more.data;
-    }
 }
 
 /// Things that are open for a while.
