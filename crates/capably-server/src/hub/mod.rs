@@ -6,6 +6,7 @@
 mod access;
 mod app;
 mod channel;
+mod channel_name;
 mod connection;
 pub(crate) mod error;
 pub(crate) mod keep;
@@ -18,6 +19,7 @@ mod push;
 mod settings;
 mod stats;
 mod time;
+mod turn;
 
 #[cfg(test)]
 mod tests;
@@ -27,9 +29,9 @@ pub(crate) use self::{
         capability, identity as auth, issuing::IssuedToken, revocation, secret, token,
         token_request,
     },
-    app::{App, AppSpec, ConnectRequest},
+    app::{App, AppSpec},
     channel::{Namespace, history::HistoryQuery, occupancy::Occupancy},
-    connection::refuse::Refusal,
+    connection::{ConnectRequest, receive::refuse::Refusal},
     keep::Record,
     log::{
         Retention,
@@ -43,4 +45,5 @@ pub(crate) use self::{
     settings::{Limits, Settings},
     stats::{StatsQuery, tally::RequestKind},
     time::Now,
+    turn::Turn,
 };

@@ -1,4 +1,4 @@
-//! Keys, and who a request is from.
+//! Keys, credentials, and the identity that they prove.
 
 use std::{fmt, sync::Arc};
 
@@ -19,9 +19,9 @@ pub(crate) struct Key {
     pub(crate) id: Str,
     secret: Secret,
     pub(crate) capability: Arc<Capability>,
-    /// The capability as the key was given it.
+    /// The text of the capability as it was configured.
     pub(crate) capability_text: String,
-    /// Whether its tokens can be revoked.
+    /// Whether tokens issued with the key can be revoked.
     pub(crate) revocable: bool,
 }
 
@@ -36,7 +36,7 @@ impl Key {
         }
     }
 
-    /// To be kept, and shown to nobody.
+    /// For storage only. It must not appear in a response or a log.
     pub(crate) fn secret(&self) -> &Str {
         self.secret.reveal()
     }
@@ -46,7 +46,7 @@ impl Key {
         request.is_signed_with(self.secret.reveal())
     }
 
-    /// The HMAC-SHA256 of some text with the key's secret, to be finished or compared.
+    /// The HMAC-SHA256 of a text with the key's secret, not finalized.
     pub(crate) fn mac(&self, text: &[u8]) -> Hmac<Sha256> {
         let mac = Hmac::<Sha256>::new_from_slice(self.secret.reveal().as_bytes());
         mac.expect("HMAC takes a key of any length").chain_update(text)
@@ -59,35 +59,35 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Who a connection or a request is, and what it may do.
+/// The proven identity of a connection or a request, and its capability.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) capability: Arc<Capability>,
     pub(crate) client: Client,
-    /// Of the key that was presented, or that the token was issued with.
+    /// The id of the presented key, or of the key that issued the token.
     pub(crate) key_id: Str,
-    /// Of the token that was presented; none for a key.
+    /// The facts of the presented token. `None` for a key.
     pub(crate) token: Option<Arc<TokenFacts>>,
 }
 
-/// Which client ids an identity may use.
+/// The client ids that an identity may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Client {
-    /// Any: a key without a client id.
+    /// Any id: a key without a client id.
     Any,
-    /// Any: a token whose client id is `*`.
+    /// Any id: a token with the client id `*`.
     Wildcard,
-    /// None: a token without a client id.
+    /// No id: a token without a client id.
     Anonymous,
-    /// This one.
+    /// This id only.
     Named(Str),
 }
 
 impl Client {
-    /// The client that credentials for `self` identify when the request names one besides.
+    /// The client after the request has named a client id, too.
     ///
     /// # Errors
-    /// Code 40012 for an id that no client can have, 40102 for one that the credentials do not allow.
+    /// Code 40012 for an invalid id, 40102 for an id that the credentials do not allow.
     fn narrowed(self, named: Option<Str>) -> Result<Self, ErrorInfo> {
         let Some(named) = named else { return Ok(self) };
         if named.is_empty() || named == "*" {
@@ -100,8 +100,8 @@ impl Client {
         }
     }
 
-    /// The client id, as `connectionDetails` tells it.
-    pub(crate) fn told(&self) -> Option<Str> {
+    /// The client id in `connectionDetails` and `TokenDetails`.
+    pub(crate) fn wire_id(&self) -> Option<Str> {
         match self {
             Self::Any | Self::Anonymous => None,
             Self::Wildcard => Some(Str::from_static("*")),
@@ -109,7 +109,7 @@ impl Client {
         }
     }
 
-    /// The id of the one client that this is.
+    /// The client id, if there is only one.
     pub(crate) fn name(&self) -> Option<&Str> {
         match self {
             Self::Named(id) => Some(id),
@@ -119,20 +119,20 @@ impl Client {
 }
 
 impl Identity {
-    /// Whoever holds the key, under the client id that the request names.
+    /// The identity of a key, with the client id that the request names.
     ///
     /// # Errors
-    /// Code 40012 for an id that no client can have.
+    /// Code 40012 for an invalid client id.
     pub(crate) fn of_key(key: &Key, client_id: Option<Str>) -> Result<Self, ErrorInfo> {
         let capability = Arc::clone(&key.capability);
         let key_id = key.id.clone();
         Ok(Self { capability, client: Client::Any.narrowed(client_id)?, key_id, token: None })
     }
 
-    /// Whoever holds a token, under the client id that the request names.
+    /// The identity of a token, with the client id that the request names.
     ///
     /// # Errors
-    /// Code 40012 for an id that no client can have, 40102 for one that is not the token's.
+    /// Code 40012 for an invalid client id, 40102 for another than the token's.
     pub(crate) fn of_token(token: Token, client_id: Option<Str>) -> Result<Self, ErrorInfo> {
         let Token { key, capability, client, facts } = token;
         let client = client.narrowed(client_id)?;
@@ -154,10 +154,10 @@ impl Identity {
         }
     }
 
-    /// The client id to stamp on a message that has `claimed`.
+    /// The client id for a message of this identity in which the client has put `claimed`.
     ///
     /// # Errors
-    /// Code 40012 when the message claims to be from a client that the credentials are not for.
+    /// Code 40012 for a client id that the credentials do not allow.
     pub(crate) fn client_id_for(&self, claimed: Option<Str>) -> Result<Option<Str>, ErrorInfo> {
         match (&self.client, claimed) {
             (_, Some(claimed)) if claimed == "*" || claimed.is_empty() => {
@@ -175,14 +175,14 @@ impl Identity {
     }
 }
 
-/// What a request or a connection presents, in a form that this service could have given.
+/// The credentials of a request or a connection. Their form is valid; whether they are genuine is not checked yet.
 pub(crate) enum Credentials {
     Key(PresentedKey),
     Token(PresentedToken),
 }
 
 impl Credentials {
-    /// The app that they name.
+    /// The id of the app that the credentials name.
     pub(crate) fn app_id(&self) -> &str {
         match self {
             Self::Key(key) => key.app_id(),
@@ -191,12 +191,12 @@ impl Credentials {
     }
 }
 
-/// A key as a client presents it, in a form that an app of this service could have.
+/// A key as a client presents it. Its form is valid; its secret is not checked yet.
 pub(crate) struct PresentedKey(ApiKey);
 
 impl PresentedKey {
     /// # Errors
-    /// Code 40101 when the text has not the form of a key, or its app part is not an app's id.
+    /// Code 40101 for a text that is not a key, or without the id of an app.
     pub(crate) fn parse(text: &str) -> Result<Self, ErrorInfo> {
         let key: ApiKey = text.parse()?;
         if is_app_id(key.app_id()) {
@@ -225,7 +225,7 @@ impl PresentedKey {
     }
 }
 
-/// Whether the text could be an app's id: six characters of `[A-Za-z0-9_-]`.
+/// Whether the text has the form of an app's id: six characters of `[A-Za-z0-9_-]`.
 pub(crate) fn is_app_id(text: &str) -> bool {
     text.len() == 6
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')

@@ -1,72 +1,45 @@
-//! Who may use an app: credentials, tokens, and connections whose token ends.
+//! Issuing tokens (RSA8).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use capably_protocol::{
-    ErrorInfo, Millis, ServerFrame, Str, TokenDetails, TokenRequest,
-    frame::{AuthDetails, Connected, ErrorFrame},
-};
+use capably_protocol::{ErrorInfo, Millis, Str, TokenDetails, TokenRequest};
 
 use super::{
-    capability,
+    Access, capability,
+    capability::Capability,
     claims::Claims,
-    identity::{Client, Credentials, Identity, PresentedKey},
-    token::{self, PresentedToken, Token, TokenFacts},
+    identity::{Client, Key, PresentedKey},
+    token::{self, Token, TokenFacts},
     token_request,
 };
-use crate::hub::{
-    App, Now, Output, TransportId, app::details, channel::attach, error, output::ConnectionId,
-};
+use crate::hub::{Now, Settings, error};
 
-/// A token that has just been made.
+/// A token that was just issued.
 #[derive(Debug)]
 pub(crate) struct IssuedToken {
     pub(crate) details: TokenDetails,
-    /// The whole name of the key that it was issued with.
+    /// The whole name of the key that issued it.
     pub(crate) key_name: String,
 }
 
-/// A client is asked for a new token this long before its token expires, in ms.
-const PROMPT_BEFORE: Millis = 30_000;
+/// The validity of a device's token, in ms: a year.
+const DEVICE_TOKEN_TTL: Millis = 365 * 24 * 3_600_000;
 
-impl App {
-    /// Whoever presents these credentials, under the client id that the request names.
+impl Access {
+    /// Issues a token for a request that is signed with the key, or comes with the key itself.
     ///
     /// # Errors
-    /// Codes 40003, 40101, 40400, 40141, 40142 and 40144 for the credentials; 40012 and 40102 for the client id.
-    pub(crate) fn authenticate(
-        &self,
-        credentials: &Credentials,
-        client_id: Option<Str>,
-        now: Now,
-    ) -> Result<Identity, ErrorInfo> {
-        match credentials {
-            Credentials::Key(key) => Identity::of_key(&*key.check(&self.keys)?, client_id),
-            Credentials::Token(token) => {
-                let identity = Identity::of_token(token.check(&self.keys, now.wall)?, client_id)?;
-                if self.revocations.has_revoked(&identity, now.wall) {
-                    return Err(error::token_revoked());
-                }
-                Ok(identity)
-            }
-        }
-    }
-
-    /// Issues a token (RSA8). The request is signed, or comes with the key itself.
-    ///
-    /// # Errors
-    /// Code 40400 with status 401 for an unknown key; 40101, 40104, 40105 for a request that does not
-    /// hold; 40003 for the time to live; 40000 for the capability, and 40160 when none of it is the key's;
-    /// 42918 for too many requests.
+    /// Code 40400 with status 401 for an unknown key; 40101, 40104, 40105 for an invalid request; 40003 for the time to
+    /// live; 40000 for the capability, and 40160 when the key has none of it; 42918 for too many requests.
     pub(crate) fn request_token(
         &mut self,
         key_id: &str,
         request: &TokenRequest,
         presented: Option<&PresentedKey>,
+        settings: &Settings,
         now: Now,
     ) -> Result<IssuedToken, ErrorInfo> {
-        let key = self.keys.iter().find(|key| key.id == key_id);
-        let key = Arc::clone(key.ok_or_else(error::unknown_key)?);
+        let key = self.key(key_id)?;
         if request.mac.is_some() {
             token_request::check(request, &key, &mut self.nonces, now.wall)?;
         } else {
@@ -77,7 +50,7 @@ impl App {
                 return Err(error::unauthorized("the token request came with another key"));
             }
         }
-        self.admit_request(now)?;
+        self.admit_request(settings, now)?;
         let ttl = token_request::ttl(request)?;
         let wanted = request.capability.as_deref().filter(|wanted| !wanted.is_empty());
         let capability = match wanted {
@@ -94,131 +67,88 @@ impl App {
             Some(id) if *id == "*" => Client::Wildcard,
             Some(id) => Client::Named(id.clone()),
         };
-        let issued = self.issue_times.issue_at(now.wall);
-        let facts = TokenFacts {
-            client_id: client.name().cloned(),
-            revocation_key: None,
-            device_id: None,
-            client_type: None,
-            claims: Claims::default(),
-            issued,
-            expires: issued + ttl,
-        };
+        let facts = self.facts(&client, None, ttl, now);
         let token = Token { key, capability, client, facts };
         let mut issued = self.issue(&token);
         if wanted.is_none() {
-            // The key's own text, as it was given.
+            // The text of the key's capability as it was configured.
             issued.details.capability = Some(token.key.capability_text.as_str().into());
         }
         Ok(issued)
     }
 
-    /// Puts a token into the form in which it is given away.
-    pub(crate) fn issue(&mut self, token: &Token) -> IssuedToken {
+    /// Issues the token of a device, which allows it to manage its push subscriptions.
+    pub(crate) fn issue_for_device(
+        &mut self,
+        key: Arc<Key>,
+        device_id: Str,
+        client: Client,
+        allowed: &Capability,
+        now: Now,
+    ) -> IssuedToken {
+        let facts = self.facts(&client, Some(device_id), DEVICE_TOKEN_TTL, now);
+        let capability = Capability::new()
+            .allow("*", [capability::Operation::PushSubscribe])
+            .intersection(allowed);
+        self.issue(&Token { key, capability: capability.into(), client, facts })
+    }
+
+    fn facts(
+        &mut self,
+        client: &Client,
+        device_id: Option<Str>,
+        ttl: Millis,
+        now: Now,
+    ) -> TokenFacts {
+        let issued = self.issue_times.issue_at(now.wall);
+        TokenFacts {
+            client_id: client.name().cloned(),
+            revocation_key: None,
+            device_id,
+            client_type: None,
+            claims: Claims::default(),
+            issued,
+            expires: issued + ttl,
+        }
+    }
+
+    /// Signs a token.
+    fn issue(&mut self, token: &Token) -> IssuedToken {
         self.tokens_issued += 1;
-        let details = TokenDetails::new(token::seal(&self.id, token, self.tokens_issued))
+        let details = TokenDetails::new(token::seal(&self.app_id, token, self.tokens_issued))
             .issued(token.facts.issued)
             .expires(token.facts.expires)
             .capability(token.capability.to_string());
-        let details = match token.client.told() {
+        let details = match token.client.wire_id() {
             Some(client_id) => details.client_id(client_id),
             None => details,
         };
-        IssuedToken { details, key_name: format!("{}.{}", self.id, token.key.id) }
+        IssuedToken { details, key_name: format!("{}.{}", self.app_id, token.key.id) }
+    }
+}
+
+/// The times at which an app issues tokens, in ms since the epoch.
+///
+/// A revocation of all tokens so far has a time after theirs, and not after that of a later token, even if all of these
+/// are issued in one millisecond.
+#[derive(Debug, Default)]
+pub(crate) struct IssueTimes {
+    /// The time of the newest token.
+    last: Millis,
+    /// The earliest time of the next token.
+    next: Millis,
+}
+
+impl IssueTimes {
+    /// The time for a token that is issued now.
+    pub(crate) fn issue_at(&mut self, now: Millis) -> Millis {
+        self.last = now.max(self.next);
+        self.last
     }
 
-    /// Takes a new token into use on a connection (RTC8). Returns whether the connection goes on.
-    pub(crate) fn receive_auth(
-        &mut self,
-        transport: TransportId,
-        auth: &AuthDetails,
-        now: Now,
-        outputs: &mut Vec<Output>,
-    ) -> bool {
-        let Some(id) = self.transports.get(&transport).cloned() else { return true };
-        let Some(connection) = self.connections.get(&id) else { return true };
-        let client_id = connection.identity.client.name().cloned();
-        let identity = PresentedToken::parse(&auth.access_token).and_then(|token| {
-            if *token.app_id() != *self.id {
-                return Err(error::unauthorized("the token is of another app"));
-            }
-            self.authenticate(&Credentials::Token(token), client_id, now)
-        });
-        let identity = match identity {
-            Ok(identity) => identity,
-            Err(error) => {
-                let frame = ErrorFrame { channel: None, error: Some(error) };
-                outputs.push(Output::Frame(transport, ServerFrame::Error(frame)));
-                return false;
-            }
-        };
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.identity = identity;
-            let connected = Connected {
-                connection_id: Some(id.clone()),
-                details: Some(details(&self.settings, connection, connection.key())),
-                error: None,
-            };
-            outputs.push(Output::Frame(transport, ServerFrame::Connected(Box::new(connected))));
-            attach::reconsider(
-                connection,
-                &mut self.channels,
-                &mut self.presence,
-                transport,
-                now,
-                outputs,
-            );
-        }
-        self.watch_token(&id, now);
-        true
-    }
-
-    /// Sees to it that [`handle_tokens`](Self::handle_tokens) looks at the connection's token in time.
-    pub(crate) fn watch_token(&mut self, id: &ConnectionId, now: Now) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        if let Some(due) = connection.token_due.take() {
-            self.token_watch.remove(&(due, id.clone()));
-        }
-        if connection.transport.is_none() {
-            return;
-        }
-        if let Some(token) = &connection.identity.token {
-            let left = token.expires.saturating_sub(now.wall).max(0);
-            let wait = if left > PROMPT_BEFORE { left - PROMPT_BEFORE } else { left };
-            let revoked = self.revocations.applies_at(&connection.identity);
-            let wait = revoked.map_or(wait, |at| wait.min(at.saturating_sub(now.wall).max(0)));
-            let due = now.steady + Duration::from_millis(wait.unsigned_abs());
-            connection.token_due = Some(due);
-            self.token_watch.insert((due, id.clone()));
-        }
-    }
-
-    /// Asks clients whose token is about to expire for another, and disconnects those whose token has.
-    pub(crate) fn handle_tokens(&mut self, now: Now, outputs: &mut Vec<Output>) {
-        while let Some((due, id)) = self.token_watch.first().cloned()
-            && due <= now.steady
-        {
-            self.token_watch.pop_first();
-            let Some(connection) = self.connections.get_mut(&id) else { continue };
-            connection.token_due = None;
-            let (Some(transport), Some(token)) = (connection.transport, &connection.identity.token)
-            else {
-                continue;
-            };
-            let ended = if token.has_expired(now.wall) {
-                Some(error::token_expired())
-            } else if self.revocations.has_revoked(&connection.identity, now.wall) {
-                Some(error::token_revoked())
-            } else {
-                None
-            };
-            if let error @ Some(_) = ended {
-                outputs.push(Output::Frame(transport, ServerFrame::Disconnected { error }));
-                self.release_transport(&id, now.steady, outputs);
-            } else {
-                outputs.push(Output::Frame(transport, ServerFrame::Auth));
-                self.watch_token(&id, now);
-            }
-        }
+    /// A time after all tokens so far, and not after later ones.
+    pub(super) fn end_at(&mut self, now: Millis) -> Millis {
+        self.next = now.max(self.last) + 1;
+        self.next
     }
 }

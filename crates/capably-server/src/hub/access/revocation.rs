@@ -1,32 +1,35 @@
-//! Revoking tokens before their time (RSA17).
+//! Revoking tokens before they expire (RSA17).
 
-use capably_protocol::{ErrorInfo, Millis, ServerFrame, Str};
+use capably_protocol::{ErrorInfo, Millis, Str};
 use serde::{Deserialize, Serialize};
 
-use super::identity::{Identity, PresentedKey};
-use crate::hub::{App, Now, Output, error};
+use super::{
+    Access,
+    identity::{Identity, PresentedKey},
+};
+use crate::hub::{Now, Settings, error};
 
-/// How long clients have to get another token when they are given a margin, in ms.
+/// The time that a client has to obtain another token if the request allows a margin, in ms.
 const REAUTH_MARGIN: Millis = 30_001;
 
-/// What is asked for.
+/// A request to revoke tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct RevocationRequest {
     /// As `type:value`.
     pub(crate) targets: Vec<Str>,
-    /// Tokens issued before this time are meant; by default all so far. In ms since the epoch.
+    /// Revokes tokens issued before this time, in ms since the epoch. By default, all tokens so far.
     pub(crate) issued_before: Option<Millis>,
     pub(crate) allow_reauth_margin: bool,
 }
 
-/// What is answered.
+/// The response to a revocation request.
 #[derive(Debug)]
 pub(crate) struct Revoked {
     /// In ms since the epoch.
     pub(crate) issued_before: Millis,
     /// In ms since the epoch.
     pub(crate) applies_at: Millis,
-    /// Each target, and whether it is one.
+    /// Each target, and an error if it is invalid.
     pub(crate) targets: Vec<(Str, Result<(), ErrorInfo>)>,
 }
 
@@ -42,12 +45,12 @@ struct Revocation {
     applies_at: Millis,
 }
 
-/// Which tokens are meant.
+/// The tokens to revoke.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Target {
     ClientId(Str),
     RevocationKey(Str),
-    /// A resource that the token's capability names just so.
+    /// Tokens whose capability names exactly this resource.
     Channel(Str),
 }
 
@@ -78,7 +81,7 @@ impl Revocation {
             }
     }
 
-    /// Whether it does all that `other` does, and no later.
+    /// Whether this revocation makes `other` redundant.
     fn includes(&self, other: &Self) -> bool {
         self.key_id == other.key_id
             && self.target == other.target
@@ -88,7 +91,7 @@ impl Revocation {
 }
 
 impl Revocations {
-    /// From when on the identity's token is revoked, if it is.
+    /// The time from which the identity's token is revoked, in ms since the epoch.
     pub(crate) fn applies_at(&self, identity: &Identity) -> Option<Millis> {
         let concerned = self.0.iter().filter(|revocation| revocation.concerns(identity));
         concerned.map(|revocation| revocation.applies_at).min()
@@ -106,49 +109,25 @@ impl Revocations {
     }
 }
 
-/// The times at which an app issues tokens, in ms since the epoch. A revocation of all tokens issued so far has a time
-/// that is after theirs and not after that of any later token, even if all of that happens in one millisecond.
-#[derive(Debug, Default)]
-pub(crate) struct IssueTimes {
-    /// Of the newest token.
-    last: Millis,
-    /// Earlier than this, no token is issued any more.
-    next: Millis,
-}
-
-impl IssueTimes {
-    /// The time of a token that is issued now.
-    pub(crate) fn issue_at(&mut self, now: Millis) -> Millis {
-        self.last = now.max(self.next);
-        self.last
-    }
-
-    /// A time that is after all tokens issued so far, and not after those to come.
-    fn end_at(&mut self, now: Millis) -> Millis {
-        self.next = now.max(self.last) + 1;
-        self.next
-    }
-}
-
-impl App {
-    /// Revokes tokens that were issued with a key, and disconnects those who hold them.
+impl Access {
+    /// Revokes tokens that were issued with a key.
     ///
     /// # Errors
-    /// Codes 40101, 40400 for the key that was presented; 40133 when it is another one, 40163 when its
-    /// tokens cannot be revoked, 42918 for too many requests.
-    pub(crate) fn revoke_tokens(
+    /// Codes 40101, 40400 for the key that was presented; 40133 when it is another key, 40163 when its tokens cannot be
+    /// revoked, 42918 for too many requests.
+    pub(crate) fn revoke(
         &mut self,
         key_id: &str,
         presented: &PresentedKey,
         request: RevocationRequest,
+        settings: &Settings,
         now: Now,
-        outputs: &mut Vec<Output>,
     ) -> Result<Revoked, ErrorInfo> {
         let key = presented.check(&self.keys)?;
         if key.id != key_id {
             return Err(error::wrong_revocation_key());
         }
-        self.admit_request(now)?;
+        self.admit_request(settings, now)?;
         if !key.revocable {
             return Err(error::not_revocable());
         }
@@ -164,22 +143,7 @@ impl App {
             (text, target)
         });
         let targets = targets.collect();
-        self.keep_revocations(outputs);
-
-        let concerned: Vec<_> = self
-            .connections
-            .values()
-            .filter(|connection| self.revocations.applies_at(&connection.identity).is_some())
-            .filter_map(|connection| Some((connection.id.clone(), connection.transport?)))
-            .collect();
-        for (id, transport) in concerned {
-            if request.allow_reauth_margin {
-                outputs.push(Output::Frame(transport, ServerFrame::Auth));
-            }
-            self.watch_token(&id, now);
-        }
-        self.handle_tokens(now, outputs);
-        // Told as the time of the call, which is not after that from which it applies.
+        // The response has the time of the call. The exact time may be a millisecond ahead of the clock.
         let issued_before = request.issued_before.unwrap_or(now.wall);
         Ok(Revoked { issued_before, applies_at, targets })
     }

@@ -191,7 +191,7 @@ pub(crate) fn seal(app_id: &str, token: &Token, number: u64) -> String {
         "issued": token.facts.issued,
         "expires": token.facts.expires,
         "capability": token.capability.to_string(),
-        "clientId": token.client.told().as_deref(),
+        "clientId": token.client.wire_id().as_deref(),
         "device": token.facts.device_id.as_deref(),
         "number": number,
     });

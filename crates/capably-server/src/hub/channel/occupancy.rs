@@ -1,4 +1,4 @@
-//! How many use a channel, and telling those who ask for it with the parameter `occupancy`.
+//! Occupancy: the attachments and members of a channel, counted by mode, and its metadata events (CHM).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,10 +9,10 @@ use capably_protocol::{
     ChannelMode, Data, Flags, Message, MessageAction, ServerFrame, Str, frame::Delivery,
 };
 
-use super::{Channel, Channels, Subscriber};
-use crate::hub::{App, Now, Output, TransportId};
+use super::Channels;
+use crate::hub::{Output, Turn};
 
-/// How many use a channel, by what they may do on it (CHM).
+/// The numbers of attachments and members of a channel (CHM).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Occupancy {
     pub(crate) connections: u32,
@@ -26,7 +26,7 @@ pub(crate) struct Occupancy {
 }
 
 impl Occupancy {
-    /// The counts by their names.
+    /// The counts with their names on the wire.
     pub(crate) fn metrics(&self) -> [(&'static str, u32); 8] {
         [
             ("connections", self.connections),
@@ -40,8 +40,7 @@ impl Occupancy {
         ]
     }
 
-    /// Counts an attachment by its modes: those that it had, and those that it has. An attachment has at least
-    /// one; without any, there is none.
+    /// Counts the change of an attachment's modes. An attachment has at least one mode: without any, there is none.
     fn count(&mut self, before: Flags, after: Flags) {
         let change =
             |count: &mut u32, counts: &dyn Fn(Flags) -> bool| match (counts(before), counts(after))
@@ -64,7 +63,7 @@ impl Occupancy {
     }
 }
 
-/// Which counts an attachment asks for: `metrics`, or `metrics.` and the name of one.
+/// The counts that an attachment requests: `metrics` for all, or `metrics.` and the name of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metrics {
     All,
@@ -90,150 +89,130 @@ impl Metrics {
     }
 }
 
-/// A subscriber that is told how many use the channel.
+/// The occupancy events of a subscriber.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(super) struct Watch {
     metrics: Metrics,
-    /// What it was told last.
-    told: Option<Occupancy>,
+    /// The occupancy that was sent last.
+    sent: Option<Occupancy>,
 }
 
 impl Watch {
-    pub(crate) fn new(metrics: Metrics) -> Box<Self> {
-        Box::new(Self { metrics, told: None })
+    pub(super) fn new(metrics: Metrics) -> Box<Self> {
+        Box::new(Self { metrics, sent: None })
     }
 
-    /// How much the subscriber should hear of it.
-    fn news(&self, occupancy: &Occupancy) -> News {
-        let Some(told) = &self.told else { return News::Now };
-        let (told, now) = (self.metrics.of(told), self.metrics.of(occupancy));
+    /// The time at which the subscriber is to receive the occupancy.
+    fn urgency(&self, occupancy: &Occupancy) -> Urgency {
+        let Some(sent) = &self.sent else { return Urgency::Now };
+        let (sent, current) = (self.metrics.of(sent), self.metrics.of(occupancy));
         let is_used =
             |counts: &BTreeMap<_, u32>| counts.values().map(|it| *it > 0).collect::<Vec<_>>();
-        if told == now {
-            News::None
-        } else if is_used(&told) != is_used(&now) {
-            News::Now
+        if sent == current {
+            Urgency::Never
+        } else if is_used(&sent) != is_used(&current) {
+            Urgency::Now
         } else {
-            News::Later
+            Urgency::Later
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum News {
-    None,
-    /// Numbers have changed.
+enum Urgency {
+    /// No count has changed.
+    Never,
+    /// Counts have changed, but none from or to zero.
     Later,
-    /// There are users of a kind of which there were none, or none any more.
+    /// A count has changed from or to zero.
     Now,
 }
 
-/// How long changes of mere numbers are gathered before they are told.
-const GATHERING: Duration = Duration::from_secs(1);
+/// The time over which changes of counts are combined into one event.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The name of the messages that tell how many use a channel.
+/// The name of the events.
 const EVENT: &str = "[meta]occupancy";
 
-/// What is to be told of channels.
+/// The channels whose occupancy is to be sent.
 #[derive(Debug, Default)]
-pub(crate) struct OccupancyNews {
-    /// Those of which something has changed just now, and where somebody wants to know.
+pub(super) struct OccupancyUpdates {
+    /// Channels with subscribers to the occupancy, in which a count has changed in this turn.
     changed: BTreeSet<Str>,
-    /// Those whose changes are gathered, by when they are told.
+    /// Channels whose changes are combined, by the time when they are sent.
     due: BTreeSet<(Duration, Str)>,
-    /// The same without the times.
-    gathering: BTreeSet<Str>,
-}
-
-impl OccupancyNews {
-    pub(crate) fn next_due(&self) -> Option<Duration> {
-        self.due.first().map(|(due, _)| *due)
-    }
+    /// The same channels without the times.
+    scheduled: BTreeSet<Str>,
 }
 
 impl Channels {
-    /// Takes note that the modes of an attachment to the channel have changed. None at all mean that it is not
-    /// attached.
-    pub(crate) fn count_attachment(&mut self, name: &str, before: Flags, after: Flags) {
+    /// The current occupancy of the channel.
+    pub(crate) fn occupancy_of(&self, name: &str) -> Occupancy {
+        let used = self.get(name).map(|channel| channel.used).unwrap_or_default();
+        let members = self.presence.count(name);
+        Occupancy { presence_members: members.try_into().unwrap_or(u32::MAX), ..used }
+    }
+
+    /// Counts an attachment whose modes have changed. Without any mode it is not attached.
+    pub(super) fn count_attachment(&mut self, name: &str, before: Flags, after: Flags) {
         let Some(channel) = self.get_mut(name) else { return };
         channel.used.count(before, after);
         self.occupancy_changed(name);
     }
 
-    /// Takes note that the occupancy of the channel may have changed.
-    pub(crate) fn occupancy_changed(&mut self, name: &str) {
+    /// Notes that the occupancy of the channel may have changed.
+    pub(super) fn occupancy_changed(&mut self, name: &str) {
         if self.get(name).is_some_and(|channel| channel.watchers > 0) {
             self.occupancy.changed.insert(name.into());
         }
     }
-}
 
-impl Channel {
-    /// The subscribers that are told how many use the channel, with the names by which they are attached.
-    fn watching(&mut self) -> impl Iterator<Item = (&Str, TransportId, &mut Subscriber)> {
-        let name = &self.name;
-        let own = self.subscribers.iter_mut().map(move |(id, it)| (name, *id, it));
-        let viewers = self.views.iter_mut().flat_map(|(name, viewers)| {
-            viewers.subscribers.iter_mut().map(move |(id, it)| (name, *id, it))
-        });
-        own.chain(viewers).filter(|(_, _, subscriber)| subscriber.watch.is_some())
-    }
-}
-
-impl App {
-    /// How many use the channel now.
-    pub(crate) fn occupancy_of(&self, channel: &str) -> Occupancy {
-        let used = self.channels.get(channel).map(|channel| channel.used).unwrap_or_default();
-        let members = self.presence.count(channel);
-        Occupancy { presence_members: members.try_into().unwrap_or(u32::MAX), ..used }
-    }
-
-    /// Tells of what has changed, or sees to it that it is told in a while.
-    pub(crate) fn tell_occupancy(&mut self, now: Now, outputs: &mut Vec<Output>) {
-        for name in std::mem::take(&mut self.channels.occupancy.changed) {
-            if self.tell_occupancy_of(&name, News::Now, now, outputs) {
-                let OccupancyNews { due, gathering, .. } = &mut self.channels.occupancy;
-                if gathering.insert(name.clone()) {
-                    due.insert((now.steady + GATHERING, name));
+    /// Sends the occupancy that changed in this turn, or schedules it.
+    pub(crate) fn send_occupancy(&mut self, turn: &mut Turn<'_>) {
+        for name in std::mem::take(&mut self.occupancy.changed) {
+            if self.send_occupancy_of(&name, Urgency::Now, turn) {
+                let OccupancyUpdates { due, scheduled, .. } = &mut self.occupancy;
+                if scheduled.insert(name.clone()) {
+                    due.insert((turn.now.steady + INTERVAL, name));
                 }
             }
         }
     }
 
-    /// Tells of the changes that have been gathered for long enough.
-    pub(crate) fn handle_occupancy(&mut self, now: Now, outputs: &mut Vec<Output>) {
-        while self.channels.occupancy.next_due().is_some_and(|due| due <= now.steady) {
-            let OccupancyNews { due, gathering, .. } = &mut self.channels.occupancy;
+    /// Sends the scheduled occupancy that is due.
+    pub(crate) fn handle_occupancy(&mut self, turn: &mut Turn<'_>) {
+        while self.next_occupancy().is_some_and(|due| due <= turn.now.steady) {
+            let OccupancyUpdates { due, scheduled, .. } = &mut self.occupancy;
             let Some((_, name)) = due.pop_first() else { break };
-            gathering.remove(&name);
-            self.tell_occupancy_of(&name, News::Later, now, outputs);
+            scheduled.remove(&name);
+            self.send_occupancy_of(&name, Urgency::Later, turn);
         }
     }
 
-    /// Tells of one channel whatever is news of at least this urgency. Returns whether there is any left.
-    fn tell_occupancy_of(
-        &mut self,
-        name: &str,
-        urgency: News,
-        now: Now,
-        outputs: &mut Vec<Output>,
-    ) -> bool {
+    /// The time when [`handle_occupancy`](Self::handle_occupancy) is needed next.
+    pub(crate) fn next_occupancy(&self) -> Option<Duration> {
+        self.occupancy.due.first().map(|(due, _)| *due)
+    }
+
+    /// Sends the occupancy of one channel to the subscribers for which it is at least this urgent. Returns whether it
+    /// is to be sent to others later.
+    fn send_occupancy_of(&mut self, name: &str, least: Urgency, turn: &mut Turn<'_>) -> bool {
         let occupancy = self.occupancy_of(name);
-        let position = self.channels.next_position(now);
-        let Some(channel) = self.channels.get_mut(name) else { return false };
+        let position = self.next_position(turn.now);
+        let Some(channel) = self.get_mut(name) else { return false };
         let mut left = false;
         for (name, transport, subscriber) in channel.watching() {
             let may_see = subscriber.modes.contains(ChannelMode::Subscribe.flag());
             let Some(watch) = subscriber.watch.as_mut().filter(|_| may_see) else { continue };
-            match watch.news(&occupancy) {
-                News::None => continue,
-                News::Later if urgency == News::Now => {
+            match watch.urgency(&occupancy) {
+                Urgency::Never => continue,
+                Urgency::Later if least == Urgency::Now => {
                     left = true;
                     continue;
                 }
-                News::Later | News::Now => {}
+                Urgency::Later | Urgency::Now => {}
             }
-            watch.told = Some(occupancy);
+            watch.sent = Some(occupancy);
             let counts = serde_json::json!({ "metrics": watch.metrics.of(&occupancy) });
             let message = Message {
                 name: Some(Str::from_static(EVENT)),
@@ -242,11 +221,11 @@ impl App {
                 action: Some(MessageAction::Meta),
                 ..Message::default()
             };
-            // It is no part of what the channel carries, and has no serial there.
+            // The event is not in the log: without a channel serial, no client resumes from it.
             let mut delivery = Delivery::new(name.clone(), vec![message]);
             delivery.id = Some(format!("occupancy:{}", position.channel_serial()).into());
-            delivery.timestamp = Some(now.wall);
-            outputs.push(Output::Frame(transport, ServerFrame::Message(delivery)));
+            delivery.timestamp = Some(turn.now.wall);
+            turn.outputs.push(Output::Frame(transport, ServerFrame::Message(delivery)));
         }
         left
     }

@@ -1,33 +1,57 @@
-//! Channels under names with a qualifier: the same channel, with parameters or through a filter.
+//! Views: a channel under a name with a qualifier, which adds parameters or a filter.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use capably_protocol::{Flags, MessageAction, ServerFrame, Str, frame::Delivery, frame::Params};
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use capably_protocol::{ErrorInfo, ServerFrame, Str, frame::Delivery, frame::Params};
+use percent_encoding::percent_decode_str;
 
-use super::{Channel, Subscriber, delta::Fanout, filter::Filter, occupancy::Occupancy};
+use super::{Channel, Subscriber, filter::Filter};
 use crate::hub::{
-    Output, TransportId,
+    channel_name::{FILTER, Qualified, split},
+    error,
     log::{Entry, position::Position},
     message::change::rewound,
 };
 
-/// What a name with a qualifier stands for.
+/// The channel, the parameters and the filter that a name with a qualifier denotes.
 #[derive(Debug)]
-pub(crate) struct View {
-    /// The whole name. Frames carry it.
-    pub(crate) name: Str,
-    /// The channel that is seen.
-    pub(crate) base: Str,
-    /// What a capability is asked for.
-    pub(crate) resource: Str,
-    /// Which messages are seen; without one, everything is.
-    pub(crate) filter: Option<Filter>,
-    pub(crate) params: Params,
+pub(super) struct View {
+    /// The whole name, as frames carry it.
+    pub(super) name: Str,
+    /// The name of the channel itself.
+    pub(super) base: Str,
+    /// The resource that a capability must allow.
+    pub(super) resource: Str,
+    /// Selects the visible messages. Without a filter, everything is visible.
+    pub(super) filter: Option<Filter>,
+    pub(super) params: Params,
 }
 
 impl View {
-    /// The entry as it is seen, if there is anything to see of it.
-    pub(crate) fn of(&self, entry: &Entry) -> Option<Arc<Entry>> {
+    /// The view that a name with a qualifier denotes. `None` for the name of a channel.
+    ///
+    /// # Errors
+    /// Code 40010 for an invalid name, 40021 for a metachannel.
+    pub(super) fn parse(name: &str) -> Result<Option<Self>, ErrorInfo> {
+        let Some(Qualified { qualifier, params, name: base }) = split(name)? else {
+            return Ok(None);
+        };
+        let filter = qualifier.strip_prefix(FILTER).map(read_filter).transpose()?;
+        let resource = match filter {
+            Some(_) => format!("[{qualifier}]{base}").into(),
+            None => base.into(),
+        };
+        let params = read_params(params)?;
+        Ok(Some(Self { name: name.into(), base: base.into(), resource, filter, params }))
+    }
+
+    /// The visible part of the entry, or `None` if nothing of it is visible.
+    pub(super) fn of(&self, entry: &Entry) -> Option<Arc<Entry>> {
         let (position, at, name) = (entry.position(), entry.at(), self.name.clone());
         match entry.frame() {
             ServerFrame::Message(delivery) => {
@@ -40,7 +64,8 @@ impl View {
                 if seen.is_empty() {
                     return None;
                 }
-                // What a message takes from its frame depends on its place there, which is another here.
+                // A message inherits fields such as its id from its index in the frame, which differs in the new frame:
+                // `message` fills them in first.
                 let items = seen.iter().filter_map(|index| entry.message(*index)).collect();
                 Some(Entry::new(position, at, Delivery { channel: name, items, ..head(delivery) }))
             }
@@ -57,15 +82,15 @@ impl View {
         }
     }
 
-    /// Whether there is anything to see of the entry when it is replayed.
-    pub(crate) fn shows(&self, channel: &Channel, to: &Subscriber, entry: &Arc<Entry>) -> bool {
+    /// Whether any part of the entry is visible in a replay.
+    pub(super) fn shows(&self, channel: &Channel, to: &Subscriber, entry: &Arc<Entry>) -> bool {
         let Some(filter) = &self.filter else { return true };
         let entry = to.replayed(&channel.changes, entry);
         entry.items().iter().any(|message| filter.matches(message))
     }
 
-    /// The position from which the newest `count` messages that are seen follow.
-    pub(crate) fn rewind_count(&self, channel: &Channel, count: usize) -> Position {
+    /// The position before the newest `count` visible messages.
+    pub(super) fn rewind_count(&self, channel: &Channel, count: usize) -> Position {
         let log = &channel.log;
         let Some(filter) = &self.filter else { return log.rewind_count(count) };
         let mut messages = 0;
@@ -82,7 +107,7 @@ impl View {
     }
 }
 
-/// All of a frame but its channel and its items.
+/// A copy of the frame without its channel and its items.
 fn head<T>(delivery: &Delivery<T>) -> Delivery<T> {
     Delivery {
         channel: Str::new(),
@@ -95,117 +120,88 @@ fn head<T>(delivery: &Delivery<T>) -> Delivery<T> {
     }
 }
 
-/// Who sees a channel under names with a qualifier, by the name.
-pub(crate) type Views = BTreeMap<Str, Viewers>;
-
-/// Who sees a channel under one such name.
-#[derive(Debug)]
-pub(crate) struct Viewers {
-    view: Arc<View>,
-    pub(crate) subscribers: BTreeMap<TransportId, Subscriber>,
+fn read_filter(encoded: &str) -> Result<Filter, ErrorInfo> {
+    let config =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let expression = GeneralPurpose::new(&STANDARD, config).decode(encoded);
+    let expression = expression.ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let expression = expression
+        .ok_or_else(|| error::bad_channel_name("its filter is not base64 of an expression"))?;
+    Filter::new(&expression).map_err(|problem| {
+        error::bad_channel_name(&format!(
+            "its filter is no JMESPath expression to filter by: {problem}"
+        ))
+    })
 }
 
-impl Viewers {
-    /// Sends what is seen of the entry to the subscribers that want it and that `filter` lets through.
-    pub(crate) fn send(
-        &mut self,
-        entry: &Entry,
-        filter: impl Fn(&Subscriber) -> bool,
-        outputs: &mut Vec<Output>,
-    ) {
-        // An earlier version of a message may not have been seen, so that an addition to it would not do.
-        let filtered = self.view.filter.is_some();
-        let is_addition =
-            || entry.items().first().is_some_and(|it| it.action == Some(MessageAction::Append));
-        if filtered && is_addition() {
-            return;
-        }
-        let is_sent = |subscriber: &Subscriber| {
-            let is_due = subscriber.is_due(entry) && subscriber.wants(entry);
-            is_due && (filtered || filter(subscriber))
-        };
-        let mut subscribers =
-            self.subscribers.iter_mut().filter(|(_, subscriber)| is_sent(subscriber)).peekable();
-        if subscribers.peek().is_none() {
-            return;
-        }
-        let Some(seen) = self.view.of(entry) else { return };
-        let mut fanout = Fanout::new(&seen);
-        for (transport, subscriber) in subscribers {
-            outputs.push(Output::Broadcast(*transport, fanout.broadcast(subscriber)));
-        }
-    }
+fn read_params(query: &str) -> Result<Params, ErrorInfo> {
+    let decode = |text: &str| {
+        let text = text.replace('+', " ");
+        percent_decode_str(&text).decode_utf8().map(String::from)
+    };
+    let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Ok((decode(name)?, decode(value)?))
+    });
+    pairs
+        .collect::<Result<_, std::str::Utf8Error>>()
+        .map_err(|_| error::bad_channel_name("its parameters are not UTF-8"))
 }
 
-/// The subscriber on the transport that has this view.
-pub(crate) fn viewer<'a>(
-    views: &'a mut Views,
-    view: &View,
-    transport: TransportId,
-) -> Option<&'a mut Subscriber> {
-    views.get_mut(&view.name)?.subscribers.get_mut(&transport)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::channel_name::plain;
 
-impl Channel {
-    pub(crate) fn subscribe(
-        &mut self,
-        transport: TransportId,
-        view: Option<&Arc<View>>,
-        subscriber: Subscriber,
-    ) {
-        let subscribers = match view {
-            None => &mut self.subscribers,
-            Some(view) => {
-                let viewers = self.views.entry(view.name.clone()).or_insert_with(|| Viewers {
-                    view: Arc::clone(view),
-                    subscribers: BTreeMap::new(),
-                });
-                &mut viewers.subscribers
-            }
-        };
-        self.attached_at = self.attached_at.max(subscriber.live_since);
-        let watches = subscriber.watch.is_some();
-        let before = subscribers.insert(transport, subscriber);
-        self.watchers += usize::from(watches);
-        self.watchers -= usize::from(before.is_some_and(|before| before.watch.is_some()));
-    }
-
-    /// What a subscriber may see has changed.
-    pub(crate) fn set_modes(
-        &mut self,
-        transport: TransportId,
-        view: Option<&Arc<View>>,
-        modes: Flags,
-    ) {
-        let subscriber = match view {
-            None => self.subscribers.get_mut(&transport),
-            Some(view) => viewer(&mut self.views, view, transport),
-        };
-        if let Some(subscriber) = subscriber {
-            subscriber.modes = modes;
+    #[test]
+    fn names_that_are_refused() {
+        for name in ["", ":hell", "::", ",a", " a", "\ta", "a\nb"] {
+            assert_eq!(plain(name).unwrap_err().code.0, 40010, "{name:?}");
+            assert_eq!(View::parse(name).unwrap_err().code.0, 40010, "{name:?}");
         }
+        for (name, code) in [
+            ("[foo]bar", 40010),
+            ("[meta", 40010),
+            ("[meta]", 40010),
+            ("[]a", 40010),
+            ("[?rewind=1]:a", 40010),
+            ("[?rewind=1][?rewind=1]a", 40010),
+            ("[meta]a", 40021),
+            ("[meta?rewind=1]a", 40021),
+        ] {
+            assert_eq!(plain(name).unwrap_err().code.0, code, "{name:?}");
+            assert_eq!(View::parse(name).unwrap_err().code.0, code, "{name:?}");
+        }
+        for name in ["[filter=]a", "[filter=%]a", "[filter=/w==]a", "[filter=KA==]a", "[?a=%FF]a"] {
+            assert_eq!(View::parse(name).unwrap_err().code.0, 40010, "{name:?}");
+        }
+        assert_eq!(plain("[filter=bmFtZQ==]a").unwrap_err().code.0, 40000);
     }
 
-    /// Nobody is attached any more.
-    pub(crate) fn drop_subscribers(&mut self) {
-        self.subscribers.clear();
-        self.views.clear();
-        self.watchers = 0;
-        self.used = Occupancy::default();
+    #[test]
+    fn names_that_are_taken() {
+        for name in ["a", "a:b", "a/b?c#d%e", "ünï çødé 🚀", "a]b", "a,b", "a["] {
+            assert_eq!(plain(name), Ok(name));
+            assert!(View::parse(name).unwrap().is_none(), "{name:?}");
+        }
+        assert_eq!(plain("[?rewind=1]a]b"), Ok("a]b"));
     }
 
-    pub(crate) fn unsubscribe(&mut self, transport: TransportId, view: Option<&Arc<View>>) {
-        let removed = match view {
-            None => self.subscribers.remove(&transport),
-            Some(view) => {
-                let Some(viewers) = self.views.get_mut(&view.name) else { return };
-                let removed = viewers.subscribers.remove(&transport);
-                if viewers.subscribers.is_empty() {
-                    self.views.remove(&view.name);
-                }
-                removed
-            }
-        };
-        self.watchers -= usize::from(removed.is_some_and(|it| it.watch.is_some()));
+    #[test]
+    fn a_qualifier_is_taken_apart() {
+        let plain = View::parse("[?rewind=15s&a%20b=c+d&flag]ns:a").unwrap().unwrap();
+        assert_eq!((&*plain.base, &*plain.resource), ("ns:a", "ns:a"));
+        assert!(plain.filter.is_none());
+        let params = [("a b", "c d"), ("flag", ""), ("rewind", "15s")];
+        let params = params.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(plain.params, Params::from(params));
+        // The padding can be left out.
+        for name in ["[filter=bmFtZQ==?rewind=1]a", "[filter=bmFtZQ?rewind=1]a"] {
+            let filtered = View::parse(name).unwrap().unwrap();
+            assert_eq!((&*filtered.name, &*filtered.base), (name, "a"));
+            assert_eq!(*filtered.resource, *name.replace("?rewind=1", ""));
+            assert!(filtered.filter.is_some());
+            assert_eq!(filtered.params["rewind"], "1");
+        }
     }
 }

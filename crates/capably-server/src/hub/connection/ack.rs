@@ -1,4 +1,4 @@
-//! Acknowledgements: sent together, and remembered for frames that a client sends again.
+//! Acknowledgements: combined into few frames, and remembered for frames that a client repeats.
 
 use std::collections::VecDeque;
 
@@ -7,20 +7,31 @@ use capably_protocol::{
     frame::{Ack, Nack},
 };
 
-use crate::hub::{Output, TransportId, log::position::Position};
+use crate::hub::{Output, TransportId, log::position::Position, message::publish::Accepted};
 
-/// What became of a publish.
+/// The outcome of a publish.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
-    /// It was accepted as a frame of this many messages.
-    Accepted { position: Position, messages: usize },
-    /// It was refused.
+    /// Accepted, as a frame of so many messages.
+    Accepted {
+        position: Position,
+        messages: usize,
+    },
     Refused(ErrorInfo),
-    /// It was handled so long ago that the result is not known any more.
+    /// Handled, but so long ago that the outcome was dropped.
     Forgotten,
 }
 
-/// Gathers the acknowledgements of consecutive frames into one ACK.
+impl From<Result<Accepted, ErrorInfo>> for Outcome {
+    fn from(result: Result<Accepted, ErrorInfo>) -> Self {
+        match result {
+            Ok(Accepted { position, messages, .. }) => Self::Accepted { position, messages },
+            Err(error) => Self::Refused(error),
+        }
+    }
+}
+
+/// Combines the acknowledgements of consecutive frames into one ACK.
 #[derive(Debug)]
 pub(crate) struct Acks {
     transport: TransportId,
@@ -28,7 +39,7 @@ pub(crate) struct Acks {
     serials: usize,
 }
 
-/// Serials in one ACK, so that its frame stays far below any frame limit.
+/// The most message serials in one ACK. Its frame stays far below any limit of a frame's size.
 const MAX_SERIALS: usize = 2000;
 
 impl Acks {
@@ -61,7 +72,7 @@ impl Acks {
         self.pending.res.push(result);
     }
 
-    /// Sends what has been gathered.
+    /// Sends the pending ACK.
     pub(crate) fn flush(&mut self, outputs: &mut Vec<Output>) {
         if self.pending.count > 0 {
             let ack = std::mem::take(&mut self.pending);
@@ -73,7 +84,7 @@ impl Acks {
 
 /// The outcomes of a connection's latest frames, by `msgSerial`.
 ///
-/// A busy publisher's frames get positions that follow each other, so a run of them is one row.
+/// Frames of a busy publisher have consecutive positions. A run of them takes one row.
 #[derive(Debug, Default)]
 pub(crate) struct Outcomes {
     runs: VecDeque<Run>,
@@ -83,14 +94,14 @@ pub(crate) struct Outcomes {
 struct Run {
     first: u64,
     count: u64,
-    /// Of the first frame.
+    /// The outcome of the first frame.
     outcome: Outcome,
 }
 
 const MAX_RUNS: usize = 8192;
 
 impl Outcomes {
-    /// Remembers the outcome of a frame; serials only grow.
+    /// Remembers the outcome of a frame. Each `msg_serial` is higher than those before.
     pub(crate) fn add(&mut self, msg_serial: u64, outcome: &Outcome) {
         if let Some(run) = self.runs.back_mut()
             && run.first.wrapping_add(run.count) == msg_serial

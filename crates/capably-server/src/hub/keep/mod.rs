@@ -131,7 +131,7 @@ impl App {
     /// Puts out what has been revoked, if that is to be kept.
     pub(crate) fn keep_revocations(&self, outputs: &mut Vec<Output>) {
         if self.channels.keeping.is_some() {
-            outputs.push(Output::Keep(Record::revocations(&self.revocations)));
+            outputs.push(Output::Keep(Record::revocations(&self.access.revocations)));
         }
     }
 }

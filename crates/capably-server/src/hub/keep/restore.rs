@@ -18,7 +18,7 @@ impl App {
         let max_message_size = settings.max_message_size;
         let mut app = Self::new(settings, spec, now);
         app.keep();
-        app.revocations = revocations;
+        app.access.revocations = revocations;
         if let Some(serials) = serials {
             app.channels.go_on_after(serials);
         }
@@ -79,7 +79,7 @@ impl Channel {
             }
         }
         for at in annotated {
-            self.changes.entry(at).or_default().annotations.sum_up(max_message_size);
+            self.changes.entry(at).or_default().annotations.summarize(max_message_size);
         }
     }
 }

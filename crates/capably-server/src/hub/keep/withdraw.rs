@@ -12,8 +12,8 @@ impl App {
     /// anew, since what is known of its connection may be of what is taken back.
     pub(crate) fn withdraw(&mut self, mark: Mark, error: &ErrorInfo, outputs: &mut Vec<Output>) {
         let frame = ServerFrame::Disconnected { error: Some(error.clone()) };
-        self.drop_connections(&frame, outputs);
-        self.presence.leave_fixtures();
+        self.connections.drop_all(&frame, outputs);
+        self.channels.presence.leave_fixtures();
         let max_message_size = self.settings.max_message_size;
         self.channels.each(|channel| channel.withdraw(mark, max_message_size));
         // Nobody knows what has been kept of this.

@@ -3,10 +3,10 @@
 //! All of it is in memory; what is to outlive the process is put out by [`keep`](super::keep), too.
 
 pub(super) mod broadcast;
+pub(super) mod meter;
 pub(super) mod page;
 pub(super) mod payload;
 pub(super) mod position;
-pub(super) mod room;
 pub(super) mod volume;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -16,7 +16,7 @@ use capably_protocol::{
     ServerFrame, frame::Delivery,
 };
 
-use self::{position::Position, room::Meter, volume::Volume};
+use self::{meter::Meter, position::Position, volume::Volume};
 use super::output::ConnectionId;
 
 /// One frame of a channel.

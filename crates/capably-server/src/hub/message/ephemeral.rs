@@ -1,23 +1,20 @@
-//! Ephemeral messages: delivered to whoever is attached, and kept nowhere.
+//! Ephemeral messages: delivered to the current subscribers, and not stored. Also the check of privileged extras.
 
-use capably_protocol::{ErrorInfo, Message, Str};
+use capably_protocol::{ErrorInfo, Message};
 use serde_json::Value;
 
 use crate::hub::{
-    Now, Output,
     access::{capability::Operation, identity::Identity},
-    channel::{Channel, Channels, NewFrame},
     error,
-    log::{Entry, position::Position},
 };
 
 /// The key in `extras` of an ephemeral message, and the parameter that makes all messages of a publish ephemeral.
 pub(crate) const EPHEMERAL: &str = "ephemeral";
 
-/// The key in `extras` of what only trusted publishers may say.
+/// The key in `extras` that only trusted publishers may set.
 const PRIVILEGED: &str = "privileged";
 
-/// Makes the messages ephemeral if the value of the publish parameter [`EPHEMERAL`] says so.
+/// Makes the messages ephemeral if the publish parameter [`EPHEMERAL`] has the value `true`.
 ///
 /// # Errors
 /// Code 40003 for a value that is neither `true` nor `false`.
@@ -40,7 +37,7 @@ pub(crate) fn mark(value: Option<&str>, messages: &mut [Message]) -> Result<(), 
 /// Whether the message is ephemeral.
 ///
 /// # Errors
-/// Code 40032 when it does not say so with a boolean.
+/// Code 40032 for a value that is not a boolean.
 pub(crate) fn is_ephemeral(message: &Message) -> Result<bool, ErrorInfo> {
     match message.extras.as_ref().and_then(|extras| extras.get(EPHEMERAL)) {
         None | Some(Value::Null) => Ok(false),
@@ -49,10 +46,10 @@ pub(crate) fn is_ephemeral(message: &Message) -> Result<bool, ErrorInfo> {
     }
 }
 
-/// Whether the messages of a publish are ephemeral, all of them.
+/// Whether all messages of a publish are ephemeral.
 ///
 /// # Errors
-/// Code 40032 for a message that does not say so with a boolean, 40000 when some are and some are not.
+/// Code 40032 for a value that is not a boolean, 40000 when only some of the messages are ephemeral.
 pub(crate) fn are_ephemeral(messages: &[Message]) -> Result<bool, ErrorInfo> {
     let Some((first, rest)) = messages.split_first() else { return Ok(false) };
     let ephemeral = is_ephemeral(first)?;
@@ -66,10 +63,10 @@ pub(crate) fn are_ephemeral(messages: &[Message]) -> Result<bool, ErrorInfo> {
     Ok(ephemeral)
 }
 
-/// Checks that the publisher may say what the messages' `extras.privileged` says.
+/// Checks that the publisher may set `extras.privileged`, if a message has it.
 ///
 /// # Errors
-/// Code 40160 when it may not.
+/// Code 40160 for the capability.
 pub(crate) fn require_privilege(
     identity: &Identity,
     channel: &str,
@@ -83,36 +80,4 @@ pub(crate) fn require_privilege(
         identity.require(channel, Operation::PrivilegedHeaders)?;
     }
     Ok(())
-}
-
-impl Channels {
-    /// Sends one frame of ephemeral messages to the channel's subscribers. A channel that is not there has none.
-    pub(crate) fn pass_on(
-        &mut self,
-        name: &Str,
-        frame: NewFrame,
-        now: Now,
-        outputs: &mut Vec<Output>,
-    ) -> Position {
-        let position = self.next_position(now);
-        if let Some(channel) = self.get_mut(name) {
-            channel.pass_on(position, frame, now, outputs);
-        }
-        position
-    }
-}
-
-impl Channel {
-    fn pass_on(
-        &mut self,
-        position: Position,
-        frame: NewFrame,
-        now: Now,
-        outputs: &mut Vec<Output>,
-    ) {
-        let mut delivery = self.delivery_of(position, frame, now);
-        // It has no place in the log: nobody can go on from there.
-        delivery.channel_serial = None;
-        self.send(&Entry::new(position, now.steady, delivery), |_| true, outputs);
-    }
 }

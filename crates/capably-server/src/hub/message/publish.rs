@@ -1,26 +1,19 @@
-//! Publishing: what is checked, stamped and brought into canonical form.
+//! Publishes: the checks of messages, and the result.
 
 use capably_protocol::{ErrorInfo, Message, MessageAction, Str};
 
-use super::{
-    change::{change, is_change},
-    ephemeral::{are_ephemeral, require_privilege},
-};
 use crate::hub::{
-    Now, Output,
-    access::{capability::Operation, claims, identity::Identity},
-    channel::{Channels, NewFrame, name as channel_name},
-    connection::ack::Outcome,
+    access::{claims, identity::Identity},
     error,
-    log::payload::canonicalize,
     log::{
+        payload::canonicalize,
         position::{MAX_INDEX, Position},
         volume::Volume,
     },
     output::ConnectionId,
 };
 
-/// What a REST publish is answered with.
+/// The response to a REST publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Published {
     /// The id of the frame.
@@ -29,21 +22,22 @@ pub(crate) struct Published {
     pub(crate) serials: Vec<Str>,
 }
 
-/// Who publishes, and under which frame id.
+/// The publisher of a frame.
 #[derive(Debug)]
 pub(crate) struct Publisher<'a> {
     pub(crate) identity: &'a Identity,
+    /// `None` for a REST request.
     pub(crate) connection: Option<&'a ConnectionId>,
-    /// The frame's id; made from its position when there is none.
+    /// The id of the frame. Without one, the id is made from the frame's position.
     pub(crate) frame_id: Option<Str>,
 }
 
-/// A frame that was accepted, now or the first time it was sent.
+/// An accepted frame. If the client repeated it, this is the result of the first copy.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Accepted {
     pub(crate) position: Position,
     pub(crate) messages: usize,
-    /// Of its payload.
+    /// The size of the payloads.
     pub(crate) bytes: usize,
     /// The id that the publisher chose for the frame, if any.
     pub(crate) chosen_id: Option<Str>,
@@ -65,78 +59,12 @@ impl From<Accepted> for Published {
     }
 }
 
-impl From<Result<Accepted, ErrorInfo>> for Outcome {
-    fn from(result: Result<Accepted, ErrorInfo>) -> Self {
-        match result {
-            Ok(Accepted { position, messages, .. }) => Self::Accepted { position, messages },
-            Err(error) => Self::Refused(error),
-        }
-    }
-}
-
-/// Publishes messages on a channel, if they are all in order.
+/// Checks every message, stamps it, and converts it to canonical form. Returns their size, too.
 ///
 /// # Errors
-/// 40010 for the channel's name, 40160 for the capability, 40009 for the size, 40012 for a client id,
-/// 40013 for a broken encoding, 40031 for ids, 40032 for extras, 40000 when only some messages are ephemeral, 40114 for
-/// one channel too many; for a change of a message as [`change`].
-pub(crate) fn publish(
-    channels: &mut Channels,
-    channel: &Str,
-    mut messages: Vec<Message>,
-    publisher: Publisher<'_>,
-    max_message_size: usize,
-    now: Now,
-    outputs: &mut Vec<Output>,
-) -> Result<Accepted, ErrorInfo> {
-    if let [message] = &mut messages[..]
-        && is_change(message)
-    {
-        let message = std::mem::take(message);
-        return change(channels, channel, message, publisher, max_message_size, now, outputs);
-    }
-    let plain;
-    let channel = if channels.get(channel).is_some() {
-        channel
-    } else {
-        plain = channel_name::plain_str(channel)?;
-        &plain
-    };
-    publisher.identity.require(channel, Operation::Publish)?;
-    let (messages, bytes) = prepare(channel, messages, publisher.identity, max_message_size)?;
-    let chosen_id = check_ids(messages.iter().map(|message| message.id.as_ref()))?;
-    let ephemeral = are_ephemeral(&messages)?;
-    require_privilege(publisher.identity, channel, &messages)?;
-    let count = messages.len();
-
-    let repeated = messages
-        .first()
-        .and_then(|first| first.id.as_ref())
-        .and_then(|id| channels.get(channel)?.position_of_id(id));
-    let position = match repeated {
-        Some(position) => position,
-        None => {
-            let frame = NewFrame {
-                id: publisher.frame_id,
-                connection: publisher.connection.cloned(),
-                messages,
-            };
-            let pushes = channels.pushes(channel, &frame.messages, now);
-            let position = if ephemeral {
-                channels.pass_on(channel, frame, now, outputs)
-            } else {
-                channels.require_room(channel, now.steady, outputs)?;
-                channels.publish(channel, frame, now, outputs)
-            };
-            outputs.extend(pushes);
-            position
-        }
-    };
-    Ok(Accepted { position, messages: count, bytes, chosen_id })
-}
-
-/// Checks every message and brings it into the form in which it is stored. Gives their size, too.
-fn prepare(
+/// 40000 for no messages, too many, or an action that clients cannot publish; 40012 for a client id, 40013 for a broken
+/// encoding, 40009 for the size.
+pub(crate) fn check_messages(
     channel: &str,
     mut messages: Vec<Message>,
     identity: &Identity,
@@ -162,7 +90,7 @@ fn prepare(
         claims::stamp(&mut message.extras, claim);
         canonicalize(&mut message.data, &mut message.encoding)?;
         size += message.size();
-        // What the service stamps is never taken from a client.
+        // Only the server sets these fields. A client must not forge them.
         message.connection_id = None;
         message.connection_key = None;
         message.timestamp = None;
@@ -174,10 +102,10 @@ fn prepare(
     Ok((messages, size))
 }
 
-/// Checks the ids that the publisher chose, and gives the one they stand for together (RSL1k).
+/// Checks the ids that the publisher chose, and returns the id of the frame that they share (RSL1k).
 ///
 /// # Errors
-/// Code 40031 when they are not `base:0`, `base:1` and so on, or one is empty.
+/// Code 40031 unless they are `base:0`, `base:1` and so on, without an empty one.
 pub(crate) fn check_ids<'a>(
     mut ids: impl ExactSizeIterator<Item = Option<&'a Str>> + Clone,
 ) -> Result<Option<Str>, ErrorInfo> {

@@ -1,8 +1,8 @@
 //! Presence: the members of channels (RTP, RSP).
 
+mod change;
 mod depart;
 mod read;
-mod say;
 mod set;
 mod sync;
 
@@ -18,39 +18,39 @@ use super::{error, log::payload::canonicalize, output::ConnectionId};
 
 pub(crate) use self::read::MembersQuery;
 pub(crate) use self::{
-    depart::{depart, leave_channel},
-    say::say,
-    sync::announce,
+    change::{EventOrigin, check_events},
+    sync::Viewer,
 };
 
-/// The connection that members made with their app have.
+/// The connection id of the fixtures, the members that an app is created with.
 const FIXTURES: &str = "fixtures";
 
-/// The members of every channel, and what there is to know of their connections.
+/// The members of all channels, and the connections that entered them.
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
     channels: BTreeMap<Str, Set>,
     connections: BTreeMap<ConnectionId, Party>,
-    /// Connections whose client is away or has just come back, by when members leave that it does not care for.
+    /// Connections whose client is disconnected or has just returned, by the time when members leave on channels that
+    /// are not attached again.
     departures: BTreeSet<(Duration, ConnectionId)>,
-    /// How many syncs there have been.
+    /// The number of syncs so far. It makes the serial of each sync unique.
     syncs: u64,
 }
 
 /// The members of one connection.
 #[derive(Debug, Default)]
 struct Party {
-    /// The channels on which it has members.
+    /// The channels of which the connection has members.
     channels: BTreeSet<Str>,
-    /// By channel and client, the ids of members that left because their client was away for too long. They
-    /// are entered again when it comes back and says so.
+    /// The ids of the last events of members that left because their client was disconnected for too long, by channel
+    /// and client id. They enter again when the client returns and repeats its events.
     lapsed: BTreeMap<(Str, Str), Str>,
-    /// When members leave on channels that are not attached.
+    /// The time when members leave on channels that are not attached again.
     due: Option<Duration>,
 }
 
 impl Presence {
-    /// Members that stay for as long as the app does, as [`fixtures`] gives them; they entered `at` this time.
+    /// The members that stay for as long as the app, as [`fixtures`] returns them. They entered `at` this time.
     pub(crate) fn of_fixtures(fixtures: Vec<(Str, Vec<PresenceMessage>)>, at: Millis) -> Self {
         let mut presence = Self::default();
         for (name, members) in fixtures {
@@ -65,7 +65,7 @@ impl Presence {
         presence
     }
 
-    /// Only the members that were made with the app stay, and nobody is told.
+    /// Removes all members but the fixtures, without events.
     pub(crate) fn leave_fixtures(&mut self) {
         for (id, party) in std::mem::take(&mut self.connections) {
             for name in party.channels {
@@ -84,16 +84,16 @@ impl Presence {
         self.channels.keys()
     }
 
-    /// How many members a channel has.
+    /// The number of members of a channel.
     pub(crate) fn count(&self, channel: &str) -> usize {
         self.channels.get(channel).map_or(0, Set::len)
     }
 }
 
-/// Members that an app is to be made with, in the form in which they are stored.
+/// Checks the members that an app is to be created with, and converts them to canonical form.
 ///
 /// # Errors
-/// Code 40000 for one without a client id, 40013 for data that is not encoded as it says.
+/// Code 40000 for a member without a client id, 40013 for data that does not match its encoding.
 pub(crate) fn fixtures(
     mut members: Vec<PresenceMessage>,
 ) -> Result<Vec<PresenceMessage>, ErrorInfo> {

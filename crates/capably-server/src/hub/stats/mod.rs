@@ -1,4 +1,4 @@
-//! Statistics: what an app did, minute by minute (RSC6, TS).
+//! Statistics of an app, by minute, hour, day and month (RSC6, TS).
 
 pub(super) mod tally;
 
@@ -10,50 +10,50 @@ use std::{
 use capably_protocol::{ErrorInfo, Millis, StatsInterval, StatsUnit, Str};
 
 use super::{
-    App, Now, Page, PageQuery,
+    Now, Page, PageQuery,
     access::{capability::Operation, identity::Identity},
     error,
     stats::tally::Tally,
 };
 
-/// Numbers by name, such as `messages.inbound.realtime.messages.count`.
+/// Metrics by name, such as `messages.inbound.realtime.messages.count`.
 type Entries = BTreeMap<String, f64>;
 
-/// What is answered of an interval.
+/// The statistics of an interval, as they are returned.
 pub(crate) type Interval = capably_protocol::Stats;
 
-/// Which statistics are asked for (RSC6b).
+/// Selects statistics (RSC6b).
 #[derive(Clone, Debug)]
 pub(crate) struct StatsQuery {
     pub(crate) page: PageQuery,
     pub(crate) unit: StatsUnit,
 }
 
-/// Describes the names of the numbers (TS12s).
+/// The schema that describes the metrics (TS12s).
 const SCHEMA: &str = "https://schemas.ably.com/json/app-stats-0.0.5.json";
 
-/// How many intervals of each length are kept: minutes of a week, hours of two months, days of two years, months
-/// of ten years. The oldest beyond that become part of the next longer interval, and in the end of none.
+/// The most intervals of each unit: minutes of a week, hours of two months, days of two years, months of ten years.
+/// Older intervals are added to one of the next longer unit. Older months are dropped.
 const MAX_INTERVALS: [usize; 4] = [7 * 24 * 60, 62 * 24, 731, 120];
 
 static UNITS: [StatsUnit; 4] =
     [StatsUnit::Minute, StatsUnit::Hour, StatsUnit::Day, StatsUnit::Month];
 
-/// Most minutes that an app can be told of.
+/// The most minutes that a client can post.
 const MAX_GIVEN: usize = 7 * 24 * 60;
 
 /// The statistics of an app.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
-    /// What has been counted, for each of [`UNITS`] by the start of the interval. Everything is in one of them;
-    /// the last minute may be going on.
+    /// The counts of each of [`UNITS`], by the start of the interval. Each event is counted in one unit only. The last
+    /// minute is in progress.
     pub(crate) counted: [BTreeMap<Millis, Tally>; MAX_INTERVALS.len()],
-    /// What the app was told, totals included.
+    /// The metrics that clients posted, with totals.
     given: BTreeMap<Millis, Entries>,
 }
 
 impl Stats {
-    /// The minute that is going on, to count in.
+    /// The minute in progress.
     pub(crate) fn current(&mut self, now: Now) -> &mut Tally {
         let minute =
             StatsInterval::at(now.wall, &StatsUnit::Minute).map_or(0, StatsInterval::start);
@@ -66,7 +66,7 @@ impl Stats {
         self.counted[0].entry(minute).or_default()
     }
 
-    /// Makes the oldest intervals part of longer ones.
+    /// Adds the oldest intervals to longer ones.
     fn roll_up(&mut self) {
         for (shorter, max) in MAX_INTERVALS.into_iter().enumerate() {
             while self.counted[shorter].len() > max {
@@ -83,13 +83,13 @@ impl Stats {
         }
     }
 
-    /// What has been counted in intervals of this length and in shorter ones.
+    /// The counts of intervals of this unit and of shorter ones.
     fn counted(&self, unit: &StatsUnit) -> impl Iterator<Item = &BTreeMap<Millis, Tally>> {
         let longest = UNITS.iter().position(|known| known == unit).unwrap_or_default();
         self.counted[..=longest].iter()
     }
 
-    /// The intervals of this length that begin between the times and of which there is something to say.
+    /// The intervals of this unit that start between the times and have metrics.
     fn intervals(
         &self,
         unit: &StatsUnit,
@@ -99,7 +99,7 @@ impl Stats {
         let first = match start.map(|start| StatsInterval::at(start.max(0), unit)) {
             None => Bound::Unbounded,
             Some(Some(first)) => Bound::Included(first.start()),
-            // So far in the future that there is no interval.
+            // The time is too far in the future for an interval.
             Some(None) => return BTreeSet::new(),
         };
         let range = (first, Bound::Unbounded);
@@ -112,7 +112,7 @@ impl Stats {
             .collect()
     }
 
-    /// The numbers of an interval.
+    /// The metrics of an interval.
     fn entries(&self, interval: StatsInterval) -> Entries {
         let minutes = interval.start()..interval.end();
         let unit = interval.unit();
@@ -130,7 +130,7 @@ impl Stats {
     }
 }
 
-/// The numbers of several minutes together.
+/// The combined metrics of several minutes.
 #[derive(Default)]
 struct Sums(BTreeMap<String, Sum>);
 
@@ -164,12 +164,12 @@ impl Sums {
     }
 }
 
-/// What is measured, the last part of a name.
+/// The last part of a name. It decides how minutes are combined.
 fn metric(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or_default()
 }
 
-/// The numbers, and those that follow from them: in all directions, by all ways and of all kinds.
+/// The metrics with their totals over directions, interfaces and types of messages.
 fn with_totals(entries: Entries) -> Entries {
     let mut totals = Entries::new();
     for (name, value) in &entries {
@@ -197,17 +197,17 @@ fn with_totals(entries: Entries) -> Entries {
             *totals.entry(name).or_default() += value;
         }
     }
-    // A total that was given stands.
+    // A total that was posted replaces the calculated one.
     totals.extend(entries);
     totals
 }
 
-impl App {
-    /// Takes statistics of the past, in place of what it was told of the same intervals before.
+impl Stats {
+    /// Replaces the posted statistics of intervals.
     ///
     /// # Errors
-    /// Code 40160 for the capability, 40000 for an interval's id that is not one or too many intervals.
-    pub(crate) fn post_stats(
+    /// Code 40160 for the capability, 40000 for an invalid interval id or too many intervals.
+    pub(crate) fn post(
         &mut self,
         identity: &Identity,
         intervals: Vec<Interval>,
@@ -220,11 +220,11 @@ impl App {
                 start.ok_or_else(|| error::bad_request("`intervalId` is not an interval's"))?;
             given.insert(start, with_totals(interval.entries));
         }
-        let new = given.keys().filter(|start| !self.stats.given.contains_key(start)).count();
-        if self.stats.given.len() + new > MAX_GIVEN {
+        let new = given.keys().filter(|start| !self.given.contains_key(start)).count();
+        if self.given.len() + new > MAX_GIVEN {
             return Err(error::bad_request("there are more intervals than are kept"));
         }
-        self.stats.given.extend(given);
+        self.given.extend(given);
         Ok(())
     }
 
@@ -232,15 +232,16 @@ impl App {
     ///
     /// # Errors
     /// Code 40160 for the capability.
-    pub(crate) fn stats(
+    pub(crate) fn page(
         &self,
         identity: &Identity,
+        app_id: &Str,
         query: &StatsQuery,
         now: Now,
     ) -> Result<Page<Interval>, ErrorInfo> {
         require(identity)?;
         let minute = StatsInterval::at(now.wall, &StatsUnit::Minute);
-        let intervals = self.stats.intervals(&query.unit, query.page.start, query.page.end);
+        let intervals = self.intervals(&query.unit, query.page.start, query.page.end);
         let keyed = intervals.into_iter().map(|it| (Str::from(it.to_string()), it));
         let page = query.page.page(keyed);
         let read = |interval: StatsInterval| {
@@ -249,16 +250,16 @@ impl App {
                 interval_id: interval.to_string().into(),
                 unit: Some(interval.unit()),
                 in_progress: minute.filter(|_| !is_over).map(|minute| minute.to_string().into()),
-                entries: self.stats.entries(interval),
+                entries: self.entries(interval),
                 schema: Some(Str::from_static(SCHEMA)),
-                app_id: Some(self.id.clone()),
+                app_id: Some(app_id.clone()),
             }
         };
         Ok(Page { items: page.items.into_iter().map(read).collect(), next: page.next })
     }
 }
 
-/// Statistics are of the whole app, and so must the right to them be.
+/// Statistics cover the whole app, so that the capability must cover it, too.
 fn require(identity: &Identity) -> Result<(), ErrorInfo> {
     identity.require("*", Operation::Statistics)
 }

@@ -1,4 +1,4 @@
-//! What is counted while it happens, of one minute.
+//! The counts of one minute.
 
 use std::collections::BTreeMap;
 
@@ -23,14 +23,14 @@ pub(crate) struct Tally {
     push_requests: Requests,
 }
 
-/// How a publish came.
+/// The interface of a publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Realtime,
     Rest,
 }
 
-/// What kind of request it was.
+/// The type of a REST request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestKind {
     Token,
@@ -38,14 +38,14 @@ pub(crate) enum RequestKind {
     Other,
 }
 
-/// Things that are open for a while.
+/// Connections or channels that are open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Open {
-    /// How many there are.
+    /// The current number.
     now: u64,
-    /// The most that there have been at a time.
+    /// The highest number at a time.
     peak: u64,
-    /// How many have been opened.
+    /// The number of those opened.
     opened: u64,
 }
 
@@ -81,7 +81,7 @@ impl Requests {
 }
 
 impl Tally {
-    /// Counts what was published and accepted.
+    /// Counts accepted messages and annotations.
     pub(crate) fn published(&mut self, way: Way, volume: Volume) {
         match way {
             Way::Realtime => self.inbound_realtime.messages.add(volume),
@@ -89,17 +89,17 @@ impl Tally {
         }
     }
 
-    /// Counts what clients said of their members and was accepted.
+    /// Counts accepted presence events.
     pub(crate) fn presence(&mut self, volume: Volume) {
         self.inbound_realtime.presence.add(volume);
     }
 
-    /// Counts what is kept for longer than usual.
+    /// Counts entries that are persisted for longer than usual.
     pub(crate) fn persisted(&mut self, traffic: Traffic) {
         self.persisted.add(traffic);
     }
 
-    /// Counts what is sent to those who subscribe.
+    /// Counts the frames that are sent to subscribers.
     pub(crate) fn sent(&mut self, outputs: &[Output]) {
         for output in outputs {
             let Output::Broadcast(_, broadcast) = output else { continue };
@@ -135,7 +135,7 @@ impl Tally {
         }
     }
 
-    /// The counts with which the minute after this one begins.
+    /// The counts at the start of the next minute.
     pub(crate) fn next_minute(&self) -> Self {
         Self {
             connections: self.connections.next_minute(),
@@ -144,7 +144,7 @@ impl Tally {
         }
     }
 
-    /// The counts of two minutes together.
+    /// The combined counts of two intervals.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.inbound_realtime.add(other.inbound_realtime);
         self.inbound_rest.add(other.inbound_rest);
@@ -158,14 +158,14 @@ impl Tally {
         self
     }
 
-    /// Whether nothing happened: what was open before and still is does not count.
+    /// Whether nothing happened. Connections and channels that were open before do not count.
     pub(crate) fn is_empty(&self) -> bool {
         let quiet = |open: &Open| open.opened == 0;
         let counts = Self { connections: Open::default(), channels: Open::default(), ..*self };
         quiet(&self.connections) && quiet(&self.channels) && counts == Self::default()
     }
 
-    /// The counts by the names that they have in statistics; what is 0 is left out.
+    /// The counts by their names in statistics, without zeros.
     pub(crate) fn entries(&self) -> BTreeMap<String, f64> {
         let mut entries = BTreeMap::new();
         let mut add = |name: String, value: u64| {

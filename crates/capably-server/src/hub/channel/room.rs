@@ -1,55 +1,31 @@
-//! How much of an app may be in memory: channels, and the entries of their logs.
+//! Room: limits on the number of channels, and on the memory of their logs.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use capably_protocol::{ErrorInfo, Str};
 
-use super::position::Position;
+use super::{Channel, Channels};
 use crate::hub::{
-    Output,
-    channel::{Channel, Channels},
-    error,
+    Output, Turn, error,
+    log::{meter::Meter, position::Position},
 };
 
-/// About how many bytes a channel takes besides its log.
+/// The approximate size of a channel without its log, in bytes.
 const CHANNEL_SIZE: usize = 1024;
 
-/// How often channels are looked through for one whose place another may have.
+/// The shortest time between two searches for unused channels.
 const RECLAIM_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many bytes the entries of all logs of an app have. Each log adds and takes away its own.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Meter(Arc<AtomicUsize>);
-
-impl Meter {
-    pub(crate) fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn subtract(&self, bytes: usize) {
-        self.0.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    fn total(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// How much room there is for the channels of an app.
+/// The limits of the channels of an app.
 #[derive(Debug)]
 pub(crate) struct Room {
     max_channels: Option<usize>,
     max_bytes: usize,
     pub(crate) meter: Meter,
-    /// Above so many bytes, entries are dropped: the highest number, or more while nothing can be dropped.
+    /// The size above which entries are dropped. It exceeds `max_bytes` after a search that could drop too little, so
+    /// that not every publish searches again in vain.
     threshold: usize,
-    /// When channels were last looked through because there were too many.
+    /// The time of the last search for unused channels.
     reclaimed: Option<Duration>,
 }
 
@@ -59,32 +35,31 @@ impl Room {
         Self { max_channels, max_bytes, meter, threshold: max_bytes, reclaimed }
     }
 
-    /// Bytes are counted anew: what could not be dropped before may be now.
+    /// Lets the next publish search again for entries to drop.
     pub(crate) fn reconsider(&mut self) {
         self.threshold = self.max_bytes;
     }
 }
 
 impl Channels {
-    /// Checks that there is room for the channel, or that it is there. Channels that nobody uses and that hold nothing
-    /// make room.
+    /// Checks that the channel exists or may be created. At the limit, unused channels are dropped first.
     ///
     /// # Errors
-    /// Code 40114 when the app has as many channels as it may.
+    /// Code 40114 when the app has the maximum number of channels.
     pub(crate) fn require_room(
         &mut self,
         name: &str,
-        now: Duration,
-        outputs: &mut Vec<Output>,
+        turn: &mut Turn<'_>,
     ) -> Result<(), ErrorInfo> {
         let Some(max) = self.room.max_channels else { return Ok(()) };
         if self.map.len() < max || self.map.contains_key(name) {
             return Ok(());
         }
+        let now = turn.now.steady;
         let due = |at: Duration| now.saturating_sub(at) >= RECLAIM_INTERVAL;
         if self.room.reclaimed.is_none_or(due) {
             self.room.reclaimed = Some(now);
-            self.drop_channels(outputs, |channel| {
+            self.drop_channels(turn.outputs, |channel| {
                 channel.expire(now);
                 channel.is_unused()
             });
@@ -92,13 +67,13 @@ impl Channels {
         if self.map.len() < max { Ok(()) } else { Err(error::too_many_channels(max)) }
     }
 
-    /// Drops the oldest entries of the channels that were used least recently, if all logs together have more than
-    /// they may. What is stored stays.
+    /// Drops the oldest entries of the least recently used channels, if all logs together exceed their limit. The
+    /// storage still has the entries.
     pub(crate) fn make_room(&mut self, outputs: &mut Vec<Output>) {
         if self.held() <= self.room.threshold {
             return;
         }
-        // Somewhat more is dropped than must be, since this looks at every channel.
+        // A tenth more than necessary is dropped, since each search reads every channel.
         let max = self.room.max_bytes;
         let goal = max - max / 10;
         let mut by_use: Vec<(Position, Str)> =
@@ -110,7 +85,7 @@ impl Channels {
                 break;
             };
             let Some(channel) = self.map.get_mut(&name) else { continue };
-            // The newest of all is what somebody may just have been told of.
+            // The newest entry of the app stays: its publisher may just have received the acknowledgement.
             channel.evict(excess, usize::from(index == newest));
             if channel.is_unused() {
                 self.drop_channel(&name, outputs);
@@ -121,7 +96,7 @@ impl Channels {
             if held <= goal { max } else { held.max(max).saturating_add(max / 10) };
     }
 
-    /// About how many bytes the channels and their logs take.
+    /// The approximate size of all channels and their logs, in bytes.
     pub(crate) fn held(&self) -> usize {
         self.room.meter.total() + self.map.len() * CHANNEL_SIZE
     }
@@ -133,15 +108,15 @@ impl Channels {
         }
     }
 
-    /// Drops the channels that are to be dropped.
+    /// Drops the channels for which `is_dropped` returns true.
     pub(crate) fn drop_channels(
         &mut self,
         outputs: &mut Vec<Output>,
-        mut is_to_be: impl FnMut(&mut Channel) -> bool,
+        mut is_dropped: impl FnMut(&mut Channel) -> bool,
     ) {
         let mut forgotten = self.forgotten;
         self.map.retain(|_, channel| {
-            let dropped = is_to_be(channel);
+            let dropped = is_dropped(channel);
             if dropped {
                 channel.forget_kept(outputs);
                 forgotten = forgotten.max(channel.log.floor());
@@ -153,7 +128,7 @@ impl Channels {
 }
 
 impl Channel {
-    /// When it was last published to or attached.
+    /// The position of the last publish or attach.
     fn used_at(&self) -> Position {
         self.log.last().max(self.attached_at)
     }

@@ -1,4 +1,4 @@
-//! Frames of a client that cannot be read: each is refused by itself, and the connection goes on.
+//! Frames that cannot be decoded. Each is refused by itself, and the connection continues.
 
 use bytes::Bytes;
 use capably_protocol::{
@@ -6,23 +6,26 @@ use capably_protocol::{
     frame::{Action, ErrorFrame},
 };
 
-use super::{ack::Acks, receive::receive_once};
-use crate::hub::{App, Now, Output, TransportId, error, log::volume::Volume, stats::tally::Way};
+use crate::hub::{
+    Output, TransportId,
+    connection::{Connection, ack::Acks},
+    error,
+};
 
-/// The answer to a frame that cannot be read.
+/// The answer to a frame that cannot be decoded.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// A NACK of this frame.
+    /// A NACK for the frame.
     Publish { msg_serial: u64, error: ErrorInfo },
-    /// An ERROR of this channel.
+    /// An ERROR for the channel.
     Channel { channel: Str, error: ErrorInfo },
-    /// Nothing: a frame that asks for no answer.
+    /// No answer: the client expects none.
     Ignored,
 }
 
 impl Refusal {
-    /// The answer to a client's frame that cannot be read; `None` when it cannot be known what the frame
-    /// is about, so that the connection fails.
+    /// The answer to a frame that cannot be decoded. `None` if not even its action and its channel or serial can be read:
+    /// then the connection fails, as no answer could be matched to the frame.
     pub(crate) fn of(
         format: Format,
         bytes: &Bytes,
@@ -44,25 +47,19 @@ impl Refusal {
     }
 }
 
-impl App {
-    /// A frame arrived that cannot be read.
+impl Connection {
+    /// Answers a frame of this transport that cannot be decoded.
     pub(crate) fn refuse(
         &mut self,
         transport: TransportId,
         refusal: Refusal,
-        now: Now,
         outputs: &mut Vec<Output>,
     ) {
-        let connection =
-            self.transports.get(&transport).and_then(|id| self.connections.get_mut(id));
-        let Some(connection) = connection else { return };
-        let sent = outputs.len();
         match refusal {
             Refusal::Publish { msg_serial, error } => {
+                let earlier = self.earlier_outcome(msg_serial);
+                let outcome = earlier.unwrap_or_else(|| self.remember(msg_serial, Err(error)));
                 let mut acks = Acks::new(transport);
-                let refused = |_: &_| Err(error);
-                let (_, outcome) =
-                    receive_once(connection, msg_serial, &mut Volume::default(), refused);
                 acks.add(msg_serial, outcome, outputs);
                 acks.flush(outputs);
             }
@@ -72,6 +69,5 @@ impl App {
             }
             Refusal::Ignored => {}
         }
-        self.count_publish(Way::Realtime, Volume::default(), &outputs[sent..], now);
     }
 }
