@@ -9,6 +9,7 @@ mod channel;
 mod channel_name;
 mod connection;
 pub(crate) mod error;
+mod ids;
 pub(crate) mod keep;
 mod log;
 mod message;
@@ -32,6 +33,7 @@ pub(crate) use self::{
     app::{App, AppSpec},
     channel::{Namespace, history::HistoryQuery, occupancy::Occupancy},
     connection::{ConnectRequest, receive::refuse::Refusal},
+    ids::TransportId,
     keep::Record,
     log::{
         Retention,
@@ -39,7 +41,7 @@ pub(crate) use self::{
         page::{Direction, Page, PageQuery},
     },
     message::{ephemeral, publish::Published},
-    output::{Output, TransportId},
+    output::Output,
     presence::MembersQuery,
     push::{ActivityStep, Delivery, DeviceProof, PushCaller, PushFilter},
     settings::{Limits, Settings},

@@ -2,16 +2,9 @@
 
 use std::sync::Arc;
 
-use capably_protocol::{ServerFrame, Str};
+use capably_protocol::ServerFrame;
 
-use super::{keep::Record, log::broadcast::Broadcast, push::Delivery};
-
-/// The id of a transport, which is one WebSocket. Ids are not reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct TransportId(pub(crate) u64);
-
-/// The id of a connection, as `connectionId` in frames.
-pub(crate) type ConnectionId = Str;
+use super::{ids::TransportId, keep::Record, log::broadcast::Broadcast, push::Delivery};
 
 /// A request to the front. The front carries outputs out in their order.
 #[derive(Debug)]
@@ -29,4 +22,10 @@ pub(crate) enum Output {
     /// Persist the record. Outputs after it, and those of the same call, wait until it is persisted: clients must not
     /// see what a crash would lose.
     Keep(Record),
+}
+
+impl From<Delivery> for Output {
+    fn from(delivery: Delivery) -> Self {
+        Self::Push(Box::new(delivery))
+    }
 }

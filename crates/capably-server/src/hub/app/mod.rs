@@ -41,9 +41,8 @@ pub(crate) struct AppSpec {
 
 /// An app.
 ///
-/// Every method is an input, with the time of it. Each appends its effects to `outputs`, and none fails halfway: an error
-/// means that nothing has changed. [`next_timeout`](Self::next_timeout) is the time of the next
-/// [`handle_timeout`](Self::handle_timeout); read it after each input.
+/// Its methods are inputs, each with its time, which never goes back. They append their effects to `outputs`. After each
+/// input, read [`next_timeout`](Self::next_timeout), and call [`handle_timeout`](Self::handle_timeout) at that time.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(super) id: Str,

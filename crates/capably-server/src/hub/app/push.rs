@@ -20,7 +20,9 @@ impl App {
         now: Now,
         outputs: &mut Vec<Output>,
     ) -> Result<(), ErrorInfo> {
-        self.channels.push.push(caller, body, now, outputs)
+        let deliveries = self.channels.push.push(caller, body, now)?;
+        outputs.extend(deliveries.into_iter().map(Output::from));
+        Ok(())
     }
 
     /// Reports the result of a delivery to a device (PCP4).

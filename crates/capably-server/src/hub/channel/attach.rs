@@ -12,8 +12,8 @@ use super::{
     subscriber::{self, Subscriber},
 };
 use crate::hub::{
-    Output, TransportId, Turn, access::identity::Identity, channel_name, error,
-    output::ConnectionId, presence::Viewer,
+    Output, TransportId, Turn, access::identity::Identity, channel_name, error, ids::ConnectionId,
+    presence::Viewer,
 };
 
 /// The part of a connection that its channels use.
@@ -27,11 +27,15 @@ pub(crate) struct Session<'a> {
 }
 
 impl Session<'_> {
+    pub(super) fn send(&self, frames: Vec<ServerFrame>, outputs: &mut Vec<Output>) {
+        let transport = self.transport;
+        outputs.extend(frames.into_iter().map(|frame| Output::Frame(transport, frame)));
+    }
+
     /// The receiver of presence syncs for an attachment.
     pub(super) fn viewer<'a>(&'a self, name: &'a Str, attachment: &'a Attachment) -> Viewer<'a> {
         Viewer {
             connection: self.connection,
-            transport: self.transport,
             name,
             members_of: attachment.members_of(name),
             modes: attachment.granted,
@@ -106,7 +110,7 @@ impl Channels {
             error: start.error,
         };
         let viewer = session.viewer(&attach.channel, &attachment);
-        self.presence.announce(&viewer, attached, turn.outputs);
+        session.send(self.presence.announce(&viewer, attached), turn.outputs);
 
         let Self { map, presence, .. } = self;
         if let Some(channel) = map.get_mut(&*base) {
@@ -128,7 +132,8 @@ impl Channels {
     /// Handles a SYNC: sends the members again. A client that is not attached receives nothing.
     pub(crate) fn sync(&mut self, session: &Session<'_>, name: &Str, outputs: &mut Vec<Output>) {
         if let Some(attachment) = session.attached.get(name) {
-            self.presence.sync(&session.viewer(name, attachment), outputs);
+            let frames = self.presence.sync(&session.viewer(name, attachment));
+            session.send(frames, outputs);
         }
     }
 

@@ -6,7 +6,7 @@ use capably_protocol::{Message, Millis, Str};
 
 use super::{Channel, occupancy::OccupancyUpdates, room::Room};
 use crate::hub::{
-    Now, Output, Turn,
+    Now, Turn,
     keep::{Keeping, Serials},
     log::{
         Entry, Log, Retention,
@@ -14,7 +14,7 @@ use crate::hub::{
         volume::Traffic,
     },
     presence::Presence,
-    push::{Payload, Push},
+    push::{Delivery, Payload, Push},
 };
 
 /// Rules for the channel that is named as the namespace, and for the channels whose name begins with it and a colon.
@@ -178,7 +178,7 @@ impl Channels {
 
     /// The push notifications for the messages that carry a payload in `extras.push`. An invalid payload is ignored:
     /// the message is published without a push.
-    pub(super) fn pushes(&self, name: &str, messages: &[Message], now: Now) -> Vec<Output> {
+    pub(super) fn pushes(&self, name: &str, messages: &[Message], now: Now) -> Vec<Delivery> {
         let extras = messages.iter().filter_map(|message| message.extras.as_ref());
         extras
             .filter_map(|extras| Payload::read(extras.get("push")?.as_object()?).ok())

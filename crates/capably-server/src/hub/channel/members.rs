@@ -12,9 +12,9 @@ use crate::hub::{
     Turn,
     access::{capability::Operation, identity::Identity},
     channel_name, error,
+    ids::ConnectionId,
     log::{Entry, payload::take_items, position::Position},
     message::publish::Accepted,
-    output::ConnectionId,
     presence::{EventOrigin, check_events},
 };
 

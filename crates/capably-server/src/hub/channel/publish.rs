@@ -4,16 +4,16 @@ use capably_protocol::{ErrorInfo, Message, MessageAction, MessageVersion, Str, f
 
 use super::{Channel, Channels};
 use crate::hub::{
-    Now, Turn,
+    Now, Output, Turn,
     access::capability::Operation,
     channel_name,
+    ids::ConnectionId,
     log::{Entry, position::Position},
     message::{
         change::is_change,
         ephemeral::{are_ephemeral, require_privilege},
         publish::{Accepted, Publisher, check_ids, check_messages},
     },
-    output::ConnectionId,
 };
 
 /// Messages to publish as one frame.
@@ -82,7 +82,7 @@ impl Channels {
                     self.require_room(channel, turn)?;
                     self.publish_frame(channel, frame, turn)
                 };
-                turn.outputs.extend(pushes);
+                turn.outputs.extend(pushes.into_iter().map(Output::from));
                 position
             }
         };

@@ -134,7 +134,7 @@ impl<'a> Replay<'a> {
                     error: Some(error::continuity_lost()),
                 };
                 let viewer = self.session.viewer(name, attachment);
-                self.presence.announce(&viewer, attached, outputs);
+                self.session.send(self.presence.announce(&viewer, attached), outputs);
                 outputs.push(Output::Behind(transport));
             }
         }

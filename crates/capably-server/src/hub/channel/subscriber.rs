@@ -13,9 +13,9 @@ use super::{
 };
 use crate::hub::{
     Output, TransportId,
+    ids::ConnectionId,
     log::{Entry, position::Position},
     message::change::{Changes, rewound},
-    output::ConnectionId,
 };
 
 /// An attachment that receives entries.

@@ -13,7 +13,7 @@ use crate::hub::{
     access::{identity::Identity, revocation::Revocations},
     channel::Channels,
     error,
-    output::ConnectionId,
+    ids::ConnectionId,
 };
 
 /// The parameters of a client that connects. They hold secrets, so there is no `Debug`.

@@ -18,9 +18,9 @@ use super::{
     Settings, TransportId,
     access::{identity::Identity, secret::Secret},
     channel::{Session, attachment::Attachments},
+    ids::ConnectionId,
     log::position::SITE,
     message::publish::Accepted,
-    output::ConnectionId,
     pace::{ChannelPaces, Pace, USUAL_RATE},
 };
 

@@ -17,7 +17,7 @@ use capably_protocol::{
 };
 
 use self::{meter::Meter, position::Position, volume::Volume};
-use super::output::ConnectionId;
+use super::ids::ConnectionId;
 
 /// One frame of a channel.
 #[derive(Debug)]

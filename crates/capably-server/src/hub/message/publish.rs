@@ -5,12 +5,12 @@ use capably_protocol::{ErrorInfo, Message, MessageAction, Str};
 use crate::hub::{
     access::{claims, identity::Identity},
     error,
+    ids::ConnectionId,
     log::{
         payload::canonicalize,
         position::{MAX_INDEX, Position},
         volume::Volume,
     },
-    output::ConnectionId,
 };
 
 /// The response to a REST publish.

@@ -8,8 +8,8 @@ use super::Presence;
 use crate::hub::{
     access::{claims, identity::Identity},
     error,
+    ids::ConnectionId,
     log::{payload::canonicalize, position::MAX_INDEX},
-    output::ConnectionId,
 };
 
 /// The origin of a presence event.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use capably_protocol::{Millis, PresenceAction, PresenceMessage, Str};
 
 use super::{Presence, set::Set};
-use crate::hub::{log::position::Position, output::ConnectionId};
+use crate::hub::{ids::ConnectionId, log::position::Position};
 
 impl Presence {
     /// The client ids of a connection's members of a channel, with the ids of their last events.

@@ -14,7 +14,7 @@ use std::{
 use capably_protocol::{ErrorInfo, Millis, PresenceMessage, Str};
 
 use self::set::Set;
-use super::{error, log::payload::canonicalize, output::ConnectionId};
+use super::{error, ids::ConnectionId, log::payload::canonicalize};
 
 pub(crate) use self::read::MembersQuery;
 pub(crate) use self::{

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use capably_protocol::{PresenceAction, PresenceMessage, Str};
 
-use crate::hub::output::ConnectionId;
+use crate::hub::ids::ConnectionId;
 
 /// The members of a channel.
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! Syncs: send the members of a channel to an attachment (RTP1, RTP18).
+//! Syncs: the frames with the members of a channel, for one attachment (RTP1, RTP18).
 
 use capably_protocol::{
     ChannelMode, Flags, PresenceMessage, ServerFrame, Str,
@@ -6,7 +6,7 @@ use capably_protocol::{
 };
 
 use super::Presence;
-use crate::hub::{Output, TransportId, output::ConnectionId};
+use crate::hub::ids::ConnectionId;
 
 /// The number of members in a frame.
 const PAGE: usize = 100;
@@ -15,7 +15,6 @@ const PAGE: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Viewer<'a> {
     pub(crate) connection: &'a ConnectionId,
-    pub(crate) transport: TransportId,
     /// The name under which the client attached. Frames carry it.
     pub(crate) name: &'a Str,
     /// The channel of the members. `None` for an attachment through a filter, which sees no members.
@@ -25,29 +24,28 @@ pub(crate) struct Viewer<'a> {
 }
 
 impl Presence {
-    /// Sends an ATTACHED, and after it the members that the client may see.
+    /// An ATTACHED, and after it the members that the client may see.
     pub(crate) fn announce(
         &mut self,
         viewer: &Viewer<'_>,
         mut attached: Attached,
-        outputs: &mut Vec<Output>,
-    ) {
+    ) -> Vec<ServerFrame> {
         let pages = self.pages(viewer);
         if !pages.is_empty() {
             attached.flags = attached.flags | Flags::HAS_PRESENCE;
         }
-        outputs.push(Output::Frame(viewer.transport, ServerFrame::Attached(Box::new(attached))));
-        send(viewer, pages, outputs);
+        let attached = ServerFrame::Attached(Box::new(attached));
+        std::iter::once(attached).chain(pages.into_iter().map(ServerFrame::Sync)).collect()
     }
 
-    /// Sends the members that the client may see. An empty page says that there are none.
-    pub(crate) fn sync(&mut self, viewer: &Viewer<'_>, outputs: &mut Vec<Output>) {
+    /// The members that the client may see. An empty page says that there are none.
+    pub(crate) fn sync(&mut self, viewer: &Viewer<'_>) -> Vec<ServerFrame> {
         let mut pages = self.pages(viewer);
         if pages.is_empty() {
             self.syncs += 1;
             pages.push(self.page(viewer.name, Vec::new(), None));
         }
-        send(viewer, pages, outputs);
+        pages.into_iter().map(ServerFrame::Sync).collect()
     }
 
     /// The members in pages. Without the mode `PRESENCE_SUBSCRIBE`, a client sees its own members only (RTP17a).
@@ -83,9 +81,4 @@ impl Presence {
         delivery.channel_serial = Some(format!("sync{}:{cursor}", self.syncs).into());
         delivery
     }
-}
-
-fn send(viewer: &Viewer<'_>, pages: Vec<Delivery<PresenceMessage>>, outputs: &mut Vec<Output>) {
-    let frames = pages.into_iter().map(ServerFrame::Sync);
-    outputs.extend(frames.map(|frame| Output::Frame(viewer.transport, frame)));
 }

@@ -13,7 +13,7 @@ use super::{
     device::{Device, Registration},
 };
 use crate::hub::{
-    IssuedToken, Now, Output,
+    IssuedToken, Now,
     access::{Access, capability::Operation, identity::Client},
     error,
 };
@@ -28,7 +28,7 @@ pub(crate) struct Push {
 }
 
 impl Push {
-    /// Pushes to a device, to the devices of a client, or to an address (RSH1a). A recipient that is not registered is no
+    /// The deliveries of a push to a device, to the devices of a client, or to an address (RSH1a). A recipient that is not registered is no
     /// error.
     ///
     /// # Errors
@@ -38,13 +38,11 @@ impl Push {
         caller: &PushCaller,
         mut body: JsonObject,
         now: Now,
-        outputs: &mut Vec<Output>,
-    ) -> Result<(), ErrorInfo> {
+    ) -> Result<Vec<Delivery>, ErrorInfo> {
         caller.require_admin()?;
         let recipient = Recipient::read(body.remove("recipient"))?;
         let payload = Payload::read(&body)?;
-        outputs.extend(self.deliveries(&recipient, &payload, now));
-        Ok(())
+        Ok(self.deliveries(&recipient, &payload, now))
     }
 
     /// Records the result of a delivery to a device (PCP4).
@@ -197,10 +195,10 @@ impl Push {
     }
 
     /// The deliveries of a payload to a recipient.
-    fn deliveries(&self, recipient: &Recipient, payload: &Payload, now: Now) -> Vec<Output> {
+    fn deliveries(&self, recipient: &Recipient, payload: &Payload, now: Now) -> Vec<Delivery> {
         match recipient {
             Recipient::Address(address) => {
-                Delivery::new(None, address, payload, now).map(output).into_iter().collect()
+                Delivery::new(None, address, payload, now).into_iter().collect()
             }
             Recipient::Device(id) => {
                 self.devices.get(id).and_then(|it| to(it, payload, now)).into_iter().collect()
@@ -215,11 +213,7 @@ impl Push {
 }
 
 /// The delivery to a device.
-pub(super) fn to(device: &Device, payload: &Payload, now: Now) -> Option<Output> {
+pub(super) fn to(device: &Device, payload: &Payload, now: Now) -> Option<Delivery> {
     let details = &device.details;
-    Delivery::new(Some(&details.id), &details.push.recipient, payload, now).map(output)
-}
-
-fn output(delivery: Delivery) -> Output {
-    Output::Push(Box::new(delivery))
+    Delivery::new(Some(&details.id), &details.push.recipient, payload, now)
 }

@@ -6,10 +6,13 @@ use capably_protocol::{ErrorInfo, JsonObject, PushChannelSubscription, Str};
 use serde_json::Value;
 
 use super::{
-    Push, PushCaller, PushFilter, caller::CheckedCaller, delivery::Payload, device::Device,
+    Push, PushCaller, PushFilter,
+    caller::CheckedCaller,
+    delivery::{Delivery, Payload},
+    device::Device,
     registry::to,
 };
-use crate::hub::{Now, Output, Page, PageQuery, channel_name, error};
+use crate::hub::{Now, Page, PageQuery, channel_name, error};
 
 impl Push {
     /// Reads a subscription, and checks that the caller may add it.
@@ -118,7 +121,7 @@ impl Push {
         channel: &str,
         payload: &Payload,
         now: Now,
-    ) -> Vec<Output> {
+    ) -> Vec<Delivery> {
         let start = format!("{channel}\n");
         let of_channel = self
             .subscriptions
