@@ -4,26 +4,26 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use capably_protocol::Str;
 
-/// What clients are told of the rate when it is not limited, in messages a second.
+/// The rate in `connectionDetails` when the server has no limit, in messages a second.
 pub(crate) const USUAL_RATE: u32 = 250;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A highest rate of messages, which may be less than one a second.
+/// A limit on the rate of messages. It may be less than one a second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rate {
     per_second: f64,
-    /// From one message to the next; none when there may not be any.
+    /// The time between messages. `None` when no message is allowed.
     interval: Option<Duration>,
 }
 
 impl Rate {
-    /// So many messages a second; `None` when that is no rate.
+    /// A rate of so many messages a second. `None` for a number that is not a rate.
     pub(crate) fn per_second(per_second: f64) -> Option<Self> {
         if !per_second.is_finite() || per_second < 0.0 {
             return None;
         }
-        // Rounded down, so that as many as the rate says fit into a second.
+        // Rounded down, so that the full rate fits into a second.
         let nanos = (1e9 / per_second).floor();
         let interval = (nanos < u64::MAX as f64).then(|| Duration::from_nanos(nanos as u64));
         Some(Self { per_second, interval })
@@ -36,20 +36,20 @@ impl fmt::Display for Rate {
     }
 }
 
-/// How much has been published of late.
+/// The recent messages of one publisher, as a token bucket.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
-    /// When all of it would have been published at the highest rate.
+    /// The time at which all of them would have been published at the limit.
     until: Duration,
 }
 
 impl Pace {
-    /// Whether `count` more fit, at `rate` a second: those of a second may come at once.
+    /// Counts `count` messages if the `rate` a second admits them. The messages of a second may come in one burst.
     pub(crate) fn admit(&mut self, count: usize, rate: u32, now: Duration) -> bool {
         rate > 0 && self.admit_every(count, SECOND / rate, now)
     }
 
-    /// As [`admit`](Self::admit), one at each `interval`. If that is more than a second, one may always come.
+    /// As [`admit`](Self::admit), with the interval between messages. The burst is at least one message.
     fn admit_every(&mut self, count: usize, interval: Duration, now: Duration) -> bool {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         let until = self.until.max(now).saturating_add(interval.saturating_mul(count));
@@ -61,17 +61,16 @@ impl Pace {
     }
 }
 
-/// How much a connection has published of late on each of the channels for which its token sets a rate.
-///
-/// Attaching again does not begin anew.
+/// The recent messages of a connection on each channel for which its token sets a rate. Attaching again does not reset
+/// them.
 #[derive(Debug, Default)]
 pub(crate) struct ChannelPaces(BTreeMap<Str, Pace>);
 
-/// Most channels that a connection publishes on at such a rate at the same time.
+/// The most channels on which a connection can publish with such rates at the same time.
 const MAX_PACES: usize = 1000;
 
 impl ChannelPaces {
-    /// Whether `count` more fit on the channel.
+    /// Counts `count` messages on the channel if the `rate` admits them.
     pub(crate) fn admit(&mut self, channel: &str, count: usize, rate: Rate, now: Duration) -> bool {
         let Some(interval) = rate.interval else { return false };
         if let Some(pace) = self.0.get_mut(channel) {

@@ -1,4 +1,4 @@
-//! Capabilities as they are asked for.
+//! Capabilities in requests.
 
 use capably_protocol::ErrorInfo;
 pub(crate) use capably_protocol::{Capability, Operation};
@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use crate::hub::error;
 
-/// Reads a capability given as JSON text or as an object, and gives the text, too.
+/// Reads a capability from JSON text or an object. Returns the text, too.
 ///
 /// # Errors
-/// Code 40000 when it is neither, names an unknown operation, or an empty list of them.
+/// Code 40000 for another type, an unknown operation, or an empty list of operations.
 pub(crate) fn read(value: &Value) -> Result<(Capability, String), ErrorInfo> {
     let text = match value {
         Value::String(text) => text.clone(),

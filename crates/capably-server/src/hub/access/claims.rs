@@ -1,4 +1,4 @@
-//! The claims of a JWT by channel: a `userClaim` that others see, and the rate at which its holder may publish.
+//! The claims of a JWT for channels: a `userClaim` that subscribers see, and a limit on the publish rate.
 //!
 //! The server replaces or removes a `userClaim` that a client sends, so that subscribers can trust the one they see.
 
@@ -10,17 +10,17 @@ use serde_json::Value;
 use super::identity::Identity;
 use crate::hub::{error, pace::Rate};
 
-/// Claims of channels and of chat rooms, the name or pattern behind the prefix.
+/// The prefixes of user claims for channels and for chat rooms. A name or a pattern follows.
 const CHANNEL: &str = "ably.channel.";
 const ROOM: &str = "ably.room.";
 
-/// The most messages a second on each attachment, the channel's name or pattern behind the prefix.
+/// The prefix of limits on the publish rate, in messages a second. A channel's name or a pattern follows.
 const MAX_RATE: &str = "ably.limits.publish.perAttachment.maxRate.";
 
-/// The suffix of the name of a room's channel.
+/// The suffix in the name of a chat room's channel.
 const CHAT: &str = "::$chat";
 
-/// Where a claim stands in `extras`.
+/// The key of the claim in `extras`.
 const USER_CLAIM: &str = "userClaim";
 
 /// The channel claims of a JWT.
@@ -32,11 +32,11 @@ pub(crate) struct Claims {
     rates: Vec<(Scope, Rate)>,
 }
 
-/// The channels that a claim is for.
+/// The channels of a claim.
 #[derive(Clone, Debug, PartialEq)]
 enum Scope {
     Channels(Pattern),
-    /// Those of chat rooms: the pattern is of the rooms' names.
+    /// Channels of chat rooms, with a pattern of the rooms' names.
     Rooms(Pattern),
 }
 
@@ -50,7 +50,7 @@ impl Scope {
         }
     }
 
-    /// Which of two is more specific: a name before a pattern, rooms before channels of any kind.
+    /// Compares how specific two scopes are: a name is more specific than a pattern, rooms more than channels.
     fn cmp_specificity(&self, other: &Self) -> Ordering {
         let (ours, theirs) = (self.pattern(), other.pattern());
         let is_room = |scope: &Self| matches!(scope, Self::Rooms(_));
@@ -67,10 +67,10 @@ impl Scope {
 }
 
 impl Claims {
-    /// Those of a JWT's claims that are for channels.
+    /// Reads the channel claims among those of a JWT.
     ///
     /// # Errors
-    /// Code 40144 when one is of the wrong type.
+    /// Code 40144 for a claim of the wrong type.
     pub(crate) fn read(claims: &JsonObject) -> Result<Self, ErrorInfo> {
         let mut read = Self::default();
         for (name, value) in claims.iter().filter(|(_, value)| !value.is_null()) {
@@ -100,7 +100,7 @@ impl Claims {
     }
 }
 
-/// A number, which some languages write as text.
+/// A number, or a text with a number, as some languages write it.
 fn number(value: &Value) -> Option<f64> {
     value.as_f64().or_else(|| value.as_str()?.parse().ok())
 }
@@ -112,14 +112,14 @@ impl Identity {
         users.iter().find(|(scope, _)| scope.covers(channel)).map(|(_, claim)| claim)
     }
 
-    /// How fast this identity may publish on the channel, if its token says so.
+    /// The limit of the publish rate on the channel, if the token has one.
     pub(crate) fn rate_of_attachment(&self, channel: &str) -> Option<Rate> {
         let rates = &self.token.as_ref()?.claims.rates;
         rates.iter().find(|(scope, _)| scope.covers(channel)).map(|(_, rate)| *rate)
     }
 }
 
-/// Puts the publisher's claim into extras, in the place of whatever a client has put there.
+/// Sets the publisher's claim in `extras`, or removes a claim that the client has put there.
 pub(crate) fn stamp(extras: &mut Option<JsonObject>, claim: Option<&Str>) {
     match claim {
         Some(claim) => {
@@ -135,7 +135,7 @@ pub(crate) fn stamp(extras: &mut Option<JsonObject>, claim: Option<&Str>) {
     }
 }
 
-/// Whether a client has given nothing of these extras, which the claim may have been put into.
+/// Whether the extras have nothing but the claim that the server sets.
 pub(crate) fn is_stamp_only(extras: Option<&JsonObject>) -> bool {
     extras.is_none_or(|extras| extras.len() == 1 && extras.contains_key(USER_CLAIM))
 }

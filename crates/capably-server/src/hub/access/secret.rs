@@ -1,11 +1,11 @@
-//! A text that nobody is shown.
+//! Secrets, which `Debug` does not show.
 
 use std::fmt;
 
 use capably_protocol::Str;
 use sha2::{Digest, Sha256};
 
-/// A secret. `Debug` does not show it.
+/// A secret text. `Debug` does not show it.
 #[derive(Clone)]
 pub(crate) struct Secret(Str);
 
@@ -14,13 +14,13 @@ impl Secret {
         Self(text.into())
     }
 
-    /// To be kept, or told to its owner.
+    /// The text, for storage or for its owner.
     pub(crate) fn reveal(&self) -> &Str {
         &self.0
     }
 
-    /// Whether `text` is the secret. The time that this takes does not tell how much of it was right, nor how long the
-    /// secret is.
+    /// Whether `text` is the secret. The time of the comparison does not depend on how much of the text is right, nor on
+    /// the length of the secret: an attacker could guess it piece by piece.
     pub(crate) fn is(&self, text: &str) -> bool {
         let (ours, theirs) = (Sha256::digest(&*self.0), Sha256::digest(text));
         let different = |difference, (ours, theirs): (&u8, &u8)| difference | (ours ^ theirs);

@@ -1,6 +1,6 @@
-//! Tokens: those that this service issues, and JWTs that holders of a key make.
+//! Tokens: those that this server issues, and JWTs that are signed with a key.
 //!
-//! An issued token carries what it grants under the key's MAC, so nothing is kept of it.
+//! An issued token contains its rights, with a MAC by the key. The server need not store it.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::hub::error;
 
-/// A token that holds, and what it grants.
+/// A valid token.
 #[derive(Debug)]
 pub(crate) struct Token {
     pub(crate) key: Arc<Key>,
@@ -31,36 +31,36 @@ pub(crate) struct Token {
     pub(crate) facts: TokenFacts,
 }
 
-/// What is asked about a token as long as it is in use.
+/// The properties of a token that the server needs while the token is in use.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TokenFacts {
-    /// The client that it names.
+    /// The client id, if the token names one.
     pub(crate) client_id: Option<Str>,
-    /// By which it can be revoked together with others.
+    /// The key by which a group of tokens can be revoked.
     pub(crate) revocation_key: Option<Str>,
-    /// The device that it shows its holder to be.
+    /// The device to which the token was issued.
     pub(crate) device_id: Option<Str>,
-    /// The type of the holder: `server`, for a client that runs on the app's own servers.
+    /// The type of the client: `server`, for one that runs on the app's own servers.
     pub(crate) client_type: Option<Str>,
-    /// Its claims by channel.
+    /// The claims for channels.
     pub(crate) claims: Claims,
-    /// In ms since the epoch.
+    /// The time of issue, in ms since the epoch.
     pub(crate) issued: Millis,
-    /// In ms since the epoch; from then on it does not hold.
+    /// The time of expiry, in ms since the epoch.
     pub(crate) expires: Millis,
 }
 
-/// A token as a client presents it. It has no `Debug`.
+/// A token as a client presents it. It is a secret, so there is no `Debug`.
 pub(crate) struct PresentedToken {
     app_id: Str,
     form: Form,
 }
 
 enum Form {
-    /// Issued by this service: facts as JSON, then their MAC.
+    /// Issued by this server: facts as JSON, then their MAC.
     Issued(Vec<u8>),
     Jwt(Jwt),
-    /// Somebody else's JWT, signed or encrypted, that carries a token of ours. It holds as that one does.
+    /// A JWT of another issuer, signed or encrypted, that contains a token of this server. It is valid if that token is.
     Carrier {
         inner: Box<PresentedToken>,
         exp: Option<Value>,
@@ -70,27 +70,27 @@ enum Form {
 /// A JWT (RFC 7519) with the signature HS256.
 struct Jwt {
     key_id: String,
-    /// The text that the signature is of.
+    /// The signed text.
     signed: String,
     signature: Vec<u8>,
     claims: JsonObject,
 }
 
-/// Where an issued token's MAC differs in purpose from every other one made with the same key.
+/// Separates the MACs of issued tokens from other MACs with the same key, such as those of token requests and JWTs.
 const PURPOSE: &[u8] = b"\0issued token\0";
 
 const MAC_LEN: usize = 32;
 
-/// How far the `iat` of a JWT may be ahead, in ms: as far as the timestamp of a token request, since both are made
-/// by clocks that are not the server's.
+/// The most that the `iat` of a JWT may be ahead of the clock, in ms. As for the timestamp of a token request, the clock
+/// of the issuer is not the server's.
 const MAX_AHEAD: Millis = WINDOW;
 
-/// Most JWTs around a token, one in the other.
+/// The most nested JWTs around a token.
 const MAX_CARRIERS: usize = 2;
 
 impl PresentedToken {
     /// # Errors
-    /// Code 40101 when the text is not a token, 40144 for a JWT that is broken, 40400 for one of no app.
+    /// Code 40101 for a text that is not a token, 40144 for an invalid JWT, 40400 for a JWT without an app.
     pub(crate) fn parse(text: &str) -> Result<Self, ErrorInfo> {
         Self::parse_within(text, MAX_CARRIERS)
     }
@@ -109,7 +109,7 @@ impl PresentedToken {
         Ok(Self { app_id: app_id.into(), form: Form::Issued(sealed) })
     }
 
-    /// Reads a signed JWT, or an encrypted one, of which nothing but the header can be read.
+    /// Reads a JWT. Of an encrypted one, only the header can be read.
     fn parse_jwt(text: &str, header: &JsonObject, carriers: usize) -> Result<Self, ErrorInfo> {
         let parts: Vec<&str> = text.split('.').collect();
         let (claims, signature) = match parts[..] {
@@ -152,7 +152,7 @@ impl PresentedToken {
     ///
     /// # Errors
     /// Code 40400 with status 401 when the app has no such key, 40101 for a token that was not issued
-    /// here, 40144 for a JWT that is wrong, 40003 for one that holds for too long, 40142 for one that has expired.
+    /// here, 40144 for an invalid JWT, 40003 for a JWT that is valid for too long, 40142 for an expired token.
     pub(crate) fn check(&self, keys: &[Arc<Key>], now: Millis) -> Result<Token, ErrorInfo> {
         let token = match &self.form {
             Form::Issued(sealed) => open(sealed, keys)?,
@@ -184,7 +184,7 @@ impl TokenFacts {
     }
 }
 
-/// The text of a token for the app, `number` telling it from others of the same millisecond.
+/// The text of a token for the app. The `number` makes tokens of the same millisecond unique.
 pub(crate) fn seal(app_id: &str, token: &Token, number: u64) -> String {
     let facts = json!({
         "key": &*token.key.id,
@@ -201,7 +201,7 @@ pub(crate) fn seal(app_id: &str, token: &Token, number: u64) -> String {
     format!("{app_id}.{}", URL_SAFE_NO_PAD.encode(sealed))
 }
 
-/// Reads an issued token back.
+/// Reads a token that [`seal`] wrote, and checks its MAC.
 fn open(sealed: &[u8], keys: &[Arc<Key>]) -> Result<Token, ErrorInfo> {
     let not_ours = || error::unauthorized("the token was not issued by this server");
     let (text, mac) = sealed.split_at_checked(sealed.len() - MAC_LEN).ok_or_else(not_ours)?;
@@ -265,7 +265,7 @@ impl Jwt {
     }
 }
 
-/// A time in seconds, as JWTs have them, in ms.
+/// The time of a claim in seconds, converted to ms.
 fn time_of(claim: Option<&Value>, name: &str) -> Result<Millis, ErrorInfo> {
     let seconds = claim.and_then(Value::as_f64).filter(|seconds| seconds.abs() < 1e12);
     seconds
@@ -273,7 +273,7 @@ fn time_of(claim: Option<&Value>, name: &str) -> Result<Millis, ErrorInfo> {
         .ok_or_else(|| error::bad_jwt(format!("its `{name}` is not a time in seconds")))
 }
 
-/// The client that a token is for.
+/// The client of a token, from its `clientId`.
 fn client_of(value: Option<&Value>) -> Option<Client> {
     match value {
         None | Some(Value::Null) => Some(Client::Anonymous),
@@ -287,8 +287,8 @@ fn decode_object(part: &str) -> Option<JsonObject> {
     serde_json::from_slice(&decode(part)?).ok()
 }
 
-/// Decodes a part of a JWT: base64url without padding, as it should be, or base64 with or without, as some languages
-/// write it.
+/// Decodes a part of a JWT: base64url without padding, as the standard demands, or base64 with or without padding, as
+/// some libraries write it.
 fn decode(part: &str) -> Option<Vec<u8>> {
     const CONFIG: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);

@@ -1,4 +1,4 @@
-//! Requests for tokens: what they may ask for, and that nobody sends one twice.
+//! Token requests: their form, their signature, and the check that each is used once.
 
 use std::collections::BTreeSet;
 
@@ -9,22 +9,21 @@ use sha2::{Digest, Sha256};
 use super::identity::Key;
 use crate::hub::error;
 
-/// How long a token holds when the request does not say, in ms.
+/// The validity of a token if the request has none, in ms.
 const DEFAULT_TTL: Millis = 3_600_000;
 
-/// The longest that a token may hold, in ms.
+/// The longest validity of a token, in ms.
 pub(crate) const MAX_TTL: Millis = 86_400_000;
 
-/// How far a request's timestamp may be from now, in ms.
+/// The most that a request's timestamp may differ from the clock, in ms.
 pub(crate) const WINDOW: Millis = 120_000;
 
-/// Reads a request that came to the path of this key.
+/// Reads a request to the path of this key.
 ///
 /// # Errors
-/// Code 40000 for a part of the wrong type, 40101 when it is for another key, 40012 for a client id that
-/// no token can have.
+/// Code 40000 for a field of the wrong type, 40101 for another key, 40012 for an invalid client id.
 pub(crate) fn read(mut body: JsonObject, key_name: &str) -> Result<TokenRequest, ErrorInfo> {
-    // The path says it already, so it may be left out.
+    // The path has the name already, so that the body may omit it.
     if body.get("keyName").is_none_or(Value::is_null) {
         body.insert("keyName".to_owned(), key_name.into());
     }
@@ -38,10 +37,10 @@ pub(crate) fn read(mut body: JsonObject, key_name: &str) -> Result<TokenRequest,
     Ok(request)
 }
 
-/// How long the token is to hold, in ms.
+/// The requested validity of the token, in ms.
 ///
 /// # Errors
-/// Code 40003 when that is less than 1 ms or more than a day.
+/// Code 40003 for less than 1 ms or more than a day.
 pub(crate) fn ttl(request: &TokenRequest) -> Result<Millis, ErrorInfo> {
     match request.ttl {
         None | Some(0) => Ok(DEFAULT_TTL),
@@ -50,10 +49,10 @@ pub(crate) fn ttl(request: &TokenRequest) -> Result<Millis, ErrorInfo> {
     }
 }
 
-/// Checks that the holder of the key made a request, lately, and that it has not been used.
+/// Checks that the request is signed with the key, recent, and not used before.
 ///
 /// # Errors
-/// Code 40101 for the MAC, 40104 for the timestamp, 40105 for the nonce, 40000 when one is missing.
+/// Code 40101 for the MAC, 40104 for the timestamp, 40105 for the nonce, 40000 for a missing field.
 pub(crate) fn check(
     request: &TokenRequest,
     key: &Key,
@@ -72,11 +71,11 @@ pub(crate) fn check(
     nonces.take(&key.id, nonce, timestamp, now)
 }
 
-/// Most requests that are remembered: a fast machine with the key cannot take all memory.
+/// The most requests to remember. Without a limit, a client with the key could take all memory.
 const MAX_NONCES: usize = 500_000;
 
-/// The requests that have been used, for as long as they could be sent again. What may not come twice is a nonce
-/// together with its timestamp (TE5), in ms since the epoch.
+/// The used requests, for as long as their timestamp is recent. A nonce may be used once with each timestamp (TE5).
+/// Timestamps are in ms since the epoch.
 #[derive(Debug, Default)]
 pub(crate) struct Nonces(BTreeSet<(Millis, [u8; 32])>);
 
@@ -91,7 +90,7 @@ impl Nonces {
         while self.0.first().is_some_and(|(oldest, _)| *oldest + WINDOW < now) {
             self.0.pop_first();
         }
-        // Of a fixed size, however long the nonce is.
+        // A digest has a fixed size, however long the nonce is.
         let digest = Sha256::new().chain_update(key_id).chain_update("\n").chain_update(nonce);
         let used = (timestamp, digest.finalize().into());
         if self.0.contains(&used) {

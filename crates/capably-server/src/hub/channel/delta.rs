@@ -1,4 +1,4 @@
-//! Messages as what changed since the one before, for attachments that ask for deltas.
+//! Deltas: messages as differences from the message before, for attachments that request them.
 
 use std::sync::Arc;
 
@@ -8,28 +8,28 @@ use serde_json::json;
 use super::Subscriber;
 use crate::hub::{Broadcast, log::Entry};
 
-/// The parameter with which an attachment asks for deltas, and its value.
+/// The parameter that requests deltas, and its value.
 pub(crate) const PARAM: &str = "delta";
 pub(crate) const VCDIFF: &str = "vcdiff";
 
-/// Whether the parameter's value asks for deltas.
+/// Whether the parameter's value requests deltas.
 pub(crate) fn asked_for(format: Option<&String>) -> bool {
     format.is_some_and(|format| format == VCDIFF)
 }
 
-/// What an attachment that gets deltas has been sent.
+/// The base of the next delta for an attachment.
 #[derive(Debug, Default)]
 pub(crate) struct Deltas {
-    /// The last entry with messages: deltas are made from its last message. Without one messages are sent in
-    /// full.
+    /// The last entry with messages that was sent. The next delta starts from its last message. Without one, messages are
+    /// sent in full.
     last: Option<Arc<Entry>>,
 }
 
-/// An entry on its way to subscribers. What several are to be sent is made once.
+/// An entry on its way to subscribers. Each form of it is created once, and shared.
 pub(crate) struct Fanout<'a> {
     entry: &'a Arc<Entry>,
     full: Option<Arc<Broadcast>>,
-    /// As deltas, by the entry that they are made from.
+    /// The entry as deltas, by the entry of their base.
     deltas: Vec<(Arc<Entry>, Arc<Broadcast>)>,
 }
 
@@ -38,7 +38,7 @@ impl<'a> Fanout<'a> {
         Self { entry, full: None, deltas: Vec::new() }
     }
 
-    /// The entry as this subscriber is sent it, now.
+    /// The entry in the form for this subscriber, to send at once.
     pub(crate) fn broadcast(&mut self, subscriber: &mut Subscriber) -> Arc<Broadcast> {
         let base = match &mut subscriber.deltas {
             Some(deltas) if !self.entry.items().is_empty() => {
@@ -64,8 +64,8 @@ impl<'a> Fanout<'a> {
     }
 }
 
-/// The entry with deltas in place of payloads, where they are smaller: the first from the last message of `base`,
-/// each other from the one before it. `None` if none is.
+/// The entry with deltas in place of larger payloads. The first starts from the last message of `base`, each other from
+/// the message before it. `None` if no delta is smaller than its payload.
 fn made_from(base: &Entry, entry: &Entry) -> Option<Arc<Entry>> {
     let mut before = base.message(base.items().len().checked_sub(1)?)?;
     let mut items = entry.items().to_vec();
@@ -77,7 +77,7 @@ fn made_from(base: &Entry, entry: &Entry) -> Option<Arc<Entry>> {
     if any { entry.with_items(items) } else { None }
 }
 
-/// Puts the delta from the message before in place of the payload, if it is smaller.
+/// Replaces the payload by the delta from the message before, if the delta is smaller.
 fn make_delta(message: &mut Message, before: &Message) -> Option<()> {
     let (base, target) = (bytes(&before.data)?, bytes(&message.data)?);
     let from = before.id.as_ref()?;
@@ -97,7 +97,7 @@ fn make_delta(message: &mut Message, before: &Message) -> Option<()> {
     Some(())
 }
 
-/// A payload as it is stored: text, or bytes without base64.
+/// A payload in canonical form: text, or bytes without base64.
 fn bytes(data: &Data) -> Option<&[u8]> {
     match data {
         Data::Text(text) => Some(text.as_bytes()),

@@ -8,24 +8,24 @@ use jmespath::{
     ast::{Ast, KeyValuePair},
 };
 
-/// Which messages a derived channel has.
+/// Selects the messages of a derived channel.
 ///
-/// The expression sees `name`, and `headers` as `extras.headers` has them. A message is in when the result
-/// is true as JMESPath understands it; where the expression fails, it is out.
+/// The expression sees the `name`, and `extras.headers` as `headers`. A message is selected if the result is true by the
+/// rules of JMESPath. An error of the expression counts as false.
 pub(crate) struct Filter(Expression<'static>);
 
 /// The longest expression, in bytes.
 const MAX_LENGTH: usize = 2048;
 
-/// Most operators of an expression. Parser and interpreter recurse, at most once for each.
+/// The most operators of an expression. Parser and interpreter recurse once for each: more could overflow the stack.
 const MAX_OPERATORS: usize = 100;
 
-/// Most work for an expression, as multiples of the size of the message.
+/// The most work for an expression, as multiples of the size of the message.
 const MAX_WORK: u64 = 1000;
 
 impl Filter {
     /// # Errors
-    /// What is wrong with the expression.
+    /// The reason why the expression is refused.
     pub(crate) fn new(expression: &str) -> Result<Self, String> {
         if expression.len() > MAX_LENGTH {
             return Err(format!("it has more than {MAX_LENGTH} bytes"));
@@ -64,7 +64,7 @@ impl fmt::Debug for Filter {
     }
 }
 
-/// How many operators an expression has, brackets included: what stands between quotes does not count.
+/// The number of operators of an expression, brackets included. Quoted text does not count.
 fn operators(expression: &str) -> usize {
     let mut count = 0;
     let mut chars = expression.chars().peekable();
@@ -89,8 +89,8 @@ fn operators(expression: &str) -> usize {
     count
 }
 
-/// A bound on the work that an expression takes: the sizes of all its intermediate results, as multiples of
-/// what it is applied to. Lists of lists and the like can double with every step.
+/// A bound on the work of an expression: the sizes of all intermediate results, as multiples of the size of its input. A
+/// step such as `[@,@]` doubles its input, so that a short expression could take all memory.
 struct Work(u64);
 
 impl Work {
@@ -144,9 +144,9 @@ impl Work {
                 });
                 let each = each.max().unwrap_or(all);
                 match &**name {
-                    // The text between the items may be as long as the message, and as often there.
+                    // The separator may be as long as the message, and appear once for each item.
                     "join" => u64::MAX,
-                    // In JSON, a character can take six.
+                    // A character can take six in JSON, as an escape.
                     "to_string" => all.saturating_mul(6),
                     _ => each,
                 }
@@ -169,7 +169,7 @@ impl Work {
     }
 }
 
-/// Whether the interpreter can count with it.
+/// Whether the index cannot overflow the arithmetic of the interpreter.
 fn is_small(index: i32) -> bool {
     index.unsigned_abs() <= 1 << 20
 }
@@ -201,7 +201,7 @@ mod tests {
             ("headers.number > `3`", None, None, false),
             ("headers.\"a-b\" || name == 'x'", Some("x"), Some(json!({})), true),
             ("starts_with(name, 'ne')", Some("news"), None, true),
-            // A name that is not there is no text: the function fails.
+            // Without a name the argument is null, and the function fails.
             ("starts_with(name, 'ne')", None, None, false),
             ("contains(`[\"a\", \"b\"]`, headers.kind)", None, Some(json!({"kind": "b"})), true),
             ("headers.tags[?@ == 'x'] | [0]", None, Some(json!({"tags": ["y", "x"]})), true),

@@ -133,14 +133,14 @@ impl Channel {
         self.log.last().max(self.attached_at)
     }
 
-    /// Whether nobody is attached and nothing is kept of it, in memory or elsewhere.
+    /// Whether the channel has no attachments and no entries, in memory or in the storage.
     pub(crate) fn is_unused(&self) -> bool {
         let evicted = self.kept.as_ref().is_some_and(|kept| kept.evicted.is_some());
         self.used.connections == 0 && self.log.is_empty() && !evicted
     }
 
-    /// Drops the oldest entries of its log, by about so many bytes, but leaves the newest `keep`. What is stored of them
-    /// stays for as long as it would have.
+    /// Drops the oldest entries of the log, by about `excess` bytes, except the newest `keep`. Stored entries stay in the
+    /// storage.
     fn evict(&mut self, excess: usize, keep: usize) {
         let mut evicted = 0;
         while evicted < excess && self.log.len() > keep {

@@ -1,4 +1,4 @@
-//! A frame on its way to many transports.
+//! Broadcasts: one frame for many transports.
 
 use std::{
     fmt,
@@ -11,8 +11,8 @@ use capably_protocol::{Format, codec};
 use super::Entry;
 use super::volume::Volume;
 
-/// An entry of a channel's log as it is sent: encoded at most once in each format, by whoever needs it
-/// first, and shared by all. The log keeps the entry and not the encodings.
+/// An entry on its way to transports. It is encoded at most once in each format, and all transports share the bytes. The
+/// log has the entry only: encodings would double its memory.
 pub(crate) struct Broadcast {
     entry: Arc<Entry>,
     json: OnceLock<Bytes>,
@@ -24,7 +24,7 @@ impl Broadcast {
         Arc::new(Self { entry, json: OnceLock::new(), msgpack: OnceLock::new() })
     }
 
-    /// About how many bytes the frame has.
+    /// The approximate size of the frame, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.entry.size()
     }
@@ -43,7 +43,7 @@ impl Broadcast {
         .clone()
     }
 
-    /// How many items it has, and how many bytes of payload.
+    /// The number of items, and the size of their payloads.
     pub(crate) fn volume(&self) -> Volume {
         self.entry.volume()
     }

@@ -1,6 +1,6 @@
-//! What was published on a channel: the source of history and of every replay.
+//! The log of a channel: the source of history and of every replay.
 //!
-//! All of it is in memory; what is to outlive the process is put out by [`keep`](super::keep), too.
+//! It is in memory. [`keep`](super::keep) outputs the entries that are to outlive the process.
 
 pub(super) mod broadcast;
 pub(super) mod meter;
@@ -19,17 +19,17 @@ use capably_protocol::{
 use self::{meter::Meter, position::Position, volume::Volume};
 use super::ids::ConnectionId;
 
-/// One frame of a channel.
+/// A frame of a channel, with its position.
 #[derive(Debug)]
 pub(crate) struct Entry {
     position: Position,
-    /// When it was published, by the steady clock.
+    /// The time of the publish, by the steady clock.
     at: Duration,
     size: usize,
     frame: ServerFrame,
 }
 
-/// What an entry needs on top of its payload, about: names, ids, serials, and the structures around them.
+/// The approximate size of an item without its payload: names, ids, serials, and the structures around them.
 const OVERHEAD: usize = 250;
 
 impl Entry {
@@ -63,17 +63,17 @@ impl Entry {
         self.position
     }
 
-    /// When it was published, by the steady clock.
+    /// The time of the publish, by the steady clock.
     pub(crate) fn at(&self) -> Duration {
         self.at
     }
 
-    /// About how many bytes it takes, encoded or held.
+    /// The approximate size in memory and on the wire, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.size
     }
 
-    /// The channel that it is of.
+    /// The name of the channel.
     pub(crate) fn channel(&self) -> &str {
         match &self.frame {
             ServerFrame::Message(delivery) => &delivery.channel,
@@ -83,7 +83,7 @@ impl Entry {
         }
     }
 
-    /// How many items it has, and how many bytes of payload.
+    /// The number of items, and the size of their payloads.
     pub(crate) fn volume(&self) -> Volume {
         let count = self.items().len() + self.annotation_items().len() + self.members().len();
         let data = self.size.saturating_sub(OVERHEAD * (1 + count));
@@ -94,7 +94,7 @@ impl Entry {
         &self.frame
     }
 
-    /// The mode of the attachments that it is for.
+    /// The mode that an attachment needs to receive the entry.
     pub(crate) fn mode(&self) -> ChannelMode {
         match &self.frame {
             ServerFrame::Annotation(_) => ChannelMode::AnnotationSubscribe,
@@ -103,7 +103,7 @@ impl Entry {
         }
     }
 
-    /// The connection that published it; none for REST.
+    /// The connection that published the entry. `None` for REST.
     pub(crate) fn connection(&self) -> Option<&ConnectionId> {
         match &self.frame {
             ServerFrame::Message(delivery) => delivery.connection_id.as_ref(),
@@ -113,17 +113,17 @@ impl Entry {
         }
     }
 
-    /// When it was published, in ms since the epoch.
+    /// The time of the publish, in ms since the epoch.
     pub(crate) fn timestamp(&self) -> Millis {
         self.delivery().and_then(|delivery| delivery.timestamp).unwrap_or_default()
     }
 
-    /// The messages as they were delivered: what they share with their frame is left out.
+    /// The messages as they are delivered, without the fields that they inherit from the frame.
     pub(crate) fn items(&self) -> &[Message] {
         self.delivery().map_or(&[], |delivery| &delivery.items)
     }
 
-    /// The message at `index` with every field of its own, as history shows it.
+    /// The message at `index` with the fields that it inherits from the frame, as history returns it.
     pub(crate) fn message(&self, index: usize) -> Option<Message> {
         let delivery = self.delivery()?;
         let mut message = delivery.items.get(index)?.clone();
@@ -132,7 +132,7 @@ impl Entry {
         Some(message)
     }
 
-    /// The annotations as they were delivered: what they share with their frame is left out.
+    /// The annotations as they are delivered, without the fields that they inherit from the frame.
     pub(crate) fn annotation_items(&self) -> &[Annotation] {
         match &self.frame {
             ServerFrame::Annotation(delivery) => &delivery.items,
@@ -140,7 +140,7 @@ impl Entry {
         }
     }
 
-    /// The annotation at `index` with every field of its own.
+    /// The annotation at `index` with the fields that it inherits from the frame.
     pub(crate) fn annotation(&self, index: usize) -> Option<Annotation> {
         let ServerFrame::Annotation(delivery) = &self.frame else { return None };
         let mut annotation = delivery.items.get(index)?.clone();
@@ -149,7 +149,7 @@ impl Entry {
         Some(annotation)
     }
 
-    /// What members did, as it was delivered; nothing in an entry of another kind.
+    /// The presence events as they are delivered. Empty for an entry of another type.
     pub(crate) fn members(&self) -> &[PresenceMessage] {
         match &self.frame {
             ServerFrame::Presence(delivery) => &delivery.items,
@@ -157,7 +157,7 @@ impl Entry {
         }
     }
 
-    /// What the member at `index` did, with every field of its own.
+    /// The presence event at `index` with the fields that it inherits from the frame.
     pub(crate) fn member(&self, index: usize) -> Option<PresenceMessage> {
         let ServerFrame::Presence(delivery) = &self.frame else { return None };
         let mut member = delivery.items.get(index)?.clone();
@@ -166,17 +166,17 @@ impl Entry {
         Some(member)
     }
 
-    /// Whether it brought new messages, rather than a change of one.
+    /// Whether the entry has new messages, rather than a change of one.
     pub(crate) fn is_creation(&self) -> bool {
         self.items().first().is_some_and(|item| item.action == Some(MessageAction::Create))
     }
 
-    /// Whether it is delivered and kept nowhere: it has no place in the log that a client could go on from.
+    /// Whether the entry is delivered and not logged. It has no channel serial, so that no client resumes from it.
     pub(crate) fn is_ephemeral(&self) -> bool {
         self.delivery().is_some_and(|delivery| delivery.channel_serial.is_none())
     }
 
-    /// The same entry with other messages in the place of its own.
+    /// The same entry with other messages.
     pub(crate) fn with_items(&self, items: Vec<Message>) -> Option<Arc<Self>> {
         let delivery = Delivery { items, ..self.delivery()?.clone() };
         Some(Self::new(self.position, self.at, delivery))
@@ -194,29 +194,29 @@ fn json_size(annotations: &MessageAnnotations) -> usize {
     serde_json::to_string(annotations).map_or(0, |text| text.len())
 }
 
-/// How much a log keeps.
+/// The limits of a log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retention {
-    /// Most frames.
+    /// The most entries.
     pub(crate) frames: usize,
-    /// Most bytes, about.
+    /// The most bytes, approximately.
     pub(crate) bytes: usize,
-    /// How long, when the other two allow.
+    /// The age up to which entries are stored.
     pub(crate) age: Duration,
 }
 
-/// The frames of one channel, in order, as far back as its [`Retention`] allows.
+/// The entries of a channel, as far back as its [`Retention`] allows.
 #[derive(Debug)]
 pub(crate) struct Log {
     entries: VecDeque<Arc<Entry>>,
     bytes: usize,
     meter: Meter,
-    /// Everything after this position is here.
+    /// The log is complete after this position.
     floor: Position,
 }
 
 impl Log {
-    /// An empty log in which nothing is missing after `floor`.
+    /// An empty log that is complete after `floor`.
     pub(crate) fn new(floor: Position, meter: Meter) -> Self {
         Self { entries: VecDeque::new(), bytes: 0, meter, floor }
     }
@@ -227,7 +227,7 @@ impl Log {
         self.entries.push_back(entry);
     }
 
-    /// Takes out the oldest entry when it is beyond what `retention` keeps.
+    /// Removes the oldest entry if it exceeds the `retention`.
     pub(crate) fn pop_expired(
         &mut self,
         retention: &Retention,
@@ -236,14 +236,14 @@ impl Log {
         let oldest = self.entries.front()?;
         let full = self.entries.len() > retention.frames || self.bytes > retention.bytes;
         let old = now.saturating_sub(oldest.at) > retention.age;
-        // The newest stays whatever its size: it is what subscribers are just being sent.
+        // The newest entry stays, whatever its size: subscribers whose replay is in progress receive it from the log.
         if !(old || (full && self.entries.len() > 1)) {
             return None;
         }
         self.pop_oldest()
     }
 
-    /// Takes out the oldest entry.
+    /// Removes the oldest entry.
     pub(crate) fn pop_oldest(&mut self) -> Option<Arc<Entry>> {
         let oldest = self.entries.pop_front()?;
         self.bytes -= oldest.size();
@@ -252,18 +252,18 @@ impl Log {
         Some(oldest)
     }
 
-    /// Drops every entry as if it had never been there.
+    /// Drops all entries without moving the floor, as if they had never been appended.
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
         self.meter.subtract(std::mem::take(&mut self.bytes));
     }
 
-    /// How many bytes the entries have, about.
+    /// The approximate size of the entries, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -298,7 +298,7 @@ impl Log {
         self.entries.get(at)
     }
 
-    /// The position from which the newest `count` messages follow, as they were first published.
+    /// The position before the newest `count` messages. Changes are not counted.
     pub(crate) fn rewind_count(&self, count: usize) -> Position {
         let mut messages = 0;
         for entry in self.entries.iter().rev() {
@@ -312,7 +312,7 @@ impl Log {
         self.floor
     }
 
-    /// The position from which the messages of the last `span` follow.
+    /// The position before the messages of the last `span`.
     pub(crate) fn rewind_span(&self, span: Duration, now: Duration) -> Position {
         let since = now.saturating_sub(span);
         let start = self.entries.partition_point(|entry| entry.at < since);

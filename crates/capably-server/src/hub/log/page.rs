@@ -2,7 +2,7 @@
 
 use capably_protocol::{Millis, Str};
 
-/// Which way a page goes through a list in order.
+/// The direction of a page through an ordered list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// Newest first.
@@ -12,27 +12,27 @@ pub(crate) enum Direction {
     Forwards,
 }
 
-/// Which part of a list is asked for.
+/// Selects a page of a list.
 #[derive(Clone, Debug)]
 pub(crate) struct PageQuery {
     pub(crate) direction: Direction,
-    /// Most items on a page.
+    /// The most items on the page.
     pub(crate) limit: usize,
-    /// Not before this time, in ms since the epoch.
+    /// The earliest time to include, in ms since the epoch.
     pub(crate) start: Option<Millis>,
-    /// Not after this time, in ms since the epoch.
+    /// The latest time to include, in ms since the epoch.
     pub(crate) end: Option<Millis>,
-    /// Where the page before ended.
+    /// The end of the page before.
     pub(crate) cursor: Option<Str>,
 }
 
 impl PageQuery {
-    /// Whether the time is not outside of what is asked for.
+    /// Whether the query includes the time.
     pub(crate) fn covers(&self, time: Millis) -> bool {
         self.start.is_none_or(|start| time >= start) && self.end.is_none_or(|end| time <= end)
     }
 
-    /// A page of items that come in the order of their keys. The key of the last one is the cursor.
+    /// A page of items that are sorted by their keys. The key of the page's last item is the cursor.
     pub(crate) fn page<T>(&self, items: impl DoubleEndedIterator<Item = (Str, T)>) -> Page<T> {
         let cursor = self.cursor.as_deref();
         match self.direction {

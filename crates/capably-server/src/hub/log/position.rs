@@ -1,11 +1,11 @@
-//! Serials: the order of everything an app publishes.
+//! Positions: the order of all entries of an app, and the serials that express them.
 
 use capably_protocol::{Millis, Str};
 
 /// The site code of this server, in serials and in `connectionDetails`.
 pub(crate) const SITE: &str = "local";
 
-/// The place of one frame among all frames of an app.
+/// The position of a frame among all frames of an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Position {
     time: u64,
@@ -17,14 +17,14 @@ const COUNTER_DIGITS: usize = 3;
 const INDEX_DIGITS: usize = 3;
 const CHANNEL_SERIAL_LEN: usize = TIME_DIGITS + 1 + COUNTER_DIGITS + 1 + SITE.len();
 
-/// Most frames at one millisecond; those beyond count into the next.
+/// The most frames of one millisecond. Further frames count into the next.
 const COUNTER_LIMIT: u16 = 1000;
 
-/// Most messages in one frame, so that their indexes have a fixed width.
+/// The most messages in one frame, so that their indexes have a fixed width.
 pub(crate) const MAX_INDEX: usize = 1000;
 
 impl Position {
-    /// The `channelSerial` of the frame: of a fixed width, so that its order is that of its text.
+    /// The `channelSerial` of the frame. It has a fixed width, so that serials sort as texts.
     pub(crate) fn channel_serial(self) -> Str {
         self.text(None)
     }
@@ -41,7 +41,7 @@ impl Position {
         (message_serial, channel_serial)
     }
 
-    /// The position that a channel serial, or the front part of a message serial, tells.
+    /// The position in a channel serial, or in the front part of a message serial.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.as_bytes();
         let time = digits(text.get(..TIME_DIGITS)?)?;
@@ -53,7 +53,7 @@ impl Position {
             .then_some(Self { time, counter: u16::try_from(counter).ok()? })
     }
 
-    /// The position and index that a message serial tells; a channel serial counts as past its last.
+    /// The position and the index in a message serial. A channel serial counts as the index after the last message.
     pub(crate) fn parse_message(text: &str) -> Option<(Self, usize)> {
         let position = Self::parse(text)?;
         let index = match text.split_once(':') {
@@ -63,17 +63,17 @@ impl Position {
         Some((position, index))
     }
 
-    /// The position `frames` further on within the same millisecond.
+    /// The position after so many `frames` of the same millisecond. `None` if the millisecond has not as many.
     pub(crate) fn plus(self, frames: u64) -> Option<Self> {
         let counter = u64::from(self.counter).checked_add(frames)?;
         let counter = u16::try_from(counter).ok().filter(|counter| *counter < COUNTER_LIMIT)?;
         Some(Self { time: self.time, counter })
     }
 
-    /// How many bytes [`to_bytes`](Self::to_bytes) gives.
+    /// The length of [`to_bytes`](Self::to_bytes).
     pub(crate) const BYTES: usize = 10;
 
-    /// The position in bytes whose order is that of the positions.
+    /// The position as bytes, which sort as positions.
     pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..8].copy_from_slice(&self.time.to_be_bytes());
@@ -81,7 +81,7 @@ impl Position {
         bytes
     }
 
-    /// The position that [`to_bytes`](Self::to_bytes) gave these bytes for.
+    /// The inverse of [`to_bytes`](Self::to_bytes).
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (time, counter) = bytes.split_first_chunk()?;
         let time = u64::from_be_bytes(*time);
@@ -104,29 +104,29 @@ impl Position {
     }
 }
 
-/// Hands out positions, each after the last.
+/// The clock of an app. It issues positions, each after the last.
 #[derive(Debug)]
 pub(crate) struct SerialClock {
     last: Position,
 }
 
 impl SerialClock {
-    /// A clock whose positions come after `now`.
+    /// A clock that issues positions after `now`.
     pub(crate) fn new(now: Millis) -> Self {
         Self { last: Position { time: u64::try_from(now).unwrap_or(0), counter: 0 } }
     }
 
-    /// The last position handed out.
+    /// The last position.
     pub(crate) fn last(&self) -> Position {
         self.last
     }
 
-    /// Positions come after this one, too.
+    /// Makes later positions follow this position, too.
     pub(crate) fn go_on_after(&mut self, position: Position) {
         self.last = self.last.max(position);
     }
 
-    /// The next position: of this millisecond, or after the last one when the clock stands or goes back.
+    /// The next position: of this millisecond, or after the last position if the wall clock stands or goes back.
     pub(crate) fn next(&mut self, now: Millis) -> Position {
         let time = u64::try_from(now).unwrap_or(0);
         self.last = if time > self.last.time {

@@ -1,14 +1,14 @@
-//! A map that gives its entries in the order in which their keys came.
+//! A map of clients, in the order of their arrival.
 
 use std::collections::BTreeMap;
 
 use capably_protocol::Str;
 
-/// Values by the id of a client, in the order in which the clients came. A client that is there already keeps
-/// its place; one that has gone and comes again is the last.
+/// Values by client id, in the order of arrival. A client that arrives again keeps its place, unless it was removed in
+/// between.
 #[derive(Debug)]
 pub(crate) struct Arrivals<V> {
-    /// Each with the number of its arrival.
+    /// Each value with the number of its client's arrival.
     known: BTreeMap<Str, (u64, V)>,
     order: BTreeMap<u64, Str>,
     next: u64,
@@ -21,7 +21,7 @@ impl<V> Default for Arrivals<V> {
 }
 
 impl<V: Default> Arrivals<V> {
-    /// The value of a client, which comes now unless it is there.
+    /// The value of a client, which is added if it is new.
     pub(crate) fn entry(&mut self, client: Str) -> &mut V {
         let Self { known, order, next } = self;
         let (_, value) = known.entry(client).or_insert_with_key(|client| {
@@ -35,7 +35,7 @@ impl<V: Default> Arrivals<V> {
 }
 
 impl<V> Arrivals<V> {
-    /// Takes a client out, if it is there.
+    /// Removes a client.
     pub(crate) fn remove(&mut self, client: &str) {
         if let Some((number, _)) = self.known.remove(client) {
             self.order.remove(&number);
@@ -50,12 +50,12 @@ impl<V> Arrivals<V> {
         self.known.is_empty()
     }
 
-    /// The clients, those first that came first.
+    /// The clients in the order of arrival.
     pub(crate) fn clients(&self) -> impl Iterator<Item = &Str> {
         self.order.values()
     }
 
-    /// The clients, those first that came first, with their values.
+    /// The clients and their values in the order of arrival.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Str, &V)> {
         self.order.values().filter_map(|client| Some((client, &self.known.get(client)?.1)))
     }

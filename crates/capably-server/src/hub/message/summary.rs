@@ -7,23 +7,23 @@ use serde_json::{Value, json};
 
 use super::arrivals::Arrivals;
 
-/// How annotations of a type are summed up, as the type's last part says.
+/// The method by which annotations of a type are summarized. It is the last part of the type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
-    /// How many there are.
+    /// The number of annotations.
     Total,
-    /// Which clients made one.
+    /// The clients with an annotation.
     Flag,
-    /// Which clients made one, by name.
+    /// The clients with an annotation, by its name.
     Distinct,
-    /// Which clients made one, by name; each client counts for the last name it gave.
+    /// The clients with an annotation, by its name. A client counts for its latest name only.
     Unique,
-    /// How much each client has counted, by name.
+    /// The sum of the counts of each client, by name.
     Multiple,
 }
 
 impl Method {
-    /// The method of a type, such as `reaction:distinct.v1`; `None` for a type that has no summary.
+    /// The method of a type, such as `reaction:distinct.v1`. `None` for a type without a summary.
     pub(crate) fn of(annotation_type: &str) -> Option<Self> {
         match annotation_type.rsplit_once(':')?.1 {
             "total.v1" => Some(Self::Total),
@@ -35,13 +35,13 @@ impl Method {
         }
     }
 
-    /// Whether an annotation must be by an identified client.
+    /// Whether an annotation needs a client id.
     pub(crate) fn needs_client(self) -> bool {
         matches!(self, Self::Flag | Self::Distinct | Self::Unique)
     }
 
-    /// Whether an annotation of this action must have a name. What a client has of `unique` can be removed
-    /// without one: there is one name at most that it counts for.
+    /// Whether an annotation of this action needs a name. A removal of `unique` needs none, as a client counts for one
+    /// name at most.
     pub(crate) fn needs_name(self, action: Option<AnnotationAction>) -> bool {
         match self {
             Self::Total | Self::Flag => false,
@@ -72,14 +72,14 @@ struct Counts {
     unidentified: u64,
 }
 
-/// What a type or a name takes beside its text and the clients, in bytes, about.
+/// The approximate size of a type or a name without its text and its clients, in bytes.
 const OVERHEAD: usize = 100;
 
-/// What a client takes beside its id, in bytes, about.
+/// The approximate size of a client without its id, in bytes.
 const CLIENT_OVERHEAD: usize = 8;
 
 impl Summaries {
-    /// Takes an annotation into the summary of its type. Returns whether the type has one.
+    /// Applies an annotation to the summary of its type. Returns whether the type has one.
     pub(crate) fn fold(&mut self, annotation: &Annotation) -> bool {
         let Some((annotation_type, method)) = typed(annotation) else { return false };
         let summary = self.0.entry(annotation_type.clone()).or_insert_with(|| Summary::new(method));
@@ -91,7 +91,7 @@ impl Summaries {
         true
     }
 
-    /// About how many bytes the summaries have, without any client, once these annotations are in them.
+    /// The approximate size of the summaries with these annotations, without clients, in bytes.
     pub(crate) fn size_with<'a>(
         &self,
         annotations: impl IntoIterator<Item = &'a Annotation>,
@@ -107,8 +107,7 @@ impl Summaries {
         self.size(0) + new.sum::<usize>()
     }
 
-    /// The summaries by type. Lists of clients are clipped as far as it takes for all to have no more
-    /// than about `max_size` bytes.
+    /// The summaries by type. Lists of clients are clipped so that all summaries have about `max_size` bytes at most.
     pub(crate) fn to_values(&self, max_size: usize) -> BTreeMap<String, Value> {
         let mut clients = self.0.values().map(Summary::most_clients).max().unwrap_or(0);
         while clients > 0 && self.size(clients) > max_size {
@@ -118,7 +117,7 @@ impl Summaries {
         values.map(|(name, summary)| (name.to_string(), summary.to_value(clients))).collect()
     }
 
-    /// About how many bytes the summaries have with at most so many clients in a list.
+    /// The approximate size of the summaries with at most so many clients in a list, in bytes.
     fn size(&self, clients: usize) -> usize {
         let mut size = 0;
         for (name, summary) in &self.0 {
@@ -132,7 +131,7 @@ impl Summaries {
     }
 }
 
-/// The annotation's type and how it is summed up.
+/// The type of the annotation and its method.
 fn typed(annotation: &Annotation) -> Option<(&Str, Method)> {
     let annotation_type = annotation.annotation_type.as_ref()?;
     Some((annotation_type, Method::of(annotation_type)?))
@@ -194,7 +193,7 @@ impl Summary {
                     }
                 }
             }
-            // What clients without an id have counted cannot be told apart.
+            // The counts of clients without an id are added up: one client's share cannot be removed.
             (Self::Flag(_) | Self::Distinct(_) | Self::Unique(_) | Self::Multiple(_), None) => {}
         }
     }
@@ -207,7 +206,7 @@ impl Summary {
         }
     }
 
-    /// Shows every list of clients, with the name it is for.
+    /// Calls `show` with every list of clients and its name.
     fn each_list(&self, mut show: impl FnMut(&str, &mut dyn Iterator<Item = &Str>)) {
         match self {
             Self::Total(_) => {}
@@ -243,7 +242,7 @@ impl Summary {
     }
 }
 
-/// Takes a client out of the names that `from` is true of; a name without any client goes.
+/// Removes a client from the names for which `from` is true, and names without clients.
 fn remove(names: &mut BTreeMap<Str, Clients>, client: &str, from: impl Fn(&Str) -> bool) {
     names.retain(|name, clients| {
         if from(name) {

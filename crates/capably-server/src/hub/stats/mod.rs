@@ -222,7 +222,7 @@ impl Stats {
         }
         let new = given.keys().filter(|start| !self.given.contains_key(start)).count();
         if self.given.len() + new > MAX_GIVEN {
-            return Err(error::bad_request("there are more intervals than are kept"));
+            return Err(error::bad_request("there are more intervals than the server stores"));
         }
         self.given.extend(given);
         Ok(())
