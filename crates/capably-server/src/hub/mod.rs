@@ -1,7 +1,9 @@
 //! The service as a pure state machine: inputs and the time go in, outputs come out.
 //!
-//! Nothing here knows a socket, a task or a clock. The front calls an [`App`] under its lock and carries
-//! out the [`Output`]s in their order before it lets go.
+//! The hub has no sockets, tasks or clocks. The front calls an [`App`] under its lock, and carries out the [`Output`]s in
+//! their order before it releases the lock.
+//!
+//! Imports run downwards: `app`, `connection`, `channel`, then `message`, `presence` and `push`, then `access`, then `log`.
 
 mod access;
 mod app;

@@ -108,7 +108,6 @@ impl App {
             frames.clear();
             return;
         };
-        let id = connection.id().clone();
         let sent = outputs.len();
         let turn = &mut Turn { now, settings: &self.settings, outputs };
         let mut receiver = Receiver::new(connection, transport, &self.access, &mut self.channels);
@@ -119,7 +118,7 @@ impl App {
         }
         let received = receiver.finish(turn);
         if received.renewed {
-            self.connections.watch_token(&id, &self.access.revocations, now);
+            self.connections.watch_token_on(transport, &self.access.revocations, now);
         }
         if received.ended {
             self.connections.end(transport, &mut self.channels, turn);

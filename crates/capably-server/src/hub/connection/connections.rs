@@ -235,8 +235,19 @@ impl Connections {
         }
     }
 
-    /// Schedules the next check of the connection's token.
-    pub(crate) fn watch_token(&mut self, id: &ConnectionId, revocations: &Revocations, now: Now) {
+    /// Schedules the next check of the token of the connection that uses the transport.
+    pub(crate) fn watch_token_on(
+        &mut self,
+        transport: TransportId,
+        revocations: &Revocations,
+        now: Now,
+    ) {
+        if let Some(id) = self.transports.get(&transport).cloned() {
+            self.watch_token(&id, revocations, now);
+        }
+    }
+
+    fn watch_token(&mut self, id: &ConnectionId, revocations: &Revocations, now: Now) {
         let Some(connection) = self.map.get_mut(id) else { return };
         if let Some(due) = connection.token_due.take() {
             self.token_watch.remove(&(due, id.clone()));
