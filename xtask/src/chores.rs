@@ -1,13 +1,13 @@
-//! Short names for the longer commands of CONTRIBUTING.md.
+//! Short commands for the longer ones in CONTRIBUTING.md.
 
 use std::{path::Path, process::Command};
 
 use crate::Outcome;
 
-/// How many seeded hours `cargo xtask hours` runs, unless it is told.
+/// The number of simulated hours of `cargo xtask hours`.
 const HOURS: &str = "1000";
 
-/// `cargo xtask lint`: what `.ci/run` checks before it runs a test.
+/// `cargo xtask lint`: the checks that `.ci/run` makes before it runs tests.
 pub(crate) fn lint(root: &Path) -> Outcome {
     cargo(root, &["fmt", "--all", "--check"], &[])?;
     for features in [&[][..], &["--no-default-features"], &["--all-features"]] {
@@ -21,7 +21,7 @@ pub(crate) fn lint(root: &Path) -> Outcome {
     Ok("formatting, lints and docs are in order".to_owned())
 }
 
-/// `cargo xtask hours`: hours of drops and refusals in virtual time; of one seed only, where that is named.
+/// `cargo xtask hours`: simulated hours of drops and refusals. With a seed, only the hour of that seed.
 pub(crate) fn hours(root: &Path, seed: Option<&str>) -> Outcome {
     let hours = seed.map_or(HOURS, |_| "1");
     let mut settings = vec![("CAPABLY_HOURS", hours)];
@@ -29,10 +29,10 @@ pub(crate) fn hours(root: &Path, seed: Option<&str>) -> Outcome {
     let test = ["test", "--release", "-p", "capably", "--test", "realtime", "hours"];
     let arguments: Vec<&str> = test.into_iter().chain(["--", "--nocapture"]).collect();
     cargo(root, &arguments, &settings)?;
-    Ok(format!("hours survived: {hours}"))
+    Ok(format!("simulated hours without a failure: {hours}"))
 }
 
-/// `cargo xtask interop`: other people's clients against our server and our clients.
+/// `cargo xtask interop`: the official clients against our server, and against our clients.
 pub(crate) fn interop(root: &Path) -> Outcome {
     cargo(root, &["build", "--release", "-p", "capably-cli", "-p", "capably-interop"], &[])?;
     let folder = root.join("interop");
@@ -41,7 +41,7 @@ pub(crate) fn interop(root: &Path) -> Outcome {
     Ok("the interop tests passed".to_owned())
 }
 
-/// `cargo xtask bench`: every bench; compare figures only with figures of the same machine, taken by turns.
+/// `cargo xtask bench`: all benches. Compare figures only with figures of the same machine, measured by turns.
 pub(crate) fn bench(root: &Path) -> Outcome {
     cargo(root, &["bench", "--workspace", "--benches"], &[])?;
     cargo(root, &["run", "--release", "--", "bench"], &[])?;

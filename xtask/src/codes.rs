@@ -19,14 +19,14 @@ pub(crate) fn generate(root: &Path) -> Outcome {
     Ok(format!("{TARGET}: {} codes", codes.len()))
 }
 
-/// Renews the data file from ably-common's list, then writes the constants.
+/// Updates the data file from ably-common's list, and then writes the constants.
 pub(crate) fn renew(root: &Path, source: &Path) -> Outcome {
     let codes = parse(&read(source)?)?;
     write(&root.join(DATA), &json(&codes))?;
     generate(root)
 }
 
-/// Fails if the constants are not what [`generate`] would write.
+/// Fails if the file with the constants is out of date.
 pub(crate) fn check(root: &Path) -> Outcome {
     let codes = parse(&read(&root.join(DATA))?)?;
     if read(&root.join(TARGET))? == rust(&codes) {
@@ -36,7 +36,7 @@ pub(crate) fn check(root: &Path) -> Outcome {
     }
 }
 
-/// What the list says of a code.
+/// An entry of the list.
 #[derive(Debug, PartialEq)]
 struct Code {
     identifier: String,
@@ -57,7 +57,10 @@ fn parse(text: &str) -> Result<BTreeMap<u32, Code>, String> {
             return Err(format!("code {number}: `{}` is not an identifier", code.identifier));
         }
         if codes.values().any(|other| other.identifier == code.identifier) {
-            return Err(format!("code {number}: `{}` stands for two codes", code.identifier));
+            return Err(format!(
+                "code {number}: `{}` is the identifier of two codes",
+                code.identifier
+            ));
         }
         let number = number.parse().map_err(|_| format!("`{number}` is not a code"))?;
         codes.insert(number, code);
@@ -88,7 +91,7 @@ fn json(codes: &BTreeMap<u32, Code>) -> String {
     format!("{{\n  \"codes\": {{\n{}\n  }}\n}}\n", lines.join(",\n"))
 }
 
-/// The Rust file, laid out as rustfmt would.
+/// The Rust file, formatted as rustfmt would format it.
 fn rust(codes: &BTreeMap<u32, Code>) -> String {
     let mut constants = String::new();
     let mut titles = String::new();
@@ -127,7 +130,7 @@ fn rust(codes: &BTreeMap<u32, Code>) -> String {
     )
 }
 
-/// A title as rustdoc shows it unchanged.
+/// A title, escaped for rustdoc.
 fn escape(title: &str) -> String {
     let mut text = String::with_capacity(title.len());
     for c in title.chars() {
@@ -197,7 +200,7 @@ pub(super) fn title(code: u32) -> Option<&'static str> {
             with(
                 r#""1": {"identifier": "a", "title": "x"}, "2": {"identifier": "a", "title": "y"}"#
             ),
-            Err("code 2: `a` stands for two codes".to_owned())
+            Err("code 2: `a` is the identifier of two codes".to_owned())
         );
         assert_eq!(with(r#""1": {"identifier": "a"}"#), Err("code 1 has no `title`".to_owned()));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Chores of the repository, run as `cargo xtask <chore>`.
+//! Tasks of the repository: `cargo xtask <task>`.
 
 mod chores;
 mod codes;
@@ -13,22 +13,22 @@ use std::{
 };
 
 const USAGE: &str = "\
-Usage: cargo xtask <chore>
+Usage: cargo xtask <task>
 
   codes                 generate the error codes of capably-protocol from xtask/data/error-codes.json
-  codes <errors.json>   first renew that file from ably-common's protocol/errors.json
-  codes --check         fail if the generated file is not what `codes` would write
+  codes <errors.json>   first update that file from ably-common's protocol/errors.json
+  codes --check         fail if the generated file is out of date
   pure                  fail if a pure crate depends on a runtime, a socket, a clock or randomness
-  spec                  how much of the specification has a test; fail if a section has fallen
-  spec --raise          make today's coverage what no section may fall below
+  spec                  print how much of the specification has a test; fail if a section has less than before
+  spec --raise          make the present coverage the least that each section must have
 
-  lint                  formatting, clippy with default, no and all features, docs; warnings are errors
-  hours [seed]          1,000 hours of drops and refusals in virtual time, or the one of a seed
-  interop               other people's clients against our server and our clients; needs Node.js
-  bench                 every bench
+  lint                  check formatting, clippy (default, no and all features) and docs; warnings are errors
+  hours [seed]          run 1,000 simulated hours of drops and refusals, or only the hour of a seed
+  interop               test the official clients against our server, and against our clients; needs Node.js
+  bench                 run all benches
 ";
 
-/// What a chore returns: what to say when it went well, or what went wrong.
+/// The result of a task: the text to print, or the error.
 type Outcome = Result<String, String>;
 
 fn main() -> ExitCode {
@@ -49,20 +49,21 @@ fn main() -> ExitCode {
         ["bench"] => chores::bench(&root),
         _ => Err(USAGE.to_owned()),
     };
-    // Nobody is left to tell when the output is closed.
+    // An error means that the output is closed: there is nowhere to report it.
     match outcome {
-        Ok(said) => {
-            let _ = writeln!(io::stdout(), "{said}");
+        Ok(text) => {
+            let _ = writeln!(io::stdout(), "{text}");
             ExitCode::SUCCESS
         }
-        Err(why) => {
-            let _ = writeln!(io::stderr(), "{why}");
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// The folder of the workspace: of the one that is run, as several clones may share a target directory.
+/// The folder of the workspace. It is read at run time and not compiled in, because several clones may share a target
+/// directory.
 fn root() -> PathBuf {
     let here = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let workspace = here.and_then(|here| here.parent().map(Path::to_owned));

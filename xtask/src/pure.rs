@@ -6,8 +6,8 @@ use crate::Outcome;
 
 const PURE: [&str; 2] = ["capably-protocol", "capably-core"];
 
-/// What no pure crate may depend on: a crate, all crates whose names begin so (`…*`), or a feature of a
-/// crate (`crate/feature`).
+/// The dependencies that a pure crate must not have: a crate, all crates with a prefix (`prefix*`), or a feature of a crate
+/// (`crate/feature`).
 const BANNED: [&str; 42] = [
     // Runtimes and timers.
     "tokio*",
@@ -48,7 +48,7 @@ const BANNED: [&str; 42] = [
     "web-time",
     "quanta",
     "coarsetime",
-    // Randomness, other than generators that are handed their seed.
+    // Randomness, except generators that get their seed as an input.
     "getrandom",
     "rand",
     "fastrand/std",
@@ -57,7 +57,7 @@ const BANNED: [&str; 42] = [
     "ulid",
 ];
 
-/// Fails if the dependency tree of a pure crate, for any target, holds a banned crate.
+/// Fails if the dependency tree of a pure crate has a banned crate, on any target.
 pub(crate) fn check(root: &Path) -> Outcome {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
@@ -98,7 +98,7 @@ fn read(tree: &str) -> (BTreeSet<&str>, BTreeSet<String>) {
         let (package, enabled) = line.split_once('|').unwrap_or((line, ""));
         let Some(name) = package.split_whitespace().next() else { continue };
         crates.insert(name);
-        // A crate listed before has ` (*)` behind its features.
+        // A crate that was listed before has ` (*)` after its features.
         for feature in enabled.trim_end_matches(" (*)").split(',').filter(|f| !f.is_empty()) {
             features.insert(format!("{name}/{feature}"));
         }

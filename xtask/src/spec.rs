@@ -1,9 +1,9 @@
-//! `cargo xtask spec`: how much of the specification has a test of ours.
+//! `cargo xtask spec`: how much of the specification our tests cover.
 //!
-//! A test names what it covers in a comment above it: `// UTS: <test id>` when it is ported from the
-//! Universal Test Specification, `// Spec: <point>, <point>` otherwise. A ported test covers the points its
-//! id names. Tests and points that cannot apply stand in `docs/uts-deviations.md`, each id in backticks at
-//! the start of a table row.
+//! A comment above a test has the points that the test covers: `// UTS: <test id>` for a test that is ported from the
+//! Universal Test Specification, and `// Spec: <point>, <point>` for other tests. A ported test covers the points in its
+//! id. Tests and points that cannot apply are in `docs/uts-deviations.md`, each id in backticks at the start of a table
+//! row.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ const TESTS: &str = "xtask/data/uts-tests.tsv";
 const FLOOR: &str = "xtask/data/spec-floor.tsv";
 const DEVIATIONS: &str = "docs/uts-deviations.md";
 
-/// Prints the coverage of each section, and fails when one is below the committed floor.
+/// Prints the coverage of each section. Fails when a section is below the committed floor.
 pub(crate) fn check(root: &Path) -> Outcome {
     let coverage = measure(root)?;
     let floor = Floor::read(root)?;
@@ -29,14 +29,14 @@ pub(crate) fn check(root: &Path) -> Outcome {
         report.push_str("\nno section is below its floor");
         return Ok(report);
     }
-    let mut said = format!("{report}\n\nbelow the floor of {FLOOR}:\n");
+    let mut text = format!("{report}\n\nbelow the floor of {FLOOR}:\n");
     for line in fallen {
-        let _ = writeln!(said, "  {line}");
+        let _ = writeln!(text, "  {line}");
     }
-    Err(said)
+    Err(text)
 }
 
-/// Commits today's coverage as the floor.
+/// Writes the present coverage as the floor.
 pub(crate) fn raise(root: &Path) -> Outcome {
     let coverage = measure(root)?;
     let path = root.join(FLOOR);
@@ -44,7 +44,7 @@ pub(crate) fn raise(root: &Path) -> Outcome {
     Ok(format!("{}\n\nwritten to {FLOOR}", coverage.report()))
 }
 
-/// What there is to cover, and what is covered, by kind and section.
+/// The points and tests, and those of them that are covered, by kind and section.
 #[derive(Debug, Default)]
 struct Coverage {
     sections: BTreeMap<(Kind, String), Section>,
@@ -142,7 +142,7 @@ impl Kind {
     }
 }
 
-/// The least that each section must have.
+/// The least coverage that each section must have.
 #[derive(Debug, PartialEq)]
 struct Floor(BTreeMap<(Kind, String), usize>);
 
@@ -170,7 +170,7 @@ impl Floor {
     }
 }
 
-/// What the comments above tests name.
+/// The ids in the comments above tests.
 #[derive(Debug, Default)]
 struct Markers {
     tests: BTreeSet<String>,
@@ -189,14 +189,14 @@ impl Markers {
         }
     }
 
-    /// The points covered, by ported tests or by our own.
+    /// The points that are covered, by ported tests or by others.
     fn points(&self) -> BTreeSet<&str> {
         let ported = self.tests.iter().filter_map(|id| id.split('/').nth(2));
         let ported = ported.flat_map(|points| points.split('-'));
         ported.chain(self.spec.iter().map(String::as_str)).collect()
     }
 
-    /// A name that is not in the lists is a mistake, and so is one that is both covered and set aside.
+    /// Fails for an id that is not in the lists, and for an id that is both covered and listed as a deviation.
     fn check(
         &self,
         points: &BTreeMap<String, String>,
@@ -212,8 +212,8 @@ impl Markers {
             .iter()
             .filter(|id| self.tests.contains(*id) || covered.contains(id.as_str()));
         let mut wrong: Vec<String> = Vec::new();
-        wrong.extend(unknown_tests.map(|id| format!("`{id}` is no test of the UTS")));
-        wrong.extend(unknown_points.map(|id| format!("`{id}` is no live point")));
+        wrong.extend(unknown_tests.map(|id| format!("`{id}` is not a test of the UTS")));
+        wrong.extend(unknown_points.map(|id| format!("`{id}` is not a live point")));
         wrong.extend(
             unknown_deviations
                 .map(|id| format!("`{id}` is neither a test of the UTS nor a live point")),
@@ -288,9 +288,9 @@ mod tests {
         };
         assert_eq!(
             wrong("// UTS: rest/unit/RSL9/x-0", ""),
-            "`rest/unit/RSL9/x-0` is no test of the UTS"
+            "`rest/unit/RSL9/x-0` is not a test of the UTS"
         );
-        assert_eq!(wrong("// Spec: RSL1a, RSL9", ""), "`RSL9` is no live point");
+        assert_eq!(wrong("// Spec: RSL1a, RSL9", ""), "`RSL9` is not a live point");
         assert_eq!(
             wrong("", "| `nobody/knows` | why |"),
             "`nobody/knows` is neither a test of the UTS nor a live point"

@@ -1,4 +1,4 @@
-//! How a command ends when it does not do what it was asked.
+//! Failures of a command: exit codes and error texts.
 
 use std::{fmt, io, process::ExitCode};
 
@@ -16,12 +16,12 @@ pub(crate) enum Exit {
     TimedOut = 5,
 }
 
-/// Why a command ends early.
+/// The reason why a command ends early.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Something went wrong.
+    /// An error.
     Error { exit: Exit, code: Option<ErrorCode>, message: String, remedy: Option<String> },
-    /// Nobody reads the output any more: the work is done.
+    /// The reader of the output is gone, which is not an error: `| head` has read enough.
     OutputClosed,
 }
 
@@ -30,12 +30,12 @@ impl Failure {
         Self::with_exit(Exit::Failed, message)
     }
 
-    /// Arguments that do not go together; clap reports those that are wrong in themselves.
+    /// Arguments that cannot be combined. clap reports arguments that are not valid by themselves.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::with_exit(Exit::Usage, message)
     }
 
-    /// The same, of what the SDK does not take.
+    /// Arguments that the SDK refuses.
     pub(crate) fn wrong_usage(error: Error) -> Self {
         let mut failure = Self::from(error);
         if let Self::Error { exit, .. } = &mut failure {
@@ -60,7 +60,7 @@ impl Failure {
         self
     }
 
-    /// What a failed write to standard output means.
+    /// The failure for an error of standard output.
     pub(crate) fn from_output(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::OutputClosed,
@@ -68,7 +68,7 @@ impl Failure {
         }
     }
 
-    /// Says on stderr what went wrong, and returns the exit code.
+    /// Writes the error to stderr, and returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         match self {
             Self::OutputClosed => ExitCode::SUCCESS,
@@ -109,7 +109,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// Which exit code tells a script what to do about an error.
+/// The exit code of an error. Scripts use it to decide whether to retry.
 fn exit(code: ErrorCode, status: Option<u16>) -> Exit {
     match (code.0, status) {
         (_, Some(401 | 403)) | (40100..40400, _) => Exit::Refused,

@@ -1,4 +1,4 @@
-//! Ctrl-C, and being asked to terminate.
+//! Ctrl-C and the signal to terminate.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 #[cfg(windows)]
 use tokio::signal::windows::{CtrlBreak, CtrlC, ctrl_break, ctrl_c};
 
-/// From [`Interrupts::listen`] on, Ctrl-C no longer ends the process.
+/// The signals to end. After [`Interrupts::listen`], Ctrl-C does not end the process by itself.
 #[derive(Debug)]
 pub(crate) struct Interrupts {
     #[cfg(unix)]
@@ -30,7 +30,7 @@ impl Interrupts {
         Ok(Self { signals: signals().map_err(failed)? })
     }
 
-    /// Resolves when the process is asked to end.
+    /// Waits for the next signal to end.
     pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.signals.0.recv() => {}

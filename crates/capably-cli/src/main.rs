@@ -15,7 +15,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::commands::Command;
 
-/// Realtime messaging with Ably, or with a server of your own on this machine
+/// Send and receive realtime messages with Ably, or with a compatible server on this machine
 #[derive(Debug, Parser)]
 #[command(
     name = "capably",
@@ -23,12 +23,12 @@ use crate::commands::Command;
     arg_required_else_help = true,
     after_help = "\
 Exit codes:
-  0  done
-  1  failed
-  2  wrong usage
+  0  the command succeeded
+  1  the command failed
+  2  an argument is missing or not valid
   3  the service could not be reached
   4  the service refused the key, the client or the operation
-  5  the time allowed was over
+  5  a time limit was exceeded
 
 Examples:
   capably demo
@@ -41,7 +41,7 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// Tell on stderr what happens inside (RUST_LOG says more exactly what of it)
+    /// Write a log to stderr; RUST_LOG selects its parts, as in RUST_LOG=capably=trace
     #[arg(long, short, global = true)]
     verbose: bool,
 }
@@ -63,7 +63,7 @@ fn log_to_stderr() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        // A closed stderr would make it panic.
+        // With a closed stderr, reporting the error would panic.
         .log_internal_errors(false)
         .init();
 }

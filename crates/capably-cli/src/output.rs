@@ -1,4 +1,4 @@
-//! Writing for people and for other programs.
+//! Output for people and for other programs.
 
 use std::{
     fmt,
@@ -9,7 +9,7 @@ use crate::failure::Failure;
 
 /// Standard output, buffered until [`Output::flush`].
 ///
-/// Once its reader is gone, as under `| head`, every call returns [`Failure::OutputClosed`].
+/// Once its reader is gone, as with `| head`, every call returns [`Failure::OutputClosed`].
 #[derive(Debug)]
 pub(crate) struct Output(BufWriter<Stdout>);
 
@@ -18,12 +18,12 @@ impl Output {
         Self(BufWriter::new(io::stdout()))
     }
 
-    /// Writes a line; it may stay in the buffer.
+    /// Writes a line. It may stay in the buffer.
     pub(crate) fn line(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
         writeln!(self.0, "{line}").map_err(Failure::from_output)
     }
 
-    /// Writes a line, and everything before it, at once.
+    /// Writes a line, and flushes.
     pub(crate) fn line_now(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
         self.line(line)?;
         self.flush()
@@ -38,7 +38,7 @@ impl Output {
     }
 }
 
-/// Tells people something that is not the command's output. A closed stderr is no reason to stop.
+/// Writes a line to stderr, for text that is not the command's output. A closed stderr is ignored: the command goes on.
 pub(crate) fn notice(line: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }

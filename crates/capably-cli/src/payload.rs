@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use capably::{Data, Message, PresenceAction, PresenceMessage};
 use serde_json::{Map, Value};
 
-/// How a payload is written on the command line or in a file.
+/// The form of a payload on the command line or in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Text,
@@ -13,7 +13,7 @@ pub(crate) enum Form {
     Bytes,
 }
 
-/// The payload that `bytes` stand for, or what is wrong with them.
+/// Reads a payload. An error is a text for the user.
 pub(crate) fn read(form: Form, bytes: Vec<u8>) -> Result<Data, String> {
     let text = |bytes| {
         String::from_utf8(bytes)
@@ -34,7 +34,7 @@ pub(crate) fn read(form: Form, bytes: Vec<u8>) -> Result<Data, String> {
     }
 }
 
-/// A message as one JSON object: the names of the wire, JSON data in place, binary data as base64 with
+/// A message as one JSON object, with the field names of the protocol. JSON data is not quoted; binary data is base64, with
 /// `"encoding": "base64"`.
 pub(crate) fn json_line(channel: &str, message: &Message) -> Value {
     let mut line = Map::new();
@@ -66,7 +66,7 @@ fn data_fields(data: &Data, encoding: Option<&str>) -> (Option<Value>, Option<St
         Data::Json(value) => (Some(value.clone()), false),
         Data::Binary(bytes) => (Some(Value::from(BASE64_STANDARD.encode(bytes))), true),
     };
-    // Steps that could not be undone stay, inside what this line adds.
+    // Encodings that the client could not decode stay in the list, before the base64 that is added here.
     let encoding = match (encoding, base64) {
         (left, false) => left.map(str::to_owned),
         (None, true) => Some("base64".to_owned()),
@@ -75,7 +75,7 @@ fn data_fields(data: &Data, encoding: Option<&str>) -> (Option<Value>, Option<St
     (data, encoding)
 }
 
-/// What a member did as one JSON object, as [`json_line`].
+/// A presence event as one JSON object, as [`json_line`].
 pub(crate) fn member_json_line(channel: &str, member: &PresenceMessage) -> Value {
     let (data, encoding) = data_fields(&member.data, member.encoding.as_deref());
     let fields = [
@@ -92,7 +92,7 @@ pub(crate) fn member_json_line(channel: &str, member: &PresenceMessage) -> Value
     fields.into_iter().filter_map(|(field, value)| Some((field, value?))).collect()
 }
 
-/// What a member did as a line for people.
+/// A presence event as a line for people.
 pub(crate) fn member_human_line(member: &PresenceMessage) -> String {
     let client = member.client_id.as_deref().unwrap_or("-");
     let action = match member.action {
@@ -100,12 +100,12 @@ pub(crate) fn member_human_line(member: &PresenceMessage) -> String {
         Some(PresenceAction::Enter) => "enters",
         Some(PresenceAction::Leave) => "leaves",
         Some(PresenceAction::Update) => "changes",
-        _ => "does something",
+        _ => "sends an unknown action",
     };
     format!("{client} {action}: {}", describe(&member.data))
 }
 
-/// A message as a line for people: its name and its payload.
+/// A message as a line for people: its name, its sender and its payload.
 pub(crate) fn human_line(message: &Message) -> String {
     let name = message.name.as_deref().unwrap_or("-");
     let from = message.client_id.as_deref().map_or(String::new(), |id| format!(" from {id}"));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_shows_the_steps_that_could_not_be_undone() {
+    fn a_line_shows_the_encodings_that_could_not_be_decoded() {
         let message = Message {
             data: Data::from(b"hi".to_vec()),
             encoding: Some("utf-8/cipher+aes-128-cbc".into()),

@@ -1,4 +1,4 @@
-//! Which service to talk to, and as whom.
+//! The service that a command connects to, and the credentials that it uses.
 
 use std::{env, net::IpAddr};
 
@@ -7,47 +7,47 @@ use clap::{Args, ValueEnum};
 
 use crate::failure::Failure;
 
-/// Where `capably serve` listens unless told otherwise, and where clients of this machine look.
+/// The default port of `capably serve`, and of a client with a local endpoint.
 pub(crate) const DEFAULT_LOCAL_PORT: u16 = 8080;
 
-/// Options of every command that is a client.
+/// Options of every command that connects to a service.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connection options")]
 pub(crate) struct Service {
     #[command(flatten)]
     place: Place,
 
-    /// Format on the wire
+    /// Format of the protocol
     #[arg(long, value_enum, default_value_t = Format::Msgpack)]
     format: Format,
 }
 
-/// The options that are the same whatever the format.
+/// The options without the format: `bench` measures both formats.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connection options")]
 pub(crate) struct Place {
-    /// API key, `appId.keyId:secret`; also read from ABLY_API_KEY
+    /// API key, such as appId.keyId:secret; ABLY_API_KEY is used if neither this nor CAPABLY_KEY is given
     #[arg(long, env = "CAPABLY_KEY", hide_env_values = true)]
     key: Option<String>,
 
-    /// Host name, address or routing policy of the service
+    /// Host name, IP address or routing policy of the service [default: Ably]
     #[arg(long, env = "CAPABLY_ENDPOINT", value_name = "HOST")]
     endpoint: Option<String>,
 
-    /// Port; 8080 for this machine, else the standard one
+    /// Port of the service [default: 8080 for a local endpoint, otherwise 443, or 80 without TLS]
     #[arg(long, env = "CAPABLY_PORT", value_parser = Port::read)]
     port: Option<Port>,
 
-    /// Connect without TLS; implied for this machine
+    /// Connect without TLS; a local endpoint (localhost or a loopback address) never uses TLS
     #[arg(long)]
     no_tls: bool,
 
-    /// Client id to act as
+    /// Client id, which identifies this client to others
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
 }
 
-/// A format of the wire.
+/// A format of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     Json,
@@ -55,7 +55,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// As it is written on the command line.
+    /// Its name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
@@ -65,13 +65,12 @@ impl Format {
 }
 
 impl Service {
-    /// A client, once it is connected. The first failure to connect is an error: a person who waits at
-    /// a prompt wants to know.
+    /// Connects a client. The first failure to connect is an error, and not retried: a user at a prompt should see it.
     pub(crate) async fn connect(&self) -> Result<Realtime, Failure> {
         self.connect_with(|options| options).await
     }
 
-    /// The same, with these options.
+    /// As [`connect`](Self::connect), with changed options.
     pub(crate) async fn connect_with(
         &self,
         options: impl FnOnce(ClientOptions) -> ClientOptions,
@@ -85,7 +84,7 @@ impl Service {
 }
 
 impl Place {
-    /// The host, if one is named.
+    /// The endpoint, if it is given.
     pub(crate) fn endpoint(&self) -> Option<&str> {
         given(self.endpoint.as_deref())
     }
@@ -98,19 +97,19 @@ impl Place {
         self.port.and_then(|Port(port)| port)
     }
 
-    /// Whether anything here speaks of a service other than one of the command's own.
+    /// Whether the user has named a service: then `bench` starts no server of its own.
     pub(crate) fn is_given(&self) -> bool {
         self.key().is_some() || self.endpoint().is_some() || self.port().is_some()
     }
 
-    /// The options for a client, which are good.
+    /// The options for a client, checked.
     pub(crate) fn options(&self, format: Format) -> Result<ClientOptions, Failure> {
         let other = env::var("ABLY_API_KEY").ok();
         let Some(key) = self.key().or_else(|| given(other.as_deref())) else {
-            return Err(Failure::usage("no API key")
-                .remedy("give --key, or set CAPABLY_KEY or ABLY_API_KEY"));
+            return Err(Failure::usage("an API key is missing")
+                .remedy("use --key, or set CAPABLY_KEY or ABLY_API_KEY"));
         };
-        let local = self.endpoint().is_some_and(is_this_machine);
+        let local = self.endpoint().is_some_and(is_local);
         let tls = !self.no_tls && !local;
         let mut options =
             ClientOptions::new(key).tls(tls).use_binary_protocol(format == Format::Msgpack);
@@ -129,12 +128,12 @@ impl Place {
     }
 }
 
-/// A text that says something: a variable that is set to nothing counts as one that is not set.
+/// The text, unless it is empty: an environment variable that is set to nothing counts as not set.
 fn given(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.trim().is_empty())
 }
 
-/// A port, or the nothing that a variable is set to.
+/// A port, or none for an environment variable that is set to nothing.
 #[derive(Clone, Copy, Debug)]
 struct Port(Option<u16>);
 
@@ -145,8 +144,8 @@ impl Port {
     }
 }
 
-/// Whether an endpoint is the loopback interface, where a server of `capably serve` has no TLS.
-fn is_this_machine(endpoint: &str) -> bool {
+/// Whether an endpoint is local: a server of `capably serve` has no TLS there.
+fn is_local(endpoint: &str) -> bool {
     let bracketed = endpoint.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let address = bracketed.unwrap_or(endpoint);
     endpoint.eq_ignore_ascii_case("localhost")
@@ -158,14 +157,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_names_and_addresses_are_this_machine() {
+    fn loopback_names_and_addresses_are_local() {
         for endpoint in ["localhost", "LocalHost", "127.0.0.1", "127.9.9.9", "::1", "[::1]"] {
-            assert!(is_this_machine(endpoint), "{endpoint}");
+            assert!(is_local(endpoint), "{endpoint}");
         }
         for endpoint in
             ["main", "localhost.example.com", "10.0.0.1", "::2", "[::1", "::1]", "[[::1]]"]
         {
-            assert!(!is_this_machine(endpoint), "{endpoint}");
+            assert!(!is_local(endpoint), "{endpoint}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Figures, measured and printed.
+//! Measurements: percentiles, rates, and numbers for people.
 
 use std::time::Duration;
 
-/// Durations of the same thing, many times.
+/// Many measured durations.
 #[derive(Debug, Default)]
 pub(crate) struct Latencies(Vec<Duration>);
 
@@ -11,7 +11,7 @@ impl Latencies {
         self.0.push(latency);
     }
 
-    /// The smallest duration that `percent` of all are within; zero when there are none.
+    /// The shortest duration that is not exceeded by `percent` of all durations; zero when there are none.
     pub(crate) fn percentile(&mut self, percent: usize) -> Duration {
         self.0.sort_unstable();
         let rank = (self.0.len() * percent).div_ceil(100);
@@ -19,7 +19,7 @@ impl Latencies {
     }
 }
 
-/// `1234567` as `1,234,567`.
+/// A number with commas: `1,234,567`.
 pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -44,7 +44,7 @@ pub(crate) fn short(duration: Duration) -> String {
     }
 }
 
-/// How many a second; zero when no time has passed.
+/// The rate per second.
 pub(crate) fn rate(count: u64, elapsed: Duration) -> u64 {
     let nanos = elapsed.as_nanos().max(1);
     u64::try_from(u128::from(count) * 1_000_000_000 / nanos).unwrap_or(u64::MAX)

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// How long to wait before the `nth` retry, counting from 1, when the first wait is `initial`.
+/// The wait before the `nth` retry, counting from 1, if the first wait is `initial`. Jitter spreads the retries of many
+/// clients that lost the service at the same time.
 pub(crate) fn delay(initial: Duration, nth: u32, rng: &mut fastrand::Rng) -> Duration {
     let backoff = ((f64::from(nth) + 2.0) / 3.0).min(2.0);
     let jitter = 0.8 + 0.2 * rng.f64();

@@ -1,51 +1,74 @@
-//! Channels: their states and the ways between them (RTL).
+//! Channels: their states and the transitions between them (RTL).
 
 use std::{collections::VecDeque, mem};
 
-use capably_protocol::{ChannelMode, CipherParams, ErrorInfo, Str, frame::Params};
+use capably_protocol::{ChannelMode, ErrorInfo, Str, frame::Params};
 
 use crate::{
-    ChannelEvent, ChannelId, ChannelState, ChannelStateChange, Client, Event, OpId, Output, Timer,
+    ChannelEvent, ChannelId, ChannelState, ChannelStateChange, Event, OpId, Timer, context::Cx,
     presence::Presence,
 };
 
+mod annotations;
 mod connection;
 mod continuity;
 mod deliver;
 mod delta;
+mod modes;
 mod options;
+mod presence;
+mod publish;
 mod replay;
 mod request;
 mod service;
+mod unreadable;
 
+use self::delta::is_delta;
 use self::{continuity::Continuity, delta::Deltas, replay::Replay};
 pub use self::{
     continuity::Gap,
     delta::{DeltaError, VcdiffDecoder},
+    options::ChannelOptions,
     replay::{Place, ReplayEnd, ReplayOutcome},
 };
+pub(crate) use self::{presence::check_presence, request::Request};
 
-/// What a channel is asked to be (TB).
-#[derive(Clone, Debug, Default)]
-pub struct ChannelOptions {
-    /// Channel parameters, such as `rewind` (TB2c).
-    pub params: Params,
-    /// The modes to ask for; none means the service's default (TB2d).
-    pub modes: Vec<ChannelMode>,
-    /// With what payloads are decrypted (TB2b).
-    pub cipher: Option<CipherParams>,
-    /// The product that made the channel, to be named when it attaches (WP7).
-    pub agent: Option<String>,
+/// A channel of a client.
+#[derive(Debug)]
+pub struct Channel {
+    id: ChannelId,
+    name: Str,
+    options: ChannelOptions,
+    state: State,
+    error_reason: Option<ErrorInfo>,
+    channel_serial: Option<Str>,
+    attach_serial: Option<Str>,
+    continuity: Continuity,
+    modes: Vec<ChannelMode>,
+    params: Params,
+    /// The operations that end with the attach or detach under way.
+    ops: Vec<OpId>,
+    /// Requests that were made meanwhile, in order (RTL4h, RTL5i).
+    waiting: VecDeque<Request>,
+    /// The modes whose absence was logged since the channel was attached (TO3r2).
+    missed_modes: Vec<ChannelMode>,
+    /// Attempts to attach again that failed since the channel was last attached.
+    retries: u32,
+    deltas: Deltas,
+    replay: Option<Replay>,
+    /// From where the channel was replayed when it last left ATTACHED, until it is attached again.
+    abandoned_replay: Option<Str>,
+    presence: Presence,
 }
 
-/// A state with what belongs to it alone.
+/// The state of a channel, with data that only exists in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Initialized,
     Attaching,
     Attached,
-    /// `from_attached`: to be attached again if the service does not confirm (RTL5f).
     Detaching {
+        /// If the service does not confirm the detach, the channel is attached again, not detached (RTL5f).
         from_attached: bool,
     },
     Detached,
@@ -53,53 +76,16 @@ enum State {
     Failed,
 }
 
-/// What a user asked for while something else was under way (RTL4h, RTL5i).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Request {
-    Attach(OpId),
-    Detach(OpId),
-    /// Attach with other options (RTL16a).
-    Reattach(OpId),
-}
-
-impl Request {
-    fn op(self) -> OpId {
-        match self {
-            Self::Attach(op) | Self::Detach(op) | Self::Reattach(op) => op,
-        }
-    }
-}
-
-/// A channel of a client.
-#[derive(Debug)]
-pub struct Channel {
-    pub(crate) name: Str,
-    options: ChannelOptions,
-    state: State,
-    pub(crate) error_reason: Option<ErrorInfo>,
-    pub(crate) channel_serial: Option<Str>,
-    attach_serial: Option<Str>,
-    continuity: Continuity,
-    modes: Vec<ChannelMode>,
-    params: Params,
-    /// The operations that end with the attach or detach under way.
-    ops: Vec<OpId>,
-    /// What was asked for meanwhile, in order.
-    waiting: VecDeque<Request>,
-    /// The modes whose absence was logged since the channel was attached (TO3r2).
-    pub(crate) missed_modes: Vec<ChannelMode>,
-    /// Attempts to attach again that failed since the channel was last attached.
-    retries: u32,
-    deltas: Deltas,
-    replay: Option<Replay>,
-    /// From where the channel was replayed when it last left ATTACHED, until it is attached again.
-    abandoned_replay: Option<Str>,
-    pub(crate) presence: Presence,
-}
-
 impl Channel {
-    pub(crate) fn new(name: Str, options: ChannelOptions, channel_serial: Option<Str>) -> Self {
+    /// A channel that continues after `channel_serial`, if an earlier client left one.
+    pub(crate) fn new(
+        id: ChannelId,
+        name: Str,
+        options: ChannelOptions,
+        channel_serial: Option<Str>,
+    ) -> Self {
         Self {
+            id,
             name,
             options,
             state: State::Initialized,
@@ -116,24 +102,12 @@ impl Channel {
             deltas: Deltas::default(),
             replay: None,
             abandoned_replay: None,
-            presence: Presence::default(),
+            presence: Presence::new(id),
         }
     }
 
-    /// A frame arrived that moves the channel's position (RTL15b). A channel without an attachment has none
-    /// (RTL15b2), and that of one that recovers from a delta stays (RTL18c).
-    pub(crate) fn moved(&mut self, serial: Option<Str>) {
-        if self.deltas.is_recovering() {
-            return;
-        }
-        match self.state {
-            State::Attaching | State::Attached | State::Detaching { .. } | State::Suspended => {
-                if serial.is_some() {
-                    self.channel_serial = serial;
-                }
-            }
-            State::Initialized | State::Detached | State::Failed => {}
-        }
+    pub(crate) fn id(&self) -> ChannelId {
+        self.id
     }
 
     /// The channel's name (RTL23).
@@ -159,115 +133,109 @@ impl Channel {
         self.error_reason.as_ref()
     }
 
-    pub(crate) fn options(&self) -> &ChannelOptions {
-        &self.options
-    }
-
-    /// The modes the service granted (RTL4m).
+    /// The modes that the service granted (RTL4m).
     pub fn modes(&self) -> &[ChannelMode] {
         &self.modes
     }
 
-    /// The parameters the service recognised (RTL4k1).
+    /// The parameters that the service recognised (RTL4k1).
     pub fn params(&self) -> &Params {
         &self.params
     }
 
-    /// Where the attachment started (RTL15c).
+    /// The channel serial at which the attachment started (RTL15c).
     pub fn attach_serial(&self) -> Option<&Str> {
         self.attach_serial.as_ref()
     }
 
-    /// The position after what was received last (RTL15b).
+    /// The channel's position: the serial of the frame that was received last (RTL15b).
     pub fn channel_serial(&self) -> Option<&Str> {
         self.channel_serial.as_ref()
     }
 
-    /// Takes every operation, under way or waiting.
-    pub(crate) fn take_ops(&mut self) -> Vec<OpId> {
-        let mut ops = mem::take(&mut self.ops);
-        ops.extend(self.presence.take_ops());
-        ops.extend(self.waiting.drain(..).map(Request::op));
-        ops
+    /// A frame arrived that moves the channel's position (RTL15b).
+    fn moved(&mut self, serial: Option<Str>) {
+        // The service is to send again what follows the position before the delta that failed (RTL18c).
+        if self.deltas.is_recovering() {
+            return;
+        }
+        match self.state {
+            State::Attaching | State::Attached | State::Detaching { .. } | State::Suspended => {
+                if serial.is_some() {
+                    self.channel_serial = serial;
+                }
+            }
+            // A channel without an attachment has no position (RTL15b2).
+            State::Initialized | State::Detached | State::Failed => {}
+        }
     }
-}
 
-impl Client {
-    /// Enters a state and says so.
-    fn enter_channel(&mut self, id: ChannelId, state: State, reason: Option<ErrorInfo>) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        let previous = channel.state();
-        channel.state = state;
-        let current = channel.state();
+    /// Enters a state, with its effects on position, deadlines, replay and presence, and emits the change.
+    fn enter(&mut self, state: State, reason: Option<ErrorInfo>, cx: &mut Cx<'_>) {
+        let previous = self.state();
+        self.state = state;
+        let current = self.state();
         if previous == current {
             return;
         }
         if previous == ChannelState::Attached {
-            channel.left(reason.as_ref());
+            self.left(reason.as_ref());
         }
         if let Some(reason) = &reason {
-            channel.error_reason = Some(reason.clone());
+            self.error_reason = Some(reason.clone());
         }
         if matches!(state, State::Detached | State::Failed) {
-            channel.channel_serial = None;
-            channel.retries = 0;
-            channel.deltas.detached();
+            self.channel_serial = None;
+            self.retries = 0;
+            self.deltas.detached();
         }
-        self.leave_replay(id);
-        // Whoever enters a state sets its deadline then.
-        self.clear_channel_timers(id);
-        self.emit(
-            id,
-            ChannelStateChange {
-                previous,
-                current,
-                event: ChannelEvent::State(current),
-                reason: reason.clone(),
-                resumed: false,
-                has_backlog: false,
-            },
-        );
-        self.presence_left(id, current, reason.as_ref());
+        self.leave_replay(cx);
+        // The deadlines of the new state are set after it is entered.
+        self.clear_timers(cx);
+        let event = ChannelEvent::State(current);
+        let change = ChannelStateChange {
+            previous,
+            current,
+            event,
+            reason: reason.clone(),
+            resumed: false,
+            has_backlog: false,
+        };
+        cx.emit(Event::Channel(self.id, change));
+        self.presence.channel_left(current, reason.as_ref(), cx);
     }
 
-    /// Says that something happened to the channel, which stays in its state and loses nothing.
-    pub(crate) fn channel_updated(&mut self, id: ChannelId, reason: ErrorInfo) {
-        self.update(id, reason, true);
+    /// Emits an update of a channel that stays in its state and may have lost something.
+    fn updated(&self, reason: ErrorInfo, resumed: bool, cx: &mut Cx<'_>) {
+        let state = self.state();
+        let change = ChannelStateChange {
+            previous: state,
+            current: state,
+            event: ChannelEvent::Update,
+            reason: Some(reason),
+            resumed,
+            has_backlog: false,
+        };
+        cx.emit(Event::Channel(self.id, change));
     }
 
-    /// Says that the channel, which stays in its state, has lost something.
-    pub(crate) fn channel_lost(&mut self, id: ChannelId, reason: ErrorInfo) {
-        self.update(id, reason, false);
-    }
-
-    fn update(&mut self, id: ChannelId, reason: ErrorInfo, resumed: bool) {
-        let Some(channel) = self.channels.get(&id) else { return };
-        let state = channel.state();
-        self.emit(
-            id,
-            ChannelStateChange {
-                previous: state,
-                current: state,
-                event: ChannelEvent::Update,
-                reason: Some(reason),
-                resumed,
-                has_backlog: false,
-            },
-        );
-    }
-
-    fn emit(&mut self, id: ChannelId, change: ChannelStateChange) {
-        self.push(Output::Event(Event::Channel(id, change)));
-    }
-
-    fn clear_channel_timers(&mut self, id: ChannelId) {
+    /// Clears the deadlines of the state that the channel leaves.
+    fn clear_timers(&self, cx: &mut Cx<'_>) {
+        let id = self.id;
         for timer in [Timer::Attach(id), Timer::Detach(id), Timer::Reattach(id), Timer::Replay(id)]
         {
-            self.timers.clear(timer);
+            cx.timers.clear(timer);
         }
     }
 
-    fn channel_ids(&self) -> Vec<ChannelId> {
-        self.channels.keys().copied().collect()
+    /// Ends every operation of the channel, under way or waiting, with this error, and clears every deadline.
+    pub(crate) fn end(&mut self, error: &ErrorInfo, cx: &mut Cx<'_>) {
+        self.clear_timers(cx);
+        let mut ops = mem::take(&mut self.ops);
+        ops.extend(self.presence.end(cx));
+        ops.extend(self.waiting.drain(..).map(Request::op));
+        for op in ops {
+            cx.done(op, Err(error.clone()));
+        }
     }
 }

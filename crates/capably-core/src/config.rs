@@ -1,4 +1,4 @@
-//! What a client is told at its start.
+//! The settings of a client.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::VcdiffDecoder;
 /// machine needs (TO3).
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// With what to authenticate.
+    /// The credentials that authenticate the client.
     pub credentials: Credentials,
     /// The primary domain (REC1), without scheme or port.
     pub host: Str,
@@ -22,33 +22,33 @@ pub struct Config {
     pub format: Format,
     /// Whether the client receives its own messages (TO3h).
     pub echo_messages: bool,
-    /// Whether to queue what is published while not connected (TO3g).
+    /// Whether to queue messages that are published while not connected (TO3g).
     pub queue_messages: bool,
-    /// Whether what cannot have its intended effect fails, rather than warns (TO3r).
+    /// Whether an operation that cannot have its intended effect fails; otherwise it logs a warning (TO3r).
     pub strict_mode: bool,
     /// The connection of an earlier client to continue (TO3i).
     pub recover: Option<RecoveryKey>,
     /// Further query parameters of the connection (TO3q); they win over the client's own (RTC1f1).
     pub transport_params: Params,
-    /// What applies deltas (PC3); without it a channel that gets one fails.
+    /// The decoder of deltas (PC3). Without it a channel that receives a delta fails.
     pub vcdiff: Option<Arc<dyn VcdiffDecoder>>,
     /// The agent identifier (RSC7d).
     pub agent: Str,
-    /// First wait before reconnecting (TO3l1).
+    /// The first wait before reconnecting (TO3l1).
     pub disconnected_retry_timeout: Duration,
-    /// Wait between attempts while suspended (TO3l2).
+    /// The wait between attempts while suspended (TO3l2).
     pub suspended_retry_timeout: Duration,
-    /// First wait before attaching a suspended channel again (TO3l7).
+    /// The first wait before attaching a suspended channel again (TO3l7).
     pub channel_retry_timeout: Duration,
     /// How long to wait for an answer of the service (TO3l11).
     pub realtime_request_timeout: Duration,
-    /// How long a connection may be down before it is suspended, unless the service says (DF1a).
+    /// How long a connection may be down before it is suspended. The service may set another value (DF1a).
     pub connection_state_ttl: Duration,
-    /// Longest silence of the service, unless it says (CD2h).
+    /// The longest silence of the service. The service may set another value (CD2h).
     pub max_idle_interval: Duration,
-    /// Largest publish in bytes, unless the service says (TO3l8).
+    /// The largest publish, in bytes. The service may set another value (TO3l8).
     pub max_message_size: u64,
-    /// Largest frame in bytes, unless the service says (TO3l9).
+    /// The largest frame, in bytes. The service may set another value (TO3l9).
     pub max_frame_size: u64,
 }
 
@@ -80,13 +80,13 @@ impl Config {
     }
 }
 
-/// With what a client authenticates (RSA).
+/// The credentials of a client (RSA).
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Credentials {
     /// An API key (RSA11).
     Key(ApiKey),
-    /// Tokens, which the driver is asked for (RSA4).
+    /// Tokens, which the client requests from its driver (RSA4).
     Tokens,
 }
 

@@ -1,35 +1,74 @@
-//! The connection's states and the ways between them (RTN).
+//! The connection's states and the transitions between them (RTN).
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use capably_protocol::{
-    ClientFrame, ConnectionDetails, ErrorInfo, RecoveryKey, Str, frame::Connected,
-};
-
-use attempt::{Attempt, Phase};
-use auth::Grant;
-use request::Continuation;
+use capably_protocol::{ClientFrame, ConnectionDetails, ErrorInfo, RecoveryKey, Str};
 
 use crate::{
-    Client, Config, ConnectionEvent, ConnectionState, ConnectionStateChange, Credentials, Event,
-    Instant, Now, Outcome, Output, Timer, TransportId, errors,
+    Config, ConnectionEvent, ConnectionState, ConnectionStateChange, Credentials, Event, Instant,
+    Output, Timer, TransportId, errors,
 };
 
 mod attempt;
 pub(crate) mod auth;
+mod effect;
 mod idle;
 mod network;
 pub(crate) mod request;
+mod service;
 
-/// A connection that is lost sooner than this counts as short-lived.
-const SHORT: Duration = Duration::from_secs(1);
+pub(crate) use self::effect::{ConnectionCx, Effect};
+use self::{
+    attempt::{Attempt, Phase},
+    auth::{Authorization, Grant},
+    request::Continuation,
+};
 
-/// How many short-lived connections in a row are resumed at once; then the client waits before each.
-const SHORT_LIVED: u32 = 5;
+/// The connection, with the data that outlives a transport.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    state: State,
+    pub(crate) id: Option<Str>,
+    pub(crate) key: Option<Str>,
+    /// The recovery key of an earlier client (RTN16). Channels take their serials out of it as they are opened.
+    recover: Option<RecoveryKey>,
+    /// The first connection is still to come, and is to continue the earlier client's (RTN16k).
+    recovering: bool,
+    pub(crate) error_reason: Option<ErrorInfo>,
+    pub(crate) client_id: Option<Str>,
+    last_activity: Instant,
+    /// When the machine was last found to have slept, and for how long without activity in between.
+    slept: (Instant, Duration),
+    pub(crate) max_message_size: u64,
+    pub(crate) max_frame_size: u64,
+    /// The details of the last CONNECTED, without the connection's key (CD).
+    pub(crate) details: ConnectionDetails,
+    max_idle_interval: Duration,
+    pub(crate) state_ttl: Duration,
+    /// Attempts that failed since the connection was last established.
+    retries: u32,
+    /// When the connection was last established, and how often in a row it was lost soon after.
+    since: Instant,
+    short_lived: u32,
+    /// A transport of this connection was ended for a frame that cannot be read.
+    ended_by_frame: bool,
+    next_transport: u64,
+    next_check: u64,
+    /// The domain that was dialled last.
+    pub(crate) host: Str,
+    attempt: Attempt,
+    /// The configured credentials; tokens once the application has authorized.
+    credentials: Credentials,
+    authorization: Authorization,
+    /// The last token.
+    grant: Option<Grant>,
+    /// The generation of the token that the service has rejected, until another takes its place.
+    rejected: Option<u64>,
+}
 
-/// A state with what belongs to it alone.
+/// The state of the connection, with data that only exists in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+enum State {
     Initialized,
     Connecting(Phase),
     Connected { transport: TransportId },
@@ -42,58 +81,17 @@ pub(crate) enum State {
 
 /// How far closing has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Goodbye {
-    /// CONNECTED is awaited, so as to close properly (RTN12f).
+enum Goodbye {
+    /// CONNECTED is awaited, because only a connection that the service knows can be closed properly (RTN12f).
     Accepting(TransportId),
     /// CLOSE was sent, and CLOSED is awaited (RTN12a).
     Sent(TransportId),
-    /// There is nobody to say it to: CLOSED follows at once.
+    /// The service has not heard of the connection: CLOSED follows at once.
     Needless,
 }
 
-/// The connection, and what outlives a transport.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) state: State,
-    pub(crate) id: Option<Str>,
-    pub(crate) key: Option<Str>,
-    /// What an earlier client left behind (RTN16). Its channel serials go to channels as they are made.
-    pub(crate) recover: Option<RecoveryKey>,
-    /// The first connection is still to come, and is to continue the earlier client's (RTN16k).
-    recovering: bool,
-    pub(crate) error_reason: Option<ErrorInfo>,
-    pub(super) client_id: Option<Str>,
-    pub(crate) last_activity: Instant,
-    /// When the machine was last found to have slept, and for how long without activity in between.
-    slept: (Instant, Duration),
-    pub(crate) max_message_size: u64,
-    pub(crate) max_frame_size: u64,
-    /// What the service last said of the connection, without its key (CD).
-    pub(crate) details: ConnectionDetails,
-    max_idle_interval: Duration,
-    pub(crate) state_ttl: Duration,
-    /// Attempts that failed since the connection was last there.
-    retries: u32,
-    /// When the connection was last established, and how often in a row it was lost soon after.
-    since: Instant,
-    short_lived: u32,
-    /// A transport of this connection was ended for a frame that cannot be read.
-    pub(crate) ended_by_frame: bool,
-    next_transport: u64,
-    next_check: u64,
-    /// The domain that was dialled last.
-    pub(super) host: Str,
-    attempt: Attempt,
-    /// The client's own at first; tokens once the user has authorized.
-    credentials: Credentials,
-    /// The last token.
-    grant: Option<Grant>,
-    /// The service has rejected the token of this generation, and no other has come in its place.
-    rejected: Option<u64>,
-}
-
 impl Connection {
-    pub(crate) fn new(config: &Arc<Config>, now: Instant) -> Self {
+    pub(crate) fn new(config: &Config, now: Instant) -> Self {
         Self {
             state: State::Initialized,
             id: None,
@@ -118,6 +116,7 @@ impl Connection {
             host: config.host.clone(),
             attempt: Attempt::default(),
             credentials: config.credentials.clone(),
+            authorization: Authorization::default(),
             grant: None,
             rejected: None,
         }
@@ -136,7 +135,7 @@ impl Connection {
         }
     }
 
-    /// The transport whose reports count.
+    /// The current transport, whose events count.
     pub(crate) fn transport(&self) -> Option<TransportId> {
         match self.state {
             State::Connecting(Phase::Dialling(transport) | Phase::Opened(transport))
@@ -156,357 +155,168 @@ impl Connection {
         }
     }
 
-    /// Whether CONNECTED goes on with the connection that was asked for: the same id (RTN15c6), or, as the
-    /// id of a recovered one is not known, no error (RTN16l).
-    fn is_continued_by(&self, connected: &Connected) -> bool {
-        if self.recovering { connected.error.is_none() } else { self.id == connected.connection_id }
+    /// The transport that frames can be sent on.
+    pub(crate) fn open_transport(&self) -> Option<TransportId> {
+        match self.state {
+            State::Connected { transport } | State::Closing(Goodbye::Sent(transport)) => {
+                Some(transport)
+            }
+            State::Initialized
+            | State::Connecting(_)
+            | State::Closing(Goodbye::Accepting(_) | Goodbye::Needless)
+            | State::Disconnected
+            | State::Suspended
+            | State::Closed
+            | State::Failed => None,
+        }
     }
 
-    /// Who the client is identified as; a wildcard identifies nobody (RSA7).
+    /// The client id that the client is identified as. A wildcard is no identity (RSA7).
     pub(crate) fn identity<'a>(&'a self, config: &'a Config) -> Option<&'a Str> {
         self.client_id.as_ref().or(config.client_id.as_ref()).filter(|id| *id != "*")
     }
-}
 
-impl Client {
+    /// Takes the serial at which the recovery key continues this channel (RTN16j).
+    pub(crate) fn take_recovered_serial(&mut self, channel: &Str) -> Option<Str> {
+        self.recover.as_mut()?.channel_serials.remove(channel)
+    }
+
+    /// The current transport has shown that the service is alive (RTN23a).
+    pub(crate) fn active(&mut self, now: Instant) {
+        self.last_activity = now;
+    }
+
     /// Connects (RTN11).
-    pub fn connect(&mut self, now: Now) {
-        match self.connection.state {
+    pub(crate) fn connect(&mut self, cx: &mut ConnectionCx<'_>) {
+        match self.state {
             State::Connecting(_) | State::Connected { .. } => return,
-            State::Closing(_) => {
-                if let Some(transport) = self.connection.transport() {
-                    self.push(Output::Shut { transport });
-                }
-                self.stop_timers();
-                self.end_operations(&errors::closed());
-                self.detach_all_channels(now.instant);
-                self.start_afresh();
-            }
-            State::Closed | State::Failed => self.start_afresh(),
+            State::Closing(_) | State::Closed | State::Failed => self.start_afresh(cx),
             State::Initialized | State::Disconnected | State::Suspended => {}
         }
-        self.start_connecting(now.instant);
+        self.start_connecting(cx);
+    }
+
+    /// Ends a connection that is closing, before the service has confirmed it. The state stays CLOSING for the
+    /// effects: requests that wait for a detach must fail rather than attach.
+    pub(crate) fn cut_closing_short(&mut self, cx: &mut ConnectionCx<'_>) {
+        if !matches!(self.state, State::Closing(_)) {
+            return;
+        }
+        if let Some(transport) = self.transport() {
+            cx.push(Output::Shut { transport });
+        }
+        stop_timers(cx);
+        cx.fail_operations(&errors::closed());
+        cx.effect(Effect::Closed);
+    }
+
+    /// Clears what an ended connection left behind (RTN11d). Its id and key were unset when it began to close,
+    /// or failed (RTN8d, RTN9d).
+    fn start_afresh(&mut self, cx: &mut ConnectionCx<'_>) {
+        self.error_reason = None;
+        self.client_id = None;
+        self.recover = None;
+        self.recovering = false;
+        self.retries = 0;
+        self.rejected = None;
+        cx.effect(Effect::Reinitialized);
     }
 
     /// Closes the connection (RTN12).
-    pub fn close(&mut self, now: Now) {
-        let now = now.instant;
-        match self.connection.state {
+    pub(crate) fn close(&mut self, cx: &mut ConnectionCx<'_>) {
+        match self.state {
             State::Connected { transport } => {
-                self.send(ClientFrame::Close);
-                self.timers.set(Timer::Close, now + self.config.realtime_request_timeout);
-                self.enter(State::Closing(Goodbye::Sent(transport)), None, None, now);
+                self.send(ClientFrame::Close, cx);
+                cx.await_answer(Timer::Close);
+                self.enter(State::Closing(Goodbye::Sent(transport)), None, None, cx);
             }
             // The service may be about to accept the connection: it is then closed properly (RTN12f).
             // The deadline of the attempt stays in force.
             State::Connecting(Phase::Opened(transport)) => {
-                self.enter(State::Closing(Goodbye::Accepting(transport)), None, None, now);
+                self.enter(State::Closing(Goodbye::Accepting(transport)), None, None, cx);
             }
             // The service has not heard of this attempt.
             State::Connecting(_) => {
-                self.halt_attempt();
-                self.enter(State::Closing(Goodbye::Needless), None, None, now);
-                self.enter(State::Closed, None, None, now);
+                self.halt_attempt(cx);
+                self.enter(State::Closing(Goodbye::Needless), None, None, cx);
+                self.enter(State::Closed, None, None, cx);
             }
             State::Initialized | State::Disconnected | State::Suspended => {
-                self.enter(State::Closed, None, None, now);
+                self.enter(State::Closed, None, None, cx);
             }
             State::Closing(_) | State::Closed | State::Failed => {}
         }
     }
 
-    /// Clears what an ended connection left behind (RTN11d), but for its id and key: those are unset since it
-    /// began to close, or failed (RTN8d, RTN9d).
-    fn start_afresh(&mut self) {
-        self.connection.error_reason = None;
-        self.connection.client_id = None;
-        self.connection.recover = None;
-        self.connection.recovering = false;
-        self.connection.retries = 0;
-        self.connection.rejected = None;
-        self.reinitialize_channels();
-    }
-
-    /// CONNECTED arrived: the connection is there (RTN6), goes on (RTN15c6), is a new one (RTN15c7), or
-    /// has new conditions (RTN24).
-    pub(crate) fn connected(&mut self, connected: Connected, now: Instant) {
-        match self.connection.state {
-            State::Connecting(Phase::Dialling(transport) | Phase::Opened(transport)) => {
-                if let Err(error) = self.adopt(&connected) {
-                    return self.unacceptable(transport, error, now);
-                }
-                let resumed = self.connection.is_continued_by(&connected);
-                self.connection.recovering = false;
-                self.connection.ended_by_frame &= resumed;
-                self.connection.id = connected.connection_id;
-                self.connection.retries = 0;
-                self.connection.since = now;
-                self.connection.error_reason = None;
-                self.timers.clear(Timer::Connect);
-                self.timers.clear(Timer::Suspend);
-                self.watch_idle(now);
-                self.enter(State::Connected { transport }, connected.error, None, now);
-                for frame in self.outbox.resend(resumed) {
-                    self.send(frame);
-                }
-                for op in self.pings.take_waiting() {
-                    self.send_ping(op, now);
-                }
-            }
-            State::Closing(Goodbye::Accepting(transport)) => {
-                self.timers.clear(Timer::Connect);
-                self.timers.set(Timer::Close, now + self.config.realtime_request_timeout);
-                self.connection.state = State::Closing(Goodbye::Sent(transport));
-                self.send(ClientFrame::Close);
-            }
-            State::Connected { transport } => {
-                if let Err(error) = self.adopt(&connected) {
-                    return self.unacceptable(transport, error, now);
-                }
-                self.connection.id = connected.connection_id;
-                self.watch_idle(now);
-                self.updated(connected.error);
-            }
-            State::Connecting(
-                Phase::Authenticating(_) | Phase::Authorizing | Phase::Checking(_),
-            )
-            | State::Closing(Goodbye::Sent(_) | Goodbye::Needless)
-            | State::Initialized
-            | State::Disconnected
-            | State::Suspended
-            | State::Closed
-            | State::Failed => {}
-        }
-    }
-
-    /// The connection stays, under new conditions (RTN24).
-    fn updated(&mut self, reason: Option<ErrorInfo>) {
-        let authorized = self.auth_answered();
-        match &reason {
-            Some(error) => self.connection.error_reason = Some(error.clone()),
-            // A token that was missed before is there.
-            None if authorized.is_some() => self.connection.error_reason = None,
-            None => {}
-        }
-        self.push(Output::Event(Event::Connection(ConnectionStateChange {
-            previous: ConnectionState::Connected,
-            current: ConnectionState::Connected,
-            event: ConnectionEvent::Update,
-            reason,
-            retry_in: None,
-        })));
-        for op in authorized.into_iter().flatten() {
-            self.done(op, Ok(Outcome::Done));
-        }
-    }
-
-    /// The service's CONNECTED cannot be used.
-    fn unacceptable(&mut self, transport: TransportId, error: ErrorInfo, now: Instant) {
-        self.push(Output::Shut { transport });
-        if error.code == errors::WRONG_CLIENT {
-            self.enter(State::Failed, Some(error), None, now);
-        } else {
-            self.transport_closed(error, now);
-        }
-    }
-
-    /// Takes over what CONNECTED says of the connection (RTN21).
-    fn adopt(&mut self, connected: &Connected) -> Result<(), ErrorInfo> {
-        if connected.connection_id.is_none() {
-            return Err(errors::protocol("CONNECTED came without a connectionId"));
-        }
-        let mut details = connected.details.clone().unwrap_or_default();
-        if details.connection_key.is_none() {
-            return Err(errors::protocol("CONNECTED came without a connectionKey"));
-        }
-        if let (Some(own), Some(confirmed)) = (&self.config.client_id, &details.client_id)
-            && confirmed != "*"
-            && own != confirmed
-        {
-            return Err(errors::connected_as_another(own, confirmed));
-        }
-        self.connection.key = details.connection_key.take();
-        self.connection.client_id = details.client_id.clone();
-        let connection = &mut self.connection;
-        if let Some(size) = details.max_message_size {
-            connection.max_message_size = size;
-        }
-        if let Some(size) = details.max_frame_size {
-            connection.max_frame_size = size;
-        }
-        if let Some(ttl) = details.connection_state_ttl {
-            connection.state_ttl = Duration::from_millis(ttl);
-        }
-        if let Some(interval) = details.max_idle_interval {
-            connection.max_idle_interval = Duration::from_millis(interval);
-        }
-        connection.details = details;
-        Ok(())
-    }
-
-    /// The service drops the transport (RTN15h), or does not take the attempt (RTN14d).
-    pub(crate) fn disconnected(&mut self, error: Option<ErrorInfo>, now: Instant) {
-        let Some(transport) = self.connection.transport() else { return };
-        let error = errors::said(error, errors::transport_lost);
-        if error.is_token_error() {
-            return self.token_error(transport, error, now);
-        }
-        self.push(Output::Shut { transport });
-        match self.connection.state {
-            // Another host may take it (RTN17f1).
-            State::Connecting(_) if errors::is_failure_of_host(&error) => {
-                self.host_failed(error, now);
-            }
-            State::Connecting(_) => self.attempt_failed(error, now),
-            _ => self.transport_closed(error, now),
-        }
-    }
-
-    /// The transport ended without a word from the service (RTN15a, RTN12c), or after one.
-    pub(crate) fn transport_closed(&mut self, error: ErrorInfo, now: Instant) {
-        match self.connection.state {
-            State::Connecting(_) if errors::is_failure_on_the_way(&error) => {
-                self.host_failed(error, now);
-            }
-            State::Connecting(_) => self.attempt_failed(error, now),
-            State::Connected { .. } => self.connection_lost(error, now),
-            State::Closing(_) => self.enter(State::Closed, None, None, now),
-            State::Initialized
-            | State::Disconnected
-            | State::Suspended
-            | State::Closed
-            | State::Failed => {}
-        }
-    }
-
-    /// An established connection is down. The first attempt to resume it starts at once (RTN15h3), unless
-    /// the service made no sense, or accepts connections only to drop them: then it is given time to
-    /// recover.
-    fn connection_lost(&mut self, error: ErrorInfo, now: Instant) {
-        self.timers.clear(Timer::Idle);
-        self.timers.set(Timer::Suspend, now + self.connection.state_ttl);
-        let connection = &mut self.connection;
-        connection.short_lived = match now.since(connection.since) < SHORT {
-            true => connection.short_lived.saturating_add(1),
-            false => 0,
-        };
-        if error.code == errors::PROTOCOL || connection.short_lived > SHORT_LIVED {
-            return self.wait_to_retry(error, now);
-        }
-        self.enter(State::Disconnected, Some(error), Some(Duration::ZERO), now);
-        self.start_connecting(now);
-    }
-
-    pub(crate) fn close_timed_out(&mut self, now: Instant) {
-        if let (State::Closing(_), Some(transport)) =
-            (self.connection.state, self.connection.transport())
-        {
-            self.push(Output::Shut { transport });
-            self.enter(State::Closed, None, None, now);
-        }
-    }
-
-    pub(crate) fn closed_by_service(&mut self, now: Instant) {
-        let Some(transport) = self.connection.transport() else { return };
-        self.push(Output::Shut { transport });
-        self.transport_closed(errors::transport_lost(), now);
-    }
-
-    /// The service ended the connection for good (RTN14g, RTN15j), or its token did (RTN14b).
-    pub(crate) fn connection_error(&mut self, error: Option<ErrorInfo>, now: Instant) {
-        let Some(transport) = self.connection.transport() else { return };
-        let error = errors::said(error, errors::failed);
-        if error.is_token_error() {
-            return self.token_error(transport, error, now);
-        }
-        self.push(Output::Shut { transport });
-        match self.connection.state {
-            State::Closing(_) => self.enter(State::Closed, Some(error), None, now),
-            _ => self.enter(State::Failed, Some(error), None, now),
-        }
-    }
-
-    fn fail_transport(&mut self, transport: TransportId, error: ErrorInfo, now: Instant) {
-        self.push(Output::Shut { transport });
-        self.transport_closed(error, now);
-    }
-
-    /// Enters a state: its effects on operations and channels, then the change itself, so that channels
-    /// are up to date when a listener hears of the connection (RTL3d1).
+    /// Enters a state. The effects on operations and channels come before the change itself, so that channels
+    /// are up to date when a listener of the connection is called (RTL3d1).
     fn enter(
         &mut self,
         state: State,
         reason: Option<ErrorInfo>,
         retry_in: Option<Duration>,
-        now: Instant,
+        cx: &mut ConnectionCx<'_>,
     ) {
-        let previous = self.connection.state();
+        let previous = self.state();
         if previous == ConnectionState::Connected {
-            self.auth_interrupted();
+            self.auth_interrupted(cx);
         }
-        self.connection.state = state;
-        let current = self.connection.state();
+        self.state = state;
+        let current = self.state();
         if let Some(reason) = &reason {
-            self.connection.error_reason = Some(reason.clone());
+            self.error_reason = Some(reason.clone());
         }
         match current {
-            ConnectionState::Connected => {
-                self.released.clear();
-                self.channels_on_connected(now);
-            }
+            ConnectionState::Connected => cx.effect(Effect::Connected),
             ConnectionState::Disconnected => {
-                self.timers.clear(Timer::Ack);
-                self.pause_channels(now);
-                if !self.config.queue_messages {
+                cx.effect(Effect::Disconnected);
+                if !cx.config.queue_messages {
                     let error = reason.clone().unwrap_or_else(errors::transport_lost);
-                    self.fail_publishes(&error);
+                    cx.effect(Effect::FailPublishes(error));
                 }
             }
             ConnectionState::Suspended => {
                 let error = reason.clone().unwrap_or_else(errors::suspended);
-                self.end_operations(&error);
-                self.suspend_channels(&error, now);
+                cx.fail_operations(&error);
+                cx.effect(Effect::Suspended(error));
             }
             ConnectionState::Closing => {
-                self.forget_connection();
-                self.fail_pings(&errors::closed());
+                self.unset_id();
+                cx.effect(Effect::FailPings(errors::closed()));
             }
             ConnectionState::Closed => {
-                self.forget_connection();
-                self.stop_timers();
-                self.end_operations(&errors::closed());
-                self.abandon_tokens(&errors::closed());
-                self.detach_all_channels(now);
+                self.unset_id();
+                stop_timers(cx);
+                cx.fail_operations(&errors::closed());
+                self.abandon_tokens(&errors::closed(), cx);
+                cx.effect(Effect::Closed);
             }
             ConnectionState::Failed => {
-                self.forget_connection();
-                self.stop_timers();
-                self.abandon_own_tokens();
+                self.unset_id();
+                stop_timers(cx);
+                // A token that the application asked for may still bring the client back.
+                self.abandon_own_tokens(cx);
                 let error = reason.clone().unwrap_or_else(errors::failed);
-                self.end_operations(&error);
-                self.fail_channels(&error, now);
+                cx.fail_operations(&error);
+                cx.effect(Effect::Failed(error));
             }
             ConnectionState::Initialized | ConnectionState::Connecting => {}
         }
-        let change = ConnectionStateChange {
-            previous,
-            current,
-            event: ConnectionEvent::State(current),
-            reason: reason.clone(),
-            retry_in,
-        };
-        self.push(Output::Event(Event::Connection(change)));
-        // Whoever authorized hears of it in the state that it led to.
+        let event = ConnectionEvent::State(current);
+        let change =
+            ConnectionStateChange { previous, current, event, reason: reason.clone(), retry_in };
+        cx.emit(Event::Connection(change));
+        // An authorize call ends in the state that it led to.
         match current {
-            ConnectionState::Connected => self.settle_authorized(Ok(())),
+            ConnectionState::Connected => self.settle_authorized(Ok(()), cx),
             ConnectionState::Suspended => {
-                self.settle_authorized(Err(&reason.unwrap_or_else(errors::suspended)));
+                self.settle_authorized(Err(&reason.unwrap_or_else(errors::suspended)), cx);
             }
             ConnectionState::Closed => {
-                self.settle_authorized(Err(&reason.unwrap_or_else(errors::closed)));
+                self.settle_authorized(Err(&reason.unwrap_or_else(errors::closed)), cx);
             }
             ConnectionState::Failed => {
-                self.settle_authorized(Err(&reason.unwrap_or_else(errors::failed)));
+                self.settle_authorized(Err(&reason.unwrap_or_else(errors::failed)), cx);
             }
             ConnectionState::Initialized
             | ConnectionState::Connecting
@@ -516,39 +326,35 @@ impl Client {
     }
 
     /// Id and key are unset while closing, closed or failed (RTN8d, RTN9d).
-    fn forget_connection(&mut self) {
-        self.connection.id = None;
-        self.connection.key = None;
+    fn unset_id(&mut self) {
+        self.id = None;
+        self.key = None;
     }
 
-    fn stop_timers(&mut self) {
-        for timer in [
-            Timer::Connect,
-            Timer::Retry,
-            Timer::Suspend,
-            Timer::Idle,
-            Timer::Close,
-            Timer::Auth,
-            Timer::Ack,
-        ] {
-            self.timers.clear(timer);
+    fn send(&self, frame: ClientFrame, cx: &mut ConnectionCx<'_>) {
+        if let Some(transport) = self.open_transport() {
+            cx.push(Output::Send { transport, frame });
         }
     }
+}
 
-    /// Fails what waits for an acknowledgement or a pong (RTN7e, RTN13b).
-    fn end_operations(&mut self, error: &ErrorInfo) {
-        self.fail_publishes(error);
-        self.fail_pings(error);
+fn stop_timers(cx: &mut ConnectionCx<'_>) {
+    for timer in
+        [Timer::Connect, Timer::Retry, Timer::Suspend, Timer::Idle, Timer::Close, Timer::Auth]
+    {
+        cx.timers.clear(timer);
     }
+}
 
-    fn fail_publishes(&mut self, error: &ErrorInfo) {
-        self.settle_frames(|outbox, settle| outbox.fail_all(error, settle));
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn fail_pings(&mut self, error: &ErrorInfo) {
-        for op in self.pings.take_all() {
-            self.timers.clear(Timer::Ping(op));
-            self.done(op, Err(error.clone()));
+    impl Connection {
+        /// A connection that is established.
+        pub(crate) fn connected_for_test(config: &Config) -> Self {
+            let state = State::Connected { transport: TransportId(0) };
+            Self { state, ..Self::new(config, Instant::default()) }
         }
     }
 }

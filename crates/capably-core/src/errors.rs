@@ -1,4 +1,4 @@
-//! The errors the client itself makes, in one place.
+//! The errors that the client itself makes, in one place.
 
 use std::fmt;
 
@@ -6,9 +6,9 @@ use capably_protocol::{DecodeError, ErrorCode, ErrorInfo};
 
 use crate::{ChannelState, ConnectionState};
 
-/// What the service says of a failure. Where it says nothing, or gives no code, the client does: an error has
-/// a code that can be acted on.
-pub(crate) fn said(error: Option<ErrorInfo>, otherwise: fn() -> ErrorInfo) -> ErrorInfo {
+/// The error that the service sent; `otherwise` fills in for what is missing, so that an application always gets a code
+/// to act on.
+pub(crate) fn from_service(error: Option<ErrorInfo>, otherwise: fn() -> ErrorInfo) -> ErrorInfo {
     match error {
         Some(error) if error.code != ErrorCode(0) => error,
         Some(unknown) => {
@@ -23,7 +23,7 @@ pub(crate) fn said(error: Option<ErrorInfo>, otherwise: fn() -> ErrorInfo) -> Er
     }
 }
 
-/// The connection is in a state in which the operation cannot be done (RTL4b, RTL6c4, RTN13b).
+/// The state of the connection does not allow the operation (RTL4b, RTL6c4, RTN13b).
 pub(crate) fn connection_state(state: ConnectionState, reason: Option<&ErrorInfo>) -> ErrorInfo {
     let code = match state {
         ConnectionState::Initialized | ConnectionState::Connecting | ConnectionState::Connected => {
@@ -45,7 +45,7 @@ pub(crate) fn connection_state(state: ConnectionState, reason: Option<&ErrorInfo
     }
 }
 
-/// The channel is in a state in which presence cannot be entered, updated or left (RTP8g, RTP16c, RTL11).
+/// The state of the channel does not allow to enter, update or leave presence (RTP8g, RTP16c, RTL11).
 pub(crate) fn presence_state(state: ChannelState, reason: Option<&ErrorInfo>) -> ErrorInfo {
     let error = ErrorInfo::new(
         ErrorCode(91001),
@@ -58,12 +58,12 @@ pub(crate) fn presence_state(state: ChannelState, reason: Option<&ErrorInfo>) ->
     }
 }
 
-/// It is not known who is present (RTP11d).
+/// The members are not known (RTP11d).
 pub(crate) fn out_of_sync(reason: Option<&ErrorInfo>) -> ErrorInfo {
     let error = ErrorInfo::new(
         ErrorCode(91005),
         400,
-        "the presence state is out of sync, as the channel is suspended",
+        "the presence state is out of sync because the channel is suspended",
     );
     match reason {
         Some(reason) => error.with_cause(reason.clone()),
@@ -71,7 +71,7 @@ pub(crate) fn out_of_sync(reason: Option<&ErrorInfo>) -> ErrorInfo {
     }
 }
 
-/// The channel is in a state in which the operation cannot be done (RTL5b, RTL6c4).
+/// The state of the channel does not allow the operation (RTL5b, RTL6c4).
 pub(crate) fn channel_state(state: ChannelState, reason: Option<&ErrorInfo>) -> ErrorInfo {
     let error = ErrorInfo::new(
         ErrorCode(90001),
@@ -85,42 +85,54 @@ pub(crate) fn channel_state(state: ChannelState, reason: Option<&ErrorInfo>) -> 
 }
 
 pub(crate) fn connect_timed_out() -> ErrorInfo {
-    ErrorInfo::new(ErrorCode(80014), 408, "no connection within the realtime request timeout")
+    ErrorInfo::new(
+        ErrorCode(80014),
+        408,
+        "the service did not accept the connection within the realtime request timeout",
+    )
 }
 
 pub(crate) fn idle() -> ErrorInfo {
-    ErrorInfo::new(ErrorCode(80014), 408, "the service has been silent for too long")
+    ErrorInfo::new(
+        ErrorCode(80014),
+        408,
+        "the service has sent nothing for longer than its idle interval allows",
+    )
 }
 
-/// Whether the service says of itself that another host may do better (RTN17f1, RSC15l3).
+/// Whether the error is one of the host, which another host may not have (RTN17f1, RSC15l3).
 pub(crate) fn is_failure_of_host(error: &ErrorInfo) -> bool {
     (500..=504).contains(&error.status_code)
 }
 
-/// Whether a transport could not be opened, or ended before CONNECTED, for a reason that another host may
-/// not have (RTN17f, RSC15l): no answer has no status.
-pub(crate) fn is_failure_on_the_way(error: &ErrorInfo) -> bool {
+/// Whether a transport failed before CONNECTED for a reason that another host may not have (RTN17f, RSC15l). The status
+/// is 0 if the host did not answer at all.
+pub(crate) fn is_failure_to_reach(error: &ErrorInfo) -> bool {
     is_failure_of_host(error) || matches!(error.status_code, 0 | 408)
 }
 
 pub(crate) fn network_lost() -> ErrorInfo {
-    ErrorInfo::new(ErrorCode(80003), 0, "the operating system says that there is no network")
+    ErrorInfo::new(ErrorCode(80003), 0, "the operating system reports that there is no network")
 }
 
-/// There is no token to be had now (RSA4c1, RSA4d).
+/// No token can be obtained (RSA4c1, RSA4d).
 pub(crate) fn no_token(cause: ErrorInfo) -> ErrorInfo {
     let status = if cause.status_code == 403 { 403 } else { 401 };
-    let message = format!("no token could be got: {}", cause.message);
+    let message = format!("no token could be obtained: {}", cause.message);
     ErrorInfo::new(ErrorCode(80019), status, message).with_cause(cause)
 }
 
 pub(crate) fn token_timed_out() -> ErrorInfo {
-    ErrorInfo::new(ErrorCode(50003), 408, "no token within the realtime request timeout")
+    ErrorInfo::new(
+        ErrorCode(50003),
+        408,
+        "no token was obtained within the realtime request timeout",
+    )
 }
 
-/// The service rejects the token, and there is no other to be had (RSA4a2).
+/// The service rejects the token, and no other can be obtained (RSA4a2).
 pub(crate) fn not_renewable(cause: ErrorInfo) -> ErrorInfo {
-    let message = format!("the token is no longer good: {}", cause.message);
+    let message = format!("the token is no longer valid: {}", cause.message);
     ErrorInfo::new(ErrorCode(40171), 401, message).with_cause(cause)
 }
 
@@ -132,12 +144,13 @@ pub(crate) fn auth_timed_out() -> ErrorInfo {
     )
 }
 
-/// The code of credentials that are for another client.
+/// The code of credentials for another client.
 pub(crate) const WRONG_CLIENT: ErrorCode = ErrorCode(40102);
 
 pub(crate) fn connected_as_another(own: &str, confirmed: &str) -> ErrorInfo {
-    let message =
-        format!("clientId mismatch: the client is `{own}`, and the connection is of `{confirmed}`");
+    let message = format!(
+        "clientId mismatch: the client is `{own}`, but the service confirmed `{confirmed}`"
+    );
     ErrorInfo::new(WRONG_CLIENT, 401, message)
 }
 
@@ -149,7 +162,7 @@ pub(crate) fn suspended() -> ErrorInfo {
     ErrorInfo::new(
         ErrorCode(80002),
         408,
-        "the connection has been down for longer than the service keeps its state",
+        "the connection has been down for longer than the service stores its state",
     )
 }
 
@@ -158,13 +171,13 @@ pub(crate) fn closed() -> ErrorInfo {
 }
 
 pub(crate) fn failed() -> ErrorInfo {
-    ErrorInfo::new(ErrorCode(80000), 400, "the service ended the connection without saying why")
+    ErrorInfo::new(ErrorCode(80000), 400, "the service ended the connection without a reason")
 }
 
-/// The code of what breaks the protocol.
+/// The code of frames that break the protocol.
 pub(crate) const PROTOCOL: ErrorCode = ErrorCode(80013);
 
-/// The service sent what makes no sense.
+/// The service broke the protocol.
 pub(crate) fn protocol(message: &'static str) -> ErrorInfo {
     ErrorInfo::new(PROTOCOL, 400, message)
 }
@@ -174,12 +187,12 @@ pub(crate) fn broken_frame(why: &DecodeError) -> ErrorInfo {
     ErrorInfo::new(PROTOCOL, 400, format!("the service sent a frame that cannot be read: {why}"))
 }
 
-/// A part of a frame cannot be read, and is missing.
+/// A part of a frame cannot be read.
 pub(crate) fn unreadable(why: &DecodeError) -> ErrorInfo {
     ErrorInfo::new(
         ErrorCode::INVALID_DATA_OR_ENCODING,
         400,
-        format!("the service sent what cannot be read: {why}"),
+        format!("a part of a frame of the service cannot be read: {why}"),
     )
 }
 
@@ -200,10 +213,10 @@ pub(crate) fn detach_timed_out() -> ErrorInfo {
 }
 
 pub(crate) fn channel_failed() -> ErrorInfo {
-    ErrorInfo::new(ErrorCode(90000), 400, "the channel failed, and the service did not say why")
+    ErrorInfo::new(ErrorCode(90000), 400, "the service failed the channel without a reason")
 }
 
-/// A message cannot be made from the one before it (RTL18).
+/// A delta cannot be applied to its base (RTL18).
 pub(crate) fn delta_failed(why: impl fmt::Display) -> ErrorInfo {
     let message = format!("a delta could not be applied: {why}");
     ErrorInfo::new(ErrorCode::DELTA_DECODING_FAILED, 400, message)
@@ -213,12 +226,12 @@ pub(crate) fn detached() -> ErrorInfo {
     ErrorInfo::new(ErrorCode(90001), 400, "the channel was detached")
 }
 
-/// The service cannot send a part of a channel once more.
+/// The service cannot replay a part of a channel.
 pub(crate) fn not_replayed() -> ErrorInfo {
     ErrorInfo::new(
         ErrorCode::CHANNEL_CONTINUITY_NOT_GUARANTEED,
         400,
-        "the service no longer has what the listener had no room for",
+        "the service no longer stores the messages that the listener's buffer had no room for",
     )
 }
 
@@ -250,17 +263,17 @@ pub(crate) fn ack_timed_out() -> ErrorInfo {
     )
 }
 
-/// Something has waited for a connection that nobody asked for.
+/// An operation has waited for a connection that the application did not request.
 pub(crate) fn never_connected() -> ErrorInfo {
     ErrorInfo::new(
         ErrorCode(50003),
         408,
-        "the client was not told to connect within the connectionStateTtl",
+        "the application did not connect the client within the connectionStateTtl",
     )
 }
 
 pub(crate) fn refused() -> ErrorInfo {
-    ErrorInfo::new(ErrorCode(50000), 500, "the service refused the message without saying why")
+    ErrorInfo::new(ErrorCode(50000), 500, "the service refused the message without a reason")
 }
 
 pub(crate) fn never_acknowledged() -> ErrorInfo {
@@ -279,7 +292,7 @@ pub(crate) fn too_large(size: u64, limit: u64) -> ErrorInfo {
     )
 }
 
-/// A frame that the service would end the connection for (CD2d).
+/// A frame so large that the service would end the connection (CD2d).
 pub(crate) fn frame_too_large(size: u64, limit: u64) -> ErrorInfo {
     ErrorInfo::new(
         ErrorCode(40009),
@@ -292,16 +305,16 @@ pub(crate) fn wrong_client_id() -> ErrorInfo {
     ErrorInfo::new(
         ErrorCode(40012),
         400,
-        "the client id is not the one this client is identified as",
+        "the client id is not the one that this client is identified as",
     )
 }
 
-/// A client that is nobody in particular cannot enter as itself (RTP8j).
-pub(crate) fn nobody() -> ErrorInfo {
+/// A client without an identity cannot enter as itself (RTP8j).
+pub(crate) fn no_identity() -> ErrorInfo {
     ErrorInfo::new(
         ErrorCode(91000),
         400,
-        "the client has no client id to be present with, or may take any",
+        "the client has no client id of its own, so the call has to name one (`enter_client`)",
     )
 }
 
@@ -319,7 +332,7 @@ pub(crate) fn reentry_failed(client_id: &str, cause: ErrorInfo) -> ErrorInfo {
     .with_cause(cause)
 }
 
-/// Messages are not delivered without the mode (RTL7i1).
+/// Without the mode the service delivers no messages (RTL7i1).
 pub(crate) fn not_subscribed() -> ErrorInfo {
     ErrorInfo::new(
         ErrorCode::SUBSCRIBE_MODE_NOT_ENABLED,
@@ -328,17 +341,17 @@ pub(crate) fn not_subscribed() -> ErrorInfo {
     )
 }
 
-/// Annotations are not delivered without the mode, which no channel has by default (RTAN4e).
+/// Without the mode, which no channel has by default, the service delivers no annotations (RTAN4e).
 pub(crate) fn annotations_not_subscribed() -> ErrorInfo {
     ErrorInfo::new(
         ErrorCode::ANNOTATION_SUBSCRIBE_MODE_NOT_ENABLED,
         400,
-        "the channel is attached without the mode ANNOTATION_SUBSCRIBE, which its options have to ask for, \
-            so the service delivers no annotations",
+        "the channel is attached without the mode ANNOTATION_SUBSCRIBE, so the service delivers no annotations; \
+            request the mode in the channel options",
     )
 }
 
-/// The members are not told of without the mode (RTP11f1).
+/// Without the mode the service sends no members (RTP11f1).
 pub(crate) fn presence_not_subscribed() -> ErrorInfo {
     ErrorInfo::new(
         ErrorCode::PRESENCE_SUBSCRIBE_MODE_NOT_ENABLED,

@@ -2,33 +2,31 @@
 
 use capably_protocol::{ClientFrame, ErrorInfo, Message, PresenceMessage, Str, codec};
 
-use crate::{Client, errors};
+use crate::{context::Cx, errors};
 
-/// How many bytes of a frame a byte of a value takes at most: in JSON a control character is `\u0001`.
+/// The most bytes that a byte of a value takes in a frame: in JSON a control character is `\u0001`.
 const ESCAPED: usize = 6;
 
-/// How many bytes the names of an item's fields, its numbers and what is around it take at most.
+/// The most bytes that the field names, numbers and delimiters of an item take.
 const AROUND: usize = 512;
 
-/// How many digits a serial may have besides the one it was encoded with.
+/// The most digits that a serial may have more than the `0` it is encoded with here.
 const SERIAL: usize = 19;
 
-impl Client {
-    /// Refuses a frame that the service would not take. It would be sent again after each resume, and end
-    /// every connection.
-    pub(crate) fn check_frame_size(&self, frame: &ClientFrame) -> Result<(), ErrorInfo> {
-        let limit = self.connection.max_frame_size;
-        if bound(frame).is_some_and(|size| size as u64 <= limit) {
-            return Ok(());
-        }
-        let mut encoded = Vec::new();
-        codec::encode_client_frame(self.config.format, frame, &mut encoded);
-        let size = (encoded.len() + SERIAL) as u64;
-        if size > limit { Err(errors::frame_too_large(size, limit)) } else { Ok(()) }
+/// Refuses a frame that the service would not accept. Such a frame would be sent again after each resume, and
+/// end every connection.
+pub(crate) fn check_size(frame: &ClientFrame, cx: &Cx<'_>) -> Result<(), ErrorInfo> {
+    let limit = cx.connection.max_frame_size;
+    if bound(frame).is_some_and(|size| size as u64 <= limit) {
+        return Ok(());
     }
+    let mut encoded = Vec::new();
+    codec::encode_client_frame(cx.config.format, frame, &mut encoded);
+    let size = (encoded.len() + SERIAL) as u64;
+    if size > limit { Err(errors::frame_too_large(size, limit)) } else { Ok(()) }
 }
 
-/// Refuses a frame whose items nest deeper than those who receive them can read.
+/// Refuses a frame whose items nest deeper than its receivers can decode.
 pub(crate) fn check_depth(frame: &ClientFrame) -> Result<(), ErrorInfo> {
     match frame {
         ClientFrame::Message(publish) => {
@@ -44,7 +42,8 @@ pub(crate) fn check_depth(frame: &ClientFrame) -> Result<(), ErrorInfo> {
     }
 }
 
-/// What the encoded frame takes at most, where that is known without encoding it.
+/// The most bytes that the encoded frame takes. To encode each frame twice would be slow, so a bound that is cheap to
+/// compute comes first; `None` where there is none.
 fn bound(frame: &ClientFrame) -> Option<usize> {
     let (channel, params, items) = match frame {
         ClientFrame::Message(publish) => {
@@ -61,7 +60,7 @@ fn bound(frame: &ClientFrame) -> Option<usize> {
 }
 
 fn message(message: &Message) -> Option<usize> {
-    // What these hold is not counted in the size.
+    // The size of a message does not count these.
     if message.version.is_some() || message.annotations.is_some() {
         return None;
     }
@@ -143,7 +142,7 @@ mod tests {
                 iter::once((text(&mut rng).to_string(), text(&mut rng).to_string())).collect();
             is_bounded(items, text(&mut rng), params);
         }
-        // What is most of all escaped, and what holds least.
+        // The items with most escapes, and with least contents.
         is_bounded(vec![Message::new("n", "\u{1}".repeat(10_000))], "ch".into(), BTreeMap::new());
         let least = Message { timestamp: Some(i64::MIN), ..Message::default() };
         is_bounded(vec![least; 1_000], "ch".into(), BTreeMap::new());

@@ -1,32 +1,31 @@
 //! The Ably realtime client as a pure state machine.
 //!
-//! A [`Client`] holds everything a client knows: its connection, its channels, what waits for an
-//! acknowledgement, and every timer. It does nothing by itself. Whoever drives it hands in what happened
-//! and what time it is, then drains [`Client::poll_output`], until it answers [`Output::Timeout`]:
+//! A [`Client`] is the whole client: its connection, channels, publishes under way and deadlines. It performs no I/O.
+//! A driver hands it what happened and when, and then polls its outputs until [`Output::Timeout`]. This is the run
+//! loop; the documentation of [`Client`] states the contract.
 //!
 //! ```
 //! use std::sync::Arc;
 //! use capably_core::{Client, Config, Credentials, Now, Output, TransportEvent};
-//! use capably_protocol::ServerFrame;
 //!
-//! let mut now = Now::default();
+//! let now = Now::default();
 //! let config = Config::new(Credentials::Key("aBcDeF.keyId:secret".parse()?));
 //! let mut client = Client::new(Arc::new(config), 1, now);
 //! client.connect(now);
 //! loop {
 //!     match client.poll_output() {
 //!         Output::Open { transport, .. } => {
-//!             // Dial; when the WebSocket is open:
+//!             // Dial. When the WebSocket is open:
 //!             client.handle_transport(transport, TransportEvent::Opened, now);
 //!         }
 //!         Output::Send { frame, .. } => println!("send {frame:?}"),
 //!         Output::Shut { .. } => {}
-//!         // A client with a key and without fallback domains asks for none of these.
+//!         // A client with a key and without fallback domains requests neither.
 //!         Output::RequestToken { .. } | Output::AbandonToken { .. } => {}
 //!         Output::CheckConnectivity { .. } => {}
-//!         Output::Event(event) => println!("tell the user {event:?}"),
+//!         Output::Event(event) => println!("dispatch {event:?}"),
 //!         Output::Timeout(deadline) => {
-//!             // Sleep until the deadline or the next input, then call `handle_timeout`.
+//!             // Sleep until the deadline or the next input. At the deadline, call `handle_timeout`.
 //!             assert!(deadline.is_some());
 //!             break;
 //!         }
@@ -35,15 +34,20 @@
 //! # Ok::<(), capably_protocol::ErrorInfo>(())
 //! ```
 //!
-//! The order of outputs is a promise: a state change, a message and an acknowledgement come out in the
-//! order in which the service sent what caused them.
+//! # How it is built
+//!
+//! [`Client`] routes each input to the sub-machine that it concerns, looking a channel up once: the connection, a
+//! [`Channel`] with its presence, the outbox of frames to be acknowledged, or pings. A sub-machine changes only itself.
+//! It leaves its effects, outputs and deadlines, in a context that the client hands it. Effects that cross sub-machines
+//! go back to the client: the connection does not know that there are channels.
 
-mod annotation;
 mod backoff;
 mod channel;
+mod channels;
 mod client;
 mod config;
 mod connection;
+mod context;
 mod errors;
 mod frame_size;
 mod ids;
@@ -52,10 +56,8 @@ mod output;
 mod ping;
 mod presence;
 mod state;
-mod strict;
 mod time;
 mod timers;
-mod unreadable;
 
 pub use channel::{
     Channel, ChannelOptions, DeltaError, Gap, Place, ReplayEnd, ReplayOutcome, VcdiffDecoder,

@@ -1,25 +1,29 @@
-//! What is to be acknowledged: sent and waiting for its ACK, or queued until the connection is there
+//! Frames that the service acknowledges: sent and waiting for their ACK, or queued until there is a connection
 //! (RTN7, RTN19a, RTL6c2).
 
 use std::collections::VecDeque;
 
 use capably_protocol::{ClientFrame, ErrorInfo, PublishResult, frame::Ack, frame::Nack};
 
-use crate::{OpId, errors};
+use crate::{OpId, Outcome, Timer, context::Cx, errors, frame_size};
 
-/// A frame that wants an acknowledgement, and the operation it belongs to; none if the client sent it by
-/// itself.
+/// A frame that wants an acknowledgement.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) op: Option<OpId>,
-    pub(crate) frame: ClientFrame,
+struct Entry {
+    /// The operation that ends with the acknowledgement; none if the client sent the frame on its own.
+    op: Option<OpId>,
+    frame: ClientFrame,
 }
 
-/// How a frame's story ended.
-pub(crate) type Settled = (Entry, Result<PublishResult, ErrorInfo>);
+/// A frame that the client sent on its own, and that the service did not accept.
+#[derive(Debug)]
+pub(crate) struct Unaccepted {
+    pub(crate) frame: ClientFrame,
+    pub(crate) error: ErrorInfo,
+}
 
-/// Frames in the order of their operations. `sent` holds consecutive serials, ending before
-/// `next_serial`.
+/// Frames in the order of their operations. `sent` holds consecutive serials, the last of which is the one
+/// before `next_serial`.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     sent: VecDeque<Entry>,
@@ -28,31 +32,55 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// One whose first frame has this serial (RTN16f).
+    /// An outbox whose first frame has this serial (RTN16f).
     pub(crate) fn starting_at(serial: u64) -> Self {
         Self { next_serial: serial, ..Self::default() }
     }
 
-    /// Keeps a frame until it is acknowledged, and returns it with its serial, to be sent.
+    /// Sends a frame, or queues it until there is a connection (RTL6c1, RTL6c2). If the frame is not `ready`
+    /// or may not be sent, the operation ends with the error.
+    pub(crate) fn submit(
+        &mut self,
+        op: OpId,
+        ready: Result<ClientFrame, ErrorInfo>,
+        cx: &mut Cx<'_>,
+    ) {
+        let ready = ready.and_then(|frame| {
+            frame_size::check_size(&frame, cx)?;
+            frame_size::check_depth(&frame)?;
+            Ok(frame)
+        });
+        match ready {
+            Err(error) => cx.done(op, Err(error)),
+            Ok(frame) if cx.is_connected() => self.send(op, frame, cx),
+            Ok(frame) => {
+                self.queued.push_back(Entry { op: Some(op), frame });
+                cx.limit_wait();
+            }
+        }
+    }
+
+    /// Sends a frame, and stores it until it is acknowledged.
     pub(crate) fn send(
         &mut self,
         op: impl Into<Option<OpId>>,
-        mut frame: ClientFrame,
-    ) -> ClientFrame {
-        stamp(&mut frame, self.next_serial);
+        frame: ClientFrame,
+        cx: &mut Cx<'_>,
+    ) {
+        self.dispatch(Entry { op: op.into(), frame }, cx);
+        self.await_ack(cx);
+    }
+
+    fn dispatch(&mut self, mut entry: Entry, cx: &mut Cx<'_>) {
+        stamp(&mut entry.frame, self.next_serial);
         self.next_serial += 1;
-        self.sent.push_back(Entry { op: op.into(), frame: frame.clone() });
-        frame
+        cx.send(entry.frame.clone());
+        self.sent.push_back(entry);
     }
 
-    /// Keeps a frame until the connection is there.
-    pub(crate) fn queue(&mut self, op: OpId, frame: ClientFrame) {
-        self.queued.push_back(Entry { op: Some(op), frame });
-    }
-
-    /// On a new transport: everything that waits for an acknowledgement again, then what was queued
+    /// On a new transport: sends everything that waits for an acknowledgement again, then what was queued
     /// (RTN19a). If the connection was not resumed, serials start at 0 (RTN11d, RTN15c7, RTN19a2).
-    pub(crate) fn resend(&mut self, resumed: bool) -> Vec<ClientFrame> {
+    pub(crate) fn resend(&mut self, resumed: bool, cx: &mut Cx<'_>) {
         if !resumed {
             self.next_serial = 0;
             for entry in &mut self.sent {
@@ -60,45 +88,65 @@ impl Outbox {
                 self.next_serial += 1;
             }
         }
-        let mut frames: Vec<_> = self.sent.iter().map(|entry| entry.frame.clone()).collect();
-        while let Some(entry) = self.queued.pop_front() {
-            frames.push(self.send(entry.op, entry.frame));
+        for entry in &self.sent {
+            cx.send(entry.frame.clone());
         }
-        frames
+        while let Some(entry) = self.queued.pop_front() {
+            self.dispatch(entry, cx);
+        }
     }
 
-    /// The operations an ACK settles, in order. A frame before the first acknowledged one will never
-    /// hear of its fate: it ends with an error. An ACK of what was never sent settles nothing.
-    pub(crate) fn acknowledge(&mut self, ack: Ack, mut settle: impl FnMut(Settled)) {
-        if ack.msg_serial >= self.next_serial {
-            return;
+    /// Sets the deadline of the next acknowledgement, or clears it if none is awaited. Without a deadline a
+    /// service that answers pings but acknowledges nothing would leave operations open for ever.
+    pub(crate) fn await_ack(&mut self, cx: &mut Cx<'_>) {
+        if self.sent.is_empty() || !cx.is_connected() {
+            cx.timers.clear(Timer::Ack);
+        } else if !cx.timers.is_set(Timer::Ack) {
+            cx.timers.set(Timer::Ack, cx.now.instant + cx.connection.state_ttl);
         }
-        self.pass_over(ack.msg_serial, &mut settle);
+    }
+
+    /// Ends the operations that an ACK settles, in order. A frame before the first acknowledged one will never
+    /// be acknowledged: its operation ends with an error. An ACK of frames that were never sent settles nothing.
+    pub(crate) fn acknowledge(&mut self, ack: Ack, cx: &mut Cx<'_>) -> Vec<Unaccepted> {
+        let mut unaccepted = Vec::new();
+        cx.timers.clear(Timer::Ack);
+        if ack.msg_serial >= self.next_serial {
+            return unaccepted;
+        }
+        self.pass_over(ack.msg_serial, &mut unaccepted, cx);
         // Results belong to serials, so those of frames settled earlier are left out.
         let settled = self.first_serial() - ack.msg_serial;
         let mut results = ack.res.into_iter().skip(usize::try_from(settled).unwrap_or(usize::MAX));
-        self.settle_until(ack.msg_serial.saturating_add(ack.count), |entry| {
-            settle((entry, Ok(results.next().unwrap_or_default())));
-        });
+        for entry in self.sent_before(ack.msg_serial.saturating_add(ack.count)) {
+            entry.settle(Ok(results.next().unwrap_or_default()), &mut unaccepted, cx);
+        }
+        unaccepted
     }
 
-    /// The operations a NACK settles, in order; as for an ACK.
-    pub(crate) fn refuse(&mut self, nack: Nack, mut settle: impl FnMut(Settled)) {
+    /// Ends the operations that a NACK settles, in order; as for an ACK.
+    pub(crate) fn refuse(&mut self, nack: Nack, cx: &mut Cx<'_>) -> Vec<Unaccepted> {
+        let mut unaccepted = Vec::new();
+        cx.timers.clear(Timer::Ack);
         if nack.msg_serial >= self.next_serial {
-            return;
+            return unaccepted;
         }
-        self.pass_over(nack.msg_serial, &mut settle);
-        let error = errors::said(nack.error, errors::refused);
-        self.settle_until(nack.msg_serial.saturating_add(nack.count), |entry| {
-            settle((entry, Err(error.clone())));
-        });
+        self.pass_over(nack.msg_serial, &mut unaccepted, cx);
+        let error = errors::from_service(nack.error, errors::refused);
+        for entry in self.sent_before(nack.msg_serial.saturating_add(nack.count)) {
+            entry.settle(Err(error.clone()), &mut unaccepted, cx);
+        }
+        unaccepted
     }
 
-    /// Ends everything, sent or queued, with this error (RTN7e).
-    pub(crate) fn fail_all(&mut self, error: &ErrorInfo, mut settle: impl FnMut(Settled)) {
+    /// Ends every operation with this error, sent or queued (RTN7e).
+    pub(crate) fn fail_all(&mut self, error: &ErrorInfo, cx: &mut Cx<'_>) -> Vec<Unaccepted> {
+        let mut unaccepted = Vec::new();
+        cx.timers.clear(Timer::Ack);
         for entry in self.sent.drain(..).chain(self.queued.drain(..)) {
-            settle((entry, Err(error.clone())));
+            entry.settle(Err(error.clone()), &mut unaccepted, cx);
         }
+        unaccepted
     }
 
     /// The serial of the next frame.
@@ -106,25 +154,35 @@ impl Outbox {
         self.next_serial
     }
 
-    /// Whether something sent waits for its acknowledgement.
-    pub(crate) fn awaits_ack(&self) -> bool {
-        !self.sent.is_empty()
-    }
-
     fn first_serial(&self) -> u64 {
         self.next_serial - self.sent.len() as u64
     }
 
-    fn pass_over(&mut self, before: u64, settle: &mut impl FnMut(Settled)) {
-        self.settle_until(before, |entry| settle((entry, Err(errors::never_acknowledged()))));
+    fn pass_over(&mut self, before: u64, unaccepted: &mut Vec<Unaccepted>, cx: &mut Cx<'_>) {
+        for entry in self.sent_before(before) {
+            entry.settle(Err(errors::never_acknowledged()), unaccepted, cx);
+        }
     }
 
-    fn settle_until(&mut self, end: u64, mut settle: impl FnMut(Entry)) {
+    /// Removes the sent frames whose serials are below `end`.
+    fn sent_before(&mut self, end: u64) -> impl Iterator<Item = Entry> {
+        // Most acknowledgements are of one frame: a `drain` would cost more than it saves.
         let count = end.saturating_sub(self.first_serial()).min(self.sent.len() as u64);
-        for _ in 0..count {
-            if let Some(entry) = self.sent.pop_front() {
-                settle(entry);
-            }
+        (0..count).map_while(|_| self.sent.pop_front())
+    }
+}
+
+impl Entry {
+    fn settle(
+        self,
+        result: Result<PublishResult, ErrorInfo>,
+        unaccepted: &mut Vec<Unaccepted>,
+        cx: &mut Cx<'_>,
+    ) {
+        match (self.op, result) {
+            (Some(op), result) => cx.done(op, result.map(Outcome::Published)),
+            (None, Ok(_)) => {}
+            (None, Err(error)) => unaccepted.push(Unaccepted { frame: self.frame, error }),
         }
     }
 }
@@ -144,6 +202,85 @@ mod tests {
     use capably_protocol::{Message, frame::Publish};
 
     use super::*;
+    use crate::{Event, Now, Output, context::Shared};
+
+    /// An outbox of a connected client.
+    struct Bench {
+        outbox: Outbox,
+        shared: Shared,
+    }
+
+    type Settled = Vec<(u64, Result<String, u32>)>;
+
+    impl Bench {
+        /// With frames of these names sent, as the operations 0, 1, ….
+        fn with_sent(names: &[&str]) -> Self {
+            let mut bench = Self { outbox: Outbox::default(), shared: Shared::connected() };
+            for (op, name) in names.iter().enumerate() {
+                bench.outbox.send(
+                    OpId(op as u64),
+                    frame(name),
+                    &mut bench.shared.cx(Now::default()),
+                );
+            }
+            bench
+        }
+
+        /// As if a frame had been submitted without a connection.
+        fn queue(&mut self, op: u64, name: &str) {
+            self.outbox.queued.push_back(Entry { op: Some(OpId(op)), frame: frame(name) });
+        }
+
+        fn act(
+            &mut self,
+            act: impl FnOnce(&mut Outbox, &mut Cx<'_>) -> Vec<Unaccepted>,
+        ) -> Settled {
+            self.shared.outputs.clear();
+            let unaccepted = act(&mut self.outbox, &mut self.shared.cx(Now::default()));
+            assert!(unaccepted.is_empty(), "every frame here belongs to an operation");
+            let outputs = self.shared.outputs.drain(..);
+            outputs
+                .map(|output| match output {
+                    Output::Event(Event::Done(op, outcome)) => (op.0, readable(outcome)),
+                    other => panic!("not the end of an operation: {other:?}"),
+                })
+                .collect()
+        }
+
+        fn acknowledge(&mut self, ack: Ack) -> Settled {
+            self.act(|outbox, cx| outbox.acknowledge(ack, cx))
+        }
+
+        fn refuse(&mut self, nack: Nack) -> Settled {
+            self.act(|outbox, cx| outbox.refuse(nack, cx))
+        }
+
+        /// The serials and names of the frames that were sent since the last call.
+        fn sent(&mut self) -> Vec<(u64, String)> {
+            let frames = self.shared.outputs.drain(..).map(|output| match output {
+                Output::Send { frame: ClientFrame::Message(publish), .. } => {
+                    (publish.msg_serial, publish.items[0].name.as_ref().unwrap().to_string())
+                }
+                other => panic!("not a message: {other:?}"),
+            });
+            frames.collect()
+        }
+
+        fn resend(&mut self, resumed: bool) -> Vec<(u64, String)> {
+            self.shared.outputs.clear();
+            self.outbox.resend(resumed, &mut self.shared.cx(Now::default()));
+            self.sent()
+        }
+    }
+
+    fn readable(outcome: Result<Outcome, ErrorInfo>) -> Result<String, u32> {
+        match outcome.map_err(|error| error.code.0)? {
+            Outcome::Published(result) => {
+                Ok(result.serials.first().cloned().flatten().unwrap_or_default().to_string())
+            }
+            other => panic!("not of a publish: {other:?}"),
+        }
+    }
 
     fn frame(name: &str) -> ClientFrame {
         ClientFrame::Message(Publish {
@@ -154,154 +291,96 @@ mod tests {
         })
     }
 
-    fn serial(frame: &ClientFrame) -> (u64, String) {
-        match frame {
-            ClientFrame::Message(publish) => {
-                (publish.msg_serial, publish.items[0].name.as_ref().unwrap().to_string())
-            }
-            other => panic!("not a message: {other:?}"),
-        }
-    }
-
-    fn sent(names: &[&str]) -> Outbox {
-        let mut outbox = Outbox::default();
-        for (op, name) in names.iter().enumerate() {
-            outbox.send(OpId(op as u64), frame(name));
-        }
-        outbox
-    }
-
     fn ack(msg_serial: u64, serials: &[&str]) -> Ack {
         let res = serials.iter().map(|s| PublishResult::new(vec![Some((*s).into())])).collect();
         Ack { msg_serial, count: serials.len() as u64, res }
     }
 
-    fn acknowledge(outbox: &mut Outbox, ack: Ack) -> Vec<(u64, Result<String, u32>)> {
-        let mut settled = Vec::new();
-        outbox.acknowledge(ack, |(entry, result)| settled.push((number(&entry), readable(result))));
-        settled
-    }
-
-    fn number(entry: &Entry) -> u64 {
-        entry.op.expect("every frame here is an operation's").0
-    }
-
-    fn readable(result: Result<PublishResult, ErrorInfo>) -> Result<String, u32> {
-        match result {
-            Ok(result) => {
-                Ok(result.serials.first().cloned().flatten().unwrap_or_default().to_string())
-            }
-            Err(error) => Err(error.code.0),
-        }
-    }
-
     #[test]
     fn serials_count_from_zero() {
-        let mut outbox = Outbox::default();
-        assert_eq!(serial(&outbox.send(OpId(0), frame("a"))), (0, "a".into()));
-        assert_eq!(serial(&outbox.send(OpId(1), frame("b"))), (1, "b".into()));
-        assert_eq!(outbox.next_serial(), 2);
+        let mut bench = Bench::with_sent(&["a", "b"]);
+        assert_eq!(bench.sent(), [(0, "a".into()), (1, "b".into())]);
+        assert_eq!(bench.outbox.next_serial(), 2);
     }
 
     #[test]
     fn an_ack_settles_its_range_with_its_results() {
-        let mut outbox = sent(&["a", "b", "c"]);
-        let settled = acknowledge(&mut outbox, ack(0, &["s0", "s1"]));
+        let mut bench = Bench::with_sent(&["a", "b", "c"]);
+        let settled = bench.acknowledge(ack(0, &["s0", "s1"]));
         assert_eq!(settled, [(0, Ok("s0".into())), (1, Ok("s1".into()))]);
-        assert_eq!(acknowledge(&mut outbox, ack(2, &["s2"])), [(2, Ok("s2".into()))]);
+        assert_eq!(bench.acknowledge(ack(2, &["s2"])), [(2, Ok("s2".into()))]);
     }
 
     #[test]
     fn an_ack_repeated_or_from_the_future_settles_nothing_else() {
-        let mut outbox = sent(&["a", "b"]);
-        assert_eq!(acknowledge(&mut outbox, ack(0, &["s0"])), [(0, Ok("s0".into()))]);
-        assert_eq!(acknowledge(&mut outbox, ack(0, &["s0"])), []);
-        assert_eq!(acknowledge(&mut outbox, ack(7, &["s7"])), []);
-        assert_eq!(
-            acknowledge(&mut outbox, Ack { msg_serial: 9, count: u64::MAX, res: vec![] }),
-            []
-        );
-        // One that reaches back over a settled frame keeps results with their serials.
-        assert_eq!(acknowledge(&mut outbox, ack(0, &["s0", "s1"])), [(1, Ok("s1".into()))]);
+        let mut bench = Bench::with_sent(&["a", "b"]);
+        assert_eq!(bench.acknowledge(ack(0, &["s0"])), [(0, Ok("s0".into()))]);
+        assert_eq!(bench.acknowledge(ack(0, &["s0"])), []);
+        assert_eq!(bench.acknowledge(ack(7, &["s7"])), []);
+        assert_eq!(bench.acknowledge(Ack { msg_serial: 9, count: u64::MAX, res: vec![] }), []);
+        // An ACK that reaches back over a settled frame assigns results by serial.
+        assert_eq!(bench.acknowledge(ack(0, &["s0", "s1"])), [(1, Ok("s1".into()))]);
     }
 
     #[test]
     fn an_acknowledgement_of_what_is_sent_next_settles_nothing() {
-        let mut outbox = sent(&["a", "b"]);
-        assert_eq!(acknowledge(&mut outbox, ack(2, &["s2"])), []);
-        outbox.refuse(Nack { msg_serial: 2, count: 1, error: None }, |(entry, _)| {
-            panic!("{entry:?}");
-        });
-        outbox.refuse(Nack { msg_serial: 7, count: 1, error: None }, |(entry, _)| {
-            panic!("{entry:?}");
-        });
-        let settled = acknowledge(&mut outbox, ack(0, &["s0", "s1"]));
+        let mut bench = Bench::with_sent(&["a", "b"]);
+        assert_eq!(bench.acknowledge(ack(2, &["s2"])), []);
+        assert_eq!(bench.refuse(Nack { msg_serial: 2, count: 1, error: None }), []);
+        assert_eq!(bench.refuse(Nack { msg_serial: 7, count: 1, error: None }), []);
+        let settled = bench.acknowledge(ack(0, &["s0", "s1"]));
         assert_eq!(settled, [(0, Ok("s0".into())), (1, Ok("s1".into()))]);
     }
 
     #[test]
     fn a_frame_that_a_nack_passes_over_ends_with_an_error() {
-        let mut outbox = sent(&["a", "b"]);
-        let mut settled = Vec::new();
+        let mut bench = Bench::with_sent(&["a", "b"]);
         let error = Some(ErrorInfo::new(40160.into(), 401, "denied"));
-        outbox.refuse(Nack { msg_serial: 1, count: 1, error }, |(entry, result)| {
-            settled.push((number(&entry), readable(result)));
-        });
+        let settled = bench.refuse(Nack { msg_serial: 1, count: 1, error });
         assert_eq!(settled, [(0, Err(80013)), (1, Err(40160))]);
     }
 
     #[test]
     fn a_frame_passed_over_ends_with_an_error() {
-        let mut outbox = sent(&["a", "b"]);
-        let settled = acknowledge(&mut outbox, ack(1, &["s1"]));
+        let mut bench = Bench::with_sent(&["a", "b"]);
+        let settled = bench.acknowledge(ack(1, &["s1"]));
         assert_eq!(settled, [(0, Err(80013)), (1, Ok("s1".into()))]);
     }
 
     #[test]
     fn a_nack_gives_each_its_error() {
-        let mut outbox = sent(&["a", "b", "c"]);
+        let mut bench = Bench::with_sent(&["a", "b", "c"]);
         let error = ErrorInfo::new(40160.into(), 401, "denied");
-        let mut settled = Vec::new();
-        outbox.refuse(Nack { msg_serial: 0, count: 2, error: Some(error) }, |(entry, result)| {
-            settled.push((number(&entry), readable(result)));
-        });
+        let settled = bench.refuse(Nack { msg_serial: 0, count: 2, error: Some(error) });
         assert_eq!(settled, [(0, Err(40160)), (1, Err(40160))]);
-        settled.clear();
-        outbox.refuse(Nack { msg_serial: 2, count: 1, error: None }, |(entry, result)| {
-            settled.push((number(&entry), readable(result)));
-        });
+        let settled = bench.refuse(Nack { msg_serial: 2, count: 1, error: None });
         assert_eq!(settled, [(2, Err(50000))]);
     }
 
     #[test]
     fn resuming_keeps_serials_and_sends_whole_messages() {
-        let mut outbox = sent(&["a", "b", "c"]);
-        acknowledge(&mut outbox, ack(0, &["s0"]));
-        outbox.queue(OpId(3), frame("d"));
-        let frames: Vec<_> = outbox.resend(true).iter().map(serial).collect();
-        assert_eq!(frames, [(1, "b".into()), (2, "c".into()), (3, "d".into())]);
+        let mut bench = Bench::with_sent(&["a", "b", "c"]);
+        bench.acknowledge(ack(0, &["s0"]));
+        bench.queue(3, "d");
+        assert_eq!(bench.resend(true), [(1, "b".into()), (2, "c".into()), (3, "d".into())]);
     }
 
     #[test]
     fn a_new_connection_starts_serials_again() {
-        let mut outbox = sent(&["a", "b", "c"]);
-        acknowledge(&mut outbox, ack(0, &["s0"]));
-        outbox.queue(OpId(3), frame("d"));
-        let frames: Vec<_> = outbox.resend(false).iter().map(serial).collect();
-        assert_eq!(frames, [(0, "b".into()), (1, "c".into()), (2, "d".into())]);
-        let settled = acknowledge(&mut outbox, ack(0, &["t0", "t1", "t2"]));
+        let mut bench = Bench::with_sent(&["a", "b", "c"]);
+        bench.acknowledge(ack(0, &["s0"]));
+        bench.queue(3, "d");
+        assert_eq!(bench.resend(false), [(0, "b".into()), (1, "c".into()), (2, "d".into())]);
+        let settled = bench.acknowledge(ack(0, &["t0", "t1", "t2"]));
         assert_eq!(settled, [(1, Ok("t0".into())), (2, Ok("t1".into())), (3, Ok("t2".into()))]);
     }
 
     #[test]
     fn failing_ends_sent_and_queued() {
-        let mut outbox = sent(&["a"]);
-        outbox.queue(OpId(1), frame("b"));
-        let mut settled = Vec::new();
-        outbox.fail_all(&errors::suspended(), |(entry, result)| {
-            settled.push((number(&entry), readable(result)))
-        });
+        let mut bench = Bench::with_sent(&["a"]);
+        bench.queue(1, "b");
+        let settled = bench.act(|outbox, cx| outbox.fail_all(&errors::suspended(), cx));
         assert_eq!(settled, [(0, Err(80002)), (1, Err(80002))]);
-        assert!(outbox.resend(true).is_empty());
+        assert!(bench.resend(true).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! What the client asks of its driver.
+//! Outputs: the work that the client has for its driver.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::{
     Instant, OpId, Place, ReplayEnd, Timer, TokenNeed, TransportId,
 };
 
-/// One thing to do, from [`Client::poll_output`](crate::Client::poll_output).
+/// A piece of work for the driver, from [`Client::poll_output`](crate::Client::poll_output).
 #[derive(Debug)]
 pub enum Output {
-    /// Open a WebSocket, and report how it went under this id.
+    /// Open a WebSocket, and report on it under this id.
     Open {
         /// The id of the new transport.
         transport: TransportId,
-        /// Where, and with which parameters.
+        /// The address and its query parameters.
         request: Box<ConnectRequest>,
     },
     /// Send a frame on a transport.
@@ -28,36 +28,36 @@ pub enum Output {
         /// The frame.
         frame: ClientFrame,
     },
-    /// Close a transport, or give up dialling it. Nothing it reports afterwards counts.
+    /// Close a transport, or stop dialling it. The client ignores its further events.
     Shut {
         /// The transport.
         transport: TransportId,
     },
-    /// Get a token, and hand it to [`Client::handle_token`](crate::Client::handle_token) with this id.
+    /// Obtain a token, and call [`Client::handle_token`](crate::Client::handle_token) with this id.
     RequestToken {
         /// The id of the request.
         auth: AuthId,
-        /// Which token.
+        /// The token that is needed.
         need: TokenNeed,
     },
-    /// Give up getting a token. What is handed in for it afterwards does not count.
+    /// Abandon a token request. The client ignores its outcome.
     AbandonToken {
         /// The request.
         auth: AuthId,
     },
-    /// Find out whether there is a network, and tell
+    /// Check whether there is a network, and call
     /// [`Client::handle_connectivity`](crate::Client::handle_connectivity) with this id (RTN17j).
     CheckConnectivity {
         /// The id of the check.
         check: CheckId,
     },
-    /// Tell the user.
+    /// Dispatch an event to the application.
     Event(Event),
     /// There is nothing to do before this deadline or the next input.
     Timeout(Option<(Instant, Timer)>),
 }
 
-/// Something the user is told.
+/// An event for the application.
 #[derive(Debug)]
 pub enum Event {
     /// The connection's state changed, or was updated (RTN4).
@@ -66,19 +66,20 @@ pub enum Event {
     ErrorReason,
     /// A channel's state changed, or was updated (RTL2).
     Channel(ChannelId, ChannelStateChange),
-    /// A channel stays attached without loss of continuity; its modes and parameters may be others (RTL4m).
+    /// The service attached an attached channel again, without loss of continuity. Its modes and parameters may have
+    /// changed (RTL4m).
     Granted(ChannelId),
-    /// A channel is attached and continues nothing: who listened to it before may have missed messages
-    /// (RTL2f, RTL12). At the first attach, nobody has.
+    /// A channel is attached and does not continue: a listener that joined before may have missed messages
+    /// (RTL2f, RTL12). The first attach has this event, too, but then there is nothing to miss.
     Gap(ChannelId, Gap),
     /// Messages arrived on an attached channel (RTL17), in order.
     Messages(ChannelId, Batch<Message>),
     /// Annotations arrived on an attached channel (RTAN4b), in order.
     Annotations(ChannelId, Batch<Annotation>),
-    /// Members entered, left, changed, or turned out to be present or gone, in order (RTP2d1, RTP2h1a). What a sync
-    /// tells has no place in the channel.
+    /// Members entered, left, changed, or were found present or absent in a sync, in order (RTP2d1, RTP2h1a). Changes
+    /// of a sync have no place in the channel.
     Presence(ChannelId, Batch<PresenceMessage>),
-    /// A replay ended ([`Client::replay`](crate::Client::replay)). What arrives from here on is live.
+    /// A replay ended ([`Client::replay`](crate::Client::replay)). Frames that arrive from here on are live.
     ReplayEnded(ChannelId, ReplayEnd),
     /// The sync that follows an attach is complete, or a new one is awaited (RTP13).
     PresenceSynced(ChannelId, bool),
@@ -91,7 +92,7 @@ pub enum Event {
 pub struct Batch<T> {
     /// The items, in order.
     pub items: Vec<T>,
-    /// The gaps that items leave which cannot be read, each with how many items come before it.
+    /// The gaps that unreadable items leave, each with the number of items before it.
     pub missing: Vec<(usize, Gap)>,
     /// Their place in the channel.
     pub place: Place,
@@ -107,8 +108,8 @@ impl<T> Batch<T> {
         Self { items: Vec::new(), missing: vec![(0, gap.clone())], place: place.clone() }
     }
 
-    /// Whether what arrived right behind it can be part of it: a listener wants both or neither. A listener may have
-    /// had the first of two repetitions already, and a batch without a serial is not repeated.
+    /// Whether the next batch can be appended. Every listener must want both or neither: of two repetitions, a listener
+    /// may have had the first; and a batch without a serial is never repeated, in contrast to one with a serial.
     pub(crate) fn joins(&self, place: &Place) -> bool {
         let own = &self.place;
         self.missing.is_empty()
@@ -117,21 +118,21 @@ impl<T> Batch<T> {
             && own.serial.is_some() == place.serial.is_some()
     }
 
-    /// Takes what arrived right behind it.
+    /// Appends the items of the next batch.
     pub(crate) fn join(&mut self, items: &mut Vec<T>, place: Place) {
         self.place.serial = place.serial;
         self.items.append(items);
     }
 }
 
-/// What an operation gave.
+/// The result of an operation that succeeded.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// Nothing more than that it succeeded: attach, detach, authorize.
+    /// No result: of attach, detach, authorize and new options.
     Done,
-    /// The result of a publish (RTL6j), of an annotation (RTAN1d), or of saying something of presence.
+    /// The result of a publish (RTL6j), of an annotation (RTAN1d), or of entering, updating or leaving presence.
     Published(PublishResult),
-    /// Who is present (RTP11).
+    /// The members (RTP11).
     Members(Vec<PresenceMessage>),
     /// The round-trip time of a ping (RTN13a).
     Pong(Duration),

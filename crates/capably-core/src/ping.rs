@@ -1,49 +1,73 @@
 //! Pings (RTN13).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, mem};
 
-use capably_protocol::Str;
+use capably_protocol::{ClientFrame, ErrorInfo, Str};
 
-use crate::{Instant, OpId};
+use crate::{ConnectionState, Instant, OpId, Outcome, Timer, context::Cx, errors};
 
 /// Pings that wait for their answer, or for a connection to be sent on.
 #[derive(Debug, Default)]
 pub(crate) struct Pings {
+    /// The operation of each ping under way, and when the ping was sent, by the id of its HEARTBEAT.
     sent: BTreeMap<Str, (OpId, Instant)>,
     waiting: Vec<OpId>,
 }
 
 impl Pings {
-    /// Keeps a ping until there is a connection (RTN13d).
-    pub(crate) fn wait(&mut self, op: OpId) {
-        self.waiting.push(op);
+    /// Sends a ping, or buffers it until there is a connection (RTN13d).
+    pub(crate) fn ping(&mut self, op: OpId, cx: &mut Cx<'_>) {
+        let state = cx.connection.state();
+        match state {
+            ConnectionState::Connected => self.send(op, cx),
+            ConnectionState::Connecting | ConnectionState::Disconnected => self.waiting.push(op),
+            ConnectionState::Initialized
+            | ConnectionState::Suspended
+            | ConnectionState::Closing
+            | ConnectionState::Closed
+            | ConnectionState::Failed => {
+                let reason = cx.connection.error_reason.as_ref();
+                cx.done(op, Err(errors::connection_state(state, reason)));
+            }
+        }
     }
 
-    /// Takes the pings that waited for a connection.
-    pub(crate) fn take_waiting(&mut self) -> Vec<OpId> {
-        std::mem::take(&mut self.waiting)
+    /// The connection is there: sends the pings that waited for it.
+    pub(crate) fn flush(&mut self, cx: &mut Cx<'_>) {
+        for op in mem::take(&mut self.waiting) {
+            self.send(op, cx);
+        }
     }
 
-    /// Notes that a ping was sent under this id (RTN13e).
-    pub(crate) fn sent(&mut self, id: Str, op: OpId, at: Instant) {
-        self.sent.insert(id, (op, at));
+    fn send(&mut self, op: OpId, cx: &mut Cx<'_>) {
+        // The id tells this ping's answer from that of another, and from a HEARTBEAT of the service's own
+        // accord (RTN13e).
+        let id: Str = format!("{:016x}", cx.rng.u64(..)).into();
+        cx.await_answer(Timer::Ping(op));
+        self.sent.insert(id.clone(), (op, cx.now.instant));
+        cx.send(ClientFrame::Heartbeat { id: Some(id) });
     }
 
-    /// The ping that a HEARTBEAT with this id answers.
-    pub(crate) fn answer(&mut self, id: &Str) -> Option<(OpId, Instant)> {
-        self.sent.remove(id)
+    /// A HEARTBEAT with this id arrived.
+    pub(crate) fn answered(&mut self, id: &Str, cx: &mut Cx<'_>) {
+        if let Some((op, sent)) = self.sent.remove(id) {
+            cx.timers.clear(Timer::Ping(op));
+            cx.done(op, Ok(Outcome::Pong(cx.now.instant.since(sent))));
+        }
     }
 
-    /// Forgets a ping that was not answered in time.
-    pub(crate) fn forget(&mut self, op: OpId) {
+    /// A ping was not answered in time (RTN13c).
+    pub(crate) fn timed_out(&mut self, op: OpId, cx: &mut Cx<'_>) {
         self.sent.retain(|_, (own, _)| *own != op);
+        cx.done(op, Err(errors::ping_timed_out()));
     }
 
-    /// Takes every ping, sent or waiting.
-    pub(crate) fn take_all(&mut self) -> Vec<OpId> {
-        let mut ops: Vec<_> =
-            std::mem::take(&mut self.sent).into_values().map(|(op, _)| op).collect();
-        ops.append(&mut self.waiting);
-        ops
+    /// Ends every ping with this error, sent or waiting (RTN13b).
+    pub(crate) fn fail_all(&mut self, error: &ErrorInfo, cx: &mut Cx<'_>) {
+        let sent = mem::take(&mut self.sent).into_values().map(|(op, _)| op);
+        for op in sent.chain(mem::take(&mut self.waiting)) {
+            cx.timers.clear(Timer::Ping(op));
+            cx.done(op, Err(error.clone()));
+        }
     }
 }

@@ -1,16 +1,19 @@
-//! Presence of a channel: what the client says of its members, and what it knows of all (RTP).
+//! Presence of a channel: its members, the client's own members, and operations that wait for either (RTP).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+};
 
 use capably_protocol::{
-    ChannelMode, ClientFrame, ErrorInfo, Millis, PresenceAction, PresenceMessage, Str,
+    ClientFrame, ErrorInfo, PresenceAction, PresenceMessage, Str,
     frame::{Params, Publish},
 };
 
 use self::{local::LocalMembers, map::PresenceMap};
 use crate::{
-    ChannelId, ChannelState, Client, ConnectionState, Event, Instant, Now, OpId, Outcome, Output,
-    Timer, channel::Channel, errors,
+    ChannelId, ChannelState, Event, Instant, OpId, Outcome, Timer, context::Cx, errors,
+    outbox::Outbox,
 };
 
 mod local;
@@ -18,10 +21,10 @@ mod map;
 mod newness;
 mod receive;
 
-/// For how many realtime request timeouts a question waits for a sync whose pages go on arriving.
+/// For how many realtime request timeouts a query waits for a sync whose pages continue to arrive.
 const LONGEST_SYNC: u32 = 12;
 
-/// Which members are asked for, and when (RTP11c).
+/// Which members a query returns, and when (RTP11c).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MembersQuery {
     /// Whether to wait until a sync under way is complete (RTP11c1).
@@ -39,361 +42,193 @@ impl Default for MembersQuery {
 }
 
 impl MembersQuery {
-    fn wants(&self, member: &PresenceMessage) -> bool {
+    fn matches(&self, member: &PresenceMessage) -> bool {
         let is = |wanted: &Option<Str>, own: &Option<Str>| wanted.is_none() || wanted == own;
         is(&self.client_id, &member.client_id) && is(&self.connection_id, &member.connection_id)
     }
 }
 
-/// What a channel knows of presence.
-#[derive(Debug, Default)]
+/// The presence of one channel.
+#[derive(Debug)]
 pub(crate) struct Presence {
+    channel: ChannelId,
     members: PresenceMap,
     own: LocalMembers,
-    /// The sync that is arriving, by its sequence identifier (RTP18a).
+    /// The sequence identifier of the sync whose pages are arriving (RTP18a).
     sequence: Option<Str>,
     /// The sync that followed the last attach is complete (RTP13).
     synced: bool,
-    /// What is to be said once the channel is attached (RTP16b).
+    /// Messages to send once the channel is attached (RTP16b).
     queue: VecDeque<(OpId, PresenceMessage)>,
-    /// Questions that attach the channel first (RTP11e).
+    /// Queries that attach the channel first (RTP11e).
     attaching: BTreeMap<OpId, MembersQuery>,
-    /// Questions that wait for the sync (RTP11c1), and since when.
+    /// Queries that wait for the sync (RTP11c1), and since when.
     waiting: Vec<(OpId, MembersQuery, Instant)>,
 }
 
 impl Presence {
+    pub(crate) fn new(channel: ChannelId) -> Self {
+        Self {
+            channel,
+            members: PresenceMap::default(),
+            own: LocalMembers::default(),
+            sequence: None,
+            synced: false,
+            queue: VecDeque::new(),
+            attaching: BTreeMap::new(),
+            waiting: Vec::new(),
+        }
+    }
+
     /// Whether the sync that followed the last attach is complete (RTP13).
     pub(crate) fn is_synced(&self) -> bool {
         self.synced
     }
 
-    fn select(&self, query: &MembersQuery) -> Vec<PresenceMessage> {
-        self.members.values().filter(|member| query.wants(member)).cloned().collect()
+    /// The client's own member with this client id.
+    pub(crate) fn own_member(&self, client_id: &str) -> Option<&PresenceMessage> {
+        self.own.get(client_id)
     }
 
-    /// Takes every operation that is not an attach as well.
-    pub(crate) fn take_ops(&mut self) -> Vec<OpId> {
-        let queued = self.queue.drain(..).map(|(op, _)| op);
-        queued.chain(self.waiting.drain(..).map(|(op, ..)| op)).collect()
-    }
-}
-
-impl Client {
-    /// Enters, updates or leaves presence, as the message's action says (RTP8, RTP9, RTP10). Its payload is
-    /// ready for the wire; without a client id it is the client's own (RTP8c), else that client's (RTP14,
-    /// RTP15). Ends with [`Outcome::Published`].
-    pub fn presence(&mut self, id: ChannelId, message: PresenceMessage, op: OpId, now: Now) {
-        if let Err(error) = self.say(id, message, op, now) {
-            self.done(op, Err(error));
-        }
+    /// The members that a query matches.
+    pub(crate) fn select(&self, query: &MembersQuery) -> Vec<PresenceMessage> {
+        self.members.values().filter(|member| query.matches(member)).cloned().collect()
     }
 
-    /// Sends or queues it, as the states of channel and connection allow (RTP16).
-    fn say(
-        &mut self,
-        id: ChannelId,
-        mut message: PresenceMessage,
-        op: OpId,
-        now: Now,
-    ) -> Result<(), ErrorInfo> {
-        self.check_speaker(&message)?;
-        let connection = self.connection_state();
-        let own = self.connection.identity(&self.config).cloned();
-        let queueing = self.config.queue_messages;
-        let limit = self.connection.max_message_size;
-        let size = message.size() as u64;
-        if size > limit {
-            return Err(errors::too_large(size, limit));
-        }
-        let channel = self.channels.get_mut(&id).ok_or_else(errors::released)?;
-        let state = channel.state();
-        if message.action == Some(PresenceAction::Leave) {
-            let client_id = message.client_id.as_ref().or(own.as_ref());
-            let member = client_id.and_then(|id| channel.presence.own.get(id));
-            keep_data(&mut message, member);
-        }
-        let frame = presence_frame(&channel.name, message.clone());
-        self.check_frame_size(&frame)?;
-        let channel = self.channels.get_mut(&id).ok_or_else(errors::released)?;
-        match (state, connection) {
-            (ChannelState::Attached, ConnectionState::Connected) => {
-                let frame = self.outbox.send(op, frame);
-                self.send(frame);
-                self.await_acks(now.instant);
-            }
-            // When there is a connection again, the channel is attached anew, and only then is it sent
-            // (RTL3d2).
-            (
-                ChannelState::Attached,
-                ConnectionState::Connecting | ConnectionState::Disconnected,
-            )
-            | (ChannelState::Attaching, _)
-                if queueing =>
-            {
-                channel.presence.queue.push_back((op, message));
-            }
-            (ChannelState::Attached, _) => {
-                return Err(errors::connection_state(connection, self.error_reason()));
-            }
-            (ChannelState::Initialized, _) if queueing => {
-                self.attach_implicitly(id, now.instant)?;
-                if let Some(channel) = self.channels.get_mut(&id) {
-                    channel.presence.queue.push_back((op, message));
-                }
-            }
-            (
-                ChannelState::Initialized
-                | ChannelState::Attaching
-                | ChannelState::Detaching
-                | ChannelState::Detached
-                | ChannelState::Suspended
-                | ChannelState::Failed,
-                _,
-            ) => return Err(errors::presence_state(state, channel.error_reason.as_ref())),
-        }
-        Ok(())
+    /// Queues a message until the channel is attached (RTP16b).
+    pub(crate) fn queue(&mut self, op: OpId, message: PresenceMessage) {
+        self.queue.push_back((op, message));
     }
 
-    /// Whether this client may speak for the one the message is of (RTP8j, RTP15f).
-    fn check_speaker(&self, message: &PresenceMessage) -> Result<(), ErrorInfo> {
-        let own = self.connection.identity(&self.config);
-        match (&message.client_id, own) {
-            (None, None) if self.connection_state() == ConnectionState::Connected => {
-                Err(errors::nobody())
-            }
-            (Some(other), _) if other.is_empty() || *other == "*" => Err(errors::no_client_id()),
-            (Some(other), Some(own)) if other != own => Err(errors::wrong_client_id()),
-            _ => Ok(()),
-        }
+    /// Stores a query until its attach has ended.
+    pub(crate) fn await_attach(&mut self, op: OpId, query: MembersQuery) {
+        self.attaching.insert(op, query);
     }
 
-    /// Asks who is present (RTP11). Attaches the channel if need be. Ends with [`Outcome::Members`].
-    pub fn members(&mut self, id: ChannelId, query: MembersQuery, op: OpId, now: Now) {
-        let Some(channel) = self.channels.get_mut(&id) else {
-            return self.done(op, Err(errors::released()));
-        };
-        match channel.state() {
-            ChannelState::Suspended if query.wait_for_sync => {
-                let error = errors::out_of_sync(channel.error_reason.as_ref());
-                self.done(op, Err(error));
-            }
-            ChannelState::Suspended => {
-                let members = channel.presence.select(&query);
-                self.done(op, Ok(Outcome::Members(members)));
-            }
-            ChannelState::Failed => {
-                let reason = channel.error_reason.as_ref();
-                let error = errors::channel_state(ChannelState::Failed, reason);
-                self.done(op, Err(error));
-            }
-            ChannelState::Initialized
-            | ChannelState::Attaching
-            | ChannelState::Attached
-            | ChannelState::Detaching
-            | ChannelState::Detached => {
-                channel.presence.attaching.insert(op, query);
-                self.attach(id, op, now);
-            }
-        }
+    /// Takes the query whose attach has ended, if the attach was made for one.
+    pub(crate) fn take_attached(&mut self, op: OpId) -> Option<MembersQuery> {
+        self.attaching.remove(&op)
     }
 
-    /// A request to attach or detach has ended. If it was made to ask who is present, that goes on.
-    pub(crate) fn request_done(
-        &mut self,
-        id: ChannelId,
-        op: OpId,
-        outcome: Result<(), ErrorInfo>,
-        now: Instant,
-    ) {
-        let channel = self.channels.get_mut(&id);
-        let query = channel.and_then(|channel| channel.presence.attaching.remove(&op));
-        match (query, outcome) {
-            (Some(query), Ok(())) => self.answer_when_synced(id, query, op, now),
-            (_, outcome) => self.done(op, outcome.map(|()| Outcome::Done)),
-        }
-    }
-
-    /// The channel is attached: answers now, or once the sync is complete.
-    fn answer_when_synced(&mut self, id: ChannelId, query: MembersQuery, op: OpId, now: Instant) {
-        let mode = ChannelMode::PresenceSubscribe;
-        if let Err(error) = self.require_mode(id, mode, errors::presence_not_subscribed) {
-            return self.done(op, Err(error));
-        }
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        if query.wait_for_sync && channel.presence.members.is_syncing() {
-            channel.presence.waiting.push((op, query, now));
-            if !self.timers.is_set(Timer::Sync(id)) {
-                self.await_sync(id, now);
+    /// Answers a query of an attached channel: at once, or when the sync is complete.
+    pub(crate) fn answer(&mut self, query: MembersQuery, op: OpId, cx: &mut Cx<'_>) {
+        if query.wait_for_sync && self.members.is_syncing() {
+            self.waiting.push((op, query, cx.now.instant));
+            let timer = Timer::Sync(self.channel);
+            if !cx.timers.is_set(timer) {
+                cx.await_answer(timer);
             }
         } else {
-            let members = channel.presence.select(&query);
-            self.done(op, Ok(Outcome::Members(members)));
+            cx.done(op, Ok(Outcome::Members(self.select(&query))));
         }
     }
 
-    fn await_sync(&mut self, id: ChannelId, now: Instant) {
-        self.timers.set(Timer::Sync(id), now + self.config.realtime_request_timeout);
-    }
-
-    /// A page of a sync arrived that is not the last. Questions wait on, but not for ever.
-    fn sync_goes_on(&mut self, id: ChannelId, now: Instant) {
-        let longest = self.config.realtime_request_timeout.saturating_mul(LONGEST_SYNC);
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        let waiting = &mut channel.presence.waiting;
-        if waiting.is_empty() {
-            return;
-        }
-        let overdue = waiting.extract_if(.., |(.., since)| now.since(*since) >= longest);
-        let overdue: Vec<_> = overdue.map(|(op, ..)| op).collect();
-        let is_awaited = !waiting.is_empty();
-        for op in overdue {
-            self.done(op, Err(errors::sync_timed_out()));
-        }
-        if is_awaited {
-            self.await_sync(id, now);
-        } else {
-            self.timers.clear(Timer::Sync(id));
-        }
-    }
-
-    /// No page of the sync has arrived in time.
-    pub(crate) fn sync_timed_out(&mut self, id: ChannelId, now: Instant) {
-        let connected = self.connection_state() == ConnectionState::Connected;
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        if !connected {
-            // The sync begins anew with the next connection; without one the channel is suspended.
-            return self.await_sync(id, now);
-        }
-        for (op, ..) in std::mem::take(&mut channel.presence.waiting) {
-            self.done(op, Err(errors::sync_timed_out()));
-        }
-    }
-
-    /// The channel entered a state other than ATTACHED (RTP5a, RTP5f, RTL11).
-    pub(crate) fn presence_left(
+    /// The channel is attached, perhaps once more (RTP1, RTP5b, RTP17i).
+    pub(crate) fn channel_attached(
         &mut self,
-        id: ChannelId,
-        state: ChannelState,
-        reason: Option<&ErrorInfo>,
-    ) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        let presence = &mut channel.presence;
-        match state {
-            ChannelState::Attaching | ChannelState::Attached | ChannelState::Detaching => return,
-            ChannelState::Suspended => {}
-            ChannelState::Initialized | ChannelState::Detached | ChannelState::Failed => {
-                presence.members.clear();
-                presence.own.clear();
-            }
-        }
-        let was_synced = std::mem::take(&mut presence.synced);
-        presence.sequence = None;
-        let queued = std::mem::take(&mut presence.queue);
-        let waiting = std::mem::take(&mut presence.waiting);
-        if was_synced {
-            self.push(Output::Event(Event::PresenceSynced(id, false)));
-        }
-        for (op, _) in queued {
-            self.done(op, Err(errors::presence_state(state, reason)));
-        }
-        self.timers.clear(Timer::Sync(id));
-        for (op, ..) in waiting {
-            let error = match state {
-                ChannelState::Suspended => errors::out_of_sync(reason),
-                _ => errors::channel_state(state, reason),
-            };
-            self.done(op, Err(error));
-        }
-    }
-
-    /// ATTACHED arrived, and the channel is attached (RTP1, RTP5b, RTP17i).
-    pub(crate) fn presence_attached(
-        &mut self,
-        id: ChannelId,
+        name: &Str,
         has_presence: bool,
         reenter: bool,
-        wall: Millis,
+        outbox: &mut Outbox,
+        cx: &mut Cx<'_>,
     ) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        channel.presence.sequence = None;
-        channel.presence.members.start_sync();
+        self.sequence = None;
+        self.members.start_sync();
         if has_presence {
-            if std::mem::take(&mut channel.presence.synced) {
-                self.push(Output::Event(Event::PresenceSynced(id, false)));
+            if mem::take(&mut self.synced) {
+                cx.emit(Event::PresenceSynced(self.channel, false));
             }
         } else {
-            // Nobody is there (RTP19a).
-            self.finish_sync(id, Vec::new(), wall);
+            // The service sends no SYNC for a channel without members (RTP19a).
+            self.finish_sync(Vec::new(), cx);
         }
         if reenter {
-            self.reenter(id);
+            self.reenter(name, outbox, cx);
         }
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        let name = channel.name.clone();
-        for (op, message) in std::mem::take(&mut channel.presence.queue) {
-            let frame = self.outbox.send(op, presence_frame(&name, message));
-            self.send(frame);
+        for (op, message) in mem::take(&mut self.queue) {
+            outbox.send(op, presence_frame(name, message), cx);
         }
     }
 
     /// Enters the client's own members again (RTP17g).
-    fn reenter(&mut self, id: ChannelId) {
-        let Some(channel) = self.channels.get(&id) else { return };
-        let own = channel.presence.own.values().map(|member| {
-            // Another connection's id would say nothing on this one (RTP17g1).
-            let same = member.connection_id == self.connection.id;
+    fn reenter(&self, name: &Str, outbox: &mut Outbox, cx: &mut Cx<'_>) {
+        for member in self.own.values() {
+            // The id of a message on another connection has no meaning on this one (RTP17g1).
+            let is_same = member.connection_id == cx.connection.id;
             let message = PresenceMessage {
-                id: member.id.clone().filter(|_| same),
+                id: member.id.clone().filter(|_| is_same),
                 action: Some(PresenceAction::Enter),
                 connection_id: None,
                 timestamp: None,
                 ..member.clone()
             };
-            presence_frame(&channel.name, message)
-        });
-        let frames: Vec<_> = own.collect();
-        for frame in frames {
-            let frame = self.outbox.send(None, frame);
-            self.send(frame);
+            outbox.send(None, presence_frame(name, message), cx);
         }
     }
 
-    /// A frame that the client sent by itself was refused, or will not be answered: a member could not be
-    /// entered again (RTP17e).
-    pub(crate) fn reentry_failed(&mut self, frame: &ClientFrame, cause: ErrorInfo) {
-        let ClientFrame::Presence(Publish { channel, items, .. }) = frame else { return };
-        let client_id = items.first().and_then(|item| item.client_id.clone()).unwrap_or_default();
-        tracing::warn!(channel = &**channel, client_id = &*client_id, error = %cause,
-            "a member could not be entered again");
-        let Some((id, _)) = self.channel_named(channel) else { return };
-        self.channel_updated(id, errors::reentry_failed(&client_id, cause));
+    /// The channel entered this state (RTP5a, RTP5f, RTL11).
+    pub(crate) fn channel_left(
+        &mut self,
+        state: ChannelState,
+        reason: Option<&ErrorInfo>,
+        cx: &mut Cx<'_>,
+    ) {
+        match state {
+            ChannelState::Attaching | ChannelState::Attached | ChannelState::Detaching => return,
+            // The members stay: most of them are still there when the channel is attached again.
+            ChannelState::Suspended => {}
+            ChannelState::Initialized | ChannelState::Detached | ChannelState::Failed => {
+                self.members.clear();
+                self.own.clear();
+            }
+        }
+        self.sequence = None;
+        if mem::take(&mut self.synced) {
+            cx.emit(Event::PresenceSynced(self.channel, false));
+        }
+        for (op, _) in mem::take(&mut self.queue) {
+            cx.done(op, Err(errors::presence_state(state, reason)));
+        }
+        cx.timers.clear(Timer::Sync(self.channel));
+        for (op, ..) in mem::take(&mut self.waiting) {
+            let error = match state {
+                ChannelState::Suspended => errors::out_of_sync(reason),
+                ChannelState::Initialized
+                | ChannelState::Attaching
+                | ChannelState::Attached
+                | ChannelState::Detaching
+                | ChannelState::Detached
+                | ChannelState::Failed => errors::channel_state(state, reason),
+            };
+            cx.done(op, Err(error));
+        }
+    }
+
+    /// The channel is released. Returns the operations to end, without those that attach the channel.
+    pub(crate) fn end(&mut self, cx: &mut Cx<'_>) -> Vec<OpId> {
+        cx.timers.clear(Timer::Sync(self.channel));
+        let queued = self.queue.drain(..).map(|(op, _)| op);
+        queued.chain(self.waiting.drain(..).map(|(op, ..)| op)).collect()
+    }
+
+    /// No page of the sync has arrived in time.
+    pub(crate) fn sync_timed_out(&mut self, cx: &mut Cx<'_>) {
+        if !cx.is_connected() {
+            // The sync starts again with the next connection; without one the channel is suspended.
+            return cx.await_answer(Timer::Sync(self.channel));
+        }
+        for (op, ..) in mem::take(&mut self.waiting) {
+            cx.done(op, Err(errors::sync_timed_out()));
+        }
     }
 }
 
-/// A client that leaves without saying anything leaves with what it said last (RTP10a).
-fn keep_data(leave: &mut PresenceMessage, member: Option<&PresenceMessage>) {
-    if let Some(member) = member
-        && leave.data.is_none()
-        && leave.extras.is_none()
-    {
-        leave.data.clone_from(&member.data);
-        leave.encoding.clone_from(&member.encoding);
-    }
-}
-
-fn presence_frame(channel: &Str, message: PresenceMessage) -> ClientFrame {
+/// The frame of a presence message.
+pub(crate) fn presence_frame(channel: &Str, message: PresenceMessage) -> ClientFrame {
     ClientFrame::Presence(Publish {
         channel: channel.clone(),
         msg_serial: 0,
         items: [message].into(),
         params: Params::new(),
     })
-}
-
-impl Channel {
-    /// Whether it is known who is present: the sync that followed the last attach is complete (RTP13).
-    pub fn presence_synced(&self) -> bool {
-        self.presence.is_synced()
-    }
 }

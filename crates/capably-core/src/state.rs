@@ -1,4 +1,4 @@
-//! The states of connection and channels, and their changes, as a user sees them.
+//! The states of connection and channels, and their changes, as the application sees them.
 
 use std::{fmt, time::Duration};
 
@@ -13,15 +13,15 @@ pub enum ConnectionState {
     Connecting,
     /// Connected (RTN27e).
     Connected,
-    /// Not connected; the next attempt is scheduled (RTN27c).
+    /// Not connected. The next attempt is scheduled (RTN27c).
     Disconnected,
-    /// Not connected for long; attempts go on at a slower pace (RTN27d).
+    /// Not connected for long. Attempts continue at a slower pace (RTN27d).
     Suspended,
-    /// Closing on the user's request (RTN27f).
+    /// Closing on the application's request (RTN27f).
     Closing,
-    /// Closed on the user's request (RTN27g).
+    /// Closed on the application's request (RTN27g).
     Closed,
-    /// Failed for good, until the user connects again (RTN27h).
+    /// Failed for good, until the application connects again (RTN27h).
     Failed,
 }
 
@@ -40,7 +40,7 @@ impl fmt::Display for ConnectionState {
     }
 }
 
-/// What a connection emits: a new state, or an update without one (RTN4h).
+/// The event of a connection: a new state, or an update without one (RTN4h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConnectionEvent {
     /// The connection entered this state.
@@ -63,7 +63,7 @@ pub struct ConnectionStateChange {
     pub previous: ConnectionState,
     /// The state now (TA2).
     pub current: ConnectionState,
-    /// What happened (TA5).
+    /// The event (TA5).
     pub event: ConnectionEvent,
     /// Why, if there was an error (TA3).
     pub reason: Option<ErrorInfo>,
@@ -80,13 +80,13 @@ pub enum ChannelState {
     Attaching,
     /// Attached: messages arrive.
     Attached,
-    /// Detaching on the user's request.
+    /// Detaching on the application's request.
     Detaching,
     /// Detached.
     Detached,
-    /// Not attached, for a reason that may pass; the client attaches again by itself.
+    /// Not attached, for a reason that may pass. The client attaches the channel again on its own.
     Suspended,
-    /// Failed for good, until the user attaches again.
+    /// Failed for good, until the application attaches again.
     Failed,
 }
 
@@ -104,7 +104,7 @@ impl fmt::Display for ChannelState {
     }
 }
 
-/// What a channel emits: a new state, or an update without one (RTL2g).
+/// The event of a channel: a new state, or an update without one (RTL2g).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChannelEvent {
     /// The channel entered this state.
@@ -127,7 +127,7 @@ pub struct ChannelStateChange {
     pub previous: ChannelState,
     /// The state now (TH2).
     pub current: ChannelState,
-    /// What happened (TH5).
+    /// The event (TH5).
     pub event: ChannelEvent,
     /// Why, if there was an error (TH3).
     pub reason: Option<ErrorInfo>,

@@ -1,11 +1,11 @@
-//! Time, as the driver hands it in.
+//! Time, as the driver passes it with each input.
 
 use std::{ops::Add, time::Duration};
 
 use capably_protocol::Millis;
 
-/// The last point of the clock: 30 years after its start. A later one is this one, so that a driver can add any
-/// point to a clock of its own without overflow, whatever an option or the service asks for.
+/// The last point of the clock: 30 years after its start. Later points are clamped to it, so that a driver can add any
+/// point to its own clock without overflow, whatever duration an option or the service sets.
 const LAST: Duration = Duration::from_secs(30 * 365 * 24 * 3_600);
 
 /// A point on the driver's monotonic clock: the time since a moment of its choosing, at most 30 years.
@@ -37,17 +37,17 @@ impl Add<Duration> for Instant {
     }
 }
 
-/// What time it is.
+/// The time of an input, on two clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// On the monotonic clock, which timers follow.
+    /// The monotonic clock, which deadlines follow.
     pub instant: Instant,
-    /// On the wall clock, in ms since the epoch: what messages that the client makes are dated by.
+    /// The wall clock, in ms since the epoch. The client dates the messages that it synthesizes by it.
     pub wall: Millis,
 }
 
 impl Now {
-    /// This point of the monotonic clock, and this time of day, in ms since the epoch.
+    /// This point of the monotonic clock, and this wall-clock time, in ms since the epoch.
     pub const fn at(instant: Instant, wall: Millis) -> Self {
         Self { instant, wall }
     }

@@ -1,4 +1,4 @@
-//! Every deadline of the client: a row in a table, with a name.
+//! Every deadline of the client, by name, in one table.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,21 +7,20 @@ use std::{
 
 use crate::{AuthId, ChannelId, Instant, OpId};
 
-/// What a deadline is for.
+/// The name of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Timer {
-    /// What the connection attempt waits for must have come: CONNECTED (RTN14c), or the outcome of a
-    /// connectivity check.
+    /// The attempt to connect must have received CONNECTED (RTN14c), or the result of a connectivity check.
     Connect,
-    /// A token must have come (RSA4c).
+    /// The driver must have obtained a token (RSA4c).
     Token(AuthId),
     /// The service must have answered the new token (RTC8a3).
     Auth,
     /// The next connection attempt starts (RTN14d, RTN14e).
     Retry,
-    /// The connection has been down for the connectionStateTtl (RTN14e), or something has waited so long for
-    /// a client that nobody connects.
+    /// The connection has been down for the connectionStateTtl (RTN14e), or an operation has waited so long for a client
+    /// that the application does not connect.
     Suspend,
     /// The service must have sent something (RTN23a).
     Idle,
@@ -35,15 +34,16 @@ pub enum Timer {
     Detach(ChannelId),
     /// A suspended channel tries to attach again (RTL13b).
     Reattach(ChannelId),
-    /// The next page of the sync that is waited for must have arrived (RTP11c1).
+    /// The next page of a sync that a query waits for must have arrived (RTP11c1).
     Sync(ChannelId),
-    /// The service must have acknowledged something.
+    /// The service must have acknowledged a frame.
     Ack,
     /// The service must have answered or continued a replay.
     Replay(ChannelId),
 }
 
-/// The deadlines that are set: at most one a name.
+/// The deadlines that are set, at most one of each name. Two indexes: a deadline is replaced by name, and expires by
+/// time.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     due: BTreeMap<Timer, Instant>,
@@ -51,7 +51,7 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    /// Sets a deadline, in place of an earlier one of this name.
+    /// Sets a deadline, and replaces one of the same name.
     pub(crate) fn set(&mut self, timer: Timer, at: Instant) {
         if let Some(old) = self.due.insert(timer, at) {
             self.order.remove(&(old, timer));
@@ -65,7 +65,7 @@ impl Timers {
         }
     }
 
-    /// Brings a deadline forward, if it is set.
+    /// Moves a deadline forward in time, if it is set.
     pub(crate) fn hasten(&mut self, timer: Timer, by: Duration) {
         if let Some(at) = self.due.get(&timer) {
             self.set(timer, Instant::from_start(at.since_start().saturating_sub(by)));
@@ -81,7 +81,7 @@ impl Timers {
         self.order.first().copied()
     }
 
-    /// Takes the next deadline that has passed.
+    /// Removes the next deadline that has passed.
     pub(crate) fn expire(&mut self, now: Instant) -> Option<Timer> {
         let (at, timer) = self.next()?;
         if at > now {

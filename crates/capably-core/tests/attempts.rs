@@ -1,4 +1,4 @@
-//! Attempts to connect that something comes in between of: a sleep, the network, a token.
+//! Attempts to connect that are interrupted: by sleep, by a change of the network, by a token.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -27,7 +27,7 @@ fn with_fallbacks(names: &[&'static str]) -> Config {
 }
 
 #[test]
-fn a_service_that_makes_no_sense_is_given_time() {
+fn after_a_protocol_error_the_client_waits_before_it_reconnects() {
     let mut bench = Bench::connected(with_key());
     bench.advance(seconds(5));
     bench.lose(80013);
@@ -38,12 +38,12 @@ fn a_service_that_makes_no_sense_is_given_time() {
 
 // Spec: RTS4a
 #[test]
-fn a_channel_that_was_released_before_a_drop_takes_nothing_from_its_successor() {
+fn an_unanswered_detach_of_a_released_channel_does_not_count_after_a_drop() {
     let mut bench = Bench::connected(with_key());
     bench.attached(CHANNEL, "ch");
-    bench.client.release_channel(CHANNEL);
+    bench.client.release_channel(CHANNEL, bench.now);
     assert_eq!(bench.did().sent, [ClientFrame::Detach { channel: "ch".into() }]);
-    // The service never answers: the transport is gone.
+    // The service never answers, because the transport has ended.
     bench.lose(80003);
     bench.accept(connected("connection"));
     let successor = ChannelId(1);
@@ -80,7 +80,7 @@ fn without_queueing_a_drop_fails_what_is_not_acknowledged() {
 
 // Spec: RSA7b4, RTL6g4
 #[test]
-fn a_client_that_may_be_anybody_publishes_as_whoever_it_says() {
+fn a_client_with_a_wildcard_identity_publishes_as_any_client() {
     let mut bench = Bench::new(with_key());
     bench.client.connect(bench.now);
     bench.accept(connected_with("connection", |connected| {
@@ -96,10 +96,10 @@ fn a_client_that_may_be_anybody_publishes_as_whoever_it_says() {
 }
 
 #[test]
-fn sleep_counts_as_silence_as_often_as_it_comes() {
+fn every_sleep_counts_as_silence() {
     let mut bench = Bench::connected(with_key());
     bench.advance(seconds(1));
-    // The limit is 25 s: two sleeps make it up together, one does not.
+    // The limit is 25 s: two sleeps reach it together, one alone does not.
     bench.client.woke(seconds(12), bench.now);
     assert_eq!(bench.client.connection_state(), ConnectionState::Connected);
     bench.client.woke(seconds(12), bench.now);
@@ -137,7 +137,7 @@ fn a_long_sleep_starts_an_attempt_again_and_a_short_one_does_not() {
 
 // Spec: RTC8b
 #[test]
-fn a_token_that_the_user_asked_for_is_waited_for_whatever_the_network_does() {
+fn network_changes_do_not_end_the_wait_for_an_authorize_call() {
     let mut bench = Bench::new(with_key());
     bench.client.connect(bench.now);
     bench.advance(seconds(5));
@@ -149,7 +149,7 @@ fn a_token_that_the_user_asked_for_is_waited_for_whatever_the_network_does() {
     bench.client.woke(seconds(60), bench.now);
     bench.client.network_available(bench.now);
     bench.client.network_lost(bench.now);
-    // Nor does the time limit of the attempt that it came in between of count.
+    // The deadline of the interrupted attempt does not count, either.
     bench.advance(seconds(9));
     let did = bench.did();
     assert_eq!((did.entered(), did.opened.len(), did.abandoned.len()), (vec![], 0, 0));
@@ -209,7 +209,7 @@ fn one_new_token_is_enough_for_two_requests_of_the_service() {
     let tokens = bench.did().tokens;
     let [(auth, TokenNeed::Successor(1))] = tokens[..] else { panic!("{tokens:?}") };
     bench.client.handle_token(auth, Ok(grant(2)), bench.now);
-    // It is on its way to the service.
+    // The token is on its way to the service.
     bench.say(ServerFrame::Auth);
     assert_eq!(bench.did().tokens, []);
     bench.say(connected("connection"));
@@ -219,7 +219,7 @@ fn one_new_token_is_enough_for_two_requests_of_the_service() {
 
 // Spec: RTN11d
 #[test]
-fn a_client_that_was_closed_asks_for_a_token_as_at_first() {
+fn a_closed_client_requests_the_current_token_when_it_connects() {
     let mut bench = Bench::connected(with_tokens());
     bench.say(ServerFrame::Disconnected { error: error(40142, 401) });
     let (auth, need) = bench.did().tokens[0];
@@ -233,7 +233,7 @@ fn a_client_that_was_closed_asks_for_a_token_as_at_first() {
 }
 
 #[test]
-fn nothing_is_waited_for_once_the_client_is_closed() {
+fn a_closed_client_has_no_deadline() {
     let mut bench = Bench::connected(with_tokens());
     bench.say(ServerFrame::Auth);
     bench.client.authorize(OpId(1), bench.now);

@@ -1,4 +1,4 @@
-//! What outlives a transport, and what does not.
+//! The data that outlives a transport, and the data that does not.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -24,7 +24,7 @@ const fn seconds(seconds: u64) -> Duration {
 
 // Spec: RTN15c6, RTN15c7, RTN19a2
 #[test]
-fn the_connections_id_says_whether_it_was_resumed_and_an_error_does_not() {
+fn the_connection_id_and_not_an_error_decides_whether_it_was_resumed() {
     let mut bench = Bench::connected(with_key());
     bench.attached(CHANNEL, "ch");
     for (op, text) in [(1, "a"), (2, "b")] {
@@ -33,13 +33,13 @@ fn the_connections_id_says_whether_it_was_resumed_and_an_error_does_not() {
     bench.say(ack(0));
     assert_eq!(bench.did().published(), [(0, "a"), (1, "b")]);
 
-    // The same id with an error: the service has the first message, and serials go on.
+    // The same id with an error: the service has the first message, and serials continue.
     bench.lose(80003);
     bench.accept(connected_with("connection", |connected| connected.error = error(80018, 400)));
     assert_eq!(bench.did().published(), [(1, "b")]);
     assert_eq!(bench.client.error_reason().unwrap().code.0, 80018);
 
-    // Another id without one: the service knows of no message, and serials begin anew.
+    // Another id without an error: the service has no message, and serials start again at 0.
     bench.lose(80003);
     bench.accept(connected("another"));
     assert_eq!(bench.did().published(), [(0, "b")]);
@@ -48,7 +48,7 @@ fn the_connections_id_says_whether_it_was_resumed_and_an_error_does_not() {
 
 // Spec: RTB1, RTN14d
 #[test]
-fn a_connection_that_was_there_begins_the_backoff_anew() {
+fn an_established_connection_resets_the_backoff() {
     let mut bench = Bench::connected(with_key());
     let waits = |bench: &mut Bench, count: usize| {
         bench.lose(80003);
@@ -127,7 +127,7 @@ fn only_the_first_connection_of_a_client_recovers() {
     bench.lose(80003);
     let request = bench.did().opened.remove(0);
     assert_eq!((request.param("recover"), request.param("resume")), (None, Some("old!key")));
-    // What tells whether it goes on is its id.
+    // The connection id decides whether the connection continues.
     bench.accept(connected("another"));
     assert_eq!(bench.did().published(), [(0, "a")]);
 }
@@ -149,7 +149,7 @@ fn a_recovery_with_an_error_failed() {
 
 // Spec: RTN11d, RSA7b3
 #[test]
-fn who_the_client_was_on_an_earlier_connection_is_forgotten() {
+fn the_confirmed_identity_ends_with_its_connection() {
     let mut bench = Bench::new(with_key());
     bench.client.connect(bench.now);
     bench.accept(connected_with("connection", |connected| {
@@ -163,7 +163,7 @@ fn who_the_client_was_on_an_earlier_connection_is_forgotten() {
 }
 
 #[test]
-fn a_connection_counts_as_short_lived_from_when_it_was_there() {
+fn a_short_lived_connection_is_measured_from_connected() {
     let mut bench = Bench::new(with_key());
     bench.advance(seconds(60));
     bench.client.connect(bench.now);
@@ -240,13 +240,13 @@ fn an_update_that_answers_nothing_leaves_the_error_reason() {
 
 // Spec: RTL15b, RTL17, RTL4c1
 #[test]
-fn a_gap_that_opened_before_two_drops_is_told_once_the_channel_is_attached() {
+fn a_gap_from_before_two_drops_is_emitted_once_the_channel_is_attached() {
     let mut bench = Bench::connected(with_key());
     bench.attached(CHANNEL, "ch");
     bench.say(message("001"));
     bench.lose(80003);
     bench.accept(connected("connection"));
-    // It moves the channel, which is attaching, and is not passed on.
+    // The message moves the channel, which is attaching, and is not delivered.
     bench.say(message("002"));
     for _ in 0..2 {
         bench.lose(80003);
@@ -293,7 +293,7 @@ fn a_client_that_closes_while_disconnected_has_no_id_or_key() {
 }
 
 #[test]
-fn a_failed_client_wants_no_token() {
+fn a_failed_client_requests_no_token() {
     let mut bench = Bench::connected(with_tokens());
     bench.say(ServerFrame::Auth);
     let (auth, _) = bench.did().tokens[0];
@@ -317,7 +317,7 @@ fn a_suspended_connection_suspends_its_channels() {
     assert_eq!(state(&bench), ChannelState::Suspended);
 }
 
-/// A MESSAGE of the channel, at this place.
+/// A MESSAGE of the channel, with this serial.
 fn message(serial: &'static str) -> ServerFrame {
     ServerFrame::Message(Delivery {
         channel_serial: Some(serial.into()),
@@ -325,7 +325,7 @@ fn message(serial: &'static str) -> ServerFrame {
     })
 }
 
-/// What an earlier client left behind: its next frame has the serial 7.
+/// The recovery key of an earlier client, whose next frame has the serial 7.
 fn recovery_key() -> RecoveryKey {
     RecoveryKey {
         connection_key: "old!key".into(),

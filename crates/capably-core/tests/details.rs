@@ -1,4 +1,4 @@
-//! What the service says of a connection.
+//! The details of a connection in CONNECTED.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,7 +9,7 @@ use capably_protocol::{ConnectionDetails, ServerFrame, frame::Connected};
 
 // Spec: CD2, CD2e, CD2g, CD2i, CD2j
 #[test]
-fn what_connected_says_is_known_until_the_next_one() {
+fn the_details_of_connected_apply_until_the_next_connected() {
     let now = Now::default();
     let key = Credentials::Key("app.key:secret".parse().unwrap());
     let mut client = Client::new(Arc::new(Config::new(key)), 1, now);
@@ -37,7 +37,7 @@ fn what_connected_says_is_known_until_the_next_one() {
         site_code: Some("site-1".into()),
         ..ConnectionDetails::default()
     };
-    // The key has a place of its own, from which it is cleared.
+    // The key is not among the details: it is cleared at other times.
     let key = Some("key-1".into());
     assert_eq!(say(ConnectionDetails { connection_key: key, ..limits.clone() }), limits);
     let elsewhere =

@@ -1,4 +1,4 @@
-//! The order of what a client says is that of what caused it.
+//! Outputs come in the order of their causes.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,7 +13,7 @@ use capably_protocol::{
     frame::{Attached, Connected},
 };
 
-/// What a client says of its states, and which frames about channels it sends.
+/// The outputs that this test looks at: states, and frames about channels.
 #[derive(Debug, PartialEq)]
 enum Said {
     Connection(ConnectionState),
@@ -21,7 +21,7 @@ enum Said {
     Attach(String),
 }
 
-/// What the client has to say, and the transport it asks for, if it does.
+/// The outputs of the client, and the transport that it requests, if any.
 fn drain(client: &mut Client) -> (Vec<Said>, Option<TransportId>) {
     let (mut said, mut opened) = (Vec::new(), None);
     loop {
@@ -53,7 +53,7 @@ fn connected() -> ServerFrame {
 
 // Spec: RTL3d1
 #[test]
-fn channels_are_attaching_before_it_is_said_that_there_is_a_connection() {
+fn channels_attach_before_the_connection_emits_connected() {
     let now = Now::default();
     let key = Credentials::Key("app.key:secret".parse().unwrap());
     let mut client = Client::new(Arc::new(Config::new(key)), 1, now);

@@ -1,6 +1,6 @@
-//! Random calls and random misfortune in virtual time: whatever happens, every operation ends exactly
-//! once, states change only as the specification allows, the error reason is the one that was told, what is
-//! due is done once, and the same seed gives the same outputs.
+//! Random calls and random failures in virtual time. Whatever happens, every operation ends exactly once, states
+//! change only as the specification allows, the error reason is the one that was emitted, each deadline takes
+//! effect once, and the same seed gives the same outputs.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -31,31 +31,31 @@ const STEPS: usize = 400;
 const SEEDS: u64 = 500;
 const CHANNELS: u64 = 3;
 
-/// A client, the network and service around it, and what must be true of them.
+/// A client with a network and a service around it, and the model that they are compared with.
 struct World {
     rng: Rng,
-    /// How often, in a hundred, network and service do at once what is asked of them.
+    /// How often, in a hundred, network and service answer at once.
     promptness: u8,
     /// How many, in a hundred, transports are refused.
     refusals: u8,
     now: Now,
     client: Client,
     transport: Option<(TransportId, bool)>,
-    /// Tokens and checks that the client waits for.
+    /// Token requests and connectivity checks under way.
     tokens: Vec<AuthId>,
     checks: Vec<CheckId>,
     generation: u64,
-    /// What the service would send, in order.
+    /// The frames that the service is to send, in order.
     inbox: Vec<ServerFrame>,
     next_op: u64,
-    /// Operations under way, and what they are.
+    /// Operations under way, and their calls.
     open: BTreeMap<OpId, &'static str>,
     told: Told,
     channels: BTreeMap<ChannelId, ChannelState>,
-    /// Whether it is known who is present.
+    /// Whether the members are known.
     synced: BTreeMap<ChannelId, bool>,
     connections: u64,
-    /// Serials the service has seen on this connection.
+    /// The next serial that the service expects on this connection.
     next_serial: u64,
     deadline: Option<Now>,
     log: Vec<String>,
@@ -115,7 +115,7 @@ impl World {
         format!("ch{}", self.channel().0)
     }
 
-    /// Where something is in a channel, or nothing of that.
+    /// A channel serial, or none.
     fn serial(&mut self) -> Option<Str> {
         (self.rng.u8(..4) > 0).then(|| format!("serial-{}", self.rng.u8(..8)).into())
     }
@@ -173,16 +173,16 @@ impl World {
                 let id = self.channel();
                 if self.rng.bool() {
                     let after = format!("serial-{}", self.rng.u8(..4));
-                    self.client.replay(id, after.into(), now.instant);
+                    self.client.replay(id, after.into(), now);
                 } else {
-                    self.client.stop_replay(id, now.instant);
+                    self.client.stop_replay(id, now);
                 }
             }
             52 => match self.rng.bool() {
                 true => self.client.network_lost(now),
                 false => self.client.woke(Duration::from_secs(self.rng.u64(2..300)), now),
             },
-            53..55 => self.token_comes(),
+            53..55 => self.token_arrives(),
             55..57 => {
                 if let Some(check) = self.checks.pop() {
                     let online = self.rng.u8(..4) > 0;
@@ -200,7 +200,7 @@ impl World {
                     MembersQuery { wait_for_sync: self.rng.bool(), ..MembersQuery::default() };
                 self.client.members(id, query, op, now);
             }
-            65..83 => self.service_speaks(),
+            65..83 => self.service_sends(),
             83..88 => self.network_acts(),
             88..92 => self.misfortune(),
             _ => self.time_passes(),
@@ -211,21 +211,21 @@ impl World {
         }
     }
 
-    /// A token, a transport and answers come at once.
+    /// A token, a transport and answers arrive at once.
     fn promptly(&mut self) {
         if !self.tokens.is_empty() {
-            self.token_comes();
+            self.token_arrives();
             self.drain();
         }
         if let Some((_, false)) = self.transport {
             self.network_acts();
             self.drain();
         }
-        self.service_speaks();
+        self.service_sends();
     }
 
-    /// The service sends what it has to say, and perhaps something of its own accord.
-    fn service_speaks(&mut self) {
+    /// The service sends its answers, and perhaps a frame of its own accord.
+    fn service_sends(&mut self) {
         let Some((transport, true)) = self.transport else { return };
         let mut frames: Vec<_> = self.inbox.drain(..).collect();
         if self.rng.u8(..4) == 0 {
@@ -279,8 +279,8 @@ impl World {
         ServerFrame::Sync(delivery)
     }
 
-    /// A token arrives, or word that there is none.
-    fn token_comes(&mut self) {
+    /// A token arrives, or the error that there is none.
+    fn token_arrives(&mut self) {
         if self.tokens.is_empty() {
             return;
         }
@@ -314,11 +314,11 @@ impl World {
         self.transport = opens.then_some((transport, true));
         self.client.handle_transport(transport, event, self.now);
         if opens {
-            self.say_connected();
+            self.send_connected();
         }
     }
 
-    fn say_connected(&mut self) {
+    fn send_connected(&mut self) {
         if self.connections == 0 || self.rng.u8(..3) == 0 {
             self.connections += 1;
             self.next_serial = 0;
@@ -326,7 +326,7 @@ impl World {
         self.inbox.push(connected(format!("connection-{}", self.connections)));
     }
 
-    /// The service says something out of turn.
+    /// The service sends a frame that it was not asked for.
     fn misfortune(&mut self) {
         let Some((transport, true)) = self.transport else { return };
         let error = self.error();
@@ -366,18 +366,18 @@ impl World {
         let step = Duration::from_millis(self.rng.u64(1..40_000));
         let due = self.deadline;
         self.now = match due {
-            // Mostly the next deadline is met; sometimes the process slept through it.
+            // Mostly the next deadline is met exactly; sometimes the process sleeps past it.
             Some(deadline) if self.rng.u8(..3) > 0 => deadline,
             _ => self.now + step,
         };
         let is_due = due.is_some_and(|deadline| deadline.instant <= self.now.instant);
-        self.time_is_told(is_due);
-        // What was due has been done, once.
-        self.time_is_told(false);
+        self.handle_time(is_due);
+        // Deadlines that have passed took effect, and do not do so again.
+        self.handle_time(false);
     }
 
-    /// The client hears what time it is; unless something is due, it has nothing to do.
-    fn time_is_told(&mut self, is_due: bool) {
+    /// Calls `handle_timeout`. Unless a deadline has passed, the client has no outputs.
+    fn handle_time(&mut self, is_due: bool) {
         let before = self.log.len();
         self.client.handle_timeout(self.now);
         self.drain();
@@ -403,7 +403,7 @@ impl World {
                 }
                 Output::Send { transport, frame } => {
                     if self.transport == Some((transport, true)) {
-                        self.service_hears(frame);
+                        self.service_receives(frame);
                     }
                 }
                 Output::RequestToken { auth, .. } => self.tokens.push(auth),
@@ -431,7 +431,7 @@ impl World {
         }
     }
 
-    fn service_hears(&mut self, frame: ClientFrame) {
+    fn service_receives(&mut self, frame: ClientFrame) {
         match frame {
             ClientFrame::Attach(attach) => {
                 let mut flags = Flags::NONE;
@@ -560,13 +560,13 @@ impl World {
         }
     }
 
-    /// In the end the user closes: nothing may be left.
+    /// The application closes the client in the end: no transport or operation may be left.
     fn finish(&mut self) {
         self.client.close(self.now);
         self.drain();
         while let Some(deadline) = self.deadline {
             self.now = deadline;
-            self.time_is_told(true);
+            self.handle_time(true);
         }
         assert!(
             matches!(
@@ -577,7 +577,7 @@ impl World {
             self.told.state
         );
         assert_eq!(self.transport, None, "no transport is left");
-        // What waits for a connection that the user never asks for is the user's.
+        // Operations may wait for a connection that the application never requested: it does so now.
         self.client.connect(self.now);
         self.drain();
         self.client.close(self.now);
@@ -608,7 +608,7 @@ fn run(seed: u64) -> World {
 
 // Spec: RTN4, RTN14d, RTN14e, RTN15a, RTN25, RTB1
 #[test]
-fn every_operation_ends_once_and_states_change_as_they_may() {
+fn every_operation_ends_once_and_states_change_as_specified() {
     let mut went = BTreeSet::new();
     for seed in 0..SEEDS {
         let outcome = std::panic::catch_unwind(|| run(seed).told.went);
@@ -625,7 +625,7 @@ fn the_same_seed_gives_the_same_outputs() {
     assert_ne!(run(1).log, run(2).log);
 }
 
-/// The waits of a client whose every attempt is refused.
+/// The waits of a client that the service always refuses.
 fn waits(seed: u64) -> Vec<Duration> {
     let mut now = Now::default();
     let key = Credentials::Key("app.key:secret".parse().unwrap());
@@ -656,7 +656,7 @@ fn waits(seed: u64) -> Vec<Duration> {
 
 // Spec: RTB1, RTB1b
 #[test]
-fn jitter_comes_of_the_seed_alone() {
+fn jitter_depends_on_the_seed_alone() {
     let all: BTreeSet<_> = (0..50).map(waits).collect();
     assert_eq!(all.len(), 50, "each seed has waits of its own");
     assert!((0..50).map(waits).all(|again| all.contains(&again)));

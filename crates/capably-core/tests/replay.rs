@@ -1,4 +1,4 @@
-//! Replays: every phase, and both orders of whatever may cross on the wire.
+//! Replays: every phase, and both orders of frames that may cross on the wire.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,7 +19,7 @@ use serde_json::json;
 const CHANNEL: ChannelId = ChannelId(0);
 const RESUMED: Flags = Flags::RESUMED;
 
-/// A client with one channel, and what it says in short.
+/// A client with one channel, and its outputs in short.
 struct World {
     client: Client,
     transport: TransportId,
@@ -57,11 +57,11 @@ impl World {
         for serial in ["001", "002", "003", "004", "005"] {
             world.receive(message(serial));
         }
-        world.said();
+        world.outputs();
         world
     }
 
-    /// The transport opens, and the service says CONNECTED.
+    /// The transport opens, and the service sends CONNECTED.
     fn open(&mut self) {
         self.client.handle_transport(self.transport, TransportEvent::Opened, self.now);
         self.receive(ServerFrame::Connected(Box::new(Connected {
@@ -87,16 +87,16 @@ impl World {
         })));
     }
 
-    /// A replay after this serial has begun, and the service does what is asked.
+    /// A replay after this serial has begun, and the service has answered it.
     fn repeating(&mut self, after: &str) {
-        assert!(self.client.replay(CHANNEL, after.into(), self.now.instant));
-        assert_eq!(self.said(), [format!("ATTACH {after}")]);
+        assert!(self.client.replay(CHANNEL, after.into(), self.now));
+        assert_eq!(self.outputs(), [format!("ATTACH {after}")]);
         self.attached(Some(after), RESUMED);
-        assert_eq!(self.said(), ["granted"]);
+        assert_eq!(self.outputs(), ["granted"]);
     }
 
     fn stop(&mut self) {
-        self.client.stop_replay(CHANNEL, self.now.instant);
+        self.client.stop_replay(CHANNEL, self.now);
     }
 
     fn wait(&mut self, seconds: u64) {
@@ -112,8 +112,8 @@ impl World {
         self.client.channel(CHANNEL).unwrap().state()
     }
 
-    /// What the client says, in short. Presence that is synced, and acknowledged or not, is left out.
-    fn said(&mut self) -> Vec<String> {
+    /// The outputs of the client, in short, without syncs of presence and the ends of operations.
+    fn outputs(&mut self) -> Vec<String> {
         let mut said = Vec::new();
         loop {
             said.push(match self.client.poll_output() {
@@ -168,7 +168,7 @@ fn dialled(client: &mut Client) -> TransportId {
     }
 }
 
-/// A batch in short: its names, and where it stands.
+/// A batch in short: the names of its items, and its place.
 fn short<T>(batch: &Batch<T>, name: impl Fn(&T) -> &str) -> String {
     let names: Vec<_> = batch.items.iter().map(name).collect();
     let Place { after, serial, repeated } = &batch.place;
@@ -220,14 +220,14 @@ fn a_replay_ends_with_the_frame_at_the_head() {
     let mut world = World::new();
     world.repeating("003");
     world.receive(message("004"));
-    assert_eq!(world.said(), ["again 004 003..004"]);
+    assert_eq!(world.outputs(), ["again 004 003..004"]);
     world.receive(message("005"));
-    assert_eq!(world.said(), ["again 005 004..005", "complete 005"]);
+    assert_eq!(world.outputs(), ["again 005 004..005", "complete 005"]);
     world.receive(message("006"));
-    assert_eq!(world.said(), ["live 006 005..006"]);
-    // What ended has no deadline.
+    assert_eq!(world.outputs(), ["live 006 005..006"]);
+    // An ended replay has no deadline.
     world.wait(11);
-    assert_eq!(world.said(), [""; 0]);
+    assert_eq!(world.outputs(), [""; 0]);
 }
 
 #[test]
@@ -235,24 +235,24 @@ fn a_replay_ends_before_the_first_frame_beyond_the_head() {
     let mut world = World::new();
     world.repeating("003");
     world.receive(message("004"));
-    // The one at the head was of the client itself, say, and is not sent.
+    // The service does not send the frame at the head: it may have been an echo, for example.
     world.receive(message("006"));
-    assert_eq!(world.said(), ["again 004 003..004", "complete 005", "live 006 005..006"]);
+    assert_eq!(world.outputs(), ["again 004 003..004", "complete 005", "live 006 005..006"]);
     assert_eq!(world.head(), "006");
 }
 
 #[test]
-fn what_arrives_before_the_answer_is_live_and_comes_once_more() {
+fn frames_before_the_answer_are_live_and_are_repeated() {
     let mut world = World::new();
-    assert!(world.client.replay(CHANNEL, "004".into(), world.now.instant));
+    assert!(world.client.replay(CHANNEL, "004".into(), world.now));
     world.receive(message("006"));
-    assert_eq!(world.said(), ["ATTACH 004", "live 006 005..006"]);
+    assert_eq!(world.outputs(), ["ATTACH 004", "live 006 005..006"]);
     world.attached(Some("004"), RESUMED);
     for serial in ["005", "006", "007"] {
         world.receive(message(serial));
     }
     assert_eq!(
-        world.said(),
+        world.outputs(),
         [
             "granted",
             "again 005 004..005",
@@ -271,7 +271,7 @@ fn repetitions_move_neither_the_position_nor_the_state() {
     assert_eq!(world.head(), "005");
     assert_eq!(world.state(), ChannelState::Attached);
     world.receive(annotation("002"));
-    assert_eq!(world.said(), ["again 001 000..001", "again 002 001..002"]);
+    assert_eq!(world.outputs(), ["again 001 000..001", "again 002 001..002"]);
     assert_eq!(world.head(), "005");
 }
 
@@ -280,19 +280,19 @@ fn live_batches_are_joined_and_repetitions_are_not() {
     let mut world = World::new();
     world.receive(message("006"));
     world.receive(message("007"));
-    assert_eq!(world.said(), ["live 006,007 005..007"]);
+    assert_eq!(world.outputs(), ["live 006,007 005..007"]);
     world.repeating("005");
     world.receive(message("006"));
     world.receive(message("007"));
     world.receive(message("008"));
     assert_eq!(
-        world.said(),
+        world.outputs(),
         ["again 006 005..006", "again 007 006..007", "complete 007", "live 008 007..008"]
     );
 }
 
 #[test]
-fn a_frame_without_a_serial_is_live_whenever_it_comes() {
+fn a_frame_without_a_serial_is_always_live() {
     let unplaced = || {
         let mut delivery = Delivery::new("ch", vec![Message::new("now", "data")]);
         delivery.id = Some("id".into());
@@ -301,29 +301,29 @@ fn a_frame_without_a_serial_is_live_whenever_it_comes() {
     let mut world = World::new();
     world.receive(message("006"));
     world.receive(unplaced());
-    assert_eq!(world.said(), ["live 006 005..006", "live now 006..-"], "they are not joined");
+    assert_eq!(world.outputs(), ["live 006 005..006", "live now 006..-"], "they are not joined");
     world.repeating("004");
     world.receive(unplaced());
-    assert_eq!(world.said(), ["live now 006..-"]);
+    assert_eq!(world.outputs(), ["live now 006..-"]);
     world.stop();
     world.receive(unplaced());
-    assert_eq!(world.said(), ["ATTACH 006", "live now 006..-"]);
+    assert_eq!(world.outputs(), ["ATTACH 006", "live now 006..-"]);
 }
 
 #[test]
 fn a_replay_that_the_service_refuses_is_lost_and_the_channel_goes_on() {
     let mut world = World::new();
-    assert!(world.client.replay(CHANNEL, "002".into(), world.now.instant));
+    assert!(world.client.replay(CHANNEL, "002".into(), world.now));
     world.attached(Some("009"), Flags::NONE);
-    assert_eq!(world.said(), ["ATTACH 002", "ATTACH 005"]);
-    // From there on it would leave something out.
+    assert_eq!(world.outputs(), ["ATTACH 002", "ATTACH 005"]);
+    // A replay from there would leave messages out.
     world.receive(message("010"));
-    assert_eq!(world.said(), [""; 0]);
+    assert_eq!(world.outputs(), [""; 0]);
     assert_eq!(world.head(), "005");
     world.attached(Some("005"), RESUMED);
-    assert_eq!(world.said(), ["granted".to_owned(), format!("lost 002..005 {}", lost_code())]);
+    assert_eq!(world.outputs(), ["granted".to_owned(), format!("lost 002..005 {}", lost_code())]);
     world.receive(message("006"));
-    assert_eq!(world.said(), ["live 006 005..006"]);
+    assert_eq!(world.outputs(), ["live 006 005..006"]);
 }
 
 fn lost_code() -> String {
@@ -331,21 +331,21 @@ fn lost_code() -> String {
 }
 
 #[test]
-fn a_replay_that_is_stopped_discards_what_comes_again() {
+fn a_stopped_replay_drops_repetitions() {
     let mut world = World::new();
     world.repeating("002");
     world.receive(message("003"));
     world.stop();
-    assert_eq!(world.said(), ["again 003 002..003", "ATTACH 005"]);
+    assert_eq!(world.outputs(), ["again 003 002..003", "ATTACH 005"]);
     for frame in [message("004"), annotation("005"), message("006")] {
         world.receive(frame);
     }
     world.stop();
-    assert_eq!(world.said(), [""; 0]);
+    assert_eq!(world.outputs(), [""; 0]);
     assert_eq!(world.head(), "005");
     world.attached(Some("005"), RESUMED);
     world.receive(message("006"));
-    assert_eq!(world.said(), ["granted", "stopped 005", "live 006 005..006"]);
+    assert_eq!(world.outputs(), ["granted", "stopped 005", "live 006 005..006"]);
 }
 
 #[test]
@@ -354,9 +354,9 @@ fn a_return_without_continuity_is_a_gap_from_the_head() {
     world.repeating("002");
     world.stop();
     world.attached(Some("009"), Flags::NONE);
-    assert_eq!(world.said(), ["ATTACH 005", "stopped 005", "gap 005..009", "update"]);
+    assert_eq!(world.outputs(), ["ATTACH 005", "stopped 005", "gap 005..009", "update"]);
     world.receive(message("010"));
-    assert_eq!(world.said(), ["live 010 009..010"]);
+    assert_eq!(world.outputs(), ["live 010 009..010"]);
 }
 
 #[test]
@@ -367,7 +367,7 @@ fn continuity_lost_in_the_middle_is_lost_from_there() {
     world.attached(Some("009"), Flags::NONE);
     world.attached(Some("005"), RESUMED);
     assert_eq!(
-        world.said(),
+        world.outputs(),
         [
             "again 003 002..003".to_owned(),
             "ATTACH 005".into(),
@@ -380,45 +380,45 @@ fn continuity_lost_in_the_middle_is_lost_from_there() {
 #[test]
 fn a_late_answer_to_the_first_request_is_not_that_to_the_second() {
     let mut world = World::new();
-    assert!(world.client.replay(CHANNEL, "002".into(), world.now.instant));
+    assert!(world.client.replay(CHANNEL, "002".into(), world.now));
     world.attached(None, Flags::NONE);
-    assert_eq!(world.said(), ["ATTACH 002", "ATTACH 005"]);
+    assert_eq!(world.outputs(), ["ATTACH 002", "ATTACH 005"]);
     world.attached(Some("002"), RESUMED);
     world.receive(message("003"));
-    assert_eq!(world.said(), [""; 0]);
+    assert_eq!(world.outputs(), [""; 0]);
     world.attached(Some("005"), RESUMED);
-    assert_eq!(world.said(), ["granted".to_owned(), format!("lost 002..005 {}", lost_code())]);
+    assert_eq!(world.outputs(), ["granted".to_owned(), format!("lost 002..005 {}", lost_code())]);
 }
 
 #[test]
-fn a_replay_that_nobody_answers_is_lost_and_the_channel_attached_again() {
+fn an_unanswered_replay_is_lost_and_the_channel_is_attached_again() {
     let mut world = World::new();
-    assert!(world.client.replay(CHANNEL, "002".into(), world.now.instant));
+    assert!(world.client.replay(CHANNEL, "002".into(), world.now));
     world.wait(9);
-    assert_eq!(world.said(), ["ATTACH 002"]);
+    assert_eq!(world.outputs(), ["ATTACH 002"]);
     world.wait(1);
-    assert_eq!(world.said(), ["lost 002..005 90007", "attaching", "ATTACH 005"]);
-    // The first request is answered after all.
+    assert_eq!(world.outputs(), ["lost 002..005 90007", "attaching", "ATTACH 005"]);
+    // The late answer to the first request.
     world.attached(Some("002"), RESUMED);
     world.receive(message("003"));
-    assert_eq!(world.said(), [""; 0]);
+    assert_eq!(world.outputs(), [""; 0]);
     assert_eq!((world.state(), world.head()), (ChannelState::Attaching, "005"));
     world.attached(Some("005"), RESUMED);
     world.receive(message("006"));
-    assert_eq!(world.said(), ["attached", "live 006 005..006"]);
+    assert_eq!(world.outputs(), ["attached", "live 006 005..006"]);
 }
 
 #[test]
-fn a_return_that_nobody_answers_is_an_attach_of_its_own() {
+fn an_unanswered_return_becomes_an_attach() {
     let mut world = World::new();
     world.repeating("002");
     world.stop();
     world.wait(10);
-    assert_eq!(world.said(), ["ATTACH 005", "attaching", "ATTACH 005"]);
+    assert_eq!(world.outputs(), ["ATTACH 005", "attaching", "ATTACH 005"]);
     world.receive(message("004"));
     assert_eq!(world.head(), "005");
     world.attached(Some("005"), RESUMED);
-    assert_eq!(world.said(), ["attached"]);
+    assert_eq!(world.outputs(), ["attached"]);
 }
 
 #[test]
@@ -427,20 +427,20 @@ fn silence_ends_a_replay_and_a_repetition_does_not_count_as_silence() {
     world.repeating("002");
     world.wait(9);
     world.receive(message("003"));
-    assert_eq!(world.said(), ["again 003 002..003"]);
+    assert_eq!(world.outputs(), ["again 003 002..003"]);
     world.wait(1);
-    assert_eq!(world.said(), [""; 0]);
+    assert_eq!(world.outputs(), [""; 0]);
     world.wait(10);
-    assert_eq!(world.said(), ["ATTACH 005"]);
+    assert_eq!(world.outputs(), ["ATTACH 005"]);
     world.attached(Some("005"), RESUMED);
-    assert_eq!(world.said(), ["granted", "silent 005"]);
+    assert_eq!(world.outputs(), ["granted", "silent 005"]);
 }
 
 #[test]
 fn a_drop_costs_the_replay_and_nothing_else() {
     for phase in ["asked", "repeating", "returning"] {
         let mut world = World::new();
-        assert!(world.client.replay(CHANNEL, "002".into(), world.now.instant));
+        assert!(world.client.replay(CHANNEL, "002".into(), world.now));
         if phase != "asked" {
             world.attached(Some("002"), RESUMED);
             world.receive(message("003"));
@@ -448,17 +448,17 @@ fn a_drop_costs_the_replay_and_nothing_else() {
         if phase == "returning" {
             world.stop();
         }
-        world.said();
+        world.outputs();
         let lost = TransportEvent::Closed(ErrorInfo::new(80003.into(), 0, "lost"));
         world.client.handle_transport(world.transport, lost, world.now);
         world.transport = dialled(&mut world.client);
         world.open();
         world.receive(message("004"));
         assert_eq!(world.head(), "005", "{phase}");
-        assert_eq!(world.said(), ["attaching", "ATTACH 005"], "{phase}");
+        assert_eq!(world.outputs(), ["attaching", "ATTACH 005"], "{phase}");
         world.attached(Some("005"), RESUMED);
         world.receive(message("006"));
-        assert_eq!(world.said(), ["attached", "live 006 005..006"], "{phase}");
+        assert_eq!(world.outputs(), ["attached", "live 006 005..006"], "{phase}");
     }
 }
 
@@ -470,22 +470,26 @@ fn a_detach_waits_until_the_replay_has_returned() {
         if answered {
             world.repeating("002");
         } else {
-            assert!(world.client.replay(CHANNEL, "002".into(), world.now.instant));
-            assert_eq!(world.said(), ["ATTACH 002"]);
+            assert!(world.client.replay(CHANNEL, "002".into(), world.now));
+            assert_eq!(world.outputs(), ["ATTACH 002"]);
         }
         world.client.detach(CHANNEL, OpId(7), world.now);
         if !answered {
-            assert_eq!(world.said(), [""; 0]);
+            assert_eq!(world.outputs(), [""; 0]);
             world.attached(Some("002"), RESUMED);
-            assert_eq!(world.said(), ["granted", "ATTACH 005"]);
+            assert_eq!(world.outputs(), ["granted", "ATTACH 005"]);
         } else {
-            assert_eq!(world.said(), ["ATTACH 005"]);
+            assert_eq!(world.outputs(), ["ATTACH 005"]);
         }
-        assert!(!world.client.replay(CHANNEL, "002".into(), world.now.instant));
+        assert!(!world.client.replay(CHANNEL, "002".into(), world.now));
         world.attached(Some("005"), RESUMED);
-        assert_eq!(world.said(), ["granted", "stopped 005", "detaching", "DETACH"], "{answered}");
+        assert_eq!(
+            world.outputs(),
+            ["granted", "stopped 005", "detaching", "DETACH"],
+            "{answered}"
+        );
         world.receive(ServerFrame::Detached { channel: "ch".into(), error: None });
-        assert_eq!(world.said(), ["detached", "done 7"]);
+        assert_eq!(world.outputs(), ["detached", "done 7"]);
     }
 }
 
@@ -494,10 +498,10 @@ fn a_detach_that_waits_is_done_when_the_connection_is_lost() {
     let mut world = World::new();
     world.repeating("002");
     world.client.detach(CHANNEL, OpId(7), world.now);
-    world.said();
+    world.outputs();
     let lost = TransportEvent::Closed(ErrorInfo::new(80003.into(), 0, "lost"));
     world.client.handle_transport(world.transport, lost, world.now);
-    assert_eq!(world.said(), ["detached", "done 7"]);
+    assert_eq!(world.outputs(), ["detached", "done 7"]);
 }
 
 #[test]
@@ -508,9 +512,12 @@ fn other_options_wait_until_the_replay_has_returned() {
     options.params.insert("rewind".to_owned(), "1".to_owned());
     world.client.set_channel_options(CHANNEL, options, OpId(7), world.now);
     world.attached(Some("005"), RESUMED);
-    assert_eq!(world.said(), ["ATTACH 005", "granted", "stopped 005", "attaching", "ATTACH 005"]);
+    assert_eq!(
+        world.outputs(),
+        ["ATTACH 005", "granted", "stopped 005", "attaching", "ATTACH 005"]
+    );
     world.attached(Some("005"), RESUMED);
-    assert_eq!(world.said(), ["attached", "done 7"]);
+    assert_eq!(world.outputs(), ["attached", "done 7"]);
 }
 
 #[test]
@@ -518,24 +525,24 @@ fn an_attach_is_done_at_once() {
     let mut world = World::new();
     world.repeating("002");
     world.client.attach(CHANNEL, OpId(7), world.now);
-    assert_eq!(world.said(), ["done 7"]);
+    assert_eq!(world.outputs(), ["done 7"]);
 }
 
 #[test]
-fn what_the_service_ends_is_attached_again_from_the_head() {
+fn a_channel_that_the_service_detaches_is_attached_again_from_the_head() {
     let mut world = World::new();
     world.repeating("002");
     world.receive(message("003"));
     world.receive(ServerFrame::Detached { channel: "ch".into(), error: None });
-    assert_eq!(world.said(), ["again 003 002..003", "attaching", "ATTACH 005"]);
+    assert_eq!(world.outputs(), ["again 003 002..003", "attaching", "ATTACH 005"]);
 }
 
 #[test]
 fn there_is_no_replay_from_the_head_on() {
     for after in ["005", "006"] {
         let mut world = World::new();
-        assert!(world.client.replay(CHANNEL, after.into(), world.now.instant));
-        assert_eq!(world.said(), [format!("lost {after}..005 {}", lost_code())]);
+        assert!(world.client.replay(CHANNEL, after.into(), world.now));
+        assert_eq!(world.outputs(), [format!("lost {after}..005 {}", lost_code())]);
     }
 }
 
@@ -543,25 +550,25 @@ fn there_is_no_replay_from_the_head_on() {
 fn one_replay_at_a_time_and_only_while_attached() {
     let mut world = World::new();
     world.repeating("002");
-    assert!(!world.client.replay(CHANNEL, "001".into(), world.now.instant));
-    assert!(!world.client.replay(ChannelId(9), "001".into(), world.now.instant));
+    assert!(!world.client.replay(CHANNEL, "001".into(), world.now));
+    assert!(!world.client.replay(ChannelId(9), "001".into(), world.now));
     world.client.close(world.now);
-    assert!(!world.client.replay(CHANNEL, "001".into(), world.now.instant));
-    // Nothing to stop.
-    world.said();
+    assert!(!world.client.replay(CHANNEL, "001".into(), world.now));
+    // There is no replay to stop.
+    world.outputs();
     world.stop();
-    assert_eq!(world.said(), [""; 0]);
+    assert_eq!(world.outputs(), [""; 0]);
 }
 
 // Spec: RTP1, RTP2
 #[test]
-fn repeated_presence_is_told_and_changes_no_member() {
+fn repeated_presence_is_emitted_and_changes_no_member() {
     let mut world = World::new();
     world.receive(ServerFrame::Presence(member(PresenceAction::Enter, "ada", "006")));
     world.receive(ServerFrame::Presence(member(PresenceAction::Leave, "ada", "007")));
     world.receive(ServerFrame::Presence(member(PresenceAction::Enter, "bob", "008")));
-    world.said();
-    assert!(world.client.replay(CHANNEL, "005".into(), world.now.instant));
+    world.outputs();
+    assert!(world.client.replay(CHANNEL, "005".into(), world.now));
     world.attached(Some("005"), RESUMED | Flags::HAS_PRESENCE);
     let mut page = member(PresenceAction::Present, "bob", "008");
     page.channel_serial = Some("sync:".into());
@@ -569,19 +576,19 @@ fn repeated_presence_is_told_and_changes_no_member() {
     world.receive(ServerFrame::Presence(member(PresenceAction::Enter, "ada", "006")));
     let query = MembersQuery::default();
     world.client.members(CHANNEL, query, OpId(7), world.now);
-    assert_eq!(world.said(), ["ATTACH 005", "granted", "again ada 005..006", "members bob"]);
+    assert_eq!(world.outputs(), ["ATTACH 005", "granted", "again ada 005..006", "members bob"]);
     world.receive(ServerFrame::Presence(member(PresenceAction::Leave, "ada", "007")));
     world.receive(ServerFrame::Presence(member(PresenceAction::Enter, "bob", "008")));
     world.receive(ServerFrame::Presence(member(PresenceAction::Leave, "bob", "009")));
     assert_eq!(
-        world.said(),
+        world.outputs(),
         ["again ada 006..007", "again bob 007..008", "complete 008", "live bob 008..009"]
     );
 }
 
 // Spec: RTL18
 #[test]
-fn a_delta_that_fails_in_a_replay_loses_what_follows_and_is_not_asked_for_again() {
+fn a_delta_that_fails_in_a_replay_ends_it_and_is_not_requested_again() {
     let mut world = World::with(|config| config.vcdiff = Some(Arc::new(Broken)));
     world.repeating("002");
     world.receive(message("003"));
@@ -594,7 +601,7 @@ fn a_delta_that_fails_in_a_replay_loses_what_follows_and_is_not_asked_for_again(
     world.receive(ServerFrame::Message(delivery));
     world.attached(Some("005"), RESUMED);
     assert_eq!(
-        world.said(),
+        world.outputs(),
         ["again 003 002..003", "ATTACH 005", "granted", "lost 003..005 40018"]
     );
     assert_eq!(world.state(), ChannelState::Attached);
@@ -604,8 +611,8 @@ fn a_delta_that_fails_in_a_replay_loses_what_follows_and_is_not_asked_for_again(
 fn a_channel_that_is_released_has_no_deadline() {
     let mut world = World::new();
     world.repeating("002");
-    world.client.release_channel(CHANNEL);
-    world.said();
+    world.client.release_channel(CHANNEL, world.now);
+    world.outputs();
     assert!(!matches!(
         world.client.poll_output(),
         Output::Timeout(Some((_, capably_core::Timer::Replay(_))))

@@ -1,4 +1,4 @@
-//! Tokens that come late, twice or in another order than they were asked for.
+//! Tokens that arrive late, twice, or in another order than they were requested.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,7 +12,7 @@ use capably_protocol::{
     ClientFrame, ConnectionDetails, ErrorInfo, ServerFrame, frame::AuthDetails, frame::Connected,
 };
 
-/// What the client asked for.
+/// The outputs that this test looks at.
 #[derive(Default)]
 struct Outputs {
     transport: Option<TransportId>,
@@ -78,7 +78,7 @@ fn connected_client(now: Now) -> (Client, TransportId) {
 
 // Spec: RTC8a, RTC8a3
 #[test]
-fn a_token_that_comes_after_a_newer_one_is_not_used() {
+fn a_token_that_arrives_after_a_newer_one_is_not_used() {
     let now = Now::default();
     let (mut client, transport) = connected_client(now);
     client.authorize(OpId(1), now);
@@ -92,7 +92,7 @@ fn a_token_that_comes_after_a_newer_one_is_not_used() {
     let done = drain(&mut client).done;
     assert_eq!(done, [(OpId(2), Ok(Outcome::Done)), (OpId(1), Ok(Outcome::Done))]);
 
-    // The same, when the newer one has its answer already.
+    // The same, once the service has answered the newer token.
     client.authorize(OpId(3), now);
     client.authorize(OpId(4), now);
     let asked = drain(&mut client).tokens;
@@ -105,7 +105,7 @@ fn a_token_that_comes_after_a_newer_one_is_not_used() {
 }
 
 #[test]
-fn a_token_counts_once_and_only_while_it_is_waited_for() {
+fn a_token_counts_once_and_only_while_it_is_awaited() {
     let now = Now::default();
     let (mut client, transport) = connected_client(now);
     say(&mut client, transport, ServerFrame::Auth, now);

@@ -1,4 +1,4 @@
-//! What a transport reports counts only while it is the current one.
+//! Events count only if they are of the current transport.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,7 +12,7 @@ use capably_protocol::{
     frame::{Connected, ErrorFrame},
 };
 
-/// The transport the client asks for next, if it does.
+/// The transport that the client requests next, if any.
 fn opened(client: &mut Client) -> Option<TransportId> {
     let mut opened = None;
     loop {
@@ -41,7 +41,7 @@ fn connected(id: &str) -> ServerFrame {
 }
 
 #[test]
-fn an_old_transport_is_not_listened_to() {
+fn events_of_an_old_transport_are_ignored() {
     let now = Now::default();
     let key = Credentials::Key("app.key:secret".parse().unwrap());
     let mut client = Client::new(Arc::new(Config::new(key)), 1, now);

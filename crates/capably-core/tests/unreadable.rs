@@ -1,4 +1,4 @@
-//! A transport that ends for what it read is not resumed to read the same again.
+//! A frame that cannot be read and ends the transport must not end every transport after it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,10 +13,10 @@ use capably_protocol::{
     frame::{Attached, Connected, Delivery},
 };
 
-/// What a client did.
+/// The outputs that this test looks at.
 #[derive(Default)]
 struct Done {
-    /// The transport that it asked for, and the key that it resumes with.
+    /// The requested transport, and the key that it resumes with.
     opened: Option<(TransportId, Option<String>)>,
     /// The channelSerial of an ATTACH.
     attached_from: Option<Option<Str>>,
@@ -64,7 +64,7 @@ fn attached(resumed: bool) -> ServerFrame {
 }
 
 #[test]
-fn what_ends_each_transport_is_left_behind_with_a_gap() {
+fn a_frame_that_ends_every_transport_is_skipped_with_a_gap() {
     let mut now = Now::default();
     let key = Credentials::Key("app.key:secret".parse().unwrap());
     let mut client = Client::new(Arc::new(Config::new(key)), 1, now);
@@ -72,8 +72,8 @@ fn what_ends_each_transport_is_left_behind_with_a_gap() {
     client.open_channel(channel, "ch".into(), ChannelOptions::default());
     client.connect(now);
     client.attach(channel, OpId(0), now);
-    // Each time the service sends what ends the transport: at first the connection is resumed, then a new
-    // one takes its place.
+    // The transport ends for such a frame each time: after the first the connection is resumed, after the second
+    // a new connection takes its place.
     let turns = [
         ("first", None, Some(None)),
         ("first", Some("first-key"), Some(Some("100"))),
@@ -102,7 +102,7 @@ fn what_ends_each_transport_is_left_behind_with_a_gap() {
         client.handle_transport(transport, TransportEvent::Frame(&mut frame), now);
         let broken = ErrorInfo::new(80013.into(), 400, "a frame of 90000000 bytes");
         client.handle_transport(transport, TransportEvent::Closed(broken), now);
-        // It is given time to come to its senses.
+        // The client gives the service time to recover.
         now.instant = now.instant + Duration::from_secs(20);
         client.handle_timeout(now);
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use crate::{ErrorInfo, Message, PresenceMessage, Str, lenient};
 
-/// Messages, and the channels that each of them is to be published to (BSP1).
+/// Messages, and the channels to publish each of them to (BSP1).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BatchPublishSpec {
     /// The names of the channels (BSP2a).
@@ -25,10 +25,10 @@ impl BatchPublishSpec {
     }
 }
 
-/// What became of a batch, part by part (BAR1).
+/// The result of a batch, with an outcome for each part (BAR1).
 ///
-/// A batch may do well in one part and fail in another: a result that arrives says nothing yet of
-/// success.
+/// Some parts may succeed while others fail. A request that returns a result has therefore not succeeded yet: check
+/// the outcomes.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct BatchResult<T> {
@@ -36,14 +36,14 @@ pub struct BatchResult<T> {
     pub success_count: u32,
     /// How many parts failed (BAR2b).
     pub failure_count: u32,
-    /// What became of each, in order (BAR2c).
+    /// The outcome of each part, in order (BAR2c).
     pub results: Vec<T>,
 }
 
-/// What became of a batch of messages on one channel.
+/// The outcome of publishing a batch to one channel.
 pub type BatchPublishResult = Result<BatchPublished, BatchFailure>;
 
-/// Who is present on one channel, or why that is not said.
+/// The members of one channel, or the reason why the service does not list them.
 pub type BatchPresenceResult = Result<BatchPresence, BatchFailure>;
 
 impl<T, E> FromIterator<Result<T, E>> for BatchResult<Result<T, E>> {
@@ -66,13 +66,13 @@ impl<T, E> FromIterator<Result<T, E>> for BatchResult<Result<T, E>> {
 pub struct BatchPublished {
     /// The channel (BPR2a).
     pub channel: Str,
-    /// What the ids of the messages begin with (BPR2b).
+    /// The prefix of the ids of the messages (BPR2b).
     pub message_id: Option<Str>,
     /// The serial of each message, in order; `None` for one discarded by conflation (BPR2c).
     pub serials: Vec<Option<Str>>,
 }
 
-/// Who is present on a channel (BGR1).
+/// The members of a channel (BGR1).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BatchPresence {
     /// The channel (BGR2a).
@@ -81,7 +81,7 @@ pub struct BatchPresence {
     pub presence: Vec<PresenceMessage>,
 }
 
-/// A channel on which the batch was not done (BPF1, BGF1).
+/// A channel on which the batch failed (BPF1, BGF1).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BatchFailure {
     /// The channel (BPF2a, BGF2a).
@@ -90,7 +90,7 @@ pub struct BatchFailure {
     pub error: ErrorInfo,
 }
 
-/// The outcome for one channel, as it stands in a body.
+/// The outcome for one channel in a body: a success or a failure.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Outcome {
@@ -103,14 +103,14 @@ struct Outcome {
     error: Option<ErrorInfo>,
 }
 
-/// What a batch may find on a channel.
+/// A success of a batch on one channel.
 pub trait BatchOutcome: sealed::Sealed {}
 
 mod sealed {
     pub trait Sealed: Sized {
         /// The outcome; `None` when it is neither a success of this kind nor a failure.
         #[expect(private_interfaces, reason = "the trait is sealed")]
-        fn found(outcome: super::Outcome) -> Option<Self>;
+        fn from_outcome(outcome: super::Outcome) -> Option<Self>;
     }
 }
 
@@ -118,7 +118,7 @@ impl BatchOutcome for BatchPublished {}
 
 #[expect(private_interfaces, reason = "the trait is sealed")]
 impl sealed::Sealed for BatchPublished {
-    fn found(outcome: Outcome) -> Option<Self> {
+    fn from_outcome(outcome: Outcome) -> Option<Self> {
         let Outcome { channel, message_id, serials, .. } = outcome;
         (message_id.is_some() || !serials.is_empty()).then_some(Self {
             channel,
@@ -132,17 +132,19 @@ impl BatchOutcome for BatchPresence {}
 
 #[expect(private_interfaces, reason = "the trait is sealed")]
 impl sealed::Sealed for BatchPresence {
-    fn found(outcome: Outcome) -> Option<Self> {
+    fn from_outcome(outcome: Outcome) -> Option<Self> {
         let Outcome { channel, presence, .. } = outcome;
         presence.map(|presence| Self { channel, presence })
     }
 }
 
-fn judge<T: BatchOutcome, E: Error>(mut outcome: Outcome) -> Result<Result<T, BatchFailure>, E> {
+fn success_or_failure<T: BatchOutcome, E: Error>(
+    mut outcome: Outcome,
+) -> Result<Result<T, BatchFailure>, E> {
     if let Some(error) = outcome.error.take() {
         return Ok(Err(BatchFailure { channel: outcome.channel, error }));
     }
-    T::found(outcome).map(Ok).ok_or_else(|| E::custom("neither a success nor a failure"))
+    T::from_outcome(outcome).map(Ok).ok_or_else(|| E::custom("neither a success nor a failure"))
 }
 
 impl<'de, T: BatchOutcome> Deserialize<'de> for BatchResult<Result<T, BatchFailure>> {
@@ -162,7 +164,8 @@ impl<'de, T: BatchOutcome> Deserialize<'de> for BatchResult<Result<T, BatchFailu
 
         let body = lenient::FromMap::<Body>::deserialize(d)?.0;
         let outcomes = body.results.unwrap_or_else(|| vec![body.single]);
-        let results = outcomes.into_iter().map(judge).collect::<Result<Vec<_>, _>>()?;
+        let results =
+            outcomes.into_iter().map(success_or_failure).collect::<Result<Vec<_>, _>>()?;
         let counted: Self = results.into_iter().collect();
         Ok(Self {
             success_count: body.success_count.unwrap_or(counted.success_count),

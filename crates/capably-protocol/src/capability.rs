@@ -1,4 +1,4 @@
-//! Capabilities: what a token may do, on which channels (TK2b, TD5).
+//! Capabilities: the operations that a token allows, by channel (TK2b, TD5).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,7 @@ mod pattern;
 
 pub use pattern::Pattern;
 
-/// What a token may do: resources, each with its operations.
+/// The rights of a token: resources, each with its operations.
 ///
 /// A resource is a channel's name, or a pattern such as `chat:*` or `[*]*`: `*` stands for one part of a
 /// name between colons, or for all that follows, and `[*]` for channels with a qualifier as well. On the
@@ -45,7 +45,7 @@ impl Capability {
         Self::new().allow("*", [Operation::All])
     }
 
-    /// Allows operations on a resource, besides what is allowed there already.
+    /// Allows operations on a resource, besides those that it allows already.
     #[must_use]
     pub fn allow<O: Into<Operation>>(
         mut self,
@@ -89,10 +89,9 @@ impl Capability {
         })
     }
 
-    /// What both allow. An operation that one of them allows as part of [`All`](Operation::All) is named.
+    /// The rights that both allow. An operation that one of them allows as part of [`All`](Operation::All) is named.
     ///
-    /// Of two resources one of which covers the other, the narrower counts; those that only overlap have
-    /// nothing in common.
+    /// Where one resource covers another, the result has the narrower one. Resources that only overlap are left out.
     ///
     /// ```
     /// # use capably_protocol::Capability;
@@ -191,7 +190,7 @@ pub enum Operation {
     All,
     /// Publishing messages.
     Publish,
-    /// Receiving messages, and seeing who is present.
+    /// Receiving messages, and listing the members.
     Subscribe,
     /// Being present.
     Presence,

@@ -1,4 +1,4 @@
-//! What the service knows of a channel (CHD, CHS, CHO, CHM).
+//! Status and occupancy of a channel (CHD, CHS, CHO, CHM).
 
 use serde::{Deserialize, Serialize};
 
@@ -16,28 +16,28 @@ pub struct ChannelDetails {
     pub status: ChannelStatus,
 }
 
-/// Whether a channel is active, and who is on it (CHS1).
+/// Activity and occupancy of a channel (CHS1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ChannelStatus {
-    /// Whether it is active; asking makes it so (CHS2a).
+    /// Whether the channel is active; the request itself activates it (CHS2a).
     #[serde(deserialize_with = "lenient::or_default")]
     pub is_active: bool,
-    /// Who is on it (CHS2b).
+    /// Its occupancy (CHS2b).
     #[serde(deserialize_with = "lenient::or_default")]
     pub occupancy: ChannelOccupancy,
 }
 
-/// Who is on a channel (CHO1).
+/// The occupancy of a channel (CHO1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ChannelOccupancy {
-    /// How many (CHO2a).
+    /// The counts (CHO2a).
     #[serde(deserialize_with = "lenient::or_default")]
     pub metrics: ChannelMetrics,
 }
 
-/// How many are on a channel; 0 for what the service does not say (CHM1).
+/// Counts of connections and members on a channel; 0 for a count that the service left out (CHM1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ChannelMetrics {

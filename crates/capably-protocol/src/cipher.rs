@@ -16,9 +16,9 @@ pub const IV_SIZE: usize = 16;
 /// A parameter with a value that cannot be.
 const INVALID_PARAMETER: ErrorCode = ErrorCode(40003);
 
-/// What a channel encrypts with: AES in CBC mode with a key of 128 or 256 bits (TZ2, RSL5b).
+/// The cipher of a channel: AES in CBC mode with a key of 128 or 256 bits (TZ2, RSL5b).
 ///
-/// Cheap to clone; the key is expanded once. It is in neither `Debug` nor any error.
+/// Cheap to clone; the key is expanded once. Neither `Debug` nor an error prints it.
 #[derive(Clone)]
 pub struct CipherParams {
     aes: Arc<Aes>,

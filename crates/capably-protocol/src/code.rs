@@ -15,7 +15,7 @@ mod list;
 pub struct ErrorCode(pub u32);
 
 impl ErrorCode {
-    /// What the code stands for, in a few words; `None` for a code that is not on the list.
+    /// A short description of the code; `None` for a code that is not on the list.
     pub fn title(self) -> Option<&'static str> {
         list::title(self.0)
     }

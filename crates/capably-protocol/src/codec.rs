@@ -1,11 +1,9 @@
 //! Bytes to frames and back, as JSON text or MessagePack.
 
+pub(crate) mod frame;
 mod json;
-mod msgpack;
+pub(crate) mod msgpack;
 mod salvage;
-mod serialize;
-mod wire;
-mod writer;
 
 use std::fmt;
 
@@ -18,10 +16,10 @@ use crate::{
     PresenceMessage, PublishResult, ServerFrame, Str,
     lenient::{self, FromMap},
 };
+use frame::FrameOut;
 pub use salvage::{Damaged, salvage_client_frame, salvage_server_frame, split_items};
-use wire::FrameOut;
 
-/// No decoder nests deeper than this, whatever its [`Limits`] say: each level takes stack.
+/// The deepest nesting that any decoder accepts, even with higher [`Limits`]: each level takes stack.
 const MAX_DEPTH: usize = 120;
 
 /// Deepest nesting of a frame or a body that publishes something.
@@ -109,7 +107,7 @@ impl Limits {
     }
 }
 
-/// Why bytes are not a frame or a body.
+/// The reason why bytes are not a frame or a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -127,7 +125,7 @@ pub enum DecodeError {
     },
     /// The bytes are not the format they should be, or a field has the wrong type.
     Malformed {
-        /// What was expected or found, and where.
+        /// The expected or found value, and its position.
         reason: String,
     },
     /// A field that the frame's action needs is missing.
@@ -154,18 +152,22 @@ impl std::error::Error for DecodeError {}
 
 /// Appends a client's frame to `out`.
 pub fn encode_client_frame(format: Format, frame: &ClientFrame, out: &mut Vec<u8>) {
-    encode_frame(format, &frame.into(), out);
+    let mut fields = FrameOut::default();
+    frame.put(&mut fields);
+    encode_frame(format, &fields, out);
 }
 
 /// Appends a server's frame to `out`.
 pub fn encode_server_frame(format: Format, frame: &ServerFrame, out: &mut Vec<u8>) {
-    encode_frame(format, &frame.into(), out);
+    let mut fields = FrameOut::default();
+    frame.put(&mut fields);
+    encode_frame(format, &fields, out);
 }
 
 /// Reads a frame that a client sent. Text and payloads are slices of `bytes` where the format allows.
 ///
 /// # Errors
-/// A [`DecodeError`] saying what is wrong; unknown fields, actions and flags are not errors (RTF1).
+/// A [`DecodeError`] with the reason; unknown fields, actions and flags are not errors (RTF1).
 pub fn decode_client_frame(
     format: Format,
     bytes: &Bytes,
@@ -180,7 +182,7 @@ pub fn decode_client_frame(
 /// Reads a frame that a service sent. Text and payloads are slices of `bytes` where the format allows.
 ///
 /// # Errors
-/// A [`DecodeError`] saying what is wrong; unknown fields, actions and flags are not errors (RTF1).
+/// A [`DecodeError`] with the reason; unknown fields, actions and flags are not errors (RTF1).
 pub fn decode_server_frame(
     format: Format,
     bytes: &Bytes,
@@ -191,11 +193,11 @@ pub fn decode_server_frame(
     Ok(frame)
 }
 
-/// As [`decode_server_frame`], into a frame that is there already, for whoever reads one after the other:
-/// moving a frame costs nearly as much as reading it.
+/// As [`decode_server_frame`], into an existing frame. For a reader of many frames: moving a frame costs nearly as much
+/// as reading it.
 ///
 /// # Errors
-/// As [`decode_server_frame`]; `frame` is then of no use.
+/// As [`decode_server_frame`]; the content of `frame` is then unspecified.
 pub fn read_server_frame(
     format: Format,
     bytes: &Bytes,
@@ -216,7 +218,7 @@ fn encode_frame(format: Format, frame: &FrameOut<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// The two fields by which a scripted peer or a router tells frames apart.
+/// The two fields by which a scripted peer or a router sorts frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Peek {
@@ -227,7 +229,7 @@ pub struct Peek {
     pub msg_serial: Option<u64>,
 }
 
-/// Reads a frame's action and serial and steps over the rest; `None` when the bytes are not a frame.
+/// Reads only a frame's action and serial; `None` when the bytes are not a frame.
 pub fn peek(format: Format, bytes: &[u8]) -> Option<Peek> {
     match format {
         Format::Json => serde_json::from_slice(bytes).ok().map(|FromMap(peek)| peek),
@@ -235,14 +237,13 @@ pub fn peek(format: Format, bytes: &[u8]) -> Option<Peek> {
     }
 }
 
-/// What a REST body may hold one or many of: messages, presence messages, annotations, object messages,
-/// publish results.
+/// An item of a REST body: a message, presence message, annotation, object message or publish result.
 pub trait Item: sealed::Sealed {}
 
 mod sealed {
     use serde::de::DeserializeOwned;
 
-    use super::{msgpack::Read, writer::Write};
+    use crate::wire::{Read, Write};
 
     pub trait Sealed: Write + Read + DeserializeOwned {}
 }
@@ -281,7 +282,7 @@ pub fn encode_items<T: Item>(format: Format, items: &[T]) -> Vec<u8> {
 /// Reads a REST body that holds one item or an array of them.
 ///
 /// # Errors
-/// A [`DecodeError`] saying what is wrong.
+/// A [`DecodeError`] with the reason.
 pub fn decode_items<T: Item>(
     format: Format,
     bytes: &Bytes,
@@ -301,7 +302,7 @@ pub fn encode_messages(format: Format, messages: &[Message]) -> Vec<u8> {
 /// Reads a REST body that holds one message or an array of them.
 ///
 /// # Errors
-/// A [`DecodeError`] saying what is wrong.
+/// A [`DecodeError`] with the reason.
 pub fn decode_messages(
     format: Format,
     bytes: &Bytes,
@@ -328,7 +329,7 @@ pub struct PublishBody {
 /// The body of a REST response that failed (RSC8e).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ErrorBody {
-    /// Why.
+    /// The reason.
     pub error: ErrorInfo,
 }
 
@@ -348,7 +349,7 @@ pub fn encode_body<T: Serialize>(format: Format, value: &T) -> Result<Vec<u8>, D
 /// Reads a body of a cold type.
 ///
 /// # Errors
-/// A [`DecodeError`] saying what is wrong.
+/// A [`DecodeError`] with the reason.
 pub fn decode_body<T: DeserializeOwned>(
     format: Format,
     bytes: &[u8],

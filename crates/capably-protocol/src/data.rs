@@ -58,7 +58,7 @@ impl Data {
             Self::Json(value) => T::deserialize(value),
             Self::Binary(_) => return Err(invalid("the data is binary, not JSON")),
         }
-        .map_err(|error| invalid(format!("the data has not the expected form: {error}")))
+        .map_err(|error| invalid(format!("the data does not have the expected form: {error}")))
     }
 
     /// Whether there is no payload.

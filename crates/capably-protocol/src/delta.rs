@@ -1,8 +1,8 @@
-//! What a message says of itself whose payload came as a delta (DE).
+//! The extras of a message whose payload came as a delta (DE).
 
 use crate::{Message, Str};
 
-/// From which message the payload of another was made, and how (DE1).
+/// The base message and the format of a delta (DE1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeltaExtras {
     /// The id of the message that the delta was made from (DE2a).
@@ -12,7 +12,7 @@ pub struct DeltaExtras {
 }
 
 impl Message {
-    /// What its extras say of the delta as which its payload came (TM2i); `None` of one that came in full.
+    /// The base and format of the delta in its payload (TM2i); `None` when the payload came in full.
     pub fn delta(&self) -> Option<DeltaExtras> {
         let delta = self.extras.as_ref()?.get("delta")?;
         let text = |name| delta.get(name)?.as_str().map(Str::from);

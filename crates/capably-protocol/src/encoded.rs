@@ -23,7 +23,7 @@ macro_rules! from_encoded {
                 let FromMap(mut item) = FromMap::<Self>::deserialize(value).map_err(|error| {
                     encoding::invalid(format!(concat!("this is not ", $name, ": {}"), error))
                 })?;
-                // What is left of the encoding says what could not be undone.
+                // A step that cannot be undone stays in `encoding`, where the caller finds it.
                 let _ = encoding::decode(&mut item.data, &mut item.encoding, cipher);
                 Ok(item)
             }

@@ -1,4 +1,4 @@
-//! The payload pipeline: what is done to data before it is sent, and undone when it arrives (RSL4, RSL6).
+//! The payload pipeline: the steps that encode data before sending, and decode it after receiving (RSL4, RSL6).
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 
@@ -8,8 +8,8 @@ use crate::{CipherParams, Data, ErrorCode, ErrorInfo, Str, cipher::IV_SIZE};
 const INVALID_DATA_OR_ENCODING: ErrorCode = ErrorCode(40013);
 
 /// Encodes a payload for sending (RSL4, RSL5): JSON becomes text, and with a cipher text becomes bytes
-/// and bytes are encrypted. Each step is added to `encoding`. What a format needs on top (base64 in
-/// JSON) is the codec's part.
+/// and bytes are encrypted. Each step is added to `encoding`. The codec adds the step that a format needs (base64
+/// in JSON).
 ///
 /// The second part of `cipher` is the initialization vector: 16 random bytes, new ones for each payload.
 ///
@@ -39,13 +39,13 @@ pub fn encode(
     Ok(())
 }
 
-/// Decodes a payload that arrived (RSL6): undoes the steps of `encoding` from the last to the first,
-/// leaving in `encoding` those that were not undone.
+/// Decodes a received payload (RSL6): undoes the steps of `encoding` from the last to the first. Steps that cannot be
+/// undone stay in `encoding`.
 ///
 /// # Errors
-/// Why the next step could not be undone (RSL6b). Code 40013: base64, UTF-8 or JSON is broken, the cipher
-/// is missing or does not fit, or this version does not know the step. Code 40019: the step is `vcdiff`,
-/// and no decoder for it is there. The payload is then what the last good step gave.
+/// The reason why the next step cannot be undone (RSL6b). Code 40013: base64, UTF-8 or JSON is broken, the cipher
+/// is missing or does not fit, or this version does not know the step. Code 40019: the step is `vcdiff`, and there is no
+/// decoder for it. The payload is then the result of the last step that was undone.
 pub fn decode(
     data: &mut Data,
     encoding: &mut Option<Str>,
@@ -54,11 +54,10 @@ pub fn decode(
     decode_with(data, encoding, cipher, &mut |_| Err(missing_plugin()))
 }
 
-/// Decodes a payload that arrived, where there is a way to apply deltas: `apply` makes the payload of a
-/// delta (RTL19c).
+/// As [`decode`], with a decoder of deltas: `apply` makes the payload of a delta (RTL19c).
 ///
 /// # Errors
-/// As [`decode`], and what `apply` says.
+/// As [`decode`], and those of `apply`.
 pub fn decode_with(
     data: &mut Data,
     encoding: &mut Option<Str>,
@@ -111,13 +110,13 @@ fn undo(
         "json" => match data {
             Data::Text(_) | Data::Binary(_) => serde_json::from_slice(raw(data))
                 .map(Data::Json)
-                .map_err(|_| invalid("the data is not the JSON its encoding says")),
+                .map_err(|_| invalid("the data is not valid JSON, although its encoding is json")),
             Data::Json(_) | Data::None => Ok(data.clone()),
         },
         "utf-8" => match data {
-            Data::Binary(bytes) => Str::try_from(bytes.clone())
-                .map(Data::Text)
-                .map_err(|_| invalid("the data is not the UTF-8 its encoding says")),
+            Data::Binary(bytes) => Str::try_from(bytes.clone()).map(Data::Text).map_err(|_| {
+                invalid("the data is not valid UTF-8, although its encoding is utf-8")
+            }),
             Data::Text(_) | Data::None => Ok(data.clone()),
             Data::Json(_) => Err(invalid("a JSON value cannot have the encoding utf-8")),
         },
@@ -130,9 +129,11 @@ fn undo(
 
 fn undo_base64(data: &Data) -> Result<Data, ErrorInfo> {
     match data {
-        Data::Text(_) | Data::Binary(_) => from_base64(raw(data))
-            .map(|bytes| Data::Binary(bytes.into()))
-            .ok_or_else(|| invalid("the data is not the base64 its encoding says")),
+        Data::Text(_) | Data::Binary(_) => {
+            from_base64(raw(data)).map(|bytes| Data::Binary(bytes.into())).ok_or_else(|| {
+                invalid("the data is not valid base64, although its encoding is base64")
+            })
+        }
         Data::None => Ok(Data::None),
         Data::Json(_) => Err(invalid("a JSON value cannot have the encoding base64")),
     }
@@ -145,7 +146,7 @@ fn decrypt(step: &str, data: &Data, cipher: Option<&CipherParams>) -> Result<Dat
     if step != cipher.step() {
         let expected = cipher.step();
         return Err(invalid(format!(
-            "the data has the encoding `{step}`, the channel `{expected}`"
+            "the data has the encoding `{step}`, but the cipher of the channel is `{expected}`"
         )));
     }
     match data {
@@ -158,7 +159,7 @@ fn decrypt(step: &str, data: &Data, cipher: Option<&CipherParams>) -> Result<Dat
     }
 }
 
-/// The bytes of a payload as it is sent; none of one that is not.
+/// The bytes of a payload to send; none for an absent payload or JSON.
 fn raw(data: &Data) -> &[u8] {
     match data {
         Data::Text(text) => text.as_bytes(),
@@ -289,7 +290,7 @@ mod tests {
         assert_eq!(decoded("aGk=", "utf-8/base64", None), ("hi".into(), None, None));
         assert_eq!(decoded("aGl", "utf-8/base64", None), ("hi".into(), None, None), "odd bits");
         assert_eq!(decoded("hi", "", None), ("hi".into(), None, None));
-        // What a step would have made of it, the data is already.
+        // The data has the form already that the step would give it.
         assert_eq!(decoded("hi", "utf-8", None), ("hi".into(), None, None));
         assert_eq!(decoded(json!([1]), "json", None), (json!([1]).into(), None, None));
         for nothing in ["base64", "json/utf-8"] {

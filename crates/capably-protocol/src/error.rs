@@ -6,29 +6,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ErrorCode, Str, lenient};
 
-/// An error as the service states it (TI1).
+/// An error of the service (TI1).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ErrorInfo {
-    /// What went wrong, as a number of Ably's list.
+    /// The number of the error in Ably's list.
     #[serde(deserialize_with = "lenient::or_default")]
     pub code: ErrorCode,
-    /// The HTTP status that goes with it; 0 when none was given.
+    /// The HTTP status of the error; 0 without one.
     #[serde(skip_serializing_if = "is_zero", deserialize_with = "lenient::integer_or_default")]
     pub status_code: u16,
-    /// What went wrong, in words.
+    /// A description of the error.
     #[serde(deserialize_with = "lenient::or_default")]
     pub message: Str,
-    /// Where to read about it (TI4). This and the next are boxed to keep a `Result` with an error small.
+    /// The address of a page about the error (TI4). This and the next are boxed to keep a `Result` with an error small.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub href: Option<Box<str>>,
-    /// The request it belongs to (RSC7c).
+    /// The id of the request that failed (RSC7c).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<Box<str>>,
     /// Structured details (TI6).
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "lenient::string_map")]
     pub detail: BTreeMap<String, String>,
-    /// What caused it.
+    /// The error that caused this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Box<ErrorInfo>>,
 }
@@ -47,14 +47,14 @@ impl ErrorInfo {
         }
     }
 
-    /// The same error with what caused it.
+    /// The same error with its cause.
     #[must_use]
     pub fn with_cause(mut self, cause: ErrorInfo) -> Self {
         self.cause = Some(Box::new(cause));
         self
     }
 
-    /// Whether a new token may mend it: status 401 and a code from 40140 to 40149 (RSA4b, RTN14b).
+    /// Whether a new token may help: status 401 and a code from 40140 to 40149 (RSA4b, RTN14b).
     pub fn is_token_error(&self) -> bool {
         self.status_code == 401 && (40140..40150).contains(&self.code.0)
     }

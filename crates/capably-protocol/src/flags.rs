@@ -13,7 +13,7 @@ impl Flags {
     pub const HAS_PRESENCE: Self = Self(1);
     /// Messages from before the attachment follow (TR3b).
     pub const HAS_BACKLOG: Self = Self(1 << 1);
-    /// Continuity was kept (TR3c).
+    /// Continuity is preserved (TR3c).
     pub const RESUMED: Self = Self(1 << 2);
     /// Attached for publishing only (TR3e).
     pub const TRANSIENT: Self = Self(1 << 4);
@@ -52,7 +52,7 @@ impl fmt::Debug for Flags {
     }
 }
 
-/// What an attachment may do on its channel (TB2d).
+/// A right of an attachment on its channel (TB2d).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ChannelMode {

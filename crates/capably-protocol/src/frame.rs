@@ -1,6 +1,6 @@
-//! Protocol messages, typed by who sends them (TR).
+//! Protocol messages, typed by their sender (TR).
 //!
-//! A [`ClientFrame`] goes from client to service, a [`ServerFrame`] the other way. Each variant holds
+//! A [`ClientFrame`] goes from client to service, a [`ServerFrame`] the other way. Each variant has
 //! only the fields its action uses, so a state machine never meets a frame with a missing part.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -13,131 +13,97 @@ use crate::{
 /// Channel or publish parameters, in a fixed order (RTL4k, TR4q).
 pub type Params = BTreeMap<String, String>;
 
-/// The `action` of a frame (TR2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Action {
-    /// Keep-alive or ping.
-    Heartbeat = 0,
-    /// Frames were accepted.
-    Ack = 1,
-    /// Frames were refused.
-    Nack = 2,
-    /// Reserved.
-    Connect = 3,
-    /// The connection is established.
-    Connected = 4,
-    /// The client is about to drop the transport.
-    Disconnect = 5,
-    /// The service is about to drop the transport.
-    Disconnected = 6,
-    /// The client asks to end the connection.
-    Close = 7,
-    /// The connection has ended.
-    Closed = 8,
-    /// The connection or a channel failed.
-    Error = 9,
-    /// The client asks to attach.
-    Attach = 10,
-    /// The channel is attached.
-    Attached = 11,
-    /// The client asks to detach.
-    Detach = 12,
-    /// The channel is detached.
-    Detached = 13,
-    /// Presence messages.
-    Presence = 14,
-    /// Messages.
-    Message = 15,
-    /// A page of the presence set.
-    Sync = 16,
-    /// New credentials, or a request for them.
-    Auth = 17,
-    /// Push activation.
-    Activate = 18,
-    /// Object operations.
-    Object = 19,
-    /// A page of the objects' state.
-    ObjectSync = 20,
-    /// Annotations.
-    Annotation = 21,
-    /// The service asks whether the client's code still runs.
-    Ping = 22,
-    /// The client's code still runs.
-    Pong = 23,
+/// Declares the actions: for each its number on the wire and its name in the specification.
+macro_rules! actions {
+    ($($(#[$attribute:meta])* $action:ident = $number:literal, $name:literal;)*) => {
+        /// The `action` of a frame (TR2).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Action {
+            $($(#[$attribute])* $action = $number,)*
+        }
+
+        impl Action {
+            /// The number on the wire.
+            pub fn number(self) -> u32 {
+                self as u32
+            }
+
+            /// The action with this number; `None` for an unknown number.
+            pub fn from_number(number: u32) -> Option<Self> {
+                Some(match number {
+                    $($number => Self::$action,)*
+                    _ => return None,
+                })
+            }
+
+            /// The specification's name, such as `OBJECT_SYNC`.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$action => $name,)*
+                }
+            }
+
+            /// The action with this name.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$action),)*
+                    _ => None,
+                }
+            }
+        }
+    };
 }
 
-impl Action {
-    /// The number on the wire.
-    pub fn number(self) -> u32 {
-        self as u32
-    }
-
-    /// The action with this number; `None` for one this version does not know.
-    pub fn from_number(number: u32) -> Option<Self> {
-        Some(match number {
-            0 => Self::Heartbeat,
-            1 => Self::Ack,
-            2 => Self::Nack,
-            3 => Self::Connect,
-            4 => Self::Connected,
-            5 => Self::Disconnect,
-            6 => Self::Disconnected,
-            7 => Self::Close,
-            8 => Self::Closed,
-            9 => Self::Error,
-            10 => Self::Attach,
-            11 => Self::Attached,
-            12 => Self::Detach,
-            13 => Self::Detached,
-            14 => Self::Presence,
-            15 => Self::Message,
-            16 => Self::Sync,
-            17 => Self::Auth,
-            18 => Self::Activate,
-            19 => Self::Object,
-            20 => Self::ObjectSync,
-            21 => Self::Annotation,
-            22 => Self::Ping,
-            23 => Self::Pong,
-            _ => return None,
-        })
-    }
-
-    /// The specification's name, such as `OBJECT_SYNC`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Heartbeat => "HEARTBEAT",
-            Self::Ack => "ACK",
-            Self::Nack => "NACK",
-            Self::Connect => "CONNECT",
-            Self::Connected => "CONNECTED",
-            Self::Disconnect => "DISCONNECT",
-            Self::Disconnected => "DISCONNECTED",
-            Self::Close => "CLOSE",
-            Self::Closed => "CLOSED",
-            Self::Error => "ERROR",
-            Self::Attach => "ATTACH",
-            Self::Attached => "ATTACHED",
-            Self::Detach => "DETACH",
-            Self::Detached => "DETACHED",
-            Self::Presence => "PRESENCE",
-            Self::Message => "MESSAGE",
-            Self::Sync => "SYNC",
-            Self::Auth => "AUTH",
-            Self::Activate => "ACTIVATE",
-            Self::Object => "OBJECT",
-            Self::ObjectSync => "OBJECT_SYNC",
-            Self::Annotation => "ANNOTATION",
-            Self::Ping => "PING",
-            Self::Pong => "PONG",
-        }
-    }
-
-    /// The action with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        (0..).map_while(Self::from_number).find(|action| action.name() == name)
-    }
+actions! {
+    /// Keep-alive or ping.
+    Heartbeat = 0, "HEARTBEAT";
+    /// Frames were accepted.
+    Ack = 1, "ACK";
+    /// Frames were refused.
+    Nack = 2, "NACK";
+    /// Reserved.
+    Connect = 3, "CONNECT";
+    /// The connection is established.
+    Connected = 4, "CONNECTED";
+    /// The client is about to drop the transport.
+    Disconnect = 5, "DISCONNECT";
+    /// The service is about to drop the transport.
+    Disconnected = 6, "DISCONNECTED";
+    /// The client asks to end the connection.
+    Close = 7, "CLOSE";
+    /// The connection has ended.
+    Closed = 8, "CLOSED";
+    /// The connection or a channel failed.
+    Error = 9, "ERROR";
+    /// The client asks to attach.
+    Attach = 10, "ATTACH";
+    /// The channel is attached.
+    Attached = 11, "ATTACHED";
+    /// The client asks to detach.
+    Detach = 12, "DETACH";
+    /// The channel is detached.
+    Detached = 13, "DETACHED";
+    /// Presence messages.
+    Presence = 14, "PRESENCE";
+    /// Messages.
+    Message = 15, "MESSAGE";
+    /// A page of the presence set.
+    Sync = 16, "SYNC";
+    /// New credentials, or a request for them.
+    Auth = 17, "AUTH";
+    /// Push activation.
+    Activate = 18, "ACTIVATE";
+    /// Object operations.
+    Object = 19, "OBJECT";
+    /// A page of the objects' state.
+    ObjectSync = 20, "OBJECT_SYNC";
+    /// Annotations.
+    Annotation = 21, "ANNOTATION";
+    /// The service checks that the client's code still runs.
+    Ping = 22, "PING";
+    /// The client's code still runs.
+    Pong = 23, "PONG";
 }
 
 /// A frame from client to service.
@@ -402,7 +368,7 @@ impl<T> Delivery<T> {
 pub struct Ack {
     /// The first frame acknowledged.
     pub msg_serial: u64,
-    /// How many frames are, counting from there.
+    /// The number of frames, from the first on.
     pub count: u64,
     /// One result a frame (TR4s); may be absent.
     pub res: Vec<PublishResult>,
@@ -413,7 +379,7 @@ pub struct Ack {
 pub struct Nack {
     /// The first frame refused.
     pub msg_serial: u64,
-    /// How many frames are, counting from there.
+    /// The number of frames, from the first on.
     pub count: u64,
     /// Why.
     pub error: Option<ErrorInfo>,

@@ -6,7 +6,7 @@ use crate::{ErrorCode, ErrorInfo};
 
 /// An API key: its name (`appId.keyId`) and its secret.
 ///
-/// The secret is in neither `Debug` nor any error.
+/// Neither `Debug` nor an error prints the secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey {
     text: String,
@@ -29,7 +29,7 @@ impl ApiKey {
         self.name().split('.').next().unwrap_or_default()
     }
 
-    /// The whole key, secret included: what goes into an Authorization header.
+    /// The whole key with its secret, as an Authorization header has it.
     pub fn expose(&self) -> &str {
         &self.text
     }

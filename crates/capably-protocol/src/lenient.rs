@@ -1,4 +1,4 @@
-//! Serde helpers that read what other implementations write: integers as floats, numbers as text in
+//! Serde helpers that read the variants other implementations write: integers as floats, numbers as text in
 //! string maps, null for anything absent, bytes inside JSON values.
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData};
@@ -49,7 +49,7 @@ impl Integer for u32 {
     }
 }
 
-/// The integer that a float without a fraction stands for.
+/// The value of a float without a fraction.
 pub(crate) fn float_to_integer(value: f64) -> Option<i128> {
     (value.fract() == 0.0 && value.abs() < 2f64.powi(64)).then_some(value as i128)
 }
@@ -144,7 +144,7 @@ pub(crate) fn maps<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Ok(items.into_iter().map(|FromMap(item)| item).collect())
 }
 
-/// A type read from a map only: serde's own code for a struct takes an array of its fields as well.
+/// A type read from a map only: serde's own code for a struct accepts an array of its fields, too.
 pub(crate) struct FromMap<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for FromMap<T> {
@@ -167,7 +167,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for FromMap<T> {
     }
 }
 
-/// What is said of an array that is too long.
+/// The reason why an array that is too long is refused.
 pub(crate) fn too_many_items() -> String {
     format!("more than {MAX_ITEMS} items in one array")
 }
@@ -179,7 +179,7 @@ pub(crate) fn string_map<'de, D: Deserializer<'de>>(
     Ok(optional_string_map(d)?.unwrap_or_default())
 }
 
-/// As [`string_map`], telling absence from emptiness.
+/// As [`string_map`]; null is `None`, not an empty map.
 pub(crate) fn optional_string_map<'de, D: Deserializer<'de>>(
     d: D,
 ) -> Result<Option<BTreeMap<String, String>>, D::Error> {
@@ -289,21 +289,3 @@ impl<'de> Visitor<'de> for JsonVisitor {
         Ok(Value::Object(object))
     }
 }
-
-/// Serializes an enum of the wire as its number, and reads it back.
-macro_rules! numbered {
-    ($type:ty) => {
-        impl serde::Serialize for $type {
-            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.serialize_u32(self.number())
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $type {
-            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                $crate::lenient::integer_or_default(d).map(Self::from_number)
-            }
-        }
-    };
-}
-pub(crate) use numbered;

@@ -1,21 +1,21 @@
 //! The Ably realtime protocol, version 6, as plain data: frames, messages, encodings, and their JSON
 //! and MessagePack codecs.
 //!
-//! Client and server both stand on this crate. It does no I/O, reads no clock and needs no runtime; it
+//! Client and server both use this crate. It does no I/O, reads no clock and needs no runtime; it
 //! compiles for `wasm32-unknown-unknown`.
 //!
-//! | module | what it holds |
+//! | module | content |
 //! |---|---|
 //! | [`frame`] | every protocol message, as [`ClientFrame`] and [`ServerFrame`] |
-//! | [`message`], [`presence`], [`annotation`], [`object`] | what channels carry |
+//! | [`message`], [`presence`], [`annotation`], [`object`] | the items that channels carry |
 //! | [`batch`], [`channel_details`], [`mutation`], [`push`], [`stats`] | bodies of REST requests and replies |
 //! | [`summary`] | summaries of annotations, as types |
 //! | [`data`], [`encoding`], [`cipher`] | payloads and the RSL4/RSL6 pipeline |
-//! | [`delta`], [`vcdiff`] | what a delta says of itself, and the format of its payload |
+//! | [`delta`], [`vcdiff`] | the extras of a delta, and the format of its payload |
 //! | [`codec`] | bytes to frames and back, in both [`Format`]s |
 //! | [`error`], [`code`] | [`ErrorInfo`] and [`ErrorCode`] |
 //! | [`key`], [`recovery`] | API keys and recovery keys |
-//! | [`token`], [`capability`] | tokens, signed requests for them, and what they may do |
+//! | [`token`], [`capability`] | tokens, signed requests for them, and their rights |
 
 pub mod annotation;
 pub mod batch;
@@ -46,6 +46,7 @@ pub mod summary;
 mod text;
 pub mod token;
 pub mod vcdiff;
+mod wire;
 
 pub use annotation::{Annotation, AnnotationAction};
 pub use batch::{

@@ -1,70 +1,52 @@
 //! Messages (TM).
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
     Data, ErrorInfo, JsonObject, Millis, Str,
     data::json_size,
-    lenient::{self, numbered},
+    wire::{number_field, numbered, wire},
 };
 
-/// A message, to publish or received (TM).
-///
-/// Fields that the sender leaves out are `None`, and absent on the wire (RSL1e).
-#[derive(Clone, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Message {
-    /// Unique id (TM2a).
-    pub id: Option<Str>,
-    /// Event name (TM2g).
-    pub name: Option<Str>,
-    /// Payload (TM2d).
-    pub data: Data,
-    /// Encoding steps still applied to `data`, outermost last (TM2e); absent once all are undone.
-    pub encoding: Option<Str>,
-    /// The publisher's client id (TM2b).
-    pub client_id: Option<Str>,
-    /// The publisher's connection (TM2c).
-    pub connection_id: Option<Str>,
-    /// Connection to publish on behalf of (TM2h); never set on a message received.
-    pub connection_key: Option<Str>,
-    /// When it was published, in ms since the epoch (TM2f).
-    #[serde(deserialize_with = "lenient::integer")]
-    pub timestamp: Option<Millis>,
-    /// Metadata: `headers`, `ref`, `push`, `delta`, … (TM2i).
-    #[serde(deserialize_with = "lenient::optional_object")]
-    pub extras: Option<JsonObject>,
-    /// What happened to the message (TM2j).
-    pub action: Option<MessageAction>,
-    /// Identifies the message across its versions (TM2r).
-    pub serial: Option<Str>,
-    /// The latest version, as it came; see [`version`](Self::version) for what it means (TM2s).
-    pub version: Option<Box<MessageVersion>>,
-    /// Summaries of its annotations, as they came; see [`summary`](Self::summary) (TM2u).
-    pub annotations: Option<Box<MessageAnnotations>>,
-}
-
-impl fmt::Debug for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message")
-            .field("id", &self.id)
-            .field("name", &self.name)
-            .field("data", &self.data)
-            .field("encoding", &self.encoding)
-            .field("client_id", &self.client_id)
-            .field("connection_id", &self.connection_id)
-            .field("connection_key", &self.connection_key.as_ref().map(|_| "[redacted]"))
-            .field("timestamp", &self.timestamp)
-            .field("extras", &self.extras)
-            .field("action", &self.action)
-            .field("serial", &self.serial)
-            .field("version", &self.version)
-            .field("annotations", &self.annotations)
-            .finish()
+wire! {
+    /// A message, to publish or received (TM).
+    ///
+    /// Fields that the sender leaves out are `None`, and absent on the wire (RSL1e).
+    #[derive(Clone, Default, PartialEq)]
+    pub struct Message: Direct {
+        /// Unique id (TM2a).
+        pub id: Option<Str> = "id";
+        /// Event name (TM2g).
+        pub name: Option<Str> = "name";
+        /// Payload (TM2d).
+        pub data: Data = "data";
+        /// Encoding steps still applied to `data`, outermost last (TM2e); absent once all are undone.
+        pub encoding: Option<Str> = "encoding", steps_of(data);
+        /// The publisher's client id (TM2b).
+        pub client_id: Option<Str> = "clientId";
+        /// The publisher's connection (TM2c).
+        pub connection_id: Option<Str> = "connectionId";
+        /// Connection to publish on behalf of (TM2h); never set on a message received.
+        pub connection_key: Option<Str> = "connectionKey", secret;
+        /// When it was published, in ms since the epoch (TM2f).
+        pub timestamp: Option<Millis> = "timestamp";
+        /// Metadata: `headers`, `ref`, `push`, `delta`, … (TM2i).
+        pub extras: Option<JsonObject> = "extras";
+        /// The change that the message stands for (TM2j).
+        pub action: Option<MessageAction> = "action";
+        /// Identifies the message across its versions (TM2r).
+        pub serial: Option<Str> = "serial";
+        /// The latest version as received, possibly incomplete; [`version`](Self::version) completes it (TM2s).
+        pub version: Option<Box<MessageVersion>> = "version";
+        /// Summaries of its annotations as received; see [`summary`](Self::summary) (TM2u).
+        pub annotations: Option<Box<MessageAnnotations>> = "annotations";
     }
+
+    /// Completes a received message, item number `index` of its frame, from that frame (TM2a, TM2c, TM2f).
+    fn inherit(id, connection_id, timestamp);
 }
 
 impl Message {
@@ -103,8 +85,7 @@ impl Message {
         self.annotations.as_ref().map_or(&NONE, |annotations| &annotations.summary)
     }
 
-    /// The latest version of a message received: what came with it, and the message's own serial and
-    /// timestamp where that lacks them (TM2s1, TM2s2).
+    /// The latest version of a received message. Serial and timestamp default to those of the message (TM2s1, TM2s2).
     pub fn version(&self) -> MessageVersion {
         let mut version = self.version.as_deref().cloned().unwrap_or_default();
         if version.serial.is_none() {
@@ -112,26 +93,6 @@ impl Message {
         }
         version.timestamp = version.timestamp.or(self.timestamp);
         version
-    }
-
-    /// Fills in what a message received lacks from the frame it came in, as its item number `index`
-    /// (TM2a, TM2c, TM2f).
-    pub fn inherit(
-        &mut self,
-        frame_id: Option<&Str>,
-        index: usize,
-        connection_id: Option<&Str>,
-        timestamp: Option<Millis>,
-    ) {
-        if self.id.is_none()
-            && let Some(frame_id) = frame_id
-        {
-            Str::put_numbered(&mut self.id, frame_id, index);
-        }
-        if self.connection_id.is_none() {
-            self.connection_id = connection_id.cloned();
-        }
-        self.timestamp = self.timestamp.or(timestamp);
     }
 
     /// The size that counts against `maxMessageSize`, in bytes (TM6).
@@ -143,97 +104,64 @@ impl Message {
     }
 }
 
-/// What happened to a message (TM5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum MessageAction {
-    /// Published (0).
-    Create,
-    /// Updated (1).
-    Update,
-    /// Deleted (2).
-    Delete,
-    /// Carries information about the channel, not from a publisher (3).
-    Meta,
-    /// Its annotation summary changed (4).
-    Summary,
-    /// Data was appended (5).
-    Append,
-    /// One this version does not know (RTF1), by its number.
-    Unknown(u32),
-}
-
-numbered!(MessageAction);
-
-impl MessageAction {
-    /// The number on the wire.
-    pub fn number(self) -> u32 {
-        match self {
-            Self::Create => 0,
-            Self::Update => 1,
-            Self::Delete => 2,
-            Self::Meta => 3,
-            Self::Summary => 4,
-            Self::Append => 5,
-            Self::Unknown(number) => number,
-        }
+numbered! {
+    /// The change that a message stands for (TM5).
+    pub enum MessageAction {
+        /// Published (0).
+        Create = 0,
+        /// Updated (1).
+        Update = 1,
+        /// Deleted (2).
+        Delete = 2,
+        /// Carries information about the channel, not from a publisher (3).
+        Meta = 3,
+        /// Its annotation summary changed (4).
+        Summary = 4,
+        /// Data was appended (5).
+        Append = 5;
+        /// One this version does not know (RTF1), by its number.
+        Unknown(u32),
     }
-
     /// The action with this number; an unknown number is kept.
-    pub fn from_number(number: u32) -> Self {
-        match number {
-            0 => Self::Create,
-            1 => Self::Update,
-            2 => Self::Delete,
-            3 => Self::Meta,
-            4 => Self::Summary,
-            5 => Self::Append,
-            other => Self::Unknown(other),
-        }
+    pub fn from_number;
+}
+
+number_field!(MessageAction);
+
+wire! {
+    /// A version of a message (TM2s).
+    #[derive(Clone, Default, PartialEq)]
+    pub struct MessageVersion: Direct {
+        /// Identifies this version (TM2s1).
+        pub serial: Option<Str> = "serial";
+        /// When it was made, in ms since the epoch (TM2s2).
+        pub timestamp: Option<Millis> = "timestamp";
+        /// The client that made the change (TM2s3).
+        pub client_id: Option<Str> = "clientId";
+        /// The reason of the change (TM2s4).
+        pub description: Option<Str> = "description";
+        /// Further details (TM2s5).
+        pub metadata: Option<BTreeMap<String, String>> = "metadata";
     }
 }
 
-/// A version of a message (TM2s).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct MessageVersion {
-    /// Identifies this version (TM2s1).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub serial: Option<Str>,
-    /// When it was made, in ms since the epoch (TM2s2).
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::integer")]
-    pub timestamp: Option<Millis>,
-    /// Who made it (TM2s3).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_id: Option<Str>,
-    /// Why, in words (TM2s4).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub description: Option<Str>,
-    /// Further details (TM2s5).
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "lenient::optional_string_map"
-    )]
-    pub metadata: Option<BTreeMap<String, String>>,
+wire! {
+    /// The annotations of a message (TM8).
+    #[derive(Clone, Default, PartialEq)]
+    pub struct MessageAnnotations: Direct {
+        /// The aggregated summary of each annotation type (TM8a).
+        pub summary: BTreeMap<String, Value> = "summary";
+    }
 }
 
-/// The annotations of a message (TM8).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct MessageAnnotations {
-    /// The aggregated summary of each annotation type (TM8a).
-    #[serde(deserialize_with = "lenient::value_map")]
-    pub summary: BTreeMap<String, Value>,
-}
-
-/// What a successful publish returns (PBR).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct PublishResult {
-    /// The serial of each message published, in order (PBR2a); `None` for one that was discarded by
-    /// conflation.
-    #[serde(deserialize_with = "lenient::items")]
-    pub serials: Vec<Option<Str>>,
+wire! {
+    /// The result of a successful publish (PBR).
+    #[derive(Clone, Default, PartialEq, Eq)]
+    pub struct PublishResult: Direct {
+        /// The serial of each message published, in order (PBR2a); `None` for one that was discarded by
+        /// conflation.
+        pub serials: Vec<Option<Str>> = "serials";
+    }
 }
 
 impl PublishResult {

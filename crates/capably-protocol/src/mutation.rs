@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{MessageVersion, Str};
 
-/// Who changes a message, and why (MOP1).
+/// Author and reason of a change to a message (MOP1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MessageOperation {
-    /// Who changes it (MOP2a).
+    /// The client that makes the change (MOP2a).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<Str>,
-    /// Why, in words (MOP2b).
+    /// The reason of the change (MOP2b).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<Str>,
     /// Further details (MOP2c).
@@ -22,14 +22,14 @@ pub struct MessageOperation {
 }
 
 impl From<MessageOperation> for MessageVersion {
-    /// The operation as it stands in the message that is sent (RSL15b7).
+    /// The operation as the `version` of the message to send (RSL15b7).
     fn from(operation: MessageOperation) -> Self {
         let MessageOperation { client_id, description, metadata } = operation;
         Self { client_id, description, metadata, ..Self::default() }
     }
 }
 
-/// What changing a message returns (UDR1).
+/// The result of changing a message (UDR1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct UpdateDeleteResult {

@@ -11,47 +11,38 @@ pub use operation::{
 };
 pub use state::{ObjectState, ObjectsCounter, ObjectsMap, ObjectsMapEntry, ObjectsMapSemantics};
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Serializer;
 
-use crate::{JsonObject, Millis, Str, data::json_size, lenient};
+use crate::{JsonObject, Millis, Str, data::json_size, wire::wire};
 
-/// An object message: an operation, or the state of an object in a sync (OM2).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ObjectMessage {
-    /// Unique id (OM2a).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<Str>,
-    /// The publisher's client id (OM2b).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_id: Option<Str>,
-    /// The publisher's connection (OM2c).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connection_id: Option<Str>,
-    /// Metadata (OM2d).
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "lenient::optional_object"
-    )]
-    pub extras: Option<JsonObject>,
-    /// When it was published, in ms since the epoch (OM2e).
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::integer")]
-    pub timestamp: Option<Millis>,
-    /// What is done to an object, in an OBJECT frame (OM2f).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub operation: Option<Box<ObjectOperation>>,
-    /// What an object is, in an OBJECT_SYNC frame (OM2g).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub object: Option<Box<ObjectState>>,
-    /// Identifies the message and orders it among those of its site (OM2h).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub serial: Option<Str>,
-    /// When the serial was made, in ms since the epoch (OM2j).
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::integer")]
-    pub serial_timestamp: Option<Millis>,
-    /// The site that made the serial (OM2i).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub site_code: Option<Str>,
+wire! {
+    /// An object message: an operation, or the state of an object in a sync (OM2).
+    #[derive(Clone, Default, PartialEq)]
+    pub struct ObjectMessage: Serde {
+        /// Unique id (OM2a).
+        pub id: Option<Str> = "id";
+        /// The publisher's client id (OM2b).
+        pub client_id: Option<Str> = "clientId";
+        /// The publisher's connection (OM2c).
+        pub connection_id: Option<Str> = "connectionId";
+        /// Metadata (OM2d).
+        pub extras: Option<JsonObject> = "extras";
+        /// When it was published, in ms since the epoch (OM2e).
+        pub timestamp: Option<Millis> = "timestamp";
+        /// The operation on an object, in an OBJECT frame (OM2f).
+        pub operation: Option<Box<ObjectOperation>> = "operation";
+        /// The state of an object, in an OBJECT_SYNC frame (OM2g).
+        pub object: Option<Box<ObjectState>> = "object";
+        /// Identifies the message and orders it among those of its site (OM2h).
+        pub serial: Option<Str> = "serial";
+        /// When the serial was made, in ms since the epoch (OM2j).
+        pub serial_timestamp: Option<Millis> = "serialTimestamp";
+        /// The site that made the serial (OM2i).
+        pub site_code: Option<Str> = "siteCode";
+    }
+
+    /// Completes a received message, item number `index` of its frame, from that frame (OM2a, OM2c, OM2e).
+    fn inherit(id, connection_id, timestamp);
 }
 
 impl ObjectMessage {
@@ -62,30 +53,9 @@ impl ObjectMessage {
             + self.object.as_ref().map_or(0, |object| object.size())
             + self.extras.as_ref().map_or(0, json_size)
     }
-
-    /// Fills in what a message received lacks from the frame it came in, as its item number `index`
-    /// (OM2a, OM2c, OM2e).
-    pub fn inherit(
-        &mut self,
-        frame_id: Option<&Str>,
-        index: usize,
-        connection_id: Option<&Str>,
-        timestamp: Option<Millis>,
-    ) {
-        if self.id.is_none()
-            && let Some(frame_id) = frame_id
-        {
-            Str::put_numbered(&mut self.id, frame_id, index);
-        }
-        if self.connection_id.is_none() {
-            self.connection_id = connection_id.cloned();
-        }
-        self.timestamp = self.timestamp.or(timestamp);
-    }
 }
 
-/// A number of the objects' world: a float in MessagePack (OD4c3), and in JSON without a fraction where it
-/// has none.
+/// Writes a number: a float in MessagePack (OD4c3); in JSON an integer if it has no fraction.
 fn serialize_number<S: Serializer>(number: &Option<f64>, s: S) -> Result<S::Ok, S::Error> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match *number {

@@ -1,59 +1,41 @@
 //! Presence messages (TP).
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
 use crate::{
     Data, ErrorInfo, JsonObject, Millis, Str,
     data::json_size,
-    lenient::{self, numbered},
+    wire::{number_field, numbered, wire},
 };
 
-/// A presence message, to send or received (TP3).
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct PresenceMessage {
-    /// Unique id (TP3a).
-    pub id: Option<Str>,
-    /// What the member did (TP3b).
-    pub action: Option<PresenceAction>,
-    /// The member's client id (TP3c).
-    pub client_id: Option<Str>,
-    /// The member's connection (TP3d).
-    pub connection_id: Option<Str>,
-    /// Payload (TP3e).
-    pub data: Data,
-    /// Encoding steps still applied to `data` (TP3f).
-    pub encoding: Option<Str>,
-    /// When it was sent, in ms since the epoch (TP3g).
-    #[serde(deserialize_with = "lenient::integer")]
-    pub timestamp: Option<Millis>,
-    /// Metadata (TP3i).
-    #[serde(deserialize_with = "lenient::optional_object")]
-    pub extras: Option<JsonObject>,
+wire! {
+    /// A presence message, to send or received (TP3).
+    #[derive(Clone, Default, PartialEq)]
+    pub struct PresenceMessage: Direct {
+        /// Unique id (TP3a).
+        pub id: Option<Str> = "id";
+        /// The action of the member (TP3b).
+        pub action: Option<PresenceAction> = "action";
+        /// The member's client id (TP3c).
+        pub client_id: Option<Str> = "clientId";
+        /// The member's connection (TP3d).
+        pub connection_id: Option<Str> = "connectionId";
+        /// Payload (TP3e).
+        pub data: Data = "data";
+        /// Encoding steps still applied to `data` (TP3f).
+        pub encoding: Option<Str> = "encoding", steps_of(data);
+        /// When it was sent, in ms since the epoch (TP3g).
+        pub timestamp: Option<Millis> = "timestamp";
+        /// Metadata (TP3i).
+        pub extras: Option<JsonObject> = "extras";
+    }
+
+    /// Completes a received presence message, item number `index` of its frame, from that frame (TP3a, TP3d, TP3g).
+    fn inherit(id, connection_id, timestamp);
 }
 
 impl PresenceMessage {
-    /// Fills in what a presence message received lacks from the frame it came in, as its item number
-    /// `index` (TP3a, TP3d, TP3g).
-    pub fn inherit(
-        &mut self,
-        frame_id: Option<&Str>,
-        index: usize,
-        connection_id: Option<&Str>,
-        timestamp: Option<Millis>,
-    ) {
-        if self.id.is_none()
-            && let Some(frame_id) = frame_id
-        {
-            Str::put_numbered(&mut self.id, frame_id, index);
-        }
-        if self.connection_id.is_none() {
-            self.connection_id = connection_id.cloned();
-        }
-        self.timestamp = self.timestamp.or(timestamp);
-    }
-
-    /// What tells a member from all others: `connectionId:clientId` (TP3h).
+    /// The key that is unique to a member: `connectionId:clientId` (TP3h).
     pub fn member_key(&self) -> String {
         let connection = self.connection_id.as_deref().unwrap_or_default();
         let client = self.client_id.as_deref().unwrap_or_default();
@@ -76,51 +58,27 @@ impl PresenceMessage {
     }
 }
 
-/// What a member did (TP2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PresenceAction {
-    /// Not present (0); only ever seen inside a client.
-    Absent,
-    /// Already present when asked (1).
-    Present,
-    /// Entered (2).
-    Enter,
-    /// Left (3).
-    Leave,
-    /// Changed its data (4).
-    Update,
-    /// One this version does not know (RTF1), by its number.
-    Unknown(u32),
-}
-
-numbered!(PresenceAction);
-
-impl PresenceAction {
-    /// The number on the wire.
-    pub fn number(self) -> u32 {
-        match self {
-            Self::Absent => 0,
-            Self::Present => 1,
-            Self::Enter => 2,
-            Self::Leave => 3,
-            Self::Update => 4,
-            Self::Unknown(number) => number,
-        }
+numbered! {
+    /// The action of a member (TP2).
+    pub enum PresenceAction {
+        /// Not present (0); only ever seen inside a client.
+        Absent = 0,
+        /// Already present when asked (1).
+        Present = 1,
+        /// Entered (2).
+        Enter = 2,
+        /// Left (3).
+        Leave = 3,
+        /// Changed its data (4).
+        Update = 4;
+        /// One this version does not know (RTF1), by its number.
+        Unknown(u32),
     }
-
     /// The action with this number; an unknown number is kept.
-    pub fn from_number(number: u32) -> Self {
-        match number {
-            0 => Self::Absent,
-            1 => Self::Present,
-            2 => Self::Enter,
-            3 => Self::Leave,
-            4 => Self::Update,
-            other => Self::Unknown(other),
-        }
-    }
+    pub fn from_number;
 }
+
+number_field!(PresenceAction);
 
 #[cfg(test)]
 mod tests {

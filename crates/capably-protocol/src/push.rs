@@ -16,32 +16,32 @@ pub struct DeviceDetails {
     /// The client that it belongs to (PCD3).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<Str>,
-    /// What kind of device it is (PCD4).
+    /// The form of the device (PCD4).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub form_factor: Option<DeviceFormFactor>,
-    /// What else is to be known of it (PCD5).
+    /// Further details (PCD5).
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "lenient::string_map")]
     pub metadata: BTreeMap<String, String>,
-    /// What it runs on (PCD6).
+    /// Its platform (PCD6).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<DevicePlatform>,
-    /// How it is reached (PCD7).
+    /// Its push transport and address (PCD7).
     #[serde(deserialize_with = "lenient::or_default")]
     pub push: DevicePushDetails,
 }
 
-/// How a device is reached, and whether that works (PCP1).
+/// The push transport and address of a device, and their state (PCP1).
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DevicePushDetails {
-    /// Why it cannot be reached (PCP2).
+    /// The reason why pushes fail (PCP2).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_reason: Option<ErrorInfo>,
-    /// The transport and the address, such as `transportType` and `deviceToken` (PCP3). It can hold
-    /// secrets: `Debug` shows its names only.
+    /// The transport and the address, such as `transportType` and `deviceToken` (PCP3). It may
+    /// contain secrets: `Debug` prints only the names.
     #[serde(deserialize_with = "recipient")]
     pub recipient: JsonObject,
-    /// Whether it works (PCP4).
+    /// Whether pushes reach the device (PCP4).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<DevicePushState>,
 }
@@ -60,7 +60,7 @@ impl std::fmt::Debug for DevicePushDetails {
     }
 }
 
-/// An enum of names, of which unknown ones are kept (RTF1).
+/// Declares an enum whose values are names on the wire; unknown names survive a round trip (RTF1).
 macro_rules! named {
     ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $name:literal,)* }) => {
         $(#[$doc])*
@@ -83,7 +83,7 @@ macro_rules! named {
         }
 
         impl From<&str> for $type {
-            /// The value of this name, in any case; an unknown one is kept.
+            /// The value of this name, in upper or lower case; an unknown name becomes `Unknown`.
             fn from(name: &str) -> Self {
                 $(if name.eq_ignore_ascii_case($name) { return Self::$variant; })*
                 Self::Unknown(name.into())
@@ -106,7 +106,7 @@ macro_rules! named {
 pub(crate) use named;
 
 named! {
-    /// What kind of device it is (PCD4).
+    /// The form of the device (PCD4).
     DeviceFormFactor {
         /// A phone.
         Phone = "phone",
@@ -128,7 +128,7 @@ named! {
 }
 
 named! {
-    /// What a device runs on (PCD6).
+    /// The platform of a device (PCD6).
     DevicePlatform {
         /// Android.
         Android = "android",
@@ -142,16 +142,16 @@ named! {
 named! {
     /// Whether a device can be reached (PCP4).
     DevicePushState {
-        /// It can.
+        /// Pushes reach it.
         Active = "ACTIVE",
-        /// Lately it could not.
+        /// Recent pushes failed.
         Failing = "FAILING",
-        /// It cannot.
+        /// Pushes do not reach it.
         Failed = "FAILED",
     }
 }
 
-/// That a device, or all devices of a client, get what is pushed to a channel (PCS1).
+/// The subscription of a device, or of all devices of a client, to the pushes of a channel (PCS1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PushChannelSubscription {

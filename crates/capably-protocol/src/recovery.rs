@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ErrorCode, ErrorInfo, Str};
 
-/// The text is not what it should be.
+/// The text is not a recovery key.
 const BAD_REQUEST: ErrorCode = ErrorCode(40000);
 
-/// What a later process needs to continue a connection (RTN16g).
+/// The data with which a later process continues a connection (RTN16g).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RecoveryKey {
@@ -34,7 +34,7 @@ impl RecoveryKey {
     /// # Errors
     /// Code 40000 when the text is not a recovery key (RTN16f1).
     pub fn decode(text: &str) -> Result<Self, ErrorInfo> {
-        // The parser's own words may quote the text, which holds a secret.
+        // The parser's error is dropped: it may quote the text, which contains a secret.
         serde_json::from_str(text)
             .map_err(|_| ErrorInfo::new(BAD_REQUEST, 400, "the text is not a recovery key"))
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{JsonObject, Message, Str};
 
-/// What refers to another message: the `ref` of a message's extras (REX1).
+/// A reference to another message: the `ref` of a message's extras (REX1).
 ///
 /// ```
 /// use capably_protocol::{Message, ReferenceExtras};
@@ -20,20 +20,20 @@ use crate::{JsonObject, Message, Str};
 pub struct ReferenceExtras {
     /// The serial of the message referred to (REX2a).
     pub timeserial: Str,
-    /// Which kind of reference, as a reversed domain name (REX2b1); those in `com.ably.` are the service's
+    /// The type of reference, as a reversed domain name (REX2b1); those in `com.ably.` are the service's
     /// (REX2b2). `None` in one received without (REX2b).
     pub ref_type: Option<Str>,
 }
 
 impl ReferenceExtras {
-    /// A reference to the message with this serial, of a kind such as `com.example.answer` (REX2).
+    /// A reference to the message with this serial, of a type such as `com.example.answer` (REX2).
     pub fn new(timeserial: impl Into<Str>, ref_type: impl Into<Str>) -> Self {
         Self { timeserial: timeserial.into(), ref_type: Some(ref_type.into()) }
     }
 }
 
 impl From<ReferenceExtras> for JsonObject {
-    /// Extras that hold the reference and nothing else.
+    /// Extras with only the reference.
     fn from(reference: ReferenceExtras) -> Self {
         let text = |text: &Str| Value::String(text.to_string());
         let mut members = JsonObject::new();
@@ -48,14 +48,14 @@ impl From<ReferenceExtras> for JsonObject {
 }
 
 impl From<ReferenceExtras> for Value {
-    /// Extras that hold the reference and nothing else.
+    /// Extras with only the reference.
     fn from(reference: ReferenceExtras) -> Self {
         Self::Object(reference.into())
     }
 }
 
 impl Message {
-    /// The message that this one refers to, if it does (REX1).
+    /// The reference to another message, if there is one (REX1).
     pub fn reference(&self) -> Option<ReferenceExtras> {
         let reference = self.extras.as_ref()?.get("ref")?;
         let part = |name| reference.get(name).and_then(Value::as_str).map(Str::from);

@@ -11,7 +11,7 @@ mod interval;
 
 pub use interval::StatsInterval;
 
-/// What an app did in one interval (TS1).
+/// The statistics of an app in one interval (TS1).
 ///
 /// Services have sent statistics in two shapes: nested, and as [`entries`](Self::entries) with dotted
 /// names. Both are read, the nested one by the names that its numbers have in the other.
@@ -24,7 +24,7 @@ pub struct Stats {
     pub unit: Option<StatsUnit>,
     /// The last part that is counted, in an interval that is not over (TS12q).
     pub in_progress: Option<Str>,
-    /// The numbers, by name, such as `messages.all.all.count` (TS12r). What is 0 is left out.
+    /// The numbers, by name, such as `messages.all.all.count` (TS12r). Zeros are left out.
     pub entries: BTreeMap<String, f64>,
     /// Where the names are described (TS12s).
     pub schema: Option<Str>,

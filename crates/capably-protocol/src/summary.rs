@@ -1,8 +1,8 @@
 //! Summaries of annotations, as types (TM7).
 //!
-//! A [`Message`](crate::Message) holds each [summary](crate::Message::summary) as it came, since types of
-//! annotations come up that this version does not know. These functions read one whose type is known; the
-//! part of an annotation's type after the colon says which fits.
+//! A [`Message`](crate::Message) has each [summary](crate::Message::summary) as it was received, since this version may
+//! not know its type. These functions read the known types. Choose the function by the part of the annotation's type
+//! after the colon.
 //!
 //! ```
 //! use capably_protocol::{MessageAnnotations, summary};
@@ -23,49 +23,49 @@ use serde_json::Value;
 
 use crate::{ErrorCode, ErrorInfo, Str, lenient};
 
-/// Who annotated with a name, for each name: of annotations `distinct.v1` (TM7b1).
+/// The clients that annotated, by name: the summary of `distinct.v1` (TM7b1).
 ///
 /// # Errors
-/// Code 40013 when the summary is of another kind.
+/// Code 40013 when the summary has another form.
 pub fn distinct_v1(summary: &Value) -> Result<BTreeMap<String, SummaryClientIdList>, ErrorInfo> {
     read(summary, "distinct.v1")
 }
 
-/// Who annotated with a name, for each name: of annotations `unique.v1` (TM7b2).
+/// The clients that annotated, by name: the summary of `unique.v1` (TM7b2).
 ///
 /// # Errors
-/// Code 40013 when the summary is of another kind.
+/// Code 40013 when the summary has another form.
 pub fn unique_v1(summary: &Value) -> Result<BTreeMap<String, SummaryClientIdList>, ErrorInfo> {
     read(summary, "unique.v1")
 }
 
-/// Who annotated how often with a name, for each name: of annotations `multiple.v1` (TM7b3).
+/// The clients that annotated with their counts, by name: the summary of `multiple.v1` (TM7b3).
 ///
 /// # Errors
-/// Code 40013 when the summary is of another kind.
+/// Code 40013 when the summary has another form.
 pub fn multiple_v1(summary: &Value) -> Result<BTreeMap<String, SummaryClientIdCounts>, ErrorInfo> {
     read(summary, "multiple.v1")
 }
 
-/// Who annotated: of annotations `flag.v1` (TM7b4).
+/// The clients that annotated: the summary of `flag.v1` (TM7b4).
 ///
 /// # Errors
-/// Code 40013 when the summary is of another kind.
+/// Code 40013 when the summary has another form.
 pub fn flag_v1(summary: &Value) -> Result<SummaryClientIdList, ErrorInfo> {
     read(summary, "flag.v1")
 }
 
-/// How many annotations there are: of annotations `total.v1` (TM7b5).
+/// The number of annotations: the summary of `total.v1` (TM7b5).
 ///
 /// # Errors
-/// Code 40013 when the summary is of another kind.
+/// Code 40013 when the summary has another form.
 pub fn total_v1(summary: &Value) -> Result<SummaryTotal, ErrorInfo> {
     read(summary, "total.v1")
 }
 
 fn read<T: DeserializeOwned>(summary: &Value, kind: &str) -> Result<T, ErrorInfo> {
     T::deserialize(summary).map_err(|error| {
-        let message = format!("the summary is none of annotations `{kind}`: {error}");
+        let message = format!("this is not a summary of `{kind}` annotations: {error}");
         ErrorInfo::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message)
     })
 }
@@ -81,12 +81,12 @@ pub struct SummaryClientIdList {
     /// Their ids (TM7c1b).
     #[serde(deserialize_with = "lenient::items")]
     pub client_ids: Vec<Str>,
-    /// Whether there are more than the ids tell (TM7c1c).
+    /// Whether more clients annotated than `client_ids` lists (TM7c1c).
     #[serde(deserialize_with = "lenient::or_default")]
     pub clipped: bool,
 }
 
-/// Clients that annotated, each so many times (TM7d1).
+/// Clients that annotated, each with a count (TM7d1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[non_exhaustive]
@@ -97,7 +97,7 @@ pub struct SummaryClientIdCounts {
     /// The count of each client, by its id (TM7d1b).
     #[serde(deserialize_with = "lenient::or_default")]
     pub client_ids: BTreeMap<String, u64>,
-    /// Whether there are more than the ids tell (TM7d1c).
+    /// Whether more clients annotated than `client_ids` lists (TM7d1c).
     #[serde(deserialize_with = "lenient::or_default")]
     pub clipped: bool,
     /// The sum of the counts of clients without an id (TM7d1d).

@@ -1,4 +1,4 @@
-//! Strings as frames hold them: mostly short, cheap to clone either way.
+//! The strings of frames: mostly short, and cheap to clone at any length.
 
 use std::{
     borrow::{Borrow, Cow},
@@ -14,14 +14,14 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The most bytes that are held in place: ids, serials, and the names of most channels and messages fit.
+/// The most bytes that are stored in place: enough for ids, and for the names of most channels, clients and messages.
 const INLINE: usize = 38;
 
-/// A string that is cheap to clone: held in place when it is short, otherwise a shared slice, often of
-/// the frame it came in.
+/// A string that is cheap to clone: stored in place when it is short, otherwise a shared slice, often of the frame it
+/// came in.
 ///
-/// Short strings cost no allocation and no reference count, which is most of what decoding a frame costs;
-/// long ones are never copied.
+/// A short string needs neither an allocation nor a reference count; those are most of the cost of decoding a frame.
+/// A long string is never copied.
 #[derive(Clone)]
 pub struct Str(Repr);
 
@@ -42,7 +42,7 @@ impl Str {
         Self(Repr::Shared(ByteString::from_static(text)))
     }
 
-    /// The text that `part` of `all` is; shared with it when it is long.
+    /// The text of `part`, a slice of `all`; shared with it when it is long.
     ///
     /// # Errors
     /// It is not UTF-8.
@@ -52,15 +52,15 @@ impl Str {
         Ok(text)
     }
 
-    /// As [`from_slice_of`](Self::from_slice_of), written to where it will lie: a string that is moved right
-    /// after it was written in pieces makes the processor wait.
+    /// As [`from_slice_of`](Self::from_slice_of), in place: a string that is moved right after it was written in pieces
+    /// makes the processor wait for those writes.
     ///
     /// # Errors
     /// It is not UTF-8.
     #[inline(always)]
     pub(crate) fn set_slice_of(&mut self, all: &Bytes, part: &[u8]) -> Result<(), Utf8Error> {
-        // Copying as many bytes as fit, whatever follows the text, takes a few instructions; copying just
-        // the text takes a call.
+        // Copying INLINE bytes takes a few instructions, because their number is constant; copying only the text takes a
+        // call. The bytes behind the text are never read.
         let start = (part.as_ptr() as usize).wrapping_sub(all.as_ptr() as usize);
         if part.len() > INLINE {
             return self.set_shared(all.slice_ref(part));
@@ -102,7 +102,7 @@ impl Str {
         }
     }
 
-    /// Puts `text`, a colon and this number there.
+    /// Sets `place` to `text`, a colon and this number.
     #[inline]
     pub(crate) fn put_numbered(place: &mut Option<Self>, text: &Self, number: usize) {
         *place = Some(Self::new());
@@ -139,13 +139,14 @@ impl Str {
     #[inline]
     pub fn as_str(&self) -> &str {
         match &self.0 {
-            // What is held in place was text when it was put there.
+            // Bytes are checked when they are stored, so this check cannot fail. Only `unsafe` could omit
+            // it, which is forbidden.
             Repr::Inline { .. } => str::from_utf8(self.bytes()).unwrap_or_default(),
             Repr::Shared(text) => text,
         }
     }
 
-    /// Its length in bytes. Unlike that of [`as_str`](Self::as_str), it needs no look at the bytes.
+    /// Its length in bytes. The length of [`as_str`](Self::as_str) costs a check of the bytes; this does not.
     #[inline]
     pub fn len(&self) -> usize {
         self.bytes().len()
@@ -165,7 +166,7 @@ impl Str {
         }
     }
 
-    /// This text held in place, if it fits.
+    /// This text stored in place, if it fits.
     fn inline(text: &str) -> Option<Self> {
         let len = u8::try_from(text.len()).ok().filter(|len| usize::from(*len) <= INLINE)?;
         Some(Self(Repr::Inline { len, bytes: padded(text.as_bytes()) }))
@@ -186,7 +187,7 @@ fn starts_in_ascii(bytes: &[u8; INLINE], len: usize) -> bool {
     high == 0
 }
 
-/// Where the words lie that cover [`INLINE`] bytes; the last overlaps the one before.
+/// The offsets of the words that cover [`INLINE`] bytes; the last word overlaps the one before.
 const WORDS: [usize; 5] = [0, 8, 16, 24, INLINE - 8];
 
 /// For each length of text, the high bits of its bytes in each of the [`WORDS`].
@@ -478,7 +479,7 @@ mod tests {
         for bad in [&[0xff][..], b"abcdefgh\xc3", b"abcdefghabcdefghabcdefghabcdefghabcde\x80"] {
             let frame = Bytes::from([bad, &[b'a'; 100]].concat());
             assert!(Str::new().set_slice_of(&frame, &frame[..bad.len()]).is_err());
-            // What follows a text does not count.
+            // The bytes behind a text are not checked.
             Str::new().set_slice_of(&frame, &frame[..bad.len() - 1]).unwrap();
         }
     }

@@ -10,7 +10,7 @@ use sha2::Sha256;
 
 use crate::{ApiKey, ErrorCode, ErrorInfo, Millis, Str, lenient};
 
-/// What a token is to be like (TK1). What is left out, the service decides.
+/// The properties of a token to request (TK1). The service decides those that are left out.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,15 +26,15 @@ use crate::{ApiKey, ErrorCode, ErrorInfo, Millis, Str, lenient};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TokenParams {
-    /// How long the token is to be good for, in ms; the service's default is 60 minutes (TK2a).
+    /// The lifetime of the token, in ms; the service's default is 60 minutes (TK2a).
     pub ttl: Option<Millis>,
-    /// What it may do, as JSON text; all that the key may do by default (TK2b).
+    /// Its capability, as JSON text; that of the key by default (TK2b).
     pub capability: Option<Str>,
-    /// The client it is for: `*` for any, nothing for none (TK2c).
+    /// The client that may use it: `*` for any, `None` for an anonymous client (TK2c).
     pub client_id: Option<Str>,
-    /// When it is asked for, in ms since the epoch; the current time by default (TK2d).
+    /// The time of the request, in ms since the epoch; the current time by default (TK2d).
     pub timestamp: Option<Millis>,
-    /// What tells this request from any other; random by default (TK2e).
+    /// A string that is unique to this request; random by default (TK2e).
     pub nonce: Option<Str>,
 }
 
@@ -44,14 +44,14 @@ impl TokenParams {
         Self::default()
     }
 
-    /// How long the token is to be good for, to the millisecond (TK2a).
+    /// The lifetime of the token, to the millisecond (TK2a).
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(Millis::try_from(ttl.as_millis()).unwrap_or(Millis::MAX));
         self
     }
 
-    /// What the token may do: a [`Capability`](crate::Capability), or JSON text (TK2b).
+    /// The capability of the token: a [`Capability`](crate::Capability), or JSON text (TK2b).
     #[must_use]
     pub fn capability(mut self, capability: impl Into<Str>) -> Self {
         self.capability = Some(capability.into());
@@ -65,14 +65,14 @@ impl TokenParams {
         self
     }
 
-    /// When the token is asked for, in ms since the epoch (TK2d). It is good for one request.
+    /// The time of the request, in ms since the epoch (TK2d). It is valid for one request.
     #[must_use]
     pub fn timestamp(mut self, timestamp: Millis) -> Self {
         self.timestamp = Some(timestamp);
         self
     }
 
-    /// What tells this request from any other: 16 characters or more (TK2e).
+    /// A string that is unique to this request: 16 characters or more (TK2e).
     #[must_use]
     pub fn nonce(mut self, nonce: impl Into<Str>) -> Self {
         self.nonce = Some(nonce.into());
@@ -96,28 +96,28 @@ impl TokenParams {
     }
 }
 
-/// A request for a token, signed with an API key, that anybody may hand in (TE1).
+/// A request for a token, signed with an API key. Any client may send it (TE1).
 ///
-/// `Debug` shows no signature.
+/// `Debug` does not print the signature.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct TokenRequest {
     /// The name of the key that signed it (TE2).
     pub key_name: Str,
-    /// How long the token is to be good for, in ms (TE4).
+    /// The lifetime of the token, in ms (TE4).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number")]
     pub ttl: Option<Millis>,
-    /// What the token may do, as JSON text (TE3).
+    /// The capability of the token, as JSON text (TE3).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "json_text")]
     pub capability: Option<Str>,
     /// The client that the token is for (TE2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<Str>,
-    /// When it was made, in ms since the epoch (TE5).
+    /// The time of the request, in ms since the epoch (TE5).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number")]
     pub timestamp: Option<Millis>,
-    /// What tells it from any other request (TE2).
+    /// A string that is unique to this request (TE2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nonce: Option<Str>,
     /// The signature, in base64 (TE2).
@@ -172,7 +172,7 @@ impl TokenRequest {
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
             .expect("HMAC takes keys of any length");
         let number = |value: Option<Millis>| value.map(|value| value.to_string());
-        // A ttl of 0 is signed like none at all.
+        // A ttl of 0 is signed as an empty line, like an absent one.
         let ttl = number(self.ttl.filter(|ttl| *ttl != 0)).unwrap_or_default();
         let timestamp = number(self.timestamp).unwrap_or_default();
         for line in [
@@ -204,22 +204,22 @@ impl fmt::Debug for TokenRequest {
     }
 }
 
-/// A token, and what is known of it (TD1).
+/// A token and its properties (TD1).
 ///
-/// `Debug` shows no token.
+/// `Debug` does not print the token.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct TokenDetails {
-    /// The token itself, of whatever kind: a secret (TD2).
+    /// The token string: a secret (TD2).
     pub token: Str,
-    /// When it ceases to be good, in ms since the epoch (TD3).
+    /// The time when it expires, in ms since the epoch (TD3).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number")]
     pub expires: Option<Millis>,
     /// When it was issued, in ms since the epoch (TD4).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number")]
     pub issued: Option<Millis>,
-    /// What it may do, as JSON text (TD5).
+    /// Its capability, as JSON text (TD5).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "json_text")]
     pub capability: Option<Str>,
     /// The client it is for: `*` for any, nothing for none (TD6).
@@ -228,12 +228,12 @@ pub struct TokenDetails {
 }
 
 impl TokenDetails {
-    /// A token of which nothing else is known.
+    /// A token without further properties.
     pub fn new(token: impl Into<Str>) -> Self {
         Self { token: token.into(), ..Self::default() }
     }
 
-    /// When the token ceases to be good, in ms since the epoch (TD3).
+    /// The time when the token expires, in ms since the epoch (TD3).
     #[must_use]
     pub fn expires(mut self, expires: Millis) -> Self {
         self.expires = Some(expires);
@@ -247,7 +247,7 @@ impl TokenDetails {
         self
     }
 
-    /// What the token may do: a [`Capability`](crate::Capability), or JSON text (TD5).
+    /// The capability of the token: a [`Capability`](crate::Capability), or JSON text (TD5).
     #[must_use]
     pub fn capability(mut self, capability: impl Into<Str>) -> Self {
         self.capability = Some(capability.into());
@@ -307,7 +307,7 @@ fn from_value<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, ErrorI
     serde_json::from_value(value).map_err(|_| not(what))
 }
 
-/// Says nothing of the text, which may hold a secret.
+/// An error without the text, which may contain a secret.
 fn not(what: &str) -> ErrorInfo {
     ErrorInfo::new(ErrorCode::BAD_REQUEST, 400, format!("the JSON is not {what}"))
 }

@@ -1,4 +1,4 @@
-//! The delta format VCDIFF (RFC 3284): what changes bytes that both sides have into others.
+//! The delta format VCDIFF (RFC 3284): instructions that turn bytes which both sides have into other bytes.
 //!
 //! [`decode`] understands everything in the RFC but secondary compression and code tables of the sender's
 //! own, and the checksums and application headers that common encoders add. [`encode`] writes one window
@@ -14,7 +14,7 @@ mod instructions;
 pub use decode::decode;
 pub use encode::encode;
 
-/// What every delta begins with: the magic number and the version.
+/// The start of every delta: the magic number and the version.
 const MAGIC: [u8; 4] = [0xd6, 0xc3, 0xc4, 0];
 
 /// The window copies from the base.
@@ -38,7 +38,7 @@ pub enum VcdiffError {
     TooLarge,
     /// It contradicts itself, or does not fit the base.
     Malformed(&'static str),
-    /// The result is not what its checksum says: the base is another.
+    /// The checksum does not match the result: the delta belongs to another base.
     Checksum,
 }
 

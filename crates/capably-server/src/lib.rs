@@ -13,82 +13,87 @@
 //! # }).unwrap();
 //! ```
 //!
-//! One listener serves both sides: WebSockets at `/`, and REST. The server starts with one app and its
-//! key; `POST /apps` makes more, each with its own keys and capabilities, and nothing of one app is visible
-//! from another.
+//! One listener serves WebSockets at `/`, and REST. The server starts with one app and its key. `POST /apps` creates
+//! more apps, each with its own keys and capabilities. No app can see the data of another app.
 //!
-//! # What it does
+//! # Features
 //!
 //! In JSON and in MessagePack:
 //!
 //! - connections with resume and recovery, heartbeats, attaching with modes and rewind;
-//! - names with a qualifier: `[?rewind=1]name`, and `[filter=…]name` for the messages that match an expression;
-//! - telling how many use a channel, in messages `[meta]occupancy`, to attachments with the parameter `occupancy`;
-//! - publishing with acknowledgements over WebSockets and REST, where a message may come as a form, too; idempotent
+//! - channel names with a qualifier: `[?rewind=1]name`, and `[filter=…]name` for the messages that match an expression;
+//! - the occupancy of a channel, as messages `[meta]occupancy` to attachments with the parameter `occupancy`;
+//! - publishing with acknowledgements over WebSockets, and over REST as JSON, MessagePack or a form; idempotent
 //!   publishing, batches;
-//! - ephemeral messages (`extras.ephemeral`, or the publish parameter `ephemeral=true`), delivered and kept nowhere; their
-//!   ids are not remembered;
-//! - updating, deleting and appending to messages, annotations with their summaries; a rewind brings each
-//!   message once, in its latest version, and `appendMode=full` turns appends into updates;
-//! - history with pagination, the status of channels, lists of them;
-//! - tokens, JWTs, those of others that carry a token, revocation, capabilities;
-//! - statistics, counted as things happen or posted as fixtures;
-//! - reading the members that `POST /apps` gives to channels;
+//! - ephemeral messages (`extras.ephemeral`, or the publish parameter `ephemeral=true`): they are delivered, but not
+//!   stored, and their ids are not remembered;
+//! - updates, deletes and appends of messages, annotations and their summaries; a rewind has each message once, in its
+//!   latest version, and `appendMode=full` turns appends into updates;
+//! - history with pagination, the status of a channel, the list of channels;
+//! - tokens, JWTs, JWTs with an embedded token, revocation, capabilities;
+//! - statistics, counted by the server or posted as fixtures;
+//! - presence, with members that `POST /apps` sets as fixtures;
 //! - push.
 //!
-//! With [`faults`] it also loses, delays and changes what passes, refuses connections and cuts them, as your
-//! tests of what an application does about it need.
+//! With [`faults`], the server also drops, delays and changes frames, and refuses and cuts connections. Tests use this to
+//! check how an application handles failures.
 //!
 //! # Limits
 //!
-//! Everything is in memory, and ends with the process unless there is a [`storage`]. A channel keeps its messages for at least two
-//! minutes (72 hours in a persisted namespace), as far as [`Builder::resume_buffer`] allows; a client that
-//! was away for longer, or missed more, is told that continuity was lost. A client that does not read is
-//! disconnected when more than [`Builder::max_queue`] waits for it.
+//! All data is in memory and ends with the process, unless the server has a [`storage`]. A channel has its messages for
+//! at least two minutes (72 hours in a persisted namespace), as far as [`Builder::resume_buffer`] allows. A client that
+//! was away for longer, or has missed more, learns that continuity was lost. A client that does not read is
+//! disconnected when more than [`Builder::max_queue`] bytes wait for it.
 //!
-//! Push keeps devices and their subscriptions, and delivers what is pushed to recipients of the transport
-//! `ablyChannel`: it publishes to the channel that they name, in the app of this server that their key
-//! belongs to, whatever `ablyUrl` they give. What is for a phone or a browser is accepted and goes nowhere.
-//! Of live activities (`/push/apnsBroadcastChannels`) the steps are checked, and nothing is sent.
+//! Push stores devices and their subscriptions. It delivers only to recipients of the transport `ablyChannel`: it
+//! publishes to the channel of the recipient, in the app of its key, which must be an app of this server; `ablyUrl` is
+//! ignored. Pushes to phones and browsers are accepted, and nothing is sent. For live activities
+//! (`/push/apnsBroadcastChannels`) the order of the steps is checked, and nothing is sent.
 //!
-//! An app can have limits of its own, as `POST /apps` takes them: `limits.presence.maxMembers`,
-//! `limits.messages.maxSize` in bytes, and `limits.connections.maxInboundRate` in messages a second, in place of those of
-//! the [`Builder`]; and as far as they are lower, `limits.channels.max` (40114), `limits.connections.max` (40111),
-//! `limits.requests.maxRate` a second (42918) and `limits.messages.maxLogBytes`. The builder has the same for every app,
-//! and [`Builder::max_apps`] (40300) and [`Builder::max_connections`] (50004) for the whole server. The messages of a
-//! refusal name the limit. Rates of channels are not limited.
+//! `POST /apps` accepts limits for its app. `limits.presence.maxMembers`, `limits.messages.maxSize` in bytes, and
+//! `limits.connections.maxInboundRate` in messages a second replace those of the [`Builder`]. `limits.channels.max`
+//! (40114), `limits.connections.max` (40111), `limits.requests.maxRate` a second (42918) and
+//! `limits.messages.maxLogBytes` apply if they are lower than those of the builder. [`Builder::max_apps`] (40300) and
+//! [`Builder::max_connections`] (50004) apply to the whole server. The message of a refusal names the limit. Rates of
+//! channels are not limited.
 //!
-//! On a loopback address whoever reaches the server may make apps; on any other, [`Builder::provision_secret`] says who.
+//! On a loopback address, every client that reaches the server can create apps. On any other address, clients need the
+//! secret of [`Builder::provision_secret`].
 //!
-//! The channels of an app and their messages take no more memory than [`Builder::max_log_bytes`]: beyond that, the oldest
-//! messages of the channels used least recently go first. Channels that nobody uses and that hold nothing are dropped.
+//! The channels of an app and their messages take no more memory than [`Builder::max_log_bytes`]. Beyond that, the server
+//! drops the oldest messages of the channels used least recently. Channels without clients and messages are dropped.
 //!
 //! # Times
 //!
-//! A JWT may hold for 24 hours after its `iat` (40003), and its `iat` may be ahead of the server's clock by two minutes
-//! (40144), as the timestamp of a token request may (40104). Revoking tokens without `issuedBefore` means all that were
-//! issued up to then, and none that are issued later; JWTs are as old as their `iat` says, which is usually in whole
-//! seconds. The connect parameter `heartbeatInterval` sets the longest silence, between 5 seconds, or
-//! [`Builder::max_idle_interval`] if that is less, and 30 minutes. Links to the pages of history and statistics say when the
-//! pages end.
+//! A JWT is valid for at most 24 hours after its `iat` (40003). Its `iat` may be ahead of the server's clock by two minutes
+//! (40144), and so may the timestamp of a token request (40104). A revocation without `issuedBefore` revokes the tokens
+//! that were issued before it, and no later tokens. The age of a JWT is that of its `iat`, which is usually in whole
+//! seconds. The connect parameter `heartbeatInterval` sets the longest silence, at most 30 minutes, and at least 5
+//! seconds, or [`Builder::max_idle_interval`] if that is less. Links to pages of history and statistics have the time at
+//! which the pages end.
 //!
-//! The expression of a filter is JMESPath over `name` and `headers`, of at most 2,048 bytes and 100 operators, and
-//! such as takes little work; one that is not is refused with 40010. Through a filter there are messages to
-//! receive and history to read, and nothing else: its one mode is `subscribe`. It needs a capability with a
-//! qualifier, such as `[*]*`. Metachannels (`[meta]…`) are refused with 40021.
+//! # Filters
 //!
-//! Lists of clients in the summaries of annotations are clipped so that a summary is no larger than a
-//! message may be.
+//! The expression of a filter is JMESPath over `name` and `headers`. It has at most 2,048 bytes and 100 operators, and must
+//! take little work; other expressions are refused with 40010. With a filter, a client can receive messages and read
+//! history, and nothing else: its only mode is `subscribe`. It needs a capability with a qualifier, such as `[*]*`.
+//! Metachannels (`[meta]…`) are refused with 40021.
 //!
-//! Not there yet: objects and TLS. A request for one of them is refused with an error.
+//! # Other differences from the service
+//!
+//! Lists of clients in the summaries of annotations are clipped, so that a summary is no larger than the largest
+//! message.
+//!
+//! Objects and TLS do not exist yet. A request for them is refused with an error.
 
 pub mod faults;
 mod front;
 mod hub;
 mod server;
+mod service;
 pub mod storage;
 
-/// The types of the wire.
+/// The types of the protocol.
 pub use capably_protocol as protocol;
 pub use server::{Builder, Server, ServerError};
 

@@ -1,4 +1,4 @@
-//! The server as its users hold it.
+//! The server and its builder, as an application uses them.
 
 use std::{
     fmt, io,
@@ -8,15 +8,11 @@ use std::{
 };
 
 use capably_protocol::{ApiKey, ErrorInfo};
-use tokio::{
-    net::{TcpListener, TcpSocket},
-    sync::Mutex,
-    task::JoinHandle,
-};
+use tokio::sync::Mutex;
 
 use crate::{
     faults::{self, Faults},
-    front::{self, Admission, Keeper, Open, Provisioning, Shared},
+    front::{self, Admission, Open, Provisioning, Shared, StorageWriter},
     hub::{
         Retention, Settings,
         auth::{Key, is_app_id},
@@ -24,6 +20,7 @@ use crate::{
         keep::Saved,
         secret::Secret,
     },
+    service::{Listener, Service},
     storage::{Storage, StorageError},
 };
 
@@ -40,17 +37,11 @@ use crate::{
 /// # }).unwrap();
 /// ```
 pub struct Server {
+    service: Service,
     shared: Arc<Shared>,
-    address: SocketAddr,
     key: String,
-    running: Mutex<Running>,
-    abort: tokio::task::AbortHandle,
-}
-
-/// What has to end for the server to have ended.
-struct Running {
-    task: Option<JoinHandle<()>>,
-    keeper: Option<Keeper>,
+    /// None without a storage, and after the shutdown.
+    writer: Mutex<Option<StorageWriter>>,
 }
 
 impl Server {
@@ -66,65 +57,55 @@ impl Server {
 
     /// The port that the server listens on.
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.service.address().port()
     }
 
     /// The address that the server listens on.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.service.address()
     }
 
-    /// The key of the app that the server started with, secret included.
+    /// The key of the first app, with its secret.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// How many realtime clients have a transport open, in all apps.
+    /// How many realtime clients are connected, in all apps.
     pub fn connections(&self) -> usize {
         self.shared.transports()
     }
 
-    /// Stops the server: every client gets a DISCONNECTED with code 80003, sockets are closed, all tasks
-    /// end, and the storage is let go. Returns when that is done; a client that does not read is waited for
-    /// no longer than three seconds.
+    /// Stops the server: sends every client a DISCONNECTED with code 80003, closes all sockets, ends all tasks and closes
+    /// the storage. Returns when that is done, but waits no longer than three seconds for clients that do not read.
     pub async fn shutdown(&self) {
-        self.shared.stop.send_replace(true);
-        let mut running = self.running.lock().await;
-        if let Some(task) = running.task.as_mut() {
-            // It ends in an error only when it was aborted or panicked; either way it has ended.
-            let _ = task.await;
-            running.task = None;
+        self.service.stop();
+        self.service.ended().await;
+        // Only now: the tasks of the service may still have sent records to the storage.
+        let mut writer = self.writer.lock().await;
+        if let Some(running) = writer.as_mut() {
+            running.end().await;
+            *writer = None;
         }
-        if let Some(keeper) = running.keeper.as_mut() {
-            keeper.end().await;
-            running.keeper = None;
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.abort.abort();
     }
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
-            .field("address", &self.address)
+            .field("address", &self.service.address())
             .field("key", &redacted(&self.key))
             .field("connections", &self.connections())
             .finish_non_exhaustive()
     }
 }
 
-/// The longest that the server waits for anything: 30 years, which can be added to any clock.
+/// The longest time of any setting: 30 years. It can be added to any clock without an overflow.
 pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 3_600);
 
-/// The shortest interval of heartbeats: a shorter one would keep the server busy with nothing else.
+/// The shortest `max_idle_interval`. With a shorter one, the server would be busy with heartbeats alone.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(30);
 
-/// How a [`Server`] is to be.
+/// The settings of a [`Server`], before it starts.
 #[derive(Clone)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
@@ -148,18 +129,18 @@ pub struct Builder {
     provision_secret: Option<Secret>,
     retention: Retention,
     faults: Option<Faults>,
-    storage: Option<Kind>,
+    storage: Option<StorageSource>,
 }
 
-/// Where what is to be kept goes.
+/// The storage of a server that is not started yet.
 #[derive(Clone)]
-enum Kind {
+enum StorageSource {
     Given(Arc<dyn Storage>),
     #[cfg(feature = "disk")]
     Directory(std::path::PathBuf),
 }
 
-impl Kind {
+impl StorageSource {
     fn open(self) -> Open {
         match self {
             Self::Given(storage) => Box::new(|| Ok(storage)),
@@ -214,20 +195,20 @@ impl Builder {
         self
     }
 
-    /// The first app's key, as `appId.keyId:secret`, the app's id of six letters, digits, `_` or `-`. It
-    /// may do everything. By default it is the one that is stored, if there is one, and else a random one.
+    /// The key of the first app, as `appId.keyId:secret`. The app id has six letters, digits, `_` or `-`. The key has
+    /// every capability. By default it is the key in the storage, or else a random one.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// How long the state of a connection is kept for a client that went away; 120 s by default (CD2f).
+    /// How long a client that lost its connection can resume it; 120 s by default (CD2f).
     pub fn connection_state_ttl(mut self, ttl: Duration) -> Self {
         self.connection_state_ttl = ttl;
         self
     }
 
-    /// The longest silence towards a client; 15 s by default, 30 ms at least (CD2h).
+    /// The longest silence before the server sends a client a heartbeat; 15 s by default, 30 ms at least (CD2h).
     pub fn max_idle_interval(mut self, interval: Duration) -> Self {
         self.max_idle_interval = interval;
         self
@@ -245,129 +226,127 @@ impl Builder {
         self
     }
 
-    /// How much of each channel is kept for clients that come back and for history: at most this many
-    /// frames and about this many bytes; 200,000 and 128 MiB by default.
+    /// The size of each channel's log, which serves resumes and history: at most `frames` frames and about `bytes` bytes;
+    /// 200,000 and 128 MiB by default.
     pub fn resume_buffer(mut self, frames: usize, bytes: usize) -> Self {
         self.retention.frames = frames;
         self.retention.bytes = bytes;
         self
     }
 
-    /// How many bytes may wait for one client before it is disconnected; 16 MiB by default.
+    /// The most bytes that may wait to be sent to a client. Beyond that it is disconnected (80020); 16 MiB by default.
     pub fn max_queue(mut self, bytes: usize) -> Self {
         self.max_queue = bytes;
         self
     }
 
-    /// How many members a channel may have; 250 by default.
+    /// The most members of a channel; 250 by default.
     pub fn max_presence_members(mut self, members: usize) -> Self {
         self.max_presence_members = members;
         self
     }
 
-    /// How many messages a second a connection may publish, presence and annotations among them; those of a
-    /// second may come at once, and what is more is refused with 42911. By default nothing is refused, and
-    /// clients are told 250 (CD2e).
+    /// The most messages a second that a connection may publish, presence messages and annotations included. The messages
+    /// of a second may come at once. More messages are refused with 42911. By default there is no limit, and
+    /// `connectionDetails` has 250 (CD2e).
     pub fn max_inbound_rate(mut self, messages_per_second: u32) -> Self {
         self.max_inbound_rate = Some(messages_per_second);
         self
     }
 
-    /// How many apps there may be, the one that the server starts with among them; more are refused with 40300. Apps
-    /// that are stored count, but none of them is refused. By default there may be any number.
+    /// The most apps, the first one included. More apps are refused with 40300. Apps in the storage count, but they are
+    /// all loaded. By default there is no limit.
     pub fn max_apps(mut self, apps: usize) -> Self {
         self.max_apps = Some(apps);
         self
     }
 
-    /// How many realtime connections there may be in all apps; more are told to come back later (50004). By default
-    /// there may be any number.
+    /// The most realtime connections in all apps. More clients are disconnected with 50004, and retry later. By default
+    /// there is no limit.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = Some(connections);
         self
     }
 
-    /// How many realtime connections each app may have; more are told to come back later (40111). `POST /apps` takes a
-    /// lower limit for its app, as `limits.connections.max`. By default an app may have any number.
+    /// The most realtime connections of each app. More clients are disconnected with 40111, and retry later. `POST /apps`
+    /// accepts a lower limit for its app, as `limits.connections.max`. By default there is no limit.
     pub fn max_app_connections(mut self, connections: usize) -> Self {
         self.max_app_connections = Some(connections);
         self
     }
 
-    /// How many channels each app may have: those that are attached, and those that hold messages. One more is refused
-    /// with 40114, to attach as well as to publish to. `POST /apps` takes a lower limit for its app, as
-    /// `limits.channels.max`. By default an app may have any number.
+    /// The most channels of each app: channels that are attached, and channels that have messages. Attaching or publishing
+    /// to one more is refused with 40114. `POST /apps` accepts a lower limit for its app, as `limits.channels.max`. By
+    /// default there is no limit.
     pub fn max_channels(mut self, channels: usize) -> Self {
         self.max_channels = Some(channels);
         self
     }
 
-    /// How many REST requests a second each app may get from those who hold its credentials; those of a second may come
-    /// at once, and what is more is refused with 42918. `POST /apps` takes a lower limit for its app, as
-    /// `limits.requests.maxRate`. By default nothing is refused.
+    /// The most REST requests a second with valid credentials of each app. The requests of a second may come at once. More
+    /// requests are refused with 42918. `POST /apps` accepts a lower limit for its app, as `limits.requests.maxRate`. By
+    /// default there is no limit.
     pub fn max_request_rate(mut self, requests_per_second: u32) -> Self {
         self.max_request_rate = Some(requests_per_second);
         self
     }
 
-    /// About how many bytes the channels of each app may take in memory, their messages among them; 1 GiB by default.
-    /// Beyond that, the oldest messages of the channels that were published to and attached least recently go first:
-    /// who comes back for them is told that continuity was lost. What is [stored](Self::storage) stays there. `POST
-    /// /apps` takes a lower limit for its app, as `limits.messages.maxLogBytes`.
+    /// About the most memory of each app's channels with their messages, in bytes; 1 GiB by default. Beyond that, the
+    /// server drops the oldest messages of the channels that were published to and attached least recently. A client that
+    /// resumes and has missed them learns that continuity was lost. Messages in the [storage](Self::storage) stay there.
+    /// `POST /apps` accepts a lower limit for its app, as `limits.messages.maxLogBytes`.
     pub fn max_log_bytes(mut self, bytes: usize) -> Self {
         self.max_log_bytes = bytes;
         self
     }
 
-    /// Lets only those make apps who show this secret: `POST /apps` with `Authorization: Bearer <secret>`. By default,
-    /// whoever reaches a server that [listens](Self::bind) on a loopback address may make apps, and on any other address
-    /// nobody may (40300).
+    /// The secret for creating apps: `POST /apps` must have `Authorization: Bearer <secret>`.
+    ///
+    /// By default, every client can create apps on a server that [listens](Self::bind) on a loopback address, and no
+    /// client can on any other address (40300).
     pub fn provision_secret(mut self, secret: impl Into<String>) -> Self {
         self.provision_secret = Some(Secret::new(secret.into()));
         self
     }
 
-    /// How long members stay present whose connection was lost, unless the client said so with
-    /// `remainPresentFor`; 15 s by default.
+    /// How long a member stays present after its connection was lost; 15 s by default. A client can choose another time
+    /// with `remainPresentFor`.
     pub fn presence_remain(mut self, remain: Duration) -> Self {
         self.presence_remain = remain;
         self
     }
 
-    /// Puts these faults between the server and its clients. By default there are none, and nothing is in
-    /// between.
+    /// Injects these faults between the server and its clients. By default clients connect to the server directly.
     pub fn faults(mut self, faults: &Faults) -> Self {
         self.faults = Some(faults.clone());
         self
     }
 
-    /// Keeps apps with their keys, history and what was revoked in `storage`: a server that starts with it
-    /// goes on where the last one ended. By default nothing is kept.
+    /// Persists apps with their keys, history and revocations in `storage`: the next server with this storage continues
+    /// from there. By default nothing is persisted.
     ///
-    /// Nothing is acknowledged and nothing is delivered before it is stored, so that what anybody was told
-    /// is still there after a crash; what waits at the same time is stored together. When something cannot
-    /// be stored, whoever published it is told so (50000), it is gone, and all clients of its app are
-    /// disconnected.
+    /// A message is acknowledged and delivered only after it is stored, so that an acknowledged or delivered message
+    /// survives a crash. Messages that wait at the same time are stored together. When a message cannot be stored, its
+    /// publisher gets an error (50000), the message is dropped, and all clients of its app are disconnected.
     ///
-    /// Connections are not kept: a client that comes back after a restart gets a new one (80018), and what it
-    /// missed on its channels. Nor are live members of presence, statistics and push.
+    /// Connections, live members of presence, statistics and push are not persisted: a client that resumes after a
+    /// restart gets a new connection (80018), and the messages that it has missed.
     pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
-        self.storage = Some(Kind::Given(storage));
+        self.storage = Some(StorageSource::Given(storage));
         self
     }
 
-    /// As [`storage`](Self::storage), with a directory on disk, made if it is not there.
+    /// As [`storage`](Self::storage), with a directory on disk. It is created if it does not exist.
     #[cfg(feature = "disk")]
     pub fn data(mut self, directory: impl Into<std::path::PathBuf>) -> Self {
-        self.storage = Some(Kind::Directory(directory.into()));
+        self.storage = Some(StorageSource::Directory(directory.into()));
         self
     }
 
-    /// Starts the server on the runtime this is called from.
+    /// Starts the server on the current tokio runtime.
     ///
     /// # Errors
-    /// A [`ServerError`] when the port is taken, the key has not the form of one, an interval is zero, the secret for
-    /// making apps is empty, or the storage cannot be used.
+    /// A [`ServerError`] when the port is in use, the key or a setting is not valid, or the storage cannot be used.
     pub async fn start(self) -> Result<Server, ServerError> {
         if let Some(key) = &self.key {
             check(key)?;
@@ -388,11 +367,11 @@ impl Builder {
         };
         let connection_state_ttl = self.connection_state_ttl.min(LONGEST);
         let presence_remain = self.presence_remain.min(LONGEST);
-        // A third of it is the pace of heartbeats, and they travel in ms.
+        // Heartbeats are sent at a third of this, in whole milliseconds: a shorter interval could round to zero.
         let max_idle_interval = self.max_idle_interval.clamp(SHORTEST_INTERVAL, LONGEST);
-        let (listener, address) = listen(SocketAddr::new(self.bind, self.port))?;
+        let listener = Listener::bind(SocketAddr::new(self.bind, self.port))?;
         let retention = Retention {
-            // A client may come back as long as its state is kept, and then wants what it missed.
+            // A client that resumes at the last moment must still get the messages that it has missed.
             age: self.retention.age.max(connection_state_ttl + Duration::from_secs(30)),
             ..self.retention
         };
@@ -411,15 +390,15 @@ impl Builder {
             max_log_bytes: self.max_log_bytes,
             retention,
         };
-        let host = host(address.ip());
-        let mut shared = Shared::new(settings, admission, host, address.port(), self.max_queue);
-        let (mut keeper, mut first_key, mut apps) = (None, None, Vec::new());
-        if let Some(kind) = self.storage {
-            let started = Keeper::start(kind.open(), shared.now()).await;
+        let (host, port) = (listener.host(), listener.address.port());
+        let mut shared = Shared::new(settings, admission, host, port, self.max_queue);
+        let (mut writer, mut first_key, mut apps) = (None, None, Vec::new());
+        if let Some(source) = self.storage {
+            let started = StorageWriter::start(source.open(), shared.now()).await;
             let (started, stored) = started.map_err(ServerError::Storage)?;
-            shared.keep_with(&started);
+            shared.persist_with(&started);
             (first_key, apps) = (stored.first_key, stored.apps);
-            keeper = Some(started);
+            writer = Some(started);
         }
         let key = match self.key.or(first_key) {
             Some(key) => key,
@@ -444,22 +423,24 @@ impl Builder {
         let started = shared.start_app(app, &key).await;
         started.map_err(|error| ServerError::Storage(StorageError::Other(Box::new(error))))?;
         let shared = Arc::new(shared);
-        let task = match self.faults {
-            None => tokio::spawn(front::serve(listener, Arc::clone(&shared))),
+        let service = match self.faults {
+            None => {
+                let shared = Arc::clone(&shared);
+                Service::start(listener, |socket, stop| front::serve(socket, stop, shared))
+            }
             Some(faults) => {
-                let inner = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
-                let (inner, target) = listen(inner)?;
-                let target = faults::Target { faults, address: target.to_string() };
-                let proxy = faults::serve(listener, target, shared.stop.subscribe());
-                let server = front::serve(inner, Arc::clone(&shared));
-                tokio::spawn(async move {
+                // Clients connect to the proxy; the server listens on a port of its own behind it.
+                let inner = Listener::bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0))?;
+                let target = faults::Target { faults, address: inner.address.to_string() };
+                let shared = Arc::clone(&shared);
+                Service::start(listener, |socket, stop| async move {
+                    let proxy = faults::serve(socket, stop.clone(), target);
+                    let server = front::serve(inner.socket, stop, shared);
                     tokio::join!(proxy, server);
                 })
             }
         };
-        let abort = task.abort_handle();
-        let running = Mutex::new(Running { task: Some(task), keeper });
-        Ok(Server { shared, address, key, running, abort })
+        Ok(Server { service, shared, key, writer: Mutex::new(writer) })
     }
 }
 
@@ -473,26 +454,26 @@ impl fmt::Debug for Builder {
     }
 }
 
-/// Why a server did not start.
+/// The reason why a server did not start.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ServerError {
-    /// The address cannot be listened on.
+    /// The server cannot listen on the address.
     Bind {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The key has not the form `appId.keyId:secret` (code 40101).
+    /// The key does not have the form `appId.keyId:secret` (code 40101).
     Key(ErrorInfo),
-    /// The key's app id has not six letters, digits, `_` or `-`.
+    /// The app id of the key does not have six letters, digits, `_` or `-`.
     AppId,
-    /// The longest silence is zero.
+    /// [`Builder::max_idle_interval`] is zero.
     IdleInterval,
-    /// The secret for making apps is empty.
+    /// [`Builder::provision_secret`] is empty.
     ProvisionSecret,
-    /// There was no randomness to make a key from.
+    /// The system gave no random bytes for a new key.
     Random(io::Error),
     /// The storage cannot be used.
     Storage(StorageError),
@@ -507,10 +488,10 @@ impl fmt::Display for ServerError {
             Self::Bind { address, .. } => write!(f, "cannot listen on {address}"),
             Self::Key(error) => f.write_str(&error.message),
             Self::AppId => f.write_str(
-                "the app id of a key, its part before the first dot, has six letters, digits, `_` or `-`",
+                "the app id, the part of the key before the first dot, must have six letters, digits, `_` or `-`",
             ),
-            Self::IdleInterval => f.write_str("the longest silence must be more than zero"),
-            Self::ProvisionSecret => f.write_str("the secret for making apps must not be empty"),
+            Self::IdleInterval => f.write_str("the longest idle interval must be more than zero"),
+            Self::ProvisionSecret => f.write_str("the secret for creating apps must not be empty"),
             Self::Random(_) => f.write_str("the system gives no random bytes"),
             Self::Storage(error) => error.fmt(f),
         }
@@ -529,44 +510,10 @@ impl std::error::Error for ServerError {
     }
 }
 
-/// Checks that the text is a key of an app.
+/// Parses a key, and checks its app id.
 fn check(key: &str) -> Result<ApiKey, ServerError> {
     let key: ApiKey = key.parse().map_err(ServerError::Key)?;
     if is_app_id(key.app_id()) { Ok(key) } else { Err(ServerError::AppId) }
-}
-
-/// How many connections may wait to be accepted; the system lowers it to the most it allows
-/// (`net.core.somaxconn` on Linux).
-///
-/// The 128 of [`TcpListener::bind`] are too few for clients that all come back at once, as after a restart:
-/// whoever finds the queue full is dropped without a word, and tries again after 1, 3, 7, 15 s.
-const BACKLOG: u32 = 65_535;
-
-/// Listens at an address, and says at which when the port was 0.
-pub(crate) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
-    let bind_error = |source| ServerError::Bind { address, source };
-    let listener = bind(address).map_err(bind_error)?;
-    let address = listener.local_addr().map_err(bind_error)?;
-    Ok((listener, address))
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A server that starts again may find connections of the one before it in TIME_WAIT. On Windows the
-    // option would let two servers share a port.
-    #[cfg(not(windows))]
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// The host that clients can connect to when the server listens on this address.
-pub(crate) fn host(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
-        IpAddr::V6(address) if address.is_unspecified() => "localhost".to_owned(),
-        other => other.to_string(),
-    }
 }
 
 fn redacted(key: &str) -> String {

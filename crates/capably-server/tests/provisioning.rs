@@ -82,7 +82,7 @@ async fn a_secret_lets_apps_be_made() {
     assert!(!format!("{builder:?}").contains("s3cr3t"));
     let error = Server::builder().provision_secret("").start().await.unwrap_err();
     assert!(matches!(error, ServerError::ProvisionSecret));
-    assert_eq!(error.to_string(), "the secret for making apps must not be empty");
+    assert_eq!(error.to_string(), "the secret for creating apps must not be empty");
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
-//! Products, as the `Ably-Agent` header names them (RSC7d).
+//! The agents in the `Ably-Agent` header (RSC7d).
 
 use std::fmt::Write as _;
 
-/// A product, and its version if it has one.
+/// The name of an agent, and its version if it has one.
 pub(crate) type Agent = (String, Option<String>);
 
-/// What is named in every request: this library, and the system that it runs on.
+/// The agents of every request: this library and the operating system.
 pub(crate) fn own() -> Vec<Agent> {
     vec![
         ("capably-rust".to_owned(), Some(env!("CARGO_PKG_VERSION").to_owned())),
@@ -13,7 +13,7 @@ pub(crate) fn own() -> Vec<Agent> {
     ]
 }
 
-/// `name/version name`, as the header has them (RSC7d1).
+/// The value of the header, such as `name/version name` (RSC7d1).
 pub(crate) fn identifier(agents: &[Agent]) -> String {
     let mut identifier = String::new();
     for (name, version) in agents {
@@ -28,7 +28,7 @@ pub(crate) fn identifier(agents: &[Agent]) -> String {
     identifier
 }
 
-/// The names of those that cannot stand in a header, or whose version cannot.
+/// The names of agents whose name or version is not valid in the header.
 pub(crate) fn unfit(agents: &[Agent]) -> impl Iterator<Item = &str> {
     let fits = |text: &str| {
         !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
@@ -39,5 +39,5 @@ pub(crate) fn unfit(agents: &[Agent]) -> impl Iterator<Item = &str> {
         .map(|(name, _)| name.as_str())
 }
 
-/// What is to be done about those.
+/// The remedy for agents that are not valid in the header.
 pub(crate) const REMEDY: &str = "use visible ASCII characters other than `/`";

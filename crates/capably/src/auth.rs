@@ -1,22 +1,22 @@
-//! Who the client is, and how it proves it (RSA).
+//! Authentication: the client's identity, and the credentials that prove it (RSA).
 //!
-//! | the client has | it is told by | used for |
+//! | the client has | option | used for |
 //! |---|---|---|
-//! | an API key | [`ClientOptions::key`](crate::ClientOptions::key) | servers: every request carries the key |
-//! | a token | [`token`](crate::ClientOptions::token), [`token_details`](crate::ClientOptions::token_details) | short-lived programs: it cannot be renewed |
-//! | a signed request | [`token_request`](crate::ClientOptions::token_request) | the same: it is exchanged for one token |
-//! | a function that gets tokens | [`auth_callback`](crate::ClientOptions::auth_callback) | clients that ask a server of yours |
-//! | a URL that gives tokens | [`auth_url`](crate::ClientOptions::auth_url) | the same, where a plain HTTP request is enough |
+//! | an API key | [`ClientOptions::key`](crate::ClientOptions::key) | servers: every request contains the key |
+//! | a token | [`token`](crate::ClientOptions::token), [`token_details`](crate::ClientOptions::token_details) | short-lived programs: the token cannot be renewed |
+//! | a signed token request | [`token_request`](crate::ClientOptions::token_request) | short-lived programs: the request is exchanged for one token |
+//! | a function that gets tokens | [`auth_callback`](crate::ClientOptions::auth_callback) | clients that get tokens from your server |
+//! | a URL that returns tokens | [`auth_url`](crate::ClientOptions::auth_url) | clients that get tokens from your server with one HTTP request |
 //!
-//! A key is a secret that allows everything it was made for, so it belongs on servers only. Those give
-//! tokens to clients: for one client id, with a [`Capability`](crate::Capability), for a time. A server
-//! can [request](Auth::request_token) a token from the service, [sign a request](Auth::create_token_request)
-//! for the client to hand in, or make a JWT; to a client a token of any kind is opaque text.
+//! An API key is a secret with all rights that it was created with. Use it on servers only. A server issues tokens to
+//! clients. A token is for one client id, has a [`Capability`](crate::Capability), and expires. The server can
+//! [request](Auth::request_token) a token from the service, [sign a token request](Auth::create_token_request) that
+//! the client exchanges for a token, or make a JWT. For a client, every token is opaque text.
 //!
-//! A token that the service rejects (401 with a code from 40140 to 40149) is renewed once, and the request is
-//! sent again (RSA4b); so is one that is past its time, where the service's time was queried (RSA4b1). However many requests need a new token at that
-//! moment, one is got for all of them. What becomes of tokens on a connection is on a
-//! [page of its own](crate::guide::tokens).
+//! When the service rejects a token (401 with a code from 40140 to 40149), the client renews it once and sends the
+//! request again (RSA4b). It also renews an expired token before a request, if it has queried the service's time
+//! (RSA4b1). All requests that need a new token share one renewal. For tokens on a connection, see the page about
+//! [tokens](crate::guide::tokens).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -29,7 +29,7 @@
 //!     ClientOptions::default().endpoint(service.endpoint()).port(service.port()).tls(false)
 //! };
 //!
-//! // On your server: a client with the key signs requests for tokens. The network is not needed.
+//! // On your server: a client with the key signs token requests. This needs no network.
 //! let signer = Rest::new(options().key(service.key()))?;
 //! let sign = move |params: TokenParams| {
 //!     let signer = signer.clone();
@@ -40,9 +40,9 @@
 //!     async move { signer.auth().create_token_request().params(params).await }
 //! };
 //!
-//! // In the client: a function that asks the server, here without a network between them.
+//! // In the client: a function that gets a signed request from the server, here in the same process.
 //! let client = Rest::new(options().auth_callback(sign))?;
-//! assert_eq!(client.auth().token_details(), None, "no token is got before one is needed");
+//! assert_eq!(client.auth().token_details(), None, "the client gets no token before it needs one");
 //!
 //! client.channels().get("chat:lobby").publish("greeting", "hello").await?;
 //! assert_eq!(client.auth().client_id().as_deref(), Some("ada"));
@@ -52,20 +52,20 @@
 //! # }
 //! ```
 //!
-//! `cargo run --example token_server` shows the same with an HTTP server in between, and
-//! [`auth_url`](crate::ClientOptions::auth_url) in place of the function.
+//! `cargo run --example token_server` shows the same with an HTTP server and
+//! [`auth_url`](crate::ClientOptions::auth_url) instead of the function.
 //!
 //! # Errors
 //!
-//! | code | what it means |
+//! | code | meaning |
 //! |---|---|
 //! | 40101, 40005 | the key or the token is malformed, or the service does not know it |
-//! | 40106 | there is nothing to authenticate with (RSC1b) |
-//! | 40102 | the token is for another client than [`client_id`](crate::ClientOptions::client_id) says (RSA15) |
-//! | 40103 | an API key would go over a connection without TLS (RSC18) |
-//! | 40170 | callback or auth URL gave no token: an error, no answer in time, or nonsense (RSA4e, RSA4f); or the callback needs the token that it is to give |
-//! | 40171 | a new token is needed, and there is nothing to get one from (RSA4a2) |
-//! | 40162 | tokens can be revoked with an API key alone (RSA17d) |
+//! | 40106 | the options have no credentials (RSC1b) |
+//! | 40102 | the token is for another client id than [`client_id`](crate::ClientOptions::client_id) (RSA15) |
+//! | 40103 | an API key would be sent without TLS (RSC18) |
+//! | 40170 | the auth callback or auth URL returned an error, an invalid token, or nothing in time (RSA4e, RSA4f); or the auth callback made a call that needs the token that the callback provides |
+//! | 40171 | a new token is needed, and the client has no way to get one (RSA4a2) |
+//! | 40162 | revoking tokens needs an API key (RSA17d) |
 
 use std::{fmt, sync::Arc};
 
@@ -73,7 +73,7 @@ use capably_protocol::{ErrorCode, ErrorInfo, Str, TokenDetails};
 
 mod calling;
 mod clock;
-mod means;
+mod credentials;
 mod obtain;
 mod operations;
 mod options;
@@ -90,62 +90,61 @@ pub use source::TokenSource;
 
 pub(crate) use calling::{ClientNumber, refuse_callback_of};
 pub(crate) use clock::Clock;
-pub(crate) use means::Means;
-pub(crate) use obtain::no_means;
+pub(crate) use credentials::Credentials;
+pub(crate) use obtain::cannot_renew;
 pub(crate) use session::{Proof, Session, mismatch};
 pub(crate) use source::CallbackError;
 
-use crate::{Error, realtime::WeakHandle, rest::Pipeline};
+use crate::{Error, realtime::WeakDriverHandle, rest::Pipeline};
 
 /// A client's identity, and the tokens that prove it (RSC5).
 #[derive(Clone)]
 pub struct Auth {
     pipeline: Arc<Pipeline>,
-    /// The connection that follows its tokens. It does not keep that client alive.
-    connection: Option<WeakHandle>,
+    /// The connection that uses the same tokens. The handle does not keep the client alive.
+    connection: Option<WeakDriverHandle>,
 }
 
 impl Auth {
-    pub(crate) fn new(pipeline: Arc<Pipeline>, connection: Option<WeakHandle>) -> Self {
+    pub(crate) fn new(pipeline: Arc<Pipeline>, connection: Option<WeakDriverHandle>) -> Self {
         Self { pipeline, connection }
     }
 
-    /// The same identity, whose requests go another way.
+    /// The same identity with another pipeline for its requests.
     pub(crate) fn through(&self, pipeline: Arc<Pipeline>) -> Self {
         let mut auth = self.clone();
         auth.pipeline = pipeline;
         auth
     }
 
-    /// Who the client is: as the options say, else as the last token or the connection said (RSA7b,
-    /// RSC17). `*` is any client (RSA7b4). `None` means nobody, or that it is not known yet (RSA12).
+    /// The client id: from the options, else from the last token or from the connection (RSA7b, RSC17). `*` stands for
+    /// any client id (RSA7b4). `None` if the client has none, or does not know it yet (RSA12).
     pub fn client_id(&self) -> Option<Str> {
         self.pipeline.session().client_id()
     }
 
-    /// The token in use (RSA16); `None` with an API key, before there is a token, and after one ceased to
-    /// be good.
+    /// The current token (RSA16). `None` with an API key, before the first token, and after the service has rejected
+    /// the token.
     pub fn token_details(&self) -> Option<TokenDetails> {
         self.pipeline.session().token()
     }
 
-    /// Gets a token and uses it from now on, on the connection too if there is one, when it is awaited
-    /// (RSA10, RTC8).
+    /// Gets a token when awaited, and uses it from then on for requests and for the connection (RSA10, RTC8).
     pub fn authorize(&self) -> Authorize {
         Authorize::new(Arc::clone(&self.pipeline)).over(self.connection.clone())
     }
 
-    /// Gets a token without using it, when it is awaited (RSA8).
+    /// Gets a token when awaited, without using it (RSA8).
     pub fn request_token(&self) -> RequestToken {
         RequestToken::new(Arc::clone(&self.pipeline))
     }
 
-    /// Makes a signed token request for somebody else to use, when it is awaited (RSA9).
+    /// Makes a signed token request for another client when awaited (RSA9).
     pub fn create_token_request(&self) -> CreateTokenRequest {
         CreateTokenRequest::new(Arc::clone(&self.pipeline))
     }
 
-    /// Revokes tokens when it is awaited (RSA17). Needs the API key, and one whose tokens can be revoked.
+    /// Revokes tokens when awaited (RSA17). Needs an API key with revocable tokens.
     pub fn revoke_tokens(
         &self,
         targets: impl IntoIterator<Item = RevocationTarget>,
@@ -160,12 +159,12 @@ impl fmt::Debug for Auth {
     }
 }
 
-/// The error for a callback or an auth URL that yields no token (RSA4e).
+/// The error for an auth callback or auth URL that returns no token (RSA4e).
 fn failed(message: impl Into<String>) -> Error {
     Error::new(ErrorCode::ERROR_FROM_CLIENT_TOKEN_CALLBACK, 401, message)
 }
 
-/// The same, with what caused it.
+/// As [`failed`], with a cause.
 fn failed_because(message: String, cause: ErrorInfo) -> Error {
     caused((ErrorCode::ERROR_FROM_CLIENT_TOKEN_CALLBACK, 401), message, cause)
 }

@@ -1,8 +1,7 @@
-//! REST for programs without a runtime: the same API, with `wait` where others `await`.
+//! REST for programs without a runtime: the same API with `wait` instead of `await`.
 //!
-//! [`Wait`] gives every call of a [`Rest`](crate::Rest) client a `wait`, and [`WaitEach`] makes an iterator
-//! of a stream of pages or items. They run on a runtime of their own: one thread, started by the first
-//! call and shared by all.
+//! [`Wait`] adds `wait` to every call of a [`Rest`](crate::Rest) client. [`WaitEach`] converts a stream of pages or items
+//! into an iterator. Both use a runtime with one thread, which the first call starts and all calls share.
 //!
 //! ```
 //! use capably::{ClientOptions, Rest, rest::Direction};
@@ -22,7 +21,7 @@
 //! let page = channel.history().direction(Direction::Forwards).limit(2).wait()?;
 //! assert_eq!(page.items()[0].data.as_str(), Some("Ada"));
 //!
-//! // All messages, from as many pages as it takes.
+//! // All messages from all pages.
 //! let mut count = 0;
 //! for message in page.items_stream().wait_each() {
 //!     println!("{:?}", message?.data);
@@ -33,7 +32,7 @@
 //! # }
 //! ```
 //!
-//! Asynchronous code must not block: in a task, both give an error with code 40000 rather than panic. Inside
+//! Asynchronous code must not block. In a task both return an error with code 40000. Inside
 //! `tokio::task::spawn_blocking` they work.
 
 use std::{
@@ -54,16 +53,16 @@ use tokio::{
 
 use crate::{Error, Result};
 
-/// Runs a call to its end, on the thread that asks for it.
+/// Runs a call to its end on the calling thread.
 pub trait Wait: IntoFuture {
-    /// What the call yields.
+    /// The result of the call.
     type Value;
 
     /// Waits for the result.
     ///
     /// # Errors
-    /// Those of the call; 40000 in asynchronous code, which must not block, and 50000 when the system
-    /// has no thread to give.
+    /// The errors of the call; 40000 in asynchronous code, which must not block; 50000 when the system cannot start a
+    /// thread.
     fn wait(self) -> Result<Self::Value>;
 }
 
@@ -78,11 +77,11 @@ where
     }
 }
 
-/// Makes an iterator of a stream of results, such as
+/// Converts a stream of results into an iterator, such as
 /// [`pages`](crate::rest::PaginatedResult::pages) and
 /// [`items_stream`](crate::rest::PaginatedResult::items_stream).
 pub trait WaitEach: Stream + Sized {
-    /// The results, one after the other.
+    /// An iterator over the results.
     fn wait_each(self) -> Each<Self>;
 }
 
@@ -95,10 +94,10 @@ where
     }
 }
 
-/// Waits for one result of a stream after the other.
+/// Waits for each result of a stream.
 ///
-/// Its errors are those of the stream, and those of [`Wait::wait`], which end it.
-#[must_use = "nothing is read until it is iterated over"]
+/// It returns the errors of the stream and of [`Wait::wait`]. An error of `wait` ends the iterator.
+#[must_use = "nothing is read until the iterator is used"]
 pub struct Each<S>(Option<Pin<Box<S>>>);
 
 impl<S, T> Iterator for Each<S>
@@ -128,10 +127,10 @@ impl<S> fmt::Debug for Each<S> {
     }
 }
 
-/// Whether this is asynchronous code. A task has a budget, and has to yield once that is used up; a thread that
-/// may block has none, be it one of the runtime's.
+/// Whether the caller is asynchronous code. Only a task has a budget of steps, after which it must yield. A thread
+/// that may block has no budget, even if the runtime started it.
 fn is_task() -> bool {
-    /// More than a task has.
+    /// More steps than the budget of a task.
     const STEPS: usize = 1024;
     let mut cx = Context::from_waker(Waker::noop());
     let mut yields = || pin!(consume_budget()).poll(&mut cx).is_pending();
@@ -141,13 +140,13 @@ fn is_task() -> bool {
 /// The runtime of all blocking calls. Its thread serves the connections that outlive a call.
 ///
 /// # Errors
-/// Code 40000 in asynchronous code; 50000 when the system has no thread to give.
+/// Code 40000 in asynchronous code; 50000 when the system cannot start a thread.
 fn runtime() -> Result<&'static Runtime> {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     if is_task() {
-        let message = "a blocking call in a task would hold up the tokio runtime that runs it";
+        let message = "a blocking call in a task would block the tokio runtime of the task";
         return Err(Error::new(ErrorCode::BAD_REQUEST, 400, message)
-            .with_remedy("await it, or make the call inside `tokio::task::spawn_blocking`"));
+            .with_remedy("await the call, or make it inside `tokio::task::spawn_blocking`"));
     }
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
@@ -155,7 +154,7 @@ fn runtime() -> Result<&'static Runtime> {
     let mut builder = Builder::new_multi_thread();
     let built = builder.worker_threads(1).thread_name("capably-blocking").enable_all().build();
     let runtime = built.map_err(|error| {
-        Error::new(ErrorCode::INTERNAL_ERROR, 500, "the system has no thread to give")
+        Error::new(ErrorCode::INTERNAL_ERROR, 500, "the system cannot start a thread")
             .with_source(error)
     })?;
     Ok(RUNTIME.get_or_init(|| runtime))

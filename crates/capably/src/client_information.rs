@@ -1,4 +1,4 @@
-//! What the library says of itself and of where it runs (CR).
+//! Information about the library and its platform (CR).
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,7 @@ use capably_protocol::ErrorCode;
 
 use crate::{Error, Result, agents};
 
-/// The products that every request names, with their versions (CR2a): this library, and the system that it
-/// runs on.
+/// The agents in every request, with their versions: this library and the operating system (CR2a).
 ///
 /// ```
 /// let agents = capably::client_information::agents();
@@ -17,8 +16,9 @@ pub fn agents() -> BTreeMap<String, Option<String>> {
     agents::own().into_iter().collect()
 }
 
-/// What requests say in the `Ably-Agent` header, with further products (CR3): only for SDKs built upon this
-/// one, as [`ClientOptions::agent`](crate::ClientOptions::agent) is.
+/// The value of the `Ably-Agent` header with additional agents (CR3). Only SDKs that are built on this one need it,
+/// like
+/// [`ClientOptions::agent`](crate::ClientOptions::agent).
 ///
 /// ```
 /// let agent = capably::client_information::agent_identifier([("my-sdk", Some("1.2.3"))])?;
@@ -27,7 +27,7 @@ pub fn agents() -> BTreeMap<String, Option<String>> {
 /// ```
 ///
 /// # Errors
-/// Code 40000 for a name or a version that cannot stand in a header.
+/// Code 40000 for a name or a version that is not valid in a header.
 pub fn agent_identifier<'a>(
     additional: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
 ) -> Result<String> {
@@ -35,7 +35,7 @@ pub fn agent_identifier<'a>(
     let additional = additional.into_iter();
     products.extend(additional.map(|(name, version)| (name.into(), version.map(str::to_owned))));
     if let Some(name) = agents::unfit(&products).next() {
-        let message = format!("`{name}` or its version cannot stand in a header");
+        let message = format!("`{name}` or its version is not valid in a header");
         return Err(Error::new(ErrorCode::BAD_REQUEST, 400, message).with_remedy(agents::REMEDY));
     }
     Ok(agents::identifier(&products))

@@ -1,7 +1,7 @@
-//! Encryption of payloads, from publisher to subscriber (RSE, RSL5).
+//! End-to-end encryption of payloads (RSE, RSL5).
 //!
-//! A channel with a key encrypts the payloads it publishes and decrypts those it receives; the service
-//! stores and passes on what it cannot read. The page about [encryption](crate::guide::encryption) says more.
+//! A channel with a key encrypts the payloads that it publishes, and decrypts the payloads that it receives. The
+//! service stores and delivers them without the key. See the page about [encryption](crate::guide::encryption).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -12,7 +12,7 @@
 //! # let rest = capably::Rest::new(options)?;
 //! use capably::{crypto, rest::ChannelOptions};
 //!
-//! // Made once, and handed to all who shall read: not by way of the channel.
+//! // Make the key once, and give it to all readers, but not through the channel.
 //! let key = crypto::generate_random_key(None)?;
 //!
 //! let channel = rest.channels().get_with("diary", ChannelOptions::with_cipher_key(key)?);
@@ -20,7 +20,7 @@
 //! let page = channel.history().await?;
 //! assert_eq!(page.items()[0].data.as_str(), Some("for your eyes only"));
 //!
-//! // Without the key there is only what it was encrypted to.
+//! // Without the key, a reader receives the encrypted payload.
 //! channel.set_options(ChannelOptions::default());
 //! let page = channel.history().await?;
 //! assert_eq!(page.items()[0].encoding.as_deref(), Some("utf-8/cipher+aes-256-cbc"));
@@ -34,7 +34,7 @@ use capably_protocol::{CipherParams, ErrorCode};
 
 use crate::{Error, Result, random};
 
-/// The parameters that options stand for, with the default for what they leave out (RSE1).
+/// Makes cipher parameters from options, with defaults for missing ones (RSE1).
 ///
 /// ```
 /// use capably::crypto::{CipherParamOptions, default_params};
@@ -48,13 +48,15 @@ use crate::{Error, Result, random};
 /// Code 40003 for an algorithm other than AES, a mode other than CBC, a key that is not base64 or not of
 /// 128 or 256 bits, and a length other than the key's (RSE1e).
 pub fn default_params(options: &CipherParamOptions) -> Result<CipherParams> {
-    for (given, known, what) in
+    for (given, known, name) in
         [(&options.algorithm, "aes", "algorithm"), (&options.mode, "cbc", "mode")]
     {
         if let Some(given) = given
             && !given.eq_ignore_ascii_case(known)
         {
-            return Err(invalid(format!("the cipher {what} `{given}` is not `{known}`")));
+            return Err(invalid(format!(
+                "the cipher {name} is `{given}`; only `{known}` is supported"
+            )));
         }
     }
     let params = match &options.key {
@@ -70,10 +72,10 @@ pub fn default_params(options: &CipherParamOptions) -> Result<CipherParams> {
     }
 }
 
-/// A random key of so many bits, 128 or 256; 256 unless said otherwise (RSE2).
+/// Makes a random key of 128 or 256 bits; 256 by default (RSE2).
 ///
 /// # Errors
-/// Code 40003 for another length; 50000 when the operating system has no randomness to give.
+/// Code 40003 for another length; 50000 when the operating system provides no random bytes.
 pub fn generate_random_key(bits: Option<usize>) -> Result<Vec<u8>> {
     match bits {
         None | Some(256) => Ok(random::bytes::<32>()?.to_vec()),
@@ -86,7 +88,7 @@ fn invalid(message: String) -> Error {
     Error::new(ErrorCode::INVALID_PARAMETER_VALUE, 400, message)
 }
 
-/// What to make [`CipherParams`] of (CO). `Debug` shows no key.
+/// Options for [`CipherParams`] (CO). `Debug` shows no key.
 #[derive(Clone, Debug)]
 pub struct CipherParamOptions {
     algorithm: Option<String>,
@@ -96,26 +98,26 @@ pub struct CipherParamOptions {
 }
 
 impl CipherParamOptions {
-    /// Options with a key (CO2b).
+    /// Makes options with a key (CO2b).
     pub fn new(key: impl Into<CipherKey>) -> Self {
         Self { algorithm: None, key: key.into(), key_length: None, mode: None }
     }
 
-    /// The algorithm; there is only `aes` (CO2a).
+    /// Sets the algorithm. Only `aes` is supported (CO2a).
     #[must_use]
     pub fn algorithm(mut self, algorithm: impl Into<String>) -> Self {
         self.algorithm = Some(algorithm.into());
         self
     }
 
-    /// How many bits the key is meant to have, to be checked (CO2c).
+    /// Sets the expected length of the key in bits, as a check (CO2c).
     #[must_use]
     pub fn key_length(mut self, bits: usize) -> Self {
         self.key_length = Some(bits);
         self
     }
 
-    /// The mode; there is only `cbc` (C02d).
+    /// Sets the mode. Only `cbc` is supported (C02d).
     #[must_use]
     pub fn mode(mut self, mode: impl Into<String>) -> Self {
         self.mode = Some(mode.into());
@@ -123,7 +125,7 @@ impl CipherParamOptions {
     }
 }
 
-/// A key for [`CipherParams`]: bytes, or base64 or base64url text of them (RSE1c). `Debug` does not show it.
+/// A key for [`CipherParams`]: bytes, or base64 or base64url text (RSE1c). `Debug` does not show it.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum CipherKey {

@@ -1,20 +1,20 @@
-//! Where a client connects to: the primary domain and its fallbacks (REC).
+//! The hosts of a client: the primary domain and its fallbacks (REC).
 
-/// The connectivity check URL unless an option says otherwise (REC3a).
+/// The default URL of the connectivity check (REC3a).
 pub(crate) const CONNECTIVITY_CHECK_URL: &str =
     "https://internet-up.ably-realtime.com/is-the-internet-up.txt";
 
 /// The hosts of a client (REC1, REC2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Domains {
-    /// The host that is tried first.
+    /// The host to try first.
     pub(crate) primary: String,
-    /// The hosts that are tried when it fails; with none there is no fallback (RSC15m).
+    /// The hosts to try when the primary host fails. Without any there is no fallback (RSC15m).
     pub(crate) fallbacks: Vec<String>,
 }
 
 impl Domains {
-    /// The domains that the options `endpoint` and `fallbackHosts` determine.
+    /// The domains for the options `endpoint` and `fallbackHosts`.
     pub(crate) fn new(endpoint: Option<&str>, fallback_hosts: Option<&[String]>) -> Self {
         let (primary, implied) = match Endpoint::read(endpoint) {
             Endpoint::Host(host) => (host.to_owned(), Vec::new()),
@@ -30,7 +30,7 @@ impl Domains {
     }
 }
 
-/// What the `endpoint` option names (REC1b).
+/// The meaning of the option `endpoint` (REC1b).
 enum Endpoint<'a> {
     Host(&'a str),
     Production(&'a str),
@@ -40,13 +40,13 @@ enum Endpoint<'a> {
 impl<'a> Endpoint<'a> {
     fn read(option: Option<&'a str>) -> Self {
         let Some(endpoint) = option else { return Self::Production("main") };
-        // A URL wants brackets around an IPv6 address; the option may have them too.
+        // A URL has brackets around an IPv6 address, so users may write them in the option, too.
         let bare = endpoint.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let host = bare.unwrap_or(endpoint);
         let is_host = host.contains('.')
             || host.contains("::")
             || host.eq_ignore_ascii_case("localhost")
-            // One that is written in full has no `::`.
+            // An IPv6 address in its full form has no `::`.
             || host.parse::<std::net::Ipv6Addr>().is_ok();
         if is_host {
             Self::Host(host)
@@ -62,7 +62,7 @@ fn fallbacks(id: &str, suffix: &str) -> Vec<String> {
     ["a", "b", "c", "d", "e"].map(|letter| format!("{id}.{letter}.{suffix}")).to_vec()
 }
 
-/// The host as it stands in a URL: an IPv6 address gets brackets.
+/// The host for a URL: an IPv6 address gets brackets.
 pub(crate) fn url_host(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
@@ -73,7 +73,7 @@ pub(crate) fn is_loopback(host: &str) -> bool {
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Whether the text can stand as a host in a URL.
+/// Whether the text is a valid host for a URL.
 pub(crate) fn is_host(host: &str) -> bool {
     host.parse::<std::net::Ipv6Addr>().is_ok()
         || (!host.is_empty()

@@ -1,15 +1,15 @@
-//! The error of every operation.
+//! The error type of every operation.
 
 use std::{collections::BTreeMap, error::Error as StdError, fmt, sync::Arc};
 
 use capably_protocol::{ErrorCode, ErrorInfo};
 
-/// What the SDK's operations return.
+/// The result type of the SDK's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why an operation failed: an Ably code, an HTTP status, words, and what to do about it (TI1).
+/// The reason of a failure: an Ably code, an HTTP status, a message, and a remedy if one is known (TI1).
 ///
-/// Cloning shares it, so that one failure can be handed to everybody who waits for it.
+/// A clone is cheap and shares the error, so that one failure can be the result of several calls.
 ///
 /// ```
 /// use capably::{ClientOptions, ErrorCode, Rest};
@@ -19,42 +19,42 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert!(error.remediation().is_some());
 /// ```
 #[derive(Clone)]
-pub struct Error(Arc<Inner>);
+pub struct Error(Arc<ErrorParts>);
 
 #[derive(Clone)]
-struct Inner {
+struct ErrorParts {
     info: ErrorInfo,
     remedy: Option<&'static str>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
-    /// An error with its code, HTTP status (0 when there is none) and message.
+    /// Makes an error with a code, an HTTP status (0 for none) and a message.
     pub fn new(code: ErrorCode, status: u16, message: impl Into<String>) -> Self {
         ErrorInfo::new(code, status, message.into()).into()
     }
 
-    /// The number that says what went wrong.
+    /// Ably's error code.
     pub fn code(&self) -> ErrorCode {
         self.0.info.code
     }
 
-    /// The HTTP status; `None` where no response came and none stands for it.
+    /// The HTTP status; `None` if there was no response and no status represents the failure.
     pub fn status(&self) -> Option<u16> {
         (self.0.info.status_code != 0).then_some(self.0.info.status_code)
     }
 
-    /// What went wrong, in words.
+    /// A message that describes the failure.
     pub fn message(&self) -> &str {
         &self.0.info.message
     }
 
-    /// What to do about it, where the SDK knows.
+    /// A remedy, if the SDK knows one.
     pub fn remediation(&self) -> Option<&'static str> {
         self.0.remedy.or_else(|| remedy(self.code()))
     }
 
-    /// Where to read about it (TI4).
+    /// The URL of a page about the error (TI4).
     pub fn href(&self) -> Option<&str> {
         self.0.info.href.as_deref()
     }
@@ -65,76 +65,75 @@ impl Error {
         self.0.info.request_id.as_deref()
     }
 
-    /// Structured details, as the service gave them (TI6); of wrong options, each option's name and
-    /// what is wrong with it.
+    /// Structured details from the service (TI6). For wrong options: the name of each, with its problem.
     pub fn detail(&self) -> &BTreeMap<String, String> {
         &self.0.info.detail
     }
 
-    /// What caused it, as the service states it.
+    /// The cause, if the service or the SDK gave one.
     pub fn cause(&self) -> Option<&ErrorInfo> {
         self.0.info.cause.as_deref()
     }
 
-    /// The error as it stands on the wire.
+    /// The error in its wire form.
     pub fn info(&self) -> &ErrorInfo {
         &self.0.info
     }
 
-    /// The error as it stands on the wire.
+    /// Converts the error into its wire form, without remedy and source.
     pub fn into_info(self) -> ErrorInfo {
         Arc::try_unwrap(self.0).map_or_else(|shared| shared.info.clone(), |inner| inner.info)
     }
 
-    /// What may mend it, judged by its code and status alone.
+    /// The kind of remedy, by code and status alone.
     pub fn recourse(&self) -> Recourse {
         recourse(self.code().0, self.0.info.status_code)
     }
 
-    /// Whether the same operation may succeed later, or at another host.
+    /// Whether the same operation may succeed later or with another host.
     pub fn is_retryable(&self) -> bool {
         self.recourse() == Recourse::Retry
     }
 
-    /// Whether a new token may mend it: status 401 and a code from 40140 to 40149 (RSA4b).
+    /// Whether a new token may help: status 401 and a code from 40140 to 40149 (RSA4b).
     pub fn is_token_error(&self) -> bool {
         self.recourse() == Recourse::NewToken
     }
 
-    /// The same error with a remedy that fits better than the code's.
+    /// Sets a remedy that is more precise than the general one for the code.
     #[must_use]
     pub fn with_remedy(mut self, remedy: &'static str) -> Self {
         self.inner().remedy = Some(remedy);
         self
     }
 
-    /// The same error with what caused it.
+    /// Sets the source of the error.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.inner().source = Some(Arc::from(source.into()));
         self
     }
 
-    /// The same error with the request it belongs to.
+    /// Sets the id of the request.
     #[must_use]
     pub(crate) fn with_request_id(mut self, id: &str) -> Self {
         self.inner().info.request_id = Some(id.into());
         self
     }
 
-    /// The same error with structured details.
+    /// Sets structured details.
     #[must_use]
     pub(crate) fn with_detail(mut self, detail: BTreeMap<String, String>) -> Self {
         self.inner().info.detail = detail;
         self
     }
 
-    /// The error as a log has it: with the address of a page about it (TI5).
+    /// The error for a log: with the URL of a page about it (TI5).
     pub(crate) fn logged(&self) -> Logged<'_> {
         Logged(self)
     }
 
-    fn inner(&mut self) -> &mut Inner {
+    fn inner(&mut self) -> &mut ErrorParts {
         Arc::make_mut(&mut self.0)
     }
 }
@@ -155,19 +154,19 @@ impl fmt::Display for Logged<'_> {
     }
 }
 
-/// What may mend an error.
+/// The kind of remedy for an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Recourse {
-    /// Trying again, later or at another host: the failure was on the way or in the service.
+    /// Try again later or with another host: the network or the service failed.
     Retry,
-    /// Trying again with a new token (RSA4b).
+    /// Try again with a new token (RSA4b).
     NewToken,
-    /// Nothing short of changing the request, the credentials or the account.
+    /// Change the request, the credentials or the account: another attempt would fail, too.
     Change,
 }
 
-/// The one place that decides whether an error is worth another attempt.
+/// Decides whether another attempt may succeed. All retries of the SDK use this function.
 fn recourse(code: u32, status: u16) -> Recourse {
     match status {
         401 if (40140..=40149).contains(&code) => return Recourse::NewToken,
@@ -175,7 +174,7 @@ fn recourse(code: u32, status: u16) -> Recourse {
         0..=407 | 409..=428 | 430..=499 | 505..=u16::MAX => {}
     }
     match code {
-        // Rate limits, the service's own failures, and connections that broke.
+        // Rate limits, failures of the service, and broken connections.
         42900..=42999 | 50000..=50099 | 80000 | 80002 | 80003 | 80014 | 80021 => Recourse::Retry,
         0..=42899
         | 43000..=49999
@@ -187,35 +186,35 @@ fn recourse(code: u32, status: u16) -> Recourse {
     }
 }
 
-/// What a user can do about a code.
+/// The general remedy for a code.
 fn remedy(code: ErrorCode) -> Option<&'static str> {
     Some(match code {
         ErrorCode::INVALID_CREDENTIAL | ErrorCode::INVALID_CREDENTIALS => {
             "check the API key or token: it must be whole, of the right app, and not revoked"
         }
         ErrorCode::MISSING_PLUGIN => {
-            "give the client a decoder with `plugin(Plugin::vcdiff(Vcdiff))`, or ask for no deltas"
+            "add a decoder with `plugin(Plugin::vcdiff(Vcdiff))`, or do not request deltas"
         }
         ErrorCode::MAX_MESSAGE_SIZE_EXCEEDED => {
-            "publish less in one go, or send large data by reference"
+            "publish less at once, or store large data elsewhere and publish a reference"
         }
         ErrorCode::INVALID_CLIENT_ID => {
-            "use the client id that the credentials allow, or leave it out"
+            "use the client id that the credentials allow, or do not set one"
         }
         ErrorCode::INVALID_USE_OF_BASIC_AUTH_OVER_NON_TLS_TRANSPORT => {
             "turn TLS on, or use a token instead of the API key"
         }
         ErrorCode::NO_VALID_AUTHENTICATION_METHOD_PROVIDED => {
-            "give the client an API key, a token, or a way to get one"
+            "set an API key, a token, or a way to get a token"
         }
         ErrorCode::TOKEN_RENEWAL_NOT_CONFIGURED => {
-            "give the client a means to get a new token: a key, `auth_callback` or `auth_url`"
+            "set a way to get a new token: a key, `auth_callback` or `auth_url`"
         }
         ErrorCode::ERROR_FROM_CLIENT_TOKEN_CALLBACK => {
-            "see that the auth callback or the auth server gives a token, and in time"
+            "check that the auth callback or the auth server returns a valid token in time"
         }
         ErrorCode::INCOMPATIBLE_CREDENTIALS => {
-            "use credentials for the client id that is set, or leave the client id out"
+            "use credentials for the configured client id, or do not set a client id"
         }
         ErrorCode::CAPABILITY_DENIED => {
             "use a key or token whose capability covers this operation on this channel"
@@ -277,7 +276,7 @@ impl StdError for Error {
 
 impl From<ErrorInfo> for Error {
     fn from(info: ErrorInfo) -> Self {
-        Self(Arc::new(Inner { info, remedy: None, source: None }))
+        Self(Arc::new(ErrorParts { info, remedy: None, source: None }))
     }
 }
 

@@ -1,27 +1,27 @@
-//! Pages about what the SDK is used for, each with an example that runs.
+//! Pages about the tasks of an application, each with an example that runs.
 //!
 //! | about | page |
 //! |---|---|
-//! | API keys, tokens, and servers that give tokens | [`auth`](crate::auth) |
-//! | tokens while connected | [`tokens`] |
+//! | API keys, tokens, and servers that issue tokens | [`auth`](crate::auth) |
+//! | tokens on a live connection | [`tokens`] |
 //! | the states of a connection, and what to do in each | [`connections`] |
 //! | the states of a channel, its options, derived channels | [`channels`] |
 //! | subscribing to some or all messages, and overflow | [`subscribing`] |
-//! | continuity: what may have been missed, and filling it in | [`continuity`] |
+//! | continuity: gaps in a subscription, and filling them | [`continuity`] |
 //! | continuing a connection in another process | [`recovery`] |
-//! | publishing over REST: forms, ids, limits, many channels | [`publishing`] |
-//! | history, and pages of anything | [`history`] |
+//! | publishing over REST: messages, ids, limits, many channels | [`publishing`] |
+//! | history, and pages of results | [`history`] |
 //! | changing and annotating messages | [`changes`] |
-//! | who is present | [`presence`]; over REST [`rest::presence`](crate::rest::presence) |
-//! | receiving only what changed since the message before | [`deltas`] |
+//! | the members of a channel | [`presence`]; over REST [`rest::presence`](crate::rest::presence) |
+//! | receiving deltas instead of whole messages | [`deltas`] |
 //! | encrypting payloads | [`encryption`] |
 //! | statistics | [`statistics`] |
 //! | push notifications | [`rest::push`](crate::rest::push) |
-//! | errors, and what is retried | [`errors`] |
-//! | testing your application: a server of its own, faults on order | [`testing`] |
+//! | errors and retries | [`errors`] |
+//! | testing your application with an embedded server and injected faults | [`testing`] |
 //!
-//! The examples run against a server in their own process; with a key of your own and without the options
-//! that name the server they run against Ably's service.
+//! The examples use a server in their own process. To use Ably's service, take your own key, and remove the options
+//! that name the server.
 
 #[doc = include_str!("guide/tokens.md")]
 pub mod tokens {}

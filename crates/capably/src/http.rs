@@ -1,7 +1,7 @@
-//! The seam to HTTP: what the SDK asks of a client, and the built-in one.
+//! The HTTP interface of the SDK: the trait for HTTP clients, and the built-in client.
 //!
-//! Give [`ClientOptions::http_client`](crate::ClientOptions::http_client) your own [`HttpClient`] to
-//! script a service in tests, or to use another HTTP stack.
+//! Pass your own [`HttpClient`] to [`ClientOptions::http_client`](crate::ClientOptions::http_client) to script a
+//! service in tests, or to use another HTTP stack.
 
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 
@@ -14,8 +14,7 @@ pub(crate) use builtin::BuiltinClient;
 
 /// Sends HTTP requests.
 ///
-/// The SDK bounds the time of each request and drops the future when it is up; an implementation need
-/// not.
+/// An implementation needs no timeout: the SDK limits the time of each request, and drops the future at its end.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -24,7 +23,7 @@ pub(crate) use builtin::BuiltinClient;
 /// use capably::{ClientOptions, Rest};
 /// use capably::http::{BoxFuture, HttpClient, HttpError, HttpRequest, HttpResponse};
 ///
-/// /// A service where it is always the same time.
+/// /// A service whose time never changes.
 /// struct Fixed;
 ///
 /// impl HttpClient for Fixed {
@@ -41,29 +40,29 @@ pub(crate) use builtin::BuiltinClient;
 /// # }
 /// ```
 pub trait HttpClient: Send + Sync {
-    /// Sends one request and reads the whole response. A response of any status is a success here.
+    /// Sends one request and reads the whole response. A response of any status is `Ok`.
     ///
     /// # Errors
-    /// No whole response came: the [`HttpError`]'s kind says why.
+    /// Without a complete response. The [`HttpError`]'s kind is the reason.
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>>;
 }
 
-/// A boxed future, as [`HttpClient`] returns it.
+/// A boxed future.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What is to be done with a resource.
+/// An HTTP method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HttpMethod {
-    /// Read it.
+    /// Reads a resource.
     Get,
-    /// Add to it.
+    /// Adds to a resource.
     Post,
-    /// Replace it.
+    /// Replaces a resource.
     Put,
-    /// Change it.
+    /// Changes a resource.
     Patch,
-    /// Remove it.
+    /// Removes a resource.
     Delete,
 }
 
@@ -80,11 +79,11 @@ impl HttpMethod {
     }
 }
 
-/// A request. `Debug` shows no credentials.
+/// An HTTP request. `Debug` shows no credentials.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct HttpRequest {
-    /// What to do.
+    /// The method.
     pub method: HttpMethod,
     /// The absolute URL, `http` or `https`.
     pub url: String,
@@ -92,21 +91,21 @@ pub struct HttpRequest {
     pub headers: Vec<(String, String)>,
     /// The body; empty for none.
     pub body: Bytes,
-    /// The most that the body of the response may hold, in bytes: 16 MiB, unless more is asked for.
+    /// The size limit for the body of the response, in bytes; 16 MiB by default.
     pub max_response: usize,
 }
 
-/// The most that the body of a response may hold, in bytes, unless more is asked for.
+/// The default size limit for the body of a response, in bytes.
 pub(crate) const MAX_RESPONSE: usize = 16 * 1024 * 1024;
 
 impl HttpRequest {
-    /// A request without headers and body.
+    /// Makes a request without headers and body.
     pub fn new(method: HttpMethod, url: impl Into<String>) -> Self {
         let (url, body) = (url.into(), Bytes::new());
         Self { method, url, headers: Vec::new(), body, max_response: MAX_RESPONSE }
     }
 
-    /// The value of a header, by its name in any case.
+    /// The value of a header. The case of the name does not matter.
     pub fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, name).next()
     }
@@ -118,7 +117,7 @@ impl fmt::Debug for HttpRequest {
             .headers
             .iter()
             .map(|(name, value)| {
-                // Any other may be a credential, such as one for an auth server.
+                // Any other header may be a credential, such as one for an auth server.
                 let harmless = ["Accept", "Content-Type", "X-Ably-Version", "Ably-Agent"];
                 let shown = harmless.iter().any(|known| name.eq_ignore_ascii_case(known));
                 (name, if shown { value } else { "[redacted]" })
@@ -126,7 +125,7 @@ impl fmt::Debug for HttpRequest {
             .collect();
         f.debug_struct("HttpRequest")
             .field("method", &self.method)
-            // A query may hold credentials.
+            // A query may contain credentials.
             .field("url", &self.url.split('?').next())
             .field("headers", &headers)
             .field("body", &format_args!("{} bytes", self.body.len()))
@@ -134,37 +133,37 @@ impl fmt::Debug for HttpRequest {
     }
 }
 
-/// A response. `Debug` shows no body, which may be a token.
+/// An HTTP response. `Debug` does not show the body, which may be a token.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HttpResponse {
     /// The status code.
     pub status: u16,
-    /// Header names and values, in the order they came.
+    /// Header names and values, in the order of the response.
     pub headers: Vec<(String, String)>,
     /// The whole body.
     pub body: Bytes,
 }
 
 impl HttpResponse {
-    /// A response without headers.
+    /// Makes a response without headers.
     pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
         Self { status, headers: Vec::new(), body: body.into() }
     }
 
-    /// The same response with one more header.
+    /// Adds a header.
     #[must_use]
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// The first value of a header, by its name in any case.
+    /// The first value of a header. The case of the name does not matter.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.header_values(name).next()
     }
 
-    /// All values of a header, by its name in any case.
+    /// All values of a header. The case of the name does not matter.
     pub fn header_values<'a, 'n>(
         &'a self,
         name: &'n str,
@@ -191,7 +190,7 @@ fn find<'a, 'n>(
     matching.map(|(_, value)| value.as_str())
 }
 
-/// Why no response came.
+/// The reason why there is no response.
 #[derive(Debug)]
 pub struct HttpError {
     kind: HttpErrorKind,
@@ -199,36 +198,36 @@ pub struct HttpError {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// What kind of failure it was.
+/// The kind of an HTTP failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HttpErrorKind {
-    /// No connection: the name is unknown, nobody listens, or TLS failed.
+    /// No connection: the host name is unknown, no server listens, or TLS failed.
     Connect,
-    /// The time was up.
+    /// A timeout.
     Timeout,
-    /// The connection broke before the response was whole.
+    /// The connection broke before the response was complete.
     Interrupted,
-    /// What came is not HTTP, or larger than allowed.
+    /// The response is not valid HTTP, or too large.
     Response,
-    /// The request cannot be sent as it is.
+    /// The request is invalid and was not sent.
     Request,
 }
 
 impl HttpError {
-    /// A failure of this kind, in words.
+    /// Makes an error of this kind, with a message.
     pub fn new(kind: HttpErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None }
     }
 
-    /// The same failure with what caused it.
+    /// Sets the source of the error.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// What kind of failure it was.
+    /// The kind of the failure.
     pub fn kind(&self) -> HttpErrorKind {
         self.kind
     }

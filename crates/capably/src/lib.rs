@@ -1,25 +1,25 @@
 //! The Ably SDK for Rust.
 //!
-//! | to | start at |
+//! | to | start with |
 //! |---|---|
 //! | publish and subscribe over a connection | [`Realtime`] and [`realtime`] |
 //! | publish and read history over HTTP | [`Rest`] and [`rest`] |
-//! | say how a client behaves | [`ClientOptions`] |
-//! | authenticate, and give tokens to clients | [`auth`] |
+//! | configure a client | [`ClientOptions`] |
+//! | authenticate, and issue tokens to clients | [`auth`] |
 //! | encrypt payloads | [`crypto`] |
-//! | receive only what changed since the message before | [`plugin`] |
-//! | know why something failed, and what to do | [`Error`] |
-//! | bring your own HTTP client or WebSocket | [`http`], [`transport`] |
-//! | read about one of these at length, with examples | [`guide`] |
+//! | receive deltas instead of whole messages | [`plugin`] |
+//! | find out why an operation failed, and what to do | [`Error`] |
+//! | use your own HTTP client or WebSocket | [`http`], [`transport`] |
+//! | read more about a topic, with examples | [`guide`] |
 //!
-//! Clients need a tokio runtime with its I/O and timer drivers enabled. Programs without one use REST through
-//! the module `blocking`.
+//! Clients need a tokio runtime with I/O and timers enabled. Programs without a runtime can use REST with the module
+//! `blocking`.
 //!
 //! # Features
 //!
-//! - `blocking`: REST calls that wait rather than being awaited.
-//! - `network-events`: on Linux, realtime clients follow the machine's addresses, and so notice at once when the
-//!   network is gone or back.
+//! - `blocking`: REST calls that block until they are done, for programs without a runtime.
+//! - `network-events`: on Linux, realtime clients watch the machine's network, and notice at once when it is gone or
+//!   back. [`ClientOptions::network_events`] turns the watch on or off for a client.
 //! - `tls` (on by default): TLS by rustls with the Mozilla roots. Without it only
 //!   [`tls(false)`](ClientOptions::tls) works.
 
@@ -43,6 +43,7 @@ mod outgoing;
 mod payload;
 mod proxy;
 mod random;
+mod sync;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -63,7 +64,7 @@ pub use plugin::Plugin;
 pub use realtime::{Channel, Overflow, Realtime, Subscription};
 pub use rest::Rest;
 
-/// An error of whatever kind.
+/// Any error.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 #[cfg(doctest)]

@@ -1,4 +1,4 @@
-//! What a client can be told (TO3).
+//! The options of a client (TO3).
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -21,12 +21,12 @@ mod validate;
 pub(crate) use problems::Problems;
 pub(crate) use validate::Config;
 
-/// How a client authenticates, where it connects, and how it behaves (TO1).
+/// The options of a client: its credentials, its hosts, and its behaviour (TO1).
 ///
-/// Setters never fail: the client's constructor checks everything at once and reports all that is
-/// wrong in one error, each with its remedy. `Debug` shows no secret.
+/// Setters never fail. The client's constructor checks all options, and reports every wrong one in one error, with a
+/// remedy for each. `Debug` shows no secret.
 ///
-/// An API key or a token string converts into options (RSC1a): text with a colon is a key.
+/// An API key or a token string converts into options: text with a colon is a key (RSC1a).
 ///
 /// ```
 /// use std::time::Duration;
@@ -77,6 +77,8 @@ pub struct ClientOptions {
     pub(crate) max_message_size: usize,
     pub(crate) max_frame_size: usize,
     pub(crate) connectivity_check_url: Option<String>,
+    /// `None` is the default: watch where that is possible and useful.
+    pub(crate) network_events: Option<bool>,
     pub(crate) agents: Vec<(String, Option<String>)>,
     pub(crate) proxy: ProxyOption,
     pub(crate) http_client: Option<Arc<dyn HttpClient>>,
@@ -85,8 +87,9 @@ pub struct ClientOptions {
 }
 
 impl Default for ClientOptions {
-    /// The specification's defaults, without credentials: add a [`key`](Self::key), a
-    /// [`token`](Self::token), or a way to [get tokens](crate::auth).
+    /// The specification's defaults, without credentials. Add a [`key`](Self::key), a [`token`](Self::token), or a
+    /// way to
+    /// [get tokens](crate::auth).
     fn default() -> Self {
         Self {
             auth: AuthOptions::default(),
@@ -120,6 +123,7 @@ impl Default for ClientOptions {
             max_message_size: 65_536,
             max_frame_size: 524_288,
             connectivity_check_url: None,
+            network_events: None,
             agents: Vec::new(),
             proxy: ProxyOption::default(),
             http_client: None,
@@ -136,7 +140,7 @@ impl ClientOptions {
         if text.contains(':') { Self::default().key(text) } else { Self::default().token(text) }
     }
 
-    /// The wall clock that tests set: ms since the epoch.
+    /// Replaces the wall clock, for tests. It returns ms since the epoch.
     #[doc(hidden)]
     #[must_use]
     pub fn wall_clock(mut self, now: impl Fn() -> Millis + Send + Sync + 'static) -> Self {
@@ -144,8 +148,7 @@ impl ClientOptions {
         self
     }
 
-    /// What a realtime client's jitter and choice of hosts follow, for tests to set. By default each client has
-    /// its own.
+    /// Sets the seed of a realtime client's jitter and choice of hosts, for tests. By default it is random.
     #[doc(hidden)]
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
@@ -153,29 +156,28 @@ impl ClientOptions {
         self
     }
 
-    /// Who the client is (TO3a). It cannot be `*` (RSA7c).
+    /// Sets the client id (TO3a). It cannot be `*` (RSA7c).
     #[must_use]
     pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
         self.client_id = Some(client_id.into());
         self
     }
 
-    /// Whether to speak MessagePack rather than JSON; true by default (TO3f).
+    /// Whether to use MessagePack instead of JSON; true by default (TO3f).
     #[must_use]
     pub fn use_binary_protocol(mut self, binary: bool) -> Self {
         self.use_binary_protocol = binary;
         self
     }
 
-    /// Whether a connection receives the messages it published itself; true by default (TO3h).
+    /// Whether a connection receives its own messages; true by default (TO3h).
     #[must_use]
     pub fn echo_messages(mut self, echo: bool) -> Self {
         self.echo_messages = echo;
         self
     }
 
-    /// Whether to keep what is published while there is no connection, until there is one; true by
-    /// default (TO3g).
+    /// Whether to queue messages that are published without a connection, until there is one; true by default (TO3g).
     #[must_use]
     pub fn queue_messages(mut self, queue: bool) -> Self {
         self.queue_messages = queue;
@@ -189,33 +191,30 @@ impl ClientOptions {
         self
     }
 
-    /// The recovery key of an earlier connection to continue (TO3i). One that cannot be read is
-    /// logged and left out (RTN16f1).
+    /// Continues an earlier connection with its recovery key (TO3i). An invalid key is logged and ignored (RTN16f1).
     #[must_use]
     pub fn recover(mut self, recovery_key: impl Into<String>) -> Self {
         self.recover = Some(recovery_key.into());
         self
     }
 
-    /// Whether REST publishes get ids that let the service drop a repetition; true by default (TO3n,
-    /// RSL1k1).
+    /// Whether REST publishes get ids with which the service drops duplicates; true by default (TO3n, RSL1k1).
     #[must_use]
     pub fn idempotent_rest_publishing(mut self, idempotent: bool) -> Self {
         self.idempotent_rest_publishing = idempotent;
         self
     }
 
-    /// Whether every REST request carries a random id, which an error then names; false by default
-    /// (TO3p, RSC7c).
+    /// Whether every REST request has a random id, which its error then contains; false by default (TO3p, RSC7c).
     #[must_use]
     pub fn add_request_ids(mut self, add: bool) -> Self {
         self.add_request_ids = add;
         self
     }
 
-    /// Whether operations that cannot have their effect fail, rather than be logged as errors; false by
-    /// default (TO3r). They are subscribing without the mode `subscribe`, which fails with 90009 (RTL7i), and
-    /// asking for members without `presence_subscribe`, 91008 (RTP11f).
+    /// Whether operations without effect fail instead of being logged as errors; false by default (TO3r). Subscribing
+    /// without the mode `subscribe` fails with 90009 (RTL7i), and getting members without `presence_subscribe` with
+    /// 91008 (RTP11f).
     #[must_use]
     pub fn strict_mode(mut self, strict: bool) -> Self {
         self.strict_mode = strict;
@@ -257,7 +256,7 @@ impl fmt::Debug for ClientOptions {
             .field("queue_messages", &self.queue_messages)
             .field("auto_connect", &self.auto_connect)
             .field("recover", &self.recover.as_ref().map(|_| "[redacted]"))
-            // Values may be credentials, such as a token given as a parameter.
+            // Values may be credentials, such as a token in a parameter.
             .field("transport_params", &self.transport_params.keys())
             .field("idempotent_rest_publishing", &self.idempotent_rest_publishing)
             .field("add_request_ids", &self.add_request_ids)
@@ -274,6 +273,7 @@ impl fmt::Debug for ClientOptions {
             .field("max_message_size", &self.max_message_size)
             .field("max_frame_size", &self.max_frame_size)
             .field("connectivity_check_url", &self.connectivity_check_url)
+            .field("network_events", &self.network_events)
             .field("agents", &self.agents)
             .field("proxy", &self.proxy)
             .field("http_client", &self.http_client.is_some())

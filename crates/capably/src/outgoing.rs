@@ -1,11 +1,11 @@
-//! Messages about to be published, over REST or over a connection.
+//! The messages of a publish, before it is sent over REST or over a connection.
 
 use capably_protocol::{ErrorCode, JsonObject, Message, Str};
 use serde_json::Value;
 
 use crate::{Error, Result};
 
-/// The messages of one publish. A setter that is given a wrong value fails the publish, not the call.
+/// The messages of one publish. A setter never fails: a wrong value makes the publish fail.
 #[derive(Clone, Debug)]
 pub(crate) struct Outgoing {
     messages: Vec<Message>,
@@ -17,12 +17,12 @@ impl Outgoing {
         Self { messages, problem: None }
     }
 
-    /// Gives a single message this id. Several messages get `id:0`, `id:1`, …: ids of one base are how the
-    /// service knows the messages of one publish (RSL1k1). An empty id stands for none.
+    /// Sets the id of a single message. Several messages get `id:0`, `id:1` and so on: the service recognises the
+    /// messages of one publish by the common base (RSL1k1). An empty id counts as none.
     pub(crate) fn id(&mut self, id: &Str) {
-        let as_it_is = self.messages.len() == 1 || id.is_empty();
+        let is_whole = self.messages.len() == 1 || id.is_empty();
         for (index, message) in self.messages.iter_mut().enumerate() {
-            let own = if as_it_is { id.clone() } else { format!("{id}:{index}").into() };
+            let own = if is_whole { id.clone() } else { format!("{id}:{index}").into() };
             message.id = Some(own);
         }
     }
@@ -47,7 +47,7 @@ impl Outgoing {
     /// The messages.
     ///
     /// # Errors
-    /// Code 40003 when a setter was given a wrong value, 40030 when there is no message.
+    /// Code 40003 after a setter received a wrong value; 40030 without any message.
     pub(crate) fn into_messages(self) -> Result<Vec<Message>> {
         if let Some(problem) = self.problem {
             return Err(problem);
@@ -60,7 +60,7 @@ impl Outgoing {
     }
 }
 
-/// Extras, which are a JSON object (RSL6a2).
+/// Checks that extras are a JSON object (RSL6a2).
 ///
 /// # Errors
 /// Code 40003 for any other JSON.
@@ -75,5 +75,5 @@ pub(crate) fn object(extras: Value) -> Result<JsonObject> {
     };
     let message = format!("extras must be a JSON object, not {kind}");
     Err(Error::new(ErrorCode::INVALID_PARAMETER_VALUE, 400, message)
-        .with_remedy("give an object, such as `json!({\"headers\": {\"priority\": 1}})`"))
+        .with_remedy("use an object, such as `json!({\"headers\": {\"priority\": 1}})`"))
 }

@@ -1,18 +1,18 @@
-//! Payloads on their way out: the encoding pipeline with fresh randomness (RSL4, RSL5).
+//! Encodes payloads before they are sent, with fresh random bytes for encryption (RSL4, RSL5).
 
 use capably_protocol::{CipherParams, Data, Message, Str, encoding};
 
 use crate::{Result, random};
 
-/// Makes a message's payload ready for the wire.
+/// Encodes the payload of a message.
 ///
 /// # Errors
-/// Code 40013 for a payload that cannot be encoded (RSL4a); 50000 when the system gives no random bytes.
+/// Code 40013 for a payload that cannot be encoded (RSL4a); 50000 when the system provides no random bytes.
 pub(crate) fn encode(message: &mut Message, cipher: Option<&CipherParams>) -> Result<()> {
     encode_data(&mut message.data, &mut message.encoding, cipher)
 }
 
-/// The same for any payload.
+/// Encodes any payload.
 ///
 /// # Errors
 /// As for [`encode`].

@@ -1,8 +1,9 @@
-//! Parts of a client that are only there if it is given them (PC).
+//! Optional parts of a client (PC).
 //!
-//! There is one so far: what applies deltas. On a channel with the parameter `delta=vcdiff` the service sends,
-//! instead of a message's payload, how it differs from the payload before. A client that asks for this needs
-//! a [`VcdiffDecoder`]: [`Vcdiff`], or one of its own. The page on [deltas](crate::guide::deltas) says more.
+//! There is one plugin so far: a decoder for deltas. On a channel with the parameter `delta=vcdiff` the service sends
+//! the difference to the previous payload instead of a whole payload. A client that requests this needs a
+//! [`VcdiffDecoder`]:
+//! [`Vcdiff`], or your own. See the page about [deltas](crate::guide::deltas).
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -14,7 +15,7 @@ use capably_protocol::vcdiff;
 
 use crate::ClientOptions;
 
-/// A plugin, by what it is for (PT1).
+/// A plugin, by its purpose (PT1).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Plugin {
@@ -23,14 +24,14 @@ pub enum Plugin {
 }
 
 impl Plugin {
-    /// A plugin that applies deltas (PC3).
+    /// Makes a plugin that applies deltas (PC3).
     pub fn vcdiff(decoder: impl VcdiffDecoder + 'static) -> Self {
         Self::Vcdiff(Arc::new(decoder))
     }
 }
 
 impl ClientOptions {
-    /// Gives the client a plugin; it takes the place of one for the same purpose (TO3o).
+    /// Adds a plugin. It replaces a plugin with the same purpose (TO3o).
     ///
     /// ```
     /// use capably::{ClientOptions, Plugin, plugin::Vcdiff};
@@ -46,12 +47,12 @@ impl ClientOptions {
     }
 }
 
-/// The decoder that comes with the SDK. It understands everything in RFC 3284 but secondary compression and
-/// code tables of the sender's own, and checks checksums where there are any.
+/// The SDK's decoder. It supports RFC 3284 without secondary compression and application-defined code tables, and
+/// verifies checksums if the delta has them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Vcdiff;
 
-/// The most that a delta may make, in bytes: as much as the largest frame that a client takes by default.
+/// The largest result of a delta, in bytes: the size of the largest frame that a client reads by default.
 const MAX_SIZE: usize = 16 * 1024 * 1024;
 
 impl VcdiffDecoder for Vcdiff {
@@ -60,7 +61,7 @@ impl VcdiffDecoder for Vcdiff {
     }
 }
 
-/// The decoder, with panics as errors: a user's must not end the client.
+/// Converts panics of a decoder into errors: a decoder of the program must not end the driver.
 pub(crate) fn guarded(decoder: Arc<dyn VcdiffDecoder>) -> Arc<dyn VcdiffDecoder> {
     Arc::new(Guarded(decoder))
 }

@@ -1,4 +1,4 @@
-//! HTTP proxies: which connections go through one, and how.
+//! HTTP proxies: the choice of a proxy for a connection, and tunnels.
 
 use std::{fmt, sync::Arc};
 
@@ -15,20 +15,20 @@ use tower_service::Service;
 
 use crate::{BoxError, endpoint::is_loopback};
 
-/// What a client was told of proxies.
+/// The proxy option of a client.
 #[derive(Clone, Default)]
 pub(crate) enum ProxyOption {
-    /// What the environment says.
+    /// The proxies in the environment.
     #[default]
     Environment,
-    /// To use none.
+    /// No proxy.
     None,
-    /// To use this one; the URL may hold credentials.
+    /// The proxy with this URL, which may contain credentials.
     Url(String),
 }
 
 impl ProxyOption {
-    /// The proxies that it comes to; `None` for a URL that is not one of an HTTP proxy.
+    /// The proxies of the option; `None` for an invalid URL.
     pub(crate) fn proxies(&self) -> Option<Proxies> {
         match self {
             Self::Environment => Some(Proxies { matcher: Matcher::from_env().into(), all: false }),
@@ -57,12 +57,12 @@ impl fmt::Debug for ProxyOption {
 #[derive(Clone, Debug)]
 pub(crate) struct Proxies {
     matcher: Arc<Matcher>,
-    /// Whether they are for hosts on this machine, too.
+    /// Whether to use them for hosts on this machine, too.
     all: bool,
 }
 
 impl Default for Proxies {
-    /// None.
+    /// No proxies.
     fn default() -> Self {
         Self { matcher: Matcher::builder().build().into(), all: false }
     }
@@ -72,10 +72,11 @@ impl Proxies {
     /// The proxy for requests to this URL.
     ///
     /// # Errors
-    /// The environment names one that speaks another protocol. Going without it could be what it is
-    /// there to prevent.
+    /// The environment names a proxy with another protocol than HTTP. A direct connection instead could be just what
+    /// the proxy is meant to prevent.
     pub(crate) fn of(&self, target: &Uri) -> Result<Option<Proxy>, BoxError> {
         let host = target.host().unwrap_or_default().trim_matches(['[', ']']);
+        // A proxy from the environment is for the network, and could not reach this machine.
         if !self.all && is_loopback(host) {
             return Ok(None);
         }
@@ -86,7 +87,7 @@ impl Proxies {
             }
             other => {
                 let scheme = other.unwrap_or_default();
-                Err(format!("the proxy to use speaks `{scheme}`, and only `http` is supported")
+                Err(format!("the proxy has the protocol `{scheme}`, and only `http` is supported")
                     .into())
             }
         }
@@ -95,14 +96,14 @@ impl Proxies {
 
 /// An HTTP proxy.
 pub(crate) struct Proxy {
-    /// Where it is.
+    /// The proxy's address.
     pub(crate) uri: Uri,
-    /// What it wants to see: the value of a `Proxy-Authorization` header.
+    /// The value of the `Proxy-Authorization` header.
     pub(crate) auth: Option<HeaderValue>,
 }
 
 impl Proxy {
-    /// Opens a connection to the host and port of `target` through the proxy, which does not look into it.
+    /// Opens a tunnel through the proxy to the host and port of `target`.
     pub(crate) async fn tunnel(
         self,
         tcp: HttpConnector,

@@ -17,63 +17,36 @@ use crate::{
 };
 
 pub mod annotations;
-mod awake;
 mod changes;
 mod channel;
-mod channel_options;
-mod channel_properties;
-mod channels;
-mod command;
 mod connection;
-mod derive;
 mod driver;
-mod errands;
-mod fill;
-mod filter;
-mod gap;
-mod history;
-mod implicit_attach;
-mod link;
-mod listeners;
-mod metrics;
-mod mutation;
-mod network;
-mod operation;
 pub mod presence;
-mod publish;
+mod publishing;
 mod queue;
-mod subscribers;
-mod subscription;
-mod wrapper;
+mod sdk_proxy;
+mod subscribing;
 
 pub use capably_core::{
     ChannelEvent, ChannelState, ChannelStateChange, ConnectionEvent, ConnectionState,
     ConnectionStateChange,
 };
-pub(crate) use command::WeakHandle;
-use network::NetworkWatch;
+use driver::NetworkWatch;
+pub(crate) use driver::WeakDriverHandle;
 
 pub use annotations::{AnnotationSubscription, Annotations};
 pub use changes::Changes;
-pub use channel::Channel;
-pub use channel_options::RealtimeChannelOptions;
-pub use channel_properties::ChannelProperties;
-pub use channels::Channels;
-pub use connection::Connection;
-pub use derive::DeriveOptions;
-pub use filter::MessageFilter;
-pub use gap::Gap;
-pub use metrics::ConnectionMetrics;
-pub use mutation::{ChangeMessage, ChangeReceipt};
+pub use channel::{Channel, ChannelProperties, Channels, DeriveOptions, RealtimeChannelOptions};
+pub use connection::{Connection, ConnectionMetrics};
 pub use presence::{Presence, PresenceSubscription};
-pub use publish::{Publish, Receipt};
+pub use publishing::{ChangeReceipt, MessageChange, MessagePublish, Receipt};
 pub use queue::Overflow;
-pub use subscription::{Subscribe, Subscription, SubscriptionEvent};
+pub use subscribing::{Gap, MessageFilter, Subscribe, Subscription, SubscriptionEvent};
 
 /// A realtime client: one connection to the service, and the channels on it (RTC).
 ///
-/// Cheap to clone; every clone, and every [`Connection`], [`Channel`] and [`Subscription`] made from it, is
-/// a handle to the same client. When the last handle is dropped, the connection closes.
+/// It is cheap to clone. Every clone, and every [`Connection`], [`Channel`] and [`Subscription`] made from it, is a
+/// handle to the same client. When the last handle is dropped, the connection closes.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -104,11 +77,11 @@ pub struct Realtime {
 }
 
 impl Realtime {
-    /// A client that connects in the background, unless
-    /// [`auto_connect`](ClientOptions::auto_connect) is off (RTC1b).
+    /// Makes a client, and starts to connect it in the background unless [`auto_connect`](ClientOptions::auto_connect)
+    /// is off (RTC1b).
     ///
     /// # Errors
-    /// All that is wrong with the options, in one error; or 40000 outside a tokio runtime.
+    /// One error that lists every wrong option; 40000 outside a tokio runtime.
     pub fn new(options: impl Into<ClientOptions>) -> Result<Self> {
         Self::start(options.into(), NetworkWatch::new)
     }
@@ -119,7 +92,7 @@ impl Realtime {
     ) -> Result<Self> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
             Error::new(ErrorCode::BAD_REQUEST, 0, "a realtime client needs a tokio runtime")
-                .with_remedy("make the client inside a tokio runtime, such as `#[tokio::main]`")
+                .with_remedy("make the client inside a tokio runtime, for example in a function with `#[tokio::main]`")
                 .with_source(error)
         })?;
         let config = Arc::new(options.validate()?);
@@ -131,7 +104,7 @@ impl Realtime {
         let seed = match config.options.seed {
             Some(seed) => seed,
             None => getrandom::u64().map_err(|error| {
-                Error::new(ErrorCode::INTERNAL_ERROR, 0, "the system gives no random numbers")
+                Error::new(ErrorCode::INTERNAL_ERROR, 0, "the system provides no random bytes")
                     .with_source(error)
             })?,
         };
@@ -141,14 +114,14 @@ impl Realtime {
         };
         let start = TokioInstant::now();
         let core = Client::new(Arc::new(core_config(&config)), seed, Now::default());
-        let (handle, commands) = command::Handle::new(config.number);
+        let (handle, commands) = driver::DriverHandle::new(config.number);
         let shared = Arc::clone(&handle.shared);
         let auto_connect = config.options.auto_connect;
         let rest = Rest::with_config(config, Some(handle.downgrade()));
         let pipeline = Arc::clone(rest.pipeline());
         let span = tracing::debug_span!("connection", primary = %pipeline.config().domains.primary);
-        let mut driver = driver::Driver::new(core, pipeline, connector, shared, commands, start);
-        driver.follow(network);
+        let driver =
+            driver::Driver::new(core, pipeline, connector, shared, commands, network, start);
         runtime.spawn(driver.instrument(span));
         let connection = Connection::new(handle.clone());
         if auto_connect {
@@ -157,11 +130,11 @@ impl Realtime {
         Ok(Self { connection, channels: Channels::new(handle, rest.clone()), rest })
     }
 
-    /// A client that is connected.
+    /// Makes a client, and returns it once it is connected.
     ///
     /// # Errors
-    /// What [`new`](Self::new) says; or why there is no connection: the first failure that a retry
-    /// would have to mend counts, since who waits here would rather know. To go on trying, use `new`.
+    /// The errors of [`new`](Self::new); the reason of the first failed attempt to connect. To keep trying after a
+    /// failure, use `new`.
     pub async fn connect(options: impl Into<ClientOptions>) -> Result<Self> {
         let client = Self::new(options.into().auto_connect(false))?;
         let mut changes = client.connection.changes();
@@ -175,11 +148,11 @@ impl Realtime {
                 | ConnectionState::Closing
                 | ConnectionState::Closed
                 | ConnectionState::Failed => {
-                    return Err(change.reason.map_or_else(command::gone, Error::from));
+                    return Err(change.reason.map_or_else(driver::gone, Error::from));
                 }
             }
         }
-        Err(command::gone())
+        Err(driver::gone())
     }
 
     /// The connection (RTC2).
@@ -192,18 +165,18 @@ impl Realtime {
         &self.channels
     }
 
-    /// Who the client is, and the tokens that prove it, on the connection and over REST (RTC4).
+    /// The client's identity and its tokens, for the connection and REST (RTC4).
     pub fn auth(&self) -> &Auth {
         self.rest.auth()
     }
 
-    /// Who the client is; the same as [`Auth::client_id`] (RTC17).
+    /// The client id; the same as [`Auth::client_id`] (RTC17).
     pub fn client_id(&self) -> Option<Str> {
         self.auth().client_id()
     }
 
-    /// The REST client with the same options and the same tokens. While the connection is to a fallback
-    /// host, its requests go there first (RTN17e).
+    /// The REST client with the same options and tokens. While the connection is to a fallback host, the REST client
+    /// also uses that host first (RTN17e).
     pub fn rest(&self) -> &Rest {
         &self.rest
     }
@@ -213,17 +186,17 @@ impl Realtime {
         self.rest.push()
     }
 
-    /// Reads the app's statistics; see [`Rest::stats`] (RTC5).
+    /// Reads the app's statistics when awaited; see [`Rest::stats`] (RTC5).
     pub fn stats(&self) -> Query<Stats> {
         self.rest.stats()
     }
 
-    /// Sends a request that has no method here; see [`Rest::request`] (RTC9).
+    /// Sends any REST request when awaited; see [`Rest::request`] (RTC9).
     pub fn request(&self, method: HttpMethod, path: impl AsRef<str>) -> HttpRequestBuilder {
         self.rest.request(method, path)
     }
 
-    /// The service's time, in ms since the epoch (RTC6).
+    /// Reads the service's time when awaited, in ms since the epoch (RTC6).
     ///
     /// # Errors
     /// As for any REST request.
@@ -231,16 +204,16 @@ impl Realtime {
         self.rest.time()
     }
 
-    /// Closes the connection (RTC16); see [`Connection::close`].
-    pub async fn close(&self) {
-        self.connection.close().await;
+    /// Closes the connection when awaited; see [`Connection::close`] (RTC16).
+    pub fn close(&self) -> BoxFuture<'static, ()> {
+        self.connection.close()
     }
 }
 
 fn core_config(config: &Config) -> capably_core::Config {
     let options = &config.options;
-    let credentials = match &config.means.key {
-        Some(key) if config.means.basic => CoreCredentials::Key(key.clone()),
+    let credentials = match &config.credentials.key {
+        Some(key) if config.credentials.basic => CoreCredentials::Key(key.clone()),
         Some(_) | None => CoreCredentials::Tokens,
     };
     capably_core::Config {

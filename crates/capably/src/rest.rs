@@ -1,4 +1,4 @@
-//! The REST client: channels without a connection (RSC).
+//! The REST client: publishing and reading over HTTP, without a connection (RSC).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -28,12 +28,12 @@
 //! | read pages, one after the other or as a stream | [`PaginatedResult`] |
 //! | read, change and delete single messages | [`mutation`] |
 //! | annotate messages | [`annotations`] |
-//! | see who is present | [`presence`] |
-//! | publish to or ask about many channels at once | [`batch`] |
+//! | read the present members | [`presence`] |
+//! | publish to many channels, or read their presence, in one request | [`batch`] |
 //! | administer push notifications | [`push`] |
-//! | get what is pushed to channels, as a device | [`push_channel`] |
+//! | receive push notifications of channels, as a device | [`push_channel`] |
 //! | read statistics | [`Rest::stats`] |
-//! | send a request that has no method here | [`Rest::request`] |
+//! | send a request for which there is no method | [`Rest::request`] |
 
 use std::{fmt, sync::Arc};
 
@@ -41,40 +41,44 @@ use capably_protocol::{Millis, Stats};
 
 pub mod annotations;
 pub mod batch;
+mod call;
 mod channel;
 mod fallback;
 mod http_response;
 mod link;
 pub mod mutation;
 mod page;
+mod pipeline;
 pub mod presence;
 mod publish;
 pub mod push;
 pub mod push_channel;
 mod query;
-mod request;
 mod response;
-mod wrapper;
+mod sdk_proxy;
 
 pub use annotations::RestAnnotations;
 pub use channel::{ChannelOptions, RestChannel, RestChannels};
 pub use http_response::{HttpPaginatedResponse, HttpRequestBuilder};
-pub use mutation::{ChangeMessage, MessageSerial};
+pub use mutation::{MessageSerial, RestMessageChange};
 pub use page::{PaginatedResult, UnreadableItem};
 pub use presence::RestPresence;
-pub use publish::Publish;
+pub use publish::RestPublish;
 pub use push::{
     Push, PushAdmin, PushChannelSubscriptions, PushDeviceRegistrations, PushFilter, PushRecipient,
 };
 pub use push_channel::{LocalDevice, PushChannel};
 pub use query::{Direction, History, Query, QueryItem, Timestamp};
-pub use wrapper::WrapperSdkProxyOptions;
+pub use sdk_proxy::WrapperSdkProxyOptions;
 
-use crate::{Auth, ClientOptions, Result, http::BoxFuture, options::Config, realtime::WeakHandle};
-pub(crate) use request::{Call, Pipeline, escape};
+use crate::{
+    Auth, ClientOptions, Result, http::BoxFuture, options::Config, realtime::WeakDriverHandle,
+};
+pub(crate) use call::{Call, append_pair, escape};
+pub(crate) use pipeline::Pipeline;
 pub(crate) use response::Reply;
 
-/// A client for the service's REST API (RSC). Cloning it gives another handle to the same client.
+/// A client for the service's REST API (RSC). A clone is another handle to the same client.
 #[derive(Clone)]
 pub struct Rest {
     auth: Auth,
@@ -83,19 +87,18 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// A client with these options, or with an API key or a token (RSC1). Needs no runtime; the calls
-    /// that it makes later do.
+    /// Makes a client with these options, or with an API key or a token (RSC1). This needs no runtime, but requests do.
     ///
     /// # Errors
-    /// All that is wrong with the options, in one error: 40101 or 40005 for malformed credentials,
-    /// 40103 for a key without TLS (RSC18), 40106 for none at all (RSC1b), 40012 for a client id that
-    /// cannot be, 40102 for one that the token is not for (RSA15a), 40000 for the rest.
+    /// One error that lists every wrong option: 40101 or 40005 for malformed credentials, 40103 for a key without TLS
+    /// (RSC18), 40106 without credentials (RSC1b), 40012 for an invalid client id, 40102 for a token of another client
+    /// id (RSA15a), 40000 for the rest.
     pub fn new(options: impl Into<ClientOptions>) -> Result<Self> {
         Ok(Self::with_config(Arc::new(options.into().validate()?), None))
     }
 
-    /// A client of its own, or of this connection.
-    pub(crate) fn with_config(config: Arc<Config>, connection: Option<WeakHandle>) -> Self {
+    /// A client of its own, or the REST client of a realtime client.
+    pub(crate) fn with_config(config: Arc<Config>, connection: Option<WeakDriverHandle>) -> Self {
         let pipeline = Arc::new(Pipeline::new(config));
         let channels = RestChannels::new(Arc::clone(&pipeline));
         Self { auth: Auth::new(Arc::clone(&pipeline), connection), channels, pipeline }
@@ -105,14 +108,14 @@ impl Rest {
         &self.pipeline
     }
 
-    /// A handle to the same client, whose requests go another way.
+    /// A handle to the same client with another pipeline for its requests.
     fn through(&self, pipeline: Pipeline) -> Self {
         let pipeline = Arc::new(pipeline);
         let channels = self.channels.through(Arc::clone(&pipeline));
         Self { auth: self.auth.through(Arc::clone(&pipeline)), channels, pipeline }
     }
 
-    /// Who the client is, and the tokens that prove it (RSC5).
+    /// The client's identity and its tokens (RSC5).
     pub fn auth(&self) -> &Auth {
         &self.auth
     }
@@ -127,8 +130,8 @@ impl Rest {
         Push::new(Arc::clone(&self.pipeline))
     }
 
-    /// Reads the app's statistics, the newest first unless said otherwise, when it is awaited (RSC6).
-    /// There is [a page](crate::guide::statistics) about them.
+    /// Reads the app's statistics when awaited, by default the newest first (RSC6). See the page about
+    /// [statistics](crate::guide::statistics).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -151,10 +154,10 @@ impl Rest {
         Query::new(&self.pipeline, "/stats")
     }
 
-    /// Asks for the service's time, in ms since the epoch, when it is awaited (RSC16). Sends no credentials.
+    /// Reads the service's time when awaited, in ms since the epoch (RSC16). Sends no credentials.
     ///
     /// # Errors
-    /// What the service says; 50003 when it does not answer in time, 80000 when it cannot be reached.
+    /// The service's reason; 50003 without a response in time; 80000 when the service cannot be reached.
     pub fn time(&self) -> BoxFuture<'static, Result<Millis>> {
         let pipeline = Arc::clone(&self.pipeline);
         Box::pin(async move { pipeline.time(&Call::get("/time")).await })

@@ -4,8 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
-/// The configuration that HTTP and WebSocket connections share, so that they also share resumption
-/// tickets.
+/// The configuration for HTTP and WebSocket connections. They share it, so that they also share session tickets.
 pub(crate) fn client_config() -> Arc<ClientConfig> {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     let config = CONFIG.get_or_init(|| {

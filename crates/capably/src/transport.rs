@@ -1,8 +1,8 @@
-//! The seam between the SDK and the sockets it uses.
+//! The WebSocket interface of the SDK.
 //!
-//! A [`Connector`] opens WebSockets. The SDK brings one that dials over TCP and TLS; give your own with
-//! [`ClientOptions::connector`](crate::ClientOptions::connector) to use another WebSocket library, or to
-//! script a peer in a test.
+//! A [`Connector`] opens WebSockets. The SDK has a connector for TCP and TLS. Pass your own to
+//! [`ClientOptions::connector`](crate::ClientOptions::connector) to use another WebSocket library, or to script a peer in a
+//! test.
 
 use std::{
     fmt,
@@ -22,30 +22,28 @@ pub(crate) use websocket::TcpConnector;
 
 /// Opens WebSockets.
 pub trait Connector: fmt::Debug + Send + Sync {
-    /// Opens a WebSocket. The future is dropped when the attempt is given up, and must then leave
-    /// nothing behind.
+    /// Opens a WebSocket. The client drops the future to cancel the attempt; it must then leave nothing behind.
     ///
     /// # Errors
-    /// Code 80000 when there is no connection to be had. The status says whether the client tries other
-    /// hosts (RTN17f): it does with 0, for a host that cannot be reached, and from 500 to 504, for one that
-    /// answers that it is out of order; it does not with any other, as a refusal by other hosts would be
-    /// the same.
+    /// Code 80000 when the connection cannot be opened. The status decides whether the client tries other hosts
+    /// (RTN17f). It does with status 0, for a host that cannot be reached, and with 500 to 504, for a host that is
+    /// out of order. It does not with any other status, because other hosts would refuse as well.
     fn connect(&self, request: DialRequest) -> Dialling;
 }
 
-/// A WebSocket on its way.
+/// A pending attempt to open a WebSocket.
 pub type Dialling = Pin<Box<dyn Future<Output = Result<Box<dyn WebSocket>>> + Send>>;
 
 /// An open WebSocket.
 ///
-/// Frames travel in batches: the SDK takes all that has arrived at once, and hands over all that is to be
-/// sent before it flushes.
+/// The SDK reads and writes in batches: it receives all frames that have arrived at once, and sends several frames
+/// before it flushes.
 pub trait WebSocket: fmt::Debug + Send {
-    /// Appends what has arrived to `packets`: at least one when ready, at most about `limit`.
+    /// Appends received packets to `packets`: at least one when ready, and at most about `limit`.
     ///
     /// # Errors
-    /// The socket has ended, with code 80003; or the peer broke the WebSocket protocol or sent a frame
-    /// too large, with code 80013. What was appended arrived before; nothing follows an error.
+    /// 80003 when the socket has ended; 80013 when the peer violated the WebSocket protocol or sent a frame that is too
+    /// large. Packets that were appended arrived before the error. No packet follows an error.
     fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
@@ -53,30 +51,29 @@ pub trait WebSocket: fmt::Debug + Send {
         limit: usize,
     ) -> Poll<Result<()>>;
 
-    /// Whether there is room to send a packet.
+    /// Ready when there is room to send a packet.
     ///
     /// # Errors
-    /// The socket has ended, with code 80003.
+    /// 80003 when the socket has ended.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
 
-    /// Hands over a packet; it leaves at the next flush at the latest. To be called after `poll_ready`
-    /// was ready.
+    /// Buffers a packet. It is written at the next flush at the latest. Call this only after `poll_ready` was ready.
     ///
     /// # Errors
-    /// The socket has ended, with code 80003.
+    /// 80003 when the socket has ended.
     fn send(&mut self, packet: Packet) -> Result<()>;
 
-    /// Writes out all that was handed over.
+    /// Writes all buffered packets.
     ///
     /// # Errors
-    /// The socket has ended, with code 80003.
+    /// 80003 when the socket has ended.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
 
-    /// Says goodbye, as far as it goes without waiting; the socket is dropped next.
+    /// Sends a close frame if that is possible without waiting. The socket is dropped next.
     fn close(&mut self);
 }
 
-/// What travels over a WebSocket.
+/// A unit of WebSocket traffic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Packet {
@@ -84,36 +81,36 @@ pub enum Packet {
     Text(Bytes),
     /// A binary frame: MessagePack.
     Binary(Bytes),
-    /// A ping, which the connector answers itself. It is passed on as a sign of life (RTN23b).
+    /// A ping. The connector answers it itself, and reports it to the client as activity (RTN23b).
     Ping,
 }
 
-/// Where to open a WebSocket.
+/// A request to open a WebSocket.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DialRequest {
     /// Whether to use TLS.
     pub tls: bool,
-    /// The host's name or address, an IPv6 address without brackets.
+    /// The host's name or address; an IPv6 address has no brackets.
     pub host: String,
     /// The port.
     pub port: u16,
-    /// Path and query, percent-encoded; the query holds credentials.
+    /// Path and query, percent-encoded. The query contains credentials.
     pub path: String,
     /// The largest frame to accept, in bytes.
     pub max_frame_size: usize,
-    /// How long the attempt may take in all; it is then given up by dropping the future.
+    /// How long the whole attempt may take. The client then drops the future.
     pub timeout: Duration,
 }
 
 impl DialRequest {
-    /// The URL, credentials included.
+    /// The URL, including credentials.
     pub fn url(&self) -> String {
         let scheme = if self.tls { "wss" } else { "ws" };
         format!("{scheme}://{}{}", self.authority(), self.path)
     }
 
-    /// Host and port as a `Host` header has them.
+    /// Host and port for a `Host` header.
     pub fn authority(&self) -> String {
         let host = crate::endpoint::url_host(&self.host);
         let usual = if self.tls { 443 } else { 80 };

@@ -22,27 +22,27 @@ use crate::{
     stats::{Latencies, rate, short, thousands},
 };
 
-/// Longer without a message is a hang.
+/// Without a message for this time, the bench has stalled.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// Messages sent one at a time before those that count.
+/// Messages that are sent before the measured ones.
 const WARM_UP: u64 = 50;
 
-/// The digits of a message's number, with which its payload begins.
+/// Digits of the number with which each payload begins.
 const DIGITS: usize = 10;
 
-/// Measure how fast messages are acknowledged and received
+/// Measure how fast messages are acknowledged and delivered
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Starts a server on a free port, unless --endpoint names one; give it a --key
-then too. Publishes on one connection and receives on another: first one message
-at a time, for how long each takes to be acknowledged and to be received, then
-pipelined, for how many a second. Ends with exit code 1 unless every message
-arrives exactly once, in order and unchanged, and with 5 when none arrives for
-30 seconds.
+Starts a server on a free port. To measure another service, use --endpoint and
+--key. Publishes on one connection and receives on another: first one message at a
+time, to measure latencies, then without waiting, to measure messages per second.
 
-With --json, two lines for each format: one whose \"measure\" is \"latency\", in
-microseconds, and one whose \"measure\" is \"throughput\", in messages a second.
+The exit code is 1 unless every message arrives exactly once, in order and
+unchanged. It is 5 when no message arrives for 30 seconds.
+
+With --json, prints two lines for each format: one with \"measure\": \"latency\", in
+microseconds, and one with \"measure\": \"throughput\", in messages per second.
 
 Examples:
   capably bench
@@ -50,31 +50,31 @@ Examples:
   capably bench --json | jq 'select(.measure == \"throughput\") | .receivedPerSecond'
   capably bench --endpoint localhost --key local1.key:secret --count 10000")]
 pub(crate) struct Bench {
-    /// Format on the wire; both when left out, one after the other
+    /// Format of the protocol [default: both, one after the other]
     #[arg(long, value_enum)]
     format: Option<Format>,
 
-    /// Messages sent one at a time
+    /// Messages to send one at a time
     #[arg(long, value_name = "N", default_value_t = 2_000,
           value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     samples: u64,
 
-    /// Messages sent pipelined
+    /// Messages to send without waiting
     #[arg(long, short = 'n', value_name = "N", default_value_t = 100_000,
           value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     count: u64,
 
-    /// Bytes of each payload, which is text
+    /// Bytes of text in each message
     #[arg(long, value_name = "BYTES", default_value_t = 300,
           value_parser = clap::value_parser!(u64).range(DIGITS as u64..=65_536))]
     size: u64,
 
-    /// How many pipelined messages may be unacknowledged
+    /// Most messages that wait for an acknowledgement at the same time
     #[arg(long, value_name = "N", default_value_t = 1_024,
           value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     in_flight: u64,
 
-    /// One JSON object a line, for other programs
+    /// Print one JSON object per line, for other programs
     #[arg(long)]
     json: bool,
 
@@ -86,7 +86,7 @@ impl Bench {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let service = Service::find(&self.place).await?;
         if cfg!(debug_assertions) {
-            notice("Built without optimization: the figures say little. Build with --release.");
+            notice("This is a debug build, and its figures are too low. Build with --release.");
         }
         let mut output = Output::stdout();
         if !self.json {
@@ -147,9 +147,9 @@ impl Bench {
             "p99",
             "max"
         ))?;
-        for (what, times) in [("acknowledged", acknowledged), ("received", received)] {
+        for (label, times) in [("acknowledged", acknowledged), ("received", received)] {
             let [p50, p99, max] = times.map(short);
-            output.line_now(format_args!("    {what:32}  {p50:>8}  {p99:>8}  {max:>8}"))?;
+            output.line_now(format_args!("    {label:32}  {p50:>8}  {p99:>8}  {max:>8}"))?;
         }
         Ok(())
     }
@@ -179,28 +179,28 @@ impl Bench {
             self.size,
             thousands(self.in_flight)
         ))?;
-        for (what, rate) in [("acknowledged", acknowledged), ("received", received)] {
-            output.line_now(format_args!("    {what:32}  {:>8} messages/s", thousands(rate)))?;
+        for (label, rate) in [("acknowledged", acknowledged), ("received", received)] {
+            output.line_now(format_args!("    {label:32}  {:>8} messages/s", thousands(rate)))?;
         }
         Ok(())
     }
 }
 
-/// What is measured.
+/// The service that is measured.
 enum Service<'a> {
     Own(Server),
     Other { place: &'a Place, endpoint: &'a str },
 }
 
 impl<'a> Service<'a> {
-    /// A server of our own, or the one that is named.
+    /// A server in this process, or the service that the options name.
     async fn find(place: &'a Place) -> Result<Self, Failure> {
         match place.endpoint() {
             Some(endpoint) => Ok(Self::Other { place, endpoint }),
-            // A key says whose messages these would be, and perhaps who pays for them: not enough to go by.
-            None if place.is_given() => Err(Failure::usage("a key or a port, but no endpoint").remedy(
-                "give --endpoint, `main` for Ably's own service; for a server of its own, bench needs \
-                 no --key and no --port, and CAPABLY_KEY and CAPABLY_PORT unset",
+            // A key alone would send all these messages to Ably, where somebody pays for them. The user must name it.
+            None if place.is_given() => Err(Failure::usage("a key or a port is given, but no endpoint").remedy(
+                "add --endpoint, such as `main` for Ably; to measure a server in this process, leave out --key and --port, \
+                 and unset CAPABLY_KEY and CAPABLY_PORT",
             )),
             None => {
                 let server = Server::builder().start().await;
@@ -213,8 +213,8 @@ impl<'a> Service<'a> {
     fn introduction(&self) -> String {
         let clients = "One connection publishes, another receives";
         match self {
-            Self::Own(_) => format!("{clients}; they and the server share this process."),
-            Self::Other { endpoint, .. } => format!("{clients}; the service is {endpoint}."),
+            Self::Own(_) => format!("{clients}. They and the server are in this process."),
+            Self::Other { endpoint, .. } => format!("{clients}. The service is {endpoint}."),
         }
     }
 
@@ -236,14 +236,14 @@ impl<'a> Service<'a> {
     }
 }
 
-/// How long messages took, sent one at a time.
+/// The latencies of messages that were sent one at a time.
 #[derive(Default)]
 struct Times {
     acknowledged: Latencies,
     received: Latencies,
 }
 
-/// How long it took until the last of many messages.
+/// The times until the last of many messages.
 struct Burst {
     acknowledged: Duration,
     received: Duration,
@@ -262,7 +262,7 @@ impl Pair {
     async fn connect(options: ClientOptions, size: u64) -> Result<Self, Failure> {
         let (publisher, subscriber) =
             try_join(Realtime::connect(options.clone()), Realtime::connect(options)).await?;
-        // A channel that no other bench uses.
+        // A random name: another bench may run at the same time.
         let id = publisher.connection().id();
         let name = format!("capably-bench-{}", id.as_deref().unwrap_or_default());
         let messages = subscriber.channels().get(name.as_str()).subscribe().await?;
@@ -292,7 +292,7 @@ impl Pair {
         Ok(times)
     }
 
-    /// Ends the pair.
+    /// Closes both connections.
     async fn pipelined(self, count: u64, in_flight: u64) -> Result<Burst, Failure> {
         let Self { publisher, subscriber, channel, mut payloads, mut receiver } = self;
         let first = receiver.next;
@@ -312,11 +312,11 @@ impl Pair {
                 receipt.await?;
             }
             let elapsed = started.elapsed();
-            // A message that comes twice comes before this one.
+            // A message that was delivered twice would arrive before this one.
             channel.publish_message(payloads.message(first + count)).await?;
             Ok::<_, Failure>(elapsed)
         };
-        // A task of its own, as the two ends of a channel are seldom in one.
+        // In a task of its own: in an application, publisher and subscriber are seldom in the same task.
         let receive = tokio::spawn(async move {
             receiver.receive(count).await?;
             let elapsed = started.elapsed();
@@ -333,7 +333,7 @@ impl Pair {
     }
 }
 
-/// The messages' payloads: a number, then what fills them up.
+/// The payloads: a number, and then filler up to the size.
 #[derive(Clone)]
 struct Payloads(String);
 
@@ -352,12 +352,12 @@ impl Payloads {
     }
 }
 
-/// Takes messages, and checks that each is the one that is due.
+/// Receives messages, and checks that each is the next one.
 struct Receiver {
     messages: Subscription,
     payloads: Payloads,
     next: u64,
-    /// How many have come.
+    /// The number of received messages.
     progress: Arc<AtomicU64>,
 }
 
@@ -388,7 +388,7 @@ fn check(message: &Message, due: u64, payloads: &mut Payloads) -> Result<(), Fai
     }))
 }
 
-/// Fails once no message has come for long.
+/// Fails when no message arrives for too long.
 async fn unless_stalled<T>(
     progress: &AtomicU64,
     work: impl Future<Output = Result<T, Failure>>,

@@ -5,15 +5,17 @@ use clap_complete::Shell;
 
 use crate::{Cli, failure::Failure, output::Output};
 
-/// Print a script that completes this command in a shell
+/// Print a script for shell completion of this command
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Save the script where your shell looks for completions.
+
 Examples:
   capably completions bash > ~/.local/share/bash-completion/completions/capably
   capably completions fish > ~/.config/fish/completions/capably.fish
   capably completions zsh > \"${fpath[1]}/_capably\"")]
 pub(crate) struct Completions {
-    /// The shell
+    /// Shell to print the script for
     shell: Shell,
 }
 

@@ -15,22 +15,24 @@ use crate::{
     stats::{Latencies, rate, short, thousands},
 };
 
-/// Longer than this is a hang.
+/// A demo that takes longer hangs.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// Messages of a burst, and their size in bytes.
+/// Messages of a burst.
 const BURST: usize = 2_000;
+
+/// Bytes of each message of a burst.
 const BURST_SIZE: usize = 100;
 
 /// Messages sent one at a time in each direction.
 const SINGLES: usize = 100;
 
-/// Watch two clients exchange messages through a server, all on this machine
+/// Show two clients that exchange messages through a server, all on this machine
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Starts a server on a free port, connects one client in MessagePack and one in
-JSON, and checks that every message arrives at both exactly once, in order and
-unchanged. Takes a second or two.
+Starts a server on a free port, and connects two clients: one uses MessagePack, the
+other JSON. Checks that every message arrives at both exactly once, in order and
+unchanged. Takes a second or two, and needs no key.
 
 Examples:
   capably demo")]
@@ -54,9 +56,9 @@ async fn demo(output: &mut Output) -> Result<(), Failure> {
     output.line(format_args!("  server  {}:{}", server.endpoint(), server.port()))?;
 
     let mut ada = Party::connect(&server, "ada", true).await?;
-    output.line(format_args!("  ada     connected, speaks MessagePack"))?;
+    output.line(format_args!("  ada     connected, uses MessagePack"))?;
     let mut bo = Party::connect(&server, "bo", false).await?;
-    output.line_now(format_args!("  bo      connected, speaks JSON"))?;
+    output.line_now(format_args!("  bo      connected, uses JSON"))?;
 
     output.line("\nThey publish in turn, and both receive what each publishes:\n")?;
     let exchanged = exchange(&mut ada, &mut bo, output).await?;
@@ -89,7 +91,7 @@ async fn demo(output: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A client, its channel, and what arrives there.
+/// A client, its channel, and its subscription.
 struct Party {
     name: &'static str,
     client: Realtime,
@@ -111,7 +113,7 @@ impl Party {
         Ok(Self { name, client, channel, messages })
     }
 
-    /// Takes the next message, which must be this one.
+    /// Receives the next message, and checks that it is the expected one.
     async fn receive(&mut self, from: &str, expected: &Message) -> Result<(), Failure> {
         let Some(message) = self.messages.next().await else {
             return Err(Failure::failed(format!("{}: the subscription ended", self.name)));
@@ -120,21 +122,21 @@ impl Party {
         if seen == (Some(from), &expected.name, &expected.data) {
             return Ok(());
         }
-        let tell = |sender: Option<&str>, name: Option<&str>, data: &Data| {
+        let describe = |sender: Option<&str>, name: Option<&str>, data: &Data| {
             let kind = kind(data);
             format!("`{}` from {} ({kind})", name.unwrap_or("-"), sender.unwrap_or("nobody"))
         };
         Err(Failure::failed(format!(
             "{} expected {}, and received {}",
             self.name,
-            tell(Some(from), expected.name.as_deref(), &expected.data),
-            tell(seen.0, seen.1.as_deref(), seen.2),
+            describe(Some(from), expected.name.as_deref(), &expected.data),
+            describe(seen.0, seen.1.as_deref(), seen.2),
         )))
     }
 }
 
-/// Sends a message that both must receive next, and returns how long the acknowledgement and the
-/// delivery to the other took.
+/// Publishes a message that both clients must receive next. Returns the times until the acknowledgement and until the
+/// delivery to the other client.
 async fn send(
     from: &mut Party,
     to: &mut Party,
@@ -153,7 +155,7 @@ async fn send(
     Ok((acknowledged?, delivered?))
 }
 
-/// One message of each kind in each direction; returns how many.
+/// Sends a message with each type of data in each direction. Returns the number of messages.
 async fn exchange(ada: &mut Party, bo: &mut Party, output: &mut Output) -> Result<usize, Failure> {
     let payloads = [
         Data::from("Hello! Grüße! こんにちは 👋"),
@@ -188,7 +190,7 @@ fn kind(data: &Data) -> &'static str {
     }
 }
 
-/// Publishes without waiting for acknowledgements, while both receive.
+/// Publishes without waiting for acknowledgements, while both clients receive.
 async fn burst(from: &mut Party, to: &mut Party, output: &mut Output) -> Result<(), Failure> {
     let messages: Vec<Message> =
         (0..BURST).map(|n| Message::new("burst", format!("{n:0BURST_SIZE$}"))).collect();
@@ -227,7 +229,7 @@ async fn burst(from: &mut Party, to: &mut Party, output: &mut Output) -> Result<
     ))
 }
 
-/// Sends messages one at a time in both directions, and prints how long they took.
+/// Sends messages one at a time in both directions, and prints their latencies.
 async fn singles(ada: &mut Party, bo: &mut Party, output: &mut Output) -> Result<(), Failure> {
     let (mut acknowledged, mut delivered) = (Latencies::default(), Latencies::default());
     for n in 0..2 * SINGLES {
@@ -236,9 +238,9 @@ async fn singles(ada: &mut Party, bo: &mut Party, output: &mut Output) -> Result
         acknowledged.push(ack);
         delivered.push(delivery);
     }
-    for (what, mut latencies) in [("received", delivered), ("acknowledged", acknowledged)] {
+    for (label, mut latencies) in [("received", delivered), ("acknowledged", acknowledged)] {
         output.line(format_args!(
-            "  {what:12}  half within {}, 99 of 100 within {}",
+            "  {label:12}  half within {}, 99 of 100 within {}",
             short(latencies.percentile(50)),
             short(latencies.percentile(99)),
         ))?;

@@ -12,7 +12,7 @@ use clap::Subcommand;
 
 use crate::failure::Failure;
 
-/// What to do.
+/// A subcommand.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(demo::Demo),
@@ -24,7 +24,7 @@ pub(crate) enum Command {
     Completions(completions::Completions),
 }
 
-/// Runs a command to its end.
+/// Runs a subcommand.
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Demo(demo) => block_on(demo.run()),

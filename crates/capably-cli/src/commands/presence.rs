@@ -12,34 +12,34 @@ use crate::{
     service::Service,
 };
 
-/// Show who is present on a channel, follow what members do, or be present
+/// Show the members who are present on a channel, watch them, or enter as a member
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --watch and --enter it prints the members and ends. With either it runs until
-Ctrl-C; members entered by --enter then leave. With --json each member or event is an
-object with the names of the wire.
+Without --watch and --enter, prints the members and ends. With --watch or --enter,
+runs until Ctrl-C; members that --enter has entered leave then. With --json, each
+member or event is an object with the field names of the protocol.
 
 Examples:
   capably presence lobby
   capably presence lobby --watch --json
   capably presence lobby --enter ada --enter bob --data 'at my desk'")]
 pub(crate) struct Presence {
-    /// Channel to look at, or to be present on
+    /// Channel whose members to show, or to enter
     channel: String,
 
-    /// One JSON object a line, for other programs
+    /// Print one JSON object per line, for other programs
     #[arg(long)]
     json: bool,
 
-    /// Print who is there, then who enters, leaves or changes
+    /// Print the members, and then each member that enters, leaves or updates its data
     #[arg(long)]
     watch: bool,
 
-    /// Enter as this client; may be given several times
+    /// Enter as this client id; repeat the option to enter several
     #[arg(long, value_name = "CLIENT")]
     enter: Vec<String>,
 
-    /// What those who enter say of themselves
+    /// Data of the members that --enter enters
     #[arg(long, value_name = "TEXT", requires = "enter")]
     data: Option<String>,
 

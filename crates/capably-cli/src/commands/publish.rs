@@ -18,14 +18,14 @@ use crate::{
     stats::{short, thousands},
 };
 
-/// Publish a message, or many
+/// Publish one or more messages to a channel
 #[derive(Debug, Args)]
 #[command(
     override_usage = "capably publish [OPTIONS] <CHANNEL> [NAME] <DATA>\n       \
                       capably publish [OPTIONS] <CHANNEL> [NAME] --file <PATH>",
     after_help = "\
-With --count, {i} in the name and in the data stands for the message's number,
-from 1.
+With --count, {i} in the name and in the data is replaced by the number of the
+message, from 1.
 
 Examples:
   capably publish greetings \"Good morning\"
@@ -40,15 +40,15 @@ pub(crate) struct Publish {
     /// Channel to publish to
     channel: String,
 
-    /// The message's name, if any, and its data
+    /// Name of the message (optional), and its data
     #[arg(value_name = "NAME | DATA", num_args = 0..=2)]
     words: Vec<String>,
 
-    /// The data is JSON: an object or an array
+    /// Send the data as JSON; it must be an object or an array
     #[arg(long, conflicts_with = "binary")]
     json: bool,
 
-    /// The data is binary: base64 on the command line, the bytes themselves in a file
+    /// Send the data as binary; on the command line it must be base64, a file is sent as it is
     #[arg(long)]
     binary: bool,
 
@@ -56,11 +56,11 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
 
-    /// Publish so many messages, one after the other without waiting
+    /// Publish N messages, without waiting for each to be acknowledged
     #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
-    /// Publish by REST rather than over a realtime connection
+    /// Publish over REST instead of a realtime connection
     #[arg(long)]
     rest: bool,
 
@@ -128,11 +128,13 @@ impl Publish {
             ([], Some(path)) => (None, read_file(path)?),
             ([name], Some(path)) => (Some(name), read_file(path)?),
             (_, None) => {
-                return Err(Failure::usage("no data to publish").remedy("give <DATA>, or --file"));
+                return Err(
+                    Failure::usage("the data is missing").remedy("add <DATA>, or --file <PATH>")
+                );
             }
             (_, Some(_)) => {
                 return Err(Failure::usage("the data is given twice")
-                    .remedy("beside --file give no more than a name"));
+                    .remedy("with --file, only a name may be given"));
             }
         };
         let form = match (self.json, self.binary, self.file.is_some()) {
@@ -163,7 +165,7 @@ impl Publish {
     }
 }
 
-/// `data` with its number in place of each `{i}`.
+/// The data, with each `{i}` replaced by the number.
 fn number(data: &[u8], n: u64) -> Vec<u8> {
     match str::from_utf8(data) {
         Ok(text) => text.replace("{i}", &n.to_string()).into_bytes(),

@@ -24,23 +24,24 @@ use crate::{
     service::DEFAULT_LOCAL_PORT,
 };
 
-/// Run a server on this machine until Ctrl-C
+/// Run an Ably-compatible server on this machine, until Ctrl-C
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Clients connect with TLS off. Without --data, all state is in memory: it is gone
-when the server stops.
+Clients connect without TLS. Without --data, all data is in memory, and lost when
+the server stops.
 
-With --data, apps and their keys, history and revocations are kept in that
-directory, and the next server that is given it goes on with them. Nothing is
-acknowledged before it is on disk. Connections, live members of presence,
-statistics and push are not kept.
+With --data, the server stores apps with their keys, history and revocations in
+that directory, and the next server with the same directory continues from there.
+A message is acknowledged only after it is on disk. Connections, live members of
+presence, statistics and push are not stored.
 
-Apps are made with POST /apps: by whoever reaches a server that listens on
-loopback, and on any other address only with the secret of --provision-secret, as
-`Authorization: Bearer <secret>`. Limits are for each app, but for --max-apps and
---max-connections, which are for the server, and --max-inbound-rate, which is for
-each connection; what is beyond one of them is refused with an error that names
-it.
+POST /apps creates an app. On a loopback address, every client can create apps. On
+any other address, clients need the secret of --provision-secret, as
+`Authorization: Bearer <secret>`.
+
+Limits apply to each app, except --max-apps and --max-connections, which apply to
+the server, and --max-inbound-rate, which applies to each connection. A request
+beyond a limit is refused with an error that names the limit.
 
 Examples:
   capably serve
@@ -49,8 +50,10 @@ Examples:
   capably serve --bind 0.0.0.0 --key local1.key:secret
   CAPABLY_PROVISION_SECRET=secret capably serve --bind 0.0.0.0 --max-apps 10
 
-Faults, with --control 9090: a client loses an acknowledgement and its connection,
-the next attempt to connect is refused, and the log says what passed.
+Fault injection, with --control 9090. In this example, a client loses an
+acknowledgement and its connection, and its next attempt to connect is refused.
+Then the rules and the log are shown, all connections are closed, and the rules
+are removed.
 
   curl localhost:9090/rules -d '{
     \"match\": {\"type\": \"ws_frame_to_client\", \"action\": \"ACK\"},
@@ -67,10 +70,10 @@ A rule matches ws_connect, ws_frame_to_client, ws_frame_to_server,
 delay_after_ws_connect or http_request. Its actions are refuse_connection,
 accept_and_close, disconnect, close, suppress, suppress_onwards, delay, replace,
 inject_to_client, inject_to_server, inject_to_client_and_close, http_respond,
-http_replace_response, http_delay and http_drop. The documentation of
-capably-server, under `faults`, says what each can be given.")]
+http_replace_response, http_delay and http_drop. For the parameters of each, see
+FaultControl in the documentation of capably-server.")]
 pub(crate) struct Serve {
-    /// TCP port; 0 takes a free one
+    /// TCP port to listen on; 0 takes a free port
     #[arg(long, default_value_t = DEFAULT_LOCAL_PORT)]
     port: u16,
 
@@ -78,29 +81,28 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     bind: IpAddr,
 
-    /// Directory in which to keep what outlives the server, made if it is not there
+    /// Directory for the data of the server; it is created if it does not exist
     #[arg(long, value_name = "DIRECTORY")]
     data: Option<PathBuf>,
 
-    /// API key of the app, `appId.keyId:secret`, the app id of six characters; when left out, the one
-    /// that --data has, or a random one
+    /// API key of the first app, such as local1.key:secret, with an app id of six characters [default: the key in --data,
+    /// or a random key]
     #[arg(long)]
     key: Option<String>,
 
-    /// Port on this machine over which to inject faults and read what passed, over HTTP; 0 takes a free
-    /// one
+    /// Port of an HTTP server on this machine, to inject faults and to read the log of all frames; 0 takes a free port
     #[arg(long, value_name = "PORT")]
     control: Option<u16>,
 
-    /// Secret with which apps can be made on any address; without it, they can be on loopback only
+    /// Secret for creating apps; without it, apps can be created only on a loopback address
     #[arg(long, value_name = "SECRET", env = "CAPABLY_PROVISION_SECRET", hide_env_values = true)]
     provision_secret: Option<ProvisionSecret>,
 
-    /// Print endpoint, port and key, and the control port if any, as one line of JSON
+    /// Print endpoint, port and key (and the control port) as one line of JSON
     #[arg(long)]
     json: bool,
 
-    // Last, since what follows it would stand under its heading.
+    // Last: clap would put later options under its heading.
     #[command(flatten)]
     limits: Limits,
 }
@@ -108,32 +110,32 @@ pub(crate) struct Serve {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 struct Limits {
-    /// Apps on the server, the first one among them [default: any number]
+    /// Most apps on the server, the first one included [default: no limit]
     #[arg(long, value_name = "APPS")]
     max_apps: Option<usize>,
 
-    /// Connections to the server [default: any number]
+    /// Most connections to the server [default: no limit]
     #[arg(long, value_name = "CONNECTIONS")]
     max_connections: Option<usize>,
 
-    /// Connections of an app [default: any number]
+    /// Most connections of an app [default: no limit]
     #[arg(long, value_name = "CONNECTIONS")]
     max_app_connections: Option<usize>,
 
-    /// Channels of an app [default: any number]
+    /// Most channels of an app [default: no limit]
     #[arg(long, value_name = "CHANNELS")]
     max_channels: Option<usize>,
 
-    /// REST requests a second of an app [default: any number]
+    /// Most REST requests a second of an app [default: no limit]
     #[arg(long, value_name = "REQUESTS")]
     max_request_rate: Option<u32>,
 
-    /// Messages a second of a connection [default: any number]
+    /// Most messages a second of a connection [default: no limit]
     #[arg(long, value_name = "MESSAGES")]
     max_inbound_rate: Option<u32>,
 
-    /// Bytes of an app's messages in memory; beyond that, the oldest of the channels used least go first
-    /// [default: 1073741824]
+    /// Most bytes of an app's messages in memory; beyond that, the oldest messages of the channels used least recently are
+    /// dropped [default: 1073741824]
     #[arg(long, value_name = "BYTES")]
     max_log_bytes: Option<usize>,
 }
@@ -165,7 +167,7 @@ impl Limits {
     }
 }
 
-/// The secret for making apps. `Debug` does not show it.
+/// The secret for creating apps. `Debug` does not show it.
 #[derive(Clone)]
 struct ProvisionSecret(String);
 
@@ -192,9 +194,9 @@ impl Serve {
         }
         if let Some(directory) = &self.data {
             builder = builder.data(directory);
-            say_nothing_of_panics_in_the_storage();
+            silence_panics_of_the_storage();
         }
-        // As an empty CAPABLY_KEY, an empty variable counts as none.
+        // An empty variable counts as not set, as for CAPABLY_KEY.
         if let Some(ProvisionSecret(secret)) = &self.provision_secret
             && !secret.is_empty()
         {
@@ -243,20 +245,20 @@ For clients in other terminals:
             ))?;
         }
         interrupts.next().await;
-        notice("Stopping: clients are told to reconnect.");
+        notice("Stopping. Clients get a DISCONNECTED and will reconnect.");
         tokio::select! {
             () = server.shutdown() => Ok(()),
-            () = interrupts.next() => Err(Failure::failed("stopped before all clients were told")),
+            () = interrupts.next() => Err(Failure::failed("stopped before all clients were disconnected; storage may still be writing")),
         }
     }
 }
 
-/// They become errors, which say what is wrong in words for people.
-fn say_nothing_of_panics_in_the_storage() {
-    let say = panic::take_hook();
+/// Prints no message for a panic in the thread of the storage. It becomes an error, which has a text for the user.
+fn silence_panics_of_the_storage() {
+    let print = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         if thread::current().name() != Some(storage::THREAD) {
-            say(panic);
+            print(panic);
         }
     }));
 }
@@ -265,20 +267,20 @@ fn not_started(error: ServerError) -> Failure {
     match &error {
         ServerError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
             Failure::failed(error.to_string())
-                .remedy("stop what uses it, or choose another: 0 takes a free one")
+                .remedy("stop the program that uses the port, or choose another port: --port 0 takes a free one")
         }
         ServerError::Bind { source, .. } => Failure::failed(format!("{error}: {source}")),
         ServerError::Key(_) | ServerError::AppId => Failure::usage(error.to_string())
-            .remedy("give a key such as local1.key:secret, or none for a random one"),
+            .remedy("use a key such as local1.key:secret, or leave out --key for a random key"),
         ServerError::Storage(problem) => {
             let failure = Failure::failed(error.to_string());
             match problem {
-                StorageError::Locked(_) => failure.remedy("stop it, or choose another directory"),
+                StorageError::Locked(_) => failure.remedy("stop the other server, or choose another directory"),
                 StorageError::Version(_) => {
                     failure.remedy("use the version of capably that wrote it, or another directory")
                 }
                 StorageError::Corrupt(_) => {
-                    failure.remedy("put back a copy of the directory, or choose another one")
+                    failure.remedy("restore the directory from a backup, or choose another directory")
                 }
                 _ => failure,
             }

@@ -17,10 +17,10 @@ use crate::{
 /// Print the messages of a channel as they arrive
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Runs until Ctrl-C, until --count messages have arrived, or until --timeout is
-over. Messages go to stdout; that the channel is attached is said on stderr. With
---json each message is an object with the names of the wire; binary data is base64,
-and then \"encoding\" is \"base64\".
+Runs until Ctrl-C, until --count messages have arrived, or until the --timeout.
+Messages are written to stdout. A line on stderr says when the channel is attached.
+With --json, each message is an object with the field names of the protocol; binary
+data is base64, with \"encoding\": \"base64\".
 
 Examples:
   capably subscribe greetings
@@ -31,19 +31,19 @@ pub(crate) struct Subscribe {
     /// Channel to subscribe to
     channel: String,
 
-    /// One JSON object a line, for other programs
+    /// Print one JSON object per line, for other programs
     #[arg(long)]
     json: bool,
 
-    /// Have messages sent as what changed since the one before; they are printed whole
+    /// Receive each message as its difference from the one before, to save bandwidth; messages are printed in full
     #[arg(long)]
     delta: bool,
 
-    /// End after so many messages
+    /// End after N messages
     #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
-    /// End after so many seconds; an error (exit code 5) when --count messages have not arrived by then
+    /// End after this time; with --count, it is an error (exit code 5) when fewer messages have arrived
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
 
@@ -74,7 +74,7 @@ impl Subscribe {
         result.and(output.flush())
     }
 
-    /// Prints messages until there are enough.
+    /// Prints messages, until `count` are printed.
     async fn print(
         &self,
         client: &mut Option<Realtime>,
@@ -93,7 +93,7 @@ impl Subscribe {
         let mut messages = channel.subscribe().await?;
         notice(format_args!("Subscribed to {}", self.channel));
         while self.count.is_none_or(|count| *received < count) {
-            // What has arrived already is written in one go.
+            // Messages that have arrived already are written together, and flushed once.
             let next = match messages.next().now_or_never() {
                 Some(next) => next,
                 None => {
@@ -115,7 +115,7 @@ impl Subscribe {
         Ok(())
     }
 
-    /// What it means to end before print does: a failure when messages are missing.
+    /// The result when the interrupt or the timeout comes first: a failure if messages are missing.
     fn ended(
         &self,
         received: u64,

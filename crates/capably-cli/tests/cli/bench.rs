@@ -94,7 +94,7 @@ fn another_service_is_measured_where_one_is_named() {
 
 #[test]
 fn a_key_alone_sends_nothing_anywhere() {
-    let why = "error: a key or a port, but no endpoint\n  remedy: give --endpoint, ";
+    let why = "error: a key or a port is given, but no endpoint\n  remedy: add --endpoint, ";
     for option in [["--key", "app.key:secret"], ["--port", "8080"]] {
         let output = run(SMALL.into_iter().chain(option));
         assert_eq!(output.status.code(), Some(2), "{option:?}");
@@ -115,7 +115,7 @@ fn people_see_a_table() {
     assert_eq!(
         lines[..3],
         [
-            "One connection publishes, another receives; they and the server share this process.",
+            "One connection publishes, another receives. They and the server are in this process.",
             "",
             "json"
         ]

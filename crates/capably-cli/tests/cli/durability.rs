@@ -244,7 +244,7 @@ async fn a_server_goes_on_with_its_directory() {
     let output = run(["serve", "--port", "0", "--data", path.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     let expected = format!(
-        "error: another server uses the data directory {}\n  remedy: stop it, or choose another \
+        "error: another server uses the data directory {}\n  remedy: stop the other server, or choose another \
          directory\n",
         path.display()
     );
@@ -282,7 +282,8 @@ fn damaged_data_is_an_error_with_a_remedy() {
         assert_eq!(output.status.code(), Some(1));
         let said = stderr(&output);
         assert!(said.starts_with("error: the stored data is damaged: "), "{said}");
-        let remedy = "\n  remedy: put back a copy of the directory, or choose another one\n";
+        let remedy =
+            "\n  remedy: restore the directory from a backup, or choose another directory\n";
         assert!(said.ends_with(remedy) && said.lines().count() == 2, "{said}");
     }
 }

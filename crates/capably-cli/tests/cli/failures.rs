@@ -51,7 +51,7 @@ fn without_a_key_the_remedy_names_where_to_put_it() {
         assert_eq!(output.status.code(), Some(2));
         assert_eq!(
             stderr(&output),
-            "error: no API key\n  remedy: give --key, or set CAPABLY_KEY or ABLY_API_KEY\n"
+            "error: an API key is missing\n  remedy: use --key, or set CAPABLY_KEY or ABLY_API_KEY\n"
         );
     }
 }
@@ -66,7 +66,11 @@ fn a_variable_that_is_empty_is_none() {
         }
         let output = finish(command.spawn().unwrap());
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-        assert!(stderr(&output).starts_with("error: no API key\n"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).starts_with("error: an API key is missing\n"),
+            "{}",
+            stderr(&output)
+        );
 
         let mut command = server.client(["publish", "c", "d"]);
         command.env("CAPABLY_KEY", empty).env("ABLY_API_KEY", &server.key);
@@ -137,7 +141,7 @@ fn a_secret_is_not_in_the_log() {
 #[test]
 fn wrong_usage_has_exit_code_2() {
     for (arguments, why) in [
-        (&["publish", "c"][..], "error: no data to publish\n"),
+        (&["publish", "c"][..], "error: the data is missing\n"),
         (&["publish", "c", "n", "d", "--file", "x"], "error: the data is given twice\n"),
         (&["publish", "c", "7", "--json"], "error: JSON data must be an object or an array\n"),
         (&["publish", "c", "*", "--binary"], "error: the data is not base64: "),

@@ -13,7 +13,7 @@ fn a_server_says_where_it_is_and_stops_on_ctrl_c() {
     assert_eq!(server.endpoint, "127.0.0.1");
     let output = server.stop();
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(stderr(&output), "Stopping: clients are told to reconnect.\n");
+    assert_eq!(stderr(&output), "Stopping. Clients get a DISCONNECTED and will reconnect.\n");
     assert_eq!(stdout(&output), "", "nothing beside the first line");
 }
 
@@ -50,8 +50,8 @@ fn a_taken_port_is_an_error_with_a_remedy() {
     assert_eq!(
         stderr(&output),
         format!(
-            "error: port {} on 127.0.0.1 is in use\n  remedy: stop what uses it, or choose another: \
-             0 takes a free one\n",
+            "error: port {} on 127.0.0.1 is in use\n  remedy: stop the program that uses the port, or choose \
+             another port: --port 0 takes a free one\n",
             server.port
         )
     );
@@ -61,12 +61,15 @@ fn a_taken_port_is_an_error_with_a_remedy() {
 fn a_key_that_is_no_key_is_an_error() {
     for (key, why) in [
         ("nonsense", "error: an API key has the form `appId.keyId:secret`\n"),
-        ("app.key:secret", "error: the app id of a key, its part before the first dot, has six "),
+        (
+            "app.key:secret",
+            "error: the app id, the part of the key before the first dot, must have six ",
+        ),
     ] {
         let output = run(["serve", "--port", "0", "--key", key]);
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).starts_with(why), "{}", stderr(&output));
-        assert!(stderr(&output).contains("\n  remedy: give a key such as "));
+        assert!(stderr(&output).contains("\n  remedy: use a key such as "));
     }
 }
 

@@ -1,4 +1,4 @@
-//! How far a channel's listeners have come, and what they may miss (RTL2f, RTL12).
+//! How far a channel's listeners have come, and whether they may have missed messages (RTL2f, RTL12).
 
 use std::mem;
 
@@ -6,45 +6,45 @@ use capably_protocol::{ErrorInfo, Millis, Str, frame::Attached};
 
 use super::{Channel, State};
 
-/// Between two attachments of a channel, of which the second does not continue the first, messages may have
-/// been missed.
+/// The part of a channel in which messages may have been missed: the channel was attached twice, and the second
+/// attachment does not continue the first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gap {
-    /// Why continuity was lost, if the service or the connection said (TH3).
+    /// Why continuity was lost, if the service or the connection gave a reason (TH3).
     pub reason: Option<ErrorInfo>,
     /// The channel serial up to which nothing is missing (RTL15b).
     pub after: Option<Str>,
     /// The channel serial from which on nothing is missing (RTL15c).
     pub until: Option<Str>,
-    /// When nothing was missed any more, in ms since the epoch by the client's clock.
+    /// When the gap ended, in ms since the epoch by the client's clock.
     pub time: Millis,
 }
 
-/// Where a channel that is not attached is to continue.
+/// The record from which a gap is made when the channel is attached again.
 #[derive(Debug, Default)]
 pub(super) struct Continuity {
-    /// How far it had come when it last was attached. Unlike the `channelSerial` this outlasts DETACHED
+    /// The channel's position when it was last attached. Unlike the `channelSerial` it outlasts DETACHED
     /// (RTL15b2).
     position: Option<Str>,
-    /// Why it is not attached any more, or the connection not the same.
+    /// Why the channel is not attached any more, or the connection not the same.
     cause: Option<ErrorInfo>,
-    /// Since the last ATTACH was sent, a message arrived that was not passed on (RTL17), though it has moved
-    /// the `channelSerial` (RTL15b). What the service sends from that ATTACH on includes it.
+    /// Since the last ATTACH was sent, a message arrived that was not delivered (RTL17), though it has moved
+    /// the `channelSerial` (RTL15b). What the service sends from that ATTACH on includes the message.
     passed_over: bool,
     /// An ATTACH was sent that continues after such a message.
     missed: bool,
 }
 
 impl Continuity {
-    /// To be continued here: where the channel of another client had come (RTN16j).
+    /// Starts at the position that the channel of an earlier client had (RTN16j).
     pub(super) fn at(position: Option<Str>) -> Self {
         Self { position, ..Self::default() }
     }
 }
 
 impl Channel {
-    /// Whether a listener that joins now is to miss nothing from now on, though the channel may have to be
-    /// attached first: the service will be asked to continue it.
+    /// Whether a listener that joins at this moment will miss nothing from here on. That holds for a channel
+    /// that is still to be attached, too, if the service will be asked to continue it.
     pub fn is_continuous(&self) -> bool {
         match self.state {
             State::Attached => true,
@@ -55,7 +55,7 @@ impl Channel {
         }
     }
 
-    /// The channel is attached no more.
+    /// The channel left ATTACHED.
     pub(super) fn left(&mut self, cause: Option<&ErrorInfo>) {
         if self.channel_serial.is_some() {
             self.continuity.position.clone_from(&self.channel_serial);
@@ -65,10 +65,10 @@ impl Channel {
         }
     }
 
-    /// The connection is another than the one that the channel was on (RTN15c7).
+    /// The connection is another than the one that the channel was attached on (RTN15c7).
     pub(super) fn not_continued(&mut self, reason: &ErrorInfo) {
         match self.state {
-            // Before the first attach there may be the position of another client's channel (RTN16l).
+            // An initialized channel may have the position of an earlier client's channel (RTN16l).
             State::Initialized | State::Attaching | State::Attached | State::Suspended => {
                 self.continuity.cause = Some(reason.clone());
             }
@@ -76,26 +76,26 @@ impl Channel {
         }
     }
 
-    /// The service is not to continue the channel where it is, as what comes there cannot be read.
+    /// Drops the position, because the frame that follows it cannot be read and would arrive after every resume.
     pub(crate) fn begin_anew(&mut self, cause: &ErrorInfo) {
         self.left(Some(cause));
         self.channel_serial = None;
     }
 
-    /// A message arrived that is not passed on (RTL17).
+    /// A message arrived that is not delivered (RTL17).
     pub(super) fn pass_over(&mut self, serial: Option<Str>) {
         let before = self.channel_serial.clone();
         self.moved(serial);
         self.continuity.passed_over |= self.channel_serial != before;
     }
 
-    /// The service is asked to continue after the `channelSerial`.
+    /// ATTACH is sent, to continue after the `channelSerial`.
     pub(super) fn asked_to_continue(&mut self) {
         self.continuity.missed |= mem::take(&mut self.continuity.passed_over);
     }
 
-    /// The channel is attached, perhaps once more. Returns what may have been missed, unless it continues.
-    pub(super) fn attached(
+    /// The gap before this ATTACHED, unless the channel continues without one. The record is reset.
+    pub(super) fn take_gap(
         &mut self,
         attached: &Attached,
         resumed: bool,
@@ -112,9 +112,9 @@ impl Channel {
         })
     }
 
-    /// A detach was not confirmed, and the channel is attached as before (RTL5f). Returns what may have been
-    /// missed: what arrived meanwhile was not passed on (RTL17).
-    pub(super) fn returned(&mut self, reason: &ErrorInfo, time: Millis) -> Option<Gap> {
+    /// The gap that an unconfirmed detach leaves when the channel is attached as before (RTL5f): messages that
+    /// arrived meanwhile were not delivered (RTL17).
+    pub(super) fn take_detaching_gap(&mut self, reason: &ErrorInfo, time: Millis) -> Option<Gap> {
         let Continuity { position, .. } = mem::take(&mut self.continuity);
         let until = self.channel_serial.clone();
         let reason = Some(reason.clone());

@@ -1,134 +1,131 @@
-//! Messages on their way to the user (RTL7, RTL17).
+//! Delivery of messages to the application (RTL7, RTL17).
 
 use std::mem;
 
 use capably_protocol::{ErrorCode, ErrorInfo, Message, encoding, frame::Delivery};
 
-use super::{Channel, Gap, Place, State};
-use crate::{Batch, ChannelId, Client, Event, Instant, Output, unreadable::is_delta};
+use super::{Channel, Gap, Place, State, VcdiffDecoder, is_delta};
+use crate::{Batch, Event, Output, context::Cx};
 
-impl Client {
-    /// Messages arrived (RTL15b, RTL17).
-    pub(crate) fn deliver(&mut self, delivery: &mut Delivery<Message>, now: Instant) {
-        self.deliver_damaged(delivery, Vec::new(), now);
-    }
-
-    /// The same, of a frame that lacks the items that cannot be read.
-    pub(crate) fn deliver_damaged(
+impl Channel {
+    /// MESSAGE arrived (RTL15b, RTL17), with the gaps that its unreadable items leave.
+    pub(crate) fn deliver(
         &mut self,
         delivery: &mut Delivery<Message>,
         mut missing: Vec<(usize, Gap)>,
-        now: Instant,
+        cx: &mut Cx<'_>,
     ) {
-        let decoder = self.config.vcdiff.clone();
-        let Some(id) = self.channel_id(&delivery.channel) else { return };
         let serial = delivery.channel_serial.take();
         let mut place = None;
-        if self.channels.get(&id).is_some_and(Channel::may_repeat) {
-            place = self.admit(id, serial.as_ref(), now);
+        // Most channels have no replay: their frames skip the clones that a place costs here.
+        if self.may_repeat() {
+            place = self.admit(serial.as_ref(), cx);
             if place.is_none() {
                 return;
             }
         }
         let repeated = place.as_ref().is_some_and(|place| place.repeated);
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        if channel.state != State::Attached {
-            return channel.pass_over(serial);
+        if self.state != State::Attached {
+            return self.pass_over(serial);
         }
         let damaged = !missing.is_empty();
         if damaged && !repeated && delivery.items.iter().any(is_delta) {
-            // Should these need what is missing, the channel goes on after the frame.
-            place = Some(channel.advance(serial.clone()));
+            // The base of a delta may be among the missing items. If so, the channel recovers after this
+            // frame: before it, the service would send the unreadable items again.
+            place = Some(self.advance(serial.clone()));
         }
-        let mut failure = None;
-        // Each may be needed for the next (RTL21).
-        for (index, message) in delivery.items.iter_mut().enumerate() {
-            message.inherit(
-                delivery.id.as_ref(),
-                index,
-                delivery.connection_id.as_ref(),
-                delivery.timestamp,
-            );
-            let cipher = channel.options.cipher.as_ref();
-            let decoded = match &decoder {
-                Some(decoder) => channel.deltas.decode(message, cipher, &**decoder),
-                None if message.encoding.is_none() => continue,
-                None => encoding::decode(&mut message.data, &mut message.encoding, cipher),
-            };
-            if let Err(error) = decoded {
-                if is_fatal(&error) {
-                    failure = Some((index, error));
-                    break;
-                }
-                // It is delivered as far as it was decoded (RSL6b).
-                tracing::error!(channel = &*channel.name, %error, "a payload could not be decoded");
-            }
-        }
-        match failure {
-            None => {
+        let decoder = cx.config.vcdiff.as_deref();
+        match self.decode_messages(delivery, decoder) {
+            Ok(()) => {
                 let place = match place {
                     Some(place) => {
                         if !repeated {
-                            channel.moved(serial);
+                            self.moved(serial);
                         }
                         place
                     }
-                    None => channel.advance(serial),
+                    None => self.advance(serial),
                 };
                 if decoder.is_some() {
-                    channel.deltas.progressed();
+                    self.deltas.progressed();
                 }
                 let again = repeated.then(|| place.clone());
-                self.hand_on(id, &mut delivery.items, missing, place);
+                self.emit_messages(&mut delivery.items, missing, place, cx);
                 if let Some(place) = again {
-                    self.repeated(id, &place, now);
+                    self.repeated(&place, cx);
                 }
             }
-            Some((_, error)) if repeated && decoder.is_some() => {
-                self.replay_failed(id, error, now);
-            }
-            // The frame comes again as a whole (RTL18b).
-            Some((_, error)) if decoder.is_some() && !damaged => self.recover_delta(id, error, now),
-            Some((index, error)) => {
+            Err((_, error)) if repeated && decoder.is_some() => self.replay_failed(error, cx),
+            // Nothing of the frame is delivered, as the recovery sends it again as a whole (RTL18b).
+            Err((_, error)) if decoder.is_some() && !damaged => self.recover_delta(error, cx),
+            Err((index, error)) => {
                 delivery.items.truncate(index);
                 missing.iter_mut().for_each(|(before, _)| *before = index.min(*before));
-                let place = place.unwrap_or_else(|| channel.advance(serial));
-                self.hand_on(id, &mut delivery.items, missing, place);
+                let place = place.unwrap_or_else(|| self.advance(serial));
+                self.emit_messages(&mut delivery.items, missing, place, cx);
                 if decoder.is_some() {
-                    return self.recover_delta(id, error, now);
+                    self.recover_delta(error, cx);
+                } else {
+                    self.fail(error, cx);
                 }
-                self.fail_channel(id, error, now);
             }
         }
     }
 
-    /// Hands messages to the user. What arrived together is handed on together.
-    fn hand_on(
+    /// Decodes the payloads of a frame, with the fields that messages inherit from it. The error is that of the first
+    /// message that makes those after it unusable, with its index.
+    fn decode_messages(
         &mut self,
-        id: ChannelId,
+        delivery: &mut Delivery<Message>,
+        decoder: Option<&dyn VcdiffDecoder>,
+    ) -> Result<(), (usize, ErrorInfo)> {
+        let Delivery { id, connection_id, timestamp, items, .. } = delivery;
+        let cipher = self.options.cipher.as_ref();
+        // In order: each message may be the base of the next (RTL21).
+        for (index, message) in items.iter_mut().enumerate() {
+            message.inherit(id.as_ref(), index, connection_id.as_ref(), *timestamp);
+            let decoded = match decoder {
+                Some(decoder) => self.deltas.decode(message, cipher, decoder),
+                None if message.encoding.is_none() => continue,
+                None => encoding::decode(&mut message.data, &mut message.encoding, cipher),
+            };
+            match decoded {
+                Ok(()) => {}
+                Err(error) if is_fatal(&error) => return Err((index, error)),
+                // It is delivered as far as it was decoded (RSL6b).
+                Err(error) => {
+                    tracing::error!(channel = &*self.name, %error, "a payload could not be decoded");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Emits messages as a batch. They join a batch that the driver has not polled yet, so that a subscriber wakes once
+    /// for messages that arrived together.
+    fn emit_messages(
+        &mut self,
         items: &mut Vec<Message>,
         missing: Vec<(usize, Gap)>,
         place: Place,
+        cx: &mut Cx<'_>,
     ) {
-        if let Some(reason) = missing.first().and_then(|(_, gap)| gap.reason.as_ref())
-            && !place.repeated
-        {
-            self.unreadable(id, reason);
+        if !place.repeated {
+            self.note_unreadable(&missing, cx);
         }
         if missing.is_empty()
-            && let Some(Output::Event(Event::Messages(last, batch))) = self.last_output()
-            && *last == id
+            && let Some(Output::Event(Event::Messages(last, batch))) = cx.last_output()
+            && *last == self.id
             && batch.joins(&place)
         {
-            batch.join(items, place);
-            return;
+            return batch.join(items, place);
         }
         let batch = Batch { items: mem::take(items), missing, place };
-        self.push(Output::Event(Event::Messages(id, batch)));
+        cx.emit(Event::Messages(self.id, batch));
     }
 }
 
-/// Whether a message that cannot be decoded for this reason ends what the channel can receive (RTL18, PC3).
+/// Whether a message that cannot be decoded for this reason makes those after it unusable, too (RTL18, PC3).
 fn is_fatal(error: &ErrorInfo) -> bool {
     matches!(error.code, ErrorCode::DELTA_DECODING_FAILED | ErrorCode::MISSING_PLUGIN)
 }

@@ -1,26 +1,27 @@
-//! Payloads that come as what changed since the message before (RTL18 to RTL20).
+//! Deltas: payloads that are sent as the difference from the message before (RTL18 to RTL20).
 
-use std::{error, fmt};
+use std::{error, fmt, mem};
 
 use capably_protocol::{CipherParams, Data, ErrorCode, ErrorInfo, Message, Str, encoding};
 
-use crate::{ChannelId, Client, Instant, errors};
+use super::Channel;
+use crate::{context::Cx, errors};
 
 /// Applies deltas (VD1).
 pub trait VcdiffDecoder: fmt::Debug + Send + Sync {
-    /// The payload of a message (VD2a): what the delta makes of the base, the payload of the message before
-    /// it as bytes (PC3a).
+    /// Applies a delta to its base, and returns the payload of the message (VD2a). The base is the payload of
+    /// the message before, as bytes (PC3a).
     ///
     /// # Errors
-    /// Why the delta cannot be applied. The client then discards the message and has the service send it
-    /// again, in full (RTL18).
+    /// The reason why the delta cannot be applied. The client then drops the message, and asks the service to
+    /// send it again in full (RTL18).
     fn decode(&self, delta: &[u8], base: &[u8]) -> Result<Vec<u8>, DeltaError>;
 }
 
 /// Why a [`VcdiffDecoder`] cannot apply a delta.
 pub type DeltaError = Box<dyn error::Error + Send + Sync>;
 
-/// What a channel keeps to apply the next delta.
+/// The state that a channel needs to apply the next delta.
 #[derive(Debug, Default)]
 pub(super) struct Deltas {
     /// The last message, if its payload is known.
@@ -28,31 +29,31 @@ pub(super) struct Deltas {
     recovery: Recovery,
 }
 
-/// The last message: from it the next may be made (RTL19, RTL20).
+/// The last message, which the next delta may refer to (RTL19, RTL20).
 #[derive(Debug)]
 struct Base {
     id: Option<Str>,
-    /// As it was sent, without the steps that the way to here has added (RTL19a).
+    /// As it was published, without base64, which only the transport needs (RTL19a).
     payload: Data,
 }
 
-/// Where the channel is on its way out of a delta that could not be applied.
+/// How far the recovery from a delta that could not be applied has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Recovery {
-    /// There is none.
+    /// No recovery is under way.
     #[default]
     None,
-    /// The channel is to be attached again where it was.
+    /// The channel is to be attached again, at the position before the delta.
     Attaching,
-    /// It is attached again; no message has been decoded since.
+    /// The channel is attached again, and no message has been decoded since.
     Attached,
 }
 
 impl Deltas {
-    /// Decodes a message, and keeps its payload.
+    /// Decodes a message, and stores its payload as the base of the next delta.
     ///
     /// # Errors
-    /// 40018 when the delta cannot be applied, with whatever comes before it (RTL18); otherwise as
+    /// 40018 if the delta, or a step before it, cannot be applied (RTL18); otherwise as
     /// [`encoding::decode`].
     pub(super) fn decode(
         &mut self,
@@ -60,8 +61,7 @@ impl Deltas {
         cipher: Option<&CipherParams>,
         decoder: &dyn VcdiffDecoder,
     ) -> Result<(), ErrorInfo> {
-        let steps = message.encoding.as_deref();
-        if steps.is_some_and(|steps| steps.split('/').any(|step| step == "vcdiff")) {
+        if is_delta(message) {
             return self.apply(message, cipher, decoder);
         }
         let Message { id, data, encoding, .. } = message;
@@ -79,9 +79,8 @@ impl Deltas {
     ) -> Result<(), ErrorInfo> {
         let from = message.delta().map(|delta| delta.from);
         let base = self.base.as_ref().filter(|base| base.id.is_some() && base.id == from);
-        let base = base.ok_or_else(|| {
-            errors::delta_failed("it was made from another message than the one before it")
-        })?;
+        let base =
+            base.ok_or_else(|| errors::delta_failed("its base is not the message before it"))?;
         let base = match &base.payload {
             Data::Text(text) => text.as_bytes(),
             Data::Binary(bytes) => bytes,
@@ -105,12 +104,12 @@ impl Deltas {
         }
     }
 
-    /// The channel stays where it was until it is attached again (RTL18c).
+    /// Whether the channel must keep its position until it is attached again (RTL18c).
     pub(super) fn is_recovering(&self) -> bool {
         self.recovery == Recovery::Attaching
     }
 
-    /// A frame has been decoded.
+    /// A frame has been decoded, so the recovery succeeded.
     pub(super) fn progressed(&mut self) {
         self.recovery = Recovery::None;
     }
@@ -122,28 +121,31 @@ impl Deltas {
         }
     }
 
-    /// The channel is not attached, and not about to be: it has no place to go back to.
+    /// The channel is not attached, and not about to be: it has no position to recover at.
     pub(super) fn detached(&mut self) {
         *self = Self::default();
     }
 }
 
-impl Client {
-    /// A delta could not be applied, so none of those that follow can: the service is asked to begin anew
-    /// after what was decoded last (RTL18).
+impl Channel {
+    /// A delta could not be applied, so none of those that follow can: the service is asked to send again, in
+    /// full, what follows the message that was decoded last (RTL18).
     ///
-    /// What arrives meanwhile is discarded, as the channel is not attached (RTL17), so there is one recovery
-    /// at a time. One that leads to the same failure is no reason to hurry: the channel is suspended for a
-    /// while.
-    pub(super) fn recover_delta(&mut self, id: ChannelId, error: ErrorInfo, now: Instant) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+    /// Frames that arrive meanwhile are dropped, as the channel is not attached (RTL17), so there is one recovery
+    /// at a time.
+    pub(super) fn recover_delta(&mut self, error: ErrorInfo, cx: &mut Cx<'_>) {
         tracing::error!(
-            channel = &*channel.name, code = error.code.0, %error, "a delta could not be applied",
+            channel = &*self.name, code = error.code.0, %error, "a delta could not be applied",
         );
-        let before = std::mem::replace(&mut channel.deltas.recovery, Recovery::Attaching);
-        match before {
-            Recovery::None => self.begin_attach(id, Some(error), now),
-            Recovery::Attaching | Recovery::Attached => self.suspend_channel(id, error, now),
+        match mem::replace(&mut self.deltas.recovery, Recovery::Attaching) {
+            Recovery::None => self.begin_attach(Some(error), cx),
+            // The same failure again: without a pause, client and service would repeat this in a loop.
+            Recovery::Attaching | Recovery::Attached => self.suspend(error, cx),
         }
     }
+}
+
+/// Whether the payload of a message is a delta: the difference from another message.
+pub(crate) fn is_delta(message: &Message) -> bool {
+    message.encoding.as_deref().is_some_and(|steps| steps.split('/').any(|step| step == "vcdiff"))
 }

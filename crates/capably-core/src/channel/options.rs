@@ -1,9 +1,22 @@
-//! Options that change while the channel lives (RTL16).
+//! The options of a channel, and how they change while the channel is in use (TB, RTL16).
 
-use capably_protocol::frame::Params;
+use capably_protocol::{ChannelMode, CipherParams, frame::Params};
 
-use super::{ChannelOptions, Request, State};
-use crate::{ChannelId, Client, Now, OpId, Outcome, errors};
+use super::{Channel, Request, State};
+use crate::{OpId, Outcome, context::Cx};
+
+/// The options of a channel (TB).
+#[derive(Clone, Debug, Default)]
+pub struct ChannelOptions {
+    /// Channel parameters, such as `rewind` (TB2c).
+    pub params: Params,
+    /// The modes to request; none requests the service's default (TB2d).
+    pub modes: Vec<ChannelMode>,
+    /// The cipher that decrypts payloads (TB2b).
+    pub cipher: Option<CipherParams>,
+    /// The product that opened the channel. The ATTACH names it (WP7).
+    pub agent: Option<String>,
+}
 
 impl ChannelOptions {
     /// The parameters of an ATTACH (RTL4k, WP7).
@@ -16,26 +29,16 @@ impl ChannelOptions {
     }
 }
 
-impl Client {
-    /// Replaces what a channel is asked to be (RTL16). Params and modes are asked for anew while the channel
-    /// is attached or attaching; else they count from the next attach on (RTL16a). Ends with
-    /// [`Outcome::Done`].
-    pub fn set_channel_options(
-        &mut self,
-        id: ChannelId,
-        options: ChannelOptions,
-        op: OpId,
-        now: Now,
-    ) {
-        let Some(channel) = self.channels.get_mut(&id) else {
-            return self.done(op, Err(errors::released()));
-        };
-        let asks = !options.params.is_empty() || !options.modes.is_empty();
-        channel.options = options;
-        if asks && matches!(channel.state, State::Attaching | State::Attached) {
-            self.request(id, Request::Reattach(op), now.instant);
+impl Channel {
+    /// Replaces the options. An attached or attaching channel requests params and modes anew; any other
+    /// channel does so when it is attached next (RTL16a).
+    pub(crate) fn set_options(&mut self, options: ChannelOptions, op: OpId, cx: &mut Cx<'_>) {
+        let requests_any = !options.params.is_empty() || !options.modes.is_empty();
+        self.options = options;
+        if requests_any && matches!(self.state, State::Attaching | State::Attached) {
+            self.request(Request::Reattach(op), cx);
         } else {
-            self.done(op, Ok(Outcome::Done));
+            cx.done(op, Ok(Outcome::Done));
         }
     }
 }

@@ -1,150 +1,145 @@
-//! What the service says about a channel, and what follows when it says nothing (RTL12, RTL13, RTL14).
+//! Frames of the service about a channel, and the deadlines for them (RTL12, RTL13, RTL14).
 
-use capably_protocol::{ErrorInfo, Flags, frame::Attached};
+use capably_protocol::{ErrorInfo, Flags, Str, frame::Attached};
 
-use super::State;
+use super::{Channel, State};
 use crate::{
-    ChannelEvent, ChannelId, ChannelState, ChannelStateChange, Client, ConnectionState, Event,
-    Instant, Now, Output, Timer, backoff, errors,
+    ChannelEvent, ChannelState, ChannelStateChange, Event, Timer, backoff, context::Cx, errors,
+    outbox::Outbox,
 };
 
-impl Client {
+impl Channel {
     /// ATTACHED arrived.
-    pub(crate) fn channel_attached(&mut self, id: ChannelId, attached: Attached, now: Now) {
-        let Now { instant: now, wall } = now;
+    pub(crate) fn handle_attached(
+        &mut self,
+        attached: Attached,
+        outbox: &mut Outbox,
+        cx: &mut Cx<'_>,
+    ) {
         let has_presence = attached.flags.contains(Flags::HAS_PRESENCE);
         let resumed = attached.flags.contains(Flags::RESUMED);
         let has_backlog = attached.flags.contains(Flags::HAS_BACKLOG);
-        if self.replay_answered(id, &attached, wall, now) {
+        if self.replay_answered(&attached, outbox, cx) || self.is_late_answer(&attached) {
             return;
         }
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        if channel.is_late_answer(&attached) {
-            return;
-        }
-        channel.abandoned_replay = None;
-        let event = match channel.state {
+        self.abandoned_replay = None;
+        let event = match self.state {
             State::Attaching | State::Suspended => ChannelEvent::State(ChannelState::Attached),
             State::Attached => ChannelEvent::Update,
             // The service attached a channel that is to be detached (RTL5k).
-            State::Detaching { .. } => return self.send_detach(id),
-            State::Detached => return self.begin_detach(id, false, now),
+            State::Detaching { .. } => return self.send_detach(cx),
+            State::Detached => return self.begin_detach(false, cx),
             State::Initialized | State::Failed => return,
         };
-        let gap = channel.attached(&attached, resumed, wall);
+        let gap = self.take_gap(&attached, resumed, cx.now.wall);
         if !resumed {
-            channel.attach_serial.clone_from(&attached.channel_serial);
+            self.attach_serial.clone_from(&attached.channel_serial);
         }
         if attached.channel_serial.is_some() {
-            channel.channel_serial = attached.channel_serial;
+            self.channel_serial = attached.channel_serial;
         }
-        channel.modes = attached.flags.modes();
-        channel.missed_modes.clear();
-        channel.params = attached.params;
-        channel.retries = 0;
-        channel.deltas.attached();
-        let previous = channel.state();
-        channel.state = State::Attached;
+        self.modes = attached.flags.modes();
+        self.missed_modes.clear();
+        self.params = attached.params;
+        self.retries = 0;
+        self.deltas.attached();
+        let previous = self.state();
+        self.state = State::Attached;
         if let Some(error) = &attached.error {
-            channel.error_reason = Some(error.clone());
+            self.error_reason = Some(error.clone());
         } else if event != ChannelEvent::Update {
-            channel.error_reason = None;
+            self.error_reason = None;
         }
-        self.timers.clear(Timer::Attach(id));
-        self.timers.clear(Timer::Reattach(id));
+        cx.timers.clear(Timer::Attach(self.id));
+        cx.timers.clear(Timer::Reattach(self.id));
         if let Some(gap) = gap {
-            self.push(Output::Event(Event::Gap(id, gap)));
+            cx.emit(Event::Gap(self.id, gap));
         }
-        // An update without loss of continuity is no event (RTL12).
         if event == ChannelEvent::Update && resumed {
-            self.push(Output::Event(Event::Granted(id)));
+            // Without loss of continuity the application gets no update (RTL12).
+            cx.emit(Event::Granted(self.id));
         } else {
-            self.emit(
-                id,
-                ChannelStateChange {
-                    previous,
-                    current: ChannelState::Attached,
-                    event,
-                    reason: attached.error,
-                    resumed,
-                    has_backlog,
-                },
-            );
+            let change = ChannelStateChange {
+                previous,
+                current: ChannelState::Attached,
+                event,
+                reason: attached.error,
+                resumed,
+                has_backlog,
+            };
+            cx.emit(Event::Channel(self.id, change));
         }
         let reenter = event != ChannelEvent::Update || !resumed;
-        self.presence_attached(id, has_presence, reenter, wall);
-        self.settle(id, Ok(()), now);
+        self.presence.channel_attached(&self.name, has_presence, reenter, outbox, cx);
+        self.settle(Ok(()), cx);
     }
 
-    /// DETACHED arrived: what was asked for (RTL5d), or the service's decision (RTL13).
-    pub(crate) fn channel_detached(
-        &mut self,
-        id: ChannelId,
-        error: Option<ErrorInfo>,
-        now: Instant,
-    ) {
-        let Some(channel) = self.channels.get(&id) else { return };
-        match channel.state {
+    /// DETACHED arrived: the answer to a DETACH (RTL5d), or the service's decision (RTL13).
+    pub(crate) fn handle_detached(&mut self, error: Option<ErrorInfo>, cx: &mut Cx<'_>) {
+        match self.state {
             State::Detaching { .. } => {
-                self.enter_channel(id, State::Detached, error);
-                self.settle(id, Ok(()), now);
+                self.enter(State::Detached, error, cx);
+                self.settle(Ok(()), cx);
             }
-            State::Attached | State::Suspended => self.begin_attach(id, error, now),
-            State::Attaching => {
-                self.suspend_channel(id, errors::said(error, errors::detached), now);
-            }
+            State::Attached | State::Suspended => self.begin_attach(error, cx),
+            State::Attaching => self.suspend(errors::from_service(error, errors::detached), cx),
             State::Initialized | State::Detached | State::Failed => {}
         }
     }
 
-    /// The service failed the channel (RTL14).
-    pub(crate) fn channel_error(&mut self, id: ChannelId, error: Option<ErrorInfo>, now: Instant) {
-        let error = errors::said(error, errors::channel_failed);
-        self.fail_channel(id, error, now);
+    /// ERROR arrived: the service failed the channel (RTL14).
+    pub(crate) fn handle_error(&mut self, error: Option<ErrorInfo>, cx: &mut Cx<'_>) {
+        self.fail(errors::from_service(error, errors::channel_failed), cx);
     }
 
-    pub(crate) fn attach_timed_out(&mut self, id: ChannelId, now: Instant) {
-        self.suspend_channel(id, errors::attach_timed_out(), now);
+    /// OBJECT arrived. Object messages are not applied yet; only their channel serial is recorded (RTL15b).
+    pub(crate) fn pass_objects(&mut self, serial: Option<Str>, cx: &mut Cx<'_>) {
+        let Some(place) = self.admit(serial.as_ref(), cx) else { return };
+        if place.repeated {
+            self.repeated(&place, cx);
+        } else {
+            self.moved(serial);
+        }
     }
 
-    /// The service did not confirm a detach: the channel is what it was before (RTL5f).
-    pub(crate) fn detach_timed_out(&mut self, id: ChannelId, now: Now) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        let State::Detaching { from_attached } = channel.state else { return };
+    /// The service did not confirm an attach in time (RTL4f).
+    pub(crate) fn attach_timed_out(&mut self, cx: &mut Cx<'_>) {
+        self.suspend(errors::attach_timed_out(), cx);
+    }
+
+    /// The service did not confirm a detach in time: the channel is what it was before (RTL5f).
+    pub(crate) fn detach_timed_out(&mut self, cx: &mut Cx<'_>) {
+        let State::Detaching { from_attached } = self.state else { return };
         let error = errors::detach_timed_out();
         let state = if from_attached { State::Attached } else { State::Detached };
-        if from_attached && let Some(gap) = channel.returned(&error, now.wall) {
-            self.push(Output::Event(Event::Gap(id, gap)));
+        if from_attached && let Some(gap) = self.take_detaching_gap(&error, cx.now.wall) {
+            cx.emit(Event::Gap(self.id, gap));
         }
-        self.enter_channel(id, state, Some(error.clone()));
-        self.settle(id, Err(error), now.instant);
+        self.enter(state, Some(error.clone()), cx);
+        self.settle(Err(error), cx);
     }
 
-    /// A suspended channel tries again (RTL13b).
-    pub(crate) fn reattach(&mut self, id: ChannelId, now: Instant) {
-        let suspended =
-            self.channels.get(&id).is_some_and(|channel| channel.state == State::Suspended);
-        if suspended && self.connection_state() == ConnectionState::Connected {
-            self.begin_attach(id, None, now);
+    /// A suspended channel attaches again (RTL13b).
+    pub(crate) fn reattach(&mut self, cx: &mut Cx<'_>) {
+        if self.state == State::Suspended && cx.is_connected() {
+            self.begin_attach(None, cx);
         }
     }
 
     /// Enters SUSPENDED, to attach again after a while if the connection stays (RTL4f, RTL13b).
-    pub(super) fn suspend_channel(&mut self, id: ChannelId, error: ErrorInfo, now: Instant) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        channel.retries = channel.retries.saturating_add(1);
-        let retries = channel.retries;
-        self.enter_channel(id, State::Suspended, Some(error.clone()));
-        if self.connection_state() == ConnectionState::Connected {
-            let wait = backoff::delay(self.config.channel_retry_timeout, retries, &mut self.rng);
-            self.timers.set(Timer::Reattach(id), now + wait);
+    pub(super) fn suspend(&mut self, error: ErrorInfo, cx: &mut Cx<'_>) {
+        self.retries = self.retries.saturating_add(1);
+        self.enter(State::Suspended, Some(error.clone()), cx);
+        if cx.is_connected() {
+            let wait = backoff::delay(cx.config.channel_retry_timeout, self.retries, cx.rng);
+            cx.timers.set(Timer::Reattach(self.id), cx.now.instant + wait);
         }
-        self.settle(id, Err(error), now);
+        self.settle(Err(error), cx);
     }
 
-    pub(super) fn fail_channel(&mut self, id: ChannelId, error: ErrorInfo, now: Instant) {
-        self.clear_channel_timers(id);
-        self.enter_channel(id, State::Failed, Some(error.clone()));
-        self.settle(id, Err(error), now);
+    pub(super) fn fail(&mut self, error: ErrorInfo, cx: &mut Cx<'_>) {
+        self.clear_timers(cx);
+        self.enter(State::Failed, Some(error.clone()), cx);
+        self.settle(Err(error), cx);
     }
 }

@@ -1,55 +1,257 @@
-//! An attempt to connect: credentials first, then one host after the other until one accepts (RTN14, RTN17).
+//! An attempt to connect: first the credentials, then one host after the other until one accepts (RTN14, RTN17).
 
 use std::time::Duration;
 
 use capably_protocol::{ErrorInfo, Str};
 
-use super::{Connection, Continuation, State};
+use super::{Connection, ConnectionCx, Continuation, Effect, State};
 use crate::{
-    AuthId, CheckId, Client, ConnectRequest, Credentials, Instant, Now, Output, Timer, TransportId,
-    backoff, errors,
+    AuthId, CheckId, ConnectRequest, Credentials, Output, Timer, TransportId, backoff, errors,
 };
 
-/// What an attempt waits for.
+/// What an attempt to connect waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(super) enum Phase {
     /// A token (RTN27b).
     Authenticating(AuthId),
-    /// A token that the user asked for meanwhile (RTC8b).
+    /// A token that the application requested meanwhile (RTC8b).
     Authorizing,
     /// An open WebSocket.
     Dialling(TransportId),
     /// CONNECTED.
     Opened(TransportId),
-    /// Whether there is a network at all (RTN17j).
+    /// The result of a connectivity check (RTN17j).
     Checking(CheckId),
 }
 
-/// What an attempt remembers, from CONNECTING to the next state.
+/// The data of an attempt, from CONNECTING to the next state.
 #[derive(Debug, Default)]
-pub(crate) struct Attempt {
-    /// The fallback domains to try yet, the next one last; `None` while they have not come into it.
+pub(super) struct Attempt {
+    /// The fallback domains that are left to try, the next one last; `None` while the primary domain is tried.
     fallbacks: Option<Vec<Str>>,
-    /// Why the last host was no good.
+    /// Why the last host failed.
     failure: Option<ErrorInfo>,
-    /// Whether a token that the service rejected has been replaced: that is done once (RTN14b).
+    /// Whether a token that the service rejected has been replaced. It is replaced once (RTN14b).
     pub(super) renewed: bool,
     /// Whether the connection has been down for its TTL since it began.
     overdue: bool,
 }
 
 impl Connection {
-    /// The transport that this attempt is about to use.
+    /// Starts an attempt, at the primary domain (RTN17i).
+    pub(super) fn start_connecting(&mut self, cx: &mut ConnectionCx<'_>) {
+        let retrying = matches!(self.state, State::Disconnected | State::Suspended);
+        if !retrying {
+            // The time without a connection starts here (RTN14e).
+            cx.timers.set(Timer::Suspend, cx.now.instant + self.state_ttl);
+        }
+        cx.timers.clear(Timer::Retry);
+        self.start_with_primary(cx);
+        match self.credentials {
+            Credentials::Key(_) => self.dial(cx),
+            Credentials::Tokens => self.authenticate(cx),
+        }
+    }
+
+    /// The next host to dial is the primary domain again.
+    pub(super) fn start_with_primary(&mut self, cx: &ConnectionCx<'_>) {
+        self.attempt = Attempt::default();
+        self.host.clone_from(&cx.config.host);
+    }
+
+    /// Abandons the step that the attempt waits for. The state stays CONNECTING.
+    pub(super) fn halt_attempt(&mut self, cx: &mut ConnectionCx<'_>) {
+        let State::Connecting(phase) = self.state else { return };
+        match phase {
+            Phase::Authenticating(auth) => self.abandon_token(auth, cx),
+            Phase::Dialling(transport) | Phase::Opened(transport) => {
+                cx.push(Output::Shut { transport });
+            }
+            Phase::Authorizing | Phase::Checking(_) => {}
+        }
+        cx.timers.clear(Timer::Connect);
+    }
+
+    /// Enters a phase of CONNECTING.
+    pub(super) fn connecting(&mut self, phase: Phase, cx: &mut ConnectionCx<'_>) {
+        if matches!(self.state, State::Connecting(_)) {
+            self.state = State::Connecting(phase);
+        } else {
+            self.enter(State::Connecting(phase), None, None, cx);
+        }
+    }
+
+    /// Opens a transport to the current host.
+    pub(super) fn dial(&mut self, cx: &mut ConnectionCx<'_>) {
+        let transport = TransportId(self.next_transport);
+        self.next_transport += 1;
+        cx.await_answer(Timer::Connect);
+        let request =
+            ConnectRequest::new(cx.config, self.host.clone(), self.proof(), self.continuation());
+        self.connecting(Phase::Dialling(transport), cx);
+        cx.push(Output::Open { transport, request: Box::new(request) });
+    }
+
+    /// The WebSocket is open.
+    pub(crate) fn transport_opened(&mut self) {
+        if let State::Connecting(Phase::Dialling(transport)) = self.state {
+            self.state = State::Connecting(Phase::Opened(transport));
+        }
+    }
+
+    /// A host failed, for a reason that another may not have (RTN17f): the fallback domains are next.
+    pub(super) fn host_failed(&mut self, error: ErrorInfo, cx: &mut ConnectionCx<'_>) {
+        if cx.config.fallback_hosts.is_empty() {
+            return self.attempt_failed(error, cx);
+        }
+        self.attempt.failure = Some(error);
+        if self.attempt.fallbacks.is_some() {
+            return self.dial_fallback(cx);
+        }
+        // Without a network every fallback would fail, each after its timeout (RTN17j).
+        let check = CheckId(self.next_check);
+        self.next_check += 1;
+        cx.await_answer(Timer::Connect);
+        self.connecting(Phase::Checking(check), cx);
+        cx.push(Output::CheckConnectivity { check });
+    }
+
+    /// The result of a connectivity check (RTN17j).
+    pub(crate) fn handle_connectivity(
+        &mut self,
+        check: CheckId,
+        online: bool,
+        cx: &mut ConnectionCx<'_>,
+    ) {
+        if self.state == State::Connecting(Phase::Checking(check)) {
+            self.checked(online, cx);
+        }
+    }
+
+    fn checked(&mut self, online: bool, cx: &mut ConnectionCx<'_>) {
+        let mut fallbacks = match online {
+            true => cx.config.fallback_hosts.clone(),
+            false => Vec::new(),
+        };
+        cx.rng.shuffle(&mut fallbacks);
+        self.attempt.fallbacks = Some(fallbacks);
+        self.dial_fallback(cx);
+    }
+
+    fn dial_fallback(&mut self, cx: &mut ConnectionCx<'_>) {
+        let attempt = &mut self.attempt;
+        match attempt.fallbacks.as_mut().and_then(Vec::pop) {
+            Some(host) => {
+                self.host = host;
+                self.dial(cx);
+            }
+            None => {
+                let error = attempt.failure.take().unwrap_or_else(errors::transport_lost);
+                self.attempt_failed(error, cx);
+            }
+        }
+    }
+
+    /// The step that the attempt waits for took too long (RTN14c).
+    pub(crate) fn connect_timed_out(&mut self, cx: &mut ConnectionCx<'_>) {
+        match self.state {
+            State::Connecting(Phase::Checking(_)) => self.checked(false, cx),
+            State::Connecting(_) => {
+                if let Some(transport) = self.dialled() {
+                    cx.push(Output::Shut { transport });
+                }
+                self.host_failed(errors::connect_timed_out(), cx);
+            }
+            // The deadline of an attempt stays in force while CONNECTED is awaited in order to close.
+            State::Closing(_) => self.close_timed_out(cx),
+            State::Initialized
+            | State::Connected { .. }
+            | State::Disconnected
+            | State::Suspended
+            | State::Closed
+            | State::Failed => {}
+        }
+    }
+
+    /// The attempt failed (RTN14d, RTN14e).
+    pub(super) fn attempt_failed(&mut self, error: ErrorInfo, cx: &mut ConnectionCx<'_>) {
+        cx.timers.clear(Timer::Connect);
+        if cx.timers.is_set(Timer::Suspend) {
+            self.wait_to_retry(error, cx);
+        } else if self.attempt.overdue {
+            self.suspend(errors::suspended().with_cause(error), cx);
+        } else {
+            self.suspend(error, cx);
+        }
+    }
+
+    pub(super) fn wait_to_retry(&mut self, error: ErrorInfo, cx: &mut ConnectionCx<'_>) {
+        self.retries = self.retries.saturating_add(1);
+        let initial = cx.config.disconnected_retry_timeout;
+        let wait = backoff::delay(initial, self.retries, cx.rng);
+        self.retry_in(State::Disconnected, error, wait, cx);
+    }
+
+    fn suspend(&mut self, error: ErrorInfo, cx: &mut ConnectionCx<'_>) {
+        self.retry_in(State::Suspended, error, cx.config.suspended_retry_timeout, cx);
+    }
+
+    fn retry_in(
+        &mut self,
+        state: State,
+        error: ErrorInfo,
+        wait: Duration,
+        cx: &mut ConnectionCx<'_>,
+    ) {
+        cx.timers.set(Timer::Retry, cx.now.instant + wait);
+        self.enter(state, Some(error), Some(wait), cx);
+    }
+
+    /// The wait before the next attempt is over (RTN14d, RTN14e).
+    pub(crate) fn retry(&mut self, cx: &mut ConnectionCx<'_>) {
+        if matches!(self.state, State::Disconnected | State::Suspended) {
+            self.start_connecting(cx);
+        }
+    }
+
+    /// The connection has been down for its TTL (RTN14e). An attempt under way may still succeed.
+    pub(crate) fn state_ttl_passed(&mut self, cx: &mut ConnectionCx<'_>) {
+        if self.state == State::Disconnected {
+            let cause = self.error_reason.clone();
+            let error = match cause {
+                Some(cause) => errors::suspended().with_cause(cause),
+                None => errors::suspended(),
+            };
+            self.suspend(error, cx);
+        } else if self.state == State::Initialized {
+            let error = errors::never_connected();
+            cx.fail_operations(&error);
+            cx.effect(Effect::Suspended(error));
+        } else {
+            self.attempt.overdue = true;
+        }
+    }
+
+    /// The transport of this attempt, if it has come that far.
     fn dialled(&self) -> Option<TransportId> {
         match self.state {
             State::Connecting(Phase::Dialling(transport) | Phase::Opened(transport)) => {
                 Some(transport)
             }
-            _ => None,
+            State::Connecting(
+                Phase::Authenticating(_) | Phase::Authorizing | Phase::Checking(_),
+            )
+            | State::Initialized
+            | State::Connected { .. }
+            | State::Disconnected
+            | State::Suspended
+            | State::Closing(_)
+            | State::Closed
+            | State::Failed => None,
         }
     }
 
-    /// What a new transport is to continue.
+    /// The connection that a new transport is to continue.
     fn continuation(&self) -> Continuation<'_> {
         match (&self.key, &self.recover) {
             (Some(key), _) => Continuation::Resume(key),
@@ -57,186 +259,6 @@ impl Connection {
                 Continuation::Recover(&recover.connection_key)
             }
             (None, _) => Continuation::None,
-        }
-    }
-}
-
-impl Client {
-    /// Starts an attempt, with the primary domain (RTN17i).
-    pub(super) fn start_connecting(&mut self, now: Instant) {
-        let retrying = matches!(self.connection.state, State::Disconnected | State::Suspended);
-        if !retrying {
-            // Being without a connection counts from here (RTN14e).
-            self.timers.set(Timer::Suspend, now + self.connection.state_ttl);
-        }
-        self.timers.clear(Timer::Retry);
-        self.start_with_primary();
-        match self.connection.credentials {
-            Credentials::Key(_) => self.dial(now),
-            Credentials::Tokens => self.authenticate(now),
-        }
-    }
-
-    /// The next host to dial is the primary domain, and fallbacks have not come into it.
-    pub(super) fn start_with_primary(&mut self) {
-        self.connection.attempt = Attempt::default();
-        self.connection.host.clone_from(&self.config.host);
-    }
-
-    /// Gives up what the attempt under way waits for. It stays CONNECTING.
-    pub(super) fn halt_attempt(&mut self) {
-        let State::Connecting(phase) = self.connection.state else { return };
-        match phase {
-            Phase::Authenticating(auth) => self.abandon_token(auth),
-            Phase::Dialling(transport) | Phase::Opened(transport) => {
-                self.push(Output::Shut { transport });
-            }
-            Phase::Authorizing | Phase::Checking(_) => {}
-        }
-        self.timers.clear(Timer::Connect);
-    }
-
-    /// CONNECTING, waiting for this.
-    pub(super) fn connecting(&mut self, phase: Phase, now: Instant) {
-        if matches!(self.connection.state, State::Connecting(_)) {
-            self.connection.state = State::Connecting(phase);
-        } else {
-            self.enter(State::Connecting(phase), None, None, now);
-        }
-    }
-
-    /// Opens a transport to the host that it is the turn of.
-    pub(super) fn dial(&mut self, now: Instant) {
-        let transport = TransportId(self.connection.next_transport);
-        self.connection.next_transport += 1;
-        self.timers.set(Timer::Connect, now + self.config.realtime_request_timeout);
-        let request = ConnectRequest::new(
-            &self.config,
-            self.connection.host.clone(),
-            self.connection.proof(),
-            self.connection.continuation(),
-        );
-        self.connecting(Phase::Dialling(transport), now);
-        self.push(Output::Open { transport, request: Box::new(request) });
-    }
-
-    pub(crate) fn transport_opened(&mut self) {
-        if let State::Connecting(Phase::Dialling(transport)) = self.connection.state {
-            self.connection.state = State::Connecting(Phase::Opened(transport));
-        }
-    }
-
-    /// A host did not do, for a reason that another may not have (RTN17f): if there is a network, the
-    /// fallback domains are next.
-    pub(super) fn host_failed(&mut self, error: ErrorInfo, now: Instant) {
-        if self.config.fallback_hosts.is_empty() {
-            return self.attempt_failed(error, now);
-        }
-        self.connection.attempt.failure = Some(error);
-        if self.connection.attempt.fallbacks.is_some() {
-            return self.dial_fallback(now);
-        }
-        let check = CheckId(self.connection.next_check);
-        self.connection.next_check += 1;
-        self.timers.set(Timer::Connect, now + self.config.realtime_request_timeout);
-        self.connecting(Phase::Checking(check), now);
-        self.push(Output::CheckConnectivity { check });
-    }
-
-    /// Whether the network is there (RTN17j). Without it, no other host will do better.
-    pub fn handle_connectivity(&mut self, check: CheckId, online: bool, now: Now) {
-        if self.connection.state == State::Connecting(Phase::Checking(check)) {
-            self.checked(online, now.instant);
-        }
-    }
-
-    fn checked(&mut self, online: bool, now: Instant) {
-        let mut fallbacks = match online {
-            true => self.config.fallback_hosts.clone(),
-            false => Vec::new(),
-        };
-        self.rng.shuffle(&mut fallbacks);
-        self.connection.attempt.fallbacks = Some(fallbacks);
-        self.dial_fallback(now);
-    }
-
-    fn dial_fallback(&mut self, now: Instant) {
-        let attempt = &mut self.connection.attempt;
-        match attempt.fallbacks.as_mut().and_then(Vec::pop) {
-            Some(host) => {
-                self.connection.host = host;
-                self.dial(now);
-            }
-            None => {
-                let error = attempt.failure.take().unwrap_or_else(errors::transport_lost);
-                self.attempt_failed(error, now);
-            }
-        }
-    }
-
-    /// What the attempt waits for has not come (RTN14c).
-    pub(crate) fn connect_timed_out(&mut self, now: Instant) {
-        match self.connection.state {
-            State::Connecting(Phase::Checking(_)) => self.checked(false, now),
-            State::Connecting(_) => {
-                if let Some(transport) = self.connection.dialled() {
-                    self.push(Output::Shut { transport });
-                }
-                self.host_failed(errors::connect_timed_out(), now);
-            }
-            _ => self.close_timed_out(now),
-        }
-    }
-
-    /// The attempt did not succeed (RTN14d, RTN14e).
-    pub(super) fn attempt_failed(&mut self, error: ErrorInfo, now: Instant) {
-        self.timers.clear(Timer::Connect);
-        if self.timers.is_set(Timer::Suspend) {
-            self.wait_to_retry(error, now);
-        } else if self.connection.attempt.overdue {
-            self.suspend(errors::suspended().with_cause(error), now);
-        } else {
-            self.suspend(error, now);
-        }
-    }
-
-    pub(super) fn wait_to_retry(&mut self, error: ErrorInfo, now: Instant) {
-        self.connection.retries = self.connection.retries.saturating_add(1);
-        let initial = self.config.disconnected_retry_timeout;
-        let wait = backoff::delay(initial, self.connection.retries, &mut self.rng);
-        self.retry_in(State::Disconnected, error, wait, now);
-    }
-
-    fn suspend(&mut self, error: ErrorInfo, now: Instant) {
-        self.retry_in(State::Suspended, error, self.config.suspended_retry_timeout, now);
-    }
-
-    fn retry_in(&mut self, state: State, error: ErrorInfo, wait: Duration, now: Instant) {
-        self.timers.set(Timer::Retry, now + wait);
-        self.enter(state, Some(error), Some(wait), now);
-    }
-
-    pub(crate) fn retry(&mut self, now: Instant) {
-        if matches!(self.connection.state, State::Disconnected | State::Suspended) {
-            self.start_connecting(now);
-        }
-    }
-
-    /// The connection has been down for its TTL (RTN14e). An attempt under way may still succeed.
-    pub(crate) fn state_ttl_passed(&mut self, now: Instant) {
-        if self.connection.state == State::Disconnected {
-            let cause = self.connection.error_reason.clone();
-            let error = match cause {
-                Some(cause) => errors::suspended().with_cause(cause),
-                None => errors::suspended(),
-            };
-            self.suspend(error, now);
-        } else if self.connection.state == State::Initialized {
-            let error = errors::never_connected();
-            self.end_operations(&error);
-            self.suspend_channels(&error, now);
-        } else {
-            self.connection.attempt.overdue = true;
         }
     }
 }

@@ -1,27 +1,24 @@
-//! Tokens on the connection: got before it, replaced on it, and renewed when the service rejects them
+//! Tokens of the connection: obtained before it, replaced on it, and renewed when the service rejects them
 //! (RSA4, RTC8, RTN14b, RTN15h, RTN22).
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fmt,
+    fmt, mem,
 };
 
 use capably_protocol::{ApiKey, ClientFrame, ErrorInfo, Str, frame::AuthDetails};
 
-use super::{Connection, State, attempt::Phase};
-use crate::{
-    AuthId, Client, Credentials, Event, Instant, Now, OpId, Outcome, Output, Timer, TransportId,
-    errors,
-};
+use super::{Connection, ConnectionCx, State, attempt::Phase};
+use crate::{AuthId, Credentials, Event, OpId, Outcome, Output, Timer, TransportId, errors};
 
-/// A token that the driver got.
+/// A token that the driver obtained.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Grant {
     /// The token.
     pub token: Str,
-    /// Which in the row of tokens it is. It comes back in [`TokenNeed`].
+    /// The number of this token; a later token has a greater one. It comes back in [`TokenNeed`].
     pub generation: u64,
-    /// Whether another can be got when it is no longer good (RSA4a).
+    /// Whether the driver can obtain another when this one is no longer valid (RSA4a).
     pub renewable: bool,
 }
 
@@ -37,43 +34,43 @@ impl fmt::Debug for Grant {
 /// Which token the client needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenNeed {
-    /// The one in use, or a new one if it is no longer good.
+    /// The token in use, or a new one if it is no longer valid.
     Current,
-    /// One that came after that of this generation, which the service has rejected.
+    /// A token after that of this generation, which the service has rejected.
     Replacement(u64),
-    /// One that came after that of this generation, which is good for a while yet.
+    /// A token after that of this generation, which is still valid for a while.
     Successor(u64),
-    /// The one that the user asked for with this operation (RTC8).
+    /// The token that the application requested with this operation (RTC8).
     Authorized(OpId),
 }
 
-/// Why there is no token.
+/// Why the driver obtained no token.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AuthFailure {
-    /// There is nothing to get one from (RSA4a2).
+    /// The client has no way to obtain a token (RSA4a2).
     NoMeans(ErrorInfo),
-    /// It is for another client (RSA15c).
+    /// The token is for another client (RSA15c).
     WrongClient(ErrorInfo),
-    /// Whoever gives tokens gave none (RSA4c); with status 403, it never will (RSA4d).
+    /// The token was refused (RSA4c). Status 403 makes the refusal final (RSA4d).
     Refused(ErrorInfo),
 }
 
-/// What a token is wanted for.
+/// The purpose of a token request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     /// The attempt to connect.
     Connecting,
     /// The connection as it is, whose token ends soon (RTN22).
     Renewing,
-    /// An operation of the user (RTC8).
+    /// An operation of the application (RTC8).
     Authorizing(OpId),
 }
 
-/// Tokens on their way, to the client and to the service.
+/// Token requests under way, to the driver and to the service.
 #[derive(Debug, Default)]
-pub(crate) struct Authorization {
+pub(super) struct Authorization {
     wanted: BTreeMap<AuthId, Purpose>,
-    /// AUTHs that the service has not answered, with the operations that end with the answer.
+    /// For each AUTH that the service has not answered, the operations that end with the answer.
     sent: VecDeque<Vec<OpId>>,
     /// Operations whose token the next connection uses (RTC8b1).
     waiting: Vec<OpId>,
@@ -86,7 +83,7 @@ impl Authorization {
     }
 }
 
-/// What proves the identity on a new transport.
+/// The credentials of a new transport.
 #[derive(Clone, Copy)]
 pub(crate) enum Proof<'a> {
     Key(&'a ApiKey),
@@ -104,98 +101,99 @@ impl Connection {
     }
 }
 
-impl Client {
-    /// Gets a new token and uses it on the connection; without one, connects with it (RTC8). The driver
-    /// is asked for the token with [`TokenNeed::Authorized`]. Ends with [`Outcome::Done`] once the
-    /// service has accepted it.
-    pub fn authorize(&mut self, op: OpId, now: Now) {
-        // What is being tried with the token there was need not go on (RTC8b).
-        if matches!(self.connection.state, State::Connecting(_)) {
-            self.halt_attempt();
-            self.connecting(Phase::Authorizing, now.instant);
+impl Connection {
+    /// Requests a new token, and uses it on the connection, or to connect (RTC8).
+    pub(crate) fn authorize(&mut self, op: OpId, cx: &mut ConnectionCx<'_>) {
+        // An attempt with the old token is of no use any more (RTC8b).
+        if matches!(self.state, State::Connecting(_)) {
+            self.halt_attempt(cx);
+            self.connecting(Phase::Authorizing, cx);
         }
-        self.want_token(Purpose::Authorizing(op), TokenNeed::Authorized(op), now.instant);
+        self.request_token(Purpose::Authorizing(op), TokenNeed::Authorized(op), cx);
     }
 
     /// The outcome of an [`Output::RequestToken`].
-    pub fn handle_token(&mut self, id: AuthId, result: Result<Grant, AuthFailure>, now: Now) {
-        let now = now.instant;
+    pub(crate) fn handle_token(
+        &mut self,
+        id: AuthId,
+        result: Result<Grant, AuthFailure>,
+        cx: &mut ConnectionCx<'_>,
+    ) {
         let Some(purpose) = self.authorization.wanted.remove(&id) else { return };
-        self.timers.clear(Timer::Token(id));
+        cx.timers.clear(Timer::Token(id));
         match result {
-            Ok(grant) => self.granted(purpose, grant, now),
-            Err(failure) => self.not_granted(purpose, failure, now),
+            Ok(grant) => self.granted(purpose, grant, cx),
+            Err(failure) => self.not_granted(purpose, failure, cx),
         }
     }
 
-    pub(crate) fn token_timed_out(&mut self, id: AuthId, now: Instant) {
+    /// The driver did not obtain a token in time.
+    pub(crate) fn token_timed_out(&mut self, id: AuthId, cx: &mut ConnectionCx<'_>) {
         if let Some(purpose) = self.authorization.wanted.remove(&id) {
-            self.push(Output::AbandonToken { auth: id });
+            cx.push(Output::AbandonToken { auth: id });
             let failure = AuthFailure::Refused(errors::token_timed_out());
-            self.not_granted(purpose, failure, now);
+            self.not_granted(purpose, failure, cx);
         }
     }
 
-    fn want_token(&mut self, purpose: Purpose, need: TokenNeed, now: Instant) -> AuthId {
+    fn request_token(&mut self, purpose: Purpose, need: TokenNeed, cx: &mut ConnectionCx<'_>) {
         let auth = AuthId(self.authorization.next);
         self.authorization.next += 1;
         self.authorization.wanted.insert(auth, purpose);
-        self.timers.set(Timer::Token(auth), now + self.config.realtime_request_timeout);
-        self.push(Output::RequestToken { auth, need });
-        auth
+        cx.await_answer(Timer::Token(auth));
+        cx.push(Output::RequestToken { auth, need });
     }
 
-    pub(super) fn abandon_token(&mut self, auth: AuthId) {
+    pub(super) fn abandon_token(&mut self, auth: AuthId, cx: &mut ConnectionCx<'_>) {
         if self.authorization.wanted.remove(&auth).is_some() {
-            self.timers.clear(Timer::Token(auth));
-            self.push(Output::AbandonToken { auth });
+            cx.timers.clear(Timer::Token(auth));
+            cx.push(Output::AbandonToken { auth });
         }
     }
 
-    /// Gets the token that an attempt to connect begins with: a new one, if the service is known to reject
-    /// the one in use.
-    pub(super) fn authenticate(&mut self, now: Instant) {
-        let need = match self.connection.rejected.take() {
+    /// Requests the token of an attempt to connect: a new one, if the service has rejected the one in use.
+    pub(super) fn authenticate(&mut self, cx: &mut ConnectionCx<'_>) {
+        let need = match self.rejected.take() {
             Some(generation) => {
-                self.connection.attempt.renewed = true;
+                self.attempt.renewed = true;
                 TokenNeed::Replacement(generation)
             }
             None => TokenNeed::Current,
         };
-        // The state comes first, what it waits for second.
+        // The change of state is emitted before the request for the token that it waits for.
         let next = AuthId(self.authorization.next);
-        self.connecting(Phase::Authenticating(next), now);
-        self.want_token(Purpose::Connecting, need, now);
+        self.connecting(Phase::Authenticating(next), cx);
+        self.request_token(Purpose::Connecting, need, cx);
     }
 
-    fn granted(&mut self, purpose: Purpose, grant: Grant, now: Instant) {
+    fn granted(&mut self, purpose: Purpose, grant: Grant, cx: &mut ConnectionCx<'_>) {
         let token = grant.token.clone();
-        match (purpose, self.connection.state) {
+        match (purpose, self.state) {
             (Purpose::Connecting, State::Connecting(_)) => {
-                self.connection.grant = Some(grant);
-                self.dial(now);
+                self.grant = Some(grant);
+                self.dial(cx);
             }
             (Purpose::Renewing, State::Connected { .. }) => {
-                self.connection.grant = Some(grant);
-                self.send_auth(token, None, now);
+                self.grant = Some(grant);
+                self.send_auth(token, None, cx);
             }
-            // The next attempt finds it.
+            // The driver has the token, and the next attempt asks for it again.
             (Purpose::Connecting | Purpose::Renewing, _) => {}
             (Purpose::Authorizing(op), state) => {
-                let newest = self.connection.grant.as_ref().map(|newest| newest.generation);
+                let newest = self.grant.as_ref().map(|newest| newest.generation);
                 if newest.is_some_and(|newest| grant.generation < newest) {
-                    return self.superseded(op);
+                    return self.superseded(op, cx);
                 }
-                self.connection.credentials = Credentials::Tokens;
-                self.connection.grant = Some(grant);
-                self.connection.rejected = None;
+                self.credentials = Credentials::Tokens;
+                self.grant = Some(grant);
+                self.rejected = None;
                 match state {
-                    State::Connected { .. } => self.send_auth(token, Some(op), now),
+                    State::Connected { .. } => self.send_auth(token, Some(op), cx),
                     State::Connecting(_) => {
                         self.authorization.waiting.push(op);
-                        self.halt_attempt();
-                        self.start_with_primary();
-                        self.dial(now);
+                        self.halt_attempt(cx);
+                        self.start_with_primary(cx);
+                        self.dial(cx);
                     }
                     State::Closing(_) => self.authorization.waiting.push(op),
                     State::Initialized
@@ -204,23 +202,23 @@ impl Client {
                     | State::Closed
                     | State::Failed => {
                         self.authorization.waiting.push(op);
-                        self.connect(Now { instant: now, ..Now::default() });
+                        self.connect(cx);
                     }
                 }
             }
         }
     }
 
-    /// The token of this operation was followed by another before it came: the operation ends with that.
-    fn superseded(&mut self, op: OpId) {
-        match (self.authorization.sent.back_mut(), self.connection.state) {
+    /// A later token than this operation's is already in use: the operation ends with the later one.
+    fn superseded(&mut self, op: OpId, cx: &mut ConnectionCx<'_>) {
+        match (self.authorization.sent.back_mut(), self.state) {
             (Some(ops), _) => ops.push(op),
-            (None, State::Connected { .. }) => self.done(op, Ok(Outcome::Done)),
+            (None, State::Connected { .. }) => cx.done(op, Ok(Outcome::Done)),
             (None, _) => self.authorization.waiting.push(op),
         }
     }
 
-    fn not_granted(&mut self, purpose: Purpose, failure: AuthFailure, now: Instant) {
+    fn not_granted(&mut self, purpose: Purpose, failure: AuthFailure, cx: &mut ConnectionCx<'_>) {
         let hopeless = matches!(failure, AuthFailure::NoMeans(_));
         let (own, error, is_final) = match failure {
             AuthFailure::NoMeans(error) | AuthFailure::WrongClient(error) => {
@@ -231,18 +229,18 @@ impl Client {
                 (error.clone(), errors::no_token(error), is_final)
             }
         };
-        match self.connection.state {
-            // A connection that has a good token goes on with it, if there is no way to get another.
+        match self.state {
+            // The connection continues with its valid token, if there is no way to obtain another.
             State::Connected { .. } if hopeless => {}
             State::Connected { transport } if is_final => {
-                self.push(Output::Shut { transport });
-                self.enter(State::Failed, Some(error), None, now);
+                cx.push(Output::Shut { transport });
+                self.enter(State::Failed, Some(error), None, cx);
             }
-            // The token there is may be good for a while (RSA4c3).
-            State::Connected { .. } => self.note_error(error),
+            // The token in use may be valid for a while (RSA4c3).
+            State::Connected { .. } => self.note_error(error, cx),
             State::Connecting(_) if is_final => {
-                self.halt_attempt();
-                self.enter(State::Failed, Some(error), None, now);
+                self.halt_attempt(cx);
+                self.enter(State::Failed, Some(error), None, cx);
             }
             State::Connecting(phase) => {
                 let over = match phase {
@@ -251,132 +249,142 @@ impl Client {
                     Phase::Dialling(_) | Phase::Opened(_) | Phase::Checking(_) => false,
                 };
                 if over {
-                    self.attempt_failed(error, now);
+                    self.attempt_failed(error, cx);
                 }
             }
             State::Initialized | State::Disconnected | State::Suspended | State::Closed
                 if is_final && !hopeless =>
             {
-                self.enter(State::Failed, Some(error), None, now);
+                self.enter(State::Failed, Some(error), None, cx);
             }
-            State::Disconnected | State::Suspended => self.note_error(error),
+            State::Disconnected | State::Suspended => self.note_error(error, cx),
             State::Initialized | State::Closing(_) | State::Closed | State::Failed => {}
         }
         if let Purpose::Authorizing(op) = purpose {
-            self.done(op, Err(own));
+            cx.done(op, Err(own));
         }
     }
 
     /// Sets the reason without a change of state.
-    fn note_error(&mut self, error: ErrorInfo) {
-        self.connection.error_reason = Some(error);
-        self.push(Output::Event(Event::ErrorReason));
+    fn note_error(&mut self, error: ErrorInfo, cx: &mut ConnectionCx<'_>) {
+        self.error_reason = Some(error);
+        cx.emit(Event::ErrorReason);
     }
 
-    fn send_auth(&mut self, token: Str, op: Option<OpId>, now: Instant) {
+    fn send_auth(&mut self, token: Str, op: Option<OpId>, cx: &mut ConnectionCx<'_>) {
         self.authorization.sent.push_back(op.into_iter().collect());
-        self.timers.set(Timer::Auth, now + self.config.realtime_request_timeout);
-        self.send(ClientFrame::Auth(AuthDetails { access_token: token }));
+        cx.await_answer(Timer::Auth);
+        self.send(ClientFrame::Auth(AuthDetails { access_token: token }), cx);
     }
 
-    /// The service asks for a new token (RTN22). One that is on its way will do.
-    pub(crate) fn auth_requested(&mut self, now: Instant) {
-        if !matches!(self.connection.state, State::Connected { .. }) {
+    /// AUTH arrived: the service asks for a new token (RTN22). A request under way is enough.
+    pub(crate) fn auth_requested(&mut self, cx: &mut ConnectionCx<'_>) {
+        if !matches!(self.state, State::Connected { .. }) {
             return;
         }
-        let Some(grant) = &self.connection.grant else { return };
+        let Some(grant) = &self.grant else { return };
         let (generation, renewable) = (grant.generation, grant.renewable);
         if !renewable {
             tracing::warn!(
-                "the service asks for a new token, and there is nothing to get one from"
+                "the service asks for a new token, and the client has no way to obtain one"
             );
         } else if self.authorization.wanted.is_empty() && self.authorization.sent.is_empty() {
-            self.want_token(Purpose::Renewing, TokenNeed::Successor(generation), now);
+            self.request_token(Purpose::Renewing, TokenNeed::Successor(generation), cx);
         }
     }
 
-    /// CONNECTED while connected answers the first AUTH that has no answer yet, if there is one (RTC8a3):
-    /// the operations that end with it.
-    pub(super) fn auth_answered(&mut self) -> Option<Vec<OpId>> {
+    /// CONNECTED arrived while connected. It answers the first AUTH without an answer (RTC8a3). Returns the
+    /// operations that end with it, if there is such an AUTH.
+    pub(super) fn auth_answered(&mut self, cx: &mut ConnectionCx<'_>) -> Option<Vec<OpId>> {
         let ops = self.authorization.sent.pop_front()?;
         if self.authorization.sent.is_empty() {
-            self.timers.clear(Timer::Auth);
+            cx.timers.clear(Timer::Auth);
         }
         Some(ops)
     }
 
-    pub(crate) fn auth_timed_out(&mut self) {
-        for op in std::mem::take(&mut self.authorization.sent).into_iter().flatten() {
-            self.done(op, Err(errors::auth_timed_out()));
+    /// The service did not answer AUTH in time.
+    pub(crate) fn auth_timed_out(&mut self, cx: &mut ConnectionCx<'_>) {
+        for op in mem::take(&mut self.authorization.sent).into_iter().flatten() {
+            cx.done(op, Err(errors::auth_timed_out()));
         }
     }
 
-    /// The transport that AUTHs were sent on is gone: their operations end with the next connection.
-    pub(super) fn auth_interrupted(&mut self) {
-        self.timers.clear(Timer::Auth);
+    /// The transport that AUTHs were sent on has ended: their operations end with the next connection.
+    pub(super) fn auth_interrupted(&mut self, cx: &mut ConnectionCx<'_>) {
+        cx.timers.clear(Timer::Auth);
         let authorization = &mut self.authorization;
         authorization.waiting.extend(authorization.sent.drain(..).flatten());
     }
 
     /// Ends the operations whose token the connection was to use (RTC8b1).
-    pub(super) fn settle_authorized(&mut self, outcome: Result<(), &ErrorInfo>) {
-        for op in std::mem::take(&mut self.authorization.waiting) {
-            self.done(op, outcome.map(|()| Outcome::Done).map_err(Clone::clone));
+    pub(super) fn settle_authorized(
+        &mut self,
+        outcome: Result<(), &ErrorInfo>,
+        cx: &mut ConnectionCx<'_>,
+    ) {
+        for op in mem::take(&mut self.authorization.waiting) {
+            cx.done(op, outcome.map(|()| Outcome::Done).map_err(Clone::clone));
         }
     }
 
-    /// Gives up tokens on their way, and ends their operations.
-    pub(super) fn abandon_tokens(&mut self, error: &ErrorInfo) {
-        for (auth, purpose) in std::mem::take(&mut self.authorization.wanted) {
-            self.timers.clear(Timer::Token(auth));
-            self.push(Output::AbandonToken { auth });
+    /// Abandons every token request, and ends its operation.
+    pub(super) fn abandon_tokens(&mut self, error: &ErrorInfo, cx: &mut ConnectionCx<'_>) {
+        for (auth, purpose) in mem::take(&mut self.authorization.wanted) {
+            cx.timers.clear(Timer::Token(auth));
+            cx.push(Output::AbandonToken { auth });
             if let Purpose::Authorizing(op) = purpose {
-                self.done(op, Err(error.clone()));
+                cx.done(op, Err(error.clone()));
             }
         }
     }
 
-    /// Gives up tokens on their way that no user waits for.
-    pub(super) fn abandon_own_tokens(&mut self) {
+    /// Abandons every token request that the application does not wait for.
+    pub(super) fn abandon_own_tokens(&mut self, cx: &mut ConnectionCx<'_>) {
         let own = self.authorization.wanted.iter().filter(|(_, purpose)| match purpose {
             Purpose::Connecting | Purpose::Renewing => true,
             Purpose::Authorizing(_) => false,
         });
         for auth in own.map(|(auth, _)| *auth).collect::<Vec<_>>() {
-            self.abandon_token(auth);
+            self.abandon_token(auth, cx);
         }
     }
 
     /// The service rejects the token (RTN14b, RTN15h1, RTN15h2).
-    pub(super) fn token_error(&mut self, transport: TransportId, error: ErrorInfo, now: Instant) {
-        self.push(Output::Shut { transport });
-        let grant = match (&self.connection.credentials, &self.connection.grant) {
+    pub(super) fn token_error(
+        &mut self,
+        transport: TransportId,
+        error: ErrorInfo,
+        cx: &mut ConnectionCx<'_>,
+    ) {
+        cx.push(Output::Shut { transport });
+        let grant = match (&self.credentials, &self.grant) {
             (Credentials::Tokens, Some(grant)) => grant,
-            // A key is never refused as a token; tolerated as a refusal that may pass.
+            // The service made no sense: it has no token to reject. The refusal may pass.
             (Credentials::Key(_), _) | (Credentials::Tokens, None) => {
-                return self.transport_closed(error, now);
+                return self.transport_closed(error, cx);
             }
         };
         let (generation, renewable) = (grant.generation, grant.renewable);
-        match self.connection.state {
-            // There is no other token to go on with (RSA4a2).
+        match self.state {
+            // No other token can be obtained (RSA4a2).
             State::Connected { .. } | State::Connecting(_) if !renewable => {
-                self.enter(State::Failed, Some(errors::not_renewable(error)), None, now);
+                self.enter(State::Failed, Some(errors::not_renewable(error)), None, cx);
             }
             State::Connected { .. } => {
-                self.connection.rejected = Some(generation);
-                self.connection_lost(error, now);
+                self.rejected = Some(generation);
+                self.connection_lost(error, cx);
             }
             State::Connecting(_) => {
-                self.connection.rejected = Some(generation);
-                if self.connection.attempt.renewed {
-                    self.attempt_failed(error, now);
+                self.rejected = Some(generation);
+                if self.attempt.renewed {
+                    self.attempt_failed(error, cx);
                 } else {
-                    self.timers.clear(Timer::Connect);
-                    self.authenticate(now);
+                    cx.timers.clear(Timer::Connect);
+                    self.authenticate(cx);
                 }
             }
-            State::Closing(_) => self.enter(State::Closed, Some(error), None, now),
+            State::Closing(_) => self.enter(State::Closed, Some(error), None, cx),
             State::Initialized
             | State::Disconnected
             | State::Suspended

@@ -1,66 +1,55 @@
-//! Silence: of the service (RTN23), and of a machine that slept.
+//! Silence of the service (RTN23), and sleep of the machine.
 
 use std::time::Duration;
 
-use super::{Connection, State, attempt::Phase};
-use crate::{Client, Instant, Now, Timer, errors};
+use super::{Connection, ConnectionCx, State, attempt::Phase};
+use crate::{Timer, errors};
 
-/// From here on, an attempt to connect that a sleep came in between is not worth waiting for.
+/// An attempt to connect that was interrupted by a sleep of this length is started again: its transport has most likely
+/// ended.
 const LONG: Duration = Duration::from_secs(5);
 
 impl Connection {
-    /// For how long the machine slept since the service was last heard from.
-    fn slept(&self) -> Duration {
-        let (at, slept) = self.slept;
-        if at <= self.last_activity { Duration::ZERO } else { slept }
-    }
-}
-
-impl Client {
-    /// The service must be heard from within its idle interval and a request timeout (RTN23a).
-    pub(super) fn watch_idle(&mut self, now: Instant) {
-        match self.idle_limit() {
-            Some(limit) => self.timers.set(Timer::Idle, now + limit),
-            None => self.timers.clear(Timer::Idle),
+    /// The service must send something within its idle interval and a request timeout (RTN23a).
+    pub(super) fn watch_idle(&mut self, cx: &mut ConnectionCx<'_>) {
+        match self.idle_limit(cx) {
+            Some(limit) => cx.timers.set(Timer::Idle, cx.now.instant + limit),
+            None => cx.timers.clear(Timer::Idle),
         }
     }
 
-    fn idle_limit(&self) -> Option<Duration> {
-        let interval = self.connection.max_idle_interval;
-        (!interval.is_zero()).then(|| interval.saturating_add(self.config.realtime_request_timeout))
+    fn idle_limit(&self, cx: &ConnectionCx<'_>) -> Option<Duration> {
+        let interval = self.max_idle_interval;
+        (!interval.is_zero()).then(|| interval.saturating_add(cx.config.realtime_request_timeout))
     }
 
-    /// Activity does not move the timer; it is looked at here, once an interval.
-    pub(crate) fn check_idle(&mut self, now: Instant) {
-        let (State::Connected { transport }, Some(limit)) =
-            (self.connection.state, self.idle_limit())
+    /// The idle deadline has passed, or the machine slept. Activity does not move the timer, as that would cost each frame
+    /// a change of the timers; the time of the last activity is compared here instead, once an interval.
+    pub(crate) fn check_idle(&mut self, cx: &mut ConnectionCx<'_>) {
+        let (State::Connected { transport }, Some(limit)) = (self.state, self.idle_limit(cx))
         else {
             return;
         };
-        let left = limit.saturating_sub(self.connection.slept());
-        let deadline = self.connection.last_activity + left;
-        if deadline > now {
-            self.timers.set(Timer::Idle, deadline);
+        let left = limit.saturating_sub(self.slept());
+        let deadline = self.last_activity + left;
+        if deadline > cx.now.instant {
+            cx.timers.set(Timer::Idle, deadline);
         } else {
-            self.fail_transport(transport, errors::idle(), now);
+            self.fail_transport(transport, errors::idle(), cx);
         }
     }
 
-    /// The machine slept for so long, by the wall clock, while the monotonic one stood still.
-    ///
-    /// Sleep counts as silence, and as time without a connection. A client that waits to retry does so
-    /// now, since a machine that wakes is one that somebody uses.
-    pub fn woke(&mut self, slept: Duration, now: Now) {
-        let now = now.instant;
-        self.connection.slept = (now, self.connection.slept().saturating_add(slept));
-        self.timers.hasten(Timer::Suspend, slept);
-        match self.connection.state {
-            State::Connected { .. } => self.check_idle(now),
-            State::Disconnected | State::Suspended => self.start_connecting(now),
+    /// The machine slept. Sleep counts as silence, and as time without a connection.
+    pub(crate) fn woke(&mut self, slept: Duration, cx: &mut ConnectionCx<'_>) {
+        self.slept = (cx.now.instant, self.slept().saturating_add(slept));
+        cx.timers.hasten(Timer::Suspend, slept);
+        match self.state {
+            State::Connected { .. } => self.check_idle(cx),
+            State::Disconnected | State::Suspended => self.start_connecting(cx),
             State::Connecting(Phase::Authorizing) => {}
             State::Connecting(_) if slept >= LONG => {
-                self.halt_attempt();
-                self.start_connecting(now);
+                self.halt_attempt(cx);
+                self.start_connecting(cx);
             }
             State::Connecting(_)
             | State::Initialized
@@ -68,5 +57,11 @@ impl Client {
             | State::Closed
             | State::Failed => {}
         }
+    }
+
+    /// How long the machine slept since the last activity.
+    fn slept(&self) -> Duration {
+        let (at, slept) = self.slept;
+        if at <= self.last_activity { Duration::ZERO } else { slept }
     }
 }

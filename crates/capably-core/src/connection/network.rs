@@ -1,22 +1,20 @@
-//! What the operating system says of the network (RTN20).
+//! Changes of the network that the operating system reports (RTN20).
 
-use super::{State, attempt::Phase};
-use crate::{Client, Now, Output, errors};
+use super::{Connection, ConnectionCx, State, attempt::Phase};
+use crate::errors;
 
-impl Client {
+impl Connection {
     /// There is no network any more (RTN20a).
-    pub fn network_lost(&mut self, now: Now) {
-        let now = now.instant;
-        match self.connection.state {
+    pub(crate) fn network_lost(&mut self, cx: &mut ConnectionCx<'_>) {
+        match self.state {
             State::Connected { transport } => {
-                self.push(Output::Shut { transport });
-                self.connection_lost(errors::network_lost(), now);
+                self.fail_transport(transport, errors::network_lost(), cx);
             }
-            // A token that the user asked for may come from elsewhere.
+            // A token that the application requested may come from elsewhere than the network.
             State::Connecting(Phase::Authorizing) => {}
             State::Connecting(_) => {
-                self.halt_attempt();
-                self.attempt_failed(errors::network_lost(), now);
+                self.halt_attempt(cx);
+                self.attempt_failed(errors::network_lost(), cx);
             }
             State::Initialized
             | State::Disconnected
@@ -28,14 +26,13 @@ impl Client {
     }
 
     /// There is a network again, or another one (RTN20b, RTN20c).
-    pub fn network_available(&mut self, now: Now) {
-        let now = now.instant;
-        match self.connection.state {
-            State::Disconnected | State::Suspended => self.start_connecting(now),
+    pub(crate) fn network_available(&mut self, cx: &mut ConnectionCx<'_>) {
+        match self.state {
+            State::Disconnected | State::Suspended => self.start_connecting(cx),
             State::Connecting(Phase::Authorizing) => {}
             State::Connecting(_) => {
-                self.halt_attempt();
-                self.start_connecting(now);
+                self.halt_attempt(cx);
+                self.start_connecting(cx);
             }
             State::Initialized
             | State::Connected { .. }

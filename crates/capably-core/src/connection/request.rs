@@ -7,9 +7,9 @@ use capably_protocol::{Format, PROTOCOL_VERSION, Str};
 use super::auth::Proof;
 use crate::Config;
 
-/// Where to open a WebSocket, and with which query parameters.
+/// The address of a WebSocket and its query parameters.
 ///
-/// Credentials and keys are in neither its `Debug` nor any log.
+/// `Debug` redacts credentials and connection keys, so they do not end up in logs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConnectRequest {
     /// The domain to dial, without scheme or port.
@@ -18,10 +18,10 @@ pub struct ConnectRequest {
     pub params: Vec<(Str, Str)>,
 }
 
-/// What a transport continues, by its connection key.
+/// The connection that a transport continues, by its connection key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Continuation<'a> {
-    /// Nothing: it is a new connection.
+    /// The connection is a new one.
     None,
     /// This client's connection (RTN15b1).
     Resume(&'a Str),
@@ -47,7 +47,7 @@ impl ConnectRequest {
         push("v", PROTOCOL_VERSION.to_string().into());
         push("format", Str::from_static(config.format.name()));
         push("echo", Str::from_static(if config.echo_messages { "true" } else { "false" }));
-        // The driver sees WebSocket pings, so the service need not send HEARTBEAT frames (RTN23b).
+        // The driver reports WebSocket pings, so the service need not send HEARTBEAT frames as well (RTN23b).
         push("heartbeats", Str::from_static("false"));
         push("agent", config.agent.clone());
         if let Some(client_id) = &config.client_id {

@@ -6,15 +6,15 @@ use capably_protocol::{PresenceAction, PresenceMessage, Str};
 
 use super::newness;
 
-/// The members of the client's own connections, by client id (RTP17h), as they came from the service: what
-/// is sent again is what was sent first, encrypted or not.
+/// The members of the client's own connections, by client id (RTP17h). They are stored as the service sent them, still
+/// encoded, so that an encrypted payload is sent again encrypted.
 #[derive(Debug, Default)]
 pub(crate) struct LocalMembers {
     members: BTreeMap<Str, PresenceMessage>,
 }
 
 impl LocalMembers {
-    /// Takes in an ENTER, UPDATE or PRESENT of the current connection (RTP17b).
+    /// Applies an ENTER, UPDATE or PRESENT of the current connection (RTP17b).
     pub(super) fn put(&mut self, message: PresenceMessage) {
         let Some(client_id) = message.client_id.clone() else { return };
         if self.get(&client_id).is_none_or(|existing| supersedes(&message, existing)) {
@@ -23,8 +23,8 @@ impl LocalMembers {
         }
     }
 
-    /// Takes in a LEAVE of the current connection, unless the service made it up (RTP17b). Returns whether
-    /// it counted.
+    /// Applies a LEAVE of the current connection, unless the service synthesized it (RTP17b). Returns whether the member
+    /// has left.
     pub(super) fn remove(&mut self, message: &PresenceMessage) -> bool {
         let Some(client_id) = message.client_id.as_ref() else { return false };
         let leaves = !newness::is_synthesized(message)
@@ -44,13 +44,13 @@ impl LocalMembers {
         self.members.values()
     }
 
-    /// Forgets every member (RTP5a).
+    /// Removes every member (RTP5a).
     pub(super) fn clear(&mut self) {
         self.members.clear();
     }
 }
 
-/// What another connection said is older: serials count anew on each.
+/// A message of another connection is older, whatever its serial: serials start at 0 on each connection.
 fn supersedes(incoming: &PresenceMessage, existing: &PresenceMessage) -> bool {
     incoming.connection_id != existing.connection_id || newness::is_newer(incoming, existing)
 }

@@ -1,4 +1,4 @@
-//! Who is present on a channel (RTP2), and what a sync does to them (RTP18, RTP19).
+//! The members of a channel (RTP2), and how a sync replaces them (RTP18, RTP19).
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use capably_protocol::{Millis, PresenceAction, PresenceMessage, Str};
 
 use super::newness;
 
-/// What tells a member from all others (TP3h).
+/// The identity of a member (TP3h).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct MemberKey {
     connection_id: Str,
@@ -14,7 +14,7 @@ struct MemberKey {
 }
 
 impl MemberKey {
-    /// The key of a message; none without both of its parts.
+    /// The key of a message; none if one of its parts is missing.
     fn of(message: &PresenceMessage) -> Option<Self> {
         Some(Self {
             connection_id: message.connection_id.clone()?,
@@ -23,11 +23,11 @@ impl MemberKey {
     }
 }
 
-/// A member, with the action PRESENT, or ABSENT once it has left in the course of a sync (RTP2h2a).
+/// A member, with the action PRESENT; or ABSENT if it left during a sync, which may still list it (RTP2h2a).
 #[derive(Debug)]
 struct Member {
     message: PresenceMessage,
-    /// The last sync at whose time it was heard of.
+    /// The last sync during which a message of the member arrived.
     seen: u64,
 }
 
@@ -41,13 +41,13 @@ pub(crate) struct PresenceMap {
 }
 
 impl PresenceMap {
-    /// Takes in an ENTER, UPDATE or PRESENT (RTP2d). Returns what subscribers are told: the message with
-    /// its own action; nothing if it is not news (RTP2a).
+    /// Applies an ENTER, UPDATE or PRESENT (RTP2d). Returns the message to emit, with its own action; none if a newer
+    /// message is known (RTP2a).
     pub(super) fn put(&mut self, message: PresenceMessage) -> Option<PresenceMessage> {
         let key = MemberKey::of(&message)?;
         let (sync, existing) = (self.sync, self.members.get_mut(&key));
         if let Some(existing) = existing {
-            // The member is there, whether or not this is news of it (RTP19).
+            // Even an old message shows that the sync lists the member (RTP19).
             existing.seen = sync;
             if !newness::is_newer(&message, &existing.message) {
                 return None;
@@ -60,8 +60,8 @@ impl PresenceMap {
         Some(message)
     }
 
-    /// Takes in a LEAVE (RTP2h). Returns what subscribers are told: the message, unless it is not news, or
-    /// a sync is under way (RTP2h2).
+    /// Applies a LEAVE (RTP2h). Returns the message to emit; none if a newer message is known, or a sync is under way
+    /// (RTP2h2).
     pub(super) fn remove(&mut self, message: PresenceMessage) -> Option<PresenceMessage> {
         let key = MemberKey::of(&message)?;
         let existing = self.members.get_mut(&key)?;
@@ -82,8 +82,8 @@ impl PresenceMap {
         self.syncing = true;
     }
 
-    /// Ends the sync: who was not heard of since its start is no member any more (RTP19). Returns a LEAVE
-    /// for each, dated `now`, in ms since the epoch.
+    /// Ends the sync, and removes the members that it did not list (RTP19). Returns a LEAVE for each, dated `now`, in ms
+    /// since the epoch.
     pub(super) fn end_sync(&mut self, now: Millis) -> Vec<PresenceMessage> {
         let mut left = Vec::new();
         if !std::mem::take(&mut self.syncing) {
@@ -118,14 +118,14 @@ impl PresenceMap {
         messages.filter(|message| message.action == Some(PresenceAction::Present))
     }
 
-    /// Forgets every member, and the sync under way (RTP5a).
+    /// Removes every member, and ends the sync under way (RTP5a).
     pub(super) fn clear(&mut self) {
         self.members.clear();
         self.syncing = false;
     }
 }
 
-/// A member as it is kept (RTP2d2).
+/// The message that is stored of a member (RTP2d2).
 fn present(message: &PresenceMessage) -> PresenceMessage {
     PresenceMessage { action: Some(PresenceAction::Present), ..message.clone() }
 }

@@ -2,16 +2,16 @@
 
 use capably_protocol::PresenceMessage;
 
-/// Whether a message that arrives is newer than the one that is there (RTP2a).
+/// Whether a message that arrives is newer than the stored one (RTP2a).
 pub(super) fn is_newer(incoming: &PresenceMessage, existing: &PresenceMessage) -> bool {
     match (place(incoming), place(existing)) {
         (Some(incoming), Some(existing)) => incoming > existing,
-        // One of them was not published by the member's connection (RTP2b1), or says nothing to go by.
+        // One of them was not published by the member's connection (RTP2b1), or its id is not of the usual form.
         _ => incoming.timestamp >= existing.timestamp,
     }
 }
 
-/// Whether the service made the message up, as it does when a connection is gone (RTP2b1).
+/// Whether the service synthesized the message, as it does when a connection has ended (RTP2b1).
 pub(super) fn is_synthesized(message: &PresenceMessage) -> bool {
     match (&message.id, &message.connection_id) {
         (Some(id), Some(connection)) => !id.starts_with(&**connection),

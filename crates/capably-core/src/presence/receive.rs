@@ -1,188 +1,16 @@
-//! What the service says of members: PRESENCE and SYNC (RTP2, RTP18).
+//! Members that the service sends: PRESENCE and SYNC (RTP2, RTP18).
 
-use capably_protocol::{
-    ErrorInfo, Millis, PresenceAction, PresenceMessage, Str, encoding, frame::Delivery,
-};
+use std::mem;
 
-use super::Presence;
-use crate::{
-    Batch, ChannelId, ChannelState, Client, Event, Gap, Instant, Now, Outcome, Output, Place,
-    Timer, channel::Channel,
-};
+use capably_protocol::{PresenceAction, PresenceMessage, Str};
 
-impl Client {
-    /// PRESENCE arrived.
-    pub(crate) fn presence_arrived(
-        &mut self,
-        mut delivery: Delivery<PresenceMessage>,
-        missing: Vec<(usize, Gap)>,
-        now: Instant,
-    ) {
-        let connection = self.connection.id.clone();
-        let Some(id) = self.channel_id(&delivery.channel) else { return };
-        let serial = delivery.channel_serial.take();
-        let Some(place) = self.admit(id, serial.as_ref(), now) else { return };
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        if place.repeated {
-            let again = channel.repeat(delivery);
-            self.tell_damaged(id, again, missing, place.clone());
-            return self.repeated(id, &place, now);
-        }
-        channel.moved(serial);
-        if channel.hears_of_members() {
-            let told = channel.take_in(delivery, connection.as_ref());
-            self.tell_damaged(id, told, missing, place);
-        }
-    }
-
-    /// SYNC arrived: a page of the members, or all of them (RTP18).
-    pub(crate) fn sync_arrived(
-        &mut self,
-        delivery: Delivery<PresenceMessage>,
-        missing: Vec<(usize, Gap)>,
-        now: Now,
-    ) {
-        let connection = self.connection.id.clone();
-        let Some((id, channel)) = self.channel_named(&delivery.channel) else { return };
-        if !channel.hears_of_members() {
-            return;
-        }
-        let complete = channel.presence.begin_page(delivery.channel_serial.as_ref());
-        let place = Place { after: channel.channel_serial().cloned(), ..Place::default() };
-        let told = channel.take_in(delivery, connection.as_ref());
-        self.tell_damaged(id, Vec::new(), missing, place);
-        if complete {
-            self.finish_sync(id, told, now.wall);
-        } else {
-            self.tell(id, told, Place::default());
-            self.sync_goes_on(id, now.instant);
-        }
-    }
-
-    /// The sync is complete: tells of its last page, then of who is gone (RTP19), and answers who waits.
-    pub(super) fn finish_sync(
-        &mut self,
-        id: ChannelId,
-        mut told: Vec<PresenceMessage>,
-        wall: Millis,
-    ) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        let presence = &mut channel.presence;
-        presence.sequence = None;
-        told.append(&mut presence.members.end_sync(wall));
-        let was_synced = std::mem::replace(&mut presence.synced, true);
-        let waiting = std::mem::take(&mut presence.waiting);
-        let answers: Vec<_> =
-            waiting.into_iter().map(|(op, query, _)| (op, presence.select(&query))).collect();
-        self.timers.clear(Timer::Sync(id));
-        self.tell(id, told, Place::default());
-        if !was_synced {
-            self.push(Output::Event(Event::PresenceSynced(id, true)));
-        }
-        for (op, members) in answers {
-            self.done(op, Ok(Outcome::Members(members)));
-        }
-    }
-
-    fn tell(&mut self, id: ChannelId, told: Vec<PresenceMessage>, place: Place) {
-        if !told.is_empty() {
-            self.push(Output::Event(Event::Presence(id, Batch::new(told, place))));
-        }
-    }
-
-    /// Tells what is left of a frame, then what is missing of it.
-    fn tell_damaged(
-        &mut self,
-        id: ChannelId,
-        told: Vec<PresenceMessage>,
-        missing: Vec<(usize, Gap)>,
-        place: Place,
-    ) {
-        // Every item that is missing leaves the same gap.
-        let Some((_, gap)) = missing.into_iter().next() else {
-            return self.tell(id, told, place);
-        };
-        if let Some(reason) = gap.reason.as_ref().filter(|_| !place.repeated) {
-            self.unreadable(id, reason);
-        }
-        let missing = vec![(told.len(), gap)];
-        self.push(Output::Event(Event::Presence(id, Batch { items: told, missing, place })));
-    }
-}
-
-impl Channel {
-    /// Whether it is attached, or still is: should the service not confirm a detach, it is attached as before,
-    /// and must not have missed anything (RTL5f).
-    fn hears_of_members(&self) -> bool {
-        matches!(self.state(), ChannelState::Attached | ChannelState::Detaching)
-    }
-
-    /// Takes in what a frame says of members, and returns what subscribers are told.
-    fn take_in(
-        &mut self,
-        delivery: Delivery<PresenceMessage>,
-        connection: Option<&Str>,
-    ) -> Vec<PresenceMessage> {
-        let mut told = Vec::new();
-        for (index, mut message) in delivery.items.into_iter().enumerate() {
-            message.inherit(
-                delivery.id.as_ref(),
-                index,
-                delivery.connection_id.as_ref(),
-                delivery.timestamp,
-            );
-            self.presence.take_in_own(&message, connection);
-            if let Err(error) = self.decode(&mut message) {
-                // It is delivered as far as it was decoded (RSL6b).
-                tracing::error!(channel = &*self.name, %error, "a payload could not be decoded");
-            }
-            told.extend(match message.action {
-                Some(PresenceAction::Enter | PresenceAction::Update | PresenceAction::Present) => {
-                    self.presence.members.put(message)
-                }
-                Some(PresenceAction::Leave) => self.presence.members.remove(message),
-                // Of no member, or of an action that is not known (RTF1).
-                _ => None,
-            });
-        }
-        told
-    }
-
-    /// The presence messages of a replayed frame. The member map is not changed: it is newer than the frame.
-    fn repeat(&self, delivery: Delivery<PresenceMessage>) -> Vec<PresenceMessage> {
-        let (id, connection, time) = (delivery.id, delivery.connection_id, delivery.timestamp);
-        let mut items = delivery.items;
-        for (index, message) in items.iter_mut().enumerate() {
-            message.inherit(id.as_ref(), index, connection.as_ref(), time);
-            if let Err(error) = self.decode(message) {
-                // It is delivered as far as it was decoded (RSL6b).
-                tracing::error!(channel = &*self.name, %error, "a payload could not be decoded");
-            }
-        }
-        // Of no member, or of an action that is not known (RTF1).
-        items.retain(|message| {
-            matches!(
-                message.action,
-                Some(
-                    PresenceAction::Enter
-                        | PresenceAction::Update
-                        | PresenceAction::Present
-                        | PresenceAction::Leave
-                )
-            )
-        });
-        items
-    }
-
-    fn decode(&self, message: &mut PresenceMessage) -> Result<(), ErrorInfo> {
-        let cipher = self.options().cipher.as_ref();
-        encoding::decode(&mut message.data, &mut message.encoding, cipher)
-    }
-}
+use super::{LONGEST_SYNC, Presence};
+use crate::{Batch, Event, Outcome, Place, Timer, context::Cx, errors};
 
 impl Presence {
-    /// A member of this connection, as it came: remembered to be entered again (RTP17b).
-    fn take_in_own(&mut self, message: &PresenceMessage, connection: Option<&Str>) {
+    /// A presence message as it arrived. If it is of a member of this connection, it is stored, to be sent
+    /// again as it is, encrypted or not (RTP17b).
+    pub(crate) fn receive_own(&mut self, message: &PresenceMessage, connection: Option<&Str>) {
         if connection.is_none() || message.connection_id.as_ref() != connection {
             return;
         }
@@ -193,13 +21,25 @@ impl Presence {
             Some(PresenceAction::Leave) => {
                 self.own.remove(message);
             }
-            _ => {}
+            Some(_) | None => {}
         }
     }
 
-    /// A page of a sync begins; one of another sync than that under way starts anew (RTP18a). Returns
-    /// whether it is the last (RTP18b, RTP18c).
-    fn begin_page(&mut self, serial: Option<&Str>) -> bool {
+    /// A decoded presence message. Returns the message to emit; none if it changes no member.
+    pub(crate) fn receive(&mut self, message: PresenceMessage) -> Option<PresenceMessage> {
+        match message.action {
+            Some(PresenceAction::Enter | PresenceAction::Update | PresenceAction::Present) => {
+                self.members.put(message)
+            }
+            Some(PresenceAction::Leave) => self.members.remove(message),
+            // The message is of no member, or its action is unknown (RTF1).
+            Some(_) | None => None,
+        }
+    }
+
+    /// A page of a sync begins. The first page of another sync replaces the one under way (RTP18a). Returns
+    /// whether the page is the last (RTP18b, RTP18c).
+    pub(crate) fn begin_page(&mut self, serial: Option<&Str>) -> bool {
         let (sequence, cursor) = match serial.map(|serial| serial.split_once(':')) {
             Some(Some((sequence, cursor))) => (Some(sequence), cursor),
             Some(None) | None => (None, ""),
@@ -210,5 +50,45 @@ impl Presence {
         }
         self.sequence = sequence.map(Str::from);
         cursor.is_empty()
+    }
+
+    /// A page of the sync, not the last, was received. Queries wait on, but not for ever.
+    pub(crate) fn sync_continues(&mut self, cx: &mut Cx<'_>) {
+        let longest = cx.config.realtime_request_timeout.saturating_mul(LONGEST_SYNC);
+        if self.waiting.is_empty() {
+            return;
+        }
+        let now = cx.now.instant;
+        for (op, ..) in self.waiting.extract_if(.., |(.., since)| now.since(*since) >= longest) {
+            cx.done(op, Err(errors::sync_timed_out()));
+        }
+        let timer = Timer::Sync(self.channel);
+        if self.waiting.is_empty() {
+            cx.timers.clear(timer);
+        } else {
+            cx.await_answer(timer);
+        }
+    }
+
+    /// The last page of the sync was received: emits its changes, then the members that have left (RTP19), and
+    /// answers queries.
+    pub(crate) fn finish_sync(&mut self, mut changes: Vec<PresenceMessage>, cx: &mut Cx<'_>) {
+        self.sequence = None;
+        changes.append(&mut self.members.end_sync(cx.now.wall));
+        cx.timers.clear(Timer::Sync(self.channel));
+        self.emit(changes, Place::default(), cx);
+        if !mem::replace(&mut self.synced, true) {
+            cx.emit(Event::PresenceSynced(self.channel, true));
+        }
+        for (op, query, _) in mem::take(&mut self.waiting) {
+            cx.done(op, Ok(Outcome::Members(self.select(&query))));
+        }
+    }
+
+    /// Emits changes of members, if there are any.
+    pub(crate) fn emit(&self, changes: Vec<PresenceMessage>, place: Place, cx: &mut Cx<'_>) {
+        if !changes.is_empty() {
+            cx.emit(Event::Presence(self.channel, Batch::new(changes, place)));
+        }
     }
 }

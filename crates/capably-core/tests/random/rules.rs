@@ -1,4 +1,4 @@
-//! What the specification allows.
+//! The model: the transitions, reasons and deadlines that the specification allows.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,24 +16,24 @@ const DISCONNECTED_RETRY: Duration = Duration::from_secs(15);
 /// The default wait while suspended (TO3l2).
 const SUSPENDED_RETRY: Duration = Duration::from_secs(30);
 
-/// What is known of a connection from what it tells.
+/// The state of a connection as its events describe it.
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) state: ConnectionState,
     reason: Reason,
-    /// Waits before retries since the connection was last there.
+    /// Waits before retries since the connection was last established.
     retries: u32,
-    /// The ways it has gone.
+    /// The transitions that it has made.
     pub(crate) went: BTreeSet<String>,
 }
 
-/// What `errorReason` has to be (RTN25).
+/// The expected `errorReason` (RTN25).
 #[derive(Debug)]
 enum Reason {
     Is(Option<ErrorInfo>),
     /// The same as before, unless the service has answered a new token with the last CONNECTED.
     IsOrWasCleared(Option<ErrorInfo>),
-    /// That there is no token to be had, which is no change of state (RSA4c1).
+    /// The error that no token can be obtained, which is no change of state (RSA4c1).
     NoToken,
 }
 
@@ -121,25 +121,25 @@ impl Told {
         }
     }
 
-    /// The reason is told to have changed, and nothing else.
+    /// The reason changed, and nothing else.
     pub(crate) fn noted(&mut self) {
         self.reason = Reason::NoToken;
     }
 
-    /// No deadline outlives the state that it is of.
+    /// No deadline outlives its state.
     fn check_deadline(&self, timer: Timer) {
         use ConnectionState::{
             Closing, Connected, Connecting, Disconnected, Initialized, Suspended,
         };
         let fits = match timer {
-            // One that closes goes on with its attempt, to close properly (RTN12f).
+            // A closing connection continues its attempt, to close properly (RTN12f).
             Timer::Connect => matches!(self.state, Connecting | Closing),
             Timer::Retry => matches!(self.state, Disconnected | Suspended),
-            // While nobody has connected, it limits what waits for that.
+            // Before the first connection it limits how long operations wait.
             Timer::Suspend => {
                 matches!(self.state, Initialized | Connecting | Disconnected | Closing)
             }
-            // It is the transport's, which closing still needs.
+            // The deadline is that of the transport, which closing still needs.
             Timer::Idle => matches!(self.state, Connected | Closing),
             Timer::Auth | Timer::Ack => self.state == Connected,
             Timer::Close => self.state == Closing,
@@ -148,7 +148,7 @@ impl Told {
         assert!(fits, "{timer:?} while {}", self.state);
     }
 
-    /// Everything that there was to tell has been told.
+    /// Every event has been emitted.
     pub(crate) fn check(&mut self, client: &Client, next: Option<Timer>) {
         if let Some(timer) = next {
             self.check_deadline(timer);
@@ -169,7 +169,7 @@ impl Told {
     }
 }
 
-/// Every way that a connection may go.
+/// Every transition that a connection may make.
 pub(crate) fn connection_ways() -> BTreeSet<String> {
     let states = [
         ConnectionState::Initialized,
@@ -186,7 +186,7 @@ pub(crate) fn connection_ways() -> BTreeSet<String> {
     ways.map(|(from, to)| format!("{from} to {to}")).collect()
 }
 
-/// Into FAILED there is a way from everywhere for whoever authorizes in vain (RSA4d).
+/// An authorize call that fails for good leads from every state into FAILED (RSA4d).
 fn connection_may_go(from: ConnectionState, to: ConnectionState) -> bool {
     use ConnectionState::{
         Closed, Closing, Connected, Connecting, Disconnected, Failed, Initialized, Suspended,
@@ -203,7 +203,7 @@ fn connection_may_go(from: ConnectionState, to: ConnectionState) -> bool {
     }
 }
 
-/// Whether a channel may tell of this change.
+/// Whether a channel may emit this change.
 pub(crate) fn check_channel(change: &ChannelStateChange) {
     match change.event {
         ChannelEvent::Update if change.resumed => {
@@ -221,7 +221,7 @@ pub(crate) fn check_channel(change: &ChannelStateChange) {
     }
 }
 
-/// No deadline outlives the state of the channel that it is of.
+/// No deadline outlives its state of the channel.
 pub(crate) fn check_channel_deadline(timer: Timer, channels: &BTreeMap<ChannelId, ChannelState>) {
     match timer {
         Timer::Attach(id) => assert_eq!(channels[&id], ChannelState::Attaching, "{timer:?}"),
@@ -233,16 +233,16 @@ pub(crate) fn check_channel_deadline(timer: Timer, channels: &BTreeMap<ChannelId
 
 fn channel_may_go(from: ChannelState, to: ChannelState) -> bool {
     use ChannelState::{Attached, Attaching, Detached, Detaching, Failed, Initialized, Suspended};
-    // From everywhere into FAILED (RTL14); from where a connection that has ended left it into INITIALIZED
+    // From every state into FAILED (RTL14); from every state that an ended connection leaves into INITIALIZED
     // (RTN11d).
     match from {
         Initialized => matches!(to, Attaching | Failed),
         Attaching => matches!(to, Attached | Detached | Suspended | Failed),
-        // It attaches again after a DETACHED (RTL13a) and on a new connection (RTL3d).
+        // The channel attaches again after a DETACHED (RTL13a) and on a new connection (RTL3d).
         Attached => matches!(to, Attaching | Detaching | Detached | Suspended | Failed),
-        // A DETACH that is not answered leaves it as it was (RTL5f).
+        // An unanswered DETACH leaves the channel as it was (RTL5f).
         Detaching => matches!(to, Attached | Detached | Failed),
-        // An ATTACHED that nobody waits for is answered by a DETACH (RTL5k).
+        // An ATTACHED that was not requested is answered by a DETACH (RTL5k).
         Detached => matches!(to, Attaching | Detaching | Failed | Initialized),
         Suspended => matches!(to, Attaching | Attached | Detached | Failed | Initialized),
         Failed => matches!(to, Attaching | Initialized),

@@ -1,4 +1,4 @@
-//! A client with its outputs sorted, and a service and a clock that do as they are told.
+//! A client with sorted outputs, and a service and a clock that the test controls.
 
 #![allow(dead_code, reason = "not every test uses everything")]
 
@@ -14,7 +14,7 @@ use capably_protocol::{
     frame::{Ack, Attached, Connected, ErrorFrame},
 };
 
-/// What a client did since it was last asked.
+/// The outputs of a client since the last call, sorted.
 #[derive(Debug, Default)]
 pub(crate) struct Did {
     /// The states it entered, with the codes of their reasons and the waits until the next attempt.
@@ -26,7 +26,7 @@ pub(crate) struct Did {
     pub(crate) abandoned: Vec<AuthId>,
     pub(crate) checks: Vec<CheckId>,
     pub(crate) done: Vec<(OpId, Result<Outcome, u32>)>,
-    /// Everything else it told.
+    /// All other events.
     pub(crate) told: Vec<Event>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn with_key() -> Config {
     Config::new(Credentials::Key("app.key:secret".parse().unwrap()))
 }
 
-/// One with tokens.
+/// The configuration of a client with tokens.
 pub(crate) fn with_tokens() -> Config {
     Config::new(Credentials::Tokens)
 }
@@ -55,7 +55,7 @@ impl Bench {
         Self { client, now, transport: None, did: Did::default() }
     }
 
-    /// One that is connected as `connection`, with nothing in its outputs.
+    /// A client that is connected as `connection`, without outputs.
     pub(crate) fn connected(config: Config) -> Self {
         let mut bench = Self::new(config);
         bench.client.connect(bench.now);
@@ -65,13 +65,13 @@ impl Bench {
         bench
     }
 
-    /// What the client did since the last call.
+    /// The outputs since the last call.
     pub(crate) fn did(&mut self) -> Did {
         self.drain();
         std::mem::take(&mut self.did)
     }
 
-    /// The deadline that the client waits for.
+    /// The name of the next deadline.
     pub(crate) fn next_timer(&mut self) -> Option<Timer> {
         self.drain().map(|(_, timer)| timer)
     }
@@ -102,7 +102,7 @@ impl Bench {
         }
     }
 
-    /// Time passes; what is due in the course of it is done when it is due.
+    /// Time passes. Each deadline on the way takes effect at its time.
     pub(crate) fn advance(&mut self, by: Duration) {
         let end = self.now + by;
         while let Some((at, _)) = self.drain().filter(|(at, _)| *at <= end.instant) {
@@ -113,7 +113,7 @@ impl Bench {
         self.client.handle_timeout(end);
     }
 
-    /// The driver gets the token that was asked for, if one was.
+    /// The driver obtains the token that was requested, if any.
     pub(crate) fn grant(&mut self, generation: u64) {
         self.drain();
         if let Some((auth, _)) = self.did.tokens.last() {

@@ -31,7 +31,7 @@ enum Segment {
 }
 
 impl Pattern {
-    /// The pattern that this text stands for; any text is one.
+    /// Parses a pattern; any text is a pattern.
     pub fn new(text: impl Into<String>) -> Self {
         let text = text.into();
         let (qualifier, name) = split_qualifier(&text);
@@ -56,9 +56,8 @@ impl Pattern {
         self.qualifier.as_deref() != Some("*") && !self.segments.contains(&Segment::Any)
     }
 
-    /// Which of two patterns says more about the channels that both match: the greater one. What comes earlier
-    /// in the name counts more, so that `a:b:*` is greater than `a:*:c`. A pattern is less than those that it
-    /// covers.
+    /// Compares how specific two patterns are; the more specific one is greater. Segments compare from the first on, so
+    /// `a:b:*` is greater than `a:*:c`. A pattern is less than those that it covers.
     pub fn cmp_specificity(&self, other: &Self) -> Ordering {
         let ranks = |pattern: &Self| -> Vec<u8> {
             let last = pattern.segments.len() - 1;

@@ -1,4 +1,4 @@
-//! The JSON side: a writer of its own for frames, serde_json for reading and for cold types.
+//! JSON: our own writer for frames and items, serde_json for reading and for cold types.
 
 pub(super) mod layout;
 
@@ -6,15 +6,12 @@ use std::io;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
-use super::{
-    DecodeError, Limits, MAX_DEPTH,
-    wire::FrameIn,
-    writer::{Write, Writer},
-};
+use super::{DecodeError, Limits, MAX_DEPTH, frame::FrameIn};
 use crate::{
-    Data,
     lenient::{self, FromMap},
+    wire::{Key, Write, Writer},
 };
 
 /// Appends a value's JSON text to `out`.
@@ -61,7 +58,8 @@ struct Many<T>(#[serde(deserialize_with = "lenient::maps")] Vec<T>);
 /// Refuses text that nests deeper than the limit, before anything recurses into it.
 fn check_depth(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
     let limit = limits.max_depth.min(MAX_DEPTH);
-    // Most text has fewer brackets than the limit has levels; counting them costs next to nothing.
+    // Most text has fewer brackets than the limit has levels, and counting brackets is several times faster than
+    // following them.
     let brackets = |chunk: &[u8]| -> u8 {
         chunk.iter().map(|byte| u8::from(matches!(byte, b'[' | b'{'))).sum()
     };
@@ -99,20 +97,24 @@ struct JsonMap {
 }
 
 impl Writer for JsonWriter<'_> {
+    const FOR_PEOPLE: bool = true;
     type Map = JsonMap;
 
+    #[inline(always)]
     fn begin_map(&mut self) -> JsonMap {
         self.out.push(b'{');
         JsonMap::default()
     }
 
-    fn key(&mut self, map: &mut JsonMap, key: &'static str) {
-        self.out.extend_from_slice(if map.started { b",\"" } else { b"\"" });
+    #[inline(always)]
+    fn key(&mut self, map: &mut JsonMap, key: Key) {
+        let text = key.json.as_bytes();
+        // The first field has no comma before it.
+        self.out.extend_from_slice(if map.started { text } else { &text[1..] });
         map.started = true;
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
     }
 
+    #[inline(always)]
     fn end_map(&mut self, _map: JsonMap) {
         self.out.push(b'}');
     }
@@ -128,14 +130,17 @@ impl Writer for JsonWriter<'_> {
         self.out.push(b']');
     }
 
+    #[inline(always)]
     fn str(&mut self, text: &str) {
         self.value(&text);
     }
 
+    #[inline(always)]
     fn unsigned(&mut self, value: u64) {
         self.value(&value);
     }
 
+    #[inline(always)]
     fn signed(&mut self, value: i64) {
         self.value(&value);
     }
@@ -144,49 +149,7 @@ impl Writer for JsonWriter<'_> {
         self.out.extend_from_slice(b"null");
     }
 
-    fn data(&mut self, map: &mut JsonMap, data: &Data, encoding: Option<&str>) {
-        let step = match data {
-            Data::None => None,
-            Data::Text(text) => {
-                self.key(map, "data");
-                self.str(text);
-                None
-            }
-            Data::Binary(bytes) => {
-                self.key(map, "data");
-                self.base64(bytes);
-                Some("base64")
-            }
-            Data::Json(value) => {
-                self.key(map, "data");
-                self.out.push(b'"');
-                write_to(Escaped(self.out), value);
-                self.out.push(b'"');
-                Some("json")
-            }
-        };
-        match (encoding.filter(|encoding| !encoding.is_empty()), step) {
-            (encoding, None) => self.opt_str(map, "encoding", encoding),
-            (None, step) => self.opt_str(map, "encoding", step),
-            (Some(encoding), Some(step)) => {
-                self.key(map, "encoding");
-                self.str(encoding);
-                // The step goes before the closing quote; it has nothing to escape.
-                self.out.pop();
-                self.out.push(b'/');
-                self.out.extend_from_slice(step.as_bytes());
-                self.out.push(b'"');
-            }
-        }
-    }
-
-    fn value(&mut self, value: &impl Serialize) {
-        write_to(&mut *self.out, value);
-    }
-}
-
-impl JsonWriter<'_> {
-    fn base64(&mut self, bytes: &[u8]) {
+    fn bytes(&mut self, bytes: &[u8]) {
         self.out.push(b'"');
         let start = self.out.len();
         let length =
@@ -197,14 +160,33 @@ impl JsonWriter<'_> {
             .expect("the slice has the text's length");
         self.out.push(b'"');
     }
+
+    fn json_text(&mut self, value: &Value) {
+        self.out.push(b'"');
+        write_to(Escaped(self.out), value);
+        self.out.push(b'"');
+    }
+
+    fn steps(&mut self, before: &str, last: &'static str) {
+        self.str(before);
+        // The last step goes before the closing quote; it has nothing to escape.
+        self.out.pop();
+        self.out.push(b'/');
+        self.out.extend_from_slice(last.as_bytes());
+        self.out.push(b'"');
+    }
+
+    fn value(&mut self, value: &impl Serialize) {
+        write_to(&mut *self.out, value);
+    }
 }
 
-/// JSON text inside a JSON string: escapes what passes through.
+/// Escapes JSON text on its way into a JSON string.
 struct Escaped<'a>(&'a mut Vec<u8>);
 
 impl io::Write for Escaped<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // JSON text holds no control characters: serde_json has escaped them.
+        // JSON text has no control characters: serde_json has escaped them.
         let mut rest = bytes;
         while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
             self.0.extend_from_slice(&rest[..at]);

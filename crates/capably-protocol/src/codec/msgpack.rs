@@ -1,26 +1,21 @@
-//! The MessagePack side: a reader and a writer of its own for what is on the hot path, rmp-serde for
-//! cold types.
+//! MessagePack: our own reader and writer for frames and items, rmp-serde for cold types.
 
-mod fields;
+mod delivery;
 pub(super) mod layout;
 mod peek;
-mod reader;
+pub(crate) mod reader;
 mod writer;
 
 use std::mem;
 
 use bytes::Bytes;
 
-use super::{
-    DecodeError, Limits, Peek,
-    wire::FrameIn,
-    writer::{Write, Writer},
-};
+use super::{DecodeError, Limits, Peek, frame::FrameIn};
 use crate::{
     ClientFrame, ServerFrame, Str,
     frame::{Action, Delivery},
+    wire::{Read, Write, Writer},
 };
-pub(super) use fields::Read;
 use reader::{Fault, Reader};
 use writer::MsgPackWriter;
 
@@ -46,8 +41,8 @@ pub(super) fn read_client_frame(
     })
 }
 
-/// Reads a frame that a service sent into `frame`. Deliveries, which are most of them, begin with their
-/// action and are read to where they lie, without looking at anything else a frame may hold.
+/// Reads a frame that a service sent into `frame`. Most frames are deliveries that begin with their action. Those are
+/// read in their place, without the fields that a delivery does not have.
 pub(super) fn read_server_frame(
     bytes: &Bytes,
     limits: &Limits,
@@ -55,7 +50,7 @@ pub(super) fn read_server_frame(
 ) -> Result<(), DecodeError> {
     macro_rules! delivery {
         ($r:expr, $variant:ident, $items:literal) => {{
-            // The room for items is used again, unless it is much.
+            // The array of the frame before is used again. A large one is not: it would stay for as long as its reader.
             let mut items = match frame {
                 ServerFrame::$variant(last) => mem::take(&mut last.items),
                 _ => Vec::new(),
@@ -85,7 +80,7 @@ pub(super) fn read_server_frame(
     })
 }
 
-/// Reads a value that must be all there is.
+/// Reads a value that must end where the bytes end.
 #[inline]
 fn whole<T>(
     bytes: &Bytes,
@@ -104,7 +99,7 @@ pub(super) fn read_items<T: Read>(bytes: &Bytes, limits: &Limits) -> Result<Vec<
     whole(bytes, limits, |r| r.one_or_many())
 }
 
-/// Refuses bytes that are too many, too deep, or not one whole value, before rmp-serde sees them.
+/// Refuses bytes that are too many, too deep, or not one whole value. rmp-serde has no such limits.
 pub(super) fn check(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
     limits.check_size(bytes)?;
     let empty = Bytes::new();

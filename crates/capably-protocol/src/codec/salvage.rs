@@ -1,16 +1,17 @@
 //! The readable parts of a frame that cannot be read as a whole.
 //!
-//! The frame is taken apart into its fields and items, without looking into them. Each is read by itself, and
-//! a frame is put together from those that can be read. This is slow, and for frames only that the ordinary
-//! way refuses.
+//! The frame is split into its fields and items. Each is read alone, and a new frame is built from those that can be
+//! read. This is slow; it is for frames that the ordinary decoder refuses.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 
 use super::{
-    DecodeError, Format, Limits, json::layout::JsonLayout, msgpack::layout::MsgPackLayout,
-    wire::FrameIn,
+    DecodeError, Format, Limits,
+    frame::{FIELDS, FrameIn, name},
+    json::layout::JsonLayout,
+    msgpack::layout::MsgPackLayout,
 };
 use crate::{ClientFrame, ServerFrame, Str, frame::Action, lenient::MAX_ITEMS};
 
@@ -18,22 +19,22 @@ use crate::{ClientFrame, ServerFrame, Str, frame::Action, lenient::MAX_ITEMS};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Damaged<F> {
-    /// The frame without what cannot be read; `None` when nothing is left that it could mean. Items have what
-    /// they inherit from the frame, such as their ids, by their place among all items.
+    /// The frame without its unreadable parts; `None` when too little is left of it. When items are missing, the
+    /// others have inherited their ids and the like already, by their place among all items.
     pub frame: Option<F>,
     /// The action's number, if it can be read.
     pub action: Option<u32>,
-    /// The channel's name, if there is one that can be read.
+    /// The channel's name, if it can be read.
     pub channel: Option<Str>,
-    /// The frame's serial, if there is one that can be read.
+    /// The frame's serial, if it can be read.
     pub msg_serial: Option<u64>,
-    /// Where items are missing: for each run of those that cannot be read, how many of the items in `frame` come
-    /// before it. Ascending; empty when every item is there.
+    /// The gaps between items: for each run of unreadable items, the number of items in `frame` before it. Ascending;
+    /// empty when no item is missing.
     pub gaps: Vec<usize>,
 }
 
-/// Reads what can be read of a service's frame that [`decode_server_frame`](super::decode_server_frame) refuses;
-/// `None` when its bytes are no whole value of the format.
+/// Reads the readable parts of a service's frame that [`decode_server_frame`](super::decode_server_frame) refuses;
+/// `None` when the bytes are not a whole value of the format.
 ///
 /// Of a frame that is larger than the limits allow, the items are not read.
 pub fn salvage_server_frame(
@@ -48,8 +49,8 @@ pub fn salvage_server_frame(
     Some(damaged)
 }
 
-/// Reads what can be read of a client's frame that [`decode_client_frame`](super::decode_client_frame) refuses;
-/// `None` when its bytes are no whole value of the format.
+/// Reads the readable parts of a client's frame that [`decode_client_frame`](super::decode_client_frame) refuses;
+/// `None` when the bytes are not a whole value of the format.
 pub fn salvage_client_frame(
     format: Format,
     bytes: &Bytes,
@@ -58,11 +59,10 @@ pub fn salvage_client_frame(
     Some(salvage(format, bytes, limits, FrameIn::client)?.0)
 }
 
-/// Takes apart the items of a REST body that [`decode_items`](super::decode_items) or
-/// [`decode_body`](super::decode_body) refuses, so that each can be read by itself: each comes as a body of its own, an
-/// array of one item.
+/// Splits a REST body that [`decode_items`](super::decode_items) or [`decode_body`](super::decode_body) refuses, so that
+/// each item can be read alone. Each item becomes a body: an array of one item.
 ///
-/// `None` when the body is no whole array of maps, when it is larger than the limits allow, or has too many items.
+/// `None` when the body is not a whole array of maps, when it is larger than the limits allow, or has too many items.
 pub fn split_items(format: Format, bytes: &Bytes, limits: &Limits) -> Option<Vec<Bytes>> {
     if bytes.len() > limits.max_size {
         return None;
@@ -82,58 +82,56 @@ fn split<L: Layout>(bytes: &[u8]) -> Option<Vec<Bytes>> {
     are_maps.then(|| items.into_iter().map(|item| L::array(&[item]).into()).collect())
 }
 
-/// How a format lays out maps and arrays. Apart from [`is_whole`](Self::is_whole), nothing here has to bear bytes
-/// that are not whole values.
+/// How a format lays out maps and arrays. Only [`is_whole`](Self::is_whole) gets bytes that may not be whole values.
 pub(super) trait Layout {
     /// A map without a member.
     const EMPTY_MAP: &'static [u8];
 
-    /// Whether the bytes are one value and nothing else, however deep it is and whatever its text is.
+    /// Whether the bytes are exactly one value. Depth and invalid text do not matter.
     fn is_whole(bytes: &[u8]) -> bool;
-    /// Calls back with the name of each member, its key as it is written, and its value. Calls nothing and
-    /// returns false for what is not a map.
+    /// Calls `each` with the name of each member, its key as it is written, and its value. Returns false, without a
+    /// call, when the bytes are not a map.
     fn members<'a>(map: &'a [u8], each: &mut EachMember<'_, 'a>) -> bool;
-    /// Calls back with each element. Calls nothing and returns false for what is not an array.
+    /// Calls `each` with each element. Returns false, without a call, when the bytes are not an array.
     fn elements<'a>(array: &'a [u8], each: &mut dyn FnMut(&'a [u8])) -> bool;
-    /// A map of members that are written already.
+    /// A map of encoded members.
     fn map(members: &[Member<'_>]) -> Vec<u8>;
-    /// An array of elements that are written already.
+    /// An array of encoded elements.
     fn array(elements: &[&[u8]]) -> Vec<u8>;
     /// Reads a frame's fields in the ordinary way.
     fn read(bytes: Vec<u8>, limits: &Limits) -> Result<FrameIn, DecodeError>;
 }
 
-/// Is called with a member's name, its key as it is written, and its value.
+/// A callback for a member's name, its key as it is written, and its value.
 pub(super) type EachMember<'f, 'a> = dyn FnMut(&str, &'a [u8], &'a [u8]) + 'f;
 
 /// A member of a map as it is written: key and value.
 pub(super) type Member<'a> = (&'a [u8], Cow<'a, [u8]>);
 
-/// The fields of a frame that have a meaning, but for those with items.
-const FIELDS: [&str; 14] = [
-    "action",
-    "id",
-    "channel",
-    "channelSerial",
-    "connectionId",
-    "msgSerial",
-    "count",
-    "flags",
-    "timestamp",
-    "connectionDetails",
-    "error",
-    "params",
-    "auth",
-    "res",
-];
+/// The part of an unreadable field that is salvaged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Damage {
+    /// Nothing.
+    Lost,
+    /// Nothing, and the frame is lost with it: without its channel, an error of a channel would be read as an error
+    /// of the connection.
+    Vital,
+    /// The members of a map that can be read.
+    Members,
+    /// The results of publishes. A result that cannot be read leaves an empty one in its place: results belong to
+    /// publishes by their order.
+    Results,
+    /// The items that can be read, with the gaps between them.
+    Items,
+}
 
 /// The field that holds the items of a frame with this action.
 fn items_field(action: Option<u32>) -> Option<&'static str> {
     Some(match Action::from_number(action?)? {
-        Action::Message => "messages",
-        Action::Presence | Action::Sync => "presence",
-        Action::Annotation => "annotations",
-        Action::Object | Action::ObjectSync => "state",
+        Action::Message => name::messages,
+        Action::Presence | Action::Sync => name::presence,
+        Action::Annotation => name::annotations,
+        Action::Object | Action::ObjectSync => name::state,
         _ => return None,
     })
 }
@@ -145,51 +143,53 @@ fn salvage<F>(
     make: fn(&mut FrameIn) -> Result<F, DecodeError>,
 ) -> Option<(Damaged<F>, Vec<usize>)> {
     let Parts { mut fields, intact, gaps, places } = match format {
-        Format::Json => take_apart::<JsonLayout>(bytes, limits)?,
-        Format::MsgPack => take_apart::<MsgPackLayout>(bytes, limits)?,
+        Format::Json => readable_parts::<JsonLayout>(bytes, limits)?,
+        Format::MsgPack => readable_parts::<MsgPackLayout>(bytes, limits)?,
     };
     let (action, channel, msg_serial) = (fields.action, fields.channel.clone(), fields.msg_serial);
     let frame = intact.then(|| make(&mut fields).ok()).flatten();
     Some((Damaged { frame, action, channel, msg_serial, gaps }, places))
 }
 
-/// What is left of a frame.
+/// The readable parts of a frame.
 struct Parts {
     fields: FrameIn,
-    /// Whether the fields say for what the frame is: without its channel, an error of a channel would be one of
-    /// the connection.
+    /// Whether every [vital](Damage::Vital) field can be read.
     intact: bool,
     gaps: Vec<usize>,
-    /// The place of each item that is left among all there were.
+    /// The place of each readable item among all items.
     places: Vec<usize>,
 }
 
-fn take_apart<L: Layout>(bytes: &[u8], limits: &Limits) -> Option<Parts> {
+fn readable_parts<L: Layout>(bytes: &[u8], limits: &Limits) -> Option<Parts> {
     if !L::is_whole(bytes) {
         return None;
     }
     let mut kept: Vec<Member<'_>> = Vec::new();
     let mut intact = true;
-    for name in FIELDS {
+    for (name, damage) in FIELDS {
+        // Items are read apart, once the action is known: each action has its own.
+        if *damage == Damage::Items {
+            continue;
+        }
         let Some((key, value)) = member::<L>(bytes, name) else { continue };
         if reads::<L>(key, value, limits) {
             kept.push((key, value.into()));
             continue;
         }
-        match name {
-            "connectionDetails" | "error" | "params" | "auth" => {
+        match damage {
+            Damage::Lost | Damage::Items => {}
+            Damage::Vital => intact = false,
+            Damage::Members => {
                 kept.push((key, readable_members::<L>(key, value, limits).into()));
             }
-            // What one frame of several came to must not be taken for what another did.
-            "res" => {
+            Damage::Results => {
                 let results = each_element::<L>(value, |element| {
                     let result = L::array(&[element]);
                     if reads::<L>(key, &result, limits) { element } else { L::EMPTY_MAP }
                 });
                 kept.push((key, L::array(&results.unwrap_or_default()).into()));
             }
-            "action" | "channel" => intact = false,
-            _ => {}
         }
     }
     let unlimited = Limits { max_size: usize::MAX, ..*limits };
@@ -215,7 +215,7 @@ fn take_apart<L: Layout>(bytes: &[u8], limits: &Limits) -> Option<Parts> {
     Some(Parts { fields, intact, gaps, places })
 }
 
-/// The last member of this name.
+/// The last member of this name: as in the decoders, a later member replaces an earlier one.
 fn member<'a, L: Layout>(map: &'a [u8], name: &str) -> Option<(&'a [u8], &'a [u8])> {
     let mut found = None;
     L::members(map, &mut |own, key, value| {
@@ -226,7 +226,7 @@ fn member<'a, L: Layout>(map: &'a [u8], name: &str) -> Option<(&'a [u8], &'a [u8
     found
 }
 
-/// Whether a frame of this member alone can be read.
+/// Whether a frame with only this member can be read.
 fn reads<L: Layout>(key: &[u8], value: &[u8], limits: &Limits) -> bool {
     L::read(L::map(&[(key, value.into())]), limits).is_ok()
 }
@@ -243,7 +243,7 @@ fn readable_members<L: Layout>(key: &[u8], value: &[u8], limits: &Limits) -> Vec
     L::map(&members)
 }
 
-/// What each element of an array comes to; `None` for what is no array, or too long a one.
+/// The result of `each` for each element; `None` when the bytes are not an array, or an array that is too long.
 fn each_element<'a, L: Layout>(
     array: &'a [u8],
     mut each: impl FnMut(&'a [u8]) -> &'a [u8],
@@ -259,7 +259,7 @@ fn each_element<'a, L: Layout>(
     (is_array && count <= MAX_ITEMS).then_some(elements)
 }
 
-/// The items that can be read, and where others are missing.
+/// The items that can be read. Adds the gaps between them, and their places.
 fn readable_items<'a, L: Layout>(
     key: &[u8],
     array: &'a [u8],
@@ -283,7 +283,7 @@ fn readable_items<'a, L: Layout>(
     items
 }
 
-/// Gives the items of a delivery what they inherit from it, by their places in the frame as it was sent.
+/// Lets the items of a delivery inherit from it, by their places in the frame as it was sent.
 fn inherit(frame: &mut ServerFrame, places: &[usize]) {
     macro_rules! inherit {
         ($delivery:ident) => {

@@ -8,18 +8,18 @@ use super::{
     ObjectData, ObjectsMapEntry, ObjectsMapSemantics, serialize_number, state::entries_size,
 };
 use crate::{
-    Str,
-    lenient::{self, numbered},
+    Str, lenient,
+    wire::{number_field, numbered},
 };
 
 /// An operation on an object (OOP3). Each action has a payload of its own; the others are absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectOperation {
-    /// What is done (OOP3a).
+    /// The action (OOP3a).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<ObjectOperationAction>,
-    /// The object it is done to (OOP3b).
+    /// The object that it applies to (OOP3b).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object_id: Option<Str>,
     /// Makes a map (OOP3j).
@@ -68,59 +68,31 @@ impl ObjectOperation {
     }
 }
 
-/// What an operation does (OOP2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ObjectOperationAction {
-    /// Makes a map (0).
-    MapCreate,
-    /// Sets a key of a map (1).
-    MapSet,
-    /// Removes a key of a map (2).
-    MapRemove,
-    /// Makes a counter (3).
-    CounterCreate,
-    /// Adds to a counter (4).
-    CounterInc,
-    /// Deletes an object (5).
-    ObjectDelete,
-    /// Removes every key of a map (6).
-    MapClear,
-    /// One this version does not know, by its number; received, never to be sent (OOP2a).
-    Unknown(u32),
-}
-
-numbered!(ObjectOperationAction);
-
-impl ObjectOperationAction {
-    /// The number on the wire.
-    pub fn number(self) -> u32 {
-        match self {
-            Self::MapCreate => 0,
-            Self::MapSet => 1,
-            Self::MapRemove => 2,
-            Self::CounterCreate => 3,
-            Self::CounterInc => 4,
-            Self::ObjectDelete => 5,
-            Self::MapClear => 6,
-            Self::Unknown(number) => number,
-        }
+numbered! {
+    /// The action of an operation (OOP2).
+    pub enum ObjectOperationAction {
+        /// Makes a map (0).
+        MapCreate = 0,
+        /// Sets a key of a map (1).
+        MapSet = 1,
+        /// Removes a key of a map (2).
+        MapRemove = 2,
+        /// Makes a counter (3).
+        CounterCreate = 3,
+        /// Adds to a counter (4).
+        CounterInc = 4,
+        /// Deletes an object (5).
+        ObjectDelete = 5,
+        /// Removes every key of a map (6).
+        MapClear = 6;
+        /// One this version does not know, by its number; received, never to be sent (OOP2a).
+        Unknown(u32),
     }
-
     /// The action with this number; an unknown number is kept.
-    pub fn from_number(number: u32) -> Self {
-        match number {
-            0 => Self::MapCreate,
-            1 => Self::MapSet,
-            2 => Self::MapRemove,
-            3 => Self::CounterCreate,
-            4 => Self::CounterInc,
-            5 => Self::ObjectDelete,
-            6 => Self::MapClear,
-            other => Self::Unknown(other),
-        }
-    }
+    pub fn from_number;
 }
+
+number_field!(ObjectOperationAction);
 
 /// The payload of MAP_CREATE (MCR2).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -168,7 +140,7 @@ pub struct CounterCreate {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CounterInc {
-    /// What to add (CIN2a).
+    /// The number to add (CIN2a).
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_number")]
     pub number: Option<f64>,
 }
@@ -184,10 +156,10 @@ pub struct MapCreateWithObjectId {
     /// The JSON text of a [`MapCreate`] (MCRO2a).
     #[serde(deserialize_with = "lenient::or_default")]
     pub initial_value: Str,
-    /// What makes the id unique (MCRO2b).
+    /// A random string that makes the id unique (MCRO2b).
     #[serde(deserialize_with = "lenient::or_default")]
     pub nonce: Str,
-    /// What the text was made from: for the size (OOP4h2), not on the wire.
+    /// The value of `initial_value`, for the size (OOP4h2); not on the wire.
     #[serde(skip)]
     pub source: Option<MapCreate>,
 }
@@ -199,10 +171,10 @@ pub struct CounterCreateWithObjectId {
     /// The JSON text of a [`CounterCreate`] (CCRO2a).
     #[serde(deserialize_with = "lenient::or_default")]
     pub initial_value: Str,
-    /// What makes the id unique (CCRO2b).
+    /// A random string that makes the id unique (CCRO2b).
     #[serde(deserialize_with = "lenient::or_default")]
     pub nonce: Str,
-    /// What the text was made from: for the size (OOP4k2), not on the wire.
+    /// The value of `initial_value`, for the size (OOP4k2); not on the wire.
     #[serde(skip)]
     pub source: Option<CounterCreate>,
 }

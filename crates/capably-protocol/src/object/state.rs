@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
+    Deserialize, Deserializer, Serialize,
     de::{Error, Visitor},
 };
 
@@ -11,6 +11,7 @@ use super::{ObjectData, ObjectOperation, serialize_number};
 use crate::{
     Millis, Str,
     lenient::{self, Integer, float_to_integer},
+    wire::numbered,
 };
 
 /// The state of an object (OST2).
@@ -29,10 +30,10 @@ pub struct ObjectState {
     /// The operation that made it, with its initial value (OST2d).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub create_op: Option<ObjectOperation>,
-    /// What operations made of a map, without its initial value (OST2e).
+    /// The map after all operations, without its initial value (OST2e).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map: Option<ObjectsMap>,
-    /// What operations made of a counter, without its initial value (OST2f).
+    /// The counter after all operations, without its initial value (OST2f).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counter: Option<ObjectsCounter>,
 }
@@ -94,38 +95,16 @@ pub struct ObjectsCounter {
     pub count: Option<f64>,
 }
 
-/// How a map resolves conflicts (OMP2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ObjectsMapSemantics {
-    /// The last write wins (0).
-    Lww,
-    /// One this version does not know, by its number; received, never to be sent (OMP2a).
-    Unknown(u32),
-}
-
-impl ObjectsMapSemantics {
-    /// The number on the wire.
-    pub fn number(self) -> u32 {
-        match self {
-            Self::Lww => 0,
-            Self::Unknown(number) => number,
-        }
+numbered! {
+    /// How a map resolves conflicts (OMP2).
+    pub enum ObjectsMapSemantics {
+        /// The last write wins (0).
+        Lww = 0;
+        /// One this version does not know, by its number; received, never to be sent (OMP2a).
+        Unknown(u32),
     }
-
     /// The semantics with this number; an unknown number is kept.
-    pub fn from_number(number: u32) -> Self {
-        match number {
-            0 => Self::Lww,
-            other => Self::Unknown(other),
-        }
-    }
-}
-
-impl Serialize for ObjectsMapSemantics {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_u32(self.number())
-    }
+    pub fn from_number;
 }
 
 impl<'de> Deserialize<'de> for ObjectsMapSemantics {

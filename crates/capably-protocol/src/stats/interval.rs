@@ -7,7 +7,7 @@ use crate::Millis;
 
 /// A minute, an hour, a day or a month of UTC, in the years from 1970 to 9999.
 ///
-/// It displays as its id, which tells its length as well (TS12a).
+/// It displays as its id. The form of the id depends on the length of the interval (TS12a).
 ///
 /// ```
 /// use capably_protocol::{StatsInterval, StatsUnit};

@@ -31,7 +31,7 @@ pub fn decode(delta: &[u8], base: &[u8], limit: usize) -> Result<Vec<u8>> {
     }
     match input.byte()? {
         0 => {}
-        // A header of the application's, which says nothing about the delta.
+        // The header of an application; the delta does not depend on it.
         4 => {
             let size = input.size()?;
             input.take(size)?;
@@ -92,10 +92,10 @@ fn decode_window(
     }
 }
 
-/// What a window may copy from besides itself.
+/// The bytes that a window may copy from besides itself.
 enum Segment<'a> {
     Base(&'a [u8]),
-    /// A part of what has been decoded before.
+    /// A part of the bytes decoded before.
     Output(Range<usize>),
 }
 
@@ -136,7 +136,7 @@ impl Target<'_> {
                         } else {
                             Written::Number(written.varint()?)
                         };
-                        // Segments and windows are as long as a varint can say, and no longer.
+                        // The length of a segment or a window fits into a varint.
                         let here = segment + (self.output.len() - self.start);
                         let here = u32::try_from(here).map_err(|_| VcdiffError::TooLarge)?;
                         let address = addresses
@@ -178,7 +178,7 @@ impl Target<'_> {
             left -= part;
         }
         let from = self.start + address.saturating_sub(segment);
-        // A copy may run into what it has just written, and goes on with that.
+        // A copy may overlap its own output: it then repeats the bytes that it has just written.
         while left > 0 {
             let part = left.min(self.output.len() - from);
             self.output.extend_from_within(from..from + part);

@@ -26,7 +26,7 @@ pub fn encode(base: &[u8], target: &[u8]) -> Vec<u8> {
 struct Window<'a> {
     base: &'a [u8],
     target: &'a [u8],
-    /// What of the target is written.
+    /// The number of bytes of the target that are written.
     done: usize,
     /// Where in the base the last copy ended.
     copied: usize,
@@ -50,7 +50,7 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// Takes from the base what the two have in common: how they begin and end, and pieces between.
+    /// Copies from the base the start, the end and the pieces between that both have in common.
     fn find_copies(&mut self) {
         let (base, target) = (self.base, self.target);
         let prefix = common_prefix(base, target);
@@ -106,7 +106,7 @@ impl<'a> Window<'a> {
             .find(|(place, found)| piece(self.base, *place) == piece(self.target, *found))
     }
 
-    /// Writes a copy to `at`, and what is missing before it.
+    /// Writes a copy to `at`, after the bytes that are missing before it.
     fn copy(&mut self, address: usize, at: usize, size: usize) {
         let here = (self.base.len() + at) as u32;
         let (mode, written) = self.addresses.write(address as u32, here);

@@ -1,6 +1,6 @@
 //! The instructions of a delta: the default code table and the cache of addresses (RFC 3284, §5).
 
-/// What one instruction does.
+/// The effect of one instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Takes bytes from the data.
@@ -19,7 +19,7 @@ pub(super) struct Instruction {
     pub(super) size: u8,
 }
 
-/// What a byte of the instructions stands for: one instruction or two.
+/// The meaning of an instruction byte: one instruction or two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Code(pub(super) Instruction, pub(super) Option<Instruction>);
 
@@ -40,7 +40,7 @@ const FIRST_PAIR: u8 = FIRST_COPY + MODES * COPIES_PER_MODE;
 const FIRST_SAME_PAIR: u8 = FIRST_PAIR + FIRST_SAME * 12;
 const FIRST_COPY_ADD: u8 = FIRST_SAME_PAIR + (MODES - FIRST_SAME) * 4;
 
-/// What each byte stands for (RFC 3284, §5.6).
+/// The default table of instruction bytes (RFC 3284, §5.6).
 pub(super) static CODES: [Code; 256] = codes();
 
 const fn codes() -> [Code; 256] {
@@ -169,7 +169,7 @@ impl Addresses {
         Some(address)
     }
 
-    /// The shortest way to write an address, seen from `here`: its mode, and what to write.
+    /// The shortest form of an address, seen from `here`: its mode, and the value to write.
     pub(super) fn write(&mut self, address: u32, here: u32) -> (u8, Written) {
         let slot = address as usize % self.same.len();
         let written = if self.same[slot] == address {

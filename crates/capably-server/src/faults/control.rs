@@ -1,4 +1,4 @@
-//! Rules and the log over HTTP.
+//! An HTTP server for rules and the log.
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
@@ -8,35 +8,35 @@ use hyper::{Method, Request, StatusCode, body::Incoming, header};
 use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::watch,
-    task::{AbortHandle, JoinSet},
+    task::JoinSet,
 };
 
 use super::{Faults, RuleId, json as language};
 use crate::{
     ServerError,
-    front::{
-        self, Handle, query,
+    front::http::{
+        connection::{Handle, serve_http},
+        query,
         reply::{Reply, Response},
     },
     hub::error,
+    service::{Listener, Service, Stop, accept},
 };
 
 /// Largest request, in bytes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
 
-/// An HTTP server through which other programs add rules to [`Faults`] and read the log. Dropping it stops
-/// it.
+/// An HTTP server with which other programs add rules to [`Faults`] and read the log. Dropping it stops it.
 ///
-/// | request | answer |
+/// | request | response |
 /// |---|---|
-/// | `GET /rules` | the rules in force, in their order, each with its `id` and how often it `applied` |
+/// | `GET /rules` | all rules in order, each with its `id` and how often it was `applied` |
 /// | `POST /rules` | adds a rule, an array of rules, or `{"rules": […], "position": "prepend"}`; 201 with the `ids` |
-/// | `DELETE /rules`, `DELETE /rules/{id}` | removes all rules, or one; 204, or 404 for one that is not there |
-/// | `POST /actions` | does something to the open connections now, or to the one of this `connection`; 200 with the numbers of the `connections` |
+/// | `DELETE /rules`, `DELETE /rules/{id}` | removes all rules, or one; 204, or 404 when the rule does not exist |
+/// | `POST /actions` | applies an action at once to all open connections, or to the one of this `connection` number; 200 with the numbers of the `connections` |
 /// | `GET /connections` | the numbers of the open `connections` |
-/// | `GET /log` | the `events` that passed, and how many are `forgotten` |
-/// | `DELETE /log` | forgets what has passed; 204 |
+/// | `GET /log` | the `events` in the log, and how many older ones are `forgotten` |
+/// | `DELETE /log` | removes all events; 204 |
 ///
 /// Rules, actions and events are those of Ably's test proxy, [described here](super#from-outside):
 ///
@@ -46,74 +46,62 @@ const MAX_BODY: usize = 4 * 1024 * 1024;
 ///   "times": 1, "comment": "the second connection fails" }
 /// ```
 ///
-/// | match | its conditions, all of them optional but `delayMs` |
+/// | match | its conditions; all but `delayMs` are optional |
 /// |---|---|
 /// | `ws_connect` | `count`, `connection`, `queryContains` (`{"resume": "*"}`: any value) |
-/// | `ws_frame_to_client`, `ws_frame_to_server` | these, and `action` (a name or a number), `channel` |
-/// | `delay_after_ws_connect` | these of `ws_connect`, and `delayMs` |
+/// | `ws_frame_to_client`, `ws_frame_to_server` | those of `ws_connect`, and `action` (a name or a number), `channel` |
+/// | `delay_after_ws_connect` | those of `ws_connect`, and `delayMs` |
 /// | `http_request` | `count`, `method`, `pathContains` |
 ///
-/// | for | actions |
+/// | match | actions |
 /// |---|---|
 /// | `ws_connect` | `refuse_connection`, `accept_and_close` (`closeCode`), `disconnect`, `delay` (`delayMs`), `http_respond` (`status`, `body`, `headers`) |
-/// | frames | `suppress`, `suppress_onwards`, `replace` (`message`), `delay`, and those of the next line |
+/// | frames | `suppress`, `suppress_onwards`, `replace` (`message`), `delay`, and those of the next row |
 /// | `delay_after_ws_connect`, `POST /actions` | `inject_to_client` and `inject_to_server` (`message`), `inject_to_client_and_close`, `close` (`closeCode`), `disconnect` |
 /// | `http_request` | `http_respond`, `http_replace_response`, `http_delay` (`delayMs`), `http_drop` |
 ///
-/// `passthrough` goes with all. Where it makes sense, `action` may be an array of several. A `message` may
-/// also be `{"text": "…"}` or `{"binary": "<base64>"}`, sent as it is.
+/// Every match may have the action `passthrough`. `action` may be an array of actions. A `message` may also be
+/// `{"text": "…"}` or `{"binary": "<base64>"}`, which is sent as it is.
 ///
-/// Keys and tokens are not shown in the log; connection keys are, for they tell what was resumed. Requests
-/// that a web page makes are refused.
-pub struct FaultControl {
-    address: SocketAddr,
-    abort: AbortHandle,
-}
+/// The log does not show keys and tokens. It shows connection keys, because they tell which connection was resumed.
+/// Requests from web pages are refused.
+pub struct FaultControl(Service);
 
 impl FaultControl {
-    /// Starts to listen at this address; port 0 takes a free one. Whoever can reach it may do everything:
-    /// the loopback interface is the place for it.
+    /// Starts to listen on this address; port 0 takes a free port. Use a loopback address: there is no authentication.
     ///
     /// # Errors
-    /// A [`ServerError`] when the port is taken.
+    /// A [`ServerError`] when the port is in use.
     pub async fn start(address: SocketAddr, faults: &Faults) -> Result<Self, ServerError> {
-        let (listener, address) = crate::server::listen(address)?;
-        let abort = tokio::spawn(serve(listener, Control(faults.clone()))).abort_handle();
-        Ok(Self { address, abort })
+        let control = Control(faults.clone());
+        let listener = Listener::bind(address)?;
+        Ok(Self(Service::start(listener, |socket, stop| serve(socket, stop, control))))
     }
 
-    /// The address that it listens at.
+    /// The address that it listens on.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-impl Drop for FaultControl {
-    fn drop(&mut self) {
-        self.abort.abort();
+        self.0.address()
     }
 }
 
 impl fmt::Debug for FaultControl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FaultControl").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("FaultControl").field("address", &self.0.address()).finish_non_exhaustive()
     }
 }
 
-/// Serves until its task is aborted, which its connections do not survive.
-async fn serve(listener: TcpListener, control: Control) {
-    let (_never, stop) = watch::channel(false);
+async fn serve(listener: TcpListener, mut stop: Stop, control: Control) {
     let mut tasks = JoinSet::new();
     let control = Arc::new(control);
     let stopping = stop.clone();
-    front::accept(listener, &mut tasks, &mut stop.clone(), |stream| {
-        serve_stream(stream, Arc::clone(&control), stopping.clone())
+    accept(listener, &mut tasks, &mut stop, |stream| {
+        serve_stream(stream, stopping.clone(), Arc::clone(&control))
     })
     .await;
 }
 
-async fn serve_stream(stream: TcpStream, control: Arc<Control>, stop: watch::Receiver<bool>) {
-    front::serve_http(stream, stop, &*control).await;
+async fn serve_stream(stream: TcpStream, stop: Stop, control: Arc<Control>) {
+    serve_http(stream, stop, &*control).await;
 }
 
 struct Control(Faults);
@@ -136,7 +124,11 @@ impl Control {
             .map_err(|_| error::body_too_large(MAX_BODY))?
             .to_bytes();
         if head.headers.contains_key(header::ORIGIN) {
-            return Err(ErrorInfo::new(40300.into(), 403, "this is not for web pages"));
+            return Err(ErrorInfo::new(
+                40300.into(),
+                403,
+                "the control port refuses requests from web pages",
+            ));
         }
         let segments = query::path_segments(head.uri.path())?;
         let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
@@ -149,7 +141,7 @@ impl Control {
                 let (rules, first) =
                     language::rules_from_json(parsed(&body)?).map_err(error::bad_request)?;
                 let mut ids: Vec<RuleId> = if first {
-                    // The first of them is to be in front.
+                    // Added in reverse, so that the first rule ends up in front of the others.
                     rules.into_iter().rev().map(|rule| faults.add_first(rule)).collect()
                 } else {
                     rules.into_iter().map(|rule| faults.add(rule)).collect()

@@ -1,4 +1,4 @@
-//! Rules, actions and the log in the language of Ably's test proxy, somewhat extended.
+//! Rules, actions and the log in the language of Ably's test proxy, with extensions.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,8 +12,7 @@ use super::{
 };
 
 impl Rule<Any> {
-    /// Reads a rule in the language of Ably's test proxy, which [`FaultControl`](super::FaultControl)
-    /// describes.
+    /// Reads a rule in the language of Ably's test proxy. [`FaultControl`](super::FaultControl) describes the language.
     ///
     /// ```
     /// use capably_server::faults::Rule;
@@ -29,10 +28,10 @@ impl Rule<Any> {
     /// ```
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A text that describes what is wrong with the rule.
     pub fn from_json(rule: Value) -> Result<Self, String> {
         if !rule.is_object() {
-            return Err("a rule is an object".into());
+            return Err("a rule must be an object".into());
         }
         let wire: WireRule = serde_json::from_value(rule).map_err(|problem| problem.to_string())?;
         wire.try_into()
@@ -74,24 +73,24 @@ pub(super) fn rules_from_json(body: Value) -> Result<(Vec<Rule<Any>>, bool), Str
     Ok((rules.into_iter().map(Rule::from_json).collect::<Result<_, _>>()?, first))
 }
 
-/// What is to be done now, and to which connection.
+/// The faults of `POST /actions`, and the number of the connection; none for all connections.
 pub(super) fn strike_from_json(mut body: Value) -> Result<(Option<u64>, Strike), String> {
     let number = match body.as_object_mut().and_then(|body| body.remove("connection")) {
         None => None,
-        Some(number) => Some(number.as_u64().ok_or("a `connection` is a number")?),
+        Some(number) => Some(number.as_u64().ok_or("the `connection` must be a number")?),
     };
     let OneOrMany(actions) = serde_json::from_value(body).map_err(|problem| problem.to_string())?;
     let mut strike = Strike::default();
     for action in actions {
         let name = action.name();
         if !action.strike(&mut strike)? {
-            return Err(format!("the action `{name}` is for rules"));
+            return Err(format!("the action `{name}` can only be used in a rule"));
         }
     }
     Ok((number, strike))
 }
 
-/// The rules in force.
+/// All rules.
 pub(super) fn rules_to_json(rules: &[Listed]) -> Value {
     let rules = rules.iter().map(|listed| {
         let mut rule = listed.rule.to_json();
@@ -102,7 +101,7 @@ pub(super) fn rules_to_json(rules: &[Listed]) -> Value {
     json!({ "rules": rules.collect::<Vec<_>>() })
 }
 
-/// What has passed.
+/// The log.
 pub(super) fn log_to_json(log: &Log) -> Value {
     let events: Vec<_> = log.entries().map(entry_to_json).collect();
     json!({ "events": events, "forgotten": log.forgotten() })
@@ -201,10 +200,10 @@ mod tests {
     use super::*;
     use crate::{
         faults::{Frame, Response, rule::Trigger, table::Link},
-        front::query::Query,
+        front::http::query::Query,
     };
 
-    /// The rule, and what it becomes when it is written.
+    /// Checks that a rule is the same after it was read and written.
     fn same(rule: Value) {
         assert_eq!(Rule::from_json(rule.clone()).unwrap().to_json(), rule);
     }
@@ -274,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_usual_may_be_left_out() {
+    fn usual_values_may_be_left_out() {
         let read = |rule| Rule::from_json(rule).unwrap().to_json()["action"].clone();
         let close = json!({ "type": "close", "closeCode": 1000 });
         let after = json!({ "type": "delay_after_ws_connect", "delayMs": 1 });
@@ -287,9 +286,9 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_rules_are_refused() {
         for (rule, why) in [
-            (json!([]), "a rule is an object"),
+            (json!([]), "a rule must be an object"),
             (json!({}), "missing field `match`"),
             (json!({ "match": { "type": "x" } }), "unknown variant `x`"),
             (json!({ "match": { "type": "ws_connect", "count": 0 } }), "nonzero"),
@@ -297,15 +296,15 @@ mod tests {
             (json!({ "match": { "type": "ws_connect", "chanel": "a" } }), "unknown field `chanel`"),
             (
                 json!({ "match": { "type": "ws_connect", "channel": "a" } }),
-                "`channel` does not go with the match `ws_connect`",
+                "the match `ws_connect` cannot have the condition `channel`",
             ),
             (
                 json!({ "match": { "type": "http_request" }, "action": { "type": "suppress" } }),
-                "the action `suppress` does not go with the match `http_request`",
+                "the match `http_request` cannot have the action `suppress`",
             ),
             (
                 json!({ "match": { "type": "ws_connect" }, "action": { "type": "close" } }),
-                "the action `close` does not go with the match `ws_connect`",
+                "the match `ws_connect` cannot have the action `close`",
             ),
             (
                 json!({ "match": { "type": "delay_after_ws_connect" }, "action": { "type": "close" } }),
@@ -313,17 +312,17 @@ mod tests {
             ),
             (
                 json!({ "match": { "type": "ws_frame_to_client", "action": "CONECTED" } }),
-                "`CONECTED` is no action",
+                "`CONECTED` is not an action",
             ),
             (
                 json!({ "match": { "type": "ws_frame_to_client" },
                         "action": { "type": "replace", "message": {} } }),
-                "a frame has an `action`, or is `text` or `binary`",
+                "a frame must have an `action`, a `text` or a `binary`",
             ),
             (
                 json!({ "match": { "type": "http_request" },
                         "action": { "type": "http_respond", "status": 101 } }),
-                "a status is a number from 200 to 999",
+                "the `status` must be a number from 200 to 999",
             ),
         ] {
             let refused = Rule::from_json(rule.clone()).unwrap_err();
@@ -332,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rust_has_made_is_written() {
+    fn rules_made_in_rust_are_written() {
         let error = Frame::from(ServerFrame::Disconnected { error: None });
         let rule = Rule::after(Duration::from_millis(1500)).inject_to_client(error).any();
         assert_eq!(rule.to_json()["match"]["delayMs"], 1500);

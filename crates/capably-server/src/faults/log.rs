@@ -1,21 +1,21 @@
-//! What has passed.
+//! The log of frames and requests.
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
 use capably_protocol::{ClientFrame, Millis, ServerFrame, frame::Action};
 
 use super::{rule::Direction, table::RuleId};
-use crate::front::query::Query;
+use crate::front::http::query::Query;
 
-/// Most entries that are kept.
+/// Most entries.
 const MAX_ENTRIES: usize = 20_000;
 
-/// Most bytes of frames that are kept.
+/// Most bytes of all frames.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// What has passed between clients and a service, in the order in which it arrived.
+/// The frames and requests between clients and a service, in the order in which they arrived.
 ///
-/// The last 20,000 entries are kept, and the last 64 MiB of frames.
+/// It has the last 20,000 entries, with at most 64 MiB of frames.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     entries: VecDeque<Entry>,
@@ -23,61 +23,61 @@ pub struct Log {
     bytes: usize,
 }
 
-/// One thing that has passed.
+/// An entry of the log.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Entry {
-    /// When, since the log's [`Faults`](super::Faults) was made.
+    /// The time since the [`Faults`](super::Faults) were created.
     pub elapsed: Duration,
-    /// When, in ms since the epoch.
+    /// The time in ms since the epoch.
     pub timestamp: Millis,
-    /// The connection's number, or the request's; both are counted from 1, each by itself.
+    /// The number of the connection or of the request. Connections and requests are counted separately, from 1.
     pub number: u64,
     /// The rule that applied.
     pub rule: Option<RuleId>,
-    /// What it was.
+    /// What happened.
     pub event: Event,
-    /// Of a frame.
+    /// The size of the frame.
     bytes: usize,
 }
 
-/// What can pass.
+/// An event in the log.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A client asked for a WebSocket.
+    /// A client requested a WebSocket.
     Connect {
-        /// The query it came with.
+        /// The query of the request.
         params: Params,
     },
     /// A frame from a client.
     ToServer {
         /// The frame.
         frame: ClientFrame,
-        /// What became of it.
+        /// What happened to it.
         fate: Fate,
     },
     /// A frame from the service.
     ToClient {
         /// The frame.
         frame: ServerFrame,
-        /// What became of it.
+        /// What happened to it.
         fate: Fate,
     },
-    /// Bytes that are no frame.
+    /// Bytes that cannot be decoded as a frame.
     Unreadable {
-        /// Where they were going.
+        /// The direction in which they were sent.
         direction: Direction,
-        /// How many there are.
+        /// The number of bytes.
         bytes: usize,
-        /// What became of them.
+        /// What happened to them.
         fate: Fate,
     },
     /// A WebSocket has ended.
     Disconnect {
-        /// Who ended it.
+        /// The side that ended it.
         by: Side,
-        /// The code of the close, if there was one.
+        /// The code of the close frame, if there was one.
         code: Option<u16>,
     },
     /// An HTTP request arrived.
@@ -89,32 +89,32 @@ pub enum Event {
         /// Its query.
         params: Params,
     },
-    /// An HTTP request was answered.
+    /// An HTTP request got a response.
     Response {
-        /// The status of the answer.
+        /// The status of the response.
         status: u16,
     },
-    /// A request for a WebSocket was answered with something else.
+    /// A request for a WebSocket got a response that opens none.
     Refused {
-        /// The status of the answer.
+        /// The status of the response.
         status: u16,
     },
 }
 
-/// What became of a frame.
+/// What happened to a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fate {
-    /// It went on; a rule may have delayed it.
+    /// It was forwarded, perhaps after a delay.
     Passed,
     /// A rule dropped it.
     Suppressed,
-    /// A rule put another in its place, which follows as `Injected`.
+    /// A rule replaced it. The replacement is the next entry, as `Injected`.
     Replaced,
-    /// A rule, or a test, made it.
+    /// A rule or a test has sent it.
     Injected,
 }
 
-/// Who ended a connection.
+/// The side that ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     /// The client.
@@ -125,7 +125,7 @@ pub enum Side {
     Faults,
 }
 
-/// The query of a request, decoded. `Debug` shows the names only, as values may be credentials.
+/// The query of a request, decoded. `Debug` shows only the names, because values may be credentials.
 #[derive(Clone)]
 pub struct Params(pub(super) Query);
 
@@ -148,17 +148,17 @@ impl fmt::Debug for Params {
 }
 
 impl Log {
-    /// All entries that are kept, the oldest first.
+    /// All entries, the oldest first.
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
         self.entries.iter()
     }
 
-    /// How many entries are not kept any more.
+    /// The number of older entries that were removed to make room.
     pub fn forgotten(&self) -> u64 {
         self.forgotten
     }
 
-    /// The queries with which clients asked for WebSockets, in their order.
+    /// The queries of all requests for WebSockets, in order.
     pub fn connects(&self) -> Vec<&Params> {
         self.pick(|entry| match &entry.event {
             Event::Connect { params } => Some(params),
@@ -166,7 +166,7 @@ impl Log {
         })
     }
 
-    /// The frames of this action that clients sent, whatever became of them.
+    /// The frames of this action from clients, whatever happened to them. Injected frames are not among them.
     pub fn client_frames(&self, action: Action) -> Vec<&ClientFrame> {
         self.pick(|entry| match &entry.event {
             Event::ToServer { frame, fate }
@@ -178,7 +178,7 @@ impl Log {
         })
     }
 
-    /// The frames of this action that the service sent, whatever became of them.
+    /// The frames of this action from the service, whatever happened to them. Injected frames are not among them.
     pub fn server_frames(&self, action: Action) -> Vec<&ServerFrame> {
         self.pick(|entry| match &entry.event {
             Event::ToClient { frame, fate }
@@ -190,7 +190,7 @@ impl Log {
         })
     }
 
-    /// The methods and paths of the HTTP requests in whose path this occurs.
+    /// The methods and paths of the HTTP requests whose path contains this text.
     pub fn requests(&self, path_contains: &str) -> Vec<(&str, &str)> {
         self.pick(|entry| match &entry.event {
             Event::Request { method, path, .. } if path.contains(path_contains) => {
@@ -200,8 +200,7 @@ impl Log {
         })
     }
 
-    /// The statuses with which HTTP requests were answered, those for WebSockets that were not opened
-    /// included.
+    /// The statuses of all HTTP responses, including those to requests for WebSockets that were not opened.
     pub fn statuses(&self) -> Vec<u16> {
         self.pick(|entry| match &entry.event {
             Event::Response { status } | Event::Refused { status } => Some(*status),
@@ -213,7 +212,7 @@ impl Log {
         self.entries.iter().filter_map(pick).collect()
     }
 
-    /// Adds an entry, and forgets the oldest ones when there are too many.
+    /// Adds an entry, and removes the oldest ones when there are too many.
     pub(super) fn push(&mut self, entry: Entry) {
         self.bytes += entry.bytes;
         self.entries.push_back(entry);
@@ -230,7 +229,7 @@ impl Log {
 }
 
 impl Entry {
-    /// An entry; `bytes` counts towards what the log keeps.
+    /// An entry. `bytes` counts towards the limit of the log.
     pub(super) fn new(
         at: (Duration, Millis),
         number: u64,

@@ -1,9 +1,9 @@
-//! Misfortune on order, for tests of what your application does about it.
+//! Fault injection, to test how an application handles failures of the network and of the service.
 //!
-//! [`Faults`] holds rules and a log of what has passed. Give it to a server you embed
-//! ([`Builder::faults`](crate::Builder::faults)), or to a [`FaultProxy`] in front of any other service. Then
-//! every frame and every HTTP request between the clients and the service meets the rules, in either
-//! direction; what no rule is about passes as it is.
+//! [`Faults`] has rules, and a log of all frames and requests. Give it to a server that you embed
+//! ([`Builder::faults`](crate::Builder::faults)), or to a [`FaultProxy`] in front of another service. The rules apply to
+//! every frame and every HTTP request between the clients and the service, in both directions. A frame or request that
+//! matches no rule passes unchanged.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -12,36 +12,34 @@
 //! let faults = Faults::new();
 //! let server = Server::builder().faults(&faults).start().await?;
 //!
-//! // The service gets the first message, its client is not told, and then the connection drops.
+//! // The service receives the first message, but the acknowledgement is lost, and the connection drops.
 //! faults.add(Rule::to_client().action(Action::Ack).times(1).suppress().disconnect());
 //! # server.shutdown().await;
 //! # Ok::<_, capably_server::ServerError>(())
 //! # }).unwrap();
 //! ```
 //!
-//! What a client does about it is in the log: the page `guide::testing` of the SDK, `capably`, has whole
-//! tests.
+//! The log shows how the client reacts. The page `guide::testing` of the SDK, `capably`, has complete tests.
 //!
 //! # Rules
 //!
-//! A [`Rule`] waits for one of four things, and has one or more faults:
+//! A [`Rule`] has a trigger, conditions that narrow it, and one or more faults:
 //!
-//! | it waits for | narrowed by | faults |
+//! | trigger | conditions | faults |
 //! |---|---|---|
-//! | [`Rule::opening`]: a client asks for a WebSocket | `nth`, `connection`, `param`, `has_param` | `refuse`, `respond`, `delay`, `close`, `disconnect` |
-//! | [`Rule::after`]: a time has passed since | `nth`, `connection`, `param`, `has_param` | `inject_to_client`, `inject_to_server`, `close`, `disconnect` |
-//! | [`Rule::to_client`], [`Rule::to_server`]: a frame passes | also `action`, `channel` | these, and `suppress`, `suppress_onwards`, `replace`, `delay` |
+//! | [`Rule::opening`]: a client opens a WebSocket | `nth`, `connection`, `param`, `has_param` | `refuse`, `respond`, `delay`, `close`, `disconnect` |
+//! | [`Rule::after`]: a time after a client has opened a WebSocket | `nth`, `connection`, `param`, `has_param` | `inject_to_client`, `inject_to_server`, `close`, `disconnect` |
+//! | [`Rule::to_client`], [`Rule::to_server`]: a frame passes | the same, and `action`, `channel` | the same, and `suppress`, `suppress_onwards`, `replace`, `delay` |
 //! | [`Rule::request`]: an HTTP request arrives | `nth`, `method`, `path_contains` | `respond`, `replace_response`, `drop_request`, `delay` |
 //!
-//! Rules are asked in their order and the first that matches applies; [`Faults::add_first`] puts one in front.
-//! `times` limits how often a rule applies. What is to happen now rather than by rule is ordered through
-//! [`Faults::connections`].
+//! Rules are tried in order, and only the first that matches applies. [`Faults::add_first`] adds a rule in front of the
+//! others. `times` limits how often a rule applies. [`Faults::connections`] injects faults at once, without a rule.
 //!
 //! # The log
 //!
-//! [`Faults::log`] has every request for a WebSocket with its query, every frame as it arrived with what
-//! became of it, every end of a WebSocket, and every HTTP request and response. Wait for something to
-//! happen with [`Faults::wait_until`] rather than for some time.
+//! [`Faults::log`] has every request for a WebSocket with its query, every frame as it arrived with its
+//! [fate](Fate), every end of a WebSocket, and every HTTP request and response. In a test, wait for an entry of the log
+//! with [`Faults::wait_until`], and do not sleep.
 //!
 //! # In front of another service
 //!
@@ -63,8 +61,8 @@
 //!
 //! # From outside
 //!
-//! A [`FaultControl`] takes rules and gives the log over HTTP, in the rule language of Ably's test proxy;
-//! `capably serve --control` starts one.
+//! A [`FaultControl`] is an HTTP server for rules and the log, in the rule language of Ably's test proxy. `capably serve
+//! --control` starts a server with one.
 
 mod control;
 mod json;
@@ -104,18 +102,18 @@ use self::{
     rule::{End, Strike, Treatment},
     table::{FrameFault, Link, OpeningFault, Passing, RequestFault, Table},
 };
-use crate::front::query::Query;
+use crate::front::http::query::Query;
 
-/// Rules, and a log of what has passed. Clones are the same rules and the same log.
+/// Rules, and a log of all frames and requests. Clones share the rules and the log.
 ///
-/// [The module](self) says how to use it.
+/// [The module](self) explains how to use it.
 #[derive(Clone)]
 pub struct Faults(Arc<Inner>);
 
 struct Inner {
     start: Instant,
     state: Mutex<State>,
-    /// Told of every change of the log.
+    /// Notified of every change of the log.
     changed: watch::Sender<()>,
 }
 
@@ -131,7 +129,7 @@ struct State {
 /// An open WebSocket.
 struct Open {
     params: Arc<Query>,
-    orders: mpsc::UnboundedSender<Strike>,
+    strikes: mpsc::UnboundedSender<Strike>,
 }
 
 impl Faults {
@@ -144,7 +142,7 @@ impl Faults {
         }))
     }
 
-    /// Adds a rule behind the others.
+    /// Adds a rule after the others.
     pub fn add<T: Waits>(&self, rule: Rule<T>) -> RuleId {
         self.lock().table.add(rule.any())
     }
@@ -154,7 +152,7 @@ impl Faults {
         self.lock().table.add_first(rule.any())
     }
 
-    /// Removes a rule; `false` when it is not there, as after the last of its [`times`](Rule::times).
+    /// Removes a rule. Returns `false` when it does not exist, as after the last of its [`times`](Rule::times).
     pub fn remove(&self, rule: RuleId) -> bool {
         self.lock().table.remove(rule)
     }
@@ -164,25 +162,26 @@ impl Faults {
         self.lock().table.clear();
     }
 
-    /// The rules in force, in the order in which they are asked.
+    /// All rules, in the order in which they are tried.
     pub fn rules(&self) -> Vec<Listed> {
         self.lock().table.list()
     }
 
-    /// What has passed so far.
+    /// The log so far.
     pub fn log(&self) -> Log {
         self.lock().log.clone()
     }
 
-    /// Forgets what has passed so far.
+    /// Removes all entries of the log.
     pub fn clear_log(&self) {
         self.lock().log.clear();
     }
 
-    /// Waits until the log is as it should be, and returns it. Whoever may wait in vain adds a timeout.
+    /// Waits until the log meets the condition, and returns the log. There is no timeout: add one if the condition may
+    /// never be met.
     ///
-    /// The condition is asked whenever something has passed, and holds up what passes while it is asked; it
-    /// must not use these faults itself.
+    /// The condition is called after every new entry, and no frame passes during the call. It must not use these faults
+    /// itself, which would be a deadlock.
     pub async fn wait_until(&self, mut condition: impl FnMut(&Log) -> bool) -> Log {
         let mut changed = self.0.changed.subscribe();
         loop {
@@ -193,17 +192,17 @@ impl Faults {
                     return state.log.clone();
                 }
             }
-            // The sender is ours, and lives as long as we do.
+            // The sender cannot be gone: `self` has it.
             let _ = changed.changed().await;
         }
     }
 
-    /// The WebSockets that are open now.
+    /// The WebSockets that are open at this time.
     pub fn connections(&self) -> Connections {
         let state = self.lock();
         let open = state.open.iter();
         let each =
-            open.map(|(number, open)| (*number, Arc::clone(&open.params), open.orders.clone()));
+            open.map(|(number, open)| (*number, Arc::clone(&open.params), open.strikes.clone()));
         Connections(each.collect())
     }
 
@@ -227,7 +226,7 @@ impl Faults {
         self.0.changed.send_replace(());
     }
 
-    /// A client asks for a WebSocket. Returns what is to be done to the request, too.
+    /// A client opens a WebSocket. Returns the fault for its request, too.
     fn connect(&self, query: Query) -> (Connect, Option<OpeningFault>) {
         let params = Arc::new(query);
         let mut state = self.lock();
@@ -248,18 +247,18 @@ impl Faults {
         (Connect { number, params, moments }, fault.map(|(_, fault)| fault))
     }
 
-    /// A WebSocket is open, and takes orders until what is returned is dropped.
+    /// A WebSocket is open. It receives strikes until the registration is dropped.
     fn open(
         &self,
         number: u64,
         params: &Arc<Query>,
     ) -> (mpsc::UnboundedReceiver<Strike>, Registration) {
-        let (orders, receiver) = mpsc::unbounded_channel();
-        self.lock().open.insert(number, Open { params: Arc::clone(params), orders });
+        let (strikes, receiver) = mpsc::unbounded_channel();
+        self.lock().open.insert(number, Open { params: Arc::clone(params), strikes });
         (receiver, Registration { faults: self.clone(), number })
     }
 
-    /// A frame arrives. Returns what is to be done to it.
+    /// A frame arrives. Returns the fault for it.
     fn frame(
         &self,
         link: Link<'_>,
@@ -285,7 +284,7 @@ impl Faults {
         fault
     }
 
-    /// A frame passes that no rule is asked about, because one was already or made it.
+    /// A frame for which no rule is tried, because a rule has suppressed or injected it.
     fn frame_without_rules(
         &self,
         number: u64,
@@ -299,7 +298,7 @@ impl Faults {
         self.record(self.lock(), number, rule, event, bytes.len());
     }
 
-    /// The time of a rule has come.
+    /// A rule is due. Returns `None` when it was removed.
     fn moment(&self, rule: RuleId) -> Option<Strike> {
         self.lock().table.moment(rule)
     }
@@ -309,7 +308,7 @@ impl Faults {
         self.record(self.lock(), number, None, Event::Disconnect { by, code }, 0);
     }
 
-    /// An HTTP request arrives. Returns its number, and what is to be done to it.
+    /// An HTTP request arrives. Returns its number, and the fault for it.
     fn request(&self, method: &str, path: &str, query: Query) -> (u64, Option<RequestFault>) {
         let mut state = self.lock();
         state.requests += 1;
@@ -324,12 +323,12 @@ impl Faults {
         (number, fault.map(|(_, fault)| fault))
     }
 
-    /// A request was answered.
+    /// A request has a response.
     fn responded(&self, number: u64, status: u16) {
         self.record(self.lock(), number, None, Event::Response { status }, 0);
     }
 
-    /// A request for a WebSocket was answered with something else.
+    /// A request for a WebSocket has a response that opens none.
     fn refused(&self, number: u64, status: u16) {
         self.record(self.lock(), number, None, Event::Refused { status }, 0);
     }
@@ -351,61 +350,60 @@ impl fmt::Debug for Faults {
     }
 }
 
-/// WebSockets that were open when they were asked for, each by its number, and what can be done to all of
-/// them. One that has ended since is left alone.
+/// The WebSockets that were open when [`Faults::connections`] was called. A fault applies to all of them that are still
+/// open.
 #[derive(Clone)]
 #[must_use]
 pub struct Connections(Vec<(u64, Arc<Query>, mpsc::UnboundedSender<Strike>)>);
 
 impl Connections {
-    /// The one of this number, if it is among them.
+    /// Only the WebSocket of this number.
     pub fn number(mut self, number: u64) -> Self {
         self.0.retain(|(known, ..)| *known == number);
         self
     }
 
-    /// Those whose query has this parameter with this value.
+    /// Only WebSockets whose query has this parameter with this value.
     pub fn param(mut self, name: &str, value: &str) -> Self {
         self.0.retain(|(_, params, _)| params.get(name) == Some(value));
         self
     }
 
-    /// How many there are.
+    /// The number of WebSockets.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// Their numbers, the oldest first.
+    /// The numbers of the WebSockets, the oldest first.
     pub fn numbers(&self) -> impl Iterator<Item = u64> {
         self.0.iter().map(|(number, ..)| *number)
     }
 
-    /// Sends this to the clients, as if the service had.
+    /// Sends this frame to the clients, as if it came from the service.
     pub fn inject_to_client(&self, frame: impl Into<Frame>) {
         self.strike(&Strike { frames: vec![(Direction::ToClient, frame.into())], end: None });
     }
 
-    /// Sends this to the service, as if the clients had.
+    /// Sends this frame to the service, as if it came from the clients.
     pub fn inject_to_server(&self, frame: impl Into<Frame>) {
         self.strike(&Strike { frames: vec![(Direction::ToServer, frame.into())], end: None });
     }
 
-    /// Closes the clients' WebSockets with this code, after what is queued for them. The service sees the
-    /// transports go without a CLOSE.
+    /// Closes the clients' WebSockets with this code, after the frames that are queued for them. For the service, the
+    /// connections drop.
     pub fn close(&self, code: u16) {
         self.strike(&Strike { frames: Vec::new(), end: Some(End::Close(code)) });
     }
 
-    /// Cuts the clients' connections, without a close of the WebSocket. The service sees the transports go
-    /// without a CLOSE.
+    /// Cuts the clients' connections, without a close frame. For the service, the connections drop.
     pub fn disconnect(&self) {
         self.strike(&Strike { frames: Vec::new(), end: Some(End::Disconnect) });
     }
 
     fn strike(&self, strike: &Strike) {
-        for (_, _, orders) in &self.0 {
-            // One that has ended takes no orders.
-            let _ = orders.send(strike.clone());
+        for (_, _, strikes) in &self.0 {
+            // An error means that the WebSocket has ended.
+            let _ = strikes.send(strike.clone());
         }
     }
 }
@@ -416,27 +414,27 @@ impl fmt::Debug for Connections {
     }
 }
 
-/// A request for a WebSocket, as the rules see it.
+/// A request for a WebSocket.
 struct Connect {
     number: u64,
     params: Arc<Query>,
-    /// When rules have something to do to it, the last first.
+    /// The rules that apply to it later, with their times. Ordered backwards, so that the next one is popped from the end.
     moments: Vec<(Instant, RuleId)>,
 }
 
 impl Connect {
-    /// When a rule has something to do to it.
+    /// When the next rule applies to it.
     fn next_due(&self) -> Option<Instant> {
         self.moments.last().map(|(time, _)| *time)
     }
 
-    /// The rule whose time has come.
+    /// The next rule, if it is due.
     fn next_moment(&mut self, now: Instant) -> Option<RuleId> {
         self.moments.pop_if(|(time, _)| *time <= now).map(|(_, rule)| rule)
     }
 }
 
-/// An open WebSocket's place among the others.
+/// An entry among the open WebSockets. Dropping it removes the entry.
 struct Registration {
     faults: Faults,
     number: u64,
@@ -448,7 +446,7 @@ impl Drop for Registration {
     }
 }
 
-/// A frame, if it is one.
+/// A frame, or bytes that cannot be decoded as one.
 enum Read {
     Client(ClientFrame),
     Server(ServerFrame),

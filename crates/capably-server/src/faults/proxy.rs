@@ -1,4 +1,4 @@
-//! Standing between clients and a service.
+//! A proxy between clients and a service, which injects the faults.
 
 use std::{
     fmt,
@@ -20,8 +20,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Mutex, watch},
-    task::{AbortHandle, JoinHandle, JoinSet},
+    task::JoinSet,
     time::sleep,
 };
 use tokio_tungstenite::{
@@ -42,25 +41,23 @@ use super::{
 };
 use crate::{
     ServerError,
-    front::{
-        self, Handle,
+    front::http::{
+        connection::{Handle, Upgraded, serve_http},
         query::Query,
         reply::{self, Reply, Response},
     },
+    service::{Listener, Service, Stop, accept, drain},
 };
 
-/// Largest body of a request or a response, in bytes.
+/// Largest body of a request or a response, and largest frame, in bytes.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
-/// A proxy in front of a service, with [`Faults`] in between. Dropping it stops it.
+/// A proxy in front of a service, which injects [`Faults`]. Dropping it stops it.
 ///
-/// It speaks HTTP and WebSocket without TLS, on both sides. [The module](super) has an example.
+/// It uses HTTP and WebSockets without TLS on both sides. [The module](super) has an example.
 pub struct FaultProxy {
-    address: SocketAddr,
+    service: Service,
     faults: Faults,
-    stop: watch::Sender<bool>,
-    task: Mutex<Option<JoinHandle<()>>>,
-    abort: AbortHandle,
 }
 
 impl FaultProxy {
@@ -76,17 +73,17 @@ impl FaultProxy {
 
     /// The host to connect to, such as `127.0.0.1`.
     pub fn endpoint(&self) -> String {
-        crate::server::host(self.address.ip())
+        self.service.host()
     }
 
     /// The port that the proxy listens on.
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.service.address().port()
     }
 
     /// The address that the proxy listens on.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.service.address()
     }
 
     /// The rules and the log.
@@ -94,36 +91,24 @@ impl FaultProxy {
         &self.faults
     }
 
-    /// Stops the proxy: it accepts no more connections and cuts those that are open. Returns when all its
-    /// tasks have ended.
+    /// Stops the proxy: it accepts no more connections, and cuts the open ones. Returns when all its tasks have ended.
     pub async fn shutdown(&self) {
-        self.stop.send_replace(true);
+        self.service.stop();
         self.faults.connections().disconnect();
-        let mut task = self.task.lock().await;
-        if let Some(running) = task.as_mut() {
-            // It ends in an error only when it was aborted or panicked; either way it has ended.
-            let _ = running.await;
-            *task = None;
-        }
-    }
-}
-
-impl Drop for FaultProxy {
-    fn drop(&mut self) {
-        self.abort.abort();
+        self.service.ended().await;
     }
 }
 
 impl fmt::Debug for FaultProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FaultProxy")
-            .field("address", &self.address)
+            .field("address", &self.service.address())
             .field("faults", &self.faults)
             .finish_non_exhaustive()
     }
 }
 
-/// How a [`FaultProxy`] is to be.
+/// The settings of a [`FaultProxy`], before it starts.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct ProxyBuilder {
@@ -146,25 +131,23 @@ impl ProxyBuilder {
         self
     }
 
-    /// The rules and the log; by default its own.
+    /// The rules and the log. By default the proxy has new ones.
     pub fn faults(mut self, faults: &Faults) -> Self {
         self.faults = faults.clone();
         self
     }
 
-    /// Starts the proxy on the runtime this is called from. Whether the service is there is only seen when a
-    /// client comes: it is answered with 502 if not.
+    /// Starts the proxy on the current tokio runtime. It does not connect to the service before a client connects. While
+    /// the service cannot be reached, clients get the status 502.
     ///
     /// # Errors
-    /// A [`ServerError`] when the port is taken.
+    /// A [`ServerError`] when the port is in use.
     pub async fn start(self) -> Result<FaultProxy, ServerError> {
         let Self { target, bind, port, faults } = self;
-        let (listener, address) = crate::server::listen(SocketAddr::new(bind, port))?;
-        let stop = watch::Sender::new(false);
+        let listener = Listener::bind(SocketAddr::new(bind, port))?;
         let target = Target { faults: faults.clone(), address: target };
-        let task = tokio::spawn(serve(listener, target, stop.subscribe()));
-        let abort = task.abort_handle();
-        Ok(FaultProxy { address, faults, stop, task: Mutex::new(Some(task)), abort })
+        let service = Service::start(listener, |socket, stop| serve(socket, stop, target));
+        Ok(FaultProxy { service, faults })
     }
 }
 
@@ -176,23 +159,21 @@ pub(crate) struct Target {
     pub(crate) address: String,
 }
 
-/// Serves until told to stop.
-pub(crate) async fn serve(listener: TcpListener, target: Target, mut stop: watch::Receiver<bool>) {
+/// Serves until the proxy is to stop.
+pub(crate) async fn serve(listener: TcpListener, mut stop: Stop, target: Target) {
     let mut tasks = JoinSet::new();
     let target = Arc::new(target);
     let stopping = stop.clone();
-    front::accept(listener, &mut tasks, &mut stop, |stream| {
-        serve_stream(stream, Arc::clone(&target), stopping.clone())
+    accept(listener, &mut tasks, &mut stop, |stream| {
+        serve_stream(stream, stopping.clone(), Arc::clone(&target))
     })
     .await;
-    front::wait_for(tasks).await;
+    drain(tasks).await;
 }
 
-async fn serve_stream(stream: TcpStream, target: Arc<Target>, stop: watch::Receiver<bool>) {
-    let Some((stream, already_read, upgrade)) = front::serve_http(stream, stop, &*target).await
-    else {
-        return;
-    };
+async fn serve_stream(stream: TcpStream, stop: Stop, target: Arc<Target>) {
+    let upgraded = serve_http(stream, stop, &*target).await;
+    let Some(Upgraded { stream, already_read, upgrade }) = upgraded else { return };
     let config = Some(websocket_config());
     let client =
         WebSocketStream::from_partially_read(stream, already_read.into(), Role::Server, config)
@@ -206,11 +187,11 @@ async fn serve_stream(stream: TcpStream, target: Arc<Target>, stop: watch::Recei
     }
 }
 
-/// A WebSocket to be opened once the response is on its way.
+/// The WebSocket that a request opens.
 pub(crate) struct Upgrade {
     connect: Connect,
     format: Format,
-    /// The service's end, or how it ends without one.
+    /// The connection to the service. Without one, how the WebSocket ends.
     service: Result<Socket, End>,
 }
 
@@ -232,7 +213,7 @@ impl Handle for Target {
 }
 
 impl Target {
-    /// A client asks for a WebSocket.
+    /// A client opens a WebSocket.
     async fn open(
         &self,
         head: &Parts,
@@ -280,7 +261,7 @@ impl Target {
         Some(response)
     }
 
-    /// Opens a WebSocket to the service. In place of one, there may be a response for the client.
+    /// Opens a WebSocket to the service. An error is the response for the client.
     async fn dial(&self, head: &Parts) -> Result<(Socket, Option<HeaderValue>), Response> {
         let stream = self.connect().await?;
         let mut request = Request::new(());
@@ -288,7 +269,7 @@ impl Target {
         let uri = format!("ws://{}{path}", self.address);
         *request.uri_mut() = uri.parse().map_err(|_| bad_gateway())?;
         *request.headers_mut() = head.headers.clone();
-        // None is offered to the client.
+        // The proxy supports no extensions, so the service must not choose one.
         request.headers_mut().remove(header::SEC_WEBSOCKET_EXTENSIONS);
         request.headers_mut().insert(header::HOST, self.host().ok_or_else(bad_gateway)?);
         match client_async_with_config(request, stream, Some(websocket_config())).await {
@@ -301,7 +282,7 @@ impl Target {
                 Err(answer_of(head.status, &head.headers, body, false))
             }
             Err(problem) => {
-                tracing::debug!(%problem, "the service opens no WebSocket");
+                tracing::debug!(%problem, "the service did not open a WebSocket");
                 Err(bad_gateway())
             }
         }
@@ -316,14 +297,14 @@ impl Target {
         let response = match answer {
             Answer::Drop => return None,
             Answer::Respond(response) => {
-                // Closing with an unread body would take the answer back.
+                // Closing a connection with an unread body would reset it, and lose the response.
                 let _ = Limited::new(body, MAX_BODY).collect().await;
                 Ok(response.for_client(reply::accepted(&head.headers, None)))
             }
             Answer::Pass => self.forward(head, body).await,
             Answer::Replace(response) => {
                 let format = reply::accepted(&head.headers, None);
-                // It may fail as it likes.
+                // The service must see the request; its response does not matter.
                 let _ = self.forward(head, body).await;
                 Ok(response.for_client(format))
             }
@@ -333,7 +314,7 @@ impl Target {
         Some(response)
     }
 
-    /// Hands a request on, and gives what is answered.
+    /// Forwards a request to the service, and returns its response.
     async fn forward(&self, head: Parts, body: Incoming) -> Result<Response, Response> {
         let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| {
             let mut response = Response::default();
@@ -358,12 +339,12 @@ impl Target {
             tokio::pin!(answered);
             tokio::select! {
                 answer = &mut answered => answer,
-                // What it has read is still to be had from it.
+                // The connection has ended, but the sender may still have the response that it read before.
                 _ = connection => answered.await,
             }
         };
         let (head, body) = exchange.await.map_err(|problem| {
-            tracing::debug!(%problem, "the service gives no answer");
+            tracing::debug!(%problem, "the service sent no response");
             bad_gateway()
         })?;
         Ok(answer_of(head.status, &head.headers, body, is_head))
@@ -371,7 +352,7 @@ impl Target {
 
     async fn connect(&self) -> Result<TcpStream, Response> {
         let stream = TcpStream::connect(&self.address).await.map_err(|problem| {
-            tracing::debug!(%problem, "the service is not there");
+            tracing::debug!(%problem, "cannot connect to the service");
             bad_gateway()
         })?;
         let _ = stream.set_nodelay(true);
@@ -424,8 +405,8 @@ fn bad_gateway() -> Response {
     response
 }
 
-/// The headers that are not about the connection they came on, nor, unless told so, about the length of a
-/// body that is known anyway.
+/// The headers without those that describe the connection, and without the length of the body. The length is computed
+/// from the body, except for a response to HEAD, which has none.
 fn end_to_end(headers: &HeaderMap, keep_length: bool) -> HeaderMap {
     let mut headers = headers.clone();
     for name in [
@@ -445,7 +426,7 @@ fn end_to_end(headers: &HeaderMap, keep_length: bool) -> HeaderMap {
     headers
 }
 
-/// As large as frames may be, and with small buffers.
+/// Frames may be large; the read buffer is small, because every connection has one.
 fn websocket_config() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(16 * 1024)

@@ -1,7 +1,7 @@
-//! A WebSocket between a client and a service, with the faults in between.
+//! A WebSocket between a client and a service, into which faults are injected.
 //!
-//! One task does everything for it, in rounds, as a session of the server does: read from both sides, ask
-//! the rules, write to both.
+//! One task serves it in rounds, as a session of the server does: it reads from both sides, applies the rules, and writes
+//! to both sides.
 
 use std::{
     collections::VecDeque,
@@ -28,15 +28,15 @@ use super::{
     rule::{Direction, End, Strike, Treatment},
     table::{FrameFault, Link},
 };
-use crate::front::{LINGER, finish, hang_up};
+use crate::front::socket::closing::{LINGER, finish, hang_up};
 
-/// No more is read from one side while so much waits to be written to the other.
+/// While so many frames wait to be written to one side, no frame is read from the other.
 const MAX_QUEUE: usize = 64;
 
-/// Rounds before other tasks get their turn.
+/// Rounds before other tasks run.
 const MAX_ROUNDS: usize = 32;
 
-/// A WebSocket, of either side.
+/// The WebSocket of either side.
 pub(super) type Socket = WebSocketStream<TcpStream>;
 
 /// Relays until one side has ended, or a fault ends it.
@@ -47,13 +47,13 @@ pub(super) async fn run(
     client: Socket,
     service: Socket,
 ) {
-    let (orders, registration) = faults.open(connect.number, &connect.params);
+    let (strikes, registration) = faults.open(connect.number, &connect.params);
     let mut relay = Relay {
         faults,
         format,
         client: Peer::new(client),
         service: Peer::new(service),
-        orders,
+        strikes,
         sleep: Box::pin(sleep_until(Instant::now())),
         connect,
         registration,
@@ -63,7 +63,7 @@ pub(super) async fn run(
     relay.finish(ending).await;
 }
 
-/// Ends a WebSocket that the service has not heard of.
+/// Ends a WebSocket that was never opened to the service.
 pub(super) async fn end_at_once(faults: &Faults, number: u64, client: Socket, end: End) {
     let (ending, code) = ending(end);
     faults.disconnected(number, Side::Faults, code);
@@ -73,46 +73,46 @@ pub(super) async fn end_at_once(faults: &Faults, number: u64, client: Socket, en
 struct Relay {
     faults: Faults,
     connect: Connect,
-    /// Of what is injected.
+    /// The format of injected frames.
     format: Format,
     client: Peer,
     service: Peer,
-    orders: mpsc::UnboundedReceiver<Strike>,
-    /// To the next thing that is due.
+    strikes: mpsc::UnboundedReceiver<Strike>,
+    /// Until the next frame or rule is due.
     sleep: Pin<Box<Sleep>>,
     registration: Registration,
-    /// The log knows who has ended the connection.
+    /// The end of the connection is in the log already.
     end_is_known: bool,
 }
 
 /// One side.
 struct Peer {
     socket: Socket,
-    /// What is to be written to it.
+    /// The frames to write to it.
     queue: VecDeque<Queued>,
-    /// Something is written and not flushed.
+    /// Frames were written, and not yet flushed.
     dirty: bool,
-    /// Nothing more comes from it.
+    /// No more frames come from it.
     ended: bool,
-    /// Nothing can be written to it.
+    /// Writing to it has failed.
     broken: bool,
-    /// The rule that suppresses all that comes from it.
+    /// The rule that suppresses all frames from it.
     silenced: Option<RuleId>,
 }
 
 struct Queued {
-    /// A rule holds it back until then.
+    /// A rule delays it until then.
     not_before: Option<Instant>,
     item: Item,
 }
 
 enum Item {
     Message(WsMessage),
-    /// The last one.
+    /// The connection ends.
     End(Ending),
 }
 
-/// How a client's connection ends.
+/// The way in which a client's connection ends.
 enum Ending {
     Close(Option<CloseFrame>),
     HangUp,
@@ -134,7 +134,7 @@ impl Peer {
         self.queue.push_back(Queued { not_before, item });
     }
 
-    /// Writes what is due. Ready with the end, once that is due.
+    /// Writes the items that are due. Ready when the connection is to end.
     fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -174,7 +174,7 @@ impl Peer {
         Poll::Pending
     }
 
-    /// When what is held back may go.
+    /// When the next item is due, if it is delayed.
     fn next_due(&self) -> Option<Instant> {
         self.queue.front().and_then(|queued| queued.not_before)
     }
@@ -184,7 +184,7 @@ impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
         for _ in 0..MAX_ROUNDS {
             let mut progress = false;
-            while let Poll::Ready(Some(strike)) = self.orders.poll_recv(cx) {
+            while let Poll::Ready(Some(strike)) = self.strikes.poll_recv(cx) {
                 if let Some(ending) = self.strike(None, strike, None) {
                     return Poll::Ready(ending);
                 }
@@ -215,7 +215,7 @@ impl Relay {
         Poll::Pending
     }
 
-    /// Whether something is due by now; otherwise the task is woken when it is.
+    /// Whether an item or a rule is due. If not, the task is woken when the next one is.
     fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
         let next = [self.client.next_due(), self.service.next_due(), self.connect.next_due()];
         let Some(next) = next.into_iter().flatten().min() else { return false };
@@ -253,7 +253,8 @@ impl Relay {
                 return self.pass(direction, Format::MsgPack, bytes, message);
             }
             Some(Ok(message @ WsMessage::Ping(_))) => {
-                // The answer is queued in the socket already; a client that lives by pings needs them, too.
+                // tungstenite has queued the pong, but does not flush it. The ping is forwarded, too: a client may use
+                // the pings of the service as heartbeats.
                 from.dirty = true;
                 if from.silenced.is_none() {
                     to.push(Item::Message(message), None);
@@ -277,7 +278,7 @@ impl Relay {
         Poll::Pending
     }
 
-    /// Has the rules asked about a frame, and does what they say.
+    /// Applies the rules to a frame.
     fn pass(
         &mut self,
         direction: Direction,
@@ -317,7 +318,7 @@ impl Relay {
         }
     }
 
-    /// Queues what is to be sent, and the end. Returns an end that is to come at once.
+    /// Queues the frames of a strike, and its end. Returns the end if it comes at once.
     fn strike(
         &mut self,
         rule: Option<RuleId>,
@@ -333,7 +334,7 @@ impl Relay {
             return Some(ending);
         }
         if not_before.is_none() {
-            // What is held back would hold up the end.
+            // A delayed frame in the queue would delay the end.
             self.client.queue.retain(|queued| queued.not_before.is_none());
         }
         self.client.push(Item::End(ending), not_before);
@@ -364,7 +365,7 @@ impl Relay {
         }
     }
 
-    /// Notes who has ended the connection; the other side's end follows from it.
+    /// Records which side has ended the connection. The end of the other side follows from it, and is not recorded.
     fn ended_by(&mut self, side: Side, code: Option<u16>) {
         if !self.end_is_known {
             self.end_is_known = true;
@@ -372,7 +373,7 @@ impl Relay {
         }
     }
 
-    /// Ends both sides. The service gets what is queued for it, and sees its transport go.
+    /// Ends both sides. The service still receives the frames that are queued for it, before its connection drops.
     async fn finish(self, ending: Ending) {
         let Self { client, mut service, registration, .. } = self;
         drop(registration);
@@ -406,7 +407,7 @@ async fn close_client(mut client: Socket, ending: Ending) {
     match ending {
         Ending::HangUp => hang_up(client).await,
         Ending::Close(frame) => {
-            // It may be closed already.
+            // An error means that the WebSocket is closed already.
             let _ = timeout(LINGER, client.send(WsMessage::Close(frame))).await;
             finish(client).await;
         }

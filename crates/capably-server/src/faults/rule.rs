@@ -1,4 +1,4 @@
-//! What a rule says: when it applies, and what it then does.
+//! Rules: a trigger, conditions, and faults.
 
 use std::{fmt, time::Duration};
 
@@ -6,9 +6,10 @@ use capably_protocol::frame::Action;
 
 use super::script::{Frame, Response};
 
-/// One rule: what it waits for (`T`), and what it does to it.
+/// A rule: its trigger `T` with conditions, and its faults.
 ///
-/// A rule without a fault lets pass what it matches, and so keeps it from the rules after it.
+/// A rule without a fault lets the frames and requests that it matches pass unchanged: the rules after it do not apply to
+/// them.
 ///
 /// ```
 /// use capably_server::{faults::Rule, protocol::{ErrorInfo, ServerFrame, frame::Action}};
@@ -17,7 +18,7 @@ use super::script::{Frame, Response};
 /// Rule::to_client().action(Action::Connected).times(1).suppress();
 /// // The second attempt to connect is refused.
 /// Rule::opening().nth(2).refuse();
-/// // The service asks every client to go, a second after it came.
+/// // Every client is disconnected by the service, a second after it has connected.
 /// let error = Some(ErrorInfo::new(80003.into(), 503, "going away"));
 /// Rule::after(std::time::Duration::from_secs(1))
 ///     .inject_to_client(ServerFrame::Disconnected { error })
@@ -37,20 +38,20 @@ impl<T> Rule<T> {
         Self { trigger, nth: None, times: None, comment: None }
     }
 
-    /// Applies to the `nth` occurrence only, counted from 1 since the rule was added, and whether or not
-    /// another rule went before it.
+    /// Applies only to the `nth` match, counted from 1 since the rule was added. Matches to which a rule before it applies
+    /// count, too.
     pub fn nth(mut self, nth: u64) -> Self {
         self.nth = Some(nth);
         self
     }
 
-    /// Applies so often, and is removed then.
+    /// Applies at most so often. Then the rule is removed.
     pub fn times(mut self, times: u64) -> Self {
         self.times = Some(times);
         self
     }
 
-    /// What the rule is for, to be shown where rules are listed.
+    /// A comment, which is shown in lists of rules.
     pub fn comment(mut self, comment: impl Into<String>) -> Self {
         self.comment = Some(comment.into());
         self
@@ -58,36 +59,36 @@ impl<T> Rule<T> {
 }
 
 impl Rule<Opening> {
-    /// Applies when a client asks for a WebSocket.
+    /// Applies when a client requests a WebSocket.
     pub fn opening() -> Self {
         Self::new(Opening { which: Which::default(), delay: Duration::ZERO, answer: Opened::Pass })
     }
 
-    /// Waits so long before it goes on, as a slow network would.
+    /// Delays the response, as a slow network would.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.trigger.delay = delay;
         self
     }
 
-    /// Closes the connection without an answer.
+    /// Closes the connection without a response.
     pub fn refuse(mut self) -> Self {
         self.trigger.answer = Opened::Refuse;
         self
     }
 
-    /// Answers with this in place of a WebSocket.
+    /// Sends this response, and opens no WebSocket.
     pub fn respond(mut self, response: Response) -> Self {
         self.trigger.answer = Opened::Respond(response);
         self
     }
 
-    /// Opens a WebSocket and closes it with this code, unknown to the service.
+    /// Opens a WebSocket and closes it with this code. The service does not see the request.
     pub fn close(mut self, code: u16) -> Self {
         self.trigger.answer = Opened::End(End::Close(code));
         self
     }
 
-    /// Opens a WebSocket and cuts the connection, unknown to the service.
+    /// Opens a WebSocket and cuts the connection. The service does not see the request.
     pub fn disconnect(mut self) -> Self {
         self.trigger.answer = Opened::End(End::Disconnect);
         self
@@ -95,9 +96,9 @@ impl Rule<Opening> {
 }
 
 impl Rule<Moment> {
-    /// Applies so long after a WebSocket was asked for.
+    /// Applies at this time after a client has requested a WebSocket.
     ///
-    /// The rules that are there when a connection opens are those that apply to it.
+    /// A rule that is added later does not apply to a connection that is open already.
     pub fn after(delay: Duration) -> Self {
         Self::new(Moment { which: Which::default(), delay, strike: Strike::default() })
     }
@@ -132,13 +133,13 @@ impl Rule<Frames> {
         self
     }
 
-    /// Only frames that name this channel.
+    /// Only frames of this channel.
     pub fn channel(mut self, channel: impl Into<String>) -> Self {
         self.trigger.channel = Some(channel.into());
         self
     }
 
-    /// Holds the frame back for so long, and with it all that comes after it in the same direction.
+    /// Delays the frame, and all frames after it in the same direction.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.trigger.delay = delay;
         self
@@ -150,14 +151,14 @@ impl Rule<Frames> {
         self
     }
 
-    /// Drops the frame, and all that comes after it in the same direction on its connection, pings
-    /// included: the connection stays open and silent.
+    /// Drops the frame, and all frames after it in the same direction on its connection, pings included. The connection
+    /// stays open, but is silent.
     pub fn suppress_onwards(mut self) -> Self {
         self.trigger.treatment = Treatment::SuppressOnwards;
         self
     }
 
-    /// Sends this in the frame's place.
+    /// Sends this frame instead.
     pub fn replace(mut self, frame: impl Into<Frame>) -> Self {
         self.trigger.treatment = Treatment::Replace(frame.into());
         self
@@ -165,7 +166,7 @@ impl Rule<Frames> {
 }
 
 impl Rule<Requests> {
-    /// Applies to HTTP requests, those for a WebSocket apart.
+    /// Applies to HTTP requests, except those for a WebSocket.
     pub fn request() -> Self {
         Self::new(Requests {
             method: None,
@@ -181,40 +182,40 @@ impl Rule<Requests> {
         self
     }
 
-    /// Only requests in whose path this occurs.
+    /// Only requests whose path contains this text.
     pub fn path_contains(mut self, part: impl Into<String>) -> Self {
         self.trigger.path = Some(part.into());
         self
     }
 
-    /// Waits so long before it goes on.
+    /// Delays the request.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.trigger.delay = delay;
         self
     }
 
-    /// Closes the connection without an answer; the service gets no request.
+    /// Closes the connection without a response. The service does not see the request.
     pub fn drop_request(mut self) -> Self {
         self.trigger.answer = Answer::Drop;
         self
     }
 
-    /// Answers with this; the service gets no request.
+    /// Sends this response. The service does not see the request.
     pub fn respond(mut self, response: Response) -> Self {
         self.trigger.answer = Answer::Respond(response);
         self
     }
 
-    /// Answers with this in place of what the service has answered.
+    /// Forwards the request, and sends this response in place of the service's.
     pub fn replace_response(mut self, response: Response) -> Self {
         self.trigger.answer = Answer::Replace(response);
         self
     }
 }
 
-/// What concerns some connections and not others.
+/// Conditions on the connection, for rules about WebSockets.
 impl<T: sealed::OnConnections> Rule<T> {
-    /// Only the connection of this number: connections are counted from 1, refused ones included.
+    /// Only the connection of this number. Connections are counted from 1, refused ones included.
     pub fn connection(mut self, number: u64) -> Self {
         self.trigger.which().number = Some(number);
         self
@@ -233,37 +234,36 @@ impl<T: sealed::OnConnections> Rule<T> {
     }
 }
 
-/// What can be done to an open connection. Of one rule, all of it happens: frames go out first, in their
-/// order, and after the frame that the rule is about.
+/// Faults for an open connection. A rule may have several: its frames are sent in order, after the frame that the rule
+/// matches, and then the connection ends.
 impl<T: sealed::Strikes> Rule<T> {
-    /// Sends this to the client, as if the service had.
+    /// Sends this frame to the client, as if it came from the service.
     pub fn inject_to_client(mut self, frame: impl Into<Frame>) -> Self {
         self.trigger.strike().frames.push((Direction::ToClient, frame.into()));
         self
     }
 
-    /// Sends this to the service, as if the client had.
+    /// Sends this frame to the service, as if it came from the client.
     pub fn inject_to_server(mut self, frame: impl Into<Frame>) -> Self {
         self.trigger.strike().frames.push((Direction::ToServer, frame.into()));
         self
     }
 
-    /// Closes the client's WebSocket with this code, after what is queued for it. The service sees the
-    /// transport go without a CLOSE.
+    /// Closes the client's WebSocket with this code, after the frames that are queued for it. For the service, the
+    /// connection drops.
     pub fn close(mut self, code: u16) -> Self {
         self.trigger.strike().end = Some(End::Close(code));
         self
     }
 
-    /// Cuts the client's connection at once, without a close of the WebSocket. The service sees the
-    /// transport go without a CLOSE.
+    /// Cuts the client's connection at once, without a close frame. For the service, the connection drops.
     pub fn disconnect(mut self) -> Self {
         self.trigger.strike().end = Some(End::Disconnect);
         self
     }
 }
 
-/// A client asks for a WebSocket: what [`Rule::opening`] waits for.
+/// The trigger of [`Rule::opening`]: a client requests a WebSocket.
 #[derive(Clone, Debug)]
 pub struct Opening {
     pub(super) which: Which,
@@ -271,7 +271,7 @@ pub struct Opening {
     pub(super) answer: Opened,
 }
 
-/// A time after a WebSocket was asked for: what [`Rule::after`] waits for.
+/// The trigger of [`Rule::after`]: a time after a client has requested a WebSocket.
 #[derive(Clone, Debug)]
 pub struct Moment {
     pub(super) which: Which,
@@ -279,7 +279,7 @@ pub struct Moment {
     pub(super) strike: Strike,
 }
 
-/// Frames in one direction: what [`Rule::to_client`] and [`Rule::to_server`] wait for.
+/// The trigger of [`Rule::to_client`] and [`Rule::to_server`]: a frame in one direction.
 #[derive(Clone, Debug)]
 pub struct Frames {
     pub(super) which: Which,
@@ -291,7 +291,7 @@ pub struct Frames {
     pub(super) strike: Strike,
 }
 
-/// HTTP requests: what [`Rule::request`] waits for.
+/// The trigger of [`Rule::request`]: an HTTP request.
 #[derive(Clone, Debug)]
 pub struct Requests {
     pub(super) method: Option<String>,
@@ -300,7 +300,7 @@ pub struct Requests {
     pub(super) answer: Answer,
 }
 
-/// Any of the things a rule may wait for, as in a rule that was [read](Rule::from_json).
+/// Any trigger. A rule that was [read from JSON](Rule::from_json) has it.
 #[derive(Clone, Debug)]
 pub struct Any(pub(super) Trigger);
 
@@ -312,7 +312,7 @@ pub(super) enum Trigger {
     Requests(Requests),
 }
 
-/// Where a frame goes.
+/// The direction of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From the service to a client.
@@ -321,7 +321,7 @@ pub enum Direction {
     ToServer,
 }
 
-/// What becomes of a request for a WebSocket.
+/// The response to a request for a WebSocket.
 #[derive(Clone, Debug)]
 pub(super) enum Opened {
     Pass,
@@ -330,7 +330,7 @@ pub(super) enum Opened {
     End(End),
 }
 
-/// What becomes of a frame.
+/// What happens to a frame.
 #[derive(Clone, Debug)]
 pub(super) enum Treatment {
     Pass,
@@ -339,7 +339,7 @@ pub(super) enum Treatment {
     Replace(Frame),
 }
 
-/// What becomes of an HTTP request.
+/// The response to an HTTP request.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
     Pass,
@@ -348,7 +348,7 @@ pub(super) enum Answer {
     Replace(Response),
 }
 
-/// What is done to an open connection.
+/// The faults for an open connection.
 #[derive(Clone, Debug, Default)]
 pub struct Strike {
     pub(super) frames: Vec<(Direction, Frame)>,
@@ -362,15 +362,15 @@ pub(super) enum End {
     Disconnect,
 }
 
-/// Which connections a rule is about.
+/// Conditions on the connection.
 #[derive(Clone, Default)]
 pub struct Which {
     pub(super) number: Option<u64>,
-    /// Parameters and, where it matters, their values.
+    /// Parameters of the query, and their values; none for any value.
     pub(super) params: Vec<(String, Option<String>)>,
 }
 
-/// Values of parameters may be credentials.
+// Values of parameters may be credentials, so they are not shown.
 impl fmt::Debug for Which {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.params.iter().map(|(name, _)| name).collect();
@@ -378,7 +378,7 @@ impl fmt::Debug for Which {
     }
 }
 
-/// What a rule may wait for.
+/// The triggers.
 pub trait Waits: sealed::Waits {}
 
 impl<T: sealed::Waits> Waits for T {}
@@ -436,7 +436,7 @@ impl sealed::Strikes for Frames {
 }
 
 impl<T: Waits> Rule<T> {
-    /// The same rule, whatever it waits for.
+    /// The same rule, with its trigger as [`Any`].
     pub fn any(self) -> Rule<Any> {
         let Self { trigger, nth, times, comment } = self;
         Rule { trigger: trigger.any(), nth, times, comment }

@@ -1,4 +1,4 @@
-//! What rules send in place of the service or the client.
+//! Frames and responses that rules send in place of the service or of a client.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use capably_protocol::{ClientFrame, Format, ServerFrame, codec};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message as WsMessage;
 
-/// A frame for a rule to send.
+/// A frame that a rule sends.
 ///
-/// It comes from a [`ServerFrame`], a [`ClientFrame`] or from JSON as the protocol has it, and is sent in
-/// the connection's format. [`text`](Self::text) and [`binary`](Self::binary) are sent as they are, for
-/// what no peer should send.
+/// It is made from a [`ServerFrame`], a [`ClientFrame`] or the JSON of a frame, and is sent in the connection's format.
+/// Frames of [`text`](Self::text) and [`binary`](Self::binary) are sent as they are: with them, a test can send malformed
+/// data.
 ///
 /// ```
 /// use capably_server::faults::Frame;
@@ -35,12 +35,12 @@ enum Content {
 }
 
 impl Frame {
-    /// A text frame of the WebSocket, as it is.
+    /// A text frame of the WebSocket with this content.
     pub fn text(text: impl Into<String>) -> Self {
         Self(Content::Text(text.into()))
     }
 
-    /// A binary frame of the WebSocket, as it is.
+    /// A binary frame of the WebSocket with this content.
     pub fn binary(bytes: impl Into<Bytes>) -> Self {
         Self(Content::Binary(bytes.into()))
     }
@@ -51,7 +51,7 @@ impl Frame {
         match &self.0 {
             Content::Server(frame) => codec::encode_server_frame(format, frame, &mut bytes),
             Content::Client(frame) => codec::encode_client_frame(format, frame, &mut bytes),
-            // Every JSON value has a form in both formats.
+            // Encoding a JSON value cannot fail in either format.
             Content::Json(value) => bytes = codec::encode_body(format, value).unwrap_or_default(),
             Content::Text(text) => return WsMessage::text(text.as_str()),
             Content::Binary(bytes) => return WsMessage::Binary(bytes.clone()),
@@ -62,7 +62,7 @@ impl Frame {
         }
     }
 
-    /// The frame as a rule in JSON has it.
+    /// The frame in the JSON of a rule.
     pub(super) fn to_json(&self) -> Value {
         match &self.0 {
             Content::Json(value) => value.clone(),
@@ -73,10 +73,10 @@ impl Frame {
         }
     }
 
-    /// Reads what [`to_json`](Self::to_json) writes.
+    /// Reads a frame from the JSON of a rule.
     pub(super) fn from_json(value: Value) -> Result<Self, String> {
         let Some(fields) = value.as_object() else {
-            return Err("a frame is an object with an `action`".into());
+            return Err("a frame must be an object with an `action`".into());
         };
         if fields.contains_key("action") {
             return Ok(Self(Content::Json(value)));
@@ -87,7 +87,7 @@ impl Frame {
                 .decode(base64)
                 .map(Self::binary)
                 .map_err(|_| "the `binary` of a frame is not base64".into()),
-            _ => Err("a frame has an `action`, or is `text` or `binary`".into()),
+            _ => Err("a frame must have an `action`, a `text` or a `binary`".into()),
         }
     }
 }
@@ -122,7 +122,7 @@ impl From<Value> for Frame {
     }
 }
 
-/// What is not typed may hold secrets.
+// JSON, text and bytes may have secrets, so they are not shown.
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -135,7 +135,7 @@ impl fmt::Debug for Frame {
     }
 }
 
-/// An HTTP response for a rule to give.
+/// An HTTP response that a rule sends.
 ///
 /// ```
 /// use capably_server::faults::Response;
@@ -168,12 +168,12 @@ impl fmt::Debug for Body {
 }
 
 impl Response {
-    /// An empty response with this status, from 200 to 999; any other is sent as 500.
+    /// An empty response with this status, from 200 to 999. Another status is sent as 500.
     pub fn new(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Body::Bytes(Bytes::new()) }
     }
 
-    /// Adds a header; one whose name or value cannot be sent is left out.
+    /// Adds a header. A header whose name or value is not valid is left out.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -185,14 +185,14 @@ impl Response {
         self
     }
 
-    /// A body that is sent as it is; its type is a matter of a [`header`](Self::header).
+    /// A body that is sent as it is. Add its `Content-Type` with [`header`](Self::header).
     pub fn bytes(mut self, body: impl Into<Bytes>) -> Self {
         self.body = Body::Bytes(body.into());
         self
     }
 
-    /// An error with this code and message and the response's status, in the body and in headers, as the
-    /// service tells it (RSC8e, HP6, HP7).
+    /// An error with this code and message, and with the status of the response. It is in the body and in headers, as the
+    /// service sends it (RSC8e, HP6, HP7).
     pub fn error(self, code: u32, message: &str) -> Self {
         let status = self.status;
         self.body(json!({ "error": { "code": code, "statusCode": status, "message": message } }))

@@ -1,13 +1,13 @@
-//! The rules in force, and which of them applies. Pure: what happens is told to it.
+//! The table of rules: it decides which rule applies. It is pure: frames, requests and times are its inputs.
 
 use std::{fmt, time::Duration};
 
 use super::rule::{
     Answer, Any, Direction, Opened, Opening, Requests, Rule, Strike, Treatment, Trigger, Which,
 };
-use crate::front::query::Query;
+use crate::front::http::query::Query;
 
-/// A rule's number, from 1 in the order of adding.
+/// The number of a rule. Rules are counted from 1, in the order in which they were added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(pub u64);
 
@@ -17,7 +17,7 @@ impl fmt::Display for RuleId {
     }
 }
 
-/// The rules, those that are asked first in front.
+/// The rules, in the order in which they are tried.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     rows: Vec<Row>,
@@ -28,25 +28,25 @@ pub(super) struct Table {
 struct Row {
     id: RuleId,
     rule: Rule<Any>,
-    /// How often what the rule waits for has occurred.
+    /// How often the rule has matched.
     seen: u64,
     /// How often the rule has applied.
     applied: u64,
 }
 
-/// A rule in force.
+/// A rule in the list of all rules.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Listed {
-    /// Its number.
+    /// The number of the rule.
     pub id: RuleId,
-    /// What it says.
+    /// The rule.
     pub rule: Rule<Any>,
     /// How often it has applied.
     pub applied: u64,
 }
 
-/// A connection as rules know it.
+/// A connection, as conditions see it.
 #[derive(Clone, Copy)]
 pub(super) struct Link<'a> {
     /// From 1.
@@ -54,16 +54,16 @@ pub(super) struct Link<'a> {
     pub(super) params: &'a Query,
 }
 
-/// A frame as rules know it.
+/// A frame, as conditions see it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Passing<'a> {
     pub(super) direction: Direction,
-    /// `None` when it could not be read.
+    /// `None` when the frame cannot be decoded.
     pub(super) action: Option<u32>,
     pub(super) channel: Option<&'a str>,
 }
 
-/// What a rule does to a frame.
+/// The faults of a rule for a frame.
 #[derive(Clone, Debug)]
 pub(super) struct FrameFault {
     pub(super) delay: Duration,
@@ -71,14 +71,14 @@ pub(super) struct FrameFault {
     pub(super) strike: Strike,
 }
 
-/// What a rule does to a request for a WebSocket.
+/// The faults of a rule for a request for a WebSocket.
 #[derive(Clone, Debug)]
 pub(super) struct OpeningFault {
     pub(super) delay: Duration,
     pub(super) answer: Opened,
 }
 
-/// What a rule does to an HTTP request.
+/// The faults of a rule for an HTTP request.
 #[derive(Clone, Debug)]
 pub(super) struct RequestFault {
     pub(super) delay: Duration,
@@ -86,7 +86,7 @@ pub(super) struct RequestFault {
 }
 
 impl Table {
-    /// Adds a rule behind the others.
+    /// Adds a rule after the others.
     pub(super) fn add(&mut self, rule: Rule<Any>) -> RuleId {
         self.insert(self.rows.len(), rule)
     }
@@ -99,14 +99,14 @@ impl Table {
     fn insert(&mut self, at: usize, rule: Rule<Any>) -> RuleId {
         self.last_id += 1;
         let id = RuleId(self.last_id);
-        // One that never applies is done already.
+        // A rule with `times: 0` counts as used up.
         if rule.times != Some(0) {
             self.rows.insert(at, Row { id, rule, seen: 0, applied: 0 });
         }
         id
     }
 
-    /// Removes a rule; `false` when it is not there.
+    /// Removes a rule. Returns `false` when it does not exist.
     pub(super) fn remove(&mut self, id: RuleId) -> bool {
         let before = self.rows.len();
         self.rows.retain(|row| row.id != id);
@@ -123,7 +123,7 @@ impl Table {
         self.rows.iter().map(listed).collect()
     }
 
-    /// A client asks for a WebSocket.
+    /// A client requests a WebSocket.
     pub(super) fn opening(&mut self, link: Link<'_>) -> Option<(RuleId, OpeningFault)> {
         self.first(|trigger| match trigger {
             Trigger::Opening(Opening { which, delay, answer }) => {
@@ -133,7 +133,7 @@ impl Table {
         })
     }
 
-    /// The rules that are to apply some time after a client has asked for a WebSocket.
+    /// A client has requested a WebSocket. Returns the rules that apply to it later, with their delays.
     pub(super) fn moments(&mut self, link: Link<'_>) -> Vec<(RuleId, Duration)> {
         let mut due = Vec::new();
         for row in &mut self.rows {
@@ -148,7 +148,7 @@ impl Table {
         due
     }
 
-    /// The time of a rule of [`moments`](Self::moments) has come; `None` when it is no longer there.
+    /// A rule of [`moments`](Self::moments) is due. Returns `None` when it was removed.
     pub(super) fn moment(&mut self, id: RuleId) -> Option<Strike> {
         let at = self.rows.iter().position(|row| row.id == id)?;
         let Trigger::Moment(moment) = &self.rows[at].rule.trigger.0 else { return None };
@@ -157,7 +157,7 @@ impl Table {
         Some(strike)
     }
 
-    /// A frame passes.
+    /// A frame arrives.
     pub(super) fn frame(
         &mut self,
         link: Link<'_>,
@@ -191,7 +191,7 @@ impl Table {
         })
     }
 
-    /// The first rule that applies to what happens; all for which it counts take note of it.
+    /// The fault of the first rule that applies. All rules that match count the match, those after the first one, too.
     fn first<F>(&mut self, fault: impl Fn(&Trigger) -> Option<F>) -> Option<(RuleId, F)> {
         let mut first = None;
         for (at, row) in self.rows.iter_mut().enumerate() {
@@ -207,7 +207,7 @@ impl Table {
         Some((id, fault))
     }
 
-    /// Takes note that a rule applies, and removes it when that was the last time.
+    /// Counts that a rule has applied, and removes it after the last time.
     fn apply(&mut self, at: usize) {
         let row = &mut self.rows[at];
         row.applied += 1;

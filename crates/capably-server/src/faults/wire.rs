@@ -1,4 +1,4 @@
-//! A rule as JSON has it, and what it means.
+//! The JSON of rules, actions and responses.
 
 use std::{collections::BTreeMap, num::NonZeroU64, time::Duration};
 
@@ -29,7 +29,7 @@ pub(super) struct WireRule {
     comment: Option<String>,
 }
 
-/// Conditions; which of them a match can have is checked when it becomes a rule.
+/// A trigger with conditions. [`check`](Self::check) refuses conditions that the trigger cannot have.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct WireMatch {
@@ -110,7 +110,7 @@ pub(super) enum WireAction {
     HttpDrop,
 }
 
-/// The code of a close that is nobody's fault.
+/// The code of a normal close (RFC 6455, 7.4.1).
 fn normal() -> u16 {
     1000
 }
@@ -121,14 +121,14 @@ pub(super) struct WireResponse {
     status: u16,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     body: Option<Value>,
-    /// In place of a body that is JSON.
+    /// A body of bytes, in place of a `body`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     body_base64: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, String>,
 }
 
-/// An action by its name or, as text or not, by its number.
+/// An action: its name, or its number as a number or as text.
 #[derive(Clone, Copy)]
 struct ActionName(u32);
 
@@ -152,11 +152,11 @@ impl<'de> Deserialize<'de> for ActionName {
             other => other.as_u64().and_then(|number| number.try_into().ok()),
         };
         let name = || value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        number.map(Self).ok_or_else(|| de::Error::custom(format!("`{}` is no action", name())))
+        number.map(Self).ok_or_else(|| de::Error::custom(format!("`{}` is not an action", name())))
     }
 }
 
-/// Actions: alone, or in an array.
+/// One action, or an array of actions.
 #[derive(Default)]
 pub(super) struct OneOrMany(pub(super) Vec<WireAction>);
 
@@ -196,7 +196,7 @@ impl TryFrom<WireRule> for Rule<Any> {
             let fits = action.apply(&mut trigger)?;
             if !fits {
                 let kind = name_of(&matches.kind);
-                return Err(format!("the action `{name}` does not go with the match `{kind}`"));
+                return Err(format!("the match `{kind}` cannot have the action `{name}`"));
             }
         }
         Ok(Self { trigger: Any(trigger), nth, times, comment })
@@ -204,7 +204,7 @@ impl TryFrom<WireRule> for Rule<Any> {
 }
 
 impl WireMatch {
-    /// Whether all its conditions are about what it waits for.
+    /// Checks that the trigger can have all conditions.
     fn check(&self) -> Result<(), String> {
         let allowed: &[&str] = match self.kind {
             MatchKind::WsConnect => &["count", "connection", "queryContains"],
@@ -218,13 +218,14 @@ impl WireMatch {
         let fields = fields.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
         match fields.into_iter().find(|name| *name != "type" && !allowed.contains(name)) {
             None => Ok(()),
-            Some(name) => {
-                Err(format!("`{name}` does not go with the match `{}`", name_of(&self.kind)))
-            }
+            Some(name) => Err(format!(
+                "the match `{}` cannot have the condition `{name}`",
+                name_of(&self.kind)
+            )),
         }
     }
 
-    /// What it waits for, with no fault yet.
+    /// The trigger, without a fault.
     fn trigger(&self) -> Result<Trigger, String> {
         let params = self
             .query_contains
@@ -257,13 +258,13 @@ impl WireMatch {
 }
 
 impl WireAction {
-    /// The name of its type.
+    /// The name of the action in JSON.
     pub(super) fn name(&self) -> String {
         let value = serde_json::to_value(self).unwrap_or_default();
         value["type"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Adds what it does to a rule; `false` when the rule is about something else.
+    /// Adds the fault to a trigger. Returns `false` when the trigger cannot have it.
     fn apply(self, trigger: &mut Trigger) -> Result<bool, String> {
         match (trigger, self) {
             (_, Self::Passthrough) => {}
@@ -304,7 +305,7 @@ impl WireAction {
         Ok(true)
     }
 
-    /// Adds what it does to an open connection; `false` when that is nothing.
+    /// Adds the fault to those of an open connection. Returns `false` when it is none of them.
     pub(super) fn strike(self, strike: &mut Strike) -> Result<bool, String> {
         match self {
             Self::InjectToClient { message } => {
@@ -423,12 +424,14 @@ impl TryFrom<WireResponse> for Response {
 
     fn try_from(wire: WireResponse) -> Result<Self, String> {
         if !(200..=999).contains(&wire.status) {
-            return Err("a status is a number from 200 to 999".into());
+            return Err("the `status` must be a number from 200 to 999".into());
         }
         let response =
             Self { headers: wire.headers.into_iter().collect(), ..Self::new(wire.status) };
         match (wire.body, wire.body_base64) {
-            (Some(_), Some(_)) => Err("a response has a `body` or a `bodyBase64`".into()),
+            (Some(_), Some(_)) => {
+                Err("a response cannot have both a `body` and a `bodyBase64`".into())
+            }
             (Some(body), None) => Ok(response.body(body)),
             (None, Some(base64)) => STANDARD
                 .decode(base64)
@@ -466,7 +469,7 @@ fn in_millis(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-/// A delay, unless there is none.
+/// The delay in ms, or none for zero.
 fn delay_of(delay: Duration) -> Option<u64> {
     (!delay.is_zero()).then(|| in_millis(delay))
 }

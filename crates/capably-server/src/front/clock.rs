@@ -1,4 +1,4 @@
-//! The clock that the hub is handed.
+//! The clock of a server: the hub is pure, and gets the time as an input.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::hub::Now;
 
-/// What the steady clock shows at first: what was kept from before has its time, too.
+/// The steady clock starts here and not at zero: entries from the storage are older than the server, and need a time, too.
 const BEFORE: Duration = Duration::from_secs(100 * 24 * 3600);
 
 #[derive(Debug)]

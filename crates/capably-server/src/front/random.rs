@@ -1,8 +1,8 @@
-//! Randomness of the system.
+//! Random bytes and text, from the system.
 
 use std::fmt;
 
-/// The system gives no random bytes.
+/// The system gave no random bytes.
 #[derive(Debug)]
 pub(crate) struct RandomError(getrandom::Error);
 

@@ -1,4 +1,4 @@
-//! The errors this service answers with, by what went wrong.
+//! The errors that the server sends, by their cause.
 
 use capably_protocol::{DecodeError, ErrorCode, ErrorInfo, Str};
 
@@ -6,24 +6,24 @@ fn error(code: u32, status: u16, message: impl Into<Str>) -> ErrorInfo {
     ErrorInfo::new(ErrorCode(code), status, message)
 }
 
-/// A request or a body that cannot be understood.
+/// An invalid request or body.
 pub(crate) fn bad_request(message: impl Into<Str>) -> ErrorInfo {
     error(40000, 400, message)
 }
 
-/// A body or a frame that cannot be read.
+/// A body or a frame that cannot be decoded.
 pub(crate) fn unreadable(why: &DecodeError) -> ErrorInfo {
     let code = match why {
         DecodeError::TooLarge { .. } => 40009,
         DecodeError::TooDeep { .. } => 40013,
         _ => 40000,
     };
-    error(code, 400, format!("what was sent cannot be read: {why}"))
+    error(code, 400, format!("the body or frame cannot be decoded: {why}"))
 }
 
-/// A payload that is said to be a delta.
+/// A publish of a delta.
 pub(crate) fn published_delta() -> ErrorInfo {
-    error(40013, 400, "the encoding of what is published cannot be `vcdiff`")
+    error(40013, 400, "a client cannot publish data with the encoding `vcdiff`")
 }
 
 /// A parameter whose value is not allowed.
@@ -31,7 +31,7 @@ pub(crate) fn bad_parameter(message: impl Into<Str>) -> ErrorInfo {
     error(40003, 400, message)
 }
 
-/// A REST message that names a connection nobody has.
+/// A REST message that names an unknown connection.
 pub(crate) fn bad_connection_key() -> ErrorInfo {
     error(40006, 400, "the connectionKey of the message names no live connection")
 }
@@ -55,9 +55,9 @@ pub(crate) fn body_too_large(limit: usize) -> ErrorInfo {
     error(40009, 413, format!("the body is larger than the limit of {limit} bytes"))
 }
 
-/// A token or secret of a device that is not that of the device in question.
+/// A token or secret of another device.
 pub(crate) fn bad_device_credentials() -> ErrorInfo {
-    error(40005, 400, "the request does not show that it is from this device")
+    error(40005, 400, "the request does not prove that it is from this device")
 }
 
 /// A channel name that is not allowed.
@@ -65,27 +65,29 @@ pub(crate) fn bad_channel_name(reason: &str) -> ErrorInfo {
     error(40010, 400, format!("the channel name is not valid: {reason}"))
 }
 
-/// Anything but messages to receive and history to read on a channel with a filter.
+/// An operation that a channel with a filter does not support.
 pub(crate) fn filtered() -> ErrorInfo {
-    bad_request("a channel with a filter is for receiving messages and for their history only")
+    bad_request(
+        "a channel with a filter only supports receiving messages and reading their history",
+    )
 }
 
-/// A change that does not say of which message.
+/// A change without the serial of its message.
 pub(crate) fn serial_missing() -> ErrorInfo {
     bad_parameter("a change of a message needs the message's `serial`")
 }
 
-/// A body that is about another message than its path.
+/// A body for another message than that of the path.
 pub(crate) fn other_serial() -> ErrorInfo {
     bad_parameter("the serial in the body is not that of the path")
 }
 
-/// An append that does not fit to what is there.
+/// An append of another type of data.
 pub(crate) fn bad_append() -> ErrorInfo {
     bad_request("only text can be appended to text, and bytes to bytes, in the same encoding")
 }
 
-/// Annotations whose summaries no message could carry.
+/// Annotations whose summaries would be too large.
 pub(crate) fn summary_too_large(limit: usize) -> ErrorInfo {
     error(
         40009,
@@ -104,12 +106,12 @@ pub(crate) fn bad_version() -> ErrorInfo {
     error(40017, 400, "the protocol version `v` is not a number")
 }
 
-/// A batch of which not everything was done.
+/// A batch with parts that failed.
 pub(crate) fn batch_failed() -> ErrorInfo {
-    error(40020, 400, "not every part of the batch succeeded: `batchResponse` says which")
+    error(40020, 400, "not every part of the batch succeeded: see `batchResponse`")
 }
 
-/// Something of the service that this version does not do.
+/// A feature that the server does not support yet.
 pub(crate) fn not_supported(what: &str) -> ErrorInfo {
     error(40021, 400, format!("{what} not supported yet by this server"))
 }
@@ -119,35 +121,35 @@ pub(crate) fn bad_message_ids() -> ErrorInfo {
     error(40031, 400, "the ids of messages published together must be `base:0`, `base:1` and so on")
 }
 
-/// A field of a message's extras that is not what it should be.
+/// An invalid field in a message's extras.
 pub(crate) fn bad_extras(message: impl Into<Str>) -> ErrorInfo {
     error(40032, 400, message)
 }
 
-/// More messages than one publish may hold.
+/// More messages than one publish may have.
 pub(crate) fn too_many_messages(limit: usize) -> ErrorInfo {
     error(40034, 400, format!("more than {limit} messages in one publish"))
 }
 
-/// What is published goes on its way, unless its parameter `_forceNack` asks for a failure.
+/// Fails if the publish parameter `_forceNack` requests a failure.
 ///
 /// # Errors
-/// Code 40099 if it does.
+/// Code 40099.
 pub(crate) fn unless_forced(force_nack: Option<&str>) -> Result<(), ErrorInfo> {
     if force_nack == Some("true") { Err(forced()) } else { Ok(()) }
 }
 
-/// The failure that `_forceNack` asks for.
+/// The failure that `_forceNack` requests.
 pub(crate) fn forced() -> ErrorInfo {
-    error(40099, 400, "refused because the publish asked for it with `_forceNack`")
+    error(40099, 400, "refused because the publish requests a failure with `_forceNack`")
 }
 
-/// Credentials that do not hold.
+/// Invalid credentials.
 pub(crate) fn unauthorized(message: impl Into<Str>) -> ErrorInfo {
     error(40101, 401, message)
 }
 
-/// A client id beside a token that is for another.
+/// A client id that is not that of the token.
 pub(crate) fn incompatible_client() -> ErrorInfo {
     error(40102, 401, "the clientId is not the one that the token is for")
 }
@@ -172,17 +174,17 @@ pub(crate) fn token_revoked() -> ErrorInfo {
     error(40141, 401, "token revoked")
 }
 
-/// A token whose time is over.
+/// An expired token.
 pub(crate) fn token_expired() -> ErrorInfo {
     error(40142, 401, "token expired")
 }
 
-/// A JWT that is not in order.
+/// An invalid JWT.
 pub(crate) fn bad_jwt(reason: impl std::fmt::Display) -> ErrorInfo {
     error(40144, 401, format!("invalid JWT format: {reason}"))
 }
 
-/// Credentials of an app that is not here.
+/// Credentials of an unknown app.
 pub(crate) fn unknown_app() -> ErrorInfo {
     error(40400, 404, "no app with the id that the credentials name")
 }
@@ -197,7 +199,7 @@ pub(crate) fn too_many_token_requests(limit: usize) -> ErrorInfo {
     error(
         42910,
         429,
-        format!("more than {limit} token requests within the time that one may be used"),
+        format!("the server remembers {limit} recent token requests, and accepts no more"),
     )
 }
 
@@ -242,38 +244,40 @@ pub(crate) fn too_many_apps(limit: usize) -> ErrorInfo {
     )
 }
 
-/// More requests than an app may get in the time.
+/// More requests a second than an app may receive.
 pub(crate) fn too_many_requests(rate: u32) -> ErrorInfo {
     error(
         42918,
         429,
-        format!("the app gets more requests than its limit `requests.maxRate` of {rate} a second"),
+        format!(
+            "the app receives more requests than its limit `requests.maxRate` of {rate} a second"
+        ),
     )
 }
 
-/// A request to make an app on a server where nobody may.
+/// A request to create an app on a server that allows none.
 pub(crate) fn provisioning_off() -> ErrorInfo {
     error(
         40300,
         403,
-        "apps cannot be made on this server: it listens beyond loopback and was started without a \
+        "apps cannot be created on this server: it listens beyond loopback and was started without a \
          --provision-secret",
     )
 }
 
-/// A request to make an app that does not show the secret it takes.
+/// A request to create an app without the secret of the server.
 pub(crate) fn provisioning_secret() -> ErrorInfo {
     error(
         40101,
         401,
-        "making an app needs the server's --provision-secret, as `Authorization: Bearer <secret>`",
+        "creating an app needs the server's --provision-secret, as `Authorization: Bearer <secret>`",
     )
 }
 
-/// More messages than a token lets its holder publish on a channel in the time.
+/// More messages a second than the token allows on the channel.
 pub(crate) fn attachment_too_fast(rate: impl std::fmt::Display) -> ErrorInfo {
     let most = format!("the token allows {rate} messages a second on this channel");
-    error(42911, 429, format!("more is published than allowed: {most}"))
+    error(42911, 429, format!("the connection publishes too fast: {most}"))
 }
 
 /// A capability that does not allow the operation.
@@ -281,32 +285,32 @@ pub(crate) fn denied(operation: &str) -> ErrorInfo {
     error(40160, 401, format!("the credentials do not allow `{operation}` here"))
 }
 
-/// A channel to which nothing can be pushed.
+/// A channel without push.
 pub(crate) fn push_disabled() -> ErrorInfo {
     error(40160, 401, "push is not enabled for the namespace of this channel")
 }
 
 /// A token that would allow nothing.
 pub(crate) fn nothing_granted() -> ErrorInfo {
-    error(40160, 401, "the key allows nothing of the capability that was asked for")
+    error(40160, 401, "the key allows nothing of the requested capability")
 }
 
-/// A token where only a key will do.
+/// A token where a key is needed.
 pub(crate) fn key_required() -> ErrorInfo {
     error(40162, 401, "this needs a key, not a token")
 }
 
 /// A key whose tokens cannot be revoked.
 pub(crate) fn not_revocable() -> ErrorInfo {
-    error(40163, 401, "the key is not one with revocable tokens")
+    error(40163, 401, "the tokens of this key are not revocable")
 }
 
-/// A mode that the attachment did not ask for.
+/// A mode that the attachment did not request.
 pub(crate) fn mode_missing(mode: &str) -> ErrorInfo {
     error(40165, 401, format!("the channel was attached without the mode `{mode}`"))
 }
 
-/// A serial of a message that is not there, or is no more.
+/// The serial of an unknown or dropped message.
 pub(crate) fn unknown_message() -> ErrorInfo {
     error(40400, 404, "the channel has no message with this serial")
 }
@@ -316,12 +320,12 @@ pub(crate) fn unknown_device() -> ErrorInfo {
     error(40400, 404, "there is no device with this id")
 }
 
-/// A broadcast channel that was not made.
+/// An unknown broadcast channel.
 pub(crate) fn unknown_broadcast() -> ErrorInfo {
     error(40400, 404, "there is no broadcast channel with this id")
 }
 
-/// A path that leads nowhere.
+/// An unknown path.
 pub(crate) fn not_found() -> ErrorInfo {
     error(40400, 404, "there is nothing at this path")
 }
@@ -331,44 +335,44 @@ pub(crate) fn request_timeout() -> ErrorInfo {
     error(50003, 408, "the request did not arrive in time")
 }
 
-/// An app whose id was drawn twice.
+/// A random app id that is taken.
 pub(crate) fn app_id_taken() -> ErrorInfo {
     error(50000, 500, "the new app's id is taken; try again")
 }
 
-/// What was published cannot be stored.
+/// A publish that cannot be persisted.
 pub(crate) fn not_stored() -> ErrorInfo {
     error(50000, 500, "the server cannot write to its storage")
 }
 
-/// The server ends; the client may go elsewhere or come back.
+/// The server shuts down. The client may connect to another, or again later.
 pub(crate) fn shutting_down() -> ErrorInfo {
     error(80003, 503, "the server is shutting down")
 }
 
-/// A frame that is not one.
+/// A frame that violates the protocol.
 pub(crate) fn protocol(reason: impl std::fmt::Display) -> ErrorInfo {
     error(80013, 400, format!("not a protocol message: {reason}"))
 }
 
-/// A client whose code does not run, though its socket lives.
+/// A client that does not answer, though its socket is open.
 pub(crate) fn unanswered() -> ErrorInfo {
     error(80014, 408, "the client did not answer the last PING")
 }
 
-/// A key to resume with that is not known.
+/// An unknown connection key in a resume.
 pub(crate) fn bad_connection() -> ErrorInfo {
     error(80018, 400, "the connection cannot be resumed: its key is unknown or has expired")
 }
 
-/// A client that reads more slowly than it is sent to.
+/// A client that reads more slowly than messages arrive.
 pub(crate) fn too_slow() -> ErrorInfo {
     error(80020, 400, "the client does not read as fast as messages arrive for it")
 }
 
-/// A channel serial from which there is no way on.
+/// A channel serial before the start of the log.
 pub(crate) fn continuity_lost() -> ErrorInfo {
-    error(90003, 400, "the channel's messages since its channelSerial are no longer there")
+    error(90003, 400, "the server no longer has all messages since the channelSerial")
 }
 
 /// A channel whose messages cannot be changed.
@@ -380,7 +384,7 @@ pub(crate) fn not_mutable() -> ErrorInfo {
     )
 }
 
-/// A presence message of no client in particular.
+/// A presence message without a client id.
 pub(crate) fn no_client_id() -> ErrorInfo {
     error(91000, 400, "presence needs a client id, and the client has none")
 }

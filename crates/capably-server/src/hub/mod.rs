@@ -1,115 +1,53 @@
 //! The service as a pure state machine: inputs and the time go in, outputs come out.
 //!
-//! Nothing here knows a socket, a task or a clock. The front calls an [`App`] under its lock and carries
-//! out the [`Output`]s in their order before it lets go.
+//! The hub has no sockets, tasks or clocks. The front calls an [`App`] under its lock, and carries out the [`Output`]s in
+//! their order before it releases the lock.
+//!
+//! Imports run downwards: `app`, `connection`, `channel`, then `message`, `presence` and `push`, then `access`, then `log`.
 
 mod access;
-mod ack;
-mod annotation;
 mod app;
-mod arrivals;
-mod attach;
-pub(crate) mod auth;
-mod broadcast;
-pub(crate) mod capability;
-mod change;
 mod channel;
 mod channel_name;
-mod claims;
 mod connection;
-mod delta;
-pub(crate) mod ephemeral;
 pub(crate) mod error;
-mod filter;
-mod history;
+mod ids;
 pub(crate) mod keep;
-mod limits;
 mod log;
-mod occupancy;
-mod page;
+mod message;
+mod output;
+mod pace;
 pub(crate) mod presence;
-mod publish;
 mod push;
-mod receive;
-mod refuse;
-pub(crate) mod revocation;
-mod room;
-pub(crate) mod secret;
-mod serial;
+mod settings;
 mod stats;
-mod status;
-mod summary;
-mod tally;
-pub(crate) mod token;
-pub(crate) mod token_request;
-mod view;
+mod time;
+mod turn;
 
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
-
-use capably_protocol::{Millis, ServerFrame, Str};
-
 pub(crate) use self::{
-    access::IssuedToken,
-    app::{App, AppSpec, ConnectRequest, Settings},
-    broadcast::Broadcast,
-    channel::Namespace,
-    history::HistoryQuery,
+    access::{
+        capability, identity as auth, issuing::IssuedToken, revocation, secret, token,
+        token_request,
+    },
+    app::{App, AppSpec},
+    channel::{Namespace, history::HistoryQuery, occupancy::Occupancy},
+    connection::{ConnectRequest, receive::refuse::Refusal},
+    ids::TransportId,
     keep::Record,
-    limits::Limits,
-    log::Retention,
-    occupancy::Occupancy,
-    page::{Direction, Page, PageQuery},
+    log::{
+        Retention,
+        broadcast::Broadcast,
+        page::{Direction, Page, PageQuery},
+    },
+    message::{ephemeral, publish::Published},
+    output::Output,
     presence::MembersQuery,
-    publish::Published,
     push::{ActivityStep, Delivery, DeviceProof, PushCaller, PushFilter},
-    refuse::Refusal,
-    stats::StatsQuery,
-    tally::RequestKind,
+    settings::{Limits, Settings},
+    stats::{StatsQuery, tally::RequestKind},
+    time::Now,
+    turn::Turn,
 };
-
-/// The time, as an input: a steady clock for deadlines and the wall clock for timestamps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Now {
-    /// Since an arbitrary start; never goes back.
-    pub(crate) steady: Duration,
-    /// Since the Unix epoch, in ms.
-    pub(crate) wall: Millis,
-}
-
-impl Now {
-    /// What the steady clock showed, or would have shown, at this time of the wall clock.
-    fn steady_at(&self, wall: Millis) -> Duration {
-        let ago = u64::try_from(self.wall.saturating_sub(wall)).unwrap_or(0);
-        self.steady.saturating_sub(Duration::from_millis(ago))
-    }
-}
-
-/// A transport: one WebSocket. Never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct TransportId(pub(crate) u64);
-
-/// What the hub asks of its front, in order.
-#[derive(Debug)]
-pub(crate) enum Output {
-    /// Send a frame that is for this transport alone.
-    Frame(TransportId, ServerFrame),
-    /// Send a frame that many transports share.
-    Broadcast(TransportId, Arc<Broadcast>),
-    /// Call [`App::fill`] once the transport's queue has room: a replay goes on.
-    Behind(TransportId),
-    /// Close the transport after what has been queued on it.
-    Close(TransportId),
-    /// Publish what was pushed, and say with [`App::pushed`] what became of it.
-    Push(Box<Delivery>),
-    /// Keep this, and carry out what comes after it, or with it, only when it is kept.
-    Keep(Record),
-}
-
-/// The site code of this service, in serials and in `connectionDetails`.
-const SITE: &str = "local";
-
-/// The same text under a name that says it is one of the hub's ids.
-type ConnectionId = Str;

@@ -1,5 +1,4 @@
-//! A storage on disk: one file, in which what is committed survives the end of the process and of the
-//! machine.
+//! A storage on disk: one file. Committed data survives the end of the process and of the machine.
 
 use std::{
     fmt, fs,
@@ -12,13 +11,13 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefini
 
 use super::{Change, Storage, StorageError};
 
-/// A directory in which a server keeps its data.
+/// A data directory.
 ///
-/// It is locked for as long as this value lives. What is removed makes room for what comes; the file is
-/// made smaller when it is opened and more than half of it is free.
+/// It is locked until this value is dropped. Removed data makes room for new data in the file. The file itself becomes
+/// smaller only when it is opened, and only if more than half of it is free.
 pub struct Disk {
     file: PathBuf,
-    /// None after something went wrong, until it is opened again.
+    /// None after an error: the next use opens the file again.
     database: Mutex<Option<Database>>,
 }
 
@@ -27,26 +26,26 @@ const TABLE: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("capa
 /// The name of the file in the directory.
 const FILE: &str = "capably.redb";
 
-/// What is read while a transaction is written; the pages of a channel's end are soon all that is needed.
+/// The size of the page cache, in bytes. It is small: after the start, a server mostly writes, near the ends of channels.
 const CACHE: usize = 16 * 1024 * 1024;
 
 /// A file below this size is never made smaller.
 const SMALL: u64 = 64 * 1024 * 1024;
 
 impl Disk {
-    /// Opens the directory, made if it is not there; only this user can read what is made.
+    /// Opens the directory. It is created if it does not exist, and then only this user can read it.
     ///
-    /// Whether everything is as it was written is checked first, which takes about as long as reading it.
+    /// The data is checked for damage first. That takes about as long as reading it.
     ///
     /// # Errors
-    /// A [`StorageError`]: [`Locked`](StorageError::Locked) when another server uses it,
-    /// [`Corrupt`](StorageError::Corrupt) when what is there is damaged or something else,
-    /// [`Version`](StorageError::Version) when it is of another version,
-    /// [`Io`](StorageError::Io) when the system does not let it be opened.
+    /// [`Locked`](StorageError::Locked) when another server uses the directory,
+    /// [`Corrupt`](StorageError::Corrupt) when the data is damaged or not the data of a server,
+    /// [`Version`](StorageError::Version) when the data has another version,
+    /// [`Io`](StorageError::Io) when the system refuses an operation.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, StorageError> {
         let directory = directory.as_ref();
         make(directory).map_err(|source| StorageError::Io {
-            action: format!("make the data directory {}", directory.display()),
+            action: format!("create the data directory {}", directory.display()),
             source,
         })?;
         let file = directory.join(FILE);
@@ -55,7 +54,7 @@ impl Disk {
         Ok(Self { file, database: Mutex::new(Some(database)) })
     }
 
-    /// Does something with the database, opened again if need be.
+    /// Uses the database. After an error it is opened again first.
     fn with<T>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, redb::Error>,
@@ -66,7 +65,7 @@ impl Disk {
             None => open(&self.file)?,
         };
         let done = work(&database).map_err(|problem| describe(&self.file, problem))?;
-        // After an error it takes no more: it is opened anew when it is next needed.
+        // Not after an error: redb refuses further use of a database after an I/O error.
         *slot = Some(database);
         Ok(done)
     }
@@ -121,7 +120,7 @@ impl fmt::Debug for Disk {
     }
 }
 
-/// Makes the directory, for this user alone.
+/// Creates the directory, readable by this user only.
 fn make(directory: &Path) -> std::io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -130,7 +129,7 @@ fn make(directory: &Path) -> std::io::Result<()> {
     builder.create(directory)
 }
 
-/// Opens the file, made if it is not there, and checks it.
+/// Opens the file and checks it. It is created if it does not exist.
 fn open(path: &Path) -> Result<Database, StorageError> {
     let io = |source| StorageError::Io { action: format!("open {}", path.display()), source };
     let is_new = !path.try_exists().map_err(io)?;
@@ -139,7 +138,7 @@ fn open(path: &Path) -> Result<Database, StorageError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path).map_err(io)?;
-    // What is far from a database may break what the library takes for granted.
+    // redb may panic on a file that is not a database.
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let mut database = Database::builder().set_cache_size(CACHE).create_file(file)?;
         database.check_integrity()?;
@@ -164,7 +163,7 @@ fn open(path: &Path) -> Result<Database, StorageError> {
     }
 }
 
-/// Gives back to the system what is free, if it is much.
+/// Compacts the file if more than half of it is free.
 fn shrink(database: &mut Database, path: &Path) -> Result<(), StorageError> {
     let io = |source| StorageError::Io { action: format!("read {}", path.display()), source };
     let size = fs::metadata(path).map_err(io)?.len();
@@ -196,8 +195,8 @@ fn describe(path: &Path, problem: redb::Error) -> StorageError {
         redb::Error::Io(source) => {
             StorageError::Io { action: format!("use {}", path.display()), source }
         }
-        redb::Error::Corrupted(what) => {
-            StorageError::Corrupt(format!("{}: {what}", path.display()))
+        redb::Error::Corrupted(reason) => {
+            StorageError::Corrupt(format!("{}: {reason}", path.display()))
         }
         problem => StorageError::Other(Box::new(problem)),
     }

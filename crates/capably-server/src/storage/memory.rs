@@ -1,4 +1,4 @@
-//! A storage that lasts as long as its process.
+//! A storage in memory, which ends with the process.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
 
 use super::{Change, Storage, StorageError};
 
-/// Keeps everything in memory: for tests in which a server ends and another goes on.
+/// A storage in memory, for tests in which one server ends and another continues with its data.
 #[derive(Default)]
 pub struct Memory(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
 

@@ -1,7 +1,7 @@
-//! Where a server keeps what must outlive it.
+//! Storages: they persist the data of a server beyond its end.
 //!
-//! Without a storage, everything ends with the server. With one, an acknowledgement means that what it
-//! acknowledges is kept: see [`Builder::storage`](crate::Builder::storage).
+//! Without a storage, all data is lost when the server ends. With a storage, an acknowledged message is persisted: see
+//! [`Builder::storage`](crate::Builder::storage).
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -13,7 +13,7 @@
 //! let key = server.key().to_owned();
 //! server.shutdown().await;
 //!
-//! // Another server goes on where the first one ended.
+//! // Another server continues with the data of the first one.
 //! let server = Server::builder().storage(storage).start().await?;
 //! assert_eq!(server.key(), key);
 //! server.shutdown().await;
@@ -29,48 +29,48 @@ use std::{fmt, io, path::PathBuf};
 
 /// The name of the thread that uses the storage of a server.
 ///
-/// Should the storage panic in it, as that of a damaged directory may, that becomes an error. What is said of the
-/// panic can be kept from people by the name of the thread.
+/// A panic of the storage in this thread becomes a [`StorageError`]; the storage of a damaged directory may panic. A panic
+/// hook can recognise the thread by its name, and print nothing for it.
 pub const THREAD: &str = "capably-storage";
 
 #[cfg(feature = "disk")]
 pub use self::disk::Disk;
 pub use self::memory::Memory;
 
-/// Pairs of keys and values in the order of the keys, changed by many at a time.
+/// Pairs of keys and values, in the order of the keys. Changes are committed in groups.
 ///
-/// One server uses it at a time, from one thread.
+/// Only one server uses a storage at a time, from one thread.
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
-    /// Hands every pair to `each`, in the order of the keys.
+    /// Calls `each` with every pair, in the order of the keys.
     ///
     /// # Errors
-    /// A [`StorageError`] when not everything can be read.
+    /// A [`StorageError`] when a pair cannot be read.
     fn load(&self, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StorageError>;
 
-    /// Makes the changes in their order: all, or none. What they put survives the end of the process, and
-    /// as far as the storage can, that of the machine, from when this returns.
+    /// Commits the changes in their order: all of them, or none. When this returns, they survive the end of the process
+    /// and, as far as the storage can, the end of the machine.
     ///
     /// # Errors
-    /// A [`StorageError`] when they cannot be made. Whoever waits for them is told so; the next ones are
-    /// tried again.
+    /// A [`StorageError`] when the changes cannot be committed. The server refuses the messages that wait for them, and
+    /// calls this again with the next changes.
     fn commit(&self, changes: &[Change]) -> Result<(), StorageError>;
 }
 
-/// One change of what is stored.
+/// One change of a storage.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Stores a value, instead of the one that the key has had.
+    /// Stores a value. It replaces the value that the key has.
     Put {
         /// The key.
         key: Vec<u8>,
         /// The value.
         value: Vec<u8>,
     },
-    /// Removes the keys that are not before `from` and before `to`.
+    /// Removes the keys from `from` up to, but not including, `to`.
     Remove {
-        /// The first that is removed.
+        /// The first key to remove.
         from: Vec<u8>,
-        /// The first after it that is not.
+        /// The first key after it to keep.
         to: Vec<u8>,
     },
 }
@@ -93,24 +93,24 @@ impl fmt::Debug for Change {
     }
 }
 
-/// What is wrong with a storage.
+/// The reason why a storage cannot be used.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StorageError {
-    /// Another server uses this directory.
+    /// Another server uses the directory.
     Locked(PathBuf),
-    /// What is stored is of a version that this server does not read.
+    /// The data has a version that this server cannot read.
     Version(String),
-    /// What is stored is not as it was written, or something else.
+    /// The data is damaged, or not the data of a server.
     Corrupt(String),
-    /// The system refuses something.
+    /// The system refuses an operation.
     Io {
-        /// What.
+        /// The operation, such as `open data/capably.redb`.
         action: String,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Something else, of a storage of your own.
+    /// Another error, for storages of your own.
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -120,8 +120,8 @@ impl fmt::Display for StorageError {
             Self::Locked(path) => {
                 write!(f, "another server uses the data directory {}", path.display())
             }
-            Self::Version(what) => write!(f, "the stored data is of another version: {what}"),
-            Self::Corrupt(what) => write!(f, "the stored data is damaged: {what}"),
+            Self::Version(found) => write!(f, "the stored data is of another version: {found}"),
+            Self::Corrupt(reason) => write!(f, "the stored data is damaged: {reason}"),
             Self::Io { action, source } => write!(f, "cannot {action}: {source}"),
             Self::Other(source) => write!(f, "the storage failed: {source}"),
         }

@@ -62,7 +62,7 @@ async fn what_is_no_data_is_left_alone() {
     fs::write(&file, "").unwrap();
     let error = start(&file).await.unwrap_err();
     assert!(matches!(error, StorageError::Io { .. }), "{error:?}");
-    let start_of = format!("cannot make the data directory {}: ", file.display());
+    let start_of = format!("cannot create the data directory {}: ", file.display());
     assert!(error.to_string().starts_with(&start_of), "{error}");
 }
 

@@ -1,4 +1,4 @@
-//! Whose auth callback a task runs in, so that no callback waits for the token that it is to give.
+//! Tracks the auth callbacks that a task runs in, so that no callback waits for the token that it provides.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -6,16 +6,16 @@ use capably_protocol::ErrorCode;
 
 use crate::{Error, Result};
 
-/// How many calls of a client's auth callback may be under way. A callback that authorizes from a task of
-/// its own would call itself for ever.
+/// How many calls of a client's auth callback may run at once. Without a limit, a callback that calls `authorize` in a
+/// spawned task would call itself for ever.
 const MAX_CALLS: usize = 128;
 
 tokio::task_local! {
-    /// The clients whose auth callbacks led to the current task, the outermost first.
+    /// The clients whose auth callbacks started the current task, directly or indirectly, the outermost first.
     static CALLERS: Vec<ClientNumber>;
 }
 
-/// A client of this process, whichever handles there are to it.
+/// Identifies a client of this process. All its handles have the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientNumber(u64);
 
@@ -27,12 +27,12 @@ impl ClientNumber {
     }
 }
 
-/// The clients whose auth callbacks led to the current task.
+/// The clients whose auth callbacks started the current task.
 pub(super) fn callers() -> Vec<ClientNumber> {
     CALLERS.try_with(Clone::clone).unwrap_or_default()
 }
 
-/// Runs work that these clients' auth callbacks led to.
+/// Runs work that the auth callbacks of these clients have started.
 pub(super) async fn led_to_by<T>(callers: Vec<ClientNumber>, work: impl Future<Output = T>) -> T {
     CALLERS.scope(callers, work).await
 }
@@ -49,7 +49,7 @@ fn is_callback_of(client: ClientNumber) -> bool {
     CALLERS.try_with(|callers| callers.contains(&client)).unwrap_or_default()
 }
 
-/// What needs a new token of this client may not run in the auth callback that is to give it.
+/// Refuses a call that needs a new token in the auth callback that provides it: the two would wait for each other.
 ///
 /// # Errors
 /// Code 40170 in an auth callback of this client.
@@ -57,37 +57,39 @@ pub(crate) fn refuse_callback_of(client: ClientNumber) -> Result<()> {
     if !is_callback_of(client) {
         return Ok(());
     }
-    let message = "this call needs a token, and comes from the auth callback that is to give it";
+    let message =
+        "the auth callback made this call, which needs the token that the callback provides";
     Err(super::failed(message).with_remedy(
-        "ask your auth server, or another client, for the token; `time` needs no token",
+        "get the token from your auth server or with another client; `time` needs no token",
     ))
 }
 
-/// Counts the calls of a client's auth callback that are under way.
+/// Counts the running calls of a client's auth callback.
 #[derive(Debug, Default)]
 pub(super) struct Calls(AtomicUsize);
 
 impl Calls {
-    /// Begins a call, which lasts until the guard is dropped.
+    /// Starts a call. It ends when the guard is dropped.
     ///
     /// # Errors
-    /// Code 40170 while too many are under way.
-    pub(super) fn begin(&self) -> Result<Call<'_>> {
-        let call = Call(&self.0);
+    /// Code 40170 while too many calls run.
+    pub(super) fn begin(&self) -> Result<CallGuard<'_>> {
+        let call = CallGuard(&self.0);
         if self.0.fetch_add(1, Ordering::Relaxed) < MAX_CALLS {
             return Ok(call);
         }
-        let message = format!("{MAX_CALLS} calls of the auth callback are under way");
+        let message = format!("{MAX_CALLS} calls of the auth callback are running already");
         let code = ErrorCode::ERROR_FROM_CLIENT_TOKEN_CALLBACK;
-        Err(Error::new(code, 401, message)
-            .with_remedy("let the auth callback not authorize the client that calls it"))
+        Err(Error::new(code, 401, message).with_remedy(
+            "do not call `authorize` in the auth callback for the client that called it",
+        ))
     }
 }
 
-/// A call under way.
-pub(super) struct Call<'a>(&'a AtomicUsize);
+/// A running call.
+pub(super) struct CallGuard<'a>(&'a AtomicUsize);
 
-impl Drop for Call<'_> {
+impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

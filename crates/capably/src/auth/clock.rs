@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 use capably_protocol::Millis;
 
-/// What tells the time of day: the operating system, or a test.
+/// Returns the time of day, from the operating system or from a test.
 #[derive(Clone)]
 pub(crate) struct Clock(Arc<dyn Fn() -> Millis + Send + Sync>);
 
@@ -22,7 +22,7 @@ impl Clock {
 impl Default for Clock {
     fn default() -> Self {
         Self::new(|| {
-            // Before 1970, or so far off that it has no number, is no time to reckon with.
+            // A clock before 1970, or too far in the future for a number, counts as 1970.
             let elapsed = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
             Millis::try_from(elapsed.as_millis()).unwrap_or_default()
         })

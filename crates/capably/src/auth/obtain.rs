@@ -8,8 +8,9 @@ use capably_protocol::{
 use futures_util::FutureExt;
 
 use super::{
-    calling, failed,
-    means::{Means, Source},
+    calling,
+    credentials::{Credentials, TokenProvider},
+    failed,
     source::{Resolved, TokenSource, checked},
     url,
 };
@@ -21,21 +22,25 @@ use crate::{
 /// Gets a token.
 ///
 /// # Errors
-/// 40171 when there is nothing to get one from; 40170 when callback or auth URL yield none in time; what
-/// the service says of a token request.
+/// 40171 without a way to get a token; 40170 when the callback or the auth URL returns none in time; the service's
+/// reason for refusing a token request.
 pub(super) async fn token(
     pipeline: &Pipeline,
-    means: &Means,
+    credentials: &Credentials,
     params: TokenParams,
 ) -> Result<TokenDetails> {
-    // A panic of a user's callback must not reach those who share its token.
-    let outcome = AssertUnwindSafe(get(pipeline, means, params)).catch_unwind().await;
-    outcome.unwrap_or_else(|_| Err(failed("what was asked for a token panicked")))
+    // A panic in the program's callback must not spread to the other calls that wait for the token.
+    let outcome = AssertUnwindSafe(get(pipeline, credentials, params)).catch_unwind().await;
+    outcome.unwrap_or_else(|_| Err(failed("the auth callback panicked")))
 }
 
-async fn get(pipeline: &Pipeline, means: &Means, params: TokenParams) -> Result<TokenDetails> {
-    let source = match (&means.source, &means.key) {
-        (Some(Source::Callback(callback)), _) => {
+async fn get(
+    pipeline: &Pipeline,
+    credentials: &Credentials,
+    params: TokenParams,
+) -> Result<TokenDetails> {
+    let source = match (&credentials.source, &credentials.key) {
+        (Some(TokenProvider::Callback(callback)), _) => {
             let session = pipeline.session();
             calling::refuse_callback_of(session.client())?;
             let _call = session.calls.begin()?;
@@ -45,18 +50,18 @@ async fn get(pipeline: &Pipeline, means: &Means, params: TokenParams) -> Result<
                 Ok(answer) => answer?,
                 Err(_) => {
                     let limit = limit.as_millis();
-                    let message = format!("the auth callback gave no token within {limit} ms");
+                    let message = format!("the auth callback returned no token within {limit} ms");
                     return Err(failed(message).with_remedy(
-                        "answer sooner, and do not wait for requests of the client that needs the token",
+                        "return a token sooner, and do not wait for requests of the client that needs the token",
                     ));
                 }
             }
         }
-        (Some(Source::Url(url)), _) => url::ask(pipeline, url, &params).await?,
-        (None, Some(key)) => {
-            TokenSource::Request(signed_request(pipeline, key, params, means.query_time).await?)
-        }
-        (None, None) => return Err(no_means()),
+        (Some(TokenProvider::Url(url)), _) => url::fetch(pipeline, url, &params).await?,
+        (None, Some(key)) => TokenSource::Request(
+            signed_request(pipeline, key, params, credentials.query_time).await?,
+        ),
+        (None, None) => return Err(cannot_renew()),
     };
     match source.resolve()? {
         Resolved::Token(details) => Ok(details),
@@ -64,11 +69,10 @@ async fn get(pipeline: &Pipeline, means: &Means, params: TokenParams) -> Result<
     }
 }
 
-/// A signed token request (RSA9).
+/// Makes a signed token request (RSA9).
 ///
 /// # Errors
-/// What keeps the service from telling the time, if it has to; 50000 when the system gives no random
-/// bytes.
+/// The errors of a request for the service's time, if it is queried; 50000 when the system provides no random bytes.
 pub(super) async fn signed_request(
     pipeline: &Pipeline,
     key: &ApiKey,
@@ -84,7 +88,7 @@ pub(super) async fn signed_request(
     Ok(TokenRequest::signed(key, params))
 }
 
-/// The time by the service's clock as far as it is known, or is to be asked for (RSA9d, RSA10k).
+/// The time by the service's clock if it is known or `query` is set, else by the local clock (RSA9d, RSA10k).
 async fn service_time(pipeline: &Pipeline, query: bool) -> Result<Millis> {
     let clock = &pipeline.config().options.clock;
     let session = pipeline.session();
@@ -95,10 +99,10 @@ async fn service_time(pipeline: &Pipeline, query: bool) -> Result<Millis> {
     Ok(clock.now().saturating_add(session.offset().unwrap_or_default()))
 }
 
-/// Hands a token request in.
+/// Exchanges a token request for a token.
 ///
 /// # Errors
-/// What the service says; 40170 when its token cannot be one.
+/// The service's reason; 40170 when its reply has an invalid token.
 pub(super) async fn exchange(pipeline: &Pipeline, request: &TokenRequest) -> Result<TokenDetails> {
     let body = encode_body(pipeline.config().format(), request).map_err(|error| {
         Error::new(ErrorCode::BAD_REQUEST, 400, "the token request cannot be encoded")
@@ -110,7 +114,7 @@ pub(super) async fn exchange(pipeline: &Pipeline, request: &TokenRequest) -> Res
     checked(details)
 }
 
-pub(crate) fn no_means() -> Error {
-    let message = "a new token is needed, and there is nothing to get one from";
+pub(crate) fn cannot_renew() -> Error {
+    let message = "a new token is needed, and the client has no way to get one";
     Error::new(ErrorCode::TOKEN_RENEWAL_NOT_CONFIGURED, 401, message)
 }

@@ -1,23 +1,23 @@
-//! What [`Auth`](super::Auth) does when it is awaited.
+//! The operations of [`Auth`](super::Auth).
 
 use std::sync::Arc;
 
 use capably_protocol::{ErrorCode, TokenDetails, TokenParams, TokenRequest};
 
 use super::{AuthOptions, calling, obtain, session::Session};
-use crate::{Error, Result, http::BoxFuture, realtime::WeakHandle, rest::Pipeline};
+use crate::{Error, Result, http::BoxFuture, realtime::WeakDriverHandle, rest::Pipeline};
 
-/// Parameters and options of an operation; what is left out is the client's own (RSA8e).
+/// The parameters and options of an operation. The client's own are the defaults (RSA8e).
 #[derive(Clone)]
-struct Request {
+struct TokenOperation {
     pipeline: Arc<Pipeline>,
     params: Option<TokenParams>,
     options: Option<AuthOptions>,
-    /// The connection that is to use the token, too.
-    connection: Option<WeakHandle>,
+    /// The connection that uses the token, too.
+    connection: Option<WeakDriverHandle>,
 }
 
-impl Request {
+impl TokenOperation {
     fn new(pipeline: Arc<Pipeline>) -> Self {
         Self { pipeline, params: None, options: None, connection: None }
     }
@@ -31,22 +31,22 @@ macro_rules! operation {
     ($(#[$doc:meta])* $name:ident -> $output:ty, $run:expr) => {
         $(#[$doc])*
         #[derive(Clone)]
-        #[must_use = "nothing happens until it is awaited"]
-        pub struct $name(Request);
+        #[must_use = "nothing happens until this is awaited"]
+        pub struct $name(TokenOperation);
 
         impl $name {
             pub(super) fn new(pipeline: Arc<Pipeline>) -> Self {
-                Self(Request::new(pipeline))
+                Self(TokenOperation::new(pipeline))
             }
 
-            /// What the token is to be like. These stand in place of all the client's own.
+            /// The parameters of the token. They replace all of the client's own parameters.
             pub fn params(mut self, params: TokenParams) -> Self {
                 self.0.params = Some(params);
                 self
             }
 
-            /// Where the token comes from. These stand in place of all the client's own, but for the API
-            /// key where they have none.
+            /// The credentials for the token. They replace all of the client's own, except that the client's API key
+            /// is used if they have none.
             pub fn options(mut self, options: AuthOptions) -> Self {
                 self.0.options = Some(options);
                 self
@@ -58,7 +58,7 @@ macro_rules! operation {
             type IntoFuture = BoxFuture<'static, Self::Output>;
 
             fn into_future(self) -> Self::IntoFuture {
-                let run: fn(Request) -> BoxFuture<'static, Result<$output>> = $run;
+                let run: fn(TokenOperation) -> BoxFuture<'static, Result<$output>> = $run;
                 run(self.0)
             }
         }
@@ -75,30 +75,29 @@ macro_rules! operation {
 }
 
 operation!(
-    /// Gets a token and uses it from now on, when it is awaited (RSA10).
+    /// Gets a token when awaited, and uses it from then on (RSA10).
     ///
-    /// Later tokens come from the same place with the same parameters, except for `timestamp`, `nonce`
-    /// and `query_time` (RSA10g). Options with a token make it the one to use (RSA10e).
+    /// Later tokens use the same options and parameters, except for `timestamp`, `nonce` and `query_time` (RSA10g). If
+    /// the options contain a token, the client uses that one (RSA10e).
     ///
-    /// Of a [`Realtime`](crate::Realtime) client it alters the connection (RTC8). A connected one goes on
-    /// without interruption under the new token, and this returns once the service has accepted it. An
-    /// attempt to connect is begun again with the new token, and a client without a connection connects;
-    /// this then returns once it is connected.
+    /// With a [`Realtime`](crate::Realtime) client the connection uses the new token, too (RTC8). An established
+    /// connection continues without interruption, and the call returns once the service has accepted the token. A
+    /// pending attempt to connect starts again with the new token, and a client without a connection connects; the
+    /// call then returns once the client is connected.
     ///
     /// # Errors
-    /// 40171 when there is nothing to get a token from, 40170 when callback or auth URL give none, 40102
-    /// when it is for another client (RSA15), and what the service says. The client then goes on as
-    /// before; but a connection fails when the token is for another client, when it is refused with status
-    /// 403 (RSA4d), and when the service does not accept it (RTC8a2).
+    /// 40171 without a way to get a token; 40170 when the callback or the auth URL returns none; 40102 for a token of
+    /// another client (RSA15); the service's reason. The client then continues with its old token. Its connection,
+    /// however, fails when the token is for another client, when the auth server refuses with status 403 (RSA4d), and
+    /// when the service does not accept the token (RTC8a2).
     ///
-    /// Of a realtime client besides: 50003 without an answer of the service within the realtime request
-    /// timeout; why there is no connection when it is closed, fails or is suspended before one is there
-    /// (RTC8b1).
+    /// With a realtime client also: 50003 without a reply of the service within the realtime request timeout; the
+    /// reason why there is no connection when it is closed, fails or is suspended before it is established (RTC8b1).
     Authorize -> TokenDetails,
     |request| Box::pin(async move {
-        let Request { pipeline, params, options, connection } = request;
+        let TokenOperation { pipeline, params, options, connection } = request;
         pipeline.require_runtime()?;
-        // The connection would get the token in a task of its own, which does not know its caller.
+        // The driver gets the token in another task, where the caller is not known any more.
         if pipeline.session().calls_back(options.as_ref())? {
             calling::refuse_callback_of(pipeline.session().client())?;
         }
@@ -113,42 +112,42 @@ operation!(
 );
 
 impl Authorize {
-    /// The same, for the client of this connection.
-    pub(super) fn over(mut self, connection: Option<WeakHandle>) -> Self {
+    /// The same operation for the client of this connection.
+    pub(super) fn over(mut self, connection: Option<WeakDriverHandle>) -> Self {
         self.0.connection = connection;
         self
     }
 }
 
 operation!(
-    /// Gets a token without using it, when it is awaited (RSA8).
+    /// Gets a token when awaited, without using it (RSA8).
     ///
     /// # Errors
-    /// As [`Authorize`], except for 40102.
+    /// As for [`Authorize`], except for 40102.
     RequestToken -> TokenDetails,
     |request| Box::pin(async move {
-        let Request { pipeline, options, .. } = &request;
+        let TokenOperation { pipeline, options, .. } = &request;
         pipeline.require_runtime()?;
-        let means = pipeline.session().means(options.as_ref())?;
-        obtain::token(pipeline, &means, request.params()).await
+        let credentials = pipeline.session().credentials(options.as_ref())?;
+        obtain::token(pipeline, &credentials, request.params()).await
     })
 );
 
 operation!(
-    /// Makes a signed token request for somebody else to use, when it is awaited (RSA9).
+    /// Makes a signed token request for another client when awaited (RSA9).
     ///
-    /// It needs the API key and nothing from the network, unless the service is to tell the time.
+    /// It needs the API key. It sends no request, except for the service's time if that is to be queried.
     ///
     /// # Errors
-    /// 40101 without an API key; what keeps the service from telling the time, if it has to.
+    /// 40101 without an API key; the errors of a request for the service's time.
     CreateTokenRequest -> TokenRequest,
     |request| Box::pin(async move {
-        let Request { pipeline, options, .. } = &request;
-        let means = pipeline.session().means(options.as_ref())?;
-        let key = means.key.as_ref().ok_or_else(|| {
+        let TokenOperation { pipeline, options, .. } = &request;
+        let credentials = pipeline.session().credentials(options.as_ref())?;
+        let key = credentials.key.as_ref().ok_or_else(|| {
             let message = "signing a token request needs an API key, and there is none";
             Error::new(ErrorCode::INVALID_CREDENTIALS, 401, message).with_remedy("set `key`")
         })?;
-        obtain::signed_request(pipeline, key, request.params(), means.query_time).await
+        obtain::signed_request(pipeline, key, request.params(), credentials.query_time).await
     })
 );

@@ -1,4 +1,4 @@
-//! How a client authenticates, as it is told (AO).
+//! Authentication options (AO).
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use capably_protocol::{TokenDetails, TokenParams, TokenRequest};
 
 use super::source::{AuthCallback, CallbackError, TokenSource};
 
-/// How to authenticate, or how to get tokens (AO1).
+/// Credentials, and ways to get tokens (AO1).
 ///
-/// Handed to an operation of [`Auth`](super::Auth), these stand in place of the client's own; only the
-/// API key is the client's where none is given here. `Debug` shows no secret.
+/// In an operation of [`Auth`](super::Auth), they replace the client's own options, except that the client's API key is
+/// used if they have none. `Debug` shows no secret.
 ///
 /// ```
 /// use capably::auth::{AuthMethod, AuthOptions};
@@ -35,55 +35,55 @@ pub struct AuthOptions {
 }
 
 impl AuthOptions {
-    /// Options that say nothing.
+    /// Empty options.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The API key to sign token requests with: `appId.keyId:secret` (AO2a).
+    /// Sets the API key that signs token requests: `appId.keyId:secret` (AO2a).
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// A token to use (AO2h).
+    /// Sets a token to use (AO2h).
     #[must_use]
     pub fn token(self, token: impl Into<String>) -> Self {
         self.token_details(TokenDetails::new(token.into()))
     }
 
-    /// A token to use, with what is known of it (AO2i).
+    /// Sets a token to use, with its details (AO2i).
     #[must_use]
     pub fn token_details(mut self, details: TokenDetails) -> Self {
         self.token = Some(details);
         self
     }
 
-    /// A signed request to exchange for the first token (TO3j2).
+    /// Sets a signed token request to exchange for the first token (TO3j2).
     #[must_use]
     pub fn token_request(mut self, request: TokenRequest) -> Self {
         self.request = Some(request);
         self
     }
 
-    /// Whether to use a token rather than the API key; when nothing is said, a token is used if there is
-    /// one, or another way than the key to get one (AO2j, RSA4).
+    /// Whether to use a token instead of the API key. By default a token is used if the options have one, or a way to
+    /// get one other than the key (AO2j, RSA4).
     #[must_use]
     pub fn use_token_auth(mut self, token: bool) -> Self {
         self.use_token_auth = Some(token);
         self
     }
 
-    /// Asks this function for a token whenever one is needed (AO2b).
+    /// Sets a function that the client calls whenever it needs a token (AO2b).
     ///
-    /// It is given what the token should be like, and returns a token string, [`TokenDetails`], a
-    /// [`TokenRequest`] or JSON of one of these. An error of type
-    /// [`Error`](crate::Error) is passed on as it is; any other one, a panic, and no answer within
-    /// [`http_request_timeout`](crate::ClientOptions::http_request_timeout) are error 40170 (RSA4e).
+    /// It receives the parameters of the token, and returns a token string, [`TokenDetails`], a [`TokenRequest`] or
+    /// JSON of one of these. The client passes on an error of type [`Error`](crate::Error) unchanged. Any other
+    /// error, a panic, and no result within [`http_request_timeout`](crate::ClientOptions::http_request_timeout)
+    /// become error 40170 (RSA4e).
     ///
-    /// What needs a new token of the client that calls it fails in the function, with 40170: requests,
-    /// operations that wait for the connection, `authorize`, `request_token`. Use another client there.
+    /// In the function, calls that need a new token of the same client fail with 40170: requests, operations that wait
+    /// for the connection, `authorize`, `request_token`. Use another client there.
     #[must_use]
     pub fn auth_callback<F, R, T, E>(mut self, callback: F) -> Self
     where
@@ -96,39 +96,39 @@ impl AuthOptions {
         self
     }
 
-    /// Asks this URL for a token whenever one is needed (AO2c, RSA8c).
+    /// Sets a URL that the client requests whenever it needs a token (AO2c, RSA8c).
     ///
-    /// It answers with the token as `text/plain` or `application/jwt`, or with a token request or token
-    /// details as `application/json`; at most 128 KiB (RSA4f).
+    /// The response has the token as `text/plain` or `application/jwt`, or a token request or token details as
+    /// `application/json`. Its size is at most 128 KiB (RSA4f).
     #[must_use]
     pub fn auth_url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(url.into());
         self
     }
 
-    /// How to ask the URL; GET by default (AO2d).
+    /// Sets the HTTP method for the auth URL; GET by default (AO2d).
     #[must_use]
     pub fn auth_method(mut self, method: AuthMethod) -> Self {
         self.method = method;
         self
     }
 
-    /// Adds a header to the request to the URL (AO2e).
+    /// Adds a header to requests to the auth URL (AO2e).
     #[must_use]
     pub fn auth_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// Adds a parameter to the request to the URL: in the query of a GET, in the form of a POST (AO2f).
+    /// Adds a parameter to requests to the auth URL: in the query of a GET, in the form of a POST (AO2f).
     #[must_use]
     pub fn auth_param(mut self, name: impl Into<String>, value: impl ToString) -> Self {
         self.params.push((name.into(), value.to_string()));
         self
     }
 
-    /// Whether to date token requests by the service's clock rather than by the local one; false by
-    /// default (AO2g). The service is asked once; then the difference is known (RSA10k).
+    /// Whether token requests have the time of the service's clock instead of the local clock; false by default (AO2g).
+    /// The client queries the service's time once, and then knows the offset (RSA10k).
     #[must_use]
     pub fn query_time(mut self, query: bool) -> Self {
         self.query_time = query;
@@ -136,20 +136,20 @@ impl AuthOptions {
     }
 }
 
-/// How an auth URL is asked (AO2d).
+/// The HTTP method for an auth URL (AO2d).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AuthMethod {
-    /// With parameters in the query.
+    /// GET, with the parameters in the query.
     #[default]
     Get,
-    /// With parameters as a form in the body.
+    /// POST, with the parameters as a form in the body.
     Post,
 }
 
 impl fmt::Debug for AuthOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A key's name is public, its secret is not.
+        // The name of a key is public; only its secret is redacted.
         let key = self.key.as_deref().map(|key| match key.split_once(':') {
             Some((name, _)) => format!("{name}:[redacted]"),
             None => "[redacted]".to_owned(),
@@ -163,7 +163,7 @@ impl fmt::Debug for AuthOptions {
             .field("request", &self.request)
             .field("use_token_auth", &self.use_token_auth)
             .field("callback", &self.callback.is_some())
-            // A query may hold credentials.
+            // A query may contain credentials.
             .field("url", &self.url.as_deref().and_then(|url| url.split(['?', '#']).next()))
             .field("method", &self.method)
             .field("headers", &names(&self.headers))

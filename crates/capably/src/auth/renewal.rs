@@ -1,4 +1,4 @@
-//! The renewal of a token: a task of its own, shared by all who wait for it (RSA4b).
+//! The renewal of a token: a separate task, shared by all calls that wait for the token (RSA4b).
 
 use std::{
     panic::AssertUnwindSafe,
@@ -13,7 +13,7 @@ use tokio::{sync::watch, task::AbortHandle};
 use super::{calling, failed, session::Proof};
 use crate::Result;
 
-/// A renewal under way. Whoever gives up waiting for it does not matter to it.
+/// A running renewal. It does not depend on the calls that wait for it: if one is dropped, the renewal continues.
 pub(super) struct Renewal {
     ended: watch::Sender<Option<Ended>>,
     task: OnceLock<AbortHandle>,
@@ -22,12 +22,12 @@ pub(super) struct Renewal {
 #[derive(Clone)]
 enum Ended {
     With(Result<Proof>),
-    /// Its task was dropped, as tasks are whose runtime ends.
+    /// The task was dropped before its end, because its runtime has ended.
     Lost,
 }
 
 impl Renewal {
-    /// Begins the work on the current runtime. It ends early when `gone` does.
+    /// Starts the work on the current runtime. The work stops early when `gone` resolves.
     pub(super) fn spawn(
         work: impl Future<Output = Result<Proof>> + Send + 'static,
         gone: impl Future<Output = ()> + Send + 'static,
@@ -43,6 +43,7 @@ impl Renewal {
                 );
             }
         };
+        // The new task inherits the callers, so that a callback that needs its own token is still detected.
         let task = tokio::spawn(calling::led_to_by(calling::callers(), work));
         let _ = renewal.task.set(task.abort_handle());
         renewal
@@ -53,7 +54,7 @@ impl Renewal {
         self.end_as(Ended::With(outcome));
     }
 
-    /// Has the work stop.
+    /// Stops the work.
     pub(super) fn abort(&self) {
         if let Some(task) = self.task.get() {
             task.abort();
@@ -64,8 +65,8 @@ impl Renewal {
         self.ended.borrow().is_some()
     }
 
-    /// Waits for the outcome; `None` when the work was lost with its runtime, or takes longer than it may:
-    /// then nobody drives its runtime.
+    /// Waits for the outcome. `None` if the task was lost with its runtime, or takes longer than `limit`, which means
+    /// that its runtime does not run any more.
     pub(super) async fn outcome(&self, limit: Duration) -> Option<Result<Proof>> {
         let mut ended = self.ended.subscribe();
         let waited = tokio::time::timeout(limit, ended.wait_for(Option::is_some)).await;
@@ -86,7 +87,7 @@ impl Renewal {
     }
 }
 
-/// Tells those who wait when the task is dropped.
+/// Ends the renewal when its task is dropped, so that no call waits for ever.
 struct LostOnDrop(Arc<Renewal>);
 
 impl Drop for LostOnDrop {

@@ -11,17 +11,17 @@ use crate::{
     rest::{Call, Pipeline, escape},
 };
 
-/// Which tokens to revoke (TRT1).
+/// Selects tokens to revoke (TRT1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RevocationTarget {
-    /// By what tokens are told: `clientId`, `revocationKey` or `channel` (TRT2a).
+    /// The attribute that selects tokens: `clientId`, `revocationKey` or `channel` (TRT2a).
     pub kind: Str,
-    /// Its value (TRT2b).
+    /// The value of the attribute (TRT2b).
     pub value: Str,
 }
 
 impl RevocationTarget {
-    /// Tokens of another kind than those below.
+    /// Tokens with this value of an attribute, for attributes without a method here.
     pub fn new(kind: impl Into<Str>, value: impl Into<Str>) -> Self {
         Self { kind: kind.into(), value: value.into() }
     }
@@ -43,52 +43,52 @@ impl RevocationTarget {
 }
 
 impl fmt::Display for RevocationTarget {
-    /// As the wire has it (RSA17b).
+    /// The form on the wire, `kind:value` (RSA17b).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.kind, self.value)
     }
 }
 
-/// Tokens that were revoked (TRS1).
+/// A successful revocation (TRS1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Revocation {
-    /// Which, as `kind:value` (TRS2a).
+    /// The target, as `kind:value` (TRS2a).
     pub target: Str,
-    /// When it takes effect, in ms since the epoch (TRS2b).
+    /// When the revocation takes effect, in ms since the epoch (TRS2b).
     pub applies_at: Millis,
-    /// Tokens issued before this time are revoked, in ms since the epoch (TRS2c).
+    /// Tokens that were issued before this time are revoked, in ms since the epoch (TRS2c).
     pub issued_before: Millis,
 }
 
-/// Tokens that were not revoked (TRF1).
+/// A failed revocation (TRF1).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RevocationFailure {
-    /// Which, as `kind:value` (TRF2a).
+    /// The target, as `kind:value` (TRF2a).
     pub target: Str,
-    /// Why (TRF2b).
+    /// The reason (TRF2b).
     pub error: Error,
 }
 
-/// What became of each target.
+/// The outcome for each target.
 pub type RevocationResult = BatchResult<Result<Revocation, RevocationFailure>>;
 
-/// Revokes tokens when it is awaited (RSA17).
+/// Revokes tokens when awaited (RSA17).
 ///
 /// # Errors
-/// 40162 for a client that uses a token (RSA17d), and what the service says, such as 40163 for a key whose
-/// tokens cannot be revoked. What goes wrong with a single target is in the result.
+/// 40162 for a client that uses a token (RSA17d); the service's reason, such as 40163 for a key without revocable
+/// tokens. The failure of a single target is in the result.
 #[derive(Clone)]
-#[must_use = "nothing is revoked until it is awaited"]
+#[must_use = "nothing is revoked until this is awaited"]
 pub struct RevokeTokens {
     pipeline: Arc<Pipeline>,
-    body: Body,
+    body: RevokeRequest,
 }
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body {
+struct RevokeRequest {
     targets: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     issued_before: Option<Millis>,
@@ -102,17 +102,18 @@ impl RevokeTokens {
         targets: impl IntoIterator<Item = RevocationTarget>,
     ) -> Self {
         let targets = targets.into_iter().map(|target| target.to_string()).collect();
-        let body = Body { targets, issued_before: None, allow_reauth_margin: None };
+        let body = RevokeRequest { targets, issued_before: None, allow_reauth_margin: None };
         Self { pipeline, body }
     }
 
-    /// Revokes tokens issued before this time, in ms since the epoch; before now by default (RSA17e).
+    /// Revokes only tokens that were issued before this time, in ms since the epoch; by default, all tokens issued so
+    /// far (RSA17e).
     pub fn issued_before(mut self, time: Millis) -> Self {
         self.body.issued_before = Some(time);
         self
     }
 
-    /// Whether connected clients get some 30 s to get a new token; not by default (RSA17f).
+    /// Whether connected clients have about 30 s to get a new token; false by default (RSA17f).
     pub fn allow_reauth_margin(mut self, allow: bool) -> Self {
         self.body.allow_reauth_margin = Some(allow);
         self
@@ -121,10 +122,10 @@ impl RevokeTokens {
     async fn send(self) -> Result<RevocationResult> {
         let Self { pipeline, body } = self;
         let session = pipeline.session();
-        let key = match &session.means(None)?.key {
+        let key = match &session.credentials(None)?.key {
             Some(key) if session.is_basic() => key.clone(),
             Some(_) | None => {
-                let message = "tokens can be revoked with an API key alone";
+                let message = "revoking tokens needs an API key, and this client uses a token";
                 let code = ErrorCode::OPERATION_REQUIRES_BASIC_AUTHENTICATION;
                 return Err(Error::new(code, 401, message)
                     .with_remedy("make a client with the API key and without a token"));
@@ -135,7 +136,7 @@ impl RevokeTokens {
                 .with_source(error)
         })?;
         let path = format!("/keys/{}/revokeTokens", escape(key.name()));
-        let answer: Answer = pipeline.send(&Call::post(path, body)).await?.decode()?;
+        let answer: RevokeReply = pipeline.send(&Call::post(path, body)).await?.decode()?;
         Ok(answer.into())
     }
 }
@@ -155,22 +156,22 @@ impl fmt::Debug for RevokeTokens {
     }
 }
 
-/// The service's answer: with counts, or the bare results.
+/// The service's reply: the results with counts, or without.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Answer {
-    Bare(Vec<Item>),
+enum RevokeReply {
+    Bare(Vec<RevokeOutcome>),
     #[serde(rename_all = "camelCase")]
     Counted {
         success_count: Option<u32>,
         failure_count: Option<u32>,
-        results: Vec<Item>,
+        results: Vec<RevokeOutcome>,
     },
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Item {
+struct RevokeOutcome {
     #[serde(default)]
     target: Str,
     #[serde(default)]
@@ -180,11 +181,11 @@ struct Item {
     error: Option<ErrorInfo>,
 }
 
-impl From<Answer> for RevocationResult {
-    fn from(answer: Answer) -> Self {
+impl From<RevokeReply> for RevocationResult {
+    fn from(answer: RevokeReply) -> Self {
         let (successes, failures, items) = match answer {
-            Answer::Bare(items) => (None, None, items),
-            Answer::Counted { success_count, failure_count, results } => {
+            RevokeReply::Bare(items) => (None, None, items),
+            RevokeReply::Counted { success_count, failure_count, results } => {
                 (success_count, failure_count, results)
             }
         };
@@ -197,7 +198,7 @@ impl From<Answer> for RevocationResult {
             }),
         });
         let mut batch: Self = results.collect();
-        // What the service counted goes before what was counted here.
+        // The service's own counts take precedence.
         batch.success_count = successes.unwrap_or(batch.success_count);
         batch.failure_count = failures.unwrap_or(batch.failure_count);
         batch

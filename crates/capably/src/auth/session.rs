@@ -1,8 +1,8 @@
-//! The token in use, and its renewal: one at a time, shared by all who need it (RSA4b, RSA16).
+//! The current token, and its renewal: one at a time, shared by all waiting calls (RSA4b, RSA16).
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use capably_protocol::{ApiKey, ErrorCode, Millis, Str, TokenDetails, TokenParams, TokenRequest};
@@ -10,7 +10,7 @@ use capably_protocol::{ApiKey, ErrorCode, Millis, Str, TokenDetails, TokenParams
 use super::{
     AuthOptions,
     calling::{self, Calls, ClientNumber},
-    means::{self, Means, Source},
+    credentials::{self, Credentials, TokenProvider},
     obtain,
     renewal::Renewal,
 };
@@ -18,45 +18,46 @@ use crate::{
     Error, Result,
     options::{Config, Problems},
     rest::Pipeline,
+    sync::lock,
 };
 
-/// So many tokens in a row that are past their time on arrival show that the local clock was set since the
+/// After this many tokens in a row that were expired on arrival, the local clock must have been changed since the
 /// service's time was queried.
-const STALE_ON_ARRIVAL: u8 = 2;
+const MAX_EXPIRED_ON_ARRIVAL: u8 = 2;
 
-/// What a client knows of its authentication.
+/// The authentication state of a client.
 pub(crate) struct Session {
     config: Arc<Config>,
-    state: Mutex<State>,
-    /// Calls of the auth callback that are under way.
+    state: Mutex<SessionState>,
+    /// Running calls of the auth callback.
     pub(super) calls: Calls,
 }
 
-struct State {
-    means: Arc<Means>,
-    /// What tokens are asked for, when nothing else is said.
+struct SessionState {
+    credentials: Arc<Credentials>,
+    /// The default parameters of new tokens.
     params: TokenParams,
     token: Option<TokenDetails>,
-    /// What the next token is given for, instead of asking as usual.
+    /// A token request to exchange for the next token, before the usual ways are used.
     request: Option<TokenRequest>,
-    /// Counts the tokens there were.
+    /// The number of tokens so far. It identifies the current one.
     generation: u64,
-    /// Of the last token, good or not.
+    /// The client id of the last token, even if the service has rejected the token.
     client_id: Option<Str>,
-    /// How far the service's clock is ahead, in ms (RSA10k); `None` while the service's time was not
+    /// The offset of the service's clock from the local clock, in ms (RSA10k); `None` before the service's time is
     /// queried.
     offset: Option<Millis>,
-    /// How many tokens in a row were past their time on arrival.
+    /// The number of tokens in a row that were expired on arrival.
     stale: u8,
     renewal: Option<Arc<Renewal>>,
 }
 
-/// What proves the identity on a request.
+/// Proves the client's identity in a request.
 #[derive(Clone)]
 pub(crate) enum Proof {
     /// The key itself (RSA2).
     Basic(ApiKey),
-    /// A token (RSA3), and which in the row of tokens it is.
+    /// A token (RSA3) and its generation.
     Token { token: Str, generation: u64 },
 }
 
@@ -64,32 +65,32 @@ impl Proof {
     /// The value of the `Authorization` header.
     pub(crate) fn header(&self) -> String {
         match self {
-            Self::Basic(key) => means::basic(key),
-            Self::Token { token, .. } => means::bearer(token),
+            Self::Basic(key) => credentials::basic(key),
+            Self::Token { token, .. } => credentials::bearer(token),
         }
     }
 }
 
 impl Session {
     pub(crate) fn new(config: Arc<Config>) -> Self {
-        let means = Arc::new(config.means.clone());
+        let credentials = Arc::new(config.credentials.clone());
         let mut params = config.options.default_token_params.clone().unwrap_or_default();
         forget_one_time(&mut params);
         if let Some(client_id) = &config.options.client_id {
             params.client_id = Some(client_id.as_str().into());
         }
-        if !means.basic && !means.can_renew() {
+        if !credentials.basic && !credentials.can_renew() {
             tracing::info!(
                 code = ErrorCode::TOKEN_RENEWAL_NOT_CONFIGURED.0,
                 href = "https://help.ably.io/error/40171",
-                "the token cannot be renewed: there is nothing to get a new one from"
+                "the token cannot be renewed: the client has no way to get a new one"
             );
         }
-        let token = if means.basic { None } else { means.token.clone() };
+        let token = if credentials.basic { None } else { credentials.token.clone() };
         let client_id = token.as_ref().and_then(|token| token.client_id.clone());
-        let request = means.request.clone();
-        let state = State {
-            means,
+        let request = credentials.request.clone();
+        let state = SessionState {
+            credentials,
             params,
             token,
             request,
@@ -102,11 +103,10 @@ impl Session {
         Self { config, state: Mutex::new(state), calls: Calls::default() }
     }
 
-    /// What proves the identity now: the key, the token, or a new token where there is none that is still
-    /// good.
+    /// The proof for a request: the key, the current token, or a new token if the current one is not valid any more.
     ///
     /// # Errors
-    /// Why there is none; 40170 where it takes a new token, in the auth callback that is to give it.
+    /// The reason why there is no new token; 40170 if a new token is needed in the auth callback that provides it.
     pub(crate) async fn proof(pipeline: &Arc<Pipeline>) -> Result<Proof> {
         let clock = &pipeline.config().options.clock;
         Self::renewed(pipeline, |state| {
@@ -114,7 +114,7 @@ impl Session {
                 return Some(Ok(proof));
             }
             if !state.can_renew() {
-                return Some(Err(obtain::no_means()));
+                return Some(Err(obtain::cannot_renew()));
             }
             state.token = None;
             None
@@ -122,16 +122,17 @@ impl Session {
         .await
     }
 
-    /// What proves the identity, if nobody has to be asked for it.
+    /// The proof for a request, if it needs no renewal.
     pub(crate) fn present(&self) -> Option<Proof> {
         self.lock().present(self.config.options.clock.now())
     }
 
-    /// What proves the identity, after the service has rejected a token: the one that came after it, or a
-    /// new one.
+    /// The proof for a repeated request after the service has rejected a token: the token after the rejected one,
+    /// which another call may have got already, or a new token.
     ///
     /// # Errors
-    /// 40171 when there is nothing to get one from (RSA4a2), caused by the rejection; why there is none.
+    /// 40171 without a way to get a token (RSA4a2), with the rejection as its cause; the reason why there is no new
+    /// token.
     pub(crate) async fn proof_after(
         pipeline: &Arc<Pipeline>,
         rejected: u64,
@@ -143,7 +144,7 @@ impl Session {
                 return Some(Ok(proof));
             }
             if !state.can_renew() {
-                let message = format!("the token is no longer good: {}", error.message());
+                let message = format!("the token is no longer valid: {}", error.message());
                 return Some(Err(super::caused(
                     (ErrorCode::TOKEN_RENEWAL_NOT_CONFIGURED, 401),
                     message,
@@ -155,10 +156,10 @@ impl Session {
         .await
     }
 
-    /// The token that came after this one, or a new one. The old one stays in use until then.
+    /// The token after this one, or a new token. The old token stays current until then.
     ///
     /// # Errors
-    /// 40171 when there is nothing to get one from; why there is none.
+    /// 40171 without a way to get a token; the reason why there is no new token.
     pub(crate) async fn successor(pipeline: &Arc<Pipeline>, generation: u64) -> Result<Proof> {
         Self::renewed(pipeline, |state| {
             if state.generation != generation
@@ -166,15 +167,15 @@ impl Session {
             {
                 return Some(Ok(proof));
             }
-            if state.can_renew() { None } else { Some(Err(obtain::no_means())) }
+            if state.can_renew() { None } else { Some(Err(obtain::cannot_renew())) }
         })
         .await
     }
 
-    /// What `look` finds, or else what a renewal comes to: the one under way, or a new one.
+    /// The result of `look`, or else the outcome of a renewal: of the running one, or of a new one.
     async fn renewed(
         pipeline: &Arc<Pipeline>,
-        look: impl Fn(&mut State) -> Option<Result<Proof>>,
+        look: impl Fn(&mut SessionState) -> Option<Result<Proof>>,
     ) -> Result<Proof> {
         let session = pipeline.session();
         loop {
@@ -190,38 +191,39 @@ impl Session {
                 return outcome;
             }
             session.lock().give_up(&renewal);
+            // A lost renewal of another call is started again here; a lost renewal of this call would be lost again.
             if is_own {
-                return Err(super::failed("the runtime that was to get a new token has ended"));
+                return Err(super::failed("the runtime that was getting a new token has ended"));
             }
         }
     }
 
-    /// Whether a new token can be had when one is no longer good (RSA4a).
+    /// Whether the client has a way to get a new token (RSA4a).
     pub(crate) fn can_renew(&self) -> bool {
         self.lock().can_renew()
     }
 
-    /// Notes who the service says that the client is (RSA7b3, RSA12a).
+    /// Sets the client id that the service has confirmed (RSA7b3, RSA12a).
     pub(crate) fn confirm(&self, client_id: Option<Str>) {
         self.lock().client_id = client_id;
     }
 
-    /// Notes that the service has rejected a token (RSA16d).
+    /// Discards a token that the service has rejected (RSA16d).
     pub(crate) fn discard(&self, rejected: u64) {
         self.lock().discard(rejected);
     }
 
-    /// Gets a token now, and uses it and what it was got with from now on (RSA10). With it comes its
-    /// generation.
+    /// Gets a token, and makes it the current one. Later tokens use the same parameters and options (RSA10). Returns
+    /// the token and its generation.
     pub(crate) async fn authorize(
         pipeline: &Arc<Pipeline>,
         params: Option<TokenParams>,
         options: Option<&AuthOptions>,
     ) -> Result<(TokenDetails, u64)> {
         let session = pipeline.session();
-        let mut means = session.means(options)?;
+        let mut credentials = session.credentials(options)?;
         let (given, request) = match options {
-            Some(_) => (means.token.clone(), means.request.clone()),
+            Some(_) => (credentials.token.clone(), credentials.request.clone()),
             None => (None, None),
         };
         let mut params = params.unwrap_or_else(|| session.lock().params.clone());
@@ -231,20 +233,20 @@ impl Session {
         let details = match (given, request) {
             (Some(details), _) => details,
             (None, Some(request)) => obtain::exchange(pipeline, &request).await?,
-            (None, None) => obtain::token(pipeline, &means, params.clone()).await?,
+            (None, None) => obtain::token(pipeline, &credentials, params.clone()).await?,
         };
         session.check(&details)?;
         forget_one_time(&mut params);
         let mut state = session.lock();
-        let kept = Arc::make_mut(&mut means);
+        let kept = Arc::make_mut(&mut credentials);
         kept.basic = false;
         if options.is_some() {
             kept.query_time = false;
         }
-        state.means = means;
+        state.credentials = credentials;
         state.params = params;
         state.install(details.clone(), session.config.options.clock.now());
-        // Its token would replace the one that the user asked for.
+        // A running renewal would replace the token that the program has requested.
         if let (Some(renewal), Some(proof)) = (state.renewal.take(), state.current()) {
             renewal.end(Ok(proof));
             renewal.abort();
@@ -252,36 +254,37 @@ impl Session {
         Ok((details, state.generation))
     }
 
-    /// Whether these options, or the client's own, get a token by calling the auth callback.
+    /// Whether a token with these options, or with the client's own, comes from an auth callback.
     ///
     /// # Errors
-    /// What is wrong with the options.
+    /// The problems of the options.
     pub(super) fn calls_back(&self, options: Option<&AuthOptions>) -> Result<bool> {
-        let means = self.means(options)?;
-        let is_given = options.is_some() && (means.token.is_some() || means.request.is_some());
-        Ok(!is_given && matches!(means.source, Some(Source::Callback(_))))
+        let credentials = self.credentials(options)?;
+        let is_given =
+            options.is_some() && (credentials.token.is_some() || credentials.request.is_some());
+        Ok(!is_given && matches!(credentials.source, Some(TokenProvider::Callback(_))))
     }
 
-    /// Which client this is of.
+    /// The client of the session.
     pub(super) fn client(&self) -> ClientNumber {
         self.config.number
     }
 
-    /// The means that options amount to, or the client's own.
+    /// The credentials in these options; without options, the client's own.
     ///
     /// # Errors
-    /// What is wrong with the options.
-    pub(super) fn means(&self, options: Option<&AuthOptions>) -> Result<Arc<Means>> {
-        let own = Arc::clone(&self.lock().means);
+    /// The problems of the options.
+    pub(super) fn credentials(&self, options: Option<&AuthOptions>) -> Result<Arc<Credentials>> {
+        let own = Arc::clone(&self.lock().credentials);
         let Some(options) = options else { return Ok(own) };
         let mut problems = Problems::default();
-        match options.means(own.key.as_ref(), &mut problems) {
-            Some(means) => Ok(Arc::new(means)),
+        match options.credentials(own.key.as_ref(), &mut problems) {
+            Some(credentials) => Ok(Arc::new(credentials)),
             None => Err(problems.into_error()),
         }
     }
 
-    /// What tokens are asked for, when nothing else is said.
+    /// The default parameters of new tokens.
     pub(super) fn params(&self) -> TokenParams {
         let mut params = self.lock().params.clone();
         if params.client_id.is_none() {
@@ -290,20 +293,20 @@ impl Session {
         params
     }
 
-    /// Who the client is, as far as that is known (RSA7b, RSA12).
+    /// The client id, if it is known (RSA7b, RSA12).
     pub(crate) fn client_id(&self) -> Option<Str> {
         let set = self.config.options.client_id.as_deref().map(Str::from);
         set.or_else(|| self.lock().client_id.clone())
     }
 
-    /// The token in use (RSA16).
+    /// The current token (RSA16).
     pub(super) fn token(&self) -> Option<TokenDetails> {
         self.lock().token.clone()
     }
 
-    /// Whether requests carry the key itself.
+    /// Whether requests contain the key itself.
     pub(super) fn is_basic(&self) -> bool {
-        self.lock().means.basic
+        self.lock().credentials.basic
     }
 
     pub(super) fn offset(&self) -> Option<Millis> {
@@ -314,10 +317,10 @@ impl Session {
         self.lock().offset = Some(offset);
     }
 
-    /// Whether the token is for the client that this is (RSA15).
+    /// Checks that a token is for this client (RSA15).
     ///
     /// # Errors
-    /// Code 40102 when it is for another one.
+    /// Code 40102 for a token of another client.
     fn check(&self, details: &TokenDetails) -> Result<()> {
         match mismatch(self.config.options.client_id.as_deref(), details) {
             Some(message) => Err(Error::new(ErrorCode::INCOMPATIBLE_CREDENTIALS, 401, message)),
@@ -325,22 +328,21 @@ impl Session {
         }
     }
 
-    /// Nothing panics while it holds the lock, so a poisoned one is as good as any.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, SessionState> {
+        lock(&self.state)
     }
 }
 
-impl State {
+impl SessionState {
     fn current(&self) -> Option<Proof> {
         let token = self.token.as_ref()?.token.clone();
         Some(Proof::Token { token, generation: self.generation })
     }
 
-    /// The key, or the token unless its time is over.
+    /// The key, or the current token unless it has expired.
     fn present(&self, now: Millis) -> Option<Proof> {
-        if self.means.basic
-            && let Some(key) = &self.means.key
+        if self.credentials.basic
+            && let Some(key) = &self.credentials.key
         {
             return Some(Proof::Basic(key.clone()));
         }
@@ -348,11 +350,11 @@ impl State {
     }
 
     fn can_renew(&self) -> bool {
-        self.means.can_renew() || self.request.is_some()
+        self.credentials.can_renew() || self.request.is_some()
     }
 
-    /// Whether the token's time is over and another can be had. Only the service's clock counts, once the
-    /// service's time was queried: the local one may be wrong (RSA4b1).
+    /// Whether the token has expired and can be renewed. Only the service's clock decides, and only once it was
+    /// queried: the local clock may be wrong (RSA4b1).
     fn is_expired(&self, now: Millis) -> bool {
         let Some(expires) = self.token.as_ref().and_then(|token| token.expires) else {
             return false;
@@ -368,32 +370,33 @@ impl State {
         let now = now.saturating_add(self.offset.unwrap_or_default());
         let is_stale = details.expires.is_some_and(|expires| expires <= now);
         self.stale = if is_stale { self.stale.saturating_add(1) } else { 0 };
-        if self.stale >= STALE_ON_ARRIVAL {
-            // A token that the service would take must not be renewed on every request (RSA10k).
+        if self.stale >= MAX_EXPIRED_ON_ARRIVAL {
+            // Otherwise a token that the service accepts would be renewed with every request (RSA10k).
             self.offset = None;
         }
         self.token = Some(details);
     }
 
     fn discard(&mut self, generation: u64) {
+        // A late rejection of an old token must not discard its successor.
         if self.generation == generation {
             self.token = None;
         }
     }
 
-    /// The renewal under way, or a new one, and whether it is new.
+    /// The running renewal or a new one, and whether it is new.
     fn join_renewal(&mut self, pipeline: &Arc<Pipeline>) -> (Arc<Renewal>, bool) {
         if let Some(running) = self.renewal.as_ref().filter(|renewal| !renewal.has_ended()) {
             return (Arc::clone(running), false);
         }
-        let (means, request) = (Arc::clone(&self.means), self.request.clone());
+        let (credentials, request) = (Arc::clone(&self.credentials), self.request.clone());
         let (own, gone) = pipeline.outlived();
-        let renewal = Renewal::spawn(renew(own, means, request, self.generation), gone);
+        let renewal = Renewal::spawn(renew(own, credentials, request, self.generation), gone);
         self.renewal = Some(Arc::clone(&renewal));
         (renewal, true)
     }
 
-    /// Lets others begin a renewal in place of this one.
+    /// Drops a renewal that will have no outcome, so that another call can start a new one.
     fn give_up(&mut self, renewal: &Arc<Renewal>) {
         if self.renewal.as_ref().is_some_and(|running| Arc::ptr_eq(running, renewal)) {
             self.renewal = None;
@@ -402,22 +405,22 @@ impl State {
     }
 }
 
-/// Replaces the token of this generation.
+/// Gets the token after the one of this generation.
 async fn renew(
     pipeline: Pipeline,
-    means: Arc<Means>,
+    credentials: Arc<Credentials>,
     request: Option<TokenRequest>,
     generation: u64,
 ) -> Result<Proof> {
     let session = pipeline.session();
     let outcome = match &request {
         Some(request) => obtain::exchange(&pipeline, request).await,
-        None => obtain::token(&pipeline, &means, session.params()).await,
+        None => obtain::token(&pipeline, &credentials, session.params()).await,
     };
     let outcome = outcome.and_then(|details| session.check(&details).map(|()| details));
     let mut state = session.lock();
     if state.generation != generation {
-        // Somebody has authorized meanwhile, which is what counts.
+        // An explicit `authorize` has set a token meanwhile, and takes precedence.
         if let Some(proof) = state.current() {
             return Ok(proof);
         }
@@ -425,17 +428,19 @@ async fn renew(
         state.renewal = None;
     }
     state.install(
-        outcome.inspect_err(|error| tracing::warn!(error = %error.logged(), "no new token"))?,
+        outcome.inspect_err(
+            |error| tracing::warn!(error = %error.logged(), "the token was not renewed"),
+        )?,
         session.config.options.clock.now(),
     );
-    tracing::debug!(generation = state.generation, "a new token");
+    tracing::debug!(generation = state.generation, "the token was renewed");
     Ok(Proof::Token {
         token: state.token.as_ref().map(|details| details.token.clone()).unwrap_or_default(),
         generation: state.generation,
     })
 }
 
-/// What does not go together, if the token is for another client than the one set (RSA15a).
+/// A message if the token is for another client than this client id (RSA15a).
 pub(crate) fn mismatch(client_id: Option<&str>, details: &TokenDetails) -> Option<String> {
     match (client_id, details.client_id.as_deref()) {
         (Some(set), Some(of_token)) if of_token != "*" && of_token != set => Some(format!(
@@ -445,7 +450,7 @@ pub(crate) fn mismatch(client_id: Option<&str>, details: &TokenDetails) -> Optio
     }
 }
 
-/// Removes what is good for one request alone (TK2d, RSA10g).
+/// Removes the parameters that are valid for one request only (TK2d, RSA10g).
 fn forget_one_time(params: &mut TokenParams) {
     params.timestamp = None;
     params.nonce = None;
@@ -455,7 +460,7 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
         f.debug_struct("Session")
-            .field("means", &state.means)
+            .field("credentials", &state.credentials)
             .field("token", &state.token)
             .finish_non_exhaustive()
     }

@@ -1,4 +1,4 @@
-//! What yields a token: what a callback may return, and the callback.
+//! The results of auth callbacks and auth URLs, and the callback itself.
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
@@ -8,30 +8,29 @@ use serde_json::Value;
 use super::failed;
 use crate::{Error, Result, http::BoxFuture};
 
-/// The most that a token, or JSON that yields one, may hold, in bytes (RSA4f).
+/// The largest token, or JSON of a token, in bytes (RSA4f).
 pub(super) const MAX_SIZE: usize = 128 * 1024;
 
-/// Why a callback gave no token.
+/// The error of an auth callback.
 pub(crate) type CallbackError = Box<dyn StdError + Send + Sync>;
 
-/// What an auth callback returns (RSA8d).
+/// The result of an auth callback (RSA8d).
 ///
 /// Strings, [`TokenDetails`], [`TokenRequest`]s and JSON values convert into it. `Debug` shows no secret.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum TokenSource {
-    /// A token of any kind, such as a JWT: it is used as it is.
+    /// A token, such as a JWT. It is used unchanged.
     Token(Str),
-    /// A token, with what is known of it.
+    /// A token with its details.
     Details(TokenDetails),
-    /// A signed request, to be exchanged for a token.
+    /// A signed token request. The client exchanges it for a token.
     Request(TokenRequest),
-    /// JSON of token details, of a token request, or a token as a string: told apart by what is in it
-    /// (TO3j5).
+    /// JSON of token details, of a token request, or of a token string. Its members decide which (TO3j5).
     Json(Value),
 }
 
-/// A token, or what the service gives one for.
+/// A valid token, or a token request to exchange for one.
 pub(super) enum Resolved {
     Token(TokenDetails),
     Request(TokenRequest),
@@ -41,7 +40,7 @@ impl TokenSource {
     /// Checks form and size (RSA4f).
     ///
     /// # Errors
-    /// Code 40170 for what cannot be a token.
+    /// Code 40170 for an invalid token or token request.
     pub(super) fn resolve(self) -> Result<Resolved> {
         match self {
             Self::Token(token) => checked(TokenDetails::new(token)).map(Resolved::Token),
@@ -54,7 +53,7 @@ impl TokenSource {
         }
     }
 
-    /// Tells token details by their `token`, and token requests by their `keyName`.
+    /// Recognises token details by the member `token`, and token requests by `keyName`.
     fn from_json(value: Value) -> Result<Self> {
         match value {
             Value::String(token) => Ok(Self::Token(token.into())),
@@ -75,10 +74,10 @@ impl TokenSource {
     }
 }
 
-/// Token details that can be used (RSA4f).
+/// Checks that a token is neither empty nor too large (RSA4f).
 ///
 /// # Errors
-/// Code 40170 when the token is empty, or too large.
+/// Code 40170 for an empty token, or one that is too large.
 pub(super) fn checked(details: TokenDetails) -> Result<TokenDetails> {
     let known = details.capability.as_deref().map_or(0, str::len);
     check_size(details.token.len().saturating_add(known))?;
@@ -146,7 +145,7 @@ impl fmt::Debug for TokenSource {
     }
 }
 
-/// A user's function, its types erased.
+/// The program's function, with its types erased.
 #[derive(Clone)]
 pub(crate) struct AuthCallback(Arc<Erased>);
 
@@ -167,10 +166,10 @@ impl AuthCallback {
         }))
     }
 
-    /// Calls it.
+    /// Calls the function.
     ///
     /// # Errors
-    /// An [`Error`] of the callback as it is; 40170 for any other.
+    /// An [`Error`] of the callback unchanged; 40170 for any other error.
     pub(super) async fn call(&self, params: TokenParams) -> Result<TokenSource> {
         (self.0)(params).await.map_err(|error| match error.downcast::<Error>() {
             Ok(error) => *error,

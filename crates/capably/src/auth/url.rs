@@ -1,30 +1,29 @@
-//! Asking an auth URL for a token (RSA8c).
-
-use std::fmt::Write as _;
+//! Requests to an auth URL (RSA8c).
 
 use bytes::Bytes;
 use capably_protocol::{Format, TokenParams};
-use percent_encoding::percent_decode_str;
 
-use super::{AuthMethod, TokenSource, failed, failed_because, means::AuthUrl, source::MAX_SIZE};
+use super::{
+    AuthMethod, TokenSource, credentials::AuthUrl, failed, failed_because, source::MAX_SIZE,
+};
 use crate::{
     Error, Result,
     http::{HttpMethod, HttpRequest, HttpResponse},
-    rest::{Pipeline, Reply, escape},
+    rest::{Pipeline, Reply, append_pair},
 };
 
-/// Asks the URL.
+/// Requests a token from the URL.
 ///
 /// # Errors
-/// Code 40170 for no answer in time, an answer that is not a success, and one that cannot be a token
-/// (RSA4e, RSA4f); what the server said is its cause.
-pub(super) async fn ask(
+/// Code 40170 without a response in time, for a response that is not a success, and for an invalid token (RSA4e,
+/// RSA4f). The server's error is its cause.
+pub(super) async fn fetch(
     pipeline: &Pipeline,
     url: &AuthUrl,
     params: &TokenParams,
 ) -> Result<TokenSource> {
     let response = pipeline.fetch(request(url, params)).await.map_err(|error| {
-        failed(format!("the auth server could not be asked: {error}")).with_source(error)
+        failed(format!("the request to the auth server failed: {error}")).with_source(error)
     })?;
     read(response)
 }
@@ -32,7 +31,7 @@ pub(super) async fn ask(
 fn request(url: &AuthUrl, params: &TokenParams) -> HttpRequest {
     let mut pairs = url.params.clone();
     for (name, value) in params.to_query() {
-        // Token parameters go before others of their name (RSA8c2).
+        // A token parameter replaces an `auth_param` of the same name (RSA8c2).
         pairs.retain(|(known, _)| known != name);
         pairs.push((name.to_owned(), value));
     }
@@ -49,25 +48,24 @@ fn request(url: &AuthUrl, params: &TokenParams) -> HttpRequest {
     header("Accept", "application/json, application/jwt, text/plain");
     if url.method == AuthMethod::Post {
         header("Content-Type", "application/x-www-form-urlencoded");
-        request.body = Bytes::from(joined(&pairs));
+        request.body = Bytes::from(form(&pairs));
     }
     request
 }
 
-/// The URL with these parameters, which go before those of their name that it has already (RSA8c1c).
+/// Adds the parameters to the URL. They replace parameters of the same name in the URL (RSA8c1c).
 fn with_query(url: &str, pairs: &[(String, String)]) -> String {
     let url = without_fragment(url);
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let kept = query.split('&').filter(|part| {
-        let name = part.split('=').next().unwrap_or_default().replace('+', " ");
-        let name = percent_decode_str(&name).decode_utf8_lossy();
-        !part.is_empty() && !pairs.iter().any(|(known, _)| *known == name)
+        // The part is kept as it is: to decode and encode it could change its escapes.
+        let decoded = form_urlencoded::parse(part.as_bytes()).next();
+        decoded.is_some_and(|(name, _)| !pairs.iter().any(|(known, _)| *known == name))
     });
     let mut query = kept.collect::<Vec<_>>().join("&");
-    if !query.is_empty() && !pairs.is_empty() {
-        query.push('&');
+    for (name, value) in pairs {
+        append_pair(&mut query, name, value);
     }
-    query.push_str(&joined(pairs));
     if query.is_empty() { base.to_owned() } else { format!("{base}?{query}") }
 }
 
@@ -75,13 +73,12 @@ fn without_fragment(url: &str) -> &str {
     url.split('#').next().unwrap_or_default()
 }
 
-fn joined(pairs: &[(String, String)]) -> String {
-    let mut text = String::new();
+fn form(pairs: &[(String, String)]) -> String {
+    let mut form = String::new();
     for (name, value) in pairs {
-        let separator = if text.is_empty() { "" } else { "&" };
-        let _ = write!(text, "{separator}{}={}", escape(name), escape(value));
+        append_pair(&mut form, name, value);
     }
-    text
+    form
 }
 
 fn read(response: HttpResponse) -> Result<TokenSource> {
@@ -89,7 +86,7 @@ fn read(response: HttpResponse) -> Result<TokenSource> {
     let size = response.body.len();
     if size > MAX_SIZE {
         return Err(failed(format!(
-            "the auth server answered with {size} bytes, and a token has at most {MAX_SIZE}"
+            "the auth server answered with {size} bytes, which is more than the limit of {MAX_SIZE} for a token"
         )));
     }
     if (300..400).contains(&status) {
@@ -105,35 +102,38 @@ fn read(response: HttpResponse) -> Result<TokenSource> {
     let kind = response.header("Content-Type").unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match &*kind {
-        "application/json" => serde_json::from_slice(&response.body)
-            .map(TokenSource::Json)
-            .map_err(|_| failed("the auth server's answer is not the JSON that it says it is")),
+        "application/json" => {
+            serde_json::from_slice(&response.body).map(TokenSource::Json).map_err(|_| {
+                failed("the auth server's answer has the content type JSON, but is not valid JSON")
+            })
+        }
         "text/plain" | "application/jwt" => match std::str::from_utf8(&response.body) {
             Ok(token) => Ok(TokenSource::Token(token.trim().into())),
-            Err(_) => Err(failed("the auth server's answer is not text")),
+            Err(_) => Err(failed("the auth server's answer is not UTF-8 text")),
         },
         "" => Err(failed("the auth server's answer has no content type")),
         _ => Err(failed(format!(
-            "the auth server's answer is of type `{}`, which is none of `application/json`, \
-             `application/jwt` and `text/plain`",
+            "the auth server's answer has the content type `{}`; use `application/json`, \
+             `application/jwt` or `text/plain`",
             kind.escape_debug()
         ))),
     }
 }
 
-/// A redirect is not followed: headers and parameters of the request are for the server that the options name.
+/// The error for a redirect. The client does not follow it: the headers and parameters of the request are meant for the
+/// server in the options.
 fn redirected(response: &HttpResponse) -> Error {
     let target = response.header("Location").and_then(shown).unwrap_or_default();
     let to = if target.is_empty() { target } else { format!(" to `{target}`") };
     let status = response.status;
     failed(format!(
-        "the auth server redirects{to} (status {status}), and redirects are not followed, since credentials \
-         could go to another server"
+        "the auth server redirects{to} (status {status}), and redirects are not followed, because credentials \
+         could reach another server"
     ))
-    .with_remedy("set `auth_url` to the address that gives the token")
+    .with_remedy("set `auth_url` to the URL that returns the token")
 }
 
-/// Where a redirect leads, without user, password and query, which may be secret.
+/// The target of a redirect without user, password and query, which may be secret.
 fn shown(location: &str) -> Option<String> {
     let path = location.split(['?', '#']).next()?;
     let (scheme, rest) = match path.split_once("://") {

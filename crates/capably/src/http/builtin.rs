@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{BoxError, proxy::Proxies};
 
-/// How long an unused connection is kept.
+/// How long an idle connection stays open.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[cfg(feature = "tls")]
@@ -38,7 +38,7 @@ pub(crate) struct BuiltinClient {
 }
 
 impl BuiltinClient {
-    /// A client that opens a connection within `open_timeout`. Needs no runtime until it sends.
+    /// Makes a client that opens a connection within `open_timeout`. It needs a runtime only for requests.
     pub(crate) fn new(proxies: Proxies, open_timeout: Duration) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
@@ -54,15 +54,15 @@ impl BuiltinClient {
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         if tokio::runtime::Handle::try_current().is_err() {
-            let message = "HTTP requests need a tokio runtime, and there is none here";
+            let message = "an HTTP request needs a tokio runtime, and this thread has none";
             return Err(HttpError::new(HttpErrorKind::Request, message));
         }
         if cfg!(not(feature = "tls")) && request.url.starts_with("https:") {
-            let message = "https needs the feature `tls`, which this build leaves out";
+            let message = "https needs the cargo feature `tls`, which is not enabled in this build";
             return Err(HttpError::new(HttpErrorKind::Request, message));
         }
         let limit = request.max_response;
-        let request = self.introduce(hyper_request(request)?);
+        let request = self.with_proxy_auth(hyper_request(request)?);
         let response = self.client.request(request).await.map_err(send_error)?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, limit).collect().await;
@@ -77,8 +77,8 @@ impl BuiltinClient {
         })
     }
 
-    /// Tells a proxy that passes on single requests who asks; a tunnel has been told when it was opened.
-    fn introduce(&self, mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+    /// Adds the proxy's credentials to a request that a proxy forwards. A tunnel has sent them when it was opened.
+    fn with_proxy_auth(&self, mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
         if request.uri().scheme_str() == Some("http")
             && let Ok(Some(proxy)) = self.proxies.of(request.uri())
             && let Some(auth) = proxy.auth
@@ -135,11 +135,11 @@ fn send_error(error: hyper_util::client::legacy::Error) -> HttpError {
     let (kind, message) = if error.is_connect() {
         (HttpErrorKind::Connect, "could not connect")
     } else if find_source::<hyper::Error>(&error).is_some_and(hyper::Error::is_parse) {
-        (HttpErrorKind::Response, "what came back is not HTTP")
+        (HttpErrorKind::Response, "the response is not valid HTTP")
     } else {
-        (HttpErrorKind::Interrupted, "the connection broke before the response was whole")
+        (HttpErrorKind::Interrupted, "the connection broke before the response was complete")
     };
-    // The deepest source says what happened: "connection refused", "invalid peer certificate".
+    // The deepest source is the most precise: "connection refused", "invalid peer certificate".
     let reason = sources(&error).last();
     let message = match reason {
         Some(reason) => format!("{message}: {reason}"),
@@ -153,7 +153,7 @@ fn body_error(error: BoxError, limit: usize) -> HttpError {
         let message = format!("the response is larger than the limit of {limit} bytes");
         HttpError::new(HttpErrorKind::Response, message)
     } else {
-        let message = "the connection broke before the response was whole";
+        let message = "the connection broke before the response was complete";
         HttpError::new(HttpErrorKind::Interrupted, message).with_source(error)
     }
 }
@@ -173,7 +173,7 @@ fn sources<'a>(
     })
 }
 
-/// A connector that gives up after a time, whatever it waits for: name, TCP or TLS.
+/// A connector with a timeout for the whole connection: name resolution, TCP and TLS.
 #[derive(Clone)]
 struct Bounded<C> {
     inner: C,
@@ -221,7 +221,7 @@ impl StdError for OpenTimeout {}
 mod tests {
     use super::*;
 
-    /// A network that swallows everything.
+    /// A network that never answers.
     #[derive(Clone)]
     struct BlackHole;
 

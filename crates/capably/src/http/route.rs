@@ -1,4 +1,4 @@
-//! The TCP connections below HTTP: straight to a host, or through a proxy.
+//! The TCP connections of the HTTP client: direct, or through a proxy.
 
 use std::{
     io,
@@ -19,7 +19,7 @@ use tower_service::Service;
 
 use crate::{BoxError, proxy::Proxies};
 
-/// Opens TCP connections to where a request goes, or to the proxy that it goes through.
+/// Opens TCP connections to the host of a request or to its proxy.
 #[derive(Clone)]
 pub(super) struct Route {
     tcp: HttpConnector,
@@ -60,8 +60,7 @@ impl Service<Uri> for Route {
 /// A TCP connection.
 pub(super) struct Tcp {
     io: TokioIo<TcpStream>,
-    /// Whether a proxy is at the other end that passes single requests on, and wants to read in each where
-    /// it goes.
+    /// Whether the peer is a proxy that forwards single requests. Requests then contain the whole URL.
     forwards: bool,
 }
 

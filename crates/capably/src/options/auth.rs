@@ -1,51 +1,50 @@
-//! How a client authenticates (TO3j).
+//! Options for authentication (TO3j).
 
 use capably_protocol::{TokenDetails, TokenParams, TokenRequest};
 
 use super::ClientOptions;
 use crate::auth::{AuthMethod, CallbackError, TokenSource};
 
-/// How to authenticate.
+/// Authentication.
 impl ClientOptions {
-    /// The API key, as the dashboard shows it: `appId.keyId:secret` (TO3j1). White space around it does not
-    /// count.
+    /// Sets the API key, as the dashboard shows it: `appId.keyId:secret` (TO3j1). Surrounding white space is ignored.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.auth = self.auth.key(key);
         self
     }
 
-    /// A token to authenticate with (TO3j2). It goes before a key (RSA4).
+    /// Sets a token to authenticate with (TO3j2). It takes precedence over a key (RSA4).
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.auth = self.auth.token(token);
         self
     }
 
-    /// A token to authenticate with, with what is known of it (TO3j3).
+    /// Sets a token to authenticate with, with its details (TO3j3).
     #[must_use]
     pub fn token_details(mut self, details: TokenDetails) -> Self {
         self.auth = self.auth.token_details(details);
         self
     }
 
-    /// A signed request to exchange for the first token (TO3j2). Without another way to get tokens, that
-    /// one cannot be renewed.
+    /// Sets a signed token request to exchange for the first token (TO3j2). Without another way to get tokens, that
+    /// token cannot be renewed.
     #[must_use]
     pub fn token_request(mut self, request: TokenRequest) -> Self {
         self.auth = self.auth.token_request(request);
         self
     }
 
-    /// Whether to authenticate with a token rather than with the key itself; when nothing is said, a token
-    /// is used if there is one, or another way than the key to get one (TO3j4, RSA4).
+    /// Whether to authenticate with a token instead of the key itself. By default a token is used if the options have
+    /// one, or a way to get one other than the key (TO3j4, RSA4).
     #[must_use]
     pub fn use_token_auth(mut self, token: bool) -> Self {
         self.auth = self.auth.use_token_auth(token);
         self
     }
 
-    /// Asks this function for a token whenever one is needed (TO3j5); see
+    /// Sets a function that the client calls whenever it needs a token (TO3j5); see
     /// [`AuthOptions::auth_callback`](crate::auth::AuthOptions::auth_callback).
     ///
     /// ```
@@ -70,7 +69,7 @@ impl ClientOptions {
         self
     }
 
-    /// Asks this URL for a token whenever one is needed (TO3j6); see
+    /// Sets a URL that the client requests whenever it needs a token (TO3j6); see
     /// [`AuthOptions::auth_url`](crate::auth::AuthOptions::auth_url).
     #[must_use]
     pub fn auth_url(mut self, url: impl Into<String>) -> Self {
@@ -78,7 +77,7 @@ impl ClientOptions {
         self
     }
 
-    /// How to ask the auth URL; GET by default (TO3j7).
+    /// Sets the HTTP method for the auth URL; GET by default (TO3j7).
     #[must_use]
     pub fn auth_method(mut self, method: AuthMethod) -> Self {
         self.auth = self.auth.auth_method(method);
@@ -99,15 +98,15 @@ impl ClientOptions {
         self
     }
 
-    /// Whether to date token requests by the service's clock; false by default (TO3j10).
+    /// Whether token requests have the time of the service's clock; false by default (TO3j10).
     #[must_use]
     pub fn query_time(mut self, query: bool) -> Self {
         self.auth = self.auth.query_time(query);
         self
     }
 
-    /// What tokens are to be like when nothing else is said (TO3j11). Timestamp and nonce are good for one
-    /// request and left out; [`client_id`](Self::client_id) goes before theirs (RSA7a4).
+    /// Sets the default parameters of tokens (TO3j11). Timestamp and nonce are ignored, because they are valid for one
+    /// request only. [`client_id`](Self::client_id) takes precedence over their client id (RSA7a4).
     #[must_use]
     pub fn default_token_params(mut self, params: TokenParams) -> Self {
         self.default_token_params = Some(params);

@@ -1,4 +1,4 @@
-//! How long a client waits, and how much it sends at once (TO3l).
+//! Options for times and sizes (TO3l).
 
 use std::time::Duration;
 
@@ -41,8 +41,8 @@ impl ClientOptions {
         self
     }
 
-    /// How long to wait for the answer to a realtime request, such as connect, attach or close; 10 s by
-    /// default (TO3l11).
+    /// How long to wait for the reply to a realtime request, such as connect, attach or close; 10 s by default
+    /// (TO3l11).
     #[must_use]
     pub fn realtime_request_timeout(mut self, timeout: Duration) -> Self {
         self.realtime_request_timeout = timeout;
@@ -56,30 +56,30 @@ impl ClientOptions {
         self
     }
 
-    /// After how long no further fallback host is tried for an HTTP request; 15 s by default (TO3l6).
+    /// How long to try fallback hosts for one HTTP request; 15 s by default (TO3l6).
     #[must_use]
     pub fn http_max_retry_duration(mut self, duration: Duration) -> Self {
         self.http_max_retry_duration = duration;
         self
     }
 
-    /// How long a fallback host that worked is preferred; 10 minutes by default (TO3l10).
+    /// How long to prefer a fallback host that worked; 10 minutes by default (TO3l10).
     #[must_use]
     pub fn fallback_retry_timeout(mut self, timeout: Duration) -> Self {
         self.fallback_retry_timeout = timeout;
         self
     }
 
-    /// The most that one publish may hold, in bytes as TM6 counts them; 65,536 by default (TO3l8). The
-    /// service's own limit replaces it on realtime connections (CD2c).
+    /// The largest publish, in bytes as counted by TM6; 65,536 by default (TO3l8). On realtime connections the
+    /// service's limit replaces it (CD2c).
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.max_message_size = bytes;
         self
     }
 
-    /// The most that one request body or frame may hold, in bytes; 524,288 by default (TO3l9). What is
-    /// larger is refused with code 40009. The service's own limit replaces it for a realtime client (CD2d).
+    /// The largest request body or frame, in bytes; 524,288 by default (TO3l9). Larger ones are refused with code
+    /// 40009. For a realtime client the service's limit replaces it (CD2d).
     #[must_use]
     pub fn max_frame_size(mut self, bytes: usize) -> Self {
         self.max_frame_size = bytes;

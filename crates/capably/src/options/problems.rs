@@ -1,4 +1,4 @@
-//! What is wrong with options: all of it, in one error.
+//! The problems of options, collected into one error.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -6,7 +6,7 @@ use capably_protocol::ErrorCode;
 
 use crate::Error;
 
-/// What is wrong with the options.
+/// The problems of a set of options.
 #[derive(Default)]
 pub(crate) struct Problems(Vec<Problem>);
 
@@ -39,7 +39,7 @@ impl Problems {
         self.0.push(Problem { option, code, status, message, remedy });
     }
 
-    /// One error for all of them.
+    /// One error for all problems.
     pub(crate) fn into_error(self) -> Error {
         let mut detail: BTreeMap<String, String> = BTreeMap::new();
         for problem in &self.0 {
@@ -52,7 +52,7 @@ impl Problems {
                 .or_insert(text);
         }
         match &*self.0 {
-            // Validation fails only with a problem to show.
+            // Not reached: validation fails only with a problem.
             [] => Error::new(ErrorCode::INTERNAL_ERROR, 500, "the options cannot be used"),
             [only] => {
                 let message = format!("option `{}`: {}", only.option, only.message);
@@ -66,7 +66,7 @@ impl Problems {
                     let _ = write!(message, "{separator}`{option}`: {text} ({remedy})");
                 }
                 Error::new(first.code, first.status, message)
-                    .with_remedy("mend each of the options named")
+                    .with_remedy("correct each of these options")
             }
         }
         .with_detail(detail)

@@ -1,4 +1,4 @@
-//! One check of all options, and what it yields.
+//! Validates all options at once, and derives the configuration of a client.
 
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use capably_protocol::{ErrorCode, Format, RecoveryKey};
 use super::{ClientOptions, Problems};
 use crate::{
     Result, agents,
-    auth::{self, ClientNumber, Means},
+    auth::{self, ClientNumber, Credentials},
     endpoint::{self, Domains},
     proxy::Proxies,
 };
 
-/// The longest that a client waits for anything: 30 years.
+/// The longest duration of an option: 30 years. A longer one could overflow when it is added to a clock.
 const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 3_600);
 
-/// What the runtime's clock counts in.
+/// The resolution of the runtime's clock.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Options that are known to be good, with what follows from them.
+/// Valid options, and the values that are derived from them.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    /// The client with these options.
+    /// Identifies the client with these options.
     pub(crate) number: ClientNumber,
     pub(crate) options: ClientOptions,
-    pub(crate) means: Means,
+    pub(crate) credentials: Credentials,
     pub(crate) domains: Domains,
     pub(crate) proxies: Proxies,
     /// The connection to continue (RTN16).
@@ -37,7 +37,7 @@ impl Config {
         if self.options.use_binary_protocol { Format::MsgPack } else { Format::Json }
     }
 
-    /// Host and port as a URL has them; a scheme's own port is left out.
+    /// Host and port for a URL, without the default port of the scheme.
     pub(crate) fn authority(&self, host: &str) -> String {
         let (port, usual) =
             if self.options.tls { (self.options.tls_port, 443) } else { (self.options.port, 80) };
@@ -45,7 +45,7 @@ impl Config {
         if port == usual { host } else { format!("{host}:{port}") }
     }
 
-    /// What the URLs of requests to this host begin with.
+    /// Scheme, host and port for URLs of this host.
     pub(crate) fn origin(&self, host: &str) -> String {
         let scheme = if self.options.tls { "https" } else { "http" };
         format!("{scheme}://{}", self.authority(host))
@@ -58,7 +58,7 @@ impl Config {
         agents::identifier(&products)
     }
 
-    /// Where to ask whether there is a network (REC3).
+    /// The URL of the connectivity check (REC3).
     pub(crate) fn connectivity_check_url(&self) -> &str {
         let given = self.options.connectivity_check_url.as_deref();
         given.unwrap_or(endpoint::CONNECTIVITY_CHECK_URL)
@@ -66,31 +66,31 @@ impl Config {
 }
 
 impl ClientOptions {
-    /// Checks everything at once.
+    /// Checks all options.
     ///
     /// # Errors
-    /// All that is wrong, in one error with the code of the first: 40101 or 40005 for a malformed key
-    /// or an empty token, 40103 for a key without TLS (RSC18), 40106 without credentials (RSC1b),
-    /// 40012 for a client id that cannot be (RSA7c), 40102 for one that the token is not for (RSA15a),
-    /// 40000 for the rest.
+    /// One error that lists every wrong option, with the code of the first: 40101 or 40005 for a malformed key or an
+    /// empty token, 40103 for a key without TLS (RSC18), 40106 without credentials (RSC1b), 40012 for an invalid client
+    /// id (RSA7c), 40102 for a token of another client id (RSA15a), 40000 for the rest.
     pub(crate) fn validate(mut self) -> Result<Config> {
         self.clamp_times();
         let mut problems = Problems::default();
-        let means = self.auth.means(None, &mut problems);
+        let credentials = self.auth.credentials(None, &mut problems);
         let domains = Domains::new(self.endpoint.as_deref(), self.fallback_hosts.as_deref());
         self.check_identity(&mut problems);
-        let basic = means.as_ref().is_some_and(|means| means.basic);
+        let basic = credentials.as_ref().is_some_and(|credentials| credentials.basic);
         self.check_hosts(&domains, basic, &mut problems);
         self.check_limits(&mut problems);
         self.check_agents(&mut problems);
+        self.check_network_events(&mut problems);
         let proxies = self.proxies(&mut problems);
-        match (means, proxies) {
-            (Some(means), Some(proxies)) if problems.len() == 0 => {
+        match (credentials, proxies) {
+            (Some(credentials), Some(proxies)) if problems.len() == 0 => {
                 let recover = self.recovery_key();
                 Ok(Config {
                     number: ClientNumber::next(),
                     options: self,
-                    means,
+                    credentials,
                     domains,
                     proxies,
                     recover,
@@ -109,7 +109,7 @@ impl ClientOptions {
                 "client_id",
                 (ErrorCode::INCOMPATIBLE_CREDENTIALS, 401),
                 message,
-                "use a token for this client id, or leave the client id out",
+                "use a token for this client id, or do not set a client id",
             );
         }
         let wrong = match self.client_id.as_deref() {
@@ -121,7 +121,7 @@ impl ClientOptions {
             "client_id",
             (ErrorCode::INVALID_CLIENT_ID, 400),
             wrong.to_owned(),
-            "name one client, or leave it out",
+            "set the id of one client, or do not set a client id",
         );
     }
 
@@ -131,8 +131,8 @@ impl ClientOptions {
             problems.bad(
                 "endpoint",
                 format!("`{given}` is neither a routing policy nor a host"),
-                "give a name such as `sandbox`, or a host or address without scheme and path; the port is \
-                 an option of its own",
+                "set a name such as `sandbox`, or a host or address without scheme, port and path; use the \
+                 options `port` and `tls_port` for the port",
 
             );
         }
@@ -140,12 +140,16 @@ impl ClientOptions {
             problems.bad(
                 "fallback_hosts",
                 format!("`{host}` is not a host"),
-                "give host names without scheme, port and path",
+                "set host names without scheme, port and path",
             );
         }
         let (port, name) = if self.tls { (self.tls_port, "tls_port") } else { (self.port, "port") };
         if port == 0 {
-            problems.bad(name, "port 0 cannot be connected to".to_owned(), "give the real port");
+            problems.bad(
+                name,
+                "port 0 is not valid for a connection".to_owned(),
+                "set the real port",
+            );
         }
         let mut hosts = std::iter::once(&domains.primary).chain(&domains.fallbacks);
         if basic && !self.tls && !hosts.all(|host| endpoint::is_loopback(host)) {
@@ -162,13 +166,13 @@ impl ClientOptions {
             problems.bad(
                 "connectivity_check_url",
                 format!("`{url}` is not an HTTP URL"),
-                "begin it with `https://`",
+                "start the URL with `https://`",
             );
         }
     }
 
-    /// No time is longer than [`LONGEST`], so that it can be added to any clock; and a client that waits
-    /// before it tries again waits for a tick of the runtime's clock at least.
+    /// Limits durations to [`LONGEST`], so that they can be added to any clock, and retry times to at least one tick of
+    /// the runtime's clock, so that a retry always waits.
     fn clamp_times(&mut self) {
         for time in [
             &mut self.disconnected_retry_timeout,
@@ -187,7 +191,7 @@ impl ClientOptions {
             &mut self.suspended_retry_timeout,
             &mut self.channel_retry_timeout,
         ] {
-            // None at all is a problem, and is reported as one.
+            // Zero stays zero here: `check_limits` reports it as a problem.
             if !retry.is_zero() {
                 *retry = (*retry).max(TICK);
             }
@@ -204,34 +208,46 @@ impl ClientOptions {
             ("realtime_request_timeout", self.realtime_request_timeout),
         ] {
             if duration.is_zero() {
-                problems.bad(name, "the time is zero".to_owned(), "give a time above zero");
+                problems.bad(name, "the time is zero".to_owned(), "set a time above zero");
             }
         }
         for (name, bytes) in
             [("max_message_size", self.max_message_size), ("max_frame_size", self.max_frame_size)]
         {
             if bytes == 0 {
-                problems.bad(name, "the size is zero".to_owned(), "give a size above zero");
+                problems.bad(name, "the size is zero".to_owned(), "set a size above zero");
             }
         }
     }
 
-    /// Agents end up in a header, separated by spaces.
+    /// Agents become part of a header, separated by spaces.
     fn check_agents(&self, problems: &mut Problems) {
         for name in agents::unfit(&self.agents) {
-            let message = format!("`{name}` or its version cannot stand in a header");
+            let message = format!("`{name}` or its version is not valid in a header");
             problems.bad("agents", message, agents::REMEDY);
+        }
+    }
+
+    fn check_network_events(&self, problems: &mut Problems) {
+        let can_watch = cfg!(all(feature = "network-events", target_os = "linux"));
+        if self.network_events == Some(true) && !can_watch {
+            problems.bad(
+                "network_events",
+                "this build cannot watch the network".to_owned(),
+                "enable the cargo feature `network-events` of `capably` on Linux; elsewhere call \
+                 `Connection::network_available` and `network_lost`",
+            );
         }
     }
 
     fn proxies(&self, problems: &mut Problems) -> Option<Proxies> {
         let proxies = self.proxy.proxies();
         if proxies.is_none() {
-            // Not quoted: it may hold a password.
+            // The message does not quote the URL: it may contain a password.
             problems.bad(
                 "proxy",
                 "the text is not the URL of an HTTP proxy".to_owned(),
-                "begin it with `http://` and a host, and percent-encode user and password",
+                "start it with `http://` and a host, and percent-encode user and password",
             );
         }
         proxies
@@ -241,7 +257,7 @@ impl ClientOptions {
         let text = self.recover.as_deref()?;
         RecoveryKey::decode(text)
             .inspect_err(|error| {
-                tracing::error!(%error, "the recovery key cannot be read: connecting anew");
+                tracing::error!(%error, "the recovery key is invalid and ignored");
             })
             .ok()
     }
@@ -268,8 +284,8 @@ mod tests {
         let config = options().client_id("ada").validate().expect("nothing is wrong");
         assert_eq!(config.domains.primary, "main.realtime.ably.net");
         assert_eq!(config.format(), Format::MsgPack);
-        assert!(config.means.basic && !config.means.query_time);
-        assert_eq!(config.means.key.as_ref().map(|key| key.name()), Some("app.key"));
+        assert!(config.credentials.basic && !config.credentials.query_time);
+        assert_eq!(config.credentials.key.as_ref().map(|key| key.name()), Some("app.key"));
     }
 
     #[test]
@@ -381,7 +397,7 @@ mod tests {
     fn white_space_around_a_key_does_not_count() {
         for key in [" app.key:secret", "app.key:secret\n", "\t app.key:secret \r\n"] {
             let config = ClientOptions::new(key).validate().expect(key);
-            let key = config.means.key.expect("a key");
+            let key = config.credentials.key.expect("a key");
             assert_eq!((key.name(), key.secret()), ("app.key", "secret"));
         }
     }
@@ -404,8 +420,8 @@ mod tests {
     #[test]
     fn a_token_goes_before_a_key() {
         let config = options().token("t").validate().expect("both may be set");
-        assert!(!config.means.basic);
-        assert_eq!(config.means.token.map(|token| token.token).as_deref(), Some("t"));
+        assert!(!config.credentials.basic);
+        assert_eq!(config.credentials.token.map(|token| token.token).as_deref(), Some("t"));
     }
 
     #[test]
@@ -430,6 +446,20 @@ mod tests {
         let own = concat!("capably-rust/", env!("CARGO_PKG_VERSION"), " ");
         assert!(agent.starts_with(own), "{agent}");
         assert!(agent.ends_with(" chat/1.2.3 wrapped"), "{agent}");
+    }
+
+    #[test]
+    fn watching_the_network_is_refused_where_the_build_cannot() {
+        options().network_events(false).validate().expect("every build can leave it off");
+        let watching = options().network_events(true);
+        if cfg!(all(feature = "network-events", target_os = "linux")) {
+            watching.validate().expect("the build can watch");
+        } else {
+            let error = refused(watching);
+            assert_eq!((error.code().0, error.status()), (40000, Some(400)), "{error}");
+            assert_eq!(error.detail().keys().collect::<Vec<_>>(), ["network_events"]);
+            assert!(error.to_string().contains("feature `network-events`"), "{error}");
+        }
     }
 
     #[test]

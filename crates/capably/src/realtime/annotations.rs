@@ -1,8 +1,8 @@
-//! Annotations on a connection (RTAN): reactions, votes and the like on messages, as they are made.
+//! Annotations on a connection (RTAN): reactions, votes and similar data on messages.
 //!
-//! Most clients need only what the annotations of a message amount to: it comes to every subscriber as a message
-//! with the action [`Summary`](crate::MessageAction::Summary). The annotations themselves come to who listens to
-//! them, on a channel whose options ask for the mode [`AnnotationSubscribe`](crate::ChannelMode::AnnotationSubscribe).
+//! Most clients need only the summary of a message's annotations. Every subscriber receives it as a message with the
+//! action [`Summary`](crate::MessageAction::Summary). To receive the annotations themselves, subscribe to them on a
+//! channel whose options request the mode [`AnnotationSubscribe`](crate::ChannelMode::AnnotationSubscribe).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -21,7 +21,7 @@
 //! # let client = Realtime::connect(options(key).client_id("ada")).await?;
 //! use capably::{Annotation, ChannelMode, realtime::RealtimeChannelOptions};
 //!
-//! // A namespace whose messages may be annotated, and a mode that has to be asked for.
+//! // The namespace allows annotations. The mode `AnnotationSubscribe` must be requested.
 //! let modes = [
 //!     ChannelMode::Publish,
 //!     ChannelMode::Subscribe,
@@ -54,10 +54,7 @@
 
 use capably_protocol::{Annotation, AnnotationAction};
 
-use super::{
-    Channel,
-    command::{AnnotationCommand, Command},
-};
+use super::{Channel, driver::Command};
 use crate::{
     Result,
     http::BoxFuture,
@@ -71,57 +68,55 @@ pub use subscription::{AnnotationEvent, AnnotationSubscription, SubscribeAnnotat
 /// The annotations of a channel's messages (RTL26), from [`Channel::annotations`].
 ///
 /// See the [module](crate::realtime::annotations) for an example.
-#[derive(Clone, Copy, Debug)]
-pub struct Annotations<'a> {
-    channel: &'a Channel,
+#[derive(Clone, Debug)]
+pub struct Annotations {
+    channel: Channel,
 }
 
-impl Annotations<'_> {
-    /// Annotates a message when it is awaited (RTAN1). Waits for the connection, and is sent again after a drop, as a
-    /// [`Publish`](super::Publish) is. On a channel with a cipher the payload is encrypted.
+impl Annotations {
+    /// Annotates a message when awaited (RTAN1). Like a [`MessagePublish`](super::MessagePublish), it waits for the
+    /// connection, and is sent again after a reconnect. On a channel with a cipher the payload is encrypted.
     ///
     /// # Errors
-    /// Code 40003 for a message without a serial or an annotation without a type, 40009 for one that is too
-    /// large, 40013 for a payload that cannot be encoded, 93002 on a channel whose messages cannot be annotated,
-    /// 40160 or 40165 without the right or the mode to; 90001 on a channel that is suspended or failed, or 80000,
-    /// 80002, 80003 or 80017 in a state without a connection to wait for (RTAN1b).
+    /// Code 40003 for a message without a serial or an annotation without a type; 40009 for an annotation that is too
+    /// large; 40013 for a payload that cannot be encoded; 93002 on a channel whose messages cannot be annotated; 40160
+    /// without the right, 40165 without the mode; 90001 on a channel that is suspended or failed; 80000, 80002, 80003
+    /// or 80017 in a connection state that cannot wait for a connection (RTAN1b).
     pub fn publish(
-        self,
+        &self,
         message: impl Into<MessageSerial>,
         annotation: Annotation,
     ) -> BoxFuture<'static, Result<()>> {
-        send(self.channel, message.into(), annotation, AnnotationAction::Create)
+        send(&self.channel, message.into(), annotation, AnnotationAction::Create)
     }
 
-    /// Takes an annotation of a message back when it is awaited (RTAN2).
+    /// Deletes an annotation of a message when awaited (RTAN2).
     ///
     /// # Errors
-    /// As [`publish`](Self::publish).
+    /// As for [`publish`](Self::publish).
     pub fn delete(
-        self,
+        &self,
         message: impl Into<MessageSerial>,
         annotation: Annotation,
     ) -> BoxFuture<'static, Result<()>> {
-        send(self.channel, message.into(), annotation, AnnotationAction::Delete)
+        send(&self.channel, message.into(), annotation, AnnotationAction::Delete)
     }
 
-    /// Reads the annotations of a message over REST, the oldest first, when it is awaited (RTAN3).
-    pub fn get(self, message: impl Into<MessageSerial>) -> Query<Annotation> {
+    /// Reads the annotations of a message over REST when awaited, the oldest first (RTAN3).
+    pub fn get(&self, message: impl Into<MessageSerial>) -> Query<Annotation> {
         self.channel.rest_channel().annotations().get(message)
     }
-}
 
-impl<'a> Annotations<'a> {
-    /// Listens to annotations (RTAN4). Await it to be attached when it returns.
-    pub fn subscribe(self) -> SubscribeAnnotations {
-        SubscribeAnnotations::new(self.channel)
+    /// Subscribes to annotations when awaited; the channel is then attached (RTAN4).
+    pub fn subscribe(&self) -> SubscribeAnnotations {
+        SubscribeAnnotations::new(&self.channel)
     }
 }
 
 impl Channel {
     /// The annotations of the channel's messages (RTL26).
-    pub fn annotations(&self) -> Annotations<'_> {
-        Annotations { channel: self }
+    pub fn annotations(&self) -> Annotations {
+        Annotations { channel: self.clone() }
     }
 }
 
@@ -136,11 +131,9 @@ fn send(
     Box::pin(async move {
         let annotation = Box::new(prepare(&rest, &message, annotation, action)?);
         handle.check_may_wait()?;
-        let permits = handle.take_window(annotation.size()).await?;
-        let publish = |reply| {
-            let publish = AnnotationCommand::Publish { annotation, permits, reply };
-            Command::Annotations(shared.id, publish)
-        };
-        handle.ask(publish).await.map(drop)
+        let permits = handle.shared.window.reserve(annotation.size()).await?;
+        let channel = shared.id;
+        let annotate = |reply| Command::Annotate { channel, annotation, permits, reply };
+        handle.ask(annotate).await.map(drop)
     })
 }

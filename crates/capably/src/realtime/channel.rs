@@ -1,4 +1,4 @@
-//! A channel's handle (RTL).
+//! The handle of a channel (RTL).
 
 use std::sync::{
     Arc, Mutex,
@@ -8,43 +8,55 @@ use std::sync::{
 use capably_core::{Channel as CoreChannel, ChannelId};
 use capably_protocol::{ChannelMode, Data, ErrorCode, Message, Str, frame::Params};
 
+mod collection;
+mod derive;
+mod history;
+mod options;
+mod properties;
+
+pub use collection::Channels;
+pub use derive::DeriveOptions;
+pub use options::RealtimeChannelOptions;
+pub use properties::ChannelProperties;
+
 use super::{
-    Changes, ChannelState, ChannelStateChange, Publish, RealtimeChannelOptions, Subscribe,
-    command::{Command, Handle, Reply, gone, lock},
-    listeners::Listeners,
+    Changes, ChannelState, ChannelStateChange, MessagePublish, Subscribe,
+    changes::ChangeSender,
+    driver::{Command, DriverHandle, Reply, gone},
 };
 use crate::{
     Error, Rest, Result,
     http::BoxFuture,
     rest::{self, RestChannel},
+    sync::lock,
 };
 
 /// A channel of a [`Realtime`](crate::Realtime) client (RTL): a handle, cheap to clone.
 ///
-/// What its methods return borrows nothing of it, and can be spawned, stored or joined.
+/// The futures and builders that its methods return borrow nothing, so they can be spawned, stored or joined.
 #[derive(Clone, Debug)]
 pub struct Channel {
-    pub(crate) handle: Handle,
+    pub(crate) handle: DriverHandle,
     pub(crate) shared: Arc<ChannelShared>,
     rest: Rest,
 }
 
-/// What the handles of a channel and the driver share.
+/// The state of a channel that its handles read and the driver writes.
 #[derive(Debug)]
 pub(crate) struct ChannelShared {
     pub(crate) id: ChannelId,
     pub(crate) name: Str,
     pub(super) options: Mutex<Arc<RealtimeChannelOptions>>,
-    /// The product that made the channel (WP7).
+    /// The agent of the wrapper SDK that made the channel (WP7).
     pub(super) agent: Option<String>,
     snapshot: Mutex<ChannelSnapshot>,
     presence_synced: AtomicBool,
-    listeners: Listeners<ChannelStateChange>,
+    changes: ChangeSender<ChannelStateChange>,
 }
 
 #[derive(Clone, Debug)]
 struct ChannelSnapshot {
-    /// Released, or without a client: it changes no more.
+    /// Whether the channel was released or its client has ended. The snapshot then stays as it is.
     ended: bool,
     state: ChannelState,
     error_reason: Option<Error>,
@@ -87,14 +99,14 @@ impl ChannelShared {
                 attach_serial: None,
             }),
             presence_synced: AtomicBool::new(false),
-            listeners: Listeners::new(),
+            changes: ChangeSender::new(),
         }
     }
 
-    /// Updates the snapshot, then tells every listener.
+    /// Updates the snapshot, then notifies every listener: a listener that reads the state sees the new one.
     pub(crate) fn changed(&self, channel: &CoreChannel, change: &ChannelStateChange) {
         self.update(ChannelSnapshot::new(channel, change.current));
-        self.listeners.tell(change);
+        self.changes.send(change);
     }
 
     /// Updates the snapshot of an attached channel.
@@ -109,29 +121,29 @@ impl ChannelShared {
         }
     }
 
-    /// The options there are now.
+    /// The current options.
     pub(crate) fn options(&self) -> Arc<RealtimeChannelOptions> {
         Arc::clone(&lock(&self.options))
     }
 
-    /// Where the attachment started, while there is one.
+    /// The serial at which the attachment started, while the channel is attached.
     pub(super) fn attachment(&self) -> Option<Str> {
         let snapshot = lock(&self.snapshot);
         let attached = snapshot.state == ChannelState::Attached;
         snapshot.attach_serial.clone().filter(|_| attached)
     }
 
-    /// Whether it is known who is present.
+    /// Whether the presence sync is complete.
     pub(crate) fn is_presence_synced(&self) -> bool {
         self.presence_synced.load(Ordering::Acquire)
     }
 
-    /// It has become known who is present, or is to be learnt anew.
+    /// The presence sync is complete, or a new one has started.
     pub(crate) fn presence_synced(&self, synced: bool) {
         self.presence_synced.store(synced, Ordering::Release);
     }
 
-    /// The channel was released, or the client has ended: it is not attached any more, and will not change.
+    /// The channel was released, or the client has ended.
     pub(crate) fn end(&self) {
         let mut snapshot = lock(&self.snapshot);
         snapshot.ended = true;
@@ -140,12 +152,12 @@ impl ChannelShared {
         }
         drop(snapshot);
         self.presence_synced(false);
-        self.listeners.end();
+        self.changes.end();
     }
 }
 
 impl Channel {
-    pub(crate) fn new(handle: Handle, shared: Arc<ChannelShared>, rest: Rest) -> Self {
+    pub(crate) fn new(handle: DriverHandle, shared: Arc<ChannelShared>, rest: Rest) -> Self {
         Self { handle, shared, rest }
     }
 
@@ -155,7 +167,7 @@ impl Channel {
         self.rest.channels().detached(self.shared.name.clone(), options)
     }
 
-    /// Asks the driver for something when it is awaited.
+    /// Sends a command to the driver when awaited, and waits for the reply.
     fn ask(
         &self,
         command: impl FnOnce(Reply<()>) -> Command + Send + 'static,
@@ -169,13 +181,13 @@ impl Channel {
         &self.shared.name
     }
 
-    /// Attaches when it is awaited, so that messages arrive (RTL4). Waits for the connection while connecting or
-    /// disconnected; done at once when attached.
+    /// Attaches the channel when awaited, so that messages arrive (RTL4). While connecting or disconnected, it first
+    /// waits for the connection. Returns at once if the channel is attached.
     ///
     /// # Errors
-    /// Why the channel is not attached: the service's reason (40160 without the right to), 90007 without
-    /// an answer within the realtime request timeout, or 80000, 80002 or 80017 in a state without a
-    /// connection to wait for (RTL4b); 50003 when nobody connects the client within the connectionStateTtl.
+    /// The service's reason, such as 40160 without the right to attach; 90007 without a reply within the realtime
+    /// request timeout; 80000, 80002 or 80017 in a connection state that cannot wait for a connection (RTL4b); 50003
+    /// when the client stays unconnected for the connectionStateTtl.
     pub fn attach(&self) -> BoxFuture<'static, Result<()>> {
         let channel = self.clone();
         Box::pin(async move {
@@ -186,37 +198,38 @@ impl Channel {
         })
     }
 
-    /// Detaches when it is awaited (RTL5). Subscriptions stay, and go on once the channel is attached again.
+    /// Detaches the channel when awaited (RTL5). Subscriptions stay registered, and receive messages once the channel
+    /// is attached again.
     ///
     /// # Errors
-    /// 90001 if the channel has failed (RTL5b); 90007 without an answer within the realtime request
-    /// timeout: the channel is then still attached (RTL5f).
+    /// 90001 if the channel has failed (RTL5b); 90007 without a reply within the realtime request
+    /// timeout; the channel is then still attached (RTL5f).
     pub fn detach(&self) -> BoxFuture<'static, Result<()>> {
         let id = self.shared.id;
         self.ask(move |reply| Command::Detach(id, reply))
     }
 
-    /// Publishes a name and a payload (RTL6i1). Await it for the acknowledgement; [`Publish`] says more.
-    pub fn publish(&self, name: impl Into<Str>, data: impl Into<Data>) -> Publish {
+    /// Publishes a message with a name and a payload when awaited; see [`MessagePublish`] (RTL6i1).
+    pub fn publish(&self, name: impl Into<Str>, data: impl Into<Data>) -> MessagePublish {
         self.publish_message(Message::new(name, data))
     }
 
-    /// Publishes a payload without a name (RTL6i1).
-    pub fn publish_data(&self, data: impl Into<Data>) -> Publish {
+    /// Publishes a payload without a name when awaited (RTL6i1).
+    pub fn publish_data(&self, data: impl Into<Data>) -> MessagePublish {
         self.publish_message(Message::unnamed(data))
     }
 
-    /// Publishes one message (RTL6i1).
-    pub fn publish_message(&self, message: Message) -> Publish {
-        Publish::new(self, vec![message])
+    /// Publishes a message when awaited (RTL6i1).
+    pub fn publish_message(&self, message: Message) -> MessagePublish {
+        MessagePublish::new(self, vec![message])
     }
 
-    /// Publishes messages in one frame: all or none (RTL6i2).
-    pub fn publish_messages(&self, messages: impl Into<Vec<Message>>) -> Publish {
-        Publish::new(self, messages.into())
+    /// Publishes several messages in one frame when awaited: all of them or none (RTL6i2).
+    pub fn publish_messages(&self, messages: impl Into<Vec<Message>>) -> MessagePublish {
+        MessagePublish::new(self, messages.into())
     }
 
-    /// Listens to messages (RTL7). Await it to be attached when it returns.
+    /// Subscribes to messages when awaited; the channel is then attached (RTL7).
     pub fn subscribe(&self) -> Subscribe {
         Subscribe::new(self)
     }
@@ -241,16 +254,25 @@ impl Channel {
         lock(&self.shared.snapshot).params.clone()
     }
 
-    /// Waits for a state (RTL25): `None` at once in it (RTL25a), else the change that led to it (RTL25b).
+    /// Waits for a state when awaited (RTL25). Returns `None` at once in that state (RTL25a), otherwise the change
+    /// that led to it (RTL25b).
     ///
-    /// It ends when the channel is detached, has failed or was released, since no other state follows before
-    /// the next [`attach`](Self::attach). In any other state the wait has no limit of its own: put it into a
-    /// timeout to wait for so long only.
+    /// The wait ends with an error when the channel is detached, has failed or was released, because the state then
+    /// stays until the next [`attach`](Self::attach). In other states the wait has no time limit: for one, use
+    /// `tokio::time::timeout`.
     ///
     /// # Errors
-    /// Why the channel has failed; 90001 when it is detached or was released, 80017 when the client has
-    /// ended; 40170 for ATTACHED in the auth callback that is to give the token for the connection.
-    pub async fn when(&self, state: ChannelState) -> Result<Option<ChannelStateChange>> {
+    /// The reason why the channel has failed; 90001 when it is detached or was released; 80017 when the client has
+    /// ended; 40170 for ATTACHED in the auth callback that provides the token for the connection.
+    pub fn when(
+        &self,
+        state: ChannelState,
+    ) -> BoxFuture<'static, Result<Option<ChannelStateChange>>> {
+        let channel = self.clone();
+        Box::pin(async move { channel.wait_for(state).await })
+    }
+
+    async fn wait_for(&self, state: ChannelState) -> Result<Option<ChannelStateChange>> {
         let mut changes = self.changes();
         if self.state() == state {
             return Ok(None);
@@ -259,7 +281,7 @@ impl Channel {
             self.handle.check_may_wait()?;
         }
         if self.ended().is_some() {
-            // The client may have been told to attach the channel already.
+            // An earlier `attach` may still be in the queue of commands.
             self.handle.settled().await;
             if let Some(reason) = self.ended().filter(|_| self.state() != state) {
                 return Err(reason);
@@ -276,7 +298,7 @@ impl Channel {
         Err(if self.handle.is_gone() { gone() } else { released() })
     }
 
-    /// Why no other state follows, if none does.
+    /// The reason why the state stays as it is, in a final state.
     fn ended(&self) -> Option<Error> {
         let snapshot = lock(&self.shared.snapshot).clone();
         match snapshot.state {
@@ -290,9 +312,9 @@ impl Channel {
         }
     }
 
-    /// Every change from now on, in order (RTL2).
+    /// A stream of all changes from this moment, in order (RTL2).
     pub fn changes(&self) -> Changes<ChannelStateChange> {
-        self.shared.listeners.listen()
+        self.shared.changes.listen()
     }
 }
 
@@ -301,7 +323,7 @@ fn released() -> Error {
     Error::new(code, 400, "the channel was released")
 }
 
-/// Whether no other state follows before the user attaches the channel.
+/// Whether the state stays until the program attaches the channel.
 fn is_final(state: ChannelState) -> bool {
     matches!(state, ChannelState::Detached | ChannelState::Failed)
 }
@@ -309,5 +331,5 @@ fn is_final(state: ChannelState) -> bool {
 fn detached() -> Error {
     let code = ErrorCode::CHANNEL_OPERATION_FAILED_INVALID_CHANNEL_STATE;
     Error::new(code, 400, "the channel is detached")
-        .with_remedy("begin to attach the channel before you wait for a state")
+        .with_remedy("call `attach` before you wait for a state")
 }

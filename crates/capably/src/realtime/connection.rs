@@ -5,63 +5,67 @@ use std::time::Duration;
 use capably_protocol::{ErrorCode, Str};
 use tokio::sync::oneshot;
 
+mod metrics;
+
+pub use metrics::ConnectionMetrics;
+
 use super::{
-    Changes, ConnectionMetrics, ConnectionState, ConnectionStateChange,
-    command::{Command, ConnectionSnapshot, Handle, gone},
+    Changes, ConnectionState, ConnectionStateChange,
+    driver::{Command, ConnectionSnapshot, DriverHandle, gone},
 };
 use crate::{Error, Result, http::BoxFuture};
 
 /// The connection of a [`Realtime`](crate::Realtime) client (RTN).
 #[derive(Clone, Debug)]
 pub struct Connection {
-    handle: Handle,
+    handle: DriverHandle,
 }
 
 impl Connection {
-    pub(crate) fn new(handle: Handle) -> Self {
+    pub(crate) fn new(handle: DriverHandle) -> Self {
         Self { handle }
     }
 
-    /// Connects, if the client is not connected or connecting (RTN11). Returns at once; see
-    /// [`when`](Self::when).
+    /// Connects, if the client is not connected or connecting (RTN11). Returns at once; to wait for the connection,
+    /// use [`when`](Self::when).
     pub fn connect(&self) {
         self.handle.send(Command::Connect);
     }
 
-    /// Closes the connection, and returns once it is closed (RTN12): within the realtime request timeout,
-    /// and at once while there is nobody to say goodbye to. The state is then CLOSED, or FAILED as before,
-    /// and no other follows until you [`connect`](Self::connect).
+    /// Closes the connection when awaited. Returns once it is closed (RTN12): within the realtime request timeout,
+    /// and at once without an open connection. The state is then CLOSED, or FAILED as before, and does not change
+    /// until the program calls [`connect`](Self::connect).
     ///
-    /// It also returns when somebody connects before the connection is closed.
-    pub async fn close(&self) {
-        self.handle.close().await;
+    /// It also returns when another task connects before the connection is closed.
+    pub fn close(&self) -> BoxFuture<'static, ()> {
+        let handle = self.handle.clone();
+        Box::pin(async move { handle.close().await })
     }
 
-    /// Tells the client that the operating system sees a network, or another one than before.
+    /// Informs the client that the operating system sees a network, or a different network.
     ///
-    /// A client that waits to retry connects at once, and an attempt under way starts again, since what it
-    /// was sent over may be gone (RTN20b, RTN20c). In any other state nothing changes. Without the feature
-    /// `network-events`, which is for Linux, the SDK watches no network by itself: call this from whatever
-    /// tells your application, such as a platform's reachability service.
+    /// A client that waits to retry connects at once. A pending attempt starts again, because its network may be gone
+    /// (RTN20b, RTN20c). In any other state nothing changes. Call this from your platform's notifications, such as a
+    /// reachability service, unless the SDK watches the network itself
+    /// ([`ClientOptions::network_events`](crate::ClientOptions::network_events)).
     pub fn network_available(&self) {
         self.handle.send(Command::Network(true));
     }
 
-    /// Tells the client that the operating system sees no network any more.
+    /// Informs the client that the operating system sees no network any more.
     ///
-    /// The connection becomes DISCONNECTED at once, instead of after the silence it would take to notice
-    /// (RTN20a). The client goes on trying to reconnect; [`network_available`](Self::network_available)
-    /// makes it try at once.
+    /// The connection becomes DISCONNECTED at once, and not only after the heartbeats have stayed away (RTN20a). The
+    /// client keeps trying to reconnect; [`network_available`](Self::network_available) makes it try at once.
     pub fn network_lost(&self) {
         self.handle.send(Command::Network(false));
     }
 
-    /// Measures, when it is awaited, the time a message takes to the service and back (RTN13). Waits for the connection while
-    /// connecting or disconnected.
+    /// Measures the round trip to the service when awaited (RTN13). While connecting or disconnected, it first waits
+    /// for the connection.
     ///
     /// # Errors
-    /// 50003 without an answer within the realtime request timeout; 80000, 80002, 80009 or 80017 in a
-    /// state without a connection to wait for.
+    /// 50003 without a reply within the realtime request timeout; 80000, 80002, 80009 or 80017 in a state that
+    /// cannot wait for a connection.
     pub fn ping(&self) -> BoxFuture<'static, Result<Duration>> {
         let handle = self.handle.clone();
         Box::pin(async move {
@@ -80,7 +84,7 @@ impl Connection {
         self.handle.shared.connection().id
     }
 
-    /// The connection's secret, while there is one (RTN9).
+    /// The connection's key, while there is one: a secret (RTN9).
     pub fn key(&self) -> Option<Str> {
         self.handle.shared.connection().key
     }
@@ -90,29 +94,39 @@ impl Connection {
         self.handle.shared.connection().error_reason
     }
 
-    /// What another process needs to continue this connection, for
-    /// [`ClientOptions::recover`](crate::ClientOptions::recover) (RTN16g). It holds the connection's
-    /// secret.
+    /// Makes a key, when awaited, with which another process can continue this connection: see
+    /// [`ClientOptions::recover`](crate::ClientOptions::recover) (RTN16g). The key contains the connection's secret.
     ///
-    /// `None` while there is nothing to continue: not yet connected, suspended, closing, closed or failed
-    /// (RTN16g2).
-    pub async fn create_recovery_key(&self) -> Option<String> {
-        let (reply, answer) = oneshot::channel();
-        self.handle.send(Command::RecoveryKey(reply));
-        answer.await.ok().flatten().map(|key| key.encode())
+    /// `None` without a connection to continue: not yet connected, suspended, closing, closed or failed (RTN16g2).
+    pub fn create_recovery_key(&self) -> BoxFuture<'static, Option<String>> {
+        let handle = self.handle.clone();
+        Box::pin(async move {
+            let (reply, key) = oneshot::channel();
+            handle.send(Command::RecoveryKey(reply));
+            key.await.ok().flatten().map(|key| key.encode())
+        })
     }
 
-    /// Waits for a state (RTN26): `None` at once in it (RTN26a), else the change that led to it (RTN26b).
+    /// Waits for a state when awaited (RTN26). Returns `None` at once in that state (RTN26a), otherwise the change
+    /// that led to it (RTN26b).
     ///
-    /// It ends when the connection is closed or has failed, since no other state follows before the next
-    /// [`connect`](Self::connect). In any other state the wait has no limit of its own: a client goes on
-    /// trying to connect, and one that was never told to connect waits for that. To wait for so long only,
-    /// put it into a timeout.
+    /// The wait ends with an error when the connection is closed or has failed, because the state then stays until
+    /// the next [`connect`](Self::connect). In other states the wait has no time limit: a client keeps trying to
+    /// connect, and a client that was never started waits for the call of `connect`. For a time limit, use
+    /// `tokio::time::timeout`.
     ///
     /// # Errors
-    /// Why the connection has failed; 80017 when it is closed or the client has ended; 40170 for CONNECTED
-    /// in the auth callback that is to give the token for it.
-    pub async fn when(&self, state: ConnectionState) -> Result<Option<ConnectionStateChange>> {
+    /// The reason why the connection has failed; 80017 when it is closed or the client has ended; 40170 for CONNECTED
+    /// in the auth callback that provides the token for the connection.
+    pub fn when(
+        &self,
+        state: ConnectionState,
+    ) -> BoxFuture<'static, Result<Option<ConnectionStateChange>>> {
+        let connection = self.clone();
+        Box::pin(async move { connection.wait_for(state).await })
+    }
+
+    async fn wait_for(&self, state: ConnectionState) -> Result<Option<ConnectionStateChange>> {
         let mut changes = self.changes();
         if self.state() == state {
             return Ok(None);
@@ -121,7 +135,7 @@ impl Connection {
             self.handle.check_may_wait()?;
         }
         if self.ended().is_some() {
-            // The client may have been told to connect already.
+            // An earlier `connect` may still be in the queue of commands.
             self.handle.settled().await;
             if let Some(reason) = self.ended().filter(|_| self.state() != state) {
                 return Err(reason);
@@ -138,7 +152,7 @@ impl Connection {
         Err(gone())
     }
 
-    /// Why no other state follows, if none does.
+    /// The reason why the state stays as it is, in a final state.
     fn ended(&self) -> Option<Error> {
         let ConnectionSnapshot { state, error_reason, .. } = self.handle.shared.connection();
         match state {
@@ -153,24 +167,23 @@ impl Connection {
         }
     }
 
-    /// What the connection has been through: attempts, fallbacks, losses. For an exporter of metrics to
-    /// read when it likes.
+    /// Counters of the connection: attempts, fallbacks, losses. A metrics exporter can read them at any time.
     pub fn metrics(&self) -> ConnectionMetrics {
         self.handle.shared.metrics()
     }
 
-    /// Every change from now on, in order (RTN4).
+    /// A stream of all changes from this moment, in order (RTN4).
     pub fn changes(&self) -> Changes<ConnectionStateChange> {
         self.handle.shared.changes()
     }
 }
 
-/// Whether no other state follows before the user connects.
+/// Whether the state stays until the program connects.
 fn is_final(state: ConnectionState) -> bool {
     matches!(state, ConnectionState::Closed | ConnectionState::Failed)
 }
 
 fn closed() -> Error {
     Error::new(ErrorCode::CONNECTION_CLOSED, 400, "the connection is closed")
-        .with_remedy("connect before you wait for a state")
+        .with_remedy("call `connect` before you wait for a state")
 }

@@ -1,4 +1,4 @@
-//! The task that gives the core its socket and its clock.
+//! The driver: the task that gives the core its socket, its clock and its tasks.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,55 +19,66 @@ use tokio::{
     time::{Instant as TokioInstant, Sleep, sleep_until},
 };
 
-use self::{crowd::Crowd, entry::Entry};
-use super::{
-    awake::Awake,
-    command::{Command, Shared},
-    errands::{Errands, Finished},
+use self::{
+    channel_entry::ChannelEntry,
+    full_queues::FullQueues,
     link::{Link, dial_request, max_frame_size},
-    network::{NetworkChange, NetworkWatch},
+    network::NetworkChange,
     operation::Operation,
+    sleep::SleepDetector,
+    tasks::{TaskOutput, Tasks},
 };
 use crate::{options::Config, rest::Pipeline, transport::Connector};
 
-mod annotations;
-mod commands;
-mod crowd;
-mod entry;
+mod channel_entry;
+mod command;
+mod dispatch;
 mod events;
-mod presence;
+mod full_queues;
+mod handle;
+mod link;
+mod network;
+mod operation;
+mod shared;
+mod sleep;
+mod tasks;
 
-/// Rounds of work before other tasks get their turn.
+pub(crate) use command::{Command, PublishCommand, Reply};
+pub(crate) use handle::{DriverHandle, WeakDriverHandle, gone, received};
+pub(super) use network::NetworkWatch;
+pub(crate) use shared::{ConnectionSnapshot, SharedState};
+
+/// Rounds of work before the driver yields: a busy connection must not starve the other tasks of its thread.
 const ROUNDS: usize = 16;
 
-/// The driver: one task that owns the core, the socket, the table of pending operations and one sleep.
+/// One task that owns the core, the socket, the table of pending operations and one timer.
 ///
-/// It holds no sender of commands: when the last handle goes, it closes the connection and ends.
+/// It has no sender of commands itself. When the last handle is dropped, it closes the connection and ends.
 pub(crate) struct Driver {
     core: Client,
-    errands: Errands,
+    tasks: Tasks,
     connector: Arc<dyn Connector>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     commands: mpsc::UnboundedReceiver<Command>,
+    /// Empty between rounds; it saves an allocation in each.
     inbox: Vec<Command>,
-    /// No handle is left.
+    /// Whether the last handle was dropped.
     abandoned: bool,
     link: Link,
     operations: Slab<Operation>,
-    channels: BTreeMap<ChannelId, Entry>,
-    /// Listeners that the driver is patient with before they are behind.
-    crowd: Crowd,
+    channels: BTreeMap<ChannelId, ChannelEntry>,
+    full_queues: FullQueues,
     /// The channels with listeners that are behind.
     lagging: BTreeSet<ChannelId>,
     start: TokioInstant,
     sleep: Pin<Box<Sleep>>,
-    awake: Awake,
+    sleep_detector: SleepDetector,
     network: Option<NetworkWatch>,
-    /// What ended publishes took of the window; given back in one go.
+    /// Units of the publish window to release after the current round: one wake-up for many publishes.
     permits: usize,
-    /// Told when the connection is not closing any more.
+    /// Replies to send once the connection is not closing any more.
     closing: Vec<oneshot::Sender<()>>,
-    /// Told when what was asked for before has had its effects.
+    /// Replies to send once the effects of all earlier commands are visible.
     settling: Vec<oneshot::Sender<()>>,
 }
 
@@ -76,14 +87,15 @@ impl Driver {
         core: Client,
         pipeline: Arc<Pipeline>,
         connector: Arc<dyn Connector>,
-        shared: Arc<Shared>,
+        shared: Arc<SharedState>,
         commands: mpsc::UnboundedReceiver<Command>,
+        network: Option<NetworkWatch>,
         start: TokioInstant,
     ) -> Self {
-        let awake = Awake::new(pipeline.config().options.clock.clone(), start);
+        let sleep_detector = SleepDetector::new(pipeline.config().options.clock.clone(), start);
         Self {
             core,
-            errands: Errands::new(pipeline),
+            tasks: Tasks::new(pipeline),
             connector,
             shared,
             commands,
@@ -92,25 +104,58 @@ impl Driver {
             link: Link::None,
             operations: Slab::new(),
             channels: BTreeMap::new(),
-            crowd: Crowd::default(),
+            full_queues: FullQueues::default(),
             lagging: BTreeSet::new(),
             start,
             sleep: Box::pin(sleep_until(start)),
-            awake,
-            network: None,
+            sleep_detector,
+            network,
             permits: 0,
             closing: Vec::new(),
             settling: Vec::new(),
         }
     }
+}
 
-    /// Follows the network that this tells of, if there is such a thing.
-    pub(crate) fn follow(&mut self, network: Option<NetworkWatch>) {
-        self.network = network;
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.full_queues.begin_turn();
+        for _ in 0..ROUNDS {
+            let mut busy = self.poll_commands(cx);
+            busy |= self.poll_transport(cx);
+            busy |= self.poll_tasks(cx);
+            busy |= self.poll_sleep(cx);
+            busy |= self.poll_network(cx);
+            let mut deadline = self.drain_outputs(&mut busy);
+            if !self.lagging.is_empty() && self.replay(cx) {
+                deadline = self.drain_outputs(&mut busy);
+                busy = true;
+            }
+            if self.poll_deadline(cx, deadline) {
+                let now = self.now();
+                self.core.handle_timeout(now);
+                self.drain_outputs(&mut busy);
+                busy = true;
+            }
+            // After all outputs, so that their frames leave in one flush.
+            let _ = self.link.poll_send(cx);
+            if self.is_over() {
+                return Poll::Ready(());
+            }
+            if !busy {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
+}
 
+impl Driver {
     fn config(&self) -> &Config {
-        self.errands.pipeline.config()
+        self.tasks.pipeline.config()
     }
 
     fn now(&self) -> Now {
@@ -118,30 +163,32 @@ impl Driver {
         Now::at(Instant::from_start(self.start.elapsed()), wall)
     }
 
-    /// Takes what happened on the transport. Returns whether there was anything.
-    fn take_events(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Passes events of the transport to the core. Returns whether there was any.
+    fn poll_transport(&mut self, cx: &mut Context<'_>) -> bool {
         let channels = &self.channels;
         let is_full = |id, cx: &mut Context<'_>| {
             channels.get(&id).is_some_and(|entry| entry.poll_ready(cx).is_pending())
         };
-        if self.crowd.is_waited_for(cx, is_full) {
+        if self.full_queues.must_wait(cx, is_full) {
             return false;
         }
         let limits = Limits { max_size: max_frame_size(self.config()), ..Limits::default() };
         let now = self.now();
         let core = &mut self.core;
+        // One reading of the clocks serves the whole batch of frames.
         let events = self.link.poll_events(cx, &limits, |id, event| {
             core.handle_transport(id, event, now);
         });
         events.is_ready()
     }
 
-    /// Has channels replayed for listeners that fell behind and have room again. Returns whether a replay began.
+    /// Starts a replay of channels whose listeners are behind and have room again. Returns whether one started.
     ///
-    /// The core's outputs must be drained: what they still held of an earlier replay would count for this one.
+    /// The core's outputs must be drained first: batches of an earlier replay would be taken for batches of this
+    /// one.
     fn replay(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut begun = false;
-        let now = self.now().instant;
+        let mut started = false;
+        let now = self.now();
         let Self { core, channels, lagging, .. } = self;
         lagging.retain(|id| {
             let Some(entry) = channels.get_mut(id).filter(|entry| entry.is_behind()) else {
@@ -150,46 +197,46 @@ impl Driver {
             if let Some(after) = entry.poll_room(cx)
                 && core.replay(*id, after.clone(), now)
             {
-                entry.replay_begins(&after);
-                begun = true;
+                entry.replay_started(&after);
+                started = true;
             }
             true
         });
-        begun
+        started
     }
 
-    /// Does what the core asks for. Returns its next deadline, and notes whether something was begun that
-    /// has to be polled.
-    fn drain_outputs(&mut self, begun: &mut bool) -> Option<Instant> {
+    /// Carries out the core's outputs. Returns the core's next deadline. Sets `started` when it has started work
+    /// that must be polled in another round.
+    fn drain_outputs(&mut self, started: &mut bool) -> Option<Instant> {
         loop {
             match self.core.poll_output() {
                 Output::Send { transport, frame } => self.link.send(transport, frame),
                 Output::Event(event) => self.handle_event(event),
                 Output::Open { transport, request } => {
                     self.dial(transport, &request);
-                    *begun = true;
+                    *started = true;
                 }
                 Output::Shut { transport } => self.link.shut(transport),
                 Output::RequestToken { auth, need } => {
                     self.request_token(auth, need);
-                    *begun = true;
+                    *started = true;
                 }
-                Output::AbandonToken { auth } => self.errands.abandon(auth),
+                Output::AbandonToken { auth } => self.tasks.abort_token(auth),
                 Output::CheckConnectivity { check } => {
-                    self.errands.check(check);
-                    *begun = true;
+                    self.tasks.check_connectivity(check);
+                    *started = true;
                 }
                 Output::Timeout(deadline) => {
-                    self.shared.give_back(std::mem::take(&mut self.permits));
-                    self.tell_settled();
+                    self.shared.window.release(std::mem::take(&mut self.permits));
+                    self.reply_settled();
                     return deadline.map(|(at, _)| at);
                 }
             }
         }
     }
 
-    /// Answers those who wait for the effects of what was asked for.
-    fn tell_settled(&mut self) {
+    /// Replies to the commands that wait for effects of earlier commands.
+    fn reply_settled(&mut self) {
         let closed = self.core.connection_state() != ConnectionState::Closing;
         let closing = if closed { std::mem::take(&mut self.closing) } else { Vec::new() };
         for waiting in self.settling.drain(..).chain(closing) {
@@ -211,7 +258,7 @@ impl Driver {
 
     fn request_token(&mut self, auth: AuthId, need: TokenNeed) {
         let TokenNeed::Authorized(op) = need else {
-            match self.errands.get(auth, need) {
+            match self.tasks.get_token(auth, need) {
                 Some(grant) => self.core.handle_token(auth, Ok(grant), self.now()),
                 None => self.shared.count(|metrics| metrics.tokens += 1),
             }
@@ -219,49 +266,51 @@ impl Driver {
         };
         self.shared.count(|metrics| metrics.tokens += 1);
         if let Some(Operation::Authorize(own)) = self.operations.get_mut(op.0 as usize) {
-            let (params, options) = (own.request.params.take(), own.request.options.take());
-            self.errands.authorize(auth, op, params, options);
+            let (params, options) = (own.command.params.take(), own.command.options.take());
+            self.tasks.authorize(auth, op, params, options);
         }
     }
 
-    /// Takes what was got or found out meanwhile. Returns whether there was anything.
-    fn take_errands(&mut self, cx: &mut Context<'_>) -> bool {
-        let Poll::Ready(finished) = self.errands.poll_finished(cx) else { return false };
+    /// Passes the output of a finished task to the core. Returns whether there was one.
+    fn poll_tasks(&mut self, cx: &mut Context<'_>) -> bool {
+        let Poll::Ready(output) = self.tasks.poll_output(cx) else { return false };
         let now = self.now();
-        match finished {
-            Finished::Token(auth, outcome) => self.core.handle_token(auth, outcome, now),
-            Finished::Authorized(auth, op, token, outcome) => {
+        match output {
+            TaskOutput::Token(auth, outcome) => self.core.handle_token(auth, outcome, now),
+            TaskOutput::Authorized(auth, op, token, outcome) => {
                 if let Some(Operation::Authorize(own)) = self.operations.get_mut(op.0 as usize) {
                     own.token = Some(token);
                 }
                 self.core.handle_token(auth, outcome, now);
             }
-            Finished::Checked(check, online) => self.core.handle_connectivity(check, online, now),
+            TaskOutput::Connectivity(check, online) => {
+                self.core.handle_connectivity(check, online, now)
+            }
         }
         true
     }
 
-    /// Tells the core that the machine slept, if it did and it matters.
-    fn take_sleep(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Informs the core that the machine slept. Returns whether it did.
+    fn poll_sleep(&mut self, cx: &mut Context<'_>) -> bool {
         let state = self.core.connection_state();
         if matches!(
             state,
             ConnectionState::Initialized | ConnectionState::Closed | ConnectionState::Failed
         ) {
-            self.awake.look_away();
+            self.sleep_detector.reset();
             return false;
         }
-        let Some(slept) = self.awake.poll_slept(cx) else { return false };
+        let Some(slept) = self.sleep_detector.poll_slept(cx) else { return false };
         tracing::debug!(?slept, "the machine slept");
         self.core.woke(slept, self.now());
         true
     }
 
-    /// Tells the core what the operating system says of the network.
-    fn take_network(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Informs the core of a change of the network. Returns whether there was one.
+    fn poll_network(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(network) = &mut self.network else { return false };
         let Poll::Ready(change) = network.poll_change(cx) else { return false };
-        tracing::debug!(?change, "the network");
+        tracing::debug!(?change, "the network changed");
         let now = self.now();
         match change {
             NetworkChange::Available => self.core.network_available(now),
@@ -270,66 +319,32 @@ impl Driver {
         true
     }
 
-    /// Sets the sleep to the next deadline. Returns whether it has passed already.
-    fn wait_until(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> bool {
+    /// Sets the timer to the next deadline. Returns whether the deadline has passed.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> bool {
         let timer = deadline.map(|at| self.start + at.since_start());
-        let Some(at) = timer.into_iter().chain(self.crowd.until()).min() else { return false };
+        let Some(at) = timer.into_iter().chain(self.full_queues.deadline()).min() else {
+            return false;
+        };
         if self.sleep.deadline() != at {
             self.sleep.as_mut().reset(at);
         }
         self.sleep.as_mut().poll(cx).is_ready()
     }
 
-    /// Everything is done, and nobody is left to ask for more.
+    /// Whether no handle is left, and the connection has ended.
     fn is_over(&self) -> bool {
         let state = self.core.connection_state();
         self.abandoned && matches!(state, ConnectionState::Closed | ConnectionState::Failed)
     }
 }
 
-impl Future for Driver {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.crowd.turn_begins();
-        for _ in 0..ROUNDS {
-            let mut busy = self.take_commands(cx);
-            busy |= self.take_events(cx);
-            busy |= self.take_errands(cx);
-            busy |= self.take_sleep(cx);
-            busy |= self.take_network(cx);
-            let mut deadline = self.drain_outputs(&mut busy);
-            if !self.lagging.is_empty() && self.replay(cx) {
-                deadline = self.drain_outputs(&mut busy);
-                busy = true;
-            }
-            if self.wait_until(cx, deadline) {
-                let now = self.now();
-                self.core.handle_timeout(now);
-                self.drain_outputs(&mut busy);
-                busy = true;
-            }
-            // What was handed over leaves in one flush.
-            let _ = self.link.poll_send(cx);
-            if self.is_over() {
-                return Poll::Ready(());
-            }
-            if !busy {
-                return Poll::Pending;
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-}
-
 impl Drop for Driver {
     fn drop(&mut self) {
-        // The task may also end with its runtime: whoever waits hears of it.
+        // The task also ends with its runtime. Pending calls and listeners must then end, too.
         self.shared.end();
-        let clock = &self.errands.pipeline.config().options.clock;
+        let clock = &self.tasks.pipeline.config().options.clock;
         for entry in self.channels.values_mut() {
-            entry.end(&super::command::gone(), clock);
+            entry.end(&gone(), clock);
             entry.shared.end();
         }
     }

@@ -1,8 +1,8 @@
-//! Presence: who is on a channel, and what they say of themselves (RTP).
+//! Presence: the members of a channel and their data (RTP).
 //!
-//! A member is a client on a connection: the same client on two connections is two members. Whoever has
-//! entered stays until it leaves or its connection is gone; a member of this client that the service lost
-//! in a drop is entered again by itself (RTP17).
+//! A member is a client on a connection: a client with two connections is two members. A member stays until it
+//! leaves or its connection ends. If the service loses a member of this client, the client enters it again
+//! automatically (RTP17).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -45,72 +45,67 @@ pub use subscription::{PresenceEvent, PresenceSubscription, SubscribePresence};
 /// The presence of a channel (RTL9), from [`Channel::presence`].
 ///
 /// See the [module](crate::realtime::presence) for an example.
-#[derive(Clone, Copy, Debug)]
-pub struct Presence<'a> {
-    channel: &'a Channel,
+#[derive(Clone, Debug)]
+pub struct Presence {
+    channel: Channel,
 }
 
-impl<'a> Presence<'a> {
-    pub(crate) fn new(channel: &'a Channel) -> Self {
-        Self { channel }
-    }
-
-    /// Enters this client (RTP8). The channel is attached if it never was.
-    pub fn enter(self) -> PresenceChange {
+impl Presence {
+    /// Enters this client when awaited (RTP8). Attaches the channel if it was never attached.
+    pub fn enter(&self) -> PresenceChange {
         PresenceChange::new(self.channel.clone(), PresenceAction::Enter, None)
     }
 
-    /// Changes what this client says of itself; enters it if it has not (RTP9).
-    pub fn update(self) -> PresenceChange {
+    /// Changes the data of this client when awaited; enters the client if it is not present (RTP9).
+    pub fn update(&self) -> PresenceChange {
         PresenceChange::new(self.channel.clone(), PresenceAction::Update, None)
     }
 
-    /// Leaves (RTP10). Without data of its own, the last data goes along.
-    pub fn leave(self) -> PresenceChange {
+    /// Leaves when awaited (RTP10). Without new data, the leave event has the last data.
+    pub fn leave(&self) -> PresenceChange {
         PresenceChange::new(self.channel.clone(), PresenceAction::Leave, None)
     }
 
-    /// Enters a client on its behalf, which a client without an identity of its own may (RTP14).
-    pub fn enter_client(self, client_id: impl Into<Str>) -> PresenceChange {
+    /// Enters another client when awaited. This client must not have a client id of its own (RTP14).
+    pub fn enter_client(&self, client_id: impl Into<Str>) -> PresenceChange {
         PresenceChange::new(self.channel.clone(), PresenceAction::Enter, Some(client_id.into()))
     }
 
-    /// Changes what a client says of itself, on its behalf (RTP15).
-    pub fn update_client(self, client_id: impl Into<Str>) -> PresenceChange {
+    /// Changes the data of another client when awaited (RTP15).
+    pub fn update_client(&self, client_id: impl Into<Str>) -> PresenceChange {
         PresenceChange::new(self.channel.clone(), PresenceAction::Update, Some(client_id.into()))
     }
 
-    /// Leaves on behalf of a client (RTP15).
-    pub fn leave_client(self, client_id: impl Into<Str>) -> PresenceChange {
+    /// Leaves on behalf of another client when awaited (RTP15).
+    pub fn leave_client(&self, client_id: impl Into<Str>) -> PresenceChange {
         PresenceChange::new(self.channel.clone(), PresenceAction::Leave, Some(client_id.into()))
     }
 
-    /// Asks who is present (RTP11).
-    pub fn get(self) -> Members {
+    /// Gets the present members when awaited (RTP11).
+    pub fn get(&self) -> Members {
         Members::new(self.channel.clone())
     }
 
-    /// Listens to members that enter, leave, or change their data (RTP6). Who was there before comes as
-    /// [`PresenceAction::Present`].
-    pub fn subscribe(self) -> SubscribePresence {
-        SubscribePresence::new(self.channel)
+    /// Subscribes, when awaited, to members that enter, leave, or change their data (RTP6). Members that were present
+    /// before arrive with the action [`PresenceAction::Present`].
+    pub fn subscribe(&self) -> SubscribePresence {
+        SubscribePresence::new(&self.channel)
     }
 
-    /// Reads what members did over REST, the newest first unless said otherwise, when it is awaited
-    /// (RTP12).
-    pub fn history(self) -> Query<PresenceMessage> {
+    /// Reads past presence events over REST when awaited, by default the newest first (RTP12).
+    pub fn history(&self) -> Query<PresenceMessage> {
         RestPresence::new(self.channel.rest_channel()).history()
     }
 
-    /// Whether it is known who is present: the sync that followed the last attach is complete (RTP13).
-    pub fn sync_complete(self) -> bool {
+    /// Whether the members are known: the sync after the last attach is complete (RTP13).
+    pub fn sync_complete(&self) -> bool {
         self.channel.shared.is_presence_synced()
     }
 }
 
 impl Channel {
     /// The channel's presence (RTL9).
-    pub fn presence(&self) -> Presence<'_> {
-        Presence::new(self)
+    pub fn presence(&self) -> Presence {
+        Presence { channel: self.clone() }
     }
 }

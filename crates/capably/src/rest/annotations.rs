@@ -1,4 +1,4 @@
-//! Annotations over REST (RSAN): reactions, votes and the like on messages.
+//! Annotations over REST (RSAN): reactions, votes and similar data on messages.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -17,12 +17,12 @@
 //! # let rest = Rest::new(options(key).client_id("ada"))?;
 //! use capably::Annotation;
 //!
-//! // A namespace whose messages may be annotated.
+//! // The namespace allows annotations.
 //! let channel = rest.channels().get("mutable:notes");
 //! let published = channel.publish("note", "Lunch at one?").await?;
 //! let serial = published.serials[0].clone().ok_or("a serial")?;
 //!
-//! // `distinct.v1` says how annotations of this type are summed up: a client counts once for a name.
+//! // `distinct.v1` is the way in which annotations of this type are summarised: a client counts once for a name.
 //! let like = Annotation {
 //!     annotation_type: Some("reaction:distinct.v1".into()),
 //!     name: Some("like".into()),
@@ -32,7 +32,7 @@
 //! let page = channel.annotations().get(serial.clone()).limit(10).await?;
 //! assert_eq!(page.items()[0].client_id.as_deref(), Some("ada"));
 //!
-//! // What they amount to stands with the message.
+//! // The message contains the summary.
 //! let note = channel.get_message(serial.clone()).await?;
 //! assert_eq!(note.summary()["reaction:distinct.v1"]["like"]["total"], 1);
 //!
@@ -44,7 +44,7 @@
 use capably_protocol::{Annotation, AnnotationAction, ErrorCode, codec::encode_items};
 
 use super::{
-    channel::RestChannel, mutation::MessageSerial, query::Query, query::wrong, request::Call,
+    call::Call, channel::RestChannel, mutation::MessageSerial, query::Query, query::wrong,
 };
 use crate::{Error, Result, http::BoxFuture, payload, random};
 
@@ -59,12 +59,12 @@ impl RestAnnotations {
         Self { channel }
     }
 
-    /// Annotates a message when it is awaited (RSAN1).
+    /// Annotates a message when awaited (RSAN1).
     ///
     /// # Errors
     /// Code 40003 for a message without a serial or an annotation without a type (RSAN1a3), 40009 for
-    /// one above [`max_message_size`](crate::ClientOptions::max_message_size) (RSAN1a4), 40013 for a
-    /// payload that cannot be encoded, and what the service says.
+    /// an annotation larger than [`max_message_size`](crate::ClientOptions::max_message_size) (RSAN1a4), 40013 for a
+    /// payload that cannot be encoded, and the service's reason.
     pub fn publish(
         &self,
         message: impl Into<MessageSerial>,
@@ -73,10 +73,10 @@ impl RestAnnotations {
         Box::pin(self.clone().send(message.into(), annotation, AnnotationAction::Create))
     }
 
-    /// Takes an annotation of a message back when it is awaited (RSAN2).
+    /// Deletes an annotation of a message when awaited (RSAN2).
     ///
     /// # Errors
-    /// As [`publish`](Self::publish).
+    /// As for [`publish`](Self::publish).
     pub fn delete(
         &self,
         message: impl Into<MessageSerial>,
@@ -85,7 +85,7 @@ impl RestAnnotations {
         Box::pin(self.clone().send(message.into(), annotation, AnnotationAction::Delete))
     }
 
-    /// Reads the annotations of a message, the oldest first, when it is awaited (RSAN3).
+    /// Reads the annotations of a message when awaited, the oldest first (RSAN3).
     pub fn get(&self, message: impl Into<MessageSerial>) -> Query<Annotation> {
         let path = message.into().path(&self.channel, "/annotations");
         Query::at(self.channel.pipeline(), path).with_cipher(self.channel.cipher())
@@ -113,12 +113,12 @@ impl RestAnnotations {
     }
 }
 
-/// The annotation as it is sent, over REST or over a connection (RSAN1, RTAN1a). Its payload is encoded like that
-/// of a message, and encrypted on a channel with a cipher (RSAN1c3).
+/// Prepares an annotation for REST or for a connection (RSAN1, RTAN1a). Its payload is encoded like the payload of a
+/// message, and encrypted on a channel with a cipher (RSAN1c3).
 ///
 /// # Errors
 /// Code 40003 for a message without a serial or an annotation without a type (RSAN1a3), 40013 for a payload
-/// that cannot be encoded, 50000 when the system gives no random bytes.
+/// that cannot be encoded, 50000 when the system provides no random bytes.
 pub(crate) fn prepare(
     channel: &RestChannel,
     message: &MessageSerial,

@@ -1,4 +1,4 @@
-//! Batches: one request for many channels (RSC22, RSC24).
+//! Batch requests: one request for many channels (RSC22, RSC24).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -9,7 +9,7 @@
 //! # let rest = capably::Rest::new(options)?;
 //! use capably::{BatchPublishSpec, Message};
 //!
-//! // Two batches in one request; there is a result for each, and in it an outcome for each channel.
+//! // Two batches in one request. Each has a result, with an outcome for each channel.
 //! let hello = BatchPublishSpec::new(["a", "b"], [Message::new("greeting", "hello")]);
 //! let bye = BatchPublishSpec::new(["c"], [Message::new("greeting", "bye")]);
 //! let results = rest.batch_publish_all([hello, bye]).await?;
@@ -38,18 +38,19 @@ use capably_protocol::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Rest, publish,
+    Rest,
+    call::Call,
+    publish,
     query::{MAX_PAGE, decode, wrong},
-    request::Call,
 };
 use crate::{Error, Result, http::BoxFuture, payload};
 
 impl Rest {
-    /// Publishes messages to several channels in one request, when it is awaited (RSC22c).
+    /// Publishes messages to several channels in one request when awaited (RSC22c).
     ///
     /// # Errors
-    /// Code 40003 when there is no channel or no message, 40013 for a payload that cannot be encoded,
-    /// and what the service says of the batch as a whole. What it says of a channel is in the result.
+    /// Code 40003 without a channel or without a message; 40013 for a payload that cannot be encoded; the service's
+    /// reason for refusing the whole batch. The failure of a single channel is in the result.
     pub fn batch_publish(
         &self,
         spec: BatchPublishSpec,
@@ -63,10 +64,10 @@ impl Rest {
         })
     }
 
-    /// Publishes several batches in one request, when it is awaited; there is a result for each (RSC22c).
+    /// Publishes several batches in one request when awaited. Each batch has a result (RSC22c).
     ///
     /// # Errors
-    /// As [`batch_publish`](Self::batch_publish); 40003 when there is no batch.
+    /// As for [`batch_publish`](Self::batch_publish); 40003 without a batch.
     pub fn batch_publish_all(
         &self,
         specs: impl Into<Vec<BatchPublishSpec>>,
@@ -74,7 +75,7 @@ impl Rest {
         let (rest, specs) = (self.clone(), specs.into());
         Box::pin(async move {
             if specs.is_empty() {
-                return Err(wrong("there is nothing to publish"));
+                return Err(wrong("there is no batch to publish"));
             }
             let channels: Vec<_> = specs.iter().map(|spec| spec.channels.len()).collect();
             let specs =
@@ -83,14 +84,13 @@ impl Rest {
         })
     }
 
-    /// Reads who is present on several channels in one request, when it is awaited (RSC24).
+    /// Reads the present members of several channels in one request when awaited (RSC24).
     ///
-    /// Payloads of encrypted channels are left as they are: a batch knows no channel's cipher.
+    /// Payloads of encrypted channels stay encrypted: a batch does not know the channels' ciphers.
     ///
     /// # Errors
-    /// Code 40003 when there is no channel, or one whose name has a comma, which the request cannot
-    /// express; and what the service says of the batch as a whole. What it says of a channel is in the
-    /// result.
+    /// Code 40003 without a channel, or for a channel name with a comma, which the request cannot express; the
+    /// service's reason for refusing the whole batch. The failure of a single channel is in the result.
     pub fn batch_presence<C: AsRef<str>>(
         &self,
         channels: impl IntoIterator<Item = C>,
@@ -108,13 +108,13 @@ impl Rest {
         })
     }
 
-    /// Checks a batch and makes its messages ready for the wire.
+    /// Checks a batch, and encodes its messages.
     fn prepare(&self, mut spec: BatchPublishSpec) -> Result<BatchPublishSpec> {
         if spec.channels.is_empty() {
-            return Err(wrong("a batch names no channel to publish to"));
+            return Err(wrong("the batch has no channel"));
         }
         if spec.messages.is_empty() {
-            return Err(wrong("a batch holds no message to publish"));
+            return Err(wrong("the batch has no message"));
         }
         if self.pipeline.config().options.idempotent_rest_publishing {
             publish::add_ids(&mut spec.messages)?;
@@ -125,7 +125,7 @@ impl Rest {
         Ok(spec)
     }
 
-    async fn publish_batch(&self, specs: &impl Serialize) -> Result<Body> {
+    async fn publish_batch(&self, specs: &impl Serialize) -> Result<BatchPublishReply> {
         let body = encode_body(self.pipeline.config().format(), specs).map_err(|error| {
             let message = format!("the batch cannot be encoded: {error}");
             Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message).with_source(error)
@@ -134,17 +134,17 @@ impl Rest {
     }
 }
 
-/// The names of channels as one value of a query.
+/// Joins the names of channels into one query parameter.
 ///
 /// # Errors
-/// Code 40003 when there is none, or one that is empty or has a comma.
+/// Code 40003 without a name, and for a name that is empty or contains a comma.
 fn joined<C: AsRef<str>>(channels: impl IntoIterator<Item = C>) -> Result<String> {
     let mut names = String::new();
     for (index, channel) in channels.into_iter().enumerate() {
         let channel = channel.as_ref();
         if channel.is_empty() || channel.contains(',') {
-            return Err(wrong(format!("`{channel}` cannot be asked for in a batch"))
-                .with_remedy("ask for the presence of this channel by itself"));
+            return Err(wrong(format!("the channel name `{channel}` cannot be part of a batch"))
+                .with_remedy("read the presence of this channel with a request of its own"));
         }
         if index > 0 {
             names.push(',');
@@ -152,25 +152,29 @@ fn joined<C: AsRef<str>>(channels: impl IntoIterator<Item = C>) -> Result<String
         names.push_str(channel);
     }
     if names.is_empty() {
-        return Err(wrong("there is no channel to ask for"));
+        return Err(wrong("the batch has no channel"));
     }
     Ok(names)
 }
 
-/// One result, or one for each batch; or, from some services, the outcomes of all channels in a row.
+/// One result, or one for each batch. Some services send one result with the outcomes of all channels.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Body {
+enum BatchPublishReply {
     Many(Vec<BatchResult<BatchPublishResult>>),
     One(BatchResult<BatchPublishResult>),
 }
 
-/// A result for each batch, of which we know how many channels it has.
-fn regroup(body: Body, channels: &[usize]) -> Result<Vec<BatchResult<BatchPublishResult>>> {
+/// Regroups the outcomes into one result for each batch, by the number of its channels.
+fn regroup(
+    body: BatchPublishReply,
+    channels: &[usize],
+) -> Result<Vec<BatchResult<BatchPublishResult>>> {
     let results = match body {
-        Body::One(result) => vec![result],
-        Body::Many(results) => results,
+        BatchPublishReply::One(result) => vec![result],
+        BatchPublishReply::Many(results) => results,
     };
+    // The usual form of the reply.
     if results.len() == channels.len() {
         return Ok(results);
     }

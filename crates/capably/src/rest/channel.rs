@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use capably_protocol::{
@@ -12,16 +12,18 @@ use capably_protocol::{
 
 use super::{
     annotations::RestAnnotations,
-    mutation::{ChangeMessage, MessageSerial},
+    call::{Call, escape},
+    mutation::{MessageSerial, RestMessageChange},
+    pipeline::Pipeline,
     presence::RestPresence,
-    publish::Publish,
+    publish::RestPublish,
     query::{self, History, Query},
-    request::{Call, Pipeline, escape},
 };
 use crate::{
     Error, Result,
     crypto::{self, CipherKey, CipherParamOptions},
     http::BoxFuture,
+    sync::lock,
 };
 
 /// The channels of a REST client (RSN1).
@@ -36,12 +38,12 @@ impl RestChannels {
         Self { pipeline, channels: Arc::default() }
     }
 
-    /// The same channels, whose requests go another way.
+    /// The same channels with another pipeline for their requests.
     pub(super) fn through(&self, pipeline: Arc<Pipeline>) -> Self {
         Self { pipeline, channels: Arc::clone(&self.channels) }
     }
 
-    /// The channel of this name, created at the first call (RSN3a).
+    /// The channel with this name; it is created if it does not exist (RSN3a).
     pub fn get(&self, name: impl Into<Str>) -> RestChannel {
         let name = name.into();
         let mut channels = lock(&self.channels);
@@ -49,32 +51,32 @@ impl RestChannels {
         channels.entry(name.clone()).or_insert_with(new).through(&self.pipeline)
     }
 
-    /// The channel of this name, with these options from now on (RSN3b).
+    /// The channel with this name. It uses these options from then on (RSN3b).
     pub fn get_with(&self, name: impl Into<Str>, options: ChannelOptions) -> RestChannel {
         let channel = self.get(name);
         channel.set_options(options);
         channel
     }
 
-    /// A channel of this name outside of the collection.
+    /// A new channel with this name, outside of the collection.
     pub(crate) fn detached(&self, name: Str, options: ChannelOptions) -> RestChannel {
         let channel = RestChannel::new(Arc::clone(&self.pipeline), name);
         channel.set_options(options);
         channel
     }
 
-    /// Whether there is a channel of this name (RSN2).
+    /// Whether a channel with this name exists (RSN2).
     pub fn exists(&self, name: &str) -> bool {
         lock(&self.channels).contains_key(name)
     }
 
-    /// The names of the channels there are (RSN2).
+    /// The names of all channels (RSN2).
     pub fn names(&self) -> Vec<Str> {
         lock(&self.channels).keys().cloned().collect()
     }
 
-    /// Forgets a channel (RSN4). A client that uses ever new names should release those it is done
-    /// with. Handles that are still held go on working.
+    /// Removes a channel from the collection (RSN4). A client that uses ever new names should release the channels
+    /// that it does not need any more, to free their memory. Existing handles still work.
     pub fn release(&self, name: &str) {
         lock(&self.channels).remove(name);
     }
@@ -86,11 +88,11 @@ impl fmt::Debug for RestChannels {
     }
 }
 
-/// How a channel treats its messages (TB).
+/// The options of a REST channel (TB).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ChannelOptions {
-    /// What payloads are encrypted with (TB2b).
+    /// Encrypts and decrypts payloads (TB2b).
     pub cipher: Option<CipherParams>,
 }
 
@@ -98,13 +100,13 @@ impl ChannelOptions {
     /// Options to encrypt payloads with this key: 16 or 32 bytes, or base64 text of them (TB3).
     ///
     /// # Errors
-    /// Code 40003 for a key that cannot be (RSE1e).
+    /// Code 40003 for an invalid key (RSE1e).
     pub fn with_cipher_key(key: impl Into<CipherKey>) -> Result<Self> {
         let params = crypto::default_params(&CipherParamOptions::new(key))?;
         Ok(Self::default().cipher(params))
     }
 
-    /// Encrypts payloads with this (TB2b, TB3).
+    /// Encrypts and decrypts payloads with these parameters (TB2b, TB3).
     #[must_use]
     pub fn cipher(mut self, cipher: CipherParams) -> Self {
         self.cipher = Some(cipher);
@@ -112,25 +114,25 @@ impl ChannelOptions {
     }
 }
 
-/// A channel over REST (RSL). Cloning it gives another handle to the same channel.
+/// A channel over REST (RSL). A clone is another handle to the same channel.
 #[derive(Clone)]
 pub struct RestChannel {
     pipeline: Arc<Pipeline>,
-    inner: Arc<Inner>,
+    inner: Arc<RestChannelShared>,
 }
 
-/// What all handles to a channel share.
-struct Inner {
+/// The state that all handles of a channel share.
+struct RestChannelShared {
     name: Str,
     options: Mutex<ChannelOptions>,
 }
 
 impl RestChannel {
     fn new(pipeline: Arc<Pipeline>, name: Str) -> Self {
-        Self { pipeline, inner: Arc::new(Inner { name, options: Mutex::default() }) }
+        Self { pipeline, inner: Arc::new(RestChannelShared { name, options: Mutex::default() }) }
     }
 
-    /// The same channel, whose requests go another way.
+    /// The same channel with another pipeline for its requests.
     fn through(&self, pipeline: &Arc<Pipeline>) -> Self {
         Self { pipeline: Arc::clone(pipeline), inner: Arc::clone(&self.inner) }
     }
@@ -145,35 +147,35 @@ impl RestChannel {
         *lock(&self.inner.options) = options;
     }
 
-    /// Publishes a message with a name and a payload when it is awaited (RSL1b).
-    pub fn publish(&self, name: impl Into<Str>, data: impl Into<Data>) -> Publish {
+    /// Publishes a message with a name and a payload when awaited (RSL1b).
+    pub fn publish(&self, name: impl Into<Str>, data: impl Into<Data>) -> RestPublish {
         self.publish_message(Message::new(name, data))
     }
 
-    /// Publishes a payload without a name when it is awaited (RSL1b).
-    pub fn publish_data(&self, data: impl Into<Data>) -> Publish {
+    /// Publishes a payload without a name when awaited (RSL1b).
+    pub fn publish_data(&self, data: impl Into<Data>) -> RestPublish {
         self.publish_message(Message::unnamed(data))
     }
 
-    /// Publishes a message when it is awaited (RSL1a).
-    pub fn publish_message(&self, message: Message) -> Publish {
-        Publish::new(self.clone(), vec![message])
+    /// Publishes a message when awaited (RSL1a).
+    pub fn publish_message(&self, message: Message) -> RestPublish {
+        RestPublish::new(self.clone(), vec![message])
     }
 
-    /// Publishes several messages in one request when it is awaited: all or none (RSL1c).
-    pub fn publish_messages(&self, messages: impl Into<Vec<Message>>) -> Publish {
-        Publish::new(self.clone(), messages.into())
+    /// Publishes several messages in one request when awaited: all of them or none (RSL1c).
+    pub fn publish_messages(&self, messages: impl Into<Vec<Message>>) -> RestPublish {
+        RestPublish::new(self.clone(), messages.into())
     }
 
-    /// Reads what was published, the newest first unless said otherwise, when it is awaited (RSL2).
+    /// Reads published messages when awaited, by default the newest first (RSL2).
     pub fn history(&self) -> History {
         Query::new(self.pipeline(), self.path("messages")).with_cipher(self.cipher())
     }
 
-    /// Reads the latest version of a message when it is awaited (RSL11).
+    /// Reads the latest version of a message when awaited (RSL11).
     ///
     /// # Errors
-    /// Code 40003 for an empty serial, 40400 when there is no such message, and what the service says.
+    /// Code 40003 for an empty serial, 40400 when there is no such message, and the service's reason.
     pub fn get_message(
         &self,
         message: impl Into<MessageSerial>,
@@ -184,7 +186,7 @@ impl RestChannel {
             let reply = channel.pipeline().send(&Call::get(path?)).await?;
             let messages: Vec<Message> = reply.items()?;
             let mut message = messages.into_iter().next().ok_or_else(|| {
-                let message = "the reply to a request for a message holds none";
+                let message = "the reply to a request for a message contains no message";
                 Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message)
             })?;
             let Message { data, encoding, id, .. } = &mut message;
@@ -193,38 +195,38 @@ impl RestChannel {
         })
     }
 
-    /// Reads the versions of a message when it is awaited (RSL14).
+    /// Reads the versions of a message when awaited (RSL14).
     pub fn message_versions(&self, message: impl Into<MessageSerial>) -> Query<Message> {
         let path = message.into().path(self, "/versions");
         Query::at(self.pipeline(), path).with_cipher(self.cipher())
     }
 
-    /// Replaces what a message holds when it is awaited; its serial says which message (RSL15).
-    pub fn update_message(&self, message: Message) -> ChangeMessage {
-        ChangeMessage::new(self.clone(), message, MessageAction::Update)
+    /// Replaces the content of a message when awaited. The serial identifies the message (RSL15).
+    pub fn update_message(&self, message: Message) -> RestMessageChange {
+        RestMessageChange::new(self.clone(), message, MessageAction::Update)
     }
 
-    /// Deletes a message when it is awaited; its serial says which message (RSL15).
-    pub fn delete_message(&self, message: Message) -> ChangeMessage {
-        ChangeMessage::new(self.clone(), message, MessageAction::Delete)
+    /// Deletes a message when awaited. The serial identifies the message (RSL15).
+    pub fn delete_message(&self, message: Message) -> RestMessageChange {
+        RestMessageChange::new(self.clone(), message, MessageAction::Delete)
     }
 
-    /// Appends to a message when it is awaited; its serial says which message (RSL15).
-    pub fn append_message(&self, message: Message) -> ChangeMessage {
-        ChangeMessage::new(self.clone(), message, MessageAction::Append)
+    /// Appends to a message when awaited. The serial identifies the message (RSL15).
+    pub fn append_message(&self, message: Message) -> RestMessageChange {
+        RestMessageChange::new(self.clone(), message, MessageAction::Append)
     }
 
-    /// Asks what the service knows of the channel when it is awaited (RSL8).
+    /// Reads the channel's status and occupancy when awaited (RSL8).
     ///
     /// # Errors
-    /// What the service says.
+    /// The service's reason.
     pub fn status(&self) -> BoxFuture<'static, Result<ChannelDetails>> {
         let call = Call::get(format!("/channels/{}", escape(&self.inner.name)));
         let pipeline = Arc::clone(self.pipeline());
         Box::pin(async move { pipeline.send(&call).await?.decode() })
     }
 
-    /// Who is present on the channel (RSL3).
+    /// The channel's presence (RSL3).
     pub fn presence(&self) -> RestPresence {
         RestPresence::new(self.clone())
     }
@@ -242,7 +244,7 @@ impl RestChannel {
         lock(&self.inner.options).cipher.clone()
     }
 
-    /// The path of something that belongs to the channel; the name is one segment of it.
+    /// The path of a resource of the channel. The channel's name is one path segment.
     pub(crate) fn path(&self, part: &str) -> String {
         format!("/channels/{}/{part}", escape(&self.inner.name))
     }
@@ -252,9 +254,4 @@ impl fmt::Debug for RestChannel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RestChannel").field("name", &self.inner.name).finish_non_exhaustive()
     }
-}
-
-/// Nothing panics while it holds one of these locks, so a poisoned one is as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
-//! Which host a request goes to, and which next when one fails (RSC15).
+//! The hosts of a request: the first one, and the next one after a failure (RSC15).
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::time::{Duration, Instant};
 
@@ -9,16 +9,17 @@ use crate::{
     endpoint::Domains,
     http::{HttpError, HttpErrorKind, HttpResponse},
     random,
+    sync::lock,
 };
 
-/// What a client remembers of its hosts.
+/// The memory of a client about its hosts.
 #[derive(Debug, Default)]
-pub(crate) struct Hosts(Mutex<Known>);
+pub(crate) struct Hosts(Mutex<HostMemory>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct HostMemory {
     preferred: Option<Preferred>,
-    /// The fallback host that the realtime connection is to (RTN17e).
+    /// The fallback host of the realtime connection (RTN17e).
     realtime: Option<String>,
 }
 
@@ -26,22 +27,22 @@ struct Known {
 #[derive(Clone, Debug)]
 struct Preferred {
     host: String,
-    /// `None` is never: a time too far off to be told.
+    /// `None` for ever: the end is too far in the future for an `Instant`.
     until: Option<Instant>,
 }
 
 impl Hosts {
     /// The hosts for one request.
-    pub(crate) fn sequence(&self, now: Instant) -> Sequence {
+    pub(crate) fn sequence(&self, now: Instant) -> HostSequence {
         let mut known = self.lock();
         known.preferred =
             known.preferred.take().filter(|known| known.until.is_none_or(|until| now < until));
         match (&known.preferred, &known.realtime) {
             (Some(preferred), _) => {
-                Sequence::Preferred(preferred.host.clone(), known.realtime.clone())
+                HostSequence::Preferred(preferred.host.clone(), known.realtime.clone())
             }
-            (None, Some(host)) => Sequence::Realtime(host.clone()),
-            (None, None) => Sequence::Primary,
+            (None, Some(host)) => HostSequence::Realtime(host.clone()),
+            (None, None) => HostSequence::Primary,
         }
     }
 
@@ -59,43 +60,41 @@ impl Hosts {
         }
     }
 
-    /// Follows the realtime connection to a fallback host, or back from it (RTN17e).
+    /// The realtime connection is to this fallback host, or to the primary domain (RTN17e).
     pub(crate) fn follow(&self, realtime: Option<&str>) {
         let mut known = self.lock();
         if known.realtime.as_deref() != realtime {
             known.realtime = realtime.map(str::to_owned);
-            // What worked before says less than where the connection is now.
+            // The connection's host is more recent knowledge than the preferred host.
             known.preferred = None;
         }
     }
 
-    /// Nothing panics while it holds the lock, so a poisoned one is as good as any.
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HostMemory> {
+        lock(&self.0)
     }
 }
 
-/// Where one request stands on its way through the hosts.
+/// The position of one request in its sequence of hosts.
 #[derive(Debug)]
-pub(crate) enum Sequence {
-    /// At the host that is preferred for now; then at that of the realtime connection, if it is to a
-    /// fallback.
+pub(crate) enum HostSequence {
+    /// The preferred host; then the fallback host of the realtime connection, if there is one.
     Preferred(String, Option<String>),
-    /// At the fallback host of the realtime connection.
+    /// The fallback host of the realtime connection.
     Realtime(String),
-    /// At the primary domain.
+    /// The primary domain.
     Primary,
-    /// At a fallback, with the ones to try after it.
+    /// A fallback host, and the hosts after it.
     Fallback {
         /// The host.
         host: String,
-        /// The others, the next one last.
+        /// The remaining hosts, the next one last.
         rest: Vec<String>,
     },
 }
 
-impl Sequence {
-    /// The host to ask.
+impl HostSequence {
+    /// The current host.
     pub(crate) fn host<'a>(&'a self, domains: &'a Domains) -> &'a str {
         match self {
             Self::Primary => &domains.primary,
@@ -103,19 +102,18 @@ impl Sequence {
         }
     }
 
-    /// What comes after a failure: from a preferred host that of the realtime connection or the primary
-    /// domain (RSC15f), from there at most `max_fallbacks` of the other fallbacks, in random order
-    /// (RSC15a).
+    /// The next host after a failure. After a preferred host comes the host of the realtime connection or the primary
+    /// domain (RSC15f), then at most `max_fallbacks` of the other fallback hosts in random order (RSC15a).
     ///
     /// # Errors
-    /// Code 50000 when the operating system has no randomness to give.
+    /// Code 50000 when the operating system provides no random bytes.
     pub(crate) fn next(self, domains: &Domains, max_fallbacks: usize) -> Result<Option<Self>> {
         let mut rest = match self {
             Self::Preferred(_, None) => return Ok(Some(Self::Primary)),
             Self::Preferred(_, Some(realtime)) => return Ok(Some(Self::Realtime(realtime))),
-            Self::Primary => some(&domains.fallbacks, max_fallbacks, |_| true)?,
+            Self::Primary => sample(&domains.fallbacks, max_fallbacks, |_| true)?,
             Self::Realtime(tried) => {
-                some(&domains.fallbacks, max_fallbacks, |host| *host != tried)?
+                sample(&domains.fallbacks, max_fallbacks, |host| *host != tried)?
             }
             Self::Fallback { rest, .. } => rest,
         };
@@ -123,18 +121,19 @@ impl Sequence {
     }
 }
 
-/// At most so many of these hosts, those that are `wanted`, in random order.
-fn some(hosts: &[String], most: usize, wanted: impl Fn(&String) -> bool) -> Result<Vec<String>> {
+/// At most this many of the hosts for which `wanted` is true, in random order.
+fn sample(hosts: &[String], most: usize, wanted: impl Fn(&String) -> bool) -> Result<Vec<String>> {
     let mut keyed = hosts
         .iter()
         .filter(|host| wanted(host))
         .map(|host| Ok((random::bytes::<8>()?, host.clone())))
         .collect::<Result<Vec<_>>>()?;
+    // Random keys make a random order, so that clients spread over the hosts.
     keyed.sort();
     Ok(keyed.into_iter().map(|(_, host)| host).take(most).collect())
 }
 
-/// Whether another host may do better (RSC15l).
+/// Whether another host may succeed (RSC15l).
 pub(crate) fn needs_another_host(outcome: &Result<HttpResponse, HttpError>) -> bool {
     match outcome {
         Ok(response) => {

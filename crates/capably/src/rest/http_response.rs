@@ -1,4 +1,4 @@
-//! Requests that the SDK has no method for (RSC19, HP).
+//! Requests for which the SDK has no method (RSC19, HP).
 
 use std::{fmt, sync::Arc};
 
@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::{
     Rest,
+    call::Call,
     link::{self, Links},
-    request::{Call, Pipeline},
+    pipeline::Pipeline,
     response,
 };
 use crate::{
@@ -17,8 +18,8 @@ use crate::{
 };
 
 impl Rest {
-    /// Sends a request of one's own when it is awaited, with the client's credentials, format, timeouts
-    /// and fallback hosts (RSC19). The path is sent as it is: escape what needs it.
+    /// Sends any request when awaited, with the client's credentials, format, timeouts and fallback hosts (RSC19).
+    /// The path is sent unchanged: percent-encode it where necessary.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -46,15 +47,14 @@ impl Rest {
     }
 }
 
-/// Sends a request of one's own when it is awaited.
+/// Sends any request when awaited.
 ///
 /// # Errors
-/// Awaiting it gives an error when no response came: 50003 when time is up, 80000 when no host can be
-/// reached, 80003 when the connection breaks; and 40013 for a success whose body cannot be read. What
-/// the service refuses is a response like any other: see
+/// When no response arrives: 50003 after a timeout, 80000 when no host can be reached, 80003 when the connection
+/// breaks. 40013 for a success whose body cannot be read. A refusal by the service is no error but a response: see
 /// [`is_success`](HttpPaginatedResponse::is_success) (RSC19e).
 #[derive(Clone, Debug)]
-#[must_use = "nothing is sent until it is awaited"]
+#[must_use = "nothing is sent until this is awaited"]
 pub struct HttpRequestBuilder {
     pipeline: Arc<Pipeline>,
     call: Call,
@@ -62,7 +62,7 @@ pub struct HttpRequestBuilder {
 }
 
 impl HttpRequestBuilder {
-    /// The protocol version to be understood by; the SDK's own unless said otherwise (RSC19f1).
+    /// Sets the protocol version of the request; the SDK's own version by default (RSC19f1).
     pub fn version(mut self, version: u32) -> Self {
         self.call = self.call.version(version);
         self
@@ -74,14 +74,13 @@ impl HttpRequestBuilder {
         self
     }
 
-    /// Adds a header. Those that the SDK sets itself, the credentials among them, stay as they are
-    /// (RSC19b).
+    /// Adds a header. It does not replace a header that the SDK sets itself, such as the credentials (RSC19b).
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.call = self.call.header(name, value);
         self
     }
 
-    /// The body, which is sent in the client's format (RSC19c).
+    /// Sets the body. It is sent in the client's format (RSC19c).
     pub fn body(mut self, body: impl Into<Value>) -> Self {
         self.body = Some(body.into());
         self
@@ -108,7 +107,7 @@ impl IntoFuture for HttpRequestBuilder {
     }
 }
 
-/// A response to a request of one's own (HP1).
+/// A response to a request made with [`Rest::request`] (HP1).
 #[derive(Clone)]
 pub struct HttpPaginatedResponse {
     status: u16,
@@ -134,17 +133,17 @@ impl HttpPaginatedResponse {
         self.status
     }
 
-    /// Whether the status is one of success, from 200 to 299 (HP5).
+    /// Whether the status is a success, from 200 to 299 (HP5).
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// The code in the response's header, of what went wrong (HP6).
+    /// The error code in the response's header (HP6).
     pub fn error_code(&self) -> Option<ErrorCode> {
         self.header("X-Ably-Errorcode")?.trim().parse().ok().map(ErrorCode)
     }
 
-    /// The words in the response's header, on what went wrong (HP7).
+    /// The error message in the response's header (HP7).
     pub fn error_message(&self) -> Option<&str> {
         self.header("X-Ably-Errormessage")
     }
@@ -160,8 +159,8 @@ impl HttpPaginatedResponse {
         headers.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// What the body holds: the items of an array, one item if it is no array, none if it is empty
-    /// (HP3). Bytes stand in it as base64. An error body of a type that cannot be read has none.
+    /// The items of the body: the elements of an array, one item for any other value, none for an empty body
+    /// (HP3). Binary data is encoded as base64. An error body of an unsupported type has no items.
     pub fn items(&self) -> &[Value] {
         &self.items
     }
@@ -176,26 +175,32 @@ impl HttpPaginatedResponse {
         !self.has_next()
     }
 
-    /// The next page; `None` after the last (HP2).
+    /// Loads the next page when awaited; `None` after the last page (HP2).
     ///
     /// # Errors
-    /// Those of the request itself, and 40000 for a link to another host.
-    pub async fn next(&self) -> Result<Option<Self>> {
-        self.go(self.links.next.as_deref()).await
+    /// The errors of the request itself, and 40000 for a link to another host.
+    pub fn next(&self) -> BoxFuture<'static, Result<Option<Self>>> {
+        self.load_linked(self.links.next.as_deref())
     }
 
-    /// The first page; `None` when the service did not say where it is (HP2).
+    /// Loads the first page when awaited; `None` if the service sent no link to it (HP2).
     ///
     /// # Errors
-    /// As [`next`](Self::next).
-    pub async fn first(&self) -> Result<Option<Self>> {
-        self.go(self.links.first.as_deref()).await
+    /// As for [`next`](Self::next).
+    pub fn first(&self) -> BoxFuture<'static, Result<Option<Self>>> {
+        self.load_linked(self.links.first.as_deref())
     }
 
-    async fn go(&self, link: Option<&str>) -> Result<Option<Self>> {
-        let Some(link) = link else { return Ok(None) };
-        let target = link::resolve(link, self.call.target(), &self.origin)?;
-        Self::load(Arc::clone(&self.pipeline), self.call.follow(target)).await.map(Some)
+    fn load_linked(&self, link: Option<&str>) -> BoxFuture<'static, Result<Option<Self>>> {
+        let target = link.map(|link| link::resolve(link, self.call.target(), &self.origin));
+        let call = target.transpose().map(|target| target.map(|target| self.call.follow(target)));
+        let pipeline = Arc::clone(&self.pipeline);
+        Box::pin(async move {
+            match call? {
+                Some(call) => Self::load(pipeline, call).await.map(Some),
+                None => Ok(None),
+            }
+        })
     }
 }
 

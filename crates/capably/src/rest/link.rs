@@ -1,10 +1,10 @@
-//! `Link` headers: where the other pages are (RFC 8288, as far as pagination goes).
+//! `Link` headers: links to the other pages (RFC 8288, the part that pagination needs).
 
 use capably_protocol::ErrorCode;
 
 use crate::{Error, Result};
 
-/// The targets of a page's links, as the service wrote them.
+/// The targets of a page's links, as in the header.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Links {
     pub(crate) first: Option<String>,
@@ -13,7 +13,7 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// Reads the values of `Link` headers; what is not a link is passed over.
+    /// Reads the values of `Link` headers. Skips text that is not a link.
     pub(crate) fn parse<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
         let mut links = Self::default();
         for value in values {
@@ -35,7 +35,7 @@ impl Links {
     }
 }
 
-/// The next `<target>; params` of a header, and what follows it.
+/// The next `<target>; params` of a header, and the rest of the header.
 fn next_link(text: &str) -> Option<(&str, &str, &str)> {
     let (_, text) = text.split_once('<')?;
     let (target, text) = text.split_once('>')?;
@@ -48,7 +48,7 @@ fn next_link(text: &str) -> Option<(&str, &str, &str)> {
     Some((target.trim(), &text[..end], &text[end..]))
 }
 
-/// The values of `rel`, which may be quoted and several.
+/// The values of `rel`: one or several, with or without quotes.
 fn relations(params: &str) -> impl Iterator<Item = &str> {
     params
         .split(';')
@@ -57,10 +57,10 @@ fn relations(params: &str) -> impl Iterator<Item = &str> {
         .flat_map(|(_, value)| value.trim().trim_matches('"').split_ascii_whitespace())
 }
 
-/// Resolves a link against the target of the request whose reply it came in: path and query.
+/// Resolves a link against the target of the request, and returns path and query.
 ///
 /// # Errors
-/// Code 40000 for a link to another host, which would get the credentials.
+/// Code 40000 for a link to another host: the next request would send the credentials there.
 pub(crate) fn resolve(link: &str, base: &str, origin: &str) -> Result<String> {
     let path = base.split('?').next().unwrap_or_default();
     if let Some(rest) = link.strip_prefix(origin)
@@ -71,8 +71,9 @@ pub(crate) fn resolve(link: &str, base: &str, origin: &str) -> Result<String> {
     let scheme = link.split(['/', '?', '#']).next().is_some_and(|start| start.contains(':'));
     if scheme || link.starts_with("//") {
         let message = format!("the link to another page, `{link}`, leads to another host");
-        return Err(Error::new(ErrorCode::BAD_REQUEST, 400, message)
-            .with_remedy("check what answers at the configured endpoint, such as a proxy"));
+        return Err(Error::new(ErrorCode::BAD_REQUEST, 400, message).with_remedy(
+            "check which server answers at the configured endpoint; it may be a proxy",
+        ));
     }
     if link.starts_with('/') {
         return Ok(link.to_owned());
@@ -90,7 +91,7 @@ pub(crate) fn resolve(link: &str, base: &str, origin: &str) -> Result<String> {
         match segment {
             "." => {}
             ".." => {
-                // The first segment is what stands before the leading slash.
+                // The first segment is the empty text before the leading slash.
                 if folder.len() > 1 {
                     folder.pop();
                 }

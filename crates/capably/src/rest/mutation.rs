@@ -1,4 +1,4 @@
-//! Messages that were published: reading one, its versions, changing it (RSL11, RSL14, RSL15).
+//! Published messages: reading a message and its versions, and changing it (RSL11, RSL14, RSL15).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -17,7 +17,7 @@
 //! # let rest = Rest::new(options(key))?;
 //! use capably::{Message, MessageAction, MessageOperation};
 //!
-//! // A namespace whose messages may be changed.
+//! // The namespace allows changes of messages.
 //! let channel = rest.channels().get("mutable:notes");
 //! let published = channel.publish("note", "corected").await?;
 //! let serial = published.serials[0].clone().ok_or("a serial")?;
@@ -27,13 +27,13 @@
 //! let why = MessageOperation { description: Some("typo".into()), ..MessageOperation::default() };
 //! channel.update_message(correction).operation(why).await?;
 //!
-//! // The latest version, and all of them.
+//! // The latest version, and all versions.
 //! let note = channel.get_message(serial.clone()).await?;
 //! assert_eq!((note.name.as_deref(), note.data.as_str()), (Some("note"), Some("corrected")));
 //! assert_eq!(note.version().description.as_deref(), Some("typo"));
 //! assert_eq!(channel.message_versions(serial).await?.items().len(), 2);
 //!
-//! // Any message received, or read from the history, says itself which one is meant.
+//! // A received message, or one from history, contains its serial.
 //! channel.delete_message(note).await?;
 //! let history = channel.history().await?;
 //! assert_eq!(history.items()[0].action, Some(MessageAction::Delete));
@@ -46,9 +46,9 @@ use capably_protocol::{
 };
 
 use super::{
+    call::{Call, escape},
     channel::RestChannel,
     query::wrong,
-    request::{Call, escape},
 };
 use crate::{
     Result,
@@ -56,7 +56,7 @@ use crate::{
     payload,
 };
 
-/// Which message is meant: its serial, or the message itself (RSL11a1, RSL14a1, RSAN1a1).
+/// Identifies a message: by its serial, or by the message itself (RSL11a1, RSL14a1, RSAN1a1).
 #[derive(Clone, Debug)]
 pub struct MessageSerial(Option<Str>);
 
@@ -64,16 +64,18 @@ impl MessageSerial {
     /// The serial.
     ///
     /// # Errors
-    /// Code 40003 when it is empty or the message has none.
+    /// Code 40003 for an empty serial, or a message without a serial.
     pub(crate) fn get(&self) -> Result<&Str> {
         let serial = self.0.as_ref().filter(|serial| !serial.is_empty());
         serial.ok_or_else(|| {
-            wrong("a message without a serial does not say which one is meant")
-                .with_remedy("use the serial of a message that was published or received")
+            wrong("the message has no serial, so it does not identify a published message")
+                .with_remedy(
+                    "use the serial from the result of a publish, or from a received message",
+                )
         })
     }
 
-    /// The path of something that belongs to the message; the serial is one segment of it.
+    /// The path of a resource of the message. The serial is one path segment.
     pub(crate) fn path(&self, channel: &RestChannel, part: &str) -> Result<String> {
         let serial = self.get()?;
         Ok(channel.path(&format!("messages/{}{part}", escape(serial))))
@@ -116,26 +118,26 @@ impl From<&Message> for MessageSerial {
     }
 }
 
-/// Changes a message when it is awaited.
+/// A change of a published message, before it is sent. Awaiting it sends the change.
 ///
 /// # Errors
-/// Awaiting it gives 40003 for a message without a serial (RSL15a), 40013 for a payload that cannot be
-/// encoded (RSL4a), and what the service says.
+/// 40003 for a message without a serial (RSL15a); 40013 for a payload that cannot be encoded (RSL4a); the service's
+/// reason.
 #[derive(Clone, Debug)]
-#[must_use = "nothing is changed until it is awaited"]
-pub struct ChangeMessage {
+#[must_use = "nothing is changed until this is awaited"]
+pub struct RestMessageChange {
     channel: RestChannel,
     message: Message,
     params: Vec<(String, String)>,
 }
 
-impl ChangeMessage {
+impl RestMessageChange {
     pub(crate) fn new(channel: RestChannel, message: Message, action: MessageAction) -> Self {
         let message = Message { action: Some(action), version: None, ..message };
         Self { channel, message, params: Vec::new() }
     }
 
-    /// Who changes it, and why (RSL15b7).
+    /// Describes the change: its client id, a description, metadata (RSL15b7).
     pub fn operation(mut self, operation: MessageOperation) -> Self {
         self.message.version = Some(Box::new(operation.into()));
         self
@@ -148,7 +150,7 @@ impl ChangeMessage {
     }
 }
 
-impl IntoFuture for ChangeMessage {
+impl IntoFuture for RestMessageChange {
     type Output = Result<UpdateDeleteResult>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 

@@ -7,16 +7,17 @@ use futures_core::Stream;
 use futures_util::stream::{self, TryStreamExt};
 
 use super::{
+    call::Call,
     link::{self, Links},
-    request::{Call, Pipeline},
+    pipeline::Pipeline,
     response::Reply,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, http::BoxFuture};
 
-/// So many pages in a row without an item show that there is no end to them.
+/// After this many empty pages in a row, the pages count as endless.
 const MAX_EMPTY_PAGES: usize = 100;
 
-/// One page of results, and the way to the others (TG1).
+/// One page of results, with links to the other pages (TG1).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -52,45 +53,45 @@ pub struct PaginatedResult<T> {
     links: Links,
     call: Call,
     origin: String,
-    source: Source<T>,
+    loader: PageLoader<T>,
 }
 
 /// An item of a page that cannot be read. The other items of the page are not affected.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct UnreadableItem {
-    /// The place of the item: as many of the page's [`items`](PaginatedResult::items) come before it.
+    /// The position of the item: the number of the page's [`items`](PaginatedResult::items) before it.
     pub index: usize,
-    /// Why the item cannot be read, with the code 40013.
+    /// The reason, with the code 40013.
     pub error: Error,
 }
 
-/// What reads the items of a reply.
+/// Reads the items of a reply.
 type Decode<T> = dyn Fn(&Reply) -> Result<Vec<T>> + Send + Sync;
 
-/// Where pages come from and what their items are.
-struct Source<T> {
+/// Loads pages, and reads their items.
+struct PageLoader<T> {
     pipeline: Arc<Pipeline>,
     decode: Arc<Decode<T>>,
 }
 
-impl<T> Clone for Source<T> {
+impl<T> Clone for PageLoader<T> {
     fn clone(&self) -> Self {
         Self { pipeline: Arc::clone(&self.pipeline), decode: Arc::clone(&self.decode) }
     }
 }
 
-impl<T> Source<T> {
+impl<T> PageLoader<T> {
     async fn load(&self, call: Call) -> Result<PaginatedResult<T>> {
         let reply = self.pipeline.send(&call).await?;
         let (items, unreadable) = self.read(&reply)?;
         let links = Links::parse(reply.links.iter().map(String::as_str));
-        let source = self.clone();
-        Ok(PaginatedResult { items, unreadable, links, call, origin: reply.origin, source })
+        let loader = self.clone();
+        Ok(PaginatedResult { items, unreadable, links, call, origin: reply.origin, loader })
     }
 
-    /// Reads the items of a reply: one by one if one of them is unreadable, since the link to the next page and the
-    /// other items would be lost with it.
+    /// Reads the items of a reply. If one of them is unreadable, reads them one by one: otherwise the other items and
+    /// the link to the next page would be lost with it.
     fn read(&self, reply: &Reply) -> Result<(Vec<T>, Vec<UnreadableItem>)> {
         let failure = match (self.decode)(reply) {
             Ok(items) => return Ok((items, Vec::new())),
@@ -118,7 +119,7 @@ impl<T> PaginatedResult<T> {
         call: Call,
         decode: impl Fn(&Reply) -> Result<Vec<T>> + Send + Sync + 'static,
     ) -> Result<Self> {
-        Source { pipeline, decode: Arc::new(decode) }.load(call).await
+        PageLoader { pipeline, decode: Arc::new(decode) }.load(call).await
     }
 
     /// The results on this page (TG3).
@@ -126,18 +127,17 @@ impl<T> PaginatedResult<T> {
         &self.items
     }
 
-    /// The results on this page, for good.
+    /// Converts the page into its results.
     pub fn into_items(self) -> Vec<T> {
         self.items
     }
 
-    /// The items of this page that cannot be read, in the order of their places. They are missing in
-    /// [`items`](Self::items).
+    /// The items of this page that cannot be read, in order. [`items`](Self::items) does not contain them.
     pub fn unreadable(&self) -> &[UnreadableItem] {
         &self.unreadable
     }
 
-    /// The items of this page, and an error in the place of each that cannot be read.
+    /// The items of this page, with an error in place of each item that cannot be read.
     pub(crate) fn into_results(self) -> impl Iterator<Item = Result<T>> {
         let mut unreadable = self.unreadable.into_iter().peekable();
         let mut items = self.items.into_iter();
@@ -161,80 +161,99 @@ impl<T> PaginatedResult<T> {
         !self.has_next()
     }
 
-    /// The next page; `None` after the last (TG4).
+    /// Loads the next page when awaited; `None` after the last page (TG4).
     ///
     /// # Errors
-    /// Those of any REST request, and 40000 for a link to another host.
-    pub async fn next(&self) -> Result<Option<Self>> {
-        self.go(self.links.next.as_deref()).await
+    /// The errors of any REST request, and 40000 for a link to another host.
+    pub fn next(&self) -> BoxFuture<'static, Result<Option<Self>>>
+    where
+        T: 'static,
+    {
+        self.load_linked(self.links.next.as_deref())
     }
 
-    /// The first page (TG5); `None` when the service did not say where it is, as with results that fit
-    /// on one page.
+    /// Loads the first page when awaited (TG5). `None` if the service sent no link to it, for example because the
+    /// results fit on one page.
     ///
     /// # Errors
-    /// As [`next`](Self::next).
-    pub async fn first(&self) -> Result<Option<Self>> {
-        self.go(self.links.first.as_deref()).await
+    /// As for [`next`](Self::next).
+    pub fn first(&self) -> BoxFuture<'static, Result<Option<Self>>>
+    where
+        T: 'static,
+    {
+        self.load_linked(self.links.first.as_deref())
     }
 
-    /// This page, loaded again.
+    /// Loads this page again when awaited.
     ///
     /// # Errors
-    /// As [`next`](Self::next).
-    pub async fn current(&self) -> Result<Self> {
+    /// As for [`next`](Self::next).
+    pub fn current(&self) -> BoxFuture<'static, Result<Self>>
+    where
+        T: 'static,
+    {
         let call = match &self.links.current {
-            Some(link) => self.follow(link)?,
-            None => self.call.clone(),
+            Some(link) => self.follow(link),
+            None => Ok(self.call.clone()),
         };
-        self.source.load(call).await
+        let loader = self.loader.clone();
+        Box::pin(async move { loader.load(call?).await })
     }
 
-    async fn go(&self, link: Option<&str>) -> Result<Option<Self>> {
-        let Some(link) = link else { return Ok(None) };
-        self.source.load(self.follow(link)?).await.map(Some)
+    fn load_linked(&self, link: Option<&str>) -> BoxFuture<'static, Result<Option<Self>>>
+    where
+        T: 'static,
+    {
+        let call = link.map(|link| self.follow(link)).transpose();
+        let loader = self.loader.clone();
+        Box::pin(async move {
+            match call? {
+                Some(call) => loader.load(call).await.map(Some),
+                None => Ok(None),
+            }
+        })
     }
 
-    /// The call that a link on this page stands for. It may go to another of the client's hosts.
+    /// The call for a link on this page. The link may lead to another host of the client's.
     fn follow(&self, link: &str) -> Result<Call> {
         let call = link::resolve(link, self.call.target(), &self.origin).map(Call::get)?;
         Ok(call.expecting(self.call.max_response()))
     }
 
-    /// This page and all that follow, each loaded when it is asked for.
+    /// A stream of this page and all later pages. Each is loaded when the stream is polled for it.
     ///
-    /// An error ends the stream: those of [`next`](Self::next), and 40011 when the pages lead in a
-    /// circle or seem to have no end: after 100 without an item.
+    /// An error ends the stream: the errors of [`next`](Self::next), and 40011 when the pages form a circle, or 100
+    /// pages in a row are empty.
     pub fn pages(self) -> impl Stream<Item = Result<Self>> + Send
     where
         T: Send + 'static,
     {
-        let way = Way { seen: HashSet::from([self.call.target().to_owned()]), empty: 0 };
-        let source = self.source.clone();
-        stream::try_unfold((Step::Have(self), way), move |(step, mut way)| {
-            let source = source.clone();
+        let trail = PageTrail { seen: HashSet::from([self.call.target().to_owned()]), empty: 0 };
+        let loader = self.loader.clone();
+        stream::try_unfold((PageStep::Have(self), trail), move |(step, mut trail)| {
+            let loader = loader.clone();
             async move {
                 let page = match step {
-                    Step::Have(page) => page,
-                    Step::Load(call) => source.load(call).await?,
-                    Step::Failed(error) => return Err(error),
-                    Step::End => return Ok(None),
+                    PageStep::Have(page) => page,
+                    PageStep::Load(call) => loader.load(call).await?,
+                    PageStep::Failed(error) => return Err(error),
+                    PageStep::End => return Ok(None),
                 };
-                // A page is worth having even when its link is not.
-                let next = match way.after(&page) {
-                    Ok(Some(call)) => Step::Load(call),
-                    Ok(None) => Step::End,
-                    Err(error) => Step::Failed(error),
+                // A page is delivered even if its link to the next page is wrong.
+                let next = match trail.after(&page) {
+                    Ok(Some(call)) => PageStep::Load(call),
+                    Ok(None) => PageStep::End,
+                    Err(error) => PageStep::Failed(error),
                 };
-                Ok(Some((page, (next, way))))
+                Ok(Some((page, (next, trail))))
             }
         })
     }
 
-    /// The results of this page and of all that follow.
+    /// A stream of the results of this page and of all later pages.
     ///
-    /// An item that cannot be read is an error in its place, with the code 40013, and the stream goes on behind it. Any
-    /// other error ends the stream, as with [`pages`](Self::pages).
+    /// For an item that cannot be read the stream returns an error with the code 40013, and continues. Any other error
+    /// ends the stream, as for [`pages`](Self::pages).
     pub fn items_stream(self) -> impl Stream<Item = Result<T>> + Send
     where
         T: Send + Sync + 'static,
@@ -243,45 +262,46 @@ impl<T> PaginatedResult<T> {
     }
 }
 
-enum Step<T> {
+enum PageStep<T> {
     Have(PaginatedResult<T>),
     Load(Call),
     Failed(Error),
     End,
 }
 
-/// The way from page to page, which has to have an end.
-struct Way {
-    /// What was asked for so far.
+/// The pages that a stream has visited. They detect pages without an end.
+struct PageTrail {
+    /// The targets of the loaded pages.
     seen: HashSet<String>,
-    /// How many pages in a row had no item.
+    /// The number of empty pages in a row.
     empty: usize,
 }
 
-impl Way {
-    /// What loads the page after this one, if there is one.
+impl PageTrail {
+    /// The call for the page after this one, if there is one.
     ///
     /// # Errors
-    /// Code 40000 for a link to another host, 40011 for one that leads nowhere.
+    /// Code 40000 for a link to another host; 40011 when the pages have no end.
     fn after<T>(&mut self, page: &PaginatedResult<T>) -> Result<Option<Call>> {
         let is_empty = page.items.is_empty() && page.unreadable.is_empty();
         self.empty = if is_empty { self.empty + 1 } else { 0 };
         let Some(link) = &page.links.next else { return Ok(None) };
         let call = page.follow(link)?;
         if !self.seen.insert(call.target().to_owned()) {
-            return Err(nowhere("lead in a circle: a page links to one that came before it"));
+            return Err(endless("the pages form a circle: a page links to an earlier page"));
         }
         if self.empty > MAX_EMPTY_PAGES {
-            return Err(nowhere("seem to have no end: one after the other is empty"));
+            return Err(endless("the pages seem to have no end: each of the last pages is empty"));
         }
         Ok(Some(call))
     }
 }
 
-fn nowhere(what: &str) -> Error {
+fn endless(message: &str) -> Error {
     let code = ErrorCode::PAGINATION_SEQUENCE_NO_LONGER_VALID;
-    Error::new(code, 400, format!("the pages {what}"))
-        .with_remedy("start the query again; if it repeats, check what answers at the endpoint")
+    Error::new(code, 400, message).with_remedy(
+        "start the query again; if the error repeats, check which server answers at the endpoint",
+    )
 }
 
 impl<T: fmt::Debug> fmt::Debug for PaginatedResult<T> {

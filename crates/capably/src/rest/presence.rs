@@ -21,13 +21,13 @@
 //!
 //! let presence = rest.channels().get("lobby").presence();
 //!
-//! // Who is there now: everybody, or one client.
+//! // The present members: all of them, or those of one client.
 //! let members = presence.get().limit(50).await?;
 //! assert_eq!(members.items().len(), 2);
 //! let ada = presence.get().client_id("ada").await?;
 //! assert_eq!(ada.items()[0].data.as_str(), Some("at her desk"));
 //!
-//! // What members did: who entered, left or changed their data, and when.
+//! // Past events: members that entered, left or changed their data.
 //! let events = presence.history().start(1_704_067_200_000).await?;
 //! assert_eq!(events.items()[0].action, Some(PresenceAction::Enter));
 //!
@@ -59,12 +59,12 @@ impl RestPresence {
         Self { channel }
     }
 
-    /// Reads who is present when it is awaited (RSP3).
+    /// Reads the present members when awaited (RSP3).
     pub fn get(&self) -> Query<PresenceMessage> {
         self.query("presence")
     }
 
-    /// Reads what members did, the newest first unless said otherwise, when it is awaited (RSP4).
+    /// Reads past presence events when awaited, by default the newest first (RSP4).
     pub fn history(&self) -> Query<PresenceMessage> {
         self.query("presence/history")
     }

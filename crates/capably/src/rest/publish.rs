@@ -4,10 +4,10 @@ use capably_protocol::{ErrorCode, Message, PublishResult, Str, codec::encode_mes
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{channel::RestChannel, request::Call};
+use super::{call::Call, channel::RestChannel};
 use crate::{Error, Result, http::BoxFuture, outgoing::Outgoing, payload, random};
 
-/// Publishes one message, or several in one request, when it is awaited.
+/// A publish of one or more messages in one request, before it is sent. Awaiting it publishes the messages.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -24,30 +24,30 @@ use crate::{Error, Result, http::BoxFuture, outgoing::Outgoing, payload, random}
 /// ```
 ///
 /// # Errors
-/// Awaiting it gives 40003 for extras that are no JSON object; 40009 for messages that together are above
-/// [`max_message_size`](crate::ClientOptions::max_message_size) (RSL1i); 40013 for a payload that cannot
-/// be encoded (RSL4a); 40030 when there is no message; and what the service says.
+/// 40003 for extras that are not a JSON object; 40009 for messages that together are larger than
+/// [`max_message_size`](crate::ClientOptions::max_message_size) (RSL1i); 40013 for a payload that cannot be encoded
+/// (RSL4a); 40030 without any message; the service's reason.
 #[derive(Clone, Debug)]
-#[must_use = "nothing is published until it is awaited"]
-pub struct Publish {
+#[must_use = "nothing is published until this is awaited"]
+pub struct RestPublish {
     channel: RestChannel,
     outgoing: Outgoing,
     params: Vec<(String, String)>,
 }
 
-impl Publish {
+impl RestPublish {
     pub(crate) fn new(channel: RestChannel, messages: Vec<Message>) -> Self {
         Self { channel, outgoing: Outgoing::new(messages), params: Vec::new() }
     }
 
-    /// The id: publishing the same id again has no effect (RSL1k2). A single message gets it as it is;
+    /// Sets the id: a second publish with the same id has no effect (RSL1k2). A single message gets the id itself;
     /// several messages get `id:0`, `id:1` and so on.
     pub fn id(mut self, id: impl Into<Str>) -> Self {
         self.outgoing.id(&id.into());
         self
     }
 
-    /// The client to publish as, for credentials that may choose (RSL1m).
+    /// Publishes on behalf of this client. The credentials must allow any client id (RSL1m).
     pub fn client_id(mut self, client_id: impl Into<Str>) -> Self {
         self.outgoing.client_id(&client_id.into());
         self
@@ -83,13 +83,13 @@ impl Publish {
         for (name, value) in &params {
             call = call.param(name, value);
         }
-        let published: Published = pipeline.send(&call).await?.decode()?;
+        let published: PublishReply = pipeline.send(&call).await?.decode()?;
         let serials = published.serials.into_iter().map(|serial| serial.map(Str::from)).collect();
         Ok(PublishResult::new(serials))
     }
 }
 
-impl IntoFuture for Publish {
+impl IntoFuture for RestPublish {
     type Output = Result<PublishResult>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
@@ -98,14 +98,14 @@ impl IntoFuture for Publish {
     }
 }
 
-/// The part of the reply that is ours to return (RSL1n).
+/// The part of the reply that the result contains (RSL1n).
 #[derive(Deserialize)]
-struct Published {
+struct PublishReply {
     #[serde(default)]
     serials: Vec<Option<String>>,
 }
 
-/// The size is that of the payloads before they are encoded (TM6).
+/// The size counts before the payloads are encoded (TM6).
 fn check_size(messages: &[Message], limit: usize) -> Result<()> {
     let size: usize = messages.iter().map(Message::size).sum();
     if size <= limit {
@@ -116,7 +116,7 @@ fn check_size(messages: &[Message], limit: usize) -> Result<()> {
     Err(Error::new(ErrorCode::MAX_MESSAGE_SIZE_EXCEEDED, 400, message))
 }
 
-/// Gives all messages ids of one base, unless any of them has its own (RSL1k1, RSL1k3).
+/// Sets ids with a common random base, unless a message has an id (RSL1k1, RSL1k3).
 pub(crate) fn add_ids(messages: &mut [Message]) -> Result<()> {
     let has_id = |message: &Message| message.id.as_ref().is_some_and(|id| !id.is_empty());
     if messages.iter().any(has_id) {

@@ -1,23 +1,22 @@
-//! Push notifications: their administration (RSH1).
+//! The administration of push notifications (RSH1).
 //!
-//! What is pushed reaches phones and browsers through the push services of their makers. Those register
-//! with the service; a program on a server decides what is pushed to whom. For that it needs the capability
-//! `push-admin`.
+//! Push notifications reach phones and browsers through the push services of their platforms. Devices register with
+//! the service. A program on a server sends notifications to them, for which it needs the capability `push-admin`.
 //!
 //! | to | see |
 //! |---|---|
 //! | push to a client, a device or an address | [`PushAdmin::publish`] |
-//! | see, register and remove devices | [`PushDeviceRegistrations`] |
-//! | have devices get what is pushed to channels | [`PushChannelSubscriptions`] |
-//! | push to all who subscribe to a channel | publish a message with `push` among its [extras](super::Publish::extras) |
+//! | read, register and remove devices | [`PushDeviceRegistrations`] |
+//! | subscribe devices to the notifications of channels | [`PushChannelSubscriptions`] |
+//! | push to all push subscribers of a channel | publish a message with `push` among its [extras](super::RestPublish::extras) |
 //!
-//! A program that is a device itself uses [`push_channel`](super::push_channel).
+//! A program that is itself a device uses [`push_channel`](super::push_channel).
 //!
-//! A device is known by its id, and may belong to a client; what is pushed to a client goes to all of its
-//! devices. A channel has subscribers only in a namespace for which push is enabled.
+//! A device has an id, and may belong to a client. A push to a client goes to all of its devices. A channel has push
+//! subscribers only in a namespace with push enabled.
 //!
-//! A device of the transport `ablyChannel` gets what is pushed to it as messages of a channel, named
-//! `__ably_push__`: so it can be tested from end to end, here with the embedded server.
+//! A device with the transport `ablyChannel` receives notifications as messages named `__ably_push__` on a channel.
+//! This is useful for end-to-end tests, here with the embedded server.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -62,7 +61,7 @@
 //! let hello = json!({"notification": {"title": "Hello", "body": "world"}});
 //! admin.publish(PushRecipient::client("ada"), hello.clone()).await?;
 //!
-//! // or to whoever subscribes to a channel.
+//! // or to the push subscribers of a channel.
 //! let subscription = PushChannelSubscription::for_client("news:local", "ada");
 //! admin.channel_subscriptions().save(&subscription).await?;
 //! let extras = json!({"push": hello});
@@ -78,12 +77,12 @@
 //!
 //! # Errors
 //!
-//! | code | what it means |
+//! | code | meaning |
 //! |---|---|
-//! | 40000 | the recipient, the payload, the device or the subscription is not one; the first two are refused before they are sent when they are empty |
-//! | 40003 | no device is named, or a filter would remove everything |
+//! | 40000 | the recipient, the payload, the device or the subscription is invalid; an empty recipient or payload is refused without a request |
+//! | 40003 | the device id is empty, or a filter would remove everything |
 //! | 40160 | the credentials lack `push-admin`, or push is not enabled for the channel |
-//! | 40400 | there is no device with this id |
+//! | 40400 | no device has this id |
 
 use std::{fmt, sync::Arc};
 
@@ -94,9 +93,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
+    call::{Call, escape},
+    pipeline::Pipeline,
     push_channel::authenticated,
     query::{Query, wrong},
-    request::{Call, Pipeline, escape},
     response::Reply,
 };
 use crate::{
@@ -118,7 +118,7 @@ impl Push {
         Self { pipeline }
     }
 
-    /// Their administration, which needs the capability `push-admin` (RSH1).
+    /// The administration of push notifications. It needs the capability `push-admin` (RSH1).
     pub fn admin(&self) -> PushAdmin {
         PushAdmin { pipeline: Arc::clone(&self.pipeline) }
     }
@@ -131,11 +131,11 @@ pub struct PushAdmin {
 }
 
 impl PushAdmin {
-    /// Pushes to a client, a device or an address when it is awaited (RSH1a). The payload is a JSON object with
-    /// `notification`, `data`, or what a transport takes besides.
+    /// Sends a notification to a client, a device or an address when awaited (RSH1a). The payload is a JSON object with
+    /// `notification`, `data`, or members for a certain transport.
     ///
     /// # Errors
-    /// Code 40000 for a recipient or payload that is empty or no object, and what the service says.
+    /// Code 40000 for a recipient or payload that is empty or not an object; the service's reason.
     pub fn publish(
         &self,
         recipient: impl Into<PushRecipient>,
@@ -152,28 +152,29 @@ impl PushAdmin {
         with_body(&self.pipeline, Call::new(HttpMethod::Post, "/push/publish"), &body)
     }
 
-    /// The devices that can be pushed to (RSH1b).
+    /// The registered devices (RSH1b).
     pub fn device_registrations(&self) -> PushDeviceRegistrations {
         PushDeviceRegistrations { pipeline: Arc::clone(&self.pipeline) }
     }
 
-    /// Which devices and clients get what is pushed to channels (RSH1c).
+    /// The push subscriptions of devices and clients to channels (RSH1c).
     pub fn channel_subscriptions(&self) -> PushChannelSubscriptions {
         PushChannelSubscriptions::new(&self.pipeline)
     }
 }
 
-fn not_empty(value: Value, what: &str) -> Result<JsonObject> {
+fn not_empty(value: Value, name: &str) -> Result<JsonObject> {
     match value {
         Value::Object(object) if !object.is_empty() => Ok(object),
         _ => {
-            let message = format!("the {what} of a push must be an object that is not empty");
+            let message =
+                format!("the {name} of a push must be a JSON object with at least one member");
             Err(Error::new(ErrorCode::BAD_REQUEST, 400, message))
         }
     }
 }
 
-/// Whom to push to. It can hold the secrets of an address: `Debug` shows none.
+/// The recipient of a notification. An address may contain secrets, so `Debug` shows nothing of it.
 #[derive(Clone, PartialEq)]
 pub struct PushRecipient(Value);
 
@@ -213,48 +214,48 @@ impl fmt::Debug for PushRecipient {
     }
 }
 
-/// The devices that can be pushed to (RSH1b).
+/// The registered devices (RSH1b).
 #[derive(Clone, Debug)]
 pub struct PushDeviceRegistrations {
     pipeline: Arc<Pipeline>,
 }
 
 impl PushDeviceRegistrations {
-    /// Reads the device with this id when it is awaited (RSH1b1).
+    /// Reads the device with this id when awaited (RSH1b1).
     ///
     /// # Errors
-    /// Code 40400 when there is none, 40003 for an empty id, and what the service says.
+    /// Code 40400 when there is no such device, 40003 for an empty id; the service's reason.
     pub fn get(&self, device_id: &str) -> BoxFuture<'static, Result<DeviceDetails>> {
         send(&self.pipeline, self.call(HttpMethod::Get, device_id), |reply| reply.decode())
     }
 
-    /// Reads the devices there are when it is awaited (RSH1b2).
+    /// Reads the registered devices when awaited (RSH1b2).
     pub fn list(&self) -> Query<DeviceDetails> {
         Query::new(&self.pipeline, DEVICES)
     }
 
-    /// Registers a device, or changes it if it is registered, when it is awaited (RSH1b3). Returns it as it is now.
+    /// Registers a device when awaited, or updates a registered one (RSH1b3). Returns the stored device.
     ///
     /// # Errors
-    /// Code 40003 for an empty id, and what the service says.
+    /// Code 40003 for an empty id; the service's reason.
     pub fn save(&self, device: &DeviceDetails) -> BoxFuture<'static, Result<DeviceDetails>> {
         let call = self.call(HttpMethod::Put, &device.id);
         let call = call.and_then(|call| with_body(&self.pipeline, call, device));
         send(&self.pipeline, call, |reply| reply.decode())
     }
 
-    /// Removes a device when it is awaited; that there is none is no error (RSH1b4).
+    /// Removes a device when awaited. An unknown device is no error (RSH1b4).
     ///
     /// # Errors
-    /// Code 40003 for an empty id, and what the service says.
+    /// Code 40003 for an empty id; the service's reason.
     pub fn remove(&self, device_id: &str) -> BoxFuture<'static, Result<()>> {
         send(&self.pipeline, self.call(HttpMethod::Delete, device_id), |_| Ok(()))
     }
 
-    /// Removes the devices that match when it is awaited; that none does is no error (RSH1b5).
+    /// Removes the matching devices when awaited. No matching device is no error (RSH1b5).
     ///
     /// # Errors
-    /// Code 40003 for a filter that matches all, and what the service says.
+    /// Code 40003 for an empty filter; the service's reason.
     pub fn remove_where(&self, filter: &PushFilter) -> BoxFuture<'static, Result<()>> {
         send(&self.pipeline, filter.removal(&self.pipeline, DEVICES), |_| Ok(()))
     }
@@ -266,15 +267,15 @@ impl PushDeviceRegistrations {
     }
 }
 
-/// The id is one segment of the path. Without one, the path would be that of all devices.
+/// The path of a device. An empty id would make it the path of all devices.
 fn device_path(device_id: &str) -> Result<String> {
     if device_id.is_empty() {
-        return Err(wrong("a device without an id does not say which one is meant"));
+        return Err(wrong("the device id is empty"));
     }
     Ok(format!("{DEVICES}/{}", escape(device_id)))
 }
 
-/// Which devices and clients get what is pushed to channels (RSH1c).
+/// The push subscriptions of devices and clients to channels (RSH1c).
 #[derive(Clone, Debug)]
 pub struct PushChannelSubscriptions {
     pipeline: Arc<Pipeline>,
@@ -285,20 +286,20 @@ impl PushChannelSubscriptions {
         Self { pipeline: Arc::clone(pipeline) }
     }
 
-    /// Reads the subscriptions there are when it is awaited (RSH1c1).
+    /// Reads the push subscriptions when awaited (RSH1c1).
     pub fn list(&self) -> Query<PushChannelSubscription> {
         Query::new(&self.pipeline, SUBSCRIPTIONS)
     }
 
-    /// Reads the names of the channels that have subscriptions when it is awaited (RSH1c2).
+    /// Reads the names of the channels with push subscriptions when awaited (RSH1c2).
     pub fn list_channels(&self) -> Query<Str> {
         Query::new(&self.pipeline, "/push/channels")
     }
 
-    /// Subscribes a device or a client to a channel when it is awaited (RSH1c3). Returns the subscription as it is now.
+    /// Subscribes a device or a client to a channel when awaited (RSH1c3). Returns the stored subscription.
     ///
     /// # Errors
-    /// What the service says.
+    /// The service's reason.
     pub fn save(
         &self,
         subscription: &PushChannelSubscription,
@@ -309,10 +310,10 @@ impl PushChannelSubscriptions {
         send(&self.pipeline, call, |reply| reply.decode())
     }
 
-    /// Removes a subscription when it is awaited; that there is none is no error (RSH1c4).
+    /// Removes a subscription when awaited. An unknown subscription is no error (RSH1c4).
     ///
     /// # Errors
-    /// What the service says.
+    /// The service's reason.
     pub fn remove(&self, subscription: &PushChannelSubscription) -> BoxFuture<'static, Result<()>> {
         let mut filter = PushFilter::new().channel(subscription.channel());
         if let Some(device_id) = subscription.device_id() {
@@ -324,56 +325,56 @@ impl PushChannelSubscriptions {
         self.remove_where(&filter)
     }
 
-    /// Removes the subscriptions that match when it is awaited; that none does is no error (RSH1c5).
+    /// Removes the matching subscriptions when awaited. No matching subscription is no error (RSH1c5).
     ///
     /// # Errors
-    /// Code 40003 for a filter that matches all, and what the service says.
+    /// Code 40003 for an empty filter; the service's reason.
     pub fn remove_where(&self, filter: &PushFilter) -> BoxFuture<'static, Result<()>> {
         send(&self.pipeline, filter.removal(&self.pipeline, SUBSCRIPTIONS), |_| Ok(()))
     }
 }
 
-/// Which devices or subscriptions to remove: those that match all of it (RSH1b5, RSH1c5).
+/// Selects devices or subscriptions to remove: those that meet every condition (RSH1b5, RSH1c5).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PushFilter {
     params: Vec<(String, String)>,
 }
 
 impl PushFilter {
-    /// A filter that matches everything, until more is said.
+    /// A filter without conditions. It removes nothing: add a condition.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Of this channel.
+    /// Selects subscriptions to this channel.
     #[must_use]
     pub fn channel(self, channel: impl Into<String>) -> Self {
         self.param("channel", channel)
     }
 
-    /// Of this device.
+    /// Selects this device or its subscriptions.
     #[must_use]
     pub fn device_id(self, device_id: impl Into<String>) -> Self {
         self.param("deviceId", device_id)
     }
 
-    /// Of this client.
+    /// Selects devices or subscriptions of this client.
     #[must_use]
     pub fn client_id(self, client_id: impl Into<String>) -> Self {
         self.param("clientId", client_id)
     }
 
-    /// With a parameter that the service knows.
+    /// Adds a condition as a query parameter of the service.
     #[must_use]
     pub fn param(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.params.push((name.into(), value.into()));
         self
     }
 
-    /// The request that removes what matches, of what is at this path.
+    /// The request that removes the matching resources at this path.
     fn removal(&self, pipeline: &Pipeline, path: &str) -> Result<Call> {
         if self.params.is_empty() {
-            return Err(wrong("a filter that matches everything would remove everything"));
+            return Err(wrong("the filter has no condition: it would remove everything"));
         }
         let mut call = Call::new(HttpMethod::Delete, path);
         for (name, value) in &self.params {
@@ -384,7 +385,7 @@ impl PushFilter {
     }
 }
 
-/// Sends a request when it is awaited, if there is one, and reads the reply.
+/// Sends the call when awaited, and reads the reply. Fails when awaited if the call is an error.
 fn send<T: 'static>(
     pipeline: &Arc<Pipeline>,
     call: Result<Call>,

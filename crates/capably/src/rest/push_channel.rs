@@ -1,7 +1,7 @@
-//! Push notifications for the program itself, when it is a device that can be pushed to (RSH6 to RSH8).
+//! Push notifications for the program itself, if it is a push device (RSH6 to RSH8).
 //!
-//! Such a program registers itself, keeps what it is registered under, and says so to its client. It is not
-//! activated by the SDK, which knows no platform's push service (RSH3).
+//! Such a program registers itself, stores the result, and passes it to its client with [`Rest::set_device`]. The SDK
+//! does not activate devices, because that needs a platform's push service (RSH3).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -46,27 +46,25 @@ use std::fmt;
 use capably_protocol::{ErrorCode, PushChannelSubscription, Str};
 
 use super::{
-    PushChannelSubscriptions, Rest, RestChannel,
-    query::Query,
-    request::{Call, Pipeline},
+    PushChannelSubscriptions, Rest, RestChannel, call::Call, pipeline::Pipeline, query::Query,
 };
 use crate::{Error, Result, http::BoxFuture};
 
-/// The program as a device that can be pushed to (RSH8). `Debug` shows neither token nor secret.
+/// The program as a push device (RSH8). `Debug` shows neither token nor secret.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct LocalDevice {
-    /// The id that it is registered under (PCD2).
+    /// The id of the registration (PCD2).
     pub id: Str,
-    /// The client that it belongs to, if it is not the client's own (PCD3, RSH8d).
+    /// The client id of the device; `None` for the client id of the SDK's client (PCD3, RSH8d).
     pub client_id: Option<Str>,
-    /// The token that it got when it was registered, by which it shows who it is (RSH8k1).
+    /// The token from the registration, which authenticates the device (RSH8k1).
     pub device_identity_token: Option<Str>,
-    /// The secret that it has been registered with, by which it shows who it is without a token (RSH8k2).
+    /// The secret of the registration, which authenticates the device if there is no token (RSH8k2).
     pub device_secret: Option<Str>,
 }
 
 impl LocalDevice {
-    /// The call with what shows that it comes from this device (RSH6).
+    /// Adds the device's authentication to a call (RSH6).
     fn authenticate(&self, call: Call) -> Call {
         match (&self.device_identity_token, &self.device_secret) {
             (Some(token), _) => call.header("X-Ably-DeviceToken", &**token),
@@ -87,70 +85,70 @@ impl fmt::Debug for LocalDevice {
 }
 
 impl Rest {
-    /// What the program has said that it is as a device (RSH8).
+    /// The program as a push device, as set with [`set_device`](Self::set_device) (RSH8).
     pub fn device(&self) -> Option<LocalDevice> {
         self.pipeline.device().clone()
     }
 
-    /// Says what the program is as a device, or that it is none. From now on requests about this device
-    /// show that they come from it (RSH6).
+    /// Sets the program's push device, or removes it with `None`. From then on requests about this device are
+    /// authenticated as the device (RSH6).
     pub fn set_device(&self, device: impl Into<Option<LocalDevice>>) {
         *self.pipeline.device() = device.into();
     }
 }
 
 impl RestChannel {
-    /// What the program gets of what is pushed to the channel (RSH7).
+    /// The program's push subscriptions to the channel (RSH7).
     pub fn push(&self) -> PushChannel {
         PushChannel { channel: self.clone() }
     }
 }
 
-/// Subscribes the program, as a device, to what is pushed to a channel (RSH7).
+/// The push subscriptions of the program, as a device, to a channel (RSH7).
 #[derive(Clone, Debug)]
 pub struct PushChannel {
     channel: RestChannel,
 }
 
 impl PushChannel {
-    /// Has this device get what is pushed to the channel, when it is awaited (RSH7a).
+    /// Subscribes this device to the channel's notifications when awaited (RSH7a).
     ///
     /// # Errors
-    /// Code 40000 for a device that is not registered, and what the service says.
+    /// Code 40000 for a device that is not registered; the service's reason.
     pub fn subscribe_device(&self) -> BoxFuture<'static, Result<()>> {
         let push = self.clone();
         Box::pin(async move { push.subscriptions().save(&push.of_device()?).await.map(drop) })
     }
 
-    /// Has all devices of this device's client get what is pushed to the channel, when it is awaited (RSH7b).
+    /// Subscribes all devices of this device's client to the channel's notifications when awaited (RSH7b).
     ///
     /// # Errors
-    /// Code 40000 for a device of no client, and what the service says.
+    /// Code 40000 for a device without a client id; the service's reason.
     pub fn subscribe_client(&self) -> BoxFuture<'static, Result<()>> {
         let push = self.clone();
         Box::pin(async move { push.subscriptions().save(&push.of_client()?).await.map(drop) })
     }
 
-    /// Has this device no longer get what is pushed to the channel, when it is awaited (RSH7c).
+    /// Unsubscribes this device from the channel's notifications when awaited (RSH7c).
     ///
     /// # Errors
-    /// As [`subscribe_device`](Self::subscribe_device).
+    /// As for [`subscribe_device`](Self::subscribe_device).
     pub fn unsubscribe_device(&self) -> BoxFuture<'static, Result<()>> {
         let push = self.clone();
         Box::pin(async move { push.subscriptions().remove(&push.of_device()?).await })
     }
 
-    /// Has the devices of this device's client no longer get what is pushed to the channel, except for
-    /// those that have subscribed themselves (RSH7d).
+    /// Unsubscribes the client of this device from the channel's notifications when awaited. Subscriptions of single
+    /// devices stay (RSH7d).
     ///
     /// # Errors
-    /// As [`subscribe_client`](Self::subscribe_client).
+    /// As for [`subscribe_client`](Self::subscribe_client).
     pub fn unsubscribe_client(&self) -> BoxFuture<'static, Result<()>> {
         let push = self.clone();
         Box::pin(async move { push.subscriptions().remove(&push.of_client()?).await })
     }
 
-    /// Reads the subscriptions of this device and of its client to the channel when it is awaited (RSH7e).
+    /// Reads the subscriptions of this device and of its client to the channel when awaited (RSH7e).
     pub fn list_subscriptions(&self) -> Query<PushChannelSubscription> {
         let device = match self.device() {
             Ok(device) => device,
@@ -188,10 +186,10 @@ impl PushChannel {
 
     fn device(&self) -> Result<LocalDevice> {
         let device = self.channel.pipeline().device().clone();
-        device.ok_or_else(|| unfit("the client has not been told which device it is"))
+        device.ok_or_else(|| unfit("the client has no push device"))
     }
 
-    /// The device's client, or else the one that the SDK's client is known to be (RSH8d).
+    /// The device's client id, or else the client id of the SDK's client (RSH8d).
     fn client_id(&self, device: &LocalDevice) -> Option<Str> {
         let own = || self.channel.pipeline().session().client_id();
         device.client_id.clone().or_else(own).filter(|client_id| *client_id != "*")
@@ -200,10 +198,10 @@ impl PushChannel {
 
 fn unfit(message: &str) -> Error {
     Error::new(ErrorCode::BAD_REQUEST, 400, message)
-        .with_remedy("register the device and give its details to `Rest::set_device`")
+        .with_remedy("register the device, and pass its details to `Rest::set_device`")
 }
 
-/// The call, with what shows that it comes from the device that it is about, if that is this one (RSH6).
+/// Authenticates a call about a device as that device, if it is the program's own (RSH6).
 pub(super) fn authenticated(pipeline: &Pipeline, call: Call, device_id: Option<&str>) -> Call {
     match &*pipeline.device() {
         Some(device) if device_id.is_some_and(|id| device.id == id) => device.authenticate(call),

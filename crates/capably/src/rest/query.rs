@@ -7,23 +7,19 @@ use capably_protocol::{
     PushChannelSubscription, Stats, StatsUnit, Str, encoding,
 };
 
-use super::{
-    page::PaginatedResult,
-    request::{Call, Pipeline},
-    response::Reply,
-};
+use super::{call::Call, page::PaginatedResult, pipeline::Pipeline, response::Reply};
 use crate::{Error, Result, http::BoxFuture};
 
-/// The most items that a page can be asked to hold.
+/// The largest number of items on a page.
 const MAX_LIMIT: u32 = 1000;
 
-/// How many items a page holds unless a query says otherwise.
+/// The default number of items on a page.
 const DEFAULT_LIMIT: u32 = 100;
 
-/// The most that a page may hold, in bytes, however much is asked for.
+/// The size limit for a page, in bytes, whatever its number of items.
 pub(crate) const MAX_PAGE: usize = 256 * 1024 * 1024;
 
-/// In which order items come.
+/// The order of items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// The newest first.
@@ -52,7 +48,7 @@ impl From<Millis> for Timestamp {
 }
 
 impl From<SystemTime> for Timestamp {
-    /// Its ms; what is left over is dropped, towards the past.
+    /// Rounds down to whole ms.
     fn from(time: SystemTime) -> Self {
         let millis = match time.duration_since(SystemTime::UNIX_EPOCH) {
             Ok(after) => Millis::try_from(after.as_millis()).unwrap_or(Millis::MAX),
@@ -65,12 +61,12 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
-/// Reads the first page of some items when it is awaited; the page leads to the others.
+/// A query before it is sent. Awaiting it reads the first page; the page has links to the other pages.
 ///
 /// # Errors
-/// Awaiting it gives 40003 for a limit outside 1 to 1,000, for a start after the end, and for an empty
-/// message serial; 40013 for a reply that cannot be read; and what the service says.
-#[must_use = "nothing is read until it is awaited"]
+/// 40003 for a limit outside 1 to 1,000, for a start after the end, and for an empty message serial; 40013 for a reply
+/// that cannot be read; the service's reason.
+#[must_use = "nothing is read until this is awaited"]
 pub struct Query<T> {
     pipeline: Arc<Pipeline>,
     path: Result<String>,
@@ -82,8 +78,7 @@ pub struct Query<T> {
     items: PhantomData<fn() -> T>,
 }
 
-/// Reads a channel's history when it is awaited; without further words the newest 100 messages, the
-/// newest first (RSL2).
+/// A query for a channel's history. By default a page has 100 messages, the newest first (RSL2).
 pub type History = Query<Message>;
 
 impl<T> Query<T> {
@@ -100,24 +95,23 @@ impl<T> Query<T> {
         }
     }
 
-    /// A query that fails when it is awaited, if there is no path.
+    /// A query for this path. It fails when awaited if the path is an error.
     pub(crate) fn at(pipeline: &Arc<Pipeline>, path: Result<String>) -> Self {
         Self { path, ..Self::new(pipeline, "") }
     }
 
-    /// The same query, which fails when it is awaited.
+    /// Makes the query fail when awaited.
     pub(crate) fn failing(self, error: Error) -> Self {
         Self { path: Err(error), ..self }
     }
 
-    /// The same query for payloads that may be encrypted.
+    /// Sets the cipher that decrypts payloads.
     pub(crate) fn with_cipher(mut self, cipher: Option<CipherParams>) -> Self {
         self.cipher = cipher;
         self
     }
 
-    /// How many items a page holds at most, from 1 to 1,000; 100 unless said otherwise (RSL2b3, RSC6b3,
-    /// RSP3a1, RSP4b3).
+    /// The largest number of items on a page, from 1 to 1,000; 100 by default (RSL2b3, RSC6b3, RSP3a1, RSP4b3).
     pub fn limit(mut self, limit: u32) -> Self {
         self.limit = Some(limit);
         self
@@ -129,8 +123,8 @@ impl<T> Query<T> {
         self
     }
 
-    /// The most that a page may hold, in bytes: as many of the largest messages as are asked for, with as much
-    /// again for what is around the payloads and for their encoding.
+    /// The size limit for a page, in bytes: enough for the requested number of the largest messages. The factor of two
+    /// covers metadata and the encoding of payloads.
     fn max_response(&self) -> usize {
         let items = self.limit.unwrap_or(DEFAULT_LIMIT) as usize;
         let item = self.pipeline.config().options.max_message_size.saturating_mul(2);
@@ -168,19 +162,19 @@ impl<T> Query<T> {
 macro_rules! ranged {
     ($($type:ty),*) => {$(
         impl Query<$type> {
-            /// From this time on, inclusive (RSL2b1, RSP4b1, RSC6b1).
+            /// Reads items from this time, inclusive (RSL2b1, RSP4b1, RSC6b1).
             pub fn start(mut self, start: impl Into<Timestamp>) -> Self {
                 self.start = Some(start.into().0);
                 self
             }
 
-            /// Up to this time, inclusive (RSL2b1, RSP4b1, RSC6b1).
+            /// Reads items up to this time, inclusive (RSL2b1, RSP4b1, RSC6b1).
             pub fn end(mut self, end: impl Into<Timestamp>) -> Self {
                 self.end = Some(end.into().0);
                 self
             }
 
-            /// In which order items come; backwards unless said otherwise (RSL2b2, RSP4b2, RSC6b2).
+            /// Sets the order of items; backwards by default (RSL2b2, RSP4b2, RSC6b2).
             pub fn direction(self, direction: Direction) -> Self {
                 self.param("direction", direction.as_str())
             }
@@ -191,48 +185,48 @@ macro_rules! ranged {
 ranged!(Message, PresenceMessage, Stats);
 
 impl Query<PresenceMessage> {
-    /// Only members with this client id (RSP3a2).
+    /// Selects members with this client id (RSP3a2).
     pub fn client_id(self, client_id: impl AsRef<str>) -> Self {
         self.param("clientId", client_id.as_ref())
     }
 
-    /// Only members of this connection (RSP3a3).
+    /// Selects members of this connection (RSP3a3).
     pub fn connection_id(self, connection_id: impl AsRef<str>) -> Self {
         self.param("connectionId", connection_id.as_ref())
     }
 }
 
 impl Query<Stats> {
-    /// How long the intervals are; a minute unless said otherwise (RSC6b4).
+    /// Sets the length of the intervals; a minute by default (RSC6b4).
     pub fn unit(self, unit: StatsUnit) -> Self {
         self.param("unit", unit.as_str())
     }
 }
 
 impl Query<DeviceDetails> {
-    /// Only the device with this id (RSH1b2).
+    /// Selects the device with this id (RSH1b2).
     pub fn device_id(self, device_id: impl AsRef<str>) -> Self {
         self.param("deviceId", device_id.as_ref())
     }
 
-    /// Only devices of this client (RSH1b2).
+    /// Selects devices of this client (RSH1b2).
     pub fn client_id(self, client_id: impl AsRef<str>) -> Self {
         self.param("clientId", client_id.as_ref())
     }
 }
 
 impl Query<PushChannelSubscription> {
-    /// Only subscriptions to this channel (RSH1c1).
+    /// Selects subscriptions to this channel (RSH1c1).
     pub fn channel(self, channel: impl AsRef<str>) -> Self {
         self.param("channel", channel.as_ref())
     }
 
-    /// Only subscriptions of this device (RSH1c1).
+    /// Selects subscriptions of this device (RSH1c1).
     pub fn device_id(self, device_id: impl AsRef<str>) -> Self {
         self.param("deviceId", device_id.as_ref())
     }
 
-    /// Only subscriptions of this client (RSH1c1).
+    /// Selects subscriptions of this client (RSH1c1).
     pub fn client_id(self, client_id: impl AsRef<str>) -> Self {
         self.param("clientId", client_id.as_ref())
     }
@@ -271,7 +265,7 @@ impl<T> fmt::Debug for Query<T> {
     }
 }
 
-/// What a [`Query`] can ask for.
+/// An item of a [`Query`].
 pub trait QueryItem: sealed::Sealed + Send + Sync + 'static {}
 
 mod sealed {
@@ -283,7 +277,7 @@ mod sealed {
     }
 }
 
-/// Items with payloads, which are decoded as they come (RSL6, RSP5, TAN3).
+/// Items whose payloads are decoded (RSL6, RSP5, TAN3).
 macro_rules! with_payload {
     ($($type:ty),*) => {$(
         impl QueryItem for $type {}
@@ -318,7 +312,7 @@ macro_rules! without_payload {
 
 without_payload!(Stats, DeviceDetails, PushChannelSubscription, Str);
 
-/// Decodes a payload that was received.
+/// Decodes a received payload.
 pub(crate) fn decode(
     data: &mut Data,
     steps: &mut Option<Str>,

@@ -1,4 +1,4 @@
-//! Replies: their format, and the errors they state.
+//! Replies: their format, and the errors in them.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -11,28 +11,28 @@ use serde_json::Value;
 
 use crate::{Error, Result, http::HttpResponse};
 
-/// How much of a body that cannot be read goes into the error, in bytes (RSC8e).
+/// How much of an unreadable body the error quotes, in bytes (RSC8e).
 const EXCERPT: usize = 512;
 
-/// A reply with a status from 200 to 299, in a format that can be read.
+/// A reply with a status from 200 to 299 in a supported format.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     format: Format,
     body: Bytes,
-    /// How the body may be built.
+    /// Limits for decoding the body.
     limits: Limits,
-    /// What the URL of the request began with: scheme, host and port.
+    /// Scheme, host and port of the request's URL.
     pub(crate) origin: String,
     /// The values of its `Link` headers.
     pub(crate) links: Vec<String>,
 }
 
 impl Reply {
-    /// Judges a response to a request that asked for `requested`.
+    /// Reads a response to a request for the format `requested`.
     ///
     /// # Errors
-    /// The error that the service states; 40013 for a success of a type that cannot be read (RSC8e2);
-    /// for a failure of such a type, its status and a code made of it (RSC8e1).
+    /// The service's error; 40013 for a success in an unsupported format (RSC8e2); for a failure in an unsupported
+    /// format, a code derived from its status (RSC8e1).
     pub(crate) fn read(response: HttpResponse, requested: Format, origin: String) -> Result<Self> {
         let content = Content::of(&response, requested);
         if !(200..300).contains(&response.status) {
@@ -40,7 +40,7 @@ impl Reply {
         }
         let format = match content {
             Content::Format(format) => format,
-            // Without a body its type does not matter.
+            // The content type of an empty body does not matter.
             Content::Unsupported(_) if response.body.is_empty() => requested,
             Content::Unsupported(kind) => {
                 let message = unsupported(&kind, &response);
@@ -51,30 +51,30 @@ impl Reply {
         Ok(Self { format, body: response.body, limits: Limits::default(), origin, links })
     }
 
-    /// The same reply, whose body may hold so many bytes.
+    /// Sets the size limit for decoding the body, in bytes.
     pub(crate) fn within(mut self, max_size: usize) -> Self {
         self.limits.max_size = max_size;
         self
     }
 
-    /// The body as a value.
+    /// Decodes the body as a value.
     ///
     /// # Errors
-    /// Code 40013 when it is not one.
+    /// Code 40013 when the body has another form.
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T> {
         decode_body(self.format, &self.body, &self.limits).map_err(unreadable)
     }
 
-    /// The body as items, their payloads still encoded.
+    /// Decodes the body as items. Their payloads stay encoded.
     ///
     /// # Errors
-    /// Code 40013 when it is none.
+    /// Code 40013 when the body has another form.
     pub(crate) fn items<T: Item>(&self) -> Result<Vec<T>> {
         decode_items(self.format, &self.body, &self.limits).map_err(unreadable)
     }
 
-    /// The items of a body that cannot be read as a whole, each as a reply of its own; `None` when its items cannot be
-    /// told apart.
+    /// Splits a body that cannot be read as a whole into one reply for each item; `None` if the items cannot be
+    /// separated.
     pub(crate) fn split(&self) -> Option<Vec<Self>> {
         let bodies = split_items(self.format, &self.body, &self.limits)?;
         let reply = |body| Self { body, links: Vec::new(), ..self.clone() };
@@ -82,10 +82,10 @@ impl Reply {
     }
 }
 
-/// What the body of a response holds, whatever its status (HP3).
+/// The items in the body of a response of any status (HP3).
 ///
 /// # Errors
-/// Code 40013 for a success that cannot be read. A failure is known by its status.
+/// Code 40013 for a success that cannot be read. An unreadable failure has no items: its status is enough.
 pub(crate) fn items(response: &HttpResponse, requested: Format) -> Result<Vec<Value>> {
     if response.body.is_empty() {
         return Ok(Vec::new());
@@ -115,14 +115,14 @@ fn unreadable(error: DecodeError) -> Error {
     Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message).with_source(error)
 }
 
-/// What a body is.
+/// The content type of a body.
 enum Content {
     Format(Format),
     Unsupported(String),
 }
 
 impl Content {
-    /// The type that the response indicates (RSC8d), and what was asked for when it indicates none.
+    /// The type in the response's header (RSC8d), or the requested format without that header.
     fn of(response: &HttpResponse, requested: Format) -> Self {
         let Some(header) = response.header("Content-Type") else { return Self::Format(requested) };
         let kind = header.split(';').next().unwrap_or_default().trim();
@@ -138,7 +138,7 @@ struct ErrorBody {
     error: ErrorInfo,
 }
 
-/// The error of a response that is not a success.
+/// The error in a response that is not a success.
 fn failure(response: &HttpResponse, content: &Content) -> Error {
     let status = response.status;
     let stated = match content {
@@ -176,10 +176,10 @@ fn failure(response: &HttpResponse, content: &Content) -> Error {
 }
 
 fn message_for(status: u16) -> String {
-    format!("the request failed with status {status}, and no error is stated")
+    format!("the request failed with status {status}, and the response contains no error")
 }
 
-/// A code for a status that comes without one: `404` is 40400 and so on, where the list has such a code.
+/// The code for a status without one: 404 becomes 40400 and so on, if the list of codes contains that.
 fn code_for(status: u16) -> ErrorCode {
     let code = ErrorCode(u32::from(status) * 100);
     if code.title().is_some() {
@@ -194,7 +194,7 @@ fn code_for(status: u16) -> ErrorCode {
 fn unsupported(kind: &str, response: &HttpResponse) -> String {
     let excerpt = &response.body[..response.body.len().min(EXCERPT)];
     format!(
-        "the content type `{kind}` of a response with status {} is not supported; the body begins, in \
+        "the content type `{kind}` of a response with status {} is not supported; the start of the body, in \
          base64: {}",
         response.status,
         BASE64_STANDARD.encode(excerpt)

@@ -28,18 +28,18 @@ use tokio_tungstenite::{
 use super::{Connector, DialRequest, Dialling, Packet, WebSocket};
 use crate::{BoxError, Error, Result, proxy::Proxies};
 
-/// What is read from the socket at once. Large enough to take a burst in few calls; a frame that stays
-/// in use does not keep the buffer alive, because frames are copied out of it.
+/// The size of the read buffer, in bytes: large enough to read a burst in few calls. A message that stays in use does
+/// not keep the buffer alive, because small frames are copied out of it.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// What is gathered before it is written without a flush.
+/// How many bytes are buffered before they are written without a flush.
 const WRITE_BUFFER: usize = 64 * 1024;
 
-/// Small frames are copied out of the read buffer into pages of this size, so that a message that is kept
-/// keeps no more than a page alive. Larger frames than half a page stay where they are.
+/// Small frames are copied out of the read buffer into pages of this size, in bytes, so that a message keeps at most a
+/// page alive. Frames larger than half a page are not copied.
 const PAGE: usize = 4 * 1024;
 
-/// Dials over TCP, with TLS if asked for, through a proxy where there is one.
+/// Opens WebSockets over TCP, with or without TLS, directly or through a proxy.
 #[derive(Debug)]
 pub(crate) struct TcpConnector {
     proxies: Proxies,
@@ -80,12 +80,12 @@ async fn dial(request: &DialRequest, proxies: &Proxies) -> Result<Box<dyn Io>> {
         let message = format!("{place} cannot be reached: {error}");
         Error::new(ErrorCode::CONNECTION_FAILED, 0, message).with_source(error)
     })?;
-    // Batches are flushed whole: nothing is gained by waiting for more.
+    // The driver flushes whole batches, so Nagle's algorithm would only add latency.
     stream.set_nodelay(true).map_err(lost)?;
     if request.tls { start_tls(request, stream).await } else { Ok(Box::new(stream)) }
 }
 
-/// A TCP connection to the host, or a tunnel to it.
+/// Opens a TCP connection or a tunnel to the host.
 async fn reach(request: &DialRequest, proxies: &Proxies) -> Result<TcpStream, BoxError> {
     let scheme = if request.tls { "https" } else { "http" };
     let host = crate::endpoint::url_host(&request.host);
@@ -99,8 +99,9 @@ async fn reach(request: &DialRequest, proxies: &Proxies) -> Result<TcpStream, Bo
 #[cfg(feature = "tls")]
 async fn start_tls(request: &DialRequest, stream: TcpStream) -> Result<Box<dyn Io>> {
     let failed = |message: String| Error::new(ErrorCode::CONNECTION_FAILED, 0, message);
-    let name = rustls::pki_types::ServerName::try_from(request.host.clone())
-        .map_err(|error| failed(format!("`{}` is no TLS server name: {error}", request.host)))?;
+    let name = rustls::pki_types::ServerName::try_from(request.host.clone()).map_err(|error| {
+        failed(format!("`{}` is not a valid TLS server name: {error}", request.host))
+    })?;
     let connector = tokio_rustls::TlsConnector::from(crate::tls::client_config());
     let stream = connector.connect(name, stream).await.map_err(|error| {
         failed(format!("TLS with {} failed: {error}", request.authority())).with_source(error)
@@ -113,13 +114,13 @@ async fn start_tls(_: &DialRequest, _: TcpStream) -> Result<Box<dyn Io>> {
     Err(Error::new(
         ErrorCode::CONNECTION_FAILED,
         0,
-        "this build has no TLS: enable the feature `tls`, or set `tls(false)`",
+        "this build has no TLS: enable the cargo feature `tls`, or set the option `tls(false)`",
     ))
 }
 
 struct TcpWebSocket {
     stream: WebSocketStream<Box<dyn Io>>,
-    /// The rest of the page that small frames are copied to.
+    /// The free rest of the page for small frames.
     page: BytesMut,
 }
 
@@ -147,10 +148,10 @@ impl WebSocket for TcpWebSocket {
                         packets.push(Packet::Text(own(&mut self.page, text.into())))
                     }
                     WsMessage::Ping(_) | WsMessage::Pong(_) => packets.push(Packet::Ping),
-                    // The end of the stream follows.
+                    // The end of the stream follows a close frame.
                     WsMessage::Close(_) | WsMessage::Frame(_) => {}
                 },
-                // An error is told once: at the next call the stream would only say that it has ended.
+                // The stream reports an error only once; the next call would only report the end.
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(ended(error))),
                 Poll::Ready(None) => return Poll::Ready(Err(ended(WsError::ConnectionClosed))),
                 Poll::Pending if packets.len() > before => return Poll::Ready(Ok(())),
@@ -181,12 +182,12 @@ impl WebSocket for TcpWebSocket {
     }
 
     fn close(&mut self) {
-        // A close frame that cannot be written at once is not worth waiting for.
+        // A peer that does not take the close frame at once will notice the closed socket.
         let _ = pin!(self.stream.close(None)).now_or_never();
     }
 }
 
-/// The frame in memory that is not the read buffer's, if it is small.
+/// Copies a small frame out of the read buffer.
 fn own(page: &mut BytesMut, frame: Bytes) -> Bytes {
     if frame.len() > PAGE / 2 {
         return frame;
@@ -203,10 +204,10 @@ fn handshake_failed(error: WsError) -> Error {
         WsError::Http(response) => {
             let status = response.status().as_u16();
             let message = format!("the server answered the WebSocket request with status {status}");
-            // A refusal of the network in front of the service is none of the service (RSC15l4).
+            // CloudFront is in front of the service: its refusal is not the service's (RSC15l4).
             let server = response.headers().get("server");
             match server.is_some_and(|server| server == "CloudFront") {
-                true => (503, format!("{message}, which is CloudFront's")),
+                true => (503, format!("{message}, which comes from CloudFront")),
                 false => (status, message),
             }
         }
@@ -220,14 +221,14 @@ fn ended(error: WsError) -> Error {
         WsError::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
             protocol_error(format!("a frame of {size} bytes is more than the limit of {max_size}"))
         }
-        // A peer that goes away without a closing handshake is a lost socket, not a broken protocol.
+        // A peer that disappears without a closing handshake is a lost socket, and no violation of the protocol.
         WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake)
         | WsError::ConnectionClosed => {
             Error::new(ErrorCode::CONNECTION_DISCONNECTED, 0, "the server closed the socket")
         }
         WsError::Io(error) => lost(error),
         WsError::Protocol(_) | WsError::Capacity(_) | WsError::Utf8(_) => {
-            protocol_error(format!("the peer broke the WebSocket protocol: {error}"))
+            protocol_error(format!("the peer violated the WebSocket protocol: {error}"))
         }
         other => Error::new(
             ErrorCode::CONNECTION_DISCONNECTED,

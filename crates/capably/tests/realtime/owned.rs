@@ -3,12 +3,12 @@
 use std::future::IntoFuture;
 
 use capably::{
-    Annotation, BatchPublishSpec, ClientOptions, DeviceDetails, Message, PushChannelSubscription,
-    Realtime, Rest, TokenParams,
+    Annotation, BatchPublishSpec, ClientOptions, DeviceDetails, Message, PresenceAction,
+    PushChannelSubscription, Realtime, Rest, TokenParams,
     auth::RevocationTarget,
     http::HttpMethod,
-    realtime::RealtimeChannelOptions,
-    rest::{PushFilter, PushRecipient},
+    realtime::{ChannelState, ConnectionState, MessageFilter, RealtimeChannelOptions},
+    rest::{HttpPaginatedResponse, PaginatedResult, PushFilter, PushRecipient},
 };
 use futures_util::future::join_all;
 use serde_json::json;
@@ -20,6 +20,18 @@ where
     B::IntoFuture: Send + 'static,
 {
     builder
+}
+
+/// A handle that can be moved into a task or stored in a struct without a lifetime.
+fn handle<H: Clone + Send + Sync + 'static>(handle: H) -> H {
+    handle
+}
+
+/// The futures of pages. A page comes from the service, so this is compiled and never called.
+#[expect(dead_code, reason = "its signature and body are the test")]
+fn pages_are_owned(page: &PaginatedResult<Message>, response: &HttpPaginatedResponse) {
+    drop((owned(page.next()), owned(page.first()), owned(page.current())));
+    drop((owned(response.next()), owned(response.first())));
 }
 
 #[tokio::test]
@@ -47,7 +59,13 @@ async fn every_call_of_a_realtime_client_is_owned() {
     drop(owned(channel.append_message(message())));
     drop(owned(channel.append_message(message()).submit()));
 
-    let presence = channel.presence();
+    drop(owned(channel.subscribe().name("n").filter(MessageFilter::new()).capacity(1)));
+    drop(owned(channel.subscribe().capacity_bytes(1).attach(false).fill_gaps()));
+    drop(owned(channel.when(ChannelState::Attached)));
+    drop(owned(channel.properties()));
+
+    let presence = handle(channel.presence());
+    drop(owned(presence.subscribe().action(PresenceAction::Enter).capacity(1)));
     drop(owned(presence.enter().data("d").extras(json!({}))));
     drop(owned(presence.update()));
     drop(owned(presence.leave()));
@@ -57,12 +75,18 @@ async fn every_call_of_a_realtime_client_is_owned() {
     drop(owned(presence.get().client_id("c").connection_id("c")));
     drop(owned(presence.history()));
 
-    let annotations = channel.annotations();
+    let annotations = handle(channel.annotations());
+    drop(owned(annotations.subscribe().annotation_type("t").capacity(1)));
     drop(owned(annotations.publish(&message(), Annotation::default())));
     drop(owned(annotations.delete(&message(), Annotation::default())));
     drop(owned(annotations.get(&message())));
 
-    drop(owned(client.connection().ping()));
+    let connection = handle(client.connection().clone());
+    drop(owned(connection.ping()));
+    drop(owned(connection.close()));
+    drop(owned(connection.when(ConnectionState::Connected)));
+    drop(owned(connection.create_recovery_key()));
+    drop(owned(client.close()));
     drop(owned(client.time()));
     drop(owned(client.stats()));
     drop(owned(client.request(HttpMethod::Get, "/time")));

@@ -20,7 +20,7 @@ fn message(action: PresenceAction, client: &str, id: &str, data: &str) -> Presen
     }
 }
 
-/// A map that was told this.
+/// A map after these messages.
 fn with(messages: &[PresenceMessage]) -> LocalMembers {
     let mut map = LocalMembers::default();
     for message in messages {
@@ -98,7 +98,7 @@ fn a_leave_of_its_connection_removes_a_member() {
 
 // UTS: realtime/unit/RTP17b/synthesized-leave-ignored-6
 #[test]
-fn a_leave_that_the_service_made_up_removes_nobody() {
+fn a_synthesized_leave_removes_no_member() {
     let mut map = with(&[message(Enter, "client-1", "conn-1:0:0", "entered")]);
     assert!(!map.remove(&message(Leave, "client-1", "synthesized-leave-id", "")));
     assert_eq!(members(&map), [("client-1", Present, "entered")]);
@@ -130,7 +130,7 @@ fn one_connection_may_have_many_members() {
 // UTS: realtime/unit/RTP17/get-null-unknown-clientid-3
 // UTS: realtime/unit/RTP17/remove-unknown-noop-4
 #[test]
-fn who_was_never_there_is_not() {
+fn an_unknown_member_is_neither_found_nor_removed() {
     let mut map = LocalMembers::default();
     assert_eq!(map.get("nonexistent"), None);
     map.put(message(Enter, "alice", "conn-1:0:0", ""));

@@ -1,4 +1,4 @@
-//! What a sync does to the map (RTP18, RTP19).
+//! Syncs of the map (RTP18, RTP19).
 
 use capably_protocol::{
     PresenceAction::{Absent, Enter, Leave, Present, Update},
@@ -14,7 +14,7 @@ const ALICE: (&str, &str) = ("c1", "alice");
 const BOB: (&str, &str) = ("c2", "bob");
 const CAROL: (&str, &str) = ("c3", "carol");
 
-/// A map into which these have entered.
+/// A map with these members.
 fn with(members: &[(&str, &str)]) -> PresenceMap {
     let mut map = PresenceMap::default();
     for member in members {
@@ -47,7 +47,7 @@ fn a_sync_is_under_way_from_start_to_end() {
 // UTS: realtime/unit/RTP19/stale-members-leave-after-sync-0
 // UTS: realtime/unit/RTP18c/single-message-sync-0
 #[test]
-fn who_is_not_in_the_sync_leaves() {
+fn a_member_that_the_sync_does_not_list_leaves() {
     let mut map = with(&[ALICE, BOB]);
     assert_eq!(present(&map), ["alice", "bob"]);
     map.start_sync();
@@ -61,7 +61,7 @@ fn who_is_not_in_the_sync_leaves() {
 
 // UTS: realtime/unit/RTP19/synth-leave-null-id-timestamp-1
 #[test]
-fn a_leave_made_of_a_member_has_no_id_and_the_present_time() {
+fn a_synthesized_leave_has_no_id_and_the_present_time() {
     let mut map = PresenceMap::default();
     let bob = message(Enter, BOB, "c2:0:0", 100, "bob-data");
     map.put(bob.clone());
@@ -78,7 +78,7 @@ fn a_leave_made_of_a_member_has_no_id_and_the_present_time() {
 
 // UTS: realtime/unit/RTP19/updated-members-survive-sync-2
 #[test]
-fn who_is_heard_of_during_the_sync_stays() {
+fn a_member_that_is_updated_during_the_sync_stays() {
     let mut map = with(&[ALICE, BOB, CAROL]);
     map.start_sync();
     map.put(message(Present, ALICE, "c1:1:0", 200, ""));
@@ -90,7 +90,7 @@ fn who_is_heard_of_during_the_sync_stays() {
 
 // UTS: realtime/unit/RTP18a/new-sync-discards-previous-1
 #[test]
-fn a_new_sync_takes_the_place_of_the_last() {
+fn a_new_sync_replaces_the_one_under_way() {
     let mut map = with(&[ALICE, BOB]);
     map.start_sync();
     map.put(message(Present, ALICE, "c1:1:0", 200, ""));
@@ -103,7 +103,7 @@ fn a_new_sync_takes_the_place_of_the_last() {
 
 // Spec: RTP18a
 #[test]
-fn who_was_only_in_the_discarded_sync_leaves() {
+fn a_member_of_the_discarded_sync_alone_leaves() {
     let mut map = with(&[ALICE, BOB]);
     map.start_sync();
     map.put(message(Present, ALICE, "c1:1:0", 200, ""));
@@ -114,7 +114,7 @@ fn who_was_only_in_the_discarded_sync_leaves() {
 
 // UTS: realtime/unit/RTP19a/no-has-presence-clears-members-0
 #[test]
-fn an_empty_sync_makes_everyone_leave() {
+fn an_empty_sync_removes_every_member() {
     let mut map = with(&[ALICE, BOB, CAROL]);
     map.start_sync();
     let left = map.end_sync(0);
@@ -127,7 +127,7 @@ fn an_empty_sync_makes_everyone_leave() {
 
 // UTS: realtime/unit/RTP2h2a/leave-during-sync-absent-cleanup-0
 #[test]
-fn who_left_during_the_sync_does_not_leave_again() {
+fn a_member_that_left_during_the_sync_does_not_leave_again() {
     let mut map = with(&[ALICE, BOB]);
     map.start_sync();
     map.put(message(Present, ALICE, "c1:1:0", 200, ""));
@@ -140,7 +140,7 @@ fn who_left_during_the_sync_does_not_leave_again() {
 
 // Spec: RTP2h2a, RTP2c
 #[test]
-fn a_page_from_before_a_leave_does_not_bring_back_who_left() {
+fn a_page_from_before_a_leave_does_not_restore_the_member() {
     let mut map = with(&[ALICE]);
     map.start_sync();
     map.remove(message(Leave, ALICE, "c1:2:0", 200, ""));
@@ -151,7 +151,7 @@ fn a_page_from_before_a_leave_does_not_bring_back_who_left() {
 
 // UTS: realtime/unit/RTP19/empty-map-sync-no-leaves-3
 #[test]
-fn nobody_leaves_an_empty_map() {
+fn no_member_leaves_an_empty_map() {
     let mut map = PresenceMap::default();
     map.start_sync();
     map.put(message(Present, ALICE, "c1:0:0", 100, ""));
@@ -161,7 +161,7 @@ fn nobody_leaves_an_empty_map() {
 
 // UTS: realtime/unit/RTP18/endsync-without-startsync-noop-0
 #[test]
-fn the_end_of_no_sync_changes_nothing() {
+fn an_end_without_a_sync_changes_nothing() {
     let mut map = with(&[ALICE]);
     assert_eq!(map.end_sync(0), []);
     assert_eq!(present(&map), ["alice"]);
@@ -170,7 +170,7 @@ fn the_end_of_no_sync_changes_nothing() {
 
 // UTS: realtime/unit/RTP19/stale-sync-removes-from-residuals-4
 #[test]
-fn an_old_page_tells_that_the_member_is_still_there() {
+fn an_old_page_shows_that_the_member_is_still_present() {
     let mut map = PresenceMap::default();
     map.put(message(Enter, ALICE, "c1:5:0", 500, "original"));
     map.start_sync();
@@ -182,7 +182,7 @@ fn an_old_page_tells_that_the_member_is_still_there() {
 
 // UTS: realtime/unit/RTP19/presence-echoes-then-sync-preserves-5
 #[test]
-fn a_sync_of_what_is_known_is_no_news() {
+fn a_sync_of_known_members_emits_nothing() {
     let users = [("c1", "user-0"), ("c1", "user-1"), ("c1", "user-2")];
     let of = |action, (number, user): (usize, &(&str, &str))| {
         message(action, *user, &format!("c1:{number}:0"), 100, &format!("data-{number}"))
@@ -205,7 +205,7 @@ fn a_sync_of_what_is_known_is_no_news() {
 
 // UTS: realtime/unit/RTP19/new-member-during-sync-survives-6
 #[test]
-fn who_enters_during_the_sync_stays() {
+fn a_member_that_enters_during_the_sync_stays() {
     let mut map = with(&[ALICE]);
     map.start_sync();
     map.put(message(Present, ALICE, "c1:1:0", 200, ""));

@@ -26,7 +26,7 @@ pub(super) fn message(
     }
 }
 
-/// What the map holds of a member.
+/// The stored data of a member.
 pub(super) fn get<'a>(
     map: &'a PresenceMap,
     (connection, client): (&str, &str),
@@ -55,7 +55,7 @@ fn with(first: PresenceMessage) -> PresenceMap {
 
 // UTS: realtime/unit/RTP2/basic-put-and-get-0
 #[test]
-fn who_enters_is_there() {
+fn an_enter_adds_a_member() {
     let map = with(client(Enter, "conn-1:0:0", 1000, ""));
     let member = get(&map, CLIENT).unwrap();
     assert_eq!(member.client_id.as_deref(), Some("client-1"));
@@ -67,7 +67,7 @@ fn who_enters_is_there() {
 // UTS: realtime/unit/RTP2d2/present-stored-as-present-2
 // Spec: RTP2d
 #[test]
-fn members_are_kept_as_present() {
+fn members_are_stored_as_present() {
     let mut map = with(client(Enter, "conn-1:0:0", 1000, "entered"));
     let action = |map: &PresenceMap| get(map, CLIENT).unwrap().action;
     assert_eq!((action(&map), data(&map, CLIENT)), (Some(Present), Some("entered")));
@@ -79,7 +79,7 @@ fn members_are_kept_as_present() {
 
 // UTS: realtime/unit/RTP2d1/put-returns-original-action-0
 #[test]
-fn subscribers_are_told_the_action_itself() {
+fn subscribers_receive_the_original_action() {
     let mut map = PresenceMap::default();
     let enter = client(Enter, "conn-1:0:0", 1000, "");
     assert_eq!(map.put(enter.clone()), Some(enter));
@@ -90,7 +90,7 @@ fn subscribers_are_told_the_action_itself() {
 // UTS: realtime/unit/RTP2h1/leave-outside-sync-removes-0
 // Spec: RTP2h, RTP2h1a, RTP2h1b
 #[test]
-fn who_leaves_is_gone() {
+fn a_leave_removes_the_member() {
     let mut map = with(client(Enter, "conn-1:0:0", 1000, ""));
     let leave = client(Leave, "conn-1:1:0", 2000, "");
     assert_eq!(map.remove(leave.clone()), Some(leave));
@@ -100,7 +100,7 @@ fn who_leaves_is_gone() {
 
 // UTS: realtime/unit/RTP2h1/leave-nonexistent-returns-null-1
 #[test]
-fn nobody_hears_of_a_leave_of_nobody() {
+fn a_leave_of_no_member_emits_nothing() {
     let mut map = PresenceMap::default();
     assert_eq!(map.remove(message(Leave, ("conn-x", "unknown"), "conn-x:0:0", 1000, "")), None);
 }
@@ -108,7 +108,7 @@ fn nobody_hears_of_a_leave_of_nobody() {
 // UTS: realtime/unit/RTP2h2a/leave-during-sync-stores-absent-0
 // Spec: RTP2h2
 #[test]
-fn who_leaves_during_a_sync_is_absent() {
+fn a_member_that_leaves_during_a_sync_is_absent() {
     let mut map = with(client(Enter, "conn-1:0:0", 1000, ""));
     map.start_sync();
     assert_eq!(map.remove(client(Leave, "conn-1:1:0", 2000, "")), None);
@@ -117,7 +117,7 @@ fn who_leaves_during_a_sync_is_absent() {
 
 // UTS: realtime/unit/RTP2h2b/absent-deleted-on-endsync-0
 #[test]
-fn who_is_absent_is_forgotten_when_the_sync_ends() {
+fn an_absent_member_is_removed_when_the_sync_ends() {
     let mut map = with(message(Enter, ALICE, "c1:0:0", 100, ""));
     map.put(message(Enter, BOB, "c2:0:0", 100, ""));
     map.start_sync();
@@ -132,7 +132,7 @@ fn who_is_absent_is_forgotten_when_the_sync_ends() {
 // UTS: realtime/unit/RTP2b2/newness-by-msgserial-index-0
 // Spec: RTP2b
 #[test]
-fn an_older_serial_is_no_news() {
+fn an_older_serial_emits_nothing() {
     let mut map = with(client(Enter, "conn-1:5:0", 1000, "first"));
     assert_eq!(map.put(client(Update, "conn-1:3:0", 2000, "stale")), None);
     assert_eq!(data(&map, CLIENT), Some("first"));
@@ -142,7 +142,7 @@ fn an_older_serial_is_no_news() {
 
 // UTS: realtime/unit/RTP2b2/newness-by-index-same-serial-1
 #[test]
-fn an_older_index_is_no_news() {
+fn an_older_index_emits_nothing() {
     let mut map = with(client(Enter, "conn-1:5:2", 1000, "index-2"));
     assert_eq!(map.put(client(Update, "conn-1:5:1", 2000, "index-1")), None);
     assert!(map.put(client(Update, "conn-1:5:5", 500, "index-5")).is_some());
@@ -151,7 +151,7 @@ fn an_older_index_is_no_news() {
 
 // UTS: realtime/unit/RTP2b1/newness-by-timestamp-0
 #[test]
-fn a_leave_that_the_service_made_up_counts_by_its_time() {
+fn a_synthesized_leave_is_compared_by_its_time() {
     let mut map = with(client(Enter, "conn-1:0:0", 1000, "entered"));
     let told = map.remove(client(Leave, "synthesized-leave-id", 2000, "")).unwrap();
     assert_eq!(told.action, Some(Leave));
@@ -160,7 +160,7 @@ fn a_leave_that_the_service_made_up_counts_by_its_time() {
 
 // UTS: realtime/unit/RTP2b1/older-synth-leave-rejected-1
 #[test]
-fn an_older_leave_that_the_service_made_up_is_no_news() {
+fn an_older_synthesized_leave_emits_nothing() {
     let mut map = with(client(Enter, "conn-1:0:0", 5000, "entered"));
     assert_eq!(map.remove(client(Leave, "synthesized-leave-id", 3000, "")), None);
     assert_eq!(data(&map, CLIENT), Some("entered"));
@@ -176,7 +176,7 @@ fn of_equal_times_the_later_arrival_counts() {
 
 // UTS: realtime/unit/RTP2c/sync-uses-same-newness-0
 #[test]
-fn a_sync_is_compared_like_anything_else() {
+fn a_message_of_a_sync_is_compared_like_any_other() {
     let mut map = PresenceMap::default();
     map.start_sync();
     assert!(map.put(client(Present, "conn-1:5:0", 1000, "sync-first")).is_some());
@@ -199,7 +199,7 @@ fn a_client_of_two_connections_is_two_members() {
 
 // UTS: realtime/unit/RTP2/values-excludes-absent-2
 #[test]
-fn who_is_absent_is_not_present() {
+fn an_absent_member_is_not_listed() {
     let mut map = with(message(Enter, ALICE, "c1:0:0", 100, ""));
     map.put(message(Enter, BOB, "c2:0:0", 100, ""));
     map.start_sync();
@@ -211,7 +211,7 @@ fn who_is_absent_is_not_present() {
 
 // UTS: realtime/unit/RTP2/clear-resets-state-3
 #[test]
-fn clearing_forgets_members_and_sync() {
+fn clearing_removes_members_and_ends_the_sync() {
     let mut map = with(message(Enter, ALICE, "c1:0:0", 100, ""));
     map.start_sync();
     map.clear();

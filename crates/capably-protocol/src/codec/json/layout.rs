@@ -1,4 +1,4 @@
-//! Where the parts of JSON text lie.
+//! Positions of members and elements in JSON text, for salvage.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ use serde::de::IgnoredAny;
 use super::{
     super::{
         DecodeError, Limits,
+        frame::FrameIn,
         salvage::{EachMember, Layout, Member},
-        wire::FrameIn,
     },
     read_frame,
 };

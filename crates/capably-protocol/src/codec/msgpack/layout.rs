@@ -1,17 +1,17 @@
-//! Where the parts of a MessagePack value lie.
+//! Positions of members and elements in a MessagePack value, for salvage.
 
 use bytes::Bytes;
 
 use super::{
     super::{
         DecodeError, Limits,
+        frame::FrameIn,
         salvage::{EachMember, Layout, Member},
-        wire::FrameIn,
     },
-    fields::Read,
     reader::{Reader, Token},
     whole,
 };
+use crate::wire::Read;
 
 /// MessagePack, for [`Layout`].
 pub(in crate::codec) struct MsgPackLayout;
@@ -73,15 +73,15 @@ impl Layout for MsgPackLayout {
     }
 }
 
-/// Does this at the start of the bytes.
+/// Calls `with` with a reader at the start of the bytes.
 fn at<'a, T>(bytes: &'a [u8], with: impl FnOnce(&mut Reader<'a>) -> T) -> T {
-    // Nothing is read that would be a slice of a frame.
+    // Text and payloads would be slices of the frame; stepping over values makes none.
     static NO_FRAME: Bytes = Bytes::new();
     with(&mut Reader::new(&NO_FRAME, bytes, &Limits::default()))
 }
 
 fn header(marker: u8, count: usize) -> Vec<u8> {
-    // Counts come from frames, whose own headers hold 32 bits.
+    // Counts come from frames, whose own headers have 32 bits.
     let count = u32::try_from(count).unwrap_or(u32::MAX);
     [&[marker][..], &count.to_be_bytes()].concat()
 }

@@ -4,14 +4,12 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{
-    super::{DecodeError, Limits, MAX_DEPTH},
-    Read,
-};
+use super::super::{DecodeError, Limits, MAX_DEPTH};
 use crate::{
-    JsonObject, Str,
+    Data, JsonObject, Str,
     frame::Action,
-    lenient::{Integer, MAX_ITEMS, float_to_integer, too_many_items},
+    lenient::{FromMap, Integer, MAX_ITEMS, float_to_integer, too_many_items},
+    wire::Read,
 };
 
 /// A position in a frame, and how much deeper it may go.
@@ -23,11 +21,12 @@ pub struct Reader<'a> {
     depth_limit: usize,
 }
 
-/// A decoding error on its way up: boxed, so that what is returned when all is well stays small.
-pub(super) type Fault = Box<DecodeError>;
+/// A decoding error inside the reader. It is boxed so that a `Result` without an error stays small: every value that
+/// is read returns one.
+pub(crate) type Fault = Box<DecodeError>;
 
 /// One MessagePack value, or the header of a container.
-pub(super) enum Token<'a> {
+pub(crate) enum Token<'a> {
     Nil,
     Bool(bool),
     Unsigned(u64),
@@ -48,7 +47,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The action with which the frame here begins; `None` if it begins with anything else.
-    pub(super) fn first_action(&self) -> Option<Action> {
+    pub(crate) fn first_action(&self) -> Option<Action> {
         match self.rest {
             [0x80..=0x8f, 0xa6, b'a', b'c', b't', b'i', b'o', b'n', action @ 0..=0x7f, ..] => {
                 Action::from_number((*action).into())
@@ -58,7 +57,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The whole of a body: one item or an array of them.
-    pub(super) fn one_or_many<T: Read>(&mut self) -> Result<Vec<T>, Fault> {
+    pub(crate) fn one_or_many<T: Read>(&mut self) -> Result<Vec<T>, Fault> {
         let items = if matches!(self.rest.first(), Some(0x90..=0x9f | 0xdc | 0xdd)) {
             self.items()?
         } else {
@@ -70,7 +69,7 @@ impl<'a> Reader<'a> {
     }
 
     /// After the last value: nothing may follow.
-    pub(super) fn finish(&self) -> Result<(), Fault> {
+    pub(crate) fn finish(&self) -> Result<(), Fault> {
         if self.rest.is_empty() { Ok(()) } else { Err(malformed("more bytes after the value")) }
     }
 
@@ -113,7 +112,7 @@ impl<'a> Reader<'a> {
 
     /// The next value, or the header of the container that starts here.
     #[inline]
-    pub(super) fn token(&mut self) -> Result<Token<'a>, Fault> {
+    pub(crate) fn token(&mut self) -> Result<Token<'a>, Fault> {
         let [marker] = self.fixed()?;
         Ok(match marker {
             0x00..=0x7f => Token::Unsigned(marker.into()),
@@ -174,8 +173,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The string that is next, if it is one of less than 32 bytes, as every key is. Where it is not, or ends
-    /// early, [`token`](Self::token) says so.
+    /// The next value, if it is a string of less than 32 bytes, as every key is. `None` for any other value, and for
+    /// a string that ends early: [`token`](Self::token) makes an error of it.
     #[inline(always)]
     fn short_str(&mut self) -> Option<&'a [u8]> {
         let (marker, rest) = self.rest.split_first()?;
@@ -187,9 +186,9 @@ impl<'a> Reader<'a> {
         Some(text)
     }
 
-    /// The string that is next, if it is one of less than 256 bytes, as most values are.
+    /// The next value, if it is a string of less than 256 bytes, as most values are.
     #[inline(always)]
-    pub(super) fn medium_str(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn medium_str(&mut self) -> Option<&'a [u8]> {
         let (length, rest) = match self.rest {
             [marker @ 0xa0..=0xbf, rest @ ..] => (marker & 0x1f, rest),
             [0xd9, length, rest @ ..] => (*length, rest),
@@ -200,7 +199,7 @@ impl<'a> Reader<'a> {
         Some(text)
     }
 
-    /// An extension's type and bytes are stepped over: the protocol uses none.
+    /// Steps over the type and the bytes of an extension: the protocol uses none.
     fn ext(
         &mut self,
         length: impl FnOnce(&mut Self) -> Result<usize, Fault>,
@@ -228,7 +227,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Steps over one value.
-    pub(super) fn skip(&mut self) -> Result<(), Fault> {
+    pub(crate) fn skip(&mut self) -> Result<(), Fault> {
         if self.short_str().is_some() {
             return Ok(());
         }
@@ -252,7 +251,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Steps over one value, however deep it is: without recursion.
-    pub(super) fn step_over(&mut self) -> Result<(), Fault> {
+    pub(crate) fn step_over(&mut self) -> Result<(), Fault> {
         let mut values = 1_usize;
         while values > 0 {
             values -= 1;
@@ -266,7 +265,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Steps over one value as [`step_over`](Self::step_over) does, and returns its bytes.
-    pub(super) fn value(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn value(&mut self) -> Option<&'a [u8]> {
         let start = self.rest;
         self.step_over().ok()?;
         Some(&start[..start.len() - self.rest.len()])
@@ -274,7 +273,7 @@ impl<'a> Reader<'a> {
 
     /// Reads a map field by field; `field` gets each key and must read its value.
     #[inline]
-    pub(super) fn fields(
+    pub(crate) fn fields(
         &mut self,
         field: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
@@ -286,7 +285,7 @@ impl<'a> Reader<'a> {
 
     /// As [`fields`](Self::fields); false when there is no map but nil.
     #[inline]
-    pub(super) fn optional_fields(
+    pub(crate) fn optional_fields(
         &mut self,
         mut field: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Fault>,
     ) -> Result<bool, Fault> {
@@ -318,20 +317,21 @@ impl<'a> Reader<'a> {
         match self.token()? {
             Token::Str(key) | Token::Bin(key) => Ok(key),
             Token::Array(_) | Token::Map(_) => Err(malformed("a map or array as a key")),
-            // No field of ours; its value is skipped.
+            // A key that is not text names no field of ours; the caller skips its value.
             _ => Ok(b""),
         }
     }
 
     /// An array of items; nil is an empty one.
-    pub(super) fn items<T: Read>(&mut self) -> Result<Vec<T>, Fault> {
+    pub(crate) fn items<T: Read>(&mut self) -> Result<Vec<T>, Fault> {
         let mut items = Vec::new();
         self.items_into(&mut items)?;
         Ok(items)
     }
 
-    /// As [`items`](Self::items), into an array that is there already, each item read where it will lie.
-    pub(super) fn items_into<T: Read>(&mut self, items: &mut Vec<T>) -> Result<(), Fault> {
+    /// As [`items`](Self::items), into an existing array. Each item is read in its place: moving an item costs nearly as
+    /// much as reading it.
+    pub(crate) fn items_into<T: Read>(&mut self, items: &mut Vec<T>) -> Result<(), Fault> {
         items.clear();
         self.array(items, |r, items| {
             items.resize_with(items.len() + 1, T::default);
@@ -343,7 +343,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An array of strings, some of them absent.
-    pub(super) fn strings(&mut self) -> Result<Vec<Option<Str>>, Fault> {
+    pub(crate) fn strings(&mut self) -> Result<Vec<Option<Str>>, Fault> {
         let mut strings = Vec::new();
         self.array(&mut strings, |r, strings| {
             let mut string = None;
@@ -368,7 +368,7 @@ impl<'a> Reader<'a> {
             return Err(malformed(&too_many_items()));
         }
         self.enter()?;
-        // The header is not to be trusted for more than a page of items.
+        // A header may lie: reserve at most a page of items, and no more than there are bytes.
         items.reserve(count.min(self.rest.len()).min(128));
         for _ in 0..count {
             each(self, items)?;
@@ -377,9 +377,9 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// A string that may be absent, read to where it will lie.
+    /// A string that may be absent, read in its place.
     #[inline(always)]
-    pub(super) fn str(&mut self, place: &mut Option<Str>) -> Result<(), Fault> {
+    pub(crate) fn str(&mut self, place: &mut Option<Str>) -> Result<(), Fault> {
         match self.medium_str() {
             Some(bytes) => {
                 if place.is_none() {
@@ -394,9 +394,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A string, read to where it will lie. Returns whether there was one.
+    /// A string, read in its place. Returns false for nil.
     #[inline(always)]
-    pub(super) fn required_str(&mut self, place: &mut Str) -> Result<bool, Fault> {
+    pub(crate) fn required_str(&mut self, place: &mut Str) -> Result<bool, Fault> {
         match self.medium_str() {
             Some(bytes) => {
                 self.set_text(place, bytes)?;
@@ -413,7 +413,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn set_text(&self, place: &mut Str, bytes: &'a [u8]) -> Result<(), Fault> {
+    pub(crate) fn set_text(&self, place: &mut Str, bytes: &'a [u8]) -> Result<(), Fault> {
         place.set_slice_of(self.frame, bytes).map_err(|_| malformed(NOT_UTF_8))
     }
 
@@ -427,20 +427,40 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The text that these bytes of the frame are.
-    pub(super) fn text(&self, bytes: &'a [u8]) -> Result<Str, Fault> {
+    /// These bytes of the frame as text.
+    pub(crate) fn text(&self, bytes: &'a [u8]) -> Result<Str, Fault> {
         Str::from_slice_of(self.frame, bytes).map_err(|_| malformed(NOT_UTF_8))
     }
 
     /// These bytes of the frame, shared with it.
     #[inline]
-    pub(super) fn slice(&self, bytes: &'a [u8]) -> Bytes {
+    pub(crate) fn slice(&self, bytes: &'a [u8]) -> Bytes {
         self.frame.slice_ref(bytes)
+    }
+
+    /// A payload: a string is text and bytes are binary, whatever is in them (RSL4c).
+    pub(crate) fn data(&mut self, place: &mut Data) -> Result<(), Fault> {
+        let token = match self.medium_str() {
+            Some(bytes) => Token::Str(bytes),
+            None => self.token()?,
+        };
+        match token {
+            Token::Nil | Token::Ext => *place = Data::None,
+            Token::Str(bytes) => {
+                *place = Data::Text(Str::new());
+                if let Data::Text(text) = place {
+                    self.set_text(text, bytes)?;
+                }
+            }
+            Token::Bin(bytes) => *place = Data::Binary(self.slice(bytes)),
+            token => *place = Data::Json(self.json(token)?),
+        }
+        Ok(())
     }
 
     /// An integer that may be absent.
     #[inline]
-    pub(super) fn integer<T: Integer>(&mut self) -> Result<Option<T>, Fault> {
+    pub(crate) fn integer<T: Integer>(&mut self) -> Result<Option<T>, Fault> {
         if let [value @ 0x00..=0x7f, rest @ ..] = self.rest {
             self.rest = rest;
             return Ok(T::from_wire((*value).into()));
@@ -464,7 +484,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A JSON object that may be absent.
-    pub(super) fn object(&mut self) -> Result<Option<JsonObject>, Fault> {
+    pub(crate) fn object(&mut self) -> Result<Option<JsonObject>, Fault> {
         match self.token()? {
             Token::Map(count) => self.members(count).map(Some),
             Token::Nil | Token::Ext => Ok(None),
@@ -474,7 +494,7 @@ impl<'a> Reader<'a> {
 
     /// The JSON value that starts with this token: bytes become base64 text, floats without a JSON form
     /// null.
-    pub(super) fn json(&mut self, token: Token<'a>) -> Result<Value, Fault> {
+    pub(crate) fn json(&mut self, token: Token<'a>) -> Result<Value, Fault> {
         Ok(match token {
             Token::Nil | Token::Ext => Value::Null,
             Token::Bool(value) => value.into(),
@@ -514,8 +534,15 @@ impl<'a> Reader<'a> {
         Ok(object)
     }
 
-    /// A value of a type that is not on the hot path; nil is `None`.
-    pub(super) fn cold<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Fault> {
+    /// A map, read through serde.
+    pub(crate) fn by_serde<T: DeserializeOwned>(&mut self) -> Result<T, Fault> {
+        let FromMap(value) =
+            self.optional_by_serde()?.ok_or_else(|| malformed("expected a map"))?;
+        Ok(value)
+    }
+
+    /// A value, read through serde; nil is `None`.
+    pub(crate) fn optional_by_serde<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Fault> {
         let start = self.rest;
         self.skip()?;
         let value = &start[..start.len() - self.rest.len()];
@@ -529,12 +556,12 @@ fn signed(value: i64) -> Token<'static> {
 
 const NOT_UTF_8: &str = "text that is not UTF-8";
 
-pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Fault> {
+pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, Fault> {
     str::from_utf8(bytes).map_err(|_| malformed(NOT_UTF_8))
 }
 
 #[cold]
-pub(super) fn malformed(reason: &str) -> Fault {
+pub(crate) fn malformed(reason: &str) -> Fault {
     Box::new(DecodeError::Malformed { reason: reason.to_owned() })
 }
 

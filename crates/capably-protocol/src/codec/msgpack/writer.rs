@@ -1,9 +1,9 @@
 //! Writes MessagePack, in the shortest form of each value.
 
 use serde::Serialize;
+use serde_json::Value;
 
-use super::super::writer::Writer;
-use crate::Data;
+use crate::wire::{Key, Writer};
 
 pub(super) struct MsgPackWriter<'a> {
     pub(super) out: &'a mut Vec<u8>,
@@ -16,6 +16,7 @@ pub(super) struct MsgPackMap {
 }
 
 impl Writer for MsgPackWriter<'_> {
+    const FOR_PEOPLE: bool = false;
     type Map = MsgPackMap;
 
     #[inline(always)]
@@ -26,11 +27,11 @@ impl Writer for MsgPackWriter<'_> {
     }
 
     #[inline(always)]
-    fn key(&mut self, map: &mut MsgPackMap, key: &'static str) {
+    fn key(&mut self, map: &mut MsgPackMap, key: Key) {
         map.fields += 1;
-        debug_assert!(key.len() < 32, "a key longer than a fixstr");
-        self.out.push(0xa0 | key.len() as u8);
-        self.out.extend_from_slice(key.as_bytes());
+        debug_assert!(key.name.len() < 32, "a key longer than a fixstr");
+        self.out.push(0xa0 | key.name.len() as u8);
+        self.out.extend_from_slice(key.name.as_bytes());
     }
 
     #[inline(always)]
@@ -83,25 +84,37 @@ impl Writer for MsgPackWriter<'_> {
         self.out.push(0xc0);
     }
 
-    #[inline(always)]
-    fn data(&mut self, map: &mut MsgPackMap, data: &Data, encoding: Option<&str>) {
-        match data {
-            Data::None => {}
-            Data::Text(text) => {
-                self.key(map, "data");
-                self.str(text);
-            }
-            Data::Binary(bytes) => {
-                self.key(map, "data");
-                self.bin(bytes);
-            }
-            Data::Json(value) => {
-                self.key(map, "data");
-                self.json_text(value);
-                return self.with_json_step(map, encoding);
-            }
+    fn bytes(&mut self, bytes: &[u8]) {
+        match bytes.len() {
+            length @ 0..0x100 => self.header(0xc4, &[length as u8]),
+            length @ 0x100..0x1_0000 => self.header(0xc5, &(length as u16).to_be_bytes()),
+            length => self.header(0xc6, &(length as u32).to_be_bytes()),
         }
-        self.opt_str(map, "encoding", encoding.filter(|encoding| !encoding.is_empty()));
+        self.out.extend_from_slice(bytes);
+    }
+
+    fn json_text(&mut self, value: &Value) {
+        // The header depends on the length of the text, which is known once it is written. So the text is written
+        // behind room for the longest header, and moved down behind its own.
+        let start = self.out.len();
+        self.out.extend_from_slice(&[0; 5]);
+        let written = serde_json::to_writer(&mut *self.out, value);
+        debug_assert!(written.is_ok(), "a JSON value without a JSON form");
+        let text = start + 5;
+        let length = self.out.len() - text;
+        self.str_header(length);
+        let end = text + length;
+        let header = self.out.len() - end;
+        self.out.copy_within(end.., start);
+        self.out.copy_within(text..end, start + header);
+        self.out.truncate(start + header + length);
+    }
+
+    fn steps(&mut self, before: &str, last: &'static str) {
+        self.str_header(before.len() + 1 + last.len());
+        self.out.extend_from_slice(before.as_bytes());
+        self.out.push(b'/');
+        self.out.extend_from_slice(last.as_bytes());
     }
 
     fn value(&mut self, value: &impl Serialize) {
@@ -125,44 +138,6 @@ impl MsgPackWriter<'_> {
             32..0x100 => self.header(0xd9, &[length as u8]),
             0x100..0x1_0000 => self.header(0xda, &(length as u16).to_be_bytes()),
             _ => self.header(0xdb, &(length as u32).to_be_bytes()),
-        }
-    }
-
-    fn bin(&mut self, bytes: &[u8]) {
-        match bytes.len() {
-            length @ 0..0x100 => self.header(0xc4, &[length as u8]),
-            length @ 0x100..0x1_0000 => self.header(0xc5, &(length as u16).to_be_bytes()),
-            length => self.header(0xc6, &(length as u32).to_be_bytes()),
-        }
-        self.out.extend_from_slice(bytes);
-    }
-
-    /// A value's JSON text, as a string.
-    fn json_text(&mut self, value: &serde_json::Value) {
-        // The text is written where it will be once the longest header precedes it, then moved down.
-        let start = self.out.len();
-        self.out.extend_from_slice(&[0; 5]);
-        let written = serde_json::to_writer(&mut *self.out, value);
-        debug_assert!(written.is_ok(), "a JSON value without a JSON form");
-        let text = start + 5;
-        let length = self.out.len() - text;
-        self.str_header(length);
-        let end = text + length;
-        let header = self.out.len() - end;
-        self.out.copy_within(end.., start);
-        self.out.copy_within(text..end, start + header);
-        self.out.truncate(start + header + length);
-    }
-
-    fn with_json_step(&mut self, map: &mut MsgPackMap, encoding: Option<&str>) {
-        self.key(map, "encoding");
-        match encoding {
-            None | Some("") => self.str("json"),
-            Some(encoding) => {
-                self.str_header(encoding.len() + "/json".len());
-                self.out.extend_from_slice(encoding.as_bytes());
-                self.out.extend_from_slice(b"/json");
-            }
         }
     }
 }

@@ -1,6 +1,6 @@
-//! What outlives the process: which changes of it the front is asked to keep, and the way back.
+//! Persistence: the records that the front is to persist, and restoring an app from them.
 //!
-//! An app that keeps nothing, the usual one, does none of this.
+//! An app without a storage, the usual case, outputs no records.
 
 mod read;
 mod record;
@@ -13,8 +13,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     App, Output,
     channel::{Channel, Channels},
-    log::{Entry, Log, Retention},
-    serial::Position,
+    log::{Entry, Log, Retention, position::Position},
 };
 
 pub(crate) use self::{
@@ -22,46 +21,46 @@ pub(crate) use self::{
     record::Record,
 };
 
-/// How many entries a log drops before the storage does, too.
+/// The number of entries that a log drops before they are removed from the storage, too.
 const TRIM_AFTER: usize = 10_000;
 
-/// How far an app has come.
+/// The newest position of an app at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark(Position);
 
-/// The places of the serials of an app: the last one given, and the newest that was forgotten.
+/// The state of an app's serials: the last position, and the newest floor of the dropped channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Serials {
-    pub(super) last: Position,
-    pub(super) forgotten: Position,
+pub(crate) struct Serials {
+    pub(crate) last: Position,
+    pub(crate) forgotten: Position,
 }
 
-/// What is known of the kept side of an app's channels.
+/// The state of an app's records.
 #[derive(Debug, Default)]
-pub(super) struct Keeping {
-    /// The serials as they were last handed out to be kept.
+pub(crate) struct Keeping {
+    /// The serials of the last record.
     serials: Option<Serials>,
 }
 
-/// What is known of the kept side of a channel.
+/// The state of a channel's records.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
-    /// The floor of the log that was last handed out to be kept.
+pub(crate) struct Kept {
+    /// The floor of the last record.
     floor: Option<Position>,
-    /// How many entries the log has dropped since.
+    /// The number of entries that the log has dropped since.
     dropped: usize,
-    /// Set while entries are stored that are not in memory any more.
-    pub(super) evicted: Option<Evicted>,
+    /// Set while the storage has entries that are not in memory.
+    pub(crate) evicted: Option<Evicted>,
 }
 
-/// The entries of a channel that only its storage has: those before its log.
+/// The entries of a channel before its log. Only the storage has them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Evicted {
-    /// Everything after this position is stored.
+pub(crate) struct Evicted {
+    /// The storage is complete after this position.
     floor: Position,
-    /// When the newest of them was published, by the steady clock.
+    /// The time of the newest of them, by the steady clock.
     newest: Duration,
-    /// How many there are, and how many bytes they have, about.
+    /// The number of entries, and their approximate size in bytes.
     entries: usize,
     bytes: usize,
 }
@@ -71,14 +70,14 @@ impl Kept {
         Self { floor, dropped: 0, evicted: None }
     }
 
-    /// The log has dropped its oldest entry, which need not be stored any longer; nor need older ones.
-    pub(super) fn drop_entry(&mut self) {
+    /// The log has dropped its oldest entry as expired. The storage need not have it any longer, nor older entries.
+    pub(crate) fn drop_entry(&mut self) {
         self.dropped += 1;
         self.evicted = None;
     }
 
-    /// The log, which began after `floor`, has dropped an entry to make room: it is still to be stored.
-    pub(super) fn evict(&mut self, floor: Position, entry: &Entry) {
+    /// The log, which began after `floor`, has dropped an entry to make room. The storage is still to have it.
+    pub(crate) fn evict(&mut self, floor: Position, entry: &Entry) {
         let none = Evicted { floor, newest: Duration::ZERO, entries: 0, bytes: 0 };
         let evicted = self.evicted.get_or_insert(none);
         evicted.newest = entry.at();
@@ -86,8 +85,8 @@ impl Kept {
         evicted.bytes += entry.size();
     }
 
-    /// Entries that are older than is kept, or with those in the log more than is, need not be stored any longer.
-    pub(super) fn expire(&mut self, retention: &Retention, log: &Log, now: Duration) {
+    /// Drops the evicted entries if they are too old, or too many together with those of the log.
+    pub(crate) fn expire(&mut self, retention: &Retention, log: &Log, now: Duration) {
         let is_over = |Evicted { newest, entries, bytes, .. }: Evicted| {
             now.saturating_sub(newest) > retention.age
                 || entries + log.len() > retention.frames
@@ -100,12 +99,12 @@ impl Kept {
 }
 
 impl App {
-    /// From now on, whatever should outlive the process is put out as [`Output::Keep`].
+    /// Starts to output records, as [`Output::Keep`].
     pub(crate) fn keep(&mut self) {
         self.channels.keeping = Some(Keeping::default());
     }
 
-    /// The app is no more: nothing of it is kept.
+    /// Outputs a record that removes the app, and no records after it.
     pub(crate) fn forget(&mut self, outputs: &mut Vec<Output>) {
         if self.channels.keeping.take().is_some() {
             self.channels.each(|channel| channel.kept = None);
@@ -113,7 +112,7 @@ impl App {
         }
     }
 
-    /// Puts out how far the serials have come, if that is to be kept.
+    /// Outputs the serials, if they have changed.
     pub(crate) fn keep_serials(&mut self, outputs: &mut Vec<Output>) {
         let serials = self.channels.serials();
         if let Some(keeping) = &mut self.channels.keeping
@@ -124,29 +123,29 @@ impl App {
         }
     }
 
-    /// How far the app has come.
+    /// The newest position.
     pub(crate) fn mark(&self) -> Mark {
         Mark(self.channels.last_position())
     }
 
-    /// Puts out what has been revoked, if that is to be kept.
-    pub(super) fn keep_revocations(&self, outputs: &mut Vec<Output>) {
+    /// Outputs the revocations.
+    pub(crate) fn keep_revocations(&self, outputs: &mut Vec<Output>) {
         if self.channels.keeping.is_some() {
-            outputs.push(Output::Keep(Record::revocations(&self.revocations)));
+            outputs.push(Output::Keep(Record::revocations(&self.access.revocations)));
         }
     }
 }
 
 impl Channels {
-    /// For a channel that is being made.
-    pub(super) fn new_kept(&self) -> Option<Kept> {
+    /// The state for a new channel.
+    pub(crate) fn new_kept(&self) -> Option<Kept> {
         self.keeping.is_some().then(Kept::default)
     }
 }
 
 impl Channel {
-    /// Puts out a new entry of the log, if it is to be kept.
-    pub(super) fn keep(&mut self, entry: &Arc<Entry>, outputs: &mut Vec<Output>) {
+    /// Outputs a new entry of the log.
+    pub(crate) fn keep(&mut self, entry: &Arc<Entry>, outputs: &mut Vec<Output>) {
         let Some(kept) = &self.kept else { return };
         outputs.push(Output::Keep(Record::entry(Arc::clone(entry))));
         if kept.floor.is_none() || kept.dropped >= TRIM_AFTER {
@@ -154,8 +153,8 @@ impl Channel {
         }
     }
 
-    /// Puts out where the log begins by now, if it is kept.
-    pub(super) fn trim_kept(&mut self, outputs: &mut Vec<Output>) {
+    /// Outputs the floor of the log, so that the storage drops the entries before it.
+    pub(crate) fn trim_kept(&mut self, outputs: &mut Vec<Output>) {
         let Some(kept) = &mut self.kept else { return };
         let floor = kept.evicted.map_or(self.log.floor(), |evicted| evicted.floor);
         if kept.floor == Some(floor) {
@@ -165,8 +164,8 @@ impl Channel {
         outputs.push(Output::Keep(Record::floor(self.name.clone(), floor)));
     }
 
-    /// Nothing of the channel is kept any more.
-    pub(super) fn forget_kept(&self, outputs: &mut Vec<Output>) {
+    /// Outputs a record that removes the channel.
+    pub(crate) fn forget_kept(&self, outputs: &mut Vec<Output>) {
         if self.kept.as_ref().is_some_and(|kept| kept.floor.is_some()) {
             outputs.push(Output::Keep(Record::forgotten_channel(self.name.clone())));
         }

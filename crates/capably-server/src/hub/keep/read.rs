@@ -1,4 +1,4 @@
-//! Reading what was kept.
+//! Reading the records of a storage.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -14,11 +14,15 @@ use super::{
     spec,
 };
 use crate::{
-    hub::{AppSpec, Now, auth::is_app_id, log::Entry, revocation::Revocations, serial::Position},
+    hub::{
+        AppSpec, Now,
+        access::{identity::is_app_id, revocation::Revocations},
+        log::{Entry, position::Position},
+    },
     storage::{Change, StorageError},
 };
 
-/// An app as it was kept.
+/// The records of an app.
 #[derive(Debug, Default)]
 pub(crate) struct Saved {
     pub(crate) spec: AppSpec,
@@ -27,16 +31,16 @@ pub(crate) struct Saved {
     pub(super) channels: Vec<SavedChannel>,
 }
 
-/// A channel as it was kept.
+/// The records of a channel.
 #[derive(Debug)]
 pub(super) struct SavedChannel {
     pub(super) name: Str,
     pub(super) floor: Option<Position>,
-    /// In their order.
+    /// In the order of their positions.
     pub(super) entries: Vec<Arc<Entry>>,
 }
 
-/// Takes everything that is stored, in the order of the keys.
+/// Reads all pairs of a storage, in the order of their keys.
 pub(crate) struct Reader {
     now: Now,
     version: Option<Vec<u8>>,
@@ -45,14 +49,14 @@ pub(crate) struct Reader {
     problem: Option<String>,
 }
 
-/// Everything that was stored.
+/// The content of a storage.
 pub(crate) struct Stored {
     /// The key of the app that the server started with.
     pub(crate) first_key: Option<String>,
     pub(crate) apps: Vec<Saved>,
 }
 
-/// What says by which version all else is to be read.
+/// The change that writes the version of the format.
 pub(crate) fn version() -> Change {
     Change::Put { key: VERSION_KEY.to_vec(), value: VERSION.to_vec() }
 }
@@ -62,15 +66,15 @@ impl Reader {
         Self { now, version: None, first_key: None, apps: BTreeMap::new(), problem: None }
     }
 
-    /// Takes the next pair.
+    /// Reads the next pair.
     pub(crate) fn take(&mut self, key: &[u8], value: &[u8]) {
-        // The rest is read, too: it may say that it is of another version.
+        // Later pairs are read, too: a version among them explains the problem better.
         if self.read(key, value).is_none() && self.problem.is_none() {
             self.problem = Some(format!("nobody can read the entry {}", key.escape_ascii()));
         }
     }
 
-    /// All that was taken.
+    /// The content.
     ///
     /// # Errors
     /// [`Corrupt`](StorageError::Corrupt) or [`Version`](StorageError::Version).
@@ -92,7 +96,7 @@ impl Reader {
         if let Some(problem) = problem {
             return Err(StorageError::Corrupt(problem));
         }
-        // Whatever has no id is left of an app that was removed.
+        // Records without a spec are the rest of an app that was removed.
         let apps = apps.into_values().filter(|app| !app.spec.id.is_empty()).collect();
         Ok(Stored { first_key, apps })
     }
@@ -138,7 +142,7 @@ impl fmt::Debug for Reader {
 }
 
 impl Saved {
-    /// The channel of this name, which is the last one or comes after it.
+    /// The channel of this name. Keys are sorted, so that it is the last channel or a new one.
     fn channel(&mut self, name: &str) -> &mut SavedChannel {
         if self.channels.last().is_none_or(|last| last.name != name) {
             let channel = SavedChannel { name: name.into(), floor: None, entries: Vec::new() };
@@ -162,7 +166,7 @@ impl SavedChannel {
     }
 }
 
-/// Deeper than any client's frame may be.
+/// More than the depth of any frame of a client.
 const MAX_DEPTH: usize = 128;
 
 fn read_entry(now: Now, position: Position, value: &[u8]) -> Option<Arc<Entry>> {

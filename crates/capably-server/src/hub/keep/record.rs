@@ -1,4 +1,4 @@
-//! One thing to be kept, and how it is written.
+//! Records, and their form in the storage.
 
 use std::{fmt, sync::Arc};
 
@@ -6,20 +6,24 @@ use capably_protocol::{Format, Str, codec};
 
 use super::{Serials, spec};
 use crate::{
-    hub::{AppSpec, log::Entry, revocation::Revocations, serial::Position},
+    hub::{
+        AppSpec,
+        access::revocation::Revocations,
+        log::{Entry, position::Position},
+    },
     storage::Change,
 };
 
-/// The version of all that is written here.
+/// The version of the format.
 pub(super) const VERSION: &[u8] = b"1";
 
-/// The key under which the version is.
+/// The key of the version.
 pub(super) const VERSION_KEY: &[u8] = b"version";
 
-/// The key under which the first app's key is.
+/// The key of the first app's API key.
 pub(super) const FIRST_KEY: &[u8] = b"first";
 
-/// What the keys of all that belongs to an app begin with; the app's id follows, then one of the parts.
+/// The first byte of the keys of an app. The app's id follows, then a part.
 pub(super) const APP: u8 = b'A';
 
 pub(super) const APP_ID_LEN: usize = 6;
@@ -28,18 +32,18 @@ pub(super) const APP_ID_LEN: usize = 6;
 pub(super) const SPEC: u8 = 0;
 pub(super) const SERIALS: u8 = 1;
 pub(super) const REVOCATIONS: u8 = 2;
-/// A channel: the length of its name, its name, and one of the parts of a channel.
+/// A channel: the length of its name, its name, and a part of the channel.
 pub(super) const CHANNEL: u8 = 3;
 const END: u8 = 4;
 
-/// The parts of a channel: where its log begins, and each entry with its position.
+/// The parts of a channel: the floor of its log, and each entry with its position.
 pub(super) const FLOOR: u8 = 0;
 pub(super) const ENTRY: u8 = 1;
 const CHANNEL_END: u8 = 2;
 
-/// Something of an app that is to be kept, or is to be no more.
+/// A change of an app to persist.
 ///
-/// It is put into words by whoever writes it, not under the app's lock.
+/// The thread that writes to the storage encodes it, so that the app's lock is not held meanwhile.
 pub(crate) struct Record(What);
 
 enum What {
@@ -54,12 +58,12 @@ enum What {
 }
 
 impl Record {
-    /// The key of the app that a server starts with.
+    /// The API key of the app that a server starts with.
     pub(crate) fn first_key(key: &str) -> Self {
         Self(What::FirstKey(key.to_owned()))
     }
 
-    /// What an app was made with.
+    /// The configuration of an app.
     pub(crate) fn spec(spec: &AppSpec) -> Self {
         Self(What::Spec(spec::write(spec)))
     }
@@ -88,7 +92,7 @@ impl Record {
         Self(What::Removal)
     }
 
-    /// About how many bytes it takes.
+    /// The approximate size, in bytes.
     pub(crate) fn size(&self) -> usize {
         match &self.0 {
             What::Entry(entry) => entry.size(),
@@ -101,7 +105,7 @@ impl Record {
         }
     }
 
-    /// Adds the changes that keep it.
+    /// Adds the changes of the storage.
     pub(crate) fn write(&self, app: &str, changes: &mut Vec<Change>) {
         match &self.0 {
             What::FirstKey(key) => {
@@ -128,7 +132,7 @@ impl Record {
                 let from = channel_key(app, channel, ENTRY);
                 let mut to = from.clone();
                 to.extend_from_slice(&floor.to_bytes());
-                // The next key there can be: the entry at the floor goes, too.
+                // The range excludes its end. The next possible key removes the entry at the floor, too.
                 to.push(0);
                 changes.push(Change::Remove { from, to });
                 let key = channel_key(app, channel, FLOOR);
@@ -146,7 +150,7 @@ impl Record {
 }
 
 impl fmt::Debug for Record {
-    // Some hold secrets.
+    // Some records contain secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record").field("size", &self.size()).finish_non_exhaustive()
     }

@@ -1,4 +1,4 @@
-//! An app as it was before the process ended, without its connections.
+//! Restoring an app from its records, without its connections.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -8,25 +8,24 @@ use super::{Kept, Saved, read::SavedChannel};
 use crate::hub::{
     App, Now, Settings,
     channel::{Channel, Channels},
-    log::{Entry, Log},
-    serial::Position,
+    log::{Entry, Log, position::Position},
 };
 
 impl App {
-    /// The app that was kept, and that is kept from now on.
+    /// Restores an app, which outputs records from then on.
     pub(crate) fn restore(settings: Arc<Settings>, saved: Saved, now: Now) -> Self {
         let Saved { spec, serials, revocations, channels } = saved;
         let max_message_size = settings.max_message_size;
         let mut app = Self::new(settings, spec, now);
         app.keep();
-        app.revocations = revocations;
+        app.access.revocations = revocations;
         if let Some(serials) = serials {
             app.channels.go_on_after(serials);
         }
         for channel in channels {
             app.channels.restore(channel, max_message_size, now.steady);
         }
-        // Nothing is stored because of it: only what nobody uses and that has nothing stored is dropped as a whole.
+        // Its outputs are records of dropped channels. There are none, as only channels without stored entries are dropped.
         app.channels.make_room(&mut Vec::new());
         app
     }
@@ -39,14 +38,14 @@ impl Channels {
         let channel = self.get_or_create(&name);
         channel.log = Log::new(floor.unwrap_or_else(|| channel.log.floor()), meter);
         channel.kept = Some(Kept::stored(floor));
-        channel.take_in(entries, max_message_size);
+        channel.rebuild(entries, max_message_size);
         channel.expire(now);
     }
 }
 
 impl Channel {
-    /// Takes entries into the log, in their order, with all that is known because of them.
-    pub(super) fn take_in(&mut self, entries: Vec<Arc<Entry>>, max_message_size: usize) {
+    /// Appends entries to an empty log, and rebuilds the ids and the changes from them.
+    pub(super) fn rebuild(&mut self, entries: Vec<Arc<Entry>>, max_message_size: usize) {
         let mut annotated = BTreeSet::new();
         for entry in entries {
             self.log.append(Arc::clone(&entry));
@@ -56,7 +55,7 @@ impl Channel {
                     Some(MessageAction::Update | MessageAction::Delete) => {
                         let serial = item.serial.as_deref().unwrap_or_default();
                         match Position::parse_message(serial) {
-                            // What became of a message that is no more is of no use.
+                            // A change of a message that was dropped is ignored.
                             Some(at) if self.created(at).is_some() => at,
                             Some(_) | None => continue,
                         }
@@ -80,7 +79,7 @@ impl Channel {
             }
         }
         for at in annotated {
-            self.changes.entry(at).or_default().annotations.sum_up(max_message_size);
+            self.changes.entry(at).or_default().annotations.summarize(max_message_size);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What an app was made with, as JSON.
+//! The configuration of an app, as JSON.
 
 use std::sync::Arc;
 
@@ -6,16 +6,20 @@ use capably_protocol::{Millis, PresenceMessage, Str};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::hub::{AppSpec, Limits, Namespace, auth::Key, capability, presence};
+use crate::hub::{
+    AppSpec, Limits, Namespace,
+    access::{capability, identity::Key},
+    presence,
+};
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Spec {
-    /// In ms since the epoch.
+    /// The time of creation, in ms since the epoch.
     created: Millis,
     keys: Vec<SpecKey>,
     namespaces: Vec<SpecNamespace>,
-    /// The members of channels.
+    /// The fixtures, by channel.
     channels: Vec<(Str, Vec<PresenceMessage>)>,
     #[serde(default)]
     limits: Limits,
@@ -26,7 +30,7 @@ struct Spec {
 struct SpecKey {
     id: Str,
     secret: Str,
-    /// As the key was given it.
+    /// The text of the capability as it was configured.
     capability: String,
     revocable: bool,
 }
@@ -62,8 +66,10 @@ pub(super) fn write(spec: &AppSpec) -> Vec<u8> {
     serde_json::to_vec(&spec).unwrap_or_default()
 }
 
+/// Reads a configuration.
+///
 /// # Errors
-/// What is wrong with it.
+/// The reason why it is invalid.
 pub(super) fn read(id: &str, bytes: &[u8]) -> Result<AppSpec, String> {
     let spec: Spec = serde_json::from_slice(bytes).map_err(|problem| problem.to_string())?;
     let Spec { created, keys, namespaces, channels, limits } = spec;

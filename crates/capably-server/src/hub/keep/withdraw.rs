@@ -1,4 +1,4 @@
-//! When what was to be kept could not be: the app as it was before.
+//! Withdrawing entries that the storage could not persist.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use super::{Keeping, Kept, Mark};
 use crate::hub::{App, Output, channel::Channel};
 
 impl App {
-    /// Takes back everything after `mark`, which nobody has been told of. Every client is told to connect
-    /// anew, since what is known of its connection may be of what is taken back.
+    /// Removes the entries after `mark`. No client has received them yet. All clients are disconnected, and have to
+    /// connect without a resume, since the state of their connections may depend on the removed entries.
     pub(crate) fn withdraw(&mut self, mark: Mark, error: &ErrorInfo, outputs: &mut Vec<Output>) {
         let frame = ServerFrame::Disconnected { error: Some(error.clone()) };
-        self.drop_connections(&frame, outputs);
-        self.presence.leave_fixtures();
+        self.connections.drop_all(&frame, outputs);
+        self.channels.presence.leave_fixtures();
         let max_message_size = self.settings.max_message_size;
         self.channels.each(|channel| channel.withdraw(mark, max_message_size));
-        // Nobody knows what has been kept of this.
+        // The state of the storage is unknown: the next records repeat it.
         if self.channels.keeping.is_some() {
             self.channels.keeping = Some(Keeping::default());
         }
@@ -35,6 +35,6 @@ impl Channel {
         self.log.clear();
         self.ids.clear();
         self.changes.clear();
-        self.take_in(entries, max_message_size);
+        self.rebuild(entries, max_message_size);
     }
 }

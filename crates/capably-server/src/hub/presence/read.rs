@@ -1,13 +1,14 @@
-//! Members and what they did, as REST reads them (RSP3, RSP4).
+//! The members and the presence history of a channel, as REST returns them (RSP3, RSP4).
 
-use capably_protocol::{ErrorInfo, PresenceAction, PresenceMessage, Str};
+use capably_protocol::{PresenceAction, PresenceMessage, Str};
 
-use super::{FIXTURES, Set};
+use super::{FIXTURES, Presence, Set};
 use crate::hub::{
-    App, Page, PageQuery, auth::Identity, capability::Operation, channel_name, log::Entry,
+    Page, PageQuery,
+    log::{Entry, Log},
 };
 
-/// Which members are asked for (RSP3a).
+/// Selects members of a channel (RSP3a).
 #[derive(Clone, Debug)]
 pub(crate) struct MembersQuery {
     pub(crate) page: PageQuery,
@@ -15,25 +16,13 @@ pub(crate) struct MembersQuery {
     pub(crate) connection_id: Option<Str>,
 }
 
-impl App {
-    /// A page of a channel's members (RSP3).
-    ///
-    /// # Errors
-    /// Code 40010 for the channel's name, 40160 for the capability.
-    pub(crate) fn members(
-        &self,
-        identity: &Identity,
-        channel: &str,
-        query: &MembersQuery,
-    ) -> Result<Page<PresenceMessage>, ErrorInfo> {
-        let channel = channel_name::plain(channel)?;
-        identity
-            .require(channel, Operation::Presence)
-            .or_else(|_| identity.require(channel, Operation::Subscribe))?;
+impl Presence {
+    /// A page of a channel's members, in the order in which they entered.
+    pub(crate) fn members(&self, channel: &str, query: &MembersQuery) -> Page<PresenceMessage> {
         let is = |wanted: &Option<Str>, actual: &Option<Str>| {
             wanted.is_none() || wanted.as_ref() == actual.as_ref()
         };
-        let members = self.presence.channels.get(channel).into_iter().flat_map(Set::numbered);
+        let members = self.channels.get(channel).into_iter().flat_map(Set::numbered);
         let members = members.filter(|(_, member)| {
             is(&query.client_id, &member.client_id)
                 && is(&query.connection_id, &member.connection_id)
@@ -41,22 +30,17 @@ impl App {
         let numbered = |(number, member): (u64, &PresenceMessage)| {
             (format!("{number:010}").into(), member.clone())
         };
-        Ok(query.page.page(members.map(numbered)))
+        query.page.page(members.map(numbered))
     }
 
-    /// A page of a channel's presence history (RSP4).
-    ///
-    /// # Errors
-    /// Code 40010 for the channel's name, 40160 for the capability.
-    pub(crate) fn presence_history(
+    /// A page of a channel's presence events: those in its log, after the enter events of the app's fixtures.
+    pub(crate) fn history(
         &self,
-        identity: &Identity,
         channel: &str,
+        log: Option<&Log>,
         query: &PageQuery,
-    ) -> Result<Page<PresenceMessage>, ErrorInfo> {
-        let channel = channel_name::plain(channel)?;
-        identity.require(channel, Operation::History)?;
-        let fixtures = self.presence.channels.get(channel).into_iter().flat_map(Set::numbered);
+    ) -> Page<PresenceMessage> {
+        let fixtures = self.channels.get(channel).into_iter().flat_map(Set::numbered);
         let entered = fixtures
             .filter(|(_, member)| member.connection_id.as_deref() == Some(FIXTURES))
             .map(|(number, member)| {
@@ -64,19 +48,19 @@ impl App {
                     PresenceMessage { action: Some(PresenceAction::Enter), ..member.clone() };
                 (Str::from(format!("{number:010}")), entered)
             });
-        let log = self.channels.get(channel).into_iter().flat_map(|channel| channel.log.iter());
-        let told = log.flat_map(|entry| {
-            (0..entry.members().len()).filter_map(|index| numbered_event(entry, index))
+        let entries = log.into_iter().flat_map(Log::iter);
+        let logged = entries.flat_map(|entry| {
+            (0..entry.members().len()).filter_map(|index| keyed_event(entry, index))
         });
-        Ok(query.page(
+        query.page(
             entered
-                .chain(told)
+                .chain(logged)
                 .filter(|(_, event)| query.covers(event.timestamp.unwrap_or_default())),
-        ))
+        )
     }
 }
 
-/// What a member did, with a key by which such things are in their order.
-fn numbered_event(entry: &Entry, index: usize) -> Option<(Str, PresenceMessage)> {
+/// An event of an entry, with a key that sorts events by their order.
+fn keyed_event(entry: &Entry, index: usize) -> Option<(Str, PresenceMessage)> {
     Some((entry.position().message_serial(index), entry.member(index)?))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use capably_protocol::{PresenceAction, PresenceMessage, Str};
 
-use crate::hub::ConnectionId;
+use crate::hub::ids::ConnectionId;
 
 /// The members of a channel.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub(super) struct Set {
 }
 
 impl Set {
-    /// Takes in a member, or what it says of itself now. Its place is that of its first entering.
+    /// Adds or updates a member. An update does not change its place in the order.
     pub(super) fn put(&mut self, message: PresenceMessage) {
         let (Some(connection), Some(client)) = (&message.connection_id, &message.client_id) else {
             return;

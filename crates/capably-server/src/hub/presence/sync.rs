@@ -1,4 +1,4 @@
-//! Telling an attachment who is present: SYNC (RTP1, RTP18).
+//! Syncs: the frames with the members of a channel, for one attachment (RTP1, RTP18).
 
 use capably_protocol::{
     ChannelMode, Flags, PresenceMessage, ServerFrame, Str,
@@ -6,83 +6,77 @@ use capably_protocol::{
 };
 
 use super::Presence;
-use crate::hub::{ConnectionId, Output, TransportId};
+use crate::hub::ids::ConnectionId;
 
-/// Most members in a frame.
+/// The number of members in a frame.
 const PAGE: usize = 100;
 
-/// Sends an ATTACHED, and after it those members of the channel `members_of` that the attachment may see.
-pub(in crate::hub) fn announce(
-    presence: &mut Presence,
-    connection: &ConnectionId,
-    members_of: Option<&Str>,
-    mut attached: Attached,
-    transport: TransportId,
-    outputs: &mut Vec<Output>,
-) {
-    let (name, modes) = (&attached.channel, attached.flags);
-    let pages = presence.pages(connection, members_of, name, modes);
-    if !pages.is_empty() {
-        attached.flags = attached.flags | Flags::HAS_PRESENCE;
-    }
-    outputs.push(Output::Frame(transport, ServerFrame::Attached(Box::new(attached))));
-    outputs.extend(pages.into_iter().map(|page| Output::Frame(transport, ServerFrame::Sync(page))));
+/// An attachment that receives a sync.
+#[derive(Debug)]
+pub(crate) struct Viewer<'a> {
+    pub(crate) connection: &'a ConnectionId,
+    /// The name under which the client attached. Frames carry it.
+    pub(crate) name: &'a Str,
+    /// The channel of the members. `None` for an attachment through a filter, which sees no members.
+    pub(crate) members_of: Option<&'a Str>,
+    /// The granted modes.
+    pub(crate) modes: Flags,
 }
 
 impl Presence {
-    /// Sends an attachment of this name those members of the channel `members_of` that it may see. Where there
-    /// are none, it is told so.
-    pub(in crate::hub) fn sync(
+    /// An ATTACHED, and after it the members that the client may see.
+    pub(crate) fn announce(
         &mut self,
-        connection: &ConnectionId,
-        members_of: Option<&Str>,
-        name: &Str,
-        modes: Flags,
-        transport: TransportId,
-        outputs: &mut Vec<Output>,
-    ) {
-        let mut pages = self.pages(connection, members_of, name, modes);
-        if pages.is_empty() {
-            self.syncs += 1;
-            pages.push(self.page(name, Vec::new(), None));
+        viewer: &Viewer<'_>,
+        mut attached: Attached,
+    ) -> Vec<ServerFrame> {
+        let pages = self.pages(viewer);
+        if !pages.is_empty() {
+            attached.flags = attached.flags | Flags::HAS_PRESENCE;
         }
-        outputs.extend(pages.into_iter().map(|it| Output::Frame(transport, ServerFrame::Sync(it))));
+        let attached = ServerFrame::Attached(Box::new(attached));
+        std::iter::once(attached).chain(pages.into_iter().map(ServerFrame::Sync)).collect()
     }
 
-    /// The members in pages. Without the mode to see all, a connection sees its own (RTP17a).
-    fn pages(
-        &mut self,
-        connection: &ConnectionId,
-        members_of: Option<&Str>,
-        name: &Str,
-        modes: Flags,
-    ) -> Vec<Delivery<PresenceMessage>> {
-        let Some(set) = members_of.and_then(|channel| self.channels.get(channel)) else {
+    /// The members that the client may see. An empty page says that there are none.
+    pub(crate) fn sync(&mut self, viewer: &Viewer<'_>) -> Vec<ServerFrame> {
+        let mut pages = self.pages(viewer);
+        if pages.is_empty() {
+            self.syncs += 1;
+            pages.push(self.page(viewer.name, Vec::new(), None));
+        }
+        pages.into_iter().map(ServerFrame::Sync).collect()
+    }
+
+    /// The members in pages. Without the mode `PRESENCE_SUBSCRIBE`, a client sees its own members only (RTP17a).
+    fn pages(&mut self, viewer: &Viewer<'_>) -> Vec<Delivery<PresenceMessage>> {
+        let Some(set) = viewer.members_of.and_then(|channel| self.channels.get(channel)) else {
             return Vec::new();
         };
-        let members: Vec<_> = if modes.contains(ChannelMode::PresenceSubscribe.flag()) {
+        let members: Vec<_> = if viewer.modes.contains(ChannelMode::PresenceSubscribe.flag()) {
             set.numbered().map(|(_, member)| member.clone()).collect()
         } else {
-            set.of(connection).cloned().collect()
+            set.of(viewer.connection).cloned().collect()
         };
         self.syncs += 1;
         let last = members.len().div_ceil(PAGE);
         let pages = members.chunks(PAGE).zip(1..);
         pages
             .map(|(page, number)| {
-                self.page(name, page.to_vec(), Some(number).filter(|number| *number < last))
+                let cursor = Some(number).filter(|number| *number < last);
+                self.page(viewer.name, page.to_vec(), cursor)
             })
             .collect()
     }
 
-    /// A page of the latest sync; without a number it is the last.
+    /// A page of the current sync. The page without a cursor ends the sync.
     fn page(
         &self,
         name: &Str,
         members: Vec<PresenceMessage>,
-        number: Option<usize>,
+        cursor: Option<usize>,
     ) -> Delivery<PresenceMessage> {
-        let cursor = number.map_or_else(String::new, |number| number.to_string());
+        let cursor = cursor.map_or_else(String::new, |number| number.to_string());
         let mut delivery = Delivery::new(name.clone(), members);
         delivery.channel_serial = Some(format!("sync{}:{cursor}", self.syncs).into());
         delivery

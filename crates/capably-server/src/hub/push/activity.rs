@@ -1,5 +1,4 @@
-//! Live activities: broadcast channels of APNs, made, started, updated and ended. What is sent over them is for
-//! phones, and goes nowhere.
+//! Live activities: broadcast channels of APNs. The server checks the steps, and sends nothing to phones.
 
 use std::collections::BTreeMap;
 
@@ -7,24 +6,24 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use capably_protocol::{ErrorInfo, JsonObject, Str};
 use serde_json::{Value, json};
 
-use super::PushCaller;
-use crate::hub::{App, Now, channel_name, error};
+use super::{Push, PushCaller};
+use crate::hub::{channel_name, error};
 
 /// The broadcast channels of an app, by their ids.
 pub(super) type Broadcasts = BTreeMap<Str, Stage>;
 
-/// How far a live activity has come.
+/// The state of a live activity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    Made,
+    Created,
     Started,
     Ended,
 }
 
-/// Most broadcast channels of an app, as many as APNs has for one.
+/// The most broadcast channels of an app: the limit of APNs.
 const MAX_BROADCASTS: usize = 10_000;
 
-/// What is done with a live activity.
+/// A step of a live activity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ActivityStep {
     Start,
@@ -32,36 +31,40 @@ pub(crate) enum ActivityStep {
     End,
 }
 
-impl App {
-    /// Makes a broadcast channel, and gives its ids.
+impl Push {
+    /// Checks a request for a broadcast channel.
     ///
     /// # Errors
-    /// Code 40160 for the capability; 40000 for a storage policy that is neither 0 nor 1, or when there are too
-    /// many.
-    pub(crate) fn make_broadcast(
-        &mut self,
+    /// Code 40160 for the capability; 40000 for a storage policy that is neither 0 nor 1.
+    pub(crate) fn check_broadcast(
+        &self,
         caller: &PushCaller,
         body: &JsonObject,
-        now: Now,
-    ) -> Result<Value, ErrorInfo> {
+    ) -> Result<(), ErrorInfo> {
         caller.require_admin()?;
         if !matches!(body.get("messageStoragePolicy").and_then(Value::as_u64), Some(0 | 1)) {
             return Err(error::bad_request("`messageStoragePolicy` is neither 0 nor 1"));
         }
-        let id = self.channels.next_position(now).channel_serial();
-        let broadcasts = &mut self.channels.push.broadcasts;
-        if broadcasts.len() >= MAX_BROADCASTS {
+        Ok(())
+    }
+
+    /// Creates a broadcast channel, and returns its ids.
+    ///
+    /// # Errors
+    /// Code 40000 for too many broadcast channels.
+    pub(crate) fn create_broadcast(&mut self, id: Str) -> Result<Value, ErrorInfo> {
+        if self.broadcasts.len() >= MAX_BROADCASTS {
             return Err(error::bad_request("there are as many broadcast channels as there may be"));
         }
-        broadcasts.insert(id.clone(), Stage::Made);
+        self.broadcasts.insert(id.clone(), Stage::Created);
         Ok(json!({ "id": &*id, "apnsChannelId": STANDARD.encode(&*id) }))
     }
 
     /// Starts, updates or ends a live activity.
     ///
     /// # Errors
-    /// Code 40160 for the capability; 40400 for a broadcast channel or a device that is not there; 40010 for a
-    /// channel's name; 40000 for a body that is not in order, or when it is not the time for the step.
+    /// Code 40160 for the capability; 40400 for an unknown broadcast channel or device; 40010 for a channel's name; 40000
+    /// for an invalid body, or for a step that is not possible in the current state.
     pub(crate) fn live_activity(
         &mut self,
         caller: &PushCaller,
@@ -70,28 +73,28 @@ impl App {
         body: &JsonObject,
     ) -> Result<(), ErrorInfo> {
         caller.require_admin()?;
-        let stage = self.channels.push.broadcasts.get(id).copied();
+        let stage = self.broadcasts.get(id).copied();
         let stage = stage.ok_or_else(error::unknown_broadcast)?;
         if !body.get("apns").is_some_and(Value::is_object) {
             return Err(error::bad_request("`apns` is not an object"));
         }
         let next = match (step, stage) {
-            (ActivityStep::Start, Stage::Made | Stage::Started) => {
+            (ActivityStep::Start, Stage::Created | Stage::Started) => {
                 self.check_recipient(body)?;
                 Stage::Started
             }
             (ActivityStep::Update, Stage::Started) => Stage::Started,
             (ActivityStep::End, Stage::Started) => Stage::Ended,
             (_, Stage::Ended) => return Err(error::bad_request("the live activity has ended")),
-            (ActivityStep::Update | ActivityStep::End, Stage::Made) => {
+            (ActivityStep::Update | ActivityStep::End, Stage::Created) => {
                 return Err(error::bad_request("the live activity has not been started"));
             }
         };
-        self.channels.push.broadcasts.insert(id.into(), next);
+        self.broadcasts.insert(id.into(), next);
         Ok(())
     }
 
-    /// Checks whom a live activity is started for: channels, or one device.
+    /// Checks the recipient of a live activity: channels, or one device.
     fn check_recipient(&self, body: &JsonObject) -> Result<(), ErrorInfo> {
         let invalid =
             || error::bad_request("a live activity is for `channels` or for a `deviceId`");
@@ -102,7 +105,7 @@ impl App {
                 })
             }
             (None, Some(Value::String(id))) => {
-                self.channels.push.device(id).map(drop).ok_or_else(error::unknown_device)
+                self.device(id).map(drop).ok_or_else(error::unknown_device)
             }
             _ => Err(invalid()),
         }

@@ -1,34 +1,38 @@
-//! Who may do what with devices and their subscriptions.
+//! Callers of the push API, and their rights to devices and subscriptions.
 
 use capably_protocol::{ErrorInfo, PushChannelSubscription, Str};
 
+use super::device::Device;
 use crate::hub::{
-    App, Now,
-    auth::Identity,
-    capability::Operation,
+    Now,
+    access::{
+        Access,
+        capability::Operation,
+        identity::Identity,
+        token::{PresentedToken, TokenFacts},
+    },
     error,
-    token::{PresentedToken, TokenFacts},
 };
 
-/// Who asks. It may hold a secret, so it has no `Debug`.
+/// The caller of a push request. It may contain a secret, so there is no `Debug`.
 pub(crate) struct PushCaller {
     pub(crate) identity: Identity,
-    /// By what it shows that it is a certain device (RSH6).
+    /// The proof that the caller is a certain device (RSH6).
     pub(crate) proof: Option<DeviceProof>,
 }
 
-/// By what a caller shows that it is a certain device.
+/// A proof that the caller is a certain device.
 pub(crate) enum DeviceProof {
-    /// The token that the device was given when it registered (RSH6a).
+    /// The token that was issued to the device when it registered (RSH6a).
     Token(PresentedToken),
-    /// The secret that it has registered with (RSH6b).
+    /// The secret with which the device registered (RSH6b).
     Secret(Str),
-    /// Something else, which shows nothing.
+    /// Text of neither form, which proves nothing.
     Malformed,
 }
 
 impl PushCaller {
-    /// Whether it may administer push, at least on some channels.
+    /// Whether the caller may administer push, at least on some channels.
     pub(super) fn is_admin(&self) -> bool {
         self.identity.capability.allows_anywhere(&Operation::PushAdmin)
     }
@@ -38,13 +42,13 @@ impl PushCaller {
     }
 
     /// # Errors
-    /// Code 40160 when it may not administer push.
-    pub(super) fn require_admin(&self) -> Result<(), ErrorInfo> {
+    /// Code 40160 for a caller that may not administer push.
+    pub(crate) fn require_admin(&self) -> Result<(), ErrorInfo> {
         if self.is_admin() { Ok(()) } else { Err(error::denied(Operation::PushAdmin.as_str())) }
     }
 
     /// # Errors
-    /// Code 40160 when it has nothing to do with push.
+    /// Code 40160 for a caller that may neither subscribe to push nor administer it.
     pub(super) fn require_any(&self) -> Result<(), ErrorInfo> {
         if self.identity.capability.allows_anywhere(&Operation::PushSubscribe) {
             return Ok(());
@@ -53,62 +57,80 @@ impl PushCaller {
     }
 }
 
-impl App {
+/// A caller with the keys and the time that are needed to check its token.
+pub(crate) struct CheckedCaller<'a> {
+    pub(super) caller: &'a PushCaller,
+    access: &'a Access,
+    now: Now,
+}
+
+impl PushCaller {
+    /// Prepares the checks of the caller's rights to devices and subscriptions.
+    pub(crate) fn at<'a>(&'a self, access: &'a Access, now: Now) -> CheckedCaller<'a> {
+        CheckedCaller { caller: self, access, now }
+    }
+}
+
+impl CheckedCaller<'_> {
+    pub(super) fn now(&self) -> Now {
+        self.now
+    }
+
+    /// Checks that the caller administers push, or is the device.
+    ///
     /// # Errors
-    /// Code 40160 when the caller neither administers push nor says that it is the device, 40005 when it
-    /// says so and is not.
+    /// Code 40160 for a caller without a proof that it is a device, 40005 for one whose proof is wrong.
     pub(super) fn require_device(
         &self,
-        caller: &PushCaller,
         device_id: &str,
-        now: Now,
+        device: Option<&Device>,
     ) -> Result<(), ErrorInfo> {
-        if caller.is_admin() || self.is_device(caller, device_id, now) {
+        if self.caller.is_admin() || self.is_device(device_id, device) {
             Ok(())
-        } else if caller.proof.is_some() {
+        } else if self.caller.proof.is_some() {
             Err(error::bad_device_credentials())
         } else {
             Err(error::denied(Operation::PushAdmin.as_str()))
         }
     }
 
-    /// Checks that the caller may have and change a subscription: its own, or any of the channel.
+    /// Checks that the caller may read and change a subscription: its own, or any of a channel that it administers.
     ///
     /// # Errors
-    /// Code 40160 for the capability, 40012 for a subscription of another client, 40005 for one of
-    /// another device.
+    /// Code 40160 for the capability, 40012 for a subscription of another client, 40005 for one of another device.
     pub(super) fn require_subscription(
         &self,
-        caller: &PushCaller,
         subscription: &PushChannelSubscription,
-        now: Now,
+        device: Option<&Device>,
     ) -> Result<(), ErrorInfo> {
         let channel = subscription.channel();
-        if caller.may_administer(channel) {
+        if self.caller.may_administer(channel) {
             return Ok(());
         }
-        caller.identity.require(channel, Operation::PushSubscribe)?;
+        let identity = &self.caller.identity;
+        identity.require(channel, Operation::PushSubscribe)?;
         match (subscription.device_id(), subscription.client_id()) {
-            (Some(device_id), _) if self.is_device(caller, device_id, now) => Ok(()),
+            (Some(device_id), _) if self.is_device(device_id, device) => Ok(()),
             (Some(_), _) => Err(error::bad_device_credentials()),
-            (None, client_id) => caller.identity.client_id_for(client_id.map(Str::from)).map(drop),
+            (None, client_id) => identity.client_id_for(client_id.map(Str::from)).map(drop),
         }
     }
 
-    /// Whether the caller has shown that it is the device.
-    fn is_device(&self, caller: &PushCaller, device_id: &str, now: Now) -> bool {
-        let Some(device) = self.channels.push.device(device_id) else { return false };
+    /// Whether the caller has proved that it is the device with this id.
+    fn is_device(&self, device_id: &str, device: Option<&Device>) -> bool {
+        let Some(device) = device else { return false };
         let is_its_token = |facts: &TokenFacts| {
-            // A token outlives its device, and an id may be registered again.
+            // A token outlives its device, and another device may register with the same id later.
             facts.device_id.as_deref() == Some(device_id) && facts.issued >= device.since
         };
-        let presented = match &caller.proof {
+        let presented = match &self.caller.proof {
             Some(DeviceProof::Token(token)) => {
-                token.check(&self.keys, now.wall).is_ok_and(|token| is_its_token(&token.facts))
+                let checked = token.check(&self.access.keys, self.now.wall);
+                checked.is_ok_and(|token| is_its_token(&token.facts))
             }
             Some(DeviceProof::Secret(secret)) => device.has_secret(secret),
             Some(DeviceProof::Malformed) | None => false,
         };
-        presented || caller.identity.token.as_deref().is_some_and(is_its_token)
+        presented || self.caller.identity.token.as_deref().is_some_and(is_its_token)
     }
 }

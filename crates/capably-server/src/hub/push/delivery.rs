@@ -1,4 +1,4 @@
-//! What is pushed, to whom, and its way there.
+//! Deliveries: the payload of a push, its recipient, and its way there.
 
 use std::fmt;
 
@@ -7,29 +7,29 @@ use serde_json::Value;
 
 use crate::hub::{Now, error};
 
-/// The transport that pushes by publishing to a channel.
+/// The transport that delivers a push by publishing it to a channel.
 const CHANNEL_TRANSPORT: &str = "ablyChannel";
 
-/// Transports that devices are registered with. Only [`CHANNEL_TRANSPORT`] leads anywhere from here.
+/// The transports with which devices register. The server delivers by [`CHANNEL_TRANSPORT`] only.
 const TRANSPORTS: [&str; 5] = ["apns", "fcm", "gcm", "web", CHANNEL_TRANSPORT];
 
-/// The name of the messages that push.
+/// The name of messages that carry a push.
 const MESSAGE_NAME: Str = Str::from_static("__ably_push__");
 
-/// Something pushed, on its way to a channel. The key that it is published with is not in `Debug`.
+/// A push on its way to a channel. `Debug` leaves out the API key.
 pub(crate) struct Delivery {
-    /// The device that it is for, if it is for a device that is registered.
+    /// The recipient, if it is a registered device.
     pub(crate) device_id: Option<Str>,
-    /// The key, in whole.
+    /// The API key to publish with.
     pub(crate) key: Str,
     pub(crate) channel: Str,
     data: Str,
-    /// When it was pushed.
+    /// The time of the push.
     pub(crate) now: Now,
 }
 
 impl Delivery {
-    /// `None` for the address of a transport that is not there.
+    /// `None` for an address of another transport: the push is accepted, and not delivered.
     pub(super) fn new(
         device_id: Option<&Str>,
         address: &JsonObject,
@@ -58,16 +58,16 @@ impl fmt::Debug for Delivery {
     }
 }
 
-/// What is pushed, as the text that arrives.
+/// The payload of a push, as JSON text.
 #[derive(Debug)]
-pub(in crate::hub) struct Payload(Str);
+pub(crate) struct Payload(Str);
 
 impl Payload {
     /// Reads the `notification` and the `data` of an object.
     ///
     /// # Errors
-    /// Code 40000 when it has neither, or one that is no object.
-    pub(in crate::hub) fn read(object: &JsonObject) -> Result<Self, ErrorInfo> {
+    /// Code 40000 for an object without either, or with one that is not an object.
+    pub(crate) fn read(object: &JsonObject) -> Result<Self, ErrorInfo> {
         let mut payload = JsonObject::new();
         for name in ["notification", "data"] {
             match object.get(name) {

@@ -1,4 +1,4 @@
-//! One device, and what is told of it.
+//! A device and its registration.
 
 use capably_protocol::{
     DeviceDetails, DeviceFormFactor, DevicePlatform, DevicePushState, ErrorInfo, JsonObject, Millis,
@@ -6,14 +6,14 @@ use capably_protocol::{
 use serde_json::{Value, json};
 
 use super::delivery;
-use crate::hub::{error, secret::Secret};
+use crate::hub::{access::secret::Secret, error};
 
-/// A device that is registered.
+/// A registered device.
 #[derive(Debug)]
 pub(super) struct Device {
     pub(super) details: DeviceDetails,
     secret: Option<Secret>,
-    /// When it was registered first, in ms since the epoch.
+    /// The time of the first registration, in ms since the epoch.
     pub(super) since: Millis,
 }
 
@@ -23,7 +23,7 @@ impl Device {
         Self { details, secret, since }
     }
 
-    /// Takes over other details; its secret stays when they have none.
+    /// Replaces the details, and the secret if the registration has one.
     pub(super) fn renew(&mut self, registration: Registration) {
         self.details = registration.details;
         if registration.secret.is_some() {
@@ -35,7 +35,7 @@ impl Device {
         self.secret.as_ref().is_some_and(|own| own.is(secret))
     }
 
-    /// Whether what was pushed to it last has arrived.
+    /// Records the result of the last delivery.
     pub(super) fn set_outcome(&mut self, failure: Option<ErrorInfo>) {
         let push = &mut self.details.push;
         push.state = Some(match failure {
@@ -45,7 +45,7 @@ impl Device {
         push.error_reason = failure;
     }
 
-    /// Its details and its secret, as only the device itself and administrators are told them.
+    /// The details with the secret. Only the device itself and administrators may receive them.
     pub(super) fn to_json_with_secret(&self) -> Value {
         let mut value = self.to_json();
         if let Some(secret) = &self.secret {
@@ -54,7 +54,7 @@ impl Device {
         value
     }
 
-    /// Its details as they are told (PCD).
+    /// The details without the secret (PCD).
     pub(super) fn to_json(&self) -> Value {
         let mut value = serde_json::to_value(&self.details).unwrap_or_default();
         if self.details.metadata.is_empty() {
@@ -64,7 +64,7 @@ impl Device {
     }
 }
 
-/// What a request tells of a device. It has no `Debug`: it comes with a secret.
+/// The registration of a device in a request. It may contain a secret, so there is no `Debug`.
 pub(super) struct Registration {
     pub(super) details: DeviceDetails,
     pub(super) secret: Option<Secret>,
@@ -72,14 +72,14 @@ pub(super) struct Registration {
 
 impl Registration {
     /// # Errors
-    /// Code 40000 for details that are not in order, 40012 for a client id that none can have.
+    /// Code 40000 for invalid details, 40012 for an invalid client id.
     pub(super) fn read(mut body: JsonObject) -> Result<Self, ErrorInfo> {
         let secret = match body.remove("deviceSecret") {
             None | Some(Value::Null) => None,
             Some(Value::String(secret)) if !secret.is_empty() => Some(Secret::new(secret)),
             Some(_) => return Err(error::bad_request("the `deviceSecret` is not a text")),
         };
-        // What serde says of it might quote an address.
+        // The message of serde is left out: it might quote a secret address.
         let mut details: DeviceDetails = serde_json::from_value(Value::Object(body))
             .map_err(|_| error::bad_request("the body is not the details of a device"))?;
         check(&details)?;

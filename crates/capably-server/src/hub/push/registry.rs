@@ -1,88 +1,178 @@
-//! The devices of an app, and its subscriptions to what is pushed to channels.
+//! The devices of an app: registering them, and pushing to them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
-    ops::Bound,
-};
+use std::collections::{BTreeMap, btree_map::Entry};
 
-use capably_protocol::{ErrorInfo, JsonObject, Millis, PushChannelSubscription, Str};
+use capably_protocol::{ErrorInfo, JsonObject, PushChannelSubscription, Str};
 use serde_json::Value;
 
 use super::{
+    PushCaller, PushFilter,
     activity::Broadcasts,
+    caller::CheckedCaller,
     delivery::{Delivery, Payload, Recipient},
     device::{Device, Registration},
 };
-use crate::hub::{Now, Output, error};
+use crate::hub::{
+    IssuedToken, Now,
+    access::{Access, capability::Operation, identity::Client},
+    error,
+};
 
-/// Whom an app can push to.
+/// The devices and the subscriptions of an app.
 #[derive(Debug, Default)]
-pub(in crate::hub) struct Push {
-    devices: BTreeMap<Str, Device>,
-    /// By channel, then by device or client: see [`key`].
-    subscriptions: BTreeMap<Str, PushChannelSubscription>,
+pub(crate) struct Push {
+    pub(super) devices: BTreeMap<Str, Device>,
+    /// By channel, then by device or client.
+    pub(super) subscriptions: BTreeMap<Str, PushChannelSubscription>,
     pub(super) broadcasts: Broadcasts,
 }
 
-/// Which devices or subscriptions are meant: those that match all of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PushFilter {
-    pub(crate) channel: Option<Str>,
-    pub(crate) device_id: Option<Str>,
-    pub(crate) client_id: Option<Str>,
-    /// Whether either of device and client is enough (RSH7e).
-    pub(crate) either: bool,
-}
-
-impl PushFilter {
-    /// Whether it matches everything.
-    pub(super) fn is_empty(&self) -> bool {
-        self.channel.is_none() && self.device_id.is_none() && self.client_id.is_none()
-    }
-
-    pub(super) fn matches(&self, subscription: &PushChannelSubscription) -> bool {
-        let of_device = |id: &Str| subscription.device_id() == Some(id);
-        let of_client = |id: &Str| subscription.client_id() == Some(id);
-        let target = match (&self.device_id, &self.client_id) {
-            (Some(device), Some(client)) if self.either => of_device(device) || of_client(client),
-            (device, client) => {
-                device.as_ref().is_none_or(of_device) && client.as_ref().is_none_or(of_client)
-            }
-        };
-        target && self.channel.as_ref().is_none_or(|channel| *channel == subscription.channel())
-    }
-
-    fn matches_device(&self, device: &Device) -> bool {
-        let details = &device.details;
-        self.device_id.as_ref().is_none_or(|id| details.id == *id)
-            && self.client_id.as_ref().is_none_or(|id| details.client_id.as_ref() == Some(id))
-    }
-}
-
 impl Push {
+    /// The deliveries of a push to a device, to the devices of a client, or to an address (RSH1a). A recipient that is not registered is no
+    /// error.
+    ///
+    /// # Errors
+    /// Code 40160 for the capability, 40000 for an invalid recipient or payload.
+    pub(crate) fn push(
+        &self,
+        caller: &PushCaller,
+        mut body: JsonObject,
+        now: Now,
+    ) -> Result<Vec<Delivery>, ErrorInfo> {
+        caller.require_admin()?;
+        let recipient = Recipient::read(body.remove("recipient"))?;
+        let payload = Payload::read(&body)?;
+        Ok(self.deliveries(&recipient, &payload, now))
+    }
+
+    /// Records the result of a delivery to a device (PCP4).
+    pub(crate) fn delivered(&mut self, device_id: &str, result: Result<(), ErrorInfo>) {
+        if let Some(device) = self.devices.get_mut(device_id) {
+            device.set_outcome(result.err());
+        }
+    }
+
+    /// Registers a device that presents itself, and issues a token to it (RSH3b3b).
+    ///
+    /// # Errors
+    /// Code 40160 for the capability, 40000 for invalid details, 40012 for the client id, 40005 when the device is known
+    /// with another secret.
+    pub(crate) fn register_device(
+        &mut self,
+        caller: &PushCaller,
+        body: JsonObject,
+        access: &mut Access,
+        now: Now,
+    ) -> Result<(Value, IssuedToken), ErrorInfo> {
+        let admin = caller.is_admin();
+        if !admin && !caller.identity.capability.allows_anywhere(&Operation::PushSubscribe) {
+            return Err(error::denied(Operation::PushSubscribe.as_str()));
+        }
+        let mut registration = Registration::read(body)?;
+        if !admin {
+            let claimed = registration.details.client_id.take();
+            registration.details.client_id = caller.identity.client_id_for(claimed)?;
+            let known = self.device(&registration.details.id);
+            let secret = registration.secret.as_ref();
+            let is_known_by =
+                |device: &Device| secret.is_some_and(|it| device.has_secret(it.reveal()));
+            if known.is_some_and(|known| !is_known_by(known)) {
+                return Err(error::bad_device_credentials());
+            }
+        }
+        let key = access.key(&caller.identity.key_id)?;
+        let client = registration.details.client_id.clone();
+        let client = client.map_or(Client::Anonymous, Client::Named);
+        let id = registration.details.id.clone();
+        let token = access.issue_for_device(key, id, client, &caller.identity.capability, now);
+        Ok((self.register(registration, now).to_json(), token))
+    }
+
+    /// Registers a device, or replaces its details (RSH1b3).
+    ///
+    /// # Errors
+    /// Codes 40160, 40005 for the caller; 40000 for invalid details, 40012 for the client id, 40003 when the details have
+    /// another id than `id`.
+    pub(crate) fn save_device(
+        &mut self,
+        caller: &CheckedCaller<'_>,
+        id: &str,
+        mut body: JsonObject,
+    ) -> Result<Value, ErrorInfo> {
+        let known = self.device(id);
+        caller.require_device(id, known)?;
+        let own = body.entry("id").or_insert_with(|| id.into());
+        if own != id {
+            return Err(error::bad_parameter("the device's `id` is not that of the path"));
+        }
+        let registration = Registration::read(body)?;
+        let client_id = &registration.details.client_id;
+        let PushCaller { identity, .. } = caller.caller;
+        if !caller.caller.is_admin() && known.is_none_or(|it| it.details.client_id != *client_id) {
+            identity.client_id_for(client_id.clone())?;
+        }
+        Ok(self.register(registration, caller.now()).to_json())
+    }
+
+    /// Replaces those details of a device that are in `changes` (RSH3d3b).
+    ///
+    /// # Errors
+    /// As [`save_device`](Self::save_device), and 40400 for an unknown device.
+    pub(crate) fn change_device(
+        &mut self,
+        caller: &CheckedCaller<'_>,
+        id: &str,
+        changes: JsonObject,
+    ) -> Result<Value, ErrorInfo> {
+        let Value::Object(mut body) = self.device_details(caller, id)? else {
+            return Err(error::unknown_device());
+        };
+        body.extend(changes);
+        self.save_device(caller, id, body)
+    }
+
+    /// The details of a device (RSH1b1), with the secret with which it registered.
+    ///
+    /// # Errors
+    /// Codes 40160, 40005 for the caller; 40400 for an unknown device.
+    pub(crate) fn device_details(
+        &self,
+        caller: &CheckedCaller<'_>,
+        id: &str,
+    ) -> Result<Value, ErrorInfo> {
+        let device = self.device(id);
+        caller.require_device(id, device)?;
+        Ok(device.ok_or_else(error::unknown_device)?.to_json_with_secret())
+    }
+
+    /// Removes devices, and their subscriptions (RSH1b4, RSH1b5).
+    ///
+    /// # Errors
+    /// Codes 40160, 40005 for the caller; 40003 for a filter that matches everything.
+    pub(crate) fn remove_devices(
+        &mut self,
+        caller: &CheckedCaller<'_>,
+        filter: &PushFilter,
+    ) -> Result<(), ErrorInfo> {
+        match &filter.device_id {
+            Some(id) => caller.require_device(id, self.device(id))?,
+            None => caller.caller.require_admin()?,
+        }
+        filter.require_some()?;
+        self.devices.retain(|_, device| !filter.matches_device(device));
+        let devices = &self.devices;
+        self.subscriptions.retain(|_, subscription| {
+            subscription.device_id().is_none_or(|id| devices.contains_key(id))
+        });
+        Ok(())
+    }
+
     pub(super) fn device(&self, id: &str) -> Option<&Device> {
         self.devices.get(id)
     }
 
-    pub(super) fn device_mut(&mut self, id: &str) -> Option<&mut Device> {
-        self.devices.get_mut(id)
-    }
-
-    /// Registers a device anew, or takes over what is told of it.
-    pub(super) fn register(&mut self, registration: Registration, now: Millis) -> &Device {
-        let id = registration.details.id.clone();
-        match self.devices.entry(id) {
-            Entry::Vacant(entry) => entry.insert(Device::new(registration, now)),
-            Entry::Occupied(entry) => {
-                let device = entry.into_mut();
-                device.renew(registration);
-                device
-            }
-        }
-    }
-
-    /// The devices that match, in the order of their ids.
-    pub(super) fn devices(
+    /// The devices that match, by their ids.
+    pub(crate) fn devices(
         &self,
         filter: &PushFilter,
     ) -> impl DoubleEndedIterator<Item = (Str, Value)> {
@@ -92,47 +182,23 @@ impl Push {
             .map(|(id, device)| (id.clone(), device.to_json()))
     }
 
-    /// Removes the devices that match, and their subscriptions.
-    pub(super) fn remove_devices(&mut self, filter: &PushFilter) {
-        self.devices.retain(|_, device| !filter.matches_device(device));
-        let devices = &self.devices;
-        self.subscriptions.retain(|_, subscription| {
-            subscription.device_id().is_none_or(|id| devices.contains_key(id))
-        });
-    }
-
-    /// All subscriptions, in the order of their keys.
-    pub(super) fn subscriptions(
-        &self,
-    ) -> impl DoubleEndedIterator<Item = (&Str, &PushChannelSubscription)> {
-        self.subscriptions.iter()
-    }
-
-    pub(super) fn subscribe(&mut self, subscription: PushChannelSubscription) {
-        self.subscriptions.insert(key(&subscription), subscription);
-    }
-
-    pub(super) fn unsubscribe(&mut self, keys: &[Str]) {
-        for key in keys {
-            self.subscriptions.remove(key);
+    /// Adds a device, or updates its details.
+    fn register(&mut self, registration: Registration, now: Now) -> &Device {
+        match self.devices.entry(registration.details.id.clone()) {
+            Entry::Vacant(entry) => entry.insert(Device::new(registration, now.wall)),
+            Entry::Occupied(entry) => {
+                let device = entry.into_mut();
+                device.renew(registration);
+                device
+            }
         }
     }
 
-    /// The names of the channels that have subscriptions, each once, in order.
-    pub(super) fn channels(&self) -> BTreeSet<Str> {
-        self.subscriptions.values().map(|it| it.channel().into()).collect()
-    }
-
-    /// What is to be sent so that the payload reaches the recipient.
-    pub(super) fn deliveries(
-        &self,
-        recipient: &Recipient,
-        payload: &Payload,
-        now: Now,
-    ) -> Vec<Output> {
+    /// The deliveries of a payload to a recipient.
+    fn deliveries(&self, recipient: &Recipient, payload: &Payload, now: Now) -> Vec<Delivery> {
         match recipient {
             Recipient::Address(address) => {
-                Delivery::new(None, address, payload, now).map(output).into_iter().collect()
+                Delivery::new(None, address, payload, now).into_iter().collect()
             }
             Recipient::Device(id) => {
                 self.devices.get(id).and_then(|it| to(it, payload, now)).into_iter().collect()
@@ -144,68 +210,10 @@ impl Push {
             }
         }
     }
-
-    /// What is to be sent so that the payload reaches all who have subscribed to the channel, each of
-    /// their devices once.
-    pub(in crate::hub) fn channel_deliveries(
-        &self,
-        channel: &str,
-        payload: &Payload,
-        now: Now,
-    ) -> Vec<Output> {
-        let start = format!("{channel}\n");
-        let of_channel = self
-            .subscriptions
-            .range::<str, _>((Bound::Included(&*start), Bound::Unbounded))
-            .map(|(_, subscription)| subscription)
-            .take_while(|subscription| subscription.channel() == channel);
-        let (mut devices, mut clients) = (BTreeSet::new(), BTreeSet::new());
-        for subscription in of_channel {
-            devices.extend(subscription.device_id());
-            clients.extend(subscription.client_id());
-        }
-        let is_subscribed = |device: &&Device| {
-            let client_id = device.details.client_id.as_deref();
-            devices.contains(&*device.details.id)
-                || client_id.is_some_and(|id| clients.contains(id))
-        };
-        let devices = self.devices.values().filter(is_subscribed);
-        devices.filter_map(|device| to(device, payload, now)).collect()
-    }
 }
 
-fn to(device: &Device, payload: &Payload, now: Now) -> Option<Output> {
+/// The delivery to a device.
+pub(super) fn to(device: &Device, payload: &Payload, now: Now) -> Option<Delivery> {
     let details = &device.details;
-    Delivery::new(Some(&details.id), &details.push.recipient, payload, now).map(output)
-}
-
-fn output(delivery: Delivery) -> Output {
-    Output::Push(Box::new(delivery))
-}
-
-/// What a subscription is stored under: its channel, then whose it is. No name of a channel has a line
-/// break, so keys are in the order of channels.
-fn key(subscription: &PushChannelSubscription) -> Str {
-    let (kind, id) = match subscription.device_id() {
-        Some(id) => ("device", id),
-        None => ("client", subscription.client_id().unwrap_or_default()),
-    };
-    format!("{}\n{kind}\n{id}", subscription.channel()).into()
-}
-
-/// # Errors
-/// Code 40000 for a body that does not name a channel and one of a device and a client.
-pub(super) fn read_subscription(body: &JsonObject) -> Result<PushChannelSubscription, ErrorInfo> {
-    let text = |name: &str| match body.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if !text.is_empty() || name == "channel" => Ok(Some(&**text)),
-        Some(_) => Err(error::bad_request(format!("the `{name}` of a subscription is not a text"))),
-    };
-    let channel =
-        text("channel")?.ok_or_else(|| error::bad_request("a subscription needs a `channel`"))?;
-    match (text("deviceId")?, text("clientId")?) {
-        (Some(device_id), None) => Ok(PushChannelSubscription::for_device(channel, device_id)),
-        (None, Some(client_id)) => Ok(PushChannelSubscription::for_client(channel, client_id)),
-        _ => Err(error::bad_request("a subscription is of either a `deviceId` or a `clientId`")),
-    }
+    Delivery::new(Some(&details.id), &details.push.recipient, payload, now)
 }

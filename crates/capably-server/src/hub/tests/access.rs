@@ -9,8 +9,8 @@ use hmac::Mac;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::hub::{
-    auth::{Client, Credentials, PresentedKey},
+use crate::hub::access::{
+    identity::{Client, Credentials, PresentedKey},
     revocation::RevocationRequest,
     token::PresentedToken,
     token_request,
@@ -29,7 +29,7 @@ impl Bench {
         let mut key = Key::new("key", "secret", capability);
         key.capability_text = text;
         bench.key = Arc::new(key);
-        bench.app.keys = vec![Arc::clone(&bench.key)];
+        bench.app.access.keys = vec![Arc::clone(&bench.key)];
         bench
     }
 
@@ -197,7 +197,7 @@ fn a_signed_request_holds_once_and_for_two_minutes() {
 fn an_unsigned_request_needs_the_same_key() {
     let mut bench = Bench::new();
     let other = Arc::new(Key::new("other", "hidden", Capability::all()));
-    bench.app.keys.push(other);
+    bench.app.access.keys.push(other);
     let request = token_request::read(JsonObject::new(), KEY_NAME).unwrap();
     for (key, expected) in [
         (None, (401, 40101)),
@@ -430,9 +430,9 @@ fn a_dropped_connections_token_is_no_longer_watched() {
     let token = bench.request(&json!({"ttl": 1000})).unwrap().token;
     let identity = bench.authenticate(&token, None).unwrap();
     let (transport, _) = bench.connect_as(identity, None, true);
-    assert_eq!(bench.app.token_watch.len(), 1);
+    assert_eq!(bench.app.connections.token_watch.len(), 1);
     bench.app.transport_closed(transport, bench.now, &mut bench.outputs);
-    assert!(bench.app.token_watch.is_empty());
+    assert!(bench.app.connections.token_watch.is_empty());
 }
 
 #[test]
@@ -469,7 +469,7 @@ fn a_new_token_changes_rights_at_once() {
         bench.publish(other, "a", 0, "x");
         assert_eq!(bench.texts(transport).0.len(), usize::from(heard), "{capability}");
     }
-    let modes = bench.app.connections.values().find_map(|it| it.attached.get("a")).unwrap();
+    let modes = bench.app.connections.iter().find_map(|it| it.attached.get(&"a".into())).unwrap();
     assert!(modes.granted.contains(Subscribe.flag()));
 }
 
@@ -507,7 +507,7 @@ fn a_revocation_applies_to_older_tokens_from_its_time_on() {
     revocable.revocable = true;
     bench.key = Arc::new(revocable);
     let twin = Arc::new(Key::new("twin", "secret", Capability::all()));
-    bench.app.keys = vec![Arc::clone(&bench.key), twin];
+    bench.app.access.keys = vec![Arc::clone(&bench.key), twin];
     let jwt_of = |bench: &Bench, kid: &str, group: &str| {
         let header = json!({"alg": "HS256", "kid": kid});
         let issued = bench.now.wall as f64 / 1000.0;

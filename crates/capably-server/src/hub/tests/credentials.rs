@@ -5,8 +5,8 @@ use base64::{Engine, engine::GeneralPurpose};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::hub::{
-    auth::PresentedKey,
+use crate::hub::access::{
+    identity::PresentedKey,
     revocation::{RevocationRequest, Revoked},
 };
 
@@ -22,7 +22,7 @@ impl Bench {
         let mut key = Key::new("key", "secret", Capability::all());
         key.revocable = true;
         bench.key = Arc::new(key);
-        bench.app.keys = vec![Arc::clone(&bench.key)];
+        bench.app.access.keys = vec![Arc::clone(&bench.key)];
         bench
     }
 

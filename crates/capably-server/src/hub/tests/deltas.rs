@@ -3,7 +3,8 @@
 use capably_protocol::{MessageAction, PresenceAction, PresenceMessage, vcdiff};
 use serde_json::json;
 
-use super::{super::Published, *};
+use super::*;
+use crate::hub::Published;
 
 const QUOTE: &str = r#"{"symbol":"ABC","bid":101.25,"ask":101.27}"#;
 const NEXT_QUOTE: &str = r#"{"symbol":"ABC","bid":101.26,"ask":101.29}"#;

@@ -236,7 +236,7 @@ fn continuity_is_as_it_was() {
 
 /// All that can be read of a channel.
 fn everything(app: &mut App, now: Now, channel: &str) -> String {
-    let identity = Identity::of_key(&app.keys[0].clone(), None).unwrap();
+    let identity = Identity::of_key(&app.access.keys[0].clone(), None).unwrap();
     let query = HistoryQuery { page: all(Direction::Forwards), from_serial: None };
     let history = app.history(&identity, channel, &query, now).unwrap().items;
     let mut found = format!("{history:#?}");

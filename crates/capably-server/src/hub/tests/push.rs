@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::hub::{DeviceProof, PushCaller, PushFilter, auth::Credentials, token::PresentedToken};
+use crate::hub::{
+    DeviceProof, PushCaller, PushFilter,
+    access::{identity::Credentials, token::PresentedToken},
+};
 
 impl Bench {
     /// Registers a device and gives its token.

@@ -1,37 +1,34 @@
-//! What happened in the core, and who is told.
+//! Dispatches the events of the core to listeners and shared state.
 
 use capably_core::{
     Batch, ChannelId, ChannelState, ConnectionEvent, ConnectionState, ConnectionStateChange, Event,
 };
-use capably_protocol::{ErrorCode, ErrorInfo, Millis};
+use capably_protocol::{ErrorCode, ErrorInfo};
 
-use super::{Driver, commands::failed, entry::Entry};
-use crate::{
-    Error,
-    realtime::{command::ConnectionSnapshot, subscribers::Delivered},
-};
+use super::{Driver, channel_entry::ChannelEntry, dispatch::failed, shared::ConnectionSnapshot};
+use crate::{Error, auth::Clock, realtime::subscribing::Delivered};
 
 impl Driver {
     pub(super) fn handle_event(&mut self, event: Event) {
         match event {
             Event::Messages(id, batch) => {
-                self.deliver(id, batch, |entry, batch, wall| entry.messages.deliver(batch, wall));
+                self.deliver(id, batch, |entry, batch, clock| entry.messages.deliver(batch, clock));
             }
             Event::Gap(id, gap) => {
                 if let Some(entry) = self.channels.get_mut(&id) {
-                    entry.tell_gap(gap);
+                    entry.continuity_lost(gap);
                 }
             }
             Event::Presence(id, batch) => {
-                self.deliver(id, batch, |entry, batch, wall| entry.presence.deliver(batch, wall));
+                self.deliver(id, batch, |entry, batch, clock| entry.presence.deliver(batch, clock));
             }
             Event::Annotations(id, batch) => {
-                self.deliver(id, batch, |entry, batch, wall| {
-                    entry.annotations.deliver(batch, wall)
+                self.deliver(id, batch, |entry, batch, clock| {
+                    entry.annotations.deliver(batch, clock)
                 });
             }
             Event::ReplayEnded(id, end) => {
-                let clock = &self.errands.pipeline.config().options.clock;
+                let clock = &self.tasks.pipeline.config().options.clock;
                 if let Some(entry) = self.channels.get_mut(&id) {
                     tracing::debug!(channel = %entry.shared.name, ?end, "a replay ended");
                     entry.replay_ended(&end, clock);
@@ -65,11 +62,12 @@ impl Driver {
                     channel = %channel.name(), previous = %change.previous,
                     current = %change.current, reason = ?change.reason, "channel",
                 );
+                // Listeners first: a program that sees the new state may rely on them.
                 if change.current == ChannelState::Attached {
                     entry.attached();
                 }
                 if change.current == ChannelState::Failed {
-                    let clock = &self.errands.pipeline.config().options.clock;
+                    let clock = &self.tasks.pipeline.config().options.clock;
                     entry.failed(&Error::from(failed(change.reason.clone())), clock);
                 }
                 entry.shared.changed(channel, &change);
@@ -90,10 +88,11 @@ impl Driver {
             key: self.core.connection_key().cloned(),
             error_reason: self.core.error_reason().cloned().map(Error::from),
         };
-        let pipeline = &self.errands.pipeline;
+        let pipeline = &self.tasks.pipeline;
         let host = &**self.core.host();
         let away =
             current == ConnectionState::Connected && host != pipeline.config().domains.primary;
+        // REST requests use the connection's host first (RTN17e).
         pipeline.follow(away.then_some(host));
         if current == ConnectionState::Connected {
             pipeline.session().confirm(self.core.confirmed_client_id().cloned());
@@ -109,7 +108,7 @@ impl Driver {
         }
         if matches!(current, ConnectionState::Closed | ConnectionState::Failed) {
             let reason = Error::from(change.reason.clone().unwrap_or_else(closed));
-            let clock = &self.errands.pipeline.config().options.clock;
+            let clock = &self.tasks.pipeline.config().options.clock;
             for entry in self.channels.values_mut() {
                 entry.end(&reason, clock);
             }
@@ -135,26 +134,25 @@ impl Driver {
         });
     }
 
-    /// Hands a batch to the listeners of a channel. A replay that none of them has room for ends.
+    /// Delivers a batch to the listeners of a channel. Stops a replay that is of no more use to any of them.
     fn deliver<T>(
         &mut self,
         id: ChannelId,
         batch: Batch<T>,
-        deliver: impl FnOnce(&mut Entry, Batch<T>, &dyn Fn() -> Millis) -> Delivered,
+        deliver: impl FnOnce(&mut ChannelEntry, Batch<T>, &Clock) -> Delivered,
     ) {
-        let clock = &self.errands.pipeline.config().options.clock;
+        let clock = &self.tasks.pipeline.config().options.clock;
         let Some(entry) = self.channels.get_mut(&id) else { return };
         let repeated = batch.place.repeated;
-        let Delivered { filled, fell_behind } = deliver(entry, batch, &|| clock.now());
+        let Delivered { filled, fell_behind } = deliver(entry, batch, clock);
         if fell_behind {
             self.lagging.insert(id);
         }
         if filled {
-            self.crowd.joined(id);
+            self.full_queues.add(id);
         }
-        if repeated && !entry.has_room() {
-            let now = self.now();
-            self.core.stop_replay(id, now.instant);
+        if repeated && !entry.needs_replay() {
+            self.core.stop_replay(id, self.now());
         }
     }
 }

@@ -7,24 +7,23 @@ use crate::{
     Error, Result,
     http::BoxFuture,
     outgoing, payload,
-    realtime::{
-        Channel,
-        command::{Command, PresenceCommand},
-    },
+    realtime::{Channel, driver::Command},
 };
 
-/// Something to say of a member. Awaiting it says it, and returns once the service has accepted or refused.
+/// A change of a member's presence, before it is sent. Awaiting it sends the change, and returns once the service has
+/// accepted or refused it.
 ///
-/// While the channel is attaching, or the connection is away for a moment, it is queued, unless
+/// While the channel is attaching, or the client is connecting or disconnected, the change is queued, unless
 /// [`queue_messages`](crate::ClientOptions::queue_messages) is off (RTP16b).
 ///
 /// # Errors
-/// The service's reason, 40160 without the right to be present; 40003 for extras that are no JSON object;
-/// 40012 for a client id that is not this client's, and 91000 for a client without one; 40009 for data that
-/// is too large, 40013 for data that cannot be encoded; 91001 on a channel that is detaching, detached, suspended or failed, or becomes so before it
-/// was said (RTP8g, RTP16c, RTL11); 80000, 80002, 80003 or 80017 in a state without a connection to wait for.
+/// The service's reason, such as 40160 without the right to be present; 40003 for extras that are not a JSON object;
+/// 40012 for a client id that differs from this client's; 91000 for a client without a client id; 40009 for data that
+/// is too large; 40013 for data that cannot be encoded; 91001 on a channel that is detaching, detached, suspended or
+/// failed, or becomes so before the change was sent (RTP8g, RTP16c, RTL11); 80000, 80002, 80003 or 80017 in a
+/// connection state that cannot wait for a connection.
 #[derive(Debug)]
-#[must_use = "nothing is said until this is awaited"]
+#[must_use = "nothing is sent until this is awaited"]
 pub struct PresenceChange {
     channel: Channel,
     message: PresenceMessage,
@@ -38,7 +37,7 @@ impl PresenceChange {
         Self { channel, message, problem: None }
     }
 
-    /// What the member says of itself (RTP8e).
+    /// Sets the member's data (RTP8e).
     pub fn data(mut self, data: impl Into<Data>) -> Self {
         self.message.data = data.into();
         self
@@ -53,7 +52,7 @@ impl PresenceChange {
         self
     }
 
-    async fn say(self) -> Result<()> {
+    async fn send(self) -> Result<()> {
         let Self { channel, mut message, problem } = self;
         if let Some(problem) = problem {
             return Err(problem);
@@ -63,10 +62,7 @@ impl PresenceChange {
         payload::encode_data(&mut message.data, &mut message.encoding, cipher)?;
         let id = channel.shared.id;
         channel.handle.check_may_wait()?;
-        channel
-            .handle
-            .ask(|reply| Command::Presence(id, PresenceCommand::Say { message, reply }))
-            .await
+        channel.handle.ask(|reply| Command::Presence { channel: id, message, reply }).await
     }
 }
 
@@ -75,6 +71,6 @@ impl IntoFuture for PresenceChange {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.say())
+        Box::pin(self.send())
     }
 }

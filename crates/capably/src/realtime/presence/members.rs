@@ -1,4 +1,4 @@
-//! Asking who is present (RTP11).
+//! Getting the present members (RTP11).
 
 use capably_core::MembersQuery;
 use capably_protocol::{PresenceMessage, Str};
@@ -6,23 +6,20 @@ use capably_protocol::{PresenceMessage, Str};
 use crate::{
     Result,
     http::BoxFuture,
-    realtime::{
-        Channel,
-        command::{Command, PresenceCommand},
-    },
+    realtime::{Channel, driver::Command},
 };
 
-/// A question who is present. Awaiting it attaches the channel if need be, waits for the sync, and returns
-/// the members in the order of their connections' and clients' ids.
+/// A request for the present members. Awaiting it attaches the channel if necessary, waits for the sync, and returns
+/// the members, sorted by connection id and client id.
 ///
 /// # Errors
 /// 50003 when the service does not complete the sync: no page of it within the realtime request timeout, or no
-/// end after twelve times that; 91005 on a suspended channel, unless it does not wait for a sync (RTP11d); 90001 on one that has failed
-/// (RTL33c), or that is detached before the sync is complete; why the channel could not be attached, as
-/// [`Channel::attach`] says. With [`strict_mode`](crate::ClientOptions::strict_mode), 91008 when the channel
-/// is attached without the mode `presence_subscribe` (RTP11f1).
+/// end after twelve times that; 91005 on a suspended channel, unless it does not wait for a sync (RTP11d); 90001 on
+/// a channel that has failed (RTL33c), or that is detached before the sync is complete; the reason why the channel is
+/// not attached, as [`Channel::attach`] describes. With [`strict_mode`](crate::ClientOptions::strict_mode), 91008 when
+/// the channel is attached without the mode `presence_subscribe` (RTP11f1).
 #[derive(Debug)]
-#[must_use = "nothing is asked until this is awaited"]
+#[must_use = "nothing is requested until this is awaited"]
 pub struct Members {
     channel: Channel,
     query: MembersQuery,
@@ -33,20 +30,20 @@ impl Members {
         Self { channel, query: MembersQuery::default() }
     }
 
-    /// Whether to wait until the sync is complete; true by default. Without, the answer is who is known to
-    /// be present so far, on a suspended channel who was when it became so (RTP11c1, RTP11d).
+    /// Whether to wait until the sync is complete; true by default. Without the wait, the result has the members that
+    /// are known so far; on a suspended channel, the members that were present when it was suspended (RTP11c1, RTP11d).
     pub fn wait_for_sync(mut self, wait: bool) -> Self {
         self.query.wait_for_sync = wait;
         self
     }
 
-    /// Asks for members with this client id only (RTP11c2).
+    /// Selects members with this client id (RTP11c2).
     pub fn client_id(mut self, client_id: impl Into<Str>) -> Self {
         self.query.client_id = Some(client_id.into());
         self
     }
 
-    /// Asks for members of this connection only (RTP11c3).
+    /// Selects members of this connection (RTP11c3).
     pub fn connection_id(mut self, connection_id: impl Into<Str>) -> Self {
         self.query.connection_id = Some(connection_id.into());
         self
@@ -62,7 +59,7 @@ impl IntoFuture for Members {
         let id = channel.shared.id;
         Box::pin(async move {
             channel.handle.check_may_wait()?;
-            let members = |reply| Command::Presence(id, PresenceCommand::Members { query, reply });
+            let members = |reply| Command::Members { channel: id, query, reply };
             channel.handle.ask(members).await
         })
     }

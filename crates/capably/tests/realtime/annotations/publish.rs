@@ -21,7 +21,7 @@ in_both_formats! {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let received = Message { serial: Some("msg-serial-1".into()), ..Message::default() };
         for (action, msg_serial) in [(AnnotationAction::Create, 0), (AnnotationAction::Delete, 1)] {
-            let annotations: capably::realtime::Annotations<'_> = channel.annotations();
+            let annotations: capably::realtime::Annotations = channel.annotations();
             let call = async {
                 match action {
                     AnnotationAction::Create => annotations.publish("msg-serial-1", like()).await,

@@ -166,3 +166,20 @@ in_both_formats! {
         assert_eq!(attempt.param("accessToken").as_deref(), Some("token-2"));
     }
 }
+
+// Spec: RTN20
+#[tokio::test]
+async fn watching_the_network_is_an_option_of_a_client() {
+    use capably::{ClientOptions, Realtime};
+    let options = || ClientOptions::new("app.key:secret").auto_connect(false);
+    Realtime::new(options()).expect("the default suits every build");
+    Realtime::new(options().network_events(false)).expect("every build can leave it off");
+    let watching = Realtime::new(options().network_events(true));
+    if cfg!(all(feature = "network-events", target_os = "linux")) {
+        watching.expect("the build can watch");
+    } else {
+        let error = watching.expect_err("the build cannot watch");
+        assert_eq!(error.code().0, 40000);
+        assert!(error.detail().contains_key("network_events"), "{error}");
+    }
+}

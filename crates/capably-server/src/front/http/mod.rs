@@ -1,0 +1,6 @@
+//! The parts of HTTP that the REST side, the WebSocket upgrade and the fault proxy share.
+
+pub(crate) mod connection;
+pub(super) mod cors;
+pub(crate) mod query;
+pub(crate) mod reply;

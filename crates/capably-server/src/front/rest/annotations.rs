@@ -1,0 +1,50 @@
+//! The annotations of a message.
+
+use capably_protocol::{ErrorInfo, Format, Str};
+
+use super::{call::Call, messages::reply_published, page};
+use crate::{
+    front::{app::AppHandle, http::reply::Reply},
+    hub::{auth::Identity, error},
+};
+
+/// `POST /channels/{channel}/messages/{serial}/annotations` (RSAN1, RSAN2).
+pub(super) fn publish(
+    call: &Call<'_>,
+    app: &AppHandle,
+    identity: &Identity,
+    channel: &str,
+    serial: &str,
+) -> Result<Reply, ErrorInfo> {
+    if !is_array(call.body_format(), call.body()?) {
+        return Err(error::bad_request("the body must be an array of annotations"));
+    }
+    let annotations = call.decode_items()?;
+    error::unless_forced(call.query.get("_forceNack"))?;
+    let channel = Str::from(channel);
+    let published = app.with(|hub, outputs| {
+        hub.annotate(identity, &channel, serial, annotations, call.now, outputs)
+    })?;
+    Ok(reply_published(call, &channel, &published))
+}
+
+/// `GET /channels/{channel}/messages/{serial}/annotations` (RSAN3).
+pub(super) fn list(
+    call: &Call<'_>,
+    app: &AppHandle,
+    identity: &Identity,
+    channel: &str,
+    serial: &str,
+) -> Result<Reply, ErrorInfo> {
+    let query = page::oldest_first(call.query)?;
+    let found = app.with(|hub, _| hub.annotations(identity, channel, serial, &query, call.now))?;
+    Ok(call.reply_page(&query, &found))
+}
+
+/// Whether the body begins as an array. The decoder would accept a single annotation, too; the service does not.
+fn is_array(format: Format, body: &[u8]) -> bool {
+    match format {
+        Format::Json => body.trim_ascii_start().first() == Some(&b'['),
+        Format::MsgPack => matches!(body.first(), Some(0x90..=0x9f | 0xdc | 0xdd)),
+    }
+}

@@ -1,0 +1,56 @@
+//! The channels of an app, and the status of each.
+
+use std::collections::BTreeMap;
+
+use capably_protocol::ErrorInfo;
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::{call::Call, page};
+use crate::{
+    front::{app::AppHandle, http::reply::Reply},
+    hub::{Occupancy, auth::Identity, error},
+};
+
+/// `GET /channels`: the channels in use. With `by=id` the items are names, otherwise details.
+pub(super) fn list(
+    call: &Call<'_>,
+    app: &AppHandle,
+    identity: &Identity,
+) -> Result<Reply, ErrorInfo> {
+    let names_only = match call.query.get("by") {
+        None | Some("value") => false,
+        Some("id") => true,
+        Some(_) => return Err(error::bad_parameter("`by` must be `id` or `value`")),
+    };
+    let prefix = call.query.get("prefix").unwrap_or_default();
+    let query = page::oldest_first(call.query)?;
+    let found = app.with(|hub, _| hub.channels(identity, prefix, &query))?;
+    let items: Vec<_> = found
+        .items
+        .iter()
+        .map(|(name, it)| if names_only { json!(&**name) } else { details(name, it) })
+        .collect();
+    Ok(call.link_pages(call.reply(StatusCode::OK, &items), &query, found.next.as_deref()))
+}
+
+/// `GET /channels/{channel}` (RSL8).
+pub(super) fn status(
+    call: &Call<'_>,
+    app: &AppHandle,
+    identity: &Identity,
+    channel: &str,
+) -> Result<Reply, ErrorInfo> {
+    let occupancy = app.with(|hub, _| hub.occupancy(identity, channel))?;
+    Ok(call.reply(StatusCode::OK, &details(channel, &occupancy)))
+}
+
+/// The details of a channel (CHD).
+fn details(channel: &str, occupancy: &Occupancy) -> Value {
+    let metrics = BTreeMap::from(occupancy.metrics());
+    json!({
+        "channelId": channel,
+        "name": channel,
+        "status": { "isActive": true, "occupancy": { "metrics": metrics } },
+    })
+}

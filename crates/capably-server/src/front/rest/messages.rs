@@ -1,0 +1,109 @@
+//! The messages of a channel, their versions, and their changes.
+
+use capably_protocol::{ErrorInfo, Message, Str, codec};
+use hyper::StatusCode;
+use serde_json::json;
+
+use super::{call::Call, form, page};
+use crate::{
+    front::{app::AppHandle, http::reply::Reply},
+    hub::{
+        HistoryQuery, Published,
+        auth::Identity,
+        ephemeral::{self, EPHEMERAL},
+        error,
+    },
+};
+
+/// `POST /channels/{channel}/messages` (RSL1).
+pub(super) fn publish(
+    call: &Call<'_>,
+    app: &AppHandle,
+    identity: &Identity,
+    channel: &str,
+) -> Result<Reply, ErrorInfo> {
+    let mut messages = if form::is_form(call.headers) {
+        vec![form::message(call.body()?)?]
+    } else {
+        call.decode_items()?
+    };
+    error::unless_forced(call.query.get("_forceNack"))?;
+    ephemeral::mark(call.query.get(EPHEMERAL), &mut messages)?;
+    let channel = Str::from(channel);
+    let published =
+        app.with(|hub, outputs| hub.publish(identity, &channel, messages, call.now, outputs))?;
+    Ok(reply_published(call, &channel, &published))
+}
+
+/// The reply to a publish (PBR).
+pub(super) fn reply_published(call: &Call<'_>, channel: &str, published: &Published) -> Reply {
+    let serials: Vec<&str> = published.serials.iter().map(|serial| &**serial).collect();
+    let body = json!({
+        "channel": channel,
+        "messageId": &*published.message_id,
+        "serials": serials,
+    });
+    call.reply(StatusCode::CREATED, &body)
+}
+
+/// `GET /channels/{channel}/messages`, and its older name `history` (RSL2).
+pub(super) fn history(
+    call: &Call<'_>,
+    app: &AppHandle,
+    identity: &Identity,
+    channel: &str,
+) -> Result<Reply, ErrorInfo> {
+    let from_serial = call.query.get("from_serial").or_else(|| call.query.get("fromSerial"));
+    let page = page::of_the_past(call.query, call.now.wall)?;
+    let query = HistoryQuery { page, from_serial: from_serial.map(Str::from) };
+    let found = app.with(|hub, _| hub.history(identity, channel, &query, call.now))?;
+    Ok(call.reply_page(&query.page, &found))
+}
+
+/// `GET /channels/{channel}/messages/{serial}` (RSL11).
+pub(super) fn get(
+    call: &Call<'_>,
+    app: &AppHandle,
+    identity: &Identity,
+    channel: &str,
+    serial: &str,
+) -> Result<Reply, ErrorInfo> {
+    let message = app.with(|hub, _| hub.message(identity, channel, serial, call.now))?;
+    let body = codec::encode_item(call.format, &message);
+    Ok(Reply::encoded(StatusCode::OK, call.format, body))
+}
+
+/// `GET /channels/{channel}/messages/{serial}/versions` (RSL14).
+pub(super) fn versions(
+    call: &Call<'_>,
+    app: &AppHandle,
+    identity: &Identity,
+    channel: &str,
+    serial: &str,
+) -> Result<Reply, ErrorInfo> {
+    let query = page::oldest_first(call.query)?;
+    let found = app.with(|hub, _| hub.versions(identity, channel, serial, &query, call.now))?;
+    Ok(call.reply_page(&query, &found))
+}
+
+/// `PATCH /channels/{channel}/messages/{serial}` (RSL15).
+pub(super) fn change(
+    call: &Call<'_>,
+    app: &AppHandle,
+    identity: &Identity,
+    channel: &str,
+    serial: &str,
+) -> Result<Reply, ErrorInfo> {
+    let [mut message] = <[Message; 1]>::try_from(call.decode_items()?)
+        .map_err(|_: Vec<Message>| error::bad_request("a change must have exactly one message"))?;
+    if message.serial.as_ref().is_some_and(|own| own != serial) {
+        return Err(error::other_serial());
+    }
+    message.serial = Some(serial.into());
+    ephemeral::mark(call.query.get(EPHEMERAL), std::slice::from_mut(&mut message))?;
+    error::unless_forced(call.query.get("_forceNack"))?;
+    let channel = Str::from(channel);
+    let version_serial =
+        app.with(|hub, outputs| hub.change(identity, &channel, message, call.now, outputs))?;
+    Ok(call.reply(StatusCode::OK, &json!({ "versionSerial": &*version_serial })))
+}

@@ -1,0 +1,10 @@
+//! WebSockets of realtime clients: a request opens one, a session serves it to its end.
+
+mod heartbeat;
+pub(super) mod outbox;
+pub(super) mod session;
+pub(super) mod upgrade;
+
+pub(crate) mod closing;
+
+pub(super) use self::upgrade::Upgrade;

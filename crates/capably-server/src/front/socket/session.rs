@@ -1,0 +1,480 @@
+//! One WebSocket, from its first frame to its last.
+//!
+//! One task serves it, in rounds: it reads all frames that have arrived, gives them to the hub under one lock, writes
+//! all frames of the outbox, and flushes once. A task per direction would take the lock and flush for every frame.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use capably_protocol::{
+    ClientFrame, DecodeError, ErrorInfo, Format, Limits, ServerFrame, codec, frame::ErrorFrame,
+};
+use futures_util::{Sink, SinkExt, Stream};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, Sleep, sleep, timeout},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error as WsError, Message as WsMessage, Utf8Bytes,
+        protocol::{Role, WebSocketConfig},
+    },
+};
+
+use super::{
+    closing::{LINGER, finish},
+    heartbeat::{Beat, Heartbeat},
+    outbox::{Item, Outbox, Taken},
+    upgrade::Upgrade,
+};
+use crate::{
+    front::{
+        Shared,
+        app::{AppHandle, Pressure},
+        random,
+        shared::TransportPlace,
+    },
+    hub::{ConnectRequest, Refusal, TransportId, error},
+};
+
+/// Small, because every connection has one. The default of tungstenite is 128 KiB.
+const READ_BUFFER: usize = 4 * 1024;
+
+/// Frames are collected up to this size before they are written.
+const WRITE_BUFFER: usize = 32 * 1024;
+
+/// Most frames of a client that are given to the hub under one lock.
+const BATCH: usize = 256;
+
+/// Rounds before other tasks run.
+const MAX_ROUNDS: usize = 32;
+
+/// How long publishers pause for a client that reads slowly, before they go on without it.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// Serves a WebSocket until it ends.
+pub(in crate::front) async fn run(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    already_read: Bytes,
+    upgrade: Upgrade,
+) {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_frame_size(Some(shared.settings.max_frame_size))
+        .max_message_size(Some(shared.settings.max_frame_size));
+    let mut socket = WebSocketStream::from_partially_read(
+        stream,
+        already_read.into(),
+        Role::Server,
+        Some(config),
+    )
+    .await;
+    let admitted = upgrade.admitted.and_then(|(app, identity)| {
+        let entropy = random::bytes()
+            .map_err(|_| ErrorInfo::new(50000.into(), 500, "the system gives no random bytes"))?;
+        let (echo, remain, resume) = (upgrade.echo, upgrade.remain, upgrade.resume);
+        let max_idle_interval = upgrade.max_idle_interval;
+        let request = ConnectRequest { identity, echo, remain, max_idle_interval, resume, entropy };
+        Ok((app, request, shared.take_place()?))
+    });
+    match admitted {
+        Ok((app, request, place)) => {
+            let registration = Registration::new(Arc::clone(&shared), Arc::clone(&app), place);
+            let transport = registration.transport;
+            let client_type = request.identity.client_type().map(str::to_owned);
+            let now = shared.now();
+            app.with(|hub, outputs| hub.connect(transport, request, now, outputs));
+            let interval = upgrade.heartbeat.interval(upgrade.max_idle_interval);
+            let mut session = Session {
+                socket,
+                registration,
+                format: upgrade.format,
+                heartbeat: upgrade.heartbeat,
+                frames: Vec::new(),
+                items: VecDeque::new(),
+                dirty: false,
+                reading: Reading::On,
+                interval,
+                tick: Box::pin(sleep(interval)),
+                sent_in_interval: false,
+                blocked_in_interval: false,
+            };
+            tracing::debug!(transport = transport.0, client_type, "a client has connected");
+            poll_fn(|cx| session.poll(cx)).await;
+            tracing::debug!(transport = transport.0, "a client's transport has ended");
+            let Session { socket, registration, .. } = session;
+            drop(registration);
+            finish(socket).await;
+        }
+        Err(error) => {
+            let is_permanent = error.status_code < 500;
+            let error = Some(error);
+            let frame = if is_permanent {
+                ServerFrame::Error(ErrorFrame { channel: None, error })
+            } else {
+                ServerFrame::Disconnected { error }
+            };
+            let message = encode(upgrade.format, &frame, 256);
+            if matches!(timeout(LINGER, socket.send(message)).await, Ok(Ok(()))) {
+                finish(socket).await;
+            }
+        }
+    }
+}
+
+/// A WebSocket that is being served.
+struct Session {
+    socket: WebSocketStream<TcpStream>,
+    registration: Registration,
+    format: Format,
+    heartbeat: Heartbeat,
+    reading: Reading,
+    /// Frames that were read, and not yet given to the hub.
+    frames: Vec<ClientFrame>,
+    /// Frames that were taken from the outbox, and not yet written.
+    items: VecDeque<Item>,
+    /// Frames were written, and not yet flushed.
+    dirty: bool,
+    interval: Duration,
+    /// Ends with the interval.
+    tick: Pin<Box<Sleep>>,
+    sent_in_interval: bool,
+    /// The client has read nothing since the interval began, although frames wait.
+    blocked_in_interval: bool,
+}
+
+/// Whether frames are read from the client.
+enum Reading {
+    On,
+    /// Until another client has caught up, or the time is over.
+    PausedForClient(Arc<Outbox>, Pin<Box<Sleep>>),
+    /// Until storage has caught up.
+    PausedForStorage,
+    /// Never again: the client has broken the protocol.
+    Ended,
+}
+
+/// Why the frames that follow are not read.
+enum Fault {
+    /// The hub refuses the frame with a NACK or an error, and the connection goes on.
+    Frame(Refusal),
+    /// The connection fails.
+    Connection(ErrorInfo),
+}
+
+/// How a part of a round ended.
+enum Step {
+    /// Work was done, and there may be more.
+    Progress,
+    /// There is no work until the task is woken.
+    Idle,
+    /// The session is over.
+    End,
+}
+
+impl Session {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..MAX_ROUNDS {
+            let mut progress = false;
+            for step in [Self::read, Self::write, Self::keep_alive] {
+                match step(self, cx) {
+                    Step::Progress => progress = true,
+                    Step::Idle => {}
+                    Step::End => return Poll::Ready(()),
+                }
+            }
+            if !progress {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads the frames that have arrived, and gives them to the hub.
+    fn read(&mut self, cx: &mut Context<'_>) -> Step {
+        if !self.is_reading(cx) {
+            return Step::Idle;
+        }
+        let (step, fault) = self.receive(cx);
+        if self.frames.is_empty() && fault.is_none() {
+            return step;
+        }
+        self.dispatch(fault);
+        match step {
+            // Not the end yet: the frames in the outbox can still be written. The outbox knows when to end.
+            _ if matches!(self.reading, Reading::Ended) => Step::Progress,
+            Step::Idle => Step::Progress,
+            other => other,
+        }
+    }
+
+    /// Reads and decodes up to a batch of frames, or up to the first fault.
+    fn receive(&mut self, cx: &mut Context<'_>) -> (Step, Option<Fault>) {
+        while self.frames.len() < BATCH {
+            let Poll::Ready(received) = Pin::new(&mut self.socket).poll_next(cx) else {
+                return (Step::Idle, None);
+            };
+            let fault = match received {
+                Some(Ok(WsMessage::Text(text))) => self.decode(Format::Json, &text.into()),
+                Some(Ok(WsMessage::Binary(bytes))) => self.decode(Format::MsgPack, &bytes),
+                Some(Ok(WsMessage::Ping(_))) => {
+                    // tungstenite has queued the pong, but does not flush it.
+                    self.dirty = true;
+                    None
+                }
+                Some(Ok(WsMessage::Pong(_) | WsMessage::Frame(_))) => None,
+                Some(Ok(WsMessage::Close(_))) | None => return (Step::End, None),
+                Some(Err(WsError::Capacity(_))) => {
+                    return (Step::End, Some(Fault::Connection(self.frame_too_large())));
+                }
+                Some(Err(problem @ WsError::Utf8(_))) => {
+                    return (Step::End, Some(Fault::Connection(error::protocol(problem))));
+                }
+                Some(Err(_)) => return (Step::End, None),
+            };
+            if fault.is_some() {
+                return (Step::Progress, fault);
+            }
+        }
+        (Step::Progress, None)
+    }
+
+    fn decode(&mut self, format: Format, bytes: &Bytes) -> Option<Fault> {
+        let max_size = self.registration.shared.settings.max_frame_size;
+        let limits = Limits { max_size, max_depth: codec::MAX_PUBLISH_DEPTH };
+        match codec::decode_client_frame(format, bytes, &limits) {
+            Ok(ClientFrame::Pong { id }) => {
+                self.heartbeat.pong(id.as_deref());
+                None
+            }
+            Ok(frame) => {
+                self.frames.push(frame);
+                None
+            }
+            Err(DecodeError::TooLarge { .. }) => Some(Fault::Connection(self.frame_too_large())),
+            Err(reason) => Some(match Refusal::of(format, bytes, &limits, &reason) {
+                Some(refusal) => Fault::Frame(refusal),
+                None => Fault::Connection(error::protocol(reason)),
+            }),
+        }
+    }
+
+    fn frame_too_large(&self) -> ErrorInfo {
+        error::frame_too_large(self.registration.shared.settings.max_frame_size)
+    }
+
+    /// Gives the frames to the hub, and then the fault behind them.
+    fn dispatch(&mut self, fault: Option<Fault>) {
+        let Registration { shared, app, transport, .. } = &self.registration;
+        let now = shared.now();
+        let is_failure = matches!(fault, Some(Fault::Connection(_)));
+        let ((), pressure) = app.with_pressure(|hub, outputs| {
+            hub.receive(*transport, &mut self.frames, now, outputs);
+            match fault {
+                Some(Fault::Frame(refusal)) => hub.refuse(*transport, refusal, now, outputs),
+                Some(Fault::Connection(error)) => hub.fail(*transport, error, now, outputs),
+                None => {}
+            }
+        });
+        self.reading = match pressure {
+            _ if is_failure => Reading::Ended,
+            Some(Pressure::Client(outbox)) => {
+                Reading::PausedForClient(outbox, Box::pin(sleep(MAX_PAUSE)))
+            }
+            Some(Pressure::Storage) => Reading::PausedForStorage,
+            None => Reading::On,
+        };
+    }
+
+    /// Whether frames are read from the client. Ends a pause that is over.
+    fn is_reading(&mut self, cx: &mut Context<'_>) -> bool {
+        match &mut self.reading {
+            Reading::On => return true,
+            Reading::Ended => return false,
+            Reading::PausedForClient(outbox, pause) => {
+                if outbox.poll_caught_up(cx).is_pending() {
+                    if pause.as_mut().poll(cx).is_pending() {
+                        return false;
+                    }
+                    outbox.give_up();
+                }
+            }
+            Reading::PausedForStorage => {
+                if self.registration.app.poll_storage(cx).is_pending() {
+                    return false;
+                }
+            }
+        }
+        self.reading = Reading::On;
+        true
+    }
+
+    /// Writes the frames of the outbox, and flushes.
+    fn write(&mut self, cx: &mut Context<'_>) -> Step {
+        let mut progress = false;
+        let outcome = self.write_items(cx, &mut progress);
+        if let Poll::Ready(end @ (Step::End | Step::Progress)) = outcome {
+            if matches!(end, Step::End) {
+                return end;
+            }
+            progress = true;
+        }
+        if self.dirty {
+            match Pin::new(&mut self.socket).poll_flush(cx) {
+                Poll::Ready(Ok(())) => {
+                    self.dirty = false;
+                    self.blocked_in_interval = false;
+                }
+                Poll::Ready(Err(_)) => return Step::End,
+                Poll::Pending => {}
+            }
+        }
+        if progress { Step::Progress } else { Step::Idle }
+    }
+
+    fn write_items(&mut self, cx: &mut Context<'_>, progress: &mut bool) -> Poll<Step> {
+        loop {
+            if self.items.is_empty() {
+                let Registration { shared, app, transport, outbox, .. } = &self.registration;
+                match ready!(outbox.poll_take(cx, &mut self.items)) {
+                    Taken::Items => {}
+                    Taken::Behind => {
+                        let now = shared.now();
+                        app.with(|hub, outputs| hub.fill(*transport, now, outputs));
+                    }
+                    Taken::Closing => return Poll::Ready(Step::End),
+                }
+                *progress = true;
+                if self.items.is_empty() {
+                    continue;
+                }
+            }
+            let mut written = 0;
+            let mut end = None;
+            while !self.items.is_empty() {
+                match Pin::new(&mut self.socket).poll_ready(cx) {
+                    Poll::Pending => {
+                        end = Some(Poll::Pending);
+                        break;
+                    }
+                    Poll::Ready(Err(_)) => return Poll::Ready(Step::End),
+                    Poll::Ready(Ok(())) => {}
+                }
+                let Some(item) = self.items.pop_front() else { break };
+                let size = item.size();
+                written += size;
+                let message = match item {
+                    Item::Frame(frame) => encode(self.format, &frame, size),
+                    Item::Broadcast(broadcast) => {
+                        message(self.format, broadcast.encoded(self.format))
+                    }
+                };
+                if Pin::new(&mut self.socket).start_send(message).is_err() {
+                    return Poll::Ready(Step::End);
+                }
+                self.dirty = true;
+                self.sent_in_interval = true;
+                self.blocked_in_interval = false;
+            }
+            self.registration.outbox.written(written);
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    /// Sends a heartbeat when the interval was silent, and ends the session of a client that reads nothing.
+    fn keep_alive(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.tick.as_mut().poll(cx).is_pending() {
+            return Step::Idle;
+        }
+        let blocked = self.dirty || !self.items.is_empty();
+        if blocked && self.blocked_in_interval {
+            tracing::debug!(transport = self.registration.transport.0, "the client reads nothing");
+            return Step::End;
+        }
+        self.blocked_in_interval = blocked;
+        if !blocked {
+            self.beat();
+        }
+        self.sent_in_interval = false;
+        self.tick.as_mut().reset(Instant::now() + self.interval);
+        Step::Progress
+    }
+
+    fn beat(&mut self) {
+        let Registration { shared, app, transport, outbox, .. } = &self.registration;
+        let mut wakers = Vec::new();
+        match self.heartbeat.beat(matches!(self.reading, Reading::On)) {
+            Beat::Frame if !self.sent_in_interval => {
+                outbox.push_frame(ServerFrame::Heartbeat { id: None }, &mut wakers);
+            }
+            Beat::Ping if !self.sent_in_interval => {
+                let ping = WsMessage::Ping(Bytes::new());
+                self.dirty |= Pin::new(&mut self.socket).start_send(ping).is_ok();
+            }
+            Beat::Frame | Beat::Ping => {}
+            Beat::Bounce(id) => {
+                outbox.push_frame(ServerFrame::Ping { id: Some(id) }, &mut wakers);
+            }
+            Beat::Unanswered => {
+                tracing::debug!(transport = transport.0, "the client does not answer");
+                self.reading = Reading::Ended;
+                let now = shared.now();
+                app.with(|hub, outputs| hub.unanswered(*transport, now, outputs));
+            }
+        }
+    }
+}
+
+/// A transport in its app and in the server. Dropping it removes the transport from both, however the session ends.
+struct Registration {
+    shared: Arc<Shared>,
+    app: Arc<AppHandle>,
+    transport: TransportId,
+    outbox: Arc<Outbox>,
+    _place: TransportPlace,
+}
+
+impl Registration {
+    fn new(shared: Arc<Shared>, app: Arc<AppHandle>, place: TransportPlace) -> Self {
+        let transport = shared.new_transport();
+        let outbox = Outbox::new(shared.max_queue);
+        app.add_transport(transport, Arc::clone(&outbox));
+        Self { shared, app, transport, outbox, _place: place }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.app.remove_transport(self.transport, self.shared.now());
+    }
+}
+
+fn encode(format: Format, frame: &ServerFrame, expected_size: usize) -> WsMessage {
+    let mut bytes = Vec::with_capacity(expected_size);
+    codec::encode_server_frame(format, frame, &mut bytes);
+    message(format, bytes.into())
+}
+
+fn message(format: Format, bytes: Bytes) -> WsMessage {
+    match format {
+        Format::MsgPack => WsMessage::Binary(bytes),
+        Format::Json => match Utf8Bytes::try_from(bytes) {
+            Ok(text) => WsMessage::Text(text),
+            // JSON is UTF-8: only a fault of the encoder could lead here. The client gets an ERROR.
+            Err(_) => WsMessage::Text(Utf8Bytes::from_static("{\"action\":9}")),
+        },
+    }
+}

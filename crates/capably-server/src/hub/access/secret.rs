@@ -1,0 +1,50 @@
+//! Secrets, which `Debug` does not show.
+
+use std::fmt;
+
+use capably_protocol::Str;
+use sha2::{Digest, Sha256};
+
+/// A secret text. `Debug` does not show it.
+#[derive(Clone)]
+pub(crate) struct Secret(Str);
+
+impl Secret {
+    pub(crate) fn new(text: impl Into<Str>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for storage or for its owner.
+    pub(crate) fn reveal(&self) -> &Str {
+        &self.0
+    }
+
+    /// Whether `text` is the secret. The time of the comparison does not depend on how much of the text is right, nor on
+    /// the length of the secret: an attacker could guess it piece by piece.
+    pub(crate) fn is(&self, text: &str) -> bool {
+        let (ours, theirs) = (Sha256::digest(&*self.0), Sha256::digest(text));
+        let different = |difference, (ours, theirs): (&u8, &u8)| difference | (ours ^ theirs);
+        ours.iter().zip(&theirs).fold(0, different) == 0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_all_of_its_text_and_not_shown() {
+        let secret = Secret::new("s3cr3t");
+        assert!(secret.is("s3cr3t"));
+        for other in ["", "s3cr3", "s3cr3t ", "S3cr3t", "x"] {
+            assert!(!secret.is(other), "{other}");
+        }
+        assert_eq!(format!("{secret:?}"), "[redacted]");
+    }
+}

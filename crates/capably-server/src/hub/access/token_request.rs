@@ -1,0 +1,145 @@
+//! Token requests: their form, their signature, and the check that each is used once.
+
+use std::collections::BTreeSet;
+
+use capably_protocol::{ErrorInfo, JsonObject, Millis, TokenRequest};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::identity::Key;
+use crate::hub::error;
+
+/// The validity of a token if the request has none, in ms.
+const DEFAULT_TTL: Millis = 3_600_000;
+
+/// The longest validity of a token, in ms.
+pub(crate) const MAX_TTL: Millis = 86_400_000;
+
+/// The most that a request's timestamp may differ from the clock, in ms.
+pub(crate) const WINDOW: Millis = 120_000;
+
+/// Reads a request to the path of this key.
+///
+/// # Errors
+/// Code 40000 for a field of the wrong type, 40101 for another key, 40012 for an invalid client id.
+pub(crate) fn read(mut body: JsonObject, key_name: &str) -> Result<TokenRequest, ErrorInfo> {
+    // The path has the name already, so that the body may omit it.
+    if body.get("keyName").is_none_or(Value::is_null) {
+        body.insert("keyName".to_owned(), key_name.into());
+    }
+    let request = TokenRequest::from_value(Value::Object(body))?;
+    if request.key_name != *key_name {
+        return Err(error::unauthorized("the keyName of the request is not that of its path"));
+    }
+    if request.client_id.as_deref() == Some("") {
+        return Err(error::bad_client_id("a token cannot have an empty clientId"));
+    }
+    Ok(request)
+}
+
+/// The requested validity of the token, in ms.
+///
+/// # Errors
+/// Code 40003 for less than 1 ms or more than a day.
+pub(crate) fn ttl(request: &TokenRequest) -> Result<Millis, ErrorInfo> {
+    match request.ttl {
+        None | Some(0) => Ok(DEFAULT_TTL),
+        Some(ttl @ 1..=MAX_TTL) => Ok(ttl),
+        Some(_) => Err(error::bad_parameter("the ttl is not between 1 ms and 24 hours")),
+    }
+}
+
+/// Checks that the request is signed with the key, recent, and not used before.
+///
+/// # Errors
+/// Code 40101 for the MAC, 40104 for the timestamp, 40105 for the nonce, 40000 for a missing field.
+pub(crate) fn check(
+    request: &TokenRequest,
+    key: &Key,
+    nonces: &mut Nonces,
+    now: Millis,
+) -> Result<(), ErrorInfo> {
+    let missing = |what| error::bad_request(format!("the token request has no {what}"));
+    let timestamp = request.timestamp.ok_or_else(|| missing("timestamp"))?;
+    let nonce = request.nonce.as_ref().ok_or_else(|| missing("nonce"))?;
+    if !key.has_signed(request) {
+        return Err(error::unauthorized("the mac of the token request is wrong"));
+    }
+    if timestamp.abs_diff(now) > WINDOW.unsigned_abs() {
+        return Err(error::bad_timestamp());
+    }
+    nonces.take(&key.id, nonce, timestamp, now)
+}
+
+/// The most requests to remember. Without a limit, a client with the key could take all memory.
+const MAX_NONCES: usize = 500_000;
+
+/// The used requests, for as long as their timestamp is recent. A nonce may be used once with each timestamp (TE5).
+/// Timestamps are in ms since the epoch.
+#[derive(Debug, Default)]
+pub(crate) struct Nonces(BTreeSet<(Millis, [u8; 32])>);
+
+impl Nonces {
+    fn take(
+        &mut self,
+        key_id: &str,
+        nonce: &str,
+        timestamp: Millis,
+        now: Millis,
+    ) -> Result<(), ErrorInfo> {
+        while self.0.first().is_some_and(|(oldest, _)| *oldest + WINDOW < now) {
+            self.0.pop_first();
+        }
+        // A digest has a fixed size, however long the nonce is.
+        let digest = Sha256::new().chain_update(key_id).chain_update("\n").chain_update(nonce);
+        let used = (timestamp, digest.finalize().into());
+        if self.0.contains(&used) {
+            return Err(error::nonce_replayed());
+        }
+        if self.0.len() >= MAX_NONCES {
+            return Err(error::too_many_token_requests(MAX_NONCES));
+        }
+        self.0.insert(used);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nonces_are_remembered_while_their_requests_could_come_again() {
+        let mut nonces = Nonces::default();
+        let now = 1_726_585_978_590;
+        for (key, nonce, timestamp) in
+            [("a", "x", now), ("b", "x", now), ("a", "y", now), ("a", "x", now + 1)]
+        {
+            assert_eq!(nonces.take(key, nonce, timestamp, now), Ok(()));
+            let again = nonces.take(key, nonce, timestamp, now).unwrap_err();
+            assert_eq!((again.code.0, again.status_code), (40105, 401));
+        }
+        // The timestamp holds for this long.
+        let last = now + WINDOW;
+        assert_eq!(nonces.take("a", "x", now, last).unwrap_err().code.0, 40105);
+        assert_eq!(nonces.take("a", "z", last + 2, last + 2), Ok(()));
+        assert_eq!(nonces.0.len(), 1, "what nobody can send again is forgotten");
+    }
+
+    #[test]
+    fn only_so_many_nonces_are_remembered() {
+        let mut nonces = Nonces::default();
+        let now = 1_726_585_978_590;
+        assert_eq!(nonces.take("a", "0", now, now), Ok(()));
+        let others = (1..MAX_NONCES).map(|number| {
+            let mut digest = [0; 32];
+            digest[..8].copy_from_slice(&number.to_le_bytes());
+            (now, digest)
+        });
+        nonces.0.extend(others);
+        let refused = nonces.take("a", "one more", now, now).unwrap_err();
+        assert_eq!((refused.code.0, refused.status_code), (42910, 429));
+        assert_eq!(nonces.take("a", "0", now, now).unwrap_err().code.0, 40105);
+        assert_eq!(nonces.take("a", "later", now, now + WINDOW + 1), Ok(()));
+    }
+}

@@ -1,0 +1,70 @@
+//! Credentials and tokens.
+
+use capably_protocol::{ErrorInfo, Str, TokenRequest};
+
+use super::App;
+use crate::hub::{
+    IssuedToken, Now, Output, Turn,
+    access::{
+        identity::{Credentials, Identity, PresentedKey},
+        revocation::{RevocationRequest, Revoked},
+    },
+};
+
+impl App {
+    /// The identity that the credentials prove, with the client id that the request names.
+    ///
+    /// # Errors
+    /// As [`Access::authenticate`](crate::hub::access::Access::authenticate).
+    pub(crate) fn authenticate(
+        &self,
+        credentials: &Credentials,
+        client_id: Option<Str>,
+        now: Now,
+    ) -> Result<Identity, ErrorInfo> {
+        self.access.authenticate(credentials, client_id, now)
+    }
+
+    /// Counts a REST request whose credentials are valid.
+    ///
+    /// # Errors
+    /// Code 42918 when the app receives more requests than it may.
+    pub(crate) fn admit_request(&mut self, now: Now) -> Result<(), ErrorInfo> {
+        self.access.admit_request(&self.settings, now)
+    }
+
+    /// Issues a token (RSA8).
+    ///
+    /// # Errors
+    /// As [`Access::request_token`](crate::hub::access::Access::request_token).
+    pub(crate) fn request_token(
+        &mut self,
+        key_id: &str,
+        request: &TokenRequest,
+        presented: Option<&PresentedKey>,
+        now: Now,
+    ) -> Result<IssuedToken, ErrorInfo> {
+        self.access.request_token(key_id, request, presented, &self.settings, now)
+    }
+
+    /// Revokes tokens that were issued with a key, and disconnects the clients that use them (RSA17).
+    ///
+    /// # Errors
+    /// As [`Access::revoke`](crate::hub::access::Access::revoke).
+    pub(crate) fn revoke_tokens(
+        &mut self,
+        key_id: &str,
+        presented: &PresentedKey,
+        request: RevocationRequest,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) -> Result<Revoked, ErrorInfo> {
+        let prompts = request.allow_reauth_margin;
+        let revoked = self.access.revoke(key_id, presented, request, &self.settings, now)?;
+        self.keep_revocations(outputs);
+        let turn = &mut Turn { now, settings: &self.settings, outputs };
+        let (revocations, channels) = (&self.access.revocations, &mut self.channels);
+        self.connections.apply_revocations(revocations, prompts, channels, turn);
+        Ok(revoked)
+    }
+}

@@ -1,0 +1,254 @@
+//! An app: its keys, connections and channels. The front calls its methods, which route to the rooms.
+
+mod access;
+mod channels;
+mod push;
+mod stats;
+
+use std::{sync::Arc, time::Duration};
+
+use capably_protocol::{ClientFrame, ErrorInfo, Millis, PresenceMessage, ServerFrame, Str};
+
+use super::{
+    ConnectRequest, Limits, Namespace, Now, Output, Refusal, Settings, TransportId, Turn,
+    access::{Access, identity::Key},
+    channel::{Channels, Room},
+    connection::{Connections, error_frame, receive::Receiver},
+    error,
+    log::volume::Volume,
+    presence::Presence,
+    stats::{
+        Stats,
+        tally::{RequestKind, Way},
+    },
+};
+
+/// The interval at which expired entries and unused channels are dropped.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The configuration of a new app.
+#[derive(Debug, Default)]
+pub(crate) struct AppSpec {
+    pub(crate) id: Str,
+    pub(crate) keys: Vec<Arc<Key>>,
+    pub(crate) namespaces: Vec<Namespace>,
+    /// The members that stay for as long as the app, by channel.
+    pub(crate) members: Vec<(Str, Vec<PresenceMessage>)>,
+    /// The time of the app's creation, in ms since the epoch. `None` for an app that is created now.
+    pub(crate) created: Option<Millis>,
+    pub(crate) limits: Limits,
+}
+
+/// An app.
+///
+/// Its methods are inputs, each with its time, which never goes back. They append their effects to `outputs`. After each
+/// input, read [`next_timeout`](Self::next_timeout), and call [`handle_timeout`](Self::handle_timeout) at that time.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(super) id: Str,
+    pub(super) settings: Arc<Settings>,
+    pub(super) access: Access,
+    pub(super) connections: Connections,
+    pub(super) channels: Channels,
+    pub(super) stats: Stats,
+    next_sweep: Duration,
+    /// The last frame for every client, once the app has ended.
+    ended: Option<ServerFrame>,
+}
+
+impl App {
+    pub(crate) fn new(settings: Arc<Settings>, spec: AppSpec, now: Now) -> Self {
+        let AppSpec { id, keys, namespaces, members, created, limits } = spec;
+        let settings = limits.apply(settings);
+        let room = Room::new(settings.max_channels, settings.max_log_bytes);
+        let presence = Presence::of_fixtures(members, created.unwrap_or(now.wall));
+        Self {
+            access: Access::new(id.clone(), keys),
+            id,
+            connections: Connections::default(),
+            channels: Channels::new(settings.retention, room, namespaces, presence, now.wall),
+            settings,
+            stats: Stats::default(),
+            next_sweep: now.steady + SWEEP_INTERVAL,
+            ended: None,
+        }
+    }
+
+    /// A client has opened a transport: resumes its connection or creates one, and sends CONNECTED.
+    pub(crate) fn connect(
+        &mut self,
+        transport: TransportId,
+        request: ConnectRequest,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        if let Some(frame) = &self.ended {
+            outputs.push(Output::Frame(transport, frame.clone()));
+            outputs.push(Output::Close(transport));
+            return;
+        }
+        let turn = &mut Turn { now, settings: &self.settings, outputs };
+        let (revocations, channels) = (&self.access.revocations, &mut self.channels);
+        let opened = self.connections.connect(transport, request, revocations, channels, turn);
+        if let Some(opened) = opened {
+            self.stats.current(now).connections(self.connections.connected(), opened);
+            self.channels.send_occupancy(turn);
+        }
+    }
+
+    /// Frames have arrived on a transport, in this order. Frames on a transport that was replaced are dropped.
+    pub(crate) fn receive(
+        &mut self,
+        transport: TransportId,
+        frames: &mut Vec<ClientFrame>,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        let Some(connection) = self.connections.on_transport(transport) else {
+            frames.clear();
+            return;
+        };
+        let sent = outputs.len();
+        let turn = &mut Turn { now, settings: &self.settings, outputs };
+        let mut receiver = Receiver::new(connection, transport, &self.access, &mut self.channels);
+        for frame in frames.drain(..) {
+            if receiver.receive(frame, turn).is_break() {
+                break;
+            }
+        }
+        let received = receiver.finish(turn);
+        if received.renewed {
+            self.connections.watch_token_on(transport, &self.access.revocations, now);
+        }
+        if received.ended {
+            self.connections.end(transport, &mut self.channels, turn);
+        }
+        self.stats.current(now).presence(received.presence);
+        self.count_publish(Way::Realtime, received.messages, &outputs[sent..], now);
+        self.channels.make_room(outputs);
+        self.send_occupancy(now, outputs);
+    }
+
+    /// A frame has arrived that cannot be decoded.
+    pub(crate) fn refuse(
+        &mut self,
+        transport: TransportId,
+        refusal: Refusal,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        let Some(connection) = self.connections.on_transport(transport) else { return };
+        let sent = outputs.len();
+        connection.refuse(transport, refusal, outputs);
+        self.count_publish(Way::Realtime, Volume::default(), &outputs[sent..], now);
+    }
+
+    /// The transport's queue has room again: continues its replays.
+    pub(crate) fn fill(&mut self, transport: TransportId, now: Now, outputs: &mut Vec<Output>) {
+        if let Some(connection) = self.connections.on_transport(transport) {
+            let sent = outputs.len();
+            self.channels.fill(&connection.session(transport), outputs);
+            self.count(&outputs[sent..], now);
+        }
+    }
+
+    /// The client has violated the protocol: sends an ERROR, and ends the connection.
+    pub(crate) fn fail(
+        &mut self,
+        transport: TransportId,
+        error: ErrorInfo,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        let turn = &mut Turn { now, settings: &self.settings, outputs };
+        turn.outputs.push(Output::Frame(transport, error_frame(error)));
+        self.connections.end(transport, &mut self.channels, turn);
+        self.channels.send_occupancy(turn);
+    }
+
+    /// The client did not answer in time: closes its transport. The client may resume.
+    pub(crate) fn unanswered(
+        &mut self,
+        transport: TransportId,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        let turn = &mut Turn { now, settings: &self.settings, outputs };
+        self.connections.disconnect(transport, error::unanswered(), &mut self.channels, turn);
+        self.channels.send_occupancy(turn);
+    }
+
+    /// The transport is closed. The client may resume.
+    pub(crate) fn transport_closed(
+        &mut self,
+        transport: TransportId,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        let turn = &mut Turn { now, settings: &self.settings, outputs };
+        self.connections.transport_closed(transport, &mut self.channels, turn);
+        self.count(&[], now);
+        self.send_occupancy(now, outputs);
+    }
+
+    /// Does everything that is due by `now`.
+    pub(crate) fn handle_timeout(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        let turn = &mut Turn { now, settings: &self.settings, outputs };
+        let Self { access, connections, channels, .. } = self;
+        connections.handle_tokens(&access.revocations, channels, turn);
+        let has_returned = |id: &Str, name: &Str| {
+            connections.get(id).is_some_and(|it| it.attached.can_have_members(name))
+        };
+        channels.handle_departures(has_returned, turn);
+        connections.handle_expiries(channels, turn);
+        channels.handle_occupancy(turn);
+        channels.send_occupancy(turn);
+        if self.next_sweep <= now.steady {
+            channels.sweep(turn);
+            self.next_sweep = now.steady + SWEEP_INTERVAL;
+        }
+        channels.make_room(turn.outputs);
+    }
+
+    /// The time at which [`handle_timeout`](Self::handle_timeout) is needed next.
+    pub(crate) fn next_timeout(&self) -> Option<Duration> {
+        let connections = self.connections.next_timeout();
+        let sweep = (!self.channels.is_empty()).then_some(self.next_sweep);
+        let departure = self.channels.presence.next_departure();
+        let occupancy = self.channels.next_occupancy();
+        [connections, sweep, departure, occupancy].into_iter().flatten().min()
+    }
+
+    /// Ends the app: sends `frame` on every transport, and on every later one, and closes it.
+    pub(crate) fn end(&mut self, frame: &ServerFrame, outputs: &mut Vec<Output>) {
+        self.ended = Some(frame.clone());
+        self.connections.drop_all(frame, outputs);
+    }
+
+    /// Counts a REST request to the app.
+    pub(crate) fn count_request(&mut self, kind: RequestKind, succeeded: bool, now: Now) {
+        self.stats.current(now).request(kind, succeeded);
+    }
+
+    /// Counts what was published, and the frames that it caused.
+    fn count_publish(&mut self, way: Way, volume: Volume, outputs: &[Output], now: Now) {
+        self.stats.current(now).published(way, volume);
+        self.count(outputs, now);
+    }
+
+    /// Counts the frames that are sent, and the open connections and channels.
+    fn count(&mut self, outputs: &[Output], now: Now) {
+        let (channels, opened) = self.channels.count();
+        let persisted = std::mem::take(&mut self.channels.persisted);
+        let tally = self.stats.current(now);
+        tally.sent(outputs);
+        tally.persisted(persisted);
+        tally.channels(channels, opened);
+        tally.connections(self.connections.connected(), 0);
+    }
+
+    fn send_occupancy(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        let turn = &mut Turn { now, settings: &self.settings, outputs };
+        self.channels.send_occupancy(turn);
+    }
+}

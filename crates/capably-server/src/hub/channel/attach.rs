@@ -1,0 +1,213 @@
+//! Attaching and detaching, and the attachments of a connection whose credentials change.
+
+use capably_protocol::{
+    Flags, ServerFrame, Str,
+    frame::{Attach, Attached, ErrorFrame, Params},
+};
+
+use super::{
+    Channels,
+    attachment::{Attachment, Attachments, receives, supported_params},
+    replay::{Replay, Start},
+    subscriber::{self, Subscriber},
+};
+use crate::hub::{
+    Output, TransportId, Turn, access::identity::Identity, channel_name, error, ids::ConnectionId,
+    presence::Viewer,
+};
+
+/// The part of a connection that its channels use.
+pub(crate) struct Session<'a> {
+    pub(crate) connection: &'a ConnectionId,
+    pub(crate) transport: TransportId,
+    pub(crate) identity: &'a Identity,
+    /// Whether the client wants the messages of its own connection.
+    pub(crate) echo: bool,
+    pub(crate) attached: &'a mut Attachments,
+}
+
+impl Session<'_> {
+    pub(super) fn send(&self, frames: Vec<ServerFrame>, outputs: &mut Vec<Output>) {
+        let transport = self.transport;
+        outputs.extend(frames.into_iter().map(|frame| Output::Frame(transport, frame)));
+    }
+
+    /// The receiver of presence syncs for an attachment.
+    pub(super) fn viewer<'a>(&'a self, name: &'a Str, attachment: &'a Attachment) -> Viewer<'a> {
+        Viewer {
+            connection: self.connection,
+            name,
+            members_of: attachment.members_of(name),
+            modes: attachment.granted,
+        }
+    }
+}
+
+impl Channels {
+    /// Handles an ATTACH: answers with ATTACHED, or with an ERROR for the channel.
+    pub(crate) fn attach(
+        &mut self,
+        session: &mut Session<'_>,
+        attach: &Attach,
+        turn: &mut Turn<'_>,
+    ) {
+        let attachment = Attachment::read(attach, session.identity).and_then(|attachment| {
+            self.require_room(attachment.channel(&attach.channel), turn)?;
+            Ok(attachment)
+        });
+        match attachment {
+            Ok(attachment) => self.add_attachment(session, attach, attachment, turn),
+            Err(error) => {
+                self.detach(session, &attach.channel, turn);
+                let frame =
+                    ErrorFrame { channel: Some(attach.channel.clone()), error: Some(error) };
+                turn.outputs.push(Output::Frame(session.transport, ServerFrame::Error(frame)));
+            }
+        }
+    }
+
+    fn add_attachment(
+        &mut self,
+        session: &mut Session<'_>,
+        attach: &Attach,
+        attachment: Attachment,
+        turn: &mut Turn<'_>,
+    ) {
+        let transport = session.transport;
+        let modes = attachment.granted;
+        let view = attachment.view.as_ref();
+        let mut params = view.map_or_else(Params::new, |view| view.params.clone());
+        params.extend(attach.params.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let newest = self.last_position();
+        let base = attachment.channel(&attach.channel).clone();
+        let now = turn.now.steady;
+        let channel = self.get_or_create(&base);
+        channel.expire(now);
+        let start = Start::of(attach, &params, view, channel, newest, now);
+        let mut flags = modes;
+        if start.resumed {
+            flags = flags | Flags::RESUMED;
+        }
+        let id = session.connection.clone();
+        let mut subscriber = Subscriber::new(id, &attachment, session.echo, start.position);
+        if !start.resumed {
+            subscriber.live_since = newest;
+        }
+        let mut missed = channel.log.after(start.position).filter(|entry| {
+            subscriber.wants(entry)
+                && view.is_none_or(|view| view.shows(channel, &subscriber, entry))
+        });
+        let first = missed.next();
+        let backlog = first.is_some();
+        if first.into_iter().chain(missed).any(|entry| entry.members().is_empty()) {
+            flags = flags | Flags::HAS_BACKLOG;
+        }
+        let attached = Attached {
+            channel: attach.channel.clone(),
+            channel_serial: Some(start.position.channel_serial()),
+            flags,
+            params: supported_params(&params, modes),
+            error: start.error,
+        };
+        let viewer = session.viewer(&attach.channel, &attachment);
+        session.send(self.presence.announce(&viewer, attached), turn.outputs);
+
+        let Self { map, presence, .. } = self;
+        if let Some(channel) = map.get_mut(&*base) {
+            channel.unsubscribe(transport, view);
+            if receives(modes) {
+                subscriber.behind = backlog.then_some(start.position);
+                channel.subscribe(transport, view, subscriber);
+                if backlog {
+                    let mut replay = Replay::new(session, presence);
+                    replay.fill(&attach.channel, &attachment, channel, turn.outputs);
+                }
+            }
+        }
+        let before = session.attached.insert(&attach.channel, attachment);
+        let before = before.map_or(Flags::NONE, |before| before.granted);
+        self.count_attachment(&base, before, modes);
+    }
+
+    /// Handles a SYNC: sends the members again. A client that is not attached receives nothing.
+    pub(crate) fn sync(&mut self, session: &Session<'_>, name: &Str, outputs: &mut Vec<Output>) {
+        if let Some(attachment) = session.attached.get(name) {
+            let frames = self.presence.sync(&session.viewer(name, attachment));
+            session.send(frames, outputs);
+        }
+    }
+
+    /// Ends the attachment of this name. Its members leave with the connection's last attachment to the channel.
+    pub(crate) fn detach(&mut self, session: &mut Session<'_>, name: &Str, turn: &mut Turn<'_>) {
+        let base = match session.attached.remove(name) {
+            Some(attachment) => {
+                self.remove_attachment(session.transport, name, &attachment);
+                attachment.channel(name).clone()
+            }
+            // After a resume, a client may have members on a channel that it has not attached again.
+            None => match channel_name::plain_str(name) {
+                Ok(base) => base,
+                Err(_) => return,
+            },
+        };
+        if !session.attached.can_have_members(&base) {
+            self.leave(session.connection, &base, turn);
+        }
+    }
+
+    /// Ends all attachments, as the transport is gone. The members stay.
+    pub(crate) fn detach_all(&mut self, transport: TransportId, attached: &mut Attachments) {
+        for (name, attachment) in attached.take() {
+            self.remove_attachment(transport, &name, &attachment);
+        }
+    }
+
+    fn remove_attachment(&mut self, transport: TransportId, name: &Str, attachment: &Attachment) {
+        let base = attachment.channel(name);
+        if let Some(channel) = self.get_mut(base) {
+            channel.unsubscribe(transport, attachment.view.as_ref());
+        }
+        self.count_attachment(base, attachment.granted, Flags::NONE);
+    }
+
+    /// Adapts the attachments to new credentials: grants and withdraws modes, and fails an attachment without any.
+    pub(crate) fn reconsider(&mut self, session: &mut Session<'_>, turn: &mut Turn<'_>) {
+        let since = self.last_position();
+        let Session { connection, transport, identity, echo, .. } = *session;
+        session.attached.retain(|name, attachment| {
+            let before = attachment.granted;
+            attachment.granted = attachment.allowed_by(name, identity);
+            let modes = attachment.granted;
+            let base = attachment.channel(name);
+            let view = attachment.view.as_ref();
+            self.count_attachment(base, before, modes);
+            let channel = self.get_or_create(base);
+            if modes == Flags::NONE {
+                channel.unsubscribe(transport, view);
+                if attachment.has_members() {
+                    self.leave(connection, base, turn);
+                }
+                let error = Some(error::denied("attach"));
+                let frame = ErrorFrame { channel: Some(name.clone()), error };
+                turn.outputs.push(Output::Frame(transport, ServerFrame::Error(frame)));
+                return false;
+            }
+            match (receives(before), receives(modes)) {
+                (true, true) => {
+                    let views = &mut channel.views;
+                    let subscribers = &mut channel.subscribers;
+                    if let Some(it) = subscriber::find(subscribers, views, transport, view) {
+                        it.modes = modes;
+                    }
+                }
+                (true, false) => channel.unsubscribe(transport, view),
+                (false, true) => {
+                    let subscriber = Subscriber::new(connection.clone(), attachment, echo, since);
+                    channel.subscribe(transport, view, subscriber);
+                }
+                (false, false) => {}
+            }
+            true
+        });
+    }
+}

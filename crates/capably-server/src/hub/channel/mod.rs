@@ -1,0 +1,173 @@
+//! Channels: their attachments, and the messages published on them.
+//!
+//! [`Channels`] looks a channel up by name and calls it. A [`Channel`] owns its log and its subscribers.
+
+mod annotate;
+mod attach;
+pub(super) mod attachment;
+mod change;
+mod channels;
+mod delta;
+mod filter;
+pub(super) mod history;
+pub(super) mod members;
+pub(super) mod occupancy;
+mod publish;
+mod replay;
+mod room;
+mod status;
+mod subscriber;
+mod view;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use capably_protocol::{ChannelMode, Str};
+
+pub(crate) use self::{
+    attach::Session,
+    channels::{Channels, Namespace},
+    room::Room,
+};
+use self::{
+    channels::PERSISTED_AGE,
+    delta::Fanout,
+    occupancy::Occupancy,
+    subscriber::{Subscriber, Viewers},
+};
+use super::{
+    Output, TransportId, Turn,
+    keep::Kept,
+    log::{Entry, Log, Retention, position::Position, volume::Traffic},
+    message::change::Changes,
+};
+
+/// A channel: its log, and the attachments that receive what is published.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    pub(crate) name: Str,
+    retention: Retention,
+    pub(crate) log: Log,
+    /// The newest position of the app at the last attach: channels that were not used for long are evicted first.
+    attached_at: Position,
+    /// Ids that publishers chose, to recognise a repeated publish (RSL1k).
+    pub(crate) ids: HashMap<Str, Position>,
+    pub(crate) changes: Changes,
+    subscribers: BTreeMap<TransportId, Subscriber>,
+    /// The subscribers under names with a qualifier, by the name.
+    views: BTreeMap<Str, Viewers>,
+    /// The attachments by mode. Members are counted by the presence set.
+    used: Occupancy,
+    /// The number of subscribers that receive the occupancy.
+    pub(crate) watchers: usize,
+    /// The time of the first sweep that found the channel unused.
+    idle_since: Option<Duration>,
+    /// Set when entries are to outlive the process.
+    pub(crate) kept: Option<Kept>,
+}
+
+impl Channel {
+    fn new(name: Str, retention: Retention, log: Log, kept: Option<Kept>) -> Self {
+        Self {
+            name,
+            retention,
+            attached_at: log.floor(),
+            log,
+            ids: HashMap::new(),
+            changes: Changes::new(),
+            subscribers: BTreeMap::new(),
+            views: BTreeMap::new(),
+            used: Occupancy::default(),
+            watchers: 0,
+            idle_since: None,
+            kept,
+        }
+    }
+
+    /// The position of an earlier publish with this id, chosen by its publisher.
+    fn position_of_id(&self, id: &str) -> Option<Position> {
+        self.ids.get(id).copied()
+    }
+
+    /// Appends an entry to the log and sends it to its subscribers.
+    fn commit(&mut self, entry: &Arc<Entry>, turn: &mut Turn<'_>) {
+        self.append(entry, turn);
+        self.send(entry, |_| true, turn.outputs);
+    }
+
+    fn append(&mut self, entry: &Arc<Entry>, turn: &mut Turn<'_>) {
+        self.log.append(Arc::clone(entry));
+        self.expire(turn.now.steady);
+        self.keep(entry, turn.outputs);
+    }
+
+    /// Sends an entry to the subscribers that want it and that `filter` accepts.
+    fn send(
+        &mut self,
+        entry: &Arc<Entry>,
+        filter: impl Fn(&Subscriber) -> bool,
+        outputs: &mut Vec<Output>,
+    ) {
+        let mut fanout = Fanout::new(entry);
+        for (transport, subscriber) in &mut self.subscribers {
+            if subscriber.is_due(entry) && subscriber.wants(entry) && filter(subscriber) {
+                outputs.push(Output::Broadcast(*transport, fanout.broadcast(subscriber)));
+            }
+        }
+        self.views.values_mut().for_each(|viewers| viewers.send(entry, &filter, outputs));
+    }
+
+    /// The volume of the newest entry, if it is persisted for longer than usual.
+    fn newly_persisted(&self) -> Traffic {
+        let newest = self.log.iter().next_back();
+        let newest = newest.filter(|_| self.retention.age >= PERSISTED_AGE);
+        newest.map_or_else(Traffic::default, |entry| {
+            let volume = entry.volume();
+            match entry.mode() {
+                ChannelMode::PresenceSubscribe => {
+                    Traffic { presence: volume, ..Traffic::default() }
+                }
+                _ => Traffic { messages: volume, ..Traffic::default() },
+            }
+        })
+    }
+
+    /// Drops the entries that exceed the retention.
+    pub(crate) fn expire(&mut self, now: Duration) {
+        while let Some(entry) = self.log.pop_expired(&self.retention, now) {
+            if let Some(kept) = &mut self.kept {
+                kept.drop_entry();
+            }
+            self.forget(&entry);
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.expire(&self.retention, &self.log, now);
+        }
+    }
+
+    /// Drops the ids and the changes of messages whose entry has left the log.
+    fn forget(&mut self, entry: &Entry) {
+        for id in entry.items().iter().filter_map(|item| item.id.as_ref()) {
+            self.ids.remove(id);
+        }
+        if entry.is_creation() && !self.changes.is_empty() {
+            let position = entry.position();
+            for index in 0..entry.items().len() {
+                self.changes.remove(&(position, index));
+            }
+        }
+    }
+
+    /// Whether the channel has been unused for so long that no client can resume on it.
+    fn is_forgettable(&mut self, now: Duration) -> bool {
+        if !self.is_unused() {
+            self.idle_since = None;
+            return false;
+        }
+        let since = *self.idle_since.get_or_insert(now);
+        now.saturating_sub(since) > self.retention.age
+    }
+}

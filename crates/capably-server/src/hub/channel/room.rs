@@ -1,0 +1,156 @@
+//! Room: limits on the number of channels, and on the memory of their logs.
+
+use std::time::Duration;
+
+use capably_protocol::{ErrorInfo, Str};
+
+use super::{Channel, Channels};
+use crate::hub::{
+    Output, Turn, error,
+    log::{meter::Meter, position::Position},
+};
+
+/// The approximate size of a channel without its log, in bytes.
+const CHANNEL_SIZE: usize = 1024;
+
+/// The shortest time between two searches for unused channels.
+const RECLAIM_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The limits of the channels of an app.
+#[derive(Debug)]
+pub(crate) struct Room {
+    max_channels: Option<usize>,
+    max_bytes: usize,
+    pub(crate) meter: Meter,
+    /// The size above which entries are dropped. It exceeds `max_bytes` after a search that could drop too little, so
+    /// that not every publish searches again in vain.
+    threshold: usize,
+    /// The time of the last search for unused channels.
+    reclaimed: Option<Duration>,
+}
+
+impl Room {
+    pub(crate) fn new(max_channels: Option<usize>, max_bytes: usize) -> Self {
+        let (meter, reclaimed) = (Meter::default(), None);
+        Self { max_channels, max_bytes, meter, threshold: max_bytes, reclaimed }
+    }
+
+    /// Lets the next publish search again for entries to drop.
+    pub(crate) fn reconsider(&mut self) {
+        self.threshold = self.max_bytes;
+    }
+}
+
+impl Channels {
+    /// Checks that the channel exists or may be created. At the limit, unused channels are dropped first.
+    ///
+    /// # Errors
+    /// Code 40114 when the app has the maximum number of channels.
+    pub(crate) fn require_room(
+        &mut self,
+        name: &str,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), ErrorInfo> {
+        let Some(max) = self.room.max_channels else { return Ok(()) };
+        if self.map.len() < max || self.map.contains_key(name) {
+            return Ok(());
+        }
+        let now = turn.now.steady;
+        let due = |at: Duration| now.saturating_sub(at) >= RECLAIM_INTERVAL;
+        if self.room.reclaimed.is_none_or(due) {
+            self.room.reclaimed = Some(now);
+            self.drop_channels(turn.outputs, |channel| {
+                channel.expire(now);
+                channel.is_unused()
+            });
+        }
+        if self.map.len() < max { Ok(()) } else { Err(error::too_many_channels(max)) }
+    }
+
+    /// Drops the oldest entries of the least recently used channels, if all logs together exceed their limit. The
+    /// storage still has the entries.
+    pub(crate) fn make_room(&mut self, outputs: &mut Vec<Output>) {
+        if self.held() <= self.room.threshold {
+            return;
+        }
+        // A tenth more than necessary is dropped, since each search reads every channel.
+        let max = self.room.max_bytes;
+        let goal = max - max / 10;
+        let mut by_use: Vec<(Position, Str)> =
+            self.map.values().map(|channel| (channel.used_at(), channel.name.clone())).collect();
+        by_use.sort_unstable();
+        let newest = by_use.len().saturating_sub(1);
+        for (index, (_, name)) in by_use.into_iter().enumerate() {
+            let Some(excess) = self.held().checked_sub(goal).filter(|excess| *excess > 0) else {
+                break;
+            };
+            let Some(channel) = self.map.get_mut(&name) else { continue };
+            // The newest entry of the app stays: its publisher may just have received the acknowledgement.
+            channel.evict(excess, usize::from(index == newest));
+            if channel.is_unused() {
+                self.drop_channel(&name, outputs);
+            }
+        }
+        let held = self.held();
+        self.room.threshold =
+            if held <= goal { max } else { held.max(max).saturating_add(max / 10) };
+    }
+
+    /// The approximate size of all channels and their logs, in bytes.
+    pub(crate) fn held(&self) -> usize {
+        self.room.meter.total() + self.map.len() * CHANNEL_SIZE
+    }
+
+    fn drop_channel(&mut self, name: &str, outputs: &mut Vec<Output>) {
+        if let Some(channel) = self.map.remove(name) {
+            channel.forget_kept(outputs);
+            self.forgotten = self.forgotten.max(channel.log.floor());
+        }
+    }
+
+    /// Drops the channels for which `is_dropped` returns true.
+    pub(crate) fn drop_channels(
+        &mut self,
+        outputs: &mut Vec<Output>,
+        mut is_dropped: impl FnMut(&mut Channel) -> bool,
+    ) {
+        let mut forgotten = self.forgotten;
+        self.map.retain(|_, channel| {
+            let dropped = is_dropped(channel);
+            if dropped {
+                channel.forget_kept(outputs);
+                forgotten = forgotten.max(channel.log.floor());
+            }
+            !dropped
+        });
+        self.forgotten = forgotten;
+    }
+}
+
+impl Channel {
+    /// The position of the last publish or attach.
+    fn used_at(&self) -> Position {
+        self.log.last().max(self.attached_at)
+    }
+
+    /// Whether the channel has no attachments and no entries, in memory or in the storage.
+    pub(crate) fn is_unused(&self) -> bool {
+        let evicted = self.kept.as_ref().is_some_and(|kept| kept.evicted.is_some());
+        self.used.connections == 0 && self.log.is_empty() && !evicted
+    }
+
+    /// Drops the oldest entries of the log, by about `excess` bytes, except the newest `keep`. Stored entries stay in the
+    /// storage.
+    fn evict(&mut self, excess: usize, keep: usize) {
+        let mut evicted = 0;
+        while evicted < excess && self.log.len() > keep {
+            let floor = self.log.floor();
+            let Some(entry) = self.log.pop_oldest() else { break };
+            if let Some(kept) = &mut self.kept {
+                kept.evict(floor, &entry);
+            }
+            self.forget(&entry);
+            evicted += entry.size();
+        }
+    }
+}

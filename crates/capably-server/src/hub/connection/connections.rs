@@ -1,0 +1,328 @@
+//! All connections of an app, with the timers of disconnected clients and of tokens.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use capably_protocol::{ErrorInfo, Millis, ServerFrame, Str};
+
+use super::{Connection, Entropy, id_in_key};
+use crate::hub::{
+    Now, Output, TransportId, Turn,
+    access::{identity::Identity, revocation::Revocations},
+    channel::Channels,
+    error,
+    ids::ConnectionId,
+};
+
+/// The parameters of a client that connects. They hold secrets, so there is no `Debug`.
+pub(crate) struct ConnectRequest {
+    pub(crate) identity: Identity,
+    /// Whether the client wants the messages of its own connection.
+    pub(crate) echo: bool,
+    /// The time for which members stay while the client is disconnected, if not the usual one.
+    pub(crate) remain: Option<Duration>,
+    /// The longest time without a frame to the client.
+    pub(crate) max_idle_interval: Duration,
+    /// The key of a connection to continue, from `resume` or `recover`.
+    pub(crate) resume: Option<Str>,
+    pub(crate) entropy: Entropy,
+}
+
+/// The time before a token's expiry at which the server asks the client for a new one, in ms.
+const PROMPT_BEFORE: Millis = 30_000;
+
+/// The connections of an app.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    map: BTreeMap<ConnectionId, Connection>,
+    transports: HashMap<TransportId, ConnectionId>,
+    /// Connections whose client is disconnected, by the time when their state is dropped.
+    expiries: BTreeSet<(Duration, ConnectionId)>,
+    /// Connected clients with a token, by the time of the next check of the token.
+    pub(crate) token_watch: BTreeSet<(Duration, ConnectionId)>,
+}
+
+impl Connections {
+    pub(crate) fn get(&self, id: &ConnectionId) -> Option<&Connection> {
+        self.map.get(id)
+    }
+
+    /// All connections, those of disconnected clients among them.
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Connection> {
+        self.map.values()
+    }
+
+    /// The number of connected clients.
+    pub(crate) fn connected(&self) -> usize {
+        self.transports.len()
+    }
+
+    /// The connection that uses the transport.
+    pub(crate) fn on_transport(&mut self, transport: TransportId) -> Option<&mut Connection> {
+        self.map.get_mut(self.transports.get(&transport)?)
+    }
+
+    /// The connection with this connection key, if its state is still there.
+    pub(crate) fn with_key(&self, key: &str, now: Duration) -> Option<&Connection> {
+        let connection = self.map.get(id_in_key(key)?)?;
+        let live = connection.expires.is_none_or(|expires| now < expires);
+        (live && connection.has_key(key)).then_some(connection)
+    }
+
+    /// Connects a client: resumes a connection or creates one, and sends CONNECTED. Returns the number of connections
+    /// created, or `None` if the app has too many.
+    pub(crate) fn connect(
+        &mut self,
+        transport: TransportId,
+        request: ConnectRequest,
+        revocations: &Revocations,
+        channels: &mut Channels,
+        turn: &mut Turn<'_>,
+    ) -> Option<usize> {
+        let ConnectRequest { identity, echo, remain, max_idle_interval, resume, entropy } = request;
+        let now = turn.now.steady;
+        let resumed = resume.as_ref().and_then(|key| self.with_key(key, now));
+        if let Err(error) = self.require_room(resumed, turn.settings.max_connections) {
+            // An ERROR would be final. A client that receives DISCONNECTED tries again later.
+            let frame = ServerFrame::Disconnected { error: Some(error) };
+            turn.outputs.push(Output::Frame(transport, frame));
+            turn.outputs.push(Output::Close(transport));
+            return None;
+        }
+        let resumed = resumed.map(|connection| connection.id.clone());
+        let is_new = resumed.is_none();
+        let error = (resume.is_some() && is_new).then(error::bad_connection);
+        let id = match resumed {
+            Some(id) => {
+                self.close(&id, channels, turn);
+                id
+            }
+            None => {
+                let connection = Connection::new(&entropy, identity.clone());
+                let id = connection.id.clone();
+                self.map.insert(id.clone(), connection);
+                id
+            }
+        };
+        let connection = self.map.get_mut(&id)?;
+        if let Some(expires) = connection.expires {
+            self.expiries.remove(&(expires, id.clone()));
+        }
+        connection.identity = identity;
+        connection.echo = echo;
+        connection.remain = remain.unwrap_or(turn.settings.presence_remain);
+        connection.max_idle_interval = max_idle_interval;
+        channels.expect_back(&id, now + connection.remain);
+        connection.use_transport(transport);
+        self.transports.insert(transport, id.clone());
+        let connected = connection.connected(turn.settings, error);
+        turn.outputs.push(Output::Frame(transport, connected));
+        self.watch_token(&id, revocations, turn.now);
+        Some(usize::from(is_new))
+    }
+
+    /// Checks that the app may have one more connection, or that the client takes the place of one.
+    ///
+    /// # Errors
+    /// Code 40111 when the app has the maximum number of connections.
+    fn require_room(
+        &self,
+        resumed: Option<&Connection>,
+        max: Option<usize>,
+    ) -> Result<(), ErrorInfo> {
+        let Some(max) = max else { return Ok(()) };
+        let replaces = resumed.is_some_and(|connection| connection.transport.is_some());
+        if self.connected() < max || replaces {
+            Ok(())
+        } else {
+            Err(error::too_many_connections(max))
+        }
+    }
+
+    /// Ends the use of a connection's transport. The attachments end, the other state stays for a resume.
+    fn release(
+        &mut self,
+        id: &ConnectionId,
+        channels: &mut Channels,
+        turn: &Turn<'_>,
+    ) -> Option<TransportId> {
+        let connection = self.map.get_mut(id)?;
+        if let Some(due) = connection.token_due.take() {
+            self.token_watch.remove(&(due, id.clone()));
+        }
+        let transport = connection.transport.take()?;
+        channels.detach_all(transport, &mut connection.attached);
+        let now = turn.now.steady;
+        let expires = now + turn.settings.connection_state_ttl;
+        connection.expires = Some(expires);
+        channels.expect_back(id, now + connection.remain);
+        self.expiries.insert((expires, id.clone()));
+        self.transports.remove(&transport);
+        Some(transport)
+    }
+
+    /// Closes the transport of a connection. The client may resume it.
+    fn close(&mut self, id: &ConnectionId, channels: &mut Channels, turn: &mut Turn<'_>) {
+        if let Some(transport) = self.release(id, channels, turn) {
+            turn.outputs.push(Output::Close(transport));
+        }
+    }
+
+    /// Sends DISCONNECTED to the client on a transport, and closes the transport. The client may resume.
+    pub(crate) fn disconnect(
+        &mut self,
+        transport: TransportId,
+        error: ErrorInfo,
+        channels: &mut Channels,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(id) = self.transports.get(&transport).cloned() else { return };
+        let frame = ServerFrame::Disconnected { error: Some(error) };
+        turn.outputs.push(Output::Frame(transport, frame));
+        self.close(&id, channels, turn);
+    }
+
+    /// The transport was closed by the client or the network.
+    pub(crate) fn transport_closed(
+        &mut self,
+        transport: TransportId,
+        channels: &mut Channels,
+        turn: &Turn<'_>,
+    ) {
+        if let Some(id) = self.transports.get(&transport).cloned() {
+            self.release(&id, channels, turn);
+        }
+    }
+
+    /// Closes the transport, and drops the state of its connection.
+    pub(crate) fn end(
+        &mut self,
+        transport: TransportId,
+        channels: &mut Channels,
+        turn: &mut Turn<'_>,
+    ) {
+        turn.outputs.push(Output::Close(transport));
+        let Some(id) = self.transports.get(&transport).cloned() else { return };
+        self.release(&id, channels, turn);
+        if let Some(connection) = self.map.remove(&id)
+            && let Some(expires) = connection.expires
+        {
+            self.expiries.remove(&(expires, id.clone()));
+        }
+        channels.leave_all(&id, turn);
+    }
+
+    /// Drops all connections. Clients that are connected receive `frame` first.
+    pub(crate) fn drop_all(&mut self, frame: &ServerFrame, outputs: &mut Vec<Output>) {
+        for transport in self.map.values().filter_map(|connection| connection.transport) {
+            outputs.push(Output::Frame(transport, frame.clone()));
+            outputs.push(Output::Close(transport));
+        }
+        *self = Self::default();
+    }
+
+    /// Drops the state of connections whose client was disconnected for too long.
+    pub(crate) fn handle_expiries(&mut self, channels: &mut Channels, turn: &mut Turn<'_>) {
+        while let Some((expires, id)) = self.expiries.first().cloned()
+            && expires <= turn.now.steady
+        {
+            self.expiries.pop_first();
+            self.map.remove(&id);
+            channels.leave_all(&id, turn);
+        }
+    }
+
+    /// Schedules the next check of the token of the connection that uses the transport.
+    pub(crate) fn watch_token_on(
+        &mut self,
+        transport: TransportId,
+        revocations: &Revocations,
+        now: Now,
+    ) {
+        if let Some(id) = self.transports.get(&transport).cloned() {
+            self.watch_token(&id, revocations, now);
+        }
+    }
+
+    fn watch_token(&mut self, id: &ConnectionId, revocations: &Revocations, now: Now) {
+        let Some(connection) = self.map.get_mut(id) else { return };
+        if let Some(due) = connection.token_due.take() {
+            self.token_watch.remove(&(due, id.clone()));
+        }
+        if connection.transport.is_none() {
+            return;
+        }
+        if let Some(token) = &connection.identity.token {
+            let left = token.expires.saturating_sub(now.wall).max(0);
+            let wait = if left > PROMPT_BEFORE { left - PROMPT_BEFORE } else { left };
+            let revoked = revocations.applies_at(&connection.identity);
+            let wait = revoked.map_or(wait, |at| wait.min(at.saturating_sub(now.wall).max(0)));
+            let due = now.steady + Duration::from_millis(wait.unsigned_abs());
+            connection.token_due = Some(due);
+            self.token_watch.insert((due, id.clone()));
+        }
+    }
+
+    /// Asks clients for a new token shortly before theirs expires, and disconnects those whose token has expired or is
+    /// revoked.
+    pub(crate) fn handle_tokens(
+        &mut self,
+        revocations: &Revocations,
+        channels: &mut Channels,
+        turn: &mut Turn<'_>,
+    ) {
+        while let Some((due, id)) = self.token_watch.first().cloned()
+            && due <= turn.now.steady
+        {
+            self.token_watch.pop_first();
+            let Some(connection) = self.map.get_mut(&id) else { continue };
+            connection.token_due = None;
+            let (Some(transport), Some(token)) = (connection.transport, &connection.identity.token)
+            else {
+                continue;
+            };
+            if token.has_expired(turn.now.wall) {
+                self.disconnect(transport, error::token_expired(), channels, turn);
+            } else if revocations.has_revoked(&connection.identity, turn.now.wall) {
+                self.disconnect(transport, error::token_revoked(), channels, turn);
+            } else {
+                turn.outputs.push(Output::Frame(transport, ServerFrame::Auth));
+                self.watch_token(&id, revocations, turn.now);
+            }
+        }
+    }
+
+    /// Applies new revocations: disconnects clients whose token is revoked by now. Clients whose token is revoked later
+    /// are asked for a new one if `prompts` is set.
+    pub(crate) fn apply_revocations(
+        &mut self,
+        revocations: &Revocations,
+        prompts: bool,
+        channels: &mut Channels,
+        turn: &mut Turn<'_>,
+    ) {
+        let revoked: Vec<_> = self
+            .map
+            .values()
+            .filter(|connection| revocations.applies_at(&connection.identity).is_some())
+            .filter_map(|connection| Some((connection.id.clone(), connection.transport?)))
+            .collect();
+        for (id, transport) in revoked {
+            if prompts {
+                turn.outputs.push(Output::Frame(transport, ServerFrame::Auth));
+            }
+            self.watch_token(&id, revocations, turn.now);
+        }
+        self.handle_tokens(revocations, channels, turn);
+    }
+
+    /// The time when a token is to be checked or a state is to be dropped next.
+    pub(crate) fn next_timeout(&self) -> Option<Duration> {
+        let expiry = self.expiries.first().map(|(expires, _)| *expires);
+        let token = self.token_watch.first().map(|(due, _)| *due);
+        [expiry, token].into_iter().flatten().min()
+    }
+}

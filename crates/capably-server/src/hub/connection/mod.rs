@@ -1,0 +1,181 @@
+//! Connections of clients: their state, and the frames that they send.
+
+mod ack;
+mod connections;
+pub(super) mod receive;
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use capably_protocol::{
+    ConnectionDetails, ErrorInfo, ServerFrame, Str,
+    frame::{Connected, ErrorFrame},
+};
+
+use self::ack::{Outcome, Outcomes};
+pub(crate) use self::connections::{ConnectRequest, Connections};
+use super::{
+    Settings, TransportId,
+    access::{identity::Identity, secret::Secret},
+    channel::{Session, attachment::Attachments},
+    ids::ConnectionId,
+    log::position::SITE,
+    message::publish::Accepted,
+    pace::{ChannelPaces, Pace, USUAL_RATE},
+};
+
+/// The state of a connection, which a client can resume on another transport.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    id: ConnectionId,
+    secret: Secret,
+    /// The number of transports so far. It is the last part of the connection key.
+    generation: u32,
+    identity: Identity,
+    /// Whether the client wants the messages of its own connection.
+    echo: bool,
+    /// The time for which members stay while the client is disconnected.
+    remain: Duration,
+    /// The longest time without a frame to the client (CD2h).
+    max_idle_interval: Duration,
+    /// The transport in use. `None` while the client is disconnected.
+    transport: Option<TransportId>,
+    /// The time at which the state is dropped, while the client is disconnected.
+    expires: Option<Duration>,
+    /// The time of the next check of the token, while the client is connected with a token.
+    token_due: Option<Duration>,
+    /// Attachments end with the transport. After a resume the client attaches again, from the serial it had reached.
+    pub(crate) attached: Attachments,
+    /// The `msgSerial` of the next frame. Frames below it are repeated.
+    next_msg_serial: u64,
+    /// Frames below this `msgSerial` were acknowledged on the transport in use.
+    acknowledged: u64,
+    outcomes: Outcomes,
+    pace: Pace,
+    /// The rates of channels for which the token limits them.
+    channel_paces: ChannelPaces,
+}
+
+/// Random bytes for the id and the secret of a new connection.
+pub(crate) type Entropy = [u8; 24];
+
+/// How long clients keep tombstones of objects, in ms.
+const OBJECTS_GC_GRACE_PERIOD: u64 = 86_400_000;
+
+impl Connection {
+    fn new(entropy: &Entropy, identity: Identity) -> Self {
+        let (id, secret) = entropy.split_at(9);
+        Self {
+            id: URL_SAFE_NO_PAD.encode(id).into(),
+            secret: Secret::new(URL_SAFE_NO_PAD.encode(secret)),
+            generation: 0,
+            identity,
+            echo: true,
+            remain: Duration::ZERO,
+            max_idle_interval: Duration::ZERO,
+            transport: None,
+            expires: None,
+            token_due: None,
+            attached: Attachments::default(),
+            next_msg_serial: 0,
+            acknowledged: 0,
+            outcomes: Outcomes::default(),
+            pace: Pace::default(),
+            channel_paces: ChannelPaces::default(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> &ConnectionId {
+        &self.id
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The part of the connection that its channels use, on this transport.
+    pub(crate) fn session(&mut self, transport: TransportId) -> Session<'_> {
+        Session {
+            connection: &self.id,
+            transport,
+            identity: &self.identity,
+            echo: self.echo,
+            attached: &mut self.attached,
+        }
+    }
+
+    /// Starts to use a transport. The connection has a new key from then on (RTN15e).
+    fn use_transport(&mut self, transport: TransportId) {
+        self.generation += 1;
+        self.transport = Some(transport);
+        self.expires = None;
+        self.acknowledged = 0;
+    }
+
+    /// The CONNECTED for the transport in use.
+    fn connected(&self, settings: &Settings, error: Option<ErrorInfo>) -> ServerFrame {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let details = ConnectionDetails {
+            client_id: self.identity.client.wire_id(),
+            connection_key: Some(self.key()),
+            max_message_size: Some(settings.max_message_size as u64),
+            max_frame_size: Some(settings.max_frame_size as u64),
+            max_inbound_rate: Some(settings.max_inbound_rate.unwrap_or(USUAL_RATE).into()),
+            connection_state_ttl: Some(millis(settings.connection_state_ttl)),
+            server_id: Some(settings.server_id.clone()),
+            max_idle_interval: Some(millis(self.max_idle_interval)),
+            objects_gc_grace_period: Some(OBJECTS_GC_GRACE_PERIOD),
+            site_code: Some(Str::from_static(SITE)),
+        };
+        ServerFrame::Connected(Box::new(Connected {
+            connection_id: Some(self.id.clone()),
+            details: Some(details),
+            error,
+        }))
+    }
+
+    /// The connection key for the transport in use.
+    fn key(&self) -> Str {
+        Str::from(format!("{}!{}-{}", self.id, self.secret.reveal(), self.generation))
+    }
+
+    /// Whether `key` is a key of this connection, the latest or an earlier one: the client may have lost its transport
+    /// before it received the latest.
+    fn has_key(&self, key: &str) -> bool {
+        let Some((id, rest)) = key.split_once('!') else { return false };
+        let Some((secret, generation)) = rest.rsplit_once('-') else { return false };
+        let Ok(generation) = generation.parse::<u32>() else { return false };
+        id == &*self.id && self.secret.is(secret) && (1..=self.generation).contains(&generation)
+    }
+
+    /// The outcome of the first copy of a frame that the client has sent before.
+    fn earlier_outcome(&self, msg_serial: u64) -> Option<Outcome> {
+        (msg_serial < self.next_msg_serial).then(|| self.outcomes.get(msg_serial))
+    }
+
+    /// Remembers the result of a frame, in case the client sends it again.
+    fn remember(&mut self, msg_serial: u64, result: Result<Accepted, ErrorInfo>) -> Outcome {
+        let outcome = Outcome::from(result);
+        self.next_msg_serial = msg_serial.saturating_add(1);
+        self.outcomes.add(msg_serial, &outcome);
+        outcome
+    }
+
+    /// Whether to acknowledge a frame: once on each transport. A second ACK or NACK on the same transport would break
+    /// the protocol. On an earlier transport it may have been lost.
+    fn acknowledges(&mut self, msg_serial: u64) -> bool {
+        let is_first = msg_serial >= self.acknowledged;
+        self.acknowledged = self.acknowledged.max(msg_serial.saturating_add(1));
+        is_first
+    }
+}
+
+/// The connection id at the start of a connection key.
+fn id_in_key(key: &str) -> Option<&str> {
+    key.split_once('!').map(|(id, _)| id)
+}
+
+/// An ERROR for the whole connection.
+pub(crate) fn error_frame(error: ErrorInfo) -> ServerFrame {
+    ServerFrame::Error(ErrorFrame { channel: None, error: Some(error) })
+}

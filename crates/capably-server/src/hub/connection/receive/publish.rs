@@ -1,0 +1,136 @@
+//! MESSAGE, ANNOTATION and PRESENCE.
+
+use capably_protocol::{
+    Annotation, ChannelMode, ErrorInfo, Message, PresenceMessage, Str, frame::Publish,
+};
+
+use super::Receiver;
+use crate::hub::{
+    Turn,
+    access::capability::Operation,
+    channel::members::PresenceFrame,
+    connection::{Connection, ack::Outcome},
+    error,
+    log::payload::take_items,
+    message::{
+        change::is_change,
+        ephemeral::{self, EPHEMERAL},
+        publish::{Accepted, Publisher},
+    },
+};
+
+impl Receiver<'_> {
+    pub(super) fn publish(
+        &mut self,
+        publish: Publish<Message>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Accepted, ErrorInfo> {
+        let Publish { channel, msg_serial, items, params } = publish;
+        error::unless_forced(params.get("_forceNack").map(String::as_str))?;
+        let mut messages = take_items(items);
+        ephemeral::mark(params.get(EPHEMERAL).map(String::as_str), &mut messages)?;
+        // A change needs other rights than a publish. They are checked with the change.
+        if !messages.first().is_some_and(is_change) {
+            let mode = ChannelMode::Publish;
+            self.connection.require_mode(&channel, mode, Operation::Publish)?;
+        }
+        let publisher = self.connection.publisher(msg_serial);
+        let accepted = self.channels.publish(&channel, messages, publisher, turn)?;
+        self.received.messages.add(accepted.volume());
+        Ok(accepted)
+    }
+
+    pub(super) fn annotate(
+        &mut self,
+        publish: Publish<Annotation>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Accepted, ErrorInfo> {
+        let Publish { channel, msg_serial, items, params } = publish;
+        error::unless_forced(params.get("_forceNack").map(String::as_str))?;
+        let mode = ChannelMode::AnnotationPublish;
+        self.connection.require_mode(&channel, mode, Operation::AnnotationPublish)?;
+        let publisher = self.connection.publisher(msg_serial);
+        let accepted = self.channels.annotate(&channel, take_items(items), publisher, turn)?;
+        self.received.messages.add(accepted.volume());
+        Ok(accepted)
+    }
+
+    /// Unlike other frames, a repeated PRESENCE can have an effect: it enters members again that have left because the
+    /// client was disconnected for too long.
+    pub(super) fn publish_presence(
+        &mut self,
+        publish: Publish<PresenceMessage>,
+        turn: &mut Turn<'_>,
+    ) {
+        let msg_serial = publish.msg_serial;
+        let earlier = self.connection.earlier_outcome(msg_serial);
+        let outcome = match earlier {
+            Some(outcome @ (Outcome::Refused(_) | Outcome::Forgotten)) => outcome,
+            earlier => {
+                let frame = PresenceFrame {
+                    connection: &self.connection.id,
+                    identity: &self.connection.identity,
+                    attached: &self.connection.attached,
+                    publish,
+                    repeated: earlier.is_some(),
+                };
+                let result = self.channels.publish_presence(frame, turn);
+                earlier.unwrap_or_else(|| {
+                    if let Ok(accepted) = &result {
+                        self.received.presence.add(accepted.volume());
+                    }
+                    self.connection.remember(msg_serial, result)
+                })
+            }
+        };
+        self.acknowledge(msg_serial, outcome, turn.outputs);
+    }
+}
+
+impl Connection {
+    /// Checks that the attachment to the channel has the mode. A connection that is not attached needs no mode.
+    ///
+    /// # Errors
+    /// Code 40160 when the credentials do not allow the operation, 40165 when the client did not request the mode.
+    fn require_mode(
+        &self,
+        channel: &Str,
+        mode: ChannelMode,
+        operation: Operation,
+    ) -> Result<(), ErrorInfo> {
+        let Some(attachment) = self.attached.get(channel) else { return Ok(()) };
+        if attachment.granted.contains(mode.flag()) {
+            return Ok(());
+        }
+        self.identity.require(attachment.resource(channel), operation)?;
+        Err(error::mode_missing(mode.name()))
+    }
+
+    fn publisher(&self, msg_serial: u64) -> Publisher<'_> {
+        Publisher {
+            identity: &self.identity,
+            connection: Some(&self.id),
+            frame_id: Some(frame_id(&self.id, msg_serial)),
+        }
+    }
+}
+
+/// `connectionId:msgSerial`, from which the ids of the messages derive. Written by hand, as this runs for each frame.
+fn frame_id(connection: &str, msg_serial: u64) -> Str {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    let mut rest = msg_serial;
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    let mut id = Vec::with_capacity(connection.len() + 1 + digits.len() - start);
+    id.extend_from_slice(connection.as_bytes());
+    id.push(b':');
+    id.extend_from_slice(&digits[start..]);
+    Str::try_from(id).expect("an id and digits are UTF-8")
+}

@@ -1,0 +1,191 @@
+//! Positions: the order of all entries of an app, and the serials that express them.
+
+use capably_protocol::{Millis, Str};
+
+/// The site code of this server, in serials and in `connectionDetails`.
+pub(crate) const SITE: &str = "local";
+
+/// The position of a frame among all frames of an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Position {
+    time: u64,
+    counter: u16,
+}
+
+const TIME_DIGITS: usize = 14;
+const COUNTER_DIGITS: usize = 3;
+const INDEX_DIGITS: usize = 3;
+const CHANNEL_SERIAL_LEN: usize = TIME_DIGITS + 1 + COUNTER_DIGITS + 1 + SITE.len();
+
+/// The most frames of one millisecond. Further frames count into the next.
+const COUNTER_LIMIT: u16 = 1000;
+
+/// The most messages in one frame, so that their indexes have a fixed width.
+pub(crate) const MAX_INDEX: usize = 1000;
+
+impl Position {
+    /// The `channelSerial` of the frame. It has a fixed width, so that serials sort as texts.
+    pub(crate) fn channel_serial(self) -> Str {
+        self.text(None)
+    }
+
+    /// The `serial` of the frame's message at `index`.
+    pub(crate) fn message_serial(self, index: usize) -> Str {
+        self.text(Some(index))
+    }
+
+    /// The `serial` of the frame's first message, and the `channelSerial` as a slice of it.
+    pub(crate) fn first_serials(self) -> (Str, Str) {
+        let message_serial = self.message_serial(0);
+        let channel_serial = Str::from(&message_serial[..CHANNEL_SERIAL_LEN]);
+        (message_serial, channel_serial)
+    }
+
+    /// The position in a channel serial, or in the front part of a message serial.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let text = text.as_bytes();
+        let time = digits(text.get(..TIME_DIGITS)?)?;
+        let rest = text[TIME_DIGITS..].strip_prefix(b"-")?;
+        let counter = digits(rest.get(..COUNTER_DIGITS)?)?;
+        let site = rest[COUNTER_DIGITS..].strip_prefix(b"@")?;
+        let site_end = site.iter().position(|byte| *byte == b':').unwrap_or(site.len());
+        (&site[..site_end] == SITE.as_bytes())
+            .then_some(Self { time, counter: u16::try_from(counter).ok()? })
+    }
+
+    /// The position and the index in a message serial. A channel serial counts as the index after the last message.
+    pub(crate) fn parse_message(text: &str) -> Option<(Self, usize)> {
+        let position = Self::parse(text)?;
+        let index = match text.split_once(':') {
+            Some((_, index)) => index.parse().ok()?,
+            None => usize::MAX,
+        };
+        Some((position, index))
+    }
+
+    /// The position after so many `frames` of the same millisecond. `None` if the millisecond has not as many.
+    pub(crate) fn plus(self, frames: u64) -> Option<Self> {
+        let counter = u64::from(self.counter).checked_add(frames)?;
+        let counter = u16::try_from(counter).ok().filter(|counter| *counter < COUNTER_LIMIT)?;
+        Some(Self { time: self.time, counter })
+    }
+
+    /// The length of [`to_bytes`](Self::to_bytes).
+    pub(crate) const BYTES: usize = 10;
+
+    /// The position as bytes, which sort as positions.
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.time.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.counter.to_be_bytes());
+        bytes
+    }
+
+    /// The inverse of [`to_bytes`](Self::to_bytes).
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (time, counter) = bytes.split_first_chunk()?;
+        let time = u64::from_be_bytes(*time);
+        let counter = u16::from_be_bytes(counter.try_into().ok()?);
+        (counter < COUNTER_LIMIT).then_some(Self { time, counter })
+    }
+
+    fn text(self, index: Option<usize>) -> Str {
+        let mut text = Vec::with_capacity(CHANNEL_SERIAL_LEN + 1 + INDEX_DIGITS);
+        push_digits(&mut text, self.time, TIME_DIGITS);
+        text.push(b'-');
+        push_digits(&mut text, u64::from(self.counter), COUNTER_DIGITS);
+        text.push(b'@');
+        text.extend_from_slice(SITE.as_bytes());
+        if let Some(index) = index {
+            text.push(b':');
+            push_digits(&mut text, index as u64, INDEX_DIGITS);
+        }
+        Str::try_from(text).expect("digits and punctuation are UTF-8")
+    }
+}
+
+/// The clock of an app. It issues positions, each after the last.
+#[derive(Debug)]
+pub(crate) struct SerialClock {
+    last: Position,
+}
+
+impl SerialClock {
+    /// A clock that issues positions after `now`.
+    pub(crate) fn new(now: Millis) -> Self {
+        Self { last: Position { time: u64::try_from(now).unwrap_or(0), counter: 0 } }
+    }
+
+    /// The last position.
+    pub(crate) fn last(&self) -> Position {
+        self.last
+    }
+
+    /// Makes later positions follow this position, too.
+    pub(crate) fn go_on_after(&mut self, position: Position) {
+        self.last = self.last.max(position);
+    }
+
+    /// The next position: of this millisecond, or after the last position if the wall clock stands or goes back.
+    pub(crate) fn next(&mut self, now: Millis) -> Position {
+        let time = u64::try_from(now).unwrap_or(0);
+        self.last = if time > self.last.time {
+            Position { time, counter: 0 }
+        } else {
+            self.last.plus(1).unwrap_or(Position { time: self.last.time + 1, counter: 0 })
+        };
+        self.last
+    }
+}
+
+fn digits(text: &[u8]) -> Option<u64> {
+    text.iter().try_fold(0, |number: u64, byte| {
+        byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0'))
+    })
+}
+
+fn push_digits(text: &mut Vec<u8>, number: u64, width: usize) {
+    let start = text.len();
+    text.resize(start + width, b'0');
+    let mut rest = number;
+    for digit in text[start..].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_grow_as_their_texts_do() {
+        let mut clock = SerialClock::new(1_726_585_978_590);
+        let mut last = clock.last().channel_serial();
+        // More than the counter holds within one millisecond, then a clock that goes back.
+        for now in std::iter::repeat_n(1_726_585_978_590, 2500).chain([1_726_585_978_000; 10]) {
+            let next = clock.next(now).channel_serial();
+            assert!(next > last, "{next} after {last}");
+            assert_eq!(next.len(), last.len());
+            last = next;
+        }
+        assert_eq!(last, "01726585978592-510@local");
+    }
+
+    #[test]
+    fn serials_read_back() {
+        let position = SerialClock::new(1_726_585_978_590).next(1_726_585_978_590);
+        assert_eq!(position.channel_serial(), "01726585978590-001@local");
+        assert_eq!(position.message_serial(7), "01726585978590-001@local:007");
+        let (message_serial, channel_serial) = position.first_serials();
+        assert_eq!(message_serial, position.message_serial(0));
+        assert_eq!(channel_serial, position.channel_serial());
+        assert_eq!(Position::parse("01726585978590-001@local"), Some(position));
+        assert_eq!(Position::parse_message("01726585978590-001@local:007"), Some((position, 7)));
+        for garbage in
+            ["", "x", "01726585978590-001", "01726585978590-001@other", "0172658597859é-001@local"]
+        {
+            assert_eq!(Position::parse(garbage), None, "{garbage}");
+        }
+    }
+}

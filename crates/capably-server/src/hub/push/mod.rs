@@ -1,0 +1,17 @@
+//! Push: devices, their subscriptions to channels, and deliveries to them (RSH1).
+
+mod activity;
+mod caller;
+mod delivery;
+mod device;
+mod filter;
+mod registry;
+mod subscriptions;
+
+pub(crate) use self::{
+    activity::ActivityStep,
+    caller::{DeviceProof, PushCaller},
+    delivery::{Delivery, Payload},
+    filter::PushFilter,
+    registry::Push,
+};

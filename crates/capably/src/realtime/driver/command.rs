@@ -1,0 +1,95 @@
+//! Commands that handles send to the driver.
+
+use std::{sync::Arc, time::Duration};
+
+use capably_core::{ChannelId, ChannelOptions, MembersQuery};
+use capably_protocol::{
+    Annotation, ErrorInfo, Message, PresenceMessage, PublishResult, RecoveryKey, TokenDetails,
+    TokenParams, frame::Params,
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    Result,
+    auth::AuthOptions,
+    realtime::{
+        ChannelProperties,
+        channel::ChannelShared,
+        subscribing::{AnySubscriber, SubscriberId},
+    },
+};
+
+/// The sender for the result of a command.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, ErrorInfo>>;
+
+/// A command from a handle.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Connect,
+    /// The driver replies once the connection is not closing any more.
+    Close(oneshot::Sender<()>),
+    /// The driver replies once the effects of all earlier commands are visible.
+    Settle(oneshot::Sender<()>),
+    Ping(Reply<Duration>),
+    RecoveryKey(oneshot::Sender<Option<RecoveryKey>>),
+    Authorize(Box<AuthorizeCommand>),
+    /// The network became available (`true`) or was lost (RTN20).
+    Network(bool),
+    Open {
+        channel: Arc<ChannelShared>,
+        options: ChannelOptions,
+    },
+    Release(ChannelId),
+    Attach(ChannelId, Reply<()>),
+    Detach(ChannelId, Reply<()>),
+    SetOptions(ChannelId, ChannelOptions, Reply<()>),
+    Properties(ChannelId, oneshot::Sender<ChannelProperties>),
+    Publish(PublishCommand),
+    Annotate {
+        channel: ChannelId,
+        annotation: Box<Annotation>,
+        /// The units that the publish reserves in the [`PublishWindow`](crate::realtime::publishing::PublishWindow).
+        permits: u32,
+        reply: Reply<PublishResult>,
+    },
+    Presence {
+        channel: ChannelId,
+        message: PresenceMessage,
+        reply: Reply<()>,
+    },
+    Members {
+        channel: ChannelId,
+        query: MembersQuery,
+        reply: Reply<Vec<PresenceMessage>>,
+    },
+    Subscribe {
+        channel: ChannelId,
+        subscriber: AnySubscriber,
+        /// Whether to attach the channel.
+        attach: bool,
+        reply: Reply<()>,
+    },
+    Unsubscribe {
+        channel: ChannelId,
+        subscriber: SubscriberId,
+    },
+}
+
+/// Get a new token, and use it on the connection (RTC8).
+#[derive(Debug)]
+pub(crate) struct AuthorizeCommand {
+    pub(crate) params: Option<TokenParams>,
+    pub(crate) options: Option<AuthOptions>,
+    pub(crate) reply: oneshot::Sender<Result<TokenDetails>>,
+}
+
+/// Publish messages in one frame.
+#[derive(Debug)]
+pub(crate) struct PublishCommand {
+    pub(crate) channel: ChannelId,
+    pub(crate) messages: Arc<[Message]>,
+    pub(crate) params: Params,
+    /// The units that the publish reserves in the [`PublishWindow`](crate::realtime::publishing::PublishWindow).
+    pub(crate) permits: u32,
+    pub(crate) reply: Reply<PublishResult>,
+}

@@ -1,0 +1,220 @@
+//! The driver's transport: dialling, then an open WebSocket.
+
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use capably_core::{ConnectRequest, TransportEvent, TransportId};
+use capably_protocol::{ClientFrame, ErrorInfo, Format, Limits, ServerFrame, codec};
+use tracing::Span;
+
+use crate::{
+    Result,
+    options::Config,
+    rest::append_pair,
+    transport::{DialRequest, Dialling, Packet, WebSocket},
+};
+
+/// The most packets in a row before the driver looks at its other sources.
+const RECEIVE_BATCH: usize = 256;
+
+/// The transport. There is at most one at a time.
+#[derive(Default)]
+pub(super) enum Link {
+    #[default]
+    None,
+    Dialling {
+        id: TransportId,
+        format: Format,
+        dialling: Dialling,
+        /// The log span of the connection attempt.
+        span: Span,
+    },
+    Open(Box<OpenLink>),
+}
+
+pub(super) struct OpenLink {
+    id: TransportId,
+    format: Format,
+    socket: Box<dyn WebSocket>,
+    limits: Limits,
+    unsent: VecDeque<ClientFrame>,
+    unflushed: bool,
+    packets: Vec<Packet>,
+    /// The last received frame. Its allocations are reused for the next one.
+    frame: ServerFrame,
+    encoded: Vec<u8>,
+}
+
+impl Link {
+    pub(super) fn dial(id: TransportId, format: Format, dialling: Dialling, span: Span) -> Self {
+        Self::Dialling { id, format, dialling, span }
+    }
+
+    /// Buffers a frame for this transport. Drops it without an open socket: the core sends frames that matter again
+    /// on the next transport.
+    pub(super) fn send(&mut self, id: TransportId, frame: ClientFrame) {
+        if let Self::Open(link) = self
+            && link.id == id
+        {
+            link.unsent.push_back(frame);
+        }
+    }
+
+    /// Closes this transport, or stops dialling it.
+    pub(super) fn shut(&mut self, id: TransportId) {
+        match self {
+            Self::Dialling { id: own, .. } if *own == id => *self = Self::None,
+            Self::Open(link) if link.id == id => {
+                link.socket.close();
+                *self = Self::None;
+            }
+            Self::None | Self::Dialling { .. } | Self::Open(_) => {}
+        }
+    }
+
+    /// Passes the events of the transport to `on_event`. `Closed` is the last event of a transport.
+    pub(super) fn poll_events(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: &Limits,
+        mut on_event: impl FnMut(TransportId, TransportEvent<'_>),
+    ) -> Poll<()> {
+        match self {
+            Self::None => Poll::Pending,
+            Self::Dialling { id, format, dialling, span } => {
+                let (id, format) = (*id, *format);
+                let dialled = span.in_scope(|| dialling.as_mut().poll(cx));
+                match ready!(dialled) {
+                    Ok(socket) => {
+                        *self = Self::Open(Box::new(OpenLink {
+                            id,
+                            format,
+                            socket,
+                            limits: *limits,
+                            unsent: VecDeque::new(),
+                            unflushed: false,
+                            packets: Vec::new(),
+                            frame: ServerFrame::Closed,
+                            encoded: Vec::new(),
+                        }));
+                        on_event(id, TransportEvent::Opened);
+                    }
+                    Err(error) => {
+                        *self = Self::None;
+                        on_event(id, TransportEvent::Closed(error.into_info()));
+                    }
+                }
+                Poll::Ready(())
+            }
+            Self::Open(link) => {
+                let id = link.id;
+                if let Err(error) = ready!(link.poll_receive(cx, |event| on_event(id, event))) {
+                    *self = Self::None;
+                    on_event(id, TransportEvent::Closed(error));
+                }
+                Poll::Ready(())
+            }
+        }
+    }
+
+    /// Sends the buffered frames, then flushes once. After an error the next poll of events reports the transport
+    /// as closed.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::None | Self::Dialling { .. } => Poll::Ready(()),
+            Self::Open(link) => match ready!(link.poll_send(cx)) {
+                Ok(()) => Poll::Ready(()),
+                Err(error) => {
+                    tracing::debug!(%error, "sending failed");
+                    // Without this, every round would try to send again until the socket reports its end.
+                    link.unsent.clear();
+                    Poll::Ready(())
+                }
+            },
+        }
+    }
+}
+
+impl OpenLink {
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut on_event: impl FnMut(TransportEvent<'_>),
+    ) -> Poll<Result<(), ErrorInfo>> {
+        let received = ready!(self.socket.poll_receive(cx, &mut self.packets, RECEIVE_BATCH));
+        for packet in self.packets.drain(..) {
+            let (format, bytes) = match packet {
+                Packet::Text(bytes) => (Format::Json, bytes),
+                Packet::Binary(bytes) => (Format::MsgPack, bytes),
+                Packet::Ping => {
+                    on_event(TransportEvent::Activity);
+                    continue;
+                }
+            };
+            match codec::read_server_frame(format, &bytes, &self.limits, &mut self.frame) {
+                Ok(()) => {
+                    tracing::trace!(target: "capably::frames", frame = ?self.frame, "received");
+                    on_event(TransportEvent::Frame(&mut self.frame));
+                }
+                // One unreadable item must not end the transport: the service would send the frame again after each
+                // resume.
+                Err(error) => match codec::salvage_server_frame(format, &bytes, &self.limits) {
+                    Some(damaged) => {
+                        let damaged = Box::new(damaged);
+                        on_event(TransportEvent::Damaged { damaged, error });
+                    }
+                    None => on_event(TransportEvent::Broken(error)),
+                },
+            }
+        }
+        Poll::Ready(received.map_err(crate::Error::into_info))
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        while !self.unsent.is_empty() {
+            ready!(self.socket.poll_ready(cx))?;
+            if let Some(frame) = self.unsent.pop_front() {
+                tracing::trace!(target: "capably::frames", ?frame, "sending");
+                self.encoded.clear();
+                codec::encode_client_frame(self.format, &frame, &mut self.encoded);
+                let bytes = Bytes::copy_from_slice(&self.encoded);
+                self.socket.send(match self.format {
+                    Format::Json => Packet::Text(bytes),
+                    Format::MsgPack => Packet::Binary(bytes),
+                })?;
+                self.unflushed = true;
+            }
+        }
+        if self.unflushed {
+            ready!(self.socket.poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The size of the largest frame that is read, in bytes. A larger frame is skipped, and a frame of more than twice the
+/// size ends the transport.
+pub(super) fn max_frame_size(config: &Config) -> usize {
+    // The service limits the frames of clients. Its own frames contain the messages of several of those.
+    config.options.max_frame_size.saturating_mul(32)
+}
+
+pub(super) fn dial_request(config: &Config, request: &ConnectRequest) -> DialRequest {
+    let options = &config.options;
+    let mut path = String::from("/?");
+    for (name, value) in &request.params {
+        append_pair(&mut path, name, value);
+    }
+    DialRequest {
+        tls: options.tls,
+        host: request.host.to_string(),
+        port: if options.tls { options.tls_port } else { options.port },
+        path,
+        max_frame_size: max_frame_size(config).saturating_mul(2),
+        timeout: options.realtime_request_timeout,
+    }
+}

@@ -1,0 +1,9 @@
+//! Publishing messages, and changing published messages.
+
+mod mutation;
+mod publish;
+mod window;
+
+pub use mutation::{ChangeReceipt, MessageChange};
+pub use publish::{MessagePublish, Receipt};
+pub(crate) use window::PublishWindow;

@@ -1,0 +1,181 @@
+//! Publishing messages (RTL6).
+
+use std::{
+    future::{Future, IntoFuture},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use capably_protocol::{ErrorInfo, Message, PublishResult, Str, frame::Params};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use crate::{
+    Error, Result,
+    http::BoxFuture,
+    outgoing::Outgoing,
+    payload,
+    realtime::{
+        Channel,
+        channel::ChannelShared,
+        driver::{Command, DriverHandle, PublishCommand, gone},
+    },
+};
+
+/// A publish of one or more messages, before it is sent.
+///
+/// Awaiting it publishes the messages, and returns once the service has accepted or refused them (RTL6b). To have
+/// many publishes in flight, [`submit`](Self::submit) each of them and await the receipts later:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use capably::{ClientOptions, Realtime};
+/// # let server = capably_server::Server::builder().start().await?;
+/// # let options = ClientOptions::new(server.key()).endpoint(server.endpoint()).port(server.port());
+/// # let client = Realtime::connect(options.tls(false)).await?;
+/// # let channel = client.channels().get("ticks");
+/// let mut receipts = Vec::new();
+/// for tick in 0..100 {
+///     receipts.push(channel.publish("tick", tick.to_string()).submit().await?);
+/// }
+/// for receipt in receipts {
+///     receipt.await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Publishes are sent in the order in which they are submitted or first polled. While the client is connecting or
+/// disconnected they are queued, unless [`queue_messages`] is off (RTL6c2). After a reconnect, publishes without
+/// an acknowledgement are sent again (RTN19a).
+///
+/// It borrows nothing, so it can be spawned or collected.
+///
+/// # Errors
+/// The service's reason; 40003 for extras that are not a JSON object; 40009 if the messages are too large; 40012
+/// for a client id that differs from this client's; 40013 for a payload that cannot be encoded; 40030 without any
+/// message; 90001 on a channel that is suspended or failed; 80000, 80002, 80003 or 80017 in a connection state
+/// that cannot wait for a connection (RTL6c4); 50003 when the service acknowledges nothing, or the client stays
+/// unconnected, for the connectionStateTtl (two minutes).
+///
+/// [`queue_messages`]: crate::ClientOptions::queue_messages
+#[derive(Debug)]
+#[must_use = "nothing is published until this is awaited or submitted"]
+pub struct MessagePublish {
+    publisher: Publisher,
+    outgoing: Outgoing,
+    params: Params,
+}
+
+impl MessagePublish {
+    pub(in crate::realtime) fn new(channel: &Channel, messages: Vec<Message>) -> Self {
+        let outgoing = Outgoing::new(messages);
+        Self { publisher: Publisher::new(channel), outgoing, params: Params::new() }
+    }
+
+    /// Sets the id by which the service drops duplicates (TM2a). A single message gets the id itself; several
+    /// messages get `id:0`, `id:1` and so on.
+    pub fn id(mut self, id: impl Into<Str>) -> Self {
+        self.outgoing.id(&id.into());
+        self
+    }
+
+    /// Publishes on behalf of this client. The publishing client must not have a client id of its own (RTL6e1).
+    pub fn client_id(mut self, client_id: impl Into<Str>) -> Self {
+        self.outgoing.client_id(&client_id.into());
+        self
+    }
+
+    /// Adds metadata to each message: a JSON object, such as `json!({"headers": {"priority": 1}})` (TM2i).
+    pub fn extras(mut self, extras: impl Into<Value>) -> Self {
+        self.outgoing.extras(extras.into());
+        self
+    }
+
+    /// Sets a publish parameter (RTL6k).
+    pub fn param(mut self, name: impl Into<String>, value: impl ToString) -> Self {
+        self.params.insert(name.into(), value.to_string());
+        self
+    }
+
+    /// Submits the messages to the client, and returns a receipt to await later. Waits only while more than
+    /// 64 MiB are unacknowledged.
+    ///
+    /// # Errors
+    /// 40003 for extras that are not a JSON object, 40013 for a payload that cannot be encoded, 40030 without any
+    /// message, 80017 when the client has ended. The receipt returns all other errors.
+    pub async fn submit(self) -> Result<Receipt> {
+        let Self { publisher, outgoing, params } = self;
+        publisher.submit(outgoing.into_messages()?, params).await
+    }
+}
+
+impl IntoFuture for MessagePublish {
+    type Output = Result<PublishResult>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            self.publisher.handle.check_may_wait()?;
+            self.submit().await?.await
+        })
+    }
+}
+
+/// A publish in flight. It resolves with the serials of the messages once the service has accepted them (RTL6j),
+/// or with the reason why they were not published. Dropping it does not stop the publish.
+#[derive(Debug)]
+#[must_use = "without awaiting it, a failure of the publish goes unnoticed"]
+pub struct Receipt {
+    result: oneshot::Receiver<Result<PublishResult, ErrorInfo>>,
+}
+
+impl Future for Receipt {
+    type Output = Result<PublishResult>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.result).poll(cx).map(|result| match result {
+            Ok(result) => result.map_err(Error::from),
+            Err(_) => Err(gone()),
+        })
+    }
+}
+
+/// Publishes to a channel. It is cloned for each publish, so it has less than a [`Channel`].
+#[derive(Debug)]
+pub(super) struct Publisher {
+    pub(super) handle: DriverHandle,
+    channel: Arc<ChannelShared>,
+}
+
+impl Publisher {
+    pub(super) fn new(channel: &Channel) -> Self {
+        Self { handle: channel.handle.clone(), channel: Arc::clone(&channel.shared) }
+    }
+
+    /// Sends the messages to the driver, for one frame.
+    pub(super) async fn submit(
+        self,
+        mut messages: Vec<Message>,
+        params: Params,
+    ) -> Result<Receipt> {
+        let Self { handle, channel } = self;
+        let options = channel.options();
+        for message in &mut messages {
+            payload::encode(message, options.cipher.as_ref())?;
+        }
+        let size = messages.iter().map(Message::size).sum();
+        let permits = handle.shared.window.reserve(size).await?;
+        let (reply, result) = oneshot::channel();
+        handle.send(Command::Publish(PublishCommand {
+            channel: channel.id,
+            messages: Arc::from(messages),
+            params,
+            permits,
+            reply,
+        }));
+        Ok(Receipt { result })
+    }
+}
