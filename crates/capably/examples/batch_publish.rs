@@ -1,7 +1,8 @@
-//! Tells many users something at once: one request for all of their channels.
+//! Publishes messages to the channels of many users with a single request.
 //!
-//! With `ABLY_KEY` it uses Ably's service; without, a server of its own. The client's token allows the
-//! channels `user:*` alone, so one of the channels is refused; the others are not.
+//! With the environment variable `ABLY_KEY`, the example uses Ably's service. Without it, the example starts its
+//! own server. The client's token allows only the channels `user:*`, so the service refuses the channel `staff` and
+//! accepts the others.
 
 #![allow(clippy::print_stdout, reason = "it is a program for people")]
 

@@ -1,11 +1,12 @@
-//! A chat in the terminal: who is there, who comes and goes, and what they say. It ends with its input.
+//! A chat in the terminal: it shows the members, their arrivals and departures, and their messages. The example
+//! ends at the end of its input.
 //!
 //! ```sh
 //! cargo run -p capably --example chat -- ada
 //! ```
 //!
-//! With `ABLY_KEY` it uses Ably's service, and whoever runs it with the same key is in the same room;
-//! without, a server of its own, where a host waits.
+//! With the environment variable `ABLY_KEY`, the example uses Ably's service. All users with the same key are in
+//! the same room. Without the variable, the example starts its own server, where a host waits in the room.
 
 #![allow(clippy::print_stdout, reason = "it is a program for people")]
 
@@ -50,7 +51,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 None => break,
             },
             Some(event) = events.next() => {
-                // Who was there before was listed already.
+                // The program has already listed the members that were present at the start.
                 if event.action != Some(PresenceAction::Present) {
                     println!("* {}", describe(&event));
                 }
@@ -66,14 +67,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// A client that is present in the room.
+/// Connects a client and enters it into the room.
 async fn enter(options: ClientOptions, status: &str) -> Result<Channel, capably::Error> {
     let room = Realtime::connect(options).await?.channels().get("example:chat");
     room.presence().enter().data(status).await?;
     Ok(room)
 }
 
-/// Greets whoever enters.
+/// Greets every member that enters.
 async fn welcome(room: Channel) -> Result<(), capably::Error> {
     let mut entering = room.presence().subscribe().action(PresenceAction::Enter).await?;
     while let Some(member) = entering.next().await {
@@ -99,7 +100,7 @@ fn describe(member: &PresenceMessage) -> String {
     }
 }
 
-/// What is typed, line by line.
+/// The lines of standard input. A thread reads them, because reading blocks.
 fn lines() -> mpsc::UnboundedReceiver<String> {
     let (sender, lines) = mpsc::unbounded_channel();
     std::thread::spawn(move || {

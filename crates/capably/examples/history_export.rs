@@ -1,7 +1,8 @@
-//! Writes the history of a channel to standard output, the oldest first, one message a line as JSON.
+//! Writes the history of a channel to standard output as JSON: one message per line, the oldest first.
 //!
-//! `cargo run --example history_export -- <channel> [<from> [<to>]]`, the times in ms since the epoch. With
-//! `ABLY_KEY` it reads from Ably's service; without, from a server of its own with some messages.
+//! Run `cargo run --example history_export -- <channel> [<from> [<to>]]`. The times are in ms since the epoch. With
+//! the environment variable `ABLY_KEY`, the example reads from Ably's service. Without it, the example starts its
+//! own server with some messages.
 
 #![allow(clippy::print_stdout, reason = "it is a program for people")]
 
@@ -35,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if let Some(to) = to {
         history = history.end(to.parse::<capably::Millis>()?);
     }
-    // One page after the other is fetched as its messages are written.
+    // The stream fetches each page only when the loop needs its messages.
     let mut messages = std::pin::pin!(history.await?.items_stream());
     while let Some(message) = messages.try_next().await? {
         println!("{}", line(&message));
@@ -43,7 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A message as JSON: text as it is, bytes as base64.
+/// Converts a message to JSON. Text stays as it is; bytes become base64.
 fn line(message: &Message) -> Value {
     let mut line = json!({
         "id": message.id,
@@ -62,7 +63,7 @@ fn line(message: &Message) -> Value {
     line
 }
 
-/// A server with some messages on the channel, and a client of it.
+/// Starts a server with some messages on the channel, and creates a client for it.
 async fn sample(channel: &str) -> Result<(Server, Rest), Box<dyn Error>> {
     let server = Server::builder().start().await?;
     let options =

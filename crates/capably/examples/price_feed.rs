@@ -1,10 +1,11 @@
-//! A feed of prices as deltas: of each message only what changed since the one before is sent.
+//! A feed of prices as deltas: the service sends only the difference between a message and the message before.
 //!
 //! ```sh
 //! cargo run -p capably --example price_feed
 //! ```
 //!
-//! With `ABLY_KEY` it uses Ably's service; without, a server of its own.
+//! With the environment variable `ABLY_KEY`, the example uses Ably's service. Without it, the example starts its
+//! own server.
 
 #![allow(clippy::print_stdout, reason = "it is a program for people")]
 
@@ -25,7 +26,7 @@ const TICKS: u32 = 100;
 const SYMBOLS: [&str; 12] =
     ["AAL", "BATS", "CPG", "DGE", "EXPN", "FRES", "GSK", "HLMA", "IMB", "JD", "KGF", "LAND"];
 
-/// A price, in hundredths.
+/// The prices of a symbol, in hundredths.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Quote {
     symbol: String,
@@ -48,7 +49,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             (Some(server), options)
         }
     };
-    // The decoder of the SDK would do: `Plugin::vcdiff(Vcdiff)`. This one counts besides.
+    // Most programs use the SDK's decoder: `Plugin::vcdiff(Vcdiff)`. `Counting` also counts the deltas.
     let counting = Counting::default();
     let subscriber =
         Realtime::connect(options.clone().plugin(Plugin::vcdiff(counting.clone()))).await?;
@@ -63,7 +64,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         change(&mut quotes, tick);
         whole += serde_json::to_vec(&quotes)?.len();
         feed.publish("quotes", serde_json::to_value(&quotes)?).await?;
-        // The message is what it was, however it came.
+        // The received message equals the published message, in full or as a delta.
         let message = prices.next().await.ok_or("the subscription ended")?;
         let received: Vec<Quote> = message.json()?;
         if received != quotes {
@@ -97,7 +98,7 @@ fn quote(symbol: &str) -> Quote {
     }
 }
 
-/// Moves the prices of some symbols.
+/// Changes the prices of some symbols.
 fn change(quotes: &mut [Quote], tick: u32) {
     for (index, quote) in (0..).zip(quotes) {
         if (tick + index).is_multiple_of(5) {
@@ -108,14 +109,14 @@ fn change(quotes: &mut [Quote], tick: u32) {
     }
 }
 
-/// Applies deltas, and counts what they save.
+/// Applies deltas, and counts the deltas and their bytes.
 #[derive(Clone, Debug, Default)]
 struct Counting(Arc<[AtomicUsize; 3]>);
 
 struct Counted {
     deltas: usize,
     bytes: usize,
-    /// The bytes that came of them.
+    /// The bytes of the payloads that the deltas produced.
     made: usize,
 }
 

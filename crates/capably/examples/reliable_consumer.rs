@@ -1,11 +1,11 @@
-//! A consumer that is cut off and loses nothing: what it missed is filled in from history.
+//! A consumer that loses its connection but no message: the subscription reads missed messages from history.
 //!
 //! ```text
 //! cargo run -p capably --example reliable_consumer
 //! ```
 //!
-//! It runs against a server of its own, which has faults on order: it cuts the consumer off for longer than the
-//! service keeps the state of its connection, and has then forgotten where the consumer was.
+//! The example starts its own server, with fault injection. The server disconnects the consumer for longer than the
+//! service keeps the state of a connection. Afterwards the server no longer knows the consumer's position.
 
 #![allow(clippy::print_stdout, reason = "it is a program for people")]
 
@@ -25,13 +25,13 @@ use capably_server::{
 };
 
 const ORDERS: &str = "example:orders";
-/// So many orders come before the consumer is cut off, meanwhile, and afterwards.
+/// The number of orders before the consumer is disconnected, while it is disconnected, and afterwards.
 const EACH: usize = 5;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let faults = Faults::new();
-    // The service keeps the state of connections for two minutes; who has the time?
+    // The service keeps the state of a connection for two minutes. A shorter time keeps the example short.
     let server = Server::builder().connection_state_ttl(Duration::from_millis(200));
     let server = server.faults(&faults).start().await?;
     let options =
@@ -68,7 +68,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 received.push(message.json::<usize>()?);
                 filled += 1;
             }
-            // History was of no help: here an application loads its state anew.
+            // History does not contain all missed messages. An application loads its state again here.
             SubscriptionEvent::Gap(gap) => {
                 return Err(format!("orders are missing: {gap:?}").into());
             }
@@ -91,13 +91,13 @@ async fn order(
     Ok(())
 }
 
-/// Cuts the consumer's connection, and refuses it another.
+/// Disconnects the consumer, and refuses new connections.
 fn cut_off(faults: &Faults) {
     faults.add(Rule::opening().refuse());
     faults.connections().param("clientId", "consumer").disconnect();
 }
 
-/// Lets the consumer connect again, but loses where it wants to continue.
+/// Lets the consumer connect again, but removes its position from the ATTACH frame.
 fn let_back(faults: &Faults) {
     faults.clear();
     let anew = Attach { channel: ORDERS.into(), ..Attach::default() };

@@ -1,8 +1,8 @@
-//! A token server, and a client that gets its tokens there.
+//! A token server, and a client that gets its tokens from the token server.
 //!
-//! The server alone has the API key. It signs token requests for whoever it takes a user to be; the client
-//! hands them in at the service and gets a token. With `ABLY_KEY` that is Ably's service; without, a server
-//! of its own.
+//! Only the token server has the API key. It identifies the user and signs a token request for the user. The client
+//! sends the token request to the service and receives a token. With the environment variable `ABLY_KEY`, the service
+//! is Ably's. Without it, the example starts its own service.
 
 #![allow(clippy::print_stdout, reason = "it is a program for people")]
 
@@ -60,7 +60,7 @@ async fn serve(listener: TcpListener, signer: Rest) {
     }
 }
 
-/// Signs a token request for a user. A real server would find out who that is from a session.
+/// Signs a token request for a user. A real server would identify the user by a session.
 async fn token(signer: &Rest, request: &Request<Incoming>) -> Response<String> {
     let query = request.uri().query().unwrap_or_default();
     let Some(user) = query.split('&').find_map(|part| part.strip_prefix("user=")) else {
