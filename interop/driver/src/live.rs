@@ -1,4 +1,4 @@
-//! What takes a connection: changing and annotating messages, and listening to it.
+//! Operations that need a connection: changing messages, annotating messages, and listening to a channel.
 
 use std::{
     io::{self, Write as _},
@@ -15,10 +15,10 @@ use tokio::time::timeout;
 
 use crate::{Outcome, Payload, Sent, Target, bad, message, message_value, payload, payload_value};
 
-/// How long a listener waits for all that it was told to.
+/// How long a listener waits for the requested messages and annotations.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What to do, on one channel.
+/// The operations on a channel.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Work {
@@ -33,13 +33,13 @@ pub(crate) struct Work {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Task {
-    /// One after the other; gives the serials of what they made.
+    /// Runs the steps in order, and returns the serials that they created.
     Steps(Vec<Step>),
-    /// Prints a line once it listens; gives what has come when there is so much of each.
+    /// Prints a line once it listens. Returns the received items when both counts are reached.
     Listen { messages: usize, annotations: usize },
 }
 
-/// What is done to the message that was published last, unless it says to which.
+/// A step. It applies to the last published message, unless it contains a serial.
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "camelCase")]
 enum Step {

@@ -1,8 +1,9 @@
 //! Our clients, driven by the interop tests.
 //!
-//! Without arguments it reads one request as JSON from standard input, carries it out, over REST unless it is
-//! in [`live`], and prints what came of it, `{"ok": …}` or `{"error": …}`, as JSON. As `realtime` it is the
-//! [realtime client](realtime), told step by step what to do.
+//! Without arguments, the program reads a request as JSON from standard input and carries it out. Requests in
+//! [`live`] use a connection, all others use REST. The program prints the result as JSON: `{"ok": …}` or
+//! `{"error": …}`. With the argument `realtime`, it runs the [realtime client](realtime), which reads commands line
+//! by line.
 
 use std::{env, error::Error as StdError, io, time::Duration};
 
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 mod live;
 mod realtime;
 
-/// What to do, and as whom.
+/// The operation, and the credentials.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Request {
@@ -46,7 +47,7 @@ enum Work {
     Live(live::Work),
 }
 
-/// A channel, and the key that its payloads are encrypted with, if any.
+/// A channel, and the key that encrypts its payloads, if it has a cipher.
 #[derive(Deserialize)]
 struct Target {
     name: String,
@@ -63,7 +64,7 @@ struct Sent {
     data: Option<Payload>,
 }
 
-/// A payload of which no kind can be taken for another.
+/// A payload with an explicit type, so that the tests cannot confuse text, bytes and JSON.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Payload {

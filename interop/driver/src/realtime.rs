@@ -1,8 +1,8 @@
 //! Our realtime client as a program.
 //!
-//! The first line of its standard input says with which options, each line after it what to do, as JSON. It
-//! prints a line of JSON for each change of the connection or a channel, and for the end of each publish. It
-//! ends with its input.
+//! The first line of standard input contains the options as JSON. Each later line contains a command as JSON. The
+//! program prints a line of JSON for each change of the connection or of a channel, and for the end of each publish.
+//! The program ends at the end of its input.
 
 use std::{
     error::Error as StdError,
@@ -28,7 +28,7 @@ struct Settings {
     key: Option<String>,
     token: Option<String>,
     auth_url: Option<String>,
-    /// In ms, as all that follow.
+    /// In ms, like all timeouts below.
     disconnected_retry_timeout: u64,
     suspended_retry_timeout: u64,
     channel_retry_timeout: u64,
@@ -79,7 +79,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn StdError>> {
     Ok(())
 }
 
-/// Standard input is read where it holds nothing up.
+/// The lines of standard input. A thread reads them, because reading blocks.
 fn lines() -> mpsc::UnboundedReceiver<String> {
     let (sender, lines) = mpsc::unbounded_channel();
     thread::spawn(move || {
@@ -115,7 +115,7 @@ fn options(settings: Settings) -> ClientOptions {
     options
 }
 
-/// A channel whose changes are told.
+/// A channel; a task prints its changes.
 fn watched(client: &Realtime, name: &str) -> Channel {
     let channel = client.channels().get(name);
     let mut changes = channel.changes();
@@ -138,6 +138,6 @@ fn code(reason: Option<&ErrorInfo>) -> Option<u32> {
 
 fn say(value: &Value) {
     let mut output = io::stdout().lock();
-    // A test that no longer reads has ended.
+    // A failed write needs no handling: the test that read the output has ended.
     let _ = writeln!(output, "{value}").and_then(|()| output.flush());
 }
