@@ -1,4 +1,4 @@
-// The npm client and ours, each told what to do in the same words, and each with a record of what it told.
+// The npm client and our client with the same commands. Each client has a record of its events.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -8,14 +8,14 @@ import * as Ably from 'ably';
 
 import { clientOptions, realtimeDriver } from './support.mjs';
 
-/** Short enough that nobody waits, in ms. */
+/** Short timeouts keep the tests fast. In ms. */
 const timeouts = {
   disconnectedRetryTimeout: 100,
   suspendedRetryTimeout: 200,
   channelRetryTimeout: 100,
 };
 
-/** What a client has told, and who waits for more. */
+/** The events of a client, and the waiters for the next event. */
 class Record {
   #seen = { connection: [], channel: [], published: [] };
   #news = [];
@@ -25,7 +25,7 @@ class Record {
     for (const wake of this.#news.splice(0)) wake();
   }
 
-  /** Waits until this was told so many times. */
+  /** Waits until the event was recorded this many times. */
   async until({ times = 1, ...told }) {
     const [[list, what]] = Object.entries(told);
     const is = (entry) => entry.split(' ')[0] === what;
@@ -34,7 +34,7 @@ class Record {
     }
   }
 
-  /** The lists that hold something, as they are now. */
+  /** A copy of the lists that are not empty. */
   get seen() {
     const lists = Object.entries(structuredClone(this.#seen));
     return Object.fromEntries(lists.filter(([, list]) => list.length > 0));
@@ -47,7 +47,7 @@ export function npm(server, format, more) {
   const client = new Ably.Realtime({
     ...clientOptions({ ...server, key: undefined }, format, timeouts),
     transports: ['web_socket'],
-    // It adds this one to the realtime request timeout.
+    // The npm client adds this timeout to the realtime request timeout.
     webSocketConnectTimeout: 100,
     autoConnect: false,
     fallbackHosts: [],
@@ -77,7 +77,7 @@ export function npm(server, format, more) {
   };
 }
 
-/** Ours: see `driver`. */
+/** Our client: see `driver`. */
 export function ours(server, format, more) {
   const record = new Record();
   const child = realtimeDriver();
@@ -106,7 +106,7 @@ export function ours(server, format, more) {
   };
 }
 
-/** Whether an attachment went on where it was is part of what it tells. */
+/** The event of a channel, with a note if the attachment was resumed. */
 function channelEvent(event, resumed) {
   return resumed ? `${event} resumed` : event;
 }

@@ -1,16 +1,17 @@
-// What befalls a client, and what it must make of it: data for `test/faults.test.mjs`.
+// Failures, and the expected reactions of a client: data for `test/faults.test.mjs`.
 //
-// `steps` are carried out one after the other: `rule` adds a fault, `clear` removes all, `act` strikes the open
-// connections now, `until` waits for a state (or for the n-th time it is seen), the rest are calls of the
-// client. `patience` is the realtime request timeout, in ms. `seen` is what the client then has told, each
-// with the code of its reason: the states of the connection, those of the channel, and how publishes ended;
-// and how many tokens it asked for. Where the npm client tells something else, `npm` says what, and which
-// point of the specification explains it.
+// The test runs `steps` in order. `rule` adds a fault, and `clear` removes all faults. `act` applies a fault to the
+// open connections at once. `until` waits for a state, or for its n-th occurrence. All other steps are calls of the
+// client.
+// `patience` is the realtime request timeout, in ms. `seen` contains the expected events, each with the code of its
+// reason: the states of the connection, the states of the channel, and the results of the publishes. `seen` also
+// contains the number of requested tokens. If the npm client behaves differently, `npm` contains its events, and the
+// point of the specification that explains the difference.
 
 const cut = { type: 'disconnect' };
 const error = (code, statusCode) => ({ code, statusCode, message: 'of the script' });
 
-/** CONNECTED, as a service might send it that keeps its promises for a moment only. */
+/** A CONNECTED frame with a connection id that the server does not know, and with the given details. */
 const connected = (details, more = {}) => ({
   action: 4,
   connectionId: 'scripted',
@@ -36,7 +37,7 @@ const injectAndClose = (message) => ({ type: 'inject_to_client_and_close', messa
 
 export const scripts = [
   {
-    name: 'a cut connection is resumed',
+    name: 'a client resumes a cut connection',
     steps: [
       { connect: true },
       { attach: true },
@@ -51,7 +52,7 @@ export const scripts = [
     },
   },
   {
-    name: 'a connection is cut twice, with a publish whose acknowledgement is lost',
+    name: 'a connection is cut twice, and loses the acknowledgement of a publish',
     steps: [
       { connect: true },
       { until: { connection: 'connected' } },
@@ -68,7 +69,7 @@ export const scripts = [
     },
   },
   {
-    name: 'the first attempt is refused',
+    name: 'the server refuses the first connection attempt',
     steps: [
       { rule: onConnect({ type: 'refuse_connection' }, 1) },
       { connect: true },
@@ -78,15 +79,14 @@ export const scripts = [
       connection: ['connecting', 'disconnected 80000', 'connecting', 'connected'],
     },
     npm: {
-      why:
-        'RTN14d: the reason is told, and its code is not laid down; 80000 is of a connection that failed, 80003 of one that was lost',
+      why: 'RTN14d: the code of the reason is not specified; 80000 is for a failed connection, 80003 for a lost one',
       seen: {
         connection: ['connecting', 'disconnected 80003', 'connecting', 'connected'],
       },
     },
   },
   {
-    name: 'the upgrade is answered with 503, twice',
+    name: 'the server answers the upgrade with 503, twice',
     steps: [
       { rule: onConnect({ type: 'http_respond', status: 503, body: {} }, 2) },
       { connect: true },
@@ -96,14 +96,14 @@ export const scripts = [
       connection: ['connecting', 'disconnected 80000', 'connecting', 'connected'],
     },
     npm: {
-      why: 'RTN14d: as above',
+      why: 'RTN14d: the code of the reason is not specified; 80000 is for a failed connection, 80003 for a lost one',
       seen: {
         connection: ['connecting', 'disconnected 80003', 'connecting', 'connected'],
       },
     },
   },
   {
-    name: 'a service that falls silent',
+    name: 'the service becomes silent',
     patience: 1000,
     steps: [
       { rule: onFrame('CONNECTED', replaceBy(connected({ maxIdleInterval: 100 }))) },
@@ -114,14 +114,14 @@ export const scripts = [
       connection: ['connecting', 'connected', 'disconnected 80014', 'connecting', 'connected 80018'],
     },
     npm: {
-      why: 'RTN23a: the code is not laid down; 80014 is of a connection that timed out',
+      why: 'RTN23a: the code is not specified; 80014 is for a connection that timed out',
       seen: {
         connection: ['connecting', 'connected', 'disconnected 80003', 'connecting', 'connected 80018'],
       },
     },
   },
   {
-    name: 'a service that never says CONNECTED at first',
+    name: 'the service sends no CONNECTED on the first attempt',
     patience: 1000,
     steps: [
       { rule: onFrame('CONNECTED', { type: 'suppress_onwards' }) },
@@ -132,14 +132,14 @@ export const scripts = [
       connection: ['connecting', 'disconnected 80014', 'connecting', 'connected'],
     },
     npm: {
-      why: 'RTN14c: the code is not laid down; 80014 is of a connection that timed out',
+      why: 'RTN14c: the code is not specified; 80014 is for a connection that timed out',
       seen: {
         connection: ['connecting', 'disconnected 80003', 'connecting', 'connected'],
       },
     },
   },
   {
-    name: 'the service asks the client to go',
+    name: 'the service disconnects the client',
     steps: [
       { connect: true },
       { until: { connection: 'connected' } },
@@ -151,7 +151,7 @@ export const scripts = [
     },
   },
   {
-    name: 'an error that is final, and a new beginning',
+    name: 'a fatal error fails the connection, and the client connects again',
     steps: [
       { rule: onFrame('CONNECTED', replaceBy({ action: 9, error: error(80000, 400) })) },
       { connect: true },
@@ -164,7 +164,7 @@ export const scripts = [
     },
   },
   {
-    name: 'an error that is final, with a channel attached',
+    name: 'a fatal error fails the connection and its attached channel',
     steps: [
       { connect: true },
       { attach: true },
@@ -178,7 +178,7 @@ export const scripts = [
     },
   },
   {
-    name: 'a token expires, and there is another',
+    name: 'a token expires, and the client gets another token',
     auth: 'url',
     steps: [
       { connect: true },
@@ -195,7 +195,7 @@ export const scripts = [
     },
   },
   {
-    name: 'tokens that are good for two seconds',
+    name: 'a client renews tokens that are valid for two seconds',
     auth: 'url',
     ttl: 2000,
     steps: [{ connect: true }, { until: { connection: 'connected', times: 2 } }],
@@ -205,7 +205,7 @@ export const scripts = [
     },
   },
   {
-    name: 'a token is rejected while connecting, and there is another',
+    name: 'the service rejects a token while connecting, and the client gets another token',
     auth: 'url',
     steps: [
       { rule: onFrame('CONNECTED', replaceBy({ action: 9, error: error(40142, 401) })) },
@@ -217,14 +217,14 @@ export const scripts = [
       tokens: 2,
     },
     npm: {
-      why: 'RTN14b: the new token is got and used within the attempt; DISCONNECTED is for when that fails',
+      why: 'RTN14b: the client gets and uses the new token within the attempt; DISCONNECTED follows only if that fails',
       seen: {
         connection: ['connecting', 'disconnected 40142', 'connecting', 'connected'],
       },
     },
   },
   {
-    name: 'a token expires, and there is no other',
+    name: 'a token expires, and the client cannot get another token',
     auth: 'token',
     steps: [
       { connect: true },
@@ -243,7 +243,7 @@ export const scripts = [
     },
   },
   {
-    name: 'the service asks for a new token',
+    name: 'the service requests a new token',
     auth: 'url',
     steps: [
       { connect: true },
@@ -257,7 +257,7 @@ export const scripts = [
     },
   },
   {
-    name: 'a connection that cannot be resumed',
+    name: 'the service cannot resume a connection',
     steps: [
       { rule: onFrame('CONNECTED', replaceBy(connected({}))) },
       { connect: true },
@@ -273,7 +273,7 @@ export const scripts = [
     },
   },
   {
-    name: 'a service that is away for longer than it keeps connections',
+    name: 'the service is unreachable for longer than the connectionStateTtl',
     steps: [
       { rule: onFrame('CONNECTED', replaceBy(connected({ connectionStateTtl: 1000 }))) },
       { connect: true },
@@ -295,7 +295,7 @@ export const scripts = [
       channel: ['attaching', 'attached', 'suspended 80002', 'attaching', 'attached resumed'],
     },
     npm: {
-      why: 'RTN14d: as above',
+      why: 'RTN14d: the code of the reason is not specified; 80000 is for a failed connection, 80003 for a lost one',
       seen: {
         connection: [
           'connecting', 'connected', 'disconnected 80003', 'connecting', 'disconnected 80003',
@@ -319,7 +319,7 @@ export const scripts = [
     },
   },
   {
-    name: 'the service detaches a channel that is being attached',
+    name: 'the service detaches a channel that is attaching',
     steps: [
       { connect: true },
       { until: { connection: 'connected' } },
@@ -333,7 +333,7 @@ export const scripts = [
     },
   },
   {
-    name: 'a channel fails',
+    name: 'the service fails a channel',
     steps: [
       { connect: true },
       { attach: true },
@@ -347,7 +347,7 @@ export const scripts = [
     },
   },
   {
-    name: 'closing',
+    name: 'the client closes the connection',
     steps: [
       { connect: true },
       { attach: true },
@@ -361,7 +361,7 @@ export const scripts = [
       channel: ['attaching', 'attached', 'detached'],
     },
     npm: {
-      why: 'RTN4f, TH3: a reason is for errors; that the user closes is none',
+      why: 'RTN4f, TH3: a reason is for errors; a close by the user is not an error',
       seen: {
         connection: ['connecting', 'connected', 'closing 80017', 'closed 80017'],
         channel: ['attaching', 'attached', 'detached 80017'],
