@@ -1,4 +1,4 @@
-// What the tests share: the `capably` command as a server and as a client, and the npm client.
+// Helpers for all tests: the `capably` command as a server and as a client, our client, and the npm client.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -14,17 +14,17 @@ const binary =
   process.env.CAPABLY_BIN ?? fileURLToPath(new URL('../target/release/capably', import.meta.url));
 /** Our clients as a program: see `driver`. */
 const driver = join(dirname(binary), 'capably-interop');
-/** What client libraries test with: see the fixtures' folder. */
+/** The test data that all client libraries share. */
 const fixtures = new URL('../crates/capably-protocol/tests/fixtures/', import.meta.url);
 
 export const formats = ['json', 'msgpack'];
 
-/** Reads a file of the fixtures that all client libraries share. */
+/** Reads a file of the shared fixtures. */
 export async function fixture(name) {
   return JSON.parse(await readFile(new URL(name, fixtures), 'utf8'));
 }
 
-/** A server of `capably serve`, with further `words`, stopped with `stop()`. */
+/** Starts `capably serve` with these additional arguments. `stop()` ends the server. */
 export async function startServer(...words) {
   const child = spawn(binary, ['serve', '--port', '0', '--json', ...words], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -40,7 +40,7 @@ export async function startServer(...words) {
   };
 }
 
-/** An app on the server, as client libraries test with: its keys, and the server with the first of them. */
+/** Creates the app of the shared fixtures. Returns the server with the app's keys; the first key is `key`. */
 export async function createApp(server) {
   const { post_apps: spec } = await fixture('test-app-setup.json');
   const response = await fetch(`http://${server.endpoint}:${server.port}/apps`, {
@@ -53,7 +53,7 @@ export async function createApp(server) {
   return { ...server, keys, key: keys[0] };
 }
 
-/** Options of the npm client for a server. */
+/** The options that connect the npm client to a server. */
 export function clientOptions(server, format, more = {}) {
   return {
     key: server.key,
@@ -84,8 +84,8 @@ export function rest(server, format, more = {}) {
 }
 
 /**
- * Has our client carry out `work`, and resolves to what came of it: `{ ok }` or `{ error }`. The client has
- * the server's key unless `credentials` say otherwise.
+ * Runs `work` with our client, and resolves to the result: `{ ok }` or `{ error }`. The client uses the server's key
+ * unless `credentials` contains others.
  */
 export async function ours(server, format, work, credentials = { key: server.key }) {
   const child = drive(server, format, work, credentials);
@@ -94,14 +94,14 @@ export async function ours(server, format, work, credentials = { key: server.key
   return JSON.parse(output);
 }
 
-/** Our realtime client, which is told what to do on its standard input. */
+/** Starts our realtime client, which reads commands from standard input. */
 export function realtimeDriver() {
   return spawn(driver, ['realtime'], { stdio: ['pipe', 'pipe', 'inherit'] });
 }
 
 /**
- * Our client, once it listens to a channel. `seen` resolves to `{ messages, annotations }`, when as many have
- * arrived as `task` says.
+ * Starts our client, and resolves once it listens to a channel. `seen` resolves to `{ messages, annotations }` when
+ * the numbers in `task` have arrived.
  */
 export async function listening(server, format, channel, task, more = {}) {
   const work = { do: 'live', channel, ...more, task: { listen: task } };
@@ -125,7 +125,7 @@ function drive({ endpoint, port }, format, work, credentials) {
   return child;
 }
 
-/** A payload of the npm client, as `ours` takes and gives it. */
+/** Converts a payload of the npm client to the form that `ours` accepts and returns. */
 export function payload(data) {
   if (data === undefined || data === null) return null;
   if (typeof data === 'string') return { text: data };
@@ -133,7 +133,7 @@ export function payload(data) {
   return { json: data };
 }
 
-/** Runs `capably <command>` as a client of the server, to its end, and returns its output. */
+/** Runs `capably <command>` as a client of the server until it ends, and returns its output. */
 export async function capably(server, command, ...words) {
   const child = start(server, command, words);
   const [output, [code]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
@@ -142,8 +142,8 @@ export async function capably(server, command, ...words) {
 }
 
 /**
- * `capably subscribe`, once it is attached. `messages` resolves to the messages it prints, when `count`
- * of them have arrived.
+ * Starts `capably subscribe`, and resolves once it is attached. `messages` resolves to the printed messages when
+ * `count` of them have arrived.
  */
 export async function subscribe(server, format, channel, count, ...more) {
   const limits = ['--count', String(count), '--timeout', '60'];
@@ -160,7 +160,7 @@ export async function subscribe(server, format, channel, count, ...more) {
   return { messages };
 }
 
-/** `capably presence --enter`, once its members are there; `leave()` ends it. */
+/** Starts `capably presence --enter`, and resolves once its members are present. `leave()` ends the command. */
 export async function present(server, format, channel, members, data) {
   const enter = members.flatMap((member) => ['--enter', member]);
   const child = start(server, 'presence', [channel, '--format', format, '--data', data, ...enter]);
@@ -175,7 +175,7 @@ export async function present(server, format, channel, members, data) {
   };
 }
 
-/** Collects `count` messages of a channel of the npm client, which is attached when this returns. */
+/** Collects `count` messages of the npm client's channel. The channel is attached when the function returns. */
 export async function collect(channel, count) {
   const seen = [];
   let finish;
@@ -203,7 +203,7 @@ async function text(stream) {
   return all;
 }
 
-/** The event, or an error when the process ends before it. */
+/** Resolves to the event, or fails if the process ends before the event. */
 async function firstOf(event, exited) {
   return Promise.race([
     event,

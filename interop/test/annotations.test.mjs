@@ -1,4 +1,4 @@
-// The npm client on messages that can be annotated, and on statistics.
+// The npm client annotates messages, reads statistics and publishes batches.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -9,7 +9,7 @@ let server;
 before(async () => (server = await startServer()));
 after(() => server?.stop());
 
-/** A server as `startServer` gives it, with the key of an app of its own. */
+/** The server of `startServer`, with the key of a new app. */
 async function withApp() {
   const response = await fetch(`http://${server.endpoint}:${server.port}/apps`, {
     method: 'POST',
@@ -21,7 +21,7 @@ async function withApp() {
   return { ...server, key: keys[0].keyStr };
 }
 
-/** The next message or annotation that `subscribe` hands to a listener and that `wanted` accepts. */
+/** The next message or annotation that `subscribe` delivers and that `wanted` accepts. */
 function next(subscribe, wanted) {
   return new Promise((resolve) => {
     subscribe((item) => {
@@ -32,7 +32,7 @@ function next(subscribe, wanted) {
 
 for (const format of formats) {
   describe(`npm client in ${format}`, () => {
-    test('annotates messages, and gets annotations and their summaries', async () => {
+    test('annotates messages, and receives annotations and their summaries', async () => {
       const app = await withApp();
       const modes = ['PUBLISH', 'SUBSCRIBE', 'ANNOTATION_PUBLISH', 'ANNOTATION_SUBSCRIBE'];
       await withRealtime(app, format, async (client) => {
@@ -82,7 +82,7 @@ for (const format of formats) {
       }, { clientId: 'ada' });
     });
 
-    test('reads statistics that were posted', async () => {
+    test('reads posted statistics', async () => {
       const app = await withApp();
       const client = rest(app, format);
       const fixtures = [
@@ -110,7 +110,7 @@ for (const format of formats) {
       assert.equal(items[0].entries['messages.all.messages.data'], 14000);
     });
 
-    test('publishes on many channels, and lists them', async () => {
+    test('publishes to many channels, and lists the channels', async () => {
       const app = await withApp();
       const client = rest(app, format);
       const spec = { channels: ['one', 'two'], messages: [{ data: 'x' }] };

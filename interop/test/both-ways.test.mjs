@@ -1,4 +1,4 @@
-// What one client does over REST, the other reads: the npm client and ours, in both formats each.
+// Each client reads what the other client did over REST: the npm client and our client, each in both formats.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -31,7 +31,7 @@ const messages = [
   { data: 'without a name' },
 ];
 
-/** What both clients tell of a message: the npm client's as ours tells it. */
+/** A message of the npm client, in the form in which our client reports it. */
 function seen({ name, data, encoding, clientId, extras }) {
   return {
     name: name ?? null,
@@ -60,7 +60,7 @@ after(() => server?.stop());
 
 for (const theirs of formats) {
   for (const own of formats) {
-    describe(`npm client in ${theirs}, ours in ${own}`, () => {
+    describe(`npm client in ${theirs}, our client in ${own}`, () => {
       const channelName = (what) => `${what}/größe 通道:${theirs}:${own}`;
       const theirChannel = (name, cipher) =>
         rest(app, theirs).channels.get(name, cipher ? { cipher: { key: cipher } } : {});
@@ -77,27 +77,27 @@ for (const theirs of formats) {
       const ourMessages = messages.map((message) => ({ ...message, data: payload(message.data) }));
 
       for (const [what, cipher] of ciphers) {
-        test(`the npm client publishes, ours reads: ${what}`, async () => {
+        test(`the npm client publishes, our client reads: ${what}`, async () => {
           const name = channelName(`theirs-${what}`);
-          // The npm client encrypts a payload that is not there as the text `undefined`.
+          // The npm client encrypts an absent payload as the text `undefined`.
           const some = cipher ? messages.filter(({ data }) => data !== undefined) : messages;
           await theirChannel(name, cipher).publish(some);
           assert.deepEqual(await ourHistory(name, cipher), some.map(seen));
         });
 
-        test(`ours publishes, the npm client reads: ${what}`, async () => {
+        test(`our client publishes, the npm client reads: ${what}`, async () => {
           const name = channelName(`ours-${what}`);
           await we({ do: 'publish', channel: { name, cipher }, messages: ourMessages });
           const { items } = await theirChannel(name, cipher).history({ direction: 'forwards' });
           assert.deepEqual(items.map(seen), expected);
           const stored = (await theirChannel(name).history({ direction: 'forwards' })).items;
           const encrypted = stored.filter(({ encoding }) => /cipher\+aes-\d+-cbc$/.test(encoding));
-          // All but the message without a payload.
+          // Clients do not encrypt a message without a payload.
           assert.equal(encrypted.length, cipher ? messages.length - 1 : 0);
         });
       }
 
-      test('each reads the other\'s pages', async () => {
+      test('each client reads the other client\'s pages', async () => {
         const name = channelName('pages');
         const numbers = Array.from({ length: 25 }, (_, n) => `${n + 1}`);
         const sent = numbers.map((data) => ({ name: 'n', data: payload(data) }));
@@ -110,7 +110,7 @@ for (const theirs of formats) {
         assert.deepEqual(again.map(({ data }) => data), numbers.map(payload));
       });
 
-      test('both see the same members, encrypted data too', async () => {
+      test('both clients list the same members, with encrypted data', async () => {
         const { cipher } = await fixture('test-app-setup.json');
         const name = 'persisted:presence_fixtures';
         const channel = rest(app, theirs).channels.get(name, { cipher: { key: cipher.key } });
@@ -151,7 +151,7 @@ for (const theirs of formats) {
       });
 
       for (const [what, cipher] of ciphers) {
-        test(`members of the npm client are read by ours: ${what}`, async () => {
+        test(`our client reads members of the npm client: ${what}`, async () => {
           const name = channelName(`members-${what}`);
           const payloads = messages.map(({ data }) => data).filter((data) => data !== undefined);
           const members = payloads.map((data, n) => [`client ${n}`, data]);
@@ -186,9 +186,9 @@ for (const theirs of formats) {
         });
       }
 
-      test('the npm client publishes a batch, ours reads it', async () => {
+      test('the npm client publishes a batch, our client reads it', async () => {
         const names = [channelName('batch-a'), channelName('batch-b')];
-        // The npm client sends what a batch holds as it is; JSON has no bytes, and its MessagePack no null.
+        // The npm client sends batch payloads unencoded. JSON has no bytes, and its MessagePack has no null.
         const has = theirs === 'json' ? Buffer.isBuffer : (data) => data?.nested?.none === null;
         const some = messages.filter(({ data }) => !has(data));
         const result = await rest(app, theirs).batchPublish({ channels: names, messages: some });
@@ -196,7 +196,7 @@ for (const theirs of formats) {
         for (const name of names) assert.deepEqual(await ourHistory(name), some.map(seen));
       });
 
-      test('ours publishes batches, the npm client reads them', async () => {
+      test('our client publishes batches, the npm client reads them', async () => {
         const limited = { ...app, key: app.keys[2] };
         const specs = [
           { channels: ['channel0', 'channel5'], messages: [{ name: own, data: payload('x') }] },
@@ -233,7 +233,7 @@ for (const theirs of formats) {
         capability: { 'allowed:*': ['publish', 'history'] },
       };
 
-      /** The npm client with a token does what the token allows, and nothing else. */
+      /** Checks that the npm client with a token can do only what the token allows. */
       const theyUse = async (credentials) => {
         const client = new Ably.Rest(clientOptions(app, theirs, { key: undefined, ...credentials }));
         const channel = client.channels.get(`allowed:${channelName('token')}`);
@@ -244,7 +244,7 @@ for (const theirs of formats) {
         await assert.rejects(denied, { code: 40160, statusCode: 401 });
       };
 
-      /** The same with ours. */
+      /** Checks that our client with a token can do only what the token allows. */
       const weUse = async (credentials) => {
         const channel = { name: `allowed:${channelName('token')}` };
         await we({ do: 'publish', channel, messages: [{ name: 'n' }] }, credentials);
@@ -256,14 +256,14 @@ for (const theirs of formats) {
         assert.deepEqual(error, { code: 40160, statusCode: 401 });
       };
 
-      test('the npm client uses a token that ours requested', async () => {
+      test('the npm client uses a token that our client requested', async () => {
         const details = await we({ do: 'requestToken', params });
         assert.equal(details.expires - details.issued, params.ttl);
         assert.equal(details.clientId, 'ada');
         await theyUse({ tokenDetails: details });
       });
 
-      test('the npm client hands in a request that ours signed', async () => {
+      test('the npm client sends a token request that our client signed', async () => {
         await theyUse({
           authCallback: (_params, done) => {
             we({ do: 'createTokenRequest', params }).then((request) => done(null, request), done);
@@ -273,12 +273,12 @@ for (const theirs of formats) {
 
       const theirParams = { ...params, capability: JSON.stringify(params.capability) };
 
-      test('ours uses a token that the npm client requested', async () => {
+      test('our client uses a token that the npm client requested', async () => {
         const { token } = await rest(app, theirs).auth.requestToken(theirParams);
         await weUse({ token });
       });
 
-      test('ours hands in a request that the npm client signed', async () => {
+      test('our client sends a token request that the npm client signed', async () => {
         const { auth } = rest(app, theirs);
         const channel = { name: `allowed:${channelName('signed')}` };
         const tokenRequest = await auth.createTokenRequest(theirParams);

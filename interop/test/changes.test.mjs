@@ -1,4 +1,4 @@
-// Messages changed and annotated over connections: by ours, seen by the npm client, and the other way around.
+// Each client changes and annotates messages over a connection, and the other client receives the changes.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -29,7 +29,7 @@ const operation = { clientId: 'editor', description: 'why', metadata: { k: 'v' }
 const reaction = { type: 'reaction:distinct.v1', name: '👍' };
 const vote = { type: 'vote:multiple.v1', name: 'yes', count: 3 };
 
-/** Collects `count` annotations of an attached channel of the npm client. */
+/** Collects `count` annotations of the npm client's attached channel. */
 async function collectAnnotations(channel, count) {
   const seen = [];
   let finish;
@@ -41,12 +41,12 @@ async function collectAnnotations(channel, count) {
   return { annotations };
 }
 
-/** The part of a message's version that the one who changes it says. */
+/** The part of a message's version that the changing client sets. */
 const said = ({ clientId, description, metadata }) => ({ clientId, description, metadata });
 
 for (const theirs of formats) {
   for (const own of formats) {
-    describe(`npm client in ${theirs}, ours in ${own}`, () => {
+    describe(`npm client in ${theirs}, our client in ${own}`, () => {
       const channelName = (what) => `mutable:${what}:${theirs}:${own}`;
       const ourSteps = async (channel, steps, more = {}) => {
         const work = { do: 'live', channel, ...more, task: { steps } };
@@ -58,7 +58,7 @@ for (const theirs of formats) {
       for (const [what, cipher] of [['plain', undefined], ['encrypted', key]]) {
         const options = cipher ? { cipher: { key: cipher } } : {};
 
-        test(`ours updates and deletes, the npm client sees it: ${what}`, async () => {
+        test(`our client updates and deletes, the npm client receives it: ${what}`, async () => {
           const name = channelName(`ours-${what}`);
           await withRealtime(app, theirs, async (client) => {
             const channel = client.channels.get(name, options);
@@ -99,7 +99,7 @@ for (const theirs of formats) {
           });
         });
 
-        test(`the npm client updates and deletes, ours sees it: ${what}`, async () => {
+        test(`the npm client updates and deletes, our client receives it: ${what}`, async () => {
           const name = channelName(`theirs-${what}`);
           const task = { messages: 3, annotations: 0 };
           const { seen } = await listening(app, own, { name, cipher }, task);
@@ -108,7 +108,7 @@ for (const theirs of formats) {
             const { serials: [serial] } = await channel.publish('event', 'one');
             const data = { nested: ['ü', null] };
             const updated = await channel.updateMessage({ serial, data }, operation);
-            // The npm client encrypts a payload that is not there as the text `undefined`.
+            // The npm client encrypts an absent payload as the text `undefined`.
             const deleted = await channel.deleteMessage({ serial, ...(cipher ? { data } : {}) });
             const { messages } = await seen;
             assert.deepEqual(
@@ -131,7 +131,7 @@ for (const theirs of formats) {
         });
       }
 
-      test('ours appends, the npm client sees it', async () => {
+      test('our client appends, the npm client receives it', async () => {
         const name = channelName('ours-appends');
         await withRealtime(app, theirs, async (client) => {
           const channel = client.channels.get(name);
@@ -148,7 +148,7 @@ for (const theirs of formats) {
               ['message.append', 'event', 'c'],
             ],
           );
-          // Who comes later gets the whole, once, and then what is appended.
+          // A client that attaches later receives the whole message once, and then the appends.
           const { seen: ourLate } = await listening(
             app,
             own,
@@ -167,7 +167,7 @@ for (const theirs of formats) {
         });
       });
 
-      test('the npm client appends, ours sees it, and who rewinds the whole', async () => {
+      test('the npm client appends, our client receives it, and a rewind delivers the whole message', async () => {
         const name = channelName('theirs-appends');
         const task = { messages: 3, annotations: 0 };
         const { seen } = await listening(app, own, { name }, task);
@@ -200,7 +200,7 @@ for (const theirs of formats) {
         });
       });
 
-      test('ours annotates, the npm client sees annotations and summaries', async () => {
+      test('our client annotates, the npm client receives annotations and summaries', async () => {
         const name = channelName('ours-annotates');
         await withRealtime(app, theirs, async (client) => {
           const channel = client.channels.get(name, { modes });
@@ -235,7 +235,7 @@ for (const theirs of formats) {
         });
       });
 
-      test('the npm client annotates, ours sees annotations and summaries', async () => {
+      test('the npm client annotates, our client receives annotations and summaries', async () => {
         const name = channelName('theirs-annotates');
         const task = { messages: 4, annotations: 3 };
         const { seen } = await listening(app, own, { name }, task, { modes });
@@ -243,7 +243,7 @@ for (const theirs of formats) {
         await withRealtime(app, theirs, async (client) => {
           const channel = client.channels.get(name);
           const { serials: [serial] } = await channel.publish('event', 'text');
-          // The npm client writes the action into what it is given.
+          // The npm client writes the action into its argument, so each call gets a copy.
           await channel.annotations.publish(serial, { ...reaction });
           await channel.annotations.publish(serial, { ...vote, data: { why: 'fun' } });
           await channel.annotations.delete(serial, { ...reaction });
@@ -264,13 +264,13 @@ for (const theirs of formats) {
           const summary = messages[1].summary[reaction.type];
           assert.deepEqual(summary, { '👍': { total: 1, clientIds: [clientId] } });
           assert.equal(messages[2].summary[vote.type].yes.total, 3);
-          // What ours reads over REST is what the npm client reads.
+          // The npm client reads the same annotations over REST.
           const { items } = await rest(app, theirs).channels.get(name).annotations.get(serial, {});
           assert.deepEqual(items.map(({ serial }) => serial), annotations.map(({ serial }) => serial));
         }, { clientId });
       });
 
-      test('what the service refuses, both hear alike', async () => {
+      test('both clients get the same error from the service', async () => {
         const name = `fixed:${theirs}:${own}`;
         const steps = [{ do: 'publish', name: 'event' }, { do: 'delete' }];
         const { error } = await ours(app, own, { do: 'live', channel: { name }, task: { steps } });

@@ -1,4 +1,4 @@
-// Deltas that our server makes, applied by the npm client's decoder and by ours.
+// The npm client and our client apply the deltas of our server.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -24,7 +24,7 @@ const quotes = Array.from({ length: 200 }, (_, index) => ({
   venue: 'XLON',
 }));
 
-/** Payloads of every kind, each with something in common with the one before. */
+/** Payloads of every type. Most have a part in common with the payload before. */
 const payloads = [
   text,
   `${text}, and more`,
@@ -41,10 +41,10 @@ const payloads = [
   [...quotes.slice(50), ...quotes.slice(0, 50)],
 ];
 
-/** Those of them that come in full: the first, what is shorter than any delta, and what has nothing in common. */
+/** The indexes of the payloads that arrive in full: the first, shorter ones than any delta, and dissimilar ones. */
 const full = [0, 8, 9, 10];
 
-/** Payloads of which none has anything in common with another. */
+/** Payloads with no part in common. */
 const dissimilar = Array.from({ length: 4 }, (_, number) =>
   Buffer.from(Array.from({ length: 500 }, (_, index) => (number * 7919 + index * index * 31) % 251)),
 );
@@ -53,7 +53,7 @@ let server;
 before(async () => (server = await startServer()));
 after(() => server?.stop());
 
-/** Options of an npm client that applies deltas, and counts them. */
+/** The options of an npm client that applies and counts deltas. */
 function counting() {
   const counted = { deltas: 0 };
   const decode = (delta, base) => {
@@ -63,21 +63,21 @@ function counting() {
   return { counted, options: { plugins: { vcdiff: { decode } } } };
 }
 
-/** Fails when a channel attaches again: a delta was not applied. */
+/** Returns a check that fails if the channel attached again, because then a delta was not applied. */
 function steady(channel) {
   const changes = [];
   channel.on(['attaching', 'failed'], (change) => changes.push(change));
   return () => assert.deepEqual(changes, []);
 }
 
-/** Which of these messages came in full. */
+/** The indexes of the messages that arrived in full. */
 const inFull = (messages) => messages.flatMap(({ extras }, index) => (extras?.delta ? [] : [index]));
 
 const params = { delta: 'vcdiff' };
 
 for (const theirs of formats) {
   describe(`npm client in ${theirs}`, () => {
-    test('it applies the deltas of every kind of payload', async () => {
+    test('applies deltas of every type of payload', async () => {
       const { counted, options } = counting();
       await withRealtime(server, theirs, async (client) => {
         const channel = client.channels.get(`npm:${theirs}`, { params });
@@ -95,7 +95,7 @@ for (const theirs of formats) {
       }, options);
     });
 
-    test('several messages at once, and what comes over REST', async () => {
+    test('applies deltas of several messages in a publish, also over REST', async () => {
       const { counted, options } = counting();
       await withRealtime(server, theirs, async (client) => {
         const channel = client.channels.get(`batch:${theirs}`, { params });
@@ -108,13 +108,13 @@ for (const theirs of formats) {
         );
         const messages = await collected.messages;
         assert.deepEqual(messages.map(({ data }) => data), [...payloads, ...payloads]);
-        // The first frame is in full.
+        // The first frame contains full messages, so only the second frame has deltas.
         assert.equal(counted.deltas, payloads.length - full.length);
         check();
       }, options);
     });
 
-    test('payloads with nothing in common come in full', async () => {
+    test('payloads with no part in common arrive in full', async () => {
       const { counted, options } = counting();
       await withRealtime(server, theirs, async (client) => {
         const channel = client.channels.get(`dissimilar:${theirs}`, { params });
@@ -126,7 +126,7 @@ for (const theirs of formats) {
       }, options);
     });
 
-    test('after a decoder has failed, messages come again in full', async () => {
+    test('after a decoder fails, messages arrive again in full', async () => {
       let failures = 1;
       const decode = (delta, base) => {
         if (failures-- > 0) throw new Error('simulated decode failure');
@@ -146,11 +146,11 @@ for (const theirs of formats) {
       }, { plugins: { vcdiff: { decode } } });
     });
 
-    test('without a decoder its channel fails', async () => {
+    test('a channel without a decoder fails', async () => {
       await withRealtime(server, theirs, async (client) => {
         const channel = client.channels.get(`no-decoder:${theirs}`, { params });
         await channel.attach();
-        // The delta may arrive before the answer to its publish; later, `whenState` would resolve to `null`.
+        // Wait before publishing: in the state `failed`, `whenState` resolves to `null`. The delta may arrive first.
         const failed = channel.whenState('failed');
         for (const data of [text, `${text}!`]) {
           await rest(server, theirs).channels.get(channel.name).publish('m', data);
@@ -161,7 +161,7 @@ for (const theirs of formats) {
     });
 
     for (const ours of formats) {
-      test(`what it publishes, capably in ${ours} applies the deltas of`, async () => {
+      test(`the npm client publishes, capably in ${ours} applies the deltas`, async () => {
         const name = `capably:${theirs}:${ours}`;
         const subscription = await subscribe(server, ours, name, payloads.length, '--delta');
         await withRealtime(server, theirs, async (client) => {
@@ -177,7 +177,7 @@ for (const theirs of formats) {
   });
 }
 
-test('encrypted payloads and deltas do not disturb each other', async () => {
+test('encrypted payloads arrive without deltas', async () => {
   const { key } = await fixture('crypto-data-256.json');
   for (const format of formats) {
     const { options } = counting();
@@ -192,7 +192,7 @@ test('encrypted payloads and deltas do not disturb each other', async () => {
   }
 });
 
-test('a command line client publishes what both apply', async () => {
+test('the command publishes, both clients apply the deltas', async () => {
   const { options } = counting();
   const name = 'from-capably';
   await withRealtime(server, 'msgpack', async (client) => {

@@ -1,4 +1,4 @@
-// The npm client and ours behave alike when the network and the service do not.
+// The npm client and our client behave alike when the network or the service fails.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -9,21 +9,21 @@ import { npm, ours } from '../fault-clients.mjs';
 import { scripts } from '../fault-scripts.mjs';
 import { formats, rest, startServer } from '../support.mjs';
 
-/** Each client in each format has a server of its own, which all its scripts are played on. */
+/** Each client in each format has its own server, which runs all scripts of the client. */
 const stages = formats.flatMap((format) => [{ client: ours, format }, { client: npm, format }]);
 before(() => Promise.all(stages.map(async (stage) => {
   stage.server = await startServer('--control', '0');
 })));
 after(() => Promise.all(stages.map(({ server }) => server?.stop())));
 
-/** Asks something of a server's faults. */
+/** Sends a request to the fault control of a server. */
 async function control(server, method, path, body) {
   const url = `http://127.0.0.1:${server.control}/${path}`;
   const response = await fetch(url, { method, body: body && JSON.stringify(body) });
   assert.ok(response.ok, `${method} ${path}: ${response.status} ${await response.text()}`);
 }
 
-/** Gives tokens of this time to live, and counts how many. */
+/** Starts a server that issues tokens with this time to live, and counts the requests. */
 async function tokenServer(server, ttl) {
   let asked = 0;
   const http = createServer(async (_, response) => {
@@ -45,14 +45,14 @@ async function tokenServer(server, ttl) {
   };
 }
 
-/** With what a client authenticates: a key, unless the script says otherwise. */
+/** The credentials of a client: a key, unless the script requires others. */
 async function credentials(server, auth, tokens) {
   if (auth === 'url') return { authUrl: tokens.url };
   if (auth === 'token') return { token: (await rest(server, 'json').auth.requestToken()).token };
   return { key: server.key };
 }
 
-/** Carries out a script, and returns what the client told, and how many tokens it asked for. */
+/** Runs a script. Returns the events of the client, and the number of requested tokens. */
 async function play({ client, format, server }, { steps, auth, ttl, patience = 10_000 }) {
   await control(server, 'DELETE', 'rules');
   const tokens = await tokenServer(server, ttl);
@@ -78,7 +78,7 @@ async function play({ client, format, server }, { steps, auth, ttl, patience = 1
   }
 }
 
-/** How often a client tries depends on its jitter: attempts that fail alike count as one. */
+/** Merges attempts that failed in the same way, because their number depends on the client's jitter. */
 function fold(states) {
   const folded = [];
   for (const state of states) {
@@ -104,7 +104,7 @@ for (const format of formats) {
   });
 }
 
-test('a difference is explained by a point of the specification, and is one', () => {
+test('every difference is a real difference, and names a point of the specification', () => {
   for (const { name, seen, npm } of scripts.filter((script) => script.npm)) {
     assert.match(npm.why, /^(RT|RS|TH)[A-Z]*\d+[a-z]?\d*(, [A-Z]+\d+)*: /, name);
     assert.notDeepEqual({ ...seen, ...npm.seen }, seen, name);

@@ -1,4 +1,4 @@
-// Presence as the npm client and ours see it, through our server.
+// The npm client and our client use presence through our server.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -14,7 +14,7 @@ after(() => server?.stop());
 const byClient = (a, b) => (a.clientId < b.clientId ? -1 : 1);
 const PRESENT = 1;
 
-/** What `capably presence` lists. */
+/** The members that `capably presence` lists. */
 async function listed(format, channel) {
   const output = await capably(server, 'presence', channel, '--json', '--format', format);
   return output
@@ -24,7 +24,7 @@ async function listed(format, channel) {
     .sort(byClient);
 }
 
-/** Presence events of an attached channel of the npm client, until `count` of this action have come. */
+/** Collects presence events of the npm client's channel, until `count` events with this action have arrived. */
 async function events(channel, action, count) {
   const seen = [];
   let finish;
@@ -41,7 +41,7 @@ for (const theirs of formats) {
     describe(`npm client in ${theirs}, capably in ${ours}`, () => {
       const channelName = (what) => `${what}:${theirs}:${ours}`;
 
-      test('250 members of the npm client are seen by capably', async () => {
+      test('capably lists 250 members of the npm client', async () => {
         const name = channelName('members-to-capably');
         await withRealtime(server, theirs, async (client) => {
           const channel = client.channels.get(name);
@@ -69,7 +69,7 @@ for (const theirs of formats) {
         assert.deepEqual(await listed(ours, name), []);
       });
 
-      test('250 members of capably are seen by the npm client', async () => {
+      test('the npm client receives 250 members of capably', async () => {
         const name = channelName('members-to-npm');
         await withRealtime(server, theirs, async (client) => {
           const early = client.channels.get(name);
@@ -96,7 +96,7 @@ for (const theirs of formats) {
         });
       });
 
-      test('a member of the npm client is still there after a reconnection', async () => {
+      test('a member of the npm client is still present after a reconnection', async () => {
         const name = channelName('reconnection');
         const more = { clientId: 'ada' };
         await withRealtime(server, theirs, async (client) => {

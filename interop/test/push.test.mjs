@@ -1,4 +1,4 @@
-// The npm client administers push on our server, and gets what is pushed to a channel.
+// The npm client administers push on our server, and receives pushes to a channel.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -22,7 +22,7 @@ before(async () => {
 
 after(() => server.stop());
 
-/** A phone that is reached through a channel. */
+/** A device that receives pushes through a channel. */
 function phone(id, clientId, channel) {
   const ablyUrl = `http://${server.endpoint}:${server.port}`;
   return {
@@ -87,7 +87,7 @@ for (const format of formats) {
     assert.deepEqual((await devices.list({ clientId: client })).items, []);
   });
 
-  test(`the npm client gets what is pushed to its channel (${format})`, async () => {
+  test(`the npm client receives pushes to its channel (${format})`, async () => {
     const payload = {
       notification: { title: 'Test message', body: 'Test message body' },
       data: { foo: 'bär' },
@@ -104,7 +104,7 @@ for (const format of formats) {
       const channel = client.channels.get(`pushenabled:news-${format}`);
       await admin.channelSubscriptions.save({ channel: channel.name, deviceId: device.id });
       await channel.publish({ name: 'event', data: 'data', extras: { push: payload } });
-      // What comes last comes after all of them.
+      // The channel delivers in order, so all pushes have arrived when this message arrives.
       const last = new Promise((resolve) => inbox.subscribe('last', resolve));
       await inbox.publish('last', null);
       await last;

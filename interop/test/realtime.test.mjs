@@ -1,4 +1,4 @@
-// The npm client over WebSocket: against our server, with our client at the other end.
+// The npm client and our client exchange messages over WebSocket through our server.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -20,7 +20,7 @@ const notUtf8 = Buffer.from([0xff, 0x00, 0xfe, 0x80, 0xc3, 0x28]);
 const object = { celsius: 21.5, tags: ['a', 'ü'], nested: { ok: true, none: null } };
 const array = [1, 'two', { three: 3 }];
 
-/** Payloads: as the npm client has them, as `capably publish` takes them, as `subscribe` prints them. */
+/** Payloads in three forms: `data` of the npm client, `words` for `capably publish`, `line` of `subscribe`. */
 const payloads = [
   { name: 'text', data: 'Grüße, こんにちは 👋', words: ['Grüße, こんにちは 👋'], line: { data: 'Grüße, こんにちは 👋' } },
   { name: 'text like JSON', data: '{"a":1}', words: ['{"a":1}'], line: { data: '{"a":1}' } },
@@ -49,7 +49,7 @@ for (const theirs of formats) {
     describe(`npm client in ${theirs}, capably in ${ours}`, () => {
       const channelName = (what) => `${what}:${theirs}:${ours}`;
 
-      test('the npm client publishes, capably receives every kind of payload', async () => {
+      test('the npm client publishes, capably receives every type of payload', async () => {
         const name = channelName('to-capably');
         const subscription = await subscribe(server, ours, name, payloads.length);
         await withRealtime(server, theirs, async (client) => {
@@ -68,7 +68,7 @@ for (const theirs of formats) {
         });
       });
 
-      test('capably publishes, the npm client receives every kind of payload', async () => {
+      test('capably publishes, the npm client receives every type of payload', async () => {
         const name = channelName('to-npm');
         await withRealtime(server, theirs, async (client) => {
           const collected = await collect(client.channels.get(name), payloads.length);
@@ -83,7 +83,7 @@ for (const theirs of formats) {
         });
       });
 
-      test('channel names of any script and with reserved characters', async () => {
+      test('both clients use channel names in any script and with reserved characters', async () => {
         const name = channelName('größe/通道 🎉 ?a=1&b#c%20+');
         const subscription = await subscribe(server, ours, name, 2);
         await withRealtime(server, theirs, async (client) => {
@@ -130,15 +130,15 @@ for (const theirs of formats) {
 
 for (const format of formats) {
   describe(`npm client in ${format}, alone`, () => {
-    test('pings', async () => {
+    test('pings the service', async () => {
       const work = async (client) => {
         assert.equal(typeof (await client.connection.ping()), 'number');
       };
-      // The client leaves the timer of a ping running, and with it this process.
+      // The client's ping timer keeps running after the test, and keeps this process alive.
       await withRealtime(server, format, work, { realtimeRequestTimeout: 2000 });
     });
 
-    test('detaches, and attaches again', async () => {
+    test('detaches from a channel, and attaches again', async () => {
       await withRealtime(server, format, async (client) => {
         const channel = client.channels.get(`detached:${format}`);
         const collected = await collect(channel, 1);
@@ -152,7 +152,7 @@ for (const format of formats) {
       });
     });
 
-    test('a client id is stamped on what the client publishes', async () => {
+    test('the server sets the client id on published messages', async () => {
       const subscription = await subscribe(server, format, `identity:${format}`, 1);
       const client = new Ably.Realtime(clientOptions(server, format, { clientId: 'ada' }));
       try {

@@ -1,4 +1,4 @@
-// The npm client over REST.
+// The npm client uses our server over REST.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -60,7 +60,7 @@ for (const format of formats) {
       );
     });
 
-    test('reads in the history what capably published in realtime', async () => {
+    test('reads messages from history that capably published in realtime', async () => {
       const name = `history:${format}`;
       await capably(server, 'publish', '--format', format, name, 'n', '{i}', '--count', '5');
       const page = await rest(server, format).channels.get(name).history();

@@ -1,4 +1,4 @@
-// Connections that are cut in the middle of a stream, of both ends: everything arrives once, and in order.
+// Faults cut the connections of both ends in the middle of a stream. Every message arrives once and in order.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -14,7 +14,7 @@ const rule = (action, nth, what) => ({
   action: what,
   times: 1,
 });
-/** The subscriber is cut twice, and the publisher before it learns what has been taken. */
+/** The rules cut the subscriber twice, and the publisher before it receives the first ACK. */
 const rules = [
   rule('MESSAGE', 100, cut),
   rule('MESSAGE', 350, cut),
@@ -25,7 +25,7 @@ let server;
 before(async () => (server = await startServer('--control', '0')));
 after(() => server?.stop());
 
-/** Asks something of the server's faults. */
+/** Sends a request to the server's fault control. */
 async function control(method, path, body) {
   const url = `http://127.0.0.1:${server.control}/${path}`;
   const response = await fetch(url, { method, body: body && JSON.stringify(body) });
@@ -33,12 +33,12 @@ async function control(method, path, body) {
   return response.status === 204 ? undefined : response.json();
 }
 
-/** Carries out `work` with connections that are cut, and makes sure that they were. */
+/** Runs `work` with cut connections, and checks that the rules were applied. */
 async function interrupted(work) {
   await control('DELETE', 'rules');
   await control('POST', 'rules', rules);
   await work();
-  // A rule that has been applied as often as it may is none any more.
+  // The server removes a rule that was applied as often as allowed.
   assert.deepEqual((await control('GET', 'rules')).rules, []);
 }
 

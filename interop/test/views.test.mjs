@@ -1,4 +1,4 @@
-// Derived channels, rewind and occupancy, as the npm client and ours see them through our server.
+// The npm client and our client use derived channels, rewind and occupancy through our server.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -9,12 +9,12 @@ let server, app, everywhere;
 before(async () => {
   server = await startServer();
   app = await createApp(server);
-  // The fixtures' key for channels with a qualifier, too.
+  // This key of the fixtures also allows channels with a qualifier.
   everywhere = { ...app, key: app.keys[5] };
 });
 after(() => server?.stop());
 
-/** The messages that an attached channel of the npm client gets, up to one whose data is `last`. */
+/** Collects messages of the npm client's channel, up to the message with the data `last`. */
 async function until(channel, last) {
   const seen = [];
   let finish;
@@ -28,7 +28,7 @@ async function until(channel, last) {
 
 for (const format of formats) {
   describe(`npm client in ${format}`, () => {
-    test('a derived channel has the messages that match', () =>
+    test('a derived channel delivers only matching messages', () =>
       withRealtime(everywhere, format, async (client) => {
         const name = `filtered-${format}`;
         const filter = 'name == `"filtered"` && headers.number == `26095`';
@@ -61,7 +61,7 @@ for (const format of formats) {
         assert.deepEqual(history.items.map(({ data }) => data), ['first', 'last']);
       }));
 
-    test('a filter that is none fails its channel and not the connection', () =>
+    test('an invalid filter fails its channel and not the connection', () =>
       withRealtime(everywhere, format, async (client) => {
         const derived = client.channels.getDerived('a', { filter: 'name ==' });
         await assert.rejects(() => derived.attach(), { code: 40010, statusCode: 400 });
@@ -75,7 +75,7 @@ for (const format of formats) {
         await assert.rejects(() => derived.attach(), { code: 40160, statusCode: 401 });
       }));
 
-    test('rewind, as a parameter and in the name', () =>
+    test('rewind works as a parameter and in the name', () =>
       withRealtime(app, format, async (client) => {
         const name = `rewound-${format}`;
         for (const data of ['0', '1', '2']) await client.channels.get(name).publish('m', data);
@@ -94,7 +94,7 @@ for (const format of formats) {
         });
       }));
 
-    test('occupancy is told on attaching and when it changes', () =>
+    test('a channel receives occupancy on attaching and on changes', () =>
       withRealtime(app, format, async (client) => {
         const name = `occupied-${format}`;
         const channel = client.channels.get(name, { params: { occupancy: 'metrics' } });
@@ -133,7 +133,7 @@ for (const format of formats) {
       }));
 
     for (const ours of formats) {
-      test(`capably in ${ours} gets from a filtered channel what the npm client publishes`, async () => {
+      test(`the npm client publishes, capably in ${ours} receives from a filtered channel`, async () => {
         const name = `both-${format}-${ours}`;
         const encoded = Buffer.from('headers.in').toString('base64');
         const subscriber = await subscribe(everywhere, ours, `[filter=${encoded}]${name}`, 2);
@@ -148,7 +148,7 @@ for (const format of formats) {
         assert.deepEqual(lines.map(({ data }) => data), ['1', '3']);
       });
 
-      test(`the npm client gets from a filtered channel what capably in ${ours} publishes`, () =>
+      test(`capably in ${ours} publishes, the npm client receives from a filtered channel`, () =>
         withRealtime(everywhere, format, async (client) => {
           const name = `to-npm-${format}-${ours}`;
           const derived = client.channels.getDerived(name, { filter: "name == 'in'" });
