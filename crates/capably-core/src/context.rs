@@ -35,7 +35,7 @@ impl Shared {
     }
 }
 
-/// What a sub-machine may read while it handles an input, and where it leaves its effects.
+/// The parts of the client that a sub-machine reads while it handles an input, and the places of its effects.
 ///
 /// A sub-machine changes only itself. It reaches the outside through outputs and timers, and sees the
 /// connection without being able to change it.

@@ -56,7 +56,7 @@ impl Channel {
                 }
             }
             Err((_, error)) if repeated && decoder.is_some() => self.replay_failed(error, cx),
-            // Nothing of the frame is delivered, as the recovery sends it again as a whole (RTL18b).
+            // The frame is dropped as a whole: the recovery makes the service send it again (RTL18b).
             Err((_, error)) if decoder.is_some() && !damaged => self.recover_delta(error, cx),
             Err((index, error)) => {
                 delivery.items.truncate(index);

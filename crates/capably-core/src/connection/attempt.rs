@@ -9,7 +9,7 @@ use crate::{
     AuthId, CheckId, ConnectRequest, Credentials, Output, Timer, TransportId, backoff, errors,
 };
 
-/// What an attempt to connect waits for.
+/// The phases of an attempt to connect: each waits for one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// A token (RTN27b).

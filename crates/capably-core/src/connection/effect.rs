@@ -35,7 +35,7 @@ pub(crate) enum Effect {
     FailPings(ErrorInfo),
 }
 
-/// What the connection may use while it handles an input, and where it leaves its effects.
+/// The parts of the client that the connection uses while it handles an input, and the list of its effects.
 pub(crate) struct ConnectionCx<'a> {
     pub(crate) now: Now,
     pub(crate) config: &'a Config,

@@ -35,7 +35,7 @@ pub struct Entry {
     pub number: u64,
     /// The rule that applied.
     pub rule: Option<RuleId>,
-    /// What happened.
+    /// The event itself.
     pub event: Event,
     /// The size of the frame.
     bytes: usize,
@@ -54,14 +54,14 @@ pub enum Event {
     ToServer {
         /// The frame.
         frame: ClientFrame,
-        /// What happened to it.
+        /// The effect of the rules on the frame.
         fate: Fate,
     },
     /// A frame from the service.
     ToClient {
         /// The frame.
         frame: ServerFrame,
-        /// What happened to it.
+        /// The effect of the rules on the frame.
         fate: Fate,
     },
     /// Bytes that cannot be decoded as a frame.
