@@ -86,6 +86,7 @@
 //!
 //! Objects and TLS do not exist yet. A request for them is refused with an error.
 
+pub mod engine;
 pub mod faults;
 mod front;
 mod hub;

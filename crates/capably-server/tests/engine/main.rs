@@ -1,0 +1,5 @@
+//! What every engine must do.
+
+#![allow(clippy::unwrap_used)]
+
+mod contract;
