@@ -1,23 +1,26 @@
 //! Annotating messages, and reading their annotations (RSAN, RTAN).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::{BTreeMap, BTreeSet};
 
 use capably_protocol::{Annotation, ErrorInfo, Str};
 
-use super::{Channel, Channels};
+use super::{Channel, Channels, commit::Commit};
 use crate::hub::{
     Now, Page, PageQuery, Turn,
     access::{capability::Operation, identity::Identity},
     channel_name, error,
-    log::position::Position,
+    log::{
+        position::Position,
+        proposal::{Body, Items, Place, Summary},
+    },
     message::{
         annotation::{Annotations, annotations_entry, check_annotations, summary_entry},
-        publish::{Accepted, Publisher, check_ids},
+        publish::{Accepted, Publisher, Receipt, check_ids},
     },
 };
 
 /// The indexes of a frame's annotations, by the message that they annotate.
-type ByMessage = BTreeMap<(Position, usize), Vec<usize>>;
+type ByMessage = BTreeMap<Place, Vec<usize>>;
 
 impl Channels {
     /// Publishes annotations of a channel's messages, all or none, and the new summaries of the messages.
@@ -42,37 +45,63 @@ impl Channels {
         let (annotations, bytes) =
             check_annotations(name, annotations, publisher.identity, max_size)?;
         let chosen_id = check_ids(annotations.iter().map(|annotation| annotation.id.as_ref()))?;
-        let messages = annotations.len();
-        let accepted = |position| Accepted { position, messages, bytes, chosen_id };
+        let receipt = Receipt { messages: annotations.len(), bytes, chosen_id };
         let channel = self.get_mut(name).ok_or_else(error::unknown_message)?;
         channel.expire(turn.now.steady);
         let by_message = channel.annotated_messages(&annotations)?;
         if let Some(position) = channel.check_summaries(&by_message, &annotations, max_size)? {
-            return Ok(accepted(position));
+            return Ok(receipt.at(position));
         }
+        let frame = Items {
+            id: publisher.frame_id,
+            connection: publisher.connection.cloned(),
+            items: annotations,
+        };
+        self.propose(name, Body::Annotations(frame), receipt, turn)
+    }
 
-        let position = self.next_position(turn.now);
-        let entry = annotations_entry(name, annotations, &publisher, position, turn.now);
-        self.commit(name, &entry, turn);
-        for (at, indexes) in by_message {
-            let summary = self.get_mut(name).and_then(|channel| {
-                // The commit may have dropped the message to make room.
-                let created = Arc::clone(channel.created(at)?);
-                let annotations = &mut channel.changes.entry(at).or_default().annotations;
-                let changes = indexes.into_iter().map(|index| annotations.add(&entry, index));
-                if changes.fold(false, |any, one| any | one) {
-                    annotations.summarize(max_size);
-                    channel.latest_of(&created, at.1)
-                } else {
-                    None
-                }
-            });
-            if let Some(latest) = summary {
-                let position = self.next_position(turn.now);
-                self.commit(name, &summary_entry(name, latest, position, turn.now), turn);
+    /// Applies a committed frame of annotations. Returns the messages whose summaries it changes.
+    pub(super) fn apply_annotations(
+        &mut self,
+        name: &Str,
+        commit: Commit,
+        frame: Items<Annotation>,
+        turn: &mut Turn<'_>,
+    ) -> Vec<Place> {
+        let entry = annotations_entry(name, frame, commit.position, commit.time, commit.at);
+        self.append(name, &entry, turn);
+        let Some(channel) = self.get_mut(name) else { return Vec::new() };
+        let mut changed = BTreeSet::new();
+        for (index, item) in entry.annotation_items().iter().enumerate() {
+            // The append may have dropped the message to make room.
+            let Ok(at) = channel.place_of(item.message_serial.as_deref().unwrap_or_default())
+            else {
+                continue;
+            };
+            if channel.changes.entry(at).or_default().annotations.add(&entry, index) {
+                changed.insert(at);
             }
         }
-        Ok(accepted(position))
+        changed.into_iter().collect()
+    }
+
+    /// Applies a committed summary: sends the summaries of a message as they are at this place of the log.
+    pub(super) fn apply_summary(
+        &mut self,
+        name: &Str,
+        commit: Commit,
+        summary: Summary,
+        turn: &mut Turn<'_>,
+    ) {
+        let Summary { at, max_size } = summary;
+        let latest = self.get_mut(name).and_then(|channel| {
+            channel.changes.get_mut(&at)?.annotations.summarize(max_size);
+            channel.latest_of(channel.created(at)?, at.1)
+        });
+        if let Some(latest) = latest {
+            let entry = summary_entry(name, latest, commit.position, commit.time, commit.at);
+            self.append(name, &entry, turn);
+        }
     }
 
     /// A page of the annotations of a message, removals among them (RSAN3).
@@ -108,7 +137,7 @@ impl Channel {
     ///
     /// # Errors
     /// Code 40400 for an unknown message.
-    fn place_of(&self, serial: &str) -> Result<(Position, usize), ErrorInfo> {
+    fn place_of(&self, serial: &str) -> Result<Place, ErrorInfo> {
         let at = Position::parse_message(serial).filter(|at| self.created(*at).is_some());
         at.ok_or_else(error::unknown_message)
     }

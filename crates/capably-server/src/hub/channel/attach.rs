@@ -151,7 +151,7 @@ impl Channels {
             },
         };
         if !session.attached.can_have_members(&base) {
-            self.leave(session.connection, &base, turn);
+            self.leave(session.connection, &base, false, turn);
         }
     }
 
@@ -185,7 +185,7 @@ impl Channels {
             if modes == Flags::NONE {
                 channel.unsubscribe(transport, view);
                 if attachment.has_members() {
-                    self.leave(connection, base, turn);
+                    self.leave(connection, base, false, turn);
                 }
                 let error = Some(error::denied("attach"));
                 let frame = ErrorFrame { channel: Some(name.clone()), error };

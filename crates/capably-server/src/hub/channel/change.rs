@@ -4,23 +4,28 @@ use std::sync::Arc;
 
 use capably_protocol::{ErrorInfo, Message, MessageAction, MessageVersion, Str, frame::Delivery};
 
-use super::{Channel, Channels, subscriber::Subscriber};
+use super::{Channel, Channels, commit::Commit, subscriber::Subscriber};
 use crate::hub::{
     Now, Page, PageQuery, Turn,
     access::{capability::Operation, claims, identity::Identity},
     channel_name, error,
-    log::{Entry, payload::canonicalize, position::Position},
+    log::{
+        Entry,
+        payload::canonicalize,
+        position::Position,
+        proposal::{Body, Change, Place},
+    },
     message::{
         change::{latest, merge, require_change},
         ephemeral::{is_ephemeral, require_privilege},
-        publish::{Accepted, Publisher},
+        publish::{Accepted, Publisher, Receipt},
     },
 };
 
 /// A new version of a message.
 struct NewVersion {
     /// The position of the frame that created the message, and its index there.
-    at: (Position, usize),
+    at: Place,
     whole: Arc<Entry>,
     /// The appended data alone, if the change is an append. Subscribers that have the message need no more.
     addition: Option<Arc<Entry>>,
@@ -45,10 +50,9 @@ impl Channels {
         if !self.is_mutable(name) {
             return Err(error::not_mutable());
         }
-        let now = turn.now;
         let serial = message.serial.take().ok_or_else(error::serial_missing)?;
         let channel = self.get_mut(name).ok_or_else(error::unknown_message)?;
-        channel.expire(now.steady);
+        channel.expire(turn.now.steady);
         let (at, latest) = channel.latest(&serial).ok_or_else(error::unknown_message)?;
         require_change(publisher.identity, name, &message, &latest)?;
         require_privilege(publisher.identity, name, std::slice::from_ref(&message))?;
@@ -62,54 +66,44 @@ impl Channels {
             message.id = None;
         }
         let chosen_id = message.id.clone();
-        let bytes = message.size();
-        let accepted =
-            |position| Accepted { position, messages: 1, bytes, chosen_id: chosen_id.clone() };
-        if let Some(position) = chosen_id.as_deref().and_then(|id| channel.position_of_id(id)) {
-            return Ok(accepted(position));
+        let repeated = chosen_id.as_deref().and_then(|id| channel.position_of_id(id));
+        let receipt = Receipt { messages: 1, bytes: message.size(), chosen_id };
+        if let Some(position) = repeated {
+            return Ok(receipt.at(position));
         }
         let mut version = message.version.take().map_or_else(MessageVersion::default, |it| *it);
         version.client_id = publisher.identity.client_id_for(version.client_id)?;
         canonicalize(&mut message.data, &mut message.encoding)?;
-        let append = message.action == Some(MessageAction::Append);
-        let mut merged = merge(latest, &message)?;
-        // The claim is that of this version's publisher, not of the version before.
-        claims::stamp(&mut merged.extras, publisher.identity.user_claim(name));
-        let (size, max_size) = (merged.size(), turn.settings.max_message_size);
-        if size > max_size {
-            return Err(error::message_too_large(size, max_size));
-        }
-
-        let position = self.next_position(now);
-        let previous = merged.version.as_ref().and_then(|version| version.timestamp);
-        version.timestamp = previous.map(|previous| now.wall.max(previous + 1)).or(Some(now.wall));
-        version.serial = Some(position.message_serial(0));
-        merged.version = Some(Box::new(version));
-        let entry = |item: Message| {
-            let channel_serial = position.channel_serial();
-            let mut delivery = Delivery::new(name.clone(), vec![item]);
-            delivery.id =
-                Some(publisher.frame_id.clone().unwrap_or_else(|| channel_serial.clone()));
-            delivery.channel_serial = Some(channel_serial);
-            delivery.connection_id = publisher.connection.cloned();
-            delivery.timestamp = Some(now.wall);
-            Entry::new(position, now.steady, delivery)
+        let change = Change {
+            at,
+            id: publisher.frame_id,
+            connection: publisher.connection.cloned(),
+            message,
+            version,
+            // The claim is that of this version's publisher, not of the version before.
+            claim: publisher.identity.user_claim(name).cloned(),
+            max_size: turn.settings.max_message_size,
         };
-        let addition = append.then(|| {
-            entry(Message {
-                action: Some(MessageAction::Append),
-                data: message.data,
-                encoding: message.encoding,
-                ..merged.clone()
-            })
-        });
-        let whole = entry(merged);
-        let result = accepted(position);
-        if let Some(channel) = self.map.get_mut(&**name) {
-            channel.commit_version(NewVersion { at, whole, addition, chosen_id }, turn);
-            self.persisted.add(channel.newly_persisted());
-        }
-        Ok(result)
+        self.propose(name, Body::Change(Box::new(change)), receipt, turn)
+    }
+
+    /// Applies a committed change of a message.
+    ///
+    /// # Errors
+    /// 40400 for an unknown message, 40000 for an append of another type of data, 40009 for the size of the whole message.
+    pub(super) fn apply_change(
+        &mut self,
+        name: &Str,
+        commit: Commit,
+        change: Change,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), ErrorInfo> {
+        let channel = self.get_mut(name).ok_or_else(error::unknown_message)?;
+        let version = channel.new_version(commit, change)?;
+        channel.commit_version(version, turn);
+        let persisted = channel.newly_persisted();
+        self.persisted.add(persisted);
+        Ok(())
     }
 
     /// The latest version of a message (RSL11).
@@ -170,6 +164,44 @@ impl Channels {
 }
 
 impl Channel {
+    /// The version of a message that a change creates.
+    fn new_version(&self, commit: Commit, change: Change) -> Result<NewVersion, ErrorInfo> {
+        let Change { at, id, connection, message, mut version, claim, max_size } = change;
+        let Commit { position, time, at: steady } = commit;
+        let created = self.created(at).ok_or_else(error::unknown_message)?;
+        let latest = self.latest_of(created, at.1).ok_or_else(error::unknown_message)?;
+        let chosen_id = message.id.clone();
+        let append = message.action == Some(MessageAction::Append);
+        let mut merged = merge(latest, &message)?;
+        claims::stamp(&mut merged.extras, claim.as_ref());
+        let size = merged.size();
+        if size > max_size {
+            return Err(error::message_too_large(size, max_size));
+        }
+        let previous = merged.version.as_ref().and_then(|version| version.timestamp);
+        version.timestamp = previous.map(|previous| time.max(previous + 1)).or(Some(time));
+        version.serial = Some(position.message_serial(0));
+        merged.version = Some(Box::new(version));
+        let entry = |item: Message| {
+            let channel_serial = position.channel_serial();
+            let mut delivery = Delivery::new(self.name.clone(), vec![item]);
+            delivery.id = Some(id.clone().unwrap_or_else(|| channel_serial.clone()));
+            delivery.channel_serial = Some(channel_serial);
+            delivery.connection_id = connection.clone();
+            delivery.timestamp = Some(time);
+            Entry::new(position, steady, delivery)
+        };
+        let addition = append.then(|| {
+            entry(Message {
+                action: Some(MessageAction::Append),
+                data: message.data,
+                encoding: message.encoding,
+                ..merged.clone()
+            })
+        });
+        Ok(NewVersion { at, whole: entry(merged), addition, chosen_id })
+    }
+
     /// Commits a new version of a message, and sends it: the whole of it, or only the addition to subscribers that have
     /// the message.
     fn commit_version(&mut self, version: NewVersion, turn: &mut Turn<'_>) {

@@ -1,6 +1,6 @@
 //! All channels of an app.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use capably_protocol::{Message, Millis, Str};
 
@@ -9,7 +9,7 @@ use crate::hub::{
     Now, Turn,
     keep::{Keeping, Serials},
     log::{
-        Entry, Log, Retention,
+        Log, Retention,
         position::{Position, SerialClock},
         volume::Traffic,
     },
@@ -119,14 +119,6 @@ impl Channels {
     /// The number of channels, and how many of them were created since the last call.
     pub(crate) fn count(&mut self) -> (usize, usize) {
         (self.map.len(), std::mem::take(&mut self.opened))
-    }
-
-    /// Commits an entry to the channel, if the channel exists.
-    pub(super) fn commit(&mut self, name: &str, entry: &Arc<Entry>, turn: &mut Turn<'_>) {
-        if let Some(channel) = self.map.get_mut(name) {
-            channel.commit(entry, turn);
-            self.persisted.add(channel.newly_persisted());
-        }
     }
 
     /// The position for an entry that is committed next.

@@ -7,14 +7,18 @@ use capably_protocol::{
     frame::{Delivery, Publish},
 };
 
-use super::{Channels, attachment::Attachments};
+use super::{Channels, attachment::Attachments, commit::Commit};
 use crate::hub::{
     Turn,
     access::{capability::Operation, identity::Identity},
     channel_name, error,
     ids::ConnectionId,
-    log::{Entry, payload::take_items, position::Position},
-    message::publish::Accepted,
+    log::{
+        Entry,
+        payload::take_items,
+        proposal::{Body, Departure, Events},
+    },
+    message::publish::{Accepted, Receipt},
     presence::{EventOrigin, check_events},
 };
 
@@ -54,26 +58,56 @@ impl Channels {
         let (items, bytes) = check_events(&name, take_items(items), identity, max_size)?;
         let max_members = turn.settings.max_presence_members;
         self.presence.require_room(connection, &name, &items, max_members)?;
-
-        let position = self.next_position(turn.now);
-        let messages = items.len();
-        let mut events = Vec::new();
-        for (index, item) in items.into_iter().enumerate() {
-            let place = (msg_serial, index);
-            let origin = EventOrigin { connection, channel: &name, place, repeated };
-            events.extend(self.presence.apply(item, &origin, turn.now.wall));
-        }
-        self.commit_events(&name, connection, events, position, turn);
-        Ok(Accepted { position, messages, bytes, chosen_id: None })
+        let receipt = Receipt { messages: items.len(), bytes, chosen_id: None };
+        let connection = connection.clone();
+        let events = Events { connection, msg_serial, repeated, items, max_members };
+        self.propose(&name, Body::Presence(events), receipt, turn)
     }
 
-    /// Commits presence events of a connection. Without any, the channel need not even exist.
-    fn commit_events(
+    /// Applies committed presence events of a client.
+    ///
+    /// # Errors
+    /// Code 91003 for too many members.
+    pub(super) fn apply_presence(
+        &mut self,
+        name: &Str,
+        commit: Commit,
+        events: Events,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), ErrorInfo> {
+        let Events { connection, msg_serial, repeated, items, max_members } = events;
+        self.presence.require_room(&connection, name, &items, max_members)?;
+        let mut applied = Vec::new();
+        for (index, item) in items.into_iter().enumerate() {
+            let place = (msg_serial, index);
+            let origin = EventOrigin { connection: &connection, channel: name, place, repeated };
+            applied.extend(self.presence.apply(item, &origin, commit.time));
+        }
+        self.append_events(name, &connection, applied, commit, turn);
+        Ok(())
+    }
+
+    /// Applies a committed departure.
+    pub(super) fn apply_departure(
+        &mut self,
+        name: &Str,
+        commit: Commit,
+        departure: Departure,
+        turn: &mut Turn<'_>,
+    ) {
+        let Departure { connection, clients, lapsed } = departure;
+        let Commit { position, time, .. } = commit;
+        let events = self.presence.leave(&connection, name, &clients, lapsed, position, time);
+        self.append_events(name, &connection, events, commit, turn);
+    }
+
+    /// Appends the presence events of a connection. Without any, the channel need not even exist.
+    fn append_events(
         &mut self,
         name: &Str,
         connection: &ConnectionId,
         events: Vec<PresenceMessage>,
-        position: Position,
+        commit: Commit,
         turn: &mut Turn<'_>,
     ) {
         if events.is_empty() {
@@ -81,38 +115,35 @@ impl Channels {
         }
         self.occupancy_changed(name);
         let mut delivery = Delivery::new(Str::from(&**name), events);
-        delivery.channel_serial = Some(position.channel_serial());
+        delivery.channel_serial = Some(commit.position.channel_serial());
         delivery.connection_id = Some(connection.clone());
-        delivery.timestamp = Some(turn.now.wall);
-        let channel = self.get_or_create(name);
-        channel.commit(&Entry::presence(position, turn.now.steady, delivery), turn);
-        let persisted = channel.newly_persisted();
-        self.persisted.add(persisted);
+        delivery.timestamp = Some(commit.time);
+        self.get_or_create(name);
+        self.append(name, &Entry::presence(commit.position, commit.at, delivery), turn);
     }
 
-    /// The members of a connection leave a channel. Returns their client ids, with the ids of their last events.
+    /// The members of a connection leave a channel.
     pub(super) fn leave(
         &mut self,
         connection: &ConnectionId,
         name: &Str,
+        lapsed: bool,
         turn: &mut Turn<'_>,
-    ) -> Vec<(Str, Str)> {
-        let members = self.presence.members_of(connection, name);
-        if members.is_empty() {
-            return members;
+    ) {
+        let clients = self.presence.clients_of(connection, name);
+        if clients.is_empty() {
+            return;
         }
-        let position = self.next_position(turn.now);
-        let clients = members.iter().map(|(client, _)| client);
-        let events = self.presence.leave(connection, name, clients, position, turn.now.wall);
-        self.commit_events(name, connection, events, position, turn);
-        members
+        let departure = Departure { connection: connection.clone(), clients, lapsed };
+        let left = self.propose(name, Body::Departure(departure), Receipt::default(), turn);
+        debug_assert!(left.is_ok(), "a departure is always possible");
     }
 
     /// All members of a connection leave for good, as the connection has ended.
     pub(crate) fn leave_all(&mut self, connection: &ConnectionId, turn: &mut Turn<'_>) {
         self.presence.expect_back(connection, None);
         for name in self.presence.channels_of(connection) {
-            self.leave(connection, &name, turn);
+            self.leave(connection, &name, false, turn);
         }
         self.presence.forget(connection);
     }
@@ -127,8 +158,7 @@ impl Channels {
         while let Some(connection) = self.presence.pop_departure(turn.now.steady) {
             let names = self.presence.channels_of(&connection);
             for name in names.into_iter().filter(|name| !has_returned(&connection, name)) {
-                let left = self.leave(&connection, &name, turn);
-                self.presence.remember_lapsed(&connection, &name, left);
+                self.leave(&connection, &name, true, turn);
             }
         }
     }

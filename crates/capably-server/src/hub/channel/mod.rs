@@ -7,6 +7,7 @@ mod attach;
 pub(super) mod attachment;
 mod change;
 mod channels;
+mod commit;
 mod delta;
 mod filter;
 pub(super) mod history;

@@ -2,30 +2,22 @@
 
 use capably_protocol::{ErrorInfo, Message, MessageAction, MessageVersion, Str, frame::Delivery};
 
-use super::{Channel, Channels};
+use super::{Channel, Channels, commit::Commit};
 use crate::hub::{
-    Now, Output, Turn,
+    Output, Turn,
     access::capability::Operation,
     channel_name,
-    ids::ConnectionId,
-    log::{Entry, position::Position},
+    log::{
+        Entry,
+        position::Position,
+        proposal::{Body, Items},
+    },
     message::{
         change::is_change,
         ephemeral::{are_ephemeral, require_privilege},
-        publish::{Accepted, Publisher, check_ids, check_messages},
+        publish::{Accepted, Publisher, Receipt, check_ids, check_messages},
     },
 };
-
-/// Messages to publish as one frame.
-#[derive(Debug)]
-struct NewFrame {
-    /// The id of the frame. Without one, the id is made from the frame's position.
-    id: Option<Str>,
-    /// `None` for a REST request.
-    connection: Option<ConnectionId>,
-    /// Checked and in canonical form.
-    messages: Vec<Message>,
-}
 
 impl Channels {
     /// Publishes messages, all or none. A single message may be a change of an earlier one.
@@ -61,79 +53,74 @@ impl Channels {
         let chosen_id = check_ids(messages.iter().map(|message| message.id.as_ref()))?;
         let ephemeral = are_ephemeral(&messages)?;
         require_privilege(publisher.identity, channel, &messages)?;
-        let count = messages.len();
-
-        let repeated = messages
-            .first()
-            .and_then(|first| first.id.as_ref())
-            .and_then(|id| self.get(channel)?.position_of_id(id));
-        let position = match repeated {
-            Some(position) => position,
-            None => {
-                let frame = NewFrame {
-                    id: publisher.frame_id,
-                    connection: publisher.connection.cloned(),
-                    messages,
-                };
-                let pushes = self.pushes(channel, &frame.messages, turn.now);
-                let position = if ephemeral {
-                    self.deliver_ephemeral(channel, frame, turn)
-                } else {
-                    self.require_room(channel, turn)?;
-                    self.publish_frame(channel, frame, turn)
-                };
-                turn.outputs.extend(pushes.into_iter().map(Output::from));
-                position
-            }
+        let receipt = Receipt { messages: messages.len(), bytes, chosen_id };
+        let first_id = messages.first().and_then(|first| first.id.as_ref());
+        if let Some(position) = first_id.and_then(|id| self.get(channel)?.position_of_id(id)) {
+            return Ok(receipt.at(position));
+        }
+        let frame = Items {
+            id: publisher.frame_id,
+            connection: publisher.connection.cloned(),
+            items: messages,
         };
-        Ok(Accepted { position, messages: count, bytes, chosen_id })
-    }
-
-    fn publish_frame(&mut self, name: &Str, frame: NewFrame, turn: &mut Turn<'_>) -> Position {
-        let position = self.next_position(turn.now);
-        let channel = self.get_or_create(name);
-        channel.publish(position, frame, turn);
-        let persisted = channel.newly_persisted();
-        self.persisted.add(persisted);
-        position
+        if ephemeral {
+            return Ok(receipt.at(self.deliver_ephemeral(channel, frame, turn)));
+        }
+        self.require_room(channel, turn)?;
+        self.propose(channel, Body::Messages(frame), receipt, turn)
     }
 
     /// Sends ephemeral messages to the subscribers. A channel that does not exist has none, and is not created.
-    fn deliver_ephemeral(&mut self, name: &Str, frame: NewFrame, turn: &mut Turn<'_>) -> Position {
+    fn deliver_ephemeral(
+        &mut self,
+        name: &Str,
+        frame: Items<Message>,
+        turn: &mut Turn<'_>,
+    ) -> Position {
         let position = self.next_position(turn.now);
+        let pushes = self.pushes(name, &frame.items, turn.now);
         if let Some(channel) = self.get_mut(name) {
-            channel.deliver_ephemeral(position, frame, turn);
+            let commit = Commit { position, time: turn.now.wall, at: turn.now.steady };
+            let mut delivery = channel.delivery_of(commit, frame);
+            // The messages are not in the log: without a channel serial, no client resumes from them.
+            delivery.channel_serial = None;
+            channel.send(&Entry::new(position, commit.at, delivery), |_| true, turn.outputs);
         }
+        turn.outputs.extend(pushes.into_iter().map(Output::from));
         position
+    }
+
+    /// Applies a committed frame of messages.
+    pub(super) fn apply_messages(
+        &mut self,
+        name: &Str,
+        commit: Commit,
+        frame: Items<Message>,
+        turn: &mut Turn<'_>,
+    ) {
+        let channel = self.get_or_create(name);
+        for id in frame.items.iter().filter_map(|message| message.id.as_ref()) {
+            channel.ids.insert(id.clone(), commit.position);
+        }
+        let delivery = channel.delivery_of(commit, frame);
+        channel.commit(&Entry::new(commit.position, commit.at, delivery), turn);
+        let persisted = channel.newly_persisted();
+        self.persisted.add(persisted);
     }
 }
 
 impl Channel {
-    fn publish(&mut self, position: Position, frame: NewFrame, turn: &mut Turn<'_>) {
-        for id in frame.messages.iter().filter_map(|message| message.id.as_ref()) {
-            self.ids.insert(id.clone(), position);
-        }
-        let delivery = self.delivery_of(position, frame, turn.now);
-        self.commit(&Entry::new(position, turn.now.steady, delivery), turn);
-    }
-
-    fn deliver_ephemeral(&mut self, position: Position, frame: NewFrame, turn: &mut Turn<'_>) {
-        let mut delivery = self.delivery_of(position, frame, turn.now);
-        // The messages are not in the log: without a channel serial, no client resumes from them.
-        delivery.channel_serial = None;
-        self.send(&Entry::new(position, turn.now.steady, delivery), |_| true, turn.outputs);
-    }
-
     /// The frame as subscribers receive it, with the fields that the server sets.
-    fn delivery_of(&self, position: Position, frame: NewFrame, now: Now) -> Delivery<Message> {
-        let NewFrame { id, connection, mut messages } = frame;
+    fn delivery_of(&self, commit: Commit, frame: Items<Message>) -> Delivery<Message> {
+        let Items { id, connection, items: mut messages } = frame;
+        let Commit { position, time, .. } = commit;
         let (first_serial, channel_serial) = position.first_serials();
         for (index, message) in messages.iter_mut().enumerate() {
             let serial =
                 if index == 0 { first_serial.clone() } else { position.message_serial(index) };
             message.version = Some(Box::new(MessageVersion {
                 serial: Some(serial.clone()),
-                timestamp: Some(now.wall),
+                timestamp: Some(time),
                 ..MessageVersion::default()
             }));
             message.serial = Some(serial);
@@ -143,7 +130,7 @@ impl Channel {
         delivery.id = Some(id.unwrap_or_else(|| channel_serial.clone()));
         delivery.channel_serial = Some(channel_serial);
         delivery.connection_id = connection;
-        delivery.timestamp = Some(now.wall);
+        delivery.timestamp = Some(time);
         delivery
     }
 }

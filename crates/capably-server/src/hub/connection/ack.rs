@@ -105,7 +105,7 @@ impl Outcomes {
     pub(crate) fn add(&mut self, msg_serial: u64, outcome: &Outcome) {
         if let Some(run) = self.runs.back_mut()
             && run.first.wrapping_add(run.count) == msg_serial
-            && run.outcome_at(run.count).as_ref() == Some(outcome)
+            && run.outcome_at(run.count) == *outcome
         {
             run.count += 1;
             return;
@@ -123,18 +123,17 @@ impl Outcomes {
             .checked_sub(1)
             .map(|index| &self.runs[index])
             .filter(|run| msg_serial - run.first < run.count)
-            .and_then(|run| run.outcome_at(msg_serial - run.first))
-            .unwrap_or(Outcome::Forgotten)
+            .map_or(Outcome::Forgotten, |run| run.outcome_at(msg_serial - run.first))
     }
 }
 
 impl Run {
-    fn outcome_at(&self, offset: u64) -> Option<Outcome> {
+    fn outcome_at(&self, offset: u64) -> Outcome {
         match &self.outcome {
-            Outcome::Accepted { position, messages } => position
-                .plus(offset)
-                .map(|position| Outcome::Accepted { position, messages: *messages }),
-            other => Some(other.clone()),
+            Outcome::Accepted { position, messages } => {
+                Outcome::Accepted { position: position.plus(offset), messages: *messages }
+            }
+            other => other.clone(),
         }
     }
 }

@@ -7,6 +7,7 @@ pub(super) mod meter;
 pub(super) mod page;
 pub(super) mod payload;
 pub(super) mod position;
+pub(super) mod proposal;
 pub(super) mod volume;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};

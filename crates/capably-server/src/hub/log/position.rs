@@ -5,20 +5,15 @@ use capably_protocol::{Millis, Str};
 /// The site code of this server, in serials and in `connectionDetails`.
 pub(crate) const SITE: &str = "local";
 
-/// The position of a frame among all frames of an app.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Position {
-    time: u64,
-    counter: u16,
-}
+pub(crate) use crate::engine::Position;
 
 const TIME_DIGITS: usize = 14;
 const COUNTER_DIGITS: usize = 3;
 const INDEX_DIGITS: usize = 3;
 const CHANNEL_SERIAL_LEN: usize = TIME_DIGITS + 1 + COUNTER_DIGITS + 1 + SITE.len();
 
-/// The most frames of one millisecond. Further frames count into the next.
-const COUNTER_LIMIT: u16 = 1000;
+/// The positions of one millisecond. Further ones count into the next.
+const PER_MILLISECOND: u64 = 1000;
 
 /// The most messages in one frame, so that their indexes have a fixed width.
 pub(crate) const MAX_INDEX: usize = 1000;
@@ -49,8 +44,7 @@ impl Position {
         let counter = digits(rest.get(..COUNTER_DIGITS)?)?;
         let site = rest[COUNTER_DIGITS..].strip_prefix(b"@")?;
         let site_end = site.iter().position(|byte| *byte == b':').unwrap_or(site.len());
-        (&site[..site_end] == SITE.as_bytes())
-            .then_some(Self { time, counter: u16::try_from(counter).ok()? })
+        (&site[..site_end] == SITE.as_bytes()).then_some(Self(time * PER_MILLISECOND + counter))
     }
 
     /// The position and the index in a message serial. A channel serial counts as the index after the last message.
@@ -63,11 +57,9 @@ impl Position {
         Some((position, index))
     }
 
-    /// The position after so many `frames` of the same millisecond. `None` if the millisecond has not as many.
-    pub(crate) fn plus(self, frames: u64) -> Option<Self> {
-        let counter = u64::from(self.counter).checked_add(frames)?;
-        let counter = u16::try_from(counter).ok().filter(|counter| *counter < COUNTER_LIMIT)?;
-        Some(Self { time: self.time, counter })
+    /// The position so many places after this one.
+    pub(crate) fn plus(self, places: u64) -> Self {
+        Self(self.0.saturating_add(places))
     }
 
     /// The length of [`to_bytes`](Self::to_bytes).
@@ -76,24 +68,24 @@ impl Position {
     /// The position as bytes, which sort as positions.
     pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
-        bytes[..8].copy_from_slice(&self.time.to_be_bytes());
-        bytes[8..].copy_from_slice(&self.counter.to_be_bytes());
+        bytes[..8].copy_from_slice(&(self.0 / PER_MILLISECOND).to_be_bytes());
+        bytes[8..].copy_from_slice(&((self.0 % PER_MILLISECOND) as u16).to_be_bytes());
         bytes
     }
 
     /// The inverse of [`to_bytes`](Self::to_bytes).
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (time, counter) = bytes.split_first_chunk()?;
-        let time = u64::from_be_bytes(*time);
-        let counter = u16::from_be_bytes(counter.try_into().ok()?);
-        (counter < COUNTER_LIMIT).then_some(Self { time, counter })
+        let counter = u64::from(u16::from_be_bytes(counter.try_into().ok()?));
+        let time = u64::from_be_bytes(*time).checked_mul(PER_MILLISECOND)?;
+        (counter < PER_MILLISECOND).then_some(Self(time + counter))
     }
 
     fn text(self, index: Option<usize>) -> Str {
         let mut text = Vec::with_capacity(CHANNEL_SERIAL_LEN + 1 + INDEX_DIGITS);
-        push_digits(&mut text, self.time, TIME_DIGITS);
+        push_digits(&mut text, self.0 / PER_MILLISECOND, TIME_DIGITS);
         text.push(b'-');
-        push_digits(&mut text, u64::from(self.counter), COUNTER_DIGITS);
+        push_digits(&mut text, self.0 % PER_MILLISECOND, COUNTER_DIGITS);
         text.push(b'@');
         text.extend_from_slice(SITE.as_bytes());
         if let Some(index) = index {
@@ -104,7 +96,7 @@ impl Position {
     }
 }
 
-/// The clock of an app. It issues positions, each after the last.
+/// A clock that issues positions, each after the last.
 #[derive(Debug)]
 pub(crate) struct SerialClock {
     last: Position,
@@ -113,7 +105,7 @@ pub(crate) struct SerialClock {
 impl SerialClock {
     /// A clock that issues positions after `now`.
     pub(crate) fn new(now: Millis) -> Self {
-        Self { last: Position { time: u64::try_from(now).unwrap_or(0), counter: 0 } }
+        Self { last: at(now) }
     }
 
     /// The last position.
@@ -128,14 +120,14 @@ impl SerialClock {
 
     /// The next position: of this millisecond, or after the last position if the wall clock stands or goes back.
     pub(crate) fn next(&mut self, now: Millis) -> Position {
-        let time = u64::try_from(now).unwrap_or(0);
-        self.last = if time > self.last.time {
-            Position { time, counter: 0 }
-        } else {
-            self.last.plus(1).unwrap_or(Position { time: self.last.time + 1, counter: 0 })
-        };
+        self.last = at(now).max(self.last.plus(1));
         self.last
     }
+}
+
+/// The first position of a millisecond.
+fn at(now: Millis) -> Position {
+    Position(u64::try_from(now).unwrap_or(0).saturating_mul(PER_MILLISECOND))
 }
 
 fn digits(text: &[u8]) -> Option<u64> {

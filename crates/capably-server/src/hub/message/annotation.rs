@@ -1,24 +1,21 @@
 //! Annotations of messages, and the entries that publish them (RSAN, RTAN).
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use capably_protocol::{
-    Annotation, AnnotationAction, ErrorInfo, Message, MessageAction, MessageAnnotations, Str,
-    frame::Delivery,
+    Annotation, AnnotationAction, ErrorInfo, Message, MessageAction, MessageAnnotations, Millis,
+    Str, frame::Delivery,
 };
 
-use super::{
-    publish::Publisher,
-    summary::{Method, Summaries},
-};
+use super::summary::{Method, Summaries};
 use crate::hub::{
-    Now,
     access::{claims, identity::Identity},
     error,
     log::{
         Entry,
         payload::canonicalize,
         position::{MAX_INDEX, Position},
+        proposal::Items,
     },
 };
 
@@ -132,21 +129,22 @@ pub(crate) fn check_annotations(
 /// The entry of a frame of annotations.
 pub(crate) fn annotations_entry(
     channel: &Str,
-    mut annotations: Vec<Annotation>,
-    publisher: &Publisher<'_>,
+    frame: Items<Annotation>,
     position: Position,
-    now: Now,
+    time: Millis,
+    at: Duration,
 ) -> Arc<Entry> {
+    let Items { id, connection, items: mut annotations } = frame;
     for (index, annotation) in annotations.iter_mut().enumerate() {
         annotation.serial = Some(position.message_serial(index));
     }
     let channel_serial = position.channel_serial();
     let mut delivery = Delivery::new(channel.clone(), annotations);
-    delivery.id = Some(publisher.frame_id.clone().unwrap_or_else(|| channel_serial.clone()));
+    delivery.id = Some(id.unwrap_or_else(|| channel_serial.clone()));
     delivery.channel_serial = Some(channel_serial);
-    delivery.connection_id = publisher.connection.cloned();
-    delivery.timestamp = Some(now.wall);
-    Entry::annotations(position, now.steady, delivery)
+    delivery.connection_id = connection;
+    delivery.timestamp = Some(time);
+    Entry::annotations(position, at, delivery)
 }
 
 /// The entry that sends the new summaries of a message. It carries the fields that identify the message, and no
@@ -155,7 +153,8 @@ pub(crate) fn summary_entry(
     channel: &Str,
     latest: Message,
     position: Position,
-    now: Now,
+    time: Millis,
+    at: Duration,
 ) -> Arc<Entry> {
     let message = Message {
         action: Some(MessageAction::Summary),
@@ -170,6 +169,6 @@ pub(crate) fn summary_entry(
     let mut delivery = Delivery::new(channel.clone(), vec![message]);
     delivery.id = Some(channel_serial.clone());
     delivery.channel_serial = Some(channel_serial);
-    delivery.timestamp = Some(now.wall);
-    Entry::new(position, now.steady, delivery)
+    delivery.timestamp = Some(time);
+    Entry::new(position, at, delivery)
 }

@@ -32,6 +32,24 @@ pub(crate) struct Publisher<'a> {
     pub(crate) frame_id: Option<Str>,
 }
 
+/// The part of the answer to a publish that is known before it is committed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Receipt {
+    pub(crate) messages: usize,
+    /// The size of the payloads.
+    pub(crate) bytes: usize,
+    /// The id that the publisher chose for the frame, if any.
+    pub(crate) chosen_id: Option<Str>,
+}
+
+impl Receipt {
+    /// The answer to a publish that was committed at this position.
+    pub(crate) fn at(self, position: Position) -> Accepted {
+        let Self { messages, bytes, chosen_id } = self;
+        Accepted { position, messages, bytes, chosen_id }
+    }
+}
+
 /// An accepted frame. If the client repeated it, this is the result of the first copy.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Accepted {

@@ -8,31 +8,41 @@ use super::{Presence, set::Set};
 use crate::hub::{ids::ConnectionId, log::position::Position};
 
 impl Presence {
-    /// The client ids of a connection's members of a channel, with the ids of their last events.
-    pub(crate) fn members_of(&self, connection: &ConnectionId, name: &Str) -> Vec<(Str, Str)> {
+    /// The client ids of a connection's members of a channel.
+    pub(crate) fn clients_of(&self, connection: &ConnectionId, name: &Str) -> Vec<Str> {
         let members = self.channels.get(name).into_iter().flat_map(|set: &Set| set.of(connection));
-        members.filter_map(|member| Some((member.client_id.clone()?, member.id.clone()?))).collect()
+        members.filter_map(|member| member.client_id.clone()).collect()
     }
 
-    /// Removes members of a connection from a channel. Returns their LEAVE events.
-    pub(crate) fn leave<'a>(
+    /// Removes members of a connection from a channel. Returns their LEAVE events. Members that have `lapsed` enter again
+    /// when their client returns and repeats its events.
+    pub(crate) fn leave(
         &mut self,
         connection: &ConnectionId,
         name: &Str,
-        clients: impl Iterator<Item = &'a Str>,
+        clients: &[Str],
+        lapsed: bool,
         position: Position,
-        now: Millis,
+        time: Millis,
     ) -> Vec<PresenceMessage> {
-        let events = clients.enumerate().filter_map(|(index, client)| {
-            Some(PresenceMessage {
+        let mut events = Vec::new();
+        for (index, client) in clients.iter().enumerate() {
+            let Some(left) = self.remove(connection, name, client) else { continue };
+            if lapsed
+                && let Some(party) = self.connections.get_mut(connection)
+                && let Some(id) = &left.id
+            {
+                party.lapsed.insert((name.clone(), client.clone()), id.clone());
+            }
+            events.push(PresenceMessage {
                 // The client did not send the event: the id must not begin with the connection's (RTP2b1).
                 id: Some(format!("left:{}", position.message_serial(index)).into()),
                 action: Some(PresenceAction::Leave),
-                timestamp: Some(now),
-                ..self.remove(connection, name, client)?
-            })
-        });
-        events.collect()
+                timestamp: Some(time),
+                ..left
+            });
+        }
+        events
     }
 
     /// The channels of which a connection has members.
@@ -62,19 +72,6 @@ impl Presence {
     /// The time of the next departure.
     pub(crate) fn next_departure(&self) -> Option<Duration> {
         self.departures.first().map(|(due, _)| *due)
-    }
-
-    /// Remembers members that left because their client was disconnected for too long.
-    pub(crate) fn remember_lapsed(
-        &mut self,
-        connection: &ConnectionId,
-        name: &Str,
-        members: Vec<(Str, Str)>,
-    ) {
-        if let Some(party) = self.connections.get_mut(connection) {
-            let lapsed = members.into_iter().map(|(client, id)| ((name.clone(), client), id));
-            party.lapsed.extend(lapsed);
-        }
     }
 
     /// Forgets a connection, as it has ended.
