@@ -90,6 +90,8 @@ pub mod engine;
 pub mod faults;
 mod front;
 mod hub;
+mod metrics;
+mod readiness;
 mod server;
 mod service;
 pub mod storage;

@@ -38,6 +38,9 @@ use crate::{
 /// ```
 pub struct Server {
     service: Service,
+    /// The listener for operators, if it has an address of its own.
+    metrics: Option<Service>,
+    drain_notice: Duration,
     shared: Arc<Shared>,
     key: String,
     /// None without a storage, and after the shutdown.
@@ -75,11 +78,40 @@ impl Server {
         self.shared.transports()
     }
 
+    /// The address of the metrics, if [`Builder::metrics`] has set one: with the port that the system has chosen if it
+    /// was 0.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(Service::address)
+    }
+
+    /// Gives up all clients within `timeout`, so that they go on at other servers, and stops the server.
+    ///
+    /// 1. `GET /health/ready` is answered with 503. For as long as [`Builder::drain_notice`] the server still accepts new
+    ///    clients, so that a load balancer can notice.
+    /// 2. New clients are refused with status 503 and code 80003, and try another host (RTN17f).
+    /// 3. Connected clients get a DISCONNECTED with code 80003, and connect again at once (RTN15h3): a few every 100 ms,
+    ///    spread over `timeout`, so that the other servers are not overrun. The server acknowledges everything that it has
+    ///    accepted from a client before. REST requests are still answered.
+    /// 4. When no client is connected any more, or `timeout` is over, the server [shuts down](Self::shutdown).
+    ///
+    /// A server with few clients drains sooner: ten clients at least are disconnected every 100 ms. If the future is
+    /// dropped, the server accepts no clients any more, and it can still be shut down.
+    pub async fn drain(&self, timeout: Duration) {
+        front::operating::drain(&self.shared, self.drain_notice, timeout).await;
+        self.shutdown().await;
+    }
+
     /// Stops the server: sends every client a DISCONNECTED with code 80003, closes all sockets, ends all tasks and closes
     /// the storage. Returns when that is done, but waits no longer than three seconds for clients that do not read.
     pub async fn shutdown(&self) {
+        self.shared.operating.readiness.close();
+        tracing::info!(connections = self.connections(), "the server stops");
         self.service.stop();
         self.service.ended().await;
+        if let Some(metrics) = &self.metrics {
+            metrics.stop();
+            metrics.ended().await;
+        }
         // Only now: the tasks of the service may still have sent records to the storage.
         let mut writer = self.writer.lock().await;
         if let Some(running) = writer.as_mut() {
@@ -130,6 +162,8 @@ pub struct Builder {
     retention: Retention,
     faults: Option<Faults>,
     storage: Option<StorageSource>,
+    metrics: Option<SocketAddr>,
+    drain_notice: Duration,
 }
 
 /// The storage of a server that is not started yet.
@@ -178,6 +212,8 @@ impl Default for Builder {
             },
             faults: None,
             storage: None,
+            metrics: None,
+            drain_notice: Duration::ZERO,
         }
     }
 }
@@ -316,6 +352,24 @@ impl Builder {
         self
     }
 
+    /// The address of a second listener, which serves `GET /metrics` in the text format of Prometheus, and the health; port
+    /// 0 takes a free port: see [`Server::metrics_addr`]. The metrics need no credentials, so choose an address that only
+    /// operators reach.
+    ///
+    /// By default, the main listener serves `/metrics` on a server that [listens](Self::bind) on a loopback address, and
+    /// no listener does on any other address.
+    pub fn metrics(mut self, address: SocketAddr) -> Self {
+        self.metrics = Some(address);
+        self
+    }
+
+    /// How long [`Server::drain`] still accepts new clients after `GET /health/ready` has begun to fail; 0 by default.
+    /// Choose the time in which a load balancer notices, if it cannot repeat a request that is answered with 503.
+    pub fn drain_notice(mut self, notice: Duration) -> Self {
+        self.drain_notice = notice;
+        self
+    }
+
     /// Injects these faults between the server and its clients. By default clients connect to the server directly.
     pub fn faults(mut self, faults: &Faults) -> Self {
         self.faults = Some(faults.clone());
@@ -370,6 +424,7 @@ impl Builder {
         // Heartbeats are sent at a third of this, in whole milliseconds: a shorter interval could round to zero.
         let max_idle_interval = self.max_idle_interval.clamp(SHORTEST_INTERVAL, LONGEST);
         let listener = Listener::bind(SocketAddr::new(self.bind, self.port))?;
+        let metrics = self.metrics.map(Listener::bind).transpose()?;
         let retention = Retention {
             // A client that resumes at the last moment must still get the messages that it has missed.
             age: self.retention.age.max(connection_state_ttl + Duration::from_secs(30)),
@@ -392,9 +447,12 @@ impl Builder {
         };
         let (host, port) = (listener.host(), listener.address.port());
         let mut shared = Shared::new(settings, admission, host, port, self.max_queue);
+        shared.operating.metrics_on_main_port =
+            metrics.is_none() && self.bind.to_canonical().is_loopback();
         let (mut writer, mut first_key, mut apps) = (None, None, Vec::new());
         if let Some(source) = self.storage {
-            let started = StorageWriter::start(source.open(), shared.now()).await;
+            let metrics = Arc::clone(&shared.operating.metrics);
+            let started = StorageWriter::start(source.open(), shared.now(), metrics).await;
             let (started, stored) = started.map_err(ServerError::Storage)?;
             shared.persist_with(&started);
             (first_key, apps) = (stored.first_key, stored.apps);
@@ -440,7 +498,15 @@ impl Builder {
                 })
             }
         };
-        Ok(Server { service, shared, key, writer: Mutex::new(writer) })
+        let metrics = metrics.map(|listener| {
+            let shared = Arc::clone(&shared);
+            Service::start(listener, |socket, stop| {
+                front::operating::serve_metrics(socket, stop, shared)
+            })
+        });
+        tracing::info!(address = %service.address(), "the server is ready");
+        let (writer, drain_notice) = (Mutex::new(writer), self.drain_notice.min(LONGEST));
+        Ok(Server { service, metrics, drain_notice, shared, key, writer })
     }
 }
 

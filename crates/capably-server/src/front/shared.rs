@@ -14,6 +14,7 @@ use super::{
         writer::{StorageWriter, WriteQueue},
     },
     clock::Clock,
+    operating::Operating,
 };
 use crate::hub::{
     App, AppSpec, Now, Output, Record, Settings, TransportId, error, keep::Saved, secret::Secret,
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     /// The host that clients are told to connect to.
     pub(crate) endpoint: String,
     pub(crate) port: u16,
+    /// What an operator sees of the server.
+    pub(crate) operating: Operating,
     /// Most bytes in the outbox of one client.
     pub(crate) max_queue: usize,
     /// Where apps send their records; none without a storage.
@@ -52,6 +55,7 @@ impl Shared {
             admission,
             endpoint,
             port,
+            operating: Operating::default(),
             max_queue,
             writes: None,
             apps: Arc::default(),
@@ -74,6 +78,10 @@ impl Shared {
     /// Who may create apps.
     pub(super) fn provisioning(&self) -> &Provisioning {
         &self.admission.provisioning
+    }
+
+    pub(super) fn apps(&self) -> Vec<Arc<AppHandle>> {
+        self.apps.all()
     }
 
     pub(super) fn app(&self, id: &str) -> Option<Arc<AppHandle>> {

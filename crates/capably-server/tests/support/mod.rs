@@ -81,6 +81,21 @@ impl Client {
         }
     }
 
+    /// Sends a WebSocket message that need not be a frame.
+    pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
+        let message = match self.format {
+            Format::Json => WsMessage::text(String::from_utf8(bytes.to_vec()).unwrap()),
+            Format::MsgPack => WsMessage::binary(bytes.to_vec()),
+        };
+        self.socket.send(message).await.unwrap();
+    }
+
+    /// The next WebSocket message, as it arrives.
+    pub(crate) async fn raw(&mut self) -> Bytes {
+        let message = timeout(PATIENCE, self.socket.next()).await.expect("nothing arrived");
+        message.unwrap().unwrap().into_data()
+    }
+
     /// What comes next, the end included.
     pub(crate) async fn event(&mut self) -> Event {
         loop {

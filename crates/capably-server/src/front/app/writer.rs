@@ -9,6 +9,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc},
     thread,
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
@@ -19,6 +20,7 @@ use crate::{
         Now, Record,
         keep::{Reader, Stored, version},
     },
+    metrics::Metrics,
     storage::{self, Change, Storage, StorageError},
 };
 
@@ -40,7 +42,11 @@ impl StorageWriter {
     ///
     /// # Errors
     /// A [`StorageError`] when the storage cannot be opened or read.
-    pub(crate) async fn start(open: Open, now: Now) -> Result<(Self, Stored), StorageError> {
+    pub(crate) async fn start(
+        open: Open,
+        now: Now,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, Stored), StorageError> {
         let (queue, orders) = mpsc::channel();
         let (loaded, stored) = oneshot::channel();
         let (end, ended) = oneshot::channel::<()>();
@@ -51,7 +57,7 @@ impl StorageWriter {
             match opened {
                 Ok((stored, storage)) => {
                     if loaded.send(Ok(stored)).is_ok() {
-                        write_all(&*storage, &orders);
+                        write_all(&*storage, &orders, &metrics);
                     }
                     drop(storage);
                 }
@@ -133,7 +139,7 @@ fn load(storage: &dyn Storage, now: Now) -> Result<Stored, StorageError> {
 }
 
 /// Commits writes until the end is requested.
-fn write_all(storage: &dyn Storage, orders: &mpsc::Receiver<Order>) {
+fn write_all(storage: &dyn Storage, orders: &mpsc::Receiver<Order>, metrics: &Metrics) {
     let mut batch = Batch::default();
     let mut ending = false;
     while !ending && let Ok(first) = orders.recv() {
@@ -146,7 +152,7 @@ fn write_all(storage: &dyn Storage, orders: &mpsc::Receiver<Order>) {
                 break;
             }
         }
-        batch.commit(storage);
+        batch.commit(storage, metrics);
     }
 }
 
@@ -173,14 +179,16 @@ impl Batch {
         self.apps.insert(app.id().to_owned(), (app, ticket));
     }
 
-    fn commit(&mut self, storage: &dyn Storage) {
+    fn commit(&mut self, storage: &dyn Storage, metrics: &Metrics) {
         if self.apps.is_empty() {
             return;
         }
+        let started = Instant::now();
         // A storage that panics must not leave the apps without an answer.
         let commit = || storage.commit(&self.changes);
         let committed = catch_unwind(AssertUnwindSafe(commit))
             .unwrap_or_else(|_| Err(StorageError::Other("it has panicked".into())));
+        metrics.committed(started.elapsed());
         self.changes.clear();
         self.size = 0;
         if let Err(problem) = &committed {

@@ -1,6 +1,6 @@
 //! The annotations of a message.
 
-use capably_protocol::{ErrorInfo, Format, Str};
+use capably_protocol::{Annotation, ErrorInfo, Format, Str};
 
 use super::{call::Call, messages::reply_published, page};
 use crate::{
@@ -19,7 +19,8 @@ pub(super) fn publish(
     if !is_array(call.body_format(), call.body()?) {
         return Err(error::bad_request("the body must be an array of annotations"));
     }
-    let annotations = call.decode_items()?;
+    let annotations: Vec<Annotation> = call.decode_items()?;
+    call.count_messages(annotations.len());
     error::unless_forced(call.query.get("_forceNack"))?;
     let channel = Str::from(channel);
     let published = app.with(|hub, outputs| {

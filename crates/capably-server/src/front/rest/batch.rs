@@ -37,6 +37,7 @@ pub(super) fn publish(
     check_count(specs.len(), "specs")?;
     for (channels, messages) in &mut specs {
         check_count(channels.len(), "channels")?;
+        call.count_messages(channels.len() * messages.len());
         ephemeral::mark(call.query.get(EPHEMERAL), messages)?;
     }
     let publish_all = |(channels, messages): (Vec<Str>, Vec<Message>)| {

@@ -27,6 +27,7 @@ pub(super) fn publish(
     } else {
         call.decode_items()?
     };
+    call.count_messages(messages.len());
     error::unless_forced(call.query.get("_forceNack"))?;
     ephemeral::mark(call.query.get(EPHEMERAL), &mut messages)?;
     let channel = Str::from(channel);
@@ -96,6 +97,7 @@ pub(super) fn change(
 ) -> Result<Reply, ErrorInfo> {
     let [mut message] = <[Message; 1]>::try_from(call.decode_items()?)
         .map_err(|_: Vec<Message>| error::bad_request("a change must have exactly one message"))?;
+    call.count_messages(1);
     if message.serial.as_ref().is_some_and(|own| own != serial) {
         return Err(error::other_serial());
     }

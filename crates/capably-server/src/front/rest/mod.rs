@@ -15,6 +15,7 @@ mod call;
 mod channels;
 mod form;
 mod messages;
+pub(super) mod observation;
 mod page;
 mod presence;
 mod push;
@@ -60,6 +61,9 @@ pub(super) async fn answer(
 ) -> Result<Reply, ErrorInfo> {
     let credentials = credentials::in_request(&head.headers, query);
     let counted = counted_app(shared, head, &credentials);
+    if let Some((app, _)) = &counted {
+        observation::app(app.id());
+    }
     let epoch = counted.as_ref().map_or(0, |(app, _)| app.epoch());
     let mut answered = respond(shared, head, query, format, credentials, body).await;
     if let Some((app, kind)) = counted {
@@ -87,6 +91,7 @@ async fn respond(
     let body = timeout(BODY_TIMEOUT, read_body(body, max_body))
         .await
         .map_err(|_| error::request_timeout())?;
+    shared.operating.metrics.rest().received(0, body.as_ref().map_or(0, Bytes::len) as u64);
     if let Some(reply) = cors::preflight(head) {
         return Ok(reply);
     }

@@ -3,8 +3,8 @@
 use capably_protocol::ErrorInfo;
 
 use super::{
-    access, annotations, apps, batch, call::Call, channels, messages, presence, push, stats, time,
-    tokens,
+    access, annotations, apps, batch, call::Call, channels, messages, observation, presence, push,
+    stats, time, tokens,
 };
 use crate::{front::http::reply::Reply, hub::error};
 
@@ -19,16 +19,19 @@ use crate::{front::http::reply::Reply, hub::error};
 /// - `own`: the handler checks the credentials itself, because the right depends on the path or on the body.
 macro_rules! routes {
     ($call:ident, $path:ident: $(
-        $method:ident [$($segment:pat),*] $right:ident $resource:ident::$handler:ident($($argument:ident),*);
+        $method:ident [$($segment:tt),*] $right:ident $resource:ident::$handler:ident($($argument:ident),*);
     )*) => {
         match (&*$call.method, &$path[..]) {
             $((&hyper::Method::$method, [$($segment),*]) => {
+                observation::route(concat!($(routes!(@template $segment)),*));
                 $call.check_body()?;
                 routes!(@$right $call, $resource, $handler, $($argument),*)
             })*
             _ => Err(error::not_found()),
         }
     };
+    (@template $segment:literal) => { concat!("/", $segment) };
+    (@template $segment:ident) => { concat!("/{", stringify!($segment), "}") };
     (@open $call:ident, $resource:ident, $handler:ident, $($argument:ident),*) => {
         $resource::$handler($call, $($argument),*)
     };

@@ -28,9 +28,11 @@ use tokio_tungstenite::{
         protocol::{Role, WebSocketConfig},
     },
 };
+use tracing::Instrument;
 
 use super::{
     closing::{LINGER, finish},
+    counting::ConnectionCounts,
     heartbeat::{Beat, Heartbeat},
     outbox::{Item, Outbox, Taken},
     upgrade::Upgrade,
@@ -39,6 +41,7 @@ use crate::{
     front::{
         Shared,
         app::{AppHandle, Pressure},
+        operating::TransportEntry,
         random,
         shared::TransportPlace,
     },
@@ -85,6 +88,10 @@ pub(in crate::front) async fn run(
         let (echo, remain, resume) = (upgrade.echo, upgrade.remain, upgrade.resume);
         let max_idle_interval = upgrade.max_idle_interval;
         let request = ConnectRequest { identity, echo, remain, max_idle_interval, resume, entropy };
+        // The request was accepted before the server closed to new clients.
+        if !shared.operating.readiness.accepts_clients() {
+            return Err(error::shutting_down());
+        }
         Ok((app, request, shared.take_place()?))
     });
     match admitted {
@@ -93,11 +100,21 @@ pub(in crate::front) async fn run(
             let transport = registration.transport;
             let client_type = request.identity.client_type().map(str::to_owned);
             let now = shared.now();
-            app.with(|hub, outputs| hub.connect(transport, request, now, outputs));
+            let connection = app.with(|hub, outputs| {
+                hub.connect(transport, request, now, outputs);
+                hub.connection_id(transport)
+            });
+            let span = tracing::info_span!(
+                "connection",
+                app = app.id(),
+                connection = connection.as_deref(),
+                transport = transport.0,
+            );
             let interval = upgrade.heartbeat.interval(upgrade.max_idle_interval);
             let mut session = Session {
                 socket,
                 registration,
+                counts: ConnectionCounts::new(shared, transport),
                 format: upgrade.format,
                 heartbeat: upgrade.heartbeat,
                 frames: Vec::new(),
@@ -109,14 +126,19 @@ pub(in crate::front) async fn run(
                 sent_in_interval: false,
                 blocked_in_interval: false,
             };
-            tracing::debug!(transport = transport.0, client_type, "a client has connected");
-            poll_fn(|cx| session.poll(cx)).await;
-            tracing::debug!(transport = transport.0, "a client's transport has ended");
-            let Session { socket, registration, .. } = session;
-            drop(registration);
+            let served = async {
+                tracing::debug!(client_type, "a client has connected");
+                poll_fn(|cx| session.poll(cx)).await;
+                tracing::debug!(ending = ?session.counts.ending(), "a client's transport has ended");
+            };
+            served.instrument(span).await;
+            let Session { socket, registration, counts, .. } = session;
+            drop((registration, counts));
             finish(socket).await;
         }
         Err(error) => {
+            tracing::debug!(code = error.code.0, "a client is refused");
+            shared.operating.metrics.refused(&error, 1);
             let is_permanent = error.status_code < 500;
             let error = Some(error);
             let frame = if is_permanent {
@@ -136,6 +158,7 @@ pub(in crate::front) async fn run(
 struct Session {
     socket: WebSocketStream<TcpStream>,
     registration: Registration,
+    counts: ConnectionCounts,
     format: Format,
     heartbeat: Heartbeat,
     reading: Reading,
@@ -207,6 +230,7 @@ impl Session {
             return Step::Idle;
         }
         let (step, fault) = self.receive(cx);
+        self.counts.received(&self.frames);
         if self.frames.is_empty() && fault.is_none() {
             return step;
         }
@@ -251,6 +275,7 @@ impl Session {
     }
 
     fn decode(&mut self, format: Format, bytes: &Bytes) -> Option<Fault> {
+        self.counts.read(bytes.len());
         let max_size = self.registration.shared.settings.max_frame_size;
         let limits = Limits { max_size, max_depth: codec::MAX_PUBLISH_DEPTH };
         match codec::decode_client_frame(format, bytes, &limits) {
@@ -374,12 +399,14 @@ impl Session {
                 let Some(item) = self.items.pop_front() else { break };
                 let size = item.size();
                 written += size;
+                self.counts.taken(&item);
                 let message = match item {
                     Item::Frame(frame) => encode(self.format, &frame, size),
                     Item::Broadcast(broadcast) => {
                         message(self.format, broadcast.encoded(self.format))
                     }
                 };
+                self.counts.written(message.len());
                 if Pin::new(&mut self.socket).start_send(message).is_err() {
                     return Poll::Ready(Step::End);
                 }
@@ -388,6 +415,7 @@ impl Session {
                 self.blocked_in_interval = false;
             }
             self.registration.outbox.written(written);
+            self.counts.sent();
             if let Some(end) = end {
                 return end;
             }
@@ -401,7 +429,8 @@ impl Session {
         }
         let blocked = self.dirty || !self.items.is_empty();
         if blocked && self.blocked_in_interval {
-            tracing::debug!(transport = self.registration.transport.0, "the client reads nothing");
+            tracing::debug!("the client reads nothing");
+            self.counts.is_unresponsive();
             return Step::End;
         }
         self.blocked_in_interval = blocked;
@@ -429,7 +458,7 @@ impl Session {
                 outbox.push_frame(ServerFrame::Ping { id: Some(id) }, &mut wakers);
             }
             Beat::Unanswered => {
-                tracing::debug!(transport = transport.0, "the client does not answer");
+                tracing::debug!("the client does not answer");
                 self.reading = Reading::Ended;
                 let now = shared.now();
                 app.with(|hub, outputs| hub.unanswered(*transport, now, outputs));
@@ -452,6 +481,8 @@ impl Registration {
         let transport = shared.new_transport();
         let outbox = Outbox::new(shared.max_queue);
         app.add_transport(transport, Arc::clone(&outbox));
+        let entry = TransportEntry { app: Arc::clone(&app), outbox: Arc::clone(&outbox) };
+        shared.operating.transports.add(transport, entry);
         Self { shared, app, transport, outbox, _place: place }
     }
 }
@@ -459,6 +490,7 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.app.remove_transport(self.transport, self.shared.now());
+        self.shared.operating.transports.remove(self.transport);
     }
 }
 

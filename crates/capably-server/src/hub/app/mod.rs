@@ -2,6 +2,7 @@
 
 mod access;
 mod channels;
+mod operate;
 mod push;
 mod stats;
 
