@@ -54,6 +54,11 @@ pub(crate) fn interrupt(child: &Child) {
     signal("-INT", child.id());
 }
 
+/// What a service manager sends.
+pub(crate) fn terminate(child: &Child) {
+    signal("-TERM", child.id());
+}
+
 fn signal(signal: &str, process: u32) {
     let status = Command::new("kill").args([signal, &process.to_string()]).status().unwrap();
     assert!(status.success());
@@ -80,6 +85,7 @@ pub(crate) struct Server {
     pub(crate) port: u64,
     pub(crate) key: String,
     pub(crate) control: Option<u64>,
+    pub(crate) metrics: Option<String>,
 }
 
 impl Server {
@@ -105,7 +111,14 @@ impl Server {
             port: said["port"].as_u64().unwrap(),
             key: said["key"].as_str().unwrap().to_owned(),
             control: said["control"].as_u64(),
+            metrics: said["metrics"].as_str().map(str::to_owned),
         }
+    }
+
+    /// The server as clients see it through another port.
+    pub(crate) fn seen_at(&self, port: u64) -> Self {
+        let (endpoint, key) = (self.endpoint.clone(), self.key.clone());
+        Self { child: None, endpoint, port, key, control: None, metrics: None }
     }
 
     /// A client command for this server.
@@ -137,10 +150,21 @@ impl Server {
     }
 
     /// Stops it as Ctrl-C does.
-    pub(crate) fn stop(mut self) -> Output {
-        let child = self.child.take().unwrap();
+    pub(crate) fn stop(self) -> Output {
+        let child = self.into_child();
         interrupt(&child);
         finish(child)
+    }
+
+    /// Stops it as a service manager does.
+    pub(crate) fn terminate(self) -> Output {
+        let child = self.into_child();
+        terminate(&child);
+        finish(child)
+    }
+
+    pub(crate) fn into_child(mut self) -> Child {
+        self.child.take().unwrap()
     }
 }
 
