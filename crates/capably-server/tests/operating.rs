@@ -7,11 +7,16 @@ mod support;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
 
 use capably_protocol::{ClientFrame, Format, Message, ServerFrame, frame::Attach};
-use capably_server::{Server, ServerError};
+use capably_server::{
+    Server, ServerError,
+    storage::{Change, Memory, Storage, StorageError},
+};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{client_async, tungstenite::Error as WsError};
@@ -387,6 +392,58 @@ async fn a_client_that_is_drained_has_its_acknowledgements_and_may_go_on_elsewhe
     }
 }
 
+/// A storage in memory whose commits can be held up.
+#[derive(Debug, Default)]
+struct Held {
+    memory: Memory,
+    is_held: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Held {
+    fn hold(&self, hold: bool) {
+        *self.is_held.lock().unwrap() = hold;
+        self.changed.notify_all();
+    }
+}
+
+impl Storage for Held {
+    fn load(&self, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StorageError> {
+        self.memory.load(each)
+    }
+
+    fn commit(&self, changes: &[Change]) -> Result<(), StorageError> {
+        drop(self.changed.wait_while(self.is_held.lock().unwrap(), |held| *held).unwrap());
+        self.memory.commit(changes)
+    }
+}
+
+#[tokio::test]
+async fn a_drain_acknowledges_what_the_storage_has_yet_to_commit() {
+    for format in FORMATS {
+        let storage = Arc::new(Held::default());
+        let server = Server::builder().storage(Arc::clone(&storage) as _).start().await.unwrap();
+        let namespaces = json!([{ "id": "kept", "persisted": true }]);
+        let keys = app(&server, &json!({ "keys": [{}], "namespaces": namespaces })).await;
+        let query = format!("key={}", keys[0]);
+        let mut client = Client::open(&server, format, &query).await;
+        assert!(matches!(client.next().await, ServerFrame::Connected(_)));
+        storage.hold(true);
+        client.publish("kept:a", 0, vec![Message::new("n", "d")]).await;
+        let received = "messages_received_total{interface=\"realtime\"}";
+        Scrape::until(&server, |scrape| scrape.get(received) == 1.0).await;
+        let look = async {
+            // In the same step in which it refuses new clients, the server gives up the first of the others.
+            while get(server.local_addr(), "/").await.status != 503 {}
+            storage.hold(false);
+            assert_eq!(client.ack().await.msg_serial, 0);
+            assert_eq!(client.last_error().await, 80003);
+        };
+        let both = async { tokio::join!(server.drain(Duration::from_secs(3600)), look) };
+        tokio::time::timeout(PATIENCE, both).await.expect("the drain ends with its last client");
+    }
+}
+
 #[tokio::test]
 async fn a_draining_server_is_not_ready_and_takes_nobody_in() {
     let server = patient(50_000_000).await;
@@ -424,6 +481,33 @@ async fn a_draining_server_is_not_ready_and_takes_nobody_in() {
     };
     let both = async { tokio::join!(drain, look) };
     tokio::time::timeout(PATIENCE, both).await.expect("the drain ends with its last client");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_client_that_connects_while_the_drain_begins_is_refused_or_given_up() {
+    for round in 0..50 {
+        let server = server().await;
+        let url = format!("ws://{}/?key={}", server.local_addr(), server.key());
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                let (url, address) = (url.clone(), server.local_addr());
+                tokio::spawn(async move {
+                    // A server that has stopped is fine, too.
+                    let Ok(stream) = TcpStream::connect(address).await else { return };
+                    let Ok((mut socket, _)) = client_async(url, stream).await else { return };
+                    while let Some(Ok(_)) = socket.next().await {}
+                })
+            })
+            .collect();
+        for _ in 0..round {
+            tokio::task::yield_now().await;
+        }
+        let drained = tokio::time::timeout(PATIENCE, server.drain(Duration::from_secs(3600)));
+        drained.await.expect("the drain waits for a client that it has forgotten");
+        for client in clients {
+            client.await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ use crate::{
         random,
         shared::TransportPlace,
     },
-    hub::{ConnectRequest, Refusal, TransportId, error},
+    hub::{ConnectRequest, Now, Refusal, TransportId, error},
 };
 
 /// Small, because every connection has one. The default of tungstenite is 128 KiB.
@@ -88,10 +88,6 @@ pub(in crate::front) async fn run(
         let (echo, remain, resume) = (upgrade.echo, upgrade.remain, upgrade.resume);
         let max_idle_interval = upgrade.max_idle_interval;
         let request = ConnectRequest { identity, echo, remain, max_idle_interval, resume, entropy };
-        // The request was accepted before the server closed to new clients.
-        if !shared.operating.readiness.accepts_clients() {
-            return Err(error::shutting_down());
-        }
         Ok((app, request, shared.take_place()?))
     });
     match admitted {
@@ -104,6 +100,7 @@ pub(in crate::front) async fn run(
                 hub.connect(transport, request, now, outputs);
                 hub.connection_id(transport)
             });
+            registration.connected(now);
             let span = tracing::info_span!(
                 "connection",
                 app = app.id(),
@@ -406,10 +403,11 @@ impl Session {
                         message(self.format, broadcast.encoded(self.format))
                     }
                 };
-                self.counts.written(message.len());
+                let bytes = message.len();
                 if Pin::new(&mut self.socket).start_send(message).is_err() {
                     return Poll::Ready(Step::End);
                 }
+                self.counts.written(bytes);
                 self.dirty = true;
                 self.sent_in_interval = true;
                 self.blocked_in_interval = false;
@@ -481,9 +479,20 @@ impl Registration {
         let transport = shared.new_transport();
         let outbox = Outbox::new(shared.max_queue);
         app.add_transport(transport, Arc::clone(&outbox));
-        let entry = TransportEntry { app: Arc::clone(&app), outbox: Arc::clone(&outbox) };
-        shared.operating.transports.add(transport, entry);
         Self { shared, app, transport, outbox, _place: place }
+    }
+
+    /// The client is connected: a drain gives it up from now on.
+    fn connected(&self, now: Now) {
+        let Self { shared, app, transport, outbox, .. } = self;
+        let entry = TransportEntry { app: Arc::clone(app), outbox: Arc::clone(outbox) };
+        shared.operating.transports.add(*transport, entry);
+        // The server may have closed to new clients since it accepted the request. Then the drain may have made its list
+        // before the transport was on it.
+        if !shared.operating.readiness.accepts_clients() {
+            let error = error::shutting_down();
+            app.with(|hub, outputs| hub.disconnect(*transport, error, now, outputs));
+        }
     }
 }
 
