@@ -40,8 +40,11 @@ pub(super) struct Attempt {
 impl Connection {
     /// Starts an attempt, at the primary domain (RTN17i).
     pub(super) fn start_connecting(&mut self, cx: &mut ConnectionCx<'_>) {
-        let retrying = matches!(self.state, State::Disconnected | State::Suspended);
-        if !retrying {
+        let begins = matches!(
+            self.state,
+            State::Initialized | State::Closing(_) | State::Closed | State::Failed
+        );
+        if begins {
             // The time without a connection starts here (RTN14e).
             cx.timers.set(Timer::Suspend, cx.now.instant + self.state_ttl);
         }
@@ -57,6 +60,23 @@ impl Connection {
     pub(super) fn start_with_primary(&mut self, cx: &ConnectionCx<'_>) {
         self.attempt = Attempt::default();
         self.host.clone_from(&cx.config.host);
+    }
+
+    /// Starts the attempt under way again, at the primary domain.
+    pub(super) fn restart_attempt(&mut self, cx: &mut ConnectionCx<'_>) {
+        self.interrupt_attempt(cx);
+        self.start_connecting(cx);
+    }
+
+    /// Abandons the attempt under way, which another is to follow at once.
+    ///
+    /// If the connection has been down for its TTL, the attempt counts as failed (RTN14e). Otherwise attempts that are
+    /// interrupted again and again would keep operations waiting for ever.
+    pub(super) fn interrupt_attempt(&mut self, cx: &mut ConnectionCx<'_>) {
+        self.halt_attempt(cx);
+        if !cx.timers.is_set(Timer::Suspend) {
+            self.suspend(errors::suspended(), cx);
+        }
     }
 
     /// Abandons the step that the attempt waits for. The state stays CONNECTING.

@@ -106,8 +106,10 @@ impl Connection {
     pub(crate) fn authorize(&mut self, op: OpId, cx: &mut ConnectionCx<'_>) {
         // An attempt with the old token is of no use any more (RTC8b).
         if matches!(self.state, State::Connecting(_)) {
-            self.halt_attempt(cx);
-            self.connecting(Phase::Authorizing, cx);
+            self.interrupt_attempt(cx);
+            if matches!(self.state, State::Connecting(_)) {
+                self.connecting(Phase::Authorizing, cx);
+            }
         }
         self.request_token(Purpose::Authorizing(op), TokenNeed::Authorized(op), cx);
     }

@@ -47,10 +47,7 @@ impl Connection {
             State::Connected { .. } => self.check_idle(cx),
             State::Disconnected | State::Suspended => self.start_connecting(cx),
             State::Connecting(Phase::Authorizing) => {}
-            State::Connecting(_) if slept >= LONG => {
-                self.halt_attempt(cx);
-                self.start_connecting(cx);
-            }
+            State::Connecting(_) if slept >= LONG => self.restart_attempt(cx),
             State::Connecting(_)
             | State::Initialized
             | State::Closing(_)
