@@ -211,6 +211,15 @@ impl Presence {
         queued.chain(self.waiting.drain(..).map(|(op, ..)| op)).collect()
     }
 
+    /// The connection was lost, and the sync starts again on the next one. Queries that have waited for too long end.
+    pub(crate) fn connection_lost(&mut self, cx: &mut Cx<'_>) {
+        let overdue: Vec<_> =
+            self.waiting.extract_if(.., |(.., since)| cx.is_overdue(*since)).collect();
+        for (op, ..) in overdue {
+            cx.done(op, Err(errors::sync_timed_out()));
+        }
+    }
+
     /// No page of the sync has arrived in time.
     pub(crate) fn sync_timed_out(&mut self, cx: &mut Cx<'_>) {
         if !cx.is_connected() {

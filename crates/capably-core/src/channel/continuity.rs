@@ -48,7 +48,7 @@ impl Channel {
     pub fn is_continuous(&self) -> bool {
         match self.state {
             State::Attached => true,
-            State::Initialized | State::Attaching | State::Suspended => {
+            State::Initialized | State::Attaching { .. } | State::Suspended => {
                 self.channel_serial.is_some()
             }
             State::Detaching { .. } | State::Detached | State::Failed => false,
@@ -69,7 +69,7 @@ impl Channel {
     pub(super) fn not_continued(&mut self, reason: &ErrorInfo) {
         match self.state {
             // An initialized channel may have the position of an earlier client's channel (RTN16l).
-            State::Initialized | State::Attaching | State::Attached | State::Suspended => {
+            State::Initialized | State::Attaching { .. } | State::Attached | State::Suspended => {
                 self.continuity.cause = Some(reason.clone());
             }
             State::Detaching { .. } | State::Detached | State::Failed => {}

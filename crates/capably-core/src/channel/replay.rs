@@ -265,7 +265,10 @@ impl Channel {
     /// not be taken for frames after the channel's position, so its start is recorded.
     pub(super) fn leave_replay(&mut self, cx: &mut Cx<'_>) {
         match self.state {
-            State::Attaching | State::Attached | State::Suspended | State::Detaching { .. } => {
+            State::Attaching { .. }
+            | State::Attached
+            | State::Suspended
+            | State::Detaching { .. } => {
                 if let Some(replay) = &self.replay {
                     self.abandoned_replay = Some(replay.after.clone());
                 }
