@@ -13,6 +13,7 @@ mod channels;
 mod client;
 mod connection;
 mod deltas;
+mod flapping;
 mod gaps;
 mod hours;
 mod lifetime;
