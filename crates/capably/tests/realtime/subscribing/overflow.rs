@@ -210,6 +210,28 @@ in_both_formats! {
 }
 
 in_both_formats! {
+    async fn a_replay_brings_256_messages_to_a_queue_of_few(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut slow = channel.subscribe().capacity(10).await.unwrap();
+        send_placed(&mut peer, 0..10);
+        quiet(&client, &mut peer).await;
+        send_placed(&mut peer, 10..400);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut slow), numbers(0..10));
+        continue_after(&mut peer, 9).await;
+        send_placed(&mut peer, 10..399);
+        // The queue has room for 256 of them, and the client goes on with what is new.
+        continue_after(&mut peer, 399).await;
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut slow), numbers(10..266));
+        continue_after(&mut peer, 265).await;
+        send_placed(&mut peer, 266..400);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut slow), numbers(266..400));
+    }
+}
+
+in_both_formats! {
     async fn what_the_service_no_longer_has_is_a_gap(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = channel.subscribe().capacity(10).await.unwrap();
