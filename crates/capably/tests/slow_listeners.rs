@@ -116,38 +116,25 @@ async fn next_job(jobs: &mut Subscription) -> usize {
     }
 }
 
-/// The program of the issue: every job is answered with a publish that is waited for.
-async fn work_off(app: &App, rights: Rights, count: usize) {
-    let client = rights.client(app).await;
-    let mut jobs = client.channels().get("jobs").subscribe().await.unwrap();
-    let results = client.channels().get("results");
-    let other = app.realtime().await;
-    let publisher = other.channels().get("jobs");
-    let work = async {
-        for number in 0..count {
-            assert_eq!(next_job(&mut jobs).await, number);
-            results.publish("done", number.to_string()).await.unwrap();
-        }
-    };
-    tokio::join!(publish_jobs(&publisher, count), work);
-}
-
+// Every job is answered with a publish that is waited for, and the jobs come faster than that.
 with_and_without_history! {
-    async fn a_job_is_answered_before_the_next_is_taken(app, rights) {
-        work_off(&app, rights, 20_000).await;
+    async fn a_hundred_thousand_jobs_are_answered(app, rights) {
+        const COUNT: usize = 100_000;
+        // Under load a debug build is behind by more than the two minutes for which other channels are stored.
+        const JOBS: &str = "persisted:jobs";
+        let client = rights.client(&app).await;
+        let mut jobs = client.channels().get(JOBS).subscribe().await.unwrap();
+        let results = client.channels().get("results");
+        let other = app.realtime().await;
+        let publisher = other.channels().get(JOBS);
+        let work = async {
+            for number in 0..COUNT {
+                assert_eq!(next_job(&mut jobs).await, number);
+                results.publish("done", number.to_string()).await.unwrap();
+            }
+        };
+        tokio::join!(publish_jobs(&publisher, COUNT), work);
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_thousand_jobs_in_json() {
-    let app = App::start(Format::Json).await;
-    timeout(PATIENCE, work_off(&app, Rights::NoHistory, 100_000)).await.expect("it hangs");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_thousand_jobs_in_msgpack() {
-    let app = App::start(Format::MsgPack).await;
-    timeout(PATIENCE, work_off(&app, Rights::NoHistory, 100_000)).await.expect("it hangs");
 }
 
 with_and_without_history! {
