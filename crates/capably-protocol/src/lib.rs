@@ -41,6 +41,7 @@ pub mod presence;
 pub mod push;
 pub mod recovery;
 pub mod reference;
+mod secret;
 pub mod stats;
 pub mod summary;
 mod text;

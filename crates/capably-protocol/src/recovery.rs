@@ -1,25 +1,27 @@
 //! Recovery keys (RTN16g).
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ErrorCode, ErrorInfo, Str};
+use crate::{ErrorCode, ErrorInfo, Str, secret::with_secrets};
 
 /// The text is not a recovery key.
 const BAD_REQUEST: ErrorCode = ErrorCode(40000);
 
-/// The data with which a later process continues a connection (RTN16g).
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RecoveryKey {
-    /// The connection's secret (RTN9).
-    pub connection_key: Str,
-    /// The serial of the next publish.
-    pub msg_serial: u64,
-    /// The position of each attached channel.
-    #[serde(default)]
-    pub channel_serials: BTreeMap<Str, Str>,
+with_secrets! {
+    /// The data with which a later process continues a connection (RTN16g).
+    #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    pub struct RecoveryKey {
+        /// The connection's secret (RTN9).
+        pub connection_key: Str, secret;
+        /// The serial of the next publish.
+        pub msg_serial: u64;
+        /// The position of each attached channel.
+        #[serde(default)]
+        pub channel_serials: BTreeMap<Str, Str>;
+    }
 }
 
 impl RecoveryKey {
@@ -37,16 +39,6 @@ impl RecoveryKey {
         // The parser's error is dropped: it may quote the text, which contains a secret.
         serde_json::from_str(text)
             .map_err(|_| ErrorInfo::new(BAD_REQUEST, 400, "the text is not a recovery key"))
-    }
-}
-
-impl fmt::Debug for RecoveryKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecoveryKey")
-            .field("connection_key", &"[redacted]")
-            .field("msg_serial", &self.msg_serial)
-            .field("channel_serials", &self.channel_serials)
-            .finish()
     }
 }
 
