@@ -227,10 +227,17 @@ impl<'a> Reader<'a> {
     }
 
     /// Steps over one value.
+    #[inline]
     pub(crate) fn skip(&mut self) -> Result<(), Fault> {
         if self.short_str().is_some() {
             return Ok(());
         }
+        self.skip_any()
+    }
+
+    // Apart from `skip`: a function with a loop saves registers on each call, and most values are short strings.
+    #[inline(never)]
+    fn skip_any(&mut self) -> Result<(), Fault> {
         let token = self.token()?;
         self.skip_rest(token)
     }
