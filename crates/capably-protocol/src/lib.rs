@@ -30,6 +30,8 @@ pub mod delta;
 mod encoded;
 pub mod encoding;
 pub mod error;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 pub mod flags;
 pub mod frame;
 pub mod key;

@@ -6,22 +6,16 @@ use capably::{
     realtime::RealtimeChannelOptions,
     rest::{ChannelOptions, Direction, RestChannel},
 };
-use capably_protocol::encoding;
+use capably_protocol::{
+    encoding,
+    fixtures::{CRYPTO_128, CRYPTO_256, MESSAGES, MSGPACK, PRESENCE_MESSAGES},
+};
 use serde_json::{Value, json};
 
 use crate::{
     in_both_formats,
     support::{App, at},
 };
-
-const MESSAGES: &str =
-    include_str!("../../../capably-protocol/tests/fixtures/messages-encoding.json");
-const PRESENCE: &str =
-    include_str!("../../../capably-protocol/tests/fixtures/presence-messages-encoding.json");
-const MSGPACK: &str =
-    include_str!("../../../capably-protocol/tests/fixtures/msgpack_test_fixtures.json");
-const AES_128: &str = include_str!("../../../capably-protocol/tests/fixtures/crypto-data-128.json");
-const AES_256: &str = include_str!("../../../capably-protocol/tests/fixtures/crypto-data-256.json");
 
 fn load(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
@@ -198,21 +192,21 @@ async fn decrypts(app: &App, fixtures: &str, count: usize) {
 in_both_formats! {
     // Spec: RSL5c, RTL7d
     async fn what_others_encrypted_with_128_bits_is_read(app) {
-        decrypts(&app, AES_128, 4).await;
+        decrypts(&app, CRYPTO_128, 4).await;
     }
 }
 
 in_both_formats! {
     // Spec: RSL5c, RTL7d
     async fn what_others_encrypted_with_256_bits_is_read(app) {
-        decrypts(&app, AES_256, 74).await;
+        decrypts(&app, CRYPTO_256, 74).await;
     }
 }
 
 in_both_formats! {
     // Spec: RSP5
     async fn data_of_members_is_decoded_as_everywhere(app) {
-        let fixtures = load(PRESENCE);
+        let fixtures = load(PRESENCE_MESSAGES);
         let fixtures = list(&fixtures["messages"]);
         let members: Vec<_> = fixtures.iter().enumerate().map(|(number, fixture)| json!({
             "clientId": number.to_string(),

@@ -5,7 +5,7 @@ use capably::{
     http::{HttpMethod, HttpRequest, HttpResponse},
     rest::ChannelOptions,
 };
-use capably_protocol::{Format, Limits, codec};
+use capably_protocol::{Format, Limits, codec, fixtures};
 use serde_json::{Value, json};
 
 use crate::{
@@ -106,8 +106,7 @@ async fn numbers_and_booleans_are_refused() {
 // Spec: RSL6a1, RSL4c1, RSL4c2, RSL4c3, RSL4d1, RSL4d2, RSL4d3
 #[tokio::test]
 async fn shared_fixtures_are_published_and_read_as_everywhere() {
-    let fixtures = include_str!("../../../capably-protocol/tests/fixtures/messages-encoding.json");
-    let fixtures: Value = serde_json::from_str(fixtures).unwrap();
+    let fixtures: Value = serde_json::from_str(fixtures::MESSAGES).unwrap();
     let fixtures = fixtures["messages"].as_array().unwrap();
     assert_eq!(fixtures.len(), 5);
     for fixture in fixtures {

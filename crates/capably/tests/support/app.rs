@@ -6,13 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use capably::{ClientOptions, Millis, Realtime, Rest, http::HttpMethod};
-use capably_protocol::Format;
+use capably_protocol::{Format, fixtures};
 use capably_server::Server;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
-
-const SETUP: &str = include_str!("../../../capably-protocol/tests/fixtures/test-app-setup.json");
 
 /// An app on a server of its own. Dropping it stops the server.
 pub(crate) struct App {
@@ -93,7 +91,7 @@ pub(crate) fn at(server: &Server, format: Format) -> ClientOptions {
 
 /// What is in the set-up of the app.
 pub(crate) fn setup() -> Value {
-    serde_json::from_str(SETUP).unwrap()
+    serde_json::from_str(fixtures::TEST_APP).unwrap()
 }
 
 /// The time here, in ms since the epoch.
