@@ -68,7 +68,7 @@ fn an_attach_does_not_time_out_without_a_connection() {
 
 // Spec: RTN7e, TO3g
 #[test]
-fn without_queueing_a_drop_fails_what_is_not_acknowledged() {
+fn without_queueing_a_drop_fails_unacknowledged_publishes() {
     let mut config = with_key();
     config.queue_messages = false;
     let mut bench = Bench::connected(config);

@@ -207,28 +207,28 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 8, ..ProptestConfig::default() })]
 
     #[test]
-    fn one_message_harms_no_other(
+    fn an_unreadable_message_leaves_the_other_messages(
         empty in empty(), items in collection::vec(message(), 1..5), at in any::<sample::Index>(),
     ) {
         one_item_harms_no_other(&empty, &items, at.index(items.len()));
     }
 
     #[test]
-    fn one_presence_message_harms_no_other(
+    fn an_unreadable_presence_message_leaves_the_others(
         empty in empty(), items in collection::vec(presence(), 1..5), at in any::<sample::Index>(),
     ) {
         one_item_harms_no_other(&empty, &items, at.index(items.len()));
     }
 
     #[test]
-    fn one_annotation_harms_no_other(
+    fn an_unreadable_annotation_leaves_the_other_annotations(
         empty in empty(), items in collection::vec(annotation(), 1..5), at in any::<sample::Index>(),
     ) {
         one_item_harms_no_other(&empty, &items, at.index(items.len()));
     }
 
     #[test]
-    fn one_object_message_harms_no_other(
+    fn an_unreadable_object_message_leaves_the_others(
         empty in empty(), items in collection::vec(object_message(), 1..5), at in any::<sample::Index>(),
     ) {
         one_item_harms_no_other(&empty, &items, at.index(items.len()));
@@ -239,7 +239,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_in_the_place_of_items_are_read_or_missing(
+    fn arbitrary_items_are_read_or_reported_as_gaps(
         empty in empty::<Message>(),
         items in collection::vec(
             prop_oneof![
@@ -306,7 +306,7 @@ fn fields(format: Format, fields: serde_json::Value) -> Bytes {
 }
 
 #[test]
-fn several_gaps_are_told_apart() {
+fn each_gap_has_its_own_place() {
     for format in FORMATS {
         let bytes = fields(
             format,
@@ -323,7 +323,7 @@ fn several_gaps_are_told_apart() {
 }
 
 #[test]
-fn a_field_that_cannot_be_read_is_one_that_is_not_there() {
+fn an_unreadable_field_counts_as_absent() {
     for format in FORMATS {
         let bytes = fields(
             format,
@@ -370,7 +370,7 @@ fn a_field_that_cannot_be_read_is_one_that_is_not_there() {
 }
 
 #[test]
-fn a_frame_without_what_it_is_about_is_none() {
+fn a_frame_without_a_vital_field_is_dropped() {
     for format in FORMATS {
         for (bytes, action, channel) in [
             (json!(5), None, None),
@@ -390,7 +390,7 @@ fn a_frame_without_what_it_is_about_is_none() {
 }
 
 #[test]
-fn an_array_that_is_none_is_a_gap() {
+fn items_that_are_not_an_array_are_a_gap() {
     for format in FORMATS {
         for messages in [json!("none"), json!({}), json!(vec![json!({}); 65_537])] {
             let frame = json!({ "action": 15, "channel": "ch", "messages": messages });
@@ -402,7 +402,7 @@ fn an_array_that_is_none_is_a_gap() {
 }
 
 #[test]
-fn the_items_of_a_body_come_apart() {
+fn a_body_is_split_into_its_items() {
     for format in FORMATS {
         let limits = Limits::default();
         let body = fields(format, json!([{ "id": "a" }, { "id": [] }, { "name": "],{" }, {}]));
@@ -433,7 +433,7 @@ fn the_items_of_a_body_come_apart() {
 }
 
 #[test]
-fn of_a_frame_that_is_too_large_the_items_are_not_read() {
+fn the_items_of_an_oversized_frame_are_not_read() {
     let limits = Limits { max_size: 100, ..Limits::default() };
     for format in FORMATS {
         let frame = json!({
@@ -450,7 +450,7 @@ fn of_a_frame_that_is_too_large_the_items_are_not_read() {
 }
 
 #[test]
-fn bytes_that_are_no_whole_value_are_nothing() {
+fn incomplete_values_are_not_salvaged() {
     for format in FORMATS {
         let frame = ServerFrame::Message(Delivery::new("ch", vec![Message::new("n", "d")]));
         let mut whole = Vec::new();
@@ -464,7 +464,7 @@ fn bytes_that_are_no_whole_value_are_nothing() {
 }
 
 #[test]
-fn a_clients_frame_tells_its_serial() {
+fn the_serial_of_an_unreadable_client_frame_is_salvaged() {
     for format in FORMATS {
         let frame = json!({
             "action": 15, "channel": "ch", "msgSerial": 7, "messages": [{ "name": [] }],

@@ -167,7 +167,7 @@ async fn run(seed: u64) -> usize {
 
 // Spec: RTN15d, RTN7, RTN7a, RTN7b, RTN19, RTN19a
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_and_nothing_comes_twice() {
+async fn killed_connections_lose_and_repeat_no_message() {
     let mut cuts = 0;
     for seed in 0..RUNS {
         let run = tokio::time::timeout(Duration::from_secs(30), run(seed));

@@ -111,7 +111,7 @@ const TIME: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 3\r\n\r\n[7]";
 
 #[tokio::test]
-async fn a_request_without_tls_names_its_whole_url() {
+async fn a_proxied_request_without_tls_has_the_absolute_url() {
     let mut proxy = Proxy::answering(TIME).await;
     let options = options().tls(false).port(8080).proxy(proxy.url_with_credentials());
     assert!(!format!("{options:?}").contains("s3cr"), "{options:?}");
@@ -128,7 +128,7 @@ async fn a_request_without_tls_names_its_whole_url() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_wants_no_credentials_gets_none() {
+async fn a_proxy_url_without_credentials_sends_none() {
     let mut proxy = Proxy::answering(TIME).await;
     let rest = Rest::new(options().tls(false).proxy(proxy.url())).unwrap();
     rest.time().await.unwrap();
@@ -181,7 +181,7 @@ async fn a_proxy_that_refuses_is_a_clear_error() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_not_there_is_a_clear_error() {
+async fn an_unreachable_proxy_is_a_clear_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://ada:s3cr3t@{}", listener.local_addr().unwrap());
     drop(listener);

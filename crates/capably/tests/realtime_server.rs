@@ -182,7 +182,7 @@ async fn a_connection_whose_token_has_ended_is_resumed_with_another() {
 
 // Spec: RTN5, RTN8b, RTN9b
 #[tokio::test]
-async fn many_clients_hear_of_each_other() {
+async fn many_clients_receive_each_others_messages() {
     const CLIENTS: usize = 60;
     let server = Server::builder().start().await.unwrap();
     let clients = join_all((0..CLIENTS).map(async |number| {
@@ -216,7 +216,7 @@ fn nested(levels: usize) -> Value {
 }
 
 #[tokio::test]
-async fn a_message_that_nobody_could_read_harms_nobody() {
+async fn an_unreadable_message_affects_no_subscriber() {
     let server = Server::builder().start().await.unwrap();
     for binary in [true, false] {
         let options = || at(&server, ClientOptions::new(server.key()), binary);
@@ -264,7 +264,7 @@ async fn a_page_that_is_allowed_can_be_read() {
 
 // Spec: RSAN1c3, TAN2f1
 #[tokio::test]
-async fn annotations_of_a_secret_channel_are_secret() {
+async fn annotations_of_an_encrypted_channel_are_encrypted() {
     let server = Server::builder().start().await.unwrap();
     let spec = json!({
         "keys": [{}], "namespaces": [{ "id": "mutable", "mutableMessages": true }],

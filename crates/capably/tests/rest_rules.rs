@@ -51,7 +51,7 @@ async fn an_identified_client_publishes_as_itself() {
 
 // Spec: RSL1m3
 #[tokio::test]
-async fn a_client_that_may_be_anybody_publishes_as_it_says() {
+async fn a_wildcard_client_publishes_with_the_given_client_id() {
     let server = server().await;
     for rest in clients(&server, server.key().into()) {
         let channel = rest.channels().get("unidentified");
@@ -64,7 +64,7 @@ async fn a_client_that_may_be_anybody_publishes_as_it_says() {
 
 // Spec: RSL6a2
 #[tokio::test]
-async fn extras_come_back_as_they_went() {
+async fn extras_survive_a_publish() {
     let server = server().await;
     let extras =
         json!({"push": [{"title": "Testing"}], "headers": {"n": 1.5, "no": null, "ü": [true]}});
@@ -89,7 +89,7 @@ async fn token(server: &Server, client_id: Option<&str>) -> TokenDetails {
 
 // Spec: RSA8f, RSA8f1, RSA8f2
 #[tokio::test]
-async fn a_token_for_nobody_lets_nobody_be_named() {
+async fn an_anonymous_token_refuses_any_client_id() {
     let server = server().await;
     let token = token(&server, None).await;
     for rest in clients(&server, ClientOptions::default().token_details(token)) {
@@ -105,7 +105,7 @@ async fn a_token_for_nobody_lets_nobody_be_named() {
 
 // Spec: RSA8f, RSA8f3, RSA8f4
 #[tokio::test]
-async fn a_token_for_anybody_lets_anybody_be_named() {
+async fn a_wildcard_token_accepts_any_client_id() {
     let server = server().await;
     let token = token(&server, Some("*")).await;
     for rest in clients(&server, ClientOptions::default().token_details(token)) {
@@ -158,7 +158,7 @@ async fn lying_relay(server: &Server) -> u16 {
 
 // Spec: RSL1k4
 #[tokio::test]
-async fn a_batch_that_is_sent_again_is_published_once() {
+async fn a_retried_batch_is_published_once() {
     let server = server().await;
     for binary in [true, false] {
         let options = ClientOptions::new(server.key()).use_binary_protocol(binary).tls(false);
@@ -176,7 +176,7 @@ async fn a_batch_that_is_sent_again_is_published_once() {
 }
 
 #[tokio::test]
-async fn publishes_at_once_share_connections() {
+async fn simultaneous_publishes_share_connections() {
     const AT_ONCE: usize = 64;
     let server = server().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

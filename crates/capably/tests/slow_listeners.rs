@@ -133,7 +133,7 @@ async fn work_off(app: &App, rights: Rights, count: usize) {
 }
 
 with_and_without_history! {
-    async fn a_job_is_answered_before_the_next_is_taken(app, rights) {
+    async fn each_job_is_answered_before_the_next_is_received(app, rights) {
         work_off(&app, rights, 20_000).await;
     }
 }
@@ -151,7 +151,7 @@ async fn a_hundred_thousand_jobs_in_msgpack() {
 }
 
 with_and_without_history! {
-    async fn a_job_waits_for_whatever_the_client_can_do(app, rights) {
+    async fn a_listener_may_await_calls_of_the_client(app, rights) {
         let client = rights.client(&app).await;
         let subscribe = client.channels().get("jobs").subscribe();
         let mut jobs = subscribe.capacity(10).await.unwrap();
@@ -202,7 +202,7 @@ with_and_without_history! {
 }
 
 with_and_without_history! {
-    async fn one_that_is_never_read_holds_up_nobody(app, rights) {
+    async fn a_listener_that_is_never_read_delays_no_other(app, rights) {
         let client = rights.client(&app).await;
         let channel = client.channels().get("jobs");
         let mut held = channel.subscribe().capacity(10).await.unwrap();
@@ -265,7 +265,7 @@ with_and_without_history! {
 }
 
 with_and_without_history! {
-    async fn echoes_that_are_off_are_no_gap(app, _rights) {
+    async fn suppressed_echoes_are_no_gap(app, _rights) {
         let client = app
             .realtime_with(|options| options.key(app.key(0)).echo_messages(false))
             .await;

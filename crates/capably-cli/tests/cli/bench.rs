@@ -75,7 +75,7 @@ fn sizes_and_windows_are_options() {
 }
 
 #[test]
-fn another_service_is_measured_where_one_is_named() {
+fn an_option_names_another_service_to_measure() {
     let server = Server::start();
     let output = succeeded(server.run(SMALL.into_iter().chain(["--format", "msgpack"])));
     check(&lines(&output), "msgpack", 300, 1024);
@@ -93,7 +93,7 @@ fn another_service_is_measured_where_one_is_named() {
 }
 
 #[test]
-fn a_key_alone_sends_nothing_anywhere() {
+fn a_key_or_a_port_without_an_endpoint_is_a_usage_error() {
     let why = "error: a key or a port is given, but no endpoint\n  remedy: add --endpoint, ";
     for option in [["--key", "app.key:secret"], ["--port", "8080"]] {
         let output = run(SMALL.into_iter().chain(option));
@@ -108,7 +108,7 @@ fn a_key_alone_sends_nothing_anywhere() {
 }
 
 #[test]
-fn people_see_a_table() {
+fn the_default_output_is_a_table() {
     let options = ["bench", "--samples", "20", "--count", "1000", "--in-flight", "50"];
     let output = succeeded(run(options.into_iter().chain(["--format", "json", "--size", "100"])));
     let lines: Vec<&str> = output.lines().collect();

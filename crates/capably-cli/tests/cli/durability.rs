@@ -100,7 +100,7 @@ async fn receive(mut messages: Subscription) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn a_killed_server_has_all_that_it_acknowledged_or_delivered_exactly_once() {
+async fn a_killed_server_keeps_each_acknowledged_or_delivered_message_exactly_once() {
     let directory = tempfile::tempdir().unwrap();
     let mut told: BTreeMap<String, String> = BTreeMap::new();
     let mut random = fastrand::Rng::with_seed(20);
@@ -135,7 +135,7 @@ async fn a_killed_server_has_all_that_it_acknowledged_or_delivered_exactly_once(
 }
 
 #[tokio::test]
-async fn a_client_that_goes_on_after_a_kill_has_each_message_published_once() {
+async fn messages_sent_again_after_a_kill_are_published_once() {
     const MESSAGES: usize = 2000;
     for binary in [false, true] {
         let directory = tempfile::tempdir().unwrap();
@@ -191,7 +191,7 @@ fn start_on_a_small_disk(directory: &Path) -> Server {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_full_disk_refuses_what_it_has_no_room_for() {
+async fn a_full_disk_refuses_publishes() {
     for binary in [false, true] {
         let directory = tempfile::tempdir().unwrap();
         let server = start_on_a_small_disk(directory.path());
@@ -234,7 +234,7 @@ async fn a_full_disk_refuses_what_it_has_no_room_for() {
 }
 
 #[tokio::test]
-async fn a_server_goes_on_with_its_directory() {
+async fn a_restarted_server_continues_with_its_directory() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
     let server = start(&path, &[]);

@@ -18,7 +18,7 @@ fn start(server: &Server, arguments: &[&str], notice: &str) -> Child {
 }
 
 #[test]
-fn members_enter_are_seen_and_leave() {
+fn members_enter_appear_and_leave() {
     let server = Server::start();
     for format in ["json", "msgpack"] {
         let channel = format!("room:{format}");

@@ -86,7 +86,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTP8e
-    async fn who_leaves_in_silence_leaves_with_what_it_said(binary) {
+    async fn a_leave_without_data_has_the_data_of_the_enter(binary) {
         let server = server().await;
         let (own, other) =
             (named(&server, binary, "ada").await, client(&server, binary).await);
@@ -109,7 +109,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_client_that_vanishes_leaves_after_a_while(binary) {
+    async fn a_lost_client_leaves_after_a_while(binary) {
         let server = Server::builder()
             .presence_remain(std::time::Duration::from_millis(50))
             .start()

@@ -44,7 +44,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTL32b/delete-message-action-1
     // UTS: realtime/unit/RTL32b/append-message-action-2
     // Spec: RTL32, RTL32b1
-    async fn a_change_is_a_message_of_its_own_action(format) {
+    async fn a_change_is_a_message_with_its_own_action(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let update = Message { name: Some("updated".into()), ..message("msg-serial-1", "new-data") };
         let why = MessageOperation {
@@ -102,7 +102,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL32b2/version-from-operation-0
-    async fn an_operation_says_who_changed_it_and_why(format) {
+    async fn an_operation_has_client_description_and_metadata(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let operation = MessageOperation {
             client_id: Some("editor".into()),
@@ -130,7 +130,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL32d/ack-returns-result-0
     // Spec: UDR1, UDR2a
-    async fn a_change_gives_the_serial_of_its_version(format) {
+    async fn a_change_resolves_with_the_serial_of_its_version(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let serial = "01770000000000-000@abcdef:000";
         for (serials, expected) in [
@@ -164,7 +164,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL32e/params-in-protocol-message-0
-    async fn parameters_go_with_the_frame(format) {
+    async fn parameters_are_sent_with_the_frame(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let change = channel.update_message(message("msg-serial-1", "v2"));
         let change = change.param("key1", "value1").param("key2", "value2").param("number", 42);
@@ -194,7 +194,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL32b, RTL6a
-    async fn the_payload_is_encoded_as_that_of_a_publish(format) {
+    async fn the_payload_of_a_change_is_encoded_like_a_publish(format) {
         let (client, _service, mut peer) = connected(format).await;
         let cipher = CipherParams::from_key(&[1; 32]).unwrap();
         let options = RealtimeChannelOptions::new().cipher(cipher);
@@ -226,7 +226,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL32b
-    async fn who_may_changes_what_another_published(format) {
+    async fn a_client_with_the_right_changes_messages_of_others(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.client_id("editor")).await;
         let channel = client.channels().get("ch");
@@ -249,7 +249,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL32, RTL6c4, RTL6c2, RTN19a
-    async fn the_conditions_are_those_of_a_publish(format) {
+    async fn changes_have_the_state_conditions_of_a_publish(format) {
         let (client, mut service) = client_with(format, |options| options.max_message_size(10));
         let channel = client.channels().get("ch");
         let large = channel.update_message(message("s", "12345678901"));
@@ -435,7 +435,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_client_that_has_ended_changes_nothing(format) {
+    async fn a_closed_client_cannot_change_messages(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let service = async {
             assert_eq!(peer.receive().await, Some(ClientFrame::Close));

@@ -273,7 +273,7 @@ in_both_formats! {
 
 // Spec: RTN23a, RTN23b
 in_both_formats! {
-    async fn a_silent_service_is_left(format) {
+    async fn a_silent_connection_is_replaced(format) {
         let (client, mut service, mut peer) = connected(format).await;
         // Anything that arrives is a sign of life, a WebSocket ping too (RTN23).
         for sign in 0..6 {
@@ -353,7 +353,7 @@ in_both_formats! {
 
 // Spec: RTN12b
 in_both_formats! {
-    async fn closing_does_not_wait_for_ever(format) {
+    async fn closing_times_out_without_an_answer(format) {
         let (client, _service, mut peer) = connected(format).await;
         let start = Instant::now();
         client.close().await;
@@ -515,7 +515,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_service_that_drops_every_connection_is_not_hammered(format) {
+    async fn repeated_drops_are_retried_with_delay(format) {
         let (client, mut service, mut peer) = connected(format).await;
         for number in 2..=6 {
             let lost = Instant::now();

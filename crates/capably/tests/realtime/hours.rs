@@ -48,7 +48,7 @@ const LAST: &str = "last";
 
 // Spec: RTN7a, RTN7e, RTN14d, RTN14e, RTN15a, RTN15b, RTN15c6, RTN15c7, RTN15h, RTN19a, RTN22, RTN23a, RTL2f, RTL4c1
 #[test]
-fn hours_of_misfortune_lose_nothing_and_repeat_nothing() {
+fn hours_of_faults_lose_and_repeat_no_message() {
     let hours = setting("CAPABLY_HOURS").unwrap_or(HOURS);
     let first = setting("CAPABLY_FIRST_HOUR").unwrap_or(0);
     let next = AtomicU64::new(first);

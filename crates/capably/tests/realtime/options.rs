@@ -122,7 +122,7 @@ async fn tell(client: Arc<Realtime>) {
 }
 
 in_both_formats! {
-    async fn every_time_may_be_the_shortest_and_the_longest(format) {
+    async fn durations_may_be_the_shortest_and_the_longest(format) {
         for (name, set) in TIMES {
             for time in [Duration::from_nanos(1), Duration::from_millis(1), Duration::MAX] {
                 let what = format!("{name}({time:?})");
@@ -135,7 +135,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn every_size_may_be_the_least_and_the_largest(format) {
+    async fn sizes_may_be_the_least_and_the_largest(format) {
         for size in [1, usize::MAX] {
             let what = format!("sizes of {size}");
             live(format, USUAL, &what, |options| {
@@ -147,7 +147,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn every_time_of_the_service_may_be_the_shortest_and_the_longest(format) {
+    async fn durations_from_the_service_may_be_the_shortest_and_the_longest(format) {
         for time in [0, 1, u64::MAX] {
             for details in [(time, USUAL.1), (USUAL.0, time), (time, time)] {
                 live(format, details, &format!("{details:?}"), |options| options).await;
@@ -157,7 +157,7 @@ in_both_formats! {
 }
 
 #[tokio::test]
-async fn no_time_at_all_is_refused_where_it_would_mean_never_or_always() {
+async fn a_duration_of_zero_is_refused_where_it_has_no_meaning() {
     let refused: Vec<_> = TIMES
         .iter()
         .filter(|(_, set)| {

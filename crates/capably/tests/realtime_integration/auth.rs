@@ -114,7 +114,7 @@ in_both_formats! {
 
 // Spec: RSA7b3, RSA12b
 in_both_formats! {
-    async fn a_client_learns_from_the_connection_who_it_is(app) {
+    async fn a_connection_sets_the_client_id(app) {
         let client = client_with_jwts(&app, None, json!({"x-ably-clientId": "token-client-id"}));
         assert_eq!(client.auth().client_id(), None);
         let mut changes = client.connection().changes();
@@ -128,7 +128,7 @@ in_both_formats! {
 // UTS: realtime/integration/RSA4b/token-renewal-on-expiry-0
 // Spec: RSA4b, RTN15h2
 in_both_formats! {
-    async fn a_token_that_ends_is_renewed(app) {
+    async fn an_expiring_token_is_renewed(app) {
         let asked = Arc::new(AtomicUsize::new(0));
         let (counter, key) = (Arc::clone(&asked), app.key(0).to_owned());
         let options = app.options().auto_connect(false).auth_callback(move |_| {

@@ -31,7 +31,7 @@ fn identified_by_token(app: &App, client_id: &'static str) -> Realtime {
 
 // Spec: RTL6e, RTL6e1
 in_both_formats! {
-    async fn with_a_key_anybody_may_be_named(app) {
+    async fn with_a_key_a_message_may_have_any_client_id(app) {
         let (publisher, subscriber) = tokio::join!(app.realtime(), app.realtime());
         let mut received = subscriber.channels().get("identity").subscribe().await.unwrap();
         let channel = publisher.channels().get("identity");
@@ -47,7 +47,7 @@ in_both_formats! {
 
 // Spec: RTL6g, RTL6g1, RTL6g1b, RTL6g2, RTL6g3
 in_both_formats! {
-    async fn a_client_publishes_as_itself_said_or_not(app) {
+    async fn a_client_publishes_as_itself_with_and_without_its_id(app) {
         let key = app.key(0);
         let publisher = app.realtime_with(|options| options.key(key).client_id("ada")).await;
         let subscriber = app.realtime().await;
@@ -73,7 +73,7 @@ in_both_formats! {
 
 // Spec: RTL6g4
 in_both_formats! {
-    async fn before_a_token_says_who_the_client_is_it_may_say_so_itself(app) {
+    async fn a_message_queued_before_the_token_may_have_the_client_id(app) {
         let subscriber = app.realtime().await;
         let mut received = subscriber.channels().get("identity").subscribe().await.unwrap();
         let publisher = identified_by_token(&app, "ada");
@@ -100,7 +100,7 @@ in_both_formats! {
 
 // Spec: RTL6b
 in_both_formats! {
-    async fn each_of_many_publishes_on_a_few_connections_is_answered(app) {
+    async fn many_publishes_on_a_few_connections_are_all_acknowledged(app) {
         const EACH: usize = 500;
         let clients = tokio::join!(app.realtime(), app.realtime(), app.realtime());
         let clients = [clients.0, clients.1, clients.2];

@@ -108,7 +108,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RSL1k1, RSL1k5
-    async fn the_same_id_again_is_no_second_message(app) {
+    async fn a_repeated_id_is_published_once(app) {
         let mut pair = Pair::new(&app, "idempotent").await;
         for data in ["first", "second"] {
             let messages = ["a", "b"].map(|name| Message::new(name, data));

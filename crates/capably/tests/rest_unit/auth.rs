@@ -187,7 +187,7 @@ async fn a_key_goes_without_tls_to_a_server_on_this_machine() {
 
 // UTS: rest/unit/RSC1b/no-auth-method-error-0
 #[test]
-fn without_credentials_there_is_no_client() {
+fn a_client_needs_credentials() {
     let error = Rest::new(ClientOptions::default()).unwrap_err();
     assert_eq!(error.code().0, 40106);
     assert!(error.remediation().is_some());

@@ -128,7 +128,7 @@ async fn a_device_of_no_client_cannot_subscribe_it() {
 
 // Spec: RSH8
 #[tokio::test]
-async fn a_client_may_be_on_no_device() {
+async fn a_client_without_a_device_cannot_subscribe() {
     let http = done();
     let rest = http.rest();
     assert_eq!(rest.device(), None);
@@ -217,7 +217,7 @@ fn client_with_tokens(client_id: &'static str) -> (Rest, ScriptedHttp) {
 
 // Spec: RSH8d
 #[tokio::test]
-async fn a_device_is_of_the_client_that_its_client_turns_out_to_be() {
+async fn a_device_belongs_to_the_client_of_its_token() {
     let nobody_s = LocalDevice { client_id: None, ..device() };
     let (rest, http) = client_with_tokens("ada");
     let of_ada = push(&rest, nobody_s.clone());
@@ -252,7 +252,7 @@ async fn ask_about(rest: &Rest, id: &str) {
 
 // Spec: RSH1b1, RSH1b3, RSH1b5, RSH1c3, RSH1c4, RSH6, RSH6a, RSH6b, RSH8k, RSH8k1, RSH8k2
 #[tokio::test]
-async fn what_concerns_the_device_itself_shows_that_it_is_from_it() {
+async fn requests_about_the_device_authenticate_as_the_device() {
     let reply = json!({"id": "test-device-001", "channel": "c", "deviceId": "test-device-001"});
     let by_secret = LocalDevice {
         device_identity_token: None,

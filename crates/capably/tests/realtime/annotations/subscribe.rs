@@ -95,7 +95,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTAN4b, TAN2e, TAN2f, TAN2f1, TAN2g, TAN2l, TAN3
-    async fn payloads_are_decoded_and_what_the_frame_says_is_filled_in(format) {
+    async fn payloads_are_decoded_and_fields_of_the_frame_are_inherited(format) {
         let (client, _service, mut peer) = connected(format).await;
         let cipher = CipherParams::from_key(&[1; 32]).unwrap();
         let options = RealtimeChannelOptions::new().cipher(cipher.clone());
@@ -156,7 +156,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL15b, RTL17, RTAN4b
-    async fn they_move_the_channel_and_arrive_only_while_it_is_attached(format) {
+    async fn annotations_move_the_position_and_arrive_only_while_attached(format) {
         let (client, mut service, mut peer, channel) = attached_for(format, &MODES).await;
         let mut received = channel.annotations().subscribe().await.unwrap();
         let mut delivery = Delivery::new("ch", vec![made("t", "one")]);
@@ -179,7 +179,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTAN4c/subscribe-type-filter-0
     // Spec: RTAN4a, RTAN4c
-    async fn a_listener_may_want_some_types_only(format) {
+    async fn a_listener_may_select_types(format) {
         let (client, _service, mut peer, channel) = attached_for(format, &MODES).await;
         let annotations_of = channel.annotations();
         let subscribe = || annotations_of.subscribe().attach(false);
@@ -225,7 +225,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTAN4d
-    async fn without_the_channel_there_is_no_subscription(format) {
+    async fn subscribing_needs_a_channel_that_can_attach(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let denied = client.channels().get("denied");
         let (result, ()) = tokio::join!(denied.annotations().subscribe().into_future(), async {
@@ -257,7 +257,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTAN4e/subscribe-warns-no-mode-0
-    async fn without_the_mode_the_log_warns(format) {
+    async fn a_missing_mode_is_logged_as_a_warning(format) {
         let log = Log::new(Level::WARN);
         let _guard = tracing::subscriber::set_default(log.clone());
         let (client, _service, mut peer, channel) =
@@ -289,7 +289,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTAN4e1/no-warn-unattached-0
-    async fn nothing_is_known_of_a_channel_that_is_not_attached(format) {
+    async fn modes_are_not_checked_before_the_channel_is_attached(format) {
         let log = Log::new(Level::WARN);
         let _guard = tracing::subscriber::set_default(log.clone());
         let (client, _service, mut peer) =
@@ -304,7 +304,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: TO3r, RTAN4e
-    async fn without_the_mode_it_fails_in_strict_mode(format) {
+    async fn strict_mode_fails_a_subscription_without_the_mode(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.strict_mode(true)).await;
         let channel = client.channels().get("ch");
@@ -329,7 +329,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTAN5a/unsubscribe-removes-listeners-0
     // UTS: realtime/unit/RTAN5a/unsubscribe-type-filter-1
     // Spec: RTAN5
-    async fn who_is_dropped_listens_no_more(format) {
+    async fn a_dropped_subscription_receives_nothing(format) {
         let (client, _service, mut peer, channel) = attached_for(format, &MODES).await;
         let (reaction, comment) = ("com.example.reaction", "com.example.comment");
         let annotations_of = channel.annotations();
@@ -352,7 +352,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn who_does_not_keep_up_waits_loses_or_ends(format) {
+    async fn a_slow_listener_follows_its_overflow_policy(format) {
         let (client, _service, mut peer, channel) = attached_for(format, &MODES).await;
         let annotations_of = channel.annotations();
         let subscribe = || annotations_of.subscribe().capacity(2);
@@ -405,7 +405,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTAN4d, RTAN4e
-    async fn a_listener_outlasts_the_failure_of_its_attach_and_no_other(format) {
+    async fn a_listener_outlasts_only_the_failure_of_its_own_attach(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let mut listener = channel.annotations().subscribe().listen();

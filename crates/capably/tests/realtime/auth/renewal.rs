@@ -33,7 +33,7 @@ fn by_key(http: &ScriptedHttp) -> ClientOptions {
 
 // UTS: realtime/unit/RTN14b/token-error-with-renewal-0
 in_both_formats! {
-    async fn an_attempt_goes_on_with_a_new_token(format) {
+    async fn a_rejected_attempt_continues_with_a_new_token(format) {
         let http = token_service();
         let (client, mut service) = client_of(format, by_key(&http));
         let mut changes = client.connection().changes();
@@ -76,7 +76,7 @@ in_both_formats! {
 
 // Spec: RTN14b
 in_both_formats! {
-    async fn a_new_token_that_is_rejected_as_well_is_the_end_of_the_attempt(format) {
+    async fn a_second_rejected_token_ends_the_attempt(format) {
         let tokens = Tokens::default();
         let (client, mut service) = client_of(format, tokens.options());
         client.connection().connect();
@@ -153,7 +153,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN15c5/token-error-during-resume-0
 in_both_formats! {
-    async fn a_token_error_while_resuming_is_mended(format) {
+    async fn a_token_error_while_resuming_is_solved_by_a_new_token(format) {
         let tokens = Tokens::default();
         let (client, mut service, peer) = connected_as(format, tokens.options()).await;
         drop(peer);
@@ -194,7 +194,7 @@ in_both_formats! {
 
 // Spec: RSA4b1
 in_both_formats! {
-    async fn a_token_past_its_time_is_renewed_before_connecting(format) {
+    async fn an_expired_token_is_renewed_before_connecting(format) {
         let tokens = Tokens::default();
         let options = tokens
             .options()

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::{in_both_formats, support::*};
 
 in_both_formats! {
-    async fn what_is_not_known_is_tolerated(format) {
+    async fn unknown_actions_and_fields_are_tolerated(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         let mut states = client.connection().changes();
@@ -45,7 +45,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn frames_for_channels_that_are_not_there_are_ignored(format) {
+    async fn frames_for_unknown_channels_are_ignored(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut changes = channel.changes();
         let mut states = client.connection().changes();
@@ -118,7 +118,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn connected_without_what_it_must_say_is_no_connection(format) {
+    async fn connected_without_its_required_fields_fails_the_attempt(format) {
         let (client, mut service) = client(format);
         let mut states = client.connection().changes();
         client.connection().connect();
@@ -258,7 +258,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn answers_to_nothing_leave_a_channel_as_it_is(format) {
+    async fn unsolicited_answers_leave_a_channel_as_it_is(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let mut changes = channel.changes();
@@ -301,7 +301,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_service_that_closes_at_once_is_tried_again_later(format) {
+    async fn a_connection_closed_at_once_is_retried_later(format) {
         let (client, mut service) = client(format);
         let mut states = client.connection().changes();
         client.connection().connect();

@@ -44,7 +44,7 @@ fn garbage(format: Format) -> Vec<Vec<u8>> {
 }
 
 in_both_formats! {
-    async fn what_is_no_frame_costs_the_transport_and_nothing_else(format) {
+    async fn a_malformed_frame_ends_only_the_transport(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         let mut states = client.connection().changes();
@@ -86,7 +86,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_service_that_makes_no_sense_at_first_is_tried_again_later(format) {
+    async fn an_attempt_with_a_malformed_first_frame_is_retried_later(format) {
         for bytes in garbage(format) {
             let (client, mut service) = client(format);
             let mut states = client.connection().changes();

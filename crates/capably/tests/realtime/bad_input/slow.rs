@@ -12,7 +12,7 @@ use super::sockets::{accept, listener, options};
 
 // Spec: RTN23a
 #[tokio::test]
-async fn a_byte_a_second_is_no_sign_of_life() {
+async fn one_byte_a_second_counts_as_silence() {
     let (listener, port) = listener().await;
     let client = Realtime::new(options(port)).unwrap();
     let mut socket = accept(&listener).await;
@@ -44,7 +44,7 @@ async fn a_byte_a_second_is_no_sign_of_life() {
 
 // Spec: RTN14c
 #[tokio::test]
-async fn a_handshake_of_a_byte_a_second_is_none() {
+async fn a_handshake_of_one_byte_a_second_times_out() {
     let (listener, port) = listener().await;
     let client = Realtime::new(options(port)).unwrap();
     let (mut stream, _) = listener.accept().await.unwrap();

@@ -63,7 +63,7 @@ pub(super) async fn accept(listener: &TcpListener) -> WebSocketStream<TcpStream>
 }
 
 #[tokio::test]
-async fn a_port_where_nothing_listens() {
+async fn a_port_without_a_listener_is_an_error() {
     let (listener, port) = listener().await;
     drop(listener);
     let error = Realtime::connect(options(port)).await.unwrap_err();
@@ -72,7 +72,7 @@ async fn a_port_where_nothing_listens() {
 }
 
 #[tokio::test]
-async fn a_server_that_closes_during_the_handshake() {
+async fn closing_during_the_handshake_is_an_error() {
     let error = answered_with(b"").await;
     assert_eq!((error.code().0, error.status()), (80000, None));
     let error = answered_with(b"HTTP/1.1 101 Switching").await;
@@ -80,7 +80,7 @@ async fn a_server_that_closes_during_the_handshake() {
 }
 
 #[tokio::test]
-async fn a_server_that_answers_something_else() {
+async fn a_handshake_that_is_not_accepted_is_an_error() {
     let error = answered_with(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!((error.code().0, error.status()), (80000, Some(404)));
     let error = answered_with(b"HTTP/1.1 503 Busy\r\ncontent-length: 2\r\n\r\n{}").await;
@@ -102,7 +102,7 @@ async fn a_server_that_answers_something_else() {
 
 // Spec: RTN17f, RSC15l4
 #[tokio::test]
-async fn a_refusal_by_cloudfront_is_a_host_out_of_order() {
+async fn a_refusal_by_cloudfront_leads_to_a_fallback_host() {
     let refusal = b"HTTP/1.1 403 Forbidden\r\nserver: CloudFront\r\ncontent-length: 0\r\n\r\n";
     let error = answered_with(refusal).await;
     assert_eq!((error.code().0, error.status()), (80000, Some(503)));
@@ -113,7 +113,7 @@ async fn a_refusal_by_cloudfront_is_a_host_out_of_order() {
 }
 
 #[tokio::test]
-async fn a_server_that_closes_after_the_handshake() {
+async fn closing_after_the_handshake_loses_the_transport() {
     let (listener, port) = listener().await;
     let server = async {
         let (stream, _) = listener.accept().await.unwrap();
@@ -146,7 +146,7 @@ async fn lost_to(options: ClientOptions, listener: TcpListener, message: WsMessa
 }
 
 #[tokio::test]
-async fn a_frame_that_is_too_large() {
+async fn an_oversized_frame_ends_the_transport() {
     let (socket, port) = listener().await;
     let options = options(port).max_frame_size(1_000);
     // One that holds many messages may be larger than what clients may send, but not by any amount.
@@ -155,7 +155,7 @@ async fn a_frame_that_is_too_large() {
 }
 
 #[tokio::test]
-async fn a_frame_that_is_none() {
+async fn a_malformed_frame_ends_the_transport() {
     for message in [
         WsMessage::Binary(b"garbage".to_vec().into()),
         WsMessage::Binary(Vec::new().into()),
@@ -167,7 +167,7 @@ async fn a_frame_that_is_none() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_websocket() {
+async fn bytes_that_are_no_websocket_frame_end_the_transport() {
     let (listener, port) = listener().await;
     let server = async {
         let socket = accept(&listener).await;
@@ -190,7 +190,7 @@ async fn connect(server: &Server, key: &str) -> Result<Realtime> {
 }
 
 #[tokio::test]
-async fn keys_that_are_not_good() {
+async fn wrong_keys_are_refused() {
     let server = server().await;
     let (name, _) = server.key().split_once(':').unwrap();
     let (app, id) = name.split_once('.').unwrap();
@@ -229,7 +229,7 @@ async fn a_wrong_key_is_final() {
 }
 
 #[tokio::test]
-async fn a_released_channel_can_be_had_again() {
+async fn a_released_channel_can_be_created_again() {
     let server = server().await;
     let client = connect(&server, server.key()).await.unwrap();
     for round in 0..20 {

@@ -43,7 +43,7 @@ fn acceptor() -> TlsAcceptor {
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_vouches_for_is_refused() {
+async fn an_untrusted_certificate_is_refused() {
     let (listener, port) = listener().await;
     let server = async {
         let (stream, _) = listener.accept().await.unwrap();
@@ -60,7 +60,7 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_no_server() {
+async fn tls_to_a_server_without_it_fails() {
     let (listener, port) = listener().await;
     let server = async {
         let (mut stream, _) = listener.accept().await.unwrap();

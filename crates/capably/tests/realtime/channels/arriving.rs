@@ -19,7 +19,7 @@ fn did(action: PresenceAction, client: &str) -> PresenceMessage {
 
 in_both_formats! {
     // Spec: RTL1, RTL9, RTL9a
-    async fn messages_and_presence_come_from_the_attach_on(format) {
+    async fn messages_and_presence_are_delivered_from_the_attach_on(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let other = client.channels().get("other");

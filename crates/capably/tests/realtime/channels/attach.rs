@@ -183,7 +183,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn attaching_before_connecting_waits_too(format) {
+    async fn attaching_before_connecting_waits_for_the_connection(format) {
         let (client, mut service) = client(format);
         let channel = client.channels().get("ch");
         let attaching = attaching(&channel);
@@ -300,7 +300,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTL4l/modes-encoded-as-flags-0
     // UTS: realtime/unit/RTL4m/modes-from-attached-0
     // Spec: RTS3b, TB2c, TB2d, RTL4k1
-    async fn options_are_asked_for_and_what_is_granted_is_told(format) {
+    async fn attach_requests_options_and_exposes_the_granted_ones(format) {
         let (client, _service, mut peer) = connected(format).await;
         let options = RealtimeChannelOptions::new()
             .param("rewind", 1)
@@ -334,7 +334,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL2i/has-backlog-flag-true-0
     // UTS: realtime/unit/RTL2d/resumed-flag-propagated-2
-    async fn a_change_says_whether_it_resumes_and_what_follows(format) {
+    async fn a_state_change_has_the_flags_of_attached(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let mut changes = channel.changes();

@@ -13,7 +13,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTL2b/initial-state-initialized-1
     // UTS: realtime/unit/RTS1/channels-collection-accessible-0
     // Spec: RTS3
-    async fn channels_are_made_on_demand(format) {
+    async fn channels_are_created_on_demand(format) {
         let (client, _service) = client(format);
         let channels = client.channels();
         assert!(!channels.exists("my-channel"));
@@ -109,7 +109,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTS3a/get-after-release-new-3
-    async fn a_channel_made_after_a_release_is_a_new_one(format) {
+    async fn a_channel_created_after_a_release_is_a_new_channel(format) {
         let (client, _service, mut peer, old) = with_channel(format).await;
         client.channels().release("ch");
         let options = RealtimeChannelOptions::new().param("rewind", "1");

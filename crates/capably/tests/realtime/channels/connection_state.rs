@@ -142,7 +142,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL3d/reattach-attached-with-serial-0
-    async fn connected_attaches_channels_again_from_where_they_were(format) {
+    async fn connected_attaches_channels_again_from_their_positions(format) {
         let (client, mut service, mut peer) = connected_with(format, |options| {
             options.disconnected_retry_timeout(Duration::from_millis(100))
         })
@@ -344,7 +344,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn connecting_after_the_end_starts_channels_afresh(format) {
+    async fn connecting_after_the_end_resets_channels(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         peer.send(error(None, 80019, 400));
         client.connection().when(ConnectionState::Failed).await.unwrap();

@@ -25,7 +25,7 @@ fn parts(name: &str) -> (String, BTreeMap<String, String>, String) {
 // UTS: realtime/unit/DO2a/filter-attribute-0
 // Spec: DO1, DO2
 #[test]
-fn derive_options_hold_a_filter() {
+fn derive_options_contain_a_filter() {
     let derive = DeriveOptions::filter("name == 'event' && data.count > 10");
     assert_eq!(derive.filter, "name == 'event' && data.count > 10");
 }
@@ -52,7 +52,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTS5a2/derived-with-params-0
     // UTS: realtime/unit/RTS5/get-derived-with-options-0
-    async fn options_go_into_the_name_and_onto_the_channel(format) {
+    async fn options_are_part_of_the_name_and_apply_to_the_channel(format) {
         let (client, _service) = client(format);
         let derive = || DeriveOptions::filter("type == 'message'");
         let options = RealtimeChannelOptions::new().param("rewind", "1").param("delta", "vcdiff");

@@ -190,7 +190,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_service_that_insists_on_attached_does_not_stop_a_detach_from_ending(format) {
+    async fn repeated_attached_frames_do_not_prolong_a_detach(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let start = Instant::now();
         let detaching = detaching(&channel);
@@ -232,7 +232,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_late_attached_of_a_channel_given_up_is_undone(format) {
+    async fn a_late_attached_after_a_timeout_is_answered_with_detach(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let attaching = attaching(&channel);

@@ -23,7 +23,7 @@ async fn answering(format: Format, body: Value) -> (Arc<ScriptedHttp>, Realtime,
 in_both_formats! {
     // UTS: realtime/unit/RTL10a/supports-rest-params-0
     // Spec: RTL10, RTL10c
-    async fn it_takes_what_history_over_rest_takes(format) {
+    async fn history_has_the_parameters_of_rest(format) {
         let body = json!([
             { "name": "two", "data": "{\"n\":2}", "encoding": "json", "timestamp": 2000 },
             { "name": "one", "data": "1", "timestamp": 1000 },
@@ -60,7 +60,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL10a
-    async fn it_is_decrypted_with_the_options_there_are(format) {
+    async fn history_is_decrypted_with_the_current_options(format) {
         let encrypted = json!([{
             "name": "n", "data": "HO4cYSP8LybPYBPZPHQOtmHItcxYdSvcNUC6kXVpMn0VFL+9z2/5tJ6WFbR0SBT1xhFRuJ+MeBGTU3yOY9P5ow==",
             "encoding": "utf-8/cipher+aes-128-cbc/base64",
@@ -78,7 +78,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL10b/adds-from-serial-0
-    async fn until_the_attach_it_ends_where_the_attachment_began(format) {
+    async fn until_attach_ends_history_at_the_attachment(format) {
         let (http, client, _service, mut peer) = answering(format, json!([])).await;
         let channel = client.channels().get("ch");
         let attaching = attaching(&channel);
@@ -107,7 +107,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL10b/errors-when-not-attached-1
-    async fn until_the_attach_it_needs_one(format) {
+    async fn until_attach_needs_an_attached_channel(format) {
         let (http, client, mut service, mut peer) = answering(format, json!([])).await;
         let channel = client.channels().get("ch");
         assert_eq!(channel.state(), ChannelState::Initialized);

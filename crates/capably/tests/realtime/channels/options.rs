@@ -29,7 +29,7 @@ fn rewind(value: u32) -> RealtimeChannelOptions {
 // UTS: realtime/unit/TB4/attach-on-subscribe-default-0
 // Spec: TB1
 #[test]
-fn options_hold_what_they_are_given() {
+fn options_contain_the_given_values() {
     let options = RealtimeChannelOptions::new();
     assert!(options.cipher.is_none());
     assert!(options.params.is_empty());
@@ -46,7 +46,7 @@ fn options_hold_what_they_are_given() {
 // UTS: realtime/unit/TB3/with-cipher-key-0
 // Spec: TB2b, TB2b1
 #[test]
-fn options_can_be_made_of_a_key() {
+fn options_can_be_made_from_a_key() {
     let options = RealtimeChannelOptions::with_cipher_key(KEY).unwrap();
     let cipher = options.cipher.unwrap();
     assert_eq!((cipher.algorithm(), cipher.key_length()), ("aes", 256));
@@ -56,7 +56,7 @@ fn options_can_be_made_of_a_key() {
 in_both_formats! {
     // UTS: realtime/unit/RTS3b/options-set-on-new-0
     // UTS: realtime/unit/RTL16/set-options-updates-0
-    async fn a_channel_has_the_options_it_was_given_last(format) {
+    async fn a_channel_has_its_latest_options(format) {
         let (client, _service, mut peer) = connected(format).await;
         let options = rewind(1).modes([ChannelMode::Subscribe]);
         let channel = client.channels().get_with("ch", options);
@@ -87,7 +87,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL16a/triggers-reattach-0
     // UTS: realtime/unit/RTL4c1/includes-channel-serial-0
-    async fn params_and_modes_are_asked_for_at_once(format) {
+    async fn new_params_and_modes_are_requested_at_once(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let attaching = attaching(&channel);
@@ -126,7 +126,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL16, RTL16a, TB2b
-    async fn other_options_count_at_once_without_an_attach(format) {
+    async fn other_options_apply_at_once_without_an_attach(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut changes = channel.changes();
         let mut messages = subscribed(&channel).await;
@@ -154,7 +154,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL16a
-    async fn while_attaching_they_are_asked_for_after_the_answer(format) {
+    async fn options_set_while_attaching_are_requested_after_the_answer(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let attach = attaching(&channel);
@@ -181,7 +181,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL16a
-    async fn without_a_connection_they_are_asked_for_once_there_is_one(format) {
+    async fn options_set_without_a_connection_are_requested_once_connected(format) {
         let (client, mut service) = client(format);
         let channel = client.channels().get("ch");
         let attach = attaching(&channel);
@@ -211,7 +211,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL16a
-    async fn they_fail_like_an_attach_and_stay(format) {
+    async fn options_whose_attach_fails_stay_set(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         // The service refuses.
         let set = setting(&channel, rewind(1));

@@ -78,7 +78,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_row_of_requests_is_done_in_order(format) {
+    async fn queued_requests_run_in_order(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let mut changes = channel.changes();
@@ -116,7 +116,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_detach_that_waits_for_an_attach_without_an_answer_is_immediate_then(format) {
+    async fn a_detach_behind_an_unanswered_attach_is_immediate_after_the_timeout(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let attaching = attaching(&channel);
@@ -130,7 +130,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn an_attach_that_waits_for_a_detach_without_an_answer_finds_the_channel_attached(format) {
+    async fn an_attach_behind_an_unanswered_detach_finds_the_channel_attached(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let start = Instant::now();
         let detaching = detaching(&channel);
@@ -145,7 +145,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_waits_for_an_attach_that_fails_is_done_nevertheless(format) {
+    async fn a_request_behind_a_failed_attach_still_runs(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let first = attaching(&channel);
@@ -163,7 +163,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_lost_transport_stops_no_request(format) {
+    async fn a_lost_transport_ends_no_request(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let detaching = detaching(&channel);
         peer.expect_detach("ch").await;

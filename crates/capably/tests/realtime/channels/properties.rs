@@ -43,7 +43,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTL15b/channel-serial-from-attached-0
     // UTS: realtime/unit/RTL15b1/serial-cleared-detached-0
     // Spec: RTL15, RTL15b2, CP1, CP2, CP2a, CP2b
-    async fn attaching_sets_both_and_detaching_clears_one(format) {
+    async fn attaching_sets_both_serials_and_detaching_clears_one(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         assert_eq!(both(&channel.properties().await), [None, None]);
@@ -90,7 +90,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL15b/channel-serial-from-messages-1
     // UTS: realtime/unit/RTL15b/serial-not-updated-empty-2
-    async fn what_arrives_moves_the_channel(format) {
+    async fn received_frames_move_the_position(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = attached_at!(client, peer, "serial-001");
         let message = || vec![Message::new("event", "data")];
@@ -140,7 +140,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL15b1/serial-cleared-failed-2
     // Spec: RTL15b2
-    async fn failing_clears_it(format) {
+    async fn failing_clears_the_position(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = attached_at!(client, peer, "serial-001");
         assert_eq!(channel.properties().await.channel_serial.as_deref(), Some("serial-001"));
@@ -154,7 +154,7 @@ in_both_formats! {
 in_both_formats! {
     // Since version 6.1.0 of the specification a suspended channel keeps its position.
     // Spec: RTL15b2
-    async fn suspending_does_not_clear_it(format) {
+    async fn suspending_keeps_the_position(format) {
         let (client, _service, mut peer) = connected_with(format, |options| {
             options.realtime_request_timeout(Duration::from_millis(100))
         })

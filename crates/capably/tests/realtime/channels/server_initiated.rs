@@ -156,7 +156,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL13b/failed-reattach-suspended-retry-0
     // UTS: realtime/unit/RTL13b/repeated-failure-cycle-2
-    async fn an_attach_that_fails_is_tried_again_later(format) {
+    async fn a_failed_attach_is_retried_later(format) {
         let (client, _service, mut peer, channel) = with_channel_and(format, impatient).await;
         let mut changes = channel.changes();
         peer.send(detached_because("ch", 90198));

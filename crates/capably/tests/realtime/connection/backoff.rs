@@ -43,7 +43,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTB1b/jitter-coefficient-range-0
 in_both_formats! {
-    async fn no_two_clients_wait_alike(format) {
+    async fn the_delays_of_two_clients_differ(format) {
         let mut jitters = Vec::new();
         for _ in 0..1_000 {
             let (client, mut service) = client(format);

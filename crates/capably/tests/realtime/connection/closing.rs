@@ -42,7 +42,7 @@ fn eager(format: Format, options: ClientOptions) -> (Realtime, Service) {
 
 // Spec: RTN12f, RTN3
 in_both_formats! {
-    async fn a_client_that_was_just_made_does_not_connect(format) {
+    async fn closing_a_new_client_prevents_its_connection(format) {
         let (client, service) = eager(format, ClientOptions::new(KEY));
         assert_closes(client, service, ConnectionState::Closed).await;
         let tokens = Tokens::default();
@@ -54,7 +54,7 @@ in_both_formats! {
 
 // Spec: RTN12f
 in_both_formats! {
-    async fn a_client_that_was_just_told_to_connect_does_not(format) {
+    async fn closing_right_after_connect_prevents_the_connection(format) {
         let (client, service) = client(format);
         client.connection().connect();
         assert_closes(client, service, ConnectionState::Closed).await;
@@ -62,7 +62,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_client_that_was_never_told_to_connect_is_closed(format) {
+    async fn closing_works_before_connect(format) {
         let (client, service) = client(format);
         assert_closes(client, service, ConnectionState::Closed).await;
     }
@@ -70,7 +70,7 @@ in_both_formats! {
 
 // Spec: RTN12f
 in_both_formats! {
-    async fn an_attempt_is_given_up(format) {
+    async fn closing_abandons_an_attempt(format) {
         // It waits for a token.
         let tokens = Tokens::default();
         let (waiting, service) = client_of(format, tokens.scripted(|_| hang()));
@@ -101,7 +101,7 @@ in_both_formats! {
 
 // Spec: RTN12a, RTN12b
 in_both_formats! {
-    async fn a_connection_is_closed(format) {
+    async fn closing_closes_a_connection(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let answer = async {
             assert_eq!(peer.receive().await, Some(ClientFrame::Close));
@@ -115,7 +115,7 @@ in_both_formats! {
 
 // Spec: RTN12d
 in_both_formats! {
-    async fn a_retry_is_given_up(format) {
+    async fn closing_abandons_a_retry(format) {
         let (disconnected, mut service) = client(format);
         disconnected.connection().connect();
         service.attempt().await.refuse();
@@ -129,7 +129,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn closing_is_nothing_to_a_client_that_is_closed_or_has_failed(format) {
+    async fn closing_a_closed_or_failed_client_changes_nothing(format) {
         let (closed, mut service) = client(format);
         closed.close().await;
         closed.close().await;
@@ -158,7 +158,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn closing_returns_when_somebody_connects_meanwhile(format) {
+    async fn closing_returns_when_another_caller_connects(format) {
         let (client, mut service, _silent) = connected(format).await;
         let start = Instant::now();
         let connect = async {
@@ -176,7 +176,7 @@ in_both_formats! {
 
 // Spec: RTC8
 in_both_formats! {
-    async fn an_authorization_ends_with_the_connection(format) {
+    async fn closing_ends_an_authorization(format) {
         let tokens = Tokens::default();
         let (client, mut service) = client_of(format, tokens.scripted(|_| hang()));
         let auth = client.auth().clone();

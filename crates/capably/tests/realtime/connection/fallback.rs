@@ -82,7 +82,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN17f1/disconnected-5xx-fallback-0
 in_both_formats! {
-    async fn a_host_that_says_that_it_is_out_of_order_is_left(format) {
+    async fn a_host_that_reports_a_server_error_is_left(format) {
         for (status, leads_away) in [(500, true), (503, true), (504, true), (505, false), (400, false)] {
             let http = online();
             let (client, mut service) = client(format, &http);
@@ -166,7 +166,7 @@ in_both_formats! {
 
 // UTS: rest/unit/REC3b/custom-connectivity-check-url-0
 in_both_formats! {
-    async fn the_network_can_be_checked_elsewhere(format) {
+    async fn the_url_of_the_network_check_is_an_option(format) {
         let http = ScriptedHttp::always(Answer::Raw(HttpResponse::new(200, "ok")));
         let options = ClientOptions::new(KEY)
             .connectivity_check_url("https://custom.example.com/connectivity")
@@ -203,7 +203,7 @@ in_both_formats! {
 // UTS: realtime/unit/RTN17g/empty-fallback-set-error-0
 // Spec: REC2c2
 in_both_formats! {
-    async fn a_host_of_ones_own_has_no_fallbacks(format) {
+    async fn a_custom_host_has_no_fallbacks(format) {
         let http = online();
         let options = ClientOptions::new(KEY)
             .endpoint("custom.example.com")
@@ -274,7 +274,7 @@ in_both_formats! {
 
 // Spec: RTN17f, RSC15l3, RSC15l4
 in_both_formats! {
-    async fn a_refusal_that_other_hosts_would_repeat_is_no_reason(format) {
+    async fn a_refusal_by_the_service_leads_to_no_fallback(format) {
         for (status, leads_away) in [(401, false), (404, false), (426, false), (500, true), (503, true)] {
             let http = online();
             let (client, mut service) = client(format, &http);
@@ -296,7 +296,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN17e/http-uses-same-fallback-0
 in_both_formats! {
-    async fn requests_go_where_the_connection_is(format) {
+    async fn rest_requests_use_the_host_of_the_connection(format) {
         let http = online();
         let (client, mut service) = client(format, &http);
         client.connection().connect();
@@ -326,7 +326,7 @@ in_both_formats! {
 
 // Spec: RTN17e, RSC15f
 in_both_formats! {
-    async fn a_request_that_fails_there_goes_to_another_fallback(format) {
+    async fn a_failed_rest_request_goes_to_another_fallback(format) {
         let failing = Arc::new(std::sync::Mutex::new(String::new()));
         let down = Arc::clone(&failing);
         let http = ScriptedHttp::new(move |request, _| {

@@ -6,7 +6,7 @@ use crate::{in_both_formats, support::*, tokens::*};
 
 // Spec: RTE1, RTE3, RTE5, RTN4, RTN4a, RTN4e, TA1, TA5
 in_both_formats! {
-    async fn each_listener_hears_everything_until_it_is_dropped(format) {
+    async fn each_listener_receives_every_change_until_it_is_dropped(format) {
         let (client, mut service) = client(format);
         let mut all = client.connection().changes();
         let mut same = client.connection().changes();
@@ -47,7 +47,7 @@ in_both_formats! {
 
 // Spec: RTE6, RTE6a
 in_both_formats! {
-    async fn a_listener_that_panics_or_dawdles_is_alone_with_it(format) {
+    async fn a_panicking_or_slow_listener_affects_no_other(format) {
         let (client, mut service) = client(format);
         let mut panicking = client.connection().changes();
         let listener = tokio::spawn(async move {

@@ -71,7 +71,7 @@ in_both_formats! {
 
 // Spec: RTN23a
 in_both_formats! {
-    async fn a_nap_counts_as_silence(format) {
+    async fn a_short_sleep_counts_as_silence(format) {
         let wall = Wall::new();
         let (client, mut service, mut peer) = settled(format, &wall).await;
         let heard = Instant::now();
@@ -98,7 +98,7 @@ in_both_formats! {
 
 // Spec: RTN11c
 in_both_formats! {
-    async fn a_client_that_waits_to_retry_does_so_at_once(format) {
+    async fn a_sleep_ends_the_wait_for_a_retry(format) {
         let wall = Wall::new();
         let (client, mut service, peer) = settled(format, &wall).await;
         drop(peer);
@@ -123,7 +123,7 @@ in_both_formats! {
 
 // Spec: RTN14c
 in_both_formats! {
-    async fn an_attempt_that_slept_begins_again(format) {
+    async fn a_sleep_restarts_an_attempt(format) {
         let wall = Wall::new();
         let (client, mut service) = client_of(format, wall.options());
         client.connection().connect();
@@ -140,7 +140,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_wall_clock_that_is_set_by_a_little_or_back_is_no_sleep(format) {
+    async fn small_or_backward_clock_changes_are_no_sleep(format) {
         let wall = Wall::new();
         let (client, mut service, mut peer) = settled(format, &wall).await;
         let heard = Instant::now();

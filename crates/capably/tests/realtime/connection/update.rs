@@ -29,7 +29,7 @@ async fn world(format: Format) -> (Realtime, Service, Peer) {
 // UTS: realtime/unit/RTN24/connection-details-override-2
 // Spec: RTN21, CD1, CD2, CD2a, CD2b
 in_both_formats! {
-    async fn is_an_update_with_other_details(format) {
+    async fn a_second_connected_is_an_update_with_new_details(format) {
         let (client, mut service, mut peer) = world(format).await;
         let mut changes = client.connection().changes();
         peer.send(connected_frame_with("connection-1", "key-1", |connected| {
@@ -66,7 +66,7 @@ in_both_formats! {
 
 // Spec: CD2d
 in_both_formats! {
-    async fn says_how_large_a_body_may_be(format) {
+    async fn an_update_sets_the_size_limit(format) {
         let http = ScriptedHttp::always(respond(200, json!([])));
         let options = ClientOptions::new(KEY).max_frame_size(50).http_client(Arc::new(http.clone()));
         let (client, mut service) = client_of(format, options);
@@ -100,7 +100,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN24/update-event-with-error-1
 in_both_formats! {
-    async fn may_say_why(format) {
+    async fn an_update_may_have_a_reason(format) {
         let (client, _service, mut peer) = world(format).await;
         let mut changes = client.connection().changes();
         peer.send(connected_frame_with("connection-1", "key-1", |connected| {
@@ -117,7 +117,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN24/no-duplicate-connected-event-3
 in_both_formats! {
-    async fn is_never_the_event_connected(format) {
+    async fn an_update_is_never_the_event_connected(format) {
         let (client, mut service) = client(format);
         let mut changes = client.connection().changes();
         client.connection().connect();

@@ -32,7 +32,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL18/decode-failure-recovery-0
     // Spec: RTL18, RTL18a, RTL18b, RTL18c
-    async fn the_channel_attaches_again_where_it_was(format) {
+    async fn a_recovery_attaches_from_the_last_position(format) {
         let (client, _service, mut peer, channel, mut messages) =
             subscribed_with(format, Mock::failing(usize::MAX)).await;
         let log = Log::new(Level::ERROR);
@@ -62,7 +62,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL18c/recovery-completes-on-attached-0
     // Spec: RTL18c
-    async fn once_attached_messages_come_again(format) {
+    async fn after_a_recovery_messages_are_delivered(format) {
         let (_client, _service, mut peer, channel, mut messages) =
             subscribed_with(format, Mock::failing(1)).await;
         peer.send(frame("msg-1:0", Some("serial-1"), [full("msg-1:0", "original base")]));
@@ -127,7 +127,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: PC3, RTL21
-    async fn what_comes_before_the_delta_is_delivered_even_so(format) {
+    async fn messages_before_the_delta_are_delivered(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let mut messages = subscribed(&channel).await;
         let second = delta("c:1:1", "c:1:0", "utf-8/vcdiff", mock("one", "two"));
@@ -141,7 +141,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL18b, RTL18c
-    async fn no_part_of_a_frame_that_comes_again_is_delivered(format) {
+    async fn a_repeated_frame_is_not_delivered_twice(format) {
         let (client, _service, mut peer, _channel, mut messages) =
             subscribed_with(format, Mock::failing(1)).await;
         peer.send(frame("c:1", Some("s1"), [full("c:1:0", "zero")]));
@@ -159,7 +159,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL18c, RTL17
-    async fn what_arrives_during_recovery_does_not_move_the_channel(format) {
+    async fn frames_received_during_a_recovery_do_not_move_the_position(format) {
         let (client, mut service, mut peer, _channel, mut messages) =
             subscribed_with(format, Mock::failing(1)).await;
         peer.send(frame("c:1", Some("s1"), [full("c:1:0", "one")]));
@@ -181,7 +181,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL18c
-    async fn a_service_that_does_not_answer_is_asked_again_from_the_same_place(format) {
+    async fn an_unanswered_recovery_is_retried_from_the_same_position(format) {
         let (_client, _service, mut peer, channel, mut messages) =
             subscribed_with(format, Mock::failing(1)).await;
         peer.send(frame("c:1", Some("s1"), [full("c:1:0", "one")]));
@@ -199,7 +199,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL18, RTL13b
-    async fn a_recovery_that_leads_nowhere_waits_before_the_next(format) {
+    async fn repeated_recoveries_are_delayed(format) {
         let (client, _service, mut peer, channel, mut messages) =
             subscribed_with(format, Mock::failing(3)).await;
         let bad = |index: u8| {
@@ -236,7 +236,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_channel_that_is_detached_meanwhile_begins_anew(format) {
+    async fn a_detach_resets_the_recovery(format) {
         let (_client, _service, mut peer, channel, mut messages) =
             subscribed_with(format, Mock::failing(1)).await;
         peer.send(frame("c:1", Some("s1"), [full("c:1:0", "one")]));

@@ -123,7 +123,7 @@ async fn next(messages: &mut Subscription, count: usize) -> Vec<String> {
 
 // Spec: RTL10b, RTL15c
 in_both_formats! {
-    async fn what_was_missed_comes_in_order_marked_and_before_what_comes_after_it(format) {
+    async fn missed_messages_are_delivered_in_order_with_a_mark_before_later_messages(format) {
         let history = History::of(1, &["a", "b", "c", "d", "e"]);
         let mut scene = Scene::new(format, history.http()).await;
         let mut messages = scene.filling().await;
@@ -144,7 +144,7 @@ in_both_formats! {
 
 // Spec: RTL10b
 in_both_formats! {
-    async fn whoever_takes_only_messages_gets_them_all(format) {
+    async fn a_loop_over_messages_receives_the_filled_ones(format) {
         let history = History::of(1, &["a", "b", "c"]);
         let mut scene = Scene::new(format, history.http()).await;
         let mut messages = scene.filling().await;
@@ -159,7 +159,7 @@ in_both_formats! {
 
 // Spec: RTN15c7
 in_both_formats! {
-    async fn a_gap_in_which_nothing_was_published_is_none(format) {
+    async fn a_gap_without_missed_messages_is_not_reported(format) {
         let history = History::of(1, &["a", "b"]);
         let mut scene = Scene::new(format, history.http()).await;
         let mut messages = scene.filling().await;
@@ -193,7 +193,7 @@ in_both_formats! {
 
 // Spec: RTL7b
 in_both_formats! {
-    async fn only_what_the_subscription_wants_is_filled_in(format) {
+    async fn only_selected_messages_are_filled_in(format) {
         let history = History::of(1, &["x", "b", "c", "b", "c"]);
         let mut scene = Scene::new(format, history.http()).await;
         let mut messages = scene.channel.subscribe().name("b").name("x").fill_gaps().await.unwrap();
@@ -231,7 +231,7 @@ in_both_formats! {
 
 // Spec: RTL10b
 in_both_formats! {
-    async fn what_arrives_while_history_is_read_waits_its_turn(format) {
+    async fn live_messages_wait_until_history_is_read(format) {
         let history = History::of(1, &["a", "b"]);
         let mut scene = Scene::new(format, history.slow_http()).await;
         let mut messages = scene.filling().await;
@@ -249,7 +249,7 @@ in_both_formats! {
 
 // Spec: RTL10b
 in_both_formats! {
-    async fn a_gap_that_comes_while_another_is_filled_is_filled_after_it(format) {
+    async fn gaps_are_filled_one_after_the_other(format) {
         let history = History::of(1, &["a", "b", "c", "d", "e"]);
         let mut scene = Scene::new(format, history.slow_http()).await;
         let mut messages = scene.filling().await;
@@ -265,7 +265,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn the_queue_keeps_to_its_policy_while_history_is_read(format) {
+    async fn the_overflow_policy_applies_while_history_is_read(format) {
         let history = History::of(1, &["a", "b"]);
         let mut scene = Scene::new(format, history.slow_http()).await;
         let subscribe = scene.channel.subscribe().fill_gaps();
@@ -283,7 +283,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_the_service_repeats_at_either_end_comes_once(format) {
+    async fn messages_at_either_end_of_a_gap_are_delivered_once(format) {
         let history = History::of(1, &["a", "b", "c", "d", "e", "f"]);
         let mut scene = Scene::new(format, history.http()).await;
         let mut messages = scene.filling().await;
@@ -300,7 +300,7 @@ in_both_formats! {
 
 // Spec: RTL15b
 in_both_formats! {
-    async fn a_message_that_was_handed_out_shows_where_the_gap_begins(format) {
+    async fn a_delivered_message_marks_the_start_of_the_gap(format) {
         let history = History::of(1, &["a", "b"]);
         let mut scene = Scene::new(format, history.http()).await;
         let mut messages = scene.filling().await;
@@ -313,7 +313,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_change_of_a_message_is_no_repetition_of_it(format) {
+    async fn a_change_of_a_message_is_not_taken_for_a_repetition(format) {
         let history = History::of(1, &["a"]);
         history.add(2, json!({ "name": "b, changed", "action": 1 }));
         let mut scene = Scene::new(format, history.http()).await;
@@ -333,7 +333,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_gap_whose_history_cannot_be_read_stays(format) {
+    async fn a_gap_with_unreadable_history_is_reported(format) {
         let refused = respond(401, json!({ "error": { "code": 40160, "statusCode": 401, "message": "no" } }));
         for (answer, code) in [
             (refused, 40160),
@@ -353,7 +353,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_message_that_cannot_be_read_leaves_the_gap_and_the_others_are_filled_in(format) {
+    async fn an_unreadable_message_leaves_a_gap_among_the_filled_messages(format) {
         let history = History::of(1, &["a", "b", "c", "d", "e"]);
         history.0.lock().unwrap()[2].1["name"] = json!([]);
         let mut scene = Scene::new(format, history.http()).await;
@@ -367,7 +367,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_message_from_before_the_gap_that_cannot_be_read_does_not_matter(format) {
+    async fn an_unreadable_message_before_the_gap_is_ignored(format) {
         let history = History::of(1, &["broken", "a", "b", "c"]);
         history.0.lock().unwrap()[0].1["name"] = json!([]);
         let mut scene = Scene::new(format, history.http()).await;
@@ -378,7 +378,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_page_that_is_too_large_is_asked_for_in_halves(format) {
+    async fn an_oversized_page_is_requested_in_halves(format) {
         let history = History::default();
         // Together they exceed the 16 MiB that the client reads of a reply; half of them do not.
         let large = "x".repeat(1_500_000);
@@ -399,7 +399,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_could_be_read_before_an_error_is_filled_in(format) {
+    async fn messages_read_before_an_error_are_filled_in(format) {
         let names: Vec<String> = (1..=1_500).map(|number| number.to_string()).collect();
         let history = History::of(1, &names.iter().map(String::as_str).collect::<Vec<_>>());
         let http = ScriptedHttp::new(move |request, _| {
@@ -420,7 +420,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_gap_with_too_much_in_it_stays_and_the_newest_is_filled_in(format) {
+    async fn a_large_gap_is_reported_and_its_newest_messages_are_filled_in(format) {
         let history = History::of(1, &["a", "b", "c", "d", "e"]);
         for (limit, expected) in [
             (2, &["a", "gap 001..004 - 90004", "[c]", "[d]", "e"][..]),
@@ -436,7 +436,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_gap_that_history_does_not_span_stays(format) {
+    async fn a_gap_beyond_the_history_is_reported(format) {
         // What was received last is kept no more: nobody knows what else.
         let history = History::of(3, &["c", "d"]);
         let mut scene = Scene::new(format, history.http()).await;
@@ -453,7 +453,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_gap_without_a_known_end_stays(format) {
+    async fn a_gap_without_a_known_end_is_reported(format) {
         let mut scene = Scene::new(format, History::of(1, &["a", "b"]).http()).await;
         let mut messages = scene.filling().await;
         let anew = attached_with("ch", |frame| frame.channel_serial = None);
@@ -482,7 +482,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_subscription_that_is_dropped_asks_no_more(format) {
+    async fn a_dropped_subscription_makes_no_more_requests(format) {
         let history = History::of(1, &["a", "b"]);
         let mut scene = Scene::new(format, history.slow_http()).await;
         let mut messages = scene.filling().await;

@@ -364,7 +364,7 @@ async fn twenty_minutes(seed: u64, tally: &mut Tally) {
 
 // Spec: RTL2f, RTL10b, RTL12, RTL15b, RTL15c, RTN15c7
 #[test]
-fn nothing_is_missed_that_is_not_told_and_with_filling_nothing_is_missed() {
+fn every_missed_message_is_filled_in_or_reported() {
     let mut total = Tally::default();
     for seed in 0..SEEDS {
         let ran = std::panic::catch_unwind(|| {

@@ -11,7 +11,7 @@ use crate::in_both_formats;
 
 in_both_formats! {
     // UTS: realtime/unit/RTP1/has-presence-triggers-sync-0
-    async fn a_sync_follows_an_attach_that_says_so(format) {
+    async fn a_sync_follows_an_attach_with_the_flag(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         attach_to(&channel, &mut peer, vec![present("alice", "c1:0:0")]).await;
@@ -23,7 +23,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP1/no-has-presence-empty-1
-    async fn nobody_is_there_if_no_sync_follows(format) {
+    async fn without_a_sync_the_channel_has_no_members(format) {
         let (_client, _service, _peer, channel) = with_channel(format).await;
         assert_eq!(channel.presence().get().await.unwrap(), []);
         assert!(channel.presence().sync_complete());
@@ -32,7 +32,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP1/no-has-presence-clears-existing-2
-    async fn everyone_has_left_if_no_sync_follows_any_more(format) {
+    async fn an_attach_without_a_sync_removes_all_members(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let members = vec![present("alice", "c1:0:0"), present("bob", "c2:0:0")];
@@ -61,7 +61,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP5a/detached-clears-presence-maps-0
-    async fn a_detached_channel_knows_nobody(format) {
+    async fn a_detached_channel_has_no_members(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         attach_to(&channel, &mut peer, vec![present("alice", "c1:0:0")]).await;
@@ -86,7 +86,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP5a/failed-clears-presence-maps-1
-    async fn a_failed_channel_knows_nobody(format) {
+    async fn a_failed_channel_has_no_members(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         attach_to(&channel, &mut peer, vec![present("alice", "c1:0:0")]).await;
@@ -106,7 +106,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP5b/attached-sends-queued-presence-0
-    async fn what_was_queued_is_sent_once_attached(format) {
+    async fn queued_presence_is_sent_once_attached(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.client_id("my-client")).await;
         let channel = client.channels().get("ch");
@@ -126,7 +126,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTP5f/suspended-maintains-presence-map-0
     // Spec: RTP5
-    async fn a_suspended_channel_remembers_who_was_there(format) {
+    async fn a_suspended_channel_keeps_its_members(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let (alice, bob) = (present("alice", "c1:0:0"), present("bob", "c2:0:0"));
@@ -155,7 +155,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP13/sync-complete-attribute-0
-    async fn it_is_known_when_the_sync_is_complete(format) {
+    async fn the_end_of_a_sync_is_reported(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         assert!(!channel.presence().sync_complete());

@@ -16,7 +16,7 @@ fn cipher() -> CipherParams {
 
 in_both_formats! {
     // Spec: RTP8e, RTP14c
-    async fn data_of_every_kind_goes_and_comes(format) {
+    async fn every_type_of_data_is_sent_and_received(format) {
         let (client, _service, mut peer, channel) =
             with_channel_and(format, |options| options.client_id("my-client")).await;
         let mut events = channel.presence().subscribe().await.unwrap();
@@ -69,7 +69,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RSL6b
-    async fn data_that_cannot_be_decoded_is_given_as_far_as_it_was(format) {
+    async fn undecodable_data_is_delivered_partly_decoded(format) {
         let (client, _service, mut peer) = connected(format).await;
         let options = RealtimeChannelOptions::new().cipher(cipher());
         let channel = client.channels().get_with("ch", options);

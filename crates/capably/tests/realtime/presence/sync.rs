@@ -56,7 +56,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTP19
-    async fn who_enters_between_attached_and_the_first_page_stays(format) {
+    async fn a_member_entered_before_the_first_page_stays(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let asking = asking(&channel);
@@ -106,7 +106,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTF1, RTP2a
-    async fn what_makes_no_sense_is_passed_over(format) {
+    async fn malformed_presence_is_ignored(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut events = channel.presence().subscribe().await.unwrap();
         let odd = [
@@ -130,7 +130,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn an_unattached_channel_hears_of_nobody(format) {
+    async fn an_unattached_channel_ignores_presence(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let mut events = channel.presence().subscribe().attach(false).await.unwrap();
@@ -149,7 +149,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: TP3a, TP3d, TP3g
-    async fn members_take_from_their_frame_what_they_lack(format) {
+    async fn members_inherit_fields_of_their_frame(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let mut events = channel.presence().subscribe().await.unwrap();
         let bare = |client: &str| PresenceMessage {

@@ -87,7 +87,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn acknowledgements_come_in_any_portions(format) {
+    async fn an_acknowledgement_may_cover_any_number_of_publishes(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let receipts = submitted(&channel, &mut peer, 40).await;
         let mut next = 0;
@@ -136,7 +136,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_publish_passed_over_is_an_error(format) {
+    async fn a_skipped_acknowledgement_fails_the_publish(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let mut receipts = submitted(&channel, &mut peer, 3).await.into_iter();
         peer.send(ack(2, 1));

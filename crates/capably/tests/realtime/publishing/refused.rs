@@ -127,7 +127,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL6c2/fails-no-queue-messages-3
-    async fn nothing_is_queued_if_the_options_say_so(format) {
+    async fn without_queueing_a_publish_fails_at_once(format) {
         let (client, mut service) = client_with(format, |options| options.queue_messages(false));
         let channel = client.channels().get("ch");
         assert_eq!(code(channel.publish("fail", "initialized").await), 80009);
@@ -149,7 +149,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTN7d/fail-disconnected-no-queue-0
-    async fn without_a_queue_a_lost_transport_fails_what_is_pending(format) {
+    async fn without_queueing_a_lost_transport_fails_pending_publishes(format) {
         let (client, mut service, mut peer) = connected_with(format, |options| {
             options.queue_messages(false)
         })
@@ -167,7 +167,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_publish_may_have_the_size_limit_and_no_more(format) {
+    async fn a_publish_may_be_exactly_as_large_as_the_limit(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         // Name and data count (TM6).
@@ -190,7 +190,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: CD2c
-    async fn the_service_says_what_the_size_limit_is(format) {
+    async fn connected_sets_the_size_limit(format) {
         let (client, mut service) = client_with(format, |options| options.max_message_size(20));
         client.connection().connect();
         let mut peer = service.accept().await;
@@ -211,7 +211,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL6g, RTL6g1, RTL6g1a, RTL6g2, RTL6g3
-    async fn nobody_publishes_as_another(format) {
+    async fn a_client_cannot_publish_as_another(format) {
         let (client, _service, mut peer) = connected_with(format, |options| {
             options.client_id("me")
         })
@@ -233,7 +233,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn the_service_says_who_the_client_is(format) {
+    async fn connected_sets_the_client_id_of_publishes(format) {
         for (identity, refused) in [("me", true), ("*", false)] {
             let (client, mut service) = client(format);
             client.connection().connect();
@@ -256,7 +256,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_cannot_be_sent_is_refused_at_once(format) {
+    async fn an_invalid_message_is_refused_at_once(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let nothing: Vec<Message> = Vec::new();

@@ -60,7 +60,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL6i3/null-fields-json-0
     // UTS: realtime/unit/RTL6i3/null-fields-msgpack-1
-    async fn what_a_message_lacks_is_not_sent(format) {
+    async fn absent_fields_are_not_sent(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let nameless = Message { data: "payload".into(), ..Message::default() };
         let receipts = [
@@ -190,7 +190,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTL6c2/queued-when-initialized-2
     // UTS: realtime/unit/RTL6c2/queued-when-connecting-0
     // UTS: realtime/unit/RTL6c2/queued-messages-order-4
-    async fn what_is_published_before_the_connection_is_there_waits_for_it(format) {
+    async fn publishes_wait_for_the_first_connection(format) {
         let (client, mut service) = client(format);
         let channel = client.channels().get("ch");
         let mut receipts = vec![channel.publish("pre-connect", "0").submit().await.unwrap()];
@@ -217,7 +217,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTL6c2/queued-when-disconnected-1
     // UTS: realtime/unit/RTN7d/survive-disconnected-queue-1
     // UTS: realtime/unit/RTN19a/resent-on-new-transport-0
-    async fn what_waits_for_an_acknowledgement_goes_before_what_was_queued(format) {
+    async fn unacknowledged_publishes_are_sent_before_queued_ones(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let sent = channel.publish("resend-me", "data").submit().await.unwrap();
         assert_eq!(peer.message().await, (0, vec!["resend-me".to_owned()]));
@@ -239,7 +239,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_is_sent_again_is_complete(format) {
+    async fn publishes_sent_again_are_complete(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let extras = json!({"headers": {"a": 1}});

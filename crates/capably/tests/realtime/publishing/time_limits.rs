@@ -21,7 +21,7 @@ async fn heartbeats(client: &capably::Realtime, peer: &mut Peer, seconds: u64) {
 }
 
 in_both_formats! {
-    async fn a_service_that_acknowledges_nothing_is_not_waited_for_for_ever(format) {
+    async fn a_publish_times_out_without_an_acknowledgement(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let start = Instant::now();
@@ -46,7 +46,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn nobody_waits_for_ever_for_a_client_that_is_not_told_to_connect(format) {
+    async fn calls_of_a_client_that_never_connects_time_out(format) {
         let (client, mut service) = client(format);
         let channel = client.channels().get("ch");
         let mut messages = channel.subscribe().listen();

@@ -39,7 +39,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn publishes_that_fail_give_their_room_back(format) {
+    async fn failed_publishes_free_the_window(format) {
         let (client, _service) = client(format);
         let channel = client.channels().get("ch");
         for _ in 0..WINDOW {
@@ -57,7 +57,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn giving_up_a_wait_takes_nothing(format) {
+    async fn an_abandoned_wait_takes_no_room(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         for _ in 0..WINDOW {

@@ -52,7 +52,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn closing_ends_it_after_what_has_arrived(format) {
+    async fn closing_ends_a_subscription_after_its_queued_messages(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         peer.send(messages("ch", &["last words"]));
@@ -68,7 +68,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn closing_is_the_reason_whatever_went_wrong_before(format) {
+    async fn closing_is_the_reason_of_the_end_despite_earlier_errors(format) {
         let (client, mut service, peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         drop(peer);
@@ -80,7 +80,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn the_failure_of_the_channel_ends_it(format) {
+    async fn a_failed_channel_ends_its_subscriptions(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         let other = client.channels().get("other");
@@ -102,7 +102,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn the_failure_of_the_connection_ends_it(format) {
+    async fn a_failed_connection_ends_subscriptions(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         let mut unattached =

@@ -66,7 +66,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL7g
-    async fn listening_to_a_failed_channel_waits_for_better_times(format) {
+    async fn listening_to_a_failed_channel_waits_for_the_next_attach(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         peer.send(error(Some("ch"), 40160, 401));
         channel.when(ChannelState::Failed).await.unwrap();
@@ -146,7 +146,7 @@ fn a_listener_after_the_end_of_the_runtime_ends() {
 
 in_both_formats! {
     // Spec: TB4, RTL7h
-    async fn the_options_of_the_channel_say_whether_to_attach(format) {
+    async fn the_channel_options_decide_whether_listening_attaches(format) {
         let (client, _service, mut peer) = connected(format).await;
         let options = || RealtimeChannelOptions::new().attach_on_subscribe(false);
         let channel = client.channels().get_with("ch", options());
@@ -168,7 +168,7 @@ in_both_formats! {
 in_both_formats! {
     // A listener is a stream, so unsubscribing it from one name of two is dropping one stream of two.
     // UTS: realtime/unit/RTL8b/unsubscribe-named-listener-0
-    async fn dropping_one_name_leaves_the_other(format) {
+    async fn dropping_one_subscription_leaves_the_other_name(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut alpha = channel.subscribe().name("alpha").await.unwrap();
         let mut beta = channel.subscribe().name("beta").await.unwrap();
@@ -189,7 +189,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL8c/unsubscribe-all-listeners-0
     // Spec: RTL8
-    async fn dropping_all_leaves_nobody(format) {
+    async fn dropping_all_subscriptions_leaves_no_subscriber(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         // A listener that takes nothing would hold up the connection.
         let mut all = channel.subscribe().capacity(2).await.unwrap();
@@ -211,7 +211,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL8a/unsubscribe-noop-not-subscribed-1
-    async fn what_was_never_subscribed_can_be_dropped(format) {
+    async fn a_call_dropped_before_its_await_subscribes_nothing(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut active = subscribed(&channel).await;
         // Dropped before it was awaited.

@@ -8,7 +8,7 @@ use crate::{in_both_formats, support::*};
 
 in_both_formats! {
     // UTS: realtime/unit/RTL7a/subscribe-all-messages-0
-    async fn without_a_name_every_message_comes(format) {
+    async fn without_a_name_a_subscription_receives_every_message(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         peer.send(messages("ch", &["event1"]));
@@ -28,7 +28,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL7a/multiple-messages-per-protocol-1
-    async fn a_frame_may_hold_several(format) {
+    async fn a_frame_may_contain_several_messages(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         peer.send(messages("ch", &["batch1", "batch2", "batch3"]));
@@ -65,7 +65,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL7b/name-filtered-subscribe-0
-    async fn with_a_name_only_its_messages_come(format) {
+    async fn with_a_name_a_subscription_receives_only_its_messages(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = channel.subscribe().name("target").await.unwrap();
         peer.send(messages("ch", &["other"]));
@@ -81,7 +81,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL7b/multiple-name-subscriptions-1
-    async fn every_subscription_gets_its_own(format) {
+    async fn each_subscription_receives_its_selected_messages(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut alpha = channel.subscribe().name("alpha").await.unwrap();
         let mut beta = channel.subscribe().name("beta").await.unwrap();
@@ -107,7 +107,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn channels_do_not_mix(format) {
+    async fn a_subscription_receives_only_its_channel(format) {
         let (client, _service, mut peer, one) = with_channel(format).await;
         let two = client.channels().get("two");
         attach(&two, &mut peer).await;
@@ -290,7 +290,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn giving_up_to_subscribe_leaves_no_subscriber(format) {
+    async fn an_abandoned_subscribe_leaves_no_subscriber(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let subscribe = {

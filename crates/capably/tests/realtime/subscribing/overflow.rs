@@ -32,7 +32,7 @@ fn take(subscription: &mut Subscription) -> Vec<String> {
 }
 
 in_both_formats! {
-    async fn drop_oldest_says_how_many_were_dropped(format) {
+    async fn drop_oldest_reports_the_number_of_dropped_messages(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = channel
             .subscribe()
@@ -69,7 +69,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn one_that_drops_holds_up_nobody(format) {
+    async fn a_dropping_subscription_delays_no_other(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let subscribe = || channel.subscribe().capacity(2);
         let mut dropping = subscribe().overflow(Overflow::DropOldest).await.unwrap();
@@ -92,7 +92,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn end_ends_after_what_is_queued(format) {
+    async fn end_ends_after_the_queued_messages(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow =
             channel.subscribe().capacity(10).overflow(Overflow::End).await.unwrap();
@@ -137,7 +137,7 @@ async fn continue_after(peer: &mut Peer, number: usize) {
 }
 
 in_both_formats! {
-    async fn what_had_no_room_is_fetched_when_there_is_room(format) {
+    async fn messages_beyond_a_full_queue_are_fetched_later(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = channel.subscribe().capacity(10).await.unwrap();
         let mut fast = subscribed(&channel).await;
@@ -169,7 +169,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_replay_ends_where_the_room_does_and_another_follows(format) {
+    async fn a_replay_stops_at_a_full_queue_and_another_follows(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = channel.subscribe().capacity(10).capacity_bytes(4_000).await.unwrap();
         let mut fast = subscribed(&channel).await;
@@ -210,7 +210,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_the_service_no_longer_has_is_a_gap(format) {
+    async fn messages_that_the_service_no_longer_has_are_a_gap(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = channel.subscribe().capacity(10).await.unwrap();
         let mut fast = subscribed(&channel).await;
@@ -241,7 +241,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn one_that_is_full_holds_up_no_acknowledgement(format) {
+    async fn a_full_queue_delays_no_acknowledgement(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = channel.subscribe().capacity(1).await.unwrap();
         for number in 0..3 {
@@ -261,7 +261,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn one_that_takes_nothing_for_hours_holds_up_nobody(format) {
+    async fn an_idle_subscription_delays_no_other(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let mut stuck = channel.subscribe().capacity(10).await.unwrap();
         let mut other = subscribed(&channel).await;
@@ -290,7 +290,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn dropping_one_that_is_behind_asks_for_nothing(format) {
+    async fn dropping_a_subscription_that_is_behind_starts_no_replay(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let stuck = channel.subscribe().capacity(1).await.unwrap();
         let mut other = subscribed(&channel).await;
@@ -305,7 +305,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn closing_tells_one_that_is_behind_what_it_lacks(format) {
+    async fn closing_reports_the_gap_of_a_subscription_that_is_behind(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut stuck = channel.subscribe().capacity(1).await.unwrap();
         send_placed(&mut peer, 0..1);
@@ -344,7 +344,7 @@ async fn in_a_replay(client: &Realtime, channel: &Channel, peer: &mut Peer) -> S
 }
 
 in_both_formats! {
-    async fn what_cannot_be_read_in_a_replay_is_a_gap_of_the_slow_one_alone(format) {
+    async fn an_unreadable_replayed_frame_is_a_gap_only_for_the_slow_subscription(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut fast = subscribed(&channel).await;
         let mut slow = in_a_replay(&client, &channel, &mut peer).await;
@@ -376,7 +376,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn closing_in_the_middle_of_a_replay_tells_what_is_lacking(format) {
+    async fn closing_during_a_replay_reports_the_gap(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = in_a_replay(&client, &channel, &mut peer).await;
         let service_side = async {
@@ -397,7 +397,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn options_set_in_the_middle_of_a_replay_wait_for_its_end(format) {
+    async fn options_set_during_a_replay_wait_for_its_end(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = in_a_replay(&client, &channel, &mut peer).await;
         let options = RealtimeChannelOptions::new().param("novel", "1");
@@ -427,7 +427,7 @@ fn take_event(subscription: &mut Subscription) -> Option<String> {
 }
 
 in_both_formats! {
-    async fn two_that_are_behind_at_different_places_get_each_message_once(format) {
+    async fn two_subscriptions_behind_at_different_positions_receive_each_message_once(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut early = channel.subscribe().capacity(2).await.unwrap();
         let mut late = channel.subscribe().capacity(5).await.unwrap();
@@ -470,7 +470,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_has_no_serial_and_no_room_is_a_gap_in_its_place(format) {
+    async fn a_message_without_a_serial_beyond_a_full_queue_is_a_gap_in_its_place(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = channel.subscribe().capacity_bytes(0).await.unwrap();
         for number in 0..2 {
@@ -525,7 +525,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_drop_in_the_middle_of_a_replay_loses_nothing(format) {
+    async fn a_drop_during_a_replay_loses_no_message(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let mut slow = channel.subscribe().capacity(1).await.unwrap();
         let mut fast = subscribed(&channel).await;

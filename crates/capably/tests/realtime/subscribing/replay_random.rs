@@ -677,7 +677,7 @@ async fn run(seed: u64, tally: &mut Tally) {
 
 // Spec: RTL15b, RTL17, RTL7, RTP6, RTAN4
 #[test]
-fn each_listener_gets_everything_once_or_is_told_what_is_missing() {
+fn each_listener_receives_each_message_once_or_a_gap() {
     let mut total = Tally::default();
     for seed in 0..SEEDS {
         let ran = std::panic::catch_unwind(|| {

@@ -32,7 +32,7 @@ fn refusal(result: Result<capably::Subscription, capably::Error>) -> (u32, Optio
 
 in_both_formats! {
     // Spec: RTL7i, RTL7i1, TO3r1
-    async fn without_the_mode_it_fails_in_strict_mode(format) {
+    async fn strict_mode_fails_a_subscription_without_the_mode(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.strict_mode(true)).await;
         let channel = client.channels().get("ch");
@@ -52,7 +52,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL7i3
-    async fn nothing_is_known_of_a_channel_that_is_not_attached(format) {
+    async fn modes_are_not_checked_before_the_channel_is_attached(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.strict_mode(true)).await;
         let channel = client.channels().get("ch");
@@ -72,7 +72,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL7i2, RTP11f2, TO3r2
-    async fn without_strict_mode_the_log_says_so_once_an_attachment(format) {
+    async fn without_strict_mode_a_warning_is_logged_once_per_attachment(format) {
         let log = Log::new(Level::ERROR);
         let _guard = tracing::subscriber::set_default(log.clone());
         let (client, _service, mut peer) = connected(format).await;

@@ -8,7 +8,7 @@ use super::*;
 // UTS: realtime/proxy/RTN22/server-initiated-reauth-0
 // Spec: RTN22, RTC8a
 in_both_formats! {
-    async fn a_client_that_is_asked_to_authenticates_again(scene) {
+    async fn a_client_authenticates_again_on_request(scene) {
         let (options, asked) = scene.options_with_tokens();
         let client = Realtime::new(options).unwrap();
         client.connection().connect();

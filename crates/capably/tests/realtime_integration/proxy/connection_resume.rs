@@ -109,7 +109,7 @@ in_both_formats! {
 // UTS: realtime/proxy/RTN15h3/non-token-error-reconnects-0
 // Spec: RTN15h3
 in_both_formats! {
-    async fn a_client_that_is_told_to_go_comes_back(scene) {
+    async fn a_disconnected_client_reconnects(scene) {
         let client = scene.connected(|options| options).await;
         let mut changes = client.connection().changes();
         let reason = error(80003, 500, "Service temporarily unavailable");
@@ -155,7 +155,7 @@ in_both_formats! {
 
 // Spec: RTN14e, RTN14h
 in_both_formats! {
-    async fn whether_a_connection_is_too_old_is_for_the_service_to_say(scene) {
+    async fn a_client_resumes_an_old_connection_and_the_service_decides(scene) {
         let short = connected("proxy-ttl-test-id", "proxy-ttl-test-key", 1000, None);
         scene.faults.add(Rule::to_client().action(Action::Connected).nth(1).times(1).replace(short));
         scene.faults.add(Rule::opening().nth(2).times(1).refuse());
@@ -187,7 +187,7 @@ in_both_formats! {
 // UTS: realtime/proxy/RTN19a/unacked-resent-on-resume-0
 // Spec: RTN19a, RTN19a2
 in_both_formats! {
-    async fn what_was_not_acknowledged_is_sent_again(scene) {
+    async fn unacknowledged_publishes_are_sent_again(scene) {
         let client = scene.connected(|options| options).await;
         let id = client.connection().id();
         let channel = client.channels().get("test-resend-unacked");

@@ -11,7 +11,7 @@ use crate::deltas::{Counting, delta_options, reattaching, test_data};
 // Spec: RTL18, RTL18b, RTL18c, RTL20
 in_both_formats! {
     // The base of a delta is not what the client received last because that got lost.
-    async fn a_delta_that_is_made_from_a_lost_message_is_recovered_from(scene) {
+    async fn a_delta_with_a_lost_base_starts_a_recovery(scene) {
         let name = "delta-recovery-mismatch";
         let decoder = Counting::default();
         let plugin = Plugin::vcdiff(decoder.clone());

@@ -57,7 +57,7 @@ fn number(message: &capably::Message) -> u32 {
 
 // Spec: RTL10b, RTL15c, RTN15c7
 #[tokio::test]
-async fn a_consumer_that_is_cut_off_gets_everything_once_and_in_order() {
+async fn a_consumer_with_a_cut_connection_receives_each_message_once_and_in_order() {
     for format in [Format::Json, Format::MsgPack] {
         let scene = forgetful(format).await;
         let key = CipherKey::from(vec![7; 32]);

@@ -19,7 +19,7 @@ fn said(options: ClientOptions) -> Vec<Said> {
 
 // Spec: RSA4a1
 #[test]
-fn a_token_that_cannot_be_renewed_is_mentioned() {
+fn a_token_that_cannot_be_renewed_is_logged() {
     let said_of_token = said(ClientOptions::new("hush"));
     let [only] = &*said_of_token else { panic!("{said_of_token:?}") };
     assert_eq!(only.level, Some(Level::INFO));

@@ -105,7 +105,7 @@ async fn run(rest: Rest, callers: &[Caller]) -> Vec<Option<Result<(), u32>>> {
 }
 
 #[test]
-fn every_caller_hears_of_the_one_renewal_there_is() {
+fn every_caller_shares_the_single_renewal() {
     for seed in 0..400 {
         let mut rng = Rng::with_seed(seed);
         let count = rng.usize(1..12);

@@ -50,7 +50,7 @@ fn begin(runtime: &Runtime, rest: &Rest) {
 }
 
 #[test]
-fn a_renewal_whose_runtime_has_ended_is_begun_anew_by_those_who_wait() {
+fn waiting_requests_restart_a_renewal_whose_runtime_has_ended() {
     let (rest, http, calls) = client();
     let first = runtime();
     begin(&first, &rest);
@@ -70,7 +70,7 @@ fn a_renewal_whose_runtime_has_ended_is_begun_anew_by_those_who_wait() {
 }
 
 #[test]
-fn a_renewal_whose_runtime_stands_still_holds_nobody_up_for_ever() {
+fn a_renewal_on_a_stalled_runtime_times_out_for_waiting_requests() {
     let (rest, http, calls) = client();
     let first = runtime();
     begin(&first, &rest);
