@@ -1,4 +1,4 @@
-//! Bytes that are meant to hurt: refused with the right error, without stack or memory to match.
+//! Hostile bytes: each is refused with the right error, and takes little stack and memory.
 
 #![allow(clippy::unwrap_used)]
 
@@ -85,7 +85,7 @@ fn brackets_inside_text_do_not_count_as_depth() {
 
 #[test]
 fn a_depth_bomb_is_refused_in_every_field() {
-    // However much is allowed: the stack is not.
+    // Even with a higher limit, the decoder must not use up the stack.
     let limits = Limits { max_depth: usize::MAX, max_size: usize::MAX };
     for format in [Format::Json, Format::MsgPack] {
         for name in ["x", "messages", "error", "params", "state", "res", "connectionDetails"] {

@@ -58,7 +58,7 @@ where
     assert_eq!(ours, serde_json::to_value(item).unwrap(), "our JSON and serde's");
 }
 
-/// Every decoder of outside bytes; none may panic, and each must come back.
+/// Every decoder of outside bytes: none may panic or hang.
 fn decode_everything(bytes: &[u8]) {
     let limits = Limits::default();
     let bytes = Bytes::copy_from_slice(bytes);
@@ -99,7 +99,7 @@ proptest! {
 
     #[test]
     fn a_frame_has_the_same_fields_in_both_formats(frame in server_frame()) {
-        // MessagePack of a frame without payloads is JSON by another spelling.
+        // Without payloads, the fields of a MessagePack frame are those of the JSON frame.
         if !matches!(
             frame,
             ServerFrame::Message(_) | ServerFrame::Presence(_) | ServerFrame::Sync(_)

@@ -1,4 +1,4 @@
-//! What is read of a frame of which a part cannot be read.
+//! Frames with an unreadable part: the other parts are read.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +16,7 @@ use proptest::{collection, prelude::*, sample};
 use serde_json::json;
 use support::{FORMATS, annotation, message, object_message, presence, text};
 
-/// The bytes of a frame that delivers items, each as it is given.
+/// The bytes of a frame with these items, unchanged.
 fn frame_of(format: Format, empty: &ServerFrame, items: &[Vec<u8>]) -> Bytes {
     let mut bytes = Vec::new();
     codec::encode_server_frame(format, empty, &mut bytes);
@@ -37,7 +37,7 @@ fn frame_of(format: Format, empty: &ServerFrame, items: &[Vec<u8>]) -> Bytes {
     bytes.into()
 }
 
-/// An item with one more field at its end, as it is given.
+/// The item with this field appended, unchanged.
 fn with_field(format: Format, item: &[u8], key: &str, value: &[u8]) -> Vec<u8> {
     match format {
         Format::Json => {
@@ -57,7 +57,7 @@ fn with_field(format: Format, item: &[u8], key: &str, value: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Values that no field of an item called `id` or `timestamp` can have, and some that have no meaning at all.
+/// Values that neither `id` nor `timestamp` can have, and malformed ones.
 fn poison(format: Format) -> Vec<(&'static str, Vec<u8>)> {
     let mut poison: Vec<_> = [
         ("id", json!(5)),
@@ -91,7 +91,7 @@ fn poison(format: Format) -> Vec<(&'static str, Vec<u8>)> {
     poison
 }
 
-/// The ways to make an item one that cannot be read.
+/// The ways to make an item unreadable.
 fn damaged(format: Format, item: &[u8]) -> Vec<Vec<u8>> {
     let mut damaged: Vec<_> = poison(format)
         .into_iter()
@@ -101,7 +101,7 @@ fn damaged(format: Format, item: &[u8]) -> Vec<Vec<u8>> {
         damaged.push(codec::encode_body(format, &no_item).unwrap());
     }
     if format == Format::Json {
-        // A field that comes twice; in MessagePack the last counts.
+        // A repeated field: in MessagePack, the last one counts.
         let twice = with_field(format, item, "id", b"\"1\"");
         damaged.push(with_field(format, &twice, "id", b"\"2\""));
     }
@@ -145,7 +145,7 @@ delivered! {
     ObjectMessage, Object;
 }
 
-/// A frame of these items as it is read, where those that are `None` cannot be.
+/// The expected frame of these items, where `None` is an unreadable one.
 fn expected<T: Delivered>(empty: &Delivery<T>, items: Vec<Option<T>>) -> (ServerFrame, Vec<usize>) {
     let mut delivery = empty.clone();
     let mut gaps = Vec::new();
@@ -168,7 +168,7 @@ fn salvaged(format: Format, bytes: &Bytes) -> Damaged<ServerFrame> {
     codec::salvage_server_frame(format, bytes, &Limits::default()).unwrap()
 }
 
-/// Whatever becomes of one item: the others come as they were sent, and the frame tells which is missing.
+/// An unreadable item leaves the others unchanged, and the frame has a gap in its place.
 fn one_item_harms_no_other<T: Delivered>(empty: &Delivery<T>, items: &[T], at: usize) {
     let limits = Limits::default();
     for format in FORMATS {
@@ -255,7 +255,7 @@ proptest! {
                 .iter()
                 .map(|item| match item {
                     Ok(item) => codec::encode_item(format, item),
-                    // Bytes that are whole values, whatever they stand for.
+                    // Bytes that are whole values of any type.
                     Err(bytes) => match format {
                         Format::Json => format!("\"{}\"", String::from_utf8_lossy(bytes)
                             .replace(|c: char| c.is_control() || c == '"', "?")
@@ -300,7 +300,7 @@ proptest! {
     }
 }
 
-/// A frame whose fields are these.
+/// A frame with these fields.
 fn fields(format: Format, fields: serde_json::Value) -> Bytes {
     codec::encode_body(format, &fields).unwrap().into()
 }
@@ -379,7 +379,7 @@ fn a_frame_without_a_vital_field_is_dropped() {
             (json!({ "action": "message", "channel": "ch" }), None, Some("ch")),
             (json!({ "action": 15, "messages": [] }), Some(15), None),
             (json!({ "action": 1, "msgSerial": "3" }), Some(1), None),
-            // That would be an error of the connection.
+            // Without its channel, the frame would be an error of the connection.
             (json!({ "action": 9, "channel": 5, "error": { "code": 40160 } }), Some(9), None),
         ] {
             let damaged = salvaged(format, &fields(format, bytes.clone()));

@@ -1,11 +1,11 @@
-//! Deltas: what encoders write, and what nobody should.
+//! Deltas: valid ones of several encoders, and malformed ones.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use capably_protocol::vcdiff::{VcdiffError, decode, encode};
 use proptest::{collection::vec, prelude::*};
 
-/// More than any result here has.
+/// More than the size of any target in these tests.
 const LIMIT: usize = 1 << 16;
 
 const BASE: &[u8] = b"the quick brown fox jumps over the lazy dog";
@@ -17,8 +17,8 @@ fn from_hex(text: &str) -> Vec<u8> {
     digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
-/// A delta with one window, of these parts: where it copies from, the size of the target, the data, the
-/// instructions and the addresses. No part is longer than a byte can say.
+/// A delta with one window of these parts: the source of copies, the size of the target, the data, the instructions and
+/// the addresses. The length of each part fits in one byte.
 fn delta(from: &[u8], size: &[u8], parts: [&[u8]; 3]) -> Vec<u8> {
     let mut body = size.to_vec();
     body.push(0);
@@ -36,7 +36,7 @@ fn window(from: &[u8], size: u8, parts: [&[u8]; 3]) -> Vec<u8> {
     delta(from, &[size], parts).split_off(5)
 }
 
-/// Copies from all of these many bytes before it.
+/// The window copies from the whole source of this length.
 fn source(length: u8) -> [u8; 3] {
     [1, length, 0]
 }
@@ -147,7 +147,7 @@ fn a_truncated_delta_is_refused() {
         let result = decode(&whole[..end], BASE, LIMIT);
         match end {
             0..=3 => assert_eq!(result, Err(VcdiffError::NotVcdiff)),
-            // A header without anything behind it is a delta of no windows.
+            // A header alone is a delta without windows.
             5 => assert_eq!(result.unwrap(), b""),
             _ => assert_eq!(result, Err(VcdiffError::Truncated), "{end}"),
         }
@@ -210,7 +210,7 @@ fn contradictory_deltas_are_refused() {
     assert_eq!(why(&padded), "a window is longer than its parts");
 }
 
-/// One change of bytes: what replaces so many from there on.
+/// A change: the bytes that replace this many bytes at this position.
 type Edit = (prop::sample::Index, usize, Vec<u8>);
 
 fn edited(base: &[u8], edits: &[Edit]) -> Vec<u8> {
@@ -227,7 +227,7 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
     vec((any::<prop::sample::Index>(), 0..40_usize, vec(any::<u8>(), 0..30)), 0..6)
 }
 
-/// Bytes of few kinds, which have much in common with each other.
+/// Bytes with few distinct values, so that two of them share long runs.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     vec(0..4_u8, 0..600)
 }
@@ -246,7 +246,7 @@ proptest! {
         prop_assert_eq!(decode(&encode(&base, &target), &base, target.len()), Ok(target));
     }
 
-    /// Whatever arrives, the answer is an error or within the limit.
+    /// For any input, the result is an error or within the limit.
     #[test]
     fn broken_deltas_never_panic(base in bytes(), first in edits(), damage in edits()) {
         let delta = edited(&encode(&base, &edited(&base, &first)), &damage);

@@ -1,4 +1,4 @@
-//! The exact bytes of what is easily got wrong.
+//! The exact bytes of the parts that are easy to get wrong.
 
 #![allow(clippy::unwrap_used)]
 

@@ -138,7 +138,7 @@ fn a_token_callback_that_blocks_its_runtime_gets_an_error() {
     assert_eq!(results.recv(), Ok(Err(40000)));
 }
 
-/// What waits at all waits for everything; this holds every REST call to it.
+/// Every REST call must have a blocking form; this list contains each of them.
 #[test]
 fn every_call_has_a_wait_method() {
     let http = ScriptedHttp::new(|request, _| {
@@ -222,7 +222,7 @@ fn every_call_has_a_wait_method() {
     assert_eq!(auth.request_token().wait().unwrap(), TokenDetails::new("t"));
     auth.authorize().wait().unwrap();
 
-    // All went to the service but the signing of a token request, and pages that there are none of.
+    // Each call sent a request, except the signing of a token request and the pages after the last.
     assert_eq!(http.requests().len(), 36);
     assert!(http.requests().iter().all(|request| request.header("Ably-Agent").is_some()));
 }

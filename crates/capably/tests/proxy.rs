@@ -1,4 +1,4 @@
-//! HTTP proxies, as one sees the client that goes through it.
+//! HTTP proxies, and the requests that a client sends through them.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -21,7 +21,7 @@ use tokio::{
 
 const HOST: &str = "rest.example.test";
 
-/// A proxy, and what it has been asked.
+/// A proxy, and the requests that it received.
 struct Proxy {
     port: u16,
     accepted: Arc<AtomicUsize>,
@@ -29,7 +29,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// Handles each connection so; what is sent goes to `heads`.
+    /// Handles each connection with this function; request heads go to `heads`.
     async fn new<F>(
         handle: impl Fn(TcpStream, mpsc::UnboundedSender<String>) -> F + Send + 'static,
     ) -> Self
@@ -61,7 +61,7 @@ impl Proxy {
         .await
     }
 
-    /// Opens tunnels to where it is asked to.
+    /// Opens tunnels to the requested hosts.
     async fn tunnelling() -> Self {
         Self::new(|mut socket, heads| async move {
             let head = read_head(&mut socket).await.unwrap();
@@ -74,7 +74,7 @@ impl Proxy {
         .await
     }
 
-    /// What it is asked next, unless it is left out.
+    /// The next request to the proxy, unless it is left out.
     async fn head(&mut self) -> String {
         let head = tokio::time::timeout(Duration::from_secs(20), self.heads.recv()).await;
         head.expect("the proxy is asked").expect("the proxy goes on")

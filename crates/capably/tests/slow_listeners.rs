@@ -1,5 +1,5 @@
-//! Programs whose listeners wait for their own client, or do not keep up, against the embedded server: each message
-//! comes exactly once and in order, and nobody else waits.
+//! Programs whose listeners wait for their own client, or are slow, against the embedded server: each message arrives
+//! exactly once and in order, and no other listener waits.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use self::app::App;
 
-/// Whatever takes longer hangs.
+/// A longer run counts as a hang.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A test in both formats, each with and without the right to read history.
@@ -61,7 +61,7 @@ macro_rules! with_and_without_history {
     };
 }
 
-/// What a client may do.
+/// The capability of a client.
 #[derive(Clone, Copy)]
 enum Rights {
     All,
@@ -116,7 +116,7 @@ async fn next_job(jobs: &mut Subscription) -> usize {
     }
 }
 
-/// The program of the issue: every job is answered with a publish that is waited for.
+/// A program that answers every job with a publish, and awaits it.
 async fn work_off(app: &App, rights: Rights, count: usize) {
     let client = rights.client(app).await;
     let mut jobs = client.channels().get("jobs").subscribe().await.unwrap();
@@ -218,7 +218,7 @@ with_and_without_history! {
         channel.publish("job", "2000").await.unwrap();
         client.connection().ping().await.unwrap();
         assert_eq!(next_job(&mut read).await, 2_000);
-        // It is read after all.
+        // In the end, the listener is read.
         for number in 0..=2_000 {
             assert_eq!(next_job(&mut held).await, number);
         }
@@ -238,12 +238,12 @@ with_and_without_history! {
             let mut messages = client.channels().get(*name).subscribe().capacity(5).await.unwrap();
             let next = client.channels().get(names[(index + 1) % names.len()]);
             hops.push(tokio::spawn(async move {
-                // Every seed passes each channel twice.
+                // Each message passes every channel twice.
                 let mut seen = Vec::new();
                 while seen.len() < 2 * SEEDS {
                     let number = next_job(&mut messages).await;
                     seen.push(number);
-                    // Each hop counts: the last of six goes nowhere.
+                    // The message counts its hops: the sixth is not sent on.
                     if number / SEEDS < 5 {
                         next.publish("job", (number + SEEDS).to_string()).await.unwrap();
                     }
@@ -274,7 +274,7 @@ with_and_without_history! {
         let other = app.realtime().await;
         let publisher = other.channels().get("jobs");
         publish_jobs(&publisher, 500).await;
-        // The last position is one that the client is not sent.
+        // The client does not receive the frame at the last position.
         channel.publish("own", "own").await.unwrap();
         for number in 0..500 {
             assert_eq!(next_job(&mut jobs).await, number);

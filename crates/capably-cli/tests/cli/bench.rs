@@ -16,7 +16,7 @@ fn keys(object: &Map<String, Value>) -> Vec<&str> {
     keys
 }
 
-/// The two lines of a format, with these sizes in them.
+/// The two result lines of a format, with these sizes.
 fn check(lines: &[Map<String, Value>], format: &str, size: u64, in_flight: u64) {
     let [latency, throughput] = lines else { panic!("not two lines: {lines:?}") };
     assert_eq!(
@@ -80,7 +80,7 @@ fn an_option_names_another_service_to_measure() {
     let output = succeeded(server.run(SMALL.into_iter().chain(["--format", "msgpack"])));
     check(&lines(&output), "msgpack", 300, 1024);
 
-    // The server in question is gone: nothing else is measured in its place.
+    // The named server is stopped: the command must not measure another one in its place.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let nowhere = ["--endpoint", "127.0.0.1", "--port", &port, "--key", "app.key:secret"];
     let output = run(SMALL.into_iter().chain(nowhere));
@@ -101,7 +101,7 @@ fn a_key_or_a_port_without_an_endpoint_is_a_usage_error() {
         assert!(stderr(&output).starts_with(why), "{}", stderr(&output));
         assert_eq!(output.stdout, b"");
     }
-    // A key that is meant for other programs does not count.
+    // The variable of other programs is ignored.
     let mut command = capably(SMALL);
     command.env("ABLY_API_KEY", "app.key:secret");
     assert_eq!(lines(&succeeded(finish(command.spawn().unwrap()))).len(), 4);

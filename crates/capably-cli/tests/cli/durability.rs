@@ -15,7 +15,7 @@ use futures_util::StreamExt;
 
 use crate::support::{Server, run, stderr, succeeded};
 
-/// How many publishes are on their way at once.
+/// The number of publishes in flight.
 const IN_FLIGHT: usize = 512;
 
 const CHANNEL: &str = "persisted";
@@ -47,8 +47,8 @@ async fn history(server: &Server, binary: bool) -> Vec<(String, String)> {
     found
 }
 
-/// Publishes as fast as it can until the server is gone, and has it killed at the acknowledgement that is
-/// given. Gives the names and serials that were acknowledged.
+/// Publishes as fast as possible, and kills the server at acknowledgement number `kill_at`.
+/// Returns the names and serials that were acknowledged.
 async fn publish_until_killed(
     server: Server,
     round: u64,
@@ -67,7 +67,7 @@ async fn publish_until_killed(
             let published = receipt.await.unwrap();
             acknowledged.insert(name, published.serials[0].as_ref().unwrap().to_string());
             if acknowledged.len() == kill_at {
-                // Without a word, with publishes on their way there and acknowledgements on their way back.
+                // The kill comes while publishes and acknowledgements are in flight.
                 server.take().unwrap().kill();
                 break;
             }
@@ -76,7 +76,7 @@ async fn publish_until_killed(
         let receipt = channel.publish(name.as_str(), "x".repeat(200)).submit().await.unwrap();
         receipts.push_back((name, receipt));
     }
-    // What was acknowledged before the end may have arrived all the same; the rest fails.
+    // An acknowledgement sent before the kill may still arrive; the other publishes fail.
     while changes.next().await.unwrap().current == ConnectionState::Connected {}
     let rest = async {
         for (name, receipt) in receipts {
@@ -89,7 +89,7 @@ async fn publish_until_killed(
     acknowledged
 }
 
-/// Takes what is delivered until the server is gone.
+/// Receives messages until the server is killed.
 async fn receive(mut messages: Subscription) -> BTreeMap<String, String> {
     let mut delivered = BTreeMap::new();
     while let Some(message) = messages.next().await {
@@ -149,7 +149,7 @@ async fn messages_sent_again_after_a_kill_are_published_once() {
         let mut kill_at = random.usize(1..500);
         for number in 0..MESSAGES {
             let name = format!("message {number}");
-            // With an id of its own, what arrives again after a restart is known.
+            // The server recognises a repeated message by its id, also after a restart.
             let message = Message { id: Some(name.as_str().into()), ..Message::new(name, "x") };
             receipts.push_back(channel.publish_message(message).submit().await.unwrap());
             if receipts.len() == IN_FLIGHT {
@@ -174,7 +174,7 @@ async fn messages_sent_again_after_a_kill_are_published_once() {
     }
 }
 
-/// A server that may not write files beyond about 3 MB, which is what a full disk is like.
+/// A server whose files are limited to about 3 MB, like on a full disk.
 #[cfg(unix)]
 fn start_on_a_small_disk(directory: &Path) -> Server {
     let mut command = std::process::Command::new("sh");
@@ -208,7 +208,7 @@ async fn a_full_disk_refuses_publishes() {
                     refused += 1;
                 }
             }
-            // The server goes on, and has what it acknowledged.
+            // The server continues, and has every acknowledged message.
             if refused == 3 {
                 break;
             }
@@ -221,7 +221,7 @@ async fn a_full_disk_refuses_publishes() {
         client.close().await;
         assert_eq!(server.stop().status.code(), Some(0));
 
-        // Once there is room, it goes on where it was.
+        // With free space, the server continues from its data.
         let server = start(directory.path(), &[]);
         assert_eq!(names(history(&server, binary).await), acknowledged);
         let client = Realtime::connect(options(&server, binary)).await.unwrap();
@@ -256,7 +256,7 @@ async fn a_restarted_server_continues_with_its_directory() {
     assert_eq!(history(&server, true).await[0].0, "greeting");
     assert_eq!(server.stop().status.code(), Some(0));
 
-    // The data is for this user alone.
+    // Only this user may read the data.
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! Every count, size and time among the flags, with its least and its largest value: nothing panics or hangs.
+//! The least and the largest value of each flag that is a count, a size or a time: no panic, no hang.
 
 use crate::support::{Server, Subscriber, run, stderr};
 

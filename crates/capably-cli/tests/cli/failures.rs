@@ -7,7 +7,7 @@ use std::{
 
 use crate::support::{Server, Subscriber, capably, finish, interrupt, run, stderr};
 
-/// Each command that is a client, in each way it can talk to the service.
+/// Every client command, over each of its transports.
 const CLIENTS: [&[&str]; 5] = [
     &["publish", "c", "d"],
     &["publish", "c", "d", "--format", "json"],
@@ -33,7 +33,7 @@ fn a_wrong_secret_is_refused_with_its_code() {
 
 #[test]
 fn a_port_without_a_listener_is_reported_as_unreachable() {
-    // Bound, then freed: nothing listens there.
+    // The port is bound and released: no program listens on it.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     for arguments in CLIENTS {
         let service = ["--endpoint", "127.0.0.1", "--port", &port, "--key", "app.key:secret"];

@@ -16,7 +16,7 @@ fn every_command_has_help_with_examples() {
 fn no_line_of_a_help_is_broken() {
     for command in ["demo", "serve", "publish", "subscribe", "presence", "bench", "completions"] {
         let help = succeeded(run([command, "--help"]));
-        // A line of more than 100 columns is broken, and leaves a short one behind it.
+        // clap wraps a line of more than 100 columns; the rest is a short line.
         let (_, text) = help.rsplit_once("-h, --help").unwrap();
         let (_, text) = text.split_once("\n\n").unwrap();
         let written = text.lines().filter(|line| !line.starts_with("      "));

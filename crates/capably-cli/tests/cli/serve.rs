@@ -85,7 +85,7 @@ fn a_subscriber_survives_its_server_and_ends_on_ctrl_c() {
     assert_eq!(messages[0]["data"], "last words");
 }
 
-/// Asks for an app, and gives the status of the answer and its body.
+/// Requests a new app. Returns status and body of the answer.
 fn make_app(server: &Server, authorization: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", server.port as u16)).unwrap();
     let request = format!(
@@ -142,7 +142,7 @@ fn the_error_of_a_limit_names_the_limit() {
         let said = stderr(&output);
         assert!(said.contains(code) && said.contains(limit), "{options:?}: {said}");
     }
-    // A server with room for nothing but the newest still answers.
+    // A server that keeps only the newest message still answers.
     let server = Server::start_with(&["--max-log-bytes", "0", "--max-inbound-rate", "100"]);
     succeeded(server.run(["publish", "a", "x"]));
 }

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-/// Longer than this is a hang.
+/// A longer wait counts as a hang.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// `capably` with these arguments, and none of the caller's settings.
@@ -33,7 +33,7 @@ pub(crate) fn capably<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Comma
     command
 }
 
-/// Runs `capably` to its end.
+/// Runs `capably` until it exits.
 pub(crate) fn run<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Output {
     finish(capably(arguments).spawn().unwrap())
 }
@@ -118,18 +118,18 @@ impl Server {
         command
     }
 
-    /// Runs a client command to its end.
+    /// Runs a client command until it exits.
     pub(crate) fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Output {
         finish(self.client(arguments).spawn().unwrap())
     }
 
-    /// The key with a secret that is not its own.
+    /// The key with a wrong secret.
     pub(crate) fn wrong_key(&self) -> String {
         let (name, _) = self.key.split_once(':').unwrap();
         format!("{name}:not-the-secret")
     }
 
-    /// Ends it at once, whatever it is doing.
+    /// Kills the process.
     pub(crate) fn kill(mut self) {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();

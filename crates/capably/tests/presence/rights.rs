@@ -1,4 +1,4 @@
-//! Who may be present, and who may see it (RTP8h, RTP17a).
+//! The rights to enter and to see members (RTP8h, RTP17a).
 
 use capably::{PresenceAction::Enter, realtime::RealtimeChannelOptions};
 use capably_protocol::ChannelMode;

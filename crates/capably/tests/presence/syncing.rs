@@ -1,4 +1,4 @@
-//! Who attaches learns who is there (RTP1, RTP2, RTP18).
+//! A client that attaches receives the present members (RTP1, RTP2, RTP18).
 
 use capably::{CipherParams, PresenceAction::Present, realtime::RealtimeChannelOptions};
 

@@ -25,7 +25,7 @@ fn ack_with(msg_serial: u64, serials: &[Option<&str>]) -> ServerFrame {
     ServerFrame::Ack(Ack { msg_serial, count: 1, res: vec![PublishResult::new(serials)] })
 }
 
-/// Awaits the change, which the service accepts. Gives the frame and the result.
+/// Awaits the change, and accepts it. Returns the frame and the result.
 async fn accepted(
     change: impl IntoFuture<Output = Result<UpdateDeleteResult, Error>>,
     peer: &mut Peer,
@@ -117,7 +117,7 @@ in_both_formats! {
         assert_eq!(version.metadata.as_ref().unwrap()["reason"], "typo");
         assert_eq!((&version.serial, version.timestamp), (&None, None));
 
-        // Without one there is none, also when a message that was received is changed.
+        // Without an operation the version is empty, also for a received message.
         let change = channel.update_message(message("msg-serial-2", "v2"));
         assert_eq!(accepted(change, &mut peer).await.0.items[0].version, None);
         let version = MessageVersion { serial: Some("v1".into()), ..MessageVersion::default() };
@@ -208,7 +208,7 @@ in_both_formats! {
             let sent = publish.items[0].encoding.as_deref().unwrap();
             let added = sent.strip_prefix(encoding).unwrap();
             assert!(matches!(added, "" | "/base64"), "{sent}");
-            // It comes back to a subscriber as it was.
+            // A subscriber receives it unchanged.
             let mut messages = subscribed(&channel).await;
             let delivery = Delivery::new(
                 channel.name().clone(),
@@ -231,7 +231,7 @@ in_both_formats! {
             connected_with(format, |options| options.client_id("editor")).await;
         let channel = client.channels().get("ch");
         attach(&channel, &mut peer).await;
-        // What was received is sent as it is; whose it is does not stand in the way, unlike at a publish.
+        // A received message is sent unchanged. Unlike a publish, it may have the client id of another client.
         let received = Message {
             id: Some("base:0".into()),
             client_id: Some("author".into()),
@@ -254,7 +254,7 @@ in_both_formats! {
         let channel = client.channels().get("ch");
         let large = channel.update_message(message("s", "12345678901"));
         assert_eq!(code(large.await), 40009);
-        // Queued, sent, sent again after a drop, and answered.
+        // The change is queued, sent, sent again after a drop, and acknowledged.
         let queued = channel.append_message(message("s", "queued")).submit().await.unwrap();
         client.connection().connect();
         let mut peer = service.accept().await;
@@ -264,7 +264,7 @@ in_both_formats! {
         assert_eq!(peer.publish().await, first);
         peer.send(ack(0, 1));
         assert_eq!(queued.await.unwrap().version_serial.as_deref(), Some("serial-0"));
-        // Not on a channel that failed.
+        // A failed channel refuses it.
         let (attached, ()) = tokio::join!(channel.attach(), async {
             peer.expect_attach("ch").await;
             peer.send(error(Some("ch"), 40160, 401));

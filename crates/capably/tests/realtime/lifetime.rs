@@ -85,7 +85,7 @@ in_both_formats! {
         let mut changes = client.connection().changes();
         let receipt = client.channels().get("ch").publish("n", "d").submit().await.unwrap();
         drop((client, peer));
-        // The drop is met by closing, not by reconnecting.
+        // The client closes after the drop, and does not reconnect.
         assert_eq!(receipt.await.unwrap_err().code().0, 80017);
         while let Some(change) = changes.next().await {
             assert!(change.current != ConnectionState::Connected);

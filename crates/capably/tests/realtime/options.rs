@@ -1,4 +1,4 @@
-//! Every time and size that a client can be told, with its least and its largest value.
+//! The least and the largest value of every duration and size among the options.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,12 +27,12 @@ const TIMES: [Setter; 8] = [
     ("fallback_retry_timeout", ClientOptions::fallback_retry_timeout),
 ];
 
-/// What the service says of times, in ms: `connectionStateTtl` and `maxIdleInterval`.
+/// The durations that the service sets, in ms: `connectionStateTtl` and `maxIdleInterval`.
 type Details = (u64, u64);
 
 const USUAL: Details = (10_000, 15_000);
 
-/// Answers what the client asks while it is `up`, and refuses all while it is not. Counts the attempts.
+/// Answers the client while `up`, and refuses attempts otherwise. Counts the attempts.
 async fn serve(mut service: Service, details: Details, mut up: watch::Receiver<bool>) -> u64 {
     let mut attempts = 0;
     loop {
@@ -96,7 +96,7 @@ async fn live(
     let closed = timeout(Duration::from_secs(60), client.close()).await;
     closed.unwrap_or_else(|_| panic!("{what}: close does not return"));
 
-    // A driver that panicked tells of no CLOSED.
+    // A driver that panicked emits no CLOSED.
     let mut last = None;
     let mut changes = changes;
     while let Some(Some(change)) = futures_util::FutureExt::now_or_never(changes.next()) {
@@ -111,7 +111,7 @@ async fn live(
     assert!(u128::from(attempts) <= elapsed, "{what}: {attempts} attempts in {elapsed} ms");
 }
 
-/// Calls that wait for the service; what they come to does not matter.
+/// Calls that wait for the service; their results do not matter.
 async fn tell(client: Arc<Realtime>) {
     let channel = client.channels().get("ch");
     loop {

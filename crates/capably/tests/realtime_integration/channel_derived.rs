@@ -1,4 +1,4 @@
-//! Derived channels, whose messages the service picks.
+//! Derived channels, whose messages the service selects.
 
 use capably::realtime::{DeriveOptions, RealtimeChannelOptions};
 use serde_json::json;

@@ -51,7 +51,7 @@ in_both_formats! {
         let page = read.history_until_attach().direction(Direction::Forwards).await.unwrap();
         assert_eq!(names(page.items()), ["1", "2"]);
         assert_eq!(names(read.history().await.unwrap().items()), ["4", "3", "2", "1"]);
-        // An attachment later ends later.
+        // A later attachment ends history later.
         read.detach().await.unwrap();
         published.publish("5", "").await.unwrap();
         read.attach().await.unwrap();

@@ -1,4 +1,4 @@
-//! Who a message is from, and that each publish is answered.
+//! The client id of messages, and the answer to each publish.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ fn from(client_id: &str, name: &str) -> Message {
     Message { client_id: Some(client_id.into()), ..Message::new(name, "data") }
 }
 
-/// A client of nobody in particular, whose callback gives it tokens of this client. It is not connected.
+/// A client without a client id, whose callback returns tokens of this client. It is not connected.
 fn identified_by_token(app: &App, client_id: &'static str) -> Realtime {
     let rest = app.rest();
     let options = app.options().auto_connect(false).auth_callback(move |_| {
@@ -58,7 +58,7 @@ in_both_formats! {
         channel.publish_message(from("ada", "said")).await.unwrap();
         let error = channel.publish_message(from("bob", "another")).await.unwrap_err();
         assert_eq!((error.code().0, error.status()), (40012, Some(400)));
-        // Nothing has come of it, and everything goes on.
+        // The refused publish has no effect, and the client continues.
         assert_eq!(publisher.connection().state(), ConnectionState::Connected);
         assert_eq!(channel.state(), ChannelState::Attached);
         channel.publish("still", "data").await.unwrap();
@@ -83,7 +83,7 @@ in_both_formats! {
         let another = channel.publish_message(from("bob", "another")).submit().await.unwrap();
         publisher.connection().connect();
         within(own).await.unwrap();
-        // It is the service that refuses.
+        // The service refuses the message.
         let error = within(another).await.unwrap_err();
         assert_eq!((error.code().0, error.status()), (40012, Some(400)));
         assert_eq!(publisher.connection().state(), ConnectionState::Connected);

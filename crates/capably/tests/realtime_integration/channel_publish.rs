@@ -1,4 +1,4 @@
-//! What is published on one connection arrives on another, in either format.
+//! Messages from one connection arrive on another, in either format.
 
 use capably::{Channel, Data, Message, Realtime, realtime::Subscription};
 use serde_json::json;
@@ -25,7 +25,7 @@ impl Pair {
         Self { publisher, subscriber, channel, received }
     }
 
-    /// The one message that has come since.
+    /// The only message received since.
     async fn only(&mut self) -> Message {
         let message = within(self.received.next()).await.unwrap();
         self.channel.publish("the next one", ()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Which messages a subscription yields.
+//! The messages that a subscription delivers.
 
 use capably::realtime::Subscription;
 

@@ -1,4 +1,4 @@
-//! Credentials that open nothing.
+//! Invalid credentials.
 
 use capably::{ClientOptions, Realtime, realtime::ConnectionState};
 use serde_json::json;
@@ -56,7 +56,7 @@ in_both_formats! {
         let (name, _) = app.key(0).split_once(':').unwrap();
         let forged = jwt(&format!("{name}:wrong"), 3600, json!({}));
         fails(app.options().token("not-a-token"), 40101, 401).await;
-        // The client has no means to renew them.
+        // The client cannot renew the token.
         fails(app.options().token(expired), 40171, 401).await;
         fails(app.options().token(forged), 40171, 401).await;
     }

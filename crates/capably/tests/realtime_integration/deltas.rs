@@ -1,4 +1,4 @@
-//! Messages that the service sends as what changed since the one before.
+//! Messages that the service sends as deltas.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use crate::{
     support::within,
 };
 
-/// Payloads that have much in common with each other.
+/// Payloads that share long runs of bytes.
 pub(crate) fn test_data() -> [Value; 5] {
     [(1, "active"), (2, "active"), (2, "inactive"), (3, "inactive"), (3, "active")]
         .map(|(count, status)| json!({ "foo": "bar", "count": count, "status": status }))
@@ -59,7 +59,7 @@ impl VcdiffDecoder for Failing {
     }
 }
 
-/// A client that applies deltas so, and a channel that is attached and listened to.
+/// A client with this decoder, and an attached channel with a subscription.
 async fn subscribed(
     app: &App,
     decoder: impl VcdiffDecoder + 'static,
@@ -89,7 +89,7 @@ async fn expect<T: Clone + Into<Data>>(messages: &mut Subscription, data: &[T]) 
     }
 }
 
-/// What has made the channel attach again.
+/// The reasons for which the channel attached again.
 pub(crate) fn reattaching(changes: &mut Changes<ChannelStateChange>) -> Vec<Option<ErrorCode>> {
     let changes = std::iter::from_fn(|| changes.next().now_or_never().flatten());
     let attaching = changes.filter(|change| change.current == ChannelState::Attaching);

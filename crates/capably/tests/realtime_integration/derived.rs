@@ -1,4 +1,4 @@
-//! Derived channels, parameters in a name, and how many use a channel.
+//! Derived channels, parameters in a name, and occupancy.
 
 use capably::{
     Channel, ErrorCode, Message, Realtime, Subscription,
@@ -51,7 +51,7 @@ in_both_formats! {
         let rewound = client.channels().get("[?rewind=1]derived");
         let mut messages = rewound.subscribe().await.unwrap();
         assert_eq!(texts(&mut messages).await, ["last"]);
-        // What is published there goes to the channel.
+        // A publish to the derived channel goes to the base channel.
         publish(&rewound, "in", 26095, "more").await;
         assert_eq!(texts(&mut messages).await, ["more"]);
         client.close().await;

@@ -1,4 +1,4 @@
-//! Messages changed and annotated over a connection, as another connection sees it.
+//! Messages that one connection changes and annotates, and another receives.
 
 use capably::{
     Annotation, AnnotationAction, Channel, ChannelMode, CipherParams, Message, MessageAction,
@@ -12,12 +12,12 @@ use crate::{
     support::within,
 };
 
-/// One who changes messages, and one who listens on another connection.
+/// A client that changes messages, and a listener on another connection.
 struct Pair {
     clients: [Realtime; 2],
     channel: Channel,
     received: Subscription,
-    /// The listener's.
+    /// The channel of the listener.
     other: Channel,
 }
 
@@ -155,7 +155,7 @@ in_both_formats! {
         for message in [&updated, &appended, &deleted] {
             assert_eq!(message.serial.as_deref(), Some(&*serial));
         }
-        // There is nothing after it.
+        // No message follows.
         pair.publish("the next one", "").await;
         pair.close().await;
     }
@@ -204,7 +204,7 @@ in_both_formats! {
         }
         let read = pair.channel.annotations().get(&*serial).await.unwrap();
         assert_eq!(read.items().len(), 2);
-        // A type without a method is not summed up.
+        // A type without a method has no summary.
         pair.publish("the next one", "").await;
         pair.close().await;
     }
@@ -268,7 +268,7 @@ in_both_formats! {
         assert!(summary.data.is_none());
         let of = &summary.summary()["reaction:distinct.v1"];
         assert_eq!(*of, json!({ "like": { "total": 1, "clientIds": ["ada"] } }));
-        // Who comes later and asks for the past gets it with the message.
+        // A later subscriber with `rewind` receives the summary with the message.
         let options = RealtimeChannelOptions::new().param("rewind", 1);
         let channel = client.channels();
         channel.release("mutable:rt-summary");

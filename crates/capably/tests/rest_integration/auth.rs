@@ -1,4 +1,4 @@
-//! Keys, tokens and JWTs, as the service takes them.
+//! Keys, tokens and JWTs, as the service accepts them.
 
 use std::sync::{
     Arc,

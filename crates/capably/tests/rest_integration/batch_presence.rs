@@ -1,10 +1,10 @@
-//! Who is present on several channels at once.
+//! The members of several channels in one request.
 
 use capably::{BatchPresence, Realtime, Rest};
 
 use crate::{in_both_formats, support::App};
 
-/// A connected client that may do everything, for whomever.
+/// A connected client with every capability and any client id.
 async fn host(app: &App) -> Realtime {
     app.realtime_with(|options| options.key(app.key(0))).await
 }

@@ -1,4 +1,4 @@
-//! What goes wrong at the service, or on the way to it.
+//! Errors of the service, and failures on the way to it.
 
 use crate::{in_both_formats, support::*};
 

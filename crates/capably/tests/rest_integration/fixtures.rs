@@ -35,7 +35,7 @@ fn expected(fixture: &Value) -> Data {
     }
 }
 
-/// A client that speaks JSON, to send and read what no codec of ours has touched.
+/// A client that uses JSON, to send and read raw values without our codecs.
 fn raw(app: &App) -> Rest {
     let options = at(&app.server, capably_protocol::Format::Json);
     Rest::new(options.key(app.key(0))).unwrap()

@@ -92,7 +92,7 @@ in_both_formats! {
         assert_eq!(data, [Some("v1"), Some("v2"), Some("v3")]);
         assert!(versions.items().iter().all(|item| item.serial.as_deref() == Some(&serial)));
 
-        // Any of them says itself which message is meant.
+        // Each version contains the serial of the message.
         let again = channel.message_versions(&versions.items()[1]).await.unwrap();
         assert_eq!(again.items(), versions.items());
         let latest = channel.get_message(&versions.items()[0]).await.unwrap();

@@ -146,14 +146,14 @@ in_both_formats! {
     }
 }
 
-/// A connected client of this id, and the channel that it does things on.
+/// A connected client with this id, and its channel.
 async fn member(app: &App, client_id: &str, channel: &str) -> (Realtime, Channel) {
     let realtime = app.realtime_with(|options| options.key(app.key(0)).client_id(client_id)).await;
     let channel = realtime.channels().get(channel);
     (realtime, channel)
 }
 
-/// What members did on a channel, as another client reads it.
+/// The presence history of a channel, as another client reads it.
 fn history(app: &App, channel: &str) -> Query<PresenceMessage> {
     app.rest().channels().get(channel).presence().history()
 }

@@ -1,4 +1,4 @@
-//! What REST does about faults between it and the service.
+//! The reactions of the REST client to faults on the way to the service.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -111,7 +111,7 @@ async fn an_error_of_cloudfront_leads_to_a_fallback_host() {
 #[tokio::test]
 async fn an_unreachable_endpoint_is_an_error_with_a_code() {
     for scene in Scene::each().await {
-        // Free for a moment at least.
+        // The port is free at this moment.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);

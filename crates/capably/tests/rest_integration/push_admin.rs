@@ -34,7 +34,7 @@ fn phone_of(id: &str, client_id: &str) -> DeviceDetails {
     DeviceDetails { client_id: Some(client_id.into()), ..phone(id, apns("token")) }
 }
 
-/// Status and code of what is refused.
+/// Status and code of a refused call.
 async fn refusal<T: std::fmt::Debug>(
     refused: impl Future<Output = capably::Result<T>>,
 ) -> (u16, u32) {
@@ -60,7 +60,7 @@ in_both_formats! {
         let payload = json!({"notification": {"title": "Test"}});
         let refused = refusal(admin.publish(json!({}), payload.clone())).await;
         assert_eq!(refused, (400, 40000));
-        // That was the client; the service does not take what is invalid either.
+        // The client refused these; the service refuses invalid ones, too.
         let pigeon = json!({"transportType": "pigeon"});
         assert_eq!(refusal(admin.publish(pigeon, payload)).await, (400, 40000));
         let nobody = json!({"recipient": {}, "notification": {"title": "Test"}});
@@ -295,7 +295,7 @@ in_both_formats! {
     }
 }
 
-/// What has been pushed to a channel, oldest first.
+/// The pushes to a channel, oldest first.
 async fn pushed(rest: &Rest, channel: &str) -> Vec<Value> {
     let history = rest.channels().get(channel).history().direction(Direction::Forwards);
     let page = history.await.unwrap();
@@ -337,7 +337,7 @@ in_both_formats! {
         assert_eq!(pushed(&rest, "d1").await, [payload("2"), payload("3")]);
         assert_eq!(pushed(&rest, "d2").await, [payload("3"), payload("4")]);
 
-        // A device whose address leads nowhere is told to be failing, and why.
+        // A device with an unreachable address is marked as failing, with the reason.
         let mut lost = address("lost");
         lost.insert("ablyKey".to_owned(), json!("abcdef.key:secret"));
         admin.device_registrations().save(&phone("d3", lost)).await.unwrap();

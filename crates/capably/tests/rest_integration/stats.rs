@@ -12,7 +12,7 @@ in_both_formats! {
         assert_eq!(rest.stats().await.unwrap().items(), [], "nobody has used it");
         rest.channels().get("any").publish("name", "data").await.unwrap();
         let page = rest.stats().await.unwrap();
-        // Of one minute, or of two when it was about to end.
+        // Statistics of one minute, or of two at its end.
         assert!(!page.items().is_empty());
         for minute in page.items() {
             assert!(minute.interval_time().is_some());

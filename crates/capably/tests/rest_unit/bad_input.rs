@@ -128,8 +128,8 @@ fn rest(port: u16) -> Rest {
     Rest::new(options.endpoint("127.0.0.1").tls(false).port(port)).unwrap()
 }
 
-/// A server that reads each request's head and then does this with the socket; with it, how many
-/// connections it accepted.
+/// A server that reads the head of each request and then runs this with the socket, and the number of accepted
+/// connections.
 async fn serve<F>(answer: impl Fn(TcpStream) -> F + Send + 'static) -> (u16, Arc<AtomicUsize>)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -160,7 +160,7 @@ async fn read_head(socket: &mut TcpStream) -> Option<String> {
 async fn answered(bytes: &'static [u8]) -> Error {
     let (port, _) = serve(move |mut socket| async move {
         if read_head(&mut socket).await.is_some() {
-            // The client may have seen enough before all is written.
+            // The client may close before all bytes are written.
             let _ = socket.write_all(bytes).await;
         }
     })

@@ -40,7 +40,7 @@ fn iter_lists_the_existing_channels() {
     assert_eq!(rest.channels().names(), ["test-RSN2-a", "test-RSN2-b", "test-RSN2-c"]);
 }
 
-/// What a channel publishes shows whether it encrypts: options that one handle sets and another obeys.
+/// The published body shows whether the channel encrypts: options set by one handle apply to another.
 async fn encrypts(http: &ScriptedHttp, channel: &capably::rest::RestChannel) -> bool {
     channel.publish("e", "d").await.unwrap();
     let requests = http.requests();

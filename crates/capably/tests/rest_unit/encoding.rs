@@ -17,7 +17,7 @@ fn accepting() -> ScriptedHttp {
     ScriptedHttp::always(respond(201, json!({"serials": ["s1"]})))
 }
 
-/// What a payload looks like in JSON: data and encoding.
+/// The JSON form of a payload: data and encoding.
 async fn published(data: impl Into<Data>) -> (Value, Value) {
     let http = accepting();
     let rest = http.rest_with(ClientOptions::new(KEY).use_binary_protocol(false));
@@ -26,7 +26,7 @@ async fn published(data: impl Into<Data>) -> (Value, Value) {
     (message["data"].clone(), message["encoding"].clone())
 }
 
-/// What a client in each format makes of a payload.
+/// The payload as a client of each format reads it.
 async fn received(data: &str, encoding: &str) -> (Data, Option<String>) {
     let mut results = Vec::new();
     for options in both_formats() {
@@ -141,7 +141,7 @@ async fn the_shared_fixtures_are_published_and_read() {
                 assert_eq!(same(&body[0]), same(fixture));
             }
         }
-        // What is read by JSON's rules is the same whoever wrote it.
+        // JSON compares equal whatever encoder wrote it.
         let body = json!([{"data": fixture["data"], "encoding": fixture["encoding"]}]).to_string();
         let body = HttpResponse::new(200, body).with_header("Content-Type", "application/json");
         let page = ScriptedHttp::always(Answer::Raw(body)).rest();
@@ -150,7 +150,7 @@ async fn the_shared_fixtures_are_published_and_read() {
     }
 }
 
-/// The payload on the wire: of JSON text, what it says.
+/// The payload on the wire; JSON text as its value.
 fn same(message: &Value) -> Value {
     match &message["encoding"] {
         Value::String(encoding) if encoding == "json" => {
@@ -229,7 +229,7 @@ async fn an_encrypted_payload_is_decrypted_to_the_original() {
 
 async fn encrypts_and_decrypts(key: &[u8], cipher: &str) {
     for options in both_formats() {
-        // A service that keeps what is published and gives it back.
+        // A service that stores published messages and returns them.
         let http = ScriptedHttp::new({
             let stored = std::sync::Mutex::new(HttpResponse::new(200, ""));
             move |request, _| {

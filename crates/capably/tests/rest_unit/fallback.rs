@@ -27,7 +27,7 @@ fn letters(pattern: &str) -> Vec<String> {
     ["a", "b", "c", "d", "e"].map(|letter| pattern.replace('*', letter)).to_vec()
 }
 
-/// The error when every host fails, and the hosts that were asked.
+/// The error when every host fails, and the requested hosts.
 async fn all_fail(options: ClientOptions) -> (Error, Vec<String>) {
     let http = ScriptedHttp::always(failing(500));
     let error = http.rest_with(options).time().await.unwrap_err();
@@ -57,7 +57,7 @@ async fn fallbacks_are_tried_in_random_order() {
         assert_eq!(hosts.iter().collect::<HashSet<_>>().len(), 3, "each once: {hosts:?}");
         orders.insert(hosts);
     }
-    // Of 60 orders, 50 draws give at least 5 with all but certainty.
+    // 50 draws of 60 orders give at least 5 distinct ones almost certainly.
     assert!(orders.len() >= 5, "{orders:?}");
 }
 

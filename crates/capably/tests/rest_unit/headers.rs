@@ -1,4 +1,4 @@
-//! What every request carries, and how replies are read (RSC7, RSC8, RSC13).
+//! The headers of every request, and the reading of replies (RSC7, RSC8, RSC13).
 
 use std::time::Duration;
 
@@ -108,7 +108,7 @@ async fn a_content_type_may_have_parameters_or_be_absent() {
         let http = ScriptedHttp::always(Answer::Raw(response));
         assert_eq!(http.rest_with(json.clone()).time().await.unwrap(), 5);
     }
-    // It is then what was asked for.
+    // The reply then has the requested format.
     let http = ScriptedHttp::always(Answer::Raw(HttpResponse::new(200, &b"\x91\x05"[..])));
     assert_eq!(http.rest().time().await.unwrap(), 5);
 }

@@ -1,5 +1,4 @@
-//! Logging (RSC2 to RSC4, TI5). The log is `tracing`'s: who installs a subscriber says what is kept, and
-//! handles it.
+//! Logging (RSC2 to RSC4, TI5). The log is that of `tracing`: the installed subscriber selects and handles events.
 
 use capably::{ClientOptions, http::HttpResponse};
 use serde_json::json;
@@ -13,7 +12,7 @@ use crate::{
     },
 };
 
-/// What a log of this level is told of asking for the time.
+/// The events at this level of a request for the time.
 async fn said(level: Level) -> Vec<Said> {
     let log = Log::new(level);
     let _guard = tracing::subscriber::set_default(log.clone());
@@ -57,7 +56,7 @@ async fn a_request_is_logged_with_method_host_and_path() {
     assert_eq!(request.context["path"], "\"/time\"");
 }
 
-/// Does what is logged at every level, in an application that has installed no log.
+/// Makes requests with events of every level, in an application without a subscriber.
 #[tokio::test]
 async fn a_client_without_a_log() {
     let time = respond(200, json!([1_704_067_200_000_i64]));
@@ -69,9 +68,9 @@ async fn a_client_without_a_log() {
 // UTS: rest/unit/RSC2b/log-level-none-suppresses-all-0
 #[tokio::test]
 async fn without_a_log_no_event_is_emitted() {
-    // The same requests have something to say.
+    // The same requests emit events.
     assert!(!said(Level::TRACE).await.is_empty());
-    // Only a process of its own has an output that nobody else writes to.
+    // Only a separate process has an output that no other test writes to.
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "logging::a_client_without_a_log", "--nocapture", "--test-threads=1"])
         .env("RUST_LOG", "trace")

@@ -79,7 +79,7 @@ async fn first_returns_to_the_first_page() {
     assert_eq!(http.requests()[2].0.url, "https://main.realtime.ably.net/channels/test/messages");
 }
 
-/// A page whose second, fourth and fifth items cannot be read, and the way to the next.
+/// A page whose second, fourth and fifth items are unreadable, with a link to the next.
 fn damaged_page() -> Answer {
     let items = json!([
         {"id": "1", "name": "e"}, {"id": "2", "name": []}, {"id": "3", "name": "e"},

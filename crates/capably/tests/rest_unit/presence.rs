@@ -63,7 +63,7 @@ async fn presence_is_always_that_of_the_channel() {
     let rest = http.rest();
     let channel = rest.channels().get("test");
     let earlier = channel.presence();
-    // A handle has no identity; what the channel is told later shows that all are of one channel.
+    // Handles cannot be compared; options set later show that all belong to one channel.
     rest.channels().get_with("test", ChannelOptions::default().cipher(cipher));
     for presence in [earlier, channel.presence(), rest.channels().get("test").presence()] {
         let page = presence.get().await.unwrap();

@@ -12,7 +12,7 @@ fn accepting() -> ScriptedHttp {
     ScriptedHttp::always(respond(201, json!({"serials": ["serial1"]})))
 }
 
-/// The messages of a body, without the ids that the SDK gives.
+/// The messages of a body, without the ids that the SDK adds.
 fn messages(body: Value) -> Vec<Value> {
     let Value::Array(mut messages) = body else { panic!("{body} is not an array") };
     for message in &mut messages {

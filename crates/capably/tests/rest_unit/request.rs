@@ -1,4 +1,4 @@
-//! Requests of one's own (RSC19, HP).
+//! Custom requests (RSC19, HP).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a channel is and how it does (RSL7, RSL8, RSL9, CHD, CHS, CHO, CHM).
+//! The name, the options and the status of a channel (RSL7, RSL8, RSL9, CHD, CHS, CHO, CHM).
 
 use capably::{ChannelDetails, ChannelMetrics, CipherParams, rest::ChannelOptions};
 use serde_json::json;

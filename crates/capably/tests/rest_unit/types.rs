@@ -1,4 +1,4 @@
-//! The types that the REST client takes and gives (TM, TP, TAN, TI).
+//! The types of the REST client (TM, TP, TAN, TI).
 
 use capably::{
     Annotation, AnnotationAction, CipherParams, Data, Error, ErrorCode, ErrorInfo, Message,

@@ -34,7 +34,7 @@ async fn rest_requests_of_a_realtime_client_s_wrapper_name_it() {
     assert_eq!(products(&http.requests()), ["wrapper/1.2.3", "wrapper/1.2.3", ""]);
 }
 
-/// What requests name besides the library and its platform.
+/// The agents of requests besides the library and its platform.
 fn products(requests: &[Request]) -> Vec<String> {
     let own = |agent: &str| agent.split(' ').skip(2).collect::<Vec<_>>().join(" ");
     requests.iter().map(|request| own(request.header("Ably-Agent").unwrap())).collect()
@@ -135,7 +135,7 @@ fn service_with_tokens(request: &capably::http::HttpRequest, count: usize) -> An
     }
 }
 
-/// The last word of each request's path, and what it names.
+/// The last segment of the path of each request, and its agents.
 fn story(requests: &[Request]) -> Vec<(String, String)> {
     let word = |request: &Request| request.path().rsplit('/').next().unwrap().to_owned();
     requests.iter().map(word).zip(products(requests)).collect()

@@ -179,7 +179,7 @@ in_both_formats! {
         let annotations = channel.annotations();
         let large = Annotation { data: "1234567".into(), ..like() };
         assert_eq!(code(annotations.publish("s", large).await), 40009);
-        // Queued, sent, sent again after a drop with the id it had, and answered.
+        // The annotation is queued, sent, sent again after a drop with the same id, and acknowledged.
         let queued = {
             let channel = channel.clone();
             tokio::spawn(async move {
@@ -196,7 +196,7 @@ in_both_formats! {
         assert_eq!(annotated(&mut peer).await, first);
         peer.send(bare_ack(0));
         queued.await.unwrap().unwrap();
-        // Not on a channel that failed.
+        // A failed channel refuses it.
         let (attached, ()) = tokio::join!(channel.attach(), async {
             peer.expect_attach("ch").await;
             peer.send(error(Some("ch"), 40160, 401));

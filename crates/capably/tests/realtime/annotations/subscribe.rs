@@ -42,7 +42,7 @@ async fn attached_for(
     (client, service, peer, channel)
 }
 
-/// The names of what is there, without waiting.
+/// The names of the annotations in the queue, without waiting.
 fn take(annotations: &mut AnnotationSubscription) -> Vec<String> {
     std::iter::from_fn(|| annotations.next().now_or_never().flatten())
         .map(|annotation| annotation.name.unwrap().to_string())
@@ -166,7 +166,7 @@ in_both_formats! {
         let mut peer = resume(&client, &mut service, peer).await;
         let attach = peer.expect_attach("ch").await;
         assert_eq!(attach.channel_serial.as_deref(), Some("reached"));
-        // It is attaching.
+        // The channel is attaching.
         peer.send(annotations(vec![made("t", "too early")]));
         grant(&mut peer, &MODES);
         peer.send(annotations(vec![made("t", "two")]));
@@ -212,7 +212,7 @@ in_both_formats! {
         assert_eq!(channel.state(), ChannelState::Initialized);
         let (received, ()) = tokio::join!(channel.annotations().subscribe().into_future(), async {
             peer.expect_attach("ch").await;
-            // Nothing is missed in between.
+            // No annotation is missed in between.
             grant(&mut peer, &MODES);
             peer.send(annotations(vec![made("t", "first")]));
         });
@@ -269,7 +269,7 @@ in_both_formats! {
         assert_eq!(said.level, Some(Level::WARN));
         assert!(said.message.contains("ANNOTATION_SUBSCRIBE"), "{}", said.message);
         assert_eq!((&*said.context["channel"], &*said.context["code"]), ("\"ch\"", "93001"));
-        // Once an attachment is enough, and what counts is what was granted.
+        // One warning per attachment is enough, and the granted modes decide.
         let _second = annotations_of.subscribe().await.unwrap();
         assert_eq!(log.said().len(), 1);
         grant(&mut peer, &[ChannelMode::Subscribe]);
@@ -280,7 +280,7 @@ in_both_formats! {
         peer.send(annotations(vec![made("t", "at last")]));
         assert_eq!(received.next().await.unwrap().name.as_deref(), Some("at last"));
         let _fourth = annotations_of.subscribe().await.unwrap();
-        // The other warnings are of the gaps that attachments without RESUMED leave.
+        // The other warnings report the gaps of attachments without RESUMED.
         let mut said = log.said();
         said.retain(|said| !said.message.contains("may have missed"));
         assert_eq!(said.len(), 2);
@@ -333,7 +333,7 @@ in_both_formats! {
         let (client, _service, mut peer, channel) = attached_for(format, &MODES).await;
         let (reaction, comment) = ("com.example.reaction", "com.example.comment");
         let annotations_of = channel.annotations();
-        // One that waits for room holds up all others; one that is gone does not.
+        // A listener that waits for room delays the others; a dropped listener does not.
         let mut first = annotations_of.subscribe().capacity(1).await.unwrap();
         let reactions =
             annotations_of.subscribe().annotation_type(reaction).capacity(1).await.unwrap();
@@ -346,7 +346,7 @@ in_both_formats! {
         }
         quiet(&client, &mut peer).await;
         assert_eq!(take(&mut comments), ["text", "more", "and more"]);
-        // Neither is the channel detached, nor are messages touched.
+        // The channel stays attached, and messages are not affected.
         assert_eq!(channel.state(), ChannelState::Attached);
     }
 }
@@ -379,7 +379,7 @@ in_both_formats! {
             seen.push(waits.next().await.unwrap().name.unwrap().to_string());
         }
         assert_eq!(seen, ["a", "b", "c"]);
-        // What has no room is fetched once there is, and nobody waits for it.
+        // Annotations beyond a full queue are fetched later, and no other listener waits.
         let placed = |number: u8, name| {
             let mut delivery = Delivery::new("ch", vec![made("t", name)]);
             delivery.channel_serial = Some(format!("ch-serial@{number}").into());
@@ -422,7 +422,7 @@ in_both_formats! {
         peer.send(error(Some("ch"), 40160, 401));
         assert_eq!(listener.next().await, None);
         assert_eq!(listener.end_reason().unwrap().code().0, 90001);
-        // One without a channel ends at once.
+        // A listener of a released channel ends at once.
         client.channels().release("ch");
         let mut late = channel.annotations().subscribe().listen();
         assert_eq!(code(late.attached().await), 90001);

@@ -1,4 +1,4 @@
-//! A user authorizes, in each state of the connection (RTC8).
+//! Authorizing in each state of the connection (RTC8).
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ in_both_formats! {
         assert_eq!(changes[0].current, ConnectionState::Connected);
         assert_eq!(client.connection().id().as_deref(), Some("connection-id-2"));
         assert_eq!(client.connection().key().as_deref(), Some("connection-key-2"));
-        // Silence is now borne for 20 s and the request timeout.
+        // The new limit of silence is 20 s and the request timeout.
         let silent = Instant::now();
         assert_eq!(
             service.attempt().await.param("resume").as_deref(),
@@ -227,7 +227,7 @@ in_both_formats! {
         client.close().await;
         assert_eq!(code(authorizing.await.unwrap()), 80017);
 
-        // Being disconnected is not the end yet.
+        // DISCONNECTED does not end the authorization.
         let auth = client.auth().clone();
         let start = Instant::now();
         let authorizing = tokio::spawn(async move { auth.authorize().await });
@@ -392,7 +392,7 @@ in_both_formats! {
         };
         let (token, ()) = tokio::join!(rest.auth().authorize(), answer);
         assert_eq!(token.unwrap().token, "token-2");
-        // It does not keep the connection, though.
+        // The connection still fails.
         drop(client);
         peer.closed().await;
         assert_eq!(rest.auth().authorize().await.unwrap().token, "token-3");

@@ -1,4 +1,4 @@
-//! Auth callbacks that use the client whose token they are to give (RSA4c, RSA4e).
+//! Auth callbacks that use the client for which they provide a token (RSA4c, RSA4e).
 
 use std::{
     sync::{
@@ -19,8 +19,8 @@ use crate::{in_both_formats, support::*, tokens::reason};
 
 type Act = fn(Realtime) -> BoxFuture<'static, Result<(), Error>>;
 
-/// A client whose callback does this with the client before it gives a token, and how often it is called.
-/// The first `spared` calls only give one.
+/// A client whose callback runs this with the client before it returns a token, and the number of its calls.
+/// The first `spared` calls only return a token.
 fn client(format: Format, spared: usize, act: Act) -> (Realtime, Service, Arc<AtomicUsize>) {
     let (own, calls) = (Arc::new(OnceLock::<Realtime>::new()), Arc::new(AtomicUsize::new(0)));
     let (it, counted) = (Arc::clone(&own), Arc::clone(&calls));
@@ -39,7 +39,7 @@ fn client(format: Format, spared: usize, act: Act) -> (Realtime, Service, Arc<At
     (client, service, calls)
 }
 
-/// What waits for the connection, or needs a token over REST.
+/// Calls that wait for the connection, or need a token over REST.
 const NEEDY: [(&str, Act); 13] = [
     ("publish", |client| {
         Box::pin(async move { client.channels().get("ch").publish("n", "d").await.map(drop) })

@@ -1,4 +1,4 @@
-//! Who the client is, before and after it is connected (RSA7, RSA12, RSA15).
+//! The client id, before and after the connection (RSA7, RSA12, RSA15).
 
 use capably::{ClientOptions, TokenDetails, realtime::ConnectionState};
 use capably_protocol::ServerFrame;

@@ -1,4 +1,4 @@
-//! Several authorize, and the service asks too (RTC8).
+//! Several authorize calls at once, and a request of the service (RTC8).
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 
 use crate::{in_both_formats, support::*, tokens::*};
 
-/// A token for which it takes as many seconds as it has a number.
+/// A token with this number, after as many seconds.
 fn slow(number: usize) -> Outcome {
     Box::pin(async move {
         tokio::time::sleep(Duration::from_secs(number as u64)).await;
@@ -70,7 +70,7 @@ in_both_formats! {
         let (client, mut service) = client_of(format, tokens.scripted(slow));
         let calls = join_all((0..3).map(|_| client.auth().authorize().into_future()));
         let service = async {
-            // An attempt whose token is no longer the newest is given up.
+            // The client abandons an attempt with an older token.
             loop {
                 let attempt = service.attempt().await;
                 if attempt.param("accessToken").as_deref() == Some("token-3") {
@@ -120,7 +120,7 @@ in_both_formats! {
         peer.send(connected_frame("connection-1", "key-2"));
         quiet(&client, &mut peer).await;
         assert_eq!(tokens.asked(), 2);
-        // Once it has one, it may ask for the next.
+        // After it has received a token, the service may request the next.
         peer.send(ServerFrame::Auth);
         assert_eq!(peer.expect_auth().await, "token-3");
     }

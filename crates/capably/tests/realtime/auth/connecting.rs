@@ -1,4 +1,4 @@
-//! A token is got before the connection is opened (RTN2e, RTN27b).
+//! A token is requested before the transport is opened (RTN2e, RTN27b).
 
 use std::sync::{Arc, Mutex};
 

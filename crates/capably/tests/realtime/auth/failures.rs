@@ -1,4 +1,4 @@
-//! There is no token to be had (RSA4c, RSA4d, RSA4e, RSA4f).
+//! Requests for a token that fail (RSA4c, RSA4d, RSA4e, RSA4f).
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ in_both_formats! {
         assert_eq!((code, status), (80019, 401));
         assert!((12..=15).contains(&retry_in.unwrap().as_secs()));
         assert!(service.is_quiet());
-        // The next attempt asks once more.
+        // The next attempt requests a token again.
         let attempt = service.attempt().await;
         assert_eq!(attempt.param("accessToken").as_deref(), Some("valid-token-2"));
         assert_eq!(tokens.asked(), 2);
@@ -91,7 +91,7 @@ in_both_formats! {
         assert_eq!(client.connection().state(), ConnectionState::Connected);
         expect_none(&mut changes);
         assert_eq!(reason(&client), Some((80019, Some(401), Some(50000))));
-        // The token there was stays in use.
+        // The previous token stays in use.
         let token = client.auth().token_details().unwrap();
         assert_eq!(token.token, "initial-token");
     }
@@ -215,7 +215,7 @@ in_both_formats! {
         client.connection().connect();
         client.connection().when(ConnectionState::Suspended).await.unwrap();
         assert_eq!(start.elapsed().as_secs(), 120);
-        // It is asked once for each attempt.
+        // The callback is called once per attempt.
         let asked = tokens.asked();
         assert!((4..=8).contains(&asked), "{asked}");
         advance(29_000).await;

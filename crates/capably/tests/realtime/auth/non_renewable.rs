@@ -114,7 +114,7 @@ in_both_formats! {
         let mut changes = client.connection().changes();
         peer.send(ServerFrame::Auth);
         quiet(&client, &mut peer).await;
-        // Nor does a user's call that has no means end it.
+        // An authorize call without a source of tokens does not end it either.
         let error = client.auth().authorize().await.unwrap_err();
         assert_eq!(error.code().0, 40171);
         quiet(&client, &mut peer).await;

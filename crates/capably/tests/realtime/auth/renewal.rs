@@ -14,7 +14,7 @@ use crate::{
     tokens::*,
 };
 
-/// An HTTP client that gives `renewed_token_1` and so on for token requests.
+/// An HTTP client that answers token requests with `renewed_token_1`, `renewed_token_2` and so on.
 fn token_service() -> ScriptedHttp {
     ScriptedHttp::new(|request, index| {
         assert!(request.url.contains("/keys/appId.keyId/requestToken"), "{}", request.url);
@@ -87,7 +87,7 @@ in_both_formats! {
         }
         client.connection().when(ConnectionState::Disconnected).await.unwrap();
         assert_eq!(reason(&client), Some((40142, Some(401), None)));
-        // From then on there is one new token and one attempt at a time: the auth server is not hammered.
+        // After that, each attempt requests one token: the auth server is not flooded.
         for number in 3..6 {
             let waiting = Instant::now();
             let attempt = service.attempt().await;
@@ -204,7 +204,7 @@ in_both_formats! {
             .wall_clock(|| 1_800_000_000_000)
             .token_details(TokenDetails::new("old").expires(1_699_999_999_999));
         let (client, mut service) = client_of(format, options);
-        // Only the service's clock counts, which is not known at first.
+        // Only the clock of the service decides, and the client does not know it at first.
         client.connection().connect();
         let attempt = service.attempt().await;
         assert_eq!(attempt.param("accessToken").as_deref(), Some("old"));

@@ -1,4 +1,4 @@
-//! A service that takes its time.
+//! A slow service.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn one_byte_a_second_counts_as_silence() {
     tokio::time::pause();
     let start = Instant::now();
     let dripping = async {
-        // A binary frame of 100 bytes, of which the last does not come.
+        // A binary frame of 100 bytes whose last byte is missing.
         let stream = socket.get_mut();
         stream.write_all(&[0x82, 100]).await.unwrap();
         for _ in 0..99 {
@@ -35,7 +35,7 @@ async fn one_byte_a_second_counts_as_silence() {
         accepted = listener.accept() => drop(accepted.unwrap()),
         () = dripping => {}
     }
-    // Real sockets may take a moment of virtual time.
+    // Real sockets may take some virtual time.
     let waited = start.elapsed().as_secs();
     assert!((25..=30).contains(&waited), "{waited}");
     assert_eq!(client.connection().metrics().connected, 1);

@@ -9,7 +9,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::sockets::{listener, options};
 
-/// Of `localhost`, signed by itself.
+/// A self-signed certificate of `localhost`.
 const CERTIFICATE: &str = "\
     MIIBkjCCATigAwIBAgIUHat5aqxo33oJ7jEsAcKKQr0K0f0wCgYIKoZIzj0EAwIwFDESMBAGA1UE\
     AwwJbG9jYWxob3N0MCAXDTI2MTEyMTEwNTE1OFoYDzIxMjYxMDI4MTA1MTU4WjAUMRIwEAYDVQQD\
@@ -47,7 +47,7 @@ async fn an_untrusted_certificate_is_refused() {
     let (listener, port) = listener().await;
     let server = async {
         let (stream, _) = listener.accept().await.unwrap();
-        // The client says that it does not trust the issuer, and sends no request.
+        // The error says that the issuer is not trusted, and the client sends no request.
         acceptor().accept(stream).await.map(drop).unwrap_err()
     };
     let options = options(port).endpoint("localhost").tls(true).tls_port(port);

@@ -1,4 +1,4 @@
-//! Frames of which a part cannot be read: the rest is delivered, what is missing is told, and the client stays
+//! Frames with an unreadable part: the rest is delivered, each missing item is reported as a gap, and the client stays
 //! connected.
 
 use capably::{
@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 
 use crate::{in_both_formats, support::*};
 
-/// Extras that nest so many levels.
+/// Extras with this many levels of nesting.
 fn nested(levels: usize) -> Value {
     (1..levels).fold(json!({}), |inner, _| json!({ "a": inner }))
 }
 
-/// Items that cannot be read, whatever they are to be.
+/// Items that are unreadable as any type.
 fn unreadable() -> Vec<Value> {
     vec![
         json!(null),
@@ -39,7 +39,7 @@ fn unreadable() -> Vec<Value> {
     ]
 }
 
-/// Sends a frame of this action whose items are these.
+/// Sends a frame with this action and these items.
 fn send_items(peer: &mut Peer, action: u32, field: &str, serial: &str, items: Value) {
     peer.send_fields(json!({
         "action": action, "channel": "ch", "id": format!("id-{serial}"), "channelSerial": serial,
@@ -89,7 +89,7 @@ in_both_formats! {
         expect_none(&mut states);
         expect_none(&mut changes);
         assert!(service.is_quiet());
-        // The client goes on after what it could not read.
+        // The client continues after the unreadable frame.
         let mut peer = resume(&client, &mut service, peer).await;
         assert_eq!(peer.attach("ch").await.channel_serial.as_deref(), Some(&*last));
     }

@@ -142,7 +142,7 @@ in_both_formats! {
         peer.send(connected_frame("connection-1", "key-2"));
         quiet(&client, &mut peer).await;
         assert_eq!(channel.state(), ChannelState::Detached);
-        // Attaching anew does not go on where it was left (RTL15b2).
+        // A new attachment starts without the old position (RTL15b2).
         let attach = async { assert_eq!(peer.attach("ch").await.channel_serial, None) };
         let (attached, ()) = tokio::join!(channel.attach(), attach);
         attached.unwrap();
@@ -222,7 +222,7 @@ in_both_formats! {
         assert_eq!(channel.state(), ChannelState::Detached);
         expect_states(&mut changes, &[ChannelState::Detaching, ChannelState::Detached]).await;
         expect_none(&mut changes);
-        // Without an answer it is detached all the same.
+        // Without an answer the channel is detached all the same.
         peer.send(attached("ch"));
         peer.expect_detach("ch").await;
         expect_states(&mut changes, &[ChannelState::Detaching]).await;

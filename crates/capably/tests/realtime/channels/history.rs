@@ -51,7 +51,7 @@ in_both_formats! {
             assert_eq!(request.param(name).as_deref(), Some(value), "{name}");
         }
         assert_eq!(request.param("fromSerial"), None);
-        // The wrong is refused as over REST, and nothing of it concerns the channel.
+        // Invalid parameters are refused as over REST, and the channel is not affected.
         assert_eq!(code(channel.history().limit(1001).await), 40003);
         assert_eq!(channel.state(), ChannelState::Initialized);
         quiet(&client, &mut peer).await;
@@ -91,7 +91,7 @@ in_both_formats! {
         assert_eq!(request.path(), "/channels/ch/messages");
         assert_eq!(request.param("fromSerial").as_deref(), Some("serial-abc:0"));
         assert_eq!(request.param("limit").as_deref(), Some("10"));
-        // It moves with a loss of continuity, and not with an ATTACHED that resumes.
+        // The end moves when continuity is lost, and not with an ATTACHED that resumes.
         for (serial, flags) in [("serial-def:0", Flags::NONE), ("serial-ghi:0", Flags::RESUMED)] {
             peer.send(attached_with("ch", |attached| {
                 attached.channel_serial = Some(serial.into());
@@ -114,7 +114,7 @@ in_both_formats! {
         assert_eq!(code(channel.history_until_attach().await), 90001);
         attach(&channel, &mut peer).await;
         channel.history_until_attach().await.unwrap();
-        // Not while detaching, nor detached, nor attaching again.
+        // It fails while the channel is detaching, detached or attaching again.
         let detach = detaching(&channel);
         peer.expect_detach("ch").await;
         assert_eq!(code(channel.history_until_attach().await), 90001);

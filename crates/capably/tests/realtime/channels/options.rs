@@ -13,7 +13,7 @@ use crate::{in_both_formats, support::*};
 /// 256 bits.
 const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 
-/// Sets options in a task of its own.
+/// Sets options in a separate task.
 fn setting(channel: &Channel, options: RealtimeChannelOptions) -> JoinHandle<Result<(), Error>> {
     let channel = channel.clone();
     tokio::spawn(async move { channel.set_options(options).await })
@@ -67,10 +67,10 @@ in_both_formats! {
         assert_eq!(channel.options().params["delta"], "vcdiff");
         assert_eq!(channel.options().params.len(), 1);
         assert!(!channel.options().attach_on_subscribe);
-        // Every handle sees them; getting the channel with others changes nothing.
+        // Every handle has the new options; `get` with other options does not change them.
         let same = client.channels().get_with("ch", rewind(2));
         assert_eq!(same.options().params["delta"], "vcdiff");
-        // Nothing was attached; the next attach asks for them.
+        // The channel was not attached; the next attach requests the options.
         quiet(&client, &mut peer).await;
         assert_eq!(channel.state(), ChannelState::Initialized);
         let _messages = channel.subscribe().await.unwrap();
@@ -110,10 +110,10 @@ in_both_formats! {
         assert_eq!(channel.options().params["rewind"], "1");
         expect_states(&mut changes, &[ChannelState::Attaching, ChannelState::Attached]).await;
         expect_none(&mut changes);
-        // Subscriptions stay.
+        // Subscriptions continue.
         peer.send(messages("ch", &["still here"]));
         assert_eq!(subscription.next().await.unwrap().name.as_deref(), Some("still here"));
-        // Params alone, and modes alone, are asked for as well.
+        // Params alone and modes alone cause an attach, too.
         for options in [rewind(2), RealtimeChannelOptions::new().modes([ChannelMode::Publish])] {
             let set = setting(&channel, options.clone());
             let attach = peer.attach("ch").await;
@@ -134,7 +134,7 @@ in_both_formats! {
         channel.set_options(RealtimeChannelOptions::new().cipher(cipher)).await.unwrap();
         quiet(&client, &mut peer).await;
         expect_none(&mut changes);
-        // What is published from now on is encrypted, and what is received decrypted.
+        // Later publishes are encrypted, and received messages are decrypted.
         let receipt = channel.publish("n", "secret").submit().await.unwrap();
         let sent = peer.publish().await.items[0].clone();
         assert!(sent.encoding.as_deref().unwrap().starts_with("utf-8/cipher+aes-256-cbc"));
@@ -195,7 +195,7 @@ in_both_formats! {
         attach.await.unwrap().unwrap();
         set.await.unwrap().unwrap();
         quiet(&client, &mut peer).await;
-        // An attached channel whose connection is away is attached anew once it is back.
+        // An attached channel without a connection attaches again once connected.
         drop(peer);
         let attempt = service.attempt().await;
         assert_eq!(channel.state(), ChannelState::Attached);
@@ -220,7 +220,7 @@ in_both_formats! {
         assert_eq!(code(set.await.unwrap()), 40160);
         assert_eq!(channel.state(), ChannelState::Failed);
         assert_eq!(channel.options().params["rewind"], "1");
-        // A failed channel is not attached by them.
+        // New options do not attach a failed channel.
         channel.set_options(rewind(2)).await.unwrap();
         quiet(&client, &mut peer).await;
         let attach = attaching(&channel);
@@ -232,7 +232,7 @@ in_both_formats! {
         advance(10_000).await;
         assert_eq!(code(set.await.unwrap()), 90007);
         assert_eq!(channel.state(), ChannelState::Suspended);
-        // The channel is detached before its turn comes.
+        // The channel is detached before the queued request runs.
         let attach = attaching(&channel);
         peer.expect_attach("ch").await;
         let detach = detaching(&channel);

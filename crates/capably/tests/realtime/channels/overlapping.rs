@@ -1,4 +1,4 @@
-//! Requests that meet one another (RTL4h, RTL5i): every one of them ends.
+//! Overlapping requests (RTL4h, RTL5i): each of them ends.
 
 use capably::realtime::ChannelState;
 use tokio::time::Instant;
@@ -50,7 +50,7 @@ in_both_formats! {
         quiet(&client, &mut peer).await;
         peer.send(detached("ch"));
         detaching.await.unwrap().unwrap();
-        // A new attachment: it does not go on where the old one was (RTL15b2).
+        // A new attachment starts without the old position (RTL15b2).
         assert_eq!(peer.attach("ch").await.channel_serial, None);
         attaching.await.unwrap().unwrap();
         assert_eq!(channel.state(), ChannelState::Attached);
@@ -84,7 +84,7 @@ in_both_formats! {
         let mut changes = channel.changes();
         let first = attaching(&channel);
         peer.expect_attach("ch").await;
-        // Attach and detach by turns, some of them twice.
+        // Alternating attaches and detaches, some of them repeated.
         let requests = [
             detaching(&channel),
             detaching(&channel),

@@ -1,4 +1,4 @@
-//! Where a channel stands in its stream of messages (RTL15).
+//! The position of a channel in its stream of messages (RTL15).
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ in_both_formats! {
         assert_eq!(both(&channel.properties().await), [Some("serial-001"), None]);
         attached_at!(client, peer, "serial-002");
         assert_eq!(both(&channel.properties().await), [Some("serial-002"); 2]);
-        // Nothing is known of what is gone.
+        // After the failure, the channel has no position.
         client.channels().release("ch");
         assert_eq!(both(&channel.properties().await), [None, None]);
     }
@@ -76,7 +76,7 @@ in_both_formats! {
         quiet(&client, &mut peer).await;
         let expected = [Some("updated-serial"), Some("resumed-serial")];
         assert_eq!(both(&channel.properties().await), expected);
-        // Nor does it move when a resumed connection attaches again.
+        // An attach on a resumed connection does not move it either.
         let mut peer = resume(&client, &mut service, peer).await;
         let attach = peer.expect_attach("ch").await;
         assert_eq!(attach.channel_serial.as_deref(), Some("resumed-serial"));
@@ -99,9 +99,9 @@ in_both_formats! {
             (ServerFrame::Presence(delivery(Some("serial-003"), Vec::<PresenceMessage>::new())), "serial-003"),
             (ServerFrame::Annotation(delivery(Some("serial-004"), Vec::<Annotation>::new())), "serial-004"),
             (ServerFrame::Object(delivery(Some("serial-005"), Vec::<ObjectMessage>::new())), "serial-005"),
-            // Without one it stays.
+            // A frame without a serial does not move the position.
             (ServerFrame::Message(delivery(None, message())), "serial-005"),
-            // A sync has a cursor of its own.
+            // The serial of a sync is its own cursor.
             (ServerFrame::Sync(delivery(Some("sync:"), Vec::new())), "serial-005"),
         ];
         for (frame, serial) in frames {
@@ -165,7 +165,7 @@ in_both_formats! {
         assert_eq!(channel.state(), ChannelState::Attaching);
         channel.when(ChannelState::Suspended).await.unwrap();
         assert_eq!(channel.properties().await.channel_serial.as_deref(), Some("serial-001"));
-        // It goes on from there.
+        // The channel continues from this position.
         let attach = peer.expect_attach("ch").await;
         assert_eq!(attach.channel_serial.as_deref(), Some("serial-001"));
     }

@@ -1,4 +1,4 @@
-//! What a client is made of (RTC2, RTC3, RTC4, RTC13, RTC15, RTC16, RTC17).
+//! The parts of a client (RTC2, RTC3, RTC4, RTC13, RTC15, RTC16, RTC17).
 
 use capably::{
     Auth, Channel,
@@ -38,7 +38,7 @@ in_both_formats! {
     }
 }
 
-// `Realtime::connect` makes a client that is connected; one that is there is told over its connection.
+// `Realtime::connect` creates a connected client; `Connection::connect` connects an existing one.
 // UTS: realtime/unit/RTC15/connect-method-0
 // Spec: RTC15a, RTN12
 // UTS: realtime/unit/RTC16/close-method-0

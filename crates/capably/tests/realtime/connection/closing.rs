@@ -1,4 +1,4 @@
-//! When closing has returned, nothing follows (RTN12).
+//! After close has returned, the client does nothing more (RTN12).
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     tokens::{Tokens, hang},
 };
 
-/// Nothing happens any more, however long one waits.
+/// No event follows, even after a long wait.
 async fn assert_over(client: &Realtime, service: &mut Service, state: ConnectionState) {
     assert_eq!(client.connection().state(), state);
     let mut changes = client.connection().changes();
@@ -23,7 +23,7 @@ async fn assert_over(client: &Realtime, service: &mut Service, state: Connection
     assert!(service.is_quiet());
 }
 
-/// Closes, at once, and nothing follows.
+/// Closes at once, and no event follows.
 async fn assert_closes(client: Realtime, mut service: Service, state: ConnectionState) {
     let start = Instant::now();
     client.close().await;
@@ -71,21 +71,21 @@ in_both_formats! {
 // Spec: RTN12f
 in_both_formats! {
     async fn closing_abandons_an_attempt(format) {
-        // It waits for a token.
+        // The client waits for a token.
         let tokens = Tokens::default();
         let (waiting, service) = client_of(format, tokens.scripted(|_| hang()));
         waiting.connection().connect();
         waiting.connection().when(ConnectionState::Connecting).await.unwrap();
         assert_closes(waiting, service, ConnectionState::Closed).await;
 
-        // It dials.
+        // The client dials.
         let (dialling, mut service) = client(format);
         dialling.connection().connect();
         let mut attempt = service.attempt().await;
         assert_closes(dialling, service, ConnectionState::Closed).await;
         attempt.abandoned().await;
 
-        // It has a socket, on which the service says nothing.
+        // The client has a socket, and the service sends no frame.
         let (opened, mut service) = client(format);
         opened.connection().connect();
         let mut peer = service.accept().await;
@@ -107,7 +107,7 @@ in_both_formats! {
             assert_eq!(peer.receive().await, Some(ClientFrame::Close));
             peer.send(ServerFrame::Closed);
         };
-        // Several may close it, also while it is closing.
+        // Several callers may close the client, also while it is closing.
         tokio::join!(client.close(), client.close(), answer);
         assert_over(&client, &mut service, ConnectionState::Closed).await;
     }
@@ -149,7 +149,7 @@ in_both_formats! {
         client.connection().connect();
         client.close().await;
         client.connection().connect();
-        // The connector was asked for the first attempt, too.
+        // The connector also received the first attempt.
         assert!(service.attempt().await.is_abandoned());
         let mut peer = service.accept().await;
         peer.send(connected_frame("connection-1", "key-1"));

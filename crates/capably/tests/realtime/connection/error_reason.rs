@@ -97,7 +97,7 @@ in_both_formats! {
         }
         assert_eq!(start.elapsed().as_secs(), 120);
         assert_eq!(reason(&client), Some((80002, Some(408), Some(80000))));
-        // It goes on trying, for as long as it takes.
+        // The client keeps retrying.
         for _ in 0..20 {
             let waiting = tokio::time::Instant::now();
             service.attempt().await.refuse();
@@ -120,7 +120,7 @@ in_both_formats! {
         });
         let start = tokio::time::Instant::now();
         client.connection().connect();
-        // The last attempt goes unanswered for its ten seconds.
+        // The last attempt times out after ten seconds.
         let unanswered = loop {
             let attempt = service.attempt().await;
             if start.elapsed().as_secs() > 111 {

@@ -105,7 +105,7 @@ in_both_formats! {
         });
         client.connection().connect();
         let mut peer = service.accept().await;
-        // The service says for how long it keeps the connection's state.
+        // The service sets how long it keeps the connection's state.
         peer.send(connected_frame_with("connection-1", "key-1", |connected| {
             connected.details.as_mut().unwrap().connection_state_ttl = Some(5_000);
         }));

@@ -1,4 +1,4 @@
-//! What is not known yet is tolerated (RTF1, RSF1).
+//! Unknown fields and actions are tolerated (RTF1, RSF1).
 
 use capably::realtime::{ChannelState, ConnectionState};
 use capably_protocol::ServerFrame;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::{in_both_formats, support::*, tokens::*};
 
-/// A connected client that bears so many ms of silence, and a request timeout more.
+/// A connected client with this limit of silence in ms, plus the request timeout.
 async fn watchful(
     format: Format,
     max_idle: u64,
@@ -35,7 +35,7 @@ async fn watchful(
     (client, service, peer, changes)
 }
 
-/// The next attempt is made so many ms after `since`: it resumes, and the old transport is closed.
+/// The next attempt comes this many ms after `since`: it resumes, and the old transport is closed.
 async fn lost_after(
     (client, mut service, mut peer, mut changes): (
         Realtime,
@@ -77,7 +77,7 @@ in_both_formats! {
     }
 }
 
-// The built-in connector sees pings. Who brings one that does not asks for heartbeats.
+// The built-in connector sees pings. A custom connector that does not can request heartbeats.
 // UTS: realtime/unit/RTN23a/heartbeats-true-query-param-0
 in_both_formats! {
     async fn a_connector_that_sees_no_pings_can_request_heartbeats(format) {
@@ -179,7 +179,7 @@ in_both_formats! {
 }
 
 // Points from RTN23c on are newer than the specification in use, which `cargo xtask spec` reads.
-// Whoever embeds the client where code is suspended while its socket lives asks for it.
+// Platforms that suspend code while the socket stays open need this option.
 // RTN23c
 in_both_formats! {
     async fn bounced_heartbeats_can_be_requested(format) {

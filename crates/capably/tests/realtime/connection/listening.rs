@@ -21,7 +21,7 @@ in_both_formats! {
         let heard = seen(&mut all);
         assert_eq!(states(&heard), [ConnectionState::Connecting, ConnectionState::Connected]);
         assert_eq!(seen(&mut same), heard);
-        // What was before it registered is not for it.
+        // A listener receives no earlier change.
         assert_eq!(states(&seen(&mut late)), [ConnectionState::Connected]);
         for change in heard {
             assert_eq!(change.event, ConnectionEvent::State(change.current));
@@ -59,7 +59,7 @@ in_both_formats! {
         client.connection().connect();
         let mut peer = service.accept().await;
         listener.await.unwrap_err();
-        // One that listens from within does not hear of the event that made it.
+        // A listener created inside a listener does not receive the current event.
         assert_eq!(good.next().await.unwrap().current, ConnectionState::Connecting);
         let mut inner = client.connection().changes();
         expect_none(&mut inner);

@@ -1,4 +1,4 @@
-//! The operating system knows more of the network (RTN20).
+//! Network changes that the operating system reports (RTN20).
 
 use std::time::Duration;
 
@@ -88,7 +88,7 @@ in_both_formats! {
                 ConnectionState::Connected
             ]
         );
-        // The retry that was due is not made as well.
+        // The scheduled retry is cancelled.
         quiet(&client, &mut peer).await;
         advance(20_000).await;
         quiet(&client, &mut peer).await;

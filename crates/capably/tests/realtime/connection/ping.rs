@@ -25,7 +25,7 @@ fn answer(id: Option<&str>) -> ServerFrame {
     ServerFrame::Heartbeat { id: id.map(Into::into) }
 }
 
-/// A client that gives up on answers after 2 s.
+/// A client whose requests time out after 2 s.
 fn impatient(format: Format) -> (Realtime, Service) {
     client_with(format, |options| options.realtime_request_timeout(Duration::from_secs(2)))
 }
@@ -110,7 +110,7 @@ in_both_formats! {
         let (closed, _service, mut peer) = connected(format).await;
         let goodbye = async {
             peer.receive().await;
-            // While closing it is no better.
+            // A ping fails while closing, too.
             assert_eq!(code(closed.connection().ping().await), 80017);
             peer.send(ServerFrame::Closed);
         };
@@ -140,7 +140,7 @@ in_both_formats! {
         heard(&mut peer).await;
         peer.send(answer(Some(&id)));
         assert!(answered.await.unwrap().unwrap() < Duration::from_millis(2));
-        // The time for an answer begins with the connection.
+        // The time limit starts with the connection.
         let error = unanswered.await.unwrap().unwrap_err();
         assert_eq!(connected_at.elapsed().as_secs(), 2);
         assert_eq!(error.code().0, 50003);

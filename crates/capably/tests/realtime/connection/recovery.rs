@@ -1,5 +1,4 @@
-//! A recovery key, and what it gives another client (RTN16). How the two work together is in
-//! `crate::recovery`.
+//! A recovery key, and its effects in another client (RTN16). `crate::recovery` tests both together.
 
 use capably::realtime::{ChannelState, ConnectionState};
 use capably_protocol::{ServerFrame, frame::Attached};
@@ -162,7 +161,7 @@ in_both_formats! {
             ("channel-üñîçöðé", Some("serial-3-unicode")),
             ("another", None),
         ] {
-            // The user attaches it; the client does not by itself.
+            // The application attaches the channel; the client does not do so by itself.
             let channel = client.channels().get(name);
             quiet(&client, &mut peer).await;
             assert_eq!(channel.state(), ChannelState::Initialized);

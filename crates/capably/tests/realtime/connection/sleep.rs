@@ -1,4 +1,4 @@
-//! A machine that sleeps: the wall clock goes on, the monotonic one stands still.
+//! A machine that sleeps: the wall clock advances, and the monotonic clock stops.
 
 use std::{
     sync::{
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::{http::scripted_http::KEY, in_both_formats, support::*, tokens::*};
 
-/// A wall clock that goes with the paused one, and that sleep sets forward.
+/// A wall clock that follows the paused clock, and that a sleep sets forward.
 #[derive(Clone)]
 struct Wall {
     start: Instant,
@@ -63,7 +63,7 @@ in_both_formats! {
         let mut peer = attempt.accept();
         peer.send(connected_frame("connection-1", "key-2"));
         client.connection().when(ConnectionState::Connected).await.unwrap();
-        // Sleep counts once.
+        // Each sleep counts once.
         tokio::time::sleep(Duration::from_secs(20)).await;
         assert!(service.is_quiet());
     }
@@ -80,11 +80,11 @@ in_both_formats! {
         assert_eq!(client.connection().state(), ConnectionState::Connected);
         wall.sleep(8);
         service.attempt().await;
-        // 25 s of silence are borne; 16 were slept.
+        // The limit of silence is 25 s; the machine slept for 16 s.
         assert_eq!(heard.elapsed().as_secs(), 9);
         peer.closed().await;
 
-        // Unless the service is heard from since.
+        // A frame after the sleep resets the silence.
         let wall = Wall::new();
         let (client, mut service, mut peer) = settled(format, &wall).await;
         wall.sleep(20);
@@ -149,7 +149,7 @@ in_both_formats! {
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
         assert!(service.is_quiet());
-        // Nor does a sleep before there was a connection matter.
+        // A sleep before the first connection has no effect.
         let attempt = service.attempt().await;
         assert_eq!(heard.elapsed().as_secs(), 25);
         peer.closed().await;

@@ -18,7 +18,7 @@ use crate::{
     support::*,
 };
 
-/// A connected client whose connection has these details, and what it changed to so far.
+/// A connected client whose connection has these details, and its changes so far.
 async fn world(format: Format) -> (Realtime, Service, Peer) {
     let (client, service, mut peer) = connected(format).await;
     quiet(&client, &mut peer).await;
@@ -50,7 +50,7 @@ in_both_formats! {
         assert_eq!(client.connection().id().as_deref(), Some("connection-1"));
         assert_eq!(client.connection().key().as_deref(), Some("key-1"));
         assert_eq!(client.client_id().as_deref(), Some("client-updated"));
-        // A publish may be as large as the service says now, and no larger.
+        // A publish may have exactly the new size limit.
         let channel = client.channels().get("ch");
         let fits = channel.publish("n", "x".repeat(32_767)).submit().await.unwrap();
         let error = channel.publish("n", "x".repeat(32_768)).await.unwrap_err();
@@ -58,7 +58,7 @@ in_both_formats! {
         assert_eq!(peer.message().await.0, 0);
         peer.send(ack(0, 1));
         fits.await.unwrap();
-        // And silence is borne for as long.
+        // The new limit of silence applies, too.
         service.attempt().await;
         assert_eq!(updated.elapsed().as_secs(), 30);
     }
@@ -77,7 +77,7 @@ in_both_formats! {
         let wrapper = WrapperSdkProxyOptions::new().agent("wrapper", None);
         let wrapped = client.create_wrapper_sdk_proxy(&wrapper).unwrap();
         let send = |rest: &Rest, size: usize| {
-            // Two bytes besides in either format: quotation marks, or what it is and how long.
+            // Either format adds two bytes: quotation marks, or a MessagePack header.
             let body = json!("x".repeat(size - 2));
             rest.request(HttpMethod::Post, "/x").body(body).into_future()
         };

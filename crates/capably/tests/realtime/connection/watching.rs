@@ -1,4 +1,4 @@
-//! Watching a connection: counts, and what is in the log.
+//! Observing a connection: metrics and the log.
 
 use std::{
     fmt::Debug,

@@ -17,7 +17,7 @@ fn waiting(client: &Realtime, state: ConnectionState) -> Waiting {
     tokio::spawn(async move { connection.when(state).await })
 }
 
-/// Lets everything happen that is due.
+/// Runs all tasks that are ready.
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -52,7 +52,7 @@ in_both_formats! {
     }
 }
 
-// A future ends once by its nature; what the second connection shows is that it ended with the first.
+// The second connection shows that the wait ended with the first.
 // UTS: realtime/unit/RTN26b/fires-only-once-1
 in_both_formats! {
     async fn each_wait_ends_at_the_next_change(format) {
@@ -139,7 +139,7 @@ in_both_formats! {
         settle().await;
         peer.send(error(None, 40400, 404));
         assert_eq!(code(suspended.await.unwrap()), 40400);
-        // It had failed before.
+        // The client had failed before.
         assert_eq!(code(client.connection().when(ConnectionState::Connected).await), 40400);
         assert_eq!(client.connection().when(ConnectionState::Failed).await.unwrap(), None);
 

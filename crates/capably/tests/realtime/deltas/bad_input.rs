@@ -1,12 +1,11 @@
-//! Deltas that are none, and bases that are not known.
+//! Malformed deltas and unknown bases.
 
 use capably::{ErrorCode, plugin::Vcdiff, realtime::ChannelState};
 use capably_protocol::vcdiff;
 
 use super::*;
 
-/// What a channel whose last message is `base` makes of this one: the code of the reason for which it attaches
-/// again.
+/// Sends this message to a channel whose last message is `base`. Returns the code of the reason for the new attach.
 async fn recovery_from(format: Format, decoder: impl VcdiffDecoder + 'static, bad: Message) -> u32 {
     let (_client, _service, mut peer, channel, mut messages) =
         subscribed_with(format, decoder).await;
@@ -17,7 +16,7 @@ async fn recovery_from(format: Format, decoder: impl VcdiffDecoder + 'static, ba
     assert_eq!(peer.attach("ch").await.channel_serial.as_deref(), Some("s1"));
     let change = changes.next().await.unwrap();
     assert_eq!(change.current, ChannelState::Attaching);
-    // The message comes again, and is delivered once.
+    // The repeated message is delivered once.
     peer.send(frame("c:2", Some("s2"), [full("c:2:0", "in full")]));
     assert_eq!(next(&mut messages).await, ["in full".into()]);
     change.reason.unwrap().code.0

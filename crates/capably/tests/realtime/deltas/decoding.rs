@@ -1,4 +1,4 @@
-//! From which payload a delta is applied, and what becomes of it.
+//! The base of a delta, and its result.
 
 use capably::{CipherParams, plugin::Vcdiff, realtime::RealtimeChannelOptions};
 use capably_protocol::{encoding, vcdiff};

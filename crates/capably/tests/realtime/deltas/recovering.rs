@@ -1,4 +1,4 @@
-//! What follows when a delta cannot be applied.
+//! The recovery after a delta that cannot be applied.
 
 use capably::{ErrorCode, realtime::ChannelState};
 use capably_protocol::ClientFrame;
@@ -75,7 +75,7 @@ in_both_formats! {
         peer.send(frame("msg-3:0", Some("serial-3"), [full("msg-3:0", "fresh after recovery")]));
         assert_eq!(next(&mut messages).await, ["fresh after recovery".into()]);
         assert_eq!(channel.state(), ChannelState::Attached);
-        // And from there on deltas, too.
+        // After that, deltas are applied again.
         let more = mock("fresh after recovery", "and more");
         peer.send(frame("msg-4:0", Some("serial-4"), [delta("msg-4:0", "msg-3:0", "utf-8/vcdiff", more)]));
         assert_eq!(next(&mut messages).await, ["and more".into()]);
@@ -96,7 +96,7 @@ in_both_formats! {
         assert_eq!(channel.state(), ChannelState::Attaching);
         let bad = delta("msg-3:0", "msg-2:0", "vcdiff", b"bad-delta-2".to_vec());
         peer.send(frame("msg-3:0", None, [bad]));
-        // Nothing is sent besides the ping.
+        // The client sends only the ping.
         quiet(&client, &mut peer).await;
         assert_eq!(channel.state(), ChannelState::Attaching);
     }
@@ -173,7 +173,7 @@ in_both_formats! {
         assert_eq!(peer.attach("ch").await.channel_serial.as_deref(), Some("s1"));
         peer.send(frame("c:2", Some("s2"), [full("c:2:0", "two")]));
         assert_eq!(next(&mut messages).await, ["two".into()]);
-        // From there on it moves again.
+        // After that, frames move the position again.
         let mut peer = resume(&client, &mut service, peer).await;
         assert_eq!(peer.attach("ch").await.channel_serial.as_deref(), Some("s2"));
     }
@@ -224,7 +224,7 @@ in_both_formats! {
             assert!((12.0..=15.0).contains(&waited), "{waited}");
             channel.when(ChannelState::Attached).await.unwrap();
         }
-        // A message that can be decoded ends it: the next failure is met at once.
+        // A decoded message resets the delay: the next failure starts a recovery at once.
         peer.send(bad(3));
         assert_eq!(next(&mut messages).await, ["two".into()]);
         let stale = delta("c:3:0", "c:1:0", "utf-8/vcdiff", mock("one", "three"));
@@ -252,7 +252,7 @@ in_both_formats! {
         let attach = attaching(&channel);
         assert_eq!(peer.attach("ch").await.channel_serial, None);
         attach.await.unwrap().unwrap();
-        // What was received before is no base any more.
+        // Messages from before the detach are no base.
         let stale = delta("c:2:0", "c:1:0", "utf-8/vcdiff", mock("one", "two"));
         peer.send(frame("c:2", Some("s2"), [stale]));
         let frame = peer.receive().await;

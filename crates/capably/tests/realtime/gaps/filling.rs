@@ -1,4 +1,4 @@
-//! Gaps that are filled from history, as far as it goes.
+//! Gaps that are filled from history, as far as history reaches.
 
 use std::{
     sync::{Arc, Mutex},
@@ -13,12 +13,12 @@ use tokio::time::{Instant, timeout};
 use super::*;
 use crate::{http::scripted_http::*, in_both_formats};
 
-/// What history holds: the position and the fields of each message, in order.
+/// The history: the position and the fields of each message, in order.
 #[derive(Clone, Default)]
 pub(super) struct History(Arc<Mutex<Vec<(u32, Value)>>>);
 
 impl History {
-    /// Messages of these names, from this position on.
+    /// Messages with these names, from this position on.
     fn of(first: u32, names: &[&str]) -> Self {
         let history = Self::default();
         for (position, name) in (first..).zip(names) {
@@ -59,7 +59,7 @@ impl History {
         ScriptedHttp::new(move |request, _| history.answer(&Request(request.clone())))
     }
 
-    /// Answers like this, but not at once.
+    /// Gives this answer after a delay.
     fn slow_http(&self) -> ScriptedHttp {
         let history = self.clone();
         ScriptedHttp::new(move |request, _| {
@@ -111,7 +111,7 @@ impl Scene {
     }
 }
 
-/// The next events, so many.
+/// The next `count` events.
 async fn next(messages: &mut Subscription, count: usize) -> Vec<String> {
     let mut events = Vec::new();
     for _ in 0..count {
@@ -165,7 +165,7 @@ in_both_formats! {
         let mut messages = scene.filling().await;
         scene.send([message(1, "a"), anew(1), message(2, "b")]);
         assert_eq!(next(&mut messages, 2).await, ["a", "b"]);
-        // What moved the channel's position without being a message is nothing missed.
+        // A frame that moves the position without a message is no missed message.
         scene.send([anew(9), message(10, "c")]);
         assert_eq!(next(&mut messages, 1).await, ["c"]);
     }
@@ -238,7 +238,7 @@ in_both_formats! {
         scene.send([message(1, "a"), anew(2), message(3, "c")]);
         let start = Instant::now();
         assert_eq!(next(&mut messages, 1).await, ["a"]);
-        // Giving up waiting loses nothing and asks nothing again.
+        // An abandoned wait loses no message and repeats no request.
         assert!(timeout(Duration::from_secs(3), messages.next_event()).await.is_err());
         scene.send([message(4, "d")]);
         assert_eq!(next(&mut messages, 3).await, ["[b]", "c", "d"]);
@@ -255,7 +255,7 @@ in_both_formats! {
         let mut messages = scene.filling().await;
         scene.send([message(1, "a"), anew(2), message(3, "c"), anew(4), message(5, "e")]);
         assert_eq!(next(&mut messages, 5).await, ["a", "[b]", "c", "[d]", "e"]);
-        // With nothing between them they are one.
+        // Gaps without a message between them are joined.
         history.add(6, json!({ "name": "f" }));
         history.add(7, json!({ "name": "g" }));
         scene.send([anew(6), anew(7)]);
@@ -287,10 +287,10 @@ in_both_formats! {
         let history = History::of(1, &["a", "b", "c", "d", "e", "f"]);
         let mut scene = Scene::new(format, history.http()).await;
         let mut messages = scene.filling().await;
-        // As with the parameter `rewind`: it begins before what was received last.
+        // As with the parameter `rewind`: the attachment begins before the last received message.
         scene.send([message(1, "a"), message(2, "b"), anew(1), message(2, "b"), message(3, "c")]);
         assert_eq!(next(&mut messages, 3).await, ["a", "b", "c"]);
-        // What history has already is delivered, too.
+        // Messages that history already has are delivered, too.
         scene.send([anew(5), message(5, "e"), message(6, "f")]);
         assert_eq!(next(&mut messages, 3).await, ["[d]", "[e]", "f"]);
         quiet(&scene.client, &mut scene.peer).await;
@@ -304,7 +304,7 @@ in_both_formats! {
         let history = History::of(1, &["a", "b"]);
         let mut scene = Scene::new(format, history.http()).await;
         let mut messages = scene.filling().await;
-        // The service does not say that it has moved the channel.
+        // The service does not report the new position.
         let ServerFrame::Message(mut first) = message(1, "a") else { unreachable!() };
         first.channel_serial = None;
         scene.send([ServerFrame::Message(first), anew(2), message(3, "c")]);
@@ -393,7 +393,7 @@ in_both_formats! {
         assert_eq!(next(&mut messages, 21).await, expected);
         let limits: Vec<_> =
             scene.http.requests().iter().map(|request| request.param("limit").unwrap()).collect();
-        // Each attempt asks for the newest message before the gap first.
+        // Each attempt first requests the newest message before the gap.
         assert_eq!(limits, ["1", "20", "1", "10", "10"]);
     }
 }
@@ -437,14 +437,14 @@ in_both_formats! {
 
 in_both_formats! {
     async fn a_gap_beyond_the_history_is_reported(format) {
-        // What was received last is kept no more: nobody knows what else.
+        // The service no longer keeps the last received message, so others may be lost.
         let history = History::of(3, &["c", "d"]);
         let mut scene = Scene::new(format, history.http()).await;
         let mut messages = scene.filling().await;
         scene.send([message(1, "a"), anew(4), message(5, "e")]);
         let expected = ["a", "gap 001..004 - 90003", "[c]", "[d]", "e"];
         assert_eq!(next(&mut messages, 5).await, expected);
-        // Now something is known.
+        // After this message, the start of a gap is known.
         scene.send([anew(6), message(7, "g")]);
         history.add(5, json!({ "name": "e" }));
         history.add(6, json!({ "name": "f" }));

@@ -1,4 +1,4 @@
-//! When a gap is told, and when not.
+//! The causes of a gap notice.
 
 use capably::{Realtime, realtime::ConnectionState};
 use capably_protocol::{ClientFrame, frame::Connected};
@@ -7,14 +7,14 @@ use tracing::Level;
 use super::*;
 use crate::{http::log::Log, in_both_formats};
 
-/// A CONNECTED of another connection than the one asked for.
+/// A CONNECTED of a connection other than the requested one.
 fn not_continued() -> ServerFrame {
     connected_frame_with("connection-2", "key-2", |frame: &mut Connected| {
         frame.error = Some(info(80018, 400));
     })
 }
 
-/// Lets the client have another connection than the one it had.
+/// Gives the client a new connection.
 async fn connect_anew(client: &Realtime, service: &mut Service) -> Peer {
     let mut peer = service.accept().await;
     peer.send(not_continued());
@@ -38,7 +38,7 @@ in_both_formats! {
         assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("002"));
         peer.send(resumed(2));
         peer.send(message(3, "b"));
-        // Another that continues.
+        // Another ATTACHED that continues.
         peer.send(resumed(3));
         peer.send(message(4, "c"));
         quiet(&client, &mut peer).await;
@@ -86,7 +86,7 @@ in_both_formats! {
         peer.send(message(6, "b"));
         quiet(&client, &mut peer).await;
         assert_eq!(said(&mut messages), ["a", "gap 001..005 80018 -", "b"]);
-        // It is not the reason of what comes later.
+        // The old reason does not apply to later gaps.
         peer.send(anew(7));
         quiet(&client, &mut peer).await;
         assert_eq!(said(&mut messages), ["gap 006..007 - -"]);
@@ -119,7 +119,7 @@ in_both_formats! {
         quiet(&client, &mut peer).await;
         let mut peer = resume(&client, &mut service, peer).await;
         assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("001"));
-        // It is not passed on, but comes again.
+        // The message is not delivered, but the service repeats it.
         peer.send(message(2, "b"));
         peer.send(resumed(1));
         peer.send(message(2, "b"));
@@ -130,7 +130,7 @@ in_both_formats! {
         assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("002"));
         peer.send(message(3, "c"));
         quiet(&client, &mut peer).await;
-        // From here on, it does not.
+        // From here on, the service does not repeat it.
         let mut peer = resume(&client, &mut service, peer).await;
         assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("003"));
         peer.send(resumed(3));
@@ -156,10 +156,10 @@ in_both_formats! {
         quiet(&client, &mut peer).await;
         let mut peer = resume(&client, &mut service, peer).await;
         assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("001"));
-        // It moves the channel, and is not passed on.
+        // The message moves the position, and is not delivered.
         peer.send(message(2, "b"));
         quiet(&client, &mut peer).await;
-        // The first drop asks to continue after it; the second has nothing more to remember.
+        // The first attach requests to continue after it; the second drop must not forget the gap.
         for _ in 0..2 {
             peer = resume(&client, &mut service, peer).await;
             assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("002"));
@@ -179,7 +179,7 @@ in_both_formats! {
         peer.send(message(1, "a"));
         quiet(&client, &mut peer).await;
         suspend(&client, &mut service, peer).await;
-        // Whoever joins now is to miss nothing either.
+        // A new listener must receive the gap, too.
         let mut late = channel.subscribe().await.unwrap();
         let mut peer = service.accept().await;
         peer.send(connected_frame("connection-2", "key-2"));
@@ -243,7 +243,7 @@ in_both_formats! {
         assert_eq!(said(&mut old), ["a", "gap 001..005 - -", "b"]);
         assert_eq!(said(&mut new), ["b"]);
         assert_eq!(said(&mut idle), ["b"]);
-        // From now on they all are.
+        // All later attaches are refused.
         peer.send(anew(7));
         quiet(&client, &mut peer).await;
         for messages in [&mut old, &mut new, &mut idle] {

@@ -6,14 +6,14 @@ use capably_protocol::Format;
 use super::*;
 use crate::in_both_formats;
 
-/// What a subscription of this capacity says of frames that arrived before it took any.
+/// The events of a subscription with this capacity, when all frames arrive before it reads any.
 async fn said_of(format: Format, capacity: usize, frames: Vec<ServerFrame>) -> Vec<String> {
     let (client, _service, mut peer, channel) = with_channel(format).await;
     let subscribe = channel.subscribe().capacity(capacity).overflow(Overflow::DropOldest);
     let mut messages = subscribe.await.unwrap();
     for frame in frames {
         peer.send(frame);
-        // Each is a batch of its own.
+        // Each frame is a separate batch.
         quiet(&client, &mut peer).await;
     }
     said(&mut messages)

@@ -1,4 +1,4 @@
-//! What the states of channel and connection do to presence (RTP1, RTP5, RTP13, RTL11).
+//! The effects of channel and connection states on presence (RTP1, RTP5, RTP13, RTL11).
 
 use capably::{
     PresenceAction::{Enter, Leave},
@@ -74,7 +74,7 @@ in_both_formats! {
         let (result, ()) = tokio::join!(channel.detach(), detach);
         result.unwrap();
         assert!(!channel.presence().sync_complete());
-        // Asking attaches; who was there before has not been heard of.
+        // The request attaches the channel; earlier members are unknown.
         let ask = channel.presence().get().wait_for_sync(false);
         let answer = answer_attach(&mut peer, vec![present("alice", "c1:0:0")]);
         let (members, ()) = tokio::join!(ask.into_future(), answer);
@@ -94,11 +94,11 @@ in_both_formats! {
         let mut leaves = channel.presence().subscribe().action(Leave).await.unwrap();
         peer.send(error(Some("ch"), 90001, 500));
         channel.when(ChannelState::Failed).await.unwrap();
-        // The subscription ends with the channel, and nobody left before.
+        // The subscription ends with the channel, and receives no leave before.
         assert_eq!(leaves.next().await, None);
         assert_eq!(leaves.end_reason().unwrap().code().0, 90001);
         assert_eq!(code(channel.presence().get().await), 90001);
-        // Attached again, the channel knows whoever is there then.
+        // After the next attach, the channel has the members of that time.
         attach_to(&channel, &mut peer, vec![present("bob", "c2:0:0")]).await;
         assert_eq!(clients(&channel.presence().get().await.unwrap()), ["bob"]);
     }
@@ -137,7 +137,7 @@ in_both_formats! {
         let members = channel.presence().get().wait_for_sync(false).await.unwrap();
         assert_eq!(clients(&members), ["alice", "bob"]);
 
-        // Attached again, only what has changed since is told.
+        // After the next attach, only the changes are delivered.
         let mut events = channel.presence().subscribe().await.unwrap();
         let mut peer = service.accept().await;
         peer.send(connected_frame("connection-2", "key-2"));

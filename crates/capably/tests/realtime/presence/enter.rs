@@ -78,7 +78,7 @@ in_both_formats! {
     }
 }
 
-/// Every way to say something of a member: for oneself, or for a client.
+/// Every presence call: for the client itself, and for another client id.
 fn changes(channel: &Channel, client: Option<&str>) -> [(PresenceChange, PresenceAction); 3] {
     let presence = channel.presence();
     match client {
@@ -162,7 +162,7 @@ in_both_formats! {
         let channel = client.channels().get("ch");
         attach(&channel, &mut peer).await;
         assert_eq!(code(channel.presence().enter().await), 91000);
-        // Nor is `*` anybody that it may speak for.
+        // `*` is no valid client id of a member either.
         assert_eq!(code(channel.presence().enter_client("*").await), 40012);
         assert_eq!(code(channel.presence().enter_client("").await), 40012);
         quiet(&client, &mut peer).await;
@@ -193,7 +193,7 @@ in_both_formats! {
     }
 }
 
-/// The service refuses a change, and the client is told why.
+/// The service refuses a change, and the call returns its error.
 async fn refused(peer: &mut Peer, change: PresenceChange, refusal: u32, status: u16) {
     let answer = async {
         let publish = said(peer).await;
@@ -249,8 +249,8 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTP15c/enterclient-no-side-effects-0
     async fn entering_for_others_leaves_the_own_member(format) {
-        // Whoever may speak for others has no client id to enter with, and is told so once connected; what
-        // is said before reaches the service as it is.
+        // A wildcard client has no client id to enter with, and gets an error once connected. An enter from before the
+        // connection reaches the service unchanged.
         let (client, mut service) = client(format);
         let channel = client.channels().get("ch");
         client.connection().connect();
@@ -276,7 +276,7 @@ in_both_formats! {
     }
 }
 
-/// Enters so many members, each a client of its own. The service tells `echo` of each.
+/// Enters this many members, each with its own client id. The service delivers each to `echo`.
 async fn enter_many(
     channel: &Channel,
     peer: &mut Peer,
@@ -299,7 +299,7 @@ async fn enter_many(
     assert!(results.into_iter().all(|result| result.is_ok()));
 }
 
-/// The members that were entered so, as the service tells of them.
+/// The entered members, as the service delivers them.
 fn members_of(connection: &str, count: usize, action: PresenceAction) -> Vec<PresenceMessage> {
     let member = |number| {
         let (client, data) = (format!("user-{number}"), format!("data-{number}"));

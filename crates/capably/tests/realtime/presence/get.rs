@@ -1,4 +1,4 @@
-//! Asking who is present (RTP11).
+//! Requests for the present members (RTP11).
 
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ in_both_formats! {
         assert_eq!(channel.state(), ChannelState::Attached);
         quiet(&client, &mut peer).await;
 
-        // Asked while the channel detaches, it is attached again.
+        // A request during a detach attaches the channel again.
         let detaching = detaching(&channel);
         peer.expect_detach("ch").await;
         let asking = asking(&channel);
@@ -207,7 +207,7 @@ in_both_formats! {
         let (client, _service, mut peer, channel) = awaiting_sync(format).await;
         let start = Instant::now();
         let asking = asking(&channel);
-        // A page gives the next one time.
+        // Each page of the sync restarts the time limit.
         tokio::time::sleep(Duration::from_secs(6)).await;
         peer.send(sync("seq1:cursor1", vec![present("alice", "c1:0:0")]));
         quiet(&client, &mut peer).await;
@@ -215,7 +215,7 @@ in_both_formats! {
         assert_eq!((error.code().0, error.status()), (50003, Some(408)));
         assert_eq!(start.elapsed().as_secs(), 16);
         assert_eq!(channel.state(), ChannelState::Attached);
-        // The sync still counts, should it go on.
+        // The sync still counts if it continues.
         peer.send(sync("seq1:", vec![present("bob", "c2:0:0")]));
         let members = channel.presence().get().await.unwrap();
         assert_eq!(clients(&members), ["alice", "bob"]);

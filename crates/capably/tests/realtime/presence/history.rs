@@ -1,4 +1,4 @@
-//! What members did, over REST (RTP12).
+//! Presence history, over REST (RTP12).
 
 use std::sync::Arc;
 

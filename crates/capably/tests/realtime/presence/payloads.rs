@@ -1,4 +1,4 @@
-//! What members say of themselves, encoded and encrypted (RTP8e, RTP14c).
+//! Data of members, encoded and encrypted (RTP8e, RTP14c).
 
 use capably::{
     CipherParams, Data,
@@ -59,7 +59,7 @@ in_both_formats! {
         let event = events.next().await.unwrap();
         assert_eq!((event.data.as_str(), event.encoding), (Some("secret"), None));
 
-        // Entered again, it says what it said: encrypted.
+        // The automatic enter has the same data, encrypted.
         let mut peer = reconnect(&client, &mut service, peer, "connection-2").await;
         peer.attach("ch").await;
         let again = accept(&mut peer).await;

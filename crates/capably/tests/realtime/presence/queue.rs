@@ -1,4 +1,4 @@
-//! What cannot be said yet, or not at all (RTP16, RTL11).
+//! Presence that is queued or refused (RTP16, RTL11).
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ in_both_formats! {
             with_channel_and(format, |options| options.client_id("my-client")).await;
         let detaching = detaching(&channel);
         peer.expect_detach("ch").await;
-        // Nor on one that is about to be detached.
+        // A channel that is detaching refuses it, too.
         assert_eq!(code(channel.presence().enter().await), 91001);
         peer.send(detached("ch"));
         detaching.await.unwrap().unwrap();

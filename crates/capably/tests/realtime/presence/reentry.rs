@@ -9,7 +9,7 @@ use capably_protocol::{ChannelMode, Flags};
 use super::*;
 use crate::in_both_formats;
 
-/// A client that has entered, and was told so.
+/// A client that has entered, and received its own enter.
 async fn entered(format: capably_protocol::Format) -> (capably::Realtime, Service, Peer, Channel) {
     let (client, service, mut peer, channel) =
         with_channel_and(format, |options| options.client_id("my-client")).await;
@@ -97,7 +97,7 @@ in_both_formats! {
         let (client, _service, mut peer, _channel) = entered(format).await;
         peer.send(attached_with("ch", |attached| attached.flags = Flags::RESUMED));
         quiet(&client, &mut peer).await;
-        // But on a channel that did lose something, attached as it is.
+        // A loss of continuity on an attached channel has the same effect.
         peer.send(attached("ch"));
         assert_eq!(accept(&mut peer).await.client_id.as_deref(), Some("my-client"));
         quiet(&client, &mut peer).await;
@@ -156,7 +156,7 @@ in_both_formats! {
             ..did(Leave, "my-client", "service:0:0", "")
         };
         peer.send(presence(vec![gone]));
-        // What other connections do is theirs.
+        // Members of other connections do not count.
         peer.send(presence(vec![did(Enter, "other", "connection-9:0:0", "")]));
         quiet(&client, &mut peer).await;
         assert_eq!(clients(&channel.presence().get().await.unwrap()), ["other"]);
@@ -175,7 +175,7 @@ in_both_formats! {
         peer.attach("ch").await;
         echo(&mut peer, "connection-2", "my-client").await;
         quiet(&client, &mut peer).await;
-        // On the new connection a leave counts, however its serial compares with those of the old one.
+        // On the new connection a leave counts, whatever the serials of the old connection were.
         peer.send(presence(vec![did(Present, "my-client", "connection-2:3:0", "")]));
         let leave = did(Leave, "my-client", "connection-2:4:0", "");
         peer.send(presence(vec![leave]));

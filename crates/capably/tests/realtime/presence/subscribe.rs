@@ -48,7 +48,7 @@ in_both_formats! {
         for event in alice() {
             peer.send(presence(vec![event]));
         }
-        // While the sync is under way nobody is told of a leave (RTP2h2).
+        // During a sync, no leave is delivered (RTP2h2).
         for expected in &alice()[..2] {
             assert_eq!(events.next().await.as_ref(), Some(expected));
         }
@@ -118,7 +118,7 @@ in_both_formats! {
         peer.expect_attach("ch").await;
         peer.send(error(Some("ch"), 40160, 401));
         assert_eq!(code(first.attached().await), 40160);
-        // One that comes to a failed channel is told so, and stays if it likes.
+        // A listener of a failed channel gets the error, and may stay.
         assert_eq!(code(channel.presence().subscribe().await), 90001);
         let mut second = channel.presence().subscribe().listen();
         assert_eq!(code(second.attached().await), 90001);
@@ -128,12 +128,12 @@ in_both_formats! {
         peer.send(presence(vec![did(Enter, "alice", "c1:0:0", "")]));
         expect_actions(&mut first, &[Enter]).await;
         expect_actions(&mut second, &[Enter]).await;
-        // What came of the attach stays as it was; the next failure is the end.
+        // The result of the attach does not change; the next failure ends the listener.
         assert_eq!(code(first.attached().await), 40160);
         peer.send(error(Some("ch"), 40160, 401));
         assert_eq!(first.next().await, None);
         assert_eq!(first.end_reason().unwrap().code().0, 90001);
-        // So is the release of the channel.
+        // A release of the channel ends it, too.
         let mut third = channel.presence().subscribe().attach(false).listen();
         third.attached().await.unwrap();
         client.channels().release("ch");
@@ -194,7 +194,7 @@ in_both_formats! {
             did(Enter, client, &format!("{client}:0:0"), "")
         });
         peer.send(presence(enters.to_vec()));
-        // It is a stream as well.
+        // The subscription is also a `Stream`.
         assert_eq!(events.take(3).collect::<Vec<_>>().await, enters);
     }
 }

@@ -1,4 +1,4 @@
-//! Syncs that the service starts, and frames that make little sense (RTP18, RTP2).
+//! Syncs that the service starts, and malformed presence (RTP18, RTP2).
 
 use capably::{
     PresenceAction::{Enter, Leave, Present, Update},
@@ -46,7 +46,7 @@ in_both_formats! {
         peer.send(only(vec![present("bob", "c2:0:0")]));
         quiet(&client, &mut peer).await;
         assert_eq!(clients(&channel.presence().get().await.unwrap()), ["bob"]);
-        // It takes the place of one under way as well.
+        // A new sync also replaces one in progress.
         peer.send(sync("seq2:1", vec![present("bob", "c2:0:0")]));
         peer.send(only(vec![present("carol", "c3:0:0")]));
         quiet(&client, &mut peer).await;

@@ -8,7 +8,7 @@ use capably_protocol::{
 
 use crate::{in_both_formats, support::*};
 
-/// Publishes so many messages, which the service has received.
+/// Publishes this many messages, and awaits them at the service.
 async fn submitted(channel: &capably::Channel, peer: &mut Peer, count: usize) -> Vec<Receipt> {
     let mut receipts = Vec::new();
     for _ in 0..count {
@@ -117,7 +117,7 @@ in_both_formats! {
             assert_eq!(error.message(), "an error of the service");
         }
         assert_eq!(serial(receipts.next().unwrap()).await, "serial-3");
-        // The next one counts on.
+        // The next publish has the next serial.
         let _receipt = channel.publish("n", "d").submit().await.unwrap();
         assert_eq!(peer.message().await.0, 4);
         quiet(&client, &mut peer).await;

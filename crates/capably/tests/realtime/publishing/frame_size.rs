@@ -1,4 +1,4 @@
-//! What the service would not take is not sent (CD2d).
+//! Frames above the limit of the service are not sent (CD2d).
 
 use std::future::IntoFuture;
 

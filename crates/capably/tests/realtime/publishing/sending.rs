@@ -1,4 +1,4 @@
-//! What is sent, when, and what is sent again.
+//! Sending and resending of publishes.
 
 use std::future::IntoFuture;
 
@@ -111,7 +111,7 @@ in_both_formats! {
         }
         assert_eq!(publish.items.len(), 2);
 
-        // A single message has its id as it is, and needs no name.
+        // A single message keeps its id, and needs no name.
         let _receipt = channel.publish_data("three").id("unique").submit().await.unwrap();
         let publish = peer.publish().await;
         let [message] = &publish.items[..] else { panic!("{publish:?}") };
@@ -179,7 +179,7 @@ in_both_formats! {
         detach.await.unwrap().unwrap();
         let three = channel.publish("while-detached", "data").submit().await.unwrap();
         assert_eq!(peer.message().await, (2, vec!["while-detached".to_owned()]));
-        // A channel's state says nothing of what is on its way (RTL11a).
+        // The state of a channel does not affect publishes in flight (RTL11a).
         peer.send(ack(1, 2));
         assert_eq!(two.await.unwrap().serials, [Some("serial-1".into())]);
         assert_eq!(three.await.unwrap().serials, [Some("serial-2".into())]);
@@ -375,7 +375,7 @@ in_both_formats! {
     async fn publishes_that_are_awaited_together_keep_their_order(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
-        // More than a task may do before it has to yield to the runtime.
+        // More operations than tokio lets a task do before it yields.
         const MANY: u64 = 500;
         let publishes = (0..MANY).map(|number| channel.publish(number.to_string(), "d").into_future());
         let publishes = tokio::spawn(join_all(publishes));

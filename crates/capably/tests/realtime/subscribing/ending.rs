@@ -1,4 +1,4 @@
-//! What a subscription outlasts, and what ends it.
+//! The events that a subscription outlasts, and those that end it.
 
 use capably::{Subscription, realtime::ConnectionState};
 use capably_protocol::{ClientFrame, ServerFrame};
@@ -91,7 +91,7 @@ in_both_formats! {
         assert_eq!(subscription.end_reason().unwrap().cause().unwrap().code.0, 40160);
         peer.send(messages("other", &["on it goes"]));
         assert_eq!(unharmed.next().await.unwrap().name.as_deref(), Some("on it goes"));
-        // A new one can be had once the channel is attached again.
+        // A new subscription works once the channel is attached again.
         assert_eq!(code(channel.subscribe().await), 90001);
         attach(&channel, &mut peer).await;
         let mut another = subscribed(&channel).await;
@@ -148,7 +148,7 @@ in_both_formats! {
         let subscribe = async { silent.subscribe().await };
         let (result, _) = tokio::join!(subscribe, service);
         assert_eq!(code(result), 90007);
-        // On a suspended channel it waits for the channel to attach by itself.
+        // On a suspended channel the subscription waits until the channel attaches by itself.
         let mut subscription = silent.subscribe().await.unwrap();
         peer.attach("silent").await;
         peer.send(messages("silent", &["at last"]));

@@ -16,7 +16,7 @@ fn message(name: &str, data: &str, reference: Option<(&str, &str)>) -> Message {
     Message { extras, ..Message::new(name, data) }
 }
 
-/// Those of these messages, each in a frame of its own, that come to a subscriber of these names and filters.
+/// The messages that a subscription with these names and filters receives, each sent in a separate frame.
 async fn wanted(
     format: Format,
     names: &[&str],

@@ -1,4 +1,4 @@
-//! Listening whatever comes of the attach, and ceasing to (RTL7g, RTL8).
+//! Listening that does not depend on the attach, and unsubscribing (RTL7g, RTL8).
 
 use capably::realtime::{ChannelState, RealtimeChannelOptions};
 use capably_protocol::{ChannelMode, Message, ServerFrame, frame::Delivery};
@@ -25,9 +25,9 @@ in_both_formats! {
         assert_eq!(messages.next().await.unwrap().data.as_str(), Some("after-reattach"));
         quiet(&client, &mut peer).await;
         expect_no_message(&mut messages);
-        // What came of the attach does not change.
+        // The result of the attach does not change.
         assert_eq!(code(messages.attached().await), 40160);
-        // From now on it is a subscription like any other.
+        // After that, it behaves like any subscription.
         peer.send(error(Some("ch"), 40160, 401));
         assert_eq!(messages.next().await, None);
         assert_eq!(messages.end_reason().unwrap().code().0, 90001);
@@ -44,7 +44,7 @@ in_both_formats! {
         let mut idle = channel.subscribe().attach(false).listen();
         peer.expect_attach("ch").await;
         idle.attached().await.unwrap();
-        // Giving up waiting is not giving up.
+        // An abandoned wait does not end the listener.
         tokio::select! {
             biased;
             _ = one.attached() => panic!("ATTACHED has not come"),
@@ -58,7 +58,7 @@ in_both_formats! {
             assert_eq!(one.next().await.unwrap().name.as_deref(), Some(name));
             assert_eq!(idle.next().await.unwrap().name.as_deref(), Some(name));
         }
-        // Nobody need ask.
+        // The result of the attach need not be awaited.
         assert_eq!(other.next().await.unwrap().name.as_deref(), Some("2"));
         quiet(&client, &mut peer).await;
     }
@@ -154,7 +154,7 @@ in_both_formats! {
         let _events = channel.presence().subscribe().await.unwrap();
         quiet(&client, &mut peer).await;
         assert_eq!(channel.state(), ChannelState::Initialized);
-        // The subscriber may know better.
+        // The subscriber may override it.
         let attaching = async { channel.subscribe().attach(true).await.unwrap() };
         let (_subscription, _) = tokio::join!(attaching, peer.attach("ch"));
         assert_eq!(channel.state(), ChannelState::Attached);
@@ -201,7 +201,7 @@ in_both_formats! {
         peer.send(messages("ch", &["specific", "other", "specific"]));
         quiet(&client, &mut peer).await;
         assert_eq!(channel.state(), ChannelState::Attached);
-        // Whoever comes later gets what comes later.
+        // A later subscription receives later messages.
         let mut late = subscribed(&channel).await;
         peer.send(messages("ch", &["fourth"]));
         assert_eq!(late.next().await.unwrap().name.as_deref(), Some("fourth"));

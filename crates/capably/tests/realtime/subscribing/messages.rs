@@ -1,4 +1,4 @@
-//! Who gets which messages.
+//! The messages that each subscription receives.
 
 use capably::realtime::ChannelState;
 use capably_protocol::{ClientFrame, Message, ServerFrame, frame::Delivery};
@@ -53,7 +53,7 @@ in_both_formats! {
         let expected: Vec<_> = (0..700)
             .flat_map(|frame| (0..frame % 4).map(move |item| format!("{frame}.{item}")))
             .collect();
-        // It is a stream as well.
+        // The subscription is also a `Stream`.
         let received: Vec<_> = subscription
             .take(expected.len())
             .map(|message| message.name.unwrap().to_string())
@@ -131,7 +131,7 @@ in_both_formats! {
         assert_eq!(channel.state(), ChannelState::Initialized);
         let service = async {
             peer.expect_attach("ch").await;
-            // All of it arrives before the client can look at any.
+            // All frames are queued before the client reads the first.
             peer.send(attached("ch"));
             peer.send(messages("ch", &["1", "2"]));
             peer.send(messages("ch", &["3"]));
@@ -220,7 +220,7 @@ in_both_formats! {
         let mut subscription = channel.subscribe().attach(false).await.unwrap();
         quiet(&client, &mut peer).await;
         assert_eq!(channel.state(), ChannelState::Initialized);
-        // It listens as soon as somebody attaches.
+        // The subscription receives messages once the channel is attached.
         let attach = attaching(&channel);
         peer.attach("ch").await;
         peer.send(messages("ch", &["at last"]));
@@ -256,7 +256,7 @@ in_both_formats! {
         detach.await.unwrap().unwrap();
         quiet(&client, &mut peer).await;
         expect_no_message(&mut subscription);
-        // Nor after a drop, before the channel is attached again.
+        // It receives none after a drop until the channel is attached again.
         let last = attaching(&channel);
         peer.attach("ch").await;
         last.await.unwrap().unwrap();
@@ -295,7 +295,7 @@ in_both_formats! {
         let channel = client.channels().get("ch");
         let subscribe = {
             let channel = channel.clone();
-            // One that takes nothing would hold up the connection.
+            // A subscription that is never read would delay the connection.
             tokio::spawn(async move { channel.subscribe().capacity(1).await })
         };
         peer.expect_attach("ch").await;

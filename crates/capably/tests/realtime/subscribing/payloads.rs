@@ -1,4 +1,4 @@
-//! What messages hold when they arrive (RSL6, TM2).
+//! The fields of received messages (RSL6, TM2).
 
 use capably::{CipherParams, Data, Message, MessageAction, realtime::RealtimeChannelOptions};
 use capably_protocol::{ServerFrame, encoding, frame::Delivery};
@@ -43,7 +43,7 @@ in_both_formats! {
         let mut subscription = subscribed(&channel).await;
         let binary = |bytes: &'static [u8]| Data::from(bytes);
         let cases = [
-            // Each fails at its outermost step but the last ones.
+            // Each encoding fails at its outermost step, except the last ones.
             (encoded("not base64!", "base64"), "not base64!".into(), "base64"),
             (encoded("{broken", "json"), "{broken".into(), "json"),
             (encoded("x", "rot13"), "x".into(), "rot13"),
@@ -60,7 +60,7 @@ in_both_formats! {
             let received = subscription.next().await.unwrap();
             assert_eq!((received.data, received.encoding.as_deref()), (data, Some(rest)));
         }
-        // The others of the frame are not harmed.
+        // The other messages of the frame are not affected.
         let frame = Delivery::new("ch", vec![encoded("x", "rot13"), Message::new("next", "fine")]);
         peer.send(ServerFrame::Message(frame));
         assert_eq!(subscription.next().await.unwrap().encoding.as_deref(), Some("rot13"));
@@ -83,7 +83,7 @@ in_both_formats! {
             encoding::encode(&mut message.data, &mut message.encoding, cipher).unwrap();
             peer.send(ServerFrame::Message(Delivery::new("ch", vec![message])));
         };
-        // A key of another length says so in the encoding; it is not even tried.
+        // The encoding names another key length, so decryption is not tried.
         encrypted(&CipherParams::from_key(&[2; 16]).unwrap());
         encrypted(&own);
         let received = subscription.next().await.unwrap();

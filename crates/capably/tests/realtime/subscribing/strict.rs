@@ -1,4 +1,4 @@
-//! Subscribing in vain (RTL7i, TO3r).
+//! Subscribing without the mode (RTL7i, TO3r).
 
 use capably::realtime::{Channel, ChannelState};
 use capably_protocol::ChannelMode;
@@ -41,7 +41,7 @@ in_both_formats! {
         assert_eq!(channel.state(), ChannelState::Attached);
         assert_eq!(refusal(channel.subscribe().await), (90009, Some(400)));
         assert_eq!(refusal(channel.subscribe().attach(false).await), (90009, Some(400)));
-        // What counts is what the service granted last.
+        // The modes that the service granted last decide.
         grant(&mut peer, &[ChannelMode::Subscribe]);
         quiet(&client, &mut peer).await;
         let mut subscription = channel.subscribe().await.unwrap();
@@ -63,7 +63,7 @@ in_both_formats! {
         peer.send(detached("ch"));
         detach.await.unwrap().unwrap();
         let _another = channel.subscribe().attach(false).await.unwrap();
-        // Who was there before stays.
+        // Earlier subscriptions stay.
         let _third = subscribe(&channel, &mut peer, &[ChannelMode::Subscribe]).await.unwrap();
         peer.send(messages("ch", &["at last"]));
         assert_eq!(subscription.next().await.unwrap().name.as_deref(), Some("at last"));
@@ -93,7 +93,7 @@ in_both_formats! {
         let message = "the channel is attached without the mode presence_subscribe, so its members are \
             not known; with strict_mode the operation would fail with this error";
         assert_eq!(log.said()[1].message, message);
-        // The next attachment is another matter.
+        // The next attachment is checked again.
         grant(&mut peer, &[ChannelMode::Presence]);
         quiet(&client, &mut peer).await;
         let _fourth = channel.subscribe().await.unwrap();

@@ -17,7 +17,7 @@ in_both_formats! {
         assert_eq!(asked.load(Ordering::Relaxed), 1);
         let mut changes = client.connection().changes();
         scene.faults.connections().inject_to_client(ServerFrame::Auth);
-        // The service takes the new token, and says so.
+        // The service accepts the new token, and sends CONNECTED.
         let change = within(changes.next()).await.unwrap();
         assert_eq!(change.event, ConnectionEvent::Update);
         let states = (change.previous, change.current);
@@ -27,7 +27,7 @@ in_both_formats! {
         assert_eq!(client.connection().id(), id);
         assert_eq!(scene.log().client_frames(Action::Auth).len(), 1);
         assert_eq!(scene.log().connects().len(), 1);
-        // Nothing else has happened to the connection.
+        // The connection has no other change.
         within(client.close()).await;
         let last = [ConnectionState::Closing, ConnectionState::Closed];
         expect_states(&mut changes, &last).await;

@@ -1,4 +1,4 @@
-//! Connections that drop, and what goes on from them (RTN15, RTN16, RTN19).
+//! Connections that drop, and their continuation (RTN15, RTN16, RTN19).
 
 use capably::realtime::{ChannelState, ChannelStateChange};
 use capably_protocol::{
@@ -12,7 +12,7 @@ use super::*;
 const RECONNECTED: [ConnectionState; 3] =
     [ConnectionState::Disconnected, ConnectionState::Connecting, ConnectionState::Connected];
 
-/// A client that has lost its connection in this way, and has another.
+/// A client that has lost its connection through this fault, and has another.
 async fn reconnected(scene: &Scene, lose: impl FnOnce(&Connections)) -> Realtime {
     let client = scene.connected(|options| options).await;
     let key = client.connection().key().unwrap();
@@ -174,7 +174,7 @@ in_both_formats! {
             ConnectionState::Connected,
         ];
         let change = expect_states(&mut changes, &states).await;
-        // The service knows nothing of that connection, and gives another.
+        // The service does not know the connection, and opens another.
         assert_eq!(change.reason.unwrap().code.0, 80018);
         let id = client.connection().id().unwrap();
         assert_ne!(&*id, "proxy-ttl-test-id");
@@ -192,7 +192,7 @@ in_both_formats! {
         let id = client.connection().id();
         let channel = client.channels().get("test-resend-unacked");
         within(channel.attach()).await.unwrap();
-        // So that the serial is not what a new connection begins with.
+        // So that the serial differs from that of a new connection.
         within(channel.publish("event", "acknowledged").into_future()).await.unwrap();
         scene.faults.add(Rule::to_client().action(Action::Ack).times(1).suppress());
         let receipt = channel.publish("event", "test-data").submit().await.unwrap();
@@ -231,7 +231,7 @@ in_both_formats! {
         let (id, key) = (first.connection().id().unwrap(), first.connection().key().unwrap());
         within(first.channels().get("recovery-test").attach()).await.unwrap();
         let recovery_key = first.connection().create_recovery_key().await.unwrap();
-        // It is cut, and cannot come back to say goodbye.
+        // The client is cut off, so it cannot send CLOSE.
         let refused = scene.faults.add(Rule::opening().refuse());
         let mut changes = first.connection().changes();
         scene.faults.connections().close(1000);

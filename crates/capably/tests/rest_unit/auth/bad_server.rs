@@ -1,4 +1,4 @@
-//! Auth servers, and a service, that do not give a token (RSA4e, RSA4f).
+//! Auth servers and a service that return no token (RSA4e, RSA4f).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Auth callbacks that use the client whose token they are to give (RSA4e).
+//! Auth callbacks that use the client for which they provide a token (RSA4e).
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ use crate::support::scripted_http::{KEY, ScriptedHttp, respond};
 
 type Act = fn(Rest) -> BoxFuture<'static, Result<(), Error>>;
 
-/// A client whose callback does this with the client before it gives a token, and how often it is called.
+/// A client whose callback runs this with the client before it returns a token, and the number of its calls.
 fn client(http: &ScriptedHttp, binary: bool, act: Act) -> (Rest, Arc<AtomicUsize>) {
     let (own, calls) = (Arc::new(OnceLock::<Rest>::new()), Arc::new(AtomicUsize::new(0)));
     let (it, counted) = (Arc::clone(&own), Arc::clone(&calls));
@@ -36,7 +36,7 @@ fn client(http: &ScriptedHttp, binary: bool, act: Act) -> (Rest, Arc<AtomicUsize
     (rest, calls)
 }
 
-/// What needs the token.
+/// A request that needs the token.
 const NEEDY: [(&str, Act); 8] = [
     ("history", |rest| Box::pin(async move { read(&rest).await })),
     ("publish", |rest| {
@@ -73,7 +73,7 @@ async fn requests_of_a_callback_that_need_its_token_fail_at_once() {
             assert_eq!(start.elapsed(), Duration::ZERO, "{name}");
             assert_eq!(calls.load(Ordering::Relaxed), 1, "{name}");
             assert_eq!(http.requests().len(), 0, "{name}");
-            // However the callback is come to be called.
+            // Each cause of a call of the callback.
             for error in [
                 rest.auth().authorize().await.expect_err(name),
                 rest.auth().request_token().await.expect_err(name),
@@ -114,7 +114,7 @@ async fn a_callback_may_use_the_valid_token() {
     let (rest, calls) = client(&http, true, |rest| Box::pin(async move { read(&rest).await }));
     let given = AuthOptions::new().token("given");
     rest.auth().authorize().options(given).await.unwrap();
-    // Its means are those of the client again, and its token is good meanwhile.
+    // Its options are those of the client again, and its token is valid meanwhile.
     let own = {
         let rest = rest.clone();
         AuthOptions::new().auth_callback(move |_| {

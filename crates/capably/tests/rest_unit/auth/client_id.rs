@@ -1,4 +1,4 @@
-//! Who the client is (RSA7, RSA12, RSA15).
+//! The client id (RSA7, RSA12, RSA15).
 
 use capably::{ClientOptions, Rest, TokenDetails, TokenParams};
 use serde_json::json;
@@ -61,7 +61,7 @@ async fn an_auth_url_receives_the_client_id() {
     assert_eq!(requests[0].param("clientId").as_deref(), Some("url-client-id"));
 }
 
-// A REST client tells its client id by its `Auth` alone (RSC17).
+// Only `Auth` of a REST client returns its client id (RSC17).
 // UTS: rest/unit/RSC17/client-id-matches-auth-1
 #[test]
 fn auth_has_the_client_id_of_the_options() {

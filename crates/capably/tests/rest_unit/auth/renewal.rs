@@ -1,4 +1,4 @@
-//! Renewal of tokens that are no longer good (RSA4a2, RSA4b, RSC10).
+//! Renewal of expired and rejected tokens (RSA4a2, RSA4b, RSC10).
 
 use std::{
     sync::{
@@ -74,7 +74,7 @@ async fn the_status_of_the_response_counts_not_the_stated_one() {
     assert_eq!((asked.lock().unwrap().len(), http.requests().len()), (1, 1));
 }
 
-// RSA4b1 lets only the service's time count, so the test has it queried first.
+// RSA4b1 allows only the time of the service, so the test queries it first.
 // UTS: rest/unit/RSA4b1/preemptive-renewal-0
 #[tokio::test]
 async fn an_expired_token_is_renewed_before_the_request() {
@@ -105,7 +105,7 @@ async fn without_the_time_of_the_service_only_a_rejection_ends_a_token() {
             read(&rest).await.unwrap();
             assert_eq!(authorizations(&http), ["Bearer given", "Bearer given"]);
 
-            // A request for a token: good for one.
+            // A token request: valid for one token.
             let http = ScriptedHttp::new(|request, _| {
                 if request.url.contains("/requestToken") {
                     respond(201, json!({"token": "exchanged", "expires": NOW + HOUR}))
@@ -247,8 +247,7 @@ async fn a_key_renews_a_token_of_the_options() {
     assert_eq!(http.requests()[1].body()["clientId"], json!("ada"), "for the same client");
 }
 
-/// A service that accepts tokens from `token-2` on, and rejects others after a moment that differs from
-/// request to request.
+/// A service that accepts tokens from `token-2` on, and rejects others after a delay that differs for each request.
 fn strict() -> ScriptedHttp {
     ScriptedHttp::new(|request, index| {
         let wait = Duration::from_millis(1 + (index % 20) as u64);
@@ -261,7 +260,7 @@ fn strict() -> ScriptedHttp {
     })
 }
 
-/// Options with a callback that takes 5 ms for each of its tokens, or errors, and how often it was called.
+/// Options with a callback that takes 5 ms for each token or error, and the number of its calls.
 fn slow(give: fn(usize) -> Result<TokenDetails, Error>) -> (ClientOptions, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
@@ -335,7 +334,7 @@ async fn a_finished_renewal_is_not_shared() {
     let http = ScriptedHttp::always(respond(200, json!([])));
     let (options, calls) = slow(|_| Err(Error::new(ErrorCode(50000), 500, "down")));
     let rest = http.rest_with(options);
-    // Waits for the renewal, and does not look when it is over.
+    // Waits for the renewal, and is not polled when it ends.
     let mut idle = Box::pin(read(&rest));
     assert!(futures_util::FutureExt::now_or_never(idle.as_mut()).is_none());
     read(&rest).await.unwrap_err();
@@ -361,7 +360,7 @@ async fn a_renewal_outlasts_an_abandoned_request() {
     second.unwrap();
     assert_eq!(calls.load(Ordering::Relaxed), 1);
 
-    // It also goes on when nobody waits for it, for whoever comes next.
+    // The renewal also continues without a waiting request, for the next one.
     let (options, calls) = slow(token);
     let rest = http.rest_with(options);
     let lone = tokio::time::timeout(Duration::from_millis(1), read(&rest)).await;

@@ -27,14 +27,14 @@ fn rests(http: &ScriptedHttp) -> [capably::Rest; 2] {
     [true, false].map(|binary| http.rest_with(ClientOptions::new(KEY).use_binary_protocol(binary)))
 }
 
-/// What the clients of both formats have asked for.
+/// The requests of the clients of both formats.
 fn asked(http: &ScriptedHttp) -> Vec<Request> {
     let requests = http.requests();
     assert_eq!(requests.len(), 2);
     requests
 }
 
-/// What each format's client sends for these targets.
+/// The body that the client of each format sends for these targets.
 async fn sent(targets: &[RevocationTarget]) -> Vec<Request> {
     let http = ScriptedHttp::always(respond(201, json!([success("clientId:alice")])));
     for rest in rests(&http) {
@@ -43,7 +43,7 @@ async fn sent(targets: &[RevocationTarget]) -> Vec<Request> {
     asked(&http)
 }
 
-/// What each format's client makes of this answer.
+/// The result of the client of each format for this answer.
 async fn answered(body: Value) -> Vec<RevocationResult> {
     let http = ScriptedHttp::always(respond(201, body));
     let mut results = Vec::new();

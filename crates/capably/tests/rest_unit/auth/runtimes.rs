@@ -1,4 +1,4 @@
-//! Runtimes that end, or stand still, while a token is renewed (RSA4b).
+//! Runtimes that end or stall while a token is renewed (RSA4b).
 
 use std::{
     sync::{
@@ -40,7 +40,7 @@ fn client() -> (Rest, ScriptedHttp, Arc<AtomicUsize>) {
     (rest, http, calls)
 }
 
-/// Begins a renewal on this runtime.
+/// Starts a renewal on this runtime.
 fn begin(runtime: &Runtime, rest: &Rest) {
     runtime.block_on(async {
         let mut request = Box::pin(read(rest));
@@ -79,7 +79,7 @@ fn a_renewal_on_a_stalled_runtime_times_out_for_waiting_requests() {
         let (one, two) = tokio::join!(read(&rest), read(&rest));
         one.unwrap();
         two.unwrap();
-        // 10 s for the callback, and twice 25 s for what may follow.
+        // 10 s for the callback, and twice 25 s for the following steps.
         assert_eq!(start.elapsed(), Duration::from_secs(60));
     });
     assert_eq!(calls.load(Ordering::Relaxed), 2);

@@ -82,7 +82,7 @@ async fn token_details_change_with_each_authorization() {
     }
 }
 
-// RSA4b1 lets only the service's time count, so the test has it queried first.
+// RSA4b1 allows only the time of the service, so the test queries it first.
 // UTS: rest/unit/RSA16c/updated-after-expiry-renewal-2
 #[tokio::test]
 async fn token_details_change_when_an_expired_token_is_renewed() {

@@ -19,7 +19,7 @@ fn a_token() -> Answer {
     served_json(200, &json!({"token": "authurl-token", "expires": NOW + 3_600_000}))
 }
 
-/// What the auth server is asked by a client with these options.
+/// The request to the auth server by a client with these options.
 async fn asked(options: ClientOptions) -> Request {
     let http = auth_server(a_token());
     read(&http.rest_with(options)).await.unwrap();
