@@ -57,6 +57,7 @@ impl Channel {
 
     /// The channel left ATTACHED.
     pub(super) fn left(&mut self, cause: Option<&ErrorInfo>) {
+        // Without a serial, the recorded position stays: `begin_anew` has dropped the serial already.
         if self.channel_serial.is_some() {
             self.continuity.position.clone_from(&self.channel_serial);
         }
@@ -107,6 +108,7 @@ impl Channel {
         let Continuity { position, cause, passed_over: _, missed } =
             mem::take(&mut self.continuity);
         (!resumed || missed).then(|| {
+            // The error of ATTACHED is about this channel; the cause may be that of the whole connection.
             let reason = attached.error.clone().or(cause);
             Gap { reason, after: position, until: attached.channel_serial.clone(), time }
         })

@@ -65,8 +65,10 @@ impl Deltas {
             return self.apply(message, cipher, decoder);
         }
         let Message { id, data, encoding, .. } = message;
+        // If base64 is broken, no base is left: a delta to this message must start a recovery.
         self.base = None;
         encoding::strip_base64(data, encoding)?;
+        // Before the other steps: the service computes deltas over the payload as it stores it (RTL19b).
         self.base = Some(Base { id: id.clone(), payload: data.clone() });
         encoding::decode(data, encoding, cipher)
     }
@@ -94,6 +96,7 @@ impl Deltas {
         });
         match (payload, decoded) {
             (Some(payload), decoded) => {
+                // Even if a later step fails: the next delta refers to the result of this one (RTL19c).
                 self.base = Some(Base { id: id.clone(), payload });
                 decoded
             }

@@ -41,6 +41,7 @@ impl Connection {
     /// Starts an attempt, at the primary domain (RTN17i).
     pub(super) fn start_connecting(&mut self, cx: &mut ConnectionCx<'_>) {
         let retrying = matches!(self.state, State::Disconnected | State::Suspended);
+        // A retry keeps the deadline: it counts from the loss of the connection, not from each attempt.
         if !retrying {
             // The time without a connection starts here (RTN14e).
             cx.timers.set(Timer::Suspend, cx.now.instant + self.state_ttl);
@@ -133,6 +134,7 @@ impl Connection {
             true => cx.config.fallback_hosts.clone(),
             false => Vec::new(),
         };
+        // In random order, so that the clients of a failed host spread over the others (RTN17j).
         cx.rng.shuffle(&mut fallbacks);
         self.attempt.fallbacks = Some(fallbacks);
         self.dial_fallback(cx);
@@ -155,6 +157,7 @@ impl Connection {
     /// The step that the attempt waits for took too long (RTN14c).
     pub(crate) fn connect_timed_out(&mut self, cx: &mut ConnectionCx<'_>) {
         match self.state {
+            // A check without an answer counts as offline: the fallback domains would time out as well.
             State::Connecting(Phase::Checking(_)) => self.checked(false, cx),
             State::Connecting(_) => {
                 if let Some(transport) = self.dialled() {
@@ -228,6 +231,7 @@ impl Connection {
             cx.fail_operations(&error);
             cx.effect(Effect::Suspended(error));
         } else {
+            // The attempt ends in SUSPENDED if it fails; to stop it here could throw away a good connection.
             self.attempt.overdue = true;
         }
     }

@@ -469,6 +469,7 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(crate) fn integer<T: Integer>(&mut self) -> Result<Option<T>, Fault> {
         if let [value @ 0x00..=0x7f, rest @ ..] = self.rest {
+            // Actions, flags and counts are nearly always below 128: one byte, without a token.
             self.rest = rest;
             return Ok(T::from_wire((*value).into()));
         }
