@@ -25,8 +25,8 @@ with_secrets! {
 }
 
 impl RecoveryKey {
-    /// The key as text, to be stored; any unicode channel name survives (RTN16g1). Whoever has it can take
-    /// over the connection.
+    /// The key as text, to be stored. It can contain any Unicode channel name (RTN16g1). It is a secret: a client with
+    /// the key can take over the connection.
     pub fn encode(&self) -> String {
         serde_json::to_string(self).expect("a struct of text and numbers has a JSON form")
     }

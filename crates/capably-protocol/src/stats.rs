@@ -13,8 +13,8 @@ pub use interval::StatsInterval;
 
 /// The statistics of an app in one interval (TS1).
 ///
-/// Services have sent statistics in two shapes: nested, and as [`entries`](Self::entries) with dotted
-/// names. Both are read, the nested one by the names that its numbers have in the other.
+/// Services have sent statistics in two shapes: nested, and as [`entries`](Self::entries) with dotted names. The reader
+/// accepts both, and gives the numbers of the nested shape their dotted names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", rename_all = "camelCase", default)]
 pub struct Stats {
@@ -70,7 +70,7 @@ named! {
     }
 }
 
-// `remote` makes serde derive inherent functions `deserialize` and `serialize` for the fields. The traits below call them.
+// `remote` makes serde derive inherent functions `deserialize` and `serialize` for the fields. The traits call them.
 impl<'de> Deserialize<'de> for Stats {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let Some(mut object) = lenient::optional_object(d)? else {

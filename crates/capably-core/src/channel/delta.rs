@@ -131,8 +131,8 @@ impl Deltas {
 }
 
 impl Channel {
-    /// A delta could not be applied, so none of those that follow can: the service is asked to send again, in
-    /// full, what follows the message that was decoded last (RTL18).
+    /// A delta could not be applied, so no later delta can. The client asks the service to send the messages after the
+    /// last decoded one again, the first of them in full (RTL18).
     ///
     /// Frames that arrive meanwhile are dropped, as the channel is not attached (RTL17), so there is one recovery
     /// at a time.
