@@ -48,13 +48,17 @@ pub(crate) fn bench(root: &Path) -> Outcome {
     Ok("all benches ran".to_owned())
 }
 
-fn cargo(root: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Result<(), String> {
+pub(crate) fn cargo(
+    root: &Path,
+    arguments: &[&str],
+    settings: &[(&str, &str)],
+) -> Result<(), String> {
     let mut command = Command::new("cargo");
     command.args(arguments).envs(settings.iter().copied()).current_dir(root);
     run(&mut command)
 }
 
-fn run(command: &mut Command) -> Result<(), String> {
+pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     let named = format!("{:?}", command.get_program()).replace('"', "");
     match command.status() {
         Ok(status) if status.success() => Ok(()),

@@ -2,6 +2,7 @@
 
 mod chores;
 mod codes;
+mod package;
 mod pure;
 mod spec;
 
@@ -21,6 +22,8 @@ Usage: cargo xtask <task>
   pure                  fail if a pure crate depends on a runtime, a socket, a clock or randomness
   spec                  print how much of the specification has a test; fail if a section has less than before
   spec --raise          make the present coverage the least that each section must have
+
+  package               fail if a published crate, or its tests, do not build from its archive
 
   lint                  check formatting, clippy (default, no and all features) and docs; warnings are errors
   hours [seed]          run 1,000 simulated hours of drops and refusals, or only the hour of a seed
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         ["hours", seed] => chores::hours(&root, Some(seed)),
         ["interop"] => chores::interop(&root),
         ["bench"] => chores::bench(&root),
+        ["package"] => package::check(&root),
         _ => Err(USAGE.to_owned()),
     };
     // An error means that the output is closed: there is nowhere to report it.

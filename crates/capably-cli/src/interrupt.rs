@@ -5,15 +5,24 @@ use std::io;
 use crate::failure::Failure;
 
 #[cfg(unix)]
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind, signal};
 #[cfg(windows)]
 use tokio::signal::windows::{CtrlBreak, CtrlC, ctrl_break, ctrl_c};
+
+/// A signal to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Ctrl-C.
+    Interrupt,
+    /// The request of a service manager: SIGTERM, or Ctrl-Break on Windows.
+    Terminate,
+}
 
 /// The signals to end. After [`Interrupts::listen`], Ctrl-C does not end the process by itself.
 #[derive(Debug)]
 pub(crate) struct Interrupts {
     #[cfg(unix)]
-    signals: (Signal, Signal),
+    signals: (unix::Signal, unix::Signal),
     #[cfg(windows)]
     signals: (CtrlC, CtrlBreak),
 }
@@ -31,10 +40,10 @@ impl Interrupts {
     }
 
     /// Waits for the next signal to end.
-    pub(crate) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.signals.0.recv() => {}
-            _ = self.signals.1.recv() => {}
+            _ = self.signals.0.recv() => Signal::Interrupt,
+            _ = self.signals.1.recv() => Signal::Terminate,
         }
     }
 }

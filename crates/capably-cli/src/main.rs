@@ -3,15 +3,15 @@
 mod commands;
 mod failure;
 mod interrupt;
+mod log;
 mod output;
 mod payload;
 mod service;
 mod stats;
 
-use std::{io, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::commands::Command;
 
@@ -48,24 +48,11 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if cli.verbose {
-        log_to_stderr();
-    }
+    log::start(cli.verbose, cli.command.log_format());
     match commands::run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
-}
-
-fn log_to_stderr() {
-    let filter =
-        EnvFilter::builder().with_default_directive(LevelFilter::DEBUG.into()).from_env_lossy();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        // With a closed stderr, reporting the error would panic.
-        .log_internal_errors(false)
-        .init();
 }
 
 #[cfg(test)]

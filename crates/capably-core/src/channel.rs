@@ -5,8 +5,8 @@ use std::{collections::VecDeque, mem};
 use capably_protocol::{ChannelMode, ErrorInfo, Str, frame::Params};
 
 use crate::{
-    ChannelEvent, ChannelId, ChannelState, ChannelStateChange, Event, OpId, Timer, context::Cx,
-    presence::Presence,
+    ChannelEvent, ChannelId, ChannelState, ChannelStateChange, Event, Instant, OpId, Timer,
+    context::Cx, presence::Presence,
 };
 
 mod annotations;
@@ -65,11 +65,14 @@ pub struct Channel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Initialized,
-    Attaching,
+    Attaching {
+        since: Instant,
+    },
     Attached,
     Detaching {
         /// If the service does not confirm the detach, the channel is attached again, not detached (RTL5f).
         from_attached: bool,
+        since: Instant,
     },
     Detached,
     Suspended,
@@ -119,7 +122,7 @@ impl Channel {
     pub fn state(&self) -> ChannelState {
         match self.state {
             State::Initialized => ChannelState::Initialized,
-            State::Attaching => ChannelState::Attaching,
+            State::Attaching { .. } => ChannelState::Attaching,
             State::Attached => ChannelState::Attached,
             State::Detaching { .. } => ChannelState::Detaching,
             State::Detached => ChannelState::Detached,
@@ -160,7 +163,10 @@ impl Channel {
             return;
         }
         match self.state {
-            State::Attaching | State::Attached | State::Detaching { .. } | State::Suspended => {
+            State::Attaching { .. }
+            | State::Attached
+            | State::Detaching { .. }
+            | State::Suspended => {
                 if serial.is_some() {
                     self.channel_serial = serial;
                 }

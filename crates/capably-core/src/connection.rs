@@ -270,6 +270,9 @@ impl Connection {
             ConnectionState::Connected => cx.effect(Effect::Connected),
             ConnectionState::Disconnected => {
                 cx.effect(Effect::Disconnected);
+                if previous == ConnectionState::Connected {
+                    cx.effect(Effect::Lost);
+                }
                 if !cx.config.queue_messages {
                     let error = reason.clone().unwrap_or_else(errors::transport_lost);
                     cx.effect(Effect::FailPublishes(error));

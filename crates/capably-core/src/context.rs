@@ -5,8 +5,8 @@ use std::{collections::VecDeque, sync::Arc};
 use capably_protocol::{ClientFrame, ErrorInfo};
 
 use crate::{
-    Config, ConnectionState, Event, Now, OpId, Outcome, Output, Timer, connection::Connection,
-    timers::Timers,
+    Config, ConnectionState, Event, Instant, Now, OpId, Outcome, Output, Timer,
+    connection::Connection, timers::Timers,
 };
 
 /// The parts of a client that all its sub-machines use. The sub-machines see them as a [`Cx`].
@@ -78,6 +78,16 @@ impl Cx<'_> {
     /// Sets the deadline for an answer of the service: the realtimeRequestTimeout from here.
     pub(crate) fn await_answer(&mut self, timer: Timer) {
         self.timers.set(timer, self.now.instant + self.config.realtime_request_timeout);
+    }
+
+    /// Whether an operation that has waited since then does not survive this loss of the connection.
+    ///
+    /// Each loss has frames sent again with a new deadline (RTN19a, RTN19b), and each new connection puts off SUSPENDED
+    /// (RTN14e). While the connection flaps, nothing else would ever end an operation. An outage alone ends none: the
+    /// connection is suspended first, or comes back, and then the service can still answer.
+    pub(crate) fn is_overdue(&self, since: Instant) -> bool {
+        let limit = self.connection.state_ttl.saturating_add(self.config.realtime_request_timeout);
+        self.now.instant.since(since) >= limit
     }
 
     /// Limits how long operations wait for a client that the application does not connect: as long as for

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use capably_protocol::{ClientFrame, ErrorInfo, PublishResult, frame::Ack, frame::Nack};
 
-use crate::{OpId, Outcome, Timer, context::Cx, errors, frame_size};
+use crate::{Instant, OpId, Outcome, Timer, context::Cx, errors, frame_size};
 
 /// A frame that wants an acknowledgement.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(crate) struct Outbox {
     sent: VecDeque<Entry>,
     queued: VecDeque<Entry>,
     next_serial: u64,
+    /// Since when the service has acknowledged nothing, while there is a frame to acknowledge.
+    since: Instant,
 }
 
 impl Outbox {
@@ -54,6 +56,7 @@ impl Outbox {
             Err(error) => cx.done(op, Err(error)),
             Ok(frame) if cx.is_connected() => self.send(op, frame, cx),
             Ok(frame) => {
+                self.begin_to_wait(cx);
                 self.queued.push_back(Entry { op: Some(op), frame });
                 cx.limit_wait();
             }
@@ -67,8 +70,16 @@ impl Outbox {
         frame: ClientFrame,
         cx: &mut Cx<'_>,
     ) {
+        self.begin_to_wait(cx);
         self.dispatch(Entry { op: op.into(), frame }, cx);
         self.await_ack(cx);
+    }
+
+    /// A frame is added: if it is the first, the wait for an acknowledgement begins.
+    fn begin_to_wait(&mut self, cx: &Cx<'_>) {
+        if self.sent.is_empty() && self.queued.is_empty() {
+            self.since = cx.now.instant;
+        }
     }
 
     fn dispatch(&mut self, mut entry: Entry, cx: &mut Cx<'_>) {
@@ -106,14 +117,24 @@ impl Outbox {
         }
     }
 
+    /// The connection was lost. Every operation ends if the service has acknowledged nothing for too long, however often
+    /// the frames were sent again.
+    pub(crate) fn connection_lost(&mut self, cx: &mut Cx<'_>) -> Vec<Unaccepted> {
+        if cx.is_overdue(self.since) {
+            self.fail_all(&errors::ack_timed_out(), cx)
+        } else {
+            Vec::new()
+        }
+    }
+
     /// Ends the operations that an ACK settles, in order. A frame before the first acknowledged one will never
     /// be acknowledged: its operation ends with an error. An ACK of frames that were never sent settles nothing.
     pub(crate) fn acknowledge(&mut self, ack: Ack, cx: &mut Cx<'_>) -> Vec<Unaccepted> {
         let mut unaccepted = Vec::new();
-        cx.timers.clear(Timer::Ack);
-        if ack.msg_serial >= self.next_serial {
+        if !self.awaits(ack.msg_serial, ack.count) {
             return unaccepted;
         }
+        self.progressed(cx);
         self.pass_over(ack.msg_serial, &mut unaccepted, cx);
         // Results belong to serials, so those of frames settled earlier are left out.
         let settled = self.first_serial() - ack.msg_serial;
@@ -127,16 +148,27 @@ impl Outbox {
     /// Ends the operations that a NACK settles, in order; as for an ACK.
     pub(crate) fn refuse(&mut self, nack: Nack, cx: &mut Cx<'_>) -> Vec<Unaccepted> {
         let mut unaccepted = Vec::new();
-        cx.timers.clear(Timer::Ack);
-        if nack.msg_serial >= self.next_serial {
+        if !self.awaits(nack.msg_serial, nack.count) {
             return unaccepted;
         }
+        self.progressed(cx);
         self.pass_over(nack.msg_serial, &mut unaccepted, cx);
         let error = errors::from_service(nack.error, errors::refused);
         for entry in self.sent_before(nack.msg_serial.saturating_add(nack.count)) {
             entry.settle(Err(error.clone()), &mut unaccepted, cx);
         }
         unaccepted
+    }
+
+    /// Whether an acknowledgement settles anything: it is of a serial that was sent, and not of settled ones alone.
+    fn awaits(&self, msg_serial: u64, count: u64) -> bool {
+        msg_serial < self.next_serial && msg_serial.saturating_add(count) > self.first_serial()
+    }
+
+    /// The service has acknowledged a frame: the others have their whole time again.
+    fn progressed(&mut self, cx: &mut Cx<'_>) {
+        cx.timers.clear(Timer::Ack);
+        self.since = cx.now.instant;
     }
 
     /// Ends every operation with this error, sent or queued (RTN7e).

@@ -32,7 +32,7 @@ impl Pings {
         }
     }
 
-    /// The connection is there: sends the pings that waited for it.
+    /// The client is connected: sends the waiting pings.
     pub(crate) fn flush(&mut self, cx: &mut Cx<'_>) {
         for op in mem::take(&mut self.waiting) {
             self.send(op, cx);
@@ -40,8 +40,8 @@ impl Pings {
     }
 
     fn send(&mut self, op: OpId, cx: &mut Cx<'_>) {
-        // The id tells this ping's answer from that of another, and from a HEARTBEAT of the service's own
-        // accord (RTN13e).
+        // The id distinguishes the answer from that of another ping, and from a HEARTBEAT that the service sends by
+        // itself (RTN13e).
         let id: Str = format!("{:016x}", cx.rng.u64(..)).into();
         cx.await_answer(Timer::Ping(op));
         self.sent.insert(id.clone(), (op, cx.now.instant));

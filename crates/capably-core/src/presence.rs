@@ -114,6 +114,7 @@ impl Presence {
     pub(crate) fn answer(&mut self, query: MembersQuery, op: OpId, cx: &mut Cx<'_>) {
         if query.wait_for_sync && self.members.is_syncing() {
             self.waiting.push((op, query, cx.now.instant));
+            // One timer for all queries: each page of the sync sets it again, so a later query must not.
             let timer = Timer::Sync(self.channel);
             if !cx.timers.is_set(timer) {
                 cx.await_answer(timer);
@@ -132,6 +133,7 @@ impl Presence {
         outbox: &mut Outbox,
         cx: &mut Cx<'_>,
     ) {
+        // A sync of the old attachment ends here: its remaining pages will not arrive.
         self.sequence = None;
         self.members.start_sync();
         if has_presence {
@@ -142,6 +144,7 @@ impl Presence {
             // The service sends no SYNC for a channel without members (RTP19a).
             self.finish_sync(Vec::new(), cx);
         }
+        // Before the queue: a queued UPDATE or LEAVE of an own member needs the member at the service.
         if reenter {
             self.reenter(name, outbox, cx);
         }
@@ -159,6 +162,7 @@ impl Presence {
                 id: member.id.clone().filter(|_| is_same),
                 action: Some(PresenceAction::Enter),
                 connection_id: None,
+                // The service sets both for the new connection.
                 timestamp: None,
                 ..member.clone()
             };
@@ -190,6 +194,7 @@ impl Presence {
             cx.done(op, Err(errors::presence_state(state, reason)));
         }
         cx.timers.clear(Timer::Sync(self.channel));
+        // A suspended channel has members, but perhaps outdated ones: the error names that (RTP11d).
         for (op, ..) in mem::take(&mut self.waiting) {
             let error = match state {
                 ChannelState::Suspended => errors::out_of_sync(reason),
@@ -209,6 +214,15 @@ impl Presence {
         cx.timers.clear(Timer::Sync(self.channel));
         let queued = self.queue.drain(..).map(|(op, _)| op);
         queued.chain(self.waiting.drain(..).map(|(op, ..)| op)).collect()
+    }
+
+    /// The connection was lost, and the sync starts again on the next one. Queries that have waited for too long end.
+    pub(crate) fn connection_lost(&mut self, cx: &mut Cx<'_>) {
+        let overdue: Vec<_> =
+            self.waiting.extract_if(.., |(.., since)| cx.is_overdue(*since)).collect();
+        for (op, ..) in overdue {
+            cx.done(op, Err(errors::sync_timed_out()));
+        }
     }
 
     /// No page of the sync has arrived in time.

@@ -68,7 +68,7 @@ fn an_attach_does_not_time_out_without_a_connection() {
 
 // Spec: RTN7e, TO3g
 #[test]
-fn without_queueing_a_drop_fails_what_is_not_acknowledged() {
+fn without_queueing_a_drop_fails_unacknowledged_publishes() {
     let mut config = with_key();
     config.queue_messages = false;
     let mut bench = Bench::connected(config);
@@ -250,4 +250,41 @@ fn a_closed_client_has_no_deadline() {
         bench.now,
     );
     assert_eq!(bench.client.connection_state(), ConnectionState::Closed);
+}
+
+// Spec: RTN14e, RTN20c, RTC8b
+#[test]
+fn attempts_that_are_interrupted_again_and_again_do_not_put_off_suspended() {
+    let interruptions: [fn(&mut Bench); 3] = [
+        |bench| bench.client.network_available(bench.now),
+        |bench| bench.client.woke(seconds(6), bench.now),
+        |bench| {
+            bench.client.authorize(OpId(99), bench.now);
+            bench.grant(2);
+        },
+    ];
+    for (number, interrupt) in interruptions.into_iter().enumerate() {
+        let mut bench = Bench::new(with_key());
+        bench.client.open_channel(ChannelId(0), "ch".into(), ChannelOptions::default());
+        bench.client.connect(bench.now);
+        // The second round begins while the client retries from SUSPENDED.
+        for round in 0..2 {
+            bench.client.attach(ChannelId(0), OpId(1), bench.now);
+            bench.publish(ChannelId(0), "a", OpId(2));
+            bench.client.ping(OpId(3), bench.now);
+            let begun = bench.now.instant;
+            let mut ended = Vec::new();
+            while ended.len() < 3 {
+                let waited = bench.now.instant.since(begun);
+                assert!(waited <= seconds(130), "{number}, {round}: {ended:?}");
+                bench.advance(seconds(8));
+                interrupt(&mut bench);
+                let did = bench.did();
+                ended.extend(did.done.into_iter().filter(|(op, _)| op.0 < 99));
+            }
+            assert!(ended.iter().all(|(_, outcome)| *outcome == Err(80002)), "{ended:?}");
+            // The attempt goes on.
+            assert_eq!(bench.client.connection_state(), ConnectionState::Connecting);
+        }
+    }
 }

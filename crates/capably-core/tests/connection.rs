@@ -92,7 +92,7 @@ fn a_connected_client_does_not_wait_for_the_end_of_its_connection() {
 
 // Spec: RTN11d, RTN16k, RTN16j, RTN16l
 #[test]
-fn a_client_that_was_closed_recovers_nothing() {
+fn a_closed_client_does_not_recover_its_connection() {
     let mut config = with_key();
     config.client_id = Some("me".into());
     config.recover = Some(recovery_key());
@@ -134,7 +134,7 @@ fn only_the_first_connection_of_a_client_recovers() {
 
 // Spec: RTN16l
 #[test]
-fn a_recovery_with_an_error_failed() {
+fn a_recovery_with_an_error_counts_as_failed() {
     for (error, serial) in [(None, 7), (error(80018, 400), 0)] {
         let mut config = with_key();
         config.recover = Some(recovery_key());
@@ -227,7 +227,7 @@ fn an_update_changes_how_long_the_service_may_be_silent() {
 
 // Spec: RTN24, RTN25
 #[test]
-fn an_update_that_answers_nothing_leaves_the_error_reason() {
+fn an_unsolicited_update_leaves_the_error_reason() {
     let mut bench = Bench::connected(with_tokens());
     bench.say(ServerFrame::Auth);
     let (auth, _) = bench.did().tokens[0];

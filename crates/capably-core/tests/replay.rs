@@ -360,7 +360,7 @@ fn a_return_without_continuity_is_a_gap_from_the_head() {
 }
 
 #[test]
-fn continuity_lost_in_the_middle_is_lost_from_there() {
+fn continuity_lost_during_a_replay_is_a_gap_from_the_last_repetition() {
     let mut world = World::new();
     world.repeating("002");
     world.receive(message("003"));
@@ -378,7 +378,7 @@ fn continuity_lost_in_the_middle_is_lost_from_there() {
 }
 
 #[test]
-fn a_late_answer_to_the_first_request_is_not_that_to_the_second() {
+fn a_late_answer_to_the_first_request_does_not_answer_the_second() {
     let mut world = World::new();
     assert!(world.client.replay(CHANNEL, "002".into(), world.now));
     world.attached(None, Flags::NONE);
@@ -437,7 +437,7 @@ fn silence_ends_a_replay_and_a_repetition_does_not_count_as_silence() {
 }
 
 #[test]
-fn a_drop_costs_the_replay_and_nothing_else() {
+fn a_drop_ends_only_the_replay() {
     for phase in ["asked", "repeating", "returning"] {
         let mut world = World::new();
         assert!(world.client.replay(CHANNEL, "002".into(), world.now));
@@ -494,7 +494,7 @@ fn a_detach_waits_until_the_replay_has_returned() {
 }
 
 #[test]
-fn a_detach_that_waits_is_done_when_the_connection_is_lost() {
+fn a_waiting_detach_resolves_when_the_connection_is_lost() {
     let mut world = World::new();
     world.repeating("002");
     world.client.detach(CHANNEL, OpId(7), world.now);
@@ -505,7 +505,7 @@ fn a_detach_that_waits_is_done_when_the_connection_is_lost() {
 }
 
 #[test]
-fn other_options_wait_until_the_replay_has_returned() {
+fn new_options_wait_until_the_replay_has_returned() {
     let mut world = World::new();
     world.repeating("002");
     let mut options = ChannelOptions::default();
@@ -521,7 +521,7 @@ fn other_options_wait_until_the_replay_has_returned() {
 }
 
 #[test]
-fn an_attach_is_done_at_once() {
+fn an_attach_during_a_replay_resolves_at_once() {
     let mut world = World::new();
     world.repeating("002");
     world.client.attach(CHANNEL, OpId(7), world.now);
@@ -538,7 +538,7 @@ fn a_channel_that_the_service_detaches_is_attached_again_from_the_head() {
 }
 
 #[test]
-fn there_is_no_replay_from_the_head_on() {
+fn a_replay_must_start_before_the_head() {
     for after in ["005", "006"] {
         let mut world = World::new();
         assert!(world.client.replay(CHANNEL, after.into(), world.now));

@@ -105,7 +105,7 @@ fn a_token_that_arrives_after_a_newer_one_is_not_used() {
 }
 
 #[test]
-fn a_token_counts_once_and_only_while_it_is_awaited() {
+fn a_token_is_used_once_and_only_while_it_is_awaited() {
     let now = Now::default();
     let (mut client, transport) = connected_client(now);
     say(&mut client, transport, ServerFrame::Auth, now);

@@ -1,4 +1,4 @@
-//! [`Str`] beside `ByteString` and `String`: what each costs for the strings of a frame.
+//! The cost of [`Str`], `ByteString` and `String` for the strings of a frame.
 //!
 //! The result decides whether `Str` stays: see docs/decisions.md.
 

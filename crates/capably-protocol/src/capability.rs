@@ -16,7 +16,7 @@ pub use pattern::Pattern;
 ///
 /// A resource is a channel's name, or a pattern such as `chat:*` or `[*]*`: `*` stands for one part of a
 /// name between colons, or for all that follows, and `[*]` for channels with a qualifier as well. On the
-/// wire a capability is JSON text, which is what it displays as, resources and operations in order.
+/// wire a capability is JSON text. `Display` writes this text, with resources and operations in order.
 ///
 /// ```
 /// use capably_protocol::{Capability, Operation};

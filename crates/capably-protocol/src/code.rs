@@ -8,7 +8,7 @@ use crate::lenient;
 
 mod list;
 
-/// An error code of Ably's list, or one nobody has heard of yet: the number survives either way.
+/// An error code of Ably's list, or an unknown code, whose number is kept.
 ///
 /// The constants are generated from the public list by `cargo xtask codes`.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

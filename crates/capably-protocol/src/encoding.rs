@@ -64,6 +64,7 @@ pub fn decode_with(
     cipher: Option<&CipherParams>,
     apply: &mut dyn FnMut(&[u8]) -> Result<Data, ErrorInfo>,
 ) -> Result<(), ErrorInfo> {
+    // Taken out, so that `rest` can borrow it while the payload changes. A failed step puts the rest back.
     let Some(steps) = encoding.take() else { return Ok(()) };
     let mut rest: &str = &steps;
     let result = loop {
@@ -111,6 +112,7 @@ fn undo(
             Data::Text(_) | Data::Binary(_) => serde_json::from_slice(raw(data))
                 .map(Data::Json)
                 .map_err(|_| invalid("the data is not valid JSON, although its encoding is json")),
+            // Some services send JSON itself and still name the step.
             Data::Json(_) | Data::None => Ok(data.clone()),
         },
         "utf-8" => match data {
@@ -143,6 +145,7 @@ fn decrypt(step: &str, data: &Data, cipher: Option<&CipherParams>) -> Result<Dat
     let Some(cipher) = cipher else {
         return Err(invalid("the data is encrypted, and the channel has no cipher"));
     };
+    // A wrong key length is reported before decryption: CBC without authentication could "succeed" on garbage.
     if step != cipher.step() {
         let expected = cipher.step();
         return Err(invalid(format!(
@@ -170,6 +173,7 @@ fn raw(data: &Data) -> &[u8] {
 
 fn add_step(encoding: &mut Option<Str>, step: &'static str) {
     *encoding = Some(match encoding.as_deref() {
+        // An empty encoding is no step: with a slash before it, other clients would read one.
         None | Some("") => Str::from_static(step),
         Some(before) => format!("{before}/{step}").into(),
     });
@@ -198,6 +202,7 @@ pub(crate) fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     const LENIENT: GeneralPurpose = GeneralPurpose::new(
         &alphabet::STANDARD,
         GeneralPurposeConfig::new()
+            // Other SDKs omit the padding or leave bits behind the last byte.
             .with_decode_padding_mode(DecodePaddingMode::Indifferent)
             .with_decode_allow_trailing_bits(true),
     );

@@ -3,11 +3,11 @@
 //! A [`ClientFrame`] goes from client to service, a [`ServerFrame`] the other way. Each variant has
 //! only the fields its action uses, so a state machine never meets a frame with a missing part.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     Annotation, ConnectionDetails, ErrorInfo, Flags, Message, Millis, ObjectMessage,
-    PresenceMessage, PublishResult, Str,
+    PresenceMessage, PublishResult, Str, secret::with_secrets,
 };
 
 /// Channel or publish parameters, in a fixed order (RTL4k, TR4q).
@@ -421,16 +421,12 @@ pub struct Attached {
     pub error: Option<ErrorInfo>,
 }
 
-/// Credentials in an AUTH (AD).
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct AuthDetails {
-    /// The token string (AD2).
-    pub access_token: Str,
-}
-
-impl fmt::Debug for AuthDetails {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthDetails").field("access_token", &"[redacted]").finish()
+with_secrets! {
+    /// Credentials in an AUTH (AD).
+    #[derive(Clone, Default, PartialEq, Eq)]
+    pub struct AuthDetails {
+        /// The token string (AD2).
+        pub access_token: Str, secret;
     }
 }
 

@@ -30,6 +30,8 @@ pub mod delta;
 mod encoded;
 pub mod encoding;
 pub mod error;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 pub mod flags;
 pub mod frame;
 pub mod key;
@@ -41,6 +43,7 @@ pub mod presence;
 pub mod push;
 pub mod recovery;
 pub mod reference;
+mod secret;
 pub mod stats;
 pub mod summary;
 mod text;

@@ -1,30 +1,32 @@
 //! Recovery keys (RTN16g).
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ErrorCode, ErrorInfo, Str};
+use crate::{ErrorCode, ErrorInfo, Str, secret::with_secrets};
 
 /// The text is not a recovery key.
 const BAD_REQUEST: ErrorCode = ErrorCode(40000);
 
-/// The data with which a later process continues a connection (RTN16g).
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RecoveryKey {
-    /// The connection's secret (RTN9).
-    pub connection_key: Str,
-    /// The serial of the next publish.
-    pub msg_serial: u64,
-    /// The position of each attached channel.
-    #[serde(default)]
-    pub channel_serials: BTreeMap<Str, Str>,
+with_secrets! {
+    /// The data with which a later process continues a connection (RTN16g).
+    #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    pub struct RecoveryKey {
+        /// The connection's secret (RTN9).
+        pub connection_key: Str, secret;
+        /// The serial of the next publish.
+        pub msg_serial: u64;
+        /// The position of each attached channel.
+        #[serde(default)]
+        pub channel_serials: BTreeMap<Str, Str>;
+    }
 }
 
 impl RecoveryKey {
-    /// The key as text, to be stored; any unicode channel name survives (RTN16g1). Whoever has it can take
-    /// over the connection.
+    /// The key as text, to be stored. It can contain any Unicode channel name (RTN16g1). It is a secret: a client with
+    /// the key can take over the connection.
     pub fn encode(&self) -> String {
         serde_json::to_string(self).expect("a struct of text and numbers has a JSON form")
     }
@@ -37,16 +39,6 @@ impl RecoveryKey {
         // The parser's error is dropped: it may quote the text, which contains a secret.
         serde_json::from_str(text)
             .map_err(|_| ErrorInfo::new(BAD_REQUEST, 400, "the text is not a recovery key"))
-    }
-}
-
-impl fmt::Debug for RecoveryKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecoveryKey")
-            .field("connection_key", &"[redacted]")
-            .field("msg_serial", &self.msg_serial)
-            .field("channel_serials", &self.channel_serials)
-            .finish()
     }
 }
 

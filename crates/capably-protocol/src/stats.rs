@@ -13,22 +13,28 @@ pub use interval::StatsInterval;
 
 /// The statistics of an app in one interval (TS1).
 ///
-/// Services have sent statistics in two shapes: nested, and as [`entries`](Self::entries) with dotted
-/// names. Both are read, the nested one by the names that its numbers have in the other.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Services have sent statistics in two shapes: nested, and as [`entries`](Self::entries) with dotted names. The reader
+/// accepts both, and gives the numbers of the nested shape their dotted names.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self", rename_all = "camelCase", default)]
 pub struct Stats {
     /// The start of the interval, as the service writes it: `2024-01-31:23:59` for a minute, shorter for
     /// longer ones (TS12a).
     pub interval_id: Str,
     /// How long the interval is (TS12c).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<StatsUnit>,
     /// The last part that is counted, in an interval that is not over (TS12q).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub in_progress: Option<Str>,
     /// The numbers, by name, such as `messages.all.all.count` (TS12r). Zeros are left out.
+    #[serde(skip_deserializing, serialize_with = "serialize_entries")]
     pub entries: BTreeMap<String, f64>,
     /// Where the names are described (TS12s).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<Str>,
     /// The app (TS12t).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub app_id: Option<Str>,
 }
 
@@ -64,56 +70,36 @@ named! {
     }
 }
 
+// `remote` makes serde derive inherent functions `deserialize` and `serialize` for the fields. The traits call them.
 impl<'de> Deserialize<'de> for Stats {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let Some(object) = lenient::optional_object(d)? else {
+        let Some(mut object) = lenient::optional_object(d)? else {
             return Err(D::Error::custom("expected statistics"));
         };
-        let text = |name| object.get(name).and_then(Value::as_str).map(Str::from);
-        let mut stats = Self {
-            interval_id: text("intervalId").unwrap_or_default(),
-            unit: text("unit").map(|unit| StatsUnit::from(&*unit)),
-            in_progress: text("inProgress"),
-            entries: BTreeMap::new(),
-            schema: text("schema"),
-            app_id: text("appId"),
-        };
+        let mut entries = BTreeMap::new();
         match object.get("entries") {
-            Some(Value::Object(entries)) => flatten("", entries, &mut stats.entries),
-            Some(_) | None => flatten_nested(&object, &mut stats.entries),
+            Some(Value::Object(numbers)) => flatten("", numbers, &mut entries),
+            Some(_) | None => flatten_nested(&object, &mut entries),
         }
-        Ok(stats)
+        // Every other field is text. Another type counts as absent: the numbers must stay readable.
+        object.retain(|_, value| value.is_string());
+        let stats = Self::deserialize(Value::Object(object)).map_err(D::Error::custom)?;
+        Ok(Self { entries, ..stats })
     }
 }
 
 impl Serialize for Stats {
     /// Writes the shape with entries.
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Body<'a> {
-            interval_id: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            unit: Option<&'a StatsUnit>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            in_progress: Option<&'a str>,
-            entries: BTreeMap<&'a str, Entry>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            schema: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            app_id: Option<&'a str>,
-        }
-
-        let body = Body {
-            interval_id: &self.interval_id,
-            unit: self.unit.as_ref(),
-            in_progress: self.in_progress.as_deref(),
-            entries: self.entries.iter().map(|(name, value)| (&**name, Entry(*value))).collect(),
-            schema: self.schema.as_deref(),
-            app_id: self.app_id.as_deref(),
-        };
-        body.serialize(s)
+        Self::serialize(self, s)
     }
+}
+
+fn serialize_entries<S: Serializer>(
+    entries: &BTreeMap<String, f64>,
+    s: S,
+) -> Result<S::Ok, S::Error> {
+    s.collect_map(entries.iter().map(|(name, number)| (name, Entry(*number))))
 }
 
 /// A number as others expect it: most are counts, so a whole one has no fraction.

@@ -1,6 +1,6 @@
 //! Tokens, and signed requests for them (TK, TE, TD).
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use sha2::Sha256;
 
-use crate::{ApiKey, ErrorCode, ErrorInfo, Millis, Str, lenient};
+use crate::{ApiKey, ErrorCode, ErrorInfo, Millis, Str, lenient, secret::with_secrets};
 
 /// The properties of a token to request (TK1). The service decides those that are left out.
 ///
@@ -96,33 +96,35 @@ impl TokenParams {
     }
 }
 
-/// A request for a token, signed with an API key. Any client may send it (TE1).
-///
-/// `Debug` does not print the signature.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct TokenRequest {
-    /// The name of the key that signed it (TE2).
-    pub key_name: Str,
-    /// The lifetime of the token, in ms (TE4).
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number")]
-    pub ttl: Option<Millis>,
-    /// The capability of the token, as JSON text (TE3).
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "json_text")]
-    pub capability: Option<Str>,
-    /// The client that the token is for (TE2).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_id: Option<Str>,
-    /// The time of the request, in ms since the epoch (TE5).
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number")]
-    pub timestamp: Option<Millis>,
-    /// A string that is unique to this request (TE2).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nonce: Option<Str>,
-    /// The signature, in base64 (TE2).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mac: Option<Str>,
+with_secrets! {
+    /// A request for a token, signed with an API key. Any client may send it (TE1).
+    ///
+    /// `Debug` does not print the signature.
+    #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    #[non_exhaustive]
+    pub struct TokenRequest {
+        /// The name of the key that signed it (TE2).
+        pub key_name: Str;
+        /// The lifetime of the token, in ms (TE4).
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number")]
+        pub ttl: Option<Millis>;
+        /// The capability of the token, as JSON text (TE3).
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "json_text")]
+        pub capability: Option<Str>;
+        /// The client that the token is for (TE2).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub client_id: Option<Str>;
+        /// The time of the request, in ms since the epoch (TE5).
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number")]
+        pub timestamp: Option<Millis>;
+        /// A string that is unique to this request (TE2).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub nonce: Option<Str>;
+        /// The signature, in base64 (TE2).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub mac: Option<Str>, secret;
+    }
 }
 
 impl TokenRequest {
@@ -190,41 +192,29 @@ impl TokenRequest {
     }
 }
 
-impl fmt::Debug for TokenRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenRequest")
-            .field("key_name", &self.key_name)
-            .field("ttl", &self.ttl)
-            .field("capability", &self.capability)
-            .field("client_id", &self.client_id)
-            .field("timestamp", &self.timestamp)
-            .field("nonce", &self.nonce)
-            .field("mac", &self.mac.as_ref().map(|_| "[redacted]"))
-            .finish()
+with_secrets! {
+    /// A token and its properties (TD1).
+    ///
+    /// `Debug` does not print the token.
+    #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    #[non_exhaustive]
+    pub struct TokenDetails {
+        /// The token string: a secret (TD2).
+        pub token: Str, secret;
+        /// The time when it expires, in ms since the epoch (TD3).
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number")]
+        pub expires: Option<Millis>;
+        /// When it was issued, in ms since the epoch (TD4).
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number")]
+        pub issued: Option<Millis>;
+        /// Its capability, as JSON text (TD5).
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "json_text")]
+        pub capability: Option<Str>;
+        /// The client it is for: `*` for any, nothing for none (TD6).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub client_id: Option<Str>;
     }
-}
-
-/// A token and its properties (TD1).
-///
-/// `Debug` does not print the token.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct TokenDetails {
-    /// The token string: a secret (TD2).
-    pub token: Str,
-    /// The time when it expires, in ms since the epoch (TD3).
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number")]
-    pub expires: Option<Millis>,
-    /// When it was issued, in ms since the epoch (TD4).
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number")]
-    pub issued: Option<Millis>,
-    /// Its capability, as JSON text (TD5).
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "json_text")]
-    pub capability: Option<Str>,
-    /// The client it is for: `*` for any, nothing for none (TD6).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_id: Option<Str>,
 }
 
 impl TokenDetails {
@@ -280,18 +270,6 @@ impl TokenDetails {
     /// The JSON text, token included.
     pub fn to_json(&self) -> String {
         to_json(self)
-    }
-}
-
-impl fmt::Debug for TokenDetails {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenDetails")
-            .field("token", &"[redacted]")
-            .field("expires", &self.expires)
-            .field("issued", &self.issued)
-            .field("capability", &self.capability)
-            .field("client_id", &self.client_id)
-            .finish()
     }
 }
 

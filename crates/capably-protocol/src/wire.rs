@@ -98,15 +98,17 @@ macro_rules! wire {
             fn inherit($id:ident, $connection_id:ident, $timestamp:ident);
         )?
     ) => {
-        $(#[$attribute])*
-        #[derive(serde::Deserialize)]
-        #[serde(default)]
-        $vis struct $type {
-            $(
-                $(#[$field_attribute])*
-                #[serde(rename = $name, deserialize_with = "crate::wire::ReadField::deserialize")]
-                $field_vis $field: $field_type,
-            )*
+        $crate::secret::with_secrets! {
+            $(#[$attribute])*
+            #[derive(serde::Deserialize)]
+            #[serde(default)]
+            $vis struct $type {
+                $(
+                    $(#[$field_attribute])*
+                    #[serde(rename = $name, deserialize_with = "crate::wire::ReadField::deserialize")]
+                    $field_vis $field: $field_type $(, $rule)?;
+                )*
+            }
         }
 
         impl serde::Serialize for $type {
@@ -129,17 +131,6 @@ macro_rules! wire {
                     }
                 )*
                 map.end()
-            }
-        }
-
-        impl std::fmt::Debug for $type {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.debug_struct(stringify!($type))
-                    $(.field(
-                        stringify!($field),
-                        $crate::wire::wire!(@debug self, $field $(, $rule $(($of))?)?),
-                    ))*
-                    .finish()
             }
         }
 
@@ -229,11 +220,5 @@ macro_rules! wire {
         $crate::wire::Steps::of(&$self.$data, $self.$field.as_deref(), $for_people)
     };
     (@written $self:ident, $for_people:expr, $field:ident $(, secret)?) => { &$self.$field };
-
-    // The value of a field as `Debug` prints it.
-    (@debug $self:ident, $field:ident, secret) => {
-        &$self.$field.as_ref().map(|_| "[redacted]")
-    };
-    (@debug $self:ident, $field:ident $(, steps_of($data:ident))?) => { &$self.$field };
 }
 pub(crate) use wire;

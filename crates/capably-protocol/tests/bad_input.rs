@@ -1,4 +1,4 @@
-//! Bytes that are meant to hurt: refused with the right error, without stack or memory to match.
+//! Hostile bytes: each is refused with the right error, and takes little stack and memory.
 
 #![allow(clippy::unwrap_used)]
 
@@ -20,7 +20,7 @@ fn malformed<T: std::fmt::Debug>(result: Result<T, DecodeError>) -> String {
 }
 
 #[test]
-fn what_is_too_large_is_not_looked_at() {
+fn oversized_input_is_refused_before_it_is_read() {
     let limits = Limits { max_size: 10, ..Limits::default() };
     for format in [Format::Json, Format::MsgPack] {
         let too_large = DecodeError::TooLarge { size: 11, limit: 10 };
@@ -55,7 +55,7 @@ fn nested(format: Format, name: &str, levels: usize) -> Vec<u8> {
 }
 
 #[test]
-fn depth_is_counted_to_the_level() {
+fn the_depth_limit_is_exact() {
     let limits = Limits { max_depth: 5, ..Limits::default() };
     for format in [Format::Json, Format::MsgPack] {
         // The frame itself is a level.
@@ -73,7 +73,7 @@ fn depth_is_counted_to_the_level() {
 }
 
 #[test]
-fn brackets_inside_text_are_no_depth() {
+fn brackets_inside_text_do_not_count_as_depth() {
     let limits = Limits { max_depth: 3, ..Limits::default() };
     let text = r#"{"action":15,"channel":"[[[[\"[[[[{{{{","messages":[{"data":"\\"}]}"#;
     let Ok(ServerFrame::Message(delivery)) = decode(Format::Json, text.as_bytes(), &limits) else {
@@ -84,8 +84,8 @@ fn brackets_inside_text_are_no_depth() {
 }
 
 #[test]
-fn a_depth_bomb_is_too_deep_wherever_it_lies() {
-    // However much is allowed: the stack is not.
+fn a_depth_bomb_is_refused_in_every_field() {
+    // Even with a higher limit, the decoder must not use up the stack.
     let limits = Limits { max_depth: usize::MAX, max_size: usize::MAX };
     for format in [Format::Json, Format::MsgPack] {
         for name in ["x", "messages", "error", "params", "state", "res", "connectionDetails"] {
@@ -114,7 +114,7 @@ fn a_depth_bomb_is_too_deep_wherever_it_lies() {
 }
 
 #[test]
-fn a_length_header_is_not_believed() {
+fn a_false_length_header_is_malformed() {
     let frames: [&[u8]; 9] = [
         b"\xdf\xff\xff\xff\xff",
         b"\x81\xa8messages\xdd\xff\xff\xff\xff",
@@ -194,7 +194,7 @@ fn broken_frames_are_malformed() {
 }
 
 #[test]
-fn text_must_be_utf8_wherever_it_lies() {
+fn invalid_utf8_is_refused_in_every_field() {
     for field in [&b"\xa4name\xa1\xff"[..], b"\xa4data\xa1\xff", b"\xa6extras\x81\xa1\xff\x01"] {
         let item = [b"\x81", field].concat();
         let reason =

@@ -44,7 +44,7 @@ fn to_json<T: codec::Item>(item: &T) -> Value {
 
 // Spec: RSL6a1
 #[test]
-fn messages_encode_and_decode_as_everywhere() {
+fn messages_match_the_shared_fixtures() {
     let fixtures = load(include_str!("fixtures/messages-encoding.json"));
     let fixtures = fixtures["messages"].as_array().unwrap();
     assert_eq!(fixtures.len(), 5);
@@ -61,7 +61,7 @@ fn messages_encode_and_decode_as_everywhere() {
 }
 
 #[test]
-fn presence_encodes_and_decodes_as_everywhere() {
+fn presence_messages_match_the_shared_fixtures() {
     let fixtures = load(include_str!("fixtures/presence-messages-encoding.json"));
     let fixtures = fixtures["messages"].as_array().unwrap();
     assert_eq!(fixtures.len(), 5);
@@ -118,7 +118,7 @@ fn only_message(frame: &Bytes) -> Message {
 
 // Spec: RSL6a3
 #[test]
-fn msgpack_frames_decode_and_encode_as_everywhere() {
+fn msgpack_frames_match_the_shared_fixtures() {
     let fixtures = load(include_str!("fixtures/msgpack_test_fixtures.json"));
     let fixtures = fixtures.as_array().unwrap();
     assert_eq!(fixtures.len(), 8);
@@ -175,12 +175,12 @@ fn crypto(text: &str, bits: usize, items: usize) {
 
 // Spec: RSL5c
 #[test]
-fn aes_128_is_the_same_everywhere() {
+fn aes_128_matches_the_shared_fixtures() {
     crypto(include_str!("fixtures/crypto-data-128.json"), 128, 4);
 }
 
 // Spec: RSL5c
 #[test]
-fn aes_256_is_the_same_everywhere() {
+fn aes_256_matches_the_shared_fixtures() {
     crypto(include_str!("fixtures/crypto-data-256.json"), 256, 74);
 }

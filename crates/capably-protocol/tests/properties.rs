@@ -58,7 +58,7 @@ where
     assert_eq!(ours, serde_json::to_value(item).unwrap(), "our JSON and serde's");
 }
 
-/// Every decoder of outside bytes; none may panic, and each must come back.
+/// Every decoder of outside bytes: none may panic or hang.
 fn decode_everything(bytes: &[u8]) {
     let limits = Limits::default();
     let bytes = Bytes::copy_from_slice(bytes);
@@ -98,8 +98,8 @@ proptest! {
     }
 
     #[test]
-    fn a_frame_names_the_same_things_in_both_formats(frame in server_frame()) {
-        // MessagePack of a frame without payloads is JSON by another spelling.
+    fn a_frame_has_the_same_fields_in_both_formats(frame in server_frame()) {
+        // Without payloads, the fields of a MessagePack frame are those of the JSON frame.
         if !matches!(
             frame,
             ServerFrame::Message(_) | ServerFrame::Presence(_) | ServerFrame::Sync(_)
@@ -113,7 +113,7 @@ proptest! {
     }
 
     #[test]
-    fn a_frame_knows_its_action_and_channel(
+    fn a_frame_returns_its_action_and_channel(
         client in client_frame(),
         server in server_frame(),
     ) {
@@ -199,7 +199,7 @@ proptest! {
     }
 
     #[test]
-    fn a_payload_comes_back_through_the_pipeline(
+    fn a_payload_survives_encoding_and_decoding(
         original in data(),
         key in prop_oneof![collection::vec(any::<u8>(), 16), collection::vec(any::<u8>(), 32)],
         iv in any::<[u8; 16]>(),

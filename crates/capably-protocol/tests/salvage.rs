@@ -1,4 +1,4 @@
-//! What is read of a frame of which a part cannot be read.
+//! Frames with an unreadable part: the other parts are read.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +16,7 @@ use proptest::{collection, prelude::*, sample};
 use serde_json::json;
 use support::{FORMATS, annotation, message, object_message, presence, text};
 
-/// The bytes of a frame that delivers items, each as it is given.
+/// The bytes of a frame with these items, unchanged.
 fn frame_of(format: Format, empty: &ServerFrame, items: &[Vec<u8>]) -> Bytes {
     let mut bytes = Vec::new();
     codec::encode_server_frame(format, empty, &mut bytes);
@@ -37,7 +37,7 @@ fn frame_of(format: Format, empty: &ServerFrame, items: &[Vec<u8>]) -> Bytes {
     bytes.into()
 }
 
-/// An item with one more field at its end, as it is given.
+/// The item with this field appended, unchanged.
 fn with_field(format: Format, item: &[u8], key: &str, value: &[u8]) -> Vec<u8> {
     match format {
         Format::Json => {
@@ -57,7 +57,7 @@ fn with_field(format: Format, item: &[u8], key: &str, value: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Values that no field of an item called `id` or `timestamp` can have, and some that have no meaning at all.
+/// Values that neither `id` nor `timestamp` can have, and malformed ones.
 fn poison(format: Format) -> Vec<(&'static str, Vec<u8>)> {
     let mut poison: Vec<_> = [
         ("id", json!(5)),
@@ -91,7 +91,7 @@ fn poison(format: Format) -> Vec<(&'static str, Vec<u8>)> {
     poison
 }
 
-/// The ways to make an item one that cannot be read.
+/// The ways to make an item unreadable.
 fn damaged(format: Format, item: &[u8]) -> Vec<Vec<u8>> {
     let mut damaged: Vec<_> = poison(format)
         .into_iter()
@@ -101,7 +101,7 @@ fn damaged(format: Format, item: &[u8]) -> Vec<Vec<u8>> {
         damaged.push(codec::encode_body(format, &no_item).unwrap());
     }
     if format == Format::Json {
-        // A field that comes twice; in MessagePack the last counts.
+        // A repeated field: in MessagePack, the last one counts.
         let twice = with_field(format, item, "id", b"\"1\"");
         damaged.push(with_field(format, &twice, "id", b"\"2\""));
     }
@@ -145,7 +145,7 @@ delivered! {
     ObjectMessage, Object;
 }
 
-/// A frame of these items as it is read, where those that are `None` cannot be.
+/// The expected frame of these items, where `None` is an unreadable one.
 fn expected<T: Delivered>(empty: &Delivery<T>, items: Vec<Option<T>>) -> (ServerFrame, Vec<usize>) {
     let mut delivery = empty.clone();
     let mut gaps = Vec::new();
@@ -168,7 +168,7 @@ fn salvaged(format: Format, bytes: &Bytes) -> Damaged<ServerFrame> {
     codec::salvage_server_frame(format, bytes, &Limits::default()).unwrap()
 }
 
-/// Whatever becomes of one item: the others come as they were sent, and the frame tells which is missing.
+/// An unreadable item leaves the others unchanged, and the frame has a gap in its place.
 fn one_item_harms_no_other<T: Delivered>(empty: &Delivery<T>, items: &[T], at: usize) {
     let limits = Limits::default();
     for format in FORMATS {
@@ -207,28 +207,28 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 8, ..ProptestConfig::default() })]
 
     #[test]
-    fn one_message_harms_no_other(
+    fn an_unreadable_message_leaves_the_other_messages(
         empty in empty(), items in collection::vec(message(), 1..5), at in any::<sample::Index>(),
     ) {
         one_item_harms_no_other(&empty, &items, at.index(items.len()));
     }
 
     #[test]
-    fn one_presence_message_harms_no_other(
+    fn an_unreadable_presence_message_leaves_the_others(
         empty in empty(), items in collection::vec(presence(), 1..5), at in any::<sample::Index>(),
     ) {
         one_item_harms_no_other(&empty, &items, at.index(items.len()));
     }
 
     #[test]
-    fn one_annotation_harms_no_other(
+    fn an_unreadable_annotation_leaves_the_other_annotations(
         empty in empty(), items in collection::vec(annotation(), 1..5), at in any::<sample::Index>(),
     ) {
         one_item_harms_no_other(&empty, &items, at.index(items.len()));
     }
 
     #[test]
-    fn one_object_message_harms_no_other(
+    fn an_unreadable_object_message_leaves_the_others(
         empty in empty(), items in collection::vec(object_message(), 1..5), at in any::<sample::Index>(),
     ) {
         one_item_harms_no_other(&empty, &items, at.index(items.len()));
@@ -239,7 +239,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_in_the_place_of_items_are_read_or_missing(
+    fn arbitrary_items_are_read_or_reported_as_gaps(
         empty in empty::<Message>(),
         items in collection::vec(
             prop_oneof![
@@ -255,7 +255,7 @@ proptest! {
                 .iter()
                 .map(|item| match item {
                     Ok(item) => codec::encode_item(format, item),
-                    // Bytes that are whole values, whatever they stand for.
+                    // Bytes that are whole values of any type.
                     Err(bytes) => match format {
                         Format::Json => format!("\"{}\"", String::from_utf8_lossy(bytes)
                             .replace(|c: char| c.is_control() || c == '"', "?")
@@ -300,13 +300,13 @@ proptest! {
     }
 }
 
-/// A frame whose fields are these.
+/// A frame with these fields.
 fn fields(format: Format, fields: serde_json::Value) -> Bytes {
     codec::encode_body(format, &fields).unwrap().into()
 }
 
 #[test]
-fn several_gaps_are_told_apart() {
+fn each_gap_has_its_own_place() {
     for format in FORMATS {
         let bytes = fields(
             format,
@@ -323,7 +323,7 @@ fn several_gaps_are_told_apart() {
 }
 
 #[test]
-fn a_field_that_cannot_be_read_is_one_that_is_not_there() {
+fn an_unreadable_field_counts_as_absent() {
     for format in FORMATS {
         let bytes = fields(
             format,
@@ -370,7 +370,7 @@ fn a_field_that_cannot_be_read_is_one_that_is_not_there() {
 }
 
 #[test]
-fn a_frame_without_what_it_is_about_is_none() {
+fn a_frame_without_a_vital_field_is_dropped() {
     for format in FORMATS {
         for (bytes, action, channel) in [
             (json!(5), None, None),
@@ -379,7 +379,7 @@ fn a_frame_without_what_it_is_about_is_none() {
             (json!({ "action": "message", "channel": "ch" }), None, Some("ch")),
             (json!({ "action": 15, "messages": [] }), Some(15), None),
             (json!({ "action": 1, "msgSerial": "3" }), Some(1), None),
-            // That would be an error of the connection.
+            // Without its channel, the frame would be an error of the connection.
             (json!({ "action": 9, "channel": 5, "error": { "code": 40160 } }), Some(9), None),
         ] {
             let damaged = salvaged(format, &fields(format, bytes.clone()));
@@ -390,7 +390,7 @@ fn a_frame_without_what_it_is_about_is_none() {
 }
 
 #[test]
-fn an_array_that_is_none_is_a_gap() {
+fn items_that_are_not_an_array_are_a_gap() {
     for format in FORMATS {
         for messages in [json!("none"), json!({}), json!(vec![json!({}); 65_537])] {
             let frame = json!({ "action": 15, "channel": "ch", "messages": messages });
@@ -402,7 +402,7 @@ fn an_array_that_is_none_is_a_gap() {
 }
 
 #[test]
-fn the_items_of_a_body_come_apart() {
+fn a_body_is_split_into_its_items() {
     for format in FORMATS {
         let limits = Limits::default();
         let body = fields(format, json!([{ "id": "a" }, { "id": [] }, { "name": "],{" }, {}]));
@@ -433,7 +433,7 @@ fn the_items_of_a_body_come_apart() {
 }
 
 #[test]
-fn of_a_frame_that_is_too_large_the_items_are_not_read() {
+fn the_items_of_an_oversized_frame_are_not_read() {
     let limits = Limits { max_size: 100, ..Limits::default() };
     for format in FORMATS {
         let frame = json!({
@@ -450,7 +450,7 @@ fn of_a_frame_that_is_too_large_the_items_are_not_read() {
 }
 
 #[test]
-fn bytes_that_are_no_whole_value_are_nothing() {
+fn incomplete_values_are_not_salvaged() {
     for format in FORMATS {
         let frame = ServerFrame::Message(Delivery::new("ch", vec![Message::new("n", "d")]));
         let mut whole = Vec::new();
@@ -464,7 +464,7 @@ fn bytes_that_are_no_whole_value_are_nothing() {
 }
 
 #[test]
-fn a_clients_frame_tells_its_serial() {
+fn the_serial_of_an_unreadable_client_frame_is_salvaged() {
     for format in FORMATS {
         let frame = json!({
             "action": 15, "channel": "ch", "msgSerial": 7, "messages": [{ "name": [] }],

@@ -1,11 +1,11 @@
-//! Deltas: what encoders write, and what nobody should.
+//! Deltas: valid ones of several encoders, and malformed ones.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use capably_protocol::vcdiff::{VcdiffError, decode, encode};
 use proptest::{collection::vec, prelude::*};
 
-/// More than any result here has.
+/// More than the size of any target in these tests.
 const LIMIT: usize = 1 << 16;
 
 const BASE: &[u8] = b"the quick brown fox jumps over the lazy dog";
@@ -17,8 +17,8 @@ fn from_hex(text: &str) -> Vec<u8> {
     digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
-/// A delta with one window, of these parts: where it copies from, the size of the target, the data, the
-/// instructions and the addresses. No part is longer than a byte can say.
+/// A delta with one window of these parts: the source of copies, the size of the target, the data, the instructions and
+/// the addresses. The length of each part fits in one byte.
 fn delta(from: &[u8], size: &[u8], parts: [&[u8]; 3]) -> Vec<u8> {
     let mut body = size.to_vec();
     body.push(0);
@@ -36,13 +36,13 @@ fn window(from: &[u8], size: u8, parts: [&[u8]; 3]) -> Vec<u8> {
     delta(from, &[size], parts).split_off(5)
 }
 
-/// Copies from all of these many bytes before it.
+/// The window copies from the whole source of this length.
 fn source(length: u8) -> [u8; 3] {
     [1, length, 0]
 }
 
 #[test]
-fn what_another_encoder_wrote() {
+fn deltas_of_another_encoder_are_decoded() {
     let with_checksum =
         from_hex("d6c3c40000052b001a5300060803fbe51e456361742c2061200413180300191d001349");
     assert_eq!(decode(&with_checksum, BASE, LIMIT).unwrap(), FOX);
@@ -78,7 +78,7 @@ fn a_window_may_copy_from_the_windows_before_it() {
 }
 
 #[test]
-fn a_header_of_the_application_is_passed_over() {
+fn an_application_header_is_skipped() {
     let mut delta = encode(BASE, FOX);
     delta[4] = 4;
     delta.splice(5..5, *b"\x03app");
@@ -87,19 +87,19 @@ fn a_header_of_the_application_is_passed_over() {
 }
 
 #[test]
-fn without_a_window_there_is_nothing() {
+fn a_delta_without_windows_is_empty() {
     assert_eq!(decode(&from_hex("d6c3c40000"), BASE, LIMIT).unwrap(), b"");
 }
 
 #[test]
-fn a_checksum_tells_another_base() {
+fn a_checksum_detects_a_wrong_base() {
     let delta = from_hex("d6c3c40000052b001a5300060803fbe51e456361742c2061200413180300191d001349");
     let another = BASE.to_ascii_uppercase();
     assert_eq!(decode(&delta, &another, LIMIT), Err(VcdiffError::Checksum));
 }
 
 #[test]
-fn what_is_small_changed_takes_little() {
+fn a_small_change_has_a_small_delta() {
     let base = br#"{"symbol":"ABC","bid":101.25,"ask":101.27,"venue":"XLON","time":1767225600}"#;
     let same_size =
         br#"{"symbol":"ABC","bid":101.26,"ask":101.29,"venue":"XLON","time":1767225601}"#;
@@ -110,14 +110,14 @@ fn what_is_small_changed_takes_little() {
 }
 
 #[test]
-fn what_is_all_different_takes_more_than_itself() {
+fn unrelated_data_has_a_delta_larger_than_itself() {
     let target: Vec<u8> = (0..100).map(|byte| byte | 0x80).collect();
     let pairs = [(BASE, &target[..]), (b"", b"abc"), (BASE, b"")];
     assert_eq!(pairs.map(|(base, target)| encode(base, target).len()), [116, 18, 14]);
 }
 
 #[test]
-fn what_is_no_delta() {
+fn bytes_that_are_no_delta_are_refused() {
     for other in [&b""[..], b"\xd6", b"\xd6\xc3\xc4", b"\xd6\xc3\xc4S\0", b"{\"a\":1}"] {
         assert_eq!(decode(other, BASE, LIMIT), Err(VcdiffError::NotVcdiff));
     }
@@ -125,7 +125,7 @@ fn what_is_no_delta() {
 }
 
 #[test]
-fn what_is_not_supported() {
+fn unsupported_features_are_refused() {
     let tampered = |at: usize, value: u8| {
         let mut delta = encode(BASE, FOX);
         delta[at] = value;
@@ -141,13 +141,13 @@ fn what_is_not_supported() {
 }
 
 #[test]
-fn a_delta_that_is_cut_off_is_refused() {
+fn a_truncated_delta_is_refused() {
     let whole = from_hex("d6c3c40000052b001a5300060803fbe51e456361742c2061200413180300191d001349");
     for end in 0..whole.len() {
         let result = decode(&whole[..end], BASE, LIMIT);
         match end {
             0..=3 => assert_eq!(result, Err(VcdiffError::NotVcdiff)),
-            // A header without anything behind it is a delta of no windows.
+            // A header alone is a delta without windows.
             5 => assert_eq!(result.unwrap(), b""),
             _ => assert_eq!(result, Err(VcdiffError::Truncated), "{end}"),
         }
@@ -155,7 +155,7 @@ fn a_delta_that_is_cut_off_is_refused() {
 }
 
 #[test]
-fn more_than_allowed_is_refused_before_anything_is_made() {
+fn an_oversized_target_is_refused_before_it_is_built() {
     let huge = [0x8f, 0xff, 0xff, 0xff, 0x7f];
     let parts: [&[u8]; 3] = [b"a", &[0, 0x8f, 0xff, 0xff, 0xff, 0x7f], &[]];
     assert_eq!(decode(&delta(&[0], &huge, parts), b"", LIMIT), Err(VcdiffError::TooLarge));
@@ -182,7 +182,7 @@ fn numbers_end() {
 }
 
 #[test]
-fn what_contradicts_itself() {
+fn contradictory_deltas_are_refused() {
     let why = |delta: &[u8]| match decode(delta, BASE, LIMIT) {
         Err(VcdiffError::Malformed(why)) => why,
         other => panic!("{other:?}"),
@@ -210,7 +210,7 @@ fn what_contradicts_itself() {
     assert_eq!(why(&padded), "a window is longer than its parts");
 }
 
-/// One change of bytes: what replaces so many from there on.
+/// A change: the bytes that replace this many bytes at this position.
 type Edit = (prop::sample::Index, usize, Vec<u8>);
 
 fn edited(base: &[u8], edits: &[Edit]) -> Vec<u8> {
@@ -227,7 +227,7 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
     vec((any::<prop::sample::Index>(), 0..40_usize, vec(any::<u8>(), 0..30)), 0..6)
 }
 
-/// Bytes of few kinds, which have much in common with each other.
+/// Bytes with few distinct values, so that two of them share long runs.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     vec(0..4_u8, 0..600)
 }
@@ -236,19 +236,19 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn what_was_encoded_is_decoded(base in bytes(), edits in edits()) {
+    fn encoding_and_decoding_gives_the_same_bytes(base in bytes(), edits in edits()) {
         let target = edited(&base, &edits);
         prop_assert_eq!(decode(&encode(&base, &target), &base, target.len()), Ok(target));
     }
 
     #[test]
-    fn what_has_nothing_in_common_is_decoded(base in bytes(), target in vec(any::<u8>(), 0..600)) {
+    fn unrelated_data_survives_encoding_and_decoding(base in bytes(), target in vec(any::<u8>(), 0..600)) {
         prop_assert_eq!(decode(&encode(&base, &target), &base, target.len()), Ok(target));
     }
 
-    /// Whatever arrives, the answer is an error or within the limit.
+    /// For any input, the result is an error or within the limit.
     #[test]
-    fn a_broken_delta_breaks_nothing(base in bytes(), first in edits(), damage in edits()) {
+    fn broken_deltas_never_panic(base in bytes(), first in edits(), damage in edits()) {
         let delta = edited(&encode(&base, &edited(&base, &first)), &damage);
         if let Ok(target) = decode(&delta, &base, 1000) {
             prop_assert!(target.len() <= 1000);
@@ -256,7 +256,7 @@ proptest! {
     }
 
     #[test]
-    fn one_bad_byte_breaks_nothing(
+    fn one_changed_byte_never_panics(
         base in bytes(), edits in edits(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
     ) {
         let mut delta = encode(&base, &edited(&base, &edits));
@@ -268,7 +268,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_break_nothing(base in bytes(), rest in vec(any::<u8>(), 0..60)) {
+    fn arbitrary_bytes_never_panic(base in bytes(), rest in vec(any::<u8>(), 0..60)) {
         let delta = [&[0xd6, 0xc3, 0xc4, 0][..], &rest].concat();
         if let Ok(target) = decode(&delta, &base, 1000) {
             prop_assert!(target.len() <= 1000);

@@ -1,4 +1,4 @@
-//! The exact bytes of what is easily got wrong.
+//! The exact bytes of the parts that are easy to get wrong.
 
 #![allow(clippy::unwrap_used)]
 
@@ -90,7 +90,7 @@ fn a_message_with_serial_zero() {
 
 // Spec: TR4g, TR4h, TR4j, TR4s
 #[test]
-fn acknowledgements_always_hold_serial_and_count() {
+fn acknowledgements_always_contain_serial_and_count() {
     let ack = ServerFrame::Ack(Ack { msg_serial: 0, count: 1, res: Vec::new() });
     assert_eq!(server_json(&ack), r#"{"action":1,"msgSerial":0,"count":1}"#);
     assert_eq!(server_msgpack(&ack), b"\x83\xa6action\x01\xa9msgSerial\x00\xa5count\x01");
@@ -246,7 +246,7 @@ fn a_ping_and_its_pong_have_an_id_or_none() {
 
 // Spec: AD1, AD2, TR4p
 #[test]
-fn a_token_lies_in_the_details_of_authentication() {
+fn a_token_is_inside_the_auth_details() {
     let frame = ClientFrame::Auth(AuthDetails { access_token: "t".into() });
     let text = r#"{"action":17,"auth":{"accessToken":"t"}}"#;
     assert_eq!(client_json(&frame), text);
@@ -255,7 +255,7 @@ fn a_token_lies_in_the_details_of_authentication() {
 
 // Spec: TR4l, TR4r
 #[test]
-fn items_lie_under_their_own_names() {
+fn each_type_of_item_has_its_own_field() {
     let presence = PresenceMessage { action: Some(PresenceAction::Enter), ..Default::default() };
     let annotation = Annotation { annotation_type: Some("t".into()), ..Default::default() };
     let object = ObjectMessage { site_code: Some("aaa".into()), ..Default::default() };
@@ -279,7 +279,7 @@ fn items_lie_under_their_own_names() {
 
 // Spec: TR1, TR4, TR4a, TR4b, TR4c, TR4d, TR4k, TR4m, TR4n
 #[test]
-fn a_whole_message_and_its_frame() {
+fn every_field_of_a_message_and_its_frame_is_written() {
     let message = Message {
         id: Some("id".into()),
         client_id: Some("cl".into()),
@@ -467,7 +467,7 @@ fn null_stands_for_any_absent_field() {
 
 // Spec: RTF1
 #[test]
-fn fields_and_bits_nobody_has_heard_of_are_tolerated() {
+fn unknown_fields_and_flags_are_tolerated() {
     let frame = json!({
         "action": 11, "channel": "c", "flags": (1u64 << 40) | 4, "surprise": { "a": [1, { "b": null }] },
         "connectionSerial": -1,
@@ -483,7 +483,7 @@ fn fields_and_bits_nobody_has_heard_of_are_tolerated() {
 
 // Spec: RTF1
 #[test]
-fn actions_nobody_has_heard_of_are_tolerated() {
+fn unknown_actions_are_tolerated() {
     for action in [3, 5, 7, 10, 12, 18, 23, 24, 4_000_000_000_u32] {
         for frame in read_server_both(json!({ "action": action })) {
             assert_eq!(frame, Ok(ServerFrame::Unknown { action }));
@@ -507,7 +507,7 @@ fn actions_nobody_has_heard_of_are_tolerated() {
 }
 
 #[test]
-fn what_a_frame_needs_is_named_when_it_is_missing() {
+fn the_error_of_a_missing_field_names_it() {
     for frame in read_server_both(json!({})) {
         assert_eq!(frame, Err(DecodeError::Missing { field: "action" }));
     }
@@ -532,7 +532,7 @@ fn what_a_frame_needs_is_named_when_it_is_missing() {
 }
 
 #[test]
-fn numbers_may_come_in_any_width() {
+fn numbers_of_any_width_are_read() {
     let expected = Ok(ServerFrame::Ack(Ack { msg_serial: 1, count: 2, res: Vec::new() }));
     let widths: [(&[u8], &[u8]); 9] = [
         (b"\x01", b"\x02"),
@@ -579,7 +579,7 @@ fn params_and_details_become_text() {
 }
 
 #[test]
-fn text_and_bytes_stand_in_for_each_other_where_only_one_makes_sense() {
+fn text_and_bytes_are_interchangeable_where_only_one_makes_sense() {
     let frame = read_server_msgpack(b"\x83\xc4\x06action\x0f\xa7channel\xc4\x01c\xa8messages\x90");
     assert_eq!(frame, Ok(ServerFrame::Message(Delivery::new("c", Vec::new()))));
     let message: Message =
@@ -593,7 +593,7 @@ fn text_and_bytes_stand_in_for_each_other_where_only_one_makes_sense() {
 }
 
 #[test]
-fn extensions_are_stepped_over() {
+fn msgpack_extensions_are_skipped() {
     let frame = read_server_msgpack(
         b"\x84\xa6action\x08\xa1x\xd4\x01\x00\xd8\x05\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\
           \xa2id\xc7\x03\x01abc",
@@ -617,7 +617,7 @@ fn payloads_are_slices_of_their_frame() {
 }
 
 #[test]
-fn errors_hold_what_the_service_says_of_them() {
+fn errors_have_every_field_that_the_service_sends() {
     let mut error = ErrorInfo::new(ErrorCode(40142), 401, "token expired")
         .with_cause(ErrorInfo::new(ErrorCode(50000), 500, "inner"));
     error.href = Some("https://help".into());
@@ -636,7 +636,7 @@ fn errors_hold_what_the_service_says_of_them() {
 }
 
 #[test]
-fn the_body_that_answers_a_publish() {
+fn the_response_to_a_publish_has_its_serials() {
     let body = PublishBody {
         channel: Some("c".into()),
         message_id: Some("m".into()),
@@ -650,7 +650,7 @@ fn the_body_that_answers_a_publish() {
 }
 
 #[test]
-fn a_body_may_hold_one_item_or_many() {
+fn a_body_may_contain_one_item_or_many() {
     let expected = [Message::new("n", "d")];
     for text in [r#"{"name":"n","data":"d"}"#, r#" [{"name":"n","data":"d"}]"#] {
         let decoded = codec::decode_messages(Format::Json, &text.into(), &Limits::default());
@@ -664,7 +664,7 @@ fn a_body_may_hold_one_item_or_many() {
 }
 
 #[test]
-fn peeking_reads_action_and_serial_only() {
+fn peeking_reads_only_action_and_serial() {
     let both = Some(Peek { action: 15, msg_serial: Some(300) });
     let json = br#"{"messages":[{"action":1,"msgSerial":2}],"action":15,"msgSerial":300}"#;
     assert_eq!(codec::peek(Format::Json, json), both);
@@ -679,7 +679,7 @@ fn peeking_reads_action_and_serial_only() {
 }
 
 #[test]
-fn object_values_in_each_format() {
+fn object_values_are_written_in_each_format() {
     let set = |value: ObjectValue| ObjectMessage {
         operation: Some(Box::new(ObjectOperation {
             action: Some(ObjectOperationAction::MapSet),
@@ -718,7 +718,7 @@ fn object_values_in_each_format() {
 }
 
 #[test]
-fn object_values_as_others_write_them() {
+fn object_values_of_other_encoders_are_read() {
     let read = |text: &str| -> ObjectData {
         codec::decode_body(Format::Json, text.as_bytes(), &Limits::default()).unwrap()
     };
@@ -738,7 +738,7 @@ fn object_values_as_others_write_them() {
 }
 
 #[test]
-fn object_actions_and_semantics_nobody_has_heard_of_are_tolerated() {
+fn unknown_object_actions_and_semantics_are_tolerated() {
     let wire = json!({
         "operation": { "action": 50, "mapCreate": { "semantics": 9, "entries": null }, "new": {} },
         "object": { "map": { "semantics": "LWW" }, "siteTimeserials": { "aaa": "t:0" } },
@@ -756,7 +756,7 @@ fn object_actions_and_semantics_nobody_has_heard_of_are_tolerated() {
 }
 
 #[test]
-fn the_shortest_header_that_fits_and_no_shorter() {
+fn each_value_has_the_shortest_header_that_fits() {
     let integers = [
         0,
         127,

@@ -40,7 +40,7 @@
 //!
 //! # Limits
 //!
-//! All data is in memory and ends with the process, unless the server has a [`storage`]. A channel has its messages for
+//! All data is in memory and ends with the process, unless the server has an [`engine`]. A channel has its messages for
 //! at least two minutes (72 hours in a persisted namespace), as far as [`Builder::resume_buffer`] allows. A client that
 //! was away for longer, or has missed more, learns that continuity was lost. A client that does not read is
 //! disconnected when more than [`Builder::max_queue`] bytes wait for it.
@@ -90,9 +90,10 @@ pub mod engine;
 pub mod faults;
 mod front;
 mod hub;
+mod metrics;
+mod readiness;
 mod server;
 mod service;
-pub mod storage;
 
 /// The types of the protocol.
 pub use capably_protocol as protocol;

@@ -8,20 +8,19 @@ use std::{
 };
 
 use capably_protocol::{ApiKey, ErrorInfo};
-use tokio::sync::Mutex;
 
 use crate::{
+    engine::{Engine, EngineError},
     faults::{self, Faults},
-    front::{self, Admission, Open, Provisioning, Shared, StorageWriter},
+    front::{self, Admission, Provisioning, Shared},
     hub::{
-        Retention, Settings,
+        AppSpec, Retention, Settings,
         auth::{Key, is_app_id},
         capability::Capability,
-        keep::Saved,
+        revocation::Revocations,
         secret::Secret,
     },
     service::{Listener, Service},
-    storage::{Storage, StorageError},
 };
 
 /// A running server. Dropping it stops it.
@@ -38,10 +37,11 @@ use crate::{
 /// ```
 pub struct Server {
     service: Service,
+    /// The listener for operators, if it has an address of its own.
+    metrics: Option<Service>,
+    drain_notice: Duration,
     shared: Arc<Shared>,
     key: String,
-    /// None without a storage, and after the shutdown.
-    writer: Mutex<Option<StorageWriter>>,
 }
 
 impl Server {
@@ -75,17 +75,42 @@ impl Server {
         self.shared.transports()
     }
 
+    /// The address of the metrics, if [`Builder::metrics`] has set one: with the port that the system has chosen if it
+    /// was 0.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(Service::address)
+    }
+
+    /// Gives up all clients within `timeout`, so that they go on at other servers, and stops the server.
+    ///
+    /// 1. `GET /health/ready` is answered with 503. For as long as [`Builder::drain_notice`] the server still accepts new
+    ///    clients, so that a load balancer can notice.
+    /// 2. New clients are refused with status 503 and code 80003, and try another host (RTN17f).
+    /// 3. Connected clients get a DISCONNECTED with code 80003, and connect again at once (RTN15h3): a few every 100 ms,
+    ///    spread over `timeout`, so that the other servers are not overrun. The server acknowledges everything that it has
+    ///    accepted from a client before. REST requests are still answered.
+    /// 4. When no client is connected any more, or `timeout` is over, the server [shuts down](Self::shutdown).
+    ///
+    /// A server with few clients drains sooner: ten clients at least are disconnected every 100 ms. If the future is
+    /// dropped, the server accepts no clients any more, and it can still be shut down.
+    pub async fn drain(&self, timeout: Duration) {
+        front::operating::drain(&self.shared, self.drain_notice, timeout).await;
+        self.shutdown().await;
+    }
+
     /// Stops the server: sends every client a DISCONNECTED with code 80003, closes all sockets, ends all tasks and closes
-    /// the storage. Returns when that is done, but waits no longer than three seconds for clients that do not read.
+    /// the engine. Returns when that is done, but waits no longer than three seconds for clients that do not read.
     pub async fn shutdown(&self) {
+        self.shared.operating.readiness.close();
+        tracing::info!(connections = self.connections(), "the server stops");
         self.service.stop();
         self.service.ended().await;
-        // Only now: the tasks of the service may still have sent records to the storage.
-        let mut writer = self.writer.lock().await;
-        if let Some(running) = writer.as_mut() {
-            running.end().await;
-            *writer = None;
+        if let Some(metrics) = &self.metrics {
+            metrics.stop();
+            metrics.ended().await;
         }
+        // Only now: the tasks of the service may still have given entries to the engine.
+        self.shared.close_engine().await;
     }
 }
 
@@ -129,23 +154,29 @@ pub struct Builder {
     provision_secret: Option<Secret>,
     retention: Retention,
     faults: Option<Faults>,
-    storage: Option<StorageSource>,
+    engine: Option<EngineSource>,
+    metrics: Option<SocketAddr>,
+    drain_notice: Duration,
 }
 
-/// The storage of a server that is not started yet.
+/// The engine of a server that is not started yet.
 #[derive(Clone)]
-enum StorageSource {
-    Given(Arc<dyn Storage>),
+enum EngineSource {
+    Given(Arc<dyn Engine>),
     #[cfg(feature = "disk")]
     Directory(std::path::PathBuf),
 }
 
-impl StorageSource {
-    fn open(self) -> Open {
+impl EngineSource {
+    async fn open(self) -> Result<Arc<dyn Engine>, EngineError> {
         match self {
-            Self::Given(storage) => Box::new(|| Ok(storage)),
+            Self::Given(engine) => Ok(engine),
             #[cfg(feature = "disk")]
-            Self::Directory(path) => Box::new(|| Ok(Arc::new(crate::storage::Disk::open(path)?))),
+            Self::Directory(path) => {
+                let opened = tokio::task::spawn_blocking(|| crate::engine::Disk::open(path)).await;
+                let opened = opened.map_err(|problem| EngineError::Other(Arc::new(problem)))?;
+                Ok(Arc::new(opened?))
+            }
         }
     }
 }
@@ -177,7 +208,9 @@ impl Default for Builder {
                 age: Duration::from_secs(150),
             },
             faults: None,
-            storage: None,
+            engine: None,
+            metrics: None,
+            drain_notice: Duration::ZERO,
         }
     }
 }
@@ -196,7 +229,7 @@ impl Builder {
     }
 
     /// The key of the first app, as `appId.keyId:secret`. The app id has six letters, digits, `_` or `-`. The key has
-    /// every capability. By default it is the key in the storage, or else a random one.
+    /// every capability. By default it is the key that the engine has stored, or else a random one.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
@@ -254,7 +287,7 @@ impl Builder {
         self
     }
 
-    /// The most apps, the first one included. More apps are refused with 40300. Apps in the storage count, but they are
+    /// The most apps, the first one included. More apps are refused with 40300. Apps that an engine has stored count, but they are
     /// all loaded. By default there is no limit.
     pub fn max_apps(mut self, apps: usize) -> Self {
         self.max_apps = Some(apps);
@@ -293,7 +326,7 @@ impl Builder {
 
     /// About the most memory of each app's channels with their messages, in bytes; 1 GiB by default. Beyond that, the
     /// server drops the oldest messages of the channels that were published to and attached least recently. A client that
-    /// resumes and has missed them learns that continuity was lost. Messages in the [storage](Self::storage) stay there.
+    /// resumes and has missed them learns that continuity was lost. Messages of an [engine](Self::engine) stay there.
     /// `POST /apps` accepts a lower limit for its app, as `limits.messages.maxLogBytes`.
     pub fn max_log_bytes(mut self, bytes: usize) -> Self {
         self.max_log_bytes = bytes;
@@ -316,37 +349,55 @@ impl Builder {
         self
     }
 
+    /// The address of a second listener, which serves `GET /metrics` in the text format of Prometheus, and the health; port
+    /// 0 takes a free port: see [`Server::metrics_addr`]. The metrics need no credentials, so choose an address that only
+    /// operators reach.
+    ///
+    /// By default, the main listener serves `/metrics` on a server that [listens](Self::bind) on a loopback address, and
+    /// no listener does on any other address.
+    pub fn metrics(mut self, address: SocketAddr) -> Self {
+        self.metrics = Some(address);
+        self
+    }
+
+    /// How long [`Server::drain`] still accepts new clients after `GET /health/ready` has begun to fail; 0 by default.
+    /// Choose the time in which a load balancer notices, if it cannot repeat a request that is answered with 503.
+    pub fn drain_notice(mut self, notice: Duration) -> Self {
+        self.drain_notice = notice;
+        self
+    }
+
     /// Injects these faults between the server and its clients. By default clients connect to the server directly.
     pub fn faults(mut self, faults: &Faults) -> Self {
         self.faults = Some(faults.clone());
         self
     }
 
-    /// Persists apps with their keys, history and revocations in `storage`: the next server with this storage continues
-    /// from there. By default nothing is persisted.
+    /// Orders and stores everything in this [engine](crate::engine): the next server with it continues from there. By
+    /// default, each app orders its own entries and has them in memory.
     ///
-    /// A message is acknowledged and delivered only after it is stored, so that an acknowledged or delivered message
-    /// survives a crash. Messages that wait at the same time are stored together. When a message cannot be stored, its
-    /// publisher gets an error (50000), the message is dropped, and all clients of its app are disconnected.
+    /// A message is acknowledged and delivered only after it is committed, so that an acknowledged or delivered message
+    /// survives a crash. Messages that wait at the same time are committed together. When a message cannot be committed,
+    /// its publisher gets an error (50000, or 50003 when the engine cannot be reached).
     ///
-    /// Connections, live members of presence, statistics and push are not persisted: a client that resumes after a
-    /// restart gets a new connection (80018), and the messages that it has missed.
-    pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
-        self.storage = Some(StorageSource::Given(storage));
+    /// Connections, live members of presence, statistics and push are not stored: a client that resumes after a restart
+    /// gets a new connection (80018), and the messages that it has missed.
+    pub fn engine(mut self, engine: Arc<dyn Engine>) -> Self {
+        self.engine = Some(EngineSource::Given(engine));
         self
     }
 
-    /// As [`storage`](Self::storage), with a directory on disk. It is created if it does not exist.
+    /// As [`engine`](Self::engine), with a directory on disk. It is created if it does not exist.
     #[cfg(feature = "disk")]
     pub fn data(mut self, directory: impl Into<std::path::PathBuf>) -> Self {
-        self.storage = Some(StorageSource::Directory(directory.into()));
+        self.engine = Some(EngineSource::Directory(directory.into()));
         self
     }
 
     /// Starts the server on the current tokio runtime.
     ///
     /// # Errors
-    /// A [`ServerError`] when the port is in use, the key or a setting is not valid, or the storage cannot be used.
+    /// A [`ServerError`] when the port is in use, the key or a setting is not valid, or the engine cannot be used.
     pub async fn start(self) -> Result<Server, ServerError> {
         if let Some(key) = &self.key {
             check(key)?;
@@ -370,6 +421,7 @@ impl Builder {
         // Heartbeats are sent at a third of this, in whole milliseconds: a shorter interval could round to zero.
         let max_idle_interval = self.max_idle_interval.clamp(SHORTEST_INTERVAL, LONGEST);
         let listener = Listener::bind(SocketAddr::new(self.bind, self.port))?;
+        let metrics = self.metrics.map(Listener::bind).transpose()?;
         let retention = Retention {
             // A client that resumes at the last moment must still get the messages that it has missed.
             age: self.retention.age.max(connection_state_ttl + Duration::from_secs(30)),
@@ -391,37 +443,36 @@ impl Builder {
             retention,
         };
         let (host, port) = (listener.host(), listener.address.port());
-        let mut shared = Shared::new(settings, admission, host, port, self.max_queue);
-        let (mut writer, mut first_key, mut apps) = (None, None, Vec::new());
-        if let Some(source) = self.storage {
-            let started = StorageWriter::start(source.open(), shared.now()).await;
-            let (started, stored) = started.map_err(ServerError::Storage)?;
-            shared.persist_with(&started);
-            (first_key, apps) = (stored.first_key, stored.apps);
-            writer = Some(started);
-        }
-        let key = match self.key.or(first_key) {
+        let engine = match self.engine {
+            Some(source) => Some(source.open().await.map_err(ServerError::Engine)?),
+            None => None,
+        };
+        let mut shared = Shared::new(settings, admission, host, port, self.max_queue, engine);
+        shared.operating.metrics_on_main_port =
+            metrics.is_none() && self.bind.to_canonical().is_loopback();
+        let stored = shared.stored().await.map_err(ServerError::Engine)?;
+        let key = match self.key.or(stored.first_key) {
             Some(key) => key,
             None => {
                 front::new_key().map_err(|error| ServerError::Random(io::Error::other(error)))?
             }
         };
         let parsed = check(&key)?;
-        let mut app = Saved::default();
-        app.spec.id = parsed.app_id().into();
-        app.spec.created = Some(shared.now().wall);
-        for saved in apps {
-            if saved.spec.id == app.spec.id {
-                app = saved;
+        let created = Some(shared.now().wall);
+        let mut first = AppSpec { id: parsed.app_id().into(), created, ..AppSpec::default() };
+        let mut first_revocations = Revocations::default();
+        for (spec, revocations) in stored.apps {
+            if spec.id == first.id {
+                (first, first_revocations) = (spec, revocations);
             } else {
-                shared.restore_app(saved);
+                shared.restore_app(spec, revocations);
             }
         }
         let key_id = parsed.name().split_once('.').map_or("", |(_, id)| id);
-        app.spec.keys.retain(|key| key.id != key_id);
-        app.spec.keys.insert(0, Arc::new(Key::new(key_id, parsed.secret(), Capability::all())));
-        let started = shared.start_app(app, &key).await;
-        started.map_err(|error| ServerError::Storage(StorageError::Other(Box::new(error))))?;
+        first.keys.retain(|key| key.id != key_id);
+        first.keys.insert(0, Arc::new(Key::new(key_id, parsed.secret(), Capability::all())));
+        let started = shared.start_app(first, first_revocations, &key).await;
+        started.map_err(ServerError::Engine)?;
         let shared = Arc::new(shared);
         let service = match self.faults {
             None => {
@@ -440,7 +491,15 @@ impl Builder {
                 })
             }
         };
-        Ok(Server { service, shared, key, writer: Mutex::new(writer) })
+        let metrics = metrics.map(|listener| {
+            let shared = Arc::clone(&shared);
+            Service::start(listener, |socket, stop| {
+                front::operating::serve_metrics(socket, stop, shared)
+            })
+        });
+        tracing::info!(address = %service.address(), "the server is ready");
+        let drain_notice = self.drain_notice.min(LONGEST);
+        Ok(Server { service, metrics, drain_notice, shared, key })
     }
 }
 
@@ -475,8 +534,8 @@ pub enum ServerError {
     ProvisionSecret,
     /// The system gave no random bytes for a new key.
     Random(io::Error),
-    /// The storage cannot be used.
-    Storage(StorageError),
+    /// The engine cannot be used.
+    Engine(EngineError),
 }
 
 impl fmt::Display for ServerError {
@@ -493,7 +552,7 @@ impl fmt::Display for ServerError {
             Self::IdleInterval => f.write_str("the longest idle interval must be more than zero"),
             Self::ProvisionSecret => f.write_str("the secret for creating apps must not be empty"),
             Self::Random(_) => f.write_str("the system gives no random bytes"),
-            Self::Storage(error) => error.fmt(f),
+            Self::Engine(error) => error.fmt(f),
         }
     }
 }
@@ -504,7 +563,7 @@ impl std::error::Error for ServerError {
             Self::Bind { source, .. } => Some(source),
             Self::Key(error) => Some(error),
             Self::Random(error) => Some(error),
-            Self::Storage(error) => error.source(),
+            Self::Engine(error) => error.source(),
             Self::AppId | Self::IdleInterval | Self::ProvisionSecret => None,
         }
     }

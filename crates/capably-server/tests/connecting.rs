@@ -39,5 +39,5 @@ async fn the_queue_has_room_for_clients_that_all_come_at_once() {
 #[tokio::test]
 async fn so_it_has_with_faults_in_between() {
     let faults = Faults::new();
-    crowd(&Server::builder().faults(&faults).start().await.unwrap()).await;
+    crowd(&builder().faults(&faults).start().await.unwrap()).await;
 }

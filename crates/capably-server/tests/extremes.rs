@@ -70,10 +70,10 @@ async fn publish(server: &Server, format: Format) -> ServerFrame {
 async fn the_largest_values_change_nothing_for_a_client() {
     let mut servers: Vec<(&str, Builder)> = Vec::new();
     for (name, set) in times() {
-        servers.push((name, set(Server::builder(), Duration::MAX)));
+        servers.push((name, set(builder(), Duration::MAX)));
     }
     for (name, set) in counts() {
-        servers.push((name, set(Server::builder(), usize::MAX)));
+        servers.push((name, set(builder(), usize::MAX)));
     }
     for (name, builder) in servers {
         let server = builder.start().await.unwrap();
@@ -90,12 +90,12 @@ async fn the_least_values_are_refused_at_the_start_or_answered() {
     let mut servers: Vec<(String, Builder)> = Vec::new();
     for (name, set) in times() {
         for time in [Duration::ZERO, Duration::from_nanos(1), Duration::from_millis(1)] {
-            servers.push((format!("{name} {time:?}"), set(Server::builder(), time)));
+            servers.push((format!("{name} {time:?}"), set(builder(), time)));
         }
     }
     for (name, set) in counts() {
         for count in [0, 1] {
-            servers.push((format!("{name} {count}"), set(Server::builder(), count)));
+            servers.push((format!("{name} {count}"), set(builder(), count)));
         }
     }
     let mut refused = Vec::new();
@@ -119,7 +119,7 @@ async fn the_least_values_are_refused_at_the_start_or_answered() {
 async fn a_fault_with_the_longest_delay_stays_with_its_frame() {
     for format in FORMATS {
         let faults = Faults::new();
-        let server = Server::builder().faults(&faults).start().await.unwrap();
+        let server = builder().faults(&faults).start().await.unwrap();
         faults.add(Rule::after(Duration::MAX).disconnect());
         faults.add(Rule::to_client().action(Action::Ack).times(1).delay(Duration::MAX));
         let mut delayed = Client::open(&server, format, &format!("key={}", server.key())).await;
@@ -145,7 +145,7 @@ async fn the_least_and_the_largest_counts_of_a_fault() {
             ("always", Rule::to_client().times(u64::MAX), true),
         ] {
             let faults = Faults::new();
-            let server = Server::builder().faults(&faults).start().await.unwrap();
+            let server = builder().faults(&faults).start().await.unwrap();
             faults.add(rule.action(Action::Ack).disconnect());
             let mut client = Client::open(&server, format, &format!("key={}", server.key())).await;
             let connected = client.next().await;

@@ -7,7 +7,6 @@ mod support;
 use std::time::Duration;
 
 use capably_protocol::{ClientFrame, Format, ServerFrame, frame::AuthDetails};
-use capably_server::Server;
 use serde_json::json;
 
 use support::*;
@@ -49,7 +48,7 @@ async fn a_client_chooses_the_longest_silence_within_bounds() {
 
 #[tokio::test]
 async fn the_pace_of_a_brisk_server_stays() {
-    let brisk = Server::builder().max_idle_interval(Duration::from_millis(700));
+    let brisk = builder().max_idle_interval(Duration::from_millis(700));
     let server = brisk.start().await.unwrap();
     for format in FORMATS {
         for (wanted, expected) in [("1", 700), ("900", 900)] {
@@ -79,7 +78,7 @@ async fn the_interval_outlives_a_renewal_of_the_token() {
 
 #[tokio::test]
 async fn silence_is_broken_at_the_pace_that_the_client_chose() {
-    let server = Server::builder().max_idle_interval(Duration::from_secs(3600)).start().await;
+    let server = builder().max_idle_interval(Duration::from_secs(3600)).start().await;
     let server = server.unwrap();
     let query = "heartbeatInterval=5000";
     let (mut json, _) = Client::connect_with(&server, Format::Json, query).await;

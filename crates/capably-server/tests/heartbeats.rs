@@ -7,7 +7,6 @@ mod support;
 use std::time::Duration;
 
 use capably_protocol::{ClientFrame, Format, ServerFrame, Str};
-use capably_server::Server;
 use futures_util::SinkExt;
 use tokio_tungstenite::tungstenite::Message as WsMessage;
 
@@ -28,7 +27,7 @@ async fn pong(client: &mut Client, id: &str) {
 #[tokio::test]
 async fn a_client_that_bounces_heartbeats_must_answer_each() {
     let idle = Duration::from_millis(600);
-    let server = Server::builder().max_idle_interval(idle).start().await.unwrap();
+    let server = builder().max_idle_interval(idle).start().await.unwrap();
     let session = async |format| {
         let (mut client, connected) =
             Client::connect_with(&server, format, "heartbeats=bounce").await;
@@ -60,7 +59,7 @@ async fn a_client_that_bounces_heartbeats_must_answer_each() {
 #[tokio::test]
 async fn who_did_not_ask_for_it_is_asked_for_no_pong() {
     let idle = Duration::from_millis(60);
-    let server = Server::builder().max_idle_interval(idle).start().await.unwrap();
+    let server = builder().max_idle_interval(idle).start().await.unwrap();
     for format in [Format::Json, Format::MsgPack] {
         let (mut frames, _) = Client::connect(&server, format).await;
         let (mut pings, _) = Client::connect_with(&server, format, "heartbeats=false").await;

@@ -7,7 +7,7 @@ mod support;
 use std::{error::Error, time::Duration};
 
 use capably_protocol::{Format, ServerFrame};
-use capably_server::{Server, ServerError};
+use capably_server::ServerError;
 use tokio::{io::AsyncReadExt, net::TcpListener, net::TcpStream};
 
 use support::*;
@@ -68,26 +68,26 @@ async fn a_client_that_goes_away_is_no_longer_counted() {
 async fn what_keeps_a_server_from_starting() {
     let running = server().await;
     let port = running.port();
-    let error = Server::builder().port(port).start().await.unwrap_err();
+    let error = builder().port(port).start().await.unwrap_err();
     assert!(matches!(error, ServerError::Bind { address, .. } if address.port() == port));
     assert_eq!(error.to_string(), format!("port {port} on 127.0.0.1 is in use"));
     assert!(error.source().is_some());
 
     for key in ["nonsense", "abcdef:secret", "abcdef.key"] {
-        let error = Server::builder().key(key).start().await.unwrap_err();
+        let error = builder().key(key).start().await.unwrap_err();
         assert!(matches!(error, ServerError::Key(error) if error.code.0 == 40101), "{key}");
     }
     for key in ["abc.key:secret", "abcdefg.key:secret", "ab def.key:secret"] {
-        let error = Server::builder().key(key).start().await.unwrap_err();
+        let error = builder().key(key).start().await.unwrap_err();
         assert!(matches!(error, ServerError::AppId), "{key}");
     }
-    let error = Server::builder().max_idle_interval(Duration::ZERO).start().await.unwrap_err();
+    let error = builder().max_idle_interval(Duration::ZERO).start().await.unwrap_err();
     assert!(matches!(error, ServerError::IdleInterval));
 }
 
 #[tokio::test]
 async fn the_key_is_the_one_given_and_debug_does_not_tell_its_secret() {
-    let builder = Server::builder().key("aBcDeF.keyid:hush-hush");
+    let builder = builder().key("aBcDeF.keyid:hush-hush");
     assert!(!format!("{builder:?}").contains("hush"));
     let server = builder.start().await.unwrap();
     assert_eq!(server.key(), "aBcDeF.keyid:hush-hush");

@@ -57,8 +57,8 @@ async fn an_app_is_made_with_limits() {
 #[tokio::test]
 async fn a_server_tells_how_fast_a_client_may_publish() {
     for (server, expected) in [
-        (Server::builder().start().await.unwrap(), 250),
-        (Server::builder().max_inbound_rate(7).start().await.unwrap(), 7),
+        (builder().start().await.unwrap(), 250),
+        (builder().max_inbound_rate(7).start().await.unwrap(), 7),
     ] {
         for format in [Format::Json, Format::MsgPack] {
             let (_, connected) = Client::connect(&server, format).await;
@@ -116,7 +116,7 @@ async fn connections(server: &Server, count: usize) {
 
 #[tokio::test]
 async fn an_app_and_a_server_have_so_many_connections() {
-    let server = Server::builder().max_connections(3).max_app_connections(5).start().await.unwrap();
+    let server = builder().max_connections(3).max_app_connections(5).start().await.unwrap();
     for format in [Format::Json, Format::MsgPack] {
         let spec = json!({"keys": [{}], "limits": {"connections": {"max": 2}}});
         let key = app(&server, &spec).await.remove(0);
@@ -143,7 +143,7 @@ async fn an_app_and_a_server_have_so_many_connections() {
 
 #[tokio::test]
 async fn an_app_has_so_many_channels() {
-    let server = Server::builder().max_channels(3).start().await.unwrap();
+    let server = builder().max_channels(3).start().await.unwrap();
     for format in [Format::Json, Format::MsgPack] {
         for (limits, max) in [
             (json!({}), 3),
@@ -231,6 +231,7 @@ async fn an_app_gets_so_many_requests_a_second() {
 
 #[tokio::test]
 async fn what_does_not_fit_into_memory_is_lost_to_those_who_come_late() {
+    // Without an engine, which would still have them.
     let server = Server::builder().max_log_bytes(100_000).start().await.unwrap();
     for format in [Format::Json, Format::MsgPack] {
         let key = app(&server, &json!({"keys": [{}]})).await.remove(0);

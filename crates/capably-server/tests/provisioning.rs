@@ -32,7 +32,7 @@ fn code(answer: &(u16, Value)) -> (u16, u64) {
 
 #[tokio::test]
 async fn beyond_loopback_nobody_makes_apps_without_a_secret() {
-    let server = Server::builder().bind(EVERYWHERE).start().await.unwrap();
+    let server = builder().bind(EVERYWHERE).start().await.unwrap();
     let key = basic(server.key());
     let key = key.strip_prefix("Authorization: ").unwrap();
     for format in FORMATS {
@@ -51,7 +51,7 @@ async fn beyond_loopback_nobody_makes_apps_without_a_secret() {
 #[tokio::test]
 async fn a_secret_lets_apps_be_made() {
     for address in [EVERYWHERE, IpAddr::V4(Ipv4Addr::LOCALHOST)] {
-        let server = Server::builder().bind(address).provision_secret("s3cr3t").start().await;
+        let server = builder().bind(address).provision_secret("s3cr3t").start().await;
         let server = server.unwrap();
         for format in FORMATS {
             for authorization in [
@@ -78,9 +78,9 @@ async fn a_secret_lets_apps_be_made() {
         }
         assert!(!format!("{server:?}").contains("s3cr3t"));
     }
-    let builder = Server::builder().provision_secret("s3cr3t");
-    assert!(!format!("{builder:?}").contains("s3cr3t"));
-    let error = Server::builder().provision_secret("").start().await.unwrap_err();
+    let secret = builder().provision_secret("s3cr3t");
+    assert!(!format!("{secret:?}").contains("s3cr3t"));
+    let error = builder().provision_secret("").start().await.unwrap_err();
     assert!(matches!(error, ServerError::ProvisionSecret));
     assert_eq!(error.to_string(), "the secret for creating apps must not be empty");
 }
@@ -92,7 +92,7 @@ async fn on_loopback_whoever_is_there_makes_apps() {
         [IpAddr::from(Ipv4Addr::new(127, 0, 0, 2)), Ipv6Addr::LOCALHOST.into(), mapped.into()]
     {
         // A machine may have no IPv6.
-        let Ok(server) = Server::builder().bind(address).start().await else {
+        let Ok(server) = builder().bind(address).start().await else {
             assert!(address.is_ipv6());
             continue;
         };
@@ -104,7 +104,7 @@ async fn on_loopback_whoever_is_there_makes_apps() {
 
 #[tokio::test]
 async fn there_are_no_more_apps_than_may_be() {
-    let server = Server::builder().max_apps(3).start().await.unwrap();
+    let server = builder().max_apps(3).start().await.unwrap();
     for format in FORMATS {
         let mut keys = app(&server, &json!({"keys": [{}]})).await;
         keys.extend(app(&server, &json!({"keys": [{}]})).await);

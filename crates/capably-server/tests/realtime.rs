@@ -10,7 +10,6 @@ use capably_protocol::{
     ClientFrame, Data, Flags, Format, Message, MessageAction, ServerFrame, Str, codec,
     frame::Attach,
 };
-use capably_server::Server;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -79,7 +78,7 @@ async fn a_message_reaches_every_subscriber_in_its_own_format() {
 
 #[tokio::test]
 async fn connected_says_everything_about_the_connection() {
-    let server = Server::builder()
+    let server = builder()
         .connection_state_ttl(Duration::from_secs(7))
         .max_idle_interval(Duration::from_secs(9))
         .max_message_size(1234)
@@ -210,7 +209,7 @@ async fn a_key_that_nobody_has_makes_a_new_connection() {
 
 #[tokio::test]
 async fn garbage_ends_its_sender_and_nobody_else() {
-    let server = Server::builder().max_frame_size(10_000).start().await.unwrap();
+    let server = builder().max_frame_size(10_000).start().await.unwrap();
     let (mut good, _) = Client::connect(&server, Format::MsgPack).await;
     good.attach("a").await;
     let deep = format!(r#"{{"action":15,"x":{}{}}}"#, "[".repeat(500), "]".repeat(500));
@@ -430,8 +429,7 @@ async fn an_unknown_format_is_refused_in_json() {
 
 #[tokio::test]
 async fn silence_is_broken_in_time() {
-    let server =
-        Server::builder().max_idle_interval(Duration::from_millis(60)).start().await.unwrap();
+    let server = builder().max_idle_interval(Duration::from_millis(60)).start().await.unwrap();
     let (mut frames, _) = Client::connect(&server, Format::Json).await;
     let (mut pings, _) = Client::connect_with(&server, Format::Json, "heartbeats=false").await;
     for _ in 0..3 {
@@ -548,7 +546,7 @@ async fn a_flood_arrives_once_and_in_order() {
 #[tokio::test]
 async fn a_client_that_does_not_read_is_let_go_and_can_come_back() {
     const COUNT: u64 = 600;
-    let server = Server::builder().max_queue(500_000).start().await.unwrap();
+    let server = builder().max_queue(500_000).start().await.unwrap();
     let (mut publisher, _) = Client::connect(&server, Format::MsgPack).await;
     let (mut lazy, connected) = Client::connect(&server, Format::MsgPack).await;
     let mut serial = lazy.attach("a").await.channel_serial;

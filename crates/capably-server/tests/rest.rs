@@ -257,7 +257,7 @@ async fn a_client_id_in_the_header_is_stamped() {
 
 #[tokio::test]
 async fn requests_that_are_refused() {
-    let server = Server::builder().max_frame_size(100_000).start().await.unwrap();
+    let server = builder().max_frame_size(100_000).start().await.unwrap();
     let key = basic(server.key());
     for (method, target, body, expected) in [
         ("GET", "/nowhere", "", (404, 40400)),

@@ -1,8 +1,8 @@
-//! What the client makes of a socket's speed: receiving a flood, and publishing with many in flight, each
-//! beside the same frames through a bare WebSocket pair of the same library, in the same run.
+//! Throughput of the client: it receives a flood of frames, and publishes with many messages in flight. In the same
+//! run, a bare WebSocket pair of the same library transfers the same frames.
 //!
-//! `cargo bench -p capably --bench flood [-- [frames] [receive|publish]]`. The ratios are what counts: they say how much of
-//! the library's speed is left once frames are decoded, acknowledged and delivered.
+//! `cargo bench -p capably --bench flood [-- [frames] [receive|publish]]`. The ratios are the result:
+//! the share of the library's speed that is left after frames are decoded, acknowledged and delivered.
 
 #![allow(
     clippy::print_stdout,
@@ -217,7 +217,7 @@ fn receive_flood(frames: usize, frame: &Bytes) -> f64 {
         for _ in 0..frames {
             let message = match messages.next_event().await {
                 Some(SubscriptionEvent::Message(message)) => message,
-                // All frames have one serial, so what is missing cannot be fetched.
+                // All frames have the same serial, so the client cannot fetch missing ones.
                 other => panic!("not a message: {other:?}"),
             };
             bytes += message.data.as_str().map_or(0, str::len);
@@ -306,7 +306,7 @@ async fn accept(listener: std::net::TcpListener) -> Socket {
     accept_async_with_config(stream, Some(config())).await.unwrap()
 }
 
-/// Accepts a client and says CONNECTED.
+/// Accepts a client and sends CONNECTED.
 async fn serve(listener: std::net::TcpListener) -> Socket {
     let mut socket = accept(listener).await;
     let connected = Connected {

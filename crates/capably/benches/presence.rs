@@ -28,11 +28,11 @@ use futures_util::future::try_join_all;
 const MEMBERS: usize = 10_000;
 const PAGE: usize = 100;
 const RUNS: usize = 11;
-/// So many sets of members are held at once to measure their memory.
+/// The number of sets of members that are in memory at once for the measurement.
 const HELD: usize = 10;
 
 fn main() {
-    // First of all, while nothing that was freed is there to be used again.
+    // Before everything else: later, the allocator would reuse freed memory, and the figure would be too small.
     println!("{} bytes of memory a member", memory());
     for format in [Format::MsgPack, Format::Json] {
         let pages = pages(format);
@@ -146,7 +146,7 @@ fn synced(format: Format, pages: &[Vec<u8>]) -> (Client, Duration) {
     (client, time)
 }
 
-/// How long a client waits for the answer who is present, attaching included.
+/// How long a client waits for the list of members, with the attach.
 async fn through_a_server(binary: bool) -> Vec<Duration> {
     let server = Server::builder().max_presence_members(MEMBERS).start().await.unwrap();
     let options = || {

@@ -18,14 +18,14 @@ use capably::{
 use capably_protocol::Format;
 use capably_server::{Server, faults::Faults};
 
-/// Clients take turns, since one whose connections are all short-lived waits before it tries again.
+/// Clients take turns: a client with only short-lived connections would wait before it reconnects.
 const CLIENTS: usize = 10;
 const TURN: Duration = Duration::from_millis(1_100);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let drops = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(200);
-    // The server has a thread of its own, as it would elsewhere.
+    // The server has its own thread: in practice it does not share one with the client.
     let server_runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let faults = Faults::new();

@@ -1,9 +1,8 @@
-//! What a publish over REST costs: one client that publishes messages one after the other through the
-//! embedded server, beside the bare HTTP library that sends the same requests over a connection of its own,
-//! in the same run.
+//! Latency of a publish over REST: a client publishes messages one after the other through the embedded server. In the
+//! same run, the bare HTTP library sends the same requests over a separate connection.
 //!
-//! `cargo bench -p capably --bench rest [-- requests]`. The ratio is what counts: it says what is added to
-//! the library's latency.
+//! `cargo bench -p capably --bench rest [-- requests]`. The ratio is the result: the
+//! client's latency relative to that of the library.
 
 #![allow(
     clippy::print_stdout,
@@ -84,7 +83,7 @@ async fn through_ours(rest: &Rest, requests: usize) -> Duration {
     median(latencies)
 }
 
-/// The HTTP library by itself, and what it has to say.
+/// The bare HTTP library, and the messages that it sends.
 struct Bare {
     client: Client<HttpConnector, Full<Bytes>>,
     url: String,
@@ -110,7 +109,7 @@ impl Bare {
 async fn through_bare(bare: &Bare, round: usize, requests: usize) -> Duration {
     let bodies: Vec<Bytes> = (0..requests)
         .map(|n| {
-            // Like ours in length, and never the same twice: what is repeated costs the server less.
+            // As long as the ids of the SDK, and unique: a repeated id would cost the server less.
             let id = format!("{:_<8}{round:02}{n:06}:0", name(bare.format)).into();
             let message = Message { id: Some(id), ..Message::new("event", payload()) };
             codec::encode_messages(bare.format, &[message]).into()

@@ -68,9 +68,5 @@ pub use rest::Rest;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
-
-#[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct CrateReadme;
+struct Readme;

@@ -69,6 +69,17 @@ pub use subscribing::{Gap, MessageFilter, Subscribe, Subscription, SubscriptionE
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Time limits
+/// Every call that the service answers ends: with a result, an error or a timeout. The service has the
+/// [`realtime_request_timeout`](ClientOptions::realtime_request_timeout) to answer, or the connectionStateTtl (two
+/// minutes, unless the service sets another value) to acknowledge a message, annotation or change of presence.
+///
+/// After a loss of the connection the call goes on, and its frame is sent again (RTN19). If the client stays without
+/// a connection for the connectionStateTtl, it is suspended, and the call ends (RTN7e, RTL3c). If the connection is lost
+/// again and again before the service answers, the call ends with the first loss after the connectionStateTtl and the
+/// request timeout together. Publishes, annotations and changes of presence share this limit: each acknowledgement
+/// renews it. Calls to attach and detach one channel run one after the other, each with its own limit.
 #[derive(Clone, Debug)]
 pub struct Realtime {
     connection: Connection,

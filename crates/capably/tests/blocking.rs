@@ -60,7 +60,7 @@ fn calls_wait_for_their_result() {
 }
 
 #[test]
-fn the_error_is_that_of_the_call() {
+fn a_failed_call_returns_its_error() {
     let (_runtime, server, _) = server();
     let options = ClientOptions::new(format!("{}x", server.key())).endpoint(server.endpoint());
     let rest = Rest::new(options.port(server.port()).tls(false)).unwrap();
@@ -84,7 +84,7 @@ fn threads_share_a_client() {
 }
 
 #[test]
-fn in_asynchronous_code_it_is_an_error_rather_than_a_panic() {
+fn waiting_in_asynchronous_code_is_an_error_and_not_a_panic() {
     let http = ScriptedHttp::always(respond(200, json!([1])));
     let rest = http.rest();
     for runtime in [
@@ -109,7 +109,7 @@ fn in_asynchronous_code_it_is_an_error_rather_than_a_panic() {
 }
 
 #[test]
-fn a_thread_that_may_block_may_wait() {
+fn waiting_works_on_a_blocking_thread_of_a_runtime() {
     let http = ScriptedHttp::always(respond(200, json!([7])));
     let rest = Arc::new(http.rest());
     for runtime in [
@@ -125,7 +125,7 @@ fn a_thread_that_may_block_may_wait() {
 }
 
 #[test]
-fn a_callback_for_tokens_may_not_block_the_runtime_that_runs_it() {
+fn a_token_callback_that_blocks_its_runtime_gets_an_error() {
     let http = ScriptedHttp::always(respond(200, json!([])));
     let inner = Arc::new(http.rest());
     let (sender, results) = mpsc::channel();
@@ -138,9 +138,9 @@ fn a_callback_for_tokens_may_not_block_the_runtime_that_runs_it() {
     assert_eq!(results.recv(), Ok(Err(40000)));
 }
 
-/// What waits at all waits for everything; this holds every REST call to it.
+/// Every REST call must have a blocking form; this list contains each of them.
 #[test]
-fn every_call_can_wait() {
+fn every_call_has_a_wait_method() {
     let http = ScriptedHttp::new(|request, _| {
         let path = request.url.split(".net").nth(1).unwrap().split('?').next().unwrap();
         respond(
@@ -222,7 +222,7 @@ fn every_call_can_wait() {
     assert_eq!(auth.request_token().wait().unwrap(), TokenDetails::new("t"));
     auth.authorize().wait().unwrap();
 
-    // All went to the service but the signing of a token request, and pages that there are none of.
+    // Each call sent a request, except the signing of a token request and the pages after the last.
     assert_eq!(http.requests().len(), 36);
     assert!(http.requests().iter().all(|request| request.header("Ably-Agent").is_some()));
 }

@@ -1,5 +1,5 @@
-//! Connections that are cut in mid-stream, at any byte, in either direction, between real clients and the
-//! embedded server: nothing is lost, nothing comes twice, order is kept, every publish resolves.
+//! Connections that are cut at any byte, in either direction, between real clients and the embedded server: each
+//! message arrives once and in order, and every publish resolves.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -26,10 +26,10 @@ use tokio::{
 
 const RUNS: u64 = 100;
 const MESSAGES: usize = 300;
-/// How many connections of each client are cut; the next one lives.
+/// The number of connections of each client that are cut; the next one is not.
 const CUTS: usize = 4;
 
-/// Cuts the first connections through it, each after so many bytes in one direction.
+/// A relay that cuts the first connections, each after this many bytes in one direction.
 struct Cutter {
     address: SocketAddr,
     cuts: Arc<AtomicUsize>,
@@ -90,7 +90,7 @@ async fn pipe(client: TcpStream, server: TcpStream, cut: Cut, cuts: Arc<AtomicUs
     }
 }
 
-/// Copies at most so many bytes. Returns whether that was the end of it.
+/// Copies at most this many bytes. Returns whether the limit was reached.
 async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut left: usize) -> bool {
     let mut buffer = [0; 4096];
     loop {
@@ -112,7 +112,7 @@ async fn connect(server: &Server, through: SocketAddr, binary: bool) -> Realtime
         .port(through.port())
         .tls(false)
         .use_binary_protocol(binary)
-        // An attempt that is cut is not to hold up the test.
+        // A cut attempt must not delay the test.
         .disconnected_retry_timeout(Duration::from_millis(1));
     Realtime::new(options).unwrap()
 }
@@ -156,7 +156,7 @@ async fn run(seed: u64) -> usize {
         assert_eq!(message.name.as_deref(), Some(&*number.to_string()), "order is kept");
         assert_eq!(message.data, payload(number));
     }
-    // Whatever came twice would come before this.
+    // A repeated message would arrive before this one.
     channel.publish("end", ()).await.unwrap();
     assert_eq!(messages.next().await.unwrap().name.as_deref(), Some("end"));
     publisher.close().await;
@@ -167,12 +167,12 @@ async fn run(seed: u64) -> usize {
 
 // Spec: RTN15d, RTN7, RTN7a, RTN7b, RTN19, RTN19a
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_and_nothing_comes_twice() {
+async fn killed_connections_lose_and_repeat_no_message() {
     let mut cuts = 0;
     for seed in 0..RUNS {
         let run = tokio::time::timeout(Duration::from_secs(30), run(seed));
         cuts += run.await.unwrap_or_else(|_| panic!("run {seed} hangs"));
     }
-    // The cuts must be there for the test to mean anything.
+    // Without cuts the test would prove nothing.
     assert!(cuts >= 3 * RUNS as usize, "only {cuts} connections were cut");
 }

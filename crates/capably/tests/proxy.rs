@@ -1,4 +1,4 @@
-//! HTTP proxies, as one sees the client that goes through it.
+//! HTTP proxies, and the requests that a client sends through them.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -21,7 +21,7 @@ use tokio::{
 
 const HOST: &str = "rest.example.test";
 
-/// A proxy, and what it has been asked.
+/// A proxy, and the requests that it received.
 struct Proxy {
     port: u16,
     accepted: Arc<AtomicUsize>,
@@ -29,7 +29,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// Handles each connection so; what is sent goes to `heads`.
+    /// Handles each connection with this function; request heads go to `heads`.
     async fn new<F>(
         handle: impl Fn(TcpStream, mpsc::UnboundedSender<String>) -> F + Send + 'static,
     ) -> Self
@@ -61,7 +61,7 @@ impl Proxy {
         .await
     }
 
-    /// Opens tunnels to where it is asked to.
+    /// Opens tunnels to the requested hosts.
     async fn tunnelling() -> Self {
         Self::new(|mut socket, heads| async move {
             let head = read_head(&mut socket).await.unwrap();
@@ -74,7 +74,7 @@ impl Proxy {
         .await
     }
 
-    /// What it is asked next, unless it is left out.
+    /// The next request to the proxy, unless it is left out.
     async fn head(&mut self) -> String {
         let head = tokio::time::timeout(Duration::from_secs(20), self.heads.recv()).await;
         head.expect("the proxy is asked").expect("the proxy goes on")
@@ -111,7 +111,7 @@ const TIME: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 3\r\n\r\n[7]";
 
 #[tokio::test]
-async fn a_request_without_tls_names_its_whole_url() {
+async fn a_proxied_request_without_tls_has_the_absolute_url() {
     let mut proxy = Proxy::answering(TIME).await;
     let options = options().tls(false).port(8080).proxy(proxy.url_with_credentials());
     assert!(!format!("{options:?}").contains("s3cr"), "{options:?}");
@@ -128,7 +128,7 @@ async fn a_request_without_tls_names_its_whole_url() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_wants_no_credentials_gets_none() {
+async fn a_proxy_url_without_credentials_sends_none() {
     let mut proxy = Proxy::answering(TIME).await;
     let rest = Rest::new(options().tls(false).proxy(proxy.url())).unwrap();
     rest.time().await.unwrap();
@@ -181,7 +181,7 @@ async fn a_proxy_that_refuses_is_a_clear_error() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_not_there_is_a_clear_error() {
+async fn an_unreachable_proxy_is_a_clear_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://ada:s3cr3t@{}", listener.local_addr().unwrap());
     drop(listener);

@@ -37,7 +37,7 @@ async fn ably_token(server: &Server, params: TokenParams) -> String {
     issuer.auth().request_token().params(params).await.unwrap().token.to_string()
 }
 
-/// A JWT that is good for an hour.
+/// A JWT that is valid for an hour.
 fn jwt(key: &str, capability: &Capability) -> String {
     let (name, secret) = key.split_once(':').unwrap();
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
@@ -123,8 +123,8 @@ async fn a_token_of_another_client_fails_a_live_connection() {
     }
 }
 
-/// Options for a client whose first token is good for so many seconds and whose others for an hour, and how
-/// many there were.
+/// Options for a client whose first token is valid for this many seconds and each later one for an hour, and the number
+/// of tokens.
 fn renewing(server: &Server, first: u64) -> (ClientOptions, Arc<AtomicUsize>) {
     let issuer = Rest::new(at(server, ClientOptions::new(server.key()), true)).unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
@@ -143,7 +143,7 @@ fn renewing(server: &Server, first: u64) -> (ClientOptions, Arc<AtomicUsize>) {
 async fn a_token_that_ends_soon_is_replaced_when_the_service_asks() {
     let server = Server::builder().start().await.unwrap();
     for binary in [true, false] {
-        // The service asks 30 s before.
+        // The service requests a new token 30 s before the expiry.
         let (options, asked) = renewing(&server, 31);
         let client = Realtime::new(at(&server, options, binary)).unwrap();
         let mut changes = client.connection().changes();
@@ -182,7 +182,7 @@ async fn a_connection_whose_token_has_ended_is_resumed_with_another() {
 
 // Spec: RTN5, RTN8b, RTN9b
 #[tokio::test]
-async fn many_clients_hear_of_each_other() {
+async fn many_clients_receive_each_others_messages() {
     const CLIENTS: usize = 60;
     let server = Server::builder().start().await.unwrap();
     let clients = join_all((0..CLIENTS).map(async |number| {
@@ -210,13 +210,13 @@ async fn many_clients_hear_of_each_other() {
     .await;
 }
 
-/// Extras that nest so many levels.
+/// Extras with this many levels of nesting.
 fn nested(levels: usize) -> Value {
     (1..levels).fold(json!({}), |inner, _| json!({ "a": inner }))
 }
 
 #[tokio::test]
-async fn a_message_that_nobody_could_read_harms_nobody() {
+async fn an_unreadable_message_affects_no_subscriber() {
     let server = Server::builder().start().await.unwrap();
     for binary in [true, false] {
         let options = || at(&server, ClientOptions::new(server.key()), binary);
@@ -264,7 +264,7 @@ async fn a_page_that_is_allowed_can_be_read() {
 
 // Spec: RSAN1c3, TAN2f1
 #[tokio::test]
-async fn annotations_of_a_secret_channel_are_secret() {
+async fn annotations_of_an_encrypted_channel_are_encrypted() {
     let server = Server::builder().start().await.unwrap();
     let spec = json!({
         "keys": [{}], "namespaces": [{ "id": "mutable", "mutableMessages": true }],
@@ -307,7 +307,7 @@ async fn annotations_of_a_secret_channel_are_secret() {
             let data: Vec<_> = page.items().iter().map(|item| item.data.clone()).collect();
             assert_eq!(data, notes.clone().map(Into::into));
         }
-        // Without the key nobody reads it.
+        // Without the key it is unreadable.
         let plain = Rest::new(options())
             .unwrap()
             .channels()

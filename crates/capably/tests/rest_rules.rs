@@ -1,5 +1,4 @@
-//! Rules that need a service to hold: whose a message is, that it is published once, how many connections
-//! it takes.
+//! Rules that need a service: the client id of a message, that it is published once, and the number of connections.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -21,13 +20,13 @@ async fn server() -> Server {
     Server::builder().start().await.unwrap()
 }
 
-/// What these options come to in each format.
+/// A client with these options in each format.
 fn clients(server: &Server, options: ClientOptions) -> [Rest; 2] {
     let options = options.endpoint(server.endpoint()).port(server.port()).tls(false);
     [true, false].map(|binary| Rest::new(options.clone().use_binary_protocol(binary)).unwrap())
 }
 
-/// The client id of the latest message, as whoever reads it sees it.
+/// The client id of the latest message, as a reader sees it.
 async fn client_id(channel: &RestChannel) -> Option<String> {
     let page = channel.history().limit(1).await.unwrap();
     page.items()[0].client_id.as_deref().map(str::to_owned)
@@ -51,7 +50,7 @@ async fn an_identified_client_publishes_as_itself() {
 
 // Spec: RSL1m3
 #[tokio::test]
-async fn a_client_that_may_be_anybody_publishes_as_it_says() {
+async fn a_wildcard_client_publishes_with_the_given_client_id() {
     let server = server().await;
     for rest in clients(&server, server.key().into()) {
         let channel = rest.channels().get("unidentified");
@@ -64,7 +63,7 @@ async fn a_client_that_may_be_anybody_publishes_as_it_says() {
 
 // Spec: RSL6a2
 #[tokio::test]
-async fn extras_come_back_as_they_went() {
+async fn extras_survive_a_publish() {
     let server = server().await;
     let extras =
         json!({"push": [{"title": "Testing"}], "headers": {"n": 1.5, "no": null, "ü": [true]}});
@@ -79,7 +78,7 @@ async fn extras_come_back_as_they_went() {
     }
 }
 
-/// A token for this client, or for nobody.
+/// A token with this client id, or without one.
 async fn token(server: &Server, client_id: Option<&str>) -> TokenDetails {
     let [rest, _] = clients(server, server.key().into());
     let mut params = TokenParams::new();
@@ -89,7 +88,7 @@ async fn token(server: &Server, client_id: Option<&str>) -> TokenDetails {
 
 // Spec: RSA8f, RSA8f1, RSA8f2
 #[tokio::test]
-async fn a_token_for_nobody_lets_nobody_be_named() {
+async fn an_anonymous_token_refuses_any_client_id() {
     let server = server().await;
     let token = token(&server, None).await;
     for rest in clients(&server, ClientOptions::default().token_details(token)) {
@@ -105,7 +104,7 @@ async fn a_token_for_nobody_lets_nobody_be_named() {
 
 // Spec: RSA8f, RSA8f3, RSA8f4
 #[tokio::test]
-async fn a_token_for_anybody_lets_anybody_be_named() {
+async fn a_wildcard_token_accepts_any_client_id() {
     let server = server().await;
     let token = token(&server, Some("*")).await;
     for rest in clients(&server, ClientOptions::default().token_details(token)) {
@@ -119,7 +118,7 @@ async fn a_token_for_anybody_lets_anybody_be_named() {
     }
 }
 
-/// A request or a response as it stands on the wire, its length given; `None` at the end.
+/// The bytes of a request or a response with a content length; `None` at the end.
 async fn read_whole(socket: &mut TcpStream) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
@@ -133,8 +132,7 @@ async fn read_whole(socket: &mut TcpStream) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The port of a relay to the server that says of each client's first publish that it failed, though it did
-/// not.
+/// The port of a relay to the server. It reports the first publish of each client as failed, although it succeeded.
 async fn lying_relay(server: &Server) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -158,7 +156,7 @@ async fn lying_relay(server: &Server) -> u16 {
 
 // Spec: RSL1k4
 #[tokio::test]
-async fn a_batch_that_is_sent_again_is_published_once() {
+async fn a_retried_batch_is_published_once() {
     let server = server().await;
     for binary in [true, false] {
         let options = ClientOptions::new(server.key()).use_binary_protocol(binary).tls(false);
@@ -176,7 +174,7 @@ async fn a_batch_that_is_sent_again_is_published_once() {
 }
 
 #[tokio::test]
-async fn publishes_at_once_share_connections() {
+async fn simultaneous_publishes_share_connections() {
     const AT_ONCE: usize = 64;
     let server = server().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -204,6 +202,6 @@ async fn publishes_at_once_share_connections() {
     let page = rest.channels().get("many").history().limit(1000).await.unwrap();
     assert_eq!(page.items().len(), AT_ONCE * 10);
     let accepted = accepted.load(Ordering::SeqCst);
-    // One more is opened now and then, when none is free at the very moment.
+    // Sometimes one more is opened, when none is free at that moment.
     assert!(accepted < AT_ONCE * 5 / 4, "640 publishes took {accepted} connections");
 }

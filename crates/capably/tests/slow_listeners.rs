@@ -1,5 +1,5 @@
-//! Programs whose listeners wait for their own client, or do not keep up, against the embedded server: each message
-//! comes exactly once and in order, and nobody else waits.
+//! Programs whose listeners wait for their own client, or are slow, against the embedded server: each message arrives
+//! exactly once and in order, and no other listener waits.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use self::app::App;
 
-/// Whatever takes longer hangs.
+/// A longer run counts as a hang.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A test in both formats, each with and without the right to read history.
@@ -61,7 +61,7 @@ macro_rules! with_and_without_history {
     };
 }
 
-/// What a client may do.
+/// The capability of a client.
 #[derive(Clone, Copy)]
 enum Rights {
     All,
@@ -116,42 +116,29 @@ async fn next_job(jobs: &mut Subscription) -> usize {
     }
 }
 
-/// The program of the issue: every job is answered with a publish that is waited for.
-async fn work_off(app: &App, rights: Rights, count: usize) {
-    let client = rights.client(app).await;
-    let mut jobs = client.channels().get("jobs").subscribe().await.unwrap();
-    let results = client.channels().get("results");
-    let other = app.realtime().await;
-    let publisher = other.channels().get("jobs");
-    let work = async {
-        for number in 0..count {
-            assert_eq!(next_job(&mut jobs).await, number);
-            results.publish("done", number.to_string()).await.unwrap();
-        }
-    };
-    tokio::join!(publish_jobs(&publisher, count), work);
-}
-
+// Every job is answered with a publish that is waited for, and the jobs come faster than that.
 with_and_without_history! {
-    async fn a_job_is_answered_before_the_next_is_taken(app, rights) {
-        work_off(&app, rights, 20_000).await;
+    async fn a_hundred_thousand_jobs_are_answered(app, rights) {
+        const COUNT: usize = 100_000;
+        // Under load a debug build is behind by more than the two minutes for which other channels are stored.
+        const JOBS: &str = "persisted:jobs";
+        let client = rights.client(&app).await;
+        let mut jobs = client.channels().get(JOBS).subscribe().await.unwrap();
+        let results = client.channels().get("results");
+        let other = app.realtime().await;
+        let publisher = other.channels().get(JOBS);
+        let work = async {
+            for number in 0..COUNT {
+                assert_eq!(next_job(&mut jobs).await, number);
+                results.publish("done", number.to_string()).await.unwrap();
+            }
+        };
+        tokio::join!(publish_jobs(&publisher, COUNT), work);
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_thousand_jobs_in_json() {
-    let app = App::start(Format::Json).await;
-    timeout(PATIENCE, work_off(&app, Rights::NoHistory, 100_000)).await.expect("it hangs");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_thousand_jobs_in_msgpack() {
-    let app = App::start(Format::MsgPack).await;
-    timeout(PATIENCE, work_off(&app, Rights::NoHistory, 100_000)).await.expect("it hangs");
-}
-
 with_and_without_history! {
-    async fn a_job_waits_for_whatever_the_client_can_do(app, rights) {
+    async fn a_listener_may_await_calls_of_the_client(app, rights) {
         let client = rights.client(&app).await;
         let subscribe = client.channels().get("jobs").subscribe();
         let mut jobs = subscribe.capacity(10).await.unwrap();
@@ -202,7 +189,7 @@ with_and_without_history! {
 }
 
 with_and_without_history! {
-    async fn one_that_is_never_read_holds_up_nobody(app, rights) {
+    async fn a_listener_that_is_never_read_delays_no_other(app, rights) {
         let client = rights.client(&app).await;
         let channel = client.channels().get("jobs");
         let mut held = channel.subscribe().capacity(10).await.unwrap();
@@ -218,7 +205,7 @@ with_and_without_history! {
         channel.publish("job", "2000").await.unwrap();
         client.connection().ping().await.unwrap();
         assert_eq!(next_job(&mut read).await, 2_000);
-        // It is read after all.
+        // In the end, the listener is read.
         for number in 0..=2_000 {
             assert_eq!(next_job(&mut held).await, number);
         }
@@ -238,12 +225,12 @@ with_and_without_history! {
             let mut messages = client.channels().get(*name).subscribe().capacity(5).await.unwrap();
             let next = client.channels().get(names[(index + 1) % names.len()]);
             hops.push(tokio::spawn(async move {
-                // Every seed passes each channel twice.
+                // Each message passes every channel twice.
                 let mut seen = Vec::new();
                 while seen.len() < 2 * SEEDS {
                     let number = next_job(&mut messages).await;
                     seen.push(number);
-                    // Each hop counts: the last of six goes nowhere.
+                    // The message counts its hops: the sixth is not sent on.
                     if number / SEEDS < 5 {
                         next.publish("job", (number + SEEDS).to_string()).await.unwrap();
                     }
@@ -265,7 +252,7 @@ with_and_without_history! {
 }
 
 with_and_without_history! {
-    async fn echoes_that_are_off_are_no_gap(app, _rights) {
+    async fn suppressed_echoes_are_no_gap(app, _rights) {
         let client = app
             .realtime_with(|options| options.key(app.key(0)).echo_messages(false))
             .await;
@@ -274,7 +261,7 @@ with_and_without_history! {
         let other = app.realtime().await;
         let publisher = other.channels().get("jobs");
         publish_jobs(&publisher, 500).await;
-        // The last position is one that the client is not sent.
+        // The client does not receive the frame at the last position.
         channel.publish("own", "own").await.unwrap();
         for number in 0..500 {
             assert_eq!(next_job(&mut jobs).await, number);

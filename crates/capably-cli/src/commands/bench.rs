@@ -188,7 +188,7 @@ impl Bench {
 
 /// The service that is measured.
 enum Service<'a> {
-    Own(Server),
+    Own(Box<Server>),
     Other { place: &'a Place, endpoint: &'a str },
 }
 
@@ -205,7 +205,7 @@ impl<'a> Service<'a> {
             None => {
                 let server = Server::builder().start().await;
                 let failed = |error| Failure::failed(format!("cannot start the server: {error}"));
-                Ok(Self::Own(server.map_err(failed)?))
+                Ok(Self::Own(Box::new(server.map_err(failed)?)))
             }
         }
     }

@@ -10,7 +10,7 @@ mod subscribe;
 
 use clap::Subcommand;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, log::LogFormat};
 
 /// A subcommand.
 #[derive(Debug, Subcommand)]
@@ -22,6 +22,16 @@ pub(crate) enum Command {
     Presence(presence::Presence),
     Bench(bench::Bench),
     Completions(completions::Completions),
+}
+
+impl Command {
+    /// The format of the log that the subcommand asks for.
+    pub(crate) fn log_format(&self) -> Option<LogFormat> {
+        match self {
+            Self::Serve(serve) => serve.log_format(),
+            _ => None,
+        }
+    }
 }
 
 /// Runs a subcommand.

@@ -54,7 +54,7 @@ impl Presence {
         let mut client = None;
         let result = tokio::select! {
             result = self.act(&mut client, &mut output) => result,
-            () = interrupts.next() => Ok(()),
+            _ = interrupts.next() => Ok(()),
         };
         if let Some(client) = client {
             client.connection().close().await;

@@ -65,7 +65,7 @@ impl Subscribe {
         };
         let result = tokio::select! {
             result = self.print(&mut client, &mut output, &mut received) => result,
-            () = interrupts.next() => self.ended(received, Failure::failed, "before the interrupt"),
+            _ = interrupts.next() => self.ended(received, Failure::failed, "before the interrupt"),
             () = timeout => self.ended(received, Failure::timed_out, "in time"),
         };
         if let Some(client) = client {

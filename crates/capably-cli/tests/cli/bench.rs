@@ -16,7 +16,7 @@ fn keys(object: &Map<String, Value>) -> Vec<&str> {
     keys
 }
 
-/// The two lines of a format, with these sizes in them.
+/// The two result lines of a format, with these sizes.
 fn check(lines: &[Map<String, Value>], format: &str, size: u64, in_flight: u64) {
     let [latency, throughput] = lines else { panic!("not two lines: {lines:?}") };
     assert_eq!(
@@ -75,12 +75,12 @@ fn sizes_and_windows_are_options() {
 }
 
 #[test]
-fn another_service_is_measured_where_one_is_named() {
+fn an_option_names_another_service_to_measure() {
     let server = Server::start();
     let output = succeeded(server.run(SMALL.into_iter().chain(["--format", "msgpack"])));
     check(&lines(&output), "msgpack", 300, 1024);
 
-    // The server in question is gone: nothing else is measured in its place.
+    // The named server is stopped: the command must not measure another one in its place.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let nowhere = ["--endpoint", "127.0.0.1", "--port", &port, "--key", "app.key:secret"];
     let output = run(SMALL.into_iter().chain(nowhere));
@@ -93,7 +93,7 @@ fn another_service_is_measured_where_one_is_named() {
 }
 
 #[test]
-fn a_key_alone_sends_nothing_anywhere() {
+fn a_key_or_a_port_without_an_endpoint_is_a_usage_error() {
     let why = "error: a key or a port is given, but no endpoint\n  remedy: add --endpoint, ";
     for option in [["--key", "app.key:secret"], ["--port", "8080"]] {
         let output = run(SMALL.into_iter().chain(option));
@@ -101,14 +101,14 @@ fn a_key_alone_sends_nothing_anywhere() {
         assert!(stderr(&output).starts_with(why), "{}", stderr(&output));
         assert_eq!(output.stdout, b"");
     }
-    // A key that is meant for other programs does not count.
+    // The variable of other programs is ignored.
     let mut command = capably(SMALL);
     command.env("ABLY_API_KEY", "app.key:secret");
     assert_eq!(lines(&succeeded(finish(command.spawn().unwrap()))).len(), 4);
 }
 
 #[test]
-fn people_see_a_table() {
+fn the_default_output_is_a_table() {
     let options = ["bench", "--samples", "20", "--count", "1000", "--in-flight", "50"];
     let output = succeeded(run(options.into_iter().chain(["--format", "json", "--size", "100"])));
     let lines: Vec<&str> = output.lines().collect();

@@ -10,12 +10,12 @@ use capably::{
     ClientOptions, Message, Realtime, Rest, Subscription,
     realtime::{ConnectionState, Receipt},
 };
-use capably_server::storage::Disk;
+use capably_server::engine::Disk;
 use futures_util::StreamExt;
 
 use crate::support::{Server, run, stderr, succeeded};
 
-/// How many publishes are on their way at once.
+/// The number of publishes in flight.
 const IN_FLIGHT: usize = 512;
 
 const CHANNEL: &str = "persisted";
@@ -47,8 +47,8 @@ async fn history(server: &Server, binary: bool) -> Vec<(String, String)> {
     found
 }
 
-/// Publishes as fast as it can until the server is gone, and has it killed at the acknowledgement that is
-/// given. Gives the names and serials that were acknowledged.
+/// Publishes as fast as possible, and kills the server at acknowledgement number `kill_at`.
+/// Returns the names and serials that were acknowledged.
 async fn publish_until_killed(
     server: Server,
     round: u64,
@@ -67,7 +67,7 @@ async fn publish_until_killed(
             let published = receipt.await.unwrap();
             acknowledged.insert(name, published.serials[0].as_ref().unwrap().to_string());
             if acknowledged.len() == kill_at {
-                // Without a word, with publishes on their way there and acknowledgements on their way back.
+                // The kill comes while publishes and acknowledgements are in flight.
                 server.take().unwrap().kill();
                 break;
             }
@@ -76,7 +76,7 @@ async fn publish_until_killed(
         let receipt = channel.publish(name.as_str(), "x".repeat(200)).submit().await.unwrap();
         receipts.push_back((name, receipt));
     }
-    // What was acknowledged before the end may have arrived all the same; the rest fails.
+    // An acknowledgement sent before the kill may still arrive; the other publishes fail.
     while changes.next().await.unwrap().current == ConnectionState::Connected {}
     let rest = async {
         for (name, receipt) in receipts {
@@ -89,7 +89,7 @@ async fn publish_until_killed(
     acknowledged
 }
 
-/// Takes what is delivered until the server is gone.
+/// Receives messages until the server is killed.
 async fn receive(mut messages: Subscription) -> BTreeMap<String, String> {
     let mut delivered = BTreeMap::new();
     while let Some(message) = messages.next().await {
@@ -100,7 +100,7 @@ async fn receive(mut messages: Subscription) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn a_killed_server_has_all_that_it_acknowledged_or_delivered_exactly_once() {
+async fn a_killed_server_keeps_each_acknowledged_or_delivered_message_exactly_once() {
     let directory = tempfile::tempdir().unwrap();
     let mut told: BTreeMap<String, String> = BTreeMap::new();
     let mut random = fastrand::Rng::with_seed(20);
@@ -135,7 +135,7 @@ async fn a_killed_server_has_all_that_it_acknowledged_or_delivered_exactly_once(
 }
 
 #[tokio::test]
-async fn a_client_that_goes_on_after_a_kill_has_each_message_published_once() {
+async fn messages_sent_again_after_a_kill_are_published_once() {
     const MESSAGES: usize = 2000;
     for binary in [false, true] {
         let directory = tempfile::tempdir().unwrap();
@@ -149,7 +149,7 @@ async fn a_client_that_goes_on_after_a_kill_has_each_message_published_once() {
         let mut kill_at = random.usize(1..500);
         for number in 0..MESSAGES {
             let name = format!("message {number}");
-            // With an id of its own, what arrives again after a restart is known.
+            // The server recognises a repeated message by its id, also after a restart.
             let message = Message { id: Some(name.as_str().into()), ..Message::new(name, "x") };
             receipts.push_back(channel.publish_message(message).submit().await.unwrap());
             if receipts.len() == IN_FLIGHT {
@@ -174,11 +174,11 @@ async fn a_client_that_goes_on_after_a_kill_has_each_message_published_once() {
     }
 }
 
-/// A server that may not write files beyond about 3 MB, which is what a full disk is like.
+/// A server whose files are limited to 64 MiB, like on a full disk. The engine reserves as much for its first journal.
 #[cfg(unix)]
 fn start_on_a_small_disk(directory: &Path) -> Server {
     let mut command = std::process::Command::new("sh");
-    let script = r#"trap '' XFSZ; ulimit -f 6000; exec "$0" "$@""#;
+    let script = r#"trap '' XFSZ; ulimit -f 131072; exec "$0" "$@""#;
     let directory = directory.to_str().unwrap();
     command
         .args(["-c", script, env!("CARGO_BIN_EXE_capably")])
@@ -191,7 +191,7 @@ fn start_on_a_small_disk(directory: &Path) -> Server {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_full_disk_refuses_what_it_has_no_room_for() {
+async fn a_full_disk_refuses_publishes() {
     for binary in [false, true] {
         let directory = tempfile::tempdir().unwrap();
         let server = start_on_a_small_disk(directory.path());
@@ -199,16 +199,16 @@ async fn a_full_disk_refuses_what_it_has_no_room_for() {
         let channel = client.channels().get(CHANNEL);
         let mut acknowledged = Vec::new();
         let mut refused = 0;
-        for number in 0..400 {
+        for number in 0..2000 {
             let name = format!("message {number}");
-            match channel.publish(name.as_str(), "x".repeat(10_000)).await {
+            match channel.publish(name.as_str(), "x".repeat(60_000)).await {
                 Ok(_) => acknowledged.push(name),
                 Err(error) => {
                     assert_eq!(error.code().0, 50000);
                     refused += 1;
                 }
             }
-            // The server goes on, and has what it acknowledged.
+            // The server continues, and has every acknowledged message.
             if refused == 3 {
                 break;
             }
@@ -221,7 +221,7 @@ async fn a_full_disk_refuses_what_it_has_no_room_for() {
         client.close().await;
         assert_eq!(server.stop().status.code(), Some(0));
 
-        // Once there is room, it goes on where it was.
+        // With free space, the server continues from its data.
         let server = start(directory.path(), &[]);
         assert_eq!(names(history(&server, binary).await), acknowledged);
         let client = Realtime::connect(options(&server, binary)).await.unwrap();
@@ -234,7 +234,7 @@ async fn a_full_disk_refuses_what_it_has_no_room_for() {
 }
 
 #[tokio::test]
-async fn a_server_goes_on_with_its_directory() {
+async fn a_restarted_server_continues_with_its_directory() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
     let server = start(&path, &[]);
@@ -256,13 +256,13 @@ async fn a_server_goes_on_with_its_directory() {
     assert_eq!(history(&server, true).await[0].0, "greeting");
     assert_eq!(server.stop().status.code(), Some(0));
 
-    // The data is for this user alone.
+    // Only this user may read the data.
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o700);
-        assert_eq!(mode(&path.join("capably.redb")), 0o600);
+        assert_eq!(mode(&path.join("capably.lock")), 0o600);
     }
     drop(Disk::open(&path).unwrap());
 }
@@ -270,13 +270,11 @@ async fn a_server_goes_on_with_its_directory() {
 #[test]
 fn damaged_data_is_an_error_with_a_remedy() {
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("capably.redb");
     let server = start(directory.path(), &[]);
     succeeded(server.run(["publish", CHANNEL, "greeting", "hello"]));
-    server.kill();
-    let mut without_pages = std::fs::read(&file).unwrap();
-    without_pages[4096..].fill(0);
-    for content in [&b"something else"[..], &without_pages] {
+    assert_eq!(server.stop().status.code(), Some(0));
+    let file = directory.path().join("log/capably");
+    for content in [&b"something else"[..], b"capably"] {
         std::fs::write(&file, content).unwrap();
         let output = run(["serve", "--port", "0", "--data", directory.path().to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(1));

@@ -1,4 +1,4 @@
-//! Every count, size and time among the flags, with its least and its largest value: nothing panics or hangs.
+//! The least and the largest value of each flag that is a count, a size or a time: no panic, no hang.
 
 use crate::support::{Server, Subscriber, run, stderr};
 
@@ -27,7 +27,7 @@ fn a_server_with_the_largest_limits_serves() {
 }
 
 #[test]
-fn a_server_with_the_least_limits_serves_or_says_what_it_refuses() {
+fn a_server_with_the_least_limits_serves_or_names_the_refused_option() {
     for (flag, refused) in [
         ("--max-apps", None),
         ("--max-connections", Some(50004)),
@@ -76,7 +76,7 @@ fn flags_out_of_range_are_usage_errors() {
 }
 
 #[test]
-fn the_least_and_the_largest_times_and_counts_to_wait_for() {
+fn the_least_and_the_largest_timeouts_and_counts_are_accepted() {
     let server = Server::start();
     for timeout in ["0", "1e-9"] {
         let output = server.run(["subscribe", "ch", "--count", "1", "--timeout", timeout]);

@@ -7,7 +7,7 @@ use std::{
 
 use crate::support::{Server, Subscriber, capably, finish, interrupt, run, stderr};
 
-/// Each command that is a client, in each way it can talk to the service.
+/// Every client command, over each of its transports.
 const CLIENTS: [&[&str]; 5] = [
     &["publish", "c", "d"],
     &["publish", "c", "d", "--format", "json"],
@@ -32,8 +32,8 @@ fn a_wrong_secret_is_refused_with_its_code() {
 }
 
 #[test]
-fn where_nothing_listens_the_service_is_unreachable() {
-    // Bound, then freed: nothing listens there.
+fn a_port_without_a_listener_is_reported_as_unreachable() {
+    // The port is bound and released: no program listens on it.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     for arguments in CLIENTS {
         let service = ["--endpoint", "127.0.0.1", "--port", &port, "--key", "app.key:secret"];
@@ -45,7 +45,7 @@ fn where_nothing_listens_the_service_is_unreachable() {
 }
 
 #[test]
-fn without_a_key_the_remedy_names_where_to_put_it() {
+fn the_error_of_a_missing_key_names_the_option_and_the_variable() {
     for arguments in CLIENTS {
         let output = run(arguments.iter().copied());
         assert_eq!(output.status.code(), Some(2));
@@ -57,7 +57,7 @@ fn without_a_key_the_remedy_names_where_to_put_it() {
 }
 
 #[test]
-fn a_variable_that_is_empty_is_none() {
+fn an_empty_variable_counts_as_unset() {
     let server = Server::start();
     for empty in ["", " "] {
         let mut command = capably(["publish", "c", "d"]);
@@ -85,7 +85,7 @@ fn a_variable_that_is_empty_is_none() {
 }
 
 #[test]
-fn a_malformed_option_of_the_connection_is_wrong_usage() {
+fn a_malformed_connection_option_is_a_usage_error() {
     for (option, why) in [
         (&["--endpoint", "https://a.example.com"][..], "option `endpoint`: "),
         (&["--endpoint", "localhost:8080"], "option `endpoint`: "),
@@ -126,7 +126,7 @@ fn the_key_is_read_from_either_variable() {
 }
 
 #[test]
-fn a_secret_is_not_in_the_log() {
+fn the_log_contains_no_secret() {
     let server = Server::start();
     let (_, secret) = server.key.split_once(':').unwrap();
     for arguments in [&["publish", "c", "d"][..], &["publish", "c", "d", "--rest"]] {
@@ -139,7 +139,7 @@ fn a_secret_is_not_in_the_log() {
 }
 
 #[test]
-fn wrong_usage_has_exit_code_2() {
+fn usage_errors_have_exit_code_2() {
     for (arguments, why) in [
         (&["publish", "c"][..], "error: the data is missing\n"),
         (&["publish", "c", "n", "d", "--file", "x"], "error: the data is given twice\n"),
@@ -161,7 +161,7 @@ fn wrong_usage_has_exit_code_2() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_an_error() {
+fn a_missing_file_is_an_error() {
     let output = run(["publish", "c", "--file", "/no/such/file"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).starts_with("error: cannot read /no/such/file: "));
@@ -212,7 +212,7 @@ fn a_service_that_does_not_speak_http_is_an_error() {
 }
 
 #[test]
-fn the_proxy_that_the_environment_names_is_used() {
+fn the_proxy_of_the_environment_is_used() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = format!("http://ada:s3cr3t@{}", listener.local_addr().unwrap());
     let (sender, asked) = mpsc::channel();

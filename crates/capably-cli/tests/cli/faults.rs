@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Server, run, stderr, succeeded};
 
-/// Asks the control port of a server; status and body.
+/// Sends a request to the control port of a server. Returns status and body.
 fn ask(server: &Server, method: &str, target: &str, body: &str) -> (u16, Value) {
     let port = server.control.unwrap().try_into().unwrap();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -33,7 +33,7 @@ fn events(server: &Server, kind: &str) -> Vec<Value> {
 }
 
 #[test]
-fn a_client_meets_the_rules_and_the_log_tells() {
+fn rules_apply_to_a_client_and_are_logged() {
     let server = Server::start_with(&["--control", "0"]);
     let refuse = json!({
         "match": { "type": "ws_connect" },
@@ -67,7 +67,7 @@ fn a_client_meets_the_rules_and_the_log_tells() {
 }
 
 #[test]
-fn the_examples_of_the_help_are_understood() {
+fn the_examples_of_the_help_are_valid_rules() {
     let server = Server::start_with(&["--control", "0"]);
     let help = succeeded(run(["serve", "--help"]));
     let mut examples = 0;
@@ -82,7 +82,7 @@ fn the_examples_of_the_help_are_understood() {
 }
 
 #[test]
-fn without_the_option_there_is_no_control() {
+fn the_control_endpoint_needs_its_option() {
     let server = Server::start();
     assert_eq!(server.control, None);
     let port = server.port.to_string();

@@ -16,7 +16,7 @@ fn every_command_has_help_with_examples() {
 fn no_line_of_a_help_is_broken() {
     for command in ["demo", "serve", "publish", "subscribe", "presence", "bench", "completions"] {
         let help = succeeded(run([command, "--help"]));
-        // A line of more than 100 columns is broken, and leaves a short one behind it.
+        // clap wraps a line of more than 100 columns; the rest is a short line.
         let (_, text) = help.rsplit_once("-h, --help").unwrap();
         let (_, text) = text.split_once("\n\n").unwrap();
         let written = text.lines().filter(|line| !line.starts_with("      "));
@@ -26,7 +26,7 @@ fn no_line_of_a_help_is_broken() {
 }
 
 #[test]
-fn limits_are_all_that_stands_under_their_heading() {
+fn the_heading_of_limits_lists_only_limits() {
     let help = succeeded(run(["serve", "--help"]));
     let (_, limits) = help.split_once("\nLimits:\n").unwrap();
     let (limits, _) = limits.split_once("\n\n").unwrap();
@@ -43,7 +43,7 @@ fn without_a_command_the_help_is_an_error() {
 }
 
 #[test]
-fn completions_know_the_commands() {
+fn completions_contain_the_commands() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = succeeded(run(["completions", shell]));
         for word in ["demo", "serve", "publish", "subscribe", "presence", "bench", "client-id"] {

@@ -10,6 +10,7 @@ mod failures;
 mod faults;
 mod help;
 mod messages;
+mod operating;
 mod presence;
 mod serve;
 mod support;

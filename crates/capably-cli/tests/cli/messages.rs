@@ -128,7 +128,7 @@ fn data_comes_from_a_file_or_from_standard_input() {
 }
 
 #[test]
-fn people_read_names_and_payloads() {
+fn the_default_output_shows_names_and_payloads() {
     let server = Server::start();
     let subscriber = Subscriber::start(&server, "people", &["--count", "2", "--timeout", "60"]);
     let said = succeeded(server.run(["publish", "people", "hello", "world"]));
@@ -138,7 +138,7 @@ fn people_read_names_and_payloads() {
 }
 
 #[test]
-fn a_reader_that_leaves_ends_the_subscriber_quietly() {
+fn a_closed_pipe_ends_the_subscriber_without_an_error() {
     let server = Server::start();
     let mut subscriber = Subscriber::start(&server, "closed", &["--json"]);
     drop(subscriber.child.stdout.take());

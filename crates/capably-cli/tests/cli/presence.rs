@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Server, finish, interrupt, succeeded};
 
-/// A running `capably presence` that has said this on stderr.
+/// A running `capably presence` that has printed this on stderr.
 fn start(server: &Server, arguments: &[&str], notice: &str) -> Child {
     let arguments = ["presence"].into_iter().chain(arguments.iter().copied());
     let mut child = server.client(arguments).spawn().unwrap();
@@ -18,7 +18,7 @@ fn start(server: &Server, arguments: &[&str], notice: &str) -> Child {
 }
 
 #[test]
-fn members_enter_are_seen_and_leave() {
+fn members_enter_appear_and_leave() {
     let server = Server::start();
     for format in ["json", "msgpack"] {
         let channel = format!("room:{format}");

@@ -8,7 +8,7 @@ use crate::support::{
 };
 
 #[test]
-fn a_server_says_where_it_is_and_stops_on_ctrl_c() {
+fn a_server_prints_its_address_and_stops_on_ctrl_c() {
     let server = Server::start();
     assert_eq!(server.endpoint, "127.0.0.1");
     let output = server.stop();
@@ -18,7 +18,7 @@ fn a_server_says_where_it_is_and_stops_on_ctrl_c() {
 }
 
 #[test]
-fn people_are_told_what_to_type() {
+fn the_default_output_suggests_the_next_command() {
     let key = "wxyz12.key:secret";
     let arguments = ["serve", "--port", "0", "--key", key, "--control", "0"];
     let mut child = capably(arguments).spawn().unwrap();
@@ -58,7 +58,7 @@ fn a_taken_port_is_an_error_with_a_remedy() {
 }
 
 #[test]
-fn a_key_that_is_no_key_is_an_error() {
+fn a_malformed_key_is_an_error() {
     for (key, why) in [
         ("nonsense", "error: an API key has the form `appId.keyId:secret`\n"),
         (
@@ -85,7 +85,7 @@ fn a_subscriber_survives_its_server_and_ends_on_ctrl_c() {
     assert_eq!(messages[0]["data"], "last words");
 }
 
-/// Asks for an app, and gives the status of the answer and its body.
+/// Requests a new app. Returns status and body of the answer.
 fn make_app(server: &Server, authorization: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", server.port as u16)).unwrap();
     let request = format!(
@@ -100,7 +100,7 @@ fn make_app(server: &Server, authorization: &str) -> (u16, String) {
 }
 
 #[test]
-fn beyond_loopback_apps_are_made_with_a_secret_only() {
+fn beyond_loopback_creating_an_app_needs_the_secret() {
     let bearer = "Authorization: Bearer s3cr3t\r\n";
     let open = Server::start();
     assert_eq!(make_app(&open, "").0, 201);
@@ -123,7 +123,7 @@ fn beyond_loopback_apps_are_made_with_a_secret_only() {
 }
 
 #[test]
-fn limits_are_named_by_what_they_refuse() {
+fn the_error_of_a_limit_names_the_limit() {
     let server = Server::start_with(&["--max-apps", "1"]);
     let (status, body) = make_app(&server, "");
     assert_eq!(status, 403);
@@ -142,7 +142,7 @@ fn limits_are_named_by_what_they_refuse() {
         let said = stderr(&output);
         assert!(said.contains(code) && said.contains(limit), "{options:?}: {said}");
     }
-    // A server with room for nothing but the newest still answers.
+    // A server that keeps only the newest message still answers.
     let server = Server::start_with(&["--max-log-bytes", "0", "--max-inbound-rate", "100"]);
     succeeded(server.run(["publish", "a", "x"]));
 }

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-/// Longer than this is a hang.
+/// A longer wait counts as a hang.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// `capably` with these arguments, and none of the caller's settings.
@@ -33,7 +33,7 @@ pub(crate) fn capably<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Comma
     command
 }
 
-/// Runs `capably` to its end.
+/// Runs `capably` until it exits.
 pub(crate) fn run<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Output {
     finish(capably(arguments).spawn().unwrap())
 }
@@ -52,6 +52,11 @@ pub(crate) fn finish(child: Child) -> Output {
 /// Ctrl-C.
 pub(crate) fn interrupt(child: &Child) {
     signal("-INT", child.id());
+}
+
+/// What a service manager sends.
+pub(crate) fn terminate(child: &Child) {
+    signal("-TERM", child.id());
 }
 
 fn signal(signal: &str, process: u32) {
@@ -80,6 +85,7 @@ pub(crate) struct Server {
     pub(crate) port: u64,
     pub(crate) key: String,
     pub(crate) control: Option<u64>,
+    pub(crate) metrics: Option<String>,
 }
 
 impl Server {
@@ -105,7 +111,14 @@ impl Server {
             port: said["port"].as_u64().unwrap(),
             key: said["key"].as_str().unwrap().to_owned(),
             control: said["control"].as_u64(),
+            metrics: said["metrics"].as_str().map(str::to_owned),
         }
+    }
+
+    /// The server as clients see it through another port.
+    pub(crate) fn seen_at(&self, port: u64) -> Self {
+        let (endpoint, key) = (self.endpoint.clone(), self.key.clone());
+        Self { child: None, endpoint, port, key, control: None, metrics: None }
     }
 
     /// A client command for this server.
@@ -118,18 +131,18 @@ impl Server {
         command
     }
 
-    /// Runs a client command to its end.
+    /// Runs a client command until it exits.
     pub(crate) fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Output {
         finish(self.client(arguments).spawn().unwrap())
     }
 
-    /// The key with a secret that is not its own.
+    /// The key with a wrong secret.
     pub(crate) fn wrong_key(&self) -> String {
         let (name, _) = self.key.split_once(':').unwrap();
         format!("{name}:not-the-secret")
     }
 
-    /// Ends it at once, whatever it is doing.
+    /// Kills the process.
     pub(crate) fn kill(mut self) {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
@@ -137,10 +150,21 @@ impl Server {
     }
 
     /// Stops it as Ctrl-C does.
-    pub(crate) fn stop(mut self) -> Output {
-        let child = self.child.take().unwrap();
+    pub(crate) fn stop(self) -> Output {
+        let child = self.into_child();
         interrupt(&child);
         finish(child)
+    }
+
+    /// Stops it as a service manager does.
+    pub(crate) fn terminate(self) -> Output {
+        let child = self.into_child();
+        terminate(&child);
+        finish(child)
+    }
+
+    pub(crate) fn into_child(mut self) -> Child {
+        self.child.take().unwrap()
     }
 }
 

@@ -13,7 +13,7 @@ impl Channel {
             self.not_continued(reason);
         }
         match self.state {
-            State::Attaching => self.send_attach(cx),
+            State::Attaching { .. } => self.send_attach(cx),
             State::Attached | State::Suspended => self.begin_attach(None, cx),
             State::Detaching { .. } => {
                 self.await_detached(cx);
@@ -23,12 +23,29 @@ impl Channel {
         }
     }
 
-    /// The connection is lost for now. No answer can arrive, so no deadline runs; once there is a connection,
+    /// There is no connection for now. No answer can arrive, so no deadline runs; once there is a connection,
     /// requests under way are sent again (RTL13c, RTN19b).
     pub(crate) fn disconnected(&mut self, cx: &mut Cx<'_>) {
         self.clear_timers(cx);
         self.leave_replay(cx);
         self.start_waiting(cx);
+    }
+
+    /// The connection was lost. A request that has been sent for too long fails as if its deadline had passed, which
+    /// each loss clears (RTL4f, RTL5f).
+    pub(crate) fn connection_lost(&mut self, cx: &mut Cx<'_>) {
+        match self.state {
+            State::Attaching { since } if cx.is_overdue(since) => self.attach_timed_out(cx),
+            State::Detaching { since, .. } if cx.is_overdue(since) => self.detach_timed_out(cx),
+            State::Initialized
+            | State::Attaching { .. }
+            | State::Attached
+            | State::Detaching { .. }
+            | State::Detached
+            | State::Suspended
+            | State::Failed => {}
+        }
+        self.presence.connection_lost(cx);
     }
 
     /// The connection is suspended (RTL3c).
@@ -49,7 +66,7 @@ impl Channel {
     fn leave_connection(&mut self, state: State, error: Option<&ErrorInfo>, cx: &mut Cx<'_>) {
         self.clear_timers(cx);
         match self.state {
-            State::Attaching | State::Attached => {
+            State::Attaching { .. } | State::Attached => {
                 self.enter(state, error.cloned(), cx);
                 self.settle(Err(error.cloned().unwrap_or_else(errors::closed)), cx);
             }

@@ -48,7 +48,7 @@ impl Channel {
     pub fn is_continuous(&self) -> bool {
         match self.state {
             State::Attached => true,
-            State::Initialized | State::Attaching | State::Suspended => {
+            State::Initialized | State::Attaching { .. } | State::Suspended => {
                 self.channel_serial.is_some()
             }
             State::Detaching { .. } | State::Detached | State::Failed => false,
@@ -57,6 +57,7 @@ impl Channel {
 
     /// The channel left ATTACHED.
     pub(super) fn left(&mut self, cause: Option<&ErrorInfo>) {
+        // Without a serial, the recorded position stays: `begin_anew` has dropped the serial already.
         if self.channel_serial.is_some() {
             self.continuity.position.clone_from(&self.channel_serial);
         }
@@ -69,7 +70,7 @@ impl Channel {
     pub(super) fn not_continued(&mut self, reason: &ErrorInfo) {
         match self.state {
             // An initialized channel may have the position of an earlier client's channel (RTN16l).
-            State::Initialized | State::Attaching | State::Attached | State::Suspended => {
+            State::Initialized | State::Attaching { .. } | State::Attached | State::Suspended => {
                 self.continuity.cause = Some(reason.clone());
             }
             State::Detaching { .. } | State::Detached | State::Failed => {}
@@ -107,6 +108,7 @@ impl Channel {
         let Continuity { position, cause, passed_over: _, missed } =
             mem::take(&mut self.continuity);
         (!resumed || missed).then(|| {
+            // The error of ATTACHED is about this channel; the cause may be that of the whole connection.
             let reason = attached.error.clone().or(cause);
             Gap { reason, after: position, until: attached.channel_serial.clone(), time }
         })

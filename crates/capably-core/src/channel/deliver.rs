@@ -58,8 +58,10 @@ impl Channel {
             Err((_, error)) if repeated && decoder.is_some() => self.replay_failed(error, cx),
             // The frame is dropped as a whole: the recovery makes the service send it again (RTL18b).
             Err((_, error)) if decoder.is_some() && !damaged => self.recover_delta(error, cx),
+            // This frame is not requested again, so the messages before the failed one are delivered.
             Err((index, error)) => {
                 delivery.items.truncate(index);
+                // A gap behind the cut moves to the cut, as no item is left between them.
                 missing.iter_mut().for_each(|(before, _)| *before = index.min(*before));
                 let place = place.unwrap_or_else(|| self.advance(serial));
                 self.emit_messages(&mut delivery.items, missing, place, cx);
@@ -116,6 +118,7 @@ impl Channel {
         if missing.is_empty()
             && let Some(Output::Event(Event::Messages(last, batch))) = cx.last_output()
             && *last == self.id
+            // Only the last output may grow: to join an earlier one would reorder events.
             && batch.joins(&place)
         {
             return batch.join(items, place);

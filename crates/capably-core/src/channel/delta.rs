@@ -65,8 +65,10 @@ impl Deltas {
             return self.apply(message, cipher, decoder);
         }
         let Message { id, data, encoding, .. } = message;
+        // If base64 is broken, no base is left: a delta to this message must start a recovery.
         self.base = None;
         encoding::strip_base64(data, encoding)?;
+        // Before the other steps: the service computes deltas over the payload as it stores it (RTL19b).
         self.base = Some(Base { id: id.clone(), payload: data.clone() });
         encoding::decode(data, encoding, cipher)
     }
@@ -94,6 +96,7 @@ impl Deltas {
         });
         match (payload, decoded) {
             (Some(payload), decoded) => {
+                // Even if a later step fails: the next delta refers to the result of this one (RTL19c).
                 self.base = Some(Base { id: id.clone(), payload });
                 decoded
             }
@@ -128,8 +131,8 @@ impl Deltas {
 }
 
 impl Channel {
-    /// A delta could not be applied, so none of those that follow can: the service is asked to send again, in
-    /// full, what follows the message that was decoded last (RTL18).
+    /// A delta could not be applied, so no later delta can. The client asks the service to send the messages after the
+    /// last decoded one again, the first of them in full (RTL18).
     ///
     /// Frames that arrive meanwhile are dropped, as the channel is not attached (RTL17), so there is one recovery
     /// at a time.

@@ -35,7 +35,7 @@ impl Channel {
     pub(crate) fn set_options(&mut self, options: ChannelOptions, op: OpId, cx: &mut Cx<'_>) {
         let requests_any = !options.params.is_empty() || !options.modes.is_empty();
         self.options = options;
-        if requests_any && matches!(self.state, State::Attaching | State::Attached) {
+        if requests_any && matches!(self.state, State::Attaching { .. } | State::Attached) {
             self.request(Request::Reattach(op), cx);
         } else {
             cx.done(op, Ok(Outcome::Done));

@@ -79,7 +79,7 @@ impl Channel {
                 cx.done(op, Err(errors::channel_state(ChannelState::Failed, reason)));
             }
             State::Initialized
-            | State::Attaching
+            | State::Attaching { .. }
             | State::Attached
             | State::Detaching { .. }
             | State::Detached => {

@@ -143,6 +143,7 @@ impl Channel {
         };
         match &mut replay.phase {
             Phase::Asked => Some(live()),
+            // The service starts again at the head, and sends this frame once more.
             Phase::Returning(_) => None,
             Phase::Repeating { at, progressed } if head.is_some_and(|head| serial <= head) => {
                 *progressed = true;
@@ -152,6 +153,7 @@ impl Channel {
                     repeated: true,
                 })
             }
+            // The service skips frames that are not for this client, so the frame at the head itself may never come.
             Phase::Repeating { .. } => {
                 let place = live();
                 self.end_replay(ReplayOutcome::Complete, cx);
@@ -197,6 +199,7 @@ impl Channel {
         match &replay.phase {
             Phase::Asked if resumed => {
                 replay.phase = Phase::Repeating { at: replay.after.clone(), progressed: false };
+                // A request that arrived before this answer could not stop the replay; it does so here.
                 let is_hurried = !self.waiting.is_empty();
                 self.await_repetition(cx);
                 self.attached_again(attached, outbox, cx);
@@ -242,6 +245,7 @@ impl Channel {
     /// The deadline of a replay has passed.
     pub(crate) fn replay_timed_out(&mut self, cx: &mut Cx<'_>) {
         if !cx.is_connected() {
+            // The next connection attaches the channel at its head, which ends the replay anyway.
             return self.abandon_replay(cx);
         }
         match self.replay.as_mut().map(|replay| &mut replay.phase) {
@@ -265,7 +269,10 @@ impl Channel {
     /// not be taken for frames after the channel's position, so its start is recorded.
     pub(super) fn leave_replay(&mut self, cx: &mut Cx<'_>) {
         match self.state {
-            State::Attaching | State::Attached | State::Suspended | State::Detaching { .. } => {
+            State::Attaching { .. }
+            | State::Attached
+            | State::Suspended
+            | State::Detaching { .. } => {
                 if let Some(replay) = &self.replay {
                     self.abandoned_replay = Some(replay.after.clone());
                 }

@@ -38,10 +38,10 @@ impl Channel {
         let is_connected = cx.is_connected();
         match (request, self.state) {
             (Request::Attach(op), State::Attached) => self.request_done(op, Ok(()), cx),
-            (Request::Attach(op), State::Attaching)
+            (Request::Attach(op), State::Attaching { .. })
             | (Request::Detach(op), State::Detaching { .. }) => self.ops.push(op),
             // Without a connection no attach is under way at the service (RTL5l).
-            (Request::Detach(op), State::Attaching) if !is_connected => {
+            (Request::Detach(op), State::Attaching { .. }) if !is_connected => {
                 let attaching = mem::take(&mut self.ops);
                 self.enter(State::Detached, None, cx);
                 for attach in attaching {
@@ -50,9 +50,9 @@ impl Channel {
                 self.request_done(op, Ok(()), cx);
             }
             // The ATTACH that is to be sent will have the new options.
-            (Request::Reattach(op), State::Attaching) if !is_connected => self.ops.push(op),
+            (Request::Reattach(op), State::Attaching { .. }) if !is_connected => self.ops.push(op),
             (Request::Attach(_), State::Detaching { .. })
-            | (Request::Detach(_) | Request::Reattach(_), State::Attaching) => {
+            | (Request::Detach(_) | Request::Reattach(_), State::Attaching { .. }) => {
                 self.waiting.push_back(request);
             }
             // The answers of two requests could not be told apart.
@@ -136,14 +136,14 @@ impl Channel {
 
     /// Starts requests that wait, until one is under way.
     pub(super) fn start_waiting(&mut self, cx: &mut Cx<'_>) {
-        while !matches!(self.state, State::Attaching | State::Detaching { .. })
+        while !matches!(self.state, State::Attaching { .. } | State::Detaching { .. })
             && !self.is_replaying()
             && let Some(request) = self.waiting.pop_front()
         {
             self.start(request, cx);
         }
         // Requests for what is now under way join it, as they would if they were made now.
-        while let (Some(Request::Attach(op) | Request::Reattach(op)), State::Attaching)
+        while let (Some(Request::Attach(op) | Request::Reattach(op)), State::Attaching { .. })
         | (Some(Request::Detach(op)), State::Detaching { .. }) =
             (self.waiting.front(), self.state)
         {
@@ -155,7 +155,7 @@ impl Channel {
     /// Enters ATTACHING, and sends ATTACH if there is a connection; else ATTACH is sent once there is
     /// (RTL4i).
     pub(super) fn begin_attach(&mut self, reason: Option<ErrorInfo>, cx: &mut Cx<'_>) {
-        self.enter(State::Attaching, reason, cx);
+        self.enter(State::Attaching { since: cx.now.instant }, reason, cx);
         cx.limit_wait();
         self.send_attach(cx);
     }
@@ -181,7 +181,7 @@ impl Channel {
 
     /// Enters DETACHING, and sends DETACH (RTL5d).
     pub(super) fn begin_detach(&mut self, from_attached: bool, cx: &mut Cx<'_>) {
-        self.enter(State::Detaching { from_attached }, None, cx);
+        self.enter(State::Detaching { from_attached, since: cx.now.instant }, None, cx);
         self.await_detached(cx);
         self.send_detach(cx);
     }

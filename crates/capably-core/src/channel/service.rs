@@ -24,7 +24,9 @@ impl Channel {
         }
         self.abandoned_replay = None;
         let event = match self.state {
-            State::Attaching | State::Suspended => ChannelEvent::State(ChannelState::Attached),
+            State::Attaching { .. } | State::Suspended => {
+                ChannelEvent::State(ChannelState::Attached)
+            }
             State::Attached => ChannelEvent::Update,
             // The service attached a channel that is to be detached (RTL5k).
             State::Detaching { .. } => return self.send_detach(cx),
@@ -82,7 +84,9 @@ impl Channel {
                 self.settle(Ok(()), cx);
             }
             State::Attached | State::Suspended => self.begin_attach(error, cx),
-            State::Attaching => self.suspend(errors::from_service(error, errors::detached), cx),
+            State::Attaching { .. } => {
+                self.suspend(errors::from_service(error, errors::detached), cx)
+            }
             State::Initialized | State::Detached | State::Failed => {}
         }
     }
@@ -109,7 +113,7 @@ impl Channel {
 
     /// The service did not confirm a detach in time: the channel is what it was before (RTL5f).
     pub(crate) fn detach_timed_out(&mut self, cx: &mut Cx<'_>) {
-        let State::Detaching { from_attached } = self.state else { return };
+        let State::Detaching { from_attached, .. } = self.state else { return };
         let error = errors::detach_timed_out();
         let state = if from_attached { State::Attached } else { State::Detached };
         if from_attached && let Some(gap) = self.take_detaching_gap(&error, cx.now.wall) {

@@ -94,6 +94,11 @@ impl Client {
                 self.outbox.await_ack(&mut self.shared.cx(now));
                 self.each_channel(now, Channel::disconnected);
             }
+            Effect::Lost => {
+                let unaccepted = self.outbox.connection_lost(&mut self.shared.cx(now));
+                self.handle_unaccepted(unaccepted, now);
+                self.each_channel(now, Channel::connection_lost);
+            }
             Effect::Suspended(error) => {
                 self.each_channel(now, |channel, cx| channel.connection_suspended(&error, cx));
             }

@@ -40,8 +40,12 @@ pub(super) struct Attempt {
 impl Connection {
     /// Starts an attempt, at the primary domain (RTN17i).
     pub(super) fn start_connecting(&mut self, cx: &mut ConnectionCx<'_>) {
-        let retrying = matches!(self.state, State::Disconnected | State::Suspended);
-        if !retrying {
+        let begins = matches!(
+            self.state,
+            State::Initialized | State::Closing(_) | State::Closed | State::Failed
+        );
+        // A retry keeps the deadline: it counts from the loss of the connection, not from each attempt.
+        if begins {
             // The time without a connection starts here (RTN14e).
             cx.timers.set(Timer::Suspend, cx.now.instant + self.state_ttl);
         }
@@ -57,6 +61,23 @@ impl Connection {
     pub(super) fn start_with_primary(&mut self, cx: &ConnectionCx<'_>) {
         self.attempt = Attempt::default();
         self.host.clone_from(&cx.config.host);
+    }
+
+    /// Starts the attempt under way again, at the primary domain.
+    pub(super) fn restart_attempt(&mut self, cx: &mut ConnectionCx<'_>) {
+        self.interrupt_attempt(cx);
+        self.start_connecting(cx);
+    }
+
+    /// Abandons the attempt under way, which another is to follow at once.
+    ///
+    /// If the connection has been down for its TTL, the attempt counts as failed (RTN14e). Otherwise attempts that are
+    /// interrupted again and again would keep operations waiting for ever.
+    pub(super) fn interrupt_attempt(&mut self, cx: &mut ConnectionCx<'_>) {
+        self.halt_attempt(cx);
+        if !cx.timers.is_set(Timer::Suspend) {
+            self.suspend(errors::suspended(), cx);
+        }
     }
 
     /// Abandons the step that the attempt waits for. The state stays CONNECTING.
@@ -133,6 +154,7 @@ impl Connection {
             true => cx.config.fallback_hosts.clone(),
             false => Vec::new(),
         };
+        // In random order, so that the clients of a failed host spread over the others (RTN17j).
         cx.rng.shuffle(&mut fallbacks);
         self.attempt.fallbacks = Some(fallbacks);
         self.dial_fallback(cx);
@@ -155,6 +177,7 @@ impl Connection {
     /// The step that the attempt waits for took too long (RTN14c).
     pub(crate) fn connect_timed_out(&mut self, cx: &mut ConnectionCx<'_>) {
         match self.state {
+            // A check without an answer counts as offline: the fallback domains would time out as well.
             State::Connecting(Phase::Checking(_)) => self.checked(false, cx),
             State::Connecting(_) => {
                 if let Some(transport) = self.dialled() {
@@ -228,6 +251,7 @@ impl Connection {
             cx.fail_operations(&error);
             cx.effect(Effect::Suspended(error));
         } else {
+            // The attempt ends in SUSPENDED if it fails; to stop it here could throw away a good connection.
             self.attempt.overdue = true;
         }
     }

@@ -106,8 +106,10 @@ impl Connection {
     pub(crate) fn authorize(&mut self, op: OpId, cx: &mut ConnectionCx<'_>) {
         // An attempt with the old token is of no use any more (RTC8b).
         if matches!(self.state, State::Connecting(_)) {
-            self.halt_attempt(cx);
-            self.connecting(Phase::Authorizing, cx);
+            self.interrupt_attempt(cx);
+            if matches!(self.state, State::Connecting(_)) {
+                self.connecting(Phase::Authorizing, cx);
+            }
         }
         self.request_token(Purpose::Authorizing(op), TokenNeed::Authorized(op), cx);
     }
@@ -181,16 +183,19 @@ impl Connection {
             (Purpose::Connecting | Purpose::Renewing, _) => {}
             (Purpose::Authorizing(op), state) => {
                 let newest = self.grant.as_ref().map(|newest| newest.generation);
+                // Requests may end in another order than they began; an older token must not replace a newer one.
                 if newest.is_some_and(|newest| grant.generation < newest) {
                     return self.superseded(op, cx);
                 }
                 self.credentials = Credentials::Tokens;
                 self.grant = Some(grant);
+                // The application asked for this token, so it is not the rejected one.
                 self.rejected = None;
                 match state {
                     State::Connected { .. } => self.send_auth(token, Some(op), cx),
                     State::Connecting(_) => {
                         self.authorization.waiting.push(op);
+                        // A transport that is opened already has sent the old token (RTC8b).
                         self.halt_attempt(cx);
                         self.start_with_primary(cx);
                         self.dial(cx);
@@ -245,6 +250,7 @@ impl Connection {
             State::Connecting(phase) => {
                 let over = match phase {
                     Phase::Authenticating(_) => purpose == Purpose::Connecting,
+                    // Another authorize call may still succeed, and the attempt then uses its token.
                     Phase::Authorizing => !self.authorization.is_authorizing(),
                     Phase::Dialling(_) | Phase::Opened(_) | Phase::Checking(_) => false,
                 };
@@ -288,6 +294,7 @@ impl Connection {
             tracing::warn!(
                 "the service asks for a new token, and the client has no way to obtain one"
             );
+        // A request under way was started by this AUTH or by the application: its token answers both.
         } else if self.authorization.wanted.is_empty() && self.authorization.sent.is_empty() {
             self.request_token(Purpose::Renewing, TokenNeed::Successor(generation), cx);
         }
@@ -372,11 +379,13 @@ impl Connection {
                 self.enter(State::Failed, Some(errors::not_renewable(error)), None, cx);
             }
             State::Connected { .. } => {
+                // The next attempt must not use this token; `authenticate` requests a replacement.
                 self.rejected = Some(generation);
                 self.connection_lost(error, cx);
             }
             State::Connecting(_) => {
                 self.rejected = Some(generation);
+                // One new token per attempt: a service that rejects every token would keep the auth server busy.
                 if self.attempt.renewed {
                     self.attempt_failed(error, cx);
                 } else {

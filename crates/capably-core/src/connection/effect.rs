@@ -19,8 +19,10 @@ pub(crate) enum Effect {
         /// The service continues the connection, so it still has its serials.
         resumed: bool,
     },
-    /// The connection is lost for now: no answer can arrive.
+    /// There is no connection for now: no answer can arrive.
     Disconnected,
+    /// There was a connection, and it is lost: operations that have waited for too long end.
+    Lost,
     /// Channels are suspended (RTL3c).
     Suspended(ErrorInfo),
     /// Channels are detached (RTL3b).

@@ -45,12 +45,11 @@ impl Connection {
         cx.timers.hasten(Timer::Suspend, slept);
         match self.state {
             State::Connected { .. } => self.check_idle(cx),
+            // After a sleep the network is often another one, so the wait for a retry has lost its meaning.
             State::Disconnected | State::Suspended => self.start_connecting(cx),
+            // The application waits for this token, and its request has a time limit of its own.
             State::Connecting(Phase::Authorizing) => {}
-            State::Connecting(_) if slept >= LONG => {
-                self.halt_attempt(cx);
-                self.start_connecting(cx);
-            }
+            State::Connecting(_) if slept >= LONG => self.restart_attempt(cx),
             State::Connecting(_)
             | State::Initialized
             | State::Closing(_)

@@ -30,10 +30,7 @@ impl Connection {
         match self.state {
             State::Disconnected | State::Suspended => self.start_connecting(cx),
             State::Connecting(Phase::Authorizing) => {}
-            State::Connecting(_) => {
-                self.halt_attempt(cx);
-                self.start_connecting(cx);
-            }
+            State::Connecting(_) => self.restart_attempt(cx),
             State::Initialized
             | State::Connected { .. }
             | State::Closing(_)

@@ -27,6 +27,7 @@ impl Connection {
                 }
                 let resumed = self.is_continued_by(&connected);
                 self.recovering = false;
+                // A new connection has new frames, so the unreadable one may not come again.
                 self.ended_by_frame &= resumed;
                 self.id = connected.connection_id;
                 self.retries = 0;
@@ -36,6 +37,8 @@ impl Connection {
                 cx.timers.clear(Timer::Suspend);
                 self.watch_idle(cx);
                 self.enter(State::Connected { transport }, connected.error, None, cx);
+                // After the change of state: channels attach and publishes are sent again
+                // only on a connection that is CONNECTED.
                 cx.effect(Effect::Resend { resumed });
             }
             State::Closing(Goodbye::Accepting(transport)) => {
@@ -102,6 +105,7 @@ impl Connection {
 
     /// Applies the details of CONNECTED, which override the configuration (RTN21).
     fn adopt(&mut self, connected: &Connected, config: &Config) -> Result<(), ErrorInfo> {
+        // Without an id the next CONNECTED could not be compared, and a failed resume would pass for a good one.
         if connected.connection_id.is_none() {
             return Err(errors::protocol("CONNECTED came without a connectionId"));
         }

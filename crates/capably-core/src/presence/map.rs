@@ -69,6 +69,8 @@ impl PresenceMap {
             return None;
         }
         if self.syncing {
+            // The member is kept until the end of the sync: a later page may contain an older PRESENT of it,
+            // which must not bring it back.
             existing.message = PresenceMessage { action: Some(PresenceAction::Absent), ..message };
             return None;
         }
@@ -91,12 +93,14 @@ impl PresenceMap {
         }
         let sync = self.sync;
         self.members.retain(|_, member| {
+            // Its LEAVE is not emitted: the service sent it during the sync, and the sync decides (RTP2h2).
             if member.message.action == Some(PresenceAction::Absent) {
                 return false;
             }
             if member.seen != sync {
                 left.push(PresenceMessage {
                     action: Some(PresenceAction::Leave),
+                    // No message of the service reported this LEAVE, so it has neither its id nor its time (RTP19).
                     id: None,
                     timestamp: Some(now),
                     ..std::mem::take(&mut member.message)

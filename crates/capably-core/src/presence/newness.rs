@@ -7,6 +7,7 @@ pub(super) fn is_newer(incoming: &PresenceMessage, existing: &PresenceMessage) -
     match (place(incoming), place(existing)) {
         (Some(incoming), Some(existing)) => incoming > existing,
         // One of them was not published by the member's connection (RTP2b1), or its id is not of the usual form.
+        // At equal times the later arrival wins (RTP2b1a).
         _ => incoming.timestamp >= existing.timestamp,
     }
 }

@@ -43,6 +43,7 @@ pub(super) fn read_items<T: DeserializeOwned>(
     limits: &Limits,
 ) -> Result<Vec<T>, DecodeError> {
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    // Not by trying both: a failed array would be parsed a second time, and its error would name an object.
     if first == Some(&b'[') {
         read::<Many<T>>(bytes, limits).map(|Many(items)| items)
     } else {
@@ -151,6 +152,7 @@ impl Writer for JsonWriter<'_> {
 
     fn bytes(&mut self, bytes: &[u8]) {
         self.out.push(b'"');
+        // Encoded in place: a string of its own would be copied once more.
         let start = self.out.len();
         let length =
             base64::encoded_len(bytes.len(), true).expect("a payload in memory has a length");
@@ -187,6 +189,7 @@ struct Escaped<'a>(&'a mut Vec<u8>);
 impl io::Write for Escaped<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // JSON text has no control characters: serde_json has escaped them.
+        // Runs between escapes are copied whole; byte by byte takes several times longer.
         let mut rest = bytes;
         while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
             self.0.extend_from_slice(&rest[..at]);

@@ -78,6 +78,7 @@ fn split<L: Layout>(bytes: &[u8]) -> Option<Vec<Bytes>> {
         return None;
     }
     let items = each_element::<L>(bytes, |item| item)?;
+    // An item that is no map is not an item of a page; a body of such items has another meaning.
     let are_maps = items.iter().all(|item| L::members(item, &mut |_, _, _| {}));
     are_maps.then(|| items.into_iter().map(|item| L::array(&[item]).into()).collect())
 }
@@ -192,6 +193,7 @@ fn readable_parts<L: Layout>(bytes: &[u8], limits: &Limits) -> Option<Parts> {
             }
         }
     }
+    // The rebuilt frame may repeat the size of the refused one; its parts were each checked against the limits.
     let unlimited = Limits { max_size: usize::MAX, ..*limits };
     let mut fields = L::read(L::map(&kept), &unlimited).ok()?;
     let (mut gaps, mut places) = (Vec::new(), Vec::new());

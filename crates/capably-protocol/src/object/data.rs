@@ -1,18 +1,15 @@
 //! Values of objects (OD).
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use super::serialize_number;
-use crate::{
-    Data, Str,
-    data::json_size,
-    encoding::{from_base64, to_base64},
-};
+use crate::{Data, Str, data::json_size, encoding::from_base64, wire::WriteField};
 
 /// The value of a map's entry: a leaf, or a reference to another object (OD2).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(try_from = "DataFields")]
 pub struct ObjectData {
     /// The object referred to (OD2a).
     pub object_id: Option<Str>,
@@ -62,97 +59,82 @@ impl From<ObjectValue> for ObjectData {
     }
 }
 
-/// The value as it is written.
-#[derive(Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DataOut<'a> {
+/// The fields of an [`ObjectData`] on the wire. Each kind of leaf has a field of its own.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct DataFields {
     #[serde(skip_serializing_if = "Option::is_none")]
-    object_id: Option<&'a Str>,
+    object_id: Option<Str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    encoding: Option<&'a Str>,
+    encoding: Option<Str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     boolean: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_bytes")]
-    bytes: Option<&'a Bytes>,
+    #[serde(skip_serializing_if = "Data::is_none", serialize_with = "serialize_data")]
+    bytes: Data,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_number")]
     number: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    string: Option<&'a Str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    json: Option<String>,
+    string: Option<Str>,
+    /// JSON text, or from some services the JSON itself.
+    #[serde(skip_serializing_if = "Data::is_none", serialize_with = "serialize_data")]
+    json: Data,
 }
 
-fn serialize_bytes<S: Serializer>(bytes: &Option<&Bytes>, s: S) -> Result<S::Ok, S::Error> {
-    match bytes {
-        Some(bytes) if s.is_human_readable() => s.serialize_str(&to_base64(bytes)),
-        Some(bytes) => s.serialize_bytes(bytes),
-        None => s.serialize_none(),
-    }
+fn serialize_data<S: Serializer>(data: &Data, s: S) -> Result<S::Ok, S::Error> {
+    data.as_serde().serialize(s)
 }
 
 impl Serialize for ObjectData {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let mut out = DataOut {
-            object_id: self.object_id.as_ref(),
-            encoding: self.encoding.as_ref(),
-            ..DataOut::default()
+        let mut fields = DataFields {
+            object_id: self.object_id.clone(),
+            encoding: self.encoding.clone(),
+            ..DataFields::default()
         };
         match &self.value {
             None => {}
-            Some(ObjectValue::Boolean(value)) => out.boolean = Some(*value),
-            Some(ObjectValue::Bytes(bytes)) => out.bytes = Some(bytes),
-            Some(ObjectValue::Number(number)) => out.number = Some(*number),
-            Some(ObjectValue::String(text)) => out.string = Some(text),
-            Some(ObjectValue::Json(value)) => out.json = Some(value.to_string()),
+            Some(ObjectValue::Boolean(value)) => fields.boolean = Some(*value),
+            Some(ObjectValue::Bytes(bytes)) => fields.bytes = Data::Binary(bytes.clone()),
+            Some(ObjectValue::Number(number)) => fields.number = Some(*number),
+            Some(ObjectValue::String(text)) => fields.string = Some(text.clone()),
+            Some(ObjectValue::Json(value)) => fields.json = Data::Text(value.to_string().into()),
         }
-        out.serialize(s)
+        fields.serialize(s)
     }
 }
 
-/// The value as it is read. Bytes and JSON may come as text or as themselves.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct DataIn {
-    object_id: Option<Str>,
-    encoding: Option<Str>,
-    boolean: Option<bool>,
-    bytes: Data,
-    number: Option<f64>,
-    string: Option<Str>,
-    json: Data,
-}
+impl TryFrom<DataFields> for ObjectData {
+    type Error = &'static str;
 
-impl<'de> Deserialize<'de> for ObjectData {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let mut data = DataIn::deserialize(d)?;
-        if let (Some("json"), Some(text)) = (data.encoding.as_deref(), &data.string) {
-            data.json = Data::Text(text.clone());
-            data.string = None;
-            data.encoding = None;
+    fn try_from(mut fields: DataFields) -> Result<Self, Self::Error> {
+        // Some services send a JSON leaf as a string with this encoding.
+        if fields.encoding.as_deref() == Some("json")
+            && let Some(text) = fields.string.take()
+        {
+            fields.json = Data::Text(text);
+            fields.encoding = None;
         }
-        let bytes = match data.bytes {
+        let bytes = match fields.bytes {
             Data::None => None,
             Data::Binary(bytes) => Some(bytes),
-            Data::Text(text) => match from_base64(text.as_bytes()) {
-                Some(bytes) => Some(bytes.into()),
-                None => return Err(D::Error::custom("`bytes` that are not base64")),
-            },
-            Data::Json(_) => return Err(D::Error::custom("`bytes` that are not bytes")),
+            Data::Text(text) => {
+                Some(from_base64(text.as_bytes()).ok_or("`bytes` that are not base64")?.into())
+            }
+            Data::Json(_) => return Err("`bytes` that are not bytes"),
         };
-        let json = match data.json {
+        let json = match fields.json {
             Data::None => None,
             Data::Json(value) => Some(value),
-            Data::Text(text) => Some(
-                serde_json::from_str(&text)
-                    .map_err(|_| D::Error::custom("`json` that is not JSON"))?,
-            ),
-            Data::Binary(_) => return Err(D::Error::custom("`json` that is not text")),
+            Data::Text(text) => {
+                Some(serde_json::from_str(&text).map_err(|_| "`json` that is not JSON")?)
+            }
+            Data::Binary(_) => return Err("`json` that is not text"),
         };
-        let value = (data.boolean.map(ObjectValue::Boolean))
+        let value = (fields.boolean.map(ObjectValue::Boolean))
             .or(bytes.map(ObjectValue::Bytes))
-            .or(data.number.map(ObjectValue::Number))
-            .or(data.string.map(ObjectValue::String))
+            .or(fields.number.map(ObjectValue::Number))
+            .or(fields.string.map(ObjectValue::String))
             .or(json.map(ObjectValue::Json));
-        Ok(Self { object_id: data.object_id, value, encoding: data.encoding })
+        Ok(Self { object_id: fields.object_id, value, encoding: fields.encoding })
     }
 }

@@ -60,8 +60,8 @@ impl StatsInterval {
         Some(Self { start, length: Length::Minute })
     }
 
-    /// The interval in which a time lies, in ms since the epoch; `None` for a time or a unit for which
-    /// there is none.
+    /// The interval that contains a time, in ms since the epoch. `None` for a time outside the years from 1970 to 9999,
+    /// and for an unknown unit.
     pub fn at(time: Millis, unit: &StatsUnit) -> Option<Self> {
         if !(0..days_before(10_000, 1) * DAY).contains(&time) {
             return None;

@@ -5,17 +5,17 @@ use super::{
     instructions::{Addresses, MIN_COPY, Written, add_code, copy_code, pair_code},
 };
 
-/// The shortest piece that is looked for in the base: below, a copy takes about as much as the bytes.
+/// The shortest piece to search for in the base: the code of a copy takes about as many bytes as a shorter piece.
 const MIN_MATCH: usize = 6;
-/// How far to look for where the last copy goes on, before looking elsewhere.
+/// How far to search for the continuation of the last copy before the whole base is searched.
 const LOOK_AHEAD: usize = 16;
 /// How many bytes are compared at once.
 const BLOCK: usize = 16;
-/// How many of the bytes of a piece tell where it may be.
+/// The number of bytes of a piece that are its key in the table of places.
 const KEY: usize = 4;
 
-/// The delta that makes `target` of `base`: one window, without a checksum. It can be longer than `target`
-/// where the two have little in common.
+/// The delta from `base` to `target`: one window, without a checksum. It can be longer than `target` if the two have
+/// little in common.
 pub fn encode(base: &[u8], target: &[u8]) -> Vec<u8> {
     let mut window = Window::new(base, target);
     window.find_copies();
@@ -96,8 +96,8 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// Where the target, between `at` and `end`, goes on as the base does behind the last copy, had as much
-    /// been replaced there: the place in the base and that in the target.
+    /// Where the target, between `at` and `end`, matches the base again behind the last copy, if as many bytes were
+    /// replaced as are skipped. Returns the place in the base and the place in the target.
     fn resumption(&self, at: usize, end: usize) -> Option<(usize, usize)> {
         let piece = |bytes: &'a [u8], at: usize| bytes.get(at..at + MIN_MATCH);
         let places = (at..end).map(|found| (self.copied + (found - self.done), found));
@@ -192,7 +192,7 @@ impl<'a> Places<'a> {
         Some((key.wrapping_mul(0x9e37_79b1) >> self.shift) as usize)
     }
 
-    /// A place where the base goes on as these bytes begin.
+    /// A place in the base whose first bytes equal the first of these.
     fn find(&self, bytes: &[u8]) -> Option<usize> {
         let place = self.table[self.slot(bytes)?].checked_sub(1)? as usize;
         (self.base[place..].first_chunk::<KEY>() == bytes.first_chunk()).then_some(place)

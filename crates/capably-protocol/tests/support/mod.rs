@@ -1,4 +1,4 @@
-//! Strategies for every type of the wire, and what the codec's encoding rule makes of a payload.
+//! Strategies for every wire type, and the form of a payload after the codec's encoding rule.
 
 #![allow(dead_code, reason = "each test target uses its own part of these")]
 
@@ -357,7 +357,7 @@ fn delivery<T: std::fmt::Debug>(
     )
 }
 
-/// Numbers that are no client's, or no service's, action.
+/// Numbers of no client action, or of no service action.
 fn unknown(known: &'static [u32]) -> impl Strategy<Value = u32> {
     prop_oneof![0..30u32, any::<u32>()]
         .prop_filter("a known action", |number| !known.contains(number))
@@ -431,7 +431,7 @@ pub(crate) fn server_frame() -> impl Strategy<Value = ServerFrame> {
 pub(crate) trait Payload {
     fn payload(&mut self) -> (&mut Data, &mut Option<Str>);
 
-    /// The value as it comes back after one trip through this format.
+    /// The value after encoding and decoding in this format.
     fn on_the_wire(mut self, format: Format) -> Self
     where
         Self: Sized,
@@ -479,7 +479,7 @@ fn delivered<T: Payload>(mut delivery: Delivery<T>, format: Format) -> Delivery<
     delivery
 }
 
-/// The frame as it comes back after one trip through this format.
+/// The frame after encoding and decoding in this format.
 pub(crate) fn client_on_the_wire(frame: ClientFrame, format: Format) -> ClientFrame {
     match frame {
         ClientFrame::Message(publish) => ClientFrame::Message(published(publish, format)),
@@ -489,7 +489,7 @@ pub(crate) fn client_on_the_wire(frame: ClientFrame, format: Format) -> ClientFr
     }
 }
 
-/// The frame as it comes back after one trip through this format.
+/// The frame after encoding and decoding in this format.
 pub(crate) fn server_on_the_wire(frame: ServerFrame, format: Format) -> ServerFrame {
     match frame {
         ServerFrame::Message(delivery) => ServerFrame::Message(delivered(delivery, format)),

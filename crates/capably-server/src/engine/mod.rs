@@ -9,12 +9,16 @@
 //! | append | at once, in the call | group commit, one sync for everything that waits | publish, acknowledged by a quorum |
 //! | follow | not needed | not needed | entries of all nodes, in order |
 
+#[cfg(feature = "disk")]
+mod disk;
 mod error;
 mod memory;
 mod types;
 
 use std::{fmt, future::Future, pin::Pin};
 
+#[cfg(feature = "disk")]
+pub use self::disk::{Disk, THREAD};
 pub use self::{
     error::EngineError,
     memory::Memory,

@@ -3,6 +3,7 @@
 //! - [`listener`] accepts connections, and [`http`] reads requests from them;
 //! - [`router`] sends a request to [`rest`] or, when it opens a WebSocket, to [`socket`];
 //! - both give inputs to an [`app`], which is a hub under its lock, and carries out the hub's outputs;
+//! - [`operating`] answers operators, and drains the server;
 //! - [`shared`] is the state of the whole server.
 
 mod app;
@@ -10,6 +11,7 @@ mod clock;
 mod credentials;
 pub(crate) mod http;
 mod listener;
+pub(crate) mod operating;
 mod random;
 mod rest;
 mod router;
@@ -17,7 +19,6 @@ mod shared;
 pub(crate) mod socket;
 
 pub(crate) use self::{
-    app::writer::{Open, StorageWriter},
     listener::serve,
     rest::apps::new_key,
     shared::{Admission, Provisioning, Shared},

@@ -1,9 +1,9 @@
-//! The router: every request goes to the WebSocket side or to the REST side.
+//! The router: every request goes to the WebSocket side, to the REST side, or to the operator's.
 
 use std::sync::Arc;
 
 use capably_protocol::{ErrorInfo, Format};
-use hyper::{Method, Request, body::Incoming, header};
+use hyper::{Method, Request, body::Incoming, header, http::request::Parts};
 
 use super::{
     Shared,
@@ -12,9 +12,11 @@ use super::{
         query::Query,
         reply::{self, Reply, Response},
     },
-    rest,
+    operating::{self, Operating},
+    rest::{self, observation::Observation},
     socket::{Upgrade, upgrade},
 };
+use crate::hub::error;
 
 /// Answers a request. For a WebSocket, the upgrade of the connection is put into `upgrade`.
 pub(super) async fn handle(
@@ -23,19 +25,58 @@ pub(super) async fn handle(
     upgrade: &mut Option<Upgrade>,
 ) -> Response {
     let (head, body) = request.into_parts();
+    let Operating { metrics, readiness, metrics_on_main_port, .. } = &shared.operating;
+    let path = head.uri.path();
+    if let Some(reply) = operating::answer(shared, &head.method, path, *metrics_on_main_port) {
+        return reply.into_response();
+    }
     let query = Query::parse(head.uri.query().unwrap_or_default());
     let format = reply::accepted(&head.headers, query.get("format"));
-    let answered = if head.method == Method::GET && head.uri.path() == "/" {
-        upgrade::accept(shared, &head, &query).map(|(reply, accepted)| {
-            *upgrade = Some(accepted);
-            reply
-        })
+    let mut reply = if head.method == Method::GET && path == "/" {
+        match accept_client(shared, &head, &query) {
+            Ok((reply, accepted)) => {
+                *upgrade = Some(accepted);
+                reply
+            }
+            Err(error) => {
+                metrics.refused(&error, 1);
+                refuse(format, &error)
+            }
+        }
     } else {
-        rest::answer(shared, &head, &query, format, body).await
+        let observation = Observation::start(&head);
+        let answer = rest::answer(shared, &head, &query, format, body);
+        let reply = observation.inside(answer).await.unwrap_or_else(|error| {
+            observation.refused(&error, metrics);
+            refuse(format, &error)
+        });
+        observation.answered(&reply, metrics);
+        reply
     };
-    let mut response = answered.unwrap_or_else(|error| refuse(format, &error)).into_response();
+    if upgrade.is_none() && !readiness.accepts_clients() {
+        // The next request of a client or of a load balancer goes to another node.
+        reply.add_header(header::CONNECTION, "close");
+    }
+    let mut response = reply.into_response();
     cors::allow_reading(&head.headers, &mut response);
     response
+}
+
+/// Accepts the request for a WebSocket.
+///
+/// # Errors
+/// Code 80003 with status 503 when the server drains, 40000 when the request is not a WebSocket handshake.
+fn accept_client(
+    shared: &Shared,
+    head: &Parts,
+    query: &Query,
+) -> Result<(Reply, Upgrade), ErrorInfo> {
+    // As a response to the handshake, and not over the WebSocket as other refusals: a load balancer can then send the
+    // same request to another node. A client without a load balancer tries its other hosts (RSC15l3).
+    if !shared.operating.readiness.accepts_clients() {
+        return Err(error::shutting_down());
+    }
+    upgrade::accept(shared, head, query)
 }
 
 fn refuse(format: Format, error: &ErrorInfo) -> Reply {

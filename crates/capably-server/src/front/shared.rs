@@ -5,19 +5,28 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
+use bytes::Bytes;
 use capably_protocol::{ErrorInfo, ServerFrame};
 use tokio::sync::Notify;
 
 use super::{
-    app::{
-        AppHandle, Apps,
-        writer::{StorageWriter, WriteQueue},
-    },
+    app::{AppHandle, Apps, Log},
     clock::Clock,
+    operating::Operating,
 };
-use crate::hub::{
-    App, AppSpec, Now, Output, Record, Settings, TransportId, error, keep::Saved, secret::Secret,
+use crate::{
+    engine::{Bucket, Engine, EngineError, Fact},
+    hub::{
+        App, AppSpec, Now, Settings, TransportId, error, revocation::Revocations, secret::Secret,
+        spec,
+    },
 };
+
+/// The fact with the key of the app that the server started with. No app has such an id.
+const FIRST_KEY: &str = "first-key";
+
+/// The facts that are read at once.
+const PAGE: usize = 1000;
 
 /// The state that all tasks of a server share.
 #[derive(Debug)]
@@ -27,12 +36,14 @@ pub(crate) struct Shared {
     /// The host that clients are told to connect to.
     pub(crate) endpoint: String,
     pub(crate) port: u16,
+    /// What an operator sees of the server.
+    pub(crate) operating: Operating,
     /// Most bytes in the outbox of one client.
     pub(crate) max_queue: usize,
-    /// Where apps send their records; none without a storage.
-    writes: Option<WriteQueue>,
+    /// Commits and stores the entries of all apps. Without one, each app has its entries in memory.
+    engine: Option<Arc<dyn Engine>>,
     apps: Arc<Apps>,
-    clock: Clock,
+    clock: Arc<Clock>,
     next_transport: AtomicU64,
     transports: AtomicUsize,
     /// Wakes the timekeeper when an app has an earlier deadline than before.
@@ -46,25 +57,22 @@ impl Shared {
         endpoint: String,
         port: u16,
         max_queue: usize,
+        engine: Option<Arc<dyn Engine>>,
     ) -> Self {
         Self {
             settings: Arc::new(settings),
             admission,
             endpoint,
             port,
+            operating: Operating::default(),
             max_queue,
-            writes: None,
+            engine,
             apps: Arc::default(),
-            clock: Clock::start(),
+            clock: Arc::new(Clock::start()),
             next_transport: AtomicU64::new(0),
             transports: AtomicUsize::new(0),
             rearm: Arc::default(),
         }
-    }
-
-    /// Persists apps with this writer. Apps that exist already are not persisted, so it comes before them.
-    pub(crate) fn persist_with(&mut self, writer: &StorageWriter) {
-        self.writes = Some(writer.queue());
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -76,54 +84,140 @@ impl Shared {
         &self.admission.provisioning
     }
 
+    pub(super) fn apps(&self) -> Vec<Arc<AppHandle>> {
+        self.apps.all()
+    }
+
     pub(super) fn app(&self, id: &str) -> Option<Arc<AppHandle>> {
         self.apps.get(id)
     }
 
-    /// Adds a new app. Its records may not be committed yet: see [`AppHandle::committed`].
+    /// Adds a new app, and stores its configuration.
     ///
     /// # Errors
-    /// Code 40300 when the server has as many apps as it may, 50000 when the id is taken.
-    pub(super) fn add_app(&self, spec: AppSpec) -> Result<Arc<AppHandle>, ErrorInfo> {
-        let record = self.writes.is_some().then(|| Record::spec(&spec));
+    /// Code 40300 when the server has as many apps as it may, 50000 when the id is taken, 50000 and 50003 when the engine
+    /// cannot store it.
+    pub(super) async fn add_app(&self, spec: AppSpec) -> Result<(), ErrorInfo> {
         let id = spec.id.to_string();
-        let hub = App::new(Arc::clone(&self.settings), spec, self.now());
-        let app = self.handle(id, hub);
-        self.apps.add(Arc::clone(&app), self.admission.max_apps)?;
-        app.with(|_, outputs| outputs.extend(record.map(Output::Keep)));
-        Ok(app)
+        let stored = spec::write(&spec);
+        self.apps.add(self.handle(spec), self.admission.max_apps)?;
+        let result = self.set_facts(Bucket::Apps, vec![(id.clone(), Some(stored.into()))]).await;
+        if result.is_err() {
+            self.apps.remove(&id);
+        }
+        result
     }
 
-    /// Adds an app from the storage.
-    pub(crate) fn restore_app(&self, saved: Saved) {
-        let id = saved.spec.id.to_string();
-        let hub = App::restore(Arc::clone(&self.settings), saved, self.now());
+    /// Reads what the engine has stored.
+    ///
+    /// # Errors
+    /// An [`EngineError`] when the engine cannot be read, or has something that the server cannot read.
+    pub(crate) async fn stored(&self) -> Result<Stored, EngineError> {
+        let mut stored = Stored::default();
+        let Some(engine) = &self.engine else { return Ok(stored) };
+        let mut last: Option<String> = None;
+        loop {
+            let page = engine.facts(Bucket::Apps, "", last.as_deref(), PAGE).await?;
+            let Some(fact) = page.last() else { return Ok(stored) };
+            last = Some(fact.key.clone());
+            for Fact { key, value } in page {
+                let corrupt = |why: String| EngineError::Corrupt(format!("the app {key}: {why}"));
+                if key == FIRST_KEY {
+                    let text = String::from_utf8(value.to_vec());
+                    let text = text.map_err(|_| corrupt("its key is not text".into()))?;
+                    stored.first_key = Some(text);
+                    continue;
+                }
+                let spec = spec::read(&key, &value).map_err(corrupt)?;
+                let revocations = engine.fact(Bucket::Revocations, &key).await?;
+                let revocations = revocations.map(|it| serde_json::from_slice(&it)).transpose();
+                let revocations = revocations.map_err(|why| corrupt(why.to_string()))?;
+                stored.apps.push((spec, revocations.unwrap_or_default()));
+            }
+        }
+    }
+
+    /// Adds an app that was stored.
+    pub(crate) fn restore_app(&self, spec: AppSpec, revocations: Revocations) {
+        let app = self.handle(spec);
+        app.with(|hub, _| hub.set_revocations(revocations));
         // Without a limit: an operator who lowers it must not lose apps.
-        let added = self.apps.add(self.handle(id, hub), None);
+        let added = self.apps.add(app, None);
         debug_assert!(added.is_ok(), "every app is stored once");
     }
 
-    /// Adds the first app of the server and persists its key. The app may come from the storage.
+    /// Adds the first app of the server, which may have been stored, and stores its key.
     ///
     /// # Errors
-    /// Code 50000 when its records cannot be committed.
-    pub(crate) async fn start_app(&self, saved: Saved, key: &str) -> Result<(), ErrorInfo> {
-        let records = [Record::spec(&saved.spec), Record::first_key(key)];
-        let id = saved.spec.id.to_string();
-        let persists = self.writes.is_some();
-        self.restore_app(saved);
-        let Some(app) = self.app(&id).filter(|_| persists) else { return Ok(()) };
-        app.with(|_, outputs| outputs.extend(records.map(Output::Keep)));
-        app.committed(0).await
+    /// An [`EngineError`] when the engine cannot store it.
+    pub(crate) async fn start_app(
+        &self,
+        spec: AppSpec,
+        revocations: Revocations,
+        key: &str,
+    ) -> Result<(), EngineError> {
+        let facts = vec![
+            (spec.id.to_string(), Some(spec::write(&spec).into())),
+            (FIRST_KEY.to_owned(), Some(key.to_owned().into())),
+        ];
+        self.restore_app(spec, revocations);
+        match &self.engine {
+            Some(engine) => engine.set_facts(Bucket::Apps, facts).await,
+            None => Ok(()),
+        }
     }
 
+    /// Removes an app from memory.
     pub(super) fn remove_app(&self, id: &str) -> Option<Arc<AppHandle>> {
         self.apps.remove(id)
     }
 
-    fn handle(&self, id: String, hub: App) -> Arc<AppHandle> {
+    /// Removes what is stored of an app.
+    ///
+    /// # Errors
+    /// Codes 50003 and 50000 for the engine.
+    pub(super) async fn forget_app(&self, id: &str) -> Result<(), ErrorInfo> {
+        self.set_facts(Bucket::Apps, vec![(id.to_owned(), None)]).await?;
+        self.set_facts(Bucket::Revocations, vec![(id.to_owned(), None)]).await
+    }
+
+    /// Stores facts.
+    ///
+    /// # Errors
+    /// Codes 50003 and 50000 for the engine.
+    pub(super) async fn set_facts(
+        &self,
+        bucket: Bucket,
+        facts: Vec<(String, Option<Bytes>)>,
+    ) -> Result<(), ErrorInfo> {
+        let Some(engine) = &self.engine else { return Ok(()) };
+        engine.set_facts(bucket, facts).await.map_err(|problem| {
+            tracing::error!(%problem, "the engine has not stored");
+            error::engine(&problem)
+        })
+    }
+
+    /// Closes the engine.
+    pub(crate) async fn close_engine(&self) {
+        let Some(engine) = &self.engine else { return };
+        if let Err(problem) = engine.close().await {
+            tracing::error!(%problem, "the engine was not closed");
+        }
+    }
+
+    fn handle(&self, spec: AppSpec) -> Arc<AppHandle> {
+        let settings = Arc::clone(&self.settings);
+        let hub = match &self.engine {
+            Some(_) => App::with_engine(Arc::clone(&settings), spec, self.now()),
+            None => App::new(Arc::clone(&settings), spec, self.now()),
+        };
         let apps = Arc::downgrade(&self.apps);
-        AppHandle::new(id, hub, apps, Arc::clone(&self.rearm), self.writes.clone())
+        let log = self.engine.as_ref().map(|engine| {
+            let Operating { metrics, readiness, .. } = &self.operating;
+            Log::new(Arc::clone(engine), Arc::clone(metrics), Arc::clone(readiness))
+        });
+        let clock = Arc::clone(&self.clock);
+        AppHandle::new(hub, settings, log, clock, apps, Arc::clone(&self.rearm))
     }
 
     /// How many transports are in use.
@@ -172,6 +266,14 @@ impl Shared {
             }
         }
     }
+}
+
+/// What an engine has stored of a server.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    /// The key of the app that the server started with.
+    pub(crate) first_key: Option<String>,
+    pub(crate) apps: Vec<(AppSpec, Revocations)>,
 }
 
 /// The limits of the whole server, and who may create apps.

@@ -2,6 +2,8 @@
 
 use capably_protocol::{DecodeError, ErrorCode, ErrorInfo, Str};
 
+use crate::engine::EngineError;
+
 fn error(code: u32, status: u16, message: impl Into<Str>) -> ErrorInfo {
     ErrorInfo::new(ErrorCode(code), status, message)
 }
@@ -343,6 +345,17 @@ pub(crate) fn app_id_taken() -> ErrorInfo {
 /// A publish that cannot be persisted.
 pub(crate) fn not_stored() -> ErrorInfo {
     error(50000, 500, "the server cannot write to its storage")
+}
+
+/// The engine cannot commit, or cannot be read.
+pub(crate) fn engine(problem: &EngineError) -> ErrorInfo {
+    match problem {
+        EngineError::Unavailable(_) | EngineError::Closed => {
+            error(50003, 503, "the server cannot reach its storage; try again")
+        }
+        EngineError::Full(_) => error(50000, 500, "the storage of the server is full"),
+        _ => not_stored(),
+    }
 }
 
 /// The server shuts down. The client may connect to another, or again later.

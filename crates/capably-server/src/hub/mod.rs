@@ -12,7 +12,6 @@ mod channel_name;
 mod connection;
 pub(crate) mod error;
 mod ids;
-pub(crate) mod keep;
 mod log;
 mod message;
 mod output;
@@ -32,17 +31,30 @@ pub(crate) use self::{
         capability, identity as auth, issuing::IssuedToken, revocation, secret, token,
         token_request,
     },
-    app::{App, AppSpec},
-    channel::{Namespace, history::HistoryQuery, occupancy::Occupancy},
+    app::{App, AppSpec, spec},
+    channel::{
+        Namespace,
+        annotate::annotated_name,
+        change::readable_name,
+        excerpt::{Excerpt, Records},
+        history::{HistoryQuery, history_view},
+        need::Need,
+        occupancy::Occupancy,
+        order::{Proposed, Ticket},
+        replay::Rewind,
+    },
     connection::{ConnectRequest, receive::refuse::Refusal},
     ids::TransportId,
-    keep::Record,
     log::{
         Retention,
         broadcast::Broadcast,
         page::{Direction, Page, PageQuery},
     },
-    message::{ephemeral, publish::Published},
+    log::{position::Position, proposal::Place},
+    message::{
+        ephemeral,
+        publish::{Accepted, Published},
+    },
     output::Output,
     presence::MembersQuery,
     push::{ActivityStep, Delivery, DeviceProof, PushCaller, PushFilter},

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use capably_protocol::ServerFrame;
+use capably_protocol::{ErrorInfo, ServerFrame};
 
-use super::{ids::TransportId, keep::Record, log::broadcast::Broadcast, push::Delivery};
+use super::{
+    channel::order::Ticket, ids::TransportId, log::broadcast::Broadcast,
+    message::publish::Accepted, push::Delivery,
+};
+use crate::engine::Append;
 
 /// A request to the front. The front carries outputs out in their order.
 #[derive(Debug)]
@@ -19,9 +23,10 @@ pub(crate) enum Output {
     Close(TransportId),
     /// Publish a push notification, and report the result with [`App::pushed`](super::App::pushed).
     Push(Box<Delivery>),
-    /// Persist the record. Outputs after it, and those of the same call, wait until it is persisted: clients must not
-    /// see what a crash would lose.
-    Keep(Record),
+    /// Append an entry to the engine, and report the result with [`App::committed`](super::App::committed).
+    Append(Ticket, Append),
+    /// The result of a REST request that waited for the engine.
+    Answer(Ticket, Result<Accepted, ErrorInfo>),
 }
 
 impl From<Delivery> for Output {

@@ -1,64 +1,13 @@
 //! The contract of [`Engine`], checked against each engine.
 
-use std::{
-    sync::{Arc, mpsc},
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
 use capably_server::engine::{
-    Append, Appended, Bucket, ChannelId, Direction, Engine, EngineError, Entry, Kind, Memory,
-    Position, Range, Thread,
+    Append, Appended, Bucket, Direction, Disk, Engine, EngineError, Kind, Memory, Range, Thread,
 };
 
-const HOUR: Duration = Duration::from_secs(3600);
-
-fn channel(name: &str) -> ChannelId {
-    ChannelId { app: "app-id".into(), name: name.into() }
-}
-
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
-}
-
-fn entry(name: &str, payload: &str) -> Append {
-    Append {
-        channel: channel(name),
-        id: None,
-        kind: Kind::Messages,
-        threads: Vec::new(),
-        time: now(),
-        keep: HOUR,
-        payload: Bytes::copy_from_slice(payload.as_bytes()),
-    }
-}
-
-/// Appends entries and waits for the results.
-async fn append(engine: &dyn Engine, entries: Vec<Append>) -> Vec<Result<Appended, EngineError>> {
-    let (done, results) = tokio::sync::oneshot::channel();
-    engine.append(entries, Box::new(move |appended| drop(done.send(appended))));
-    results.await.unwrap()
-}
-
-async fn appended(engine: &dyn Engine, entries: Vec<Append>) -> Vec<Position> {
-    let results = append(engine, entries).await;
-    results.into_iter().map(|result| result.unwrap().position).collect()
-}
-
-fn everything() -> Range {
-    Range {
-        after: Position(0),
-        until: Position(u64::MAX),
-        kind: None,
-        direction: Direction::Forwards,
-        limit: 1000,
-        max_bytes: 1_000_000,
-    }
-}
-
-fn texts(entries: &[Entry]) -> Vec<&str> {
-    entries.iter().map(|entry| std::str::from_utf8(&entry.payload).unwrap()).collect()
-}
+use super::support::{append, appended, channel, entry, everything, now, texts};
 
 /// Checks an engine, which `open` opens anew between the steps.
 async fn check<F: Future<Output = Arc<dyn Engine>>>(open: impl Fn() -> F) {
@@ -245,10 +194,22 @@ async fn memory() {
 }
 
 #[tokio::test]
-async fn a_closed_engine_refuses() {
-    let engine = Memory::new();
+async fn disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    check(async || Arc::new(Disk::open(&path).unwrap()) as Arc<dyn Engine>).await;
+}
+
+async fn check_closed(engine: &dyn Engine) {
     engine.close().await.unwrap();
-    let results = append(&engine, vec![entry("c", "1")]).await;
+    let results = append(engine, vec![entry("c", "1")]).await;
     assert!(matches!(results[..], [Err(EngineError::Closed)]), "{results:?}");
     assert!(matches!(engine.fact(Bucket::Apps, "a").await, Err(EngineError::Closed)));
+}
+
+#[tokio::test]
+async fn a_closed_engine_refuses() {
+    check_closed(&Memory::new()).await;
+    let directory = tempfile::tempdir().unwrap();
+    check_closed(&Disk::open(directory.path()).unwrap()).await;
 }

@@ -1,9 +1,9 @@
-//! What a server keeps, and what becomes of it when it ends in the middle of things.
+//! What a server stores in its engine, and what remains of it after a restart or a failure.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod contract;
-mod damage;
+#[path = "../support/engine.rs"]
+mod engine;
 mod failing;
 mod restart;
 #[path = "../support/mod.rs"]
@@ -13,13 +13,13 @@ use std::{path::Path, sync::Arc};
 
 use capably_server::{
     Server,
-    storage::{Memory, Storage},
+    engine::{Engine, Memory},
 };
 use serde_json::{Value, json};
 
 /// Where a server of a test keeps its data.
 enum Place {
-    Memory(Arc<dyn Storage>),
+    Memory(Arc<Memory>),
     Directory(tempfile::TempDir),
 }
 
@@ -42,7 +42,10 @@ impl Place {
 
     async fn start(&self) -> Server {
         let builder = match self {
-            Self::Memory(storage) => Server::builder().storage(Arc::clone(storage)),
+            Self::Memory(memory) => {
+                memory.reopen();
+                Server::builder().engine(Arc::clone(memory) as Arc<dyn Engine>)
+            }
             Self::Directory(directory) => Server::builder().data(directory.path()),
         };
         builder.start().await.unwrap()

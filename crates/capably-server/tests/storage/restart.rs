@@ -28,7 +28,6 @@ async fn everything(server: &Server, key: &str, format: Format, serial: &str) ->
         "/channels/persisted:members/presence",
         "/channels/persisted:members/presence/history",
         "/channels/plain/presence/history",
-        "/channels?by=id",
     ] {
         let (answer, value) = ask(server, key, format, "GET", target, &Value::Null).await;
         assert_eq!(answer.status, 200, "{target}");

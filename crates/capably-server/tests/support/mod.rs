@@ -9,7 +9,7 @@ use capably_protocol::{
     ClientFrame, Format, Limits, Message, ServerFrame, codec,
     frame::{Ack, Attach, Attached, Connected, Delivery, Publish},
 };
-use capably_server::Server;
+use capably_server::{Builder, Server, engine::Memory};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::{
@@ -22,8 +22,22 @@ use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message as W
 /// Longer than any step of a test may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A builder with the engine that `CAPABLY_ENGINE` names: `memory`, `disk`, or by default none.
+pub(crate) fn builder() -> Builder {
+    let builder = Server::builder();
+    match std::env::var("CAPABLY_ENGINE").as_deref() {
+        Ok("memory") => builder.engine(Arc::new(Memory::new())),
+        Ok("disk") => {
+            // The directory must outlive the server. The system removes it with the other temporary files.
+            builder.data(tempfile::tempdir().unwrap().keep())
+        }
+        Ok(other) => panic!("CAPABLY_ENGINE is {other}"),
+        Err(_) => builder,
+    }
+}
+
 pub(crate) async fn server() -> Server {
-    Server::builder().start().await.unwrap()
+    builder().start().await.unwrap()
 }
 
 /// What arrives on a WebSocket.
@@ -79,6 +93,21 @@ impl Client {
             Format::Json => WsMessage::text(String::from_utf8(bytes).unwrap()),
             Format::MsgPack => WsMessage::binary(bytes),
         }
+    }
+
+    /// Sends a WebSocket message that need not be a frame.
+    pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
+        let message = match self.format {
+            Format::Json => WsMessage::text(String::from_utf8(bytes.to_vec()).unwrap()),
+            Format::MsgPack => WsMessage::binary(bytes.to_vec()),
+        };
+        self.socket.send(message).await.unwrap();
+    }
+
+    /// The next WebSocket message, as it arrives.
+    pub(crate) async fn raw(&mut self) -> Bytes {
+        let message = timeout(PATIENCE, self.socket.next()).await.expect("nothing arrived");
+        message.unwrap().unwrap().into_data()
     }
 
     /// What comes next, the end included.

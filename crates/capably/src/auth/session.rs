@@ -139,6 +139,7 @@ impl Session {
         error: Error,
     ) -> Result<Proof> {
         Self::renewed(pipeline, |state| {
+            // Several requests may be rejected at once: only the first of them discards the token.
             state.discard(rejected);
             if let Some(proof) = state.current() {
                 return Some(Ok(proof));
@@ -184,12 +185,14 @@ impl Session {
                 if let Some(outcome) = look(&mut state) {
                     return outcome;
                 }
+                // A callback that waits for its own token would wait for ever.
                 calling::refuse_callback_of(session.config.number)?;
                 state.join_renewal(pipeline)
             };
             if let Some(outcome) = renewal.outcome(pipeline.patience()).await {
                 return outcome;
             }
+            // The task of the renewal may have been dropped with its runtime; nothing would wake the callers.
             session.lock().give_up(&renewal);
             // A lost renewal of another call is started again here; a lost renewal of this call would be lost again.
             if is_own {
@@ -236,9 +239,11 @@ impl Session {
             (None, None) => obtain::token(pipeline, &credentials, params.clone()).await?,
         };
         session.check(&details)?;
+        // A timestamp or a nonce is valid once; a later token with them would be refused (RSA10g).
         forget_one_time(&mut params);
         let mut state = session.lock();
         let kept = Arc::make_mut(&mut credentials);
+        // After authorize the client uses tokens, also if it has a key (RSA10a).
         kept.basic = false;
         if options.is_some() {
             kept.query_time = false;

@@ -81,7 +81,9 @@ impl Annotations {
     /// Code 40003 for a message without a serial or an annotation without a type; 40009 for an annotation that is too
     /// large; 40013 for a payload that cannot be encoded; 93002 on a channel whose messages cannot be annotated; 40160
     /// without the right, 40165 without the mode; 90001 on a channel that is suspended or failed; 80000, 80002, 80003
-    /// or 80017 in a connection state that cannot wait for a connection (RTAN1b).
+    /// or 80017 in a connection state that cannot wait for a connection (RTAN1b); 50003 when the service acknowledges
+    /// nothing for the connectionStateTtl (two minutes), or for the [time limit](crate::Realtime#time-limits) of a
+    /// connection that is lost again and again.
     pub fn publish(
         &self,
         message: impl Into<MessageSerial>,

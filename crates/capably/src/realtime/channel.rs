@@ -186,8 +186,9 @@ impl Channel {
     ///
     /// # Errors
     /// The service's reason, such as 40160 without the right to attach; 90007 without a reply within the realtime
-    /// request timeout; 80000, 80002 or 80017 in a connection state that cannot wait for a connection (RTL4b); 50003
-    /// when the client stays unconnected for the connectionStateTtl.
+    /// request timeout, or within the [time limit](super::Realtime#time-limits) of a connection that is lost again and
+    /// again; 80000, 80002 or 80017 in a connection state that cannot wait for a connection (RTL4b); 50003 when the
+    /// client stays unconnected for the connectionStateTtl.
     pub fn attach(&self) -> BoxFuture<'static, Result<()>> {
         let channel = self.clone();
         Box::pin(async move {
@@ -202,8 +203,9 @@ impl Channel {
     /// is attached again.
     ///
     /// # Errors
-    /// 90001 if the channel has failed (RTL5b); 90007 without a reply within the realtime request
-    /// timeout; the channel is then still attached (RTL5f).
+    /// 90001 if the channel has failed (RTL5b); 90007 without a reply within the realtime request timeout, or within the
+    /// [time limit](super::Realtime#time-limits) of a connection that is lost again and again; the channel is then
+    /// still attached, or attaches with the next connection (RTL5f).
     pub fn detach(&self) -> BoxFuture<'static, Result<()>> {
         let id = self.shared.id;
         self.ask(move |reply| Command::Detach(id, reply))

@@ -320,3 +320,49 @@ pub(super) fn too_slow() -> Error {
         "the listener did not keep up, and its queue was full",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A queue that fetches again what has no room.
+    fn queue(items: usize, bytes: usize) -> Queue<Message> {
+        Queue::new(Bounds { items, bytes }, Overflow::Replay)
+    }
+
+    /// Pushes one item at a time. Returns how many the queue accepts before it refuses one.
+    fn accepted(queue: &Queue<Message>, origin: Origin) -> usize {
+        let push = || queue.push(vec![Message::new("n", "d")], origin);
+        (0..1_000).take_while(|_| push() != Pushed::Refused).count()
+    }
+
+    #[test]
+    fn a_replay_fills_the_capacity_and_256_items_at_least() {
+        for (capacity, expected) in [(1, 256), (255, 256), (256, 256), (257, 257), (300, 300)] {
+            let queue = queue(capacity, usize::MAX);
+            assert_eq!(accepted(&queue, Origin::Replay), expected, "a capacity of {capacity}");
+            // Nothing but a replay exceeds the capacity.
+            assert_eq!(accepted(&queue, Origin::Live), 0, "a capacity of {capacity}");
+        }
+    }
+
+    #[test]
+    fn frames_of_the_channel_fill_the_capacity() {
+        for capacity in [1, 255, 256, 257] {
+            let queue = queue(capacity, usize::MAX);
+            assert_eq!(accepted(&queue, Origin::Live), capacity);
+            // A replay starts when half of the queue is free, so it may fill what a full queue refuses.
+            let more = accepted(&queue, Origin::Replay);
+            assert_eq!(capacity + more, capacity.max(256));
+        }
+    }
+
+    #[test]
+    fn a_replay_does_not_exceed_the_bytes() {
+        let weight = Message::new("n", "d").weight();
+        for (bytes, expected) in [(0, 1), (1, 1), (10 * weight - 1, 10), (10 * weight, 10)] {
+            let queue = queue(1, bytes);
+            assert_eq!(accepted(&queue, Origin::Replay), expected, "{bytes} bytes");
+        }
+    }
+}

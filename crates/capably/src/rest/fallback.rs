@@ -137,11 +137,13 @@ fn sample(hosts: &[String], most: usize, wanted: impl Fn(&String) -> bool) -> Re
 pub(crate) fn needs_another_host(outcome: &Result<HttpResponse, HttpError>) -> bool {
     match outcome {
         Ok(response) => {
+            // A CDN in front of a host may refuse with 4xx although the service behind it works (RSC15l4).
             let cloudfront = response.header("Server") == Some("CloudFront");
             (500..=504).contains(&response.status) || (cloudfront && response.status >= 400)
         }
         Err(error) => match error.kind() {
             HttpErrorKind::Connect | HttpErrorKind::Timeout | HttpErrorKind::Interrupted => true,
+            // The service may have acted on the request, or would refuse it everywhere.
             HttpErrorKind::Response | HttpErrorKind::Request => false,
         },
     }

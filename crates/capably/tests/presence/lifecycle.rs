@@ -1,4 +1,4 @@
-//! Members come, change and go (RTP4, RTP8, RTP9, RTP10).
+//! Members enter, update and leave (RTP4, RTP8, RTP9, RTP10).
 
 use std::collections::BTreeSet;
 
@@ -39,7 +39,7 @@ in_both_formats! {
                 assert_eq!(member.unwrap().data.as_str(), Some(&*format!("data-{number}")));
             }
         }
-        // There is no room for another.
+        // The channel has no room for another member.
         let error = one.presence().enter_client("one-too-many").await.unwrap_err();
         assert_eq!((error.code().0, error.status()), (91003, Some(400)));
         one.presence().leave_client("user-7").await.unwrap();
@@ -76,7 +76,7 @@ in_both_formats! {
         assert_eq!((event.action, event.data.as_str()), (Some(Leave), Some("goodbye")));
         assert_eq!(other.presence().get().await.unwrap(), []);
 
-        // Another client reads all of it over REST.
+        // Another client reads the whole history over REST.
         let page = other.presence().history().direction(Direction::Forwards).await.unwrap();
         let did: Vec<_> =
             page.items().iter().map(|it| (it.action.unwrap(), it.data.as_str().unwrap())).collect();
@@ -86,7 +86,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTP8e
-    async fn who_leaves_in_silence_leaves_with_what_it_said(binary) {
+    async fn a_leave_without_data_has_the_data_of_the_enter(binary) {
         let server = server().await;
         let (own, other) =
             (named(&server, binary, "ada").await, client(&server, binary).await);
@@ -96,7 +96,7 @@ in_both_formats! {
         channel.presence().enter().data("here").await.unwrap();
         channel.presence().leave().await.unwrap();
         assert_eq!(leaves.next().await.unwrap().data.as_str(), Some("here"));
-        // So does who detaches, and who closes.
+        // A member also leaves when its client detaches or closes.
         channel.presence().enter().data("again").await.unwrap();
         channel.detach().await.unwrap();
         assert_eq!(leaves.next().await.unwrap().data.as_str(), Some("again"));
@@ -109,7 +109,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_client_that_vanishes_leaves_after_a_while(binary) {
+    async fn a_lost_client_leaves_after_a_while(binary) {
         let server = Server::builder()
             .presence_remain(std::time::Duration::from_millis(50))
             .start()
@@ -118,7 +118,7 @@ in_both_formats! {
         let watcher = client(&server, binary).await;
         let other = attached(&watcher, "room").await;
         let mut leaves = other.presence().subscribe().action(Leave).await.unwrap();
-        // Its runtime ends, and with it its sockets, without a word.
+        // The runtime ends and drops the sockets; the client sends no CLOSE.
         let (endpoint, port, key) =
             (server.endpoint().to_owned(), server.port(), server.key().to_owned());
         let gone = tokio::task::spawn_blocking(move || {

@@ -45,12 +45,12 @@ fn options(server: &Server, binary: bool) -> ClientOptions {
         .use_binary_protocol(binary)
 }
 
-/// A client that may speak for anyone.
+/// A client that may act for any client id.
 async fn client(server: &Server, binary: bool) -> Realtime {
     Realtime::connect(options(server, binary)).await.unwrap()
 }
 
-/// A client that is somebody.
+/// A client with a client id.
 async fn named(server: &Server, binary: bool, client_id: &str) -> Realtime {
     Realtime::connect(options(server, binary).client_id(client_id)).await.unwrap()
 }

@@ -1,4 +1,4 @@
-//! Who may be present, and who may see it (RTP8h, RTP17a).
+//! The rights to enter and to see members (RTP8h, RTP17a).
 
 use capably::{PresenceAction::Enter, realtime::RealtimeChannelOptions};
 use capably_protocol::ChannelMode;
@@ -7,7 +7,7 @@ use super::*;
 
 in_both_formats! {
     // Spec: RTP8h
-    async fn without_the_mode_nobody_enters(binary) {
+    async fn entering_needs_the_presence_mode(binary) {
         let server = server().await;
         let one = named(&server, binary, "ada").await;
         let options = RealtimeChannelOptions::new().modes([ChannelMode::PresenceSubscribe]);
@@ -20,7 +20,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTP17a
-    async fn without_the_mode_one_sees_oneself_only(binary) {
+    async fn without_the_subscribe_mode_a_client_receives_only_its_own_presence(binary) {
         let server = server().await;
         let (one, other) = (named(&server, binary, "ada").await, named(&server, binary, "bob").await);
         let other = attached(&other, "room").await;
@@ -38,7 +38,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTP8j, RTP15f
-    async fn clients_are_present_as_themselves(binary) {
+    async fn a_client_enters_only_under_its_own_id(binary) {
         let server = server().await;
         let (anyone, ada) = (client(&server, binary).await, named(&server, binary, "ada").await);
         let room = attached(&anyone, "room").await;

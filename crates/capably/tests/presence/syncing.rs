@@ -1,4 +1,4 @@
-//! Who attaches learns who is there (RTP1, RTP2, RTP18).
+//! A client that attaches receives the present members (RTP1, RTP2, RTP18).
 
 use capably::{CipherParams, PresenceAction::Present, realtime::RealtimeChannelOptions};
 
@@ -6,7 +6,7 @@ use super::*;
 
 in_both_formats! {
     // UTS: realtime/integration/RTP2/sync-delivers-members-0
-    async fn a_sync_tells_of_a_member(binary) {
+    async fn a_sync_delivers_a_member(binary) {
         let server = server().await;
         let one = named(&server, binary, "sync-member-a").await;
         let one = attached(&one, "sync").await;
@@ -23,7 +23,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/integration/RTP2/sync-multiple-members-1
     // Spec: RTP18b
-    async fn a_sync_of_several_pages_tells_of_all(binary) {
+    async fn a_sync_of_several_pages_delivers_all_members(binary) {
         let server = server().await;
         let one = client(&server, binary).await;
         let one = attached(&one, "sync").await;
@@ -43,7 +43,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTP8e, RSL5a
-    async fn encrypted_data_is_read_with_the_key_only(binary) {
+    async fn encrypted_data_is_readable_only_with_the_key(binary) {
         let server = server().await;
         let cipher = CipherParams::from_key(&[9; 32]).unwrap();
         let options = || RealtimeChannelOptions::new().cipher(cipher.clone());

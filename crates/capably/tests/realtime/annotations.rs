@@ -19,7 +19,7 @@ fn like() -> Annotation {
     }
 }
 
-/// Awaits an ANNOTATION of the client's.
+/// Awaits an ANNOTATION of the client.
 async fn annotated(peer: &mut Peer) -> Publish<Annotation> {
     match peer.receive().await {
         Some(ClientFrame::Annotation(publish)) => publish,

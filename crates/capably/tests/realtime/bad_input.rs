@@ -1,4 +1,4 @@
-//! What no service should do, and how the client bears it.
+//! Faulty behaviour of a service, and the reactions of the client.
 
 mod frames;
 mod malformed;

@@ -25,7 +25,7 @@ fn ack_with(msg_serial: u64, serials: &[Option<&str>]) -> ServerFrame {
     ServerFrame::Ack(Ack { msg_serial, count: 1, res: vec![PublishResult::new(serials)] })
 }
 
-/// Awaits the change, which the service accepts. Gives the frame and the result.
+/// Awaits the change, and accepts it. Returns the frame and the result.
 async fn accepted(
     change: impl IntoFuture<Output = Result<UpdateDeleteResult, Error>>,
     peer: &mut Peer,
@@ -44,7 +44,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTL32b/delete-message-action-1
     // UTS: realtime/unit/RTL32b/append-message-action-2
     // Spec: RTL32, RTL32b1
-    async fn a_change_is_a_message_of_its_own_action(format) {
+    async fn a_change_is_a_message_with_its_own_action(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let update = Message { name: Some("updated".into()), ..message("msg-serial-1", "new-data") };
         let why = MessageOperation {
@@ -102,7 +102,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL32b2/version-from-operation-0
-    async fn an_operation_says_who_changed_it_and_why(format) {
+    async fn an_operation_has_client_description_and_metadata(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let operation = MessageOperation {
             client_id: Some("editor".into()),
@@ -117,7 +117,7 @@ in_both_formats! {
         assert_eq!(version.metadata.as_ref().unwrap()["reason"], "typo");
         assert_eq!((&version.serial, version.timestamp), (&None, None));
 
-        // Without one there is none, also when a message that was received is changed.
+        // Without an operation the version is empty, also for a received message.
         let change = channel.update_message(message("msg-serial-2", "v2"));
         assert_eq!(accepted(change, &mut peer).await.0.items[0].version, None);
         let version = MessageVersion { serial: Some("v1".into()), ..MessageVersion::default() };
@@ -130,7 +130,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL32d/ack-returns-result-0
     // Spec: UDR1, UDR2a
-    async fn a_change_gives_the_serial_of_its_version(format) {
+    async fn a_change_resolves_with_the_serial_of_its_version(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let serial = "01770000000000-000@abcdef:000";
         for (serials, expected) in [
@@ -164,7 +164,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL32e/params-in-protocol-message-0
-    async fn parameters_go_with_the_frame(format) {
+    async fn parameters_are_sent_with_the_frame(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let change = channel.update_message(message("msg-serial-1", "v2"));
         let change = change.param("key1", "value1").param("key2", "value2").param("number", 42);
@@ -194,7 +194,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL32b, RTL6a
-    async fn the_payload_is_encoded_as_that_of_a_publish(format) {
+    async fn the_payload_of_a_change_is_encoded_like_a_publish(format) {
         let (client, _service, mut peer) = connected(format).await;
         let cipher = CipherParams::from_key(&[1; 32]).unwrap();
         let options = RealtimeChannelOptions::new().cipher(cipher);
@@ -208,7 +208,7 @@ in_both_formats! {
             let sent = publish.items[0].encoding.as_deref().unwrap();
             let added = sent.strip_prefix(encoding).unwrap();
             assert!(matches!(added, "" | "/base64"), "{sent}");
-            // It comes back to a subscriber as it was.
+            // A subscriber receives it unchanged.
             let mut messages = subscribed(&channel).await;
             let delivery = Delivery::new(
                 channel.name().clone(),
@@ -226,12 +226,12 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL32b
-    async fn who_may_changes_what_another_published(format) {
+    async fn a_client_with_the_right_changes_messages_of_others(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.client_id("editor")).await;
         let channel = client.channels().get("ch");
         attach(&channel, &mut peer).await;
-        // What was received is sent as it is; whose it is does not stand in the way, unlike at a publish.
+        // A received message is sent unchanged. Unlike a publish, it may have the client id of another client.
         let received = Message {
             id: Some("base:0".into()),
             client_id: Some("author".into()),
@@ -249,12 +249,12 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL32, RTL6c4, RTL6c2, RTN19a
-    async fn the_conditions_are_those_of_a_publish(format) {
+    async fn changes_have_the_state_conditions_of_a_publish(format) {
         let (client, mut service) = client_with(format, |options| options.max_message_size(10));
         let channel = client.channels().get("ch");
         let large = channel.update_message(message("s", "12345678901"));
         assert_eq!(code(large.await), 40009);
-        // Queued, sent, sent again after a drop, and answered.
+        // The change is queued, sent, sent again after a drop, and acknowledged.
         let queued = channel.append_message(message("s", "queued")).submit().await.unwrap();
         client.connection().connect();
         let mut peer = service.accept().await;
@@ -264,7 +264,7 @@ in_both_formats! {
         assert_eq!(peer.publish().await, first);
         peer.send(ack(0, 1));
         assert_eq!(queued.await.unwrap().version_serial.as_deref(), Some("serial-0"));
-        // Not on a channel that failed.
+        // A failed channel refuses it.
         let (attached, ()) = tokio::join!(channel.attach(), async {
             peer.expect_attach("ch").await;
             peer.send(error(Some("ch"), 40160, 401));
@@ -435,7 +435,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_client_that_has_ended_changes_nothing(format) {
+    async fn a_closed_client_cannot_change_messages(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let service = async {
             assert_eq!(peer.receive().await, Some(ClientFrame::Close));

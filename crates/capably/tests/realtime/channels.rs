@@ -1,4 +1,4 @@
-//! Channels: their states, and what moves them (RTL).
+//! Channels: their states, and the causes of each change (RTL).
 
 mod arriving;
 mod attach;

@@ -148,7 +148,7 @@ in_both_formats! {
         assert_eq!(change.reason.unwrap().code.0, 80014);
         assert_eq!(start.elapsed().as_secs(), 10);
         dialled.abandoned().await;
-        // The same if the socket opens, but nothing is said.
+        // The same holds for an open socket without a frame.
         let mut silent = service.accept().await;
         expect(&mut changes, &[ConnectionState::Connecting, ConnectionState::Disconnected]).await;
         silent.closed().await;
@@ -173,7 +173,7 @@ in_both_formats! {
         tokio::time::advance(Duration::from_secs(600)).await;
         assert_eq!(client.connection().state(), ConnectionState::Failed);
         assert!(service.is_quiet());
-        // The user may connect again, as if nothing had been (RTN11d).
+        // The application may connect again, with a fresh state (RTN11d).
         client.connection().connect();
         let mut peer = service.accept().await;
         assert_eq!(code(&client), None);
@@ -251,7 +251,7 @@ in_both_formats! {
         assert_eq!(suspended.retry_in, Some(Duration::from_secs(30)));
         assert_eq!(suspended.reason.unwrap().code.0, 80002);
         assert_eq!(client.connection().ping().await.unwrap_err().code().0, 80002);
-        // Attempts go on every 30 s, and still try to resume (RTN14h).
+        // Attempts continue every 30 s, and still try to resume (RTN14h).
         for _ in 0..3 {
             let before = Instant::now();
             let attempt = service.attempt().await;
@@ -261,7 +261,7 @@ in_both_formats! {
             attempt.refuse();
             expect(&mut changes, &[ConnectionState::Suspended]).await;
         }
-        // The user need not wait (RTN11c).
+        // A connect call ends the wait (RTN11c).
         client.connection().connect();
         let before = Instant::now();
         let mut peer = service.accept().await;
@@ -273,9 +273,9 @@ in_both_formats! {
 
 // Spec: RTN23a, RTN23b
 in_both_formats! {
-    async fn a_silent_service_is_left(format) {
+    async fn a_silent_connection_is_replaced(format) {
         let (client, mut service, mut peer) = connected(format).await;
-        // Anything that arrives is a sign of life, a WebSocket ping too (RTN23).
+        // Every frame is a sign of life, also a WebSocket ping (RTN23).
         for sign in 0..6 {
             tokio::time::sleep_until(Instant::now() + Duration::from_secs(20)).await;
             assert_eq!(client.connection().state(), ConnectionState::Connected);
@@ -353,7 +353,7 @@ in_both_formats! {
 
 // Spec: RTN12b
 in_both_formats! {
-    async fn closing_does_not_wait_for_ever(format) {
+    async fn closing_times_out_without_an_answer(format) {
         let (client, _service, mut peer) = connected(format).await;
         let start = Instant::now();
         client.close().await;
@@ -406,7 +406,7 @@ in_both_formats! {
         let (client, mut service) = client(format);
         client.connection().connect();
         let mut peer = service.accept().await;
-        // The socket is open before the client hears of the close.
+        // The socket opens before the client processes the close.
         tokio::time::advance(Duration::from_millis(1)).await;
         tokio::task::yield_now().await;
         let service_side = async {
@@ -515,7 +515,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_service_that_drops_every_connection_is_not_hammered(format) {
+    async fn repeated_drops_are_retried_with_delay(format) {
         let (client, mut service, mut peer) = connected(format).await;
         for number in 2..=6 {
             let lost = Instant::now();
@@ -531,7 +531,7 @@ in_both_formats! {
         assert!((12..=15).contains(&lost.elapsed().as_secs()), "{:?}", lost.elapsed());
         peer.send(connected_frame("connection-1", "key-1"));
         client.connection().when(ConnectionState::Connected).await.unwrap();
-        // A connection that lasts makes up for it.
+        // A long-lived connection resets the backoff.
         tokio::time::advance(Duration::from_secs(2)).await;
         let lost = Instant::now();
         peer.send(ServerFrame::Disconnected { error: Some(info(80003, 503)) });

@@ -1,4 +1,4 @@
-//! Payloads that come as what changed since the message before (RTL18 to RTL21, PC3).
+//! Payloads that are deltas to the message before (RTL18 to RTL21, PC3).
 
 use std::sync::{Arc, Mutex};
 
@@ -22,10 +22,10 @@ fn mock(base: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Vec<u8> {
     format!("{base}/{value}").into_bytes()
 }
 
-/// Applies deltas of the mock format, to the right base only, and notes what it is asked.
+/// Applies deltas of the mock format, only to the right base, and records its calls.
 #[derive(Clone, Debug, Default)]
 struct Mock {
-    /// How many times it fails at first.
+    /// The number of first calls that fail.
     failures: usize,
     /// Delta and base of each call.
     calls: Arc<Mutex<Vec<[Vec<u8>; 2]>>>,
@@ -71,7 +71,7 @@ fn delta(id: &str, from: &str, encoding: &str, delta: Vec<u8>) -> Message {
     }
 }
 
-/// These messages in one frame.
+/// A frame with these messages.
 fn frame(id: &str, serial: Option<&str>, items: impl Into<Vec<Message>>) -> ServerFrame {
     let mut delivery = Delivery::new("ch", items.into());
     delivery.id = Some(id.into());
@@ -79,7 +79,7 @@ fn frame(id: &str, serial: Option<&str>, items: impl Into<Vec<Message>>) -> Serv
     ServerFrame::Message(delivery)
 }
 
-/// A client that applies deltas so, its peer, and a channel that is attached and listened to.
+/// A client with this decoder, its peer, and an attached channel with a subscription.
 async fn subscribed_with(
     format: Format,
     decoder: impl VcdiffDecoder + 'static,

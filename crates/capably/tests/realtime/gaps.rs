@@ -1,4 +1,4 @@
-//! Gaps in what a subscription gets, told and filled (RTL2f, RTL10b, RTL12).
+//! Gaps in a subscription: reporting and filling (RTL2f, RTL10b, RTL12).
 
 use capably::{
     Message, Subscription,
@@ -14,7 +14,7 @@ mod notices;
 mod overflow;
 mod random;
 
-/// A message of this name at this position of the channel `ch`.
+/// A message with this name at this position of the channel `ch`.
 fn message(position: u32, name: &str) -> ServerFrame {
     let mut message = Message::new(name, name);
     message.serial = Some(format!("{position:03}:0").into());
@@ -24,12 +24,12 @@ fn message(position: u32, name: &str) -> ServerFrame {
     ServerFrame::Message(frame)
 }
 
-/// An ATTACHED that begins anew at this position.
+/// An ATTACHED without continuity at this position.
 fn anew(position: u32) -> ServerFrame {
     attached_with("ch", |frame| frame.channel_serial = Some(format!("{position:03}").into()))
 }
 
-/// An ATTACHED that begins anew at this position, and says why.
+/// An ATTACHED without continuity at this position, with a reason.
 fn anew_because(position: u32, code: u32) -> ServerFrame {
     attached_with("ch", |frame| {
         frame.channel_serial = Some(format!("{position:03}").into());
@@ -45,8 +45,8 @@ fn resumed(position: u32) -> ServerFrame {
     })
 }
 
-/// An event in short: the name of a message, one of history in brackets, what was dropped, or a gap with its
-/// bounds and the codes of why it was and why it stays.
+/// An event in short: the name of a message (in brackets from history), the number of dropped messages, or a gap with
+/// its bounds, the code of its reason and the code of the error that left it unfilled.
 fn short(event: SubscriptionEvent) -> String {
     match event {
         SubscriptionEvent::Message(message) => message.name.unwrap().to_string(),
@@ -64,7 +64,7 @@ fn short(event: SubscriptionEvent) -> String {
     }
 }
 
-/// What a subscription has to say for now.
+/// The events in the queue of a subscription.
 fn said(subscription: &mut Subscription) -> Vec<String> {
     std::iter::from_fn(|| subscription.next_event().now_or_never().flatten()).map(short).collect()
 }

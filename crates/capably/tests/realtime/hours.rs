@@ -1,7 +1,7 @@
-//! Hours of misfortune in virtual time, between whole clients and a scripted service: whatever happens, what
-//! was acknowledged is there once, every future resolves, and no task is left.
+//! Simulated hours with random faults in virtual time, between whole clients and a scripted service: each acknowledged
+//! message is published once, every future resolves, and no task is left.
 //!
-//! A seed decides what befalls the clients, what they do and when they try again: it gives the same hour.
+//! A seed decides the faults, the calls of the clients and the times of retries: the same seed gives the same hour.
 
 use std::{
     future::IntoFuture,
@@ -38,17 +38,17 @@ mod service;
 mod world;
 
 const CHANNEL: &str = "ch";
-/// How many hours, unless `CAPABLY_HOURS` says.
+/// The number of hours, unless `CAPABLY_HOURS` is set.
 const HOURS: u64 = 50;
 const HOUR: Duration = Duration::from_secs(3_600);
-/// Whatever takes longer is stuck.
+/// A longer run counts as a hang.
 const PATIENCE: Duration = Duration::from_secs(900);
 /// The last message, whose number does not matter.
 const LAST: &str = "last";
 
 // Spec: RTN7a, RTN7e, RTN14d, RTN14e, RTN15a, RTN15b, RTN15c6, RTN15c7, RTN15h, RTN19a, RTN22, RTN23a, RTL2f, RTL4c1
 #[test]
-fn hours_of_misfortune_lose_nothing_and_repeat_nothing() {
+fn hours_of_faults_lose_and_repeat_no_message() {
     let hours = setting("CAPABLY_HOURS").unwrap_or(HOURS);
     let first = setting("CAPABLY_FIRST_HOUR").unwrap_or(0);
     let next = AtomicU64::new(first);
@@ -69,7 +69,7 @@ fn hours_of_misfortune_lose_nothing_and_repeat_nothing() {
     });
     let total = total.into_inner().unwrap();
     for (what, count) in total.counts() {
-        // Each must be there for the test to mean anything.
+        // Without each of these cases, the test would prove nothing.
         assert!(count > 0 || hours < HOURS, "{what} in none of {hours} hours");
     }
     report(hours, total);
@@ -149,7 +149,7 @@ async fn token(world: Arc<World>) -> Result<TokenSource, Error> {
         return Err(Error::new(ErrorCode::INTERNAL_ERROR, 500, "no token now"));
     }
     if world.chance(10) {
-        // Longer than the client waits for it, sometimes.
+        // Sometimes longer than the client's time limit.
         sleep(world.millis(100..15_000)).await;
     }
     let issued = world.wall();
@@ -160,14 +160,14 @@ async fn token(world: Arc<World>) -> Result<TokenSource, Error> {
 }
 
 async fn tasks_left() -> usize {
-    // Whoever was told to end does so in its turn.
+    // Each task ends at its next turn.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
     Handle::current().metrics().num_alive_tasks()
 }
 
-/// What must come to an end, does.
+/// Everything that must end has ended.
 async fn ends<T>(what: &str, future: impl IntoFuture<Output = T>) -> T {
     timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what} is stuck"))
 }
@@ -191,7 +191,7 @@ async fn play(
             sleep_until(end).map(|()| world.heal()),
         );
         let channel = publisher.channels().get(CHANNEL);
-        // The subscriber may not be back yet, and begin anew after one of these.
+        // The subscriber may be disconnected, and lose continuity after one of these.
         for number in 0.. {
             let _ = ends("publish", channel.publish(LAST, "").id(format!("{LAST}-{number}"))).await;
             sleep(Duration::from_secs(10)).await;
@@ -207,7 +207,7 @@ async fn play(
     ends("close", subscriber.close()).await;
 }
 
-/// Publishes now and then, and notes what becomes of it.
+/// Publishes from time to time, and records the results.
 async fn publish(world: &Arc<World>, client: &Realtime, mut rng: Rng, end: Instant) {
     let channel = client.channels().get(CHANNEL);
     let mut receipts = JoinSet::new();
@@ -240,7 +240,7 @@ fn data(id: &str) -> String {
     format!("the data of {id}")
 }
 
-/// What else applications do.
+/// Other calls of applications.
 async fn chores(client: &Realtime, tokens: bool, mut rng: Rng, end: Instant) {
     while Instant::now() < end {
         sleep(Duration::from_millis(rng.u64(1..200_000))).await;
@@ -250,7 +250,7 @@ async fn chores(client: &Realtime, tokens: bool, mut rng: Rng, end: Instant) {
                 let _ = ends("ping", connection.ping()).await;
             }
             5..7 => {
-                // Nobody changes a key for a token here.
+                // No client exchanges its key for a token here.
                 if tokens {
                     let _ = ends("authorize", client.auth().authorize()).await;
                 }
@@ -266,7 +266,7 @@ async fn chores(client: &Realtime, tokens: bool, mut rng: Rng, end: Instant) {
     }
 }
 
-/// Sees that the connection never fails for good.
+/// Checks that the connection never fails.
 async fn watch(world: &Arc<World>, client: &Realtime, end: Instant) {
     let mut changes = client.connection().changes();
     while let Ok(change) = timeout_at(end, changes.next()).await {
@@ -279,12 +279,11 @@ async fn watch(world: &Arc<World>, client: &Realtime, end: Instant) {
     }
 }
 
-/// Receives until the last message: everything, in order and once, but for what lies in a gap of which it is
-/// told in that very place.
+/// Receives until the last message, and checks that each message arrives once and in order, or lies in a reported gap.
 async fn receive(world: &Arc<World>, client: &Realtime) {
     let channel = client.channels().get(CHANNEL);
     let mut messages = subscribe(&channel).await;
-    // The position that is to come next.
+    // The next expected position.
     let mut next = None;
     loop {
         let message = match messages.next_event().await.expect("the subscription goes on") {
@@ -312,7 +311,7 @@ async fn receive(world: &Arc<World>, client: &Realtime) {
     }
 }
 
-/// Subscribes, however often it takes.
+/// Subscribes, with as many attempts as needed.
 async fn subscribe(channel: &Channel) -> Subscription {
     loop {
         match ends("subscribe", channel.subscribe()).await {

@@ -33,7 +33,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_service_that_does_not_answer_does_not_keep_the_task(format) {
+    async fn the_task_ends_without_an_answer_of_the_service(format) {
         let (client, _service, mut peer) = connected(format).await;
         let start = Instant::now();
         drop(client);
@@ -65,7 +65,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_was_submitted_is_acknowledged_after_the_last_handle_went(format) {
+    async fn submitted_publishes_are_acknowledged_after_the_last_handle_is_dropped(format) {
         let (client, _service, mut peer) = connected(format).await;
         let receipt =
             client.channels().get("ch").publish("last", "words").submit().await.unwrap();
@@ -85,7 +85,7 @@ in_both_formats! {
         let mut changes = client.connection().changes();
         let receipt = client.channels().get("ch").publish("n", "d").submit().await.unwrap();
         drop((client, peer));
-        // The drop is met by closing, not by reconnecting.
+        // The client closes after the drop, and does not reconnect.
         assert_eq!(receipt.await.unwrap_err().code().0, 80017);
         while let Some(change) = changes.next().await {
             assert!(change.current != ConnectionState::Connected);
@@ -95,7 +95,7 @@ in_both_formats! {
 }
 
 #[test]
-fn outside_a_runtime_there_is_a_clear_error() {
+fn connecting_outside_a_runtime_is_a_clear_error() {
     let error = Realtime::new(ClientOptions::new("appId.keyId:keySecret")).unwrap_err();
     assert_eq!(error.code().0, 40000);
     assert!(error.to_string().contains("tokio runtime"), "{error}");

@@ -13,6 +13,7 @@ mod channels;
 mod client;
 mod connection;
 mod deltas;
+mod flapping;
 mod gaps;
 mod hours;
 mod lifetime;
@@ -26,7 +27,7 @@ mod support;
 mod tokens;
 mod wrapper;
 
-/// How long a test may take on its paused clock: one that waits for what never comes fails, at once.
+/// The time limit of a test on its paused clock: a test that waits in vain fails at once.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3_600);
 
 /// Runs a test in JSON and in MessagePack, each on a paused clock.

@@ -1,4 +1,4 @@
-//! Every time and size that a client can be told, with its least and its largest value.
+//! The least and the largest value of every duration and size among the options.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,12 +27,12 @@ const TIMES: [Setter; 8] = [
     ("fallback_retry_timeout", ClientOptions::fallback_retry_timeout),
 ];
 
-/// What the service says of times, in ms: `connectionStateTtl` and `maxIdleInterval`.
+/// The durations that the service sets, in ms: `connectionStateTtl` and `maxIdleInterval`.
 type Details = (u64, u64);
 
 const USUAL: Details = (10_000, 15_000);
 
-/// Answers what the client asks while it is `up`, and refuses all while it is not. Counts the attempts.
+/// Answers the client while `up`, and refuses attempts otherwise. Counts the attempts.
 async fn serve(mut service: Service, details: Details, mut up: watch::Receiver<bool>) -> u64 {
     let mut attempts = 0;
     loop {
@@ -96,7 +96,7 @@ async fn live(
     let closed = timeout(Duration::from_secs(60), client.close()).await;
     closed.unwrap_or_else(|_| panic!("{what}: close does not return"));
 
-    // A driver that panicked tells of no CLOSED.
+    // A driver that panicked emits no CLOSED.
     let mut last = None;
     let mut changes = changes;
     while let Some(Some(change)) = futures_util::FutureExt::now_or_never(changes.next()) {
@@ -111,7 +111,7 @@ async fn live(
     assert!(u128::from(attempts) <= elapsed, "{what}: {attempts} attempts in {elapsed} ms");
 }
 
-/// Calls that wait for the service; what they come to does not matter.
+/// Calls that wait for the service; their results do not matter.
 async fn tell(client: Arc<Realtime>) {
     let channel = client.channels().get("ch");
     loop {
@@ -122,7 +122,7 @@ async fn tell(client: Arc<Realtime>) {
 }
 
 in_both_formats! {
-    async fn every_time_may_be_the_shortest_and_the_longest(format) {
+    async fn durations_may_be_the_shortest_and_the_longest(format) {
         for (name, set) in TIMES {
             for time in [Duration::from_nanos(1), Duration::from_millis(1), Duration::MAX] {
                 let what = format!("{name}({time:?})");
@@ -135,7 +135,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn every_size_may_be_the_least_and_the_largest(format) {
+    async fn sizes_may_be_the_least_and_the_largest(format) {
         for size in [1, usize::MAX] {
             let what = format!("sizes of {size}");
             live(format, USUAL, &what, |options| {
@@ -147,7 +147,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn every_time_of_the_service_may_be_the_shortest_and_the_longest(format) {
+    async fn durations_from_the_service_may_be_the_shortest_and_the_longest(format) {
         for time in [0, 1, u64::MAX] {
             for details in [(time, USUAL.1), (USUAL.0, time), (time, time)] {
                 live(format, details, &format!("{details:?}"), |options| options).await;
@@ -157,7 +157,7 @@ in_both_formats! {
 }
 
 #[tokio::test]
-async fn no_time_at_all_is_refused_where_it_would_mean_never_or_always() {
+async fn a_duration_of_zero_is_refused_where_it_has_no_meaning() {
     let refused: Vec<_> = TIMES
         .iter()
         .filter(|(_, set)| {

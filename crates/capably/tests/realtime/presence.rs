@@ -1,4 +1,4 @@
-//! Presence: who is on a channel (RTP).
+//! Presence: the members of a channel (RTP).
 
 mod channel_state;
 mod enter;
@@ -33,7 +33,7 @@ fn did(action: PresenceAction, client: &str, id: &str, data: &str) -> PresenceMe
     }
 }
 
-/// A member as a sync tells of it.
+/// A member as a sync delivers it.
 fn present(client: &str, id: &str) -> PresenceMessage {
     did(PresenceAction::Present, client, id, "")
 }
@@ -50,25 +50,25 @@ fn sync(serial: &str, items: Vec<PresenceMessage>) -> ServerFrame {
     ServerFrame::Sync(delivery)
 }
 
-/// An ATTACHED that says that a sync follows.
+/// An ATTACHED with the flag of a sync.
 fn attached_with_presence() -> ServerFrame {
     attached_with("ch", |attached| attached.flags = Flags::HAS_PRESENCE)
 }
 
-/// Answers an ATTACH, and sends who is present.
+/// Answers an ATTACH, and sends the present members.
 async fn answer_attach(peer: &mut Peer, members: Vec<PresenceMessage>) {
     peer.expect_attach("ch").await;
     peer.send(attached_with_presence());
     peer.send(sync("seq1:", members));
 }
 
-/// Attaches the channel, on which these are present.
+/// Attaches the channel, which has these members.
 async fn attach_to(channel: &Channel, peer: &mut Peer, members: Vec<PresenceMessage>) {
     let (result, ()) = tokio::join!(channel.attach(), answer_attach(peer, members));
     result.unwrap();
 }
 
-/// Awaits a PRESENCE of the client's.
+/// Awaits a PRESENCE of the client.
 async fn said(peer: &mut Peer) -> Publish<PresenceMessage> {
     match peer.receive().await {
         Some(ClientFrame::Presence(publish)) => {
@@ -86,8 +86,8 @@ async fn accept(peer: &mut Peer) -> PresenceMessage {
     publish.items[0].clone()
 }
 
-/// Awaits a PRESENCE, accepts it, and tells the client of it, as the service does: its member is `client`
-/// unless it says otherwise.
+/// Awaits a PRESENCE, accepts it, and delivers it to the client as the service does. The member is `client`, unless
+/// the frame has a client id.
 async fn echo(peer: &mut Peer, connection: &str, client: &str) -> PresenceMessage {
     let publish = said(peer).await;
     peer.send(ack(publish.msg_serial, 1));
@@ -112,19 +112,19 @@ fn clients(members: &[PresenceMessage]) -> Vec<&str> {
     members.iter().map(|member| member.client_id.as_deref().unwrap()).collect()
 }
 
-/// Enters in a task of its own.
+/// Enters in a separate task.
 fn entering(channel: &Channel, data: &'static str) -> JoinHandle<Result<(), Error>> {
     let channel = channel.clone();
     tokio::spawn(async move { channel.presence().enter().data(data).await })
 }
 
-/// Updates in a task of its own.
+/// Updates in a separate task.
 fn updating(channel: &Channel, data: &'static str) -> JoinHandle<Result<(), Error>> {
     let channel = channel.clone();
     tokio::spawn(async move { channel.presence().update().data(data).await })
 }
 
-/// Asks who is present, in a task of its own.
+/// Requests the present members in a separate task.
 fn asking(channel: &Channel) -> JoinHandle<Result<Vec<PresenceMessage>, Error>> {
     let channel = channel.clone();
     tokio::spawn(async move { channel.presence().get().await })

@@ -78,7 +78,7 @@ in_both_formats! {
 
 // Spec: RTN16g2
 in_both_formats! {
-    async fn the_key_holds_the_position_of_attached_channels_only(format) {
+    async fn the_key_contains_only_the_positions_of_attached_channels(format) {
         let (client, _service, mut peer) = connected(format).await;
         assert!(client.connection().create_recovery_key().await.is_some());
         let (a, b) = (client.channels().get("a"), client.channels().get("b"));
@@ -113,7 +113,7 @@ in_both_formats! {
 
 // Spec: RTN16f1
 in_both_formats! {
-    async fn a_malformed_key_is_no_obstacle(format) {
+    async fn a_malformed_key_does_not_prevent_a_connection(format) {
         let (client, mut service) = client_with(format, |options| options.recover("{nonsense"));
         client.connection().connect();
         let attempt = service.attempt().await;

@@ -1,4 +1,4 @@
-//! A scripted peer: tests accept connections, read what the client sent, and send what they like.
+//! A scripted peer: tests accept connections, read the frames of the client, and send frames.
 
 use std::{
     fmt,
@@ -134,13 +134,13 @@ pub(crate) async fn subscribed(channel: &Channel) -> Subscription {
     channel.subscribe().await.unwrap()
 }
 
-/// Attaches in a task of its own.
+/// Attaches in a separate task.
 pub(crate) fn attaching(channel: &Channel) -> JoinHandle<Result<(), Error>> {
     let channel = channel.clone();
     tokio::spawn(async move { channel.attach().await })
 }
 
-/// Detaches in a task of its own.
+/// Detaches in a separate task.
 pub(crate) fn detaching(channel: &Channel) -> JoinHandle<Result<(), Error>> {
     let channel = channel.clone();
     tokio::spawn(async move { channel.detach().await })
@@ -194,7 +194,7 @@ pub(crate) async fn suspend(client: &Realtime, service: &mut Service, peer: Peer
     }
 }
 
-/// The code with which something failed.
+/// The code of the error.
 pub(crate) fn code<T: fmt::Debug>(result: Result<T, Error>) -> u32 {
     result.unwrap_err().code().0
 }
@@ -209,26 +209,26 @@ pub(crate) async fn expect_states(
     }
 }
 
-/// What is in this stream for now.
+/// The events in the queue of this stream.
 pub(crate) fn seen<T>(changes: &mut Changes<T>) -> Vec<T> {
     std::iter::from_fn(|| changes.next().now_or_never().flatten()).collect()
 }
 
-/// Nothing is in this stream for now.
+/// Expects an empty queue of this stream.
 pub(crate) fn expect_none<T: fmt::Debug>(changes: &mut Changes<T>) {
     if let Some(change) = changes.next().now_or_never() {
         panic!("unexpected: {change:?}");
     }
 }
 
-/// Nothing is in this subscription for now.
+/// Expects an empty queue of this subscription.
 pub(crate) fn expect_no_message(messages: &mut Subscription) {
     if let Some(message) = messages.next().now_or_never() {
         panic!("unexpected: {message:?}");
     }
 }
 
-/// Lets so many milliseconds pass.
+/// Advances the clock by this many milliseconds.
 pub(crate) async fn advance(millis: u64) {
     tokio::time::advance(Duration::from_millis(millis)).await;
 }
@@ -369,12 +369,12 @@ impl Attempt {
         let _ = self.answer.send(Err(error));
     }
 
-    /// Whether the client has given this attempt up.
+    /// Whether the client has abandoned this attempt.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.answer.is_closed()
     }
 
-    /// Waits until the client gives this attempt up.
+    /// Waits until the client abandons this attempt.
     pub(crate) async fn abandoned(&mut self) {
         self.answer.closed().await;
     }
@@ -388,7 +388,7 @@ impl Peer {
         self.send_raw(bytes);
     }
 
-    /// Sends bytes as a frame, whatever they are.
+    /// Sends these bytes as a frame.
     pub(crate) fn send_raw(&mut self, bytes: Vec<u8>) {
         let bytes = Bytes::from(bytes);
         let _ = self.to_client.send(match self.format {
@@ -397,14 +397,14 @@ impl Peer {
         });
     }
 
-    /// Sends a frame in this format, whatever that of the connection is.
+    /// Sends a frame in this format, which may differ from that of the connection.
     pub(crate) fn send_in(&mut self, format: Format, frame: ServerFrame) {
         let own = std::mem::replace(&mut self.format, format);
         self.send(frame);
         self.format = own;
     }
 
-    /// Sends fields as a frame, whatever they are.
+    /// Sends these fields as a frame.
     pub(crate) fn send_fields(&mut self, fields: serde_json::Value) {
         self.send_raw(codec::encode_body(self.format, &fields).unwrap());
     }
@@ -464,7 +464,7 @@ impl Peer {
         }
     }
 
-    /// Passes over so many frames.
+    /// Skips this many frames.
     pub(crate) async fn skip(&mut self, frames: usize) {
         for _ in 0..frames {
             self.from_client.recv().await.expect("the client has not closed the socket");
@@ -487,7 +487,7 @@ impl Peer {
         (publish.msg_serial, names.collect())
     }
 
-    /// Waits until the client closes the socket, passing over what it sends before.
+    /// Waits until the client closes the socket, and skips its earlier frames.
     pub(crate) async fn closed(&mut self) {
         while self.from_client.recv().await.is_some() {}
     }

@@ -1,4 +1,4 @@
-//! An auth callback that answers by script and counts.
+//! An auth callback that answers by script and counts its calls.
 
 use std::sync::{
     Arc,
@@ -15,10 +15,10 @@ use capably_protocol::Format;
 
 use crate::support::{NO_HOSTS, Peer, Service, client_of, connected_frame};
 
-/// What becomes of a call.
+/// The outcome of a call.
 pub(crate) type Outcome = BoxFuture<'static, Result<TokenSource, Error>>;
 
-/// Whoever gives tokens.
+/// A source of tokens.
 #[derive(Clone, Default)]
 pub(crate) struct Tokens {
     asked: Arc<AtomicUsize>,
@@ -40,7 +40,7 @@ impl Tokens {
         ClientOptions::default().fallback_hosts(NO_HOSTS).auth_callback(callback)
     }
 
-    /// How often it was asked.
+    /// The number of calls.
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
@@ -57,7 +57,7 @@ pub(crate) fn refuse(code: u32, status: u16) -> Outcome {
     Box::pin(async move { Err(Error::new(ErrorCode(code), status, "no token for you")) })
 }
 
-/// Nothing, ever.
+/// No answer.
 pub(crate) fn hang() -> Outcome {
     Box::pin(std::future::pending())
 }

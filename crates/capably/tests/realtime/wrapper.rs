@@ -36,14 +36,14 @@ in_both_formats! {
         attaching.await.unwrap().unwrap();
         assert!(attach.params.is_empty());
 
-        // Other options leave the name; alone, it is nothing to attach anew for.
+        // Other options keep the agent; the agent alone causes no new attach.
         channel.set_options(RealtimeChannelOptions::new()).await.unwrap();
         let options = RealtimeChannelOptions::new().param("rewind", 2);
         let (set, attach) = tokio::join!(channel.set_options(options), peer.attach("a"));
         set.unwrap();
         let params: Vec<_> = attach.params.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         assert_eq!(params, [("agent", "wrapper/1.2.3 flavour"), ("rewind", "2")]);
-        // Nor is it part of the name of a derived channel.
+        // The agent is not part of the name of a derived channel either.
         let derived = wrapped.channels().get_derived("a", DeriveOptions::filter("true"));
         assert_eq!(derived.name(), "[filter=dHJ1ZQ==]a");
     }

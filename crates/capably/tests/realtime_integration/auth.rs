@@ -18,7 +18,7 @@ use crate::{
 
 const OPENED: [ConnectionState; 2] = [ConnectionState::Connecting, ConnectionState::Connected];
 
-/// A client that a callback gives JWTs with these claims. It is not connected.
+/// A client whose callback returns JWTs with these claims. It is not connected.
 fn client_with_jwts(app: &App, client_id: Option<&str>, claims: Value) -> Realtime {
     let key = app.key(0).to_owned();
     let options = app.options().auto_connect(false).auth_callback(move |_| {
@@ -40,7 +40,7 @@ in_both_formats! {
         let token = client.auth().authorize().await.unwrap();
         assert!(!token.token.is_empty());
         assert_eq!(client.connection().id(), Some(id));
-        // It stayed connected all the time.
+        // The client stayed connected.
         let update = within(changes.next()).await.unwrap();
         let states = (update.previous, update.current);
         assert_eq!(states, (ConnectionState::Connected, ConnectionState::Connected));
@@ -114,7 +114,7 @@ in_both_formats! {
 
 // Spec: RSA7b3, RSA12b
 in_both_formats! {
-    async fn a_client_learns_from_the_connection_who_it_is(app) {
+    async fn a_connection_sets_the_client_id(app) {
         let client = client_with_jwts(&app, None, json!({"x-ably-clientId": "token-client-id"}));
         assert_eq!(client.auth().client_id(), None);
         let mut changes = client.connection().changes();
@@ -128,11 +128,11 @@ in_both_formats! {
 // UTS: realtime/integration/RSA4b/token-renewal-on-expiry-0
 // Spec: RSA4b, RTN15h2
 in_both_formats! {
-    async fn a_token_that_ends_is_renewed(app) {
+    async fn an_expiring_token_is_renewed(app) {
         let asked = Arc::new(AtomicUsize::new(0));
         let (counter, key) = (Arc::clone(&asked), app.key(0).to_owned());
         let options = app.options().auto_connect(false).auth_callback(move |_| {
-            // The first one is good for two seconds at least: its end is a whole second.
+            // The first token is valid for at least two seconds: its expiry is a whole second.
             let seconds = if counter.fetch_add(1, Ordering::SeqCst) == 0 { 3 } else { 3600 };
             let token = jwt(&key, seconds, json!({}));
             async move { Ok::<_, Error>(token) }

@@ -42,7 +42,7 @@ in_both_formats! {
 
 // UTS: realtime/integration/RTL14/insufficient-capability-failed-0
 in_both_formats! {
-    async fn who_may_only_subscribe_cannot_publish(app) {
+    async fn a_client_without_the_publish_capability_cannot_publish(app) {
         let client = app.realtime_with(|options| options.key(app.key(3))).await;
         let channel = client.channels().get("publish-not-allowed");
         channel.attach().await.unwrap();

@@ -1,4 +1,4 @@
-//! Derived channels, whose messages the service picks.
+//! Derived channels, whose messages the service selects.
 
 use capably::realtime::{DeriveOptions, RealtimeChannelOptions};
 use serde_json::json;
@@ -7,7 +7,7 @@ use crate::{app::in_both_formats, support::within};
 
 // Spec: RTS5, RTS5a, RTS5a1, RTS5a2, DO2a
 in_both_formats! {
-    async fn a_derived_channel_has_the_messages_that_match(app) {
+    async fn a_derived_channel_delivers_the_matching_messages(app) {
         let key = app.key(5);
         let (publisher, subscriber) = tokio::join!(
             app.realtime(),

@@ -11,7 +11,7 @@ fn names(messages: &[Message]) -> Vec<&str> {
 // UTS: realtime/integration/RTL10d/history-cross-client-0
 // Spec: RTL10, RTL10a, RTL10c
 in_both_formats! {
-    async fn one_client_reads_what_another_has_published(app) {
+    async fn history_has_the_messages_of_another_client(app) {
         let (publisher, subscriber) = tokio::join!(app.realtime(), app.realtime());
         let name = "history-RTL10d";
         let (published, read) = (publisher.channels().get(name), subscriber.channels().get(name));
@@ -34,7 +34,7 @@ in_both_formats! {
 
 // Spec: RTL10b, RTL15c
 in_both_formats! {
-    async fn history_until_the_attach_and_a_subscription_make_a_whole(app) {
+    async fn history_until_attach_and_a_subscription_have_every_message(app) {
         let (publisher, subscriber) = tokio::join!(app.realtime(), app.realtime());
         let name = "history-RTL10b";
         let (published, read) = (publisher.channels().get(name), subscriber.channels().get(name));
@@ -51,7 +51,7 @@ in_both_formats! {
         let page = read.history_until_attach().direction(Direction::Forwards).await.unwrap();
         assert_eq!(names(page.items()), ["1", "2"]);
         assert_eq!(names(read.history().await.unwrap().items()), ["4", "3", "2", "1"]);
-        // An attachment later ends later.
+        // A later attachment ends history later.
         read.detach().await.unwrap();
         published.publish("5", "").await.unwrap();
         read.attach().await.unwrap();
@@ -63,7 +63,7 @@ in_both_formats! {
 
 // Spec: RTL16a
 in_both_formats! {
-    async fn other_options_lose_and_repeat_nothing(app) {
+    async fn new_options_lose_and_repeat_no_message(app) {
         let (publisher, subscriber) = tokio::join!(app.realtime(), app.realtime());
         let name = "options-RTL16a";
         let (published, read) = (publisher.channels().get(name), subscriber.channels().get(name));

@@ -1,4 +1,4 @@
-//! Who a message is from, and that each publish is answered.
+//! The client id of messages, and the answer to each publish.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ fn from(client_id: &str, name: &str) -> Message {
     Message { client_id: Some(client_id.into()), ..Message::new(name, "data") }
 }
 
-/// A client of nobody in particular, whose callback gives it tokens of this client. It is not connected.
+/// A client without a client id, whose callback returns tokens of this client. It is not connected.
 fn identified_by_token(app: &App, client_id: &'static str) -> Realtime {
     let rest = app.rest();
     let options = app.options().auto_connect(false).auth_callback(move |_| {
@@ -31,7 +31,7 @@ fn identified_by_token(app: &App, client_id: &'static str) -> Realtime {
 
 // Spec: RTL6e, RTL6e1
 in_both_formats! {
-    async fn with_a_key_anybody_may_be_named(app) {
+    async fn with_a_key_a_message_may_have_any_client_id(app) {
         let (publisher, subscriber) = tokio::join!(app.realtime(), app.realtime());
         let mut received = subscriber.channels().get("identity").subscribe().await.unwrap();
         let channel = publisher.channels().get("identity");
@@ -47,7 +47,7 @@ in_both_formats! {
 
 // Spec: RTL6g, RTL6g1, RTL6g1b, RTL6g2, RTL6g3
 in_both_formats! {
-    async fn a_client_publishes_as_itself_said_or_not(app) {
+    async fn a_client_publishes_as_itself_with_and_without_its_id(app) {
         let key = app.key(0);
         let publisher = app.realtime_with(|options| options.key(key).client_id("ada")).await;
         let subscriber = app.realtime().await;
@@ -58,7 +58,7 @@ in_both_formats! {
         channel.publish_message(from("ada", "said")).await.unwrap();
         let error = channel.publish_message(from("bob", "another")).await.unwrap_err();
         assert_eq!((error.code().0, error.status()), (40012, Some(400)));
-        // Nothing has come of it, and everything goes on.
+        // The refused publish has no effect, and the client continues.
         assert_eq!(publisher.connection().state(), ConnectionState::Connected);
         assert_eq!(channel.state(), ChannelState::Attached);
         channel.publish("still", "data").await.unwrap();
@@ -73,7 +73,7 @@ in_both_formats! {
 
 // Spec: RTL6g4
 in_both_formats! {
-    async fn before_a_token_says_who_the_client_is_it_may_say_so_itself(app) {
+    async fn a_message_queued_before_the_token_may_have_the_client_id(app) {
         let subscriber = app.realtime().await;
         let mut received = subscriber.channels().get("identity").subscribe().await.unwrap();
         let publisher = identified_by_token(&app, "ada");
@@ -83,7 +83,7 @@ in_both_formats! {
         let another = channel.publish_message(from("bob", "another")).submit().await.unwrap();
         publisher.connection().connect();
         within(own).await.unwrap();
-        // It is the service that refuses.
+        // The service refuses the message.
         let error = within(another).await.unwrap_err();
         assert_eq!((error.code().0, error.status()), (40012, Some(400)));
         assert_eq!(publisher.connection().state(), ConnectionState::Connected);
@@ -100,7 +100,7 @@ in_both_formats! {
 
 // Spec: RTL6b
 in_both_formats! {
-    async fn each_of_many_publishes_on_a_few_connections_is_answered(app) {
+    async fn many_publishes_on_a_few_connections_are_all_acknowledged(app) {
         const EACH: usize = 500;
         let clients = tokio::join!(app.realtime(), app.realtime(), app.realtime());
         let clients = [clients.0, clients.1, clients.2];

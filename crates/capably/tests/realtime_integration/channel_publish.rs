@@ -1,4 +1,4 @@
-//! What is published on one connection arrives on another, in either format.
+//! Messages from one connection arrive on another, in either format.
 
 use capably::{Channel, Data, Message, Realtime, realtime::Subscription};
 use serde_json::json;
@@ -25,7 +25,7 @@ impl Pair {
         Self { publisher, subscriber, channel, received }
     }
 
-    /// The one message that has come since.
+    /// The only message received since.
     async fn only(&mut self) -> Message {
         let message = within(self.received.next()).await.unwrap();
         self.channel.publish("the next one", ()).await.unwrap();
@@ -108,7 +108,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RSL1k1, RSL1k5
-    async fn the_same_id_again_is_no_second_message(app) {
+    async fn a_repeated_id_is_published_once(app) {
         let mut pair = Pair::new(&app, "idempotent").await;
         for data in ["first", "second"] {
             let messages = ["a", "b"].map(|name| Message::new(name, data));

@@ -1,4 +1,4 @@
-//! Which messages a subscription yields.
+//! The messages that a subscription delivers.
 
 use capably::realtime::Subscription;
 
@@ -17,7 +17,7 @@ async fn next<const N: usize>(messages: &mut Subscription) -> [[String; 2]; N] {
 // UTS: realtime/integration/RTL7a/subscribe-all-messages-0
 // Spec: RTL7a
 in_both_formats! {
-    async fn without_a_name_all_messages_come(app) {
+    async fn without_a_name_a_subscription_receives_every_message(app) {
         let (publisher, subscriber) = tokio::join!(app.realtime(), app.realtime());
         let name = "subscribe-all";
         let mut received = subscriber.channels().get(name).subscribe().await.unwrap();
@@ -35,7 +35,7 @@ in_both_formats! {
 // UTS: realtime/integration/RTL7b/subscribe-filtered-by-name-0
 // Spec: RTL7b
 in_both_formats! {
-    async fn with_a_name_only_its_messages_come(app) {
+    async fn with_a_name_a_subscription_receives_only_its_messages(app) {
         let (publisher, subscriber) = tokio::join!(app.realtime(), app.realtime());
         let name = "subscribe-filtered";
         let subscribed = subscriber.channels().get(name);
@@ -57,7 +57,7 @@ in_both_formats! {
 // UTS: realtime/integration/RTL7/bidirectional-message-flow-0
 // Spec: RTL7
 in_both_formats! {
-    async fn two_clients_hear_each_other_and_themselves(app) {
+    async fn two_clients_receive_each_others_messages_and_their_own(app) {
         let key = app.key(0);
         let connect = |client_id: &'static str| {
             app.realtime_with(move |options| options.key(key).client_id(client_id))

@@ -1,4 +1,4 @@
-//! Credentials that open nothing.
+//! Invalid credentials.
 
 use capably::{ClientOptions, Realtime, realtime::ConnectionState};
 use serde_json::json;
@@ -40,7 +40,7 @@ in_both_formats! {
 
 // Spec: RTN14a, RTN14g
 in_both_formats! {
-    async fn what_is_wrong_with_a_key_is_told(app) {
+    async fn the_error_names_the_fault_of_a_key(app) {
         let (name, _) = app.key(0).split_once(':').unwrap();
         let (app_id, _) = name.split_once('.').unwrap();
         fails(app.options().key("abcdef.keyname:secret"), 40400, 404).await;
@@ -51,12 +51,12 @@ in_both_formats! {
 
 // Spec: RSA4a2, RTN14g
 in_both_formats! {
-    async fn what_is_wrong_with_a_token_is_told(app) {
+    async fn the_error_names_the_fault_of_a_token(app) {
         let expired = jwt(app.key(0), -5, json!({}));
         let (name, _) = app.key(0).split_once(':').unwrap();
         let forged = jwt(&format!("{name}:wrong"), 3600, json!({}));
         fails(app.options().token("not-a-token"), 40101, 401).await;
-        // The client has no means to renew them.
+        // The client cannot renew the token.
         fails(app.options().token(expired), 40171, 401).await;
         fails(app.options().token(forged), 40171, 401).await;
     }

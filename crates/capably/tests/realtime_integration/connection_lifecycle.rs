@@ -57,7 +57,7 @@ in_both_formats! {
 // UTS: realtime/integration/RTN11/connect-reconnect-cycle-0
 // Spec: RTN11d
 in_both_formats! {
-    async fn a_closed_connection_opens_as_another(app) {
+    async fn a_closed_client_opens_a_new_connection(app) {
         let client = client(&app);
         assert_eq!(client.connection().state(), ConnectionState::Initialized);
         let mut changes = client.connection().changes();

@@ -1,4 +1,4 @@
-//! Messages that the service sends as what changed since the one before.
+//! Messages that the service sends as deltas.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use crate::{
     support::within,
 };
 
-/// Payloads that have much in common with each other.
+/// Payloads that share long runs of bytes.
 pub(crate) fn test_data() -> [Value; 5] {
     [(1, "active"), (2, "active"), (2, "inactive"), (3, "inactive"), (3, "active")]
         .map(|(count, status)| json!({ "foo": "bar", "count": count, "status": status }))
@@ -59,7 +59,7 @@ impl VcdiffDecoder for Failing {
     }
 }
 
-/// A client that applies deltas so, and a channel that is attached and listened to.
+/// A client with this decoder, and an attached channel with a subscription.
 async fn subscribed(
     app: &App,
     decoder: impl VcdiffDecoder + 'static,
@@ -89,7 +89,7 @@ async fn expect<T: Clone + Into<Data>>(messages: &mut Subscription, data: &[T]) 
     }
 }
 
-/// What has made the channel attach again.
+/// The reasons for which the channel attached again.
 pub(crate) fn reattaching(changes: &mut Changes<ChannelStateChange>) -> Vec<Option<ErrorCode>> {
     let changes = std::iter::from_fn(|| changes.next().now_or_never().flatten());
     let attaching = changes.filter(|change| change.current == ChannelState::Attaching);
@@ -115,7 +115,7 @@ in_both_formats! {
 // UTS: realtime/integration/RTL19b/dissimilar-payloads-no-delta-0
 // Spec: RTL19b
 in_both_formats! {
-    async fn payloads_with_nothing_in_common_come_in_full(app) {
+    async fn unrelated_payloads_are_sent_in_full(app) {
         let decoder = Counting::default();
         let (client, channel, mut messages) =
             subscribed(&app, decoder.clone(), "delta-dissimilar", delta_options()).await;
@@ -151,7 +151,7 @@ in_both_formats! {
 // UTS: realtime/integration/RTL18/recovery-decode-failure-1
 // Spec: RTL18, RTL18c
 in_both_formats! {
-    async fn what_cannot_be_applied_is_sent_in_full(app) {
+    async fn a_delta_that_cannot_be_applied_is_replaced_by_the_full_message(app) {
         let (client, channel, mut messages) =
             subscribed(&app, Failing, "delta-recovery-decode", delta_options()).await;
         let mut changes = channel.changes();
@@ -191,7 +191,7 @@ in_both_formats! {
 
 // Spec: RTL19a, RTL19b, RTL19c, RSL6a
 in_both_formats! {
-    async fn payloads_of_every_kind_come_as_they_were_published(app) {
+    async fn every_type_of_payload_survives_deltas(app) {
         let decoder = Counting::default();
         let (client, channel, mut messages) =
             subscribed(&app, decoder.clone(), "delta-mixed", delta_options()).await;

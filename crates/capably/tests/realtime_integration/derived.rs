@@ -1,4 +1,4 @@
-//! Derived channels, parameters in a name, and how many use a channel.
+//! Derived channels, parameters in a name, and occupancy.
 
 use capably::{
     Channel, ErrorCode, Message, Realtime, Subscription,
@@ -31,7 +31,7 @@ async fn texts<const N: usize>(messages: &mut Subscription) -> [String; N] {
 
 // Spec: RTS5, RTS5a1, RTS5a2, DO2a
 in_both_formats! {
-    async fn a_derived_channel_has_the_messages_that_match(app) {
+    async fn a_derived_channel_delivers_the_matching_messages(app) {
         let client = everywhere(&app).await;
         let channel = client.channels().get("derived");
         let filter = || DeriveOptions::filter("name == `\"in\"` && headers.number == `26095`");
@@ -51,7 +51,7 @@ in_both_formats! {
         let rewound = client.channels().get("[?rewind=1]derived");
         let mut messages = rewound.subscribe().await.unwrap();
         assert_eq!(texts(&mut messages).await, ["last"]);
-        // What is published there goes to the channel.
+        // A publish to the derived channel goes to the base channel.
         publish(&rewound, "in", 26095, "more").await;
         assert_eq!(texts(&mut messages).await, ["more"]);
         client.close().await;
@@ -60,7 +60,7 @@ in_both_formats! {
 
 // Spec: RTS5a1
 in_both_formats! {
-    async fn a_filter_that_is_none_fails_the_channel_alone(app) {
+    async fn a_malformed_filter_fails_only_its_channel(app) {
         let client = everywhere(&app).await;
         let derived = client.channels().get_derived("a", DeriveOptions::filter("name =="));
         let error = within(async { derived.attach().await }).await.unwrap_err();
@@ -72,7 +72,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn occupancy_is_told_in_messages(app) {
+    async fn occupancy_arrives_in_messages(app) {
         let client = app.realtime_with(|own| own.key(app.key(0))).await;
         let options = RealtimeChannelOptions::new().param("occupancy", "metrics.presenceMembers");
         let channel = client.channels().get_with("occupied", options);

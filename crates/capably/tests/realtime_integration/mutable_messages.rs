@@ -1,4 +1,4 @@
-//! Messages changed and annotated over a connection, as another connection sees it.
+//! Messages that one connection changes and annotates, and another receives.
 
 use capably::{
     Annotation, AnnotationAction, Channel, ChannelMode, CipherParams, Message, MessageAction,
@@ -12,12 +12,12 @@ use crate::{
     support::within,
 };
 
-/// One who changes messages, and one who listens on another connection.
+/// A client that changes messages, and a listener on another connection.
 struct Pair {
     clients: [Realtime; 2],
     channel: Channel,
     received: Subscription,
-    /// The listener's.
+    /// The channel of the listener.
     other: Channel,
 }
 
@@ -155,7 +155,7 @@ in_both_formats! {
         for message in [&updated, &appended, &deleted] {
             assert_eq!(message.serial.as_deref(), Some(&*serial));
         }
-        // There is nothing after it.
+        // No message follows.
         pair.publish("the next one", "").await;
         pair.close().await;
     }
@@ -187,7 +187,7 @@ in_both_formats! {
 
 // UTS: realtime/integration/RTAN1/annotation-publish-delete-0
 in_both_formats! {
-    async fn annotations_arrive_and_go(app) {
+    async fn annotations_are_created_and_deleted(app) {
         let mut pair = Pair::for_annotations(&app, "mutable:rt-annotations").await;
         let mut annotations = pair.other.annotations().subscribe().await.unwrap();
         let serial = pair.publish("annotatable", "content").await;
@@ -204,7 +204,7 @@ in_both_formats! {
         }
         let read = pair.channel.annotations().get(&*serial).await.unwrap();
         assert_eq!(read.items().len(), 2);
-        // A type without a method is not summed up.
+        // A type without a method has no summary.
         pair.publish("the next one", "").await;
         pair.close().await;
     }
@@ -212,7 +212,7 @@ in_both_formats! {
 
 // UTS: realtime/integration/RTAN4c/annotation-type-filtering-0
 in_both_formats! {
-    async fn a_listener_gets_the_types_it_asked_for(app) {
+    async fn a_listener_receives_its_selected_types(app) {
         let mut pair = Pair::for_annotations(&app, "mutable:rt-ann-filter").await;
         let subscribe = || pair.other.annotations().subscribe();
         let mut filtered = subscribe().annotation_type("com.ably.reactions").await.unwrap();
@@ -254,7 +254,7 @@ in_both_formats! {
 
 // Spec: RTL32, TM2u, TM8, TM8a, TM7b1
 in_both_formats! {
-    async fn everybody_gets_the_summary(app) {
+    async fn every_subscriber_receives_the_summary(app) {
         let mut pair = Pair::new(&app, "mutable:rt-summary").await;
         let serial = pair.publish("note", "text").await;
         let client = app.realtime_with(|options| options.key(app.key(0)).client_id("ada")).await;
@@ -268,7 +268,7 @@ in_both_formats! {
         assert!(summary.data.is_none());
         let of = &summary.summary()["reaction:distinct.v1"];
         assert_eq!(*of, json!({ "like": { "total": 1, "clientIds": ["ada"] } }));
-        // Who comes later and asks for the past gets it with the message.
+        // A later subscriber with `rewind` receives the summary with the message.
         let options = RealtimeChannelOptions::new().param("rewind", 1);
         let channel = client.channels();
         channel.release("mutable:rt-summary");
@@ -300,7 +300,7 @@ in_both_formats! {
 
 // Spec: RTL32d, RTAN1d
 in_both_formats! {
-    async fn what_is_refused_fails_and_harms_nothing_else(app) {
+    async fn a_refused_change_affects_no_other_message(app) {
         let mut pair = Pair::new(&app, "mutable:rt-refused").await;
         let serial = pair.publish("m", "text").await;
         let code = |error: capably::Error| error.code().0;

@@ -1,4 +1,4 @@
-//! What the realtime client does about faults between it and the service.
+//! The reactions of the realtime client to faults on the way to the service.
 //!
 //! Where the specification's tests act a second after a connection was opened, these act once the client has
 //! what it needs, and their timeouts are shorter.
@@ -60,7 +60,7 @@ impl Scene {
             .auto_connect(false)
     }
 
-    /// Options for a client that gets its tokens from the service, and the number of times it has.
+    /// Options for a client that requests tokens from the service, and the number of its requests.
     fn options_with_tokens(&self) -> (ClientOptions, Arc<AtomicUsize>) {
         let direct = Rest::new(self.options()).unwrap();
         let asked = Arc::new(AtomicUsize::new(0));

@@ -1,4 +1,4 @@
-//! What the tests wait with.
+//! Waits with time limits.
 
 use std::time::Duration;
 

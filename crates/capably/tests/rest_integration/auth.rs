@@ -1,4 +1,4 @@
-//! Keys, tokens and JWTs, as the service takes them.
+//! Keys, tokens and JWTs, as the service accepts them.
 
 use std::sync::{
     Arc,
@@ -12,7 +12,7 @@ use crate::{in_both_formats, support::*};
 
 in_both_formats! {
     // UTS: rest/integration/RSA4/basic-auth-key-0
-    async fn a_key_opens_the_service(app) {
+    async fn a_key_authenticates_requests(app) {
         let reply = app.rest().request(HttpMethod::Get, "/channels/test-RSA4").await.unwrap();
         assert_eq!(reply.status(), 200);
     }
@@ -20,7 +20,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: rest/integration/RSA8/token-auth-jwt-0
-    async fn a_jwt_opens_the_service(app) {
+    async fn a_jwt_authenticates_requests(app) {
         let token = jwt(app.key(0), 3600, json!({}));
         let rest = app.rest_with(|options| options.token(token));
         let reply = rest.request(HttpMethod::Get, "/channels/test-RSA8-jwt").await.unwrap();
@@ -30,7 +30,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: rest/integration/RSA8/token-auth-native-1
-    async fn a_token_of_the_service_opens_it(app) {
+    async fn a_token_of_the_service_authenticates_requests(app) {
         let details = app.rest().auth().request_token().await.unwrap();
         assert!(!details.token.is_empty());
         assert!(details.expires.unwrap() > now());
@@ -104,7 +104,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: rest/integration/RSA8/capability-restriction-4
-    async fn a_token_allows_what_its_capability_says(app) {
+    async fn a_token_allows_only_its_capability(app) {
         let capability = json!({"test-RSA8-cap-allowed": ["publish", "subscribe"]}).to_string();
         let of_service = TokenParams::new().capability(capability.as_str());
         let of_service = app.rest().auth().request_token().params(of_service).await.unwrap();
@@ -123,7 +123,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RSA8f, RSA8f1, RSA8f2
-    async fn a_token_for_nobody_publishes_as_nobody(app) {
+    async fn an_anonymous_token_publishes_without_a_client_id(app) {
         let details = app.rest().auth().request_token().await.unwrap();
         assert_eq!(details.client_id, None);
         let rest = app.rest_with(|options| options.token_details(details));
@@ -140,7 +140,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RSA8f3, RSA8f4
-    async fn a_token_for_anybody_publishes_as_whoever_is_named(app) {
+    async fn a_wildcard_token_publishes_with_any_client_id(app) {
         let params = TokenParams::new().client_id("*");
         let details = app.rest().auth().request_token().params(params).await.unwrap();
         let rest = app.rest_with(|options| options.token_details(details));
@@ -156,7 +156,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RSA4b, RSC10
-    async fn an_expired_token_is_renewed_once_for_all_who_need_one(app) {
+    async fn requests_with_an_expired_token_share_one_renewal(app) {
         let calls = Arc::new(AtomicUsize::new(0));
         let (counter, key) = (Arc::clone(&calls), app.key(0).to_owned());
         let rest = app.rest_with(|options| options.auth_callback(move |_| {

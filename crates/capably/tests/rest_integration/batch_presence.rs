@@ -1,10 +1,10 @@
-//! Who is present on several channels at once.
+//! The members of several channels in one request.
 
 use capably::{BatchPresence, Realtime, Rest};
 
 use crate::{in_both_formats, support::App};
 
-/// A connected client that may do everything, for whomever.
+/// A connected client with every capability and any client id.
 async fn host(app: &App) -> Realtime {
     app.realtime_with(|options| options.key(app.key(0))).await
 }
@@ -52,7 +52,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: rest/integration/RSC24/restricted-key-channel-failure-1
     // Spec: BGF2, BGF2a, BGF2b
-    async fn a_channel_that_is_not_allowed_fails_alone(app) {
+    async fn a_channel_without_the_capability_fails_alone(app) {
         let realtime = host(&app).await;
         enter(&realtime, "channel6", "member-1", "hello").await;
         enter(&realtime, "denied-batch", "member-2", "world").await;
@@ -70,7 +70,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: rest/integration/RSC24/empty-channel-presence-2
-    async fn nobody_may_be_on_a_channel(app) {
+    async fn a_channel_may_have_no_members(app) {
         let realtime = host(&app).await;
         enter(&realtime, "batch-populated", "someone", "here").await;
         let channels = ["batch-empty", "batch-populated"];

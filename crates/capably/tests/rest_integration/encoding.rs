@@ -10,7 +10,7 @@ use crate::in_both_formats;
 
 in_both_formats! {
     // Spec: RSL6
-    async fn what_one_format_publishes_both_read(app) {
+    async fn messages_of_one_format_are_readable_in_both(app) {
         let payloads = [
             Data::from("text ✓"),
             Data::from(""),
@@ -44,7 +44,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RSL5, RSL5a, RSL5b
-    async fn the_service_stores_what_a_cipher_made(app) {
+    async fn the_service_stores_encrypted_payloads(app) {
         for (key, encoding) in [
             (&[3; 16][..], "json/utf-8/cipher+aes-128-cbc"),
             (&[3; 32], "json/utf-8/cipher+aes-256-cbc"),

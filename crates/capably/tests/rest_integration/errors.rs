@@ -1,9 +1,9 @@
-//! What goes wrong at the service, or on the way to it.
+//! Errors of the service, and failures on the way to it.
 
 use crate::{in_both_formats, support::*};
 
 in_both_formats! {
-    async fn the_service_s_errors_arrive_whole(app) {
+    async fn errors_of_the_service_have_every_field(app) {
         let wrong = format!("{}:s3cr3t", key_name(app.key(0)));
         let rest = app.rest_with(|options| options.key(wrong));
         let error = rest.channels().get("c").history().await.unwrap_err();
@@ -17,7 +17,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_server_that_is_gone_is_a_clear_error(app) {
+    async fn a_stopped_server_is_a_clear_error(app) {
         let rest = app.rest();
         rest.time().await.unwrap();
         app.server.shutdown().await;

@@ -6,22 +6,16 @@ use capably::{
     realtime::RealtimeChannelOptions,
     rest::{ChannelOptions, Direction, RestChannel},
 };
-use capably_protocol::encoding;
+use capably_protocol::{
+    encoding,
+    fixtures::{CRYPTO_128, CRYPTO_256, MESSAGES, MSGPACK, PRESENCE_MESSAGES},
+};
 use serde_json::{Value, json};
 
 use crate::{
     in_both_formats,
     support::{App, at},
 };
-
-const MESSAGES: &str =
-    include_str!("../../../capably-protocol/tests/fixtures/messages-encoding.json");
-const PRESENCE: &str =
-    include_str!("../../../capably-protocol/tests/fixtures/presence-messages-encoding.json");
-const MSGPACK: &str =
-    include_str!("../../../capably-protocol/tests/fixtures/msgpack_test_fixtures.json");
-const AES_128: &str = include_str!("../../../capably-protocol/tests/fixtures/crypto-data-128.json");
-const AES_256: &str = include_str!("../../../capably-protocol/tests/fixtures/crypto-data-256.json");
 
 fn load(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
@@ -41,7 +35,7 @@ fn expected(fixture: &Value) -> Data {
     }
 }
 
-/// A client that speaks JSON, to send and read what no codec of ours has touched.
+/// A client that uses JSON, to send and read raw values without our codecs.
 fn raw(app: &App) -> Rest {
     let options = at(&app.server, capably_protocol::Format::Json);
     Rest::new(options.key(app.key(0))).unwrap()
@@ -80,7 +74,7 @@ async fn subscribed(app: &App, channel: &str, cipher: Option<&CipherParams>) -> 
 
 in_both_formats! {
     // Spec: RSL6a1, RTL7d
-    async fn what_was_sent_raw_is_received_decoded(app) {
+    async fn raw_messages_are_received_decoded(app) {
         let fixtures = load(MESSAGES);
         let fixtures = list(&fixtures["messages"]);
         assert_eq!(fixtures.len(), 5);
@@ -100,7 +94,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RSL6a1, RSL4d1, RSL4d2, RSL4d3
-    async fn what_the_client_publishes_is_encoded_as_everywhere(app) {
+    async fn published_messages_are_encoded_like_the_fixtures(app) {
         let fixtures = load(MESSAGES);
         let fixtures = list(&fixtures["messages"]);
         let channel = app.rest().channels().get("encoded");
@@ -123,7 +117,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RSL6a2
-    async fn extras_arrive_as_they_were(app) {
+    async fn extras_arrive_unchanged(app) {
         let extras = json!({"push": [{"title": "Testing"}], "ref": {"n": 1.5, "none": null}});
         let channel = app.rest().channels().get("extras");
         let mut messages = subscribed(&app, "extras", None).await;
@@ -137,7 +131,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RSL6a3
-    async fn texts_and_bytes_of_all_lengths_arrive_whole(app) {
+    async fn texts_and_bytes_of_all_lengths_arrive_unchanged(app) {
         let fixtures = load(MSGPACK);
         let data: Vec<Data> = list(&fixtures).iter().map(|fixture| {
             let repeated = || {
@@ -197,22 +191,22 @@ async fn decrypts(app: &App, fixtures: &str, count: usize) {
 
 in_both_formats! {
     // Spec: RSL5c, RTL7d
-    async fn what_others_encrypted_with_128_bits_is_read(app) {
-        decrypts(&app, AES_128, 4).await;
+    async fn payloads_encrypted_with_128_bits_are_decrypted(app) {
+        decrypts(&app, CRYPTO_128, 4).await;
     }
 }
 
 in_both_formats! {
     // Spec: RSL5c, RTL7d
-    async fn what_others_encrypted_with_256_bits_is_read(app) {
-        decrypts(&app, AES_256, 74).await;
+    async fn payloads_encrypted_with_256_bits_are_decrypted(app) {
+        decrypts(&app, CRYPTO_256, 74).await;
     }
 }
 
 in_both_formats! {
     // Spec: RSP5
-    async fn data_of_members_is_decoded_as_everywhere(app) {
-        let fixtures = load(PRESENCE);
+    async fn data_of_members_is_decoded_like_the_fixtures(app) {
+        let fixtures = load(PRESENCE_MESSAGES);
         let fixtures = list(&fixtures["messages"]);
         let members: Vec<_> = fixtures.iter().enumerate().map(|(number, fixture)| json!({
             "clientId": number.to_string(),

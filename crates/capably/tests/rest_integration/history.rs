@@ -7,7 +7,7 @@ use crate::{in_both_formats, support::*};
 
 in_both_formats! {
     // UTS: rest/integration/RSL2a/history-returns-messages-0
-    async fn history_returns_what_was_published_newest_first(app) {
+    async fn history_returns_the_newest_message_first(app) {
         let channel = app.rest().channels().get("history-test-RSL2a");
         channel.publish("event1", "data1").await.unwrap();
         channel.publish("event2", "data2").await.unwrap();

@@ -33,7 +33,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: rest/integration/RSL11/get-message-by-serial-0
-    async fn a_message_is_got_by_its_serial(app) {
+    async fn a_message_is_fetched_by_its_serial(app) {
         let channel = app.rest().channels().get("mutable:test-RSL11-getMessage");
         let serial = published(&channel, "test-event", "hello world").await;
         let message = channel.get_message(serial.as_str()).await.unwrap();
@@ -92,7 +92,7 @@ in_both_formats! {
         assert_eq!(data, [Some("v1"), Some("v2"), Some("v3")]);
         assert!(versions.items().iter().all(|item| item.serial.as_deref() == Some(&serial)));
 
-        // Any of them says itself which message is meant.
+        // Each version contains the serial of the message.
         let again = channel.message_versions(&versions.items()[1]).await.unwrap();
         assert_eq!(again.items(), versions.items());
         let latest = channel.get_message(&versions.items()[0]).await.unwrap();
@@ -124,7 +124,7 @@ fn annotation(kind: &str, name: &str) -> Annotation {
 in_both_formats! {
     // UTS: rest/integration/RSAN1/annotation-lifecycle-0
     // Spec: RSAN2, RSAN3b
-    async fn an_annotation_is_made_and_removed(app) {
+    async fn an_annotation_is_created_and_deleted(app) {
         let channel = app.rest().channels().get("mutable:test-RSAN-lifecycle");
         let serial = published(&channel, "annotatable", "content").await;
         let annotations = channel.annotations();
@@ -176,7 +176,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: TM7b1, TM7b3, TM7b4, TM7b5, TM8a, TAN2e
-    async fn a_message_shows_what_its_annotations_come_to(app) {
+    async fn a_message_has_the_summary_of_its_annotations(app) {
         let serial = {
             let channel = app.rest().channels().get("mutable:summaries");
             published(&channel, "annotated", "content").await

@@ -12,7 +12,7 @@ use crate::{in_both_formats, support::*};
 
 in_both_formats! {
     // UTS: rest/integration/TG1/items-and-navigation-0
-    async fn a_page_knows_that_there_are_more(app) {
+    async fn a_page_has_a_link_to_the_next(app) {
         let channel = app.rest().channels().get("pagination-basic");
         publish_events(&channel, 15).await;
         let page = channel.history().limit(5).await.unwrap();
@@ -55,7 +55,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: rest/integration/TG5/iterate-all-pages-0
-    async fn all_pages_together_hold_all_messages(app) {
+    async fn all_pages_together_contain_all_messages(app) {
         let channel = app.rest().channels().get("pagination-iterate");
         publish_events(&channel, 25).await;
         let mut page = channel.history().limit(7).await.unwrap();
@@ -84,7 +84,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: TG6, TG7
-    async fn pages_hold_all_messages_once_and_in_order(app) {
+    async fn pages_contain_all_messages_once_and_in_order(app) {
         let channel = app.rest().channels().get("pages");
         let messages: Vec<_> =
             (0..25).map(|n| Message::new(format!("n{n}"), n.to_string())).collect();

@@ -61,7 +61,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: rest/integration/RSP3a2/get-with-clientid-filter-0
-    async fn one_client_can_be_asked_for(app) {
+    async fn members_can_be_selected_by_client(app) {
         let presence = app.rest().channels().get(PRESENCE_FIXTURES).presence();
         let page = presence.get().client_id("client_json").await.unwrap();
         let [member] = page.items() else { panic!("{page:?}") };
@@ -73,7 +73,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: rest/integration/RSP3/get-empty-channel-2
-    async fn nobody_is_present_on_an_unused_channel(app) {
+    async fn an_unused_channel_has_no_members(app) {
         let page = app.rest().channels().get("presence-empty").presence().get().await.unwrap();
         assert!(page.items().is_empty());
         assert!(!page.has_next());
@@ -115,7 +115,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: rest/integration/RSP3/full-pagination-3
-    async fn pages_together_hold_all_members_once(app) {
+    async fn pages_together_contain_all_members_once(app) {
         let presence = app.rest().channels().get(PRESENCE_FIXTURES).presence();
         let mut page = presence.get().limit(2).await.unwrap();
         let mut members = page.items().to_vec();
@@ -139,21 +139,21 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: rest/integration/RSP3/subscribe-capability-sufficient-5
-    async fn subscribing_is_enough_to_see_who_is_present(app) {
+    async fn the_subscribe_capability_is_enough_to_read_members(app) {
         let rest = app.rest_with(|options| options.key(app.key(3)));
         let presence = rest.channels().get(PRESENCE_FIXTURES).presence();
         assert_eq!(presence.get().await.unwrap().items().len(), 6);
     }
 }
 
-/// A connected client of this id, and the channel that it does things on.
+/// A connected client with this id, and its channel.
 async fn member(app: &App, client_id: &str, channel: &str) -> (Realtime, Channel) {
     let realtime = app.realtime_with(|options| options.key(app.key(0)).client_id(client_id)).await;
     let channel = realtime.channels().get(channel);
     (realtime, channel)
 }
 
-/// What members did on a channel, as another client reads it.
+/// The presence history of a channel, as another client reads it.
 fn history(app: &App, channel: &str) -> Query<PresenceMessage> {
     app.rest().channels().get(channel).presence().history()
 }
@@ -164,7 +164,7 @@ fn data(items: &[PresenceMessage]) -> Vec<&str> {
 
 in_both_formats! {
     // UTS: rest/integration/RSP4/history-returns-events-0
-    async fn history_says_what_members_did(app) {
+    async fn history_has_the_actions_of_members(app) {
         let (realtime, channel) = member(&app, "test-client", "presence-history").await;
         channel.presence().enter().data("entered").await.unwrap();
         channel.presence().update().data("updated").await.unwrap();
@@ -219,7 +219,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: rest/integration/RSP4b3/history-limit-pagination-0
-    async fn history_of_members_comes_in_pages(app) {
+    async fn history_of_members_has_pages(app) {
         let (realtime, channel) = member(&app, "limit-client", "presence-limit").await;
         for n in 1..=5 {
             channel.presence().update().data(format!("update-{n}")).await.unwrap();

@@ -1,4 +1,4 @@
-//! What REST does about faults between it and the service.
+//! The reactions of the REST client to faults on the way to the service.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -109,9 +109,9 @@ async fn an_error_of_cloudfront_leads_to_a_fallback_host() {
 
 // UTS: rest/proxy/RSC15l/unreachable-endpoint-error-0
 #[tokio::test]
-async fn an_endpoint_that_is_not_there_is_an_error_with_a_code() {
+async fn an_unreachable_endpoint_is_an_error_with_a_code() {
     for scene in Scene::each().await {
-        // Free for a moment at least.
+        // The port is free at this moment.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
@@ -172,7 +172,7 @@ async fn a_refusal_does_not_lead_to_a_fallback_host() {
 // UTS: rest/proxy/RSL1k4/idempotent-retry-dedup-0
 // Spec: RSL1k4
 #[tokio::test]
-async fn a_publish_that_is_tried_again_is_published_once() {
+async fn a_retried_publish_is_published_once() {
     for scene in Scene::each().await {
         let publish = Rule::request().method("POST").path_contains("/channels/").times(1);
         scene.proxy.faults().add(publish.replace_response(unavailable()));

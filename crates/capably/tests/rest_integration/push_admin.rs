@@ -34,7 +34,7 @@ fn phone_of(id: &str, client_id: &str) -> DeviceDetails {
     DeviceDetails { client_id: Some(client_id.into()), ..phone(id, apns("token")) }
 }
 
-/// Status and code of what is refused.
+/// Status and code of a refused call.
 async fn refusal<T: std::fmt::Debug>(
     refused: impl Future<Output = capably::Result<T>>,
 ) -> (u16, u32) {
@@ -54,13 +54,13 @@ in_both_formats! {
 
 // UTS: rest/integration/RSH1a/push-publish-invalid-recipient-1
 in_both_formats! {
-    async fn refuses_to_push_to_nobody(app) {
+    async fn refuses_a_push_without_a_recipient(app) {
         let rest = app.rest();
         let admin = rest.push().admin();
         let payload = json!({"notification": {"title": "Test"}});
         let refused = refusal(admin.publish(json!({}), payload.clone())).await;
         assert_eq!(refused, (400, 40000));
-        // That was the client; the service does not take what is invalid either.
+        // The client refused these; the service refuses invalid ones, too.
         let pigeon = json!({"transportType": "pigeon"});
         assert_eq!(refusal(admin.publish(pigeon, payload)).await, (400, 40000));
         let nobody = json!({"recipient": {}, "notification": {"title": "Test"}});
@@ -71,7 +71,7 @@ in_both_formats! {
 
 // UTS: rest/integration/RSH1b3/save-and-get-device-0
 in_both_formats! {
-    async fn saves_a_device_and_gets_it(app) {
+    async fn saves_and_fetches_a_device(app) {
         let devices = app.rest().push().admin().device_registrations();
         let device = phone("test-device", apns("test-token"));
         let saved = devices.save(&device).await.unwrap();
@@ -101,7 +101,7 @@ in_both_formats! {
 
 // Spec: RSH1b3, RSH1c3
 in_both_formats! {
-    async fn what_cannot_be_saved_is_an_error(app) {
+    async fn an_invalid_device_is_an_error(app) {
         let admin = app.rest().push().admin();
         let devices = admin.device_registrations();
         let nowhere = phone("test-device", JsonObject::new());
@@ -179,7 +179,7 @@ in_both_formats! {
 
 // UTS: rest/integration/RSH1b4/remove-nonexistent-device-1
 in_both_formats! {
-    async fn removing_no_device_is_no_error(app) {
+    async fn removing_an_unknown_device_is_no_error(app) {
         let devices = app.rest().push().admin().device_registrations();
         devices.remove("nonexistent-device").await.unwrap();
         devices.remove_where(&PushFilter::new().client_id("nobody")).await.unwrap();
@@ -269,7 +269,7 @@ in_both_formats! {
 
 // UTS: rest/integration/RSH1c4/remove-nonexistent-subscription-1
 in_both_formats! {
-    async fn removing_no_subscription_is_no_error(app) {
+    async fn removing_an_unknown_subscription_is_no_error(app) {
         let subscriptions = app.rest().push().admin().channel_subscriptions();
         let channel = "pushenabled:nonexistent";
         let subscription = PushChannelSubscription::for_client(channel, "nonexistent-client");
@@ -295,7 +295,7 @@ in_both_formats! {
     }
 }
 
-/// What has been pushed to a channel, oldest first.
+/// The pushes to a channel, oldest first.
 async fn pushed(rest: &Rest, channel: &str) -> Vec<Value> {
     let history = rest.channels().get(channel).history().direction(Direction::Forwards);
     let page = history.await.unwrap();
@@ -308,7 +308,7 @@ async fn pushed(rest: &Rest, channel: &str) -> Vec<Value> {
 
 // Spec: RSH1, RSH1a, RSH1b, RSH1c
 in_both_formats! {
-    async fn what_is_pushed_reaches_a_channel(app) {
+    async fn a_push_is_published_to_a_channel(app) {
         let rest = app.rest();
         let admin = rest.push().admin();
         let address = |channel: &str| {
@@ -337,7 +337,7 @@ in_both_formats! {
         assert_eq!(pushed(&rest, "d1").await, [payload("2"), payload("3")]);
         assert_eq!(pushed(&rest, "d2").await, [payload("3"), payload("4")]);
 
-        // A device whose address leads nowhere is told to be failing, and why.
+        // A device with an unreachable address is marked as failing, with the reason.
         let mut lost = address("lost");
         lost.insert("ablyKey".to_owned(), json!("abcdef.key:secret"));
         admin.device_registrations().save(&phone("d3", lost)).await.unwrap();

@@ -1,4 +1,4 @@
-//! The program as a device that is pushed to (RSH7).
+//! The program as a push device (RSH7).
 
 use capably::{
     DeviceDetails, DeviceFormFactor, DevicePlatform, DevicePushDetails, PushChannelSubscription,

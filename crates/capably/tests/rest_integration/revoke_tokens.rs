@@ -48,7 +48,7 @@ fn assert_ended(change: &ConnectionStateChange) {
 
 in_both_formats! {
     // UTS: rest/integration/RSA17d/token-auth-revoke-rejected-0
-    async fn a_token_cannot_revoke(app) {
+    async fn a_client_with_a_token_cannot_revoke_tokens(app) {
         let token = jwt(app.key(4), 3600, json!({}));
         let rest = app.rest_with(|options| options.token(token));
         let revoke = rest.auth().revoke_tokens([RevocationTarget::client_id("anyone")]);
@@ -59,7 +59,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: rest/integration/RSA17e/issued-before-reauth-margin-0
-    async fn a_revocation_may_wait_and_spare_newer_tokens(app) {
+    async fn a_revocation_may_be_delayed_and_spare_newer_tokens(app) {
         let rest = app.rest_with(|options| options.key(app.key(4)));
         let time = rest.time().await.unwrap();
         let issued_before = time - 20 * 60 * 1000;
@@ -75,7 +75,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: rest/integration/RSA17c/mixed-success-failure-0
-    async fn a_target_that_cannot_be_fails_alone(app) {
+    async fn an_invalid_target_fails_alone(app) {
         let (rest, realtime) = clients(&app, "revoke-mixed-client").await;
         let mut changes = realtime.connection().changes();
         let targets = [

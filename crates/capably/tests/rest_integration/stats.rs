@@ -12,7 +12,7 @@ in_both_formats! {
         assert_eq!(rest.stats().await.unwrap().items(), [], "nobody has used it");
         rest.channels().get("any").publish("name", "data").await.unwrap();
         let page = rest.stats().await.unwrap();
-        // Of one minute, or of two when it was about to end.
+        // Statistics of one minute, or of two at its end.
         assert!(!page.items().is_empty());
         for minute in page.items() {
             assert!(minute.interval_time().is_some());
@@ -26,7 +26,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: rest/integration/RSC6/stats-with-parameters-1
     // Spec: RSC6b1, RSC6b2, RSC6b3, RSC6b4, TS12a, TS12c, TS12p, TS12r, TS12t
-    async fn statistics_are_asked_for_by_time_and_unit(app) {
+    async fn statistics_are_selected_by_time_and_unit(app) {
         let rest = app.rest();
         let fixtures: Vec<_> = (10..20)
             .map(|hour| {

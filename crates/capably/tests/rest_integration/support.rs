@@ -1,13 +1,13 @@
-//! The app, and what tests over REST do with it.
+//! The app of the tests, and helpers over REST.
 
 use capably::{CipherParams, Message, Rest, rest::RestChannel};
 
 pub(crate) use crate::app::{App, at, jwt, key_name, now, setup};
 
-/// The channel whose members the app is made with.
+/// The channel whose members are created with the app.
 pub(crate) const PRESENCE_FIXTURES: &str = "persisted:presence_fixtures";
 
-/// What the encrypted member of [`PRESENCE_FIXTURES`] is encrypted with.
+/// The cipher of the encrypted member of [`PRESENCE_FIXTURES`].
 pub(crate) fn fixture_cipher() -> CipherParams {
     CipherParams::from_base64(setup()["cipher"]["key"].as_str().unwrap()).unwrap()
 }

@@ -25,12 +25,12 @@ mod token_details;
 mod token_request;
 mod url;
 
-/// What the wall clock says in these tests.
+/// The time of the wall clock in these tests.
 const NOW: i64 = 1_700_000_000_000;
 const HOUR: i64 = 3_600_000;
 const AUTH_URL: &str = "https://auth.example.com/token";
 
-/// A token that is good for an hour.
+/// A token that is valid for an hour.
 fn good(token: impl Into<String>) -> TokenDetails {
     TokenDetails::new(token.into()).expires(NOW + HOUR)
 }
@@ -52,14 +52,14 @@ fn to_auth_server(request: &HttpRequest) -> bool {
     request.url.starts_with(AUTH_URL)
 }
 
-/// A service that accepts every token, and an auth server that answers like this.
+/// A service that accepts every token, and an auth server with this answer.
 fn auth_server(answer: Answer) -> ScriptedHttp {
     ScriptedHttp::new(move |request, _| {
         if to_auth_server(request) { answer.clone() } else { respond(200, json!([])) }
     })
 }
 
-/// A service that gives this for every token request, and accepts every token.
+/// A service that returns this for every token request, and accepts every token.
 fn giving(details: Value) -> ScriptedHttp {
     ScriptedHttp::new(move |request, _| {
         if request.url.contains("/requestToken") {
@@ -80,8 +80,7 @@ fn telling_time() -> ScriptedHttp {
 
 type Asked = Arc<Mutex<Vec<TokenParams>>>;
 
-/// Options with a callback that makes tokens out of how often it was called, from 1, and what it was
-/// called with.
+/// Options with a callback that makes a token from the number of the call, from 1, and the token parameters.
 fn with_callback(
     give: impl Fn(usize) -> TokenDetails + Send + Sync + 'static,
 ) -> (ClientOptions, Asked) {
@@ -99,7 +98,7 @@ fn with_callback(
     (options, asked)
 }
 
-/// Options with a callback that gives `token-1`, `token-2` and so on.
+/// Options with a callback that returns `token-1`, `token-2` and so on.
 fn numbered() -> (ClientOptions, Asked) {
     with_callback(|count| good(format!("token-{count}")))
 }
@@ -187,7 +186,7 @@ async fn a_key_goes_without_tls_to_a_server_on_this_machine() {
 
 // UTS: rest/unit/RSC1b/no-auth-method-error-0
 #[test]
-fn without_credentials_there_is_no_client() {
+fn a_client_needs_credentials() {
     let error = Rest::new(ClientOptions::default()).unwrap_err();
     assert_eq!(error.code().0, 40106);
     assert!(error.remediation().is_some());

@@ -33,7 +33,7 @@ fn codes(error: &Error) -> (u32, Option<u16>) {
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_read_is_an_error() {
+async fn an_unreadable_body_is_an_error() {
     for (options, kind) in
         both_formats().into_iter().zip(["application/x-msgpack", "application/json"])
     {
@@ -81,7 +81,7 @@ async fn an_error_may_stand_in_the_headers_alone() {
 }
 
 #[tokio::test]
-async fn an_error_that_says_little_is_completed() {
+async fn an_incomplete_error_is_completed() {
     let error = failure(respond(404, json!({"error": {"message": "gone"}}))).await;
     assert_eq!(codes(&error), (40400, Some(404)));
     assert_eq!(error.message(), "gone");
@@ -98,7 +98,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_hangs_costs_the_request_timeout() {
+async fn a_hanging_service_fails_the_request_at_its_timeout() {
     let start = tokio::time::Instant::now();
     let error = failure(Answer::Hang).await;
     assert_eq!(codes(&error), (50003, Some(500)));
@@ -128,8 +128,8 @@ fn rest(port: u16) -> Rest {
     Rest::new(options.endpoint("127.0.0.1").tls(false).port(port)).unwrap()
 }
 
-/// A server that reads each request's head and then does this with the socket; with it, how many
-/// connections it accepted.
+/// A server that reads the head of each request and then runs this with the socket, and the number of accepted
+/// connections.
 async fn serve<F>(answer: impl Fn(TcpStream) -> F + Send + 'static) -> (u16, Arc<AtomicUsize>)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -160,7 +160,7 @@ async fn read_head(socket: &mut TcpStream) -> Option<String> {
 async fn answered(bytes: &'static [u8]) -> Error {
     let (port, _) = serve(move |mut socket| async move {
         if read_head(&mut socket).await.is_some() {
-            // The client may have seen enough before all is written.
+            // The client may close before all bytes are written.
             let _ = socket.write_all(bytes).await;
         }
     })
@@ -169,7 +169,7 @@ async fn answered(bytes: &'static [u8]) -> Error {
 }
 
 #[tokio::test]
-async fn a_port_where_nothing_listens_is_a_clear_error() {
+async fn a_port_without_a_listener_is_a_clear_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
@@ -199,7 +199,7 @@ async fn an_answer_that_is_not_http_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_body_without_end_is_an_error() {
+async fn an_endless_body_is_an_error() {
     let (port, _) = serve(|mut socket| async move {
         if read_head(&mut socket).await.is_some() {
             let _ = socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
@@ -227,7 +227,7 @@ async fn tls_to_a_server_without_it_is_an_error() {
 }
 
 #[tokio::test]
-async fn requests_one_after_the_other_share_a_connection() {
+async fn successive_requests_share_a_connection() {
     let (port, accepted) = serve(|mut socket| async move {
         while read_head(&mut socket).await.is_some() {
             let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 3\r\n\r\n[7]";
@@ -244,7 +244,7 @@ async fn requests_one_after_the_other_share_a_connection() {
 
 // UTS: rest/unit/RSC15j/host-header-matches-request-0
 #[tokio::test]
-async fn the_host_header_is_that_of_the_host_asked() {
+async fn the_host_header_names_the_requested_host() {
     let (sender, mut heads) = tokio::sync::mpsc::unbounded_channel();
     let (port, _) = serve(move |mut socket| {
         let sender = sender.clone();

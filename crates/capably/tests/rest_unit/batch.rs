@@ -110,7 +110,7 @@ async fn several_batches_are_one_request() {
 // UTS: rest/unit/BPR2c/serials-null-conflated-0
 // Spec: BPR1, BPR2, BPR2a, BPR2b, BPR2c
 #[tokio::test]
-async fn a_success_says_what_was_published() {
+async fn a_success_has_the_published_serials() {
     let outcome = json!({
         "channel": "a", "messageId": "unique-id-prefix", "serials": ["serial1", null, "serial3"],
     });
@@ -258,7 +258,7 @@ async fn each_batch_has_ids_of_its_own() {
 // UTS: rest/unit/RSC22d/explicit-ids-preserved-0
 // UTS: rest/unit/RSC22d/ids-not-generated-disabled-0
 #[tokio::test]
-async fn ids_are_left_as_they_are() {
+async fn given_ids_are_kept() {
     let http = ScriptedHttp::always(respond(201, envelope(&[published("a")])));
     let own = Message { id: Some("explicit".into()), ..Message::new("a", "1") };
     let enabled = http.rest_with(ClientOptions::new(KEY).idempotent_rest_publishing(true));
@@ -273,7 +273,7 @@ async fn ids_are_left_as_they_are() {
 // UTS: rest/unit/RSC22/empty-channels-rejected-0
 // UTS: rest/unit/RSC22/empty-messages-rejected-0
 #[tokio::test]
-async fn refuses_what_is_empty() {
+async fn an_empty_batch_is_refused() {
     let http = ScriptedHttp::always(respond(201, json!([])));
     let rest = http.rest();
     let errors = [
@@ -339,7 +339,7 @@ fn members() -> Value {
 // UTS: rest/unit/RSC24/special-chars-comma-joined-0
 // UTS: rest/unit/RSC24/uses-configured-auth-0
 #[tokio::test]
-async fn asks_for_the_presence_of_several_channels() {
+async fn presence_of_several_channels_is_one_request() {
     let http = ScriptedHttp::always(respond(200, envelope(&[])));
     let rest = http.rest();
     rest.batch_presence(["channel-a", "channel-b"]).await.unwrap();
@@ -382,7 +382,7 @@ async fn counts_successes_and_failures() {
 // UTS: rest/unit/RSC24/mixed-success-failure-results-0
 // Spec: BGR1, BGR2, BGR2a, BGR2b, BGF1, BGF2, BGF2a, BGF2b
 #[tokio::test]
-async fn says_who_is_present_where() {
+async fn the_presence_result_has_the_members_of_each_channel() {
     let results = [
         json!({"channel": "my-channel", "presence": members()}),
         json!({"channel": "empty-channel", "presence": []}),

@@ -22,7 +22,7 @@ fn get_creates_a_channel() {
 
 // UTS: rest/unit/RSN2/check-channel-exists-0
 #[test]
-fn knows_which_channels_exist() {
+fn exists_reports_known_channels() {
     let rest = rest();
     assert!(!rest.channels().exists("test-RSN2"));
     let _ = rest.channels().get("test-RSN2");
@@ -32,7 +32,7 @@ fn knows_which_channels_exist() {
 
 // UTS: rest/unit/RSN2/iterate-channels-1
 #[test]
-fn lists_the_channels_there_are() {
+fn iter_lists_the_existing_channels() {
     let rest = rest();
     for name in ["test-RSN2-a", "test-RSN2-b", "test-RSN2-c"] {
         let _ = rest.channels().get(name);
@@ -40,7 +40,7 @@ fn lists_the_channels_there_are() {
     assert_eq!(rest.channels().names(), ["test-RSN2-a", "test-RSN2-b", "test-RSN2-c"]);
 }
 
-/// What a channel publishes shows whether it encrypts: options that one handle sets and another obeys.
+/// The published body shows whether the channel encrypts: options set by one handle apply to another.
 async fn encrypts(http: &ScriptedHttp, channel: &capably::rest::RestChannel) -> bool {
     channel.publish("e", "d").await.unwrap();
     let requests = http.requests();
@@ -54,7 +54,7 @@ fn cipher() -> ChannelOptions {
 
 // UTS: rest/unit/RSN3a/get-returns-existing-channel-1
 #[tokio::test]
-async fn get_returns_the_channel_there_is() {
+async fn get_returns_the_existing_channel() {
     let http = ScriptedHttp::always(respond(201, json!({"serials": ["s"]})));
     let rest = http.rest();
     let first = rest.channels().get("test-RSN3a-existing");

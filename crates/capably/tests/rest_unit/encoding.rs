@@ -5,7 +5,7 @@ use capably::{
     http::{HttpMethod, HttpRequest, HttpResponse},
     rest::ChannelOptions,
 };
-use capably_protocol::{Format, Limits, codec};
+use capably_protocol::{Format, Limits, codec, fixtures};
 use serde_json::{Value, json};
 
 use crate::{
@@ -17,7 +17,7 @@ fn accepting() -> ScriptedHttp {
     ScriptedHttp::always(respond(201, json!({"serials": ["s1"]})))
 }
 
-/// What a payload looks like in JSON: data and encoding.
+/// The JSON form of a payload: data and encoding.
 async fn published(data: impl Into<Data>) -> (Value, Value) {
     let http = accepting();
     let rest = http.rest_with(ClientOptions::new(KEY).use_binary_protocol(false));
@@ -26,7 +26,7 @@ async fn published(data: impl Into<Data>) -> (Value, Value) {
     (message["data"].clone(), message["encoding"].clone())
 }
 
-/// What a client in each format makes of a payload.
+/// The payload as a client of each format reads it.
 async fn received(data: &str, encoding: &str) -> (Data, Option<String>) {
     let mut results = Vec::new();
     for options in both_formats() {
@@ -42,13 +42,13 @@ async fn received(data: &str, encoding: &str) -> (Data, Option<String>) {
 
 // UTS: rest/unit/RSL4a/string-data-no-encoding-0
 #[tokio::test]
-async fn text_goes_as_it_is() {
+async fn text_is_sent_unchanged() {
     assert_eq!(published("plain string data").await, (json!("plain string data"), Value::Null));
 }
 
 // UTS: rest/unit/RSL4b/json-object-encoding-0
 #[tokio::test]
-async fn an_object_goes_as_json_text() {
+async fn an_object_is_sent_as_json_text() {
     let object = json!({"key": "value", "nested": {"a": 1}});
     let (data, encoding) = published(object.clone()).await;
     assert_eq!(encoding, "json");
@@ -58,13 +58,13 @@ async fn an_object_goes_as_json_text() {
 
 // UTS: rest/unit/RSL4c/binary-base64-json-protocol-0
 #[tokio::test]
-async fn bytes_go_as_base64_in_json() {
+async fn bytes_are_sent_as_base64_in_json() {
     assert_eq!(published(vec![0, 1, 2, 3, 4]).await, (json!("AAECAwQ="), json!("base64")));
 }
 
 // UTS: rest/unit/RSL4c/binary-direct-msgpack-protocol-1
 #[tokio::test]
-async fn bytes_go_as_bytes_in_msgpack() {
+async fn bytes_are_sent_as_bytes_in_msgpack() {
     let http = accepting();
     http.rest().channels().get("test").publish("event", vec![0, 1, 2, 255]).await.unwrap();
     let body = http.request().bytes().clone();
@@ -76,7 +76,7 @@ async fn bytes_go_as_bytes_in_msgpack() {
 // UTS: rest/unit/RSL4d/array-json-encoding-0
 // UTS: rest/unit/RSL4/empty-array-json-encoding-5
 #[tokio::test]
-async fn an_array_goes_as_json_text() {
+async fn an_array_is_sent_as_json_text() {
     assert_eq!(published(json!([1, 2, "three"])).await, (json!("[1,2,\"three\"]"), json!("json")));
     assert_eq!(published(json!([])).await, (json!("[]"), json!("json")));
     assert_eq!(published(json!({})).await, (json!("{}"), json!("json")));
@@ -85,7 +85,7 @@ async fn an_array_goes_as_json_text() {
 // UTS: rest/unit/RSL4/null-data-no-encoding-1
 // UTS: rest/unit/RSL4/empty-string-no-encoding-4
 #[tokio::test]
-async fn nothing_stays_nothing_and_empty_text_empty() {
+async fn an_absent_payload_stays_absent_and_empty_text_empty() {
     assert_eq!(published(()).await, (Value::Null, Value::Null));
     assert_eq!(published("").await, (json!(""), Value::Null));
 }
@@ -105,9 +105,8 @@ async fn numbers_and_booleans_are_refused() {
 // UTS: rest/unit/RSL4/encoding-fixtures-ably-common-0
 // Spec: RSL6a1, RSL4c1, RSL4c2, RSL4c3, RSL4d1, RSL4d2, RSL4d3
 #[tokio::test]
-async fn shared_fixtures_are_published_and_read_as_everywhere() {
-    let fixtures = include_str!("../../../capably-protocol/tests/fixtures/messages-encoding.json");
-    let fixtures: Value = serde_json::from_str(fixtures).unwrap();
+async fn the_shared_fixtures_are_published_and_read() {
+    let fixtures: Value = serde_json::from_str(fixtures::MESSAGES).unwrap();
     let fixtures = fixtures["messages"].as_array().unwrap();
     assert_eq!(fixtures.len(), 5);
     for fixture in fixtures {
@@ -142,7 +141,7 @@ async fn shared_fixtures_are_published_and_read_as_everywhere() {
                 assert_eq!(same(&body[0]), same(fixture));
             }
         }
-        // What is read by JSON's rules is the same whoever wrote it.
+        // JSON compares equal whatever encoder wrote it.
         let body = json!([{"data": fixture["data"], "encoding": fixture["encoding"]}]).to_string();
         let body = HttpResponse::new(200, body).with_header("Content-Type", "application/json");
         let page = ScriptedHttp::always(Answer::Raw(body)).rest();
@@ -151,7 +150,7 @@ async fn shared_fixtures_are_published_and_read_as_everywhere() {
     }
 }
 
-/// The payload on the wire: of JSON text, what it says.
+/// The payload on the wire; JSON text as its value.
 fn same(message: &Value) -> Value {
     match &message["encoding"] {
         Value::String(encoding) if encoding == "json" => {
@@ -189,7 +188,7 @@ async fn utf8_in_base64_becomes_text() {
 
 // UTS: rest/unit/RSL6/complex-chained-encoding-3
 #[tokio::test]
-async fn steps_are_undone_from_the_last_to_the_first() {
+async fn encoding_steps_are_undone_from_the_last_to_the_first() {
     let expected = Data::Json(json!({"status": "active", "count": 5}));
     let data = "eyJzdGF0dXMiOiJhY3RpdmUiLCJjb3VudCI6NX0=";
     assert_eq!(received(data, "json/utf-8/base64").await, (expected, None));
@@ -197,7 +196,7 @@ async fn steps_are_undone_from_the_last_to_the_first() {
 
 // UTS: rest/unit/RSL6b/unrecognized-encoding-preserved-0
 #[tokio::test]
-async fn an_unknown_step_is_left_in_the_encoding() {
+async fn an_unknown_step_stays_in_the_encoding() {
     let (data, encoding) = received("SGVsbG8=", "custom-encryption/base64").await;
     assert_eq!(data, Data::from(b"Hello".to_vec()));
     assert_eq!(encoding.as_deref(), Some("custom-encryption"));
@@ -222,7 +221,7 @@ async fn msgpack_keeps_bytes_and_text_apart() {
 
 // Spec: RSL5, RSL5a, RSL5b, TB3
 #[tokio::test]
-async fn what_a_cipher_encrypts_it_decrypts() {
+async fn an_encrypted_payload_is_decrypted_to_the_original() {
     for (key, cipher) in [(&[7; 16][..], "cipher+aes-128-cbc"), (&[7; 32], "cipher+aes-256-cbc")] {
         encrypts_and_decrypts(key, cipher).await;
     }
@@ -230,7 +229,7 @@ async fn what_a_cipher_encrypts_it_decrypts() {
 
 async fn encrypts_and_decrypts(key: &[u8], cipher: &str) {
     for options in both_formats() {
-        // A service that keeps what is published and gives it back.
+        // A service that stores published messages and returns them.
         let http = ScriptedHttp::new({
             let stored = std::sync::Mutex::new(HttpResponse::new(200, ""));
             move |request, _| {

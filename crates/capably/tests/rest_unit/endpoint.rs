@@ -1,4 +1,4 @@
-//! Where requests go (REC, RSC25).
+//! The hosts of requests (REC, RSC25).
 
 use capably::ClientOptions;
 use serde_json::json;

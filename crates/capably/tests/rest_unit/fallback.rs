@@ -27,7 +27,7 @@ fn letters(pattern: &str) -> Vec<String> {
     ["a", "b", "c", "d", "e"].map(|letter| pattern.replace('*', letter)).to_vec()
 }
 
-/// The error when every host fails, and the hosts that were asked.
+/// The error when every host fails, and the requested hosts.
 async fn all_fail(options: ClientOptions) -> (Error, Vec<String>) {
     let http = ScriptedHttp::always(failing(500));
     let error = http.rest_with(options).time().await.unwrap_err();
@@ -36,7 +36,7 @@ async fn all_fail(options: ClientOptions) -> (Error, Vec<String>) {
 
 // UTS: rest/unit/RSC15m/no-fallback-empty-hosts-0
 #[tokio::test]
-async fn without_fallback_hosts_the_first_failure_counts() {
+async fn without_fallback_hosts_the_first_failure_is_returned() {
     let (error, hosts) = all_fail(ClientOptions::new(KEY).fallback_hosts([""; 0])).await;
     assert_eq!((error.code().0, error.status()), (50000, Some(500)));
     assert_eq!(hosts, ["main.realtime.ably.net"]);
@@ -57,7 +57,7 @@ async fn fallbacks_are_tried_in_random_order() {
         assert_eq!(hosts.iter().collect::<HashSet<_>>().len(), 3, "each once: {hosts:?}");
         orders.insert(hosts);
     }
-    // Of 60 orders, 50 draws give at least 5 with all but certainty.
+    // 50 draws of 60 orders give at least 5 distinct ones almost certainly.
     assert!(orders.len() >= 5, "{orders:?}");
 }
 
@@ -88,7 +88,7 @@ async fn failures_of_the_service_go_to_another_host() {
 
 // UTS: rest/unit/RSC15l/http-4xx-no-fallback-5
 #[tokio::test]
-async fn failures_of_the_request_do_not() {
+async fn refusals_go_to_no_other_host() {
     for status in [400, 401, 404, 429, 505] {
         let http = ScriptedHttp::always(failing(status));
         let error = http.rest().time().await.unwrap_err();
@@ -116,7 +116,7 @@ async fn a_failure_of_cloudfront_goes_to_another_host() {
 // UTS: rest/unit/RSC15l/connection-timeout-fallback-2
 // Spec: RSC15l1
 #[tokio::test]
-async fn a_host_that_cannot_be_reached_gives_way_to_another() {
+async fn an_unreachable_host_leads_to_another() {
     for kind in [HttpErrorKind::Connect, HttpErrorKind::Timeout, HttpErrorKind::Interrupted] {
         let http = ScriptedHttp::sequence([Answer::Fail(kind), time()]);
         assert_eq!(http.rest().time().await.unwrap(), 1_234_567_890_000, "{kind:?}");
@@ -182,7 +182,7 @@ async fn a_publish_keeps_its_id() {
 
 // UTS: rest/unit/RSC15f/successful-fallback-cached-0
 #[tokio::test]
-async fn a_fallback_that_works_is_preferred() {
+async fn a_working_fallback_is_preferred() {
     let http = ScriptedHttp::sequence([failing(500), time()]);
     let rest = http.rest();
     rest.time().await.unwrap();
@@ -213,7 +213,7 @@ async fn the_preference_ends_with_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_preference_may_last_for_good() {
+async fn the_preference_may_be_permanent() {
     let http = ScriptedHttp::sequence([failing(500), time()]);
     let rest = http.rest_with(ClientOptions::new(KEY).fallback_retry_timeout(Duration::MAX));
     rest.time().await.unwrap();
@@ -268,7 +268,7 @@ async fn a_late_answer_does_not_renew_the_preference() {
 // UTS: rest/unit/REC2a2/custom-fallback-hosts-0
 // Spec: REC2a
 #[tokio::test]
-async fn given_fallback_hosts_replace_the_implied_ones() {
+async fn fallback_hosts_of_the_options_replace_the_default_ones() {
     let given = ["fb1.example.com", "fb2.example.com", "fb3.example.com"];
     let (_, mut hosts) = all_fail(ClientOptions::new(KEY).fallback_hosts(given)).await;
     assert_eq!(hosts.remove(0), "main.realtime.ably.net");
@@ -305,7 +305,7 @@ async fn a_routing_policy_has_its_fallbacks() {
 }
 
 #[tokio::test]
-async fn pages_go_on_at_the_host_that_works() {
+async fn further_pages_use_the_working_host() {
     let page = |link: &str| respond(200, json!([])).link(format!("<{link}>; rel=\"next\""));
     let http = ScriptedHttp::new(move |request, index| match index {
         0 => failing(500),

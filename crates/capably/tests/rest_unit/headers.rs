@@ -1,4 +1,4 @@
-//! What every request carries, and how replies are read (RSC7, RSC8, RSC13).
+//! The headers of every request, and the reading of replies (RSC7, RSC8, RSC13).
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn time() -> Answer {
 // UTS: rest/unit/RSC7e/ably-version-header-0
 // Spec: CSV2, CSV2a, CSV2b, CSV2c, CSV2d
 #[tokio::test]
-async fn names_the_protocol_version() {
+async fn the_version_header_names_the_protocol_version() {
     let http = ScriptedHttp::always(time());
     http.rest().time().await.unwrap();
     assert_eq!(http.request().header("X-Ably-Version"), Some("6"));
@@ -28,7 +28,7 @@ async fn names_the_protocol_version() {
 // UTS: rest/unit/RSC7d/ably-agent-header-format-0
 // Spec: RSC7d1, RSC7d2, RSC7d4, RSC7d6, RSC7d6a
 #[tokio::test]
-async fn names_the_library_and_the_sdks_built_upon_it() {
+async fn the_agent_header_names_the_library_and_its_wrappers() {
     let http = ScriptedHttp::always(time());
     http.rest_with(ClientOptions::new(KEY).agent("wrapper", Some("1.2.3"))).time().await.unwrap();
     let request = http.request();
@@ -43,7 +43,7 @@ async fn names_the_library_and_the_sdks_built_upon_it() {
 // UTS: rest/unit/RSC7c/request-id-included-0
 // Spec: TO3p
 #[tokio::test]
-async fn adds_request_ids_when_asked() {
+async fn request_ids_are_added_by_the_option() {
     let http = ScriptedHttp::sequence([time(), respond(404, json!({}))]);
     let rest = http.rest_with(ClientOptions::new(KEY).add_request_ids(true));
     rest.time().await.unwrap();
@@ -60,7 +60,7 @@ async fn adds_request_ids_when_asked() {
 }
 
 #[tokio::test]
-async fn adds_no_request_ids_unasked() {
+async fn request_ids_are_absent_by_default() {
     let http = ScriptedHttp::always(time());
     http.rest().time().await.unwrap();
     assert_eq!(http.request().param("request_id"), None);
@@ -72,7 +72,7 @@ async fn adds_no_request_ids_unasked() {
 // UTS: rest/unit/RSL4/msgpack-protocol-content-type-3
 // Spec: RSC8b, TO3f
 #[tokio::test]
-async fn asks_and_sends_in_the_chosen_format() {
+async fn requests_use_the_chosen_format() {
     let expected = ["application/x-msgpack", "application/json"];
     for (options, expected) in both_formats().into_iter().zip(expected) {
         let http = ScriptedHttp::sequence([respond(201, json!({"serials": ["s1"]})), time()]);
@@ -89,7 +89,7 @@ async fn asks_and_sends_in_the_chosen_format() {
 
 // UTS: rest/unit/RSC8d/mismatched-response-content-type-0
 #[tokio::test]
-async fn reads_a_reply_in_the_format_it_says_it_has() {
+async fn a_reply_is_read_in_the_format_of_its_content_type() {
     let time = json!([1_234_567_890_000_i64]);
     for (options, other) in both_formats().into_iter().zip([Format::Json, Format::MsgPack]) {
         let http = ScriptedHttp::always(Answer::Raw(encoded(other, 200, &time)));
@@ -108,7 +108,7 @@ async fn a_content_type_may_have_parameters_or_be_absent() {
         let http = ScriptedHttp::always(Answer::Raw(response));
         assert_eq!(http.rest_with(json.clone()).time().await.unwrap(), 5);
     }
-    // It is then what was asked for.
+    // The reply then has the requested format.
     let http = ScriptedHttp::always(Answer::Raw(HttpResponse::new(200, &b"\x91\x05"[..])));
     assert_eq!(http.rest().time().await.unwrap(), 5);
 }
@@ -149,7 +149,7 @@ async fn a_reply_of_another_type_is_an_error() {
 }
 
 #[tokio::test]
-async fn an_error_shows_at_most_512_bytes_of_a_body_it_cannot_read() {
+async fn an_error_quotes_at_most_512_bytes_of_an_unreadable_body() {
     let response =
         HttpResponse::new(403, vec![b'a'; 2000]).with_header("Content-Type", "text/plain");
     let http = ScriptedHttp::always(Answer::Raw(response));

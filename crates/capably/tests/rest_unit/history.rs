@@ -96,7 +96,7 @@ async fn sends_a_range_of_time() {
 }
 
 #[tokio::test]
-async fn refuses_parameters_that_cannot_be() {
+async fn refuses_invalid_parameters() {
     let http = empty();
     let channel = http.rest().channels().get("test");
     for history in [

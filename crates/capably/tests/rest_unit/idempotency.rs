@@ -56,7 +56,7 @@ async fn each_publish_has_its_own_base() {
 
 // UTS: rest/unit/RSL1k3/no-id-when-disabled-1
 #[tokio::test]
-async fn there_are_no_ids_when_they_are_turned_off() {
+async fn idempotent_ids_can_be_turned_off() {
     let http = accepting();
     let rest = http.rest_with(ClientOptions::new(KEY).idempotent_rest_publishing(false));
     rest.channels().get("test-RSL1k3").publish("event", "data").await.unwrap();
@@ -65,7 +65,7 @@ async fn there_are_no_ids_when_they_are_turned_off() {
 
 // UTS: rest/unit/RSL1k/client-id-preserved-0
 #[tokio::test]
-async fn an_id_that_is_given_stays() {
+async fn a_given_id_is_kept() {
     let http = accepting();
     let channel = http.rest().channels().get("test-RSL1k");
     channel.publish("event", "data").id("my-custom-id").await.unwrap();
@@ -73,7 +73,7 @@ async fn an_id_that_is_given_stays() {
 }
 
 #[tokio::test]
-async fn one_id_for_several_messages_is_the_base_of_theirs() {
+async fn one_id_for_several_messages_is_their_base() {
     let http = accepting();
     let messages = ["event1", "event2"].map(|name| Message::new(name, "data"));
     http.rest().channels().get("test").publish_messages(messages).id("x").await.unwrap();
@@ -81,7 +81,7 @@ async fn one_id_for_several_messages_is_the_base_of_theirs() {
 }
 
 #[tokio::test]
-async fn an_empty_id_is_none() {
+async fn an_empty_id_counts_as_absent() {
     let http = accepting();
     let channel = http.rest().channels().get("test");
     channel.publish("event", "data").id("").await.unwrap();
@@ -94,7 +94,7 @@ async fn an_empty_id_is_none() {
 /// RSL1k3. The UTS test `rest/unit/RSL1k/mixed-ids-in-batch-1` expects an id for the message without
 /// one; the specification says that ids, present or absent, are preserved.
 #[tokio::test]
-async fn one_id_that_is_given_keeps_the_rest_as_they_are() {
+async fn one_given_id_leaves_the_other_messages_without_ids() {
     let http = accepting();
     let with_id =
         |id: &'static str| Message { id: Some(id.into()), ..Message::new("event", "data") };

@@ -1,5 +1,4 @@
-//! Logging (RSC2 to RSC4, TI5). The log is `tracing`'s: who installs a subscriber says what is kept, and
-//! handles it.
+//! Logging (RSC2 to RSC4, TI5). The log is that of `tracing`: the installed subscriber selects and handles events.
 
 use capably::{ClientOptions, http::HttpResponse};
 use serde_json::json;
@@ -13,7 +12,7 @@ use crate::{
     },
 };
 
-/// What a log of this level is told of asking for the time.
+/// The events at this level of a request for the time.
 async fn said(level: Level) -> Vec<Said> {
     let log = Log::new(level);
     let _guard = tracing::subscriber::set_default(log.clone());
@@ -25,7 +24,7 @@ async fn said(level: Level) -> Vec<Said> {
 // UTS: rest/unit/TO3b/log-level-changeable-0
 // Spec: RSC3
 #[tokio::test]
-async fn the_level_decides_what_is_said() {
+async fn the_level_decides_which_events_are_logged() {
     let all = said(Level::TRACE).await;
     assert!(all.iter().any(|said| said.level == Some(Level::INFO)), "{all:?}");
     let mut debug = all.iter().filter(|said| said.level == Some(Level::DEBUG));
@@ -41,14 +40,14 @@ async fn the_level_decides_what_is_said() {
 // UTS: rest/unit/TO3c/custom-handler-structured-events-0
 // Spec: RSC4
 #[tokio::test]
-async fn a_handler_gets_what_is_said_with_its_context() {
+async fn a_handler_receives_events_with_their_context() {
     let said = said(Level::INFO).await;
     assert!(said.iter().any(|said| !said.context.is_empty()), "{said:?}");
 }
 
 // UTS: rest/unit/TO3c2/context-contains-expected-keys-0
 #[tokio::test]
-async fn a_request_is_said_with_method_host_and_path() {
+async fn a_request_is_logged_with_method_host_and_path() {
     let said = said(Level::DEBUG).await;
     let request = said.iter().find(|said| said.message.contains("HTTP request")).unwrap();
     assert_eq!(request.level, Some(Level::DEBUG));
@@ -57,7 +56,7 @@ async fn a_request_is_said_with_method_host_and_path() {
     assert_eq!(request.context["path"], "\"/time\"");
 }
 
-/// Does what is logged at every level, in an application that has installed no log.
+/// Makes requests with events of every level, in an application without a subscriber.
 #[tokio::test]
 async fn a_client_without_a_log() {
     let time = respond(200, json!([1_704_067_200_000_i64]));
@@ -68,10 +67,10 @@ async fn a_client_without_a_log() {
 
 // UTS: rest/unit/RSC2b/log-level-none-suppresses-all-0
 #[tokio::test]
-async fn without_a_log_nothing_is_said() {
-    // The same requests have something to say.
+async fn without_a_log_no_event_is_emitted() {
+    // The same requests emit events.
     assert!(!said(Level::TRACE).await.is_empty());
-    // Only a process of its own has an output that nobody else writes to.
+    // Only a separate process has an output that no other test writes to.
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "logging::a_client_without_a_log", "--nocapture", "--test-threads=1"])
         .env("RUST_LOG", "trace")
@@ -89,7 +88,7 @@ async fn without_a_log_nothing_is_said() {
 
 // Spec: TI5, RSC7c
 #[tokio::test]
-async fn an_error_is_said_with_its_request_and_where_to_read_about_it() {
+async fn an_error_is_logged_with_its_request_and_its_help_link() {
     let elsewhere = "https://example.com/why";
     for (body, see) in [
         (json!({"code": 40400, "message": "gone"}), "See https://help.ably.io/error/40400"),
@@ -120,7 +119,7 @@ async fn an_error_is_said_with_its_request_and_where_to_read_about_it() {
 }
 
 #[tokio::test]
-async fn no_secret_is_said() {
+async fn the_log_contains_no_secret() {
     let log = Log::new(Level::TRACE);
     let _guard = tracing::subscriber::set_default(log.clone());
     let unauthorized = HttpResponse::new(401, "{\"error\":{\"code\":40142,\"statusCode\":401}}")

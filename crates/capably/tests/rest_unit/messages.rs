@@ -70,7 +70,7 @@ async fn the_serial_is_one_segment_of_the_path() {
 // UTS: rest/unit/RSL11a/missing-serial-error-0
 // UTS: rest/unit/RSL15a/serial-required-throws-error-0
 #[tokio::test]
-async fn a_message_is_named_by_its_serial() {
+async fn a_message_is_identified_by_its_serial() {
     let http = changed();
     let channel = http.rest().channels().get("test");
     let none = Message::new("x", "y");
@@ -89,7 +89,7 @@ async fn a_message_is_named_by_its_serial() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_not_there_is_an_error() {
+async fn an_unknown_message_is_an_error() {
     let body = json!({"error": {"code": 40400, "statusCode": 404, "message": "no such message"}});
     let http = ScriptedHttp::sequence([respond(404, body), respond(200, json!([]))]);
     let channel = http.rest().channels().get("test");
@@ -190,7 +190,7 @@ async fn changes_a_message() {
 
 // Spec: RSL15b7
 #[tokio::test]
-async fn the_version_of_a_message_received_is_not_that_of_its_change() {
+async fn the_version_of_a_received_message_is_not_sent_with_its_change() {
     for options in both_formats() {
         let http = changed();
         let version = MessageVersion { serial: Some("v1".into()), ..MessageVersion::default() };
@@ -203,7 +203,7 @@ async fn the_version_of_a_message_received_is_not_that_of_its_change() {
 
 // UTS: rest/unit/RSL15b7/version-set-with-operation-0
 #[tokio::test]
-async fn says_who_changed_it_and_why() {
+async fn a_change_has_client_description_and_metadata() {
     for options in both_formats() {
         let http = changed();
         let operation = MessageOperation {
@@ -285,7 +285,7 @@ async fn a_change_that_is_refused_is_an_error() {
 
 // UTS: rest/unit/MOP2a/message-operation-fields-0
 #[test]
-fn an_operation_leaves_out_what_it_does_not_say() {
+fn an_operation_omits_absent_fields() {
     let full = MessageOperation {
         client_id: Some("user-1".into()),
         description: Some("edit description".into()),

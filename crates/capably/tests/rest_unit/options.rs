@@ -1,4 +1,4 @@
-//! Options that do not go together (TO, RSC1b).
+//! Options that contradict each other (TO, RSC1b).
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::support::scripted_http::{KEY, ScriptedHttp, respond};
 
-// Its second case is about `restHost`, which there is none of; an option in conflict with another stands in
-// its place.
+// The second case of the UTS test is about `restHost`, which this SDK does not have; another pair of conflicting
+// options replaces it.
 // UTS: rest/unit/TO/conflicting-options-validation-1
 #[test]
 fn options_that_contradict_each_other_are_refused() {
@@ -28,7 +28,7 @@ fn options_that_contradict_each_other_are_refused() {
     assert!(error.message().contains("key") && error.message().contains("token"), "{error}");
 }
 
-/// Every time and size of a REST client, with its least and its largest value.
+/// The least and the largest value of every duration and size of a REST client.
 #[tokio::test(start_paused = true)]
 async fn no_time_or_size_is_too_small_or_too_large() {
     let times = [Duration::ZERO, Duration::from_nanos(1), Duration::from_millis(1), Duration::MAX];
@@ -44,7 +44,7 @@ async fn no_time_or_size_is_too_small_or_too_large() {
                     .http_max_retry_count(count)
                     .max_message_size(count.max(1))
                     .max_frame_size(count.max(1));
-                // Every host is out of order: one after the other is asked, and then it ends.
+                // Every host fails: the client requests one after the other, and then returns the error.
                 let http = ScriptedHttp::always(respond(503, json!({})));
                 let error = http.rest_with(options.clone()).time().await.unwrap_err();
                 assert_eq!(error.status(), Some(503), "{time:?} {count} {error}");

@@ -36,7 +36,7 @@ async fn a_page_has_items() {
 // UTS: rest/unit/TG2/has-next-is-last-0
 // Spec: TG6, TG7
 #[tokio::test]
-async fn a_page_knows_whether_it_is_the_last() {
+async fn a_page_reports_whether_it_is_the_last() {
     let more = page(&["item1"]).link(next("/channels/test/messages?cursor=next123"));
     for (answer, has_next) in [(more, true), (page(&["item1"]), false)] {
         let page = history(&ScriptedHttp::always(answer)).await.unwrap();
@@ -79,7 +79,7 @@ async fn first_returns_to_the_first_page() {
     assert_eq!(http.requests()[2].0.url, "https://main.realtime.ably.net/channels/test/messages");
 }
 
-/// A page whose second, fourth and fifth items cannot be read, and the way to the next.
+/// A page whose second, fourth and fifth items are unreadable, with a link to the next.
 fn damaged_page() -> Answer {
     let items = json!([
         {"id": "1", "name": "e"}, {"id": "2", "name": []}, {"id": "3", "name": "e"},
@@ -93,7 +93,7 @@ fn places(page: &PaginatedResult<Message>) -> Vec<(usize, u32)> {
 }
 
 #[tokio::test]
-async fn an_item_that_cannot_be_read_harms_no_other() {
+async fn an_unreadable_item_leaves_the_other_items() {
     for options in both_formats() {
         let http = ScriptedHttp::sequence([damaged_page(), page(&["6"])]);
         let first = http.rest_with(options).channels().get("test").history().await.unwrap();
@@ -122,7 +122,7 @@ async fn the_stream_has_an_error_in_the_place_of_an_unreadable_item_and_goes_on(
 }
 
 #[tokio::test]
-async fn a_page_of_which_nothing_can_be_read_leads_on() {
+async fn a_page_without_readable_items_links_to_the_next() {
     for options in both_formats() {
         let broken = respond(200, json!([{"name": []}])).link(next("/channels/test/messages?at=2"));
         let http = ScriptedHttp::sequence([broken, page(&["2"])]);
@@ -153,7 +153,7 @@ async fn every_type_of_item_is_read_by_itself() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_array_of_items_is_an_error() {
+async fn a_body_without_an_array_of_items_is_an_error() {
     for options in both_formats() {
         for body in [json!(["text"]), json!([{"id": "1"}, 2]), json!({"name": []}), json!("text")] {
             let http = ScriptedHttp::always(respond(200, body.clone()));
@@ -206,7 +206,7 @@ async fn reads_link_headers() {
 
 // UTS: rest/unit/TG/next-on-last-page-3
 #[tokio::test]
-async fn after_the_last_page_there_is_none() {
+async fn the_last_page_has_no_next_page() {
     let http = ScriptedHttp::always(page(&["item"]));
     let page = history(&http).await.unwrap();
     assert!(page.is_last());
@@ -218,7 +218,7 @@ async fn after_the_last_page_there_is_none() {
 // UTS: rest/unit/TG/pagination-preserves-auth-4
 // UTS: rest/unit/TG/pagination-includes-headers-8
 #[tokio::test]
-async fn the_next_page_is_asked_for_with_the_same_headers() {
+async fn the_next_page_is_requested_with_the_same_headers() {
     let http = ScriptedHttp::sequence([
         page(&["item1"]).link(next("/channels/test/messages?cursor=next")),
         page(&["item2"]),
@@ -308,7 +308,7 @@ async fn all_pages_are_a_stream() {
 }
 
 #[tokio::test]
-async fn all_items_are_a_stream_that_loads_pages_when_needed() {
+async fn the_stream_of_items_loads_pages_when_needed() {
     let http = three_pages();
     let mut items = Box::pin(history(&http).await.unwrap().items_stream());
     let mut seen = Vec::new();
@@ -321,7 +321,7 @@ async fn all_items_are_a_stream_that_loads_pages_when_needed() {
 }
 
 #[tokio::test]
-async fn a_circle_of_pages_ends_the_stream_with_an_error() {
+async fn a_cycle_of_pages_ends_the_stream_with_an_error() {
     let http = ScriptedHttp::new(|_, index| {
         page(&["x"]).link(next(if index % 2 == 0 { "./messages?p=a" } else { "./messages?p=b" }))
     });
@@ -336,7 +336,7 @@ async fn a_circle_of_pages_ends_the_stream_with_an_error() {
 }
 
 #[tokio::test]
-async fn a_page_that_links_to_itself_is_a_circle() {
+async fn a_page_that_links_to_itself_is_a_cycle() {
     let http = ScriptedHttp::always(page(&["x"]).link(next("./messages")));
     let mut pages = Box::pin(history(&http).await.unwrap().pages());
     pages.next().await.expect("a page").unwrap();
@@ -346,7 +346,7 @@ async fn a_page_that_links_to_itself_is_a_circle() {
 }
 
 #[tokio::test]
-async fn pages_without_items_and_without_end_end_the_stream_with_an_error() {
+async fn endless_empty_pages_end_the_stream_with_an_error() {
     let http = ScriptedHttp::new(|_, index| page(&[]).link(next(&format!("./messages?p={index}"))));
     let pages = history(&http).await.unwrap().pages().take(200);
     let error = pages.try_collect::<Vec<_>>().await.unwrap_err();

@@ -29,7 +29,7 @@ async fn get(items: Value) -> PaginatedResult<PresenceMessage> {
 // UTS: rest/unit/RSP3b/get-returns-presence-messages-0
 // Spec: RSL3, RSP1, RSP3, RSP3a
 #[tokio::test]
-async fn reads_who_is_present() {
+async fn reads_the_present_members() {
     for options in both_formats() {
         let http = ScriptedHttp::always(respond(
             200,
@@ -63,7 +63,7 @@ async fn presence_is_always_that_of_the_channel() {
     let rest = http.rest();
     let channel = rest.channels().get("test");
     let earlier = channel.presence();
-    // A handle has no identity; what the channel is told later shows that all are of one channel.
+    // Handles cannot be compared; options set later show that all belong to one channel.
     rest.channels().get_with("test", ChannelOptions::default().cipher(cipher));
     for presence in [earlier, channel.presence(), rest.channels().get("test").presence()] {
         let page = presence.get().await.unwrap();
@@ -76,7 +76,7 @@ async fn presence_is_always_that_of_the_channel() {
 
 // UTS: rest/unit/RSP3c/get-empty-members-0
 #[tokio::test]
-async fn nobody_may_be_present() {
+async fn a_channel_may_have_no_members() {
     let page = get(json!([])).await;
     assert!(page.items().is_empty());
     assert!(!page.has_next());
@@ -125,7 +125,7 @@ async fn leaves_the_defaults_to_the_service() {
 // UTS: rest/unit/RSP4a/history-request-endpoint-0
 // UTS: rest/unit/RSP4a/history-returns-paginated-1
 #[tokio::test]
-async fn reads_what_members_did() {
+async fn reads_the_actions_of_members() {
     for options in both_formats() {
         let http = ScriptedHttp::always(respond(
             200,
@@ -194,7 +194,7 @@ async fn history_takes_times_of_the_system() {
 }
 
 #[tokio::test]
-async fn refuses_parameters_that_cannot_be() {
+async fn refuses_invalid_parameters() {
     let http = empty();
     let presence = http.rest().channels().get("test").presence();
     for query in

@@ -12,7 +12,7 @@ fn accepting() -> ScriptedHttp {
     ScriptedHttp::always(respond(201, json!({"serials": ["serial1"]})))
 }
 
-/// The messages of a body, without the ids that the SDK gives.
+/// The messages of a body, without the ids that the SDK adds.
 fn messages(body: Value) -> Vec<Value> {
     let Value::Array(mut messages) = body else { panic!("{body} is not an array") };
     for message in &mut messages {
@@ -63,7 +63,7 @@ async fn publishes_several_messages_in_one_request() {
 
 // UTS: rest/unit/RSL1e/null-name-and-data-0
 #[tokio::test]
-async fn leaves_out_a_name_or_data_that_is_not_there() {
+async fn omits_an_absent_name_and_absent_data() {
     for options in both_formats() {
         let options = options.idempotent_rest_publishing(false);
         for (name, data, expected) in [
@@ -90,7 +90,7 @@ async fn publish_takes_a_name_and_data() {
 
 // UTS: rest/unit/RSL1i/message-size-limit-0
 #[tokio::test]
-async fn refuses_what_is_larger_than_the_limit() {
+async fn refuses_messages_above_the_size_limit() {
     for (size, fits) in [(1000, true), (1024, true), (1025, false), (10_000, false)] {
         let http = accepting();
         let rest = http.rest_with(ClientOptions::new(KEY).max_message_size(1024));
@@ -151,7 +151,7 @@ async fn sends_all_attributes_of_a_message() {
 }
 
 #[tokio::test]
-async fn attributes_can_be_set_on_the_way() {
+async fn attributes_can_be_set_on_the_call() {
     let http = accepting();
     let extras = json!({"headers": {"a": 1}});
     let channel = http.rest().channels().get("test");
@@ -190,7 +190,7 @@ async fn sends_params_in_the_query() {
 
 // UTS: rest/unit/RSL1m/clientid-not-injected-0
 #[tokio::test]
-async fn leaves_the_client_id_of_a_message_alone() {
+async fn keeps_the_client_id_of_a_message() {
     let identified = ClientOptions::new(KEY).client_id("lib-client");
     for (options, given, expected) in [
         (identified.clone(), None, None),

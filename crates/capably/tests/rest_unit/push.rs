@@ -43,7 +43,7 @@ fn phone(id: &str) -> Value {
 // UTS: rest/unit/RSH1a/publish-deviceid-recipient-2
 // Spec: RSC21
 #[tokio::test]
-async fn pushes_to_whom_it_says() {
+async fn pushes_to_the_given_recipient() {
     for options in both_formats() {
         let http = ScriptedHttp::always(respond(201, json!({})));
         let admin = http.rest_with(options).push().admin();
@@ -76,7 +76,7 @@ async fn pushes_to_whom_it_says() {
 // UTS: rest/unit/RSH1a/rejects-empty-data-4
 // UTS: rest/unit/RSH1a/rejects-null-recipient-5
 #[tokio::test]
-async fn refuses_what_is_empty() {
+async fn refuses_an_empty_recipient_or_payload() {
     let http = done();
     let admin = http.rest().push().admin();
     let title = json!({"notification": {"title": "Test"}});
@@ -149,7 +149,7 @@ async fn reads_a_device() {
 
 // Spec: RSF1
 #[tokio::test]
-async fn what_is_unknown_of_a_device_is_kept() {
+async fn unknown_values_of_a_device_are_kept() {
     let body = json!({
         "id": "d", "formFactor": "fridge", "platform": "amiga", "push": {"state": "ASLEEP"},
     });

@@ -1,4 +1,4 @@
-//! The program as a device that is pushed to (RSH6 to RSH8).
+//! The program as a push device (RSH6 to RSH8).
 
 use capably::{
     ClientOptions, DeviceDetails, PushChannelSubscription, Rest,
@@ -23,7 +23,7 @@ fn device() -> LocalDevice {
     }
 }
 
-/// What is pushed to the channel, as far as a client on this device is concerned.
+/// The push channel, for a client on this device.
 fn push(rest: &Rest, device: LocalDevice) -> PushChannel {
     rest.set_device(device);
     rest.channels().get("my-channel").push()
@@ -33,7 +33,7 @@ fn done() -> ScriptedHttp {
     ScriptedHttp::always(Answer::Raw(HttpResponse::new(204, "")))
 }
 
-/// What a request shows of who sends it: a token, or a secret.
+/// The device credentials of a request: a token or a secret.
 fn proof(request: &Request) -> (Option<&str>, Option<&str>) {
     (request.header("X-Ably-DeviceToken"), request.header("X-Ably-DeviceSecret"))
 }
@@ -128,7 +128,7 @@ async fn a_device_of_no_client_cannot_subscribe_it() {
 
 // Spec: RSH8
 #[tokio::test]
-async fn a_client_may_be_on_no_device() {
+async fn a_client_without_a_device_cannot_subscribe() {
     let http = done();
     let rest = http.rest();
     assert_eq!(rest.device(), None);
@@ -197,7 +197,7 @@ async fn lists_the_subscriptions_of_a_device_of_no_client() {
     assert_eq!(page.items().len(), 1);
 }
 
-/// A client that gets tokens for a client id.
+/// A client that requests tokens for a client id.
 fn client_with_tokens(client_id: &'static str) -> (Rest, ScriptedHttp) {
     let http = ScriptedHttp::new(move |request, _| {
         if request.url.contains("/requestToken") {
@@ -217,7 +217,7 @@ fn client_with_tokens(client_id: &'static str) -> (Rest, ScriptedHttp) {
 
 // Spec: RSH8d
 #[tokio::test]
-async fn a_device_is_of_the_client_that_its_client_turns_out_to_be() {
+async fn a_device_belongs_to_the_client_of_its_token() {
     let nobody_s = LocalDevice { client_id: None, ..device() };
     let (rest, http) = client_with_tokens("ada");
     let of_ada = push(&rest, nobody_s.clone());
@@ -226,12 +226,12 @@ async fn a_device_is_of_the_client_that_its_client_turns_out_to_be() {
     of_ada.subscribe_client().await.unwrap();
     let body = http.requests().pop().unwrap().body();
     assert_eq!(body, json!({"channel": "my-channel", "clientId": "ada"}));
-    // What the device says of itself comes first.
+    // The client id of the device comes first.
     push(&rest, device()).unsubscribe_client().await.unwrap();
     let request = http.requests().pop().unwrap();
     assert_eq!(request.param("clientId").as_deref(), Some("test-client"));
 
-    // Any client is none in particular.
+    // A wildcard is no client id.
     let (rest, _) = client_with_tokens("*");
     rest.auth().authorize().await.unwrap();
     let error = push(&rest, nobody_s).subscribe_client().await.unwrap_err();
@@ -252,7 +252,7 @@ async fn ask_about(rest: &Rest, id: &str) {
 
 // Spec: RSH1b1, RSH1b3, RSH1b5, RSH1c3, RSH1c4, RSH6, RSH6a, RSH6b, RSH8k, RSH8k1, RSH8k2
 #[tokio::test]
-async fn what_concerns_the_device_itself_shows_that_it_is_from_it() {
+async fn requests_about_the_device_authenticate_as_the_device() {
     let reply = json!({"id": "test-device-001", "channel": "c", "deviceId": "test-device-001"});
     let by_secret = LocalDevice {
         device_identity_token: None,
@@ -274,7 +274,7 @@ async fn what_concerns_the_device_itself_shows_that_it_is_from_it() {
         let proofs: Vec<_> = http.requests();
         assert_eq!(proofs.iter().map(proof).collect::<Vec<_>>(), [expected; 5]);
 
-        // Of other devices it is an administrator.
+        // For other devices, the client is an administrator.
         ask_about(&rest, "another").await;
         let admin = rest.push().admin().channel_subscriptions();
         admin.save(&PushChannelSubscription::for_client("c", "ada")).await.unwrap();

@@ -1,4 +1,4 @@
-//! Requests of one's own (RSC19, HP).
+//! Custom requests (RSC19, HP).
 
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ async fn sends_the_body_in_the_client_s_format() {
 // UTS: rest/unit/RSC19f1/version-param-sets-header-0
 // Spec: RSC19f1
 #[tokio::test]
-async fn says_which_version_it_speaks() {
+async fn sends_the_protocol_version() {
     let http = empty();
     let rest = http.rest();
     rest.request(GET, "/test").version(2).await.unwrap();
@@ -102,7 +102,7 @@ async fn says_which_version_it_speaks() {
 // UTS: rest/unit/RSC19b/uses-configured-auth-0
 // UTS: rest/unit/RSC19b/cannot-override-auth-1
 #[tokio::test]
-async fn uses_the_client_s_credentials_whatever_the_headers_say() {
+async fn headers_of_a_request_do_not_replace_credentials() {
     for (options, expected) in [
         (ClientOptions::new(KEY), "Basic YXBwSWQua2V5SWQ6a2V5U2VjcmV0"),
         (ClientOptions::new("my-token-string"), "Bearer my-token-string"),
@@ -127,7 +127,7 @@ async fn uses_the_client_s_credentials_whatever_the_headers_say() {
 // UTS: rest/unit/RSC19c/response-decoded-by-content-type-3
 // UTS: rest/unit/RSC19d/response-items-decoded-5
 #[tokio::test]
-async fn reads_the_format_that_the_response_says() {
+async fn reads_the_format_of_the_content_type() {
     let items = [json!({"id": "msg1", "name": "event1"}), json!({"id": "msg2", "n": 1.5})];
     for format in [Format::Json, Format::MsgPack] {
         let http = raw(encoded(format, 200, &json!(items)));
@@ -178,7 +178,7 @@ async fn errors_are_in_the_headers() {
 // UTS: rest/unit/RSC19d/response-headers-accessible-4
 // Spec: HP8
 #[tokio::test]
-async fn gives_all_headers() {
+async fn a_response_has_all_headers() {
     let response = encoded(Format::Json, 200, &json!([]))
         .with_header("X-Request-Id", "req-123")
         .with_header("X-Custom-Header", "custom-value");
@@ -230,7 +230,7 @@ async fn a_link_to_another_host_is_not_followed() {
 // UTS: rest/unit/RSC19d/non-array-response-handling-7
 // Spec: HP3
 #[tokio::test]
-async fn what_is_no_array_is_one_item() {
+async fn a_body_without_an_array_is_one_item() {
     for options in both_formats() {
         for body in [json!({"time": 1_234_567_890_000_i64}), json!(7), json!("text"), json!(true)] {
             let http = ScriptedHttp::always(respond(200, body.clone()));
@@ -252,7 +252,7 @@ async fn a_response_may_be_empty() {
 
 // UTS: rest/unit/RSC19e/network-error-propagated-0
 #[tokio::test]
-async fn no_connection_is_an_error() {
+async fn an_unreachable_service_is_an_error() {
     let http = ScriptedHttp::always(Answer::Fail(HttpErrorKind::Connect));
     let error = http.rest_with(alone()).request(GET, "/test").version(3).await.unwrap_err();
     assert_eq!((error.code().0, error.status()), (80000, None));
@@ -261,7 +261,7 @@ async fn no_connection_is_an_error() {
 // UTS: rest/unit/RSC19e/timeout-error-handling-1
 // Spec: RSC7c
 #[tokio::test(start_paused = true)]
-async fn no_answer_in_time_is_an_error() {
+async fn a_timeout_is_an_error() {
     let late = Answer::After(Duration::from_secs(5), Box::new(respond(200, json!([]))));
     let http = ScriptedHttp::always(late);
     let options = alone().http_request_timeout(Duration::from_secs(1)).add_request_ids(true);
@@ -274,7 +274,7 @@ async fn no_answer_in_time_is_an_error() {
 
 // UTS: rest/unit/RSC19e/http-error-no-fallback-2
 #[tokio::test]
-async fn a_refusal_asks_no_other_host() {
+async fn a_refusal_leads_to_no_fallback_host() {
     let response =
         encoded(Format::Json, 400, &failure(400)).with_header("X-Ably-Errorcode", "40000");
     let http = raw(response);
@@ -288,7 +288,7 @@ async fn a_refusal_asks_no_other_host() {
 
 // UTS: rest/unit/RSC19e/fallback-on-server-error-3
 #[tokio::test]
-async fn a_failure_of_the_service_asks_another_host() {
+async fn a_failure_of_the_service_leads_to_a_fallback_host() {
     let broken = HttpResponse::new(500, "Internal Server Error");
     let broken = broken.with_header("Content-Type", "text/plain");
     let http = ScriptedHttp::sequence([Answer::Raw(broken), respond(200, json!([{"id": "1"}]))]);

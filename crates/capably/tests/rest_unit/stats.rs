@@ -166,7 +166,7 @@ async fn passes_errors_on() {
 }
 
 #[tokio::test]
-async fn refuses_parameters_that_cannot_be() {
+async fn refuses_invalid_parameters() {
     let http = empty();
     let stats = || http.rest().stats();
     for query in [stats().limit(0), stats().limit(1001), stats().start(END).end(START)] {

@@ -1,4 +1,4 @@
-//! What a channel is and how it does (RSL7, RSL8, RSL9, CHD, CHS, CHO, CHM).
+//! The name, the options and the status of a channel (RSL7, RSL8, RSL9, CHD, CHS, CHO, CHM).
 
 use capably::{ChannelDetails, ChannelMetrics, CipherParams, rest::ChannelOptions};
 use serde_json::json;
@@ -19,7 +19,7 @@ fn a_channel_knows_its_name() {
 // UTS: rest/unit/RSL7/setoptions-updates-options-0
 // UTS: rest/unit/RSL7/setoptions-stores-options-1
 #[tokio::test]
-async fn options_hold_from_when_they_are_set() {
+async fn options_apply_from_when_they_are_set() {
     let http = ScriptedHttp::always(respond(201, json!({"serials": ["s"]})));
     let channel = http.rest().channels().get("test-RSL7");
     channel.publish("a", "plain").await.unwrap();
@@ -40,7 +40,7 @@ async fn options_hold_from_when_they_are_set() {
 // UTS: rest/unit/RSL8/status-get-correct-endpoint-0
 // UTS: rest/unit/RSL8/status-special-chars-encoded-1
 #[tokio::test]
-async fn asks_for_the_channel_itself() {
+async fn requests_the_status_of_the_channel() {
     for (name, path) in [
         ("test-RSL8", "/channels/test-RSL8"),
         ("namespace:my channel", "/channels/namespace%3Amy%20channel"),
@@ -57,7 +57,7 @@ async fn asks_for_the_channel_itself() {
 // UTS: rest/unit/CHM2/parses-all-metrics-fields-0
 // Spec: RSL8a, CHD1, CHD2, CHD2a, CHD2b, CHS1, CHS2, CHS2a, CHS2b, CHO1, CHO2, CHO2a, CHM1, CHM2, CHM2a, CHM2b, CHM2c, CHM2d, CHM2e, CHM2f, CHM2g, CHM2h
 #[tokio::test]
-async fn reads_who_is_on_a_channel() {
+async fn reads_the_occupancy_of_a_channel() {
     for options in both_formats() {
         let http = ScriptedHttp::always(respond(
             200,
@@ -91,7 +91,7 @@ async fn reads_who_is_on_a_channel() {
 
 // UTS: rest/unit/CHM2/zero-and-missing-metrics-1
 #[tokio::test]
-async fn what_the_service_does_not_say_is_zero() {
+async fn absent_counts_are_zero() {
     for (status, channel_id) in [
         (json!({"isActive": false, "occupancy": {"metrics": {"connections": 0}}}), "a"),
         (json!({"isActive": false, "occupancy": {"metrics": null}}), "b"),

@@ -11,7 +11,7 @@ const NOW: i64 = 1_704_067_200_000;
 
 // UTS: rest/unit/RSC16/returns-server-time-0
 #[tokio::test]
-async fn returns_the_server_s_time() {
+async fn returns_the_time_of_the_service() {
     for options in both_formats() {
         let http = ScriptedHttp::always(respond(200, json!([NOW])));
         assert_eq!(http.rest_with(options).time().await.unwrap(), NOW);
@@ -54,7 +54,7 @@ async fn works_without_tls() {
 
 // UTS: rest/unit/RSC16/error-propagated-4
 #[tokio::test]
-async fn passes_on_the_server_s_error() {
+async fn passes_on_the_error_of_the_service() {
     let error = json!({
         "error": {"message": "Internal server error", "code": 50000, "statusCode": 500}
     });
@@ -76,7 +76,7 @@ async fn a_reply_without_a_time_is_an_error() {
 }
 
 #[test]
-fn without_a_runtime_it_is_an_error_rather_than_a_panic() {
+fn a_call_without_a_runtime_is_an_error_and_not_a_panic() {
     let rest = capably::Rest::new(KEY).expect("constructing needs no runtime");
     let error = futures_util::FutureExt::now_or_never(rest.time()).expect("at once").unwrap_err();
     assert_eq!(error.code().0, 40000);

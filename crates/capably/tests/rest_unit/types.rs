@@ -1,4 +1,4 @@
-//! The types that the REST client takes and gives (TM, TP, TAN, TI).
+//! The types of the REST client (TM, TP, TAN, TI).
 
 use capably::{
     Annotation, AnnotationAction, CipherParams, Data, Error, ErrorCode, ErrorInfo, Message,
@@ -49,7 +49,7 @@ fn a_message_is_written_with_all_its_attributes() {
 // UTS: rest/unit/TM4/message-constructors-0
 // UTS: rest/unit/TM/null-missing-attributes-0
 #[test]
-fn a_message_has_what_it_was_made_of() {
+fn a_message_has_its_given_fields() {
     assert_eq!(
         written(&Message::new("event-name", "payload")),
         json!({"name": "event-name", "data": "payload"})
@@ -118,7 +118,7 @@ fn encrypted_payloads_need_the_key() {
 }
 
 #[test]
-fn what_is_no_message_is_an_error() {
+fn malformed_messages_are_errors() {
     for value in [json!(null), json!([]), json!("text"), json!({"id": 7})] {
         let error = Message::from_encoded(value, None).unwrap_err();
         assert_eq!(error.code.0, 40013);
@@ -174,7 +174,7 @@ fn a_version_is_read() {
 // UTS: rest/unit/TM2u/annotations-defaults-empty-0
 // Spec: TM2s2
 #[test]
-fn a_version_takes_from_its_message_what_it_lacks() {
+fn a_version_inherits_absent_fields_from_its_message() {
     let value = json!({"serial": "msg-serial-1", "timestamp": 1_700_000_000_000_i64});
     let message = Message::from_encoded(value, None).unwrap();
     assert!(message.summary().is_empty());
@@ -214,7 +214,7 @@ fn a_presence_message_is_read_and_written() {
 
 // UTS: rest/unit/TP3/null-attributes-omitted-3
 #[test]
-fn a_presence_message_leaves_out_what_it_lacks() {
+fn a_presence_message_omits_absent_fields() {
     let presence = PresenceMessage {
         action: Some(PresenceAction::Enter),
         client_id: Some("user-1".into()),
@@ -225,7 +225,7 @@ fn a_presence_message_leaves_out_what_it_lacks() {
 
 // UTS: rest/unit/TP3h/member-key-combines-ids-0
 #[test]
-fn a_member_is_known_by_connection_and_client() {
+fn a_member_is_identified_by_connection_and_client() {
     let member = |connection: &str| PresenceMessage {
         connection_id: Some(connection.into()),
         client_id: Some("user-1".into()),
@@ -239,7 +239,7 @@ fn a_member_is_known_by_connection_and_client() {
 // UTS: rest/unit/TP3a/id-from-protocol-message-1
 // UTS: rest/unit/TP3g/timestamp-from-protocol-message-0
 #[test]
-fn a_presence_message_takes_from_its_frame_what_it_lacks() {
+fn a_presence_message_inherits_absent_fields_from_its_frame() {
     let frame = json!({
         "action": 14, "channel": "c", "id": "proto-msg-42", "connectionId": "proto-conn-1",
         "timestamp": 9_999_999,
@@ -377,7 +377,7 @@ fn common_codes_are_known() {
 
 // UTS: rest/unit/TI/error-equality-5
 #[test]
-fn errors_are_equal_by_what_they_say() {
+fn errors_are_compared_by_their_fields() {
     let bad = || ErrorInfo::new(ErrorCode(40000), 400, "Bad request");
     assert_eq!(bad(), bad());
     assert_ne!(bad(), ErrorInfo::new(ErrorCode(40100), 401, "Unauthorized"));

@@ -34,7 +34,7 @@ async fn rest_requests_of_a_realtime_client_s_wrapper_name_it() {
     assert_eq!(products(&http.requests()), ["wrapper/1.2.3", "wrapper/1.2.3", ""]);
 }
 
-/// What requests name besides the library and its platform.
+/// The agents of requests besides the library and its platform.
 fn products(requests: &[Request]) -> Vec<String> {
     let own = |agent: &str| agent.split(' ').skip(2).collect::<Vec<_>>().join(" ");
     requests.iter().map(|request| own(request.header("Ably-Agent").unwrap())).collect()
@@ -85,7 +85,7 @@ async fn requests_of_a_wrapper_name_it() {
 
 // Spec: WP6
 #[tokio::test]
-async fn what_a_wrapper_sends_names_it() {
+async fn requests_of_a_wrapper_with_a_body_name_it() {
     for options in both_formats() {
         let http = ScriptedHttp::new(|request, _| {
             if request.url.contains("push/channel") {
@@ -135,7 +135,7 @@ fn service_with_tokens(request: &capably::http::HttpRequest, count: usize) -> An
     }
 }
 
-/// The last word of each request's path, and what it names.
+/// The last segment of the path of each request, and its agents.
 fn story(requests: &[Request]) -> Vec<(String, String)> {
     let word = |request: &Request| request.path().rsplit('/').next().unwrap().to_owned();
     requests.iter().map(word).zip(products(requests)).collect()
@@ -203,7 +203,7 @@ async fn a_wrapper_has_the_client_s_token_and_channels() {
 
 // Spec: WP5
 #[tokio::test]
-async fn a_wrapper_knows_the_host_that_works() {
+async fn a_wrapper_uses_the_working_host() {
     let http = ScriptedHttp::new(|request, _| {
         if request.url.contains("main.realtime.ably.net") {
             Answer::Fail(HttpErrorKind::Connect)
@@ -221,7 +221,7 @@ async fn a_wrapper_knows_the_host_that_works() {
 
 // Spec: WPO2a
 #[tokio::test]
-async fn a_wrapper_may_have_no_products_but_none_that_fit_no_header() {
+async fn a_wrapper_may_have_no_product_and_no_product_that_breaks_a_header() {
     let http = ScriptedHttp::always(respond(200, json!([1])));
     let rest = http.rest();
     rest.create_wrapper_sdk_proxy(&WrapperSdkProxyOptions::new()).unwrap().time().await.unwrap();

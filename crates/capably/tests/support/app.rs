@@ -6,13 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use capably::{ClientOptions, Millis, Realtime, Rest, http::HttpMethod};
-use capably_protocol::Format;
+use capably_protocol::{Format, fixtures};
 use capably_server::Server;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
-
-const SETUP: &str = include_str!("../../../capably-protocol/tests/fixtures/test-app-setup.json");
 
 /// An app on a server of its own. Dropping it stops the server.
 pub(crate) struct App {
@@ -44,7 +42,7 @@ impl App {
         at(&self.server, self.format)
     }
 
-    /// A client that may do everything.
+    /// A client with every capability.
     pub(crate) fn rest(&self) -> Rest {
         self.rest_with(|options| options.key(self.key(0)))
     }
@@ -54,7 +52,7 @@ impl App {
         Rest::new(options(self.options())).expect("the options are good")
     }
 
-    /// A connected client that may do everything.
+    /// A connected client with every capability.
     pub(crate) async fn realtime(&self) -> Realtime {
         self.realtime_with(|options| options.key(self.key(0))).await
     }
@@ -67,7 +65,7 @@ impl App {
         Realtime::connect(options(self.options())).await.unwrap()
     }
 
-    /// A client that may do everything, in the other format.
+    /// A client with every capability, in the other format.
     pub(crate) fn other_format(&self) -> Rest {
         Rest::new(self.options_of_other_format().key(self.key(0))).unwrap()
     }
@@ -91,9 +89,9 @@ pub(crate) fn at(server: &Server, format: Format) -> ClientOptions {
         .use_binary_protocol(format == Format::MsgPack)
 }
 
-/// What is in the set-up of the app.
+/// The body that creates the app.
 pub(crate) fn setup() -> Value {
-    serde_json::from_str(SETUP).unwrap()
+    serde_json::from_str(fixtures::TEST_APP).unwrap()
 }
 
 /// The time here, in ms since the epoch.

@@ -1,4 +1,4 @@
-//! A log that keeps what is said in it.
+//! A log that stores its events.
 
 use std::{
     collections::BTreeMap,
@@ -13,12 +13,12 @@ use tracing::{
     subscriber::Interest,
 };
 
-/// What was said.
+/// The message of the event.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Said {
     pub(crate) level: Option<Level>,
     pub(crate) message: String,
-    /// What was said besides, by name.
+    /// The other fields of the event, by name.
     pub(crate) context: BTreeMap<String, String>,
 }
 
@@ -40,11 +40,11 @@ pub(crate) struct Log {
     said: Arc<Mutex<Vec<Said>>>,
 }
 
-/// Installs a subscriber that may want everything and keeps nothing.
+/// Installs a subscriber that enables every event and stores none.
 ///
-/// Tests run side by side, and each subscriber is of one thread. `tracing` asks all subscribers once whether they want
-/// an event, when it first comes, and keeps the answer. A subscriber that is made meanwhile may not be asked, and then
-/// never gets the event. With this one the answer is always that somebody may want it.
+/// Tests run in parallel, and each subscriber belongs to one thread. At the first occurrence of an event, `tracing`
+/// asks all subscribers whether it is enabled, and caches the answer. A subscriber that is created at that time may not
+/// be asked, and would then never receive the event. With this subscriber, the cached answer is always "sometimes".
 pub(crate) fn keep_interest() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {

@@ -1,4 +1,4 @@
-//! An HTTP client that answers by script and keeps what it was asked.
+//! An HTTP client that answers by script and records its requests.
 
 use std::{
     fmt,
@@ -17,7 +17,7 @@ use serde_json::Value;
 
 pub(crate) const KEY: &str = "appId.keyId:keySecret";
 
-/// What becomes of a request.
+/// The outcome of a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     /// This response.
@@ -26,9 +26,9 @@ pub(crate) enum Answer {
     Body { status: u16, body: Value, headers: Vec<(&'static str, String)> },
     /// No response.
     Fail(HttpErrorKind),
-    /// Never anything.
+    /// No outcome at all.
     Hang,
-    /// This, but not at once.
+    /// This outcome, after a delay.
     After(Duration, Box<Answer>),
 }
 
@@ -63,7 +63,7 @@ impl fmt::Debug for ScriptedHttp {
 }
 
 impl ScriptedHttp {
-    /// Answers by a function of the request and of how many came before it.
+    /// Answers by a function of the request and of the number of earlier ones.
     pub(crate) fn new(
         script: impl Fn(&HttpRequest, usize) -> Answer + Send + Sync + 'static,
     ) -> Self {
@@ -75,7 +75,7 @@ impl ScriptedHttp {
         Self::new(move |_, _| answer.clone())
     }
 
-    /// Answers each request with the next of these, and goes on with the last.
+    /// Answers each request with the next of these, and repeats the last.
     pub(crate) fn sequence(answers: impl Into<Vec<Answer>>) -> Self {
         let answers = answers.into();
         Self::new(move |_, index| answers[index.min(answers.len() - 1)].clone())
@@ -91,12 +91,12 @@ impl ScriptedHttp {
         Rest::new(options.http_client(Arc::new(self.clone()))).expect("the options are good")
     }
 
-    /// What was asked so far.
+    /// The requests so far.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().iter().cloned().map(Request).collect()
     }
 
-    /// The only request there was.
+    /// The only request.
     #[track_caller]
     pub(crate) fn request(&self) -> Request {
         let mut requests = self.requests();
@@ -192,7 +192,7 @@ impl Request {
         &self.0.body
     }
 
-    /// The body, by its content type; binary has no place in it.
+    /// The body, read by its content type; it must have no binary values.
     #[track_caller]
     pub(crate) fn body(&self) -> Value {
         let format = match self.header("Content-Type") {

@@ -227,10 +227,17 @@ impl<'a> Reader<'a> {
     }
 
     /// Steps over one value.
+    #[inline]
     pub(crate) fn skip(&mut self) -> Result<(), Fault> {
         if self.short_str().is_some() {
             return Ok(());
         }
+        self.skip_any()
+    }
+
+    // Apart from `skip`: a function with a loop saves registers on each call, and most values are short strings.
+    #[inline(never)]
+    fn skip_any(&mut self) -> Result<(), Fault> {
         let token = self.token()?;
         self.skip_rest(token)
     }
@@ -462,6 +469,7 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(crate) fn integer<T: Integer>(&mut self) -> Result<Option<T>, Fault> {
         if let [value @ 0x00..=0x7f, rest @ ..] = self.rest {
+            // Actions, flags and counts are nearly always below 128: one byte, without a token.
             self.rest = rest;
             return Ok(T::from_wire((*value).into()));
         }

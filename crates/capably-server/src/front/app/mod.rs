@@ -1,30 +1,32 @@
 //! An app under its lock: inputs go to its hub, and the outputs of the hub are carried out.
 
-mod pending;
-pub(crate) mod writer;
+mod fetch;
+mod log;
+mod reads;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::{Context, Poll, Waker},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak},
+    task::Waker,
     time::Duration,
 };
 
 use capably_protocol::ErrorInfo;
 use tokio::sync::{Notify, oneshot};
 
-use self::{
-    pending::Pending,
-    writer::{Write, WriteQueue},
+use self::fetch::Loads;
+pub(in crate::front) use self::log::Log;
+use super::{
+    clock::Clock,
+    socket::outbox::{Item, Outbox},
 };
-use super::socket::outbox::{Item, Outbox};
-use crate::hub::{
-    App, Delivery, Now, Output, TransportId,
-    auth::{Credentials, PresentedKey},
-    error,
+use crate::{
+    engine::Append,
+    hub::{
+        Accepted, App, Delivery, Now, Output, Proposed, Settings, Ticket, TransportId,
+        auth::{Credentials, PresentedKey},
+        error,
+    },
 };
 
 /// The apps of a server, by their ids.
@@ -73,6 +75,7 @@ impl Apps {
         app.with(|hub, outputs| {
             let identity = hub.authenticate(&credentials, None, delivery.now)?;
             let messages = vec![delivery.message()];
+            // A push is accepted before it is committed, as by the other transports.
             hub.publish(&identity, &delivery.channel, messages, delivery.now, outputs)
         })?;
         Ok(())
@@ -84,10 +87,12 @@ impl Apps {
 pub(super) struct AppHandle {
     id: String,
     state: Mutex<State>,
-    /// Where the records of the app go; none without a storage.
-    writes: Option<WriteQueue>,
-    /// How many commits have failed. It changes under the lock.
-    epoch: AtomicU64,
+    /// Commits and stores the entries of the app. Without one, the hub does.
+    log: Option<Log>,
+    /// The channels that are being loaded.
+    loads: Mutex<Loads>,
+    clock: Arc<Clock>,
+    settings: Arc<Settings>,
     me: Weak<AppHandle>,
     /// All apps of the server: a push delivery may be for a channel of another app.
     apps: Weak<Apps>,
@@ -100,8 +105,8 @@ struct State {
     hub: App,
     outboxes: HashMap<TransportId, Arc<Outbox>>,
     outputs: Vec<Output>,
-    /// Outputs that wait for storage; none without a storage.
-    pending: Option<Pending>,
+    /// The REST requests that wait for the engine.
+    requests: HashMap<Ticket, oneshot::Sender<Result<Accepted, ErrorInfo>>>,
     /// An outbox above its high water, until a publisher has been told to pause.
     crowded: Option<Arc<Outbox>>,
     /// The deadline that the timekeeper knows.
@@ -109,30 +114,31 @@ struct State {
 }
 
 impl AppHandle {
-    /// An app, whose entries are persisted if `writes` is given.
+    /// An app, whose entries are in this log of an engine, if there is one.
     pub(super) fn new(
-        id: String,
-        mut hub: App,
+        hub: App,
+        settings: Arc<Settings>,
+        log: Option<Log>,
+        clock: Arc<Clock>,
         apps: Weak<Apps>,
         rearm: Arc<Notify>,
-        writes: Option<WriteQueue>,
     ) -> Arc<Self> {
-        if writes.is_some() {
-            hub.keep();
-        }
+        let id = hub.id().to_string();
         let state = State {
-            pending: writes.is_some().then(|| Pending::new(hub.mark())),
             hub,
             outboxes: HashMap::new(),
             outputs: Vec::new(),
+            requests: HashMap::new(),
             crowded: None,
             armed: None,
         };
         Arc::new_cyclic(|me| Self {
+            log,
+            loads: Mutex::default(),
             id,
             state: Mutex::new(state),
-            writes,
-            epoch: AtomicU64::new(0),
+            clock,
+            settings,
             me: Weak::clone(me),
             apps,
             rearm,
@@ -153,145 +159,123 @@ impl AppHandle {
         &self,
         input: impl FnOnce(&mut App, &mut Vec<Output>) -> R,
     ) -> (R, Option<Pressure>) {
-        let mut unlocked = Unlocked::default();
         let mut state = self.lock();
         let result = state.input(input);
-        self.carry_out(&mut state, &mut unlocked);
-        let pressure = state.pressure();
-        let State { hub, armed, .. } = &mut *state;
-        let next = hub.next_timeout();
-        let nearer = next.is_some_and(|next| armed.is_none_or(|armed| next < armed));
-        if nearer {
-            *armed = next;
-        }
-        drop(state);
-        if nearer {
-            self.rearm.notify_one();
-        }
-        self.finish(unlocked);
+        let pressure = self.carry_out(state);
         (result, pressure)
+    }
+
+    /// Publishes, and waits until the entry is committed.
+    ///
+    /// # Errors
+    /// The reason why it is refused.
+    pub(super) async fn commit(
+        &self,
+        input: impl FnOnce(&mut App, &mut Vec<Output>) -> Result<Proposed, ErrorInfo>,
+    ) -> Result<Accepted, ErrorInfo> {
+        let answered = {
+            let mut state = self.lock();
+            let proposed = state.input(input);
+            let (answer, answered) = oneshot::channel();
+            if let Ok(Proposed::Waiting(ticket)) = proposed {
+                state.requests.insert(ticket, answer);
+            }
+            self.carry_out(state);
+            match proposed? {
+                Proposed::Committed(accepted) => return Ok(accepted),
+                Proposed::Waiting(_) => answered,
+            }
+        };
+        answered.await.unwrap_or_else(|_| Err(error::not_stored()))
+    }
+
+    /// Publishes something about a message, which may have to be fetched first. Waits until it is committed.
+    ///
+    /// # Errors
+    /// The reason why it is refused, and codes 50003 and 50000 for the engine.
+    pub(super) async fn commit_about(
+        &self,
+        channel: &str,
+        serial: &str,
+        input: impl FnOnce(&mut App, &mut Vec<Output>) -> Result<Proposed, ErrorInfo>,
+    ) -> Result<Accepted, ErrorInfo> {
+        let mut input = Some(input);
+        loop {
+            let mut need = None;
+            let proposed = self.commit(|hub, outputs| {
+                need = hub.need_of_message(channel, serial);
+                match (&need, input.take()) {
+                    (None, Some(input)) => input(hub, outputs),
+                    (_, unused) => {
+                        input = unused;
+                        Err(error::not_stored())
+                    }
+                }
+            });
+            let committed = proposed.await;
+            match need {
+                Some(need) => self.fetch(need, None).await?,
+                None => return committed,
+            }
+        }
     }
 
     /// Handles the timeouts that are due. Returns the next deadline.
     pub(super) fn handle_timeout(&self, now: Now) -> Option<Duration> {
-        let mut unlocked = Unlocked::default();
         let mut state = self.lock();
         if state.hub.next_timeout().is_some_and(|next| next <= now.steady) {
             state.input(|hub, outputs| hub.handle_timeout(now, outputs));
-            self.carry_out(&mut state, &mut unlocked);
         }
         let next = state.hub.next_timeout();
         state.armed = next;
-        drop(state);
-        self.finish(unlocked);
+        self.carry_out(state);
         next
     }
 
     /// Adds a transport: frames for it go to `outbox`.
     pub(super) fn add_transport(&self, transport: TransportId, outbox: Arc<Outbox>) {
-        self.lock().outboxes.insert(transport, outbox);
+        let mut state = self.lock();
+        state.outboxes.insert(transport, outbox);
+        self.carry_out(state);
     }
 
     /// Removes a transport, which has closed.
     pub(super) fn remove_transport(&self, transport: TransportId, now: Now) {
-        self.with(|hub, outputs| hub.transport_closed(transport, now, outputs));
-        self.lock().outboxes.remove(&transport);
+        let mut state = self.lock();
+        state.input(|hub, outputs| hub.transport_closed(transport, now, outputs));
+        state.outboxes.remove(&transport);
+        self.carry_out(state);
     }
 
-    /// How many commits have failed so far. A request compares it to see whether one has failed since.
-    pub(super) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
-    }
-
-    /// Waits until all records so far are committed.
+    /// Carries out the outputs of the hub, and releases the lock. Returns why a publisher should pause.
     ///
-    /// # Errors
-    /// Code 50000 when a commit has failed since `epoch`.
-    pub(super) async fn committed(&self, epoch: u64) -> Result<(), ErrorInfo> {
-        let committed = {
-            let mut state = self.lock();
-            let Some(pending) = &mut state.pending else { return Ok(()) };
-            if self.epoch() != epoch || pending.broken {
-                return Err(error::not_stored());
-            }
-            let (request, committed) = oneshot::channel();
-            if pending.wait(request).is_some() {
-                return Ok(());
-            }
-            committed
-        };
-        committed.await.unwrap_or_else(|_| Err(error::not_stored()))
-    }
-
-    /// Ready when a publisher that pauses for storage can go on.
-    pub(super) fn poll_storage(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
-        let Some(pending) = state.pending.as_mut().filter(|pending| pending.is_half_full()) else {
-            return Poll::Ready(());
-        };
-        if !pending.paused.iter().any(|waker| waker.will_wake(cx.waker())) {
-            pending.paused.push(cx.waker().clone());
-        }
-        Poll::Pending
-    }
-
-    /// The writes up to this ticket are committed.
-    fn commit_succeeded(&self, ticket: u64) {
+    /// Every use of the lock ends here, so that results of the engine that have arrived meanwhile are applied.
+    fn carry_out(&self, mut guard: MutexGuard<'_, State>) -> Option<Pressure> {
         let mut unlocked = Unlocked::default();
-        let mut state = self.lock();
-        let State { outboxes, outputs, pending, crowded, .. } = &mut *state;
-        if let Some(pending) = pending {
-            unlocked.wakers = pending.commit(ticket, outputs);
-            unlocked.carry_out(outputs, outboxes, crowded);
+        let state = &mut *guard;
+        let appends = unlocked.carry_out(state);
+        if let Some(log) = &self.log {
+            // Under the lock: the engine gets entries in the order in which the hub has checked them.
+            log.append(appends, &self.me);
         }
-        drop(state);
-        self.finish(unlocked);
-    }
-
-    /// A write could not be committed.
-    fn commit_failed(&self) {
-        let mut unlocked = Unlocked::default();
-        let mut state = self.lock();
-        self.withdraw(&mut state, &mut unlocked);
-        drop(state);
-        self.finish(unlocked);
-    }
-
-    /// Carries out the outputs of the hub, or delays them until storage has committed the records before them.
-    fn carry_out(&self, state: &mut State, unlocked: &mut Unlocked) {
-        let State { hub, outboxes, outputs, pending, crowded, .. } = state;
-        if let (Some(pending), Some(writes)) = (pending, &self.writes) {
-            hub.keep_serials(outputs);
-            if let Some((ticket, records)) = pending.delay(outputs, hub.mark()) {
-                let epoch = self.epoch();
-                let write = self.me.upgrade().map(|app| Write { app, epoch, ticket, records });
-                if !write.is_some_and(|write| writes.add(write)) {
-                    pending.broken = true;
-                    self.withdraw(state, unlocked);
-                    return;
-                }
-            }
+        let next = state.hub.next_timeout();
+        let nearer = next.is_some_and(|next| state.armed.is_none_or(|armed| next < armed));
+        if nearer {
+            state.armed = next;
         }
-        unlocked.carry_out(outputs, outboxes, crowded);
-    }
-
-    /// Withdraws everything after the last committed write.
-    fn withdraw(&self, state: &mut State, unlocked: &mut Unlocked) {
-        let State { hub, outboxes, outputs, pending: Some(pending), crowded, .. } = state else {
-            return;
-        };
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-        let (mark, wakers) = pending.fail(outputs);
-        unlocked.wakers.extend(wakers);
-        hub.withdraw(mark, &error::not_stored(), outputs);
-        unlocked.carry_out(outputs, outboxes, crowded);
-    }
-
-    /// Does the work that must not be done under the lock.
-    fn finish(&self, unlocked: Unlocked) {
+        let pressure = state.crowded.take().map(Pressure::Client);
+        drop(guard);
+        if nearer {
+            self.rearm.notify_one();
+        }
         unlocked.wakers.into_iter().for_each(Waker::wake);
         for delivery in unlocked.deliveries {
             self.deliver(&delivery);
+        }
+        self.apply_results();
+        match &self.log {
+            Some(log) if log.is_full() => Some(Pressure::Storage),
+            Some(_) | None => pressure,
         }
     }
 
@@ -317,20 +301,13 @@ impl AppHandle {
 pub(super) enum Pressure {
     /// Too many bytes wait in the outbox of this client.
     Client(Arc<Outbox>),
-    /// Too many bytes wait for storage.
+    /// Too many bytes wait for the engine.
     Storage,
 }
 
 impl State {
     fn input<R>(&mut self, input: impl FnOnce(&mut App, &mut Vec<Output>) -> R) -> R {
         input(&mut self.hub, &mut self.outputs)
-    }
-
-    fn pressure(&mut self) -> Option<Pressure> {
-        if self.pending.as_ref().is_some_and(Pending::is_full) {
-            return Some(Pressure::Storage);
-        }
-        self.crowded.take().map(Pressure::Client)
     }
 }
 
@@ -342,12 +319,10 @@ struct Unlocked {
 }
 
 impl Unlocked {
-    fn carry_out(
-        &mut self,
-        outputs: &mut Vec<Output>,
-        outboxes: &HashMap<TransportId, Arc<Outbox>>,
-        crowded: &mut Option<Arc<Outbox>>,
-    ) {
+    /// Carries out the outputs of the hub. Returns those for the engine.
+    fn carry_out(&mut self, state: &mut State) -> Vec<(Ticket, Append)> {
+        let State { outputs, outboxes, requests, crowded, .. } = state;
+        let mut appends = Vec::new();
         for output in outputs.drain(..) {
             match output {
                 Output::Frame(to, frame) => {
@@ -369,10 +344,16 @@ impl Unlocked {
                     false
                 }),
                 Output::Push(delivery) => self.deliveries.push(*delivery),
-                // With a storage, `Pending` has taken the records out. Without one, there is nowhere to put them.
-                Output::Keep(_) => {}
+                Output::Append(ticket, append) => appends.push((ticket, append)),
+                Output::Answer(ticket, result) => {
+                    if let Some(request) = requests.remove(&ticket) {
+                        // The client may have closed its connection in the meantime.
+                        let _ = request.send(result);
+                    }
+                }
             }
         }
+        appends
     }
 
     /// Puts an output into an outbox, if its transport still exists. `put` returns whether the outbox is crowded.

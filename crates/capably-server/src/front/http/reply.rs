@@ -33,6 +33,13 @@ impl Reply {
         reply
     }
 
+    /// A body of this type, for readers that know no format of the protocol.
+    pub(crate) fn plain(status: StatusCode, content_type: &str, body: impl Into<Bytes>) -> Self {
+        let mut reply = Self::empty(status).header(header::CONTENT_TYPE, content_type);
+        reply.body = body.into();
+        reply
+    }
+
     /// A reply with this value as its body.
     pub(crate) fn value<T: Serialize>(status: StatusCode, format: Format, value: &T) -> Self {
         match codec::encode_body(format, value) {
@@ -58,6 +65,15 @@ impl Reply {
         Self::value(status, format, body)
             .header(HeaderName::from_static("x-ably-errorcode"), error.code.0.to_string())
             .header(HeaderName::from_static("x-ably-errormessage"), in_ascii(&error.message))
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The size of the body, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.body.len()
     }
 
     /// With a header added.

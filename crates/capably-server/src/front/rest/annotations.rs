@@ -1,6 +1,6 @@
 //! The annotations of a message.
 
-use capably_protocol::{ErrorInfo, Format, Str};
+use capably_protocol::{Annotation, ErrorInfo, Format, Str};
 
 use super::{call::Call, messages::reply_published, page};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// `POST /channels/{channel}/messages/{serial}/annotations` (RSAN1, RSAN2).
-pub(super) fn publish(
+pub(super) async fn publish(
     call: &Call<'_>,
     app: &AppHandle,
     identity: &Identity,
@@ -19,17 +19,20 @@ pub(super) fn publish(
     if !is_array(call.body_format(), call.body()?) {
         return Err(error::bad_request("the body must be an array of annotations"));
     }
-    let annotations = call.decode_items()?;
+    let annotations: Vec<Annotation> = call.decode_items()?;
+    call.count_messages(annotations.len());
     error::unless_forced(call.query.get("_forceNack"))?;
     let channel = Str::from(channel);
-    let published = app.with(|hub, outputs| {
-        hub.annotate(identity, &channel, serial, annotations, call.now, outputs)
-    })?;
-    Ok(reply_published(call, &channel, &published))
+    let accepted = app
+        .commit_about(&channel, serial, |hub, outputs| {
+            hub.annotate(identity, &channel, serial, annotations, call.now, outputs)
+        })
+        .await?;
+    Ok(reply_published(call, &channel, &accepted.into()))
 }
 
 /// `GET /channels/{channel}/messages/{serial}/annotations` (RSAN3).
-pub(super) fn list(
+pub(super) async fn list(
     call: &Call<'_>,
     app: &AppHandle,
     identity: &Identity,
@@ -37,7 +40,7 @@ pub(super) fn list(
     serial: &str,
 ) -> Result<Reply, ErrorInfo> {
     let query = page::oldest_first(call.query)?;
-    let found = app.with(|hub, _| hub.annotations(identity, channel, serial, &query, call.now))?;
+    let found = app.annotations(identity, channel, serial, &query, call.now).await?;
     Ok(call.reply_page(&query, &found))
 }
 

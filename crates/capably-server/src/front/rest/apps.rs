@@ -62,11 +62,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
     }
     let id = app_id.into();
     let spec = AppSpec { id, keys, namespaces, members, created: Some(call.now.wall), limits };
-    let app = call.shared.add_app(spec)?;
-    if let Err(error) = app.committed(0).await {
-        call.shared.remove_app(app.id());
-        return Err(error);
-    }
+    call.shared.add_app(spec).await?;
     Ok(call.reply(StatusCode::CREATED, &Value::Object(reply)))
 }
 
@@ -74,7 +70,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
 ///
 /// # Errors
 /// Codes 40101, 40400 for the credentials, 40160 for a key without every capability.
-pub(super) fn delete(call: &Call<'_>, app_id: &str) -> Result<Reply, ErrorInfo> {
+pub(super) async fn delete(call: &Call<'_>, app_id: &str) -> Result<Reply, ErrorInfo> {
     let deleted = Reply::empty(StatusCode::NO_CONTENT);
     if call.shared.app(app_id).is_none() {
         return Ok(deleted);
@@ -94,10 +90,8 @@ pub(super) fn delete(call: &Call<'_>, app_id: &str) -> Result<Reply, ErrorInfo> 
     if let Some(app) = call.shared.remove_app(app_id) {
         let error = Some(error::unknown_app());
         let frame = ServerFrame::Error(ErrorFrame { channel: None, error });
-        app.with(|hub, outputs| {
-            hub.end(&frame, outputs);
-            hub.forget(outputs);
-        });
+        app.with(|hub, outputs| hub.end(&frame, outputs));
+        call.shared.forget_app(app_id).await?;
     }
     Ok(deleted)
 }

@@ -1,6 +1,7 @@
 //! Many channels in one request.
 
 use capably_protocol::{ErrorInfo, Message, PresenceMessage, Str};
+use futures_util::future::join_all;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ const MAX_BATCH: usize = 100;
 const MAX_MEMBERS: usize = 1000;
 
 /// `POST /messages` (RSC22).
-pub(super) fn publish(
+pub(super) async fn publish(
     call: &Call<'_>,
     app: &AppHandle,
     identity: &Identity,
@@ -37,17 +38,21 @@ pub(super) fn publish(
     check_count(specs.len(), "specs")?;
     for (channels, messages) in &mut specs {
         check_count(channels.len(), "channels")?;
+        call.count_messages(channels.len() * messages.len());
         ephemeral::mark(call.query.get(EPHEMERAL), messages)?;
     }
-    let publish_all = |(channels, messages): (Vec<Str>, Vec<Message>)| {
-        Batch::new(channels.into_iter().map(|channel| {
-            let published = app.with(|hub, outputs| {
-                hub.publish(identity, &channel, messages.clone(), call.now, outputs)
-            });
-            (channel, published.map(Success::Published))
-        }))
+    let publish = async |channel: Str, messages: Vec<Message>| {
+        let accepted = app
+            .commit(|hub, outputs| hub.publish(identity, &channel, messages, call.now, outputs))
+            .await;
+        (channel, accepted.map(|accepted| Success::Published(accepted.into())))
     };
-    let batches: Vec<Batch> = specs.into_iter().map(publish_all).collect();
+    let mut batches = Vec::new();
+    for (channels, messages) in specs {
+        let publishes = channels.into_iter().map(|channel| publish(channel, messages.clone()));
+        // At once, so that an engine commits them together.
+        batches.push(Batch::new(join_all(publishes).await.into_iter()));
+    }
     if call.version() < 3.0 {
         return Ok(flat(call, StatusCode::CREATED, batches));
     }
@@ -58,7 +63,7 @@ pub(super) fn publish(
 }
 
 /// `GET /presence?channels=a,b` (RSC24).
-pub(super) fn presence(
+pub(super) async fn presence(
     call: &Call<'_>,
     app: &AppHandle,
     identity: &Identity,

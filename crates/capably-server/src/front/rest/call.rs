@@ -124,6 +124,11 @@ impl Call<'_> {
             .map_err(|problem| error::unreadable(&problem))
     }
 
+    /// Counts the messages that the request publishes.
+    pub(super) fn count_messages(&self, messages: usize) {
+        self.shared.operating.metrics.rest().received(messages as u64, 0);
+    }
+
     fn body_limits(&self) -> Limits {
         Limits {
             max_size: self.shared.settings.max_frame_size,

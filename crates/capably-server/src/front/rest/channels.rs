@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// `GET /channels`: the channels in use. With `by=id` the items are names, otherwise details.
-pub(super) fn list(
+pub(super) async fn list(
     call: &Call<'_>,
     app: &AppHandle,
     identity: &Identity,
@@ -35,7 +35,7 @@ pub(super) fn list(
 }
 
 /// `GET /channels/{channel}` (RSL8).
-pub(super) fn status(
+pub(super) async fn status(
     call: &Call<'_>,
     app: &AppHandle,
     identity: &Identity,

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// `POST /channels/{channel}/messages` (RSL1).
-pub(super) fn publish(
+pub(super) async fn publish(
     call: &Call<'_>,
     app: &AppHandle,
     identity: &Identity,
@@ -27,12 +27,14 @@ pub(super) fn publish(
     } else {
         call.decode_items()?
     };
+    call.count_messages(messages.len());
     error::unless_forced(call.query.get("_forceNack"))?;
     ephemeral::mark(call.query.get(EPHEMERAL), &mut messages)?;
     let channel = Str::from(channel);
-    let published =
-        app.with(|hub, outputs| hub.publish(identity, &channel, messages, call.now, outputs))?;
-    Ok(reply_published(call, &channel, &published))
+    let accepted = app
+        .commit(|hub, outputs| hub.publish(identity, &channel, messages, call.now, outputs))
+        .await?;
+    Ok(reply_published(call, &channel, &accepted.into()))
 }
 
 /// The reply to a publish (PBR).
@@ -47,7 +49,7 @@ pub(super) fn reply_published(call: &Call<'_>, channel: &str, published: &Publis
 }
 
 /// `GET /channels/{channel}/messages`, and its older name `history` (RSL2).
-pub(super) fn history(
+pub(super) async fn history(
     call: &Call<'_>,
     app: &AppHandle,
     identity: &Identity,
@@ -56,25 +58,25 @@ pub(super) fn history(
     let from_serial = call.query.get("from_serial").or_else(|| call.query.get("fromSerial"));
     let page = page::of_the_past(call.query, call.now.wall)?;
     let query = HistoryQuery { page, from_serial: from_serial.map(Str::from) };
-    let found = app.with(|hub, _| hub.history(identity, channel, &query, call.now))?;
+    let found = app.history(identity, channel, &query, call.now).await?;
     Ok(call.reply_page(&query.page, &found))
 }
 
 /// `GET /channels/{channel}/messages/{serial}` (RSL11).
-pub(super) fn get(
+pub(super) async fn get(
     call: &Call<'_>,
     app: &AppHandle,
     identity: &Identity,
     channel: &str,
     serial: &str,
 ) -> Result<Reply, ErrorInfo> {
-    let message = app.with(|hub, _| hub.message(identity, channel, serial, call.now))?;
+    let message = app.message(identity, channel, serial, call.now).await?;
     let body = codec::encode_item(call.format, &message);
     Ok(Reply::encoded(StatusCode::OK, call.format, body))
 }
 
 /// `GET /channels/{channel}/messages/{serial}/versions` (RSL14).
-pub(super) fn versions(
+pub(super) async fn versions(
     call: &Call<'_>,
     app: &AppHandle,
     identity: &Identity,
@@ -82,12 +84,12 @@ pub(super) fn versions(
     serial: &str,
 ) -> Result<Reply, ErrorInfo> {
     let query = page::oldest_first(call.query)?;
-    let found = app.with(|hub, _| hub.versions(identity, channel, serial, &query, call.now))?;
+    let found = app.versions(identity, channel, serial, &query, call.now).await?;
     Ok(call.reply_page(&query, &found))
 }
 
 /// `PATCH /channels/{channel}/messages/{serial}` (RSL15).
-pub(super) fn change(
+pub(super) async fn change(
     call: &Call<'_>,
     app: &AppHandle,
     identity: &Identity,
@@ -96,6 +98,7 @@ pub(super) fn change(
 ) -> Result<Reply, ErrorInfo> {
     let [mut message] = <[Message; 1]>::try_from(call.decode_items()?)
         .map_err(|_: Vec<Message>| error::bad_request("a change must have exactly one message"))?;
+    call.count_messages(1);
     if message.serial.as_ref().is_some_and(|own| own != serial) {
         return Err(error::other_serial());
     }
@@ -103,7 +106,11 @@ pub(super) fn change(
     ephemeral::mark(call.query.get(EPHEMERAL), std::slice::from_mut(&mut message))?;
     error::unless_forced(call.query.get("_forceNack"))?;
     let channel = Str::from(channel);
-    let version_serial =
-        app.with(|hub, outputs| hub.change(identity, &channel, message, call.now, outputs))?;
+    let accepted = app
+        .commit_about(&channel, serial, |hub, outputs| {
+            hub.change(identity, &channel, message, call.now, outputs)
+        })
+        .await?;
+    let version_serial = accepted.position.message_serial(0);
     Ok(call.reply(StatusCode::OK, &json!({ "versionSerial": &*version_serial })))
 }

@@ -1,6 +1,6 @@
 //! REST. A request goes through three steps:
 //!
-//! 1. [`answer`] reads its body, parses it into a [`Call`](call::Call), and waits for storage before it replies.
+//! 1. [`answer`] reads its body, and parses it into a [`Call`](call::Call).
 //! 2. [`routes`] is the table of all routes: method, path, the right that the caller needs, and the handler.
 //! 3. A handler reads its arguments from the call, gives them to the hub and puts the result into a reply. Each
 //!    resource has a file of handlers.
@@ -15,6 +15,7 @@ mod call;
 mod channels;
 mod form;
 mod messages;
+pub(super) mod observation;
 mod page;
 mod presence;
 mod push;
@@ -60,15 +61,11 @@ pub(super) async fn answer(
 ) -> Result<Reply, ErrorInfo> {
     let credentials = credentials::in_request(&head.headers, query);
     let counted = counted_app(shared, head, &credentials);
-    let epoch = counted.as_ref().map_or(0, |(app, _)| app.epoch());
-    let mut answered = respond(shared, head, query, format, credentials, body).await;
+    if let Some((app, _)) = &counted {
+        observation::app(app.id());
+    }
+    let answered = respond(shared, head, query, format, credentials, body).await;
     if let Some((app, kind)) = counted {
-        // Reply only after storage has committed: a crash before that would lose what the reply acknowledges.
-        if answered.is_ok()
-            && let Err(error) = app.committed(epoch).await
-        {
-            answered = Err(error);
-        }
         let now = shared.now();
         app.with(|hub, _| hub.count_request(kind, answered.is_ok(), now));
     }
@@ -87,6 +84,7 @@ async fn respond(
     let body = timeout(BODY_TIMEOUT, read_body(body, max_body))
         .await
         .map_err(|_| error::request_timeout())?;
+    shared.operating.metrics.rest().received(0, body.as_ref().map_or(0, Bytes::len) as u64);
     if let Some(reply) = cors::preflight(head) {
         return Ok(reply);
     }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// `GET /channels/{channel}/presence` (RSP3).
-pub(super) fn members(
+pub(super) async fn members(
     call: &Call<'_>,
     app: &AppHandle,
     identity: &Identity,
@@ -25,13 +25,13 @@ pub(super) fn members(
 }
 
 /// `GET /channels/{channel}/presence/history` (RSP4).
-pub(super) fn history(
+pub(super) async fn history(
     call: &Call<'_>,
     app: &AppHandle,
     identity: &Identity,
     channel: &str,
 ) -> Result<Reply, ErrorInfo> {
     let query = page::of_the_past(call.query, call.now.wall)?;
-    let found = app.with(|hub, _| hub.presence_history(identity, channel, &query))?;
+    let found = app.presence_history(identity, channel, &query).await?;
     Ok(call.reply_page(&query, &found))
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// `POST /push/publish` (RSH1a).
-pub(super) fn publish(
+pub(super) async fn publish(
     call: &Call<'_>,
     app: &AppHandle,
     caller: &PushCaller,
@@ -22,7 +22,7 @@ pub(super) fn publish(
 }
 
 /// `GET /push/channels` (RSH1c2).
-pub(super) fn channels(
+pub(super) async fn channels(
     call: &Call<'_>,
     app: &AppHandle,
     caller: &PushCaller,
@@ -34,7 +34,7 @@ pub(super) fn channels(
 }
 
 /// `GET /push/deviceRegistrations` (RSH1b2).
-pub(super) fn devices(
+pub(super) async fn devices(
     call: &Call<'_>,
     app: &AppHandle,
     caller: &PushCaller,
@@ -45,7 +45,7 @@ pub(super) fn devices(
 }
 
 /// `POST /push/deviceRegistrations` (RSH3b3b).
-pub(super) fn register_device(
+pub(super) async fn register_device(
     call: &Call<'_>,
     app: &AppHandle,
     caller: &PushCaller,
@@ -59,7 +59,7 @@ pub(super) fn register_device(
 }
 
 /// `DELETE /push/deviceRegistrations` (RSH1b5).
-pub(super) fn remove_devices(
+pub(super) async fn remove_devices(
     call: &Call<'_>,
     app: &AppHandle,
     caller: &PushCaller,
@@ -69,7 +69,7 @@ pub(super) fn remove_devices(
 }
 
 /// `GET /push/deviceRegistrations/{id}` (RSH1b1).
-pub(super) fn device(
+pub(super) async fn device(
     call: &Call<'_>,
     app: &AppHandle,
     caller: &PushCaller,
@@ -80,7 +80,7 @@ pub(super) fn device(
 }
 
 /// `PUT /push/deviceRegistrations/{id}` (RSH1b3).
-pub(super) fn save_device(
+pub(super) async fn save_device(
     call: &Call<'_>,
     app: &AppHandle,
     caller: &PushCaller,
@@ -92,7 +92,7 @@ pub(super) fn save_device(
 }
 
 /// `PATCH /push/deviceRegistrations/{id}` (RSH3d3b).
-pub(super) fn change_device(
+pub(super) async fn change_device(
     call: &Call<'_>,
     app: &AppHandle,
     caller: &PushCaller,
@@ -104,7 +104,7 @@ pub(super) fn change_device(
 }
 
 /// `DELETE /push/deviceRegistrations/{id}` (RSH1b4).
-pub(super) fn remove_device(
+pub(super) async fn remove_device(
     call: &Call<'_>,
     app: &AppHandle,
     caller: &PushCaller,
@@ -116,7 +116,7 @@ pub(super) fn remove_device(
 }
 
 /// `GET /push/channelSubscriptions` (RSH1c1).
-pub(super) fn subscriptions(
+pub(super) async fn subscriptions(
     call: &Call<'_>,
     app: &AppHandle,
     caller: &PushCaller,
@@ -129,7 +129,7 @@ pub(super) fn subscriptions(
 }
 
 /// `POST /push/channelSubscriptions` (RSH1c3).
-pub(super) fn subscribe(
+pub(super) async fn subscribe(
     call: &Call<'_>,
     app: &AppHandle,
     caller: &PushCaller,
@@ -140,7 +140,7 @@ pub(super) fn subscribe(
 }
 
 /// `DELETE /push/channelSubscriptions` (RSH1c4, RSH1c5).
-pub(super) fn unsubscribe(
+pub(super) async fn unsubscribe(
     call: &Call<'_>,
     app: &AppHandle,
     caller: &PushCaller,
@@ -150,7 +150,7 @@ pub(super) fn unsubscribe(
 }
 
 /// `POST /push/apnsBroadcastChannels`.
-pub(super) fn create_broadcast(
+pub(super) async fn create_broadcast(
     call: &Call<'_>,
     app: &AppHandle,
     caller: &PushCaller,
@@ -161,7 +161,7 @@ pub(super) fn create_broadcast(
 }
 
 /// `POST /push/apnsBroadcastChannels/{id}/start`.
-pub(super) fn start_activity(
+pub(super) async fn start_activity(
     call: &Call<'_>,
     app: &AppHandle,
     caller: &PushCaller,
@@ -171,7 +171,7 @@ pub(super) fn start_activity(
 }
 
 /// `POST /push/apnsBroadcastChannels/{id}/broadcast`.
-pub(super) fn update_activity(
+pub(super) async fn update_activity(
     call: &Call<'_>,
     app: &AppHandle,
     caller: &PushCaller,
@@ -181,7 +181,7 @@ pub(super) fn update_activity(
 }
 
 /// `POST /push/apnsBroadcastChannels/{id}/end`.
-pub(super) fn end_activity(
+pub(super) async fn end_activity(
     call: &Call<'_>,
     app: &AppHandle,
     caller: &PushCaller,

@@ -3,8 +3,8 @@
 use capably_protocol::ErrorInfo;
 
 use super::{
-    access, annotations, apps, batch, call::Call, channels, messages, presence, push, stats, time,
-    tokens,
+    access, annotations, apps, batch, call::Call, channels, messages, observation, presence, push,
+    stats, time, tokens,
 };
 use crate::{front::http::reply::Reply, hub::error};
 
@@ -13,27 +13,30 @@ use crate::{front::http::reply::Reply, hub::error};
 /// A row has a method, a path whose names are the handler's arguments, a right, and the handler. The rights:
 ///
 /// - `open`: no credentials.
-/// - `provision`: permission to create apps. The handler is async.
+/// - `provision`: permission to create apps.
 /// - `client`: credentials of an app; the handler gets the app and the identity.
 /// - `push`: credentials of an app or of a device; the handler gets the app and the caller.
 /// - `own`: the handler checks the credentials itself, because the right depends on the path or on the body.
 macro_rules! routes {
     ($call:ident, $path:ident: $(
-        $method:ident [$($segment:pat),*] $right:ident $resource:ident::$handler:ident($($argument:ident),*);
+        $method:ident [$($segment:tt),*] $right:ident $resource:ident::$handler:ident($($argument:ident),*);
     )*) => {
         match (&*$call.method, &$path[..]) {
             $((&hyper::Method::$method, [$($segment),*]) => {
+                observation::route(concat!($(routes!(@template $segment)),*));
                 $call.check_body()?;
                 routes!(@$right $call, $resource, $handler, $($argument),*)
             })*
             _ => Err(error::not_found()),
         }
     };
+    (@template $segment:literal) => { concat!("/", $segment) };
+    (@template $segment:ident) => { concat!("/{", stringify!($segment), "}") };
     (@open $call:ident, $resource:ident, $handler:ident, $($argument:ident),*) => {
-        $resource::$handler($call, $($argument),*)
+        $resource::$handler($call, $($argument),*).await
     };
     (@own $call:ident, $resource:ident, $handler:ident, $($argument:ident),*) => {
-        $resource::$handler($call, $($argument),*)
+        $resource::$handler($call, $($argument),*).await
     };
     (@provision $call:ident, $resource:ident, $handler:ident, $($argument:ident),*) => {{
         access::provision($call)?;
@@ -41,11 +44,11 @@ macro_rules! routes {
     }};
     (@client $call:ident, $resource:ident, $handler:ident, $($argument:ident),*) => {{
         let (app, identity) = access::client($call)?;
-        $resource::$handler($call, &app, &identity, $($argument),*)
+        $resource::$handler($call, &app, &identity, $($argument),*).await
     }};
     (@push $call:ident, $resource:ident, $handler:ident, $($argument:ident),*) => {{
         let (app, caller) = access::push($call)?;
-        $resource::$handler($call, &app, &caller, $($argument),*)
+        $resource::$handler($call, &app, &caller, $($argument),*).await
     }};
 }
 

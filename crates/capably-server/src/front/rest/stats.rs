@@ -16,7 +16,7 @@ use crate::{
 /// `POST /stats`: stores statistics of the past that a test has made up.
 ///
 /// An empty list needs no credentials: test suites send it to probe whether the server is there.
-pub(super) fn post(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
+pub(super) async fn post(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
     let body: Value = call.decode()?;
     let created = call.reply(StatusCode::CREATED, &json!([]));
     if body == json!([]) {
@@ -33,7 +33,7 @@ pub(super) fn post(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
 }
 
 /// `GET /stats` (RSC6).
-pub(super) fn get(
+pub(super) async fn get(
     call: &Call<'_>,
     app: &AppHandle,
     identity: &Identity,

@@ -8,6 +8,6 @@ use super::call::Call;
 use crate::front::http::reply::Reply;
 
 /// `GET /time` (RSC16).
-pub(super) fn get(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
+pub(super) async fn get(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
     Ok(call.reply(StatusCode::OK, &json!([call.now.wall])))
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::call::Call;
 use crate::{
+    engine::Bucket,
     front::{app::AppHandle, http::reply::Reply},
     hub::{
         IssuedToken,
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// `POST /keys/{keyName}/requestToken` (RSA8).
-pub(super) fn request(call: &Call<'_>, key_name: &str) -> Result<Reply, ErrorInfo> {
+pub(super) async fn request(call: &Call<'_>, key_name: &str) -> Result<Reply, ErrorInfo> {
     let (app, key_id) = app_of_key(call, key_name)?;
     let request = token_request::read(call.decode_object()?, key_name)?;
     // A signed request proves itself: the credentials beside it are not checked.
@@ -43,15 +44,20 @@ pub(super) fn details(issued: &IssuedToken) -> Value {
 const MAX_TARGETS: usize = 100;
 
 /// `POST /keys/{keyName}/revokeTokens` (RSA17).
-pub(super) fn revoke(call: &Call<'_>, key_name: &str) -> Result<Reply, ErrorInfo> {
+pub(super) async fn revoke(call: &Call<'_>, key_name: &str) -> Result<Reply, ErrorInfo> {
     let (app, key_id) = app_of_key(call, key_name)?;
     let presented = call.key()?;
     let request = revocation(call)?;
     if presented.app_id() != app.id() {
         return Err(error::wrong_revocation_key());
     }
-    let revoked =
-        app.with(|hub, outputs| hub.revoke_tokens(key_id, presented, request, call.now, outputs))?;
+    let (revoked, revocations) = app.with(|hub, outputs| {
+        let revoked = hub.revoke_tokens(key_id, presented, request, call.now, outputs)?;
+        let revocations = serde_json::to_vec(hub.revocations()).map_err(error::protocol)?;
+        Ok::<_, ErrorInfo>((revoked, revocations))
+    })?;
+    let fact = (app.id().to_owned(), Some(revocations.into()));
+    call.shared.set_facts(Bucket::Revocations, vec![fact]).await?;
     let failures = revoked.targets.iter().filter(|(_, result)| result.is_err()).count();
     let results = revoked.targets.iter().map(|(target, result)| match result {
         Ok(()) => json!({

@@ -1,5 +1,6 @@
 //! WebSockets of realtime clients: a request opens one, a session serves it to its end.
 
+mod counting;
 mod heartbeat;
 pub(super) mod outbox;
 pub(super) mod session;

@@ -125,6 +125,11 @@ impl Outbox {
         wakers.extend(state.session.take());
     }
 
+    /// The bytes that wait for the client.
+    pub(in crate::front) fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     /// Moves the queue to `items`, which must be empty.
     pub(in crate::front) fn poll_take(
         &self,

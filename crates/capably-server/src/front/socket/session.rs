@@ -28,9 +28,11 @@ use tokio_tungstenite::{
         protocol::{Role, WebSocketConfig},
     },
 };
+use tracing::Instrument;
 
 use super::{
     closing::{LINGER, finish},
+    counting::ConnectionCounts,
     heartbeat::{Beat, Heartbeat},
     outbox::{Item, Outbox, Taken},
     upgrade::Upgrade,
@@ -39,10 +41,11 @@ use crate::{
     front::{
         Shared,
         app::{AppHandle, Pressure},
+        operating::TransportEntry,
         random,
         shared::TransportPlace,
     },
-    hub::{ConnectRequest, Refusal, TransportId, error},
+    hub::{ConnectRequest, Need, Now, Refusal, TransportId, error},
 };
 
 /// Small, because every connection has one. The default of tungstenite is 128 KiB.
@@ -93,14 +96,27 @@ pub(in crate::front) async fn run(
             let transport = registration.transport;
             let client_type = request.identity.client_type().map(str::to_owned);
             let now = shared.now();
-            app.with(|hub, outputs| hub.connect(transport, request, now, outputs));
+            let connection = app.with(|hub, outputs| {
+                hub.connect(transport, request, now, outputs);
+                hub.connection_id(transport)
+            });
+            registration.connected(now);
+            let span = tracing::info_span!(
+                "connection",
+                app = app.id(),
+                connection = connection.as_deref(),
+                transport = transport.0,
+            );
             let interval = upgrade.heartbeat.interval(upgrade.max_idle_interval);
             let mut session = Session {
                 socket,
                 registration,
+                counts: ConnectionCounts::new(shared, transport),
                 format: upgrade.format,
                 heartbeat: upgrade.heartbeat,
                 frames: Vec::new(),
+                fault: None,
+                filling: None,
                 items: VecDeque::new(),
                 dirty: false,
                 reading: Reading::On,
@@ -109,14 +125,19 @@ pub(in crate::front) async fn run(
                 sent_in_interval: false,
                 blocked_in_interval: false,
             };
-            tracing::debug!(transport = transport.0, client_type, "a client has connected");
-            poll_fn(|cx| session.poll(cx)).await;
-            tracing::debug!(transport = transport.0, "a client's transport has ended");
-            let Session { socket, registration, .. } = session;
-            drop(registration);
+            let served = async {
+                tracing::debug!(client_type, "a client has connected");
+                poll_fn(|cx| session.poll(cx)).await;
+                tracing::debug!(ending = ?session.counts.ending(), "a client's transport has ended");
+            };
+            served.instrument(span).await;
+            let Session { socket, registration, counts, .. } = session;
+            drop((registration, counts));
             finish(socket).await;
         }
         Err(error) => {
+            tracing::debug!(code = error.code.0, "a client is refused");
+            shared.operating.metrics.refused(&error, 1);
             let is_permanent = error.status_code < 500;
             let error = Some(error);
             let frame = if is_permanent {
@@ -136,11 +157,16 @@ pub(in crate::front) async fn run(
 struct Session {
     socket: WebSocketStream<TcpStream>,
     registration: Registration,
+    counts: ConnectionCounts,
     format: Format,
     heartbeat: Heartbeat,
     reading: Reading,
     /// Frames that were read, and not yet given to the hub.
     frames: Vec<ClientFrame>,
+    /// The fault behind these frames.
+    fault: Option<Fault>,
+    /// Entries for a replay are being fetched from the engine.
+    filling: Option<Fetch>,
     /// Frames that were taken from the outbox, and not yet written.
     items: VecDeque<Item>,
     /// Frames were written, and not yet flushed.
@@ -158,11 +184,16 @@ enum Reading {
     On,
     /// Until another client has caught up, or the time is over.
     PausedForClient(Arc<Outbox>, Pin<Box<Sleep>>),
-    /// Until storage has caught up.
+    /// Until the engine has caught up.
     PausedForStorage,
+    /// Until the hub has what the next frame needs.
+    Fetching(Fetch),
     /// Never again: the client has broken the protocol.
     Ended,
 }
+
+/// Something that the hub needs is fetched from the engine.
+type Fetch = Pin<Box<dyn Future<Output = Result<(), ErrorInfo>> + Send>>;
 
 /// Why the frames that follow are not read.
 enum Fault {
@@ -207,13 +238,15 @@ impl Session {
             return Step::Idle;
         }
         let (step, fault) = self.receive(cx);
+        self.counts.received(&self.frames);
         if self.frames.is_empty() && fault.is_none() {
             return step;
         }
-        self.dispatch(fault);
+        self.dispatch(fault, None);
         match step {
             // Not the end yet: the frames in the outbox can still be written. The outbox knows when to end.
-            _ if matches!(self.reading, Reading::Ended) => Step::Progress,
+            // Nor before the hub has what the frames need.
+            _ if matches!(self.reading, Reading::Ended | Reading::Fetching(_)) => Step::Progress,
             Step::Idle => Step::Progress,
             other => other,
         }
@@ -251,6 +284,7 @@ impl Session {
     }
 
     fn decode(&mut self, format: Format, bytes: &Bytes) -> Option<Fault> {
+        self.counts.read(bytes.len());
         let max_size = self.registration.shared.settings.max_frame_size;
         let limits = Limits { max_size, max_depth: codec::MAX_PUBLISH_DEPTH };
         match codec::decode_client_frame(format, bytes, &limits) {
@@ -274,19 +308,30 @@ impl Session {
         error::frame_too_large(self.registration.shared.settings.max_frame_size)
     }
 
-    /// Gives the frames to the hub, and then the fault behind them.
-    fn dispatch(&mut self, fault: Option<Fault>) {
+    /// Gives the frames to the hub, and then the fault behind them. `refused` says why what the first frame needs cannot be
+    /// fetched.
+    fn dispatch(&mut self, mut fault: Option<Fault>, refused: Option<ErrorInfo>) {
         let Registration { shared, app, transport, .. } = &self.registration;
         let now = shared.now();
         let is_failure = matches!(fault, Some(Fault::Connection(_)));
-        let ((), pressure) = app.with_pressure(|hub, outputs| {
-            hub.receive(*transport, &mut self.frames, now, outputs);
-            match fault {
+        let (need, pressure) = app.with_pressure(|hub, outputs| {
+            let mut need = hub.receive(*transport, &mut self.frames, refused, now, outputs);
+            if is_failure && need.is_none() && !hub.is_settled(*transport) {
+                // What was published before is acknowledged before the connection fails.
+                need = Some(Need::Settled);
+            }
+            match if need.is_none() { fault.take() } else { None } {
                 Some(Fault::Frame(refusal)) => hub.refuse(*transport, refusal, now, outputs),
                 Some(Fault::Connection(error)) => hub.fail(*transport, error, now, outputs),
                 None => {}
             }
+            need
         });
+        if let Some(need) = need {
+            self.fault = fault;
+            self.reading = Reading::Fetching(self.fetch(need));
+            return;
+        }
         self.reading = match pressure {
             _ if is_failure => Reading::Ended,
             Some(Pressure::Client(outbox)) => {
@@ -297,11 +342,22 @@ impl Session {
         };
     }
 
+    fn fetch(&self, need: Need) -> Fetch {
+        let Registration { app, transport, .. } = &self.registration;
+        let (app, transport) = (Arc::clone(app), *transport);
+        Box::pin(async move { app.fetch(need, Some(transport)).await })
+    }
+
     /// Whether frames are read from the client. Ends a pause that is over.
     fn is_reading(&mut self, cx: &mut Context<'_>) -> bool {
+        while let Reading::Fetching(fetch) = &mut self.reading {
+            let Poll::Ready(fetched) = fetch.as_mut().poll(cx) else { return false };
+            let fault = self.fault.take();
+            self.dispatch(fault, fetched.err());
+        }
         match &mut self.reading {
             Reading::On => return true,
-            Reading::Ended => return false,
+            Reading::Ended | Reading::Fetching(_) => return false,
             Reading::PausedForClient(outbox, pause) => {
                 if outbox.poll_caught_up(cx).is_pending() {
                     if pause.as_mut().poll(cx).is_pending() {
@@ -323,6 +379,7 @@ impl Session {
     /// Writes the frames of the outbox, and flushes.
     fn write(&mut self, cx: &mut Context<'_>) -> Step {
         let mut progress = false;
+        self.poll_filling(cx);
         let outcome = self.write_items(cx, &mut progress);
         if let Poll::Ready(end @ (Step::End | Step::Progress)) = outcome {
             if matches!(end, Step::End) {
@@ -343,6 +400,19 @@ impl Session {
         if progress { Step::Progress } else { Step::Idle }
     }
 
+    /// Goes on with the replay whose entries are being fetched.
+    fn poll_filling(&mut self, cx: &mut Context<'_>) {
+        let Some(filling) = &mut self.filling else { return };
+        let Poll::Ready(filled) = filling.as_mut().poll(cx) else { return };
+        self.filling = None;
+        if let Err(reason) = filled {
+            // The client resumes from where it is, and finds an engine that works, or is told so again.
+            let Registration { shared, app, transport, .. } = &self.registration;
+            let now = shared.now();
+            app.with(|hub, outputs| hub.disconnect(*transport, reason, now, outputs));
+        }
+    }
+
     fn write_items(&mut self, cx: &mut Context<'_>, progress: &mut bool) -> Poll<Step> {
         loop {
             if self.items.is_empty() {
@@ -351,7 +421,11 @@ impl Session {
                     Taken::Items => {}
                     Taken::Behind => {
                         let now = shared.now();
-                        app.with(|hub, outputs| hub.fill(*transport, now, outputs));
+                        let need = app.with(|hub, outputs| hub.fill(*transport, now, outputs));
+                        if let Some(need) = need {
+                            self.filling = Some(self.fetch(need));
+                            self.poll_filling(cx);
+                        }
                     }
                     Taken::Closing => return Poll::Ready(Step::End),
                 }
@@ -374,20 +448,24 @@ impl Session {
                 let Some(item) = self.items.pop_front() else { break };
                 let size = item.size();
                 written += size;
+                self.counts.taken(&item);
                 let message = match item {
                     Item::Frame(frame) => encode(self.format, &frame, size),
                     Item::Broadcast(broadcast) => {
                         message(self.format, broadcast.encoded(self.format))
                     }
                 };
+                let bytes = message.len();
                 if Pin::new(&mut self.socket).start_send(message).is_err() {
                     return Poll::Ready(Step::End);
                 }
+                self.counts.written(bytes);
                 self.dirty = true;
                 self.sent_in_interval = true;
                 self.blocked_in_interval = false;
             }
             self.registration.outbox.written(written);
+            self.counts.sent();
             if let Some(end) = end {
                 return end;
             }
@@ -401,7 +479,8 @@ impl Session {
         }
         let blocked = self.dirty || !self.items.is_empty();
         if blocked && self.blocked_in_interval {
-            tracing::debug!(transport = self.registration.transport.0, "the client reads nothing");
+            tracing::debug!("the client reads nothing");
+            self.counts.is_unresponsive();
             return Step::End;
         }
         self.blocked_in_interval = blocked;
@@ -429,10 +508,11 @@ impl Session {
                 outbox.push_frame(ServerFrame::Ping { id: Some(id) }, &mut wakers);
             }
             Beat::Unanswered => {
-                tracing::debug!(transport = transport.0, "the client does not answer");
+                tracing::debug!("the client does not answer");
                 self.reading = Reading::Ended;
                 let now = shared.now();
-                app.with(|hub, outputs| hub.unanswered(*transport, now, outputs));
+                let reason = error::unanswered();
+                app.with(|hub, outputs| hub.disconnect(*transport, reason, now, outputs));
             }
         }
     }
@@ -454,11 +534,25 @@ impl Registration {
         app.add_transport(transport, Arc::clone(&outbox));
         Self { shared, app, transport, outbox, _place: place }
     }
+
+    /// The client is connected: a drain gives it up from now on.
+    fn connected(&self, now: Now) {
+        let Self { shared, app, transport, outbox, .. } = self;
+        let entry = TransportEntry { app: Arc::clone(app), outbox: Arc::clone(outbox) };
+        shared.operating.transports.add(*transport, entry);
+        // The server may have closed to new clients since it accepted the request. Then the drain may have made its list
+        // before the transport was on it.
+        if !shared.operating.readiness.accepts_clients() {
+            let error = error::shutting_down();
+            app.with(|hub, outputs| hub.disconnect(*transport, error, now, outputs));
+        }
+    }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
         self.app.remove_transport(self.transport, self.shared.now());
+        self.shared.operating.transports.remove(self.transport);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::hub::{
     IssuedToken, Now, Output, Turn,
     access::{
         identity::{Credentials, Identity, PresentedKey},
-        revocation::{RevocationRequest, Revoked},
+        revocation::{RevocationRequest, Revocations, Revoked},
     },
 };
 
@@ -31,6 +31,16 @@ impl App {
     /// Code 42918 when the app receives more requests than it may.
     pub(crate) fn admit_request(&mut self, now: Now) -> Result<(), ErrorInfo> {
         self.access.admit_request(&self.settings, now)
+    }
+
+    /// The revocations, to store them.
+    pub(crate) fn revocations(&self) -> &Revocations {
+        &self.access.revocations
+    }
+
+    /// Sets the revocations that were stored.
+    pub(crate) fn set_revocations(&mut self, revocations: Revocations) {
+        self.access.revocations = revocations;
     }
 
     /// Issues a token (RSA8).
@@ -61,7 +71,6 @@ impl App {
     ) -> Result<Revoked, ErrorInfo> {
         let prompts = request.allow_reauth_margin;
         let revoked = self.access.revoke(key_id, presented, request, &self.settings, now)?;
-        self.keep_revocations(outputs);
         let turn = &mut Turn { now, settings: &self.settings, outputs };
         let (revocations, channels) = (&self.access.revocations, &mut self.channels);
         self.connections.apply_revocations(revocations, prompts, channels, turn);

@@ -4,14 +4,14 @@ use capably_protocol::{Annotation, ErrorInfo, Message, PresenceMessage, Str};
 
 use super::App;
 use crate::hub::{
-    HistoryQuery, MembersQuery, Now, Occupancy, Output, Page, PageQuery, Published, Turn,
+    HistoryQuery, MembersQuery, Now, Occupancy, Output, Page, PageQuery, Turn,
     access::identity::{Client, Identity},
-    channel::Channels,
-    error,
-    message::{
-        change::is_change,
-        publish::{Accepted, Publisher},
+    channel::{
+        Channels,
+        order::{Origin, Proposed},
     },
+    error,
+    message::{change::is_change, publish::Publisher},
     stats::tally::Way,
 };
 
@@ -27,7 +27,7 @@ impl App {
         messages: Vec<Message>,
         now: Now,
         outputs: &mut Vec<Output>,
-    ) -> Result<Published, ErrorInfo> {
+    ) -> Result<Proposed, ErrorInfo> {
         let key = messages.iter().find_map(|message| message.connection_key.as_ref());
         let on_behalf = match key {
             None => None,
@@ -43,13 +43,12 @@ impl App {
         let connection = on_behalf.map(|connection| connection.id().clone());
         let publisher =
             Publisher { identity: &identity, connection: connection.as_ref(), frame_id: None };
-        let accepted = self.publish_with(now, outputs, |channels, turn| {
+        self.publish_with(now, outputs, |channels, turn| {
             channels.publish(channel, messages, publisher, turn)
-        })?;
-        Ok(accepted.into())
+        })
     }
 
-    /// Changes a message (RSL15). Returns the serial of the new version.
+    /// Changes a message (RSL15).
     ///
     /// # Errors
     /// As [`Channels::change`], and 40000 for an action that is not a change.
@@ -60,15 +59,14 @@ impl App {
         message: Message,
         now: Now,
         outputs: &mut Vec<Output>,
-    ) -> Result<Str, ErrorInfo> {
+    ) -> Result<Proposed, ErrorInfo> {
         if !is_change(&message) {
             return Err(error::bad_request("the `action` is not an update, delete or append"));
         }
         let publisher = Publisher { identity, connection: None, frame_id: None };
-        let accepted = self.publish_with(now, outputs, |channels, turn| {
+        self.publish_with(now, outputs, |channels, turn| {
             channels.change(channel, message, publisher, turn)
-        })?;
-        Ok(accepted.position.message_serial(0))
+        })
     }
 
     /// Publishes annotations of one message (RSAN1, RSAN2).
@@ -83,7 +81,7 @@ impl App {
         mut annotations: Vec<Annotation>,
         now: Now,
         outputs: &mut Vec<Output>,
-    ) -> Result<Published, ErrorInfo> {
+    ) -> Result<Proposed, ErrorInfo> {
         for annotation in &mut annotations {
             match &annotation.message_serial {
                 Some(own) if own != serial => return Err(error::other_serial()),
@@ -92,10 +90,9 @@ impl App {
             }
         }
         let publisher = Publisher { identity, connection: None, frame_id: None };
-        let accepted = self.publish_with(now, outputs, |channels, turn| {
+        self.publish_with(now, outputs, |channels, turn| {
             channels.annotate(channel, annotations, publisher, turn)
-        })?;
-        Ok(accepted.into())
+        })
     }
 
     /// Publishes, and counts the result.
@@ -103,14 +100,17 @@ impl App {
         &mut self,
         now: Now,
         outputs: &mut Vec<Output>,
-        publish: impl FnOnce(&mut Channels, &mut Turn<'_>) -> Result<Accepted, ErrorInfo>,
-    ) -> Result<Accepted, ErrorInfo> {
+        publish: impl FnOnce(&mut Channels, &mut Turn<'_>) -> Result<Proposed, ErrorInfo>,
+    ) -> Result<Proposed, ErrorInfo> {
         let sent = outputs.len();
         let turn = &mut Turn { now, settings: &self.settings, outputs };
-        let accepted = publish(&mut self.channels, turn)?;
-        self.count_publish(Way::Rest, accepted.volume(), &outputs[sent..], now);
-        self.channels.make_room(outputs);
-        Ok(accepted)
+        let proposed = publish(&mut self.channels, turn)?;
+        if let Proposed::Waiting(ticket) = proposed {
+            self.channels.set_origin(ticket, Origin::Request);
+        }
+        self.count_publish(Way::Rest, proposed.volume(), &outputs[sent..], now);
+        self.channels.make_room();
+        Ok(proposed)
     }
 
     /// A page of a channel's history (RSL2).

@@ -2,7 +2,10 @@
 
 mod access;
 mod channels;
+mod log;
+mod operate;
 mod push;
+pub(crate) mod spec;
 mod stats;
 
 use std::{sync::Arc, time::Duration};
@@ -12,9 +15,8 @@ use capably_protocol::{ClientFrame, ErrorInfo, Millis, PresenceMessage, ServerFr
 use super::{
     ConnectRequest, Limits, Namespace, Now, Output, Refusal, Settings, TransportId, Turn,
     access::{Access, identity::Key},
-    channel::{Channels, Room},
+    channel::{Channels, Room, need::Need, order::Order},
     connection::{Connections, error_frame, receive::Receiver},
-    error,
     log::volume::Volume,
     presence::Presence,
     stats::{
@@ -57,21 +59,42 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// An app that orders its entries itself, and has them in memory.
     pub(crate) fn new(settings: Arc<Settings>, spec: AppSpec, now: Now) -> Self {
+        Self::with_order(settings, spec, Order::own(now.wall), now)
+    }
+
+    /// An app whose entries are ordered and stored by an engine.
+    pub(crate) fn with_engine(settings: Arc<Settings>, spec: AppSpec, now: Now) -> Self {
+        Self::with_order(settings, spec, Order::engine(), now)
+    }
+
+    fn with_order(settings: Arc<Settings>, spec: AppSpec, order: Order, now: Now) -> Self {
         let AppSpec { id, keys, namespaces, members, created, limits } = spec;
         let settings = limits.apply(settings);
         let room = Room::new(settings.max_channels, settings.max_log_bytes);
         let presence = Presence::of_fixtures(members, created.unwrap_or(now.wall));
         Self {
             access: Access::new(id.clone(), keys),
-            id,
             connections: Connections::default(),
-            channels: Channels::new(settings.retention, room, namespaces, presence, now.wall),
+            channels: Channels::new(
+                id.clone(),
+                settings.retention,
+                room,
+                namespaces,
+                presence,
+                order,
+            ),
+            id,
             settings,
             stats: Stats::default(),
             next_sweep: now.steady + SWEEP_INTERVAL,
             ended: None,
         }
+    }
+
+    pub(crate) fn id(&self) -> &Str {
+        &self.id
     }
 
     /// A client has opened a transport: resumes its connection or creates one, and sends CONNECTED.
@@ -97,25 +120,25 @@ impl App {
     }
 
     /// Frames have arrived on a transport, in this order. Frames on a transport that was replaced are dropped.
+    ///
+    /// Frames that need something from the engine stay in `frames`, with those behind them. Call this again with them once
+    /// the [`Need`] is met, or with the reason why it could not be met.
     pub(crate) fn receive(
         &mut self,
         transport: TransportId,
         frames: &mut Vec<ClientFrame>,
+        refused: Option<ErrorInfo>,
         now: Now,
         outputs: &mut Vec<Output>,
-    ) {
+    ) -> Option<Need> {
         let Some(connection) = self.connections.on_transport(transport) else {
             frames.clear();
-            return;
+            return None;
         };
         let sent = outputs.len();
         let turn = &mut Turn { now, settings: &self.settings, outputs };
         let mut receiver = Receiver::new(connection, transport, &self.access, &mut self.channels);
-        for frame in frames.drain(..) {
-            if receiver.receive(frame, turn).is_break() {
-                break;
-            }
-        }
+        let need = receiver.receive_all(frames, refused, turn);
         let received = receiver.finish(turn);
         if received.renewed {
             self.connections.watch_token_on(transport, &self.access.revocations, now);
@@ -125,8 +148,9 @@ impl App {
         }
         self.stats.current(now).presence(received.presence);
         self.count_publish(Way::Realtime, received.messages, &outputs[sent..], now);
-        self.channels.make_room(outputs);
+        self.channels.make_room();
         self.send_occupancy(now, outputs);
+        need
     }
 
     /// A frame has arrived that cannot be decoded.
@@ -143,13 +167,18 @@ impl App {
         self.count_publish(Way::Realtime, Volume::default(), &outputs[sent..], now);
     }
 
-    /// The transport's queue has room again: continues its replays.
-    pub(crate) fn fill(&mut self, transport: TransportId, now: Now, outputs: &mut Vec<Output>) {
-        if let Some(connection) = self.connections.on_transport(transport) {
-            let sent = outputs.len();
-            self.channels.fill(&connection.session(transport), outputs);
-            self.count(&outputs[sent..], now);
-        }
+    /// The transport's queue has room again: continues its replays. Returns the entries that they need from the engine.
+    pub(crate) fn fill(
+        &mut self,
+        transport: TransportId,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) -> Option<Need> {
+        let connection = self.connections.on_transport(transport)?;
+        let sent = outputs.len();
+        let need = self.channels.fill(&connection.session(transport), outputs);
+        self.count(&outputs[sent..], now);
+        need
     }
 
     /// The client has violated the protocol: sends an ERROR, and ends the connection.
@@ -163,18 +192,6 @@ impl App {
         let turn = &mut Turn { now, settings: &self.settings, outputs };
         turn.outputs.push(Output::Frame(transport, error_frame(error)));
         self.connections.end(transport, &mut self.channels, turn);
-        self.channels.send_occupancy(turn);
-    }
-
-    /// The client did not answer in time: closes its transport. The client may resume.
-    pub(crate) fn unanswered(
-        &mut self,
-        transport: TransportId,
-        now: Now,
-        outputs: &mut Vec<Output>,
-    ) {
-        let turn = &mut Turn { now, settings: &self.settings, outputs };
-        self.connections.disconnect(transport, error::unanswered(), &mut self.channels, turn);
         self.channels.send_occupancy(turn);
     }
 
@@ -207,7 +224,7 @@ impl App {
             channels.sweep(turn);
             self.next_sweep = now.steady + SWEEP_INTERVAL;
         }
-        channels.make_room(turn.outputs);
+        channels.make_room();
     }
 
     /// The time at which [`handle_timeout`](Self::handle_timeout) is needed next.

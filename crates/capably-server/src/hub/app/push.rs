@@ -181,7 +181,7 @@ impl App {
         now: Now,
     ) -> Result<Value, ErrorInfo> {
         self.channels.push.check_broadcast(caller, body)?;
-        let id = self.channels.next_position(now).channel_serial();
+        let id = self.channels.unlogged_position(now.wall).channel_serial();
         self.channels.push.create_broadcast(id)
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use capably_protocol::{Annotation, ErrorInfo, Str};
 
-use super::{Channel, Channels, commit::Commit};
+use super::{Channel, Channels, commit::Commit, order::Proposed};
 use crate::hub::{
     Now, Page, PageQuery, Turn,
     access::{capability::Operation, identity::Identity},
@@ -15,7 +15,7 @@ use crate::hub::{
     },
     message::{
         annotation::{Annotations, annotations_entry, check_annotations, summary_entry},
-        publish::{Accepted, Publisher, Receipt, check_ids},
+        publish::{Publisher, Receipt, check_ids},
     },
 };
 
@@ -35,7 +35,7 @@ impl Channels {
         annotations: Vec<Annotation>,
         publisher: Publisher<'_>,
         turn: &mut Turn<'_>,
-    ) -> Result<Accepted, ErrorInfo> {
+    ) -> Result<Proposed, ErrorInfo> {
         let name = &channel_name::plain_str(name)?;
         publisher.identity.require(name, Operation::AnnotationPublish)?;
         if !self.is_mutable(name) {
@@ -50,8 +50,9 @@ impl Channels {
         channel.expire(turn.now.steady);
         let by_message = channel.annotated_messages(&annotations)?;
         if let Some(position) = channel.check_summaries(&by_message, &annotations, max_size)? {
-            return Ok(receipt.at(position));
+            return Ok(Proposed::Committed(receipt.at(position)));
         }
+        by_message.keys().for_each(|at| channel.pin(*at));
         let frame = Items {
             id: publisher.frame_id,
             connection: publisher.connection.cloned(),
@@ -116,23 +117,47 @@ impl Channels {
         query: &PageQuery,
         now: Now,
     ) -> Result<Page<Annotation>, ErrorInfo> {
-        let channel = channel_name::plain(channel)?;
-        identity
-            .require(channel, Operation::AnnotationSubscribe)
-            .or_else(|_| identity.require(channel, Operation::History))?;
+        let channel = annotated_name(identity, channel)?;
         let channel = self.get_mut(channel).ok_or_else(error::unknown_message)?;
         channel.expire(now.steady);
-        let at = channel.place_of(serial)?;
-        let annotations = channel.changes.get(&at).map(|changed| changed.annotations.all());
+        channel.annotations(serial, query)
+    }
+}
+
+/// The name of a channel whose annotations the identity may read.
+///
+/// # Errors
+/// Code 40010 for the name, 40160 for the capability.
+pub(crate) fn annotated_name<'a>(
+    identity: &Identity,
+    channel: &'a str,
+) -> Result<&'a str, ErrorInfo> {
+    let channel = channel_name::plain(channel)?;
+    identity
+        .require(channel, Operation::AnnotationSubscribe)
+        .or_else(|_| identity.require(channel, Operation::History))?;
+    Ok(channel)
+}
+
+impl Channel {
+    /// A page of the annotations of a message.
+    ///
+    /// # Errors
+    /// Code 40400 for an unknown message.
+    pub(super) fn annotations(
+        &self,
+        serial: &str,
+        query: &PageQuery,
+    ) -> Result<Page<Annotation>, ErrorInfo> {
+        let at = self.place_of(serial)?;
+        let annotations = self.changes.get(&at).map(|changed| changed.annotations.all());
         let keyed = annotations
             .into_iter()
             .flatten()
             .filter_map(|annotation| Some((annotation.serial.clone()?, annotation)));
         Ok(query.page(keyed))
     }
-}
 
-impl Channel {
     /// The place of the message with this serial.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::hub::{
     Output, TransportId, Turn, access::identity::Identity, channel_name, error, ids::ConnectionId,
-    presence::Viewer,
+    log::position::Position, presence::Viewer,
 };
 
 /// The part of a connection that its channels use.
@@ -24,6 +24,8 @@ pub(crate) struct Session<'a> {
     /// Whether the client wants the messages of its own connection.
     pub(crate) echo: bool,
     pub(crate) attached: &'a mut Attachments,
+    /// The position at which the next attachment to a channel starts, if the engine was asked for it.
+    pub(crate) start: &'a mut Option<(Str, Position)>,
 }
 
 impl Session<'_> {
@@ -52,7 +54,14 @@ impl Channels {
         turn: &mut Turn<'_>,
     ) {
         let attachment = Attachment::read(attach, session.identity).and_then(|attachment| {
-            self.require_room(attachment.channel(&attach.channel), turn)?;
+            let base = attachment.channel(&attach.channel);
+            self.require_room(base, turn)?;
+            if self.has_engine() && self.get(base).is_none() {
+                // There is room only since unused channels were dropped. The channel is loaded when the client tries again.
+                return Err(error::too_many_channels(
+                    turn.settings.max_channels.unwrap_or_default(),
+                ));
+            }
             Ok(attachment)
         });
         match attachment {
@@ -78,12 +87,15 @@ impl Channels {
         let view = attachment.view.as_ref();
         let mut params = view.map_or_else(Params::new, |view| view.params.clone());
         params.extend(attach.params.iter().map(|(name, value)| (name.clone(), value.clone())));
-        let newest = self.last_position();
+        let newest = self.order.newest();
         let base = attachment.channel(&attach.channel).clone();
         let now = turn.now.steady;
         let channel = self.get_or_create(&base);
         channel.expire(now);
-        let start = Start::of(attach, &params, view, channel, newest, now);
+        channel.attached_at = newest;
+        let prepared = session.start.take().filter(|(name, _)| *name == base);
+        let prepared = prepared.map(|(_, position)| position);
+        let start = Start::of(attach, &params, view, channel, (newest, prepared), now);
         let mut flags = modes;
         if start.resumed {
             flags = flags | Flags::RESUMED;
@@ -91,15 +103,17 @@ impl Channels {
         let id = session.connection.clone();
         let mut subscriber = Subscriber::new(id, &attachment, session.echo, start.position);
         if !start.resumed {
-            subscriber.live_since = newest;
+            subscriber.live_since = channel.log.last();
         }
         let mut missed = channel.log.after(start.position).filter(|entry| {
             subscriber.wants(entry)
                 && view.is_none_or(|view| view.shows(channel, &subscriber, entry))
         });
         let first = missed.next();
-        let backlog = first.is_some();
-        if first.into_iter().chain(missed).any(|entry| entry.members().is_empty()) {
+        let unread = start.position < channel.log.floor();
+        let backlog = unread || first.is_some();
+        let has_messages = first.into_iter().chain(missed).any(|entry| entry.members().is_empty());
+        if unread || has_messages {
             flags = flags | Flags::HAS_BACKLOG;
         }
         let attached = Attached {
@@ -172,7 +186,6 @@ impl Channels {
 
     /// Adapts the attachments to new credentials: grants and withdraws modes, and fails an attachment without any.
     pub(crate) fn reconsider(&mut self, session: &mut Session<'_>, turn: &mut Turn<'_>) {
-        let since = self.last_position();
         let Session { connection, transport, identity, echo, .. } = *session;
         session.attached.retain(|name, attachment| {
             let before = attachment.granted;
@@ -202,6 +215,7 @@ impl Channels {
                 }
                 (true, false) => channel.unsubscribe(transport, view),
                 (false, true) => {
+                    let since = channel.log.last();
                     let subscriber = Subscriber::new(connection.clone(), attachment, echo, since);
                     channel.subscribe(transport, view, subscriber);
                 }

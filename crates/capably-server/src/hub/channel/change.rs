@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use capably_protocol::{ErrorInfo, Message, MessageAction, MessageVersion, Str, frame::Delivery};
 
-use super::{Channel, Channels, commit::Commit, subscriber::Subscriber};
+use super::{Channel, Channels, commit::Commit, order::Proposed, subscriber::Subscriber};
 use crate::hub::{
     Now, Page, PageQuery, Turn,
     access::{capability::Operation, claims, identity::Identity},
@@ -18,7 +18,7 @@ use crate::hub::{
     message::{
         change::{latest, merge, require_change},
         ephemeral::{is_ephemeral, require_privilege},
-        publish::{Accepted, Publisher, Receipt},
+        publish::{Publisher, Receipt},
     },
 };
 
@@ -45,7 +45,7 @@ impl Channels {
         mut message: Message,
         publisher: Publisher<'_>,
         turn: &mut Turn<'_>,
-    ) -> Result<Accepted, ErrorInfo> {
+    ) -> Result<Proposed, ErrorInfo> {
         let name = &channel_name::plain_str(name)?;
         if !self.is_mutable(name) {
             return Err(error::not_mutable());
@@ -69,11 +69,12 @@ impl Channels {
         let repeated = chosen_id.as_deref().and_then(|id| channel.position_of_id(id));
         let receipt = Receipt { messages: 1, bytes: message.size(), chosen_id };
         if let Some(position) = repeated {
-            return Ok(receipt.at(position));
+            return Ok(Proposed::Committed(receipt.at(position)));
         }
         let mut version = message.version.take().map_or_else(MessageVersion::default, |it| *it);
         version.client_id = publisher.identity.client_id_for(version.client_id)?;
         canonicalize(&mut message.data, &mut message.encoding)?;
+        channel.pin(at);
         let change = Change {
             at,
             id: publisher.frame_id,
@@ -136,14 +137,8 @@ impl Channels {
         query: &PageQuery,
         now: Now,
     ) -> Result<Page<Message>, ErrorInfo> {
-        let found = self.readable(identity, channel, now)?.and_then(|channel| {
-            let at = channel.latest(serial)?.0;
-            let created = channel.log.get(at.0)?.message(at.1)?;
-            let later = channel.changes.get(&at).map_or(&[][..], |changed| &changed.versions);
-            let later = later.iter().filter_map(|version| version.message(0));
-            let all = std::iter::once(created).chain(later);
-            Some(query.page(all.map(|version| (version_serial(&version), version))))
-        });
+        let channel = self.readable(identity, channel, now)?;
+        let found = channel.and_then(|channel| channel.versions(serial, query));
         found.ok_or_else(error::unknown_message)
     }
 
@@ -154,13 +149,25 @@ impl Channels {
         channel: &str,
         now: Now,
     ) -> Result<Option<&Channel>, ErrorInfo> {
-        let channel = channel_name::plain(channel)?;
-        identity.require(channel, Operation::History)?;
+        let channel = readable_name(identity, channel)?;
         Ok(self.get_mut(channel).map(|channel| {
             channel.expire(now.steady);
             &*channel
         }))
     }
+}
+
+/// The name of a channel whose history the identity may read.
+///
+/// # Errors
+/// Code 40010 for the name, 40160 for the capability.
+pub(crate) fn readable_name<'a>(
+    identity: &Identity,
+    channel: &'a str,
+) -> Result<&'a str, ErrorInfo> {
+    let channel = channel_name::plain(channel)?;
+    identity.require(channel, Operation::History)?;
+    Ok(channel)
 }
 
 impl Channel {
@@ -224,8 +231,18 @@ impl Channel {
         }
     }
 
+    /// A page of the versions of a message. `None` if there is no such message.
+    pub(super) fn versions(&self, serial: &str, query: &PageQuery) -> Option<Page<Message>> {
+        let at = self.latest(serial)?.0;
+        let created = self.created(at)?.message(at.1)?;
+        let later = self.changes.get(&at).map_or(&[][..], |changed| &changed.versions);
+        let later = later.iter().filter_map(|version| version.message(0));
+        let all = std::iter::once(created).chain(later);
+        Some(query.page(all.map(|version| (version_serial(&version), version))))
+    }
+
     /// The place of the message with this serial, and its latest version.
-    fn latest(&self, serial: &str) -> Option<((Position, usize), Message)> {
+    pub(super) fn latest(&self, serial: &str) -> Option<((Position, usize), Message)> {
         let at = Position::parse_message(serial)?;
         let created = self.created(at)?;
         self.latest_of(created, at.1).map(|message| (at, message))
@@ -233,7 +250,10 @@ impl Channel {
 
     /// The frame that created the message at this place.
     pub(crate) fn created(&self, (position, index): (Position, usize)) -> Option<&Arc<Entry>> {
-        let entry = self.log.get(position)?;
+        let entry = self
+            .log
+            .get(position)
+            .or_else(|| self.older.get(&position).and_then(Option::as_ref))?;
         (entry.is_creation() && index < entry.items().len()).then_some(entry)
     }
 

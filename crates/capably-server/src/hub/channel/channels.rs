@@ -1,18 +1,16 @@
 //! All channels of an app.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
-use capably_protocol::{Message, Millis, Str};
+use capably_protocol::{Message, Str};
 
-use super::{Channel, occupancy::OccupancyUpdates, room::Room};
+use super::{Channel, occupancy::OccupancyUpdates, order::Order, room::Room};
 use crate::hub::{
     Now, Turn,
-    keep::{Keeping, Serials},
-    log::{
-        Log, Retention,
-        position::{Position, SerialClock},
-        volume::Traffic,
-    },
+    log::{Log, Retention, position::Position, proposal::Proposal, volume::Traffic},
     presence::Presence,
     push::{Delivery, Payload, Push},
 };
@@ -33,11 +31,29 @@ pub(crate) struct Namespace {
 /// The age up to which messages of a persisted namespace are stored.
 pub(super) const PERSISTED_AGE: Duration = Duration::from_secs(72 * 3600);
 
-/// All channels of an app, with the one clock that orders their entries, the members, and the push registrations.
+/// A retention without limits, for logs that do not grow.
+pub(super) const NO_RETENTION: Retention =
+    Retention { frames: usize::MAX, bytes: usize::MAX, age: Duration::MAX };
+
+/// The time after which a channel without attachments leaves the memory, if an engine has its entries.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// The most channels that are listed although they are not in memory.
+const MAX_RECENT: usize = 10_000;
+
+/// The channels of an app, the order of their entries, the members, and the push registrations.
+///
+/// Without an engine, all channels are in memory. With one, only those that are in use.
 #[derive(Debug)]
 pub(crate) struct Channels {
+    /// The id of the app.
+    pub(super) app: Str,
     pub(super) map: HashMap<Str, Channel>,
-    clock: SerialClock,
+    pub(super) order: Order,
+    /// The channels that are being loaded, each with the entries that were committed meanwhile.
+    pub(super) loading: HashMap<Str, Vec<(Position, Proposal)>>,
+    /// Channels that are not in memory, by the time of their last publish.
+    pub(super) recent: BTreeMap<Str, Duration>,
     /// The newest floor of all dropped channels. A new channel begins here, so that nobody resumes across the gap.
     pub(super) forgotten: Position,
     retention: Retention,
@@ -47,8 +63,6 @@ pub(crate) struct Channels {
     pub(crate) push: Push,
     /// The number of channels created since the last [`count`](Self::count).
     opened: usize,
-    /// Set when entries are to outlive the process.
-    pub(crate) keeping: Option<Keeping>,
     pub(super) occupancy: OccupancyUpdates,
     /// The traffic that was persisted for longer than usual, since the statistics were last updated.
     pub(crate) persisted: Traffic,
@@ -56,24 +70,26 @@ pub(crate) struct Channels {
 
 impl Channels {
     pub(crate) fn new(
+        app: Str,
         retention: Retention,
         room: Room,
         namespaces: Vec<Namespace>,
         presence: Presence,
-        now: Millis,
+        order: Order,
     ) -> Self {
-        let clock = SerialClock::new(now);
         Self {
+            app,
             map: HashMap::new(),
-            forgotten: clock.last(),
-            clock,
+            forgotten: order.newest(),
+            order,
+            loading: HashMap::new(),
+            recent: BTreeMap::new(),
             retention,
             room,
             namespaces,
             presence,
             push: Push::default(),
             opened: 0,
-            keeping: None,
             occupancy: OccupancyUpdates::default(),
             persisted: Traffic::default(),
         }
@@ -87,79 +103,82 @@ impl Channels {
         self.map.get_mut(name)
     }
 
+    /// Channels without limits and clients, to fold entries of an engine.
+    pub(super) fn replaying(room: Room) -> Self {
+        let presence = Presence::default();
+        Self::new(Str::new(), NO_RETENTION, room, Vec::new(), presence, Order::Replay)
+    }
+
     /// The channel, which is created on its first use.
     pub(crate) fn get_or_create(&mut self, name: &Str) -> &mut Channel {
         if !self.map.contains_key(&**name) {
             // The name may be a slice of a whole frame; the map must not pin that.
             let name = Str::from(&**name);
-            let retention = self.retention_of(&name);
-            let kept = self.new_kept();
-            let log = Log::new(self.forgotten, self.room.meter.clone());
-            let channel = Channel::new(name.clone(), retention, log, kept);
-            self.map.insert(name, channel);
-            self.opened += 1;
+            let channel =
+                Channel::new(name.clone(), self.retention_of(&name), self.new_log(self.forgotten));
+            self.insert(channel);
         }
         self.map.get_mut(&**name).expect("it was there or has just been inserted")
     }
 
-    /// The names of all channels, in no order.
+    pub(super) fn insert(&mut self, channel: Channel) {
+        if self.recent.remove(&channel.name).is_none() {
+            self.opened += 1;
+        }
+        self.map.insert(channel.name.clone(), channel);
+    }
+
+    /// An empty log that is complete after `floor`.
+    pub(super) fn new_log(&self, floor: Position) -> Log {
+        Log::new(floor, self.room.meter.clone())
+    }
+
+    /// The names of the channels in memory, in no order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &Str> {
         self.map.keys()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.map.is_empty()
     }
 
-    /// Calls `each` with every channel, in no order.
-    pub(crate) fn each(&mut self, each: impl FnMut(&mut Channel)) {
-        self.map.values_mut().for_each(each);
-    }
-
     /// The number of channels, and how many of them were created since the last call.
     pub(crate) fn count(&mut self) -> (usize, usize) {
-        (self.map.len(), std::mem::take(&mut self.opened))
+        (self.map.len() + self.recent.len(), std::mem::take(&mut self.opened))
     }
 
-    /// The position for an entry that is committed next.
-    pub(crate) fn next_position(&mut self, now: Now) -> Position {
-        self.clock.next(now.wall)
-    }
-
-    /// The position of the newest entry of the app.
-    pub(crate) fn last_position(&self) -> Position {
-        self.clock.last()
-    }
-
-    /// The state of the clock and of the dropped channels, to persist.
-    pub(crate) fn serials(&self) -> Serials {
-        Serials { last: self.clock.last(), forgotten: self.forgotten }
-    }
-
-    /// Continues after the serials of an earlier process.
-    pub(crate) fn go_on_after(&mut self, Serials { last, forgotten }: Serials) {
-        self.clock.go_on_after(last);
-        self.forgotten = forgotten;
-    }
-
-    /// Drops expired entries, and channels that are empty and have been unused for as long as a client can resume.
+    /// Drops expired entries, and channels that are not in use: those that nobody can resume on, or that an engine has.
     pub(crate) fn sweep(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.steady;
-        let mut floors = Vec::new();
-        self.drop_channels(turn.outputs, |channel| {
+        let has_engine = self.has_engine();
+        let busy = self.order.busy_channels();
+        self.drop_channels(|channel| {
             channel.expire(now);
-            let dropped = channel.is_forgettable(now);
-            if !dropped {
-                channel.trim_kept(&mut floors);
+            if has_engine && !busy.contains(&channel.name) {
+                channel.drop_older();
             }
-            dropped
+            channel.is_forgettable(now, if has_engine { IDLE } else { Duration::ZERO })
         });
-        turn.outputs.append(&mut floors);
+        self.recent.retain(|_, published| now.saturating_sub(*published) <= IDLE);
         self.room.reconsider();
     }
 
+    /// Notes a publish on a channel that is not in memory.
+    pub(super) fn note_recent(&mut self, name: &Str, now: Duration) {
+        if let Some(published) = self.recent.get_mut(name) {
+            *published = now;
+        } else if self.recent.len() < MAX_RECENT {
+            self.recent.insert(name.clone(), now);
+            self.opened += 1;
+        }
+    }
+
     /// Whether messages of the channel can be changed.
-    pub(super) fn is_mutable(&self, name: &str) -> bool {
+    pub(crate) fn is_mutable(&self, name: &str) -> bool {
         self.namespace_of(name).is_some_and(|namespace| namespace.mutable)
     }
 
@@ -178,7 +197,7 @@ impl Channels {
             .collect()
     }
 
-    fn retention_of(&self, name: &str) -> Retention {
+    pub(crate) fn retention_of(&self, name: &str) -> Retention {
         let persisted = self.namespace_of(name).is_some_and(|namespace| namespace.persisted);
         if persisted { Retention { age: PERSISTED_AGE, ..self.retention } } else { self.retention }
     }

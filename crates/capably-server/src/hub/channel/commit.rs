@@ -9,13 +9,12 @@ use capably_protocol::{ErrorInfo, Millis, Str};
 
 use super::Channels;
 use crate::hub::{
-    Output, Turn,
+    Turn,
     log::{
         Entry,
         position::Position,
-        proposal::{Body, Proposal, Summary},
+        proposal::{Body, Place, Proposal},
     },
-    message::publish::{Accepted, Receipt},
 };
 
 /// The place and the time of a committed entry.
@@ -29,56 +28,64 @@ pub(super) struct Commit {
 }
 
 impl Channels {
-    /// Commits an entry, and applies it.
-    ///
-    /// # Errors
-    /// Those of [`apply`](Self::apply).
-    pub(super) fn propose(
-        &mut self,
-        channel: &Str,
-        body: Body,
-        receipt: Receipt,
-        turn: &mut Turn<'_>,
-    ) -> Result<Accepted, ErrorInfo> {
-        let position = self.next_position(turn.now);
-        let proposal = Proposal { channel: channel.clone(), time: turn.now.wall, body };
-        let pushes = match &proposal.body {
-            Body::Messages(frame) => self.pushes(channel, &frame.items, turn.now),
-            _ => Vec::new(),
-        };
-        self.apply(position, proposal, turn)?;
-        turn.outputs.extend(pushes.into_iter().map(Output::from));
-        Ok(receipt.at(position))
-    }
-
-    /// Applies a committed entry, and delivers it.
+    /// Applies a committed entry, and delivers it. Returns the messages whose summaries it changes.
     ///
     /// # Errors
     /// The entry has no effect: 40400 for an unknown message, 40000 for an append of another type of data, 40009 for a
     /// message that becomes too large, 91003 for too many members.
-    fn apply(
+    pub(super) fn apply(
         &mut self,
         position: Position,
         proposal: Proposal,
         turn: &mut Turn<'_>,
-    ) -> Result<(), ErrorInfo> {
+    ) -> Result<Vec<Place>, ErrorInfo> {
+        self.order.applied(position);
+        if let Some(meanwhile) = self.loading.get_mut(&*proposal.channel) {
+            meanwhile.push((position, proposal.clone()));
+        }
         let Proposal { channel: name, time, body } = proposal;
         let commit = Commit { position, time, at: turn.now.steady_at(time) };
         match body {
-            Body::Messages(frame) => self.apply_messages(&name, commit, frame, turn),
-            Body::Change(change) => self.apply_change(&name, commit, *change, turn)?,
-            Body::Annotations(frame) => {
-                let max_size = turn.settings.max_message_size;
-                for at in self.apply_annotations(&name, commit, frame, turn) {
-                    let body = Body::Summary(Summary { at, max_size });
-                    self.propose(&name, body, Receipt::default(), turn)?;
-                }
-            }
-            Body::Summary(summary) => self.apply_summary(&name, commit, summary, turn),
+            // Members are in memory whether their channel is or not.
             Body::Presence(events) => self.apply_presence(&name, commit, events, turn)?,
             Body::Departure(departure) => self.apply_departure(&name, commit, departure, turn),
+            body => return self.apply_to_log(&name, commit, body, turn),
         }
-        Ok(())
+        Ok(Vec::new())
+    }
+
+    /// Applies an entry that is committed while its channel was loaded. Members have their events already.
+    pub(super) fn catch_up(&mut self, position: Position, proposal: Proposal, turn: &mut Turn<'_>) {
+        let Proposal { channel: name, time, body } = proposal;
+        let commit = Commit { position, time, at: turn.now.steady_at(time) };
+        match body {
+            Body::Presence(events) => self.append_as_proposed(&name, commit, events, turn),
+            Body::Departure(departure) => self.append_departure(&name, commit, departure, turn),
+            // The proposer has its answer, and its summaries follow.
+            body => drop(self.apply_to_log(&name, commit, body, turn)),
+        }
+    }
+
+    fn apply_to_log(
+        &mut self,
+        name: &Str,
+        commit: Commit,
+        body: Body,
+        turn: &mut Turn<'_>,
+    ) -> Result<Vec<Place>, ErrorInfo> {
+        if self.has_engine() && !self.map.contains_key(&**name) {
+            return Ok(Vec::new());
+        }
+        match body {
+            Body::Messages(frame) => self.apply_messages(name, commit, frame, turn),
+            Body::Change(change) => self.apply_change(name, commit, *change, turn)?,
+            Body::Annotations(frame) => {
+                return Ok(self.apply_annotations(name, commit, frame, turn));
+            }
+            Body::Summary(summary) => self.apply_summary(name, commit, summary, turn),
+            Body::Presence(_) | Body::Departure(_) => {}
+        }
+        Ok(Vec::new())
     }
 
     /// Appends an entry to the channel's log and sends it to the subscribers, if the channel exists.

@@ -30,10 +30,8 @@ impl Channels {
         query: &HistoryQuery,
         now: Now,
     ) -> Result<Page<Message>, ErrorInfo> {
-        let view = View::parse(channel)?;
-        let (resource, base) =
-            view.as_ref().map_or((channel, channel), |view| (&*view.resource, &*view.base));
-        identity.require(resource, Operation::History)?;
+        let view = history_view(identity, channel)?;
+        let base = view.as_ref().map_or(channel, |view| &*view.base);
         match self.get_mut(base) {
             Some(channel) => {
                 channel.expire(now.steady);
@@ -41,6 +39,29 @@ impl Channels {
             }
             None => Ok(Page::default()),
         }
+    }
+}
+
+/// The view that shows a channel's history, if the identity may read it. `None` for the whole channel.
+///
+/// # Errors
+/// Code 40010 for the channel's name, 40160 for the capability.
+pub(crate) fn history_view(identity: &Identity, channel: &str) -> Result<Option<View>, ErrorInfo> {
+    let view = View::parse(channel)?;
+    let resource = view.as_ref().map_or(channel, |view| &*view.resource);
+    identity.require(resource, Operation::History)?;
+    Ok(view)
+}
+
+impl HistoryQuery {
+    /// The position of the newest entry to include.
+    ///
+    /// # Errors
+    /// Code 40003 for an invalid serial.
+    pub(crate) fn until(&self) -> Result<Position, ErrorInfo> {
+        read_serial(self.page.cursor.as_ref(), "cursor")?;
+        let until = read_serial(self.from_serial.as_ref(), "from_serial")?;
+        Ok(until.map_or(Position(u64::MAX), |(position, _)| position))
     }
 }
 

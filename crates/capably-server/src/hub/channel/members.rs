@@ -3,23 +3,28 @@
 use std::time::Duration;
 
 use capably_protocol::{
-    ChannelMode, ErrorInfo, PresenceMessage, Str,
+    ChannelMode, ErrorInfo, PresenceAction, PresenceMessage, Str,
     frame::{Delivery, Publish},
 };
 
-use super::{Channels, attachment::Attachments, commit::Commit};
+use super::{
+    Channels,
+    attachment::Attachments,
+    commit::Commit,
+    order::{Order, Proposed},
+};
 use crate::hub::{
     Turn,
     access::{capability::Operation, identity::Identity},
     channel_name, error,
     ids::ConnectionId,
     log::{
-        Entry,
+        Entry, Log,
         payload::take_items,
         proposal::{Body, Departure, Events},
     },
-    message::publish::{Accepted, Receipt},
-    presence::{EventOrigin, check_events},
+    message::publish::Receipt,
+    presence::{EventOrigin, check_events, left_id},
 };
 
 /// A PRESENCE of a client.
@@ -44,7 +49,7 @@ impl Channels {
         &mut self,
         frame: PresenceFrame<'_>,
         turn: &mut Turn<'_>,
-    ) -> Result<Accepted, ErrorInfo> {
+    ) -> Result<Proposed, ErrorInfo> {
         let PresenceFrame { connection, identity, attached, publish, repeated } = frame;
         let Publish { channel: name, msg_serial, items, .. } = publish;
         let attachment = attached.get(&name);
@@ -75,6 +80,10 @@ impl Channels {
         events: Events,
         turn: &mut Turn<'_>,
     ) -> Result<(), ErrorInfo> {
+        if matches!(self.order, Order::Replay) {
+            self.append_as_proposed(name, commit, events, turn);
+            return Ok(());
+        }
         let Events { connection, msg_serial, repeated, items, max_members } = events;
         self.presence.require_room(&connection, name, &items, max_members)?;
         let mut applied = Vec::new();
@@ -95,9 +104,63 @@ impl Channels {
         departure: Departure,
         turn: &mut Turn<'_>,
     ) {
+        if matches!(self.order, Order::Replay) {
+            self.append_departure(name, commit, departure, turn);
+            return;
+        }
         let Departure { connection, clients, lapsed } = departure;
         let Commit { position, time, .. } = commit;
         let events = self.presence.leave(&connection, name, &clients, lapsed, position, time);
+        self.append_events(name, &connection, events, commit, turn);
+    }
+
+    /// Appends presence events to the log as their client sent them, without the members.
+    pub(super) fn append_as_proposed(
+        &mut self,
+        name: &Str,
+        commit: Commit,
+        events: Events,
+        turn: &mut Turn<'_>,
+    ) {
+        let Events { connection, msg_serial, items, .. } = events;
+        let events = items.into_iter().enumerate().map(|(index, item)| PresenceMessage {
+            id: Some(format!("{connection}:{msg_serial}:{index}").into()),
+            connection_id: Some(connection.clone()),
+            timestamp: Some(commit.time),
+            ..item
+        });
+        // A repeated event has an effect only if the member has left since.
+        let log = self.get(name).map(|channel| &channel.log);
+        let is_known = |event: &PresenceMessage| {
+            let entries = log.into_iter().flat_map(Log::iter).rev();
+            let mut earlier = entries
+                .filter(|entry| entry.connection() == Some(&connection))
+                .flat_map(|entry| entry.members().iter().rev())
+                .filter(|earlier| earlier.client_id == event.client_id);
+            earlier.next().is_some_and(|earlier| earlier.id == event.id)
+        };
+        let events = events.filter(|event| !is_known(event)).collect();
+        self.append_events(name, &connection, events, commit, turn);
+    }
+
+    /// Appends the events of a departure to the log, without the members.
+    pub(super) fn append_departure(
+        &mut self,
+        name: &Str,
+        commit: Commit,
+        departure: Departure,
+        turn: &mut Turn<'_>,
+    ) {
+        let Departure { connection, clients, .. } = departure;
+        let events = clients.into_iter().enumerate().map(|(index, client)| PresenceMessage {
+            id: Some(left_id(commit.position, index)),
+            action: Some(PresenceAction::Leave),
+            client_id: Some(client),
+            connection_id: Some(connection.clone()),
+            timestamp: Some(commit.time),
+            ..PresenceMessage::default()
+        });
+        let events = events.collect();
         self.append_events(name, &connection, events, commit, turn);
     }
 
@@ -118,12 +181,14 @@ impl Channels {
         delivery.channel_serial = Some(commit.position.channel_serial());
         delivery.connection_id = Some(connection.clone());
         delivery.timestamp = Some(commit.time);
-        self.get_or_create(name);
+        if matches!(self.order, Order::Own(_)) {
+            self.get_or_create(name);
+        }
         self.append(name, &Entry::presence(commit.position, commit.at, delivery), turn);
     }
 
     /// The members of a connection leave a channel.
-    pub(super) fn leave(
+    pub(crate) fn leave(
         &mut self,
         connection: &ConnectionId,
         name: &Str,

@@ -2,23 +2,26 @@
 //!
 //! [`Channels`] looks a channel up by name and calls it. A [`Channel`] owns its log and its subscribers.
 
-mod annotate;
+pub(super) mod annotate;
 mod attach;
 pub(super) mod attachment;
-mod change;
+pub(super) mod change;
 mod channels;
 mod commit;
 mod delta;
+pub(super) mod excerpt;
 mod filter;
 pub(super) mod history;
 pub(super) mod members;
+pub(super) mod need;
 pub(super) mod occupancy;
+pub(super) mod order;
 mod publish;
-mod replay;
+pub(super) mod replay;
 mod room;
 mod status;
 mod subscriber;
-mod view;
+pub(super) mod view;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -41,7 +44,6 @@ use self::{
 };
 use super::{
     Output, TransportId, Turn,
-    keep::Kept,
     log::{Entry, Log, Retention, position::Position, volume::Traffic},
     message::change::Changes,
 };
@@ -66,12 +68,14 @@ pub(crate) struct Channel {
     pub(crate) watchers: usize,
     /// The time of the first sweep that found the channel unused.
     idle_since: Option<Duration>,
-    /// Set when entries are to outlive the process.
-    pub(crate) kept: Option<Kept>,
+    /// The position after which the engine is complete, if there is an engine. The log may begin later.
+    stored: Option<Position>,
+    /// Entries before those of the log that changes need: `None` for those that do not exist.
+    older: BTreeMap<Position, Option<Arc<Entry>>>,
 }
 
 impl Channel {
-    fn new(name: Str, retention: Retention, log: Log, kept: Option<Kept>) -> Self {
+    fn new(name: Str, retention: Retention, log: Log) -> Self {
         Self {
             name,
             retention,
@@ -84,7 +88,8 @@ impl Channel {
             used: Occupancy::default(),
             watchers: 0,
             idle_since: None,
-            kept,
+            stored: None,
+            older: BTreeMap::new(),
         }
     }
 
@@ -102,7 +107,6 @@ impl Channel {
     fn append(&mut self, entry: &Arc<Entry>, turn: &mut Turn<'_>) {
         self.log.append(Arc::clone(entry));
         self.expire(turn.now.steady);
-        self.keep(entry, turn.outputs);
     }
 
     /// Sends an entry to the subscribers that want it and that `filter` accepts.
@@ -139,18 +143,15 @@ impl Channel {
     /// Drops the entries that exceed the retention.
     pub(crate) fn expire(&mut self, now: Duration) {
         while let Some(entry) = self.log.pop_expired(&self.retention, now) {
-            if let Some(kept) = &mut self.kept {
-                kept.drop_entry();
-            }
             self.forget(&entry);
-        }
-        if let Some(kept) = &mut self.kept {
-            kept.expire(&self.retention, &self.log, now);
         }
     }
 
     /// Drops the ids and the changes of messages whose entry has left the log.
     fn forget(&mut self, entry: &Entry) {
+        if self.older.contains_key(&entry.position()) {
+            return;
+        }
         for id in entry.items().iter().filter_map(|item| item.id.as_ref()) {
             self.ids.remove(id);
         }
@@ -163,12 +164,13 @@ impl Channel {
     }
 
     /// Whether the channel has been unused for so long that no client can resume on it.
-    fn is_forgettable(&mut self, now: Duration) -> bool {
+    /// With an engine, that is the time `idle`.
+    fn is_forgettable(&mut self, now: Duration, idle: Duration) -> bool {
         if !self.is_unused() {
             self.idle_since = None;
             return false;
         }
         let since = *self.idle_since.get_or_insert(now);
-        now.saturating_sub(since) > self.retention.age
+        now.saturating_sub(since) > if self.stored.is_some() { idle } else { self.retention.age }
     }
 }

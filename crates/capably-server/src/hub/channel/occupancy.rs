@@ -198,7 +198,7 @@ impl Channels {
     /// is to be sent to others later.
     fn send_occupancy_of(&mut self, name: &str, least: Urgency, turn: &mut Turn<'_>) -> bool {
         let occupancy = self.occupancy_of(name);
-        let position = self.next_position(turn.now);
+        let position = self.unlogged_position(turn.now.wall);
         let Some(channel) = self.get_mut(name) else { return false };
         let mut left = false;
         for (name, transport, subscriber) in channel.watching() {

@@ -2,7 +2,7 @@
 
 use capably_protocol::{ErrorInfo, Message, MessageAction, MessageVersion, Str, frame::Delivery};
 
-use super::{Channel, Channels, commit::Commit};
+use super::{Channel, Channels, commit::Commit, order::Proposed};
 use crate::hub::{
     Output, Turn,
     access::capability::Operation,
@@ -15,7 +15,7 @@ use crate::hub::{
     message::{
         change::is_change,
         ephemeral::{are_ephemeral, require_privilege},
-        publish::{Accepted, Publisher, Receipt, check_ids, check_messages},
+        publish::{Publisher, Receipt, check_ids, check_messages},
     },
 };
 
@@ -32,7 +32,7 @@ impl Channels {
         mut messages: Vec<Message>,
         publisher: Publisher<'_>,
         turn: &mut Turn<'_>,
-    ) -> Result<Accepted, ErrorInfo> {
+    ) -> Result<Proposed, ErrorInfo> {
         if let [message] = &mut messages[..]
             && is_change(message)
         {
@@ -56,7 +56,7 @@ impl Channels {
         let receipt = Receipt { messages: messages.len(), bytes, chosen_id };
         let first_id = messages.first().and_then(|first| first.id.as_ref());
         if let Some(position) = first_id.and_then(|id| self.get(channel)?.position_of_id(id)) {
-            return Ok(receipt.at(position));
+            return Ok(Proposed::Committed(receipt.at(position)));
         }
         let frame = Items {
             id: publisher.frame_id,
@@ -64,7 +64,8 @@ impl Channels {
             items: messages,
         };
         if ephemeral {
-            return Ok(receipt.at(self.deliver_ephemeral(channel, frame, turn)));
+            let position = self.deliver_ephemeral(channel, frame, turn);
+            return Ok(Proposed::Committed(receipt.at(position)));
         }
         self.require_room(channel, turn)?;
         self.propose(channel, Body::Messages(frame), receipt, turn)
@@ -77,7 +78,7 @@ impl Channels {
         frame: Items<Message>,
         turn: &mut Turn<'_>,
     ) -> Position {
-        let position = self.next_position(turn.now);
+        let position = self.unlogged_position(turn.now.wall);
         let pushes = self.pushes(name, &frame.items, turn.now);
         if let Some(channel) = self.get_mut(name) {
             let commit = Commit { position, time: turn.now.wall, at: turn.now.steady };

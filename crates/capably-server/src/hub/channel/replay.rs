@@ -10,9 +10,20 @@ use capably_protocol::{
 };
 
 use super::{
-    Channel, Channels, Session, attachment::Attachment, delta::Fanout, subscriber, view::View,
+    Channel, Channels, Session,
+    attachment::Attachment,
+    delta::Fanout,
+    excerpt::Excerpt,
+    need::Need,
+    subscriber::{self, Subscriber},
+    view::View,
 };
-use crate::hub::{Output, TransportId, error, log::position::Position, presence::Presence};
+use crate::hub::{
+    Output, TransportId, error,
+    log::{Entry, position::Position},
+    message::change::Changes,
+    presence::Presence,
+};
 
 /// The size of a replay's step, in bytes.
 const STEP: usize = 256 * 1024;
@@ -32,14 +43,14 @@ impl Start {
         params: &Params,
         view: Option<&Arc<View>>,
         channel: &Channel,
-        newest: Position,
+        (newest, prepared): (Position, Option<Position>),
         now: Duration,
     ) -> Self {
         let log = &channel.log;
         let live = Self { position: log.last(), resumed: false, error: None };
         if let Some(serial) = &attach.channel_serial {
             return match Position::parse(serial) {
-                Some(position) if position >= log.floor() && position <= newest => {
+                Some(position) if position >= channel.floor() && position <= newest => {
                     Self { position, resumed: true, error: None }
                 }
                 Some(_) | None => Self { error: Some(error::continuity_lost()), ..live },
@@ -48,7 +59,11 @@ impl Start {
         if attach.flags.contains(Flags::ATTACH_RESUME) {
             return live;
         }
-        match params.get("rewind").and_then(|rewind| Rewind::parse(rewind)) {
+        let rewind = params.get("rewind").and_then(|rewind| Rewind::parse(rewind));
+        if let (Some(_), Some(position)) = (rewind, prepared) {
+            return Self { position, ..live };
+        }
+        match rewind {
             Some(Rewind::Count(count)) => {
                 let position = match view {
                     None => log.rewind_count(count),
@@ -64,7 +79,7 @@ impl Start {
 
 /// The value of the parameter `rewind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rewind {
+pub(crate) enum Rewind {
     /// So many messages.
     Count(usize),
     /// The messages of this time.
@@ -85,8 +100,12 @@ impl Rewind {
 }
 
 impl Channels {
-    /// Continues the replays on a transport.
-    pub(crate) fn fill(&mut self, session: &Session<'_>, outputs: &mut Vec<Output>) {
+    /// Continues the replays on a transport. Returns the entries that it needs from the engine.
+    pub(crate) fn fill(
+        &mut self,
+        session: &Session<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Option<Need> {
         let Self { map, presence, .. } = self;
         let mut replay = Replay::new(session, presence);
         for (name, attachment) in session.attached.iter() {
@@ -97,6 +116,33 @@ impl Channels {
                 break;
             }
         }
+        replay.need
+    }
+
+    /// Continues the replays of a transport on a channel with entries that the engine had. `floor` is the position after
+    /// which the engine is complete.
+    pub(crate) fn fill_from(
+        &mut self,
+        session: &Session<'_>,
+        base: &Str,
+        excerpt: &Excerpt,
+        floor: Position,
+        outputs: &mut Vec<Output>,
+    ) {
+        let Some(channel) = self.map.get_mut(&**base) else { return };
+        for (name, attachment) in session.attached.iter() {
+            if attachment.channel(name) != base {
+                continue;
+            }
+            let view = attachment.view.as_ref();
+            match channel.fill_from(session.transport, view, excerpt, floor, outputs) {
+                Progress::Lost => {
+                    Replay::new(session, &mut self.presence).lose(name, attachment, floor, outputs);
+                }
+                Progress::Complete | Progress::More => {}
+            }
+        }
+        outputs.push(Output::Behind(session.transport));
     }
 }
 
@@ -106,11 +152,13 @@ pub(super) struct Replay<'a> {
     presence: &'a mut Presence,
     /// The bytes that may still be queued.
     budget: usize,
+    /// The entries that the replay needs from the engine.
+    need: Option<Need>,
 }
 
 impl<'a> Replay<'a> {
     pub(super) fn new(session: &'a Session<'a>, presence: &'a mut Presence) -> Self {
-        Self { session, presence, budget: STEP }
+        Self { session, presence, budget: STEP, need: None }
     }
 
     /// Continues the replay of one attachment.
@@ -125,19 +173,37 @@ impl<'a> Replay<'a> {
         match channel.fill(transport, attachment.view.as_ref(), &mut self.budget, outputs) {
             Progress::Complete => {}
             Progress::More => outputs.push(Output::Behind(transport)),
-            Progress::Lost => {
-                let attached = Attached {
-                    channel: name.clone(),
-                    channel_serial: Some(channel.log.floor().channel_serial()),
-                    flags: attachment.granted,
-                    params: Params::new(),
-                    error: Some(error::continuity_lost()),
-                };
-                let viewer = self.session.viewer(name, attachment);
-                self.session.send(self.presence.announce(&viewer, attached), outputs);
-                outputs.push(Output::Behind(transport));
-            }
+            Progress::Lost => match channel.unread(transport, attachment.view.as_ref()) {
+                Some(need) => {
+                    self.need.get_or_insert(need);
+                }
+                None => {
+                    let floor = channel.log.floor();
+                    channel.skip_to(transport, attachment.view.as_ref(), floor);
+                    self.lose(name, attachment, floor, outputs);
+                    outputs.push(Output::Behind(transport));
+                }
+            },
         }
+    }
+
+    /// Tells the client that entries before `floor` are lost.
+    fn lose(
+        &mut self,
+        name: &Str,
+        attachment: &Attachment,
+        floor: Position,
+        outputs: &mut Vec<Output>,
+    ) {
+        let attached = Attached {
+            channel: name.clone(),
+            channel_serial: Some(floor.channel_serial()),
+            flags: attachment.granted,
+            params: Params::new(),
+            error: Some(error::continuity_lost()),
+        };
+        let viewer = self.session.viewer(name, attachment);
+        self.session.send(self.presence.announce(&viewer, attached), outputs);
     }
 }
 
@@ -165,7 +231,6 @@ impl Channel {
         let Some(subscriber) = subscriber else { return Progress::Complete };
         let Some(position) = subscriber.behind else { return Progress::Complete };
         if position < self.log.floor() {
-            subscriber.behind = Some(self.log.floor());
             return Progress::Lost;
         }
         for entry in self.log.after(position) {
@@ -173,21 +238,96 @@ impl Channel {
                 return Progress::More;
             }
             subscriber.behind = Some(entry.position());
-            if subscriber.wants(entry) {
-                let entry = subscriber.replayed(&self.changes, entry);
-                *budget = budget.saturating_sub(entry.size());
-                let seen = match view {
-                    None => Some(entry),
-                    Some(view) => view.of(&entry),
-                };
-                if let Some(seen) = seen {
-                    let broadcast = Fanout::new(&seen).broadcast(subscriber);
-                    outputs.push(Output::Broadcast(transport, broadcast));
-                }
-            }
+            subscriber.replay(transport, view, &self.changes, entry, budget, outputs);
         }
         subscriber.behind = None;
         Progress::Complete
+    }
+
+    /// Continues the replay to a subscriber with entries of the engine, up to those of the log.
+    fn fill_from(
+        &mut self,
+        transport: TransportId,
+        view: Option<&Arc<View>>,
+        excerpt: &Excerpt,
+        floor: Position,
+        outputs: &mut Vec<Output>,
+    ) -> Progress {
+        let subscriber = subscriber::find(&mut self.subscribers, &mut self.views, transport, view);
+        let Some(subscriber) = subscriber else { return Progress::Complete };
+        let Some(position) = subscriber.behind else { return Progress::Complete };
+        if position < floor {
+            subscriber.behind = Some(floor);
+            return Progress::Lost;
+        }
+        // Another attachment of the client may have asked for these entries.
+        if position < excerpt.log().floor() || position >= excerpt.end() {
+            return Progress::Complete;
+        }
+        let mut budget = usize::MAX;
+        for entry in excerpt.log().after(position) {
+            subscriber.behind = Some(entry.position());
+            subscriber.replay(transport, view, excerpt.changes(), entry, &mut budget, outputs);
+        }
+        subscriber.behind = Some(excerpt.end());
+        Progress::More
+    }
+
+    /// The entries between the place that a replay has reached and the log, if the engine has them.
+    fn unread(&mut self, transport: TransportId, view: Option<&Arc<View>>) -> Option<Need> {
+        self.stored?;
+        let until = self.log.floor();
+        let channel = self.name.clone();
+        let subscriber = subscriber::find(&mut self.subscribers, &mut self.views, transport, view)?;
+        Some(Need::Entries { channel, after: subscriber.behind?, until })
+    }
+
+    fn skip_to(&mut self, transport: TransportId, view: Option<&Arc<View>>, position: Position) {
+        if let Some(subscriber) =
+            subscriber::find(&mut self.subscribers, &mut self.views, transport, view)
+        {
+            subscriber.behind = Some(position);
+        }
+    }
+
+    /// The position after which the channel is complete, in memory or in the engine.
+    fn floor(&self) -> Position {
+        self.stored.map_or(self.log.floor(), |stored| stored.min(self.log.floor()))
+    }
+
+    /// Whether the entries in memory reach as far back as the rewind.
+    pub(super) fn covers(&self, rewind: Rewind, now: Duration) -> bool {
+        match rewind {
+            Rewind::Count(count) => self.log.rewind_count(count) > self.log.floor(),
+            Rewind::Span(span) => self.log.rewind_span(span, now) > self.log.floor(),
+        }
+    }
+}
+
+impl Subscriber {
+    /// Sends an entry in a replay.
+    fn replay(
+        &mut self,
+        transport: TransportId,
+        view: Option<&Arc<View>>,
+        changes: &Changes,
+        entry: &Arc<Entry>,
+        budget: &mut usize,
+        outputs: &mut Vec<Output>,
+    ) {
+        if !self.wants(entry) {
+            return;
+        }
+        let entry = self.replayed(changes, entry);
+        *budget = budget.saturating_sub(entry.size());
+        let seen = match view {
+            None => Some(entry),
+            Some(view) => view.of(&entry),
+        };
+        if let Some(seen) = seen {
+            let broadcast = Fanout::new(&seen).broadcast(self);
+            outputs.push(Output::Broadcast(transport, broadcast));
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use capably_protocol::{ErrorInfo, Str};
 
 use super::{Channel, Channels};
 use crate::hub::{
-    Output, Turn, error,
+    Turn, error,
     log::{meter::Meter, position::Position},
 };
 
@@ -52,24 +52,35 @@ impl Channels {
         turn: &mut Turn<'_>,
     ) -> Result<(), ErrorInfo> {
         let Some(max) = self.room.max_channels else { return Ok(()) };
-        if self.map.len() < max || self.map.contains_key(name) {
+        if self.has_room(name) {
             return Ok(());
         }
         let now = turn.now.steady;
         let due = |at: Duration| now.saturating_sub(at) >= RECLAIM_INTERVAL;
         if self.room.reclaimed.is_none_or(due) {
             self.room.reclaimed = Some(now);
-            self.drop_channels(turn.outputs, |channel| {
+            self.drop_channels(|channel| {
                 channel.expire(now);
                 channel.is_unused()
             });
         }
-        if self.map.len() < max { Ok(()) } else { Err(error::too_many_channels(max)) }
+        if self.map.len() + self.recent.len() < max {
+            Ok(())
+        } else {
+            Err(error::too_many_channels(max))
+        }
     }
 
-    /// Drops the oldest entries of the least recently used channels, if all logs together exceed their limit. The
-    /// storage still has the entries.
-    pub(crate) fn make_room(&mut self, outputs: &mut Vec<Output>) {
+    /// Whether the channel exists, or one more may be created.
+    pub(super) fn has_room(&self, name: &str) -> bool {
+        let is_known = self.map.contains_key(name) || self.recent.contains_key(name);
+        let used = self.map.len() + self.recent.len();
+        is_known || self.room.max_channels.is_none_or(|max| used < max)
+    }
+
+    /// Drops the oldest entries of the least recently used channels, if all logs together exceed their limit. An engine
+    /// still has the entries.
+    pub(crate) fn make_room(&mut self) {
         if self.held() <= self.room.threshold {
             return;
         }
@@ -88,7 +99,7 @@ impl Channels {
             // The newest entry of the app stays: its publisher may just have received the acknowledgement.
             channel.evict(excess, usize::from(index == newest));
             if channel.is_unused() {
-                self.drop_channel(&name, outputs);
+                self.drop_channel(&name);
             }
         }
         let held = self.held();
@@ -101,24 +112,18 @@ impl Channels {
         self.room.meter.total() + self.map.len() * CHANNEL_SIZE
     }
 
-    fn drop_channel(&mut self, name: &str, outputs: &mut Vec<Output>) {
+    fn drop_channel(&mut self, name: &str) {
         if let Some(channel) = self.map.remove(name) {
-            channel.forget_kept(outputs);
             self.forgotten = self.forgotten.max(channel.log.floor());
         }
     }
 
     /// Drops the channels for which `is_dropped` returns true.
-    pub(crate) fn drop_channels(
-        &mut self,
-        outputs: &mut Vec<Output>,
-        mut is_dropped: impl FnMut(&mut Channel) -> bool,
-    ) {
+    pub(crate) fn drop_channels(&mut self, mut is_dropped: impl FnMut(&mut Channel) -> bool) {
         let mut forgotten = self.forgotten;
         self.map.retain(|_, channel| {
             let dropped = is_dropped(channel);
             if dropped {
-                channel.forget_kept(outputs);
                 forgotten = forgotten.max(channel.log.floor());
             }
             !dropped
@@ -133,22 +138,16 @@ impl Channel {
         self.log.last().max(self.attached_at)
     }
 
-    /// Whether the channel has no attachments and no entries, in memory or in the storage.
+    /// Whether the channel has no attachments and no entries, except those that an engine has.
     pub(crate) fn is_unused(&self) -> bool {
-        let evicted = self.kept.as_ref().is_some_and(|kept| kept.evicted.is_some());
-        self.used.connections == 0 && self.log.is_empty() && !evicted
+        self.used.connections == 0 && (self.log.is_empty() || self.stored.is_some())
     }
 
-    /// Drops the oldest entries of the log, by about `excess` bytes, except the newest `keep`. Stored entries stay in the
-    /// storage.
+    /// Drops the oldest entries of the log, by about `excess` bytes, except the newest `keep`.
     fn evict(&mut self, excess: usize, keep: usize) {
         let mut evicted = 0;
         while evicted < excess && self.log.len() > keep {
-            let floor = self.log.floor();
             let Some(entry) = self.log.pop_oldest() else { break };
-            if let Some(kept) = &mut self.kept {
-                kept.evict(floor, &entry);
-            }
             self.forget(&entry);
             evicted += entry.size();
         }

@@ -8,7 +8,7 @@ use super::{
     Channel,
     attachment::Attachment,
     delta::{Deltas, Fanout},
-    occupancy::{Occupancy, Watch},
+    occupancy::Watch,
     view::View,
 };
 use crate::hub::{
@@ -175,7 +175,6 @@ impl Channel {
                 &mut viewers.subscribers
             }
         };
-        self.attached_at = self.attached_at.max(subscriber.live_since);
         let watches = subscriber.watch.is_some();
         let before = subscribers.insert(transport, subscriber);
         self.watchers += usize::from(watches);
@@ -195,14 +194,6 @@ impl Channel {
             }
         };
         self.watchers -= usize::from(removed.is_some_and(|it| it.watch.is_some()));
-    }
-
-    /// Removes all subscribers, as all connections are dropped.
-    pub(crate) fn drop_subscribers(&mut self) {
-        self.subscribers.clear();
-        self.views.clear();
-        self.watchers = 0;
-        self.used = Occupancy::default();
     }
 
     /// The subscribers that receive the occupancy, with the names under which they are attached.

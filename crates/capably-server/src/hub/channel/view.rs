@@ -20,11 +20,11 @@ use crate::hub::{
 
 /// The channel, the parameters and the filter that a name with a qualifier denotes.
 #[derive(Debug)]
-pub(super) struct View {
+pub(crate) struct View {
     /// The whole name, as frames carry it.
     pub(super) name: Str,
     /// The name of the channel itself.
-    pub(super) base: Str,
+    pub(crate) base: Str,
     /// The resource that a capability must allow.
     pub(super) resource: Str,
     /// Selects the visible messages. Without a filter, everything is visible.
@@ -37,7 +37,7 @@ impl View {
     ///
     /// # Errors
     /// Code 40010 for an invalid name, 40021 for a metachannel.
-    pub(super) fn parse(name: &str) -> Result<Option<Self>, ErrorInfo> {
+    pub(crate) fn parse(name: &str) -> Result<Option<Self>, ErrorInfo> {
         let Some(Qualified { qualifier, params, name: base }) = split(name)? else {
             return Ok(None);
         };

@@ -49,6 +49,10 @@ impl Connections {
         self.map.get(id)
     }
 
+    pub(crate) fn get_mut(&mut self, id: &ConnectionId) -> Option<&mut Connection> {
+        self.map.get_mut(id)
+    }
+
     /// All connections, those of disconnected clients among them.
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Connection> {

@@ -4,7 +4,7 @@ mod ack;
 mod connections;
 pub(super) mod receive;
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use capably_protocol::{
@@ -12,14 +12,14 @@ use capably_protocol::{
     frame::{Connected, ErrorFrame},
 };
 
-use self::ack::{Outcome, Outcomes};
+use self::ack::{Acks, Outcome, Outcomes};
 pub(crate) use self::connections::{ConnectRequest, Connections};
 use super::{
-    Settings, TransportId,
+    Output, Settings, TransportId,
     access::{identity::Identity, secret::Secret},
     channel::{Session, attachment::Attachments},
     ids::ConnectionId,
-    log::position::SITE,
+    log::position::{Position, SITE},
     message::publish::Accepted,
     pace::{ChannelPaces, Pace, USUAL_RATE},
 };
@@ -50,7 +50,14 @@ pub(crate) struct Connection {
     next_msg_serial: u64,
     /// Frames below this `msgSerial` were acknowledged on the transport in use.
     acknowledged: u64,
+    /// Frames below this `msgSerial` have arrived on the transport in use.
+    received: u64,
+    /// The frames that wait for the engine, and those behind them. An outcome may be known, but answers are in the order of
+    /// the frames.
+    unsettled: VecDeque<(u64, Option<Outcome>)>,
     outcomes: Outcomes,
+    /// The position at which the next attachment to a channel starts, if the engine was asked for it.
+    start: Option<(Str, Position)>,
     pace: Pace,
     /// The rates of channels for which the token limits them.
     channel_paces: ChannelPaces,
@@ -79,7 +86,10 @@ impl Connection {
             attached: Attachments::default(),
             next_msg_serial: 0,
             acknowledged: 0,
+            received: 0,
+            unsettled: VecDeque::new(),
             outcomes: Outcomes::default(),
+            start: None,
             pace: Pace::default(),
             channel_paces: ChannelPaces::default(),
         }
@@ -101,6 +111,7 @@ impl Connection {
             identity: &self.identity,
             echo: self.echo,
             attached: &mut self.attached,
+            start: &mut self.start,
         }
     }
 
@@ -110,6 +121,8 @@ impl Connection {
         self.transport = Some(transport);
         self.expires = None;
         self.acknowledged = 0;
+        self.received = 0;
+        self.start = None;
     }
 
     /// The CONNECTED for the transport in use.
@@ -148,17 +161,69 @@ impl Connection {
         id == &*self.id && self.secret.is(secret) && (1..=self.generation).contains(&generation)
     }
 
-    /// The outcome of the first copy of a frame that the client has sent before.
-    fn earlier_outcome(&self, msg_serial: u64) -> Option<Outcome> {
-        (msg_serial < self.next_msg_serial).then(|| self.outcomes.get(msg_serial))
+    /// Whether the client has sent a frame before, and what came of it.
+    fn arrived(&mut self, msg_serial: u64) -> Arrival {
+        self.received = self.received.max(msg_serial.saturating_add(1));
+        if msg_serial >= self.next_msg_serial {
+            Arrival::First
+        } else if self.unsettled.front().is_some_and(|(first, _)| *first <= msg_serial) {
+            Arrival::Unsettled
+        } else {
+            Arrival::Repeated(self.outcomes.get(msg_serial))
+        }
     }
 
-    /// Remembers the result of a frame, in case the client sends it again.
-    fn remember(&mut self, msg_serial: u64, result: Result<Accepted, ErrorInfo>) -> Outcome {
-        let outcome = Outcome::from(result);
+    /// Sets the position at which the next attachment to a channel starts.
+    pub(crate) fn set_start(&mut self, channel: Str, position: Position) {
+        self.start = Some((channel, position));
+    }
+
+    /// Whether the client has the outcome of every frame.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.unsettled.is_empty()
+    }
+
+    /// Remembers what came of a frame, in case the client sends it again. `None` if the engine decides. Returns the outcome
+    /// if it is time to answer.
+    fn remember(&mut self, msg_serial: u64, outcome: Option<Outcome>) -> Option<Outcome> {
         self.next_msg_serial = msg_serial.saturating_add(1);
-        self.outcomes.add(msg_serial, &outcome);
-        outcome
+        match outcome {
+            Some(outcome) if self.unsettled.is_empty() => {
+                self.outcomes.add(msg_serial, &outcome);
+                Some(outcome)
+            }
+            outcome => {
+                self.unsettled.push_back((msg_serial, outcome));
+                None
+            }
+        }
+    }
+
+    /// The engine has decided on a frame.
+    pub(crate) fn settle(&mut self, msg_serial: u64, result: Result<Accepted, ErrorInfo>) {
+        let at = self.unsettled.binary_search_by_key(&msg_serial, |(serial, _)| *serial);
+        if let Some((_, outcome)) = at.ok().and_then(|at| self.unsettled.get_mut(at)) {
+            *outcome = Some(result.into());
+        }
+    }
+
+    /// Sends the answers whose turn it is.
+    pub(crate) fn answer(&mut self, outputs: &mut Vec<Output>) {
+        let mut acks = self.transport.map(Acks::new);
+        while let Some((msg_serial, Some(outcome))) = self.unsettled.front().cloned() {
+            self.unsettled.pop_front();
+            self.outcomes.add(msg_serial, &outcome);
+            // After a resume, the client sends the frame again. It is acknowledged then.
+            if let Some(acks) = &mut acks
+                && msg_serial < self.received
+                && self.acknowledges(msg_serial)
+            {
+                acks.add(msg_serial, outcome, outputs);
+            }
+        }
+        if let Some(mut acks) = acks {
+            acks.flush(outputs);
+        }
     }
 
     /// Whether to acknowledge a frame: once on each transport. A second ACK or NACK on the same transport would break
@@ -168,6 +233,16 @@ impl Connection {
         self.acknowledged = self.acknowledged.max(msg_serial.saturating_add(1));
         is_first
     }
+}
+
+/// A frame that is acknowledged, as it arrives.
+#[derive(Debug, PartialEq)]
+enum Arrival {
+    First,
+    /// The client has sent it before. The answer follows.
+    Unsettled,
+    /// The client has sent it before, with this outcome.
+    Repeated(Outcome),
 }
 
 /// The connection id at the start of a connection key.

@@ -1,6 +1,6 @@
 //! The log of a channel: the source of history and of every replay.
 //!
-//! It is in memory. [`keep`](super::keep) outputs the entries that are to outlive the process.
+//! It is in memory. With an engine, that is the end of the channel only, and the engine has the rest.
 
 pub(super) mod broadcast;
 pub(super) mod meter;
@@ -8,6 +8,7 @@ pub(super) mod page;
 pub(super) mod payload;
 pub(super) mod position;
 pub(super) mod proposal;
+pub(super) mod record;
 pub(super) mod volume;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -72,16 +73,6 @@ impl Entry {
     /// The approximate size in memory and on the wire, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.size
-    }
-
-    /// The name of the channel.
-    pub(crate) fn channel(&self) -> &str {
-        match &self.frame {
-            ServerFrame::Message(delivery) => &delivery.channel,
-            ServerFrame::Annotation(delivery) => &delivery.channel,
-            ServerFrame::Presence(delivery) => &delivery.channel,
-            _ => "",
-        }
     }
 
     /// The number of items, and the size of their payloads.
@@ -251,17 +242,6 @@ impl Log {
         self.meter.subtract(oldest.size());
         self.floor = oldest.position;
         Some(oldest)
-    }
-
-    /// Drops all entries without moving the floor, as if they had never been appended.
-    pub(crate) fn clear(&mut self) {
-        self.entries.clear();
-        self.meter.subtract(std::mem::take(&mut self.bytes));
-    }
-
-    /// The approximate size of the entries, in bytes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
     }
 
     /// The number of entries.

@@ -62,25 +62,6 @@ impl Position {
         Self(self.0.saturating_add(places))
     }
 
-    /// The length of [`to_bytes`](Self::to_bytes).
-    pub(crate) const BYTES: usize = 10;
-
-    /// The position as bytes, which sort as positions.
-    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
-        let mut bytes = [0; Self::BYTES];
-        bytes[..8].copy_from_slice(&(self.0 / PER_MILLISECOND).to_be_bytes());
-        bytes[8..].copy_from_slice(&((self.0 % PER_MILLISECOND) as u16).to_be_bytes());
-        bytes
-    }
-
-    /// The inverse of [`to_bytes`](Self::to_bytes).
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (time, counter) = bytes.split_first_chunk()?;
-        let counter = u64::from(u16::from_be_bytes(counter.try_into().ok()?));
-        let time = u64::from_be_bytes(*time).checked_mul(PER_MILLISECOND)?;
-        (counter < PER_MILLISECOND).then_some(Self(time + counter))
-    }
-
     fn text(self, index: Option<usize>) -> Str {
         let mut text = Vec::with_capacity(CHANNEL_SERIAL_LEN + 1 + INDEX_DIGITS);
         push_digits(&mut text, self.0 / PER_MILLISECOND, TIME_DIGITS);
@@ -111,11 +92,6 @@ impl SerialClock {
     /// The last position.
     pub(crate) fn last(&self) -> Position {
         self.last
-    }
-
-    /// Makes later positions follow this position, too.
-    pub(crate) fn go_on_after(&mut self, position: Position) {
-        self.last = self.last.max(position);
     }
 
     /// The next position: of this millisecond, or after the last position if the wall clock stands or goes back.

@@ -10,7 +10,7 @@ pub(crate) type Place = (Position, usize);
 
 /// An entry that is checked, and not committed yet. It has everything that needs a clock, randomness or rights, so that
 /// applying it is deterministic.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Proposal {
     pub(crate) channel: Str,
     /// The time of the proposal, in ms since the epoch.
@@ -19,7 +19,7 @@ pub(crate) struct Proposal {
 }
 
 /// The content of a proposal. All items are in canonical form.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Body {
     Messages(Items<Message>),
     Change(Box<Change>),
@@ -30,7 +30,7 @@ pub(crate) enum Body {
 }
 
 /// Items that are published as one frame.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Items<T> {
     /// The id of the frame. Without one, the id is made from the entry's position.
     pub(crate) id: Option<Str>,
@@ -40,7 +40,7 @@ pub(crate) struct Items<T> {
 }
 
 /// A change of a message.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Change {
     /// The message that is changed.
     pub(crate) at: Place,
@@ -67,7 +67,7 @@ pub(crate) struct Summary {
 }
 
 /// Presence events of a client.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Events {
     pub(crate) connection: ConnectionId,
     pub(crate) msg_serial: u64,
@@ -80,7 +80,7 @@ pub(crate) struct Events {
 }
 
 /// Members that leave without an event of their client.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Departure {
     pub(crate) connection: ConnectionId,
     pub(crate) clients: Vec<Str>,

@@ -7,6 +7,12 @@ use capably_protocol::{Millis, PresenceAction, PresenceMessage, Str};
 use super::{Presence, set::Set};
 use crate::hub::{ids::ConnectionId, log::position::Position};
 
+/// The id of the event of a member that leaves without an event of its client. It must not begin with the connection's
+/// id, as the client did not send the event (RTP2b1).
+pub(crate) fn left_id(position: Position, index: usize) -> Str {
+    format!("left:{}", position.message_serial(index)).into()
+}
+
 impl Presence {
     /// The client ids of a connection's members of a channel.
     pub(crate) fn clients_of(&self, connection: &ConnectionId, name: &Str) -> Vec<Str> {
@@ -35,8 +41,7 @@ impl Presence {
                 party.lapsed.insert((name.clone(), client.clone()), id.clone());
             }
             events.push(PresenceMessage {
-                // The client did not send the event: the id must not begin with the connection's (RTP2b1).
-                id: Some(format!("left:{}", position.message_serial(index)).into()),
+                id: Some(left_id(position, index)),
                 action: Some(PresenceAction::Leave),
                 timestamp: Some(time),
                 ..left

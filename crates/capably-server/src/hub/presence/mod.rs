@@ -19,6 +19,7 @@ use super::{error, ids::ConnectionId, log::payload::canonicalize};
 pub(crate) use self::read::MembersQuery;
 pub(crate) use self::{
     change::{EventOrigin, check_events},
+    depart::left_id,
     sync::Viewer,
 };
 
@@ -63,20 +64,6 @@ impl Presence {
             }
         }
         presence
-    }
-
-    /// Removes all members but the fixtures, without events.
-    pub(crate) fn leave_fixtures(&mut self) {
-        for (id, party) in std::mem::take(&mut self.connections) {
-            for name in party.channels {
-                let Some(set) = self.channels.get_mut(&name) else { continue };
-                set.remove_all(&id);
-                if set.is_empty() {
-                    self.channels.remove(&name);
-                }
-            }
-        }
-        self.departures.clear();
     }
 
     /// The names of the channels that have members, in order.

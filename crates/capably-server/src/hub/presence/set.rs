@@ -40,17 +40,6 @@ impl Set {
         self.members.remove(&number)
     }
 
-    /// Removes the members of a connection.
-    pub(super) fn remove_all(&mut self, connection: &ConnectionId) {
-        let Self { members, numbers, .. } = self;
-        numbers.retain(|(own, _), number| {
-            if own == connection {
-                members.remove(number);
-            }
-            own != connection
-        });
-    }
-
     /// The members of a connection.
     pub(super) fn of(&self, connection: &ConnectionId) -> impl Iterator<Item = &PresenceMessage> {
         self.numbers

@@ -57,6 +57,7 @@ impl Bench {
         self.app
             .publish(&identity, &CHANNEL.into(), vec![message], self.now, &mut self.outputs)
             .unwrap()
+            .published()
             .serials[0]
             .clone()
     }
@@ -73,7 +74,7 @@ impl Bench {
     ) -> Result<Vec<Str>, (u16, u32)> {
         self.app
             .annotate(identity, &CHANNEL.into(), serial, annotations, self.now, &mut self.outputs)
-            .map(|published| published.serials)
+            .map(|published| published.published().serials)
             .map_err(|error: ErrorInfo| (error.status_code, error.code.0))
     }
 

@@ -33,7 +33,7 @@ impl Bench {
             .app
             .publish(&identity, &channel, vec![message], self.now, &mut self.outputs)
             .unwrap();
-        published.serials[0].clone()
+        published.published().serials[0].clone()
     }
 
     fn change(&mut self, message: Message) -> Result<Str, (u16, u32)> {
@@ -44,6 +44,7 @@ impl Bench {
     fn change_as(&mut self, identity: &Identity, message: Message) -> Result<Str, (u16, u32)> {
         self.app
             .change(identity, &CHANNEL.into(), message, self.now, &mut self.outputs)
+            .map(|changed| changed.published().serials.remove(0))
             .map_err(|error: ErrorInfo| (error.status_code, error.code.0))
     }
 

@@ -102,7 +102,7 @@ fn a_version_of_a_message_shows_the_claim_of_whoever_made_it() {
         bench.now,
         &mut bench.outputs,
     );
-    let serial = published.unwrap().serials[0].clone();
+    let serial = published.unwrap().published().serials[0].clone();
     let change = |action, extras: Value| Message {
         action: Some(action),
         serial: Some(serial.clone()),
@@ -138,7 +138,7 @@ fn annotations_show_the_claim_of_whoever_made_them() {
         bench.now,
         &mut bench.outputs,
     );
-    let serial = published.unwrap().serials[0].clone();
+    let serial = published.unwrap().published().serials[0].clone();
     let annotation = |extras: Value| Annotation {
         action: Some(AnnotationAction::Create),
         annotation_type: Some("r:total.v1".into()),

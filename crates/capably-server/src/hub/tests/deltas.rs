@@ -105,7 +105,9 @@ impl Bench {
         let identity = self.identity();
         let channel = Str::from("mutable:a");
         let messages = messages.into();
-        self.app.publish(&identity, &channel, messages, self.now, &mut self.outputs).unwrap()
+        let published =
+            self.app.publish(&identity, &channel, messages, self.now, &mut self.outputs);
+        published.unwrap().published()
     }
 }
 

@@ -16,7 +16,6 @@ mod credentials;
 mod deltas;
 mod ephemeral;
 mod history;
-mod keeping;
 mod limits;
 mod occupancy;
 mod presence;
@@ -143,7 +142,8 @@ impl Bench {
     }
 
     fn send(&mut self, transport: TransportId, mut frames: Vec<ClientFrame>) {
-        self.app.receive(transport, &mut frames, self.now, &mut self.outputs);
+        let need = self.app.receive(transport, &mut frames, None, self.now, &mut self.outputs);
+        assert_eq!(need, None);
         assert!(frames.is_empty());
     }
 

@@ -203,7 +203,7 @@ impl World {
             let up = self.rng.usize(..=link.up.len());
             let mut frames: Vec<_> = link.up.drain(..up).collect();
             let bench = &mut self.bench;
-            bench.app.receive(transport, &mut frames, bench.now, &mut bench.outputs);
+            bench.app.receive(transport, &mut frames, None, bench.now, &mut bench.outputs);
             self.route();
             let Some(link) = self.links.get_mut(&transport) else { continue };
             let down = self.rng.usize(..=link.down.len());
@@ -234,7 +234,7 @@ impl World {
                         bench.app.fill(to, bench.now, &mut bench.outputs);
                         continue;
                     }
-                    Output::Push(_) | Output::Keep(_) => continue,
+                    Output::Push(_) | Output::Append(..) | Output::Answer(..) => continue,
                     Output::Close(to) => {
                         if let Some(link) = self.links.get_mut(&to) {
                             link.closed = true;

@@ -173,6 +173,7 @@ fn a_message_id_counts_once() {
             .app
             .publish(&identity, &"a".into(), vec![message], bench.now, &mut bench.outputs)
             .unwrap()
+            .published()
     };
     let first = publish(&mut bench, "x:0", "first");
     assert_eq!(first.message_id, "x");

@@ -29,7 +29,7 @@ impl Bench {
         let channel = Str::from(CHANNEL);
         let published =
             self.app.publish(&identity, &channel, messages, self.now, &mut self.outputs);
-        published.unwrap().serials
+        published.unwrap().published().serials
     }
 
     fn alter(&mut self, message: Message) {

@@ -9,7 +9,7 @@ impl Bench {
         let (now, outputs) = (self.now, &mut self.outputs);
         let published = self.app.publish(&identity, &channel.into(), vec![message], now, outputs);
         let published = published.map_err(|error| (error.status_code, error.code.0))?;
-        Ok(published.serials[0].clone())
+        Ok(published.published().serials[0].clone())
     }
 
     fn add(&mut self, channel: &str, bytes: usize) -> Str {

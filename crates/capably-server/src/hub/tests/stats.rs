@@ -178,7 +178,8 @@ fn annotations_and_changes_are_messages_too() {
     let published = bench
         .app
         .publish(&identity, &channel, vec![Message::new("m", "ab")], bench.now, &mut bench.outputs)
-        .unwrap();
+        .unwrap()
+        .published();
     let append = Message {
         serial: Some(published.serials[0].clone()),
         action: Some(capably_protocol::MessageAction::Append),

@@ -21,7 +21,9 @@ use crate::{
 /// 40012 for a client id that differs from this client's; 91000 for a client without a client id; 40009 for data that
 /// is too large; 40013 for data that cannot be encoded; 91001 on a channel that is detaching, detached, suspended or
 /// failed, or becomes so before the change was sent (RTP8g, RTP16c, RTL11); 80000, 80002, 80003 or 80017 in a
-/// connection state that cannot wait for a connection.
+/// connection state that cannot wait for a connection; 50003 when the service acknowledges nothing for the
+/// connectionStateTtl (two minutes), or for the [time limit](crate::Realtime#time-limits) of a connection that is lost
+/// again and again.
 #[derive(Debug)]
 #[must_use = "nothing is sent until this is awaited"]
 pub struct PresenceChange {

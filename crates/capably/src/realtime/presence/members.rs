@@ -14,7 +14,8 @@ use crate::{
 ///
 /// # Errors
 /// 50003 when the service does not complete the sync: no page of it within the realtime request timeout, or no
-/// end after twelve times that; 91005 on a suspended channel, unless it does not wait for a sync (RTP11d); 90001 on
+/// end after twelve times that, or within the [time limit](crate::Realtime#time-limits) of a connection that is lost
+/// again and again; 91005 on a suspended channel, unless it does not wait for a sync (RTP11d); 90001 on
 /// a channel that has failed (RTL33c), or that is detached before the sync is complete; the reason why the channel is
 /// not attached, as [`Channel::attach`] describes. With [`strict_mode`](crate::ClientOptions::strict_mode), 91008 when
 /// the channel is attached without the mode `presence_subscribe` (RTP11f1).

@@ -58,7 +58,8 @@ use crate::{
 /// for a client id that differs from this client's; 40013 for a payload that cannot be encoded; 40030 without any
 /// message; 90001 on a channel that is suspended or failed; 80000, 80002, 80003 or 80017 in a connection state
 /// that cannot wait for a connection (RTL6c4); 50003 when the service acknowledges nothing, or the client stays
-/// unconnected, for the connectionStateTtl (two minutes).
+/// unconnected, for the connectionStateTtl (two minutes), or for the [time limit](crate::Realtime#time-limits) of a
+/// connection that is lost again and again. The service may have accepted such a message all the same.
 ///
 /// [`queue_messages`]: crate::ClientOptions::queue_messages
 #[derive(Debug)]

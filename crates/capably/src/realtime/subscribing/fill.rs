@@ -88,6 +88,7 @@ impl GapFiller {
                     let Backfill { messages, gap } = ready!(reading.as_mut().poll(cx));
                     self.state = FillState::Yielding(messages.into_iter());
                     if let Some(gap) = gap {
+                        // Before the messages: their reader must know that some are missing.
                         return Poll::Ready(Some(SubscriptionEvent::Gap(gap)));
                     }
                 }
@@ -117,12 +118,14 @@ struct GapReader {
 impl GapReader {
     async fn read(self, gap: Gap) -> Backfill {
         let mut messages = Vec::new();
+        // One more than the limit shows whether the gap has more messages than may be filled.
         let mut page = (self.limit.saturating_add(1)).min(PAGE) as u32;
         let lacking = loop {
             match self.read_back(&gap, page, &mut messages).await {
                 // A page of large messages can exceed the limit for responses; a smaller page fits.
                 Err(error) if error.code() == ErrorCode::INVALID_DATA_OR_ENCODING && page > 1 => {
                     page /= 2;
+                    // Start over: a page of another size has other bounds, so a half-read list could repeat messages.
                     messages.clear();
                 }
                 Err(error) => break Some(error),
@@ -148,6 +151,7 @@ impl GapReader {
         messages: &mut Vec<Message>,
     ) -> Result<Option<Error>> {
         let until = gap.until.as_ref().ok_or_else(unknown_end)?;
+        // Read apart: the frame at the start of the gap may not have been a message of this subscription.
         let before = match &gap.after {
             Some(after) => self.newest_at(after).await?,
             None => None,

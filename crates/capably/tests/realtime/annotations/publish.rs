@@ -17,7 +17,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTAN1a/publish-sends-annotation-0
     // UTS: realtime/unit/RTAN2a/delete-sends-annotation-0
     // Spec: RTAN1, RTAN1c, RTAN2
-    async fn annotations_are_made_and_taken_back(format) {
+    async fn annotations_are_created_and_deleted(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let received = Message { serial: Some("msg-serial-1".into()), ..Message::default() };
         for (action, msg_serial) in [(AnnotationAction::Create, 0), (AnnotationAction::Delete, 1)] {
@@ -50,7 +50,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTAN1a, RTAN1c, TAN2b, TAN2b1, TAN2e, TAN2k, TAN2l
-    async fn all_that_is_given_is_sent(format) {
+    async fn every_given_field_is_sent(format) {
         let (_client, _service, mut peer) =
             connected_with(format, |options| options.idempotent_rest_publishing(false)).await;
         let channel = _client.channels().get("ch");
@@ -139,7 +139,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTAN1a
-    async fn an_annotation_has_an_id_to_count_once(format) {
+    async fn an_annotation_gets_an_idempotent_id(format) {
         for enabled in [true, false] {
             let (client, _service, mut peer) =
                 connected_with(format, |options| options.idempotent_rest_publishing(enabled)).await;
@@ -173,13 +173,13 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTAN1b/publish-channel-state-0
     // Spec: RTAN1b, RSAN1a4
-    async fn the_conditions_are_those_of_a_publish(format) {
+    async fn annotations_have_the_state_conditions_of_a_publish(format) {
         let (client, mut service) = client_with(format, |options| options.max_message_size(10));
         let channel = client.channels().get("ch");
         let annotations = channel.annotations();
         let large = Annotation { data: "1234567".into(), ..like() };
         assert_eq!(code(annotations.publish("s", large).await), 40009);
-        // Queued, sent, sent again after a drop with the id it had, and answered.
+        // The annotation is queued, sent, sent again after a drop with the same id, and acknowledged.
         let queued = {
             let channel = channel.clone();
             tokio::spawn(async move {
@@ -196,7 +196,7 @@ in_both_formats! {
         assert_eq!(annotated(&mut peer).await, first);
         peer.send(bare_ack(0));
         queued.await.unwrap().unwrap();
-        // Not on a channel that failed.
+        // A failed channel refuses it.
         let (attached, ()) = tokio::join!(channel.attach(), async {
             peer.expect_attach("ch").await;
             peer.send(error(Some("ch"), 40160, 401));
@@ -216,7 +216,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTAN1b
-    async fn no_annotation_is_published_when_nothing_can_be(format) {
+    async fn annotations_fail_in_states_that_refuse_publishes(format) {
         let (client, mut service, peer, channel) =
             with_channel_and(format, |options| options.queue_messages(false)).await;
         drop(peer);
@@ -234,7 +234,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTAN1d/publish-ack-nack-0
-    async fn the_service_accepts_or_refuses(format) {
+    async fn an_annotation_resolves_with_the_answer_of_the_service(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let annotations = channel.annotations();
         let calls = async {

@@ -42,7 +42,7 @@ async fn attached_for(
     (client, service, peer, channel)
 }
 
-/// The names of what is there, without waiting.
+/// The names of the annotations in the queue, without waiting.
 fn take(annotations: &mut AnnotationSubscription) -> Vec<String> {
     std::iter::from_fn(|| annotations.next().now_or_never().flatten())
         .map(|annotation| annotation.name.unwrap().to_string())
@@ -95,7 +95,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTAN4b, TAN2e, TAN2f, TAN2f1, TAN2g, TAN2l, TAN3
-    async fn payloads_are_decoded_and_what_the_frame_says_is_filled_in(format) {
+    async fn payloads_are_decoded_and_fields_of_the_frame_are_inherited(format) {
         let (client, _service, mut peer) = connected(format).await;
         let cipher = CipherParams::from_key(&[1; 32]).unwrap();
         let options = RealtimeChannelOptions::new().cipher(cipher.clone());
@@ -156,7 +156,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL15b, RTL17, RTAN4b
-    async fn they_move_the_channel_and_arrive_only_while_it_is_attached(format) {
+    async fn annotations_move_the_position_and_arrive_only_while_attached(format) {
         let (client, mut service, mut peer, channel) = attached_for(format, &MODES).await;
         let mut received = channel.annotations().subscribe().await.unwrap();
         let mut delivery = Delivery::new("ch", vec![made("t", "one")]);
@@ -166,7 +166,7 @@ in_both_formats! {
         let mut peer = resume(&client, &mut service, peer).await;
         let attach = peer.expect_attach("ch").await;
         assert_eq!(attach.channel_serial.as_deref(), Some("reached"));
-        // It is attaching.
+        // The channel is attaching.
         peer.send(annotations(vec![made("t", "too early")]));
         grant(&mut peer, &MODES);
         peer.send(annotations(vec![made("t", "two")]));
@@ -179,7 +179,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTAN4c/subscribe-type-filter-0
     // Spec: RTAN4a, RTAN4c
-    async fn a_listener_may_want_some_types_only(format) {
+    async fn a_listener_may_select_types(format) {
         let (client, _service, mut peer, channel) = attached_for(format, &MODES).await;
         let annotations_of = channel.annotations();
         let subscribe = || annotations_of.subscribe().attach(false);
@@ -212,7 +212,7 @@ in_both_formats! {
         assert_eq!(channel.state(), ChannelState::Initialized);
         let (received, ()) = tokio::join!(channel.annotations().subscribe().into_future(), async {
             peer.expect_attach("ch").await;
-            // Nothing is missed in between.
+            // No annotation is missed in between.
             grant(&mut peer, &MODES);
             peer.send(annotations(vec![made("t", "first")]));
         });
@@ -225,7 +225,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTAN4d
-    async fn without_the_channel_there_is_no_subscription(format) {
+    async fn subscribing_needs_a_channel_that_can_attach(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let denied = client.channels().get("denied");
         let (result, ()) = tokio::join!(denied.annotations().subscribe().into_future(), async {
@@ -257,7 +257,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTAN4e/subscribe-warns-no-mode-0
-    async fn without_the_mode_the_log_warns(format) {
+    async fn a_missing_mode_is_logged_as_a_warning(format) {
         let log = Log::new(Level::WARN);
         let _guard = tracing::subscriber::set_default(log.clone());
         let (client, _service, mut peer, channel) =
@@ -269,7 +269,7 @@ in_both_formats! {
         assert_eq!(said.level, Some(Level::WARN));
         assert!(said.message.contains("ANNOTATION_SUBSCRIBE"), "{}", said.message);
         assert_eq!((&*said.context["channel"], &*said.context["code"]), ("\"ch\"", "93001"));
-        // Once an attachment is enough, and what counts is what was granted.
+        // One warning per attachment is enough, and the granted modes decide.
         let _second = annotations_of.subscribe().await.unwrap();
         assert_eq!(log.said().len(), 1);
         grant(&mut peer, &[ChannelMode::Subscribe]);
@@ -280,7 +280,7 @@ in_both_formats! {
         peer.send(annotations(vec![made("t", "at last")]));
         assert_eq!(received.next().await.unwrap().name.as_deref(), Some("at last"));
         let _fourth = annotations_of.subscribe().await.unwrap();
-        // The other warnings are of the gaps that attachments without RESUMED leave.
+        // The other warnings report the gaps of attachments without RESUMED.
         let mut said = log.said();
         said.retain(|said| !said.message.contains("may have missed"));
         assert_eq!(said.len(), 2);
@@ -289,7 +289,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTAN4e1/no-warn-unattached-0
-    async fn nothing_is_known_of_a_channel_that_is_not_attached(format) {
+    async fn modes_are_not_checked_before_the_channel_is_attached(format) {
         let log = Log::new(Level::WARN);
         let _guard = tracing::subscriber::set_default(log.clone());
         let (client, _service, mut peer) =
@@ -304,7 +304,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: TO3r, RTAN4e
-    async fn without_the_mode_it_fails_in_strict_mode(format) {
+    async fn strict_mode_fails_a_subscription_without_the_mode(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.strict_mode(true)).await;
         let channel = client.channels().get("ch");
@@ -329,11 +329,11 @@ in_both_formats! {
     // UTS: realtime/unit/RTAN5a/unsubscribe-removes-listeners-0
     // UTS: realtime/unit/RTAN5a/unsubscribe-type-filter-1
     // Spec: RTAN5
-    async fn who_is_dropped_listens_no_more(format) {
+    async fn a_dropped_subscription_receives_nothing(format) {
         let (client, _service, mut peer, channel) = attached_for(format, &MODES).await;
         let (reaction, comment) = ("com.example.reaction", "com.example.comment");
         let annotations_of = channel.annotations();
-        // One that waits for room holds up all others; one that is gone does not.
+        // A listener that waits for room delays the others; a dropped listener does not.
         let mut first = annotations_of.subscribe().capacity(1).await.unwrap();
         let reactions =
             annotations_of.subscribe().annotation_type(reaction).capacity(1).await.unwrap();
@@ -346,13 +346,13 @@ in_both_formats! {
         }
         quiet(&client, &mut peer).await;
         assert_eq!(take(&mut comments), ["text", "more", "and more"]);
-        // Neither is the channel detached, nor are messages touched.
+        // The channel stays attached, and messages are not affected.
         assert_eq!(channel.state(), ChannelState::Attached);
     }
 }
 
 in_both_formats! {
-    async fn who_does_not_keep_up_waits_loses_or_ends(format) {
+    async fn a_slow_listener_follows_its_overflow_policy(format) {
         let (client, _service, mut peer, channel) = attached_for(format, &MODES).await;
         let annotations_of = channel.annotations();
         let subscribe = || annotations_of.subscribe().capacity(2);
@@ -379,7 +379,7 @@ in_both_formats! {
             seen.push(waits.next().await.unwrap().name.unwrap().to_string());
         }
         assert_eq!(seen, ["a", "b", "c"]);
-        // What has no room is fetched once there is, and nobody waits for it.
+        // Annotations beyond a full queue are fetched later, and no other listener waits.
         let placed = |number: u8, name| {
             let mut delivery = Delivery::new("ch", vec![made("t", name)]);
             delivery.channel_serial = Some(format!("ch-serial@{number}").into());
@@ -405,7 +405,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTAN4d, RTAN4e
-    async fn a_listener_outlasts_the_failure_of_its_attach_and_no_other(format) {
+    async fn a_listener_outlasts_only_the_failure_of_its_own_attach(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let mut listener = channel.annotations().subscribe().listen();
@@ -422,7 +422,7 @@ in_both_formats! {
         peer.send(error(Some("ch"), 40160, 401));
         assert_eq!(listener.next().await, None);
         assert_eq!(listener.end_reason().unwrap().code().0, 90001);
-        // One without a channel ends at once.
+        // A listener of a released channel ends at once.
         client.channels().release("ch");
         let mut late = channel.annotations().subscribe().listen();
         assert_eq!(code(late.attached().await), 90001);

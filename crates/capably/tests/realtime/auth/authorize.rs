@@ -1,4 +1,4 @@
-//! A user authorizes, in each state of the connection (RTC8).
+//! Authorizing in each state of the connection (RTC8).
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{in_both_formats, support::*, tokens::*};
 // UTS: realtime/unit/RTC8a/authorize-connected-sends-auth-0
 // Spec: RSA10a, RSA10f, RSA16c, AD1, AD2
 in_both_formats! {
-    async fn while_connected_the_service_gets_the_token(format) {
+    async fn authorizing_while_connected_sends_the_token(format) {
         let tokens = Tokens::default();
         let (client, _service, mut peer) = connected_as(format, tokens.options()).await;
         let mut changes = client.connection().changes();
@@ -58,7 +58,7 @@ in_both_formats! {
         assert_eq!(changes[0].current, ConnectionState::Connected);
         assert_eq!(client.connection().id().as_deref(), Some("connection-id-2"));
         assert_eq!(client.connection().key().as_deref(), Some("connection-key-2"));
-        // Silence is now borne for 20 s and the request timeout.
+        // The new limit of silence is 20 s and the request timeout.
         let silent = Instant::now();
         assert_eq!(
             service.attempt().await.param("resume").as_deref(),
@@ -113,7 +113,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTC8a3/authorize-completes-after-response-0
 in_both_formats! {
-    async fn it_is_done_once_the_service_has_answered(format) {
+    async fn authorizing_resolves_when_the_service_has_answered(format) {
         let tokens = Tokens::default();
         let (client, _service, mut peer) = connected_as(format, tokens.options()).await;
         let auth = client.auth().clone();
@@ -128,7 +128,7 @@ in_both_formats! {
 
 // Spec: RTC8a3
 in_both_formats! {
-    async fn a_service_that_does_not_answer_is_not_waited_for(format) {
+    async fn authorizing_times_out_without_an_answer(format) {
         let tokens = Tokens::default();
         let (client, _service, mut peer) = connected_as(format, tokens.options()).await;
         let start = Instant::now();
@@ -141,7 +141,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTC8b/authorize-connecting-halts-attempt-0
 in_both_formats! {
-    async fn while_connecting_the_attempt_begins_again(format) {
+    async fn authorizing_while_connecting_restarts_the_attempt(format) {
         let tokens = Tokens::default();
         let (client, mut service) = client_of(format, tokens.options());
         let mut changes = client.connection().changes();
@@ -171,7 +171,7 @@ in_both_formats! {
 
 // Spec: RTC8b
 in_both_formats! {
-    async fn the_attempt_is_halted_before_the_token_is_there(format) {
+    async fn authorizing_stops_the_attempt_before_the_token_arrives(format) {
         let tokens = Tokens::default();
         let options = tokens.scripted(|number| match number {
             1 => give("token-1"),
@@ -200,7 +200,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTC8b1/authorize-connecting-fails-on-failed-0
 in_both_formats! {
-    async fn it_fails_with_the_connection(format) {
+    async fn authorizing_fails_with_the_connection(format) {
         let tokens = Tokens::default();
         let (client, mut service) = client_of(format, tokens.options());
         client.connection().connect();
@@ -218,7 +218,7 @@ in_both_formats! {
 
 // Spec: RTC8b1
 in_both_formats! {
-    async fn it_ends_when_the_connection_is_closed_or_suspended(format) {
+    async fn authorizing_ends_when_the_connection_is_closed_or_suspended(format) {
         let tokens = Tokens::default();
         let (client, mut service) = client_of(format, tokens.options());
         let auth = client.auth().clone();
@@ -227,7 +227,7 @@ in_both_formats! {
         client.close().await;
         assert_eq!(code(authorizing.await.unwrap()), 80017);
 
-        // Being disconnected is not the end yet.
+        // DISCONNECTED does not end the authorization.
         let auth = client.auth().clone();
         let start = Instant::now();
         let authorizing = tokio::spawn(async move { auth.authorize().await });
@@ -247,7 +247,7 @@ in_both_formats! {
 
 // Spec: RTC8b1
 in_both_formats! {
-    async fn closing_ends_it_while_the_token_is_on_its_way(format) {
+    async fn closing_ends_an_authorization_that_waits_for_its_token(format) {
         let tokens = Tokens::default();
         let options = tokens.scripted(|_| Box::pin(async {
             tokio::time::sleep(Duration::from_secs(5)).await;
@@ -267,7 +267,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTC8c/authorize-disconnected-initiates-connection-0
 in_both_formats! {
-    async fn before_connecting_it_connects(format) {
+    async fn authorizing_connects_an_initialized_client(format) {
         let tokens = Tokens::default();
         let (client, mut service) = client_of(format, tokens.options());
         assert_eq!(client.connection().state(), ConnectionState::Initialized);
@@ -292,7 +292,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTC8c/authorize-failed-initiates-connection-1
 in_both_formats! {
-    async fn a_failed_connection_connects(format) {
+    async fn authorizing_connects_a_failed_client(format) {
         let tokens = Tokens::default();
         let (client, mut service) = client_of(format, tokens.options());
         client.connection().connect();
@@ -319,7 +319,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTC8c/authorize-closed-initiates-connection-2
 in_both_formats! {
-    async fn a_closed_connection_connects(format) {
+    async fn authorizing_connects_a_closed_client(format) {
         let tokens = Tokens::default();
         let (client, mut service, mut peer) = connected_as(format, tokens.options()).await;
         let goodbye = async {
@@ -341,7 +341,7 @@ in_both_formats! {
 
 // Spec: RTC8c
 in_both_formats! {
-    async fn a_client_that_waits_to_retry_connects_at_once(format) {
+    async fn authorizing_ends_the_wait_for_a_retry(format) {
         let tokens = Tokens::default();
         let (client, mut service) = client_of(format, tokens.options());
         client.connection().connect();
@@ -392,7 +392,7 @@ in_both_formats! {
         };
         let (token, ()) = tokio::join!(rest.auth().authorize(), answer);
         assert_eq!(token.unwrap().token, "token-2");
-        // It does not keep the connection, though.
+        // The connection still fails.
         drop(client);
         peer.closed().await;
         assert_eq!(rest.auth().authorize().await.unwrap().token, "token-3");

@@ -1,4 +1,4 @@
-//! Auth callbacks that use the client whose token they are to give (RSA4c, RSA4e).
+//! Auth callbacks that use the client for which they provide a token (RSA4c, RSA4e).
 
 use std::{
     sync::{
@@ -19,8 +19,8 @@ use crate::{in_both_formats, support::*, tokens::reason};
 
 type Act = fn(Realtime) -> BoxFuture<'static, Result<(), Error>>;
 
-/// A client whose callback does this with the client before it gives a token, and how often it is called.
-/// The first `spared` calls only give one.
+/// A client whose callback runs this with the client before it returns a token, and the number of its calls.
+/// The first `spared` calls only return a token.
 fn client(format: Format, spared: usize, act: Act) -> (Realtime, Service, Arc<AtomicUsize>) {
     let (own, calls) = (Arc::new(OnceLock::<Realtime>::new()), Arc::new(AtomicUsize::new(0)));
     let (it, counted) = (Arc::clone(&own), Arc::clone(&calls));
@@ -39,7 +39,7 @@ fn client(format: Format, spared: usize, act: Act) -> (Realtime, Service, Arc<At
     (client, service, calls)
 }
 
-/// What waits for the connection, or needs a token over REST.
+/// Calls that wait for the connection, or need a token over REST.
 const NEEDY: [(&str, Act); 13] = [
     ("publish", |client| {
         Box::pin(async move { client.channels().get("ch").publish("n", "d").await.map(drop) })
@@ -85,7 +85,7 @@ const NEEDY: [(&str, Act); 13] = [
 
 // Spec: RSA4c1, RSA4c2
 in_both_formats! {
-    async fn what_waits_for_the_token_is_refused_at_once(format) {
+    async fn calls_of_a_callback_that_need_its_token_fail_at_once(format) {
         for (name, act) in NEEDY {
             let (client, _service, calls) = client(format, 0, act);
             let start = Instant::now();
@@ -100,7 +100,7 @@ in_both_formats! {
 
 // Spec: RTN22
 in_both_formats! {
-    async fn a_connection_that_is_there_serves_the_callback_for_the_next_token(format) {
+    async fn a_callback_may_use_the_live_connection(format) {
         let (client, mut service, calls) = client(format, 1, |client| {
             Box::pin(async move { client.channels().get("ch").publish("n", "d").await.map(drop) })
         });
@@ -118,7 +118,7 @@ in_both_formats! {
 
 // Spec: RTC8
 in_both_formats! {
-    async fn an_authorization_from_a_task_of_the_callback_does_not_go_on_for_ever(format) {
+    async fn an_authorization_by_a_task_of_the_callback_ends(format) {
         let (client, _service, calls) = client(format, 0, |client| {
             Box::pin(async move {
                 let asked = async move { client.auth().authorize().await.map(drop) };

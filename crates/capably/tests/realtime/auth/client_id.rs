@@ -1,4 +1,4 @@
-//! Who the client is, before and after it is connected (RSA7, RSA12, RSA15).
+//! The client id, before and after the connection (RSA7, RSA12, RSA15).
 
 use capably::{ClientOptions, TokenDetails, realtime::ConnectionState};
 use capably_protocol::ServerFrame;
@@ -13,7 +13,7 @@ fn connected_frame_of(client_id: Option<&str>) -> ServerFrame {
 
 // Spec: RTC4a, RSA7b3, RSA12a, RSA12b, RTC17, RTC17a
 in_both_formats! {
-    async fn the_connection_says_who_the_client_is(format) {
+    async fn connected_sets_the_client_id(format) {
         for confirmed in [Some("ada"), None, Some("*")] {
             let (client, mut service) = client(format);
             assert_eq!(client.auth().client_id(), None);
@@ -29,7 +29,7 @@ in_both_formats! {
 
 // Spec: RSA7b3, RTN24
 in_both_formats! {
-    async fn an_update_says_so_again(format) {
+    async fn an_update_sets_the_client_id(format) {
         let tokens = Tokens::default();
         let options = tokens.scripted(|number| match number {
             1 => give(TokenDetails::new("anonymous")),

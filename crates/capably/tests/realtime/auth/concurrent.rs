@@ -1,4 +1,4 @@
-//! Several authorize, and the service asks too (RTC8).
+//! Several authorize calls at once, and a request of the service (RTC8).
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 
 use crate::{in_both_formats, support::*, tokens::*};
 
-/// A token for which it takes as many seconds as it has a number.
+/// A token with this number, after as many seconds.
 fn slow(number: usize) -> Outcome {
     Box::pin(async move {
         tokio::time::sleep(Duration::from_secs(number as u64)).await;
@@ -18,7 +18,7 @@ fn slow(number: usize) -> Outcome {
 
 // Spec: RTC8a3
 in_both_formats! {
-    async fn each_call_has_its_token_and_its_answer(format) {
+    async fn each_authorize_call_has_its_own_token_and_answer(format) {
         let tokens = Tokens::default();
         let (client, _service, mut peer) = connected_as(format, tokens.scripted(slow)).await;
         let calls = join_all((0..3).map(|_| client.auth().authorize().into_future()));
@@ -41,7 +41,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn one_that_fails_leaves_the_others(format) {
+    async fn a_failed_authorize_call_leaves_the_others(format) {
         let tokens = Tokens::default();
         let options = tokens.scripted(|number| match number {
             2 => refuse(50000, 500),
@@ -65,12 +65,12 @@ in_both_formats! {
 
 // Spec: RTC8b
 in_both_formats! {
-    async fn while_connecting_all_end_with_the_connection(format) {
+    async fn authorize_calls_while_connecting_end_with_the_connection(format) {
         let tokens = Tokens::default();
         let (client, mut service) = client_of(format, tokens.scripted(slow));
         let calls = join_all((0..3).map(|_| client.auth().authorize().into_future()));
         let service = async {
-            // An attempt whose token is no longer the newest is given up.
+            // The client abandons an attempt with an older token.
             loop {
                 let attempt = service.attempt().await;
                 if attempt.param("accessToken").as_deref() == Some("token-3") {
@@ -89,7 +89,7 @@ in_both_formats! {
 
 // Spec: RTC8b1
 in_both_formats! {
-    async fn a_transport_lost_before_the_answer_is_no_failure(format) {
+    async fn authorizing_survives_a_transport_lost_before_the_answer(format) {
         let tokens = Tokens::default();
         let (client, mut service, mut peer) = connected_as(format, tokens.options()).await;
         let service_side = async {
@@ -108,7 +108,7 @@ in_both_formats! {
 
 // Spec: RTN22
 in_both_formats! {
-    async fn the_service_gets_one_token_however_often_it_asks(format) {
+    async fn repeated_requests_of_the_service_get_one_token(format) {
         let tokens = Tokens::default();
         let (client, _service, mut peer) = connected_as(format, tokens.scripted(slow)).await;
         for _ in 0..5 {
@@ -120,7 +120,7 @@ in_both_formats! {
         peer.send(connected_frame("connection-1", "key-2"));
         quiet(&client, &mut peer).await;
         assert_eq!(tokens.asked(), 2);
-        // Once it has one, it may ask for the next.
+        // After it has received a token, the service may request the next.
         peer.send(ServerFrame::Auth);
         assert_eq!(peer.expect_auth().await, "token-3");
     }
@@ -128,7 +128,7 @@ in_both_formats! {
 
 // Spec: RTN22, RTC8a
 in_both_formats! {
-    async fn delivery_goes_on_while_a_token_is_got(format) {
+    async fn messages_are_delivered_while_a_token_is_requested(format) {
         let tokens = Tokens::default();
         let options = tokens.scripted(|number| match number {
             1 => give("token-1"),

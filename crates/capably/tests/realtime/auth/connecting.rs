@@ -1,4 +1,4 @@
-//! A token is got before the connection is opened (RTN2e, RTN27b).
+//! A token is requested before the transport is opened (RTN2e, RTN27b).
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use crate::{in_both_formats, support::*, tokens::*};
 // UTS: realtime/unit/RTN2e/token-before-websocket-0
 // Spec: RTN27b
 in_both_formats! {
-    async fn the_token_comes_first(format) {
+    async fn a_token_is_requested_before_the_transport_opens(format) {
         let (give_it, given) = oneshot::channel::<()>();
         let gate = Mutex::new(Some(given));
         let tokens = Tokens::default();
@@ -39,7 +39,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN2e/callback-error-prevents-connect-1
 in_both_formats! {
-    async fn without_a_token_nothing_is_opened(format) {
+    async fn a_failed_token_request_opens_no_transport(format) {
         let options = ClientOptions::default()
             .auth_callback(|_| async { Err::<String, _>("Auth callback failed") });
         let (client, mut service) = client_of(format, options);
@@ -53,7 +53,7 @@ in_both_formats! {
 // UTS: realtime/unit/RTN2e/callback-params-include-clientid-2
 // Spec: RSA7d, RSA7e1, RTN2d
 in_both_formats! {
-    async fn the_callback_hears_of_the_client_id(format) {
+    async fn the_callback_receives_the_client_id(format) {
         let received: Arc<Mutex<Vec<TokenParams>>> = Arc::default();
         let heard = Arc::clone(&received);
         let options = ClientOptions::default().client_id("my-client-id").auth_callback(
@@ -78,7 +78,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN2e/reuse-valid-token-3
 in_both_formats! {
-    async fn a_token_is_used_again(format) {
+    async fn a_valid_token_is_reused(format) {
         let tokens = Tokens::default();
         let (client, mut service, mut peer) = connected_as(format, tokens.options()).await;
         let goodbye = async {

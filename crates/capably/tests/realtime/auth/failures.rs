@@ -1,4 +1,4 @@
-//! There is no token to be had (RSA4c, RSA4d, RSA4e, RSA4f).
+//! Requests for a token that fail (RSA4c, RSA4d, RSA4e, RSA4f).
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn only(changes: &[ConnectionStateChange], state: ConnectionState) -> (u32, u16,
 // UTS: realtime/unit/RSA4c2/callback-error-causes-disconnected-0
 // Spec: RSA4c, RSA4c1
 in_both_formats! {
-    async fn an_error_while_connecting_is_tried_again(format) {
+    async fn a_token_error_while_connecting_is_retried(format) {
         let tokens = Tokens::default();
         let options = tokens.scripted(|number| match number {
             1 => refuse(50000, 500),
@@ -45,7 +45,7 @@ in_both_formats! {
         assert_eq!((code, status), (80019, 401));
         assert!((12..=15).contains(&retry_in.unwrap().as_secs()));
         assert!(service.is_quiet());
-        // The next attempt asks once more.
+        // The next attempt requests a token again.
         let attempt = service.attempt().await;
         assert_eq!(attempt.param("accessToken").as_deref(), Some("valid-token-2"));
         assert_eq!(tokens.asked(), 2);
@@ -58,7 +58,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RSA4c2/callback-timeout-connecting-disconnected-1
 in_both_formats! {
-    async fn a_callback_that_never_answers_is_not_waited_for(format) {
+    async fn a_callback_without_an_answer_times_out(format) {
         let tokens = Tokens::default();
         let options = tokens
             .scripted(|_| hang())
@@ -77,7 +77,7 @@ in_both_formats! {
 // UTS: realtime/unit/RSA4c3/callback-error-stays-connected-0
 // Spec: RSA4c1, RTN22
 in_both_formats! {
-    async fn an_error_while_connected_leaves_the_connection(format) {
+    async fn a_token_error_while_connected_keeps_the_connection(format) {
         let tokens = Tokens::default();
         let options = tokens.scripted(|number| match number {
             1 => give("initial-token"),
@@ -91,7 +91,7 @@ in_both_formats! {
         assert_eq!(client.connection().state(), ConnectionState::Connected);
         expect_none(&mut changes);
         assert_eq!(reason(&client), Some((80019, Some(401), Some(50000))));
-        // The token there was stays in use.
+        // The previous token stays in use.
         let token = client.auth().token_details().unwrap();
         assert_eq!(token.token, "initial-token");
     }
@@ -178,7 +178,7 @@ in_both_formats! {
 // UTS: realtime/unit/RSA4f/callback-oversized-token-format-1
 // Spec: RSA4c
 in_both_formats! {
-    async fn what_cannot_be_a_token_is_an_error(format) {
+    async fn a_malformed_token_is_an_error(format) {
         for invalid in [json!(12345), json!(["token"]), json!("x".repeat(131_073))] {
             let tokens = Tokens::default();
             let options = tokens.scripted(move |_| give(invalid.clone()));
@@ -193,7 +193,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RSA4e/rest-callback-error-40170-0
 #[tokio::test]
-async fn over_rest_it_is_another_error() {
+async fn rest_has_another_code_for_a_failed_token_request() {
     for format in [Format::Json, Format::MsgPack] {
         let options =
             ClientOptions::default().use_binary_protocol(format == Format::MsgPack).auth_callback(
@@ -208,14 +208,14 @@ async fn over_rest_it_is_another_error() {
 
 // Spec: RTN14e, RSA4c2
 in_both_formats! {
-    async fn an_auth_server_that_is_away_for_long_suspends(format) {
+    async fn a_long_outage_of_the_auth_server_suspends_the_connection(format) {
         let tokens = Tokens::default();
         let (client, _service) = client_of(format, tokens.scripted(|_| refuse(50000, 500)));
         let start = Instant::now();
         client.connection().connect();
         client.connection().when(ConnectionState::Suspended).await.unwrap();
         assert_eq!(start.elapsed().as_secs(), 120);
-        // It is asked once for each attempt.
+        // The callback is called once per attempt.
         let asked = tokens.asked();
         assert!((4..=8).contains(&asked), "{asked}");
         advance(29_000).await;

@@ -14,7 +14,7 @@ use crate::{
 
 // Spec: RSA3c, RSA4, RSA8c, RSA8d, RSA8e, RTN2e
 in_both_formats! {
-    async fn each_gives_the_connection_its_token(format) {
+    async fn every_form_of_token_connects(format) {
         let server = Rest::new(KEY).unwrap();
         let request = server.auth().create_token_request().await.unwrap();
         let exchange = || {
@@ -71,7 +71,7 @@ in_both_formats! {
 
 // Spec: RSA4c
 in_both_formats! {
-    async fn a_token_request_that_is_refused_is_no_token(format) {
+    async fn a_refused_token_request_fails_the_attempt(format) {
         let http = ScriptedHttp::always(respond(
             401,
             json!({ "error": { "code": 40101, "statusCode": 401, "message": "no such key" } }),
@@ -89,7 +89,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_callback_that_panics_gives_no_token(format) {
+    async fn a_panicking_callback_fails_the_attempt(format) {
         let tokens = Tokens::default();
         let options = tokens.scripted(|_| Box::pin(async { panic!("a fault of the user's") }));
         let (client, mut service) = client_of(format, options);

@@ -54,7 +54,7 @@ impl Subscriber for Log {
 
 // UTS: realtime/unit/RSA4a1/non-renewable-token-logs-warning-0
 in_both_formats! {
-    async fn is_mentioned_in_the_log(format) {
+    async fn a_token_that_cannot_be_renewed_is_logged(format) {
         let log = Log::default();
         let options = ClientOptions::new("non-renewable-token");
         let _client = with_default(log.clone(), || client_of(format, options));
@@ -71,7 +71,7 @@ in_both_formats! {
 // UTS: realtime/unit/RSA4a2/token-error-non-renewable-no-retry-1
 // UTS: realtime/unit/RSA4a/token-error-no-renewal-0
 in_both_formats! {
-    async fn ends_with_the_first_token_error(format) {
+    async fn a_token_error_fails_an_attempt_that_cannot_renew(format) {
         for code in [40142, 40140] {
             let (client, mut service) = client_of(format, ClientOptions::new("expired-token"));
             let mut changes = client.connection().changes();
@@ -93,7 +93,7 @@ in_both_formats! {
 
 // Spec: RTN15h1, RSA4a2
 in_both_formats! {
-    async fn ends_a_connection_that_gets_a_token_error(format) {
+    async fn a_token_error_fails_a_connection_that_cannot_renew(format) {
         let (client, mut service, mut peer) =
             connected_as(format, ClientOptions::new("some_token_string")).await;
         let mut changes = client.connection().changes();
@@ -109,12 +109,12 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn goes_on_until_then(format) {
+    async fn a_token_that_cannot_be_renewed_works_until_it_is_rejected(format) {
         let (client, _service, mut peer) = connected_as(format, ClientOptions::new("a-token")).await;
         let mut changes = client.connection().changes();
         peer.send(ServerFrame::Auth);
         quiet(&client, &mut peer).await;
-        // Nor does a user's call that has no means end it.
+        // An authorize call without a source of tokens does not end it either.
         let error = client.auth().authorize().await.unwrap_err();
         assert_eq!(error.code().0, 40171);
         quiet(&client, &mut peer).await;

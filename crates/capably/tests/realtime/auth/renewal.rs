@@ -14,7 +14,7 @@ use crate::{
     tokens::*,
 };
 
-/// An HTTP client that gives `renewed_token_1` and so on for token requests.
+/// An HTTP client that answers token requests with `renewed_token_1`, `renewed_token_2` and so on.
 fn token_service() -> ScriptedHttp {
     ScriptedHttp::new(|request, index| {
         assert!(request.url.contains("/keys/appId.keyId/requestToken"), "{}", request.url);
@@ -33,7 +33,7 @@ fn by_key(http: &ScriptedHttp) -> ClientOptions {
 
 // UTS: realtime/unit/RTN14b/token-error-with-renewal-0
 in_both_formats! {
-    async fn an_attempt_goes_on_with_a_new_token(format) {
+    async fn a_rejected_attempt_continues_with_a_new_token(format) {
         let http = token_service();
         let (client, mut service) = client_of(format, by_key(&http));
         let mut changes = client.connection().changes();
@@ -76,7 +76,7 @@ in_both_formats! {
 
 // Spec: RTN14b
 in_both_formats! {
-    async fn a_new_token_that_is_rejected_as_well_is_the_end_of_the_attempt(format) {
+    async fn a_second_rejected_token_ends_the_attempt(format) {
         let tokens = Tokens::default();
         let (client, mut service) = client_of(format, tokens.options());
         client.connection().connect();
@@ -87,7 +87,7 @@ in_both_formats! {
         }
         client.connection().when(ConnectionState::Disconnected).await.unwrap();
         assert_eq!(reason(&client), Some((40142, Some(401), None)));
-        // From then on there is one new token and one attempt at a time: the auth server is not hammered.
+        // After that, each attempt requests one token: the auth server is not flooded.
         for number in 3..6 {
             let waiting = Instant::now();
             let attempt = service.attempt().await;
@@ -153,7 +153,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN15c5/token-error-during-resume-0
 in_both_formats! {
-    async fn a_token_error_while_resuming_is_mended(format) {
+    async fn a_token_error_while_resuming_is_solved_by_a_new_token(format) {
         let tokens = Tokens::default();
         let (client, mut service, peer) = connected_as(format, tokens.options()).await;
         drop(peer);
@@ -194,7 +194,7 @@ in_both_formats! {
 
 // Spec: RSA4b1
 in_both_formats! {
-    async fn a_token_past_its_time_is_renewed_before_connecting(format) {
+    async fn an_expired_token_is_renewed_before_connecting(format) {
         let tokens = Tokens::default();
         let options = tokens
             .options()
@@ -204,7 +204,7 @@ in_both_formats! {
             .wall_clock(|| 1_800_000_000_000)
             .token_details(TokenDetails::new("old").expires(1_699_999_999_999));
         let (client, mut service) = client_of(format, options);
-        // Only the service's clock counts, which is not known at first.
+        // Only the clock of the service decides, and the client does not know it at first.
         client.connection().connect();
         let attempt = service.attempt().await;
         assert_eq!(attempt.param("accessToken").as_deref(), Some("old"));

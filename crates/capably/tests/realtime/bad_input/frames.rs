@@ -1,4 +1,4 @@
-//! Frames that are well-formed, but make no sense, or not yet.
+//! Frames that are well-formed, but unexpected or without a meaning.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::{in_both_formats, support::*};
 
 in_both_formats! {
-    async fn what_is_not_known_is_tolerated(format) {
+    async fn unknown_actions_and_fields_are_tolerated(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         let mut states = client.connection().changes();
@@ -45,7 +45,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn frames_for_channels_that_are_not_there_are_ignored(format) {
+    async fn frames_for_unknown_channels_are_ignored(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut changes = channel.changes();
         let mut states = client.connection().changes();
@@ -69,7 +69,7 @@ in_both_formats! {
         let nack = |msg_serial, count| {
             ServerFrame::Nack(Nack { msg_serial, count, error: Some(info(50000, 500)) })
         };
-        // Of what was never sent.
+        // The acknowledged publish was never sent.
         peer.send(ack(0, 1));
         peer.send(nack(7, 3));
         peer.send(ServerFrame::Ack(Ack { msg_serial: 9, count: u64::from(u32::MAX), res: vec![] }));
@@ -80,15 +80,15 @@ in_both_formats! {
         quiet(&client, &mut peer).await;
         peer.send(ack(0, 1));
         assert_eq!(first.await.unwrap().serials, [Some("serial-0".into())]);
-        // Of what is settled already.
+        // The acknowledged publish is settled already.
         let second = channel.publish("n", "d").submit().await.unwrap();
         peer.skip(1).await;
         peer.send(ack(0, 1));
         peer.send(nack(0, 1));
-        // One more often, this time with what is new.
+        // The acknowledgement repeats one publish and covers a new one.
         peer.send(ack(0, 2));
         assert_eq!(second.await.unwrap().serials, [Some("serial-1".into())]);
-        // Of more than there is.
+        // The acknowledgement covers more than the pending publishes.
         let third = channel.publish("n", "d").submit().await.unwrap();
         peer.skip(1).await;
         peer.send(ack(2, 100));
@@ -118,7 +118,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn connected_without_what_it_must_say_is_no_connection(format) {
+    async fn connected_without_its_required_fields_fails_the_attempt(format) {
         let (client, mut service) = client(format);
         let mut states = client.connection().changes();
         client.connection().connect();
@@ -227,7 +227,7 @@ in_both_formats! {
         peer.send(ServerFrame::Auth);
         peer.send(ServerFrame::Heartbeat { id: None });
         peer.send(ServerFrame::Heartbeat { id: Some("unasked".into()) });
-        // Presence of an action that nobody knows.
+        // Presence with an unknown action.
         peer.send_fields(json!({"action": 14, "channel": "ch", "presence": [{"action": 42}]}));
         peer.send(messages("ch", &["fine"]));
         assert_eq!(subscription.next().await.unwrap().name.as_deref(), Some("fine"));
@@ -258,7 +258,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn answers_to_nothing_leave_a_channel_as_it_is(format) {
+    async fn unsolicited_answers_leave_a_channel_as_it_is(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let mut changes = channel.changes();
@@ -266,7 +266,7 @@ in_both_formats! {
         peer.send(detached("ch"));
         quiet(&client, &mut peer).await;
         assert_eq!(channel.state(), ChannelState::Initialized);
-        // Nor does a failed channel come back by itself.
+        // A failed channel does not attach again by itself.
         peer.send(error(Some("ch"), 40160, 401));
         peer.send(attached("ch"));
         peer.send(detached("ch"));
@@ -292,7 +292,7 @@ in_both_formats! {
         peer.send(connected_frame("connection-1", "key-1"));
         peer.attach("ch").await;
         attach.await.unwrap().unwrap();
-        // The early acknowledgement was of nothing.
+        // The early acknowledgement had no effect.
         assert_eq!(peer.message().await, (0, vec!["n".to_owned()]));
         quiet(&client, &mut peer).await;
         peer.send(ack(0, 1));
@@ -301,7 +301,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_service_that_closes_at_once_is_tried_again_later(format) {
+    async fn a_connection_closed_at_once_is_retried_later(format) {
         let (client, mut service) = client(format);
         let mut states = client.connection().changes();
         client.connection().connect();

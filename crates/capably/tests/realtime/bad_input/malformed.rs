@@ -25,7 +25,7 @@ fn broken(format: Format) -> Vec<Vec<u8>> {
 /// Bytes that are no frame of a service in this format.
 fn garbage(format: Format) -> Vec<Vec<u8>> {
     let mut garbage = broken(format);
-    // Values of the wrong type, and none where one is needed.
+    // Values of the wrong type, and missing required values.
     for fields in [
         json!(null),
         json!(15),
@@ -44,7 +44,7 @@ fn garbage(format: Format) -> Vec<Vec<u8>> {
 }
 
 in_both_formats! {
-    async fn what_is_no_frame_costs_the_transport_and_nothing_else(format) {
+    async fn a_malformed_frame_ends_only_the_transport(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         let mut states = client.connection().changes();
@@ -52,7 +52,7 @@ in_both_formats! {
         peer.skip(1).await;
         for (round, bytes) in broken(format).into_iter().enumerate() {
             let (id, key) = (format!("connection-{}", round + 2), format!("key-{}", round + 2));
-            // What arrived before it counts, what comes after does not.
+            // Frames before the malformed one count, and those after it do not.
             peer.send(messages("ch", &["before"]));
             peer.send_raw(bytes.clone());
             peer.send(messages("ch", &["after"]));
@@ -62,7 +62,7 @@ in_both_formats! {
             assert_eq!(change.current, ConnectionState::Disconnected, "{bytes:?}");
             let reason = change.reason.unwrap();
             assert_eq!((reason.code.0, reason.status_code), (80013, 400), "{bytes:?}");
-            // The service is given time to come to its senses.
+            // The client waits before the next attempt.
             let promised = change.retry_in.unwrap();
             assert!((12.0..=15.0).contains(&promised.as_secs_f64()), "{promised:?}");
             peer.closed().await;
@@ -70,7 +70,7 @@ in_both_formats! {
             assert!(now.elapsed().abs_diff(promised) < Duration::from_millis(3));
             assert_eq!(*attempt.param("resume").unwrap(), *format!("key-{}", round + 1));
             peer = attempt.accept();
-            // Another connection, so that it may happen once more.
+            // A new connection, so that the fault may happen again.
             peer.send(connected_frame(&id, &key));
             for state in [ConnectionState::Connecting, ConnectionState::Connected] {
                 assert_eq!(states.next().await.unwrap().current, state);
@@ -86,7 +86,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_service_that_makes_no_sense_at_first_is_tried_again_later(format) {
+    async fn an_attempt_with_a_malformed_first_frame_is_retried_later(format) {
         for bytes in garbage(format) {
             let (client, mut service) = client(format);
             let mut states = client.connection().changes();
@@ -139,7 +139,7 @@ in_both_formats! {
         peer.send_in(other, messages("ch", &["other"]));
         assert_eq!(subscription.next().await.unwrap().name.as_deref(), Some("other"));
         peer.send_in(other, ServerFrame::Heartbeat { id: None });
-        // What the client sends stays what was agreed on.
+        // The client still sends the agreed format.
         quiet(&client, &mut peer).await;
     }
 }

@@ -1,4 +1,4 @@
-//! A service that takes its time.
+//! A slow service.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::sockets::{accept, listener, options};
 
 // Spec: RTN23a
 #[tokio::test]
-async fn a_byte_a_second_is_no_sign_of_life() {
+async fn one_byte_a_second_counts_as_silence() {
     let (listener, port) = listener().await;
     let client = Realtime::new(options(port)).unwrap();
     let mut socket = accept(&listener).await;
@@ -20,7 +20,7 @@ async fn a_byte_a_second_is_no_sign_of_life() {
     tokio::time::pause();
     let start = Instant::now();
     let dripping = async {
-        // A binary frame of 100 bytes, of which the last does not come.
+        // A binary frame of 100 bytes whose last byte is missing.
         let stream = socket.get_mut();
         stream.write_all(&[0x82, 100]).await.unwrap();
         for _ in 0..99 {
@@ -35,7 +35,7 @@ async fn a_byte_a_second_is_no_sign_of_life() {
         accepted = listener.accept() => drop(accepted.unwrap()),
         () = dripping => {}
     }
-    // Real sockets may take a moment of virtual time.
+    // Real sockets may take some virtual time.
     let waited = start.elapsed().as_secs();
     assert!((25..=30).contains(&waited), "{waited}");
     assert_eq!(client.connection().metrics().connected, 1);
@@ -44,7 +44,7 @@ async fn a_byte_a_second_is_no_sign_of_life() {
 
 // Spec: RTN14c
 #[tokio::test]
-async fn a_handshake_of_a_byte_a_second_is_none() {
+async fn a_handshake_of_one_byte_a_second_times_out() {
     let (listener, port) = listener().await;
     let client = Realtime::new(options(port)).unwrap();
     let (mut stream, _) = listener.accept().await.unwrap();

@@ -34,7 +34,7 @@ async fn read_request(stream: &mut TcpStream) -> String {
     String::from_utf8(request).unwrap()
 }
 
-/// How connecting fails if this is the answer to the request for a WebSocket.
+/// The error of connecting when this answers the WebSocket request.
 async fn answered_with(answer: &[u8]) -> Error {
     let (listener, port) = listener().await;
     let server = async {
@@ -46,12 +46,12 @@ async fn answered_with(answer: &[u8]) -> Error {
     };
     let (result, ()) = tokio::join!(Realtime::connect(options(port)), server);
     let error = result.unwrap_err();
-    // Whatever goes wrong, the key is not told.
+    // The error never contains the key.
     assert!(!format!("{error:?} {error}").contains("keySecret"), "{error:?}");
     error
 }
 
-/// Accepts a WebSocket and says that it is connected.
+/// Accepts a WebSocket and sends CONNECTED.
 pub(super) async fn accept(listener: &TcpListener) -> WebSocketStream<TcpStream> {
     let (stream, _) = listener.accept().await.unwrap();
     let mut socket = accept_async(stream).await.unwrap();
@@ -63,7 +63,7 @@ pub(super) async fn accept(listener: &TcpListener) -> WebSocketStream<TcpStream>
 }
 
 #[tokio::test]
-async fn a_port_where_nothing_listens() {
+async fn a_port_without_a_listener_is_an_error() {
     let (listener, port) = listener().await;
     drop(listener);
     let error = Realtime::connect(options(port)).await.unwrap_err();
@@ -72,7 +72,7 @@ async fn a_port_where_nothing_listens() {
 }
 
 #[tokio::test]
-async fn a_server_that_closes_during_the_handshake() {
+async fn closing_during_the_handshake_is_an_error() {
     let error = answered_with(b"").await;
     assert_eq!((error.code().0, error.status()), (80000, None));
     let error = answered_with(b"HTTP/1.1 101 Switching").await;
@@ -80,7 +80,7 @@ async fn a_server_that_closes_during_the_handshake() {
 }
 
 #[tokio::test]
-async fn a_server_that_answers_something_else() {
+async fn a_handshake_that_is_not_accepted_is_an_error() {
     let error = answered_with(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!((error.code().0, error.status()), (80000, Some(404)));
     let error = answered_with(b"HTTP/1.1 503 Busy\r\ncontent-length: 2\r\n\r\n{}").await;
@@ -92,7 +92,7 @@ async fn a_server_that_answers_something_else() {
     assert_eq!((error.code().0, error.status()), (80000, None));
     let error = answered_with(&[0xff; 2_000]).await;
     assert_eq!((error.code().0, error.status()), (80000, None));
-    // An upgrade without the proof that it was meant.
+    // An upgrade without the `Sec-WebSocket-Accept` header.
     let error = answered_with(
         b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
     )
@@ -102,7 +102,7 @@ async fn a_server_that_answers_something_else() {
 
 // Spec: RTN17f, RSC15l4
 #[tokio::test]
-async fn a_refusal_by_cloudfront_is_a_host_out_of_order() {
+async fn a_refusal_by_cloudfront_leads_to_a_fallback_host() {
     let refusal = b"HTTP/1.1 403 Forbidden\r\nserver: CloudFront\r\ncontent-length: 0\r\n\r\n";
     let error = answered_with(refusal).await;
     assert_eq!((error.code().0, error.status()), (80000, Some(503)));
@@ -113,7 +113,7 @@ async fn a_refusal_by_cloudfront_is_a_host_out_of_order() {
 }
 
 #[tokio::test]
-async fn a_server_that_closes_after_the_handshake() {
+async fn closing_after_the_handshake_loses_the_transport() {
     let (listener, port) = listener().await;
     let server = async {
         let (stream, _) = listener.accept().await.unwrap();
@@ -123,7 +123,7 @@ async fn a_server_that_closes_after_the_handshake() {
     assert_eq!(result.unwrap_err().code().0, 80003);
 }
 
-/// Why a connection is lost: nothing is tried again at once.
+/// The code of a lost connection. The client does not retry at once.
 async fn loss(options: ClientOptions) -> u32 {
     let client = Realtime::new(options).unwrap();
     client.connection().when(ConnectionState::Connected).await.unwrap();
@@ -133,11 +133,11 @@ async fn loss(options: ClientOptions) -> u32 {
     error.code().0
 }
 
-/// The code with which a connection is lost to a message of the server.
+/// The code of a connection that is lost after this message of the server.
 async fn lost_to(options: ClientOptions, listener: TcpListener, message: WsMessage) -> u32 {
     let server = async {
         let mut socket = accept(&listener).await;
-        // It may not come to taking all of it.
+        // The client may close before it has read the whole message.
         let _ = socket.send(message).await;
         while let Some(Ok(_)) = socket.next().await {}
     };
@@ -146,16 +146,16 @@ async fn lost_to(options: ClientOptions, listener: TcpListener, message: WsMessa
 }
 
 #[tokio::test]
-async fn a_frame_that_is_too_large() {
+async fn an_oversized_frame_ends_the_transport() {
     let (socket, port) = listener().await;
     let options = options(port).max_frame_size(1_000);
-    // One that holds many messages may be larger than what clients may send, but not by any amount.
+    // A frame with many messages may exceed the limit of a client's frame, but not without bound.
     let message = WsMessage::Binary(vec![0; 40_000].into());
     assert_eq!(lost_to(options, socket, message).await, 80013);
 }
 
 #[tokio::test]
-async fn a_frame_that_is_none() {
+async fn a_malformed_frame_ends_the_transport() {
     for message in [
         WsMessage::Binary(b"garbage".to_vec().into()),
         WsMessage::Binary(Vec::new().into()),
@@ -167,7 +167,7 @@ async fn a_frame_that_is_none() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_websocket() {
+async fn bytes_that_are_no_websocket_frame_end_the_transport() {
     let (listener, port) = listener().await;
     let server = async {
         let socket = accept(&listener).await;
@@ -190,7 +190,7 @@ async fn connect(server: &Server, key: &str) -> Result<Realtime> {
 }
 
 #[tokio::test]
-async fn keys_that_are_not_good() {
+async fn wrong_keys_are_refused() {
     let server = server().await;
     let (name, _) = server.key().split_once(':').unwrap();
     let (app, id) = name.split_once('.').unwrap();
@@ -204,7 +204,7 @@ async fn keys_that_are_not_good() {
         assert_eq!((error.code().0, error.status()), (code, Some(status)), "{key}");
         assert!(!format!("{error:?}").contains(":secret"), "{error:?}");
     }
-    // The server serves others as if nothing had been.
+    // The server still serves other clients.
     let client = connect(&server, server.key()).await.unwrap();
     let channel = client.channels().get("ch");
     let mut messages = channel.subscribe().await.unwrap();
@@ -229,7 +229,7 @@ async fn a_wrong_key_is_final() {
 }
 
 #[tokio::test]
-async fn a_released_channel_can_be_had_again() {
+async fn a_released_channel_can_be_created_again() {
     let server = server().await;
     let client = connect(&server, server.key()).await.unwrap();
     for round in 0..20 {

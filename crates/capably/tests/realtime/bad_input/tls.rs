@@ -9,7 +9,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::sockets::{listener, options};
 
-/// Of `localhost`, signed by itself.
+/// A self-signed certificate of `localhost`.
 const CERTIFICATE: &str = "\
     MIIBkjCCATigAwIBAgIUHat5aqxo33oJ7jEsAcKKQr0K0f0wCgYIKoZIzj0EAwIwFDESMBAGA1UE\
     AwwJbG9jYWxob3N0MCAXDTI2MTEyMTEwNTE1OFoYDzIxMjYxMDI4MTA1MTU4WjAUMRIwEAYDVQQD\
@@ -43,11 +43,11 @@ fn acceptor() -> TlsAcceptor {
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_vouches_for_is_refused() {
+async fn an_untrusted_certificate_is_refused() {
     let (listener, port) = listener().await;
     let server = async {
         let (stream, _) = listener.accept().await.unwrap();
-        // The client says that it does not trust the issuer, and sends no request.
+        // The error says that the issuer is not trusted, and the client sends no request.
         acceptor().accept(stream).await.map(drop).unwrap_err()
     };
     let options = options(port).endpoint("localhost").tls(true).tls_port(port);
@@ -60,7 +60,7 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_no_server() {
+async fn tls_to_a_server_without_it_fails() {
     let (listener, port) = listener().await;
     let server = async {
         let (mut stream, _) = listener.accept().await.unwrap();

@@ -1,4 +1,4 @@
-//! Frames of which a part cannot be read: the rest is delivered, what is missing is told, and the client stays
+//! Frames with an unreadable part: the rest is delivered, each missing item is reported as a gap, and the client stays
 //! connected.
 
 use capably::{
@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 
 use crate::{in_both_formats, support::*};
 
-/// Extras that nest so many levels.
+/// Extras with this many levels of nesting.
 fn nested(levels: usize) -> Value {
     (1..levels).fold(json!({}), |inner, _| json!({ "a": inner }))
 }
 
-/// Items that cannot be read, whatever they are to be.
+/// Items that are unreadable as any type.
 fn unreadable() -> Vec<Value> {
     vec![
         json!(null),
@@ -39,7 +39,7 @@ fn unreadable() -> Vec<Value> {
     ]
 }
 
-/// Sends a frame of this action whose items are these.
+/// Sends a frame with this action and these items.
 fn send_items(peer: &mut Peer, action: u32, field: &str, serial: &str, items: Value) {
     peer.send_fields(json!({
         "action": action, "channel": "ch", "id": format!("id-{serial}"), "channelSerial": serial,
@@ -48,7 +48,7 @@ fn send_items(peer: &mut Peer, action: u32, field: &str, serial: &str, items: Va
 }
 
 in_both_formats! {
-    async fn one_message_harms_no_other(format) {
+    async fn an_unreadable_message_leaves_the_other_messages(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         let mut states = client.connection().changes();
@@ -89,14 +89,14 @@ in_both_formats! {
         expect_none(&mut states);
         expect_none(&mut changes);
         assert!(service.is_quiet());
-        // The client goes on after what it could not read.
+        // The client continues after the unreadable frame.
         let mut peer = resume(&client, &mut service, peer).await;
         assert_eq!(peer.attach("ch").await.channel_serial.as_deref(), Some(&*last));
     }
 }
 
 in_both_formats! {
-    async fn a_frame_without_an_item_that_can_be_read_is_a_gap(format) {
+    async fn a_frame_without_readable_items_is_a_gap(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         for items in [json!("none"), json!({}), json!([null]), json!(vec![json!({}); 65_537])] {
@@ -111,7 +111,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn one_member_harms_no_other(format) {
+    async fn an_unreadable_member_leaves_the_other_members(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut members = channel.presence().subscribe().await.unwrap();
         for (index, bad) in unreadable().into_iter().enumerate() {
@@ -137,7 +137,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn one_annotation_harms_no_other(format) {
+    async fn an_unreadable_annotation_leaves_the_other_annotations(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         peer.send(attached_with("ch", |attached| {
             let modes: Flags = [ChannelMode::AnnotationSubscribe].into_iter().collect();
@@ -165,7 +165,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn well_formed_frames_of_no_meaning_are_ignored(format) {
+    async fn well_formed_frames_without_a_meaning_are_ignored(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         let mut states = client.connection().changes();
@@ -194,7 +194,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_delivery_for_an_unknown_channel_is_a_gap_of_each(format) {
+    async fn a_delivery_without_a_readable_channel_is_a_gap_in_every_channel(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         for channel in [json!(null), json!(5)] {
@@ -211,7 +211,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn an_ack_whose_results_cannot_be_read_is_an_ack(format) {
+    async fn an_ack_with_unreadable_results_counts(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let mut receipts = Vec::new();
         for _ in 0..2 {
@@ -238,7 +238,7 @@ fn broken(format: Format) -> Vec<u8> {
 }
 
 in_both_formats! {
-    async fn no_frame_ends_a_second_transport(format) {
+    async fn a_frame_ends_at_most_one_transport(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         let mut states = client.connection().changes();
@@ -271,7 +271,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_we_could_not_read_is_not_sent(format) {
+    async fn a_publish_too_deep_to_be_read_back_is_refused(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let message = |levels| {
             let extras = nested(levels).as_object().cloned();

@@ -1,4 +1,4 @@
-//! What arrives on a channel goes where it belongs (RTL1).
+//! Received items reach the right subscriptions (RTL1).
 
 use capably::{Message, PresenceAction, PresenceMessage};
 use capably_protocol::{Flags, ServerFrame, frame::Delivery};
@@ -19,7 +19,7 @@ fn did(action: PresenceAction, client: &str) -> PresenceMessage {
 
 in_both_formats! {
     // Spec: RTL1, RTL9, RTL9a
-    async fn messages_and_presence_come_from_the_attach_on(format) {
+    async fn messages_and_presence_are_delivered_from_the_attach_on(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let other = client.channels().get("other");
@@ -28,7 +28,7 @@ in_both_formats! {
         let mut others = other.presence().subscribe().attach(false).await.unwrap();
         let attaching = attaching(&channel);
         peer.expect_attach("ch").await;
-        // All of it is there before the client can look at any.
+        // All frames are queued before the client reads the first.
         peer.send(attached_with("ch", |attached| attached.flags = Flags::HAS_PRESENCE));
         peer.send(ServerFrame::Message(Delivery::new("ch", vec![Message::new("first", "d")])));
         let mut sync = Delivery::new("ch", vec![did(PresenceAction::Present, "ada")]);
@@ -45,7 +45,7 @@ in_both_formats! {
             let event = events.next().await.unwrap();
             assert_eq!((event.action, event.client_id.as_deref()), (Some(action), Some(who)));
         }
-        // The channel's presence is its own.
+        // Each channel has its own presence.
         let members = channel.presence().get().await.unwrap();
         let mut who: Vec<_> = members.iter().map(|own| own.client_id.as_deref().unwrap()).collect();
         who.sort_unstable();

@@ -170,7 +170,7 @@ in_both_formats! {
         channel.when(ChannelState::Attaching).await.unwrap();
         assert_eq!(client.connection().state(), ConnectionState::Connecting);
         let mut peer = service.accept().await;
-        // Not even a long wait for the connection counts against the attach.
+        // The time limit of the attach starts with the connection.
         advance(9_000).await;
         peer.send(connected_frame("connection-1", "key-1"));
         peer.expect_attach("ch").await;
@@ -183,7 +183,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn attaching_before_connecting_waits_too(format) {
+    async fn attaching_before_connecting_waits_for_the_connection(format) {
         let (client, mut service) = client(format);
         let channel = client.channels().get("ch");
         let attaching = attaching(&channel);
@@ -239,7 +239,7 @@ in_both_formats! {
         client.connection().connect();
         let mut peer = service.accept().await;
         peer.send(connected_frame_with("connection-1", "key-1", |connected| {
-            // The service need not say anything for the length of this test.
+            // The limit of silence exceeds the length of this test.
             connected.details.as_mut().unwrap().max_idle_interval = Some(3_600_000);
         }));
         let channel = client.channels().get("ch");
@@ -266,7 +266,7 @@ in_both_formats! {
         }
         peer.attach("ch").await;
         expect_states(&mut changes, &[ChannelState::Attaching, ChannelState::Attached]).await;
-        // Success starts the waits anew.
+        // A successful attach resets the backoff.
         peer.send(detached("ch"));
         peer.expect_attach("ch").await;
         peer.send(detached("ch"));
@@ -289,7 +289,7 @@ in_both_formats! {
         let now = Instant::now();
         attach(&channel, &mut peer).await;
         assert!(now.elapsed() < Duration::from_millis(3));
-        // The retry that was due is forgotten.
+        // The scheduled retry is cancelled.
         advance(20_000).await;
         quiet(&client, &mut peer).await;
     }
@@ -300,7 +300,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTL4l/modes-encoded-as-flags-0
     // UTS: realtime/unit/RTL4m/modes-from-attached-0
     // Spec: RTS3b, TB2c, TB2d, RTL4k1
-    async fn options_are_asked_for_and_what_is_granted_is_told(format) {
+    async fn attach_requests_options_and_exposes_the_granted_ones(format) {
         let (client, _service, mut peer) = connected(format).await;
         let options = RealtimeChannelOptions::new()
             .param("rewind", 1)
@@ -314,7 +314,7 @@ in_both_formats! {
         let params: Vec<_> = attach.params.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         assert_eq!(params, [("delta", "vcdiff"), ("rewind", "1")]);
         peer.send(attached_with("ch", |attached| {
-            // A flag that is not a mode, and one that nobody knows.
+            // A flag that is not a mode, and an unknown flag.
             attached.flags = Flags(393_216) | Flags::HAS_PRESENCE | Flags(1 << 40);
             attached.params = [("rewind".to_owned(), "1".to_owned())].into();
         }));
@@ -334,7 +334,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL2i/has-backlog-flag-true-0
     // UTS: realtime/unit/RTL2d/resumed-flag-propagated-2
-    async fn a_change_says_whether_it_resumes_and_what_follows(format) {
+    async fn a_state_change_has_the_flags_of_attached(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let mut changes = channel.changes();

@@ -13,7 +13,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTL2b/initial-state-initialized-1
     // UTS: realtime/unit/RTS1/channels-collection-accessible-0
     // Spec: RTS3
-    async fn channels_are_made_on_demand(format) {
+    async fn channels_are_created_on_demand(format) {
         let (client, _service) = client(format);
         let channels = client.channels();
         assert!(!channels.exists("my-channel"));
@@ -57,7 +57,7 @@ in_both_formats! {
         assert!(!client.channels().exists("ch"));
         assert!(!client.channels().exists("never made"));
         quiet(&client, &mut peer).await;
-        // What is left of it can do nothing.
+        // Handles of the released channel have no effect.
         assert_eq!(code(channel.attach().await), 90001);
         assert_eq!(code(channel.detach().await), 90001);
         assert_eq!(code(channel.publish("n", "d").await), 90001);
@@ -80,7 +80,7 @@ in_both_formats! {
         peer.expect_detach("ch").await;
         assert_eq!(subscription.next().await, None);
         assert_eq!(subscription.end_reason().unwrap().code().0, 90001);
-        // Nobody can make it change any more.
+        // No call changes its state after that.
         assert_eq!(changes.next().await, None);
         peer.send(detached("ch"));
         quiet(&client, &mut peer).await;
@@ -99,7 +99,7 @@ in_both_formats! {
         peer.expect_detach("ch").await;
         assert_eq!(code(attach.await.unwrap()), 90001);
         assert_eq!(code(detach.await.unwrap()), 90001);
-        // Neither the deadline of the attach nor its late answer has an effect.
+        // The deadline of the old attach and its late answer have no effect.
         peer.send(attached("ch"));
         peer.send(detached("ch"));
         advance(11_000).await;
@@ -109,7 +109,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTS3a/get-after-release-new-3
-    async fn a_channel_made_after_a_release_is_a_new_one(format) {
+    async fn a_channel_created_after_a_release_is_a_new_channel(format) {
         let (client, _service, mut peer, old) = with_channel(format).await;
         client.channels().release("ch");
         let options = RealtimeChannelOptions::new().param("rewind", "1");
@@ -135,7 +135,7 @@ in_both_formats! {
         peer.send(attached("ch"));
         attaching.await.unwrap().unwrap();
         assert_eq!(new.state(), ChannelState::Attached);
-        // From then on, a DETACHED is the service's decision again.
+        // After that, a DETACHED counts as sent by the service itself.
         peer.send(detached_because("ch", 90198));
         peer.attach("ch").await;
     }
@@ -154,7 +154,7 @@ in_both_formats! {
         peer.send(detached("ch"));
         peer.send(attached("ch"));
         attach.await.unwrap().unwrap();
-        // On another transport nothing of the old one is answered any more.
+        // A new transport answers no request of the old one.
         client.channels().release("ch");
         peer.expect_detach("ch").await;
         let newest = client.channels().get("ch");

@@ -1,4 +1,4 @@
-//! What the connection's states do to channels (RTL3), and resuming them (RTL4c1, RTL15b, RTN19b).
+//! The effects of connection states on channels (RTL3), and resuming channels (RTL4c1, RTL15b, RTN19b).
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ in_both_formats! {
         drop(peer);
         service.attempt().await.refuse();
         client.connection().when(ConnectionState::Disconnected).await.unwrap();
-        // Nor does the time in which ATTACHED was due.
+        // The deadline of the attach has no effect either.
         advance(11_000).await;
         tokio::task::yield_now().await;
         assert_eq!(client.connection().state(), ConnectionState::Disconnected);
@@ -124,7 +124,7 @@ in_both_formats! {
         let (mut changes_of_one, mut changes_of_two) = (one.changes(), two.changes());
         suspend(&client, &mut service, peer).await;
         assert_eq!(code(attaching.await.unwrap()), 80002);
-        // The service need not confirm a detach any more (RTL5l).
+        // Without a connection, no answer to DETACH is needed (RTL5l).
         detaching.await.unwrap().unwrap();
         assert_eq!(three.state(), ChannelState::Detached);
         for (channel, changes, previous) in [
@@ -142,7 +142,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL3d/reattach-attached-with-serial-0
-    async fn connected_attaches_channels_again_from_where_they_were(format) {
+    async fn connected_attaches_channels_again_from_their_positions(format) {
         let (client, mut service, mut peer) = connected_with(format, |options| {
             options.disconnected_retry_timeout(Duration::from_millis(100))
         })
@@ -160,7 +160,7 @@ in_both_formats! {
         peer.send(connected_frame("connection-1", "key-2"));
         let attach = peer.expect_attach("ch").await;
         assert_eq!(attach.channel_serial.as_deref(), Some("serial-001"));
-        // Channels are up to date when the connection says that it is there (RTL3d1).
+        // Channels change before the connection emits CONNECTED (RTL3d1).
         assert_eq!(channel.state(), ChannelState::Attaching);
         peer.send(attached_with("ch", |attached| attached.flags = Flags::RESUMED));
         expect_states(&mut changes, &[ChannelState::Attaching]).await;
@@ -185,7 +185,7 @@ in_both_formats! {
         let mut changes = channel.changes();
         let mut peer = service.accept().await;
         peer.send(connected_frame("connection-2", "key-2"));
-        // Being suspended does not lose the position (RTL15b2).
+        // A suspended channel keeps its position (RTL15b2).
         let attach = peer.attach("ch").await;
         assert_eq!(attach.channel_serial.as_deref(), Some("ch-serial"));
         expect_states(&mut changes, &[ChannelState::Attaching, ChannelState::Attached]).await;
@@ -222,7 +222,7 @@ in_both_formats! {
         let (client, mut service, mut peer, one) = with_channel(format).await;
         let two = client.channels().get("two");
         attach(&two, &mut peer).await;
-        // Also if the connection could not be resumed.
+        // The same holds when the resume fails.
         let mut peer = reconnect(&client, &mut service, peer, "connection-2").await;
         peer.attach("ch").await;
         peer.attach("two").await;
@@ -254,7 +254,7 @@ in_both_formats! {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let detaching = detaching(&channel);
         peer.expect_detach("ch").await;
-        // The answer is waited for from the time it was sent again.
+        // The time limit starts when the request is sent again.
         advance(9_000).await;
         let mut peer = resume(&client, &mut service, peer).await;
         peer.expect_detach("ch").await;
@@ -290,12 +290,12 @@ in_both_formats! {
         let message = || vec![Message::new("n", "d")];
         let frames = [
             (ServerFrame::Message(at(Some("serial-2"), message())), "serial-2"),
-            // Without one it stays.
+            // A frame without a serial does not move the position.
             (ServerFrame::Message(at(None, message())), "serial-2"),
             (ServerFrame::Presence(at(Some("serial-3"), vec![PresenceMessage::default()])), "serial-3"),
             (ServerFrame::Annotation(at(Some("serial-4"), vec![Annotation::default()])), "serial-4"),
             (ServerFrame::Object(at(Some("serial-5"), vec![])), "serial-5"),
-            // Those of a sync are cursors of the sync (RTL15b).
+            // The serials of a sync are its own cursors (RTL15b).
             (ServerFrame::Sync(at(Some("sync:1"), vec![])), "serial-5"),
             (ServerFrame::ObjectSync(at(Some("sync:2"), vec![])), "serial-5"),
             (
@@ -327,7 +327,7 @@ in_both_formats! {
         peer.expect_detach("ch").await;
         peer.send(detached("ch"));
         detaching.await.unwrap().unwrap();
-        // What comes late does not bring it back.
+        // A late frame does not restore the position.
         let mut late = Delivery::new("ch", vec![Message::new("late", "d")]);
         late.channel_serial = Some("late".into());
         peer.send(ServerFrame::Message(late));
@@ -344,7 +344,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn connecting_after_the_end_starts_channels_afresh(format) {
+    async fn connecting_after_the_end_resets_channels(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         peer.send(error(None, 80019, 400));
         client.connection().when(ConnectionState::Failed).await.unwrap();

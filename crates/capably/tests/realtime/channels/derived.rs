@@ -25,7 +25,7 @@ fn parts(name: &str) -> (String, BTreeMap<String, String>, String) {
 // UTS: realtime/unit/DO2a/filter-attribute-0
 // Spec: DO1, DO2
 #[test]
-fn derive_options_hold_a_filter() {
+fn derive_options_contain_a_filter() {
     let derive = DeriveOptions::filter("name == 'event' && data.count > 10");
     assert_eq!(derive.filter, "name == 'event' && data.count > 10");
 }
@@ -41,7 +41,7 @@ in_both_formats! {
         let channel = channels.get_derived("news", DeriveOptions::filter("name == 'test'"));
         assert_eq!(channel.name(), "[filter=bmFtZSA9PSAndGVzdCc=]news");
         assert_eq!(channel.state(), ChannelState::Initialized);
-        // The same derivation is the same channel, another is another, and neither is the base.
+        // Equal derivations give the same channel; it differs from other derivations and from the base.
         assert_eq!(channels.all().len(), 2);
         channels.get_derived("news", DeriveOptions::filter("name == 'test'"));
         assert_eq!(channels.all().len(), 2);
@@ -52,7 +52,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTS5a2/derived-with-params-0
     // UTS: realtime/unit/RTS5/get-derived-with-options-0
-    async fn options_go_into_the_name_and_onto_the_channel(format) {
+    async fn options_are_part_of_the_name_and_apply_to_the_channel(format) {
         let (client, _service) = client(format);
         let derive = || DeriveOptions::filter("type == 'message'");
         let options = RealtimeChannelOptions::new().param("rewind", "1").param("delta", "vcdiff");
@@ -62,7 +62,7 @@ in_both_formats! {
         assert_eq!((params["rewind"].as_str(), params["delta"].as_str()), ("1", "vcdiff"));
         assert_eq!(params.len(), 2);
         assert_eq!(channel.options().params["rewind"], "1");
-        // Others than params are not part of the name.
+        // Only params are part of the name.
         let options = RealtimeChannelOptions::new()
             .modes([ChannelMode::Subscribe])
             .attach_on_subscribe(false);
@@ -71,7 +71,7 @@ in_both_formats! {
         assert_eq!(channel.name(), "[filter=dHJ1ZQ==]news");
         assert_eq!(channel.options().modes, [ChannelMode::Subscribe]);
         assert!(!channel.options().attach_on_subscribe);
-        // What would end the name's first part is escaped; params of the name itself stay.
+        // The closing bracket is escaped in the filter; params of the base name stay.
         let options = RealtimeChannelOptions::new().param("a]", "b&c=d");
         let channel = client.channels().get_derived_with("[?rewind=2m]ns:x?[y]", derive(), options);
         let (_, params, base) = parts(channel.name());

@@ -142,7 +142,7 @@ in_both_formats! {
         peer.send(connected_frame("connection-1", "key-2"));
         quiet(&client, &mut peer).await;
         assert_eq!(channel.state(), ChannelState::Detached);
-        // Attaching anew does not go on where it was left (RTL15b2).
+        // A new attachment starts without the old position (RTL15b2).
         let attach = async { assert_eq!(peer.attach("ch").await.channel_serial, None) };
         let (attached, ()) = tokio::join!(channel.attach(), attach);
         attached.unwrap();
@@ -190,7 +190,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_service_that_insists_on_attached_does_not_stop_a_detach_from_ending(format) {
+    async fn repeated_attached_frames_do_not_prolong_a_detach(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let start = Instant::now();
         let detaching = detaching(&channel);
@@ -222,7 +222,7 @@ in_both_formats! {
         assert_eq!(channel.state(), ChannelState::Detached);
         expect_states(&mut changes, &[ChannelState::Detaching, ChannelState::Detached]).await;
         expect_none(&mut changes);
-        // Without an answer it is detached all the same.
+        // Without an answer the channel is detached all the same.
         peer.send(attached("ch"));
         peer.expect_detach("ch").await;
         expect_states(&mut changes, &[ChannelState::Detaching]).await;
@@ -232,7 +232,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_late_attached_of_a_channel_given_up_is_undone(format) {
+    async fn a_late_attached_after_a_timeout_is_answered_with_detach(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let attaching = attaching(&channel);

@@ -23,7 +23,7 @@ async fn answering(format: Format, body: Value) -> (Arc<ScriptedHttp>, Realtime,
 in_both_formats! {
     // UTS: realtime/unit/RTL10a/supports-rest-params-0
     // Spec: RTL10, RTL10c
-    async fn it_takes_what_history_over_rest_takes(format) {
+    async fn history_has_the_parameters_of_rest(format) {
         let body = json!([
             { "name": "two", "data": "{\"n\":2}", "encoding": "json", "timestamp": 2000 },
             { "name": "one", "data": "1", "timestamp": 1000 },
@@ -51,7 +51,7 @@ in_both_formats! {
             assert_eq!(request.param(name).as_deref(), Some(value), "{name}");
         }
         assert_eq!(request.param("fromSerial"), None);
-        // The wrong is refused as over REST, and nothing of it concerns the channel.
+        // Invalid parameters are refused as over REST, and the channel is not affected.
         assert_eq!(code(channel.history().limit(1001).await), 40003);
         assert_eq!(channel.state(), ChannelState::Initialized);
         quiet(&client, &mut peer).await;
@@ -60,7 +60,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL10a
-    async fn it_is_decrypted_with_the_options_there_are(format) {
+    async fn history_is_decrypted_with_the_current_options(format) {
         let encrypted = json!([{
             "name": "n", "data": "HO4cYSP8LybPYBPZPHQOtmHItcxYdSvcNUC6kXVpMn0VFL+9z2/5tJ6WFbR0SBT1xhFRuJ+MeBGTU3yOY9P5ow==",
             "encoding": "utf-8/cipher+aes-128-cbc/base64",
@@ -78,7 +78,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL10b/adds-from-serial-0
-    async fn until_the_attach_it_ends_where_the_attachment_began(format) {
+    async fn until_attach_ends_history_at_the_attachment(format) {
         let (http, client, _service, mut peer) = answering(format, json!([])).await;
         let channel = client.channels().get("ch");
         let attaching = attaching(&channel);
@@ -91,7 +91,7 @@ in_both_formats! {
         assert_eq!(request.path(), "/channels/ch/messages");
         assert_eq!(request.param("fromSerial").as_deref(), Some("serial-abc:0"));
         assert_eq!(request.param("limit").as_deref(), Some("10"));
-        // It moves with a loss of continuity, and not with an ATTACHED that resumes.
+        // The end moves when continuity is lost, and not with an ATTACHED that resumes.
         for (serial, flags) in [("serial-def:0", Flags::NONE), ("serial-ghi:0", Flags::RESUMED)] {
             peer.send(attached_with("ch", |attached| {
                 attached.channel_serial = Some(serial.into());
@@ -107,14 +107,14 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL10b/errors-when-not-attached-1
-    async fn until_the_attach_it_needs_one(format) {
+    async fn until_attach_needs_an_attached_channel(format) {
         let (http, client, mut service, mut peer) = answering(format, json!([])).await;
         let channel = client.channels().get("ch");
         assert_eq!(channel.state(), ChannelState::Initialized);
         assert_eq!(code(channel.history_until_attach().await), 90001);
         attach(&channel, &mut peer).await;
         channel.history_until_attach().await.unwrap();
-        // Not while detaching, nor detached, nor attaching again.
+        // It fails while the channel is detaching, detached or attaching again.
         let detach = detaching(&channel);
         peer.expect_detach("ch").await;
         assert_eq!(code(channel.history_until_attach().await), 90001);

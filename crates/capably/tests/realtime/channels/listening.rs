@@ -8,7 +8,7 @@ use crate::{in_both_formats, support::*};
 in_both_formats! {
     // UTS: realtime/unit/RTL2/filtered-event-subscription-0
     // UTS: realtime/unit/RTL2b/channel-state-attribute-0
-    async fn one_event_can_be_listened_to(format) {
+    async fn a_listener_may_select_one_event(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let state: ChannelState = channel.state();
@@ -24,7 +24,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL2, RTL2a, RTL2d, RTL2g, TH1, TH2, TH3, TH5
-    async fn each_listener_hears_what_it_asked_for(format) {
+    async fn each_listener_receives_its_selected_events(format) {
         use ChannelState::{Attached, Attaching, Detached, Detaching, Failed, Initialized};
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
@@ -69,15 +69,15 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL2f, TH4, TH6
-    async fn a_change_says_whether_anything_was_lost(format) {
+    async fn a_state_change_has_its_resumed_flag(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let mut changes = channel.changes().only([ChannelState::Attached]);
-        // Never when a channel is attached at first.
+        // The flag is never set on the first attach.
         attach(&channel, &mut peer).await;
         let first = changes.next().await.unwrap();
         assert_eq!((first.resumed, first.has_backlog), (false, false));
-        // After a resume it is as the service says.
+        // After a resume, the flag is that of ATTACHED.
         let mut peer = resume(&client, &mut service, peer).await;
         peer.expect_attach("ch").await;
         peer.send(attached_with("ch", |attached| {
@@ -85,7 +85,7 @@ in_both_formats! {
         }));
         let resumed = changes.next().await.unwrap();
         assert_eq!((resumed.resumed, resumed.has_backlog), (true, true));
-        // On a new connection the service resumes nothing.
+        // A new connection resumes no channel.
         let mut peer = reconnect(&client, &mut service, peer, "connection-2").await;
         peer.attach("ch").await;
         let lost = changes.next().await.unwrap();
@@ -97,7 +97,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL25b/waits-for-state-change-0
     // Spec: RTL25
-    async fn a_state_to_come_comes_with_its_change(format) {
+    async fn waiting_for_a_later_state_returns_its_change(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         assert_eq!(channel.state(), ChannelState::Initialized);
@@ -107,15 +107,15 @@ in_both_formats! {
         let change = change.unwrap();
         assert_eq!(change.current, ChannelState::Attached);
         assert_eq!(change.previous, ChannelState::Attaching);
-        // In it already, there is none to tell of.
+        // In the current state there is no change to return.
         assert_eq!(channel.when(ChannelState::Attached).await.unwrap(), None);
     }
 }
 
 in_both_formats! {
-    // A future ends once by its nature; what the second attach shows is that it ended with the first.
+    // The second attach shows that the wait ended with the first.
     // UTS: realtime/unit/RTL25b/fires-once-only-1
-    async fn it_is_the_next_time_that_counts(format) {
+    async fn each_wait_ends_at_the_next_change(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let waiting = {
@@ -134,7 +134,7 @@ in_both_formats! {
         detach.await.unwrap().unwrap();
         attach(&channel, &mut peer).await;
         assert_eq!(seen(&mut attached_events).len(), 1);
-        // Nobody waits for what can never come.
+        // A wait for a state that cannot follow ends.
         let waiting = {
             let channel = channel.clone();
             tokio::spawn(async move { channel.when(ChannelState::Suspended).await })

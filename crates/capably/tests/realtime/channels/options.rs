@@ -13,7 +13,7 @@ use crate::{in_both_formats, support::*};
 /// 256 bits.
 const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 
-/// Sets options in a task of its own.
+/// Sets options in a separate task.
 fn setting(channel: &Channel, options: RealtimeChannelOptions) -> JoinHandle<Result<(), Error>> {
     let channel = channel.clone();
     tokio::spawn(async move { channel.set_options(options).await })
@@ -29,7 +29,7 @@ fn rewind(value: u32) -> RealtimeChannelOptions {
 // UTS: realtime/unit/TB4/attach-on-subscribe-default-0
 // Spec: TB1
 #[test]
-fn options_hold_what_they_are_given() {
+fn options_contain_the_given_values() {
     let options = RealtimeChannelOptions::new();
     assert!(options.cipher.is_none());
     assert!(options.params.is_empty());
@@ -46,7 +46,7 @@ fn options_hold_what_they_are_given() {
 // UTS: realtime/unit/TB3/with-cipher-key-0
 // Spec: TB2b, TB2b1
 #[test]
-fn options_can_be_made_of_a_key() {
+fn options_can_be_made_from_a_key() {
     let options = RealtimeChannelOptions::with_cipher_key(KEY).unwrap();
     let cipher = options.cipher.unwrap();
     assert_eq!((cipher.algorithm(), cipher.key_length()), ("aes", 256));
@@ -56,7 +56,7 @@ fn options_can_be_made_of_a_key() {
 in_both_formats! {
     // UTS: realtime/unit/RTS3b/options-set-on-new-0
     // UTS: realtime/unit/RTL16/set-options-updates-0
-    async fn a_channel_has_the_options_it_was_given_last(format) {
+    async fn a_channel_has_its_latest_options(format) {
         let (client, _service, mut peer) = connected(format).await;
         let options = rewind(1).modes([ChannelMode::Subscribe]);
         let channel = client.channels().get_with("ch", options);
@@ -67,10 +67,10 @@ in_both_formats! {
         assert_eq!(channel.options().params["delta"], "vcdiff");
         assert_eq!(channel.options().params.len(), 1);
         assert!(!channel.options().attach_on_subscribe);
-        // Every handle sees them; getting the channel with others changes nothing.
+        // Every handle has the new options; `get` with other options does not change them.
         let same = client.channels().get_with("ch", rewind(2));
         assert_eq!(same.options().params["delta"], "vcdiff");
-        // Nothing was attached; the next attach asks for them.
+        // The channel was not attached; the next attach requests the options.
         quiet(&client, &mut peer).await;
         assert_eq!(channel.state(), ChannelState::Initialized);
         let _messages = channel.subscribe().await.unwrap();
@@ -87,7 +87,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL16a/triggers-reattach-0
     // UTS: realtime/unit/RTL4c1/includes-channel-serial-0
-    async fn params_and_modes_are_asked_for_at_once(format) {
+    async fn new_params_and_modes_are_requested_at_once(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let attaching = attaching(&channel);
@@ -110,10 +110,10 @@ in_both_formats! {
         assert_eq!(channel.options().params["rewind"], "1");
         expect_states(&mut changes, &[ChannelState::Attaching, ChannelState::Attached]).await;
         expect_none(&mut changes);
-        // Subscriptions stay.
+        // Subscriptions continue.
         peer.send(messages("ch", &["still here"]));
         assert_eq!(subscription.next().await.unwrap().name.as_deref(), Some("still here"));
-        // Params alone, and modes alone, are asked for as well.
+        // Params alone and modes alone cause an attach, too.
         for options in [rewind(2), RealtimeChannelOptions::new().modes([ChannelMode::Publish])] {
             let set = setting(&channel, options.clone());
             let attach = peer.attach("ch").await;
@@ -126,7 +126,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL16, RTL16a, TB2b
-    async fn other_options_count_at_once_without_an_attach(format) {
+    async fn other_options_apply_at_once_without_an_attach(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut changes = channel.changes();
         let mut messages = subscribed(&channel).await;
@@ -134,7 +134,7 @@ in_both_formats! {
         channel.set_options(RealtimeChannelOptions::new().cipher(cipher)).await.unwrap();
         quiet(&client, &mut peer).await;
         expect_none(&mut changes);
-        // What is published from now on is encrypted, and what is received decrypted.
+        // Later publishes are encrypted, and received messages are decrypted.
         let receipt = channel.publish("n", "secret").submit().await.unwrap();
         let sent = peer.publish().await.items[0].clone();
         assert!(sent.encoding.as_deref().unwrap().starts_with("utf-8/cipher+aes-256-cbc"));
@@ -154,7 +154,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL16a
-    async fn while_attaching_they_are_asked_for_after_the_answer(format) {
+    async fn options_set_while_attaching_are_requested_after_the_answer(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let attach = attaching(&channel);
@@ -181,7 +181,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL16a
-    async fn without_a_connection_they_are_asked_for_once_there_is_one(format) {
+    async fn options_set_without_a_connection_are_requested_once_connected(format) {
         let (client, mut service) = client(format);
         let channel = client.channels().get("ch");
         let attach = attaching(&channel);
@@ -195,7 +195,7 @@ in_both_formats! {
         attach.await.unwrap().unwrap();
         set.await.unwrap().unwrap();
         quiet(&client, &mut peer).await;
-        // An attached channel whose connection is away is attached anew once it is back.
+        // An attached channel without a connection attaches again once connected.
         drop(peer);
         let attempt = service.attempt().await;
         assert_eq!(channel.state(), ChannelState::Attached);
@@ -211,7 +211,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL16a
-    async fn they_fail_like_an_attach_and_stay(format) {
+    async fn options_whose_attach_fails_stay_set(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         // The service refuses.
         let set = setting(&channel, rewind(1));
@@ -220,7 +220,7 @@ in_both_formats! {
         assert_eq!(code(set.await.unwrap()), 40160);
         assert_eq!(channel.state(), ChannelState::Failed);
         assert_eq!(channel.options().params["rewind"], "1");
-        // A failed channel is not attached by them.
+        // New options do not attach a failed channel.
         channel.set_options(rewind(2)).await.unwrap();
         quiet(&client, &mut peer).await;
         let attach = attaching(&channel);
@@ -232,7 +232,7 @@ in_both_formats! {
         advance(10_000).await;
         assert_eq!(code(set.await.unwrap()), 90007);
         assert_eq!(channel.state(), ChannelState::Suspended);
-        // The channel is detached before its turn comes.
+        // The channel is detached before the queued request runs.
         let attach = attaching(&channel);
         peer.expect_attach("ch").await;
         let detach = detaching(&channel);

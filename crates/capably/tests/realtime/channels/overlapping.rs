@@ -1,4 +1,4 @@
-//! Requests that meet one another (RTL4h, RTL5i): every one of them ends.
+//! Overlapping requests (RTL4h, RTL5i): each of them ends.
 
 use capably::realtime::ChannelState;
 use tokio::time::Instant;
@@ -50,7 +50,7 @@ in_both_formats! {
         quiet(&client, &mut peer).await;
         peer.send(detached("ch"));
         detaching.await.unwrap().unwrap();
-        // A new attachment: it does not go on where the old one was (RTL15b2).
+        // A new attachment starts without the old position (RTL15b2).
         assert_eq!(peer.attach("ch").await.channel_serial, None);
         attaching.await.unwrap().unwrap();
         assert_eq!(channel.state(), ChannelState::Attached);
@@ -78,13 +78,13 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_row_of_requests_is_done_in_order(format) {
+    async fn queued_requests_run_in_order(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let mut changes = channel.changes();
         let first = attaching(&channel);
         peer.expect_attach("ch").await;
-        // Attach and detach by turns, some of them twice.
+        // Alternating attaches and detaches, some of them repeated.
         let requests = [
             detaching(&channel),
             detaching(&channel),
@@ -116,7 +116,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_detach_that_waits_for_an_attach_without_an_answer_is_immediate_then(format) {
+    async fn a_detach_behind_an_unanswered_attach_is_immediate_after_the_timeout(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let attaching = attaching(&channel);
@@ -130,7 +130,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn an_attach_that_waits_for_a_detach_without_an_answer_finds_the_channel_attached(format) {
+    async fn an_attach_behind_an_unanswered_detach_finds_the_channel_attached(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let start = Instant::now();
         let detaching = detaching(&channel);
@@ -145,7 +145,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_waits_for_an_attach_that_fails_is_done_nevertheless(format) {
+    async fn a_request_behind_a_failed_attach_still_runs(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let first = attaching(&channel);
@@ -163,7 +163,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_lost_transport_stops_no_request(format) {
+    async fn a_lost_transport_ends_no_request(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let detaching = detaching(&channel);
         peer.expect_detach("ch").await;

@@ -1,4 +1,4 @@
-//! Where a channel stands in its stream of messages (RTL15).
+//! The position of a channel in its stream of messages (RTL15).
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTL15b/channel-serial-from-attached-0
     // UTS: realtime/unit/RTL15b1/serial-cleared-detached-0
     // Spec: RTL15, RTL15b2, CP1, CP2, CP2a, CP2b
-    async fn attaching_sets_both_and_detaching_clears_one(format) {
+    async fn attaching_sets_both_serials_and_detaching_clears_one(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         assert_eq!(both(&channel.properties().await), [None, None]);
@@ -57,7 +57,7 @@ in_both_formats! {
         assert_eq!(both(&channel.properties().await), [Some("serial-001"), None]);
         attached_at!(client, peer, "serial-002");
         assert_eq!(both(&channel.properties().await), [Some("serial-002"); 2]);
-        // Nothing is known of what is gone.
+        // After the failure, the channel has no position.
         client.channels().release("ch");
         assert_eq!(both(&channel.properties().await), [None, None]);
     }
@@ -76,7 +76,7 @@ in_both_formats! {
         quiet(&client, &mut peer).await;
         let expected = [Some("updated-serial"), Some("resumed-serial")];
         assert_eq!(both(&channel.properties().await), expected);
-        // Nor does it move when a resumed connection attaches again.
+        // An attach on a resumed connection does not move it either.
         let mut peer = resume(&client, &mut service, peer).await;
         let attach = peer.expect_attach("ch").await;
         assert_eq!(attach.channel_serial.as_deref(), Some("resumed-serial"));
@@ -90,7 +90,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL15b/channel-serial-from-messages-1
     // UTS: realtime/unit/RTL15b/serial-not-updated-empty-2
-    async fn what_arrives_moves_the_channel(format) {
+    async fn received_frames_move_the_position(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = attached_at!(client, peer, "serial-001");
         let message = || vec![Message::new("event", "data")];
@@ -99,9 +99,9 @@ in_both_formats! {
             (ServerFrame::Presence(delivery(Some("serial-003"), Vec::<PresenceMessage>::new())), "serial-003"),
             (ServerFrame::Annotation(delivery(Some("serial-004"), Vec::<Annotation>::new())), "serial-004"),
             (ServerFrame::Object(delivery(Some("serial-005"), Vec::<ObjectMessage>::new())), "serial-005"),
-            // Without one it stays.
+            // A frame without a serial does not move the position.
             (ServerFrame::Message(delivery(None, message())), "serial-005"),
-            // A sync has a cursor of its own.
+            // The serial of a sync is its own cursor.
             (ServerFrame::Sync(delivery(Some("sync:"), Vec::new())), "serial-005"),
         ];
         for (frame, serial) in frames {
@@ -140,7 +140,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL15b1/serial-cleared-failed-2
     // Spec: RTL15b2
-    async fn failing_clears_it(format) {
+    async fn failing_clears_the_position(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = attached_at!(client, peer, "serial-001");
         assert_eq!(channel.properties().await.channel_serial.as_deref(), Some("serial-001"));
@@ -154,7 +154,7 @@ in_both_formats! {
 in_both_formats! {
     // Since version 6.1.0 of the specification a suspended channel keeps its position.
     // Spec: RTL15b2
-    async fn suspending_does_not_clear_it(format) {
+    async fn suspending_keeps_the_position(format) {
         let (client, _service, mut peer) = connected_with(format, |options| {
             options.realtime_request_timeout(Duration::from_millis(100))
         })
@@ -165,7 +165,7 @@ in_both_formats! {
         assert_eq!(channel.state(), ChannelState::Attaching);
         channel.when(ChannelState::Suspended).await.unwrap();
         assert_eq!(channel.properties().await.channel_serial.as_deref(), Some("serial-001"));
-        // It goes on from there.
+        // The channel continues from this position.
         let attach = peer.expect_attach("ch").await;
         assert_eq!(attach.channel_serial.as_deref(), Some("serial-001"));
     }

@@ -1,4 +1,4 @@
-//! What the service does to channels unasked (RTL12, RTL13, RTL14).
+//! Changes of channels that the service starts (RTL12, RTL13, RTL14).
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ in_both_formats! {
         let reason = change.reason.unwrap();
         assert_eq!((reason.code.0, &*reason.message), (40160, "an error of the service"));
         assert_eq!(client.connection().state(), ConnectionState::Connected);
-        // It is final: nothing is tried again.
+        // The failure is final: no retry follows.
         advance(20_000).await;
         quiet(&client, &mut peer).await;
     }
@@ -119,7 +119,7 @@ in_both_formats! {
         peer.send(detached_because("ch", 90198));
         let attach = peer.attach("ch").await;
         assert!(now.elapsed() < Duration::from_millis(3));
-        // It goes on where it was.
+        // The channel continues from its position.
         assert_eq!(attach.channel_serial.as_deref(), Some("ch-serial"));
         let change = changes.next().await.unwrap();
         assert_eq!(change.previous, ChannelState::Attached);
@@ -156,7 +156,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL13b/failed-reattach-suspended-retry-0
     // UTS: realtime/unit/RTL13b/repeated-failure-cycle-2
-    async fn an_attach_that_fails_is_tried_again_later(format) {
+    async fn a_failed_attach_is_retried_later(format) {
         let (client, _service, mut peer, channel) = with_channel_and(format, impatient).await;
         let mut changes = channel.changes();
         peer.send(detached_because("ch", 90198));
@@ -237,7 +237,7 @@ in_both_formats! {
         tokio::task::yield_now().await;
         assert_eq!(channel.state(), ChannelState::Suspended);
         expect_none(&mut changes);
-        // Once there is one, it attaches at once (RTL3d).
+        // Once connected, the channel attaches at once (RTL3d).
         let mut peer = service.accept().await;
         peer.send(connected_frame("connection-1", "key-2"));
         peer.attach("ch").await;
@@ -299,7 +299,7 @@ in_both_formats! {
         quiet(&client, &mut peer).await;
         assert_eq!(channel.state(), ChannelState::Attached);
         expect_none(&mut changes);
-        // What it grants counts all the same (RTL4k1, RTL4m).
+        // The granted params and modes still apply (RTL4k1, RTL4m).
         assert_eq!(channel.modes(), [ChannelMode::Subscribe]);
         assert_eq!(channel.params()["rewind"], "2");
     }

@@ -18,7 +18,7 @@ fn waiting(
 
 // Spec: RTL25
 in_both_formats! {
-    async fn it_ends_with_the_reason_when_no_state_follows(format) {
+    async fn a_wait_ends_with_the_reason_when_no_state_follows(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let waits = waiting(&channel, ChannelState::Suspended);
         quiet(&client, &mut peer).await;
@@ -48,7 +48,7 @@ in_both_formats! {
 
 // Spec: RTL25b
 in_both_formats! {
-    async fn a_channel_that_was_just_told_to_attach_is_waited_for(format) {
+    async fn a_wait_covers_an_attach_that_was_just_requested(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let detaching = detaching(&channel);
         peer.expect_detach("ch").await;
@@ -66,7 +66,7 @@ in_both_formats! {
 
 // Spec: RTS4a
 in_both_formats! {
-    async fn when_a_channel_was_released_nothing_follows(format) {
+    async fn a_wait_ends_when_the_channel_is_released(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let attaching = attaching(&channel);

@@ -1,4 +1,4 @@
-//! What a client is made of (RTC2, RTC3, RTC4, RTC13, RTC15, RTC16, RTC17).
+//! The parts of a client (RTC2, RTC3, RTC4, RTC13, RTC15, RTC16, RTC17).
 
 use capably::{
     Auth, Channel,
@@ -30,7 +30,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTC17/client-id-attribute-0
 in_both_formats! {
-    async fn its_client_id_is_that_of_auth(format) {
+    async fn the_client_id_is_that_of_auth(format) {
         let (client, _service) =
             client_with(format, |options| options.client_id("explicit-client-id"));
         assert_eq!(client.client_id().as_deref(), Some("explicit-client-id"));
@@ -38,12 +38,12 @@ in_both_formats! {
     }
 }
 
-// `Realtime::connect` makes a client that is connected; one that is there is told over its connection.
+// `Realtime::connect` creates a connected client; `Connection::connect` connects an existing one.
 // UTS: realtime/unit/RTC15/connect-method-0
 // Spec: RTC15a, RTN12
 // UTS: realtime/unit/RTC16/close-method-0
 in_both_formats! {
-    async fn it_connects_and_closes(format) {
+    async fn a_client_connects_and_closes(format) {
         let (client, mut service) = client(format);
         assert_eq!(client.connection().state(), ConnectionState::Initialized);
         client.connection().connect();

@@ -96,7 +96,7 @@ in_both_formats! {
 // UTS: realtime/unit/RTC1f/transport-params-option-0
 // Spec: RTC1f1, TO3q
 in_both_formats! {
-    async fn transport_params_are_in_the_url_and_win(format) {
+    async fn transport_params_replace_parameters_of_the_url(format) {
         let options = ClientOptions::new(KEY)
             .transport_param("stringParam", "hello")
             .transport_param("numberParam", 42)
@@ -125,7 +125,7 @@ in_both_formats! {
 
 // Spec: RTN1, RSC18, TO3d, TO3f, RTN2, RTN2a
 in_both_formats! {
-    async fn the_url_has_what_a_connection_needs(format) {
+    async fn the_url_has_the_required_parameters(format) {
         let (_client, _service, secure) = attempt(format, ClientOptions::new(KEY)).await;
         assert!(secure.request.url().starts_with("wss://main.realtime.ably.net/?"));
         for name in ["key", "v", "format", "heartbeats", "echo", "agent"] {

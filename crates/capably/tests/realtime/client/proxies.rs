@@ -1,4 +1,4 @@
-//! What a realtime client asks of REST (RTC5, RTC6, RTC9).
+//! Calls of a realtime client that use REST (RTC5, RTC6, RTC9).
 
 use std::sync::Arc;
 

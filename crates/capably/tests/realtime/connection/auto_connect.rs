@@ -6,7 +6,7 @@ use crate::{http::scripted_http::KEY, in_both_formats, support::*};
 
 // UTS: realtime/unit/RTN3/auto-connect-true-0
 in_both_formats! {
-    async fn it_does_unless_told_otherwise(format) {
+    async fn a_client_connects_by_itself_by_default(format) {
         let (script, mut service) = script();
         let options = ClientOptions::new(KEY)
             .use_binary_protocol(format == capably_protocol::Format::MsgPack)
@@ -22,7 +22,7 @@ in_both_formats! {
 // UTS: realtime/unit/RTN3/auto-connect-false-1
 // UTS: realtime/unit/RTN3/explicit-connect-after-false-2
 in_both_formats! {
-    async fn else_it_waits_to_be_told(format) {
+    async fn without_auto_connect_a_client_waits_for_connect(format) {
         let (client, mut service) = client(format);
         for _ in 0..10 {
             advance(50).await;

@@ -1,4 +1,4 @@
-//! How long the client waits before it tries again (RTB1).
+//! The delays before retries (RTB1).
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{in_both_formats, support::*};
 
-/// What of each wait its share is, from the initial one on.
+/// The ratio of each delay to the initial one.
 const BACKOFF: [f64; 8] = [1.0, 4.0 / 3.0, 5.0 / 3.0, 2.0, 2.0, 2.0, 2.0, 2.0];
 
 // UTS: realtime/unit/RTB1/disconnected-retry-delay-0
@@ -43,7 +43,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTB1b/jitter-coefficient-range-0
 in_both_formats! {
-    async fn no_two_clients_wait_alike(format) {
+    async fn the_delays_of_two_clients_differ(format) {
         let mut jitters = Vec::new();
         for _ in 0..1_000 {
             let (client, mut service) = client(format);
@@ -63,8 +63,8 @@ in_both_formats! {
     }
 }
 
-// A channel's changes do not say how long it waits, so it is measured. DETACHED is what a channel attaches
-// again after (RTL13); after the ERROR of the UTS test it has failed (RTL14).
+// The changes of a channel do not contain its delay, so the test measures it. A channel attaches again after DETACHED
+// (RTL13); after the ERROR of the UTS test it has failed (RTL14).
 // UTS: realtime/unit/RTB1/suspended-channel-retry-delay-1
 in_both_formats! {
     async fn a_channel_waits_longer_each_time(format) {
@@ -83,7 +83,7 @@ in_both_formats! {
                 tokio::select! {
                     biased;
                     change = changes.next() => break change.unwrap(),
-                    // A service that is silent for long would be left.
+                    // Without these frames the client would replace the silent connection.
                     () = tokio::time::sleep(Duration::from_millis(500)) => peer.ping(),
                 }
             };

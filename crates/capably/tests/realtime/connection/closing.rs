@@ -1,4 +1,4 @@
-//! When closing has returned, nothing follows (RTN12).
+//! After close has returned, the client does nothing more (RTN12).
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     tokens::{Tokens, hang},
 };
 
-/// Nothing happens any more, however long one waits.
+/// No event follows, even after a long wait.
 async fn assert_over(client: &Realtime, service: &mut Service, state: ConnectionState) {
     assert_eq!(client.connection().state(), state);
     let mut changes = client.connection().changes();
@@ -23,7 +23,7 @@ async fn assert_over(client: &Realtime, service: &mut Service, state: Connection
     assert!(service.is_quiet());
 }
 
-/// Closes, at once, and nothing follows.
+/// Closes at once, and no event follows.
 async fn assert_closes(client: Realtime, mut service: Service, state: ConnectionState) {
     let start = Instant::now();
     client.close().await;
@@ -42,7 +42,7 @@ fn eager(format: Format, options: ClientOptions) -> (Realtime, Service) {
 
 // Spec: RTN12f, RTN3
 in_both_formats! {
-    async fn a_client_that_was_just_made_does_not_connect(format) {
+    async fn closing_a_new_client_prevents_its_connection(format) {
         let (client, service) = eager(format, ClientOptions::new(KEY));
         assert_closes(client, service, ConnectionState::Closed).await;
         let tokens = Tokens::default();
@@ -54,7 +54,7 @@ in_both_formats! {
 
 // Spec: RTN12f
 in_both_formats! {
-    async fn a_client_that_was_just_told_to_connect_does_not(format) {
+    async fn closing_right_after_connect_prevents_the_connection(format) {
         let (client, service) = client(format);
         client.connection().connect();
         assert_closes(client, service, ConnectionState::Closed).await;
@@ -62,7 +62,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_client_that_was_never_told_to_connect_is_closed(format) {
+    async fn closing_works_before_connect(format) {
         let (client, service) = client(format);
         assert_closes(client, service, ConnectionState::Closed).await;
     }
@@ -70,22 +70,22 @@ in_both_formats! {
 
 // Spec: RTN12f
 in_both_formats! {
-    async fn an_attempt_is_given_up(format) {
-        // It waits for a token.
+    async fn closing_abandons_an_attempt(format) {
+        // The client waits for a token.
         let tokens = Tokens::default();
         let (waiting, service) = client_of(format, tokens.scripted(|_| hang()));
         waiting.connection().connect();
         waiting.connection().when(ConnectionState::Connecting).await.unwrap();
         assert_closes(waiting, service, ConnectionState::Closed).await;
 
-        // It dials.
+        // The client dials.
         let (dialling, mut service) = client(format);
         dialling.connection().connect();
         let mut attempt = service.attempt().await;
         assert_closes(dialling, service, ConnectionState::Closed).await;
         attempt.abandoned().await;
 
-        // It has a socket, on which the service says nothing.
+        // The client has a socket, and the service sends no frame.
         let (opened, mut service) = client(format);
         opened.connection().connect();
         let mut peer = service.accept().await;
@@ -101,13 +101,13 @@ in_both_formats! {
 
 // Spec: RTN12a, RTN12b
 in_both_formats! {
-    async fn a_connection_is_closed(format) {
+    async fn closing_closes_a_connection(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let answer = async {
             assert_eq!(peer.receive().await, Some(ClientFrame::Close));
             peer.send(ServerFrame::Closed);
         };
-        // Several may close it, also while it is closing.
+        // Several callers may close the client, also while it is closing.
         tokio::join!(client.close(), client.close(), answer);
         assert_over(&client, &mut service, ConnectionState::Closed).await;
     }
@@ -115,7 +115,7 @@ in_both_formats! {
 
 // Spec: RTN12d
 in_both_formats! {
-    async fn a_retry_is_given_up(format) {
+    async fn closing_abandons_a_retry(format) {
         let (disconnected, mut service) = client(format);
         disconnected.connection().connect();
         service.attempt().await.refuse();
@@ -129,7 +129,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn closing_is_nothing_to_a_client_that_is_closed_or_has_failed(format) {
+    async fn closing_a_closed_or_failed_client_changes_nothing(format) {
         let (closed, mut service) = client(format);
         closed.close().await;
         closed.close().await;
@@ -149,7 +149,7 @@ in_both_formats! {
         client.connection().connect();
         client.close().await;
         client.connection().connect();
-        // The connector was asked for the first attempt, too.
+        // The connector also received the first attempt.
         assert!(service.attempt().await.is_abandoned());
         let mut peer = service.accept().await;
         peer.send(connected_frame("connection-1", "key-1"));
@@ -158,7 +158,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn closing_returns_when_somebody_connects_meanwhile(format) {
+    async fn closing_returns_when_another_caller_connects(format) {
         let (client, mut service, _silent) = connected(format).await;
         let start = Instant::now();
         let connect = async {
@@ -176,7 +176,7 @@ in_both_formats! {
 
 // Spec: RTC8
 in_both_formats! {
-    async fn an_authorization_ends_with_the_connection(format) {
+    async fn closing_ends_an_authorization(format) {
         let tokens = Tokens::default();
         let (client, mut service) = client_of(format, tokens.scripted(|_| hang()));
         let auth = client.auth().clone();

@@ -31,7 +31,7 @@ async fn refused(format: Format, code: u32, status: u16, message: &'static str) 
 // UTS: realtime/unit/RTN14a/invalid-key-failed-0
 // UTS: realtime/unit/RTN14g/error-empty-channel-failed-0
 in_both_formats! {
-    async fn is_what_the_service_said(format) {
+    async fn the_error_reason_is_the_error_of_the_service(format) {
         for (code, status, message) in [
             (40005, 400, "Invalid API key"),
             (50000, 500, "Internal server error"),
@@ -51,7 +51,7 @@ in_both_formats! {
 // UTS: realtime/unit/RTN14d/retry-recoverable-failure-0
 // Spec: RTN14, TA3
 in_both_formats! {
-    async fn is_why_there_is_no_connection_until_there_is_one(format) {
+    async fn the_error_reason_of_a_failed_attempt_lasts_until_connected(format) {
         let (client, mut service) = client_with(format, |options| {
             options.disconnected_retry_timeout(Duration::from_secs(1))
         });
@@ -74,7 +74,7 @@ in_both_formats! {
 // UTS: realtime/unit/RTN14e/disconnected-to-suspended-0
 // UTS: realtime/unit/RTN14f/suspended-retries-indefinitely-0
 in_both_formats! {
-    async fn is_why_the_client_is_suspended(format) {
+    async fn a_suspended_connection_has_an_error_reason(format) {
         let (client, mut service) = client_with(format, |options| {
             options
                 .disconnected_retry_timeout(Duration::from_secs(1))
@@ -97,7 +97,7 @@ in_both_formats! {
         }
         assert_eq!(start.elapsed().as_secs(), 120);
         assert_eq!(reason(&client), Some((80002, Some(408), Some(80000))));
-        // It goes on trying, for as long as it takes.
+        // The client keeps retrying.
         for _ in 0..20 {
             let waiting = tokio::time::Instant::now();
             service.attempt().await.refuse();
@@ -114,13 +114,13 @@ in_both_formats! {
 
 // Spec: RTN14e
 in_both_formats! {
-    async fn is_the_same_when_the_time_passes_during_an_attempt(format) {
+    async fn suspending_during_an_attempt_gives_the_same_error_reason(format) {
         let (client, mut service) = client_with(format, |options| {
             options.disconnected_retry_timeout(Duration::from_secs(1))
         });
         let start = tokio::time::Instant::now();
         client.connection().connect();
-        // The last attempt goes unanswered for its ten seconds.
+        // The last attempt times out after ten seconds.
         let unanswered = loop {
             let attempt = service.attempt().await;
             if start.elapsed().as_secs() > 111 {
@@ -137,7 +137,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN25/error-reason-token-error-3
 in_both_formats! {
-    async fn is_that_the_token_cannot_be_renewed(format) {
+    async fn a_token_that_cannot_be_renewed_is_the_error_reason(format) {
         let (client, mut service) = client_of(format, ClientOptions::new("expired_token"));
         client.connection().connect();
         service.accept().await.send(error(None, 40142, 401));
@@ -148,7 +148,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN14c/connection-timeout-0
 in_both_formats! {
-    async fn is_that_the_service_said_nothing(format) {
+    async fn silence_of_the_service_is_the_error_reason(format) {
         let (client, mut service) = client_with(format, |options| {
             options.realtime_request_timeout(Duration::from_secs(1))
         });

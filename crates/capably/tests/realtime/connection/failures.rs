@@ -14,7 +14,7 @@ use crate::{in_both_formats, support::*, tokens::*};
 // UTS: realtime/unit/RTN15e/connection-key-updated-0
 // Spec: RTN15, RTN15c, RTN15c6, RTN15h
 in_both_formats! {
-    async fn it_is_resumed_at_once(format) {
+    async fn a_lost_connection_is_resumed_at_once(format) {
         for word in [Some(ServerFrame::Disconnected { error: Some(info(80003, 503)) }), None] {
             let (client, mut service, mut peer) = connected(format).await;
             let mut changes = client.connection().changes();
@@ -64,7 +64,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN15c4/fatal-error-during-resume-0
 in_both_formats! {
-    async fn a_fatal_error_while_resuming_is_the_end(format) {
+    async fn a_fatal_error_while_resuming_fails_the_connection(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         quiet(&client, &mut peer).await;
         drop(peer);
@@ -80,7 +80,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN15j/error-empty-channel-failed-0
 in_both_formats! {
-    async fn a_fatal_error_while_connected_is_the_end(format) {
+    async fn a_fatal_error_while_connected_fails_the_connection(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let mut changes = channel.changes();
         peer.send(error(None, 50000, 500));
@@ -97,7 +97,7 @@ in_both_formats! {
 
 // Spec: RTN14h, RTN14e, RTN15c7, DF1a
 in_both_formats! {
-    async fn a_connection_that_was_lost_for_long_is_still_asked_for(format) {
+    async fn a_connection_lost_for_long_is_still_resumed(format) {
         let (client, mut service) = client_with(format, |options| {
             options
                 .disconnected_retry_timeout(Duration::from_secs(1))
@@ -105,7 +105,7 @@ in_both_formats! {
         });
         client.connection().connect();
         let mut peer = service.accept().await;
-        // The service says for how long it keeps the connection's state.
+        // The service sets how long it keeps the connection's state.
         peer.send(connected_frame_with("connection-1", "key-1", |connected| {
             connected.details.as_mut().unwrap().connection_state_ttl = Some(5_000);
         }));

@@ -21,7 +21,7 @@ use crate::{
 
 const PRIMARY: &str = "main.realtime.ably.net";
 
-/// A network that is there, and a REST service that has nothing.
+/// A network that works, and a REST service without data.
 fn online() -> ScriptedHttp {
     ScriptedHttp::new(|request, _| match request.url.contains("internet-up") {
         true => Answer::Raw(HttpResponse::new(200, "yes\n")),
@@ -45,7 +45,7 @@ fn checks(http: &ScriptedHttp) -> usize {
     http.requests().iter().filter(|request| request.0.url.contains("internet-up")).count()
 }
 
-/// The default fallback domains, by their letters.
+/// The letters of the default fallback domains.
 fn letter(host: &str) -> char {
     let rest = host.strip_prefix("main.").expect(host);
     let letter = rest.strip_suffix(".fallback.ably-realtime.com").expect(host);
@@ -82,7 +82,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN17f1/disconnected-5xx-fallback-0
 in_both_formats! {
-    async fn a_host_that_says_that_it_is_out_of_order_is_left(format) {
+    async fn a_host_that_reports_a_server_error_is_left(format) {
         for (status, leads_away) in [(500, true), (503, true), (504, true), (505, false), (400, false)] {
             let http = online();
             let (client, mut service) = client(format, &http);
@@ -158,7 +158,7 @@ in_both_formats! {
             assert_eq!(checks(&http), 1);
             let changes = seen(&mut changes);
             assert_eq!(states(&changes), [ConnectionState::Connecting, ConnectionState::Disconnected]);
-            // The reason is that of the host.
+            // The error reason is the answer of the host.
             assert_eq!(changes[1].reason.as_ref().unwrap().code.0, 80000);
         }
     }
@@ -166,7 +166,7 @@ in_both_formats! {
 
 // UTS: rest/unit/REC3b/custom-connectivity-check-url-0
 in_both_formats! {
-    async fn the_network_can_be_checked_elsewhere(format) {
+    async fn the_url_of_the_network_check_is_an_option(format) {
         let http = ScriptedHttp::always(Answer::Raw(HttpResponse::new(200, "ok")));
         let options = ClientOptions::new(KEY)
             .connectivity_check_url("https://custom.example.com/connectivity")
@@ -192,7 +192,7 @@ in_both_formats! {
         accept(&client, service.attempt().await).await;
         assert_eq!(checks(&http), 1);
         assert_eq!(http.request().header("Ably-Agent"), None);
-        // Its other requests do.
+        // Its other requests name the wrapper.
         wrapped.rest().time().await.unwrap_err();
         let requests = http.requests();
         let agent = requests[1].header("Ably-Agent").unwrap();
@@ -203,7 +203,7 @@ in_both_formats! {
 // UTS: realtime/unit/RTN17g/empty-fallback-set-error-0
 // Spec: REC2c2
 in_both_formats! {
-    async fn a_host_of_ones_own_has_no_fallbacks(format) {
+    async fn a_custom_host_has_no_fallbacks(format) {
         let http = online();
         let options = ClientOptions::new(KEY)
             .endpoint("custom.example.com")
@@ -244,7 +244,7 @@ in_both_formats! {
             orders.insert(order);
         }
         assert!(orders.len() >= 2, "{orders:?}");
-        // There is one check an attempt.
+        // There is one check per attempt.
         assert_eq!(checks(&http), 5);
     }
 }
@@ -274,7 +274,7 @@ in_both_formats! {
 
 // Spec: RTN17f, RSC15l3, RSC15l4
 in_both_formats! {
-    async fn a_refusal_that_other_hosts_would_repeat_is_no_reason(format) {
+    async fn a_refusal_by_the_service_leads_to_no_fallback(format) {
         for (status, leads_away) in [(401, false), (404, false), (426, false), (500, true), (503, true)] {
             let http = online();
             let (client, mut service) = client(format, &http);
@@ -296,7 +296,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN17e/http-uses-same-fallback-0
 in_both_formats! {
-    async fn requests_go_where_the_connection_is(format) {
+    async fn rest_requests_use_the_host_of_the_connection(format) {
         let http = online();
         let (client, mut service) = client(format, &http);
         client.connection().connect();
@@ -313,7 +313,7 @@ in_both_formats! {
         let history = client.rest().channels().get("ch");
         history.history().await.unwrap();
         assert_eq!(asked(), host);
-        // For as long as it is there.
+        // As long as the connection lasts.
         drop(peer);
         client.connection().when(ConnectionState::Connecting).await.unwrap();
         history.history().await.unwrap();
@@ -326,7 +326,7 @@ in_both_formats! {
 
 // Spec: RTN17e, RSC15f
 in_both_formats! {
-    async fn a_request_that_fails_there_goes_to_another_fallback(format) {
+    async fn a_failed_rest_request_goes_to_another_fallback(format) {
         let failing = Arc::new(std::sync::Mutex::new(String::new()));
         let down = Arc::clone(&failing);
         let http = ScriptedHttp::new(move |request, _| {
@@ -351,7 +351,7 @@ in_both_formats! {
         assert_eq!(hosts.len(), 2, "{hosts:?}");
         assert_eq!(hosts[0], host);
         assert_ne!(letter(&hosts[1]), letter(&host));
-        // The one that worked is remembered; when it fails in turn, it is the connection's again.
+        // Requests keep the working host; when it fails, they use the host of the connection again.
         channel.history().await.unwrap();
         assert_eq!(http.requests().last().unwrap().authority(), hosts[1]);
         failing.lock().unwrap().clone_from(&hosts[1]);
@@ -375,7 +375,7 @@ in_both_formats! {
         let attempt = service.attempt().await;
         assert_eq!(attempt.request.host, "fallback.example.com");
         assert_eq!(attempt.param("accessToken").as_deref(), Some("token-1"));
-        // A token that it rejects is renewed for the same host.
+        // A rejected token is renewed, and the request repeated at the same host.
         attempt.accept().send(error(None, 40142, 401));
         let attempt = service.attempt().await;
         assert_eq!(attempt.request.host, "fallback.example.com");

@@ -1,4 +1,4 @@
-//! What is not known yet is tolerated (RTF1, RSF1).
+//! Unknown fields and actions are tolerated (RTF1, RSF1).
 
 use capably::realtime::{ChannelState, ConnectionState};
 use capably_protocol::ServerFrame;
@@ -8,7 +8,7 @@ use crate::{in_both_formats, support::*, tokens::*};
 
 // UTS: realtime/unit/RTF1/unrecognised-attributes-ignored-0
 in_both_formats! {
-    async fn a_frame_may_have_other_fields(format) {
+    async fn unknown_fields_of_a_frame_are_ignored(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut messages = subscribed(&channel).await;
         peer.send_fields(json!({
@@ -32,7 +32,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTF1/unknown-action-handled-1
 in_both_formats! {
-    async fn a_frame_may_have_another_action(format) {
+    async fn unknown_actions_are_ignored(format) {
         let (client, mut service) = client(format);
         let mut changes = client.connection().changes();
         client.connection().connect();
@@ -53,7 +53,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RSF1/message-unrecognised-attrs-0
 in_both_formats! {
-    async fn a_message_may_have_other_fields(format) {
+    async fn unknown_fields_of_a_message_are_ignored(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut messages = subscribed(&channel).await;
         peer.send_fields(json!({

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::{in_both_formats, support::*, tokens::*};
 
-/// A connected client that bears so many ms of silence, and a request timeout more.
+/// A connected client with this limit of silence in ms, plus the request timeout.
 async fn watchful(
     format: Format,
     max_idle: u64,
@@ -35,7 +35,7 @@ async fn watchful(
     (client, service, peer, changes)
 }
 
-/// The next attempt is made so many ms after `since`: it resumes, and the old transport is closed.
+/// The next attempt comes this many ms after `since`: it resumes, and the old transport is closed.
 async fn lost_after(
     (client, mut service, mut peer, mut changes): (
         Realtime,
@@ -70,17 +70,17 @@ async fn lost_after(
 
 // UTS: realtime/unit/RTN23b/heartbeats-false-query-param-0
 in_both_formats! {
-    async fn pings_are_seen_so_heartbeats_are_not_asked_for(format) {
+    async fn a_connector_that_sees_pings_requests_no_heartbeats(format) {
         let (client, mut service) = client(format);
         client.connection().connect();
         assert_eq!(service.attempt().await.param("heartbeats").as_deref(), Some("false"));
     }
 }
 
-// The built-in connector sees pings. Who brings one that does not asks for heartbeats.
+// The built-in connector sees pings. A custom connector that does not can request heartbeats.
 // UTS: realtime/unit/RTN23a/heartbeats-true-query-param-0
 in_both_formats! {
-    async fn a_connector_that_sees_no_pings_can_ask_for_heartbeats(format) {
+    async fn a_connector_that_sees_no_pings_can_request_heartbeats(format) {
         let (client, mut service) =
             client_with(format, |options| options.transport_param("heartbeats", true));
         client.connection().connect();
@@ -132,7 +132,7 @@ in_both_formats! {
 // UTS: realtime/unit/RTN23b/any-message-resets-timer-3
 // UTS: realtime/unit/RTN23b/multiple-pings-keep-alive-6
 in_both_formats! {
-    async fn so_is_everything_else(format) {
+    async fn every_received_frame_is_a_sign_of_life(format) {
         let mut world = watchful(format, 2_000, 1_000).await;
         let mut heard = Instant::now();
         for round in 0..8 {
@@ -157,7 +157,7 @@ in_both_formats! {
 
 // Spec: RTN23a
 in_both_formats! {
-    async fn what_the_client_sends_is_none(format) {
+    async fn sent_frames_are_no_sign_of_life(format) {
         let world = watchful(format, 2_000, 1_000).await;
         let silent = Instant::now();
         advance(2_500).await;
@@ -179,10 +179,10 @@ in_both_formats! {
 }
 
 // Points from RTN23c on are newer than the specification in use, which `cargo xtask spec` reads.
-// Whoever embeds the client where code is suspended while its socket lives asks for it.
+// Platforms that suspend code while the socket stays open need this option.
 // RTN23c
 in_both_formats! {
-    async fn heartbeats_that_are_bounced_can_be_asked_for(format) {
+    async fn bounced_heartbeats_can_be_requested(format) {
         let (client, mut service) =
             client_with(format, |options| options.transport_param("heartbeats", "bounce"));
         client.connection().connect();
@@ -192,7 +192,7 @@ in_both_formats! {
 
 // RTN23c1, RTN23c2
 in_both_formats! {
-    async fn a_ping_is_answered_with_its_id_whatever_was_asked_for(format) {
+    async fn a_ping_is_answered_with_its_id_with_or_without_heartbeats(format) {
         for heartbeats in ["false", "true", "bounce"] {
             let (client, mut service) =
                 client_with(format, |options| options.transport_param("heartbeats", heartbeats));
@@ -227,7 +227,7 @@ in_both_formats! {
 
 // RTN23c1
 in_both_formats! {
-    async fn a_pong_that_nobody_asked_for_is_ignored(format) {
+    async fn an_unsolicited_pong_is_ignored(format) {
         let (client, mut service, mut peer, mut changes) = watchful(format, 3_000, 1_000).await;
         peer.send(ServerFrame::Unknown { action: Action::Pong.number() });
         quiet(&client, &mut peer).await;

@@ -10,7 +10,7 @@ use crate::{in_both_formats, support::*};
 // UTS: realtime/unit/RTN8b/id-unique-per-connection-0
 // UTS: realtime/unit/RTN9b/key-unique-per-connection-0
 in_both_formats! {
-    async fn are_those_of_the_connection(format) {
+    async fn id_and_key_are_those_of_the_connection(format) {
         let mut found = Vec::new();
         for number in [1, 2] {
             let (client, mut service) = client(format);
@@ -35,7 +35,7 @@ in_both_formats! {
 // UTS: realtime/unit/RTN9c/key-null-after-closed-0
 // Spec: RTN8d, RTN9d
 in_both_formats! {
-    async fn go_when_the_connection_is_closed(format) {
+    async fn id_and_key_are_cleared_on_close(format) {
         let (client, _service, mut peer) = connected(format).await;
         assert_eq!(client.connection().id().as_deref(), Some("connection-1"));
         assert_eq!(client.connection().key().as_deref(), Some("key-1"));
@@ -51,7 +51,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN8c/id-key-null-after-failed-1
 in_both_formats! {
-    async fn go_when_the_connection_fails(format) {
+    async fn id_and_key_are_cleared_on_failure(format) {
         for connects_before in [false, true] {
             let (client, mut service) = client(format);
             client.connection().connect();
@@ -69,7 +69,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN8c/id-key-null-after-suspended-2
 in_both_formats! {
-    async fn are_unset_if_there_never_was_a_connection(format) {
+    async fn id_and_key_are_unset_before_the_first_connection(format) {
         let (client, mut service) = client(format);
         client.connection().connect();
         let refusals = async {
@@ -89,7 +89,7 @@ in_both_formats! {
 
 // Spec: RTN8d, RTN9d, RTN14h
 in_both_formats! {
-    async fn stay_while_suspended_to_resume_with(format) {
+    async fn id_and_key_stay_while_suspended(format) {
         let (client, mut service, peer) = connected(format).await;
         suspend(&client, &mut service, peer).await;
         assert_eq!(client.connection().id().as_deref(), Some("connection-1"));

@@ -6,7 +6,7 @@ use crate::{in_both_formats, support::*, tokens::*};
 
 // Spec: RTE1, RTE3, RTE5, RTN4, RTN4a, RTN4e, TA1, TA5
 in_both_formats! {
-    async fn each_listener_hears_everything_until_it_is_dropped(format) {
+    async fn each_listener_receives_every_change_until_it_is_dropped(format) {
         let (client, mut service) = client(format);
         let mut all = client.connection().changes();
         let mut same = client.connection().changes();
@@ -21,7 +21,7 @@ in_both_formats! {
         let heard = seen(&mut all);
         assert_eq!(states(&heard), [ConnectionState::Connecting, ConnectionState::Connected]);
         assert_eq!(seen(&mut same), heard);
-        // What was before it registered is not for it.
+        // A listener receives no earlier change.
         assert_eq!(states(&seen(&mut late)), [ConnectionState::Connected]);
         for change in heard {
             assert_eq!(change.event, ConnectionEvent::State(change.current));
@@ -47,7 +47,7 @@ in_both_formats! {
 
 // Spec: RTE6, RTE6a
 in_both_formats! {
-    async fn a_listener_that_panics_or_dawdles_is_alone_with_it(format) {
+    async fn a_panicking_or_slow_listener_affects_no_other(format) {
         let (client, mut service) = client(format);
         let mut panicking = client.connection().changes();
         let listener = tokio::spawn(async move {
@@ -59,7 +59,7 @@ in_both_formats! {
         client.connection().connect();
         let mut peer = service.accept().await;
         listener.await.unwrap_err();
-        // One that listens from within does not hear of the event that made it.
+        // A listener created inside a listener does not receive the current event.
         assert_eq!(good.next().await.unwrap().current, ConnectionState::Connecting);
         let mut inner = client.connection().changes();
         expect_none(&mut inner);

@@ -1,4 +1,4 @@
-//! The operating system knows more of the network (RTN20).
+//! Network changes that the operating system reports (RTN20).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::{in_both_formats, support::*, tokens::*};
 
 // UTS: realtime/unit/RTN20a/network-loss-connected-disconnects-0
 in_both_formats! {
-    async fn a_connection_is_lost_with_its_network(format) {
+    async fn losing_the_network_loses_the_connection(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let mut changes = client.connection().changes();
         client.connection().network_lost();
@@ -31,7 +31,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN20a/network-loss-connecting-disconnects-1
 in_both_formats! {
-    async fn an_attempt_is_lost_with_its_network(format) {
+    async fn losing_the_network_fails_an_attempt(format) {
         let (client, mut service) = client(format);
         let mut changes = client.connection().changes();
         client.connection().connect();
@@ -58,7 +58,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN20b/network-available-disconnected-connects-0
 in_both_formats! {
-    async fn a_client_that_waits_need_not(format) {
+    async fn a_new_network_ends_the_wait_for_a_retry(format) {
         let (client, mut service) = client_with(format, |options| {
             options.disconnected_retry_timeout(Duration::from_secs(30))
         });
@@ -88,7 +88,7 @@ in_both_formats! {
                 ConnectionState::Connected
             ]
         );
-        // The retry that was due is not made as well.
+        // The scheduled retry is cancelled.
         quiet(&client, &mut peer).await;
         advance(20_000).await;
         quiet(&client, &mut peer).await;
@@ -100,7 +100,7 @@ in_both_formats! {
 
 // Spec: RTN20b
 in_both_formats! {
-    async fn a_suspended_client_connects(format) {
+    async fn a_new_network_connects_a_suspended_client(format) {
         let (client, mut service, peer) = connected(format).await;
         suspend(&client, &mut service, peer).await;
         let start = Instant::now();
@@ -113,7 +113,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN20c/network-available-connecting-restarts-0
 in_both_formats! {
-    async fn an_attempt_begins_again(format) {
+    async fn a_new_network_restarts_an_attempt(format) {
         let (client, mut service) = client(format);
         client.connection().connect();
         let mut dialled = service.attempt().await;
@@ -129,7 +129,7 @@ in_both_formats! {
 
 // Spec: RTN20
 in_both_formats! {
-    async fn it_is_no_news_to_other_states(format) {
+    async fn other_states_ignore_network_changes(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let mut changes = client.connection().changes();
         client.connection().network_available();
@@ -149,7 +149,7 @@ in_both_formats! {
 
 // Spec: RTN20a, RTN20c
 in_both_formats! {
-    async fn a_token_on_its_way_is_asked_for_again(format) {
+    async fn a_new_network_repeats_a_token_request(format) {
         let tokens = Tokens::default();
         let options = tokens.scripted(|number| match number {
             1 => hang(),

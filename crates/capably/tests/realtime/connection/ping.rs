@@ -25,7 +25,7 @@ fn answer(id: Option<&str>) -> ServerFrame {
     ServerFrame::Heartbeat { id: id.map(Into::into) }
 }
 
-/// A client that gives up on answers after 2 s.
+/// A client whose requests time out after 2 s.
 fn impatient(format: Format) -> (Realtime, Service) {
     client_with(format, |options| options.realtime_request_timeout(Duration::from_secs(2)))
 }
@@ -34,7 +34,7 @@ fn impatient(format: Format) -> (Realtime, Service) {
 // Spec: RTN13
 // UTS: realtime/unit/RTN13e/heartbeat-random-id-0
 in_both_formats! {
-    async fn take_as_long_as_the_round_trip(format) {
+    async fn a_ping_returns_the_round_trip_time(format) {
         let (client, _service, mut peer) = connected(format).await;
         let ping = pinging(&client);
         let id = heard(&mut peer).await;
@@ -49,7 +49,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN13e/no-id-heartbeat-ignored-1
 in_both_formats! {
-    async fn are_not_answered_by_a_heartbeat_without_id(format) {
+    async fn a_heartbeat_without_an_id_answers_no_ping(format) {
         let (client, _service, mut peer) = connected(format).await;
         let ping = pinging(&client);
         let id = heard(&mut peer).await;
@@ -63,7 +63,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN13e/concurrent-pings-unique-ids-2
 in_both_formats! {
-    async fn have_each_an_id_and_an_answer(format) {
+    async fn each_ping_has_its_own_id_and_answer(format) {
         let (client, _service, mut peer) = connected(format).await;
         let (first, second) = (pinging(&client), pinging(&client));
         let (one, two) = (heard(&mut peer).await, heard(&mut peer).await);
@@ -99,7 +99,7 @@ in_both_formats! {
 // UTS: realtime/unit/RTN13b/ping-error-closed-2
 // UTS: realtime/unit/RTN13b/ping-error-failed-3
 in_both_formats! {
-    async fn fail_where_there_is_no_connection_to_come(format) {
+    async fn a_ping_fails_in_states_without_a_coming_connection(format) {
         let (suspended, mut service, peer) = connected(format).await;
         let initialized = client(format).0;
         assert_eq!(code(initialized.connection().ping().await), 80009);
@@ -110,7 +110,7 @@ in_both_formats! {
         let (closed, _service, mut peer) = connected(format).await;
         let goodbye = async {
             peer.receive().await;
-            // While closing it is no better.
+            // A ping fails while closing, too.
             assert_eq!(code(closed.connection().ping().await), 80017);
             peer.send(ServerFrame::Closed);
         };
@@ -127,7 +127,7 @@ in_both_formats! {
 // UTS: realtime/unit/RTN13d/ping-deferred-connecting-0
 // UTS: realtime/unit/RTN13c/deferred-ping-timeout-1
 in_both_formats! {
-    async fn wait_while_connecting(format) {
+    async fn a_ping_waits_while_connecting(format) {
         let (client, mut service) = impatient(format);
         client.connection().connect();
         let mut peer = service.accept().await;
@@ -140,7 +140,7 @@ in_both_formats! {
         heard(&mut peer).await;
         peer.send(answer(Some(&id)));
         assert!(answered.await.unwrap().unwrap() < Duration::from_millis(2));
-        // The time for an answer begins with the connection.
+        // The time limit starts with the connection.
         let error = unanswered.await.unwrap().unwrap_err();
         assert_eq!(connected_at.elapsed().as_secs(), 2);
         assert_eq!(error.code().0, 50003);
@@ -150,7 +150,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN13d/ping-deferred-disconnected-1
 in_both_formats! {
-    async fn wait_while_disconnected(format) {
+    async fn a_ping_waits_while_disconnected(format) {
         let (client, mut service, peer) = connected(format).await;
         drop(peer);
         service.attempt().await.refuse();
@@ -167,7 +167,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN13b/deferred-ping-error-failed-4
 in_both_formats! {
-    async fn that_wait_fail_with_the_connection(format) {
+    async fn a_waiting_ping_fails_with_the_connection(format) {
         let (client, mut service) = client(format);
         client.connection().connect();
         let mut peer = service.accept().await;
@@ -181,7 +181,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN13b/deferred-ping-error-suspended-5
 in_both_formats! {
-    async fn that_wait_fail_when_it_is_suspended(format) {
+    async fn a_waiting_ping_fails_when_the_connection_is_suspended(format) {
         let (client, mut service, peer) = connected(format).await;
         drop(peer);
         service.attempt().await.refuse();

@@ -8,7 +8,7 @@ use crate::{in_both_formats, support::*, tokens::*};
 // UTS: realtime/unit/RTN22/server-auth-triggers-reauth-0
 // UTS: realtime/unit/RTN22/stays-connected-during-reauth-1
 in_both_formats! {
-    async fn it_gets_one_and_the_connection_stays(format) {
+    async fn a_requested_token_is_sent_on_the_same_connection(format) {
         let tokens = Tokens::default();
         let (client, mut service, mut peer) = connected_as(format, tokens.options()).await;
         let mut changes = client.connection().changes();
@@ -31,7 +31,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN22a/forced-disconnect-reauth-failure-0
 in_both_formats! {
-    async fn without_one_it_disconnects_the_client(format) {
+    async fn without_a_new_token_the_service_disconnects_the_client(format) {
         let tokens = Tokens::default();
         let (client, mut service, mut peer) = connected_as(format, tokens.options()).await;
         let mut changes = client.connection().changes();
@@ -47,7 +47,7 @@ in_both_formats! {
 
 // Spec: RTN22, RSA4c3
 in_both_formats! {
-    async fn a_renewal_that_succeeds_later_mends_the_error(format) {
+    async fn a_later_renewal_clears_the_error(format) {
         let tokens = Tokens::default();
         let options = tokens.scripted(|number| match number {
             2 => refuse(50000, 500),
@@ -67,7 +67,7 @@ in_both_formats! {
 
 // Spec: RTN22
 in_both_formats! {
-    async fn a_client_with_a_key_has_none_to_give(format) {
+    async fn a_client_with_a_key_ignores_a_request_for_a_token(format) {
         let (client, _service, mut peer) = connected(format).await;
         let mut changes = client.connection().changes();
         peer.send(ServerFrame::Auth);

@@ -1,5 +1,4 @@
-//! A recovery key, and what it gives another client (RTN16). How the two work together is in
-//! `crate::recovery`.
+//! A recovery key, and its effects in another client (RTN16). `crate::recovery` tests both together.
 
 use capably::realtime::{ChannelState, ConnectionState};
 use capably_protocol::{ServerFrame, frame::Attached};
@@ -18,7 +17,7 @@ fn attached_at(channel: &str, serial: &str) -> ServerFrame {
 // UTS: realtime/unit/RTN16g/recovery-key-structure-0
 // Spec: RTN16g1
 in_both_formats! {
-    async fn a_key_holds_key_serial_and_channels(format) {
+    async fn a_recovery_key_contains_key_serial_and_channels(format) {
         let (client, _service, mut peer) = connected(format).await;
         for (name, serial) in
             [("channel-alpha", "serial-a-001"), ("channel-éàü-世界", "serial-b-002")]
@@ -49,7 +48,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN16g2/recovery-key-null-inactive-0
 in_both_formats! {
-    async fn there_is_none_without_a_connection(format) {
+    async fn without_a_connection_there_is_no_recovery_key(format) {
         let (client, mut service) = client(format);
         assert_eq!(client.connection().create_recovery_key().await, None);
         client.connection().connect();
@@ -94,7 +93,7 @@ fn key() -> String {
 // UTS: realtime/unit/RTN16k/recover-query-param-0
 // Spec: RTN16
 in_both_formats! {
-    async fn a_client_recovers_once_and_resumes_then(format) {
+    async fn a_client_recovers_once_and_then_resumes(format) {
         let (client, mut service) = client_with(format, |options| options.recover(key()));
         client.connection().connect();
         let attempt = service.attempt().await;
@@ -115,7 +114,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN16f/recover-initializes-msgserial-0
 in_both_formats! {
-    async fn serials_go_on(format) {
+    async fn a_recovered_connection_continues_its_serials(format) {
         let (client, mut service) = client_with(format, |options| options.recover(key()));
         client.connection().connect();
         let mut peer = service.accept().await;
@@ -132,7 +131,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN16f1/malformed-recovery-key-0
 in_both_formats! {
-    async fn a_malformed_key_is_left_out(format) {
+    async fn a_malformed_recovery_key_is_ignored(format) {
         let (client, mut service) =
             client_with(format, |options| options.recover("this-is-not-valid-json!!!"));
         client.connection().connect();
@@ -150,7 +149,7 @@ in_both_formats! {
 // UTS: realtime/unit/RTN16j/recover-channel-serials-0
 // Spec: RTN16i
 in_both_formats! {
-    async fn channels_go_on_where_the_key_says(format) {
+    async fn recovered_channels_continue_from_the_positions_of_the_key(format) {
         let (client, mut service) = client_with(format, |options| options.recover(key()));
         client.connection().connect();
         let mut peer = service.accept().await;
@@ -162,7 +161,7 @@ in_both_formats! {
             ("channel-üñîçöðé", Some("serial-3-unicode")),
             ("another", None),
         ] {
-            // The user attaches it; the client does not by itself.
+            // The application attaches the channel; the client does not do so by itself.
             let channel = client.channels().get(name);
             quiet(&client, &mut peer).await;
             assert_eq!(channel.state(), ChannelState::Initialized);

@@ -1,4 +1,4 @@
-//! A machine that sleeps: the wall clock goes on, the monotonic one stands still.
+//! A machine that sleeps: the wall clock advances, and the monotonic clock stops.
 
 use std::{
     sync::{
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::{http::scripted_http::KEY, in_both_formats, support::*, tokens::*};
 
-/// A wall clock that goes with the paused one, and that sleep sets forward.
+/// A wall clock that follows the paused clock, and that a sleep sets forward.
 #[derive(Clone)]
 struct Wall {
     start: Instant,
@@ -63,7 +63,7 @@ in_both_formats! {
         let mut peer = attempt.accept();
         peer.send(connected_frame("connection-1", "key-2"));
         client.connection().when(ConnectionState::Connected).await.unwrap();
-        // Sleep counts once.
+        // Each sleep counts once.
         tokio::time::sleep(Duration::from_secs(20)).await;
         assert!(service.is_quiet());
     }
@@ -71,7 +71,7 @@ in_both_formats! {
 
 // Spec: RTN23a
 in_both_formats! {
-    async fn a_nap_counts_as_silence(format) {
+    async fn a_short_sleep_counts_as_silence(format) {
         let wall = Wall::new();
         let (client, mut service, mut peer) = settled(format, &wall).await;
         let heard = Instant::now();
@@ -80,11 +80,11 @@ in_both_formats! {
         assert_eq!(client.connection().state(), ConnectionState::Connected);
         wall.sleep(8);
         service.attempt().await;
-        // 25 s of silence are borne; 16 were slept.
+        // The limit of silence is 25 s; the machine slept for 16 s.
         assert_eq!(heard.elapsed().as_secs(), 9);
         peer.closed().await;
 
-        // Unless the service is heard from since.
+        // A frame after the sleep resets the silence.
         let wall = Wall::new();
         let (client, mut service, mut peer) = settled(format, &wall).await;
         wall.sleep(20);
@@ -98,7 +98,7 @@ in_both_formats! {
 
 // Spec: RTN11c
 in_both_formats! {
-    async fn a_client_that_waits_to_retry_does_so_at_once(format) {
+    async fn a_sleep_ends_the_wait_for_a_retry(format) {
         let wall = Wall::new();
         let (client, mut service, peer) = settled(format, &wall).await;
         drop(peer);
@@ -123,7 +123,7 @@ in_both_formats! {
 
 // Spec: RTN14c
 in_both_formats! {
-    async fn an_attempt_that_slept_begins_again(format) {
+    async fn a_sleep_restarts_an_attempt(format) {
         let wall = Wall::new();
         let (client, mut service) = client_of(format, wall.options());
         client.connection().connect();
@@ -140,7 +140,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_wall_clock_that_is_set_by_a_little_or_back_is_no_sleep(format) {
+    async fn small_or_backward_clock_changes_are_no_sleep(format) {
         let wall = Wall::new();
         let (client, mut service, mut peer) = settled(format, &wall).await;
         let heard = Instant::now();
@@ -149,7 +149,7 @@ in_both_formats! {
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
         assert!(service.is_quiet());
-        // Nor does a sleep before there was a connection matter.
+        // A sleep before the first connection has no effect.
         let attempt = service.attempt().await;
         assert_eq!(heard.elapsed().as_secs(), 25);
         peer.closed().await;

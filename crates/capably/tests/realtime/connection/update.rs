@@ -18,7 +18,7 @@ use crate::{
     support::*,
 };
 
-/// A connected client whose connection has these details, and what it changed to so far.
+/// A connected client whose connection has these details, and its changes so far.
 async fn world(format: Format) -> (Realtime, Service, Peer) {
     let (client, service, mut peer) = connected(format).await;
     quiet(&client, &mut peer).await;
@@ -29,7 +29,7 @@ async fn world(format: Format) -> (Realtime, Service, Peer) {
 // UTS: realtime/unit/RTN24/connection-details-override-2
 // Spec: RTN21, CD1, CD2, CD2a, CD2b
 in_both_formats! {
-    async fn is_an_update_with_other_details(format) {
+    async fn a_second_connected_is_an_update_with_new_details(format) {
         let (client, mut service, mut peer) = world(format).await;
         let mut changes = client.connection().changes();
         peer.send(connected_frame_with("connection-1", "key-1", |connected| {
@@ -50,7 +50,7 @@ in_both_formats! {
         assert_eq!(client.connection().id().as_deref(), Some("connection-1"));
         assert_eq!(client.connection().key().as_deref(), Some("key-1"));
         assert_eq!(client.client_id().as_deref(), Some("client-updated"));
-        // A publish may be as large as the service says now, and no larger.
+        // A publish may have exactly the new size limit.
         let channel = client.channels().get("ch");
         let fits = channel.publish("n", "x".repeat(32_767)).submit().await.unwrap();
         let error = channel.publish("n", "x".repeat(32_768)).await.unwrap_err();
@@ -58,7 +58,7 @@ in_both_formats! {
         assert_eq!(peer.message().await.0, 0);
         peer.send(ack(0, 1));
         fits.await.unwrap();
-        // And silence is borne for as long.
+        // The new limit of silence applies, too.
         service.attempt().await;
         assert_eq!(updated.elapsed().as_secs(), 30);
     }
@@ -66,7 +66,7 @@ in_both_formats! {
 
 // Spec: CD2d
 in_both_formats! {
-    async fn says_how_large_a_body_may_be(format) {
+    async fn an_update_sets_the_size_limit(format) {
         let http = ScriptedHttp::always(respond(200, json!([])));
         let options = ClientOptions::new(KEY).max_frame_size(50).http_client(Arc::new(http.clone()));
         let (client, mut service) = client_of(format, options);
@@ -77,7 +77,7 @@ in_both_formats! {
         let wrapper = WrapperSdkProxyOptions::new().agent("wrapper", None);
         let wrapped = client.create_wrapper_sdk_proxy(&wrapper).unwrap();
         let send = |rest: &Rest, size: usize| {
-            // Two bytes besides in either format: quotation marks, or what it is and how long.
+            // Either format adds two bytes: quotation marks, or a MessagePack header.
             let body = json!("x".repeat(size - 2));
             rest.request(HttpMethod::Post, "/x").body(body).into_future()
         };
@@ -100,7 +100,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN24/update-event-with-error-1
 in_both_formats! {
-    async fn may_say_why(format) {
+    async fn an_update_may_have_a_reason(format) {
         let (client, _service, mut peer) = world(format).await;
         let mut changes = client.connection().changes();
         peer.send(connected_frame_with("connection-1", "key-1", |connected| {
@@ -117,7 +117,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN24/no-duplicate-connected-event-3
 in_both_formats! {
-    async fn is_never_the_event_connected(format) {
+    async fn an_update_is_never_the_event_connected(format) {
         let (client, mut service) = client(format);
         let mut changes = client.connection().changes();
         client.connection().connect();

@@ -1,4 +1,4 @@
-//! Watching a connection: counts, and what is in the log.
+//! Observing a connection: metrics and the log.
 
 use std::{
     fmt::Debug,
@@ -25,7 +25,7 @@ use crate::{
 };
 
 in_both_formats! {
-    async fn counts_say_what_a_connection_has_been_through(format) {
+    async fn metrics_count_attempts_drops_and_resumes(format) {
         let http = ScriptedHttp::always(Answer::Raw(HttpResponse::new(200, "yes")));
         let tokens = Tokens::default();
         let options = tokens
@@ -117,7 +117,7 @@ impl Subscriber for Log {
 }
 
 in_both_formats! {
-    async fn the_log_says_attempts_states_and_retries(format) {
+    async fn the_log_has_attempts_states_and_retries(format) {
         let log = Log::default();
         let _guard = set_default(log.clone());
         let options = ClientOptions::new(KEY).fallback_hosts(NO_HOSTS);

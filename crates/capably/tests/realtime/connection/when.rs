@@ -17,7 +17,7 @@ fn waiting(client: &Realtime, state: ConnectionState) -> Waiting {
     tokio::spawn(async move { connection.when(state).await })
 }
 
-/// Lets everything happen that is due.
+/// Runs all tasks that are ready.
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -26,7 +26,7 @@ async fn settle() {
 
 // UTS: realtime/unit/RTN26a/immediate-callback-current-state-0
 in_both_formats! {
-    async fn the_state_there_is_comes_at_once_and_without_a_change(format) {
+    async fn waiting_for_the_current_state_returns_at_once_without_a_change(format) {
         let (client, _service, _peer) = connected(format).await;
         let start = tokio::time::Instant::now();
         assert_eq!(client.connection().when(ConnectionState::Connected).await.unwrap(), None);
@@ -36,7 +36,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN26b/deferred-callback-future-state-0
 in_both_formats! {
-    async fn a_state_to_come_comes_with_its_change(format) {
+    async fn waiting_for_a_later_state_returns_its_change(format) {
         let (client, mut service) = client(format);
         assert_eq!(client.connection().state(), ConnectionState::Initialized);
         let waiting = waiting(&client, ConnectionState::Connected);
@@ -52,10 +52,10 @@ in_both_formats! {
     }
 }
 
-// A future ends once by its nature; what the second connection shows is that it ended with the first.
+// The second connection shows that the wait ended with the first.
 // UTS: realtime/unit/RTN26b/fires-only-once-1
 in_both_formats! {
-    async fn it_is_the_next_time_that_counts(format) {
+    async fn each_wait_ends_at_the_next_change(format) {
         let (client, mut service) = client(format);
         let waiting = waiting(&client, ConnectionState::Connected);
         settle().await;
@@ -81,7 +81,7 @@ in_both_formats! {
 
 // UTS: realtime/unit/RTN26a/multiple-whenstate-calls-1
 in_both_formats! {
-    async fn many_may_wait(format) {
+    async fn several_callers_may_wait(format) {
         let (client, mut service) = client(format);
         let one = waiting(&client, ConnectionState::Connected);
         let two = waiting(&client, ConnectionState::Connected);
@@ -133,13 +133,13 @@ in_both_formats! {
 
 // Spec: RTN26
 in_both_formats! {
-    async fn it_ends_with_the_reason_when_no_state_follows(format) {
+    async fn a_wait_ends_with_the_reason_when_no_state_follows(format) {
         let (client, _service, mut peer) = connected(format).await;
         let suspended = waiting(&client, ConnectionState::Suspended);
         settle().await;
         peer.send(error(None, 40400, 404));
         assert_eq!(code(suspended.await.unwrap()), 40400);
-        // It had failed before.
+        // The client had failed before.
         assert_eq!(code(client.connection().when(ConnectionState::Connected).await), 40400);
         assert_eq!(client.connection().when(ConnectionState::Failed).await.unwrap(), None);
 
@@ -155,7 +155,7 @@ in_both_formats! {
 
 // Spec: RTN11d, RTN26b
 in_both_formats! {
-    async fn a_client_that_was_just_told_to_connect_again_is_waited_for(format) {
+    async fn a_wait_covers_a_connect_that_was_just_requested(format) {
         let (client, mut service, mut peer) = connected(format).await;
         peer.send(error(None, 40400, 404));
         client.connection().when(ConnectionState::Failed).await.unwrap();

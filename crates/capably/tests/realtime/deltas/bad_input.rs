@@ -1,12 +1,11 @@
-//! Deltas that are none, and bases that are not known.
+//! Malformed deltas and unknown bases.
 
 use capably::{ErrorCode, plugin::Vcdiff, realtime::ChannelState};
 use capably_protocol::vcdiff;
 
 use super::*;
 
-/// What a channel whose last message is `base` makes of this one: the code of the reason for which it attaches
-/// again.
+/// Sends this message to a channel whose last message is `base`. Returns the code of the reason for the new attach.
 async fn recovery_from(format: Format, decoder: impl VcdiffDecoder + 'static, bad: Message) -> u32 {
     let (_client, _service, mut peer, channel, mut messages) =
         subscribed_with(format, decoder).await;
@@ -17,7 +16,7 @@ async fn recovery_from(format: Format, decoder: impl VcdiffDecoder + 'static, ba
     assert_eq!(peer.attach("ch").await.channel_serial.as_deref(), Some("s1"));
     let change = changes.next().await.unwrap();
     assert_eq!(change.current, ChannelState::Attaching);
-    // The message comes again, and is delivered once.
+    // The repeated message is delivered once.
     peer.send(frame("c:2", Some("s2"), [full("c:2:0", "in full")]));
     assert_eq!(next(&mut messages).await, ["in full".into()]);
     change.reason.unwrap().code.0
@@ -25,7 +24,7 @@ async fn recovery_from(format: Format, decoder: impl VcdiffDecoder + 'static, ba
 
 in_both_formats! {
     // Spec: RTL18
-    async fn deltas_that_cannot_be_applied_are_asked_for_again(format) {
+    async fn a_delta_that_cannot_be_applied_starts_a_recovery(format) {
         let good = vcdiff::encode(b"base", b"based on that");
         let absurd = b"\xd6\xc3\xc4\0\0\0\x0e\x8f\xff\xff\xff\x7f\0\x01\x02\0a\0\x90\0".to_vec();
         let other_base = vcdiff::encode(b"a base that is longer than the other", b"a longer base");
@@ -50,7 +49,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL20
-    async fn a_delta_that_does_not_say_from_what_is_not_applied(format) {
+    async fn a_delta_without_a_base_id_is_not_applied(format) {
         let good = vcdiff::encode(b"base", b"based on that");
         let nothing_said = Message { extras: None, ..delta("c:2:0", "c:1:0", "utf-8/vcdiff", good) };
         assert_eq!(recovery_from(format, Vcdiff, nothing_said).await, 40018);
@@ -76,7 +75,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RSL6b, RTL19a
-    async fn a_message_whose_base64_is_broken_is_delivered_and_no_base(format) {
+    async fn a_message_with_broken_base64_is_delivered_and_is_no_base(format) {
         let (_client, _service, mut peer, channel, mut messages) =
             subscribed_with(format, Vcdiff).await;
         let broken = Message { encoding: Some("json/base64".into()), ..full("c:1:0", "*") };
@@ -93,7 +92,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RSL6b, RTL19c
-    async fn what_cannot_be_decoded_after_the_delta_is_delivered_and_a_base(format) {
+    async fn a_payload_with_an_unknown_encoding_is_delivered_and_is_a_base(format) {
         let (_client, _service, mut peer, _channel, mut messages) =
             subscribed_with(format, Vcdiff).await;
         peer.send(frame("c:1", None, [full("c:1:0", "base")]));
@@ -110,7 +109,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_is_applied_is_bounded(format) {
+    async fn the_size_of_an_applied_delta_is_bounded(format) {
         // One window of 17 MiB, all of one byte.
         let parts = b"\0\x01\x05\0a\0\x88\xc0\x80\0".to_vec();
         let mut bomb = b"\xd6\xc3\xc4\0\0\0".to_vec();

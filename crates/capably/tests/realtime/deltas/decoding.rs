@@ -1,4 +1,4 @@
-//! From which payload a delta is applied, and what becomes of it.
+//! The base of a delta, and its result.
 
 use capably::{CipherParams, plugin::Vcdiff, realtime::RealtimeChannelOptions};
 use capably_protocol::{encoding, vcdiff};
@@ -72,7 +72,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL19c/delta-result-becomes-base-0
     // Spec: RTL19c
-    async fn what_a_delta_makes_is_the_base_of_the_next(format) {
+    async fn the_result_of_a_delta_is_the_base_of_the_next(format) {
         let (_client, _service, mut peer, _channel, mut messages) =
             subscribed_with(format, Mock::default()).await;
         peer.send(frame("msg-1:0", None, [full("msg-1:0", "value-A")]));
@@ -122,7 +122,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL20, TM2a
-    async fn ids_that_a_message_has_from_its_frame_count(format) {
+    async fn inherited_ids_identify_the_base(format) {
         let (_client, _service, mut peer, _channel, mut messages) =
             subscribed_with(format, Mock::default()).await;
         let without_id = |message: Message| Message { id: None, ..message };

@@ -1,4 +1,4 @@
-//! What follows when a delta cannot be applied.
+//! The recovery after a delta that cannot be applied.
 
 use capably::{ErrorCode, realtime::ChannelState};
 use capably_protocol::ClientFrame;
@@ -32,7 +32,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL18/decode-failure-recovery-0
     // Spec: RTL18, RTL18a, RTL18b, RTL18c
-    async fn the_channel_attaches_again_where_it_was(format) {
+    async fn a_recovery_attaches_from_the_last_position(format) {
         let (client, _service, mut peer, channel, mut messages) =
             subscribed_with(format, Mock::failing(usize::MAX)).await;
         let log = Log::new(Level::ERROR);
@@ -62,7 +62,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL18c/recovery-completes-on-attached-0
     // Spec: RTL18c
-    async fn once_attached_messages_come_again(format) {
+    async fn after_a_recovery_messages_are_delivered(format) {
         let (_client, _service, mut peer, channel, mut messages) =
             subscribed_with(format, Mock::failing(1)).await;
         peer.send(frame("msg-1:0", Some("serial-1"), [full("msg-1:0", "original base")]));
@@ -75,7 +75,7 @@ in_both_formats! {
         peer.send(frame("msg-3:0", Some("serial-3"), [full("msg-3:0", "fresh after recovery")]));
         assert_eq!(next(&mut messages).await, ["fresh after recovery".into()]);
         assert_eq!(channel.state(), ChannelState::Attached);
-        // And from there on deltas, too.
+        // After that, deltas are applied again.
         let more = mock("fresh after recovery", "and more");
         peer.send(frame("msg-4:0", Some("serial-4"), [delta("msg-4:0", "msg-3:0", "utf-8/vcdiff", more)]));
         assert_eq!(next(&mut messages).await, ["and more".into()]);
@@ -96,7 +96,7 @@ in_both_formats! {
         assert_eq!(channel.state(), ChannelState::Attaching);
         let bad = delta("msg-3:0", "msg-2:0", "vcdiff", b"bad-delta-2".to_vec());
         peer.send(frame("msg-3:0", None, [bad]));
-        // Nothing is sent besides the ping.
+        // The client sends only the ping.
         quiet(&client, &mut peer).await;
         assert_eq!(channel.state(), ChannelState::Attaching);
     }
@@ -127,7 +127,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: PC3, RTL21
-    async fn what_comes_before_the_delta_is_delivered_even_so(format) {
+    async fn messages_before_the_delta_are_delivered(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let mut messages = subscribed(&channel).await;
         let second = delta("c:1:1", "c:1:0", "utf-8/vcdiff", mock("one", "two"));
@@ -141,7 +141,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL18b, RTL18c
-    async fn no_part_of_a_frame_that_comes_again_is_delivered(format) {
+    async fn a_repeated_frame_is_not_delivered_twice(format) {
         let (client, _service, mut peer, _channel, mut messages) =
             subscribed_with(format, Mock::failing(1)).await;
         peer.send(frame("c:1", Some("s1"), [full("c:1:0", "zero")]));
@@ -159,7 +159,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL18c, RTL17
-    async fn what_arrives_during_recovery_does_not_move_the_channel(format) {
+    async fn frames_received_during_a_recovery_do_not_move_the_position(format) {
         let (client, mut service, mut peer, _channel, mut messages) =
             subscribed_with(format, Mock::failing(1)).await;
         peer.send(frame("c:1", Some("s1"), [full("c:1:0", "one")]));
@@ -173,7 +173,7 @@ in_both_formats! {
         assert_eq!(peer.attach("ch").await.channel_serial.as_deref(), Some("s1"));
         peer.send(frame("c:2", Some("s2"), [full("c:2:0", "two")]));
         assert_eq!(next(&mut messages).await, ["two".into()]);
-        // From there on it moves again.
+        // After that, frames move the position again.
         let mut peer = resume(&client, &mut service, peer).await;
         assert_eq!(peer.attach("ch").await.channel_serial.as_deref(), Some("s2"));
     }
@@ -181,7 +181,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL18c
-    async fn a_service_that_does_not_answer_is_asked_again_from_the_same_place(format) {
+    async fn an_unanswered_recovery_is_retried_from_the_same_position(format) {
         let (_client, _service, mut peer, channel, mut messages) =
             subscribed_with(format, Mock::failing(1)).await;
         peer.send(frame("c:1", Some("s1"), [full("c:1:0", "one")]));
@@ -199,7 +199,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL18, RTL13b
-    async fn a_recovery_that_leads_nowhere_waits_before_the_next(format) {
+    async fn repeated_recoveries_are_delayed(format) {
         let (client, _service, mut peer, channel, mut messages) =
             subscribed_with(format, Mock::failing(3)).await;
         let bad = |index: u8| {
@@ -224,7 +224,7 @@ in_both_formats! {
             assert!((12.0..=15.0).contains(&waited), "{waited}");
             channel.when(ChannelState::Attached).await.unwrap();
         }
-        // A message that can be decoded ends it: the next failure is met at once.
+        // A decoded message resets the delay: the next failure starts a recovery at once.
         peer.send(bad(3));
         assert_eq!(next(&mut messages).await, ["two".into()]);
         let stale = delta("c:3:0", "c:1:0", "utf-8/vcdiff", mock("one", "three"));
@@ -236,7 +236,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_channel_that_is_detached_meanwhile_begins_anew(format) {
+    async fn a_detach_resets_the_recovery(format) {
         let (_client, _service, mut peer, channel, mut messages) =
             subscribed_with(format, Mock::failing(1)).await;
         peer.send(frame("c:1", Some("s1"), [full("c:1:0", "one")]));
@@ -252,7 +252,7 @@ in_both_formats! {
         let attach = attaching(&channel);
         assert_eq!(peer.attach("ch").await.channel_serial, None);
         attach.await.unwrap().unwrap();
-        // What was received before is no base any more.
+        // Messages from before the detach are no base.
         let stale = delta("c:2:0", "c:1:0", "utf-8/vcdiff", mock("one", "two"));
         peer.send(frame("c:2", Some("s2"), [stale]));
         let frame = peer.receive().await;

@@ -1,4 +1,4 @@
-//! Gaps that are filled from history, as far as it goes.
+//! Gaps that are filled from history, as far as history reaches.
 
 use std::{
     sync::{Arc, Mutex},
@@ -13,12 +13,12 @@ use tokio::time::{Instant, timeout};
 use super::*;
 use crate::{http::scripted_http::*, in_both_formats};
 
-/// What history holds: the position and the fields of each message, in order.
+/// The history: the position and the fields of each message, in order.
 #[derive(Clone, Default)]
 pub(super) struct History(Arc<Mutex<Vec<(u32, Value)>>>);
 
 impl History {
-    /// Messages of these names, from this position on.
+    /// Messages with these names, from this position on.
     fn of(first: u32, names: &[&str]) -> Self {
         let history = Self::default();
         for (position, name) in (first..).zip(names) {
@@ -59,7 +59,7 @@ impl History {
         ScriptedHttp::new(move |request, _| history.answer(&Request(request.clone())))
     }
 
-    /// Answers like this, but not at once.
+    /// Gives this answer after a delay.
     fn slow_http(&self) -> ScriptedHttp {
         let history = self.clone();
         ScriptedHttp::new(move |request, _| {
@@ -111,7 +111,7 @@ impl Scene {
     }
 }
 
-/// The next events, so many.
+/// The next `count` events.
 async fn next(messages: &mut Subscription, count: usize) -> Vec<String> {
     let mut events = Vec::new();
     for _ in 0..count {
@@ -123,7 +123,7 @@ async fn next(messages: &mut Subscription, count: usize) -> Vec<String> {
 
 // Spec: RTL10b, RTL15c
 in_both_formats! {
-    async fn what_was_missed_comes_in_order_marked_and_before_what_comes_after_it(format) {
+    async fn missed_messages_are_delivered_in_order_with_a_mark_before_later_messages(format) {
         let history = History::of(1, &["a", "b", "c", "d", "e"]);
         let mut scene = Scene::new(format, history.http()).await;
         let mut messages = scene.filling().await;
@@ -144,7 +144,7 @@ in_both_formats! {
 
 // Spec: RTL10b
 in_both_formats! {
-    async fn whoever_takes_only_messages_gets_them_all(format) {
+    async fn a_loop_over_messages_receives_the_filled_ones(format) {
         let history = History::of(1, &["a", "b", "c"]);
         let mut scene = Scene::new(format, history.http()).await;
         let mut messages = scene.filling().await;
@@ -159,13 +159,13 @@ in_both_formats! {
 
 // Spec: RTN15c7
 in_both_formats! {
-    async fn a_gap_in_which_nothing_was_published_is_none(format) {
+    async fn a_gap_without_missed_messages_is_not_reported(format) {
         let history = History::of(1, &["a", "b"]);
         let mut scene = Scene::new(format, history.http()).await;
         let mut messages = scene.filling().await;
         scene.send([message(1, "a"), anew(1), message(2, "b")]);
         assert_eq!(next(&mut messages, 2).await, ["a", "b"]);
-        // What moved the channel's position without being a message is nothing missed.
+        // A frame that moves the position without a message is no missed message.
         scene.send([anew(9), message(10, "c")]);
         assert_eq!(next(&mut messages, 1).await, ["c"]);
     }
@@ -193,7 +193,7 @@ in_both_formats! {
 
 // Spec: RTL7b
 in_both_formats! {
-    async fn only_what_the_subscription_wants_is_filled_in(format) {
+    async fn only_selected_messages_are_filled_in(format) {
         let history = History::of(1, &["x", "b", "c", "b", "c"]);
         let mut scene = Scene::new(format, history.http()).await;
         let mut messages = scene.channel.subscribe().name("b").name("x").fill_gaps().await.unwrap();
@@ -231,14 +231,14 @@ in_both_formats! {
 
 // Spec: RTL10b
 in_both_formats! {
-    async fn what_arrives_while_history_is_read_waits_its_turn(format) {
+    async fn live_messages_wait_until_history_is_read(format) {
         let history = History::of(1, &["a", "b"]);
         let mut scene = Scene::new(format, history.slow_http()).await;
         let mut messages = scene.filling().await;
         scene.send([message(1, "a"), anew(2), message(3, "c")]);
         let start = Instant::now();
         assert_eq!(next(&mut messages, 1).await, ["a"]);
-        // Giving up waiting loses nothing and asks nothing again.
+        // An abandoned wait loses no message and repeats no request.
         assert!(timeout(Duration::from_secs(3), messages.next_event()).await.is_err());
         scene.send([message(4, "d")]);
         assert_eq!(next(&mut messages, 3).await, ["[b]", "c", "d"]);
@@ -249,13 +249,13 @@ in_both_formats! {
 
 // Spec: RTL10b
 in_both_formats! {
-    async fn a_gap_that_comes_while_another_is_filled_is_filled_after_it(format) {
+    async fn gaps_are_filled_one_after_the_other(format) {
         let history = History::of(1, &["a", "b", "c", "d", "e"]);
         let mut scene = Scene::new(format, history.slow_http()).await;
         let mut messages = scene.filling().await;
         scene.send([message(1, "a"), anew(2), message(3, "c"), anew(4), message(5, "e")]);
         assert_eq!(next(&mut messages, 5).await, ["a", "[b]", "c", "[d]", "e"]);
-        // With nothing between them they are one.
+        // Gaps without a message between them are joined.
         history.add(6, json!({ "name": "f" }));
         history.add(7, json!({ "name": "g" }));
         scene.send([anew(6), anew(7)]);
@@ -265,7 +265,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn the_queue_keeps_to_its_policy_while_history_is_read(format) {
+    async fn the_overflow_policy_applies_while_history_is_read(format) {
         let history = History::of(1, &["a", "b"]);
         let mut scene = Scene::new(format, history.slow_http()).await;
         let subscribe = scene.channel.subscribe().fill_gaps();
@@ -283,14 +283,14 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_the_service_repeats_at_either_end_comes_once(format) {
+    async fn messages_at_either_end_of_a_gap_are_delivered_once(format) {
         let history = History::of(1, &["a", "b", "c", "d", "e", "f"]);
         let mut scene = Scene::new(format, history.http()).await;
         let mut messages = scene.filling().await;
-        // As with the parameter `rewind`: it begins before what was received last.
+        // As with the parameter `rewind`: the attachment begins before the last received message.
         scene.send([message(1, "a"), message(2, "b"), anew(1), message(2, "b"), message(3, "c")]);
         assert_eq!(next(&mut messages, 3).await, ["a", "b", "c"]);
-        // What history has already is delivered, too.
+        // Messages that history already has are delivered, too.
         scene.send([anew(5), message(5, "e"), message(6, "f")]);
         assert_eq!(next(&mut messages, 3).await, ["[d]", "[e]", "f"]);
         quiet(&scene.client, &mut scene.peer).await;
@@ -300,11 +300,11 @@ in_both_formats! {
 
 // Spec: RTL15b
 in_both_formats! {
-    async fn a_message_that_was_handed_out_shows_where_the_gap_begins(format) {
+    async fn a_delivered_message_marks_the_start_of_the_gap(format) {
         let history = History::of(1, &["a", "b"]);
         let mut scene = Scene::new(format, history.http()).await;
         let mut messages = scene.filling().await;
-        // The service does not say that it has moved the channel.
+        // The service does not report the new position.
         let ServerFrame::Message(mut first) = message(1, "a") else { unreachable!() };
         first.channel_serial = None;
         scene.send([ServerFrame::Message(first), anew(2), message(3, "c")]);
@@ -313,7 +313,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_change_of_a_message_is_no_repetition_of_it(format) {
+    async fn a_change_of_a_message_is_not_taken_for_a_repetition(format) {
         let history = History::of(1, &["a"]);
         history.add(2, json!({ "name": "b, changed", "action": 1 }));
         let mut scene = Scene::new(format, history.http()).await;
@@ -333,7 +333,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_gap_whose_history_cannot_be_read_stays(format) {
+    async fn a_gap_with_unreadable_history_is_reported(format) {
         let refused = respond(401, json!({ "error": { "code": 40160, "statusCode": 401, "message": "no" } }));
         for (answer, code) in [
             (refused, 40160),
@@ -353,7 +353,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_message_that_cannot_be_read_leaves_the_gap_and_the_others_are_filled_in(format) {
+    async fn an_unreadable_message_leaves_a_gap_among_the_filled_messages(format) {
         let history = History::of(1, &["a", "b", "c", "d", "e"]);
         history.0.lock().unwrap()[2].1["name"] = json!([]);
         let mut scene = Scene::new(format, history.http()).await;
@@ -367,7 +367,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_message_from_before_the_gap_that_cannot_be_read_does_not_matter(format) {
+    async fn an_unreadable_message_before_the_gap_is_ignored(format) {
         let history = History::of(1, &["broken", "a", "b", "c"]);
         history.0.lock().unwrap()[0].1["name"] = json!([]);
         let mut scene = Scene::new(format, history.http()).await;
@@ -378,7 +378,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_page_that_is_too_large_is_asked_for_in_halves(format) {
+    async fn an_oversized_page_is_requested_in_halves(format) {
         let history = History::default();
         // Together they exceed the 16 MiB that the client reads of a reply; half of them do not.
         let large = "x".repeat(1_500_000);
@@ -393,13 +393,13 @@ in_both_formats! {
         assert_eq!(next(&mut messages, 21).await, expected);
         let limits: Vec<_> =
             scene.http.requests().iter().map(|request| request.param("limit").unwrap()).collect();
-        // Each attempt asks for the newest message before the gap first.
+        // Each attempt first requests the newest message before the gap.
         assert_eq!(limits, ["1", "20", "1", "10", "10"]);
     }
 }
 
 in_both_formats! {
-    async fn what_could_be_read_before_an_error_is_filled_in(format) {
+    async fn messages_read_before_an_error_are_filled_in(format) {
         let names: Vec<String> = (1..=1_500).map(|number| number.to_string()).collect();
         let history = History::of(1, &names.iter().map(String::as_str).collect::<Vec<_>>());
         let http = ScriptedHttp::new(move |request, _| {
@@ -420,7 +420,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_gap_with_too_much_in_it_stays_and_the_newest_is_filled_in(format) {
+    async fn a_large_gap_is_reported_and_its_newest_messages_are_filled_in(format) {
         let history = History::of(1, &["a", "b", "c", "d", "e"]);
         for (limit, expected) in [
             (2, &["a", "gap 001..004 - 90004", "[c]", "[d]", "e"][..]),
@@ -436,15 +436,15 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_gap_that_history_does_not_span_stays(format) {
-        // What was received last is kept no more: nobody knows what else.
+    async fn a_gap_beyond_the_history_is_reported(format) {
+        // The service no longer keeps the last received message, so others may be lost.
         let history = History::of(3, &["c", "d"]);
         let mut scene = Scene::new(format, history.http()).await;
         let mut messages = scene.filling().await;
         scene.send([message(1, "a"), anew(4), message(5, "e")]);
         let expected = ["a", "gap 001..004 - 90003", "[c]", "[d]", "e"];
         assert_eq!(next(&mut messages, 5).await, expected);
-        // Now something is known.
+        // After this message, the start of a gap is known.
         scene.send([anew(6), message(7, "g")]);
         history.add(5, json!({ "name": "e" }));
         history.add(6, json!({ "name": "f" }));
@@ -453,7 +453,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_gap_without_a_known_end_stays(format) {
+    async fn a_gap_without_a_known_end_is_reported(format) {
         let mut scene = Scene::new(format, History::of(1, &["a", "b"]).http()).await;
         let mut messages = scene.filling().await;
         let anew = attached_with("ch", |frame| frame.channel_serial = None);
@@ -482,7 +482,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_subscription_that_is_dropped_asks_no_more(format) {
+    async fn a_dropped_subscription_makes_no_more_requests(format) {
         let history = History::of(1, &["a", "b"]);
         let mut scene = Scene::new(format, history.slow_http()).await;
         let mut messages = scene.filling().await;

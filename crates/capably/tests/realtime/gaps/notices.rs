@@ -1,4 +1,4 @@
-//! When a gap is told, and when not.
+//! The causes of a gap notice.
 
 use capably::{Realtime, realtime::ConnectionState};
 use capably_protocol::{ClientFrame, frame::Connected};
@@ -7,14 +7,14 @@ use tracing::Level;
 use super::*;
 use crate::{http::log::Log, in_both_formats};
 
-/// A CONNECTED of another connection than the one asked for.
+/// A CONNECTED of a connection other than the requested one.
 fn not_continued() -> ServerFrame {
     connected_frame_with("connection-2", "key-2", |frame: &mut Connected| {
         frame.error = Some(info(80018, 400));
     })
 }
 
-/// Lets the client have another connection than the one it had.
+/// Gives the client a new connection.
 async fn connect_anew(client: &Realtime, service: &mut Service) -> Peer {
     let mut peer = service.accept().await;
     peer.send(not_continued());
@@ -24,7 +24,7 @@ async fn connect_anew(client: &Realtime, service: &mut Service) -> Peer {
 
 // Spec: RTL2f, RTN15c6
 in_both_formats! {
-    async fn none_at_the_first_attach_nor_when_the_channel_continues(format) {
+    async fn a_first_attach_and_a_resumed_channel_report_no_gap(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let (messages, _) = tokio::join!(channel.subscribe().into_future(), async {
@@ -38,7 +38,7 @@ in_both_formats! {
         assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("002"));
         peer.send(resumed(2));
         peer.send(message(3, "b"));
-        // Another that continues.
+        // Another ATTACHED that continues.
         peer.send(resumed(3));
         peer.send(message(4, "c"));
         quiet(&client, &mut peer).await;
@@ -48,7 +48,7 @@ in_both_formats! {
 
 // Spec: RTL12, RTL2f
 in_both_formats! {
-    async fn an_attached_that_continues_nothing_has_its_place_among_the_messages(format) {
+    async fn an_attached_without_continuity_is_a_gap_among_the_messages(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.wall_clock(|| 1_234)).await;
         let channel = client.channels().get("ch");
@@ -74,7 +74,7 @@ in_both_formats! {
 
 // Spec: RTN15c7, RTL3d
 in_both_formats! {
-    async fn a_connection_that_does_not_continue_is_the_reason(format) {
+    async fn a_failed_resume_is_the_reason_of_a_gap(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let mut messages = subscribed(&channel).await;
         peer.send(message(1, "a"));
@@ -86,7 +86,7 @@ in_both_formats! {
         peer.send(message(6, "b"));
         quiet(&client, &mut peer).await;
         assert_eq!(said(&mut messages), ["a", "gap 001..005 80018 -", "b"]);
-        // It is not the reason of what comes later.
+        // The old reason does not apply to later gaps.
         peer.send(anew(7));
         quiet(&client, &mut peer).await;
         assert_eq!(said(&mut messages), ["gap 006..007 - -"]);
@@ -112,14 +112,14 @@ in_both_formats! {
 
 // Spec: RTL15b, RTL17, RTL4c1
 in_both_formats! {
-    async fn a_message_that_came_before_the_channel_was_attached_and_does_not_come_again(format) {
+    async fn a_message_received_while_attaching_and_not_repeated_is_a_gap(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let mut messages = subscribed(&channel).await;
         peer.send(message(1, "a"));
         quiet(&client, &mut peer).await;
         let mut peer = resume(&client, &mut service, peer).await;
         assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("001"));
-        // It is not passed on, but comes again.
+        // The message is not delivered, but the service repeats it.
         peer.send(message(2, "b"));
         peer.send(resumed(1));
         peer.send(message(2, "b"));
@@ -130,7 +130,7 @@ in_both_formats! {
         assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("002"));
         peer.send(message(3, "c"));
         quiet(&client, &mut peer).await;
-        // From here on, it does not.
+        // From here on, the service does not repeat it.
         let mut peer = resume(&client, &mut service, peer).await;
         assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("003"));
         peer.send(resumed(3));
@@ -149,17 +149,17 @@ in_both_formats! {
 
 // Spec: RTL15b, RTL17, RTL4c1
 in_both_formats! {
-    async fn a_gap_that_opened_before_two_drops_is_told_once_the_channel_is_attached(format) {
+    async fn a_gap_from_before_two_drops_is_reported_once_attached(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let mut messages = subscribed(&channel).await;
         peer.send(message(1, "a"));
         quiet(&client, &mut peer).await;
         let mut peer = resume(&client, &mut service, peer).await;
         assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("001"));
-        // It moves the channel, and is not passed on.
+        // The message moves the position, and is not delivered.
         peer.send(message(2, "b"));
         quiet(&client, &mut peer).await;
-        // The first drop asks to continue after it; the second has nothing more to remember.
+        // The first attach requests to continue after it; the second drop must not forget the gap.
         for _ in 0..2 {
             peer = resume(&client, &mut service, peer).await;
             assert_eq!(peer.expect_attach("ch").await.channel_serial.as_deref(), Some("002"));
@@ -173,13 +173,13 @@ in_both_formats! {
 
 // Spec: RTL3c, RTL3d
 in_both_formats! {
-    async fn a_connection_that_was_down_for_too_long_is_the_reason(format) {
+    async fn a_suspended_connection_is_the_reason_of_a_gap(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let mut messages = subscribed(&channel).await;
         peer.send(message(1, "a"));
         quiet(&client, &mut peer).await;
         suspend(&client, &mut service, peer).await;
-        // Whoever joins now is to miss nothing either.
+        // A new listener must receive the gap, too.
         let mut late = channel.subscribe().await.unwrap();
         let mut peer = service.accept().await;
         peer.send(connected_frame("connection-2", "key-2"));
@@ -194,7 +194,7 @@ in_both_formats! {
 
 // Spec: RTL13a, RTL13b
 in_both_formats! {
-    async fn a_detach_by_the_service_is_the_reason_unless_the_channel_continues(format) {
+    async fn a_detach_by_the_service_is_the_reason_of_a_gap_without_continuity(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut messages = subscribed(&channel).await;
         peer.send(message(1, "a"));
@@ -222,7 +222,7 @@ in_both_formats! {
 
 // Spec: RTL5, RTL15b2
 in_both_formats! {
-    async fn who_listened_before_a_detach_is_told_and_who_comes_after_it_is_not(format) {
+    async fn only_listeners_from_before_a_detach_receive_its_gap(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut old = subscribed(&channel).await;
         peer.send(message(1, "a"));
@@ -243,7 +243,7 @@ in_both_formats! {
         assert_eq!(said(&mut old), ["a", "gap 001..005 - -", "b"]);
         assert_eq!(said(&mut new), ["b"]);
         assert_eq!(said(&mut idle), ["b"]);
-        // From now on they all are.
+        // All later attaches are refused.
         peer.send(anew(7));
         quiet(&client, &mut peer).await;
         for messages in [&mut old, &mut new, &mut idle] {
@@ -254,7 +254,7 @@ in_both_formats! {
 
 // Spec: RTL5f, RTL17
 in_both_formats! {
-    async fn what_came_while_a_detach_was_not_confirmed_is_a_gap(format) {
+    async fn messages_during_an_unconfirmed_detach_are_a_gap(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut messages = subscribed(&channel).await;
         peer.send(message(1, "a"));
@@ -277,7 +277,7 @@ in_both_formats! {
 
 // Spec: RTN16j, RTN16l
 in_both_formats! {
-    async fn a_recovery_that_fails_leaves_a_gap_and_one_that_succeeds_does_not(format) {
+    async fn only_a_failed_recovery_leaves_a_gap(format) {
         let (first, _service, mut peer, _channel) = with_channel(format).await;
         peer.send(message(3, "a"));
         quiet(&first, &mut peer).await;
@@ -308,7 +308,7 @@ in_both_formats! {
 
 // Spec: RTL3b, RTN11d
 in_both_formats! {
-    async fn a_client_that_was_closed_begins_anew(format) {
+    async fn a_closed_client_reports_no_gap_when_it_connects_again(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let mut before = subscribed(&channel).await;
         peer.send(message(1, "a"));
@@ -333,7 +333,7 @@ in_both_formats! {
 
 // Spec: RTL12
 in_both_formats! {
-    async fn whoever_takes_only_messages_finds_gaps_in_the_log(format) {
+    async fn a_loop_over_messages_finds_gaps_in_the_log(format) {
         let log = Log::new(Level::WARN);
         let _guard = tracing::subscriber::set_default(log.clone());
         let (_client, _service, mut peer, channel) = with_channel(format).await;

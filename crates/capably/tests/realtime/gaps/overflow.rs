@@ -6,21 +6,21 @@ use capably_protocol::Format;
 use super::*;
 use crate::in_both_formats;
 
-/// What a subscription of this capacity says of frames that arrived before it took any.
+/// The events of a subscription with this capacity, when all frames arrive before it reads any.
 async fn said_of(format: Format, capacity: usize, frames: Vec<ServerFrame>) -> Vec<String> {
     let (client, _service, mut peer, channel) = with_channel(format).await;
     let subscribe = channel.subscribe().capacity(capacity).overflow(Overflow::DropOldest);
     let mut messages = subscribe.await.unwrap();
     for frame in frames {
         peer.send(frame);
-        // Each is a batch of its own.
+        // Each frame is a separate batch.
         quiet(&client, &mut peer).await;
     }
     said(&mut messages)
 }
 
 in_both_formats! {
-    async fn a_gap_stays_where_it_is_when_messages_before_it_are_dropped(format) {
+    async fn a_gap_keeps_its_place_when_messages_before_it_are_dropped(format) {
         let frames = vec![message(1, "a"), message(2, "b"), anew(5), message(6, "c"), message(7, "d")];
         assert_eq!(said_of(format, 3, frames).await, ["dropped 1", "b", "gap 002..005 - -", "c", "d"]);
     }
@@ -34,7 +34,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn gaps_between_which_everything_is_dropped_become_one(format) {
+    async fn gaps_without_messages_between_them_are_joined(format) {
         let frames = vec![
             message(1, "a"),
             anew_because(3, 90003),
@@ -68,7 +68,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_gap_takes_no_room(format) {
+    async fn a_gap_does_not_count_as_a_message(format) {
         for overflow in [Overflow::Replay, Overflow::End] {
             let (client, _service, mut peer, channel) = with_channel(format).await;
             let mut messages = channel.subscribe().capacity(2).overflow(overflow).await.unwrap();
@@ -88,7 +88,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_ends_for_want_of_room_ends_after_its_gaps(format) {
+    async fn a_full_queue_that_ends_delivers_its_gaps_first(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut messages = channel.subscribe().capacity(1).overflow(Overflow::End).await.unwrap();
         peer.send(message(1, "a"));

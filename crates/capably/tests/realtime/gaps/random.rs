@@ -1,7 +1,7 @@
-//! Twenty minutes of misfortune at a time, in virtual time: whatever breaks the channel's continuity, nothing is
-//! missed that is not told, nothing comes twice, and with filling on nothing is missed.
+//! Runs of twenty minutes in virtual time with random faults: every missed message is reported as a gap, no message is
+//! delivered twice, and with filling no message is missed.
 //!
-//! A seed decides what befalls the client. When it tries again is up to its own jitter.
+//! A seed decides the faults. The client's own jitter decides the times of retries.
 
 use std::{
     collections::BTreeSet,
@@ -24,25 +24,25 @@ use crate::http::scripted_http::{Answer, Request, ScriptedHttp, respond};
 
 const SEEDS: u64 = 24;
 const DURATION: Duration = Duration::from_secs(1_200);
-/// Whatever takes longer is stuck.
+/// A longer run counts as a hang.
 const PATIENCE: Duration = Duration::from_secs(900);
-/// The most positions there may be, which have three digits.
+/// The largest number of positions: a position has three digits.
 const POSITIONS: u32 = 990;
 
 /// The service.
 struct World {
     state: Mutex<State>,
     history: History,
-    /// How many positions there are.
+    /// The number of positions.
     end: watch::Sender<u32>,
     stop: Instant,
 }
 
 struct State {
     rng: Rng,
-    /// The positions that are messages; others are something else.
+    /// The positions that are messages.
     published: BTreeSet<u32>,
-    /// Where attachments began that continue nothing.
+    /// The positions of attachments without continuity.
     begun: Vec<u32>,
     misfortunes: u32,
 }
@@ -75,7 +75,7 @@ impl World {
         Instant::now() >= self.stop
     }
 
-    /// So many times in a hundred, while bad things happen.
+    /// True in this percentage of calls, while faults are on.
     fn chance(&self, percent: u8) -> bool {
         !self.is_healed() && self.state().rng.u8(..100) < percent
     }
@@ -96,7 +96,7 @@ impl World {
         self.end.send_replace(position);
     }
 
-    /// Something that is not a message moves the channel.
+    /// A frame without a message moves the position.
     fn move_on(&self) {
         self.end.send_modify(|end| *end += 1);
     }
@@ -110,7 +110,7 @@ impl World {
         ServerFrame::Annotation(frame)
     }
 
-    /// What history answers; if it is `unreliable`, it keeps the last 20 messages, and fails now and then.
+    /// The answers of history. If `unreliable`, it keeps the last 20 messages, and fails sometimes.
     fn answer(&self, request: &Request, unreliable: bool) -> Answer {
         let mut answer = self.history.answer(request);
         if unreliable {
@@ -142,14 +142,14 @@ async fn publish(world: Arc<World>) {
         }
         sleep(world.millis(1..8_000)).await;
     }
-    // The client may not be back yet, and begin anew after one of these.
+    // The client may be disconnected, and lose continuity after one of these.
     for _ in 0..8 {
         world.publish();
         sleep(Duration::from_secs(60)).await;
     }
 }
 
-/// Answers the client's attempts, now and then not for a while, longer than its state is kept.
+/// Answers the attempts of the client, sometimes with a delay longer than its state is kept.
 async fn serve(world: Arc<World>, mut service: Service) {
     let mut connection = 0;
     loop {
@@ -211,7 +211,7 @@ async fn session(world: &World, peer: &mut Peer) {
     }
 }
 
-/// Answers an ATTACH: it continues, if the service likes. Returns the next position.
+/// Answers an ATTACH, with continuity or without. Returns the next position.
 fn attached(world: &World, peer: &mut Peer, attach: &Attach) -> u32 {
     match attach.channel_serial.as_deref() {
         Some(serial) if !world.chance(40) => {
@@ -223,7 +223,8 @@ fn attached(world: &World, peer: &mut Peer, attach: &Attach) -> u32 {
     }
 }
 
-/// Begins anew where the channel is now; something may just have been published. Returns the next position.
+/// Attaches without continuity at the current position; a message may just have been published. Returns the next
+/// position.
 fn skip(world: &World, peer: &mut Peer) -> u32 {
     for _ in 0..world.pick(0..3) {
         if world.chance(50) {
@@ -236,14 +237,14 @@ fn skip(world: &World, peer: &mut Peer) -> u32 {
     position + 1
 }
 
-/// What a subscription said.
+/// The events of a subscription.
 #[derive(Debug)]
 enum Heard {
     Message { position: u32, filled: bool },
     Gap { after: u32, until: u32, unfilled: Option<u32> },
 }
 
-/// Takes all there is, in its own time.
+/// Receives every event, at its own pace.
 async fn listen(mut messages: Subscription, world: Arc<World>) -> Vec<Heard> {
     let mut heard = Vec::new();
     let position = |text: Option<capably::Str>| text.unwrap().parse::<u32>().unwrap();
@@ -269,13 +270,13 @@ async fn listen(mut messages: Subscription, world: Arc<World>) -> Vec<Heard> {
     heard
 }
 
-/// Nothing comes twice, nothing is out of order, and what is missing was told where it is missing. Returns how
-/// many messages are missing.
+/// Checks that no message is repeated or out of order, and that each missing one lies in a gap. Returns the number of
+/// missing messages.
 fn check(world: &World, heard: &[Heard]) -> usize {
     let State { published, begun, .. } = &*world.state();
     let between =
         |after: u32, before: u32| published.range(after..before).filter(|at| **at > after).count();
-    // Everything up to here came, or was told to be missing.
+    // Every message up to here was delivered, or lies in a gap.
     let mut covered = begun[0];
     let mut missing = 0;
     let mut last = covered;
@@ -289,7 +290,7 @@ fn check(world: &World, heard: &[Heard]) -> usize {
             }
             Heard::Message { position, .. } => {
                 assert!(position > last, "{event:?} comes after {last}");
-                // After a gap that stays, some of what was in it may be filled in.
+                // After a reported gap, some of its messages may be filled in.
                 let unseen = between(covered.min(position), position);
                 assert_eq!(unseen, 0, "nobody says that {unseen} before {event:?} are missing");
                 missing += between(last, position);
@@ -318,7 +319,7 @@ async fn twenty_minutes(seed: u64, tally: &mut Tally) {
     let unreliable = seed & 2 == 0;
     let asked = Arc::clone(&world);
     let http = ScriptedHttp::new(move |request, _| {
-        // The network is there.
+        // The network works.
         if !request.url.contains("/channels/") {
             return Answer::Raw(capably::http::HttpResponse::new(200, "yes\n"));
         }
@@ -349,7 +350,7 @@ async fn twenty_minutes(seed: u64, tally: &mut Tally) {
             Heard::Message { filled, .. } => tally.filled += usize::from(filled),
             Heard::Gap { after, unfilled: code, .. } => {
                 unfilled += 1;
-                // Before the first message nothing shows that history is complete.
+                // Before the first message, the client cannot know that history is complete.
                 let code = code.expect("a gap stays for a reason");
                 assert!(unreliable || (code == 90003 && after < first_published), "{event:?}");
             }
@@ -364,7 +365,7 @@ async fn twenty_minutes(seed: u64, tally: &mut Tally) {
 
 // Spec: RTL2f, RTL10b, RTL12, RTL15b, RTL15c, RTN15c7
 #[test]
-fn nothing_is_missed_that_is_not_told_and_with_filling_nothing_is_missed() {
+fn every_missed_message_is_filled_in_or_reported() {
     let mut total = Tally::default();
     for seed in 0..SEEDS {
         let ran = std::panic::catch_unwind(|| {
@@ -382,7 +383,7 @@ fn nothing_is_missed_that_is_not_told_and_with_filling_nothing_is_missed() {
         total.unfilled += tally.unfilled;
         total.missing += tally.missing;
     }
-    // Each must be there for the test to mean anything.
+    // Without each of these cases, the test would prove nothing.
     let Tally { misfortunes, plain_gaps, plain_missing, filled, unfilled, missing } = total;
     for count in [misfortunes as usize, plain_gaps, plain_missing, filled, unfilled, missing] {
         assert!(count > 20, "{total:?}");

@@ -1,4 +1,4 @@
-//! The side of the service of each connection, and its misfortunes.
+//! The service side of each connection, and its faults.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use tokio::{
 use super::world::{World, position_of, serial_of};
 use crate::support::{Attempt, Peer, Service, connected_frame, error, info};
 
-/// Less than the silence that a client is promised.
+/// Less than the limit of silence of the client.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long before a token expires the service asks for the next.
 const NOTICE: Duration = Duration::from_secs(30);
@@ -23,22 +23,22 @@ const NOTICE: Duration = Duration::from_secs(30);
 /// How a good connection ends.
 #[derive(Clone, Copy)]
 enum End {
-    /// In the middle of things: after the next frame of the client, or of a delivery.
+    /// After the next frame of the client, or of a delivery.
     Cut { before_it_counts: bool },
-    /// Nothing comes any more; what the client sends may still arrive.
+    /// The service sends no more frames; those of the client may still arrive.
     Silence { hears: bool },
     /// With a DISCONNECTED.
     Disconnected,
 }
 
-/// What becomes of attempts for a while.
+/// The outcome of attempts for some time.
 #[derive(Clone, Copy)]
 enum Outage {
     Refused,
     BlackHole,
 }
 
-/// Answers the attempts of one client, well or badly.
+/// Answers the attempts of one client, with or without faults.
 pub(super) async fn serve(world: Arc<World>, mut service: Service) {
     let mut sessions = JoinSet::new();
     let mut outage = None;
@@ -148,7 +148,7 @@ impl Session {
             tokio::select! {
                 biased;
                 () = sleep_until(ends), if !is_good => match self.how() {
-                    // It comes to pass with the next frame.
+                    // The connection ends with the next frame.
                     end @ End::Cut { .. } => self.end = Some(end),
                     End::Silence { hears } => {
                         self.world.count(|tally| tally.silences += 1);
@@ -219,7 +219,7 @@ impl Session {
         self.lose();
     }
 
-    /// Returns whether the connection goes on.
+    /// Returns whether the connection continues.
     fn hear(&mut self, frame: ClientFrame) -> bool {
         if !self.world.state().is_current(&self.key) {
             return false;
@@ -283,7 +283,7 @@ impl Session {
         self.deliver();
     }
 
-    /// Sends what is new. Returns whether the connection goes on.
+    /// Sends the new messages. Returns whether the connection continues.
     fn deliver(&mut self) -> bool {
         let Some(mut position) = self.position else { return true };
         loop {

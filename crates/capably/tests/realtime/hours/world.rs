@@ -1,4 +1,4 @@
-//! What a service keeps: the channel's messages, the connections' state; and what must be true of it.
+//! The state of the service: messages of the channel and states of connections; and its invariants.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use tokio::{sync::watch, time::Instant};
 /// How long the state of a connection is kept without a transport.
 const STATE_TTL: Duration = Duration::from_secs(120);
 
-/// What happened, over all runs.
+/// Counts of events over all runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
     pub(super) submitted: usize,
@@ -79,7 +79,7 @@ impl Tally {
 /// The service behind all sockets of a run.
 pub(super) struct World {
     state: Mutex<State>,
-    /// How many messages there are.
+    /// The number of messages.
     pub(super) grown: watch::Sender<usize>,
     healed: AtomicBool,
     start: Instant,
@@ -91,9 +91,9 @@ pub(super) struct State {
     /// The messages of the channel, in order.
     log: Vec<Message>,
     positions: BTreeMap<String, usize>,
-    /// What publishers know to be published, and where.
+    /// The messages whose publish was acknowledged, with their positions.
     acknowledged: BTreeMap<String, usize>,
-    /// Where attachments began that continued nothing.
+    /// The positions of attachments without continuity.
     starts: Vec<usize>,
     connections: BTreeMap<String, Connection>,
     keys: u64,
@@ -102,16 +102,16 @@ pub(super) struct State {
 /// The state of a connection.
 struct Connection {
     id: String,
-    /// What was accepted, by its serial, which count from 0: ids and results.
+    /// The accepted publishes, by their serials from 0: ids and results.
     accepted: Vec<(Vec<String>, PublishResult)>,
     lost: Option<Instant>,
 }
 
-/// What a client is told when it connects.
+/// The answer to a client that connects.
 pub(super) struct Welcome {
     pub(super) id: String,
     pub(super) key: String,
-    /// It asked for a connection that is no more.
+    /// The client requested a connection that no longer exists.
     pub(super) lost: bool,
 }
 
@@ -139,7 +139,7 @@ impl World {
         self.state.lock().unwrap()
     }
 
-    /// From now on nothing bad happens any more.
+    /// Turns faults off.
     pub(super) fn heal(&self) {
         self.healed.store(true, Ordering::SeqCst);
     }
@@ -148,7 +148,7 @@ impl World {
         self.healed.load(Ordering::SeqCst)
     }
 
-    /// So many times in a hundred, while bad things happen.
+    /// True in this percentage of calls, while faults are on.
     pub(super) fn chance(&self, percent: u8) -> bool {
         !self.is_healed() && self.state().rng.u8(..100) < percent
     }
@@ -167,13 +167,13 @@ impl World {
         1_700_000_000_000 + self.start.elapsed().as_millis() as Millis
     }
 
-    /// The moment at which the wall clock says this.
+    /// The instant at which the wall clock has this value.
     pub(super) fn at(&self, wall: Millis) -> Instant {
         let left = (wall - self.wall()).max(0);
         Instant::now() + Duration::from_millis(left as u64)
     }
 
-    /// Takes the messages of a frame, once however often they come.
+    /// Publishes the messages of a frame, and ignores repeated ones.
     pub(super) fn accept(&self, key: &str, publish: &Publish<Message>) -> PublishResult {
         let result = self.state().accept(key, publish);
         self.grown.send_replace(self.state().log.len());
@@ -182,7 +182,7 @@ impl World {
 }
 
 impl State {
-    /// A connection, the one with this key if it still is there.
+    /// The connection with this key if it still exists, otherwise a new one.
     pub(super) fn connect(&mut self, resume: Option<&str>, forget: bool) -> Welcome {
         let found = resume.and_then(|key| self.connections.remove(key));
         let kept =
@@ -207,7 +207,7 @@ impl State {
         self.connections.contains_key(key)
     }
 
-    /// The transport of a connection is gone.
+    /// The transport of a connection has ended.
     pub(super) fn lose(&mut self, key: &str) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.lost = Some(Instant::now());
@@ -235,7 +235,7 @@ impl State {
         }
         let mut serials = Vec::new();
         for (id, item) in ids.iter().zip(&*publish.items) {
-            // Without its connection a client cannot know what was accepted; ids tell repetitions (TM2a).
+            // Without its connection, a client does not know the accepted publishes. Ids identify repetitions (TM2a).
             let position = self.positions.get(id).copied().unwrap_or(self.log.len());
             self.tally.repeated_by_id += usize::from(position < self.log.len());
             if position == self.log.len() {
@@ -256,23 +256,23 @@ impl State {
         message
     }
 
-    /// How many messages there are.
+    /// The number of messages.
     pub(super) fn end(&self) -> usize {
         self.log.len()
     }
 
-    /// An attachment that continues nothing begins here.
+    /// Records an attachment without continuity at this position.
     pub(super) fn begin(&mut self) -> usize {
         self.starts.push(self.log.len());
         self.log.len()
     }
 
-    /// Whether an attachment that continues nothing began there.
+    /// Whether an attachment without continuity began at this position.
     pub(super) fn began_at(&self, position: usize) -> bool {
         self.starts.contains(&position)
     }
 
-    /// A publisher has heard that this was published.
+    /// Records an acknowledged publish.
     pub(super) fn acknowledge(&mut self, id: &str, serial: &str) {
         let position = position_of(serial);
         assert_eq!(self.log[position].id.as_deref(), Some(id), "the receipt is of its message");
@@ -287,7 +287,7 @@ pub(super) fn serial_of(position: usize) -> String {
     format!("{position:08}")
 }
 
-/// The position that a serial is of.
+/// The position of a serial.
 pub(super) fn position_of(serial: &str) -> usize {
     serial.parse().unwrap()
 }

@@ -1,4 +1,4 @@
-//! What the states of channel and connection do to presence (RTP1, RTP5, RTP13, RTL11).
+//! The effects of channel and connection states on presence (RTP1, RTP5, RTP13, RTL11).
 
 use capably::{
     PresenceAction::{Enter, Leave},
@@ -11,7 +11,7 @@ use crate::in_both_formats;
 
 in_both_formats! {
     // UTS: realtime/unit/RTP1/has-presence-triggers-sync-0
-    async fn a_sync_follows_an_attach_that_says_so(format) {
+    async fn a_sync_follows_an_attach_with_the_flag(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         attach_to(&channel, &mut peer, vec![present("alice", "c1:0:0")]).await;
@@ -23,7 +23,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP1/no-has-presence-empty-1
-    async fn nobody_is_there_if_no_sync_follows(format) {
+    async fn without_a_sync_the_channel_has_no_members(format) {
         let (_client, _service, _peer, channel) = with_channel(format).await;
         assert_eq!(channel.presence().get().await.unwrap(), []);
         assert!(channel.presence().sync_complete());
@@ -32,7 +32,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP1/no-has-presence-clears-existing-2
-    async fn everyone_has_left_if_no_sync_follows_any_more(format) {
+    async fn an_attach_without_a_sync_removes_all_members(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let members = vec![present("alice", "c1:0:0"), present("bob", "c2:0:0")];
@@ -61,7 +61,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP5a/detached-clears-presence-maps-0
-    async fn a_detached_channel_knows_nobody(format) {
+    async fn a_detached_channel_has_no_members(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         attach_to(&channel, &mut peer, vec![present("alice", "c1:0:0")]).await;
@@ -74,7 +74,7 @@ in_both_formats! {
         let (result, ()) = tokio::join!(channel.detach(), detach);
         result.unwrap();
         assert!(!channel.presence().sync_complete());
-        // Asking attaches; who was there before has not been heard of.
+        // The request attaches the channel; earlier members are unknown.
         let ask = channel.presence().get().wait_for_sync(false);
         let answer = answer_attach(&mut peer, vec![present("alice", "c1:0:0")]);
         let (members, ()) = tokio::join!(ask.into_future(), answer);
@@ -86,7 +86,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP5a/failed-clears-presence-maps-1
-    async fn a_failed_channel_knows_nobody(format) {
+    async fn a_failed_channel_has_no_members(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         attach_to(&channel, &mut peer, vec![present("alice", "c1:0:0")]).await;
@@ -94,11 +94,11 @@ in_both_formats! {
         let mut leaves = channel.presence().subscribe().action(Leave).await.unwrap();
         peer.send(error(Some("ch"), 90001, 500));
         channel.when(ChannelState::Failed).await.unwrap();
-        // The subscription ends with the channel, and nobody left before.
+        // The subscription ends with the channel, and receives no leave before.
         assert_eq!(leaves.next().await, None);
         assert_eq!(leaves.end_reason().unwrap().code().0, 90001);
         assert_eq!(code(channel.presence().get().await), 90001);
-        // Attached again, the channel knows whoever is there then.
+        // After the next attach, the channel has the members of that time.
         attach_to(&channel, &mut peer, vec![present("bob", "c2:0:0")]).await;
         assert_eq!(clients(&channel.presence().get().await.unwrap()), ["bob"]);
     }
@@ -106,7 +106,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP5b/attached-sends-queued-presence-0
-    async fn what_was_queued_is_sent_once_attached(format) {
+    async fn queued_presence_is_sent_once_attached(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.client_id("my-client")).await;
         let channel = client.channels().get("ch");
@@ -126,7 +126,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTP5f/suspended-maintains-presence-map-0
     // Spec: RTP5
-    async fn a_suspended_channel_remembers_who_was_there(format) {
+    async fn a_suspended_channel_keeps_its_members(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let (alice, bob) = (present("alice", "c1:0:0"), present("bob", "c2:0:0"));
@@ -137,7 +137,7 @@ in_both_formats! {
         let members = channel.presence().get().wait_for_sync(false).await.unwrap();
         assert_eq!(clients(&members), ["alice", "bob"]);
 
-        // Attached again, only what has changed since is told.
+        // After the next attach, only the changes are delivered.
         let mut events = channel.presence().subscribe().await.unwrap();
         let mut peer = service.accept().await;
         peer.send(connected_frame("connection-2", "key-2"));
@@ -155,7 +155,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP13/sync-complete-attribute-0
-    async fn it_is_known_when_the_sync_is_complete(format) {
+    async fn the_end_of_a_sync_is_reported(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         assert!(!channel.presence().sync_complete());

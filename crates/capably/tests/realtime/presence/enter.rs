@@ -13,7 +13,7 @@ use crate::in_both_formats;
 in_both_formats! {
     // UTS: realtime/unit/RTP8a/enter-sends-presence-enter-0
     // Spec: RTP8c
-    async fn entering_says_so_without_the_client_id(format) {
+    async fn an_enter_has_no_client_id_on_the_wire(format) {
         let (_client, _service, mut peer, channel) =
             with_channel_and(format, |options| options.client_id("my-client")).await;
         let answer = async {
@@ -35,7 +35,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTP10a/leave-sends-presence-leave-0
     // UTS: realtime/unit/RTP10a/leave-with-data-1
     // Spec: RTP9, RTP9d, RTP10, RTP10c
-    async fn data_goes_along(format) {
+    async fn an_enter_has_its_data(format) {
         let (_client, _service, mut peer, channel) =
             with_channel_and(format, |options| options.client_id("my-client")).await;
         let presence = channel.presence();
@@ -58,7 +58,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTP10a
-    async fn who_leaves_without_data_leaves_with_the_last(format) {
+    async fn a_leave_without_data_has_the_last_data(format) {
         let (client, _service, mut peer, channel) =
             with_channel_and(format, |options| options.client_id("my-client")).await;
         let enter = channel.presence().enter().data(json!({ "mood": "fine" }));
@@ -78,7 +78,7 @@ in_both_formats! {
     }
 }
 
-/// Every way to say something of a member: for oneself, or for a client.
+/// Every presence call: for the client itself, and for another client id.
 fn changes(channel: &Channel, client: Option<&str>) -> [(PresenceChange, PresenceAction); 3] {
     let presence = channel.presence();
     match client {
@@ -95,7 +95,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTP8d/enter-implicitly-attaches-0
     // UTS: realtime/unit/RTP15e/enterclient-implicitly-attaches-0
     // Spec: RTP9e, RTP10e
-    async fn the_channel_is_attached_first(format) {
+    async fn entering_attaches_the_channel_first(format) {
         for other in [None, Some("user-1")] {
             for way in 0..3 {
                 let (client, _service, mut peer) = connected_with(format, |options| match other {
@@ -121,7 +121,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP8g/enter-detached-failed-errors-0
-    async fn nobody_enters_a_failed_channel(format) {
+    async fn entering_a_failed_channel_fails(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.client_id("my-client")).await;
         let channel = client.channels().get("ch");
@@ -139,7 +139,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP8j/enter-null-clientid-errors-0
-    async fn nobody_in_particular_cannot_enter(format) {
+    async fn an_anonymous_client_cannot_enter(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         for (change, _) in changes(&channel, None) {
             let error = change.await.unwrap_err();
@@ -151,7 +151,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP8j/enter-wildcard-clientid-errors-1
-    async fn who_may_be_anyone_cannot_enter_as_itself(format) {
+    async fn a_wildcard_client_cannot_enter_without_a_client_id(format) {
         let (client, mut service) = client(format);
         client.connection().connect();
         let mut peer = service.accept().await;
@@ -162,7 +162,7 @@ in_both_formats! {
         let channel = client.channels().get("ch");
         attach(&channel, &mut peer).await;
         assert_eq!(code(channel.presence().enter().await), 91000);
-        // Nor is `*` anybody that it may speak for.
+        // `*` is no valid client id of a member either.
         assert_eq!(code(channel.presence().enter_client("*").await), 40012);
         assert_eq!(code(channel.presence().enter_client("").await), 40012);
         quiet(&client, &mut peer).await;
@@ -172,7 +172,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTP8h/nack-presence-permission-denied-0
     // Spec: RTP8b, RTP8i, RTP9c, RTP10b
-    async fn the_service_may_refuse(format) {
+    async fn a_refused_enter_fails(format) {
         let (_client, _service, mut peer, channel) =
             with_channel_and(format, |options| options.client_id("my-client")).await;
         for (refusal, status) in [(40160, 401), (91000, 400)] {
@@ -185,7 +185,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTP14b, RTP15d
-    async fn the_service_may_refuse_what_is_said_for_others(format) {
+    async fn a_refused_enter_for_another_client_fails(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         for (change, _) in changes(&channel, Some("other")) {
             refused(&mut peer, change, 40160, 401).await;
@@ -193,7 +193,7 @@ in_both_formats! {
     }
 }
 
-/// The service refuses a change, and the client is told why.
+/// The service refuses a change, and the call returns its error.
 async fn refused(peer: &mut Peer, change: PresenceChange, refusal: u32, status: u16) {
     let answer = async {
         let publish = said(peer).await;
@@ -208,7 +208,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTP14a/enterclient-on-behalf-0
     // UTS: realtime/unit/RTP15a/updateclient-leaveclient-0
     // Spec: RTP14, RTP15
-    async fn a_client_may_speak_for_others(format) {
+    async fn a_wildcard_client_enters_for_others(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let presence = channel.presence();
         let changes = [
@@ -229,7 +229,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP15f/enterclient-mismatched-clientid-0
-    async fn a_client_that_is_somebody_speaks_for_itself_only(format) {
+    async fn an_identified_client_enters_only_for_itself(format) {
         let (client, _service, mut peer, channel) =
             with_channel_and(format, |options| options.client_id("my-client")).await;
         for (change, _) in changes(&channel, Some("other-client")) {
@@ -248,9 +248,9 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP15c/enterclient-no-side-effects-0
-    async fn speaking_for_others_does_nothing_to_oneself(format) {
-        // Whoever may speak for others has no client id to enter with, and is told so once connected; what
-        // is said before reaches the service as it is.
+    async fn entering_for_others_leaves_the_own_member(format) {
+        // A wildcard client has no client id to enter with, and gets an error once connected. An enter from before the
+        // connection reaches the service unchanged.
         let (client, mut service) = client(format);
         let channel = client.channels().get("ch");
         client.connection().connect();
@@ -276,7 +276,7 @@ in_both_formats! {
     }
 }
 
-/// Enters so many members, each a client of its own. The service tells `echo` of each.
+/// Enters this many members, each with its own client id. The service delivers each to `echo`.
 async fn enter_many(
     channel: &Channel,
     peer: &mut Peer,
@@ -299,7 +299,7 @@ async fn enter_many(
     assert!(results.into_iter().all(|result| result.is_ok()));
 }
 
-/// The members that were entered so, as the service tells of them.
+/// The entered members, as the service delivers them.
 fn members_of(connection: &str, count: usize, action: PresenceAction) -> Vec<PresenceMessage> {
     let member = |number| {
         let (client, data) = (format!("user-{number}"), format!("data-{number}"));

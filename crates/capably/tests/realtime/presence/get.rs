@@ -1,4 +1,4 @@
-//! Asking who is present (RTP11).
+//! Requests for the present members (RTP11).
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn awaiting_sync(
 
 in_both_formats! {
     // UTS: realtime/unit/RTP11a/get-returns-members-single-sync-0
-    async fn the_answer_waits_for_the_sync(format) {
+    async fn get_waits_for_the_sync(format) {
         let (client, _service, mut peer, channel) = awaiting_sync(format).await;
         let asking = asking(&channel);
         quiet(&client, &mut peer).await;
@@ -40,7 +40,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTP11a/get-waits-for-multi-sync-1
     // Spec: RTP11
-    async fn the_answer_waits_for_the_last_page(format) {
+    async fn get_waits_for_the_last_page_of_the_sync(format) {
         let (client, _service, mut peer, channel) = awaiting_sync(format).await;
         let asking = asking(&channel);
         quiet(&client, &mut peer).await;
@@ -55,7 +55,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP11c1/get-no-wait-returns-immediately-0
-    async fn who_is_known_so_far_can_be_asked(format) {
+    async fn get_can_return_the_members_received_so_far(format) {
         let (client, _service, mut peer, channel) = awaiting_sync(format).await;
         peer.send(sync("seq1:cursor1", vec![present("alice", "c1:0:0")]));
         quiet(&client, &mut peer).await;
@@ -102,7 +102,7 @@ in_both_formats! {
         assert_eq!(channel.state(), ChannelState::Attached);
         quiet(&client, &mut peer).await;
 
-        // Asked while the channel detaches, it is attached again.
+        // A request during a detach attaches the channel again.
         let detaching = detaching(&channel);
         peer.expect_detach("ch").await;
         let asking = asking(&channel);
@@ -116,7 +116,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL33b1, RTL33c, RTP11e
-    async fn why_the_channel_cannot_be_attached_is_the_answer(format) {
+    async fn get_fails_with_the_error_of_the_attach(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let first = asking(&channel);
@@ -132,7 +132,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTP11c1
-    async fn a_channel_that_goes_before_the_sync_is_complete_gives_no_answer(format) {
+    async fn get_fails_when_the_channel_leaves_attached_during_the_sync(format) {
         let (_client, _service, mut peer, channel) = awaiting_sync(format).await;
         let first = asking(&channel);
         let detaching = detaching(&channel);
@@ -165,7 +165,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTP11d
-    async fn who_waits_when_the_channel_is_suspended_hears_that_it_is_out_of_sync(format) {
+    async fn a_waiting_get_fails_when_the_channel_is_suspended(format) {
         let (client, mut service, peer, channel) = awaiting_sync(format).await;
         let asking = asking(&channel);
         suspend(&client, &mut service, peer).await;
@@ -175,7 +175,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTP11f, RTP11f1, RTP11f2
-    async fn without_the_mode_the_members_are_not_known(format) {
+    async fn get_needs_the_presence_subscribe_mode(format) {
         for strict in [false, true] {
             let (client, _service, mut peer) =
                 connected_with(format, |options| options.strict_mode(strict)).await;
@@ -203,11 +203,11 @@ in_both_formats! {
 
 // Spec: RTP11c1, TO3l11
 in_both_formats! {
-    async fn a_sync_that_does_not_come_is_not_waited_for_for_ever(format) {
+    async fn get_times_out_without_a_sync(format) {
         let (client, _service, mut peer, channel) = awaiting_sync(format).await;
         let start = Instant::now();
         let asking = asking(&channel);
-        // A page gives the next one time.
+        // Each page of the sync restarts the time limit.
         tokio::time::sleep(Duration::from_secs(6)).await;
         peer.send(sync("seq1:cursor1", vec![present("alice", "c1:0:0")]));
         quiet(&client, &mut peer).await;
@@ -215,7 +215,7 @@ in_both_formats! {
         assert_eq!((error.code().0, error.status()), (50003, Some(408)));
         assert_eq!(start.elapsed().as_secs(), 16);
         assert_eq!(channel.state(), ChannelState::Attached);
-        // The sync still counts, should it go on.
+        // The sync still counts if it continues.
         peer.send(sync("seq1:", vec![present("bob", "c2:0:0")]));
         let members = channel.presence().get().await.unwrap();
         assert_eq!(clients(&members), ["alice", "bob"]);
@@ -224,7 +224,7 @@ in_both_formats! {
 
 // Spec: RTP11c1
 in_both_formats! {
-    async fn a_sync_without_an_end_is_not_waited_for_for_ever(format) {
+    async fn get_times_out_when_the_sync_does_not_end(format) {
         let (client, _service, mut peer, channel) = awaiting_sync(format).await;
         let start = Instant::now();
         let asking = asking(&channel);
@@ -240,7 +240,7 @@ in_both_formats! {
 
 // Spec: RTP11c1, RTL3c
 in_both_formats! {
-    async fn a_sync_that_was_interrupted_has_until_the_channel_is_suspended(format) {
+    async fn suspending_during_a_sync_fails_a_waiting_get(format) {
         let (client, mut service, peer, channel) = awaiting_sync(format).await;
         let asking = asking(&channel);
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! What members did, over REST (RTP12).
+//! Presence history, over REST (RTP12).
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{http::scripted_http::*, in_both_formats, support::connected_with};
 
 in_both_formats! {
     // UTS: realtime/unit/RTP12a/history-supports-rest-params-0
-    async fn history_is_asked_of_rest(format) {
+    async fn presence_history_is_requested_over_rest(format) {
         let http = Arc::new(ScriptedHttp::always(respond(200, json!([]))));
         let (client, _service, _peer) =
             connected_with(format, |options| options.http_client(http.clone())).await;
@@ -40,7 +40,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTP12c/history-returns-paginated-result-0
     // Spec: RTP12
-    async fn history_comes_in_pages(format) {
+    async fn presence_history_has_pages(format) {
         let did = |action: u32, timestamp: u32| {
             json!({ "action": action, "clientId": "alice", "timestamp": timestamp })
         };

@@ -1,4 +1,4 @@
-//! What members say of themselves, encoded and encrypted (RTP8e, RTP14c).
+//! Data of members, encoded and encrypted (RTP8e, RTP14c).
 
 use capably::{
     CipherParams, Data,
@@ -16,7 +16,7 @@ fn cipher() -> CipherParams {
 
 in_both_formats! {
     // Spec: RTP8e, RTP14c
-    async fn data_of_every_kind_goes_and_comes(format) {
+    async fn every_type_of_data_is_sent_and_received(format) {
         let (client, _service, mut peer, channel) =
             with_channel_and(format, |options| options.client_id("my-client")).await;
         let mut events = channel.presence().subscribe().await.unwrap();
@@ -59,7 +59,7 @@ in_both_formats! {
         let event = events.next().await.unwrap();
         assert_eq!((event.data.as_str(), event.encoding), (Some("secret"), None));
 
-        // Entered again, it says what it said: encrypted.
+        // The automatic enter has the same data, encrypted.
         let mut peer = reconnect(&client, &mut service, peer, "connection-2").await;
         peer.attach("ch").await;
         let again = accept(&mut peer).await;
@@ -69,7 +69,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RSL6b
-    async fn data_that_cannot_be_decoded_is_given_as_far_as_it_was(format) {
+    async fn undecodable_data_is_delivered_partly_decoded(format) {
         let (client, _service, mut peer) = connected(format).await;
         let options = RealtimeChannelOptions::new().cipher(cipher());
         let channel = client.channels().get_with("ch", options);

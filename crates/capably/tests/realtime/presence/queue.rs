@@ -1,4 +1,4 @@
-//! What cannot be said yet, or not at all (RTP16, RTL11).
+//! Presence that is queued or refused (RTP16, RTL11).
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use crate::in_both_formats;
 
 in_both_formats! {
     // UTS: realtime/unit/RTL11/queued-presence-fail-detached-0
-    async fn nothing_is_said_on_a_detached_channel(format) {
+    async fn presence_fails_on_a_detached_channel(format) {
         let (client, _service, mut peer, channel) =
             with_channel_and(format, |options| options.client_id("my-client")).await;
         let detaching = detaching(&channel);
         peer.expect_detach("ch").await;
-        // Nor on one that is about to be detached.
+        // A channel that is detaching refuses it, too.
         assert_eq!(code(channel.presence().enter().await), 91001);
         peer.send(detached("ch"));
         detaching.await.unwrap().unwrap();
@@ -26,7 +26,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL11/queued-presence-fail-suspended-1
-    async fn what_is_queued_fails_when_the_channel_is_suspended(format) {
+    async fn queued_presence_fails_when_the_channel_is_suspended(format) {
         let (client, mut service, mut peer) =
             connected_with(format, |options| options.client_id("my-client")).await;
         let channel = client.channels().get("ch");
@@ -49,7 +49,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL11/queued-presence-fail-failed-2
-    async fn what_is_queued_fails_when_the_channel_fails(format) {
+    async fn queued_presence_fails_when_the_channel_fails(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.client_id("my-client")).await;
         let channel = client.channels().get("ch");
@@ -69,7 +69,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP16a/presence-sent-when-attached-0
-    async fn on_an_attached_channel_it_is_sent_at_once(format) {
+    async fn presence_is_sent_at_once_on_an_attached_channel(format) {
         let (_client, _service, mut peer, channel) =
             with_channel_and(format, |options| options.client_id("my-client")).await;
         let (result, _) = tokio::join!(channel.presence().enter().into_future(), accept(&mut peer));
@@ -79,7 +79,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP16b/presence-queued-when-attaching-0
-    async fn on_an_attaching_channel_it_is_queued(format) {
+    async fn presence_is_queued_on_an_attaching_channel(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.client_id("my-client")).await;
         let channel = client.channels().get("ch");
@@ -97,7 +97,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTP16c/presence-errors-other-states-0
     // Spec: RTP16
-    async fn in_any_other_state_it_fails(format) {
+    async fn presence_fails_in_any_other_state(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.client_id("my-client")).await;
         let channel = client.channels().get("ch");
@@ -116,7 +116,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL3d2, RTP16a
-    async fn without_a_connection_it_waits_until_the_channel_is_attached_again(format) {
+    async fn presence_waits_for_the_connection_and_the_attachment(format) {
         let (client, mut service, peer, channel) =
             with_channel_and(format, |options| options.client_id("my-client")).await;
         drop(peer);
@@ -135,7 +135,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTP16b, RTP16c
-    async fn nothing_is_queued_by_a_client_that_does_not_queue(format) {
+    async fn without_queueing_presence_fails_at_once(format) {
         let (client, mut service, mut peer) = connected_with(format, |options| {
             options.client_id("my-client").queue_messages(false)
         })
@@ -160,7 +160,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTP8d, RTL4b
-    async fn a_channel_that_cannot_be_attached_says_why(format) {
+    async fn presence_fails_with_the_error_of_the_attach(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.client_id("my-client")).await;
         let closing = async {
@@ -180,7 +180,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTN19a, RTN19a2
-    async fn what_has_no_answer_is_sent_again(format) {
+    async fn unacknowledged_presence_is_sent_again(format) {
         let (client, mut service, mut peer, channel) =
             with_channel_and(format, |options| options.client_id("my-client")).await;
         let entering = entering(&channel, "once");
@@ -196,7 +196,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTN7e
-    async fn what_has_no_answer_fails_when_the_connection_does(format) {
+    async fn unacknowledged_presence_fails_with_the_connection(format) {
         let (_client, _service, mut peer, channel) =
             with_channel_and(format, |options| options.client_id("my-client")).await;
         let entering = entering(&channel, "");
@@ -207,7 +207,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_released_channel_answers_everyone(format) {
+    async fn releasing_a_channel_ends_every_waiting_call(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.client_id("my-client")).await;
         let channel = client.channels().get("ch");

@@ -9,7 +9,7 @@ use capably_protocol::{ChannelMode, Flags};
 use super::*;
 use crate::in_both_formats;
 
-/// A client that has entered, and was told so.
+/// A client that has entered, and received its own enter.
 async fn entered(format: capably_protocol::Format) -> (capably::Realtime, Service, Peer, Channel) {
     let (client, service, mut peer, channel) =
         with_channel_and(format, |options| options.client_id("my-client")).await;
@@ -93,11 +93,11 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP17i/no-reentry-with-resumed-flag-1
-    async fn nobody_enters_again_if_nothing_was_lost(format) {
+    async fn no_member_enters_again_on_a_resumed_channel(format) {
         let (client, _service, mut peer, _channel) = entered(format).await;
         peer.send(attached_with("ch", |attached| attached.flags = Flags::RESUMED));
         quiet(&client, &mut peer).await;
-        // But on a channel that did lose something, attached as it is.
+        // A loss of continuity on an attached channel has the same effect.
         peer.send(attached("ch"));
         assert_eq!(accept(&mut peer).await.client_id.as_deref(), Some("my-client"));
         quiet(&client, &mut peer).await;
@@ -128,7 +128,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP17a/server-publishes-without-subscribe-0
-    async fn one_knows_ones_own_members_without_the_right_to_subscribe(format) {
+    async fn own_members_are_known_without_the_subscribe_mode(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.client_id("my-client")).await;
         let channel = client.channels().get("ch");
@@ -148,7 +148,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTP17b
-    async fn a_leave_that_the_service_made_up_is_answered_by_entering_again(format) {
+    async fn a_synthesized_leave_of_an_own_member_causes_a_new_enter(format) {
         let (client, mut service, mut peer, channel) = entered(format).await;
         let gone = PresenceMessage {
             connection_id: Some("connection-1".into()),
@@ -156,7 +156,7 @@ in_both_formats! {
             ..did(Leave, "my-client", "service:0:0", "")
         };
         peer.send(presence(vec![gone]));
-        // What other connections do is theirs.
+        // Members of other connections do not count.
         peer.send(presence(vec![did(Enter, "other", "connection-9:0:0", "")]));
         quiet(&client, &mut peer).await;
         assert_eq!(clients(&channel.presence().get().await.unwrap()), ["other"]);
@@ -169,13 +169,13 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTP17i, RTP5a, RTP17h
-    async fn who_left_or_was_detached_does_not_enter_again(format) {
+    async fn members_that_left_or_were_detached_do_not_enter_again(format) {
         let (client, mut service, peer, channel) = entered(format).await;
         let mut peer = reconnect(&client, &mut service, peer, "connection-2").await;
         peer.attach("ch").await;
         echo(&mut peer, "connection-2", "my-client").await;
         quiet(&client, &mut peer).await;
-        // On the new connection a leave counts, however its serial compares with those of the old one.
+        // On the new connection a leave counts, whatever the serials of the old connection were.
         peer.send(presence(vec![did(Present, "my-client", "connection-2:3:0", "")]));
         let leave = did(Leave, "my-client", "connection-2:4:0", "");
         peer.send(presence(vec![leave]));
@@ -199,7 +199,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTP17i, RTP5b
-    async fn members_enter_again_before_what_was_queued(format) {
+    async fn members_enter_again_before_queued_presence(format) {
         let (client, mut service, peer, channel) = entered(format).await;
         let mut peer = reconnect(&client, &mut service, peer, "connection-2").await;
         peer.expect_attach("ch").await;

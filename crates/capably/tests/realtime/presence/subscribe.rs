@@ -35,7 +35,7 @@ fn expect_nothing(events: &mut PresenceSubscription) {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP6a/subscribe-all-presence-events-0
-    async fn without_an_action_everything_comes(format) {
+    async fn without_an_action_a_subscription_receives_every_event(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let answer = async {
@@ -48,7 +48,7 @@ in_both_formats! {
         for event in alice() {
             peer.send(presence(vec![event]));
         }
-        // While the sync is under way nobody is told of a leave (RTP2h2).
+        // During a sync, no leave is delivered (RTP2h2).
         for expected in &alice()[..2] {
             assert_eq!(events.next().await.as_ref(), Some(expected));
         }
@@ -67,7 +67,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTP6b/subscribe-filtered-by-action-0
     // UTS: realtime/unit/RTP6b/subscribe-filtered-multiple-actions-1
-    async fn with_actions_only_those_come(format) {
+    async fn with_actions_a_subscription_receives_only_those(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let subscribe = || channel.presence().subscribe();
         let mut enters = subscribe().action(Enter).await.unwrap();
@@ -118,7 +118,7 @@ in_both_formats! {
         peer.expect_attach("ch").await;
         peer.send(error(Some("ch"), 40160, 401));
         assert_eq!(code(first.attached().await), 40160);
-        // One that comes to a failed channel is told so, and stays if it likes.
+        // A listener of a failed channel gets the error, and may stay.
         assert_eq!(code(channel.presence().subscribe().await), 90001);
         let mut second = channel.presence().subscribe().listen();
         assert_eq!(code(second.attached().await), 90001);
@@ -128,12 +128,12 @@ in_both_formats! {
         peer.send(presence(vec![did(Enter, "alice", "c1:0:0", "")]));
         expect_actions(&mut first, &[Enter]).await;
         expect_actions(&mut second, &[Enter]).await;
-        // What came of the attach stays as it was; the next failure is the end.
+        // The result of the attach does not change; the next failure ends the listener.
         assert_eq!(code(first.attached().await), 40160);
         peer.send(error(Some("ch"), 40160, 401));
         assert_eq!(first.next().await, None);
         assert_eq!(first.end_reason().unwrap().code().0, 90001);
-        // So is the release of the channel.
+        // A release of the channel ends it, too.
         let mut third = channel.presence().subscribe().attach(false).listen();
         third.attached().await.unwrap();
         client.channels().release("ch");
@@ -174,7 +174,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP6/presence-events-update-map-0
-    async fn who_enters_is_a_member(format) {
+    async fn an_enter_adds_a_member(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut events = channel.presence().subscribe().await.unwrap();
         peer.send(presence(vec![did(Enter, "alice", "c1:0:0", "hello")]));
@@ -187,20 +187,20 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTP6/multiple-presence-in-single-message-1
-    async fn a_frame_may_tell_of_several(format) {
+    async fn a_frame_may_contain_several_members(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let events = channel.presence().subscribe().await.unwrap();
         let enters = ["alice", "bob", "carol"].map(|client| {
             did(Enter, client, &format!("{client}:0:0"), "")
         });
         peer.send(presence(enters.to_vec()));
-        // It is a stream as well.
+        // The subscription is also a `Stream`.
         assert_eq!(events.take(3).collect::<Vec<_>>().await, enters);
     }
 }
 
 in_both_formats! {
-    async fn a_listener_that_does_not_keep_up_is_told_so(format) {
+    async fn a_slow_listener_receives_a_notice(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let subscribe = || channel.presence().subscribe().capacity(2);
         let mut dropping = subscribe().overflow(Overflow::DropOldest).await.unwrap();
@@ -218,7 +218,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_a_listener_has_no_room_for_is_fetched_later(format) {
+    async fn presence_beyond_a_full_queue_is_fetched_later(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut events = channel.presence().subscribe().capacity(1).await.unwrap();
         let placed = |number: usize| {

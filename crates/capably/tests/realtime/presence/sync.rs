@@ -1,4 +1,4 @@
-//! Syncs that the service starts, and frames that make little sense (RTP18, RTP2).
+//! Syncs that the service starts, and malformed presence (RTP18, RTP2).
 
 use capably::{
     PresenceAction::{Enter, Leave, Present, Update},
@@ -46,7 +46,7 @@ in_both_formats! {
         peer.send(only(vec![present("bob", "c2:0:0")]));
         quiet(&client, &mut peer).await;
         assert_eq!(clients(&channel.presence().get().await.unwrap()), ["bob"]);
-        // It takes the place of one under way as well.
+        // A new sync also replaces one in progress.
         peer.send(sync("seq2:1", vec![present("bob", "c2:0:0")]));
         peer.send(only(vec![present("carol", "c3:0:0")]));
         quiet(&client, &mut peer).await;
@@ -56,7 +56,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTP19
-    async fn who_enters_between_attached_and_the_first_page_stays(format) {
+    async fn a_member_entered_before_the_first_page_stays(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let asking = asking(&channel);
@@ -106,7 +106,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTF1, RTP2a
-    async fn what_makes_no_sense_is_passed_over(format) {
+    async fn malformed_presence_is_ignored(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut events = channel.presence().subscribe().await.unwrap();
         let odd = [
@@ -130,7 +130,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn an_unattached_channel_hears_of_nobody(format) {
+    async fn an_unattached_channel_ignores_presence(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let mut events = channel.presence().subscribe().attach(false).await.unwrap();
@@ -149,7 +149,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: TP3a, TP3d, TP3g
-    async fn members_take_from_their_frame_what_they_lack(format) {
+    async fn members_inherit_fields_of_their_frame(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let mut events = channel.presence().subscribe().await.unwrap();
         let bare = |client: &str| PresenceMessage {

@@ -8,7 +8,7 @@ use capably_protocol::{
 
 use crate::{in_both_formats, support::*};
 
-/// Publishes so many messages, which the service has received.
+/// Publishes this many messages, and awaits them at the service.
 async fn submitted(channel: &capably::Channel, peer: &mut Peer, count: usize) -> Vec<Receipt> {
     let mut receipts = Vec::new();
     for _ in 0..count {
@@ -87,7 +87,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn acknowledgements_come_in_any_portions(format) {
+    async fn an_acknowledgement_may_cover_any_number_of_publishes(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let receipts = submitted(&channel, &mut peer, 40).await;
         let mut next = 0;
@@ -117,7 +117,7 @@ in_both_formats! {
             assert_eq!(error.message(), "an error of the service");
         }
         assert_eq!(serial(receipts.next().unwrap()).await, "serial-3");
-        // The next one counts on.
+        // The next publish has the next serial.
         let _receipt = channel.publish("n", "d").submit().await.unwrap();
         assert_eq!(peer.message().await.0, 4);
         quiet(&client, &mut peer).await;
@@ -136,7 +136,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_publish_passed_over_is_an_error(format) {
+    async fn a_skipped_acknowledgement_fails_the_publish(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let mut receipts = submitted(&channel, &mut peer, 3).await.into_iter();
         peer.send(ack(2, 1));

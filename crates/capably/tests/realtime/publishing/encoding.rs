@@ -39,7 +39,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL6a1
-    async fn what_makes_publishes_over_rest_idempotent_is_no_part_of_it(format) {
+    async fn realtime_publishes_have_no_idempotent_ids(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.idempotent_rest_publishing(true)).await;
         let channel = client.channels().get("ch");
@@ -53,7 +53,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_is_encrypted_on_the_way_is_plain_at_both_ends(format) {
+    async fn encrypted_payloads_are_plain_at_both_ends(format) {
         let (client, _service, mut peer) = connected(format).await;
         let cipher = CipherParams::from_key(&[7; 32]).unwrap();
         let options = RealtimeChannelOptions::new().cipher(cipher);
@@ -89,7 +89,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_payload_absent_is_not_encrypted(format) {
+    async fn an_absent_payload_is_not_encrypted(format) {
         let (client, _service, mut peer) = connected(format).await;
         let cipher = CipherParams::from_key(&[7; 16]).unwrap();
         let options = RealtimeChannelOptions::new().cipher(cipher);

@@ -1,4 +1,4 @@
-//! What the service would not take is not sent (CD2d).
+//! Frames above the limit of the service are not sent (CD2d).
 
 use std::future::IntoFuture;
 
@@ -56,7 +56,7 @@ in_both_formats! {
 
 // Spec: CD2d
 in_both_formats! {
-    async fn what_is_around_many_small_messages_counts(format) {
+    async fn the_size_limit_counts_the_fields_around_small_messages(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let small = Message { name: None, ..Message::new("", "x") };
@@ -80,7 +80,7 @@ in_both_formats! {
 
 // Spec: CD2d
 in_both_formats! {
-    async fn what_json_makes_of_a_text_counts(format) {
+    async fn the_size_limit_counts_json_escapes(format) {
         let (client, _service, mut peer) = connected(format).await;
         peer.send(limited_to(3_000));
         quiet(&client, &mut peer).await;
@@ -99,7 +99,7 @@ in_both_formats! {
 
 // Spec: TO3l9
 in_both_formats! {
-    async fn before_the_service_has_said_the_option_counts(format) {
+    async fn before_connected_the_option_is_the_size_limit(format) {
         let (client, mut service) = client_with(format, |options| options.max_frame_size(1_000));
         let channel = client.channels().get("ch");
         assert_eq!(code(channel.publish("n", "x".repeat(1_000)).await), 40009);
@@ -117,7 +117,7 @@ in_both_formats! {
 
 // Spec: CD2d
 in_both_formats! {
-    async fn so_it_is_with_presence(format) {
+    async fn presence_has_the_same_size_limit(format) {
         let (client, _service, mut peer, channel) =
             with_channel_and(format, |options| options.client_id("ada")).await;
         peer.send(limited_to(1_000));

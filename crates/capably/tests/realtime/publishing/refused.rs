@@ -1,4 +1,4 @@
-//! What is not published, and why (RTL6c4, RTL6g3, RSL1i, RTN7d, RTN7e).
+//! Refused publishes, and their errors (RTL6c4, RTL6g3, RSL1i, RTN7d, RTN7e).
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ in_both_formats! {
             assert_eq!(error.cause().unwrap().code.0, 80000);
         }
         assert_eq!(code(channel.publish("fail", "data").await), 80002);
-        // They are not sent later either.
+        // The failed publishes are not sent later.
         let mut peer = service.accept().await;
         peer.send(connected_frame("connection-1", "key-2"));
         quiet(&client, &mut peer).await;
@@ -54,7 +54,7 @@ in_both_formats! {
         let service_side = async {
             assert_eq!(peer.receive().await, Some(ClientFrame::Close));
             assert_eq!(code(channel.publish("closing", "data").await), 80017);
-            // One that is acknowledged in time succeeds all the same.
+            // A publish that is acknowledged in time still succeeds.
             peer.send(ack(0, 1));
             peer.send(ServerFrame::Closed);
         };
@@ -118,7 +118,7 @@ in_both_formats! {
         let error = channel.publish("fail", "data").await.unwrap_err();
         assert_eq!(error.code().0, 90001);
         assert_eq!(error.cause().unwrap().code.0, 40160);
-        // Others do.
+        // Other clients do.
         let _receipt = client.channels().get("other").publish("n", "d").submit().await.unwrap();
         assert_eq!(peer.message().await, (0, vec!["n".to_owned()]));
         quiet(&client, &mut peer).await;
@@ -127,7 +127,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL6c2/fails-no-queue-messages-3
-    async fn nothing_is_queued_if_the_options_say_so(format) {
+    async fn without_queueing_a_publish_fails_at_once(format) {
         let (client, mut service) = client_with(format, |options| options.queue_messages(false));
         let channel = client.channels().get("ch");
         assert_eq!(code(channel.publish("fail", "initialized").await), 80009);
@@ -149,7 +149,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTN7d/fail-disconnected-no-queue-0
-    async fn without_a_queue_a_lost_transport_fails_what_is_pending(format) {
+    async fn without_queueing_a_lost_transport_fails_pending_publishes(format) {
         let (client, mut service, mut peer) = connected_with(format, |options| {
             options.queue_messages(false)
         })
@@ -160,14 +160,14 @@ in_both_formats! {
         let mut peer = resume(&client, &mut service, peer).await;
         assert_eq!(code(pending.await), 80003);
         quiet(&client, &mut peer).await;
-        // Serials go on where they were: the connection was resumed.
+        // Serials continue: the connection was resumed.
         let _receipt = channel.publish("next", "data").submit().await.unwrap();
         assert_eq!(peer.message().await, (1, vec!["next".to_owned()]));
     }
 }
 
 in_both_formats! {
-    async fn a_publish_may_have_the_size_limit_and_no_more(format) {
+    async fn a_publish_may_be_exactly_as_large_as_the_limit(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         // Name and data count (TM6).
@@ -178,7 +178,7 @@ in_both_formats! {
         fits.await.unwrap();
         let error = channel.publish("name", "x".repeat(limit - 3)).await.unwrap_err();
         assert_eq!(error.code().0, 40009);
-        // So does the sum over all messages of a frame.
+        // The limit also applies to the sum over all messages of a frame.
         let half = || Message::new("name", "x".repeat(limit / 2));
         assert_eq!(code(channel.publish_messages([half(), half()]).await), 40009);
         quiet(&client, &mut peer).await;
@@ -190,7 +190,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: CD2c
-    async fn the_service_says_what_the_size_limit_is(format) {
+    async fn connected_sets_the_size_limit(format) {
         let (client, mut service) = client_with(format, |options| options.max_message_size(20));
         client.connection().connect();
         let mut peer = service.accept().await;
@@ -211,7 +211,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL6g, RTL6g1, RTL6g1a, RTL6g2, RTL6g3
-    async fn nobody_publishes_as_another(format) {
+    async fn a_client_cannot_publish_as_another(format) {
         let (client, _service, mut peer) = connected_with(format, |options| {
             options.client_id("me")
         })
@@ -224,7 +224,7 @@ in_both_formats! {
         ];
         assert_eq!(code(channel.publish_messages(both).await), 40012);
         quiet(&client, &mut peer).await;
-        // As oneself, said or not, is fine; the service fills in what is not said (RTL6g1).
+        // The own client id may be present or absent; the service fills in an absent one (RTL6g1).
         let _said = channel.publish("n", "d").client_id("me").submit().await.unwrap();
         assert_eq!(peer.publish().await.items[0].client_id.as_deref(), Some("me"));
         let _unsaid = channel.publish("n", "d").submit().await.unwrap();
@@ -233,7 +233,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn the_service_says_who_the_client_is(format) {
+    async fn connected_sets_the_client_id_of_publishes(format) {
         for (identity, refused) in [("me", true), ("*", false)] {
             let (client, mut service) = client(format);
             client.connection().connect();
@@ -256,7 +256,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_cannot_be_sent_is_refused_at_once(format) {
+    async fn an_invalid_message_is_refused_at_once(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let nothing: Vec<Message> = Vec::new();

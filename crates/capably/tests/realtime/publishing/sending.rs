@@ -1,4 +1,4 @@
-//! What is sent, when, and what is sent again.
+//! Sending and resending of publishes.
 
 use std::future::IntoFuture;
 
@@ -60,7 +60,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL6i3/null-fields-json-0
     // UTS: realtime/unit/RTL6i3/null-fields-msgpack-1
-    async fn what_a_message_lacks_is_not_sent(format) {
+    async fn absent_fields_are_not_sent(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let nameless = Message { data: "payload".into(), ..Message::default() };
         let receipts = [
@@ -111,7 +111,7 @@ in_both_formats! {
         }
         assert_eq!(publish.items.len(), 2);
 
-        // A single message has its id as it is, and needs no name.
+        // A single message keeps its id, and needs no name.
         let _receipt = channel.publish_data("three").id("unique").submit().await.unwrap();
         let publish = peer.publish().await;
         let [message] = &publish.items[..] else { panic!("{publish:?}") };
@@ -179,7 +179,7 @@ in_both_formats! {
         detach.await.unwrap().unwrap();
         let three = channel.publish("while-detached", "data").submit().await.unwrap();
         assert_eq!(peer.message().await, (2, vec!["while-detached".to_owned()]));
-        // A channel's state says nothing of what is on its way (RTL11a).
+        // The state of a channel does not affect publishes in flight (RTL11a).
         peer.send(ack(1, 2));
         assert_eq!(two.await.unwrap().serials, [Some("serial-1".into())]);
         assert_eq!(three.await.unwrap().serials, [Some("serial-2".into())]);
@@ -190,7 +190,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTL6c2/queued-when-initialized-2
     // UTS: realtime/unit/RTL6c2/queued-when-connecting-0
     // UTS: realtime/unit/RTL6c2/queued-messages-order-4
-    async fn what_is_published_before_the_connection_is_there_waits_for_it(format) {
+    async fn publishes_wait_for_the_first_connection(format) {
         let (client, mut service) = client(format);
         let channel = client.channels().get("ch");
         let mut receipts = vec![channel.publish("pre-connect", "0").submit().await.unwrap()];
@@ -217,7 +217,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTL6c2/queued-when-disconnected-1
     // UTS: realtime/unit/RTN7d/survive-disconnected-queue-1
     // UTS: realtime/unit/RTN19a/resent-on-new-transport-0
-    async fn what_waits_for_an_acknowledgement_goes_before_what_was_queued(format) {
+    async fn unacknowledged_publishes_are_sent_before_queued_ones(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let sent = channel.publish("resend-me", "data").submit().await.unwrap();
         assert_eq!(peer.message().await, (0, vec!["resend-me".to_owned()]));
@@ -239,7 +239,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_is_sent_again_is_complete(format) {
+    async fn publishes_sent_again_are_complete(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let extras = json!({"headers": {"a": 1}});
@@ -375,7 +375,7 @@ in_both_formats! {
     async fn publishes_that_are_awaited_together_keep_their_order(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
-        // More than a task may do before it has to yield to the runtime.
+        // More operations than tokio lets a task do before it yields.
         const MANY: u64 = 500;
         let publishes = (0..MANY).map(|number| channel.publish(number.to_string(), "d").into_future());
         let publishes = tokio::spawn(join_all(publishes));

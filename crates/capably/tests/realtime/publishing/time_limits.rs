@@ -1,4 +1,4 @@
-//! Nothing is waited for without end: neither for an acknowledgement, nor for somebody to connect.
+//! Time limits of publishes: for an acknowledgement, and for a connection.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ fn publishing(channel: &Channel) -> JoinHandle<Result<PublishResult, Error>> {
     tokio::spawn(async move { channel.publish("n", "d").await })
 }
 
-/// A connection on which the service only says that it is there.
+/// A connection on which the service only sends heartbeats.
 async fn heartbeats(client: &capably::Realtime, peer: &mut Peer, seconds: u64) {
     for _ in 0..seconds / 10 {
         tokio::time::sleep(Duration::from_secs(10)).await;
@@ -21,14 +21,14 @@ async fn heartbeats(client: &capably::Realtime, peer: &mut Peer, seconds: u64) {
 }
 
 in_both_formats! {
-    async fn a_service_that_acknowledges_nothing_is_not_waited_for_for_ever(format) {
+    async fn a_publish_times_out_without_an_acknowledgement(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let start = Instant::now();
         let (first, second) = (publishing(&channel), publishing(&channel));
         peer.skip(2).await;
         heartbeats(&client, &mut peer, 100).await;
-        // Each acknowledgement gives the next one time.
+        // Each acknowledgement restarts the time limit.
         peer.send(ack(0, 1));
         first.await.unwrap().unwrap();
         heartbeats(&client, &mut peer, 110).await;
@@ -37,7 +37,7 @@ in_both_formats! {
         let error = second.await.unwrap().unwrap_err();
         assert_eq!((error.code().0, error.status()), (50003, Some(408)));
         assert_eq!(start.elapsed().as_secs(), 230);
-        // The connection goes on, and so do its serials.
+        // The connection and its serials continue.
         let third = publishing(&channel);
         assert_eq!(peer.message().await.0, 2);
         peer.send(ack(1, 2));
@@ -46,7 +46,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn nobody_waits_for_ever_for_a_client_that_is_not_told_to_connect(format) {
+    async fn calls_of_a_client_that_never_connects_time_out(format) {
         let (client, mut service) = client(format);
         let channel = client.channels().get("ch");
         let mut messages = channel.subscribe().listen();

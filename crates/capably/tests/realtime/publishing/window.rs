@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 
 use crate::{in_both_formats, support::*};
 
-/// How many publishes of at most one KiB fill the window.
+/// The number of publishes of at most one KiB that fill the window.
 const WINDOW: usize = 65_536;
 
 in_both_formats! {
@@ -19,7 +19,7 @@ in_both_formats! {
         peer.skip(WINDOW).await;
         let mut first = pin!(channel.publish("first", "d").submit());
         assert!(first.as_mut().now_or_never().is_none());
-        // What is larger takes more; who waits longer is served first.
+        // A larger publish takes more room; the longest wait is served first.
         let mut second = pin!(channel.publish("second", "d".repeat(2_000)).submit());
         assert!(second.as_mut().now_or_never().is_none());
         quiet(&client, &mut peer).await;
@@ -39,7 +39,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn publishes_that_fail_give_their_room_back(format) {
+    async fn failed_publishes_free_the_window(format) {
         let (client, _service) = client(format);
         let channel = client.channels().get("ch");
         for _ in 0..WINDOW {
@@ -49,7 +49,7 @@ in_both_formats! {
         assert!(waiting.as_mut().now_or_never().is_none());
         client.close().await;
         assert_eq!(code(waiting.await.unwrap().await), 80017);
-        // One that is refused takes nothing for good.
+        // A refused publish frees its room.
         for _ in 0..WINDOW + 1 {
             assert_eq!(code(channel.publish("n", "d").await), 80017);
         }
@@ -57,7 +57,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn giving_up_a_wait_takes_nothing(format) {
+    async fn an_abandoned_wait_takes_no_room(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         for _ in 0..WINDOW {

@@ -1,4 +1,4 @@
-//! What a subscription outlasts, and what ends it.
+//! The events that a subscription outlasts, and those that end it.
 
 use capably::{Subscription, realtime::ConnectionState};
 use capably_protocol::{ClientFrame, ServerFrame};
@@ -52,7 +52,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn closing_ends_it_after_what_has_arrived(format) {
+    async fn closing_ends_a_subscription_after_its_queued_messages(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         peer.send(messages("ch", &["last words"]));
@@ -68,7 +68,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn closing_is_the_reason_whatever_went_wrong_before(format) {
+    async fn closing_is_the_reason_of_the_end_despite_earlier_errors(format) {
         let (client, mut service, peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         drop(peer);
@@ -80,7 +80,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn the_failure_of_the_channel_ends_it(format) {
+    async fn a_failed_channel_ends_its_subscriptions(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         let other = client.channels().get("other");
@@ -91,7 +91,7 @@ in_both_formats! {
         assert_eq!(subscription.end_reason().unwrap().cause().unwrap().code.0, 40160);
         peer.send(messages("other", &["on it goes"]));
         assert_eq!(unharmed.next().await.unwrap().name.as_deref(), Some("on it goes"));
-        // A new one can be had once the channel is attached again.
+        // A new subscription works once the channel is attached again.
         assert_eq!(code(channel.subscribe().await), 90001);
         attach(&channel, &mut peer).await;
         let mut another = subscribed(&channel).await;
@@ -102,7 +102,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn the_failure_of_the_connection_ends_it(format) {
+    async fn a_failed_connection_ends_subscriptions(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         let mut unattached =
@@ -148,7 +148,7 @@ in_both_formats! {
         let subscribe = async { silent.subscribe().await };
         let (result, _) = tokio::join!(subscribe, service);
         assert_eq!(code(result), 90007);
-        // On a suspended channel it waits for the channel to attach by itself.
+        // On a suspended channel the subscription waits until the channel attaches by itself.
         let mut subscription = silent.subscribe().await.unwrap();
         peer.attach("silent").await;
         peer.send(messages("silent", &["at last"]));

@@ -16,7 +16,7 @@ fn message(name: &str, data: &str, reference: Option<(&str, &str)>) -> Message {
     Message { extras, ..Message::new(name, data) }
 }
 
-/// Those of these messages, each in a frame of its own, that come to a subscriber of these names and filters.
+/// The messages that a subscription with these names and filters receives, each sent in a separate frame.
 async fn wanted(
     format: Format,
     names: &[&str],
@@ -58,7 +58,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL22a/filter-matching-ref-timeserial-1
     // Spec: MFI2b
-    async fn by_what_is_referred_to(format) {
+    async fn a_filter_selects_by_reference(format) {
         let filter = MessageFilter::new().ref_timeserial("abc123@1700000000000-0");
         let messages = [
             message("reply", "match", Some(("abc123@1700000000000-0", "com.ably.reply"))),
@@ -73,7 +73,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL22b/filter-isref-false-0
     // Spec: MFI2, MFI2a
-    async fn by_whether_anything_is_referred_to(format) {
+    async fn a_filter_selects_by_presence_of_a_reference(format) {
         let headers: Option<JsonObject> = json!({ "headers": { "k": "v" } }).as_object().cloned();
         let messages = [
             message("plain", "no-extras", None),
@@ -93,7 +93,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL22c/filter-multiple-criteria-0
     // Spec: MFI2c
-    async fn by_several_criteria_at_once(format) {
+    async fn a_filter_combines_criteria(format) {
         let filter = MessageFilter::new().name("comment").ref_type("com.ably.reply");
         let messages = [
             message("comment", "both-match", Some(("abc@1700000000000-0", "com.ably.reply"))),
@@ -129,7 +129,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn names_and_filters_add_up(format) {
+    async fn a_subscription_combines_name_and_filter(format) {
         let messages = ["a", "b", "c", "d"].map(|name| message(name, name, None));
         let filters = ["b", "c"].map(|name| MessageFilter::new().name(name));
         assert_eq!(data(&wanted(format, &["a"], filters, messages.clone()).await), ["a", "b", "c"]);
@@ -139,7 +139,7 @@ in_both_formats! {
 }
 
 #[test]
-fn a_reference_that_is_none_matches_no_criterion_of_one() {
+fn a_malformed_reference_matches_no_criterion() {
     let with = |reference| Message {
         extras: json!({ "ref": reference }).as_object().cloned(),
         ..Message::default()

@@ -1,4 +1,4 @@
-//! Listening whatever comes of the attach, and ceasing to (RTL7g, RTL8).
+//! Listening that does not depend on the attach, and unsubscribing (RTL7g, RTL8).
 
 use capably::realtime::{ChannelState, RealtimeChannelOptions};
 use capably_protocol::{ChannelMode, Message, ServerFrame, frame::Delivery};
@@ -25,9 +25,9 @@ in_both_formats! {
         assert_eq!(messages.next().await.unwrap().data.as_str(), Some("after-reattach"));
         quiet(&client, &mut peer).await;
         expect_no_message(&mut messages);
-        // What came of the attach does not change.
+        // The result of the attach does not change.
         assert_eq!(code(messages.attached().await), 40160);
-        // From now on it is a subscription like any other.
+        // After that, it behaves like any subscription.
         peer.send(error(Some("ch"), 40160, 401));
         assert_eq!(messages.next().await, None);
         assert_eq!(messages.end_reason().unwrap().code().0, 90001);
@@ -44,7 +44,7 @@ in_both_formats! {
         let mut idle = channel.subscribe().attach(false).listen();
         peer.expect_attach("ch").await;
         idle.attached().await.unwrap();
-        // Giving up waiting is not giving up.
+        // An abandoned wait does not end the listener.
         tokio::select! {
             biased;
             _ = one.attached() => panic!("ATTACHED has not come"),
@@ -58,7 +58,7 @@ in_both_formats! {
             assert_eq!(one.next().await.unwrap().name.as_deref(), Some(name));
             assert_eq!(idle.next().await.unwrap().name.as_deref(), Some(name));
         }
-        // Nobody need ask.
+        // The result of the attach need not be awaited.
         assert_eq!(other.next().await.unwrap().name.as_deref(), Some("2"));
         quiet(&client, &mut peer).await;
     }
@@ -66,7 +66,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL7g
-    async fn listening_to_a_failed_channel_waits_for_better_times(format) {
+    async fn listening_to_a_failed_channel_waits_for_the_next_attach(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         peer.send(error(Some("ch"), 40160, 401));
         channel.when(ChannelState::Failed).await.unwrap();
@@ -146,7 +146,7 @@ fn a_listener_after_the_end_of_the_runtime_ends() {
 
 in_both_formats! {
     // Spec: TB4, RTL7h
-    async fn the_options_of_the_channel_say_whether_to_attach(format) {
+    async fn the_channel_options_decide_whether_listening_attaches(format) {
         let (client, _service, mut peer) = connected(format).await;
         let options = || RealtimeChannelOptions::new().attach_on_subscribe(false);
         let channel = client.channels().get_with("ch", options());
@@ -154,7 +154,7 @@ in_both_formats! {
         let _events = channel.presence().subscribe().await.unwrap();
         quiet(&client, &mut peer).await;
         assert_eq!(channel.state(), ChannelState::Initialized);
-        // The subscriber may know better.
+        // The subscriber may override it.
         let attaching = async { channel.subscribe().attach(true).await.unwrap() };
         let (_subscription, _) = tokio::join!(attaching, peer.attach("ch"));
         assert_eq!(channel.state(), ChannelState::Attached);
@@ -168,7 +168,7 @@ in_both_formats! {
 in_both_formats! {
     // A listener is a stream, so unsubscribing it from one name of two is dropping one stream of two.
     // UTS: realtime/unit/RTL8b/unsubscribe-named-listener-0
-    async fn dropping_one_name_leaves_the_other(format) {
+    async fn dropping_one_subscription_leaves_the_other_name(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut alpha = channel.subscribe().name("alpha").await.unwrap();
         let mut beta = channel.subscribe().name("beta").await.unwrap();
@@ -189,7 +189,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: realtime/unit/RTL8c/unsubscribe-all-listeners-0
     // Spec: RTL8
-    async fn dropping_all_leaves_nobody(format) {
+    async fn dropping_all_subscriptions_leaves_no_subscriber(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         // A listener that takes nothing would hold up the connection.
         let mut all = channel.subscribe().capacity(2).await.unwrap();
@@ -201,7 +201,7 @@ in_both_formats! {
         peer.send(messages("ch", &["specific", "other", "specific"]));
         quiet(&client, &mut peer).await;
         assert_eq!(channel.state(), ChannelState::Attached);
-        // Whoever comes later gets what comes later.
+        // A later subscription receives later messages.
         let mut late = subscribed(&channel).await;
         peer.send(messages("ch", &["fourth"]));
         assert_eq!(late.next().await.unwrap().name.as_deref(), Some("fourth"));
@@ -211,7 +211,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL8a/unsubscribe-noop-not-subscribed-1
-    async fn what_was_never_subscribed_can_be_dropped(format) {
+    async fn a_call_dropped_before_its_await_subscribes_nothing(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut active = subscribed(&channel).await;
         // Dropped before it was awaited.

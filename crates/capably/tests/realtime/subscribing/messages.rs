@@ -1,4 +1,4 @@
-//! Who gets which messages.
+//! The messages that each subscription receives.
 
 use capably::realtime::ChannelState;
 use capably_protocol::{ClientFrame, Message, ServerFrame, frame::Delivery};
@@ -8,7 +8,7 @@ use crate::{in_both_formats, support::*};
 
 in_both_formats! {
     // UTS: realtime/unit/RTL7a/subscribe-all-messages-0
-    async fn without_a_name_every_message_comes(format) {
+    async fn without_a_name_a_subscription_receives_every_message(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         peer.send(messages("ch", &["event1"]));
@@ -28,7 +28,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL7a/multiple-messages-per-protocol-1
-    async fn a_frame_may_hold_several(format) {
+    async fn a_frame_may_contain_several_messages(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         peer.send(messages("ch", &["batch1", "batch2", "batch3"]));
@@ -53,7 +53,7 @@ in_both_formats! {
         let expected: Vec<_> = (0..700)
             .flat_map(|frame| (0..frame % 4).map(move |item| format!("{frame}.{item}")))
             .collect();
-        // It is a stream as well.
+        // The subscription is also a `Stream`.
         let received: Vec<_> = subscription
             .take(expected.len())
             .map(|message| message.name.unwrap().to_string())
@@ -65,7 +65,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL7b/name-filtered-subscribe-0
-    async fn with_a_name_only_its_messages_come(format) {
+    async fn with_a_name_a_subscription_receives_only_its_messages(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = channel.subscribe().name("target").await.unwrap();
         peer.send(messages("ch", &["other"]));
@@ -81,7 +81,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL7b/multiple-name-subscriptions-1
-    async fn every_subscription_gets_its_own(format) {
+    async fn each_subscription_receives_its_selected_messages(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut alpha = channel.subscribe().name("alpha").await.unwrap();
         let mut beta = channel.subscribe().name("beta").await.unwrap();
@@ -107,7 +107,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn channels_do_not_mix(format) {
+    async fn a_subscription_receives_only_its_channel(format) {
         let (client, _service, mut peer, one) = with_channel(format).await;
         let two = client.channels().get("two");
         attach(&two, &mut peer).await;
@@ -131,7 +131,7 @@ in_both_formats! {
         assert_eq!(channel.state(), ChannelState::Initialized);
         let service = async {
             peer.expect_attach("ch").await;
-            // All of it arrives before the client can look at any.
+            // All frames are queued before the client reads the first.
             peer.send(attached("ch"));
             peer.send(messages("ch", &["1", "2"]));
             peer.send(messages("ch", &["3"]));
@@ -220,7 +220,7 @@ in_both_formats! {
         let mut subscription = channel.subscribe().attach(false).await.unwrap();
         quiet(&client, &mut peer).await;
         assert_eq!(channel.state(), ChannelState::Initialized);
-        // It listens as soon as somebody attaches.
+        // The subscription receives messages once the channel is attached.
         let attach = attaching(&channel);
         peer.attach("ch").await;
         peer.send(messages("ch", &["at last"]));
@@ -256,7 +256,7 @@ in_both_formats! {
         detach.await.unwrap().unwrap();
         quiet(&client, &mut peer).await;
         expect_no_message(&mut subscription);
-        // Nor after a drop, before the channel is attached again.
+        // It receives none after a drop until the channel is attached again.
         let last = attaching(&channel);
         peer.attach("ch").await;
         last.await.unwrap().unwrap();
@@ -290,12 +290,12 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn giving_up_to_subscribe_leaves_no_subscriber(format) {
+    async fn an_abandoned_subscribe_leaves_no_subscriber(format) {
         let (client, _service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
         let subscribe = {
             let channel = channel.clone();
-            // One that takes nothing would hold up the connection.
+            // A subscription that is never read would delay the connection.
             tokio::spawn(async move { channel.subscribe().capacity(1).await })
         };
         peer.expect_attach("ch").await;

@@ -1,4 +1,4 @@
-//! Subscribers that do not keep up.
+//! Slow subscribers.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn send(peer: &mut Peer, range: std::ops::Range<usize>) {
     }
 }
 
-/// Takes what is there, without waiting.
+/// Receives the queued messages, without waiting.
 fn take(subscription: &mut Subscription) -> Vec<String> {
     let mut taken = Vec::new();
     while let Some(Some(message)) = subscription.next().now_or_never() {
@@ -32,7 +32,7 @@ fn take(subscription: &mut Subscription) -> Vec<String> {
 }
 
 in_both_formats! {
-    async fn drop_oldest_says_how_many_were_dropped(format) {
+    async fn drop_oldest_reports_the_number_of_dropped_messages(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = channel
             .subscribe()
@@ -43,7 +43,7 @@ in_both_formats! {
         let mut fast = subscribed(&channel).await;
         send(&mut peer, 0..10);
         quiet(&client, &mut peer).await;
-        // Just full is not too full.
+        // A queue that is exactly full drops nothing.
         assert_eq!(take(&mut slow), numbers(0..10));
         send(&mut peer, 10..35);
         quiet(&client, &mut peer).await;
@@ -59,7 +59,7 @@ in_both_formats! {
             }
             other => panic!("not a message: {other:?}"),
         }
-        // `next` passes over what was dropped.
+        // `next` skips the notice of dropped messages.
         send(&mut peer, 46..66);
         quiet(&client, &mut peer).await;
         assert_eq!(take(&mut slow), [numbers(37..46), numbers(56..66)].concat());
@@ -69,12 +69,12 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn one_that_drops_holds_up_nobody(format) {
+    async fn a_dropping_subscription_delays_no_other(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let subscribe = || channel.subscribe().capacity(2);
         let mut dropping = subscribe().overflow(Overflow::DropOldest).await.unwrap();
         let mut waiting = subscribe().await.unwrap();
-        // Both are full; only one is waited for.
+        // Both queues are full; the client waits for only one.
         send(&mut peer, 0..2);
         for number in numbers(0..2) {
             assert_eq!(waiting.next().await.unwrap().name.as_deref(), Some(&*number));
@@ -92,7 +92,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn end_ends_after_what_is_queued(format) {
+    async fn end_ends_after_the_queued_messages(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow =
             channel.subscribe().capacity(10).overflow(Overflow::End).await.unwrap();
@@ -126,7 +126,7 @@ fn serial(number: usize) -> Str {
     format!("ch-serial@{number:05}").into()
 }
 
-/// The client asks for what came after this message, and the service goes on from there.
+/// The client requests the messages after this one, and the service continues from there.
 async fn continue_after(peer: &mut Peer, number: usize) {
     let attach = peer.expect_attach("ch").await;
     assert_eq!(attach.channel_serial, Some(serial(number)));
@@ -137,7 +137,7 @@ async fn continue_after(peer: &mut Peer, number: usize) {
 }
 
 in_both_formats! {
-    async fn what_had_no_room_is_fetched_when_there_is_room(format) {
+    async fn messages_beyond_a_full_queue_are_fetched_later(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = channel.subscribe().capacity(10).await.unwrap();
         let mut fast = subscribed(&channel).await;
@@ -146,13 +146,13 @@ in_both_formats! {
         quiet(&client, &mut peer).await;
         send_placed(&mut peer, 10..30);
         quiet(&client, &mut peer).await;
-        // Nobody waits for the slow one.
+        // No other subscription waits for the slow one.
         assert_eq!(take(&mut fast), numbers(0..30));
         assert_eq!(take(&mut slow), numbers(0..10));
         continue_after(&mut peer, 9).await;
         send_placed(&mut peer, 10..31);
         quiet(&client, &mut peer).await;
-        // The replay filled the queue, so what was new had no room either.
+        // The replay filled the queue, so new messages had no room either.
         assert_eq!(take(&mut slow), numbers(10..30));
         assert_eq!(take(&mut fast), numbers(30..31));
         continue_after(&mut peer, 29).await;
@@ -169,7 +169,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_replay_ends_where_the_room_does_and_another_follows(format) {
+    async fn a_replay_stops_at_a_full_queue_and_another_follows(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = channel.subscribe().capacity(10).capacity_bytes(4_000).await.unwrap();
         let mut fast = subscribed(&channel).await;
@@ -185,8 +185,8 @@ in_both_formats! {
             let some = (taken + 20).min(60);
             send_placed(&mut peer, taken..some);
             if some < 60 {
-                // There is no room for all of these, so the client goes on with what is new. What comes of the replay
-                // before the answer counts for nobody.
+                // The queue has no room for all of these, so the client stops the replay. Replayed messages that arrive
+                // before the answer are ignored.
                 let attach = peer.expect_attach("ch").await;
                 assert_eq!(attach.channel_serial, Some(serial(59)));
                 send_placed(&mut peer, some..some + 1);
@@ -210,7 +210,29 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_the_service_no_longer_has_is_a_gap(format) {
+    async fn a_replay_brings_256_messages_to_a_queue_of_few(format) {
+        let (client, _service, mut peer, channel) = with_channel(format).await;
+        let mut slow = channel.subscribe().capacity(10).await.unwrap();
+        send_placed(&mut peer, 0..10);
+        quiet(&client, &mut peer).await;
+        send_placed(&mut peer, 10..400);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut slow), numbers(0..10));
+        continue_after(&mut peer, 9).await;
+        send_placed(&mut peer, 10..399);
+        // The queue has room for 256 of them, and the client goes on with what is new.
+        continue_after(&mut peer, 399).await;
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut slow), numbers(10..266));
+        continue_after(&mut peer, 265).await;
+        send_placed(&mut peer, 266..400);
+        quiet(&client, &mut peer).await;
+        assert_eq!(take(&mut slow), numbers(266..400));
+    }
+}
+
+in_both_formats! {
+    async fn messages_that_the_service_no_longer_has_are_a_gap(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = channel.subscribe().capacity(10).await.unwrap();
         let mut fast = subscribed(&channel).await;
@@ -224,7 +246,7 @@ in_both_formats! {
             attached.channel_serial = Some(serial(29));
             attached.error = Some(info(90003, 404));
         }));
-        // Those who are not behind lose nothing by it.
+        // Other subscriptions lose no message.
         continue_after(&mut peer, 29).await;
         send_placed(&mut peer, 30..31);
         quiet(&client, &mut peer).await;
@@ -241,7 +263,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn one_that_is_full_holds_up_no_acknowledgement(format) {
+    async fn a_full_queue_delays_no_acknowledgement(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = channel.subscribe().capacity(1).await.unwrap();
         for number in 0..3 {
@@ -261,7 +283,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn one_that_takes_nothing_for_hours_holds_up_nobody(format) {
+    async fn an_idle_subscription_delays_no_other(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let mut stuck = channel.subscribe().capacity(10).await.unwrap();
         let mut other = subscribed(&channel).await;
@@ -271,7 +293,7 @@ in_both_formats! {
             send_placed(&mut peer, number..number + 1);
             assert_eq!(other.next().await.unwrap().name.as_deref(), Some(&*number.to_string()));
         }
-        // The client was patient with the full queue, once.
+        // The client waited for the full queue once.
         assert_eq!(begun.elapsed(), Duration::from_millis(5));
         for _ in 0..720 {
             advance(10_000).await;
@@ -290,7 +312,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn dropping_one_that_is_behind_asks_for_nothing(format) {
+    async fn dropping_a_subscription_that_is_behind_starts_no_replay(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let stuck = channel.subscribe().capacity(1).await.unwrap();
         let mut other = subscribed(&channel).await;
@@ -305,7 +327,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn closing_tells_one_that_is_behind_what_it_lacks(format) {
+    async fn closing_reports_the_gap_of_a_subscription_that_is_behind(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut stuck = channel.subscribe().capacity(1).await.unwrap();
         send_placed(&mut peer, 0..1);
@@ -329,7 +351,7 @@ in_both_formats! {
     }
 }
 
-/// A slow listener in the middle of a replay: it has had messages 0 to 9, lacks 10 to 29, and gets 10 to 14.
+/// A slow listener during a replay: it has received messages 0 to 9, is behind by 10 to 29, and receives 10 to 14.
 async fn in_a_replay(client: &Realtime, channel: &Channel, peer: &mut Peer) -> Subscription {
     let mut slow = channel.subscribe().capacity(10).await.unwrap();
     send_placed(peer, 0..10);
@@ -344,7 +366,7 @@ async fn in_a_replay(client: &Realtime, channel: &Channel, peer: &mut Peer) -> S
 }
 
 in_both_formats! {
-    async fn what_cannot_be_read_in_a_replay_is_a_gap_of_the_slow_one_alone(format) {
+    async fn an_unreadable_replayed_frame_is_a_gap_only_for_the_slow_subscription(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut fast = subscribed(&channel).await;
         let mut slow = in_a_replay(&client, &channel, &mut peer).await;
@@ -376,7 +398,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn closing_in_the_middle_of_a_replay_tells_what_is_lacking(format) {
+    async fn closing_during_a_replay_reports_the_gap(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = in_a_replay(&client, &channel, &mut peer).await;
         let service_side = async {
@@ -397,7 +419,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn options_set_in_the_middle_of_a_replay_wait_for_its_end(format) {
+    async fn options_set_during_a_replay_wait_for_its_end(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = in_a_replay(&client, &channel, &mut peer).await;
         let options = RealtimeChannelOptions::new().param("novel", "1");
@@ -412,7 +434,7 @@ in_both_formats! {
             attached.flags = Flags::RESUMED;
         }));
         set.await.unwrap().unwrap();
-        // The listener gets the rest in another replay.
+        // The listener receives the rest in another replay.
         continue_after(&mut peer, 14).await;
         send_placed(&mut peer, 15..30);
         quiet(&client, &mut peer).await;
@@ -420,14 +442,14 @@ in_both_formats! {
     }
 }
 
-/// The name of the message that is there.
+/// The name of the queued message.
 fn take_event(subscription: &mut Subscription) -> Option<String> {
     let event = subscription.next_event().now_or_never().flatten()?;
     Some(event.into_message()?.name?.to_string())
 }
 
 in_both_formats! {
-    async fn two_that_are_behind_at_different_places_get_each_message_once(format) {
+    async fn two_subscriptions_behind_at_different_positions_receive_each_message_once(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut early = channel.subscribe().capacity(2).await.unwrap();
         let mut late = channel.subscribe().capacity(5).await.unwrap();
@@ -440,7 +462,7 @@ in_both_formats! {
         continue_after(&mut peer, 1).await;
         send_placed(&mut peer, 2..11);
         quiet(&client, &mut peer).await;
-        // What is new came with the replay and is live.
+        // The new message came with the replay and is live.
         assert_eq!(take(&mut early), numbers(2..10));
         assert_eq!(take(&mut late), numbers(5..10));
     }
@@ -455,7 +477,7 @@ in_both_formats! {
             send_placed(&mut peer, number..number + 1);
             quiet(&client, &mut peer).await;
         }
-        // Only the large one is read: the replay begins behind what the small one lacks.
+        // Only the large queue is read: the replay begins after the missing messages of the small one.
         assert_eq!(take(&mut large), numbers(0..5));
         continue_after(&mut peer, 4).await;
         send_placed(&mut peer, 5..10);
@@ -470,14 +492,14 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_has_no_serial_and_no_room_is_a_gap_in_its_place(format) {
+    async fn a_message_without_a_serial_beyond_a_full_queue_is_a_gap_in_its_place(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut slow = channel.subscribe().capacity_bytes(0).await.unwrap();
         for number in 0..2 {
             send_placed(&mut peer, number..number + 1);
             quiet(&client, &mut peer).await;
         }
-        // The service does not send this one again.
+        // The service does not repeat this message.
         send(&mut peer, 7..8);
         quiet(&client, &mut peer).await;
         assert_eq!(take_event(&mut slow), Some("0".to_owned()));
@@ -525,7 +547,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_drop_in_the_middle_of_a_replay_loses_nothing(format) {
+    async fn a_drop_during_a_replay_loses_no_message(format) {
         let (client, mut service, mut peer, channel) = with_channel(format).await;
         let mut slow = channel.subscribe().capacity(1).await.unwrap();
         let mut fast = subscribed(&channel).await;
@@ -538,7 +560,7 @@ in_both_formats! {
         send_placed(&mut peer, 1..2);
         quiet(&client, &mut peer).await;
         let mut peer = resume(&client, &mut service, peer).await;
-        // The channel itself goes on from where it was, and then once more for the slow one.
+        // The channel continues from its position, and attaches once more for the slow subscription.
         continue_after(&mut peer, 3).await;
         assert_eq!(take(&mut slow), numbers(1..2));
         continue_after(&mut peer, 1).await;

@@ -1,4 +1,4 @@
-//! What messages hold when they arrive (RSL6, TM2).
+//! The fields of received messages (RSL6, TM2).
 
 use capably::{CipherParams, Data, Message, MessageAction, realtime::RealtimeChannelOptions};
 use capably_protocol::{ServerFrame, encoding, frame::Delivery};
@@ -11,7 +11,7 @@ fn encoded(data: impl Into<Data>, encoding: &str) -> Message {
 }
 
 in_both_formats! {
-    async fn each_kind_of_payload_stays_what_it_is(format) {
+    async fn each_type_of_payload_keeps_its_type(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         let binary = |bytes: &'static [u8]| Data::from(bytes);
@@ -38,12 +38,12 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn what_cannot_be_decoded_is_delivered_as_far_as_it_was(format) {
+    async fn undecodable_payloads_are_delivered_partly_decoded(format) {
         let (client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         let binary = |bytes: &'static [u8]| Data::from(bytes);
         let cases = [
-            // Each fails at its outermost step but the last ones.
+            // Each encoding fails at its outermost step, except the last ones.
             (encoded("not base64!", "base64"), "not base64!".into(), "base64"),
             (encoded("{broken", "json"), "{broken".into(), "json"),
             (encoded("x", "rot13"), "x".into(), "rot13"),
@@ -60,7 +60,7 @@ in_both_formats! {
             let received = subscription.next().await.unwrap();
             assert_eq!((received.data, received.encoding.as_deref()), (data, Some(rest)));
         }
-        // The others of the frame are not harmed.
+        // The other messages of the frame are not affected.
         let frame = Delivery::new("ch", vec![encoded("x", "rot13"), Message::new("next", "fine")]);
         peer.send(ServerFrame::Message(frame));
         assert_eq!(subscription.next().await.unwrap().encoding.as_deref(), Some("rot13"));
@@ -83,7 +83,7 @@ in_both_formats! {
             encoding::encode(&mut message.data, &mut message.encoding, cipher).unwrap();
             peer.send(ServerFrame::Message(Delivery::new("ch", vec![message])));
         };
-        // A key of another length says so in the encoding; it is not even tried.
+        // The encoding names another key length, so decryption is not tried.
         encrypted(&CipherParams::from_key(&[2; 16]).unwrap());
         encrypted(&own);
         let received = subscription.next().await.unwrap();
@@ -102,7 +102,7 @@ in_both_formats! {
     // UTS: realtime/unit/TM2c/connectionid-from-protocol-0
     // UTS: realtime/unit/TM2f/timestamp-from-protocol-0
     // UTS: realtime/unit/TM2a/all-fields-populated-together-3
-    async fn a_message_has_from_its_frame_what_it_lacks(format) {
+    async fn a_message_inherits_absent_fields_from_its_frame(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         let names = ["first", "second", "third"];
@@ -127,7 +127,7 @@ in_both_formats! {
     // UTS: realtime/unit/TM2a/existing-id-not-overwritten-1
     // UTS: realtime/unit/TM2c/existing-connectionid-kept-1
     // UTS: realtime/unit/TM2f/existing-timestamp-kept-1
-    async fn a_message_keeps_what_it_has(format) {
+    async fn a_message_keeps_its_own_fields(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         let message = Message {
@@ -151,7 +151,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/TM2a/no-id-without-protocol-id-2
-    async fn a_frame_without_an_id_gives_none(format) {
+    async fn messages_of_a_frame_without_an_id_have_none(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         peer.send(ServerFrame::Message(Delivery {
@@ -165,7 +165,7 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    async fn a_version_has_from_its_message_what_it_lacks(format) {
+    async fn a_version_inherits_absent_fields_from_its_message(format) {
         let (_client, _service, mut peer, channel) = with_channel(format).await;
         let mut subscription = subscribed(&channel).await;
         let extras = json!({"headers": {"a": 1}, "ref": {"type": "t"}});
@@ -193,7 +193,7 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: realtime/unit/RTL7f/no-echo-messages-0
-    async fn echo_is_left_to_the_service(format) {
+    async fn the_service_filters_echoes(format) {
         let (client, mut service) = client_with(format, |options| options.echo_messages(false));
         client.connection().connect();
         assert_eq!(service.attempt().await.param("echo").as_deref(), Some("false"));

@@ -1,7 +1,7 @@
-//! Listeners of every speed, random misfortune, virtual time: each listener gets what it should exactly once and in
-//! order, or a gap where something is missing; queues stay within their bounds; nothing loops, and everything ends.
+//! Listeners of every speed, with random faults in virtual time: each listener receives each item exactly once and in
+//! order, or a gap in its place; queues stay within their bounds; no replay loops, and every wait ends.
 //!
-//! A seed decides all of it.
+//! A seed decides everything.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -30,16 +30,16 @@ use crate::support::*;
 
 const SEEDS: u64 = 150;
 const DURATION: Duration = Duration::from_secs(60);
-/// Whatever takes longer is stuck.
+/// A longer run counts as a hang.
 const PATIENCE: Duration = Duration::from_secs(200);
-/// How many frames arrive together at most: the service pauses after so many.
+/// The most frames that arrive together: the service pauses after them.
 const TOGETHER: usize = 20;
-/// How many items a frame has at most.
+/// The most items of a frame.
 const ITEMS: usize = 8;
-/// How many items a queue takes in a replay at least.
+/// The fewest items that a queue receives in a replay.
 const REPLAYED: usize = 256;
 
-/// What a frame carries.
+/// The type of items of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Message,
@@ -52,17 +52,16 @@ const KINDS: [Kind; 3] = [Kind::Message, Kind::Presence, Kind::Annotation];
 #[derive(Clone, Copy, Debug)]
 struct Item {
     kind: Kind,
-    /// The name, the action or the type that listeners may ask for.
+    /// The name, the action or the type that listeners may select.
     first: bool,
     /// The frame's channel serial, if it has one.
     position: Option<usize>,
     damaged: bool,
-    /// An attachment began anew behind it before it was sent: the rest of the client's state tells what presence and
-    /// annotation listeners missed.
+    /// The channel attached without continuity before it was sent, so presence and annotation listeners missed it.
     skipped: bool,
 }
 
-/// A frame of the log, by the numbers of its items. One without items is for others.
+/// A frame of the log, by the numbers of its items. A frame without items is for other clients.
 struct Frame {
     items: Vec<usize>,
 }
@@ -71,27 +70,27 @@ struct State {
     rng: Rng,
     items: Vec<Item>,
     log: Vec<Frame>,
-    /// The service has forgotten what came before this position.
+    /// The service no longer keeps frames before this position.
     kept_from: usize,
-    /// The last position that was sent, or passed over.
+    /// The last position that was sent or skipped.
     sent: usize,
-    /// The client may still ask for what was sent: it began anew in the middle of a replay.
+    /// The client may still request sent frames: it attached without continuity during a replay.
     unsure: bool,
-    /// The client was not answered in time: it attaches, and what is sent meanwhile is not for it (RTL17).
+    /// The answer was late: the client is attaching, and ignores frames sent meanwhile (RTL17).
     unanswered: bool,
     attaches: usize,
     misfortunes: usize,
     unplaced: usize,
-    /// How many ATTACHes came at this moment.
+    /// The number of ATTACH frames at this instant.
     at_once: (Instant, usize),
 }
 
 /// The service.
 struct World {
     state: Mutex<State>,
-    /// It has all that it is asked for, and answers.
+    /// The service keeps every frame and answers every request.
     kind: bool,
-    /// How many frames there are.
+    /// The number of frames.
     end: watch::Sender<usize>,
     stop: Instant,
     over: watch::Sender<bool>,
@@ -142,7 +141,7 @@ impl World {
         self.state().rng.u8(..100) < percent
     }
 
-    /// So many times in a hundred, while bad things happen, and unless the service is kind.
+    /// True in this percentage of calls, while faults are on and the service is not kind.
     fn harm(&self, percent: u8) -> bool {
         !self.kind && !self.is_healed() && self.chance(percent)
     }
@@ -155,7 +154,7 @@ impl World {
         Duration::from_millis(self.state().rng.u64(range))
     }
 
-    /// Adds items to what there is. Returns their numbers.
+    /// Adds items to the log. Returns their numbers.
     fn items(&self, kind: Kind, position: Option<usize>, damaged: bool) -> Vec<usize> {
         let State { rng, items, .. } = &mut *self.state();
         let count = rng.usize(1..=ITEMS);
@@ -229,11 +228,11 @@ async fn publish(world: Arc<World>) {
         }
         sleep(world.millis(1..4_000)).await;
     }
-    // The client may not be back yet, and begin anew after one of these.
+    // The client may be disconnected, and lose continuity after one of these.
     for _ in 0..4 {
         sleep(Duration::from_secs(60)).await;
         for kind in KINDS {
-            // Whatever a listener asks for is among these.
+            // Listeners select from these.
             while !world.is_told(kind) {
                 world.publish(Some(kind), false);
             }
@@ -244,7 +243,7 @@ async fn publish(world: Arc<World>) {
 }
 
 impl World {
-    /// The last frames of this kind had both sorts of items.
+    /// The last frames of this type had both selections.
     fn is_told(&self, kind: Kind) -> bool {
         let state = self.state();
         let last: Vec<_> = state.items.iter().rev().take(30).filter(|it| it.kind == kind).collect();
@@ -296,7 +295,7 @@ async fn session(world: &World, peer: &mut Peer) {
             }
             let live = !waits && asked.is_empty() && !world.state().unsure;
             if live && !world.is_healed() && !world.kind && world.chance(10) {
-                // It has no place in the log, and comes once.
+                // The frame is not in the log, and is sent once.
                 let numbers = world.items(KINDS[world.pick(0..3)], None, false);
                 world.send(peer, &numbers, None);
                 world.state().unplaced += 1;
@@ -373,7 +372,7 @@ fn hear(world: &World, attach: Attach) -> Option<(Instant, Instant, Attach)> {
     Some((now + after, now, attach))
 }
 
-/// Answers an ATTACH: it continues, if the service can. Returns the next position.
+/// Answers an ATTACH, with continuity if possible. Returns the next position.
 fn answer(world: &World, peer: &mut Peer, attach: &Attach, is_late: bool) -> usize {
     match attach.channel_serial.as_deref().map(position_of) {
         Some(position) if position >= world.state().kept_from && !world.harm(5) => {
@@ -389,11 +388,11 @@ fn answer(world: &World, peer: &mut Peer, attach: &Attach, is_late: bool) -> usi
     }
 }
 
-/// Begins anew where the channel is now. Returns the next position.
+/// Attaches without continuity at the current position. Returns the next position.
 fn anew(world: &World, peer: &mut Peer, asked: Option<usize>) -> usize {
     let next = *world.end.borrow();
     let state = &mut *world.state();
-    // What the client has not taken in, it may not have waited for either.
+    // A frame that the client did not process cannot have filled a queue.
     let since = asked.unwrap_or(state.sent);
     for item in &mut state.items {
         item.skipped |= item.position.is_some_and(|position| position > since);
@@ -406,23 +405,23 @@ fn anew(world: &World, peer: &mut Peer, asked: Option<usize>) -> usize {
     next
 }
 
-/// What a listener heard.
+/// An event of a listener.
 #[derive(Clone, Debug)]
 enum Heard {
     Item(usize),
     Gap(Box<Gap>),
 }
 
-/// What a listener wants, and what came of it.
+/// The selection of a listener, and its events.
 #[derive(Debug)]
 struct Tale {
     kind: Kind,
     only_first: bool,
     capacity: usize,
     bytes: usize,
-    /// Items from this number on came after it began.
+    /// Items from this number on were sent after it began.
     from: usize,
-    /// Items up to this number were there when it went, or all.
+    /// Items up to this number were sent before it ended.
     until: usize,
     heard: Vec<Heard>,
     stayed: bool,
@@ -483,7 +482,7 @@ impl Listener {
     }
 }
 
-/// Takes in its own time what there is.
+/// Receives the queued items, at its own pace.
 async fn listen(world: Arc<World>, channel: Channel, seed: u64) -> Option<Tale> {
     let mut rng = Rng::with_seed(seed);
     let joins = rng.u64(..3) == 0;
@@ -502,7 +501,7 @@ async fn listen(world: Arc<World>, channel: Channel, seed: u64) -> Option<Tale> 
         stayed: true,
     };
     let mut listener = Listener::new(&channel, &tale).await;
-    // What is on its way has arrived after this.
+    // Frames in flight have arrived after this.
     tale.from = world.state().items.len();
     let leaves = rng.u8(..5) == 0;
     let leaves = leaves.then(|| Instant::now() + Duration::from_millis(rng.u64(..60_000)));
@@ -510,7 +509,7 @@ async fn listen(world: Arc<World>, channel: Channel, seed: u64) -> Option<Tale> 
     let mut over = world.over.subscribe();
     let mut attaches = usize::MAX;
     loop {
-        // All that waits for it is taken in one go: nothing else runs meanwhile.
+        // The listener reads its whole queue at once: no other task runs meanwhile.
         let now = world.state().attaches;
         let mut taken = 0;
         while let Some(heard) = listener.next().now_or_never() {
@@ -548,7 +547,7 @@ async fn listen(world: Arc<World>, channel: Channel, seed: u64) -> Option<Tale> 
     Some(tale)
 }
 
-/// How much of what the test is about came about.
+/// Counts of the cases that the test is about.
 #[derive(Debug, Default)]
 struct Tally {
     heard: usize,
@@ -559,7 +558,7 @@ struct Tally {
     misfortunes: usize,
 }
 
-/// Nothing comes twice, nothing is out of order, and what is missing was told where it is missing.
+/// Checks that no item is repeated or out of order, and that each missing one lies in a gap.
 fn check(world: &World, tale: &Tale, tally: &mut Tally) {
     let items = &world.state().items;
     let placed = |number: usize| items[number].position.is_some();
@@ -567,10 +566,10 @@ fn check(world: &World, tale: &Tale, tally: &mut Tally) {
         let item = items[number];
         item.kind == tale.kind && (!tale.only_first || item.first || item.damaged)
     };
-    // Every item that was heard, and where; what has no place comes when it comes.
+    // Every received item with its place; items without a serial have none.
     let mut heard = vec![None; items.len()];
     let mut last = [None, None];
-    // From where on items are missing, if they were not told to be, and whether a gap was told there.
+    // The first unreported missing item, if any, and whether a gap was reported there.
     let mut expected = tale.from;
     let mut gaps: Vec<&Gap> = Vec::new();
     let mut latest_gap = None;
@@ -677,7 +676,7 @@ async fn run(seed: u64, tally: &mut Tally) {
 
 // Spec: RTL15b, RTL17, RTL7, RTP6, RTAN4
 #[test]
-fn each_listener_gets_everything_once_or_is_told_what_is_missing() {
+fn each_listener_receives_each_message_once_or_a_gap() {
     let mut total = Tally::default();
     for seed in 0..SEEDS {
         let ran = std::panic::catch_unwind(|| {
@@ -695,7 +694,7 @@ fn each_listener_gets_everything_once_or_is_told_what_is_missing() {
         total.unplaced += tally.unplaced;
         total.misfortunes += tally.misfortunes;
     }
-    // Each must be there for the test to mean anything.
+    // Without each of these cases, the test would prove nothing.
     let Tally { heard, gaps, missing, attaches, unplaced, misfortunes } = total;
     for count in [heard, gaps, missing, attaches, unplaced, misfortunes] {
         assert!(count > 100, "{total:?}");

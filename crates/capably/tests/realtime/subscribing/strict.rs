@@ -1,4 +1,4 @@
-//! Subscribing in vain (RTL7i, TO3r).
+//! Subscribing without the mode (RTL7i, TO3r).
 
 use capably::realtime::{Channel, ChannelState};
 use capably_protocol::ChannelMode;
@@ -32,7 +32,7 @@ fn refusal(result: Result<capably::Subscription, capably::Error>) -> (u32, Optio
 
 in_both_formats! {
     // Spec: RTL7i, RTL7i1, TO3r1
-    async fn without_the_mode_it_fails_in_strict_mode(format) {
+    async fn strict_mode_fails_a_subscription_without_the_mode(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.strict_mode(true)).await;
         let channel = client.channels().get("ch");
@@ -41,7 +41,7 @@ in_both_formats! {
         assert_eq!(channel.state(), ChannelState::Attached);
         assert_eq!(refusal(channel.subscribe().await), (90009, Some(400)));
         assert_eq!(refusal(channel.subscribe().attach(false).await), (90009, Some(400)));
-        // What counts is what the service granted last.
+        // The modes that the service granted last decide.
         grant(&mut peer, &[ChannelMode::Subscribe]);
         quiet(&client, &mut peer).await;
         let mut subscription = channel.subscribe().await.unwrap();
@@ -52,7 +52,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL7i3
-    async fn nothing_is_known_of_a_channel_that_is_not_attached(format) {
+    async fn modes_are_not_checked_before_the_channel_is_attached(format) {
         let (client, _service, mut peer) =
             connected_with(format, |options| options.strict_mode(true)).await;
         let channel = client.channels().get("ch");
@@ -63,7 +63,7 @@ in_both_formats! {
         peer.send(detached("ch"));
         detach.await.unwrap().unwrap();
         let _another = channel.subscribe().attach(false).await.unwrap();
-        // Who was there before stays.
+        // Earlier subscriptions stay.
         let _third = subscribe(&channel, &mut peer, &[ChannelMode::Subscribe]).await.unwrap();
         peer.send(messages("ch", &["at last"]));
         assert_eq!(subscription.next().await.unwrap().name.as_deref(), Some("at last"));
@@ -72,7 +72,7 @@ in_both_formats! {
 
 in_both_formats! {
     // Spec: RTL7i2, RTP11f2, TO3r2
-    async fn without_strict_mode_the_log_says_so_once_an_attachment(format) {
+    async fn without_strict_mode_a_warning_is_logged_once_per_attachment(format) {
         let log = Log::new(Level::ERROR);
         let _guard = tracing::subscriber::set_default(log.clone());
         let (client, _service, mut peer) = connected(format).await;
@@ -93,7 +93,7 @@ in_both_formats! {
         let message = "the channel is attached without the mode presence_subscribe, so its members are \
             not known; with strict_mode the operation would fail with this error";
         assert_eq!(log.said()[1].message, message);
-        // The next attachment is another matter.
+        // The next attachment is checked again.
         grant(&mut peer, &[ChannelMode::Presence]);
         quiet(&client, &mut peer).await;
         let _fourth = channel.subscribe().await.unwrap();

@@ -1,4 +1,4 @@
-//! What goes wrong on one channel (RTL).
+//! Faults of one channel (RTL).
 
 use capably::{
     Channel,
@@ -27,7 +27,7 @@ async fn attached(scene: &Scene, name: &str) -> (Realtime, Channel) {
     (client, channel)
 }
 
-/// How many ATTACH the client has sent for a channel.
+/// The number of ATTACH frames that the client has sent for a channel.
 fn attaches(scene: &Scene, name: &str) -> usize {
     let log = scene.log();
     let frames = log.client_frames(Action::Attach).into_iter();
@@ -146,7 +146,7 @@ in_both_formats! {
         assert_eq!(reason.message(), "Not permitted");
         assert_eq!(channel.state(), ChannelState::Failed);
         assert_eq!(client.connection().state(), ConnectionState::Connected);
-        // Nothing else has happened to it.
+        // The channel has no other change.
         client.close().await;
         drop((client, channel));
         assert!(within(changes.next()).await.is_none());
@@ -172,7 +172,7 @@ in_both_formats! {
         assert_eq!(change.reason, Some(reason));
         assert_eq!(channel.state(), ChannelState::Attached);
         assert_eq!(client.connection().state(), ConnectionState::Connected);
-        // There was no event besides: the next one is of what comes next.
+        // No other event was emitted: the next event belongs to the next change.
         within(channel.detach()).await.unwrap();
         expect_channel(&mut changes, &[ChannelState::Detaching, ChannelState::Detached]).await;
         client.close().await;

@@ -62,7 +62,7 @@ in_both_formats! {
 // UTS: realtime/proxy/RTN14d/retry-after-refused-0
 // Spec: RTN14d
 in_both_formats! {
-    async fn a_refused_connection_is_tried_again(scene) {
+    async fn a_refused_connection_is_retried(scene) {
         scene.faults.add(Rule::opening().nth(1).times(1).refuse());
         let retry = Duration::from_millis(20);
         let client = scene.client(|options| options.disconnected_retry_timeout(retry));
@@ -85,7 +85,7 @@ in_both_formats! {
 // UTS: realtime/proxy/RTN14c/connection-timeout-0
 // Spec: RTN14c
 in_both_formats! {
-    async fn a_connection_that_says_nothing_times_out(scene) {
+    async fn a_silent_connection_attempt_times_out(scene) {
         scene.faults.add(Rule::to_client().action(Action::Connected).suppress());
         let limit = Duration::from_millis(300);
         let client = scene.client(|options| options.realtime_request_timeout(limit));

@@ -1,4 +1,4 @@
-//! Connections that drop, and what goes on from them (RTN15, RTN16, RTN19).
+//! Connections that drop, and their continuation (RTN15, RTN16, RTN19).
 
 use capably::realtime::{ChannelState, ChannelStateChange};
 use capably_protocol::{
@@ -12,7 +12,7 @@ use super::*;
 const RECONNECTED: [ConnectionState; 3] =
     [ConnectionState::Disconnected, ConnectionState::Connecting, ConnectionState::Connected];
 
-/// A client that has lost its connection in this way, and has another.
+/// A client that has lost its connection through this fault, and has another.
 async fn reconnected(scene: &Scene, lose: impl FnOnce(&Connections)) -> Realtime {
     let client = scene.connected(|options| options).await;
     let key = client.connection().key().unwrap();
@@ -109,7 +109,7 @@ in_both_formats! {
 // UTS: realtime/proxy/RTN15h3/non-token-error-reconnects-0
 // Spec: RTN15h3
 in_both_formats! {
-    async fn a_client_that_is_told_to_go_comes_back(scene) {
+    async fn a_disconnected_client_reconnects(scene) {
         let client = scene.connected(|options| options).await;
         let mut changes = client.connection().changes();
         let reason = error(80003, 500, "Service temporarily unavailable");
@@ -155,7 +155,7 @@ in_both_formats! {
 
 // Spec: RTN14e, RTN14h
 in_both_formats! {
-    async fn whether_a_connection_is_too_old_is_for_the_service_to_say(scene) {
+    async fn a_client_resumes_an_old_connection_and_the_service_decides(scene) {
         let short = connected("proxy-ttl-test-id", "proxy-ttl-test-key", 1000, None);
         scene.faults.add(Rule::to_client().action(Action::Connected).nth(1).times(1).replace(short));
         scene.faults.add(Rule::opening().nth(2).times(1).refuse());
@@ -174,7 +174,7 @@ in_both_formats! {
             ConnectionState::Connected,
         ];
         let change = expect_states(&mut changes, &states).await;
-        // The service knows nothing of that connection, and gives another.
+        // The service does not know the connection, and opens another.
         assert_eq!(change.reason.unwrap().code.0, 80018);
         let id = client.connection().id().unwrap();
         assert_ne!(&*id, "proxy-ttl-test-id");
@@ -187,12 +187,12 @@ in_both_formats! {
 // UTS: realtime/proxy/RTN19a/unacked-resent-on-resume-0
 // Spec: RTN19a, RTN19a2
 in_both_formats! {
-    async fn what_was_not_acknowledged_is_sent_again(scene) {
+    async fn unacknowledged_publishes_are_sent_again(scene) {
         let client = scene.connected(|options| options).await;
         let id = client.connection().id();
         let channel = client.channels().get("test-resend-unacked");
         within(channel.attach()).await.unwrap();
-        // So that the serial is not what a new connection begins with.
+        // So that the serial differs from that of a new connection.
         within(channel.publish("event", "acknowledged").into_future()).await.unwrap();
         scene.faults.add(Rule::to_client().action(Action::Ack).times(1).suppress());
         let receipt = channel.publish("event", "test-data").submit().await.unwrap();
@@ -231,7 +231,7 @@ in_both_formats! {
         let (id, key) = (first.connection().id().unwrap(), first.connection().key().unwrap());
         within(first.channels().get("recovery-test").attach()).await.unwrap();
         let recovery_key = first.connection().create_recovery_key().await.unwrap();
-        // It is cut, and cannot come back to say goodbye.
+        // The client is cut off, so it cannot send CLOSE.
         let refused = scene.faults.add(Rule::opening().refuse());
         let mut changes = first.connection().changes();
         scene.faults.connections().close(1000);

@@ -1,4 +1,4 @@
-//! Messages that get lost on a channel that gets deltas.
+//! Lost messages on a channel with deltas.
 
 use capably::{Data, Plugin};
 use capably_protocol::frame::Action;
@@ -10,8 +10,8 @@ use crate::deltas::{Counting, delta_options, reattaching, test_data};
 // UTS: realtime/integration/RTL18/recovery-message-id-mismatch-0
 // Spec: RTL18, RTL18b, RTL18c, RTL20
 in_both_formats! {
-    // The base of a delta is not what the client received last because that got lost.
-    async fn a_delta_that_is_made_from_a_lost_message_is_recovered_from(scene) {
+    // The base of the delta is lost, so it is not the last received message.
+    async fn a_delta_with_a_lost_base_starts_a_recovery(scene) {
         let name = "delta-recovery-mismatch";
         let decoder = Counting::default();
         let plugin = Plugin::vcdiff(decoder.clone());
@@ -38,7 +38,7 @@ in_both_formats! {
             assert_eq!(message.data, Data::Json(data));
         }
         assert_eq!(reattaching(&mut changes), [Some(40018.into())]);
-        // The fourth came in full, the fifth as a delta from it.
+        // The fourth message came in full, and the fifth as a delta to it.
         assert_eq!(decoder.count(), 3);
         client.close().await;
     }

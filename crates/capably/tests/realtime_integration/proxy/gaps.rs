@@ -23,7 +23,7 @@ async fn forgetful(format: Format) -> Scene {
     Scene { server, faults, format }
 }
 
-/// Options for the client that is to be cut off.
+/// Options for the client whose connection is cut.
 fn consumer(options: ClientOptions) -> ClientOptions {
     options
         .client_id("consumer")
@@ -31,8 +31,8 @@ fn consumer(options: ClientOptions) -> ClientOptions {
         .suspended_retry_timeout(Duration::from_millis(20))
 }
 
-/// Cuts the consumer off for longer than the state of its connection is kept. When it comes back, the service
-/// knows nothing of where its channel was.
+/// Cuts the consumer off for longer than the service keeps the state of its connection, so that the position of its
+/// channel is lost.
 async fn cut_off(scene: &Scene, channel: &Channel, client: &Realtime, meanwhile: impl Future) {
     let outage = scene.faults.add(Rule::opening().refuse());
     scene.faults.connections().param("clientId", "consumer").disconnect();
@@ -57,7 +57,7 @@ fn number(message: &capably::Message) -> u32 {
 
 // Spec: RTL10b, RTL15c, RTN15c7
 #[tokio::test]
-async fn a_consumer_that_is_cut_off_gets_everything_once_and_in_order() {
+async fn a_consumer_with_a_cut_connection_receives_each_message_once_and_in_order() {
     for format in [Format::Json, Format::MsgPack] {
         let scene = forgetful(format).await;
         let key = CipherKey::from(vec![7; 32]);

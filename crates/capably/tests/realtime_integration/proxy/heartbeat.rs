@@ -28,7 +28,7 @@ in_both_formats! {
 
 // Spec: RTN23a
 in_both_formats! {
-    async fn a_connection_that_falls_silent_is_replaced(scene) {
+    async fn a_silent_connection_is_replaced(scene) {
         let idle = connected("proxy-idle-id", "proxy-idle-key", 120_000, None);
         let ServerFrame::Connected(mut frame) = idle else { unreachable!("it is a CONNECTED") };
         frame.details.as_mut().unwrap().max_idle_interval = Some(100);

@@ -19,7 +19,7 @@ fn not_resumed(channel: &str) -> ServerFrame {
     }))
 }
 
-/// What the client has sent to presence, of each connection.
+/// The presence frames of the client, by connection.
 fn entered(log: &Log) -> Vec<(u64, PresenceMessage)> {
     log.entries()
         .filter_map(|entry| match &entry.event {

@@ -34,7 +34,7 @@ fn statuses(log: &Log) -> Vec<u16> {
 // UTS: realtime/proxy/RSC10/token-renewal-on-401-0
 // Spec: RSC10
 in_both_formats! {
-    async fn a_rejected_token_is_renewed_and_the_request_made_again(scene) {
+    async fn a_rejected_token_is_renewed_and_the_request_repeated(scene) {
         fail_first(&scene, 401, 40142, "Token expired");
         let (options, asked) = scene.options_with_tokens();
         let rest = Rest::new(options).unwrap();
@@ -62,7 +62,7 @@ in_both_formats! {
 // UTS: realtime/proxy/RTL6/publish-history-through-proxy-0
 // Spec: RTL6
 in_both_formats! {
-    async fn what_is_published_over_a_connection_is_history_over_rest(scene) {
+    async fn realtime_publishes_are_in_the_history_over_rest(scene) {
         let client = scene.connected(|options| options).await;
         let channel = client.channels().get("test-RTL6-publish-history");
         within(channel.attach()).await.unwrap();

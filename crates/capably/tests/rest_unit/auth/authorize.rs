@@ -23,7 +23,7 @@ fn with_key() -> ClientOptions {
 // UTS: rest/unit/RSA10a/authorize-default-params-0
 // Spec: RSA10, RSA10f
 #[tokio::test]
-async fn gets_a_token_and_uses_it_from_then_on() {
+async fn authorizing_gets_a_token_for_later_requests() {
     for binary in [true, false] {
         let details = json!({"token": "obtained-token", "expires": NOW + 3_600_000, "keyName": "appId.keyId"});
         let http = giving(details);
@@ -47,7 +47,7 @@ async fn takes_parameters() {
 
 // UTS: rest/unit/RSA10e/authorize-saves-params-0
 #[tokio::test]
-async fn keeps_the_parameters_that_are_good_for_more_than_one_request() {
+async fn authorizing_keeps_the_reusable_parameters() {
     let (options, asked) = numbered();
     let rest = giving(json!({})).rest_with(options);
     let kept = TokenParams::new().client_id("saved-client").ttl(Duration::from_secs(3600));
@@ -102,7 +102,7 @@ async fn options_replace_earlier_ones() {
 
 // Spec: RSA10g
 #[tokio::test]
-async fn asking_for_the_time_is_good_for_one_authorization() {
+async fn query_time_applies_to_one_authorization() {
     let http = giving(json!({}));
     let rest = http.rest_with(with_key());
     let options = AuthOptions::new()
@@ -116,7 +116,7 @@ async fn asking_for_the_time_is_good_for_one_authorization() {
 
 // UTS: rest/unit/RSA10i/authorize-preserves-key-0
 #[tokio::test]
-async fn options_without_a_key_leave_the_client_its_own() {
+async fn options_without_a_key_keep_the_key_of_the_client() {
     let http = ScriptedHttp::new(|request, _| {
         assert!(to_auth_server(request));
         served_json(200, &json!({"token": "via-url"}))
@@ -130,7 +130,7 @@ async fn options_without_a_key_leave_the_client_its_own() {
 
 // UTS: rest/unit/RSA10j/authorize-replaces-existing-token-0
 #[tokio::test]
-async fn gets_a_new_token_even_if_the_old_one_is_good() {
+async fn authorizing_replaces_a_valid_token() {
     let rest = giving(json!({})).rest_with(numbered().0);
     assert_eq!(rest.auth().authorize().await.unwrap().token, "token-1");
     assert_eq!(rest.auth().authorize().await.unwrap().token, "token-2");
@@ -139,7 +139,7 @@ async fn gets_a_new_token_even_if_the_old_one_is_good() {
 
 // UTS: rest/unit/RSA10k/authorize-query-time-0
 #[tokio::test]
-async fn asks_for_the_time_once_and_keeps_the_difference() {
+async fn the_time_is_requested_once_and_its_offset_kept() {
     const SERVICE: i64 = 1_234_567_890_000;
     for binary in [true, false] {
         let http = ScriptedHttp::new(|request, _| {
@@ -186,7 +186,7 @@ async fn passes_on_the_service_s_error() {
 
 // Spec: RSA10e, RSA10g, RSA4g
 #[tokio::test]
-async fn a_token_among_the_options_is_used_and_renewed_by_what_comes_with_it() {
+async fn a_token_in_the_options_is_used_and_renewed_by_those_options() {
     let http = ScriptedHttp::sequence([
         super::rejected(40142),
         respond(200, json!([])),
@@ -202,7 +202,7 @@ async fn a_token_among_the_options_is_used_and_renewed_by_what_comes_with_it() {
 }
 
 #[tokio::test]
-async fn with_nothing_to_get_a_token_from_it_is_an_error_and_changes_nothing() {
+async fn authorizing_without_a_source_of_tokens_is_an_error_and_changes_nothing() {
     let http = giving(json!({}));
     let rest = http.rest_with(ClientOptions::new("static"));
     assert_eq!(rest.auth().authorize().await.unwrap_err().code().0, 40171);
@@ -227,7 +227,7 @@ async fn requesting_a_token_does_not_use_it() {
 }
 
 #[test]
-fn only_what_needs_the_network_needs_a_runtime() {
+fn only_calls_over_the_network_need_a_runtime() {
     use futures_util::FutureExt;
 
     let rest = capably::Rest::new(KEY).unwrap();

@@ -1,4 +1,4 @@
-//! Auth servers, and a service, that do not give a token (RSA4e, RSA4f).
+//! Auth servers and a service that return no token (RSA4e, RSA4f).
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn failure(answer: Answer) -> Error {
 
 // Spec: RSA4e
 #[tokio::test(start_paused = true)]
-async fn one_that_hangs_is_an_error_in_time() {
+async fn a_silent_auth_server_times_out() {
     let http = auth_server(Answer::Hang);
     let limit = Duration::from_secs(2);
     let options = ClientOptions::default().auth_url(AUTH_URL).http_request_timeout(limit);
@@ -32,7 +32,7 @@ async fn one_that_hangs_is_an_error_in_time() {
 }
 
 #[tokio::test]
-async fn one_that_cannot_be_reached_is_an_error() {
+async fn an_unreachable_auth_server_is_an_error() {
     for kind in [HttpErrorKind::Connect, HttpErrorKind::Interrupted, HttpErrorKind::Response] {
         failure(Answer::Fail(kind)).await;
     }
@@ -40,7 +40,7 @@ async fn one_that_cannot_be_reached_is_an_error() {
 
 // Spec: RSA4f
 #[tokio::test]
-async fn one_that_returns_3_mb_is_an_error() {
+async fn an_auth_server_that_returns_3_mb_is_an_error() {
     for kind in ["text/plain", "application/json", "text/html"] {
         for status in [200, 500] {
             let error = failure(served(status, kind, vec![b'x'; 3_000_000])).await;
@@ -51,7 +51,7 @@ async fn one_that_returns_3_mb_is_an_error() {
 }
 
 #[tokio::test]
-async fn one_that_refuses_is_the_cause() {
+async fn the_refusal_of_an_auth_server_is_the_cause() {
     let error = failure(served_json(403, &json!({"user": "unknown"}))).await;
     let cause = error.cause().unwrap();
     assert_eq!((cause.code.0, cause.status_code), (40300, 403), "RSA4d looks at this");
@@ -67,7 +67,7 @@ async fn one_that_refuses_is_the_cause() {
 
 // Spec: RSA4f
 #[tokio::test]
-async fn nonsense_is_an_error_that_does_not_quote_it() {
+async fn the_error_of_a_malformed_answer_does_not_quote_it() {
     for answer in [
         served(200, "text/html", "<html>hush</html>"),
         served(200, "application/x-msgpack", "hush"),
@@ -86,7 +86,7 @@ async fn nonsense_is_an_error_that_does_not_quote_it() {
 }
 
 #[tokio::test]
-async fn a_service_that_gives_no_token_is_an_error() {
+async fn an_answer_without_a_token_is_an_error() {
     for (body, code) in [
         (json!({"token": ""}), 40170),
         (json!({"keyName": "a.b"}), 40013),
@@ -102,7 +102,7 @@ async fn a_service_that_gives_no_token_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_service_that_refuses_a_token_request_says_why() {
+async fn a_refused_token_request_has_the_error_of_the_service() {
     let stated = json!({"error": {"code": 40104, "statusCode": 401, "message": "too old"}});
     let http = ScriptedHttp::always(respond(401, stated));
     let rest = http.rest_with(ClientOptions::new(KEY).use_token_auth(true));

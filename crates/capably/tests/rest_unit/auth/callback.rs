@@ -24,7 +24,7 @@ fn returning(source: impl Into<TokenSource>) -> ClientOptions {
 
 // UTS: rest/unit/RSA8d/callback-invoked-for-auth-0
 #[tokio::test]
-async fn gives_the_token_for_a_request() {
+async fn a_callback_gives_the_token_for_a_request() {
     let http = accepting();
     let (options, asked) = numbered();
     read(&http.rest_with(options)).await.unwrap();
@@ -35,7 +35,7 @@ async fn gives_the_token_for_a_request() {
 // UTS: rest/unit/RSA8d/callback-returns-jwt-1
 // Spec: RSA8g
 #[tokio::test]
-async fn may_return_a_jwt() {
+async fn a_callback_may_return_a_jwt() {
     let http = accepting();
     let jwt = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.test-jwt-payload";
     read(&http.rest_with(returning(jwt))).await.unwrap();
@@ -44,7 +44,7 @@ async fn may_return_a_jwt() {
 
 // UTS: rest/unit/RSA8d/callback-returns-token-request-2
 #[tokio::test]
-async fn may_return_a_token_request() {
+async fn a_callback_may_return_a_token_request() {
     for binary in [true, false] {
         let http = giving(json!({"token": "exchanged-token", "expires": NOW + 3_600_000}));
         let params =
@@ -76,7 +76,7 @@ async fn the_name_of_a_key_is_one_segment_of_the_path() {
 
 // Spec: TO3j5, AO2b
 #[tokio::test]
-async fn may_return_json() {
+async fn a_callback_may_return_json() {
     let http = giving(json!({"token": "exchanged"}));
     for source in [
         json!({"token": "details", "expires": NOW + 1}),
@@ -91,7 +91,7 @@ async fn may_return_json() {
 // UTS: rest/unit/RSA8d/callback-receives-token-params-3
 // Spec: RSA8b
 #[tokio::test]
-async fn is_told_what_the_token_is_to_be_like() {
+async fn a_callback_receives_the_token_parameters() {
     let (options, asked) = numbered();
     let params = TokenParams::new()
         .client_id("requested-client-id")
@@ -105,7 +105,7 @@ async fn is_told_what_the_token_is_to_be_like() {
 
 // UTS: rest/unit/RSA8d/callback-error-propagated-4
 #[tokio::test]
-async fn an_error_of_the_callback_is_that_of_the_request() {
+async fn the_error_of_a_callback_fails_the_request() {
     let http = accepting();
     let options = ClientOptions::default().auth_callback(async |_| {
         Err::<TokenSource, _>(std::io::Error::other("Authentication server unavailable"))
@@ -153,7 +153,7 @@ async fn a_callback_that_hangs_or_panics_is_an_error_in_time() {
 
 // Spec: RSA4f
 #[tokio::test]
-async fn what_cannot_be_a_token_is_an_error() {
+async fn a_malformed_token_is_an_error() {
     let http = accepting();
     for source in [
         TokenSource::from(""),

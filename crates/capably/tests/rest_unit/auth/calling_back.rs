@@ -1,4 +1,4 @@
-//! Auth callbacks that use the client whose token they are to give (RSA4e).
+//! Auth callbacks that use the client for which they provide a token (RSA4e).
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ use crate::support::scripted_http::{KEY, ScriptedHttp, respond};
 
 type Act = fn(Rest) -> BoxFuture<'static, Result<(), Error>>;
 
-/// A client whose callback does this with the client before it gives a token, and how often it is called.
+/// A client whose callback runs this with the client before it returns a token, and the number of its calls.
 fn client(http: &ScriptedHttp, binary: bool, act: Act) -> (Rest, Arc<AtomicUsize>) {
     let (own, calls) = (Arc::new(OnceLock::<Rest>::new()), Arc::new(AtomicUsize::new(0)));
     let (it, counted) = (Arc::clone(&own), Arc::clone(&calls));
@@ -36,7 +36,7 @@ fn client(http: &ScriptedHttp, binary: bool, act: Act) -> (Rest, Arc<AtomicUsize
     (rest, calls)
 }
 
-/// What needs the token.
+/// A request that needs the token.
 const NEEDY: [(&str, Act); 8] = [
     ("history", |rest| Box::pin(async move { read(&rest).await })),
     ("publish", |rest| {
@@ -61,7 +61,7 @@ const NEEDY: [(&str, Act); 8] = [
 ];
 
 #[tokio::test(start_paused = true)]
-async fn what_needs_the_token_is_refused_at_once() {
+async fn requests_of_a_callback_that_need_its_token_fail_at_once() {
     for (name, act) in NEEDY {
         for binary in [true, false] {
             let http = telling_time();
@@ -73,7 +73,7 @@ async fn what_needs_the_token_is_refused_at_once() {
             assert_eq!(start.elapsed(), Duration::ZERO, "{name}");
             assert_eq!(calls.load(Ordering::Relaxed), 1, "{name}");
             assert_eq!(http.requests().len(), 0, "{name}");
-            // However the callback is come to be called.
+            // Each cause of a call of the callback.
             for error in [
                 rest.auth().authorize().await.expect_err(name),
                 rest.auth().request_token().await.expect_err(name),
@@ -86,7 +86,7 @@ async fn what_needs_the_token_is_refused_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_needs_no_new_token_works() {
+async fn requests_of_a_callback_that_need_no_new_token_work() {
     let others: [Act; 3] = [
         |rest| Box::pin(async move { rest.time().await.map(drop) }),
         |_| {
@@ -109,12 +109,12 @@ async fn what_needs_no_new_token_works() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_good_serves_the_callback_for_the_next() {
+async fn a_callback_may_use_the_valid_token() {
     let http = telling_time();
     let (rest, calls) = client(&http, true, |rest| Box::pin(async move { read(&rest).await }));
     let given = AuthOptions::new().token("given");
     rest.auth().authorize().options(given).await.unwrap();
-    // Its means are those of the client again, and its token is good meanwhile.
+    // Its options are those of the client again, and its token is valid meanwhile.
     let own = {
         let rest = rest.clone();
         AuthOptions::new().auth_callback(move |_| {
@@ -128,7 +128,7 @@ async fn a_token_that_is_good_serves_the_callback_for_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_rejected_does_not_lead_the_callback_in_a_circle() {
+async fn a_rejected_token_does_not_call_the_callback_again_from_inside() {
     let http = ScriptedHttp::always(rejected(40142));
     let (rest, calls) = client(&http, true, |rest| Box::pin(async move { read(&rest).await }));
     let start = Instant::now();
@@ -137,7 +137,7 @@ async fn a_token_that_is_rejected_does_not_lead_the_callback_in_a_circle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_clients_whose_callbacks_use_each_other_do_not_wait_for_each_other() {
+async fn two_clients_whose_callbacks_use_each_other_do_not_deadlock() {
     let http = telling_time();
     let (first, second) = (Arc::new(OnceLock::<Rest>::new()), Arc::new(OnceLock::<Rest>::new()));
     let using = |other: &Arc<OnceLock<Rest>>| {
@@ -170,7 +170,7 @@ async fn a_request_from_a_task_of_the_callback_ends_with_the_callback() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_authorization_from_a_task_of_the_callback_does_not_go_on_for_ever() {
+async fn an_authorization_by_a_task_of_the_callback_ends() {
     let acts: [Act; 2] = [
         |rest| {
             Box::pin(async move {

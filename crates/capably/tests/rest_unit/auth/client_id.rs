@@ -1,4 +1,4 @@
-//! Who the client is (RSA7, RSA12, RSA15).
+//! The client id (RSA7, RSA12, RSA15).
 
 use capably::{ClientOptions, Rest, TokenDetails, TokenParams};
 use serde_json::json;
@@ -44,7 +44,7 @@ fn a_token_without_a_client_names_none() {
 
 // UTS: rest/unit/RSA12a/clientid-passed-to-callback-0
 #[tokio::test]
-async fn a_callback_is_told_the_client() {
+async fn a_callback_receives_the_client_id() {
     let (options, asked) = numbered();
     read(&accepting().rest_with(options.client_id("library-client-id"))).await.unwrap();
     assert_eq!(*asked.lock().unwrap(), [TokenParams::new().client_id("library-client-id")]);
@@ -52,7 +52,7 @@ async fn a_callback_is_told_the_client() {
 
 // UTS: rest/unit/RSA12b/clientid-sent-to-authurl-0
 #[tokio::test]
-async fn an_auth_url_is_told_the_client() {
+async fn an_auth_url_receives_the_client_id() {
     let http = auth_server(served_json(200, &json!({"token": "url-token"})));
     let options = ClientOptions::default().auth_url(AUTH_URL).client_id("url-client-id");
     read(&http.rest_with(options)).await.unwrap();
@@ -61,10 +61,10 @@ async fn an_auth_url_is_told_the_client() {
     assert_eq!(requests[0].param("clientId").as_deref(), Some("url-client-id"));
 }
 
-// A REST client tells its client id by its `Auth` alone (RSC17).
+// Only `Auth` of a REST client returns its client id (RSC17).
 // UTS: rest/unit/RSC17/client-id-matches-auth-1
 #[test]
-fn the_client_id_that_is_set_is_the_one_of_auth() {
+fn auth_has_the_client_id_of_the_options() {
     let rest = accepting().rest_with(ClientOptions::new(KEY).client_id("explicit-client-id"));
     assert_eq!(rest.auth().client_id().as_deref(), Some("explicit-client-id"));
 }
@@ -82,7 +82,7 @@ async fn a_new_token_may_name_another_client() {
 
 // Spec: RSA10h
 #[tokio::test]
-async fn authorizing_asks_for_the_client_of_the_last_token() {
+async fn authorizing_requests_the_client_of_the_last_token() {
     let (options, asked) = with_callback(|n| good(format!("t{n}")).client_id("ada"));
     let rest = accepting().rest_with(options);
     read(&rest).await.unwrap();
@@ -94,7 +94,7 @@ async fn authorizing_asks_for_the_client_of_the_last_token() {
 // UTS: rest/unit/RSA12/wildcard-clientid-0
 // Spec: RSA7b4
 #[test]
-fn a_token_for_any_client_is_told_as_such() {
+fn a_wildcard_token_has_the_client_id_of_a_wildcard() {
     let rest = Rest::new(with_details(good("wildcard-token").client_id("*"))).unwrap();
     assert_eq!(client_id(&rest).as_deref(), Some("*"));
 }
@@ -103,7 +103,7 @@ fn a_token_for_any_client_is_told_as_such() {
 // UTS: rest/unit/RSA15a/token-clientid-must-match-0
 // Spec: RSA15
 #[tokio::test]
-async fn the_token_s_client_must_be_the_one_set() {
+async fn the_client_of_a_token_must_be_that_of_the_options() {
     for of_token in [Some("client-a"), None, Some("*")] {
         let mut details = good("t");
         details.client_id = of_token.map(Into::into);
@@ -123,14 +123,14 @@ async fn the_token_s_client_must_be_the_one_set() {
 
 // UTS: rest/unit/RSA15b/wildcard-token-permits-any-0
 #[test]
-fn a_token_for_any_client_permits_the_one_set() {
+fn a_wildcard_token_permits_the_client_of_the_options() {
     let options = with_details(good("wildcard-token").client_id("*")).client_id("any-client");
     assert_eq!(client_id(&Rest::new(options).unwrap()).as_deref(), Some("any-client"));
 }
 
 // UTS: rest/unit/RSA15c/incompatible-clientid-error-0
 #[tokio::test]
-async fn a_token_got_for_another_client_is_an_error_and_not_used() {
+async fn a_requested_token_for_another_client_is_an_error_and_not_used() {
     let http = accepting();
     let (options, _) = with_callback(|_| good("t").client_id("eve"));
     let rest = http.rest_with(options.client_id("ada"));
@@ -142,7 +142,7 @@ async fn a_token_got_for_another_client_is_an_error_and_not_used() {
 
 // Spec: RSA7a4, RSA7d
 #[tokio::test]
-async fn the_client_set_goes_before_that_of_the_default_parameters() {
+async fn the_client_of_the_options_precedes_that_of_the_default_parameters() {
     let rest = accepting().rest_with(
         ClientOptions::new(KEY)
             .client_id("ada")

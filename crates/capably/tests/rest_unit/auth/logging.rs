@@ -1,4 +1,4 @@
-//! What is said in the log (RSA4a1).
+//! Events in the log (RSA4a1).
 
 use capably::{ClientOptions, Rest};
 use tracing::{Level, subscriber::with_default};
@@ -8,7 +8,7 @@ use crate::support::{
     scripted_http::KEY,
 };
 
-/// What the making of a client says of renewal.
+/// The events about renewal when a client is created.
 fn said(options: ClientOptions) -> Vec<Said> {
     let log = Log::new(Level::INFO);
     with_default(log.clone(), || Rest::new(options)).unwrap();
@@ -19,7 +19,7 @@ fn said(options: ClientOptions) -> Vec<Said> {
 
 // Spec: RSA4a1
 #[test]
-fn a_token_that_cannot_be_renewed_is_mentioned() {
+fn a_token_that_cannot_be_renewed_is_logged() {
     let said_of_token = said(ClientOptions::new("hush"));
     let [only] = &*said_of_token else { panic!("{said_of_token:?}") };
     assert_eq!(only.level, Some(Level::INFO));

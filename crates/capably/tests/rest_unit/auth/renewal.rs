@@ -1,4 +1,4 @@
-//! Renewal of tokens that are no longer good (RSA4a2, RSA4b, RSC10).
+//! Renewal of expired and rejected tokens (RSA4a2, RSA4b, RSC10).
 
 use std::{
     sync::{
@@ -43,7 +43,7 @@ async fn a_rejected_token_is_renewed_and_the_request_sent_again() {
 
 // UTS: rest/unit/RSA4b/renewal-on-40140-1
 #[tokio::test]
-async fn every_code_for_tokens_counts() {
+async fn every_token_error_code_causes_a_renewal() {
     for code in 40140..=40149 {
         let http = once_rejected(code);
         let (options, asked) = numbered();
@@ -54,7 +54,7 @@ async fn every_code_for_tokens_counts() {
 
 // UTS: rest/unit/RSC10b/non-token-401-no-renewal-0
 #[tokio::test]
-async fn no_other_code_does() {
+async fn other_codes_cause_no_renewal() {
     for code in [40100, 40101, 40139, 40150, 40160] {
         let http = ScriptedHttp::always(rejected(code));
         let (options, asked) = numbered();
@@ -74,10 +74,10 @@ async fn the_status_of_the_response_counts_not_the_stated_one() {
     assert_eq!((asked.lock().unwrap().len(), http.requests().len()), (1, 1));
 }
 
-// RSA4b1 lets only the service's time count, so the test has it queried first.
+// RSA4b1 allows only the time of the service, so the test queries it first.
 // UTS: rest/unit/RSA4b1/preemptive-renewal-0
 #[tokio::test]
-async fn a_token_past_its_time_is_renewed_without_asking_the_service() {
+async fn an_expired_token_is_renewed_before_the_request() {
     let http = telling_time();
     let (options, asked) = with_callback(|count| match count {
         1 => TokenDetails::new("expired-token").expires(NOW - 1000),
@@ -93,7 +93,7 @@ async fn a_token_past_its_time_is_renewed_without_asking_the_service() {
 
 // Spec: RSA4b1
 #[tokio::test]
-async fn without_the_service_s_time_it_is_the_service_that_says_when_a_token_is_over() {
+async fn without_the_time_of_the_service_only_a_rejection_ends_a_token() {
     for ahead in [2 * HOUR, 24 * HOUR, -24 * HOUR] {
         for binary in [true, false] {
             let clock = move || NOW + ahead;
@@ -105,7 +105,7 @@ async fn without_the_service_s_time_it_is_the_service_that_says_when_a_token_is_
             read(&rest).await.unwrap();
             assert_eq!(authorizations(&http), ["Bearer given", "Bearer given"]);
 
-            // A request for a token: good for one.
+            // A token request: valid for one token.
             let http = ScriptedHttp::new(|request, _| {
                 if request.url.contains("/requestToken") {
                     respond(201, json!({"token": "exchanged", "expires": NOW + HOUR}))
@@ -135,7 +135,7 @@ async fn without_the_service_s_time_it_is_the_service_that_says_when_a_token_is_
 
 // Spec: RSA4b, RSA4b1
 #[tokio::test]
-async fn a_token_that_cannot_be_renewed_is_tried_though_its_time_is_over() {
+async fn an_expired_token_that_cannot_be_renewed_is_still_sent() {
     for binary in [true, false] {
         let http = telling_time();
         let options = ClientOptions::default().token_details(good("given")).wall_clock(|| NOW);
@@ -170,7 +170,7 @@ async fn a_local_clock_that_was_set_does_not_renew_tokens_on_every_request() {
 
 // Spec: RSA4b1, RSA10k, TO3j10, AO2g
 #[tokio::test]
-async fn the_service_s_clock_counts_where_it_is_known() {
+async fn the_clock_of_the_service_decides_where_it_is_known() {
     let http = ScriptedHttp::new(|request, _| match path(request) {
         "/time" => respond(200, json!([NOW])),
         "/keys/appId.keyId/requestToken" => {
@@ -189,7 +189,7 @@ async fn the_service_s_clock_counts_where_it_is_known() {
 // UTS: rest/unit/RSA4a2/no-renewal-without-callback-0
 // Spec: RSA4a
 #[tokio::test]
-async fn without_means_to_renew_it_is_an_error_at_once() {
+async fn a_rejected_token_that_cannot_be_renewed_fails_the_request() {
     for binary in [true, false] {
         let http = ScriptedHttp::always(rejected(40142));
         let options = ClientOptions::default().token("static-token").use_binary_protocol(binary);
@@ -204,7 +204,7 @@ async fn without_means_to_renew_it_is_an_error_at_once() {
 
 // UTS: rest/unit/RSA4b/renewal-via-authurl-2
 #[tokio::test]
-async fn an_auth_url_renews() {
+async fn an_auth_url_renews_a_token() {
     let http = ScriptedHttp::new(|request, index| match index {
         0 => served_json(200, &json!({"token": "first-token", "expires": NOW + 1})),
         1 => respond(401, json!({"error": {"code": 40142, "message": "Token expired"}})),
@@ -235,7 +235,7 @@ async fn a_request_renews_once_at_most() {
 }
 
 #[tokio::test]
-async fn a_key_renews_a_token_that_was_given() {
+async fn a_key_renews_a_token_of_the_options() {
     let http = ScriptedHttp::sequence([
         rejected(40142),
         respond(201, json!({"token": "new", "clientId": "ada"})),
@@ -247,8 +247,7 @@ async fn a_key_renews_a_token_that_was_given() {
     assert_eq!(http.requests()[1].body()["clientId"], json!("ada"), "for the same client");
 }
 
-/// A service that accepts tokens from `token-2` on, and rejects others after a moment that differs from
-/// request to request.
+/// A service that accepts tokens from `token-2` on, and rejects others after a delay that differs for each request.
 fn strict() -> ScriptedHttp {
     ScriptedHttp::new(|request, index| {
         let wait = Duration::from_millis(1 + (index % 20) as u64);
@@ -261,7 +260,7 @@ fn strict() -> ScriptedHttp {
     })
 }
 
-/// Options with a callback that takes 5 ms for each of its tokens, or errors, and how often it was called.
+/// Options with a callback that takes 5 ms for each token or error, and the number of its calls.
 fn slow(give: fn(usize) -> Result<TokenDetails, Error>) -> (ClientOptions, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
@@ -331,11 +330,11 @@ async fn requests_share_a_renewal_that_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_that_is_over_is_not_joined() {
+async fn a_finished_renewal_is_not_shared() {
     let http = ScriptedHttp::always(respond(200, json!([])));
     let (options, calls) = slow(|_| Err(Error::new(ErrorCode(50000), 500, "down")));
     let rest = http.rest_with(options);
-    // Waits for the renewal, and does not look when it is over.
+    // Waits for the renewal, and is not polled when it ends.
     let mut idle = Box::pin(read(&rest));
     assert!(futures_util::FutureExt::now_or_never(idle.as_mut()).is_none());
     read(&rest).await.unwrap_err();
@@ -346,7 +345,7 @@ async fn a_renewal_that_is_over_is_not_joined() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_goes_on_when_the_request_that_began_it_is_given_up() {
+async fn a_renewal_outlasts_an_abandoned_request() {
     let http = ScriptedHttp::always(respond(200, json!([])));
     let (options, calls) = slow(token);
     let rest = http.rest_with(options);
@@ -361,7 +360,7 @@ async fn a_renewal_goes_on_when_the_request_that_began_it_is_given_up() {
     second.unwrap();
     assert_eq!(calls.load(Ordering::Relaxed), 1);
 
-    // It also goes on when nobody waits for it, for whoever comes next.
+    // The renewal also continues without a waiting request, for the next one.
     let (options, calls) = slow(token);
     let rest = http.rest_with(options);
     let lone = tokio::time::timeout(Duration::from_millis(1), read(&rest)).await;
@@ -384,7 +383,7 @@ async fn a_renewal_ends_with_its_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_authorization_goes_before_a_renewal_under_way() {
+async fn an_authorization_replaces_a_renewal_in_progress() {
     let http = strict();
     let (options, calls) = slow(token);
     let rest = http.rest_with(options);
@@ -402,7 +401,7 @@ async fn an_authorization_goes_before_a_renewal_under_way() {
 
 // Spec: RSA10g
 #[tokio::test(start_paused = true)]
-async fn what_was_authorized_meanwhile_is_renewed_by_its_own_means() {
+async fn a_token_authorized_meanwhile_is_renewed_by_its_own_options() {
     let http = ScriptedHttp::new(|request, _| match request.header("Authorization") {
         Some("Bearer token-1") => rejected(40142),
         _ => respond(200, json!([])),

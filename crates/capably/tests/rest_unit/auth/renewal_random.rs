@@ -21,7 +21,7 @@ use crate::support::scripted_http::{ScriptedHttp, respond};
 /// The time that a callback has, in ms.
 const LIMIT: u64 = 10_000;
 
-/// What a call of the callback does, after so many ms.
+/// The outcome of a call of the callback, after this many ms.
 #[derive(Clone, Copy, Debug)]
 enum Call {
     Give(u64),
@@ -34,7 +34,7 @@ enum Call {
 
 impl Call {
     fn random(rng: &mut Rng) -> Self {
-        // Callers come at even times, calls end at odd ones.
+        // Callers start at even times, and calls end at odd times.
         let after = rng.u64(..100) * 2 + 1;
         match rng.u8(..6) {
             0 => Self::Give(after),
@@ -46,7 +46,7 @@ impl Call {
         }
     }
 
-    /// How many ms it takes, and what comes of it.
+    /// Its duration in ms, and its outcome.
     fn expected(self) -> (u64, Result<(), u32>) {
         match self {
             Self::Give(after) => (after, Ok(())),
@@ -57,14 +57,14 @@ impl Call {
     }
 }
 
-/// Somebody who reads, from one time on, and gives up after another.
+/// A caller that starts a request at one time, and abandons it at another.
 #[derive(Clone, Copy, Debug)]
 struct Caller {
     comes: u64,
     gives_up: Option<u64>,
 }
 
-/// What every caller gets, and how many calls there are.
+/// The result of every caller, and the number of calls.
 fn expected(callers: &[Caller], script: &[Call]) -> (Vec<Option<Result<(), u32>>>, usize) {
     let mut calls = 0;
     let mut running: Option<(u64, Result<(), u32>)> = None;
@@ -105,7 +105,7 @@ async fn run(rest: Rest, callers: &[Caller]) -> Vec<Option<Result<(), u32>>> {
 }
 
 #[test]
-fn every_caller_hears_of_the_one_renewal_there_is() {
+fn every_caller_shares_the_single_renewal() {
     for seed in 0..400 {
         let mut rng = Rng::with_seed(seed);
         let count = rng.usize(1..12);

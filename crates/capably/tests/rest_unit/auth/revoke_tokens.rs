@@ -27,14 +27,14 @@ fn rests(http: &ScriptedHttp) -> [capably::Rest; 2] {
     [true, false].map(|binary| http.rest_with(ClientOptions::new(KEY).use_binary_protocol(binary)))
 }
 
-/// What the clients of both formats have asked for.
+/// The requests of the clients of both formats.
 fn asked(http: &ScriptedHttp) -> Vec<Request> {
     let requests = http.requests();
     assert_eq!(requests.len(), 2);
     requests
 }
 
-/// What each format's client sends for these targets.
+/// The body that the client of each format sends for these targets.
 async fn sent(targets: &[RevocationTarget]) -> Vec<Request> {
     let http = ScriptedHttp::always(respond(201, json!([success("clientId:alice")])));
     for rest in rests(&http) {
@@ -43,7 +43,7 @@ async fn sent(targets: &[RevocationTarget]) -> Vec<Request> {
     asked(&http)
 }
 
-/// What each format's client makes of this answer.
+/// The result of the client of each format for this answer.
 async fn answered(body: Value) -> Vec<RevocationResult> {
     let http = ScriptedHttp::always(respond(201, body));
     let mut results = Vec::new();
@@ -71,7 +71,7 @@ async fn posts_to_the_key_s_path_with_the_key() {
 // UTS: rest/unit/RSA17f/reauth-margin-omitted-1
 // Spec: TRT1, TRT2, TRT2a, TRT2b
 #[tokio::test]
-async fn a_target_is_kind_and_value_and_the_rest_is_left_out() {
+async fn a_target_is_type_and_value_and_absent_options_are_left_out() {
     for request in sent(&[alice()]).await {
         assert_eq!(request.body(), json!({"targets": ["clientId:alice"]}));
     }
@@ -79,7 +79,7 @@ async fn a_target_is_kind_and_value_and_the_rest_is_left_out() {
 
 // UTS: rest/unit/RSA17b/multiple-specifier-types-1
 #[tokio::test]
-async fn targets_may_be_of_several_kinds() {
+async fn targets_may_have_several_types() {
     let targets = [
         alice(),
         RevocationTarget::revocation_key("group-1"),
@@ -121,7 +121,7 @@ async fn some_targets_may_fail() {
 }
 
 #[tokio::test]
-async fn what_the_service_counted_goes_before_what_is_there() {
+async fn the_counts_of_the_service_precede_those_of_the_results() {
     let items = json!([success("clientId:alice")]);
     for result in answered(json!({"successCount": 8, "failureCount": 9, "results": items})).await {
         assert_eq!((result.success_count, result.failure_count), (8, 9));
@@ -142,7 +142,7 @@ async fn all_targets_may_fail() {
 // UTS: rest/unit/TRS2/success-result-attributes-0
 // Spec: TRS1, TRS2a, TRS2b, TRS2c
 #[tokio::test]
-async fn a_success_says_what_and_when() {
+async fn a_success_has_target_and_times() {
     for result in answered(json!([success("clientId:alice")])).await {
         let success = result.results[0].as_ref().unwrap();
         assert_eq!(success.target, "clientId:alice");
@@ -154,7 +154,7 @@ async fn a_success_says_what_and_when() {
 // UTS: rest/unit/TRF2/failure-result-attributes-0
 // Spec: TRF1, TRF2a, TRF2b
 #[tokio::test]
-async fn a_failure_says_what_and_why() {
+async fn a_failure_has_target_and_error() {
     let body =
         json!({"successCount": 0, "failureCount": 1, "results": [failure("invalidType:abc")]});
     for result in answered(body).await {
@@ -175,19 +175,19 @@ async fn refused(options: ClientOptions) {
 
 // UTS: rest/unit/RSA17d/token-auth-revoke-rejected-0
 #[tokio::test]
-async fn a_client_with_a_token_may_not() {
+async fn a_client_with_a_token_cannot_revoke() {
     refused(ClientOptions::new("a.token.string")).await;
 }
 
 // UTS: rest/unit/RSA17d/use-token-auth-revoke-rejected-1
 #[tokio::test]
-async fn a_client_that_gets_tokens_may_not() {
+async fn a_client_that_uses_token_auth_cannot_revoke() {
     refused(ClientOptions::new(KEY).use_token_auth(true)).await;
 }
 
 // Spec: RSA17d, RSA10a
 #[tokio::test]
-async fn a_client_that_has_authorized_may_not() {
+async fn a_client_that_has_authorized_cannot_revoke() {
     let http = ScriptedHttp::always(respond(201, json!({"token": "t"})));
     let rest = http.rest_with(ClientOptions::new(KEY));
     rest.auth().authorize().await.unwrap();
@@ -198,7 +198,7 @@ async fn a_client_that_has_authorized_may_not() {
 
 // UTS: rest/unit/RSA17e/issued-before-included-0
 #[tokio::test]
-async fn may_be_limited_to_tokens_issued_before_a_time() {
+async fn a_revocation_may_be_limited_to_tokens_issued_before_a_time() {
     let http = ScriptedHttp::always(respond(201, json!([success("clientId:alice")])));
     for rest in rests(&http) {
         let revoke = rest.auth().revoke_tokens([alice()]).issued_before(1_699_999_000_000);
@@ -211,7 +211,7 @@ async fn may_be_limited_to_tokens_issued_before_a_time() {
 
 // UTS: rest/unit/RSA17f/reauth-margin-included-0
 #[tokio::test]
-async fn may_leave_time_to_get_a_new_token() {
+async fn a_revocation_may_leave_time_to_renew() {
     let http = ScriptedHttp::always(respond(201, json!([success("clientId:alice")])));
     for rest in rests(&http) {
         rest.auth().revoke_tokens([alice()]).allow_reauth_margin(true).await.unwrap();
@@ -223,7 +223,7 @@ async fn may_leave_time_to_get_a_new_token() {
 
 // UTS: rest/unit/RSA17f/both-options-together-2
 #[tokio::test]
-async fn takes_both_options_together() {
+async fn a_revocation_may_have_both_options() {
     let http = ScriptedHttp::always(respond(201, json!([success("clientId:alice")])));
     for rest in rests(&http) {
         let revoke = rest.auth().revoke_tokens([alice()]);

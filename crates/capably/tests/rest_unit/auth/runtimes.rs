@@ -1,4 +1,4 @@
-//! Runtimes that end, or stand still, while a token is renewed (RSA4b).
+//! Runtimes that end or stall while a token is renewed (RSA4b).
 
 use std::{
     sync::{
@@ -40,7 +40,7 @@ fn client() -> (Rest, ScriptedHttp, Arc<AtomicUsize>) {
     (rest, http, calls)
 }
 
-/// Begins a renewal on this runtime.
+/// Starts a renewal on this runtime.
 fn begin(runtime: &Runtime, rest: &Rest) {
     runtime.block_on(async {
         let mut request = Box::pin(read(rest));
@@ -50,7 +50,7 @@ fn begin(runtime: &Runtime, rest: &Rest) {
 }
 
 #[test]
-fn a_renewal_whose_runtime_has_ended_is_begun_anew_by_those_who_wait() {
+fn waiting_requests_restart_a_renewal_whose_runtime_has_ended() {
     let (rest, http, calls) = client();
     let first = runtime();
     begin(&first, &rest);
@@ -70,7 +70,7 @@ fn a_renewal_whose_runtime_has_ended_is_begun_anew_by_those_who_wait() {
 }
 
 #[test]
-fn a_renewal_whose_runtime_stands_still_holds_nobody_up_for_ever() {
+fn a_renewal_on_a_stalled_runtime_times_out_for_waiting_requests() {
     let (rest, http, calls) = client();
     let first = runtime();
     begin(&first, &rest);
@@ -79,7 +79,7 @@ fn a_renewal_whose_runtime_stands_still_holds_nobody_up_for_ever() {
         let (one, two) = tokio::join!(read(&rest), read(&rest));
         one.unwrap();
         two.unwrap();
-        // 10 s for the callback, and twice 25 s for what may follow.
+        // 10 s for the callback, and twice 25 s for the following steps.
         assert_eq!(start.elapsed(), Duration::from_secs(60));
     });
     assert_eq!(calls.load(Ordering::Relaxed), 2);

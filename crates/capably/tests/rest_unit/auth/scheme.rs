@@ -14,7 +14,7 @@ fn accepting() -> ScriptedHttp {
 
 // UTS: rest/unit/RSA4/basic-auth-key-only-0
 #[tokio::test]
-async fn a_key_alone_is_sent_itself() {
+async fn a_key_alone_is_sent_as_basic_authentication() {
     let http = accepting();
     read(&http.rest()).await.unwrap();
     assert_eq!(authorizations(&http), ["Basic YXBwSWQua2V5SWQ6a2V5U2VjcmV0"]);
@@ -41,7 +41,7 @@ async fn the_token_of_token_details_is_sent() {
 // UTS: rest/unit/RSA4/use-token-auth-forced-1
 // Spec: TO3j4, AO2j, RSC9
 #[tokio::test]
-async fn a_key_can_be_told_to_get_a_token() {
+async fn use_token_auth_makes_a_key_request_a_token() {
     for binary in [true, false] {
         let http = giving(json!({"token": "obtained-token", "expires": NOW + 3_600_000}));
         let options = ClientOptions::new(KEY)
@@ -66,7 +66,7 @@ async fn a_key_can_be_told_to_get_a_token() {
 
 // UTS: rest/unit/RSA4/auth-callback-triggers-token-2
 #[tokio::test]
-async fn a_callback_means_tokens() {
+async fn a_callback_selects_token_authentication() {
     let http = accepting();
     read(&http.rest_with(numbered().0)).await.unwrap();
     assert_eq!(authorizations(&http), ["Bearer token-1"]);
@@ -75,7 +75,7 @@ async fn a_callback_means_tokens() {
 // UTS: rest/unit/RSA4/authurl-triggers-token-3
 // Spec: TO3j6
 #[tokio::test]
-async fn an_auth_url_means_tokens() {
+async fn an_auth_url_selects_token_authentication() {
     let http = auth_server(served_json(200, &json!({"token": "authurl-token"})));
     read(&http.rest_with(ClientOptions::default().auth_url(AUTH_URL))).await.unwrap();
     assert_eq!(authorizations(&http), ["Bearer authurl-token"]);
@@ -83,7 +83,7 @@ async fn an_auth_url_means_tokens() {
 
 // UTS: rest/unit/RSA1/token-auth-takes-precedence-0
 #[tokio::test]
-async fn a_callback_goes_before_a_key_and_a_token_before_both() {
+async fn a_callback_precedes_a_key_and_a_token_precedes_both() {
     let http = accepting();
     read(&http.rest_with(numbered().0.key(KEY))).await.unwrap();
     read(&http.rest_with(numbered().0.key(KEY).token("given"))).await.unwrap();
@@ -91,7 +91,7 @@ async fn a_callback_goes_before_a_key_and_a_token_before_both() {
 }
 
 #[tokio::test]
-async fn a_key_goes_first_where_no_token_is_wanted() {
+async fn a_key_is_used_where_token_auth_is_turned_off() {
     let http = accepting();
     let options = numbered().0.key(KEY).token("given").use_token_auth(false);
     let rest = http.rest_with(options);
@@ -102,7 +102,7 @@ async fn a_key_goes_first_where_no_token_is_wanted() {
 
 // Spec: TO3j2
 #[tokio::test]
-async fn a_token_request_is_exchanged_for_the_first_token_alone() {
+async fn a_token_request_is_exchanged_only_for_the_first_token() {
     let signed = ScriptedHttp::always(respond(500, json!({}))).rest().auth().create_token_request();
     let request = signed.await.unwrap();
     let http = ScriptedHttp::sequence([
@@ -122,7 +122,7 @@ async fn a_token_request_is_exchanged_for_the_first_token_alone() {
 
 // Spec: RSA3d, RSC1c, TN1, TN2, TN3
 #[tokio::test]
-async fn every_kind_of_token_string_is_sent_as_it_is() {
+async fn every_form_of_token_string_is_sent_unchanged() {
     for token in ["appId.ABC-def_123", "eyJhbGciOiJIUzI1NiJ9.eyJpYXQiOjF9.c2ln", "opaque"] {
         let http = accepting();
         read(&http.rest_with(token.into())).await.unwrap();
@@ -134,7 +134,7 @@ async fn every_kind_of_token_string_is_sent_as_it_is() {
 // UTS: rest/unit/RSC18/token-auth-over-non-tls-0
 // Spec: RSA3a
 #[tokio::test]
-async fn a_token_may_go_without_tls() {
+async fn a_token_is_sent_without_tls() {
     let http = accepting();
     read(&http.rest_with(ClientOptions::default().token("explicit-token").tls(false)))
         .await
@@ -146,7 +146,7 @@ async fn a_token_may_go_without_tls() {
 
 // Spec: RSA14, RSA4
 #[test]
-fn wanting_a_token_without_a_way_to_one_is_refused() {
+fn token_auth_without_a_source_of_tokens_is_refused() {
     for options in [
         ClientOptions::default().use_token_auth(true),
         ClientOptions::new("token").use_token_auth(false),

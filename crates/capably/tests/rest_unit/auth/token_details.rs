@@ -22,7 +22,7 @@ fn token(rest: &Rest) -> String {
 // UTS: rest/unit/RSA16a/token-from-callback-0
 // Spec: RSA16
 #[tokio::test]
-async fn are_those_of_a_callback() {
+async fn token_details_are_those_of_a_callback() {
     let details = good("callback-token-abc").issued(NOW).client_id("my-client");
     let given = details.clone();
     let rest = accepting().rest_with(with_callback(move |_| given.clone()).0);
@@ -32,7 +32,7 @@ async fn are_those_of_a_callback() {
 
 // UTS: rest/unit/RSA16a/token-from-request-token-1
 #[tokio::test]
-async fn are_those_of_the_service() {
+async fn token_details_are_those_of_the_service() {
     let http = giving(json!({
         "token": "requested-token-xyz", "expires": NOW + HOUR, "issued": NOW,
         "keyName": "appId.keyId", "clientId": "token-client"
@@ -45,14 +45,14 @@ async fn are_those_of_the_service() {
 
 // UTS: rest/unit/RSA16b/token-string-in-options-0
 #[test]
-fn of_a_token_in_the_options_hold_nothing_else() {
+fn details_of_a_token_in_the_options_have_only_the_token() {
     let rest = Rest::new(ClientOptions::default().token("standalone-token-string")).unwrap();
     assert_eq!(rest.auth().token_details(), Some(TokenDetails::new("standalone-token-string")));
 }
 
 // UTS: rest/unit/RSA16b/token-string-from-callback-1
 #[tokio::test]
-async fn of_a_token_of_a_callback_hold_nothing_else() {
+async fn details_of_a_token_string_of_a_callback_have_only_the_token() {
     let options =
         ClientOptions::default().auth_callback(async |_| Ok::<_, Error>("just-a-token-string"));
     let rest = accepting().rest_with(options);
@@ -62,7 +62,7 @@ async fn of_a_token_of_a_callback_hold_nothing_else() {
 
 // UTS: rest/unit/RSA16c/set-on-instantiation-0
 #[test]
-fn are_there_from_the_start_when_given() {
+fn token_details_of_the_options_are_available_at_once() {
     let initial = good("initial-token").issued(NOW).client_id("initial-client");
     let rest = Rest::new(ClientOptions::default().token_details(initial.clone())).unwrap();
     assert_eq!(rest.auth().token_details(), Some(initial));
@@ -70,7 +70,7 @@ fn are_there_from_the_start_when_given() {
 
 // UTS: rest/unit/RSA16c/updated-after-authorize-1
 #[tokio::test]
-async fn change_with_each_authorization() {
+async fn token_details_change_with_each_authorization() {
     let (options, _) =
         with_callback(|n| good(format!("token-v{n}")).client_id(format!("client-v{n}")));
     let rest = accepting().rest_with(options);
@@ -82,10 +82,10 @@ async fn change_with_each_authorization() {
     }
 }
 
-// RSA4b1 lets only the service's time count, so the test has it queried first.
+// RSA4b1 allows only the time of the service, so the test queries it first.
 // UTS: rest/unit/RSA16c/updated-after-expiry-renewal-2
 #[tokio::test]
-async fn change_when_a_token_past_its_time_is_renewed() {
+async fn token_details_change_when_an_expired_token_is_renewed() {
     let clock = Arc::new(AtomicI64::new(NOW));
     let (now, again) = (Arc::clone(&clock), Arc::clone(&clock));
     let (options, _) = with_callback(move |n| {
@@ -106,7 +106,7 @@ async fn change_when_a_token_past_its_time_is_renewed() {
 
 // UTS: rest/unit/RSA16c/updated-after-40142-renewal-3
 #[tokio::test]
-async fn change_when_a_rejected_token_is_renewed() {
+async fn token_details_change_when_a_rejected_token_is_renewed() {
     for binary in [true, false] {
         let http = ScriptedHttp::sequence([rejected(40142), respond(200, json!([]))]);
         let rest = http.rest_with(numbered().0.use_binary_protocol(binary));
@@ -119,7 +119,7 @@ async fn change_when_a_rejected_token_is_renewed() {
 
 // UTS: rest/unit/RSA16d/null-with-basic-auth-0
 #[tokio::test]
-async fn are_none_with_a_key() {
+async fn token_details_are_none_with_a_key() {
     let rest = accepting().rest();
     read(&rest).await.unwrap();
     assert_eq!(rest.auth().token_details(), None);
@@ -127,13 +127,13 @@ async fn are_none_with_a_key() {
 
 // UTS: rest/unit/RSA16d/null-before-token-obtained-1
 #[test]
-fn are_none_before_there_is_a_token() {
+fn token_details_are_none_before_the_first_token() {
     assert_eq!(Rest::new(numbered().0).unwrap().auth().token_details(), None);
 }
 
 // UTS: rest/unit/RSA16d/null-after-invalidation-2
 #[tokio::test]
-async fn are_none_after_a_token_was_rejected_and_could_not_be_renewed() {
+async fn token_details_are_none_after_a_rejected_token_could_not_be_renewed() {
     let http = ScriptedHttp::always(rejected(40142));
     let count = Arc::new(AtomicI64::new(0));
     let options = ClientOptions::default().wall_clock(|| NOW).auth_callback(move |_| {
@@ -153,7 +153,7 @@ async fn are_none_after_a_token_was_rejected_and_could_not_be_renewed() {
 
 // Spec: RSA16d
 #[tokio::test]
-async fn are_none_after_a_token_ran_out_and_could_not_be_renewed() {
+async fn token_details_are_none_after_an_expired_token_could_not_be_renewed() {
     let clock = Arc::new(AtomicI64::new(NOW));
     let now = Arc::clone(&clock);
     let count = Arc::new(AtomicI64::new(0));
@@ -178,7 +178,7 @@ async fn are_none_after_a_token_ran_out_and_could_not_be_renewed() {
 
 // UTS: rest/unit/RSA16a/preserved-across-requests-0
 #[tokio::test]
-async fn stay_while_the_token_is_good() {
+async fn token_details_stay_while_the_token_is_valid() {
     let (options, asked) = numbered();
     let rest = accepting().rest_with(options);
     for _ in 0..3 {
@@ -190,7 +190,7 @@ async fn stay_while_the_token_is_good() {
 
 // UTS: rest/unit/RSA16a/reflects-capability-1
 #[tokio::test]
-async fn hold_the_capability() {
+async fn token_details_contain_the_capability() {
     let text = r#"{"channel1":["publish","subscribe"],"channel2":["subscribe"]}"#;
     let rest = accepting().rest_with(with_callback(move |_| good("t").capability(text)).0);
     read(&rest).await.unwrap();

@@ -35,7 +35,7 @@ fn capability(text: &str) -> TokenParams {
 // UTS: rest/unit/RSA5/ttl-null-when-unspecified-0
 // UTS: rest/unit/RSA6/capability-null-when-unspecified-0
 #[tokio::test]
-async fn leaves_out_what_is_not_said() {
+async fn a_token_request_omits_absent_parameters() {
     let request = created(None, None).await;
     assert_eq!((request.ttl, request.capability.as_ref()), (None, None));
     assert_eq!(request.client_id, None);
@@ -47,40 +47,40 @@ async fn leaves_out_what_is_not_said() {
 // UTS: rest/unit/RSA5b/explicit-ttl-preserved-0
 // Spec: RSA9e
 #[tokio::test]
-async fn keeps_a_ttl() {
+async fn a_token_request_contains_the_ttl() {
     assert_eq!(created(None, Some(ttl(7200))).await.ttl, Some(7_200_000));
 }
 
 // UTS: rest/unit/RSA5c/ttl-from-default-params-0
 #[tokio::test]
-async fn takes_the_ttl_from_the_default_parameters() {
+async fn a_token_request_has_the_ttl_of_the_default_parameters() {
     assert_eq!(created(Some(ttl(1800)), None).await.ttl, Some(1_800_000));
 }
 
 // UTS: rest/unit/RSA5d/explicit-ttl-overrides-default-0
 #[tokio::test]
-async fn a_ttl_goes_before_the_default_one() {
+async fn a_given_ttl_precedes_the_default() {
     assert_eq!(created(Some(ttl(1800)), Some(ttl(600))).await.ttl, Some(600_000));
 }
 
 // UTS: rest/unit/RSA6b/explicit-capability-preserved-0
 // Spec: RSA9f
 #[tokio::test]
-async fn keeps_a_capability() {
+async fn a_token_request_contains_the_capability() {
     let text = r#"{"channel-a":["publish","subscribe"]}"#;
     assert_eq!(created(None, Some(capability(text))).await.capability.as_deref(), Some(text));
 }
 
 // UTS: rest/unit/RSA6c/capability-from-default-params-0
 #[tokio::test]
-async fn takes_the_capability_from_the_default_parameters() {
+async fn a_token_request_has_the_capability_of_the_default_parameters() {
     let text = r#"{"*":["subscribe"]}"#;
     assert_eq!(created(Some(capability(text)), None).await.capability.as_deref(), Some(text));
 }
 
 // UTS: rest/unit/RSA6d/explicit-capability-overrides-default-0
 #[tokio::test]
-async fn a_capability_goes_before_the_default_one() {
+async fn a_given_capability_precedes_the_default() {
     let text = r#"{"channel-x":["publish"]}"#;
     let request = created(Some(capability(r#"{"*":["subscribe"]}"#)), Some(capability(text))).await;
     assert_eq!(request.capability.as_deref(), Some(text));
@@ -88,7 +88,7 @@ async fn a_capability_goes_before_the_default_one() {
 
 // UTS: rest/unit/TO3/client-options-default-token-params-3
 #[tokio::test]
-async fn takes_all_of_the_default_parameters() {
+async fn a_token_request_has_all_default_parameters() {
     let text = r#"{"*":["subscribe"]}"#;
     let params = ttl(7200).client_id("default-client").capability(text);
     let request = created(Some(params), None).await;
@@ -105,7 +105,7 @@ async fn parameters_are_not_merged_with_the_default_ones() {
 
 // Spec: RSA9a, RSA9c, RSA9d, RSA9g, TE2, RSA9, RSA9i
 #[tokio::test]
-async fn is_signed_dated_and_unique() {
+async fn a_token_request_has_signature_timestamp_and_nonce() {
     let first = created(None, None).await;
     let second = created(None, None).await;
     assert_eq!((&*first.key_name, first.timestamp), ("appId.keyId", Some(NOW)));
@@ -116,7 +116,7 @@ async fn is_signed_dated_and_unique() {
 
 // Spec: RSA9g, TK2d, TK2e
 #[tokio::test]
-async fn keeps_timestamp_and_nonce_but_not_from_the_default_parameters() {
+async fn a_token_request_keeps_given_timestamp_and_nonce_and_ignores_default_ones() {
     let params = TokenParams::new().timestamp(5).nonce("mine");
     let request = created(None, Some(params.clone())).await;
     assert_eq!((request.timestamp, request.nonce.as_deref()), (Some(5), Some("mine")));
@@ -128,7 +128,7 @@ async fn keeps_timestamp_and_nonce_but_not_from_the_default_parameters() {
 
 // Spec: RSA9g
 #[tokio::test]
-async fn signs_with_the_key_of_the_options() {
+async fn a_token_request_is_signed_with_the_key_of_the_options() {
     let rest = ScriptedHttp::always(respond(200, json!([]))).rest();
     let options = AuthOptions::new().key("other.key:secret2");
     let request = rest.auth().create_token_request().options(options).await.unwrap();
@@ -138,7 +138,7 @@ async fn signs_with_the_key_of_the_options() {
 
 // Spec: RSA9d
 #[tokio::test]
-async fn asks_for_the_time_when_told_to() {
+async fn query_time_requests_the_time() {
     let http = ScriptedHttp::always(respond(200, json!([1_234_567_890_000_i64])));
     let rest = http.rest_with(ClientOptions::new(KEY).query_time(true).wall_clock(|| NOW));
     for _ in 0..2 {
@@ -149,7 +149,7 @@ async fn asks_for_the_time_when_told_to() {
 }
 
 #[tokio::test]
-async fn without_a_key_it_is_an_error() {
+async fn a_token_request_without_a_key_is_an_error() {
     let rest = ScriptedHttp::always(respond(200, json!([]))).rest_with(ClientOptions::new("token"));
     let error = rest.auth().create_token_request().await.unwrap_err();
     assert_eq!((error.code().0, error.status()), (40101, Some(401)));

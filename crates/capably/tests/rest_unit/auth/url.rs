@@ -19,7 +19,7 @@ fn a_token() -> Answer {
     served_json(200, &json!({"token": "authurl-token", "expires": NOW + 3_600_000}))
 }
 
-/// What the auth server is asked by a client with these options.
+/// The request to the auth server by a client with these options.
 async fn asked(options: ClientOptions) -> Request {
     let http = auth_server(a_token());
     read(&http.rest_with(options)).await.unwrap();
@@ -30,7 +30,7 @@ async fn asked(options: ClientOptions) -> Request {
 
 // UTS: rest/unit/RSA8c/authurl-invoked-for-auth-0
 #[tokio::test]
-async fn gives_the_token_for_a_request() {
+async fn an_auth_url_gives_the_token_for_a_request() {
     let request = asked(options()).await;
     assert_eq!(request.authority(), "auth.example.com");
     assert_eq!((request.method(), request.path()), ("GET", "/token"));
@@ -44,7 +44,7 @@ async fn gives_the_token_for_a_request() {
 // UTS: rest/unit/RSA8c/authurl-post-method-1
 // Spec: RSA8c1, RSA8c1b, TO3j7, AO2d
 #[tokio::test]
-async fn can_be_asked_with_post() {
+async fn an_auth_url_may_be_requested_with_post() {
     let request = asked(
         options().auth_method(AuthMethod::Post).auth_param("user", "a b&c").client_id("ada ✓"),
     )
@@ -57,7 +57,7 @@ async fn can_be_asked_with_post() {
 // UTS: rest/unit/RSA8c/authurl-custom-headers-2
 // Spec: TO3j8, AO2e
 #[tokio::test]
-async fn is_sent_the_headers() {
+async fn an_auth_url_receives_the_headers() {
     let request = asked(
         options()
             .auth_header("X-Custom-Header", "custom-value")
@@ -73,7 +73,7 @@ async fn is_sent_the_headers() {
 // UTS: rest/unit/RSA8c/authurl-query-params-3
 // Spec: TO3j9, AO2f
 #[tokio::test]
-async fn is_sent_the_parameters() {
+async fn an_auth_url_receives_the_parameters() {
     let request =
         asked(options().auth_param("client_id", "my-client").auth_param("scope", "publish:*"))
             .await;
@@ -83,7 +83,7 @@ async fn is_sent_the_parameters() {
 
 // Spec: RSA8c1a, RSA8c1c, RSA8c2, RSA5, RSA6
 #[tokio::test]
-async fn token_parameters_go_before_others_and_the_url_keeps_its_own() {
+async fn token_parameters_precede_others_and_the_url_keeps_its_own() {
     let url = format!("{AUTH_URL}?keep=1%2F2&user=old&ttl=1#fragment");
     let params = TokenParams::new()
         .ttl(Duration::from_secs(60))
@@ -118,7 +118,7 @@ async fn options_of_an_operation_replace_headers_and_parameters() {
 // UTS: rest/unit/RSA8c/authurl-returns-jwt-4
 // Spec: RSA8g
 #[tokio::test]
-async fn may_return_a_jwt_as_text() {
+async fn an_auth_url_may_return_a_jwt_as_text() {
     let jwt = "eyJhbGciOiJIUzI1NiJ9.jwt-body.signature";
     for kind in ["text/plain", "application/jwt", "Text/Plain; charset=utf-8"] {
         let http = auth_server(served(200, kind, format!("{jwt}\n")));
@@ -129,7 +129,7 @@ async fn may_return_a_jwt_as_text() {
 
 // Spec: RSA8c
 #[tokio::test]
-async fn may_return_a_token_request() {
+async fn an_auth_url_may_return_a_token_request() {
     let http = ScriptedHttp::new(|request, _| {
         if super::to_auth_server(request) {
             served_json(
@@ -148,7 +148,7 @@ async fn may_return_a_token_request() {
 
 // UTS: rest/unit/RSA8c/authurl-error-propagated-5
 #[tokio::test]
-async fn an_error_of_the_auth_server_is_that_of_the_request() {
+async fn the_error_of_the_auth_server_fails_the_request() {
     let http = auth_server(served_json(500, &json!({"error": "Internal server error"})));
     let error = read(&http.rest_with(options())).await.unwrap_err();
     assert_eq!((error.code().0, error.status()), (40170, Some(401)), "RSA4e");

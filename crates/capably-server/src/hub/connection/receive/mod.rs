@@ -7,15 +7,22 @@ pub(in crate::hub) mod refuse;
 
 use std::ops::ControlFlow;
 
-use capably_protocol::{ClientFrame, ErrorInfo};
+use capably_protocol::{ClientFrame, ErrorInfo, ServerFrame, frame::ErrorFrame};
 
 use super::{
-    Connection,
+    Arrival, Connection,
     ack::{Acks, Outcome},
 };
 use crate::hub::{
-    Output, TransportId, Turn, access::Access, channel::Channels, error, log::volume::Volume,
-    message::publish::Accepted,
+    Output, TransportId, Turn,
+    access::Access,
+    channel::{
+        Channels,
+        need::Need,
+        order::{Origin, Proposed},
+    },
+    error,
+    log::volume::Volume,
 };
 
 /// Receives a batch of frames from one transport.
@@ -52,8 +59,46 @@ impl<'a> Receiver<'a> {
         Self { connection, transport, access, channels, acks, received }
     }
 
+    /// Handles frames up to the first that needs something from the engine. `refused` says why what the first frame needs
+    /// cannot be had.
+    pub(crate) fn receive_all(
+        &mut self,
+        frames: &mut Vec<ClientFrame>,
+        refused: Option<ErrorInfo>,
+        turn: &mut Turn<'_>,
+    ) -> Option<Need> {
+        if !self.channels.has_engine() {
+            for frame in frames.drain(..) {
+                if self.receive(frame, turn).is_break() {
+                    break;
+                }
+            }
+            return None;
+        }
+        if let (Some(error), false) = (refused, frames.is_empty()) {
+            self.refuse(&frames.remove(0), error, turn);
+        }
+        let mut need = None;
+        let mut handled = 0;
+        for frame in &mut *frames {
+            need = self.need_of(frame, turn);
+            if need.is_some() {
+                break;
+            }
+            handled += 1;
+            // Any other frame takes its place until the frames that are handled are removed.
+            let frame = std::mem::replace(frame, ClientFrame::Disconnect);
+            if self.receive(frame, turn).is_break() {
+                frames.clear();
+                return None;
+            }
+        }
+        frames.drain(..handled);
+        need
+    }
+
     /// Handles a frame. Breaks when the connection has ended: later frames are dropped.
-    pub(crate) fn receive(&mut self, frame: ClientFrame, turn: &mut Turn<'_>) -> ControlFlow<()> {
+    fn receive(&mut self, frame: ClientFrame, turn: &mut Turn<'_>) -> ControlFlow<()> {
         if let Some((error, msg_serial)) = self.check_rate(&frame, turn) {
             self.once(msg_serial, turn, |_, _| Err(error));
             return ControlFlow::Continue(());
@@ -91,16 +136,63 @@ impl<'a> Receiver<'a> {
         &mut self,
         msg_serial: u64,
         turn: &mut Turn<'_>,
-        handle: impl FnOnce(&mut Self, &mut Turn<'_>) -> Result<Accepted, ErrorInfo>,
+        handle: impl FnOnce(&mut Self, &mut Turn<'_>) -> Result<Proposed, ErrorInfo>,
     ) {
-        let outcome = match self.connection.earlier_outcome(msg_serial) {
-            Some(outcome) => outcome,
-            None => {
+        let outcome = match self.connection.arrived(msg_serial) {
+            Arrival::Repeated(outcome) => Some(outcome),
+            Arrival::Unsettled => None,
+            Arrival::First => {
                 let result = handle(self, turn);
-                self.connection.remember(msg_serial, result)
+                self.remember(msg_serial, result)
             }
         };
-        self.acknowledge(msg_serial, outcome, turn.outputs);
+        if let Some(outcome) = outcome {
+            self.acknowledge(msg_serial, outcome, turn.outputs);
+        }
+    }
+
+    /// Remembers the result of a frame. Returns the outcome if it is time to answer.
+    fn remember(
+        &mut self,
+        msg_serial: u64,
+        result: Result<Proposed, ErrorInfo>,
+    ) -> Option<Outcome> {
+        let outcome = match result {
+            Ok(Proposed::Committed(accepted)) => Some(Outcome::from(Ok(accepted))),
+            Ok(Proposed::Waiting(ticket)) => {
+                let origin = Origin::Frame(self.connection.id.clone(), msg_serial);
+                self.channels.set_origin(ticket, origin);
+                None
+            }
+            Err(error) => Some(Outcome::Refused(error)),
+        };
+        self.connection.remember(msg_serial, outcome)
+    }
+
+    /// The need of a frame, if it cannot be handled at once.
+    fn need_of(&self, frame: &ClientFrame, turn: &Turn<'_>) -> Option<Need> {
+        let Connection { attached, start, .. } = &*self.connection;
+        let start = start.as_ref().map(|(name, _)| name);
+        let settled = self.connection.is_settled();
+        self.channels.need_of_frame(frame, settled, attached, start, turn.now.steady)
+    }
+
+    /// Refuses a frame whose need could not be met.
+    fn refuse(&mut self, frame: &ClientFrame, error: ErrorInfo, turn: &mut Turn<'_>) {
+        let msg_serial = match frame {
+            ClientFrame::Message(publish) => publish.msg_serial,
+            ClientFrame::Annotation(publish) => publish.msg_serial,
+            ClientFrame::Presence(publish) => publish.msg_serial,
+            ClientFrame::Attach(attach) => {
+                self.acks.flush(turn.outputs);
+                let frame =
+                    ErrorFrame { channel: Some(attach.channel.clone()), error: Some(error) };
+                turn.outputs.push(Output::Frame(self.transport, ServerFrame::Error(frame)));
+                return;
+            }
+            _ => return,
+        };
+        self.once(msg_serial, turn, |_, _| Err(error));
     }
 
     fn acknowledge(&mut self, msg_serial: u64, outcome: Outcome, outputs: &mut Vec<Output>) {

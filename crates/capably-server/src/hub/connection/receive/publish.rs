@@ -8,14 +8,14 @@ use super::Receiver;
 use crate::hub::{
     Turn,
     access::capability::Operation,
-    channel::members::PresenceFrame,
-    connection::{Connection, ack::Outcome},
+    channel::{members::PresenceFrame, order::Proposed},
+    connection::{Arrival, Connection, ack::Outcome},
     error,
     log::payload::take_items,
     message::{
         change::is_change,
         ephemeral::{self, EPHEMERAL},
-        publish::{Accepted, Publisher},
+        publish::Publisher,
     },
 };
 
@@ -24,7 +24,7 @@ impl Receiver<'_> {
         &mut self,
         publish: Publish<Message>,
         turn: &mut Turn<'_>,
-    ) -> Result<Accepted, ErrorInfo> {
+    ) -> Result<Proposed, ErrorInfo> {
         let Publish { channel, msg_serial, items, params } = publish;
         error::unless_forced(params.get("_forceNack").map(String::as_str))?;
         let mut messages = take_items(items);
@@ -35,24 +35,24 @@ impl Receiver<'_> {
             self.connection.require_mode(&channel, mode, Operation::Publish)?;
         }
         let publisher = self.connection.publisher(msg_serial);
-        let accepted = self.channels.publish(&channel, messages, publisher, turn)?;
-        self.received.messages.add(accepted.volume());
-        Ok(accepted)
+        let proposed = self.channels.publish(&channel, messages, publisher, turn)?;
+        self.received.messages.add(proposed.volume());
+        Ok(proposed)
     }
 
     pub(super) fn annotate(
         &mut self,
         publish: Publish<Annotation>,
         turn: &mut Turn<'_>,
-    ) -> Result<Accepted, ErrorInfo> {
+    ) -> Result<Proposed, ErrorInfo> {
         let Publish { channel, msg_serial, items, params } = publish;
         error::unless_forced(params.get("_forceNack").map(String::as_str))?;
         let mode = ChannelMode::AnnotationPublish;
         self.connection.require_mode(&channel, mode, Operation::AnnotationPublish)?;
         let publisher = self.connection.publisher(msg_serial);
-        let accepted = self.channels.annotate(&channel, take_items(items), publisher, turn)?;
-        self.received.messages.add(accepted.volume());
-        Ok(accepted)
+        let proposed = self.channels.annotate(&channel, take_items(items), publisher, turn)?;
+        self.received.messages.add(proposed.volume());
+        Ok(proposed)
     }
 
     /// Unlike other frames, a repeated PRESENCE can have an effect: it enters members again that have left because the
@@ -63,27 +63,35 @@ impl Receiver<'_> {
         turn: &mut Turn<'_>,
     ) {
         let msg_serial = publish.msg_serial;
-        let earlier = self.connection.earlier_outcome(msg_serial);
-        let outcome = match earlier {
-            Some(outcome @ (Outcome::Refused(_) | Outcome::Forgotten)) => outcome,
-            earlier => {
-                let frame = PresenceFrame {
-                    connection: &self.connection.id,
-                    identity: &self.connection.identity,
-                    attached: &self.connection.attached,
-                    publish,
-                    repeated: earlier.is_some(),
-                };
-                let result = self.channels.publish_presence(frame, turn);
-                earlier.unwrap_or_else(|| {
-                    if let Ok(accepted) = &result {
-                        self.received.presence.add(accepted.volume());
-                    }
-                    self.connection.remember(msg_serial, result)
-                })
+        let arrival = self.connection.arrived(msg_serial);
+        let repeated = match &arrival {
+            Arrival::First => false,
+            Arrival::Repeated(Outcome::Accepted { .. }) => true,
+            Arrival::Repeated(outcome @ (Outcome::Refused(_) | Outcome::Forgotten)) => {
+                return self.acknowledge(msg_serial, outcome.clone(), turn.outputs);
+            }
+            Arrival::Unsettled => return,
+        };
+        let frame = PresenceFrame {
+            connection: &self.connection.id,
+            identity: &self.connection.identity,
+            attached: &self.connection.attached,
+            publish,
+            repeated,
+        };
+        let result = self.channels.publish_presence(frame, turn);
+        let outcome = match arrival {
+            Arrival::Repeated(outcome) => Some(outcome),
+            Arrival::First | Arrival::Unsettled => {
+                if let Ok(proposed) = &result {
+                    self.received.presence.add(proposed.volume());
+                }
+                self.remember(msg_serial, result)
             }
         };
-        self.acknowledge(msg_serial, outcome, turn.outputs);
+        if let Some(outcome) = outcome {
+            self.acknowledge(msg_serial, outcome, turn.outputs);
+        }
     }
 }
 

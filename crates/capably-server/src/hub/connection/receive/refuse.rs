@@ -8,7 +8,10 @@ use capably_protocol::{
 
 use crate::hub::{
     Output, TransportId,
-    connection::{Connection, ack::Acks},
+    connection::{
+        Arrival, Connection,
+        ack::{Acks, Outcome},
+    },
     error,
 };
 
@@ -57,8 +60,12 @@ impl Connection {
     ) {
         match refusal {
             Refusal::Publish { msg_serial, error } => {
-                let earlier = self.earlier_outcome(msg_serial);
-                let outcome = earlier.unwrap_or_else(|| self.remember(msg_serial, Err(error)));
+                let outcome = match self.arrived(msg_serial) {
+                    Arrival::Repeated(outcome) => Some(outcome),
+                    Arrival::Unsettled => None,
+                    Arrival::First => self.remember(msg_serial, Some(Outcome::Refused(error))),
+                };
+                let Some(outcome) = outcome else { return };
                 let mut acks = Acks::new(transport);
                 acks.add(msg_serial, outcome, outputs);
                 acks.flush(outputs);

@@ -1,30 +1,33 @@
 //! `capably serve`.
 
+mod options;
+
 use std::{
-    fmt, io,
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     panic,
     path::PathBuf,
-    str::FromStr,
     thread,
 };
 
 use capably_server::{
-    Builder, Server, ServerError,
+    Server, ServerError,
+    engine::{self, EngineError},
     faults::{FaultControl, Faults},
-    storage::{self, StorageError},
 };
 use clap::Args;
 use serde_json::json;
 
+use self::options::{Limits, Operating, ProvisionSecret};
 use crate::{
     failure::Failure,
-    interrupt::Interrupts,
+    interrupt::{Interrupts, Signal},
+    log::LogFormat,
     output::{Output, notice},
     service::DEFAULT_LOCAL_PORT,
 };
 
-/// Run an Ably-compatible server on this machine, until Ctrl-C
+/// Run an Ably-compatible server, until Ctrl-C or SIGTERM
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Clients connect without TLS. Without --data, all data is in memory, and lost when
@@ -39,6 +42,11 @@ POST /apps creates an app. On a loopback address, every client can create apps. 
 any other address, clients need the secret of --provision-secret, as
 `Authorization: Bearer <secret>`.
 
+GET /health/live and GET /health/ready need no credentials. SIGTERM drains the server:
+/health/ready fails, new clients are refused, and connected clients are disconnected a
+few at a time, so that they connect to another server. Ctrl-C disconnects all clients
+at once.
+
 Limits apply to each app, except --max-apps and --max-connections, which apply to
 the server, and --max-inbound-rate, which applies to each connection. A request
 beyond a limit is refused with an error that names the limit.
@@ -48,6 +56,7 @@ Examples:
   capably serve --data ./capably-data
   capably serve --port 0 --json
   capably serve --bind 0.0.0.0 --key local1.key:secret
+  capably serve --bind 0.0.0.0 --metrics 127.0.0.1:9100 --log-format json
   CAPABLY_PROVISION_SECRET=secret capably serve --bind 0.0.0.0 --max-apps 10
 
 Fault injection, with --control 9090. In this example, a client loses an
@@ -102,90 +111,19 @@ pub(crate) struct Serve {
     #[arg(long)]
     json: bool,
 
+    #[command(flatten)]
+    operating: Operating,
+
     // Last: clap would put later options under its heading.
     #[command(flatten)]
     limits: Limits,
 }
 
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Limits")]
-struct Limits {
-    /// Most apps on the server, the first one included [default: no limit]
-    #[arg(long, value_name = "APPS")]
-    max_apps: Option<usize>,
-
-    /// Most connections to the server [default: no limit]
-    #[arg(long, value_name = "CONNECTIONS")]
-    max_connections: Option<usize>,
-
-    /// Most connections of an app [default: no limit]
-    #[arg(long, value_name = "CONNECTIONS")]
-    max_app_connections: Option<usize>,
-
-    /// Most channels of an app [default: no limit]
-    #[arg(long, value_name = "CHANNELS")]
-    max_channels: Option<usize>,
-
-    /// Most REST requests a second of an app [default: no limit]
-    #[arg(long, value_name = "REQUESTS")]
-    max_request_rate: Option<u32>,
-
-    /// Most messages a second of a connection [default: no limit]
-    #[arg(long, value_name = "MESSAGES")]
-    max_inbound_rate: Option<u32>,
-
-    /// Most bytes of an app's messages in memory; beyond that, the oldest messages of the channels used least recently are
-    /// dropped [default: 1073741824]
-    #[arg(long, value_name = "BYTES")]
-    max_log_bytes: Option<usize>,
-}
-
-impl Limits {
-    fn apply(&self, mut builder: Builder) -> Builder {
-        if let Some(apps) = self.max_apps {
-            builder = builder.max_apps(apps);
-        }
-        if let Some(connections) = self.max_connections {
-            builder = builder.max_connections(connections);
-        }
-        if let Some(connections) = self.max_app_connections {
-            builder = builder.max_app_connections(connections);
-        }
-        if let Some(channels) = self.max_channels {
-            builder = builder.max_channels(channels);
-        }
-        if let Some(rate) = self.max_request_rate {
-            builder = builder.max_request_rate(rate);
-        }
-        if let Some(rate) = self.max_inbound_rate {
-            builder = builder.max_inbound_rate(rate);
-        }
-        if let Some(bytes) = self.max_log_bytes {
-            builder = builder.max_log_bytes(bytes);
-        }
-        builder
-    }
-}
-
-/// The secret for creating apps. `Debug` does not show it.
-#[derive(Clone)]
-struct ProvisionSecret(String);
-
-impl FromStr for ProvisionSecret {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for ProvisionSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
 impl Serve {
+    pub(crate) fn log_format(&self) -> Option<LogFormat> {
+        self.operating.log_format
+    }
+
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let mut interrupts = Interrupts::listen()?;
         let mut builder = Server::builder().bind(self.bind).port(self.port);
@@ -194,7 +132,7 @@ impl Serve {
         }
         if let Some(directory) = &self.data {
             builder = builder.data(directory);
-            silence_panics_of_the_storage();
+            silence_panics_of_the_engine();
         }
         // An empty variable counts as not set, as for CAPABLY_KEY.
         if let Some(ProvisionSecret(secret)) = &self.provision_secret
@@ -202,7 +140,7 @@ impl Serve {
         {
             builder = builder.provision_secret(secret.as_str());
         }
-        builder = self.limits.apply(builder);
+        builder = self.operating.apply(self.limits.apply(builder));
         let faults = Faults::new();
         if self.control.is_some() {
             builder = builder.faults(&faults);
@@ -223,10 +161,16 @@ impl Serve {
             if let Some(port) = control_port {
                 line["control"] = port.into();
             }
+            if let Some(address) = server.metrics_addr() {
+                line["metrics"] = address.to_string().into();
+            }
             output.line_now(line)?;
         } else {
             let control = control_port.map_or_else(String::new, |port| {
                 format!("  control   http://127.0.0.1:{port}/rules, /actions, /log\n")
+            });
+            let metrics = server.metrics_addr().map_or_else(String::new, |address| {
+                format!("  metrics   http://{address}/metrics\n")
             });
             output.line_now(format_args!(
                 "\
@@ -235,7 +179,7 @@ Serving REST and WebSocket; Ctrl-C stops.
   endpoint  {endpoint}
   port      {port}
   key       {key}
-{control}
+{control}{metrics}
 For clients in other terminals:
 
   export CAPABLY_ENDPOINT={endpoint} CAPABLY_PORT={port} CAPABLY_KEY={key}
@@ -244,20 +188,31 @@ For clients in other terminals:
 "
             ))?;
         }
-        interrupts.next().await;
+        if interrupts.next().await == Signal::Terminate {
+            let time = self.operating.drain_timeout();
+            notice(format!(
+                "Draining for up to {} s. Clients get a DISCONNECTED and will connect to another server. \
+                 A second signal stops at once.",
+                time.as_secs(),
+            ));
+            tokio::select! {
+                () = server.drain(time) => return Ok(()),
+                _ = interrupts.next() => {}
+            }
+        }
         notice("Stopping. Clients get a DISCONNECTED and will reconnect.");
         tokio::select! {
             () = server.shutdown() => Ok(()),
-            () = interrupts.next() => Err(Failure::failed("stopped before all clients were disconnected; storage may still be writing")),
+            _ = interrupts.next() => Err(Failure::failed("stopped before all clients were disconnected; the engine may still be writing")),
         }
     }
 }
 
-/// Prints no message for a panic in the thread of the storage. It becomes an error, which has a text for the user.
-fn silence_panics_of_the_storage() {
+/// Prints no message for a panic in the thread of the engine. It becomes an error, which has a text for the user.
+fn silence_panics_of_the_engine() {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        if thread::current().name() != Some(storage::THREAD) {
+        if thread::current().name() != Some(engine::THREAD) {
             print(panic);
         }
     }));
@@ -272,14 +227,14 @@ fn not_started(error: ServerError) -> Failure {
         ServerError::Bind { source, .. } => Failure::failed(format!("{error}: {source}")),
         ServerError::Key(_) | ServerError::AppId => Failure::usage(error.to_string())
             .remedy("use a key such as local1.key:secret, or leave out --key for a random key"),
-        ServerError::Storage(problem) => {
+        ServerError::Engine(problem) => {
             let failure = Failure::failed(error.to_string());
             match problem {
-                StorageError::Locked(_) => failure.remedy("stop the other server, or choose another directory"),
-                StorageError::Version(_) => {
+                EngineError::Locked(_) => failure.remedy("stop the other server, or choose another directory"),
+                EngineError::Version(_) => {
                     failure.remedy("use the version of capably that wrote it, or another directory")
                 }
-                StorageError::Corrupt(_) => {
+                EngineError::Corrupt(_) => {
                     failure.remedy("restore the directory from a backup, or choose another directory")
                 }
                 _ => failure,

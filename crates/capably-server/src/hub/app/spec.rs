@@ -44,7 +44,7 @@ struct SpecNamespace {
     push_enabled: bool,
 }
 
-pub(super) fn write(spec: &AppSpec) -> Vec<u8> {
+pub(crate) fn write(spec: &AppSpec) -> Vec<u8> {
     let AppSpec { id: _, keys, namespaces, members, created, limits } = spec;
     let keys = keys.iter().map(|key| SpecKey {
         id: key.id.clone(),
@@ -70,7 +70,7 @@ pub(super) fn write(spec: &AppSpec) -> Vec<u8> {
 ///
 /// # Errors
 /// The reason why it is invalid.
-pub(super) fn read(id: &str, bytes: &[u8]) -> Result<AppSpec, String> {
+pub(crate) fn read(id: &str, bytes: &[u8]) -> Result<AppSpec, String> {
     let spec: Spec = serde_json::from_slice(bytes).map_err(|problem| problem.to_string())?;
     let Spec { created, keys, namespaces, channels, limits } = spec;
     let keys = keys.into_iter().map(|it| {

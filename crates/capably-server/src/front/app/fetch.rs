@@ -1,0 +1,313 @@
+//! Fetching from the engine what the hub needs before it can handle an input.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
+
+use capably_protocol::{ErrorInfo, Str};
+use tokio::sync::oneshot;
+
+use super::{AppHandle, log::Log};
+use crate::{
+    engine::{self, ChannelId, Direction, Kind, Range, Thread},
+    hub::{Excerpt, Need, Place, Position, Records, Rewind, TransportId, error},
+};
+
+/// The most entries of a channel that are loaded when it is first used, and their most bytes.
+const TAIL: (usize, usize) = (500, 128 * 1024);
+
+/// The most bytes that are read at once for a client that is behind.
+const STEP: usize = 256 * 1024;
+
+/// The most entries that are read at once.
+pub(super) const PAGE: usize = 1000;
+
+/// The most bytes that are read at once.
+pub(super) const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// The callers that wait for a channel to be loaded.
+pub(super) type Loads = HashMap<Str, Vec<oneshot::Sender<Result<(), ErrorInfo>>>>;
+
+impl AppHandle {
+    /// Fetches what the hub needs. A task of its own does it, so that it ends even if the caller goes away.
+    ///
+    /// # Errors
+    /// Code 50003 when the engine cannot be reached, 50000 when it fails.
+    pub(in crate::front) async fn fetch(
+        &self,
+        need: Need,
+        transport: Option<TransportId>,
+    ) -> Result<(), ErrorInfo> {
+        let Some(app) = self.me.upgrade() else { return Err(error::not_stored()) };
+        match need {
+            Need::Settled => {
+                app.settled(transport).await;
+                Ok(())
+            }
+            Need::Channel(name) => app.load(name).await,
+            need => {
+                let work = async move { app.fetch_entries(need, transport).await };
+                tokio::spawn(work).await.unwrap_or_else(|_| Err(error::not_stored()))
+            }
+        }
+    }
+
+    /// Waits until all publishes of the connection have their result.
+    async fn settled(&self, transport: Option<TransportId>) {
+        let (Some(log), Some(transport)) = (&self.log, transport) else { return };
+        loop {
+            let progress = log.progress.notified();
+            tokio::pin!(progress);
+            // Before the check, so that no progress after it is missed.
+            progress.as_mut().enable();
+            if self.with(|hub, _| hub.is_settled(transport)) {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    /// Loads a channel. Callers that need it at the same time share the work.
+    async fn load(self: Arc<Self>, name: Str) -> Result<(), ErrorInfo> {
+        let (done, loaded) = oneshot::channel();
+        let is_first = {
+            let mut loads = self.loads();
+            match loads.entry(name.clone()) {
+                Entry::Occupied(mut waiting) => {
+                    waiting.get_mut().push(done);
+                    false
+                }
+                Entry::Vacant(slot) => {
+                    slot.insert(vec![done]);
+                    true
+                }
+            }
+        };
+        if is_first {
+            tokio::spawn(async move {
+                let result = self.load_channel(&name).await;
+                if result.is_err() {
+                    self.with(|hub, _| hub.abandon_load(&name));
+                }
+                for waiting in self.loads().remove(&name).into_iter().flatten() {
+                    let _ = waiting.send(result.clone());
+                }
+            });
+        }
+        loaded.await.unwrap_or_else(|_| Err(error::not_stored()))
+    }
+
+    async fn load_channel(&self, name: &Str) -> Result<(), ErrorInfo> {
+        let Some(log) = &self.log else { return Ok(()) };
+        self.with(|hub, _| hub.begin_load(name));
+        let channel = self.channel(name);
+        let (floor, last) = log.engine.bounds(&channel).await.map_err(failed)?;
+        let (limit, max_bytes) = TAIL;
+        let direction = Direction::Backwards;
+        let range = Range { after: floor, until: LAST, kind: None, direction, limit, max_bytes };
+        let mut entries = log.engine.read(&channel, range).await.map_err(failed)?;
+        entries.reverse();
+        let start = match entries.first() {
+            Some(first) => {
+                let before = Position(first.position.0 - 1);
+                let earlier = Range { until: before, limit: 1, ..range };
+                let earlier = log.engine.read(&channel, earlier).await.map_err(failed)?;
+                if earlier.is_empty() { floor } else { before }
+            }
+            None => last.max(floor),
+        };
+        let excerpt = self.excerpt(log, name, entries, start, true).await?;
+        let now = self.clock.now();
+        self.with(|hub, outputs| hub.finish_load(name, excerpt, floor, now, outputs));
+        Ok(())
+    }
+
+    async fn fetch_entries(
+        &self,
+        need: Need,
+        transport: Option<TransportId>,
+    ) -> Result<(), ErrorInfo> {
+        let Some(log) = &self.log else { return Ok(()) };
+        match need {
+            Need::Message(name, at) => {
+                let found = self.message_excerpt(log, &name, at).await?;
+                self.with(|hub, _| hub.add_message(&name, at, found));
+            }
+            Need::Rewind(name, rewind) => {
+                let start = self.rewind(log, &name, rewind).await?;
+                if let Some(transport) = transport {
+                    self.with(|hub, _| hub.set_start(transport, &name, start));
+                }
+            }
+            Need::Entries { channel: name, after, until } => {
+                let channel = self.channel(&name);
+                let (floor, _) = log.engine.bounds(&channel).await.map_err(failed)?;
+                let range = Range {
+                    after: after.max(floor),
+                    until,
+                    kind: None,
+                    direction: Direction::Forwards,
+                    limit: PAGE,
+                    max_bytes: STEP,
+                };
+                let entries = log.engine.read(&channel, range).await.map_err(failed)?;
+                // A limit may have cut off the rest. Only an empty page is the end.
+                let is_end = entries.is_empty();
+                let mut excerpt = self.excerpt(log, &name, entries, range.after, true).await?;
+                if is_end {
+                    excerpt = excerpt.up_to(until);
+                }
+                let now = self.clock.now();
+                if let Some(transport) = transport {
+                    self.with(|hub, outputs| {
+                        hub.fill_from(transport, &name, &excerpt, floor, now, outputs);
+                    });
+                }
+            }
+            Need::Channel(_) | Need::Settled => {}
+        }
+        Ok(())
+    }
+
+    /// The position before the messages that a rewind asks for.
+    async fn rewind(&self, log: &Log, name: &Str, rewind: Rewind) -> Result<Position, ErrorInfo> {
+        let channel = self.channel(name);
+        let (floor, last) = log.engine.bounds(&channel).await.map_err(failed)?;
+        let oldest = self.oldest(name);
+        match rewind {
+            Rewind::Span(span) => {
+                let span = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+                let since = self.clock.now().wall.saturating_sub(span).max(oldest);
+                let start = log.engine.seek(&channel, since).await.map_err(failed)?;
+                Ok(start.max(floor))
+            }
+            Rewind::Count(count) => {
+                let range = Range {
+                    after: floor,
+                    until: last,
+                    kind: Some(Kind::Messages),
+                    direction: Direction::Backwards,
+                    limit: count.clamp(1, PAGE),
+                    max_bytes: PAGE_BYTES,
+                };
+                let mut entries = log.engine.read(&channel, range).await.map_err(failed)?;
+                entries.retain(|entry| entry.time >= oldest);
+                entries.reverse();
+                let first = entries.first().map_or(last, |first| Position(first.position.0 - 1));
+                let excerpt = self.excerpt(log, name, entries, first, false).await?;
+                Ok(excerpt.rewind_count(count))
+            }
+        }
+    }
+
+    /// A message with its changes and annotations. `None` if it does not exist, or is too old.
+    pub(super) async fn message_excerpt(
+        &self,
+        log: &Log,
+        name: &Str,
+        (position, _): Place,
+    ) -> Result<Option<Excerpt>, ErrorInfo> {
+        let entries = self.entry_at(log, name, position).await?;
+        let oldest = self.oldest(name);
+        if !entries.iter().any(|entry| entry.kind == Kind::Messages && entry.time >= oldest) {
+            return Ok(None);
+        }
+        let before = Position(position.0.saturating_sub(1));
+        self.excerpt(log, name, entries, before, true).await.map(Some)
+    }
+
+    /// Folds entries, which are in their order, with all that their state depends on. With `changes`, later changes and
+    /// annotations of the messages belong to it, too.
+    pub(super) async fn excerpt(
+        &self,
+        log: &Log,
+        name: &Str,
+        entries: Vec<engine::Entry>,
+        floor: Position,
+        changes: bool,
+    ) -> Result<Excerpt, ErrorInfo> {
+        let mut records = Records::read(name, entries).map_err(unreadable)?;
+        let positions = records.positions();
+        if self.with(|hub, _| hub.is_mutable(name)) {
+            if changes && let Some((first, last)) = records.created() {
+                let later = self.threads(log, name, first, last).await?;
+                records.add(later).map_err(unreadable)?;
+            }
+            for (position, _) in records.missing() {
+                let created = self.entry_at(log, name, position).await?;
+                records.add(created).map_err(unreadable)?;
+                let later = self.threads(log, name, position, position).await?;
+                records.add(later).map_err(unreadable)?;
+            }
+        }
+        Ok(records.fold(&positions, floor, &self.settings, self.clock.now()))
+    }
+
+    async fn entry_at(
+        &self,
+        log: &Log,
+        name: &Str,
+        position: Position,
+    ) -> Result<Vec<engine::Entry>, ErrorInfo> {
+        let range = Range {
+            after: Position(position.0.saturating_sub(1)),
+            until: position,
+            kind: None,
+            direction: Direction::Forwards,
+            limit: 1,
+            max_bytes: 0,
+        };
+        log.engine.read(&self.channel(name), range).await.map_err(failed)
+    }
+
+    /// The changes and annotations of the messages of some entries.
+    async fn threads(
+        &self,
+        log: &Log,
+        name: &Str,
+        first: Position,
+        last: Position,
+    ) -> Result<Vec<engine::Entry>, ErrorInfo> {
+        let channel = self.channel(name);
+        let messages =
+            Thread { position: first, index: 0 }..=Thread { position: last, index: u16::MAX };
+        let mut found: Vec<engine::Entry> = Vec::new();
+        loop {
+            let after = found.last().and_then(|last| Some((last.thread?, last.position)));
+            let page = log.engine.threads(&channel, messages.clone(), after, PAGE);
+            let page = page.await.map_err(failed)?;
+            let is_last = page.len() < PAGE;
+            found.extend(page);
+            if is_last {
+                return Ok(found);
+            }
+        }
+    }
+
+    pub(super) fn channel(&self, name: &str) -> ChannelId {
+        ChannelId { app: self.id.as_str().into(), name: name.into() }
+    }
+
+    /// The time of the oldest entry that a channel still shows, in ms since the epoch.
+    pub(super) fn oldest(&self, name: &str) -> i64 {
+        let age = self.with(|hub, _| hub.age_of(name));
+        self.clock.now().wall.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn loads(&self) -> std::sync::MutexGuard<'_, Loads> {
+        self.loads.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The end of a channel.
+pub(super) const LAST: Position = Position(u64::MAX);
+
+pub(super) fn failed(problem: engine::EngineError) -> ErrorInfo {
+    tracing::error!(%problem, "the engine cannot be read");
+    error::engine(&problem)
+}
+
+pub(super) fn unreadable(problem: String) -> ErrorInfo {
+    failed(engine::EngineError::Version(problem))
+}

@@ -1,0 +1,170 @@
+//! What the engine has committed, and what was read from it.
+
+use std::collections::BTreeSet;
+
+use capably_protocol::{ErrorInfo, PresenceMessage, Str};
+
+use super::App;
+
+use crate::{
+    engine::Appended,
+    hub::{
+        Now, Output, Page, PageQuery, TransportId, Turn,
+        channel::{
+            excerpt::{Excerpt, presence_page},
+            need::Need,
+            order::{Origin, Settled, Ticket},
+        },
+        ids::ConnectionId,
+        log::{position::Position, proposal::Place, volume::Volume},
+        message::publish::Accepted,
+        stats::tally::Way,
+    },
+};
+
+impl App {
+    /// The engine has committed or refused proposals. Applies them, delivers them, and answers their publishers.
+    pub(crate) fn committed(
+        &mut self,
+        results: Vec<(Ticket, Result<Appended, ErrorInfo>)>,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        let sent = outputs.len();
+        let mut publishers = BTreeSet::new();
+        for (ticket, result) in results {
+            let turn = &mut Turn { now, settings: &self.settings, outputs };
+            let settled = self.channels.committed(ticket, result, turn);
+            if let Some(settled) = settled {
+                publishers.extend(self.settle(settled, now, outputs));
+            }
+        }
+        // At the end, so that one frame acknowledges all publishes of a client.
+        for id in publishers {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.answer(outputs);
+            }
+        }
+        self.count(&outputs[sent..], now);
+        self.channels.make_room();
+        self.send_occupancy(now, outputs);
+    }
+
+    /// Passes the result of a proposal to its publisher. Returns the connection that is to be answered.
+    fn settle(
+        &mut self,
+        settled: Settled,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) -> Option<ConnectionId> {
+        let Settled { ticket, origin, result, presence } = settled;
+        let volume = result.as_ref().map_or_else(|_| Volume::default(), Accepted::volume);
+        match origin {
+            Origin::Frame(id, msg_serial) => {
+                let tally = self.stats.current(now);
+                match presence {
+                    Some(_) => tally.presence(volume),
+                    None => tally.published(Way::Realtime, volume),
+                }
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.settle(msg_serial, result);
+                    return Some(id);
+                } else if let Some((connection, channel)) = presence {
+                    // The connection has ended meanwhile, and its members have left already.
+                    let turn = &mut Turn { now, settings: &self.settings, outputs };
+                    self.channels.leave(&connection, &channel, false, turn);
+                }
+            }
+            Origin::Request => {
+                self.stats.current(now).published(Way::Rest, volume);
+                outputs.push(Output::Answer(ticket, result));
+            }
+            Origin::Hub => {}
+        }
+        None
+    }
+
+    /// Whether every publish of the connection on this transport has its result.
+    pub(crate) fn is_settled(&mut self, transport: TransportId) -> bool {
+        self.connections.on_transport(transport).is_none_or(|connection| connection.is_settled())
+    }
+
+    /// What a request about a message needs from the engine.
+    pub(crate) fn need_of_message(&self, channel: &str, serial: &str) -> Option<Need> {
+        self.channels.need_of_message(channel, serial)
+    }
+
+    /// Begins to load a channel.
+    pub(crate) fn begin_load(&mut self, name: &Str) {
+        self.channels.begin_load(name);
+    }
+
+    /// Ends the loading of a channel that could not be read.
+    pub(crate) fn abandon_load(&mut self, name: &Str) {
+        self.channels.abandon_load(name);
+    }
+
+    /// Adds a channel that was loaded. `stored` is the position after which the engine is complete.
+    pub(crate) fn finish_load(
+        &mut self,
+        name: &Str,
+        excerpt: Excerpt,
+        stored: Position,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        let turn = &mut Turn { now, settings: &self.settings, outputs };
+        self.channels.finish_load(name, excerpt, stored, turn);
+        self.channels.make_room();
+    }
+
+    /// Adds a message that was fetched, or that does not exist.
+    pub(crate) fn add_message(&mut self, name: &Str, at: Place, excerpt: Option<Excerpt>) {
+        self.channels.add_message(name, at, excerpt);
+    }
+
+    /// Sets the position at which the client's next attachment to a channel starts.
+    pub(crate) fn set_start(&mut self, transport: TransportId, name: &Str, position: Position) {
+        if let Some(connection) = self.connections.on_transport(transport) {
+            connection.set_start(name.clone(), position);
+        }
+    }
+
+    /// Continues the replays of a transport on a channel with entries of the engine.
+    pub(crate) fn fill_from(
+        &mut self,
+        transport: TransportId,
+        name: &Str,
+        excerpt: &Excerpt,
+        floor: Position,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        if let Some(connection) = self.connections.on_transport(transport) {
+            let sent = outputs.len();
+            let session = &connection.session(transport);
+            self.channels.fill_from(session, name, excerpt, floor, outputs);
+            self.count(&outputs[sent..], now);
+        }
+    }
+
+    /// A page of a channel's presence events that were read from the engine.
+    pub(crate) fn presence_page(
+        &self,
+        channel: &str,
+        excerpt: &Excerpt,
+        query: &PageQuery,
+    ) -> Page<PresenceMessage> {
+        presence_page(&self.channels.presence, channel, excerpt, query)
+    }
+
+    /// Whether messages of the channel can be changed.
+    pub(crate) fn is_mutable(&self, channel: &str) -> bool {
+        self.channels.is_mutable(channel)
+    }
+
+    /// The age up to which the entries of a channel are stored.
+    pub(crate) fn age_of(&self, channel: &str) -> std::time::Duration {
+        self.channels.retention_of(channel).age
+    }
+}

@@ -1,0 +1,32 @@
+//! The inputs of an operator: what the app holds, and giving up its clients.
+
+use capably_protocol::{ErrorInfo, Str};
+
+use super::App;
+use crate::hub::{Now, Output, TransportId, Turn};
+
+impl App {
+    /// The number of channels in memory.
+    pub(crate) fn channel_count(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// The id of the connection that uses the transport.
+    pub(crate) fn connection_id(&mut self, transport: TransportId) -> Option<Str> {
+        self.connections.on_transport(transport).map(|connection| connection.id().clone())
+    }
+
+    /// Sends DISCONNECTED to the client on a transport, and closes the transport. The client may resume.
+    pub(crate) fn disconnect(
+        &mut self,
+        transport: TransportId,
+        error: ErrorInfo,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        let turn = &mut Turn { now, settings: &self.settings, outputs };
+        self.connections.disconnect(transport, error, &mut self.channels, turn);
+        self.count(&[], now);
+        self.send_occupancy(now, outputs);
+    }
+}

@@ -1,0 +1,172 @@
+//! An engine in memory whose commits a test holds up, or lets fail.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::{
+    collections::VecDeque,
+    ops::RangeInclusive,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use capably_server::engine::{
+    Append, Bucket, ChannelId, Completion, Engine, EngineError, Entry, Fact, Memory, Pending,
+    Position, Range, Thread,
+};
+use tokio::{sync::watch, time::timeout};
+
+/// The fate of a commit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Fate {
+    /// The engine reports an error.
+    Fail,
+    /// The engine panics.
+    Panic,
+    /// The engine forgets to report a result.
+    Forget,
+}
+
+/// An engine in memory that a test directs.
+#[derive(Debug, Default)]
+pub(crate) struct Scripted {
+    memory: Memory,
+    state: Mutex<State>,
+    /// The number of appends so far.
+    begun: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct State {
+    held: bool,
+    waiting: Vec<(Vec<Append>, Completion)>,
+    /// The fates of the next appends and of the next facts. Later ones succeed.
+    script: VecDeque<Fate>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("held", &self.held).finish_non_exhaustive()
+    }
+}
+
+impl Scripted {
+    pub(crate) fn next(&self, fate: Fate) {
+        self.state.lock().unwrap().script.push_back(fate);
+    }
+
+    /// Holds up commits from here on, or lets all that wait go on.
+    pub(crate) fn hold(&self, hold: bool) {
+        let waiting = {
+            let mut state = self.state.lock().unwrap();
+            state.held = hold;
+            std::mem::take(&mut state.waiting)
+        };
+        for (entries, done) in waiting {
+            self.commit(entries, done);
+        }
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.state.lock().unwrap().held
+    }
+
+    pub(crate) fn appends(&self) -> usize {
+        *self.begun.borrow()
+    }
+
+    /// Waits until there were so many appends.
+    pub(crate) async fn append_begins(&self, count: usize) {
+        let begun = &mut self.begun.subscribe();
+        let wait = begun.wait_for(|begun| *begun >= count);
+        timeout(Duration::from_secs(20), wait).await.expect("nothing is appended").unwrap();
+    }
+
+    pub(crate) fn reopen(self: &Arc<Self>) -> Arc<dyn Engine> {
+        self.memory.reopen();
+        Arc::clone(self) as Arc<dyn Engine>
+    }
+
+    fn commit(&self, entries: Vec<Append>, done: Completion) {
+        let fate = self.state.lock().unwrap().script.pop_front();
+        match fate {
+            None => self.memory.append(entries, done),
+            Some(Fate::Fail) => done(entries.iter().map(|_| Err(failure())).collect()),
+            Some(Fate::Panic) => panic!("as the test wants it"),
+            Some(Fate::Forget) => {}
+        }
+    }
+}
+
+fn failure() -> EngineError {
+    let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    EngineError::Io { action: "write".into(), source: Arc::new(source) }
+}
+
+impl Engine for Scripted {
+    fn append(&self, entries: Vec<Append>, done: Completion) {
+        self.begun.send_modify(|begun| *begun += 1);
+        {
+            let mut state = self.state.lock().unwrap();
+            if state.held {
+                state.waiting.push((entries, done));
+                return;
+            }
+        }
+        self.commit(entries, done);
+    }
+
+    fn read<'a>(&'a self, channel: &'a ChannelId, range: Range) -> Pending<'a, Vec<Entry>> {
+        self.memory.read(channel, range)
+    }
+
+    fn threads<'a>(
+        &'a self,
+        channel: &'a ChannelId,
+        messages: RangeInclusive<Thread>,
+        after: Option<(Thread, Position)>,
+        limit: usize,
+    ) -> Pending<'a, Vec<Entry>> {
+        self.memory.threads(channel, messages, after, limit)
+    }
+
+    fn seek<'a>(&'a self, channel: &'a ChannelId, time: i64) -> Pending<'a, Position> {
+        self.memory.seek(channel, time)
+    }
+
+    fn bounds<'a>(&'a self, channel: &'a ChannelId) -> Pending<'a, (Position, Position)> {
+        self.memory.bounds(channel)
+    }
+
+    fn fact<'a>(&'a self, bucket: Bucket, key: &'a str) -> Pending<'a, Option<Bytes>> {
+        self.memory.fact(bucket, key)
+    }
+
+    fn facts<'a>(
+        &'a self,
+        bucket: Bucket,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Pending<'a, Vec<Fact>> {
+        self.memory.facts(bucket, prefix, after, limit)
+    }
+
+    fn set_facts<'a>(
+        &'a self,
+        bucket: Bucket,
+        facts: Vec<(String, Option<Bytes>)>,
+    ) -> Pending<'a, ()> {
+        if self.state.lock().unwrap().script.pop_front().is_some() {
+            return Box::pin(std::future::ready(Err(failure())));
+        }
+        self.memory.set_facts(bucket, facts)
+    }
+
+    fn create_fact<'a>(&'a self, bucket: Bucket, key: &'a str, value: Bytes) -> Pending<'a, bool> {
+        self.memory.create_fact(bucket, key, value)
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        self.memory.close()
+    }
+}
