@@ -86,7 +86,12 @@ impl AppHandle {
         };
         if is_first {
             tokio::spawn(async move {
-                let result = self.load_channel(&name).await;
+                // In a task of its own: a panic there must not leave the callers waiting.
+                let loading = {
+                    let (app, name) = (Arc::clone(&self), name.clone());
+                    tokio::spawn(async move { app.load_channel(&name).await })
+                };
+                let result = loading.await.unwrap_or_else(|_| Err(error::not_stored()));
                 if result.is_err() {
                     self.with(|hub, _| hub.abandon_load(&name));
                 }
