@@ -91,6 +91,8 @@ pub(super) struct AppHandle {
     log: Option<Log>,
     /// The channels that are being loaded.
     loads: Mutex<Loads>,
+    /// Held while revocations are made and stored: an older list must not replace a newer one in the engine.
+    revoking: tokio::sync::Mutex<()>,
     clock: Arc<Clock>,
     settings: Arc<Settings>,
     me: Weak<AppHandle>,
@@ -135,6 +137,7 @@ impl AppHandle {
         Arc::new_cyclic(|me| Self {
             log,
             loads: Mutex::default(),
+            revoking: tokio::sync::Mutex::default(),
             id,
             state: Mutex::new(state),
             clock,
@@ -218,6 +221,11 @@ impl AppHandle {
                 None => return committed,
             }
         }
+    }
+
+    /// Waits for its turn to revoke tokens. The turn lasts until the guard is dropped.
+    pub(super) async fn turn_to_revoke(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.revoking.lock().await
     }
 
     /// Handles the timeouts that are due. Returns the next deadline.

@@ -51,6 +51,7 @@ pub(super) async fn revoke(call: &Call<'_>, key_name: &str) -> Result<Reply, Err
     if presented.app_id() != app.id() {
         return Err(error::wrong_revocation_key());
     }
+    let _turn = app.turn_to_revoke().await;
     let (revoked, revocations) = app.with(|hub, outputs| {
         let revoked = hub.revoke_tokens(key_id, presented, request, call.now, outputs)?;
         let revocations = serde_json::to_vec(hub.revocations()).map_err(error::protocol)?;
