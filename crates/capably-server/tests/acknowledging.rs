@@ -34,7 +34,7 @@ async fn answers(client: &mut Client, last: u64) -> Vec<(bool, u64, u64)> {
 }
 
 #[tokio::test]
-async fn a_frame_is_acknowledged_once_on_each_transport_and_handled_once() {
+async fn a_frame_is_handled_once_and_acknowledged_once_on_each_transport() {
     let server = server().await;
     let namespaces = json!([{"id": "mutable", "mutableMessages": true}]);
     let key = app(&server, &json!({"keys": [{}], "namespaces": namespaces})).await.remove(0);

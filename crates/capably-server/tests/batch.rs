@@ -17,7 +17,7 @@ fn spec() -> Value {
 }
 
 #[tokio::test]
-async fn messages_are_published_on_many_channels() {
+async fn a_batch_publishes_on_many_channels() {
     let server = server().await;
     let keys = app(&server, &spec()).await;
     for format in [Format::Json, Format::MsgPack] {
@@ -52,7 +52,7 @@ async fn messages_are_published_on_many_channels() {
 }
 
 #[tokio::test]
-async fn members_of_many_channels_are_read() {
+async fn a_batch_returns_the_members_of_many_channels() {
     let server = server().await;
     let keys = app(&server, &spec()).await;
     for format in [Format::Json, Format::MsgPack] {
@@ -90,7 +90,7 @@ async fn members_of_many_channels_are_read() {
 }
 
 #[tokio::test]
-async fn older_clients_get_one_list_and_an_error_when_a_part_fails() {
+async fn older_clients_receive_one_list_and_an_error_if_a_part_fails() {
     let server = server().await;
     let mut spec = spec();
     spec["channels"] = json!([]);
@@ -149,7 +149,7 @@ async fn older_clients_get_one_list_and_an_error_when_a_part_fails() {
 }
 
 #[tokio::test]
-async fn batches_that_are_refused() {
+async fn invalid_batches_are_refused() {
     let server = server().await;
     let many: Vec<String> = (0..101).map(|number| number.to_string()).collect();
     for (method, target, body) in [

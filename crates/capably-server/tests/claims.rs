@@ -54,7 +54,7 @@ fn one<T>(channel: &str, msg_serial: u64, item: T) -> Publish<T> {
 }
 
 #[tokio::test]
-async fn others_see_what_a_token_claims_of_its_holder() {
+async fn messages_and_members_contain_the_claim_of_a_token() {
     let server = server().await;
     let namespaces = json!([{"id": "mutable", "mutableMessages": true}]);
     let key = app(&server, &json!({"keys": [{}], "namespaces": namespaces})).await.remove(0);
@@ -123,7 +123,7 @@ async fn others_see_what_a_token_claims_of_its_holder() {
 }
 
 #[tokio::test]
-async fn a_connection_goes_on_with_the_claims_of_its_new_token() {
+async fn a_new_token_replaces_the_claims_of_a_connection() {
     let server = server().await;
     let rate = "ably.limits.publish.perAttachment.maxRate.*";
     for format in [Format::Json, Format::MsgPack] {

@@ -32,12 +32,12 @@ async fn crowd(server: &Server) {
 }
 
 #[tokio::test]
-async fn the_queue_has_room_for_clients_that_all_come_at_once() {
+async fn the_backlog_accepts_many_simultaneous_clients() {
     crowd(&server().await).await;
 }
 
 #[tokio::test]
-async fn so_it_has_with_faults_in_between() {
+async fn the_backlog_of_a_fault_proxy_accepts_many_simultaneous_clients() {
     let faults = Faults::new();
     crowd(&builder().faults(&faults).start().await.unwrap()).await;
 }

@@ -67,7 +67,7 @@ async fn publish(server: &Server, format: Format) -> ServerFrame {
 
 // Spec: TO3l
 #[tokio::test]
-async fn the_largest_values_change_nothing_for_a_client() {
+async fn the_largest_values_do_not_affect_a_client() {
     let mut servers: Vec<(&str, Builder)> = Vec::new();
     for (name, set) in times() {
         servers.push((name, set(builder(), Duration::MAX)));
@@ -86,7 +86,7 @@ async fn the_largest_values_change_nothing_for_a_client() {
 }
 
 #[tokio::test]
-async fn the_least_values_are_refused_at_the_start_or_answered() {
+async fn the_smallest_values_are_refused_at_the_start_or_work() {
     let mut servers: Vec<(String, Builder)> = Vec::new();
     for (name, set) in times() {
         for time in [Duration::ZERO, Duration::from_nanos(1), Duration::from_millis(1)] {
@@ -116,7 +116,7 @@ async fn the_least_values_are_refused_at_the_start_or_answered() {
 }
 
 #[tokio::test]
-async fn a_fault_with_the_longest_delay_stays_with_its_frame() {
+async fn the_longest_delay_affects_only_its_frame() {
     for format in FORMATS {
         let faults = Faults::new();
         let server = builder().faults(&faults).start().await.unwrap();
@@ -134,7 +134,7 @@ async fn a_fault_with_the_longest_delay_stays_with_its_frame() {
 }
 
 #[tokio::test]
-async fn the_least_and_the_largest_counts_of_a_fault() {
+async fn the_smallest_and_largest_counts_of_a_rule_are_applied() {
     for format in FORMATS {
         for (name, rule, applies) in [
             ("no first one", Rule::to_client().nth(0), false),

@@ -82,7 +82,7 @@ fn fates(log: &Log, action: Action) -> Vec<(u64, Fate)> {
 }
 
 #[tokio::test]
-async fn what_no_rule_is_about_passes_and_is_in_the_log() {
+async fn frames_without_a_rule_pass_and_are_logged() {
     for format in FORMATS {
         let (server, faults) = faulty().await;
         faults.add(Rule::to_client().action(Action::Closed).suppress());
@@ -126,7 +126,7 @@ async fn what_no_rule_is_about_passes_and_is_in_the_log() {
 }
 
 #[tokio::test]
-async fn an_opening_is_refused_answered_or_ended() {
+async fn a_rule_refuses_answers_or_ends_an_opening() {
     let (server, faults) = faulty().await;
     faults.add(Rule::opening().nth(1).refuse());
     faults.add(Rule::opening().nth(2).respond(Response::new(503).error(50300, "busy")));
@@ -222,7 +222,7 @@ async fn a_frame_is_replaced_in_either_direction() {
 }
 
 #[tokio::test]
-async fn a_delayed_frame_keeps_its_place() {
+async fn a_delayed_frame_keeps_its_order() {
     for format in FORMATS {
         let (server, faults) = faulty().await;
         let delay = Duration::from_millis(50);
@@ -262,7 +262,7 @@ async fn frames_are_injected_after_the_frame_they_follow() {
 }
 
 #[tokio::test]
-async fn what_is_no_frame_passes_either_way() {
+async fn websocket_messages_that_are_not_frames_pass_in_both_directions() {
     let (server, faults) = faulty().await;
     let (mut client, _) = Client::connect(&server, Format::Json).await;
     faults.connections().inject_to_client(Frame::text("{"));
@@ -286,7 +286,7 @@ async fn what_is_no_frame_passes_either_way() {
 }
 
 #[tokio::test]
-async fn a_connection_falls_silent() {
+async fn a_rule_silences_a_connection() {
     let (server, faults) = faulty().await;
     let (mut client, _) = Client::connect(&server, Format::Json).await;
     let rule = faults.add(Rule::to_client().action(Action::Ack).suppress_onwards());
@@ -307,7 +307,7 @@ async fn a_connection_falls_silent() {
 }
 
 #[tokio::test]
-async fn a_connection_ends_by_rule_after_what_was_sent() {
+async fn a_rule_ends_a_connection_after_the_frames_sent_before() {
     for format in FORMATS {
         let (server, faults) = faulty().await;
         faults.add(Rule::to_server().channel("closes").inject_to_client(going_away()).close(4000));
@@ -332,7 +332,7 @@ async fn a_connection_ends_by_rule_after_what_was_sent() {
 }
 
 #[tokio::test]
-async fn a_cut_is_not_held_up_by_what_is_held_back() {
+async fn delayed_frames_do_not_delay_a_cut() {
     let (server, faults) = faulty().await;
     faults.add(Rule::to_client().action(Action::Ack).delay(Duration::from_secs(3600)));
     for strike in [
@@ -354,7 +354,7 @@ async fn a_cut_is_not_held_up_by_what_is_held_back() {
 }
 
 #[tokio::test]
-async fn rules_have_their_moment_after_an_opening() {
+async fn timed_rules_apply_after_an_opening() {
     let (server, faults) = faulty().await;
     let started = Instant::now();
     let delay = Duration::from_millis(50);
@@ -382,7 +382,7 @@ async fn a_connection_is_resumed_after_a_fault() {
 }
 
 #[tokio::test]
-async fn connections_are_chosen_by_number_and_query() {
+async fn rules_select_connections_by_number_and_query() {
     let (server, faults) = faulty().await;
     let (mut ada, _) = Client::connect_with(&server, Format::Json, "clientId=ada").await;
     let (mut bob, _) = Client::connect_with(&server, Format::MsgPack, "clientId=bob").await;
@@ -397,7 +397,7 @@ async fn connections_are_chosen_by_number_and_query() {
 }
 
 #[tokio::test]
-async fn requests_are_answered_by_rule() {
+async fn a_rule_answers_requests() {
     for format in FORMATS {
         let (server, faults) = faulty().await;
         let busy = Response::new(503).error(50300, "busy").header("Server", "CloudFront");
@@ -432,7 +432,7 @@ async fn requests_are_answered_by_rule() {
 }
 
 #[tokio::test]
-async fn requests_are_dropped_and_delayed() {
+async fn a_rule_drops_and_delays_requests() {
     let (server, faults) = faulty().await;
     let delay = Duration::from_millis(50);
     faults.add(Rule::request().path_contains("/time").nth(1).drop_request());
@@ -449,7 +449,7 @@ async fn requests_are_dropped_and_delayed() {
 }
 
 #[tokio::test]
-async fn http_passes_unchanged() {
+async fn http_requests_pass_unchanged() {
     let (server, faults) = faulty().await;
     let plain = Server::builder().key(server.key()).start().await.unwrap();
     let with = |server| async move {
@@ -478,7 +478,7 @@ async fn http_passes_unchanged() {
 }
 
 #[tokio::test]
-async fn pings_pass() {
+async fn websocket_pings_pass() {
     let faults = Faults::new();
     let interval = Duration::from_millis(30);
     let builder = Server::builder().max_idle_interval(interval).faults(&faults);
@@ -488,7 +488,7 @@ async fn pings_pass() {
 }
 
 #[tokio::test]
-async fn a_proxy_stands_in_front_of_any_service() {
+async fn a_standalone_proxy_applies_rules_to_its_service() {
     let service = server().await;
     let proxy = FaultProxy::builder(service.local_addr().to_string()).start().await.unwrap();
     assert_eq!(proxy.endpoint(), "127.0.0.1");
@@ -523,7 +523,7 @@ async fn a_proxy_stands_in_front_of_any_service() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_ends_cuts_its_connections() {
+async fn an_ending_proxy_cuts_its_connections() {
     let service = server().await;
     let proxy = FaultProxy::builder(service.local_addr().to_string()).start().await.unwrap();
     let stream = TcpStream::connect(proxy.local_addr()).await.unwrap();
@@ -539,7 +539,7 @@ async fn a_proxy_that_ends_cuts_its_connections() {
 }
 
 #[tokio::test]
-async fn a_server_with_faults_ends_as_one_without() {
+async fn a_server_with_faults_shuts_down_like_any_other() {
     let (server, faults) = faulty().await;
     let (mut client, _) = Client::connect(&server, Format::Json).await;
     let clients = async {

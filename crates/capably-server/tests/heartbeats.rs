@@ -25,7 +25,7 @@ async fn pong(client: &mut Client, id: &str) {
 
 // RTN23c, RTN23c1, RTN23c2
 #[tokio::test]
-async fn a_client_that_bounces_heartbeats_must_answer_each() {
+async fn a_client_with_echoed_heartbeats_must_answer_each() {
     let idle = Duration::from_millis(600);
     let server = builder().max_idle_interval(idle).start().await.unwrap();
     let session = async |format| {
@@ -57,7 +57,7 @@ async fn a_client_that_bounces_heartbeats_must_answer_each() {
 
 // Spec: RTN23b
 #[tokio::test]
-async fn who_did_not_ask_for_it_is_asked_for_no_pong() {
+async fn other_clients_need_not_answer_heartbeats() {
     let idle = Duration::from_millis(60);
     let server = builder().max_idle_interval(idle).start().await.unwrap();
     for format in [Format::Json, Format::MsgPack] {

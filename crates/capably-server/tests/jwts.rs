@@ -42,7 +42,7 @@ fn in_query(jwt: &str) -> String {
 }
 
 #[tokio::test]
-async fn jwts_that_are_refused_for_their_times() {
+async fn jwts_with_invalid_times_are_refused() {
     let server = server().await;
     let now = now(&server).await;
     for (iat, exp, expected) in [
@@ -68,7 +68,7 @@ async fn jwts_that_are_refused_for_their_times() {
 }
 
 #[tokio::test]
-async fn jwts_of_any_base64_open_rest_and_websockets() {
+async fn jwts_in_any_base64_alphabet_authenticate_rest_and_websockets() {
     let server = server().await;
     let now = now(&server).await;
     for base64 in [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD] {

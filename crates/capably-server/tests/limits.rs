@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use support::*;
 
 #[tokio::test]
-async fn an_app_is_made_with_limits() {
+async fn an_app_is_created_with_limits() {
     let server = server().await;
     for format in [Format::Json, Format::MsgPack] {
         let spec = json!({
@@ -55,7 +55,7 @@ async fn an_app_is_made_with_limits() {
 }
 
 #[tokio::test]
-async fn a_server_tells_how_fast_a_client_may_publish() {
+async fn connected_contains_the_publish_rate() {
     for (server, expected) in [
         (builder().start().await.unwrap(), 250),
         (builder().max_inbound_rate(7).start().await.unwrap(), 7),
@@ -68,7 +68,7 @@ async fn a_server_tells_how_fast_a_client_may_publish() {
 }
 
 #[tokio::test]
-async fn a_client_asks_again_who_is_present() {
+async fn a_client_requests_a_presence_sync() {
     let server = server().await;
     for format in [Format::Json, Format::MsgPack] {
         let spec = json!({
@@ -115,7 +115,7 @@ async fn connections(server: &Server, count: usize) {
 }
 
 #[tokio::test]
-async fn an_app_and_a_server_have_so_many_connections() {
+async fn connection_limits_apply_to_an_app_and_to_the_server() {
     let server = builder().max_connections(3).max_app_connections(5).start().await.unwrap();
     for format in [Format::Json, Format::MsgPack] {
         let spec = json!({"keys": [{}], "limits": {"connections": {"max": 2}}});
@@ -142,7 +142,7 @@ async fn an_app_and_a_server_have_so_many_connections() {
 }
 
 #[tokio::test]
-async fn an_app_has_so_many_channels() {
+async fn the_channel_limit_applies_to_an_app() {
     let server = builder().max_channels(3).start().await.unwrap();
     for format in [Format::Json, Format::MsgPack] {
         for (limits, max) in [
@@ -187,7 +187,7 @@ async fn an_app_has_so_many_channels() {
 }
 
 #[tokio::test]
-async fn an_app_gets_so_many_requests_a_second() {
+async fn the_request_rate_applies_to_an_app() {
     let server = server().await;
     for format in [Format::Json, Format::MsgPack] {
         let spec = json!({"keys": [{}], "limits": {"requests": {"maxRate": 5}}});
@@ -230,7 +230,7 @@ async fn an_app_gets_so_many_requests_a_second() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_into_memory_is_lost_to_those_who_come_late() {
+async fn messages_beyond_the_memory_limit_are_lost_to_late_subscribers() {
     // Without an engine, which would still have them.
     let server = Server::builder().max_log_bytes(100_000).start().await.unwrap();
     for format in [Format::Json, Format::MsgPack] {

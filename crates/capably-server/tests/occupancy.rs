@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use support::*;
 
 #[tokio::test]
-async fn who_asks_is_told_how_many_use_a_channel() {
+async fn a_client_receives_the_requested_occupancy() {
     let server = server().await;
     for format in [Format::Json, Format::MsgPack] {
         let channel = format!("{format:?}");

@@ -85,7 +85,7 @@ fn one(label: &str, value: f64) -> Vec<(String, f64)> {
 }
 
 #[tokio::test]
-async fn health_needs_no_credentials_and_counts_in_no_statistics() {
+async fn health_requests_need_no_credentials_and_are_not_counted() {
     let server = server().await;
     let mut http = Http::connect(&server).await;
     for (path, status) in [("/health/live", "live"), ("/health/ready", "ready")] {
@@ -155,7 +155,7 @@ async fn messages_and_bytes_are_counted_exactly() {
 }
 
 #[tokio::test]
-async fn the_bytes_sent_are_those_that_arrive() {
+async fn the_sent_bytes_equal_the_received_bytes() {
     for format in FORMATS {
         let server = server().await;
         let mut client = Client::open(&server, format, &format!("key={}", server.key())).await;
@@ -244,7 +244,7 @@ async fn refusals_are_counted_by_their_reason() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_connection_is_counted_by_its_reason() {
+async fn ended_connections_are_counted_by_their_reason() {
     for format in FORMATS {
         let server = server().await;
         let ended = async |reason: &str, expected: &[(&str, f64)]| {
@@ -271,7 +271,7 @@ async fn the_end_of_a_connection_is_counted_by_its_reason() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_seen_in_the_queue_and_then_as_slow() {
+async fn a_client_that_does_not_read_appears_in_the_queue_and_then_as_slow() {
     let server = patient(200_000).await;
     let (mut slow, _) = Client::connect(&server, Format::Json).await;
     slow.attach("a").await;
@@ -314,7 +314,7 @@ async fn a_commit_to_the_storage_is_timed() {
 }
 
 #[tokio::test]
-async fn metrics_are_open_on_loopback_and_elsewhere_need_an_address_of_their_own() {
+async fn metrics_are_public_on_loopback_and_elsewhere_need_their_own_address() {
     let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let loopback = |port: u16| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
     let server = Server::builder().bind(everywhere).start().await.unwrap();
@@ -360,7 +360,7 @@ async fn the_documentation_lists_every_metric() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_drained_has_its_acknowledgements_and_may_go_on_elsewhere() {
+async fn a_drained_client_receives_its_acknowledgements_and_can_reconnect_elsewhere() {
     for format in FORMATS {
         let server = server().await;
         let (mut client, _) = Client::connect(&server, format).await;
@@ -396,7 +396,7 @@ async fn a_client_that_is_drained_has_its_acknowledgements_and_may_go_on_elsewhe
 }
 
 #[tokio::test]
-async fn a_drain_acknowledges_what_the_storage_has_yet_to_commit() {
+async fn a_drain_waits_for_uncommitted_publishes() {
     for format in FORMATS {
         let engine = Arc::new(Scripted::default());
         let server = Server::builder().engine(engine.reopen()).start().await.unwrap();
@@ -422,7 +422,7 @@ async fn a_drain_acknowledges_what_the_storage_has_yet_to_commit() {
 }
 
 #[tokio::test]
-async fn a_draining_server_is_not_ready_and_takes_nobody_in() {
+async fn a_draining_server_is_not_ready_and_refuses_connections() {
     let server = patient(50_000_000).await;
     let address = server.local_addr();
     // It reads nothing, so that the drain has to wait for it.
@@ -461,7 +461,7 @@ async fn a_draining_server_is_not_ready_and_takes_nobody_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_client_that_connects_while_the_drain_begins_is_refused_or_given_up() {
+async fn a_client_that_connects_at_the_start_of_a_drain_is_refused_or_drained() {
     for round in 0..50 {
         let server = server().await;
         let url = format!("ws://{}/?key={}", server.local_addr(), server.key());
@@ -488,7 +488,7 @@ async fn a_client_that_connects_while_the_drain_begins_is_refused_or_given_up() 
 }
 
 #[tokio::test]
-async fn the_notice_of_a_drain_still_takes_clients_in() {
+async fn clients_can_connect_during_the_notice_of_a_drain() {
     let notice = Duration::from_secs(30);
     let server = Server::builder().drain_notice(notice).start().await.unwrap();
     let drain = server.drain(Duration::from_secs(5));
@@ -507,7 +507,7 @@ async fn the_notice_of_a_drain_still_takes_clients_in() {
 }
 
 #[tokio::test]
-async fn a_drain_ends_with_its_time_whatever_clients_do() {
+async fn a_drain_ends_at_its_deadline() {
     let server = patient(50_000_000).await;
     let (mut stuck, _) = Client::connect(&server, Format::Json).await;
     stuck.attach("a").await;
@@ -526,7 +526,7 @@ async fn a_drain_ends_with_its_time_whatever_clients_do() {
 }
 
 #[tokio::test]
-async fn a_drain_that_is_given_up_leaves_a_server_that_can_be_stopped() {
+async fn a_server_with_a_cancelled_drain_can_be_stopped() {
     let server = Server::builder().drain_notice(Duration::from_secs(3600)).start().await.unwrap();
     let (mut client, _) = Client::connect(&server, Format::Json).await;
     let drain = server.drain(Duration::from_secs(3600));

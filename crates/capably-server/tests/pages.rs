@@ -42,7 +42,7 @@ async fn publish(server: &Server, format: Format, channel: &str, count: usize) {
 }
 
 #[tokio::test]
-async fn the_first_page_stays_what_it_was() {
+async fn the_first_page_link_returns_the_same_page_later() {
     let server = server().await;
     for format in FORMATS {
         for direction in ["backwards", "forwards"] {
@@ -77,7 +77,7 @@ async fn the_first_page_stays_what_it_was() {
 }
 
 #[tokio::test]
-async fn an_end_that_was_asked_for_stays() {
+async fn links_keep_a_requested_end() {
     let server = server().await;
     for format in FORMATS {
         for (target, end) in [
@@ -100,7 +100,7 @@ async fn an_end_that_was_asked_for_stays() {
 }
 
 #[tokio::test]
-async fn lists_in_time_say_when_they_end_and_others_do_not() {
+async fn only_links_of_timed_lists_contain_an_end() {
     let server = server().await;
     for format in FORMATS {
         let before = time(&server).await;

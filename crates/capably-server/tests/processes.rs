@@ -25,21 +25,21 @@ const IN_FLIGHT: usize = 256;
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [_, "append", directory, first] => append_for_ever(directory, first.parse().unwrap()),
+        [_, "append", directory, first] => append_forever(directory, first.parse().unwrap()),
         [_, "fill", directory] => fill(directory),
         _ => {
-            a_killed_engine_has_all_that_it_completed_once_and_in_order();
-            println!("a_killed_engine_has_all_that_it_completed_once_and_in_order ... ok");
+            a_killed_engine_keeps_each_completed_append_once_and_in_order();
+            println!("a_killed_engine_keeps_each_completed_append_once_and_in_order ... ok");
             #[cfg(target_os = "linux")]
             {
-                an_engine_without_room_refuses_until_there_is_room();
-                println!("an_engine_without_room_refuses_until_there_is_room ... ok");
+                an_engine_on_a_full_disk_refuses_until_space_is_free();
+                println!("an_engine_on_a_full_disk_refuses_until_space_is_free ... ok");
             }
         }
     }
 }
 
-fn a_killed_engine_has_all_that_it_completed_once_and_in_order() {
+fn a_killed_engine_keeps_each_completed_append_once_and_in_order() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
     // What was completed, by channel: the number in the payload, and the position.
@@ -107,7 +107,7 @@ fn read(engine: &Disk, index: usize) -> Vec<(usize, u64)> {
 }
 
 /// Appends numbers from the first on, and prints each with its position when it is completed.
-fn append_for_ever(directory: &str, first: usize) {
+fn append_forever(directory: &str, first: usize) {
     let engine = Disk::open(directory).unwrap();
     let waiting = Arc::new((Mutex::new(0), Condvar::new()));
     for number in first.. {
@@ -131,7 +131,7 @@ fn append_for_ever(directory: &str, first: usize) {
 
 /// The limit for the size of files is the journal's first size: it cannot grow, and the store cannot rotate it in time.
 #[cfg(target_os = "linux")]
-fn an_engine_without_room_refuses_until_there_is_room() {
+fn an_engine_on_a_full_disk_refuses_until_space_is_free() {
     const LIMIT: u64 = 64 * 1024 * 1024;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");

@@ -20,7 +20,7 @@ use support::*;
 const FORMATS: [Format; 2] = [Format::Json, Format::MsgPack];
 
 #[tokio::test]
-async fn a_message_reaches_every_subscriber_in_its_own_format() {
+async fn each_subscriber_receives_a_message_in_its_own_format() {
     let server = server().await;
     for (from, to) in FORMATS.into_iter().flat_map(|from| FORMATS.map(|to| (from, to))) {
         let (mut publisher, connected) = Client::connect(&server, from).await;
@@ -77,7 +77,7 @@ async fn a_message_reaches_every_subscriber_in_its_own_format() {
 }
 
 #[tokio::test]
-async fn connected_says_everything_about_the_connection() {
+async fn connected_contains_all_connection_details() {
     let server = builder()
         .connection_state_ttl(Duration::from_secs(7))
         .max_idle_interval(Duration::from_secs(9))
@@ -107,7 +107,7 @@ async fn connected_says_everything_about_the_connection() {
 }
 
 #[tokio::test]
-async fn a_client_that_lost_its_socket_gets_what_it_missed() {
+async fn a_resumed_client_receives_the_missed_messages() {
     for format in FORMATS {
         let server = server().await;
         let (mut publisher, _) = Client::connect(&server, format).await;
@@ -153,7 +153,7 @@ async fn a_client_that_lost_its_socket_gets_what_it_missed() {
 }
 
 #[tokio::test]
-async fn a_publish_sent_again_after_a_resume_is_acknowledged_alike() {
+async fn a_publish_repeated_after_a_resume_has_the_same_acknowledgement() {
     let server = server().await;
     let (mut first, connected) = Client::connect(&server, Format::MsgPack).await;
     first.publish("a", 0, vec![Message::new("m", "0"), Message::new("m", "1")]).await;
@@ -171,7 +171,7 @@ async fn a_publish_sent_again_after_a_resume_is_acknowledged_alike() {
 }
 
 #[tokio::test]
-async fn whether_ones_own_messages_come_back_is_taken_over_with_each_socket() {
+async fn each_socket_of_a_connection_sets_echo_again() {
     let server = server().await;
     for (format, parameter) in
         FORMATS.into_iter().flat_map(|f| ["resume", "recover"].map(|p| (f, p)))
@@ -200,7 +200,7 @@ async fn whether_ones_own_messages_come_back_is_taken_over_with_each_socket() {
 }
 
 #[tokio::test]
-async fn a_key_that_nobody_has_makes_a_new_connection() {
+async fn an_unknown_connection_key_creates_a_new_connection() {
     let server = server().await;
     let (_client, connected) = Client::connect_with(&server, Format::Json, "resume=nonsense").await;
     let error = connected.error.unwrap();
@@ -208,7 +208,7 @@ async fn a_key_that_nobody_has_makes_a_new_connection() {
 }
 
 #[tokio::test]
-async fn garbage_ends_its_sender_and_nobody_else() {
+async fn an_invalid_frame_ends_only_the_connection_of_its_sender() {
     let server = builder().max_frame_size(10_000).start().await.unwrap();
     let (mut good, _) = Client::connect(&server, Format::MsgPack).await;
     good.attach("a").await;
@@ -259,7 +259,7 @@ async fn send_fields(client: &mut Client, format: Format, fields: &serde_json::V
 }
 
 #[tokio::test]
-async fn a_frame_that_cannot_be_read_is_refused_by_itself() {
+async fn an_unreadable_frame_is_refused_alone() {
     let server = server().await;
     for format in FORMATS {
         let (mut client, _) = Client::connect(&server, format).await;
@@ -308,7 +308,7 @@ async fn a_frame_that_cannot_be_read_is_refused_by_itself() {
 }
 
 #[tokio::test]
-async fn what_is_accepted_can_be_read_wherever_it_comes_back() {
+async fn accepted_messages_are_readable_wherever_they_are_delivered() {
     let server = server().await;
     for format in FORMATS {
         let (mut subscriber, _) = Client::connect(&server, format).await;
@@ -342,7 +342,7 @@ async fn what_is_accepted_can_be_read_wherever_it_comes_back() {
 }
 
 #[tokio::test]
-async fn garbage_below_the_websocket_ends_its_sender_and_nobody_else() {
+async fn a_websocket_protocol_error_ends_only_the_connection_of_its_sender() {
     let server = server().await;
     let (mut good, _) = Client::connect(&server, Format::Json).await;
     // A reserved opcode, a frame that is not masked, text that is not UTF-8.
@@ -356,7 +356,7 @@ async fn garbage_below_the_websocket_ends_its_sender_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn the_kind_of_a_frame_tells_its_format() {
+async fn the_websocket_message_type_decides_the_format() {
     let server = server().await;
     let (mut client, _) = Client::connect(&server, Format::Json).await;
     let mut bytes = Vec::new();
@@ -367,7 +367,7 @@ async fn the_kind_of_a_frame_tells_its_format() {
 }
 
 #[tokio::test]
-async fn unknown_actions_are_tolerated() {
+async fn unknown_actions_are_ignored() {
     let server = server().await;
     let (mut client, _) = Client::connect(&server, Format::Json).await;
     for frame in [r#"{"action":99,"what":"ever"}"#, r#"{"action":4}"#] {
@@ -378,7 +378,7 @@ async fn unknown_actions_are_tolerated() {
 }
 
 #[tokio::test]
-async fn credentials_that_are_refused() {
+async fn invalid_credentials_are_refused() {
     let server = server().await;
     let key = server.key();
     let (app, rest) = key.split_once('.').unwrap();
@@ -428,7 +428,7 @@ async fn an_unknown_format_is_refused_in_json() {
 }
 
 #[tokio::test]
-async fn silence_is_broken_in_time() {
+async fn heartbeats_are_sent_on_an_idle_connection() {
     let server = builder().max_idle_interval(Duration::from_millis(60)).start().await.unwrap();
     let (mut frames, _) = Client::connect(&server, Format::Json).await;
     let (mut pings, _) = Client::connect_with(&server, Format::Json, "heartbeats=false").await;
@@ -453,7 +453,7 @@ async fn an_error_for_the_channel_without_a_name_names_it() {
 }
 
 #[tokio::test]
-async fn without_echo_a_client_hears_only_others() {
+async fn without_echo_a_client_receives_only_messages_of_others() {
     let server = server().await;
     let (mut quiet, _) = Client::connect_with(&server, Format::Json, "echo=false").await;
     let (mut other, _) = Client::connect(&server, Format::Json).await;
@@ -491,7 +491,7 @@ async fn detached_and_closed() {
 }
 
 #[tokio::test]
-async fn a_flood_arrives_once_and_in_order() {
+async fn many_messages_arrive_once_and_in_order() {
     const COUNT: u64 = 5_000;
     for format in FORMATS {
         let server = server().await;
@@ -544,7 +544,7 @@ async fn a_flood_arrives_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_let_go_and_can_come_back() {
+async fn a_client_that_does_not_read_is_disconnected_and_can_resume() {
     const COUNT: u64 = 600;
     let server = builder().max_queue(500_000).start().await.unwrap();
     let (mut publisher, _) = Client::connect(&server, Format::MsgPack).await;

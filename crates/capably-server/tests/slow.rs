@@ -26,7 +26,7 @@ async fn drip(stream: &mut TcpStream, bytes: &[u8]) {
 }
 
 #[tokio::test]
-async fn a_head_of_a_byte_a_second_does_not_keep_its_connection() {
+async fn a_request_head_sent_too_slowly_ends_its_connection() {
     let server = server().await;
     let mut slow = TcpStream::connect(server.local_addr()).await.unwrap();
     // It has been accepted when this is answered.
@@ -55,7 +55,7 @@ async fn a_head_of_a_byte_a_second_does_not_keep_its_connection() {
 }
 
 #[tokio::test]
-async fn a_body_of_a_byte_a_second_is_not_waited_for() {
+async fn a_request_body_sent_too_slowly_times_out() {
     let server = server().await;
     let mut slow = Http::connect(&server).await;
     let head = format!(
@@ -90,7 +90,7 @@ async fn a_body_of_a_byte_a_second_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_frame_of_a_byte_a_second_holds_nobody_up_and_counts_when_it_is_there() {
+async fn a_slow_frame_delays_no_other_client_and_is_handled_when_complete() {
     for format in [Format::Json, Format::MsgPack] {
         let server = server().await;
         let (mut slow, _) = Client::connect(&server, format).await;

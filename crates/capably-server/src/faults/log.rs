@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_entries_are_forgotten() {
+    fn a_full_log_drops_its_oldest_entries() {
         let mut log = Log::default();
         for number in 0..=MAX_ENTRIES as u64 {
             log.push(entry(number, 1));
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_queries_are_not_shown() {
+    fn the_log_hides_query_values() {
         let params = Params(Query::parse("key=app.key%3Asecret&v=6"));
         assert_eq!(params.get("key"), Some("app.key:secret"));
         assert_eq!(format!("{params:?}"), r#"["key", "v"]"#);

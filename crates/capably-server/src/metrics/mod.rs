@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_told_apart_by_what_an_operator_does_about_them() {
+    fn refusals_are_grouped_by_the_remedy_of_the_operator() {
         for (error, refused) in [
             (error::too_fast(5), Refused::Rate),
             (error::too_many_requests(5), Refused::Rate),

@@ -208,7 +208,7 @@ async fn check_closed(engine: &dyn Engine) {
 }
 
 #[tokio::test]
-async fn a_closed_engine_refuses() {
+async fn a_closed_engine_refuses_calls() {
     check_closed(&Memory::new()).await;
     let directory = tempfile::tempdir().unwrap();
     check_closed(&Disk::open(directory.path()).unwrap()).await;

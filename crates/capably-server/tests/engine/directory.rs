@@ -66,7 +66,7 @@ fn numbers(count: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_directory_is_of_one_server_at_a_time() {
+async fn a_directory_can_be_opened_once_at_a_time() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
     let engine = Disk::open(&path).unwrap();
@@ -85,7 +85,7 @@ async fn a_directory_is_of_one_server_at_a_time() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn only_this_user_can_read_it() {
+async fn the_directory_is_private_to_its_user() {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("new/data");
@@ -114,7 +114,7 @@ async fn data_of_an_older_server_is_refused() {
 }
 
 #[tokio::test]
-async fn another_version_is_refused() {
+async fn data_of_another_version_is_refused() {
     let directory = closed(3).await;
     let log = directory.path().join("log");
     let original = fs::read(log.join("capably")).unwrap();
@@ -136,7 +136,7 @@ async fn another_version_is_refused() {
 }
 
 #[tokio::test]
-async fn a_directory_of_another_program_is_left_alone() {
+async fn a_directory_of_another_program_is_refused_and_unchanged() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
     fs::create_dir(&log).unwrap();
@@ -157,7 +157,7 @@ async fn a_directory_of_another_program_is_left_alone() {
 /// `/proc` refuses files of anyone, root among them.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_directory_that_cannot_be_written_is_refused() {
+async fn a_read_only_directory_is_refused() {
     let error = Disk::open("/proc/capably").unwrap_err();
     assert!(matches!(error, EngineError::Io { .. }), "{error:?}");
     assert!(
@@ -170,7 +170,7 @@ async fn a_directory_that_cannot_be_written_is_refused() {
 }
 
 #[tokio::test]
-async fn an_unfinished_creation_is_made_again() {
+async fn an_unfinished_creation_is_repeated() {
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir_all(directory.path().join("log.new/keyspaces/0")).unwrap();
     fs::write(directory.path().join("log.new/0.jnl"), "half").unwrap();
@@ -180,7 +180,7 @@ async fn an_unfinished_creation_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_missing_part_is_noticed() {
+async fn a_missing_part_is_reported() {
     let image = closed(3).await;
     for name in ["capably", "version", "keyspaces/1", "keyspaces/0", "keyspaces/1/current"] {
         let directory = tempfile::tempdir().unwrap();
@@ -198,7 +198,7 @@ async fn a_missing_part_is_noticed() {
 
 /// A journal that ends at any byte has the commits before that byte, and the engine continues after them.
 #[tokio::test]
-async fn a_commit_that_a_crash_has_cut_off_is_dropped() {
+async fn a_commit_cut_off_by_a_crash_is_dropped() {
     const COUNT: usize = 12;
     let image = crashed(COUNT).await;
     let whole = content(&journal(image.path()));
@@ -227,7 +227,7 @@ async fn a_commit_that_a_crash_has_cut_off_is_dropped() {
 
 /// The last commit may be lost with a damaged byte: a crash looks the same. No other is lost without an error.
 #[tokio::test]
-async fn damage_to_a_journal_is_noticed() {
+async fn damage_to_a_journal_is_reported() {
     const COUNT: usize = 12;
     let image = crashed(COUNT).await;
     let whole = content(&journal(image.path()));
@@ -260,7 +260,7 @@ async fn damage_to_a_journal_is_noticed() {
 
 /// After an orderly end there is no excuse for a shorter journal.
 #[tokio::test]
-async fn a_journal_that_was_shortened_after_closing_is_noticed() {
+async fn a_journal_shortened_after_closing_is_reported() {
     let image = closed(20).await;
     let whole = content(&journal(image.path()));
     for end in [0, whole.len() / 2, whole.len() - 1] {
@@ -276,7 +276,7 @@ async fn a_journal_that_was_shortened_after_closing_is_noticed() {
 
 /// Damage to tables is found when they are opened or read, and the engine never answers with other data.
 #[tokio::test]
-async fn damage_to_a_table_is_noticed() {
+async fn damage_to_a_table_is_reported() {
     const COUNT: usize = 400;
     let image = tempfile::tempdir().unwrap();
     let engine = Disk::open(image.path()).unwrap();
@@ -354,7 +354,7 @@ async fn keys_of_any_length_are_stored_or_refused() {
 
 /// Everything that was appended before the last handle is dropped is committed, and its completion is called.
 #[tokio::test]
-async fn dropping_waits_for_what_was_appended() {
+async fn dropping_the_engine_waits_for_its_appends() {
     let directory = tempfile::tempdir().unwrap();
     let engine = Arc::new(Disk::open(directory.path()).unwrap());
     let (sender, results) = std::sync::mpsc::channel();

@@ -22,7 +22,7 @@ async fn pushed(server: &Server, key: &str, channel: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn what_is_pushed_arrives_at_its_channel() {
+async fn a_push_arrives_at_its_channel() {
     let server = server().await;
     let [key, ..] = app_with_push(&server).await;
     let [elsewhere, ..] = app_with_push(&server).await;
@@ -62,7 +62,7 @@ async fn what_is_pushed_arrives_at_its_channel() {
 }
 
 #[tokio::test]
-async fn pushes_that_are_refused() {
+async fn invalid_pushes_are_refused() {
     let server = server().await;
     let [key, ..] = app_with_push(&server).await;
     let title = json!({"title": "t"});
@@ -86,7 +86,7 @@ async fn pushes_that_are_refused() {
 }
 
 #[tokio::test]
-async fn a_device_that_cannot_be_reached_says_so() {
+async fn a_failed_push_is_recorded_on_its_device() {
     let server = server().await;
     let [key, _, none] = app_with_push(&server).await;
     let (device, body) =
@@ -110,7 +110,7 @@ async fn a_device_that_cannot_be_reached_says_so() {
 }
 
 #[tokio::test]
-async fn a_message_is_pushed_to_who_subscribes_to_its_channel() {
+async fn a_message_is_pushed_to_the_subscriptions_of_its_channel() {
     let server = server().await;
     let [key, ..] = app_with_push(&server).await;
     for (at, format) in FORMATS.into_iter().enumerate() {

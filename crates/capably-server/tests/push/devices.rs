@@ -66,7 +66,7 @@ async fn a_device_is_saved_read_changed_and_removed() {
 }
 
 #[tokio::test]
-async fn devices_that_are_refused() {
+async fn invalid_devices_are_refused() {
     let server = server().await;
     let [key, ..] = app_with_push(&server).await;
     let with = |name: &str, value: Value| {
@@ -188,7 +188,7 @@ async fn activate(server: &Server, key: &str, id: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_device_registers_and_acts_for_itself() {
+async fn a_device_registers_and_manages_itself() {
     let server = server().await;
     let [full, _, none] = app_with_push(&server).await;
     let capability = json!({"pushenabled:*": ["push-subscribe"]});

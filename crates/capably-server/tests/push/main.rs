@@ -74,7 +74,7 @@ async fn code(server: &Server, key: &str, method: &str, target: &str, body: &Val
 }
 
 #[tokio::test]
-async fn capabilities_say_who_administers_push() {
+async fn push_requests_need_push_capabilities() {
     let server = server().await;
     let [full, some, none] = app_with_push(&server).await;
     let title = json!({"recipient": {"clientId": "a"}, "notification": {"title": "t"}});
@@ -112,7 +112,7 @@ async fn capabilities_say_who_administers_push() {
 }
 
 #[tokio::test]
-async fn an_app_has_push_to_itself() {
+async fn each_app_has_its_own_push_state() {
     let server = server().await;
     let [ours, ..] = app_with_push(&server).await;
     let [theirs, ..] = app_with_push(&server).await;

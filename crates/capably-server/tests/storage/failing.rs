@@ -24,7 +24,7 @@ async fn history(server: &Server, key: &str, format: Format) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_publish_that_is_not_committed_is_refused_and_nobody_sees_it() {
+async fn an_uncommitted_publish_is_refused_and_not_delivered() {
     for format in [Format::Json, Format::MsgPack] {
         for fate in [Fate::Fail, Fate::Panic, Fate::Forget] {
             let engine = Arc::new(Scripted::default());
@@ -60,7 +60,7 @@ async fn a_publish_that_is_not_committed_is_refused_and_nobody_sees_it() {
 }
 
 #[tokio::test]
-async fn answers_are_in_the_order_of_the_frames() {
+async fn acknowledgements_follow_the_order_of_the_frames() {
     for format in [Format::Json, Format::MsgPack] {
         let engine = Arc::new(Scripted::default());
         let server = start(&engine).await;
@@ -109,7 +109,7 @@ fn attach() -> Attach {
 }
 
 #[tokio::test]
-async fn a_request_over_rest_fails_with_its_engine() {
+async fn a_rest_request_fails_when_the_engine_fails() {
     for format in [Format::Json, Format::MsgPack] {
         let engine = Arc::new(Scripted::default());
         let server = start(&engine).await;
@@ -160,7 +160,7 @@ async fn a_request_over_rest_fails_with_its_engine() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_before_it_is_committed() {
+async fn no_message_is_delivered_before_its_commit() {
     for format in [Format::Json, Format::MsgPack] {
         let engine = Arc::new(Scripted::default());
         let server = start(&engine).await;
@@ -219,7 +219,7 @@ async fn nothing_is_sent_before_it_is_committed() {
 }
 
 #[tokio::test]
-async fn publishers_that_are_held_back_go_on_when_there_is_room() {
+async fn paused_publishers_continue_when_the_queue_has_room() {
     const FRAMES: u64 = 1000;
     let engine = Arc::new(Scripted::default());
     let server = start(&engine).await;
@@ -249,7 +249,7 @@ async fn publishers_that_are_held_back_go_on_when_there_is_room() {
 }
 
 #[tokio::test]
-async fn an_end_in_the_middle_leaves_what_was_acknowledged() {
+async fn a_dropped_server_keeps_every_acknowledged_message() {
     let engine = Arc::new(Scripted::default());
     let server = start(&engine).await;
     let key = server.key().to_owned();
@@ -272,7 +272,7 @@ async fn an_end_in_the_middle_leaves_what_was_acknowledged() {
 }
 
 #[tokio::test]
-async fn an_engine_that_fails_at_the_start_is_an_error() {
+async fn a_failing_engine_is_an_error_at_the_start() {
     let engine = Arc::new(Scripted::default());
     engine.next(Fate::Fail);
     let error = Server::builder().engine(engine).start().await.unwrap_err();

@@ -97,7 +97,7 @@ async fn connect(
 }
 
 #[tokio::test]
-async fn everything_is_as_it_was_after_a_restart() {
+async fn a_restart_preserves_all_state() {
     for format in FORMATS {
         for place in Place::all() {
             let server = place.start().await;
@@ -119,7 +119,7 @@ async fn everything_is_as_it_was_after_a_restart() {
 }
 
 #[tokio::test]
-async fn publishing_goes_on_where_it_ended() {
+async fn publishing_continues_after_a_restart() {
     for format in FORMATS {
         for place in Place::all() {
             let server = place.start().await;
@@ -167,7 +167,7 @@ async fn publishing_goes_on_where_it_ended() {
 }
 
 #[tokio::test]
-async fn keys_tokens_and_revocations_hold() {
+async fn keys_tokens_and_revocations_survive_a_restart() {
     for format in FORMATS {
         for place in Place::all() {
             let server = place.start().await;
@@ -228,7 +228,7 @@ async fn keys_tokens_and_revocations_hold() {
 
 // Spec: RTN15c7
 #[tokio::test]
-async fn a_connection_ends_with_the_server_but_its_channels_go_on() {
+async fn after_a_restart_a_client_has_a_new_connection_and_its_channels_continue() {
     for format in FORMATS {
         for place in Place::all() {
             let server = place.start().await;
@@ -281,7 +281,7 @@ async fn a_connection_ends_with_the_server_but_its_channels_go_on() {
 }
 
 #[tokio::test]
-async fn live_members_leave_with_the_server() {
+async fn a_restart_removes_live_members() {
     let place = Place::directory();
     let server = place.start().await;
     let (mut client, _) = Client::connect_with(&server, Format::Json, "clientId=ada").await;
@@ -313,7 +313,7 @@ async fn live_members_leave_with_the_server() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_given_is_added_to_what_is_kept() {
+async fn a_given_key_is_added_to_the_stored_keys() {
     let place = Place::directory();
     let start =
         async |key: &str| Server::builder().data(place.path()).key(key).start().await.unwrap();

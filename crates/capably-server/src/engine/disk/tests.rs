@@ -148,7 +148,7 @@ async fn entries_expire_and_their_space_is_reclaimed() {
 }
 
 #[tokio::test]
-async fn an_older_entry_that_is_kept_keeps_the_newer_ones() {
+async fn an_older_entry_with_a_longer_retention_keeps_newer_entries() {
     let mut place = Place::new();
     let disk = place.open();
     let batch = vec![
@@ -174,7 +174,7 @@ async fn an_older_entry_that_is_kept_keeps_the_newer_ones() {
 
 /// A sweep goes through many channels and long channels in steps.
 #[tokio::test]
-async fn a_sweep_leaves_nothing_behind() {
+async fn a_sweep_removes_every_expired_entry() {
     let mut place = Place::new();
     let disk = place.open();
     let many = (0..1500).map(|number| entry(&format!("many:{number}"), "1", MINUTE));
@@ -196,7 +196,7 @@ async fn a_sweep_leaves_nothing_behind() {
 
 /// A channel is not forgotten when the clock is set back after a sweep.
 #[tokio::test]
-async fn entries_expire_although_the_clock_was_set_back() {
+async fn entries_expire_after_the_clock_was_set_back() {
     let mut place = Place::new();
     let disk = place.open();
     place.pass(&disk, 600 * MINUTE);
@@ -210,7 +210,7 @@ async fn entries_expire_although_the_clock_was_set_back() {
 }
 
 #[tokio::test]
-async fn ids_are_remembered_for_two_minutes_and_not_for_ever() {
+async fn message_ids_expire_after_two_minutes() {
     let mut place = Place::new();
     let disk = place.open();
     let with_id = || Append { id: Some("id".into()), ..entry("a", "1", 60 * MINUTE) };
@@ -228,7 +228,7 @@ async fn ids_are_remembered_for_two_minutes_and_not_for_ever() {
 }
 
 #[tokio::test]
-async fn facts_live_as_long_as_their_bucket_says() {
+async fn facts_expire_after_the_retention_of_their_bucket() {
     let mut place = Place::new();
     let disk = place.open();
     let value = || Bytes::from_static(b"v");
@@ -249,7 +249,7 @@ async fn facts_live_as_long_as_their_bucket_says() {
 }
 
 #[tokio::test]
-async fn facts_of_one_group_see_each_other() {
+async fn facts_in_one_batch_see_each_other() {
     let place = Place::new();
     let disk = place.open();
     let value = || Bytes::from_static(b"v");
@@ -264,7 +264,7 @@ async fn facts_of_one_group_see_each_other() {
 
 /// The engine refuses while it cannot commit, and commits again afterwards; what it refused is not there.
 #[tokio::test]
-async fn it_works_again_after_a_fault() {
+async fn the_engine_commits_again_after_a_fault() {
     let faults = [
         Struck::Error(EngineError::Full("no room".into())),
         Struck::Error(EngineError::Unavailable("away".into())),
@@ -308,7 +308,7 @@ async fn it_works_again_after_a_fault() {
 
 /// Without a way to open the store again, reads fail as well, until it can be opened.
 #[tokio::test]
-async fn it_works_again_after_it_could_not_be_opened() {
+async fn the_engine_commits_again_after_a_failed_reopening() {
     let place = Place::new();
     let disk = place.open();
     appended(&disk, vec![entry("a", "1", MINUTE)]).await;
@@ -329,7 +329,7 @@ async fn it_works_again_after_it_could_not_be_opened() {
 }
 
 #[tokio::test]
-async fn seek_finds_the_first_entry_of_a_time() {
+async fn seek_finds_the_first_entry_at_or_after_a_time() {
     let place = Place::new();
     let disk = place.open();
     let now = disk.shared.retention.now();

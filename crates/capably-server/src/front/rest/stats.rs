@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nested_shape_reads_back_as_the_same_numbers() {
+    fn the_nested_format_has_the_same_numbers_as_the_flat_one() {
         let entries = [
             ("messages.inbound.realtime.messages.count", 50.0),
             ("messages.all.all.data", 5000.0),

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parameter_chooses_the_heartbeats() {
+    fn the_heartbeats_parameter_selects_frames_or_pings() {
         for (heartbeats, beat) in [
             (None, Beat::Frame),
             (Some("true"), Beat::Frame),
@@ -124,7 +124,7 @@ mod tests {
 
     // RTN23c, RTN23c2
     #[test]
-    fn every_ping_must_be_answered_with_its_id_before_the_next() {
+    fn a_client_must_answer_each_ping_before_the_next() {
         let mut heartbeat = Heartbeat::of(Some("bounce"));
         heartbeat.pong(Some("1"));
         let first = ping(&mut heartbeat);

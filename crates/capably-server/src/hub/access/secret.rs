@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_all_of_its_text_and_not_shown() {
+    fn secrets_compare_their_whole_text_and_debug_hides_it() {
         let secret = Secret::new("s3cr3t");
         assert!(secret.is("s3cr3t"));
         for other in ["", "s3cr3", "s3cr3t ", "S3cr3t", "x"] {

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nonces_are_remembered_while_their_requests_could_come_again() {
+    fn nonces_are_stored_while_their_requests_are_valid() {
         let mut nonces = Nonces::default();
         let now = 1_726_585_978_590;
         for (key, nonce, timestamp) in
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_nonces_are_remembered() {
+    fn a_full_store_of_nonces_refuses_requests() {
         let mut nonces = Nonces::default();
         let now = 1_726_585_978_590;
         assert_eq!(nonces.take("a", "0", now, now), Ok(()));

@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metrics_are_all_or_one_that_there_is() {
+    fn the_occupancy_parameter_selects_all_metrics_or_one() {
         assert_eq!(Metrics::parse("metrics"), Some(Metrics::All));
         assert_eq!(
             Metrics::parse("metrics.presenceMembers"),
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attachment_counts_by_its_modes() {
+    fn an_attachment_is_counted_by_its_modes() {
         let all = Flags::from_iter([
             ChannelMode::Publish,
             ChannelMode::Subscribe,

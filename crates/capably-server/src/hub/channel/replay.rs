@@ -336,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rewind_is_a_count_or_a_span() {
+    fn rewind_accepts_a_count_or_a_time_span() {
         assert_eq!(Rewind::parse("3"), Some(Rewind::Count(3)));
         assert_eq!(Rewind::parse("15s"), Some(Rewind::Span(Duration::from_secs(15))));
         assert_eq!(Rewind::parse("2m"), Some(Rewind::Span(Duration::from_secs(120))));

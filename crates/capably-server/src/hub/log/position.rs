@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn positions_grow_as_their_texts_do() {
+    fn positions_and_their_texts_have_the_same_order() {
         let mut clock = SerialClock::new(1_726_585_978_590);
         let mut last = clock.last().channel_serial();
         // More than the counter holds within one millisecond, then a clock that goes back.
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn serials_read_back() {
+    fn serials_survive_a_round_trip() {
         let position = SerialClock::new(1_726_585_978_590).next(1_726_585_978_590);
         assert_eq!(position.channel_serial(), "01726585978590-001@local");
         assert_eq!(position.message_serial(7), "01726585978590-001@local:007");

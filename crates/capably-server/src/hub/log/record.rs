@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn records_read_back() {
+    fn records_survive_a_round_trip() {
         let channel = Str::from("a:b");
         for body in proposals() {
             let mut proposal = Proposal { channel: channel.clone(), time: 1_726_585_978_590, body };

@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn totals_follow_from_what_is_known() {
+    fn missing_totals_are_computed_from_their_parts() {
         let known = [
             ("messages.inbound.realtime.messages.count", 1.0),
             ("messages.inbound.realtime.presence.count", 2.0),
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn minutes_are_summed_up_by_what_is_measured() {
+    fn minutes_are_merged_by_the_metric_of_each_entry() {
         let mut sums = Sums::default();
         for (count, peak, min, mean) in [(1.0, 5.0, 2.0, 3.0), (2.0, 4.0, 3.0, 5.0)] {
             let minute = [("a.count", count), ("a.peak", peak), ("a.min", min), ("a.mean", mean)];

@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn minutes_together_have_the_sum_of_their_counts_and_the_higher_peak() {
+    fn merged_minutes_have_the_sum_of_counts_and_the_higher_peak() {
         let mut minute = Tally::default();
         let volume = Volume { count: 2, data: 30 };
         for way in [Way::Realtime, Way::Rest] {

@@ -90,7 +90,7 @@ impl Bench {
 }
 
 #[test]
-fn a_token_says_what_was_asked_for_and_is_the_keys() {
+fn a_token_has_the_requested_details_and_belongs_to_its_key() {
     let capability = r#"{ "b":["subscribe","publish"], "a":["*"] }"#;
     let mut bench = Bench::with_capability(json!(capability));
     let now = bench.now.wall;
@@ -132,7 +132,7 @@ fn a_token_says_what_was_asked_for_and_is_the_keys() {
 }
 
 #[test]
-fn a_signed_request_holds_once_and_for_two_minutes() {
+fn a_signed_request_is_accepted_once_and_within_two_minutes() {
     let mut bench = Bench::new();
     let now = bench.now.wall;
     let full = json!({
@@ -214,7 +214,7 @@ fn an_unsigned_request_needs_the_same_key() {
 }
 
 #[test]
-fn a_token_holds_until_the_millisecond_it_expires() {
+fn a_token_is_valid_until_the_millisecond_of_its_expiry() {
     let mut bench = Bench::new();
     let token = bench.request(&json!({"ttl": 100})).unwrap().token;
     bench.advance(Duration::from_millis(99));
@@ -224,7 +224,7 @@ fn a_token_holds_until_the_millisecond_it_expires() {
 }
 
 #[test]
-fn tokens_that_are_none() {
+fn malformed_and_foreign_tokens_are_refused() {
     let mut bench = Bench::new();
     let token = bench.request(&json!({})).unwrap().token;
     let forged = format!("{}A", &token[..token.len() - 1]);
@@ -251,7 +251,7 @@ fn tokens_that_are_none() {
 }
 
 #[test]
-fn jwts_are_taken_at_their_claims() {
+fn a_jwt_grants_what_its_claims_say() {
     let capability = json!({"a": ["publish", "subscribe"], "b": ["*"]});
     let bench = Bench::with_capability(capability);
     let header = json!({"alg": "HS256", "typ": "JWT", "kid": KEY_NAME});
@@ -302,7 +302,7 @@ fn jwts_are_taken_at_their_claims() {
 }
 
 #[test]
-fn a_jwt_of_others_may_carry_a_token() {
+fn a_foreign_jwt_may_contain_a_token() {
     let mut bench = Bench::new();
     let seconds = bench.now.wall / 1000;
     let native = bench.request(&json!({"clientId": "me", "ttl": 10_000})).unwrap().token;
@@ -350,7 +350,7 @@ fn a_jwt_of_others_may_carry_a_token() {
 }
 
 #[test]
-fn a_token_is_for_its_client() {
+fn a_token_is_valid_only_for_its_client_id() {
     let mut bench = Bench::new();
     for (of_token, of_request, expected) in [
         (None, None, Ok(Client::Anonymous)),
@@ -383,7 +383,7 @@ fn a_token_is_for_its_client() {
 }
 
 #[test]
-fn a_connection_is_asked_for_a_new_token_and_ends_with_the_old() {
+fn a_connection_is_asked_for_a_new_token_and_ends_when_the_old_one_expires() {
     let mut bench = Bench::new();
     let token = bench.request(&json!({"ttl": 35_000, "clientId": "me"})).unwrap().token;
     let identity = bench.authenticate(&token, None).unwrap();
@@ -425,7 +425,7 @@ fn a_connection_is_asked_for_a_new_token_and_ends_with_the_old() {
 }
 
 #[test]
-fn a_dropped_connections_token_is_no_longer_watched() {
+fn the_token_of_a_dropped_connection_has_no_timer() {
     let mut bench = Bench::new();
     let token = bench.request(&json!({"ttl": 1000})).unwrap().token;
     let identity = bench.authenticate(&token, None).unwrap();
@@ -474,7 +474,7 @@ fn a_new_token_changes_rights_at_once() {
 }
 
 #[test]
-fn a_token_that_does_not_fit_ends_the_connection() {
+fn an_incompatible_token_ends_the_connection() {
     for (of_token, code) in [(Some("you"), 40102), (None, 40102)] {
         let mut bench = Bench::new();
         let first = bench.request(&json!({"clientId": "me"})).unwrap().token;
@@ -501,7 +501,7 @@ fn error_code(frames: &[ServerFrame]) -> u32 {
 }
 
 #[test]
-fn a_revocation_applies_to_older_tokens_from_its_time_on() {
+fn a_revocation_applies_to_tokens_issued_before_its_time() {
     let mut bench = Bench::new();
     let mut revocable = Key::new("key", "secret", Capability::all());
     revocable.revocable = true;

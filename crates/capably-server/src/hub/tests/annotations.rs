@@ -114,7 +114,7 @@ impl Bench {
 }
 
 #[test]
-fn an_annotation_goes_to_those_who_asked_and_its_summary_to_all_subscribers() {
+fn an_annotation_reaches_annotation_subscribers_and_its_summary_reaches_all() {
     let mut bench = Bench::new();
     let (single, _) = bench.connect(None);
     let (both, _) = bench.connect(None);
@@ -157,7 +157,7 @@ fn an_annotation_goes_to_those_who_asked_and_its_summary_to_all_subscribers() {
 }
 
 #[test]
-fn messages_are_read_with_their_summaries() {
+fn history_returns_messages_with_their_summaries() {
     let mut bench = Bench::new();
     let serial = bench.message("m");
     assert_eq!(bench.summary(&serial), json!({}));
@@ -210,7 +210,7 @@ fn messages_are_read_with_their_summaries() {
 }
 
 #[test]
-fn a_frame_is_acknowledged_after_its_echo_and_once() {
+fn an_annotation_frame_is_acknowledged_once_after_its_echo() {
     let mut bench = Bench::new();
     let identity = bench.named("ada");
     let (transport, connected) = bench.connect_as(identity, None, true);
@@ -253,7 +253,7 @@ fn a_frame_is_acknowledged_after_its_echo_and_once() {
 }
 
 #[test]
-fn without_echo_ones_own_annotations_are_left_out_and_the_summary_is_not() {
+fn without_echo_a_publisher_receives_the_summary_but_not_its_annotation() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect_with(None, false);
     bench.attach_for(transport, "subscribe,annotation_subscribe,annotation_publish");
@@ -266,7 +266,7 @@ fn without_echo_ones_own_annotations_are_left_out_and_the_summary_is_not() {
 }
 
 #[test]
-fn a_resume_gets_the_annotations_that_were_missed() {
+fn a_resume_delivers_the_missed_annotations() {
     let mut bench = Bench::new();
     let (transport, connected) = bench.connect(None);
     bench.attach_for(transport, "annotation_subscribe");
@@ -283,7 +283,7 @@ fn a_resume_gets_the_annotations_that_were_missed() {
 }
 
 #[test]
-fn a_new_token_shows_and_hides_annotations_at_once() {
+fn a_new_token_starts_and_stops_annotations_at_once() {
     let mut bench = Bench::new();
     let serial = bench.message("m");
     let publisher = bench.identity();
@@ -309,7 +309,7 @@ fn a_new_token_shows_and_hides_annotations_at_once() {
 }
 
 #[test]
-fn an_id_counts_once_for_a_message() {
+fn an_annotation_id_is_published_once_per_message() {
     let mut bench = Bench::new();
     let (first, second) = (bench.message("first"), bench.message("second"));
     let identity = bench.identity();
@@ -328,7 +328,7 @@ fn an_id_counts_once_for_a_message() {
 }
 
 #[test]
-fn annotations_that_are_refused() {
+fn invalid_annotations_are_refused() {
     let mut bench = Bench::new();
     let serial = bench.message("m");
     let identity = bench.identity();
@@ -386,7 +386,7 @@ fn annotations_that_are_refused() {
 }
 
 #[test]
-fn summaries_keep_within_the_largest_message() {
+fn a_summary_is_no_larger_than_a_message_may_be() {
     let mut bench = Bench::new();
     let serial = bench.message("m");
     let mut refused = 0;
@@ -413,7 +413,7 @@ fn summaries_keep_within_the_largest_message() {
 }
 
 #[test]
-fn a_frame_needs_the_mode_and_the_right() {
+fn an_annotation_frame_needs_the_mode_and_the_capability() {
     let mut bench = Bench::new();
     let serial = bench.message("m");
     let own = || vec![Annotation { message_serial: Some(serial.clone()), ..annotation("x", "n") }];
@@ -439,7 +439,7 @@ fn a_frame_needs_the_mode_and_the_right() {
 }
 
 #[test]
-fn a_failure_comes_on_order() {
+fn a_client_can_force_a_nack() {
     let mut bench = Bench::new();
     let serial = bench.message("m");
     let (transport, _) = bench.connect(None);

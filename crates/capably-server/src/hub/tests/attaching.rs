@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_long_replay_comes_in_steps_and_what_is_new_after_it() {
+fn a_long_replay_is_sent_in_steps_before_new_messages() {
     let mut bench = Bench::new();
     let (publisher, _) = bench.connect(None);
     let (subscriber, _) = bench.connect(None);
@@ -25,7 +25,7 @@ fn a_long_replay_comes_in_steps_and_what_is_new_after_it() {
 }
 
 #[test]
-fn a_replay_overtaken_by_the_retention_says_that_something_is_missing() {
+fn a_replay_reports_a_gap_when_its_messages_expire() {
     let mut bench = Bench::with_retention(Retention {
         frames: 2000,
         bytes: 100_000_000,
@@ -64,7 +64,7 @@ fn a_replay_overtaken_by_the_retention_says_that_something_is_missing() {
 }
 
 #[test]
-fn rewind_begins_in_the_past() {
+fn rewind_delivers_past_messages() {
     let mut bench = Bench::new();
     let (publisher, _) = bench.connect(None);
     for number in 0..6 {
@@ -96,7 +96,7 @@ fn rewind_begins_in_the_past() {
 }
 
 #[test]
-fn rewind_by_time_includes_the_millisecond_it_begins_with() {
+fn rewind_by_time_includes_its_first_millisecond() {
     let mut bench = Bench::new();
     let (publisher, _) = bench.connect(None);
     for (number, text) in ["before", "then", "after"].into_iter().enumerate() {
@@ -120,7 +120,7 @@ fn rewind_by_time_includes_the_millisecond_it_begins_with() {
 }
 
 #[test]
-fn modes_are_what_was_asked_for_and_is_allowed() {
+fn modes_are_those_requested_and_allowed() {
     use ChannelMode::{AnnotationPublish, Presence, PresenceSubscribe, Publish, Subscribe};
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);

@@ -75,7 +75,7 @@ impl Bench {
 }
 
 #[test]
-fn a_change_makes_a_version_and_keeps_what_it_leaves_out() {
+fn a_change_makes_a_version_and_keeps_omitted_fields() {
     let mut bench = Bench::new();
     let extras = json!({"headers": {"k": 1}}).as_object().cloned();
     let serial = bench.create(Message {
@@ -140,7 +140,7 @@ fn a_change_makes_a_version_and_keeps_what_it_leaves_out() {
 }
 
 #[test]
-fn appends_go_on_from_the_latest_version() {
+fn an_append_extends_the_latest_version() {
     let mut bench = Bench::new();
     let serial = bench.create(Message::new("m", "a"));
     bench.change(append(&serial, "b")).unwrap();
@@ -166,7 +166,7 @@ fn appends_go_on_from_the_latest_version() {
 }
 
 #[test]
-fn who_has_a_message_is_sent_only_what_is_appended() {
+fn a_subscriber_with_the_message_receives_only_the_appended_text() {
     use MessageAction::{Append, Create, Update};
     let mut bench = Bench::new();
     let (early, _) = bench.connect(None);
@@ -201,7 +201,7 @@ fn who_has_a_message_is_sent_only_what_is_appended() {
 }
 
 #[test]
-fn a_frame_changes_a_message_and_is_acknowledged_with_the_version() {
+fn a_change_frame_is_acknowledged_with_the_version() {
     let mut bench = Bench::new();
     let (mut transport, connected) = bench.connect(None);
     bench.attach(transport, CHANNEL, None);
@@ -236,7 +236,7 @@ fn a_frame_changes_a_message_and_is_acknowledged_with_the_version() {
 }
 
 #[test]
-fn changes_that_are_refused() {
+fn invalid_changes_are_refused() {
     let mut bench = Bench::new();
     let serial = bench.create(Message::new("m", "a"));
     let update = |serial: &str| changed(serial, MessageAction::Update, "x");
@@ -259,7 +259,7 @@ fn changes_that_are_refused() {
 }
 
 #[test]
-fn a_change_with_an_id_counts_once() {
+fn a_change_with_a_repeated_id_is_made_once() {
     let mut bench = Bench::new();
     let serial = bench.create(Message::new("m", "a"));
     let change = Message { id: Some("once".into()), ..append(&serial, "b") };
@@ -269,7 +269,7 @@ fn a_change_with_an_id_counts_once() {
 }
 
 #[test]
-fn a_message_that_was_received_can_be_changed_with_its_id() {
+fn a_received_message_with_an_id_can_be_changed() {
     let mut bench = Bench::new();
     let id = Some(Str::from("base:0"));
     let serial = bench.create(Message { id: id.clone(), ..Message::new("m", "a") });
@@ -285,7 +285,7 @@ fn a_message_that_was_received_can_be_changed_with_its_id() {
 }
 
 #[test]
-fn some_may_change_only_what_is_theirs() {
+fn a_capability_may_allow_changes_of_own_messages_only() {
     for (operation, client, action, ok) in [
         ("message-update-any", Some("other"), MessageAction::Update, true),
         ("message-update-any", None, MessageAction::Append, true),

@@ -48,7 +48,7 @@ fn extras(frames: Vec<ServerFrame>) -> Vec<Value> {
 }
 
 #[test]
-fn messages_show_the_claim_of_whoever_published_them() {
+fn messages_contain_the_claim_of_their_publisher() {
     let mut bench = Bench::new();
     let claims = json!({
         "ably.channel.*": "guest", "ably.channel.news": "editor", "ably.room.lobby": "host",
@@ -89,7 +89,7 @@ fn messages_show_the_claim_of_whoever_published_them() {
 }
 
 #[test]
-fn a_version_of_a_message_shows_the_claim_of_whoever_made_it() {
+fn a_version_of_a_message_contains_the_claim_of_its_author() {
     let mut bench = Bench::new();
     let author = bench.holder(json!({"ably.channel.mutable:*": "author"}));
     let editor = bench.holder(json!({"ably.channel.mutable:*": "editor"}));
@@ -127,7 +127,7 @@ fn a_version_of_a_message_shows_the_claim_of_whoever_made_it() {
 }
 
 #[test]
-fn annotations_show_the_claim_of_whoever_made_them() {
+fn annotations_contain_the_claim_of_their_publisher() {
     let mut bench = Bench::new();
     let holder = bench.holder(json!({"ably.channel.mutable:*": "critic"}));
     let channel = Str::from("mutable:a");
@@ -171,7 +171,7 @@ fn annotations_show_the_claim_of_whoever_made_them() {
 }
 
 #[test]
-fn members_show_the_claim_of_whoever_speaks_for_them() {
+fn presence_members_contain_the_claim_of_their_connection() {
     let mut bench = Bench::new();
     let holder = bench.holder(json!({"ably.channel.a": "host"}));
     let (ada, _) = bench.connect_as(holder, None, true);
@@ -218,7 +218,7 @@ fn members_show_the_claim_of_whoever_speaks_for_them() {
 }
 
 #[test]
-fn a_new_token_brings_new_claims_and_rates() {
+fn a_new_token_replaces_claims_and_rates() {
     let mut bench = Bench::new();
     let rate = "ably.limits.publish.perAttachment.maxRate.a";
     let holder = bench.holder(json!({"ably.channel.a": "first", rate: 1}));
@@ -246,7 +246,7 @@ fn a_new_token_brings_new_claims_and_rates() {
 }
 
 #[test]
-fn each_attachment_has_the_rate_that_the_token_allows() {
+fn each_channel_has_its_own_rate_from_the_token() {
     let mut bench = Bench::new();
     let rates = "ably.limits.publish.perAttachment.maxRate.";
     let claims = json!({
@@ -304,7 +304,7 @@ fn each_attachment_has_the_rate_that_the_token_allows() {
 }
 
 #[test]
-fn the_type_of_a_client_is_kept() {
+fn the_client_type_of_a_token_is_read() {
     let bench = Bench::new();
     for (claims, expected) in [
         (json!({"x-ably-clientType": "server"}), Some("server")),

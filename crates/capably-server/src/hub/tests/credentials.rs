@@ -42,7 +42,7 @@ impl Bench {
 }
 
 #[test]
-fn a_jwt_is_of_the_past_and_holds_for_a_day_at_most() {
+fn a_jwt_must_be_issued_in_the_past_and_last_a_day_at_most() {
     let bench = Bench::new();
     let now = bench.now.wall as f64 / 1000.0;
     let check = |iat: f64, exp: f64| {
@@ -67,7 +67,7 @@ fn a_jwt_is_of_the_past_and_holds_for_a_day_at_most() {
 }
 
 #[test]
-fn a_jwt_is_in_any_base64() {
+fn a_jwt_may_use_any_base64_alphabet() {
     let bench = Bench::new();
     let seconds = bench.now.wall / 1000;
     let engines: [&GeneralPurpose; 4] = [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD];
@@ -112,7 +112,7 @@ fn a_jwt_is_in_any_base64() {
 
 // Spec: TE5
 #[test]
-fn a_nonce_may_come_again_with_another_timestamp() {
+fn a_nonce_may_be_used_again_with_another_timestamp() {
     let mut bench = Bench::new();
     let now = bench.now.wall;
     for timestamp in [now, now + 1, now - 1] {
@@ -126,7 +126,7 @@ fn a_nonce_may_come_again_with_another_timestamp() {
 
 // Spec: RSA17
 #[test]
-fn all_tokens_issued_so_far_are_revoked_and_none_that_come_after() {
+fn a_revocation_applies_to_earlier_tokens_and_not_to_later_ones() {
     let mut bench = Bench::with_revocable_key();
     let (old, other) = (bench.token_of("ada"), bench.token_of("bob"));
     // All of this happens in one millisecond.
@@ -152,7 +152,7 @@ fn all_tokens_issued_so_far_are_revoked_and_none_that_come_after() {
 }
 
 #[test]
-fn an_explicit_time_is_exclusive() {
+fn an_explicit_revocation_time_is_exclusive() {
     let mut bench = Bench::with_revocable_key();
     let old = bench.token_of("ada");
     bench.advance(Duration::from_millis(1));
@@ -171,7 +171,7 @@ fn an_explicit_time_is_exclusive() {
 }
 
 #[test]
-fn an_immediate_revocation_is_not_put_off_by_one_with_a_margin() {
+fn a_revocation_with_a_margin_does_not_delay_an_immediate_one() {
     // Before it, after it, and on both sides of it.
     for margins in [&[true, false][..], &[false, true], &[true, false, true], &[true, true, false]]
     {

@@ -112,7 +112,7 @@ impl Bench {
 }
 
 #[test]
-fn the_first_message_is_in_full_and_the_others_are_deltas() {
+fn the_first_message_is_full_and_the_others_are_deltas() {
     let mut bench = Bench::new();
     let listener = bench.listener();
     let (mut reader, mut sent) = (Reader::default(), Vec::new());
@@ -126,7 +126,7 @@ fn the_first_message_is_in_full_and_the_others_are_deltas() {
 }
 
 #[test]
-fn every_kind_of_payload_goes_as_a_delta() {
+fn every_payload_type_is_sent_as_a_delta() {
     let mut bench = Bench::new();
     let listener = bench.listener();
     let encoded = |data: Data, encoding: &str| Message {
@@ -165,7 +165,7 @@ fn every_kind_of_payload_goes_as_a_delta() {
 }
 
 #[test]
-fn a_delta_that_is_not_smaller_is_not_sent() {
+fn a_delta_is_sent_only_if_it_is_smaller() {
     let mut bench = Bench::new();
     let listener = bench.listener();
     let mut reader = Reader::default();
@@ -185,7 +185,7 @@ fn a_delta_that_is_not_smaller_is_not_sent() {
 }
 
 #[test]
-fn messages_of_one_frame_are_made_from_each_other() {
+fn messages_of_one_frame_are_deltas_of_each_other() {
     let mut bench = Bench::new();
     let listener = bench.listener();
     let mut reader = Reader::default();
@@ -201,7 +201,7 @@ fn messages_of_one_frame_are_made_from_each_other() {
 }
 
 #[test]
-fn a_message_without_data_is_no_base() {
+fn a_message_without_data_is_not_a_delta_base() {
     let mut bench = Bench::new();
     let listener = bench.listener();
     bench.post([Message::new("q", QUOTE)]);
@@ -214,7 +214,7 @@ fn a_message_without_data_is_no_base() {
 }
 
 #[test]
-fn what_members_do_in_between_does_not_matter() {
+fn presence_between_messages_does_not_change_the_delta_base() {
     let mut bench = Bench::new();
     let listener = bench.listener();
     let member = PresenceMessage {
@@ -240,7 +240,7 @@ fn what_members_do_in_between_does_not_matter() {
 }
 
 #[test]
-fn attaching_again_begins_anew_where_the_client_was() {
+fn after_a_new_attach_the_first_message_is_full() {
     let mut bench = Bench::new();
     let listener = bench.listener();
     let mut serials = Vec::new();
@@ -260,7 +260,7 @@ fn attaching_again_begins_anew_where_the_client_was() {
 }
 
 #[test]
-fn a_delta_is_made_once_for_all_who_need_it() {
+fn one_delta_is_encoded_for_all_its_receivers() {
     let mut bench = Bench::new();
     let [first, second] = [bench.listener(), bench.listener()];
     bench.post([Message::new("q", QUOTE)]);
@@ -285,7 +285,7 @@ fn a_delta_is_made_once_for_all_who_need_it() {
 }
 
 #[test]
-fn deltas_are_made_from_what_the_attachment_was_sent() {
+fn the_delta_base_is_the_last_message_sent_to_the_attachment() {
     let mut bench = Bench::new();
     // It is not told what it publishes itself.
     let (quiet, _) = bench.connect_with(None, false);
@@ -306,7 +306,7 @@ fn deltas_are_made_from_what_the_attachment_was_sent() {
 }
 
 #[test]
-fn changes_of_messages_go_as_deltas_too() {
+fn message_changes_are_sent_as_deltas() {
     let mut bench = Bench::new();
     let listener = bench.listener();
     let serial = bench.post([Message::new("q", QUOTE)]).serials.remove(0);
@@ -327,7 +327,7 @@ fn changes_of_messages_go_as_deltas_too() {
 }
 
 #[test]
-fn other_formats_are_not_known() {
+fn an_unknown_delta_format_is_ignored() {
     let mut bench = Bench::new();
     let (listener, _) = bench.connect(None);
     assert!(bench.attach_deltas(listener, "bsdiff", None).params.is_empty());

@@ -47,7 +47,7 @@ impl Bench {
 }
 
 #[test]
-fn an_ephemeral_message_is_delivered_without_a_place_in_the_channel() {
+fn an_ephemeral_message_is_delivered_without_a_position_in_the_log() {
     let mut bench = Bench::new();
     let (listener, _) = bench.connect(None);
     bench.attach(listener, "a", None);
@@ -71,7 +71,7 @@ fn an_ephemeral_message_is_delivered_without_a_place_in_the_channel() {
 }
 
 #[test]
-fn the_parameter_of_a_publish_makes_all_of_it_ephemeral() {
+fn the_parameter_of_a_publish_makes_all_its_messages_ephemeral() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     bench.attach(transport, "a", None);
@@ -98,7 +98,7 @@ fn the_parameter_of_a_publish_makes_all_of_it_ephemeral() {
 }
 
 #[test]
-fn nothing_brings_an_ephemeral_message_back() {
+fn no_replay_returns_an_ephemeral_message() {
     let mut bench = Bench::new();
     let (listener, connected) = bench.connect(None);
     let start = bench.attach(listener, "a", None).channel_serial.unwrap();
@@ -143,7 +143,7 @@ fn nothing_brings_an_ephemeral_message_back() {
 }
 
 #[test]
-fn a_channel_is_not_made_for_ephemeral_messages() {
+fn an_ephemeral_message_creates_no_channel() {
     let mut bench = Bench::new();
     bench.post_to("nobody", vec![ephemeral("x")]).unwrap();
     assert!(bench.app.channels.get("nobody").is_none());
@@ -158,7 +158,7 @@ fn ephemeral_messages_are_not_counted_as_stored() {
 }
 
 #[test]
-fn whoever_catches_up_gets_ephemeral_messages_meanwhile() {
+fn ephemeral_messages_are_delivered_during_a_replay() {
     let mut bench = Bench::new();
     for _ in 0..400 {
         bench.post_to("a", vec![Message::new("m", "x".repeat(900))]).unwrap();
@@ -178,7 +178,7 @@ fn whoever_catches_up_gets_ephemeral_messages_meanwhile() {
 }
 
 #[test]
-fn filters_and_deltas_see_ephemeral_messages() {
+fn filters_and_deltas_apply_to_ephemeral_messages() {
     let mut bench = Bench::new();
     let everything =
         Identity { capability: Arc::new(capability(json!({"[*]*": ["*"]}))), ..bench.identity() };
@@ -220,7 +220,7 @@ fn filters_and_deltas_see_ephemeral_messages() {
 }
 
 #[test]
-fn extras_that_are_refused() {
+fn invalid_extras_are_refused() {
     let mut bench = Bench::new();
     let kept = || Message::new("m", "kept");
     let explicit = || with_extras("kept", json!({"ephemeral": false}));

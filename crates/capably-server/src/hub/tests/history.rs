@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn history_is_kept_for_two_minutes_and_then_forgotten() {
+fn messages_expire_after_two_minutes() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     bench.publish(transport, "a", 0, "old");
@@ -46,7 +46,7 @@ impl Bench {
 }
 
 #[test]
-fn the_channel_that_is_a_persisted_namespace_is_kept_for_as_long_as_those_in_it() {
+fn the_channel_named_as_a_persisted_namespace_is_persisted() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     for (serial, channel) in ["persisted", "persisted:a", "persistedly"].into_iter().enumerate() {

@@ -262,7 +262,7 @@ fn nack_code(frames: Vec<ServerFrame>) -> (u64, u32) {
 }
 
 #[test]
-fn every_message_of_a_frame_has_its_serial() {
+fn each_message_of_a_frame_has_its_own_serial() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     bench.attach(transport, "a", None);
@@ -280,7 +280,7 @@ fn every_message_of_a_frame_has_its_serial() {
 }
 
 #[test]
-fn what_is_not_supported_is_refused() {
+fn unsupported_frames_are_refused() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     let objects = ClientFrame::Object(Publish {
@@ -318,7 +318,7 @@ fn rest_publishes_on_behalf_of_a_connection() {
 }
 
 #[test]
-fn an_app_that_has_ended_says_so_to_late_comers() {
+fn an_ended_app_refuses_new_connections() {
     let mut bench = Bench::new();
     let (early, _) = bench.connect(None);
     let farewell = ServerFrame::Disconnected { error: None };

@@ -67,7 +67,7 @@ fn enter(channel: &str, msg_serial: u64, action: PresenceAction) -> ClientFrame 
 const GATHERING: Duration = Duration::from_secs(1);
 
 #[test]
-fn who_asks_is_told_on_attaching_and_when_it_changes() {
+fn occupancy_is_sent_after_an_attach_and_after_each_change() {
     let mut bench = Bench::new();
     let (watcher, _) = bench.connect(None);
     let (other, _) = bench.connect(None);
@@ -103,7 +103,7 @@ fn who_asks_is_told_on_attaching_and_when_it_changes() {
 }
 
 #[test]
-fn changes_that_cancel_out_are_not_told() {
+fn occupancy_changes_that_cancel_out_are_not_sent() {
     let mut bench = Bench::new();
     let (watcher, _) = bench.connect(None);
     let (other, _) = bench.connect(None);
@@ -116,7 +116,7 @@ fn changes_that_cancel_out_are_not_told() {
 }
 
 #[test]
-fn one_count_can_be_asked_for() {
+fn a_client_can_request_one_occupancy_metric() {
     let mut bench = Bench::new();
     let (watcher, _) = bench.connect(None);
     let (other, _) = bench.connect(None);
@@ -131,7 +131,7 @@ fn one_count_can_be_asked_for() {
 }
 
 #[test]
-fn the_parameter_is_echoed_when_it_means_something() {
+fn only_a_valid_occupancy_parameter_is_echoed() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     for (wanted, echoed) in [("metrics", true), ("metrics.publishers", true), ("metrics.x", false)]
@@ -146,7 +146,7 @@ fn the_parameter_is_echoed_when_it_means_something() {
 }
 
 #[test]
-fn who_may_not_receive_messages_is_told_nothing() {
+fn an_attachment_that_may_not_subscribe_receives_no_occupancy() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     let attach = with_params("a", &[("occupancy", "metrics"), ("modes", "presence")]);
@@ -155,7 +155,7 @@ fn who_may_not_receive_messages_is_told_nothing() {
 }
 
 #[test]
-fn a_new_attachment_without_the_parameter_ends_it() {
+fn an_attach_without_the_parameter_stops_occupancy() {
     let mut bench = Bench::new();
     let (watcher, _) = bench.connect(None);
     let (other, _) = bench.connect(None);
@@ -170,7 +170,7 @@ fn a_new_attachment_without_the_parameter_ends_it() {
 }
 
 #[test]
-fn channels_that_nobody_uses_are_forgotten_and_those_in_use_are_not() {
+fn only_unused_channels_are_removed() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     for number in 0..1000 {

@@ -163,7 +163,7 @@ fn members_enter_update_and_leave() {
 
 // Spec: RTP14a, RTP15a
 #[test]
-fn one_frame_may_hold_several_members() {
+fn one_frame_may_contain_several_members() {
     let mut bench = Bench::new();
     let (one, _) = bench.connect_with(None, false);
     let (bob, _) = bench.connect_named("bob", None);
@@ -183,7 +183,7 @@ fn one_frame_may_hold_several_members() {
 }
 
 #[test]
-fn what_is_not_in_order_is_refused_as_a_whole() {
+fn a_frame_with_an_invalid_member_is_refused_entirely() {
     let mut bench = Bench::with_capability(json!({ "a": ["*"], "b": ["subscribe"], "c": ["*"] }));
     let (ada, _) = bench.connect_named("ada", None);
     let (anyone, _) = bench.connect(None);
@@ -226,7 +226,7 @@ fn what_is_not_in_order_is_refused_as_a_whole() {
 
 // Spec: RTP1, RTP18b
 #[test]
-fn who_attaches_is_told_who_is_there() {
+fn an_attach_is_followed_by_a_presence_sync() {
     let mut bench = Bench::new();
     let (one, _) = bench.connect(None);
     bench.attach(one, "a", None);
@@ -266,7 +266,7 @@ fn who_attaches_is_told_who_is_there() {
 
 // Spec: RTP17a
 #[test]
-fn without_the_mode_one_is_told_of_ones_own_members() {
+fn without_the_subscribe_mode_a_client_receives_only_its_own_members() {
     let mut bench = Bench::new();
     let (ada, _) = bench.connect_named("ada", None);
     let modes: Flags = [ChannelMode::Presence].into_iter().collect();
@@ -285,7 +285,7 @@ fn without_the_mode_one_is_told_of_ones_own_members() {
 
 // Spec: RTP2b1
 #[test]
-fn who_is_away_for_too_long_leaves() {
+fn members_leave_when_their_connection_expires() {
     let mut bench = Bench::new();
     let ((ada, connected), bob) = two(&mut bench);
     let id = connected.connection_id.clone().unwrap();
@@ -333,7 +333,7 @@ fn who_is_away_for_too_long_leaves() {
 
 // Spec: RTN19a
 #[test]
-fn what_is_sent_again_brings_back_who_has_lapsed() {
+fn a_repeated_enter_restores_an_expired_member() {
     let mut bench = Bench::new();
     let ((ada, connected), bob) = two(&mut bench);
     // The acknowledgements are lost, and the client is away for long.
@@ -374,7 +374,7 @@ fn what_is_sent_again_brings_back_who_has_lapsed() {
 }
 
 #[test]
-fn members_stay_only_where_a_client_that_is_back_attaches() {
+fn members_stay_only_on_channels_that_a_resumed_client_attaches() {
     let mut bench = Bench::new();
     let ((ada, connected), bob) = two(&mut bench);
     bench.attach(ada, "other", None);
@@ -396,7 +396,7 @@ fn members_stay_only_where_a_client_that_is_back_attaches() {
 }
 
 #[test]
-fn a_client_says_how_long_its_members_stay() {
+fn a_client_chooses_how_long_its_members_stay() {
     for (remain, stays) in [(0, 0), (40_000, 40_000), (1_000_000, TTL.as_millis() as u64)] {
         let mut bench = Bench::new();
         let (bob, _) = bench.connect_named("bob", None);
@@ -431,7 +431,7 @@ fn a_client_says_how_long_its_members_stay() {
 }
 
 #[test]
-fn who_closes_fails_or_detaches_leaves_at_once() {
+fn members_leave_at_once_on_close_failure_or_detach() {
     let detach = || vec![ClientFrame::Detach { channel: "a".into() }];
     let refused = || {
         let name = Attach {
@@ -468,7 +468,7 @@ fn who_closes_fails_or_detaches_leaves_at_once() {
 
 // Spec: RTN15c6
 #[test]
-fn a_resume_is_told_what_members_did_meanwhile() {
+fn a_resume_delivers_the_missed_presence() {
     let mut bench = Bench::new();
     let ((ada, connected), bob) = two(&mut bench);
     bench.say(bob, 0, message(Enter, "", "1"));
@@ -516,7 +516,7 @@ fn a_resume_is_told_what_members_did_meanwhile() {
 }
 
 #[test]
-fn rewinding_brings_messages_only() {
+fn a_rewind_delivers_no_presence() {
     let mut bench = Bench::new();
     let ((ada, _), bob) = two(&mut bench);
     bench.say(ada, 0, message(Enter, "", ""));
@@ -538,7 +538,7 @@ fn rewinding_brings_messages_only() {
 }
 
 #[test]
-fn rest_reads_live_members_beside_those_made_with_the_app() {
+fn rest_returns_live_members_and_fixture_members() {
     let mut bench = Bench::new();
     let fixture =
         PresenceMessage { client_id: Some("fixture".into()), ..PresenceMessage::default() };

@@ -484,7 +484,7 @@ impl World {
 }
 
 #[test]
-fn everybody_agrees_on_who_is_present() {
+fn all_clients_agree_with_the_model_on_presence() {
     let mut present = 0;
     for seed in 0..SEEDS {
         let run = std::panic::catch_unwind(|| {

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn frames_sent_again_are_acknowledged_again_and_not_published_again() {
+fn a_repeated_frame_is_acknowledged_again_and_published_once() {
     let mut bench = Bench::new();
     let (subscriber, _) = bench.connect(None);
     bench.attach(subscriber, "a", None);
@@ -76,7 +76,7 @@ fn a_frame_is_acknowledged_once_on_each_transport() {
 }
 
 #[test]
-fn a_transport_that_took_over_acknowledges_again_while_the_old_one_lives() {
+fn a_new_transport_acknowledges_repeated_frames_while_the_old_one_is_open() {
     let mut bench = Bench::new();
     let (old, connected) = bench.connect(None);
     bench.publish(old, "a", 0, "0");
@@ -91,7 +91,7 @@ fn a_transport_that_took_over_acknowledges_again_while_the_old_one_lives() {
 }
 
 #[test]
-fn publishes_that_are_refused() {
+fn invalid_publishes_are_refused() {
     let mut bench = Bench::new();
     bench.key = Arc::new(Key::new(
         "key",
@@ -162,7 +162,7 @@ fn client_ids_are_stamped_and_checked() {
 }
 
 #[test]
-fn a_message_id_counts_once() {
+fn a_message_id_is_published_once() {
     let mut bench = Bench::new();
     let (subscriber, _) = bench.connect(None);
     bench.attach(subscriber, "a", None);
@@ -185,7 +185,7 @@ fn a_message_id_counts_once() {
 }
 
 #[test]
-fn without_echo_only_ones_own_messages_are_left_out() {
+fn without_echo_a_publisher_does_not_receive_its_own_messages() {
     let mut bench = Bench::new();
     let (quiet, connected) = bench.connect_with(None, false);
     let (loud, _) = bench.connect(None);

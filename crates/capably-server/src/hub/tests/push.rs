@@ -39,7 +39,7 @@ impl Bench {
 }
 
 #[test]
-fn a_device_s_token_holds_for_a_year_and_as_long_as_the_device() {
+fn a_device_token_is_valid_for_a_year_and_while_its_device_exists() {
     let mut bench = Bench::new();
     let token = bench.register("d");
     assert_eq!(bench.device(&token, "d").unwrap()["id"], "d");
@@ -61,7 +61,7 @@ fn a_device_s_token_holds_for_a_year_and_as_long_as_the_device() {
 }
 
 #[test]
-fn debug_shows_no_secret_of_a_device() {
+fn debug_output_hides_the_secret_of_a_device() {
     let mut bench = Bench::new();
     bench.register("d");
     let text = format!("{:?}", bench.app);

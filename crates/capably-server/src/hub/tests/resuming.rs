@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_resume_gets_exactly_what_was_missed() {
+fn a_resume_delivers_exactly_the_missed_messages() {
     let mut bench = Bench::new();
     let (publisher, _) = bench.connect(None);
     let (first, connected) = bench.connect(None);
@@ -35,7 +35,7 @@ fn a_resume_gets_exactly_what_was_missed() {
 }
 
 #[test]
-fn a_resume_with_nothing_missed_says_so() {
+fn a_resume_without_missed_messages_keeps_continuity() {
     let mut bench = Bench::new();
     let (first, connected) = bench.connect(None);
     let serial = bench.attach(first, "a", None).channel_serial;
@@ -48,7 +48,7 @@ fn a_resume_with_nothing_missed_says_so() {
 }
 
 #[test]
-fn a_resume_says_anew_whether_ones_own_messages_come_back() {
+fn a_resume_sets_echo_again() {
     let mut bench = Bench::new();
     let (mut transport, connected) = bench.connect_with(None, false);
     for (serial, echo) in [true, false, true].into_iter().enumerate() {
@@ -64,7 +64,7 @@ fn a_resume_says_anew_whether_ones_own_messages_come_back() {
 }
 
 #[test]
-fn a_resume_replaces_a_transport_that_still_lives() {
+fn a_resume_replaces_an_open_transport() {
     let mut bench = Bench::new();
     let (first, connected) = bench.connect(None);
     bench.attach(first, "a", None);
@@ -87,7 +87,7 @@ fn a_resume_replaces_a_transport_that_still_lives() {
 }
 
 #[test]
-fn state_is_dropped_after_its_time() {
+fn connection_state_expires() {
     let mut bench = Bench::new();
     let (first, connected) = bench.connect(None);
     bench.app.transport_closed(first, bench.now, &mut bench.outputs);
@@ -104,7 +104,7 @@ fn state_is_dropped_after_its_time() {
 }
 
 #[test]
-fn unknown_keys_make_a_new_connection() {
+fn an_unknown_connection_key_creates_a_new_connection() {
     let mut bench = Bench::new();
     let (_, connected) = bench.connect(None);
     let key = key(&connected);
@@ -125,7 +125,7 @@ fn unknown_keys_make_a_new_connection() {
 }
 
 #[test]
-fn closing_ends_the_connection_for_good() {
+fn a_closed_connection_cannot_be_resumed() {
     let mut bench = Bench::new();
     let (first, connected) = bench.connect(None);
     bench.attach(first, "a", None);
@@ -138,7 +138,7 @@ fn closing_ends_the_connection_for_good() {
 }
 
 #[test]
-fn serials_that_lead_nowhere() {
+fn an_unusable_channel_serial_breaks_continuity() {
     let mut bench = Bench::with_retention(Retention {
         frames: 3,
         bytes: 1_000_000,
@@ -196,7 +196,7 @@ impl Wanderer {
 }
 
 #[test]
-fn nothing_is_lost_or_doubled_however_often_transports_break() {
+fn repeated_transport_failures_lose_and_duplicate_no_message() {
     const COUNT: u64 = 300;
     for seed in 1..=100 {
         let mut state: u64 = seed;

@@ -88,7 +88,7 @@ fn items(deliveries: &[Delivery<Message>]) -> Vec<(MessageAction, &str)> {
 }
 
 #[test]
-fn each_message_comes_once_in_its_latest_version_at_its_place() {
+fn a_rewind_delivers_each_message_once_in_its_latest_version() {
     use MessageAction::{Append, Create, Delete, Update};
     let mut bench = Bench::new();
     let serials = bench.make(&["a", "b", "c"]);
@@ -122,7 +122,7 @@ fn each_message_comes_once_in_its_latest_version_at_its_place() {
 }
 
 #[test]
-fn annotations_come_as_the_summary_of_their_message() {
+fn a_rewind_delivers_annotations_as_summaries() {
     let mut bench = Bench::new();
     let first = bench.make(&["a"]).remove(0);
     bench.make(&["b"]);
@@ -146,7 +146,7 @@ fn annotations_come_as_the_summary_of_their_message() {
 }
 
 #[test]
-fn who_comes_back_gets_what_it_missed_as_it_was() {
+fn a_resume_delivers_each_missed_version() {
     use MessageAction::{Append, Create, Update};
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
@@ -171,7 +171,7 @@ fn who_comes_back_gets_what_it_missed_as_it_was() {
 }
 
 #[test]
-fn a_change_during_the_rewind_comes_after_it() {
+fn a_change_during_a_rewind_is_sent_after_it() {
     use MessageAction::{Append, Create, Update};
     let mut bench = Bench::new();
     let serial = bench.make(&["a"]).remove(0);
@@ -201,7 +201,7 @@ fn a_change_during_the_rewind_comes_after_it() {
 }
 
 #[test]
-fn who_asks_for_it_gets_appends_as_whole_messages() {
+fn the_append_mode_full_delivers_appends_as_whole_messages() {
     use MessageAction::{Append, Create, Update};
     let mut bench = Bench::new();
     let (whole, _) = bench.connect(None);

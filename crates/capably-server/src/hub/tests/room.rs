@@ -42,7 +42,7 @@ impl Bench {
 }
 
 #[test]
-fn one_channel_too_many_is_refused_whoever_makes_it() {
+fn the_channel_limit_applies_to_attaches_and_publishes() {
     let mut bench = app_with(Limits { max_channels: Some(2), ..Limits::default() });
     let (transport, _) = bench.connect(None);
     assert_eq!(bench.try_attach(transport, "a"), Ok(()));
@@ -69,7 +69,7 @@ fn one_channel_too_many_is_refused_whoever_makes_it() {
 }
 
 #[test]
-fn a_channel_that_nobody_uses_and_that_holds_nothing_makes_room() {
+fn an_empty_unused_channel_is_removed_for_a_new_one() {
     let mut bench = app_with(Limits { max_channels: Some(2), ..Limits::default() });
     let (transport, _) = bench.connect(None);
     assert_eq!(bench.try_attach(transport, "a"), Ok(()));
@@ -91,7 +91,7 @@ fn a_channel_that_nobody_uses_and_that_holds_nothing_makes_room() {
 }
 
 #[test]
-fn one_connection_too_many_is_told_to_come_back() {
+fn connections_beyond_the_limit_are_asked_to_retry() {
     let mut bench = app_with(Limits { max_connections: Some(2), ..Limits::default() });
     let (first, _) = bench.connect(None);
     let (_, connected) = bench.connect(None);
@@ -133,7 +133,7 @@ fn one_connection_too_many_is_told_to_come_back() {
 }
 
 #[test]
-fn requests_come_at_a_rate() {
+fn requests_beyond_the_rate_are_refused() {
     let mut bench = app_with(Limits { max_request_rate: Some(10), ..Limits::default() });
     let now = bench.now;
     for _ in 0..10 {
@@ -150,7 +150,7 @@ fn requests_come_at_a_rate() {
 }
 
 #[test]
-fn an_app_cannot_have_more_than_its_server_lets_it() {
+fn limits_of_an_app_are_capped_by_its_server() {
     let of_server = Settings {
         max_channels: Some(5),
         max_connections: None,
@@ -187,7 +187,7 @@ fn roomy() -> Bench {
 }
 
 #[test]
-fn the_oldest_messages_of_the_channel_used_least_recently_go_first() {
+fn memory_pressure_drops_the_oldest_messages_of_the_least_recently_used_channel() {
     let mut bench = roomy();
     // Each message takes 500 bytes besides its own, and each channel 1,024.
     for channel in ["a", "b", "c"] {
@@ -221,7 +221,7 @@ fn the_oldest_messages_of_the_channel_used_least_recently_go_first() {
 
 // Spec: RTL18
 #[test]
-fn whoever_comes_back_for_dropped_messages_is_told_that_they_are_lost() {
+fn a_resume_reports_dropped_messages_as_lost() {
     let mut bench = roomy();
     let (transport, _) = bench.connect(None);
     let start = bench.attach(transport, "a", None).channel_serial.unwrap();
@@ -252,7 +252,7 @@ fn whoever_comes_back_for_dropped_messages_is_told_that_they_are_lost() {
 }
 
 #[test]
-fn a_replay_whose_messages_are_dropped_meanwhile_says_so() {
+fn a_replay_reports_a_gap_when_its_messages_are_dropped() {
     let mut bench = app_with(Limits { max_log_bytes: Some(1_000_000), ..Limits::default() });
     let (transport, _) = bench.connect(None);
     let start = bench.attach(transport, "a", None).channel_serial.unwrap();
@@ -277,7 +277,7 @@ fn a_replay_whose_messages_are_dropped_meanwhile_says_so() {
 }
 
 #[test]
-fn many_channels_take_no_more_room_than_there_is() {
+fn many_channels_stay_within_the_memory_limit() {
     let mut bench = roomy();
     for number in 0..10_000 {
         bench.add(&format!("c{number}"), 1);
@@ -305,7 +305,7 @@ fn many_channels_take_no_more_room_than_there_is() {
 }
 
 #[test]
-fn logs_count_what_they_hold_and_no_more() {
+fn logs_count_exactly_the_bytes_they_store() {
     let mut bench = Bench::new();
     for number in 0..50 {
         bench.add(&format!("c{}", number % 5), 100);

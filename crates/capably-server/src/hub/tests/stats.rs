@@ -102,7 +102,7 @@ fn minutes_add_up_to_longer_intervals() {
 }
 
 #[test]
-fn what_happens_is_counted() {
+fn statistics_count_messages_requests_and_connections() {
     let mut bench = Bench::new();
     assert_eq!(bench.stats(StatsUnit::Minute, None, None), []);
     let (first, _) = bench.connect(None);
@@ -171,7 +171,7 @@ fn what_happens_is_counted() {
 }
 
 #[test]
-fn annotations_and_changes_are_messages_too() {
+fn annotations_and_changes_count_as_messages() {
     let mut bench = Bench::new();
     let identity = bench.identity();
     let channel = Str::from("mutable:a");
@@ -209,7 +209,7 @@ fn annotations_and_changes_are_messages_too() {
 }
 
 #[test]
-fn statistics_need_the_right_to_all_of_the_app() {
+fn statistics_need_a_capability_for_the_whole_app() {
     let mut bench = Bench::new();
     let query = StatsQuery { page: all(Direction::Forwards), unit: StatsUnit::Minute };
     for (value, allowed) in [
@@ -231,7 +231,7 @@ fn statistics_need_the_right_to_all_of_the_app() {
 }
 
 #[test]
-fn what_is_persisted_is_counted() {
+fn persisted_messages_are_counted() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     bench.attach(transport, "persisted:a", None);
@@ -258,7 +258,7 @@ fn what_is_persisted_is_counted() {
 }
 
 #[test]
-fn years_of_statistics_take_no_more_room_than_weeks_and_lose_nothing() {
+fn years_of_statistics_are_merged_without_loss_in_little_memory() {
     let mut bench = Bench::new();
     let hour = Duration::from_secs(3600);
     let begin = bench.now.wall;

@@ -58,7 +58,7 @@ impl Bench {
 
 // Spec: RTS5a1
 #[test]
-fn a_filter_lets_through_what_matches_under_the_whole_name() {
+fn a_filtered_channel_delivers_matching_messages_under_its_full_name() {
     let mut bench = Bench::new();
     let subscriber = bench.connect_everywhere();
     let (publisher, _) = bench.connect(None);
@@ -98,7 +98,7 @@ fn a_filter_lets_through_what_matches_under_the_whole_name() {
 }
 
 #[test]
-fn messages_of_one_frame_keep_their_ids_when_some_are_left_out() {
+fn a_filter_keeps_the_ids_of_the_remaining_messages_of_a_frame() {
     let mut bench = Bench::new();
     let subscriber = bench.connect_everywhere();
     let (publisher, connected) = bench.connect(None);
@@ -152,7 +152,7 @@ fn a_filter_needs_a_capability_with_its_qualifier() {
 }
 
 #[test]
-fn a_filter_that_is_none_fails_the_channel_and_not_the_connection() {
+fn an_invalid_filter_fails_the_channel_and_not_the_connection() {
     let mut bench = Bench::new();
     let transport = bench.connect_everywhere();
     for name in
@@ -165,7 +165,7 @@ fn a_filter_that_is_none_fails_the_channel_and_not_the_connection() {
 }
 
 #[test]
-fn nothing_is_said_through_a_filter() {
+fn a_filtered_channel_refuses_publishes_and_presence() {
     let mut bench = Bench::new();
     let transport = bench.connect_everywhere();
     let (limited, _) = bench.connect(None);
@@ -198,7 +198,7 @@ fn nothing_is_said_through_a_filter() {
 }
 
 #[test]
-fn a_filter_is_resumed_and_rewound_by_what_it_shows() {
+fn resume_and_rewind_of_a_filtered_channel_apply_its_filter() {
     let mut bench = Bench::new();
     let subscriber = bench.connect_everywhere();
     let (publisher, _) = bench.connect(None);
@@ -226,7 +226,7 @@ fn a_filter_is_resumed_and_rewound_by_what_it_shows() {
 }
 
 #[test]
-fn history_is_read_through_a_filter() {
+fn history_of_a_filtered_channel_applies_its_filter() {
     let mut bench = Bench::new();
     let (publisher, _) = bench.connect(None);
     for number in 0..10_u64 {
@@ -255,7 +255,7 @@ fn history_is_read_through_a_filter() {
 }
 
 #[test]
-fn an_append_comes_whole_through_a_filter() {
+fn a_filtered_channel_delivers_an_append_as_a_whole_message() {
     let mut bench = Bench::new();
     let subscriber = bench.connect_everywhere();
     let (publisher, _) = bench.connect(None);
@@ -280,7 +280,7 @@ fn an_append_comes_whole_through_a_filter() {
 
 // Spec: RTS5a2
 #[test]
-fn parameters_in_a_name_are_those_of_the_attachment() {
+fn parameters_in_a_channel_name_apply_to_the_attachment() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     for number in 0..3 {
@@ -306,7 +306,7 @@ fn parameters_in_a_name_are_those_of_the_attachment() {
 }
 
 #[test]
-fn members_are_those_of_the_channel_and_stay_until_its_last_name_is_detached() {
+fn members_stay_until_the_last_name_of_their_channel_is_detached() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     let (watcher, _) = bench.connect(None);
