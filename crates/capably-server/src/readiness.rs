@@ -25,7 +25,7 @@ enum Phase {
     Closed,
 }
 
-/// What a load balancer is told.
+/// The state that a load balancer reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Ready,

@@ -29,7 +29,7 @@ async fn mutable_app(server: &Server) -> String {
     app(server, &spec).await.remove(0)
 }
 
-/// Publishes a message, and gives its serial and the path of its annotations.
+/// Publishes a message, and returns its serial and the path of its annotations.
 async fn message(server: &Server, key: &str, format: Format) -> (String, String) {
     let target = format!("/channels/{CHANNEL}/messages");
     let body = json!({"name": "annotatable", "data": "content"});
@@ -253,7 +253,7 @@ async fn summaries_list_clients_in_order_of_arrival() {
             (0, "max", Some("n")),
             (0, "zoe", Some("n")),
             (0, "eve", Some("n")),
-            // Documented examples remove what is unique without a name.
+            // Documented examples remove a `unique` annotation without a name.
             (1, "ada", None),
             (0, "ada", Some("n")),
             (1, "eve", None),
@@ -277,7 +277,7 @@ async fn summaries_list_clients_in_order_of_arrival() {
         expected.push((format, path, summary));
     }
     server.shutdown().await;
-    // What was stored is shown as it was.
+    // The stored annotation is returned unchanged.
     engine.reopen();
     let server = Server::builder().engine(engine).start().await.unwrap();
     for (format, path, summary) in expected {

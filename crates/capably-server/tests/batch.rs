@@ -60,7 +60,7 @@ async fn a_batch_returns_the_members_of_many_channels() {
         let (answer, batch) = ask(&server, &keys[1], format, "GET", target, &Value::Null).await;
         assert_eq!(answer.status, 200);
         if format == Format::MsgPack {
-            // Bytes, which a JSON value cannot hold, are not text with an encoding here.
+            // A JSON value cannot contain bytes, and MessagePack does not encode them as text.
             let batch: BatchResult<BatchPresenceResult> =
                 codec::decode_body(format, &answer.body, &Limits::default()).unwrap();
             assert_eq!((batch.success_count, batch.failure_count), (1, 2));

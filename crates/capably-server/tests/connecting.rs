@@ -1,4 +1,4 @@
-//! Clients that come all at once, as after a restart.
+//! Many clients that connect at the same moment, as after a restart.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -11,20 +11,20 @@ use capably_server::{Server, faults::Faults};
 
 use support::*;
 
-/// More than wait in the queue of a listener that asks for nothing in particular, fewer than systems allow.
+/// More than the default backlog of a listener, and fewer than the maximum of common systems.
 const CLIENTS: usize = 3_000;
 
-/// A connection that finds no room is tried again by the system after a second at the earliest.
+/// The system retries a connection without room in the backlog after a second at the earliest.
 const AT_ONCE: Duration = Duration::from_millis(900);
 
-/// Nothing of the server runs while this thread does not wait: connections stay in the queue. One at a time is
-/// open, so that the test needs few files; those that are closed keep their place.
+/// Opens and closes connections without awaiting, so that the server cannot run and all of them stay in the backlog.
+/// Only one is open at a time, so that the test needs few files. Closed ones keep their place in the backlog.
 async fn crowd(server: &Server) {
     for number in 0..CLIENTS {
         TcpStream::connect_timeout(&server.local_addr(), AT_ONCE)
             .unwrap_or_else(|problem| panic!("{problem} after {number} clients"));
     }
-    // Those that have gone are in nobody's way.
+    // Closed connections do not delay new clients.
     for format in [Format::Json, Format::MsgPack] {
         let (mut client, _) = Client::connect(server, format).await;
         client.attach("a").await;

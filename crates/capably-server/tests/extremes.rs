@@ -1,4 +1,4 @@
-//! Every time, size and count of the server with its least and its largest value: nothing panics or hangs.
+//! The smallest and largest values of every time, size and count of the server. Nothing panics or hangs.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -18,13 +18,13 @@ use support::*;
 
 const FORMATS: [Format; 2] = [Format::Json, Format::MsgPack];
 
-/// How long anything may take.
+/// The time limit of each step.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// An option's name, and how it is set.
 type Setting<T> = (&'static str, fn(Builder, T) -> Builder);
 
-/// Every option that is a time, in its least and largest values.
+/// Every option that is a time.
 fn times() -> Vec<Setting<Duration>> {
     vec![
         ("connection_state_ttl", Builder::connection_state_ttl),
@@ -56,7 +56,7 @@ fn counts() -> Vec<Setting<usize>> {
     ]
 }
 
-/// A message over a connection to this server: what the service answers to it.
+/// Publishes a message over a new connection to this server, and returns the answer.
 async fn publish(server: &Server, format: Format) -> ServerFrame {
     let mut client = Client::open(server, format, &format!("key={}", server.key())).await;
     let connected = client.next().await;
@@ -107,7 +107,7 @@ async fn the_smallest_values_are_refused_at_the_start_or_work() {
         for format in FORMATS {
             let query = format!("key={}", server.key());
             let mut client = Client::open(&server, format, &query).await;
-            // CONNECTED, or why not.
+            // CONNECTED, or the error.
             timeout(LIMIT, client.next()).await.expect(&name);
         }
         timeout(LIMIT, server.shutdown()).await.expect(&name);

@@ -164,11 +164,11 @@ async fn invalid_requests_are_refused() {
         let answer = scene.ask(method, target, body).await;
         assert_eq!(answer.error(), expected, "{method} {target} {body}");
     }
-    // A good rule beside a bad one is not added.
+    // A valid rule beside an invalid one is not added.
     let both = json!([suppress("ACK"), typo]);
     assert_eq!(scene.ask("POST", "/rules", &both).await.status, 400);
     assert!(scene.faults.rules().is_empty());
-    // A web page may not, whatever it sends.
+    // Requests of web pages are always refused.
     let mut http = Http::connect_to(scene.control.local_addr()).await;
     let origin = ["Origin: http://localhost".to_owned()];
     let body = serde_json::to_vec(&suppress("ACK")).unwrap();

@@ -1,4 +1,4 @@
-//! What the faults between a server and its clients do, over real sockets.
+//! Faults between a server and its clients, over real sockets.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -49,7 +49,7 @@ async fn until(faults: &Faults, condition: impl FnMut(&Log) -> bool) -> Log {
     timeout(PATIENCE, faults.wait_until(condition)).await.expect("it never happened")
 }
 
-/// Waits for the end of a WebSocket; the code it was closed with, if it was closed.
+/// Waits for the end of a WebSocket. Returns the code of the close frame, if there was one.
 async fn end(client: &mut Client) -> Option<u16> {
     loop {
         match timeout(PATIENCE, client.socket.next()).await.expect("it never ended") {
@@ -69,7 +69,7 @@ fn disconnects(log: &Log) -> Vec<(u64, Side, Option<u16>)> {
         .collect()
 }
 
-/// Numbers and fates of the frames of this action that went to the client.
+/// The connection numbers and the fates of the frames to the client with this action.
 fn fates(log: &Log, action: Action) -> Vec<(u64, Fate)> {
     log.entries()
         .filter_map(|entry| match &entry.event {
@@ -137,7 +137,7 @@ async fn a_rule_refuses_answers_or_ends_an_opening() {
         let url = format!("ws://{}/?v=6&key={}", server.local_addr(), server.key());
         timeout(PATIENCE, client_async(url, stream)).await.expect("no answer")
     };
-    // Nothing at all is answered.
+    // The client receives no answer.
     assert!(!matches!(open().await, Ok(_) | Err(WsError::Http(_))));
     let Err(WsError::Http(answer)) = open().await else { panic!("an answer") };
     assert_eq!(answer.status(), 503);
@@ -297,10 +297,10 @@ async fn a_rule_silences_a_connection() {
     let log = until(&faults, |log| !log.server_frames(Action::Heartbeat).is_empty()).await;
     assert_eq!(fates(&log, Action::Heartbeat), [(1, Fate::Suppressed)]);
     assert_eq!(log.entries().last().unwrap().rule, Some(rule));
-    // What is injected is heard nonetheless.
+    // Injected frames still arrive.
     faults.connections().inject_to_client(going_away());
     assert_eq!(client.next().await, going_away());
-    // Another connection is not concerned.
+    // The rule does not apply to another connection.
     let (mut other, _) = Client::connect(&server, Format::Json).await;
     other.send(&ClientFrame::Heartbeat { id: None }).await;
     assert_eq!(other.next().await, ServerFrame::Heartbeat { id: None });
@@ -318,7 +318,7 @@ async fn a_rule_ends_a_connection_after_the_frames_sent_before() {
             while client.next().await != going_away() {}
             assert_eq!(end(&mut client).await, code);
         }
-        // The server got what came before the end.
+        // The server received the frames before the end.
         for channel in ["closes", "cuts"] {
             let path = format!("/channels/{channel}/messages");
             let (mut http, key) = (Http::connect(&server).await, [basic(server.key())]);
@@ -415,7 +415,7 @@ async fn a_rule_answers_requests() {
         assert_eq!(body, json!({ "error": error }));
         assert_eq!(get("GET", "/time", json!(null)).await.0.status, 200);
 
-        // The message was published, whatever the answer says.
+        // The message was published although the answer is an error.
         let path = "/channels/a/messages";
         let mut http = Http::connect(&server).await;
         let body = br#"{"name":"n"}"#;
@@ -471,7 +471,7 @@ async fn http_requests_pass_unchanged() {
         answers
     };
     assert_eq!(with(&server).await, with(&plain).await);
-    // An app's reply tells clients to come through the faults.
+    // The answer to a new app names the address of the fault proxy.
     let made = request(&server, "POST", "/apps", &json!({ "keys": [{}] })).await.json();
     assert_eq!(made["port"], server.port());
     assert_eq!(faults.log().requests("/apps").len(), 2);
@@ -511,7 +511,7 @@ async fn a_standalone_proxy_applies_rules_to_its_service() {
     assert_eq!(disconnects(&proxy.faults().log()).len(), 1);
     assert_eq!(disconnects(&proxy.faults().log())[0].1, Side::Service);
 
-    // The service is gone.
+    // The service has stopped.
     let answer = http.request("GET", "/channels/a", &[], b"").await;
     assert_eq!((answer.status, answer.body.len()), (502, 0));
     let stream = TcpStream::connect(proxy.local_addr()).await.unwrap();
@@ -531,7 +531,7 @@ async fn an_ending_proxy_cuts_its_connections() {
     let (socket, _) = client_async(url, stream).await.unwrap();
     let mut client = Client { format: Format::Json, socket };
     assert!(matches!(client.next().await, ServerFrame::Connected(_)));
-    // Which is then dropped, so that nobody waits for it.
+    // The block owns the client and drops it at its end, so that the shutdown does not wait for it.
     let end = async move { end(&mut client).await };
     let both = async { tokio::join!(proxy.shutdown(), end) };
     let limit = Duration::from_secs(2);

@@ -45,7 +45,7 @@ async fn a_form_is_published_and_answered_in_the_accepted_format() {
         assert_eq!(delivered.data.as_str(), Some("café & more"));
         assert_eq!(delivered.client_id.as_deref(), Some("me"));
         assert_eq!(delivered.extras.unwrap()["headers"], json!({"k": "v"}));
-        // The second had the id of the first.
+        // The second message had the id of the first.
         let (_, history) =
             ask(&server, server.key(), Format::Json, "GET", TARGET, &json!(null)).await;
         assert_eq!(history.as_array().unwrap().len(), number + 1);

@@ -1,4 +1,4 @@
-//! How often a client wants to hear from the server, over real sockets.
+//! The heartbeat interval that a client chooses, over real sockets.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

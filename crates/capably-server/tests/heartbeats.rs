@@ -31,7 +31,7 @@ async fn a_client_with_echoed_heartbeats_must_answer_each() {
     let session = async |format| {
         let (mut client, connected) =
             Client::connect_with(&server, format, "heartbeats=bounce").await;
-        // Nobody has asked for this one.
+        // No ping asked for this answer.
         pong(&mut client, "1").await;
         client.send(&ClientFrame::Pong { id: None }).await;
         let mut ids = Vec::new();
@@ -42,12 +42,12 @@ async fn a_client_with_echoed_heartbeats_must_answer_each() {
             pong(&mut client, "another").await;
             ids.push(id);
         }
-        // A WebSocket answers without the client's code: that counts for nothing, nor does an older id.
+        // The WebSocket library answers pings by itself. Such answers do not count, nor does an older id.
         ping(&mut client).await;
         client.socket.send(WsMessage::Pong(Default::default())).await.unwrap();
         pong(&mut client, &ids[2]).await;
         assert_eq!(client.last_error().await, 80014);
-        // It is the transport that has ended, not the connection.
+        // The transport has ended. The connection can be resumed.
         let key = connected.details.unwrap().connection_key.unwrap();
         let (_, resumed) = Client::connect_with(&server, format, &format!("resume={key}")).await;
         assert_eq!((resumed.connection_id, resumed.error), (connected.connection_id, None));

@@ -36,7 +36,7 @@ async fn now(server: &Server) -> i64 {
     time[0].as_i64().unwrap() / 1000
 }
 
-/// The JWT in a form that a query can hold.
+/// The JWT, encoded for a query.
 fn in_query(jwt: &str) -> String {
     jwt.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D")
 }
@@ -58,7 +58,7 @@ async fn jwts_with_invalid_times_are_refused() {
         for format in FORMATS {
             let mut client = Client::open(&server, format, &format!("accessToken={jwt}")).await;
             assert_eq!(client.last_error().await, expected.1 as u32, "{iat} {exp}");
-            // A connection that renews its token with it ends as well.
+            // A connection that renews its token with this JWT ends as well.
             let (mut client, _) = Client::connect(&server, format).await;
             let access_token = jwt.as_str().into();
             client.send(&ClientFrame::Auth(AuthDetails { access_token })).await;

@@ -15,7 +15,7 @@ use support::*;
 #[tokio::test]
 async fn a_shutdown_notifies_every_client_and_frees_the_port() {
     let server = server().await;
-    // Accepted before the next ones are: one that never asks for anything, one that waits between requests.
+    // The server accepts these before the next ones. One never sends a request, and one waits between requests.
     let mut silent = TcpStream::connect(server.local_addr()).await.unwrap();
     let mut idle = Http::connect(&server).await;
     idle.request("GET", "/time", &[], b"").await;

@@ -93,7 +93,7 @@ async fn a_client_requests_a_presence_sync() {
     }
 }
 
-/// A connection's answer: CONNECTED, or the error that it is to come back from.
+/// Connects. Returns the client, or the error with which it is asked to retry.
 async fn connect(server: &Server, format: Format, key: &str) -> Result<Client, (u16, u32, String)> {
     let mut client = Client::open(server, format, &format!("key={key}")).await;
     match client.next().await {
@@ -107,7 +107,7 @@ async fn connect(server: &Server, format: Format, key: &str) -> Result<Client, (
     }
 }
 
-/// The server's connections become so many.
+/// Waits until the server has this number of connections.
 async fn connections(server: &Server, count: usize) {
     while server.connections() != count {
         tokio::task::yield_now().await;
@@ -127,7 +127,7 @@ async fn connection_limits_apply_to_an_app_and_to_the_server() {
         assert!(message.contains("`connections.max` of 2"), "{message}");
         connections(&server, 2).await;
 
-        // Another app is not concerned, until the server is full.
+        // The limit does not apply to another app, until the server is full.
         let _third = connect(&server, format, server.key()).await.ok().unwrap();
         let (status, code, message) = connect(&server, format, server.key()).await.err().unwrap();
         assert_eq!((status, code), (503, 50004));
@@ -148,7 +148,7 @@ async fn the_channel_limit_applies_to_an_app() {
         for (limits, max) in [
             (json!({}), 3),
             (json!({"channels": {"max": 2}}), 2),
-            // The operator's limit counts.
+            // The limit of the operator applies.
             (json!({"channels": {"max": 100}}), 3),
         ] {
             let key = app(&server, &json!({"keys": [{}], "limits": limits})).await.remove(0);
@@ -180,7 +180,7 @@ async fn the_channel_limit_applies_to_an_app() {
             };
             assert_eq!(refusal(&publish("d").await), (401, 40114));
             assert_eq!(publish("c0").await.0.status, 201);
-            // The connection and its channels are as they were.
+            // The connection and its channels are unchanged.
             assert_eq!(client.message().await.items[0].data.as_str(), Some("x"));
         }
     }
@@ -201,7 +201,7 @@ async fn the_request_rate_applies_to_an_app() {
             ("GET", "/push/channels", Value::Null, 200),
             ("POST", &token_target, json!({}), 201),
         ];
-        // Who does not know the key uses nothing up.
+        // Requests with a wrong key do not count.
         for _ in 0..20 {
             let wrong = format!("{key}x");
             let asked = ask(&server, &wrong, format, "GET", "/stats", &Value::Null).await;
@@ -211,7 +211,7 @@ async fn the_request_rate_applies_to_an_app() {
             let (answer, _) = ask(&server, &key, format, method, target, body).await;
             assert_eq!(answer.status, *status, "{method} {target}");
         }
-        // Those of a second may come at once; one more comes within a fifth of one.
+        // The requests of one second may come at once. One more is permitted within a fifth of a second.
         let mut asked = ask(&server, &key, format, "GET", "/stats", &Value::Null).await;
         for _ in 0..50 {
             if asked.0.status != 200 {
@@ -222,7 +222,7 @@ async fn the_request_rate_applies_to_an_app() {
         assert_eq!(refusal(&asked), (429, 42918));
         let message = asked.1["error"]["message"].as_str().unwrap();
         assert!(message.contains("`requests.maxRate` of 5 a second"), "{message}");
-        // Connections are no such requests, and other apps are not concerned.
+        // The rate applies neither to connections nor to other apps.
         assert!(connect(&server, format, &key).await.is_ok());
         let (answer, _) = ask(&server, server.key(), format, "GET", "/stats", &Value::Null).await;
         assert_eq!(answer.status, 200);
@@ -231,7 +231,7 @@ async fn the_request_rate_applies_to_an_app() {
 
 #[tokio::test]
 async fn messages_beyond_the_memory_limit_are_lost_to_late_subscribers() {
-    // Without an engine, which would still have them.
+    // The server has no engine, because that would still have the messages.
     let server = Server::builder().max_log_bytes(100_000).start().await.unwrap();
     for format in [Format::Json, Format::MsgPack] {
         let key = app(&server, &json!({"keys": [{}]})).await.remove(0);
@@ -256,7 +256,7 @@ async fn messages_beyond_the_memory_limit_are_lost_to_late_subscribers() {
         let attach = Attach { channel: "old".into(), channel_serial: serial, ..Attach::default() };
         let attached = client.attach_with(attach).await;
         assert_eq!(attached.error.unwrap().code.0, 90003);
-        // It goes on from here.
+        // The client continues from the current end of the channel.
         client.publish("old", 11, vec![Message::new("m", "again")]).await;
         assert_eq!(client.message().await.items[0].data.as_str(), Some("again"));
     }

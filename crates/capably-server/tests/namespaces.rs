@@ -1,4 +1,4 @@
-//! Which channels the rules of a namespace are for.
+//! The channels to which the rules of a namespace apply.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

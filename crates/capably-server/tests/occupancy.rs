@@ -1,4 +1,4 @@
-//! How many use a channel, told over real sockets.
+//! Occupancy of channels, over real sockets.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

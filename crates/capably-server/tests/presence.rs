@@ -191,7 +191,7 @@ async fn an_app_with_invalid_members_is_refused() {
     }
 }
 
-/// The next PRESENCE: its connection, and what its first member did.
+/// The next PRESENCE: its connection, and the action of its first member.
 async fn presence(client: &mut Client) -> (Option<Str>, PresenceMessage) {
     match client.next().await {
         ServerFrame::Presence(delivery) => (delivery.connection_id, delivery.items[0].clone()),
@@ -243,7 +243,7 @@ async fn all_clients_receive_the_members_of_a_connection() {
         assert_eq!(members[0]["clientId"], "ada");
         assert_eq!(members[0]["action"], 1);
 
-        // Its connection is cut, and it said that its members are not to stay.
+        // The connection is cut, and its client has asked that its members leave at once.
         drop(member);
         let (connection, left) = presence(&mut watcher).await;
         assert_eq!((connection, left.action), (Some(id.clone()), Some(PresenceAction::Leave)));

@@ -1,4 +1,4 @@
-//! Who may make apps, and how many.
+//! Creating apps: who may create them, and how many.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -43,7 +43,7 @@ async fn beyond_loopback_creating_an_app_needs_a_secret() {
             assert!(message.contains("--provision-secret"), "{message}");
         }
     }
-    // The app that there is works as ever, and can be deleted by its holder.
+    // The existing app works as before, and the holder of its key can delete it.
     let answer = request(&server, "POST", "/channels/a/messages", &json!({"data": "x"})).await;
     assert_eq!(answer.status, 201);
 }
@@ -112,7 +112,7 @@ async fn the_number_of_apps_is_limited() {
         assert_eq!(code(&refused), (403, 40300));
         let message = refused.1["error"]["message"].as_str().unwrap();
         assert!(message.contains("`max_apps` of 3"), "{message}");
-        // One that is deleted makes room for another.
+        // Deleting an app makes room for another.
         for key in keys {
             let target = format!("/apps/{}", key.split('.').next().unwrap());
             let (answer, _) = ask(&server, &key, format, "DELETE", &target, &Value::Null).await;

@@ -29,7 +29,7 @@ async fn each_subscriber_receives_a_message_in_its_own_format() {
         let attached = subscriber.attach(&channel).await;
         assert_eq!(attached.channel, channel);
 
-        // What the client sends, and what the service makes of it for a subscriber in MessagePack.
+        // The frame of the client, and its delivery to a subscriber in MessagePack.
         let payloads = [
             (Data::from("text"), Some("plain")),
             (Data::from(&b"valid UTF-8"[..]), None),
@@ -132,7 +132,7 @@ async fn a_resumed_client_receives_the_missed_messages() {
             assert_eq!(delivery.items[0].data, Data::from(number.to_string()));
             serial = delivery.channel_serial;
         }
-        // Frames 5 to 9 were on their way; then the socket breaks without a word.
+        // Frames 5 to 9 are in flight when the socket breaks without a close frame.
         drop(subscriber);
         publish(10, 20).await;
         let key = connected.details.unwrap().connection_key.unwrap();
@@ -159,7 +159,7 @@ async fn a_publish_repeated_after_a_resume_has_the_same_acknowledgement() {
     first.publish("a", 0, vec![Message::new("m", "0"), Message::new("m", "1")]).await;
     let lost = first.ack().await;
     let key = connected.details.unwrap().connection_key.unwrap();
-    // The old socket still stands: it is replaced.
+    // The new socket replaces the old one, which is still open.
     let (mut second, resumed) =
         Client::connect_with(&server, Format::MsgPack, &format!("recover={key}")).await;
     assert_eq!(resumed.connection_id, connected.connection_id);
@@ -243,12 +243,12 @@ async fn an_invalid_frame_ends_only_the_connection_of_its_sender() {
     }
 }
 
-/// Extras that nest so many levels.
+/// Extras with this number of nested levels.
 fn nested(levels: usize) -> serde_json::Value {
     (1..levels).fold(json!({}), |inner, _| json!({ "a": inner }))
 }
 
-/// Sends fields as a frame, whatever they are.
+/// Sends arbitrary fields as a frame.
 async fn send_fields(client: &mut Client, format: Format, fields: &serde_json::Value) {
     let bytes = codec::encode_body(format, fields).unwrap();
     let message = match format {
@@ -289,7 +289,7 @@ async fn an_unreadable_frame_is_refused_alone() {
                 serial += 1;
             }
         }
-        // The channel, if no serial is there to say it with.
+        // Without a serial there is no NACK: the error names the channel.
         let attach = json!({ "action": 10, "channel": "b", "params": { "a": nested(70) } });
         send_fields(&mut client, format, &attach).await;
         match client.next().await {
@@ -299,7 +299,7 @@ async fn an_unreadable_frame_is_refused_alone() {
             }
             other => panic!("not an ERROR: {other:?}"),
         }
-        // Nothing else has happened to the connection.
+        // The connection is otherwise unchanged.
         client.attach("a").await;
         client.publish("a", serial, vec![Message::new("m", "after")]).await;
         assert_eq!(client.message().await.items[0].data, Data::from("after"));
@@ -327,11 +327,11 @@ async fn accepted_messages_are_readable_wherever_they_are_delivered() {
         let delta = json!([{ "data": "AAAA", "encoding": "vcdiff/base64" }]);
         let asked = ask(&server, key, format, "POST", &target, &delta).await;
         assert_eq!(refusal(&asked), (400, 40013));
-        // By itself an item has one level more for its own.
+        // An item that is decoded alone may have one level more.
         let deepest = json!({ "name": "n", "extras": nested(59) });
         let (answer, _) = ask(&server, key, format, "POST", &target, &deepest).await;
         assert_eq!(answer.status, 201);
-        // The subscriber reads with the default limits.
+        // The subscriber decodes with the default limits.
         let delivered = subscriber.message().await.items.remove(0);
         assert_eq!(json!(delivered.extras), nested(59));
         let (answer, _) = ask(&server, key, format, "GET", &target, &json!(null)).await;
@@ -403,7 +403,7 @@ async fn invalid_credentials_are_refused() {
     ];
     for format in FORMATS {
         for (query, code, status) in &cases {
-            // Several parameters of one name: the first counts, so the case's own must come first.
+            // If a parameter occurs twice, the first one applies, so the parameter of the case must come first.
             let stream = tokio::net::TcpStream::connect(server.local_addr()).await.unwrap();
             let url = format!("ws://{}/?{query}&format={}", server.local_addr(), format.name());
             let (socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
@@ -550,7 +550,7 @@ async fn a_client_that_does_not_read_is_disconnected_and_can_resume() {
     let (mut publisher, _) = Client::connect(&server, Format::MsgPack).await;
     let (mut lazy, connected) = Client::connect(&server, Format::MsgPack).await;
     let mut serial = lazy.attach("a").await.channel_serial;
-    // Far more than the buffers of the sockets hold.
+    // Far more than fits into the buffers of the sockets.
     for number in 0..COUNT {
         let message = Message::new(number.to_string(), vec![b'x'; 60_000]);
         publisher.publish("a", number, vec![message]).await;

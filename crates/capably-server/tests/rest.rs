@@ -119,7 +119,7 @@ async fn the_last_page_has_no_next_link() {
         assert!(next.starts_with("./messages?") && !next.contains("key="), "{next}");
         assert!(!next.contains(','), "{next}");
         let resolve = |link: String| format!("/channels/a/{}", link.strip_prefix("./").unwrap());
-        // What is published between two pages does not move their border.
+        // A publish between two requests does not move the boundary of the pages.
         let second = get(&server, &resolve(next)).await;
         assert_eq!(texts(&second), pages[1]);
         assert_eq!(second.link("next"), None);
@@ -394,7 +394,7 @@ async fn apps_are_created_and_deleted_and_isolated() {
     assert_eq!(keys[2]["capability"], r#"{"*":["subscribe"]}"#);
     assert_eq!(keys[2]["revocableTokens"], true);
 
-    // What the keys may do.
+    // The capabilities of the keys.
     let auth = |index: usize| vec![basic(keys[index]["keyStr"].as_str().unwrap())];
     for (key, method, channel, expected) in [
         (0, "POST", "a", 201),
@@ -413,7 +413,7 @@ async fn apps_are_created_and_deleted_and_isolated() {
         }
     }
 
-    // Its neighbour sees none of it, and its own keys mean nothing there.
+    // Another app has none of its data, and refuses its keys.
     assert_eq!(get(&server, "/channels/a/messages").await.json(), json!([]));
     let key = keys[0]["keyStr"].as_str().unwrap();
     let mut client = Client::open(&server, Format::Json, &format!("key={key}")).await;
@@ -430,7 +430,7 @@ async fn apps_are_created_and_deleted_and_isolated() {
         Client::connect_with(&server, Format::Json, &format!("resume={resume}")).await;
     assert_eq!(strangers.error.unwrap().code.0, 80018);
 
-    // And it goes, with its connections.
+    // Deleting the app ends its connections.
     let target = format!("/apps/{app_id}");
     let other = basic(server.key());
     assert_eq!(http.request("DELETE", &target, &[], b"").await.error(), (401, 40101));

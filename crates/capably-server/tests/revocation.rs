@@ -24,7 +24,7 @@ async fn token(server: &Server, key: &str, body: &Value) -> String {
     details["token"].as_str().unwrap().to_owned()
 }
 
-/// Waits until a token that was issued before is older than now.
+/// Waits until a token issued before this call is at least one millisecond old.
 async fn next_millisecond(server: &Server) {
     let mut http = Http::connect(server).await;
     let start = http.request("GET", "/time", &[], b"").await.json();

@@ -1,4 +1,4 @@
-//! Clients that take their time.
+//! Clients that send one byte a second.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -15,7 +15,7 @@ use tokio::{
 
 use support::*;
 
-/// Sends a byte a second, until the other side has closed.
+/// Sends one byte a second until the peer closes the connection.
 async fn drip(stream: &mut TcpStream, bytes: &[u8]) {
     for byte in bytes {
         sleep(Duration::from_secs(1)).await;
@@ -29,7 +29,7 @@ async fn drip(stream: &mut TcpStream, bytes: &[u8]) {
 async fn a_request_head_sent_too_slowly_ends_its_connection() {
     let server = server().await;
     let mut slow = TcpStream::connect(server.local_addr()).await.unwrap();
-    // It has been accepted when this is answered.
+    // The server accepts connections in order, so the slow one is accepted before this answer.
     request(&server, "GET", "/time", &serde_json::Value::Null).await;
     tokio::time::pause();
     let start = Instant::now();
@@ -64,7 +64,7 @@ async fn a_request_body_sent_too_slowly_times_out() {
         basic(server.key()),
     );
     slow.stream.write_all(head.as_bytes()).await.unwrap();
-    // It has been read when this is answered.
+    // The server has read the head before it answers this request.
     request(&server, "GET", "/time", &serde_json::Value::Null).await;
     tokio::time::pause();
     let start = Instant::now();
@@ -98,7 +98,7 @@ async fn a_slow_frame_delays_no_other_client_and_is_handled_when_complete() {
         slow.attach("a").await;
         other.attach("a").await;
         let frame = slow.encode(&publish("a", 0, vec![Message::new("slow", "d")])).into_data();
-        // A whole frame of a WebSocket, masked with zeroes.
+        // A complete WebSocket frame, masked with zeros.
         let mut bytes = vec![if format == Format::Json { 0x81 } else { 0x82 }];
         assert!(frame.len() < 126, "{}", frame.len());
         bytes.push(0x80 | u8::try_from(frame.len()).unwrap());

@@ -36,7 +36,7 @@ fn fixtures() -> Value {
     ])
 }
 
-/// As `ask`, with a version of the protocol.
+/// As [`ask`], with a version of the protocol.
 async fn ask_as(
     server: &Server,
     key: &str,
@@ -99,7 +99,7 @@ async fn fixtures_are_returned_in_both_formats() {
             assert_eq!(last["entries"][name], expected, "{name}");
         }
 
-        // Newest first unless told otherwise; `by` is an older name.
+        // The newest come first by default. `by` is the older name of `unit`.
         let (_, newest) =
             ask(&server, &key, format, "GET", &format!("/stats?{range}&limit=1"), &Value::Null)
                 .await;

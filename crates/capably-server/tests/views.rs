@@ -1,4 +1,4 @@
-//! Channels under names with a qualifier, over real sockets.
+//! Channel names with a qualifier, over real sockets.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

@@ -70,7 +70,7 @@ pub enum Event {
         direction: Direction,
         /// The number of bytes.
         bytes: usize,
-        /// What happened to them.
+        /// The effect of the rules on them.
         fate: Fate,
     },
     /// A WebSocket has ended.
@@ -101,7 +101,7 @@ pub enum Event {
     },
 }
 
-/// What happened to a frame.
+/// The effect of the rules on a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fate {
     /// It was forwarded, perhaps after a delay.

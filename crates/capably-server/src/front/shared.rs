@@ -36,7 +36,7 @@ pub(crate) struct Shared {
     /// The host that clients are told to connect to.
     pub(crate) endpoint: String,
     pub(crate) port: u16,
-    /// What an operator sees of the server.
+    /// The metrics, the readiness and the open transports of the server.
     pub(crate) operating: Operating,
     /// Most bytes in the outbox of one client.
     pub(crate) max_queue: usize,
@@ -268,7 +268,7 @@ impl Shared {
     }
 }
 
-/// What an engine has stored of a server.
+/// The data of a server that its engine has stored.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
     /// The key of the app that the server started with.

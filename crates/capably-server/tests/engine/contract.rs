@@ -9,7 +9,7 @@ use capably_server::engine::{
 
 use super::support::{append, appended, channel, entry, everything, now, texts};
 
-/// Checks an engine, which `open` opens anew between the steps.
+/// Checks an engine. `open` opens it again between the steps.
 async fn check<F: Future<Output = Arc<dyn Engine>>>(open: impl Fn() -> F) {
     check_order(&*open().await).await;
     check_pages(&*open().await).await;
@@ -17,7 +17,7 @@ async fn check<F: Future<Output = Arc<dyn Engine>>>(open: impl Fn() -> F) {
     check_threads(&*open().await).await;
     check_facts(&*open().await).await;
 
-    // Another opening finds everything, and goes on after it.
+    // After another opening, all entries are there, and new ones follow them.
     let engine = open().await;
     let before = engine.read(&channel("order:a"), everything()).await.unwrap();
     assert_eq!(texts(&before), ["1", "3", "4"]);
@@ -26,7 +26,7 @@ async fn check<F: Future<Output = Arc<dyn Engine>>>(open: impl Fn() -> F) {
     engine.close().await.unwrap();
 }
 
-/// Entries get growing positions, across channels of one call too, and are read in their order.
+/// Entries get growing positions, also across the channels of one call, and reads return them in this order.
 async fn check_order(engine: &dyn Engine) {
     let batch = vec![entry("order:a", "1"), entry("order:b/ ü\n", "2"), entry("order:a", "3")];
     let positions = appended(engine, batch).await;
@@ -54,7 +54,7 @@ async fn check_order(engine: &dyn Engine) {
     assert_eq!(floor, last);
 }
 
-/// Pages follow each other either way, and respect the limits.
+/// Pages follow each other in both directions, and respect the limits.
 async fn check_pages(engine: &dyn Engine) {
     let name = "pages";
     let mut batch: Vec<_> = (0..10).map(|number| entry(name, &format!("{number}"))).collect();
@@ -78,7 +78,7 @@ async fn check_pages(engine: &dyn Engine) {
     assert_eq!(texts(&read(presence).await), ["4"]);
     let messages = Range { kind: Some(Kind::Messages), ..everything() };
     assert_eq!(read(messages).await.len(), 9);
-    // Too large for the limit, but there is always one.
+    // The entry exceeds the limit, but a page has at least one entry.
     assert_eq!(texts(&read(Range { max_bytes: 0, ..everything() }).await), ["0"]);
     assert_eq!(texts(&read(Range { max_bytes: 2, ..everything() }).await), ["0", "1"]);
     let none = Range { after: positions[3], until: positions[3], ..everything() };
@@ -94,7 +94,7 @@ async fn check_pages(engine: &dyn Engine) {
     assert_eq!(seek(1_000_000).await, positions[9]);
 }
 
-/// An entry with an id is committed once a channel.
+/// An entry with an id is committed once per channel.
 async fn check_ids(engine: &dyn Engine) {
     let with_id = |name: &str, id: &str, payload: &str| Append {
         id: Some(id.into()),

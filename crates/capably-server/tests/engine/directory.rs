@@ -1,4 +1,4 @@
-//! The disk engine, with directories in which not everything is as it should be.
+//! The disk engine with damaged, foreign and incomplete directories.
 
 use std::{
     fs, io,
@@ -10,7 +10,7 @@ use capably_server::engine::{Bucket, Disk, Engine, EngineError, Range};
 
 use super::support::{appended, channel, entry, everything, texts};
 
-/// A directory as a crash leaves it, after entries `0`, `1`, … of channel `c` were committed one by one.
+/// The directory after a crash, with entries `0`, `1`, … of channel `c` committed one by one.
 async fn crashed(count: usize) -> tempfile::TempDir {
     let (original, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let engine = Disk::open(original.path()).unwrap();
@@ -21,7 +21,7 @@ async fn crashed(count: usize) -> tempfile::TempDir {
     copy
 }
 
-/// A directory with entries `0`, `1`, … of channel `c`, closed.
+/// A closed directory with entries `0`, `1`, … of channel `c`.
 async fn closed(count: usize) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let engine = Disk::open(directory.path()).unwrap();
@@ -74,7 +74,7 @@ async fn a_directory_can_be_opened_once_at_a_time() {
     assert!(matches!(&error, EngineError::Locked(locked) if *locked == path), "{error:?}");
     let expected = format!("another server uses the data directory {}", path.display());
     assert_eq!(error.to_string(), expected);
-    // Closed is enough: the handle may stay.
+    // A closed engine frees the directory, even while its handle exists.
     engine.close().await.unwrap();
     let second = Disk::open(&path).unwrap();
     drop(engine);
@@ -126,7 +126,7 @@ async fn data_of_another_version_is_refused() {
     );
     assert_eq!(error.to_string(), expected);
     fs::write(log.join("capably"), original).unwrap();
-    // The version of the store itself.
+    // The version of the underlying store.
     let original = fs::read(log.join("version")).unwrap();
     fs::write(log.join("version"), [&original[..original.len() - 1], &[9]].concat()).unwrap();
     let error = Disk::open(directory.path()).unwrap_err();
@@ -154,7 +154,7 @@ async fn a_directory_of_another_program_is_refused_and_unchanged() {
     assert!(error.to_string().starts_with(&start), "{error}");
 }
 
-/// `/proc` refuses files of anyone, root among them.
+/// `/proc` refuses new files, even those of root.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_read_only_directory_is_refused() {
@@ -206,7 +206,7 @@ async fn a_commit_cut_off_by_a_crash_is_dropped() {
     for end in (whole.len() * 3 / 4..=whole.len()).step_by(7).chain([whole.len()]) {
         let directory = tempfile::tempdir().unwrap();
         duplicate(image.path(), directory.path());
-        // The rest may be there as zeros, or not at all.
+        // The rest may be zeros, or missing.
         let mut bytes = whole[..end].to_vec();
         if end % 2 == 0 {
             bytes.resize(whole.len() + 1000, 0);
@@ -241,14 +241,14 @@ async fn damage_to_a_journal_is_reported() {
         match Disk::open(directory.path()) {
             Ok(engine) => {
                 assert!(at > whole.len() * 3 / 4, "byte {at} of {}", whole.len());
-                // Its number in the store is not part of the content.
+                // The batch number of the store is not part of the content.
                 let found = read(&engine).await;
                 assert!(found == numbers(COUNT - 1) || found == numbers(COUNT), "{found:?}");
                 cut += 1;
             }
             Err(EngineError::Corrupt(reason)) => {
                 assert!(reason.contains("0.jnl at byte "), "{reason}");
-                // The data is as it was: it may be repaired by other means.
+                // The data is unchanged, so that it can be repaired by other means.
                 assert_eq!(content(&journal(directory.path())).len(), whole.len());
                 refused += 1;
             }
@@ -258,7 +258,7 @@ async fn damage_to_a_journal_is_reported() {
     assert!(refused > 3 * cut && cut > 0, "{refused} refused, {cut} cut");
 }
 
-/// After an orderly end there is no excuse for a shorter journal.
+/// After an orderly close, a shorter journal is always damage: no crash explains it.
 #[tokio::test]
 async fn a_journal_shortened_after_closing_is_reported() {
     let image = closed(20).await;
@@ -274,7 +274,7 @@ async fn a_journal_shortened_after_closing_is_reported() {
     assert_eq!(read(&Disk::open(image.path()).unwrap()).await, numbers(20));
 }
 
-/// Damage to tables is found when they are opened or read, and the engine never answers with other data.
+/// The engine reports damage to tables when it opens or reads them, and never returns wrong data.
 #[tokio::test]
 async fn damage_to_a_table_is_reported() {
     const COUNT: usize = 400;

@@ -1,4 +1,4 @@
-//! What every engine must do, and directories in which not everything is as it should be.
+//! The contract of every engine, and damaged or foreign directories of the disk engine.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! What is pushed, and where it arrives.
+//! Delivering pushes to devices and channels.
 
 use std::slice::from_ref;
 
@@ -52,7 +52,7 @@ async fn a_push_arrives_at_its_channel() {
         });
         push(address).await;
         assert_eq!(pushed(&server, &key, &name("c4")).await, from_ref(&payload));
-        // Nobody is there, or no way leads there from here.
+        // No recipient exists, or this server cannot reach it.
         push(json!({"clientId": "nobody"})).await;
         push(json!({"deviceId": "nobody"})).await;
         let apns = json!({"transportType": "apns", "channel": name("c5"), "ablyKey": key});
@@ -120,7 +120,7 @@ async fn a_message_is_pushed_to_the_subscriptions_of_its_channel() {
             let client = if device == "d3" { "bob" } else { "ada" };
             save(&server, &key, &phone(&name(device), &name(client), &key, &name(device))).await;
         }
-        // The first is subscribed twice, the third not here.
+        // The first device is subscribed twice. The third one is not subscribed to this channel.
         subscribe(&server, &key, &channel, ("deviceId", &name("d1"))).await;
         subscribe(&server, &key, &channel, ("clientId", &name("ada"))).await;
         subscribe(&server, &key, &format!("{channel}x"), ("deviceId", &name("d3"))).await;

@@ -44,7 +44,7 @@ async fn an_uncommitted_publish_is_refused_and_not_delivered() {
             assert_eq!(nack.error.unwrap().code.0, code, "{fate:?}");
             assert_eq!(history(&server, server.key(), format).await, ["kept"]);
 
-            // The publisher and the subscriber go on.
+            // The publisher and the subscriber continue.
             publisher.publish("c", 2, vec![Message::new("m", "later")]).await;
             let serial = serials(&publisher.ack().await).remove(0);
             let later = subscriber.message().await;
@@ -71,7 +71,7 @@ async fn acknowledgements_follow_the_order_of_the_frames() {
         publisher.publish("c", 0, vec![Message::new("m", "refused")]).await;
         engine.append_begins(before + 1).await;
         publisher.publish("c", 1, vec![Message::new("m", "committed")]).await;
-        // The hub refuses this one at once.
+        // The hub refuses this frame at once.
         publisher.publish("c", 2, vec![]).await;
         engine.append_begins(before + 2).await;
         engine.hold(false);
@@ -85,7 +85,7 @@ async fn acknowledgements_follow_the_order_of_the_frames() {
         }
         assert_eq!(answers, [(0, false), (1, true), (2, false)]);
 
-        // A client that resumes and repeats what waits is answered once, on its new transport.
+        // A client that resumes and repeats its waiting frames is answered once, on its new transport.
         let before = engine.appends();
         engine.hold(true);
         publisher.publish("c", 3, vec![Message::new("m", "repeated")]).await;
@@ -127,7 +127,7 @@ async fn a_rest_request_fails_when_the_engine_fails() {
         assert_eq!(publish("three").await.0.status, 201);
         assert_eq!(history(&server, &key, format).await, ["one", "three"]);
 
-        // A change that is not stored has not happened, either.
+        // A change that is not stored has no effect.
         let body = json!({"data": "original"});
         let target = "/channels/mutable:a/messages";
         let (_, published) = ask(&server, &key, format, "POST", target, &body).await;
@@ -149,7 +149,7 @@ async fn a_rest_request_fails_when_the_engine_fails() {
         let (_, after) = ask(&server, &key, format, "GET", &message, &Value::Null).await;
         assert_eq!(after, before);
 
-        // Nor is there an app that is not stored.
+        // An app that is not stored does not exist.
         engine.next(Fate::Fail);
         let body = serde_json::to_vec(&spec()).unwrap();
         let headers = ["Content-Type: application/json".to_owned()];
@@ -173,10 +173,10 @@ async fn no_message_is_delivered_before_its_commit() {
         for msg_serial in 0..100 {
             publisher.publish("c", msg_serial, vec![Message::new("m", "x")]).await;
         }
-        // What is asked for later is answered later: the answer would tell of the messages.
+        // Later requests are answered later, because their answers would reveal the uncommitted messages.
         publisher.send(&ClientFrame::Attach(attach())).await;
         engine.append_begins(before + 1).await;
-        // Readers see what is committed.
+        // Readers receive only committed data.
         assert!(history(&server, server.key(), format).await.is_empty());
         let delivering = {
             let engine = Arc::clone(&engine);
@@ -192,7 +192,7 @@ async fn no_message_is_delivered_before_its_commit() {
                 (first, publisher, engine.is_held())
             })
         };
-        // Long enough for a server that tells too early; what has nothing to do with it is answered.
+        // A server that delivers too early would have done so during these requests. They do not depend on the commit.
         let mut http = Http::connect(&server).await;
         for _ in 0..100 {
             assert_eq!(http.request("GET", "/time", &[], b"").await.status, 200);
@@ -226,7 +226,7 @@ async fn paused_publishers_continue_when_the_queue_has_room() {
     let (mut publisher, _) = Client::connect(&server, Format::MsgPack).await;
     let before = engine.appends();
     engine.hold(true);
-    // Far more than is taken in while nothing is stored.
+    // Far more than the server accepts while nothing is committed.
     let payload = "x".repeat(60_000);
     let sending = tokio::spawn(async move {
         for msg_serial in 0..FRAMES {
@@ -260,7 +260,7 @@ async fn a_dropped_server_keeps_every_acknowledged_message() {
     engine.hold(true);
     publisher.publish("c", 1, vec![Message::new("m", "on its way")]).await;
     engine.append_begins(before + 1).await;
-    // Not shut down: nothing is waited for.
+    // A drop, in contrast to a shutdown, does not wait for commits.
     drop(server);
     while !matches!(publisher.event().await, Event::End) {}
     engine.hold(false);

@@ -1,4 +1,4 @@
-//! What a server stores in its engine, and what remains of it after a restart or a failure.
+//! A server with an engine: its data after a restart, and its behaviour while the engine fails.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -17,14 +17,14 @@ use capably_server::{
 };
 use serde_json::{Value, json};
 
-/// Where a server of a test keeps its data.
+/// The engine in which a server stores its data.
 enum Place {
     Memory(Arc<Memory>),
     Directory(tempfile::TempDir),
 }
 
 impl Place {
-    /// One of each kind.
+    /// One place for each engine.
     fn all() -> [Self; 2] {
         [Self::Memory(Arc::new(Memory::new())), Self::directory()]
     }
@@ -52,7 +52,7 @@ impl Place {
     }
 }
 
-/// An app in which everything can happen.
+/// An app with namespaces and keys for every feature.
 fn spec() -> Value {
     json!({
         "keys": [

@@ -1,4 +1,4 @@
-//! An engine in memory whose commits a test holds up, or lets fail.
+//! An engine in memory whose commits a test can delay or make fail.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
@@ -15,7 +15,7 @@ use capably_server::engine::{
 };
 use tokio::{sync::watch, time::timeout};
 
-/// The fate of a commit.
+/// The result of a commit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fate {
     /// The engine reports an error.
@@ -26,7 +26,7 @@ pub(crate) enum Fate {
     Forget,
 }
 
-/// An engine in memory that a test directs.
+/// An engine in memory that a test controls.
 #[derive(Debug, Default)]
 pub(crate) struct Scripted {
     memory: Memory,
@@ -39,7 +39,7 @@ pub(crate) struct Scripted {
 struct State {
     held: bool,
     waiting: Vec<(Vec<Append>, Completion)>,
-    /// The fates of the next appends and of the next facts. Later ones succeed.
+    /// The results of the next appends and of the next facts. Later ones succeed.
     script: VecDeque<Fate>,
 }
 
@@ -54,7 +54,7 @@ impl Scripted {
         self.state.lock().unwrap().script.push_back(fate);
     }
 
-    /// Holds up commits from here on, or lets all that wait go on.
+    /// Delays all commits from now on, or carries out the delayed ones.
     pub(crate) fn hold(&self, hold: bool) {
         let waiting = {
             let mut state = self.state.lock().unwrap();
@@ -74,7 +74,7 @@ impl Scripted {
         *self.begun.borrow()
     }
 
-    /// Waits until there were so many appends.
+    /// Waits until the engine has received this number of appends.
     pub(crate) async fn append_begins(&self, count: usize) {
         let begun = &mut self.begun.subscribe();
         let wait = begun.wait_for(|begun| *begun >= count);

@@ -111,7 +111,7 @@ fn check_journal(path: &Path, is_newest: bool, last: &mut Option<u64>) -> Result
     }
 }
 
-/// What follows the valid batches at the start of a journal.
+/// The rest of a journal after the valid batches at its start.
 enum Rest {
     /// Nothing, or zeros: the store allocates space in advance.
     Empty,

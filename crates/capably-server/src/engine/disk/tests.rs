@@ -139,7 +139,7 @@ async fn entries_expire_and_their_space_is_reclaimed() {
     assert!(texts(&disk, "a").await.is_empty());
     assert_eq!(disk.bounds(&channel("a")).await.unwrap(), (last[0], last[0]));
     let [entries, threads, _, dues, state] = disk.rewrite();
-    // The entry and the due of `long`; the progress and two floors.
+    // `entries` and `dues` have one key of `long` each. `state` has the progress and two floors.
     assert_eq!([entries, threads, dues, state], [1, 0, 1, 3]);
     assert_eq!(texts(&disk, "long").await, ["4"]);
     let new = appended(&disk, vec![entry("a", "5", MINUTE)]).await;
@@ -187,7 +187,7 @@ async fn a_sweep_removes_every_expired_entry() {
     assert_eq!(texts(&disk, "long").await, ["new"]);
     assert_eq!(disk.bounds(&channel("long")).await.unwrap().0, positions[44_999]);
     assert_eq!(disk.rewrite()[0], 1);
-    // Nothing is due twice.
+    // A second sweep finds no channel that is due.
     let store = disk.shared.store().unwrap();
     let mut cursor = cursor_after(disk.shared.retention.swept.load(Ordering::Relaxed));
     let until = disk.shared.retention.now();
@@ -239,7 +239,7 @@ async fn facts_expire_after_the_retention_of_their_bucket() {
     place.pass(&disk, 2 * MINUTE);
     assert_eq!(disk.fact(Bucket::Nonces, "n").await.unwrap(), None);
     assert!(disk.facts(Bucket::Nonces, "", None, 10).await.unwrap().is_empty());
-    // The progress and the fact that stays.
+    // Two keys remain: the progress and the app's fact.
     assert_eq!(disk.rewrite()[4], 2);
     assert!(disk.create_fact(Bucket::Nonces, "n", value()).await.unwrap());
     drop(disk);
@@ -253,7 +253,7 @@ async fn facts_in_one_batch_see_each_other() {
     let place = Place::new();
     let disk = place.open();
     let value = || Bytes::from_static(b"v");
-    // All are queued before the first is waited for.
+    // All four are queued before the first completes, so that one commit contains them.
     let first = disk.create_fact(Bucket::Apps, "a", value());
     let second = disk.create_fact(Bucket::Apps, "a", value());
     let removed = disk.set_facts(Bucket::Apps, vec![("a".into(), None)]);
@@ -262,7 +262,7 @@ async fn facts_in_one_batch_see_each_other() {
     assert_eq!((all.0.unwrap(), all.1.unwrap(), all.3.unwrap()), (true, false, true));
 }
 
-/// The engine refuses while it cannot commit, and commits again afterwards; what it refused is not there.
+/// The engine refuses entries while it cannot commit, and commits again afterwards. Refused entries are not stored.
 #[tokio::test]
 async fn the_engine_commits_again_after_a_fault() {
     let faults = [
@@ -287,7 +287,7 @@ async fn the_engine_commits_again_after_a_fault() {
                     (_, error) => panic!("{error:?}"),
                 }
             }
-            // Reading works meanwhile.
+            // Reads work in the meantime.
             assert_eq!(texts(&disk, "a").await, ["1"]);
         }
         let refused = disk.set_facts(Bucket::Apps, vec![("a".into(), None)]).await;
@@ -306,7 +306,7 @@ async fn the_engine_commits_again_after_a_fault() {
     }
 }
 
-/// Without a way to open the store again, reads fail as well, until it can be opened.
+/// While the store cannot be opened again, reads fail as well.
 #[tokio::test]
 async fn the_engine_commits_again_after_a_failed_reopening() {
     let place = Place::new();
@@ -333,7 +333,7 @@ async fn seek_finds_the_first_entry_at_or_after_a_time() {
     let place = Place::new();
     let disk = place.open();
     let now = disk.shared.retention.now();
-    // Times as they are, times far from the positions, and several entries of one time.
+    // The current time, times far from the positions, and several entries with the same time.
     for start in [now, 1_000, now + 1_000_000_000] {
         let name = start.to_string();
         let batch = (0..300)

@@ -1,4 +1,4 @@
-//! What the engine has committed, and what was read from it.
+//! The results of commits, and the entries that the engine has read.
 
 use std::collections::BTreeSet;
 
@@ -89,7 +89,7 @@ impl App {
         self.connections.on_transport(transport).is_none_or(|connection| connection.is_settled())
     }
 
-    /// What a request about a message needs from the engine.
+    /// The data that a request about a message needs from the engine, if any.
     pub(crate) fn need_of_message(&self, channel: &str, serial: &str) -> Option<Need> {
         self.channels.need_of_message(channel, serial)
     }

@@ -1,4 +1,4 @@
-//! What the hub needs from the engine before it can handle an input.
+//! Data that the hub needs from the engine before it can handle an input.
 //!
 //! The hub waits for nothing. An input that needs entries which are not in memory is left to the front, with its
 //! [`Need`]: the front fetches, gives the hub what it found, and repeats the input.
@@ -14,7 +14,7 @@ use crate::hub::{
     message::change::is_change,
 };
 
-/// What an input needs before the hub can handle it.
+/// Data that an input needs before the hub can handle it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Need {
     /// The newest entries of a channel.

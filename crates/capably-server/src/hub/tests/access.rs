@@ -1,4 +1,4 @@
-//! Tokens and what they allow, in virtual time.
+//! Tokens and their capabilities, in virtual time.
 
 use base64::{
     Engine,
@@ -37,7 +37,7 @@ impl Bench {
         self.key.mac(text.as_bytes()).finalize().into_bytes().to_vec()
     }
 
-    /// The request with a MAC of the text that it stands for.
+    /// The request, with the MAC of its canonical text.
     pub(super) fn signed(&self, mut body: Value) -> Value {
         let part = |name: &str| match &body[name] {
             Value::Null => String::new(),
@@ -149,7 +149,7 @@ fn a_signed_request_is_accepted_once_and_within_two_minutes() {
     let same_nonce = bench.signed(json!({"timestamp": now, "nonce": "1"}));
     assert_eq!(bench.request(&same_nonce).err(), Some((401, 40105)));
 
-    // Numbers as text, parts that are null, a ttl of nothing.
+    // Numbers as text, fields that are null, an empty ttl.
     for (nonce, body) in [
         ("2", json!({"ttl": "123", "timestamp": now.to_string()})),
         ("3", json!({"ttl": null, "capability": null, "clientId": null, "timestamp": now})),
@@ -184,7 +184,7 @@ fn a_signed_request_is_accepted_once_and_within_two_minutes() {
         assert_eq!(bench.request(&body).err(), (!ok).then_some((401, 40104)), "{offset}");
     }
 
-    // As long as it could be sent again, it is known; later its time is over.
+    // The nonce is stored while the request is valid. Later the timestamp is too old.
     let late = bench.signed(json!({"timestamp": now + 120_000, "nonce": "7"}));
     assert!(bench.request(&late).is_ok());
     bench.advance(Duration::from_millis(240_000));
@@ -310,7 +310,7 @@ fn a_foreign_jwt_may_contain_a_token() {
     let claims = json!({"iat": seconds, "exp": seconds + 10, "x-ably-clientId": "me"});
     let jwt = bench.jwt(&ours, &claims);
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    // What is around the token cannot be checked: its keys are not known here.
+    // The signature of the outer JWT cannot be checked: the server does not know its key.
     let signed = |header: &Value, claims: &Value| format!("{}.{}.c2ln", part(header), part(claims));
     let theirs = json!({"alg": "RS256", "kid": "theirs"});
     let with_token = |header: &Value, token: &str| {
@@ -402,7 +402,7 @@ fn a_connection_is_asked_for_a_new_token_and_ends_when_the_old_one_expires() {
     assert_eq!(updated.connection_id, connected.connection_id);
     assert_eq!(key(updated), key(&connected));
 
-    // No prompt: no more than thirty seconds were left from the beginning.
+    // The client is not asked for a new token: the token was valid for at most thirty seconds from the start.
     bench.advance(Duration::from_millis(29_999));
     assert_eq!(bench.frames(transport), []);
     bench.advance(Duration::from_millis(1));
@@ -416,7 +416,7 @@ fn a_connection_is_asked_for_a_new_token_and_ends_when_the_old_one_expires() {
         bench.outputs.iter().any(|output| matches!(output, Output::Close(it) if *it == transport))
     );
 
-    // The connection's state waits for its client as after any drop.
+    // The client can resume the connection, as after any drop.
     let fresh = bench.request(&json!({"ttl": 1000, "clientId": "me"})).unwrap().token;
     let identity = bench.authenticate(&fresh, None).unwrap();
     let (_, resumed) = bench.connect_as(identity, Some(&key(&connected)), true);
@@ -450,7 +450,7 @@ fn a_new_token_changes_rights_at_once() {
     bench.publish(transport, "a", 0, "too early");
     assert_eq!(nack_code(bench.frames(transport)), (0, 40160));
 
-    // More of one channel, nothing of the other.
+    // The new token allows more on one channel, and nothing on the other.
     let second = token(&mut bench, r#"{"a":["publish","subscribe"]}"#);
     let frames = bench.auth(transport, &second);
     let [ServerFrame::Connected(_), ServerFrame::Error(failed)] = &frames[..] else {
@@ -461,7 +461,7 @@ fn a_new_token_changes_rights_at_once() {
     bench.publish(transport, "a", 1, "now");
     assert_eq!(bench.texts(transport).0, ["now"]);
 
-    // Less: attached still, but silent; then heard again.
+    // With fewer rights, the attachment stays without messages. A further token restores them.
     for (capability, heard) in [(r#"{"a":["publish"]}"#, false), (r#"{"a":["*"]}"#, true)] {
         let next = token(&mut bench, capability);
         assert_eq!(bench.auth(transport, &next).len(), 1);

@@ -25,7 +25,7 @@ fn frame(msg_serial: u64, items: Vec<Annotation>) -> ClientFrame {
     })
 }
 
-/// What a transport was sent, in short: what kind of frame, and of what.
+/// The frames sent to a transport, in short: the type of each, and its content.
 fn digest(frames: Vec<ServerFrame>) -> Vec<(&'static str, String)> {
     let text = |text: &Option<Str>| text.as_deref().unwrap_or_default().to_owned();
     frames
@@ -181,7 +181,7 @@ fn history_returns_messages_with_their_summaries() {
     assert_eq!(bench.summary(&serial), expected);
     assert_eq!(json!(bench.history(CHANNEL)[0].summary()), expected);
 
-    // They stay through changes of the message, and are in what subscribers get of these.
+    // A change of the message keeps its summary, and subscribers receive the change with it.
     let (transport, _) = bench.connect(None);
     bench.attach(transport, CHANNEL, None);
     let identity = bench.identity();
@@ -217,7 +217,7 @@ fn an_annotation_frame_is_acknowledged_once_after_its_echo() {
     bench.attach_for(transport, "subscribe,annotation_subscribe,annotation_publish");
     let serial = bench.message("m");
     bench.frames(transport);
-    // What the service says itself is not taken from a client.
+    // A client cannot send a summary: only the service creates it.
     let on = |annotation: Annotation| Annotation {
         message_serial: Some(serial.clone()),
         connection_id: Some("other".into()),
@@ -407,7 +407,7 @@ fn a_summary_is_no_larger_than_a_message_may_be() {
     assert_eq!(summary["r:flag.v1"]["total"], 50);
     assert_eq!(summary["r:flag.v1"]["clipped"], true);
     assert!(summary.to_string().len() <= 1000, "{summary}");
-    // A name that is there already needs no room.
+    // A name that the summary already contains needs no room.
     let identity = bench.identity();
     bench.annotate(&identity, &serial, vec![annotation("r:multiple.v1", "name-0")]).unwrap();
 }
@@ -418,7 +418,7 @@ fn an_annotation_frame_needs_the_mode_and_the_capability() {
     let serial = bench.message("m");
     let own = || vec![Annotation { message_serial: Some(serial.clone()), ..annotation("x", "n") }];
     let (transport, _) = bench.connect(None);
-    // Without an attachment the capability is what counts.
+    // Without an attachment, the capability decides.
     bench.send(transport, vec![frame(0, own())]);
     assert_eq!(digest(bench.frames(transport)), [("ack", String::new())]);
     bench.attach_for(transport, "subscribe");

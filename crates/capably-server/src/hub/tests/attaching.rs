@@ -17,7 +17,7 @@ fn a_long_replay_is_sent_in_steps_before_new_messages() {
     bench.attach(subscriber, "a", serial.as_ref());
     let queued = bench.outputs.len();
     assert!((100..1000).contains(&queued), "{queued} outputs in the first step");
-    // Published while the replay goes on: it must come after it, once.
+    // A message published during the replay must arrive after it, once.
     bench.publish(publisher, "a", 3000, "3000");
     assert_eq!(bench.texts(subscriber).0, numbers(0..3001));
     bench.publish(publisher, "a", 3001, "3001");
@@ -103,7 +103,7 @@ fn rewind_by_time_includes_its_first_millisecond() {
         bench.publish(publisher, "a", number as u64, text);
         bench.advance(Duration::from_millis(1));
     }
-    // "then" is now two seconds old, to the millisecond.
+    // The message "then" is exactly two seconds old.
     bench.advance(Duration::from_millis(1998));
     let rewind = |bench: &mut Bench| {
         let (transport, _) = bench.connect(None);

@@ -25,7 +25,7 @@ fn version(message: &Message) -> &MessageVersion {
 }
 
 impl Bench {
-    /// Publishes one message over REST and gives its serial.
+    /// Publishes one message over REST and returns its serial.
     fn create(&mut self, message: Message) -> Str {
         let identity = self.identity();
         let channel = Str::from(CHANNEL);
@@ -59,7 +59,7 @@ impl Bench {
         self.app.message(&identity, CHANNEL, serial, self.now).unwrap()
     }
 
-    /// Takes the messages delivered to a transport: their actions and texts.
+    /// Removes the messages delivered to a transport, and returns their actions and texts.
     fn delivered(&mut self, transport: TransportId) -> Vec<(MessageAction, String)> {
         let frames = self.frames(transport);
         frames
@@ -130,7 +130,7 @@ fn a_change_makes_a_version_and_keeps_omitted_fields() {
     assert!(serials.is_sorted_by(|a, b| a < b), "{serials:?}");
     assert!(versions.iter().all(|version| version.serial == Some(serial.clone())));
 
-    // History has the message once, where it was published.
+    // History contains the message once, at the position of its publish.
     let other = bench.create(Message::new("m", "other"));
     bench.change(changed(&serial, MessageAction::Update, "three")).unwrap();
     let history = bench.history(CHANNEL);
@@ -182,7 +182,7 @@ fn a_subscriber_with_the_message_receives_only_the_appended_text() {
         assert_eq!(bench.delivered(transport), [(Append, "c".into())]);
     }
 
-    // Who rewinds gets the whole, and from then on what is appended.
+    // A rewind delivers the whole message. Later appends deliver the appended text.
     let (rewound, _) = bench.connect(None);
     let attach = Attach {
         channel: CHANNEL.into(),
@@ -194,7 +194,7 @@ fn a_subscriber_with_the_message_receives_only_the_appended_text() {
     bench.change(append(&serial, "d")).unwrap();
     assert_eq!(bench.delivered(rewound), [(Append, "d".into())]);
 
-    // An update is whole for everyone.
+    // Every subscriber receives an update as a whole message.
     bench.delivered(early);
     bench.change(changed(&serial, Update, "new")).unwrap();
     assert_eq!(bench.delivered(early), [(Update, "new".into())]);
@@ -228,7 +228,7 @@ fn a_change_frame_is_acknowledged_with_the_version() {
     bench.send(transport, vec![publish(CHANNEL, 2, together)]);
     assert_eq!(nack_code(bench.frames(transport)), (2, 40000));
 
-    // Who was away gets the whole.
+    // A resume delivers the whole message.
     let (back, resumed) = bench.connect(Some(&key(&connected)));
     assert_eq!(resumed.error, None);
     bench.attach(back, CHANNEL, Some(&serial));
@@ -279,7 +279,7 @@ fn a_received_message_with_an_id_can_be_changed() {
     let second = bench.change(update.clone()).unwrap();
     assert_eq!(bench.latest(&serial).data.as_str(), Some("b"));
     assert!(bench.change(update).unwrap() > second, "the id says nothing of the change");
-    // A repetition of the publish is still one.
+    // A repeated publish with this id still creates no other message.
     assert_eq!(bench.create(Message { id, ..Message::new("m", "a") }), serial);
     assert_eq!(bench.versions(&serial).len(), 3);
 }

@@ -1,4 +1,4 @@
-//! What a JWT says of its holder by channel, in virtual time.
+//! Claims of a JWT for each channel, in virtual time.
 
 use capably_protocol::{
     Annotation, AnnotationAction, JsonObject, MessageAction, PresenceAction, PresenceMessage,
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{access::KEY_NAME, *};
 
 impl Bench {
-    /// A JWT of `ada` with these claims besides.
+    /// A JWT of `ada` with additional claims.
     fn token(&self, claims: Value) -> String {
         let header = json!({"alg": "HS256", "typ": "JWT", "kid": KEY_NAME});
         let issued = self.now.wall / 1000;
@@ -30,7 +30,7 @@ fn message(extras: Value) -> Message {
     Message { extras: object(extras), ..Message::new("m", "x") }
 }
 
-/// The extras of whatever was delivered to a transport, in its order.
+/// The extras of all items delivered to a transport, in order.
 fn extras(frames: Vec<ServerFrame>) -> Vec<Value> {
     let items = frames.into_iter().flat_map(|frame| match frame {
         ServerFrame::Message(delivery) => {
@@ -61,7 +61,7 @@ fn messages_contain_the_claim_of_their_publisher() {
     {
         bench.attach(bob, channel, None);
         bench.attach(ada, channel, None);
-        // Whoever forges a claim gets its own, or none.
+        // The service replaces or removes a forged claim.
         let forged = json!({"userClaim": "forged", "headers": {"a": 1}});
         let messages = vec![message(json!(null)), message(forged.clone())];
         let qualified = format!("[?rewind=1]{channel}");
@@ -200,17 +200,17 @@ fn presence_members_contain_the_claim_of_their_connection() {
     say(&mut bench, PresenceAction::Enter, "here".into(), forged);
     say(&mut bench, PresenceAction::Update, "there".into(), json!(null));
     assert_eq!(extras(bench.frames(bob)), [json!({"userClaim": "host", "b": 1}), claimed.clone()]);
-    // Who comes later sees it, too.
+    // A client that attaches later receives the claim, too.
     let (late, _) = bench.connect(None);
     bench.attach(late, "a", None);
     assert_eq!(extras(bench.frames(late)), std::slice::from_ref(&claimed));
-    // A claim is nothing that the client says: its last data goes with it, as without one.
+    // A leave without data has the last data of the member, also with a claim.
     say(&mut bench, PresenceAction::Leave, Data::None, json!({"userClaim": "forged"}));
     let frames = bench.frames(bob);
     let [ServerFrame::Presence(delivery)] = &frames[..] else { panic!("{frames:?}") };
     assert_eq!(delivery.items[0].data, Data::from("there"));
     assert_eq!(extras(frames), std::slice::from_ref(&claimed));
-    // So does whoever is away for too long.
+    // The leave of an expired connection has the claim, too.
     say(&mut bench, PresenceAction::Enter, "here".into(), json!(null));
     bench.app.transport_closed(ada, bench.now, &mut bench.outputs);
     bench.advance(Duration::from_secs(15));
@@ -275,11 +275,11 @@ fn each_channel_has_its_own_rate_from_the_token() {
     assert_eq!(publish_on(&mut bench, ada, "slow", 1), 0);
     assert_eq!(publish_on(&mut bench, ada, "slow", 1), 42911);
     assert_eq!(publish_on(&mut bench, ada, "closed:a", 1), 42911);
-    // Each channel has a pace of its own, whatever it is called, attached or not.
+    // Each channel has its own rate under all its names, whether the client is attached or not.
     assert_eq!(publish_on(&mut bench, ada, "fast", 10), 0);
     assert_eq!(publish_on(&mut bench, ada, "other", 10), 0);
     assert_eq!(publish_on(&mut bench, ada, "[?rewind=1]fast", 1), 42911);
-    // Neither a new attachment nor a new transport begins anew.
+    // Neither a new attachment nor a new transport resets the rate.
     bench.send(ada, vec![ClientFrame::Detach { channel: "slow".into() }]);
     bench.frames(ada);
     bench.attach(ada, "slow", None);
@@ -291,7 +291,7 @@ fn each_channel_has_its_own_rate_from_the_token() {
     bench.advance(Duration::from_secs(10));
     assert_eq!(publish_on(&mut bench, ada, "slow", 1), 0);
     assert_eq!(publish_on(&mut bench, ada, "fast", 10), 0);
-    // Presence is no publish.
+    // The rate does not apply to presence.
     let enter = |serial| {
         let item = PresenceMessage { action: Some(PresenceAction::Enter), ..Default::default() };
         let (channel, params) = ("slow".into(), Default::default());

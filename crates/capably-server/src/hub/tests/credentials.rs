@@ -1,4 +1,4 @@
-//! What may come when: JWTs, token requests and revocations against the clock.
+//! Times of JWTs, token requests and revocations, in virtual time.
 
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use base64::{Engine, engine::GeneralPurpose};
@@ -51,7 +51,7 @@ fn a_jwt_must_be_issued_in_the_past_and_last_a_day_at_most() {
     };
     for (iat, exp, expected) in [
         (0.0, 10.0, Ok(())),
-        // A clock may be ahead by as much as that of a token request.
+        // The issuer's clock may be ahead by as much as with a token request.
         (119.0, 130.0, Ok(())),
         (121.0, 130.0, Err((401, 40144))),
         (3600.0, 7200.0, Err((401, 40144))),
@@ -73,7 +73,7 @@ fn a_jwt_may_use_any_base64_alphabet() {
     let engines: [&GeneralPurpose; 4] = [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD];
     let (mut seen, mut taken) = (String::new(), 0);
     for fill in ["", "a", "ab"] {
-        // Bytes that the alphabets write differently, at each of the three places that they can have.
+        // The alphabets encode these bytes differently at each of the three offsets.
         let id = format!("{fill}\u{ff}~~~???>>>\u{3ff}\u{3ff}");
         let claims = json!({"iat": seconds, "exp": seconds + 10, "x-ably-clientId": id});
         let mut header = header();
@@ -172,7 +172,7 @@ fn an_explicit_revocation_time_is_exclusive() {
 
 #[test]
 fn a_revocation_with_a_margin_does_not_delay_an_immediate_one() {
-    // Before it, after it, and on both sides of it.
+    // A revocation with a margin is made before the immediate one, after it, or both.
     for margins in [&[true, false][..], &[false, true], &[true, false, true], &[true, true, false]]
     {
         let mut bench = Bench::with_revocable_key();
@@ -191,7 +191,7 @@ fn a_revocation_with_a_margin_does_not_delay_an_immediate_one() {
             other => panic!("{margins:?}: {other:?}"),
         }
     }
-    // With margins alone, the first one counts.
+    // Among revocations with a margin, the first one applies.
     let mut bench = Bench::with_revocable_key();
     let token = bench.token_of("ada");
     let first = bench.revoke("ada", true).applies_at;

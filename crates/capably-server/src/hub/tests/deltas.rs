@@ -1,4 +1,4 @@
-//! Attachments that get deltas, in virtual time.
+//! Attachments that receive deltas, in virtual time.
 
 use capably_protocol::{MessageAction, PresenceAction, PresenceMessage, vcdiff};
 use serde_json::json;
@@ -9,21 +9,21 @@ use crate::hub::Published;
 const QUOTE: &str = r#"{"symbol":"ABC","bid":101.25,"ask":101.27}"#;
 const NEXT_QUOTE: &str = r#"{"symbol":"ABC","bid":101.26,"ask":101.29}"#;
 
-/// What a message came as.
+/// The form in which a message was delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum As {
     Full,
     Delta,
 }
 
-/// Whoever applies deltas as clients do: only to the last message received.
+/// Applies deltas as clients do: only to the last message received.
 #[derive(Default)]
 struct Reader {
     last: Option<(Str, Vec<u8>)>,
 }
 
 impl Reader {
-    /// The payload, what is left of the encoding, and what the message came as.
+    /// The payload, the remaining encoding, and the form of the message.
     fn read(&mut self, mut message: Message) -> (Vec<u8>, Option<Str>, As) {
         let bytes = match &message.data {
             Data::Text(text) => text.as_bytes().to_vec(),
@@ -46,7 +46,7 @@ impl Reader {
         (payload, Some(rest).filter(|rest| !rest.is_empty()), came_as)
     }
 
-    /// The same of every message in these frames.
+    /// Reads every message in these frames.
     fn read_all(&mut self, frames: Vec<ServerFrame>) -> Vec<(Vec<u8>, Option<Str>, As)> {
         let mut read = Vec::new();
         for frame in frames {
@@ -60,7 +60,7 @@ impl Reader {
         read
     }
 
-    /// The texts in these frames, and what they came as.
+    /// The texts in these frames, and the form of each message.
     fn texts(&mut self, frames: Vec<ServerFrame>) -> Vec<(String, As)> {
         let text = |(payload, _, came_as)| (String::from_utf8(payload).unwrap(), came_as);
         self.read_all(frames).into_iter().map(text).collect()
@@ -92,7 +92,7 @@ impl Bench {
         }
     }
 
-    /// A connection that gets deltas.
+    /// A connection that receives deltas.
     fn listener(&mut self) -> TransportId {
         let (transport, _) = self.connect(None);
         let attached = self.attach_deltas(transport, "vcdiff", None);
@@ -158,7 +158,7 @@ fn every_payload_type_is_sent_as_a_delta() {
     let payloads: Vec<_> =
         Reader::default().read_all(frames).into_iter().map(|(payload, ..)| payload).collect();
     assert_eq!(payloads, [QUOTE, NEXT_QUOTE, QUOTE, NEXT_QUOTE, QUOTE].map(str::as_bytes));
-    // What is kept is what was published.
+    // History has the message as it was published, without deltas.
     let history = bench.history("mutable:a");
     assert_eq!(history[1].data, NEXT_QUOTE.into());
     assert!(history[1].delta().is_none());
@@ -175,7 +175,7 @@ fn a_delta_is_sent_only_if_it_is_smaller() {
         bench.post([Message::new("r", payload.clone())]);
         assert_eq!(reader.read_all(bench.frames(listener)), [(payload, None, As::Full)]);
     }
-    // The one after it is made from it all the same.
+    // The next message is still a delta of this one.
     bench.post([Message::new("s", "short")]);
     bench.post([Message::new("q", QUOTE)]);
     bench.post([Message::new("q", NEXT_QUOTE)]);
@@ -192,7 +192,7 @@ fn messages_of_one_frame_are_deltas_of_each_other() {
     let texts = |bench: &mut Bench, reader: &mut Reader| reader.texts(bench.frames(listener));
     let both = || [Message::new("q", QUOTE), Message::new("q", NEXT_QUOTE)];
     bench.post(both());
-    // The first frame is in full, whole.
+    // All messages of the first frame are full.
     let expected = [(QUOTE, As::Full), (NEXT_QUOTE, As::Full)];
     assert_eq!(texts(&mut bench, &mut reader), expected.map(|(text, own)| (text.to_owned(), own)));
     bench.post(both());
@@ -287,7 +287,7 @@ fn one_delta_is_encoded_for_all_its_receivers() {
 #[test]
 fn the_delta_base_is_the_last_message_sent_to_the_attachment() {
     let mut bench = Bench::new();
-    // It is not told what it publishes itself.
+    // This connection does not receive its own messages.
     let (quiet, _) = bench.connect_with(None, false);
     bench.attach_deltas(quiet, "vcdiff", None);
     let listener = bench.listener();

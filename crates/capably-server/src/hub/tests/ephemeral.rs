@@ -1,4 +1,4 @@
-//! Ephemeral messages, in virtual time: delivered, and in no log.
+//! Ephemeral messages, in virtual time: the hub delivers and does not log them.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use capably_protocol::{MessageAction, vcdiff};
@@ -39,7 +39,7 @@ impl Bench {
             .collect()
     }
 
-    /// The texts of the messages that are in history.
+    /// The texts of the messages in history.
     fn stored(&mut self, channel: &str) -> Vec<String> {
         let texts = self.history(channel).into_iter();
         texts.map(|message| message.data.as_str().unwrap().to_owned()).collect()
@@ -63,7 +63,7 @@ fn an_ephemeral_message_is_delivered_without_a_position_in_the_log() {
     assert_eq!(first.extras.as_ref().unwrap()["ephemeral"], true);
     assert_eq!(ack.res[0].serials, [first.serial.clone(), second.serial.clone()]);
     assert_eq!(bench.stored("a"), [""; 0]);
-    // Its serial leads to nothing.
+    // No message has this serial.
     let identity = bench.identity();
     let serial = first.serial.clone().unwrap();
     let found = bench.app.message(&identity, "a", &serial, bench.now);
@@ -134,7 +134,7 @@ fn no_replay_returns_an_ephemeral_message() {
     let attached = bench.attach(other, "a", Some(&start));
     assert!(attached.flags.contains(Flags::RESUMED));
     assert_eq!(bench.texts(other).0, ["kept 0", "kept 1", "kept 2", "missed"]);
-    // Where the channel has come to is unmoved.
+    // The position of the channel is unchanged.
     let (other, _) = bench.connect(None);
     bench.post_to("a", vec![ephemeral("gone")]).unwrap();
     let before = bench.history("a").pop().unwrap().serial.unwrap();
@@ -199,7 +199,7 @@ fn filters_and_deltas_apply_to_ephemeral_messages() {
     assert_eq!((&*seen.channel, &seen.channel_serial), (&*name, &None));
     assert_eq!(seen.items[0].data.as_str(), Some(&*text(1)));
 
-    // Each is made from the one before, as the client has it, whatever kind that was.
+    // The base of each delta is the message before it, ephemeral or not.
     let mut before: Option<(Str, Vec<u8>)> = None;
     let deliveries = bench.deliveries(deltas);
     assert_eq!(deliveries.len(), 4);
@@ -237,7 +237,7 @@ fn invalid_extras_are_refused() {
     }
     assert_eq!(bench.stored("a"), ["kept"; 3]);
 
-    // A change would be in the log, and the message with it.
+    // A change would log the message.
     bench.post_to("mutable:a", vec![kept()]).unwrap();
     let serial = bench.history("mutable:a").pop().unwrap().serial;
     for action in [MessageAction::Update, MessageAction::Delete, MessageAction::Append] {

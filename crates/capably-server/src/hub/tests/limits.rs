@@ -67,7 +67,7 @@ fn publishes_beyond_the_rate_are_refused() {
     bench.frames(transport);
     bench.publish(transport, "b", 2, "too fast");
     assert_eq!(nack_code(bench.frames(transport)), (2, 42911));
-    // There is time for one more. What is sent again is answered as before, and does not count.
+    // The rate permits one more. A repeated frame has the same answer as before, and does not count.
     bench.advance(Duration::from_millis(100));
     bench.app.transport_closed(transport, bench.now, &mut bench.outputs);
     let (transport, _) = bench.connect(Some(&key(&connected)));
@@ -83,7 +83,7 @@ fn publishes_beyond_the_rate_are_refused() {
         }
     }
     assert_eq!(bench.history("b").len(), 9);
-    // Another connection has a pace of its own.
+    // Another connection has its own rate.
     let (other, _) = bench.connect(None);
     bench.publish(other, "b", 0, "x");
     assert_eq!(bench.acks(other).len(), 1);

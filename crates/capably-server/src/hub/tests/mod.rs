@@ -40,7 +40,7 @@ use super::{
 const APP: &str = "app-id";
 const TTL: Duration = Duration::from_secs(120);
 
-/// An app, its clock, and what it has put out.
+/// An app, its clock, and its outputs.
 struct Bench {
     app: App,
     now: Now,
@@ -147,7 +147,7 @@ impl Bench {
         assert!(frames.is_empty());
     }
 
-    /// Takes the frames put out for one transport, replays gone on with.
+    /// Removes and returns the frames for one transport. Continues its replays until they end.
     fn frames(&mut self, transport: TransportId) -> Vec<ServerFrame> {
         let mut frames = Vec::new();
         loop {
@@ -195,7 +195,7 @@ impl Bench {
         self.send(transport, vec![publish(channel, serial, vec![Message::new("m", text)])]);
     }
 
-    /// Takes the texts delivered to a transport, and the last channel serial.
+    /// Removes the messages delivered to a transport, and returns their texts and the last channel serial.
     fn texts(&mut self, transport: TransportId) -> (Vec<String>, Option<Str>) {
         let mut texts = Vec::new();
         let mut serial = None;

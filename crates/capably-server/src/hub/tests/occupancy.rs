@@ -1,4 +1,4 @@
-//! How many use a channel, told to those who ask.
+//! Occupancy of channels, for clients that request it.
 
 use capably_protocol::{MessageAction, PresenceAction, PresenceMessage};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ impl Bench {
         self.send(transport, vec![ClientFrame::Attach(attach)]);
     }
 
-    /// The counts told to a transport, each with the channel of its frame.
+    /// The counts sent to a transport, each with the channel of its frame.
     fn counts(&mut self, transport: TransportId) -> Vec<(String, Value)> {
         let mut counts = Vec::new();
         for frame in self.frames(transport) {
@@ -74,7 +74,7 @@ fn occupancy_is_sent_after_an_attach_and_after_each_change() {
     let (third, _) = bench.connect(None);
     bench.watch(watcher, "a", "metrics");
     assert_eq!(bench.counts(watcher), [("a".to_owned(), all_of(1, 0))]);
-    // Mere numbers are gathered for a second.
+    // Changes of the counts are collected for a second.
     bench.attach(other, "a", None);
     bench.attach(third, "a", None);
     bench.attach(third, "b", None);
@@ -83,7 +83,7 @@ fn occupancy_is_sent_after_an_attach_and_after_each_change() {
     assert_eq!(due, bench.now.steady + GATHERING);
     bench.advance(GATHERING);
     assert_eq!(bench.only(watcher), [all_of(3, 0)]);
-    // The first member is told at once, its update not at all.
+    // The first member is sent at once, and its update is not sent.
     bench.send(other, vec![enter("a", 0, PresenceAction::Enter)]);
     assert_eq!(bench.only(watcher), [all_of(3, 1)]);
     bench.send(other, vec![enter("a", 1, PresenceAction::Update)]);
@@ -96,9 +96,9 @@ fn occupancy_is_sent_after_an_attach_and_after_each_change() {
     assert_eq!(bench.only(watcher), [all_of(1, 0)]);
     bench.advance(Duration::from_secs(120));
     assert_eq!(bench.only(watcher), [] as [Value; 0]);
-    // Nobody but the watcher heard of any of it.
+    // Only the connection that requested occupancy received it.
     assert_eq!(bench.only(other), [] as [Value; 0]);
-    // It is no part of what the channel carries.
+    // Occupancy is not in the history of the channel.
     assert_eq!(bench.history("a"), []);
 }
 
@@ -180,7 +180,7 @@ fn only_unused_channels_are_removed() {
         bench.send(transport, vec![ClientFrame::Detach { channel: channel.as_str().into() }]);
         bench.outputs.clear();
     }
-    // Attached, though nothing is sent to it.
+    // This client is attached, but receives no messages.
     let attach = with_params("publisher", &[("modes", "publish")]);
     bench.send(transport, vec![ClientFrame::Attach(attach)]);
     bench.attach(transport, "[?x=y]view", None);

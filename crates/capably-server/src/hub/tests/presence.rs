@@ -1,4 +1,4 @@
-//! Members that come and go, in virtual time.
+//! Presence members that enter and leave, in virtual time.
 
 use capably_protocol::{
     PresenceAction::{self, Enter, Leave, Present, Update},
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::*;
 use crate::hub::{MembersQuery, Occupancy};
 
-/// What a member did: action, client, data.
+/// A presence event: action, client, data.
 type Did = (PresenceAction, String, String);
 
 fn did(action: PresenceAction, client: &str, data: &str) -> Did {
@@ -39,7 +39,7 @@ fn said(channel: &str, msg_serial: u64, items: Vec<PresenceMessage>) -> ClientFr
     })
 }
 
-/// What a transport was told of members, and its answers.
+/// The presence events, sync pages and acknowledgements that a transport received.
 #[derive(Debug, Default)]
 struct Told {
     events: Vec<PresenceMessage>,
@@ -52,7 +52,7 @@ impl Told {
         self.events.iter().map(of).collect()
     }
 
-    /// Who is present according to the sync.
+    /// The clients of the members in the sync.
     fn present(&self) -> Vec<String> {
         let members = self.pages.iter().flat_map(|(_, items)| items);
         members
@@ -130,14 +130,14 @@ fn members_enter_update_and_leave() {
     let mut bench = Bench::new();
     let ((ada, connected), bob) = two(&mut bench);
     let id = connected.connection_id.unwrap();
-    // Who updates what was never entered enters.
+    // An update of a member that is not present enters it.
     bench.say(ada, 0, message(Update, "", "one"));
     bench.say(ada, 1, message(Update, "", "two"));
     bench.say(ada, 2, message(Enter, "ada", "three"));
     assert_eq!(bench.members(), ["ada"]);
     assert_eq!(bench.occupancy().presence_members, 1);
     bench.say(ada, 3, message(Leave, "", ""));
-    // Who is not there may leave all the same.
+    // A leave of a member that is not present is accepted.
     bench.say(ada, 4, message(Leave, "", ""));
     let expected = [
         did(Enter, "ada", "one"),
@@ -172,7 +172,7 @@ fn one_frame_may_contain_several_members() {
     let items = vec![message(Enter, "x", "1"), message(Enter, "y", "2"), message(Leave, "x", "")];
     bench.send(one, vec![said("a", 0, items)]);
     let expected = [did(Enter, "x", "1"), did(Enter, "y", "2"), did(Leave, "x", "1")];
-    // Presence comes back also to a connection without echo.
+    // A connection without echo receives its own presence, too.
     for transport in [one, bob] {
         let told = bench.told(transport);
         assert_eq!(told.did(), expected);
@@ -234,7 +234,7 @@ fn an_attach_is_followed_by_a_presence_sync() {
     for (serial, name) in (0..).zip(&names) {
         bench.say(one, serial, message(Enter, name, name));
     }
-    // There is no room for another; who is there may still change.
+    // The channel has no room for another member. Present members may still be updated.
     bench.told(one);
     bench.say(one, 250, message(Enter, "one-too-many", ""));
     assert_eq!(nack_code(bench.frames(one)), (250, 91003));
@@ -258,7 +258,7 @@ fn an_attach_is_followed_by_a_presence_sync() {
     assert!(first.id.as_deref().unwrap().ends_with(":251:0"));
     assert_eq!(told.did(), []);
 
-    // Nobody is there: nothing follows.
+    // Without members, no sync follows.
     let attached = bench.attach(other, "empty", None);
     assert!(!attached.flags.contains(Flags::HAS_PRESENCE));
     assert_eq!(bench.told(other).pages, []);
@@ -278,7 +278,7 @@ fn without_the_subscribe_mode_a_client_receives_only_its_own_members() {
     bench.say(ada, 0, message(Enter, "", ""));
     assert_eq!(bench.told(ada).did(), [did(Enter, "ada", "")]);
     assert_eq!(bench.told(bob).did().len(), 2);
-    // Attached again, it is told the same.
+    // After another attach, the client receives the same members.
     bench.send(ada, vec![ClientFrame::Attach(attach)]);
     assert_eq!(bench.told(ada).present(), ["ada"]);
 }
@@ -293,7 +293,7 @@ fn members_leave_when_their_connection_expires() {
     bench.drop_transport(ada);
     bench.advance(Duration::from_millis(14_999));
     assert_eq!(bench.told(bob).did(), [did(Enter, "ada", "here")]);
-    // Back in time, nothing happens.
+    // A client that resumes in time keeps its members.
     let (ada, connected) = bench.connect_named("ada", Some(&key(&connected)));
     bench.attach(ada, "a", None);
     bench.advance(Duration::from_secs(60));
@@ -310,7 +310,7 @@ fn members_leave_when_their_connection_expires() {
     assert_eq!(leave.timestamp, Some(bench.now.wall));
     assert_eq!(bench.members(), [""; 0]);
 
-    // Back later, on the same connection, it enters again as what it was.
+    // A client that resumes later, on the same connection, restores its member by repeating the frame.
     let (ada, _) = bench.connect_named("ada", Some(&key(&connected)));
     bench.attach(ada, "a", None);
     let again =
@@ -319,11 +319,11 @@ fn members_leave_when_their_connection_expires() {
     let told = bench.told(bob);
     assert_eq!(told.did(), [did(Enter, "ada", "here")]);
     assert_eq!(told.events[0].id, again.id);
-    // And again, which is no news to anybody.
+    // Another repetition sends no event.
     bench.say(ada, 2, again.clone());
     assert_eq!(bench.told(bob).did(), []);
     assert_eq!(bench.members(), ["ada"]);
-    // Once it has left by its own word, it does not come back by an old one.
+    // A repeated enter does not restore a member that its client has left.
     bench.say(ada, 3, message(Leave, "", ""));
     bench.say(ada, 4, again);
     assert_eq!(bench.told(bob).did(), [did(Leave, "ada", "here")]);
@@ -336,7 +336,7 @@ fn members_leave_when_their_connection_expires() {
 fn a_repeated_enter_restores_an_expired_member() {
     let mut bench = Bench::new();
     let ((ada, connected), bob) = two(&mut bench);
-    // The acknowledgements are lost, and the client is away for long.
+    // The acknowledgements are lost, and the connection is down until the members expire.
     for (serial, item) in
         (0..).zip([message(Leave, "", ""), message(Enter, "", "one"), message(Update, "", "two")])
     {
@@ -357,7 +357,7 @@ fn a_repeated_enter_restores_an_expired_member() {
     assert_eq!(told.did(), [did(Enter, "ada", "two")]);
     assert!(told.events[0].id.as_deref().unwrap().ends_with(":2:0"));
 
-    // Nobody comes back who left by its own word, nor by a frame that was refused.
+    // Repeated frames restore no member after a leave, and none from a refused frame.
     bench.say(ada, 3, message(Leave, "", ""));
     bench.say(ada, 4, message(Present, "", ""));
     bench.drop_transport(ada);
@@ -499,7 +499,7 @@ fn a_resume_delivers_the_missed_presence() {
         .collect();
     assert_eq!(told, [Update, Present, Leave]);
 
-    // A resend has no effect again, and is not acknowledged again: the transport is still the same.
+    // A repeated frame has no effect. It is not acknowledged again, because the transport is the same.
     bench.say(bob, 4, message(Enter, "", "5"));
     bench.say(bob, 4, message(Enter, "", "5"));
     bench.say(bob, 5, message(Present, "", ""));
@@ -533,7 +533,7 @@ fn a_rewind_delivers_no_presence() {
         .map(|frame| matches!(frame, ServerFrame::Presence(_) | ServerFrame::Sync(_)))
         .collect();
     assert_eq!(kinds, [false, false]);
-    // Nor is what members do a message in history.
+    // Message history contains no presence events.
     assert_eq!(bench.history("a").len(), 1);
 }
 

@@ -1,6 +1,6 @@
-//! The client's core against the hub, in virtual time: several clients enter, update, leave, detach, lose
-//! their connections for a moment or for long, and come back. In the end everybody must agree with a model
-//! of who is present that fits on a page.
+//! The client's core against the hub, in virtual time. Several clients enter, update, leave and detach. They lose their
+//! connections for a short or long time, and connect again. In the end, all clients must agree with a small model of the
+//! members.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -19,7 +19,7 @@ const STEPS: usize = 250;
 const SEEDS: u64 = 60;
 const CHANNEL: ChannelId = ChannelId(0);
 
-/// Who may be present, and with which data: what each client said of each user last, as far as it knows.
+/// The possible members and their data: the last change of each user by each client whose result is known.
 #[derive(Debug)]
 struct Model {
     possible: BTreeMap<(usize, &'static str), BTreeSet<Option<String>>>,
@@ -27,7 +27,7 @@ struct Model {
     detached: [u32; CLIENTS],
 }
 
-/// A client says of a user that it is present with this data, or not.
+/// A client enters or updates a user with this data, or removes it.
 #[derive(Clone, Debug)]
 struct Said {
     client: usize,
@@ -44,7 +44,7 @@ impl Model {
         Self { possible, detached: [0; CLIENTS] }
     }
 
-    /// What failed may have been carried out or not; what was said before a detach, before or after it.
+    /// A failed change may have been made or not. A change before a detach may have been made before or after it.
     fn ended(&mut self, said: Said, succeeded: bool) {
         let possible = self.possible.entry((said.client, said.user)).or_default();
         if succeeded && said.detached == self.detached[said.client] {
@@ -53,8 +53,8 @@ impl Model {
         possible.insert(said.data);
     }
 
-    /// A client that is detached or closed has no members. One that is detached while it is away, or while
-    /// its channel is suspended, does not say so: if it is back soon, its members are still there.
+    /// A detached or closed client has no members. A client that detaches without a transport, or while its channel is
+    /// suspended, sends no DETACH: if it connects again soon, its members are still present.
     fn detached(&mut self, client: usize, away: bool) {
         self.detached[client] += 1;
         for user in USERS {
@@ -81,13 +81,13 @@ struct World {
     rng: Rng,
     bench: Bench,
     clients: Vec<Client>,
-    /// Whether a client's network lets it connect.
+    /// Whether the network of each client is up.
     online: Vec<bool>,
     links: BTreeMap<TransportId, Link>,
     ops: BTreeMap<OpId, Option<Said>>,
     next: u64,
     model: Model,
-    /// What each client was told of members: whoever it was told of last is there, and as what.
+    /// The members that each client knows, with their data.
     told: Vec<BTreeMap<(Str, Str), Data>>,
     answers: BTreeMap<OpId, Vec<PresenceMessage>>,
 }
@@ -163,7 +163,7 @@ impl World {
         self.drain(client);
     }
 
-    /// A client says something of a user.
+    /// A client enters, updates or removes a user.
     fn say(&mut self, client: usize) {
         let user = self.rng.choice(USERS).unwrap();
         let actions = [PresenceAction::Enter, PresenceAction::Update, PresenceAction::Leave];
@@ -181,7 +181,7 @@ impl World {
         self.clients[client].presence(CHANNEL, message, op, now);
     }
 
-    /// The network breaks: what is on its way is lost.
+    /// The network fails: frames in flight are lost.
     fn cut(&mut self, client: usize) {
         let now = self.now();
         let transport =
@@ -193,7 +193,7 @@ impl World {
         self.clients[client].handle_transport(link.transport, lost, now);
     }
 
-    /// The network carries some of what is on its way, both ways.
+    /// The network delivers some of the frames in flight, in both directions.
     fn carry(&mut self, client: usize) {
         let now = self.now();
         let links: Vec<_> = self.links.iter().filter(|(_, link)| link.client == client).collect();
@@ -222,7 +222,7 @@ impl World {
         self.drain(client);
     }
 
-    /// What the hub puts out goes on its way.
+    /// Sends the outputs of the hub.
     fn route(&mut self) {
         while !self.bench.outputs.is_empty() {
             for output in std::mem::take(&mut self.bench.outputs) {
@@ -249,7 +249,7 @@ impl World {
         }
     }
 
-    /// Time passes, from one deadline to the next.
+    /// Advances the clock from one deadline to the next.
     fn pass(&mut self, span: Duration) {
         let end = self.bench.now.steady + span;
         loop {
@@ -273,7 +273,7 @@ impl World {
         }
     }
 
-    /// Does what a client asks for. Returns its next deadline.
+    /// Carries out the effects of a client. Returns its next deadline.
     fn drain(&mut self, client: usize) -> Option<Instant> {
         loop {
             let now = self.now();
@@ -369,7 +369,7 @@ impl World {
             }
             Event::Channel(_, change) => match change.current {
                 ChannelState::Detached | ChannelState::Initialized | ChannelState::Failed => {
-                    // Nobody is told that members are forgotten.
+                    // The client sends no event when it forgets members.
                     self.told[client].clear();
                     let closed = self.clients[client].connection_state() == ConnectionState::Closed;
                     let away = change.previous != ChannelState::Detaching && !closed;
@@ -390,7 +390,7 @@ impl World {
         }
     }
 
-    /// Everybody comes back and stays for a while. Then all must know the same.
+    /// All clients connect and stay connected for a while. Then all must know the same members.
     fn settle(&mut self) {
         self.online.fill(true);
         for client in 0..CLIENTS {
@@ -413,7 +413,7 @@ impl World {
                     self.carry(client);
                 }
             }
-            // The service is alive, as its pings would tell.
+            // The service is alive, as its pings would show.
             let now = self.now();
             for link in self.links.values() {
                 let client = &mut self.clients[link.client];
@@ -421,7 +421,7 @@ impl World {
             }
             self.pass(Duration::from_secs(2));
             if !attached(self) {
-                // The attach of the beginning may have failed with what failed the connection.
+                // The first attach may have failed together with the connection.
                 for client in 0..CLIENTS {
                     let (op, now) = (self.op(None), self.now());
                     self.clients[client].attach(CHANNEL, op, now);
@@ -431,7 +431,7 @@ impl World {
         assert!(attached(self), "everybody is attached");
     }
 
-    /// Everybody agrees. Returns how many are present.
+    /// Checks that all clients agree. Returns the number of members.
     fn check(&mut self) -> usize {
         let asked: Vec<_> = (0..CLIENTS)
             .map(|client| {

@@ -1,4 +1,4 @@
-//! What is published, refused and acknowledged, in virtual time.
+//! Publishing: accepting, refusing and acknowledging frames, in virtual time.
 
 use super::*;
 
@@ -52,7 +52,7 @@ fn a_frame_is_acknowledged_once_on_each_transport() {
     let good = |serial| publish("a", serial, vec![Message::new("m", format!("{serial}"))]);
     let bad = |serial| publish(":bad", serial, vec![Message::new("m", "x")]);
     for round in 0..3 {
-        // Twice in one batch, and once more in another.
+        // The id occurs twice in one batch, and once more in another.
         bench.send(transport, vec![good(0), good(0), bad(1), bad(1), good(2), bad(1), good(0)]);
         bench.send(transport, vec![good(0), bad(1), good(2)]);
         let frames = bench.frames(transport);
@@ -69,7 +69,7 @@ fn a_frame_is_acknowledged_once_on_each_transport() {
         (transport, connected) = bench.connect(Some(&key(&connected)));
     }
     assert_eq!(bench.texts(subscriber).0, ["0", "2"]);
-    // What is new goes on after it.
+    // New frames continue after the repeated ones.
     bench.publish(transport, "a", 3, "3");
     let [ack] = &bench.acks(transport)[..] else { panic!("one ACK") };
     assert_eq!((ack.msg_serial, ack.count), (3, 1));
@@ -197,7 +197,7 @@ fn without_echo_a_publisher_does_not_receive_its_own_messages() {
     let (texts, serial) = bench.texts(quiet);
     assert_eq!(texts, ["loud"]);
 
-    // Nor are they in a replay, nor do they make one.
+    // A replay does not contain its own messages, and they cause no backlog.
     bench.publish(quiet, "a", 1, "quiet again");
     let (again, _) = bench.connect_with(Some(&key(&connected)), false);
     let attached = bench.attach(again, "a", serial.as_ref());

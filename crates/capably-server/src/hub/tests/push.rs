@@ -9,7 +9,7 @@ use crate::hub::{
 };
 
 impl Bench {
-    /// Registers a device and gives its token.
+    /// Registers a device and returns its token.
     fn register(&mut self, id: &str) -> String {
         let caller = PushCaller { identity: self.identity(), proof: None };
         let body = json!({
@@ -20,7 +20,7 @@ impl Bench {
         self.app.register_device(&caller, body, self.now).unwrap().1.details.token.to_string()
     }
 
-    /// What the token's holder is told of a device.
+    /// The answer to a request for a device with this token.
     fn device(&self, token: &str, id: &str) -> Result<Value, u32> {
         let codes = |error: capably_protocol::ErrorInfo| error.code.0;
         let credentials = Credentials::Token(PresentedToken::parse(token).unwrap());
@@ -54,7 +54,7 @@ fn a_device_token_is_valid_for_a_year_and_while_its_device_exists() {
     let filter = PushFilter { device_id: Some("d".into()), ..PushFilter::default() };
     bench.app.remove_devices(&admin, &filter, bench.now).unwrap();
     assert_eq!(bench.device(&renewed, "d"), Err(40160));
-    // Another device of the same id is another device.
+    // A new device with the same id does not accept the token of the old one.
     let other = bench.register("d");
     assert_eq!(bench.device(&renewed, "d"), Err(40160));
     assert_eq!(bench.device(&other, "d").unwrap()["id"], "d");

@@ -1,4 +1,4 @@
-//! Connections that are gone on with, in virtual time.
+//! Resuming connections, in virtual time.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn a_resume_delivers_exactly_the_missed_messages() {
     let (texts, serial) = bench.texts(first);
     assert_eq!(texts, numbers(0..5));
 
-    // What is published between the loss of the transport and the new ATTACH.
+    // Messages published between the loss of the transport and the new ATTACH.
     bench.app.transport_closed(first, bench.now, &mut bench.outputs);
     bench.publish(publisher, "a", 5, "5");
     bench.advance(TTL - Duration::from_millis(1));
@@ -73,7 +73,7 @@ fn a_resume_replaces_an_open_transport() {
     assert!(matches!(bench.outputs[..], [Output::Close(closed)] if closed == first));
     bench.outputs.clear();
 
-    // What the old transport still has to say counts for nothing, its end least of all.
+    // The server ignores late frames of the old transport, and its end.
     bench.publish(first, "a", 0, "stale");
     bench.app.transport_closed(first, bench.now, &mut bench.outputs);
     assert_eq!(bench.history("a"), []);
@@ -92,7 +92,7 @@ fn connection_state_expires() {
     let (first, connected) = bench.connect(None);
     bench.app.transport_closed(first, bench.now, &mut bench.outputs);
     assert_eq!(bench.app.next_timeout(), Some(bench.now.steady + TTL));
-    // Even before the timer has run.
+    // The connection has expired even if the timer has not run yet.
     bench.now.steady += TTL;
     let (_, late) = bench.connect(Some(&key(&connected)));
     assert_ne!(late.connection_id, connected.connection_id);
@@ -163,11 +163,11 @@ fn an_unusable_channel_serial_breaks_continuity() {
     }
 }
 
-/// A client that loses its transport again and again, with whatever was on its way to it.
+/// A client that loses its transport repeatedly, with all frames in flight.
 struct Wanderer {
     transport: TransportId,
     key: Str,
-    /// Frames the service has sent and the client has not yet read.
+    /// Frames that the service has sent and the client has not yet read.
     arriving: std::collections::VecDeque<ServerFrame>,
 }
 

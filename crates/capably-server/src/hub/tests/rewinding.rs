@@ -16,13 +16,13 @@ fn changed(serial: &str, action: MessageAction, text: &str) -> Message {
     }
 }
 
-/// What a message is, in short.
+/// A message in short form.
 fn of(message: &Message) -> (MessageAction, &str) {
     (message.action.unwrap(), message.data.as_str().unwrap())
 }
 
 impl Bench {
-    /// Publishes these texts in one frame over REST, and gives their serials.
+    /// Publishes these texts in one frame over REST, and returns their serials.
     fn make(&mut self, texts: &[&str]) -> Vec<Str> {
         let identity = self.identity();
         let messages = texts.iter().map(|text| Message::new("m", *text)).collect();
@@ -57,7 +57,7 @@ impl Bench {
             .unwrap();
     }
 
-    /// Attaches with these parameters, and gives what follows ATTACHED.
+    /// Attaches with these parameters, and returns the frames after ATTACHED.
     fn attach_with(&mut self, transport: TransportId, params: &[(&str, &str)]) -> Vec<ServerFrame> {
         let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let attach =
@@ -105,13 +105,13 @@ fn a_rewind_delivers_each_message_once_in_its_latest_version() {
     let all = bench.rewind("100");
     let first = [(Update, "A+"), (Create, "b"), (Delete, "gone")];
     assert_eq!(items(&all), [&first[..], &[(Update, "d++")]].concat());
-    // Of what counts, changes are nothing: neither for a number nor for a time.
+    // A rewind counts no changes, and ignores their times.
     let one = bench.rewind("1");
     assert_eq!(items(&one), [(Update, "d++")]);
     assert_eq!(bench.rewind("25s"), one);
     assert_eq!(bench.rewind("15s"), []);
 
-    // It is what history shows.
+    // History returns the same messages.
     let [delivery] = &one[..] else { panic!("{one:?}") };
     let mut message = delivery.items[0].clone();
     assert_eq!((message.timestamp, message.serial.as_ref()), (Some(created), Some(&last)));
@@ -135,7 +135,7 @@ fn a_rewind_delivers_annotations_as_summaries() {
     assert_eq!(items(&rewound), [(MessageAction::Create, "a"), (MessageAction::Create, "b")]);
     assert_eq!(json!(rewound[0].items[0].summary()), json!({ "v:total.v1": { "total": 3 } }));
     assert_eq!(rewound[1].items[0].annotations, None);
-    // From here on they come as they are made.
+    // After the rewind, changes are delivered as they are made.
     bench.react(&first);
     let frames = bench.frames(transport);
     assert!(matches!(

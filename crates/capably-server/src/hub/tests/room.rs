@@ -1,4 +1,4 @@
-//! How much an app may have: channels, connections, requests and memory.
+//! Limits on the channels, connections, requests and memory of an app.
 
 use super::{limits::app_with, *};
 use crate::hub::Limits;
@@ -16,7 +16,7 @@ impl Bench {
         self.offer(channel, Message::new("m", "x".repeat(bytes))).unwrap()
     }
 
-    /// What an attach is answered with: the code of its error, or nothing.
+    /// Attaches, and returns the status and the code of a refusal.
     fn try_attach(&mut self, transport: TransportId, channel: &str) -> Result<(), (u16, u32)> {
         let attach = Attach { channel: channel.into(), ..Attach::default() };
         self.send(transport, vec![ClientFrame::Attach(attach)]);
@@ -54,7 +54,7 @@ fn the_channel_limit_applies_to_attaches_and_publishes() {
     }
     bench.publish(transport, "c", 0, "x");
     assert_eq!(nack_code(bench.frames(transport)), (0, 40114));
-    // Those that are there are used as before.
+    // Existing channels can be used as before.
     assert_eq!(bench.try_attach(transport, "[?rewind=1]b"), Ok(()));
     bench.add("a", 1);
     bench.publish(transport, "a", 1, "x");
@@ -76,11 +76,11 @@ fn an_empty_unused_channel_is_removed_for_a_new_one() {
     assert_eq!(bench.try_attach(transport, "b"), Ok(()));
     assert_eq!(bench.try_attach(transport, "c"), Err((401, 40114)));
     bench.detach(transport, "b");
-    // Channels are not looked through all the time.
+    // The hub looks for unused channels only from time to time.
     assert_eq!(bench.try_attach(transport, "c"), Err((401, 40114)));
     bench.advance(Duration::from_secs(1));
     assert_eq!(bench.try_attach(transport, "c"), Ok(()));
-    // Messages are let go in their time.
+    // Messages expire after their retention.
     bench.detach(transport, "c");
     bench.add("c", 1);
     bench.advance(Duration::from_secs(150));
@@ -118,13 +118,13 @@ fn connections_beyond_the_limit_are_asked_to_retry() {
     };
     assert_eq!(refused(&mut bench, None), (401, 40111));
     assert_eq!(refused(&mut bench, Some("unknown!key-1".into())), (401, 40111));
-    // A connection that goes on takes no other place.
+    // A resumed connection needs no second place.
     let (second, resumed) = bench.connect(Some(&key(&connected)));
     assert_eq!(resumed.connection_id, connected.connection_id);
     assert_eq!(refused(&mut bench, None), (401, 40111));
     bench.app.transport_closed(second, bench.now, &mut bench.outputs);
     let (third, _) = bench.connect(None);
-    // Whose place has been taken waits, and goes on when there is one.
+    // A client whose place is taken waits, and resumes when a place is free.
     assert_eq!(refused(&mut bench, Some(key(&resumed))), (401, 40111));
     bench.send(third, vec![ClientFrame::Close]);
     let (_, again) = bench.connect(Some(&key(&resumed)));
@@ -189,7 +189,7 @@ fn roomy() -> Bench {
 #[test]
 fn memory_pressure_drops_the_oldest_messages_of_the_least_recently_used_channel() {
     let mut bench = roomy();
-    // Each message takes 500 bytes besides its own, and each channel 1,024.
+    // Each message counts for its size plus 500 bytes, and each channel for 1,024 bytes.
     for channel in ["a", "b", "c"] {
         for _ in 0..20 {
             bench.add(channel, 900);
@@ -197,7 +197,7 @@ fn memory_pressure_drops_the_oldest_messages_of_the_least_recently_used_channel(
     }
     assert_eq!(bench.history("a").len(), 20);
     let (transport, _) = bench.connect(None);
-    // To be attached is to be used.
+    // An attachment counts as a use of the channel.
     assert_eq!(bench.try_attach(transport, "a"), Ok(()));
     for _ in 0..20 {
         bench.add("d", 900);
@@ -205,7 +205,7 @@ fn memory_pressure_drops_the_oldest_messages_of_the_least_recently_used_channel(
     let left = ["a", "b", "c", "d"].map(|channel| bench.history(channel).len());
     assert_eq!((left[0], left[2], left[3]), (20, 20, 20), "{left:?}");
     assert!((1..20).contains(&left[1]), "{left:?}");
-    // Nothing is left of the channel but what is newest, and in the end not even the channel.
+    // The channel keeps only its newest messages, and is removed in the end.
     let first = bench.history("b")[0].serial.clone().unwrap();
     for _ in 0..12 {
         bench.add("d", 900);
@@ -237,7 +237,7 @@ fn a_resume_reports_dropped_messages_as_lost() {
         assert_eq!(attached.error.unwrap().code.0, 90003, "{channel}");
         assert!(!attached.flags.contains(Flags::RESUMED));
     }
-    // Whoever missed nothing goes on, even where nothing is left.
+    // A client without missed messages resumes, even on an empty channel.
     let (transport, _) = bench.connect(None);
     let attached = bench.attach(transport, "a", Some(&seen));
     assert_eq!(attached.error, None);
@@ -285,7 +285,7 @@ fn many_channels_stay_within_the_memory_limit() {
         assert_eq!(bench.history(&format!("c{number}")).len(), 1, "the newest is there");
     }
     assert!(bench.count() < 100);
-    // Presence, changes and annotations take room, too, as do channels that are attached.
+    // Presence, changes, annotations and attached channels use memory, too.
     let (transport, _) = bench.connect(None);
     for number in 0..500 {
         assert_eq!(bench.try_attach(transport, &format!("d{number}")), Ok(()));
@@ -297,7 +297,7 @@ fn many_channels_stay_within_the_memory_limit() {
         bench.add("f", 900);
     }
     assert!(bench.history("f").len() <= 10, "{}", bench.history("f").len());
-    // All is well again once they are gone.
+    // Publishing works again when they are gone.
     bench.app.transport_closed(transport, bench.now, &mut bench.outputs);
     bench.advance(Duration::from_secs(61));
     bench.add("g", 900);

@@ -96,7 +96,7 @@ fn minutes_add_up_to_longer_intervals() {
     assert_eq!(month.entry("connections.all.opened"), 5.0);
     assert_eq!(month.entry("messages.inbound.realtime.all.data"), 310.0);
 
-    // What is told again takes the place of what was told before.
+    // A second fixture of the same interval replaces the first.
     bench.given(&[("2024-02-03:15:03", 100.0, 5.0)]);
     assert_eq!(bench.stats(StatsUnit::Minute, None, None)[0].entry(COUNT), 100.0);
 }
@@ -135,7 +135,7 @@ fn statistics_count_messages_requests_and_connections() {
         ("messages.inbound.rest.messages.count", 2.0),
         ("messages.inbound.rest.messages.data", 5.0),
         ("messages.inbound.all.all.count", 3.0),
-        // To each of the two.
+        // Each of the two subscribers receives three messages.
         ("messages.outbound.realtime.messages.count", 6.0),
         ("messages.outbound.realtime.messages.data", 20.0),
         ("messages.all.messages.count", 9.0),
@@ -151,7 +151,7 @@ fn statistics_count_messages_requests_and_connections() {
         assert_eq!(minute.entry(name), expected, "{name}");
     }
 
-    // A minute in which nothing happens is none; in the next one what is still open counts for the peak.
+    // A minute without events has no entry. In the next minute, open connections and channels count for the peak.
     bench.advance(Duration::from_secs(120));
     bench.app.transport_closed(first, bench.now, &mut bench.outputs);
     assert_eq!(bench.stats(StatsUnit::Minute, None, None).len(), 1);
@@ -281,7 +281,7 @@ fn years_of_statistics_are_merged_without_loss_in_little_memory() {
     assert_eq!(sum(StatsUnit::Month), f64::from(hours));
     let first = bench.stats(StatsUnit::Month, None, None)[0].interval_id.clone();
     assert_eq!(*first, *StatsInterval::at(begin, &StatsUnit::Month).unwrap().to_string());
-    // A day that is partly in hours and partly in minutes is whole.
+    // A day that is stored partly as hours and partly as minutes is complete.
     let day = bench.stats(StatsUnit::Day, None, None);
     let full = day[1..day.len() - 1].iter().map(|it| it.entry("apiRequests.other.succeeded"));
     assert!(full.skip(1).all(|count| (count - 24.0).abs() < 0.5));

@@ -1,4 +1,4 @@
-//! Channels under names with a qualifier: with parameters, and through a filter.
+//! Channel names with a qualifier: parameters and filters.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use capably_protocol::{PresenceAction, PresenceMessage};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// The name of the channel "a" through a filter.
+/// The name of the channel "a" with a filter.
 fn filtered(expression: &str) -> String {
     format!("[filter={}]a", STANDARD.encode(expression))
 }
@@ -25,7 +25,7 @@ impl Bench {
         self.connect_as(self.allowed(json!({"[*]*": ["*"]})), None, true).0
     }
 
-    /// The code with which an attach is refused, and the channel that the error is for.
+    /// The code with which an attach is refused, and the channel of the error.
     fn refused(&mut self, transport: TransportId, channel: &str) -> (Str, u32) {
         let attach = Attach { channel: channel.into(), ..Attach::default() };
         self.send(transport, vec![ClientFrame::Attach(attach)]);
@@ -141,7 +141,7 @@ fn a_filter_needs_a_capability_with_its_qualifier() {
             );
         }
     }
-    // Parameters are not part of what a capability is for.
+    // A capability matches the channel name without its parameters.
     let identity = bench.allowed(json!({"a": ["subscribe"]}));
     let (transport, _) = bench.connect_as(identity, None, true);
     let attached = bench.attach(transport, "[?rewind=1]a", None);
@@ -219,7 +219,7 @@ fn resume_and_rewind_of_a_filtered_channel_apply_its_filter() {
     assert_eq!(attached.params["rewind"], "2");
     assert!(attached.flags.contains(Flags::HAS_BACKLOG));
     assert_eq!(bench.texts(subscriber).0, ["6", "9"]);
-    // Where everything is out, there is no backlog.
+    // If the filter matches no message, there is no backlog.
     let empty = bench.attach(subscriber, &filtered("name == 'x'").replace(']', "?rewind=5]"), None);
     assert!(!empty.flags.contains(Flags::HAS_BACKLOG));
     assert_eq!(bench.texts(subscriber).0, [""; 0]);
@@ -294,11 +294,11 @@ fn parameters_in_a_channel_name_apply_to_the_attachment() {
     assert_eq!(attached.params["modes"], "publish,subscribe");
     let of = |text: &str| (name.to_owned(), text.to_owned());
     assert_eq!(bench.seen(transport), [of("1"), of("2")]);
-    // What is published there is published on the channel.
+    // A publish under this name reaches the channel.
     bench.publish(transport, name, 3, "3");
     assert_eq!(bench.seen(transport), [of("3")]);
     assert_eq!(bench.history("a").len(), 4);
-    // The attachment's own come first.
+    // Parameters of the ATTACH override those in the name.
     let params = [("rewind".to_owned(), "1".to_owned())].into();
     let attach = Attach { channel: name.into(), params, ..Attach::default() };
     bench.send(transport, vec![ClientFrame::Attach(attach)]);
