@@ -19,7 +19,7 @@ const AT_ONCE: Duration = Duration::from_millis(900);
 
 /// Opens and closes connections without awaiting, so that the server cannot run and all of them stay in the backlog.
 /// Only one is open at a time, so that the test needs few files. Closed ones keep their place in the backlog.
-async fn crowd(server: &Server) {
+async fn connect_many(server: &Server) {
     for number in 0..CLIENTS {
         TcpStream::connect_timeout(&server.local_addr(), AT_ONCE)
             .unwrap_or_else(|problem| panic!("{problem} after {number} clients"));
@@ -33,11 +33,11 @@ async fn crowd(server: &Server) {
 
 #[tokio::test]
 async fn the_backlog_accepts_many_simultaneous_clients() {
-    crowd(&server().await).await;
+    connect_many(&server().await).await;
 }
 
 #[tokio::test]
 async fn the_backlog_of_a_fault_proxy_accepts_many_simultaneous_clients() {
     let faults = Faults::new();
-    crowd(&builder().faults(&faults).start().await.unwrap()).await;
+    connect_many(&builder().faults(&faults).start().await.unwrap()).await;
 }

@@ -108,7 +108,7 @@ async fn connect(server: &Server, format: Format, key: &str) -> Result<Client, (
 }
 
 /// Waits until the server has this number of connections.
-async fn connections(server: &Server, count: usize) {
+async fn wait_for_connections(server: &Server, count: usize) {
     while server.connections() != count {
         tokio::task::yield_now().await;
     }
@@ -125,7 +125,7 @@ async fn connection_limits_apply_to_an_app_and_to_the_server() {
         let (status, code, message) = connect(&server, format, &key).await.err().unwrap();
         assert_eq!((status, code), (401, 40111));
         assert!(message.contains("`connections.max` of 2"), "{message}");
-        connections(&server, 2).await;
+        wait_for_connections(&server, 2).await;
 
         // The limit does not apply to another app, until the server is full.
         let _third = connect(&server, format, server.key()).await.ok().unwrap();
@@ -133,11 +133,11 @@ async fn connection_limits_apply_to_an_app_and_to_the_server() {
         assert_eq!((status, code), (503, 50004));
         assert!(message.contains("`max_connections` of 3"), "{message}");
         drop(first);
-        connections(&server, 2).await;
+        wait_for_connections(&server, 2).await;
         let fourth = connect(&server, format, &key).await;
         assert!(fourth.is_ok());
         drop((fourth, _second, _third));
-        connections(&server, 0).await;
+        wait_for_connections(&server, 0).await;
     }
 }
 

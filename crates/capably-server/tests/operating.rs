@@ -405,14 +405,14 @@ async fn a_drain_waits_for_uncommitted_publishes() {
         let query = format!("key={}", keys[0]);
         let mut client = Client::open(&server, format, &query).await;
         assert!(matches!(client.next().await, ServerFrame::Connected(_)));
-        engine.hold(true);
+        engine.delay_commits(true);
         client.publish("kept:a", 0, vec![Message::new("n", "d")]).await;
         let received = "messages_received_total{interface=\"realtime\"}";
         Scrape::until(&server, |scrape| scrape.get(received) == 1.0).await;
         let look = async {
             // The server starts to disconnect connected clients in the same step in which it refuses new ones.
             while get(server.local_addr(), "/").await.status != 503 {}
-            engine.hold(false);
+            engine.delay_commits(false);
             assert_eq!(client.ack().await.msg_serial, 0);
             assert_eq!(client.last_error().await, 80003);
         };

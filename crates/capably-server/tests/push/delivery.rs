@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What has been pushed to a channel, oldest first, and taken off its history by name.
-async fn pushed(server: &Server, key: &str, channel: &str) -> Vec<Value> {
+async fn received_pushes(server: &Server, key: &str, channel: &str) -> Vec<Value> {
     let target = format!("/channels/{channel}/messages?direction=forwards");
     let messages = list(server, key, &target).await;
     let messages = messages.as_array().unwrap();
@@ -41,23 +41,23 @@ async fn a_push_arrives_at_its_channel() {
             assert_eq!((answer.status, answer.body.len()), (204, 0));
         };
         push(json!({"clientId": client})).await;
-        assert_eq!(pushed(&server, &key, &name("c1")).await, from_ref(&payload));
-        assert_eq!(pushed(&server, &elsewhere, &name("c2")).await, from_ref(&payload));
-        assert!(pushed(&server, &key, &name("c3")).await.is_empty());
+        assert_eq!(received_pushes(&server, &key, &name("c1")).await, from_ref(&payload));
+        assert_eq!(received_pushes(&server, &elsewhere, &name("c2")).await, from_ref(&payload));
+        assert!(received_pushes(&server, &key, &name("c3")).await.is_empty());
         push(json!({"deviceId": name("d3")})).await;
-        assert_eq!(pushed(&server, &key, &name("c3")).await, from_ref(&payload));
+        assert_eq!(received_pushes(&server, &key, &name("c3")).await, from_ref(&payload));
         let address = json!({
             "transportType": "ablyChannel", "channel": name("c4"), "ablyKey": key,
             "ablyUrl": "http://127.0.0.1",
         });
         push(address).await;
-        assert_eq!(pushed(&server, &key, &name("c4")).await, from_ref(&payload));
+        assert_eq!(received_pushes(&server, &key, &name("c4")).await, from_ref(&payload));
         // No recipient exists, or this server cannot reach it.
         push(json!({"clientId": "nobody"})).await;
         push(json!({"deviceId": "nobody"})).await;
         let apns = json!({"transportType": "apns", "channel": name("c5"), "ablyKey": key});
         push(apns).await;
-        assert!(pushed(&server, &key, &name("c5")).await.is_empty());
+        assert!(received_pushes(&server, &key, &name("c5")).await.is_empty());
     }
 }
 
@@ -148,8 +148,8 @@ async fn a_message_is_pushed_to_the_subscriptions_of_its_channel() {
         client.ack().await;
         for device in ["d1", "d2"] {
             let expected = [push(1), push(2), push(3)];
-            assert_eq!(pushed(&server, &key, &name(device)).await, expected, "{device}");
+            assert_eq!(received_pushes(&server, &key, &name(device)).await, expected, "{device}");
         }
-        assert!(pushed(&server, &key, &name("d3")).await.is_empty());
+        assert!(received_pushes(&server, &key, &name("d3")).await.is_empty());
     }
 }

@@ -66,15 +66,15 @@ async fn acknowledgements_follow_the_order_of_the_frames() {
         let server = start(&engine).await;
         let (mut publisher, connected) = Client::connect(&server, format).await;
         let before = engine.appends();
-        engine.hold(true);
+        engine.delay_commits(true);
         engine.next(Fate::Fail);
         publisher.publish("c", 0, vec![Message::new("m", "refused")]).await;
-        engine.append_begins(before + 1).await;
+        engine.wait_for_appends(before + 1).await;
         publisher.publish("c", 1, vec![Message::new("m", "committed")]).await;
         // The hub refuses this frame at once.
         publisher.publish("c", 2, vec![]).await;
-        engine.append_begins(before + 2).await;
-        engine.hold(false);
+        engine.wait_for_appends(before + 2).await;
+        engine.delay_commits(false);
         let mut answers = Vec::new();
         while answers.len() < 3 {
             match publisher.next().await {
@@ -87,9 +87,9 @@ async fn acknowledgements_follow_the_order_of_the_frames() {
 
         // A client that resumes and repeats its waiting frames is answered once, on its new transport.
         let before = engine.appends();
-        engine.hold(true);
+        engine.delay_commits(true);
         publisher.publish("c", 3, vec![Message::new("m", "repeated")]).await;
-        engine.append_begins(before + 1).await;
+        engine.wait_for_appends(before + 1).await;
         let key = connected.details.unwrap().connection_key.unwrap();
         let query = format!("resume={key}");
         let (mut resumed, again) = Client::connect_with(&server, format, &query).await;
@@ -97,7 +97,7 @@ async fn acknowledgements_follow_the_order_of_the_frames() {
         resumed.publish("c", 3, vec![Message::new("m", "repeated")]).await;
         resumed.send(&ClientFrame::Heartbeat { id: Some("after".into()) }).await;
         assert!(matches!(resumed.next().await, ServerFrame::Heartbeat { .. }));
-        engine.hold(false);
+        engine.delay_commits(false);
         assert_eq!(resumed.ack().await.msg_serial, 3);
         assert_eq!(history(&server, server.key(), format).await, ["committed", "repeated"]);
         server.shutdown().await;
@@ -169,27 +169,27 @@ async fn no_message_is_delivered_before_its_commit() {
         let (mut publisher, _) = Client::connect(&server, format).await;
 
         let before = engine.appends();
-        engine.hold(true);
+        engine.delay_commits(true);
         for msg_serial in 0..100 {
             publisher.publish("c", msg_serial, vec![Message::new("m", "x")]).await;
         }
         // Later requests are answered later, because their answers would reveal the uncommitted messages.
         publisher.send(&ClientFrame::Attach(attach())).await;
-        engine.append_begins(before + 1).await;
+        engine.wait_for_appends(before + 1).await;
         // Readers receive only committed data.
         assert!(history(&server, server.key(), format).await.is_empty());
         let delivering = {
             let engine = Arc::clone(&engine);
             tokio::spawn(async move {
                 let first = subscriber.message().await;
-                (first, subscriber, engine.is_held())
+                (first, subscriber, engine.delays_commits())
             })
         };
         let acknowledging = {
             let engine = Arc::clone(&engine);
             tokio::spawn(async move {
                 let first = publisher.ack().await;
-                (first, publisher, engine.is_held())
+                (first, publisher, engine.delays_commits())
             })
         };
         // A server that delivers too early would have done so during these requests. They do not depend on the commit.
@@ -197,7 +197,7 @@ async fn no_message_is_delivered_before_its_commit() {
         for _ in 0..100 {
             assert_eq!(http.request("GET", "/time", &[], b"").await.status, 200);
         }
-        engine.hold(false);
+        engine.delay_commits(false);
 
         let (ack, mut publisher, was_held) = acknowledging.await.unwrap();
         assert!(!was_held, "acknowledged before it was stored");
@@ -225,7 +225,7 @@ async fn paused_publishers_continue_when_the_queue_has_room() {
     let server = start(&engine).await;
     let (mut publisher, _) = Client::connect(&server, Format::MsgPack).await;
     let before = engine.appends();
-    engine.hold(true);
+    engine.delay_commits(true);
     // Far more than the server accepts while nothing is committed.
     let payload = "x".repeat(60_000);
     let sending = tokio::spawn(async move {
@@ -234,12 +234,12 @@ async fn paused_publishers_continue_when_the_queue_has_room() {
         }
         publisher
     });
-    engine.append_begins(before + 1).await;
+    engine.wait_for_appends(before + 1).await;
     let mut http = Http::connect(&server).await;
     for _ in 0..100 {
         assert_eq!(http.request("GET", "/time", &[], b"").await.status, 200);
     }
-    engine.hold(false);
+    engine.delay_commits(false);
     let mut publisher = sending.await.unwrap();
     let mut acknowledged = 0;
     while acknowledged < FRAMES {
@@ -257,13 +257,13 @@ async fn a_dropped_server_keeps_every_acknowledged_message() {
     publisher.publish("c", 0, vec![Message::new("m", "acknowledged")]).await;
     publisher.ack().await;
     let before = engine.appends();
-    engine.hold(true);
+    engine.delay_commits(true);
     publisher.publish("c", 1, vec![Message::new("m", "on its way")]).await;
-    engine.append_begins(before + 1).await;
+    engine.wait_for_appends(before + 1).await;
     // A drop, in contrast to a shutdown, does not wait for commits.
     drop(server);
     while !matches!(publisher.event().await, Event::End) {}
-    engine.hold(false);
+    engine.delay_commits(false);
 
     let server = start(&engine).await;
     assert_eq!(server.key(), key);

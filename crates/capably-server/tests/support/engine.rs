@@ -37,7 +37,7 @@ pub(crate) struct Scripted {
 
 #[derive(Default)]
 struct State {
-    held: bool,
+    delayed: bool,
     waiting: Vec<(Vec<Append>, Completion)>,
     /// The results of the next appends and of the next facts. Later ones succeed.
     script: VecDeque<Fate>,
@@ -45,7 +45,7 @@ struct State {
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("held", &self.held).finish_non_exhaustive()
+        f.debug_struct("State").field("held", &self.delayed).finish_non_exhaustive()
     }
 }
 
@@ -55,10 +55,10 @@ impl Scripted {
     }
 
     /// Delays all commits from now on, or carries out the delayed ones.
-    pub(crate) fn hold(&self, hold: bool) {
+    pub(crate) fn delay_commits(&self, delayed: bool) {
         let waiting = {
             let mut state = self.state.lock().unwrap();
-            state.held = hold;
+            state.delayed = delayed;
             std::mem::take(&mut state.waiting)
         };
         for (entries, done) in waiting {
@@ -66,8 +66,8 @@ impl Scripted {
         }
     }
 
-    pub(crate) fn is_held(&self) -> bool {
-        self.state.lock().unwrap().held
+    pub(crate) fn delays_commits(&self) -> bool {
+        self.state.lock().unwrap().delayed
     }
 
     pub(crate) fn appends(&self) -> usize {
@@ -75,7 +75,7 @@ impl Scripted {
     }
 
     /// Waits until the engine has received this number of appends.
-    pub(crate) async fn append_begins(&self, count: usize) {
+    pub(crate) async fn wait_for_appends(&self, count: usize) {
         let begun = &mut self.begun.subscribe();
         let wait = begun.wait_for(|begun| *begun >= count);
         timeout(Duration::from_secs(20), wait).await.expect("nothing is appended").unwrap();
@@ -107,7 +107,7 @@ impl Engine for Scripted {
         self.begun.send_modify(|begun| *begun += 1);
         {
             let mut state = self.state.lock().unwrap();
-            if state.held {
+            if state.delayed {
                 state.waiting.push((entries, done));
                 return;
             }

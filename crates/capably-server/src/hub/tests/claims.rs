@@ -17,7 +17,7 @@ impl Bench {
         self.jwt(&header, &all)
     }
 
-    fn holder(&self, claims: Value) -> Identity {
+    fn identity_of(&self, claims: Value) -> Identity {
         self.authenticate(&self.token(claims), None).unwrap()
     }
 }
@@ -53,7 +53,7 @@ fn messages_contain_the_claim_of_their_publisher() {
     let claims = json!({
         "ably.channel.*": "guest", "ably.channel.news": "editor", "ably.room.lobby": "host",
     });
-    let holder = bench.holder(claims);
+    let holder = bench.identity_of(claims);
     let (ada, _) = bench.connect_as(holder.clone(), None, true);
     let (bob, _) = bench.connect(None);
     for (serial, channel, claim) in
@@ -91,9 +91,9 @@ fn messages_contain_the_claim_of_their_publisher() {
 #[test]
 fn a_version_of_a_message_contains_the_claim_of_its_author() {
     let mut bench = Bench::new();
-    let author = bench.holder(json!({"ably.channel.mutable:*": "author"}));
-    let editor = bench.holder(json!({"ably.channel.mutable:*": "editor"}));
-    let plain = bench.holder(json!({}));
+    let author = bench.identity_of(json!({"ably.channel.mutable:*": "author"}));
+    let editor = bench.identity_of(json!({"ably.channel.mutable:*": "editor"}));
+    let plain = bench.identity_of(json!({}));
     let channel = Str::from("mutable:a");
     let published = bench.app.publish(
         &author,
@@ -129,7 +129,7 @@ fn a_version_of_a_message_contains_the_claim_of_its_author() {
 #[test]
 fn annotations_contain_the_claim_of_their_publisher() {
     let mut bench = Bench::new();
-    let holder = bench.holder(json!({"ably.channel.mutable:*": "critic"}));
+    let holder = bench.identity_of(json!({"ably.channel.mutable:*": "critic"}));
     let channel = Str::from("mutable:a");
     let published = bench.app.publish(
         &bench.identity(),
@@ -173,7 +173,7 @@ fn annotations_contain_the_claim_of_their_publisher() {
 #[test]
 fn presence_members_contain_the_claim_of_their_connection() {
     let mut bench = Bench::new();
-    let holder = bench.holder(json!({"ably.channel.a": "host"}));
+    let holder = bench.identity_of(json!({"ably.channel.a": "host"}));
     let (ada, _) = bench.connect_as(holder, None, true);
     bench.attach(ada, "a", None);
     let (bob, _) = bench.connect(None);
@@ -221,7 +221,7 @@ fn presence_members_contain_the_claim_of_their_connection() {
 fn a_new_token_replaces_claims_and_rates() {
     let mut bench = Bench::new();
     let rate = "ably.limits.publish.perAttachment.maxRate.a";
-    let holder = bench.holder(json!({"ably.channel.a": "first", rate: 1}));
+    let holder = bench.identity_of(json!({"ably.channel.a": "first", rate: 1}));
     let (ada, _) = bench.connect_as(holder, None, true);
     bench.attach(ada, "a", None);
     bench.publish(ada, "a", 0, "x");
@@ -252,7 +252,7 @@ fn each_channel_has_its_own_rate_from_the_token() {
     let claims = json!({
         format!("{rates}*"): 10, format!("{rates}slow"): 0.1, format!("{rates}closed:*"): 0,
     });
-    let (ada, connected) = bench.connect_as(bench.holder(claims.clone()), None, true);
+    let (ada, connected) = bench.connect_as(bench.identity_of(claims.clone()), None, true);
     bench.attach(ada, "slow", None);
     let mut serial = 0;
     let mut publish_on = |bench: &mut Bench, transport, channel: &str, count: usize| {
@@ -285,7 +285,7 @@ fn each_channel_has_its_own_rate_from_the_token() {
     bench.attach(ada, "slow", None);
     bench.frames(ada);
     assert_eq!(publish_on(&mut bench, ada, "slow", 1), 42911);
-    let holder = bench.holder(claims);
+    let holder = bench.identity_of(claims);
     let (ada, _) = bench.connect_as(holder, Some(&key(&connected)), true);
     assert_eq!(publish_on(&mut bench, ada, "slow", 1), 42911);
     bench.advance(Duration::from_secs(10));
@@ -313,6 +313,6 @@ fn the_client_type_of_a_token_is_read() {
         (json!({"x-ably-clientType": null}), None),
         (json!({}), None),
     ] {
-        assert_eq!(bench.holder(claims.clone()).client_type(), expected, "{claims}");
+        assert_eq!(bench.identity_of(claims.clone()).client_type(), expected, "{claims}");
     }
 }

@@ -11,7 +11,7 @@ const NEXT_QUOTE: &str = r#"{"symbol":"ABC","bid":101.26,"ask":101.29}"#;
 
 /// The form in which a message was delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum As {
+enum Form {
     Full,
     Delta,
 }
@@ -24,30 +24,30 @@ struct Reader {
 
 impl Reader {
     /// The payload, the remaining encoding, and the form of the message.
-    fn read(&mut self, mut message: Message) -> (Vec<u8>, Option<Str>, As) {
+    fn read(&mut self, mut message: Message) -> (Vec<u8>, Option<Str>, Form) {
         let bytes = match &message.data {
             Data::Text(text) => text.as_bytes().to_vec(),
             Data::Binary(bytes) => bytes.to_vec(),
             other => panic!("{other:?}"),
         };
         let steps = message.encoding.take().unwrap_or_default();
-        let (payload, rest, came_as) = match steps.strip_suffix("vcdiff") {
-            None => (bytes, steps, As::Full),
+        let (payload, rest, form) = match steps.strip_suffix("vcdiff") {
+            None => (bytes, steps, Form::Full),
             Some(rest) => {
                 let (id, base) = self.last.as_ref().unwrap();
                 let delta = message.delta().unwrap();
                 assert_eq!((&delta.from, &*delta.format), (id, "vcdiff"));
                 let payload = vcdiff::decode(&bytes, base, 1000).unwrap();
                 assert!(bytes.len() < payload.len());
-                (payload, rest.trim_end_matches('/').into(), As::Delta)
+                (payload, rest.trim_end_matches('/').into(), Form::Delta)
             }
         };
         self.last = Some((message.id.unwrap(), payload.clone()));
-        (payload, Some(rest).filter(|rest| !rest.is_empty()), came_as)
+        (payload, Some(rest).filter(|rest| !rest.is_empty()), form)
     }
 
     /// Reads every message in these frames.
-    fn read_all(&mut self, frames: Vec<ServerFrame>) -> Vec<(Vec<u8>, Option<Str>, As)> {
+    fn read_all(&mut self, frames: Vec<ServerFrame>) -> Vec<(Vec<u8>, Option<Str>, Form)> {
         let mut read = Vec::new();
         for frame in frames {
             let ServerFrame::Message(mut delivery) = frame else { continue };
@@ -61,8 +61,8 @@ impl Reader {
     }
 
     /// The texts in these frames, and the form of each message.
-    fn texts(&mut self, frames: Vec<ServerFrame>) -> Vec<(String, As)> {
-        let text = |(payload, _, came_as)| (String::from_utf8(payload).unwrap(), came_as);
+    fn texts(&mut self, frames: Vec<ServerFrame>) -> Vec<(String, Form)> {
+        let text = |(payload, _, form)| (String::from_utf8(payload).unwrap(), form);
         self.read_all(frames).into_iter().map(text).collect()
     }
 }
@@ -121,8 +121,8 @@ fn the_first_message_is_full_and_the_others_are_deltas() {
         bench.post([Message::new("q", &*sent[number])]);
     }
     let read = reader.texts(bench.frames(listener));
-    let came_as = [As::Full].into_iter().chain([As::Delta; 5]);
-    assert_eq!(read, sent.into_iter().zip(came_as).collect::<Vec<_>>());
+    let form = [Form::Full].into_iter().chain([Form::Delta; 5]);
+    assert_eq!(read, sent.into_iter().zip(form).collect::<Vec<_>>());
 }
 
 #[test]
@@ -173,14 +173,14 @@ fn a_delta_is_sent_only_if_it_is_smaller() {
     for _ in 0..5 {
         let payload: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(500).collect();
         bench.post([Message::new("r", payload.clone())]);
-        assert_eq!(reader.read_all(bench.frames(listener)), [(payload, None, As::Full)]);
+        assert_eq!(reader.read_all(bench.frames(listener)), [(payload, None, Form::Full)]);
     }
     // The next message is still a delta of this one.
     bench.post([Message::new("s", "short")]);
     bench.post([Message::new("q", QUOTE)]);
     bench.post([Message::new("q", NEXT_QUOTE)]);
-    let expected = [("short", As::Full), (QUOTE, As::Full), (NEXT_QUOTE, As::Delta)];
-    let expected = expected.map(|(text, came_as)| (text.to_owned(), came_as));
+    let expected = [("short", Form::Full), (QUOTE, Form::Full), (NEXT_QUOTE, Form::Delta)];
+    let expected = expected.map(|(text, form)| (text.to_owned(), form));
     assert_eq!(reader.texts(bench.frames(listener)), expected);
 }
 
@@ -193,10 +193,10 @@ fn messages_of_one_frame_are_deltas_of_each_other() {
     let both = || [Message::new("q", QUOTE), Message::new("q", NEXT_QUOTE)];
     bench.post(both());
     // All messages of the first frame are full.
-    let expected = [(QUOTE, As::Full), (NEXT_QUOTE, As::Full)];
+    let expected = [(QUOTE, Form::Full), (NEXT_QUOTE, Form::Full)];
     assert_eq!(texts(&mut bench, &mut reader), expected.map(|(text, own)| (text.to_owned(), own)));
     bench.post(both());
-    let expected = [(QUOTE, As::Delta), (NEXT_QUOTE, As::Delta)];
+    let expected = [(QUOTE, Form::Delta), (NEXT_QUOTE, Form::Delta)];
     assert_eq!(texts(&mut bench, &mut reader), expected.map(|(text, own)| (text.to_owned(), own)));
 }
 
@@ -235,8 +235,8 @@ fn presence_between_messages_does_not_change_the_delta_base() {
     let kinds: Vec<_> =
         frames.iter().map(|frame| matches!(frame, ServerFrame::Presence(_))).collect();
     assert_eq!(kinds, [false, true, false, false], "{frames:?}");
-    let came_as: Vec<_> = Reader::default().texts(frames).into_iter().map(|(_, own)| own).collect();
-    assert_eq!(came_as, [As::Full, As::Delta]);
+    let form: Vec<_> = Reader::default().texts(frames).into_iter().map(|(_, own)| own).collect();
+    assert_eq!(form, [Form::Full, Form::Delta]);
 }
 
 #[test]
@@ -254,9 +254,9 @@ fn after_a_new_attach_the_first_message_is_full() {
     let attached = bench.attach_deltas(listener, "vcdiff", serials[1].as_ref());
     assert!(attached.flags.contains(Flags::RESUMED));
     bench.post([Message::new("q", QUOTE)]);
-    let came_as: Vec<_> =
+    let form: Vec<_> =
         Reader::default().texts(bench.frames(listener)).into_iter().map(|(_, own)| own).collect();
-    assert_eq!(came_as, [As::Full, As::Delta, As::Delta, As::Delta]);
+    assert_eq!(form, [Form::Full, Form::Delta, Form::Delta, Form::Delta]);
 }
 
 #[test]
@@ -279,9 +279,8 @@ fn one_delta_is_encoded_for_all_its_receivers() {
     assert!(Arc::ptr_eq(&broadcast(first), &broadcast(second)));
     assert!(Arc::ptr_eq(&broadcast(late), &broadcast(plain)));
     assert!(!Arc::ptr_eq(&broadcast(first), &broadcast(plain)));
-    let came_as =
-        |bench: &mut Bench, transport| Reader::default().texts(bench.frames(transport))[0].1;
-    assert_eq!([late, plain].map(|transport| came_as(&mut bench, transport)), [As::Full; 2]);
+    let form = |bench: &mut Bench, transport| Reader::default().texts(bench.frames(transport))[0].1;
+    assert_eq!([late, plain].map(|transport| form(&mut bench, transport)), [Form::Full; 2]);
 }
 
 #[test]
@@ -297,12 +296,14 @@ fn the_delta_base_is_the_last_message_sent_to_the_attachment() {
         bench.post([Message::new("q", format!("{number}{QUOTE}"))]);
     }
     let theirs: Vec<_> = (0..4)
-        .map(|number| (format!("{number}{QUOTE}"), if number == 0 { As::Full } else { As::Delta }))
+        .map(|number| {
+            (format!("{number}{QUOTE}"), if number == 0 { Form::Full } else { Form::Delta })
+        })
         .collect();
     assert_eq!(of_quiet.texts(bench.frames(quiet)), theirs);
     let all = of_listener.texts(bench.frames(listener));
     assert_eq!(all.len(), 8);
-    assert_eq!(all.iter().filter(|(_, came_as)| *came_as == As::Delta).count(), 7);
+    assert_eq!(all.iter().filter(|(_, form)| *form == Form::Delta).count(), 7);
 }
 
 #[test]
@@ -321,8 +322,9 @@ fn message_changes_are_sent_as_deltas() {
         bench.app.change(&identity, &channel, message, bench.now, &mut bench.outputs).unwrap();
     }
     bench.post([Message::new("q", QUOTE)]);
-    let expected = [(QUOTE, As::Full), (NEXT_QUOTE, As::Delta), ("!", As::Full), (QUOTE, As::Full)];
-    let expected = expected.map(|(text, came_as)| (text.to_owned(), came_as));
+    let expected =
+        [(QUOTE, Form::Full), (NEXT_QUOTE, Form::Delta), ("!", Form::Full), (QUOTE, Form::Full)];
+    let expected = expected.map(|(text, form)| (text.to_owned(), form));
     assert_eq!(Reader::default().texts(bench.frames(listener)), expected);
 }
 
@@ -334,7 +336,7 @@ fn an_unknown_delta_format_is_ignored() {
     for text in [QUOTE, NEXT_QUOTE] {
         bench.post([Message::new("q", text)]);
     }
-    let came_as: Vec<_> =
+    let form: Vec<_> =
         Reader::default().texts(bench.frames(listener)).into_iter().map(|(_, own)| own).collect();
-    assert_eq!(came_as, [As::Full; 2]);
+    assert_eq!(form, [Form::Full; 2]);
 }

@@ -29,7 +29,7 @@ struct Model {
 
 /// A client enters or updates a user with this data, or removes it.
 #[derive(Clone, Debug)]
-struct Said {
+struct MemberChange {
     client: usize,
     user: &'static str,
     data: Option<String>,
@@ -45,12 +45,12 @@ impl Model {
     }
 
     /// A failed change may have been made or not. A change before a detach may have been made before or after it.
-    fn ended(&mut self, said: Said, succeeded: bool) {
-        let possible = self.possible.entry((said.client, said.user)).or_default();
-        if succeeded && said.detached == self.detached[said.client] {
+    fn ended(&mut self, change: MemberChange, succeeded: bool) {
+        let possible = self.possible.entry((change.client, change.user)).or_default();
+        if succeeded && change.detached == self.detached[change.client] {
             possible.clear();
         }
-        possible.insert(said.data);
+        possible.insert(change.data);
     }
 
     /// A detached or closed client has no members. A client that detaches without a transport, or while its channel is
@@ -84,11 +84,11 @@ struct World {
     /// Whether the network of each client is up.
     online: Vec<bool>,
     links: BTreeMap<TransportId, Link>,
-    ops: BTreeMap<OpId, Option<Said>>,
+    ops: BTreeMap<OpId, Option<MemberChange>>,
     next: u64,
     model: Model,
     /// The members that each client knows, with their data.
-    told: Vec<BTreeMap<(Str, Str), Data>>,
+    known: Vec<BTreeMap<(Str, Str), Data>>,
     answers: BTreeMap<OpId, Vec<PresenceMessage>>,
 }
 
@@ -113,7 +113,7 @@ impl World {
             ops: BTreeMap::new(),
             next: 0,
             model: Model::new(),
-            told: vec![BTreeMap::new(); CLIENTS],
+            known: vec![BTreeMap::new(); CLIENTS],
             answers: BTreeMap::new(),
         }
     }
@@ -122,9 +122,9 @@ impl World {
         core::Now::at(Instant::from_start(self.bench.now.steady), self.bench.now.wall)
     }
 
-    fn op(&mut self, said: Option<Said>) -> OpId {
+    fn op(&mut self, change: Option<MemberChange>) -> OpId {
         self.next += 1;
-        self.ops.insert(OpId(self.next), said);
+        self.ops.insert(OpId(self.next), change);
         OpId(self.next)
     }
 
@@ -132,7 +132,7 @@ impl World {
         let client = self.rng.usize(..CLIENTS);
         let now = self.now();
         match self.rng.u8(..100) {
-            0..30 => self.say(client),
+            0..30 => self.change_member(client),
             30..35 => {
                 let op = self.op(None);
                 self.clients[client].attach(CHANNEL, op, now);
@@ -146,31 +146,31 @@ impl World {
                 self.drain(client);
                 self.clients[client].connect(now);
             }
-            40..48 => self.cut(client),
+            40..48 => self.disconnect(client),
             48..50 => {
                 self.online[client] = !self.online[client];
                 if !self.online[client] {
-                    self.cut(client);
+                    self.disconnect(client);
                 }
             }
-            50..92 => self.carry(client),
+            50..92 => self.deliver(client),
             step => {
                 let most = if step < 98 { 5_000 } else { 150_000 };
                 let span = Duration::from_millis(self.rng.u64(..most));
-                self.pass(span);
+                self.advance(span);
             }
         }
         self.drain(client);
     }
 
     /// A client enters, updates or removes a user.
-    fn say(&mut self, client: usize) {
+    fn change_member(&mut self, client: usize) {
         let user = self.rng.choice(USERS).unwrap();
         let actions = [PresenceAction::Enter, PresenceAction::Update, PresenceAction::Leave];
         let action = self.rng.choice(actions).unwrap();
         let data = (action != PresenceAction::Leave).then(|| self.next.to_string());
         let detached = self.model.detached[client];
-        let op = self.op(Some(Said { client, user, data: data.clone(), detached }));
+        let op = self.op(Some(MemberChange { client, user, data: data.clone(), detached }));
         let message = PresenceMessage {
             action: Some(action),
             client_id: Some(user.into()),
@@ -182,7 +182,7 @@ impl World {
     }
 
     /// The network fails: frames in flight are lost.
-    fn cut(&mut self, client: usize) {
+    fn disconnect(&mut self, client: usize) {
         let now = self.now();
         let transport =
             self.links.iter().find(|(_, link)| link.client == client).map(|(id, _)| *id);
@@ -194,7 +194,7 @@ impl World {
     }
 
     /// The network delivers some of the frames in flight, in both directions.
-    fn carry(&mut self, client: usize) {
+    fn deliver(&mut self, client: usize) {
         let now = self.now();
         let links: Vec<_> = self.links.iter().filter(|(_, link)| link.client == client).collect();
         let transports: Vec<TransportId> = links.into_iter().map(|(id, _)| *id).collect();
@@ -250,7 +250,7 @@ impl World {
     }
 
     /// Advances the clock from one deadline to the next.
-    fn pass(&mut self, span: Duration) {
+    fn advance(&mut self, span: Duration) {
         let end = self.bench.now.steady + span;
         loop {
             let deadlines: Vec<_> = (0..CLIENTS)
@@ -314,7 +314,7 @@ impl World {
                 core::Output::RequestToken { .. } | core::Output::AbandonToken { .. } => {
                     panic!("a client with a key needs no token");
                 }
-                core::Output::Event(event) => self.heard(client, event),
+                core::Output::Event(event) => self.handle_event(client, event),
                 core::Output::Timeout(deadline) => return deadline.map(|(at, _)| at),
             }
         }
@@ -349,12 +349,12 @@ impl World {
         self.route();
     }
 
-    fn heard(&mut self, client: usize, event: Event) {
+    fn handle_event(&mut self, client: usize, event: Event) {
         match event {
             Event::Done(op, outcome) => {
-                let said = self.ops.remove(&op).expect("an operation ends once");
-                if let Some(said) = said {
-                    self.model.ended(said, outcome.is_ok());
+                let change = self.ops.remove(&op).expect("an operation ends once");
+                if let Some(change) = change {
+                    self.model.ended(change, outcome.is_ok());
                 }
                 if let Ok(Outcome::Members(members)) = outcome {
                     self.answers.insert(op, members);
@@ -370,7 +370,7 @@ impl World {
             Event::Channel(_, change) => match change.current {
                 ChannelState::Detached | ChannelState::Initialized | ChannelState::Failed => {
                     // The client sends no event when it forgets members.
-                    self.told[client].clear();
+                    self.known[client].clear();
                     let closed = self.clients[client].connection_state() == ConnectionState::Closed;
                     let away = change.previous != ChannelState::Detaching && !closed;
                     self.model.detached(client, away);
@@ -381,8 +381,8 @@ impl World {
                 for message in batch.items {
                     let key = (message.connection_id.unwrap(), message.client_id.unwrap());
                     match message.action {
-                        Some(PresenceAction::Leave) => self.told[client].remove(&key),
-                        _ => self.told[client].insert(key, message.data),
+                        Some(PresenceAction::Leave) => self.known[client].remove(&key),
+                        _ => self.known[client].insert(key, message.data),
                     };
                 }
             }
@@ -410,7 +410,7 @@ impl World {
             for _ in 0..20 {
                 for client in 0..CLIENTS {
                     self.drain(client);
-                    self.carry(client);
+                    self.deliver(client);
                 }
             }
             // The service is alive, as its pings would show.
@@ -419,7 +419,7 @@ impl World {
                 let client = &mut self.clients[link.client];
                 client.handle_transport(link.transport, TransportEvent::Activity, now);
             }
-            self.pass(Duration::from_secs(2));
+            self.advance(Duration::from_secs(2));
             if !attached(self) {
                 // The first attach may have failed together with the connection.
                 for client in 0..CLIENTS {
@@ -461,7 +461,7 @@ impl World {
             let answer = self.answers.remove(&op).expect("everybody is in sync");
             assert_eq!(readable(&answer), expected, "client {client} knows who is present");
             for (key, data) in &expected {
-                assert_eq!(self.told[client].get(key), Some(data), "client {client} was told");
+                assert_eq!(self.known[client].get(key), Some(data), "client {client} was told");
             }
         }
         for (connection, _) in expected.keys() {

@@ -181,7 +181,7 @@ impl Wanderer {
         self.arriving.extend(bench.frames(self.transport));
     }
 
-    fn come_back(&mut self, bench: &mut Bench, told_of_loss: bool, sees_connected: bool) {
+    fn reconnect(&mut self, bench: &mut Bench, told_of_loss: bool, sees_connected: bool) {
         if told_of_loss {
             bench.app.transport_closed(self.transport, bench.now, &mut bench.outputs);
         }
@@ -224,11 +224,11 @@ fn repeated_transport_failures_lose_and_duplicate_no_message() {
                 4..6 => publisher.collect(&mut bench),
                 6..8 => subscriber.collect(&mut bench),
                 8 => {
-                    publisher.come_back(&mut bench, random(2) == 0, random(2) == 0);
+                    publisher.reconnect(&mut bench, random(2) == 0, random(2) == 0);
                     sent = acknowledged;
                 }
                 _ => {
-                    subscriber.come_back(&mut bench, random(2) == 0, random(2) == 0);
+                    subscriber.reconnect(&mut bench, random(2) == 0, random(2) == 0);
                     let attached = bench.attach(subscriber.transport, "a", serial.as_ref());
                     assert!(attached.flags.contains(Flags::RESUMED));
                     assert_eq!(attached.channel_serial, serial);

@@ -23,7 +23,7 @@ fn of(message: &Message) -> (MessageAction, &str) {
 
 impl Bench {
     /// Publishes these texts in one frame over REST, and returns their serials.
-    fn make(&mut self, texts: &[&str]) -> Vec<Str> {
+    fn create_all(&mut self, texts: &[&str]) -> Vec<Str> {
         let identity = self.identity();
         let messages = texts.iter().map(|text| Message::new("m", *text)).collect();
         let channel = Str::from(CHANNEL);
@@ -32,13 +32,13 @@ impl Bench {
         published.unwrap().published().serials
     }
 
-    fn alter(&mut self, message: Message) {
+    fn apply_change(&mut self, message: Message) {
         let identity = self.identity();
         let channel = Str::from(CHANNEL);
         self.app.change(&identity, &channel, message, self.now, &mut self.outputs).unwrap();
     }
 
-    fn react(&mut self, serial: &str) {
+    fn annotate_message(&mut self, serial: &str) {
         let identity = self.identity();
         let annotation = Annotation {
             action: Some(AnnotationAction::Create),
@@ -91,16 +91,16 @@ fn items(deliveries: &[Delivery<Message>]) -> Vec<(MessageAction, &str)> {
 fn a_rewind_delivers_each_message_once_in_its_latest_version() {
     use MessageAction::{Append, Create, Delete, Update};
     let mut bench = Bench::new();
-    let serials = bench.make(&["a", "b", "c"]);
+    let serials = bench.create_all(&["a", "b", "c"]);
     bench.advance(Duration::from_secs(20));
-    let last = bench.make(&["d"]).remove(0);
+    let last = bench.create_all(&["d"]).remove(0);
     let created = bench.now.wall;
     bench.advance(Duration::from_secs(20));
-    bench.alter(changed(&serials[0], Update, "A"));
-    bench.alter(changed(&serials[0], Append, "+"));
-    bench.alter(changed(&serials[2], Delete, "gone"));
-    bench.alter(changed(&last, Append, "+"));
-    bench.alter(changed(&last, Append, "+"));
+    bench.apply_change(changed(&serials[0], Update, "A"));
+    bench.apply_change(changed(&serials[0], Append, "+"));
+    bench.apply_change(changed(&serials[2], Delete, "gone"));
+    bench.apply_change(changed(&last, Append, "+"));
+    bench.apply_change(changed(&last, Append, "+"));
 
     let all = bench.rewind("100");
     let first = [(Update, "A+"), (Create, "b"), (Delete, "gone")];
@@ -124,10 +124,10 @@ fn a_rewind_delivers_each_message_once_in_its_latest_version() {
 #[test]
 fn a_rewind_delivers_annotations_as_summaries() {
     let mut bench = Bench::new();
-    let first = bench.make(&["a"]).remove(0);
-    bench.make(&["b"]);
+    let first = bench.create_all(&["a"]).remove(0);
+    bench.create_all(&["b"]);
     for _ in 0..3 {
-        bench.react(&first);
+        bench.annotate_message(&first);
     }
     let (transport, _) = bench.connect(None);
     let modes = ("modes", "subscribe,annotation_subscribe");
@@ -136,7 +136,7 @@ fn a_rewind_delivers_annotations_as_summaries() {
     assert_eq!(json!(rewound[0].items[0].summary()), json!({ "v:total.v1": { "total": 3 } }));
     assert_eq!(rewound[1].items[0].annotations, None);
     // After the rewind, changes are delivered as they are made.
-    bench.react(&first);
+    bench.annotate_message(&first);
     let frames = bench.frames(transport);
     assert!(matches!(
         &frames[..],
@@ -152,11 +152,11 @@ fn a_resume_delivers_each_missed_version() {
     let (transport, _) = bench.connect(None);
     let rewound = deliveries(bench.attach_with(transport, &[("rewind", "1")]));
     assert_eq!(rewound, []);
-    let serial = bench.make(&["a"]).remove(0);
+    let serial = bench.create_all(&["a"]).remove(0);
     let delivered = deliveries(bench.frames(transport));
     let reached = delivered[0].channel_serial.clone();
-    bench.alter(changed(&serial, Append, "b"));
-    bench.alter(changed(&serial, Append, "c"));
+    bench.apply_change(changed(&serial, Append, "b"));
+    bench.apply_change(changed(&serial, Append, "c"));
     let (other, _) = bench.connect(None);
     let attach = Attach {
         channel: CHANNEL.into(),
@@ -174,13 +174,13 @@ fn a_resume_delivers_each_missed_version() {
 fn a_change_during_a_rewind_is_sent_after_it() {
     use MessageAction::{Append, Create, Update};
     let mut bench = Bench::new();
-    let serial = bench.make(&["a"]).remove(0);
+    let serial = bench.create_all(&["a"]).remove(0);
     let long = "x".repeat(900);
     for _ in 0..300 {
-        bench.make(&[&long]);
+        bench.create_all(&[&long]);
     }
-    let last = bench.make(&["z"]).remove(0);
-    bench.alter(changed(&last, Append, "+"));
+    let last = bench.create_all(&["z"]).remove(0);
+    bench.apply_change(changed(&last, Append, "+"));
     let (transport, _) = bench.connect(None);
     let attach = Attach {
         channel: CHANNEL.into(),
@@ -189,14 +189,14 @@ fn a_change_during_a_rewind_is_sent_after_it() {
     };
     bench.send(transport, vec![ClientFrame::Attach(attach)]);
     assert!(bench.outputs.len() < 300, "the rewind takes several steps");
-    bench.alter(changed(&serial, Append, "b"));
-    bench.alter(changed(&last, Append, "!"));
+    bench.apply_change(changed(&serial, Append, "b"));
+    bench.apply_change(changed(&last, Append, "!"));
     let rewound = deliveries(bench.frames(transport).split_off(1));
     let rewound = items(&rewound);
     assert_eq!(rewound.len(), 304);
     assert_eq!(rewound[0], (Create, "a"));
     assert_eq!(rewound[301..], [(Update, "z+"), (Update, "ab"), (Update, "z+!")]);
-    bench.alter(changed(&serial, Append, "c"));
+    bench.apply_change(changed(&serial, Append, "c"));
     assert_eq!(items(&deliveries(bench.frames(transport))), [(Append, "c")]);
 }
 
@@ -218,9 +218,9 @@ fn the_append_mode_full_delivers_appends_as_whole_messages() {
         let [ServerFrame::Attached(attached)] = &frames[..] else { panic!("{frames:?}") };
         assert_eq!(attached.params.contains_key("appendMode"), echoed);
     }
-    let serial = bench.make(&["a"]).remove(0);
-    bench.alter(changed(&serial, Append, "b"));
-    bench.alter(changed(&serial, Append, "c"));
+    let serial = bench.create_all(&["a"]).remove(0);
+    bench.apply_change(changed(&serial, Append, "b"));
+    bench.apply_change(changed(&serial, Append, "c"));
     let whole_seen = deliveries(bench.frames(whole));
     assert_eq!(items(&whole_seen), [(Create, "a"), (Update, "ab"), (Update, "abc")]);
     let other_seen = deliveries(bench.frames(other));

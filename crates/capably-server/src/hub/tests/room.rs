@@ -4,7 +4,7 @@ use super::{limits::app_with, *};
 use crate::hub::Limits;
 
 impl Bench {
-    fn offer(&mut self, channel: &str, message: Message) -> Result<Str, (u16, u32)> {
+    fn try_publish(&mut self, channel: &str, message: Message) -> Result<Str, (u16, u32)> {
         let identity = self.identity();
         let (now, outputs) = (self.now, &mut self.outputs);
         let published = self.app.publish(&identity, &channel.into(), vec![message], now, outputs);
@@ -12,8 +12,8 @@ impl Bench {
         Ok(published.published().serials[0].clone())
     }
 
-    fn add(&mut self, channel: &str, bytes: usize) -> Str {
-        self.offer(channel, Message::new("m", "x".repeat(bytes))).unwrap()
+    fn publish_bytes(&mut self, channel: &str, bytes: usize) -> Str {
+        self.try_publish(channel, Message::new("m", "x".repeat(bytes))).unwrap()
     }
 
     /// Attaches, and returns the status and the code of a refusal.
@@ -46,17 +46,17 @@ fn the_channel_limit_applies_to_attaches_and_publishes() {
     let mut bench = app_with(Limits { max_channels: Some(2), ..Limits::default() });
     let (transport, _) = bench.connect(None);
     assert_eq!(bench.try_attach(transport, "a"), Ok(()));
-    bench.add("b", 1);
+    bench.publish_bytes("b", 1);
     for _ in 0..2 {
         assert_eq!(bench.try_attach(transport, "c"), Err((401, 40114)));
         assert_eq!(bench.try_attach(transport, "[?rewind=1]c"), Err((401, 40114)));
-        assert_eq!(bench.offer("c", Message::new("m", "x")), Err((401, 40114)));
+        assert_eq!(bench.try_publish("c", Message::new("m", "x")), Err((401, 40114)));
     }
     bench.publish(transport, "c", 0, "x");
     assert_eq!(nack_code(bench.frames(transport)), (0, 40114));
     // Existing channels can be used as before.
     assert_eq!(bench.try_attach(transport, "[?rewind=1]b"), Ok(()));
-    bench.add("a", 1);
+    bench.publish_bytes("a", 1);
     bench.publish(transport, "a", 1, "x");
     assert_eq!(bench.acks(transport)[0].msg_serial, 1);
     assert!(bench.history("c").is_empty());
@@ -64,7 +64,7 @@ fn the_channel_limit_applies_to_attaches_and_publishes() {
         extras: serde_json::json!({"ephemeral": true}).as_object().cloned(),
         ..Message::new("m", "x")
     };
-    assert!(bench.offer("c", ephemeral).is_ok(), "an ephemeral message needs no channel");
+    assert!(bench.try_publish("c", ephemeral).is_ok(), "an ephemeral message needs no channel");
     assert_eq!(bench.count(), 2);
 }
 
@@ -82,7 +82,7 @@ fn an_empty_unused_channel_is_removed_for_a_new_one() {
     assert_eq!(bench.try_attach(transport, "c"), Ok(()));
     // Messages expire after their retention.
     bench.detach(transport, "c");
-    bench.add("c", 1);
+    bench.publish_bytes("c", 1);
     bench.advance(Duration::from_secs(150));
     assert_eq!(bench.try_attach(transport, "d"), Err((401, 40114)));
     bench.advance(Duration::from_secs(2));
@@ -182,17 +182,17 @@ fn limits_of_an_app_are_capped_by_its_server() {
 
 const ROOM: usize = 100_000;
 
-fn roomy() -> Bench {
+fn with_small_memory() -> Bench {
     app_with(Limits { max_log_bytes: Some(ROOM), ..Limits::default() })
 }
 
 #[test]
 fn memory_pressure_drops_the_oldest_messages_of_the_least_recently_used_channel() {
-    let mut bench = roomy();
+    let mut bench = with_small_memory();
     // Each message counts for its size plus 500 bytes, and each channel for 1,024 bytes.
     for channel in ["a", "b", "c"] {
         for _ in 0..20 {
-            bench.add(channel, 900);
+            bench.publish_bytes(channel, 900);
         }
     }
     assert_eq!(bench.history("a").len(), 20);
@@ -200,7 +200,7 @@ fn memory_pressure_drops_the_oldest_messages_of_the_least_recently_used_channel(
     // An attachment counts as a use of the channel.
     assert_eq!(bench.try_attach(transport, "a"), Ok(()));
     for _ in 0..20 {
-        bench.add("d", 900);
+        bench.publish_bytes("d", 900);
     }
     let left = ["a", "b", "c", "d"].map(|channel| bench.history(channel).len());
     assert_eq!((left[0], left[2], left[3]), (20, 20, 20), "{left:?}");
@@ -208,11 +208,11 @@ fn memory_pressure_drops_the_oldest_messages_of_the_least_recently_used_channel(
     // The channel keeps only its newest messages, and is removed in the end.
     let first = bench.history("b")[0].serial.clone().unwrap();
     for _ in 0..12 {
-        bench.add("d", 900);
+        bench.publish_bytes("d", 900);
     }
     assert!(bench.history("b").first().is_none_or(|message| message.serial > Some(first)));
     for _ in 0..20 {
-        bench.add("d", 900);
+        bench.publish_bytes("d", 900);
     }
     assert!(bench.app.channels.get("b").is_none());
     assert_eq!(bench.history("b").len(), 0);
@@ -222,14 +222,14 @@ fn memory_pressure_drops_the_oldest_messages_of_the_least_recently_used_channel(
 // Spec: RTL18
 #[test]
 fn a_resume_reports_dropped_messages_as_lost() {
-    let mut bench = roomy();
+    let mut bench = with_small_memory();
     let (transport, _) = bench.connect(None);
     let start = bench.attach(transport, "a", None).channel_serial.unwrap();
-    bench.add("a", 900);
+    bench.publish_bytes("a", 900);
     let seen = bench.texts(transport).1.unwrap();
     bench.detach(transport, "a");
     for _ in 0..100 {
-        bench.add("b", 900);
+        bench.publish_bytes("b", 900);
     }
     for (channel, serial) in [("a", &start), ("b", &start), ("b", &seen), ("c", &start)] {
         let (transport, _) = bench.connect(None);
@@ -247,7 +247,7 @@ fn a_resume_reports_dropped_messages_as_lost() {
     let attached = bench.attach(transport, "b", Some(&newest));
     assert_eq!(attached.error, None);
     assert!(attached.flags.contains(Flags::RESUMED));
-    bench.add("b", 1);
+    bench.publish_bytes("b", 1);
     assert_eq!(bench.texts(transport).0, ["x"]);
 }
 
@@ -258,13 +258,13 @@ fn a_replay_reports_a_gap_when_its_messages_are_dropped() {
     let start = bench.attach(transport, "a", None).channel_serial.unwrap();
     bench.detach(transport, "a");
     for _ in 0..400 {
-        bench.add("a", 900);
+        bench.publish_bytes("a", 900);
     }
     let attach = Attach { channel: "a".into(), channel_serial: Some(start), ..Attach::default() };
     bench.send(transport, vec![ClientFrame::Attach(attach)]);
     assert!(bench.outputs.iter().any(|output| matches!(output, Output::Behind(_))));
     for _ in 0..2000 {
-        bench.add("b", 900);
+        bench.publish_bytes("b", 900);
     }
     let frames = bench.frames(transport);
     let lost = frames.iter().filter_map(|frame| match frame {
@@ -272,15 +272,15 @@ fn a_replay_reports_a_gap_when_its_messages_are_dropped() {
         _ => None,
     });
     assert_eq!(lost.map(|error| error.code.0).collect::<Vec<_>>(), [90003]);
-    bench.add("a", 1);
+    bench.publish_bytes("a", 1);
     assert_eq!(bench.texts(transport).0, ["x"]);
 }
 
 #[test]
 fn many_channels_stay_within_the_memory_limit() {
-    let mut bench = roomy();
+    let mut bench = with_small_memory();
     for number in 0..10_000 {
-        bench.add(&format!("c{number}"), 1);
+        bench.publish_bytes(&format!("c{number}"), 1);
         assert!(bench.app.channels.held() <= ROOM, "{number}");
         assert_eq!(bench.history(&format!("c{number}")).len(), 1, "the newest is there");
     }
@@ -290,17 +290,17 @@ fn many_channels_stay_within_the_memory_limit() {
     for number in 0..500 {
         assert_eq!(bench.try_attach(transport, &format!("d{number}")), Ok(()));
     }
-    bench.add("e", 1);
+    bench.publish_bytes("e", 1);
     assert_eq!(bench.count(), 501, "what is attached stays, and nothing else");
-    bench.add("e", 900);
+    bench.publish_bytes("e", 900);
     for _ in 0..100 {
-        bench.add("f", 900);
+        bench.publish_bytes("f", 900);
     }
     assert!(bench.history("f").len() <= 10, "{}", bench.history("f").len());
     // Publishing works again when they are gone.
     bench.app.transport_closed(transport, bench.now, &mut bench.outputs);
     bench.advance(Duration::from_secs(61));
-    bench.add("g", 900);
+    bench.publish_bytes("g", 900);
     assert!(bench.app.channels.held() <= ROOM);
 }
 
@@ -308,7 +308,7 @@ fn many_channels_stay_within_the_memory_limit() {
 fn logs_count_exactly_the_bytes_they_store() {
     let mut bench = Bench::new();
     for number in 0..50 {
-        bench.add(&format!("c{}", number % 5), 100);
+        bench.publish_bytes(&format!("c{}", number % 5), 100);
     }
     let held = bench.app.channels.held();
     assert_eq!(held, 50 * (2 * 250 + 1 + 100) + 5 * 1024);

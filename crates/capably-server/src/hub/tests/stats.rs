@@ -16,7 +16,7 @@ fn fixture(id: &str, count: f64, peak: f64) -> Stats {
 }
 
 impl Bench {
-    fn given(&mut self, fixtures: &[(&str, f64, f64)]) {
+    fn post_fixtures(&mut self, fixtures: &[(&str, f64, f64)]) {
         let identity = self.identity();
         let fixtures = fixtures.iter().map(|(id, count, peak)| fixture(id, *count, *peak));
         self.app.post_stats(&identity, fixtures.collect()).unwrap();
@@ -44,7 +44,7 @@ fn digest(intervals: &[Stats]) -> Vec<(&str, f64, f64)> {
 #[test]
 fn minutes_add_up_to_longer_intervals() {
     let mut bench = Bench::new();
-    bench.given(&[
+    bench.post_fixtures(&[
         ("2024-02-03:15:03", 1.0, 5.0),
         ("2024-02-03:15:04", 2.0, 7.0),
         ("2024-02-03:15:05", 4.0, 6.0),
@@ -97,7 +97,7 @@ fn minutes_add_up_to_longer_intervals() {
     assert_eq!(month.entry("messages.inbound.realtime.all.data"), 310.0);
 
     // A second fixture of the same interval replaces the first.
-    bench.given(&[("2024-02-03:15:03", 100.0, 5.0)]);
+    bench.post_fixtures(&[("2024-02-03:15:03", 100.0, 5.0)]);
     assert_eq!(bench.stats(StatsUnit::Minute, None, None)[0].entry(COUNT), 100.0);
 }
 

@@ -17,16 +17,16 @@ fn message(name: &str, headers: Value, text: &str) -> Message {
 }
 
 impl Bench {
-    fn allowed(&self, resources: Value) -> Identity {
+    fn identity_with(&self, resources: Value) -> Identity {
         Identity { capability: Arc::new(capability(resources)), ..self.identity() }
     }
 
     fn connect_everywhere(&mut self) -> TransportId {
-        self.connect_as(self.allowed(json!({"[*]*": ["*"]})), None, true).0
+        self.connect_as(self.identity_with(json!({"[*]*": ["*"]})), None, true).0
     }
 
     /// The code with which an attach is refused, and the channel of the error.
-    fn refused(&mut self, transport: TransportId, channel: &str) -> (Str, u32) {
+    fn attach_error(&mut self, transport: TransportId, channel: &str) -> (Str, u32) {
         let attach = Attach { channel: channel.into(), ..Attach::default() };
         self.send(transport, vec![ClientFrame::Attach(attach)]);
         match &self.frames(transport)[..] {
@@ -38,7 +38,7 @@ impl Bench {
     }
 
     /// The texts delivered to a transport, each with the channel of its frame.
-    fn seen(&mut self, transport: TransportId) -> Vec<(String, String)> {
+    fn received_texts(&mut self, transport: TransportId) -> Vec<(String, String)> {
         let frames = self.frames(transport).into_iter();
         let deliveries = frames.filter_map(|frame| match frame {
             ServerFrame::Message(delivery) => Some(delivery),
@@ -86,7 +86,7 @@ fn a_filtered_channel_delivers_matching_messages_under_its_full_name() {
     let mut expected = of("a", &["0"]);
     expected.extend(of(&name, &["0"]));
     expected.extend(of("a", &["1", "2", "no headers"]));
-    assert_eq!(bench.seen(subscriber), expected);
+    assert_eq!(bench.received_texts(subscriber), expected);
 
     bench.send(subscriber, vec![ClientFrame::Detach { channel: name.as_str().into() }]);
     bench.frames(subscriber);
@@ -94,7 +94,7 @@ fn a_filtered_channel_delivers_matching_messages_under_its_full_name() {
         publisher,
         vec![publish("a", 4, vec![message("news", json!({"number": 26095}), "4")])],
     );
-    assert_eq!(bench.seen(subscriber), of("a", &["4"]));
+    assert_eq!(bench.received_texts(subscriber), of("a", &["4"]));
 }
 
 #[test]
@@ -129,20 +129,20 @@ fn a_filter_needs_a_capability_with_its_qualifier() {
         (&*name, true),
         ("[*]b", false),
     ] {
-        let identity = bench.allowed(json!({ resource: ["subscribe", "publish"] }));
+        let identity = bench.identity_with(json!({ resource: ["subscribe", "publish"] }));
         let (transport, _) = bench.connect_as(identity, None, true);
         if expected {
             bench.attach(transport, &name, None);
         } else {
             assert_eq!(
-                bench.refused(transport, &name),
+                bench.attach_error(transport, &name),
                 (name.as_str().into(), 40160),
                 "{resource}"
             );
         }
     }
     // A capability matches the channel name without its parameters.
-    let identity = bench.allowed(json!({"a": ["subscribe"]}));
+    let identity = bench.identity_with(json!({"a": ["subscribe"]}));
     let (transport, _) = bench.connect_as(identity, None, true);
     let attached = bench.attach(transport, "[?rewind=1]a", None);
     assert_eq!(
@@ -158,9 +158,9 @@ fn an_invalid_filter_fails_the_channel_and_not_the_connection() {
     for name in
         ["[filter=%%]a", &filtered("name ="), &filtered(&"(".repeat(1000)), "[filter=bmFtZQ==]"]
     {
-        assert_eq!(bench.refused(transport, name), (name.into(), 40010), "{name}");
+        assert_eq!(bench.attach_error(transport, name), (name.into(), 40010), "{name}");
     }
-    assert_eq!(bench.refused(transport, "[meta]log").1, 40021);
+    assert_eq!(bench.attach_error(transport, "[meta]log").1, 40021);
     bench.attach(transport, &filtered("name"), None);
 }
 
@@ -190,7 +190,7 @@ fn a_filtered_channel_refuses_publishes_and_presence() {
     };
     bench.send(transport, vec![ClientFrame::Presence(enter)]);
     assert_eq!(nack_code(bench.frames(transport)), (2, 40000));
-    let identity = bench.allowed(json!({"[*]*": ["*"]}));
+    let identity = bench.identity_with(json!({"[*]*": ["*"]}));
     let messages = vec![Message::new("m", "x")];
     let (now, name) = (bench.now, name.as_str().into());
     let refused = bench.app.publish(&identity, &name, messages, now, &mut bench.outputs);
@@ -233,7 +233,7 @@ fn history_of_a_filtered_channel_applies_its_filter() {
         let one = message("m", json!({ "in": number % 3 == 0 }), &number.to_string());
         bench.send(publisher, vec![publish("a", number, vec![one])]);
     }
-    let identity = bench.allowed(json!({"[*]*": ["history"]}));
+    let identity = bench.identity_with(json!({"[*]*": ["history"]}));
     let name = filtered("headers.in");
     let mut page = all(Direction::Forwards);
     page.limit = 3;
@@ -293,16 +293,16 @@ fn parameters_in_a_channel_name_apply_to_the_attachment() {
     assert_eq!(attached.params["rewind"], "2");
     assert_eq!(attached.params["modes"], "publish,subscribe");
     let of = |text: &str| (name.to_owned(), text.to_owned());
-    assert_eq!(bench.seen(transport), [of("1"), of("2")]);
+    assert_eq!(bench.received_texts(transport), [of("1"), of("2")]);
     // A publish under this name reaches the channel.
     bench.publish(transport, name, 3, "3");
-    assert_eq!(bench.seen(transport), [of("3")]);
+    assert_eq!(bench.received_texts(transport), [of("3")]);
     assert_eq!(bench.history("a").len(), 4);
     // Parameters of the ATTACH override those in the name.
     let params = [("rewind".to_owned(), "1".to_owned())].into();
     let attach = Attach { channel: name.into(), params, ..Attach::default() };
     bench.send(transport, vec![ClientFrame::Attach(attach)]);
-    assert_eq!(bench.seen(transport), [of("3")]);
+    assert_eq!(bench.received_texts(transport), [of("3")]);
 }
 
 #[test]
