@@ -81,7 +81,7 @@ impl Server {
         self.metrics.as_ref().map(Service::address)
     }
 
-    /// Gives up all clients within `timeout`, so that they go on at other servers, and stops the server.
+    /// Disconnects all clients within `timeout`, so that they reconnect to other servers, and stops the server.
     ///
     /// 1. `GET /health/ready` is answered with 503. For as long as [`Builder::drain_notice`] the server still accepts new
     ///    clients, so that a load balancer can notice.

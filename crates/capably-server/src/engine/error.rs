@@ -1,4 +1,4 @@
-//! Why an engine cannot do what it is asked for.
+//! Errors of engines.
 
 use std::{fmt, io, path::PathBuf, sync::Arc};
 

@@ -115,7 +115,7 @@ pub struct Range {
     pub max_bytes: usize,
 }
 
-/// A kind of facts.
+/// A group of facts with the same purpose and retention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Bucket {

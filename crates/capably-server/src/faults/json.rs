@@ -203,7 +203,7 @@ mod tests {
         front::http::query::Query,
     };
 
-    /// Checks that a rule is the same after it was read and written.
+    /// Checks that a rule is unchanged after reading and writing it.
     fn same(rule: Value) {
         assert_eq!(Rule::from_json(rule.clone()).unwrap().to_json(), rule);
     }

@@ -243,7 +243,7 @@ mod tests {
         Passing { direction: Direction::ToClient, action: Some(action.number()), channel: None }
     }
 
-    /// The numbers of the rules that apply to these frames of one connection, 0 for none.
+    /// The number of the rule that applies to each of these frames of one connection, or 0.
     fn applied(table: &mut Table, frames: &[Passing<'_>]) -> Vec<u64> {
         let params = query("");
         let link = Link { number: 1, params: &params };

@@ -108,7 +108,7 @@ impl Shared {
         result
     }
 
-    /// Reads what the engine has stored.
+    /// Reads the data that the engine has stored.
     ///
     /// # Errors
     /// An [`EngineError`] when the engine cannot be read, or has something that the server cannot read.
@@ -172,7 +172,7 @@ impl Shared {
         self.apps.remove(id)
     }
 
-    /// Removes what is stored of an app.
+    /// Removes the stored data of an app.
     ///
     /// # Errors
     /// Codes 50003 and 50000 for the engine.

@@ -360,7 +360,7 @@ async fn dropping_the_engine_waits_for_its_appends() {
     let (sender, results) = std::sync::mpsc::channel();
     for number in 0..500 {
         let sender = sender.clone();
-        // The completions hold the engine: the last of them may drop it, on its own thread.
+        // The completions own the engine: the last one may drop it on the engine's own thread.
         let held = Arc::clone(&engine);
         let done = move |results: Vec<Result<_, EngineError>>| {
             sender.send((number, results.into_iter().all(|result| result.is_ok()))).unwrap();

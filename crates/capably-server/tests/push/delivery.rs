@@ -11,7 +11,7 @@ use crate::{
     support::{Client, ask, server},
 };
 
-/// What has been pushed to a channel, oldest first, and taken off its history by name.
+/// The payloads pushed to a channel, oldest first, from its history.
 async fn received_pushes(server: &Server, key: &str, channel: &str) -> Vec<Value> {
     let target = format!("/channels/{channel}/messages?direction=forwards");
     let messages = list(server, key, &target).await;

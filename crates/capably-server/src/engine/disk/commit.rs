@@ -1,4 +1,4 @@
-//! The thread that commits: it orders what was appended, and writes it with one sync for everything that waits.
+//! The commit thread: it orders the appended entries, and writes all that wait with one sync.
 
 use std::{
     collections::HashMap,
@@ -518,7 +518,7 @@ fn too_long() -> EngineError {
     EngineError::Other(Arc::new(std::io::Error::new(std::io::ErrorKind::InvalidInput, text)))
 }
 
-/// Refuses what is left, and closes the store.
+/// Refuses the remaining jobs, and closes the store.
 pub(super) fn close(shared: &Shared, jobs: Receiver<Job>) -> Result<(), EngineError> {
     while let Ok(job) = jobs.try_recv() {
         complete(|| job.refuse(&EngineError::Closed));

@@ -1,4 +1,4 @@
-//! The data directory: who may use it, and what it holds.
+//! The data directory: its lock, its permissions, and its content.
 //!
 //! ```text
 //! capably.lock   locked while a server uses the directory

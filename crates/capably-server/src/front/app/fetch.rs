@@ -1,4 +1,4 @@
-//! Fetching from the engine what the hub needs before it can handle an input.
+//! Fetching the data from the engine that the hub needs before it can handle an input.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -30,7 +30,7 @@ pub(super) const PAGE_BYTES: usize = 4 * 1024 * 1024;
 pub(super) type Loads = HashMap<Str, Vec<oneshot::Sender<Result<(), ErrorInfo>>>>;
 
 impl AppHandle {
-    /// Fetches what the hub needs. A task of its own does it, so that it ends even if the caller goes away.
+    /// Fetches the data that the hub needs. A separate task does this, so that it ends even if the caller is dropped.
     ///
     /// # Errors
     /// Code 50003 when the engine cannot be reached, 50000 when it fails.

@@ -156,7 +156,7 @@ impl AppHandle {
         }
     }
 
-    /// Ready when a publisher that pauses for the engine can go on.
+    /// Ready when a publisher that pauses for the engine can continue.
     pub(in crate::front) fn poll_storage(&self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(log) = &self.log else { return Poll::Ready(()) };
         let mut queue = log.queue();

@@ -16,7 +16,7 @@ const STEP: Duration = Duration::from_millis(100);
 /// The fewest clients of a batch, so that a server with few clients does not take the whole time.
 const MIN_BATCH: usize = 10;
 
-/// The part of the time that is left for the last clients to read what was sent to them.
+/// The part of the time in which the last clients can read the frames sent to them.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Gives up all clients within `time`, after an announcement of `notice` in which the server still accepts new ones.

@@ -38,7 +38,7 @@ impl Item {
     }
 }
 
-/// With more bytes than this in the outbox, publishers to the client pause. They go on at half of it.
+/// With more bytes than this in the outbox, publishers to the client pause. They continue at half of it.
 const HIGH_WATER: usize = 1024 * 1024;
 
 /// The frames for one client, at most `limit` bytes of them.
@@ -70,7 +70,7 @@ struct State {
 pub(in crate::front) enum Taken {
     /// Frames were taken.
     Items,
-    /// The queue is empty, and a replay can go on.
+    /// The queue is empty, and a replay can continue.
     Behind,
     /// The queue is empty, and the transport closes.
     Closing,
@@ -176,7 +176,7 @@ impl Outbox {
         Poll::Pending
     }
 
-    /// Lets publishers go on although the client has not caught up.
+    /// Lets publishers continue although the client has not caught up.
     pub(in crate::front) fn give_up(&self) {
         let mut state = self.lock();
         state.given_up = true;

@@ -60,7 +60,7 @@ const BATCH: usize = 256;
 /// Rounds before other tasks run.
 const MAX_ROUNDS: usize = 32;
 
-/// How long publishers pause for a client that reads slowly, before they go on without it.
+/// The longest pause of publishers for a client that reads slowly.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves a WebSocket until it ends.
@@ -186,7 +186,7 @@ enum Reading {
     PausedForClient(Arc<Outbox>, Pin<Box<Sleep>>),
     /// Until the engine has caught up.
     PausedForStorage,
-    /// Until the hub has what the next frame needs.
+    /// Until the hub has the data that the next frame needs.
     Fetching(Fetch),
     /// Never again: the client has broken the protocol.
     Ended,
@@ -197,7 +197,7 @@ type Fetch = Pin<Box<dyn Future<Output = Result<(), ErrorInfo>> + Send>>;
 
 /// Why the frames that follow are not read.
 enum Fault {
-    /// The hub refuses the frame with a NACK or an error, and the connection goes on.
+    /// The hub refuses the frame with a NACK or an error, and the connection continues.
     Frame(Refusal),
     /// The connection fails.
     Connection(ErrorInfo),
@@ -245,7 +245,7 @@ impl Session {
         self.dispatch(fault, None);
         match step {
             // Not the end yet: the frames in the outbox can still be written. The outbox knows when to end.
-            // Nor before the hub has what the frames need.
+            // Nor before the hub has the data that the frames need.
             _ if matches!(self.reading, Reading::Ended | Reading::Fetching(_)) => Step::Progress,
             Step::Idle => Step::Progress,
             other => other,

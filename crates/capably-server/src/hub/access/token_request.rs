@@ -119,7 +119,7 @@ mod tests {
             let again = nonces.take(key, nonce, timestamp, now).unwrap_err();
             assert_eq!((again.code.0, again.status_code), (40105, 401));
         }
-        // The timestamp holds for this long.
+        // The last millisecond in which the timestamp is valid.
         let last = now + WINDOW;
         assert_eq!(nonces.take("a", "x", now, last).unwrap_err().code.0, 40105);
         assert_eq!(nonces.take("a", "z", last + 2, last + 2), Ok(()));

@@ -247,7 +247,7 @@ impl App {
         self.stats.current(now).request(kind, succeeded);
     }
 
-    /// Counts what was published, and the frames that it caused.
+    /// Counts published messages, and the frames that deliver them.
     fn count_publish(&mut self, way: Way, volume: Volume, outputs: &[Output], now: Now) {
         self.stats.current(now).published(way, volume);
         self.count(outputs, now);

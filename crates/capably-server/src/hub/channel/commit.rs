@@ -1,4 +1,4 @@
-//! Committing entries, and applying what is committed.
+//! Committing entries, and applying committed entries.
 //!
 //! Applying is a fold: the same entries in the same order give the same state. What needs a clock, randomness or rights
 //! is decided by the proposer, and stands in the entry.

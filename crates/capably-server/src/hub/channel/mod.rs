@@ -48,7 +48,7 @@ use super::{
     message::change::Changes,
 };
 
-/// A channel: its log, and the attachments that receive what is published.
+/// A channel: its log, and the attachments that receive its messages.
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) name: Str,

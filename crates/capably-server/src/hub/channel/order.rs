@@ -121,7 +121,7 @@ pub(crate) enum Proposed {
 }
 
 impl Proposed {
-    /// The volume of what was published. For a proposal that waits it is counted when it is committed.
+    /// The volume of the published messages. A waiting proposal is counted at its commit.
     pub(crate) fn volume(&self) -> Volume {
         match self {
             Self::Committed(accepted) => accepted.volume(),

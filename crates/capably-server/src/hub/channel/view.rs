@@ -195,7 +195,7 @@ mod tests {
         let params = [("a b", "c d"), ("flag", ""), ("rewind", "15s")];
         let params = params.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(plain.params, Params::from(params));
-        // The padding can be left out.
+        // The padding of base64 is optional.
         for name in ["[filter=bmFtZQ==?rewind=1]a", "[filter=bmFtZQ?rewind=1]a"] {
             let filtered = View::parse(name).unwrap().unwrap();
             assert_eq!((&*filtered.name, &*filtered.base), (name, "a"));

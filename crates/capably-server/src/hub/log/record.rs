@@ -89,7 +89,7 @@ impl Proposal {
                 threads.dedup();
                 (Kind::Annotations, threads)
             }
-            // A summary changes no state: whoever reads a message finds its annotations.
+            // A summary changes no state: readers of a message find its annotations.
             Body::Summary(_) => (Kind::Change, Vec::new()),
             Body::Presence(_) | Body::Departure(_) => (Kind::Presence, Vec::new()),
         };

@@ -369,7 +369,8 @@ mod tests {
             let mut annotations: Vec<_> =
                 ["c", "a", "b"].map(|client| annotation(kind, "n", Some(client))).into();
             assert_eq!(listed(&annotations), json!(["c", "a", "b"]), "{kind}");
-            // A client that adds its annotation again keeps its place; one that returns after a removal is the last.
+            // A client that repeats its annotation keeps its place. A client that annotates again after a removal is
+            // the last.
             annotations.push(annotation(kind, "n", Some("c")));
             assert_eq!(listed(&annotations), json!(["c", "a", "b"]), "{kind}");
             annotations.push(removal(kind, "n", Some("a")));

@@ -73,7 +73,7 @@ struct Link {
     transport: core::TransportId,
     up: VecDeque<ClientFrame>,
     down: VecDeque<ServerFrame>,
-    /// The hub has closed it, after what is on its way.
+    /// The hub has closed the link. Frames in flight still arrive.
     closed: bool,
 }
 
