@@ -12,6 +12,8 @@
 #[cfg(feature = "disk")]
 mod disk;
 mod error;
+#[cfg(feature = "cluster")]
+mod jetstream;
 mod memory;
 mod types;
 
@@ -19,6 +21,8 @@ use std::{fmt, future::Future, pin::Pin};
 
 #[cfg(feature = "disk")]
 pub use self::disk::{Disk, THREAD};
+#[cfg(feature = "cluster")]
+pub use self::jetstream::{JetStream, JetStreamBuilder};
 pub use self::{
     error::EngineError,
     memory::Memory,

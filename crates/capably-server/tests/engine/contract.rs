@@ -1,16 +1,17 @@
 //! The contract of [`Engine`], checked against each engine.
 
+#[path = "support.rs"]
+mod support;
+
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
-use capably_server::engine::{
-    Append, Appended, Bucket, Direction, Disk, Engine, EngineError, Kind, Memory, Range, Thread,
-};
+use capably_server::engine::{Append, Appended, Bucket, Direction, Engine, Kind, Range, Thread};
 
-use super::support::{append, appended, channel, entry, everything, now, texts};
+pub(crate) use self::support::{append, appended, channel, entry, everything, now, texts};
 
 /// Checks an engine, which `open` opens anew between the steps.
-async fn check<F: Future<Output = Arc<dyn Engine>>>(open: impl Fn() -> F) {
+pub(crate) async fn check<F: Future<Output = Arc<dyn Engine>>>(open: impl Fn() -> F) {
     check_order(&*open().await).await;
     check_pages(&*open().await).await;
     check_ids(&*open().await).await;
@@ -181,35 +182,4 @@ async fn check_facts(engine: &dyn Engine) {
     assert!(!create(Bucket::Apps, "a/2").await);
     set(Bucket::Nonces, &[("n1", None)]).await;
     assert!(create(Bucket::Nonces, "n1").await);
-}
-
-#[tokio::test]
-async fn memory() {
-    let engine = Arc::new(Memory::new());
-    check(async || {
-        engine.reopen();
-        Arc::clone(&engine) as Arc<dyn Engine>
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn disk() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("data");
-    check(async || Arc::new(Disk::open(&path).unwrap()) as Arc<dyn Engine>).await;
-}
-
-async fn check_closed(engine: &dyn Engine) {
-    engine.close().await.unwrap();
-    let results = append(engine, vec![entry("c", "1")]).await;
-    assert!(matches!(results[..], [Err(EngineError::Closed)]), "{results:?}");
-    assert!(matches!(engine.fact(Bucket::Apps, "a").await, Err(EngineError::Closed)));
-}
-
-#[tokio::test]
-async fn a_closed_engine_refuses() {
-    check_closed(&Memory::new()).await;
-    let directory = tempfile::tempdir().unwrap();
-    check_closed(&Disk::open(directory.path()).unwrap()).await;
 }

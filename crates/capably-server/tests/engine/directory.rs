@@ -8,7 +8,7 @@ use std::{
 
 use capably_server::engine::{Bucket, Disk, Engine, EngineError, Range};
 
-use super::support::{appended, channel, entry, everything, texts};
+use super::contract::{appended, channel, entry, everything, texts};
 
 /// A directory as a crash leaves it, after entries `0`, `1`, … of channel `c` were committed one by one.
 async fn crashed(count: usize) -> tempfile::TempDir {

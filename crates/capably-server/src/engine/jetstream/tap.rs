@@ -1,0 +1,248 @@
+//! Following a stream: each message once, in the order of the stream, without a gap.
+//!
+//! Brokers send every committed message on to a live subject, with its sequence. That is fast, and it is not reliable:
+//! a message can be lost between two brokers, with a connection, or when this node reads too slowly. Sequences of a stream
+//! have no gaps of their own, so a loss shows with the next message. A pulse asks for the newest sequence, in case
+//! that there is no next message. Lost messages are read from the stream.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{Message, Subscriber};
+use futures_util::StreamExt;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{Instant, sleep, timeout_at},
+};
+
+use super::{
+    api::{Api, SEQUENCE, Stored},
+    events::Events,
+    failure::Failure,
+    scan::{Scan, stored},
+};
+
+/// How often a pulse asks for the newest sequence.
+const PULSE: Duration = Duration::from_secs(1);
+/// After how many failed pulses the brokers count as lost.
+const FAILED_PULSES: u32 = 3;
+/// How many pulses must agree that the stream ends before what was received.
+const REGRESS: u32 = 3;
+/// How long to wait after a failed read.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Receives the messages of a stream.
+pub(super) trait Sink {
+    /// Takes the next message.
+    fn accept(&mut self, stored: Stored);
+
+    /// Whether messages that were missed are of interest.
+    fn wants_missed(&self) -> bool {
+        true
+    }
+}
+
+/// The connection between a stream and a [`Sink`].
+#[derive(Debug)]
+pub(super) struct Tap {
+    api: Api,
+    stream: String,
+    subjects: String,
+    live: Subscriber,
+    pulses: mpsc::Receiver<Pulse>,
+    pulse: JoinHandle<()>,
+    /// The sequence of the next message.
+    next: u64,
+    /// The newest sequence at the last pulse.
+    newest: u64,
+    /// The next sequence that pulses in a row found too high, and their number.
+    regress: (u64, u32),
+}
+
+/// The newest sequence of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pulse {
+    newest: u64,
+    /// Whether the connection was new, so that messages are likely to be missing.
+    is_reconnected: bool,
+}
+
+/// What a [`Tap`] waits for.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    Message(Message),
+    Pulse(Pulse),
+    /// The connection is closed.
+    End,
+}
+
+impl Tap {
+    /// Starts to follow the messages that are committed from here on. `connects` counts the connections. Failures of
+    /// pulses are reported to `health`, where there is one.
+    pub(super) async fn open(
+        api: &Api,
+        stream: String,
+        subjects: String,
+        live: String,
+        connects: watch::Receiver<u64>,
+        health: Option<Arc<Events>>,
+    ) -> Result<Self, Failure> {
+        let live = api.client.subscribe(live).await.map_err(|error| Failure::odd(&error))?;
+        api.client.flush().await.map_err(|error| Failure::odd(&error))?;
+        let newest = api.stream(&stream).await?.state.last_seq;
+        let (sender, pulses) = mpsc::channel(1);
+        let pulse = tokio::spawn(pulse(api.clone(), stream.clone(), connects, health, sender));
+        let api = api.clone();
+        Ok(Self {
+            api,
+            stream,
+            subjects,
+            live,
+            pulses,
+            pulse,
+            next: newest + 1,
+            newest,
+            regress: (0, 0),
+        })
+    }
+
+    /// The sequence of the newest message that the sink has.
+    pub(super) fn done(&self) -> u64 {
+        self.next - 1
+    }
+
+    /// Waits for the next input, which must be given to [`advance`](Self::advance). Nothing is lost when this future is
+    /// dropped.
+    pub(super) async fn wait(&mut self) -> Incoming {
+        tokio::select! {
+            message = self.live.next() => message.map_or(Incoming::End, Incoming::Message),
+            pulse = self.pulses.recv() => pulse.map_or(Incoming::End, Incoming::Pulse),
+        }
+    }
+
+    /// Gives the sink what an input yields: no message, one, or many.
+    pub(super) async fn advance(&mut self, incoming: Incoming, sink: &mut impl Sink) {
+        match incoming {
+            Incoming::Message(message) => {
+                let Some(sequence) = sequence(&message) else { return };
+                if sequence < self.next {
+                    return;
+                }
+                if sequence > self.next {
+                    self.fill(sequence - 1, sink).await;
+                }
+                self.next = sequence + 1;
+                sink.accept(stored(sequence, message));
+            }
+            Incoming::Pulse(pulse) => {
+                self.check_regress(pulse.newest);
+                // What was committed before the pulse before has had a second to arrive.
+                let due = if pulse.is_reconnected { pulse.newest } else { self.newest };
+                self.newest = pulse.newest;
+                if due >= self.next {
+                    self.fill(due, sink).await;
+                }
+            }
+            Incoming::End => {}
+        }
+    }
+
+    /// Notices a stream that ends before what was received: brokers have lost data, or somebody has replaced the stream.
+    fn check_regress(&mut self, newest: u64) {
+        if newest + 1 >= self.next {
+            self.regress = (0, 0);
+            return;
+        }
+        // A pulse may be old by the time it is handled, so several must agree.
+        let (next, count) = self.regress;
+        self.regress = (self.next, if next == self.next { count + 1 } else { 1 });
+        if self.regress.1 > REGRESS {
+            tracing::error!(
+                stream = self.stream,
+                received = self.next - 1,
+                newest,
+                "the brokers have lost the end of the stream"
+            );
+            self.next = newest + 1;
+        }
+    }
+
+    /// Reads missed messages from the stream, up to `until`.
+    async fn fill(&mut self, until: u64, sink: &mut impl Sink) {
+        if sink.wants_missed() {
+            tracing::debug!(
+                stream = self.stream,
+                from = self.next,
+                until,
+                "reading missed messages"
+            );
+            while let Err(reason) = self.read(until, sink).await {
+                tracing::debug!(stream = self.stream, %reason, "cannot read missed messages yet");
+                sleep(RETRY).await;
+            }
+        }
+        self.next = self.next.max(until + 1);
+    }
+
+    async fn read(&mut self, until: u64, sink: &mut impl Sink) -> Result<(), Failure> {
+        let (api, subjects) = (&self.api, self.subjects.clone());
+        let mut scan = Scan::new(api, &self.stream, subjects, self.next, until).up_to_committed();
+        while let Some(stored) = scan.next().await? {
+            self.next = stored.sequence + 1;
+            sink.accept(stored);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.pulse.abort();
+    }
+}
+
+/// Asks for the newest sequence every second, and after each connection.
+async fn pulse(
+    api: Api,
+    stream: String,
+    mut connects: watch::Receiver<u64>,
+    health: Option<Arc<Events>>,
+    pulses: mpsc::Sender<Pulse>,
+) {
+    let mut failed = 0;
+    let mut is_reconnected = false;
+    connects.mark_unchanged();
+    while !pulses.is_closed() {
+        match timeout_at(Instant::now() + PULSE, connects.changed()).await {
+            Ok(Ok(())) => is_reconnected = true,
+            // The engine is closed.
+            Ok(Err(_)) => return,
+            Err(_) => {}
+        }
+        match api.stream(&stream).await {
+            Ok(info) => {
+                failed = 0;
+                if let Some(health) = &health {
+                    health.regained();
+                }
+                let pulse = Pulse { newest: info.state.last_seq, is_reconnected };
+                is_reconnected = false;
+                if pulses.send(pulse).await.is_err() {
+                    return;
+                }
+            }
+            Err(reason) => {
+                failed += 1;
+                if let Some(health) = &health
+                    && failed >= FAILED_PULSES
+                {
+                    health.lost(&reason);
+                }
+            }
+        }
+    }
+}
+
+fn sequence(message: &Message) -> Option<u64> {
+    message.headers.as_ref()?.get(SEQUENCE)?.as_str().parse().ok()
+}
