@@ -22,6 +22,7 @@ use tokio::{
 use crate::{
     brokers::{Brokers, Version},
     contract::{append, appended, channel, entry, everything, texts},
+    proxy::Proxy,
     support::{Node, PATIENCE, builder},
 };
 
@@ -260,46 +261,6 @@ async fn what_waits_is_refused_at_the_end() {
         matches!(results[..], [Err(EngineError::Closed), Err(EngineError::Closed)]),
         "{results:?}"
     );
-}
-
-/// A way to a broker that can be cut.
-struct Proxy {
-    address: String,
-    is_open: Arc<AtomicBool>,
-    connections: Arc<Mutex<Vec<tokio::task::JoinHandle<()>>>>,
-}
-
-impl Proxy {
-    async fn start(brokers: &Brokers) -> Self {
-        let broker = brokers.addresses().remove(0);
-        let broker = broker.trim_start_matches("nats://").to_owned();
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let address = format!("nats://{}", listener.local_addr().unwrap());
-        let is_open = Arc::new(AtomicBool::new(true));
-        let connections = Arc::new(Mutex::new(Vec::new()));
-        let (gate, started) = (Arc::clone(&is_open), Arc::clone(&connections));
-        tokio::spawn(async move {
-            while let Ok((mut node, _)) = listener.accept().await {
-                if gate.load(Ordering::Relaxed) {
-                    let broker = broker.clone();
-                    started.lock().unwrap().push(tokio::spawn(async move {
-                        let mut broker = tokio::net::TcpStream::connect(broker).await.unwrap();
-                        drop(tokio::io::copy_bidirectional(&mut node, &mut broker).await);
-                    }));
-                }
-            }
-        });
-        Self { address, is_open, connections }
-    }
-
-    fn cut(&self) {
-        self.is_open.store(false, Ordering::Relaxed);
-        self.connections.lock().unwrap().drain(..).for_each(|connection| connection.abort());
-    }
-
-    fn restore(&self) {
-        self.is_open.store(true, Ordering::Relaxed);
-    }
 }
 
 /// A node that was cut off is given the entries and facts that it missed, though no later ones follow.

@@ -7,6 +7,7 @@ mod brokers;
 mod contract;
 mod failures;
 mod nodes;
+mod proxy;
 mod setup;
 mod support;
 

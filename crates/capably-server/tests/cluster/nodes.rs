@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use capably_server::engine::{Announcement, Append, Bucket, Engine, Event, Position};
+use capably_server::engine::{Announcement, Append, Bucket, Engine, Event, JetStream, Position};
 
 use crate::{
     brokers::{Brokers, Version},
     contract::{append, appended, channel, entry, everything, texts},
-    support::{Node, builder},
+    proxy::Proxy,
+    support::{Node, PATIENCE, builder},
 };
 
 async fn two(brokers: &Brokers) -> [Node; 2] {
@@ -136,24 +137,41 @@ async fn a_lease_ends_unless_it_is_renewed() {
     }
 }
 
+fn announcement(payload: &'static str) -> Announcement {
+    Announcement { node: "n".into(), payload: Bytes::from_static(payload.as_bytes()) }
+}
+
+/// The next announcement that a node receives.
+async fn announced(node: &Node) -> Bytes {
+    let payload = node.expect(|event| match event {
+        Event::Announced(announcement) => Some(announcement.payload.clone()),
+        _ => None,
+    });
+    payload.await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn announcements_reach_the_others() {
     let brokers = Brokers::jetstream(Version::Newest, 1);
     let nodes = two(&brokers).await;
-    let announcement = |payload: &'static str| Announcement {
-        node: "n".into(),
-        payload: Bytes::from_static(payload.as_bytes()),
-    };
-    let heard = async |node: &Node| {
-        let payload = node.expect(|event| match event {
-            Event::Announced(announcement) => Some(announcement.payload.clone()),
-            _ => None,
-        });
-        payload.await
-    };
     nodes[0].announce(announcement("of 0"));
-    assert_eq!(heard(&nodes[1]).await, "of 0");
+    assert_eq!(announced(&nodes[1]).await, "of 0");
     nodes[1].announce(announcement("of 1"));
     // The first that node 0 hears is not its own.
-    assert_eq!(heard(&nodes[0]).await, "of 1");
+    assert_eq!(announced(&nodes[0]).await, "of 1");
+}
+
+/// A node that is open receives announcements, however slow its way to the broker is.
+#[tokio::test(flavor = "multi_thread")]
+async fn announcements_reach_a_node_that_has_just_opened() {
+    let brokers = Brokers::jetstream(Version::Newest, 1);
+    let proxy = Proxy::start(&brokers).await;
+    proxy.delay(Duration::from_millis(100));
+    let other = Node::open(builder(&brokers)).await;
+    let node = Node::open(JetStream::builder([proxy.address.clone()]).open_timeout(PATIENCE)).await;
+    other.announce(announcement("early"));
+    // Without the early one, the node would hear this one first.
+    appended(&*node, vec![entry("c", "1")]).await;
+    other.announce(announcement("late"));
+    assert_eq!(announced(&node).await, "early");
 }

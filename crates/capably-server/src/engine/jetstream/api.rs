@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, HeaderMap, Message, Request, RequestErrorKind, StatusCode, Subject};
+use async_nats::{
+    Client, HeaderMap, Message, Request, RequestErrorKind, StatusCode, Subject, Subscriber,
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -94,6 +96,21 @@ impl Api {
         let subject = format!("$JS.API.{operation}");
         let answer = self.client.send_request(subject, request).await.map_err(unanswered)?;
         parse(&answer)
+    }
+
+    /// Subscribes, and reads the state of a stream once the broker serves the subscription: every message after that state
+    /// is received.
+    pub(super) async fn subscribe(
+        &self,
+        subject: String,
+        stream: &str,
+    ) -> Result<(Subscriber, StreamInfo), Failure> {
+        let messages = self.client.subscribe(subject).await;
+        let messages = messages.map_err(|error| Failure::odd(&error))?;
+        // The client only queues a subscription, and its `flush` waits for the socket, not for the broker. A broker handles
+        // what a connection sends in order, so that its answer to a later request shows that the subscription stands.
+        let info = self.stream(stream).await?;
+        Ok((messages, info))
     }
 
     pub(super) async fn stream(&self, name: &str) -> Result<StreamInfo, Failure> {

@@ -128,8 +128,7 @@ impl Announcements {
     ) -> Result<Self, Failure> {
         let client = log.api.client.clone();
         let subject = log.names.announcements();
-        let incoming = client.subscribe(subject.clone()).await;
-        let incoming = incoming.map_err(|error| Failure::odd(&error))?;
+        let (incoming, _) = log.api.subscribe(subject.clone(), &log.stream).await?;
         let (queue, outgoing) = mpsc::unbounded_channel();
         let receive = tokio::spawn(receive(incoming, events, sender));
         let send = tokio::spawn(send(client, subject, outgoing, sender));

@@ -87,9 +87,8 @@ impl Tap {
         connects: watch::Receiver<u64>,
         health: Option<Arc<Events>>,
     ) -> Result<Self, Failure> {
-        let live = api.client.subscribe(live).await.map_err(|error| Failure::odd(&error))?;
-        api.client.flush().await.map_err(|error| Failure::odd(&error))?;
-        let newest = api.stream(&stream).await?.state.last_seq;
+        let (live, info) = api.subscribe(live, &stream).await?;
+        let newest = info.state.last_seq;
         let (sender, pulses) = mpsc::channel(1);
         let pulse = tokio::spawn(pulse(api.clone(), stream.clone(), connects, health, sender));
         let api = api.clone();
