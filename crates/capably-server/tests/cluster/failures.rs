@@ -1,7 +1,7 @@
 //! Brokers that end and start again.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -263,24 +263,72 @@ async fn what_waits_is_refused_at_the_end() {
     );
 }
 
-/// A node that was cut off is given the entries and facts that it missed, though no later ones follow.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_missed_is_read() {
-    let brokers = Brokers::jetstream(Version::Oldest, 1);
+/// A node that was cut off is given what it missed, though nothing later follows: entries, and facts that were set, removed
+/// or ended.
+async fn check_missed(version: Version) {
+    let brokers = Brokers::jetstream(version, 1);
     let proxy = Proxy::start(&brokers).await;
     let other = Node::open(builder(&brokers)).await;
     let node = Node::open(JetStream::builder([proxy.address.clone()]).open_timeout(PATIENCE)).await;
+    let set = async |bucket, key: &str, value: Option<&'static str>| {
+        let value = value.map(|value| Bytes::from_static(value.as_bytes()));
+        other.set_facts(bucket, vec![(key.to_owned(), value)]).await.unwrap();
+    };
+    let fact = |event: &Event| match event {
+        Event::FactChanged(bucket, key, value) => Some((*bucket, key.clone(), value.clone())),
+        _ => None,
+    };
     node.follow(&channel("c"), Position(0)).await.unwrap();
     let first = appended(&*other, vec![entry("c", "0")]).await[0];
     node.committed("c", first).await;
+    for bucket in [Bucket::Apps, Bucket::Push] {
+        set(bucket, "removed", Some("before")).await;
+        set(bucket, "changed", Some("before")).await;
+    }
+    set(Bucket::Nodes, "ends", Some("here")).await;
+    for _ in 0..5 {
+        node.expect(fact).await;
+    }
+
     proxy.cut();
     node.expect(|event| matches!(event, Event::Lost).then_some(())).await;
     let missed = (1..=20).map(|number| entry("c", &number.to_string())).collect();
     let missed = appended(&*other, missed).await;
-    other.set_facts(Bucket::Apps, vec![("k".into(), Some(Bytes::new()))]).await.unwrap();
+    for bucket in [Bucket::Apps, Bucket::Push] {
+        set(bucket, "removed", None).await;
+        set(bucket, "changed", Some("after")).await;
+    }
+    set(Bucket::Nodes, "begins and ends", Some("here")).await;
+    let mut leases = 2;
+    while leases > 0 {
+        let (bucket, _, value) = other.expect(fact).await;
+        leases -= usize::from(bucket == Bucket::Nodes && value.is_none());
+    }
+    set(Bucket::Nodes, "begins", Some("here")).await;
     proxy.restore();
-    let seen = node.committed("c", missed[19]).await;
-    assert!(seen.iter().map(|entry| entry.position).eq(missed));
-    node.expect(|event| matches!(event, Event::FactChanged(..)).then_some(())).await;
-    node.expect(|event| matches!(event, Event::Regained).then_some(())).await;
+
+    let (mut entries, mut facts) = (Vec::new(), BTreeSet::new());
+    let events = node.until(|event| {
+        match event {
+            Event::Committed(_, entry) => entries.push(entry.position),
+            _ => facts.extend(fact(event)),
+        }
+        entries.len() == missed.len() && facts.len() == 6
+    });
+    let events = events.await;
+    assert_eq!(entries, missed);
+    assert!(matches!(events[0], Event::Regained), "{version:?}: {:?} came first", events[0]);
+    let mut expected = BTreeSet::new();
+    for bucket in [Bucket::Apps, Bucket::Push] {
+        expected.insert((bucket, "removed".to_owned(), None));
+        expected.insert((bucket, "changed".to_owned(), Some(Bytes::from_static(b"after"))));
+    }
+    expected.insert((Bucket::Nodes, "ends".to_owned(), None));
+    expected.insert((Bucket::Nodes, "begins".to_owned(), Some(Bytes::from_static(b"here"))));
+    assert_eq!(facts, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missed_events_are_reported_afterwards() {
+    tokio::join!(check_missed(Version::Newest), check_missed(Version::Oldest));
 }

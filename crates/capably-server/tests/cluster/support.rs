@@ -83,6 +83,15 @@ impl Node {
         timeout(PATIENCE, found).await.expect("the event is reported in time")
     }
 
+    /// Takes all events until one matches, that one included.
+    pub(crate) async fn until(&self, mut is_last: impl FnMut(&Event) -> bool) -> Vec<Event> {
+        let mut events = Vec::new();
+        while events.last().is_none_or(|event| !is_last(event)) {
+            events.push(self.expect(|event| Some(event.clone())).await);
+        }
+        events
+    }
+
     /// Waits until the entry at a position of a channel is reported, and takes all entries of that channel.
     pub(crate) async fn committed(&self, channel: &str, until: Position) -> Vec<Entry> {
         let mut entries: Vec<Entry> = Vec::new();

@@ -27,9 +27,6 @@ pub(super) const SEQUENCE: &str = "Nats-Sequence";
 
 /// How long one request may take. A broker that has a leader for the stream answers within milliseconds.
 const REQUEST: Duration = Duration::from_secs(2);
-
-/// How long a read is repeated while the brokers elect a leader.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait before a request is repeated.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -37,6 +34,8 @@ const RETRY: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug)]
 pub(super) struct Api {
     pub(super) client: Client,
+    /// How long a read is repeated while the brokers elect a leader.
+    pub(super) patience: Duration,
 }
 
 /// The state of a stream.
@@ -144,16 +143,24 @@ impl Api {
         self.call(&format!("STREAM.UPDATE.{name}"), config).await
     }
 
-    /// Removes the messages of a subject.
-    pub(super) async fn purge(&self, name: &str, subject: &str) -> Result<(), Failure> {
-        let _: Value =
-            self.call(&format!("STREAM.PURGE.{name}"), &json!({ "filter": subject })).await?;
+    /// Removes the messages of a subject up to a sequence, included, or all of them.
+    pub(super) async fn purge(
+        &self,
+        name: &str,
+        subject: &str,
+        until: Option<u64>,
+    ) -> Result<(), Failure> {
+        let mut request = json!({ "filter": subject });
+        if let Some(until) = until {
+            request["seq"] = json!(until + 1);
+        }
+        let _: Value = self.call(&format!("STREAM.PURGE.{name}"), &request).await?;
         Ok(())
     }
 
     /// The newest sequence of a stream. Waits while there is no leader.
     pub(super) async fn newest(&self, name: &str) -> Result<u64, Failure> {
-        let info = retry(Instant::now() + PATIENCE, || self.stream(name)).await?;
+        let info = retry(Instant::now() + self.patience, || self.stream(name)).await?;
         Ok(info.state.last_seq)
     }
 
@@ -180,7 +187,7 @@ impl Api {
         };
         let operation = format!("STREAM.MSG.GET.{name}");
         let answer: Result<Answer, _> =
-            retry(Instant::now() + PATIENCE, || self.call(&operation, &request)).await;
+            retry(Instant::now() + self.patience, || self.call(&operation, &request)).await;
         let found = match answer {
             Ok(answer) => answer.message,
             Err(failure) if failure.is_absent() => return Ok(None),

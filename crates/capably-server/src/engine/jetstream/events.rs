@@ -15,16 +15,26 @@ pub(super) struct Events(Mutex<State>);
 struct State {
     listener: Option<Listener>,
     is_lost: bool,
+    /// The events that are to be reported after the return of the brokers.
+    held: Vec<Event>,
 }
 
 impl Events {
     pub(super) fn listen(&self, listener: Listener) {
-        self.state().listener = Some(listener);
+        let mut state = self.state();
+        if state.is_lost {
+            listener(Event::Lost);
+        }
+        state.listener = Some(listener);
     }
 
+    /// Reports an event; while the brokers are lost, after their return.
     pub(super) fn report(&self, event: Event) {
-        if let Some(listener) = &self.state().listener {
-            listener(event);
+        let mut state = self.state();
+        if state.is_lost {
+            state.held.push(event);
+        } else {
+            state.report(event);
         }
     }
 
@@ -33,10 +43,14 @@ impl Events {
         let mut state = self.state();
         if !std::mem::replace(&mut state.is_lost, true) {
             tracing::warn!(%reason, "JetStream cannot be reached");
-            if let Some(listener) = &state.listener {
-                listener(Event::Lost);
-            }
+            state.report(Event::Lost);
         }
+    }
+
+    /// Reports the events that were held, though the brokers are still lost: some streams may have a leader when that of the
+    /// entries has none, and a revocation must not wait.
+    pub(super) fn release(&self) {
+        self.state().release();
     }
 
     /// Reports the return of the brokers, once.
@@ -44,9 +58,8 @@ impl Events {
         let mut state = self.state();
         if std::mem::replace(&mut state.is_lost, false) {
             tracing::info!("JetStream can be reached again");
-            if let Some(listener) = &state.listener {
-                listener(Event::Regained);
-            }
+            state.report(Event::Regained);
+            state.release();
         }
     }
 
@@ -55,8 +68,70 @@ impl Events {
     }
 }
 
+impl State {
+    fn report(&self, event: Event) {
+        if let Some(listener) = &self.listener {
+            listener(event);
+        }
+    }
+
+    fn release(&mut self) {
+        std::mem::take(&mut self.held).into_iter().for_each(|event| self.report(event));
+    }
+}
+
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Events").field("is_lost", &self.state().is_lost).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::{super::super::Bucket, *};
+
+    fn listened(events: &Events) -> mpsc::Receiver<String> {
+        let (sender, receiver) = mpsc::channel();
+        events.listen(Box::new(move |event| {
+            let text = match event {
+                Event::FactChanged(_, key, _) => key,
+                event => format!("{event:?}"),
+            };
+            drop(sender.send(text));
+        }));
+        receiver
+    }
+
+    fn fact(key: &str) -> Event {
+        Event::FactChanged(Bucket::Apps, key.to_owned(), None)
+    }
+
+    #[test]
+    fn events_wait_for_the_return_of_the_brokers() {
+        let events = Events::default();
+        let heard = listened(&events);
+        events.report(fact("1"));
+        events.lost(&"");
+        events.lost(&"");
+        events.report(fact("2"));
+        events.report(fact("3"));
+        events.regained();
+        events.regained();
+        events.report(fact("4"));
+        let heard: Vec<_> = heard.try_iter().collect();
+        assert_eq!(heard, ["1", "Lost", "Regained", "2", "3", "4"]);
+    }
+
+    #[test]
+    fn events_do_not_wait_for_brokers_that_stay_away() {
+        let events = Events::default();
+        events.lost(&"");
+        let heard = listened(&events);
+        events.report(fact("1"));
+        events.release();
+        events.regained();
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), ["Lost", "1", "Regained"]);
     }
 }

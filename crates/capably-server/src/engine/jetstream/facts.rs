@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::{
     super::{Bucket, EngineError, Fact},
     api::{Acknowledged, EXPECTED, Get, MESSAGE_ID, retry},
+    clock,
     failure::Failure,
     log::Log,
 };
@@ -26,6 +27,8 @@ use super::{
 const VALUE: u8 = 1;
 /// The only byte of a removed value, in buckets whose changes are reported.
 const REMOVED: u8 = 2;
+/// How long a removal is stored, so that nodes that are cut off learn of it afterwards.
+const REMOVAL: Duration = Duration::from_secs(24 * 3600);
 /// How many values are read at the same time.
 const PARALLEL: usize = 32;
 
@@ -61,11 +64,21 @@ impl Facts {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Fact>, EngineError> {
+        let names = &self.log.names;
         let mut keys = self.keys(bucket, prefix).await?;
         keys.retain(|key| key.starts_with(prefix) && after.is_none_or(|after| &**key > after));
         keys.sort_unstable();
         let values = keys.into_iter().map(|key| async move {
-            let value = self.get(bucket, &key).await?;
+            let (stream, subject) = (names.bucket_stream(bucket), names.fact(bucket, &key));
+            let Some(stored) = self.log.api.get(&stream, Get::Last(&subject)).await? else {
+                return Ok(None);
+            };
+            let value = value(&stored.payload)?;
+            if value.is_none() && is_forgotten(bucket, stored.time, clock::now()) {
+                let purged = self.log.api.purge(&stream, &subject, Some(stored.sequence)).await;
+                // The next listing tries again.
+                purged.unwrap_or_else(|reason| tracing::debug!(%reason, "an old removal stays"));
+            }
             Ok::<_, EngineError>(value.map(|value| Fact { key, value }))
         });
         let mut values = stream::iter(values).buffered(PARALLEL);
@@ -79,11 +92,7 @@ impl Facts {
     }
 
     /// The keys of a bucket that may begin with a prefix, in no order. Those of removed values may be among them.
-    pub(super) async fn keys(
-        &self,
-        bucket: Bucket,
-        prefix: &str,
-    ) -> Result<Vec<String>, EngineError> {
+    async fn keys(&self, bucket: Bucket, prefix: &str) -> Result<Vec<String>, EngineError> {
         let names = &self.log.names;
         let (stream, filter) = (names.bucket_stream(bucket), names.facts(bucket, prefix));
         let (mut keys, mut offset) = (Vec::new(), 0);
@@ -112,7 +121,7 @@ impl Facts {
                 None if is_watched(bucket) => Bytes::from_static(&[REMOVED]),
                 None => {
                     let stream = self.log.names.bucket_stream(bucket);
-                    retry(deadline, || self.log.api.purge(&stream, &subject)).await?;
+                    retry(deadline, || self.log.api.purge(&stream, &subject, None)).await?;
                     continue;
                 }
             };
@@ -177,8 +186,21 @@ impl Facts {
 /// Whether changes of a bucket's facts are reported.
 pub(super) fn is_watched(bucket: Bucket) -> bool {
     match bucket {
-        Bucket::Apps | Bucket::Revocations | Bucket::Nodes => true,
-        Bucket::Snapshots | Bucket::Push | Bucket::Stats | Bucket::Nonces => false,
+        Bucket::Apps | Bucket::Revocations | Bucket::Push | Bucket::Nodes => true,
+        Bucket::Snapshots | Bucket::Stats | Bucket::Nonces => false,
+    }
+}
+
+/// Whether a removal of a certain time is of no use any more, in buckets where removals pile up. Times are in ms since the
+/// epoch.
+fn is_forgotten(bucket: Bucket, time: Option<i64>, now: i64) -> bool {
+    match bucket {
+        Bucket::Push | Bucket::Revocations => time
+            .is_some_and(|time| i128::from(now) - i128::from(time) > REMOVAL.as_millis() as i128),
+        // Apps are few, and a node that missed the removal of one would go on serving it.
+        Bucket::Apps => false,
+        // The brokers remove these by themselves, or nobody watches them.
+        Bucket::Nodes | Bucket::Snapshots | Bucket::Stats | Bucket::Nonces => false,
     }
 }
 
@@ -198,5 +220,25 @@ pub(super) fn value(stored: &[u8]) -> Result<Option<Bytes>, EngineError> {
             "a fact has the form {form}, this server knows {VALUE}; start a newer server"
         ))),
         None => Err(EngineError::Corrupt("a fact is empty".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_removals_are_forgotten_where_they_pile_up() {
+        let day = i64::try_from(REMOVAL.as_millis()).unwrap();
+        for (bucket, time, is_old) in [
+            (Bucket::Push, Some(0), true),
+            (Bucket::Push, Some(1), false),
+            (Bucket::Push, Some(i64::MAX), false),
+            (Bucket::Push, None, false),
+            (Bucket::Revocations, Some(0), true),
+            (Bucket::Apps, Some(0), false),
+        ] {
+            assert_eq!(is_forgotten(bucket, time, day + 1), is_old, "{bucket:?} {time:?}");
+        }
     }
 }

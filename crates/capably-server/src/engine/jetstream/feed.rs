@@ -26,7 +26,7 @@ use super::{
     log::Log,
     names::{ChannelKey, Filter},
     scan::Scan,
-    tap::{Incoming, Sink, Tap},
+    tap::{Incoming, Sink, Source, Tap},
 };
 
 /// How long a step of following a channel may wait for the brokers.
@@ -75,9 +75,14 @@ impl Feed {
         events: Arc<Events>,
         connects: watch::Receiver<u64>,
     ) -> Result<Self, EngineError> {
-        let (stream, subjects, live) = (log.stream.clone(), log.names.log(), log.names.live());
+        let source = Source {
+            stream: log.stream.clone(),
+            subjects: log.names.log(),
+            live: log.names.live(),
+            is_listed: false,
+        };
         let health = Some(Arc::clone(&events));
-        let tap = Tap::open(&log.api, stream, subjects, live, connects, health).await?;
+        let tap = Tap::open(&log.api, source, connects, health).await?;
         let (commands, receiver) = mpsc::unbounded_channel();
         let channels = Channels { log: Arc::clone(&log), events, followed: HashMap::new() };
         let task = tokio::spawn(run(tap, channels, receiver));

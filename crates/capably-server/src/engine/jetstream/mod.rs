@@ -7,6 +7,7 @@
 //! facts ─► streams <prefix>_<bucket> ─► live subject ─► tap ─► listener
 //! ```
 
+mod announcements;
 mod api;
 mod clock;
 mod events;
@@ -15,13 +16,13 @@ mod failure;
 mod feed;
 mod log;
 mod names;
-mod nodes;
 mod options;
 mod record;
 mod retention;
 mod scan;
 mod streams;
 mod tap;
+mod watch;
 mod writer;
 
 use std::{
@@ -45,6 +46,7 @@ use tokio::{
 
 pub use self::options::JetStreamBuilder;
 use self::{
+    announcements::{Announcements, Sender},
     api::Api,
     events::Events,
     facts::Facts,
@@ -52,7 +54,6 @@ use self::{
     feed::Feed,
     log::Log,
     names::{ChannelKey, Names},
-    nodes::{Announcements, Sender},
     options::Changes,
     retention::Retention,
     streams::Wanted,
@@ -99,7 +100,7 @@ struct Parts {
     events: Arc<Events>,
     prefix: String,
     wanted: Wanted,
-    append_timeout: Duration,
+    timeout: Duration,
 }
 
 impl JetStream {
@@ -124,9 +125,10 @@ impl JetStream {
     }
 
     async fn try_start(parts: &Parts) -> Result<Self, EngineError> {
-        let Parts { client, changes, events, prefix, wanted, append_timeout } = parts;
+        let Parts { client, changes, events, prefix, wanted, timeout } = parts;
         let Changes { connects, disconnects } = changes;
-        let (api, names) = (Api { client: client.clone() }, Names::new(prefix));
+        let api = Api { client: client.clone(), patience: *timeout };
+        let names = Names::new(prefix);
         let (info, base) = streams::open_log(&api, &names, *wanted).await?;
         let buckets = Bucket::ALL.map(|bucket| streams::open_bucket(&api, &names, bucket, *wanted));
         try_join_all(buckets).await?;
@@ -136,20 +138,15 @@ impl JetStream {
         let node = URL_SAFE_NO_PAD.encode(sender);
         let log = Arc::new(Log { stream: names.log_stream(), api, names, base });
         let retention = Retention::new(log.api.clone(), log.stream.clone(), &info);
-        let writer = Writer::open(
-            Arc::clone(&log),
-            retention,
-            disconnects.clone(),
-            *append_timeout,
-            node.clone(),
-        );
+        let writer =
+            Writer::open(Arc::clone(&log), retention, disconnects.clone(), *timeout, node.clone());
         let writer = writer.await?;
         let feed = Feed::open(Arc::clone(&log), Arc::clone(events), connects.clone()).await?;
-        let facts = Arc::new(Facts::new(Arc::clone(&log), *append_timeout, node));
+        let facts = Arc::new(Facts::new(Arc::clone(&log), *timeout, node));
         let watched = Bucket::ALL.into_iter().filter(|bucket| facts::is_watched(*bucket));
-        let watches = try_join_all(watched.map(|bucket| {
-            nodes::watch_facts(&log, &facts, bucket, Arc::clone(events), connects.clone())
-        }));
+        let watches = try_join_all(
+            watched.map(|bucket| watch::watch(&log, bucket, Arc::clone(events), connects.clone())),
+        );
         let watches = Mutex::new(watches.await?);
         let announcements = Announcements::open(&log, Arc::clone(events), sender).await?;
         let events = Arc::clone(events);

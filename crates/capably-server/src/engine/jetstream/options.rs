@@ -149,8 +149,8 @@ impl JetStreamBuilder {
         self
     }
 
-    /// How long an entry or a fact may wait for its commit: 10 seconds by default. The election of a new leader takes
-    /// some seconds.
+    /// How long an entry or a fact may wait for its commit, and a read for the leader of a stream: 10 seconds by default. The
+    /// election of a new leader takes some seconds.
     #[must_use]
     pub fn append_timeout(mut self, timeout: Duration) -> Self {
         self.append_timeout = timeout;
@@ -186,7 +186,7 @@ impl JetStreamBuilder {
             events,
             prefix: self.prefix,
             wanted,
-            append_timeout: self.append_timeout,
+            timeout: self.append_timeout,
         };
         JetStream::start(parts, deadline).await
     }

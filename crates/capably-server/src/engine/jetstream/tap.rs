@@ -5,18 +5,21 @@
 //! have no gaps of their own, so a loss shows with the next message. A pulse asks for the newest sequence, in case
 //! that there is no next message. Lost messages are read from the stream.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        watch,
+    },
     task::JoinHandle,
     time::{Instant, sleep, timeout_at},
 };
 
 use super::{
-    api::{Api, SEQUENCE, Stored},
+    api::{Api, SEQUENCE, Stored, StreamState},
     events::Events,
     failure::Failure,
     scan::{Scan, stored},
@@ -24,6 +27,8 @@ use super::{
 
 /// How often a pulse asks for the newest sequence.
 const PULSE: Duration = Duration::from_secs(1);
+/// How often a pulse asks for the subjects as well, where messages end by themselves.
+const LISTED_PULSE: Duration = Duration::from_millis(500);
 /// After how many failed pulses the brokers count as lost.
 const FAILED_PULSES: u32 = 3;
 /// How many pulses must agree that the stream ends before what was received.
@@ -40,14 +45,31 @@ pub(super) trait Sink {
     fn wants_missed(&self) -> bool {
         true
     }
+
+    /// Takes the list of the stream's subjects, as it was when `newest` was the newest sequence. The sink has all messages
+    /// up to `done`.
+    fn listed(&mut self, done: u64, newest: u64, subjects: &BTreeMap<String, u64>) {
+        let _ = (done, newest, subjects);
+    }
+}
+
+/// What a [`Tap`] follows.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) stream: String,
+    /// All subjects of the stream.
+    pub(super) subjects: String,
+    /// The subjects on which the brokers send on what is committed.
+    pub(super) live: String,
+    /// Whether the sink takes [lists](Sink::listed) of subjects.
+    pub(super) is_listed: bool,
 }
 
 /// The connection between a stream and a [`Sink`].
 #[derive(Debug)]
 pub(super) struct Tap {
     api: Api,
-    stream: String,
-    subjects: String,
+    source: Source,
     live: Subscriber,
     pulses: mpsc::Receiver<Pulse>,
     pulse: JoinHandle<()>,
@@ -59,10 +81,12 @@ pub(super) struct Tap {
     regress: (u64, u32),
 }
 
-/// The newest sequence of a stream.
-#[derive(Clone, Copy, Debug)]
+/// The state of a stream.
+#[derive(Debug)]
 pub(super) struct Pulse {
     newest: u64,
+    /// The subjects, where the sink takes them.
+    subjects: BTreeMap<String, u64>,
     /// Whether the connection was new, so that messages are likely to be missing.
     is_reconnected: bool,
 }
@@ -81,28 +105,16 @@ impl Tap {
     /// pulses are reported to `health`, where there is one.
     pub(super) async fn open(
         api: &Api,
-        stream: String,
-        subjects: String,
-        live: String,
+        source: Source,
         connects: watch::Receiver<u64>,
         health: Option<Arc<Events>>,
     ) -> Result<Self, Failure> {
-        let (live, info) = api.subscribe(live, &stream).await?;
+        let (live, info) = api.subscribe(source.live.clone(), &source.stream).await?;
         let newest = info.state.last_seq;
         let (sender, pulses) = mpsc::channel(1);
-        let pulse = tokio::spawn(pulse(api.clone(), stream.clone(), connects, health, sender));
-        let api = api.clone();
-        Ok(Self {
-            api,
-            stream,
-            subjects,
-            live,
-            pulses,
-            pulse,
-            next: newest + 1,
-            newest,
-            regress: (0, 0),
-        })
+        let pulse = tokio::spawn(pulse(api.clone(), source.clone(), connects, health, sender));
+        let (api, next, regress) = (api.clone(), newest + 1, (0, 0));
+        Ok(Self { api, source, live, pulses, pulse, next, newest, regress })
     }
 
     /// The sequence of the newest message that the sink has.
@@ -141,6 +153,9 @@ impl Tap {
                 if due >= self.next {
                     self.fill(due, sink).await;
                 }
+                if self.source.is_listed {
+                    sink.listed(self.done(), pulse.newest, &pulse.subjects);
+                }
             }
             Incoming::End => {}
         }
@@ -157,7 +172,7 @@ impl Tap {
         self.regress = (self.next, if next == self.next { count + 1 } else { 1 });
         if self.regress.1 > REGRESS {
             tracing::error!(
-                stream = self.stream,
+                stream = self.source.stream,
                 received = self.next - 1,
                 newest,
                 "the brokers have lost the end of the stream"
@@ -170,13 +185,13 @@ impl Tap {
     async fn fill(&mut self, until: u64, sink: &mut impl Sink) {
         if sink.wants_missed() {
             tracing::debug!(
-                stream = self.stream,
+                stream = self.source.stream,
                 from = self.next,
                 until,
                 "reading missed messages"
             );
             while let Err(reason) = self.read(until, sink).await {
-                tracing::debug!(stream = self.stream, %reason, "cannot read missed messages yet");
+                tracing::debug!(stream = self.source.stream, %reason, "cannot read missed messages yet");
                 sleep(RETRY).await;
             }
         }
@@ -184,8 +199,9 @@ impl Tap {
     }
 
     async fn read(&mut self, until: u64, sink: &mut impl Sink) -> Result<(), Failure> {
-        let (api, subjects) = (&self.api, self.subjects.clone());
-        let mut scan = Scan::new(api, &self.stream, subjects, self.next, until).up_to_committed();
+        let Source { stream, subjects, .. } = &self.source;
+        let scan = Scan::new(&self.api, stream, subjects.clone(), self.next, until);
+        let mut scan = scan.up_to_committed();
         while let Some(stored) = scan.next().await? {
             self.next = stored.sequence + 1;
             sink.accept(stored);
@@ -200,34 +216,43 @@ impl Drop for Tap {
     }
 }
 
-/// Asks for the newest sequence every second, and after each connection.
+/// Asks for the state of the stream again and again, and after each connection.
 async fn pulse(
     api: Api,
-    stream: String,
+    source: Source,
     mut connects: watch::Receiver<u64>,
     health: Option<Arc<Events>>,
     pulses: mpsc::Sender<Pulse>,
 ) {
+    let Source { stream, subjects, is_listed, .. } = &source;
+    let interval = if *is_listed { LISTED_PULSE } else { PULSE };
     let mut failed = 0;
     let mut is_reconnected = false;
     connects.mark_unchanged();
     while !pulses.is_closed() {
-        match timeout_at(Instant::now() + PULSE, connects.changed()).await {
+        match timeout_at(Instant::now() + interval, connects.changed()).await {
             Ok(Ok(())) => is_reconnected = true,
             // The engine is closed.
             Ok(Err(_)) => return,
             Err(_) => {}
         }
-        match api.stream(&stream).await {
+        let info = if *is_listed {
+            api.subjects(stream, subjects, 0).await
+        } else {
+            api.stream(stream).await
+        };
+        match info {
             Ok(info) => {
                 failed = 0;
                 if let Some(health) = &health {
                     health.regained();
                 }
-                let pulse = Pulse { newest: info.state.last_seq, is_reconnected };
-                is_reconnected = false;
-                if pulses.send(pulse).await.is_err() {
-                    return;
+                let StreamState { last_seq: newest, subjects } = info.state;
+                // A tap that is busy takes a later pulse. Waiting for it would delay the news that the brokers are back.
+                match pulses.try_send(Pulse { newest, subjects, is_reconnected }) {
+                    Ok(()) => is_reconnected = false,
+                    Err(TrySendError::Full(_)) => {}
+                    Err(TrySendError::Closed(_)) => return,
                 }
             }
             Err(reason) => {
@@ -236,6 +261,7 @@ async fn pulse(
                     && failed >= FAILED_PULSES
                 {
                     health.lost(&reason);
+                    health.release();
                 }
             }
         }

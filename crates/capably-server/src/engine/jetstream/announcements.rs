@@ -1,109 +1,18 @@
-//! What nodes learn from each other: changed facts, and announcements.
+//! Announcements of nodes to each other.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_nats::{Client, Subscriber};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::StreamExt;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval},
-};
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
-    super::{Announcement, Bucket, EngineError, Event},
-    api::{Get, Stored},
+    super::{Announcement, Event},
     events::Events,
-    facts::{self, Facts},
     failure::Failure,
     log::Log,
-    tap::{Incoming, Sink, Tap},
 };
-
-/// How often facts are checked for the end of their time.
-const EXPIRY: Duration = Duration::from_millis(500);
-
-/// Reports the changes of a bucket's facts.
-pub(super) async fn watch_facts(
-    log: &Arc<Log>,
-    facts: &Facts,
-    bucket: Bucket,
-    events: Arc<Events>,
-    connects: watch::Receiver<u64>,
-) -> Result<JoinHandle<()>, EngineError> {
-    let names = &log.names;
-    let (stream, subjects) = (names.bucket_stream(bucket), names.bucket(bucket));
-    let live = names.bucket_live(bucket);
-    let mut tap = Tap::open(&log.api, stream, subjects, live, connects, None).await?;
-    let mut watched = Watched { log: Arc::clone(log), bucket, events, expiring: HashMap::new() };
-    if bucket.ttl().is_some() {
-        facts.keys(bucket, "").await?.into_iter().for_each(|key| watched.renew(key));
-    }
-    Ok(tokio::spawn(async move {
-        let mut expiry = interval(EXPIRY);
-        expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                incoming = tap.wait() => {
-                    if matches!(incoming, Incoming::End) {
-                        return;
-                    }
-                    tap.advance(incoming, &mut watched).await;
-                }
-                _ = expiry.tick(), if !watched.expiring.is_empty() => watched.expire().await,
-            }
-        }
-    }))
-}
-
-struct Watched {
-    log: Arc<Log>,
-    bucket: Bucket,
-    events: Arc<Events>,
-    /// When facts with a time to live end, if nobody sets them again. Brokers do not tell.
-    expiring: HashMap<String, Instant>,
-}
-
-impl Sink for Watched {
-    fn accept(&mut self, stored: Stored) {
-        let Some(key) = self.log.names.key(self.bucket, &stored.subject) else { return };
-        match facts::value(&stored.payload) {
-            Ok(value) => {
-                match &value {
-                    Some(_) => self.renew(key.clone()),
-                    None => drop(self.expiring.remove(&key)),
-                }
-                self.events.report(Event::FactChanged(self.bucket, key, value));
-            }
-            Err(error) => tracing::error!(%error, "a fact cannot be read"),
-        }
-    }
-}
-
-impl Watched {
-    fn renew(&mut self, key: String) {
-        if let Some(ttl) = self.bucket.ttl() {
-            self.expiring.insert(key, Instant::now() + ttl);
-        }
-    }
-
-    /// Reports facts whose time has ended.
-    async fn expire(&mut self) {
-        let now = Instant::now();
-        let due = self.expiring.iter().filter(|(_, end)| **end <= now);
-        let due: Vec<_> = due.map(|(key, _)| key.clone()).collect();
-        let stream = self.log.names.bucket_stream(self.bucket);
-        for key in due {
-            let subject = self.log.names.fact(self.bucket, &key);
-            // A change may be on its way, and brokers remove with a delay: only the stream is certain.
-            if let Ok(None) = self.log.api.get(&stream, Get::Last(&subject)).await {
-                self.expiring.remove(&key);
-                self.events.report(Event::FactChanged(self.bucket, key, None));
-            }
-        }
-    }
-}
 
 /// Sends and receives announcements.
 #[derive(Debug)]
