@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 /// The versions of nats-server to test with: the oldest that is supported, and a newer one.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,8 @@ pub(crate) enum Version {
 pub(crate) struct Brokers {
     all: Vec<Broker>,
     _folder: TempDir,
+    /// Brokers read it when they start.
+    configuration: Option<NamedTempFile>,
 }
 
 struct Broker {
@@ -57,7 +59,7 @@ impl Brokers {
             arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
             Broker { arguments, program: program.clone(), port: clients[index], process: None }
         });
-        let mut brokers = Self { all: all.collect(), _folder: folder };
+        let mut brokers = Self { all: all.collect(), _folder: folder, configuration: None };
         (0..count).for_each(|index| brokers.run(index));
         brokers
     }
@@ -67,8 +69,24 @@ impl Brokers {
         Self::start(version, count, &["-js"])
     }
 
+    /// Starts a broker with JetStream, and with a configuration besides.
+    pub(crate) fn configured(version: Version, configuration: &str) -> Self {
+        let file = NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), configuration).unwrap();
+        let mut brokers =
+            Self::start(version, 1, &["-js", "--config", file.path().to_str().unwrap()]);
+        brokers.configuration = Some(file);
+        brokers
+    }
+
     pub(crate) fn addresses(&self) -> Vec<String> {
         self.all.iter().map(|broker| format!("nats://127.0.0.1:{}", broker.port)).collect()
+    }
+
+    /// Changes the configuration of a broker, which reads it when it starts again.
+    pub(crate) fn configure(&self, configuration: &str) {
+        let file = self.configuration.as_ref().expect("the broker has a configuration");
+        std::fs::write(file.path(), configuration).unwrap();
     }
 
     /// Ends a broker with SIGKILL.
@@ -79,7 +97,31 @@ impl Brokers {
         }
     }
 
-    /// Starts a broker that was killed, with its data.
+    /// Stops a broker without ending it: its connections stand, and nothing is answered.
+    pub(crate) fn pause(&self, index: usize) {
+        self.signal(index, "-STOP");
+    }
+
+    /// Goes on with a broker that was stopped.
+    pub(crate) fn resume(&self, index: usize) {
+        self.signal(index, "-CONT");
+    }
+
+    fn signal(&self, index: usize, signal: &str) {
+        let process = self.all[index].process.as_ref().expect("the broker runs");
+        let id = process.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    /// Ends a broker with SIGTERM, and waits until it has stored its state.
+    pub(crate) fn end(&mut self, index: usize) {
+        self.signal(index, "-TERM");
+        if let Some(mut process) = self.all[index].process.take() {
+            process.wait().unwrap();
+        }
+    }
+
+    /// Starts a broker that has ended, with its data.
     pub(crate) fn run(&mut self, index: usize) {
         let broker = &mut self.all[index];
         let mut command = Command::new(&broker.program);

@@ -234,12 +234,17 @@ async fn without_a_quorum_nothing_is_committed() {
     for (text, result) in &results {
         assert!(matches!(result, Err(EngineError::Unavailable(_))), "{text}: {result:?}");
     }
+    node.expect(|event| matches!(event, Event::Lost).then_some(())).await;
+    let set = node.set_facts(Bucket::Apps, vec![("k".into(), Some(Bytes::new()))]).await;
+    assert!(matches!(set, Err(EngineError::Unavailable(_))), "{set:?}");
     let late = builder(&brokers).replicas(3).open_timeout(Duration::from_secs(3)).open().await;
     assert!(matches!(late, Err(EngineError::Unavailable(_))), "{late:?}");
     brokers.run(0);
     brokers.run(1);
     in_step(&brokers, 3).await;
+    node.expect(|event| matches!(event, Event::Regained).then_some(())).await;
     appended(&*node, vec![entry("c", "4")]).await;
+    node.set_facts(Bucket::Apps, vec![("k".into(), Some(Bytes::new()))]).await.unwrap();
     // It is unknown whether the refused ones are committed; they are so at most once, and in their order.
     let stored = node.read(&channel("c"), everything()).await.unwrap();
     let stored = texts(&stored);

@@ -6,9 +6,11 @@ mod brokers;
 #[path = "../engine/contract.rs"]
 mod contract;
 mod failures;
+mod full;
 mod nodes;
 mod proxy;
 mod setup;
+mod slow;
 mod support;
 
 use std::sync::Arc;

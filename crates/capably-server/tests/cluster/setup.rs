@@ -1,21 +1,33 @@
 //! Starting with brokers that are away, refuse, or have other data.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use capably_server::engine::{Append, Engine, EngineError, JetStream};
+use capably_server::engine::{Append, Engine, EngineError, JetStream, JetStreamBuilder};
 use serde_json::json;
 
 use crate::{
     brokers::{Brokers, Version, free_ports},
     contract::{append, appended, channel, entry, everything, texts},
+    proxy::Proxy,
     support::{builder, open, request},
 };
 
 const SHORT: Duration = Duration::from_secs(2);
 
-async fn refused(builder: capably_server::engine::JetStreamBuilder) -> EngineError {
+async fn refused(builder: JetStreamBuilder) -> EngineError {
     builder.open().await.map(drop).unwrap_err()
+}
+
+/// The engine gives up when its time is over, and names the address.
+async fn check_gives_up(address: String) {
+    let start = Instant::now();
+    let error = refused(JetStream::builder([address.clone()]).open_timeout(SHORT)).await;
+    assert!(start.elapsed() < 2 * SHORT, "{:?}", start.elapsed());
+    assert!(matches!(error, EngineError::Unavailable(_)), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains(address.trim_start_matches("nats://")), "{text}");
+    assert!(text.contains("check"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,6 +39,26 @@ async fn a_broker_that_is_away() {
     let text = format!("{error} {error:?}");
     assert!(text.contains(&format!("127.0.0.1:{port}")) && text.contains("nats-server"), "{text}");
     assert!(!text.contains("s3cret"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_that_do_not_answer() {
+    // It accepts connections, as the system does that for it, and is silent.
+    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    check_gives_up(format!("nats://{}", silent.local_addr().unwrap())).await;
+
+    let brokers = Brokers::jetstream(Version::Newest, 1);
+    let proxy = Proxy::start(&brokers).await;
+    drop(open(&brokers).await);
+    // It answers each request in time, but all together take too long.
+    proxy.delay(Duration::from_millis(150));
+    check_gives_up(proxy.address.clone()).await;
+    proxy.delay(Duration::ZERO);
+    drop(JetStream::builder([proxy.address.clone()]).open().await.unwrap());
+    brokers.pause(0);
+    check_gives_up(brokers.addresses().remove(0)).await;
+    brokers.resume(0);
+    drop(open(&brokers).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,6 +104,51 @@ async fn a_stream_of_another_version() {
         assert!(matches!(error, EngineError::Version(_)), "{error:?}");
         assert!(error.to_string().contains(part), "{error}");
     }
+    let config = json!({
+        "name": "old_nodes",
+        "description": "capably facts; version 0",
+        "subjects": ["old.fact.nodes.>"],
+    });
+    request(&brokers, "STREAM.CREATE.old_nodes", &config).await;
+    let error = refused(builder(&brokers).prefix("old")).await.to_string();
+    assert!(error.contains("has version 0, this server knows 1"), "{error}");
+    assert!(error.contains("another prefix"), "{error}");
+}
+
+/// Somebody has changed a stream so that it would not keep its promises.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_with_foreign_settings() {
+    for version in [Version::Newest, Version::Oldest] {
+        let brokers = Brokers::jetstream(version, 1);
+        drop(open(&brokers).await);
+        for (stream, field, value) in [
+            ("capably_log", "duplicate_window", json!(1_000_000_000)),
+            ("capably_log", "max_age", json!(200_000_000_000_u64)),
+            ("capably_log", "discard", json!("old")),
+            ("capably_log", "subjects", json!(["capably.log.>", "more"])),
+            ("capably_log", "no_ack", json!(true)),
+            ("capably_apps", "max_age", json!(200_000_000_000_u64)),
+            ("capably_push", "max_msgs_per_subject", json!(5)),
+        ] {
+            let info = request(&brokers, &format!("STREAM.INFO.{stream}"), &json!({})).await;
+            let before = &info["config"];
+            let mut changed = before.clone();
+            changed[field] = value;
+            let update = async |config| {
+                let operation = format!("STREAM.UPDATE.{stream}");
+                let answer = request(&brokers, &operation, config).await;
+                assert!(answer["error"].is_null(), "{version:?} {field}: {answer}");
+            };
+            update(&changed).await;
+            let error = refused(builder(&brokers)).await;
+            assert!(matches!(error, EngineError::Version(_)), "{error:?}");
+            let text = error.to_string();
+            assert!(text.contains(stream) && text.contains(field), "{text}");
+            assert!(text.contains("undo that change"), "{text}");
+            update(before).await;
+            drop(open(&brokers).await);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,26 +164,6 @@ async fn an_entry_of_another_version() {
     let error = engine.read(&channel("c"), everything()).await.unwrap_err();
     assert!(matches!(error, EngineError::Version(_)), "{error:?}");
     assert!(error.to_string().contains("form 9"), "{error}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_stream_refuses() {
-    for version in [Version::Newest, Version::Oldest] {
-        let brokers = Brokers::jetstream(version, 1);
-        let engine = builder(&brokers).max_bytes(20_000).open().await.unwrap();
-        let large = "x".repeat(8_000);
-        let results = append(&engine, (0..4).map(|_| entry("c", &large)).collect()).await;
-        let committed = results.iter().take_while(|result| result.is_ok()).count();
-        assert!((1..4).contains(&committed), "{results:?}");
-        for result in &results[committed..] {
-            let error = result.as_ref().unwrap_err();
-            assert!(matches!(error, EngineError::Full(_)) && error.is_certain(), "{error:?}");
-        }
-        let stored = engine.read(&channel("c"), everything()).await.unwrap();
-        assert_eq!(stored.len(), committed);
-        // There is room for a small one.
-        appended(&engine, vec![entry("c", "small")]).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,7 +26,7 @@ pub(super) const TTL: &str = "Nats-TTL";
 pub(super) const SEQUENCE: &str = "Nats-Sequence";
 
 /// How long one request may take. A broker that has a leader for the stream answers within milliseconds.
-const REQUEST: Duration = Duration::from_secs(2);
+pub(super) const REQUEST: Duration = Duration::from_secs(2);
 /// How long to wait before a request is repeated.
 const RETRY: Duration = Duration::from_millis(200);
 

@@ -2,7 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
-use super::super::EngineError;
+use super::super::{Bucket, EngineError};
+
+/// The advice when the brokers do not commit. A broker whose disk is full does not say so to others; it only stops.
+pub(super) const CHECK: &str =
+    "check that most brokers run, reach each other, and have room on their disks";
 
 /// A request that failed.
 #[derive(Clone, Debug)]
@@ -39,7 +43,9 @@ mod code {
     pub(super) const STORAGE_EXCEEDED: u32 = 10047;
     pub(super) const ACCOUNT_EXCEEDED: u32 = 10002;
     pub(super) const TOO_LARGE: u32 = 10054;
+    pub(super) const ID_IN_PROCESS: u32 = 10158;
     pub(super) const NO_PEERS: u32 = 10005;
+    pub(super) const TOO_MANY_STREAMS: u32 = 10027;
     pub(super) const NOT_CLUSTERED: u32 = 10074;
 }
 
@@ -96,6 +102,8 @@ impl Failure {
     pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::TimedOut | Self::NoResponders | Self::Odd(_) => true,
+            // An earlier attempt with this id is not committed yet.
+            Self::Refused { code: code::ID_IN_PROCESS, .. } => true,
             Self::Refused { status, code, .. } => {
                 *status == 503
                     && !self.is_full()
@@ -124,16 +132,19 @@ impl Failure {
             Some(code::NO_PEERS | code::NOT_CLUSTERED) => setup(format!(
                 "there are fewer brokers than replicas ({self}); start more brokers or use fewer replicas"
             )),
+            Some(code::TOO_MANY_STREAMS) => setup(format!(
+                "the account allows too few streams ({self}); allow {} more for it",
+                Bucket::ALL.len() + 1
+            )),
             _ => match self {
-                Self::TimedOut => EngineError::Unavailable(
-                    "JetStream does not answer; check that most of its brokers run and reach each other"
-                        .into(),
-                ),
-                Self::NoResponders => EngineError::Unavailable(
-                    "JetStream has no leader; check that nats-server runs with -js, and that most brokers run"
-                        .into(),
-                ),
-                Self::Refused { status: 503, .. } => {
+                Self::TimedOut => {
+                    EngineError::Unavailable(format!("JetStream does not answer; {CHECK}"))
+                }
+                Self::NoResponders => EngineError::Unavailable(format!(
+                    "JetStream has no leader; check that nats-server runs with -js, and {CHECK}"
+                )),
+                Self::Refused { status: 503, .. }
+                | Self::Refused { code: code::ID_IN_PROCESS, .. } => {
                     EngineError::Unavailable(format!("JetStream is not ready: {self}"))
                 }
                 Self::Refused { .. } => setup(format!("JetStream refuses a request: {self}")),

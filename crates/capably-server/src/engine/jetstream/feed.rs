@@ -23,6 +23,7 @@ use super::{
     super::{ChannelId, EngineError, Entry, Event, Position},
     api::Stored,
     events::Events,
+    failure::CHECK,
     log::Log,
     names::{ChannelKey, Filter},
     scan::Scan,
@@ -182,9 +183,7 @@ impl Following<'_> {
 async fn reply<T>(reply: oneshot::Receiver<T>) -> Result<T, EngineError> {
     match timeout(REPLY, reply).await {
         Ok(reply) => reply.map_err(|_| EngineError::Closed),
-        Err(_) => Err(EngineError::Unavailable(
-            "JetStream does not deliver; check that most of its brokers run".into(),
-        )),
+        Err(_) => Err(EngineError::Unavailable(format!("JetStream does not deliver; {CHECK}"))),
     }
 }
 

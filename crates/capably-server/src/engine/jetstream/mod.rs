@@ -41,7 +41,7 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use tokio::{
     task::JoinHandle,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout_at},
 };
 
 pub use self::options::JetStreamBuilder;
@@ -50,7 +50,7 @@ use self::{
     api::Api,
     events::Events,
     facts::Facts,
-    failure::setup,
+    failure::{CHECK, setup},
     feed::Feed,
     log::Log,
     names::{ChannelKey, Names},
@@ -96,6 +96,8 @@ pub struct JetStream {
 /// What an engine is made of once it is connected.
 struct Parts {
     client: Client,
+    /// The addresses, without credentials.
+    hosts: String,
     changes: Changes,
     events: Arc<Events>,
     prefix: String,
@@ -111,21 +113,27 @@ impl JetStream {
 
     /// Opens the streams, until `deadline` if brokers are not ready.
     async fn start(parts: Parts, deadline: Instant) -> Result<Self, EngineError> {
-        loop {
-            match Self::try_start(&parts).await {
-                Err(EngineError::Unavailable(_)) if Instant::now() + RETRY < deadline => {
-                    sleep(RETRY).await;
-                }
-                Err(EngineError::Unavailable(_)) if !parts.client.server_info().jetstream => {
-                    return Err(setup("JetStream is off; start nats-server with -js".into()));
-                }
+        let mut reason = format!("the start takes too long; {CHECK}");
+        // An attempt takes many requests, each of which a slow broker may answer in time.
+        while let Ok(result) = timeout_at(deadline, Self::try_start(&parts)).await {
+            match result {
+                Err(EngineError::Unavailable(why)) => reason = why,
                 result => return result,
             }
+            if Instant::now() + RETRY >= deadline {
+                break;
+            }
+            sleep(RETRY).await;
+        }
+        if parts.client.server_info().jetstream {
+            Err(EngineError::Unavailable(format!("brokers at {}: {reason}", parts.hosts)))
+        } else {
+            Err(setup(format!("JetStream is off at {}; start nats-server with -js", parts.hosts)))
         }
     }
 
     async fn try_start(parts: &Parts) -> Result<Self, EngineError> {
-        let Parts { client, changes, events, prefix, wanted, timeout } = parts;
+        let Parts { client, changes, events, prefix, wanted, timeout, .. } = parts;
         let Changes { connects, disconnects } = changes;
         let api = Api { client: client.clone(), patience: *timeout };
         let names = Names::new(prefix);

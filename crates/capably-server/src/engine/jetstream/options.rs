@@ -182,6 +182,7 @@ impl JetStreamBuilder {
         let wanted = Wanted { replicas: self.replicas, max_bytes: self.max_bytes };
         let parts = super::Parts {
             client,
+            hosts: hosts(&self.addresses()?),
             changes,
             events,
             prefix: self.prefix,
@@ -294,15 +295,20 @@ async fn connect(
             Err(_) => "no answer".to_owned(),
         };
         if Instant::now() + RETRY >= deadline {
-            let hosts: Vec<_> = addresses.iter().map(host).collect();
             return Err(EngineError::Unavailable(format!(
                 "no broker at {}: {reason}; start nats-server with -js, or check the addresses",
-                hosts.join(", ")
+                hosts(&addresses)
             )));
         }
         sleep(RETRY).await;
     }
 }
+
+/// Addresses without credentials.
+fn hosts(addresses: &[ServerAddr]) -> String {
+    addresses.iter().map(host).collect::<Vec<_>>().join(", ")
+}
+
 /// An address without credentials.
 fn host(address: &ServerAddr) -> String {
     format!("{}:{}", address.host(), address.port())

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{
-    api::{Api, Get, MESSAGE_ID, Stored},
+    api::{Api, Get, MESSAGE_ID, REQUEST, Stored},
     failure::Failure,
 };
 
@@ -19,8 +19,9 @@ const SINGLE: u32 = 3;
 const WITHOUT: u32 = 200;
 /// The most messages of one request to a consumer.
 const BATCH: usize = 500;
-/// How long a consumer may be silent before the leader is asked instead.
-const SILENCE: Duration = Duration::from_secs(1);
+/// How long a consumer may be silent before the leader is asked instead: as long as the answer to a request may take, so that
+/// a slow broker is not asked for each message.
+const SILENCE: Duration = REQUEST;
 
 /// Reads the messages on some subjects in the order of the stream.
 ///

@@ -133,7 +133,14 @@ fn check(name: &str, found: &Value, expected: &Value, replicas: usize) -> Result
             found["num_replicas"]
         )));
     }
-    for field in ["subjects", "retention", "discard", "republish", "max_msgs_per_subject"] {
+    if let Some(change) = unsafe_change(found, expected) {
+        return Err(EngineError::Version(format!(
+            "the stream {name} has {change}; undo that change, or use another prefix"
+        )));
+    }
+    for field in
+        ["subjects", "retention", "discard", "storage", "republish", "max_msgs_per_subject"]
+    {
         let (found, expected) = (&found[field], &expected[field]);
         let is_same = match expected {
             // Brokers add fields with defaults.
@@ -148,6 +155,26 @@ fn check(name: &str, found: &Value, expected: &Value, replicas: usize) -> Result
         }
     }
     Ok(())
+}
+
+/// A setting by which a stream would lose, double or change what it promised to store.
+fn unsafe_change(found: &Value, expected: &Value) -> Option<String> {
+    let nanos = |config: &Value, field: &str| config[field].as_u64().unwrap_or(0);
+    let window = "duplicate_window";
+    if nanos(found, window) < nanos(expected, window) {
+        return Some(format!("{window} {}, less than {}", found[window], expected[window]));
+    }
+    // The age of the log grows with the retention of its entries, and without an age nothing ends.
+    let (age, least) = (nanos(found, "max_age"), nanos(expected, "max_age"));
+    let is_log = expected["max_msgs_per_subject"].is_null();
+    let is_kept = age == least || (is_log && (age == 0 || age > least));
+    if !is_kept {
+        return Some(format!("max_age {age}, not {least}"));
+    }
+    let foreign = ["mirror", "sources", "subject_transform", "no_ack", "sealed"];
+    let is_unset = |value: &Value| value.is_null() || *value == json!(false) || *value == json!([]);
+    let set = foreign.into_iter().find(|field| !is_unset(&found[field]))?;
+    Some(format!("{set} {}", found[set]))
 }
 
 /// A value of the description, such as `1` of `capably log; version 1`.
@@ -189,8 +216,14 @@ mod tests {
 
     #[test]
     fn streams_of_others_are_refused() {
-        let expected =
-            json!({ "subjects": ["a"], "republish": { "src": "a" }, "retention": "limits" });
+        let expected = json!({
+            "subjects": ["a"],
+            "republish": { "src": "a" },
+            "retention": "limits",
+            "storage": "file",
+            "duplicate_window": 100,
+            "max_age": 100,
+        });
         let found = |change: &dyn Fn(&mut Value)| {
             let mut found = json!({
                 "description": "capably log; version 1; created 5",
@@ -198,6 +231,9 @@ mod tests {
                 "subjects": ["a"],
                 "republish": { "src": "a", "headers_only": false },
                 "retention": "limits",
+                "storage": "file",
+                "duplicate_window": 100,
+                "max_age": 500,
             });
             change(&mut found);
             check("s", &found, &expected, 3)
@@ -210,6 +246,18 @@ mod tests {
         assert!(foreign.contains("not made by this server"), "{foreign}");
         let replicas = error(&|found| found["num_replicas"] = json!(1));
         assert!(replicas.contains("has 1 replicas, not 3"), "{replicas}");
+        for (field, value) in [
+            ("duplicate_window", json!(60)),
+            ("max_age", json!(99)),
+            ("storage", json!("memory")),
+            ("no_ack", json!(true)),
+            ("sources", json!([{ "name": "x" }])),
+        ] {
+            let text = error(&|found| found[field] = value.clone());
+            assert!(text.contains(field) && text.contains("undo"), "{text}");
+        }
+        assert!(found(&|found| found["max_age"] = json!(0)).is_ok());
+        assert!(found(&|found| found["duplicate_window"] = json!(200)).is_ok());
         let subjects = error(&|found| found["subjects"] = json!(["a", "b"]));
         assert!(subjects.contains("subjects"), "{subjects}");
         assert_eq!(

@@ -30,7 +30,7 @@ use self::window::{Resolution, Window};
 use super::{
     super::{Append, Appended, Completion, EngineError},
     api::{self, Acknowledged, MESSAGE_ID, TTL},
-    failure::{Failure, setup},
+    failure::{CHECK, Failure, setup},
     log::Log,
     names::ChannelKey,
     record,
@@ -383,12 +383,8 @@ impl State {
 
     /// Gives up what has waited for too long.
     fn expire(&mut self, now: Instant) {
-        let late = || {
-            EngineError::Unavailable(
-                "JetStream did not commit in time; check that most of its brokers run and reach each other"
-                    .into(),
-            )
-        };
+        let late =
+            || EngineError::Unavailable(format!("JetStream did not commit in time; {CHECK}"));
         while let Some(waiting) = self.window.pop_expired(now) {
             self.resolve(&waiting, Err(late()));
         }

@@ -26,8 +26,11 @@ use super::{
     window::Unresolved,
 };
 
-/// How long the commit of a fence may take before another is published.
+/// How long the commit of a fence may take before another is published. Each further fence of a recovery may take twice as
+/// long, so that a slow broker answers one before the next.
 const FENCE: Duration = Duration::from_secs(1);
+/// The longest time for a fence.
+const LAST_FENCE: Duration = Duration::from_secs(8);
 /// How long to wait before another fence is published after one was refused.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -56,6 +59,7 @@ impl State {
 
     /// Publishes fences until one is committed. Returns its sequence.
     async fn committed_fence(&mut self) -> Result<u64, Ended> {
+        let mut patience = FENCE;
         loop {
             self.fence += 1;
             let reply = format!("{}.f{}", self.inbox, self.fence);
@@ -63,8 +67,9 @@ impl State {
             // While there is no connection, a fence would only fill the queue of the client.
             let is_connected =
                 client.connection_state() == async_nats::connection::State::Connected;
-            let mut pause = Instant::now() + if is_connected { FENCE } else { RETRY };
+            let mut pause = Instant::now() + if is_connected { patience } else { RETRY };
             if is_connected {
+                patience = (2 * patience).min(LAST_FENCE);
                 let headers = HeaderMap::new();
                 let sent =
                     client.publish_with_reply_and_headers(subject, reply, headers, Bytes::new());
@@ -81,7 +86,11 @@ impl State {
                     {
                         return Ok(self.newest);
                     }
-                    Step::Fenced(Err(_)) => pause = pause.min(Instant::now() + RETRY),
+                    // A refusal is quick, so that the brokers are not slow.
+                    Step::Fenced(Err(_)) => {
+                        patience = FENCE;
+                        pause = pause.min(Instant::now() + RETRY);
+                    }
                     Step::Continue | Step::Trouble => {}
                     Step::End => return Err(Ended),
                 }
