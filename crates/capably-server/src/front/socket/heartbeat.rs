@@ -13,7 +13,7 @@ pub(super) enum Heartbeat {
     Pings,
     /// PING frames, which the client's code must answer. Pings of the WebSocket would not do: its socket answers them even
     /// while its code is suspended (RTN23c).
-    Bounce(Bounce),
+    Bounce(Box<Bounce>),
 }
 
 /// The frame to send when a heartbeat is due.
@@ -34,7 +34,7 @@ impl Heartbeat {
     pub(super) fn of(heartbeats: Option<&str>) -> Self {
         match heartbeats {
             Some("false") => Self::Pings,
-            Some("bounce") => Self::Bounce(Bounce::default()),
+            Some("bounce") => Self::Bounce(Box::default()),
             Some(_) | None => Self::Frames,
         }
     }

@@ -125,6 +125,11 @@ impl Outbox {
         wakers.extend(state.session.take());
     }
 
+    /// Frees the space that a burst of frames has left empty.
+    pub(in crate::front) fn trim(&self) {
+        self.lock().queue.shrink_to_fit();
+    }
+
     /// The bytes that wait for the client.
     pub(in crate::front) fn bytes(&self) -> usize {
         self.lock().bytes
