@@ -36,7 +36,8 @@ const PROMPT_BEFORE: Millis = 30_000;
 /// The connections of an app.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
-    map: BTreeMap<ConnectionId, Connection>,
+    /// Boxed: a node of the map has room for eleven, and is rarely full.
+    map: BTreeMap<ConnectionId, Box<Connection>>,
     transports: HashMap<TransportId, ConnectionId>,
     /// Connections whose client is disconnected, by the time when their state is dropped.
     expiries: BTreeSet<(Duration, ConnectionId)>,
@@ -46,17 +47,17 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn get(&self, id: &ConnectionId) -> Option<&Connection> {
-        self.map.get(id)
+        self.map.get(id).map(|connection| &**connection)
     }
 
     pub(crate) fn get_mut(&mut self, id: &ConnectionId) -> Option<&mut Connection> {
-        self.map.get_mut(id)
+        self.map.get_mut(id).map(|connection| &mut **connection)
     }
 
     /// All connections, those of disconnected clients among them.
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Connection> {
-        self.map.values()
+        self.map.values().map(|connection| &**connection)
     }
 
     /// The number of connected clients.
@@ -66,7 +67,7 @@ impl Connections {
 
     /// The connection that uses the transport.
     pub(crate) fn on_transport(&mut self, transport: TransportId) -> Option<&mut Connection> {
-        self.map.get_mut(self.transports.get(&transport)?)
+        self.map.get_mut(self.transports.get(&transport)?).map(|connection| &mut **connection)
     }
 
     /// The connection with this connection key, if its state is still there.
@@ -105,7 +106,7 @@ impl Connections {
                 id
             }
             None => {
-                let connection = Connection::new(&entropy, identity.clone());
+                let connection = Box::new(Connection::new(&entropy, identity.clone()));
                 let id = connection.id.clone();
                 self.map.insert(id.clone(), connection);
                 id
