@@ -48,7 +48,8 @@ const MAX_RECENT: usize = 10_000;
 pub(crate) struct Channels {
     /// The id of the app.
     pub(super) app: Str,
-    pub(super) map: HashMap<Str, Channel>,
+    /// Boxed: as many slots of the map as channels can be empty.
+    pub(super) map: HashMap<Str, Box<Channel>>,
     pub(super) order: Order,
     /// The channels that are being loaded, each with the entries that were committed meanwhile.
     pub(super) loading: HashMap<Str, Vec<(Position, Proposal)>>,
@@ -96,11 +97,11 @@ impl Channels {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Channel> {
-        self.map.get(name)
+        self.map.get(name).map(|channel| &**channel)
     }
 
     pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Channel> {
-        self.map.get_mut(name)
+        self.map.get_mut(name).map(|channel| &mut **channel)
     }
 
     /// Channels without limits and clients, to fold entries of an engine.
@@ -125,7 +126,7 @@ impl Channels {
         if self.recent.remove(&channel.name).is_none() {
             self.opened += 1;
         }
-        self.map.insert(channel.name.clone(), channel);
+        self.map.insert(channel.name.clone(), Box::new(channel));
     }
 
     /// An empty log that is complete after `floor`.

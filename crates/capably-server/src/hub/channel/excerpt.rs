@@ -114,7 +114,7 @@ impl Records {
             summarized.extend(channels.apply(position, proposal, turn).unwrap_or_default());
         }
         let mut log = channels.new_log(floor);
-        let channel = channels.map.remove(&*name);
+        let channel = channels.map.remove(&*name).map(|channel| *channel);
         let mut channel =
             channel.unwrap_or_else(|| Channel::new(name, NO_RETENTION, channels.new_log(floor)));
         for entry in channel.log.iter() {

@@ -59,7 +59,8 @@ pub(crate) struct Channel {
     /// Ids that publishers chose, to recognise a repeated publish (RSL1k).
     pub(crate) ids: HashMap<Str, Position>,
     pub(crate) changes: Changes,
-    subscribers: BTreeMap<TransportId, Subscriber>,
+    /// Boxed: the smallest map has room for eleven, and most channels have fewer subscribers.
+    subscribers: BTreeMap<TransportId, Box<Subscriber>>,
     /// The subscribers under names with a qualifier, by the name.
     views: BTreeMap<Str, Viewers>,
     /// The attachments by mode. Members are counted by the presence set.
