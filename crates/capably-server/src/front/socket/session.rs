@@ -65,7 +65,7 @@ const MAX_ROUNDS: usize = 32;
 /// How long publishers pause for a client that reads slowly, before they go on without it.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// A WebSocket that is being served. A server may have a hundred thousand of them: rare parts are boxed.
+/// A WebSocket that is being served. A server may have many thousands, most of them idle: rare parts are boxed.
 pub(in crate::front) struct Session {
     socket: Socket,
     registration: Registration,
@@ -528,7 +528,7 @@ async fn socket(shared: &Shared, stream: TcpStream, already_read: &Bytes) -> Soc
         .max_frame_size(Some(shared.settings.max_frame_size))
         .max_message_size(Some(shared.settings.max_frame_size));
     let stream = ClientStream::new(stream, already_read);
-    // The capacity is that of the read buffers to come, too.
+    // Not an empty one: `BytesMut` gives later buffers the capacity of the first.
     let buffer = Vec::with_capacity(READ_BUFFER);
     WebSocketStream::from_partially_read(stream, buffer, Role::Server, Some(config)).await
 }

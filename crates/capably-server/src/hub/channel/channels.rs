@@ -48,7 +48,7 @@ const MAX_RECENT: usize = 10_000;
 pub(crate) struct Channels {
     /// The id of the app.
     pub(super) app: Str,
-    /// Boxed: as many slots of the map as channels can be empty.
+    /// Boxed: after the map has grown, more than half of its slots are empty.
     pub(super) map: HashMap<Str, Box<Channel>>,
     pub(super) order: Order,
     /// The channels that are being loaded, each with the entries that were committed meanwhile.

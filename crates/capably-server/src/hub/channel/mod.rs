@@ -59,7 +59,7 @@ pub(crate) struct Channel {
     /// Ids that publishers chose, to recognise a repeated publish (RSL1k).
     pub(crate) ids: HashMap<Str, Position>,
     pub(crate) changes: Changes,
-    /// Boxed: the smallest map has room for eleven, and most channels have fewer subscribers.
+    /// Boxed: the smallest map has room for eleven subscribers, and most channels have fewer.
     subscribers: BTreeMap<TransportId, Box<Subscriber>>,
     /// The subscribers under names with a qualifier, by the name.
     views: BTreeMap<Str, Viewers>,

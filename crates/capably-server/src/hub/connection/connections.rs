@@ -36,7 +36,7 @@ const PROMPT_BEFORE: Millis = 30_000;
 /// The connections of an app.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
-    /// Boxed: a node of the map has room for eleven, and is rarely full.
+    /// Boxed: a node of the map has room for eleven connections, and is rarely full.
     map: BTreeMap<ConnectionId, Box<Connection>>,
     transports: HashMap<TransportId, ConnectionId>,
     /// Connections whose client is disconnected, by the time when their state is dropped.
