@@ -380,7 +380,7 @@ impl Builder {
     /// survives a crash. Messages that wait at the same time are committed together. When a message cannot be committed,
     /// its publisher gets an error (50000, or 50003 when the engine cannot be reached).
     ///
-    /// Connections, live members of presence, statistics and push are not stored: a client that resumes after a restart
+    /// Connections and live members of presence are not stored: a client that resumes after a restart
     /// gets a new connection (80018), and the messages that it has missed.
     pub fn engine(mut self, engine: Arc<dyn Engine>) -> Self {
         self.engine = Some(EngineSource::Given(engine));
@@ -473,6 +473,7 @@ impl Builder {
         first.keys.insert(0, Arc::new(Key::new(key_id, parsed.secret(), Capability::all())));
         let started = shared.start_app(first, first_revocations, &key).await;
         started.map_err(ServerError::Engine)?;
+        shared.restore_facts().await.map_err(ServerError::Engine)?;
         let shared = Arc::new(shared);
         let service = match self.faults {
             None => {

@@ -38,6 +38,8 @@ struct State {
     last: Position,
     channels: HashMap<ChannelId, Channel>,
     facts: BTreeMap<(Bucket, String), (Bytes, Option<SystemTime>)>,
+    /// The number of facts at which those past their time are dropped.
+    crowded: usize,
     closed: bool,
 }
 
@@ -96,6 +98,15 @@ impl State {
         let entry = Entry { position, kind, thread: None, time, payload };
         channel.entries.insert(position, Stored { entry, threads, expires });
         Appended { position, repeated: false }
+    }
+
+    fn set_fact(&mut self, bucket: Bucket, key: String, value: Bytes) {
+        if self.facts.len() >= self.crowded {
+            self.facts.retain(|_, (_, expires)| is_current(*expires));
+            // As many again may come first, so that a fact costs no more than a few looks.
+            self.crowded = 2 * self.facts.len() + 1000;
+        }
+        self.facts.insert((bucket, key), (value, expiry(bucket)));
     }
 }
 
@@ -235,9 +246,7 @@ impl Engine for Memory {
         self.with(|state| {
             for (key, value) in facts {
                 match value {
-                    Some(value) => {
-                        state.facts.insert((bucket, key), (value, expiry(bucket)));
-                    }
+                    Some(value) => state.set_fact(bucket, key, value),
                     None => {
                         state.facts.remove(&(bucket, key));
                     }
@@ -252,7 +261,7 @@ impl Engine for Memory {
             if state.facts.get(&key).is_some_and(|(_, expires)| is_current(*expires)) {
                 return false;
             }
-            state.facts.insert(key, (value, expiry(bucket)));
+            state.set_fact(bucket, key.1, value);
             true
         })
     }

@@ -146,6 +146,26 @@ impl Shared {
         debug_assert!(added.is_ok(), "every app is stored once");
     }
 
+    /// Gives every app the facts that are stored for it. All apps must be there.
+    ///
+    /// # Errors
+    /// An [`EngineError`] when the engine cannot be read.
+    pub(crate) async fn restore_facts(&self) -> Result<(), EngineError> {
+        let Some(engine) = &self.engine else { return Ok(()) };
+        let mut last: Option<String> = None;
+        loop {
+            let page = engine.facts(Bucket::Push, "", last.as_deref(), PAGE).await?;
+            let Some(fact) = page.last() else { return Ok(()) };
+            last = Some(fact.key.clone());
+            for Fact { key, value } in page {
+                let app = key.split_once('/').and_then(|(app, _)| self.apps.get(app));
+                // What is left of an app whose deletion was interrupted stays where it is.
+                let Some(app) = app else { continue };
+                app.apply_fact(Bucket::Push, key, Some(value));
+            }
+        }
+    }
+
     /// Adds the first app of the server, which may have been stored, and stores its key.
     ///
     /// # Errors
@@ -176,9 +196,11 @@ impl Shared {
     ///
     /// # Errors
     /// Codes 50003 and 50000 for the engine.
-    pub(super) async fn forget_app(&self, id: &str) -> Result<(), ErrorInfo> {
+    pub(super) async fn forget_app(&self, app: &AppHandle) -> Result<(), ErrorInfo> {
+        let id = app.id();
         self.set_facts(Bucket::Apps, vec![(id.to_owned(), None)]).await?;
-        self.set_facts(Bucket::Revocations, vec![(id.to_owned(), None)]).await
+        self.set_facts(Bucket::Revocations, vec![(id.to_owned(), None)]).await?;
+        app.forget_facts().await
     }
 
     /// Stores facts.

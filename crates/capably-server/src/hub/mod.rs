@@ -57,7 +57,7 @@ pub(crate) use self::{
     },
     output::Output,
     presence::MembersQuery,
-    push::{ActivityStep, Delivery, DeviceProof, PushCaller, PushFilter},
+    push::{ActivityStep, Changed, Delivery, DeviceProof, PushCaller, PushChange, PushFilter},
     settings::{Limits, Settings},
     stats::{StatsQuery, tally::RequestKind},
     time::Now,

@@ -5,6 +5,8 @@
 #[path = "../support/engine.rs"]
 mod engine;
 mod failing;
+mod nonces;
+mod push;
 mod restart;
 #[path = "../support/mod.rs"]
 mod support;
@@ -63,6 +65,7 @@ fn spec() -> Value {
         "namespaces": [
             {"id": "persisted", "persisted": true},
             {"id": "mutable", "mutableMessages": true},
+            {"id": "pushenabled", "pushEnabled": true},
         ],
         "channels": [{"name": "persisted:members", "presence": [
             {"clientId": "ada", "data": "text"},

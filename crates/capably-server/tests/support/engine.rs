@@ -4,7 +4,10 @@
 use std::{
     collections::VecDeque,
     ops::RangeInclusive,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -33,6 +36,10 @@ pub(crate) struct Scripted {
     state: Mutex<State>,
     /// The number of appends so far.
     begun: watch::Sender<usize>,
+    /// The number of changes of facts so far.
+    facts: AtomicUsize,
+    /// Whether changes of facts are held up after they are made.
+    facts_held: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -64,6 +71,36 @@ impl Scripted {
         for (entries, done) in waiting {
             self.commit(entries, done);
         }
+    }
+
+    /// Holds up the answers to changes of facts from here on, or lets all that wait go on.
+    pub(crate) fn hold_facts(&self, hold: bool) {
+        self.facts_held.send_replace(hold);
+    }
+
+    /// Waits until there were so many changes of facts.
+    pub(crate) async fn facts_begin(&self, count: usize) {
+        while self.facts() < count {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The number of changes of facts so far.
+    pub(crate) fn facts(&self) -> usize {
+        self.facts.load(Ordering::SeqCst)
+    }
+
+    fn change_facts<'a, T: Send + 'a>(&'a self, change: Pending<'a, T>) -> Pending<'a, T> {
+        let count = self.facts.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            let result = change.await;
+            let _ = self.facts_held.subscribe().wait_for(|held| !held).await;
+            // Answers arrive in another order than the changes are made.
+            for _ in 0..count * 7 % 5 {
+                tokio::task::yield_now().await;
+            }
+            result
+        })
     }
 
     pub(crate) fn is_held(&self) -> bool {
@@ -159,11 +196,14 @@ impl Engine for Scripted {
         if self.state.lock().unwrap().script.pop_front().is_some() {
             return Box::pin(std::future::ready(Err(failure())));
         }
-        self.memory.set_facts(bucket, facts)
+        self.change_facts(self.memory.set_facts(bucket, facts))
     }
 
     fn create_fact<'a>(&'a self, bucket: Bucket, key: &'a str, value: Bytes) -> Pending<'a, bool> {
-        self.memory.create_fact(bucket, key, value)
+        if self.state.lock().unwrap().script.pop_front().is_some() {
+            return Box::pin(std::future::ready(Err(failure())));
+        }
+        self.change_facts(self.memory.create_fact(bucket, key, value))
     }
 
     fn close(&self) -> Pending<'_, ()> {

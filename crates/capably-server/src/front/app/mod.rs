@@ -1,5 +1,6 @@
 //! An app under its lock: inputs go to its hub, and the outputs of the hub are carried out.
 
+mod facts;
 mod fetch;
 mod log;
 mod reads;
@@ -14,8 +15,8 @@ use std::{
 use capably_protocol::ErrorInfo;
 use tokio::sync::{Notify, oneshot};
 
-use self::fetch::Loads;
 pub(in crate::front) use self::log::Log;
+use self::{facts::Facts, fetch::Loads};
 use super::{
     clock::Clock,
     socket::outbox::{Item, Outbox},
@@ -93,6 +94,7 @@ pub(super) struct AppHandle {
     loads: Mutex<Loads>,
     /// Held while revocations are made and stored: an older list must not replace a newer one in the engine.
     revoking: tokio::sync::Mutex<()>,
+    facts: Facts,
     clock: Arc<Clock>,
     settings: Arc<Settings>,
     me: Weak<AppHandle>,
@@ -138,6 +140,7 @@ impl AppHandle {
             log,
             loads: Mutex::default(),
             revoking: tokio::sync::Mutex::default(),
+            facts: Facts::default(),
             id,
             state: Mutex::new(state),
             clock,

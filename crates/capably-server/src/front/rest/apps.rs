@@ -91,7 +91,7 @@ pub(super) async fn delete(call: &Call<'_>, app_id: &str) -> Result<Reply, Error
         let error = Some(error::unknown_app());
         let frame = ServerFrame::Error(ErrorFrame { channel: None, error });
         app.with(|hub, outputs| hub.end(&frame, outputs));
-        call.shared.forget_app(app_id).await?;
+        call.shared.forget_app(&app).await?;
     }
     Ok(deleted)
 }
@@ -108,7 +108,7 @@ fn new_app_id() -> Result<String, RandomError> {
     random::text(6)
 }
 
-fn no_randomness(problem: RandomError) -> ErrorInfo {
+pub(super) fn no_randomness(problem: RandomError) -> ErrorInfo {
     ErrorInfo::new(ErrorCode(50000), 500, format!("no random bytes: {problem}"))
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::hub::{
-    DeviceProof, PushCaller, PushFilter,
+    DeviceProof, PushCaller, PushChange, PushFilter,
     access::{identity::Credentials, token::PresentedToken},
 };
 
@@ -17,7 +17,13 @@ impl Bench {
             "push": {"recipient": {"transportType": "apns", "deviceToken": "t"}},
         });
         let body = body.as_object().cloned().unwrap();
-        self.app.register_device(&caller, body, self.now).unwrap().1.details.token.to_string()
+        let ((_, token), changes) = self.app.register_device(&caller, body, self.now).unwrap();
+        self.apply(changes);
+        token.details.token.to_string()
+    }
+
+    fn apply(&mut self, changes: Vec<PushChange>) {
+        changes.into_iter().for_each(|change| self.app.apply_push(change));
     }
 
     /// What the token's holder is told of a device.
@@ -52,7 +58,8 @@ fn a_device_s_token_holds_for_a_year_and_as_long_as_the_device() {
 
     let admin = PushCaller { identity: bench.identity(), proof: None };
     let filter = PushFilter { device_id: Some("d".into()), ..PushFilter::default() };
-    bench.app.remove_devices(&admin, &filter, bench.now).unwrap();
+    let ((), changes) = bench.app.remove_devices(&admin, &filter, bench.now).unwrap();
+    bench.apply(changes);
     assert_eq!(bench.device(&renewed, "d"), Err(40160));
     // Another device of the same id is another device.
     let other = bench.register("d");
