@@ -109,7 +109,8 @@ impl Server {
             metrics.stop();
             metrics.ended().await;
         }
-        // Only now: the tasks of the service may still have given entries to the engine.
+        // Only now: the tasks of the service may still have counted, and given entries to the engine.
+        self.shared.store_stats().await;
         self.shared.close_engine().await;
     }
 }

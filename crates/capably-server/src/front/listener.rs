@@ -6,7 +6,7 @@ use capably_protocol::ServerFrame;
 use hyper::{Request, body::Incoming};
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
 };
 
 use super::{
@@ -27,12 +27,15 @@ use crate::{
 pub(crate) async fn serve(listener: TcpListener, mut stop: Stop, shared: Arc<Shared>) {
     let stopping = stop.clone();
     let mut tasks = JoinSet::new();
-    let timekeeper = tasks.spawn(Arc::clone(&shared).keep_time());
+    let keepers = [
+        tasks.spawn(Arc::clone(&shared).keep_time()),
+        tasks.spawn(Arc::clone(&shared).keep_stats()),
+    ];
     accept(listener, &mut tasks, &mut stop, |stream| {
         serve_stream(stream, stopping.clone(), Arc::clone(&shared))
     })
     .await;
-    timekeeper.abort();
+    keepers.iter().for_each(AbortHandle::abort);
     shared.end_all(&ServerFrame::Disconnected { error: Some(error::shutting_down()) });
     drain(tasks).await;
 }

@@ -1,8 +1,11 @@
 //! The state that all tasks of a server share: its apps, its clock, and its own limits.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -25,6 +28,15 @@ use crate::{
 /// The fact with the key of the app that the server started with. No app has such an id.
 const FIRST_KEY: &str = "first-key";
 
+/// The name of the node of an engine that has one only.
+const ONE_NODE: &str = "local";
+
+/// How often statistics are stored.
+const STORE_STATS: Duration = Duration::from_secs(60);
+
+/// The apps whose statistics are stored at the same time.
+const STORING: usize = 64;
+
 /// The facts that are read at once.
 const PAGE: usize = 1000;
 
@@ -40,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) operating: Operating,
     /// Most bytes in the outbox of one client.
     pub(crate) max_queue: usize,
+    /// The name of this node among those that use the engine.
+    node: Arc<str>,
     /// Commits and stores the entries of all apps. Without one, each app has its entries in memory.
     engine: Option<Arc<dyn Engine>>,
     apps: Arc<Apps>,
@@ -66,6 +80,7 @@ impl Shared {
             port,
             operating: Operating::default(),
             max_queue,
+            node: ONE_NODE.into(),
             engine,
             apps: Arc::default(),
             clock: Arc::new(Clock::start()),
@@ -151,18 +166,51 @@ impl Shared {
     /// # Errors
     /// An [`EngineError`] when the engine cannot be read.
     pub(crate) async fn restore_facts(&self) -> Result<(), EngineError> {
+        self.for_each_fact(Bucket::Push, |app, Fact { key, value }| {
+            app.apply_fact(Bucket::Push, key, Some(value));
+        })
+        .await?;
+        self.for_each_fact(Bucket::Stats, |app, fact| app.restore_stats(&fact)).await
+    }
+
+    /// Reads the facts of a bucket whose keys begin with the id of an app.
+    async fn for_each_fact(
+        &self,
+        bucket: Bucket,
+        mut receive: impl FnMut(Arc<AppHandle>, Fact),
+    ) -> Result<(), EngineError> {
         let Some(engine) = &self.engine else { return Ok(()) };
         let mut last: Option<String> = None;
         loop {
-            let page = engine.facts(Bucket::Push, "", last.as_deref(), PAGE).await?;
+            let page = engine.facts(bucket, "", last.as_deref(), PAGE).await?;
             let Some(fact) = page.last() else { return Ok(()) };
             last = Some(fact.key.clone());
-            for Fact { key, value } in page {
-                let app = key.split_once('/').and_then(|(app, _)| self.apps.get(app));
+            for fact in page {
+                let app = fact.key.split_once('/').and_then(|(app, _)| self.apps.get(app));
                 // What is left of an app whose deletion was interrupted stays where it is.
-                let Some(app) = app else { continue };
-                app.apply_fact(Bucket::Push, key, Some(value));
+                if let Some(app) = app {
+                    receive(app, fact);
+                }
             }
+        }
+    }
+
+    /// Stores the statistics of all apps once a minute, for as long as the server runs. A server that is killed loses what
+    /// it has counted since.
+    pub(super) async fn keep_stats(self: Arc<Self>) {
+        if self.engine.is_none() {
+            return;
+        }
+        loop {
+            tokio::time::sleep(STORE_STATS).await;
+            self.store_stats().await;
+        }
+    }
+
+    /// Stores the statistics of all apps.
+    pub(crate) async fn store_stats(&self) {
+        for apps in self.apps.all().chunks(STORING) {
+            futures_util::future::join_all(apps.iter().map(|app| app.store_stats())).await;
         }
     }
 
@@ -239,7 +287,8 @@ impl Shared {
             Log::new(Arc::clone(engine), Arc::clone(metrics), Arc::clone(readiness))
         });
         let clock = Arc::clone(&self.clock);
-        AppHandle::new(hub, settings, log, clock, apps, Arc::clone(&self.rearm))
+        let (rearm, node) = (Arc::clone(&self.rearm), Arc::clone(&self.node));
+        AppHandle::new(hub, settings, log, clock, apps, rearm, node)
     }
 
     /// How many transports are in use.

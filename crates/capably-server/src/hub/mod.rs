@@ -59,7 +59,7 @@ pub(crate) use self::{
     presence::MembersQuery,
     push::{ActivityStep, Changed, Delivery, DeviceProof, PushCaller, PushChange, PushFilter},
     settings::{Limits, Settings},
-    stats::{StatsQuery, tally::RequestKind},
+    stats::{Interval, StatsQuery, stored as stored_stats, tally::RequestKind},
     time::Now,
     turn::Turn,
 };

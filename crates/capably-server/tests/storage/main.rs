@@ -8,6 +8,7 @@ mod failing;
 mod nonces;
 mod push;
 mod restart;
+mod stats;
 #[path = "../support/mod.rs"]
 mod support;
 

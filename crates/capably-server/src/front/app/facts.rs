@@ -17,11 +17,13 @@ use crate::{
 };
 
 /// The most facts that are read or removed at once.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
 
 /// The changes of an app's facts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Facts {
+    /// The name of this node, which no other node has. It stays over a restart.
+    pub(super) node: Arc<str>,
     /// Held while a change is proposed, stored and applied. Its content is whether the app is deleted.
     turn: Arc<tokio::sync::Mutex<bool>>,
     /// Changes of other nodes that wait until a change of this node is applied.
@@ -29,15 +31,42 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    pub(super) fn new(node: Arc<str>) -> Self {
+        Self { node, turn: Arc::default(), waiting: Mutex::default() }
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Vec<(Bucket, String, Option<Bytes>)>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The turn of a change. What has waited for its end is applied then.
-struct Turn {
+pub(super) struct Turn {
     app: Arc<AppHandle>,
     is_deleted: Option<OwnedMutexGuard<bool>>,
+}
+
+impl Turn {
+    /// Does the rest of the change in a task of its own: a client that goes away must not come between storing a change
+    /// and applying it.
+    ///
+    /// # Errors
+    /// Those of the work, and 50000 when it panics.
+    pub(super) async fn finish<F>(
+        self,
+        work: impl FnOnce(Arc<AppHandle>) -> F,
+    ) -> Result<(), ErrorInfo>
+    where
+        F: Future<Output = Result<(), ErrorInfo>> + Send + 'static,
+    {
+        let work = work(Arc::clone(&self.app));
+        let task = tokio::spawn(async move {
+            let result = work.await;
+            drop(self);
+            result
+        });
+        task.await.unwrap_or_else(|_| Err(error::not_stored()))
+    }
 }
 
 impl Drop for Turn {
@@ -61,15 +90,13 @@ impl AppHandle {
         if changes.is_empty() {
             return Ok(result);
         }
-        // In a task of its own: a client that goes away must not come between storing and applying.
-        let task = async move {
-            let app = &turn.app;
+        turn.finish(async move |app| {
             let facts = changes.iter().map(|change| app.fact(change)).collect();
             app.set_facts(Bucket::Push, facts).await?;
             app.with(|hub, _| changes.into_iter().for_each(|change| hub.apply_push(change)));
             Ok(())
-        };
-        tokio::spawn(task).await.unwrap_or_else(|_| Err(error::not_stored()))?;
+        })
+        .await?;
         Ok(result)
     }
 
@@ -77,7 +104,7 @@ impl AppHandle {
     ///
     /// # Errors
     /// Code 40400 for an app that is deleted.
-    async fn take_turn(&self) -> Result<Turn, ErrorInfo> {
+    pub(super) async fn take_turn(&self) -> Result<Turn, ErrorInfo> {
         let is_deleted = Arc::clone(&self.facts.turn).lock_owned().await;
         match self.me.upgrade() {
             Some(app) if !*is_deleted => Ok(Turn { app, is_deleted: Some(is_deleted) }),
@@ -145,8 +172,12 @@ impl AppHandle {
         let mut turn = self.facts.turn.lock().await;
         *turn = true;
         let Some(log) = &self.log else { return Ok(()) };
-        let removed = remove(&*log.engine, Bucket::Push, &format!("{}/", self.id())).await;
-        removed.map_err(|problem| refused(&problem))
+        let prefix = format!("{}/", self.id());
+        for bucket in [Bucket::Push, Bucket::Stats] {
+            let removed = remove(&*log.engine, bucket, &prefix).await;
+            removed.map_err(|problem| refused(&problem))?;
+        }
+        Ok(())
     }
 
     fn fact(&self, change: &PushChange) -> (String, Option<Bytes>) {
@@ -154,7 +185,7 @@ impl AppHandle {
         (format!("{}/{key}", self.id()), value)
     }
 
-    async fn set_facts(
+    pub(super) async fn set_facts(
         &self,
         bucket: Bucket,
         facts: Vec<(String, Option<Bytes>)>,

@@ -4,6 +4,7 @@ mod facts;
 mod fetch;
 mod log;
 mod reads;
+mod statistics;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -126,6 +127,7 @@ impl AppHandle {
         clock: Arc<Clock>,
         apps: Weak<Apps>,
         rearm: Arc<Notify>,
+        node: Arc<str>,
     ) -> Arc<Self> {
         let id = hub.id().to_string();
         let state = State {
@@ -140,7 +142,7 @@ impl AppHandle {
             log,
             loads: Mutex::default(),
             revoking: tokio::sync::Mutex::default(),
-            facts: Facts::default(),
+            facts: Facts::new(node),
             id,
             state: Mutex::new(state),
             clock,

@@ -66,7 +66,8 @@ impl App {
 
     /// An app whose entries are ordered and stored by an engine.
     pub(crate) fn with_engine(settings: Arc<Settings>, spec: AppSpec, now: Now) -> Self {
-        Self::with_order(settings, spec, Order::engine(), now)
+        let app = Self::with_order(settings, spec, Order::engine(), now);
+        Self { stats: Stats::stored(), ..app }
     }
 
     fn with_order(settings: Arc<Settings>, spec: AppSpec, order: Order, now: Now) -> Self {
