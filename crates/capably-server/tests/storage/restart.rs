@@ -342,3 +342,34 @@ async fn a_key_that_is_given_is_added_to_what_is_kept() {
     assert_eq!(history.as_array().unwrap().len(), 3);
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_client_gets_more_than_the_server_has_loaded() {
+    for format in FORMATS {
+        let place = Place::Memory(Default::default());
+        let server = place.start().await;
+        let key = server.key().to_owned();
+        let (mut client, _) = connect(&server, &key, format, "echo=false").await;
+        let begin = client.attach("c").await.channel_serial;
+        // More than are loaded with the channel, and than are read at once.
+        const COUNT: u64 = 1700;
+        for serial in 0..COUNT {
+            client.publish("c", serial, vec![Message::new("m", serial.to_string())]).await;
+        }
+        let mut acknowledged = 0;
+        while acknowledged < COUNT {
+            acknowledged += client.ack().await.count;
+        }
+        server.shutdown().await;
+
+        let server = place.start().await;
+        let (mut client, _) = connect(&server, &key, format, "").await;
+        let attach = Attach { channel: "c".into(), channel_serial: begin, ..Attach::default() };
+        let attached = client.attach_with(attach).await;
+        assert!(attached.error.is_none() && attached.flags.contains(Flags::RESUMED));
+        for serial in 0..COUNT {
+            assert_eq!(client.message().await.items[0].data, serial.to_string().as_str().into());
+        }
+        server.shutdown().await;
+    }
+}

@@ -232,19 +232,22 @@ impl AppHandle {
         floor: Position,
         changes: bool,
     ) -> Result<Excerpt, ErrorInfo> {
-        let mut records = Records::read(name, entries).map_err(unreadable)?;
+        let mut records = Records::read(name, entries);
         let positions = records.positions();
         if self.with(|hub, _| hub.is_mutable(name)) {
             if changes && let Some((first, last)) = records.created() {
                 let later = self.threads(log, name, first, last).await?;
-                records.add(later).map_err(unreadable)?;
+                records.add(later);
             }
             for (position, _) in records.missing() {
                 let created = self.entry_at(log, name, position).await?;
-                records.add(created).map_err(unreadable)?;
+                records.add(created);
                 let later = self.threads(log, name, position, position).await?;
-                records.add(later).map_err(unreadable)?;
+                records.add(later);
             }
+        }
+        for (position, reason) in records.damaged() {
+            self.damage.report(&self.id, name, *position, reason);
         }
         Ok(records.fold(&positions, floor, &self.settings, self.clock.now()))
     }
@@ -311,8 +314,4 @@ pub(super) const LAST: Position = Position(u64::MAX);
 pub(super) fn failed(problem: engine::EngineError) -> ErrorInfo {
     tracing::error!(%problem, "the engine cannot be read");
     error::engine(&problem)
-}
-
-pub(super) fn unreadable(problem: String) -> ErrorInfo {
-    failed(engine::EngineError::Version(problem))
 }

@@ -1,5 +1,6 @@
 //! An app under its lock: inputs go to its hub, and the outputs of the hub are carried out.
 
+mod damage;
 mod facts;
 mod fetch;
 mod log;
@@ -17,7 +18,7 @@ use capably_protocol::ErrorInfo;
 use tokio::sync::{Notify, oneshot};
 
 pub(in crate::front) use self::log::Log;
-use self::{facts::Facts, fetch::Loads};
+use self::{damage::Damage, facts::Facts, fetch::Loads};
 use super::{
     clock::Clock,
     socket::outbox::{Item, Outbox},
@@ -96,6 +97,7 @@ pub(super) struct AppHandle {
     /// Held while revocations are made and stored: an older list must not replace a newer one in the engine.
     revoking: tokio::sync::Mutex<()>,
     facts: Facts,
+    damage: Damage,
     clock: Arc<Clock>,
     settings: Arc<Settings>,
     me: Weak<AppHandle>,
@@ -143,6 +145,7 @@ impl AppHandle {
             loads: Mutex::default(),
             revoking: tokio::sync::Mutex::default(),
             facts: Facts::new(node),
+            damage: Damage::default(),
             id,
             state: Mutex::new(state),
             clock,

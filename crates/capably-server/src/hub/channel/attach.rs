@@ -133,8 +133,8 @@ impl Channels {
                 subscriber.behind = backlog.then_some(start.position);
                 channel.subscribe(transport, view, subscriber);
                 if backlog {
-                    let mut replay = Replay::new(session, presence);
-                    replay.fill(&attach.channel, &attachment, channel, turn.outputs);
+                    let replay = Replay::new(session, presence);
+                    replay.begin(&attach.channel, &attachment, channel, turn.outputs);
                 }
             }
         }

@@ -17,6 +17,9 @@ use crate::hub::{
     },
 };
 
+/// The most entries that are kept for a channel while it is loaded.
+const MAX_MEANWHILE: usize = 1000;
+
 /// The place and the time of a committed entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Commit {
@@ -41,7 +44,11 @@ impl Channels {
     ) -> Result<Vec<Place>, ErrorInfo> {
         self.order.applied(position);
         if let Some(meanwhile) = self.loading.get_mut(&*proposal.channel) {
-            meanwhile.push((position, proposal.clone()));
+            if meanwhile.len() < MAX_MEANWHILE {
+                meanwhile.push((position, proposal.clone()));
+            } else {
+                self.loading.remove(&*proposal.channel);
+            }
         }
         let Proposal { channel: name, time, body } = proposal;
         let commit = Commit { position, time, at: turn.now.steady_at(time) };

@@ -27,37 +27,44 @@ pub(crate) struct Excerpt {
     end: Position,
 }
 
-/// The entries of an excerpt before they are folded.
+/// The entries of an excerpt before they are folded. Entries that cannot be read are left out: the others must still reach
+/// the clients.
 #[derive(Debug)]
 pub(crate) struct Records {
     channel: Str,
     /// In their order.
     proposals: Vec<(Position, Proposal)>,
+    /// The position of the last entry of the excerpt, readable or not.
+    end: Position,
+    /// The entries that cannot be read, and why.
+    damaged: Vec<(Position, String)>,
 }
 
 impl Records {
-    /// Reads entries.
-    ///
-    /// # Errors
-    /// The reason why an entry cannot be read.
-    pub(crate) fn read(channel: &Str, entries: Vec<engine::Entry>) -> Result<Self, String> {
-        let mut records = Self { channel: channel.clone(), proposals: Vec::new() };
-        records.add(entries)?;
-        Ok(records)
+    /// Reads the entries of the excerpt.
+    pub(crate) fn read(channel: &Str, entries: Vec<engine::Entry>) -> Self {
+        let end = entries.iter().map(|entry| entry.position).max().unwrap_or_default();
+        let (proposals, damaged) = (Vec::new(), Vec::new());
+        let mut records = Self { channel: channel.clone(), proposals, end, damaged };
+        records.add(entries);
+        records
     }
 
     /// Adds entries, for the state that the others depend on.
-    ///
-    /// # Errors
-    /// The reason why an entry cannot be read.
-    pub(crate) fn add(&mut self, entries: Vec<engine::Entry>) -> Result<(), String> {
+    pub(crate) fn add(&mut self, entries: Vec<engine::Entry>) {
         for entry in entries {
-            let proposal = Proposal::decode(&self.channel, entry.time, &entry.payload)?;
-            self.proposals.push((entry.position, proposal));
+            match Proposal::decode(&self.channel, entry.time, &entry.payload) {
+                Ok(proposal) => self.proposals.push((entry.position, proposal)),
+                Err(reason) => self.damaged.push((entry.position, reason)),
+            }
         }
         self.proposals.sort_by_key(|(position, _)| *position);
         self.proposals.dedup_by_key(|(position, _)| *position);
-        Ok(())
+    }
+
+    /// The entries that cannot be read, and why.
+    pub(crate) fn damaged(&self) -> &[(Position, String)] {
+        &self.damaged
     }
 
     /// The positions of the entries.
@@ -102,7 +109,7 @@ impl Records {
         settings: &Settings,
         now: Now,
     ) -> Excerpt {
-        let Self { channel: name, proposals } = self;
+        let Self { channel: name, proposals, end, damaged: _ } = self;
         let room = Room::new(None, usize::MAX);
         let mut channels = Channels::replaying(room);
         channels.insert(Channel::new(name.clone(), NO_RETENTION, channels.new_log(Position(0))));
@@ -130,7 +137,8 @@ impl Records {
                 changed.annotations.summarize(settings.max_message_size);
             }
         }
-        let end = channel.log.last();
+        // Whoever reads on must not meet the last entry again, if that cannot be read.
+        let end = channel.log.last().max(end);
         Excerpt { channel, end }
     }
 }
@@ -197,7 +205,8 @@ impl Excerpt {
 }
 
 impl Channels {
-    /// Begins to load a channel: entries that are committed from here on are kept for it.
+    /// Begins to load a channel: entries that are committed from here on are kept for it. When there are too many, the load
+    /// has no effect, and begins again when the channel is needed.
     pub(crate) fn begin_load(&mut self, name: &Str) {
         self.loading.entry(name.clone()).or_default();
     }
@@ -249,6 +258,19 @@ impl Channels {
         for (place, changed) in excerpt.channel.changes {
             channel.changes.entry(place).or_insert(changed);
         }
+    }
+}
+
+#[cfg(test)]
+impl Channels {
+    /// The number of entries that are kept for a channel that is being loaded.
+    pub(crate) fn kept(&self, name: &str) -> Option<usize> {
+        self.loading.get(name).map(Vec::len)
+    }
+
+    /// The number of entries of a channel that is in memory.
+    pub(crate) fn loaded(&self, name: &str) -> Option<usize> {
+        self.map.get(name).map(|channel| channel.log.iter().count())
     }
 }
 

@@ -161,6 +161,20 @@ impl<'a> Replay<'a> {
         Self { session, presence, budget: STEP, need: None }
     }
 
+    /// Begins the replay of an attachment. If it needs entries from the engine, it goes on like one that is behind.
+    pub(super) fn begin(
+        mut self,
+        name: &Str,
+        attachment: &Attachment,
+        channel: &mut Channel,
+        outputs: &mut Vec<Output>,
+    ) {
+        self.fill(name, attachment, channel, outputs);
+        if self.need.is_some() {
+            outputs.push(Output::Behind(self.session.transport));
+        }
+    }
+
     /// Continues the replay of one attachment.
     pub(super) fn fill(
         &mut self,

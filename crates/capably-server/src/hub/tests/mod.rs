@@ -17,6 +17,7 @@ mod deltas;
 mod ephemeral;
 mod history;
 mod limits;
+mod loading;
 mod occupancy;
 mod presence;
 mod presence_model;
