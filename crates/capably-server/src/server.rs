@@ -381,8 +381,9 @@ impl Builder {
     /// survives a crash. Messages that wait at the same time are committed together. When a message cannot be committed,
     /// its publisher gets an error (50000, or 50003 when the engine cannot be reached).
     ///
-    /// Connections and live members of presence are not stored: a client that resumes after a restart
-    /// gets a new connection (80018), and the messages that it has missed.
+    /// Connections and live members of presence are not stored: a client that resumes after a restart gets a new
+    /// connection (80018), and the messages that it has missed. Statistics are stored once a minute, and by
+    /// [`Server::shutdown`]: a server that is killed loses what it has counted since.
     pub fn engine(mut self, engine: Arc<dyn Engine>) -> Self {
         self.engine = Some(EngineSource::Given(engine));
         self

@@ -105,7 +105,9 @@ async fn data_of_an_older_server_is_refused() {
     assert!(matches!(error, EngineError::Version(_)), "{error:?}");
     let expected = format!(
         "the stored data is of another version: {} is in the format of older servers, which this server cannot read; \
-         start the older server with it, or this one with another directory",
+         to move its messages, start the older server with it and this one with another directory and the same key, \
+         read the history of each channel from the older one (`GET /channels/<name>/messages?direction=forwards`) and \
+         publish it to this one (`POST /channels/<name>/messages`)",
         file.display()
     );
     assert_eq!(error.to_string(), expected);

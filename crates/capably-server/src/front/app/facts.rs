@@ -210,3 +210,71 @@ fn refused(problem: &EngineError) -> ErrorInfo {
     tracing::error!(%problem, "the engine has not stored");
     error::engine(problem)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Weak, time::Duration};
+
+    use super::*;
+    use crate::{
+        front::clock::Clock,
+        hub::{AppSpec, Retention, Settings},
+    };
+
+    fn app() -> Arc<AppHandle> {
+        let hour = Duration::from_secs(3600);
+        let settings = Arc::new(Settings {
+            server_id: "test".into(),
+            connection_state_ttl: hour,
+            max_idle_interval: hour,
+            max_message_size: 1000,
+            max_frame_size: 1000,
+            max_presence_members: 10,
+            presence_remain: hour,
+            max_inbound_rate: None,
+            max_channels: None,
+            max_connections: None,
+            max_request_rate: None,
+            max_log_bytes: 1000,
+            retention: Retention { frames: 10, bytes: 1000, age: hour },
+        });
+        let clock = Arc::new(Clock::start());
+        let spec = AppSpec { id: "app-id".into(), ..AppSpec::default() };
+        let hub = App::new(Arc::clone(&settings), spec, clock.now());
+        AppHandle::new(hub, settings, None, clock, Weak::new(), Arc::default(), "node".into())
+    }
+
+    fn has(app: &AppHandle, broadcast: &str) -> bool {
+        app.with(|hub, _| format!("{hub:?}").contains(&format!("\"{broadcast}\": Created")))
+    }
+
+    #[tokio::test]
+    async fn a_change_of_another_node_comes_after_the_one_that_is_under_way() {
+        let app = app();
+        let set = |app: &AppHandle, id: &str, value: Option<&'static str>| {
+            let value = value.map(|value| Bytes::from_static(value.as_bytes()));
+            app.apply_fact(Bucket::Push, format!("app-id/broadcast/{id}"), value);
+        };
+        set(&app, "a", Some("\"Created\""));
+        assert!(has(&app, "a"));
+        let turn = app.take_turn().await.unwrap();
+        set(&app, "a", None);
+        set(&app, "b", Some("\"Created\""));
+        set(&app, "c", Some("\"Created\""));
+        set(&app, "c", None);
+        // What is not readable, or of another app, changes nothing.
+        set(&app, "a", Some("\"Unknown\""));
+        app.apply_fact(Bucket::Push, "other/broadcast/d".into(), Some("\"Created\"".into()));
+        assert!(has(&app, "a") && !has(&app, "b"), "it waits");
+        drop(turn);
+        assert!(!has(&app, "a") && has(&app, "b") && !has(&app, "c") && !has(&app, "d"));
+    }
+
+    #[tokio::test]
+    async fn a_deleted_app_takes_no_changes() {
+        let app = app();
+        app.forget_facts().await.unwrap();
+        let changed = app.change_push(|_| Ok(((), Vec::new()))).await;
+        assert_eq!(changed.unwrap_err().code.0, 40400);
+    }
+}
