@@ -4,7 +4,8 @@ use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
 use capably_server::engine::{
-    Append, Appended, Bucket, Direction, Disk, Engine, EngineError, Kind, Memory, Range, Thread,
+    Append, Appended, Bucket, Direction, Disk, Engine, EngineError, Kind, Memory, Mesh, Range,
+    Thread,
 };
 
 use super::support::{append, appended, channel, entry, everything, now, texts};
@@ -200,6 +201,12 @@ async fn disk() {
     check(async || Arc::new(Disk::open(&path).unwrap()) as Arc<dyn Engine>).await;
 }
 
+#[tokio::test]
+async fn mesh() {
+    let mesh = Mesh::new();
+    check(async || mesh.node() as Arc<dyn Engine>).await;
+}
+
 async fn check_closed(engine: &dyn Engine) {
     engine.close().await.unwrap();
     let results = append(engine, vec![entry("c", "1")]).await;
@@ -210,6 +217,7 @@ async fn check_closed(engine: &dyn Engine) {
 #[tokio::test]
 async fn a_closed_engine_refuses() {
     check_closed(&Memory::new()).await;
+    check_closed(&*Mesh::new().node()).await;
     let directory = tempfile::tempdir().unwrap();
     check_closed(&Disk::open(directory.path()).unwrap()).await;
 }

@@ -1,7 +1,8 @@
-//! What every engine must do, and directories in which not everything is as it should be.
+//! What every engine must do, directories in which not everything is as it should be, and nodes of a mesh.
 
 #![allow(clippy::unwrap_used)]
 
 mod contract;
 mod directory;
+mod mesh;
 mod support;
