@@ -230,7 +230,7 @@ fn an_acknowledgement_that_settles_nothing_gives_no_more_time() {
     let begun = bench.now.instant;
     bench.did();
     loop {
-        // What is settled already, and what was never sent.
+        // One ACK repeats a serial that is already acknowledged. The other two answer serials that were never sent.
         let foreign =
             [ack(0), ack(7), ServerFrame::Nack(Nack { msg_serial: 9, count: 1, error: None })];
         for frame in foreign {

@@ -1,8 +1,8 @@
-//! Many clients that connect at the same moment, as after a restart: how long until all have CONNECTED.
+//! Measures the time until many clients that connect at the same moment, as after a restart, have CONNECTED.
 //!
-//! `cargo bench -p capably-server --bench connect [-- [clients] [json|msgpack]]`. The server is a process of its
-//! own. The clients are sockets that do no more than open a WebSocket and wait for CONNECTED; each waits for as
-//! long as it takes, so that a SYN that the system drops and repeats a second later is seen in the figures.
+//! `cargo bench -p capably-server --bench connect [-- [clients] [json|msgpack]]`. The server runs in a
+//! separate process. Each client opens a WebSocket and waits for CONNECTED without a time limit, so that the figures show
+//! a SYN that the system drops and repeats a second later.
 
 #![allow(
     clippy::print_stdout,
@@ -56,7 +56,7 @@ fn main() {
     }
 }
 
-/// How long each client took, the fastest first.
+/// The time of each client, the fastest first.
 fn run(clients: usize, format: Format) -> Vec<Duration> {
     let server = Process::start();
     runtime().block_on(async {
@@ -69,7 +69,7 @@ fn run(clients: usize, format: Format) -> Vec<Duration> {
                 ready.wait().await;
                 let start = Instant::now();
                 let socket = connect(address, format).await;
-                // The socket stays open until the round is over.
+                // The socket stays open until the end of the round.
                 connected.send((start.elapsed(), socket)).unwrap();
             });
         }
@@ -98,7 +98,7 @@ async fn connect(address: SocketAddr, format: Format) -> Socket {
     socket
 }
 
-/// A server in a process of its own.
+/// A server in a separate process.
 struct Process {
     child: Child,
     address: SocketAddr,
@@ -117,7 +117,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has nothing to lose, and may have ended by itself.
+        // The server has no data to lose, and may already have ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -133,7 +133,7 @@ fn percentiles(times: &mut [Duration]) -> String {
     format!("p50 {:.2?}, p99 {:.2?}, most {:.2?}", at(50), at(99), at(100))
 }
 
-/// The resident memory of this process, and the most it has had.
+/// The resident memory of this process, and its maximum so far.
 fn memory() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let field = |name: &str| {

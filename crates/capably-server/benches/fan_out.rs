@@ -1,9 +1,9 @@
-//! One publisher, many subscribers on one channel, each on a connection of its own: what the server delivers,
-//! beside a bare WebSocket server of the same library that hands the same frames on without reading them.
+//! Measures deliveries from one publisher to many subscribers of one channel, each with its own connection. The baseline
+//! is a bare WebSocket server with the same library, which forwards the frames without decoding them.
 //!
-//! `cargo bench -p capably-server --bench fan_out [-- [subscribers] [messages] [json|msgpack]]`. Either server
-//! is a process of its own, so that its memory can be told from the clients'. The clients are the same for
-//! both: sockets whose frames are counted. The ratio is what counts.
+//! `cargo bench -p capably-server --bench fan_out [-- [subscribers] [messages] [json|msgpack]]`. Each
+//! server runs in a separate process, so that its memory is measured without that of the clients. Both have the same
+//! clients: sockets that count frames. The result is the ratio of the two.
 
 #![allow(
     clippy::print_stdout,
@@ -39,13 +39,13 @@ use tokio_tungstenite::{
 };
 
 const ROUNDS: usize = 5;
-/// Publishes that the publisher has under way.
+/// Unacknowledged publishes of the publisher.
 const IN_FLIGHT: usize = 64;
 const PAYLOAD: usize = 200;
 const KEY: &str = "fanOut.keyId:keySecret";
 /// Batches that wait for a client of the bare server.
 const QUEUE: usize = 1024;
-/// A subscriber counts frames that are longer than this: messages, and no heartbeats.
+/// A subscriber counts only frames that are longer than this: messages are, and heartbeats are not.
 const SHORT: usize = 100;
 
 type Socket = WebSocketStream<TcpStream>;
@@ -72,7 +72,7 @@ fn main() {
     let mut bare = Vec::new();
     for _ in 0..ROUNDS {
         let of_ours = load.run("serve-capably", |publish| publish);
-        // What the bare server hands on is as long as what ours delivers.
+        // The frames of the bare server are as long as those that ours delivers.
         let length = of_ours.frame_length;
         bare.push(load.run("serve-bare", |_| vec![b'x'; length].into()));
         ours.push(of_ours);
@@ -94,7 +94,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// What is asked of a server.
+/// The load on a server.
 struct Load {
     subscribers: usize,
     messages: usize,
@@ -107,12 +107,12 @@ struct Figures {
     /// Bytes of the server's memory for each connection, before and after the flood.
     idle: f64,
     flooded: f64,
-    /// Of a delivered frame.
+    /// The length of a delivered frame, in bytes.
     frame_length: usize,
 }
 
 impl Load {
-    /// A round: `frame_of` makes the frames to publish, from what the service takes.
+    /// Measures one server. `frame_of` converts an encoded frame of ours into the frame to publish.
     fn run(&self, role: &str, frame_of: impl Fn(Bytes) -> Bytes) -> Figures {
         let server = Process::start(role);
         runtime(1).block_on(async {
@@ -180,7 +180,7 @@ impl Load {
         }
     }
 
-    /// How many publishes a frame says have been done. The bare server says so with one byte each.
+    /// The number of publishes that a frame acknowledges. The bare server sends one byte for each.
     fn acknowledged(&self, message: &WsMessage) -> usize {
         let data = message.clone().into_data();
         if data.len() == 1 {
@@ -206,7 +206,7 @@ impl Load {
     }
 }
 
-/// Counts the long frames until there are `frames` of them; gives the length of the last.
+/// Reads until `frames` long frames have arrived. Returns the length of the last.
 async fn listen(mut stream: TcpStream, frames: usize) -> usize {
     let mut buffer = vec![0; 16 * 1024];
     let (mut filled, mut seen, mut last) = (0, 0, 0);
@@ -238,7 +238,7 @@ fn frame_at(bytes: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
-/// A server in a process of its own.
+/// A server in a separate process.
 struct Process {
     child: Child,
     address: SocketAddr,
@@ -254,7 +254,7 @@ impl Process {
         Self { child, address }
     }
 
-    /// Bytes of memory it holds, as the system counts them; 0 where there is no such file.
+    /// The resident memory of the process in bytes, or 0 if the system has no such file.
     fn memory(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.unwrap_or_default();
@@ -266,7 +266,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has nothing to lose, and may have ended by itself.
+        // The server has no data to lose, and may already have ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -280,9 +280,8 @@ fn serve_capably() {
     });
 }
 
-/// Hands on whatever the publisher sends, all that has arrived at once. As a client expects no particular
-/// answer, it is told something whenever one is due: a byte on connecting and on subscribing, and a byte for
-/// every frame it publishes.
+/// Forwards the frames of the publisher, all that have arrived in one batch. The clients need an answer, but not its
+/// content: the server sends one byte on connecting, on subscribing, and for each published frame.
 fn serve_bare() {
     runtime(2).block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -321,10 +320,10 @@ async fn serve_one(stream: TcpStream, queues: Queues) {
                     socket.feed(answer.clone()).await.unwrap();
                 }
                 let batch = Batch::from(batch);
-                // No lock is held while a subscriber is waited for.
+                // Copy the list, so that no lock is held while a subscriber is awaited.
                 let everyone = queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 for queue in &everyone {
-                    // Who has gone needs nothing.
+                    // A closed subscriber is ignored.
                     let _ = queue.send(Arc::clone(&batch)).await;
                 }
                 socket.flush().await.unwrap();
@@ -347,7 +346,7 @@ async fn serve_one(stream: TcpStream, queues: Queues) {
     }
 }
 
-/// As the server sets its sockets up.
+/// The settings that the server uses for its WebSockets.
 fn config() -> WebSocketConfig {
     WebSocketConfig::default().read_buffer_size(4 * 1024).write_buffer_size(64 * 1024)
 }

@@ -25,7 +25,7 @@ enum Phase {
     Closed,
 }
 
-/// What a load balancer is told.
+/// The state that a load balancer reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Ready,
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_drains_is_not_ready_whatever_its_engine_does() {
+    fn a_draining_server_is_never_ready() {
         let readiness = Readiness::default();
         assert_eq!(readiness.state(), State::Ready);
         readiness.engine_is_unavailable("no quorum");
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_that_comes_back_makes_the_server_ready() {
+    fn a_recovered_engine_makes_the_server_ready() {
         let readiness = Readiness::default();
         readiness.engine_is_unavailable("away");
         readiness.engine_is_available();

@@ -12,7 +12,7 @@ use capably_protocol::{ApiKey, ErrorInfo};
 use crate::{
     engine::{Engine, EngineError},
     faults::{self, Faults},
-    front::{self, Admission, Provisioning, Shared},
+    front::{self, Admission, Provisioning, Shared, cluster::Cluster},
     hub::{
         AppSpec, Retention, Settings,
         auth::{Key, is_app_id},
@@ -81,7 +81,7 @@ impl Server {
         self.metrics.as_ref().map(Service::address)
     }
 
-    /// Gives up all clients within `timeout`, so that they go on at other servers, and stops the server.
+    /// Disconnects all clients within `timeout`, so that they reconnect to other servers, and stops the server.
     ///
     /// 1. `GET /health/ready` is answered with 503. For as long as [`Builder::drain_notice`] the server still accepts new
     ///    clients, so that a load balancer can notice.
@@ -109,7 +109,8 @@ impl Server {
             metrics.stop();
             metrics.ended().await;
         }
-        // Only now: the tasks of the service may still have given entries to the engine.
+        // Only now: the tasks of the service may still have counted, and given entries to the engine.
+        self.shared.store_stats().await;
         self.shared.close_engine().await;
     }
 }
@@ -155,6 +156,7 @@ pub struct Builder {
     retention: Retention,
     faults: Option<Faults>,
     engine: Option<EngineSource>,
+    cluster_secret: Option<Secret>,
     metrics: Option<SocketAddr>,
     drain_notice: Duration,
 }
@@ -209,6 +211,7 @@ impl Default for Builder {
             },
             faults: None,
             engine: None,
+            cluster_secret: None,
             metrics: None,
             drain_notice: Duration::ZERO,
         }
@@ -380,8 +383,28 @@ impl Builder {
     /// survives a crash. Messages that wait at the same time are committed together. When a message cannot be committed,
     /// its publisher gets an error (50000, or 50003 when the engine cannot be reached).
     ///
-    /// Connections, live members of presence, statistics and push are not stored: a client that resumes after a restart
-    /// gets a new connection (80018), and the messages that it has missed.
+    /// Connections and live members of presence are not stored: a client that resumes after a restart gets a new
+    /// connection (80018), and the messages that it has missed. Statistics are stored once a minute, and by
+    /// [`Server::shutdown`]: a server that is killed loses what it has counted since.
+    ///
+    /// Several servers with an engine that [is shared](Engine::is_shared) are one service, a cluster: a client may use any of
+    /// them, and resumes at another with the same connection id, without a lost or repeated message. All must have the same
+    /// settings and [secret](Self::cluster_secret).
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use capably_server::{Server, engine::Mesh};
+    ///
+    /// // In one process, for a test. For several machines there is `JetStream`, with the feature `cluster`.
+    /// let mesh = Mesh::new();
+    /// let first = Server::builder().engine(mesh.node()).start().await?;
+    /// let second = Server::builder().engine(mesh.node()).start().await?;
+    /// assert_eq!(first.key(), second.key());
+    /// # first.shutdown().await;
+    /// # second.shutdown().await;
+    /// # Ok::<_, capably_server::ServerError>(())
+    /// # }).unwrap();
+    /// ```
     pub fn engine(mut self, engine: Arc<dyn Engine>) -> Self {
         self.engine = Some(EngineSource::Given(engine));
         self
@@ -391,6 +414,14 @@ impl Builder {
     #[cfg(feature = "disk")]
     pub fn data(mut self, directory: impl Into<std::path::PathBuf>) -> Self {
         self.engine = Some(EngineSource::Directory(directory.into()));
+        self
+    }
+
+    /// The secret of the cluster, if several servers share the [engine](Self::engine). It signs the keys with which clients
+    /// resume at any of them, so all must have the same. By default, the first server makes one and stores it in the
+    /// engine.
+    pub fn cluster_secret(mut self, secret: impl Into<String>) -> Self {
+        self.cluster_secret = Some(Secret::new(secret.into()));
         self
     }
 
@@ -427,8 +458,24 @@ impl Builder {
             age: self.retention.age.max(connection_state_ttl + Duration::from_secs(30)),
             ..self.retention
         };
+        let engine = match self.engine {
+            Some(source) => Some(source.open().await.map_err(ServerError::Engine)?),
+            None => None,
+        };
+        let cluster = match &engine {
+            Some(engine) if engine.is_shared() => {
+                let joined = Cluster::join(Arc::clone(engine), self.cluster_secret).await;
+                Some(joined.map_err(ServerError::Engine)?)
+            }
+            Some(_) | None => None,
+        };
+        let connection_secret = match &cluster {
+            Some(cluster) => cluster.secret().clone(),
+            None => front::random_secret().map_err(no_randomness)?,
+        };
         let settings = Settings {
             server_id: "capably".into(),
+            connection_secret,
             connection_state_ttl,
             max_idle_interval,
             max_message_size: self.max_message_size,
@@ -443,18 +490,18 @@ impl Builder {
             retention,
         };
         let (host, port) = (listener.host(), listener.address.port());
-        let engine = match self.engine {
-            Some(source) => Some(source.open().await.map_err(ServerError::Engine)?),
-            None => None,
-        };
-        let mut shared = Shared::new(settings, admission, host, port, self.max_queue, engine);
+        let mut shared =
+            Shared::new(settings, admission, host, port, self.max_queue, engine, cluster);
         shared.operating.metrics_on_main_port =
             metrics.is_none() && self.bind.to_canonical().is_loopback();
+        // Before anything is read, so that no later change is missed.
+        let events = shared.listen();
         let stored = shared.stored().await.map_err(ServerError::Engine)?;
         let key = match self.key.or(stored.first_key) {
             Some(key) => key,
             None => {
-                front::new_key().map_err(|error| ServerError::Random(io::Error::other(error)))?
+                let new = front::new_key().map_err(no_randomness)?;
+                shared.claim_first_key(new).await.map_err(ServerError::Engine)?
             }
         };
         let parsed = check(&key)?;
@@ -473,7 +520,9 @@ impl Builder {
         first.keys.insert(0, Arc::new(Key::new(key_id, parsed.secret(), Capability::all())));
         let started = shared.start_app(first, first_revocations, &key).await;
         started.map_err(ServerError::Engine)?;
+        shared.restore_facts().await.map_err(ServerError::Engine)?;
         let shared = Arc::new(shared);
+        shared.start_node(events).await.map_err(ServerError::Engine)?;
         let service = match self.faults {
             None => {
                 let shared = Arc::clone(&shared);
@@ -573,6 +622,10 @@ impl std::error::Error for ServerError {
 fn check(key: &str) -> Result<ApiKey, ServerError> {
     let key: ApiKey = key.parse().map_err(ServerError::Key)?;
     if is_app_id(key.app_id()) { Ok(key) } else { Err(ServerError::AppId) }
+}
+
+fn no_randomness(problem: impl std::error::Error + Send + Sync + 'static) -> ServerError {
+    ServerError::Random(io::Error::other(problem))
 }
 
 fn redacted(key: &str) -> String {

@@ -1,4 +1,4 @@
-//! Frames that come twice, over real sockets.
+//! Repeated frames, over real sockets.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -19,8 +19,7 @@ fn frame<T>(channel: &str, msg_serial: u64, item: T) -> Publish<T> {
     Publish { channel: channel.into(), msg_serial, items, params: Default::default() }
 }
 
-/// The answers up to and including the one to this frame: whether it was accepted, its serial, and how many
-/// frames it is for.
+/// The answers up to and including the one to this frame: whether it is an ACK, its serial, and the number of frames.
 async fn answers(client: &mut Client, last: u64) -> Vec<(bool, u64, u64)> {
     let mut answers = Vec::new();
     while answers.last().is_none_or(|(_, first, count)| first + count <= last) {
@@ -34,7 +33,7 @@ async fn answers(client: &mut Client, last: u64) -> Vec<(bool, u64, u64)> {
 }
 
 #[tokio::test]
-async fn a_frame_is_acknowledged_once_on_each_transport_and_handled_once() {
+async fn a_frame_is_handled_once_and_acknowledged_once_on_each_transport() {
     let server = server().await;
     let namespaces = json!([{"id": "mutable", "mutableMessages": true}]);
     let key = app(&server, &json!({"keys": [{}], "namespaces": namespaces})).await.remove(0);
@@ -76,7 +75,7 @@ async fn a_frame_is_acknowledged_once_on_each_transport_and_handled_once() {
                 client.send(frame).await;
                 client.send(frame).await;
             }
-            // One more that is new shows that no answer is on its way.
+            // The answer to a further, new frame shows that no other answer was in flight.
             let new = Message::new("m", "z");
             client.send(&ClientFrame::Message(frame(&name, 6 + round, new))).await;
             let answers = answers(&mut client, 6 + round).await;

@@ -29,7 +29,7 @@ async fn mutable_app(server: &Server) -> String {
     app(server, &spec).await.remove(0)
 }
 
-/// Publishes a message, and gives its serial and the path of its annotations.
+/// Publishes a message, and returns its serial and the path of its annotations.
 async fn message(server: &Server, key: &str, format: Format) -> (String, String) {
     let target = format!("/channels/{CHANNEL}/messages");
     let body = json!({"name": "annotatable", "data": "content"});
@@ -102,7 +102,7 @@ async fn annotations_are_published_and_read_in_pages() {
 }
 
 #[tokio::test]
-async fn a_request_speaks_for_the_client_it_names() {
+async fn a_request_annotates_for_its_client_id() {
     let server = server().await;
     let key = mutable_app(&server).await;
     let (_, path) = message(&server, &key, Format::Json).await;
@@ -151,7 +151,7 @@ async fn binary_payloads_stay_binary() {
 
 // Spec: RTAN1c, RTAN2a, RTAN4b
 #[tokio::test]
-async fn annotations_go_over_a_websocket_and_come_back() {
+async fn annotations_are_published_and_received_over_websockets() {
     let server = server().await;
     let key = mutable_app(&server).await;
     for format in [Format::Json, Format::MsgPack] {
@@ -205,7 +205,7 @@ async fn annotations_go_over_a_websocket_and_come_back() {
 
 // Spec: RSAN1c
 #[tokio::test]
-async fn requests_that_are_refused() {
+async fn invalid_requests_are_refused() {
     let server = server().await;
     let key = mutable_app(&server).await;
     let annotation = json!({"action": 0, "type": "x", "name": "n"});
@@ -235,7 +235,7 @@ async fn requests_that_are_refused() {
 
 // Spec: TM7c1, TM7d1
 #[tokio::test]
-async fn summaries_list_clients_in_the_order_in_which_they_came() {
+async fn summaries_list_clients_in_order_of_arrival() {
     let engine = Arc::new(Memory::new());
     let server =
         Server::builder().engine(Arc::clone(&engine) as Arc<dyn Engine>).start().await.unwrap();
@@ -253,7 +253,7 @@ async fn summaries_list_clients_in_the_order_in_which_they_came() {
             (0, "max", Some("n")),
             (0, "zoe", Some("n")),
             (0, "eve", Some("n")),
-            // Documented examples remove what is unique without a name.
+            // Documented examples remove a `unique` annotation without a name.
             (1, "ada", None),
             (0, "ada", Some("n")),
             (1, "eve", None),
@@ -277,7 +277,7 @@ async fn summaries_list_clients_in_the_order_in_which_they_came() {
         expected.push((format, path, summary));
     }
     server.shutdown().await;
-    // What was stored is shown as it was.
+    // The stored annotation is returned unchanged.
     engine.reopen();
     let server = Server::builder().engine(engine).start().await.unwrap();
     for (format, path, summary) in expected {
@@ -292,7 +292,7 @@ async fn summaries_list_clients_in_the_order_in_which_they_came() {
 }
 
 #[tokio::test]
-async fn an_annotation_that_needs_a_name_is_refused_without() {
+async fn an_annotation_without_its_required_name_is_refused() {
     let server = server().await;
     let key = mutable_app(&server).await;
     for format in [Format::Json, Format::MsgPack] {

@@ -17,7 +17,7 @@ fn spec() -> Value {
 }
 
 #[tokio::test]
-async fn messages_are_published_on_many_channels() {
+async fn a_batch_publishes_on_many_channels() {
     let server = server().await;
     let keys = app(&server, &spec()).await;
     for format in [Format::Json, Format::MsgPack] {
@@ -52,7 +52,7 @@ async fn messages_are_published_on_many_channels() {
 }
 
 #[tokio::test]
-async fn members_of_many_channels_are_read() {
+async fn a_batch_returns_the_members_of_many_channels() {
     let server = server().await;
     let keys = app(&server, &spec()).await;
     for format in [Format::Json, Format::MsgPack] {
@@ -60,7 +60,7 @@ async fn members_of_many_channels_are_read() {
         let (answer, batch) = ask(&server, &keys[1], format, "GET", target, &Value::Null).await;
         assert_eq!(answer.status, 200);
         if format == Format::MsgPack {
-            // Bytes, which a JSON value cannot hold, are not text with an encoding here.
+            // A JSON value cannot contain bytes, and MessagePack does not encode them as text.
             let batch: BatchResult<BatchPresenceResult> =
                 codec::decode_body(format, &answer.body, &Limits::default()).unwrap();
             assert_eq!((batch.success_count, batch.failure_count), (1, 2));
@@ -90,7 +90,7 @@ async fn members_of_many_channels_are_read() {
 }
 
 #[tokio::test]
-async fn older_clients_get_one_list_and_an_error_when_a_part_fails() {
+async fn older_clients_receive_one_list_and_an_error_if_a_part_fails() {
     let server = server().await;
     let mut spec = spec();
     spec["channels"] = json!([]);
@@ -149,7 +149,7 @@ async fn older_clients_get_one_list_and_an_error_when_a_part_fails() {
 }
 
 #[tokio::test]
-async fn batches_that_are_refused() {
+async fn invalid_batches_are_refused() {
     let server = server().await;
     let many: Vec<String> = (0..101).map(|number| number.to_string()).collect();
     for (method, target, body) in [

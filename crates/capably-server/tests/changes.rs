@@ -70,7 +70,7 @@ async fn a_message_is_changed_and_its_versions_are_read() {
 }
 
 #[tokio::test]
-async fn subscribers_see_changes() {
+async fn subscribers_receive_changes() {
     let server = server().await;
     let key = mutable_app(&server).await;
     for format in [Format::Json, Format::MsgPack] {
@@ -107,7 +107,7 @@ async fn subscribers_see_changes() {
 }
 
 #[tokio::test]
-async fn changes_that_are_refused() {
+async fn invalid_changes_are_refused() {
     let server = server().await;
     let key = mutable_app(&server).await;
     let publish = async |channel: &str| {

@@ -50,7 +50,7 @@ async fn channels_in_use_are_listed_in_pages() {
 }
 
 #[tokio::test]
-async fn requests_that_are_refused() {
+async fn invalid_requests_are_refused() {
     let server = server().await;
     let spec = json!({"keys": [{"capability": r#"{"a":["*"],"*":["subscribe"]}"#}]});
     let limited = app(&server, &spec).await.remove(0);

@@ -1,4 +1,4 @@
-//! What a JWT says of its holder by channel, over real sockets.
+//! Claims of a JWT for each channel, over real sockets.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -19,7 +19,7 @@ use sha2::Sha256;
 
 use support::*;
 
-/// A JWT of `ada`, signed with the key, with these claims besides.
+/// A JWT of `ada`, signed with the key, with additional claims.
 fn jwt(key: &str, claims: &Value) -> String {
     let (name, secret) = key.split_once(':').unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -54,7 +54,7 @@ fn one<T>(channel: &str, msg_serial: u64, item: T) -> Publish<T> {
 }
 
 #[tokio::test]
-async fn others_see_what_a_token_claims_of_its_holder() {
+async fn messages_and_members_contain_the_claim_of_a_token() {
     let server = server().await;
     let namespaces = json!([{"id": "mutable", "mutableMessages": true}]);
     let key = app(&server, &json!({"keys": [{}], "namespaces": namespaces})).await.remove(0);
@@ -101,7 +101,7 @@ async fn others_see_what_a_token_claims_of_its_holder() {
         let ServerFrame::Annotation(made) = bob.next().await else { panic!("ANNOTATION") };
         assert_eq!(made.items[0].extras, expected);
 
-        // Over REST, one by one and in batches; who has no claim cannot have one.
+        // REST adds the claim to single publishes and to batches. A client without a claim cannot forge one.
         let path = format!("/channels/{}/messages", channel.replace('$', "%24"));
         let bearer = format!("Authorization: Bearer {token}");
         let headers = [bearer, "Content-Type: application/json".to_owned()];
@@ -123,7 +123,7 @@ async fn others_see_what_a_token_claims_of_its_holder() {
 }
 
 #[tokio::test]
-async fn a_connection_goes_on_with_the_claims_of_its_new_token() {
+async fn a_new_token_replaces_the_claims_of_a_connection() {
     let server = server().await;
     let rate = "ably.limits.publish.perAttachment.maxRate.*";
     for format in [Format::Json, Format::MsgPack] {
@@ -137,7 +137,7 @@ async fn a_connection_goes_on_with_the_claims_of_its_new_token() {
         let ServerFrame::Nack(nack) = ada.next().await else { panic!("NACK") };
         let error = nack.error.unwrap();
         assert_eq!((nack.msg_serial, error.code.0, error.status_code), (1, 42911, 429));
-        // Another channel has a pace of its own.
+        // Another channel has its own rate.
         ada.publish("b", 2, vec![Message::new("m", "x")]).await;
         ada.ack().await;
         let access_token = jwt(server.key(), &json!({"ably.channel.*": "second"})).into();

@@ -1,4 +1,4 @@
-//! Clients that come all at once, as after a restart.
+//! Many clients that connect at the same moment, as after a restart.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -11,20 +11,20 @@ use capably_server::{Server, faults::Faults};
 
 use support::*;
 
-/// More than wait in the queue of a listener that asks for nothing in particular, fewer than systems allow.
+/// More than the default backlog of a listener, and fewer than the maximum of common systems.
 const CLIENTS: usize = 3_000;
 
-/// A connection that finds no room is tried again by the system after a second at the earliest.
+/// The system retries a connection without room in the backlog after a second at the earliest.
 const AT_ONCE: Duration = Duration::from_millis(900);
 
-/// Nothing of the server runs while this thread does not wait: connections stay in the queue. One at a time is
-/// open, so that the test needs few files; those that are closed keep their place.
-async fn crowd(server: &Server) {
+/// Opens and closes connections without awaiting, so that the server cannot run and all of them stay in the backlog.
+/// Only one is open at a time, so that the test needs few files. Closed ones keep their place in the backlog.
+async fn connect_many(server: &Server) {
     for number in 0..CLIENTS {
         TcpStream::connect_timeout(&server.local_addr(), AT_ONCE)
             .unwrap_or_else(|problem| panic!("{problem} after {number} clients"));
     }
-    // Those that have gone are in nobody's way.
+    // Closed connections do not delay new clients.
     for format in [Format::Json, Format::MsgPack] {
         let (mut client, _) = Client::connect(server, format).await;
         client.attach("a").await;
@@ -32,12 +32,12 @@ async fn crowd(server: &Server) {
 }
 
 #[tokio::test]
-async fn the_queue_has_room_for_clients_that_all_come_at_once() {
-    crowd(&server().await).await;
+async fn the_backlog_accepts_many_simultaneous_clients() {
+    connect_many(&server().await).await;
 }
 
 #[tokio::test]
-async fn so_it_has_with_faults_in_between() {
+async fn the_backlog_of_a_fault_proxy_accepts_many_simultaneous_clients() {
     let faults = Faults::new();
-    crowd(&builder().faults(&faults).start().await.unwrap()).await;
+    connect_many(&builder().faults(&faults).start().await.unwrap()).await;
 }

@@ -1,4 +1,4 @@
-//! What browsers ask for before and with a request of another origin.
+//! Requests of browsers from another origin, and their preflight requests.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -27,7 +27,7 @@ async fn pages_of_any_origin_may_use_the_service() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     assert!(answer.header("access-control-expose-headers").unwrap().contains("Link"));
-    // An error can be read as well.
+    // The page can read errors as well.
     let answer = http.request("GET", "/channels/a/messages", &[origin], b"").await;
     assert_eq!(answer.error(), (401, 40101));
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));

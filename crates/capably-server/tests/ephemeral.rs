@@ -17,7 +17,7 @@ fn ephemeral(text: &str) -> Message {
 }
 
 #[tokio::test]
-async fn ephemeral_messages_are_delivered_and_kept_nowhere() {
+async fn ephemeral_messages_are_delivered_and_not_stored() {
     let server = server().await;
     for format in FORMATS {
         let channel = format!("c-{}", format.name());
@@ -72,7 +72,7 @@ async fn ephemeral_messages_are_delivered_and_kept_nowhere() {
 }
 
 #[tokio::test]
-async fn publishes_that_are_refused() {
+async fn invalid_publishes_are_refused() {
     let server = server().await;
     let spec = json!({"keys": [{}, {"capability": {"*": ["publish", "subscribe"]}}]});
     let keys = app(&server, &spec).await;

@@ -1,4 +1,4 @@
-//! Every time, size and count of the server with its least and its largest value: nothing panics or hangs.
+//! The smallest and largest values of every time, size and count of the server. Nothing panics or hangs.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -18,13 +18,13 @@ use support::*;
 
 const FORMATS: [Format; 2] = [Format::Json, Format::MsgPack];
 
-/// How long anything may take.
+/// The time limit of each step.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// An option's name, and how it is set.
 type Setting<T> = (&'static str, fn(Builder, T) -> Builder);
 
-/// Every option that is a time, in its least and largest values.
+/// Every option that is a time.
 fn times() -> Vec<Setting<Duration>> {
     vec![
         ("connection_state_ttl", Builder::connection_state_ttl),
@@ -56,7 +56,7 @@ fn counts() -> Vec<Setting<usize>> {
     ]
 }
 
-/// A message over a connection to this server: what the service answers to it.
+/// Publishes a message over a new connection to this server, and returns the answer.
 async fn publish(server: &Server, format: Format) -> ServerFrame {
     let mut client = Client::open(server, format, &format!("key={}", server.key())).await;
     let connected = client.next().await;
@@ -67,7 +67,7 @@ async fn publish(server: &Server, format: Format) -> ServerFrame {
 
 // Spec: TO3l
 #[tokio::test]
-async fn the_largest_values_change_nothing_for_a_client() {
+async fn the_largest_values_do_not_affect_a_client() {
     let mut servers: Vec<(&str, Builder)> = Vec::new();
     for (name, set) in times() {
         servers.push((name, set(builder(), Duration::MAX)));
@@ -86,7 +86,7 @@ async fn the_largest_values_change_nothing_for_a_client() {
 }
 
 #[tokio::test]
-async fn the_least_values_are_refused_at_the_start_or_answered() {
+async fn the_smallest_values_are_refused_at_the_start_or_work() {
     let mut servers: Vec<(String, Builder)> = Vec::new();
     for (name, set) in times() {
         for time in [Duration::ZERO, Duration::from_nanos(1), Duration::from_millis(1)] {
@@ -107,7 +107,7 @@ async fn the_least_values_are_refused_at_the_start_or_answered() {
         for format in FORMATS {
             let query = format!("key={}", server.key());
             let mut client = Client::open(&server, format, &query).await;
-            // CONNECTED, or why not.
+            // CONNECTED, or the error.
             timeout(LIMIT, client.next()).await.expect(&name);
         }
         timeout(LIMIT, server.shutdown()).await.expect(&name);
@@ -116,7 +116,7 @@ async fn the_least_values_are_refused_at_the_start_or_answered() {
 }
 
 #[tokio::test]
-async fn a_fault_with_the_longest_delay_stays_with_its_frame() {
+async fn the_longest_delay_affects_only_its_frame() {
     for format in FORMATS {
         let faults = Faults::new();
         let server = builder().faults(&faults).start().await.unwrap();
@@ -134,7 +134,7 @@ async fn a_fault_with_the_longest_delay_stays_with_its_frame() {
 }
 
 #[tokio::test]
-async fn the_least_and_the_largest_counts_of_a_fault() {
+async fn the_smallest_and_largest_counts_of_a_rule_are_applied() {
     for format in FORMATS {
         for (name, rule, applies) in [
             ("no first one", Rule::to_client().nth(0), false),

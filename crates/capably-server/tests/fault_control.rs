@@ -75,7 +75,7 @@ async fn rules_are_added_listed_and_removed() {
 }
 
 #[tokio::test]
-async fn rules_apply_and_the_log_tells() {
+async fn rules_apply_and_are_logged() {
     for format in [Format::Json, Format::MsgPack] {
         let scene = Scene::new().await;
         let error =
@@ -128,7 +128,7 @@ async fn rules_apply_and_the_log_tells() {
 }
 
 #[tokio::test]
-async fn actions_are_carried_out_at_once() {
+async fn actions_take_effect_at_once() {
     for format in [Format::Json, Format::MsgPack] {
         let scene = Scene::new().await;
         let (mut first, _) = Client::connect(&scene.server, format).await;
@@ -150,7 +150,7 @@ async fn actions_are_carried_out_at_once() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused() {
+async fn invalid_requests_are_refused() {
     let scene = Scene::new().await;
     let typo = json!({ "match": { "type": "ws_conect" } });
     for (method, target, body, expected) in [
@@ -164,11 +164,11 @@ async fn what_makes_no_sense_is_refused() {
         let answer = scene.ask(method, target, body).await;
         assert_eq!(answer.error(), expected, "{method} {target} {body}");
     }
-    // A good rule beside a bad one is not added.
+    // A valid rule beside an invalid one is not added.
     let both = json!([suppress("ACK"), typo]);
     assert_eq!(scene.ask("POST", "/rules", &both).await.status, 400);
     assert!(scene.faults.rules().is_empty());
-    // A web page may not, whatever it sends.
+    // Requests of web pages are always refused.
     let mut http = Http::connect_to(scene.control.local_addr()).await;
     let origin = ["Origin: http://localhost".to_owned()];
     let body = serde_json::to_vec(&suppress("ACK")).unwrap();
@@ -181,7 +181,7 @@ async fn what_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn it_ends_with_its_handle() {
+async fn the_control_endpoint_ends_with_its_handle() {
     let scene = Scene::new().await;
     let address = scene.control.local_addr();
     let idle = Http::connect_to(address).await;

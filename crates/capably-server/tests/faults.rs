@@ -1,4 +1,4 @@
-//! What the faults between a server and its clients do, over real sockets.
+//! Faults between a server and its clients, over real sockets.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -49,7 +49,7 @@ async fn until(faults: &Faults, condition: impl FnMut(&Log) -> bool) -> Log {
     timeout(PATIENCE, faults.wait_until(condition)).await.expect("it never happened")
 }
 
-/// Waits for the end of a WebSocket; the code it was closed with, if it was closed.
+/// Waits for the end of a WebSocket. Returns the code of the close frame, if there was one.
 async fn end(client: &mut Client) -> Option<u16> {
     loop {
         match timeout(PATIENCE, client.socket.next()).await.expect("it never ended") {
@@ -69,7 +69,7 @@ fn disconnects(log: &Log) -> Vec<(u64, Side, Option<u16>)> {
         .collect()
 }
 
-/// Numbers and fates of the frames of this action that went to the client.
+/// The connection numbers and the fates of the frames to the client with this action.
 fn fates(log: &Log, action: Action) -> Vec<(u64, Fate)> {
     log.entries()
         .filter_map(|entry| match &entry.event {
@@ -82,7 +82,7 @@ fn fates(log: &Log, action: Action) -> Vec<(u64, Fate)> {
 }
 
 #[tokio::test]
-async fn what_no_rule_is_about_passes_and_is_in_the_log() {
+async fn frames_without_a_rule_pass_and_are_logged() {
     for format in FORMATS {
         let (server, faults) = faulty().await;
         faults.add(Rule::to_client().action(Action::Closed).suppress());
@@ -126,7 +126,7 @@ async fn what_no_rule_is_about_passes_and_is_in_the_log() {
 }
 
 #[tokio::test]
-async fn an_opening_is_refused_answered_or_ended() {
+async fn a_rule_refuses_answers_or_ends_an_opening() {
     let (server, faults) = faulty().await;
     faults.add(Rule::opening().nth(1).refuse());
     faults.add(Rule::opening().nth(2).respond(Response::new(503).error(50300, "busy")));
@@ -137,7 +137,7 @@ async fn an_opening_is_refused_answered_or_ended() {
         let url = format!("ws://{}/?v=6&key={}", server.local_addr(), server.key());
         timeout(PATIENCE, client_async(url, stream)).await.expect("no answer")
     };
-    // Nothing at all is answered.
+    // The client receives no answer.
     assert!(!matches!(open().await, Ok(_) | Err(WsError::Http(_))));
     let Err(WsError::Http(answer)) = open().await else { panic!("an answer") };
     assert_eq!(answer.status(), 503);
@@ -222,7 +222,7 @@ async fn a_frame_is_replaced_in_either_direction() {
 }
 
 #[tokio::test]
-async fn a_delayed_frame_keeps_its_place() {
+async fn a_delayed_frame_keeps_its_order() {
     for format in FORMATS {
         let (server, faults) = faulty().await;
         let delay = Duration::from_millis(50);
@@ -262,7 +262,7 @@ async fn frames_are_injected_after_the_frame_they_follow() {
 }
 
 #[tokio::test]
-async fn what_is_no_frame_passes_either_way() {
+async fn websocket_messages_that_are_not_frames_pass_in_both_directions() {
     let (server, faults) = faulty().await;
     let (mut client, _) = Client::connect(&server, Format::Json).await;
     faults.connections().inject_to_client(Frame::text("{"));
@@ -286,7 +286,7 @@ async fn what_is_no_frame_passes_either_way() {
 }
 
 #[tokio::test]
-async fn a_connection_falls_silent() {
+async fn a_rule_silences_a_connection() {
     let (server, faults) = faulty().await;
     let (mut client, _) = Client::connect(&server, Format::Json).await;
     let rule = faults.add(Rule::to_client().action(Action::Ack).suppress_onwards());
@@ -297,17 +297,17 @@ async fn a_connection_falls_silent() {
     let log = until(&faults, |log| !log.server_frames(Action::Heartbeat).is_empty()).await;
     assert_eq!(fates(&log, Action::Heartbeat), [(1, Fate::Suppressed)]);
     assert_eq!(log.entries().last().unwrap().rule, Some(rule));
-    // What is injected is heard nonetheless.
+    // Injected frames still arrive.
     faults.connections().inject_to_client(going_away());
     assert_eq!(client.next().await, going_away());
-    // Another connection is not concerned.
+    // The rule does not apply to another connection.
     let (mut other, _) = Client::connect(&server, Format::Json).await;
     other.send(&ClientFrame::Heartbeat { id: None }).await;
     assert_eq!(other.next().await, ServerFrame::Heartbeat { id: None });
 }
 
 #[tokio::test]
-async fn a_connection_ends_by_rule_after_what_was_sent() {
+async fn a_rule_ends_a_connection_after_the_frames_sent_before() {
     for format in FORMATS {
         let (server, faults) = faulty().await;
         faults.add(Rule::to_server().channel("closes").inject_to_client(going_away()).close(4000));
@@ -318,7 +318,7 @@ async fn a_connection_ends_by_rule_after_what_was_sent() {
             while client.next().await != going_away() {}
             assert_eq!(end(&mut client).await, code);
         }
-        // The server got what came before the end.
+        // The server received the frames before the end.
         for channel in ["closes", "cuts"] {
             let path = format!("/channels/{channel}/messages");
             let (mut http, key) = (Http::connect(&server).await, [basic(server.key())]);
@@ -332,7 +332,7 @@ async fn a_connection_ends_by_rule_after_what_was_sent() {
 }
 
 #[tokio::test]
-async fn a_cut_is_not_held_up_by_what_is_held_back() {
+async fn delayed_frames_do_not_delay_a_cut() {
     let (server, faults) = faulty().await;
     faults.add(Rule::to_client().action(Action::Ack).delay(Duration::from_secs(3600)));
     for strike in [
@@ -354,7 +354,7 @@ async fn a_cut_is_not_held_up_by_what_is_held_back() {
 }
 
 #[tokio::test]
-async fn rules_have_their_moment_after_an_opening() {
+async fn timed_rules_apply_after_an_opening() {
     let (server, faults) = faulty().await;
     let started = Instant::now();
     let delay = Duration::from_millis(50);
@@ -382,7 +382,7 @@ async fn a_connection_is_resumed_after_a_fault() {
 }
 
 #[tokio::test]
-async fn connections_are_chosen_by_number_and_query() {
+async fn rules_select_connections_by_number_and_query() {
     let (server, faults) = faulty().await;
     let (mut ada, _) = Client::connect_with(&server, Format::Json, "clientId=ada").await;
     let (mut bob, _) = Client::connect_with(&server, Format::MsgPack, "clientId=bob").await;
@@ -397,7 +397,7 @@ async fn connections_are_chosen_by_number_and_query() {
 }
 
 #[tokio::test]
-async fn requests_are_answered_by_rule() {
+async fn a_rule_answers_requests() {
     for format in FORMATS {
         let (server, faults) = faulty().await;
         let busy = Response::new(503).error(50300, "busy").header("Server", "CloudFront");
@@ -415,7 +415,7 @@ async fn requests_are_answered_by_rule() {
         assert_eq!(body, json!({ "error": error }));
         assert_eq!(get("GET", "/time", json!(null)).await.0.status, 200);
 
-        // The message was published, whatever the answer says.
+        // The message was published although the answer is an error.
         let path = "/channels/a/messages";
         let mut http = Http::connect(&server).await;
         let body = br#"{"name":"n"}"#;
@@ -432,7 +432,7 @@ async fn requests_are_answered_by_rule() {
 }
 
 #[tokio::test]
-async fn requests_are_dropped_and_delayed() {
+async fn a_rule_drops_and_delays_requests() {
     let (server, faults) = faulty().await;
     let delay = Duration::from_millis(50);
     faults.add(Rule::request().path_contains("/time").nth(1).drop_request());
@@ -449,7 +449,7 @@ async fn requests_are_dropped_and_delayed() {
 }
 
 #[tokio::test]
-async fn http_passes_unchanged() {
+async fn http_requests_pass_unchanged() {
     let (server, faults) = faulty().await;
     let plain = Server::builder().key(server.key()).start().await.unwrap();
     let with = |server| async move {
@@ -471,14 +471,14 @@ async fn http_passes_unchanged() {
         answers
     };
     assert_eq!(with(&server).await, with(&plain).await);
-    // An app's reply tells clients to come through the faults.
+    // The answer to a new app names the address of the fault proxy.
     let made = request(&server, "POST", "/apps", &json!({ "keys": [{}] })).await.json();
     assert_eq!(made["port"], server.port());
     assert_eq!(faults.log().requests("/apps").len(), 2);
 }
 
 #[tokio::test]
-async fn pings_pass() {
+async fn websocket_pings_pass() {
     let faults = Faults::new();
     let interval = Duration::from_millis(30);
     let builder = Server::builder().max_idle_interval(interval).faults(&faults);
@@ -488,7 +488,7 @@ async fn pings_pass() {
 }
 
 #[tokio::test]
-async fn a_proxy_stands_in_front_of_any_service() {
+async fn a_standalone_proxy_applies_rules_to_its_service() {
     let service = server().await;
     let proxy = FaultProxy::builder(service.local_addr().to_string()).start().await.unwrap();
     assert_eq!(proxy.endpoint(), "127.0.0.1");
@@ -511,7 +511,7 @@ async fn a_proxy_stands_in_front_of_any_service() {
     assert_eq!(disconnects(&proxy.faults().log()).len(), 1);
     assert_eq!(disconnects(&proxy.faults().log())[0].1, Side::Service);
 
-    // The service is gone.
+    // The service has stopped.
     let answer = http.request("GET", "/channels/a", &[], b"").await;
     assert_eq!((answer.status, answer.body.len()), (502, 0));
     let stream = TcpStream::connect(proxy.local_addr()).await.unwrap();
@@ -523,7 +523,7 @@ async fn a_proxy_stands_in_front_of_any_service() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_ends_cuts_its_connections() {
+async fn an_ending_proxy_cuts_its_connections() {
     let service = server().await;
     let proxy = FaultProxy::builder(service.local_addr().to_string()).start().await.unwrap();
     let stream = TcpStream::connect(proxy.local_addr()).await.unwrap();
@@ -531,7 +531,7 @@ async fn a_proxy_that_ends_cuts_its_connections() {
     let (socket, _) = client_async(url, stream).await.unwrap();
     let mut client = Client { format: Format::Json, socket };
     assert!(matches!(client.next().await, ServerFrame::Connected(_)));
-    // Which is then dropped, so that nobody waits for it.
+    // The block owns the client and drops it at its end, so that the shutdown does not wait for it.
     let end = async move { end(&mut client).await };
     let both = async { tokio::join!(proxy.shutdown(), end) };
     let limit = Duration::from_secs(2);
@@ -539,7 +539,7 @@ async fn a_proxy_that_ends_cuts_its_connections() {
 }
 
 #[tokio::test]
-async fn a_server_with_faults_ends_as_one_without() {
+async fn a_server_with_faults_shuts_down_like_any_other() {
     let (server, faults) = faulty().await;
     let (mut client, _) = Client::connect(&server, Format::Json).await;
     let clients = async {

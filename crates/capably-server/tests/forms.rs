@@ -23,7 +23,7 @@ async fn publish(server: &Server, format: Format, media_type: &str, body: &str) 
 }
 
 #[tokio::test]
-async fn a_form_is_published_and_answered_in_the_format_that_is_accepted() {
+async fn a_form_is_published_and_answered_in_the_accepted_format() {
     let server = server().await;
     for (number, format) in [Format::Json, Format::MsgPack].into_iter().enumerate() {
         let mut client = Client::connect(&server, format).await.0;
@@ -45,7 +45,7 @@ async fn a_form_is_published_and_answered_in_the_format_that_is_accepted() {
         assert_eq!(delivered.data.as_str(), Some("café & more"));
         assert_eq!(delivered.client_id.as_deref(), Some("me"));
         assert_eq!(delivered.extras.unwrap()["headers"], json!({"k": "v"}));
-        // The second had the id of the first.
+        // The second message had the id of the first.
         let (_, history) =
             ask(&server, server.key(), Format::Json, "GET", TARGET, &json!(null)).await;
         assert_eq!(history.as_array().unwrap().len(), number + 1);
@@ -53,7 +53,7 @@ async fn a_form_is_published_and_answered_in_the_format_that_is_accepted() {
 }
 
 #[tokio::test]
-async fn forms_are_checked_as_messages_are() {
+async fn forms_are_validated_like_messages() {
     let server = server().await;
     for (body, expected) in [
         ("", (400, 40000)),

@@ -1,4 +1,4 @@
-//! How often a client wants to hear from the server, over real sockets.
+//! The heartbeat interval that a client chooses, over real sockets.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -22,7 +22,7 @@ fn idle_interval(frame: ServerFrame) -> u64 {
 
 // Spec: RTC1f, CD2h
 #[tokio::test]
-async fn a_client_chooses_the_longest_silence_within_bounds() {
+async fn a_client_chooses_its_heartbeat_interval_within_bounds() {
     let server = server().await;
     for format in FORMATS {
         for (wanted, expected) in [
@@ -47,7 +47,7 @@ async fn a_client_chooses_the_longest_silence_within_bounds() {
 }
 
 #[tokio::test]
-async fn the_pace_of_a_brisk_server_stays() {
+async fn a_short_server_interval_is_the_lower_bound() {
     let brisk = builder().max_idle_interval(Duration::from_millis(700));
     let server = brisk.start().await.unwrap();
     for format in FORMATS {
@@ -60,7 +60,7 @@ async fn the_pace_of_a_brisk_server_stays() {
 }
 
 #[tokio::test]
-async fn the_interval_outlives_a_renewal_of_the_token() {
+async fn a_token_renewal_keeps_the_heartbeat_interval() {
     let server = server().await;
     let name = server.key().split(':').next().unwrap();
     let target = format!("/keys/{name}/requestToken");
@@ -77,7 +77,7 @@ async fn the_interval_outlives_a_renewal_of_the_token() {
 }
 
 #[tokio::test]
-async fn silence_is_broken_at_the_pace_that_the_client_chose() {
+async fn heartbeats_are_sent_at_the_interval_of_the_client() {
     let server = builder().max_idle_interval(Duration::from_secs(3600)).start().await;
     let server = server.unwrap();
     let query = "heartbeatInterval=5000";

@@ -25,13 +25,13 @@ async fn pong(client: &mut Client, id: &str) {
 
 // RTN23c, RTN23c1, RTN23c2
 #[tokio::test]
-async fn a_client_that_bounces_heartbeats_must_answer_each() {
+async fn a_client_with_echoed_heartbeats_must_answer_each() {
     let idle = Duration::from_millis(600);
     let server = builder().max_idle_interval(idle).start().await.unwrap();
     let session = async |format| {
         let (mut client, connected) =
             Client::connect_with(&server, format, "heartbeats=bounce").await;
-        // Nobody has asked for this one.
+        // No ping asked for this answer.
         pong(&mut client, "1").await;
         client.send(&ClientFrame::Pong { id: None }).await;
         let mut ids = Vec::new();
@@ -42,12 +42,12 @@ async fn a_client_that_bounces_heartbeats_must_answer_each() {
             pong(&mut client, "another").await;
             ids.push(id);
         }
-        // A WebSocket answers without the client's code: that counts for nothing, nor does an older id.
+        // The WebSocket library answers pings by itself. Such answers do not count, nor does an older id.
         ping(&mut client).await;
         client.socket.send(WsMessage::Pong(Default::default())).await.unwrap();
         pong(&mut client, &ids[2]).await;
         assert_eq!(client.last_error().await, 80014);
-        // It is the transport that has ended, not the connection.
+        // The transport has ended. The connection can be resumed.
         let key = connected.details.unwrap().connection_key.unwrap();
         let (_, resumed) = Client::connect_with(&server, format, &format!("resume={key}")).await;
         assert_eq!((resumed.connection_id, resumed.error), (connected.connection_id, None));
@@ -57,7 +57,7 @@ async fn a_client_that_bounces_heartbeats_must_answer_each() {
 
 // Spec: RTN23b
 #[tokio::test]
-async fn who_did_not_ask_for_it_is_asked_for_no_pong() {
+async fn other_clients_need_not_answer_heartbeats() {
     let idle = Duration::from_millis(60);
     let server = builder().max_idle_interval(idle).start().await.unwrap();
     for format in [Format::Json, Format::MsgPack] {

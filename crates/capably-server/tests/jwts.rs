@@ -36,13 +36,13 @@ async fn now(server: &Server) -> i64 {
     time[0].as_i64().unwrap() / 1000
 }
 
-/// The JWT in a form that a query can hold.
+/// The JWT, encoded for a query.
 fn in_query(jwt: &str) -> String {
     jwt.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D")
 }
 
 #[tokio::test]
-async fn jwts_that_are_refused_for_their_times() {
+async fn jwts_with_invalid_times_are_refused() {
     let server = server().await;
     let now = now(&server).await;
     for (iat, exp, expected) in [
@@ -58,7 +58,7 @@ async fn jwts_that_are_refused_for_their_times() {
         for format in FORMATS {
             let mut client = Client::open(&server, format, &format!("accessToken={jwt}")).await;
             assert_eq!(client.last_error().await, expected.1 as u32, "{iat} {exp}");
-            // A connection that renews its token with it ends as well.
+            // A connection that renews its token with this JWT ends as well.
             let (mut client, _) = Client::connect(&server, format).await;
             let access_token = jwt.as_str().into();
             client.send(&ClientFrame::Auth(AuthDetails { access_token })).await;
@@ -68,7 +68,7 @@ async fn jwts_that_are_refused_for_their_times() {
 }
 
 #[tokio::test]
-async fn jwts_of_any_base64_open_rest_and_websockets() {
+async fn jwts_in_any_base64_alphabet_authenticate_rest_and_websockets() {
     let server = server().await;
     let now = now(&server).await;
     for base64 in [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD] {

@@ -13,9 +13,9 @@ use tokio::{io::AsyncReadExt, net::TcpListener, net::TcpStream};
 use support::*;
 
 #[tokio::test]
-async fn shutdown_tells_every_client_and_frees_the_port() {
+async fn a_shutdown_notifies_every_client_and_frees_the_port() {
     let server = server().await;
-    // Accepted before the next ones are: one that never asks for anything, one that waits between requests.
+    // The server accepts these before the next ones. One never sends a request, and one waits between requests.
     let mut silent = TcpStream::connect(server.local_addr()).await.unwrap();
     let mut idle = Http::connect(&server).await;
     idle.request("GET", "/time", &[], b"").await;
@@ -65,7 +65,7 @@ async fn a_client_that_goes_away_is_no_longer_counted() {
 }
 
 #[tokio::test]
-async fn what_keeps_a_server_from_starting() {
+async fn a_server_reports_why_it_cannot_start() {
     let running = server().await;
     let port = running.port();
     let error = builder().port(port).start().await.unwrap_err();
@@ -86,7 +86,7 @@ async fn what_keeps_a_server_from_starting() {
 }
 
 #[tokio::test]
-async fn the_key_is_the_one_given_and_debug_does_not_tell_its_secret() {
+async fn the_server_uses_the_given_key_and_debug_hides_its_secret() {
     let builder = builder().key("aBcDeF.keyid:hush-hush");
     assert!(!format!("{builder:?}").contains("hush"));
     let server = builder.start().await.unwrap();

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use support::*;
 
 #[tokio::test]
-async fn an_app_is_made_with_limits() {
+async fn an_app_is_created_with_limits() {
     let server = server().await;
     for format in [Format::Json, Format::MsgPack] {
         let spec = json!({
@@ -55,7 +55,7 @@ async fn an_app_is_made_with_limits() {
 }
 
 #[tokio::test]
-async fn a_server_tells_how_fast_a_client_may_publish() {
+async fn connected_contains_the_publish_rate() {
     for (server, expected) in [
         (builder().start().await.unwrap(), 250),
         (builder().max_inbound_rate(7).start().await.unwrap(), 7),
@@ -68,7 +68,7 @@ async fn a_server_tells_how_fast_a_client_may_publish() {
 }
 
 #[tokio::test]
-async fn a_client_asks_again_who_is_present() {
+async fn a_client_requests_a_presence_sync() {
     let server = server().await;
     for format in [Format::Json, Format::MsgPack] {
         let spec = json!({
@@ -93,7 +93,7 @@ async fn a_client_asks_again_who_is_present() {
     }
 }
 
-/// A connection's answer: CONNECTED, or the error that it is to come back from.
+/// Connects. Returns the client, or the error with which it is asked to retry.
 async fn connect(server: &Server, format: Format, key: &str) -> Result<Client, (u16, u32, String)> {
     let mut client = Client::open(server, format, &format!("key={key}")).await;
     match client.next().await {
@@ -107,15 +107,15 @@ async fn connect(server: &Server, format: Format, key: &str) -> Result<Client, (
     }
 }
 
-/// The server's connections become so many.
-async fn connections(server: &Server, count: usize) {
+/// Waits until the server has this number of connections.
+async fn wait_for_connections(server: &Server, count: usize) {
     while server.connections() != count {
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test]
-async fn an_app_and_a_server_have_so_many_connections() {
+async fn connection_limits_apply_to_an_app_and_to_the_server() {
     let server = builder().max_connections(3).max_app_connections(5).start().await.unwrap();
     for format in [Format::Json, Format::MsgPack] {
         let spec = json!({"keys": [{}], "limits": {"connections": {"max": 2}}});
@@ -125,30 +125,30 @@ async fn an_app_and_a_server_have_so_many_connections() {
         let (status, code, message) = connect(&server, format, &key).await.err().unwrap();
         assert_eq!((status, code), (401, 40111));
         assert!(message.contains("`connections.max` of 2"), "{message}");
-        connections(&server, 2).await;
+        wait_for_connections(&server, 2).await;
 
-        // Another app is not concerned, until the server is full.
+        // The limit does not apply to another app, until the server is full.
         let _third = connect(&server, format, server.key()).await.ok().unwrap();
         let (status, code, message) = connect(&server, format, server.key()).await.err().unwrap();
         assert_eq!((status, code), (503, 50004));
         assert!(message.contains("`max_connections` of 3"), "{message}");
         drop(first);
-        connections(&server, 2).await;
+        wait_for_connections(&server, 2).await;
         let fourth = connect(&server, format, &key).await;
         assert!(fourth.is_ok());
         drop((fourth, _second, _third));
-        connections(&server, 0).await;
+        wait_for_connections(&server, 0).await;
     }
 }
 
 #[tokio::test]
-async fn an_app_has_so_many_channels() {
+async fn the_channel_limit_applies_to_an_app() {
     let server = builder().max_channels(3).start().await.unwrap();
     for format in [Format::Json, Format::MsgPack] {
         for (limits, max) in [
             (json!({}), 3),
             (json!({"channels": {"max": 2}}), 2),
-            // The operator's limit counts.
+            // The limit of the operator applies.
             (json!({"channels": {"max": 100}}), 3),
         ] {
             let key = app(&server, &json!({"keys": [{}], "limits": limits})).await.remove(0);
@@ -180,14 +180,14 @@ async fn an_app_has_so_many_channels() {
             };
             assert_eq!(refusal(&publish("d").await), (401, 40114));
             assert_eq!(publish("c0").await.0.status, 201);
-            // The connection and its channels are as they were.
+            // The connection and its channels are unchanged.
             assert_eq!(client.message().await.items[0].data.as_str(), Some("x"));
         }
     }
 }
 
 #[tokio::test]
-async fn an_app_gets_so_many_requests_a_second() {
+async fn the_request_rate_applies_to_an_app() {
     let server = server().await;
     for format in [Format::Json, Format::MsgPack] {
         let spec = json!({"keys": [{}], "limits": {"requests": {"maxRate": 5}}});
@@ -201,7 +201,7 @@ async fn an_app_gets_so_many_requests_a_second() {
             ("GET", "/push/channels", Value::Null, 200),
             ("POST", &token_target, json!({}), 201),
         ];
-        // Who does not know the key uses nothing up.
+        // Requests with a wrong key do not count.
         for _ in 0..20 {
             let wrong = format!("{key}x");
             let asked = ask(&server, &wrong, format, "GET", "/stats", &Value::Null).await;
@@ -211,7 +211,7 @@ async fn an_app_gets_so_many_requests_a_second() {
             let (answer, _) = ask(&server, &key, format, method, target, body).await;
             assert_eq!(answer.status, *status, "{method} {target}");
         }
-        // Those of a second may come at once; one more comes within a fifth of one.
+        // The requests of one second may come at once. One more is permitted within a fifth of a second.
         let mut asked = ask(&server, &key, format, "GET", "/stats", &Value::Null).await;
         for _ in 0..50 {
             if asked.0.status != 200 {
@@ -222,7 +222,7 @@ async fn an_app_gets_so_many_requests_a_second() {
         assert_eq!(refusal(&asked), (429, 42918));
         let message = asked.1["error"]["message"].as_str().unwrap();
         assert!(message.contains("`requests.maxRate` of 5 a second"), "{message}");
-        // Connections are no such requests, and other apps are not concerned.
+        // The rate applies neither to connections nor to other apps.
         assert!(connect(&server, format, &key).await.is_ok());
         let (answer, _) = ask(&server, server.key(), format, "GET", "/stats", &Value::Null).await;
         assert_eq!(answer.status, 200);
@@ -230,8 +230,8 @@ async fn an_app_gets_so_many_requests_a_second() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_into_memory_is_lost_to_those_who_come_late() {
-    // Without an engine, which would still have them.
+async fn messages_beyond_the_memory_limit_are_lost_to_late_subscribers() {
+    // The server has no engine, because that would still have the messages.
     let server = Server::builder().max_log_bytes(100_000).start().await.unwrap();
     for format in [Format::Json, Format::MsgPack] {
         let key = app(&server, &json!({"keys": [{}]})).await.remove(0);
@@ -256,7 +256,7 @@ async fn what_does_not_fit_into_memory_is_lost_to_those_who_come_late() {
         let attach = Attach { channel: "old".into(), channel_serial: serial, ..Attach::default() };
         let attached = client.attach_with(attach).await;
         assert_eq!(attached.error.unwrap().code.0, 90003);
-        // It goes on from here.
+        // The client continues from the current end of the channel.
         client.publish("old", 11, vec![Message::new("m", "again")]).await;
         assert_eq!(client.message().await.items[0].data.as_str(), Some("again"));
     }

@@ -1,4 +1,4 @@
-//! Which channels the rules of a namespace are for.
+//! The channels to which the rules of a namespace apply.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -16,7 +16,7 @@ fn encoded(channel: &str) -> String {
 }
 
 #[tokio::test]
-async fn messages_are_changed_on_the_channel_that_is_the_namespace_and_on_those_in_it() {
+async fn mutable_messages_work_on_the_namespace_channel_and_below_it() {
     let server = server().await;
     let spec = json!({
         "keys": [{}],
@@ -74,7 +74,7 @@ async fn messages_are_changed_on_the_channel_that_is_the_namespace_and_on_those_
 }
 
 #[tokio::test]
-async fn devices_subscribe_to_the_channel_that_is_the_namespace() {
+async fn push_works_on_the_namespace_channel() {
     let server = server().await;
     let spec = json!({"keys": [{}], "namespaces": [{"id": "pushy", "pushEnabled": true}]});
     let key = app(&server, &spec).await.remove(0);

@@ -1,4 +1,4 @@
-//! How many use a channel, told over real sockets.
+//! Occupancy of channels, over real sockets.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use support::*;
 
 #[tokio::test]
-async fn who_asks_is_told_how_many_use_a_channel() {
+async fn a_client_receives_the_requested_occupancy() {
     let server = server().await;
     for format in [Format::Json, Format::MsgPack] {
         let channel = format!("{format:?}");

@@ -47,7 +47,7 @@ impl Scrape {
         Self(values.collect())
     }
 
-    /// Scrapes until this holds.
+    /// Scrapes the metrics until the condition is true.
     async fn until(server: &Server, holds: impl Fn(&Self) -> bool) -> Self {
         let wait = async {
             loop {
@@ -74,7 +74,7 @@ impl Scrape {
     }
 }
 
-/// A server that does not notice by itself that a client reads nothing.
+/// A server that does not disconnect a client that reads nothing.
 async fn patient(max_queue: usize) -> Server {
     let builder = Server::builder().max_queue(max_queue);
     builder.max_idle_interval(Duration::from_secs(3600)).start().await.unwrap()
@@ -85,14 +85,14 @@ fn one(label: &str, value: f64) -> Vec<(String, f64)> {
 }
 
 #[tokio::test]
-async fn health_needs_no_credentials_and_counts_in_no_statistics() {
+async fn health_requests_need_no_credentials_and_are_not_counted() {
     let server = server().await;
     let mut http = Http::connect(&server).await;
     for (path, status) in [("/health/live", "live"), ("/health/ready", "ready")] {
         let answer = http.request("GET", path, &[], b"").await;
         assert_eq!((answer.status, answer.json()), (200, json!({ "status": status })));
         assert_eq!(answer.header("cache-control"), Some("no-store"));
-        // With the key of an app, too.
+        // Requests with the key of an app are not counted, either.
         let answer = http.request("HEAD", path, &[basic(server.key())], b"").await;
         assert_eq!((answer.status, answer.body.len()), (200, 0));
         assert_eq!(http.request("POST", path, &[], b"").await.error(), (404, 40400));
@@ -101,7 +101,7 @@ async fn health_needs_no_credentials_and_counts_in_no_statistics() {
     let statistics = request(&server, "GET", "/stats", &Value::Null).await;
     assert_eq!(statistics.json(), json!([]));
     let scrape = Scrape::of(server.local_addr()).await;
-    // The three that went to REST and were refused, and the one for statistics.
+    // Three refused REST requests, and the request for statistics.
     assert_eq!(scrape.by_label("requests_total"), [("2xx".into(), 1.0), ("4xx".into(), 3.0)]);
 }
 
@@ -129,7 +129,7 @@ async fn messages_and_bytes_are_counted_exactly() {
 
         let (mut publisher, _) = Client::connect(&server, format).await;
         for msg_serial in 0..PUBLISHES {
-            // Two messages of a frame are two.
+            // Two messages in one frame count as two.
             let messages = vec![Message::new("n", "one"), Message::new("n", "two")];
             let frame = publish("a", msg_serial, messages);
             sent += publisher.encode(&frame).len();
@@ -155,7 +155,7 @@ async fn messages_and_bytes_are_counted_exactly() {
 }
 
 #[tokio::test]
-async fn the_bytes_sent_are_those_that_arrive() {
+async fn the_sent_bytes_equal_the_received_bytes() {
     for format in FORMATS {
         let server = server().await;
         let mut client = Client::open(&server, format, &format!("key={}", server.key())).await;
@@ -226,7 +226,7 @@ async fn refusals_are_counted_by_their_reason() {
         let ServerFrame::Error(error) = client.next().await else { panic!() };
         assert_eq!(error.error.unwrap().code.0, 40114);
         refused("limit", 1.0).await;
-        // One connection is all that the app may have.
+        // The limit of the app is one connection.
         let query = format!("key={}", server.key());
         assert_eq!(Client::open(&server, format, &query).await.last_error().await, 40111);
         refused("limit", 2.0).await;
@@ -237,14 +237,14 @@ async fn refusals_are_counted_by_their_reason() {
         assert_eq!(Client::open(&server, format, &wrong).await.last_error().await, 40101);
         refused("credentials", 1.0).await;
         let scrape = Scrape::of(server.local_addr()).await;
-        // None of those that were refused was ever connected.
+        // Refused clients do not count as connected.
         assert_eq!(scrape.get("connections_opened_total"), 1.0);
         assert_eq!(scrape.by_label("connections_closed_total"), []);
     }
 }
 
 #[tokio::test]
-async fn the_end_of_a_connection_is_counted_by_its_reason() {
+async fn ended_connections_are_counted_by_their_reason() {
     for format in FORMATS {
         let server = server().await;
         let ended = async |reason: &str, expected: &[(&str, f64)]| {
@@ -271,7 +271,7 @@ async fn the_end_of_a_connection_is_counted_by_its_reason() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_seen_in_the_queue_and_then_as_slow() {
+async fn a_client_that_does_not_read_appears_in_the_queue_and_then_as_slow() {
     let server = patient(200_000).await;
     let (mut slow, _) = Client::connect(&server, Format::Json).await;
     slow.attach("a").await;
@@ -284,7 +284,7 @@ async fn a_client_that_does_not_read_is_seen_in_the_queue_and_then_as_slow() {
         msg_serial += 1;
         Scrape::of(server.local_addr()).await.get("queue_bytes")
     };
-    // The socket takes some megabytes before the queue grows.
+    // The socket buffers some megabytes before the queue grows.
     let mut queued = 0.0;
     while queued < 100_000.0 {
         queued = publish().await;
@@ -314,7 +314,7 @@ async fn a_commit_to_the_storage_is_timed() {
 }
 
 #[tokio::test]
-async fn metrics_are_open_on_loopback_and_elsewhere_need_an_address_of_their_own() {
+async fn metrics_are_public_on_loopback_and_elsewhere_need_their_own_address() {
     let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let loopback = |port: u16| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
     let server = Server::builder().bind(everywhere).start().await.unwrap();
@@ -331,7 +331,7 @@ async fn metrics_are_open_on_loopback_and_elsewhere_need_an_address_of_their_own
         assert_eq!(scrape.get("ready"), 1.0);
         assert_eq!(scrape.by_label("requests_total"), one("4xx", 1.0), "its own do not count");
         assert_eq!(get(metrics, "/health/live").await.status, 200);
-        // Nothing else is there, the clients' API least of all.
+        // This address serves nothing else, and not the API for clients.
         assert_eq!(get(metrics, "/time").await.error(), (404, 40400));
         assert_eq!(get(metrics, "/").await.error(), (404, 40400));
         let taken = Server::builder().metrics(metrics).start().await.unwrap_err();
@@ -348,7 +348,7 @@ async fn the_documentation_lists_every_metric() {
     let text = String::from_utf8(text).unwrap();
     let exposed = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let mut exposed: Vec<_> = exposed.map(|line| line.split(' ').next().unwrap()).collect();
-    // It is there once an engine of several nodes has reported it.
+    // The metric appears after the first report of an engine with several nodes.
     exposed.push("capably_lag_seconds");
     exposed.sort_unstable();
     let documentation = include_str!("../../../docs/operating.md");
@@ -360,7 +360,7 @@ async fn the_documentation_lists_every_metric() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_drained_has_its_acknowledgements_and_may_go_on_elsewhere() {
+async fn a_drained_client_receives_its_acknowledgements_and_can_reconnect_elsewhere() {
     for format in FORMATS {
         let server = server().await;
         let (mut client, _) = Client::connect(&server, format).await;
@@ -368,7 +368,7 @@ async fn a_client_that_is_drained_has_its_acknowledgements_and_may_go_on_elsewhe
         for msg_serial in 0..20 {
             client.publish("a", msg_serial, vec![Message::new("n", "d")]).await;
         }
-        // The server has read the first of them at least.
+        // The server has read at least the first of the frames.
         client.message().await;
         let read = async {
             let (mut acknowledged, mut delivered) = (0, 1);
@@ -396,7 +396,7 @@ async fn a_client_that_is_drained_has_its_acknowledgements_and_may_go_on_elsewhe
 }
 
 #[tokio::test]
-async fn a_drain_acknowledges_what_the_storage_has_yet_to_commit() {
+async fn a_drain_waits_for_uncommitted_publishes() {
     for format in FORMATS {
         let engine = Arc::new(Scripted::default());
         let server = Server::builder().engine(engine.reopen()).start().await.unwrap();
@@ -405,14 +405,14 @@ async fn a_drain_acknowledges_what_the_storage_has_yet_to_commit() {
         let query = format!("key={}", keys[0]);
         let mut client = Client::open(&server, format, &query).await;
         assert!(matches!(client.next().await, ServerFrame::Connected(_)));
-        engine.hold(true);
+        engine.delay_commits(true);
         client.publish("kept:a", 0, vec![Message::new("n", "d")]).await;
         let received = "messages_received_total{interface=\"realtime\"}";
         Scrape::until(&server, |scrape| scrape.get(received) == 1.0).await;
         let look = async {
-            // In the same step in which it refuses new clients, the server gives up the first of the others.
+            // The server starts to disconnect connected clients in the same step in which it refuses new ones.
             while get(server.local_addr(), "/").await.status != 503 {}
-            engine.hold(false);
+            engine.delay_commits(false);
             assert_eq!(client.ack().await.msg_serial, 0);
             assert_eq!(client.last_error().await, 80003);
         };
@@ -422,10 +422,10 @@ async fn a_drain_acknowledges_what_the_storage_has_yet_to_commit() {
 }
 
 #[tokio::test]
-async fn a_draining_server_is_not_ready_and_takes_nobody_in() {
+async fn a_draining_server_is_not_ready_and_refuses_connections() {
     let server = patient(50_000_000).await;
     let address = server.local_addr();
-    // It reads nothing, so that the drain has to wait for it.
+    // This client reads nothing, so that the drain has to wait for it.
     let (mut stuck, _) = Client::connect(&server, Format::MsgPack).await;
     stuck.attach("a").await;
     let (mut publisher, _) = Client::connect(&server, Format::MsgPack).await;
@@ -447,7 +447,7 @@ async fn a_draining_server_is_not_ready_and_takes_nobody_in() {
         assert_eq!(refusal.status().as_u16(), 503);
         assert_eq!(refusal.headers()["x-ably-errorcode"], "80003");
         assert_eq!(refusal.headers()["connection"], "close");
-        // REST goes on, and the connection does not.
+        // REST still works, and the connection has ended.
         let answer = request(&server, "GET", "/channels/a", &Value::Null).await;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.header("connection"), Some("close"));
@@ -461,7 +461,7 @@ async fn a_draining_server_is_not_ready_and_takes_nobody_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_client_that_connects_while_the_drain_begins_is_refused_or_given_up() {
+async fn a_client_that_connects_at_the_start_of_a_drain_is_refused_or_drained() {
     for round in 0..50 {
         let server = server().await;
         let url = format!("ws://{}/?key={}", server.local_addr(), server.key());
@@ -469,7 +469,7 @@ async fn a_client_that_connects_while_the_drain_begins_is_refused_or_given_up() 
             .map(|_| {
                 let (url, address) = (url.clone(), server.local_addr());
                 tokio::spawn(async move {
-                    // A server that has stopped is fine, too.
+                    // The server may also have stopped already.
                     let Ok(stream) = TcpStream::connect(address).await else { return };
                     let Ok((mut socket, _)) = client_async(url, stream).await else { return };
                     while let Some(Ok(_)) = socket.next().await {}
@@ -488,7 +488,7 @@ async fn a_client_that_connects_while_the_drain_begins_is_refused_or_given_up() 
 }
 
 #[tokio::test]
-async fn the_notice_of_a_drain_still_takes_clients_in() {
+async fn clients_can_connect_during_the_notice_of_a_drain() {
     let notice = Duration::from_secs(30);
     let server = Server::builder().drain_notice(notice).start().await.unwrap();
     let drain = server.drain(Duration::from_secs(5));
@@ -507,7 +507,7 @@ async fn the_notice_of_a_drain_still_takes_clients_in() {
 }
 
 #[tokio::test]
-async fn a_drain_ends_with_its_time_whatever_clients_do() {
+async fn a_drain_ends_at_its_deadline() {
     let server = patient(50_000_000).await;
     let (mut stuck, _) = Client::connect(&server, Format::Json).await;
     stuck.attach("a").await;
@@ -520,13 +520,13 @@ async fn a_drain_ends_with_its_time_whatever_clients_do() {
     let started = tokio::time::Instant::now();
     server.drain(Duration::from_secs(20)).await;
     let took = started.elapsed().as_secs();
-    // Twenty seconds, and three for the shutdown.
+    // Twenty seconds for the drain, and three for the shutdown.
     assert!((20..=24).contains(&took), "{took}");
     tokio::net::TcpListener::bind(server.local_addr()).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_drain_that_is_given_up_leaves_a_server_that_can_be_stopped() {
+async fn a_server_with_a_cancelled_drain_can_be_stopped() {
     let server = Server::builder().drain_notice(Duration::from_secs(3600)).start().await.unwrap();
     let (mut client, _) = Client::connect(&server, Format::Json).await;
     let drain = server.drain(Duration::from_secs(3600));

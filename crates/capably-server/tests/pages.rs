@@ -1,4 +1,4 @@
-//! Pages of lists in time: their links say until when.
+//! Pages of timed lists. Their links contain the end of the interval.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -16,7 +16,7 @@ async fn time(server: &Server) -> i64 {
     Http::connect(server).await.request("GET", "/time", &[], b"").await.json()[0].as_i64().unwrap()
 }
 
-/// Waits until what was asked for before ends in the past.
+/// Waits until the end of the earlier request is in the past.
 async fn next_millisecond(server: &Server) {
     let start = time(server).await;
     while time(server).await == start {}
@@ -42,7 +42,7 @@ async fn publish(server: &Server, format: Format, channel: &str, count: usize) {
 }
 
 #[tokio::test]
-async fn the_first_page_stays_what_it_was() {
+async fn the_first_page_link_returns_the_same_page_later() {
     let server = server().await;
     for format in FORMATS {
         for direction in ["backwards", "forwards"] {
@@ -62,7 +62,7 @@ async fn the_first_page_stays_what_it_was() {
             next_millisecond(&server).await;
             publish(&server, format, &channel, 2).await;
 
-            // From any page, however late.
+            // Every page links to the first one, at any later time.
             let (second, rest) = get(&resolve(&channel, answer.link("next").unwrap())).await;
             assert_eq!(rest.as_array().unwrap().len(), 1);
             assert_eq!(second.link("next"), None);
@@ -77,7 +77,7 @@ async fn the_first_page_stays_what_it_was() {
 }
 
 #[tokio::test]
-async fn an_end_that_was_asked_for_stays() {
+async fn links_keep_a_requested_end() {
     let server = server().await;
     for format in FORMATS {
         for (target, end) in [
@@ -88,7 +88,7 @@ async fn an_end_that_was_asked_for_stays() {
             let (answer, _) = ask(&server, server.key(), format, "GET", target, &Value::Null).await;
             assert_eq!(end_of(&answer.link("first").unwrap()), end);
         }
-        // The page that starts in the future is empty, and leads to no error.
+        // A page that starts in the future is empty, and no error.
         let (start, target) = (9_000_000_000_000, "/channels/a/messages?start=9000000000000");
         let (answer, page) = ask(&server, server.key(), format, "GET", target, &Value::Null).await;
         assert_eq!(page, json!([]));
@@ -100,7 +100,7 @@ async fn an_end_that_was_asked_for_stays() {
 }
 
 #[tokio::test]
-async fn lists_in_time_say_when_they_end_and_others_do_not() {
+async fn only_links_of_timed_lists_contain_an_end() {
     let server = server().await;
     for format in FORMATS {
         let before = time(&server).await;
@@ -112,7 +112,7 @@ async fn lists_in_time_say_when_they_end_and_others_do_not() {
             let (answer, _) = ask(&server, server.key(), format, "GET", target, &Value::Null).await;
             assert!(!answer.link("first").unwrap().contains("end="), "{target}");
         }
-        // The interval that goes on is there.
+        // The list contains the interval in progress.
         let (_, stats) = ask(&server, server.key(), format, "GET", "/stats", &Value::Null).await;
         let newest = stats[0]["intervalId"].as_str().unwrap();
         assert!(StatsInterval::parse(newest).unwrap().end() > before);

@@ -35,7 +35,7 @@ fn spec() -> Value {
 }
 
 #[tokio::test]
-async fn members_made_with_their_app_are_read() {
+async fn fixture_members_are_returned() {
     let server = server().await;
     let keys = app(&server, &spec()).await;
     for (target, action) in
@@ -71,7 +71,7 @@ async fn members_made_with_their_app_are_read() {
 }
 
 #[tokio::test]
-async fn members_come_in_pages_and_by_client() {
+async fn members_are_returned_in_pages_and_by_client() {
     let server = server().await;
     let keys = app(&server, &spec()).await;
     let mut target = "presence?limit=3&connectionId=fixtures".to_owned();
@@ -106,7 +106,7 @@ async fn members_come_in_pages_and_by_client() {
 }
 
 #[tokio::test]
-async fn reading_needs_the_right() {
+async fn reading_presence_needs_a_capability() {
     let server = server().await;
     let keys = app(&server, &spec()).await;
     for (key, target, expected) in [
@@ -139,7 +139,7 @@ async fn reading_needs_the_right() {
 }
 
 #[tokio::test]
-async fn status_counts_who_uses_the_channel() {
+async fn the_channel_status_contains_its_occupancy() {
     let server = server().await;
     let keys = app(&server, &spec()).await;
     let metrics = async |channel: &str, format| {
@@ -173,7 +173,7 @@ async fn status_counts_who_uses_the_channel() {
 }
 
 #[tokio::test]
-async fn apps_with_broken_members_are_refused() {
+async fn an_app_with_invalid_members_is_refused() {
     let server = server().await;
     for (channel, expected) in [
         (json!({}), (400, 40000)),
@@ -191,7 +191,7 @@ async fn apps_with_broken_members_are_refused() {
     }
 }
 
-/// The next PRESENCE: its connection, and what its first member did.
+/// The next PRESENCE: its connection, and the action of its first member.
 async fn presence(client: &mut Client) -> (Option<Str>, PresenceMessage) {
     match client.next().await {
         ServerFrame::Presence(delivery) => (delivery.connection_id, delivery.items[0].clone()),
@@ -200,7 +200,7 @@ async fn presence(client: &mut Client) -> (Option<Str>, PresenceMessage) {
 }
 
 #[tokio::test]
-async fn members_of_a_connection_are_seen_by_all() {
+async fn all_clients_receive_the_members_of_a_connection() {
     let server = server().await;
     let keys = app(&server, &spec()).await;
     for (own, others) in [(Format::Json, Format::MsgPack), (Format::MsgPack, Format::Json)] {
@@ -243,7 +243,7 @@ async fn members_of_a_connection_are_seen_by_all() {
         assert_eq!(members[0]["clientId"], "ada");
         assert_eq!(members[0]["action"], 1);
 
-        // Its connection is cut, and it said that its members are not to stay.
+        // The connection is cut, and its client has asked that its members leave at once.
         drop(member);
         let (connection, left) = presence(&mut watcher).await;
         assert_eq!((connection, left.action), (Some(id.clone()), Some(PresenceAction::Leave)));

@@ -1,6 +1,6 @@
-//! The disk engine in processes of their own, which are killed at random, or have no room left.
+//! The disk engine in separate processes, which are killed at random or run out of space.
 //!
-//! Without a harness: this program is also the process that is killed.
+//! This test has no harness, because the same program is also the process that is killed.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -25,24 +25,24 @@ const IN_FLIGHT: usize = 256;
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [_, "append", directory, first] => append_for_ever(directory, first.parse().unwrap()),
+        [_, "append", directory, first] => append_forever(directory, first.parse().unwrap()),
         [_, "fill", directory] => fill(directory),
         _ => {
-            a_killed_engine_has_all_that_it_completed_once_and_in_order();
-            println!("a_killed_engine_has_all_that_it_completed_once_and_in_order ... ok");
+            a_killed_engine_keeps_each_completed_append_once_and_in_order();
+            println!("a_killed_engine_keeps_each_completed_append_once_and_in_order ... ok");
             #[cfg(target_os = "linux")]
             {
-                an_engine_without_room_refuses_until_there_is_room();
-                println!("an_engine_without_room_refuses_until_there_is_room ... ok");
+                an_engine_on_a_full_disk_refuses_until_space_is_free();
+                println!("an_engine_on_a_full_disk_refuses_until_space_is_free ... ok");
             }
         }
     }
 }
 
-fn a_killed_engine_has_all_that_it_completed_once_and_in_order() {
+fn a_killed_engine_keeps_each_completed_append_once_and_in_order() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
-    // What was completed, by channel: the number in the payload, and the position.
+    // The completed appends by channel: the number in the payload, and the position.
     let mut completed = vec![Vec::new(); CHANNELS];
     let mut next = 0;
     for round in 0..8 {
@@ -69,13 +69,13 @@ fn a_killed_engine_has_all_that_it_completed_once_and_in_order() {
         }
         child.wait().unwrap();
         assert!(count >= kill_at, "round {round}: {count} of {kill_at}");
-        // The child may have appended more than it completed. The next numbers have to be new.
+        // The child may have appended more than it has printed. The next numbers must be new.
         next += 2 * IN_FLIGHT;
         check(&path, &completed);
     }
 }
 
-/// Checks that all that was completed is there, at its position; and that everything there is in order, once.
+/// Checks that each completed append is stored at its position, and that all entries are in order and unique.
 fn check(path: &Path, completed: &[Vec<(usize, u64)>]) {
     let engine = Disk::open(path).unwrap();
     for (index, completed) in completed.iter().enumerate() {
@@ -106,8 +106,8 @@ fn read(engine: &Disk, index: usize) -> Vec<(usize, u64)> {
     entries.iter().map(|entry| (number(entry), entry.position.0)).collect()
 }
 
-/// Appends numbers from the first on, and prints each with its position when it is completed.
-fn append_for_ever(directory: &str, first: usize) {
+/// Appends numbers from `first` on, and prints each with its position on completion.
+fn append_forever(directory: &str, first: usize) {
     let engine = Disk::open(directory).unwrap();
     let waiting = Arc::new((Mutex::new(0), Condvar::new()));
     for number in first.. {
@@ -131,7 +131,7 @@ fn append_for_ever(directory: &str, first: usize) {
 
 /// The limit for the size of files is the journal's first size: it cannot grow, and the store cannot rotate it in time.
 #[cfg(target_os = "linux")]
-fn an_engine_without_room_refuses_until_there_is_room() {
+fn an_engine_on_a_full_disk_refuses_until_space_is_free() {
     const LIMIT: u64 = 64 * 1024 * 1024;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
@@ -158,7 +158,7 @@ fn an_engine_without_room_refuses_until_there_is_room() {
     assert_eq!(numbers, (0..count).collect::<Vec<usize>>());
 }
 
-/// Appends until it is refused, says so, and appends again when a line arrives.
+/// Appends until the engine refuses, prints the refusal, and appends again after the next line of input.
 fn fill(directory: &str) {
     let engine = Disk::open(directory).unwrap();
     let append = |number: usize| {
@@ -177,7 +177,7 @@ fn fill(directory: &str) {
     assert!(error.is_certain());
     println!("refused: {error}");
     std::io::stdin().read_line(&mut String::new()).unwrap();
-    // The same number again: it was refused for certain. The engine tries again after a second.
+    // The refused number is certainly not stored, so it is used again. The engine retries after a second.
     let mut completed: Result<Appended, EngineError> = append(number);
     while completed.is_err() {
         std::thread::yield_now();

@@ -1,4 +1,4 @@
-//! Who may make apps, and how many.
+//! Creating apps: who may create them, and how many.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -31,7 +31,7 @@ fn code(answer: &(u16, Value)) -> (u16, u64) {
 }
 
 #[tokio::test]
-async fn beyond_loopback_nobody_makes_apps_without_a_secret() {
+async fn beyond_loopback_creating_an_app_needs_a_secret() {
     let server = builder().bind(EVERYWHERE).start().await.unwrap();
     let key = basic(server.key());
     let key = key.strip_prefix("Authorization: ").unwrap();
@@ -43,13 +43,13 @@ async fn beyond_loopback_nobody_makes_apps_without_a_secret() {
             assert!(message.contains("--provision-secret"), "{message}");
         }
     }
-    // The app that there is works as ever, and can be deleted by its holder.
+    // The existing app works as before, and the holder of its key can delete it.
     let answer = request(&server, "POST", "/channels/a/messages", &json!({"data": "x"})).await;
     assert_eq!(answer.status, 201);
 }
 
 #[tokio::test]
-async fn a_secret_lets_apps_be_made() {
+async fn an_app_is_created_with_the_secret() {
     for address in [EVERYWHERE, IpAddr::V4(Ipv4Addr::LOCALHOST)] {
         let server = builder().bind(address).provision_secret("s3cr3t").start().await;
         let server = server.unwrap();
@@ -86,7 +86,7 @@ async fn a_secret_lets_apps_be_made() {
 }
 
 #[tokio::test]
-async fn on_loopback_whoever_is_there_makes_apps() {
+async fn on_loopback_creating_an_app_needs_no_secret() {
     let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
     for address in
         [IpAddr::from(Ipv4Addr::new(127, 0, 0, 2)), Ipv6Addr::LOCALHOST.into(), mapped.into()]
@@ -103,7 +103,7 @@ async fn on_loopback_whoever_is_there_makes_apps() {
 }
 
 #[tokio::test]
-async fn there_are_no_more_apps_than_may_be() {
+async fn the_number_of_apps_is_limited() {
     let server = builder().max_apps(3).start().await.unwrap();
     for format in FORMATS {
         let mut keys = app(&server, &json!({"keys": [{}]})).await;
@@ -112,7 +112,7 @@ async fn there_are_no_more_apps_than_may_be() {
         assert_eq!(code(&refused), (403, 40300));
         let message = refused.1["error"]["message"].as_str().unwrap();
         assert!(message.contains("`max_apps` of 3"), "{message}");
-        // One that is deleted makes room for another.
+        // Deleting an app makes room for another.
         for key in keys {
             let target = format!("/apps/{}", key.split('.').next().unwrap());
             let (answer, _) = ask(&server, &key, format, "DELETE", &target, &Value::Null).await;

@@ -20,7 +20,7 @@ use support::*;
 const FORMATS: [Format; 2] = [Format::Json, Format::MsgPack];
 
 #[tokio::test]
-async fn a_message_reaches_every_subscriber_in_its_own_format() {
+async fn each_subscriber_receives_a_message_in_its_own_format() {
     let server = server().await;
     for (from, to) in FORMATS.into_iter().flat_map(|from| FORMATS.map(|to| (from, to))) {
         let (mut publisher, connected) = Client::connect(&server, from).await;
@@ -29,7 +29,7 @@ async fn a_message_reaches_every_subscriber_in_its_own_format() {
         let attached = subscriber.attach(&channel).await;
         assert_eq!(attached.channel, channel);
 
-        // What the client sends, and what the service makes of it for a subscriber in MessagePack.
+        // The frame of the client, and its delivery to a subscriber in MessagePack.
         let payloads = [
             (Data::from("text"), Some("plain")),
             (Data::from(&b"valid UTF-8"[..]), None),
@@ -77,7 +77,7 @@ async fn a_message_reaches_every_subscriber_in_its_own_format() {
 }
 
 #[tokio::test]
-async fn connected_says_everything_about_the_connection() {
+async fn connected_contains_all_connection_details() {
     let server = builder()
         .connection_state_ttl(Duration::from_secs(7))
         .max_idle_interval(Duration::from_secs(9))
@@ -107,7 +107,7 @@ async fn connected_says_everything_about_the_connection() {
 }
 
 #[tokio::test]
-async fn a_client_that_lost_its_socket_gets_what_it_missed() {
+async fn a_resumed_client_receives_the_missed_messages() {
     for format in FORMATS {
         let server = server().await;
         let (mut publisher, _) = Client::connect(&server, format).await;
@@ -132,7 +132,7 @@ async fn a_client_that_lost_its_socket_gets_what_it_missed() {
             assert_eq!(delivery.items[0].data, Data::from(number.to_string()));
             serial = delivery.channel_serial;
         }
-        // Frames 5 to 9 were on their way; then the socket breaks without a word.
+        // Frames 5 to 9 are in flight when the socket breaks without a close frame.
         drop(subscriber);
         publish(10, 20).await;
         let key = connected.details.unwrap().connection_key.unwrap();
@@ -153,13 +153,13 @@ async fn a_client_that_lost_its_socket_gets_what_it_missed() {
 }
 
 #[tokio::test]
-async fn a_publish_sent_again_after_a_resume_is_acknowledged_alike() {
+async fn a_publish_repeated_after_a_resume_has_the_same_acknowledgement() {
     let server = server().await;
     let (mut first, connected) = Client::connect(&server, Format::MsgPack).await;
     first.publish("a", 0, vec![Message::new("m", "0"), Message::new("m", "1")]).await;
     let lost = first.ack().await;
     let key = connected.details.unwrap().connection_key.unwrap();
-    // The old socket still stands: it is replaced.
+    // The new socket replaces the old one, which is still open.
     let (mut second, resumed) =
         Client::connect_with(&server, Format::MsgPack, &format!("recover={key}")).await;
     assert_eq!(resumed.connection_id, connected.connection_id);
@@ -171,7 +171,7 @@ async fn a_publish_sent_again_after_a_resume_is_acknowledged_alike() {
 }
 
 #[tokio::test]
-async fn whether_ones_own_messages_come_back_is_taken_over_with_each_socket() {
+async fn each_socket_of_a_connection_sets_echo_again() {
     let server = server().await;
     for (format, parameter) in
         FORMATS.into_iter().flat_map(|f| ["resume", "recover"].map(|p| (f, p)))
@@ -200,7 +200,7 @@ async fn whether_ones_own_messages_come_back_is_taken_over_with_each_socket() {
 }
 
 #[tokio::test]
-async fn a_key_that_nobody_has_makes_a_new_connection() {
+async fn an_unknown_connection_key_creates_a_new_connection() {
     let server = server().await;
     let (_client, connected) = Client::connect_with(&server, Format::Json, "resume=nonsense").await;
     let error = connected.error.unwrap();
@@ -208,7 +208,7 @@ async fn a_key_that_nobody_has_makes_a_new_connection() {
 }
 
 #[tokio::test]
-async fn garbage_ends_its_sender_and_nobody_else() {
+async fn an_invalid_frame_ends_only_the_connection_of_its_sender() {
     let server = builder().max_frame_size(10_000).start().await.unwrap();
     let (mut good, _) = Client::connect(&server, Format::MsgPack).await;
     good.attach("a").await;
@@ -243,12 +243,12 @@ async fn garbage_ends_its_sender_and_nobody_else() {
     }
 }
 
-/// Extras that nest so many levels.
+/// Extras with this number of nested levels.
 fn nested(levels: usize) -> serde_json::Value {
     (1..levels).fold(json!({}), |inner, _| json!({ "a": inner }))
 }
 
-/// Sends fields as a frame, whatever they are.
+/// Sends arbitrary fields as a frame.
 async fn send_fields(client: &mut Client, format: Format, fields: &serde_json::Value) {
     let bytes = codec::encode_body(format, fields).unwrap();
     let message = match format {
@@ -259,7 +259,7 @@ async fn send_fields(client: &mut Client, format: Format, fields: &serde_json::V
 }
 
 #[tokio::test]
-async fn a_frame_that_cannot_be_read_is_refused_by_itself() {
+async fn an_unreadable_frame_is_refused_alone() {
     let server = server().await;
     for format in FORMATS {
         let (mut client, _) = Client::connect(&server, format).await;
@@ -289,7 +289,7 @@ async fn a_frame_that_cannot_be_read_is_refused_by_itself() {
                 serial += 1;
             }
         }
-        // The channel, if no serial is there to say it with.
+        // Without a serial there is no NACK: the error names the channel.
         let attach = json!({ "action": 10, "channel": "b", "params": { "a": nested(70) } });
         send_fields(&mut client, format, &attach).await;
         match client.next().await {
@@ -299,7 +299,7 @@ async fn a_frame_that_cannot_be_read_is_refused_by_itself() {
             }
             other => panic!("not an ERROR: {other:?}"),
         }
-        // Nothing else has happened to the connection.
+        // The connection is otherwise unchanged.
         client.attach("a").await;
         client.publish("a", serial, vec![Message::new("m", "after")]).await;
         assert_eq!(client.message().await.items[0].data, Data::from("after"));
@@ -308,7 +308,7 @@ async fn a_frame_that_cannot_be_read_is_refused_by_itself() {
 }
 
 #[tokio::test]
-async fn what_is_accepted_can_be_read_wherever_it_comes_back() {
+async fn accepted_messages_are_readable_wherever_they_are_delivered() {
     let server = server().await;
     for format in FORMATS {
         let (mut subscriber, _) = Client::connect(&server, format).await;
@@ -327,11 +327,11 @@ async fn what_is_accepted_can_be_read_wherever_it_comes_back() {
         let delta = json!([{ "data": "AAAA", "encoding": "vcdiff/base64" }]);
         let asked = ask(&server, key, format, "POST", &target, &delta).await;
         assert_eq!(refusal(&asked), (400, 40013));
-        // By itself an item has one level more for its own.
+        // An item that is decoded alone may have one level more.
         let deepest = json!({ "name": "n", "extras": nested(59) });
         let (answer, _) = ask(&server, key, format, "POST", &target, &deepest).await;
         assert_eq!(answer.status, 201);
-        // The subscriber reads with the default limits.
+        // The subscriber decodes with the default limits.
         let delivered = subscriber.message().await.items.remove(0);
         assert_eq!(json!(delivered.extras), nested(59));
         let (answer, _) = ask(&server, key, format, "GET", &target, &json!(null)).await;
@@ -342,7 +342,7 @@ async fn what_is_accepted_can_be_read_wherever_it_comes_back() {
 }
 
 #[tokio::test]
-async fn garbage_below_the_websocket_ends_its_sender_and_nobody_else() {
+async fn a_websocket_protocol_error_ends_only_the_connection_of_its_sender() {
     let server = server().await;
     let (mut good, _) = Client::connect(&server, Format::Json).await;
     // A reserved opcode, a frame that is not masked, text that is not UTF-8.
@@ -356,7 +356,7 @@ async fn garbage_below_the_websocket_ends_its_sender_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn the_kind_of_a_frame_tells_its_format() {
+async fn the_websocket_message_type_decides_the_format() {
     let server = server().await;
     let (mut client, _) = Client::connect(&server, Format::Json).await;
     let mut bytes = Vec::new();
@@ -367,7 +367,7 @@ async fn the_kind_of_a_frame_tells_its_format() {
 }
 
 #[tokio::test]
-async fn unknown_actions_are_tolerated() {
+async fn unknown_actions_are_ignored() {
     let server = server().await;
     let (mut client, _) = Client::connect(&server, Format::Json).await;
     for frame in [r#"{"action":99,"what":"ever"}"#, r#"{"action":4}"#] {
@@ -378,7 +378,7 @@ async fn unknown_actions_are_tolerated() {
 }
 
 #[tokio::test]
-async fn credentials_that_are_refused() {
+async fn invalid_credentials_are_refused() {
     let server = server().await;
     let key = server.key();
     let (app, rest) = key.split_once('.').unwrap();
@@ -403,7 +403,7 @@ async fn credentials_that_are_refused() {
     ];
     for format in FORMATS {
         for (query, code, status) in &cases {
-            // Several parameters of one name: the first counts, so the case's own must come first.
+            // If a parameter occurs twice, the first one applies, so the parameter of the case must come first.
             let stream = tokio::net::TcpStream::connect(server.local_addr()).await.unwrap();
             let url = format!("ws://{}/?{query}&format={}", server.local_addr(), format.name());
             let (socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
@@ -428,7 +428,7 @@ async fn an_unknown_format_is_refused_in_json() {
 }
 
 #[tokio::test]
-async fn silence_is_broken_in_time() {
+async fn heartbeats_are_sent_on_an_idle_connection() {
     let server = builder().max_idle_interval(Duration::from_millis(60)).start().await.unwrap();
     let (mut frames, _) = Client::connect(&server, Format::Json).await;
     let (mut pings, _) = Client::connect_with(&server, Format::Json, "heartbeats=false").await;
@@ -453,7 +453,7 @@ async fn an_error_for_the_channel_without_a_name_names_it() {
 }
 
 #[tokio::test]
-async fn without_echo_a_client_hears_only_others() {
+async fn without_echo_a_client_receives_only_messages_of_others() {
     let server = server().await;
     let (mut quiet, _) = Client::connect_with(&server, Format::Json, "echo=false").await;
     let (mut other, _) = Client::connect(&server, Format::Json).await;
@@ -491,7 +491,7 @@ async fn detached_and_closed() {
 }
 
 #[tokio::test]
-async fn a_flood_arrives_once_and_in_order() {
+async fn many_messages_arrive_once_and_in_order() {
     const COUNT: u64 = 5_000;
     for format in FORMATS {
         let server = server().await;
@@ -544,13 +544,13 @@ async fn a_flood_arrives_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_let_go_and_can_come_back() {
+async fn a_client_that_does_not_read_is_disconnected_and_can_resume() {
     const COUNT: u64 = 600;
     let server = builder().max_queue(500_000).start().await.unwrap();
     let (mut publisher, _) = Client::connect(&server, Format::MsgPack).await;
     let (mut lazy, connected) = Client::connect(&server, Format::MsgPack).await;
     let mut serial = lazy.attach("a").await.channel_serial;
-    // Far more than the buffers of the sockets hold.
+    // Far more than fits into the buffers of the sockets.
     for number in 0..COUNT {
         let message = Message::new(number.to_string(), vec![b'x'; 60_000]);
         publisher.publish("a", number, vec![message]).await;

@@ -53,7 +53,7 @@ async fn time_needs_no_credentials() {
 }
 
 #[tokio::test]
-async fn what_is_published_is_delivered_and_in_history() {
+async fn published_messages_are_delivered_and_in_history() {
     let server = server().await;
     let (mut subscriber, _) = Client::connect(&server, Format::MsgPack).await;
     subscriber.attach("a").await;
@@ -108,7 +108,7 @@ async fn what_is_published_is_delivered_and_in_history() {
 }
 
 #[tokio::test]
-async fn pages_end_exactly_where_messages_do() {
+async fn the_last_page_has_no_next_link() {
     let server = server().await;
     publish_texts(&server, "a", 0..4).await;
     for (direction, pages) in [("backwards", [[3, 2], [1, 0]]), ("forwards", [[0, 1], [2, 3]])] {
@@ -119,7 +119,7 @@ async fn pages_end_exactly_where_messages_do() {
         assert!(next.starts_with("./messages?") && !next.contains("key="), "{next}");
         assert!(!next.contains(','), "{next}");
         let resolve = |link: String| format!("/channels/a/{}", link.strip_prefix("./").unwrap());
-        // What is published between two pages does not move their border.
+        // A publish between two requests does not move the boundary of the pages.
         let second = get(&server, &resolve(next)).await;
         assert_eq!(texts(&second), pages[1]);
         assert_eq!(second.link("next"), None);
@@ -155,7 +155,7 @@ async fn a_page_may_end_within_a_publish() {
 }
 
 #[tokio::test]
-async fn history_between_two_times_and_up_to_an_attachment() {
+async fn history_is_limited_by_times_and_by_an_attachment() {
     let server = server().await;
     publish_texts(&server, "a", 0..2).await;
     let (mut client, _) = Client::connect(&server, Format::Json).await;
@@ -178,7 +178,7 @@ async fn history_between_two_times_and_up_to_an_attachment() {
 }
 
 #[tokio::test]
-async fn queries_that_are_refused() {
+async fn invalid_queries_are_refused() {
     let server = server().await;
     for query in [
         "limit=abc",
@@ -199,7 +199,7 @@ async fn queries_that_are_refused() {
 }
 
 #[tokio::test]
-async fn credentials_that_are_refused() {
+async fn invalid_credentials_are_refused() {
     let server = server().await;
     let (app, rest) = server.key().split_once('.').unwrap();
     let key_id = rest.split(':').next().unwrap();
@@ -233,7 +233,7 @@ async fn credentials_that_are_refused() {
 }
 
 #[tokio::test]
-async fn a_client_id_in_the_header_is_stamped() {
+async fn the_client_id_header_sets_the_client_id_of_messages() {
     let server = server().await;
     let mut http = Http::connect(&server).await;
     // "me"
@@ -256,7 +256,7 @@ async fn a_client_id_in_the_header_is_stamped() {
 }
 
 #[tokio::test]
-async fn requests_that_are_refused() {
+async fn invalid_requests_are_refused() {
     let server = builder().max_frame_size(100_000).start().await.unwrap();
     let key = basic(server.key());
     for (method, target, body, expected) in [
@@ -303,7 +303,7 @@ async fn requests_that_are_refused() {
 }
 
 #[tokio::test]
-async fn an_error_about_text_that_no_header_can_have_is_in_the_header_still() {
+async fn error_headers_replace_characters_that_headers_cannot_contain() {
     let server = server().await;
     let body = json!([{"name": "m"}, "größe\n"]);
     let answer = request(&server, "POST", "/channels/a/messages", &body).await;
@@ -336,7 +336,7 @@ async fn any_channel_name_fits_into_a_path() {
 }
 
 #[tokio::test]
-async fn the_same_id_twice_is_one_message() {
+async fn a_message_id_is_published_once() {
     let server = server().await;
     let mut answers = Vec::new();
     for text in ["first", "second"] {
@@ -354,7 +354,7 @@ async fn the_same_id_twice_is_one_message() {
 }
 
 #[tokio::test]
-async fn apps_come_and_go_and_do_not_see_each_other() {
+async fn apps_are_created_and_deleted_and_isolated() {
     let server = server().await;
     let spec = json!({
         "keys": [
@@ -394,7 +394,7 @@ async fn apps_come_and_go_and_do_not_see_each_other() {
     assert_eq!(keys[2]["capability"], r#"{"*":["subscribe"]}"#);
     assert_eq!(keys[2]["revocableTokens"], true);
 
-    // What the keys may do.
+    // The capabilities of the keys.
     let auth = |index: usize| vec![basic(keys[index]["keyStr"].as_str().unwrap())];
     for (key, method, channel, expected) in [
         (0, "POST", "a", 201),
@@ -413,7 +413,7 @@ async fn apps_come_and_go_and_do_not_see_each_other() {
         }
     }
 
-    // Its neighbour sees none of it, and its own keys mean nothing there.
+    // Another app has none of its data, and refuses its keys.
     assert_eq!(get(&server, "/channels/a/messages").await.json(), json!([]));
     let key = keys[0]["keyStr"].as_str().unwrap();
     let mut client = Client::open(&server, Format::Json, &format!("key={key}")).await;
@@ -430,7 +430,7 @@ async fn apps_come_and_go_and_do_not_see_each_other() {
         Client::connect_with(&server, Format::Json, &format!("resume={resume}")).await;
     assert_eq!(strangers.error.unwrap().code.0, 80018);
 
-    // And it goes, with its connections.
+    // Deleting the app ends its connections.
     let target = format!("/apps/{app_id}");
     let other = basic(server.key());
     assert_eq!(http.request("DELETE", &target, &[], b"").await.error(), (401, 40101));
@@ -445,7 +445,7 @@ async fn apps_come_and_go_and_do_not_see_each_other() {
 }
 
 #[tokio::test]
-async fn an_app_can_be_asked_for_in_messagepack() {
+async fn an_app_can_be_requested_in_messagepack() {
     let server = server().await;
     let headers = [format!("Content-Type: {MSGPACK}"), format!("Accept: {MSGPACK}")];
     let body = codec::encode_body(Format::MsgPack, &json!({"keys": [{}]})).unwrap();
@@ -456,7 +456,7 @@ async fn an_app_can_be_asked_for_in_messagepack() {
 }
 
 #[tokio::test]
-async fn an_empty_list_of_statistics_is_a_probe() {
+async fn an_empty_list_of_statistics_is_accepted() {
     let server = server().await;
     let headers = ["Content-Type: application/json".to_owned()];
     let answer = Http::connect(&server).await.request("POST", "/stats", &headers, b"[]").await;

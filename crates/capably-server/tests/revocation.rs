@@ -24,7 +24,7 @@ async fn token(server: &Server, key: &str, body: &Value) -> String {
     details["token"].as_str().unwrap().to_owned()
 }
 
-/// Waits until a token that was issued before is older than now.
+/// Waits until a token issued before this call is at least one millisecond old.
 async fn next_millisecond(server: &Server) {
     let mut http = Http::connect(server).await;
     let start = http.request("GET", "/time", &[], b"").await.json();
@@ -33,7 +33,7 @@ async fn next_millisecond(server: &Server) {
 
 // Spec: RSA17
 #[tokio::test]
-async fn a_token_is_revoked_however_young_it_is_and_the_next_is_good() {
+async fn a_revocation_applies_to_the_newest_token_and_not_to_the_next() {
     let server = server().await;
     let keys = keys(&server).await;
     for format in [Format::Json, Format::MsgPack] {
@@ -68,7 +68,7 @@ async fn a_token_is_revoked_however_young_it_is_and_the_next_is_good() {
 }
 
 #[tokio::test]
-async fn an_immediate_revocation_overtakes_one_with_a_margin() {
+async fn an_immediate_revocation_replaces_one_with_a_margin() {
     let server = server().await;
     let keys = keys(&server).await;
     let revoke = path(&keys[0], "revokeTokens");
@@ -90,7 +90,7 @@ async fn an_immediate_revocation_overtakes_one_with_a_margin() {
 }
 
 #[tokio::test]
-async fn revoked_tokens_end_their_connections_and_open_no_others() {
+async fn a_revoked_token_ends_its_connections_and_is_refused() {
     let server = server().await;
     let keys = keys(&server).await;
     for format in [Format::Json, Format::MsgPack] {
@@ -131,7 +131,7 @@ async fn revoked_tokens_end_their_connections_and_open_no_others() {
 }
 
 #[tokio::test]
-async fn a_margin_asks_for_another_token_first() {
+async fn with_a_margin_clients_are_first_asked_for_another_token() {
     let server = server().await;
     let keys = keys(&server).await;
     let capability = r#"{"a:*":["subscribe"]}"#;
@@ -153,7 +153,7 @@ async fn a_margin_asks_for_another_token_first() {
 }
 
 #[tokio::test]
-async fn revocations_that_are_refused() {
+async fn invalid_revocations_are_refused() {
     let server = server().await;
     let keys = keys(&server).await;
     let revoke = path(&keys[0], "revokeTokens");

@@ -1,4 +1,4 @@
-//! Clients that take their time.
+//! Clients that send one byte a second.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -15,7 +15,7 @@ use tokio::{
 
 use support::*;
 
-/// Sends a byte a second, until the other side has closed.
+/// Sends one byte a second until the peer closes the connection.
 async fn drip(stream: &mut TcpStream, bytes: &[u8]) {
     for byte in bytes {
         sleep(Duration::from_secs(1)).await;
@@ -26,10 +26,10 @@ async fn drip(stream: &mut TcpStream, bytes: &[u8]) {
 }
 
 #[tokio::test]
-async fn a_head_of_a_byte_a_second_does_not_keep_its_connection() {
+async fn a_request_head_sent_too_slowly_ends_its_connection() {
     let server = server().await;
     let mut slow = TcpStream::connect(server.local_addr()).await.unwrap();
-    // It has been accepted when this is answered.
+    // The server accepts connections in order, so the slow one is accepted before this answer.
     request(&server, "GET", "/time", &serde_json::Value::Null).await;
     tokio::time::pause();
     let start = Instant::now();
@@ -55,7 +55,7 @@ async fn a_head_of_a_byte_a_second_does_not_keep_its_connection() {
 }
 
 #[tokio::test]
-async fn a_body_of_a_byte_a_second_is_not_waited_for() {
+async fn a_request_body_sent_too_slowly_times_out() {
     let server = server().await;
     let mut slow = Http::connect(&server).await;
     let head = format!(
@@ -64,7 +64,7 @@ async fn a_body_of_a_byte_a_second_is_not_waited_for() {
         basic(server.key()),
     );
     slow.stream.write_all(head.as_bytes()).await.unwrap();
-    // It has been read when this is answered.
+    // The server has read the head before it answers this request.
     request(&server, "GET", "/time", &serde_json::Value::Null).await;
     tokio::time::pause();
     let start = Instant::now();
@@ -90,7 +90,7 @@ async fn a_body_of_a_byte_a_second_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_frame_of_a_byte_a_second_holds_nobody_up_and_counts_when_it_is_there() {
+async fn a_slow_frame_delays_no_other_client_and_is_handled_when_complete() {
     for format in [Format::Json, Format::MsgPack] {
         let server = server().await;
         let (mut slow, _) = Client::connect(&server, format).await;
@@ -98,7 +98,7 @@ async fn a_frame_of_a_byte_a_second_holds_nobody_up_and_counts_when_it_is_there(
         slow.attach("a").await;
         other.attach("a").await;
         let frame = slow.encode(&publish("a", 0, vec![Message::new("slow", "d")])).into_data();
-        // A whole frame of a WebSocket, masked with zeroes.
+        // A complete WebSocket frame, masked with zeros.
         let mut bytes = vec![if format == Format::Json { 0x81 } else { 0x82 }];
         assert!(frame.len() < 126, "{}", frame.len());
         bytes.push(0x80 | u8::try_from(frame.len()).unwrap());

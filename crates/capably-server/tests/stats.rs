@@ -36,7 +36,7 @@ fn fixtures() -> Value {
     ])
 }
 
-/// As `ask`, with a version of the protocol.
+/// As [`ask`], with a version of the protocol.
 async fn ask_as(
     server: &Server,
     key: &str,
@@ -56,7 +56,7 @@ async fn ask_as(
 
 // Spec: RSC6, RSC6b1, RSC6b2, RSC6b4, TS12a, TS12c, TS12r, TS12s, TS12t
 #[tokio::test]
-async fn fixtures_are_read_back_in_both_shapes() {
+async fn fixtures_are_returned_in_both_formats() {
     let server = server().await;
     for format in [Format::Json, Format::MsgPack] {
         let key = app(&server, &json!({"keys": [{}]})).await.remove(0);
@@ -99,7 +99,7 @@ async fn fixtures_are_read_back_in_both_shapes() {
             assert_eq!(last["entries"][name], expected, "{name}");
         }
 
-        // Newest first unless told otherwise; `by` is an older name.
+        // The newest come first by default. `by` is the older name of `unit`.
         let (_, newest) =
             ask(&server, &key, format, "GET", &format!("/stats?{range}&limit=1"), &Value::Null)
                 .await;
@@ -141,7 +141,7 @@ async fn fixtures_are_read_back_in_both_shapes() {
 
 // Spec: RSC6a, RSC6b3
 #[tokio::test]
-async fn statistics_come_in_pages() {
+async fn statistics_are_returned_in_pages() {
     let server = server().await;
     let key = app(&server, &json!({"keys": [{}]})).await.remove(0);
     let fixtures: Vec<_> = (0..120)
@@ -175,7 +175,7 @@ async fn statistics_come_in_pages() {
 
 // Spec: TS12q
 #[tokio::test]
-async fn what_an_app_does_is_counted_as_it_happens() {
+async fn app_activity_is_counted_at_once() {
     let server = server().await;
     for format in [Format::Json, Format::MsgPack] {
         let key = app(&server, &json!({"keys": [{}]})).await.remove(0);
@@ -211,7 +211,7 @@ async fn what_an_app_does_is_counted_as_it_happens() {
 }
 
 #[tokio::test]
-async fn requests_that_are_refused() {
+async fn invalid_requests_are_refused() {
     let server = server().await;
     let spec = json!({"keys": [{}, {"capability": r#"{"*":["subscribe"]}"#}]});
     let keys = app(&server, &spec).await;

@@ -55,7 +55,7 @@ async fn a_token_is_issued_in_either_format() {
 }
 
 #[tokio::test]
-async fn requests_for_tokens_that_are_refused() {
+async fn invalid_token_requests_are_refused() {
     let server = server().await;
     let app = server.key().split('.').next().unwrap();
     let path = token_path(&server);
@@ -77,7 +77,7 @@ async fn requests_for_tokens_that_are_refused() {
 }
 
 #[tokio::test]
-async fn a_token_opens_rest_and_websockets() {
+async fn a_token_authenticates_rest_and_websockets() {
     let server = server().await;
     let body = json!({"clientId": "me", "capability": r#"{"a":["publish","subscribe"]}"#});
     let token = token(&server, &body).await;
@@ -117,7 +117,7 @@ async fn a_token_opens_rest_and_websockets() {
 }
 
 #[tokio::test]
-async fn tokens_that_do_not_hold_are_refused_on_both_sides() {
+async fn invalid_tokens_are_refused_by_rest_and_websockets() {
     let server = server().await;
     let expired = token(&server, &json!({"ttl": 1})).await;
     let time = |answer: &Answer| answer.json()[0].as_i64().unwrap();
@@ -143,7 +143,7 @@ async fn tokens_that_do_not_hold_are_refused_on_both_sides() {
 }
 
 #[tokio::test]
-async fn a_connection_ends_with_its_token() {
+async fn a_connection_ends_when_its_token_expires() {
     let server = server().await;
     for format in [Format::Json, Format::MsgPack] {
         let token = token(&server, &json!({"ttl": 200})).await;
@@ -154,7 +154,7 @@ async fn a_connection_ends_with_its_token() {
 }
 
 #[tokio::test]
-async fn a_connection_takes_a_new_token() {
+async fn a_connection_accepts_a_new_token() {
     let server = server().await;
     for format in [Format::Json, Format::MsgPack] {
         let first = token(&server, &json!({"capability": r#"{"a":["subscribe"]}"#})).await;

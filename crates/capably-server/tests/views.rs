@@ -1,4 +1,4 @@
-//! Channels under names with a qualifier, over real sockets.
+//! Channel names with a qualifier, over real sockets.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -17,7 +17,7 @@ fn message(name: &str, headers: Value, text: &str) -> Message {
 
 // Spec: RTS5a1, RTS5a2
 #[tokio::test]
-async fn a_filtered_channel_has_the_messages_that_match() {
+async fn a_filtered_channel_delivers_matching_messages() {
     let server = server().await;
     for format in [Format::Json, Format::MsgPack] {
         let spec = json!({"keys": [{"capability": r#"{"[*]*":["*"]}"#}]});
@@ -65,7 +65,7 @@ async fn a_filtered_channel_has_the_messages_that_match() {
 }
 
 #[tokio::test]
-async fn a_bad_filter_is_an_error_of_its_channel() {
+async fn an_invalid_filter_is_an_error_of_its_channel() {
     let server = server().await;
     for format in [Format::Json, Format::MsgPack] {
         let (mut client, _) = Client::connect(&server, format).await;
@@ -85,7 +85,7 @@ async fn a_bad_filter_is_an_error_of_its_channel() {
 }
 
 #[tokio::test]
-async fn rest_takes_parameters_in_a_name_for_the_channel() {
+async fn rest_ignores_parameters_in_a_channel_name() {
     let server = server().await;
     for format in [Format::Json, Format::MsgPack] {
         let key = app(&server, &json!({"keys": [{}]})).await.remove(0);

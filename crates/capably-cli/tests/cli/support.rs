@@ -49,12 +49,12 @@ pub(crate) fn finish(child: Child) -> Output {
     })
 }
 
-/// Ctrl-C.
+/// Sends SIGINT, as Ctrl-C does.
 pub(crate) fn interrupt(child: &Child) {
     signal("-INT", child.id());
 }
 
-/// What a service manager sends.
+/// Sends SIGTERM, as a service manager does to stop a service.
 pub(crate) fn terminate(child: &Child) {
     signal("-TERM", child.id());
 }

@@ -1,4 +1,4 @@
-//! Why an engine cannot do what it is asked for.
+//! Errors of engines.
 
 use std::{fmt, io, path::PathBuf, sync::Arc};
 
@@ -16,6 +16,8 @@ pub enum EngineError {
     Full(String),
     /// The engine cannot be reached, or has no quorum. It may be back later.
     Unavailable(String),
+    /// This node does not fit to the other nodes of its cluster: another secret, another clock.
+    Mismatch(String),
     /// The engine is closed.
     Closed,
     /// The system refuses an operation.
@@ -46,6 +48,7 @@ impl fmt::Display for EngineError {
             Self::Corrupt(reason) => write!(f, "the stored data is damaged: {reason}"),
             Self::Full(reason) => write!(f, "there is no room for more data: {reason}"),
             Self::Unavailable(reason) => write!(f, "the engine cannot be reached: {reason}"),
+            Self::Mismatch(reason) => f.write_str(reason),
             Self::Closed => f.write_str("the engine is closed"),
             Self::Io { action, source } => write!(f, "cannot {action}: {source}"),
             Self::Other(source) => write!(f, "the engine failed: {source}"),

@@ -8,20 +8,29 @@
 //! | for | tests | one machine that keeps its data | several machines |
 //! | append | at once, in the call | group commit, one sync for everything that waits | publish, acknowledged by a quorum |
 //! | follow | not needed | not needed | entries of all nodes, in order |
+//!
+//! [`Mesh`] is an engine in memory for several nodes of one process: it tests a cluster without a broker.
 
 #[cfg(feature = "disk")]
 mod disk;
 mod error;
+#[cfg(feature = "cluster")]
+mod jetstream;
+mod log;
 mod memory;
+mod mesh;
 mod types;
 
 use std::{fmt, future::Future, pin::Pin};
 
 #[cfg(feature = "disk")]
 pub use self::disk::{Disk, THREAD};
+#[cfg(feature = "cluster")]
+pub use self::jetstream::{JetStream, JetStreamBuilder};
 pub use self::{
     error::EngineError,
     memory::Memory,
+    mesh::{Mesh, MeshNode},
     types::{
         Announcement, Append, Appended, Bucket, ChannelId, Direction, Entry, Event, Fact, Kind,
         Position, Range, Thread,

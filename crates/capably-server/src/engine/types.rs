@@ -115,7 +115,7 @@ pub struct Range {
     pub max_bytes: usize,
 }
 
-/// A kind of facts.
+/// A group of facts with the same purpose and retention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Bucket {
@@ -181,14 +181,15 @@ pub struct Announcement {
 pub enum Event {
     /// An entry of a channel that this node follows.
     Committed(ChannelId, Entry),
-    /// A fact has changed; it has no value any more if `None`. Facts of [`Bucket::Apps`], [`Bucket::Revocations`] and
-    /// [`Bucket::Nodes`] are reported, those that this node has set among them.
+    /// A fact has changed; it has no value any more if `None`. Facts of [`Bucket::Apps`], [`Bucket::Revocations`],
+    /// [`Bucket::Push`] and [`Bucket::Nodes`] are reported, those that this node has set among them.
     FactChanged(Bucket, String, Option<Bytes>),
     /// An announcement of another node.
     Announced(Announcement),
     /// The engine cannot be reached. Appends wait or fail.
     Lost,
-    /// The engine can be reached again. Announcements may have been missed meanwhile; entries and facts follow.
+    /// The engine can be reached again. Announcements may have been missed meanwhile; entries, and facts that were set,
+    /// removed or ended, follow.
     Regained,
 }
 

@@ -203,13 +203,13 @@ mod tests {
         front::http::query::Query,
     };
 
-    /// Checks that a rule is the same after it was read and written.
+    /// Checks that a rule is unchanged after reading and writing it.
     fn same(rule: Value) {
         assert_eq!(Rule::from_json(rule.clone()).unwrap().to_json(), rule);
     }
 
     #[test]
-    fn rules_survive_being_read_and_written() {
+    fn rules_survive_a_round_trip() {
         let message = json!({ "action": 9, "error": { "code": 50000 } });
         for rule in [
             json!({
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_is_any_value() {
+    fn a_star_matches_any_value() {
         let query = json!({ "resume": "*", "clientId": "ada" });
         let matches = json!({ "type": "ws_connect", "queryContains": query });
         let rule = Rule::from_json(json!({ "match": matches })).unwrap();
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn usual_values_may_be_left_out() {
+    fn default_values_may_be_omitted() {
         let read = |rule| Rule::from_json(rule).unwrap().to_json()["action"].clone();
         let close = json!({ "type": "close", "closeCode": 1000 });
         let after = json!({ "type": "delay_after_ws_connect", "delayMs": 1 });
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_made_in_rust_are_written() {
+    fn rules_built_in_rust_are_written_as_json() {
         let error = Frame::from(ServerFrame::Disconnected { error: None });
         let rule = Rule::after(Duration::from_millis(1500)).inject_to_client(error).any();
         assert_eq!(rule.to_json()["match"]["delayMs"], 1500);
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn several_rules_may_come_at_once_and_in_front() {
+    fn one_request_may_add_several_rules_in_front_of_the_others() {
         let rule = json!({ "match": { "type": "ws_connect" } });
         let read = |body| rules_from_json(body).map(|(rules, first)| (rules.len(), first));
         assert_eq!(read(rule.clone()), Ok((1, false)));
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn actions_may_be_about_one_connection() {
+    fn actions_may_name_one_connection() {
         let (number, strike) =
             strike_from_json(json!({ "type": "close", "closeCode": 4000, "connection": 2 }))
                 .unwrap();
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_of_connections_or_of_requests() {
+    fn a_rule_numbers_either_connections_or_requests() {
         let told = |event| entry_to_json(&Entry::new((Duration::ZERO, 0), 7, None, event, 0));
         let refused = told(Event::Refused { status: 503 });
         let answered = told(Event::Response { status: 503 });

@@ -70,7 +70,7 @@ pub enum Event {
         direction: Direction,
         /// The number of bytes.
         bytes: usize,
-        /// What happened to them.
+        /// The effect of the rules on them.
         fate: Fate,
     },
     /// A WebSocket has ended.
@@ -101,7 +101,7 @@ pub enum Event {
     },
 }
 
-/// What happened to a frame.
+/// The effect of the rules on a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fate {
     /// It was forwarded, perhaps after a delay.
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_entries_are_forgotten() {
+    fn a_full_log_drops_its_oldest_entries() {
         let mut log = Log::default();
         for number in 0..=MAX_ENTRIES as u64 {
             log.push(entry(number, 1));
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_queries_are_not_shown() {
+    fn the_log_hides_query_values() {
         let params = Params(Query::parse("key=app.key%3Asecret&v=6"));
         assert_eq!(params.get("key"), Some("app.key:secret"));
         assert_eq!(format!("{params:?}"), r#"["key", "v"]"#);

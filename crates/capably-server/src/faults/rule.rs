@@ -330,7 +330,7 @@ pub(super) enum Opened {
     End(End),
 }
 
-/// What happens to a frame.
+/// The way in which a rule treats a frame.
 #[derive(Clone, Debug)]
 pub(super) enum Treatment {
     Pass,

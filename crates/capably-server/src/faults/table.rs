@@ -243,7 +243,7 @@ mod tests {
         Passing { direction: Direction::ToClient, action: Some(action.number()), channel: None }
     }
 
-    /// The numbers of the rules that apply to these frames of one connection, 0 for none.
+    /// The number of the rule that applies to each of these frames of one connection, or 0.
     fn applied(table: &mut Table, frames: &[Passing<'_>]) -> Vec<u64> {
         let params = query("");
         let link = Link { number: 1, params: &params };
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_applies_so_often_and_is_gone() {
+    fn a_rule_is_removed_after_its_last_application() {
         let mut table = Table::default();
         table.add(Rule::to_client().times(2).suppress().any());
         assert_eq!(applied(&mut table, &[to_client(Action::Ack); 3]), [1, 1, 0]);
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn occurrences_count_even_when_another_rule_goes_first() {
+    fn a_rule_counts_occurrences_to_which_another_rule_applied() {
         let mut table = Table::default();
         table.add(Rule::to_client().action(Action::Connected).times(1).suppress().any());
         table.add(Rule::to_client().action(Action::Connected).nth(2).suppress().any());
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_may_be_about_an_action_a_channel_and_a_connection() {
+    fn a_rule_may_match_an_action_a_channel_and_a_connection() {
         let mut table = Table::default();
         let rule = Rule::to_server().action(Action::Attach).channel("a").connection(2);
         table.add(rule.param("clientId", "ada").has_param("resume").suppress().any());
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_cannot_be_read_matches_rules_for_any_frame() {
+    fn an_unreadable_frame_matches_rules_for_any_frame() {
         let mut table = Table::default();
         table.add(Rule::to_client().action(Action::Heartbeat).any());
         table.add(Rule::to_client().suppress().any());
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn openings_are_counted_from_when_the_rule_was_added() {
+    fn a_rule_counts_openings_from_its_addition() {
         let mut table = Table::default();
         let params = query("");
         let open = |table: &mut Table, number| {
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_come_for_the_connections_they_are_about_and_while_the_rule_is_there() {
+    fn timed_rules_apply_to_their_connections_until_they_are_removed() {
         let mut table = Table::default();
         let second = Duration::from_secs(1);
         let closes = table.add(Rule::after(second).times(1).close(1000).any());
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_match_by_method_and_part_of_the_path() {
+    fn rules_match_requests_by_method_and_part_of_the_path() {
         let mut table = Table::default();
         let rule = Rule::request().method("post").path_contains("/channels/");
         table.add(rule.respond(Response::new(503)).any());

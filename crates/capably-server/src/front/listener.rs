@@ -6,7 +6,7 @@ use capably_protocol::ServerFrame;
 use hyper::{Request, body::Incoming};
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
 };
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
         reply::Response,
     },
     router,
-    socket::{Upgrade, session},
+    socket::{Upgrade, session::Session},
 };
 use crate::{
     hub::error,
@@ -27,22 +27,31 @@ use crate::{
 pub(crate) async fn serve(listener: TcpListener, mut stop: Stop, shared: Arc<Shared>) {
     let stopping = stop.clone();
     let mut tasks = JoinSet::new();
-    let timekeeper = tasks.spawn(Arc::clone(&shared).keep_time());
+    let keepers = [
+        tasks.spawn(Arc::clone(&shared).keep_time()),
+        tasks.spawn(Arc::clone(&shared).keep_stats()),
+    ];
     accept(listener, &mut tasks, &mut stop, |stream| {
         serve_stream(stream, stopping.clone(), Arc::clone(&shared))
     })
     .await;
-    timekeeper.abort();
+    keepers.iter().for_each(AbortHandle::abort);
     shared.end_all(&ServerFrame::Disconnected { error: Some(error::shutting_down()) });
     drain(tasks).await;
 }
 
 async fn serve_stream(stream: TcpStream, stop: Stop, shared: Arc<Shared>) {
-    let handler = Handler(Arc::clone(&shared));
     // Boxed: the future of HTTP is large, and would take its space in the task of every WebSocket.
-    let upgraded = Box::pin(serve_http(stream, stop, &handler)).await;
-    let Some(Upgraded { stream, already_read, upgrade }) = upgraded else { return };
-    session::run(shared, stream, already_read, upgrade).await;
+    if let Some(session) = Box::pin(open(stream, stop, shared)).await {
+        session.run().await;
+    }
+}
+
+/// Serves HTTP until the connection ends or becomes the WebSocket of a client that is accepted.
+async fn open(stream: TcpStream, stop: Stop, shared: Arc<Shared>) -> Option<Box<Session>> {
+    let handler = Handler(Arc::clone(&shared));
+    let Upgraded { stream, already_read, upgrade } = serve_http(stream, stop, &handler).await?;
+    Session::open(shared, stream, &already_read, upgrade).await
 }
 
 struct Handler(Arc<Shared>);

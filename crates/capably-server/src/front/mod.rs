@@ -3,11 +3,13 @@
 //! - [`listener`] accepts connections, and [`http`] reads requests from them;
 //! - [`router`] sends a request to [`rest`] or, when it opens a WebSocket, to [`socket`];
 //! - both give inputs to an [`app`], which is a hub under its lock, and carries out the hub's outputs;
+//! - [`cluster`] is what the server does as one node of several;
 //! - [`operating`] answers operators, and drains the server;
 //! - [`shared`] is the state of the whole server.
 
 mod app;
 mod clock;
+pub(crate) mod cluster;
 mod credentials;
 pub(crate) mod http;
 mod listener;
@@ -20,6 +22,7 @@ pub(crate) mod socket;
 
 pub(crate) use self::{
     listener::serve,
+    random::secret as random_secret,
     rest::apps::new_key,
     shared::{Admission, Provisioning, Shared},
 };

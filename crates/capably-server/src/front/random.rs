@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::hub::secret::Secret;
+
 /// The system gave no random bytes.
 #[derive(Debug)]
 pub(crate) struct RandomError(getrandom::Error);
@@ -19,6 +21,11 @@ pub(super) fn bytes<const N: usize>() -> Result<[u8; N], RandomError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(RandomError)?;
     Ok(bytes)
+}
+
+/// A new secret.
+pub(crate) fn secret() -> Result<Secret, RandomError> {
+    text(43).map(Secret::new)
 }
 
 /// `length` random letters and digits.

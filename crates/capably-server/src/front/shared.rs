@@ -1,29 +1,42 @@
 //! The state that all tasks of a server share: its apps, its clock, and its own limits.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
-use capably_protocol::{ErrorInfo, ServerFrame};
+use capably_protocol::{ErrorInfo, ServerFrame, frame::ErrorFrame};
 use tokio::sync::Notify;
 
 use super::{
     app::{AppHandle, Apps, Log},
     clock::Clock,
+    cluster::{Cluster, Events},
     operating::Operating,
 };
 use crate::{
     engine::{Bucket, Engine, EngineError, Fact},
     hub::{
-        App, AppSpec, Now, Settings, TransportId, error, revocation::Revocations, secret::Secret,
-        spec,
+        App, AppSpec, Now, Settings, TransportId, auth::is_app_id, error, revocation::Revocations,
+        secret::Secret, spec,
     },
 };
 
 /// The fact with the key of the app that the server started with. No app has such an id.
 const FIRST_KEY: &str = "first-key";
+
+/// The name of the node of an engine that has one only.
+const ONE_NODE: &str = "local";
+
+/// How often statistics are stored.
+const STORE_STATS: Duration = Duration::from_secs(60);
+
+/// The apps whose statistics are stored at the same time.
+const STORING: usize = 64;
 
 /// The facts that are read at once.
 const PAGE: usize = 1000;
@@ -36,12 +49,16 @@ pub(crate) struct Shared {
     /// The host that clients are told to connect to.
     pub(crate) endpoint: String,
     pub(crate) port: u16,
-    /// What an operator sees of the server.
+    /// The metrics, the readiness and the open transports of the server.
     pub(crate) operating: Operating,
     /// Most bytes in the outbox of one client.
     pub(crate) max_queue: usize,
+    /// The name of this node among those that use the engine.
+    node: Arc<str>,
     /// Commits and stores the entries of all apps. Without one, each app has its entries in memory.
     engine: Option<Arc<dyn Engine>>,
+    /// The node that this server is, if several share the engine.
+    cluster: Option<Arc<Cluster>>,
     apps: Arc<Apps>,
     clock: Arc<Clock>,
     next_transport: AtomicU64,
@@ -58,7 +75,12 @@ impl Shared {
         port: u16,
         max_queue: usize,
         engine: Option<Arc<dyn Engine>>,
+        cluster: Option<Cluster>,
     ) -> Self {
+        let node = match &cluster {
+            Some(cluster) => cluster.node.to_string().into(),
+            None => ONE_NODE.into(),
+        };
         Self {
             settings: Arc::new(settings),
             admission,
@@ -66,7 +88,9 @@ impl Shared {
             port,
             operating: Operating::default(),
             max_queue,
+            node,
             engine,
+            cluster: cluster.map(Arc::new),
             apps: Arc::default(),
             clock: Arc::new(Clock::start()),
             next_transport: AtomicU64::new(0),
@@ -108,7 +132,7 @@ impl Shared {
         result
     }
 
-    /// Reads what the engine has stored.
+    /// Reads the data that the engine has stored.
     ///
     /// # Errors
     /// An [`EngineError`] when the engine cannot be read, or has something that the server cannot read.
@@ -122,6 +146,9 @@ impl Shared {
             last = Some(fact.key.clone());
             for Fact { key, value } in page {
                 let corrupt = |why: String| EngineError::Corrupt(format!("the app {key}: {why}"));
+                if key != FIRST_KEY && !is_app_id(&key) {
+                    continue;
+                }
                 if key == FIRST_KEY {
                     let text = String::from_utf8(value.to_vec());
                     let text = text.map_err(|_| corrupt("its key is not text".into()))?;
@@ -146,6 +173,59 @@ impl Shared {
         debug_assert!(added.is_ok(), "every app is stored once");
     }
 
+    /// Gives every app the facts that are stored for it. All apps must be there.
+    ///
+    /// # Errors
+    /// An [`EngineError`] when the engine cannot be read.
+    pub(crate) async fn restore_facts(&self) -> Result<(), EngineError> {
+        self.for_each_fact(Bucket::Push, |app, Fact { key, value }| {
+            app.apply_fact(Bucket::Push, key, Some(value));
+        })
+        .await?;
+        self.for_each_fact(Bucket::Stats, |app, fact| app.restore_stats(&fact)).await
+    }
+
+    /// Reads the facts of a bucket whose keys begin with the id of an app.
+    async fn for_each_fact(
+        &self,
+        bucket: Bucket,
+        mut receive: impl FnMut(Arc<AppHandle>, Fact),
+    ) -> Result<(), EngineError> {
+        let Some(engine) = &self.engine else { return Ok(()) };
+        let mut last: Option<String> = None;
+        loop {
+            let page = engine.facts(bucket, "", last.as_deref(), PAGE).await?;
+            let Some(fact) = page.last() else { return Ok(()) };
+            last = Some(fact.key.clone());
+            for fact in page {
+                let app = fact.key.split_once('/').and_then(|(app, _)| self.apps.get(app));
+                // What is left of an app whose deletion was interrupted stays where it is.
+                if let Some(app) = app {
+                    receive(app, fact);
+                }
+            }
+        }
+    }
+
+    /// Stores the statistics of all apps once a minute, for as long as the server runs. A server that is killed loses what
+    /// it has counted since.
+    pub(super) async fn keep_stats(self: Arc<Self>) {
+        if self.engine.is_none() {
+            return;
+        }
+        loop {
+            tokio::time::sleep(STORE_STATS).await;
+            self.store_stats().await;
+        }
+    }
+
+    /// Stores the statistics of all apps.
+    pub(crate) async fn store_stats(&self) {
+        for apps in self.apps.all().chunks(STORING) {
+            futures_util::future::join_all(apps.iter().map(|app| app.store_stats())).await;
+        }
+    }
+
     /// Adds the first app of the server, which may have been stored, and stores its key.
     ///
     /// # Errors
@@ -167,21 +247,104 @@ impl Shared {
         }
     }
 
-    /// Removes an app from memory.
-    pub(super) fn remove_app(&self, id: &str) -> Option<Arc<AppHandle>> {
-        self.apps.remove(id)
+    /// The key of the app that the servers of an engine start with: `new`, unless another node was faster.
+    ///
+    /// # Errors
+    /// An [`EngineError`] when the engine cannot store it.
+    pub(crate) async fn claim_first_key(&self, new: String) -> Result<String, EngineError> {
+        let (Some(engine), Some(_)) = (&self.engine, &self.cluster) else { return Ok(new) };
+        if engine.create_fact(Bucket::Apps, FIRST_KEY, new.clone().into()).await? {
+            return Ok(new);
+        }
+        let stored = engine.fact(Bucket::Apps, FIRST_KEY).await?;
+        let stored = stored.and_then(|key| String::from_utf8(key.to_vec()).ok());
+        stored.ok_or_else(|| EngineError::Corrupt("the key of the first app is missing".into()))
     }
 
-    /// Removes what is stored of an app.
+    /// Receives the events of an engine that several nodes share. `None` if this server is not one of several.
+    pub(crate) fn listen(&self) -> Option<Events> {
+        let cluster = self.cluster.as_ref()?;
+        Some(cluster.listen(Arc::downgrade(&self.apps)))
+    }
+
+    /// Begins as a node of a cluster, with the events since [`listen`](Self::listen).
+    ///
+    /// # Errors
+    /// An [`EngineError`] when the engine cannot store the lease.
+    pub(crate) async fn start_node(
+        self: &Arc<Self>,
+        events: Option<Events>,
+    ) -> Result<(), EngineError> {
+        if let (Some(cluster), Some(events)) = (&self.cluster, events) {
+            cluster.renew(self.now().wall).await?;
+            cluster.start(self, events);
+        }
+        Ok(())
+    }
+
+    /// Applies a fact that another node has changed.
+    pub(super) async fn apply_fact(&self, bucket: Bucket, key: &str, value: Option<Bytes>) {
+        let problem = match (bucket, value) {
+            (Bucket::Apps, Some(value)) if is_app_id(key) && self.app(key).is_none() => {
+                match spec::read(key, &value) {
+                    Ok(spec) => {
+                        // Another event may have added it meanwhile.
+                        let _ = self.apps.add(self.handle(spec), None);
+                        None
+                    }
+                    Err(problem) => Some(problem),
+                }
+            }
+            (Bucket::Apps, None) => {
+                self.remove_app(key);
+                None
+            }
+            (Bucket::Push, value) => {
+                if let Some(app) = key.split_once('/').and_then(|(app, _)| self.app(app)) {
+                    app.apply_fact(bucket, key.to_owned(), value);
+                }
+                None
+            }
+            (Bucket::Revocations, Some(value)) => match serde_json::from_slice(&value) {
+                Ok(revocations) => {
+                    if let Some(app) = self.app(key) {
+                        let now = self.now();
+                        app.with(|hub, outputs| {
+                            hub.apply_revocations(revocations, now, outputs);
+                        });
+                    }
+                    None
+                }
+                Err(problem) => Some(problem.to_string()),
+            },
+            _ => None,
+        };
+        if let Some(problem) = problem {
+            tracing::error!(problem, ?bucket, key, "a change of another node cannot be read");
+        }
+    }
+
+    /// Ends an app: its clients are disconnected. Returns it if it was there.
+    pub(super) fn remove_app(&self, id: &str) -> Option<Arc<AppHandle>> {
+        let app = self.apps.remove(id)?;
+        let error = Some(error::unknown_app());
+        let frame = ServerFrame::Error(ErrorFrame { channel: None, error });
+        app.with(|hub, outputs| hub.end(&frame, outputs));
+        Some(app)
+    }
+
+    /// Removes the stored data of an app.
     ///
     /// # Errors
     /// Codes 50003 and 50000 for the engine.
-    pub(super) async fn forget_app(&self, id: &str) -> Result<(), ErrorInfo> {
+    pub(super) async fn forget_app(&self, app: &AppHandle) -> Result<(), ErrorInfo> {
+        let id = app.id();
         self.set_facts(Bucket::Apps, vec![(id.to_owned(), None)]).await?;
-        self.set_facts(Bucket::Revocations, vec![(id.to_owned(), None)]).await
+        self.set_facts(Bucket::Revocations, vec![(id.to_owned(), None)]).await?;
+        app.forget_facts().await
     }
 
-    /// Stores facts.
+    /// Stores facts. In a cluster, all nodes have applied them when it returns.
     ///
     /// # Errors
     /// Codes 50003 and 50000 for the engine.
@@ -191,15 +354,24 @@ impl Shared {
         facts: Vec<(String, Option<Bytes>)>,
     ) -> Result<(), ErrorInfo> {
         let Some(engine) = &self.engine else { return Ok(()) };
+        let keys = facts.iter().map(|(key, _)| key.clone()).collect();
         engine.set_facts(bucket, facts).await.map_err(|problem| {
             tracing::error!(%problem, "the engine has not stored");
             error::engine(&problem)
-        })
+        })?;
+        let is_followed = matches!(bucket, Bucket::Apps | Bucket::Revocations | Bucket::Push);
+        if let Some(cluster) = self.cluster.as_ref().filter(|_| is_followed) {
+            cluster.spread(bucket, keys).await;
+        }
+        Ok(())
     }
 
     /// Closes the engine.
     pub(crate) async fn close_engine(&self) {
         let Some(engine) = &self.engine else { return };
+        if let Some(cluster) = &self.cluster {
+            cluster.leave().await;
+        }
         if let Err(problem) = engine.close().await {
             tracing::error!(%problem, "the engine was not closed");
         }
@@ -207,17 +379,24 @@ impl Shared {
 
     fn handle(&self, spec: AppSpec) -> Arc<AppHandle> {
         let settings = Arc::clone(&self.settings);
-        let hub = match &self.engine {
-            Some(_) => App::with_engine(Arc::clone(&settings), spec, self.now()),
-            None => App::new(Arc::clone(&settings), spec, self.now()),
+        let now = self.now();
+        let node = self.cluster.as_ref().map(|cluster| cluster.node);
+        let mut hub = match &self.engine {
+            Some(_) => App::with_engine(Arc::clone(&settings), spec, node, now),
+            None => App::new(Arc::clone(&settings), spec, now),
         };
+        if let Some(cluster) = &self.cluster {
+            hub.set_nodes(cluster.nodes(), now, &mut Vec::new());
+        }
         let apps = Arc::downgrade(&self.apps);
         let log = self.engine.as_ref().map(|engine| {
             let Operating { metrics, readiness, .. } = &self.operating;
-            Log::new(Arc::clone(engine), Arc::clone(metrics), Arc::clone(readiness))
+            let (engine, cluster) = (Arc::clone(engine), self.cluster.clone());
+            Log::new(engine, cluster, Arc::clone(metrics), Arc::clone(readiness))
         });
         let clock = Arc::clone(&self.clock);
-        AppHandle::new(hub, settings, log, clock, apps, Arc::clone(&self.rearm))
+        let (rearm, node) = (Arc::clone(&self.rearm), Arc::clone(&self.node));
+        AppHandle::new(hub, settings, log, clock, apps, rearm, node)
     }
 
     /// How many transports are in use.
@@ -268,7 +447,7 @@ impl Shared {
     }
 }
 
-/// What an engine has stored of a server.
+/// The data of a server that its engine has stored.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
     /// The key of the app that the server started with.

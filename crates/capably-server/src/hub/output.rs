@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use capably_protocol::{ErrorInfo, ServerFrame};
+use bytes::Bytes;
+use capably_protocol::{ErrorInfo, Millis, ServerFrame, Str};
 
 use super::{
-    channel::order::Ticket, ids::TransportId, log::broadcast::Broadcast,
-    message::publish::Accepted, push::Delivery,
+    channel::{need::Need, order::Ticket},
+    ids::{ConnectionId, TransportId},
+    log::{broadcast::Broadcast, position::Position},
+    message::publish::Accepted,
+    push::Delivery,
 };
 use crate::engine::Append;
 
@@ -27,6 +31,29 @@ pub(crate) enum Output {
     Append(Ticket, Append),
     /// The result of a REST request that waited for the engine.
     Answer(Ticket, Result<Accepted, ErrorInfo>),
+    /// Fetch what an entry of another node needs, until that succeeds.
+    Fetch(Need),
+    /// Store the members of a channel, or remove what is stored of them.
+    Snapshot(Str, Option<Bytes>),
+    /// Send a notice to the other nodes.
+    Notice(Notice),
+}
+
+/// A notice of the hub to the other nodes of its cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Notice {
+    /// A client has resumed this connection here. Its transport at another node is to be closed.
+    Resumed(ConnectionId),
+    /// The connection has ended. No node continues with it.
+    Ended(ConnectionId),
+    /// Messages that are in no log.
+    Ephemeral {
+        channel: Str,
+        position: Position,
+        /// The time of the publish, in ms since the epoch.
+        time: Millis,
+        record: Bytes,
+    },
 }
 
 impl From<Delivery> for Output {

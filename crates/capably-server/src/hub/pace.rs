@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_of_messages_may_come_at_once() {
+    fn the_messages_of_one_second_may_come_at_once() {
         let mut pace = Pace::default();
         let ms = Duration::from_millis;
         let now = ms(5000);
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_may_be_less_than_one_a_second_or_no_whole_number() {
+    fn a_rate_may_be_a_fraction() {
         let now = Duration::from_secs(5);
         let admitted = |rate: f64, at: &[(usize, u64)]| -> Vec<bool> {
             let rate = Rate::per_second(rate).unwrap();
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_paces_of_channels_are_bounded_and_forgotten() {
+    fn the_number_of_channel_rates_is_limited_and_idle_ones_expire() {
         let rate = Rate::per_second(0.1).unwrap();
         let mut paces = ChannelPaces::default();
         let now = Duration::from_secs(5);

@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Duration};
 use capably_protocol::Str;
 use serde::{Deserialize, Serialize};
 
-use super::log::Retention;
+use super::{access::secret::Secret, log::Retention};
 
 /// The settings of an app.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) server_id: Str,
+    /// The secret that signs connection keys.
+    pub(crate) connection_secret: Secret,
     pub(crate) connection_state_ttl: Duration,
     pub(crate) max_idle_interval: Duration,
     /// Largest publish, in bytes.

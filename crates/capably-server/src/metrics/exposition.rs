@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lag_is_shown_once_the_engine_has_reported_one() {
+    fn the_lag_is_exposed_after_the_first_report_of_the_engine() {
         let metrics = Metrics::default();
         assert!(!metrics.encode(Gauges::default()).unwrap().contains("lag"));
         metrics.set_lag(Duration::from_millis(1500));
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn commits_are_shown_by_their_time() {
+    fn commits_are_exposed_as_a_histogram() {
         let metrics = Metrics::default();
         metrics.committed(Duration::from_millis(2));
         metrics.committed(Duration::from_millis(40));

@@ -95,8 +95,7 @@ impl Metrics {
         self.commit_time.observe(time);
     }
 
-    /// The engine reports the age of the newest entry that this node has applied, while there is a newer one.
-    #[cfg_attr(not(test), expect(dead_code, reason = "an engine of several nodes reports it"))]
+    /// An entry of a shared engine has arrived at this node so long after it was proposed.
     pub(crate) fn set_lag(&self, lag: Duration) {
         self.lag.store(u64::try_from(lag.as_micros()).unwrap_or(NO_LAG - 1), Ordering::Relaxed);
     }
@@ -284,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_told_apart_by_what_an_operator_does_about_them() {
+    fn refusals_are_grouped_by_the_remedy_of_the_operator() {
         for (error, refused) in [
             (error::too_fast(5), Refused::Rate),
             (error::too_many_requests(5), Refused::Rate),

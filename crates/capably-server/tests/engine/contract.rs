@@ -1,23 +1,24 @@
 //! The contract of [`Engine`], checked against each engine.
 
+#[path = "support.rs"]
+mod support;
+
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
-use capably_server::engine::{
-    Append, Appended, Bucket, Direction, Disk, Engine, EngineError, Kind, Memory, Range, Thread,
-};
+use capably_server::engine::{Append, Appended, Bucket, Direction, Engine, Kind, Range, Thread};
 
-use super::support::{append, appended, channel, entry, everything, now, texts};
+pub(crate) use self::support::{append, appended, channel, entry, everything, now, texts};
 
-/// Checks an engine, which `open` opens anew between the steps.
-async fn check<F: Future<Output = Arc<dyn Engine>>>(open: impl Fn() -> F) {
+/// Checks an engine. `open` opens it again between the steps.
+pub(crate) async fn check<F: Future<Output = Arc<dyn Engine>>>(open: impl Fn() -> F) {
     check_order(&*open().await).await;
     check_pages(&*open().await).await;
     check_ids(&*open().await).await;
     check_threads(&*open().await).await;
     check_facts(&*open().await).await;
 
-    // Another opening finds everything, and goes on after it.
+    // After another opening, all entries are there, and new ones follow them.
     let engine = open().await;
     let before = engine.read(&channel("order:a"), everything()).await.unwrap();
     assert_eq!(texts(&before), ["1", "3", "4"]);
@@ -26,7 +27,7 @@ async fn check<F: Future<Output = Arc<dyn Engine>>>(open: impl Fn() -> F) {
     engine.close().await.unwrap();
 }
 
-/// Entries get growing positions, across channels of one call too, and are read in their order.
+/// Entries get growing positions, also across the channels of one call, and reads return them in this order.
 async fn check_order(engine: &dyn Engine) {
     let batch = vec![entry("order:a", "1"), entry("order:b/ ü\n", "2"), entry("order:a", "3")];
     let positions = appended(engine, batch).await;
@@ -54,7 +55,7 @@ async fn check_order(engine: &dyn Engine) {
     assert_eq!(floor, last);
 }
 
-/// Pages follow each other either way, and respect the limits.
+/// Pages follow each other in both directions, and respect the limits.
 async fn check_pages(engine: &dyn Engine) {
     let name = "pages";
     let mut batch: Vec<_> = (0..10).map(|number| entry(name, &format!("{number}"))).collect();
@@ -78,7 +79,7 @@ async fn check_pages(engine: &dyn Engine) {
     assert_eq!(texts(&read(presence).await), ["4"]);
     let messages = Range { kind: Some(Kind::Messages), ..everything() };
     assert_eq!(read(messages).await.len(), 9);
-    // Too large for the limit, but there is always one.
+    // The entry exceeds the limit, but a page has at least one entry.
     assert_eq!(texts(&read(Range { max_bytes: 0, ..everything() }).await), ["0"]);
     assert_eq!(texts(&read(Range { max_bytes: 2, ..everything() }).await), ["0", "1"]);
     let none = Range { after: positions[3], until: positions[3], ..everything() };
@@ -94,7 +95,7 @@ async fn check_pages(engine: &dyn Engine) {
     assert_eq!(seek(1_000_000).await, positions[9]);
 }
 
-/// An entry with an id is committed once a channel.
+/// An entry with an id is committed once per channel.
 async fn check_ids(engine: &dyn Engine) {
     let with_id = |name: &str, id: &str, payload: &str| Append {
         id: Some(id.into()),
@@ -181,35 +182,4 @@ async fn check_facts(engine: &dyn Engine) {
     assert!(!create(Bucket::Apps, "a/2").await);
     set(Bucket::Nonces, &[("n1", None)]).await;
     assert!(create(Bucket::Nonces, "n1").await);
-}
-
-#[tokio::test]
-async fn memory() {
-    let engine = Arc::new(Memory::new());
-    check(async || {
-        engine.reopen();
-        Arc::clone(&engine) as Arc<dyn Engine>
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn disk() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("data");
-    check(async || Arc::new(Disk::open(&path).unwrap()) as Arc<dyn Engine>).await;
-}
-
-async fn check_closed(engine: &dyn Engine) {
-    engine.close().await.unwrap();
-    let results = append(engine, vec![entry("c", "1")]).await;
-    assert!(matches!(results[..], [Err(EngineError::Closed)]), "{results:?}");
-    assert!(matches!(engine.fact(Bucket::Apps, "a").await, Err(EngineError::Closed)));
-}
-
-#[tokio::test]
-async fn a_closed_engine_refuses() {
-    check_closed(&Memory::new()).await;
-    let directory = tempfile::tempdir().unwrap();
-    check_closed(&Disk::open(directory.path()).unwrap()).await;
 }

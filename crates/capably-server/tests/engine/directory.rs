@@ -1,4 +1,4 @@
-//! The disk engine, with directories in which not everything is as it should be.
+//! The disk engine with damaged, foreign and incomplete directories.
 
 use std::{
     fs, io,
@@ -8,9 +8,9 @@ use std::{
 
 use capably_server::engine::{Bucket, Disk, Engine, EngineError, Range};
 
-use super::support::{appended, channel, entry, everything, texts};
+use super::contract::{appended, channel, entry, everything, texts};
 
-/// A directory as a crash leaves it, after entries `0`, `1`, … of channel `c` were committed one by one.
+/// The directory after a crash, with entries `0`, `1`, … of channel `c` committed one by one.
 async fn crashed(count: usize) -> tempfile::TempDir {
     let (original, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let engine = Disk::open(original.path()).unwrap();
@@ -21,7 +21,7 @@ async fn crashed(count: usize) -> tempfile::TempDir {
     copy
 }
 
-/// A directory with entries `0`, `1`, … of channel `c`, closed.
+/// A closed directory with entries `0`, `1`, … of channel `c`.
 async fn closed(count: usize) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let engine = Disk::open(directory.path()).unwrap();
@@ -66,7 +66,7 @@ fn numbers(count: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_directory_is_of_one_server_at_a_time() {
+async fn a_directory_can_be_opened_once_at_a_time() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
     let engine = Disk::open(&path).unwrap();
@@ -74,7 +74,7 @@ async fn a_directory_is_of_one_server_at_a_time() {
     assert!(matches!(&error, EngineError::Locked(locked) if *locked == path), "{error:?}");
     let expected = format!("another server uses the data directory {}", path.display());
     assert_eq!(error.to_string(), expected);
-    // Closed is enough: the handle may stay.
+    // A closed engine frees the directory, even while its handle exists.
     engine.close().await.unwrap();
     let second = Disk::open(&path).unwrap();
     drop(engine);
@@ -85,7 +85,7 @@ async fn a_directory_is_of_one_server_at_a_time() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn only_this_user_can_read_it() {
+async fn the_directory_is_private_to_its_user() {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("new/data");
@@ -105,7 +105,9 @@ async fn data_of_an_older_server_is_refused() {
     assert!(matches!(error, EngineError::Version(_)), "{error:?}");
     let expected = format!(
         "the stored data is of another version: {} is in the format of older servers, which this server cannot read; \
-         start the older server with it, or this one with another directory",
+         to move its messages, start the older server with it and this one with another directory and the same key, \
+         read the history of each channel from the older one (`GET /channels/<name>/messages?direction=forwards`) and \
+         publish it to this one (`POST /channels/<name>/messages`)",
         file.display()
     );
     assert_eq!(error.to_string(), expected);
@@ -114,7 +116,7 @@ async fn data_of_an_older_server_is_refused() {
 }
 
 #[tokio::test]
-async fn another_version_is_refused() {
+async fn data_of_another_version_is_refused() {
     let directory = closed(3).await;
     let log = directory.path().join("log");
     let original = fs::read(log.join("capably")).unwrap();
@@ -126,7 +128,7 @@ async fn another_version_is_refused() {
     );
     assert_eq!(error.to_string(), expected);
     fs::write(log.join("capably"), original).unwrap();
-    // The version of the store itself.
+    // The version of the underlying store.
     let original = fs::read(log.join("version")).unwrap();
     fs::write(log.join("version"), [&original[..original.len() - 1], &[9]].concat()).unwrap();
     let error = Disk::open(directory.path()).unwrap_err();
@@ -136,7 +138,7 @@ async fn another_version_is_refused() {
 }
 
 #[tokio::test]
-async fn a_directory_of_another_program_is_left_alone() {
+async fn a_directory_of_another_program_is_refused_and_unchanged() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
     fs::create_dir(&log).unwrap();
@@ -154,10 +156,10 @@ async fn a_directory_of_another_program_is_left_alone() {
     assert!(error.to_string().starts_with(&start), "{error}");
 }
 
-/// `/proc` refuses files of anyone, root among them.
+/// `/proc` refuses new files, even those of root.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_directory_that_cannot_be_written_is_refused() {
+async fn a_read_only_directory_is_refused() {
     let error = Disk::open("/proc/capably").unwrap_err();
     assert!(matches!(error, EngineError::Io { .. }), "{error:?}");
     assert!(
@@ -170,7 +172,7 @@ async fn a_directory_that_cannot_be_written_is_refused() {
 }
 
 #[tokio::test]
-async fn an_unfinished_creation_is_made_again() {
+async fn an_unfinished_creation_is_repeated() {
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir_all(directory.path().join("log.new/keyspaces/0")).unwrap();
     fs::write(directory.path().join("log.new/0.jnl"), "half").unwrap();
@@ -180,7 +182,7 @@ async fn an_unfinished_creation_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_missing_part_is_noticed() {
+async fn a_missing_part_is_reported() {
     let image = closed(3).await;
     for name in ["capably", "version", "keyspaces/1", "keyspaces/0", "keyspaces/1/current"] {
         let directory = tempfile::tempdir().unwrap();
@@ -198,7 +200,7 @@ async fn a_missing_part_is_noticed() {
 
 /// A journal that ends at any byte has the commits before that byte, and the engine continues after them.
 #[tokio::test]
-async fn a_commit_that_a_crash_has_cut_off_is_dropped() {
+async fn a_commit_cut_off_by_a_crash_is_dropped() {
     const COUNT: usize = 12;
     let image = crashed(COUNT).await;
     let whole = content(&journal(image.path()));
@@ -206,7 +208,7 @@ async fn a_commit_that_a_crash_has_cut_off_is_dropped() {
     for end in (whole.len() * 3 / 4..=whole.len()).step_by(7).chain([whole.len()]) {
         let directory = tempfile::tempdir().unwrap();
         duplicate(image.path(), directory.path());
-        // The rest may be there as zeros, or not at all.
+        // The rest may be zeros, or missing.
         let mut bytes = whole[..end].to_vec();
         if end % 2 == 0 {
             bytes.resize(whole.len() + 1000, 0);
@@ -227,7 +229,7 @@ async fn a_commit_that_a_crash_has_cut_off_is_dropped() {
 
 /// The last commit may be lost with a damaged byte: a crash looks the same. No other is lost without an error.
 #[tokio::test]
-async fn damage_to_a_journal_is_noticed() {
+async fn damage_to_a_journal_is_reported() {
     const COUNT: usize = 12;
     let image = crashed(COUNT).await;
     let whole = content(&journal(image.path()));
@@ -241,14 +243,14 @@ async fn damage_to_a_journal_is_noticed() {
         match Disk::open(directory.path()) {
             Ok(engine) => {
                 assert!(at > whole.len() * 3 / 4, "byte {at} of {}", whole.len());
-                // Its number in the store is not part of the content.
+                // The batch number of the store is not part of the content.
                 let found = read(&engine).await;
                 assert!(found == numbers(COUNT - 1) || found == numbers(COUNT), "{found:?}");
                 cut += 1;
             }
             Err(EngineError::Corrupt(reason)) => {
                 assert!(reason.contains("0.jnl at byte "), "{reason}");
-                // The data is as it was: it may be repaired by other means.
+                // The data is unchanged, so that it can be repaired by other means.
                 assert_eq!(content(&journal(directory.path())).len(), whole.len());
                 refused += 1;
             }
@@ -258,9 +260,9 @@ async fn damage_to_a_journal_is_noticed() {
     assert!(refused > 3 * cut && cut > 0, "{refused} refused, {cut} cut");
 }
 
-/// After an orderly end there is no excuse for a shorter journal.
+/// After an orderly close, a shorter journal is always damage: no crash explains it.
 #[tokio::test]
-async fn a_journal_that_was_shortened_after_closing_is_noticed() {
+async fn a_journal_shortened_after_closing_is_reported() {
     let image = closed(20).await;
     let whole = content(&journal(image.path()));
     for end in [0, whole.len() / 2, whole.len() - 1] {
@@ -274,9 +276,9 @@ async fn a_journal_that_was_shortened_after_closing_is_noticed() {
     assert_eq!(read(&Disk::open(image.path()).unwrap()).await, numbers(20));
 }
 
-/// Damage to tables is found when they are opened or read, and the engine never answers with other data.
+/// The engine reports damage to tables when it opens or reads them, and never returns wrong data.
 #[tokio::test]
-async fn damage_to_a_table_is_noticed() {
+async fn damage_to_a_table_is_reported() {
     const COUNT: usize = 400;
     let image = tempfile::tempdir().unwrap();
     let engine = Disk::open(image.path()).unwrap();
@@ -354,13 +356,13 @@ async fn keys_of_any_length_are_stored_or_refused() {
 
 /// Everything that was appended before the last handle is dropped is committed, and its completion is called.
 #[tokio::test]
-async fn dropping_waits_for_what_was_appended() {
+async fn dropping_the_engine_waits_for_its_appends() {
     let directory = tempfile::tempdir().unwrap();
     let engine = Arc::new(Disk::open(directory.path()).unwrap());
     let (sender, results) = std::sync::mpsc::channel();
     for number in 0..500 {
         let sender = sender.clone();
-        // The completions hold the engine: the last of them may drop it, on its own thread.
+        // The completions own the engine: the last one may drop it on the engine's own thread.
         let held = Arc::clone(&engine);
         let done = move |results: Vec<Result<_, EngineError>>| {
             sender.send((number, results.into_iter().all(|result| result.is_ok()))).unwrap();

@@ -1,4 +1,4 @@
-//! What the tests of engines share.
+//! Helpers for the tests of engines.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

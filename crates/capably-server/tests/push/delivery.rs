@@ -1,4 +1,4 @@
-//! What is pushed, and where it arrives.
+//! Delivering pushes to devices and channels.
 
 use std::slice::from_ref;
 
@@ -11,8 +11,8 @@ use crate::{
     support::{Client, ask, server},
 };
 
-/// What has been pushed to a channel, oldest first, and taken off its history by name.
-async fn pushed(server: &Server, key: &str, channel: &str) -> Vec<Value> {
+/// The payloads pushed to a channel, oldest first, from its history.
+async fn received_pushes(server: &Server, key: &str, channel: &str) -> Vec<Value> {
     let target = format!("/channels/{channel}/messages?direction=forwards");
     let messages = list(server, key, &target).await;
     let messages = messages.as_array().unwrap();
@@ -22,7 +22,7 @@ async fn pushed(server: &Server, key: &str, channel: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn what_is_pushed_arrives_at_its_channel() {
+async fn a_push_arrives_at_its_channel() {
     let server = server().await;
     let [key, ..] = app_with_push(&server).await;
     let [elsewhere, ..] = app_with_push(&server).await;
@@ -41,28 +41,28 @@ async fn what_is_pushed_arrives_at_its_channel() {
             assert_eq!((answer.status, answer.body.len()), (204, 0));
         };
         push(json!({"clientId": client})).await;
-        assert_eq!(pushed(&server, &key, &name("c1")).await, from_ref(&payload));
-        assert_eq!(pushed(&server, &elsewhere, &name("c2")).await, from_ref(&payload));
-        assert!(pushed(&server, &key, &name("c3")).await.is_empty());
+        assert_eq!(received_pushes(&server, &key, &name("c1")).await, from_ref(&payload));
+        assert_eq!(received_pushes(&server, &elsewhere, &name("c2")).await, from_ref(&payload));
+        assert!(received_pushes(&server, &key, &name("c3")).await.is_empty());
         push(json!({"deviceId": name("d3")})).await;
-        assert_eq!(pushed(&server, &key, &name("c3")).await, from_ref(&payload));
+        assert_eq!(received_pushes(&server, &key, &name("c3")).await, from_ref(&payload));
         let address = json!({
             "transportType": "ablyChannel", "channel": name("c4"), "ablyKey": key,
             "ablyUrl": "http://127.0.0.1",
         });
         push(address).await;
-        assert_eq!(pushed(&server, &key, &name("c4")).await, from_ref(&payload));
-        // Nobody is there, or no way leads there from here.
+        assert_eq!(received_pushes(&server, &key, &name("c4")).await, from_ref(&payload));
+        // No recipient exists, or this server cannot reach it.
         push(json!({"clientId": "nobody"})).await;
         push(json!({"deviceId": "nobody"})).await;
         let apns = json!({"transportType": "apns", "channel": name("c5"), "ablyKey": key});
         push(apns).await;
-        assert!(pushed(&server, &key, &name("c5")).await.is_empty());
+        assert!(received_pushes(&server, &key, &name("c5")).await.is_empty());
     }
 }
 
 #[tokio::test]
-async fn pushes_that_are_refused() {
+async fn invalid_pushes_are_refused() {
     let server = server().await;
     let [key, ..] = app_with_push(&server).await;
     let title = json!({"title": "t"});
@@ -86,7 +86,7 @@ async fn pushes_that_are_refused() {
 }
 
 #[tokio::test]
-async fn a_device_that_cannot_be_reached_says_so() {
+async fn a_failed_push_is_recorded_on_its_device() {
     let server = server().await;
     let [key, _, none] = app_with_push(&server).await;
     let (device, body) =
@@ -110,7 +110,7 @@ async fn a_device_that_cannot_be_reached_says_so() {
 }
 
 #[tokio::test]
-async fn a_message_is_pushed_to_who_subscribes_to_its_channel() {
+async fn a_message_is_pushed_to_the_subscriptions_of_its_channel() {
     let server = server().await;
     let [key, ..] = app_with_push(&server).await;
     for (at, format) in FORMATS.into_iter().enumerate() {
@@ -120,7 +120,7 @@ async fn a_message_is_pushed_to_who_subscribes_to_its_channel() {
             let client = if device == "d3" { "bob" } else { "ada" };
             save(&server, &key, &phone(&name(device), &name(client), &key, &name(device))).await;
         }
-        // The first is subscribed twice, the third not here.
+        // The first device is subscribed twice. The third one is not subscribed to this channel.
         subscribe(&server, &key, &channel, ("deviceId", &name("d1"))).await;
         subscribe(&server, &key, &channel, ("clientId", &name("ada"))).await;
         subscribe(&server, &key, &format!("{channel}x"), ("deviceId", &name("d3"))).await;
@@ -148,8 +148,8 @@ async fn a_message_is_pushed_to_who_subscribes_to_its_channel() {
         client.ack().await;
         for device in ["d1", "d2"] {
             let expected = [push(1), push(2), push(3)];
-            assert_eq!(pushed(&server, &key, &name(device)).await, expected, "{device}");
+            assert_eq!(received_pushes(&server, &key, &name(device)).await, expected, "{device}");
         }
-        assert!(pushed(&server, &key, &name("d3")).await.is_empty());
+        assert!(received_pushes(&server, &key, &name("d3")).await.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Devices: as administrators see them, and as they act for themselves.
+//! Devices: requests of administrators, and requests of the devices themselves.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use capably_protocol::Format;
@@ -45,7 +45,7 @@ async fn a_device_is_saved_read_changed_and_removed() {
         let (answer, changed) = ask(&server, &key, format, "PATCH", &target, &changes).await;
         assert_eq!(answer.status, 200);
         assert_eq!(changed.get("deviceSecret"), None);
-        // Details without a secret leave the one that there was.
+        // An update without a secret keeps the stored one.
         let (_, read) = ask(&server, &key, format, "GET", &target, &Value::Null).await;
         assert_eq!(read["deviceSecret"], "s3cr3t");
         assert_eq!(changed["push"], json!({"recipient": recipient, "state": "ACTIVE"}));
@@ -66,7 +66,7 @@ async fn a_device_is_saved_read_changed_and_removed() {
 }
 
 #[tokio::test]
-async fn devices_that_are_refused() {
+async fn invalid_devices_are_refused() {
     let server = server().await;
     let [key, ..] = app_with_push(&server).await;
     let with = |name: &str, value: Value| {
@@ -157,7 +157,7 @@ async fn devices_are_listed_in_pages_and_removed_by_filter() {
     assert_eq!(ids(&list(&server, &key, DEVICES).await), ["d4"]);
 }
 
-/// A request of a device: with the header that shows that it is one, and with a key unless it is empty.
+/// Sends a request of a device with its authenticating header, and with a key unless that is empty.
 async fn ask_as(
     server: &Server,
     key: &str,
@@ -173,7 +173,7 @@ async fn ask_as(
     Http::connect(server).await.request(method, target, &headers, &body).await
 }
 
-/// Registers a device that keeps a secret, and gives the token it gets.
+/// Registers a device with a secret, and returns its token.
 async fn activate(server: &Server, key: &str, id: &str) -> Value {
     let mut device = tablet(id);
     device["deviceSecret"] = json!(format!("secret of {id}"));
@@ -188,7 +188,7 @@ async fn activate(server: &Server, key: &str, id: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_device_registers_and_acts_for_itself() {
+async fn a_device_registers_and_manages_itself() {
     let server = server().await;
     let [full, _, none] = app_with_push(&server).await;
     let capability = json!({"pushenabled:*": ["push-subscribe"]});
@@ -202,7 +202,7 @@ async fn a_device_registers_and_acts_for_itself() {
     let subscriber = bearer(&issued["token"]);
     let registered = ask_as(&server, "", &subscriber, ("POST", DEVICES), &tablet("d0")).await;
     assert_eq!(registered.status, 201);
-    // Its token allows no more than that which it was got with.
+    // The token of the device has the rights of the token with which it registered.
     let token = &registered.json()["deviceIdentityToken"];
     assert_eq!(token["capability"], r#"{"pushenabled:*":["push-subscribe"]}"#);
 
@@ -216,7 +216,7 @@ async fn a_device_registers_and_acts_for_itself() {
     activate(&server, &full, "d2").await;
     let token = &details["token"];
 
-    // The token shows who it is, in whichever form it comes; the secret does, too.
+    // The device authenticates with its token, in either form, or with its secret.
     let text = token.as_str().unwrap();
     let proofs = [
         format!("X-Ably-DeviceToken: {text}"),
@@ -237,12 +237,12 @@ async fn a_device_registers_and_acts_for_itself() {
     for proof in ["X-Ably-DeviceToken: nonsense", "X-Ably-DeviceSecret: secret of d2"] {
         let answer = ask_as(&server, &none, proof, ("GET", &own), &Value::Null).await;
         assert_eq!(answer.error(), (400, 40005));
-        // Whoever administers push need not be the device.
+        // An administrator of push needs no credentials of the device.
         let answer = ask_as(&server, &full, proof, ("GET", &own), &Value::Null).await;
         assert_eq!(answer.status, 200);
     }
 
-    // It is enough without other credentials.
+    // The token of the device suffices without other credentials.
     for proof in [&proofs[0], &bearer(token)] {
         let recipient = json!({"transportType": "apns", "deviceToken": "new"});
         let changes = json!({"push": {"recipient": recipient}});
@@ -269,7 +269,7 @@ async fn a_device_registers_and_acts_for_itself() {
     let answer = ask_as(&server, "", "X-Ably-DeviceToken: nonsense", ("GET", &own), &Value::Null);
     assert_eq!(answer.await.error(), (401, 40101));
 
-    // Registering again takes the secret.
+    // Another registration needs the secret.
     let mut device = tablet("d1");
     let answer = ask_as(&server, "", &subscriber, ("POST", DEVICES), &device).await;
     assert_eq!(answer.error(), (400, 40005));

@@ -1,4 +1,4 @@
-//! Push over real sockets: its administration, devices, and what reaches them.
+//! Push over real sockets: administration, devices and deliveries.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -20,8 +20,8 @@ const FORMATS: [Format; 2] = [Format::Json, Format::MsgPack];
 const DEVICES: &str = "/push/deviceRegistrations";
 const SUBSCRIPTIONS: &str = "/push/channelSubscriptions";
 
-/// An app with a namespace for push, and a key that may do everything, one that administers push on some
-/// channels and subscribes on more, and one that may only subscribe to messages.
+/// An app with a namespace for push and three keys: one with all rights, one that may administer push on some channels
+/// and subscribe on more, and one that may only subscribe to messages.
 async fn app_with_push(server: &Server) -> [String; 3] {
     let capability = json!({
         "pushenabled:*": ["publish", "subscribe", "push-subscribe"],
@@ -62,7 +62,7 @@ async fn subscribe(server: &Server, key: &str, channel: &str, target: (&str, &st
     assert_eq!((answer.status, saved), (201, body));
 }
 
-/// What there is in a list, as JSON.
+/// The items of a list, as JSON.
 async fn list(server: &Server, key: &str, target: &str) -> Value {
     let (answer, items) = ask(server, key, Format::Json, "GET", target, &Value::Null).await;
     assert_eq!(answer.status, 200, "{items}");
@@ -74,7 +74,7 @@ async fn code(server: &Server, key: &str, method: &str, target: &str, body: &Val
 }
 
 #[tokio::test]
-async fn capabilities_say_who_administers_push() {
+async fn push_requests_need_push_capabilities() {
     let server = server().await;
     let [full, some, none] = app_with_push(&server).await;
     let title = json!({"recipient": {"clientId": "a"}, "notification": {"title": "t"}});
@@ -99,7 +99,7 @@ async fn capabilities_say_who_administers_push() {
         assert!((200..300).contains(&answer.status), "{method} {target} {}", answer.status);
     }
 
-    // It sees and removes what is on its channels, and no more.
+    // The key lists and removes only subscriptions to its channels.
     subscribe(&server, &full, "pushenabled:admin:a", ("deviceId", "d")).await;
     subscribe(&server, &full, "pushenabled:b", ("deviceId", "d")).await;
     assert_eq!(list(&server, &some, "/push/channels").await, json!(["pushenabled:admin:a"]));
@@ -112,7 +112,7 @@ async fn capabilities_say_who_administers_push() {
 }
 
 #[tokio::test]
-async fn an_app_has_push_to_itself() {
+async fn each_app_has_its_own_push_state() {
     let server = server().await;
     let [ours, ..] = app_with_push(&server).await;
     let [theirs, ..] = app_with_push(&server).await;

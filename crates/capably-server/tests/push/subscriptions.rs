@@ -82,7 +82,7 @@ async fn subscriptions_are_saved_listed_and_removed() {
 }
 
 #[tokio::test]
-async fn subscriptions_that_are_refused() {
+async fn invalid_subscriptions_are_refused() {
     let server = server().await;
     let [key, ..] = app_with_push(&server).await;
     for (body, expected) in [

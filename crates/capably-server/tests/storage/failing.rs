@@ -24,7 +24,7 @@ async fn history(server: &Server, key: &str, format: Format) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_publish_that_is_not_committed_is_refused_and_nobody_sees_it() {
+async fn an_uncommitted_publish_is_refused_and_not_delivered() {
     for format in [Format::Json, Format::MsgPack] {
         for fate in [Fate::Fail, Fate::Panic, Fate::Forget] {
             let engine = Arc::new(Scripted::default());
@@ -44,7 +44,7 @@ async fn a_publish_that_is_not_committed_is_refused_and_nobody_sees_it() {
             assert_eq!(nack.error.unwrap().code.0, code, "{fate:?}");
             assert_eq!(history(&server, server.key(), format).await, ["kept"]);
 
-            // The publisher and the subscriber go on.
+            // The publisher and the subscriber continue.
             publisher.publish("c", 2, vec![Message::new("m", "later")]).await;
             let serial = serials(&publisher.ack().await).remove(0);
             let later = subscriber.message().await;
@@ -60,21 +60,21 @@ async fn a_publish_that_is_not_committed_is_refused_and_nobody_sees_it() {
 }
 
 #[tokio::test]
-async fn answers_are_in_the_order_of_the_frames() {
+async fn acknowledgements_follow_the_order_of_the_frames() {
     for format in [Format::Json, Format::MsgPack] {
         let engine = Arc::new(Scripted::default());
         let server = start(&engine).await;
         let (mut publisher, connected) = Client::connect(&server, format).await;
         let before = engine.appends();
-        engine.hold(true);
+        engine.delay_commits(true);
         engine.next(Fate::Fail);
         publisher.publish("c", 0, vec![Message::new("m", "refused")]).await;
-        engine.append_begins(before + 1).await;
+        engine.wait_for_appends(before + 1).await;
         publisher.publish("c", 1, vec![Message::new("m", "committed")]).await;
-        // The hub refuses this one at once.
+        // The hub refuses this frame at once.
         publisher.publish("c", 2, vec![]).await;
-        engine.append_begins(before + 2).await;
-        engine.hold(false);
+        engine.wait_for_appends(before + 2).await;
+        engine.delay_commits(false);
         let mut answers = Vec::new();
         while answers.len() < 3 {
             match publisher.next().await {
@@ -85,11 +85,11 @@ async fn answers_are_in_the_order_of_the_frames() {
         }
         assert_eq!(answers, [(0, false), (1, true), (2, false)]);
 
-        // A client that resumes and repeats what waits is answered once, on its new transport.
+        // A client that resumes and repeats its waiting frames is answered once, on its new transport.
         let before = engine.appends();
-        engine.hold(true);
+        engine.delay_commits(true);
         publisher.publish("c", 3, vec![Message::new("m", "repeated")]).await;
-        engine.append_begins(before + 1).await;
+        engine.wait_for_appends(before + 1).await;
         let key = connected.details.unwrap().connection_key.unwrap();
         let query = format!("resume={key}");
         let (mut resumed, again) = Client::connect_with(&server, format, &query).await;
@@ -97,7 +97,7 @@ async fn answers_are_in_the_order_of_the_frames() {
         resumed.publish("c", 3, vec![Message::new("m", "repeated")]).await;
         resumed.send(&ClientFrame::Heartbeat { id: Some("after".into()) }).await;
         assert!(matches!(resumed.next().await, ServerFrame::Heartbeat { .. }));
-        engine.hold(false);
+        engine.delay_commits(false);
         assert_eq!(resumed.ack().await.msg_serial, 3);
         assert_eq!(history(&server, server.key(), format).await, ["committed", "repeated"]);
         server.shutdown().await;
@@ -109,7 +109,7 @@ fn attach() -> Attach {
 }
 
 #[tokio::test]
-async fn a_request_over_rest_fails_with_its_engine() {
+async fn a_rest_request_fails_when_the_engine_fails() {
     for format in [Format::Json, Format::MsgPack] {
         let engine = Arc::new(Scripted::default());
         let server = start(&engine).await;
@@ -127,7 +127,7 @@ async fn a_request_over_rest_fails_with_its_engine() {
         assert_eq!(publish("three").await.0.status, 201);
         assert_eq!(history(&server, &key, format).await, ["one", "three"]);
 
-        // A change that is not stored has not happened, either.
+        // A change that is not stored has no effect.
         let body = json!({"data": "original"});
         let target = "/channels/mutable:a/messages";
         let (_, published) = ask(&server, &key, format, "POST", target, &body).await;
@@ -149,7 +149,7 @@ async fn a_request_over_rest_fails_with_its_engine() {
         let (_, after) = ask(&server, &key, format, "GET", &message, &Value::Null).await;
         assert_eq!(after, before);
 
-        // Nor is there an app that is not stored.
+        // An app that is not stored does not exist.
         engine.next(Fate::Fail);
         let body = serde_json::to_vec(&spec()).unwrap();
         let headers = ["Content-Type: application/json".to_owned()];
@@ -160,7 +160,7 @@ async fn a_request_over_rest_fails_with_its_engine() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_before_it_is_committed() {
+async fn no_message_is_delivered_before_its_commit() {
     for format in [Format::Json, Format::MsgPack] {
         let engine = Arc::new(Scripted::default());
         let server = start(&engine).await;
@@ -169,35 +169,35 @@ async fn nothing_is_sent_before_it_is_committed() {
         let (mut publisher, _) = Client::connect(&server, format).await;
 
         let before = engine.appends();
-        engine.hold(true);
+        engine.delay_commits(true);
         for msg_serial in 0..100 {
             publisher.publish("c", msg_serial, vec![Message::new("m", "x")]).await;
         }
-        // What is asked for later is answered later: the answer would tell of the messages.
+        // Later requests are answered later, because their answers would reveal the uncommitted messages.
         publisher.send(&ClientFrame::Attach(attach())).await;
-        engine.append_begins(before + 1).await;
-        // Readers see what is committed.
+        engine.wait_for_appends(before + 1).await;
+        // Readers receive only committed data.
         assert!(history(&server, server.key(), format).await.is_empty());
         let delivering = {
             let engine = Arc::clone(&engine);
             tokio::spawn(async move {
                 let first = subscriber.message().await;
-                (first, subscriber, engine.is_held())
+                (first, subscriber, engine.delays_commits())
             })
         };
         let acknowledging = {
             let engine = Arc::clone(&engine);
             tokio::spawn(async move {
                 let first = publisher.ack().await;
-                (first, publisher, engine.is_held())
+                (first, publisher, engine.delays_commits())
             })
         };
-        // Long enough for a server that tells too early; what has nothing to do with it is answered.
+        // A server that delivers too early would have done so during these requests. They do not depend on the commit.
         let mut http = Http::connect(&server).await;
         for _ in 0..100 {
             assert_eq!(http.request("GET", "/time", &[], b"").await.status, 200);
         }
-        engine.hold(false);
+        engine.delay_commits(false);
 
         let (ack, mut publisher, was_held) = acknowledging.await.unwrap();
         assert!(!was_held, "acknowledged before it was stored");
@@ -219,14 +219,14 @@ async fn nothing_is_sent_before_it_is_committed() {
 }
 
 #[tokio::test]
-async fn publishers_that_are_held_back_go_on_when_there_is_room() {
+async fn paused_publishers_continue_when_the_queue_has_room() {
     const FRAMES: u64 = 1000;
     let engine = Arc::new(Scripted::default());
     let server = start(&engine).await;
     let (mut publisher, _) = Client::connect(&server, Format::MsgPack).await;
     let before = engine.appends();
-    engine.hold(true);
-    // Far more than is taken in while nothing is stored.
+    engine.delay_commits(true);
+    // Far more than the server accepts while nothing is committed.
     let payload = "x".repeat(60_000);
     let sending = tokio::spawn(async move {
         for msg_serial in 0..FRAMES {
@@ -234,12 +234,12 @@ async fn publishers_that_are_held_back_go_on_when_there_is_room() {
         }
         publisher
     });
-    engine.append_begins(before + 1).await;
+    engine.wait_for_appends(before + 1).await;
     let mut http = Http::connect(&server).await;
     for _ in 0..100 {
         assert_eq!(http.request("GET", "/time", &[], b"").await.status, 200);
     }
-    engine.hold(false);
+    engine.delay_commits(false);
     let mut publisher = sending.await.unwrap();
     let mut acknowledged = 0;
     while acknowledged < FRAMES {
@@ -249,7 +249,7 @@ async fn publishers_that_are_held_back_go_on_when_there_is_room() {
 }
 
 #[tokio::test]
-async fn an_end_in_the_middle_leaves_what_was_acknowledged() {
+async fn a_dropped_server_keeps_every_acknowledged_message() {
     let engine = Arc::new(Scripted::default());
     let server = start(&engine).await;
     let key = server.key().to_owned();
@@ -257,13 +257,13 @@ async fn an_end_in_the_middle_leaves_what_was_acknowledged() {
     publisher.publish("c", 0, vec![Message::new("m", "acknowledged")]).await;
     publisher.ack().await;
     let before = engine.appends();
-    engine.hold(true);
+    engine.delay_commits(true);
     publisher.publish("c", 1, vec![Message::new("m", "on its way")]).await;
-    engine.append_begins(before + 1).await;
-    // Not shut down: nothing is waited for.
+    engine.wait_for_appends(before + 1).await;
+    // A drop, in contrast to a shutdown, does not wait for commits.
     drop(server);
     while !matches!(publisher.event().await, Event::End) {}
-    engine.hold(false);
+    engine.delay_commits(false);
 
     let server = start(&engine).await;
     assert_eq!(server.key(), key);
@@ -272,7 +272,7 @@ async fn an_end_in_the_middle_leaves_what_was_acknowledged() {
 }
 
 #[tokio::test]
-async fn an_engine_that_fails_at_the_start_is_an_error() {
+async fn a_failing_engine_is_an_error_at_the_start() {
     let engine = Arc::new(Scripted::default());
     engine.next(Fate::Fail);
     let error = Server::builder().engine(engine).start().await.unwrap_err();

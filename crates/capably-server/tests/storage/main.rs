@@ -1,11 +1,15 @@
-//! What a server stores in its engine, and what remains of it after a restart or a failure.
+//! A server with an engine: its data after a restart, and its behaviour while the engine fails.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod damage;
 #[path = "../support/engine.rs"]
 mod engine;
 mod failing;
+mod nonces;
+mod push;
 mod restart;
+mod stats;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -17,14 +21,14 @@ use capably_server::{
 };
 use serde_json::{Value, json};
 
-/// Where a server of a test keeps its data.
+/// The engine in which a server stores its data.
 enum Place {
     Memory(Arc<Memory>),
     Directory(tempfile::TempDir),
 }
 
 impl Place {
-    /// One of each kind.
+    /// One place for each engine.
     fn all() -> [Self; 2] {
         [Self::Memory(Arc::new(Memory::new())), Self::directory()]
     }
@@ -52,7 +56,7 @@ impl Place {
     }
 }
 
-/// An app in which everything can happen.
+/// An app with namespaces and keys for every feature.
 fn spec() -> Value {
     json!({
         "keys": [
@@ -63,6 +67,7 @@ fn spec() -> Value {
         "namespaces": [
             {"id": "persisted", "persisted": true},
             {"id": "mutable", "mutableMessages": true},
+            {"id": "pushenabled", "pushEnabled": true},
         ],
         "channels": [{"name": "persisted:members", "presence": [
             {"clientId": "ada", "data": "text"},

@@ -1,4 +1,4 @@
-//! A server ends, and another goes on with its data.
+//! A server stops, and another one continues with its data.
 
 use capably_protocol::{
     ClientFrame, Flags, Format, Message, PresenceAction, PresenceMessage, ServerFrame,
@@ -14,7 +14,7 @@ use super::{
 
 const FORMATS: [Format; 2] = [Format::Json, Format::MsgPack];
 
-/// What is read of an app: everything that a restart must not change.
+/// The data of an app that a restart must not change.
 async fn everything(server: &Server, key: &str, format: Format, serial: &str) -> Vec<Value> {
     let message = format!("/channels/mutable:a/messages/{}", serial.replace('@', "%40"));
     let mut found = Vec::new();
@@ -33,7 +33,7 @@ async fn everything(server: &Server, key: &str, format: Format, serial: &str) ->
         assert_eq!(answer.status, 200, "{target}");
         assert!(value.as_array().is_none_or(|list| !list.is_empty()), "{target}: {value}");
         found.push(match value {
-            // Bytes, which a `Value` cannot hold.
+            // A `Value` cannot contain the bytes of this answer.
             Value::Null => json!(answer.body),
             value => value,
         });
@@ -41,7 +41,7 @@ async fn everything(server: &Server, key: &str, format: Format, serial: &str) ->
     found
 }
 
-/// Publishes all kinds of things, and gives the serial of a message that was changed and annotated.
+/// Publishes messages, changes, annotations and members. Returns the serial of a changed and annotated message.
 async fn fill(server: &Server, key: &str, format: Format) -> String {
     let ask = async |method: &str, target: &str, body: Value| {
         let (answer, value) = ask(server, key, format, method, target, &body).await;
@@ -97,7 +97,7 @@ async fn connect(
 }
 
 #[tokio::test]
-async fn everything_is_as_it_was_after_a_restart() {
+async fn a_restart_preserves_all_state() {
     for format in FORMATS {
         for place in Place::all() {
             let server = place.start().await;
@@ -107,7 +107,7 @@ async fn everything_is_as_it_was_after_a_restart() {
             let before = everything(&server, &keys[0], format, &serial).await;
             server.shutdown().await;
 
-            // Twice, since what was loaded must be kept, too.
+            // The server restarts twice, because it must also keep the loaded data.
             for _ in 0..2 {
                 let server = place.start().await;
                 assert_eq!(server.key(), first_key);
@@ -119,7 +119,7 @@ async fn everything_is_as_it_was_after_a_restart() {
 }
 
 #[tokio::test]
-async fn publishing_goes_on_where_it_ended() {
+async fn publishing_continues_after_a_restart() {
     for format in FORMATS {
         for place in Place::all() {
             let server = place.start().await;
@@ -131,7 +131,7 @@ async fn publishing_goes_on_where_it_ended() {
             let ask = async |method: &str, target: &str, body: Value| {
                 ask(&server, &keys[0], format, method, target, &body).await
             };
-            // A message that was published before, by its id, is not published again.
+            // A message with the id of an earlier one is not published again.
             let once = json!({"id": "once", "action": 5, "data": " third"});
             let path = format!("/channels/mutable:a/messages/{}", serial.replace('@', "%40"));
             ask("PATCH", &path, once).await;
@@ -140,7 +140,7 @@ async fn publishing_goes_on_where_it_ended() {
             let summary = &message["annotations"]["summary"]["r:distinct.v1"];
             assert_eq!(summary["like"], json!({"total": 2, "clientIds": ["ada", "bob"]}));
 
-            // What is new comes after all that was there, and adds to it.
+            // New messages follow the stored ones.
             let (_, published) = ask("PATCH", &path, json!({"action": 5, "data": "!"})).await;
             let newest = published["versionSerial"].as_str().unwrap();
             let (_, versions) = ask("GET", &format!("{path}/versions"), Value::Null).await;
@@ -167,7 +167,7 @@ async fn publishing_goes_on_where_it_ended() {
 }
 
 #[tokio::test]
-async fn keys_tokens_and_revocations_hold() {
+async fn keys_tokens_and_revocations_survive_a_restart() {
     for format in FORMATS {
         for place in Place::all() {
             let server = place.start().await;
@@ -199,7 +199,7 @@ async fn keys_tokens_and_revocations_hold() {
                     Some(code) => assert_eq!(answer.error(), (401, code)),
                 }
             }
-            // A key may do what it could, and no more.
+            // The capabilities of the keys are unchanged.
             let body = json!({"data": "x"});
             for (channel, status) in [("only", 201), ("other", 401)] {
                 let target = format!("/channels/{channel}/messages");
@@ -211,7 +211,7 @@ async fn keys_tokens_and_revocations_hold() {
             let answer = http.request("GET", "/channels", &[basic(&wrong)], b"").await;
             assert_eq!(answer.error(), (401, 40101));
 
-            // An app that was deleted stays so.
+            // A deleted app stays deleted.
             let id = keys[0].split('.').next().unwrap();
             let target = format!("/apps/{id}");
             let (answer, _) = ask(&server, &keys[0], format, "DELETE", &target, &Value::Null).await;
@@ -228,7 +228,7 @@ async fn keys_tokens_and_revocations_hold() {
 
 // Spec: RTN15c7
 #[tokio::test]
-async fn a_connection_ends_with_the_server_but_its_channels_go_on() {
+async fn after_a_restart_a_client_has_a_new_connection_and_its_channels_continue() {
     for format in FORMATS {
         for place in Place::all() {
             let server = place.start().await;
@@ -240,7 +240,7 @@ async fn a_connection_ends_with_the_server_but_its_channels_go_on() {
             let (mut publisher, _) = Client::connect(&server, format).await;
             publisher.publish("c", 0, vec![Message::new("missed", "2")]).await;
             let missed = serials(&publisher.ack().await).remove(0);
-            // The server has sent it, but suppose that it did not arrive.
+            // The test reads and ignores the message, as if it had not arrived.
             client.message().await;
             server.shutdown().await;
 
@@ -263,13 +263,13 @@ async fn a_connection_ends_with_the_server_but_its_channels_go_on() {
             assert_eq!(replayed.items[0].serial.as_deref(), Some(&*missed));
             assert_eq!(replayed.items[0].name.as_deref(), Some("missed"));
 
-            // What is new has a larger serial.
+            // A new message has a larger serial.
             client.publish("c", 0, vec![Message::new("new", "3")]).await;
             let new = client.message().await;
             assert!(new.items[0].serial.as_deref().unwrap() > missed.as_str());
             client.ack().await;
 
-            // A serial from before anything was published is of this server, too.
+            // A serial from before the first publish stays valid after the restart, too.
             let resumed = client.attach_with(attach(attached.channel_serial.unwrap())).await;
             assert!(resumed.flags.contains(Flags::RESUMED));
             for name in ["seen", "missed", "new"] {
@@ -281,7 +281,7 @@ async fn a_connection_ends_with_the_server_but_its_channels_go_on() {
 }
 
 #[tokio::test]
-async fn live_members_leave_with_the_server() {
+async fn a_restart_removes_live_members() {
     let place = Place::directory();
     let server = place.start().await;
     let (mut client, _) = Client::connect_with(&server, Format::Json, "clientId=ada").await;
@@ -313,7 +313,7 @@ async fn live_members_leave_with_the_server() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_given_is_added_to_what_is_kept() {
+async fn a_given_key_is_added_to_the_stored_keys() {
     let place = Place::directory();
     let start =
         async |key: &str| Server::builder().data(place.path()).key(key).start().await.unwrap();
@@ -331,7 +331,7 @@ async fn a_key_that_is_given_is_added_to_what_is_kept() {
     assert_eq!(publish(&server, "first1.two:secret").await, 201);
     server.shutdown().await;
 
-    // The last one is the one to go on with; one that is given replaces the secret there was.
+    // Without a given key, the server uses the latest one. A given key replaces the stored secret.
     let server = start("first1.one:other").await;
     assert_eq!(publish(&server, "first1.one:secret").await, 401);
     server.shutdown().await;
@@ -341,4 +341,35 @@ async fn a_key_that_is_given_is_added_to_what_is_kept() {
         ask(&server, server.key(), Format::Json, "GET", "/channels/c/messages", &Value::Null).await;
     assert_eq!(history.as_array().unwrap().len(), 3);
     server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_client_gets_more_than_the_server_has_loaded() {
+    for format in FORMATS {
+        let place = Place::Memory(Default::default());
+        let server = place.start().await;
+        let key = server.key().to_owned();
+        let (mut client, _) = connect(&server, &key, format, "echo=false").await;
+        let begin = client.attach("c").await.channel_serial;
+        // More than are loaded with the channel, and than are read at once.
+        const COUNT: u64 = 1700;
+        for serial in 0..COUNT {
+            client.publish("c", serial, vec![Message::new("m", serial.to_string())]).await;
+        }
+        let mut acknowledged = 0;
+        while acknowledged < COUNT {
+            acknowledged += client.ack().await.count;
+        }
+        server.shutdown().await;
+
+        let server = place.start().await;
+        let (mut client, _) = connect(&server, &key, format, "").await;
+        let attach = Attach { channel: "c".into(), channel_serial: begin, ..Attach::default() };
+        let attached = client.attach_with(attach).await;
+        assert!(attached.error.is_none() && attached.flags.contains(Flags::RESUMED));
+        for serial in 0..COUNT {
+            assert_eq!(client.message().await.items[0].data, serial.to_string().as_str().into());
+        }
+        server.shutdown().await;
+    }
 }

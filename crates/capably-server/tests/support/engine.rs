@@ -1,10 +1,13 @@
-//! An engine in memory whose commits a test holds up, or lets fail.
+//! An engine in memory whose commits a test can delay or make fail.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
     collections::VecDeque,
     ops::RangeInclusive,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,7 +18,7 @@ use capably_server::engine::{
 };
 use tokio::{sync::watch, time::timeout};
 
-/// The fate of a commit.
+/// The result of a commit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fate {
     /// The engine reports an error.
@@ -26,26 +29,30 @@ pub(crate) enum Fate {
     Forget,
 }
 
-/// An engine in memory that a test directs.
+/// An engine in memory that a test controls.
 #[derive(Debug, Default)]
 pub(crate) struct Scripted {
     memory: Memory,
     state: Mutex<State>,
     /// The number of appends so far.
     begun: watch::Sender<usize>,
+    /// The number of changes of facts so far.
+    facts: AtomicUsize,
+    /// Whether changes of facts are held up after they are made.
+    facts_held: watch::Sender<bool>,
 }
 
 #[derive(Default)]
 struct State {
-    held: bool,
+    delayed: bool,
     waiting: Vec<(Vec<Append>, Completion)>,
-    /// The fates of the next appends and of the next facts. Later ones succeed.
+    /// The results of the next appends and of the next facts. Later ones succeed.
     script: VecDeque<Fate>,
 }
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("held", &self.held).finish_non_exhaustive()
+        f.debug_struct("State").field("held", &self.delayed).finish_non_exhaustive()
     }
 }
 
@@ -54,11 +61,11 @@ impl Scripted {
         self.state.lock().unwrap().script.push_back(fate);
     }
 
-    /// Holds up commits from here on, or lets all that wait go on.
-    pub(crate) fn hold(&self, hold: bool) {
+    /// Delays all commits from now on, or carries out the delayed ones.
+    pub(crate) fn delay_commits(&self, delayed: bool) {
         let waiting = {
             let mut state = self.state.lock().unwrap();
-            state.held = hold;
+            state.delayed = delayed;
             std::mem::take(&mut state.waiting)
         };
         for (entries, done) in waiting {
@@ -66,16 +73,46 @@ impl Scripted {
         }
     }
 
-    pub(crate) fn is_held(&self) -> bool {
-        self.state.lock().unwrap().held
+    /// Holds up the answers to changes of facts from here on, or lets all that wait go on.
+    pub(crate) fn hold_facts(&self, hold: bool) {
+        self.facts_held.send_replace(hold);
+    }
+
+    /// Waits until there were so many changes of facts.
+    pub(crate) async fn facts_begin(&self, count: usize) {
+        while self.facts() < count {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The number of changes of facts so far.
+    pub(crate) fn facts(&self) -> usize {
+        self.facts.load(Ordering::SeqCst)
+    }
+
+    fn change_facts<'a, T: Send + 'a>(&'a self, change: Pending<'a, T>) -> Pending<'a, T> {
+        let count = self.facts.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            let result = change.await;
+            let _ = self.facts_held.subscribe().wait_for(|held| !held).await;
+            // Answers arrive in another order than the changes are made.
+            for _ in 0..count * 7 % 5 {
+                tokio::task::yield_now().await;
+            }
+            result
+        })
+    }
+
+    pub(crate) fn delays_commits(&self) -> bool {
+        self.state.lock().unwrap().delayed
     }
 
     pub(crate) fn appends(&self) -> usize {
         *self.begun.borrow()
     }
 
-    /// Waits until there were so many appends.
-    pub(crate) async fn append_begins(&self, count: usize) {
+    /// Waits until the engine has received this number of appends.
+    pub(crate) async fn wait_for_appends(&self, count: usize) {
         let begun = &mut self.begun.subscribe();
         let wait = begun.wait_for(|begun| *begun >= count);
         timeout(Duration::from_secs(20), wait).await.expect("nothing is appended").unwrap();
@@ -107,7 +144,7 @@ impl Engine for Scripted {
         self.begun.send_modify(|begun| *begun += 1);
         {
             let mut state = self.state.lock().unwrap();
-            if state.held {
+            if state.delayed {
                 state.waiting.push((entries, done));
                 return;
             }
@@ -159,11 +196,14 @@ impl Engine for Scripted {
         if self.state.lock().unwrap().script.pop_front().is_some() {
             return Box::pin(std::future::ready(Err(failure())));
         }
-        self.memory.set_facts(bucket, facts)
+        self.change_facts(self.memory.set_facts(bucket, facts))
     }
 
     fn create_fact<'a>(&'a self, bucket: Bucket, key: &'a str, value: Bytes) -> Pending<'a, bool> {
-        self.memory.create_fact(bucket, key, value)
+        if self.state.lock().unwrap().script.pop_front().is_some() {
+            return Box::pin(std::future::ready(Err(failure())));
+        }
+        self.change_facts(self.memory.create_fact(bucket, key, value))
     }
 
     fn close(&self) -> Pending<'_, ()> {

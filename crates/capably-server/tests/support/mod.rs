@@ -9,7 +9,10 @@ use capably_protocol::{
     ClientFrame, Format, Limits, Message, ServerFrame, codec,
     frame::{Ack, Attach, Attached, Connected, Delivery, Publish},
 };
-use capably_server::{Builder, Server, engine::Memory};
+use capably_server::{
+    Builder, Server,
+    engine::{Memory, Mesh},
+};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::{
@@ -19,14 +22,16 @@ use tokio::{
 };
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message as WsMessage};
 
-/// Longer than any step of a test may take.
+/// The time limit of each step of a test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A builder with the engine that `CAPABLY_ENGINE` names: `memory`, `disk`, or by default none.
+/// A builder with the engine that `CAPABLY_ENGINE` names: `memory`, `mesh`, `disk`, or by default none.
 pub(crate) fn builder() -> Builder {
     let builder = Server::builder();
     match std::env::var("CAPABLY_ENGINE").as_deref() {
         Ok("memory") => builder.engine(Arc::new(Memory::new())),
+        // The only node of a cluster.
+        Ok("mesh") => builder.engine(Mesh::new().node()),
         Ok("disk") => {
             // The directory must outlive the server. The system removes it with the other temporary files.
             builder.data(tempfile::tempdir().unwrap().keep())
@@ -40,7 +45,7 @@ pub(crate) async fn server() -> Server {
     builder().start().await.unwrap()
 }
 
-/// What arrives on a WebSocket.
+/// An event of a WebSocket.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly every event is a frame")]
 pub(crate) enum Event {
@@ -55,7 +60,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Opens a WebSocket with the query given, `format` added.
+    /// Opens a WebSocket with this query, and adds `format`.
     pub(crate) async fn open(server: &Server, format: Format, query: &str) -> Self {
         let stream = TcpStream::connect(server.local_addr()).await.unwrap();
         stream.set_nodelay(true).unwrap();
@@ -110,7 +115,7 @@ impl Client {
         message.unwrap().unwrap().into_data()
     }
 
-    /// What comes next, the end included.
+    /// The next event.
     pub(crate) async fn event(&mut self) -> Event {
         loop {
             let message = timeout(PATIENCE, self.socket.next()).await.expect("nothing arrived");
@@ -135,7 +140,7 @@ impl Client {
         }
     }
 
-    /// The next frame, which ends the connection, and its error's code.
+    /// Reads the frame that ends the connection, and returns the code of its error.
     pub(crate) async fn last_error(&mut self) -> u32 {
         let error = match self.next().await {
             ServerFrame::Error(frame) if frame.channel.is_none() => frame.error,
@@ -186,7 +191,7 @@ pub(crate) fn publish(channel: &str, msg_serial: u64, messages: Vec<Message>) ->
     })
 }
 
-/// The serials that an ACK gives for its frames.
+/// The serials of the acknowledged messages.
 pub(crate) fn serials(ack: &Ack) -> Vec<String> {
     ack.res
         .iter()
@@ -223,7 +228,7 @@ impl Answer {
             .map(str::to_owned)
     }
 
-    /// Status and error code, having checked that body and headers agree.
+    /// The status and the error code. Checks that body and headers agree.
     pub(crate) fn error(&self) -> (u16, u64) {
         let body = self.json();
         let code = body["error"]["code"].as_u64().unwrap();
@@ -307,7 +312,7 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
-/// One request on a connection of its own, with the server's key and JSON.
+/// Sends one request on a new connection, with the server's key and JSON.
 pub(crate) async fn request(server: &Server, method: &str, target: &str, body: &Value) -> Answer {
     let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
     let headers = [basic(server.key()), "Content-Type: application/json".to_owned()];
@@ -320,7 +325,7 @@ pub(crate) fn basic(key: &str) -> String {
     format!("Authorization: Basic {}", STANDARD.encode(key))
 }
 
-/// Makes an app and gives its keys, as whole keys.
+/// Creates an app and returns its complete keys.
 pub(crate) async fn app(server: &Server, spec: &Value) -> Vec<String> {
     let body = serde_json::to_vec(spec).unwrap();
     let headers = ["Content-Type: application/json".to_owned()];
@@ -330,7 +335,7 @@ pub(crate) async fn app(server: &Server, spec: &Value) -> Vec<String> {
     answer.json()["keys"].as_array().unwrap().iter().map(key).collect()
 }
 
-/// One request with a key, in a format for body and answer; the body of the answer decoded.
+/// Sends one request with a key, with body and answer in a format. Returns the answer and its decoded body.
 pub(crate) async fn ask(
     server: &Server,
     key: &str,
@@ -354,7 +359,7 @@ pub(crate) async fn ask(
         assert_eq!(answer.header("content-type"), Some(media_type));
         match codec::decode_body(format, &answer.body, &Limits::default()) {
             Ok(value) => value,
-            // A `Value` cannot hold bytes; the caller decodes such a body itself.
+            // A `Value` cannot contain bytes. The caller decodes such a body.
             Err(_) if format == Format::MsgPack => Value::Null,
             Err(problem) => panic!("{problem}"),
         }
@@ -365,7 +370,7 @@ pub(crate) async fn ask(
     (answer, value)
 }
 
-/// Status and code of a refusal that [`ask`] has decoded.
+/// The status and the code of a refusal that [`ask`] has decoded.
 pub(crate) fn refusal(asked: &(Answer, Value)) -> (u16, u64) {
     (asked.0.status, asked.1["error"]["code"].as_u64().unwrap())
 }

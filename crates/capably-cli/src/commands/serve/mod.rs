@@ -18,7 +18,9 @@ use capably_server::{
 use clap::Args;
 use serde_json::json;
 
-use self::options::{Limits, Operating, ProvisionSecret};
+#[cfg(feature = "cluster")]
+use self::options::Cluster;
+use self::options::{Limits, Operating, Secret};
 use crate::{
     failure::Failure,
     interrupt::{Interrupts, Signal},
@@ -35,8 +37,13 @@ the server stops.
 
 With --data, the server stores apps with their keys, history and revocations in
 that directory, and the next server with the same directory continues from there.
-A message is acknowledged only after it is on disk. Connections, live members of
-presence, statistics and push are not stored.
+A message is acknowledged only after it is on disk. Connections and live members of
+presence are not stored. Statistics are stored once a minute.
+
+With --cluster, several servers are one service: any client can use any of them, and
+resumes at another one when its server ends. The brokers store everything. A message
+is acknowledged only after the brokers have it: with --replicas 3, more than half of
+three.
 
 POST /apps creates an app. On a loopback address, every client can create apps. On
 any other address, clients need the secret of --provision-secret, as
@@ -54,6 +61,7 @@ beyond a limit is refused with an error that names the limit.
 Examples:
   capably serve
   capably serve --data ./capably-data
+  capably serve --cluster nats://10.0.0.1:4222,nats://10.0.0.2:4222 --replicas 3
   capably serve --port 0 --json
   capably serve --bind 0.0.0.0 --key local1.key:secret
   capably serve --bind 0.0.0.0 --metrics 127.0.0.1:9100 --log-format json
@@ -105,11 +113,15 @@ pub(crate) struct Serve {
 
     /// Secret for creating apps; without it, apps can be created only on a loopback address
     #[arg(long, value_name = "SECRET", env = "CAPABLY_PROVISION_SECRET", hide_env_values = true)]
-    provision_secret: Option<ProvisionSecret>,
+    provision_secret: Option<Secret>,
 
     /// Print endpoint, port and key (and the control port) as one line of JSON
     #[arg(long)]
     json: bool,
+
+    #[cfg(feature = "cluster")]
+    #[command(flatten)]
+    cluster: Cluster,
 
     #[command(flatten)]
     operating: Operating,
@@ -135,10 +147,15 @@ impl Serve {
             silence_panics_of_the_engine();
         }
         // An empty variable counts as not set, as for CAPABLY_KEY.
-        if let Some(ProvisionSecret(secret)) = &self.provision_secret
+        if let Some(Secret(secret)) = &self.provision_secret
             && !secret.is_empty()
         {
             builder = builder.provision_secret(secret.as_str());
+        }
+        #[cfg(feature = "cluster")]
+        {
+            let engine = self.cluster.apply(builder).await;
+            builder = engine.map_err(|problem| not_started(ServerError::Engine(problem)))?;
         }
         builder = self.operating.apply(self.limits.apply(builder));
         let faults = Faults::new();
@@ -233,6 +250,9 @@ fn not_started(error: ServerError) -> Failure {
                 EngineError::Locked(_) => failure.remedy("stop the other server, or choose another directory"),
                 EngineError::Version(_) => {
                     failure.remedy("use the version of capably that wrote it, or another directory")
+                }
+                EngineError::Unavailable(_) => {
+                    failure.remedy("check the addresses of --cluster, and that the brokers run with JetStream")
                 }
                 EngineError::Corrupt(_) => {
                     failure.remedy("restore the directory from a backup, or choose another directory")

@@ -1,8 +1,12 @@
 //! The options of `capably serve` that belong together.
 
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+#[cfg(feature = "cluster")]
+use std::{path::PathBuf, sync::Arc};
 
 use capably_server::Builder;
+#[cfg(feature = "cluster")]
+use capably_server::engine::{EngineError, JetStream};
 use clap::Args;
 
 use crate::log::LogFormat;
@@ -39,6 +43,76 @@ impl Operating {
 
     pub(super) fn drain_timeout(&self) -> Duration {
         Duration::from_secs(self.drain_timeout)
+    }
+}
+
+/// The cluster that the server is a node of.
+#[cfg(feature = "cluster")]
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cluster")]
+pub(super) struct Cluster {
+    /// Addresses of NATS brokers with JetStream, such as nats://host:4222: the server is a node of the cluster that stores
+    /// its data there
+    #[arg(
+        long,
+        value_name = "ADDRESS,...",
+        value_delimiter = ',',
+        env = "CAPABLY_CLUSTER",
+        hide_env_values = true,
+        conflicts_with = "data"
+    )]
+    cluster: Vec<Secret>,
+
+    /// Brokers that store each entry: 1, 3 or 5
+    #[arg(long, value_name = "BROKERS", default_value_t = 1, requires = "cluster")]
+    replicas: usize,
+
+    /// Name of the cluster; clusters with other names share nothing
+    #[arg(long, value_name = "NAME", default_value = "capably", requires = "cluster")]
+    cluster_name: String,
+
+    /// Secret that signs the keys with which clients resume at any node; all nodes need the same [default: one that the
+    /// first node stores in the cluster]
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "CAPABLY_CLUSTER_SECRET",
+        hide_env_values = true,
+        requires = "cluster"
+    )]
+    cluster_secret: Option<Secret>,
+
+    /// File with credentials for the brokers, as `nsc` writes it
+    #[arg(long, value_name = "FILE", requires = "cluster")]
+    cluster_credentials: Option<PathBuf>,
+
+    /// PEM file with the certificates that the brokers' certificates are checked against, besides those of the system
+    #[arg(long, value_name = "FILE", requires = "cluster")]
+    cluster_ca: Option<PathBuf>,
+}
+
+#[cfg(feature = "cluster")]
+impl Cluster {
+    /// Opens the engine, if there is a cluster.
+    pub(super) async fn apply(&self, mut builder: Builder) -> Result<Builder, EngineError> {
+        // An empty variable counts as not set.
+        let addresses = self.cluster.iter().map(|Secret(address)| address.trim());
+        let addresses: Vec<&str> = addresses.filter(|address| !address.is_empty()).collect();
+        if addresses.is_empty() {
+            return Ok(builder);
+        }
+        let engine = JetStream::builder(addresses);
+        let mut engine = engine.replicas(self.replicas).prefix(&self.cluster_name);
+        if let Some(path) = &self.cluster_credentials {
+            engine = engine.credentials_file(path);
+        }
+        if let Some(path) = &self.cluster_ca {
+            engine = engine.root_certificates(path);
+        }
+        if let Some(Secret(secret)) = self.cluster_secret.as_ref().filter(|it| !it.0.is_empty()) {
+            builder = builder.cluster_secret(secret.as_str());
+        }
+        Ok(builder.engine(Arc::new(engine.open().await?)))
     }
 }
 
@@ -102,11 +176,11 @@ impl Limits {
     }
 }
 
-/// The secret for creating apps. `Debug` does not show it.
+/// A secret. `Debug` does not show it.
 #[derive(Clone)]
-pub(super) struct ProvisionSecret(pub(super) String);
+pub(super) struct Secret(pub(super) String);
 
-impl FromStr for ProvisionSecret {
+impl FromStr for Secret {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -114,7 +188,7 @@ impl FromStr for ProvisionSecret {
     }
 }
 
-impl fmt::Debug for ProvisionSecret {
+impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
     }

@@ -1,4 +1,4 @@
-//! The data directory: who may use it, and what it holds.
+//! The data directory: its lock, its permissions, and its content.
 //!
 //! ```text
 //! capably.lock   locked while a server uses the directory
@@ -105,8 +105,10 @@ impl Directory {
         if !log.try_exists().map_err(failed("open", &log))? {
             return match old.try_exists().map_err(failed("open", &old))? {
                 true => Err(EngineError::Version(format!(
-                    "{} is in the format of older servers, which this server cannot read; start the older server with \
-                     it, or this one with another directory",
+                    "{} is in the format of older servers, which this server cannot read; to move its messages, start \
+                     the older server with it and this one with another directory and the same key, read the history \
+                     of each channel from the older one (`GET /channels/<name>/messages?direction=forwards`) and \
+                     publish it to this one (`POST /channels/<name>/messages`)",
                     old.display()
                 ))),
                 false => Ok(()),

@@ -83,7 +83,7 @@ pub struct Disk {
     committing: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the threads of an engine share.
+/// The state that the engine shares with its commit thread, its sweep thread and its readers.
 struct Shared {
     directory: Directory,
     retention: Arc<Retention>,

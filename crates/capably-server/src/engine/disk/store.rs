@@ -146,10 +146,10 @@ fn uncompressed(memtable: u64) -> KeyspaceCreateOptions {
         .data_block_compression_policy(CompressionPolicy::disabled())
 }
 
-/// What an error of the store means for the user of a directory.
+/// Translates an error of the store into the error that the owner of the directory gets.
 pub(super) fn describe(directory: &Directory, error: fjall::Error) -> EngineError {
     match error {
-        // A thread of the store has failed, and has not said why.
+        // A background thread of the store has failed without a cause. A probe of the directory may find the cause.
         fjall::Error::Poisoned => match directory.probe() {
             Ok(()) => EngineError::Io {
                 action: format!("use {}", directory.path().display()),

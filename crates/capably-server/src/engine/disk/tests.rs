@@ -139,7 +139,7 @@ async fn entries_expire_and_their_space_is_reclaimed() {
     assert!(texts(&disk, "a").await.is_empty());
     assert_eq!(disk.bounds(&channel("a")).await.unwrap(), (last[0], last[0]));
     let [entries, threads, _, dues, state] = disk.rewrite();
-    // The entry and the due of `long`; the progress and two floors.
+    // `entries` and `dues` have one key of `long` each. `state` has the progress and two floors.
     assert_eq!([entries, threads, dues, state], [1, 0, 1, 3]);
     assert_eq!(texts(&disk, "long").await, ["4"]);
     let new = appended(&disk, vec![entry("a", "5", MINUTE)]).await;
@@ -148,7 +148,7 @@ async fn entries_expire_and_their_space_is_reclaimed() {
 }
 
 #[tokio::test]
-async fn an_older_entry_that_is_kept_keeps_the_newer_ones() {
+async fn an_older_entry_with_a_longer_retention_keeps_newer_entries() {
     let mut place = Place::new();
     let disk = place.open();
     let batch = vec![
@@ -174,7 +174,7 @@ async fn an_older_entry_that_is_kept_keeps_the_newer_ones() {
 
 /// A sweep goes through many channels and long channels in steps.
 #[tokio::test]
-async fn a_sweep_leaves_nothing_behind() {
+async fn a_sweep_removes_every_expired_entry() {
     let mut place = Place::new();
     let disk = place.open();
     let many = (0..1500).map(|number| entry(&format!("many:{number}"), "1", MINUTE));
@@ -187,7 +187,7 @@ async fn a_sweep_leaves_nothing_behind() {
     assert_eq!(texts(&disk, "long").await, ["new"]);
     assert_eq!(disk.bounds(&channel("long")).await.unwrap().0, positions[44_999]);
     assert_eq!(disk.rewrite()[0], 1);
-    // Nothing is due twice.
+    // A second sweep finds no channel that is due.
     let store = disk.shared.store().unwrap();
     let mut cursor = cursor_after(disk.shared.retention.swept.load(Ordering::Relaxed));
     let until = disk.shared.retention.now();
@@ -196,7 +196,7 @@ async fn a_sweep_leaves_nothing_behind() {
 
 /// A channel is not forgotten when the clock is set back after a sweep.
 #[tokio::test]
-async fn entries_expire_although_the_clock_was_set_back() {
+async fn entries_expire_after_the_clock_was_set_back() {
     let mut place = Place::new();
     let disk = place.open();
     place.pass(&disk, 600 * MINUTE);
@@ -210,7 +210,7 @@ async fn entries_expire_although_the_clock_was_set_back() {
 }
 
 #[tokio::test]
-async fn ids_are_remembered_for_two_minutes_and_not_for_ever() {
+async fn message_ids_expire_after_two_minutes() {
     let mut place = Place::new();
     let disk = place.open();
     let with_id = || Append { id: Some("id".into()), ..entry("a", "1", 60 * MINUTE) };
@@ -228,7 +228,7 @@ async fn ids_are_remembered_for_two_minutes_and_not_for_ever() {
 }
 
 #[tokio::test]
-async fn facts_live_as_long_as_their_bucket_says() {
+async fn facts_expire_after_the_retention_of_their_bucket() {
     let mut place = Place::new();
     let disk = place.open();
     let value = || Bytes::from_static(b"v");
@@ -239,7 +239,7 @@ async fn facts_live_as_long_as_their_bucket_says() {
     place.pass(&disk, 2 * MINUTE);
     assert_eq!(disk.fact(Bucket::Nonces, "n").await.unwrap(), None);
     assert!(disk.facts(Bucket::Nonces, "", None, 10).await.unwrap().is_empty());
-    // The progress and the fact that stays.
+    // Two keys remain: the progress and the app's fact.
     assert_eq!(disk.rewrite()[4], 2);
     assert!(disk.create_fact(Bucket::Nonces, "n", value()).await.unwrap());
     drop(disk);
@@ -249,11 +249,11 @@ async fn facts_live_as_long_as_their_bucket_says() {
 }
 
 #[tokio::test]
-async fn facts_of_one_group_see_each_other() {
+async fn facts_in_one_batch_see_each_other() {
     let place = Place::new();
     let disk = place.open();
     let value = || Bytes::from_static(b"v");
-    // All are queued before the first is waited for.
+    // All four are queued before the first completes, so that one commit contains them.
     let first = disk.create_fact(Bucket::Apps, "a", value());
     let second = disk.create_fact(Bucket::Apps, "a", value());
     let removed = disk.set_facts(Bucket::Apps, vec![("a".into(), None)]);
@@ -262,9 +262,9 @@ async fn facts_of_one_group_see_each_other() {
     assert_eq!((all.0.unwrap(), all.1.unwrap(), all.3.unwrap()), (true, false, true));
 }
 
-/// The engine refuses while it cannot commit, and commits again afterwards; what it refused is not there.
+/// The engine refuses entries while it cannot commit, and commits again afterwards. Refused entries are not stored.
 #[tokio::test]
-async fn it_works_again_after_a_fault() {
+async fn the_engine_commits_again_after_a_fault() {
     let faults = [
         Struck::Error(EngineError::Full("no room".into())),
         Struck::Error(EngineError::Unavailable("away".into())),
@@ -287,7 +287,7 @@ async fn it_works_again_after_a_fault() {
                     (_, error) => panic!("{error:?}"),
                 }
             }
-            // Reading works meanwhile.
+            // Reads work in the meantime.
             assert_eq!(texts(&disk, "a").await, ["1"]);
         }
         let refused = disk.set_facts(Bucket::Apps, vec![("a".into(), None)]).await;
@@ -306,9 +306,9 @@ async fn it_works_again_after_a_fault() {
     }
 }
 
-/// Without a way to open the store again, reads fail as well, until it can be opened.
+/// While the store cannot be opened again, reads fail as well.
 #[tokio::test]
-async fn it_works_again_after_it_could_not_be_opened() {
+async fn the_engine_commits_again_after_a_failed_reopening() {
     let place = Place::new();
     let disk = place.open();
     appended(&disk, vec![entry("a", "1", MINUTE)]).await;
@@ -329,11 +329,11 @@ async fn it_works_again_after_it_could_not_be_opened() {
 }
 
 #[tokio::test]
-async fn seek_finds_the_first_entry_of_a_time() {
+async fn seek_finds_the_first_entry_at_or_after_a_time() {
     let place = Place::new();
     let disk = place.open();
     let now = disk.shared.retention.now();
-    // Times as they are, times far from the positions, and several entries of one time.
+    // The current time, times far from the positions, and several entries with the same time.
     for start in [now, 1_000, now + 1_000_000_000] {
         let name = start.to_string();
         let batch = (0..300)

@@ -1,17 +1,21 @@
-//! Fetching from the engine what the hub needs before it can handle an input.
+//! Fetching the data from the engine that the hub needs before it can handle an input.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::Arc,
+    time::Duration,
 };
 
+use bytes::Bytes;
 use capably_protocol::{ErrorInfo, Str};
 use tokio::sync::oneshot;
 
 use super::{AppHandle, log::Log};
 use crate::{
-    engine::{self, ChannelId, Direction, Kind, Range, Thread},
-    hub::{Excerpt, Need, Place, Position, Records, Rewind, TransportId, error},
+    engine::{self, Bucket, ChannelId, Direction, Kind, Range, Thread},
+    hub::{
+        Excerpt, Members, Need, Place, Position, Records, Rewind, StoredMembers, TransportId, error,
+    },
 };
 
 /// The most entries of a channel that are loaded when it is first used, and their most bytes.
@@ -26,11 +30,17 @@ pub(super) const PAGE: usize = 1000;
 /// The most bytes that are read at once.
 pub(super) const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
+/// The time between two attempts to fetch what an entry of another node needs.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// The longest time for which a client waits until this node has caught up with the one that it comes from.
+const MAX_LAG: Duration = Duration::from_secs(10);
+
 /// The callers that wait for a channel to be loaded.
 pub(super) type Loads = HashMap<Str, Vec<oneshot::Sender<Result<(), ErrorInfo>>>>;
 
 impl AppHandle {
-    /// Fetches what the hub needs. A task of its own does it, so that it ends even if the caller goes away.
+    /// Fetches the data that the hub needs. A separate task does this, so that it ends even if the caller is dropped.
     ///
     /// # Errors
     /// Code 50003 when the engine cannot be reached, 50000 when it fails.
@@ -108,9 +118,15 @@ impl AppHandle {
         self.with(|hub, _| hub.begin_load(name));
         let channel = self.channel(name);
         let (floor, last) = log.engine.bounds(&channel).await.map_err(failed)?;
+        let is_shared = log.cluster.is_some();
+        if is_shared {
+            log.engine.follow(&channel, last).await.map_err(failed)?;
+        }
+        // The later entries of a shared engine are received, and those of another are kept by the hub.
+        let until = if is_shared { last } else { LAST };
         let (limit, max_bytes) = TAIL;
         let direction = Direction::Backwards;
-        let range = Range { after: floor, until: LAST, kind: None, direction, limit, max_bytes };
+        let range = Range { after: floor, until, kind: None, direction, limit, max_bytes };
         let mut entries = log.engine.read(&channel, range).await.map_err(failed)?;
         entries.reverse();
         let start = match entries.first() {
@@ -122,10 +138,102 @@ impl AppHandle {
             }
             None => last.max(floor),
         };
-        let excerpt = self.excerpt(log, name, entries, start, true).await?;
+        let excerpt = self.excerpt(log, name, entries, start, Some(until)).await?;
+        let members = match is_shared {
+            true => self.stored_members(log, name, floor, last).await?,
+            false => StoredMembers::default(),
+        };
         let now = self.clock.now();
-        self.with(|hub, outputs| hub.finish_load(name, excerpt, floor, now, outputs));
+        let bounds = (floor, last);
+        self.with(|hub, outputs| hub.finish_load(name, excerpt, bounds, members, now, outputs));
         Ok(())
+    }
+
+    /// The members of a channel of a shared engine up to `last`.
+    async fn stored_members(
+        &self,
+        log: &Log,
+        name: &Str,
+        floor: Position,
+        last: Position,
+    ) -> Result<StoredMembers, ErrorInfo> {
+        let channel = self.channel(name);
+        let key = self.members_key(name);
+        let snapshot = log.engine.fact(Bucket::Snapshots, &key).await.map_err(failed)?;
+        let snapshot = snapshot.and_then(|it| match Members::decode(&it) {
+            // A newer snapshot has what the follower will receive, too.
+            Ok(members) => Some(members).filter(|it| it.position() <= last),
+            Err(reason) => {
+                tracing::error!(reason, channel = &**name, "a snapshot is left out");
+                None
+            }
+        });
+        let mut after = snapshot.as_ref().map_or(floor, Members::position);
+        let mut later = Vec::new();
+        loop {
+            let range = Range {
+                after,
+                until: last,
+                kind: Some(Kind::Presence),
+                direction: Direction::Forwards,
+                limit: PAGE,
+                max_bytes: PAGE_BYTES,
+            };
+            let entries = log.engine.read(&channel, range).await.map_err(failed)?;
+            let Some(newest) = entries.last() else {
+                return Ok(StoredMembers { snapshot, later });
+            };
+            after = newest.position;
+            later.extend(Records::read(name, entries).into_proposals());
+        }
+    }
+
+    /// Stores the members of a channel.
+    pub(super) async fn save_members(&self, name: Str, members: Option<Bytes>) {
+        let Some(log) = &self.log else { return };
+        let fact = (self.members_key(&name), members);
+        if let Err(problem) = log.engine.set_facts(Bucket::Snapshots, vec![fact]).await {
+            tracing::warn!(%problem, channel = &*name, "the members are not stored yet");
+            let now = self.clock.now();
+            self.with(|hub, _| hub.snapshot_failed(&name, now));
+        }
+    }
+
+    fn members_key(&self, name: &str) -> String {
+        format!("{}/members/{name}", self.id)
+    }
+
+    /// Fetches what entries of other nodes need, until that succeeds or the channel has left the memory.
+    pub(super) async fn fetch_until(&self, need: Need) {
+        let Need::Message(name, _) = &need else { return };
+        while self.with(|hub, _| hub.is_stalled(name)) {
+            if self.fetch(need.clone(), None).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Waits until the hub has applied the entries up to a position, if there is such an entry.
+    async fn reach(&self, log: &Log, name: &Str, position: Position) -> Result<(), ErrorInfo> {
+        let (_, last) = log.engine.bounds(&self.channel(name)).await.map_err(failed)?;
+        if position > last {
+            return Ok(());
+        }
+        let applied = async {
+            loop {
+                let progress = log.progress.notified();
+                tokio::pin!(progress);
+                // Before the check, so that no progress after it is missed.
+                progress.as_mut().enable();
+                let reached = self.with(|hub, _| hub.reached(name));
+                if reached.is_none_or(|reached| reached >= position) {
+                    return;
+                }
+                progress.await;
+            }
+        };
+        tokio::time::timeout(MAX_LAG, applied).await.map_err(|_| error::not_stored())
     }
 
     async fn fetch_entries(
@@ -136,8 +244,11 @@ impl AppHandle {
         let Some(log) = &self.log else { return Ok(()) };
         match need {
             Need::Message(name, at) => {
-                let found = self.message_excerpt(log, &name, at).await?;
-                self.with(|hub, _| hub.add_message(&name, at, found));
+                // Later changes of the message are received.
+                let until = self.with(|hub, _| hub.reached(&name)).unwrap_or(LAST);
+                let found = self.message_excerpt(log, &name, at, until).await?;
+                let now = self.clock.now();
+                self.with(|hub, outputs| hub.add_message(&name, at, found, now, outputs));
             }
             Need::Rewind(name, rewind) => {
                 let start = self.rewind(log, &name, rewind).await?;
@@ -159,7 +270,8 @@ impl AppHandle {
                 let entries = log.engine.read(&channel, range).await.map_err(failed)?;
                 // A limit may have cut off the rest. Only an empty page is the end.
                 let is_end = entries.is_empty();
-                let mut excerpt = self.excerpt(log, &name, entries, range.after, true).await?;
+                let mut excerpt =
+                    self.excerpt(log, &name, entries, range.after, Some(LAST)).await?;
                 if is_end {
                     excerpt = excerpt.up_to(until);
                 }
@@ -168,6 +280,12 @@ impl AppHandle {
                     self.with(|hub, outputs| {
                         hub.fill_from(transport, &name, &excerpt, floor, now, outputs);
                     });
+                }
+            }
+            Need::Reached(name, position) => {
+                self.reach(log, &name, position).await?;
+                if let Some(transport) = transport {
+                    self.with(|hub, _| hub.set_start(transport, &name, position));
                 }
             }
             Need::Channel(_) | Need::Settled => {}
@@ -200,18 +318,19 @@ impl AppHandle {
                 entries.retain(|entry| entry.time >= oldest);
                 entries.reverse();
                 let first = entries.first().map_or(last, |first| Position(first.position.0 - 1));
-                let excerpt = self.excerpt(log, name, entries, first, false).await?;
+                let excerpt = self.excerpt(log, name, entries, first, None).await?;
                 Ok(excerpt.rewind_count(count))
             }
         }
     }
 
-    /// A message with its changes and annotations. `None` if it does not exist, or is too old.
+    /// A message with its changes and annotations up to a position. `None` if it does not exist, or is too old.
     pub(super) async fn message_excerpt(
         &self,
         log: &Log,
         name: &Str,
         (position, _): Place,
+        until: Position,
     ) -> Result<Option<Excerpt>, ErrorInfo> {
         let entries = self.entry_at(log, name, position).await?;
         let oldest = self.oldest(name);
@@ -219,32 +338,40 @@ impl AppHandle {
             return Ok(None);
         }
         let before = Position(position.0.saturating_sub(1));
-        self.excerpt(log, name, entries, before, true).await.map(Some)
+        self.excerpt(log, name, entries, before, Some(until)).await.map(Some)
     }
 
     /// Folds entries, which are in their order, with all that their state depends on. With `changes`, later changes and
-    /// annotations of the messages belong to it, too.
+    /// annotations of the messages up to this position belong to it, too.
     pub(super) async fn excerpt(
         &self,
         log: &Log,
         name: &Str,
         entries: Vec<engine::Entry>,
         floor: Position,
-        changes: bool,
+        changes: Option<Position>,
     ) -> Result<Excerpt, ErrorInfo> {
-        let mut records = Records::read(name, entries).map_err(unreadable)?;
+        let mut records = Records::read(name, entries);
         let positions = records.positions();
         if self.with(|hub, _| hub.is_mutable(name)) {
-            if changes && let Some((first, last)) = records.created() {
+            if changes.is_some()
+                && let Some((first, last)) = records.created()
+            {
                 let later = self.threads(log, name, first, last).await?;
-                records.add(later).map_err(unreadable)?;
+                records.add(later);
             }
             for (position, _) in records.missing() {
                 let created = self.entry_at(log, name, position).await?;
-                records.add(created).map_err(unreadable)?;
+                records.add(created);
                 let later = self.threads(log, name, position, position).await?;
-                records.add(later).map_err(unreadable)?;
+                records.add(later);
             }
+            if let Some(until) = changes {
+                records.truncate(until);
+            }
+        }
+        for (position, reason) in records.damaged() {
+            self.damage.report(&self.id, name, *position, reason);
         }
         Ok(records.fold(&positions, floor, &self.settings, self.clock.now()))
     }
@@ -311,8 +438,4 @@ pub(super) const LAST: Position = Position(u64::MAX);
 pub(super) fn failed(problem: engine::EngineError) -> ErrorInfo {
     tracing::error!(%problem, "the engine cannot be read");
     error::engine(&problem)
-}
-
-pub(super) fn unreadable(problem: String) -> ErrorInfo {
-    failed(engine::EngineError::Version(problem))
 }

@@ -14,7 +14,8 @@ use tokio::sync::Notify;
 
 use super::AppHandle;
 use crate::{
-    engine::{Append, Appended, Engine, EngineError},
+    engine::{self, Append, Appended, Engine, EngineError},
+    front::cluster::Cluster,
     hub::{Ticket, error},
     metrics::Metrics,
     readiness::Readiness,
@@ -26,6 +27,8 @@ const HIGH_WATER: usize = 8 * 1024 * 1024;
 /// The log of an app in an engine.
 pub(in crate::front) struct Log {
     pub(super) engine: Arc<dyn Engine>,
+    /// The node that this server is, if several share the engine.
+    pub(super) cluster: Option<Arc<Cluster>>,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     queue: Mutex<Queue>,
@@ -37,19 +40,29 @@ pub(in crate::front) struct Log {
 struct Queue {
     /// The results that the hub does not know yet, in the order in which they arrived.
     results: VecDeque<(Ticket, Result<Appended, ErrorInfo>)>,
+    /// The entries of followed channels that the hub does not know yet, in their order.
+    entries: VecDeque<(Box<str>, engine::Entry)>,
     /// The bytes on their way to the engine.
     bytes: usize,
     /// Publishers that pause.
     paused: Vec<Waker>,
 }
 
+impl Queue {
+    fn has_arrivals(&self) -> bool {
+        !self.results.is_empty() || !self.entries.is_empty()
+    }
+}
+
 impl Log {
     pub(in crate::front) fn new(
         engine: Arc<dyn Engine>,
+        cluster: Option<Arc<Cluster>>,
         metrics: Arc<Metrics>,
         readiness: Arc<Readiness>,
     ) -> Self {
-        Self { engine, metrics, readiness, queue: Mutex::default(), progress: Notify::new() }
+        let (queue, progress) = (Mutex::default(), Notify::new());
+        Self { engine, cluster, metrics, readiness, queue, progress }
     }
 
     /// Gives entries to the engine.
@@ -139,24 +152,43 @@ impl AppHandle {
         self.apply_results();
     }
 
-    /// Gives the results of the engine to the hub. While another call has the lock, that call does it at its end.
+    /// An entry of a followed channel has arrived. The engine may call this while the app is locked.
+    pub(in crate::front) fn receive_entry(&self, channel: Box<str>, entry: engine::Entry) {
+        let Some(log) = &self.log else { return };
+        let age = self.clock.now().wall.saturating_sub(entry.time).max(0);
+        log.metrics.set_lag(Duration::from_millis(age.unsigned_abs()));
+        log.queue().entries.push_back((channel, entry));
+        self.apply_results();
+    }
+
+    /// Gives the results and the entries of the engine to the hub. While another call has the lock, that call does it at its end.
     pub(super) fn apply_results(&self) {
         let Some(log) = &self.log else { return };
-        while !log.queue().results.is_empty() {
+        while log.queue().has_arrivals() {
             let mut state = match self.state.try_lock() {
                 Ok(state) => state,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => return,
             };
-            let results = Vec::from(std::mem::take(&mut log.queue().results));
+            let (results, entries) = {
+                let mut queue = log.queue();
+                (std::mem::take(&mut queue.results), std::mem::take(&mut queue.entries))
+            };
             let now = self.clock.now();
-            state.input(|hub, outputs| hub.committed(results, now, outputs));
+            state.input(|hub, outputs| {
+                if !results.is_empty() {
+                    hub.committed(results.into(), now, outputs);
+                }
+                if !entries.is_empty() {
+                    hub.follow(entries, now, outputs);
+                }
+            });
             self.carry_out(state);
             log.progress.notify_waiters();
         }
     }
 
-    /// Ready when a publisher that pauses for the engine can go on.
+    /// Ready when a publisher that pauses for the engine can continue.
     pub(in crate::front) fn poll_storage(&self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(log) = &self.log else { return Poll::Ready(()) };
         let mut queue = log.queue();

@@ -1,8 +1,11 @@
 //! An app under its lock: inputs go to its hub, and the outputs of the hub are carried out.
 
+mod damage;
+mod facts;
 mod fetch;
 mod log;
 mod reads;
+mod statistics;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -11,11 +14,12 @@ use std::{
     time::Duration,
 };
 
-use capably_protocol::ErrorInfo;
+use bytes::Bytes;
+use capably_protocol::{ErrorInfo, Str};
 use tokio::sync::{Notify, oneshot};
 
-use self::fetch::Loads;
 pub(in crate::front) use self::log::Log;
+use self::{damage::Damage, facts::Facts, fetch::Loads};
 use super::{
     clock::Clock,
     socket::outbox::{Item, Outbox},
@@ -23,7 +27,8 @@ use super::{
 use crate::{
     engine::Append,
     hub::{
-        Accepted, App, Delivery, Now, Output, Proposed, Settings, Ticket, TransportId,
+        Accepted, App, Delivery, Need, Notice, Now, Output, Proposed, Settings, Ticket,
+        TransportId,
         auth::{Credentials, PresentedKey},
         error,
     },
@@ -93,6 +98,8 @@ pub(super) struct AppHandle {
     loads: Mutex<Loads>,
     /// Held while revocations are made and stored: an older list must not replace a newer one in the engine.
     revoking: tokio::sync::Mutex<()>,
+    facts: Facts,
+    damage: Damage,
     clock: Arc<Clock>,
     settings: Arc<Settings>,
     me: Weak<AppHandle>,
@@ -124,6 +131,7 @@ impl AppHandle {
         clock: Arc<Clock>,
         apps: Weak<Apps>,
         rearm: Arc<Notify>,
+        node: Arc<str>,
     ) -> Arc<Self> {
         let id = hub.id().to_string();
         let state = State {
@@ -138,6 +146,8 @@ impl AppHandle {
             log,
             loads: Mutex::default(),
             revoking: tokio::sync::Mutex::default(),
+            facts: Facts::new(node),
+            damage: Damage::default(),
             id,
             state: Mutex::new(state),
             clock,
@@ -261,6 +271,7 @@ impl AppHandle {
     fn carry_out(&self, mut guard: MutexGuard<'_, State>) -> Option<Pressure> {
         let mut unlocked = Unlocked::default();
         let state = &mut *guard;
+        self.unfollow_dropped(state);
         let appends = unlocked.carry_out(state);
         if let Some(log) = &self.log {
             // Under the lock: the engine gets entries in the order in which the hub has checked them.
@@ -280,6 +291,9 @@ impl AppHandle {
         for delivery in unlocked.deliveries {
             self.deliver(&delivery);
         }
+        for work in unlocked.works {
+            self.begin(work);
+        }
         self.apply_results();
         match &self.log {
             Some(log) if log.is_full() => Some(Pressure::Storage),
@@ -297,6 +311,32 @@ impl AppHandle {
         }
         if let Some(device_id) = &delivery.device_id {
             self.with(|hub, _| hub.pushed(device_id, result));
+        }
+    }
+
+    /// Stops following the channels that have left the memory. Under the lock: the channel may be loaded again at once.
+    fn unfollow_dropped(&self, state: &mut State) {
+        let Some(log) = self.log.as_ref().filter(|log| log.cluster.is_some()) else { return };
+        let now = self.clock.now();
+        for name in state.input(|hub, outputs| hub.take_dropped(now, outputs)) {
+            log.engine.unfollow(&self.channel(&name));
+        }
+    }
+
+    /// Begins work with the engine, or with other nodes.
+    fn begin(&self, work: Work) {
+        let Some(log) = &self.log else { return };
+        let Some(app) = self.me.upgrade() else { return };
+        match work {
+            Work::Fetch(need) => drop(tokio::spawn(async move { app.fetch_until(need).await })),
+            Work::Snapshot(channel, members) => {
+                drop(tokio::spawn(async move { app.save_members(channel, members).await }));
+            }
+            Work::Notice(notice) => {
+                if let Some(cluster) = &log.cluster {
+                    cluster.announce_of_hub(&self.id, notice);
+                }
+            }
         }
     }
 
@@ -324,6 +364,14 @@ impl State {
 struct Unlocked {
     wakers: Vec<Waker>,
     deliveries: Vec<Delivery>,
+    works: Vec<Work>,
+}
+
+/// Work with the engine, or with other nodes.
+enum Work {
+    Fetch(Need),
+    Snapshot(Str, Option<Bytes>),
+    Notice(Notice),
 }
 
 impl Unlocked {
@@ -359,6 +407,11 @@ impl Unlocked {
                         let _ = request.send(result);
                     }
                 }
+                Output::Fetch(need) => self.works.push(Work::Fetch(need)),
+                Output::Snapshot(channel, members) => {
+                    self.works.push(Work::Snapshot(channel, members));
+                }
+                Output::Notice(notice) => self.works.push(Work::Notice(notice)),
             }
         }
         appends

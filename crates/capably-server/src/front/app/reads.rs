@@ -13,8 +13,8 @@ use super::{
 use crate::{
     engine::{self, Kind, Range},
     hub::{
-        Direction, Excerpt, HistoryQuery, Now, Page, PageQuery, Position, annotated_name,
-        auth::Identity, error, history_view, readable_name,
+        Direction, Excerpt, HistoryQuery, MembersQuery, Need, Now, Page, PageQuery, Position,
+        annotated_name, auth::Identity, error, history_view, readable_name,
     },
 };
 
@@ -45,7 +45,7 @@ impl AppHandle {
             // One more than the page has, to see whether there is another page.
             let (batch, floor) = entries.next(missing + 1).await?;
             let is_end = batch.is_empty();
-            let excerpt = self.excerpt(log, &name, batch, floor, true).await?;
+            let excerpt = self.excerpt(log, &name, batch, floor, Some(LAST)).await?;
             let page = PageQuery { limit: missing.max(1), ..query.page.clone() };
             let page = excerpt.history(view, &HistoryQuery { page, ..query.clone() })?;
             let is_full = missing == 0 && !page.items.is_empty();
@@ -78,6 +78,28 @@ impl AppHandle {
         };
         let excerpt = self.excerpt_of(log, readable_name(identity, channel)?, serial).await?;
         excerpt.message(serial).ok_or_else(error::unknown_message)
+    }
+
+    /// A page of a channel's members (RSP3).
+    ///
+    /// # Errors
+    /// 40010 for the channel's name, 40160 for the capability; 50003 and 50000 for the engine.
+    pub(in crate::front) async fn members(
+        &self,
+        identity: &Identity,
+        channel: &str,
+        query: &MembersQuery,
+    ) -> Result<Page<PresenceMessage>, ErrorInfo> {
+        let (found, is_complete) = self.with(|hub, _| {
+            let is_complete = !hub.is_node() || hub.has_channel(channel);
+            (hub.members(identity, channel, query), is_complete)
+        });
+        if is_complete || found.is_err() {
+            return found;
+        }
+        // In a cluster, members of the other nodes are known once the channel is in memory.
+        self.fetch(Need::Channel(Str::from(channel)), None).await?;
+        self.with(|hub, _| hub.members(identity, channel, query))
     }
 
     /// A page of the versions of a message (RSL14).
@@ -144,7 +166,7 @@ impl AppHandle {
             batch.extend(more);
         }
         batch.sort_by_key(|entry| entry.position);
-        let excerpt = self.excerpt(log, &name, batch, floor, false).await?;
+        let excerpt = self.excerpt(log, &name, batch, floor, None).await?;
         Ok(self.with(|hub, _| hub.presence_page(&name, &excerpt, query)))
     }
 
@@ -155,7 +177,7 @@ impl AppHandle {
         serial: &str,
     ) -> Result<Excerpt, ErrorInfo> {
         let at = Position::parse_message(serial).ok_or_else(error::unknown_message)?;
-        let excerpt = self.message_excerpt(log, &Str::from(channel), at).await?;
+        let excerpt = self.message_excerpt(log, &Str::from(channel), at, LAST).await?;
         excerpt.ok_or_else(error::unknown_message)
     }
 }

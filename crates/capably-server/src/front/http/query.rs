@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn queries_are_read_and_written() {
+    fn queries_survive_a_round_trip() {
         let query = Query::parse("a=1&b=x%2Cy+z&&c&a=2&d=%F0%9F%9A%80");
         assert_eq!(query.get("a"), Some("1"));
         assert_eq!(query.get("b"), Some("x,y z"));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_may_hold_anything_encoded() {
+    fn a_path_segment_may_contain_any_encoded_character() {
         let segments = path_segments("/channels/a%2Fb%3Fc%23d%25e%20%C3%BC/messages").unwrap();
         assert_eq!(segments, ["channels", "a/b?c#d%e ü", "messages"]);
         assert_eq!(path_segments("/").unwrap(), [""]);

@@ -16,7 +16,7 @@ const STEP: Duration = Duration::from_millis(100);
 /// The fewest clients of a batch, so that a server with few clients does not take the whole time.
 const MIN_BATCH: usize = 10;
 
-/// The part of the time that is left for the last clients to read what was sent to them.
+/// The part of the time in which the last clients can read the frames sent to them.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Gives up all clients within `time`, after an announcement of `notice` in which the server still accepts new ones.
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_are_spread_evenly_over_the_time() {
+    fn a_drain_spreads_its_clients_evenly_over_the_time() {
         let (mut remaining, mut left) = (10_000, Duration::from_secs(20));
         let mut batches = Vec::new();
         while remaining > 0 {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn few_clients_need_few_steps_and_no_time_means_all_at_once() {
+    fn a_batch_has_a_minimum_size_and_without_time_contains_all_clients() {
         assert_eq!(batch_size(5, Duration::from_secs(3600)), MIN_BATCH);
         assert_eq!(batch_size(5, Duration::MAX), MIN_BATCH);
         assert_eq!(batch_size(100_000, Duration::ZERO), 100_000);

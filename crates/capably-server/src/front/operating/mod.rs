@@ -19,7 +19,7 @@ pub(super) use self::{
     transports::{TransportEntry, Transports},
 };
 
-/// What an operator sees of a server, and the clients that it has to give up.
+/// The metrics and the readiness of a server, and the transports that a drain closes.
 #[derive(Debug, Default)]
 pub(crate) struct Operating {
     /// The owner of the engine reports the time of commits here.

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use capably_protocol::{
-    ErrorCode, ErrorInfo, JsonObject, PresenceMessage, ServerFrame, Str, frame::ErrorFrame,
-};
+use capably_protocol::{ErrorCode, ErrorInfo, JsonObject, PresenceMessage, Str};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
@@ -88,10 +86,7 @@ pub(super) async fn delete(call: &Call<'_>, app_id: &str) -> Result<Reply, Error
     }
     // Another request may have deleted the app in the meantime.
     if let Some(app) = call.shared.remove_app(app_id) {
-        let error = Some(error::unknown_app());
-        let frame = ServerFrame::Error(ErrorFrame { channel: None, error });
-        app.with(|hub, outputs| hub.end(&frame, outputs));
-        call.shared.forget_app(app_id).await?;
+        call.shared.forget_app(&app).await?;
     }
     Ok(deleted)
 }
@@ -108,7 +103,7 @@ fn new_app_id() -> Result<String, RandomError> {
     random::text(6)
 }
 
-fn no_randomness(problem: RandomError) -> ErrorInfo {
+pub(super) fn no_randomness(problem: RandomError) -> ErrorInfo {
     ErrorInfo::new(ErrorCode(50000), 500, format!("no random bytes: {problem}"))
 }
 

@@ -80,10 +80,12 @@ pub(super) async fn presence(
         cursor: None,
     };
     let query = MembersQuery { page, client_id: None, connection_id: None };
-    let batch = Batch::new(channels.into_iter().map(|channel| {
-        let members = app.with(|hub, _| hub.members(identity, &channel, &query));
-        (channel, members.map(|members| Success::Members(members.items)))
-    }));
+    let mut found = Vec::with_capacity(channels.len());
+    for channel in channels {
+        let members = app.members(identity, &channel, &query).await;
+        found.push((channel, members.map(|members| Success::Members(members.items))));
+    }
+    let batch = Batch::new(found.into_iter());
     if call.version() < 3.0 {
         return Ok(flat(call, StatusCode::OK, vec![batch]));
     }

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn forms_that_are_refused() {
+    fn invalid_forms_are_refused() {
         for form in [
             &b""[..],
             b"&&",

@@ -1,4 +1,4 @@
-//! What operators see of a request: its span in the log, and its part in the metrics.
+//! Observing requests: the span in the log, and the metrics.
 
 use std::time::Instant;
 

@@ -20,7 +20,7 @@ pub(super) async fn members(
         client_id: call.query.get("clientId").map(Str::from),
         connection_id: call.query.get("connectionId").map(Str::from),
     };
-    let found = app.with(|hub, _| hub.members(identity, channel, &query))?;
+    let found = app.members(identity, channel, &query).await?;
     Ok(call.reply_page(&query.page, &found))
 }
 

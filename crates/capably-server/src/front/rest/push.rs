@@ -4,9 +4,9 @@ use capably_protocol::{ErrorInfo, Str};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::{call::Call, page, tokens};
+use super::{apps::no_randomness, call::Call, page, tokens};
 use crate::{
-    front::{app::AppHandle, http::reply::Reply},
+    front::{app::AppHandle, http::reply::Reply, random},
     hub::{ActivityStep, Page, PageQuery, PushCaller, PushFilter},
 };
 
@@ -51,7 +51,8 @@ pub(super) async fn register_device(
     caller: &PushCaller,
 ) -> Result<Reply, ErrorInfo> {
     let body = call.decode_object()?;
-    let (mut device, token) = app.with(|hub, _| hub.register_device(caller, body, call.now))?;
+    let (mut device, token) =
+        app.change_push(|hub| hub.register_device(caller, body, call.now)).await?;
     let mut token = tokens::details(&token);
     token["deviceId"] = device["id"].clone();
     device["deviceIdentityToken"] = token;
@@ -64,7 +65,7 @@ pub(super) async fn remove_devices(
     app: &AppHandle,
     caller: &PushCaller,
 ) -> Result<Reply, ErrorInfo> {
-    app.with(|hub, _| hub.remove_devices(caller, &filter(call), call.now))?;
+    app.change_push(|hub| hub.remove_devices(caller, &filter(call), call.now)).await?;
     Ok(no_content())
 }
 
@@ -87,7 +88,7 @@ pub(super) async fn save_device(
     id: &str,
 ) -> Result<Reply, ErrorInfo> {
     let body = call.decode_object()?;
-    let device = app.with(|hub, _| hub.save_device(caller, id, body, call.now))?;
+    let device = app.change_push(|hub| hub.save_device(caller, id, body, call.now)).await?;
     Ok(call.reply(StatusCode::OK, &device))
 }
 
@@ -99,7 +100,7 @@ pub(super) async fn change_device(
     id: &str,
 ) -> Result<Reply, ErrorInfo> {
     let body = call.decode_object()?;
-    let device = app.with(|hub, _| hub.change_device(caller, id, body, call.now))?;
+    let device = app.change_push(|hub| hub.change_device(caller, id, body, call.now)).await?;
     Ok(call.reply(StatusCode::OK, &device))
 }
 
@@ -111,7 +112,7 @@ pub(super) async fn remove_device(
     id: &str,
 ) -> Result<Reply, ErrorInfo> {
     let filter = PushFilter { device_id: Some(id.into()), ..PushFilter::default() };
-    app.with(|hub, _| hub.remove_devices(caller, &filter, call.now))?;
+    app.change_push(|hub| hub.remove_devices(caller, &filter, call.now)).await?;
     Ok(no_content())
 }
 
@@ -135,7 +136,7 @@ pub(super) async fn subscribe(
     caller: &PushCaller,
 ) -> Result<Reply, ErrorInfo> {
     let body = call.decode_object()?;
-    let saved = app.with(|hub, _| hub.subscribe_to_push(caller, &body, call.now))?;
+    let saved = app.change_push(|hub| hub.subscribe_to_push(caller, &body, call.now)).await?;
     Ok(call.reply(StatusCode::CREATED, &json!(saved)))
 }
 
@@ -145,9 +146,11 @@ pub(super) async fn unsubscribe(
     app: &AppHandle,
     caller: &PushCaller,
 ) -> Result<Reply, ErrorInfo> {
-    app.with(|hub, _| hub.unsubscribe_from_push(caller, &filter(call), call.now))?;
+    app.change_push(|hub| hub.unsubscribe_from_push(caller, &filter(call), call.now)).await?;
     Ok(no_content())
 }
+
+const BROADCAST_ID_LEN: usize = 20;
 
 /// `POST /push/apnsBroadcastChannels`.
 pub(super) async fn create_broadcast(
@@ -156,7 +159,8 @@ pub(super) async fn create_broadcast(
     caller: &PushCaller,
 ) -> Result<Reply, ErrorInfo> {
     let body = call.decode_object()?;
-    let created = app.with(|hub, _| hub.make_broadcast(caller, &body, call.now))?;
+    let id = random::text(BROADCAST_ID_LEN).map_err(no_randomness)?;
+    let created = app.change_push(|hub| hub.make_broadcast(caller, &body, id.into())).await?;
     Ok(call.reply(StatusCode::CREATED, &created))
 }
 
@@ -167,7 +171,7 @@ pub(super) async fn start_activity(
     caller: &PushCaller,
     id: &str,
 ) -> Result<Reply, ErrorInfo> {
-    live_activity(call, app, caller, id, ActivityStep::Start)
+    live_activity(call, app, caller, id, ActivityStep::Start).await
 }
 
 /// `POST /push/apnsBroadcastChannels/{id}/broadcast`.
@@ -177,7 +181,7 @@ pub(super) async fn update_activity(
     caller: &PushCaller,
     id: &str,
 ) -> Result<Reply, ErrorInfo> {
-    live_activity(call, app, caller, id, ActivityStep::Update)
+    live_activity(call, app, caller, id, ActivityStep::Update).await
 }
 
 /// `POST /push/apnsBroadcastChannels/{id}/end`.
@@ -187,10 +191,10 @@ pub(super) async fn end_activity(
     caller: &PushCaller,
     id: &str,
 ) -> Result<Reply, ErrorInfo> {
-    live_activity(call, app, caller, id, ActivityStep::End)
+    live_activity(call, app, caller, id, ActivityStep::End).await
 }
 
-fn live_activity(
+async fn live_activity(
     call: &Call<'_>,
     app: &AppHandle,
     caller: &PushCaller,
@@ -198,7 +202,7 @@ fn live_activity(
     step: ActivityStep,
 ) -> Result<Reply, ErrorInfo> {
     let body = call.decode_object()?;
-    app.with(|hub, _| hub.live_activity(caller, id, step, &body))?;
+    app.change_push(|hub| hub.live_activity(caller, id, step, &body)).await?;
     Ok(no_content())
 }
 

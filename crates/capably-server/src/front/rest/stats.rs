@@ -28,7 +28,7 @@ pub(super) async fn post(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
         one => serde_json::from_value(one).map(|one| vec![one]),
     }
     .map_err(|problem| error::bad_request(problem.to_string()))?;
-    app.with(|hub, _| hub.post_stats(&identity, intervals))?;
+    app.post_stats(&identity, intervals).await?;
     Ok(created)
 }
 
@@ -47,7 +47,7 @@ pub(super) async fn get(
     };
     let page = page::of_the_past(&in_millis(call.query), call.now.wall)?;
     let query = StatsQuery { page, unit };
-    let found = app.with(|hub, _| hub.stats(identity, &query, call.now))?;
+    let found = app.stats(identity, &query, call.now).await?;
     let body = if call.version() < 3.0 {
         let items: Vec<_> = found.items.iter().map(nested).collect();
         codec::encode_body(call.format, &items)
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nested_shape_reads_back_as_the_same_numbers() {
+    fn the_nested_format_has_the_same_numbers_as_the_flat_one() {
         let entries = [
             ("messages.inbound.realtime.messages.count", 50.0),
             ("messages.all.all.data", 5000.0),

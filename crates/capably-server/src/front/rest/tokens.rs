@@ -29,7 +29,12 @@ pub(super) async fn request(call: &Call<'_>, key_name: &str) -> Result<Reply, Er
         (None, Err(error)) => return Err(error),
         (None, Ok(Some(Credentials::Token(_)) | None)) | (Some(_), _) => None,
     };
-    let issued = app.with(|hub, _| hub.request_token(key_id, &request, presented, call.now))?;
+    let nonce =
+        app.with(|hub, _| hub.check_token_request(key_id, &request, presented, call.now))?;
+    if let Some(nonce) = nonce {
+        app.use_nonce(&nonce, call.now).await?;
+    }
+    let issued = app.with(|hub, _| hub.issue_token(key_id, &request, call.now))?;
     Ok(call.reply(StatusCode::CREATED, &details(&issued)))
 }
 

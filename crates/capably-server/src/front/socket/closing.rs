@@ -4,8 +4,7 @@ use std::{io, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::timeout,
 };
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message as WsMessage};
@@ -17,7 +16,7 @@ pub(crate) const LINGER: Duration = Duration::from_secs(1);
 ///
 /// Bytes from the peer are read and discarded until it closes, too: closing a TCP socket with unread bytes resets it,
 /// and the peer would lose frames that it has not read.
-pub(crate) async fn finish(mut socket: WebSocketStream<TcpStream>) {
+pub(crate) async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>) {
     let closing = async {
         // An error means that the WebSocket is closed already.
         let _ = socket.send(WsMessage::Close(None)).await;
@@ -32,7 +31,7 @@ pub(crate) async fn finish(mut socket: WebSocketStream<TcpStream>) {
 }
 
 /// As [`finish`], but without a close frame: the peer sees its connection drop.
-pub(crate) async fn hang_up(mut socket: WebSocketStream<TcpStream>) {
+pub(crate) async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>) {
     let closing = async {
         if socket.flush().await.is_ok() {
             end_stream(socket.into_inner()).await?;
@@ -42,7 +41,7 @@ pub(crate) async fn hang_up(mut socket: WebSocketStream<TcpStream>) {
     let _ = timeout(LINGER, closing).await;
 }
 
-async fn end_stream(mut stream: TcpStream) -> io::Result<()> {
+async fn end_stream(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     stream.shutdown().await?;
     // On the heap: an array would take its space in the task of every connection from its start.
     let mut ignored = vec![0; 4096];

@@ -1,4 +1,4 @@
-//! What one connection adds to the metrics of the server.
+//! Counting the frames and bytes of one connection for the metrics of the server.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(super) struct ConnectionCounts {
     written: Written,
 }
 
-/// What was written since it was last added to the metrics.
+/// The messages and bytes written since the last report to the metrics.
 #[derive(Default)]
 struct Written {
     messages: u64,

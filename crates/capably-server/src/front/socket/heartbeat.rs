@@ -13,7 +13,7 @@ pub(super) enum Heartbeat {
     Pings,
     /// PING frames, which the client's code must answer. Pings of the WebSocket would not do: its socket answers them even
     /// while its code is suspended (RTN23c).
-    Bounce(Bounce),
+    Bounce(Box<Bounce>),
 }
 
 /// The frame to send when a heartbeat is due.
@@ -34,7 +34,7 @@ impl Heartbeat {
     pub(super) fn of(heartbeats: Option<&str>) -> Self {
         match heartbeats {
             Some("false") => Self::Pings,
-            Some("bounce") => Self::Bounce(Bounce::default()),
+            Some("bounce") => Self::Bounce(Box::default()),
             Some(_) | None => Self::Frames,
         }
     }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parameter_chooses_the_heartbeats() {
+    fn the_heartbeats_parameter_selects_frames_or_pings() {
         for (heartbeats, beat) in [
             (None, Beat::Frame),
             (Some("true"), Beat::Frame),
@@ -124,7 +124,7 @@ mod tests {
 
     // RTN23c, RTN23c2
     #[test]
-    fn every_ping_must_be_answered_with_its_id_before_the_next() {
+    fn a_client_must_answer_each_ping_before_the_next() {
         let mut heartbeat = Heartbeat::of(Some("bounce"));
         heartbeat.pong(Some("1"));
         let first = ping(&mut heartbeat);

@@ -4,6 +4,7 @@ mod counting;
 mod heartbeat;
 pub(super) mod outbox;
 pub(super) mod session;
+mod stream;
 pub(super) mod upgrade;
 
 pub(crate) mod closing;

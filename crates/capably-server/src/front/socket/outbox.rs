@@ -38,7 +38,7 @@ impl Item {
     }
 }
 
-/// With more bytes than this in the outbox, publishers to the client pause. They go on at half of it.
+/// With more bytes than this in the outbox, publishers to the client pause. They continue at half of it.
 const HIGH_WATER: usize = 1024 * 1024;
 
 /// The frames for one client, at most `limit` bytes of them.
@@ -70,7 +70,7 @@ struct State {
 pub(in crate::front) enum Taken {
     /// Frames were taken.
     Items,
-    /// The queue is empty, and a replay can go on.
+    /// The queue is empty, and a replay can continue.
     Behind,
     /// The queue is empty, and the transport closes.
     Closing,
@@ -125,6 +125,11 @@ impl Outbox {
         wakers.extend(state.session.take());
     }
 
+    /// Frees the space that a burst of frames has left empty.
+    pub(in crate::front) fn trim(&self) {
+        self.lock().queue.shrink_to_fit();
+    }
+
     /// The bytes that wait for the client.
     pub(in crate::front) fn bytes(&self) -> usize {
         self.lock().bytes
@@ -176,7 +181,7 @@ impl Outbox {
         Poll::Pending
     }
 
-    /// Lets publishers go on although the client has not caught up.
+    /// Lets publishers continue although the client has not caught up.
     pub(in crate::front) fn give_up(&self) {
         let mut state = self.lock();
         state.given_up = true;

@@ -28,13 +28,14 @@ use tokio_tungstenite::{
         protocol::{Role, WebSocketConfig},
     },
 };
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::{
     closing::{LINGER, finish},
     counting::ConnectionCounts,
     heartbeat::{Beat, Heartbeat},
     outbox::{Item, Outbox, Taken},
+    stream::ClientStream,
     upgrade::Upgrade,
 };
 use crate::{
@@ -48,8 +49,9 @@ use crate::{
     hub::{ConnectRequest, Need, Now, Refusal, TransportId, error},
 };
 
-/// Small, because every connection has one. The default of tungstenite is 128 KiB.
-const READ_BUFFER: usize = 4 * 1024;
+/// Small, because every connection has one: a [`ClientStream`] reads ahead of it. The default of tungstenite is 128 KiB.
+/// With less than 1 KiB, `BytesMut` would allocate for each frame.
+const READ_BUFFER: usize = 1024;
 
 /// Frames are collected up to this size before they are written.
 const WRITE_BUFFER: usize = 32 * 1024;
@@ -60,111 +62,22 @@ const BATCH: usize = 256;
 /// Rounds before other tasks run.
 const MAX_ROUNDS: usize = 32;
 
-/// How long publishers pause for a client that reads slowly, before they go on without it.
+/// The longest pause of publishers for a client that reads slowly.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves a WebSocket until it ends.
-pub(in crate::front) async fn run(
-    shared: Arc<Shared>,
-    stream: TcpStream,
-    already_read: Bytes,
-    upgrade: Upgrade,
-) {
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(WRITE_BUFFER)
-        .max_frame_size(Some(shared.settings.max_frame_size))
-        .max_message_size(Some(shared.settings.max_frame_size));
-    let mut socket = WebSocketStream::from_partially_read(
-        stream,
-        already_read.into(),
-        Role::Server,
-        Some(config),
-    )
-    .await;
-    let admitted = upgrade.admitted.and_then(|(app, identity)| {
-        let entropy = random::bytes()
-            .map_err(|_| ErrorInfo::new(50000.into(), 500, "the system gives no random bytes"))?;
-        let (echo, remain, resume) = (upgrade.echo, upgrade.remain, upgrade.resume);
-        let max_idle_interval = upgrade.max_idle_interval;
-        let request = ConnectRequest { identity, echo, remain, max_idle_interval, resume, entropy };
-        Ok((app, request, shared.take_place()?))
-    });
-    match admitted {
-        Ok((app, request, place)) => {
-            let registration = Registration::new(Arc::clone(&shared), Arc::clone(&app), place);
-            let transport = registration.transport;
-            let client_type = request.identity.client_type().map(str::to_owned);
-            let now = shared.now();
-            let connection = app.with(|hub, outputs| {
-                hub.connect(transport, request, now, outputs);
-                hub.connection_id(transport)
-            });
-            registration.connected(now);
-            let span = tracing::info_span!(
-                "connection",
-                app = app.id(),
-                connection = connection.as_deref(),
-                transport = transport.0,
-            );
-            let interval = upgrade.heartbeat.interval(upgrade.max_idle_interval);
-            let mut session = Session {
-                socket,
-                registration,
-                counts: ConnectionCounts::new(shared, transport),
-                format: upgrade.format,
-                heartbeat: upgrade.heartbeat,
-                frames: Vec::new(),
-                fault: None,
-                filling: None,
-                items: VecDeque::new(),
-                dirty: false,
-                reading: Reading::On,
-                interval,
-                tick: Box::pin(sleep(interval)),
-                sent_in_interval: false,
-                blocked_in_interval: false,
-            };
-            let served = async {
-                tracing::debug!(client_type, "a client has connected");
-                poll_fn(|cx| session.poll(cx)).await;
-                tracing::debug!(ending = ?session.counts.ending(), "a client's transport has ended");
-            };
-            served.instrument(span).await;
-            let Session { socket, registration, counts, .. } = session;
-            drop((registration, counts));
-            finish(socket).await;
-        }
-        Err(error) => {
-            tracing::debug!(code = error.code.0, "a client is refused");
-            shared.operating.metrics.refused(&error, 1);
-            let is_permanent = error.status_code < 500;
-            let error = Some(error);
-            let frame = if is_permanent {
-                ServerFrame::Error(ErrorFrame { channel: None, error })
-            } else {
-                ServerFrame::Disconnected { error }
-            };
-            let message = encode(upgrade.format, &frame, 256);
-            if matches!(timeout(LINGER, socket.send(message)).await, Ok(Ok(()))) {
-                finish(socket).await;
-            }
-        }
-    }
-}
-
-/// A WebSocket that is being served.
-struct Session {
-    socket: WebSocketStream<TcpStream>,
+/// A WebSocket that is being served. A server may have many thousands, most of them idle: rare parts are boxed.
+pub(in crate::front) struct Session {
+    socket: Socket,
     registration: Registration,
     counts: ConnectionCounts,
+    span: Span,
     format: Format,
     heartbeat: Heartbeat,
     reading: Reading,
     /// Frames that were read, and not yet given to the hub.
     frames: Vec<ClientFrame>,
     /// The fault behind these frames.
-    fault: Option<Fault>,
+    fault: Option<Box<Fault>>,
     /// Entries for a replay are being fetched from the engine.
     filling: Option<Fetch>,
     /// Frames that were taken from the outbox, and not yet written.
@@ -179,6 +92,8 @@ struct Session {
     blocked_in_interval: bool,
 }
 
+type Socket = WebSocketStream<ClientStream>;
+
 /// Whether frames are read from the client.
 enum Reading {
     On,
@@ -186,7 +101,7 @@ enum Reading {
     PausedForClient(Arc<Outbox>, Pin<Box<Sleep>>),
     /// Until the engine has caught up.
     PausedForStorage,
-    /// Until the hub has what the next frame needs.
+    /// Until the hub has the data that the next frame needs.
     Fetching(Fetch),
     /// Never again: the client has broken the protocol.
     Ended,
@@ -197,7 +112,7 @@ type Fetch = Pin<Box<dyn Future<Output = Result<(), ErrorInfo>> + Send>>;
 
 /// Why the frames that follow are not read.
 enum Fault {
-    /// The hub refuses the frame with a NACK or an error, and the connection goes on.
+    /// The hub refuses the frame with a NACK or an error, and the connection continues.
     Frame(Refusal),
     /// The connection fails.
     Connection(ErrorInfo),
@@ -214,6 +129,85 @@ enum Step {
 }
 
 impl Session {
+    /// Opens the session of a client. A client that is refused gets the error, and there is no session.
+    pub(in crate::front) async fn open(
+        shared: Arc<Shared>,
+        stream: TcpStream,
+        already_read: &Bytes,
+        upgrade: Upgrade,
+    ) -> Option<Box<Self>> {
+        let socket = socket(&shared, stream, already_read).await;
+        let admitted = upgrade.admitted.and_then(|(app, identity)| {
+            let entropy = random::bytes().map_err(|_| {
+                ErrorInfo::new(50000.into(), 500, "the system gives no random bytes")
+            })?;
+            let (echo, remain, resume) = (upgrade.echo, upgrade.remain, upgrade.resume);
+            let max_idle_interval = upgrade.max_idle_interval;
+            let request =
+                ConnectRequest { identity, echo, remain, max_idle_interval, resume, entropy };
+            Ok((app, request, shared.take_place()?))
+        });
+        let (app, request, place) = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                refuse(&shared, socket, upgrade.format, error).await;
+                return None;
+            }
+        };
+        let registration = Registration::new(Arc::clone(&shared), Arc::clone(&app), place);
+        let transport = registration.transport;
+        let client_type = request.identity.client_type().map(str::to_owned);
+        let now = shared.now();
+        let connection = app.with(|hub, outputs| {
+            hub.connect(transport, request, now, outputs);
+            hub.connection_id(transport)
+        });
+        registration.connected(now);
+        let span = tracing::info_span!(
+            "connection",
+            app = app.id(),
+            connection = connection.as_deref(),
+            transport = transport.0,
+        );
+        span.in_scope(|| tracing::debug!(client_type, "a client has connected"));
+        let interval = upgrade.heartbeat.interval(upgrade.max_idle_interval);
+        Some(Box::new(Self {
+            socket,
+            registration,
+            counts: ConnectionCounts::new(shared, transport),
+            span,
+            format: upgrade.format,
+            heartbeat: upgrade.heartbeat,
+            frames: Vec::new(),
+            fault: None,
+            filling: None,
+            items: VecDeque::new(),
+            dirty: false,
+            reading: Reading::On,
+            interval,
+            tick: Box::pin(sleep(interval)),
+            sent_in_interval: false,
+            blocked_in_interval: false,
+        }))
+    }
+
+    /// Serves the client until the session ends.
+    pub(in crate::front) async fn run(mut self: Box<Self>) {
+        let span = self.span.clone();
+        poll_fn(|cx| self.poll(cx)).instrument(span).await;
+        Box::pin(self.close()).await;
+    }
+
+    /// Frees the client's place, and closes the socket.
+    fn close(self: Box<Self>) -> impl Future<Output = ()> + Send {
+        let Self { socket, registration, counts, span, .. } = *self;
+        span.in_scope(|| {
+            tracing::debug!(ending = ?counts.ending(), "a client's transport has ended");
+        });
+        drop((registration, counts));
+        finish(socket)
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..MAX_ROUNDS {
             let mut progress = false;
@@ -245,7 +239,7 @@ impl Session {
         self.dispatch(fault, None);
         match step {
             // Not the end yet: the frames in the outbox can still be written. The outbox knows when to end.
-            // Nor before the hub has what the frames need.
+            // Nor before the hub has the data that the frames need.
             _ if matches!(self.reading, Reading::Ended | Reading::Fetching(_)) => Step::Progress,
             Step::Idle => Step::Progress,
             other => other,
@@ -328,7 +322,7 @@ impl Session {
             need
         });
         if let Some(need) = need {
-            self.fault = fault;
+            self.fault = fault.map(Box::new);
             self.reading = Reading::Fetching(self.fetch(need));
             return;
         }
@@ -352,7 +346,7 @@ impl Session {
     fn is_reading(&mut self, cx: &mut Context<'_>) -> bool {
         while let Reading::Fetching(fetch) = &mut self.reading {
             let Poll::Ready(fetched) = fetch.as_mut().poll(cx) else { return false };
-            let fault = self.fault.take();
+            let fault = self.fault.take().map(|fault| *fault);
             self.dispatch(fault, fetched.err());
         }
         match &mut self.reading {
@@ -488,8 +482,16 @@ impl Session {
             self.beat();
         }
         self.sent_in_interval = false;
+        self.trim();
         self.tick.as_mut().reset(Instant::now() + self.interval);
         Step::Progress
+    }
+
+    /// Frees the space that a burst of frames has left empty.
+    fn trim(&mut self) {
+        self.frames.shrink_to_fit();
+        self.items.shrink_to_fit();
+        self.registration.outbox.trim();
     }
 
     fn beat(&mut self) {
@@ -515,6 +517,36 @@ impl Session {
                 app.with(|hub, outputs| hub.disconnect(*transport, reason, now, outputs));
             }
         }
+    }
+}
+
+/// The WebSocket of a stream.
+async fn socket(shared: &Shared, stream: TcpStream, already_read: &Bytes) -> Socket {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_frame_size(Some(shared.settings.max_frame_size))
+        .max_message_size(Some(shared.settings.max_frame_size));
+    let stream = ClientStream::new(stream, already_read);
+    // Not an empty one: `BytesMut` gives later buffers the capacity of the first.
+    let buffer = Vec::with_capacity(READ_BUFFER);
+    WebSocketStream::from_partially_read(stream, buffer, Role::Server, Some(config)).await
+}
+
+/// Sends a client the reason why it is refused, and closes the socket.
+async fn refuse(shared: &Shared, mut socket: Socket, format: Format, error: ErrorInfo) {
+    tracing::debug!(code = error.code.0, "a client is refused");
+    shared.operating.metrics.refused(&error, 1);
+    let is_permanent = error.status_code < 500;
+    let error = Some(error);
+    let frame = if is_permanent {
+        ServerFrame::Error(ErrorFrame { channel: None, error })
+    } else {
+        ServerFrame::Disconnected { error }
+    };
+    let message = encode(format, &frame, 256);
+    if matches!(timeout(LINGER, socket.send(message)).await, Ok(Ok(()))) {
+        finish(socket).await;
     }
 }
 

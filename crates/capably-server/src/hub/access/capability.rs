@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_that_are_refused() {
+    fn invalid_capabilities_are_refused() {
         for value in [
             json!("nonsense"),
             json!([]),

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_claim_counts() {
+    fn the_most_specific_claim_applies() {
         let claims = read(&json!({
             "ably.channel.*": "any", "ably.channel.a:*": "a", "ably.channel.a:*:c": "c",
             "ably.channel.a:b": "ab", "ably.channel.*:b": "b",
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_service_puts_a_claim_into_extras() {
+    fn a_user_claim_of_a_client_is_replaced_or_removed() {
         let claim = Str::from("host");
         let stamped = |extras: Value, claim: Option<&Str>| {
             let mut extras = extras.as_object().cloned();

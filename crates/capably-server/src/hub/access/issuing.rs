@@ -10,7 +10,7 @@ use super::{
     claims::Claims,
     identity::{Client, Key, PresentedKey},
     token::{self, Token, TokenFacts},
-    token_request,
+    token_request::{self, Nonce},
 };
 use crate::hub::{Now, Settings, error};
 
@@ -26,30 +26,52 @@ pub(crate) struct IssuedToken {
 const DEVICE_TOKEN_TTL: Millis = 365 * 24 * 3_600_000;
 
 impl Access {
-    /// Issues a token for a request that is signed with the key, or comes with the key itself.
+    /// Checks that a request is signed with the key, or comes with the key itself. Returns the nonce of a signed request:
+    /// a token may be issued only if it was not used before.
     ///
     /// # Errors
-    /// Code 40400 with status 401 for an unknown key; 40101, 40104, 40105 for an invalid request; 40003 for the time to
-    /// live; 40000 for the capability, and 40160 when the key has none of it; 42918 for too many requests.
-    pub(crate) fn request_token(
-        &mut self,
+    /// Code 40400 with status 401 for an unknown key; 40000, 40101 and 40104 for an invalid request.
+    pub(crate) fn check_request(
+        &self,
         key_id: &str,
         request: &TokenRequest,
         presented: Option<&PresentedKey>,
+        now: Now,
+    ) -> Result<Option<Nonce>, ErrorInfo> {
+        let key = self.key(key_id)?;
+        if request.mac.is_some() {
+            return token_request::check(request, &key, now.wall).map(Some);
+        }
+        let presented = presented
+            .ok_or_else(|| error::unauthorized("the token request has no mac"))?
+            .check(&self.keys)?;
+        if presented.id != key.id {
+            return Err(error::unauthorized("the token request came with another key"));
+        }
+        Ok(None)
+    }
+
+    /// Uses a nonce, without an engine.
+    ///
+    /// # Errors
+    /// Code 40105 if it was used before, 42910 when there are too many.
+    pub(crate) fn use_nonce(&mut self, nonce: &Nonce, now: Now) -> Result<(), ErrorInfo> {
+        self.nonces.take(nonce, now.wall)
+    }
+
+    /// Issues a token for a [checked](Self::check_request) request.
+    ///
+    /// # Errors
+    /// Code 40400 with status 401 for an unknown key; 40003 for the time to live; 40000 for the capability, and 40160 when
+    /// the key has none of it; 42918 for too many requests.
+    pub(crate) fn issue_token(
+        &mut self,
+        key_id: &str,
+        request: &TokenRequest,
         settings: &Settings,
         now: Now,
     ) -> Result<IssuedToken, ErrorInfo> {
         let key = self.key(key_id)?;
-        if request.mac.is_some() {
-            token_request::check(request, &key, &mut self.nonces, now.wall)?;
-        } else {
-            let presented = presented
-                .ok_or_else(|| error::unauthorized("the token request has no mac"))?
-                .check(&self.keys)?;
-            if presented.id != key.id {
-                return Err(error::unauthorized("the token request came with another key"));
-            }
-        }
         self.admit_request(settings, now)?;
         let ttl = token_request::ttl(request)?;
         let wanted = request.capability.as_deref().filter(|wanted| !wanted.is_empty());

@@ -34,10 +34,10 @@ pub(crate) struct Revoked {
 }
 
 /// The revocations of an app.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Revocations(Vec<Revocation>);
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Revocation {
     key_id: Str,
     target: Target,

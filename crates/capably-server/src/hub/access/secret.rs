@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use capably_protocol::Str;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 /// A secret text. `Debug` does not show it.
@@ -17,6 +19,14 @@ impl Secret {
     /// The text, for storage or for its owner.
     pub(crate) fn reveal(&self) -> &Str {
         &self.0
+    }
+
+    /// The secret for one purpose.
+    pub(crate) fn derive(&self, purpose: &str) -> Self {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes())
+            .expect("HMAC accepts keys of every length");
+        mac.update(purpose.as_bytes());
+        Self::new(URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
     }
 
     /// Whether `text` is the secret. The time of the comparison does not depend on how much of the text is right, nor on
@@ -39,12 +49,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_all_of_its_text_and_not_shown() {
+    fn secrets_compare_their_whole_text_and_debug_hides_it() {
         let secret = Secret::new("s3cr3t");
         assert!(secret.is("s3cr3t"));
         for other in ["", "s3cr3", "s3cr3t ", "S3cr3t", "x"] {
             assert!(!secret.is(other), "{other}");
         }
         assert_eq!(format!("{secret:?}"), "[redacted]");
+        let derived = secret.derive("a");
+        assert!(derived.is(secret.derive("a").reveal()));
+        assert!(!derived.is(secret.derive("b").reveal()) && !derived.is("s3cr3t"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use capably_protocol::{ErrorInfo, JsonObject, Millis, TokenRequest};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -49,16 +50,32 @@ pub(crate) fn ttl(request: &TokenRequest) -> Result<Millis, ErrorInfo> {
     }
 }
 
-/// Checks that the request is signed with the key, recent, and not used before.
+/// The nonce of a token request with its timestamp and its key. A nonce may be used once with each timestamp (TE5).
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Nonce {
+    /// In ms since the epoch.
+    timestamp: Millis,
+    /// Of the key and the nonce: it has a fixed size, however long the nonce is.
+    digest: [u8; 32],
+}
+
+impl Nonce {
+    fn new(key_id: &str, nonce: &str, timestamp: Millis) -> Self {
+        let digest = Sha256::new().chain_update(key_id).chain_update("\n").chain_update(nonce);
+        Self { timestamp, digest: digest.finalize().into() }
+    }
+
+    /// A text that no other nonce of the app has.
+    pub(crate) fn text(&self) -> String {
+        format!("{}-{}", self.timestamp, URL_SAFE_NO_PAD.encode(self.digest))
+    }
+}
+
+/// Checks that the request is signed with the key and recent. Returns its nonce, which must not have been used before.
 ///
 /// # Errors
-/// Code 40101 for the MAC, 40104 for the timestamp, 40105 for the nonce, 40000 for a missing field.
-pub(crate) fn check(
-    request: &TokenRequest,
-    key: &Key,
-    nonces: &mut Nonces,
-    now: Millis,
-) -> Result<(), ErrorInfo> {
+/// Code 40101 for the MAC, 40104 for the timestamp, 40000 for a missing field.
+pub(crate) fn check(request: &TokenRequest, key: &Key, now: Millis) -> Result<Nonce, ErrorInfo> {
     let missing = |what| error::bad_request(format!("the token request has no {what}"));
     let timestamp = request.timestamp.ok_or_else(|| missing("timestamp"))?;
     let nonce = request.nonce.as_ref().ok_or_else(|| missing("nonce"))?;
@@ -68,31 +85,26 @@ pub(crate) fn check(
     if timestamp.abs_diff(now) > WINDOW.unsigned_abs() {
         return Err(error::bad_timestamp());
     }
-    nonces.take(&key.id, nonce, timestamp, now)
+    Ok(Nonce::new(&key.id, nonce, timestamp))
 }
 
 /// The most requests to remember. Without a limit, a client with the key could take all memory.
 const MAX_NONCES: usize = 500_000;
 
-/// The used requests, for as long as their timestamp is recent. A nonce may be used once with each timestamp (TE5).
-/// Timestamps are in ms since the epoch.
+/// The used nonces of an app without an engine, for as long as their timestamp is recent.
 #[derive(Debug, Default)]
 pub(crate) struct Nonces(BTreeSet<(Millis, [u8; 32])>);
 
 impl Nonces {
-    fn take(
-        &mut self,
-        key_id: &str,
-        nonce: &str,
-        timestamp: Millis,
-        now: Millis,
-    ) -> Result<(), ErrorInfo> {
+    /// Uses a nonce.
+    ///
+    /// # Errors
+    /// Code 40105 if it was used before, 42910 when there are too many.
+    pub(super) fn take(&mut self, nonce: &Nonce, now: Millis) -> Result<(), ErrorInfo> {
         while self.0.first().is_some_and(|(oldest, _)| *oldest + WINDOW < now) {
             self.0.pop_first();
         }
-        // A digest has a fixed size, however long the nonce is.
-        let digest = Sha256::new().chain_update(key_id).chain_update("\n").chain_update(nonce);
-        let used = (timestamp, digest.finalize().into());
+        let used = (nonce.timestamp, nonce.digest);
         if self.0.contains(&used) {
             return Err(error::nonce_replayed());
         }
@@ -109,37 +121,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nonces_are_remembered_while_their_requests_could_come_again() {
+    fn nonces_are_stored_while_their_requests_are_valid() {
         let mut nonces = Nonces::default();
         let now = 1_726_585_978_590;
         for (key, nonce, timestamp) in
             [("a", "x", now), ("b", "x", now), ("a", "y", now), ("a", "x", now + 1)]
         {
-            assert_eq!(nonces.take(key, nonce, timestamp, now), Ok(()));
-            let again = nonces.take(key, nonce, timestamp, now).unwrap_err();
+            let nonce = Nonce::new(key, nonce, timestamp);
+            assert_eq!(nonces.take(&nonce, now), Ok(()));
+            let again = nonces.take(&nonce, now).unwrap_err();
             assert_eq!((again.code.0, again.status_code), (40105, 401));
         }
-        // The timestamp holds for this long.
+        // The last millisecond in which the timestamp is valid.
         let last = now + WINDOW;
-        assert_eq!(nonces.take("a", "x", now, last).unwrap_err().code.0, 40105);
-        assert_eq!(nonces.take("a", "z", last + 2, last + 2), Ok(()));
+        let first = Nonce::new("a", "x", now);
+        assert_eq!(nonces.take(&first, last).unwrap_err().code.0, 40105);
+        assert_eq!(nonces.take(&Nonce::new("a", "z", last + 2), last + 2), Ok(()));
         assert_eq!(nonces.0.len(), 1, "what nobody can send again is forgotten");
     }
 
     #[test]
-    fn only_so_many_nonces_are_remembered() {
+    fn nonces_have_texts_of_their_own() {
+        let others = [("a", "y", 1), ("b", "x", 1), ("a", "x", 2), ("a", "x", -1), ("a", "", 1)];
+        let first = Nonce::new("a", "x", 1);
+        assert_eq!(first.text(), Nonce::new("a", "x", 1).text());
+        for (key, nonce, timestamp) in others {
+            assert_ne!(first.text(), Nonce::new(key, nonce, timestamp).text());
+        }
+        assert!(Nonce::new("a", &"x".repeat(100_000), 1).text().len() < 100);
+    }
+
+    #[test]
+    fn a_full_store_of_nonces_refuses_requests() {
         let mut nonces = Nonces::default();
         let now = 1_726_585_978_590;
-        assert_eq!(nonces.take("a", "0", now, now), Ok(()));
+        let first = Nonce::new("a", "0", now);
+        assert_eq!(nonces.take(&first, now), Ok(()));
         let others = (1..MAX_NONCES).map(|number| {
             let mut digest = [0; 32];
             digest[..8].copy_from_slice(&number.to_le_bytes());
             (now, digest)
         });
         nonces.0.extend(others);
-        let refused = nonces.take("a", "one more", now, now).unwrap_err();
+        let refused = nonces.take(&Nonce::new("a", "one more", now), now).unwrap_err();
         assert_eq!((refused.code.0, refused.status_code), (42910, 429));
-        assert_eq!(nonces.take("a", "0", now, now).unwrap_err().code.0, 40105);
-        assert_eq!(nonces.take("a", "later", now, now + WINDOW + 1), Ok(()));
+        assert_eq!(nonces.take(&first, now).unwrap_err().code.0, 40105);
+        assert_eq!(nonces.take(&Nonce::new("a", "later", now), now + WINDOW + 1), Ok(()));
     }
 }

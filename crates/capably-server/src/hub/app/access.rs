@@ -8,6 +8,7 @@ use crate::hub::{
     access::{
         identity::{Credentials, Identity, PresentedKey},
         revocation::{RevocationRequest, Revocations, Revoked},
+        token_request::Nonce,
     },
 };
 
@@ -43,18 +44,61 @@ impl App {
         self.access.revocations = revocations;
     }
 
-    /// Issues a token (RSA8).
+    /// Applies the revocations that another node has stored.
+    pub(crate) fn apply_revocations(
+        &mut self,
+        revocations: Revocations,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        if revocations == self.access.revocations {
+            return;
+        }
+        let before = std::mem::replace(&mut self.access.revocations, revocations);
+        let turn = &mut Turn { now, settings: &self.settings, outputs };
+        let (revocations, channels) = (&self.access.revocations, &mut self.channels);
+        // Only a request that allows a margin revokes tokens later.
+        let prompts = |identity: &Identity| {
+            let applies_at = revocations.applies_at(identity);
+            applies_at > Some(now.wall) && applies_at != before.applies_at(identity)
+        };
+        self.connections.apply_revocations(revocations, prompts, channels, turn);
+        self.send_occupancy(now, outputs);
+    }
+
+    /// Checks a token request, and returns its nonce (RSA8).
     ///
     /// # Errors
-    /// As [`Access::request_token`](crate::hub::access::Access::request_token).
-    pub(crate) fn request_token(
-        &mut self,
+    /// As [`Access::check_request`](crate::hub::access::Access::check_request).
+    pub(crate) fn check_token_request(
+        &self,
         key_id: &str,
         request: &TokenRequest,
         presented: Option<&PresentedKey>,
         now: Now,
+    ) -> Result<Option<Nonce>, ErrorInfo> {
+        self.access.check_request(key_id, request, presented, now)
+    }
+
+    /// Uses the nonce of a token request, without an engine.
+    ///
+    /// # Errors
+    /// As [`Access::use_nonce`](crate::hub::access::Access::use_nonce).
+    pub(crate) fn use_nonce(&mut self, nonce: &Nonce, now: Now) -> Result<(), ErrorInfo> {
+        self.access.use_nonce(nonce, now)
+    }
+
+    /// Issues a token for a checked request (RSA8).
+    ///
+    /// # Errors
+    /// As [`Access::issue_token`](crate::hub::access::Access::issue_token).
+    pub(crate) fn issue_token(
+        &mut self,
+        key_id: &str,
+        request: &TokenRequest,
+        now: Now,
     ) -> Result<IssuedToken, ErrorInfo> {
-        self.access.request_token(key_id, request, presented, &self.settings, now)
+        self.access.issue_token(key_id, request, &self.settings, now)
     }
 
     /// Revokes tokens that were issued with a key, and disconnects the clients that use them (RSA17).
@@ -73,7 +117,7 @@ impl App {
         let revoked = self.access.revoke(key_id, presented, request, &self.settings, now)?;
         let turn = &mut Turn { now, settings: &self.settings, outputs };
         let (revocations, channels) = (&self.access.revocations, &mut self.channels);
-        self.connections.apply_revocations(revocations, prompts, channels, turn);
+        self.connections.apply_revocations(revocations, |_| prompts, channels, turn);
         Ok(revoked)
     }
 }

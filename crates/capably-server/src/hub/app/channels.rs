@@ -10,6 +10,7 @@ use crate::hub::{
         Channels,
         order::{Origin, Proposed},
     },
+    connection::ConnectionKey,
     error,
     message::{change::is_change, publish::Publisher},
     stats::tally::Way,
@@ -32,15 +33,23 @@ impl App {
         let on_behalf = match key {
             None => None,
             Some(key) => {
-                let connection = self.connections.with_key(key, now.steady);
-                Some(connection.ok_or_else(error::bad_connection_key)?)
+                let key = ConnectionKey::read(key, &self.settings.connection_secret);
+                let key = key.ok_or_else(error::bad_connection_key)?;
+                let connection = self.connections.with_key(&key, now.steady);
+                // In a cluster, the connection may be at another node.
+                if connection.is_none() && self.channels.node().is_none() {
+                    return Err(error::bad_connection_key());
+                }
+                Some((key.id, connection))
             }
         };
         let mut identity = identity.clone();
-        if let Some(client @ Client::Named(_)) = on_behalf.map(|it| &it.identity().client) {
+        let client =
+            on_behalf.as_ref().and_then(|(_, connection)| Some(&(*connection)?.identity().client));
+        if let Some(client @ Client::Named(_)) = client {
             identity.client = client.clone();
         }
-        let connection = on_behalf.map(|connection| connection.id().clone());
+        let connection = on_behalf.map(|(id, _)| id);
         let publisher =
             Publisher { identity: &identity, connection: connection.as_ref(), frame_id: None };
         self.publish_with(now, outputs, |channels, turn| {

@@ -1,4 +1,4 @@
-//! What the engine has committed, and what was read from it.
+//! The results of commits, and the entries that the engine has read.
 
 use std::collections::BTreeSet;
 
@@ -12,6 +12,7 @@ use crate::{
         Now, Output, Page, PageQuery, TransportId, Turn,
         channel::{
             excerpt::{Excerpt, presence_page},
+            follow::StoredMembers,
             need::Need,
             order::{Origin, Settled, Ticket},
         },
@@ -31,13 +32,27 @@ impl App {
         outputs: &mut Vec<Output>,
     ) {
         let sent = outputs.len();
+        let turn = &mut Turn { now, settings: &self.settings, outputs };
+        let settled = results
+            .into_iter()
+            .filter_map(|(ticket, result)| self.channels.committed(ticket, result, turn));
+        let settled = settled.collect();
+        self.settle_all(settled, now, outputs);
+        self.count(&outputs[sent..], now);
+        self.channels.make_room();
+        self.send_occupancy(now, outputs);
+    }
+
+    /// Passes results to their publishers, and answers these.
+    pub(super) fn settle_all(
+        &mut self,
+        settled: Vec<Settled>,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
         let mut publishers = BTreeSet::new();
-        for (ticket, result) in results {
-            let turn = &mut Turn { now, settings: &self.settings, outputs };
-            let settled = self.channels.committed(ticket, result, turn);
-            if let Some(settled) = settled {
-                publishers.extend(self.settle(settled, now, outputs));
-            }
+        for settled in settled {
+            publishers.extend(self.settle(settled, now, outputs));
         }
         // At the end, so that one frame acknowledges all publishes of a client.
         for id in publishers {
@@ -45,9 +60,6 @@ impl App {
                 connection.answer(outputs);
             }
         }
-        self.count(&outputs[sent..], now);
-        self.channels.make_room();
-        self.send_occupancy(now, outputs);
     }
 
     /// Passes the result of a proposal to its publisher. Returns the connection that is to be answered.
@@ -72,7 +84,7 @@ impl App {
                 } else if let Some((connection, channel)) = presence {
                     // The connection has ended meanwhile, and its members have left already.
                     let turn = &mut Turn { now, settings: &self.settings, outputs };
-                    self.channels.leave(&connection, &channel, false, turn);
+                    self.channels.lapse(&connection, &channel, false, turn);
                 }
             }
             Origin::Request => {
@@ -89,7 +101,7 @@ impl App {
         self.connections.on_transport(transport).is_none_or(|connection| connection.is_settled())
     }
 
-    /// What a request about a message needs from the engine.
+    /// The data that a request about a message needs from the engine, if any.
     pub(crate) fn need_of_message(&self, channel: &str, serial: &str) -> Option<Need> {
         self.channels.need_of_message(channel, serial)
     }
@@ -104,23 +116,36 @@ impl App {
         self.channels.abandon_load(name);
     }
 
-    /// Adds a channel that was loaded. `stored` is the position after which the engine is complete.
+    /// Adds a channel that was loaded up to the second of the `bounds`. The first is the position after which the engine is
+    /// complete. `members` are those of a shared engine.
     pub(crate) fn finish_load(
         &mut self,
         name: &Str,
         excerpt: Excerpt,
-        stored: Position,
+        bounds: (Position, Position),
+        members: StoredMembers,
         now: Now,
         outputs: &mut Vec<Output>,
     ) {
+        let sent = outputs.len();
         let turn = &mut Turn { now, settings: &self.settings, outputs };
-        self.channels.finish_load(name, excerpt, stored, turn);
-        self.channels.make_room();
+        self.channels.finish_load(name, excerpt, bounds, members, turn);
+        self.after_following(sent, now, outputs);
     }
 
     /// Adds a message that was fetched, or that does not exist.
-    pub(crate) fn add_message(&mut self, name: &Str, at: Place, excerpt: Option<Excerpt>) {
-        self.channels.add_message(name, at, excerpt);
+    pub(crate) fn add_message(
+        &mut self,
+        name: &Str,
+        at: Place,
+        excerpt: Option<Excerpt>,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        let sent = outputs.len();
+        let turn = &mut Turn { now, settings: &self.settings, outputs };
+        self.channels.add_message(name, at, excerpt, turn);
+        self.after_following(sent, now, outputs);
     }
 
     /// Sets the position at which the client's next attachment to a channel starts.

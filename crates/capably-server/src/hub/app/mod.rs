@@ -2,6 +2,7 @@
 
 mod access;
 mod channels;
+mod cluster;
 mod log;
 mod operate;
 mod push;
@@ -17,6 +18,7 @@ use super::{
     access::{Access, identity::Key},
     channel::{Channels, Room, need::Need, order::Order},
     connection::{Connections, error_frame, receive::Receiver},
+    ids::NodeId,
     log::volume::Volume,
     presence::Presence,
     stats::{
@@ -64,14 +66,25 @@ impl App {
         Self::with_order(settings, spec, Order::own(now.wall), now)
     }
 
-    /// An app whose entries are ordered and stored by an engine.
-    pub(crate) fn with_engine(settings: Arc<Settings>, spec: AppSpec, now: Now) -> Self {
-        Self::with_order(settings, spec, Order::engine(), now)
+    /// An app whose entries are ordered and stored by an engine. `node` is this node, if several share the engine.
+    pub(crate) fn with_engine(
+        settings: Arc<Settings>,
+        spec: AppSpec,
+        node: Option<NodeId>,
+        now: Now,
+    ) -> Self {
+        let app = Self::with_order(settings, spec, Order::engine(node), now);
+        Self { stats: Stats::stored(), ..app }
     }
 
     fn with_order(settings: Arc<Settings>, spec: AppSpec, order: Order, now: Now) -> Self {
         let AppSpec { id, keys, namespaces, members, created, limits } = spec;
         let settings = limits.apply(settings);
+        let settings = Arc::new(Settings {
+            // A connection is resumed in its own app only.
+            connection_secret: settings.connection_secret.derive(&id),
+            ..Settings::clone(&settings)
+        });
         let room = Room::new(settings.max_channels, settings.max_log_bytes);
         let presence = Presence::of_fixtures(members, created.unwrap_or(now.wall));
         Self {
@@ -217,7 +230,16 @@ impl App {
             connections.get(id).is_some_and(|it| it.attached.can_have_members(name))
         };
         channels.handle_departures(has_returned, turn);
+        let attached = |id: &Str, name: &Str| {
+            let connection = connections.get(id)?;
+            connection.attached.can_have_members(name).then(|| connection.remain())
+        };
+        channels.handle_refused(attached, turn);
         connections.handle_expiries(channels, turn);
+        channels.handle_overdue(turn);
+        channels.handle_gone_nodes(turn);
+        channels.handle_summaries(turn);
+        channels.handle_snapshots(turn);
         channels.handle_occupancy(turn);
         channels.send_occupancy(turn);
         if self.next_sweep <= now.steady {
@@ -225,6 +247,8 @@ impl App {
             self.next_sweep = now.steady + SWEEP_INTERVAL;
         }
         channels.make_room();
+        let settled = self.channels.take_settled();
+        self.settle_all(settled, now, outputs);
     }
 
     /// The time at which [`handle_timeout`](Self::handle_timeout) is needed next.
@@ -233,7 +257,9 @@ impl App {
         let sweep = (!self.channels.is_empty()).then_some(self.next_sweep);
         let departure = self.channels.presence.next_departure();
         let occupancy = self.channels.next_occupancy();
-        [connections, sweep, departure, occupancy].into_iter().flatten().min()
+        let nodes = self.channels.next_for_nodes();
+        let overdue = self.channels.next_overdue();
+        [connections, sweep, departure, occupancy, nodes, overdue].into_iter().flatten().min()
     }
 
     /// Ends the app: sends `frame` on every transport, and on every later one, and closes it.
@@ -247,7 +273,7 @@ impl App {
         self.stats.current(now).request(kind, succeeded);
     }
 
-    /// Counts what was published, and the frames that it caused.
+    /// Counts published messages, and the frames that deliver them.
     fn count_publish(&mut self, way: Way, volume: Volume, outputs: &[Output], now: Now) {
         self.stats.current(now).published(way, volume);
         self.count(outputs, now);

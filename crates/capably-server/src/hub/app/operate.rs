@@ -1,4 +1,4 @@
-//! The inputs of an operator: what the app holds, and giving up its clients.
+//! The inputs of an operator: counting channels, and disconnecting clients.
 
 use capably_protocol::{ErrorInfo, Str};
 

@@ -1,11 +1,14 @@
 //! Push notifications: devices, subscriptions and deliveries (RSH1).
+//!
+//! What changes the registry returns the [`PushChange`]s. They are stored, and then made with [`App::apply_push`].
 
 use capably_protocol::{ErrorInfo, JsonObject, PushChannelSubscription, Str};
 use serde_json::Value;
 
 use super::App;
 use crate::hub::{
-    ActivityStep, IssuedToken, Now, Output, Page, PageQuery, PushCaller, PushFilter, error,
+    ActivityStep, Changed, IssuedToken, Now, Output, Page, PageQuery, PushCaller, PushChange,
+    PushFilter, error,
 };
 
 impl App {
@@ -30,6 +33,11 @@ impl App {
         self.channels.push.delivered(device_id, result);
     }
 
+    /// Makes a change of devices, subscriptions or broadcast channels that is stored.
+    pub(crate) fn apply_push(&mut self, change: PushChange) {
+        self.channels.push.apply(change);
+    }
+
     /// Registers a device, and issues a token to it (RSH3b3b).
     ///
     /// # Errors
@@ -39,7 +47,7 @@ impl App {
         caller: &PushCaller,
         body: JsonObject,
         now: Now,
-    ) -> Result<(Value, IssuedToken), ErrorInfo> {
+    ) -> Result<Changed<(Value, IssuedToken)>, ErrorInfo> {
         self.channels.push.register_device(caller, body, &mut self.access, now)
     }
 
@@ -48,12 +56,12 @@ impl App {
     /// # Errors
     /// As [`Push::save_device`](crate::hub::push::Push::save_device).
     pub(crate) fn save_device(
-        &mut self,
+        &self,
         caller: &PushCaller,
         id: &str,
         body: JsonObject,
         now: Now,
-    ) -> Result<Value, ErrorInfo> {
+    ) -> Result<Changed<Value>, ErrorInfo> {
         self.channels.push.save_device(&caller.at(&self.access, now), id, body)
     }
 
@@ -62,12 +70,12 @@ impl App {
     /// # Errors
     /// As [`save_device`](Self::save_device), and 40400 for an unknown device.
     pub(crate) fn change_device(
-        &mut self,
+        &self,
         caller: &PushCaller,
         id: &str,
         changes: JsonObject,
         now: Now,
-    ) -> Result<Value, ErrorInfo> {
+    ) -> Result<Changed<Value>, ErrorInfo> {
         self.channels.push.change_device(&caller.at(&self.access, now), id, changes)
     }
 
@@ -103,11 +111,11 @@ impl App {
     /// # Errors
     /// Codes 40160, 40005 for the caller; 40003 for a filter that matches everything.
     pub(crate) fn remove_devices(
-        &mut self,
+        &self,
         caller: &PushCaller,
         filter: &PushFilter,
         now: Now,
-    ) -> Result<(), ErrorInfo> {
+    ) -> Result<Changed<()>, ErrorInfo> {
         self.channels.push.remove_devices(&caller.at(&self.access, now), filter)
     }
 
@@ -117,18 +125,17 @@ impl App {
     /// Code 40010 for the channel's name; 40160, 40005 for the caller, 40160 for a channel without push;
     /// 40000 for a body without a device or client; 40400 for an unknown device.
     pub(crate) fn subscribe_to_push(
-        &mut self,
+        &self,
         caller: &PushCaller,
         body: &JsonObject,
         now: Now,
-    ) -> Result<PushChannelSubscription, ErrorInfo> {
+    ) -> Result<Changed<PushChannelSubscription>, ErrorInfo> {
         let caller = caller.at(&self.access, now);
         let subscription = self.channels.push.read_subscription(&caller, body)?;
         if !self.channels.is_push_enabled(subscription.channel()) {
             return Err(error::push_disabled());
         }
-        self.channels.push.subscribe(subscription.clone())?;
-        Ok(subscription)
+        self.channels.push.subscribe(subscription)
     }
 
     /// A page of the subscriptions that the caller may see, by channel (RSH1c1).
@@ -150,11 +157,11 @@ impl App {
     /// # Errors
     /// Code 40160 for the capability, 40003 for a filter that matches everything.
     pub(crate) fn unsubscribe_from_push(
-        &mut self,
+        &self,
         caller: &PushCaller,
         filter: &PushFilter,
         now: Now,
-    ) -> Result<(), ErrorInfo> {
+    ) -> Result<Changed<()>, ErrorInfo> {
         self.channels.push.unsubscribe(&caller.at(&self.access, now), filter)
     }
 
@@ -170,18 +177,17 @@ impl App {
         self.channels.push.channels(caller, page)
     }
 
-    /// Creates a broadcast channel for live activities, and returns its ids.
+    /// Creates a broadcast channel for live activities with a random id, and returns its ids.
     ///
     /// # Errors
     /// Code 40160 for the capability; 40000 for a storage policy that is neither 0 nor 1, or for too many.
     pub(crate) fn make_broadcast(
-        &mut self,
+        &self,
         caller: &PushCaller,
         body: &JsonObject,
-        now: Now,
-    ) -> Result<Value, ErrorInfo> {
+        id: Str,
+    ) -> Result<Changed<Value>, ErrorInfo> {
         self.channels.push.check_broadcast(caller, body)?;
-        let id = self.channels.unlogged_position(now.wall).channel_serial();
         self.channels.push.create_broadcast(id)
     }
 
@@ -190,12 +196,12 @@ impl App {
     /// # Errors
     /// As [`Push::live_activity`](crate::hub::push::Push::live_activity).
     pub(crate) fn live_activity(
-        &mut self,
+        &self,
         caller: &PushCaller,
         id: &str,
         step: ActivityStep,
         body: &JsonObject,
-    ) -> Result<(), ErrorInfo> {
+    ) -> Result<Changed<()>, ErrorInfo> {
         self.channels.push.live_activity(caller, id, step, body)
     }
 }

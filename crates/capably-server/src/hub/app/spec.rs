@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_are_kept_and_need_not_be_there() {
+    fn an_app_specification_may_set_or_omit_limits() {
         let limits = Limits { max_inbound_rate: Some(7), ..Limits::default() };
         let bytes = write(&AppSpec { limits, ..AppSpec::default() });
         assert_eq!(read("app-id", &bytes).unwrap().limits, limits);

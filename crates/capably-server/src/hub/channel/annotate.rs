@@ -83,6 +83,12 @@ impl Channels {
                 changed.insert(at);
             }
         }
+        // Not only with the entry of the summaries: a node that reads the message and its annotations finds no such entry.
+        for at in &changed {
+            if let Some(changed) = channel.changes.get_mut(at) {
+                changed.annotations.summarize(turn.settings.max_message_size);
+            }
+        }
         changed.into_iter().collect()
     }
 
@@ -95,6 +101,7 @@ impl Channels {
         turn: &mut Turn<'_>,
     ) {
         let Summary { at, max_size } = summary;
+        self.summarized(name, at);
         let latest = self.get_mut(name).and_then(|channel| {
             channel.changes.get_mut(&at)?.annotations.summarize(max_size);
             channel.latest_of(channel.created(at)?, at.1)

@@ -1,5 +1,7 @@
 //! Attaching and detaching, and the attachments of a connection whose credentials change.
 
+use std::time::Duration;
+
 use capably_protocol::{
     Flags, ServerFrame, Str,
     frame::{Attach, Attached, ErrorFrame, Params},
@@ -23,6 +25,8 @@ pub(crate) struct Session<'a> {
     pub(crate) identity: &'a Identity,
     /// Whether the client wants the messages of its own connection.
     pub(crate) echo: bool,
+    /// The time for which members stay while the client is disconnected.
+    pub(crate) remain: Duration,
     pub(crate) attached: &'a mut Attachments,
     /// The position at which the next attachment to a channel starts, if the engine was asked for it.
     pub(crate) start: &'a mut Option<(Str, Position)>,
@@ -95,6 +99,7 @@ impl Channels {
         channel.attached_at = newest;
         let prepared = session.start.take().filter(|(name, _)| *name == base);
         let prepared = prepared.map(|(_, position)| position);
+        let newest = channel.reached().unwrap_or(newest);
         let start = Start::of(attach, &params, view, channel, (newest, prepared), now);
         let mut flags = modes;
         if start.resumed {
@@ -125,6 +130,9 @@ impl Channels {
         };
         let viewer = session.viewer(&attach.channel, &attachment);
         session.send(self.presence.announce(&viewer, attached), turn.outputs);
+        if attachment.has_members() {
+            self.adopt(session.connection, &base, session.remain, turn);
+        }
 
         let Self { map, presence, .. } = self;
         if let Some(channel) = map.get_mut(&*base) {
@@ -133,8 +141,8 @@ impl Channels {
                 subscriber.behind = backlog.then_some(start.position);
                 channel.subscribe(transport, view, subscriber);
                 if backlog {
-                    let mut replay = Replay::new(session, presence);
-                    replay.fill(&attach.channel, &attachment, channel, turn.outputs);
+                    let replay = Replay::new(session, presence);
+                    replay.begin(&attach.channel, &attachment, channel, turn.outputs);
                 }
             }
         }
@@ -165,7 +173,7 @@ impl Channels {
             },
         };
         if !session.attached.can_have_members(&base) {
-            self.leave(session.connection, &base, false, turn);
+            self.leave(session.connection, &base, turn);
         }
     }
 
@@ -198,7 +206,7 @@ impl Channels {
             if modes == Flags::NONE {
                 channel.unsubscribe(transport, view);
                 if attachment.has_members() {
-                    self.leave(connection, base, false, turn);
+                    self.leave(connection, base, turn);
                 }
                 let error = Some(error::denied("attach"));
                 let frame = ErrorFrame { channel: Some(name.clone()), error };

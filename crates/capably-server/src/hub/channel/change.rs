@@ -174,7 +174,7 @@ impl Channel {
     /// The version of a message that a change creates.
     fn new_version(&self, commit: Commit, change: Change) -> Result<NewVersion, ErrorInfo> {
         let Change { at, id, connection, message, mut version, claim, max_size } = change;
-        let Commit { position, time, at: steady } = commit;
+        let Commit { position, time, at: steady, .. } = commit;
         let created = self.created(at).ok_or_else(error::unknown_message)?;
         let latest = self.latest_of(created, at.1).ok_or_else(error::unknown_message)?;
         let chosen_id = message.id.clone();

@@ -5,11 +5,18 @@ use std::{
     time::Duration,
 };
 
-use capably_protocol::{Message, Str};
+use capably_protocol::{Message, PresenceMessage, Str};
 
-use super::{Channel, occupancy::OccupancyUpdates, order::Order, room::Room};
+use super::{
+    Channel,
+    nodes::Nodes,
+    occupancy::{OccupancyUpdates, RemoteOccupancy},
+    order::{Order, Settled},
+    room::Room,
+};
 use crate::hub::{
     Now, Turn,
+    ids::ConnectionId,
     log::{Log, Retention, position::Position, proposal::Proposal, volume::Traffic},
     presence::Presence,
     push::{Delivery, Payload, Push},
@@ -48,7 +55,8 @@ const MAX_RECENT: usize = 10_000;
 pub(crate) struct Channels {
     /// The id of the app.
     pub(super) app: Str,
-    pub(super) map: HashMap<Str, Channel>,
+    /// Boxed: after the map has grown, more than half of its slots are empty.
+    pub(super) map: HashMap<Str, Box<Channel>>,
     pub(super) order: Order,
     /// The channels that are being loaded, each with the entries that were committed meanwhile.
     pub(super) loading: HashMap<Str, Vec<(Position, Proposal)>>,
@@ -66,6 +74,17 @@ pub(crate) struct Channels {
     pub(super) occupancy: OccupancyUpdates,
     /// The traffic that was persisted for longer than usual, since the statistics were last updated.
     pub(crate) persisted: Traffic,
+    pub(super) nodes: Nodes,
+    pub(super) remote: RemoteOccupancy,
+    /// The results for publishers of entries that were applied since the last call.
+    pub(super) settled: Vec<Settled>,
+    /// Followed channels that have left the memory since the last call.
+    pub(super) dropped: Vec<Str>,
+    /// Members of this node that another node has let leave, as it thought that this node was gone.
+    pub(crate) evicted: Vec<(ConnectionId, Str, Vec<PresenceMessage>)>,
+    /// The connections and the channels of presence events that were applied, and that no publisher of this node waited
+    /// for.
+    pub(crate) unclaimed: Vec<(ConnectionId, Str)>,
 }
 
 impl Channels {
@@ -92,15 +111,21 @@ impl Channels {
             opened: 0,
             occupancy: OccupancyUpdates::default(),
             persisted: Traffic::default(),
+            nodes: Nodes::default(),
+            remote: RemoteOccupancy::default(),
+            settled: Vec::new(),
+            dropped: Vec::new(),
+            evicted: Vec::new(),
+            unclaimed: Vec::new(),
         }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Channel> {
-        self.map.get(name)
+        self.map.get(name).map(|channel| &**channel)
     }
 
     pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Channel> {
-        self.map.get_mut(name)
+        self.map.get_mut(name).map(|channel| &mut **channel)
     }
 
     /// Channels without limits and clients, to fold entries of an engine.
@@ -125,7 +150,7 @@ impl Channels {
         if self.recent.remove(&channel.name).is_none() {
             self.opened += 1;
         }
-        self.map.insert(channel.name.clone(), channel);
+        self.map.insert(channel.name.clone(), Box::new(channel));
     }
 
     /// An empty log that is complete after `floor`.

@@ -1,4 +1,4 @@
-//! Committing entries, and applying what is committed.
+//! Committing entries, and applying committed entries.
 //!
 //! Applying is a fold: the same entries in the same order give the same state. What needs a clock, randomness or rights
 //! is decided by the proposer, and stands in the entry.
@@ -7,15 +7,18 @@ use std::{sync::Arc, time::Duration};
 
 use capably_protocol::{ErrorInfo, Millis, Str};
 
-use super::Channels;
+use super::{Channels, order::Order};
 use crate::hub::{
     Turn,
     log::{
         Entry,
         position::Position,
-        proposal::{Body, Place, Proposal},
+        proposal::{Adoption, Body, Owner, Place, Proposal, Proposer},
     },
 };
+
+/// The most entries that are kept for a channel while it is loaded.
+const MAX_MEANWHILE: usize = 1000;
 
 /// The place and the time of a committed entry.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +28,8 @@ pub(super) struct Commit {
     pub(super) time: Millis,
     /// The time of the proposal by the steady clock.
     pub(super) at: Duration,
+    /// In a cluster, the node that has proposed the entry.
+    pub(super) proposer: Option<Proposer>,
 }
 
 impl Channels {
@@ -40,24 +45,36 @@ impl Channels {
         turn: &mut Turn<'_>,
     ) -> Result<Vec<Place>, ErrorInfo> {
         self.order.applied(position);
-        if let Some(meanwhile) = self.loading.get_mut(&*proposal.channel) {
-            meanwhile.push((position, proposal.clone()));
+        if self.node().is_none() {
+            self.keep_meanwhile(position, &proposal);
         }
-        let Proposal { channel: name, time, body } = proposal;
-        let commit = Commit { position, time, at: turn.now.steady_at(time) };
+        let Proposal { channel: name, time, proposer, body } = proposal;
+        let commit = Commit { position, time, at: turn.now.steady_at(time), proposer };
         match body {
             // Members are in memory whether their channel is or not.
             Body::Presence(events) => self.apply_presence(&name, commit, events, turn)?,
             Body::Departure(departure) => self.apply_departure(&name, commit, departure, turn),
+            Body::Adoption(adoption) => self.apply_adoption(&name, commit, &adoption),
             body => return self.apply_to_log(&name, commit, body, turn),
         }
         Ok(Vec::new())
     }
 
+    /// Keeps an entry for a channel that is being loaded. Returns whether the channel is.
+    pub(super) fn keep_meanwhile(&mut self, position: Position, proposal: &Proposal) -> bool {
+        let Some(meanwhile) = self.loading.get_mut(&*proposal.channel) else { return false };
+        if meanwhile.len() < MAX_MEANWHILE {
+            meanwhile.push((position, proposal.clone()));
+        } else {
+            self.loading.remove(&*proposal.channel);
+        }
+        true
+    }
+
     /// Applies an entry that is committed while its channel was loaded. Members have their events already.
     pub(super) fn catch_up(&mut self, position: Position, proposal: Proposal, turn: &mut Turn<'_>) {
-        let Proposal { channel: name, time, body } = proposal;
-        let commit = Commit { position, time, at: turn.now.steady_at(time) };
+        let Proposal { channel: name, time, proposer, body } = proposal;
+        let commit = Commit { position, time, at: turn.now.steady_at(time), proposer };
         match body {
             Body::Presence(events) => self.append_as_proposed(&name, commit, events, turn),
             Body::Departure(departure) => self.append_departure(&name, commit, departure, turn),
@@ -83,9 +100,20 @@ impl Channels {
                 return Ok(self.apply_annotations(name, commit, frame, turn));
             }
             Body::Summary(summary) => self.apply_summary(name, commit, summary, turn),
-            Body::Presence(_) | Body::Departure(_) => {}
+            Body::Presence(_) | Body::Departure(_) | Body::Adoption(_) => {}
         }
         Ok(Vec::new())
+    }
+
+    /// Applies a committed adoption of members.
+    fn apply_adoption(&mut self, name: &Str, commit: Commit, adoption: &Adoption) {
+        let Commit { position, proposer: Some(Proposer { node, .. }), .. } = commit else { return };
+        if matches!(self.order, Order::Replay) {
+            let owner = Owner { node, since: position };
+            self.presence.replay_owner(&adoption.connection, owner);
+        } else {
+            self.presence.adopt(name, adoption, node, position);
+        }
     }
 
     /// Appends an entry to the channel's log and sends it to the subscribers, if the channel exists.

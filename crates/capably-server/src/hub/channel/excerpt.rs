@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use capably_protocol::{Annotation, ErrorInfo, Message, PresenceMessage, Str};
 
-use super::{Channel, Channels, Room, channels::NO_RETENTION, history::HistoryQuery, view::View};
+use super::{
+    Channel, Channels, Room, channels::NO_RETENTION, follow::StoredMembers, history::HistoryQuery,
+    view::View,
+};
 use crate::{
     engine,
     hub::{
@@ -27,37 +30,54 @@ pub(crate) struct Excerpt {
     end: Position,
 }
 
-/// The entries of an excerpt before they are folded.
+/// The entries of an excerpt before they are folded. Entries that cannot be read are left out: the others must still reach
+/// the clients.
 #[derive(Debug)]
 pub(crate) struct Records {
     channel: Str,
     /// In their order.
     proposals: Vec<(Position, Proposal)>,
+    /// The position of the last entry of the excerpt, readable or not.
+    end: Position,
+    /// The entries that cannot be read, and why.
+    damaged: Vec<(Position, String)>,
 }
 
 impl Records {
-    /// Reads entries.
-    ///
-    /// # Errors
-    /// The reason why an entry cannot be read.
-    pub(crate) fn read(channel: &Str, entries: Vec<engine::Entry>) -> Result<Self, String> {
-        let mut records = Self { channel: channel.clone(), proposals: Vec::new() };
-        records.add(entries)?;
-        Ok(records)
+    /// Reads the entries of the excerpt.
+    pub(crate) fn read(channel: &Str, entries: Vec<engine::Entry>) -> Self {
+        let end = entries.iter().map(|entry| entry.position).max().unwrap_or_default();
+        let (proposals, damaged) = (Vec::new(), Vec::new());
+        let mut records = Self { channel: channel.clone(), proposals, end, damaged };
+        records.add(entries);
+        records
     }
 
     /// Adds entries, for the state that the others depend on.
-    ///
-    /// # Errors
-    /// The reason why an entry cannot be read.
-    pub(crate) fn add(&mut self, entries: Vec<engine::Entry>) -> Result<(), String> {
+    pub(crate) fn add(&mut self, entries: Vec<engine::Entry>) {
         for entry in entries {
-            let proposal = Proposal::decode(&self.channel, entry.time, &entry.payload)?;
-            self.proposals.push((entry.position, proposal));
+            match Proposal::decode(&self.channel, entry.time, &entry.payload) {
+                Ok(proposal) => self.proposals.push((entry.position, proposal)),
+                Err(reason) => self.damaged.push((entry.position, reason)),
+            }
         }
         self.proposals.sort_by_key(|(position, _)| *position);
         self.proposals.dedup_by_key(|(position, _)| *position);
-        Ok(())
+    }
+
+    /// The entries that cannot be read, and why.
+    pub(crate) fn damaged(&self) -> &[(Position, String)] {
+        &self.damaged
+    }
+
+    /// Drops the entries after a position.
+    pub(crate) fn truncate(&mut self, until: Position) {
+        self.proposals.retain(|(position, _)| *position <= until);
+    }
+
+    /// The entries, in their order.
+    pub(crate) fn into_proposals(self) -> Vec<(Position, Proposal)> {
+        self.proposals
     }
 
     /// The positions of the entries.
@@ -86,7 +106,7 @@ impl Records {
                         Position::parse_message(item.message_serial.as_deref()?)
                     }))
                 }
-                Body::Messages(_) | Body::Presence(_) | Body::Departure(_) => {}
+                Body::Messages(_) | Body::Presence(_) | Body::Departure(_) | Body::Adoption(_) => {}
             }
         }
         missing.retain(|(position, _)| !known.contains(position));
@@ -102,19 +122,18 @@ impl Records {
         settings: &Settings,
         now: Now,
     ) -> Excerpt {
-        let Self { channel: name, proposals } = self;
+        let Self { channel: name, proposals, end, damaged: _ } = self;
         let room = Room::new(None, usize::MAX);
         let mut channels = Channels::replaying(room);
         channels.insert(Channel::new(name.clone(), NO_RETENTION, channels.new_log(Position(0))));
         let mut outputs = Vec::new();
-        let mut summarized = BTreeSet::new();
         for (position, proposal) in proposals {
             let turn = &mut Turn { now, settings, outputs: &mut outputs };
             // An entry that was refused when it was committed is refused again.
-            summarized.extend(channels.apply(position, proposal, turn).unwrap_or_default());
+            let _ = channels.apply(position, proposal, turn);
         }
         let mut log = channels.new_log(floor);
-        let channel = channels.map.remove(&*name);
+        let channel = channels.map.remove(&*name).map(|channel| *channel);
         let mut channel =
             channel.unwrap_or_else(|| Channel::new(name, NO_RETENTION, channels.new_log(floor)));
         for entry in channel.log.iter() {
@@ -125,12 +144,8 @@ impl Records {
             }
         }
         channel.log = log;
-        for at in summarized {
-            if let Some(changed) = channel.changes.get_mut(&at) {
-                changed.annotations.summarize(settings.max_message_size);
-            }
-        }
-        let end = channel.log.last();
+        // Whoever reads on must not meet the last entry again, if that cannot be read.
+        let end = channel.log.last().max(end);
         Excerpt { channel, end }
     }
 }
@@ -197,7 +212,8 @@ impl Excerpt {
 }
 
 impl Channels {
-    /// Begins to load a channel: entries that are committed from here on are kept for it.
+    /// Begins to load a channel: entries that are committed from here on are kept for it. When there are too many, the load
+    /// has no effect, and begins again when the channel is needed.
     pub(crate) fn begin_load(&mut self, name: &Str) {
         self.loading.entry(name.clone()).or_default();
     }
@@ -205,14 +221,19 @@ impl Channels {
     /// Ends the loading of a channel that could not be read.
     pub(crate) fn abandon_load(&mut self, name: &Str) {
         self.loading.remove(name);
+        if self.node().is_some() {
+            self.dropped.push(name.clone());
+        }
     }
 
-    /// Adds a channel that was loaded. `stored` is the position after which the engine is complete.
+    /// Adds a channel that was loaded up to `last`. `stored` is the position after which the engine is complete, and
+    /// `members` are those of a shared engine.
     pub(crate) fn finish_load(
         &mut self,
         name: &Str,
         excerpt: Excerpt,
-        stored: Position,
+        (stored, last): (Position, Position),
+        members: StoredMembers,
         turn: &mut Turn<'_>,
     ) {
         let Some(meanwhile) = self.loading.remove(name) else { return };
@@ -222,20 +243,36 @@ impl Channels {
         let retention = self.retention_of(name);
         let mut log = self.new_log(excerpt.channel.log.floor());
         excerpt.channel.log.iter().for_each(|entry| log.append(Arc::clone(entry)));
-        let last = log.last();
-        self.order.applied(last);
+        let last = if self.node().is_some() { last } else { log.last() };
+        self.order.applied(log.last());
         let mut channel = Channel::new(name.clone(), retention, log);
         channel.stored = Some(stored);
         channel.changes = excerpt.channel.changes;
         channel.older = excerpt.channel.older;
         self.insert(channel);
+        self.start_following(name, last, members);
         for (position, proposal) in meanwhile.into_iter().filter(|(it, _)| *it > last) {
-            self.catch_up(position, proposal, turn);
+            if self.node().is_some() {
+                self.enqueue(position, proposal, turn);
+            } else {
+                self.catch_up(position, proposal, turn);
+            }
         }
     }
 
     /// Adds a message that is not among the entries in memory, or that does not exist.
-    pub(crate) fn add_message(&mut self, name: &Str, at: Place, excerpt: Option<Excerpt>) {
+    pub(crate) fn add_message(
+        &mut self,
+        name: &Str,
+        at: Place,
+        excerpt: Option<Excerpt>,
+        turn: &mut Turn<'_>,
+    ) {
+        self.insert_message(name, at, excerpt);
+        self.resume_stalled(name, turn);
+    }
+
+    fn insert_message(&mut self, name: &Str, at: Place, excerpt: Option<Excerpt>) {
         let Some(channel) = self.map.get_mut(&**name) else { return };
         if channel.knows(at) {
             return;
@@ -249,6 +286,19 @@ impl Channels {
         for (place, changed) in excerpt.channel.changes {
             channel.changes.entry(place).or_insert(changed);
         }
+    }
+}
+
+#[cfg(test)]
+impl Channels {
+    /// The number of entries that are kept for a channel that is being loaded.
+    pub(crate) fn kept(&self, name: &str) -> Option<usize> {
+        self.loading.get(name).map(Vec::len)
+    }
+
+    /// The number of entries of a channel that is in memory.
+    pub(crate) fn loaded(&self, name: &str) -> Option<usize> {
+        self.map.get(name).map(|channel| channel.log.iter().count())
     }
 }
 

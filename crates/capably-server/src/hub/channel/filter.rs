@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_sees_the_name_and_the_headers() {
+    fn a_filter_matches_the_name_and_the_headers() {
         let cases = [
             (r#"name == `"news"`"#, Some("news"), None, true),
             (r#"name == 'news'"#, Some("other"), None, false),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn expressions_that_are_refused() {
+    fn invalid_expressions_are_refused() {
         for (expression, reason) in [
             ("", "at 0: "),
             ("name ==", "at 7: "),
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_quoted_counts_for_nothing() {
+    fn quoted_operators_do_not_count() {
         assert_eq!(operators(r#"name == 'a.b\'&&' && "x.y" != `"[[["`"#), 3);
         assert_eq!(operators("a[?b<=c||!d].*"), 7);
         assert_eq!(operators("'not closed ((("), 0);

@@ -21,10 +21,10 @@ use crate::hub::{
     log::{
         Entry, Log,
         payload::take_items,
-        proposal::{Body, Departure, Events},
+        proposal::{Body, Departure, Events, Owner, Proposer},
     },
     message::publish::Receipt,
-    presence::{EventOrigin, check_events, left_id},
+    presence::{check_events, left_id},
 };
 
 /// A PRESENCE of a client.
@@ -36,6 +36,8 @@ pub(crate) struct PresenceFrame<'a> {
     /// Whether an earlier copy of the frame was accepted. The events are then applied only to members that have left
     /// since, because their client was disconnected for too long.
     pub(crate) repeated: bool,
+    /// The time for which the members stay while their client is disconnected.
+    pub(crate) remain: Duration,
 }
 
 impl Channels {
@@ -50,7 +52,7 @@ impl Channels {
         frame: PresenceFrame<'_>,
         turn: &mut Turn<'_>,
     ) -> Result<Proposed, ErrorInfo> {
-        let PresenceFrame { connection, identity, attached, publish, repeated } = frame;
+        let PresenceFrame { connection, identity, attached, publish, repeated, remain } = frame;
         let Publish { channel: name, msg_serial, items, .. } = publish;
         let attachment = attached.get(&name);
         let name = channel_name::plain_str(&name)?;
@@ -65,7 +67,10 @@ impl Channels {
         self.presence.require_room(connection, &name, &items, max_members)?;
         let receipt = Receipt { messages: items.len(), bytes, chosen_id: None };
         let connection = connection.clone();
-        let events = Events { connection, msg_serial, repeated, items, max_members };
+        // In a cluster the engine recognises a repeated frame, and the proposer decides on its effect.
+        let repeated = repeated && self.node().is_none();
+        let again = None;
+        let events = Events { connection, msg_serial, repeated, items, max_members, remain, again };
         self.propose(&name, Body::Presence(events), receipt, turn)
     }
 
@@ -84,14 +89,10 @@ impl Channels {
             self.append_as_proposed(name, commit, events, turn);
             return Ok(());
         }
-        let Events { connection, msg_serial, repeated, items, max_members } = events;
-        self.presence.require_room(&connection, name, &items, max_members)?;
-        let mut applied = Vec::new();
-        for (index, item) in items.into_iter().enumerate() {
-            let place = (msg_serial, index);
-            let origin = EventOrigin { connection: &connection, channel: name, place, repeated };
-            applied.extend(self.presence.apply(item, &origin, commit.time));
-        }
+        let connection = events.connection.clone();
+        let place = (commit.position, commit.time);
+        let node = commit.proposer.map(|proposer| proposer.node);
+        let applied = self.presence.apply_all(name, events, node, place)?;
         self.append_events(name, &connection, applied, commit, turn);
         Ok(())
     }
@@ -108,10 +109,45 @@ impl Channels {
             self.append_departure(name, commit, departure, turn);
             return;
         }
-        let Departure { connection, clients, lapsed } = departure;
-        let Commit { position, time, .. } = commit;
-        let events = self.presence.leave(&connection, name, &clients, lapsed, position, time);
+        let Commit { position, time, proposer, .. } = commit;
+        let events = self.presence.leave(name, &departure, position, time);
+        let Departure { connection, owner, .. } = departure;
+        if let Some(owner) = owner {
+            self.departed(name, &connection, &owner);
+            // The client may be attached here although this node is not the owner: its adoption was late, or was not committed.
+            let is_evicted = proposer.is_none_or(|it| Some(it.node) != self.node());
+            if is_evicted && self.node().is_some() && !events.is_empty() {
+                self.evicted.push((connection.clone(), name.clone(), events.clone()));
+            }
+        }
         self.append_events(name, &connection, events, commit, turn);
+    }
+
+    /// Proposes that members of a connection enter again, with their last events. They left by mistake.
+    pub(crate) fn enter_again(
+        &mut self,
+        connection: &ConnectionId,
+        name: &Str,
+        left: Vec<PresenceMessage>,
+        remain: Duration,
+        turn: &mut Turn<'_>,
+    ) {
+        let items = left.into_iter().map(|member| {
+            let PresenceMessage { client_id, data, encoding, extras, .. } = member;
+            let action = Some(PresenceAction::Enter);
+            PresenceMessage { action, client_id, data, encoding, extras, ..Default::default() }
+        });
+        let events = Events {
+            connection: connection.clone(),
+            msg_serial: 0,
+            repeated: false,
+            items: items.collect(),
+            max_members: usize::MAX,
+            remain,
+            // The position makes the id of the proposal differ from those of the client's frames.
+            again: Some(self.order.newest()),
+        };
+        let _ = self.propose(name, Body::Presence(events), Receipt::default(), turn);
     }
 
     /// Appends presence events to the log as their client sent them, without the members.
@@ -123,6 +159,9 @@ impl Channels {
         turn: &mut Turn<'_>,
     ) {
         let Events { connection, msg_serial, items, .. } = events;
+        if let Some(Proposer { node, .. }) = commit.proposer {
+            self.presence.replay_owner(&connection, Owner { node, since: commit.position });
+        }
         let events = items.into_iter().enumerate().map(|(index, item)| PresenceMessage {
             id: Some(format!("{connection}:{msg_serial}:{index}").into()),
             connection_id: Some(connection.clone()),
@@ -151,6 +190,9 @@ impl Channels {
         departure: Departure,
         turn: &mut Turn<'_>,
     ) {
+        if !self.presence.was_effective(&departure) {
+            return;
+        }
         let Departure { connection, clients, .. } = departure;
         let events = clients.into_iter().enumerate().map(|(index, client)| PresenceMessage {
             id: Some(left_id(commit.position, index)),
@@ -187,28 +229,57 @@ impl Channels {
         self.append(name, &Entry::presence(commit.position, commit.at, delivery), turn);
     }
 
-    /// The members of a connection leave a channel.
-    pub(crate) fn leave(
+    /// The members of a connection leave a channel, because their client or this server wishes it.
+    pub(crate) fn leave(&mut self, connection: &ConnectionId, name: &Str, turn: &mut Turn<'_>) {
+        self.propose_departure(connection, name, false, None, turn);
+    }
+
+    /// The members of a connection leave a channel, because their client is disconnected. In a cluster, only members that
+    /// no other node owns.
+    pub(crate) fn lapse(
         &mut self,
         connection: &ConnectionId,
         name: &Str,
         lapsed: bool,
         turn: &mut Turn<'_>,
     ) {
+        let owner = self.presence.owner(name, connection);
+        if owner.is_none_or(|owner| Some(owner.node) == self.node()) {
+            self.propose_departure(connection, name, lapsed, owner, turn);
+        }
+    }
+
+    fn propose_departure(
+        &mut self,
+        connection: &ConnectionId,
+        name: &Str,
+        lapsed: bool,
+        owner: Option<Owner>,
+        turn: &mut Turn<'_>,
+    ) {
         let clients = self.presence.clients_of(connection, name);
         if clients.is_empty() {
             return;
         }
-        let departure = Departure { connection: connection.clone(), clients, lapsed };
+        let departure = Departure { connection: connection.clone(), clients, lapsed, owner };
         let left = self.propose(name, Body::Departure(departure), Receipt::default(), turn);
         debug_assert!(left.is_ok(), "a departure is always possible");
     }
 
-    /// All members of a connection leave for good, as the connection has ended.
+    /// All members of a connection leave, as it was closed.
     pub(crate) fn leave_all(&mut self, connection: &ConnectionId, turn: &mut Turn<'_>) {
         self.presence.expect_back(connection, None);
         for name in self.presence.channels_of(connection) {
-            self.leave(connection, &name, false, turn);
+            self.leave(connection, &name, turn);
+        }
+        self.presence.forget(connection);
+    }
+
+    /// All members of a connection leave, as its client was disconnected for too long to resume it.
+    pub(crate) fn lapse_all(&mut self, connection: &ConnectionId, turn: &mut Turn<'_>) {
+        self.presence.expect_back(connection, None);
+        for name in self.presence.channels_of(connection) {
+            self.lapse(connection, &name, false, turn);
         }
         self.presence.forget(connection);
     }
@@ -223,7 +294,7 @@ impl Channels {
         while let Some(connection) = self.presence.pop_departure(turn.now.steady) {
             let names = self.presence.channels_of(&connection);
             for name in names.into_iter().filter(|name| !has_returned(&connection, name)) {
-                self.leave(&connection, &name, true, turn);
+                self.lapse(&connection, &name, true, turn);
             }
         }
     }

@@ -11,9 +11,11 @@ mod commit;
 mod delta;
 pub(super) mod excerpt;
 mod filter;
+pub(super) mod follow;
 pub(super) mod history;
 pub(super) mod members;
 pub(super) mod need;
+mod nodes;
 pub(super) mod occupancy;
 pub(super) mod order;
 mod publish;
@@ -39,6 +41,7 @@ pub(crate) use self::{
 use self::{
     channels::PERSISTED_AGE,
     delta::Fanout,
+    follow::Followed,
     occupancy::Occupancy,
     subscriber::{Subscriber, Viewers},
 };
@@ -48,7 +51,7 @@ use super::{
     message::change::Changes,
 };
 
-/// A channel: its log, and the attachments that receive what is published.
+/// A channel: its log, and the attachments that receive its messages.
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) name: Str,
@@ -59,7 +62,8 @@ pub(crate) struct Channel {
     /// Ids that publishers chose, to recognise a repeated publish (RSL1k).
     pub(crate) ids: HashMap<Str, Position>,
     pub(crate) changes: Changes,
-    subscribers: BTreeMap<TransportId, Subscriber>,
+    /// Boxed: the smallest map has room for eleven subscribers, and most channels have fewer.
+    subscribers: BTreeMap<TransportId, Box<Subscriber>>,
     /// The subscribers under names with a qualifier, by the name.
     views: BTreeMap<Str, Viewers>,
     /// The attachments by mode. Members are counted by the presence set.
@@ -72,6 +76,8 @@ pub(crate) struct Channel {
     stored: Option<Position>,
     /// Entries before those of the log that changes need: `None` for those that do not exist.
     older: BTreeMap<Position, Option<Arc<Entry>>>,
+    /// Set if several nodes share the engine.
+    followed: Option<Box<Followed>>,
 }
 
 impl Channel {
@@ -90,6 +96,7 @@ impl Channel {
             idle_since: None,
             stored: None,
             older: BTreeMap::new(),
+            followed: None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the hub needs from the engine before it can handle an input.
+//! Data that the hub needs from the engine before it can handle an input.
 //!
 //! The hub waits for nothing. An input that needs entries which are not in memory is left to the front, with its
 //! [`Need`]: the front fetches, gives the hub what it found, and repeats the input.
@@ -14,7 +14,7 @@ use crate::hub::{
     message::change::is_change,
 };
 
-/// What an input needs before the hub can handle it.
+/// Data that an input needs before the hub can handle it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Need {
     /// The newest entries of a channel.
@@ -25,6 +25,8 @@ pub(crate) enum Need {
     Rewind(Str, Rewind),
     /// The entries of a channel between two positions, for a client that is behind.
     Entries { channel: Str, after: Position, until: Position },
+    /// The entries of a channel up to a position, which the client has received from another node.
+    Reached(Str, Position),
     /// The results of all publishes of the connection so far.
     Settled,
 }
@@ -59,12 +61,21 @@ impl Channels {
             // Their answers follow those of the publishes before them.
             _ if !settled => Some(Need::Settled),
             ClientFrame::Attach(attach) => self.need_of_attach(attach, start, now),
+            ClientFrame::Detach { channel } => self.need_of_detach(channel, attached),
             _ => None,
         }
     }
 
     fn need_of_channel(&self, name: &Str) -> Option<Need> {
         (!self.map.contains_key(&**name)).then(|| Need::Channel(Str::from(&**name)))
+    }
+
+    /// In a cluster, a client may have members from another node on a channel that it has not attached again here.
+    fn need_of_detach(&self, name: &Str, attached: &Attachments) -> Option<Need> {
+        if self.node().is_none() || attached.get(name).is_some() {
+            return None;
+        }
+        self.need_of_channel(&channel_name::plain_str(name).ok()?)
     }
 
     /// The need of an input about a message. None for an invalid name or serial, and for a message that does not exist.
@@ -88,6 +99,12 @@ impl Channels {
             // One channel too many is refused without being loaded.
             return self.has_room(base).then(|| Need::Channel(Str::from(&**base)));
         };
+        if let (Some(reached), Some(serial)) = (channel.reached(), &attach.channel_serial)
+            && start != Some(base)
+            && let Some(position) = Position::parse(serial).filter(|it| *it > reached)
+        {
+            return Some(Need::Reached(Str::from(&**base), position));
+        }
         if attach.channel_serial.is_some()
             || attach.flags.contains(Flags::ATTACH_RESUME)
             || channel.is_complete()

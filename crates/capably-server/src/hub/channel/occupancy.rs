@@ -9,11 +9,14 @@ use capably_protocol::{
     ChannelMode, Data, Flags, Message, MessageAction, ServerFrame, Str, frame::Delivery,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::Channels;
-use crate::hub::{Output, Turn};
+use crate::hub::{Output, Turn, ids::NodeId};
 
 /// The numbers of attachments and members of a channel (CHM).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Occupancy {
     pub(crate) connections: u32,
     pub(crate) publishers: u32,
@@ -38,6 +41,22 @@ impl Occupancy {
             ("objectPublishers", self.object_publishers),
             ("objectSubscribers", self.object_subscribers),
         ]
+    }
+
+    /// Adds the attachments at another node. All nodes have the same members.
+    fn add(&mut self, other: &Self) {
+        for (count, more) in [
+            (&mut self.connections, other.connections),
+            (&mut self.publishers, other.publishers),
+            (&mut self.subscribers, other.subscribers),
+            (&mut self.presence_connections, other.presence_connections),
+            (&mut self.presence_subscribers, other.presence_subscribers),
+            (&mut self.object_publishers, other.object_publishers),
+            (&mut self.object_subscribers, other.object_subscribers),
+        ] {
+            *count = count.saturating_add(more);
+        }
+        self.presence_members = self.presence_members.max(other.presence_members);
     }
 
     /// Counts the change of an attachment's modes. An attachment has at least one mode: without any, there is none.
@@ -143,14 +162,102 @@ pub(super) struct OccupancyUpdates {
     due: BTreeSet<(Duration, Str)>,
     /// The same channels without the times.
     scheduled: BTreeSet<Str>,
+    /// In a cluster, the channels whose counts at this node may have changed since the other nodes were last told.
+    untold: BTreeSet<Str>,
+    /// The counts that the other nodes were last told.
+    told: BTreeMap<Str, Occupancy>,
 }
+
+/// The occupancy of channels at the other nodes of a cluster.
+pub(super) type RemoteOccupancy = BTreeMap<Str, BTreeMap<NodeId, Occupancy>>;
 
 impl Channels {
     /// The current occupancy of the channel.
     pub(crate) fn occupancy_of(&self, name: &str) -> Occupancy {
         let used = self.get(name).map(|channel| channel.used).unwrap_or_default();
         let members = self.presence.count(name);
-        Occupancy { presence_members: members.try_into().unwrap_or(u32::MAX), ..used }
+        let mut occupancy =
+            Occupancy { presence_members: members.try_into().unwrap_or(u32::MAX), ..used };
+        for (_, remote) in self.remote.get(name).into_iter().flatten() {
+            occupancy.add(remote);
+        }
+        if self.reached(name).is_some() {
+            occupancy.presence_members = members.try_into().unwrap_or(u32::MAX);
+        }
+        occupancy
+    }
+
+    /// The counts of this node that have changed since the last call, for the other nodes. With `all`, every count that is
+    /// not zero.
+    pub(crate) fn occupancy_to_tell(&mut self, all: bool) -> Vec<(Str, Occupancy)> {
+        let mut names = std::mem::take(&mut self.occupancy.untold);
+        if all {
+            names.extend(self.map.keys().cloned());
+            self.occupancy.told.clear();
+        }
+        let mut changed = Vec::new();
+        for name in names {
+            let channel = self.map.get(&*name);
+            let mut own = channel.map(|channel| channel.used).unwrap_or_default();
+            // Every node that has the channel in memory knows the members. The node of a member tells the others.
+            if channel.is_some_and(|channel| channel.has_own_members()) {
+                own.presence_members = self.presence.count(&name).try_into().unwrap_or(u32::MAX);
+            }
+            let told = &mut self.occupancy.told;
+            let before = if own == Occupancy::default() {
+                told.remove(&name)
+            } else {
+                told.insert(name.clone(), own)
+            };
+            if before.unwrap_or_default() != own {
+                changed.push((name, own));
+            }
+        }
+        changed
+    }
+
+    /// Another node has told its counts. With `all`, it has no others.
+    pub(crate) fn set_remote_occupancy(
+        &mut self,
+        node: NodeId,
+        all: bool,
+        counts: Vec<(Str, Occupancy)>,
+    ) {
+        if all {
+            self.forget_remote(|other| other == node);
+        }
+        for (name, occupancy) in counts {
+            if occupancy == Occupancy::default() {
+                if let Some(nodes) = self.remote.get_mut(&name) {
+                    nodes.remove(&node);
+                    if nodes.is_empty() {
+                        self.remote.remove(&name);
+                    }
+                }
+            } else {
+                self.remote.entry(name.clone()).or_default().insert(node, occupancy);
+            }
+            self.watched_occupancy_changed(&name);
+        }
+    }
+
+    /// Forgets the counts of nodes that are gone.
+    pub(super) fn forget_occupancy_of_others(&mut self) {
+        let alive = self.alive_nodes().clone();
+        self.forget_remote(|node| !alive.contains(&node));
+    }
+
+    fn forget_remote(&mut self, is_forgotten: impl Fn(NodeId) -> bool) {
+        let mut changed = Vec::new();
+        self.remote.retain(|name, nodes| {
+            let before = nodes.len();
+            nodes.retain(|node, _| !is_forgotten(*node));
+            if nodes.len() < before {
+                changed.push(name.clone());
+            }
+            !nodes.is_empty()
+        });
+        changed.iter().for_each(|name| self.watched_occupancy_changed(name));
     }
 
     /// Counts an attachment whose modes have changed. Without any mode it is not attached.
@@ -162,6 +269,13 @@ impl Channels {
 
     /// Notes that the occupancy of the channel may have changed.
     pub(super) fn occupancy_changed(&mut self, name: &str) {
+        if self.node().is_some() && !self.occupancy.untold.contains(name) {
+            self.occupancy.untold.insert(name.into());
+        }
+        self.watched_occupancy_changed(name);
+    }
+
+    fn watched_occupancy_changed(&mut self, name: &str) {
         if self.get(name).is_some_and(|channel| channel.watchers > 0) {
             self.occupancy.changed.insert(name.into());
         }
@@ -236,7 +350,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metrics_are_all_or_one_that_there_is() {
+    fn the_occupancy_parameter_selects_all_metrics_or_one() {
         assert_eq!(Metrics::parse("metrics"), Some(Metrics::All));
         assert_eq!(
             Metrics::parse("metrics.presenceMembers"),
@@ -248,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attachment_counts_by_its_modes() {
+    fn an_attachment_is_counted_by_its_modes() {
         let all = Flags::from_iter([
             ChannelMode::Publish,
             ChannelMode::Subscribe,

@@ -1,24 +1,31 @@
 //! The order of an app's entries: the hub's own, or that of an engine.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    time::Duration,
+};
 
 use capably_protocol::{ErrorInfo, Millis, Str};
 
-use super::Channels;
+use super::{Channels, nodes::MEMBERS_KEPT};
+pub(crate) use crate::hub::log::proposal::Ticket;
 use crate::{
     engine::Appended,
     hub::{
         Output, Turn, error,
-        ids::ConnectionId,
+        ids::{ConnectionId, NodeId},
         log::{
             position::{Position, SerialClock},
-            proposal::{Body, Place, Proposal, Summary},
+            proposal::{Body, Place, Proposal, Proposer, Summary},
             volume::Volume,
         },
         message::publish::{Accepted, Receipt},
         push::Delivery,
     },
 };
+
+/// The longest time for which the publisher of a committed entry waits until it arrives at its own node.
+const MAX_DELAY: Duration = Duration::from_secs(1);
 
 /// Orders the entries of an app.
 #[derive(Debug)]
@@ -37,9 +44,11 @@ impl Order {
         Self::Own(SerialClock::new(now))
     }
 
-    /// The order of an engine.
-    pub(crate) fn engine() -> Self {
-        Self::Engine(Proposals::default())
+    /// The order of an engine. `node` is this node, if several share the engine.
+    pub(crate) fn engine(node: Option<NodeId>) -> Self {
+        // The ephemeral positions of the nodes differ.
+        let ephemeral = node.map_or(0, |node| node.0 % 1_000_000 * 1_000_000_000);
+        Self::Engine(Proposals { node, ephemeral, ..Proposals::default() })
     }
 
     /// The newest position that the hub has applied.
@@ -69,15 +78,16 @@ impl Order {
     }
 }
 
-/// The number of a proposal that waits for the engine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Ticket(pub(crate) u64);
-
 /// The proposals that the engine has not committed yet.
 #[derive(Debug, Default)]
 pub(crate) struct Proposals {
+    /// This node, if several share the engine.
+    node: Option<NodeId>,
     next: Ticket,
     waiting: BTreeMap<Ticket, Waiting>,
+    /// In a cluster, the committed proposals that have to arrive here, by the time when their publishers are answered
+    /// without that.
+    overdue: VecDeque<(Duration, Ticket)>,
     newest: Position,
     /// The positions of frames that are delivered and not logged. They lie before those of all entries.
     ephemeral: u64,
@@ -89,6 +99,8 @@ struct Waiting {
     receipt: Receipt,
     pushes: Vec<Delivery>,
     origin: Origin,
+    /// The position, once the engine has committed the entry and the hub has not applied it yet.
+    committed: Option<Position>,
 }
 
 /// The publisher that waits for a proposal.
@@ -121,7 +133,7 @@ pub(crate) enum Proposed {
 }
 
 impl Proposed {
-    /// The volume of what was published. For a proposal that waits it is counted when it is committed.
+    /// The volume of the published messages. A waiting proposal is counted at its commit.
     pub(crate) fn volume(&self) -> Volume {
         match self {
             Self::Committed(accepted) => accepted.volume(),
@@ -145,6 +157,14 @@ impl Channels {
     /// Whether an engine orders the entries.
     pub(crate) fn has_engine(&self) -> bool {
         matches!(self.order, Order::Engine(_))
+    }
+
+    /// This node, if several share the engine.
+    pub(crate) fn node(&self) -> Option<NodeId> {
+        match &self.order {
+            Order::Engine(proposals) => proposals.node,
+            Order::Own(_) | Order::Replay => None,
+        }
     }
 
     /// A position for a frame that is not logged.
@@ -174,7 +194,8 @@ impl Channels {
             Body::Messages(frame) => self.pushes(channel, &frame.items, turn.now),
             _ => Vec::new(),
         };
-        let proposal = Proposal { channel: channel.clone(), time: turn.now.wall, body };
+        let time = turn.now.wall;
+        let proposal = Proposal { channel: channel.clone(), time, proposer: None, body };
         match &mut self.order {
             Order::Own(clock) => {
                 let position = clock.next(turn.now.wall);
@@ -201,19 +222,25 @@ impl Channels {
         if !self.map.contains_key(&*proposal.channel) {
             self.note_recent(&proposal.channel, turn.now.steady);
         }
-        let keep = self.retention_of(&proposal.channel).age;
-        let append = proposal.encode_append(&self.app, keep);
+        let mut keep = self.retention_of(&proposal.channel).age;
         let Order::Engine(proposals) = &mut self.order else { return Ticket(u64::MAX) };
         let ticket = proposals.next;
         proposals.next = Ticket(ticket.0 + 1);
-        let waiting = Waiting { proposal, receipt, pushes, origin: Origin::Hub };
+        if let Some(node) = proposals.node {
+            proposal.proposer = Some(Proposer { node, ticket });
+            if proposal.body.is_about_members() {
+                keep = keep.max(MEMBERS_KEPT);
+            }
+        }
+        let append = proposal.encode_append(&self.app, keep);
+        let waiting = Waiting { proposal, receipt, pushes, origin: Origin::Hub, committed: None };
         proposals.waiting.insert(ticket, waiting);
         turn.outputs.push(Output::Append(ticket, append));
         ticket
     }
 
     /// Proposes the new summaries of messages that were annotated.
-    fn propose_summaries(&mut self, channel: &Str, of: Vec<Place>, turn: &mut Turn<'_>) {
+    pub(super) fn propose_summaries(&mut self, channel: &Str, of: Vec<Place>, turn: &mut Turn<'_>) {
         let max_size = turn.settings.max_message_size;
         for at in of {
             let body = Body::Summary(Summary { at, max_size });
@@ -231,19 +258,20 @@ impl Channels {
         }
     }
 
-    /// The engine has committed or refused a proposal: applies it.
+    /// The engine has committed or refused a proposal. Applies it, if this server alone uses the engine.
     pub(crate) fn committed(
         &mut self,
         ticket: Ticket,
         result: Result<Appended, ErrorInfo>,
         turn: &mut Turn<'_>,
     ) -> Option<Settled> {
+        if self.node().is_some() {
+            return self.acknowledged(ticket, result, turn);
+        }
         let Order::Engine(proposals) = &mut self.order else { return None };
-        let Waiting { proposal, receipt, pushes, origin } = proposals.waiting.remove(&ticket)?;
-        let presence = match &proposal.body {
-            Body::Presence(events) => Some((events.connection.clone(), proposal.channel.clone())),
-            _ => None,
-        };
+        let waiting = proposals.waiting.remove(&ticket)?;
+        let Waiting { proposal, receipt, pushes, origin, .. } = waiting;
+        let presence = proposal.presence();
         let result = result.and_then(|Appended { position, repeated }| {
             if !repeated {
                 let channel = proposal.channel.clone();
@@ -254,5 +282,147 @@ impl Channels {
             Ok(receipt.at(position))
         });
         Some(Settled { ticket, origin, result, presence })
+    }
+
+    /// The engine that several nodes share has committed or refused a proposal. The hub applies it when it receives the
+    /// entry. If only that tells whether the entry has an effect, the publisher waits for it.
+    fn acknowledged(
+        &mut self,
+        ticket: Ticket,
+        result: Result<Appended, ErrorInfo>,
+        turn: &mut Turn<'_>,
+    ) -> Option<Settled> {
+        let Order::Engine(proposals) = &mut self.order else { return None };
+        let mut waiting = proposals.waiting.remove(&ticket)?;
+        let result = match result {
+            Ok(Appended { position, repeated: false }) => {
+                // The clients of this node receive an entry before its publisher is answered, as on a single server.
+                if !self.has_reached(&waiting.proposal.channel, position) {
+                    waiting.committed = Some(position);
+                    self.keep_waiting(ticket, waiting, turn.now.steady);
+                    return None;
+                }
+                turn.outputs.extend(waiting.pushes.into_iter().map(Output::from));
+                Ok(waiting.receipt.at(position))
+            }
+            Ok(Appended { position, repeated: true }) => {
+                if let Some(body) = self.lapsed_again(&waiting.proposal, position) {
+                    let Waiting { proposal, receipt, origin, .. } = waiting;
+                    let again = Proposal { time: turn.now.wall, body, ..proposal };
+                    let ticket = self.submit(again, receipt, Vec::new(), turn);
+                    self.set_origin(ticket, origin);
+                    return None;
+                }
+                Ok(waiting.receipt.at(position))
+            }
+            Err(error) => {
+                let Waiting { proposal, .. } = &waiting;
+                self.not_committed(proposal, turn.now.steady);
+                if let Body::Summary(summary) = &proposal.body {
+                    self.expect_summaries(&proposal.channel, vec![summary.at], turn.now.steady);
+                }
+                Err(error)
+            }
+        };
+        let presence = waiting.proposal.presence();
+        Some(Settled { ticket, origin: waiting.origin, result, presence })
+    }
+
+    fn keep_waiting(&mut self, ticket: Ticket, waiting: Waiting, now: Duration) {
+        if let Order::Engine(proposals) = &mut self.order {
+            if !waiting.proposal.body.has_verdict() {
+                proposals.overdue.push_back((now + MAX_DELAY, ticket));
+            }
+            proposals.waiting.insert(ticket, waiting);
+        }
+    }
+
+    /// Settles proposals that were committed a while ago and do not arrive, as this node is cut off from the others. Their
+    /// publishers need not wait for that.
+    pub(crate) fn handle_overdue(&mut self, turn: &mut Turn<'_>) {
+        let Order::Engine(proposals) = &mut self.order else { return };
+        while let Some((due, ticket)) = proposals.overdue.front()
+            && *due <= turn.now.steady
+        {
+            let ticket = *ticket;
+            proposals.overdue.pop_front();
+            let is_committed = |it: &Waiting| it.committed.is_some();
+            if !proposals.waiting.get(&ticket).is_some_and(is_committed) {
+                continue;
+            }
+            let Some(waiting) = proposals.waiting.remove(&ticket) else { continue };
+            let Waiting { proposal, receipt, pushes, origin, committed: Some(position) } = waiting
+            else {
+                continue;
+            };
+            turn.outputs.extend(pushes.into_iter().map(Output::from));
+            let (result, presence) = (Ok(receipt.at(position)), proposal.presence());
+            self.settled.push(Settled { ticket, origin, result, presence });
+        }
+        let waiting = &proposals.waiting;
+        // Nearly all have arrived long before.
+        while let Some((_, ticket)) = proposals.overdue.front()
+            && !waiting.contains_key(ticket)
+        {
+            proposals.overdue.pop_front();
+        }
+    }
+
+    /// The time when [`handle_overdue`](Self::handle_overdue) is needed next.
+    pub(crate) fn next_overdue(&self) -> Option<Duration> {
+        match &self.order {
+            Order::Engine(proposals) => proposals.overdue.front().map(|(due, _)| *due),
+            Order::Own(_) | Order::Replay => None,
+        }
+    }
+
+    /// Applies an entry of a shared engine. Returns the result for the publisher, if it waits at this node.
+    pub(super) fn apply_followed(
+        &mut self,
+        position: Position,
+        proposal: Proposal,
+        turn: &mut Turn<'_>,
+    ) -> Option<Settled> {
+        let name = proposal.channel.clone();
+        let own = proposal.proposer.filter(|it| Some(it.node) == self.node());
+        let waiting = match &mut self.order {
+            Order::Engine(proposals) => own.and_then(|it| proposals.waiting.remove(&it.ticket)),
+            Order::Own(_) | Order::Replay => None,
+        };
+        let presence = proposal.presence();
+        let result = self.apply(position, proposal, turn).map(|summaries| {
+            if own.is_some() {
+                self.propose_summaries(&name, summaries, turn);
+            } else {
+                self.expect_summaries(&name, summaries, turn.now.steady);
+            }
+        });
+        if waiting.is_none() {
+            self.unclaimed.extend(presence.clone());
+        }
+        let Waiting { receipt, pushes, origin, .. } = waiting?;
+        let ticket = own?.ticket;
+        let result = result.map(|()| {
+            turn.outputs.extend(pushes.into_iter().map(Output::from));
+            receipt.at(position)
+        });
+        Some(Settled { ticket, origin, result, presence })
+    }
+
+    /// The proposals on a channel that are committed, and that nobody will apply because the channel has left the
+    /// memory.
+    pub(super) fn settle_committed(&mut self, channel: &str) -> Vec<Settled> {
+        let Order::Engine(proposals) = &mut self.order else { return Vec::new() };
+        let is_committed =
+            |it: &Waiting| it.committed.is_some() && &*it.proposal.channel == channel;
+        let tickets = proposals.waiting.iter().filter(|(_, it)| is_committed(it));
+        let tickets: Vec<Ticket> = tickets.map(|(ticket, _)| *ticket).collect();
+        let settled = tickets.into_iter().filter_map(|ticket| {
+            let Waiting { proposal, receipt, origin, committed, .. } =
+                proposals.waiting.remove(&ticket)?;
+            let result = Ok(receipt.at(committed?));
+            Some(Settled { ticket, origin, result, presence: proposal.presence() })
+        });
+        settled.collect()
     }
 }

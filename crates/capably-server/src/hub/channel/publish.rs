@@ -1,16 +1,21 @@
 //! Publishing messages on a channel.
 
-use capably_protocol::{ErrorInfo, Message, MessageAction, MessageVersion, Str, frame::Delivery};
+use std::time::Duration;
+
+use bytes::Bytes;
+use capably_protocol::{
+    ErrorInfo, Message, MessageAction, MessageVersion, Millis, Str, frame::Delivery,
+};
 
 use super::{Channel, Channels, commit::Commit, order::Proposed};
 use crate::hub::{
-    Output, Turn,
+    Notice, Output, Turn,
     access::capability::Operation,
     channel_name,
     log::{
         Entry,
         position::Position,
-        proposal::{Body, Items},
+        proposal::{Body, Items, Proposal},
     },
     message::{
         change::is_change,
@@ -80,15 +85,51 @@ impl Channels {
     ) -> Position {
         let position = self.unlogged_position(turn.now.wall);
         let pushes = self.pushes(name, &frame.items, turn.now);
-        if let Some(channel) = self.get_mut(name) {
-            let commit = Commit { position, time: turn.now.wall, at: turn.now.steady };
-            let mut delivery = channel.delivery_of(commit, frame);
-            // The messages are not in the log: without a channel serial, no client resumes from them.
-            delivery.channel_serial = None;
-            channel.send(&Entry::new(position, commit.at, delivery), |_| true, turn.outputs);
+        let time = turn.now.wall;
+        if self.node().is_some() {
+            let (channel, body) = (name.clone(), Body::Messages(frame.clone()));
+            let mut proposal = Proposal { channel, time, proposer: None, body };
+            let record = proposal.encode_append(&self.app, Duration::ZERO).payload;
+            let notice = Notice::Ephemeral { channel: name.clone(), position, time, record };
+            turn.outputs.push(Output::Notice(notice));
         }
+        self.send_ephemeral(name, position, time, frame, turn);
         turn.outputs.extend(pushes.into_iter().map(Output::from));
         position
+    }
+
+    /// Sends the ephemeral messages of another node to the subscribers.
+    pub(crate) fn relay_ephemeral(
+        &mut self,
+        name: &Str,
+        position: Position,
+        time: Millis,
+        record: &Bytes,
+        turn: &mut Turn<'_>,
+    ) {
+        match Proposal::decode(name, time, record) {
+            Ok(Proposal { body: Body::Messages(frame), .. }) => {
+                self.send_ephemeral(name, position, time, frame, turn);
+            }
+            Ok(_) => {}
+            Err(problem) => tracing::error!(problem, "ephemeral messages cannot be read"),
+        }
+    }
+
+    fn send_ephemeral(
+        &mut self,
+        name: &Str,
+        position: Position,
+        time: Millis,
+        frame: Items<Message>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(channel) = self.get_mut(name) else { return };
+        let commit = Commit { position, time, at: turn.now.steady, proposer: None };
+        let mut delivery = channel.delivery_of(commit, frame);
+        // The messages are not in the log: without a channel serial, no client resumes from them.
+        delivery.channel_serial = None;
+        channel.send(&Entry::new(position, commit.at, delivery), |_| true, turn.outputs);
     }
 
     /// Applies a committed frame of messages.

@@ -161,6 +161,20 @@ impl<'a> Replay<'a> {
         Self { session, presence, budget: STEP, need: None }
     }
 
+    /// Begins the replay of an attachment. If it needs entries from the engine, it goes on like one that is behind.
+    pub(super) fn begin(
+        mut self,
+        name: &Str,
+        attachment: &Attachment,
+        channel: &mut Channel,
+        outputs: &mut Vec<Output>,
+    ) {
+        self.fill(name, attachment, channel, outputs);
+        if self.need.is_some() {
+            outputs.push(Output::Behind(self.session.transport));
+        }
+    }
+
     /// Continues the replay of one attachment.
     pub(super) fn fill(
         &mut self,
@@ -336,7 +350,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rewind_is_a_count_or_a_span() {
+    fn rewind_accepts_a_count_or_a_time_span() {
         assert_eq!(Rewind::parse("3"), Some(Rewind::Count(3)));
         assert_eq!(Rewind::parse("15s"), Some(Rewind::Span(Duration::from_secs(15))));
         assert_eq!(Rewind::parse("2m"), Some(Rewind::Span(Duration::from_secs(120))));

@@ -115,20 +115,26 @@ impl Channels {
     fn drop_channel(&mut self, name: &str) {
         if let Some(channel) = self.map.remove(name) {
             self.forgotten = self.forgotten.max(channel.log.floor());
+            self.unfollow(&channel);
         }
     }
 
     /// Drops the channels for which `is_dropped` returns true.
     pub(crate) fn drop_channels(&mut self, mut is_dropped: impl FnMut(&mut Channel) -> bool) {
-        let mut forgotten = self.forgotten;
-        self.map.retain(|_, channel| {
-            let dropped = is_dropped(channel);
-            if dropped {
-                forgotten = forgotten.max(channel.log.floor());
-            }
-            !dropped
-        });
-        self.forgotten = forgotten;
+        let mut map = std::mem::take(&mut self.map);
+        for (_, channel) in map.extract_if(|_, channel| is_dropped(channel)) {
+            self.forgotten = self.forgotten.max(channel.log.floor());
+            self.unfollow(&channel);
+        }
+        self.map = map;
+    }
+
+    /// A channel has left the memory.
+    fn unfollow(&mut self, channel: &Channel) {
+        if channel.reached().is_some() {
+            self.presence.forget_channel(&channel.name);
+            self.dropped.push(channel.name.clone());
+        }
     }
 }
 
@@ -140,7 +146,8 @@ impl Channel {
 
     /// Whether the channel has no attachments and no entries, except those that an engine has.
     pub(crate) fn is_unused(&self) -> bool {
-        self.used.connections == 0 && (self.log.is_empty() || self.stored.is_some())
+        let is_empty = self.log.is_empty() || self.stored.is_some();
+        self.used.connections == 0 && is_empty && !self.is_kept()
     }
 
     /// Drops the oldest entries of the log, by about `excess` bytes, except the newest `keep`.

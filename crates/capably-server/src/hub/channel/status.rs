@@ -34,6 +34,7 @@ impl Channels {
     ) -> Result<Page<(Str, Occupancy)>, ErrorInfo> {
         identity.require("*", Operation::ChannelMetadata)?;
         let names = self.names().chain(self.presence.channels()).chain(self.recent.keys());
+        let names = names.chain(self.remote.keys());
         let names: BTreeSet<&Str> = names.filter(|name| name.starts_with(prefix)).collect();
         let page = query.page(names.into_iter().map(|name| (name.clone(), name)));
         let with_occupancy = |name: &Str| (name.clone(), self.occupancy_of(name));

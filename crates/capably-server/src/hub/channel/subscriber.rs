@@ -109,7 +109,7 @@ impl Subscriber {
 #[derive(Debug)]
 pub(super) struct Viewers {
     view: Arc<View>,
-    pub(super) subscribers: BTreeMap<TransportId, Subscriber>,
+    pub(super) subscribers: BTreeMap<TransportId, Box<Subscriber>>,
 }
 
 impl Viewers {
@@ -147,15 +147,16 @@ impl Viewers {
 
 /// The subscriber on this transport, under the name of the view if there is one.
 pub(super) fn find<'a>(
-    subscribers: &'a mut BTreeMap<TransportId, Subscriber>,
+    subscribers: &'a mut BTreeMap<TransportId, Box<Subscriber>>,
     views: &'a mut BTreeMap<Str, Viewers>,
     transport: TransportId,
     view: Option<&Arc<View>>,
 ) -> Option<&'a mut Subscriber> {
-    match view {
+    let subscriber = match view {
         None => subscribers.get_mut(&transport),
         Some(view) => views.get_mut(&view.name)?.subscribers.get_mut(&transport),
-    }
+    };
+    subscriber.map(|subscriber| &mut **subscriber)
 }
 
 impl Channel {
@@ -176,7 +177,7 @@ impl Channel {
             }
         };
         let watches = subscriber.watch.is_some();
-        let before = subscribers.insert(transport, subscriber);
+        let before = subscribers.insert(transport, Box::new(subscriber));
         self.watchers += usize::from(watches);
         self.watchers -= usize::from(before.is_some_and(|before| before.watch.is_some()));
     }
@@ -201,9 +202,9 @@ impl Channel {
         &mut self,
     ) -> impl Iterator<Item = (&Str, TransportId, &mut Subscriber)> {
         let name = &self.name;
-        let own = self.subscribers.iter_mut().map(move |(id, it)| (name, *id, it));
+        let own = self.subscribers.iter_mut().map(move |(id, it)| (name, *id, &mut **it));
         let viewers = self.views.iter_mut().flat_map(|(name, viewers)| {
-            viewers.subscribers.iter_mut().map(move |(id, it)| (name, *id, it))
+            viewers.subscribers.iter_mut().map(move |(id, it)| (name, *id, &mut **it))
         });
         own.chain(viewers).filter(|(_, _, subscriber)| subscriber.watch.is_some())
     }

@@ -154,7 +154,7 @@ mod tests {
     use crate::hub::channel_name::plain;
 
     #[test]
-    fn names_that_are_refused() {
+    fn invalid_names_are_refused() {
         for name in ["", ":hell", "::", ",a", " a", "\ta", "a\nb"] {
             assert_eq!(plain(name).unwrap_err().code.0, 40010, "{name:?}");
             assert_eq!(View::parse(name).unwrap_err().code.0, 40010, "{name:?}");
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_taken() {
+    fn valid_names_are_accepted() {
         for name in ["a", "a:b", "a/b?c#d%e", "ünï çødé 🚀", "a]b", "a,b", "a["] {
             assert_eq!(plain(name), Ok(name));
             assert!(View::parse(name).unwrap().is_none(), "{name:?}");
@@ -188,14 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn a_qualifier_is_taken_apart() {
+    fn a_qualifier_is_split_into_its_parts() {
         let plain = View::parse("[?rewind=15s&a%20b=c+d&flag]ns:a").unwrap().unwrap();
         assert_eq!((&*plain.base, &*plain.resource), ("ns:a", "ns:a"));
         assert!(plain.filter.is_none());
         let params = [("a b", "c d"), ("flag", ""), ("rewind", "15s")];
         let params = params.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(plain.params, Params::from(params));
-        // The padding can be left out.
+        // The padding of base64 is optional.
         for name in ["[filter=bmFtZQ==?rewind=1]a", "[filter=bmFtZQ?rewind=1]a"] {
             let filtered = View::parse(name).unwrap().unwrap();
             assert_eq!((&*filtered.name, &*filtered.base), (name, "a"));

@@ -144,7 +144,7 @@ mod tests {
     use crate::hub::{error, log::position::SerialClock};
 
     #[test]
-    fn outcomes_are_remembered_in_runs() {
+    fn equal_outcomes_are_stored_as_runs() {
         let mut clock = SerialClock::new(1000);
         let mut outcomes = Outcomes::default();
         let mut expected = Vec::new();

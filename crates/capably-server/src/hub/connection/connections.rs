@@ -1,15 +1,15 @@
 //! All connections of an app, with the timers of disconnected clients and of tokens.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
 use capably_protocol::{ErrorInfo, Millis, ServerFrame, Str};
 
-use super::{Connection, Entropy, id_in_key};
+use super::{Connection, ConnectionKey, Entropy};
 use crate::hub::{
-    Now, Output, TransportId, Turn,
+    Notice, Now, Output, TransportId, Turn,
     access::{identity::Identity, revocation::Revocations},
     channel::Channels,
     error,
@@ -36,27 +36,51 @@ const PROMPT_BEFORE: Millis = 30_000;
 /// The connections of an app.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
-    map: BTreeMap<ConnectionId, Connection>,
+    /// Boxed: a node of the map has room for eleven connections, and is rarely full.
+    map: BTreeMap<ConnectionId, Box<Connection>>,
     transports: HashMap<TransportId, ConnectionId>,
     /// Connections whose client is disconnected, by the time when their state is dropped.
     expiries: BTreeSet<(Duration, ConnectionId)>,
     /// Connected clients with a token, by the time of the next check of the token.
     pub(crate) token_watch: BTreeSet<(Duration, ConnectionId)>,
+    ended: Ended,
+}
+
+/// In a cluster, the connections that have ended, so that no node continues with them. Their keys are still valid.
+#[derive(Debug, Default)]
+struct Ended {
+    ids: HashSet<ConnectionId>,
+    /// By the time after which no client resumes them.
+    by_time: VecDeque<(Duration, ConnectionId)>,
+}
+
+impl Ended {
+    fn add(&mut self, id: ConnectionId, now: Duration, ttl: Duration) {
+        while let Some((until, _)) = self.by_time.front()
+            && *until <= now
+            && let Some((_, id)) = self.by_time.pop_front()
+        {
+            self.ids.remove(&id);
+        }
+        if self.ids.insert(id.clone()) {
+            self.by_time.push_back((now + ttl, id));
+        }
+    }
 }
 
 impl Connections {
     pub(crate) fn get(&self, id: &ConnectionId) -> Option<&Connection> {
-        self.map.get(id)
+        self.map.get(id).map(|connection| &**connection)
     }
 
     pub(crate) fn get_mut(&mut self, id: &ConnectionId) -> Option<&mut Connection> {
-        self.map.get_mut(id)
+        self.map.get_mut(id).map(|connection| &mut **connection)
     }
 
     /// All connections, those of disconnected clients among them.
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Connection> {
-        self.map.values()
+        self.map.values().map(|connection| &**connection)
     }
 
     /// The number of connected clients.
@@ -66,14 +90,14 @@ impl Connections {
 
     /// The connection that uses the transport.
     pub(crate) fn on_transport(&mut self, transport: TransportId) -> Option<&mut Connection> {
-        self.map.get_mut(self.transports.get(&transport)?)
+        self.map.get_mut(self.transports.get(&transport)?).map(|connection| &mut **connection)
     }
 
     /// The connection with this connection key, if its state is still there.
-    pub(crate) fn with_key(&self, key: &str, now: Duration) -> Option<&Connection> {
-        let connection = self.map.get(id_in_key(key)?)?;
+    pub(crate) fn with_key(&self, key: &ConnectionKey, now: Duration) -> Option<&Connection> {
+        let connection = self.map.get(&key.id)?;
         let live = connection.expires.is_none_or(|expires| now < expires);
-        (live && connection.has_key(key)).then_some(connection)
+        (live && connection.has_issued(key)).then_some(connection)
     }
 
     /// Connects a client: resumes a connection or creates one, and sends CONNECTED. Returns the number of connections
@@ -88,7 +112,9 @@ impl Connections {
     ) -> Option<usize> {
         let ConnectRequest { identity, echo, remain, max_idle_interval, resume, entropy } = request;
         let now = turn.now.steady;
-        let resumed = resume.as_ref().and_then(|key| self.with_key(key, now));
+        let secret = &turn.settings.connection_secret;
+        let key = resume.as_deref().and_then(|key| ConnectionKey::read(key, secret));
+        let resumed = key.as_ref().and_then(|key| self.with_key(key, now));
         if let Err(error) = self.require_room(resumed, turn.settings.max_connections) {
             // An ERROR would be final. A client that receives DISCONNECTED tries again later.
             let frame = ServerFrame::Disconnected { error: Some(error) };
@@ -97,17 +123,38 @@ impl Connections {
             return None;
         }
         let resumed = resumed.map(|connection| connection.id.clone());
+        // In a cluster, every node continues with the connections of the others.
+        let foreign =
+            key.filter(|key| channels.node().is_some() && !self.ended.ids.contains(&key.id));
         let is_new = resumed.is_none();
-        let error = (resume.is_some() && is_new).then(error::bad_connection);
-        let id = match resumed {
-            Some(id) => {
+        let is_resumed = !is_new || foreign.is_some();
+        let error = (resume.is_some() && !is_resumed).then(error::bad_connection);
+        if let Some(key) = &foreign {
+            turn.outputs.push(Output::Notice(Notice::Resumed(key.id.clone())));
+        }
+        let id = match (resumed, foreign) {
+            (Some(id), foreign) => {
                 self.close(&id, channels, turn);
+                if let (Some(key), Some(connection)) = (foreign, self.map.get_mut(&id)) {
+                    connection.generation = connection.generation.max(key.generation);
+                }
                 id
             }
-            None => {
-                let connection = Connection::new(&entropy, identity.clone());
+            (None, foreign) => {
+                let connection = match foreign {
+                    Some(key) => {
+                        // What is left here of the connection is too old, or older than the key.
+                        self.close(&key.id, channels, turn);
+                        let stale = self.map.get(&key.id).and_then(|stale| stale.expires);
+                        if let Some(expires) = stale {
+                            self.expiries.remove(&(expires, key.id.clone()));
+                        }
+                        Connection::with_key(key, identity.clone())
+                    }
+                    None => Connection::new(&entropy, identity.clone()),
+                };
                 let id = connection.id.clone();
-                self.map.insert(id.clone(), connection);
+                self.map.insert(id.clone(), Box::new(connection));
                 id
             }
         };
@@ -217,6 +264,15 @@ impl Connections {
             self.expiries.remove(&(expires, id.clone()));
         }
         channels.leave_all(&id, turn);
+        if channels.node().is_some() {
+            self.ended_elsewhere(id.clone(), turn);
+            turn.outputs.push(Output::Notice(Notice::Ended(id)));
+        }
+    }
+
+    /// A connection of the cluster has ended.
+    pub(crate) fn ended_elsewhere(&mut self, id: ConnectionId, turn: &Turn<'_>) {
+        self.ended.add(id, turn.now.steady, turn.settings.connection_state_ttl);
     }
 
     /// Drops all connections. Clients that are connected receive `frame` first.
@@ -234,8 +290,24 @@ impl Connections {
             && expires <= turn.now.steady
         {
             self.expiries.pop_first();
-            self.map.remove(&id);
-            channels.leave_all(&id, turn);
+            let was_moved = self.map.remove(&id).is_some_and(|connection| connection.is_moved);
+            channels.lapse_all(&id, turn);
+            if channels.node().is_some() && !was_moved {
+                self.ended_elsewhere(id, turn);
+            }
+        }
+    }
+
+    /// A client has resumed the connection at another node of the cluster. Its transport here is closed.
+    pub(crate) fn resumed_elsewhere(
+        &mut self,
+        id: &ConnectionId,
+        channels: &mut Channels,
+        turn: &mut Turn<'_>,
+    ) {
+        self.close(id, channels, turn);
+        if let Some(connection) = self.map.get_mut(id) {
+            connection.is_moved = true;
         }
     }
 
@@ -300,11 +372,11 @@ impl Connections {
     }
 
     /// Applies new revocations: disconnects clients whose token is revoked by now. Clients whose token is revoked later
-    /// are asked for a new one if `prompts` is set.
+    /// are asked for a new one if `prompts` is true for their identity.
     pub(crate) fn apply_revocations(
         &mut self,
         revocations: &Revocations,
-        prompts: bool,
+        prompts: impl Fn(&Identity) -> bool,
         channels: &mut Channels,
         turn: &mut Turn<'_>,
     ) {
@@ -312,10 +384,13 @@ impl Connections {
             .map
             .values()
             .filter(|connection| revocations.applies_at(&connection.identity).is_some())
-            .filter_map(|connection| Some((connection.id.clone(), connection.transport?)))
+            .filter_map(|connection| {
+                let prompt = prompts(&connection.identity);
+                Some((connection.id.clone(), connection.transport?, prompt))
+            })
             .collect();
-        for (id, transport) in revoked {
-            if prompts {
+        for (id, transport, prompt) in revoked {
+            if prompt {
                 turn.outputs.push(Output::Frame(transport, ServerFrame::Auth));
             }
             self.watch_token(&id, revocations, turn.now);

@@ -2,6 +2,7 @@
 
 mod ack;
 mod connections;
+mod key;
 pub(super) mod receive;
 
 use std::{collections::VecDeque, time::Duration};
@@ -13,10 +14,13 @@ use capably_protocol::{
 };
 
 use self::ack::{Acks, Outcome, Outcomes};
-pub(crate) use self::connections::{ConnectRequest, Connections};
+pub(crate) use self::{
+    connections::{ConnectRequest, Connections},
+    key::ConnectionKey,
+};
 use super::{
     Output, Settings, TransportId,
-    access::{identity::Identity, secret::Secret},
+    access::identity::Identity,
     channel::{Session, attachment::Attachments},
     ids::ConnectionId,
     log::position::{Position, SITE},
@@ -28,7 +32,6 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Connection {
     id: ConnectionId,
-    secret: Secret,
     /// The number of transports so far. It is the last part of the connection key.
     generation: u32,
     identity: Identity,
@@ -42,6 +45,8 @@ pub(crate) struct Connection {
     transport: Option<TransportId>,
     /// The time at which the state is dropped, while the client is disconnected.
     expires: Option<Duration>,
+    /// Whether the client has resumed the connection at another node of the cluster since it was here.
+    is_moved: bool,
     /// The time of the next check of the token, while the client is connected with a token.
     token_due: Option<Duration>,
     /// Attachments end with the transport. After a resume the client attaches again, from the serial it had reached.
@@ -63,25 +68,31 @@ pub(crate) struct Connection {
     channel_paces: ChannelPaces,
 }
 
-/// Random bytes for the id and the secret of a new connection.
-pub(crate) type Entropy = [u8; 24];
+/// Random bytes for the id of a new connection.
+pub(crate) type Entropy = [u8; 9];
 
 /// How long clients keep tombstones of objects, in ms.
 const OBJECTS_GC_GRACE_PERIOD: u64 = 86_400_000;
 
 impl Connection {
     fn new(entropy: &Entropy, identity: Identity) -> Self {
-        let (id, secret) = entropy.split_at(9);
+        let key = ConnectionKey { id: URL_SAFE_NO_PAD.encode(entropy).into(), generation: 0 };
+        Self::with_key(key, identity)
+    }
+
+    /// The connection of a key, which another node has made.
+    fn with_key(key: ConnectionKey, identity: Identity) -> Self {
+        let ConnectionKey { id, generation } = key;
         Self {
-            id: URL_SAFE_NO_PAD.encode(id).into(),
-            secret: Secret::new(URL_SAFE_NO_PAD.encode(secret)),
-            generation: 0,
+            id,
+            generation,
             identity,
             echo: true,
             remain: Duration::ZERO,
             max_idle_interval: Duration::ZERO,
             transport: None,
             expires: None,
+            is_moved: false,
             token_due: None,
             attached: Attachments::default(),
             next_msg_serial: 0,
@@ -99,6 +110,16 @@ impl Connection {
         &self.id
     }
 
+    /// Whether the client is connected.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.transport.is_some()
+    }
+
+    /// The time for which members stay while the client is disconnected.
+    pub(crate) fn remain(&self) -> Duration {
+        self.remain
+    }
+
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -110,6 +131,7 @@ impl Connection {
             transport,
             identity: &self.identity,
             echo: self.echo,
+            remain: self.remain,
             attached: &mut self.attached,
             start: &mut self.start,
         }
@@ -120,6 +142,7 @@ impl Connection {
         self.generation += 1;
         self.transport = Some(transport);
         self.expires = None;
+        self.is_moved = false;
         self.acknowledged = 0;
         self.received = 0;
         self.start = None;
@@ -130,7 +153,7 @@ impl Connection {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let details = ConnectionDetails {
             client_id: self.identity.client.wire_id(),
-            connection_key: Some(self.key()),
+            connection_key: Some(self.key(settings)),
             max_message_size: Some(settings.max_message_size as u64),
             max_frame_size: Some(settings.max_frame_size as u64),
             max_inbound_rate: Some(settings.max_inbound_rate.unwrap_or(USUAL_RATE).into()),
@@ -148,17 +171,15 @@ impl Connection {
     }
 
     /// The connection key for the transport in use.
-    fn key(&self) -> Str {
-        Str::from(format!("{}!{}-{}", self.id, self.secret.reveal(), self.generation))
+    fn key(&self, settings: &Settings) -> Str {
+        let key = ConnectionKey { id: self.id.clone(), generation: self.generation };
+        key.text(&settings.connection_secret)
     }
 
-    /// Whether `key` is a key of this connection, the latest or an earlier one: the client may have lost its transport
-    /// before it received the latest.
-    fn has_key(&self, key: &str) -> bool {
-        let Some((id, rest)) = key.split_once('!') else { return false };
-        let Some((secret, generation)) = rest.rsplit_once('-') else { return false };
-        let Ok(generation) = generation.parse::<u32>() else { return false };
-        id == &*self.id && self.secret.is(secret) && (1..=self.generation).contains(&generation)
+    /// Whether the key, which is of this connection, is its latest or an earlier one: the client may have lost its
+    /// transport before it received the latest.
+    fn has_issued(&self, key: &ConnectionKey) -> bool {
+        key.generation <= self.generation
     }
 
     /// Whether the client has sent a frame before, and what came of it.
@@ -243,11 +264,6 @@ enum Arrival {
     Unsettled,
     /// The client has sent it before, with this outcome.
     Repeated(Outcome),
-}
-
-/// The connection id at the start of a connection key.
-fn id_in_key(key: &str) -> Option<&str> {
-    key.split_once('!').map(|(id, _)| id)
 }
 
 /// An ERROR for the whole connection.

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_follow_each_other_either_way() {
+    fn pages_follow_each_other_in_both_directions() {
         let pages = |direction| {
             let mut query = PageQuery { direction, limit: 2, start: None, end: None, cursor: None };
             let mut pages = Vec::new();

@@ -127,10 +127,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn positions_grow_as_their_texts_do() {
+    fn positions_and_their_texts_have_the_same_order() {
         let mut clock = SerialClock::new(1_726_585_978_590);
         let mut last = clock.last().channel_serial();
-        // More than the counter holds within one millisecond, then a clock that goes back.
+        // More positions than the counter has in one millisecond, then a clock that is set back.
         for now in std::iter::repeat_n(1_726_585_978_590, 2500).chain([1_726_585_978_000; 10]) {
             let next = clock.next(now).channel_serial();
             assert!(next > last, "{next} after {last}");
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn serials_read_back() {
+    fn serials_survive_a_round_trip() {
         let position = SerialClock::new(1_726_585_978_590).next(1_726_585_978_590);
         assert_eq!(position.channel_serial(), "01726585978590-001@local");
         assert_eq!(position.message_serial(7), "01726585978590-001@local:007");

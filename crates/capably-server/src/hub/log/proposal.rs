@@ -1,12 +1,25 @@
 //! Proposals: entries that are checked, and not committed yet.
 
+use std::time::Duration;
+
 use capably_protocol::{Annotation, Message, MessageVersion, Millis, PresenceMessage, Str};
 
 use super::position::Position;
-use crate::hub::ids::ConnectionId;
+use crate::hub::ids::{ConnectionId, NodeId};
 
 /// The place of a message: the position of the entry that created it, and its index there.
 pub(crate) type Place = (Position, usize);
+
+/// The number of a proposal that waits for the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Ticket(pub(crate) u64);
+
+/// The node of a cluster that has proposed an entry, and its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Proposer {
+    pub(crate) node: NodeId,
+    pub(crate) ticket: Ticket,
+}
 
 /// An entry that is checked, and not committed yet. It has everything that needs a clock, randomness or rights, so that
 /// applying it is deterministic.
@@ -15,7 +28,32 @@ pub(crate) struct Proposal {
     pub(crate) channel: Str,
     /// The time of the proposal, in ms since the epoch.
     pub(crate) time: Millis,
+    /// `None` if one server alone uses the engine.
+    pub(crate) proposer: Option<Proposer>,
     pub(crate) body: Body,
+}
+
+impl Proposal {
+    /// The connection and the channel of presence events.
+    pub(crate) fn presence(&self) -> Option<(ConnectionId, Str)> {
+        match &self.body {
+            Body::Presence(events) => Some((events.connection.clone(), self.channel.clone())),
+            _ => None,
+        }
+    }
+}
+
+impl Body {
+    /// Whether the members of the channel change.
+    pub(crate) fn is_about_members(&self) -> bool {
+        matches!(self, Self::Presence(_) | Self::Departure(_) | Self::Adoption(_))
+    }
+
+    /// Whether a committed entry can turn out to have no effect, because another node was faster. Its publisher has to wait
+    /// for that.
+    pub(crate) fn has_verdict(&self) -> bool {
+        matches!(self, Self::Change(_) | Self::Presence(_))
+    }
 }
 
 /// The content of a proposal. All items are in canonical form.
@@ -27,6 +65,7 @@ pub(crate) enum Body {
     Summary(Summary),
     Presence(Events),
     Departure(Departure),
+    Adoption(Adoption),
 }
 
 /// Items that are published as one frame.
@@ -77,6 +116,11 @@ pub(crate) struct Events {
     pub(crate) items: Vec<PresenceMessage>,
     /// The most members of the channel.
     pub(crate) max_members: usize,
+    /// The time for which the members stay while their client is disconnected.
+    pub(crate) remain: Duration,
+    /// Set when the engine has an earlier copy of the frame, whose members have left since because their client was
+    /// disconnected for too long: the position of that copy.
+    pub(crate) again: Option<Position>,
 }
 
 /// Members that leave without an event of their client.
@@ -86,4 +130,23 @@ pub(crate) struct Departure {
     pub(crate) clients: Vec<Str>,
     /// Whether the client may come back and repeat its events, which then enter the members again.
     pub(crate) lapsed: bool,
+    /// In a cluster: only members leave that this owner has. Without an owner, it is the wish of the client, and all
+    /// leave.
+    pub(crate) owner: Option<Owner>,
+}
+
+/// The node that serves the connection of members on a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) node: NodeId,
+    /// The entry with which the node became the owner.
+    pub(crate) since: Position,
+}
+
+/// The connection of members is served by another node of the cluster, the proposer. It becomes their owner.
+#[derive(Clone, Debug)]
+pub(crate) struct Adoption {
+    pub(crate) connection: ConnectionId,
+    /// The time for which the members stay while their client is disconnected.
+    pub(crate) remain: Duration,
 }

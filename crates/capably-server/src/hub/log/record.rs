@@ -1,23 +1,35 @@
 //! Records: committed entries as the engine stores them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use capably_protocol::{
-    Format, Limits, Message, MessageVersion, ServerFrame, Str, codec, frame::Delivery,
+    Format, Limits, Message, MessageVersion, PresenceMessage, ServerFrame, Str, codec,
+    frame::Delivery,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     position::Position,
-    proposal::{Body, Change, Departure, Events, Items, Place, Proposal, Summary},
+    proposal::{
+        Adoption, Body, Change, Departure, Events, Items, Owner, Place, Proposal, Proposer,
+        Summary, Ticket,
+    },
 };
 use crate::{
     engine::{Append, ChannelId, Kind, Thread},
-    hub::ids::ConnectionId,
+    hub::ids::{ConnectionId, NodeId},
 };
 
 /// The version of the form. A record begins with it, so that nodes of different builds understand each other, or notice
 /// that they do not.
 const VERSION: u8 = 1;
+
+/// The version of records with a proposer: the node and the ticket, eight bytes each, follow the head.
+const VERSION_WITH_PROPOSER: u8 = 2;
+
+/// The length of the head: the version, the tag, and the length of the extra fields.
+const HEAD: usize = 6;
 
 /// More than the depth of any frame of a client.
 const MAX_DEPTH: usize = 128;
@@ -32,6 +44,7 @@ enum Tag {
     Summary = 3,
     Presence = 4,
     Departure = 5,
+    Adoption = 6,
 }
 
 impl Tag {
@@ -43,6 +56,7 @@ impl Tag {
             Self::Summary,
             Self::Presence,
             Self::Departure,
+            Self::Adoption,
         ]
         .into_iter()
         .find(|tag| *tag as u8 == byte)
@@ -69,7 +83,16 @@ struct Extra {
     clients: Vec<Str>,
     #[serde(skip_serializing_if = "is_default")]
     lapsed: bool,
+    /// A time in ms.
+    #[serde(skip_serializing_if = "is_default")]
+    remain: u64,
+    /// A node, and the position since which it has members.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<(u64, u64)>,
 }
+
+/// The first character of the ids that no publisher has chosen.
+const MARK: char = '\u{1}';
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
@@ -77,7 +100,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 impl Proposal {
     /// The entry to append to the engine.
-    pub(crate) fn encode_append(&mut self, app: &str, keep: std::time::Duration) -> Append {
+    pub(crate) fn encode_append(&mut self, app: &str, keep: Duration) -> Append {
         let (kind, threads) = match &self.body {
             Body::Messages(_) => (Kind::Messages, Vec::new()),
             Body::Change(change) => (Kind::Change, vec![thread(change.at)]),
@@ -89,13 +112,15 @@ impl Proposal {
                 threads.dedup();
                 (Kind::Annotations, threads)
             }
-            // A summary changes no state: whoever reads a message finds its annotations.
+            // A summary changes no state: readers of a message find its annotations.
             Body::Summary(_) => (Kind::Change, Vec::new()),
-            Body::Presence(_) | Body::Departure(_) => (Kind::Presence, Vec::new()),
+            Body::Presence(_) | Body::Departure(_) | Body::Adoption(_) => {
+                (Kind::Presence, Vec::new())
+            }
         };
         Append {
             channel: ChannelId { app: app.into(), name: (&*self.channel).into() },
-            id: self.id().map(Into::into),
+            id: self.id(),
             kind,
             threads,
             time: self.time,
@@ -104,21 +129,47 @@ impl Proposal {
         }
     }
 
-    /// The id by which the engine recognises a repeated proposal, if its publisher chose one.
-    fn id(&self) -> Option<&str> {
-        match &self.body {
-            Body::Messages(frame) => frame.items.first()?.id.as_deref(),
+    /// The id by which the engine recognises a repeated proposal.
+    ///
+    /// Publishers choose ids. In a cluster a client may repeat a frame at another node, which does not know the first
+    /// copy, so there each frame has an id, and so have the departures that several nodes propose. [`MARK`] tells these from
+    /// the ids that publishers choose.
+    fn id(&self) -> Option<Box<str>> {
+        let chosen = match &self.body {
+            Body::Messages(frame) => frame.items.first().and_then(|it| it.id.as_deref()),
             Body::Change(change) => change.message.id.as_deref(),
-            Body::Annotations(frame) => frame.items.first()?.id.as_deref(),
-            Body::Summary(_) | Body::Presence(_) | Body::Departure(_) => None,
+            Body::Annotations(frame) => frame.items.first().and_then(|it| it.id.as_deref()),
+            Body::Summary(_) | Body::Presence(_) | Body::Departure(_) | Body::Adoption(_) => None,
+        };
+        if let Some(chosen) = chosen {
+            let is_marked = chosen.starts_with(MARK);
+            return Some(if is_marked { format!("{MARK}c{chosen}").into() } else { chosen.into() });
         }
+        self.proposer?;
+        let of_frame = |connection: &Option<ConnectionId>, id: &Option<Str>| {
+            connection.as_ref().and(id.as_ref()).map(|id| format!("{MARK}f{id}"))
+        };
+        let id = match &self.body {
+            Body::Messages(frame) => of_frame(&frame.connection, &frame.id),
+            Body::Change(change) => of_frame(&change.connection, &change.id),
+            Body::Annotations(frame) => of_frame(&frame.connection, &frame.id),
+            Body::Presence(Events { connection, msg_serial, again, .. }) => {
+                let again = again.map_or(0, |position| position.0);
+                Some(format!("{MARK}p{connection}:{msg_serial}:{again}"))
+            }
+            Body::Departure(Departure { connection, owner: Some(owner), .. }) => {
+                Some(format!("{MARK}d{connection}:{}:{}", owner.node, owner.since.0))
+            }
+            Body::Departure(_) | Body::Adoption(_) | Body::Summary(_) => None,
+        };
+        id.map(Into::into)
     }
 
     fn encode(&mut self) -> Bytes {
-        let time = self.time;
+        let (time, proposer) = (self.time, self.proposer);
         match &mut self.body {
             Body::Messages(frame) => with_items(frame, time, |delivery| {
-                write(Tag::Messages, &Extra::default(), ServerFrame::Message(delivery))
+                write(Tag::Messages, proposer, &Extra::default(), ServerFrame::Message(delivery))
             }),
             Body::Change(change) => {
                 let Change { at, id, connection, message, version, claim, max_size } =
@@ -134,21 +185,28 @@ impl Proposal {
                 let mut frame =
                     Items { id: id.clone(), connection: connection.clone(), items: vec![message] };
                 with_items(&mut frame, time, |delivery| {
-                    write(Tag::Change, &extra, ServerFrame::Message(delivery))
+                    write(Tag::Change, proposer, &extra, ServerFrame::Message(delivery))
                 })
             }
             Body::Annotations(frame) => with_items(frame, time, |delivery| {
-                write(Tag::Annotations, &Extra::default(), ServerFrame::Annotation(delivery))
+                write(
+                    Tag::Annotations,
+                    proposer,
+                    &Extra::default(),
+                    ServerFrame::Annotation(delivery),
+                )
             }),
             Body::Summary(Summary { at, max_size }) => {
                 let of = Some(at.0.message_serial(at.1));
                 let extra = Extra { of, max: *max_size, ..Extra::default() };
                 let frame = ServerFrame::Message(Delivery::new(Str::new(), Vec::new()));
-                write(Tag::Summary, &extra, frame).0
+                write(Tag::Summary, proposer, &extra, frame).0
             }
             Body::Presence(events) => {
-                let Events { connection, msg_serial, repeated, items, max_members } = events;
+                let Events { connection, msg_serial, repeated, items, max_members, remain, .. } =
+                    events;
                 let extra = Extra {
+                    remain: millis(*remain),
                     msg_serial: *msg_serial,
                     repeated: *repeated,
                     max: *max_members,
@@ -157,16 +215,23 @@ impl Proposal {
                 let connection = Some(connection.clone());
                 let mut frame = Items { id: None, connection, items: std::mem::take(items) };
                 let bytes = with_items(&mut frame, time, |delivery| {
-                    write(Tag::Presence, &extra, ServerFrame::Presence(delivery))
+                    write(Tag::Presence, proposer, &extra, ServerFrame::Presence(delivery))
                 });
                 *items = frame.items;
                 bytes
             }
-            Body::Departure(Departure { connection, clients, lapsed }) => {
-                let extra = Extra { clients: clients.clone(), lapsed: *lapsed, ..Extra::default() };
-                let mut delivery = Delivery::new(Str::new(), Vec::new());
-                delivery.connection_id = Some(connection.clone());
-                write(Tag::Departure, &extra, ServerFrame::Presence(delivery)).0
+            Body::Departure(Departure { connection, clients, lapsed, owner }) => {
+                let extra = Extra {
+                    clients: clients.clone(),
+                    lapsed: *lapsed,
+                    owner: owner.map(|owner| (owner.node.0, owner.since.0)),
+                    ..Extra::default()
+                };
+                write(Tag::Departure, proposer, &extra, frame_of(connection)).0
+            }
+            Body::Adoption(Adoption { connection, remain }) => {
+                let extra = Extra { remain: millis(*remain), ..Extra::default() };
+                write(Tag::Adoption, proposer, &extra, frame_of(connection)).0
             }
         }
     }
@@ -176,13 +241,27 @@ impl Proposal {
     /// # Errors
     /// The reason why it cannot be read.
     pub(crate) fn decode(channel: &Str, time: i64, record: &Bytes) -> Result<Self, String> {
-        let body = decode(record).ok_or_else(|| match record.first() {
-            Some(version) if *version != VERSION => {
-                format!("an entry has version {version}, and this server reads {VERSION}")
+        let (proposer, body) = decode(record).ok_or_else(|| match record.first() {
+            Some(version) if ![VERSION, VERSION_WITH_PROPOSER].contains(version) => {
+                format!(
+                    "an entry has version {version}, and this server reads up to {VERSION_WITH_PROPOSER}"
+                )
             }
             _ => "an entry cannot be read".to_owned(),
         })?;
-        Ok(Self { channel: channel.clone(), time, body })
+        Ok(Self { channel: channel.clone(), time, proposer, body })
+    }
+
+    /// The proposer of a record, without reading all of it.
+    pub(crate) fn proposer_of(record: &[u8]) -> Option<Proposer> {
+        let (head, rest) = record.split_at_checked(HEAD)?;
+        if head.first() != Some(&VERSION_WITH_PROPOSER) {
+            return None;
+        }
+        let (node, rest) = rest.split_first_chunk()?;
+        let (ticket, _) = rest.split_first_chunk()?;
+        let (node, ticket) = (u64::from_be_bytes(*node), u64::from_be_bytes(*ticket));
+        Some(Proposer { node: NodeId(node), ticket: Ticket(ticket) })
     }
 }
 
@@ -231,38 +310,67 @@ macro_rules! from_frame {
 from_frame! {
     Message: Message;
     capably_protocol::Annotation: Annotation;
-    capably_protocol::PresenceMessage: Presence;
+    PresenceMessage: Presence;
 }
 
-/// A record: its version, its tag, the length of the extra fields, these as JSON, and the frame.
-fn write(tag: Tag, extra: &Extra, frame: ServerFrame) -> (Bytes, ServerFrame) {
+/// A frame that only names a connection.
+fn frame_of(connection: &ConnectionId) -> ServerFrame {
+    let mut delivery = Delivery::new(Str::new(), Vec::new());
+    delivery.connection_id = Some(connection.clone());
+    ServerFrame::Presence(delivery)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A record: its version, its tag, the length of the extra fields, the proposer if there is one, the extra fields as JSON,
+/// and the frame.
+fn write(
+    tag: Tag,
+    proposer: Option<Proposer>,
+    extra: &Extra,
+    frame: ServerFrame,
+) -> (Bytes, ServerFrame) {
     let mut record = Vec::with_capacity(256);
-    record.extend_from_slice(&[VERSION, tag as u8, 0, 0, 0, 0]);
+    let version = if proposer.is_some() { VERSION_WITH_PROPOSER } else { VERSION };
+    record.extend_from_slice(&[version, tag as u8, 0, 0, 0, 0]);
+    if let Some(Proposer { node, ticket }) = proposer {
+        record.extend_from_slice(&node.0.to_be_bytes());
+        record.extend_from_slice(&ticket.0.to_be_bytes());
+    }
     let start = record.len();
     if tag != Tag::Messages && tag != Tag::Annotations {
         // Only strings and numbers: writing them to memory cannot fail.
         let _ = serde_json::to_writer(&mut record, extra);
     }
     let length = u32::try_from(record.len() - start).unwrap_or(0);
-    record[start - 4..start].copy_from_slice(&length.to_be_bytes());
+    record[2..HEAD].copy_from_slice(&length.to_be_bytes());
     codec::encode_server_frame(Format::MsgPack, &frame, &mut record);
     (record.into(), frame)
 }
 
-fn decode(record: &Bytes) -> Option<Body> {
-    let (head, rest) = record.split_at_checked(6)?;
-    let ([VERSION, tag], length) = head.split_first_chunk::<2>()? else { return None };
-    let tag = Tag::of(*tag)?;
+fn decode(record: &Bytes) -> Option<(Option<Proposer>, Body)> {
+    let (head, _) = record.split_at_checked(HEAD)?;
+    let (&[version, tag], length) = head.split_first_chunk::<2>()?;
+    let (proposer, start) = match version {
+        VERSION => (None, HEAD),
+        VERSION_WITH_PROPOSER => (Some(Proposal::proposer_of(record)?), HEAD + 16),
+        _ => return None,
+    };
+    let tag = Tag::of(tag)?;
     let length = usize::try_from(u32::from_be_bytes(length.try_into().ok()?)).ok()?;
-    let (extra, _) = rest.split_at_checked(length)?;
+    let end = start.checked_add(length)?;
+    let extra = record.get(start..end)?;
     let extra: Extra =
         if extra.is_empty() { Extra::default() } else { serde_json::from_slice(extra).ok()? };
-    let frame = record.slice(6 + length..);
+    let frame = record.slice(end..);
     let limits = Limits { max_size: usize::MAX, max_depth: MAX_DEPTH };
     let frame = codec::decode_server_frame(Format::MsgPack, &frame, &limits).ok()?;
-    let Extra { of, claim, max, msg_serial, repeated, clients, lapsed } = extra;
+    let Extra { of, claim, max, msg_serial, repeated, clients, lapsed, remain, owner } = extra;
+    let remain = Duration::from_millis(remain);
     let at = of.as_deref().and_then(Position::parse_message);
-    Some(match (tag, frame) {
+    let body = match (tag, frame) {
         (Tag::Messages, ServerFrame::Message(delivery)) => Body::Messages(items(delivery)),
         (Tag::Change, ServerFrame::Message(delivery)) => {
             let Items { id, connection, items } = items(delivery);
@@ -280,13 +388,92 @@ fn decode(record: &Bytes) -> Option<Body> {
             repeated,
             items: delivery.items,
             max_members: max,
+            remain,
+            again: None,
         }),
         (Tag::Departure, ServerFrame::Presence(delivery)) => {
             let connection: ConnectionId = delivery.connection_id?;
-            Body::Departure(Departure { connection, clients, lapsed })
+            let owner =
+                owner.map(|(node, since)| Owner { node: NodeId(node), since: Position(since) });
+            Body::Departure(Departure { connection, clients, lapsed, owner })
+        }
+        (Tag::Adoption, ServerFrame::Presence(delivery)) => {
+            Body::Adoption(Adoption { connection: delivery.connection_id?, remain })
         }
         _ => return None,
-    })
+    };
+    Some((proposer, body))
+}
+
+/// The members of a channel after an entry, as they are stored.
+#[derive(Debug, Default)]
+pub(crate) struct MembersRecord {
+    pub(crate) position: Position,
+    /// The number of the next member.
+    pub(crate) next: u64,
+    /// The number of each member.
+    pub(crate) numbers: Vec<u64>,
+    pub(crate) members: Vec<PresenceMessage>,
+    /// The owners of each connection's members, and how long these stay while their client is disconnected.
+    pub(crate) owners: Vec<(ConnectionId, Owner, Duration)>,
+}
+
+/// The fields of the members that their frame has no place for.
+#[derive(Serialize, Deserialize)]
+struct MembersExtra {
+    position: u64,
+    next: u64,
+    numbers: Vec<u64>,
+    /// The connection, the node, the position since which it is the owner, and a time in ms.
+    owners: Vec<(Str, u64, u64, u64)>,
+}
+
+impl MembersRecord {
+    /// The record: its version, the length of the extra fields, these as JSON, and the frame with the members.
+    pub(crate) fn encode(self) -> Bytes {
+        let Self { position, next, numbers, members, owners } = self;
+        let owners = owners
+            .into_iter()
+            .map(|(id, owner, remain)| (id, owner.node.0, owner.since.0, millis(remain)))
+            .collect();
+        let extra = MembersExtra { position: position.0, next, numbers, owners };
+        let mut record = vec![VERSION, 0, 0, 0, 0];
+        // Only strings and numbers: writing them to memory cannot fail.
+        let _ = serde_json::to_writer(&mut record, &extra);
+        let length = u32::try_from(record.len() - 5).unwrap_or(0);
+        record[1..5].copy_from_slice(&length.to_be_bytes());
+        let frame = ServerFrame::Presence(Delivery::new(Str::new(), members));
+        codec::encode_server_frame(Format::MsgPack, &frame, &mut record);
+        record.into()
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// The reason why it cannot be read.
+    pub(crate) fn decode(record: &Bytes) -> Result<Self, String> {
+        let read = || {
+            let (&[version, length @ ..], rest) = record.split_first_chunk::<5>()?;
+            let length = usize::try_from(u32::from_be_bytes(length)).ok()?;
+            let extra = rest.get(..length).filter(|_| version == VERSION)?;
+            let extra: MembersExtra = serde_json::from_slice(extra).ok()?;
+            let limits = Limits { max_size: usize::MAX, max_depth: MAX_DEPTH };
+            let frame = record.slice(5 + length..);
+            let ServerFrame::Presence(frame) =
+                codec::decode_server_frame(Format::MsgPack, &frame, &limits).ok()?
+            else {
+                return None;
+            };
+            let MembersExtra { position, next, numbers, owners } = extra;
+            let owners = owners.into_iter().map(|(id, node, since, remain)| {
+                let owner = Owner { node: NodeId(node), since: Position(since) };
+                (id, owner, Duration::from_millis(remain))
+            });
+            let (position, owners) = (Position(position), owners.collect());
+            Some(Self { position, next, numbers, members: frame.items, owners })
+        };
+        read().ok_or_else(|| "the members of a channel cannot be read".to_owned())
+    }
 }
 
 fn items<T>(delivery: Delivery<T>) -> Items<T> {
@@ -301,7 +488,14 @@ mod tests {
 
     use super::*;
 
-    fn proposals() -> Vec<Body> {
+    /// Each type of body, with and without a proposer.
+    fn proposals() -> Vec<(Body, Option<Proposer>)> {
+        let proposer = Proposer { node: NodeId(u64::MAX - 1), ticket: Ticket(7) };
+        let alone = bodies().into_iter().map(|body| (body, None));
+        alone.chain(bodies().into_iter().map(|body| (body, Some(proposer)))).collect()
+    }
+
+    fn bodies() -> Vec<Body> {
         let connection = Some(Str::from("connection"));
         let extras = json!({ "a": [1, "ü"] }).as_object().cloned();
         let message = Message {
@@ -352,23 +546,32 @@ mod tests {
                 repeated: true,
                 items: vec![member],
                 max_members: 250,
+                remain: Duration::from_secs(15),
+                again: None,
             }),
             Body::Departure(Departure {
                 connection: "connection".into(),
                 clients: vec!["ada".into(), "bo".into()],
                 lapsed: true,
+                owner: Some(Owner { node: NodeId(u64::MAX), since: at.0 }),
+            }),
+            Body::Adoption(Adoption {
+                connection: "connection".into(),
+                remain: Duration::from_millis(1),
             }),
         ]
     }
 
     #[test]
-    fn records_read_back() {
+    fn records_survive_a_round_trip() {
         let channel = Str::from("a:b");
-        for body in proposals() {
-            let mut proposal = Proposal { channel: channel.clone(), time: 1_726_585_978_590, body };
+        for (body, proposer) in proposals() {
+            let time = 1_726_585_978_590;
+            let mut proposal = Proposal { channel: channel.clone(), time, proposer, body };
             let before = format!("{proposal:?}");
-            let append = proposal.encode_append("app-id", std::time::Duration::from_secs(1));
+            let append = proposal.encode_append("app-id", Duration::from_secs(1));
             assert_eq!(format!("{proposal:?}"), before, "the items are back in their place");
+            assert_eq!(Proposal::proposer_of(&append.payload), proposer);
             let read = Proposal::decode(&channel, append.time, &append.payload).unwrap();
             assert_eq!(format!("{read:?}"), before);
         }
@@ -377,9 +580,9 @@ mod tests {
     #[test]
     fn damaged_and_newer_records_are_errors() {
         let channel = Str::from("a");
-        for body in proposals() {
-            let mut proposal = Proposal { channel: channel.clone(), time: 1, body };
-            let record = proposal.encode_append("app-id", std::time::Duration::ZERO).payload;
+        for (body, proposer) in proposals() {
+            let mut proposal = Proposal { channel: channel.clone(), time: 1, proposer, body };
+            let record = proposal.encode_append("app-id", Duration::ZERO).payload;
             for length in 0..record.len() {
                 let cut = record.slice(..length);
                 assert!(Proposal::decode(&channel, 1, &cut).is_err(), "{length}");
@@ -387,7 +590,7 @@ mod tests {
             let mut newer = record.to_vec();
             newer[0] = 9;
             let error = Proposal::decode(&channel, 1, &newer.into()).unwrap_err();
-            assert_eq!(error, "an entry has version 9, and this server reads 1");
+            assert_eq!(error, "an entry has version 9, and this server reads up to 2");
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Volumes: counts of messages and of their bytes.
 
+use serde::{Deserialize, Serialize};
+
 /// Volumes by the type of the messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Traffic {
     pub(crate) messages: Volume,
     pub(crate) presence: Volume,
@@ -17,7 +20,8 @@ impl Traffic {
 }
 
 /// A number of messages, and the bytes of their payloads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Volume {
     pub(crate) count: u64,
     pub(crate) data: u64,

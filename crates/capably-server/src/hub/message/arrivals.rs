@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_stand_in_the_order_in_which_they_came() {
+    fn clients_are_listed_in_order_of_arrival() {
         let mut arrivals = Arrivals::<u64>::default();
         for client in ["c", "a", "b", "a", "d"] {
             *arrivals.entry(client.into()) += 1;

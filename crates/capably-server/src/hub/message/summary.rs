@@ -312,7 +312,7 @@ mod tests {
 
     // Spec: TM7c1, TM7c1a, TM7c1b, TM7d1, TM7d1a, TM7d1b, TM7d1d, TM7d1e, TM7e1, TM7e1a
     #[test]
-    fn every_method_sums_up_in_its_way() {
+    fn each_method_has_its_own_summary() {
         let all = |kind: &str| {
             summary(&[
                 annotation(kind, "👍", Some("b")),
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_stand_in_the_order_in_which_they_came() {
+    fn clients_are_listed_in_order_of_arrival() {
         for kind in ["x:flag.v1", "x:distinct.v1", "x:unique.v1"] {
             let listed = |annotations: &[Annotation]| {
                 let value = summary(annotations);
@@ -369,7 +369,8 @@ mod tests {
             let mut annotations: Vec<_> =
                 ["c", "a", "b"].map(|client| annotation(kind, "n", Some(client))).into();
             assert_eq!(listed(&annotations), json!(["c", "a", "b"]), "{kind}");
-            // A client that adds its annotation again keeps its place; one that returns after a removal is the last.
+            // A client that repeats its annotation keeps its place. A client that annotates again after a removal is
+            // the last.
             annotations.push(annotation(kind, "n", Some("c")));
             assert_eq!(listed(&annotations), json!(["c", "a", "b"]), "{kind}");
             annotations.push(removal(kind, "n", Some("a")));
@@ -382,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_of_unique_needs_no_name() {
+    fn a_unique_annotation_is_removed_without_its_name() {
         let mut annotations = vec![
             annotation("x:unique.v1", "n", Some("b")),
             annotation("x:unique.v1", "n", Some("a")),
@@ -409,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_added_up_by_client() {
+    fn multiple_counts_are_summed_per_client() {
         let counted =
             |count, client| Annotation { count, ..annotation("x:multiple.v1", "stars", client) };
         let annotations = [
@@ -436,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn removals_take_out_what_the_client_put_in() {
+    fn a_removal_removes_only_the_annotations_of_its_client() {
         for (kind, left) in [
             ("x:total.v1", json!({"total": 1})),
             ("x:flag.v1", json!({"total": 1, "clientIds": ["b"]})),
@@ -465,7 +466,7 @@ mod tests {
 
     // Spec: TM7c1c, TM7d1c
     #[test]
-    fn long_lists_are_clipped_to_the_size_allowed() {
+    fn client_lists_are_clipped_to_the_size_limit() {
         let mut summaries = Summaries::default();
         for number in 0..64 {
             let client = format!("client-{number:03}");
@@ -500,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_new_needs_room() {
+    fn only_a_new_entry_needs_room() {
         let mut summaries = Summaries::default();
         let known = annotation("x:distinct.v1", "n", Some("a"));
         summaries.fold(&known);

@@ -8,18 +8,24 @@ use super::Presence;
 use crate::hub::{
     access::{claims, identity::Identity},
     error,
-    ids::ConnectionId,
-    log::{payload::canonicalize, position::MAX_INDEX},
+    ids::{ConnectionId, NodeId},
+    log::{
+        payload::canonicalize,
+        position::{MAX_INDEX, Position},
+        proposal::{Events, Owner},
+    },
 };
 
 /// The origin of a presence event.
 #[derive(Debug)]
-pub(crate) struct EventOrigin<'a> {
-    pub(crate) connection: &'a ConnectionId,
-    pub(crate) channel: &'a Str,
-    pub(crate) place: Place,
+struct EventOrigin<'a> {
+    connection: &'a ConnectionId,
+    channel: &'a Str,
+    place: Place,
     /// Whether an earlier copy of the frame was accepted.
-    pub(crate) repeated: bool,
+    repeated: bool,
+    /// In a cluster, the node that has sent the event.
+    owner: Option<Owner>,
 }
 
 /// The place of an event among those of its connection: the `msgSerial` of its frame, and its index there.
@@ -90,14 +96,41 @@ impl Presence {
         Ok(())
     }
 
+    /// Applies committed events of a client, of this node of the cluster. Returns them as subscribers receive them.
+    ///
+    /// # Errors
+    /// Code 91003 for too many members.
+    pub(crate) fn apply_all(
+        &mut self,
+        name: &Str,
+        events: Events,
+        node: Option<NodeId>,
+        (position, time): (Position, Millis),
+    ) -> Result<Vec<PresenceMessage>, ErrorInfo> {
+        let Events { connection, msg_serial, repeated, items, max_members, remain, .. } = events;
+        self.require_room(&connection, name, &items, max_members)?;
+        let owner = node.map(|node| Owner { node, since: position });
+        let mut applied = Vec::new();
+        for (index, item) in items.into_iter().enumerate() {
+            let place = (msg_serial, index);
+            let origin =
+                EventOrigin { connection: &connection, channel: name, place, repeated, owner };
+            applied.extend(self.apply(item, &origin, time));
+        }
+        if let (Some(owner), Some(set)) = (owner, self.channels.get_mut(name)) {
+            set.set_owner(&connection, owner, remain);
+        }
+        Ok(applied)
+    }
+
     /// Applies an event. Returns it as subscribers receive it, or `None` if it changes nothing.
-    pub(crate) fn apply(
+    fn apply(
         &mut self,
         item: PresenceMessage,
         origin: &EventOrigin<'_>,
         now: Millis,
     ) -> Option<PresenceMessage> {
-        let EventOrigin { connection, channel: name, place, repeated } = *origin;
+        let EventOrigin { connection, channel: name, place, repeated, owner } = *origin;
         let client = item.client_id.clone()?;
         let known = self.channels.get(name).and_then(|set| set.get(connection, &client));
         let lapsed = (Str::from(&**name), client.clone());
@@ -110,6 +143,8 @@ impl Presence {
             let was = |id: &Str| place_of(id, connection);
             let has_effect = match known {
                 Some(known) => known.id.as_ref().and_then(was).is_none_or(|known| known < at),
+                // The nodes of a cluster do not all know which members have lapsed. The proposer has checked it.
+                None if owner.is_some() => true,
                 // A client that enters again may not have received all of its events before it lapsed.
                 None => {
                     let lapsed = self.connections.get(connection)?.lapsed.get(&lapsed)?;
@@ -157,11 +192,15 @@ impl Presence {
         client: &Str,
     ) -> Option<PresenceMessage> {
         let set = self.channels.get_mut(name)?;
+        let is_owned = set.owner(connection).is_some();
         let left = set.remove(connection, client);
         if set.of(connection).next().is_none()
             && let Some(party) = self.connections.get_mut(connection)
         {
             party.channels.remove(name);
+            if is_owned && party.channels.is_empty() && party.due.is_none() {
+                self.connections.remove(connection);
+            }
         }
         if set.is_empty() {
             self.channels.remove(name);

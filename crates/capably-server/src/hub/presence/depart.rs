@@ -5,12 +5,20 @@ use std::time::Duration;
 use capably_protocol::{Millis, PresenceAction, PresenceMessage, Str};
 
 use super::{Presence, set::Set};
-use crate::hub::{ids::ConnectionId, log::position::Position};
+use crate::hub::{
+    ids::ConnectionId,
+    log::{position::Position, proposal::Departure},
+};
 
 /// The id of the event of a member that leaves without an event of its client. It must not begin with the connection's
 /// id, as the client did not send the event (RTP2b1).
 pub(crate) fn left_id(position: Position, index: usize) -> Str {
     format!("left:{}", position.message_serial(index)).into()
+}
+
+/// Whether the event is of a member that left without an event of its client.
+pub(crate) fn is_left_id(id: &str) -> bool {
+    id.starts_with("left:")
 }
 
 impl Presence {
@@ -20,21 +28,31 @@ impl Presence {
         members.filter_map(|member| member.client_id.clone()).collect()
     }
 
-    /// Removes members of a connection from a channel. Returns their LEAVE events. Members that have `lapsed` enter again
-    /// when their client returns and repeats its events.
+    /// Applies a committed departure. Returns the LEAVE events. Members that have `lapsed` enter again when their client
+    /// returns and repeats its events.
     pub(crate) fn leave(
         &mut self,
-        connection: &ConnectionId,
         name: &Str,
-        clients: &[Str],
-        lapsed: bool,
+        departure: &Departure,
         position: Position,
         time: Millis,
     ) -> Vec<PresenceMessage> {
+        let Departure { connection, clients, lapsed, owner } = departure;
+        let current = self.owner(name, connection);
+        let clients = match owner {
+            // Another node has become the owner meanwhile.
+            Some(owner) if current.is_none_or(|current| current.node != owner.node) => {
+                return Vec::new();
+            }
+            Some(_) => self.clients_of(connection, name),
+            None => clients.clone(),
+        };
+        // In a cluster the proposer of a repeated event decides whether it enters members again.
+        let remembers = *lapsed && current.is_none();
         let mut events = Vec::new();
         for (index, client) in clients.iter().enumerate() {
             let Some(left) = self.remove(connection, name, client) else { continue };
-            if lapsed
+            if remembers
                 && let Some(party) = self.connections.get_mut(connection)
                 && let Some(id) = &left.id
             {

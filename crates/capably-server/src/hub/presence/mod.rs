@@ -2,6 +2,7 @@
 
 mod change;
 mod depart;
+mod owner;
 mod read;
 mod set;
 mod sync;
@@ -14,12 +15,17 @@ use std::{
 use capably_protocol::{ErrorInfo, Millis, PresenceMessage, Str};
 
 use self::set::Set;
-use super::{error, ids::ConnectionId, log::payload::canonicalize};
+use super::{
+    error,
+    ids::ConnectionId,
+    log::{payload::canonicalize, proposal::Owner},
+};
 
 pub(crate) use self::read::MembersQuery;
 pub(crate) use self::{
-    change::{EventOrigin, check_events},
-    depart::left_id,
+    change::check_events,
+    depart::{is_left_id, left_id},
+    owner::Members,
     sync::Viewer,
 };
 
@@ -34,6 +40,8 @@ pub(crate) struct Presence {
     /// Connections whose client is disconnected or has just returned, by the time when members leave on channels that
     /// are not attached again.
     departures: BTreeSet<(Duration, ConnectionId)>,
+    /// In a replay, the owners of the members of each connection.
+    replayed: BTreeMap<ConnectionId, Owner>,
     /// The number of syncs so far. It makes the serial of each sync unique.
     syncs: u64,
 }

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use capably_protocol::{ErrorInfo, JsonObject, Str};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Push, PushCaller};
+use super::{Changed, Push, PushCaller, PushChange};
 use crate::hub::{channel_name, error};
 
 /// The broadcast channels of an app, by their ids.
 pub(super) type Broadcasts = BTreeMap<Str, Stage>;
 
 /// The state of a live activity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Stage {
     Created,
     Started,
     Ended,
@@ -52,12 +53,12 @@ impl Push {
     ///
     /// # Errors
     /// Code 40000 for too many broadcast channels.
-    pub(crate) fn create_broadcast(&mut self, id: Str) -> Result<Value, ErrorInfo> {
+    pub(crate) fn create_broadcast(&self, id: Str) -> Result<Changed<Value>, ErrorInfo> {
         if self.broadcasts.len() >= MAX_BROADCASTS {
             return Err(error::bad_request("there are as many broadcast channels as there may be"));
         }
-        self.broadcasts.insert(id.clone(), Stage::Created);
-        Ok(json!({ "id": &*id, "apnsChannelId": STANDARD.encode(&*id) }))
+        let reply = json!({ "id": &*id, "apnsChannelId": STANDARD.encode(&*id) });
+        Ok((reply, vec![PushChange::Broadcast(id, Some(Stage::Created))]))
     }
 
     /// Starts, updates or ends a live activity.
@@ -66,12 +67,12 @@ impl Push {
     /// Code 40160 for the capability; 40400 for an unknown broadcast channel or device; 40010 for a channel's name; 40000
     /// for an invalid body, or for a step that is not possible in the current state.
     pub(crate) fn live_activity(
-        &mut self,
+        &self,
         caller: &PushCaller,
         id: &str,
         step: ActivityStep,
         body: &JsonObject,
-    ) -> Result<(), ErrorInfo> {
+    ) -> Result<Changed<()>, ErrorInfo> {
         caller.require_admin()?;
         let stage = self.broadcasts.get(id).copied();
         let stage = stage.ok_or_else(error::unknown_broadcast)?;
@@ -90,8 +91,7 @@ impl Push {
                 return Err(error::bad_request("the live activity has not been started"));
             }
         };
-        self.broadcasts.insert(id.into(), next);
-        Ok(())
+        Ok(((), vec![PushChange::Broadcast(id.into(), Some(next))]))
     }
 
     /// Checks the recipient of a live activity: channels, or one device.

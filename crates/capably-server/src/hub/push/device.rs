@@ -5,14 +5,14 @@ use capably_protocol::{
 };
 use serde_json::{Value, json};
 
-use super::delivery;
+use super::{change::MAX_KEY, delivery};
 use crate::hub::{access::secret::Secret, error};
 
 /// A registered device.
-#[derive(Debug)]
-pub(super) struct Device {
+#[derive(Clone, Debug)]
+pub(crate) struct Device {
     pub(super) details: DeviceDetails,
-    secret: Option<Secret>,
+    pub(super) secret: Option<Secret>,
     /// The time of the first registration, in ms since the epoch.
     pub(super) since: Millis,
 }
@@ -92,6 +92,9 @@ impl Registration {
 fn check(details: &DeviceDetails) -> Result<(), ErrorInfo> {
     if details.id.is_empty() {
         return Err(error::bad_request("a device needs an `id`"));
+    }
+    if details.id.len() > MAX_KEY / 2 {
+        return Err(error::bad_request(format!("an `id` is longer than {} bytes", MAX_KEY / 2)));
     }
     if details.client_id.as_ref().is_some_and(|id| id.is_empty() || *id == "*") {
         return Err(error::bad_client_id("a device cannot have this clientId"));

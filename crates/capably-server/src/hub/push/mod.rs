@@ -2,6 +2,7 @@
 
 mod activity;
 mod caller;
+mod change;
 mod delivery;
 mod device;
 mod filter;
@@ -11,6 +12,7 @@ mod subscriptions;
 pub(crate) use self::{
     activity::ActivityStep,
     caller::{DeviceProof, PushCaller},
+    change::{Changed, PushChange},
     delivery::{Delivery, Payload},
     filter::PushFilter,
     registry::Push,

@@ -1,12 +1,12 @@
 //! The devices of an app: registering them, and pushing to them.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet};
 
 use capably_protocol::{ErrorInfo, JsonObject, PushChannelSubscription, Str};
 use serde_json::Value;
 
 use super::{
-    PushCaller, PushFilter,
+    Changed, PushCaller, PushChange, PushFilter,
     activity::Broadcasts,
     caller::CheckedCaller,
     delivery::{Delivery, Payload, Recipient},
@@ -58,12 +58,12 @@ impl Push {
     /// Code 40160 for the capability, 40000 for invalid details, 40012 for the client id, 40005 when the device is known
     /// with another secret.
     pub(crate) fn register_device(
-        &mut self,
+        &self,
         caller: &PushCaller,
         body: JsonObject,
         access: &mut Access,
         now: Now,
-    ) -> Result<(Value, IssuedToken), ErrorInfo> {
+    ) -> Result<Changed<(Value, IssuedToken)>, ErrorInfo> {
         let admin = caller.is_admin();
         if !admin && !caller.identity.capability.allows_anywhere(&Operation::PushSubscribe) {
             return Err(error::denied(Operation::PushSubscribe.as_str()));
@@ -85,7 +85,8 @@ impl Push {
         let client = client.map_or(Client::Anonymous, Client::Named);
         let id = registration.details.id.clone();
         let token = access.issue_for_device(key, id, client, &caller.identity.capability, now);
-        Ok((self.register(registration, now).to_json(), token))
+        let device = self.registered(registration, now);
+        Ok(((device.to_json(), token), vec![PushChange::device(device)]))
     }
 
     /// Registers a device, or replaces its details (RSH1b3).
@@ -94,11 +95,11 @@ impl Push {
     /// Codes 40160, 40005 for the caller; 40000 for invalid details, 40012 for the client id, 40003 when the details have
     /// another id than `id`.
     pub(crate) fn save_device(
-        &mut self,
+        &self,
         caller: &CheckedCaller<'_>,
         id: &str,
         mut body: JsonObject,
-    ) -> Result<Value, ErrorInfo> {
+    ) -> Result<Changed<Value>, ErrorInfo> {
         let known = self.device(id);
         caller.require_device(id, known)?;
         let own = body.entry("id").or_insert_with(|| id.into());
@@ -111,7 +112,8 @@ impl Push {
         if !caller.caller.is_admin() && known.is_none_or(|it| it.details.client_id != *client_id) {
             identity.client_id_for(client_id.clone())?;
         }
-        Ok(self.register(registration, caller.now()).to_json())
+        let device = self.registered(registration, caller.now());
+        Ok((device.to_json(), vec![PushChange::device(device)]))
     }
 
     /// Replaces those details of a device that are in `changes` (RSH3d3b).
@@ -119,11 +121,11 @@ impl Push {
     /// # Errors
     /// As [`save_device`](Self::save_device), and 40400 for an unknown device.
     pub(crate) fn change_device(
-        &mut self,
+        &self,
         caller: &CheckedCaller<'_>,
         id: &str,
         changes: JsonObject,
-    ) -> Result<Value, ErrorInfo> {
+    ) -> Result<Changed<Value>, ErrorInfo> {
         let Value::Object(mut body) = self.device_details(caller, id)? else {
             return Err(error::unknown_device());
         };
@@ -150,21 +152,25 @@ impl Push {
     /// # Errors
     /// Codes 40160, 40005 for the caller; 40003 for a filter that matches everything.
     pub(crate) fn remove_devices(
-        &mut self,
+        &self,
         caller: &CheckedCaller<'_>,
         filter: &PushFilter,
-    ) -> Result<(), ErrorInfo> {
+    ) -> Result<Changed<()>, ErrorInfo> {
         match &filter.device_id {
             Some(id) => caller.require_device(id, self.device(id))?,
             None => caller.caller.require_admin()?,
         }
         filter.require_some()?;
-        self.devices.retain(|_, device| !filter.matches_device(device));
-        let devices = &self.devices;
-        self.subscriptions.retain(|_, subscription| {
-            subscription.device_id().is_none_or(|id| devices.contains_key(id))
-        });
-        Ok(())
+        let removed = self.devices.values().filter(|device| filter.matches_device(device));
+        let removed: BTreeSet<&str> = removed.map(|device| &*device.details.id).collect();
+        let is_its = |subscription: &PushChannelSubscription| {
+            subscription.device_id().is_some_and(|id| removed.contains(id))
+        };
+        // A device goes last: one whose removal was interrupted can be removed again.
+        let subscriptions = self.subscriptions.iter().filter(|(_, it)| is_its(it));
+        let changes = subscriptions.map(|(key, _)| PushChange::Subscription(key.clone(), None));
+        let devices = removed.iter().map(|id| PushChange::Device((*id).into(), None));
+        Ok(((), changes.chain(devices).collect()))
     }
 
     pub(super) fn device(&self, id: &str) -> Option<&Device> {
@@ -182,12 +188,12 @@ impl Push {
             .map(|(id, device)| (id.clone(), device.to_json()))
     }
 
-    /// Adds a device, or updates its details.
-    fn register(&mut self, registration: Registration, now: Now) -> &Device {
-        match self.devices.entry(registration.details.id.clone()) {
-            Entry::Vacant(entry) => entry.insert(Device::new(registration, now.wall)),
-            Entry::Occupied(entry) => {
-                let device = entry.into_mut();
+    /// The device after a registration: a new one, or one with new details.
+    fn registered(&self, registration: Registration, now: Now) -> Device {
+        match self.device(&registration.details.id) {
+            None => Device::new(registration, now.wall),
+            Some(known) => {
+                let mut device = known.clone();
                 device.renew(registration);
                 device
             }

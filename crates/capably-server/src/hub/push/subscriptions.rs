@@ -6,8 +6,9 @@ use capably_protocol::{ErrorInfo, JsonObject, PushChannelSubscription, Str};
 use serde_json::Value;
 
 use super::{
-    Push, PushCaller, PushFilter,
+    Changed, Push, PushCaller, PushChange, PushFilter,
     caller::CheckedCaller,
+    change::MAX_KEY,
     delivery::{Delivery, Payload},
     device::Device,
     registry::to,
@@ -36,16 +37,19 @@ impl Push {
     /// Adds a subscription.
     ///
     /// # Errors
-    /// Code 40400 for an unknown device.
+    /// Code 40400 for an unknown device, 40000 for names that are too long.
     pub(crate) fn subscribe(
-        &mut self,
+        &self,
         subscription: PushChannelSubscription,
-    ) -> Result<(), ErrorInfo> {
+    ) -> Result<Changed<PushChannelSubscription>, ErrorInfo> {
         if subscription.device_id().is_some() && self.device_of(&subscription).is_none() {
             return Err(error::unknown_device());
         }
-        self.subscriptions.insert(key(&subscription), subscription);
-        Ok(())
+        if key(&subscription).len() > MAX_KEY {
+            let text = format!("a channel and the id on it are longer than {MAX_KEY} bytes");
+            return Err(error::bad_request(text));
+        }
+        Ok((subscription.clone(), vec![PushChange::subscription(subscription)]))
     }
 
     /// A page of the subscriptions that the caller may see, by channel (RSH1c1).
@@ -68,17 +72,14 @@ impl Push {
     /// # Errors
     /// Code 40160 for the capability, 40003 for a filter that matches everything.
     pub(crate) fn unsubscribe(
-        &mut self,
+        &self,
         caller: &CheckedCaller<'_>,
         filter: &PushFilter,
-    ) -> Result<(), ErrorInfo> {
+    ) -> Result<Changed<()>, ErrorInfo> {
         caller.caller.require_any()?;
         filter.require_some()?;
-        let keys: Vec<Str> = self.matching(caller, filter).map(|(key, _)| key.clone()).collect();
-        for key in keys {
-            self.subscriptions.remove(&key);
-        }
-        Ok(())
+        let removed = self.matching(caller, filter);
+        Ok(((), removed.map(|(key, _)| PushChange::Subscription(key.clone(), None)).collect()))
     }
 
     /// The matching subscriptions that the caller may see and change.
@@ -145,7 +146,7 @@ impl Push {
 
 /// The key of a subscription: the channel, then the device or client. Names of channels have no line break, so that the
 /// order of keys is the order of channels.
-fn key(subscription: &PushChannelSubscription) -> Str {
+pub(super) fn key(subscription: &PushChannelSubscription) -> Str {
     let (kind, id) = match subscription.device_id() {
         Some(id) => ("device", id),
         None => ("client", subscription.client_id().unwrap_or_default()),

@@ -1,19 +1,27 @@
 //! Statistics of an app, by minute, hour, day and month (RSC6, TS).
 
+mod counted;
+pub(crate) mod stored;
 pub(super) mod tally;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
 };
 
+use bytes::Bytes;
 use capably_protocol::{ErrorInfo, Millis, StatsInterval, StatsUnit, Str};
 
+use self::{
+    counted::{Counted, Slot},
+    stored::{Elsewhere, Unstored},
+    tally::Tally,
+};
 use super::{
     Now, Page, PageQuery,
     access::{capability::Operation, identity::Identity},
     error,
-    stats::tally::Tally,
 };
 
 /// Metrics by name, such as `messages.inbound.realtime.messages.count`.
@@ -32,24 +40,18 @@ pub(crate) struct StatsQuery {
 /// The schema that describes the metrics (TS12s).
 const SCHEMA: &str = "https://schemas.ably.com/json/app-stats-0.0.5.json";
 
-/// The most intervals of each unit: minutes of a week, hours of two months, days of two years, months of ten years.
-/// Older intervals are added to one of the next longer unit. Older months are dropped.
-const MAX_INTERVALS: [usize; 4] = [7 * 24 * 60, 62 * 24, 731, 120];
-
-static UNITS: [StatsUnit; 4] =
-    [StatsUnit::Minute, StatsUnit::Hour, StatsUnit::Day, StatsUnit::Month];
-
 /// The most minutes that a client can post.
 const MAX_GIVEN: usize = 7 * 24 * 60;
 
 /// The statistics of an app.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
-    /// The counts of each of [`UNITS`], by the start of the interval. Each event is counted in one unit only. The last
-    /// minute is in progress.
-    pub(crate) counted: [BTreeMap<Millis, Tally>; MAX_INTERVALS.len()],
+    /// What this node has counted.
+    pub(crate) counted: Counted,
     /// The metrics that clients posted, with totals.
     given: BTreeMap<Millis, Entries>,
+    /// What is to be stored. `None` without an engine.
+    unstored: Option<Unstored>,
 }
 
 impl Stats {
@@ -57,38 +59,44 @@ impl Stats {
     pub(crate) fn current(&mut self, now: Now) -> &mut Tally {
         let minute =
             StatsInterval::at(now.wall, &StatsUnit::Minute).map_or(0, StatsInterval::start);
-        let minutes = &mut self.counted[0];
-        if !minutes.contains_key(&minute) {
-            let last = minutes.last_entry().map(|last| last.get().next_minute());
-            minutes.insert(minute, last.unwrap_or_default());
-            self.roll_up();
-        }
-        self.counted[0].entry(minute).or_default()
-    }
-
-    /// Adds the oldest intervals to longer ones.
-    fn roll_up(&mut self) {
-        for (shorter, max) in MAX_INTERVALS.into_iter().enumerate() {
-            while self.counted[shorter].len() > max {
-                let Some((start, tally)) = self.counted[shorter].pop_first() else { break };
-                let longer = shorter + 1;
-                if tally.is_empty() || longer == UNITS.len() {
-                    continue;
+        let slot = Slot::minute(minute);
+        let Self { counted, unstored, .. } = self;
+        if !counted.has(slot) {
+            let last = counted.last_minute().map(|(_, last)| last.next_minute());
+            *counted.entry(slot) = last.unwrap_or_default();
+            counted.roll_up(|slot| {
+                if let Some(unstored) = unstored {
+                    unstored.note(slot);
                 }
-                let start =
-                    StatsInterval::at(start, &UNITS[longer]).map_or(0, StatsInterval::start);
-                let sum = self.counted[longer].entry(start).or_default();
-                *sum = sum.and(tally);
-            }
+            });
         }
+        if let Some(unstored) = unstored {
+            unstored.note_minute(minute);
+        }
+        counted.entry(slot)
     }
 
-    /// The counts of intervals of this unit and of shorter ones.
-    fn counted(&self, unit: &StatsUnit) -> impl Iterator<Item = &BTreeMap<Millis, Tally>> {
-        let longest = UNITS.iter().position(|known| known == unit).unwrap_or_default();
-        self.counted[..=longest].iter()
+    /// The statistics with those from elsewhere.
+    fn view<'a>(&'a self, elsewhere: &Elsewhere) -> View<'a> {
+        let mut view =
+            View { counted: Cow::Borrowed(&self.counted), given: Cow::Borrowed(&self.given) };
+        if !elsewhere.counted.is_empty() {
+            view.counted.to_mut().add(&elsewhere.counted);
+        }
+        if !elsewhere.given.is_empty() {
+            view.given.to_mut().extend(elsewhere.given.clone());
+        }
+        view
     }
+}
 
+/// Statistics that are being read.
+struct View<'a> {
+    counted: Cow<'a, Counted>,
+    given: Cow<'a, BTreeMap<Millis, Entries>>,
+}
+
+impl View<'_> {
     /// The intervals of this unit that start between the times and have metrics.
     fn intervals(
         &self,
@@ -103,27 +111,24 @@ impl Stats {
             Some(None) => return BTreeSet::new(),
         };
         let range = (first, Bound::Unbounded);
-        let counted = self.counted(unit).flat_map(|counted| counted.range(range));
-        let minutes = counted.filter(|(_, tally)| !tally.is_empty()).map(|(start, _)| start);
-        let minutes = minutes.chain(self.given.range(range).map(|(minute, _)| minute));
+        let minutes = self.counted.range(unit, range).map(|(start, _)| start);
+        let minutes = minutes.chain(self.given.range(range).map(|(minute, _)| *minute));
         minutes
-            .filter_map(|minute| StatsInterval::at(*minute, unit))
+            .filter_map(|minute| StatsInterval::at(minute, unit))
             .filter(|interval| end.is_none_or(|end| interval.start() <= end))
             .collect()
     }
 
     /// The metrics of an interval.
     fn entries(&self, interval: StatsInterval) -> Entries {
-        let minutes = interval.start()..interval.end();
+        let range = (Bound::Included(interval.start()), Bound::Excluded(interval.end()));
         let unit = interval.unit();
-        let counted = self.counted(&unit).flat_map(|counted| counted.range(minutes.clone()));
-        let counted = counted.map(|(_, tally)| tally);
-        let counted = counted.filter(|tally| !tally.is_empty());
+        let counted = self.counted.range(&unit, range).map(|(_, tally)| *tally);
         let mut sums = Sums::default();
-        if let Some(tally) = counted.copied().reduce(Tally::and) {
+        if let Some(tally) = counted.reduce(Tally::and) {
             sums.add(&with_totals(tally.entries()));
         }
-        for (_, entries) in self.given.range(minutes) {
+        for (_, entries) in self.given.range(range) {
             sums.add(entries);
         }
         sums.into_entries()
@@ -203,15 +208,15 @@ fn with_totals(entries: Entries) -> Entries {
 }
 
 impl Stats {
-    /// Replaces the posted statistics of intervals.
+    /// Checks statistics that a client posts. Returns them by the start of their interval.
     ///
     /// # Errors
     /// Code 40160 for the capability, 40000 for an invalid interval id or too many intervals.
-    pub(crate) fn post(
-        &mut self,
+    pub(crate) fn check_posted(
+        &self,
         identity: &Identity,
         intervals: Vec<Interval>,
-    ) -> Result<(), ErrorInfo> {
+    ) -> Result<Posted, ErrorInfo> {
         require(identity)?;
         let mut given = BTreeMap::new();
         for interval in intervals {
@@ -224,11 +229,15 @@ impl Stats {
         if self.given.len() + new > MAX_GIVEN {
             return Err(error::bad_request("there are more intervals than the server stores"));
         }
-        self.given.extend(given);
-        Ok(())
+        Ok(Posted(given))
     }
 
-    /// A page of the statistics.
+    /// Replaces the posted statistics of intervals.
+    pub(crate) fn add_posted(&mut self, posted: Posted) {
+        self.given.extend(posted.0);
+    }
+
+    /// A page of the statistics, with those from elsewhere.
     ///
     /// # Errors
     /// Code 40160 for the capability.
@@ -237,11 +246,13 @@ impl Stats {
         identity: &Identity,
         app_id: &Str,
         query: &StatsQuery,
+        elsewhere: &Elsewhere,
         now: Now,
     ) -> Result<Page<Interval>, ErrorInfo> {
         require(identity)?;
+        let view = self.view(elsewhere);
         let minute = StatsInterval::at(now.wall, &StatsUnit::Minute);
-        let intervals = self.intervals(&query.unit, query.page.start, query.page.end);
+        let intervals = view.intervals(&query.unit, query.page.start, query.page.end);
         let keyed = intervals.into_iter().map(|it| (Str::from(it.to_string()), it));
         let page = query.page.page(keyed);
         let read = |interval: StatsInterval| {
@@ -250,12 +261,23 @@ impl Stats {
                 interval_id: interval.to_string().into(),
                 unit: Some(interval.unit()),
                 in_progress: minute.filter(|_| !is_over).map(|minute| minute.to_string().into()),
-                entries: self.entries(interval),
+                entries: view.entries(interval),
                 schema: Some(Str::from_static(SCHEMA)),
                 app_id: Some(app_id.clone()),
             }
         };
         Ok(Page { items: page.items.into_iter().map(read).collect(), next: page.next })
+    }
+}
+
+/// Statistics that a client has posted, and that are checked.
+#[derive(Debug)]
+pub(crate) struct Posted(BTreeMap<Millis, Entries>);
+
+impl Posted {
+    /// The ids of the minutes at which the intervals start, and the values to store.
+    pub(crate) fn facts(&self) -> Vec<(String, Option<Bytes>)> {
+        self.0.iter().filter_map(|(start, entries)| stored::posted(*start, entries)).collect()
     }
 }
 
@@ -273,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn totals_follow_from_what_is_known() {
+    fn missing_totals_are_computed_from_their_parts() {
         let known = [
             ("messages.inbound.realtime.messages.count", 1.0),
             ("messages.inbound.realtime.presence.count", 2.0),
@@ -314,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn minutes_are_summed_up_by_what_is_measured() {
+    fn minutes_are_merged_by_the_metric_of_each_entry() {
         let mut sums = Sums::default();
         for (count, peak, min, mean) in [(1.0, 5.0, 2.0, 3.0), (2.0, 4.0, 3.0, 5.0)] {
             let minute = [("a.count", count), ("a.peak", peak), ("a.min", min), ("a.mean", mean)];

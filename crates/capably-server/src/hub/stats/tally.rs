@@ -3,24 +3,39 @@
 use std::collections::BTreeMap;
 
 use capably_protocol::ServerFrame;
+use serde::{Deserialize, Serialize};
 
 use crate::hub::{
     Output,
     log::volume::{Traffic, Volume},
 };
 
-/// The counts of a minute.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The counts of a minute. Counts that are zero are not stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub(crate) struct Tally {
+    #[serde(skip_serializing_if = "is_default")]
     inbound_realtime: Traffic,
+    #[serde(skip_serializing_if = "is_default")]
     inbound_rest: Traffic,
+    #[serde(skip_serializing_if = "is_default")]
     outbound_realtime: Traffic,
+    #[serde(skip_serializing_if = "is_default")]
     persisted: Traffic,
+    #[serde(skip_serializing_if = "is_default")]
     connections: Open,
+    #[serde(skip_serializing_if = "is_default")]
     channels: Open,
+    #[serde(skip_serializing_if = "is_default")]
     requests: Requests,
+    #[serde(skip_serializing_if = "is_default")]
     token_requests: Requests,
+    #[serde(skip_serializing_if = "is_default")]
     push_requests: Requests,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The interface of a publish.
@@ -39,9 +54,11 @@ pub(crate) enum RequestKind {
 }
 
 /// Connections or channels that are open.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 struct Open {
-    /// The current number.
+    /// The current number. A server that starts has none.
+    #[serde(skip)]
     now: u64,
     /// The highest number at a time.
     peak: u64,
@@ -67,7 +84,8 @@ impl Open {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 struct Requests {
     succeeded: u64,
     failed: u64,
@@ -158,6 +176,14 @@ impl Tally {
         self
     }
 
+    /// The counts of two nodes in one interval. The peaks of both are taken to be at the same time.
+    pub(crate) fn beside(self, other: Self) -> Self {
+        let mut sum = self.and(other);
+        sum.connections.peak = self.connections.peak + other.connections.peak;
+        sum.channels.peak = self.channels.peak + other.channels.peak;
+        sum
+    }
+
     /// Whether nothing happened. Connections and channels that were open before do not count.
     pub(crate) fn is_empty(&self) -> bool {
         let quiet = |open: &Open| open.opened == 0;
@@ -209,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn minutes_together_have_the_sum_of_their_counts_and_the_higher_peak() {
+    fn merged_minutes_have_the_sum_of_counts_and_the_higher_peak() {
         let mut minute = Tally::default();
         let volume = Volume { count: 2, data: 30 };
         for way in [Way::Realtime, Way::Rest] {
@@ -226,6 +252,11 @@ mod tests {
             minute.request(kind, true);
             minute.request(kind, false);
         }
+        let text = serde_json::to_vec(&minute).unwrap();
+        let stored: Tally = serde_json::from_slice(&text).unwrap();
+        assert_eq!(stored.entries(), minute.entries());
+        assert_eq!((stored.connections.now, stored.channels.now), (0, 0));
+        assert_eq!(serde_json::to_value(Tally::default()).unwrap(), serde_json::json!({}));
         let once = minute.entries();
         let twice = minute.and(minute).entries();
         assert_eq!(once.len(), 2 * 10 + 2 * 2 + 2 * 3);
@@ -238,5 +269,8 @@ mod tests {
         quieter.connections(4, 0);
         assert_eq!(minute.and(quieter).entries()["connections.all.peak"], 7.0);
         assert_eq!(quieter.and(minute).entries()["connections.all.peak"], 7.0);
+        assert_eq!(minute.beside(quieter).entries()["connections.all.peak"], 11.0);
+        assert_eq!(minute.beside(minute).entries()["channels.peak"], 10.0);
+        assert_eq!(minute.beside(minute).entries()["channels.opened"], 2.0);
     }
 }

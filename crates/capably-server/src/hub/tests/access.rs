@@ -1,19 +1,22 @@
-//! Tokens and what they allow, in virtual time.
+//! Tokens and their capabilities, in virtual time.
 
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use capably_protocol::{ErrorInfo, JsonObject, TokenDetails, frame::AuthDetails};
+use capably_protocol::{ErrorInfo, JsonObject, TokenDetails, TokenRequest, frame::AuthDetails};
 use hmac::Mac;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::hub::access::{
-    identity::{Client, Credentials, PresentedKey},
-    revocation::RevocationRequest,
-    token::PresentedToken,
-    token_request,
+use crate::hub::{
+    IssuedToken,
+    access::{
+        identity::{Client, Credentials, PresentedKey},
+        revocation::RevocationRequest,
+        token::PresentedToken,
+        token_request,
+    },
 };
 
 pub(super) const KEY_NAME: &str = "app-id.key";
@@ -37,7 +40,7 @@ impl Bench {
         self.key.mac(text.as_bytes()).finalize().into_bytes().to_vec()
     }
 
-    /// The request with a MAC of the text that it stands for.
+    /// The request, with the MAC of its canonical text.
     pub(super) fn signed(&self, mut body: Value) -> Value {
         let part = |name: &str| match &body[name] {
             Value::Null => String::new(),
@@ -60,8 +63,21 @@ impl Bench {
     pub(super) fn request(&mut self, body: &Value) -> Result<TokenDetails, (u16, u32)> {
         let key = PresentedKey::parse("app-id.key:secret").unwrap();
         let request = codes(token_request::read(body.as_object().unwrap().clone(), KEY_NAME))?;
-        let issued = self.app.request_token("key", &request, Some(&key), self.now);
-        codes(issued).map(|issued| issued.details)
+        codes(self.request_token("key", &request, Some(&key))).map(|issued| issued.details)
+    }
+
+    /// As the front does it for an app without an engine.
+    fn request_token(
+        &mut self,
+        key_id: &str,
+        request: &TokenRequest,
+        presented: Option<&PresentedKey>,
+    ) -> Result<IssuedToken, ErrorInfo> {
+        let nonce = self.app.check_token_request(key_id, request, presented, self.now)?;
+        if let Some(nonce) = nonce {
+            self.app.use_nonce(&nonce, self.now)?;
+        }
+        self.app.issue_token(key_id, request, self.now)
     }
 
     pub(super) fn authenticate(
@@ -90,7 +106,7 @@ impl Bench {
 }
 
 #[test]
-fn a_token_says_what_was_asked_for_and_is_the_keys() {
+fn a_token_has_the_requested_details_and_belongs_to_its_key() {
     let capability = r#"{ "b":["subscribe","publish"], "a":["*"] }"#;
     let mut bench = Bench::with_capability(json!(capability));
     let now = bench.now.wall;
@@ -132,7 +148,7 @@ fn a_token_says_what_was_asked_for_and_is_the_keys() {
 }
 
 #[test]
-fn a_signed_request_holds_once_and_for_two_minutes() {
+fn a_signed_request_is_accepted_once_and_within_two_minutes() {
     let mut bench = Bench::new();
     let now = bench.now.wall;
     let full = json!({
@@ -149,7 +165,7 @@ fn a_signed_request_holds_once_and_for_two_minutes() {
     let same_nonce = bench.signed(json!({"timestamp": now, "nonce": "1"}));
     assert_eq!(bench.request(&same_nonce).err(), Some((401, 40105)));
 
-    // Numbers as text, parts that are null, a ttl of nothing.
+    // Numbers as text, fields that are null, an empty ttl.
     for (nonce, body) in [
         ("2", json!({"ttl": "123", "timestamp": now.to_string()})),
         ("3", json!({"ttl": null, "capability": null, "clientId": null, "timestamp": now})),
@@ -184,7 +200,7 @@ fn a_signed_request_holds_once_and_for_two_minutes() {
         assert_eq!(bench.request(&body).err(), (!ok).then_some((401, 40104)), "{offset}");
     }
 
-    // As long as it could be sent again, it is known; later its time is over.
+    // The nonce is stored while the request is valid. Later the timestamp is too old.
     let late = bench.signed(json!({"timestamp": now + 120_000, "nonce": "7"}));
     assert!(bench.request(&late).is_ok());
     bench.advance(Duration::from_millis(240_000));
@@ -206,15 +222,15 @@ fn an_unsigned_request_needs_the_same_key() {
         (Some("app-id.nobody:secret"), (401, 40400)),
     ] {
         let key = key.map(|key| PresentedKey::parse(key).unwrap());
-        let result = bench.app.request_token("key", &request, key.as_ref(), bench.now);
+        let result = bench.request_token("key", &request, key.as_ref());
         assert_eq!(codes(result.map(drop)), Err(expected));
     }
-    let result = bench.app.request_token("nobody", &request, None, bench.now);
+    let result = bench.request_token("nobody", &request, None);
     assert_eq!(codes(result.map(drop)), Err((401, 40400)));
 }
 
 #[test]
-fn a_token_holds_until_the_millisecond_it_expires() {
+fn a_token_is_valid_until_the_millisecond_of_its_expiry() {
     let mut bench = Bench::new();
     let token = bench.request(&json!({"ttl": 100})).unwrap().token;
     bench.advance(Duration::from_millis(99));
@@ -224,7 +240,7 @@ fn a_token_holds_until_the_millisecond_it_expires() {
 }
 
 #[test]
-fn tokens_that_are_none() {
+fn malformed_and_foreign_tokens_are_refused() {
     let mut bench = Bench::new();
     let token = bench.request(&json!({})).unwrap().token;
     let forged = format!("{}A", &token[..token.len() - 1]);
@@ -251,7 +267,7 @@ fn tokens_that_are_none() {
 }
 
 #[test]
-fn jwts_are_taken_at_their_claims() {
+fn a_jwt_grants_what_its_claims_say() {
     let capability = json!({"a": ["publish", "subscribe"], "b": ["*"]});
     let bench = Bench::with_capability(capability);
     let header = json!({"alg": "HS256", "typ": "JWT", "kid": KEY_NAME});
@@ -302,7 +318,7 @@ fn jwts_are_taken_at_their_claims() {
 }
 
 #[test]
-fn a_jwt_of_others_may_carry_a_token() {
+fn a_foreign_jwt_may_contain_a_token() {
     let mut bench = Bench::new();
     let seconds = bench.now.wall / 1000;
     let native = bench.request(&json!({"clientId": "me", "ttl": 10_000})).unwrap().token;
@@ -310,7 +326,7 @@ fn a_jwt_of_others_may_carry_a_token() {
     let claims = json!({"iat": seconds, "exp": seconds + 10, "x-ably-clientId": "me"});
     let jwt = bench.jwt(&ours, &claims);
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    // What is around the token cannot be checked: its keys are not known here.
+    // The signature of the outer JWT cannot be checked: the server does not know its key.
     let signed = |header: &Value, claims: &Value| format!("{}.{}.c2ln", part(header), part(claims));
     let theirs = json!({"alg": "RS256", "kid": "theirs"});
     let with_token = |header: &Value, token: &str| {
@@ -350,7 +366,7 @@ fn a_jwt_of_others_may_carry_a_token() {
 }
 
 #[test]
-fn a_token_is_for_its_client() {
+fn a_token_is_valid_only_for_its_client_id() {
     let mut bench = Bench::new();
     for (of_token, of_request, expected) in [
         (None, None, Ok(Client::Anonymous)),
@@ -383,7 +399,7 @@ fn a_token_is_for_its_client() {
 }
 
 #[test]
-fn a_connection_is_asked_for_a_new_token_and_ends_with_the_old() {
+fn a_connection_is_asked_for_a_new_token_and_ends_when_the_old_one_expires() {
     let mut bench = Bench::new();
     let token = bench.request(&json!({"ttl": 35_000, "clientId": "me"})).unwrap().token;
     let identity = bench.authenticate(&token, None).unwrap();
@@ -402,7 +418,7 @@ fn a_connection_is_asked_for_a_new_token_and_ends_with_the_old() {
     assert_eq!(updated.connection_id, connected.connection_id);
     assert_eq!(key(updated), key(&connected));
 
-    // No prompt: no more than thirty seconds were left from the beginning.
+    // The client is not asked for a new token: the token was valid for at most thirty seconds from the start.
     bench.advance(Duration::from_millis(29_999));
     assert_eq!(bench.frames(transport), []);
     bench.advance(Duration::from_millis(1));
@@ -416,7 +432,7 @@ fn a_connection_is_asked_for_a_new_token_and_ends_with_the_old() {
         bench.outputs.iter().any(|output| matches!(output, Output::Close(it) if *it == transport))
     );
 
-    // The connection's state waits for its client as after any drop.
+    // The client can resume the connection, as after any drop.
     let fresh = bench.request(&json!({"ttl": 1000, "clientId": "me"})).unwrap().token;
     let identity = bench.authenticate(&fresh, None).unwrap();
     let (_, resumed) = bench.connect_as(identity, Some(&key(&connected)), true);
@@ -425,7 +441,7 @@ fn a_connection_is_asked_for_a_new_token_and_ends_with_the_old() {
 }
 
 #[test]
-fn a_dropped_connections_token_is_no_longer_watched() {
+fn the_token_of_a_dropped_connection_has_no_timer() {
     let mut bench = Bench::new();
     let token = bench.request(&json!({"ttl": 1000})).unwrap().token;
     let identity = bench.authenticate(&token, None).unwrap();
@@ -450,7 +466,7 @@ fn a_new_token_changes_rights_at_once() {
     bench.publish(transport, "a", 0, "too early");
     assert_eq!(nack_code(bench.frames(transport)), (0, 40160));
 
-    // More of one channel, nothing of the other.
+    // The new token allows more on one channel, and nothing on the other.
     let second = token(&mut bench, r#"{"a":["publish","subscribe"]}"#);
     let frames = bench.auth(transport, &second);
     let [ServerFrame::Connected(_), ServerFrame::Error(failed)] = &frames[..] else {
@@ -461,7 +477,7 @@ fn a_new_token_changes_rights_at_once() {
     bench.publish(transport, "a", 1, "now");
     assert_eq!(bench.texts(transport).0, ["now"]);
 
-    // Less: attached still, but silent; then heard again.
+    // With fewer rights, the attachment stays without messages. A further token restores them.
     for (capability, heard) in [(r#"{"a":["publish"]}"#, false), (r#"{"a":["*"]}"#, true)] {
         let next = token(&mut bench, capability);
         assert_eq!(bench.auth(transport, &next).len(), 1);
@@ -474,7 +490,7 @@ fn a_new_token_changes_rights_at_once() {
 }
 
 #[test]
-fn a_token_that_does_not_fit_ends_the_connection() {
+fn an_incompatible_token_ends_the_connection() {
     for (of_token, code) in [(Some("you"), 40102), (None, 40102)] {
         let mut bench = Bench::new();
         let first = bench.request(&json!({"clientId": "me"})).unwrap().token;
@@ -501,7 +517,7 @@ fn error_code(frames: &[ServerFrame]) -> u32 {
 }
 
 #[test]
-fn a_revocation_applies_to_older_tokens_from_its_time_on() {
+fn a_revocation_applies_to_tokens_issued_before_its_time() {
     let mut bench = Bench::new();
     let mut revocable = Key::new("key", "secret", Capability::all());
     revocable.revocable = true;

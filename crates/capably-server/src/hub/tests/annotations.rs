@@ -25,7 +25,7 @@ fn frame(msg_serial: u64, items: Vec<Annotation>) -> ClientFrame {
     })
 }
 
-/// What a transport was sent, in short: what kind of frame, and of what.
+/// The frames sent to a transport, in short: the type of each, and its content.
 fn digest(frames: Vec<ServerFrame>) -> Vec<(&'static str, String)> {
     let text = |text: &Option<Str>| text.as_deref().unwrap_or_default().to_owned();
     frames
@@ -114,7 +114,7 @@ impl Bench {
 }
 
 #[test]
-fn an_annotation_goes_to_those_who_asked_and_its_summary_to_all_subscribers() {
+fn an_annotation_reaches_annotation_subscribers_and_its_summary_reaches_all() {
     let mut bench = Bench::new();
     let (single, _) = bench.connect(None);
     let (both, _) = bench.connect(None);
@@ -157,7 +157,7 @@ fn an_annotation_goes_to_those_who_asked_and_its_summary_to_all_subscribers() {
 }
 
 #[test]
-fn messages_are_read_with_their_summaries() {
+fn history_returns_messages_with_their_summaries() {
     let mut bench = Bench::new();
     let serial = bench.message("m");
     assert_eq!(bench.summary(&serial), json!({}));
@@ -181,7 +181,7 @@ fn messages_are_read_with_their_summaries() {
     assert_eq!(bench.summary(&serial), expected);
     assert_eq!(json!(bench.history(CHANNEL)[0].summary()), expected);
 
-    // They stay through changes of the message, and are in what subscribers get of these.
+    // A change of the message keeps its summary, and subscribers receive the change with it.
     let (transport, _) = bench.connect(None);
     bench.attach(transport, CHANNEL, None);
     let identity = bench.identity();
@@ -210,14 +210,14 @@ fn messages_are_read_with_their_summaries() {
 }
 
 #[test]
-fn a_frame_is_acknowledged_after_its_echo_and_once() {
+fn an_annotation_frame_is_acknowledged_once_after_its_echo() {
     let mut bench = Bench::new();
     let identity = bench.named("ada");
     let (transport, connected) = bench.connect_as(identity, None, true);
     bench.attach_for(transport, "subscribe,annotation_subscribe,annotation_publish");
     let serial = bench.message("m");
     bench.frames(transport);
-    // What the service says itself is not taken from a client.
+    // A client cannot send a summary: only the service creates it.
     let on = |annotation: Annotation| Annotation {
         message_serial: Some(serial.clone()),
         connection_id: Some("other".into()),
@@ -253,7 +253,7 @@ fn a_frame_is_acknowledged_after_its_echo_and_once() {
 }
 
 #[test]
-fn without_echo_ones_own_annotations_are_left_out_and_the_summary_is_not() {
+fn without_echo_a_publisher_receives_the_summary_but_not_its_annotation() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect_with(None, false);
     bench.attach_for(transport, "subscribe,annotation_subscribe,annotation_publish");
@@ -266,7 +266,7 @@ fn without_echo_ones_own_annotations_are_left_out_and_the_summary_is_not() {
 }
 
 #[test]
-fn a_resume_gets_the_annotations_that_were_missed() {
+fn a_resume_delivers_the_missed_annotations() {
     let mut bench = Bench::new();
     let (transport, connected) = bench.connect(None);
     bench.attach_for(transport, "annotation_subscribe");
@@ -283,7 +283,7 @@ fn a_resume_gets_the_annotations_that_were_missed() {
 }
 
 #[test]
-fn a_new_token_shows_and_hides_annotations_at_once() {
+fn a_new_token_starts_and_stops_annotations_at_once() {
     let mut bench = Bench::new();
     let serial = bench.message("m");
     let publisher = bench.identity();
@@ -309,7 +309,7 @@ fn a_new_token_shows_and_hides_annotations_at_once() {
 }
 
 #[test]
-fn an_id_counts_once_for_a_message() {
+fn an_annotation_id_is_published_once_per_message() {
     let mut bench = Bench::new();
     let (first, second) = (bench.message("first"), bench.message("second"));
     let identity = bench.identity();
@@ -328,7 +328,7 @@ fn an_id_counts_once_for_a_message() {
 }
 
 #[test]
-fn annotations_that_are_refused() {
+fn invalid_annotations_are_refused() {
     let mut bench = Bench::new();
     let serial = bench.message("m");
     let identity = bench.identity();
@@ -386,7 +386,7 @@ fn annotations_that_are_refused() {
 }
 
 #[test]
-fn summaries_keep_within_the_largest_message() {
+fn a_summary_is_no_larger_than_a_message_may_be() {
     let mut bench = Bench::new();
     let serial = bench.message("m");
     let mut refused = 0;
@@ -407,18 +407,18 @@ fn summaries_keep_within_the_largest_message() {
     assert_eq!(summary["r:flag.v1"]["total"], 50);
     assert_eq!(summary["r:flag.v1"]["clipped"], true);
     assert!(summary.to_string().len() <= 1000, "{summary}");
-    // A name that is there already needs no room.
+    // A name that the summary already contains needs no room.
     let identity = bench.identity();
     bench.annotate(&identity, &serial, vec![annotation("r:multiple.v1", "name-0")]).unwrap();
 }
 
 #[test]
-fn a_frame_needs_the_mode_and_the_right() {
+fn an_annotation_frame_needs_the_mode_and_the_capability() {
     let mut bench = Bench::new();
     let serial = bench.message("m");
     let own = || vec![Annotation { message_serial: Some(serial.clone()), ..annotation("x", "n") }];
     let (transport, _) = bench.connect(None);
-    // Without an attachment the capability is what counts.
+    // Without an attachment, the capability decides.
     bench.send(transport, vec![frame(0, own())]);
     assert_eq!(digest(bench.frames(transport)), [("ack", String::new())]);
     bench.attach_for(transport, "subscribe");
@@ -439,7 +439,7 @@ fn a_frame_needs_the_mode_and_the_right() {
 }
 
 #[test]
-fn a_failure_comes_on_order() {
+fn a_client_can_force_a_nack() {
     let mut bench = Bench::new();
     let serial = bench.message("m");
     let (transport, _) = bench.connect(None);

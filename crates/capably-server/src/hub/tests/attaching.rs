@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_long_replay_comes_in_steps_and_what_is_new_after_it() {
+fn a_long_replay_is_sent_in_steps_before_new_messages() {
     let mut bench = Bench::new();
     let (publisher, _) = bench.connect(None);
     let (subscriber, _) = bench.connect(None);
@@ -17,7 +17,7 @@ fn a_long_replay_comes_in_steps_and_what_is_new_after_it() {
     bench.attach(subscriber, "a", serial.as_ref());
     let queued = bench.outputs.len();
     assert!((100..1000).contains(&queued), "{queued} outputs in the first step");
-    // Published while the replay goes on: it must come after it, once.
+    // A message published during the replay must arrive after it, once.
     bench.publish(publisher, "a", 3000, "3000");
     assert_eq!(bench.texts(subscriber).0, numbers(0..3001));
     bench.publish(publisher, "a", 3001, "3001");
@@ -25,7 +25,7 @@ fn a_long_replay_comes_in_steps_and_what_is_new_after_it() {
 }
 
 #[test]
-fn a_replay_overtaken_by_the_retention_says_that_something_is_missing() {
+fn a_replay_reports_a_gap_when_its_messages_expire() {
     let mut bench = Bench::with_retention(Retention {
         frames: 2000,
         bytes: 100_000_000,
@@ -64,7 +64,7 @@ fn a_replay_overtaken_by_the_retention_says_that_something_is_missing() {
 }
 
 #[test]
-fn rewind_begins_in_the_past() {
+fn rewind_delivers_past_messages() {
     let mut bench = Bench::new();
     let (publisher, _) = bench.connect(None);
     for number in 0..6 {
@@ -96,14 +96,14 @@ fn rewind_begins_in_the_past() {
 }
 
 #[test]
-fn rewind_by_time_includes_the_millisecond_it_begins_with() {
+fn rewind_by_time_includes_its_first_millisecond() {
     let mut bench = Bench::new();
     let (publisher, _) = bench.connect(None);
     for (number, text) in ["before", "then", "after"].into_iter().enumerate() {
         bench.publish(publisher, "a", number as u64, text);
         bench.advance(Duration::from_millis(1));
     }
-    // "then" is now two seconds old, to the millisecond.
+    // The message "then" is exactly two seconds old.
     bench.advance(Duration::from_millis(1998));
     let rewind = |bench: &mut Bench| {
         let (transport, _) = bench.connect(None);
@@ -120,7 +120,7 @@ fn rewind_by_time_includes_the_millisecond_it_begins_with() {
 }
 
 #[test]
-fn modes_are_what_was_asked_for_and_is_allowed() {
+fn modes_are_those_requested_and_allowed() {
     use ChannelMode::{AnnotationPublish, Presence, PresenceSubscribe, Publish, Subscribe};
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);

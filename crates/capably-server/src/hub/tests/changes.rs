@@ -25,7 +25,7 @@ fn version(message: &Message) -> &MessageVersion {
 }
 
 impl Bench {
-    /// Publishes one message over REST and gives its serial.
+    /// Publishes one message over REST and returns its serial.
     fn create(&mut self, message: Message) -> Str {
         let identity = self.identity();
         let channel = Str::from(CHANNEL);
@@ -59,7 +59,7 @@ impl Bench {
         self.app.message(&identity, CHANNEL, serial, self.now).unwrap()
     }
 
-    /// Takes the messages delivered to a transport: their actions and texts.
+    /// Removes the messages delivered to a transport, and returns their actions and texts.
     fn delivered(&mut self, transport: TransportId) -> Vec<(MessageAction, String)> {
         let frames = self.frames(transport);
         frames
@@ -75,7 +75,7 @@ impl Bench {
 }
 
 #[test]
-fn a_change_makes_a_version_and_keeps_what_it_leaves_out() {
+fn a_change_makes_a_version_and_keeps_omitted_fields() {
     let mut bench = Bench::new();
     let extras = json!({"headers": {"k": 1}}).as_object().cloned();
     let serial = bench.create(Message {
@@ -130,7 +130,7 @@ fn a_change_makes_a_version_and_keeps_what_it_leaves_out() {
     assert!(serials.is_sorted_by(|a, b| a < b), "{serials:?}");
     assert!(versions.iter().all(|version| version.serial == Some(serial.clone())));
 
-    // History has the message once, where it was published.
+    // History contains the message once, at the position of its publish.
     let other = bench.create(Message::new("m", "other"));
     bench.change(changed(&serial, MessageAction::Update, "three")).unwrap();
     let history = bench.history(CHANNEL);
@@ -140,7 +140,7 @@ fn a_change_makes_a_version_and_keeps_what_it_leaves_out() {
 }
 
 #[test]
-fn appends_go_on_from_the_latest_version() {
+fn an_append_extends_the_latest_version() {
     let mut bench = Bench::new();
     let serial = bench.create(Message::new("m", "a"));
     bench.change(append(&serial, "b")).unwrap();
@@ -166,7 +166,7 @@ fn appends_go_on_from_the_latest_version() {
 }
 
 #[test]
-fn who_has_a_message_is_sent_only_what_is_appended() {
+fn a_subscriber_with_the_message_receives_only_the_appended_text() {
     use MessageAction::{Append, Create, Update};
     let mut bench = Bench::new();
     let (early, _) = bench.connect(None);
@@ -182,7 +182,7 @@ fn who_has_a_message_is_sent_only_what_is_appended() {
         assert_eq!(bench.delivered(transport), [(Append, "c".into())]);
     }
 
-    // Who rewinds gets the whole, and from then on what is appended.
+    // A rewind delivers the whole message. Later appends deliver the appended text.
     let (rewound, _) = bench.connect(None);
     let attach = Attach {
         channel: CHANNEL.into(),
@@ -194,14 +194,14 @@ fn who_has_a_message_is_sent_only_what_is_appended() {
     bench.change(append(&serial, "d")).unwrap();
     assert_eq!(bench.delivered(rewound), [(Append, "d".into())]);
 
-    // An update is whole for everyone.
+    // Every subscriber receives an update as a whole message.
     bench.delivered(early);
     bench.change(changed(&serial, Update, "new")).unwrap();
     assert_eq!(bench.delivered(early), [(Update, "new".into())]);
 }
 
 #[test]
-fn a_frame_changes_a_message_and_is_acknowledged_with_the_version() {
+fn a_change_frame_is_acknowledged_with_the_version() {
     let mut bench = Bench::new();
     let (mut transport, connected) = bench.connect(None);
     bench.attach(transport, CHANNEL, None);
@@ -228,7 +228,7 @@ fn a_frame_changes_a_message_and_is_acknowledged_with_the_version() {
     bench.send(transport, vec![publish(CHANNEL, 2, together)]);
     assert_eq!(nack_code(bench.frames(transport)), (2, 40000));
 
-    // Who was away gets the whole.
+    // A resume delivers the whole message.
     let (back, resumed) = bench.connect(Some(&key(&connected)));
     assert_eq!(resumed.error, None);
     bench.attach(back, CHANNEL, Some(&serial));
@@ -236,7 +236,7 @@ fn a_frame_changes_a_message_and_is_acknowledged_with_the_version() {
 }
 
 #[test]
-fn changes_that_are_refused() {
+fn invalid_changes_are_refused() {
     let mut bench = Bench::new();
     let serial = bench.create(Message::new("m", "a"));
     let update = |serial: &str| changed(serial, MessageAction::Update, "x");
@@ -259,7 +259,7 @@ fn changes_that_are_refused() {
 }
 
 #[test]
-fn a_change_with_an_id_counts_once() {
+fn a_change_with_a_repeated_id_is_made_once() {
     let mut bench = Bench::new();
     let serial = bench.create(Message::new("m", "a"));
     let change = Message { id: Some("once".into()), ..append(&serial, "b") };
@@ -269,7 +269,7 @@ fn a_change_with_an_id_counts_once() {
 }
 
 #[test]
-fn a_message_that_was_received_can_be_changed_with_its_id() {
+fn a_received_message_with_an_id_can_be_changed() {
     let mut bench = Bench::new();
     let id = Some(Str::from("base:0"));
     let serial = bench.create(Message { id: id.clone(), ..Message::new("m", "a") });
@@ -279,13 +279,13 @@ fn a_message_that_was_received_can_be_changed_with_its_id() {
     let second = bench.change(update.clone()).unwrap();
     assert_eq!(bench.latest(&serial).data.as_str(), Some("b"));
     assert!(bench.change(update).unwrap() > second, "the id says nothing of the change");
-    // A repetition of the publish is still one.
+    // A repeated publish with this id still creates no other message.
     assert_eq!(bench.create(Message { id, ..Message::new("m", "a") }), serial);
     assert_eq!(bench.versions(&serial).len(), 3);
 }
 
 #[test]
-fn some_may_change_only_what_is_theirs() {
+fn a_capability_may_allow_changes_of_own_messages_only() {
     for (operation, client, action, ok) in [
         ("message-update-any", Some("other"), MessageAction::Update, true),
         ("message-update-any", None, MessageAction::Append, true),

@@ -1,4 +1,4 @@
-//! What a JWT says of its holder by channel, in virtual time.
+//! Claims of a JWT for each channel, in virtual time.
 
 use capably_protocol::{
     Annotation, AnnotationAction, JsonObject, MessageAction, PresenceAction, PresenceMessage,
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{access::KEY_NAME, *};
 
 impl Bench {
-    /// A JWT of `ada` with these claims besides.
+    /// A JWT of `ada` with additional claims.
     fn token(&self, claims: Value) -> String {
         let header = json!({"alg": "HS256", "typ": "JWT", "kid": KEY_NAME});
         let issued = self.now.wall / 1000;
@@ -17,7 +17,7 @@ impl Bench {
         self.jwt(&header, &all)
     }
 
-    fn holder(&self, claims: Value) -> Identity {
+    fn identity_of(&self, claims: Value) -> Identity {
         self.authenticate(&self.token(claims), None).unwrap()
     }
 }
@@ -30,7 +30,7 @@ fn message(extras: Value) -> Message {
     Message { extras: object(extras), ..Message::new("m", "x") }
 }
 
-/// The extras of whatever was delivered to a transport, in its order.
+/// The extras of all items delivered to a transport, in order.
 fn extras(frames: Vec<ServerFrame>) -> Vec<Value> {
     let items = frames.into_iter().flat_map(|frame| match frame {
         ServerFrame::Message(delivery) => {
@@ -48,12 +48,12 @@ fn extras(frames: Vec<ServerFrame>) -> Vec<Value> {
 }
 
 #[test]
-fn messages_show_the_claim_of_whoever_published_them() {
+fn messages_contain_the_claim_of_their_publisher() {
     let mut bench = Bench::new();
     let claims = json!({
         "ably.channel.*": "guest", "ably.channel.news": "editor", "ably.room.lobby": "host",
     });
-    let holder = bench.holder(claims);
+    let holder = bench.identity_of(claims);
     let (ada, _) = bench.connect_as(holder.clone(), None, true);
     let (bob, _) = bench.connect(None);
     for (serial, channel, claim) in
@@ -61,7 +61,7 @@ fn messages_show_the_claim_of_whoever_published_them() {
     {
         bench.attach(bob, channel, None);
         bench.attach(ada, channel, None);
-        // Whoever forges a claim gets its own, or none.
+        // The service replaces or removes a forged claim.
         let forged = json!({"userClaim": "forged", "headers": {"a": 1}});
         let messages = vec![message(json!(null)), message(forged.clone())];
         let qualified = format!("[?rewind=1]{channel}");
@@ -89,11 +89,11 @@ fn messages_show_the_claim_of_whoever_published_them() {
 }
 
 #[test]
-fn a_version_of_a_message_shows_the_claim_of_whoever_made_it() {
+fn a_version_of_a_message_contains_the_claim_of_its_author() {
     let mut bench = Bench::new();
-    let author = bench.holder(json!({"ably.channel.mutable:*": "author"}));
-    let editor = bench.holder(json!({"ably.channel.mutable:*": "editor"}));
-    let plain = bench.holder(json!({}));
+    let author = bench.identity_of(json!({"ably.channel.mutable:*": "author"}));
+    let editor = bench.identity_of(json!({"ably.channel.mutable:*": "editor"}));
+    let plain = bench.identity_of(json!({}));
     let channel = Str::from("mutable:a");
     let published = bench.app.publish(
         &author,
@@ -127,9 +127,9 @@ fn a_version_of_a_message_shows_the_claim_of_whoever_made_it() {
 }
 
 #[test]
-fn annotations_show_the_claim_of_whoever_made_them() {
+fn annotations_contain_the_claim_of_their_publisher() {
     let mut bench = Bench::new();
-    let holder = bench.holder(json!({"ably.channel.mutable:*": "critic"}));
+    let holder = bench.identity_of(json!({"ably.channel.mutable:*": "critic"}));
     let channel = Str::from("mutable:a");
     let published = bench.app.publish(
         &bench.identity(),
@@ -171,9 +171,9 @@ fn annotations_show_the_claim_of_whoever_made_them() {
 }
 
 #[test]
-fn members_show_the_claim_of_whoever_speaks_for_them() {
+fn presence_members_contain_the_claim_of_their_connection() {
     let mut bench = Bench::new();
-    let holder = bench.holder(json!({"ably.channel.a": "host"}));
+    let holder = bench.identity_of(json!({"ably.channel.a": "host"}));
     let (ada, _) = bench.connect_as(holder, None, true);
     bench.attach(ada, "a", None);
     let (bob, _) = bench.connect(None);
@@ -200,17 +200,17 @@ fn members_show_the_claim_of_whoever_speaks_for_them() {
     say(&mut bench, PresenceAction::Enter, "here".into(), forged);
     say(&mut bench, PresenceAction::Update, "there".into(), json!(null));
     assert_eq!(extras(bench.frames(bob)), [json!({"userClaim": "host", "b": 1}), claimed.clone()]);
-    // Who comes later sees it, too.
+    // A client that attaches later receives the claim, too.
     let (late, _) = bench.connect(None);
     bench.attach(late, "a", None);
     assert_eq!(extras(bench.frames(late)), std::slice::from_ref(&claimed));
-    // A claim is nothing that the client says: its last data goes with it, as without one.
+    // A leave without data has the last data of the member, also with a claim.
     say(&mut bench, PresenceAction::Leave, Data::None, json!({"userClaim": "forged"}));
     let frames = bench.frames(bob);
     let [ServerFrame::Presence(delivery)] = &frames[..] else { panic!("{frames:?}") };
     assert_eq!(delivery.items[0].data, Data::from("there"));
     assert_eq!(extras(frames), std::slice::from_ref(&claimed));
-    // So does whoever is away for too long.
+    // The leave of an expired connection has the claim, too.
     say(&mut bench, PresenceAction::Enter, "here".into(), json!(null));
     bench.app.transport_closed(ada, bench.now, &mut bench.outputs);
     bench.advance(Duration::from_secs(15));
@@ -218,10 +218,10 @@ fn members_show_the_claim_of_whoever_speaks_for_them() {
 }
 
 #[test]
-fn a_new_token_brings_new_claims_and_rates() {
+fn a_new_token_replaces_claims_and_rates() {
     let mut bench = Bench::new();
     let rate = "ably.limits.publish.perAttachment.maxRate.a";
-    let holder = bench.holder(json!({"ably.channel.a": "first", rate: 1}));
+    let holder = bench.identity_of(json!({"ably.channel.a": "first", rate: 1}));
     let (ada, _) = bench.connect_as(holder, None, true);
     bench.attach(ada, "a", None);
     bench.publish(ada, "a", 0, "x");
@@ -246,13 +246,13 @@ fn a_new_token_brings_new_claims_and_rates() {
 }
 
 #[test]
-fn each_attachment_has_the_rate_that_the_token_allows() {
+fn each_channel_has_its_own_rate_from_the_token() {
     let mut bench = Bench::new();
     let rates = "ably.limits.publish.perAttachment.maxRate.";
     let claims = json!({
         format!("{rates}*"): 10, format!("{rates}slow"): 0.1, format!("{rates}closed:*"): 0,
     });
-    let (ada, connected) = bench.connect_as(bench.holder(claims.clone()), None, true);
+    let (ada, connected) = bench.connect_as(bench.identity_of(claims.clone()), None, true);
     bench.attach(ada, "slow", None);
     let mut serial = 0;
     let mut publish_on = |bench: &mut Bench, transport, channel: &str, count: usize| {
@@ -275,23 +275,23 @@ fn each_attachment_has_the_rate_that_the_token_allows() {
     assert_eq!(publish_on(&mut bench, ada, "slow", 1), 0);
     assert_eq!(publish_on(&mut bench, ada, "slow", 1), 42911);
     assert_eq!(publish_on(&mut bench, ada, "closed:a", 1), 42911);
-    // Each channel has a pace of its own, whatever it is called, attached or not.
+    // Each channel has its own rate under all its names, whether the client is attached or not.
     assert_eq!(publish_on(&mut bench, ada, "fast", 10), 0);
     assert_eq!(publish_on(&mut bench, ada, "other", 10), 0);
     assert_eq!(publish_on(&mut bench, ada, "[?rewind=1]fast", 1), 42911);
-    // Neither a new attachment nor a new transport begins anew.
+    // Neither a new attachment nor a new transport resets the rate.
     bench.send(ada, vec![ClientFrame::Detach { channel: "slow".into() }]);
     bench.frames(ada);
     bench.attach(ada, "slow", None);
     bench.frames(ada);
     assert_eq!(publish_on(&mut bench, ada, "slow", 1), 42911);
-    let holder = bench.holder(claims);
+    let holder = bench.identity_of(claims);
     let (ada, _) = bench.connect_as(holder, Some(&key(&connected)), true);
     assert_eq!(publish_on(&mut bench, ada, "slow", 1), 42911);
     bench.advance(Duration::from_secs(10));
     assert_eq!(publish_on(&mut bench, ada, "slow", 1), 0);
     assert_eq!(publish_on(&mut bench, ada, "fast", 10), 0);
-    // Presence is no publish.
+    // The rate does not apply to presence.
     let enter = |serial| {
         let item = PresenceMessage { action: Some(PresenceAction::Enter), ..Default::default() };
         let (channel, params) = ("slow".into(), Default::default());
@@ -304,7 +304,7 @@ fn each_attachment_has_the_rate_that_the_token_allows() {
 }
 
 #[test]
-fn the_type_of_a_client_is_kept() {
+fn the_client_type_of_a_token_is_read() {
     let bench = Bench::new();
     for (claims, expected) in [
         (json!({"x-ably-clientType": "server"}), Some("server")),
@@ -313,6 +313,6 @@ fn the_type_of_a_client_is_kept() {
         (json!({"x-ably-clientType": null}), None),
         (json!({}), None),
     ] {
-        assert_eq!(bench.holder(claims.clone()).client_type(), expected, "{claims}");
+        assert_eq!(bench.identity_of(claims.clone()).client_type(), expected, "{claims}");
     }
 }

@@ -1,4 +1,4 @@
-//! What may come when: JWTs, token requests and revocations against the clock.
+//! Times of JWTs, token requests and revocations, in virtual time.
 
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use base64::{Engine, engine::GeneralPurpose};
@@ -42,7 +42,7 @@ impl Bench {
 }
 
 #[test]
-fn a_jwt_is_of_the_past_and_holds_for_a_day_at_most() {
+fn a_jwt_must_be_issued_in_the_past_and_last_a_day_at_most() {
     let bench = Bench::new();
     let now = bench.now.wall as f64 / 1000.0;
     let check = |iat: f64, exp: f64| {
@@ -51,7 +51,7 @@ fn a_jwt_is_of_the_past_and_holds_for_a_day_at_most() {
     };
     for (iat, exp, expected) in [
         (0.0, 10.0, Ok(())),
-        // A clock may be ahead by as much as that of a token request.
+        // The issuer's clock may be ahead by as much as with a token request.
         (119.0, 130.0, Ok(())),
         (121.0, 130.0, Err((401, 40144))),
         (3600.0, 7200.0, Err((401, 40144))),
@@ -67,13 +67,13 @@ fn a_jwt_is_of_the_past_and_holds_for_a_day_at_most() {
 }
 
 #[test]
-fn a_jwt_is_in_any_base64() {
+fn a_jwt_may_use_any_base64_alphabet() {
     let bench = Bench::new();
     let seconds = bench.now.wall / 1000;
     let engines: [&GeneralPurpose; 4] = [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD];
     let (mut seen, mut taken) = (String::new(), 0);
     for fill in ["", "a", "ab"] {
-        // Bytes that the alphabets write differently, at each of the three places that they can have.
+        // The alphabets encode these bytes differently at each of the three offsets.
         let id = format!("{fill}\u{ff}~~~???>>>\u{3ff}\u{3ff}");
         let claims = json!({"iat": seconds, "exp": seconds + 10, "x-ably-clientId": id});
         let mut header = header();
@@ -112,7 +112,7 @@ fn a_jwt_is_in_any_base64() {
 
 // Spec: TE5
 #[test]
-fn a_nonce_may_come_again_with_another_timestamp() {
+fn a_nonce_may_be_used_again_with_another_timestamp() {
     let mut bench = Bench::new();
     let now = bench.now.wall;
     for timestamp in [now, now + 1, now - 1] {
@@ -126,7 +126,7 @@ fn a_nonce_may_come_again_with_another_timestamp() {
 
 // Spec: RSA17
 #[test]
-fn all_tokens_issued_so_far_are_revoked_and_none_that_come_after() {
+fn a_revocation_applies_to_earlier_tokens_and_not_to_later_ones() {
     let mut bench = Bench::with_revocable_key();
     let (old, other) = (bench.token_of("ada"), bench.token_of("bob"));
     // All of this happens in one millisecond.
@@ -152,7 +152,7 @@ fn all_tokens_issued_so_far_are_revoked_and_none_that_come_after() {
 }
 
 #[test]
-fn an_explicit_time_is_exclusive() {
+fn an_explicit_revocation_time_is_exclusive() {
     let mut bench = Bench::with_revocable_key();
     let old = bench.token_of("ada");
     bench.advance(Duration::from_millis(1));
@@ -171,8 +171,8 @@ fn an_explicit_time_is_exclusive() {
 }
 
 #[test]
-fn an_immediate_revocation_is_not_put_off_by_one_with_a_margin() {
-    // Before it, after it, and on both sides of it.
+fn a_revocation_with_a_margin_does_not_delay_an_immediate_one() {
+    // A revocation with a margin is made before the immediate one, after it, or both.
     for margins in [&[true, false][..], &[false, true], &[true, false, true], &[true, true, false]]
     {
         let mut bench = Bench::with_revocable_key();
@@ -191,7 +191,7 @@ fn an_immediate_revocation_is_not_put_off_by_one_with_a_margin() {
             other => panic!("{margins:?}: {other:?}"),
         }
     }
-    // With margins alone, the first one counts.
+    // Among revocations with a margin, the first one applies.
     let mut bench = Bench::with_revocable_key();
     let token = bench.token_of("ada");
     let first = bench.revoke("ada", true).applies_at;

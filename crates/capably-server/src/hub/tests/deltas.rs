@@ -1,4 +1,4 @@
-//! Attachments that get deltas, in virtual time.
+//! Attachments that receive deltas, in virtual time.
 
 use capably_protocol::{MessageAction, PresenceAction, PresenceMessage, vcdiff};
 use serde_json::json;
@@ -9,45 +9,45 @@ use crate::hub::Published;
 const QUOTE: &str = r#"{"symbol":"ABC","bid":101.25,"ask":101.27}"#;
 const NEXT_QUOTE: &str = r#"{"symbol":"ABC","bid":101.26,"ask":101.29}"#;
 
-/// What a message came as.
+/// The form in which a message was delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum As {
+enum Form {
     Full,
     Delta,
 }
 
-/// Whoever applies deltas as clients do: only to the last message received.
+/// Applies deltas as clients do: only to the last message received.
 #[derive(Default)]
 struct Reader {
     last: Option<(Str, Vec<u8>)>,
 }
 
 impl Reader {
-    /// The payload, what is left of the encoding, and what the message came as.
-    fn read(&mut self, mut message: Message) -> (Vec<u8>, Option<Str>, As) {
+    /// The payload, the remaining encoding, and the form of the message.
+    fn read(&mut self, mut message: Message) -> (Vec<u8>, Option<Str>, Form) {
         let bytes = match &message.data {
             Data::Text(text) => text.as_bytes().to_vec(),
             Data::Binary(bytes) => bytes.to_vec(),
             other => panic!("{other:?}"),
         };
         let steps = message.encoding.take().unwrap_or_default();
-        let (payload, rest, came_as) = match steps.strip_suffix("vcdiff") {
-            None => (bytes, steps, As::Full),
+        let (payload, rest, form) = match steps.strip_suffix("vcdiff") {
+            None => (bytes, steps, Form::Full),
             Some(rest) => {
                 let (id, base) = self.last.as_ref().unwrap();
                 let delta = message.delta().unwrap();
                 assert_eq!((&delta.from, &*delta.format), (id, "vcdiff"));
                 let payload = vcdiff::decode(&bytes, base, 1000).unwrap();
                 assert!(bytes.len() < payload.len());
-                (payload, rest.trim_end_matches('/').into(), As::Delta)
+                (payload, rest.trim_end_matches('/').into(), Form::Delta)
             }
         };
         self.last = Some((message.id.unwrap(), payload.clone()));
-        (payload, Some(rest).filter(|rest| !rest.is_empty()), came_as)
+        (payload, Some(rest).filter(|rest| !rest.is_empty()), form)
     }
 
-    /// The same of every message in these frames.
-    fn read_all(&mut self, frames: Vec<ServerFrame>) -> Vec<(Vec<u8>, Option<Str>, As)> {
+    /// Reads every message in these frames.
+    fn read_all(&mut self, frames: Vec<ServerFrame>) -> Vec<(Vec<u8>, Option<Str>, Form)> {
         let mut read = Vec::new();
         for frame in frames {
             let ServerFrame::Message(mut delivery) = frame else { continue };
@@ -60,9 +60,9 @@ impl Reader {
         read
     }
 
-    /// The texts in these frames, and what they came as.
-    fn texts(&mut self, frames: Vec<ServerFrame>) -> Vec<(String, As)> {
-        let text = |(payload, _, came_as)| (String::from_utf8(payload).unwrap(), came_as);
+    /// The texts in these frames, and the form of each message.
+    fn texts(&mut self, frames: Vec<ServerFrame>) -> Vec<(String, Form)> {
+        let text = |(payload, _, form)| (String::from_utf8(payload).unwrap(), form);
         self.read_all(frames).into_iter().map(text).collect()
     }
 }
@@ -92,7 +92,7 @@ impl Bench {
         }
     }
 
-    /// A connection that gets deltas.
+    /// A connection that receives deltas.
     fn listener(&mut self) -> TransportId {
         let (transport, _) = self.connect(None);
         let attached = self.attach_deltas(transport, "vcdiff", None);
@@ -112,7 +112,7 @@ impl Bench {
 }
 
 #[test]
-fn the_first_message_is_in_full_and_the_others_are_deltas() {
+fn the_first_message_is_full_and_the_others_are_deltas() {
     let mut bench = Bench::new();
     let listener = bench.listener();
     let (mut reader, mut sent) = (Reader::default(), Vec::new());
@@ -121,12 +121,12 @@ fn the_first_message_is_in_full_and_the_others_are_deltas() {
         bench.post([Message::new("q", &*sent[number])]);
     }
     let read = reader.texts(bench.frames(listener));
-    let came_as = [As::Full].into_iter().chain([As::Delta; 5]);
-    assert_eq!(read, sent.into_iter().zip(came_as).collect::<Vec<_>>());
+    let form = [Form::Full].into_iter().chain([Form::Delta; 5]);
+    assert_eq!(read, sent.into_iter().zip(form).collect::<Vec<_>>());
 }
 
 #[test]
-fn every_kind_of_payload_goes_as_a_delta() {
+fn every_payload_type_is_sent_as_a_delta() {
     let mut bench = Bench::new();
     let listener = bench.listener();
     let encoded = |data: Data, encoding: &str| Message {
@@ -158,14 +158,14 @@ fn every_kind_of_payload_goes_as_a_delta() {
     let payloads: Vec<_> =
         Reader::default().read_all(frames).into_iter().map(|(payload, ..)| payload).collect();
     assert_eq!(payloads, [QUOTE, NEXT_QUOTE, QUOTE, NEXT_QUOTE, QUOTE].map(str::as_bytes));
-    // What is kept is what was published.
+    // History has the message as it was published, without deltas.
     let history = bench.history("mutable:a");
     assert_eq!(history[1].data, NEXT_QUOTE.into());
     assert!(history[1].delta().is_none());
 }
 
 #[test]
-fn a_delta_that_is_not_smaller_is_not_sent() {
+fn a_delta_is_sent_only_if_it_is_smaller() {
     let mut bench = Bench::new();
     let listener = bench.listener();
     let mut reader = Reader::default();
@@ -173,35 +173,35 @@ fn a_delta_that_is_not_smaller_is_not_sent() {
     for _ in 0..5 {
         let payload: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(500).collect();
         bench.post([Message::new("r", payload.clone())]);
-        assert_eq!(reader.read_all(bench.frames(listener)), [(payload, None, As::Full)]);
+        assert_eq!(reader.read_all(bench.frames(listener)), [(payload, None, Form::Full)]);
     }
-    // The one after it is made from it all the same.
+    // The next message is still a delta of this one.
     bench.post([Message::new("s", "short")]);
     bench.post([Message::new("q", QUOTE)]);
     bench.post([Message::new("q", NEXT_QUOTE)]);
-    let expected = [("short", As::Full), (QUOTE, As::Full), (NEXT_QUOTE, As::Delta)];
-    let expected = expected.map(|(text, came_as)| (text.to_owned(), came_as));
+    let expected = [("short", Form::Full), (QUOTE, Form::Full), (NEXT_QUOTE, Form::Delta)];
+    let expected = expected.map(|(text, form)| (text.to_owned(), form));
     assert_eq!(reader.texts(bench.frames(listener)), expected);
 }
 
 #[test]
-fn messages_of_one_frame_are_made_from_each_other() {
+fn messages_of_one_frame_are_deltas_of_each_other() {
     let mut bench = Bench::new();
     let listener = bench.listener();
     let mut reader = Reader::default();
     let texts = |bench: &mut Bench, reader: &mut Reader| reader.texts(bench.frames(listener));
     let both = || [Message::new("q", QUOTE), Message::new("q", NEXT_QUOTE)];
     bench.post(both());
-    // The first frame is in full, whole.
-    let expected = [(QUOTE, As::Full), (NEXT_QUOTE, As::Full)];
+    // All messages of the first frame are full.
+    let expected = [(QUOTE, Form::Full), (NEXT_QUOTE, Form::Full)];
     assert_eq!(texts(&mut bench, &mut reader), expected.map(|(text, own)| (text.to_owned(), own)));
     bench.post(both());
-    let expected = [(QUOTE, As::Delta), (NEXT_QUOTE, As::Delta)];
+    let expected = [(QUOTE, Form::Delta), (NEXT_QUOTE, Form::Delta)];
     assert_eq!(texts(&mut bench, &mut reader), expected.map(|(text, own)| (text.to_owned(), own)));
 }
 
 #[test]
-fn a_message_without_data_is_no_base() {
+fn a_message_without_data_is_not_a_delta_base() {
     let mut bench = Bench::new();
     let listener = bench.listener();
     bench.post([Message::new("q", QUOTE)]);
@@ -214,7 +214,7 @@ fn a_message_without_data_is_no_base() {
 }
 
 #[test]
-fn what_members_do_in_between_does_not_matter() {
+fn presence_between_messages_does_not_change_the_delta_base() {
     let mut bench = Bench::new();
     let listener = bench.listener();
     let member = PresenceMessage {
@@ -235,12 +235,12 @@ fn what_members_do_in_between_does_not_matter() {
     let kinds: Vec<_> =
         frames.iter().map(|frame| matches!(frame, ServerFrame::Presence(_))).collect();
     assert_eq!(kinds, [false, true, false, false], "{frames:?}");
-    let came_as: Vec<_> = Reader::default().texts(frames).into_iter().map(|(_, own)| own).collect();
-    assert_eq!(came_as, [As::Full, As::Delta]);
+    let form: Vec<_> = Reader::default().texts(frames).into_iter().map(|(_, own)| own).collect();
+    assert_eq!(form, [Form::Full, Form::Delta]);
 }
 
 #[test]
-fn attaching_again_begins_anew_where_the_client_was() {
+fn after_a_new_attach_the_first_message_is_full() {
     let mut bench = Bench::new();
     let listener = bench.listener();
     let mut serials = Vec::new();
@@ -254,13 +254,13 @@ fn attaching_again_begins_anew_where_the_client_was() {
     let attached = bench.attach_deltas(listener, "vcdiff", serials[1].as_ref());
     assert!(attached.flags.contains(Flags::RESUMED));
     bench.post([Message::new("q", QUOTE)]);
-    let came_as: Vec<_> =
+    let form: Vec<_> =
         Reader::default().texts(bench.frames(listener)).into_iter().map(|(_, own)| own).collect();
-    assert_eq!(came_as, [As::Full, As::Delta, As::Delta, As::Delta]);
+    assert_eq!(form, [Form::Full, Form::Delta, Form::Delta, Form::Delta]);
 }
 
 #[test]
-fn a_delta_is_made_once_for_all_who_need_it() {
+fn one_delta_is_encoded_for_all_its_receivers() {
     let mut bench = Bench::new();
     let [first, second] = [bench.listener(), bench.listener()];
     bench.post([Message::new("q", QUOTE)]);
@@ -279,15 +279,14 @@ fn a_delta_is_made_once_for_all_who_need_it() {
     assert!(Arc::ptr_eq(&broadcast(first), &broadcast(second)));
     assert!(Arc::ptr_eq(&broadcast(late), &broadcast(plain)));
     assert!(!Arc::ptr_eq(&broadcast(first), &broadcast(plain)));
-    let came_as =
-        |bench: &mut Bench, transport| Reader::default().texts(bench.frames(transport))[0].1;
-    assert_eq!([late, plain].map(|transport| came_as(&mut bench, transport)), [As::Full; 2]);
+    let form = |bench: &mut Bench, transport| Reader::default().texts(bench.frames(transport))[0].1;
+    assert_eq!([late, plain].map(|transport| form(&mut bench, transport)), [Form::Full; 2]);
 }
 
 #[test]
-fn deltas_are_made_from_what_the_attachment_was_sent() {
+fn the_delta_base_is_the_last_message_sent_to_the_attachment() {
     let mut bench = Bench::new();
-    // It is not told what it publishes itself.
+    // This connection does not receive its own messages.
     let (quiet, _) = bench.connect_with(None, false);
     bench.attach_deltas(quiet, "vcdiff", None);
     let listener = bench.listener();
@@ -297,16 +296,18 @@ fn deltas_are_made_from_what_the_attachment_was_sent() {
         bench.post([Message::new("q", format!("{number}{QUOTE}"))]);
     }
     let theirs: Vec<_> = (0..4)
-        .map(|number| (format!("{number}{QUOTE}"), if number == 0 { As::Full } else { As::Delta }))
+        .map(|number| {
+            (format!("{number}{QUOTE}"), if number == 0 { Form::Full } else { Form::Delta })
+        })
         .collect();
     assert_eq!(of_quiet.texts(bench.frames(quiet)), theirs);
     let all = of_listener.texts(bench.frames(listener));
     assert_eq!(all.len(), 8);
-    assert_eq!(all.iter().filter(|(_, came_as)| *came_as == As::Delta).count(), 7);
+    assert_eq!(all.iter().filter(|(_, form)| *form == Form::Delta).count(), 7);
 }
 
 #[test]
-fn changes_of_messages_go_as_deltas_too() {
+fn message_changes_are_sent_as_deltas() {
     let mut bench = Bench::new();
     let listener = bench.listener();
     let serial = bench.post([Message::new("q", QUOTE)]).serials.remove(0);
@@ -321,20 +322,21 @@ fn changes_of_messages_go_as_deltas_too() {
         bench.app.change(&identity, &channel, message, bench.now, &mut bench.outputs).unwrap();
     }
     bench.post([Message::new("q", QUOTE)]);
-    let expected = [(QUOTE, As::Full), (NEXT_QUOTE, As::Delta), ("!", As::Full), (QUOTE, As::Full)];
-    let expected = expected.map(|(text, came_as)| (text.to_owned(), came_as));
+    let expected =
+        [(QUOTE, Form::Full), (NEXT_QUOTE, Form::Delta), ("!", Form::Full), (QUOTE, Form::Full)];
+    let expected = expected.map(|(text, form)| (text.to_owned(), form));
     assert_eq!(Reader::default().texts(bench.frames(listener)), expected);
 }
 
 #[test]
-fn other_formats_are_not_known() {
+fn an_unknown_delta_format_is_ignored() {
     let mut bench = Bench::new();
     let (listener, _) = bench.connect(None);
     assert!(bench.attach_deltas(listener, "bsdiff", None).params.is_empty());
     for text in [QUOTE, NEXT_QUOTE] {
         bench.post([Message::new("q", text)]);
     }
-    let came_as: Vec<_> =
+    let form: Vec<_> =
         Reader::default().texts(bench.frames(listener)).into_iter().map(|(_, own)| own).collect();
-    assert_eq!(came_as, [As::Full; 2]);
+    assert_eq!(form, [Form::Full; 2]);
 }

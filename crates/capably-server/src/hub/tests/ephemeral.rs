@@ -1,4 +1,4 @@
-//! Ephemeral messages, in virtual time: delivered, and in no log.
+//! Ephemeral messages, in virtual time: the hub delivers and does not log them.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use capably_protocol::{MessageAction, vcdiff};
@@ -39,7 +39,7 @@ impl Bench {
             .collect()
     }
 
-    /// The texts of the messages that are in history.
+    /// The texts of the messages in history.
     fn stored(&mut self, channel: &str) -> Vec<String> {
         let texts = self.history(channel).into_iter();
         texts.map(|message| message.data.as_str().unwrap().to_owned()).collect()
@@ -47,7 +47,7 @@ impl Bench {
 }
 
 #[test]
-fn an_ephemeral_message_is_delivered_without_a_place_in_the_channel() {
+fn an_ephemeral_message_is_delivered_without_a_position_in_the_log() {
     let mut bench = Bench::new();
     let (listener, _) = bench.connect(None);
     bench.attach(listener, "a", None);
@@ -63,7 +63,7 @@ fn an_ephemeral_message_is_delivered_without_a_place_in_the_channel() {
     assert_eq!(first.extras.as_ref().unwrap()["ephemeral"], true);
     assert_eq!(ack.res[0].serials, [first.serial.clone(), second.serial.clone()]);
     assert_eq!(bench.stored("a"), [""; 0]);
-    // Its serial leads to nothing.
+    // No message has this serial.
     let identity = bench.identity();
     let serial = first.serial.clone().unwrap();
     let found = bench.app.message(&identity, "a", &serial, bench.now);
@@ -71,7 +71,7 @@ fn an_ephemeral_message_is_delivered_without_a_place_in_the_channel() {
 }
 
 #[test]
-fn the_parameter_of_a_publish_makes_all_of_it_ephemeral() {
+fn the_parameter_of_a_publish_makes_all_its_messages_ephemeral() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     bench.attach(transport, "a", None);
@@ -98,7 +98,7 @@ fn the_parameter_of_a_publish_makes_all_of_it_ephemeral() {
 }
 
 #[test]
-fn nothing_brings_an_ephemeral_message_back() {
+fn no_replay_returns_an_ephemeral_message() {
     let mut bench = Bench::new();
     let (listener, connected) = bench.connect(None);
     let start = bench.attach(listener, "a", None).channel_serial.unwrap();
@@ -134,7 +134,7 @@ fn nothing_brings_an_ephemeral_message_back() {
     let attached = bench.attach(other, "a", Some(&start));
     assert!(attached.flags.contains(Flags::RESUMED));
     assert_eq!(bench.texts(other).0, ["kept 0", "kept 1", "kept 2", "missed"]);
-    // Where the channel has come to is unmoved.
+    // The position of the channel is unchanged.
     let (other, _) = bench.connect(None);
     bench.post_to("a", vec![ephemeral("gone")]).unwrap();
     let before = bench.history("a").pop().unwrap().serial.unwrap();
@@ -143,7 +143,7 @@ fn nothing_brings_an_ephemeral_message_back() {
 }
 
 #[test]
-fn a_channel_is_not_made_for_ephemeral_messages() {
+fn an_ephemeral_message_creates_no_channel() {
     let mut bench = Bench::new();
     bench.post_to("nobody", vec![ephemeral("x")]).unwrap();
     assert!(bench.app.channels.get("nobody").is_none());
@@ -158,7 +158,7 @@ fn ephemeral_messages_are_not_counted_as_stored() {
 }
 
 #[test]
-fn whoever_catches_up_gets_ephemeral_messages_meanwhile() {
+fn ephemeral_messages_are_delivered_during_a_replay() {
     let mut bench = Bench::new();
     for _ in 0..400 {
         bench.post_to("a", vec![Message::new("m", "x".repeat(900))]).unwrap();
@@ -178,7 +178,7 @@ fn whoever_catches_up_gets_ephemeral_messages_meanwhile() {
 }
 
 #[test]
-fn filters_and_deltas_see_ephemeral_messages() {
+fn filters_and_deltas_apply_to_ephemeral_messages() {
     let mut bench = Bench::new();
     let everything =
         Identity { capability: Arc::new(capability(json!({"[*]*": ["*"]}))), ..bench.identity() };
@@ -199,7 +199,7 @@ fn filters_and_deltas_see_ephemeral_messages() {
     assert_eq!((&*seen.channel, &seen.channel_serial), (&*name, &None));
     assert_eq!(seen.items[0].data.as_str(), Some(&*text(1)));
 
-    // Each is made from the one before, as the client has it, whatever kind that was.
+    // The base of each delta is the message before it, ephemeral or not.
     let mut before: Option<(Str, Vec<u8>)> = None;
     let deliveries = bench.deliveries(deltas);
     assert_eq!(deliveries.len(), 4);
@@ -220,7 +220,7 @@ fn filters_and_deltas_see_ephemeral_messages() {
 }
 
 #[test]
-fn extras_that_are_refused() {
+fn invalid_extras_are_refused() {
     let mut bench = Bench::new();
     let kept = || Message::new("m", "kept");
     let explicit = || with_extras("kept", json!({"ephemeral": false}));
@@ -237,7 +237,7 @@ fn extras_that_are_refused() {
     }
     assert_eq!(bench.stored("a"), ["kept"; 3]);
 
-    // A change would be in the log, and the message with it.
+    // A change would log the message.
     bench.post_to("mutable:a", vec![kept()]).unwrap();
     let serial = bench.history("mutable:a").pop().unwrap().serial;
     for action in [MessageAction::Update, MessageAction::Delete, MessageAction::Append] {

@@ -1,9 +1,9 @@
-//! How long messages are kept, in virtual time.
+//! Expiry of messages, in virtual time.
 
 use super::*;
 
 #[test]
-fn history_is_kept_for_two_minutes_and_then_forgotten() {
+fn messages_expire_after_two_minutes() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     bench.publish(transport, "a", 0, "old");
@@ -19,7 +19,7 @@ fn history_is_kept_for_two_minutes_and_then_forgotten() {
     assert_eq!(message.timestamp, Some(1_726_585_978_590 + 120_000));
     assert_eq!(message.data, Data::from("new"));
 
-    // Empty as it is, the channel knows what a client can go on from.
+    // The channel is empty and still knows the serials from which a client can resume.
     let last = Str::from("01726585978590-001@local");
     bench.advance(Duration::from_secs(100));
     let attached = bench.attach(transport, "a", Some(&last));
@@ -27,7 +27,7 @@ fn history_is_kept_for_two_minutes_and_then_forgotten() {
     let before = Str::from("01726585978590-000@local");
     assert_eq!(bench.attach(transport, "a", Some(&before)).error.unwrap().code.0, 90003);
 
-    // Once it is forgotten, it goes on from nothing older than what was forgotten with it.
+    // After the channel is removed, no client can resume from its earlier serials.
     bench.app.transport_closed(transport, bench.now, &mut bench.outputs);
     for _ in 0..3 {
         bench.advance(Duration::from_secs(160));
@@ -46,7 +46,7 @@ impl Bench {
 }
 
 #[test]
-fn the_channel_that_is_a_persisted_namespace_is_kept_for_as_long_as_those_in_it() {
+fn the_channel_named_as_a_persisted_namespace_is_persisted() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     for (serial, channel) in ["persisted", "persisted:a", "persistedly"].into_iter().enumerate() {

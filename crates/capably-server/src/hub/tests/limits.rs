@@ -32,7 +32,7 @@ fn enter(msg_serial: u64, client: &str) -> ClientFrame {
 }
 
 #[test]
-fn an_app_has_the_limits_of_its_server_where_it_sets_none() {
+fn an_app_inherits_the_limits_of_its_server() {
     let mut bench = app_with(Limits::default());
     let (_, connected) = bench.connect(None);
     let details = connected.details.unwrap();
@@ -46,7 +46,7 @@ fn an_app_has_the_limits_of_its_server_where_it_sets_none() {
 }
 
 #[test]
-fn an_app_sets_how_many_members_a_channel_has() {
+fn an_app_limits_the_members_of_a_channel() {
     let mut bench = app_with(Limits { max_presence_members: Some(1), ..Limits::default() });
     let (transport, _) = bench.connect(None);
     bench.attach(transport, "a", None);
@@ -57,7 +57,7 @@ fn an_app_sets_how_many_members_a_channel_has() {
 }
 
 #[test]
-fn what_is_published_too_fast_is_refused() {
+fn publishes_beyond_the_rate_are_refused() {
     let mut bench = app_with(Limits { max_inbound_rate: Some(10), ..Limits::default() });
     let (transport, connected) = bench.connect(None);
     assert_eq!(connected.details.as_ref().unwrap().max_inbound_rate, Some(10));
@@ -67,7 +67,7 @@ fn what_is_published_too_fast_is_refused() {
     bench.frames(transport);
     bench.publish(transport, "b", 2, "too fast");
     assert_eq!(nack_code(bench.frames(transport)), (2, 42911));
-    // There is time for one more. What is sent again is answered as before, and does not count.
+    // The rate permits one more. A repeated frame has the same answer as before, and does not count.
     bench.advance(Duration::from_millis(100));
     bench.app.transport_closed(transport, bench.now, &mut bench.outputs);
     let (transport, _) = bench.connect(Some(&key(&connected)));
@@ -83,7 +83,7 @@ fn what_is_published_too_fast_is_refused() {
         }
     }
     assert_eq!(bench.history("b").len(), 9);
-    // Another connection has a pace of its own.
+    // Another connection has its own rate.
     let (other, _) = bench.connect(None);
     bench.publish(other, "b", 0, "x");
     assert_eq!(bench.acks(other).len(), 1);
@@ -92,7 +92,7 @@ fn what_is_published_too_fast_is_refused() {
 }
 
 #[test]
-fn a_client_can_ask_again_who_is_present() {
+fn a_client_can_request_a_presence_sync() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     let ask = |channel: &str| ClientFrame::Sync { channel: channel.into() };

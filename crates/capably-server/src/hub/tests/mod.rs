@@ -17,6 +17,7 @@ mod deltas;
 mod ephemeral;
 mod history;
 mod limits;
+mod loading;
 mod occupancy;
 mod presence;
 mod presence_model;
@@ -34,13 +35,14 @@ use super::{
     access::{
         capability::{self, Capability},
         identity::{Identity, Key},
+        secret::Secret,
     },
 };
 
 const APP: &str = "app-id";
 const TTL: Duration = Duration::from_secs(120);
 
-/// An app, its clock, and what it has put out.
+/// An app, its clock, and its outputs.
 struct Bench {
     app: App,
     now: Now,
@@ -78,6 +80,7 @@ impl Bench {
     fn with_retention(retention: Retention) -> Self {
         let settings = Settings {
             server_id: "test".into(),
+            connection_secret: Secret::new("connections"),
             connection_state_ttl: TTL,
             max_idle_interval: Duration::from_secs(15),
             max_message_size: 1000,
@@ -124,7 +127,7 @@ impl Bench {
     ) -> (TransportId, Connected) {
         self.transports += 1;
         let transport = TransportId(self.transports);
-        let mut entropy = [0; 24];
+        let mut entropy = [0; 9];
         entropy[..8].copy_from_slice(&self.transports.to_le_bytes());
         let request = ConnectRequest {
             identity,
@@ -147,7 +150,7 @@ impl Bench {
         assert!(frames.is_empty());
     }
 
-    /// Takes the frames put out for one transport, replays gone on with.
+    /// Removes and returns the frames for one transport. Continues its replays until they end.
     fn frames(&mut self, transport: TransportId) -> Vec<ServerFrame> {
         let mut frames = Vec::new();
         loop {
@@ -195,7 +198,7 @@ impl Bench {
         self.send(transport, vec![publish(channel, serial, vec![Message::new("m", text)])]);
     }
 
-    /// Takes the texts delivered to a transport, and the last channel serial.
+    /// Removes the messages delivered to a transport, and returns their texts and the last channel serial.
     fn texts(&mut self, transport: TransportId) -> (Vec<String>, Option<Str>) {
         let mut texts = Vec::new();
         let mut serial = None;
@@ -262,7 +265,7 @@ fn nack_code(frames: Vec<ServerFrame>) -> (u64, u32) {
 }
 
 #[test]
-fn every_message_of_a_frame_has_its_serial() {
+fn each_message_of_a_frame_has_its_own_serial() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     bench.attach(transport, "a", None);
@@ -280,7 +283,7 @@ fn every_message_of_a_frame_has_its_serial() {
 }
 
 #[test]
-fn what_is_not_supported_is_refused() {
+fn unsupported_frames_are_refused() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     let objects = ClientFrame::Object(Publish {
@@ -318,7 +321,7 @@ fn rest_publishes_on_behalf_of_a_connection() {
 }
 
 #[test]
-fn an_app_that_has_ended_says_so_to_late_comers() {
+fn an_ended_app_refuses_new_connections() {
     let mut bench = Bench::new();
     let (early, _) = bench.connect(None);
     let farewell = ServerFrame::Disconnected { error: None };
@@ -330,7 +333,7 @@ fn an_app_that_has_ended_says_so_to_late_comers() {
         remain: None,
         max_idle_interval: Duration::from_secs(15),
         resume: None,
-        entropy: [0; 24],
+        entropy: [0; 9],
     };
     bench.app.connect(late, request, bench.now, &mut bench.outputs);
     for transport in [early, late] {

@@ -1,4 +1,4 @@
-//! How many use a channel, told to those who ask.
+//! Occupancy of channels, for clients that request it.
 
 use capably_protocol::{MessageAction, PresenceAction, PresenceMessage};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ impl Bench {
         self.send(transport, vec![ClientFrame::Attach(attach)]);
     }
 
-    /// The counts told to a transport, each with the channel of its frame.
+    /// The counts sent to a transport, each with the channel of its frame.
     fn counts(&mut self, transport: TransportId) -> Vec<(String, Value)> {
         let mut counts = Vec::new();
         for frame in self.frames(transport) {
@@ -67,14 +67,14 @@ fn enter(channel: &str, msg_serial: u64, action: PresenceAction) -> ClientFrame 
 const GATHERING: Duration = Duration::from_secs(1);
 
 #[test]
-fn who_asks_is_told_on_attaching_and_when_it_changes() {
+fn occupancy_is_sent_after_an_attach_and_after_each_change() {
     let mut bench = Bench::new();
     let (watcher, _) = bench.connect(None);
     let (other, _) = bench.connect(None);
     let (third, _) = bench.connect(None);
     bench.watch(watcher, "a", "metrics");
     assert_eq!(bench.counts(watcher), [("a".to_owned(), all_of(1, 0))]);
-    // Mere numbers are gathered for a second.
+    // Changes of the counts are collected for a second.
     bench.attach(other, "a", None);
     bench.attach(third, "a", None);
     bench.attach(third, "b", None);
@@ -83,7 +83,7 @@ fn who_asks_is_told_on_attaching_and_when_it_changes() {
     assert_eq!(due, bench.now.steady + GATHERING);
     bench.advance(GATHERING);
     assert_eq!(bench.only(watcher), [all_of(3, 0)]);
-    // The first member is told at once, its update not at all.
+    // The first member is sent at once, and its update is not sent.
     bench.send(other, vec![enter("a", 0, PresenceAction::Enter)]);
     assert_eq!(bench.only(watcher), [all_of(3, 1)]);
     bench.send(other, vec![enter("a", 1, PresenceAction::Update)]);
@@ -96,14 +96,14 @@ fn who_asks_is_told_on_attaching_and_when_it_changes() {
     assert_eq!(bench.only(watcher), [all_of(1, 0)]);
     bench.advance(Duration::from_secs(120));
     assert_eq!(bench.only(watcher), [] as [Value; 0]);
-    // Nobody but the watcher heard of any of it.
+    // Only the connection that requested occupancy received it.
     assert_eq!(bench.only(other), [] as [Value; 0]);
-    // It is no part of what the channel carries.
+    // Occupancy is not in the history of the channel.
     assert_eq!(bench.history("a"), []);
 }
 
 #[test]
-fn changes_that_cancel_out_are_not_told() {
+fn occupancy_changes_that_cancel_out_are_not_sent() {
     let mut bench = Bench::new();
     let (watcher, _) = bench.connect(None);
     let (other, _) = bench.connect(None);
@@ -116,7 +116,7 @@ fn changes_that_cancel_out_are_not_told() {
 }
 
 #[test]
-fn one_count_can_be_asked_for() {
+fn a_client_can_request_one_occupancy_metric() {
     let mut bench = Bench::new();
     let (watcher, _) = bench.connect(None);
     let (other, _) = bench.connect(None);
@@ -131,7 +131,7 @@ fn one_count_can_be_asked_for() {
 }
 
 #[test]
-fn the_parameter_is_echoed_when_it_means_something() {
+fn only_a_valid_occupancy_parameter_is_echoed() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     for (wanted, echoed) in [("metrics", true), ("metrics.publishers", true), ("metrics.x", false)]
@@ -146,7 +146,7 @@ fn the_parameter_is_echoed_when_it_means_something() {
 }
 
 #[test]
-fn who_may_not_receive_messages_is_told_nothing() {
+fn an_attachment_that_may_not_subscribe_receives_no_occupancy() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     let attach = with_params("a", &[("occupancy", "metrics"), ("modes", "presence")]);
@@ -155,7 +155,7 @@ fn who_may_not_receive_messages_is_told_nothing() {
 }
 
 #[test]
-fn a_new_attachment_without_the_parameter_ends_it() {
+fn an_attach_without_the_parameter_stops_occupancy() {
     let mut bench = Bench::new();
     let (watcher, _) = bench.connect(None);
     let (other, _) = bench.connect(None);
@@ -170,7 +170,7 @@ fn a_new_attachment_without_the_parameter_ends_it() {
 }
 
 #[test]
-fn channels_that_nobody_uses_are_forgotten_and_those_in_use_are_not() {
+fn only_unused_channels_are_removed() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     for number in 0..1000 {
@@ -180,7 +180,7 @@ fn channels_that_nobody_uses_are_forgotten_and_those_in_use_are_not() {
         bench.send(transport, vec![ClientFrame::Detach { channel: channel.as_str().into() }]);
         bench.outputs.clear();
     }
-    // Attached, though nothing is sent to it.
+    // This client is attached, but receives no messages.
     let attach = with_params("publisher", &[("modes", "publish")]);
     bench.send(transport, vec![ClientFrame::Attach(attach)]);
     bench.attach(transport, "[?x=y]view", None);

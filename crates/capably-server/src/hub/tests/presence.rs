@@ -1,4 +1,4 @@
-//! Members that come and go, in virtual time.
+//! Presence members that enter and leave, in virtual time.
 
 use capably_protocol::{
     PresenceAction::{self, Enter, Leave, Present, Update},
@@ -9,16 +9,16 @@ use serde_json::json;
 use super::*;
 use crate::hub::{MembersQuery, Occupancy};
 
-/// What a member did: action, client, data.
-type Did = (PresenceAction, String, String);
+/// A presence event: action, client, data.
+type PresenceEvent = (PresenceAction, String, String);
 
-fn did(action: PresenceAction, client: &str, data: &str) -> Did {
+fn event(action: PresenceAction, client: &str, data: &str) -> PresenceEvent {
     (action, client.into(), data.into())
 }
 
-fn of(item: &PresenceMessage) -> Did {
+fn event_of(item: &PresenceMessage) -> PresenceEvent {
     let data = item.data.as_str().unwrap_or_default();
-    did(item.action.unwrap(), item.client_id.as_deref().unwrap_or_default(), data)
+    event(item.action.unwrap(), item.client_id.as_deref().unwrap_or_default(), data)
 }
 
 fn message(action: PresenceAction, client: &str, data: &str) -> PresenceMessage {
@@ -30,7 +30,7 @@ fn message(action: PresenceAction, client: &str, data: &str) -> PresenceMessage 
     }
 }
 
-fn said(channel: &str, msg_serial: u64, items: Vec<PresenceMessage>) -> ClientFrame {
+fn presence_frame(channel: &str, msg_serial: u64, items: Vec<PresenceMessage>) -> ClientFrame {
     ClientFrame::Presence(Publish {
         channel: channel.into(),
         msg_serial,
@@ -39,20 +39,20 @@ fn said(channel: &str, msg_serial: u64, items: Vec<PresenceMessage>) -> ClientFr
     })
 }
 
-/// What a transport was told of members, and its answers.
+/// The presence events, sync pages and acknowledgements that a transport received.
 #[derive(Debug, Default)]
-struct Told {
-    events: Vec<PresenceMessage>,
+struct Received {
+    items: Vec<PresenceMessage>,
     pages: Vec<(String, Vec<PresenceMessage>)>,
     acks: u64,
 }
 
-impl Told {
-    fn did(&self) -> Vec<Did> {
-        self.events.iter().map(of).collect()
+impl Received {
+    fn events(&self) -> Vec<PresenceEvent> {
+        self.items.iter().map(event_of).collect()
     }
 
-    /// Who is present according to the sync.
+    /// The clients of the members in the sync.
     fn present(&self) -> Vec<String> {
         let members = self.pages.iter().flat_map(|(_, items)| items);
         members
@@ -70,25 +70,27 @@ impl Bench {
         self.connect_as(identity, resume, true)
     }
 
-    fn say(&mut self, transport: TransportId, msg_serial: u64, item: PresenceMessage) {
-        self.send(transport, vec![said("a", msg_serial, vec![item])]);
+    fn send_presence(&mut self, transport: TransportId, msg_serial: u64, item: PresenceMessage) {
+        self.send(transport, vec![presence_frame("a", msg_serial, vec![item])]);
     }
 
-    fn told(&mut self, transport: TransportId) -> Told {
-        let mut told = Told::default();
+    fn received(&mut self, transport: TransportId) -> Received {
+        let mut received = Received::default();
         for frame in self.frames(transport) {
             match frame {
                 ServerFrame::Presence(delivery) => {
                     for (index, mut item) in delivery.items.into_iter().enumerate() {
                         let connection = delivery.connection_id.as_ref();
                         item.inherit(delivery.id.as_ref(), index, connection, delivery.timestamp);
-                        told.events.push(item);
+                        received.items.push(item);
                     }
                 }
                 ServerFrame::Sync(delivery) => {
-                    told.pages.push((delivery.channel_serial.unwrap().to_string(), delivery.items));
+                    received
+                        .pages
+                        .push((delivery.channel_serial.unwrap().to_string(), delivery.items));
                 }
-                ServerFrame::Ack(ack) => told.acks += ack.count,
+                ServerFrame::Ack(ack) => received.acks += ack.count,
                 ServerFrame::Attached(_)
                 | ServerFrame::Detached { .. }
                 | ServerFrame::Message(_)
@@ -96,7 +98,7 @@ impl Bench {
                 other => panic!("unexpected: {other:?}"),
             }
         }
-        told
+        received
     }
 
     fn drop_transport(&mut self, transport: TransportId) {
@@ -130,60 +132,60 @@ fn members_enter_update_and_leave() {
     let mut bench = Bench::new();
     let ((ada, connected), bob) = two(&mut bench);
     let id = connected.connection_id.unwrap();
-    // Who updates what was never entered enters.
-    bench.say(ada, 0, message(Update, "", "one"));
-    bench.say(ada, 1, message(Update, "", "two"));
-    bench.say(ada, 2, message(Enter, "ada", "three"));
+    // An update of a member that is not present enters it.
+    bench.send_presence(ada, 0, message(Update, "", "one"));
+    bench.send_presence(ada, 1, message(Update, "", "two"));
+    bench.send_presence(ada, 2, message(Enter, "ada", "three"));
     assert_eq!(bench.members(), ["ada"]);
     assert_eq!(bench.occupancy().presence_members, 1);
-    bench.say(ada, 3, message(Leave, "", ""));
-    // Who is not there may leave all the same.
-    bench.say(ada, 4, message(Leave, "", ""));
+    bench.send_presence(ada, 3, message(Leave, "", ""));
+    // A leave of a member that is not present is accepted.
+    bench.send_presence(ada, 4, message(Leave, "", ""));
     let expected = [
-        did(Enter, "ada", "one"),
-        did(Update, "ada", "two"),
-        did(Enter, "ada", "three"),
-        did(Leave, "ada", "three"),
+        event(Enter, "ada", "one"),
+        event(Update, "ada", "two"),
+        event(Enter, "ada", "three"),
+        event(Leave, "ada", "three"),
     ];
     for transport in [ada, bob] {
-        let told = bench.told(transport);
-        assert_eq!(told.did(), expected);
-        for (serial, event) in told.events.iter().enumerate() {
+        let received = bench.received(transport);
+        assert_eq!(received.events(), expected);
+        for (serial, event) in received.items.iter().enumerate() {
             assert_eq!(event.id.as_deref(), Some(&*format!("{id}:{serial}:0")));
             assert_eq!(event.connection_id.as_ref(), Some(&id));
             assert_eq!(event.timestamp, Some(bench.now.wall));
         }
-        assert_eq!(told.acks, if transport == ada { 5 } else { 0 });
+        assert_eq!(received.acks, if transport == ada { 5 } else { 0 });
     }
     assert_eq!(bench.members(), [""; 0]);
-    bench.say(ada, 5, message(Enter, "", "four"));
-    bench.say(ada, 6, message(Leave, "", "bye"));
-    assert_eq!(bench.told(bob).did()[1], did(Leave, "ada", "bye"));
+    bench.send_presence(ada, 5, message(Enter, "", "four"));
+    bench.send_presence(ada, 6, message(Leave, "", "bye"));
+    assert_eq!(bench.received(bob).events()[1], event(Leave, "ada", "bye"));
 }
 
 // Spec: RTP14a, RTP15a
 #[test]
-fn one_frame_may_hold_several_members() {
+fn one_frame_may_contain_several_members() {
     let mut bench = Bench::new();
     let (one, _) = bench.connect_with(None, false);
     let (bob, _) = bench.connect_named("bob", None);
     bench.attach(one, "a", None);
     bench.attach(bob, "a", None);
     let items = vec![message(Enter, "x", "1"), message(Enter, "y", "2"), message(Leave, "x", "")];
-    bench.send(one, vec![said("a", 0, items)]);
-    let expected = [did(Enter, "x", "1"), did(Enter, "y", "2"), did(Leave, "x", "1")];
-    // Presence comes back also to a connection without echo.
+    bench.send(one, vec![presence_frame("a", 0, items)]);
+    let expected = [event(Enter, "x", "1"), event(Enter, "y", "2"), event(Leave, "x", "1")];
+    // A connection without echo receives its own presence, too.
     for transport in [one, bob] {
-        let told = bench.told(transport);
-        assert_eq!(told.did(), expected);
-        let ids: Vec<_> = told.events.iter().map(|event| event.id.clone().unwrap()).collect();
+        let received = bench.received(transport);
+        assert_eq!(received.events(), expected);
+        let ids: Vec<_> = received.items.iter().map(|event| event.id.clone().unwrap()).collect();
         assert!(ids[0].ends_with(":0:0") && ids[1].ends_with(":0:1") && ids[2].ends_with(":0:2"));
     }
     assert_eq!(bench.members(), ["y"]);
 }
 
 #[test]
-fn what_is_not_in_order_is_refused_as_a_whole() {
+fn a_frame_with_an_invalid_member_is_refused_entirely() {
     let mut bench = Bench::with_capability(json!({ "a": ["*"], "b": ["subscribe"], "c": ["*"] }));
     let (ada, _) = bench.connect_named("ada", None);
     let (anyone, _) = bench.connect(None);
@@ -215,58 +217,58 @@ fn what_is_not_in_order_is_refused_as_a_whole() {
         (ada, "a", vec![good(); 1001], 40034),
     ];
     for (serial, (transport, channel, items, code)) in (0..).zip(cases) {
-        bench.send(transport, vec![said(channel, serial, items)]);
+        bench.send(transport, vec![presence_frame(channel, serial, items)]);
         assert_eq!(nack_code(bench.frames(transport)), (serial, code));
     }
     let broken = PresenceMessage { encoding: Some("base64".into()), ..message(Enter, "", "%") };
-    bench.say(ada, 50, broken);
+    bench.send_presence(ada, 50, broken);
     assert_eq!(nack_code(bench.frames(ada)), (50, 40013));
     assert_eq!(bench.members(), [""; 0]);
 }
 
 // Spec: RTP1, RTP18b
 #[test]
-fn who_attaches_is_told_who_is_there() {
+fn an_attach_is_followed_by_a_presence_sync() {
     let mut bench = Bench::new();
     let (one, _) = bench.connect(None);
     bench.attach(one, "a", None);
     let names: Vec<String> = (0..250).map(|number| format!("user-{number:03}")).collect();
     for (serial, name) in (0..).zip(&names) {
-        bench.say(one, serial, message(Enter, name, name));
+        bench.send_presence(one, serial, message(Enter, name, name));
     }
-    // There is no room for another; who is there may still change.
-    bench.told(one);
-    bench.say(one, 250, message(Enter, "one-too-many", ""));
+    // The channel has no room for another member. Present members may still be updated.
+    bench.received(one);
+    bench.send_presence(one, 250, message(Enter, "one-too-many", ""));
     assert_eq!(nack_code(bench.frames(one)), (250, 91003));
-    bench.say(one, 251, message(Update, &names[0], "changed"));
-    assert_eq!(bench.told(one).acks, 1);
+    bench.send_presence(one, 251, message(Update, &names[0], "changed"));
+    assert_eq!(bench.received(one).acks, 1);
 
     let (other, _) = bench.connect(None);
     let attached = bench.attach(other, "a", None);
     assert!(attached.flags.contains(Flags::HAS_PRESENCE));
     assert!(!attached.flags.contains(Flags::HAS_BACKLOG));
-    let told = bench.told(other);
-    assert_eq!(told.present(), names);
+    let received = bench.received(other);
+    assert_eq!(received.present(), names);
     let (serials, sizes): (Vec<_>, Vec<_>) =
-        told.pages.iter().map(|(serial, items)| (serial.as_str(), items.len())).unzip();
+        received.pages.iter().map(|(serial, items)| (serial.as_str(), items.len())).unzip();
     assert_eq!(
         (&serials[..], &sizes[..]),
         (&["sync1:1", "sync1:2", "sync1:"][..], &[100, 100, 50][..])
     );
-    let first = &told.pages[0].1[0];
-    assert_eq!(of(first), did(Present, "user-000", "changed"));
+    let first = &received.pages[0].1[0];
+    assert_eq!(event_of(first), event(Present, "user-000", "changed"));
     assert!(first.id.as_deref().unwrap().ends_with(":251:0"));
-    assert_eq!(told.did(), []);
+    assert_eq!(received.events(), []);
 
-    // Nobody is there: nothing follows.
+    // Without members, no sync follows.
     let attached = bench.attach(other, "empty", None);
     assert!(!attached.flags.contains(Flags::HAS_PRESENCE));
-    assert_eq!(bench.told(other).pages, []);
+    assert_eq!(bench.received(other).pages, []);
 }
 
 // Spec: RTP17a
 #[test]
-fn without_the_mode_one_is_told_of_ones_own_members() {
+fn without_the_subscribe_mode_a_client_receives_only_its_own_members() {
     let mut bench = Bench::new();
     let (ada, _) = bench.connect_named("ada", None);
     let modes: Flags = [ChannelMode::Presence].into_iter().collect();
@@ -274,129 +276,129 @@ fn without_the_mode_one_is_told_of_ones_own_members() {
     bench.send(ada, vec![ClientFrame::Attach(attach.clone())]);
     let (bob, _) = bench.connect_named("bob", None);
     bench.attach(bob, "a", None);
-    bench.say(bob, 0, message(Enter, "", ""));
-    bench.say(ada, 0, message(Enter, "", ""));
-    assert_eq!(bench.told(ada).did(), [did(Enter, "ada", "")]);
-    assert_eq!(bench.told(bob).did().len(), 2);
-    // Attached again, it is told the same.
+    bench.send_presence(bob, 0, message(Enter, "", ""));
+    bench.send_presence(ada, 0, message(Enter, "", ""));
+    assert_eq!(bench.received(ada).events(), [event(Enter, "ada", "")]);
+    assert_eq!(bench.received(bob).events().len(), 2);
+    // After another attach, the client receives the same members.
     bench.send(ada, vec![ClientFrame::Attach(attach)]);
-    assert_eq!(bench.told(ada).present(), ["ada"]);
+    assert_eq!(bench.received(ada).present(), ["ada"]);
 }
 
 // Spec: RTP2b1
 #[test]
-fn who_is_away_for_too_long_leaves() {
+fn members_leave_when_their_connection_expires() {
     let mut bench = Bench::new();
     let ((ada, connected), bob) = two(&mut bench);
     let id = connected.connection_id.clone().unwrap();
-    bench.say(ada, 0, message(Enter, "", "here"));
+    bench.send_presence(ada, 0, message(Enter, "", "here"));
     bench.drop_transport(ada);
     bench.advance(Duration::from_millis(14_999));
-    assert_eq!(bench.told(bob).did(), [did(Enter, "ada", "here")]);
-    // Back in time, nothing happens.
+    assert_eq!(bench.received(bob).events(), [event(Enter, "ada", "here")]);
+    // A client that resumes in time keeps its members.
     let (ada, connected) = bench.connect_named("ada", Some(&key(&connected)));
     bench.attach(ada, "a", None);
     bench.advance(Duration::from_secs(60));
-    assert_eq!(bench.told(bob).did(), []);
+    assert_eq!(bench.received(bob).events(), []);
     assert_eq!(bench.members(), ["ada"]);
 
     bench.drop_transport(ada);
     bench.advance(Duration::from_secs(15));
-    let told = bench.told(bob);
-    assert_eq!(told.did(), [did(Leave, "ada", "here")]);
-    let leave = &told.events[0];
+    let received = bench.received(bob);
+    assert_eq!(received.events(), [event(Leave, "ada", "here")]);
+    let leave = &received.items[0];
     assert_eq!(leave.connection_id.as_ref(), Some(&id));
     assert!(!leave.id.as_deref().unwrap().starts_with(&*id));
     assert_eq!(leave.timestamp, Some(bench.now.wall));
     assert_eq!(bench.members(), [""; 0]);
 
-    // Back later, on the same connection, it enters again as what it was.
+    // A client that resumes later, on the same connection, restores its member by repeating the frame.
     let (ada, _) = bench.connect_named("ada", Some(&key(&connected)));
     bench.attach(ada, "a", None);
     let again =
         PresenceMessage { id: Some(format!("{id}:0:0").into()), ..message(Enter, "ada", "here") };
-    bench.say(ada, 1, again.clone());
-    let told = bench.told(bob);
-    assert_eq!(told.did(), [did(Enter, "ada", "here")]);
-    assert_eq!(told.events[0].id, again.id);
-    // And again, which is no news to anybody.
-    bench.say(ada, 2, again.clone());
-    assert_eq!(bench.told(bob).did(), []);
+    bench.send_presence(ada, 1, again.clone());
+    let received = bench.received(bob);
+    assert_eq!(received.events(), [event(Enter, "ada", "here")]);
+    assert_eq!(received.items[0].id, again.id);
+    // Another repetition sends no event.
+    bench.send_presence(ada, 2, again.clone());
+    assert_eq!(bench.received(bob).events(), []);
     assert_eq!(bench.members(), ["ada"]);
-    // Once it has left by its own word, it does not come back by an old one.
-    bench.say(ada, 3, message(Leave, "", ""));
-    bench.say(ada, 4, again);
-    assert_eq!(bench.told(bob).did(), [did(Leave, "ada", "here")]);
-    assert_eq!(bench.told(ada).acks, 4);
+    // A repeated enter does not restore a member that its client has left.
+    bench.send_presence(ada, 3, message(Leave, "", ""));
+    bench.send_presence(ada, 4, again);
+    assert_eq!(bench.received(bob).events(), [event(Leave, "ada", "here")]);
+    assert_eq!(bench.received(ada).acks, 4);
     assert_eq!(bench.members(), [""; 0]);
 }
 
 // Spec: RTN19a
 #[test]
-fn what_is_sent_again_brings_back_who_has_lapsed() {
+fn a_repeated_enter_restores_an_expired_member() {
     let mut bench = Bench::new();
     let ((ada, connected), bob) = two(&mut bench);
-    // The acknowledgements are lost, and the client is away for long.
+    // The acknowledgements are lost, and the connection is down until the members expire.
     for (serial, item) in
         (0..).zip([message(Leave, "", ""), message(Enter, "", "one"), message(Update, "", "two")])
     {
-        bench.say(ada, serial, item);
+        bench.send_presence(ada, serial, item);
     }
     bench.drop_transport(ada);
     bench.advance(Duration::from_secs(30));
-    bench.told(bob);
+    bench.received(bob);
     let (ada, connected) = bench.connect_named("ada", Some(&key(&connected)));
     bench.attach(ada, "a", None);
     for (serial, item) in
         (0..).zip([message(Leave, "", ""), message(Enter, "", "one"), message(Update, "", "two")])
     {
-        bench.say(ada, serial, item);
+        bench.send_presence(ada, serial, item);
     }
-    assert_eq!(bench.told(ada).acks, 3);
-    let told = bench.told(bob);
-    assert_eq!(told.did(), [did(Enter, "ada", "two")]);
-    assert!(told.events[0].id.as_deref().unwrap().ends_with(":2:0"));
+    assert_eq!(bench.received(ada).acks, 3);
+    let received = bench.received(bob);
+    assert_eq!(received.events(), [event(Enter, "ada", "two")]);
+    assert!(received.items[0].id.as_deref().unwrap().ends_with(":2:0"));
 
-    // Nobody comes back who left by its own word, nor by a frame that was refused.
-    bench.say(ada, 3, message(Leave, "", ""));
-    bench.say(ada, 4, message(Present, "", ""));
+    // Repeated frames restore no member after a leave, and none from a refused frame.
+    bench.send_presence(ada, 3, message(Leave, "", ""));
+    bench.send_presence(ada, 4, message(Present, "", ""));
     bench.drop_transport(ada);
     bench.advance(Duration::from_secs(30));
     let (ada, _) = bench.connect_named("ada", Some(&key(&connected)));
     bench.attach(ada, "a", None);
     bench.frames(ada);
-    bench.say(ada, 2, message(Update, "", "two"));
-    bench.say(ada, 3, message(Leave, "", ""));
-    assert_eq!(bench.told(ada).acks, 2);
-    bench.say(ada, 4, message(Enter, "", ""));
+    bench.send_presence(ada, 2, message(Update, "", "two"));
+    bench.send_presence(ada, 3, message(Leave, "", ""));
+    assert_eq!(bench.received(ada).acks, 2);
+    bench.send_presence(ada, 4, message(Enter, "", ""));
     assert_eq!(nack_code(bench.frames(ada)), (4, 40000));
-    assert_eq!(bench.told(bob).did(), [did(Leave, "ada", "two")]);
+    assert_eq!(bench.received(bob).events(), [event(Leave, "ada", "two")]);
 }
 
 #[test]
-fn members_stay_only_where_a_client_that_is_back_attaches() {
+fn members_stay_only_on_channels_that_a_resumed_client_attaches() {
     let mut bench = Bench::new();
     let ((ada, connected), bob) = two(&mut bench);
     bench.attach(ada, "other", None);
-    bench.say(ada, 0, message(Enter, "", "a"));
-    bench.send(ada, vec![said("other", 1, vec![message(Enter, "", "other")])]);
-    bench.told(bob);
+    bench.send_presence(ada, 0, message(Enter, "", "a"));
+    bench.send(ada, vec![presence_frame("other", 1, vec![message(Enter, "", "other")])]);
+    bench.received(bob);
     bench.drop_transport(ada);
     bench.advance(Duration::from_secs(10));
     let (ada, _) = bench.connect_named("ada", Some(&key(&connected)));
     bench.attach(ada, "other", None);
     bench.advance(Duration::from_millis(14_999));
-    assert_eq!(bench.told(bob).did(), []);
+    assert_eq!(bench.received(bob).events(), []);
     bench.advance(Duration::from_millis(1));
-    assert_eq!(bench.told(bob).did(), [did(Leave, "ada", "a")]);
+    assert_eq!(bench.received(bob).events(), [event(Leave, "ada", "a")]);
     bench.advance(Duration::from_secs(300));
     let (late, _) = bench.connect(None);
     bench.attach(late, "other", None);
-    assert_eq!(bench.told(late).present(), ["ada"]);
+    assert_eq!(bench.received(late).present(), ["ada"]);
 }
 
 #[test]
-fn a_client_says_how_long_its_members_stay() {
+fn a_client_chooses_how_long_its_members_stay() {
     for (remain, stays) in [(0, 0), (40_000, 40_000), (1_000_000, TTL.as_millis() as u64)] {
         let mut bench = Bench::new();
         let (bob, _) = bench.connect_named("bob", None);
@@ -407,31 +409,34 @@ fn a_client_says_how_long_its_members_stay() {
             max_idle_interval: Duration::from_secs(15),
             remain: Some(Duration::from_millis(remain)),
             resume: None,
-            entropy: [7; 24],
+            entropy: [7; 9],
         };
         let ada = TransportId(99);
         bench.app.connect(ada, request, bench.now, &mut bench.outputs);
         bench.outputs.clear();
         bench.attach(ada, "a", None);
-        bench.say(ada, 0, message(Enter, "", ""));
+        bench.send_presence(ada, 0, message(Enter, "", ""));
         bench.drop_transport(ada);
         assert!(
             bench.app.next_timeout().unwrap() <= bench.now.steady + Duration::from_millis(stays)
         );
         if let Some(before) = stays.checked_sub(1) {
             bench.advance(Duration::from_millis(before));
-            assert_eq!(bench.told(bob).did(), [did(Enter, "ada", "")], "{remain}");
+            assert_eq!(bench.received(bob).events(), [event(Enter, "ada", "")], "{remain}");
             bench.advance(Duration::from_millis(1));
-            assert_eq!(bench.told(bob).did(), [did(Leave, "ada", "")], "{remain}");
+            assert_eq!(bench.received(bob).events(), [event(Leave, "ada", "")], "{remain}");
         } else {
             bench.advance(Duration::ZERO);
-            assert_eq!(bench.told(bob).did(), [did(Enter, "ada", ""), did(Leave, "ada", "")]);
+            assert_eq!(
+                bench.received(bob).events(),
+                [event(Enter, "ada", ""), event(Leave, "ada", "")]
+            );
         }
     }
 }
 
 #[test]
-fn who_closes_fails_or_detaches_leaves_at_once() {
+fn members_leave_at_once_on_close_failure_or_detach() {
     let detach = || vec![ClientFrame::Detach { channel: "a".into() }];
     let refused = || {
         let name = Attach {
@@ -445,8 +450,8 @@ fn who_closes_fails_or_detaches_leaves_at_once() {
         let mut bench =
             Bench::with_capability(json!({ "*": ["presence", "subscribe", "history"] }));
         let ((ada, _), bob) = two(&mut bench);
-        bench.say(ada, 0, message(Enter, "", "here"));
-        bench.send(ada, vec![said("b", 1, vec![message(Enter, "", "")])]);
+        bench.send_presence(ada, 0, message(Enter, "", "here"));
+        bench.send(ada, vec![presence_frame("b", 1, vec![message(Enter, "", "")])]);
         match way {
             0 => bench.send(ada, vec![ClientFrame::Close]),
             1 => bench.app.fail(
@@ -458,20 +463,24 @@ fn who_closes_fails_or_detaches_leaves_at_once() {
             2 => bench.send(ada, detach()),
             _ => bench.send(ada, refused()),
         }
-        let told = bench.told(bob);
-        assert_eq!(told.did(), [did(Enter, "ada", "here"), did(Leave, "ada", "here")], "{way}");
+        let received = bench.received(bob);
+        assert_eq!(
+            received.events(),
+            [event(Enter, "ada", "here"), event(Leave, "ada", "here")],
+            "{way}"
+        );
         assert_eq!(bench.members(), [""; 0]);
         bench.advance(Duration::from_secs(300));
-        assert_eq!(bench.told(bob).did(), []);
+        assert_eq!(bench.received(bob).events(), []);
     }
 }
 
 // Spec: RTN15c6
 #[test]
-fn a_resume_is_told_what_members_did_meanwhile() {
+fn a_resume_delivers_the_missed_presence() {
     let mut bench = Bench::new();
     let ((ada, connected), bob) = two(&mut bench);
-    bench.say(bob, 0, message(Enter, "", "1"));
+    bench.send_presence(bob, 0, message(Enter, "", "1"));
     let serial = bench
         .frames(ada)
         .into_iter()
@@ -481,29 +490,29 @@ fn a_resume_is_told_what_members_did_meanwhile() {
         })
         .unwrap();
     bench.drop_transport(ada);
-    bench.say(bob, 1, message(Update, "", "2"));
+    bench.send_presence(bob, 1, message(Update, "", "2"));
     bench.publish(bob, "a", 2, "text");
-    bench.say(bob, 3, message(Leave, "", ""));
+    bench.send_presence(bob, 3, message(Leave, "", ""));
     let (ada, _) = bench.connect_named("ada", Some(&key(&connected)));
     let attached = bench.attach(ada, "a", Some(&serial));
     assert!(attached.flags.contains(Flags::RESUMED) && attached.flags.contains(Flags::HAS_BACKLOG));
     assert!(!attached.flags.contains(Flags::HAS_PRESENCE));
-    let told: Vec<_> = bench
+    let received: Vec<_> = bench
         .frames(ada)
         .into_iter()
         .map(|frame| match frame {
-            ServerFrame::Presence(delivery) => of(&delivery.items[0]).0,
+            ServerFrame::Presence(delivery) => event_of(&delivery.items[0]).0,
             ServerFrame::Message(_) => Present,
             other => panic!("unexpected: {other:?}"),
         })
         .collect();
-    assert_eq!(told, [Update, Present, Leave]);
+    assert_eq!(received, [Update, Present, Leave]);
 
-    // A resend has no effect again, and is not acknowledged again: the transport is still the same.
-    bench.say(bob, 4, message(Enter, "", "5"));
-    bench.say(bob, 4, message(Enter, "", "5"));
-    bench.say(bob, 5, message(Present, "", ""));
-    bench.say(bob, 5, message(Present, "", ""));
+    // A repeated frame has no effect. It is not acknowledged again, because the transport is the same.
+    bench.send_presence(bob, 4, message(Enter, "", "5"));
+    bench.send_presence(bob, 4, message(Enter, "", "5"));
+    bench.send_presence(bob, 5, message(Present, "", ""));
+    bench.send_presence(bob, 5, message(Present, "", ""));
     let frames = bench.frames(bob);
     let answers = frames.iter().filter_map(|frame| match frame {
         ServerFrame::Ack(ack) => Some((true, ack.msg_serial, ack.count)),
@@ -512,16 +521,16 @@ fn a_resume_is_told_what_members_did_meanwhile() {
     });
     let acks = (0..5).map(|serial| (true, serial, 1));
     assert_eq!(answers.collect::<Vec<_>>(), acks.chain([(false, 5, 1)]).collect::<Vec<_>>());
-    assert_eq!(bench.told(ada).did(), [did(Enter, "bob", "5")]);
+    assert_eq!(bench.received(ada).events(), [event(Enter, "bob", "5")]);
 }
 
 #[test]
-fn rewinding_brings_messages_only() {
+fn a_rewind_delivers_no_presence() {
     let mut bench = Bench::new();
     let ((ada, _), bob) = two(&mut bench);
-    bench.say(ada, 0, message(Enter, "", ""));
+    bench.send_presence(ada, 0, message(Enter, "", ""));
     bench.publish(ada, "a", 1, "text");
-    bench.say(ada, 2, message(Leave, "", ""));
+    bench.send_presence(ada, 2, message(Leave, "", ""));
     bench.frames(bob);
     let params = [("rewind".to_owned(), "1".to_owned())].into();
     let attach = Attach { channel: "a".into(), params, ..Attach::default() };
@@ -533,12 +542,12 @@ fn rewinding_brings_messages_only() {
         .map(|frame| matches!(frame, ServerFrame::Presence(_) | ServerFrame::Sync(_)))
         .collect();
     assert_eq!(kinds, [false, false]);
-    // Nor is what members do a message in history.
+    // Message history contains no presence events.
     assert_eq!(bench.history("a").len(), 1);
 }
 
 #[test]
-fn rest_reads_live_members_beside_those_made_with_the_app() {
+fn rest_returns_live_members_and_fixture_members() {
     let mut bench = Bench::new();
     let fixture =
         PresenceMessage { client_id: Some("fixture".into()), ..PresenceMessage::default() };
@@ -551,8 +560,8 @@ fn rest_reads_live_members_beside_those_made_with_the_app() {
     bench.app = App::new(Arc::clone(&bench.app.settings), spec, bench.now);
     let ((ada, connected), _) = two(&mut bench);
     bench.advance(Duration::from_millis(5));
-    bench.say(ada, 0, message(Enter, "", "1"));
-    bench.say(ada, 1, message(Update, "", "2"));
+    bench.send_presence(ada, 0, message(Enter, "", "1"));
+    bench.send_presence(ada, 1, message(Update, "", "2"));
     assert_eq!(bench.members(), ["fixture", "ada"]);
     let query = |client: Option<&str>, connection: Option<Str>| MembersQuery {
         page: all(Direction::Backwards),
@@ -561,24 +570,24 @@ fn rest_reads_live_members_beside_those_made_with_the_app() {
     };
     let read = |bench: &Bench, query| {
         let page = bench.app.members(&bench.identity(), "a", &query).unwrap();
-        page.items.iter().map(of).collect::<Vec<_>>()
+        page.items.iter().map(event_of).collect::<Vec<_>>()
     };
-    let both = [did(Present, "ada", "2"), did(Present, "fixture", "")];
+    let both = [event(Present, "ada", "2"), event(Present, "fixture", "")];
     assert_eq!(read(&bench, query(None, None)), both);
     assert_eq!(read(&bench, query(Some("ada"), None)), both[..1]);
     assert_eq!(read(&bench, query(None, connected.connection_id)), both[..1]);
-    bench.say(ada, 2, message(Leave, "", ""));
+    bench.send_presence(ada, 2, message(Leave, "", ""));
     assert_eq!(read(&bench, query(None, None)), both[1..]);
 
     let history = |bench: &Bench, query: &PageQuery| {
         let page = bench.app.presence_history(&bench.identity(), "a", query).unwrap();
-        page.items.iter().map(of).collect::<Vec<_>>()
+        page.items.iter().map(event_of).collect::<Vec<_>>()
     };
     let events = [
-        did(Enter, "fixture", ""),
-        did(Enter, "ada", "1"),
-        did(Update, "ada", "2"),
-        did(Leave, "ada", "2"),
+        event(Enter, "fixture", ""),
+        event(Enter, "ada", "1"),
+        event(Update, "ada", "2"),
+        event(Leave, "ada", "2"),
     ];
     assert_eq!(history(&bench, &all(Direction::Forwards)), events);
     let start = PageQuery { start: Some(bench.now.wall), ..all(Direction::Forwards) };

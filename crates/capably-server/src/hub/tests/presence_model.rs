@@ -1,6 +1,6 @@
-//! The client's core against the hub, in virtual time: several clients enter, update, leave, detach, lose
-//! their connections for a moment or for long, and come back. In the end everybody must agree with a model
-//! of who is present that fits on a page.
+//! The client's core against the hub, in virtual time. Several clients enter, update, leave and detach. They lose their
+//! connections for a short or long time, and connect again. In the end, all clients must agree with a small model of the
+//! members.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -19,7 +19,7 @@ const STEPS: usize = 250;
 const SEEDS: u64 = 60;
 const CHANNEL: ChannelId = ChannelId(0);
 
-/// Who may be present, and with which data: what each client said of each user last, as far as it knows.
+/// The possible members and their data: the last change of each user by each client whose result is known.
 #[derive(Debug)]
 struct Model {
     possible: BTreeMap<(usize, &'static str), BTreeSet<Option<String>>>,
@@ -27,9 +27,9 @@ struct Model {
     detached: [u32; CLIENTS],
 }
 
-/// A client says of a user that it is present with this data, or not.
+/// A client enters or updates a user with this data, or removes it.
 #[derive(Clone, Debug)]
-struct Said {
+struct MemberChange {
     client: usize,
     user: &'static str,
     data: Option<String>,
@@ -44,17 +44,17 @@ impl Model {
         Self { possible, detached: [0; CLIENTS] }
     }
 
-    /// What failed may have been carried out or not; what was said before a detach, before or after it.
-    fn ended(&mut self, said: Said, succeeded: bool) {
-        let possible = self.possible.entry((said.client, said.user)).or_default();
-        if succeeded && said.detached == self.detached[said.client] {
+    /// A failed change may have been made or not. A change before a detach may have been made before or after it.
+    fn ended(&mut self, change: MemberChange, succeeded: bool) {
+        let possible = self.possible.entry((change.client, change.user)).or_default();
+        if succeeded && change.detached == self.detached[change.client] {
             possible.clear();
         }
-        possible.insert(said.data);
+        possible.insert(change.data);
     }
 
-    /// A client that is detached or closed has no members. One that is detached while it is away, or while
-    /// its channel is suspended, does not say so: if it is back soon, its members are still there.
+    /// A detached or closed client has no members. A client that detaches without a transport, or while its channel is
+    /// suspended, sends no DETACH: if it connects again soon, its members are still present.
     fn detached(&mut self, client: usize, away: bool) {
         self.detached[client] += 1;
         for user in USERS {
@@ -73,7 +73,7 @@ struct Link {
     transport: core::TransportId,
     up: VecDeque<ClientFrame>,
     down: VecDeque<ServerFrame>,
-    /// The hub has closed it, after what is on its way.
+    /// The hub has closed the link. Frames in flight still arrive.
     closed: bool,
 }
 
@@ -81,14 +81,14 @@ struct World {
     rng: Rng,
     bench: Bench,
     clients: Vec<Client>,
-    /// Whether a client's network lets it connect.
+    /// Whether the network of each client is up.
     online: Vec<bool>,
     links: BTreeMap<TransportId, Link>,
-    ops: BTreeMap<OpId, Option<Said>>,
+    ops: BTreeMap<OpId, Option<MemberChange>>,
     next: u64,
     model: Model,
-    /// What each client was told of members: whoever it was told of last is there, and as what.
-    told: Vec<BTreeMap<(Str, Str), Data>>,
+    /// The members that each client knows, with their data.
+    known: Vec<BTreeMap<(Str, Str), Data>>,
     answers: BTreeMap<OpId, Vec<PresenceMessage>>,
 }
 
@@ -113,7 +113,7 @@ impl World {
             ops: BTreeMap::new(),
             next: 0,
             model: Model::new(),
-            told: vec![BTreeMap::new(); CLIENTS],
+            known: vec![BTreeMap::new(); CLIENTS],
             answers: BTreeMap::new(),
         }
     }
@@ -122,9 +122,9 @@ impl World {
         core::Now::at(Instant::from_start(self.bench.now.steady), self.bench.now.wall)
     }
 
-    fn op(&mut self, said: Option<Said>) -> OpId {
+    fn op(&mut self, change: Option<MemberChange>) -> OpId {
         self.next += 1;
-        self.ops.insert(OpId(self.next), said);
+        self.ops.insert(OpId(self.next), change);
         OpId(self.next)
     }
 
@@ -132,7 +132,7 @@ impl World {
         let client = self.rng.usize(..CLIENTS);
         let now = self.now();
         match self.rng.u8(..100) {
-            0..30 => self.say(client),
+            0..30 => self.change_member(client),
             30..35 => {
                 let op = self.op(None);
                 self.clients[client].attach(CHANNEL, op, now);
@@ -146,31 +146,31 @@ impl World {
                 self.drain(client);
                 self.clients[client].connect(now);
             }
-            40..48 => self.cut(client),
+            40..48 => self.disconnect(client),
             48..50 => {
                 self.online[client] = !self.online[client];
                 if !self.online[client] {
-                    self.cut(client);
+                    self.disconnect(client);
                 }
             }
-            50..92 => self.carry(client),
+            50..92 => self.deliver(client),
             step => {
                 let most = if step < 98 { 5_000 } else { 150_000 };
                 let span = Duration::from_millis(self.rng.u64(..most));
-                self.pass(span);
+                self.advance(span);
             }
         }
         self.drain(client);
     }
 
-    /// A client says something of a user.
-    fn say(&mut self, client: usize) {
+    /// A client enters, updates or removes a user.
+    fn change_member(&mut self, client: usize) {
         let user = self.rng.choice(USERS).unwrap();
         let actions = [PresenceAction::Enter, PresenceAction::Update, PresenceAction::Leave];
         let action = self.rng.choice(actions).unwrap();
         let data = (action != PresenceAction::Leave).then(|| self.next.to_string());
         let detached = self.model.detached[client];
-        let op = self.op(Some(Said { client, user, data: data.clone(), detached }));
+        let op = self.op(Some(MemberChange { client, user, data: data.clone(), detached }));
         let message = PresenceMessage {
             action: Some(action),
             client_id: Some(user.into()),
@@ -181,8 +181,8 @@ impl World {
         self.clients[client].presence(CHANNEL, message, op, now);
     }
 
-    /// The network breaks: what is on its way is lost.
-    fn cut(&mut self, client: usize) {
+    /// The network fails: frames in flight are lost.
+    fn disconnect(&mut self, client: usize) {
         let now = self.now();
         let transport =
             self.links.iter().find(|(_, link)| link.client == client).map(|(id, _)| *id);
@@ -193,8 +193,8 @@ impl World {
         self.clients[client].handle_transport(link.transport, lost, now);
     }
 
-    /// The network carries some of what is on its way, both ways.
-    fn carry(&mut self, client: usize) {
+    /// The network delivers some of the frames in flight, in both directions.
+    fn deliver(&mut self, client: usize) {
         let now = self.now();
         let links: Vec<_> = self.links.iter().filter(|(_, link)| link.client == client).collect();
         let transports: Vec<TransportId> = links.into_iter().map(|(id, _)| *id).collect();
@@ -222,7 +222,7 @@ impl World {
         self.drain(client);
     }
 
-    /// What the hub puts out goes on its way.
+    /// Sends the outputs of the hub.
     fn route(&mut self) {
         while !self.bench.outputs.is_empty() {
             for output in std::mem::take(&mut self.bench.outputs) {
@@ -234,7 +234,12 @@ impl World {
                         bench.app.fill(to, bench.now, &mut bench.outputs);
                         continue;
                     }
-                    Output::Push(_) | Output::Append(..) | Output::Answer(..) => continue,
+                    Output::Push(_)
+                    | Output::Append(..)
+                    | Output::Answer(..)
+                    | Output::Fetch(_)
+                    | Output::Snapshot(..)
+                    | Output::Notice(_) => continue,
                     Output::Close(to) => {
                         if let Some(link) = self.links.get_mut(&to) {
                             link.closed = true;
@@ -249,8 +254,8 @@ impl World {
         }
     }
 
-    /// Time passes, from one deadline to the next.
-    fn pass(&mut self, span: Duration) {
+    /// Advances the clock from one deadline to the next.
+    fn advance(&mut self, span: Duration) {
         let end = self.bench.now.steady + span;
         loop {
             let deadlines: Vec<_> = (0..CLIENTS)
@@ -273,7 +278,7 @@ impl World {
         }
     }
 
-    /// Does what a client asks for. Returns its next deadline.
+    /// Carries out the effects of a client. Returns its next deadline.
     fn drain(&mut self, client: usize) -> Option<Instant> {
         loop {
             let now = self.now();
@@ -314,7 +319,7 @@ impl World {
                 core::Output::RequestToken { .. } | core::Output::AbandonToken { .. } => {
                     panic!("a client with a key needs no token");
                 }
-                core::Output::Event(event) => self.heard(client, event),
+                core::Output::Event(event) => self.handle_event(client, event),
                 core::Output::Timeout(deadline) => return deadline.map(|(at, _)| at),
             }
         }
@@ -332,7 +337,7 @@ impl World {
         let bench = &mut self.bench;
         bench.transports += 1;
         let id = TransportId(bench.transports);
-        let mut entropy = [0; 24];
+        let mut entropy = [0; 9];
         entropy[..8].copy_from_slice(&bench.transports.to_le_bytes());
         let request = ConnectRequest {
             identity: bench.identity(),
@@ -349,12 +354,12 @@ impl World {
         self.route();
     }
 
-    fn heard(&mut self, client: usize, event: Event) {
+    fn handle_event(&mut self, client: usize, event: Event) {
         match event {
             Event::Done(op, outcome) => {
-                let said = self.ops.remove(&op).expect("an operation ends once");
-                if let Some(said) = said {
-                    self.model.ended(said, outcome.is_ok());
+                let change = self.ops.remove(&op).expect("an operation ends once");
+                if let Some(change) = change {
+                    self.model.ended(change, outcome.is_ok());
                 }
                 if let Ok(Outcome::Members(members)) = outcome {
                     self.answers.insert(op, members);
@@ -369,8 +374,8 @@ impl World {
             }
             Event::Channel(_, change) => match change.current {
                 ChannelState::Detached | ChannelState::Initialized | ChannelState::Failed => {
-                    // Nobody is told that members are forgotten.
-                    self.told[client].clear();
+                    // The client sends no event when it forgets members.
+                    self.known[client].clear();
                     let closed = self.clients[client].connection_state() == ConnectionState::Closed;
                     let away = change.previous != ChannelState::Detaching && !closed;
                     self.model.detached(client, away);
@@ -381,8 +386,8 @@ impl World {
                 for message in batch.items {
                     let key = (message.connection_id.unwrap(), message.client_id.unwrap());
                     match message.action {
-                        Some(PresenceAction::Leave) => self.told[client].remove(&key),
-                        _ => self.told[client].insert(key, message.data),
+                        Some(PresenceAction::Leave) => self.known[client].remove(&key),
+                        _ => self.known[client].insert(key, message.data),
                     };
                 }
             }
@@ -390,7 +395,7 @@ impl World {
         }
     }
 
-    /// Everybody comes back and stays for a while. Then all must know the same.
+    /// All clients connect and stay connected for a while. Then all must know the same members.
     fn settle(&mut self) {
         self.online.fill(true);
         for client in 0..CLIENTS {
@@ -410,18 +415,18 @@ impl World {
             for _ in 0..20 {
                 for client in 0..CLIENTS {
                     self.drain(client);
-                    self.carry(client);
+                    self.deliver(client);
                 }
             }
-            // The service is alive, as its pings would tell.
+            // The service is alive, as its pings would show.
             let now = self.now();
             for link in self.links.values() {
                 let client = &mut self.clients[link.client];
                 client.handle_transport(link.transport, TransportEvent::Activity, now);
             }
-            self.pass(Duration::from_secs(2));
+            self.advance(Duration::from_secs(2));
             if !attached(self) {
-                // The attach of the beginning may have failed with what failed the connection.
+                // The first attach may have failed together with the connection.
                 for client in 0..CLIENTS {
                     let (op, now) = (self.op(None), self.now());
                     self.clients[client].attach(CHANNEL, op, now);
@@ -431,7 +436,7 @@ impl World {
         assert!(attached(self), "everybody is attached");
     }
 
-    /// Everybody agrees. Returns how many are present.
+    /// Checks that all clients agree. Returns the number of members.
     fn check(&mut self) -> usize {
         let asked: Vec<_> = (0..CLIENTS)
             .map(|client| {
@@ -461,7 +466,7 @@ impl World {
             let answer = self.answers.remove(&op).expect("everybody is in sync");
             assert_eq!(readable(&answer), expected, "client {client} knows who is present");
             for (key, data) in &expected {
-                assert_eq!(self.told[client].get(key), Some(data), "client {client} was told");
+                assert_eq!(self.known[client].get(key), Some(data), "client {client} was told");
             }
         }
         for (connection, _) in expected.keys() {
@@ -484,7 +489,7 @@ impl World {
 }
 
 #[test]
-fn everybody_agrees_on_who_is_present() {
+fn all_clients_agree_with_the_model_on_presence() {
     let mut present = 0;
     for seed in 0..SEEDS {
         let run = std::panic::catch_unwind(|| {

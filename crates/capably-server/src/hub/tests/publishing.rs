@@ -1,9 +1,9 @@
-//! What is published, refused and acknowledged, in virtual time.
+//! Publishing: accepting, refusing and acknowledging frames, in virtual time.
 
 use super::*;
 
 #[test]
-fn frames_sent_again_are_acknowledged_again_and_not_published_again() {
+fn a_repeated_frame_is_acknowledged_again_and_published_once() {
     let mut bench = Bench::new();
     let (subscriber, _) = bench.connect(None);
     bench.attach(subscriber, "a", None);
@@ -52,7 +52,7 @@ fn a_frame_is_acknowledged_once_on_each_transport() {
     let good = |serial| publish("a", serial, vec![Message::new("m", format!("{serial}"))]);
     let bad = |serial| publish(":bad", serial, vec![Message::new("m", "x")]);
     for round in 0..3 {
-        // Twice in one batch, and once more in another.
+        // The id occurs twice in one batch, and once more in another.
         bench.send(transport, vec![good(0), good(0), bad(1), bad(1), good(2), bad(1), good(0)]);
         bench.send(transport, vec![good(0), bad(1), good(2)]);
         let frames = bench.frames(transport);
@@ -69,14 +69,14 @@ fn a_frame_is_acknowledged_once_on_each_transport() {
         (transport, connected) = bench.connect(Some(&key(&connected)));
     }
     assert_eq!(bench.texts(subscriber).0, ["0", "2"]);
-    // What is new goes on after it.
+    // New frames continue after the repeated ones.
     bench.publish(transport, "a", 3, "3");
     let [ack] = &bench.acks(transport)[..] else { panic!("one ACK") };
     assert_eq!((ack.msg_serial, ack.count), (3, 1));
 }
 
 #[test]
-fn a_transport_that_took_over_acknowledges_again_while_the_old_one_lives() {
+fn a_new_transport_acknowledges_repeated_frames_while_the_old_one_is_open() {
     let mut bench = Bench::new();
     let (old, connected) = bench.connect(None);
     bench.publish(old, "a", 0, "0");
@@ -91,7 +91,7 @@ fn a_transport_that_took_over_acknowledges_again_while_the_old_one_lives() {
 }
 
 #[test]
-fn publishes_that_are_refused() {
+fn invalid_publishes_are_refused() {
     let mut bench = Bench::new();
     bench.key = Arc::new(Key::new(
         "key",
@@ -162,7 +162,7 @@ fn client_ids_are_stamped_and_checked() {
 }
 
 #[test]
-fn a_message_id_counts_once() {
+fn a_message_id_is_published_once() {
     let mut bench = Bench::new();
     let (subscriber, _) = bench.connect(None);
     bench.attach(subscriber, "a", None);
@@ -185,7 +185,7 @@ fn a_message_id_counts_once() {
 }
 
 #[test]
-fn without_echo_only_ones_own_messages_are_left_out() {
+fn without_echo_a_publisher_does_not_receive_its_own_messages() {
     let mut bench = Bench::new();
     let (quiet, connected) = bench.connect_with(None, false);
     let (loud, _) = bench.connect(None);
@@ -197,7 +197,7 @@ fn without_echo_only_ones_own_messages_are_left_out() {
     let (texts, serial) = bench.texts(quiet);
     assert_eq!(texts, ["loud"]);
 
-    // Nor are they in a replay, nor do they make one.
+    // A replay does not contain its own messages, and they cause no backlog.
     bench.publish(quiet, "a", 1, "quiet again");
     let (again, _) = bench.connect_with(Some(&key(&connected)), false);
     let attached = bench.attach(again, "a", serial.as_ref());

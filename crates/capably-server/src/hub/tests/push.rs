@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::hub::{
-    DeviceProof, PushCaller, PushFilter,
+    DeviceProof, PushCaller, PushChange, PushFilter,
     access::{identity::Credentials, token::PresentedToken},
 };
 
 impl Bench {
-    /// Registers a device and gives its token.
+    /// Registers a device and returns its token.
     fn register(&mut self, id: &str) -> String {
         let caller = PushCaller { identity: self.identity(), proof: None };
         let body = json!({
@@ -17,10 +17,16 @@ impl Bench {
             "push": {"recipient": {"transportType": "apns", "deviceToken": "t"}},
         });
         let body = body.as_object().cloned().unwrap();
-        self.app.register_device(&caller, body, self.now).unwrap().1.details.token.to_string()
+        let ((_, token), changes) = self.app.register_device(&caller, body, self.now).unwrap();
+        self.apply(changes);
+        token.details.token.to_string()
     }
 
-    /// What the token's holder is told of a device.
+    fn apply(&mut self, changes: Vec<PushChange>) {
+        changes.into_iter().for_each(|change| self.app.apply_push(change));
+    }
+
+    /// The answer to a request for a device with this token.
     fn device(&self, token: &str, id: &str) -> Result<Value, u32> {
         let codes = |error: capably_protocol::ErrorInfo| error.code.0;
         let credentials = Credentials::Token(PresentedToken::parse(token).unwrap());
@@ -39,7 +45,7 @@ impl Bench {
 }
 
 #[test]
-fn a_device_s_token_holds_for_a_year_and_as_long_as_the_device() {
+fn a_device_token_is_valid_for_a_year_and_while_its_device_exists() {
     let mut bench = Bench::new();
     let token = bench.register("d");
     assert_eq!(bench.device(&token, "d").unwrap()["id"], "d");
@@ -52,16 +58,17 @@ fn a_device_s_token_holds_for_a_year_and_as_long_as_the_device() {
 
     let admin = PushCaller { identity: bench.identity(), proof: None };
     let filter = PushFilter { device_id: Some("d".into()), ..PushFilter::default() };
-    bench.app.remove_devices(&admin, &filter, bench.now).unwrap();
+    let ((), changes) = bench.app.remove_devices(&admin, &filter, bench.now).unwrap();
+    bench.apply(changes);
     assert_eq!(bench.device(&renewed, "d"), Err(40160));
-    // Another device of the same id is another device.
+    // A new device with the same id does not accept the token of the old one.
     let other = bench.register("d");
     assert_eq!(bench.device(&renewed, "d"), Err(40160));
     assert_eq!(bench.device(&other, "d").unwrap()["id"], "d");
 }
 
 #[test]
-fn debug_shows_no_secret_of_a_device() {
+fn debug_output_hides_the_secret_of_a_device() {
     let mut bench = Bench::new();
     bench.register("d");
     let text = format!("{:?}", bench.app);

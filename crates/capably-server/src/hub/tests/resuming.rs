@@ -1,9 +1,9 @@
-//! Connections that are gone on with, in virtual time.
+//! Resuming connections, in virtual time.
 
 use super::*;
 
 #[test]
-fn a_resume_gets_exactly_what_was_missed() {
+fn a_resume_delivers_exactly_the_missed_messages() {
     let mut bench = Bench::new();
     let (publisher, _) = bench.connect(None);
     let (first, connected) = bench.connect(None);
@@ -14,7 +14,7 @@ fn a_resume_gets_exactly_what_was_missed() {
     let (texts, serial) = bench.texts(first);
     assert_eq!(texts, numbers(0..5));
 
-    // What is published between the loss of the transport and the new ATTACH.
+    // Messages published between the loss of the transport and the new ATTACH.
     bench.app.transport_closed(first, bench.now, &mut bench.outputs);
     bench.publish(publisher, "a", 5, "5");
     bench.advance(TTL - Duration::from_millis(1));
@@ -35,7 +35,7 @@ fn a_resume_gets_exactly_what_was_missed() {
 }
 
 #[test]
-fn a_resume_with_nothing_missed_says_so() {
+fn a_resume_without_missed_messages_keeps_continuity() {
     let mut bench = Bench::new();
     let (first, connected) = bench.connect(None);
     let serial = bench.attach(first, "a", None).channel_serial;
@@ -48,7 +48,7 @@ fn a_resume_with_nothing_missed_says_so() {
 }
 
 #[test]
-fn a_resume_says_anew_whether_ones_own_messages_come_back() {
+fn a_resume_sets_echo_again() {
     let mut bench = Bench::new();
     let (mut transport, connected) = bench.connect_with(None, false);
     for (serial, echo) in [true, false, true].into_iter().enumerate() {
@@ -64,7 +64,7 @@ fn a_resume_says_anew_whether_ones_own_messages_come_back() {
 }
 
 #[test]
-fn a_resume_replaces_a_transport_that_still_lives() {
+fn a_resume_replaces_an_open_transport() {
     let mut bench = Bench::new();
     let (first, connected) = bench.connect(None);
     bench.attach(first, "a", None);
@@ -73,7 +73,7 @@ fn a_resume_replaces_a_transport_that_still_lives() {
     assert!(matches!(bench.outputs[..], [Output::Close(closed)] if closed == first));
     bench.outputs.clear();
 
-    // What the old transport still has to say counts for nothing, its end least of all.
+    // The server ignores late frames of the old transport, and its end.
     bench.publish(first, "a", 0, "stale");
     bench.app.transport_closed(first, bench.now, &mut bench.outputs);
     assert_eq!(bench.history("a"), []);
@@ -87,12 +87,12 @@ fn a_resume_replaces_a_transport_that_still_lives() {
 }
 
 #[test]
-fn state_is_dropped_after_its_time() {
+fn connection_state_expires() {
     let mut bench = Bench::new();
     let (first, connected) = bench.connect(None);
     bench.app.transport_closed(first, bench.now, &mut bench.outputs);
     assert_eq!(bench.app.next_timeout(), Some(bench.now.steady + TTL));
-    // Even before the timer has run.
+    // The connection has expired even if the timer has not run yet.
     bench.now.steady += TTL;
     let (_, late) = bench.connect(Some(&key(&connected)));
     assert_ne!(late.connection_id, connected.connection_id);
@@ -104,7 +104,7 @@ fn state_is_dropped_after_its_time() {
 }
 
 #[test]
-fn unknown_keys_make_a_new_connection() {
+fn an_unknown_connection_key_creates_a_new_connection() {
     let mut bench = Bench::new();
     let (_, connected) = bench.connect(None);
     let key = key(&connected);
@@ -125,7 +125,7 @@ fn unknown_keys_make_a_new_connection() {
 }
 
 #[test]
-fn closing_ends_the_connection_for_good() {
+fn a_closed_connection_cannot_be_resumed() {
     let mut bench = Bench::new();
     let (first, connected) = bench.connect(None);
     bench.attach(first, "a", None);
@@ -138,7 +138,7 @@ fn closing_ends_the_connection_for_good() {
 }
 
 #[test]
-fn serials_that_lead_nowhere() {
+fn an_unusable_channel_serial_breaks_continuity() {
     let mut bench = Bench::with_retention(Retention {
         frames: 3,
         bytes: 1_000_000,
@@ -163,11 +163,11 @@ fn serials_that_lead_nowhere() {
     }
 }
 
-/// A client that loses its transport again and again, with whatever was on its way to it.
+/// A client that loses its transport repeatedly, with all frames in flight.
 struct Wanderer {
     transport: TransportId,
     key: Str,
-    /// Frames the service has sent and the client has not yet read.
+    /// Frames that the service has sent and the client has not yet read.
     arriving: std::collections::VecDeque<ServerFrame>,
 }
 
@@ -181,7 +181,7 @@ impl Wanderer {
         self.arriving.extend(bench.frames(self.transport));
     }
 
-    fn come_back(&mut self, bench: &mut Bench, told_of_loss: bool, sees_connected: bool) {
+    fn reconnect(&mut self, bench: &mut Bench, told_of_loss: bool, sees_connected: bool) {
         if told_of_loss {
             bench.app.transport_closed(self.transport, bench.now, &mut bench.outputs);
         }
@@ -196,7 +196,7 @@ impl Wanderer {
 }
 
 #[test]
-fn nothing_is_lost_or_doubled_however_often_transports_break() {
+fn repeated_transport_failures_lose_and_duplicate_no_message() {
     const COUNT: u64 = 300;
     for seed in 1..=100 {
         let mut state: u64 = seed;
@@ -224,11 +224,11 @@ fn nothing_is_lost_or_doubled_however_often_transports_break() {
                 4..6 => publisher.collect(&mut bench),
                 6..8 => subscriber.collect(&mut bench),
                 8 => {
-                    publisher.come_back(&mut bench, random(2) == 0, random(2) == 0);
+                    publisher.reconnect(&mut bench, random(2) == 0, random(2) == 0);
                     sent = acknowledged;
                 }
                 _ => {
-                    subscriber.come_back(&mut bench, random(2) == 0, random(2) == 0);
+                    subscriber.reconnect(&mut bench, random(2) == 0, random(2) == 0);
                     let attached = bench.attach(subscriber.transport, "a", serial.as_ref());
                     assert!(attached.flags.contains(Flags::RESUMED));
                     assert_eq!(attached.channel_serial, serial);

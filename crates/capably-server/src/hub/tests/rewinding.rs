@@ -16,14 +16,14 @@ fn changed(serial: &str, action: MessageAction, text: &str) -> Message {
     }
 }
 
-/// What a message is, in short.
+/// A message in short form.
 fn of(message: &Message) -> (MessageAction, &str) {
     (message.action.unwrap(), message.data.as_str().unwrap())
 }
 
 impl Bench {
-    /// Publishes these texts in one frame over REST, and gives their serials.
-    fn make(&mut self, texts: &[&str]) -> Vec<Str> {
+    /// Publishes these texts in one frame over REST, and returns their serials.
+    fn create_all(&mut self, texts: &[&str]) -> Vec<Str> {
         let identity = self.identity();
         let messages = texts.iter().map(|text| Message::new("m", *text)).collect();
         let channel = Str::from(CHANNEL);
@@ -32,13 +32,13 @@ impl Bench {
         published.unwrap().published().serials
     }
 
-    fn alter(&mut self, message: Message) {
+    fn apply_change(&mut self, message: Message) {
         let identity = self.identity();
         let channel = Str::from(CHANNEL);
         self.app.change(&identity, &channel, message, self.now, &mut self.outputs).unwrap();
     }
 
-    fn react(&mut self, serial: &str) {
+    fn annotate_message(&mut self, serial: &str) {
         let identity = self.identity();
         let annotation = Annotation {
             action: Some(AnnotationAction::Create),
@@ -57,7 +57,7 @@ impl Bench {
             .unwrap();
     }
 
-    /// Attaches with these parameters, and gives what follows ATTACHED.
+    /// Attaches with these parameters, and returns the frames after ATTACHED.
     fn attach_with(&mut self, transport: TransportId, params: &[(&str, &str)]) -> Vec<ServerFrame> {
         let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let attach =
@@ -88,30 +88,30 @@ fn items(deliveries: &[Delivery<Message>]) -> Vec<(MessageAction, &str)> {
 }
 
 #[test]
-fn each_message_comes_once_in_its_latest_version_at_its_place() {
+fn a_rewind_delivers_each_message_once_in_its_latest_version() {
     use MessageAction::{Append, Create, Delete, Update};
     let mut bench = Bench::new();
-    let serials = bench.make(&["a", "b", "c"]);
+    let serials = bench.create_all(&["a", "b", "c"]);
     bench.advance(Duration::from_secs(20));
-    let last = bench.make(&["d"]).remove(0);
+    let last = bench.create_all(&["d"]).remove(0);
     let created = bench.now.wall;
     bench.advance(Duration::from_secs(20));
-    bench.alter(changed(&serials[0], Update, "A"));
-    bench.alter(changed(&serials[0], Append, "+"));
-    bench.alter(changed(&serials[2], Delete, "gone"));
-    bench.alter(changed(&last, Append, "+"));
-    bench.alter(changed(&last, Append, "+"));
+    bench.apply_change(changed(&serials[0], Update, "A"));
+    bench.apply_change(changed(&serials[0], Append, "+"));
+    bench.apply_change(changed(&serials[2], Delete, "gone"));
+    bench.apply_change(changed(&last, Append, "+"));
+    bench.apply_change(changed(&last, Append, "+"));
 
     let all = bench.rewind("100");
     let first = [(Update, "A+"), (Create, "b"), (Delete, "gone")];
     assert_eq!(items(&all), [&first[..], &[(Update, "d++")]].concat());
-    // Of what counts, changes are nothing: neither for a number nor for a time.
+    // A rewind counts no changes, and ignores their times.
     let one = bench.rewind("1");
     assert_eq!(items(&one), [(Update, "d++")]);
     assert_eq!(bench.rewind("25s"), one);
     assert_eq!(bench.rewind("15s"), []);
 
-    // It is what history shows.
+    // History returns the same messages.
     let [delivery] = &one[..] else { panic!("{one:?}") };
     let mut message = delivery.items[0].clone();
     assert_eq!((message.timestamp, message.serial.as_ref()), (Some(created), Some(&last)));
@@ -122,12 +122,12 @@ fn each_message_comes_once_in_its_latest_version_at_its_place() {
 }
 
 #[test]
-fn annotations_come_as_the_summary_of_their_message() {
+fn a_rewind_delivers_annotations_as_summaries() {
     let mut bench = Bench::new();
-    let first = bench.make(&["a"]).remove(0);
-    bench.make(&["b"]);
+    let first = bench.create_all(&["a"]).remove(0);
+    bench.create_all(&["b"]);
     for _ in 0..3 {
-        bench.react(&first);
+        bench.annotate_message(&first);
     }
     let (transport, _) = bench.connect(None);
     let modes = ("modes", "subscribe,annotation_subscribe");
@@ -135,8 +135,8 @@ fn annotations_come_as_the_summary_of_their_message() {
     assert_eq!(items(&rewound), [(MessageAction::Create, "a"), (MessageAction::Create, "b")]);
     assert_eq!(json!(rewound[0].items[0].summary()), json!({ "v:total.v1": { "total": 3 } }));
     assert_eq!(rewound[1].items[0].annotations, None);
-    // From here on they come as they are made.
-    bench.react(&first);
+    // After the rewind, changes are delivered as they are made.
+    bench.annotate_message(&first);
     let frames = bench.frames(transport);
     assert!(matches!(
         &frames[..],
@@ -146,17 +146,17 @@ fn annotations_come_as_the_summary_of_their_message() {
 }
 
 #[test]
-fn who_comes_back_gets_what_it_missed_as_it_was() {
+fn a_resume_delivers_each_missed_version() {
     use MessageAction::{Append, Create, Update};
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     let rewound = deliveries(bench.attach_with(transport, &[("rewind", "1")]));
     assert_eq!(rewound, []);
-    let serial = bench.make(&["a"]).remove(0);
+    let serial = bench.create_all(&["a"]).remove(0);
     let delivered = deliveries(bench.frames(transport));
     let reached = delivered[0].channel_serial.clone();
-    bench.alter(changed(&serial, Append, "b"));
-    bench.alter(changed(&serial, Append, "c"));
+    bench.apply_change(changed(&serial, Append, "b"));
+    bench.apply_change(changed(&serial, Append, "c"));
     let (other, _) = bench.connect(None);
     let attach = Attach {
         channel: CHANNEL.into(),
@@ -171,16 +171,16 @@ fn who_comes_back_gets_what_it_missed_as_it_was() {
 }
 
 #[test]
-fn a_change_during_the_rewind_comes_after_it() {
+fn a_change_during_a_rewind_is_sent_after_it() {
     use MessageAction::{Append, Create, Update};
     let mut bench = Bench::new();
-    let serial = bench.make(&["a"]).remove(0);
+    let serial = bench.create_all(&["a"]).remove(0);
     let long = "x".repeat(900);
     for _ in 0..300 {
-        bench.make(&[&long]);
+        bench.create_all(&[&long]);
     }
-    let last = bench.make(&["z"]).remove(0);
-    bench.alter(changed(&last, Append, "+"));
+    let last = bench.create_all(&["z"]).remove(0);
+    bench.apply_change(changed(&last, Append, "+"));
     let (transport, _) = bench.connect(None);
     let attach = Attach {
         channel: CHANNEL.into(),
@@ -189,19 +189,19 @@ fn a_change_during_the_rewind_comes_after_it() {
     };
     bench.send(transport, vec![ClientFrame::Attach(attach)]);
     assert!(bench.outputs.len() < 300, "the rewind takes several steps");
-    bench.alter(changed(&serial, Append, "b"));
-    bench.alter(changed(&last, Append, "!"));
+    bench.apply_change(changed(&serial, Append, "b"));
+    bench.apply_change(changed(&last, Append, "!"));
     let rewound = deliveries(bench.frames(transport).split_off(1));
     let rewound = items(&rewound);
     assert_eq!(rewound.len(), 304);
     assert_eq!(rewound[0], (Create, "a"));
     assert_eq!(rewound[301..], [(Update, "z+"), (Update, "ab"), (Update, "z+!")]);
-    bench.alter(changed(&serial, Append, "c"));
+    bench.apply_change(changed(&serial, Append, "c"));
     assert_eq!(items(&deliveries(bench.frames(transport))), [(Append, "c")]);
 }
 
 #[test]
-fn who_asks_for_it_gets_appends_as_whole_messages() {
+fn the_append_mode_full_delivers_appends_as_whole_messages() {
     use MessageAction::{Append, Create, Update};
     let mut bench = Bench::new();
     let (whole, _) = bench.connect(None);
@@ -218,9 +218,9 @@ fn who_asks_for_it_gets_appends_as_whole_messages() {
         let [ServerFrame::Attached(attached)] = &frames[..] else { panic!("{frames:?}") };
         assert_eq!(attached.params.contains_key("appendMode"), echoed);
     }
-    let serial = bench.make(&["a"]).remove(0);
-    bench.alter(changed(&serial, Append, "b"));
-    bench.alter(changed(&serial, Append, "c"));
+    let serial = bench.create_all(&["a"]).remove(0);
+    bench.apply_change(changed(&serial, Append, "b"));
+    bench.apply_change(changed(&serial, Append, "c"));
     let whole_seen = deliveries(bench.frames(whole));
     assert_eq!(items(&whole_seen), [(Create, "a"), (Update, "ab"), (Update, "abc")]);
     let other_seen = deliveries(bench.frames(other));

@@ -1,10 +1,10 @@
-//! How much an app may have: channels, connections, requests and memory.
+//! Limits on the channels, connections, requests and memory of an app.
 
 use super::{limits::app_with, *};
 use crate::hub::Limits;
 
 impl Bench {
-    fn offer(&mut self, channel: &str, message: Message) -> Result<Str, (u16, u32)> {
+    fn try_publish(&mut self, channel: &str, message: Message) -> Result<Str, (u16, u32)> {
         let identity = self.identity();
         let (now, outputs) = (self.now, &mut self.outputs);
         let published = self.app.publish(&identity, &channel.into(), vec![message], now, outputs);
@@ -12,11 +12,11 @@ impl Bench {
         Ok(published.published().serials[0].clone())
     }
 
-    fn add(&mut self, channel: &str, bytes: usize) -> Str {
-        self.offer(channel, Message::new("m", "x".repeat(bytes))).unwrap()
+    fn publish_bytes(&mut self, channel: &str, bytes: usize) -> Str {
+        self.try_publish(channel, Message::new("m", "x".repeat(bytes))).unwrap()
     }
 
-    /// What an attach is answered with: the code of its error, or nothing.
+    /// Attaches, and returns the status and the code of a refusal.
     fn try_attach(&mut self, transport: TransportId, channel: &str) -> Result<(), (u16, u32)> {
         let attach = Attach { channel: channel.into(), ..Attach::default() };
         self.send(transport, vec![ClientFrame::Attach(attach)]);
@@ -42,21 +42,21 @@ impl Bench {
 }
 
 #[test]
-fn one_channel_too_many_is_refused_whoever_makes_it() {
+fn the_channel_limit_applies_to_attaches_and_publishes() {
     let mut bench = app_with(Limits { max_channels: Some(2), ..Limits::default() });
     let (transport, _) = bench.connect(None);
     assert_eq!(bench.try_attach(transport, "a"), Ok(()));
-    bench.add("b", 1);
+    bench.publish_bytes("b", 1);
     for _ in 0..2 {
         assert_eq!(bench.try_attach(transport, "c"), Err((401, 40114)));
         assert_eq!(bench.try_attach(transport, "[?rewind=1]c"), Err((401, 40114)));
-        assert_eq!(bench.offer("c", Message::new("m", "x")), Err((401, 40114)));
+        assert_eq!(bench.try_publish("c", Message::new("m", "x")), Err((401, 40114)));
     }
     bench.publish(transport, "c", 0, "x");
     assert_eq!(nack_code(bench.frames(transport)), (0, 40114));
-    // Those that are there are used as before.
+    // Existing channels can be used as before.
     assert_eq!(bench.try_attach(transport, "[?rewind=1]b"), Ok(()));
-    bench.add("a", 1);
+    bench.publish_bytes("a", 1);
     bench.publish(transport, "a", 1, "x");
     assert_eq!(bench.acks(transport)[0].msg_serial, 1);
     assert!(bench.history("c").is_empty());
@@ -64,25 +64,25 @@ fn one_channel_too_many_is_refused_whoever_makes_it() {
         extras: serde_json::json!({"ephemeral": true}).as_object().cloned(),
         ..Message::new("m", "x")
     };
-    assert!(bench.offer("c", ephemeral).is_ok(), "an ephemeral message needs no channel");
+    assert!(bench.try_publish("c", ephemeral).is_ok(), "an ephemeral message needs no channel");
     assert_eq!(bench.count(), 2);
 }
 
 #[test]
-fn a_channel_that_nobody_uses_and_that_holds_nothing_makes_room() {
+fn an_empty_unused_channel_is_removed_for_a_new_one() {
     let mut bench = app_with(Limits { max_channels: Some(2), ..Limits::default() });
     let (transport, _) = bench.connect(None);
     assert_eq!(bench.try_attach(transport, "a"), Ok(()));
     assert_eq!(bench.try_attach(transport, "b"), Ok(()));
     assert_eq!(bench.try_attach(transport, "c"), Err((401, 40114)));
     bench.detach(transport, "b");
-    // Channels are not looked through all the time.
+    // The hub looks for unused channels only from time to time.
     assert_eq!(bench.try_attach(transport, "c"), Err((401, 40114)));
     bench.advance(Duration::from_secs(1));
     assert_eq!(bench.try_attach(transport, "c"), Ok(()));
-    // Messages are let go in their time.
+    // Messages expire after their retention.
     bench.detach(transport, "c");
-    bench.add("c", 1);
+    bench.publish_bytes("c", 1);
     bench.advance(Duration::from_secs(150));
     assert_eq!(bench.try_attach(transport, "d"), Err((401, 40114)));
     bench.advance(Duration::from_secs(2));
@@ -91,7 +91,7 @@ fn a_channel_that_nobody_uses_and_that_holds_nothing_makes_room() {
 }
 
 #[test]
-fn one_connection_too_many_is_told_to_come_back() {
+fn connections_beyond_the_limit_are_asked_to_retry() {
     let mut bench = app_with(Limits { max_connections: Some(2), ..Limits::default() });
     let (first, _) = bench.connect(None);
     let (_, connected) = bench.connect(None);
@@ -103,7 +103,7 @@ fn one_connection_too_many_is_told_to_come_back() {
             remain: None,
             max_idle_interval: Duration::from_secs(15),
             resume,
-            entropy: [9; 24],
+            entropy: [9; 9],
         };
         bench.app.connect(transport, request, bench.now, &mut bench.outputs);
         let closed = bench.outputs.iter().any(|it| matches!(it, Output::Close(TransportId(1000))));
@@ -118,13 +118,13 @@ fn one_connection_too_many_is_told_to_come_back() {
     };
     assert_eq!(refused(&mut bench, None), (401, 40111));
     assert_eq!(refused(&mut bench, Some("unknown!key-1".into())), (401, 40111));
-    // A connection that goes on takes no other place.
+    // A resumed connection needs no second place.
     let (second, resumed) = bench.connect(Some(&key(&connected)));
     assert_eq!(resumed.connection_id, connected.connection_id);
     assert_eq!(refused(&mut bench, None), (401, 40111));
     bench.app.transport_closed(second, bench.now, &mut bench.outputs);
     let (third, _) = bench.connect(None);
-    // Whose place has been taken waits, and goes on when there is one.
+    // A client whose place is taken waits, and resumes when a place is free.
     assert_eq!(refused(&mut bench, Some(key(&resumed))), (401, 40111));
     bench.send(third, vec![ClientFrame::Close]);
     let (_, again) = bench.connect(Some(&key(&resumed)));
@@ -133,7 +133,7 @@ fn one_connection_too_many_is_told_to_come_back() {
 }
 
 #[test]
-fn requests_come_at_a_rate() {
+fn requests_beyond_the_rate_are_refused() {
     let mut bench = app_with(Limits { max_request_rate: Some(10), ..Limits::default() });
     let now = bench.now;
     for _ in 0..10 {
@@ -150,7 +150,7 @@ fn requests_come_at_a_rate() {
 }
 
 #[test]
-fn an_app_cannot_have_more_than_its_server_lets_it() {
+fn limits_of_an_app_are_capped_by_its_server() {
     let of_server = Settings {
         max_channels: Some(5),
         max_connections: None,
@@ -182,37 +182,37 @@ fn an_app_cannot_have_more_than_its_server_lets_it() {
 
 const ROOM: usize = 100_000;
 
-fn roomy() -> Bench {
+fn with_small_memory() -> Bench {
     app_with(Limits { max_log_bytes: Some(ROOM), ..Limits::default() })
 }
 
 #[test]
-fn the_oldest_messages_of_the_channel_used_least_recently_go_first() {
-    let mut bench = roomy();
-    // Each message takes 500 bytes besides its own, and each channel 1,024.
+fn memory_pressure_drops_the_oldest_messages_of_the_least_recently_used_channel() {
+    let mut bench = with_small_memory();
+    // Each message counts for its size plus 500 bytes, and each channel for 1,024 bytes.
     for channel in ["a", "b", "c"] {
         for _ in 0..20 {
-            bench.add(channel, 900);
+            bench.publish_bytes(channel, 900);
         }
     }
     assert_eq!(bench.history("a").len(), 20);
     let (transport, _) = bench.connect(None);
-    // To be attached is to be used.
+    // An attachment counts as a use of the channel.
     assert_eq!(bench.try_attach(transport, "a"), Ok(()));
     for _ in 0..20 {
-        bench.add("d", 900);
+        bench.publish_bytes("d", 900);
     }
     let left = ["a", "b", "c", "d"].map(|channel| bench.history(channel).len());
     assert_eq!((left[0], left[2], left[3]), (20, 20, 20), "{left:?}");
     assert!((1..20).contains(&left[1]), "{left:?}");
-    // Nothing is left of the channel but what is newest, and in the end not even the channel.
+    // The channel keeps only its newest messages, and is removed in the end.
     let first = bench.history("b")[0].serial.clone().unwrap();
     for _ in 0..12 {
-        bench.add("d", 900);
+        bench.publish_bytes("d", 900);
     }
     assert!(bench.history("b").first().is_none_or(|message| message.serial > Some(first)));
     for _ in 0..20 {
-        bench.add("d", 900);
+        bench.publish_bytes("d", 900);
     }
     assert!(bench.app.channels.get("b").is_none());
     assert_eq!(bench.history("b").len(), 0);
@@ -221,15 +221,15 @@ fn the_oldest_messages_of_the_channel_used_least_recently_go_first() {
 
 // Spec: RTL18
 #[test]
-fn whoever_comes_back_for_dropped_messages_is_told_that_they_are_lost() {
-    let mut bench = roomy();
+fn a_resume_reports_dropped_messages_as_lost() {
+    let mut bench = with_small_memory();
     let (transport, _) = bench.connect(None);
     let start = bench.attach(transport, "a", None).channel_serial.unwrap();
-    bench.add("a", 900);
+    bench.publish_bytes("a", 900);
     let seen = bench.texts(transport).1.unwrap();
     bench.detach(transport, "a");
     for _ in 0..100 {
-        bench.add("b", 900);
+        bench.publish_bytes("b", 900);
     }
     for (channel, serial) in [("a", &start), ("b", &start), ("b", &seen), ("c", &start)] {
         let (transport, _) = bench.connect(None);
@@ -237,7 +237,7 @@ fn whoever_comes_back_for_dropped_messages_is_told_that_they_are_lost() {
         assert_eq!(attached.error.unwrap().code.0, 90003, "{channel}");
         assert!(!attached.flags.contains(Flags::RESUMED));
     }
-    // Whoever missed nothing goes on, even where nothing is left.
+    // A client without missed messages resumes, even on an empty channel.
     let (transport, _) = bench.connect(None);
     let attached = bench.attach(transport, "a", Some(&seen));
     assert_eq!(attached.error, None);
@@ -247,24 +247,24 @@ fn whoever_comes_back_for_dropped_messages_is_told_that_they_are_lost() {
     let attached = bench.attach(transport, "b", Some(&newest));
     assert_eq!(attached.error, None);
     assert!(attached.flags.contains(Flags::RESUMED));
-    bench.add("b", 1);
+    bench.publish_bytes("b", 1);
     assert_eq!(bench.texts(transport).0, ["x"]);
 }
 
 #[test]
-fn a_replay_whose_messages_are_dropped_meanwhile_says_so() {
+fn a_replay_reports_a_gap_when_its_messages_are_dropped() {
     let mut bench = app_with(Limits { max_log_bytes: Some(1_000_000), ..Limits::default() });
     let (transport, _) = bench.connect(None);
     let start = bench.attach(transport, "a", None).channel_serial.unwrap();
     bench.detach(transport, "a");
     for _ in 0..400 {
-        bench.add("a", 900);
+        bench.publish_bytes("a", 900);
     }
     let attach = Attach { channel: "a".into(), channel_serial: Some(start), ..Attach::default() };
     bench.send(transport, vec![ClientFrame::Attach(attach)]);
     assert!(bench.outputs.iter().any(|output| matches!(output, Output::Behind(_))));
     for _ in 0..2000 {
-        bench.add("b", 900);
+        bench.publish_bytes("b", 900);
     }
     let frames = bench.frames(transport);
     let lost = frames.iter().filter_map(|frame| match frame {
@@ -272,43 +272,43 @@ fn a_replay_whose_messages_are_dropped_meanwhile_says_so() {
         _ => None,
     });
     assert_eq!(lost.map(|error| error.code.0).collect::<Vec<_>>(), [90003]);
-    bench.add("a", 1);
+    bench.publish_bytes("a", 1);
     assert_eq!(bench.texts(transport).0, ["x"]);
 }
 
 #[test]
-fn many_channels_take_no_more_room_than_there_is() {
-    let mut bench = roomy();
+fn many_channels_stay_within_the_memory_limit() {
+    let mut bench = with_small_memory();
     for number in 0..10_000 {
-        bench.add(&format!("c{number}"), 1);
+        bench.publish_bytes(&format!("c{number}"), 1);
         assert!(bench.app.channels.held() <= ROOM, "{number}");
         assert_eq!(bench.history(&format!("c{number}")).len(), 1, "the newest is there");
     }
     assert!(bench.count() < 100);
-    // Presence, changes and annotations take room, too, as do channels that are attached.
+    // Presence, changes, annotations and attached channels use memory, too.
     let (transport, _) = bench.connect(None);
     for number in 0..500 {
         assert_eq!(bench.try_attach(transport, &format!("d{number}")), Ok(()));
     }
-    bench.add("e", 1);
+    bench.publish_bytes("e", 1);
     assert_eq!(bench.count(), 501, "what is attached stays, and nothing else");
-    bench.add("e", 900);
+    bench.publish_bytes("e", 900);
     for _ in 0..100 {
-        bench.add("f", 900);
+        bench.publish_bytes("f", 900);
     }
     assert!(bench.history("f").len() <= 10, "{}", bench.history("f").len());
-    // All is well again once they are gone.
+    // Publishing works again when they are gone.
     bench.app.transport_closed(transport, bench.now, &mut bench.outputs);
     bench.advance(Duration::from_secs(61));
-    bench.add("g", 900);
+    bench.publish_bytes("g", 900);
     assert!(bench.app.channels.held() <= ROOM);
 }
 
 #[test]
-fn logs_count_what_they_hold_and_no_more() {
+fn logs_count_exactly_the_bytes_they_store() {
     let mut bench = Bench::new();
     for number in 0..50 {
-        bench.add(&format!("c{}", number % 5), 100);
+        bench.publish_bytes(&format!("c{}", number % 5), 100);
     }
     let held = bench.app.channels.held();
     assert_eq!(held, 50 * (2 * 250 + 1 + 100) + 5 * 1024);

@@ -1,10 +1,13 @@
 //! Statistics, in virtual time.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 use capably_protocol::{Stats, StatsInterval, StatsUnit};
 use serde_json::json;
 
 use super::*;
-use crate::hub::{RequestKind, StatsQuery};
+use crate::hub::{RequestKind, StatsQuery, stored_stats::Elsewhere};
 
 fn fixture(id: &str, count: f64, peak: f64) -> Stats {
     serde_json::from_value(json!({
@@ -16,10 +19,11 @@ fn fixture(id: &str, count: f64, peak: f64) -> Stats {
 }
 
 impl Bench {
-    fn given(&mut self, fixtures: &[(&str, f64, f64)]) {
+    fn post_fixtures(&mut self, fixtures: &[(&str, f64, f64)]) {
         let identity = self.identity();
         let fixtures = fixtures.iter().map(|(id, count, peak)| fixture(id, *count, *peak));
-        self.app.post_stats(&identity, fixtures.collect()).unwrap();
+        let posted = self.app.check_posted(&identity, fixtures.collect()).unwrap();
+        self.app.add_posted(posted);
     }
 
     fn stats(&self, unit: StatsUnit, start: Option<&str>, end: Option<&str>) -> Vec<Stats> {
@@ -27,7 +31,7 @@ impl Bench {
         let end = end.map(|id| StatsInterval::parse(id).unwrap().end() - 1);
         let page = PageQuery { start, end, ..all(Direction::Forwards) };
         let query = StatsQuery { page, unit };
-        self.app.stats(&self.identity(), &query, self.now).unwrap().items
+        self.app.stats(&self.identity(), &query, &Elsewhere::default(), self.now).unwrap().items
     }
 }
 
@@ -44,7 +48,7 @@ fn digest(intervals: &[Stats]) -> Vec<(&str, f64, f64)> {
 #[test]
 fn minutes_add_up_to_longer_intervals() {
     let mut bench = Bench::new();
-    bench.given(&[
+    bench.post_fixtures(&[
         ("2024-02-03:15:03", 1.0, 5.0),
         ("2024-02-03:15:04", 2.0, 7.0),
         ("2024-02-03:15:05", 4.0, 6.0),
@@ -96,13 +100,13 @@ fn minutes_add_up_to_longer_intervals() {
     assert_eq!(month.entry("connections.all.opened"), 5.0);
     assert_eq!(month.entry("messages.inbound.realtime.all.data"), 310.0);
 
-    // What is told again takes the place of what was told before.
-    bench.given(&[("2024-02-03:15:03", 100.0, 5.0)]);
+    // A second fixture of the same interval replaces the first.
+    bench.post_fixtures(&[("2024-02-03:15:03", 100.0, 5.0)]);
     assert_eq!(bench.stats(StatsUnit::Minute, None, None)[0].entry(COUNT), 100.0);
 }
 
 #[test]
-fn what_happens_is_counted() {
+fn statistics_count_messages_requests_and_connections() {
     let mut bench = Bench::new();
     assert_eq!(bench.stats(StatsUnit::Minute, None, None), []);
     let (first, _) = bench.connect(None);
@@ -135,7 +139,7 @@ fn what_happens_is_counted() {
         ("messages.inbound.rest.messages.count", 2.0),
         ("messages.inbound.rest.messages.data", 5.0),
         ("messages.inbound.all.all.count", 3.0),
-        // To each of the two.
+        // Each of the two subscribers receives three messages.
         ("messages.outbound.realtime.messages.count", 6.0),
         ("messages.outbound.realtime.messages.data", 20.0),
         ("messages.all.messages.count", 9.0),
@@ -151,7 +155,7 @@ fn what_happens_is_counted() {
         assert_eq!(minute.entry(name), expected, "{name}");
     }
 
-    // A minute in which nothing happens is none; in the next one what is still open counts for the peak.
+    // A minute without events has no entry. In the next minute, open connections and channels count for the peak.
     bench.advance(Duration::from_secs(120));
     bench.app.transport_closed(first, bench.now, &mut bench.outputs);
     assert_eq!(bench.stats(StatsUnit::Minute, None, None).len(), 1);
@@ -171,7 +175,7 @@ fn what_happens_is_counted() {
 }
 
 #[test]
-fn annotations_and_changes_are_messages_too() {
+fn annotations_and_changes_count_as_messages() {
     let mut bench = Bench::new();
     let identity = bench.identity();
     let channel = Str::from("mutable:a");
@@ -209,8 +213,8 @@ fn annotations_and_changes_are_messages_too() {
 }
 
 #[test]
-fn statistics_need_the_right_to_all_of_the_app() {
-    let mut bench = Bench::new();
+fn statistics_need_a_capability_for_the_whole_app() {
+    let bench = Bench::new();
     let query = StatsQuery { page: all(Direction::Forwards), unit: StatsUnit::Minute };
     for (value, allowed) in [
         (json!({"*": ["statistics"]}), true),
@@ -220,18 +224,21 @@ fn statistics_need_the_right_to_all_of_the_app() {
     ] {
         let key = Key::new("limited", "s", capability(value.clone()));
         let identity = Identity::of_key(&key, None).unwrap();
-        let read = bench.app.stats(&identity, &query, bench.now).map(|page| page.items.len());
-        let written = bench.app.post_stats(&identity, vec![fixture("2024-02-03", 1.0, 1.0)]);
+        let read = bench
+            .app
+            .stats(&identity, &query, &Elsewhere::default(), bench.now)
+            .map(|page| page.items.len());
+        let written = bench.app.check_posted(&identity, vec![fixture("2024-02-03", 1.0, 1.0)]);
         let codes = [read.err(), written.err()].map(|error| error.map(|error| error.code.0));
         assert_eq!(codes, [(!allowed).then_some(40160); 2], "{value}");
     }
     let identity = bench.identity();
-    let wrong = bench.app.post_stats(&identity, vec![fixture("yesterday", 1.0, 1.0)]);
+    let wrong = bench.app.check_posted(&identity, vec![fixture("yesterday", 1.0, 1.0)]);
     assert_eq!(wrong.unwrap_err().code.0, 40000);
 }
 
 #[test]
-fn what_is_persisted_is_counted() {
+fn persisted_messages_are_counted() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     bench.attach(transport, "persisted:a", None);
@@ -258,7 +265,7 @@ fn what_is_persisted_is_counted() {
 }
 
 #[test]
-fn years_of_statistics_take_no_more_room_than_weeks_and_lose_nothing() {
+fn years_of_statistics_are_merged_without_loss_in_little_memory() {
     let mut bench = Bench::new();
     let hour = Duration::from_secs(3600);
     let begin = bench.now.wall;
@@ -269,20 +276,165 @@ fn years_of_statistics_take_no_more_room_than_weeks_and_lose_nothing() {
         bench.now.steady += hour;
         bench.now.wall += hour.as_millis() as i64;
     }
-    let lengths = bench.app.stats.counted.each_ref().map(std::collections::BTreeMap::len);
+    let lengths = bench.app.stats.counted.lengths();
     assert_eq!(lengths[..3], [7 * 24 * 60, 62 * 24, 731]);
     assert!(lengths[3] <= 120, "{lengths:?}");
     let sum = |unit: StatsUnit| -> f64 {
         let page = PageQuery { limit: 100_000, ..all(Direction::Forwards) };
         let query = StatsQuery { page, unit };
-        let found = bench.app.stats(&bench.identity(), &query, bench.now).unwrap().items;
+        let found = bench
+            .app
+            .stats(&bench.identity(), &query, &Elsewhere::default(), bench.now)
+            .unwrap()
+            .items;
         found.iter().map(|it| it.entry("apiRequests.other.succeeded")).sum()
     };
     assert_eq!(sum(StatsUnit::Month), f64::from(hours));
     let first = bench.stats(StatsUnit::Month, None, None)[0].interval_id.clone();
     assert_eq!(*first, *StatsInterval::at(begin, &StatsUnit::Month).unwrap().to_string());
-    // A day that is partly in hours and partly in minutes is whole.
+    // A day that is stored partly as hours and partly as minutes is complete.
     let day = bench.stats(StatsUnit::Day, None, None);
     let full = day[1..day.len() - 1].iter().map(|it| it.entry("apiRequests.other.succeeded"));
     assert!(full.skip(1).all(|count| (count - 24.0).abs() < 0.5));
+}
+
+impl Bench {
+    fn with_stored_stats() -> Self {
+        let mut bench = Self::new();
+        bench.app.stats = crate::hub::stats::Stats::stored();
+        bench
+    }
+
+    /// Moves what this node stores to `there`.
+    fn store_stats(&mut self, there: &mut BTreeMap<String, Bytes>) {
+        for (interval, value) in self.app.take_stats() {
+            match value {
+                Some(value) => drop(there.insert(interval, value)),
+                None => drop(there.remove(&interval)),
+            }
+        }
+    }
+
+    fn count_requests(&mut self, count: usize) {
+        for _ in 0..count {
+            self.app.count_request(RequestKind::Other, true, self.now);
+        }
+    }
+
+    fn requests(&self, unit: StatsUnit, elsewhere: &Elsewhere) -> Vec<f64> {
+        let page = PageQuery { limit: 100_000, ..all(Direction::Forwards) };
+        let query = StatsQuery { page, unit };
+        let found = self.app.stats(&self.identity(), &query, elsewhere, self.now).unwrap().items;
+        found.iter().map(|it| it.entry("apiRequests.other.succeeded")).collect()
+    }
+}
+
+#[test]
+fn a_node_that_starts_again_adds_to_what_it_has_stored() {
+    let mut stored = BTreeMap::new();
+    let mut bench = Bench::with_stored_stats();
+    bench.count_requests(2);
+    bench.store_stats(&mut stored);
+    bench.store_stats(&mut stored);
+    bench.count_requests(1);
+    bench.advance(Duration::from_secs(60));
+    bench.count_requests(4);
+    bench.store_stats(&mut stored);
+    assert_eq!(stored.len(), 2);
+    let now = bench.now;
+
+    let mut again = Bench::with_stored_stats();
+    again.now = now;
+    // It may count before it knows what is stored.
+    again.count_requests(8);
+    for (interval, value) in &stored {
+        again.app.restore_stats(interval, value).unwrap();
+    }
+    assert_eq!(again.requests(StatsUnit::Minute, &Elsewhere::default()), [3.0, 12.0]);
+    again.store_stats(&mut stored);
+    assert_eq!(stored.len(), 2);
+
+    // What could not be stored is stored the next time.
+    again.count_requests(16);
+    let lost = again.app.take_stats();
+    assert_eq!(lost.len(), 1);
+    again.app.put_back_stats(lost.iter().map(|(interval, _)| &**interval));
+    again.store_stats(&mut stored);
+    let mut other = Elsewhere::default();
+    for (interval, value) in &stored {
+        other.add(interval, value).unwrap();
+    }
+    let reader = Bench::with_stored_stats();
+    assert_eq!(reader.requests(StatsUnit::Minute, &other), [3.0, 28.0]);
+    assert_eq!(reader.requests(StatsUnit::Month, &other), [31.0]);
+}
+
+#[test]
+fn the_counts_of_several_nodes_are_added() {
+    let mut stored = BTreeMap::new();
+    let (mut here, mut there) = (Bench::with_stored_stats(), Bench::with_stored_stats());
+    for _ in 0..2 {
+        there.connect(None);
+    }
+    for _ in 0..3 {
+        here.connect(None);
+    }
+    here.count_requests(1);
+    there.count_requests(2);
+    let minute = Duration::from_secs(60);
+    here.advance(minute);
+    there.advance(2 * minute);
+    here.count_requests(4);
+    there.count_requests(8);
+    here.now = there.now;
+    there.store_stats(&mut stored);
+    let mut elsewhere = Elsewhere::default();
+    for (interval, value) in &stored {
+        elsewhere.add(interval, value).unwrap();
+    }
+    assert_eq!(here.requests(StatsUnit::Minute, &elsewhere), [3.0, 4.0, 8.0]);
+    assert_eq!(here.requests(StatsUnit::Minute, &Elsewhere::default()), [1.0, 4.0]);
+    let query = StatsQuery { page: all(Direction::Forwards), unit: StatsUnit::Minute };
+    let page = here.app.stats(&here.identity(), &query, &elsewhere, here.now).unwrap();
+    assert_eq!(page.items[0].entry("connections.all.peak"), 5.0);
+    assert_eq!(page.items[0].entry("connections.all.opened"), 5.0);
+    for wrong in [("yesterday", "{}"), ("2024-02-03", "1"), ("2024-02-03", "x")] {
+        assert!(elsewhere.add(wrong.0, wrong.1.as_bytes()).is_err(), "{wrong:?}");
+        assert!(here.app.restore_stats(wrong.0, wrong.1.as_bytes()).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn years_of_statistics_are_stored_in_as_few_facts_as_there_are_intervals() {
+    let mut stored = BTreeMap::new();
+    let mut bench = Bench::with_stored_stats();
+    let hour = Duration::from_secs(3600);
+    let hours: u32 = 5 * 365 * 24;
+    for count in 0..hours {
+        bench.count_requests(1);
+        bench.now.steady += hour;
+        bench.now.wall += hour.as_millis() as i64;
+        if count % 100 == 0 {
+            bench.store_stats(&mut stored);
+        }
+    }
+    bench.store_stats(&mut stored);
+    assert_eq!(stored.len(), bench.app.stats.counted.lengths().iter().sum::<usize>());
+    let mut again = Bench::with_stored_stats();
+    again.now = bench.now;
+    for (interval, value) in &stored {
+        again.app.restore_stats(interval, value).unwrap();
+    }
+    for unit in [StatsUnit::Minute, StatsUnit::Day, StatsUnit::Month] {
+        let none = Elsewhere::default();
+        assert_eq!(again.requests(unit.clone(), &none), bench.requests(unit, &none));
+    }
+    assert_eq!(
+        again.requests(StatsUnit::Month, &Elsewhere::default()).iter().sum::<f64>(),
+        f64::from(hours)
+    );
+    // Without an engine, nothing waits to be stored.
+    let mut alone = Bench::new();
+    alone.count_requests(1);
+    assert!(alone.app.take_stats().is_empty());
 }

@@ -1,4 +1,4 @@
-//! Channels under names with a qualifier: with parameters, and through a filter.
+//! Channel names with a qualifier: parameters and filters.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use capably_protocol::{PresenceAction, PresenceMessage};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// The name of the channel "a" through a filter.
+/// The name of the channel "a" with a filter.
 fn filtered(expression: &str) -> String {
     format!("[filter={}]a", STANDARD.encode(expression))
 }
@@ -17,16 +17,16 @@ fn message(name: &str, headers: Value, text: &str) -> Message {
 }
 
 impl Bench {
-    fn allowed(&self, resources: Value) -> Identity {
+    fn identity_with(&self, resources: Value) -> Identity {
         Identity { capability: Arc::new(capability(resources)), ..self.identity() }
     }
 
     fn connect_everywhere(&mut self) -> TransportId {
-        self.connect_as(self.allowed(json!({"[*]*": ["*"]})), None, true).0
+        self.connect_as(self.identity_with(json!({"[*]*": ["*"]})), None, true).0
     }
 
-    /// The code with which an attach is refused, and the channel that the error is for.
-    fn refused(&mut self, transport: TransportId, channel: &str) -> (Str, u32) {
+    /// The code with which an attach is refused, and the channel of the error.
+    fn attach_error(&mut self, transport: TransportId, channel: &str) -> (Str, u32) {
         let attach = Attach { channel: channel.into(), ..Attach::default() };
         self.send(transport, vec![ClientFrame::Attach(attach)]);
         match &self.frames(transport)[..] {
@@ -38,7 +38,7 @@ impl Bench {
     }
 
     /// The texts delivered to a transport, each with the channel of its frame.
-    fn seen(&mut self, transport: TransportId) -> Vec<(String, String)> {
+    fn received_texts(&mut self, transport: TransportId) -> Vec<(String, String)> {
         let frames = self.frames(transport).into_iter();
         let deliveries = frames.filter_map(|frame| match frame {
             ServerFrame::Message(delivery) => Some(delivery),
@@ -58,7 +58,7 @@ impl Bench {
 
 // Spec: RTS5a1
 #[test]
-fn a_filter_lets_through_what_matches_under_the_whole_name() {
+fn a_filtered_channel_delivers_matching_messages_under_its_full_name() {
     let mut bench = Bench::new();
     let subscriber = bench.connect_everywhere();
     let (publisher, _) = bench.connect(None);
@@ -86,7 +86,7 @@ fn a_filter_lets_through_what_matches_under_the_whole_name() {
     let mut expected = of("a", &["0"]);
     expected.extend(of(&name, &["0"]));
     expected.extend(of("a", &["1", "2", "no headers"]));
-    assert_eq!(bench.seen(subscriber), expected);
+    assert_eq!(bench.received_texts(subscriber), expected);
 
     bench.send(subscriber, vec![ClientFrame::Detach { channel: name.as_str().into() }]);
     bench.frames(subscriber);
@@ -94,11 +94,11 @@ fn a_filter_lets_through_what_matches_under_the_whole_name() {
         publisher,
         vec![publish("a", 4, vec![message("news", json!({"number": 26095}), "4")])],
     );
-    assert_eq!(bench.seen(subscriber), of("a", &["4"]));
+    assert_eq!(bench.received_texts(subscriber), of("a", &["4"]));
 }
 
 #[test]
-fn messages_of_one_frame_keep_their_ids_when_some_are_left_out() {
+fn a_filter_keeps_the_ids_of_the_remaining_messages_of_a_frame() {
     let mut bench = Bench::new();
     let subscriber = bench.connect_everywhere();
     let (publisher, connected) = bench.connect(None);
@@ -129,20 +129,20 @@ fn a_filter_needs_a_capability_with_its_qualifier() {
         (&*name, true),
         ("[*]b", false),
     ] {
-        let identity = bench.allowed(json!({ resource: ["subscribe", "publish"] }));
+        let identity = bench.identity_with(json!({ resource: ["subscribe", "publish"] }));
         let (transport, _) = bench.connect_as(identity, None, true);
         if expected {
             bench.attach(transport, &name, None);
         } else {
             assert_eq!(
-                bench.refused(transport, &name),
+                bench.attach_error(transport, &name),
                 (name.as_str().into(), 40160),
                 "{resource}"
             );
         }
     }
-    // Parameters are not part of what a capability is for.
-    let identity = bench.allowed(json!({"a": ["subscribe"]}));
+    // A capability matches the channel name without its parameters.
+    let identity = bench.identity_with(json!({"a": ["subscribe"]}));
     let (transport, _) = bench.connect_as(identity, None, true);
     let attached = bench.attach(transport, "[?rewind=1]a", None);
     assert_eq!(
@@ -152,20 +152,20 @@ fn a_filter_needs_a_capability_with_its_qualifier() {
 }
 
 #[test]
-fn a_filter_that_is_none_fails_the_channel_and_not_the_connection() {
+fn an_invalid_filter_fails_the_channel_and_not_the_connection() {
     let mut bench = Bench::new();
     let transport = bench.connect_everywhere();
     for name in
         ["[filter=%%]a", &filtered("name ="), &filtered(&"(".repeat(1000)), "[filter=bmFtZQ==]"]
     {
-        assert_eq!(bench.refused(transport, name), (name.into(), 40010), "{name}");
+        assert_eq!(bench.attach_error(transport, name), (name.into(), 40010), "{name}");
     }
-    assert_eq!(bench.refused(transport, "[meta]log").1, 40021);
+    assert_eq!(bench.attach_error(transport, "[meta]log").1, 40021);
     bench.attach(transport, &filtered("name"), None);
 }
 
 #[test]
-fn nothing_is_said_through_a_filter() {
+fn a_filtered_channel_refuses_publishes_and_presence() {
     let mut bench = Bench::new();
     let transport = bench.connect_everywhere();
     let (limited, _) = bench.connect(None);
@@ -190,7 +190,7 @@ fn nothing_is_said_through_a_filter() {
     };
     bench.send(transport, vec![ClientFrame::Presence(enter)]);
     assert_eq!(nack_code(bench.frames(transport)), (2, 40000));
-    let identity = bench.allowed(json!({"[*]*": ["*"]}));
+    let identity = bench.identity_with(json!({"[*]*": ["*"]}));
     let messages = vec![Message::new("m", "x")];
     let (now, name) = (bench.now, name.as_str().into());
     let refused = bench.app.publish(&identity, &name, messages, now, &mut bench.outputs);
@@ -198,7 +198,7 @@ fn nothing_is_said_through_a_filter() {
 }
 
 #[test]
-fn a_filter_is_resumed_and_rewound_by_what_it_shows() {
+fn resume_and_rewind_of_a_filtered_channel_apply_its_filter() {
     let mut bench = Bench::new();
     let subscriber = bench.connect_everywhere();
     let (publisher, _) = bench.connect(None);
@@ -219,21 +219,21 @@ fn a_filter_is_resumed_and_rewound_by_what_it_shows() {
     assert_eq!(attached.params["rewind"], "2");
     assert!(attached.flags.contains(Flags::HAS_BACKLOG));
     assert_eq!(bench.texts(subscriber).0, ["6", "9"]);
-    // Where everything is out, there is no backlog.
+    // If the filter matches no message, there is no backlog.
     let empty = bench.attach(subscriber, &filtered("name == 'x'").replace(']', "?rewind=5]"), None);
     assert!(!empty.flags.contains(Flags::HAS_BACKLOG));
     assert_eq!(bench.texts(subscriber).0, [""; 0]);
 }
 
 #[test]
-fn history_is_read_through_a_filter() {
+fn history_of_a_filtered_channel_applies_its_filter() {
     let mut bench = Bench::new();
     let (publisher, _) = bench.connect(None);
     for number in 0..10_u64 {
         let one = message("m", json!({ "in": number % 3 == 0 }), &number.to_string());
         bench.send(publisher, vec![publish("a", number, vec![one])]);
     }
-    let identity = bench.allowed(json!({"[*]*": ["history"]}));
+    let identity = bench.identity_with(json!({"[*]*": ["history"]}));
     let name = filtered("headers.in");
     let mut page = all(Direction::Forwards);
     page.limit = 3;
@@ -255,7 +255,7 @@ fn history_is_read_through_a_filter() {
 }
 
 #[test]
-fn an_append_comes_whole_through_a_filter() {
+fn a_filtered_channel_delivers_an_append_as_a_whole_message() {
     let mut bench = Bench::new();
     let subscriber = bench.connect_everywhere();
     let (publisher, _) = bench.connect(None);
@@ -280,7 +280,7 @@ fn an_append_comes_whole_through_a_filter() {
 
 // Spec: RTS5a2
 #[test]
-fn parameters_in_a_name_are_those_of_the_attachment() {
+fn parameters_in_a_channel_name_apply_to_the_attachment() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     for number in 0..3 {
@@ -293,20 +293,20 @@ fn parameters_in_a_name_are_those_of_the_attachment() {
     assert_eq!(attached.params["rewind"], "2");
     assert_eq!(attached.params["modes"], "publish,subscribe");
     let of = |text: &str| (name.to_owned(), text.to_owned());
-    assert_eq!(bench.seen(transport), [of("1"), of("2")]);
-    // What is published there is published on the channel.
+    assert_eq!(bench.received_texts(transport), [of("1"), of("2")]);
+    // A publish under this name reaches the channel.
     bench.publish(transport, name, 3, "3");
-    assert_eq!(bench.seen(transport), [of("3")]);
+    assert_eq!(bench.received_texts(transport), [of("3")]);
     assert_eq!(bench.history("a").len(), 4);
-    // The attachment's own come first.
+    // Parameters of the ATTACH override those in the name.
     let params = [("rewind".to_owned(), "1".to_owned())].into();
     let attach = Attach { channel: name.into(), params, ..Attach::default() };
     bench.send(transport, vec![ClientFrame::Attach(attach)]);
-    assert_eq!(bench.seen(transport), [of("3")]);
+    assert_eq!(bench.received_texts(transport), [of("3")]);
 }
 
 #[test]
-fn members_are_those_of_the_channel_and_stay_until_its_last_name_is_detached() {
+fn members_stay_until_the_last_name_of_their_channel_is_detached() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);
     let (watcher, _) = bench.connect(None);

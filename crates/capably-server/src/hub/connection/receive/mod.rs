@@ -190,6 +190,11 @@ impl<'a> Receiver<'a> {
                 turn.outputs.push(Output::Frame(self.transport, ServerFrame::Error(frame)));
                 return;
             }
+            ClientFrame::Detach { .. } => {
+                self.acks.flush(turn.outputs);
+                self.control(frame.clone(), turn);
+                return;
+            }
             _ => return,
         };
         self.once(msg_serial, turn, |_, _| Err(error));

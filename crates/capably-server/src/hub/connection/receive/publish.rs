@@ -78,6 +78,7 @@ impl Receiver<'_> {
             attached: &self.connection.attached,
             publish,
             repeated,
+            remain: self.connection.remain,
         };
         let result = self.channels.publish_presence(frame, turn);
         let outcome = match arrival {
