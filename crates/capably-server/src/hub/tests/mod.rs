@@ -15,6 +15,7 @@ mod claims;
 mod credentials;
 mod deltas;
 mod ephemeral;
+mod folding;
 mod history;
 mod limits;
 mod loading;
@@ -26,6 +27,7 @@ mod push;
 mod resuming;
 mod rewinding;
 mod room;
+mod simulation;
 mod stats;
 mod views;
 
