@@ -249,7 +249,7 @@ fn not_started(error: ServerError) -> Failure {
             match problem {
                 EngineError::Locked(_) => failure.remedy("stop the other server, or choose another directory"),
                 EngineError::Version(_) => {
-                    failure.remedy("use the version of capably that wrote it, or another directory")
+                    failure.remedy("use the version of capably that wrote it, or another directory or --cluster-name")
                 }
                 EngineError::Unavailable(_) => {
                     failure.remedy("check the addresses of --cluster, and that the brokers run with JetStream")
@@ -257,6 +257,10 @@ fn not_started(error: ServerError) -> Failure {
                 EngineError::Corrupt(_) => {
                     failure.remedy("restore the directory from a backup, or choose another directory")
                 }
+                EngineError::Mismatch(_) => {
+                    failure.remedy("give all nodes the same --cluster-secret and the right time, or choose another --cluster-name")
+                }
+                EngineError::Full(_) => failure.remedy("make room on the disk, or raise the limits of the brokers"),
                 _ => failure,
             }
         }
