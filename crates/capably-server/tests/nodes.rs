@@ -398,6 +398,39 @@ async fn tokens_that_are_revoked_at_one_node_end_connections_at_all() {
 }
 
 #[tokio::test]
+async fn revocations_at_several_nodes_hold_together_and_at_later_nodes() {
+    let mesh = Mesh::new();
+    let start = || Server::builder().key(KEY).engine(mesh.node() as Arc<dyn Engine>).start();
+    let (first, second) = (start().await.unwrap(), start().await.unwrap());
+    let keys = app(&first, &json!({"keys": [{"revocableTokens": true}]})).await;
+    let name = keys[0].split(':').next().unwrap();
+    let mut tokens = Vec::new();
+    for client in ["ada", "bo"] {
+        let target = format!("/keys/{name}/requestToken");
+        let wanted = json!({"clientId": client});
+        let (_, details) = ask(&first, &keys[0], Format::Json, "POST", &target, &wanted).await;
+        tokens.push(details["token"].as_str().unwrap().to_owned());
+    }
+    let target = format!("/keys/{name}/revokeTokens");
+    let revoke = async |server: &Server, client: &str| {
+        let revoke = json!({"targets": [format!("clientId:{client}")]});
+        let (answer, _) = ask(server, &keys[0], Format::Json, "POST", &target, &revoke).await;
+        assert_eq!(answer.status, 201);
+    };
+    // A token that another node issues in the same millisecond is not older.
+    sleep(Duration::from_millis(2)).await;
+    tokio::join!(revoke(&first, "ada"), revoke(&second, "bo"));
+    let third = start().await.unwrap();
+    for server in [&first, &second, &third] {
+        for token in &tokens {
+            let query = format!("accessToken={token}");
+            let mut refused = Client::open(server, Format::Json, &query).await;
+            assert_eq!(refused.last_error().await, 40141);
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_app_that_is_deleted_at_one_node_is_unknown_at_all() {
     let cluster = Cluster::of(2).await;
     let keys = app(cluster.server(0), &json!({"keys": [{}]})).await;

@@ -156,12 +156,20 @@ impl Shared {
                     continue;
                 }
                 let spec = spec::read(&key, &value).map_err(corrupt)?;
-                let revocations = engine.fact(Bucket::Revocations, &key).await?;
-                let revocations = revocations.map(|it| serde_json::from_slice(&it)).transpose();
-                let revocations = revocations.map_err(|why| corrupt(why.to_string()))?;
-                stored.apps.push((spec, revocations.unwrap_or_default()));
+                let mut revocations = Revocations::default();
+                for fact in facts_of(&**engine, Bucket::Revocations, &key).await? {
+                    let read = serde_json::from_slice(&fact.value);
+                    revocations.merge(read.map_err(|why| corrupt(why.to_string()))?);
+                }
+                stored.apps.push((spec, revocations));
             }
         }
+    }
+
+    /// The key of the fact with the revocations that this node knows. Each node has its own, so that none overwrites those of
+    /// another.
+    pub(super) fn revocations_key(&self, app: &str) -> String {
+        format!("{app}/{}", self.node)
     }
 
     /// Adds an app that was stored.
@@ -307,7 +315,8 @@ impl Shared {
             }
             (Bucket::Revocations, Some(value)) => match serde_json::from_slice(&value) {
                 Ok(revocations) => {
-                    if let Some(app) = self.app(key) {
+                    let id = key.split_once('/').map_or(key, |(id, _)| id);
+                    if let Some(app) = self.app(id) {
                         let now = self.now();
                         app.with(|hub, outputs| {
                             hub.apply_revocations(revocations, now, outputs);
@@ -340,7 +349,12 @@ impl Shared {
     pub(super) async fn forget_app(&self, app: &AppHandle) -> Result<(), ErrorInfo> {
         let id = app.id();
         self.set_facts(Bucket::Apps, vec![(id.to_owned(), None)]).await?;
-        self.set_facts(Bucket::Revocations, vec![(id.to_owned(), None)]).await?;
+        if let Some(engine) = &self.engine {
+            let stored = facts_of(&**engine, Bucket::Revocations, id).await;
+            let stored = stored.map_err(|problem| error::engine(&problem))?;
+            let removed = stored.into_iter().map(|fact| (fact.key, None)).collect();
+            self.set_facts(Bucket::Revocations, removed).await?;
+        }
         app.forget_facts().await
     }
 
@@ -444,6 +458,23 @@ impl Shared {
                 () = self.rearm.notified() => {}
             }
         }
+    }
+}
+
+/// The facts of a bucket whose keys are the id of an app, or begin with it and a slash.
+async fn facts_of(
+    engine: &dyn Engine,
+    bucket: Bucket,
+    app: &str,
+) -> Result<Vec<Fact>, EngineError> {
+    let mut found: Vec<Fact> = Vec::new();
+    loop {
+        let after = found.last().map(|fact| fact.key.as_str());
+        let page = engine.facts(bucket, app, after, PAGE).await?;
+        if page.is_empty() {
+            return Ok(found);
+        }
+        found.extend(page);
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) async fn revoke(call: &Call<'_>, key_name: &str) -> Result<Reply, Err
         let revocations = serde_json::to_vec(hub.revocations()).map_err(error::protocol)?;
         Ok::<_, ErrorInfo>((revoked, revocations))
     })?;
-    let fact = (app.id().to_owned(), Some(revocations.into()));
+    let fact = (call.shared.revocations_key(app.id()), Some(revocations.into()));
     call.shared.set_facts(Bucket::Revocations, vec![fact]).await?;
     let failures = revoked.targets.iter().filter(|(_, result)| result.is_err()).count();
     let results = revoked.targets.iter().map(|(target, result)| match result {

@@ -34,10 +34,10 @@ pub(crate) struct Revoked {
 }
 
 /// The revocations of an app.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Revocations(Vec<Revocation>);
 
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Revocation {
     key_id: Str,
     target: Target,
@@ -46,7 +46,7 @@ struct Revocation {
 }
 
 /// The tokens to revoke.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Target {
     ClientId(Str),
     RevocationKey(Str),
@@ -99,6 +99,16 @@ impl Revocations {
 
     pub(crate) fn has_revoked(&self, identity: &Identity, now: Millis) -> bool {
         self.applies_at(identity).is_some_and(|applies_at| applies_at <= now)
+    }
+
+    /// Adds the revocations of another node, or those that were stored. Returns whether that changes anything.
+    pub(crate) fn merge(&mut self, others: Self) -> bool {
+        let mut is_changed = false;
+        for revocation in others.0 {
+            is_changed |= !self.0.iter().any(|known| known.includes(&revocation));
+            self.add(revocation);
+        }
+        is_changed
     }
 
     fn add(&mut self, revocation: Revocation) {

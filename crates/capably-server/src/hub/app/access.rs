@@ -44,17 +44,17 @@ impl App {
         self.access.revocations = revocations;
     }
 
-    /// Applies the revocations that another node has stored.
+    /// Applies the revocations that another node has stored, besides the known ones.
     pub(crate) fn apply_revocations(
         &mut self,
         revocations: Revocations,
         now: Now,
         outputs: &mut Vec<Output>,
     ) {
-        if revocations == self.access.revocations {
+        let before = self.access.revocations.clone();
+        if !self.access.revocations.merge(revocations) {
             return;
         }
-        let before = std::mem::replace(&mut self.access.revocations, revocations);
         let turn = &mut Turn { now, settings: &self.settings, outputs };
         let (revocations, channels) = (&self.access.revocations, &mut self.channels);
         // Only a request that allows a margin revokes tokens later.
