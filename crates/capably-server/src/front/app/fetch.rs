@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use capably_protocol::{ErrorInfo, Str};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{AppHandle, log::Log};
 use crate::{
@@ -35,6 +35,9 @@ const RETRY: Duration = Duration::from_millis(200);
 
 /// The longest time for which a client waits until this node has caught up with the one that it comes from.
 const MAX_LAG: Duration = Duration::from_secs(10);
+
+/// The time for which a client's position may be behind the end of the engine, before it counts as invalid.
+const MAX_DOUBT: Duration = Duration::from_secs(3);
 
 /// The callers that wait for a channel to be loaded.
 pub(super) type Loads = HashMap<Str, Vec<oneshot::Sender<Result<(), ErrorInfo>>>>;
@@ -216,9 +219,14 @@ impl AppHandle {
 
     /// Waits until the hub has applied the entries up to a position, if there is such an entry.
     async fn reach(&self, log: &Log, name: &Str, position: Position) -> Result<(), ErrorInfo> {
-        let (_, last) = log.engine.bounds(&self.channel(name)).await.map_err(failed)?;
-        if position > last {
-            return Ok(());
+        let channel = self.channel(name);
+        let deadline = Instant::now() + MAX_DOUBT;
+        while log.engine.bounds(&channel).await.map_err(failed)?.1 < position {
+            // An engine whose parts have just failed may not know its newest entries yet. The client has received them.
+            if Instant::now() > deadline {
+                return Ok(());
+            }
+            tokio::time::sleep(RETRY).await;
         }
         let applied = async {
             loop {
