@@ -193,8 +193,18 @@ impl Channels {
         if !self.presence.was_effective(&departure) {
             return;
         }
-        let Departure { connection, clients, .. } = departure;
-        let events = clients.into_iter().enumerate().map(|(index, client)| PresenceMessage {
+        let Departure { connection, clients, last, repeated, .. } = departure;
+        let log = self.get(name).map(|channel| &channel.log);
+        // A repeated departure has an effect only on members without an event since.
+        let has_left = |(index, client): &(usize, Str)| {
+            let entries = log.into_iter().flat_map(Log::iter).rev();
+            let own = entries.filter(|entry| entry.connection() == Some(&connection));
+            let mut events = own.flat_map(|entry| entry.members().iter().rev());
+            let newest = events.find(|event| event.client_id.as_ref() == Some(client));
+            !repeated || newest.is_none_or(|newest| newest.id.as_ref() == last.get(*index))
+        };
+        let clients = clients.into_iter().enumerate().filter(has_left);
+        let events = clients.map(|(index, client)| PresenceMessage {
             id: Some(left_id(commit.position, index)),
             action: Some(PresenceAction::Leave),
             client_id: Some(client),
@@ -257,11 +267,12 @@ impl Channels {
         owner: Option<Owner>,
         turn: &mut Turn<'_>,
     ) {
-        let clients = self.presence.clients_of(connection, name);
+        let (clients, last) = self.presence.last_events(connection, name);
         if clients.is_empty() {
             return;
         }
-        let departure = Departure { connection: connection.clone(), clients, lapsed, owner };
+        let (connection, repeated) = (connection.clone(), false);
+        let departure = Departure { connection, clients, last, repeated, lapsed, owner };
         let left = self.propose(name, Body::Departure(departure), Receipt::default(), turn);
         debug_assert!(left.is_ok(), "a departure is always possible");
     }

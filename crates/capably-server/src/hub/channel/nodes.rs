@@ -52,9 +52,15 @@ pub(super) struct Nodes {
 }
 
 /// A proposal about the members of a connection that was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Refused {
-    Departure,
+    /// The client wishes that these members leave, whose last events these are.
+    Leave {
+        clients: Vec<Str>,
+        last: Vec<Str>,
+    },
+    /// The client is disconnected.
+    Lapse,
     Adoption,
 }
 
@@ -108,8 +114,9 @@ impl Channels {
         }
         self.nodes.check = next;
         for (name, connection, owner) in departures {
-            let clients = self.presence.clients_of(&connection, &name);
-            let departure = Departure { connection, clients, lapsed: true, owner: Some(owner) };
+            let (clients, last) = self.presence.last_events(&connection, &name);
+            let (repeated, lapsed, owner) = (false, true, Some(owner));
+            let departure = Departure { connection, clients, last, repeated, lapsed, owner };
             let _ = self.propose(&name, Body::Departure(departure), Receipt::default(), turn);
         }
     }
@@ -119,12 +126,16 @@ impl Channels {
         let name = proposal.channel.clone();
         let due = now + RETRY_AFTER;
         match &proposal.body {
-            Body::Departure(Departure { connection, owner, .. }) => {
+            Body::Departure(Departure { connection, clients, last, owner, .. }) => {
                 let key = owner.map(|owner| (name.clone(), connection.clone(), owner.since));
                 if key.is_some_and(|key| self.nodes.proposed.remove(&key)) {
                     self.nodes.check = Some(due);
                 } else {
-                    self.nodes.refused.insert((due, name, connection.clone(), Refused::Departure));
+                    let refused = match owner {
+                        Some(_) => Refused::Lapse,
+                        None => Refused::Leave { clients: clients.clone(), last: last.clone() },
+                    };
+                    self.nodes.refused.insert((due, name, connection.clone(), refused));
                 }
             }
             Body::Adoption(Adoption { connection, .. }) => {
@@ -152,12 +163,35 @@ impl Channels {
                 return;
             };
             match (attached(&connection, &name), refused) {
-                (Some(remain), _) => self.adopt(&connection, &name, remain, turn),
-                (None, Refused::Departure) => self.lapse(&connection, &name, true, turn),
+                // The client has left, even if it has attached again, here or at another node.
+                (_, Refused::Leave { clients, last }) => {
+                    self.leave_again(connection, &name, (clients, last), turn);
+                }
+                (Some(remain), Refused::Lapse | Refused::Adoption) => {
+                    self.adopt(&connection, &name, remain, turn);
+                }
+                (None, Refused::Lapse) => self.lapse(&connection, &name, true, turn),
                 // The members leave when the client has been away for long enough.
                 (None, Refused::Adoption) => {}
             }
         }
+    }
+
+    /// Proposes a departure again that was refused.
+    fn leave_again(
+        &mut self,
+        connection: ConnectionId,
+        name: &Str,
+        (clients, last): (Vec<Str>, Vec<Str>),
+        turn: &mut Turn<'_>,
+    ) {
+        let (repeated, lapsed, owner) = (true, false, None);
+        let departure = Departure { connection, clients, last, repeated, lapsed, owner };
+        let is_done = || self.presence.unchanged(name, &departure).is_empty();
+        if self.reached(name).is_some() && is_done() {
+            return;
+        }
+        let _ = self.propose(name, Body::Departure(departure), Receipt::default(), turn);
     }
 
     /// A departure was committed.

@@ -128,6 +128,11 @@ pub(crate) struct Events {
 pub(crate) struct Departure {
     pub(crate) connection: ConnectionId,
     pub(crate) clients: Vec<Str>,
+    /// The ids of the last events of these members.
+    pub(crate) last: Vec<Str>,
+    /// Whether an earlier copy was refused. The client may have entered members since, so only those leave whose last
+    /// event is still the same.
+    pub(crate) repeated: bool,
     /// Whether the client may come back and repeat its events, which then enter the members again.
     pub(crate) lapsed: bool,
     /// In a cluster: only members leave that this owner has. Without an owner, it is the wish of the client, and all

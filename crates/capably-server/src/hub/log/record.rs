@@ -83,6 +83,8 @@ struct Extra {
     clients: Vec<Str>,
     #[serde(skip_serializing_if = "is_default")]
     lapsed: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    last: Vec<Str>,
     /// A time in ms.
     #[serde(skip_serializing_if = "is_default")]
     remain: u64,
@@ -220,9 +222,11 @@ impl Proposal {
                 *items = frame.items;
                 bytes
             }
-            Body::Departure(Departure { connection, clients, lapsed, owner }) => {
+            Body::Departure(Departure { connection, clients, last, repeated, lapsed, owner }) => {
+                let last = if *repeated { last.clone() } else { Vec::new() };
                 let extra = Extra {
                     clients: clients.clone(),
+                    last,
                     lapsed: *lapsed,
                     owner: owner.map(|owner| (owner.node.0, owner.since.0)),
                     ..Extra::default()
@@ -367,7 +371,8 @@ fn decode(record: &Bytes) -> Option<(Option<Proposer>, Body)> {
     let frame = record.slice(end..);
     let limits = Limits { max_size: usize::MAX, max_depth: MAX_DEPTH };
     let frame = codec::decode_server_frame(Format::MsgPack, &frame, &limits).ok()?;
-    let Extra { of, claim, max, msg_serial, repeated, clients, lapsed, remain, owner } = extra;
+    let Extra { of, claim, max, msg_serial, repeated, clients, lapsed, last, remain, owner } =
+        extra;
     let remain = Duration::from_millis(remain);
     let at = of.as_deref().and_then(Position::parse_message);
     let body = match (tag, frame) {
@@ -395,7 +400,8 @@ fn decode(record: &Bytes) -> Option<(Option<Proposer>, Body)> {
             let connection: ConnectionId = delivery.connection_id?;
             let owner =
                 owner.map(|(node, since)| Owner { node: NodeId(node), since: Position(since) });
-            Body::Departure(Departure { connection, clients, lapsed, owner })
+            let repeated = !last.is_empty();
+            Body::Departure(Departure { connection, clients, last, repeated, lapsed, owner })
         }
         (Tag::Adoption, ServerFrame::Presence(delivery)) => {
             Body::Adoption(Adoption { connection: delivery.connection_id?, remain })
@@ -552,8 +558,18 @@ mod tests {
             Body::Departure(Departure {
                 connection: "connection".into(),
                 clients: vec!["ada".into(), "bo".into()],
+                last: Vec::new(),
+                repeated: false,
                 lapsed: true,
                 owner: Some(Owner { node: NodeId(u64::MAX), since: at.0 }),
+            }),
+            Body::Departure(Departure {
+                connection: "connection".into(),
+                clients: vec!["ada".into()],
+                last: vec!["connection:7:0".into()],
+                repeated: true,
+                lapsed: false,
+                owner: None,
             }),
             Body::Adoption(Adoption {
                 connection: "connection".into(),

@@ -28,6 +28,25 @@ impl Presence {
         members.filter_map(|member| member.client_id.clone()).collect()
     }
 
+    /// The client ids of a connection's members of a channel, with the ids of their last events.
+    pub(crate) fn last_events(
+        &self,
+        connection: &ConnectionId,
+        name: &Str,
+    ) -> (Vec<Str>, Vec<Str>) {
+        let members = self.channels.get(name).into_iter().flat_map(|set: &Set| set.of(connection));
+        members.filter_map(|it| Some((it.client_id.clone()?, it.id.clone()?))).unzip()
+    }
+
+    /// The client ids of a departure's members that have had no event since it was first proposed.
+    pub(crate) fn unchanged(&self, name: &Str, departure: &Departure) -> Vec<Str> {
+        let Departure { connection, clients, last, .. } = departure;
+        let set = self.channels.get(name);
+        let id = |client: &Str| set?.get(connection, client)?.id.as_ref();
+        let members = clients.iter().zip(last).filter(|(client, last)| id(client) == Some(last));
+        members.map(|(client, _)| client.clone()).collect()
+    }
+
     /// Applies a committed departure. Returns the LEAVE events. Members that have `lapsed` enter again when their client
     /// returns and repeats its events.
     pub(crate) fn leave(
@@ -37,7 +56,7 @@ impl Presence {
         position: Position,
         time: Millis,
     ) -> Vec<PresenceMessage> {
-        let Departure { connection, clients, lapsed, owner } = departure;
+        let Departure { connection, clients, lapsed, owner, .. } = departure;
         let current = self.owner(name, connection);
         let clients = match owner {
             // Another node has become the owner meanwhile.
@@ -45,6 +64,7 @@ impl Presence {
                 return Vec::new();
             }
             Some(_) => self.clients_of(connection, name),
+            None if departure.repeated => self.unchanged(name, departure),
             None => clients.clone(),
         };
         // In a cluster the proposer of a repeated event decides whether it enters members again.

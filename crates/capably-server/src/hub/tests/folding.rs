@@ -193,8 +193,12 @@ impl Generator {
         let since = Position(last.0.saturating_sub(self.rng.u64(..10)));
         let owner = self.rng.bool().then(|| Owner { node: self.node(), since });
         let clients: BTreeSet<Str> = (0..self.rng.usize(1..4)).map(|_| self.client()).collect();
+        let connection = self.connection();
+        let last = clients.iter().map(|_| format!("{connection}:{}:0", self.rng.u64(..5)).into());
         Body::Departure(Departure {
-            connection: self.connection(),
+            last: last.collect(),
+            repeated: self.rng.bool(),
+            connection,
             clients: clients.into_iter().collect(),
             lapsed: self.rng.bool(),
             owner,
