@@ -33,6 +33,9 @@ const SCHEDULES: u64 = 300;
 /// The time after the last step in which everything settles: members leave and connections expire.
 const END: Duration = Duration::from_secs(120);
 
+/// The time after the load of all channels in which the members of nodes that are gone leave.
+const LOADED: Duration = Duration::from_secs(30);
+
 /// What can fail in a schedule.
 #[derive(Clone, Copy, Debug)]
 struct Profile {
@@ -65,6 +68,8 @@ fn run(seed: u64) {
         world.clients[index].stays_away = world.rng.u8(..5) == 0;
     }
     world.pass(END);
+    world.load_all();
+    world.pass(LOADED);
     for id in world.nodes.keys().copied().collect::<Vec<_>>() {
         world.tell(id, false);
     }

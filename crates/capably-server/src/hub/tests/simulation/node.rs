@@ -10,6 +10,7 @@ use std::{
 use capably_protocol::{ClientFrame, ErrorInfo, ServerFrame, Str};
 
 use super::{
+    CHANNELS,
     reads::{LAST, Reader},
     world::{Event, Work, World, unavailable},
 };
@@ -200,7 +201,6 @@ impl World {
                 self.schedule(at, Event::Arrive(id, ticket, append));
             }
             Output::Behind(to) => self.soon(30, Event::Work(id, Work::Fill(to))),
-            Output::Answer(ticket, result) => self.oracle.answered(id, ticket, result),
             Output::Fetch(Need::Message(name, at)) => self.fetch_message(id, name, at, None),
             Output::Snapshot(name, members) => {
                 self.soon(100, Event::Work(id, Work::Save(name, members)));
@@ -327,6 +327,18 @@ impl World {
             Need::Channel(name) => self.load(id, name, transport),
             Need::Message(name, at) => self.fetch_message(id, name, at, Some(transport)),
             Need::Rewind(..) | Need::Entries { .. } => panic!("unexpected {need:?}"),
+        }
+    }
+
+    /// One node loads the channels that no client uses. Members of nodes that are gone leave only when a node has their
+    /// channel in memory.
+    pub(super) fn load_all(&mut self) {
+        let Some(id) = self.nodes.keys().next().copied() else { return };
+        for name in CHANNELS.map(Str::from) {
+            let is_followed = self.nodes.values().any(|node| node.app.reached(&name).is_some());
+            if !is_followed {
+                self.load(id, name, TransportId(0));
+            }
         }
     }
 

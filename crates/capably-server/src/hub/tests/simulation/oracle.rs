@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use capably_protocol::{ClientFrame, ErrorInfo, ServerFrame, Str};
+use capably_protocol::{ClientFrame, ServerFrame, Str};
 
 use super::{
     CHANNELS,
@@ -14,8 +14,8 @@ use super::{
 use crate::{
     engine::Entry,
     hub::{
-        Accepted, App, ConnectRequest, Direction, Excerpt, MembersQuery, NodeId, Now, Output,
-        PageQuery, Place, Position, StoredMembers, Ticket, TransportId,
+        App, ConnectRequest, Direction, Excerpt, MembersQuery, NodeId, Now, Output, PageQuery,
+        Place, Position, StoredMembers, TransportId,
         log::proposal::{Body, Proposal},
     },
 };
@@ -138,14 +138,6 @@ impl Oracle {
             let place = place.map(|place| (name.clone(), place));
             assert_eq!(place.as_ref(), self.texts.get(text), "{text} is acknowledged");
         }
-    }
-
-    pub(super) fn answered(
-        &self,
-        _node: NodeId,
-        _ticket: Ticket,
-        _result: Result<Accepted, ErrorInfo>,
-    ) {
     }
 
     /// Checks that a client which has received everything up to `seen` receives the frame of the next entry.
