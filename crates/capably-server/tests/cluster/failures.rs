@@ -9,11 +9,13 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use capably_server::engine::{
     Append, Appended, Bucket, Direction, Engine, EngineError, Entry, Event, JetStream, Position,
     Range,
 };
+use serde_json::json;
 use tokio::{
     sync::{Notify, Semaphore},
     time::timeout,
@@ -23,7 +25,7 @@ use crate::{
     brokers::{Brokers, Version},
     contract::{append, appended, channel, entry, everything, texts},
     proxy::Proxy,
-    support::{Node, PATIENCE, builder},
+    support::{Node, PATIENCE, builder, request},
 };
 
 /// The channels that are written to.
@@ -115,6 +117,36 @@ async fn in_step(brokers: &Brokers, replicas: usize) {
     timeout(2 * PATIENCE, in_step).await.expect("the replicas catch up");
 }
 
+/// What the stream and the writer know of two copies of an entry: their ids and times, the entries around them, and the
+/// results of the entry and those near it.
+async fn history(
+    brokers: &Brokers,
+    first: Position,
+    second: Position,
+    results: &[(usize, Result<Appended, EngineError>)],
+) -> String {
+    let mut text = format!("results: {:?}\n", &results[..results.len().min(11)]);
+    let info = request(brokers, "STREAM.INFO.capably_log", &json!({})).await;
+    let description = info["config"]["description"].as_str().unwrap();
+    let base: u64 = description.rsplit(' ').next().unwrap().parse::<u64>().unwrap() * 1000;
+    for position in [first, second] {
+        let sequence = position.0 - base;
+        for sequence in sequence.saturating_sub(3)..=sequence + 3 {
+            let by_sequence = json!({ "seq": sequence });
+            let stored = request(brokers, "STREAM.MSG.GET.capably_log", &by_sequence).await;
+            let message = &stored["message"];
+            let decode = |field: &str| {
+                let bytes = STANDARD.decode(message[field].as_str().unwrap_or_default()).unwrap();
+                String::from_utf8_lossy(&bytes).into_owned()
+            };
+            let (headers, data) = (decode("hdrs"), decode("data"));
+            let (subject, time) = (&message["subject"], &message["time"]);
+            text += &format!("{sequence}: {subject} {time} {headers:?} {data:?}\n");
+        }
+    }
+    text
+}
+
 /// Kills each of three brokers, the leader among them, while two nodes write and both follow.
 async fn kill_each(version: Version) {
     let mut brokers = Brokers::jetstream(version, 3);
@@ -154,7 +186,14 @@ async fn kill_each(version: Version) {
         let numbers: Vec<usize> = texts(&stored).iter().map(|text| text.parse().unwrap()).collect();
         let place: HashMap<_, _> =
             numbers.iter().zip(&stored).map(|(n, entry)| (*n, entry.position)).collect();
-        assert_eq!(place.len(), stored.len(), "an entry is in the channel {name} twice");
+        let twice = numbers.iter().zip(&stored).filter(|(n, e)| place[n] != e.position);
+        let twice: Vec<_> = twice.map(|(n, entry)| (*n, entry.position)).collect();
+        if let Some((number, first)) = twice.first() {
+            let history =
+                history(&brokers, *first, place[number], &results[number.saturating_sub(5)..])
+                    .await;
+            panic!("entries are in the channel {name} twice: {twice:?}\n{history}");
+        }
         let mut last = Position(0);
         for (number, result) in
             results.iter().filter(|(number, _)| number % CHANNELS.len() == index)
