@@ -98,6 +98,18 @@ impl Failure {
         )
     }
 
+    /// Whether the stream has reached its own limit, which brokers check before they store anything.
+    ///
+    /// The limits of accounts and brokers are different: a broker that passes one has stored the message, and removes it
+    /// again. A disk without room fails while the message is written.
+    fn is_stream_full(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { code: code::STORE_FAILED, description, .. }
+                if description.contains("maximum bytes exceeded")
+        )
+    }
+
     /// Whether the same request can succeed later.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
@@ -118,9 +130,11 @@ impl Failure {
     /// The error to report, with the advice that fits.
     pub(super) fn error(self) -> EngineError {
         if self.is_full() {
-            return EngineError::Full(format!(
+            let reason = format!(
                 "JetStream refuses more ({self}); raise its limits or the size of its disk"
-            ));
+            );
+            // `Full` says that nothing was stored.
+            return if self.is_stream_full() { EngineError::Full(reason) } else { setup(reason) };
         }
         match self.code() {
             Some(code::NOT_ENABLED | code::NOT_ENABLED_FOR_ACCOUNT) => setup(format!(
@@ -186,4 +200,29 @@ impl std::error::Error for Setup {}
 /// An error that only a change of the configuration removes.
 pub(super) fn setup(reason: String) -> EngineError {
     EngineError::Other(Arc::new(Setup(reason)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_limit_of_the_stream_is_certain() {
+        let error = |code, description: &str| {
+            let description = description.to_owned();
+            Failure::Refused { status: 503, code, description }.error()
+        };
+        let full = error(code::STORE_FAILED, "maximum bytes exceeded");
+        assert!(matches!(full, EngineError::Full(_)), "{full:?}");
+        for (code, description) in [
+            (code::STORE_FAILED, "write 1.blk: no space left on device"),
+            (code::ACCOUNT_EXCEEDED, "resource limits exceeded for account"),
+            (code::NO_RESOURCES, "insufficient resources"),
+        ] {
+            let uncertain = error(code, description);
+            assert!(!uncertain.is_certain(), "{uncertain:?}");
+            let text = uncertain.to_string();
+            assert!(text.contains(description) && text.contains("raise its limits"), "{text}");
+        }
+    }
 }
