@@ -223,13 +223,17 @@ impl Channels {
         let Some(followed) = self.map.get_mut(&**name).and_then(|it| it.followed.as_mut()) else {
             return;
         };
-        followed.has_own_members = has_own_members;
+        let had_own_members = std::mem::replace(&mut followed.has_own_members, has_own_members);
         // The node of the newest entry writes the snapshot.
         let is_writer = proposer == Some(me);
         if is_writer && !followed.is_unsaved {
             self.nodes.unsaved.insert((now + SNAPSHOT_AFTER, name.clone()));
         }
         followed.is_unsaved = is_writer;
+        if had_own_members != has_own_members {
+            // Nodes that do not follow the channel know its members from the nodes that have some.
+            self.occupancy_changed(name);
+        }
     }
 
     /// Writes the snapshots that are due.
