@@ -35,17 +35,8 @@ impl App {
     pub(super) fn after_following(&mut self, sent: usize, now: Now, outputs: &mut Vec<Output>) {
         let settled = self.channels.take_settled();
         self.settle_all(settled, now, outputs);
-        let turn = &mut Turn { now, settings: &self.settings, outputs };
         for (id, channel) in std::mem::take(&mut self.channels.unclaimed) {
-            match self.connections.get(&id) {
-                // If it was a connection of this node, it has ended before its events were committed.
-                None => self.channels.lapse(&id, &channel, false, turn),
-                // The client has sent the events to another node before it resumed here.
-                Some(it) if it.is_connected() && it.attached.can_have_members(&channel) => {
-                    self.channels.adopt(&id, &channel, it.remain(), turn);
-                }
-                Some(_) => {}
-            }
+            self.reconsider_members(&id, &channel, now, outputs);
         }
         for (id, channel, left) in std::mem::take(&mut self.channels.evicted) {
             self.enter_again(&id, &channel, left, now, outputs);
@@ -53,6 +44,27 @@ impl App {
         self.count(&outputs[sent..], now);
         self.channels.make_room();
         self.send_occupancy(now, outputs);
+    }
+
+    /// A connection has members or an owner of which this node did not know.
+    pub(super) fn reconsider_members(
+        &mut self,
+        id: &ConnectionId,
+        channel: &Str,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        let turn = &mut Turn { now, settings: &self.settings, outputs };
+        match self.connections.get(id) {
+            // If it was a connection of this node, it has ended before its events were committed.
+            None => self.channels.lapse(id, channel, false, turn),
+            // The client has sent the events to another node before it resumed here.
+            Some(it) if it.is_connected() && it.attached.can_have_members(channel) => {
+                self.channels.adopt(id, channel, it.remain(), turn);
+            }
+            // The client has detached meanwhile, or it has not attached again yet.
+            Some(it) => self.channels.expect_back(id, now.steady + it.remain()),
+        }
     }
 
     /// Another node has let members leave, as it thought that this node was gone. They enter again if their client is still

@@ -82,30 +82,21 @@ impl App {
                     connection.settle(msg_serial, result);
                     return Some(id);
                 }
-                self.let_leave_if_ended(presence, now, outputs);
+                if let Some((connection, channel)) = presence {
+                    self.reconsider_members(&connection, &channel, now, outputs);
+                }
             }
             Origin::Request => {
                 self.stats.current(now).published(Way::Rest, volume);
                 outputs.push(Output::Answer(ticket, result));
             }
-            Origin::Hub => self.let_leave_if_ended(presence, now, outputs),
+            Origin::Hub => {
+                if let Some((connection, channel)) = presence {
+                    self.reconsider_members(&connection, &channel, now, outputs);
+                }
+            }
         }
         None
-    }
-
-    /// Lets members leave that entered after their connection had ended. The others have left already.
-    fn let_leave_if_ended(
-        &mut self,
-        presence: Option<(ConnectionId, Str)>,
-        now: Now,
-        outputs: &mut Vec<Output>,
-    ) {
-        if let Some((connection, channel)) = presence
-            && self.connections.get(&connection).is_none()
-        {
-            let turn = &mut Turn { now, settings: &self.settings, outputs };
-            self.channels.lapse(&connection, &channel, false, turn);
-        }
     }
 
     /// Whether every publish of the connection on this transport has its result.

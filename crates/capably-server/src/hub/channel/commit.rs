@@ -113,6 +113,10 @@ impl Channels {
             self.presence.replay_owner(&adoption.connection, owner);
         } else {
             self.presence.adopt(name, adoption, node, position);
+            // The client may have come back here before the adoption arrived.
+            if self.node() != Some(node) {
+                self.unclaimed.push((adoption.connection.clone(), name.clone()));
+            }
         }
     }
 
