@@ -98,14 +98,15 @@ async fn read_all(engine: &JetStream, name: &str, direction: Direction) -> Vec<E
     }
 }
 
-/// Waits until all replicas of the stream are up to date.
-async fn in_step(brokers: &Brokers, replicas: usize) {
+/// Waits until a stream has a leader, and all its replicas are up to date.
+async fn in_step(brokers: &Brokers, stream: &str, replicas: usize) {
     let client = brokers.client().await;
     let mut turns = tokio::time::interval(Duration::from_millis(200));
     let in_step = async {
         loop {
             turns.tick().await;
-            let answer = client.request("$JS.API.STREAM.INFO.capably_log", Bytes::new()).await;
+            let answer =
+                client.request(format!("$JS.API.STREAM.INFO.{stream}"), Bytes::new()).await;
             let Ok(answer) = answer else { continue };
             let info: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
             let peers = info["cluster"]["replicas"].as_array().cloned().unwrap_or_default();
@@ -161,7 +162,7 @@ async fn kill_each(version: Version) {
     let running = tokio::spawn(Arc::clone(&load).run(nodes[0].engine()));
     load.progress().await;
     for index in 0..3 {
-        in_step(&brokers, 3).await;
+        in_step(&brokers, "capably_log", 3).await;
         brokers.kill(index);
         load.progress().await;
         brokers.run(index);
@@ -263,7 +264,7 @@ async fn without_a_quorum_nothing_is_committed() {
     let node =
         Node::open(builder(&brokers).replicas(3).append_timeout(Duration::from_secs(3))).await;
     appended(&*node, vec![entry("c", "1")]).await;
-    in_step(&brokers, 3).await;
+    in_step(&brokers, "capably_log", 3).await;
     brokers.kill(0);
     brokers.kill(1);
     let mut results = BTreeMap::new();
@@ -280,7 +281,10 @@ async fn without_a_quorum_nothing_is_committed() {
     assert!(matches!(late, Err(EngineError::Unavailable(_))), "{late:?}");
     brokers.run(0);
     brokers.run(1);
-    in_step(&brokers, 3).await;
+    // Each stream elects its own leader.
+    for stream in ["capably_log", "capably_apps"] {
+        in_step(&brokers, stream, 3).await;
+    }
     node.expect(|event| matches!(event, Event::Regained).then_some(())).await;
     appended(&*node, vec![entry("c", "4")]).await;
     node.set_facts(Bucket::Apps, vec![("k".into(), Some(Bytes::new()))]).await.unwrap();
