@@ -4,8 +4,12 @@
 
 mod support;
 
-use capably_protocol::{Format, StatsInterval};
-use capably_server::Server;
+use std::sync::Arc;
+
+use capably_protocol::{
+    ClientFrame, Format, PresenceAction, PresenceMessage, StatsInterval, frame::Publish,
+};
+use capably_server::{Server, engine::Memory};
 use serde_json::{Value, json};
 
 use support::*;
@@ -116,5 +120,51 @@ async fn only_links_of_timed_lists_contain_an_end() {
         let (_, stats) = ask(&server, server.key(), format, "GET", "/stats", &Value::Null).await;
         let newest = stats[0]["intervalId"].as_str().unwrap();
         assert!(StatsInterval::parse(newest).unwrap().end() > before);
+    }
+}
+
+#[tokio::test]
+async fn pages_of_presence_events_have_all_events() {
+    // With an engine, and without one.
+    for server in [server().await, builder().engine(Arc::new(Memory::new())).start().await.unwrap()]
+    {
+        let (mut client, _) = Client::connect(&server, Format::Json).await;
+        client.attach("room").await;
+        for number in 0..7 {
+            let member = PresenceMessage {
+                action: Some(PresenceAction::Enter),
+                client_id: Some(format!("client{number}").into()),
+                ..PresenceMessage::default()
+            };
+            client
+                .send(&ClientFrame::Presence(Publish {
+                    channel: "room".into(),
+                    msg_serial: number,
+                    items: [member].into(),
+                    params: Default::default(),
+                }))
+                .await;
+            // The event comes before or after the acknowledgement.
+            client.next().await;
+            client.next().await;
+        }
+        for direction in ["backwards", "forwards"] {
+            let mut found = Vec::new();
+            let target = format!("/channels/room/presence/history?limit=2&direction={direction}");
+            let mut next = Some(target);
+            while let Some(target) = next {
+                let (answer, page) =
+                    ask(&server, server.key(), Format::Json, "GET", &target, &Value::Null).await;
+                let page = page.as_array().unwrap().clone();
+                found.extend(page.iter().map(|it| it["clientId"].as_str().unwrap().to_owned()));
+                let link = answer.link("next");
+                next = link.map(|link| resolve("/channels/room/presence", link));
+            }
+            let mut expected: Vec<_> = (0..7).map(|number| format!("client{number}")).collect();
+            if direction == "backwards" {
+                expected.reverse();
+            }
+            assert_eq!(found, expected, "{direction}");
+        }
     }
 }

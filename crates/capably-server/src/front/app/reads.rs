@@ -157,17 +157,20 @@ impl AppHandle {
         let mut entries = Entries::of(self, log, &name, Kind::Presence, query).await?;
         let mut batch = Vec::new();
         let mut floor = entries.range.after;
-        while batch.len() <= query.limit {
-            let (more, start) = entries.next(query.limit + 1 - batch.len()).await?;
-            if more.is_empty() {
-                break;
-            }
+        loop {
+            // The number of items is not that of entries: the first entry may belong to the page before, and some have no
+            // items at all. There is enough when the page knows the next one.
+            let (more, start) = entries.next(query.limit + 1).await?;
+            let is_end = more.is_empty();
             floor = floor.min(start);
             batch.extend(more);
+            batch.sort_by_key(|entry: &engine::Entry| entry.position);
+            let excerpt = self.excerpt(log, &name, batch.clone(), floor, None).await?;
+            let page = self.with(|hub, _| hub.presence_page(&name, &excerpt, query));
+            if is_end || page.next.is_some() {
+                return Ok(page);
+            }
         }
-        batch.sort_by_key(|entry| entry.position);
-        let excerpt = self.excerpt(log, &name, batch, floor, None).await?;
-        Ok(self.with(|hub, _| hub.presence_page(&name, &excerpt, query)))
     }
 
     async fn excerpt_of(
