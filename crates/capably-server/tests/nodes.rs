@@ -514,6 +514,12 @@ async fn a_node_that_is_cut_off_refuses_and_catches_up() {
     client.publish("c", 0, vec![Message::new("m", "lost")]).await;
     let ServerFrame::Nack(nack) = client.next().await else { panic!("no NACK") };
     assert_eq!(nack.error.unwrap().code.0, 50003);
+    // A channel that cannot be loaded is not failed for good (RTL13b).
+    client.send(&ClientFrame::Attach(Attach { channel: "d".into(), ..Attach::default() })).await;
+    let ServerFrame::Detached { channel, error } = client.next().await else {
+        panic!("no DETACHED")
+    };
+    assert_eq!((&*channel, error.unwrap().code.0), ("d", 50003));
     let mut http = Http::connect(cluster.server(0)).await;
     assert_eq!(http.request("GET", "/health/ready", &[], b"").await.status, 503);
     other.publish("c", 0, vec![Message::new("m", "meanwhile")]).await;

@@ -185,9 +185,14 @@ impl<'a> Receiver<'a> {
             ClientFrame::Presence(publish) => publish.msg_serial,
             ClientFrame::Attach(attach) => {
                 self.acks.flush(turn.outputs);
-                let frame =
-                    ErrorFrame { channel: Some(attach.channel.clone()), error: Some(error) };
-                turn.outputs.push(Output::Frame(self.transport, ServerFrame::Error(frame)));
+                let channel = attach.channel.clone();
+                let frame = if error.status_code >= 500 {
+                    // An ERROR would be final. A client that receives DETACHED attaches again later (RTL13b).
+                    ServerFrame::Detached { channel, error: Some(error) }
+                } else {
+                    ServerFrame::Error(ErrorFrame { channel: Some(channel), error: Some(error) })
+                };
+                turn.outputs.push(Output::Frame(self.transport, frame));
                 return;
             }
             ClientFrame::Detach { .. } => {

@@ -410,8 +410,14 @@ impl World {
         match frame {
             ServerFrame::Connected(connected) => self.connected(index, *connected),
             ServerFrame::Attached(attached) => self.attached(index, *attached),
-            ServerFrame::Detached { channel, .. } => {
+            ServerFrame::Detached { channel, error: None } => {
                 self.clients[index].channels.remove(&channel);
+            }
+            // The server could not attach the channel. The client does not lose what it knows, and attaches again later.
+            ServerFrame::Detached { channel, error: Some(_) } => {
+                if let Some(channel) = self.clients[index].channels.get_mut(&channel) {
+                    channel.state = State::Detached;
+                }
             }
             ServerFrame::Error(error) => {
                 let name = error.channel.clone().unwrap_or_else(|| panic!("{error:?}"));
