@@ -110,8 +110,7 @@ impl Server {
             metrics.ended().await;
         }
         // Only now: the tasks of the service may still have counted, and given entries to the engine.
-        self.shared.store_stats().await;
-        self.shared.close_engine().await;
+        self.shared.finish().await;
     }
 }
 

@@ -35,6 +35,9 @@ const ONE_NODE: &str = "local";
 /// How often statistics are stored.
 const STORE_STATS: Duration = Duration::from_secs(60);
 
+/// The longest time for which a node of a cluster that stops waits for its engine.
+const FINISHING: Duration = Duration::from_secs(3);
+
 /// The apps whose statistics are stored at the same time.
 const STORING: usize = 64;
 
@@ -228,7 +231,7 @@ impl Shared {
     }
 
     /// Stores the statistics of all apps.
-    pub(crate) async fn store_stats(&self) {
+    async fn store_stats(&self) {
         for apps in self.apps.all().chunks(STORING) {
             futures_util::future::join_all(apps.iter().map(|app| app.store_stats())).await;
         }
@@ -380,8 +383,22 @@ impl Shared {
         Ok(())
     }
 
-    /// Closes the engine.
-    pub(crate) async fn close_engine(&self) {
+    /// Stores the statistics, and closes the engine. A node of a cluster does not wait long for an engine that cannot be
+    /// reached: everything that it has acknowledged is stored already.
+    pub(crate) async fn finish(&self) {
+        let finished = async {
+            self.store_stats().await;
+            self.close_engine().await;
+        };
+        if self.cluster.is_none() {
+            return finished.await;
+        }
+        if tokio::time::timeout(FINISHING, finished).await.is_err() {
+            tracing::error!("the engine was not closed in time");
+        }
+    }
+
+    async fn close_engine(&self) {
         let Some(engine) = &self.engine else { return };
         if let Some(cluster) = &self.cluster {
             cluster.leave().await;

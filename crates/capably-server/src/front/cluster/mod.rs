@@ -38,6 +38,9 @@ const RETRY: Duration = Duration::from_millis(200);
 /// The longest time for which a request waits for the other nodes. Leases of nodes that are gone end sooner.
 const MAX_WAIT: Duration = Duration::from_secs(15);
 
+/// The longest time for which a node that stops waits for the engine to end its lease.
+const LEAVING: Duration = Duration::from_secs(1);
+
 /// The fact with the secret of the cluster, if it was not given one.
 const SECRET: &str = "cluster-secret";
 
@@ -141,9 +144,12 @@ impl Cluster {
         if let Some(task) = lock(&self.task).take() {
             task.abort();
         }
-        let lease = (self.node.to_string(), None);
-        if let Err(problem) = self.engine.set_facts(Bucket::Nodes, vec![lease]).await {
-            tracing::warn!(%problem, "the lease of this node ends by itself");
+        let lease = vec![(self.node.to_string(), None)];
+        let ended = timeout(LEAVING, self.engine.set_facts(Bucket::Nodes, lease)).await;
+        if !matches!(ended, Ok(Ok(()))) {
+            tracing::warn!(
+                "the lease of this node ends by itself, as the engine has not removed it"
+            );
         }
     }
 
