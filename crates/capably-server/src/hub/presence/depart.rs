@@ -122,3 +122,67 @@ impl Presence {
         self.connections.remove(connection);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{
+        ids::NodeId,
+        log::proposal::{Adoption, Events, Owner},
+    };
+
+    const NAME: Str = Str::from_static("channel");
+    const CONNECTION: Str = Str::from_static("connection");
+
+    /// A member of the first node.
+    fn member() -> Presence {
+        let mut presence = Presence::default();
+        let item = PresenceMessage {
+            action: Some(PresenceAction::Enter),
+            client_id: Some("ada".into()),
+            ..PresenceMessage::default()
+        };
+        let events = Events {
+            connection: CONNECTION,
+            msg_serial: 0,
+            repeated: false,
+            items: vec![item],
+            max_members: 10,
+            remain: Duration::ZERO,
+            again: None,
+        };
+        let entered = presence.apply_all(&NAME, events, Some(NodeId(1)), (Position(1), 1));
+        assert_eq!(entered.unwrap().len(), 1);
+        presence
+    }
+
+    fn departure(owner: Option<(u64, u64)>) -> Departure {
+        Departure {
+            connection: CONNECTION,
+            clients: vec!["ada".into()],
+            last: vec!["connection:0:0".into()],
+            repeated: false,
+            lapsed: true,
+            owner: owner.map(|(node, since)| Owner { node: NodeId(node), since: Position(since) }),
+        }
+    }
+
+    #[test]
+    fn a_departure_of_an_earlier_owner_has_no_effect() {
+        let mut presence = member();
+        let adoption = Adoption { connection: CONNECTION, remain: Duration::ZERO };
+        presence.adopt(&NAME, &adoption, NodeId(2), Position(2));
+        assert_eq!(presence.leave(&NAME, &departure(Some((1, 1))), Position(3), 3), []);
+        assert_eq!(presence.count(&NAME), 1);
+        assert_eq!(presence.leave(&NAME, &departure(Some((2, 2))), Position(4), 4).len(), 1);
+        assert_eq!(presence.leave(&NAME, &departure(Some((2, 2))), Position(5), 5), []);
+        assert_eq!(presence.count(&NAME), 0);
+    }
+
+    #[test]
+    fn a_client_leaves_whoever_owns_its_members() {
+        let mut presence = member();
+        assert_eq!(presence.leave(&NAME, &departure(None), Position(2), 2).len(), 1);
+        assert_eq!(presence.count(&NAME), 0);
+    }
+}
