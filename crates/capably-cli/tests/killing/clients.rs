@@ -33,7 +33,7 @@ pub(crate) struct Clients {
     shared: Arc<Shared>,
 }
 
-/// What the clients did.
+/// The figures of all clients: their publishes and connections.
 struct Shared {
     findings: Arc<Findings>,
     published: AtomicUsize,

@@ -1,4 +1,4 @@
-//! What the run found.
+//! The faults that a run has found.
 
 use std::{process::ExitCode, sync::Mutex};
 

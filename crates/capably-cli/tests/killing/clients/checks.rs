@@ -1,4 +1,4 @@
-//! What must be true after the run.
+//! The checks after a run: messages against the histories, and members against the clients.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},

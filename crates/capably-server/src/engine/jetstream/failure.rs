@@ -1,4 +1,4 @@
-//! What brokers refuse, and what that means for the engine.
+//! The errors of brokers, and the engine errors that they become.
 
 use std::{fmt, sync::Arc};
 
@@ -13,7 +13,7 @@ pub(super) const CHECK: &str =
 pub(super) enum Failure {
     /// No answer came in time.
     TimedOut,
-    /// Nobody serves the subject: JetStream is off, or the stream has no leader.
+    /// No broker answers requests to the subject: JetStream is off, or the stream has no leader.
     NoResponders,
     /// A broker refused the request.
     Refused {

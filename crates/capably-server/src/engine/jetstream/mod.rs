@@ -93,7 +93,7 @@ pub struct JetStream {
     is_closed: AtomicBool,
 }
 
-/// What an engine is made of once it is connected.
+/// The connected parts of an engine.
 struct Parts {
     client: Client,
     /// The addresses, without credentials.
