@@ -294,7 +294,7 @@ impl Shared {
     }
 
     /// Applies a fact that another node has changed.
-    pub(super) async fn apply_fact(&self, bucket: Bucket, key: &str, value: Option<Bytes>) {
+    pub(super) fn apply_fact(&self, bucket: Bucket, key: &str, value: Option<Bytes>) {
         let problem = match (bucket, value) {
             (Bucket::Apps, Some(value)) if is_app_id(key) && self.app(key).is_none() => {
                 match spec::read(key, &value) {

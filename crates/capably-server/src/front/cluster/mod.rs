@@ -248,13 +248,13 @@ impl Cluster {
         }
     }
 
-    async fn receive(self: &Arc<Self>, event: Event, shared: &Arc<Shared>) {
+    fn receive(self: &Arc<Self>, event: Event, shared: &Arc<Shared>) {
         match event {
             Event::Committed(..) => {}
             Event::FactChanged(Bucket::Nodes, key, value) => {
                 self.node_changed(&key, value.is_some(), shared);
             }
-            Event::FactChanged(bucket, key, value) => shared.apply_fact(bucket, &key, value).await,
+            Event::FactChanged(bucket, key, value) => shared.apply_fact(bucket, &key, value),
             Event::Announced(Announcement { node, payload }) => {
                 if let (Some(node), Some(notice)) = (NodeId::parse(&node), Notice::decode(&payload))
                 {
@@ -326,7 +326,7 @@ impl Cluster {
     async fn apply_newest(&self, bucket: Bucket, key: &str, shared: &Arc<Shared>) {
         loop {
             match self.engine.fact(bucket, key).await {
-                Ok(value) => return shared.apply_fact(bucket, key, value).await,
+                Ok(value) => return shared.apply_fact(bucket, key, value),
                 Err(EngineError::Closed) => return,
                 Err(problem) => {
                     tracing::warn!(%problem, key, "a changed fact cannot be read yet");
@@ -355,7 +355,7 @@ async fn run(cluster: Weak<Cluster>, shared: Weak<Shared>, mut events: Events) {
                 else {
                     return;
                 };
-                cluster.receive(event, &shared).await;
+                cluster.receive(event, &shared);
             }
             _ = telling.tick() => {
                 let (Some(cluster), Some(shared)) = (cluster.upgrade(), shared.upgrade()) else {
