@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -24,8 +25,11 @@ export async function fixture(name) {
   return JSON.parse(await readFile(new URL(name, fixtures), 'utf8'));
 }
 
-/** Starts `capably serve` with these additional arguments. `stop()` ends the server. */
+/** Starts `capably serve` with these additional arguments. `stop()` ends the server. With `CAPABLY_BROKERS`, it is the only
+ * node of a cluster of its own. */
 export async function startServer(...words) {
+  const brokers = process.env.CAPABLY_BROKERS;
+  if (brokers) words.push('--cluster', brokers, '--cluster-name', `test-${randomUUID()}`);
   const child = spawn(binary, ['serve', '--port', '0', '--json', ...words], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });

@@ -1,8 +1,11 @@
 //! A load balancer for one client, which can be cut off.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
 };
 
 use tokio::{
@@ -12,11 +15,15 @@ use tokio::{
     task::JoinSet,
 };
 
+/// The time and the node of each connection.
+type Visits = Arc<Mutex<Vec<(SystemTime, u16)>>>;
+
 /// Forwards each connection to a node at random, or to another one if that does not accept it. Ends with its handle.
 pub(crate) struct Balancer {
     port: u16,
     cuts: watch::Sender<u64>,
     refuses: Arc<AtomicBool>,
+    visits: Visits,
     _accepting: JoinSet<()>,
 }
 
@@ -27,22 +34,33 @@ impl Balancer {
         let cuts = watch::Sender::new(0);
         let refuses = Arc::new(AtomicBool::new(false));
         let mut accepting = JoinSet::new();
-        let (cut, refusing) = (cuts.subscribe(), Arc::clone(&refuses));
+        let visits = Visits::default();
+        let (cut, refusing, noted) = (cuts.subscribe(), Arc::clone(&refuses), Arc::clone(&visits));
         accepting.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let Ok((client, _)) = listener.accept().await else { continue };
                 while connections.try_join_next().is_some() {}
                 if !refusing.load(Ordering::Relaxed) {
-                    connections.spawn(forward(client, nodes.clone(), cut.clone()));
+                    connections.spawn(forward(
+                        client,
+                        nodes.clone(),
+                        cut.clone(),
+                        Arc::clone(&noted),
+                    ));
                 }
             }
         });
-        Self { port, cuts, refuses, _accepting: accepting }
+        Self { port, cuts, refuses, visits, _accepting: accepting }
     }
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The time and the node of each connection so far.
+    pub(crate) fn visits(&self) -> Vec<(SystemTime, u16)> {
+        self.visits.lock().unwrap().clone()
     }
 
     /// Ends all connections. The client may connect again.
@@ -57,11 +75,17 @@ impl Balancer {
     }
 }
 
-async fn forward(mut client: TcpStream, mut nodes: Vec<u16>, mut cut: watch::Receiver<u64>) {
+async fn forward(
+    mut client: TcpStream,
+    mut nodes: Vec<u16>,
+    mut cut: watch::Receiver<u64>,
+    visits: Visits,
+) {
     cut.mark_unchanged();
     fastrand::shuffle(&mut nodes);
     for node in nodes {
         if let Ok(mut server) = TcpStream::connect(("127.0.0.1", node)).await {
+            visits.lock().unwrap().push((SystemTime::now(), node));
             let _ = client.set_nodelay(true);
             let _ = server.set_nodelay(true);
             tokio::select! {

@@ -10,7 +10,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use capably::Message;
@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use self::{client::Client, guests::Guests};
-use crate::{findings::Findings, processes::Cluster};
+use crate::{balancer::Balancer, findings::Findings, processes::Cluster};
 
 pub(crate) const COUNT: usize = 30;
 const CHANNELS: usize = 6;
@@ -56,7 +56,14 @@ struct Acknowledged {
 struct Log {
     subscriber: String,
     channel: usize,
-    received: Mutex<Vec<Entry>>,
+    received: Mutex<Received>,
+    balancer: Arc<Balancer>,
+}
+
+#[derive(Default)]
+struct Received {
+    entries: Vec<Entry>,
+    times: Vec<SystemTime>,
 }
 
 /// A message, as far as it is compared.

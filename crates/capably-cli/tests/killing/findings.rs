@@ -15,7 +15,12 @@ impl Findings {
     }
 
     pub(crate) fn fault(&self, fault: String) {
-        self.faults.lock().unwrap().push(fault);
+        let mut faults = self.faults.lock().unwrap();
+        // At once: a later step may panic.
+        if faults.len() < PRINTED {
+            println!("- {fault}");
+        }
+        faults.push(fault);
     }
 
     pub(crate) fn report(&self) -> ExitCode {
@@ -25,9 +30,6 @@ impl Findings {
             return ExitCode::SUCCESS;
         }
         println!("{} FAULTS", faults.len());
-        for fault in faults.iter().take(PRINTED) {
-            println!("- {fault}");
-        }
         ExitCode::FAILURE
     }
 }

@@ -133,7 +133,9 @@ impl Cluster {
             std::fs::create_dir_all(&logs).unwrap();
             for process in self.nodes.iter().chain(&self.brokers) {
                 let copy = Path::new(&logs).join(process.log.file_name().unwrap());
-                std::fs::copy(&process.log, copy).unwrap();
+                if let Err(error) = std::fs::copy(&process.log, copy) {
+                    println!("the log of {} cannot be copied: {error}", process.name);
+                }
             }
             println!("the logs of {} are in {}", self.folder.path().display(), logs.display());
         }

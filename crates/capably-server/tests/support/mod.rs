@@ -25,7 +25,7 @@ use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message as W
 /// The time limit of each step of a test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A builder with the engine that `CAPABLY_ENGINE` names: `memory`, `mesh`, `disk`, or by default none.
+/// A builder with the engine that `CAPABLY_ENGINE` names: `memory`, `mesh`, `disk`, `cluster`, or by default none.
 pub(crate) fn builder() -> Builder {
     let builder = Server::builder();
     match std::env::var("CAPABLY_ENGINE").as_deref() {
@@ -36,9 +36,35 @@ pub(crate) fn builder() -> Builder {
             // The directory must outlive the server. The system removes it with the other temporary files.
             builder.data(tempfile::tempdir().unwrap().keep())
         }
+        Ok("cluster") => builder.engine(jetstream()),
         Ok(other) => panic!("CAPABLY_ENGINE is {other}"),
         Err(_) => builder,
     }
+}
+
+/// The engine of a cluster with one node, at the brokers of `CAPABLY_BROKERS`.
+#[cfg(feature = "cluster")]
+fn jetstream() -> Arc<dyn capably_server::engine::Engine> {
+    use std::{sync::LazyLock, thread};
+
+    use capably_server::engine::JetStream;
+    use tokio::runtime::Runtime;
+
+    // Its tasks live here: the clock of a test may be paused, and that of the brokers is not.
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+    let brokers = std::env::var("CAPABLY_BROKERS").expect("CAPABLY_BROKERS has their addresses");
+    // Each server is a cluster of its own.
+    let name = format!("test{:016x}", fastrand::u64(..));
+    let open = move || {
+        let brokers = brokers.split(',').map(str::to_owned);
+        RUNTIME.block_on(JetStream::builder(brokers).prefix(name).open()).unwrap()
+    };
+    Arc::new(thread::spawn(open).join().unwrap())
+}
+
+#[cfg(not(feature = "cluster"))]
+fn jetstream() -> Arc<dyn capably_server::engine::Engine> {
+    panic!("CAPABLY_ENGINE=cluster needs --features cluster")
 }
 
 pub(crate) async fn server() -> Server {

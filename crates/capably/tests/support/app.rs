@@ -2,15 +2,35 @@
 
 #![allow(dead_code, reason = "no test program uses all of it")]
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use capably::{ClientOptions, Millis, Realtime, Rest, http::HttpMethod};
 use capably_protocol::{Format, fixtures};
-use capably_server::Server;
+use capably_server::{Builder, Server, engine::JetStream};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
+
+/// A server with the engine that `CAPABLY_ENGINE` names: `cluster`, at the brokers of `CAPABLY_BROKERS`, or by default
+/// none.
+pub(crate) async fn builder() -> Builder {
+    let builder = Server::builder();
+    match std::env::var("CAPABLY_ENGINE").as_deref() {
+        Ok("cluster") => {
+            let brokers = std::env::var("CAPABLY_BROKERS").expect("CAPABLY_BROKERS has their addresses");
+            // Each server is a cluster of its own.
+            let name = format!("test{:016x}", fastrand::u64(..));
+            let engine = JetStream::builder(brokers.split(',').map(str::to_owned)).prefix(name);
+            builder.engine(Arc::new(engine.open().await.expect("brokers")))
+        }
+        Ok(other) => panic!("CAPABLY_ENGINE is {other}"),
+        Err(_) => builder,
+    }
+}
 
 /// An app on a server of its own. Dropping it stops the server.
 pub(crate) struct App {
@@ -22,7 +42,7 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) async fn start(format: Format) -> Self {
-        let server = Server::builder().start().await.expect("a free port");
+        let server = builder().await.start().await.expect("a free port");
         let owner = Rest::new(at(&server, format).key(server.key())).unwrap();
         let spec = setup()["post_apps"].take();
         let made = owner.request(HttpMethod::Post, "/apps").body(spec).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use capably::{ClientOptions, Message, Rest, rest::Direction};
@@ -192,11 +192,34 @@ fn same_members<'a>(
     ))
 }
 
+/// Compares what a subscriber has received with the history. A difference is told with the nodes that sent the messages.
 fn compare(log: &Log, history: &[Entry]) -> Result<(), String> {
-    match difference(history, &log.received.lock().unwrap()) {
-        None => Ok(()),
-        Some(difference) => Err(difference),
+    let received = log.received.lock().unwrap();
+    let Some(difference) = difference(history, &received.entries) else { return Ok(()) };
+    let mut known = HashMap::new();
+    let mut sources = BTreeSet::new();
+    let visits = log.balancer.visits();
+    let node = |index: usize| {
+        let time = received.times[index];
+        let visit = visits.iter().rev().find(|(since, _)| *since <= time);
+        visit.map(|(since, node)| (clock(*since), *node))
+    };
+    for (index, entry) in received.entries.iter().enumerate() {
+        if let Some(first) = known.insert(&entry.text, index) {
+            let serial = &received.entries[first].serial;
+            let same = if *serial == entry.serial { "the same serial" } else { "another serial" };
+            sources.insert((same, node(first), node(index)));
+        }
     }
+    let last = received.times.last().map(|time| clock(*time));
+    Err(format!("{difference}; twice from {sources:?}, the last at {last:?}"))
+}
+
+/// The time of day as logs have it, in UTC.
+fn clock(time: SystemTime) -> String {
+    let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let (seconds, millis) = (millis / 1000, millis % 1000);
+    format!("{:02}:{:02}:{:02}.{millis:03}", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
 }
 
 /// How the second list differs from the first.

@@ -130,14 +130,17 @@ impl Client {
 
     async fn subscribe(&mut self, channel: usize) {
         let mut messages = self.channel(channel).subscribe().await.unwrap();
-        let log = Log { subscriber: self.id(), channel, received: Mutex::default() };
+        let balancer = Arc::clone(&self.balancer);
+        let log = Log { subscriber: self.id(), channel, received: Mutex::default(), balancer };
         let (log, shared) = (Arc::new(log), Arc::clone(&self.shared));
         shared.logs.lock().unwrap().push(Arc::clone(&log));
         self.watching.spawn(async move {
             while let Some(event) = messages.next_event().await {
                 match event {
                     SubscriptionEvent::Message(message) => {
-                        log.received.lock().unwrap().push(Entry::new(&message));
+                        let mut received = log.received.lock().unwrap();
+                        received.entries.push(Entry::new(&message));
+                        received.times.push(SystemTime::now());
                     }
                     other => shared.fault(format!(
                         "{} on {}: {other:?}",
