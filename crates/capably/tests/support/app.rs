@@ -21,7 +21,8 @@ pub(crate) async fn builder() -> Builder {
     let builder = Server::builder();
     match std::env::var("CAPABLY_ENGINE").as_deref() {
         Ok("cluster") => {
-            let brokers = std::env::var("CAPABLY_BROKERS").expect("CAPABLY_BROKERS has their addresses");
+            let brokers =
+                std::env::var("CAPABLY_BROKERS").expect("CAPABLY_BROKERS has their addresses");
             // Each server is a cluster of its own.
             let name = format!("test{:016x}", fastrand::u64(..));
             let engine = JetStream::builder(brokers.split(',').map(str::to_owned)).prefix(name);
