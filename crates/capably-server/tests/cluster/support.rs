@@ -80,7 +80,13 @@ impl Node {
                 more.await;
             }
         };
-        timeout(PATIENCE, found).await.expect("the event is reported in time")
+        match timeout(PATIENCE, found).await {
+            Ok(found) => found,
+            Err(_) => panic!(
+                "the event is not reported in time; others are: {:?}",
+                self.events.events.lock().unwrap()
+            ),
+        }
     }
 
     /// Takes all events until one matches, that one included.
