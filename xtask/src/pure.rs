@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, env, path::Path, process::Command};
 
 use crate::Outcome;
 
-const PURE: [&str; 2] = ["capably-protocol", "capably-core"];
+const PURE: [&str; 3] = ["capably-protocol", "capably-objects", "capably-core"];
 
 /// The dependencies that a pure crate must not have: a crate, all crates with a prefix (`prefix*`), or a feature of a crate
 /// (`crate/feature`).

@@ -1,0 +1,89 @@
+//! The entries of a map, in little memory.
+
+use bytes::Bytes;
+use capably_protocol::{
+    Millis, Str,
+    object::{ObjectData, ObjectValue},
+};
+use serde_json::Value;
+
+/// The place of an object in the pool.
+///
+/// An entry refers to an object by its place: an id takes some 60 bytes, and a search to follow it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place(pub(crate) u32);
+
+impl Place {
+    /// The place of the root map.
+    pub(crate) const ROOT: Self = Self(0);
+
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// An entry of a map (RTLM3a).
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    /// The serial of the last operation on the key; none if the value comes from a create operation.
+    pub(crate) serial: Option<Box<str>>,
+    pub(crate) data: EntryData,
+}
+
+/// The data of an entry.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum EntryData {
+    /// The key was removed, at this time in ms since the epoch (RTLM3a1).
+    Removed(Millis),
+    /// A value of no kind that this version knows; it reads as no value (RTLM5d2g).
+    Empty,
+    Boolean(bool),
+    Number(f64),
+    String(Str),
+    Bytes(Bytes),
+    Json(Box<Value>),
+    /// A reference to an object, which may not exist (RTLM5d2f1).
+    Reference(Place),
+    /// A value with an encoding that could not be undone (OD2b). It is stored as it came.
+    Encoded(Box<ObjectData>),
+}
+
+impl EntryData {
+    /// Whether the key was removed (RTLM14a).
+    pub(crate) fn is_removed(&self) -> bool {
+        matches!(self, Self::Removed(_))
+    }
+
+    /// The object that the entry refers to.
+    pub(crate) fn reference(&self) -> Option<Place> {
+        match self {
+            Self::Reference(place) => Some(*place),
+            _ => None,
+        }
+    }
+
+    /// The stored form of a leaf. Slices of a frame are copied: an entry lives long, and must not pin the frame.
+    pub(crate) fn leaf(data: &ObjectData) -> Self {
+        if data.encoding.is_some() {
+            return Self::Encoded(Box::new(data.clone()));
+        }
+        match &data.value {
+            None => Self::Empty,
+            Some(ObjectValue::Boolean(value)) => Self::Boolean(*value),
+            Some(ObjectValue::Number(value)) => Self::Number(*value),
+            Some(ObjectValue::String(text)) => Self::String(unpinned(text)),
+            Some(ObjectValue::Bytes(bytes)) => Self::Bytes(Bytes::copy_from_slice(bytes)),
+            Some(ObjectValue::Json(value)) => Self::Json(Box::new(value.clone())),
+        }
+    }
+}
+
+/// The object that data refers to. A leaf beside the reference comes first (RTLM5d2b to RTLM5d2f).
+pub(crate) fn reference_of(data: &ObjectData) -> Option<&Str> {
+    data.object_id.as_ref().filter(|id| !id.is_empty() && data.value.is_none())
+}
+
+/// A copy that shares no memory with the frame that the text came in.
+pub(crate) fn unpinned(text: &Str) -> Str {
+    Str::from(text.as_str())
+}

@@ -1,0 +1,99 @@
+//! An object: its sites' serials, whether it is deleted, and its value (RTLO).
+
+use capably_protocol::{Millis, Str, object::ObjectsMapSemantics};
+
+use crate::{
+    ObjectType,
+    entry::{Entry, unpinned},
+    sorted::SortedMap,
+};
+
+/// An object that exists.
+#[derive(Clone, Debug)]
+pub(crate) struct Object {
+    /// The serial of the last operation applied, by site (RTLO3b). A `String` is written over without an allocation.
+    pub(crate) sites: SortedMap<Str, String>,
+    /// When the object was deleted, in ms since the epoch (RTLO3d, RTLO3e).
+    pub(crate) tombstoned_at: Option<Millis>,
+    pub(crate) value: Value,
+}
+
+/// The value of an object.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Map(MapValue),
+    Counter(CounterValue),
+}
+
+/// The value of a map (RTLM3, RTLM25).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MapValue {
+    pub(crate) entries: SortedMap<Str, Entry>,
+    /// The serial of the last MAP_CLEAR (RTLM25).
+    pub(crate) cleared: Option<Box<str>>,
+    /// The semantics that the service stated; LWW without a statement (RTLM4b).
+    pub(crate) semantics: Option<ObjectsMapSemantics>,
+    /// Whether the create operation was merged (RTLO3c).
+    pub(crate) created: bool,
+}
+
+/// The value of a counter (RTLC3).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CounterValue {
+    /// The sum of the initial value and all increments.
+    pub(crate) data: f64,
+    /// The initial value, once the create operation was merged (RTLO3c). States list it on its own (OST2d).
+    pub(crate) initial: Option<f64>,
+}
+
+impl Object {
+    /// An object without any operation (RTLC4, RTLM4, RTLO3).
+    pub(crate) fn empty(object_type: ObjectType) -> Self {
+        let value = match object_type {
+            ObjectType::Map => Value::Map(MapValue::default()),
+            ObjectType::Counter => Value::Counter(CounterValue::default()),
+        };
+        Self { sites: SortedMap::default(), tombstoned_at: None, value }
+    }
+
+    pub(crate) fn object_type(&self) -> ObjectType {
+        match self.value {
+            Value::Map(_) => ObjectType::Map,
+            Value::Counter(_) => ObjectType::Counter,
+        }
+    }
+
+    pub(crate) fn is_tombstone(&self) -> bool {
+        self.tombstoned_at.is_some()
+    }
+
+    pub(crate) fn map(&self) -> Option<&MapValue> {
+        match &self.value {
+            Value::Map(map) => Some(map),
+            Value::Counter(_) => None,
+        }
+    }
+
+    pub(crate) fn map_mut(&mut self) -> Option<&mut MapValue> {
+        match &mut self.value {
+            Value::Map(map) => Some(map),
+            Value::Counter(_) => None,
+        }
+    }
+
+    /// Whether an operation of this site with this serial is new to the object (RTLO4a).
+    pub(crate) fn is_newer(&self, site: &str, serial: &str) -> bool {
+        // An empty stored serial is less than any other (RTLO4a5). A site's serials are in lexicographic order (RTLO4a6).
+        self.sites.get(site).is_none_or(|last| serial > last.as_str())
+    }
+
+    /// Records the serial of a site's last operation (RTLC7c, RTLM15c).
+    pub(crate) fn record(&mut self, site: &Str, serial: &str) {
+        if let Some(last) = self.sites.get_mut(site.as_str()) {
+            last.clear();
+            last.push_str(serial);
+        } else {
+            self.sites.insert(unpinned(site), serial.to_owned());
+        }
+    }
+}

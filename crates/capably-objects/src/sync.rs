@@ -1,0 +1,68 @@
+//! The pages of a sync (RTO5a, RTO5f).
+
+use std::collections::BTreeMap;
+
+use capably_protocol::{ObjectMessage, Str};
+
+/// The states that arrived during a sync: the SyncObjectsPool.
+#[derive(Debug, Default)]
+pub(crate) struct SyncPages {
+    /// The sequence id of the sync under way.
+    sequence: Option<Str>,
+    /// One message per object, in the order of arrival.
+    messages: Vec<ObjectMessage>,
+    by_id: BTreeMap<Str, usize>,
+}
+
+impl SyncPages {
+    /// A page begins. The first page of another sequence replaces the sync under way (RTO5a2). Returns whether the page is the
+    /// last.
+    pub(crate) fn begin_page(&mut self, channel_serial: Option<&str>) -> bool {
+        // RTO5a1. A sync without a serial is in one page (RTO5a5).
+        let (sequence, cursor) = match channel_serial.and_then(|serial| serial.split_once(':')) {
+            Some((sequence, cursor)) => (Some(sequence), cursor),
+            None => (None, ""),
+        };
+        if sequence.is_none() || self.sequence.as_deref() != sequence {
+            *self = Self { sequence: sequence.map(Str::from), ..Self::default() }; // RTO5a2a
+        }
+        cursor.is_empty() // RTO5a4
+    }
+
+    /// Stores the state of an object, or merges a further part of it (RTO5f).
+    pub(crate) fn add(&mut self, mut message: ObjectMessage) {
+        let Some(state) = message.object.as_deref_mut() else { return }; // RTO5d
+        let Some(id) = &state.object_id else {
+            tracing::warn!("the state of an object has no object id");
+            return;
+        };
+        if state.map.is_none() && state.counter.is_none() {
+            tracing::warn!(object = %id, "the state of an object is of an unsupported type"); // RTO5f3
+            return;
+        }
+        let existing = self.by_id.get(id.as_str()).and_then(|at| self.messages.get_mut(*at));
+        let Some(existing) = existing else {
+            // RTO5f1
+            self.by_id.insert(id.clone(), self.messages.len());
+            self.messages.push(message);
+            return;
+        };
+        // RTO5f2: the service splits a large map.
+        let Some(map) = &mut state.map else {
+            tracing::error!(object = %id, "the state of a counter came in parts"); // RTO5f2b
+            return;
+        };
+        if state.tombstone == Some(true) {
+            *existing = message; // RTO5f2a1
+        } else if let Some(whole) = existing.object.as_mut().and_then(|state| state.map.as_mut()) {
+            whole.entries.append(&mut map.entries); // RTO5f2a2
+        } else {
+            tracing::error!(object = %id, "the parts of an object's state are of two types");
+        }
+    }
+
+    /// Ends the sync (RTO5c3, RTO5c4). Returns its states.
+    pub(crate) fn take(&mut self) -> Vec<ObjectMessage> {
+        std::mem::take(self).messages
+    }
+}
