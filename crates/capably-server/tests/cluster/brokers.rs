@@ -1,9 +1,11 @@
 //! Brokers as child processes, on free ports and with temporary directories.
 
 use std::{
+    fs,
     net::TcpListener,
     process::{Child, Command, Stdio},
     sync::LazyLock,
+    thread,
     time::Duration,
 };
 
@@ -72,7 +74,7 @@ impl Brokers {
     /// Starts a broker with JetStream, and with a configuration besides.
     pub(crate) fn configured(version: Version, configuration: &str) -> Self {
         let file = NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), configuration).unwrap();
+        fs::write(file.path(), configuration).unwrap();
         let mut brokers =
             Self::start(version, 1, &["-js", "--config", file.path().to_str().unwrap()]);
         brokers.configuration = Some(file);
@@ -86,7 +88,7 @@ impl Brokers {
     /// Changes the configuration of a broker, which reads it when it starts again.
     pub(crate) fn configure(&self, configuration: &str) {
         let file = self.configuration.as_ref().expect("the broker has a configuration");
-        std::fs::write(file.path(), configuration).unwrap();
+        fs::write(file.path(), configuration).unwrap();
     }
 
     /// Ends a broker with SIGKILL.
@@ -100,6 +102,18 @@ impl Brokers {
     /// Stops a broker without ending it: its connections stand, and nothing is answered.
     pub(crate) fn pause(&self, index: usize) {
         self.signal(index, "-STOP");
+        // Its threads stop one after another, and one that still runs would answer.
+        while !self.is_paused(index) {
+            thread::yield_now();
+        }
+    }
+
+    fn is_paused(&self, index: usize) -> bool {
+        let process = self.all[index].process.as_ref().expect("the broker runs");
+        let threads = fs::read_dir(format!("/proc/{}/task", process.id())).unwrap();
+        threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("stat"))).all(|state| {
+            state.is_ok_and(|state| state.rsplit(") ").next().unwrap().starts_with('T'))
+        })
     }
 
     /// Goes on with a broker that was stopped.

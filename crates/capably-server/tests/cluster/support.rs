@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     ops::Deref,
+    panic::Location,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -62,8 +63,13 @@ impl Node {
     }
 
     /// Takes the first event that `pick` finds a value in. Other events stay.
-    pub(crate) async fn expect<T>(&self, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
-        let found = async {
+    #[track_caller]
+    pub(crate) fn expect<T>(
+        &self,
+        mut pick: impl FnMut(&Event) -> Option<T>,
+    ) -> impl Future<Output = T> {
+        let caller = Location::caller();
+        let found = async move {
             loop {
                 let more = self.events.more.notified();
                 {
@@ -80,12 +86,14 @@ impl Node {
                 more.await;
             }
         };
-        match timeout(PATIENCE, found).await {
-            Ok(found) => found,
-            Err(_) => panic!(
-                "the event is not reported in time; others are: {:?}",
-                self.events.events.lock().unwrap()
-            ),
+        async move {
+            match timeout(PATIENCE, found).await {
+                Ok(found) => found,
+                Err(_) => panic!(
+                    "the event of {caller} is not reported in time; others are: {:?}",
+                    self.events.events.lock().unwrap()
+                ),
+            }
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) const SEQUENCE: &str = "Nats-Sequence";
 
 /// How long one request may take. A broker that has a leader for the stream answers within milliseconds.
 pub(super) const REQUEST: Duration = Duration::from_secs(2);
+/// After how long a replica counts as away. Replicas that have nothing to store answer their leader each second.
+const SILENT: Duration = Duration::from_secs(5);
 /// How long to wait before a request is repeated.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -44,6 +46,37 @@ pub(super) struct StreamInfo {
     /// The configuration, with what this version does not know.
     pub(super) config: Value,
     pub(super) state: StreamState,
+    /// The replicas, of brokers that are a cluster.
+    #[serde(default)]
+    cluster: Option<Group>,
+}
+
+/// The replicas of a stream, as one of them sees the others.
+#[derive(Debug, Deserialize)]
+struct Group {
+    #[serde(default)]
+    leader: Option<String>,
+    /// The replicas other than the leader.
+    #[serde(default)]
+    replicas: Vec<Replica>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Replica {
+    /// For how long it has been silent, in ns.
+    #[serde(default)]
+    active: u64,
+}
+
+impl StreamInfo {
+    /// Whether the stream has a leader that can commit. A leader that is cut off from the other replicas answers all the
+    /// same, and goes on to answer when it is no leader any more.
+    pub(super) fn has_majority(&self) -> bool {
+        let Some(Group { leader, replicas }) = &self.cluster else { return true };
+        let silent =
+            replicas.iter().filter(|replica| u128::from(replica.active) > SILENT.as_nanos());
+        leader.is_some() && 2 * silent.count() <= replicas.len()
+    }
 }
 
 /// The part of a stream's state that the engine reads.
@@ -311,4 +344,34 @@ fn message_id(headers: &[u8]) -> Option<String> {
     let mut lines = headers.split("\r\n").filter_map(|line| line.split_once(':'));
     let (_, id) = lines.find(|(name, _)| name.eq_ignore_ascii_case(MESSAGE_ID))?;
     Some(id.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_without_a_majority_cannot_commit() {
+        let has_majority = |leader: Option<&str>, silent_for: &[u64]| {
+            let replicas: Vec<_> = silent_for
+                .iter()
+                .map(|s| json!({ "name": "n", "active": s * 1_000_000_000 }))
+                .collect();
+            let mut cluster = json!({ "name": "c", "replicas": replicas });
+            if let Some(leader) = leader {
+                cluster["leader"] = json!(leader);
+            }
+            let info = json!({ "config": {}, "state": { "last_seq": 1 }, "cluster": cluster });
+            serde_json::from_value::<StreamInfo>(info).unwrap().has_majority()
+        };
+        assert!(has_majority(Some("a"), &[]));
+        assert!(has_majority(Some("a"), &[0, 0]));
+        assert!(has_majority(Some("a"), &[0, 20]));
+        assert!(has_majority(Some("a"), &[0, 20, 20, 0]));
+        assert!(!has_majority(Some("a"), &[20, 20]));
+        assert!(!has_majority(Some("a"), &[20, 20, 20, 0]));
+        assert!(!has_majority(None, &[0, 0]));
+        let alone = json!({ "config": {}, "state": { "last_seq": 1 } });
+        assert!(serde_json::from_value::<StreamInfo>(alone).unwrap().has_majority());
+    }
 }

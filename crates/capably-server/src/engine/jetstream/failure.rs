@@ -143,9 +143,9 @@ impl Failure {
             Some(code::TOO_LARGE) => setup(format!(
                 "an entry is larger than the brokers allow ({self}); raise max_payload of nats-server"
             )),
-            Some(code::NO_PEERS | code::NOT_CLUSTERED) => setup(format!(
-                "there are fewer brokers than replicas ({self}); start more brokers or use fewer replicas"
-            )),
+            Some(code::NOT_CLUSTERED) => setup(few_brokers(&self)),
+            // Brokers that have just started do not know each other yet.
+            Some(code::NO_PEERS) => EngineError::Unavailable(few_brokers(&self)),
             Some(code::TOO_MANY_STREAMS) => setup(format!(
                 "the account allows too few streams ({self}); allow {} more for it",
                 Bucket::ALL.len() + 1
@@ -166,6 +166,12 @@ impl Failure {
             },
         }
     }
+}
+
+fn few_brokers(failure: &Failure) -> String {
+    format!(
+        "there are fewer brokers than replicas ({failure}); start more brokers or use fewer replicas"
+    )
 }
 
 impl fmt::Display for Failure {
@@ -224,5 +230,16 @@ mod tests {
             let text = uncertain.to_string();
             assert!(text.contains(description) && text.contains("raise its limits"), "{text}");
         }
+    }
+    #[test]
+    fn brokers_that_do_not_know_each_other_yet_are_asked_again() {
+        let error = |code| {
+            let description = "no suitable peers for placement".to_owned();
+            Failure::Refused { status: 400, code, description }.error()
+        };
+        let early = error(code::NO_PEERS);
+        assert!(matches!(early, EngineError::Unavailable(_)), "{early:?}");
+        assert!(early.to_string().contains("start more brokers"), "{early}");
+        assert!(matches!(error(code::NOT_CLUSTERED), EngineError::Other(_)));
     }
 }

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    api::{Api, SEQUENCE, Stored, StreamState},
+    api::{Api, SEQUENCE, Stored, StreamInfo, StreamState},
     events::Events,
     failure::Failure,
     scan::{Scan, stored},
@@ -241,7 +241,12 @@ async fn pulse(
         } else {
             api.stream(stream).await
         };
-        match info {
+        let majority = |info: StreamInfo| {
+            let without =
+                || Failure::Odd("the stream has no leader with most of its replicas".into());
+            if info.has_majority() { Ok(info) } else { Err(without()) }
+        };
+        match info.and_then(majority) {
             Ok(info) => {
                 failed = 0;
                 if let Some(health) = &health {
