@@ -111,7 +111,8 @@ impl Channels {
         let Some(channel) = self.map.get_mut(&*proposal.channel) else { return };
         let unknown = channel.unknown_message(&proposal.body);
         let Some(followed) = &mut channel.followed else { return };
-        if position <= followed.reached {
+        let newest = followed.stalled.back().map_or(followed.reached, |(position, _)| *position);
+        if position <= newest {
             return;
         }
         if followed.stalled.is_empty() && unknown.is_none() {
