@@ -24,7 +24,7 @@ use crate::hub::{
         proposal::{Body, Departure, Events, Owner, Proposer},
     },
     message::publish::Receipt,
-    presence::{check_events, left_id},
+    presence::{check_events, event_id, left_id},
 };
 
 /// A PRESENCE of a client.
@@ -163,7 +163,7 @@ impl Channels {
             self.presence.replay_owner(&connection, Owner { node, since: commit.position });
         }
         let events = items.into_iter().enumerate().map(|(index, item)| PresenceMessage {
-            id: Some(format!("{connection}:{msg_serial}:{index}").into()),
+            id: Some(event_id(&item, &connection, (msg_serial, index))),
             connection_id: Some(connection.clone()),
             timestamp: Some(commit.time),
             ..item

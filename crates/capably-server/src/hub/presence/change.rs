@@ -134,8 +134,7 @@ impl Presence {
         let client = item.client_id.clone()?;
         let known = self.channels.get(name).and_then(|set| set.get(connection, &client));
         let lapsed = (Str::from(&**name), client.clone());
-        let earlier = item.id.as_deref().and_then(|id| place_of(id, connection));
-        let earlier = earlier.filter(|earlier| *earlier < place);
+        let earlier = earlier_place(&item, connection, place);
         if repeated || earlier.is_some() {
             // The client repeats an event, as it does not know whether the server received it. The event has an effect
             // only if the member has lapsed since.
@@ -155,9 +154,8 @@ impl Presence {
                 return None;
             }
         }
-        let (msg_serial, index) = earlier.unwrap_or(place);
         let mut event = PresenceMessage {
-            id: Some(format!("{connection}:{msg_serial}:{index}").into()),
+            id: Some(event_id(&item, connection, place)),
             connection_id: Some(connection.clone()),
             timestamp: Some(now),
             ..item
@@ -207,6 +205,18 @@ impl Presence {
         }
         left
     }
+}
+
+/// The id of an event of a client. A client that repeats an event in a new frame names the event's id.
+pub(crate) fn event_id(item: &PresenceMessage, connection: &str, place: Place) -> Str {
+    let (msg_serial, index) = earlier_place(item, connection, place).unwrap_or(place);
+    format!("{connection}:{msg_serial}:{index}").into()
+}
+
+/// The place of the earlier event that this one repeats, if it does.
+fn earlier_place(item: &PresenceMessage, connection: &str, place: Place) -> Option<Place> {
+    let earlier = place_of(item.id.as_deref()?, connection)?;
+    Some(earlier).filter(|earlier| *earlier < place)
 }
 
 /// The place in an event's id, if the event is of this connection.

@@ -23,7 +23,7 @@ use super::{
 
 pub(crate) use self::read::MembersQuery;
 pub(crate) use self::{
-    change::check_events,
+    change::{check_events, event_id},
     depart::{is_left_id, left_id},
     owner::Members,
     sync::Viewer,
