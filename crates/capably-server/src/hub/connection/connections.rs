@@ -1,7 +1,7 @@
 //! All connections of an app, with the timers of disconnected clients and of tokens.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     time::Duration,
 };
 
@@ -49,22 +49,33 @@ pub(crate) struct Connections {
 /// In a cluster, the connections that have ended, so that no node continues with them. Their keys are still valid.
 #[derive(Debug, Default)]
 struct Ended {
-    ids: HashSet<ConnectionId>,
+    /// The generation of the last key with which each has ended. Its client has a later one if it was at another node
+    /// meanwhile, so that the connection has ended here alone.
+    generations: HashMap<ConnectionId, u32>,
     /// By the time after which no client resumes them.
     by_time: VecDeque<(Duration, ConnectionId)>,
 }
 
 impl Ended {
-    fn add(&mut self, id: ConnectionId, now: Duration, ttl: Duration) {
+    fn add(&mut self, key: ConnectionKey, now: Duration, ttl: Duration) {
         while let Some((until, _)) = self.by_time.front()
             && *until <= now
             && let Some((_, id)) = self.by_time.pop_front()
         {
-            self.ids.remove(&id);
+            self.generations.remove(&id);
         }
-        if self.ids.insert(id.clone()) {
-            self.by_time.push_back((now + ttl, id));
+        let ConnectionKey { id, generation } = key;
+        match self.generations.get_mut(&id) {
+            Some(known) => *known = generation.max(*known),
+            None => {
+                self.generations.insert(id.clone(), generation);
+                self.by_time.push_back((now + ttl, id));
+            }
         }
+    }
+
+    fn has(&self, key: &ConnectionKey) -> bool {
+        self.generations.get(&key.id).is_some_and(|last| key.generation <= *last)
     }
 }
 
@@ -124,8 +135,7 @@ impl Connections {
         }
         let resumed = resumed.map(|connection| connection.id.clone());
         // In a cluster, every node continues with the connections of the others.
-        let foreign =
-            key.filter(|key| channels.node().is_some() && !self.ended.ids.contains(&key.id));
+        let foreign = key.filter(|key| channels.node().is_some() && !self.ended.has(key));
         let is_new = resumed.is_none();
         let is_resumed = !is_new || foreign.is_some();
         let error = (resume.is_some() && !is_resumed).then(error::bad_connection);
@@ -272,7 +282,8 @@ impl Connections {
 
     /// A connection of the cluster has ended.
     pub(crate) fn ended_elsewhere(&mut self, id: ConnectionId, turn: &Turn<'_>) {
-        self.ended.add(id, turn.now.steady, turn.settings.connection_state_ttl);
+        let key = ConnectionKey { id, generation: u32::MAX };
+        self.ended.add(key, turn.now.steady, turn.settings.connection_state_ttl);
     }
 
     /// Drops all connections. Clients that are connected receive `frame` first.
@@ -290,10 +301,11 @@ impl Connections {
             && expires <= turn.now.steady
         {
             self.expiries.pop_first();
-            let was_moved = self.map.remove(&id).is_some_and(|connection| connection.is_moved);
+            let generation = self.map.remove(&id).map_or(0, |connection| connection.generation);
             channels.lapse_all(&id, turn);
-            if channels.node().is_some() && !was_moved {
-                self.ended_elsewhere(id, turn);
+            if channels.node().is_some() {
+                let key = ConnectionKey { id, generation };
+                self.ended.add(key, turn.now.steady, turn.settings.connection_state_ttl);
             }
         }
     }
@@ -306,9 +318,6 @@ impl Connections {
         turn: &mut Turn<'_>,
     ) {
         self.close(id, channels, turn);
-        if let Some(connection) = self.map.get_mut(id) {
-            connection.is_moved = true;
-        }
     }
 
     /// Schedules the next check of the token of the connection that uses the transport.

@@ -45,8 +45,6 @@ pub(crate) struct Connection {
     transport: Option<TransportId>,
     /// The time at which the state is dropped, while the client is disconnected.
     expires: Option<Duration>,
-    /// Whether the client has resumed the connection at another node of the cluster since it was here.
-    is_moved: bool,
     /// The time of the next check of the token, while the client is connected with a token.
     token_due: Option<Duration>,
     /// Attachments end with the transport. After a resume the client attaches again, from the serial it had reached.
@@ -92,7 +90,6 @@ impl Connection {
             max_idle_interval: Duration::ZERO,
             transport: None,
             expires: None,
-            is_moved: false,
             token_due: None,
             attached: Attachments::default(),
             next_msg_serial: 0,
@@ -142,7 +139,6 @@ impl Connection {
         self.generation += 1;
         self.transport = Some(transport);
         self.expires = None;
-        self.is_moved = false;
         self.acknowledged = 0;
         self.received = 0;
         self.start = None;
