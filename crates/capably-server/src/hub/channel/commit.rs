@@ -113,10 +113,9 @@ impl Channels {
             self.presence.replay_owner(&adoption.connection, owner);
         } else {
             self.presence.adopt(name, adoption, node, position);
-            // The client may have come back here before the adoption arrived.
-            if self.node() != Some(node) {
-                self.unclaimed.push((adoption.connection.clone(), name.clone()));
-            }
+            // The client may have come back here before the adoption arrived, or ended the connection since this node has
+            // proposed it.
+            self.unclaimed.push((adoption.connection.clone(), name.clone()));
         }
     }
 
