@@ -58,9 +58,10 @@ impl App {
         match self.connections.get(id) {
             // If it was a connection of this node, it has ended before its events were committed.
             None => self.channels.lapse(id, channel, false, turn),
-            // The client has sent the events to another node before it resumed here.
+            // The client has sent the events to another node before it resumed here. Not at once: if the other node thinks the
+            // same, as it does not know yet that its transport is lost, each would answer the other without end.
             Some(it) if it.is_connected() && it.attached.can_have_members(channel) => {
-                self.channels.adopt(id, channel, it.remain(), turn);
+                self.channels.adopt_later(id, channel, now.steady);
             }
             // The client has detached meanwhile, or it has not attached again yet.
             Some(it) => self.channels.expect_back(id, now.steady + it.remain()),

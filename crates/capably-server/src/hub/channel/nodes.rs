@@ -45,7 +45,7 @@ pub(super) struct Nodes {
     unsummarized: VecDeque<(Duration, (Str, Place))>,
     /// The same messages without those that were summarized meanwhile.
     to_summarize: BTreeSet<(Str, Place)>,
-    /// Departures and adoptions that were refused, by the time when they are proposed again.
+    /// Departures and adoptions that were refused, by the time when they are proposed again, and adoptions that wait.
     refused: BTreeSet<(Duration, Str, ConnectionId, Refused)>,
     /// Channels whose members are to be written to a snapshot, by the time.
     unsaved: BTreeSet<(Duration, Str)>,
@@ -218,6 +218,15 @@ impl Channels {
 
     /// The members of a channel have changed, by an entry of this node or of another.
     pub(super) fn members_changed(&mut self, name: &Str, proposer: Option<NodeId>, now: Duration) {
+    /// Members of a connection that is attached here have another owner. This node becomes their owner later.
+    pub(crate) fn adopt_later(&mut self, connection: &ConnectionId, name: &Str, now: Duration) {
+        let owner = self.presence.owner(name, connection);
+        if owner.is_some_and(|owner| Some(owner.node) != self.node()) {
+            let (due, connection) = (now + RETRY_AFTER, connection.clone());
+            self.nodes.refused.insert((due, name.clone(), connection, Refused::Adoption));
+        }
+    }
+
         let Some(me) = self.node() else { return };
         let has_own_members = self.presence.owners(name).any(|(_, owner)| owner.node == me);
         let Some(followed) = self.map.get_mut(&**name).and_then(|it| it.followed.as_mut()) else {
