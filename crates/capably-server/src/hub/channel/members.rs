@@ -109,21 +109,28 @@ impl Channels {
             self.append_departure(name, commit, departure, turn);
             return;
         }
-        let Commit { position, time, proposer, .. } = commit;
+        let Commit { position, time, .. } = commit;
+        let is_node = self.node().is_some() && departure.owner.is_some();
+        let members = if is_node {
+            self.presence.members_of(&departure.connection, name)
+        } else {
+            Vec::new()
+        };
         let events = self.presence.leave(name, &departure, position, time);
         let Departure { connection, owner, .. } = departure;
         if let Some(owner) = owner {
             self.departed(name, &connection, &owner);
-            // The client may be attached here although this node is not the owner: its adoption was late, or was not committed.
-            let is_evicted = proposer.is_none_or(|it| Some(it.node) != self.node());
-            if is_evicted && self.node().is_some() && !events.is_empty() {
-                self.evicted.push((connection.clone(), name.clone(), events.clone()));
+            // The client may be attached here all the same: its adoption was late or not committed, or it has come back since
+            // this node has proposed the departure.
+            if is_node && !events.is_empty() {
+                self.evicted.push((connection.clone(), name.clone(), members));
             }
         }
         self.append_events(name, &connection, events, commit, turn);
     }
 
-    /// Proposes that members of a connection enter again, with their last events. They left by mistake.
+    /// Proposes that members of a connection enter again, with their last events. They left by mistake. A member that has
+    /// entered again meanwhile, at another node, stays as it is: the ids say which events are repeated.
     pub(crate) fn enter_again(
         &mut self,
         connection: &ConnectionId,
@@ -133,13 +140,13 @@ impl Channels {
         turn: &mut Turn<'_>,
     ) {
         let items = left.into_iter().map(|member| {
-            let PresenceMessage { client_id, data, encoding, extras, .. } = member;
+            let PresenceMessage { id, client_id, data, encoding, extras, .. } = member;
             let action = Some(PresenceAction::Enter);
-            PresenceMessage { action, client_id, data, encoding, extras, ..Default::default() }
+            PresenceMessage { id, action, client_id, data, encoding, extras, ..Default::default() }
         });
         let events = Events {
             connection: connection.clone(),
-            msg_serial: 0,
+            msg_serial: u64::MAX,
             repeated: false,
             items: items.collect(),
             max_members: usize::MAX,

@@ -38,6 +38,12 @@ impl Presence {
         members.filter_map(|it| Some((it.client_id.clone()?, it.id.clone()?))).unzip()
     }
 
+    /// A connection's members of a channel.
+    pub(crate) fn members_of(&self, connection: &ConnectionId, name: &Str) -> Vec<PresenceMessage> {
+        let set = self.channels.get(name);
+        set.into_iter().flat_map(|set: &Set| set.of(connection)).cloned().collect()
+    }
+
     /// The client ids of a departure's members that have had no event since it was first proposed.
     pub(crate) fn unchanged(&self, name: &Str, departure: &Departure) -> Vec<Str> {
         let Departure { connection, clients, last, .. } = departure;
