@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use capably_protocol::{ErrorInfo, PresenceMessage, Str};
+use capably_protocol::{ErrorInfo, PresenceMessage, ServerFrame, Str};
 
 use super::App;
 
@@ -84,6 +84,24 @@ impl App {
                 }
                 if let Some((connection, channel)) = presence {
                     self.reconsider_members(&connection, &channel, now, outputs);
+                }
+            }
+            Origin::Detach(id, channel) => {
+                let connection = self.connections.get_mut(&id)?;
+                let transport = connection.take_detaching(ticket)?;
+                let turn = &mut Turn { now, settings: &self.settings, outputs };
+                if let Err(error) = result {
+                    // The members are not known to have left. The client sends the DETACH again when it has resumed.
+                    self.connections.disconnect(transport, error, &mut self.channels, turn);
+                    return None;
+                }
+                let rest = self.channels.detach_rest(&id, &channel, &connection.attached, turn);
+                if let Some(ticket) = rest {
+                    connection.detaching(ticket);
+                    self.channels.set_origin(ticket, Origin::Detach(id, channel));
+                } else {
+                    let frame = ServerFrame::Detached { channel, error: None };
+                    outputs.push(Output::Frame(transport, frame));
                 }
             }
             Origin::Request => {

@@ -158,6 +158,8 @@ impl App {
         }
         if received.ended {
             self.connections.end(transport, &mut self.channels, turn);
+        } else if let Some(error) = received.disconnected {
+            self.connections.disconnect(transport, error, &mut self.channels, turn);
         }
         self.stats.current(now).presence(received.presence);
         self.count_publish(Way::Realtime, received.messages, &outputs[sent..], now);

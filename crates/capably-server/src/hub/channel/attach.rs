@@ -10,6 +10,7 @@ use capably_protocol::{
 use super::{
     Channels,
     attachment::{Attachment, Attachments, receives, supported_params},
+    order::Ticket,
     replay::{Replay, Start},
     subscriber::{self, Subscriber},
 };
@@ -27,6 +28,8 @@ pub(crate) struct Session<'a> {
     pub(crate) echo: bool,
     /// The time for which members stay while the client is disconnected.
     pub(crate) remain: Duration,
+    /// Whether the connection can have members of which this node does not know.
+    pub(crate) may_have_members: bool,
     pub(crate) attached: &'a mut Attachments,
     /// The position at which the next attachment to a channel starts, if the engine was asked for it.
     pub(crate) start: &'a mut Option<(Str, Position)>,
@@ -159,8 +162,14 @@ impl Channels {
         }
     }
 
-    /// Ends the attachment of this name. Its members leave with the connection's last attachment to the channel.
-    pub(crate) fn detach(&mut self, session: &mut Session<'_>, name: &Str, turn: &mut Turn<'_>) {
+    /// Ends the attachment of this name. Its members leave with the connection's last attachment to the channel. Returns
+    /// their departure, if it waits for the engine.
+    pub(crate) fn detach(
+        &mut self,
+        session: &mut Session<'_>,
+        name: &Str,
+        turn: &mut Turn<'_>,
+    ) -> Option<Ticket> {
         let base = match session.attached.remove(name) {
             Some(attachment) => {
                 self.remove_attachment(session.transport, name, &attachment);
@@ -169,12 +178,34 @@ impl Channels {
             // After a resume, a client may have members on a channel that it has not attached again.
             None => match channel_name::plain_str(name) {
                 Ok(base) => base,
-                Err(_) => return,
+                Err(_) => return None,
             },
         };
-        if !session.attached.can_have_members(&base) {
-            self.leave(session.connection, &base, turn);
+        if session.attached.can_have_members(&base) {
+            return None;
         }
+        let departure = self.leave(session.connection, &base, turn);
+        if departure.is_none() && session.may_have_members && self.node().is_some() {
+            // Events may be on their way here. When this entry has arrived, they have.
+            return self.propose_barrier(session.connection, &base, turn);
+        }
+        departure
+    }
+
+    /// The departure of a DETACH has arrived here. Returns that of the members that have entered before it, unknown to this
+    /// node, if there are any.
+    pub(crate) fn detach_rest(
+        &mut self,
+        connection: &ConnectionId,
+        name: &Str,
+        attached: &Attachments,
+        turn: &mut Turn<'_>,
+    ) -> Option<Ticket> {
+        let base = channel_name::plain_str(name).ok()?;
+        if attached.can_have_members(&base) {
+            return None;
+        }
+        self.leave(connection, &base, turn)
     }
 
     /// Ends all attachments, as the transport is gone. The members stay.

@@ -11,7 +11,7 @@ use super::{
     Channels,
     attachment::Attachments,
     commit::Commit,
-    order::{Order, Proposed},
+    order::{Order, Proposed, Ticket},
 };
 use crate::hub::{
     Turn,
@@ -246,9 +246,15 @@ impl Channels {
         self.append(name, &Entry::presence(commit.position, commit.at, delivery), turn);
     }
 
-    /// The members of a connection leave a channel, because their client or this server wishes it.
-    pub(crate) fn leave(&mut self, connection: &ConnectionId, name: &Str, turn: &mut Turn<'_>) {
-        self.propose_departure(connection, name, false, None, turn);
+    /// The members of a connection leave a channel, because their client or this server wishes it. Returns the proposal that
+    /// waits for the engine, if there are members.
+    pub(crate) fn leave(
+        &mut self,
+        connection: &ConnectionId,
+        name: &Str,
+        turn: &mut Turn<'_>,
+    ) -> Option<Ticket> {
+        self.propose_departure(connection, name, false, None, turn)
     }
 
     /// The members of a connection leave a channel, because their client is disconnected. In a cluster, only members that
@@ -273,15 +279,41 @@ impl Channels {
         lapsed: bool,
         owner: Option<Owner>,
         turn: &mut Turn<'_>,
-    ) {
+    ) -> Option<Ticket> {
         let (clients, last) = self.presence.last_events(connection, name);
         if clients.is_empty() {
-            return;
+            return None;
         }
         let (connection, repeated) = (connection.clone(), false);
         let departure = Departure { connection, clients, last, repeated, lapsed, owner };
+        self.propose_one(name, departure, turn)
+    }
+
+    /// Proposes a departure of no member, which tells when this node knows of all events so far.
+    pub(super) fn propose_barrier(
+        &mut self,
+        connection: &ConnectionId,
+        name: &Str,
+        turn: &mut Turn<'_>,
+    ) -> Option<Ticket> {
+        let (clients, last, connection) = (Vec::new(), Vec::new(), connection.clone());
+        let (repeated, lapsed, owner) = (false, false, None);
+        let departure = Departure { connection, clients, last, repeated, lapsed, owner };
+        self.propose_one(name, departure, turn)
+    }
+
+    fn propose_one(
+        &mut self,
+        name: &Str,
+        departure: Departure,
+        turn: &mut Turn<'_>,
+    ) -> Option<Ticket> {
         let left = self.propose(name, Body::Departure(departure), Receipt::default(), turn);
         debug_assert!(left.is_ok(), "a departure is always possible");
+        match left {
+            Ok(Proposed::Waiting(ticket)) => Some(ticket),
+            Ok(Proposed::Committed(_)) | Err(_) => None,
+        }
     }
 
     /// All members of a connection leave, as it was closed.

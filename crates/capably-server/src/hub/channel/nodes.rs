@@ -126,6 +126,8 @@ impl Channels {
         let name = proposal.channel.clone();
         let due = now + RETRY_AFTER;
         match &proposal.body {
+            // Nobody would leave.
+            Body::Departure(Departure { clients, .. }) if clients.is_empty() => {}
             Body::Departure(Departure { connection, clients, last, owner, .. }) => {
                 let key = owner.map(|owner| (name.clone(), connection.clone(), owner.since));
                 if key.is_some_and(|key| self.nodes.proposed.remove(&key)) {
@@ -216,8 +218,6 @@ impl Channels {
         }
     }
 
-    /// The members of a channel have changed, by an entry of this node or of another.
-    pub(super) fn members_changed(&mut self, name: &Str, proposer: Option<NodeId>, now: Duration) {
     /// Members of a connection that is attached here have another owner. This node becomes their owner later.
     pub(crate) fn adopt_later(&mut self, connection: &ConnectionId, name: &Str, now: Duration) {
         let owner = self.presence.owner(name, connection);
@@ -227,6 +227,8 @@ impl Channels {
         }
     }
 
+    /// The members of a channel have changed, by an entry of this node or of another.
+    pub(super) fn members_changed(&mut self, name: &Str, proposer: Option<NodeId>, now: Duration) {
         let Some(me) = self.node() else { return };
         let has_own_members = self.presence.owners(name).any(|(_, owner)| owner.node == me);
         let Some(followed) = self.map.get_mut(&**name).and_then(|it| it.followed.as_mut()) else {

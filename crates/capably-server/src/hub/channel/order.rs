@@ -108,6 +108,8 @@ struct Waiting {
 pub(crate) enum Origin {
     /// A frame of a client, with its `msgSerial`.
     Frame(ConnectionId, u64),
+    /// A DETACH of a client, with the name of the channel as the client has written it. Members leave.
+    Detach(ConnectionId, Str),
     /// A REST request.
     Request,
     /// Nobody waits.

@@ -147,6 +147,7 @@ impl Connections {
                 self.close(&id, channels, turn);
                 if let (Some(key), Some(connection)) = (foreign, self.map.get_mut(&id)) {
                     connection.generation = connection.generation.max(key.generation);
+                    connection.may_have_members = true;
                 }
                 id
             }
@@ -159,7 +160,8 @@ impl Connections {
                         if let Some(expires) = stale {
                             self.expiries.remove(&(expires, key.id.clone()));
                         }
-                        Connection::with_key(key, identity.clone())
+                        let connection = Connection::with_key(key, identity.clone());
+                        Connection { may_have_members: true, ..connection }
                     }
                     None => Connection::new(&entropy, identity.clone()),
                 };

@@ -21,7 +21,7 @@ pub(crate) use self::{
 use super::{
     Output, Settings, TransportId,
     access::identity::Identity,
-    channel::{Session, attachment::Attachments},
+    channel::{Session, attachment::Attachments, order::Ticket},
     ids::ConnectionId,
     log::position::{Position, SITE},
     message::publish::Accepted,
@@ -59,6 +59,11 @@ pub(crate) struct Connection {
     /// the frames.
     unsettled: VecDeque<(u64, Option<Outcome>)>,
     outcomes: Outcomes,
+    /// Whether the connection can have members of which this node does not know: the client has sent presence events here or
+    /// to another node.
+    may_have_members: bool,
+    /// In a cluster, the departure of the members of a DETACH that is not answered yet.
+    detaching: Option<Ticket>,
     /// The position at which the next attachment to a channel starts, if the engine was asked for it.
     start: Option<(Str, Position)>,
     pace: Pace,
@@ -97,6 +102,8 @@ impl Connection {
             received: 0,
             unsettled: VecDeque::new(),
             outcomes: Outcomes::default(),
+            may_have_members: false,
+            detaching: None,
             start: None,
             pace: Pace::default(),
             channel_paces: ChannelPaces::default(),
@@ -129,6 +136,7 @@ impl Connection {
             identity: &self.identity,
             echo: self.echo,
             remain: self.remain,
+            may_have_members: self.may_have_members,
             attached: &mut self.attached,
             start: &mut self.start,
         }
@@ -141,6 +149,8 @@ impl Connection {
         self.expires = None;
         self.acknowledged = 0;
         self.received = 0;
+        // The client sends its DETACH again.
+        self.detaching = None;
         self.start = None;
     }
 
@@ -197,7 +207,18 @@ impl Connection {
 
     /// Whether the client has the outcome of every frame.
     pub(crate) fn is_settled(&self) -> bool {
-        self.unsettled.is_empty()
+        self.unsettled.is_empty() && self.detaching.is_none()
+    }
+
+    /// A DETACH waits for the departure of members.
+    pub(crate) fn detaching(&mut self, departure: Ticket) {
+        self.detaching = Some(departure);
+    }
+
+    /// The engine has decided on the departure of a DETACH. Returns the transport of the client that waits for it.
+    pub(crate) fn take_detaching(&mut self, ticket: Ticket) -> Option<TransportId> {
+        self.detaching.take_if(|detaching| *detaching == ticket)?;
+        self.transport
     }
 
     /// Remembers what came of a frame, in case the client sends it again. `None` if the engine decides. Returns the outcome

@@ -49,10 +49,10 @@ impl Body {
         matches!(self, Self::Presence(_) | Self::Departure(_) | Self::Adoption(_))
     }
 
-    /// Whether a committed entry can turn out to have no effect, because another node was faster. Its publisher has to wait
-    /// for that.
+    /// Whether the publisher has to wait until the committed entry is applied: it can turn out to have no effect, because
+    /// another node was faster, or there can be more members than those that leave.
     pub(crate) fn has_verdict(&self) -> bool {
-        matches!(self, Self::Change(_) | Self::Presence(_))
+        matches!(self, Self::Change(_) | Self::Presence(_) | Self::Departure(_))
     }
 }
 

@@ -3,7 +3,7 @@
 use capably_protocol::{ClientFrame, ServerFrame, Str};
 
 use super::Receiver;
-use crate::hub::{Output, Turn, connection::error_frame};
+use crate::hub::{Output, Turn, channel::order::Origin, connection::error_frame};
 
 impl Receiver<'_> {
     pub(super) fn control(&mut self, frame: ClientFrame, turn: &mut Turn<'_>) {
@@ -16,12 +16,7 @@ impl Receiver<'_> {
                 let session = &mut self.connection.session(transport);
                 self.channels.attach(session, &attach, turn);
             }
-            ClientFrame::Detach { channel } => {
-                let session = &mut self.connection.session(transport);
-                self.channels.detach(session, &channel, turn);
-                let frame = ServerFrame::Detached { channel, error: None };
-                turn.outputs.push(Output::Frame(transport, frame));
-            }
+            ClientFrame::Detach { channel } => self.detach(channel, turn),
             ClientFrame::Sync { channel } => {
                 let session = &self.connection.session(transport);
                 self.channels.sync(session, &channel, turn.outputs);
@@ -37,6 +32,21 @@ impl Receiver<'_> {
                 turn.outputs.push(Output::Close(transport));
             }
             _ => {}
+        }
+    }
+
+    /// Ends an attachment. In a cluster, DETACHED follows when the departure of the members is committed: a client that is told
+    /// that they have left may attach again at another node, where they must not be found.
+    fn detach(&mut self, channel: Str, turn: &mut Turn<'_>) {
+        let session = &mut self.connection.session(self.transport);
+        let departure = self.channels.detach(session, &channel, turn);
+        if let Some(ticket) = departure.filter(|_| self.channels.node().is_some()) {
+            let origin = Origin::Detach(self.connection.id.clone(), channel);
+            self.channels.set_origin(ticket, origin);
+            self.connection.detaching(ticket);
+        } else {
+            let frame = ServerFrame::Detached { channel, error: None };
+            turn.outputs.push(Output::Frame(self.transport, frame));
         }
     }
 

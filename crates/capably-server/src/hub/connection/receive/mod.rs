@@ -46,6 +46,8 @@ pub(crate) struct Received {
     pub(crate) renewed: bool,
     /// Whether the client or an error has ended the connection.
     pub(crate) ended: bool,
+    /// Why the transport is to be closed. The client resumes the connection on another.
+    pub(crate) disconnected: Option<ErrorInfo>,
 }
 
 impl<'a> Receiver<'a> {
@@ -77,6 +79,10 @@ impl<'a> Receiver<'a> {
         }
         if let (Some(error), false) = (refused, frames.is_empty()) {
             self.refuse(&frames.remove(0), error, turn);
+            if self.received.disconnected.is_some() {
+                frames.clear();
+                return None;
+            }
         }
         let mut need = None;
         let mut handled = 0;
@@ -193,6 +199,11 @@ impl<'a> Receiver<'a> {
                     ServerFrame::Error(ErrorFrame { channel: Some(channel), error: Some(error) })
                 };
                 turn.outputs.push(Output::Frame(self.transport, frame));
+                return;
+            }
+            ClientFrame::Detach { .. } if error.status_code >= 500 => {
+                // The members may be known elsewhere. The client sends the DETACH again when it has resumed.
+                self.received.disconnected = Some(error);
                 return;
             }
             ClientFrame::Detach { .. } => {

@@ -63,6 +63,7 @@ impl Receiver<'_> {
         turn: &mut Turn<'_>,
     ) {
         let msg_serial = publish.msg_serial;
+        self.connection.may_have_members = true;
         let arrival = self.connection.arrived(msg_serial);
         let repeated = match &arrival {
             Arrival::First => false,
