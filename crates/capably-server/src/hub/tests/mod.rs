@@ -14,6 +14,7 @@ mod changes;
 mod claims;
 mod credentials;
 mod deltas;
+mod departing;
 mod ephemeral;
 mod folding;
 mod history;

@@ -8,7 +8,7 @@ use std::{
 
 use capably_protocol::{
     Annotation, AnnotationAction, ChannelMode, ClientFrame, Data, Flags, Message, MessageAction,
-    PresenceAction, PresenceMessage, PublishResult, ServerFrame, Str,
+    Millis, PresenceAction, PresenceMessage, PublishResult, ServerFrame, Str,
     frame::{Ack, Attach, Attached, Connected, Nack, Publish},
 };
 
@@ -44,6 +44,9 @@ pub(super) struct Client {
     up_until: Duration,
     /// Whether it has asked for the end of the connection.
     is_closing: bool,
+    /// Whether its members enter again each time that it attaches again, as those of an SDK do. Otherwise it leaves to the nodes
+    /// what they can mend.
+    enters_always: bool,
     /// Whether it does not come back at the end.
     pub(super) stays_away: bool,
 }
@@ -70,6 +73,8 @@ pub(super) struct Channel {
     pub(super) own: BTreeMap<Str, Own>,
     /// Serials of messages that it has received.
     messages: Vec<Str>,
+    /// When it was attached, in ms since the epoch.
+    attached_at: Millis,
     /// When the transport was lost on which it was attached.
     lost_at: Option<Duration>,
     /// When the client attached again too late for its members to stay.
@@ -112,6 +117,7 @@ impl Client {
             texts: 0,
             up_until: Duration::ZERO,
             is_closing: false,
+            enters_always: index % 2 == 1,
             stays_away: false,
         }
     }
@@ -442,6 +448,7 @@ impl World {
                 let (name, serial) = (delivery.channel.clone(), delivery.channel_serial.clone());
                 self.delivered(index, &name, serial, &frame);
                 self.check_leaves(index, &frame);
+                self.enter_left(index, &frame);
             }
             ServerFrame::Annotation(ref delivery) => {
                 let (name, serial) = (delivery.channel.clone(), delivery.channel_serial.clone());
@@ -479,7 +486,7 @@ impl World {
     }
 
     fn attached(&mut self, index: usize, attached: Attached) {
-        let now = self.now.steady;
+        let (now, wall) = (self.now.steady, self.now.wall);
         let name = attached.channel.clone();
         let client = &mut self.clients[index];
         let connection = client.connection.clone();
@@ -500,26 +507,60 @@ impl World {
         }
         if channel.state == State::Attaching {
             channel.state = State::Attached;
+            channel.attached_at = wall;
         }
         let is_other =
             channel.connection.as_ref().is_some_and(|it| Some(it) != connection.as_ref());
         channel.connection = connection.clone();
         let lost_at = channel.lost_at.take();
         let is_late = lost_at.is_some_and(|lost| now.saturating_sub(lost) > REMAIN - MARGIN);
-        if !is_late && !is_other {
-            return;
+        if is_late || is_other {
+            channel.late_at = Some(now);
         }
-        channel.late_at = Some(now);
         // The members may have left meanwhile. They enter again (RTP17i).
+        if is_late || is_other || (lost_at.is_some() && client.enters_always) {
+            self.enter_again(index, &name, is_other, |_| true);
+        }
+    }
+
+    /// Members of a client enter again.
+    fn enter_again(
+        &mut self,
+        index: usize,
+        name: &Str,
+        is_other: bool,
+        which: impl Fn(&Str) -> bool,
+    ) {
+        let client = &mut self.clients[index];
+        let connection = client.connection.clone().filter(|_| !is_other);
+        let Some(channel) = client.channels.get(name) else { return };
         let own: Vec<(Str, Own)> =
             channel.own.iter().map(|(user, own)| (user.clone(), own.clone())).collect();
         for (user, own) in own {
-            let Some(data) = own.data else { continue };
-            let id = connection.as_ref().filter(|_| !is_other);
-            let id = id.map(|id| Str::from(format!("{id}:{}:0", own.serial)));
-            let sent = self.clients[index].presence(&name, user, Some(data), id);
+            let Some(data) = own.data.filter(|_| which(&user)) else { continue };
+            let id = connection.as_ref().map(|id| Str::from(format!("{id}:{}:0", own.serial)));
+            let sent = self.clients[index].presence(name, user, Some(data), id);
             self.send(index, sent);
         }
+    }
+
+    /// Own members have left before their client has attached here. They enter again.
+    fn enter_left(&mut self, index: usize, frame: &ServerFrame) {
+        let ServerFrame::Presence(delivery) = frame else { return };
+        let client = &self.clients[index];
+        let Some(channel) = client.channels.get(&delivery.channel) else { return };
+        let is_own = delivery.connection_id == client.connection;
+        let is_earlier = delivery.timestamp.is_some_and(|time| time < channel.attached_at);
+        if !is_own || !is_earlier || channel.state != State::Attached {
+            return;
+        }
+        let is_left = |item: &&PresenceMessage| {
+            item.action == Some(PresenceAction::Leave)
+                && item.id.as_deref().is_some_and(|id| id.starts_with("left:"))
+        };
+        let left: Vec<Str> =
+            delivery.items.iter().filter(is_left).filter_map(|it| it.client_id.clone()).collect();
+        self.enter_again(index, &delivery.channel, false, |user| left.contains(user));
     }
 
     fn acknowledged(&mut self, index: usize, ack: &Ack) {

@@ -474,7 +474,10 @@ impl World {
         let Self { nodes, engine, .. } = self;
         let Some(node) = nodes.get_mut(&id).filter(|node| !node.is_cut()) else { return };
         let Some(sent) = node.follows.get_mut(name) else { return };
-        let entries = engine.after(name, *sent).filter(|entry| entry.position <= until);
+        // Sometimes entries arrive twice.
+        let repeated = if until.0 % 5 == 0 { 3 } else { 0 };
+        let after = Position(sent.0.saturating_sub(repeated));
+        let entries = engine.after(name, after).filter(|entry| entry.position <= until);
         let entries: Vec<_> = entries.map(|it| (Box::from(&**name), it.clone())).collect();
         *sent = until.max(*sent);
         self.input(id, |app, now, outputs| app.follow(entries, now, outputs));

@@ -1,0 +1,298 @@
+//! Members that leave at a node of a cluster, in virtual time.
+
+use capably_protocol::{ErrorInfo, PresenceAction, PresenceMessage};
+
+use super::{
+    simulation::{engine::ModelEngine, reads::Reader},
+    *,
+};
+use crate::{
+    engine::{Append, EngineError},
+    hub::{
+        NodeId, Position, StoredMembers, Ticket, error,
+        log::proposal::{Adoption, Body, Departure, Events, Owner, Proposal, Proposer},
+    },
+};
+
+const CHANNEL: Str = Str::from_static("c");
+
+/// A node that follows a channel, and the engine that it shares with others.
+struct Node {
+    bench: Bench,
+    engine: ModelEngine,
+}
+
+/// What comes of a proposal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Committed,
+    Refused,
+    /// It is committed, and the node is told that it may not be.
+    LostAck,
+}
+
+fn unavailable() -> ErrorInfo {
+    error::engine(&EngineError::Unavailable("the test says so".to_owned()))
+}
+
+impl Node {
+    fn new() -> Self {
+        let mut bench = Bench::new();
+        let settings = Arc::clone(&bench.app.settings);
+        bench.app = App::with_engine(settings, spec(&bench.key), Some(NodeId(1)), bench.now);
+        let mut node = Self { bench, engine: ModelEngine::default() };
+        let Self { bench, engine } = &mut node;
+        let reader = Reader { engine, app: &bench.app, name: CHANNEL, now: bench.now };
+        let (excerpt, members) = (reader.tail(Position(0), 1), StoredMembers::default());
+        bench.app.begin_load(&CHANNEL);
+        let (bounds, now) = ((Position(0), Position(0)), bench.now);
+        bench.app.finish_load(&CHANNEL, excerpt, bounds, members, now, &mut bench.outputs);
+        node
+    }
+
+    /// Connects a client that attaches the channel.
+    fn attached(&mut self, resume: Option<&Connected>) -> (TransportId, Connected) {
+        let key = resume.map(key);
+        let (transport, connected) = self.bench.connect(key.as_deref());
+        self.bench.attach(transport, &CHANNEL, None);
+        (transport, connected)
+    }
+
+    fn enter(&mut self, transport: TransportId) {
+        let item = PresenceMessage {
+            action: Some(PresenceAction::Enter),
+            client_id: Some("ada".into()),
+            ..PresenceMessage::default()
+        };
+        let items = Arc::from(vec![item]);
+        let params = Default::default();
+        let publish = Publish { channel: CHANNEL, msg_serial: 0, items, params };
+        self.bench.send(transport, vec![ClientFrame::Presence(publish)]);
+    }
+
+    fn detach(&mut self, transport: TransportId) {
+        self.bench.send(transport, vec![ClientFrame::Detach { channel: CHANNEL }]);
+    }
+
+    /// Decides on the proposals so far. Returns how many there were.
+    fn decide(&mut self, fate: Fate) -> usize {
+        let outputs = std::mem::take(&mut self.bench.outputs);
+        let mut proposals: Vec<(Ticket, Append)> = Vec::new();
+        for output in outputs {
+            match output {
+                Output::Append(ticket, append) => proposals.push((ticket, append)),
+                other => self.bench.outputs.push(other),
+            }
+        }
+        let count = proposals.len();
+        for (ticket, append) in proposals {
+            let result = match fate {
+                Fate::Refused => Err(unavailable()),
+                Fate::Committed => Ok(self.engine.append(append, self.bench.now.wall)),
+                Fate::LostAck => {
+                    self.engine.append(append, self.bench.now.wall);
+                    Err(unavailable())
+                }
+            };
+            let Bench { app, now, outputs, .. } = &mut self.bench;
+            app.committed(vec![(ticket, result)], *now, outputs);
+        }
+        count
+    }
+
+    /// Lets the entries so far arrive.
+    fn follow(&mut self) {
+        let Self { bench, engine } = self;
+        let reached = bench.app.reached(&CHANNEL).expect("the channel is followed");
+        let entries = engine.after(&CHANNEL, reached).cloned();
+        let entries: Vec<_> = entries.map(|entry| (Box::from(&*CHANNEL), entry)).collect();
+        bench.app.follow(entries, bench.now, &mut bench.outputs);
+    }
+
+    /// Commits all proposals, and those that follow from them.
+    fn settle(&mut self) {
+        while self.decide(Fate::Committed) > 0 {
+            self.follow();
+        }
+    }
+
+    /// Another node commits an entry. Returns its position.
+    fn commit_elsewhere(&mut self, body: Body) -> Position {
+        let time = self.bench.now.wall;
+        let proposer = Some(Proposer { node: NodeId(2), ticket: Ticket(0) });
+        let mut proposal = Proposal { channel: CHANNEL, time, proposer, body };
+        let append = proposal.encode_append(APP, Duration::from_secs(60));
+        self.engine.append(append, time).position
+    }
+
+    fn members(&self) -> usize {
+        self.bench.app.channels.presence.count(&CHANNEL)
+    }
+}
+
+/// A member of a connection enters.
+fn entering(connection: &Connected, msg_serial: u64, client: &str, data: &str) -> Body {
+    let item = PresenceMessage {
+        action: Some(PresenceAction::Enter),
+        client_id: Some(client.into()),
+        data: Data::from(data),
+        ..PresenceMessage::default()
+    };
+    Body::Presence(Events {
+        connection: connection.connection_id.clone().unwrap(),
+        msg_serial,
+        repeated: false,
+        items: vec![item],
+        max_members: 10,
+        remain: Duration::from_secs(15),
+        again: None,
+    })
+}
+
+fn is_detached(frame: &ServerFrame) -> bool {
+    matches!(frame, ServerFrame::Detached { error: None, .. })
+}
+
+#[test]
+fn detached_follows_when_the_members_have_left() {
+    let mut node = Node::new();
+    let (client, _) = node.attached(None);
+    node.enter(client);
+    node.settle();
+    assert_eq!(node.members(), 1);
+    node.bench.frames(client);
+    node.detach(client);
+    assert_eq!(node.bench.frames(client), []);
+    node.decide(Fate::Committed);
+    assert_eq!(node.bench.frames(client), [], "the departure has not arrived here");
+    node.follow();
+    assert!(node.bench.frames(client).iter().any(is_detached));
+    assert_eq!(node.members(), 0);
+}
+
+#[test]
+fn a_client_whose_departure_is_refused_is_disconnected_to_detach_elsewhere() {
+    let mut node = Node::new();
+    let (client, connected) = node.attached(None);
+    node.enter(client);
+    node.settle();
+    node.bench.frames(client);
+    node.detach(client);
+    node.decide(Fate::Refused);
+    let frames = node.bench.frames(client);
+    assert_eq!(frames, [ServerFrame::Disconnected { error: Some(unavailable()) }]);
+    let is_closed = |it: &Output| matches!(it, Output::Close(to) if *to == client);
+    assert!(node.bench.outputs.iter().any(is_closed));
+
+    let (again, _) = node.bench.connect(Some(&key(&connected)));
+    node.detach(again);
+    node.settle();
+    assert!(node.bench.frames(again).iter().any(is_detached));
+    assert_eq!(node.members(), 0);
+}
+
+#[test]
+fn members_that_the_node_does_not_know_yet_leave_with_a_detach() {
+    let mut node = Node::new();
+    let (client, _) = node.attached(None);
+    node.enter(client);
+    node.decide(Fate::LostAck);
+    assert_eq!(node.members(), 0);
+    node.bench.frames(client);
+    node.detach(client);
+    assert_eq!(node.bench.frames(client), []);
+    node.settle();
+    assert!(node.bench.frames(client).iter().any(is_detached));
+    assert_eq!(node.members(), 0);
+}
+
+#[test]
+fn a_client_that_never_entered_is_detached_at_once() {
+    let mut node = Node::new();
+    let (client, _) = node.attached(None);
+    node.detach(client);
+    assert!(node.bench.frames(client).iter().any(is_detached));
+    assert_eq!(node.decide(Fate::Committed), 0);
+}
+
+#[test]
+fn members_enter_again_whose_client_returns_while_their_departure_is_on_its_way() {
+    let mut node = Node::new();
+    let (client, connected) = node.attached(None);
+    node.enter(client);
+    node.settle();
+    node.bench.app.transport_closed(client, node.bench.now, &mut node.bench.outputs);
+    node.bench.advance(Duration::from_secs(16));
+    assert_eq!(node.decide(Fate::Committed), 1);
+    node.attached(Some(&connected));
+    node.follow();
+    assert_eq!(node.members(), 0);
+    node.settle();
+    assert_eq!(node.members(), 1);
+}
+
+#[test]
+fn a_connection_that_was_at_another_node_meanwhile_has_not_ended() {
+    let mut node = Node::new();
+    let (client, connected) = node.attached(None);
+    node.bench.app.transport_closed(client, node.bench.now, &mut node.bench.outputs);
+    node.bench.advance(TTL + Duration::from_secs(1));
+    let old = key(&connected);
+    let (_, refused) = node.bench.connect(Some(&old));
+    assert_eq!(refused.error.map(|error| error.code.0), Some(80018));
+    // The generation that another node has given it.
+    let (_, resumed) = node.bench.connect(Some(&old.replace("-1", "-2")));
+    assert_eq!(resumed.connection_id, connected.connection_id);
+}
+
+#[test]
+fn members_whose_connection_has_ended_before_its_adoption_arrives_leave() {
+    let mut node = Node::new();
+    let (client, connected) = node.bench.connect(None);
+    node.commit_elsewhere(entering(&connected, 0, "ada", "1"));
+    node.follow();
+    node.bench.attach(client, &CHANNEL, None);
+    node.commit_elsewhere(entering(&connected, 1, "bo", "2"));
+    node.bench.send(client, vec![ClientFrame::Close]);
+    node.settle();
+    assert_eq!(node.members(), 0);
+}
+
+#[test]
+fn a_member_that_has_entered_elsewhere_meanwhile_stays_as_it_is() {
+    let mut node = Node::new();
+    let (client, connected) = node.attached(None);
+    node.enter(client);
+    node.settle();
+    let connection = connected.connection_id.clone().unwrap();
+    let since = node.bench.app.channels.presence.owner(&CHANNEL, &connection).unwrap().since;
+    node.commit_elsewhere(Body::Departure(Departure {
+        connection: connection.clone(),
+        clients: vec!["ada".into()],
+        last: Vec::new(),
+        repeated: false,
+        lapsed: true,
+        owner: Some(Owner { node: NodeId(1), since }),
+    }));
+    node.commit_elsewhere(entering(&connected, 5, "ada", "new"));
+    node.follow();
+    node.settle();
+    let members = node.bench.app.channels.presence.members_of(&connection, &CHANNEL);
+    let data: Vec<_> = members.iter().map(|member| member.data.as_str()).collect();
+    assert_eq!(data, [Some("new")]);
+}
+
+#[test]
+fn nodes_do_not_answer_an_adoption_with_an_adoption_at_once() {
+    let mut node = Node::new();
+    let (client, connected) = node.attached(None);
+    node.enter(client);
+    node.settle();
+    let connection = connected.connection_id.unwrap();
+    let remain = Duration::from_secs(15);
+    node.commit_elsewhere(Body::Adoption(Adoption { connection, remain }));
+    node.follow();
+    assert_eq!(node.decide(Fate::Committed), 0);
+    node.bench.advance(Duration::from_secs(1));
+    assert_eq!(node.decide(Fate::Committed), 1);
+}
