@@ -30,6 +30,24 @@ pub(crate) struct Entry {
     pub(crate) data: EntryData,
 }
 
+impl Entry {
+    /// Whether an operation with this serial is later than the last one (RTLM9). No serial is the earliest, and equal to
+    /// an empty one (RTLM9b to RTLM9d).
+    pub(crate) fn is_before(&self, serial: Option<&str>) -> bool {
+        serial.unwrap_or_default() > self.serial.as_deref().unwrap_or_default() // RTLM9a, RTLM9e
+    }
+
+    /// Sets the serial of the last operation. Serials of a service are equally long, so their memory is used again.
+    pub(crate) fn set_serial(&mut self, serial: Option<&str>) {
+        let mut text = self.serial.take().map(String::from).unwrap_or_default();
+        self.serial = serial.filter(|serial| !serial.is_empty()).map(|serial| {
+            text.clear();
+            text.push_str(serial);
+            text.into_boxed_str()
+        });
+    }
+}
+
 /// The data of an entry.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum EntryData {
@@ -71,7 +89,7 @@ impl EntryData {
             None => Self::Empty,
             Some(ObjectValue::Boolean(value)) => Self::Boolean(*value),
             Some(ObjectValue::Number(value)) => Self::Number(*value),
-            Some(ObjectValue::String(text)) => Self::String(unpinned(text)),
+            Some(ObjectValue::String(text)) => Self::String(text.unshared()),
             Some(ObjectValue::Bytes(bytes)) => Self::Bytes(Bytes::copy_from_slice(bytes)),
             Some(ObjectValue::Json(value)) => Self::Json(Box::new(value.clone())),
         }
@@ -81,9 +99,4 @@ impl EntryData {
 /// The object that data refers to. A leaf beside the reference comes first (RTLM5d2b to RTLM5d2f).
 pub(crate) fn reference_of(data: &ObjectData) -> Option<&Str> {
     data.object_id.as_ref().filter(|id| !id.is_empty() && data.value.is_none())
-}
-
-/// A copy that shares no memory with the frame that the text came in.
-pub(crate) fn unpinned(text: &Str) -> Str {
-    Str::from(text.as_str())
 }

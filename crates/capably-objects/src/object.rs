@@ -2,11 +2,7 @@
 
 use capably_protocol::{Millis, Str, object::ObjectsMapSemantics};
 
-use crate::{
-    ObjectType,
-    entry::{Entry, unpinned},
-    sorted::SortedMap,
-};
+use crate::{ObjectType, entry::Entry, sorted::SortedMap};
 
 /// An object that exists.
 #[derive(Clone, Debug)]
@@ -21,7 +17,8 @@ pub(crate) struct Object {
 /// The value of an object.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
-    Map(MapValue),
+    /// Boxed, so that a counter does not take the memory of a map.
+    Map(Box<MapValue>),
     Counter(CounterValue),
 }
 
@@ -46,11 +43,24 @@ pub(crate) struct CounterValue {
     pub(crate) initial: Option<f64>,
 }
 
+impl MapValue {
+    /// Whether an operation on a key with this serial comes after the last clear (RTLM7h, RTLM8g).
+    pub(crate) fn is_after_clear(&self, serial: Option<&str>) -> bool {
+        self.cleared.as_deref().is_none_or(|cleared| serial.unwrap_or_default() > cleared)
+    }
+
+    /// Whether an operation with this serial may change the key.
+    pub(crate) fn accepts(&self, key: &Str, serial: Option<&str>) -> bool {
+        self.is_after_clear(serial)
+            && self.entries.get(key).is_none_or(|entry| entry.is_before(serial))
+    }
+}
+
 impl Object {
     /// An object without any operation (RTLC4, RTLM4, RTLO3).
     pub(crate) fn empty(object_type: ObjectType) -> Self {
         let value = match object_type {
-            ObjectType::Map => Value::Map(MapValue::default()),
+            ObjectType::Map => Value::Map(Box::default()),
             ObjectType::Counter => Value::Counter(CounterValue::default()),
         };
         Self { sites: SortedMap::default(), tombstoned_at: None, value }
@@ -82,18 +92,18 @@ impl Object {
     }
 
     /// Whether an operation of this site with this serial is new to the object (RTLO4a).
-    pub(crate) fn is_newer(&self, site: &str, serial: &str) -> bool {
+    pub(crate) fn is_newer(&self, site: &Str, serial: &str) -> bool {
         // An empty stored serial is less than any other (RTLO4a5). A site's serials are in lexicographic order (RTLO4a6).
         self.sites.get(site).is_none_or(|last| serial > last.as_str())
     }
 
     /// Records the serial of a site's last operation (RTLC7c, RTLM15c).
     pub(crate) fn record(&mut self, site: &Str, serial: &str) {
-        if let Some(last) = self.sites.get_mut(site.as_str()) {
+        if let Some(last) = self.sites.get_mut(site) {
             last.clear();
             last.push_str(serial);
         } else {
-            self.sites.insert(unpinned(site), serial.to_owned());
+            self.sites.insert(site.unshared(), serial.to_owned());
         }
     }
 }

@@ -348,7 +348,7 @@ impl Objects {
         if self.subscriptions.is_empty() {
             return;
         }
-        let message = message.and_then(|message| OperationMessage::new(&self.channel, message));
+        let message = || message.and_then(|message| OperationMessage::new(&self.channel, message));
         self.subscriptions.dispatch(&self.pool, update, message, out);
     }
 }

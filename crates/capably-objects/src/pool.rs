@@ -6,7 +6,7 @@ use capably_protocol::{Millis, Str, object::ObjectData};
 
 use crate::{
     Change, KeyChange, ObjectType, ROOT,
-    entry::{Entry, EntryData, Place, reference_of, unpinned},
+    entry::{Entry, EntryData, Place, reference_of},
     object::{CounterValue, MapValue, Object, Value},
     sorted::SortedMap,
 };
@@ -64,6 +64,7 @@ pub struct ObjectsPool {
 /// An id that an object has, or that an entry refers to.
 #[derive(Clone, Debug, Default)]
 struct Node {
+    /// Empty if the node was removed.
     id: Str,
     object: Option<Box<Object>>,
     /// The maps that refer to this object, each with the key at which it does (RTLO3f).
@@ -110,7 +111,7 @@ impl ObjectsPool {
         Change::Map(removed)
     }
 
-    pub(crate) fn place(&self, id: &str) -> Option<Place> {
+    pub(crate) fn place(&self, id: &Str) -> Option<Place> {
         self.places.get(id).copied()
     }
 
@@ -145,10 +146,10 @@ impl ObjectsPool {
 
     /// The place of an id, which gets a node without an object if it is not known.
     fn intern(&mut self, id: &Str) -> Place {
-        if let Some(place) = self.places.get(id.as_str()) {
+        if let Some(place) = self.places.get(id) {
             return *place;
         }
-        let id = unpinned(id);
+        let id = id.unshared();
         let node = Node { id: id.clone(), ..Node::default() };
         let place = if let Some(place) = self.free.pop() {
             *self.node_mut(place) = node;
@@ -191,9 +192,10 @@ impl ObjectsPool {
     /// Removes a node that has neither an object nor a reference to it.
     fn release(&mut self, place: Place) {
         let node = self.node_mut(place);
-        if node.object.is_none() && node.parents.is_empty() && place != Place::ROOT {
+        // A removed node has no id. An object that refers to itself is released twice.
+        if node.object.is_none() && node.parents.is_empty() && !node.id.is_empty() {
             let node = std::mem::take(node);
-            self.places.remove(node.id.as_str());
+            self.places.remove(&node.id);
             self.free.push(place);
         }
     }
@@ -242,7 +244,7 @@ impl ObjectsPool {
                 let CounterValue { data, .. } = std::mem::take(counter);
                 return Some(Change::Counter(0.0 - data));
             }
-            Value::Map(map) => std::mem::take(map).entries,
+            Value::Map(map) => std::mem::take(&mut **map).entries,
         };
         self.unlink_entries(place, entries.iter()); // RTLO4e9
         Some(Change::Map(removed_keys(entries)))
@@ -255,5 +257,7 @@ fn removed_keys(entries: SortedMap<Str, Entry>) -> Vec<(Str, KeyChange)> {
     entries.map(|(key, _)| (key, KeyChange::Removed)).collect()
 }
 
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod tests;

@@ -131,7 +131,7 @@ impl<'a> MapRef<'a> {
 
     /// The value of a key (RTLM5). None if there is none, or it was removed.
     pub fn get(self, key: &str) -> Option<ValueRef<'a>> {
-        self.map.entries.get(key).and_then(|entry| self.pool.value(entry))
+        self.map.entries.get(&Str::from(key)).and_then(|entry| self.pool.value(entry))
     }
 
     /// The keys, in order (RTLM12).
@@ -206,7 +206,7 @@ impl ObjectsPool {
 
     /// The object with this id (RTINS2). None if it does not exist. A deleted map is empty, a deleted counter 0.
     pub fn object(&self, object_id: &str) -> Option<ValueRef<'_>> {
-        self.object_at(self.place(object_id)?)
+        self.object_at(self.place(&object_id.into())?)
     }
 
     /// The object with this id, for an operation on it.

@@ -64,22 +64,32 @@ impl Subscriptions {
         &mut self,
         pool: &ObjectsPool,
         update: Update,
-        message: Option<OperationMessage>,
+        message: impl FnOnce() -> Option<OperationMessage>,
         out: &mut Vec<ObjectsEvent>,
     ) {
-        let (update, message) = (Arc::new(update), message.map(Arc::new));
         let subscribed: Vec<SubscriptionId> = (self.objects)
             .range((update.object_id.clone(), SubscriptionId::FIRST)..)
             .take_while(|(object_id, _)| *object_id == update.object_id)
             .map(|(_, id)| *id)
             .collect();
+        let paths = self.event_paths(pool, &update);
+        if subscribed.is_empty() && paths.is_empty() {
+            return; // Most updates concern no subscription. Their message is not made.
+        }
+        let (update, message) = (Arc::new(update), message().map(Arc::new));
         // RTLO4b4c3a
         out.extend(subscribed.iter().map(|id| ObjectsEvent::ObjectChanged {
             subscription: *id,
             update: Arc::clone(&update),
             message: message.clone(),
         }));
-        self.dispatch_to_paths(pool, &update, message.as_ref(), out); // RTLO4b4c3b
+        // RTLO4b4c3b
+        out.extend(paths.into_iter().map(|(id, path)| ObjectsEvent::PathChanged {
+            subscription: id,
+            path,
+            update: Arc::clone(&update),
+            message: message.clone(),
+        }));
         if update.tombstone {
             // RTLO4b4c3c
             for id in subscribed {
@@ -89,29 +99,22 @@ impl Subscriptions {
         }
     }
 
-    /// RTO24b
-    fn dispatch_to_paths(
-        &self,
-        pool: &ObjectsPool,
-        update: &Arc<Update>,
-        message: Option<&Arc<OperationMessage>>,
-        out: &mut Vec<ObjectsEvent>,
-    ) {
+    /// The subscriptions to paths that an update concerns, each with the path to report (RTO24b). A subscription appears
+    /// once for each path of the object.
+    fn event_paths(&self, pool: &ObjectsPool, update: &Update) -> Vec<(SubscriptionId, Path)> {
+        let mut found = Vec::new();
         if self.paths.is_empty() {
-            return;
+            return found;
         }
+        let place = pool.place(&update.object_id);
         // RTO24b1, RTO24b2
-        for path in pool.paths(&update.object_id) {
+        for path in place.map(|place| pool.paths_of(place)).unwrap_or_default() {
             for (id, subscription) in &self.paths {
-                let Some(path) = subscription.event_path(&path, &update.change) else { continue };
-                out.push(ObjectsEvent::PathChanged {
-                    subscription: *id,
-                    path: path.clone(),
-                    update: Arc::clone(update),
-                    message: message.cloned(),
-                });
+                let event_path = subscription.event_path(&path, &update.change);
+                found.extend(event_path.map(|path| (*id, path.clone())));
             }
         }
+        found
     }
 }
 

@@ -40,7 +40,7 @@ impl SyncPages {
             tracing::warn!(object = %id, "the state of an object is of an unsupported type"); // RTO5f3
             return;
         }
-        let existing = self.by_id.get(id.as_str()).and_then(|at| self.messages.get_mut(*at));
+        let existing = self.by_id.get(id).and_then(|at| self.messages.get_mut(*at));
         let Some(existing) = existing else {
             // RTO5f1
             self.by_id.insert(id.clone(), self.messages.len());

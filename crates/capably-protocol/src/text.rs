@@ -135,6 +135,15 @@ impl Str {
         }
     }
 
+    /// The same text in memory of its own: a slice of a frame that is kept for long would keep the whole frame.
+    #[must_use]
+    pub fn unshared(&self) -> Self {
+        match &self.0 {
+            Repr::Inline { .. } => self.clone(),
+            Repr::Shared(text) => Self::from(&**text),
+        }
+    }
+
     /// The string.
     #[inline]
     pub fn as_str(&self) -> &str {
@@ -405,6 +414,17 @@ mod tests {
         let lengths = [0, 1, INLINE - 1, INLINE, INLINE + 1, 1000];
         let ascii = lengths.map(|length| "a".repeat(length));
         ascii.into_iter().chain(["größe 🦀".to_owned(), "🦀".repeat(10)]).collect()
+    }
+
+    #[test]
+    fn an_unshared_text_is_equal_and_shares_nothing() {
+        for text in samples() {
+            let frame = Bytes::from(text.clone());
+            let slice = Str::from_slice_of(&frame, &frame).expect("UTF-8");
+            let copy = slice.unshared();
+            drop(slice);
+            assert!(frame.is_unique() && copy == text);
+        }
     }
 
     #[test]

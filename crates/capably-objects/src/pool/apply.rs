@@ -12,7 +12,7 @@ use capably_protocol::{
 use super::ObjectsPool;
 use crate::{
     Change, KeyChange, Update,
-    entry::{Entry, EntryData, Place, reference_of, unpinned},
+    entry::{Entry, EntryData, Place, reference_of},
     object::{CounterValue, Value},
 };
 
@@ -84,18 +84,18 @@ impl ObjectsPool {
         };
         let id = operation.object_id.as_ref().ok_or(Ignored::UnknownType)?;
         let place = self.ensure(id).ok_or(Ignored::UnknownType)?; // RTO9a2a1
-        let present = |text: &Option<Str>| text.clone().filter(|text| !text.is_empty());
         let (Some(serial), Some(site)) = (present(&message.serial), present(&message.site_code))
         else {
             return Err(Ignored::InvalidSerial);
         };
+        let serial = serial.as_str();
         let object = self.get_mut(place).ok_or(Ignored::UnknownType)?;
-        if !object.is_newer(&site, &serial) {
+        if !object.is_newer(site, serial) {
             return Err(Ignored::NotNewer);
         }
         // An operation applied on its ACK leaves the serials alone: operations before it may still arrive (RTLC7c, RTLM15c).
         if source == Source::Channel {
-            object.record(&site, &serial);
+            object.record(site, serial);
         }
         if object.is_tombstone() {
             return Err(Ignored::Tombstone);
@@ -113,7 +113,7 @@ impl ObjectsPool {
             Value::Counter(counter) => apply_to_counter(counter, action, operation)?,
             Value::Map(_) => {
                 let at = Self::deleted_at(message.serial_timestamp, now);
-                self.apply_to_map(place, action, operation, &serial, at)?
+                self.apply_to_map(place, action, operation, serial, at)?
             }
         };
         Ok(change.map(|change| Update {
@@ -132,7 +132,7 @@ impl ObjectsPool {
         serial: &str,
         at: Millis,
     ) -> Result<Option<Change>, Ignored> {
-        let changed = |key: &Str, change| Change::Map(vec![(unpinned(key), change)]);
+        let changed = |key: &Str, change| Change::Map(vec![(key.unshared(), change)]);
         match action {
             // RTLM15d6
             Action::MapSet => {
@@ -168,28 +168,18 @@ impl ObjectsPool {
         data: Option<&ObjectData>,
         serial: Option<&str>,
     ) -> bool {
-        if !self.accepts(place, key, serial) {
+        let Some(id) = data.and_then(reference_of) else {
+            let leaf = || data.map_or(EntryData::Empty, EntryData::leaf);
+            return self.write(place, key, leaf, serial);
+        };
+        // An operation that comes too late must not make the object.
+        if !self.map(place).is_some_and(|map| map.accepts(key, serial)) {
             return false;
         }
-        let child = data.and_then(reference_of).map(|id| {
-            // RTLM7g1. The type of the object is unknown if its id is broken. Then it does not exist.
-            self.ensure(id).unwrap_or_else(|| self.intern(id))
-        });
-        let stored = match child {
-            Some(child) => EntryData::Reference(child),
-            None => data.map_or(EntryData::Empty, EntryData::leaf),
-        };
-        // The new reference comes first, so that a node whose key is set to it again is not removed in between.
-        let old = self.put(place, key, stored, serial);
-        if old == child {
-            return true;
-        }
-        if let Some(child) = child {
-            self.link(place, key, child); // RTLM7g2
-        }
-        if let Some(old) = old {
-            self.unlink(place, key, old); // RTLM7a3
-        }
+        // RTLM7g1. The type of the object is unknown if its id is broken. Then it does not exist.
+        let child = self.ensure(id).unwrap_or_else(|| self.intern(id));
+        self.write(place, key, || EntryData::Reference(child), serial);
+        self.link(place, key, child); // RTLM7g2
         true
     }
 
@@ -202,49 +192,39 @@ impl ObjectsPool {
         serial: Option<&str>,
         at: Millis,
     ) -> bool {
-        if !self.accepts(place, key, serial) {
-            return false;
-        }
-        // RTLM8a2, RTLM8b
-        if let Some(old) = self.put(place, key, EntryData::Removed(at), serial) {
-            self.unlink(place, key, old); // RTLM8a3
-        }
-        true
+        self.write(place, key, || EntryData::Removed(at), serial) // RTLM8a2, RTLM8b
     }
 
-    /// Whether an operation with this serial may change the key (RTLM7h, RTLM8g, RTLM9).
-    fn accepts(&self, place: Place, key: &str, serial: Option<&str>) -> bool {
-        let Some(map) = self.map(place) else { return false };
-        // No serial is the earliest possible one (RTLM9b), as an empty one.
-        let serial = serial.unwrap_or_default();
-        if let Some(cleared) = &map.cleared
-            && **cleared >= *serial
-        {
-            return false;
-        }
-        match map.entries.get(key) {
-            // RTLM9a to RTLM9e
-            Some(entry) => serial > entry.serial.as_deref().unwrap_or_default(),
-            None => true,
-        }
-    }
-
-    /// Writes an entry. Returns the object that it referred to.
-    fn put(
+    /// Writes an entry if the serial allows it. The reference that it replaces ends. Returns whether it was written.
+    fn write(
         &mut self,
         place: Place,
         key: &Str,
-        data: EntryData,
+        data: impl FnOnce() -> EntryData,
         serial: Option<&str>,
-    ) -> Option<Place> {
-        let serial = serial.filter(|serial| !serial.is_empty()).map(Box::from);
-        let map = self.map_mut(place)?;
-        let entry = Entry { serial, data };
-        if let Some(place) = map.entries.get_mut(key.as_str()) {
-            return mem::replace(place, entry).data.reference();
+    ) -> bool {
+        let Some(map) = self.map_mut(place) else { return false };
+        if !map.is_after_clear(serial) {
+            return false; // RTLM7h, RTLM8g
         }
-        map.entries.insert(unpinned(key), entry);
-        None
+        let Some(entry) = map.entries.get_mut(key) else {
+            // RTLM7b, RTLM8b
+            let mut entry = Entry { serial: None, data: data() };
+            entry.set_serial(serial);
+            map.entries.insert(key.unshared(), entry);
+            return true;
+        };
+        if !entry.is_before(serial) {
+            return false; // RTLM7a1, RTLM8a1
+        }
+        // RTLM7a2, RTLM8a2
+        entry.set_serial(serial);
+        let old = mem::replace(&mut entry.data, data()).reference();
+        let new = entry.data.reference();
+        if let Some(old) = old.filter(|old| Some(*old) != new) {
+            self.unlink(place, key, old); // RTLM7a3, RTLM8a3
+        }
+        true
     }
 
     /// Removes the entries that are older than a serial (RTLM24). Returns the keys; nothing if a later clear was applied.
@@ -280,7 +260,7 @@ impl ObjectsPool {
                 // RTLM23a1
                 self.set_key(place, key, entry.data.as_ref(), serial).then_some(KeyChange::Updated)
             };
-            changed.extend(change.map(|change| (unpinned(key), change))); // RTLM23c
+            changed.extend(change.map(|change| (key.unshared(), change))); // RTLM23c
         }
         if let Some(map) = self.map_mut(place) {
             map.created = true; // RTLM23b
@@ -288,6 +268,11 @@ impl ObjectsPool {
         }
         changed
     }
+}
+
+/// A text that is neither missing nor empty (RTLO4a3).
+fn present(text: &Option<Str>) -> Option<&Str> {
+    text.as_ref().filter(|text| !text.is_empty())
 }
 
 /// RTLC7d

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Change, KeyChange, ObjectType, Update,
-    entry::{Entry, EntryData, Place, unpinned},
+    entry::{Entry, EntryData, Place},
     object::{CounterValue, Object, Value},
     sorted::SortedMap,
 };
@@ -59,7 +59,7 @@ impl ObjectsPool {
 
     /// The object that a state is of, and whether it existed before. It is made if it did not (RTO5c1b1).
     fn place_of_state(&mut self, state: &ObjectState) -> Option<(Place, bool)> {
-        let id = state.object_id.as_ref()?;
+        let id = state.object_id.as_ref().filter(|id| !id.is_empty())?;
         let object_type = match (&state.map, &state.counter) {
             (Some(_), _) => ObjectType::Map,
             (None, Some(_)) => ObjectType::Counter,
@@ -72,25 +72,24 @@ impl ObjectsPool {
                 tracing::warn!("the state of the root is not that of a map");
                 return None;
             }
-            // Ids state the type, so that only a faulty service gives an object another one.
-            Some(_) => self.empty(place),
-            None => {}
+            // An id states the type, so that only a faulty service gives an object another one.
+            Some(_) | None => {}
         }
-        self.node_mut(place).object = Some(Box::new(Object::empty(object_type)));
+        self.set_object(place, Some(Box::new(Object::empty(object_type))));
         Some((place, false))
     }
 
     /// Removes an object.
     fn remove(&mut self, place: Place) {
-        self.empty(place);
+        self.set_object(place, None);
         self.release(place);
     }
 
-    /// Removes an object, and keeps its node.
-    fn empty(&mut self, place: Place) {
-        if let Some(object) = self.node_mut(place).object.take()
-            && let Value::Map(map) = object.value
-        {
+    /// Puts another object, or none, in the place of one, whose references end.
+    fn set_object(&mut self, place: Place, object: Option<Box<Object>>) {
+        // The new object comes first: a node without an object is removed with its last reference, which may be its own.
+        let old = mem::replace(&mut self.node_mut(place).object, object);
+        if let Some(Value::Map(map)) = old.map(|old| old.value) {
             self.unlink_entries(place, map.entries.iter());
         }
     }
@@ -107,7 +106,7 @@ impl ObjectsPool {
         // RTLC6a, RTLM6a
         let sites = state.site_timeserials.iter();
         object.sites =
-            sites.map(|(site, serial)| (unpinned(site), String::from(&**serial))).collect();
+            sites.map(|(site, serial)| (site.unshared(), String::from(&**serial))).collect();
         if object.is_tombstone() {
             return None; // RTLC6e, RTLM6e
         }
@@ -155,7 +154,7 @@ impl ObjectsPool {
                 if let Some(child) = data.reference() {
                     self.link(place, key, child); // RTO5c10b
                 }
-                (unpinned(key), Entry { serial: serial.map(Box::from), data })
+                (key.unshared(), Entry { serial: serial.map(Box::from), data })
             })
             .collect();
         let Some(map) = self.map_mut(place) else { return Vec::new() };
@@ -176,7 +175,7 @@ impl ObjectsPool {
         let lost: Vec<(&Str, Place)> = (previous.iter())
             .filter_map(|(key, entry)| Some((key, entry.data.reference()?)))
             .filter(|(key, child)| {
-                let current = map.entries.get(key.as_str());
+                let current = map.entries.get(*key);
                 current.and_then(|entry| entry.data.reference()) != Some(*child)
             })
             .collect();

@@ -27,7 +27,7 @@ impl ObjectsPool {
 
     /// The state of an object; none if it does not exist.
     pub fn state(&self, object_id: &str) -> Option<ObjectMessage> {
-        let place = self.place(object_id)?;
+        let place = self.place(&object_id.into())?;
         Some(self.state_message(place, self.get(place)?))
     }
 
@@ -105,7 +105,7 @@ impl ObjectsPool {
 
     /// When an object was deleted, in ms since the epoch; none if it is not, or does not exist.
     pub fn tombstoned_at(&self, object_id: &str) -> Option<Millis> {
-        self.get(self.place(object_id)?)?.tombstoned_at
+        self.get(self.place(&object_id.into())?)?.tombstoned_at
     }
 }
 

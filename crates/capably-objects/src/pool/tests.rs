@@ -75,12 +75,12 @@ fn the_node_of_a_forgotten_object_goes_with_the_last_reference() {
     let score = "counter:score@1000";
     change(&mut pool, &object_delete(score, "t:1"));
     pool.collect(NOW, 0);
-    assert!(pool.place(score).is_some());
+    assert!(pool.place(&score.into()).is_some());
     change(&mut pool, &map_remove("root", "score", "t:2"));
-    assert_eq!(pool.place(score), None);
+    assert_eq!(pool.place(&score.into()), None);
     let place = pool.free[0];
     change(&mut pool, &map_set("root", "new", ObjectData::reference("map:new@1"), "t:3"));
-    assert_eq!(pool.place("map:new@1"), Some(place), "its place is used again");
+    assert_eq!(pool.place(&"map:new@1".into()), Some(place), "its place is used again");
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn reported(
     subscriptions.add_path(ID, Path::parse(path), depth).expect("a depth");
     let update = apply(&mut pool, message).expect("applied").expect("a change");
     let mut events = Vec::new();
-    subscriptions.dispatch(&pool, update, None, &mut events);
+    subscriptions.dispatch(&pool, update, || None, &mut events);
     let path = |event| match event {
         ObjectsEvent::PathChanged { subscription: ID, path, .. } => path.to_string(),
         other => panic!("not of the path: {other:?}"),
@@ -72,7 +72,7 @@ fn each_path_of_an_object_is_reported() {
     let update =
         apply(&mut pool, &counter_inc(score, 1.0, "t:2")).expect("applied").expect("a change");
     let mut events = Vec::new();
-    subscriptions.dispatch(&pool, update, None, &mut events);
+    subscriptions.dispatch(&pool, update, || None, &mut events);
     assert_eq!(events.len(), 2);
 }
 

@@ -187,3 +187,20 @@ fn a_reference_to_an_object_that_was_not_received_reads_as_nothing() {
         .expect("applied");
     assert_eq!(json_of(&pool, "root")["score"], json!(3));
 }
+
+#[test]
+fn an_object_that_refers_to_itself_is_removed_once() {
+    let this = "map:self@1";
+    let myself = || entry(ObjectData::reference(this), "t:0");
+    let mut pool = ObjectsPool::from_states([map_state(this, [("me", myself())])], NOW);
+    pool.replace([], NOW);
+    assert_eq!((pool.nodes.len(), pool.free.len()), (2, 1));
+    change(&mut pool, &map_set("map:a@1", "k", number(1.0), "1"));
+    change(&mut pool, &map_set("map:b@1", "k", number(2.0), "1"));
+    assert_eq!(json_of(&pool, "map:a@1"), json!({ "k": 1 }));
+    // The same when it becomes an object of another type.
+    let mut pool = ObjectsPool::from_states([map_state(this, [("me", myself())])], NOW);
+    pool.replace([counter_state(this, 5.0)], NOW);
+    assert_eq!(count(&pool, this), 5.0);
+    assert_eq!(pool.free.len(), 0);
+}
