@@ -1,6 +1,6 @@
 //! The pages of a sync (RTO5a, RTO5f).
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use capably_protocol::{ObjectMessage, Str};
 
@@ -11,7 +11,7 @@ pub(crate) struct SyncPages {
     sequence: Option<Str>,
     /// One message per object, in the order of arrival.
     messages: Vec<ObjectMessage>,
-    by_id: BTreeMap<Str, usize>,
+    by_id: HashMap<Str, usize>,
 }
 
 impl SyncPages {

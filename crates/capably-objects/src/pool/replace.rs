@@ -37,6 +37,10 @@ impl ObjectsPool {
         states: impl IntoIterator<Item = ObjectMessage>,
         now: Millis,
     ) -> Vec<Update> {
+        let states = states.into_iter();
+        let more = states.size_hint().0.saturating_sub(self.nodes.len());
+        self.nodes.reserve(more);
+        self.places.reserve(more);
         let mut updates = Vec::new();
         let mut received = vec![false; self.nodes.len()];
         for message in states {
@@ -46,8 +50,13 @@ impl ObjectsPool {
                 received.resize(place.index() + 1, false);
             }
             received[place.index()] = true;
-            let update = self.set_state(place, *state, message.serial_timestamp, now);
-            updates.extend(update.filter(|_| existed)); // RTO5c1a2
+            if let Some(change) =
+                self.set_state(place, *state, message.serial_timestamp, now, existed)
+            {
+                let tombstone = self.get(place).is_some_and(Object::is_tombstone);
+                let object_id = self.id(place).clone();
+                updates.push(Update { object_id, change, tombstone }); // RTO5c1a2
+            }
         }
         // RTO5c2, RTO5c2a
         received.resize(self.nodes.len(), false);
@@ -94,14 +103,15 @@ impl ObjectsPool {
         }
     }
 
-    /// Sets an object to its state (RTLC6, RTLM6). Returns what changed.
+    /// Sets an object to its state (RTLC6, RTLM6). Returns what changed; nothing for an object that is new.
     fn set_state(
         &mut self,
         place: Place,
         state: ObjectState,
         serial_timestamp: Option<Millis>,
         now: Millis,
-    ) -> Option<Update> {
+        existed: bool,
+    ) -> Option<Change> {
         let object = self.get_mut(place)?;
         // RTLC6a, RTLM6a
         let sites = state.site_timeserials.iter();
@@ -110,13 +120,10 @@ impl ObjectsPool {
         if object.is_tombstone() {
             return None; // RTLC6e, RTLM6e
         }
-        let update = |pool: &Self, change, tombstone| {
-            Some(Update { object_id: pool.id(place).clone(), change, tombstone })
-        };
         if state.tombstone == Some(true) {
             // RTLC6f, RTLM6f
-            let change = self.tombstone(place, Self::deleted_at(serial_timestamp, now))?;
-            return update(self, change, true);
+            let change = self.tombstone(place, Self::deleted_at(serial_timestamp, now));
+            return change.filter(|_| existed);
         }
         if let Value::Counter(counter) = &mut object.value {
             let previous = counter.data; // RTLC6g
@@ -128,10 +135,10 @@ impl ObjectsPool {
                 merge_counter(counter, &create.unwrap_or(CounterCreate { count: None }));
             }
             let amount = counter.data - previous; // RTLC6h, RTLC14b
-            return update(self, Change::Counter(amount), false);
+            return existed.then_some(Change::Counter(amount));
         }
-        let changed = self.set_map_state(place, state, now);
-        update(self, Change::Map(changed), false)
+        let changed = self.set_map_state(place, state, now, existed);
+        existed.then_some(Change::Map(changed))
     }
 
     /// RTLM6g to RTLM6h
@@ -140,6 +147,7 @@ impl ObjectsPool {
         place: Place,
         state: ObjectState,
         now: Millis,
+        existed: bool,
     ) -> Vec<(Str, KeyChange)> {
         let state_map = state.map.unwrap_or_default();
         let entries: SortedMap<Str, Entry> = (state_map.entries.iter())
@@ -168,6 +176,9 @@ impl ObjectsPool {
                 Some(create) => drop(self.merge_map(place, create, now)),
                 None => drop(self.merge_map(place, &MapCreate::default(), now)),
             }
+        }
+        if !existed {
+            return Vec::new();
         }
         let Some(map) = self.map(place) else { return Vec::new() };
         let changed = diff(&previous, &map.entries); // RTLM6h
