@@ -1,6 +1,6 @@
 //! An object: its sites' serials, whether it is deleted, and its value (RTLO).
 
-use capably_protocol::{Millis, Str, object::ObjectsMapSemantics};
+use capably_protocol::{Millis, Str};
 
 use crate::{ObjectType, entry::Entry, sorted::SortedMap};
 
@@ -22,14 +22,13 @@ pub(crate) enum Value {
     Counter(CounterValue),
 }
 
-/// The value of a map (RTLM3, RTLM25).
+/// The value of a map (RTLM3, RTLM25). Its semantics are always LWW: there are no others, and no other could be sent
+/// (RTLM4b, OMP2a).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MapValue {
     pub(crate) entries: SortedMap<Str, Entry>,
     /// The serial of the last MAP_CLEAR (RTLM25).
     pub(crate) cleared: Option<Box<str>>,
-    /// The semantics that the service stated; LWW without a statement (RTLM4b).
-    pub(crate) semantics: Option<ObjectsMapSemantics>,
     /// Whether the create operation was merged (RTLO3c).
     pub(crate) created: bool,
 }

@@ -78,6 +78,7 @@ mod tests {
 
     use super::*;
 
+    // Spec: OM3, OM3a, OM3b, OM3c, OM3d, OM3e, OM3f, OOP4, OOP4g, OOP4h, OOP4h1, OOP4h2, OOP4h3, OOP4i, OOP4k, OOP4k3, OOP4l, OOP4f, OST3, OST3a, OST3b, OST3c, OST3d, OST3e, MCR3, MCR3a, MCR3a1, MCR3a2, MST3, MST3a, MST3b, MST3c, OMP4, OMP4a, OMP4a1, OMP4a2, OCN3, OCN3a, OME3, OME3a, OME3b, OME3c, OD3, OD3a, OD3b, OD3c, OD3d, OD3e, OD3f, OD3g, CIN3, CIN3a
     #[test]
     fn sizes_count_what_the_specification_says() {
         let entry = |value: ObjectValue| ObjectsMapEntry {
@@ -135,6 +136,7 @@ mod tests {
         assert_eq!(message.size(), 2 + 2 + counted + counted + 8);
     }
 
+    // Spec: OOP2
     #[test]
     fn actions_have_the_numbers_of_the_specification() {
         let actions = [

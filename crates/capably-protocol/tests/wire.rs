@@ -678,6 +678,7 @@ fn peeking_reads_only_action_and_serial() {
     }
 }
 
+// Spec: OD1, OD2, OD2a, OD2c, OD2d, OD2e, OD2f, OD2g, OD4, OD4c, OD4c1, OD4c2, OD4c3, OD4c4, OD4d, OD4d1, OD4d2, OD4d3, OD4d4
 #[test]
 fn object_values_are_written_in_each_format() {
     let set = |value: ObjectValue| ObjectMessage {
@@ -717,6 +718,7 @@ fn object_values_are_written_in_each_format() {
     );
 }
 
+// Spec: OD2b, OD5, OD5a, OD5a1, OD5a2, OD5b, OD5b1, OD5b2, OD5b3
 #[test]
 fn object_values_of_other_encoders_are_read() {
     let read = |text: &str| -> ObjectData {
@@ -737,6 +739,7 @@ fn object_values_of_other_encoders_are_read() {
     }
 }
 
+// Spec: OOP2a, OMP2a
 #[test]
 fn unknown_object_actions_and_semantics_are_tolerated() {
     let wire = json!({

@@ -264,7 +264,6 @@ impl ObjectsPool {
         }
         if let Some(map) = self.map_mut(place) {
             map.created = true; // RTLM23b
-            map.semantics = map.semantics.or(create.semantics);
         }
         changed
     }

@@ -168,7 +168,6 @@ impl ObjectsPool {
         let Some(map) = self.map_mut(place) else { return Vec::new() };
         let previous = mem::replace(&mut map.entries, entries); // RTLM6g
         map.created = false; // RTLM6b
-        map.semantics = state_map.semantics;
         map.cleared = state_map.clear_timeserial.as_deref().map(Box::from); // RTLM6i
         if let Some(create) = &state.create_op {
             // RTLM6d

@@ -55,7 +55,7 @@ impl ObjectsPool {
 
     /// OST2d, OST2e
     fn fill_map(&self, state: &mut ObjectState, id: &Str, map: &MapValue) {
-        let semantics = Some(map.semantics.unwrap_or(ObjectsMapSemantics::Lww));
+        let semantics = Some(ObjectsMapSemantics::Lww);
         let mut entries = BTreeMap::new();
         let mut initial = BTreeMap::new();
         // The entries without a serial are those of the create operation. With a clear's serial they would not survive
