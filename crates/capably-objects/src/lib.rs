@@ -37,9 +37,9 @@
 //! | [`ValueRef`], [`MapRef`], [`CounterRef`], [`Compact`] | reading a pool by key, by [`Path`], by id, or whole |
 //! | [`set`], [`remove`], [`clear`], [`increment`] | the messages of operations, from [`LiveValue`], [`LiveMap`] and [`LiveCounter`] |
 //! | [`Objects`] | a client's side of a channel: syncs, buffered operations, publishes, subscriptions |
-//! | [`ObjectId`] | ids of objects and their check |
+//! | [`ObjectId`], [`check_received`] | ids of objects, and a server's check of an operation |
 //!
-//! A server keeps an [`ObjectsPool`] per channel, and applies each operation that it accepts. A client keeps [`Objects`],
+//! A server keeps an [`ObjectsPool`] per channel, and applies each operation that passes [`check_received`]. A client keeps [`Objects`],
 //! which own a pool and are driven by the channel's frames.
 //!
 //! # Why replicas agree
@@ -61,6 +61,7 @@ mod operation;
 mod path;
 mod pool;
 mod read;
+mod received;
 mod sorted;
 mod subscriptions;
 mod sync;
@@ -77,6 +78,7 @@ pub use operation::{NewIds, clear, increment, remove, set};
 pub use path::Path;
 pub use pool::{DEFAULT_GRACE_PERIOD, Ignored, ObjectsPool, Source};
 pub use read::{CounterRef, MapRef, ValueRef};
+pub use received::check_received;
 pub use update::{Change, KeyChange, Update};
 pub use value::{LiveCounter, LiveMap, LiveValue};
 
