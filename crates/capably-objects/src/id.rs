@@ -183,7 +183,7 @@ impl From<ObjectIdError> for ErrorInfo {
 mod tests {
     use super::*;
 
-    // Spec: RTO14, RTO14a, RTO14b, RTO14b1, RTO14b2, RTO14c
+    // Spec: RTO14, RTO14a, RTO14b, RTO14b1, RTO14b2, RTO14c, RTO14a1, RTO14a2, RTO14a3, RTO14a4
     #[test]
     fn an_id_has_the_hash_of_its_initial_value_and_nonce() {
         // The digest comes from `printf '{"count":42}:nonce-0123456789' | sha256sum`.

@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    // Spec: OM3, OM3a, OM3b, OM3c, OM3d, OM3e, OM3f, OOP4, OOP4g, OOP4h, OOP4h1, OOP4h2, OOP4h3, OOP4i, OOP4k, OOP4k3, OOP4l, OOP4f, OST3, OST3a, OST3b, OST3c, OST3d, OST3e, MCR3, MCR3a, MCR3a1, MCR3a2, MST3, MST3a, MST3b, MST3c, OMP4, OMP4a, OMP4a1, OMP4a2, OCN3, OCN3a, OME3, OME3a, OME3b, OME3c, OD3, OD3a, OD3b, OD3c, OD3d, OD3e, OD3f, OD3g, CIN3, CIN3a
+    // Spec: OM3, OM3a, OM3b, OM3c, OM3d, OM3e, OM3f, OOP4, OOP4g, OOP4h, OOP4h1, OOP4h2, OOP4h3, OOP4i, OOP4k, OOP4k3, OOP4l, OOP4f, OST3, OST3a, OST3b, OST3c, OST3d, OST3e, MCR3, MCR3a, MCR3a1, MCR3a2, MST3, MST3a, MST3b, MST3c, OMP4, OMP4a, OMP4a1, OMP4a2, OCN3, OCN3a, OME3, OME3a, OME3b, OME3c, OD3, OD3a, OD3b, OD3c, OD3d, OD3e, OD3f, OD3g, CIN3, CIN3a, CCR3, CCR3a, CCR3b, CIN3b, MRM3, MRM3a, MRM3b, OCN3b, OOP4j, OOP4k1, OOP4k2, MCR3b, MST3d, OMP4b
     #[test]
     fn sizes_count_what_the_specification_says() {
         let entry = |value: ObjectValue| ObjectsMapEntry {
@@ -121,6 +121,27 @@ mod tests {
             ..ObjectOperation::default()
         });
         assert_eq!(both.size(), 3 + 8 + 8);
+        let remove = MapRemove { key: "keys".into() };
+        let remove = ObjectOperation { map_remove: Some(remove), ..ObjectOperation::default() };
+        assert_eq!(operation(remove).size(), 4);
+        for (count, size) in [(Some(1.0), 8), (None, 0)] {
+            let create = CounterCreate { count };
+            let direct = ObjectOperation { counter_create: Some(create), ..Default::default() };
+            assert_eq!(operation(direct).size(), size);
+            let with_id = CounterCreateWithObjectId { source: Some(create), ..Default::default() };
+            let with_id = ObjectOperation {
+                counter_create_with_object_id: Some(with_id),
+                ..ObjectOperation::default()
+            };
+            assert_eq!(operation(with_id).size(), size);
+            let inc = Some(CounterInc { number: count });
+            let inc = ObjectOperation { counter_inc: inc, ..ObjectOperation::default() };
+            assert_eq!(operation(inc).size(), size);
+            let state =
+                ObjectState { counter: Some(ObjectsCounter { count }), ..Default::default() };
+            assert_eq!(state.size(), size);
+        }
+        assert_eq!(ObjectState::default().size() + ObjectOperation::default().size(), 0);
         let state = ObjectState {
             create_op: direct.operation.map(|operation| *operation),
             map: Some(ObjectsMap { entries: create.entries, ..ObjectsMap::default() }),

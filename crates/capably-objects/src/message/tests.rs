@@ -6,7 +6,7 @@ use capably_protocol::object::{
 use super::*;
 use crate::test_pool::*;
 
-// Spec: PAOM1, PAOM2, PAOM2a, PAOM2b, PAOM2c, PAOM2d, PAOM2e, PAOM2f, PAOM2g, PAOM2h, PAOM2i, PAOM2j, PAOM3, PAOM3a, PAOM3b, PAOM3c, PAOM3d, PAOOP1, PAOOP2, PAOOP3, PAOOP3a
+// Spec: PAOM1, PAOM2, PAOM2a, PAOM2b, PAOM2c, PAOM2d, PAOM2e, PAOM2f, PAOM2g, PAOM2h, PAOM2i, PAOM2j, PAOM3, PAOM3a, PAOM3b, PAOM3c, PAOM3d, PAOOP1, PAOOP2, PAOOP3, PAOOP3a, PAOM3a1, PAOOP2a, PAOOP2b, PAOOP2d
 #[test]
 fn the_message_of_an_operation_is_shown_whole() {
     let source = ObjectMessage {
@@ -38,7 +38,7 @@ fn the_message_of_an_operation_is_shown_whole() {
     assert_eq!(OperationMessage::new(&"channel".into(), &ObjectMessage::default()), None);
 }
 
-// Spec: PAOOP3b, PAOOP3b1, PAOOP3b2, PAOOP3b3, PAOOP3c, PAOOP3c1, PAOOP3c2, PAOOP3c3
+// Spec: PAOOP3b, PAOOP3b1, PAOOP3b2, PAOOP3b3, PAOOP3c, PAOOP3c1, PAOOP3c2, PAOOP3c3, PAOOP2c, PAOOP2f
 #[test]
 fn a_create_is_shown_by_its_initial_value() {
     let shown = |message: &ObjectMessage| {

@@ -61,7 +61,7 @@ impl Driver {
     }
 }
 
-// Spec: RTO4, RTO4a, RTO4c, RTO17, RTO17a, RTO17a1, RTO17a2, RTO17a3, RTO17b, RTO18b, RTO18b1, RTO18b2, RTO5, RTO5a, RTO5a1, RTO5a3, RTO5a4, RTO5c, RTO5c8
+// Spec: RTO4, RTO4a, RTO4c, RTO17, RTO17a, RTO17a1, RTO17a2, RTO17a3, RTO17b, RTO18b, RTO18b1, RTO18b2, RTO5, RTO5a, RTO5a1, RTO5a3, RTO5a4, RTO5c, RTO5c8, RTO5c3, RTO5c4
 #[test]
 fn a_sync_follows_when_the_channel_has_objects() {
     let mut driver = Driver::new();
@@ -74,6 +74,9 @@ fn a_sync_follows_when_the_channel_has_objects() {
     driver.sync("sync1:", states);
     assert_eq!((driver.objects.state(), driver.events()), (SyncState::Synced, vec![SYNCED]));
     assert_eq!(driver.objects.pool().len(), 5);
+    // The sequence is forgotten with its states: the same id begins another sync.
+    driver.sync("sync1:", vec![counter_state(SCORE, 1.0)]);
+    assert_eq!((driver.objects.pool().len(), driver.events()), (2, vec![SYNCING, SYNCED]));
 }
 
 // Spec: RTO4b, RTO4b1, RTO4b2, RTO4b2a, RTO4b3, RTO4b4
@@ -159,7 +162,7 @@ fn attached_drops_the_operations_before_it() {
     assert!(driver.objects.pool().root().is_empty());
 }
 
-// Spec: RTO20, RTO20b, RTO20d, RTO20d2, RTO20d2a, RTO20d2b, RTO20d3, RTO20f, RTO9, RTO9a, RTO9a2, RTO9a2a, RTO9a2a2, RTO9a2a3, RTO9a2a4, RTO9a3, RTO7b, RTO7b1
+// Spec: RTO20, RTO20b, RTO20d, RTO20d2, RTO20d2a, RTO20d2b, RTO20d3, RTO20f, RTO9, RTO9a, RTO9a2, RTO9a2a, RTO9a2a2, RTO9a2a3, RTO9a2a4, RTO9a3, RTO7b, RTO7b1, RTO20a, RTO20a1
 #[test]
 fn a_publish_is_applied_on_its_ack_and_once() {
     let mut driver = Driver::synced();

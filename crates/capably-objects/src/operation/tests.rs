@@ -76,7 +76,7 @@ fn values_that_cannot_be_stored_are_refused() {
     }
 }
 
-// Spec: RTLM21, RTLM21a, RTLM21a1, RTLM21e, RTLM21e2, RTLM21e3, RTLM21e5, RTLC12, RTLC12a, RTLC12a1, RTLC12e, RTLC12e2, RTLC12e3, RTLC12e5, RTLC13, RTLC13b
+// Spec: RTLM21, RTLM21a, RTLM21a1, RTLM21e, RTLM21e2, RTLM21e3, RTLM21e5, RTLC12, RTLC12a, RTLC12a1, RTLC12e, RTLC12e2, RTLC12e3, RTLC12e5, RTLC13, RTLC13b, RTLC13a, RTLC13a1
 #[test]
 fn removes_clears_and_increments_are_one_message() {
     let inc = increment("counter:a@1", -2.5).expect("a number");

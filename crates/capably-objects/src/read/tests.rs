@@ -23,7 +23,7 @@ fn a_key_has_its_value() {
     assert!(root.get("unknown").is_none());
 }
 
-// Spec: RTLM14, RTLM14a, RTLM14b, RTLM14c, RTLM5d2h, RTLM5d2f1, RTLM5d2g, RTLM10, RTLM10d, RTLM11, RTLM11d, RTLM11d1, RTLM11d3, RTLM11d3a, RTLM12, RTLM12b, RTLM13, RTLM13b
+// Spec: RTLM14, RTLM14a, RTLM14b, RTLM14c, RTLM5d2h, RTLM5d2f1, RTLM5d2g, RTLM10, RTLM10d, RTLM11, RTLM11d, RTLM11d1, RTLM11d3, RTLM11d3a, RTLM12, RTLM12b, RTLM13, RTLM13b, RTLM10a, RTLM11a, RTLM11d2, RTLM12a, RTLM13a
 #[test]
 fn removed_and_deleted_values_are_not_listed() {
     let mut pool = standard_pool();

@@ -8,7 +8,7 @@ use crate::test_pool::*;
 
 const ID: &str = "counter:abc@1000";
 
-// Spec: RTLC1, RTLC2, RTLC3, RTLC4, RTLC4a, RTLC4b, RTLC9, RTLC9a, RTLC9a2, RTLC9c, RTLC9f, RTLC9g, RTLC5, RTLC5c, RTLC7, RTLC7d, RTLC7d5, RTLC7d5a, RTLC7d5b, RTLC11, RTLC11b, RTLC11b1, RTO6b3, RTO9a2a1
+// Spec: RTLC1, RTLC2, RTLC3, RTLC4, RTLC4a, RTLC4b, RTLC9, RTLC9a, RTLC9a2, RTLC9c, RTLC9f, RTLC9g, RTLC5, RTLC5c, RTLC7, RTLC7d, RTLC7d5, RTLC7d5a, RTLC7d5b, RTLC11, RTLC11b, RTLC11b1, RTO6b3, RTO9a2a1, RTLC7a, RTLC7f1, RTLC9a3, RTLC11a, RTLO1, RTLO2, RTLO4, RTO9b, RTO9b1
 #[test]
 fn increments_add_up() {
     let mut pool = ObjectsPool::new();
@@ -30,7 +30,7 @@ fn an_increment_without_a_number_changes_nothing() {
     assert_eq!(apply(&mut pool, &counter_inc(ID, 1.0, "01")), Err(Ignored::NotNewer));
 }
 
-// Spec: RTLC8, RTLC8a, RTLC8c, RTLC8e, RTLC16, RTLC16a, RTLC16b, RTLC16c, RTLC7d1, RTLC7d1a, RTLC7d1b
+// Spec: RTLC8, RTLC8a, RTLC8c, RTLC8e, RTLC16, RTLC16a, RTLC16b, RTLC16c, RTLC7d1, RTLC7d1a, RTLC7d1b, RTLC8a1, RTLC8a2, RTLC8d, RTLO3c, RTLO3c1
 #[test]
 fn a_create_adds_its_count_once() {
     let mut pool = ObjectsPool::new();
@@ -74,7 +74,7 @@ fn a_create_of_this_client_is_applied_from_its_source() {
     assert_eq!(pool.apply(&create(None), Source::Local, NOW), Err(Ignored::NoPayload));
 }
 
-// Spec: RTLC7b, RTLO4a, RTLO4a1, RTLO4a2, RTLO4a4, RTLO4a6, RTLC7g
+// Spec: RTLC7b, RTLO4a, RTLO4a1, RTLO4a2, RTLO4a4, RTLO4a6, RTLC7g, RTLO4a1a
 #[test]
 fn an_operation_must_be_newer_than_the_last_of_its_site() {
     let mut pool = ObjectsPool::new();
@@ -124,7 +124,7 @@ fn an_operation_applied_on_its_ack_leaves_the_serials_alone() {
     assert_eq!(apply(&mut pool, &counter_inc(ID, 1.0, "04")), Err(Ignored::NotNewer));
 }
 
-// Spec: RTLO5, RTLO5b, RTLO5c, RTLO4e, RTLO4e2, RTLO4e3, RTLO4e4, RTLO4e5, RTLO4e6, RTLO4e8, RTLC7d4, RTLC7d4c, RTLC7d4b, RTLC14, RTLC14b, RTLO4b4e, RTLO3d, RTLO3e, RTLO6, RTLO6a, RTLO6b
+// Spec: RTLO5, RTLO5b, RTLO5c, RTLO4e, RTLO4e2, RTLO4e3, RTLO4e4, RTLO4e5, RTLO4e6, RTLO4e8, RTLC7d4, RTLC7d4c, RTLC7d4b, RTLC14, RTLC14b, RTLO4b4e, RTLO3d, RTLO3e, RTLO6, RTLO6a, RTLO6b, RTLC14a, RTLC14a1, RTLC14a2, RTLO3d1, RTLO3e1, RTLO4e1, RTLO4e1a, RTLO5a, RTLO5a1
 #[test]
 fn a_delete_sets_the_counter_to_zero_for_good() {
     let mut pool = ObjectsPool::new();

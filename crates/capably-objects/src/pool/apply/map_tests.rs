@@ -20,7 +20,7 @@ fn key(pool: &ObjectsPool) -> Option<String> {
     }
 }
 
-// Spec: RTLM1, RTLM2, RTLM3, RTLM4, RTLM4a, RTLM4b, RTLM4c, RTLM4d, RTLM25, RTLM7, RTLM7b, RTLM7b4, RTLM7b2, RTLM7f, RTLM7d, RTLM7e, RTLM15, RTLM15d, RTLM15d6, RTLM15d6a, RTLM15d6b, RTLM18, RTLM18b, RTO6b2, RTLM15g
+// Spec: RTLM1, RTLM2, RTLM3, RTLM4, RTLM4a, RTLM4b, RTLM4c, RTLM4d, RTLM25, RTLM7, RTLM7b, RTLM7b4, RTLM7b2, RTLM7f, RTLM7d, RTLM7e, RTLM15, RTLM15d, RTLM15d6, RTLM15d6a, RTLM15d6b, RTLM18, RTLM18b, RTO6b2, RTLM15g, RTLM7d2, RTLM7d3, RTLM7d4, RTLM15a, RTLM15f1, RTLM18a
 #[test]
 fn a_set_adds_a_key() {
     let mut pool = ObjectsPool::new();
@@ -41,7 +41,7 @@ fn a_set_replaces_a_value_only_with_a_later_serial() {
     }
 }
 
-// Spec: RTLM8, RTLM8a, RTLM8a2, RTLM8a2a, RTLM8a2b, RTLM8a2c, RTLM8a2d, RTLM8a1, RTLM8e, RTLM8c, RTLM8d, RTLM15d7, RTLM15d7a, RTLM15d7b
+// Spec: RTLM8, RTLM8a, RTLM8a2, RTLM8a2a, RTLM8a2b, RTLM8a2c, RTLM8a2d, RTLM8a1, RTLM8e, RTLM8c, RTLM8d, RTLM15d7, RTLM15d7a, RTLM15d7b, RTLM8c2, RTLM8c4, RTLM8c5
 #[test]
 fn a_remove_needs_a_later_serial_too() {
     for (serial, removed) in [("06", true), ("05", false), ("04", false)] {
@@ -52,7 +52,7 @@ fn a_remove_needs_a_later_serial_too() {
     }
 }
 
-// Spec: RTLM8b, RTLM8b1, RTLM8b2, RTLM8b3, RTLM7a2c, RTLM7a2d, RTLM7b3, RTLM3a1
+// Spec: RTLM8b, RTLM8b1, RTLM8b2, RTLM8b3, RTLM7a2c, RTLM7a2d, RTLM7b3, RTLM3a1, RTLM8c3
 #[test]
 fn a_removed_key_is_kept_until_a_later_set() {
     let mut pool = ObjectsPool::new();
@@ -72,7 +72,7 @@ fn a_removed_key_is_kept_until_a_later_set() {
     assert_eq!(entry(&pool), removed("07", Some(NOW)), "without a time, it is now");
 }
 
-// Spec: RTLM16, RTLM16a, RTLM16d, RTLM16e, RTLM16f, RTLM23, RTLM23a, RTLM23a1, RTLM23a2, RTLM23b, RTLM23c, RTLM15d1, RTLM15d1a, RTLM15d1b, RTLM9c, RTLM9d
+// Spec: RTLM16, RTLM16a, RTLM16d, RTLM16e, RTLM16f, RTLM23, RTLM23a, RTLM23a1, RTLM23a2, RTLM23b, RTLM23c, RTLM15d1, RTLM15d1a, RTLM15d1b, RTLM9c, RTLM9d, RTLM16a1, RTLM16a2
 #[test]
 fn a_create_merges_its_entries() {
     let mut pool = with_key();
@@ -118,7 +118,7 @@ fn a_create_of_this_client_is_applied_from_its_source() {
     assert_eq!(key(&pool).as_deref(), Some("own"));
 }
 
-// Spec: RTLM24, RTLM24a, RTLM24b, RTLM24d, RTLM24e, RTLM24e1, RTLM24e1a, RTLM24e1b, RTLM24f, RTLM15d8, RTLM15d8a, RTLM15d8b
+// Spec: RTLM24, RTLM24a, RTLM24b, RTLM24d, RTLM24e, RTLM24e1, RTLM24e1a, RTLM24e1b, RTLM24f, RTLM15d8, RTLM15d8a, RTLM15d8b, RTLM24a1, RTLM24a2
 #[test]
 fn a_clear_removes_the_entries_that_are_older() {
     let mut pool = with_key();
@@ -209,7 +209,7 @@ fn a_reference_makes_the_object() {
     assert_eq!(count(&pool, counter), 2.0, "an object that exists is not made again");
 }
 
-// Spec: RTLM7a3, RTLM7a3a, RTLM7a3b, RTLM8a3, RTLM8a3a, RTLM8a3b, RTLM24e1c, RTLM24e1c1, RTLM24e1c2, RTLO4e9, RTLO4e9a, RTLO4e9b, RTLO4h, RTLO4h2, RTLO4h3
+// Spec: RTLM7a3, RTLM7a3a, RTLM7a3b, RTLM8a3, RTLM8a3a, RTLM8a3b, RTLM24e1c, RTLM24e1c1, RTLM24e1c2, RTLO4e9, RTLO4e9a, RTLO4e9b, RTLO4h, RTLO4h2, RTLO4h3, RTLO4h1
 #[test]
 fn a_reference_ends_with_its_entry() {
     let (score, profile) = ("counter:score@1000", "map:profile@1000");

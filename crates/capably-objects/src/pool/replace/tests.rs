@@ -28,7 +28,7 @@ fn states_make_objects() {
     assert_eq!(paths(&pool, "map:prefs@1000"), ["profile.prefs"]);
 }
 
-// Spec: RTO5c1a, RTO5c1a1, RTO5c1a2, RTO5c7, RTO5c10a, RTO5c2, RTLC6h, RTLM6h, RTLM22, RTLM22b, RTLM22b2, RTLM22b3
+// Spec: RTO5c1a, RTO5c1a1, RTO5c1a2, RTO5c7, RTO5c10a, RTO5c2, RTLC6h, RTLM6h, RTLM22, RTLM22b, RTLM22b2, RTLM22b3, RTLM22a, RTLM22a1, RTLM22a2
 #[test]
 fn a_sync_replaces_objects_and_removes_the_others() {
     let mut pool = standard_pool();
