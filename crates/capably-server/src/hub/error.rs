@@ -347,12 +347,15 @@ pub(crate) fn not_stored() -> ErrorInfo {
     error(50000, 500, "the server cannot write to its storage")
 }
 
+/// The engine does not answer in time.
+pub(crate) fn unavailable() -> ErrorInfo {
+    error(50003, 503, "the server cannot reach its storage; try again")
+}
+
 /// The engine cannot commit, or cannot be read.
 pub(crate) fn engine(problem: &EngineError) -> ErrorInfo {
     match problem {
-        EngineError::Unavailable(_) | EngineError::Closed => {
-            error(50003, 503, "the server cannot reach its storage; try again")
-        }
+        EngineError::Unavailable(_) | EngineError::Closed => unavailable(),
         EngineError::Full(_) => error(50000, 500, "the storage of the server is full"),
         _ => not_stored(),
     }

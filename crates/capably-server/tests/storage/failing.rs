@@ -1,10 +1,11 @@
 //! An engine that fails or is slow while the server runs.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use capably_protocol::{ClientFrame, Format, Message, ServerFrame, frame::Attach};
 use capably_server::Server;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{
     engine::{Fate, Scripted},
@@ -277,4 +278,42 @@ async fn a_failing_engine_is_an_error_at_the_start() {
     engine.next(Fate::Fail);
     let error = Server::builder().engine(engine).start().await.unwrap_err();
     assert_eq!(error.to_string(), "cannot write: no storage space");
+}
+
+/// A client that waits longer gives up and attaches again, and two answers would replay everything twice.
+#[tokio::test]
+async fn attaches_that_wait_too_long_are_refused_together() {
+    for format in [Format::Json, Format::MsgPack] {
+        let engine = Arc::new(Scripted::default());
+        let server = start(&engine).await;
+        let (mut client, _) = Client::connect(&server, format).await;
+        engine.hold_loads(true);
+        tokio::time::pause();
+        let start = Instant::now();
+        let attach = |channel: &str| {
+            ClientFrame::Attach(Attach { channel: channel.into(), ..Attach::default() })
+        };
+        for channel in ["a", "b", "c"] {
+            client.send(&attach(channel)).await;
+        }
+        for expected in ["a", "b", "c"] {
+            let ServerFrame::Detached { channel, error } = client.next().await else {
+                panic!("no DETACHED")
+            };
+            assert_eq!((&*channel, error.unwrap().code.0), (expected, 50003));
+            let waited = start.elapsed().as_secs();
+            assert!((7..9).contains(&waited), "{waited}");
+        }
+        // The next one waits again, and the engine answers in time.
+        client.send(&attach("d")).await;
+        tokio::time::advance(Duration::from_secs(6)).await;
+        engine.hold_loads(false);
+        let ServerFrame::Attached(attached) = client.next().await else { panic!("no ATTACHED") };
+        assert_eq!(&*attached.channel, "d");
+        for channel in ["a", "b", "c"] {
+            client.attach(channel).await;
+        }
+        tokio::time::resume();
+        server.shutdown().await;
+    }
 }

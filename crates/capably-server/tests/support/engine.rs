@@ -40,6 +40,8 @@ pub(crate) struct Scripted {
     facts: AtomicUsize,
     /// Whether changes of facts are held up after they are made.
     facts_held: watch::Sender<bool>,
+    /// Whether channels are held up that are loaded.
+    loads_held: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -76,6 +78,11 @@ impl Scripted {
     /// Holds up the answers to changes of facts from here on, or lets all that wait go on.
     pub(crate) fn hold_facts(&self, hold: bool) {
         self.facts_held.send_replace(hold);
+    }
+
+    /// Holds up the channels that are loaded from here on, or lets all that wait go on.
+    pub(crate) fn hold_loads(&self, hold: bool) {
+        self.loads_held.send_replace(hold);
     }
 
     /// Waits until there were so many changes of facts.
@@ -171,7 +178,10 @@ impl Engine for Scripted {
     }
 
     fn bounds<'a>(&'a self, channel: &'a ChannelId) -> Pending<'a, (Position, Position)> {
-        self.memory.bounds(channel)
+        Box::pin(async move {
+            let _ = self.loads_held.subscribe().wait_for(|held| !held).await;
+            self.memory.bounds(channel).await
+        })
     }
 
     fn fact<'a>(&'a self, bucket: Bucket, key: &'a str) -> Pending<'a, Option<Bytes>> {

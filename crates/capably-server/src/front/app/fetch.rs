@@ -33,9 +33,7 @@ pub(super) const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// The time between two attempts to fetch what an entry of another node needs.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// The longest time for which a client waits until this node has caught up with the one that it comes from. With
-/// [`MAX_DOUBT`] it is shorter than the 10 seconds after which SDKs give up and attach again: both requests would be answered,
-/// each with a replay.
+/// The longest time for which a client waits until this node has caught up with the one that it comes from.
 const MAX_LAG: Duration = Duration::from_secs(5);
 
 /// The time for which a client's position may be behind the end of the engine, before it counts as invalid.
@@ -243,7 +241,7 @@ impl AppHandle {
                 progress.await;
             }
         };
-        tokio::time::timeout(MAX_LAG, applied).await.map_err(|_| error::not_stored())
+        tokio::time::timeout(MAX_LAG, applied).await.map_err(|_| error::unavailable())
     }
 
     async fn fetch_entries(

@@ -19,7 +19,7 @@ use capably_protocol::{
 use futures_util::{Sink, SinkExt, Stream};
 use tokio::{
     net::TcpStream,
-    time::{Instant, Sleep, sleep, timeout},
+    time::{Instant, Sleep, sleep, timeout, timeout_at},
 };
 use tokio_tungstenite::{
     WebSocketStream,
@@ -65,6 +65,10 @@ const MAX_ROUNDS: usize = 32;
 /// The longest pause of publishers for a client that reads slowly.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
+/// The longest time for which an ATTACH waits for the engine. It is shorter than the 10 seconds after which SDKs give up and
+/// attach again: both requests would be answered, each with a replay.
+const MAX_ATTACH_WAIT: Duration = Duration::from_secs(8);
+
 /// A WebSocket that is being served. A server may have many thousands, most of them idle: rare parts are boxed.
 pub(in crate::front) struct Session {
     socket: Socket,
@@ -78,6 +82,9 @@ pub(in crate::front) struct Session {
     frames: Vec<ClientFrame>,
     /// The fault behind these frames.
     fault: Option<Box<Fault>>,
+    /// The time since which the client's frames wait for the engine. Frames that are read after the first has waited may have
+    /// arrived before it, so it stays until the client has sent no more.
+    waiting_since: Option<Instant>,
     /// Entries for a replay are being fetched from the engine.
     filling: Option<Fetch>,
     /// Frames that were taken from the outbox, and not yet written.
@@ -180,6 +187,7 @@ impl Session {
             heartbeat: upgrade.heartbeat,
             frames: Vec::new(),
             fault: None,
+            waiting_since: None,
             filling: None,
             items: VecDeque::new(),
             dirty: false,
@@ -234,6 +242,7 @@ impl Session {
         let (step, fault) = self.receive(cx);
         self.counts.received(&self.frames);
         if self.frames.is_empty() && fault.is_none() {
+            self.waiting_since = None;
             return step;
         }
         self.dispatch(fault, None);
@@ -323,7 +332,7 @@ impl Session {
         });
         if let Some(need) = need {
             self.fault = fault.map(Box::new);
-            self.reading = Reading::Fetching(self.fetch(need));
+            self.reading = Reading::Fetching(self.fetch_for_frame(need));
             return;
         }
         self.reading = match pressure {
@@ -334,6 +343,17 @@ impl Session {
             Some(Pressure::Storage) => Reading::PausedForStorage,
             None => Reading::On,
         };
+    }
+
+    /// Fetches what the first frame needs.
+    fn fetch_for_frame(&mut self, need: Need) -> Fetch {
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let fetch = self.fetch(need);
+        if !matches!(self.frames.first(), Some(ClientFrame::Attach(_))) {
+            return fetch;
+        }
+        let fetch = timeout_at(since + MAX_ATTACH_WAIT, fetch);
+        Box::pin(async { fetch.await.unwrap_or_else(|_| Err(error::unavailable())) })
     }
 
     fn fetch(&self, need: Need) -> Fetch {
