@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use super::{CHANNELS, Clients, Entry, Log, channel_name, client::Client, until};
 use crate::processes::Cluster;
 
-/// How long the members of a dead node stay at most: the node's lease, the remain time of a member, and a margin for a
-/// busy machine.
-const DEPARTURE: Duration = Duration::from_secs(10 + 15 + 10);
+/// How long the members of a dead node stay at most: the node's lease, the remain time of a member, an election of
+/// the brokers, and a margin for a busy machine.
+const DEPARTURE: Duration = Duration::from_secs(10 + 15 + 10 + 10);
 /// A member whose client is away for less than the remain time, with a second for the difference of the clients' and
 /// the nodes' views, must not leave.
 const REMAIN_MS: i64 = 14_000;

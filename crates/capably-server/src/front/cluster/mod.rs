@@ -264,9 +264,11 @@ impl Cluster {
             Event::Lost => {
                 let readiness = &shared.operating.readiness;
                 readiness.engine_is_unavailable("the engine cannot be reached");
+                set_outage(true, shared);
             }
             Event::Regained => {
                 shared.operating.readiness.engine_is_available();
+                set_outage(false, shared);
                 self.announce(&Notice::Hello);
                 self.tell_occupancy(shared, true);
             }
@@ -395,6 +397,13 @@ async fn check(engine: &dyn Engine, secret: &Secret) -> Result<(), EngineError> 
         _ => Err(EngineError::Mismatch(
             "the cluster has another secret: start every node with the same one".to_owned(),
         )),
+    }
+}
+
+fn set_outage(is_away: bool, shared: &Shared) {
+    let now = shared.now();
+    for app in shared.apps() {
+        app.with(|hub, _| hub.set_outage(is_away, now));
     }
 }
 

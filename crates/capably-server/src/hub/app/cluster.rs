@@ -104,6 +104,11 @@ impl App {
         self.send_occupancy(now, outputs);
     }
 
+    /// The engine of the cluster is away, or has come back.
+    pub(crate) fn set_outage(&mut self, is_away: bool, now: Now) {
+        self.channels.set_outage(is_away, now.steady);
+    }
+
     /// A client has resumed the connection at another node.
     pub(crate) fn resumed_elsewhere(
         &mut self,

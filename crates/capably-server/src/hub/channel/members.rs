@@ -267,7 +267,9 @@ impl Channels {
         turn: &mut Turn<'_>,
     ) {
         let owner = self.presence.owner(name, connection);
-        if owner.is_none_or(|owner| Some(owner.node) == self.node()) {
+        if owner.is_none_or(|owner| Some(owner.node) == self.node())
+            && !self.stays_for_outage(connection, name, turn.now.steady)
+        {
             self.propose_departure(connection, name, lapsed, owner, turn);
         }
     }

@@ -49,6 +49,28 @@ pub(super) struct Nodes {
     refused: BTreeSet<(Duration, Str, ConnectionId, Refused)>,
     /// Channels whose members are to be written to a snapshot, by the time.
     unsaved: BTreeSet<(Duration, Str)>,
+    outage: Outage,
+}
+
+/// When the engine was away. No member leaves then because its client is disconnected, nor for as long afterwards: no node
+/// could say that the client has come to it.
+#[derive(Debug, Default)]
+enum Outage {
+    #[default]
+    None,
+    Since(Duration),
+    /// The time up to which members stay.
+    Until(Duration),
+}
+
+impl Outage {
+    fn keeps_members(&self, now: Duration) -> bool {
+        match self {
+            Self::None => false,
+            Self::Since(_) => true,
+            Self::Until(end) => now < *end,
+        }
+    }
 }
 
 /// A proposal about the members of a connection that was refused.
@@ -77,6 +99,31 @@ impl Channels {
         self.forget_occupancy_of_others();
     }
 
+    /// The engine is away, or has come back.
+    pub(crate) fn set_outage(&mut self, is_away: bool, now: Duration) {
+        let outage = &mut self.nodes.outage;
+        match outage {
+            Outage::None | Outage::Until(_) if is_away => *outage = Outage::Since(now),
+            Outage::Since(since) if !is_away => *outage = Outage::Until(now + (now - *since)),
+            Outage::None | Outage::Since(_) | Outage::Until(_) => {}
+        }
+    }
+
+    /// Whether members stay whose client is disconnected, as the engine was away. Their departure is considered again later.
+    pub(super) fn stays_for_outage(
+        &mut self,
+        connection: &ConnectionId,
+        name: &Str,
+        now: Duration,
+    ) -> bool {
+        let stays = self.nodes.outage.keeps_members(now);
+        if stays {
+            let (due, connection) = (now + RETRY_AFTER, connection.clone());
+            self.nodes.refused.insert((due, name.clone(), connection, Refused::Lapse));
+        }
+        stays
+    }
+
     /// The nodes that are alive, as far as this node knows.
     pub(super) fn alive_nodes(&self) -> &BTreeSet<NodeId> {
         &self.nodes.alive
@@ -98,6 +145,10 @@ impl Channels {
         else {
             return;
         };
+        if self.nodes.outage.keeps_members(now) {
+            self.nodes.check = Some(now + RETRY_AFTER);
+            return;
+        }
         let Nodes { alive, gone, proposed, .. } = &mut self.nodes;
         let mut next = None;
         let mut departures = Vec::new();

@@ -1,5 +1,7 @@
 //! Members that leave at a node of a cluster, in virtual time.
 
+use std::collections::BTreeSet;
+
 use capably_protocol::{ErrorInfo, PresenceAction, PresenceMessage};
 
 use super::{
@@ -229,6 +231,67 @@ fn members_enter_again_whose_client_returns_while_their_departure_is_on_its_way(
     assert_eq!(node.members(), 0);
     node.settle();
     assert_eq!(node.members(), 1);
+}
+
+#[test]
+fn members_stay_while_the_engine_is_away_and_for_as_long_afterwards() {
+    let mut node = Node::new();
+    let (client, _) = node.attached(None);
+    node.enter(client);
+    node.settle();
+    node.bench.app.transport_closed(client, node.bench.now, &mut node.bench.outputs);
+    node.bench.advance(Duration::from_secs(10));
+    node.bench.app.set_outage(true, node.bench.now);
+    node.bench.advance(Duration::from_secs(20));
+    assert_eq!(node.decide(Fate::Committed), 0);
+    node.bench.app.set_outage(false, node.bench.now);
+    node.bench.advance(Duration::from_secs(19));
+    assert_eq!(node.decide(Fate::Committed), 0);
+    node.bench.advance(Duration::from_secs(2));
+    node.settle();
+    assert_eq!(node.members(), 0);
+}
+
+#[test]
+fn members_whose_client_comes_back_after_an_outage_stay() {
+    let mut node = Node::new();
+    let (client, connected) = node.attached(None);
+    node.enter(client);
+    node.settle();
+    node.bench.app.transport_closed(client, node.bench.now, &mut node.bench.outputs);
+    node.bench.app.set_outage(true, node.bench.now);
+    node.bench.advance(Duration::from_secs(20));
+    node.bench.app.set_outage(false, node.bench.now);
+    // Another node could not say that the client is there.
+    let connection = connected.connection_id.unwrap();
+    let remain = Duration::from_secs(15);
+    node.commit_elsewhere(Body::Adoption(Adoption { connection, remain }));
+    node.follow();
+    node.bench.advance(Duration::from_secs(60));
+    node.settle();
+    assert_eq!(node.members(), 1);
+}
+
+#[test]
+fn the_members_of_a_node_that_is_gone_stay_while_the_engine_is_away() {
+    let mut node = Node::new();
+    let (_, connected) = node.bench.connect(None);
+    node.bench.app.set_nodes(
+        BTreeSet::from([NodeId(1), NodeId(2)]),
+        node.bench.now,
+        &mut Vec::new(),
+    );
+    node.commit_elsewhere(entering(&connected, 0, "ada", "1"));
+    node.follow();
+    assert_eq!(node.members(), 1);
+    node.bench.app.set_outage(true, node.bench.now);
+    node.bench.app.set_nodes(BTreeSet::from([NodeId(1)]), node.bench.now, &mut Vec::new());
+    node.bench.advance(Duration::from_secs(30));
+    assert_eq!(node.decide(Fate::Committed), 0);
+    node.bench.app.set_outage(false, node.bench.now);
+    node.bench.advance(Duration::from_secs(32));
+    node.settle();
+    assert_eq!(node.members(), 0);
 }
 
 #[test]
