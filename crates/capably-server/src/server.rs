@@ -144,6 +144,7 @@ pub struct Builder {
     max_queue: usize,
     max_presence_members: usize,
     presence_remain: Duration,
+    objects_grace_period: Duration,
     max_inbound_rate: Option<u32>,
     max_apps: Option<usize>,
     max_connections: Option<usize>,
@@ -195,6 +196,7 @@ impl Default for Builder {
             max_queue: 16 * 1024 * 1024,
             max_presence_members: 250,
             presence_remain: Duration::from_secs(15),
+            objects_grace_period: Duration::from_secs(24 * 3600),
             max_inbound_rate: None,
             max_apps: None,
             max_connections: None,
@@ -351,6 +353,14 @@ impl Builder {
         self
     }
 
+    /// How long deleted objects and removed keys of maps are remembered, so that an operation that arrives late does not
+    /// bring them back; 24 hours by default. Clients learn it when they connect (CD2i). All servers of a cluster need the
+    /// same.
+    pub fn objects_grace_period(mut self, period: Duration) -> Self {
+        self.objects_grace_period = period;
+        self
+    }
+
     /// The address of a second listener, which serves `GET /metrics` in the text format of Prometheus, and the health; port
     /// 0 takes a free port: see [`Server::metrics_addr`]. The metrics need no credentials, so choose an address that only
     /// operators reach.
@@ -481,6 +491,7 @@ impl Builder {
             max_frame_size: self.max_frame_size,
             max_presence_members: self.max_presence_members,
             presence_remain,
+            objects_grace_period: self.objects_grace_period.min(LONGEST),
             max_inbound_rate: self.max_inbound_rate,
             max_channels: self.max_channels,
             max_connections: self.max_app_connections,

@@ -400,6 +400,21 @@ pub(crate) fn not_mutable() -> ErrorInfo {
     )
 }
 
+/// An invalid operation on an object.
+pub(crate) fn bad_operation(message: impl Into<Str>) -> ErrorInfo {
+    error(92000, 400, message)
+}
+
+/// An operation on a deleted object.
+pub(crate) fn deleted_object(id: &str) -> ErrorInfo {
+    error(92002, 400, format!("the object `{id}` is deleted"))
+}
+
+/// An operation that names no object.
+pub(crate) fn no_object_reference() -> ErrorInfo {
+    error(92006, 400, "an operation needs an `objectId`")
+}
+
 /// A presence message without a client id.
 pub(crate) fn no_client_id() -> ErrorInfo {
     error(91000, 400, "presence needs a client id, and the client has none")

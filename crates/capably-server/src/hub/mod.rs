@@ -3,7 +3,7 @@
 //! The hub has no sockets, tasks or clocks. The front calls an [`App`] under its lock, and carries out the [`Output`]s in
 //! their order before it releases the lock.
 //!
-//! Imports run downwards: `app`, `connection`, `channel`, then `message`, `presence` and `push`, then `access`, then `log`.
+//! Imports run downwards: `app`, `connection`, `channel`, then `message`, `presence`, `objects` and `push`, then `access`, then `log`.
 
 mod access;
 mod app;
@@ -14,6 +14,7 @@ pub(crate) mod error;
 mod ids;
 mod log;
 mod message;
+mod objects;
 mod output;
 mod pace;
 pub(crate) mod presence;

@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) max_presence_members: usize,
     /// How long members stay while their client is disconnected.
     pub(crate) presence_remain: Duration,
+    /// How long deleted objects stay.
+    pub(crate) objects_grace_period: Duration,
     /// Most messages a second that a connection publishes.
     pub(crate) max_inbound_rate: Option<u32>,
     /// Most channels of an app.

@@ -237,6 +237,7 @@ mod tests {
             max_frame_size: 1000,
             max_presence_members: 10,
             presence_remain: hour,
+            objects_grace_period: hour,
             max_inbound_rate: None,
             max_channels: None,
             max_connections: None,

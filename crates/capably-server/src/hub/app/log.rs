@@ -17,7 +17,11 @@ use crate::{
             order::{Origin, Settled, Ticket},
         },
         ids::ConnectionId,
-        log::{position::Position, proposal::Place, volume::Volume},
+        log::{
+            position::Position,
+            proposal::{About, Place},
+            volume::Volume,
+        },
         message::publish::Accepted,
         stats::tally::Way,
     },
@@ -69,20 +73,21 @@ impl App {
         now: Now,
         outputs: &mut Vec<Output>,
     ) -> Option<ConnectionId> {
-        let Settled { ticket, origin, result, presence } = settled;
+        let Settled { ticket, origin, result, about } = settled;
         let volume = result.as_ref().map_or_else(|_| Volume::default(), Accepted::volume);
         match origin {
             Origin::Frame(id, msg_serial) => {
                 let tally = self.stats.current(now);
-                match presence {
-                    Some(_) => tally.presence(volume),
-                    None => tally.published(Way::Realtime, volume),
+                match about {
+                    About::Presence(..) => tally.presence(volume),
+                    About::Objects => tally.operations(Way::Realtime, volume),
+                    About::Messages => tally.published(Way::Realtime, volume),
                 }
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.settle(msg_serial, result);
                     return Some(id);
                 }
-                if let Some((connection, channel)) = presence {
+                if let About::Presence(connection, channel) = about {
                     self.reconsider_members(&connection, &channel, now, outputs);
                 }
             }
@@ -105,11 +110,15 @@ impl App {
                 }
             }
             Origin::Request => {
-                self.stats.current(now).published(Way::Rest, volume);
+                let tally = self.stats.current(now);
+                match about {
+                    About::Objects => tally.operations(Way::Rest, volume),
+                    About::Messages | About::Presence(..) => tally.published(Way::Rest, volume),
+                }
                 outputs.push(Output::Answer(ticket, result));
             }
             Origin::Hub => {
-                if let Some((connection, channel)) = presence {
+                if let About::Presence(connection, channel) = about {
                     self.reconsider_members(&connection, &channel, now, outputs);
                 }
             }

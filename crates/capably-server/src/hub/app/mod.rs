@@ -162,6 +162,7 @@ impl App {
             self.connections.disconnect(transport, error, &mut self.channels, turn);
         }
         self.stats.current(now).presence(received.presence);
+        self.stats.current(now).operations(Way::Realtime, received.objects);
         self.count_publish(Way::Realtime, received.messages, &outputs[sent..], now);
         self.channels.make_room();
         self.send_occupancy(now, outputs);

@@ -10,6 +10,7 @@ use capably_protocol::{
 use super::{
     Channels,
     attachment::{Attachment, Attachments, receives, supported_params},
+    objects::objects_flag,
     order::Ticket,
     replay::{Replay, Start},
     subscriber::{self, Subscriber},
@@ -104,7 +105,7 @@ impl Channels {
         let prepared = prepared.map(|(_, position)| position);
         let newest = channel.reached().unwrap_or(newest);
         let start = Start::of(attach, &params, view, channel, (newest, prepared), now);
-        let mut flags = modes;
+        let mut flags = modes | objects_flag(modes);
         if start.resumed {
             flags = flags | Flags::RESUMED;
         }
@@ -142,8 +143,10 @@ impl Channels {
             channel.unsubscribe(transport, view);
             if receives(modes) {
                 subscriber.behind = backlog.then_some(start.position);
+                subscriber.objects = channel.objects_feed(&attach.channel, modes);
+                let has_sync = subscriber.objects.is_some();
                 channel.subscribe(transport, view, subscriber);
-                if backlog {
+                if backlog || has_sync {
                     let replay = Replay::new(session, presence);
                     replay.begin(&attach.channel, &attachment, channel, turn.outputs);
                 }
@@ -251,12 +254,20 @@ impl Channels {
                     if let Some(it) = subscriber::find(subscribers, views, transport, view) {
                         it.modes = modes;
                     }
+                    if objects_flag(before) != objects_flag(modes) {
+                        channel.sync_objects(transport, name, view);
+                        turn.outputs.push(Output::Behind(transport));
+                    }
                 }
                 (true, false) => channel.unsubscribe(transport, view),
                 (false, true) => {
                     let since = channel.log.last();
-                    let subscriber = Subscriber::new(connection.clone(), attachment, echo, since);
+                    let mut subscriber =
+                        Subscriber::new(connection.clone(), attachment, echo, since);
+                    subscriber.objects = channel.objects_feed(name, modes);
+                    let has_sync = subscriber.objects.is_some();
                     channel.subscribe(transport, view, subscriber);
+                    turn.outputs.extend(has_sync.then_some(Output::Behind(transport)));
                 }
                 (false, false) => {}
             }

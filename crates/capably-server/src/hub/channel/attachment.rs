@@ -124,6 +124,7 @@ pub(super) fn receives(modes: Flags) -> bool {
         ChannelMode::AnnotationSubscribe,
         ChannelMode::PresenceSubscribe,
         ChannelMode::Presence,
+        ChannelMode::ObjectSubscribe,
     ]
     .into_iter()
     .any(|mode| modes.contains(mode.flag()))

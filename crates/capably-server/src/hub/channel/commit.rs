@@ -100,6 +100,7 @@ impl Channels {
                 return Ok(self.apply_annotations(name, commit, frame, turn));
             }
             Body::Summary(summary) => self.apply_summary(name, commit, summary, turn),
+            Body::Objects(operations) => self.apply_objects(name, commit, operations, turn),
             Body::Presence(_) | Body::Departure(_) | Body::Adoption(_) => {}
         }
         Ok(Vec::new())

@@ -106,7 +106,11 @@ impl Records {
                         Position::parse_message(item.message_serial.as_deref()?)
                     }))
                 }
-                Body::Messages(_) | Body::Presence(_) | Body::Departure(_) | Body::Adoption(_) => {}
+                Body::Messages(_)
+                | Body::Presence(_)
+                | Body::Departure(_)
+                | Body::Adoption(_)
+                | Body::Objects(_) => {}
             }
         }
         missing.retain(|(position, _)| !known.contains(position));

@@ -65,7 +65,11 @@ impl Channel {
                 let serials = frame.items.iter().filter_map(|it| it.message_serial.as_deref());
                 serials.filter_map(Position::parse_message).find(|at| !self.knows(*at))
             }
-            Body::Messages(_) | Body::Presence(_) | Body::Departure(_) | Body::Adoption(_) => None,
+            Body::Messages(_)
+            | Body::Presence(_)
+            | Body::Departure(_)
+            | Body::Adoption(_)
+            | Body::Objects(_) => None,
         }
     }
 }

@@ -16,6 +16,7 @@ pub(super) mod history;
 pub(super) mod members;
 pub(super) mod need;
 mod nodes;
+mod objects;
 pub(super) mod occupancy;
 pub(super) mod order;
 mod publish;
@@ -49,6 +50,7 @@ use super::{
     Output, TransportId, Turn,
     log::{Entry, Log, Retention, position::Position, volume::Traffic},
     message::change::Changes,
+    objects::ChannelObjects,
 };
 
 /// A channel: its log, and the attachments that receive its messages.
@@ -78,6 +80,10 @@ pub(crate) struct Channel {
     older: BTreeMap<Position, Option<Arc<Entry>>>,
     /// Set if several nodes share the engine.
     followed: Option<Box<Followed>>,
+    /// The objects, once there was an operation.
+    objects: Option<Box<ChannelObjects>>,
+    /// The number of syncs of the objects so far. It makes the serial of each sync unique.
+    syncs: u64,
 }
 
 impl Channel {
@@ -97,6 +103,8 @@ impl Channel {
             stored: None,
             older: BTreeMap::new(),
             followed: None,
+            objects: None,
+            syncs: 0,
         }
     }
 
@@ -142,6 +150,7 @@ impl Channel {
                 ChannelMode::PresenceSubscribe => {
                     Traffic { presence: volume, ..Traffic::default() }
                 }
+                ChannelMode::ObjectSubscribe => Traffic { objects: volume, ..Traffic::default() },
                 _ => Traffic { messages: volume, ..Traffic::default() },
             }
         })
@@ -159,7 +168,9 @@ impl Channel {
         if self.older.contains_key(&entry.position()) {
             return;
         }
-        for id in entry.items().iter().filter_map(|item| item.id.as_ref()) {
+        let messages = entry.items().iter().filter_map(|item| item.id.as_ref());
+        let operations = entry.operations().iter().filter_map(|item| item.id.as_ref());
+        for id in messages.chain(operations) {
             self.ids.remove(id);
         }
         if entry.is_creation() && !self.changes.is_empty() {

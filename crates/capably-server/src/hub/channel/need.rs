@@ -57,7 +57,11 @@ impl Channels {
                 let attachment = attached.get(&publish.channel)?;
                 self.need_of_channel(attachment.channel(&publish.channel))
             }
-            ClientFrame::Heartbeat { .. } | ClientFrame::Object(_) => None,
+            ClientFrame::Object(publish) => {
+                let name = channel_name::plain_str(&publish.channel).ok()?;
+                self.has_room(&name).then(|| self.need_of_channel(&name)).flatten()
+            }
+            ClientFrame::Heartbeat { .. } => None,
             // Their answers follow those of the publishes before them.
             _ if !settled => Some(Need::Settled),
             ClientFrame::Attach(attach) => self.need_of_attach(attach, start, now),

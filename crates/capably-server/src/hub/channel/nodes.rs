@@ -198,7 +198,8 @@ impl Channels {
             | Body::Change(_)
             | Body::Annotations(_)
             | Body::Summary(_)
-            | Body::Presence(_) => {}
+            | Body::Presence(_)
+            | Body::Objects(_) => {}
         }
     }
 

@@ -16,7 +16,7 @@ use crate::{
         ids::{ConnectionId, NodeId},
         log::{
             position::{Position, SerialClock},
-            proposal::{Body, Place, Proposal, Proposer, Summary},
+            proposal::{About, Body, Place, Proposal, Proposer, Summary},
             volume::Volume,
         },
         message::publish::{Accepted, Receipt},
@@ -122,8 +122,7 @@ pub(crate) struct Settled {
     pub(crate) ticket: Ticket,
     pub(crate) origin: Origin,
     pub(crate) result: Result<Accepted, ErrorInfo>,
-    /// The connection and the channel of committed presence events.
-    pub(crate) presence: Option<(ConnectionId, Str)>,
+    pub(crate) about: About,
 }
 
 /// A publish that was proposed.
@@ -273,7 +272,7 @@ impl Channels {
         let Order::Engine(proposals) = &mut self.order else { return None };
         let waiting = proposals.waiting.remove(&ticket)?;
         let Waiting { proposal, receipt, pushes, origin, .. } = waiting;
-        let presence = proposal.presence();
+        let about = proposal.about();
         let result = result.and_then(|Appended { position, repeated }| {
             if !repeated {
                 let channel = proposal.channel.clone();
@@ -283,7 +282,7 @@ impl Channels {
             }
             Ok(receipt.at(position))
         });
-        Some(Settled { ticket, origin, result, presence })
+        Some(Settled { ticket, origin, result, about })
     }
 
     /// The engine that several nodes share has committed or refused a proposal. The hub applies it when it receives the
@@ -326,8 +325,8 @@ impl Channels {
                 Err(error)
             }
         };
-        let presence = waiting.proposal.presence();
-        Some(Settled { ticket, origin: waiting.origin, result, presence })
+        let about = waiting.proposal.about();
+        Some(Settled { ticket, origin: waiting.origin, result, about })
     }
 
     fn keep_waiting(&mut self, ticket: Ticket, waiting: Waiting, now: Duration) {
@@ -358,8 +357,8 @@ impl Channels {
                 continue;
             };
             turn.outputs.extend(pushes.into_iter().map(Output::from));
-            let (result, presence) = (Ok(receipt.at(position)), proposal.presence());
-            self.settled.push(Settled { ticket, origin, result, presence });
+            let (result, about) = (Ok(receipt.at(position)), proposal.about());
+            self.settled.push(Settled { ticket, origin, result, about });
         }
         let waiting = &proposals.waiting;
         // Nearly all have arrived long before.
@@ -391,7 +390,7 @@ impl Channels {
             Order::Engine(proposals) => own.and_then(|it| proposals.waiting.remove(&it.ticket)),
             Order::Own(_) | Order::Replay => None,
         };
-        let presence = proposal.presence();
+        let (presence, about) = (proposal.presence(), proposal.about());
         let result = self.apply(position, proposal, turn).map(|summaries| {
             if own.is_some() {
                 self.propose_summaries(&name, summaries, turn);
@@ -400,7 +399,7 @@ impl Channels {
             }
         });
         if waiting.is_none() {
-            self.unclaimed.extend(presence.clone());
+            self.unclaimed.extend(presence);
         }
         let Waiting { receipt, pushes, origin, .. } = waiting?;
         let ticket = own?.ticket;
@@ -408,7 +407,7 @@ impl Channels {
             turn.outputs.extend(pushes.into_iter().map(Output::from));
             receipt.at(position)
         });
-        Some(Settled { ticket, origin, result, presence })
+        Some(Settled { ticket, origin, result, about })
     }
 
     /// The proposals on a channel that are committed, and that nobody will apply because the channel has left the
@@ -423,7 +422,7 @@ impl Channels {
             let Waiting { proposal, receipt, origin, committed, .. } =
                 proposals.waiting.remove(&ticket)?;
             let result = Ok(receipt.at(committed?));
-            Some(Settled { ticket, origin, result, presence: proposal.presence() })
+            Some(Settled { ticket, origin, result, about: proposal.about() })
         });
         settled.collect()
     }

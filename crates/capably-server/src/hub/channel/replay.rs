@@ -15,6 +15,7 @@ use super::{
     delta::Fanout,
     excerpt::Excerpt,
     need::Need,
+    objects::objects_flag,
     subscriber::{self, Subscriber},
     view::View,
 };
@@ -137,7 +138,8 @@ impl Channels {
             let view = attachment.view.as_ref();
             match channel.fill_from(session.transport, view, excerpt, floor, outputs) {
                 Progress::Lost => {
-                    Replay::new(session, &mut self.presence).lose(name, attachment, floor, outputs);
+                    let mut replay = Replay::new(session, &mut self.presence);
+                    replay.lose(name, attachment, floor, channel, outputs);
                 }
                 Progress::Complete | Progress::More => {}
             }
@@ -184,6 +186,10 @@ impl<'a> Replay<'a> {
         outputs: &mut Vec<Output>,
     ) {
         let transport = self.session.transport;
+        if !channel.fill_objects(transport, attachment.view.as_ref(), &mut self.budget, outputs) {
+            outputs.push(Output::Behind(transport));
+            return;
+        }
         match channel.fill(transport, attachment.view.as_ref(), &mut self.budget, outputs) {
             Progress::Complete => {}
             Progress::More => outputs.push(Output::Behind(transport)),
@@ -194,7 +200,7 @@ impl<'a> Replay<'a> {
                 None => {
                     let floor = channel.log.floor();
                     channel.skip_to(transport, attachment.view.as_ref(), floor);
-                    self.lose(name, attachment, floor, outputs);
+                    self.lose(name, attachment, floor, channel, outputs);
                     outputs.push(Output::Behind(transport));
                 }
             },
@@ -207,17 +213,19 @@ impl<'a> Replay<'a> {
         name: &Str,
         attachment: &Attachment,
         floor: Position,
+        channel: &mut Channel,
         outputs: &mut Vec<Output>,
     ) {
         let attached = Attached {
             channel: name.clone(),
             channel_serial: Some(floor.channel_serial()),
-            flags: attachment.granted,
+            flags: attachment.granted | objects_flag(attachment.granted),
             params: Params::new(),
             error: Some(error::continuity_lost()),
         };
         let viewer = self.session.viewer(name, attachment);
         self.session.send(self.presence.announce(&viewer, attached), outputs);
+        channel.sync_objects(self.session.transport, name, attachment.view.as_ref());
     }
 }
 
@@ -233,6 +241,19 @@ enum Progress {
 }
 
 impl Channel {
+    /// Continues the sync of the objects to a subscriber, by about `budget` bytes. Returns whether it is complete.
+    fn fill_objects(
+        &mut self,
+        transport: TransportId,
+        view: Option<&Arc<View>>,
+        budget: &mut usize,
+        outputs: &mut Vec<Output>,
+    ) -> bool {
+        let subscriber = subscriber::find(&mut self.subscribers, &mut self.views, transport, view);
+        let feed = subscriber.and_then(|subscriber| subscriber.objects.as_deref_mut());
+        feed.is_none_or(|feed| feed.send(transport, budget, outputs))
+    }
+
     /// Continues the replay to a subscriber, by about `budget` bytes.
     fn fill(
         &mut self,

@@ -144,9 +144,9 @@ impl Channel {
         self.log.last().max(self.attached_at)
     }
 
-    /// Whether the channel has no attachments and no entries, except those that an engine has.
+    /// Whether the channel has no attachments, no entries and no objects, except those that an engine has.
     pub(crate) fn is_unused(&self) -> bool {
-        let is_empty = self.log.is_empty() || self.stored.is_some();
+        let is_empty = self.stored.is_some() || (self.log.is_empty() && self.objects.is_none());
         self.used.connections == 0 && is_empty && !self.is_kept()
     }
 

@@ -8,6 +8,7 @@ use super::{
     Channel,
     attachment::Attachment,
     delta::{Deltas, Fanout},
+    objects::ObjectsFeed,
     occupancy::Watch,
     view::View,
 };
@@ -38,6 +39,8 @@ pub(crate) struct Subscriber {
     /// The position that a replay has reached. While it is set, new entries go to the log only, so that the subscriber
     /// receives them in order.
     pub(super) behind: Option<Position>,
+    /// Set if the client receives operations on objects.
+    pub(super) objects: Option<Box<ObjectsFeed>>,
     /// Set if the client asks for the occupancy.
     pub(super) watch: Option<Box<Watch>>,
 }
@@ -59,6 +62,7 @@ impl Subscriber {
             since,
             live_since: since,
             behind: None,
+            objects: None,
             watch: attachment.metrics.map(Watch::new),
         }
     }
@@ -67,6 +71,12 @@ impl Subscriber {
     pub(super) fn wants(&self, entry: &Entry) -> bool {
         let own = entry.connection() == Some(&self.connection);
         let may_see = self.modes.contains(entry.mode().flag());
+        if !entry.operations().is_empty() {
+            // Clients wait for the operations that they publish, whether they want an echo of messages or not. The sync has those
+            // before it.
+            let is_new = |feed: &ObjectsFeed| entry.position() > feed.since;
+            return may_see && self.objects.as_deref().is_some_and(is_new);
+        }
         if self.is_rewound(entry) {
             may_see && (self.echo || !own) && entry.is_creation()
         } else if entry.members().is_empty() {

@@ -78,6 +78,10 @@ impl View {
                 let delivery = Delivery { channel: name, ..delivery.clone() };
                 Some(Entry::presence(position, at, delivery))
             }
+            ServerFrame::Object(delivery) => {
+                let delivery = Delivery { channel: name, ..delivery.clone() };
+                Some(Entry::objects(position, at, delivery))
+            }
             _ => None,
         }
     }

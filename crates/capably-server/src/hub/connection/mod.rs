@@ -74,9 +74,6 @@ pub(crate) struct Connection {
 /// Random bytes for the id of a new connection.
 pub(crate) type Entropy = [u8; 9];
 
-/// How long clients keep tombstones of objects, in ms.
-const OBJECTS_GC_GRACE_PERIOD: u64 = 86_400_000;
-
 impl Connection {
     fn new(entropy: &Entropy, identity: Identity) -> Self {
         let key = ConnectionKey { id: URL_SAFE_NO_PAD.encode(entropy).into(), generation: 0 };
@@ -166,7 +163,7 @@ impl Connection {
             connection_state_ttl: Some(millis(settings.connection_state_ttl)),
             server_id: Some(settings.server_id.clone()),
             max_idle_interval: Some(millis(self.max_idle_interval)),
-            objects_gc_grace_period: Some(OBJECTS_GC_GRACE_PERIOD),
+            objects_gc_grace_period: Some(millis(settings.objects_grace_period)),
             site_code: Some(Str::from_static(SITE)),
         };
         ServerFrame::Connected(Box::new(Connected {

@@ -14,8 +14,8 @@ pub(super) mod volume;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use capably_protocol::{
-    Annotation, ChannelMode, Message, MessageAction, MessageAnnotations, Millis, PresenceMessage,
-    ServerFrame, frame::Delivery,
+    Annotation, ChannelMode, Message, MessageAction, MessageAnnotations, Millis, ObjectMessage,
+    PresenceMessage, ServerFrame, frame::Delivery,
 };
 
 use self::{meter::Meter, position::Position, volume::Volume};
@@ -61,6 +61,16 @@ impl Entry {
         Arc::new(Self { position, at, size, frame: ServerFrame::Presence(delivery) })
     }
 
+    pub(crate) fn objects(
+        position: Position,
+        at: Duration,
+        delivery: Delivery<ObjectMessage>,
+    ) -> Arc<Self> {
+        let size =
+            OVERHEAD + delivery.items.iter().map(|item| OVERHEAD + item.size()).sum::<usize>();
+        Arc::new(Self { position, at, size, frame: ServerFrame::Object(delivery) })
+    }
+
     pub(crate) fn position(&self) -> Position {
         self.position
     }
@@ -77,7 +87,10 @@ impl Entry {
 
     /// The number of items, and the size of their payloads.
     pub(crate) fn volume(&self) -> Volume {
-        let count = self.items().len() + self.annotation_items().len() + self.members().len();
+        let count = self.items().len()
+            + self.annotation_items().len()
+            + self.members().len()
+            + self.operations().len();
         let data = self.size.saturating_sub(OVERHEAD * (1 + count));
         Volume { count: count as u64, data: data as u64 }
     }
@@ -91,6 +104,7 @@ impl Entry {
         match &self.frame {
             ServerFrame::Annotation(_) => ChannelMode::AnnotationSubscribe,
             ServerFrame::Presence(_) => ChannelMode::PresenceSubscribe,
+            ServerFrame::Object(_) => ChannelMode::ObjectSubscribe,
             _ => ChannelMode::Subscribe,
         }
     }
@@ -101,6 +115,7 @@ impl Entry {
             ServerFrame::Message(delivery) => delivery.connection_id.as_ref(),
             ServerFrame::Annotation(delivery) => delivery.connection_id.as_ref(),
             ServerFrame::Presence(delivery) => delivery.connection_id.as_ref(),
+            ServerFrame::Object(delivery) => delivery.connection_id.as_ref(),
             _ => None,
         }
     }
@@ -156,6 +171,14 @@ impl Entry {
         let Delivery { id, connection_id, timestamp, .. } = delivery;
         member.inherit(id.as_ref(), index, connection_id.as_ref(), *timestamp);
         Some(member)
+    }
+
+    /// The operations on objects, as they are delivered. Empty for an entry of another type.
+    pub(crate) fn operations(&self) -> &[ObjectMessage] {
+        match &self.frame {
+            ServerFrame::Object(delivery) => &delivery.items,
+            _ => &[],
+        }
     }
 
     /// Whether the entry has new messages, rather than a change of one.

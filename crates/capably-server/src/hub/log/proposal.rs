@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use capably_protocol::{Annotation, Message, MessageVersion, Millis, PresenceMessage, Str};
+use capably_protocol::{
+    Annotation, Message, MessageVersion, Millis, ObjectMessage, PresenceMessage, Str,
+};
 
 use super::position::Position;
 use crate::hub::ids::{ConnectionId, NodeId};
@@ -33,7 +35,27 @@ pub(crate) struct Proposal {
     pub(crate) body: Body,
 }
 
+/// The type of a proposal's content, for those who count it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum About {
+    /// Messages, and what belongs to messages.
+    Messages,
+    /// Presence events of a connection on a channel.
+    Presence(ConnectionId, Str),
+    /// Operations on objects.
+    Objects,
+}
+
 impl Proposal {
+    /// The type of the content.
+    pub(crate) fn about(&self) -> About {
+        match (self.presence(), &self.body) {
+            (Some((connection, channel)), _) => About::Presence(connection, channel),
+            (None, Body::Objects(_)) => About::Objects,
+            (None, _) => About::Messages,
+        }
+    }
+
     /// The connection and the channel of presence events.
     pub(crate) fn presence(&self) -> Option<(ConnectionId, Str)> {
         match &self.body {
@@ -66,6 +88,7 @@ pub(crate) enum Body {
     Presence(Events),
     Departure(Departure),
     Adoption(Adoption),
+    Objects(Operations),
 }
 
 /// Items that are published as one frame.
@@ -95,6 +118,14 @@ pub(crate) struct Change {
     pub(crate) claim: Option<Str>,
     /// The largest size of the whole message, in bytes.
     pub(crate) max_size: usize,
+}
+
+/// Operations on the objects of a channel.
+#[derive(Clone, Debug)]
+pub(crate) struct Operations {
+    pub(crate) frame: Items<ObjectMessage>,
+    /// How long deleted objects and entries stay. The nodes collect them by this time and that of the entry, so they agree.
+    pub(crate) grace: Duration,
 }
 
 /// New summaries of the annotations of a message.

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use capably_protocol::{
-    Format, Limits, Message, MessageVersion, PresenceMessage, ServerFrame, Str, codec,
-    frame::Delivery,
+    Format, Limits, Message, MessageVersion, ObjectMessage, PresenceMessage, ServerFrame, Str,
+    codec, frame::Delivery,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     position::Position,
     proposal::{
-        Adoption, Body, Change, Departure, Events, Items, Owner, Place, Proposal, Proposer,
-        Summary, Ticket,
+        Adoption, Body, Change, Departure, Events, Items, Operations, Owner, Place, Proposal,
+        Proposer, Summary, Ticket,
     },
 };
 use crate::{
@@ -45,6 +45,7 @@ enum Tag {
     Presence = 4,
     Departure = 5,
     Adoption = 6,
+    Objects = 7,
 }
 
 impl Tag {
@@ -57,6 +58,7 @@ impl Tag {
             Self::Presence,
             Self::Departure,
             Self::Adoption,
+            Self::Objects,
         ]
         .into_iter()
         .find(|tag| *tag as u8 == byte)
@@ -119,6 +121,7 @@ impl Proposal {
             Body::Presence(_) | Body::Departure(_) | Body::Adoption(_) => {
                 (Kind::Presence, Vec::new())
             }
+            Body::Objects(_) => (Kind::Objects, Vec::new()),
         };
         Append {
             channel: ChannelId { app: app.into(), name: (&*self.channel).into() },
@@ -141,6 +144,9 @@ impl Proposal {
             Body::Messages(frame) => frame.items.first().and_then(|it| it.id.as_deref()),
             Body::Change(change) => change.message.id.as_deref(),
             Body::Annotations(frame) => frame.items.first().and_then(|it| it.id.as_deref()),
+            Body::Objects(Operations { frame, .. }) => {
+                frame.items.first().and_then(|it| it.id.as_deref())
+            }
             Body::Summary(_) | Body::Presence(_) | Body::Departure(_) | Body::Adoption(_) => None,
         };
         if let Some(chosen) = chosen {
@@ -155,6 +161,7 @@ impl Proposal {
             Body::Messages(frame) => of_frame(&frame.connection, &frame.id),
             Body::Change(change) => of_frame(&change.connection, &change.id),
             Body::Annotations(frame) => of_frame(&frame.connection, &frame.id),
+            Body::Objects(Operations { frame, .. }) => of_frame(&frame.connection, &frame.id),
             Body::Presence(Events { connection, msg_serial, again, .. }) => {
                 let again = again.map_or(0, |position| position.0);
                 Some(format!("{MARK}p{connection}:{msg_serial}:{again}"))
@@ -237,6 +244,12 @@ impl Proposal {
                 let extra = Extra { remain: millis(*remain), ..Extra::default() };
                 write(Tag::Adoption, proposer, &extra, frame_of(connection)).0
             }
+            Body::Objects(Operations { frame, grace }) => {
+                let extra = Extra { remain: millis(*grace), ..Extra::default() };
+                with_items(frame, time, |delivery| {
+                    write(Tag::Objects, proposer, &extra, ServerFrame::Object(delivery))
+                })
+            }
         }
     }
 
@@ -315,6 +328,7 @@ from_frame! {
     Message: Message;
     capably_protocol::Annotation: Annotation;
     PresenceMessage: Presence;
+    ObjectMessage: Object;
 }
 
 /// A frame that only names a connection.
@@ -405,6 +419,9 @@ fn decode(record: &Bytes) -> Option<(Option<Proposer>, Body)> {
         }
         (Tag::Adoption, ServerFrame::Presence(delivery)) => {
             Body::Adoption(Adoption { connection: delivery.connection_id?, remain })
+        }
+        (Tag::Objects, ServerFrame::Object(delivery)) => {
+            Body::Objects(Operations { frame: items(delivery), grace: remain })
         }
         _ => return None,
     };

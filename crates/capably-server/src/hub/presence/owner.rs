@@ -79,7 +79,11 @@ impl Presence {
                     self.adopt(name, &adoption, node, position);
                 }
             }
-            Body::Messages(_) | Body::Change(_) | Body::Annotations(_) | Body::Summary(_) => {}
+            Body::Messages(_)
+            | Body::Change(_)
+            | Body::Annotations(_)
+            | Body::Summary(_)
+            | Body::Objects(_) => {}
         }
     }
 

@@ -107,6 +107,14 @@ impl Tally {
         }
     }
 
+    /// Counts accepted operations on objects.
+    pub(crate) fn operations(&mut self, way: Way, volume: Volume) {
+        match way {
+            Way::Realtime => self.inbound_realtime.objects.add(volume),
+            Way::Rest => self.inbound_rest.objects.add(volume),
+        }
+    }
+
     /// Counts accepted presence events.
     pub(crate) fn presence(&mut self, volume: Volume) {
         self.inbound_realtime.presence.add(volume);

@@ -20,6 +20,7 @@ mod folding;
 mod history;
 mod limits;
 mod loading;
+mod objects;
 mod occupancy;
 mod presence;
 mod presence_model;
@@ -90,6 +91,7 @@ impl Bench {
             max_frame_size: 524_288,
             max_presence_members: 250,
             presence_remain: Duration::from_secs(15),
+            objects_grace_period: Duration::from_secs(24 * 3600),
             max_inbound_rate: None,
             max_channels: None,
             max_connections: None,
@@ -283,22 +285,6 @@ fn each_message_of_a_frame_has_its_own_serial() {
     let delivered: Vec<_> = delivery.items.iter().map(|item| item.serial.clone()).collect();
     assert_eq!(delivered, serials);
     assert_eq!(ack.res, [PublishResult::new(serials)]);
-}
-
-#[test]
-fn unsupported_frames_are_refused() {
-    let mut bench = Bench::new();
-    let (transport, _) = bench.connect(None);
-    let objects = ClientFrame::Object(Publish {
-        channel: "a".into(),
-        msg_serial: 0,
-        items: Arc::from(vec![]),
-        params: Default::default(),
-    });
-    bench.send(transport, vec![objects]);
-    assert_eq!(nack_code(bench.frames(transport)), (0, 40021));
-    bench.publish(transport, "a", 1, "after");
-    assert_eq!(bench.acks(transport)[0].msg_serial, 1);
 }
 
 #[test]

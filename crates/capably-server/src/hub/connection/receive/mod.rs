@@ -21,7 +21,6 @@ use crate::hub::{
         need::Need,
         order::{Origin, Proposed},
     },
-    error,
     log::volume::Volume,
 };
 
@@ -40,6 +39,8 @@ pub(crate) struct Receiver<'a> {
 pub(crate) struct Received {
     /// The messages and annotations that were accepted.
     pub(crate) messages: Volume,
+    /// The operations on objects that were accepted.
+    pub(crate) objects: Volume,
     /// The presence events that were accepted.
     pub(crate) presence: Volume,
     /// Whether the client has presented a new token.
@@ -118,9 +119,7 @@ impl<'a> Receiver<'a> {
             }
             ClientFrame::Presence(publish) => self.publish_presence(publish, turn),
             ClientFrame::Object(publish) => {
-                let refused =
-                    |_: &mut Self, _: &mut Turn<'_>| Err(error::not_supported("objects are"));
-                self.once(publish.msg_serial, turn, refused);
+                self.once(publish.msg_serial, turn, |it, turn| it.publish_objects(publish, turn));
             }
             other => {
                 // Answers are in the order of the frames.
@@ -189,6 +188,7 @@ impl<'a> Receiver<'a> {
             ClientFrame::Message(publish) => publish.msg_serial,
             ClientFrame::Annotation(publish) => publish.msg_serial,
             ClientFrame::Presence(publish) => publish.msg_serial,
+            ClientFrame::Object(publish) => publish.msg_serial,
             ClientFrame::Attach(attach) => {
                 self.acks.flush(turn.outputs);
                 let channel = attach.channel.clone();

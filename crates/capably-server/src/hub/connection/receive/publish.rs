@@ -1,7 +1,8 @@
-//! MESSAGE, ANNOTATION and PRESENCE.
+//! MESSAGE, ANNOTATION, OBJECT and PRESENCE.
 
 use capably_protocol::{
-    Annotation, ChannelMode, ErrorInfo, Message, PresenceMessage, Str, frame::Publish,
+    Annotation, ChannelMode, ErrorInfo, Message, ObjectMessage, PresenceMessage, Str,
+    frame::Publish,
 };
 
 use super::Receiver;
@@ -52,6 +53,25 @@ impl Receiver<'_> {
         let publisher = self.connection.publisher(msg_serial);
         let proposed = self.channels.annotate(&channel, take_items(items), publisher, turn)?;
         self.received.messages.add(proposed.volume());
+        Ok(proposed)
+    }
+
+    pub(super) fn publish_objects(
+        &mut self,
+        publish: Publish<ObjectMessage>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Proposed, ErrorInfo> {
+        let Publish { channel, msg_serial, items, params } = publish;
+        error::unless_forced(params.get("_forceNack").map(String::as_str))?;
+        self.connection.require_mode(
+            &channel,
+            ChannelMode::ObjectPublish,
+            Operation::ObjectPublish,
+        )?;
+        let publisher = self.connection.publisher(msg_serial);
+        let items = take_items(items);
+        let proposed = self.channels.publish_objects(&channel, items, publisher, turn)?;
+        self.received.objects.add(proposed.volume());
         Ok(proposed)
     }
 

@@ -17,6 +17,7 @@ impl Receiver<'_> {
             ClientFrame::Message(publish) => (publish.msg_serial, publish.items.len()),
             ClientFrame::Presence(publish) => (publish.msg_serial, publish.items.len()),
             ClientFrame::Annotation(publish) => (publish.msg_serial, publish.items.len()),
+            ClientFrame::Object(publish) => (publish.msg_serial, publish.items.len()),
             _ => return None,
         };
         let (connection, now) = (&mut *self.connection, turn.now.steady);

@@ -1,4 +1,7 @@
-use capably_protocol::{Annotation, Data, MessageAction, PresenceAction, PresenceMessage};
+use capably_protocol::{
+    Annotation, Data, MessageAction, PresenceAction, PresenceMessage,
+    object::{MapSet, ObjectOperation, ObjectOperationAction, ObjectValue},
+};
 use serde_json::json;
 
 use super::*;
@@ -46,7 +49,29 @@ fn bodies() -> Vec<Body> {
         data: Data::from(vec![0, 255]),
         ..PresenceMessage::default()
     };
+    let value = |value: ObjectValue| ObjectOperation {
+        action: Some(ObjectOperationAction::MapSet),
+        object_id: Some("root".into()),
+        map_set: Some(MapSet { key: "k".into(), value: value.into() }),
+        ..ObjectOperation::default()
+    };
+    let operation = |operation| ObjectMessage {
+        id: Some("id:0".into()),
+        operation: Some(Box::new(operation)),
+        ..ObjectMessage::default()
+    };
     vec![
+        Body::Objects(Operations {
+            frame: Items {
+                id: Some("c:2".into()),
+                connection: connection.clone(),
+                items: vec![
+                    operation(value(ObjectValue::Bytes(vec![0, 255].into()))),
+                    operation(value(ObjectValue::Json(json!({ "a": [1.5] })))),
+                ],
+            },
+            grace: Duration::from_millis(86_400_000),
+        }),
         Body::Messages(Items {
             id: Some("c:0".into()),
             connection: connection.clone(),

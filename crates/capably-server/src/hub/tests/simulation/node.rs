@@ -52,6 +52,7 @@ static SETUP: LazyLock<(Settings, Arc<Key>)> = LazyLock::new(|| {
     let settings = Settings {
         connection_state_ttl: TTL,
         presence_remain: REMAIN,
+        objects_grace_period: Duration::from_secs(24 * 3600),
         max_presence_members: 8,
         ..Settings::clone(&bench.app.settings)
     };

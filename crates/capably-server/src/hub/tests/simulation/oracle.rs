@@ -96,7 +96,11 @@ impl Oracle {
             }
             Body::Change(change) => change.id,
             Body::Annotations(frame) => frame.id,
-            Body::Summary(_) | Body::Presence(_) | Body::Departure(_) | Body::Adoption(_) => None,
+            Body::Summary(_)
+            | Body::Presence(_)
+            | Body::Departure(_)
+            | Body::Adoption(_)
+            | Body::Objects(_) => None,
         };
         if let Some(id) = id {
             assert!(self.ids.insert(id.clone()), "the frame {id} is in the log twice");

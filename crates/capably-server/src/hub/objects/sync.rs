@@ -1,0 +1,176 @@
+//! Syncs: the frames with the states of a channel's objects, for one attachment (RTO5).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use capably_objects::ObjectsPool;
+use capably_protocol::{
+    ObjectMessage, ServerFrame, Str,
+    frame::Delivery,
+    object::{ObjectOperation, ObjectState, ObjectsMapEntry},
+};
+
+/// The most states in a frame.
+const PAGE: usize = 100;
+
+/// About the most bytes in a frame. It stays far below the largest frame that clients accept.
+const PAGE_BYTES: usize = 64 * 1024;
+
+/// The approximate size of a state or an entry without its keys and values: names of fields, and a serial.
+const OVERHEAD: usize = 120;
+
+/// The states of all objects, in frames for the name under which the client attached. `id` differs from that of other
+/// syncs.
+pub(crate) fn sync_frames(pool: &ObjectsPool, name: &Str, id: &str) -> VecDeque<ServerFrame> {
+    let pages = pages(pool.states());
+    let last = pages.len();
+    let frames = pages.into_iter().zip(1..).map(|(page, number)| {
+        let cursor = if number < last { number.to_string() } else { String::new() };
+        let mut delivery = Delivery::new(name.clone(), page);
+        delivery.channel_serial = Some(format!("{id}:{cursor}").into());
+        ServerFrame::ObjectSync(delivery)
+    });
+    frames.collect()
+}
+
+/// The approximate size of a page, in bytes.
+pub(crate) fn page_size(frame: &ServerFrame) -> usize {
+    match frame {
+        ServerFrame::ObjectSync(delivery) => {
+            delivery.items.iter().filter_map(|item| item.object.as_deref()).map(state_size).sum()
+        }
+        _ => 0,
+    }
+}
+
+fn pages(states: impl Iterator<Item = ObjectMessage>) -> Vec<Vec<ObjectMessage>> {
+    let mut pages: Vec<Vec<ObjectMessage>> = Vec::new();
+    let mut room = 0;
+    for message in states.flat_map(parts) {
+        let size = message.object.as_deref().map_or(0, state_size);
+        match pages.last_mut().filter(|page| page.len() < PAGE && size <= room) {
+            Some(page) => page.push(message),
+            None => {
+                room = PAGE_BYTES;
+                pages.push(vec![message]);
+            }
+        }
+        room = room.saturating_sub(size);
+    }
+    pages
+}
+
+/// The state of an object in parts of the size of a page. Only that of a map is ever larger: clients merge the entries of
+/// its parts (RTO5f2).
+fn parts(mut message: ObjectMessage) -> Vec<ObjectMessage> {
+    let Some(state) = message.object.as_deref_mut() else { return Vec::new() };
+    let Some(map) = state.map.as_mut().filter(|map| entries_size(&map.entries) > PAGE_BYTES) else {
+        return vec![message];
+    };
+    let entries = std::mem::take(&mut map.entries);
+    let rest = ObjectMessage {
+        object: Some(Box::new(ObjectState { create_op: None, ..state.clone() })),
+        ..message.clone()
+    };
+    let mut parts = vec![message];
+    let mut room = 0;
+    for (key, entry) in entries {
+        let size = entry_size(&key, &entry);
+        if size > room {
+            room = PAGE_BYTES;
+            parts.push(rest.clone());
+        }
+        room = room.saturating_sub(size);
+        let part =
+            parts.last_mut().and_then(|it| it.object.as_mut()).and_then(|it| it.map.as_mut());
+        if let Some(part) = part {
+            part.entries.insert(key, entry);
+        }
+    }
+    parts
+}
+
+fn state_size(state: &ObjectState) -> usize {
+    let map = state.map.as_ref().map_or(0, |map| entries_size(&map.entries));
+    let initial = state.create_op.as_ref().map_or(0, |create: &ObjectOperation| {
+        create.map_create.as_ref().map_or(0, |create| entries_size(&create.entries))
+    });
+    OVERHEAD * (1 + state.site_timeserials.len()) + map + initial
+}
+
+fn entries_size(entries: &BTreeMap<Str, ObjectsMapEntry>) -> usize {
+    entries.iter().map(|(key, entry)| entry_size(key, entry)).sum()
+}
+
+fn entry_size(key: &str, entry: &ObjectsMapEntry) -> usize {
+    OVERHEAD + key.len() + entry.data.as_ref().map_or(0, capably_protocol::object::ObjectData::size)
+}
+
+#[cfg(test)]
+mod tests {
+    use capably_objects::Source;
+    use capably_protocol::object::{MapSet, ObjectOperationAction, ObjectValue};
+
+    use super::*;
+
+    /// A pool whose root has `count` entries of `size` bytes each.
+    fn pool(count: usize, size: usize) -> ObjectsPool {
+        let mut pool = ObjectsPool::new();
+        for number in 0..count {
+            let value = ObjectValue::String("x".repeat(size).into()).into();
+            let operation = ObjectOperation {
+                action: Some(ObjectOperationAction::MapSet),
+                object_id: Some("root".into()),
+                map_set: Some(MapSet { key: format!("k{number:05}").into(), value }),
+                ..ObjectOperation::default()
+            };
+            let message = ObjectMessage {
+                operation: Some(Box::new(operation)),
+                serial: Some(format!("{number:05}").into()),
+                site_code: Some("s".into()),
+                ..ObjectMessage::default()
+            };
+            pool.apply(&message, Source::Channel, 0).unwrap();
+        }
+        pool
+    }
+
+    fn items(frames: &VecDeque<ServerFrame>) -> Vec<(Str, Vec<ObjectMessage>)> {
+        let deliveries = frames.iter().map(|frame| match frame {
+            ServerFrame::ObjectSync(it) => (it.channel_serial.clone().unwrap(), it.items.clone()),
+            other => panic!("{other:?}"),
+        });
+        deliveries.collect()
+    }
+
+    // Spec: RTO5a1, RTO5a4
+    #[test]
+    fn a_small_pool_takes_one_page_that_ends_the_sync() {
+        let frames = items(&sync_frames(&ObjectsPool::new(), &"c".into(), "7"));
+        let [(serial, page)] = &frames[..] else { panic!("{frames:?}") };
+        assert_eq!(*serial, "7:");
+        assert_eq!(page.len(), 1);
+        assert_eq!(page[0].object.as_ref().unwrap().object_id.as_deref(), Some("root"));
+    }
+
+    // Spec: RTO5f2
+    #[test]
+    fn a_large_map_is_split_and_every_client_puts_it_together() {
+        let pool = pool(3000, 100);
+        let frames = sync_frames(&pool, &"c".into(), "1");
+        assert!(frames.iter().all(|frame| page_size(frame) <= PAGE_BYTES + OVERHEAD * 4));
+        let pages = items(&frames);
+        assert!(pages.len() > 5, "{} pages", pages.len());
+        let serials: Vec<_> = pages.iter().map(|(serial, _)| serial.to_string()).collect();
+        assert_eq!((&*serials[0], &*serials[1]), ("1:1", "1:2"));
+        assert_eq!(serials.last().map(String::as_str), Some("1:"));
+        let mut client = capably_objects::Objects::new("c");
+        let mut events = Vec::new();
+        client.attached(true, 0, &mut events);
+        for (serial, page) in pages {
+            client.sync_frame(Some(&serial), page, 0, &mut events);
+        }
+        assert_eq!(client.pool().root().len(), 3000);
+        let states = |pool: &ObjectsPool| pool.states().collect::<Vec<_>>();
+        assert_eq!(states(client.pool()), states(&pool));
+    }
+}
