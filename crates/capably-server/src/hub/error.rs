@@ -410,9 +410,24 @@ pub(crate) fn deleted_object(id: &str) -> ErrorInfo {
     error(92002, 400, format!("the object `{id}` is deleted"))
 }
 
+/// An object that does not exist.
+pub(crate) fn unknown_object(id: &str) -> ErrorInfo {
+    error(92004, 404, format!("the channel has no object `{id}`"))
+}
+
+/// A path that leads to no value.
+pub(crate) fn nothing_at_path() -> ErrorInfo {
+    error(92005, 404, "there is no object at the path")
+}
+
 /// An operation that names no object.
 pub(crate) fn no_object_reference() -> ErrorInfo {
-    error(92006, 400, "an operation needs an `objectId`")
+    error(92006, 400, "an operation needs an `objectId`, or by REST a `path`")
+}
+
+/// A path that leads to a value of another type than the operation needs.
+pub(crate) fn misfit_at_path() -> ErrorInfo {
+    error(92007, 400, "the operation does not fit the value at the path")
 }
 
 /// A presence message without a client id.

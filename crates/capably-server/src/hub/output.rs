@@ -35,6 +35,8 @@ pub(crate) enum Output {
     Fetch(Need),
     /// Store the members of a channel, or remove what is stored of them.
     Snapshot(Str, Option<Bytes>),
+    /// Store the objects of a channel after the entry at this position, in parts.
+    SaveObjects(Str, Position, Vec<Bytes>),
     /// Send a notice to the other nodes.
     Notice(Notice),
 }

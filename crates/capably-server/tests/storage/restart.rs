@@ -28,6 +28,8 @@ async fn everything(server: &Server, key: &str, format: Format, serial: &str) ->
         "/channels/persisted:members/presence",
         "/channels/persisted:members/presence/history",
         "/channels/plain/presence/history",
+        "/channels/plain/object",
+        "/channels/plain/object?compact=false",
     ] {
         let (answer, value) = ask(server, key, format, "GET", target, &Value::Null).await;
         assert_eq!(answer.status, 200, "{target}");
@@ -67,6 +69,12 @@ async fn fill(server: &Server, key: &str, format: Format) -> String {
     assert!(matches!(client.next().await, ServerFrame::Presence(_)));
     client.ack().await;
 
+    let poll = json!([
+        {"path": "poll", "mapCreate": {"entries": {"open": {"data": {"boolean": true}}}}},
+        {"path": "poll.votes", "counterCreate": {"count": 2.5}},
+        {"path": "poll", "mapRemove": {"key": "open"}},
+    ]);
+    ask("POST", "/channels/plain/object", poll).await;
     ask("POST", "/channels/persisted:b/messages", json!([{"data": {"a": [1, null]}}])).await;
     let message = json!({"name": "m", "data": "first"});
     let published = ask("POST", "/channels/mutable:a/messages", message).await;

@@ -14,7 +14,8 @@ use super::{AppHandle, log::Log};
 use crate::{
     engine::{self, Bucket, ChannelId, Direction, Kind, Range, Thread},
     hub::{
-        Excerpt, Members, Need, Place, Position, Records, Rewind, StoredMembers, TransportId, error,
+        Excerpt, Members, Need, Place, Position, Records, Rewind, StoredMembers, StoredState,
+        TransportId, error,
     },
 };
 
@@ -142,13 +143,18 @@ impl AppHandle {
             None => last.max(floor),
         };
         let excerpt = self.excerpt(log, name, entries, start, Some(until)).await?;
-        let members = match is_shared {
-            true => self.stored_members(log, name, floor, last).await?,
-            false => StoredMembers::default(),
+        let members = async {
+            match is_shared {
+                true => self.stored_members(log, name, floor, last).await,
+                false => Ok(StoredMembers::default()),
+            }
         };
+        let objects = self.stored_objects(log, name, floor, until);
+        let (members, objects) = tokio::try_join!(members, objects)?;
+        let state = StoredState { members, objects };
         let now = self.clock.now();
         let bounds = (floor, last);
-        self.with(|hub, outputs| hub.finish_load(name, excerpt, bounds, members, now, outputs));
+        self.with(|hub, outputs| hub.finish_load(name, excerpt, bounds, state, now, outputs));
         Ok(())
     }
 

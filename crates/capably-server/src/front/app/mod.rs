@@ -4,6 +4,7 @@ mod damage;
 mod facts;
 mod fetch;
 mod log;
+mod objects;
 mod reads;
 mod statistics;
 
@@ -27,7 +28,7 @@ use super::{
 use crate::{
     engine::Append,
     hub::{
-        Accepted, App, Delivery, Need, Notice, Now, Output, Proposed, Settings, Ticket,
+        Accepted, App, Delivery, Need, Notice, Now, Output, Position, Proposed, Settings, Ticket,
         TransportId,
         auth::{Credentials, PresentedKey},
         error,
@@ -212,11 +213,23 @@ impl AppHandle {
         serial: &str,
         input: impl FnOnce(&mut App, &mut Vec<Output>) -> Result<Proposed, ErrorInfo>,
     ) -> Result<Accepted, ErrorInfo> {
+        self.commit_with(|hub| hub.need_of_message(channel, serial), input).await
+    }
+
+    /// Publishes something that may need data of the engine first. Waits until it is committed.
+    ///
+    /// # Errors
+    /// The reason why it is refused, and codes 50003 and 50000 for the engine.
+    pub(super) async fn commit_with(
+        &self,
+        need_of: impl Fn(&App) -> Option<Need>,
+        input: impl FnOnce(&mut App, &mut Vec<Output>) -> Result<Proposed, ErrorInfo>,
+    ) -> Result<Accepted, ErrorInfo> {
         let mut input = Some(input);
         loop {
             let mut need = None;
             let proposed = self.commit(|hub, outputs| {
-                need = hub.need_of_message(channel, serial);
+                need = need_of(hub);
                 match (&need, input.take()) {
                     (None, Some(input)) => input(hub, outputs),
                     (_, unused) => {
@@ -332,6 +345,10 @@ impl AppHandle {
             Work::Snapshot(channel, members) => {
                 drop(tokio::spawn(async move { app.save_members(channel, members).await }));
             }
+            Work::SaveObjects(channel, position, parts) => {
+                let save = async move { app.save_objects(&channel, position, parts).await };
+                drop(tokio::spawn(save));
+            }
             Work::Notice(notice) => {
                 if let Some(cluster) = &log.cluster {
                     cluster.announce_of_hub(&self.id, notice);
@@ -371,6 +388,7 @@ struct Unlocked {
 enum Work {
     Fetch(Need),
     Snapshot(Str, Option<Bytes>),
+    SaveObjects(Str, Position, Vec<Bytes>),
     Notice(Notice),
 }
 
@@ -410,6 +428,9 @@ impl Unlocked {
                 Output::Fetch(need) => self.works.push(Work::Fetch(need)),
                 Output::Snapshot(channel, members) => {
                     self.works.push(Work::Snapshot(channel, members));
+                }
+                Output::SaveObjects(channel, position, parts) => {
+                    self.works.push(Work::SaveObjects(channel, position, parts));
                 }
                 Output::Notice(notice) => self.works.push(Work::Notice(notice)),
             }

@@ -45,7 +45,7 @@ pub(super) async fn list(
 }
 
 /// Whether the body begins as an array. The decoder would accept a single annotation, too; the service does not.
-fn is_array(format: Format, body: &[u8]) -> bool {
+pub(super) fn is_array(format: Format, body: &[u8]) -> bool {
     match format {
         Format::Json => body.trim_ascii_start().first() == Some(&b'['),
         Format::MsgPack => matches!(body.first(), Some(0x90..=0x9f | 0xdc | 0xdd)),

@@ -15,6 +15,7 @@ mod call;
 mod channels;
 mod form;
 mod messages;
+mod objects;
 pub(super) mod observation;
 mod page;
 mod presence;

@@ -3,8 +3,8 @@
 use capably_protocol::ErrorInfo;
 
 use super::{
-    access, annotations, apps, batch, call::Call, channels, messages, observation, presence, push,
-    stats, time, tokens,
+    access, annotations, apps, batch, call::Call, channels, messages, objects, observation,
+    presence, push, stats, time, tokens,
 };
 use crate::{front::http::reply::Reply, hub::error};
 
@@ -84,6 +84,11 @@ pub(super) async fn dispatch(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
 
         GET    ["channels", channel, "presence"]                        client    presence::members(channel);
         GET    ["channels", channel, "presence", "history"]             client    presence::history(channel);
+
+        POST   ["channels", channel, "object"]                          client    objects::publish(channel);
+        POST   ["channels", channel, "objects"]                         client    objects::publish(channel);
+        GET    ["channels", channel, "object"]                          client    objects::root(channel);
+        GET    ["channels", channel, "object", id]                      client    objects::get(channel, id);
 
         POST   ["messages"]                                             client    batch::publish();
         GET    ["presence"]                                             client    batch::presence();

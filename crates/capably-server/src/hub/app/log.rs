@@ -12,8 +12,8 @@ use crate::{
         Now, Output, Page, PageQuery, TransportId, Turn,
         channel::{
             excerpt::{Excerpt, presence_page},
-            follow::StoredMembers,
             need::Need,
+            objects_stored::StoredState,
             order::{Origin, Settled, Ticket},
         },
         ids::ConnectionId,
@@ -147,20 +147,25 @@ impl App {
     }
 
     /// Adds a channel that was loaded up to the second of the `bounds`. The first is the position after which the engine is
-    /// complete. `members` are those of a shared engine.
+    /// complete.
     pub(crate) fn finish_load(
         &mut self,
         name: &Str,
         excerpt: Excerpt,
         bounds: (Position, Position),
-        members: StoredMembers,
+        state: StoredState,
         now: Now,
         outputs: &mut Vec<Output>,
     ) {
         let sent = outputs.len();
         let turn = &mut Turn { now, settings: &self.settings, outputs };
-        self.channels.finish_load(name, excerpt, bounds, members, turn);
+        self.channels.finish_load(name, excerpt, bounds, state, turn);
         self.after_following(sent, now, outputs);
+    }
+
+    /// The objects of a channel could not be stored.
+    pub(crate) fn objects_not_saved(&mut self, name: &Str, now: Now) {
+        self.channels.objects_not_saved(name, now.steady);
     }
 
     /// Adds a message that was fetched, or that does not exist.

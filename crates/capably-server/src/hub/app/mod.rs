@@ -4,6 +4,7 @@ mod access;
 mod channels;
 mod cluster;
 mod log;
+mod objects;
 mod operate;
 mod push;
 pub(crate) mod spec;
@@ -243,6 +244,7 @@ impl App {
         channels.handle_gone_nodes(turn);
         channels.handle_summaries(turn);
         channels.handle_snapshots(turn);
+        channels.handle_unsaved_objects(turn);
         channels.handle_occupancy(turn);
         channels.send_occupancy(turn);
         if self.next_sweep <= now.steady {
@@ -262,7 +264,9 @@ impl App {
         let occupancy = self.channels.next_occupancy();
         let nodes = self.channels.next_for_nodes();
         let overdue = self.channels.next_overdue();
-        [connections, sweep, departure, occupancy, nodes, overdue].into_iter().flatten().min()
+        let unsaved = self.channels.next_unsaved_objects();
+        let next = [connections, sweep, departure, occupancy, nodes, overdue, unsaved];
+        next.into_iter().flatten().min()
     }
 
     /// Ends the app: sends `frame` on every transport, and on every later one, and closes it.

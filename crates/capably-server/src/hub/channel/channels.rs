@@ -10,6 +10,7 @@ use capably_protocol::{Message, PresenceMessage, Str};
 use super::{
     Channel,
     nodes::Nodes,
+    objects_stored::UnsavedObjects,
     occupancy::{OccupancyUpdates, RemoteOccupancy},
     order::{Order, Settled},
     room::Room,
@@ -75,6 +76,7 @@ pub(crate) struct Channels {
     /// The traffic that was persisted for longer than usual, since the statistics were last updated.
     pub(crate) persisted: Traffic,
     pub(super) nodes: Nodes,
+    pub(super) unsaved: UnsavedObjects,
     pub(super) remote: RemoteOccupancy,
     /// The results for publishers of entries that were applied since the last call.
     pub(super) settled: Vec<Settled>,
@@ -112,6 +114,7 @@ impl Channels {
             occupancy: OccupancyUpdates::default(),
             persisted: Traffic::default(),
             nodes: Nodes::default(),
+            unsaved: UnsavedObjects::default(),
             remote: RemoteOccupancy::default(),
             settled: Vec::new(),
             dropped: Vec::new(),

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use capably_protocol::{Annotation, ErrorInfo, Message, PresenceMessage, Str};
 
 use super::{
-    Channel, Channels, Room, channels::NO_RETENTION, follow::StoredMembers, history::HistoryQuery,
-    view::View,
+    Channel, Channels, Room, channels::NO_RETENTION, history::HistoryQuery,
+    objects_stored::StoredState, view::View,
 };
 use crate::{
     engine,
@@ -230,16 +230,16 @@ impl Channels {
         }
     }
 
-    /// Adds a channel that was loaded up to `last`. `stored` is the position after which the engine is complete, and
-    /// `members` are those of a shared engine.
+    /// Adds a channel that was loaded up to `last`. `stored` is the position after which the engine is complete.
     pub(crate) fn finish_load(
         &mut self,
         name: &Str,
         excerpt: Excerpt,
         (stored, last): (Position, Position),
-        members: StoredMembers,
+        state: StoredState,
         turn: &mut Turn<'_>,
     ) {
+        let StoredState { members, objects } = state;
         let Some(meanwhile) = self.loading.remove(name) else { return };
         if self.map.contains_key(&**name) {
             return;
@@ -254,6 +254,7 @@ impl Channels {
         channel.changes = excerpt.channel.changes;
         channel.older = excerpt.channel.older;
         self.insert(channel);
+        self.restore_objects(name, objects, turn.now.steady);
         self.start_following(name, last, members);
         for (position, proposal) in meanwhile.into_iter().filter(|(it, _)| *it > last) {
             if self.node().is_some() {

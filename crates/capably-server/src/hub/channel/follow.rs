@@ -16,6 +16,7 @@ use crate::{
             position::Position,
             proposal::{Body, Events, Place, Proposal},
         },
+        objects::Unsaved,
         presence::Members,
     },
 };
@@ -51,9 +52,10 @@ impl Channel {
         self.followed.as_ref().is_some_and(|followed| followed.has_own_members)
     }
 
-    /// Whether a shared engine needs the channel to stay in memory.
+    /// Whether an engine needs the channel to stay in memory.
     pub(super) fn is_kept(&self) -> bool {
-        self.followed.as_ref().is_some_and(|it| it.has_own_members || it.is_unsaved)
+        let is_unsaved = self.objects.as_ref().is_some_and(|it| it.unsaved == Some(Unsaved::Here));
+        is_unsaved || self.followed.as_ref().is_some_and(|it| it.has_own_members || it.is_unsaved)
     }
 
     /// The message that must be fetched before the entry can be applied.

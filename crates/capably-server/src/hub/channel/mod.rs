@@ -17,6 +17,7 @@ pub(super) mod members;
 pub(super) mod need;
 mod nodes;
 mod objects;
+pub(super) mod objects_stored;
 pub(super) mod occupancy;
 pub(super) mod order;
 mod publish;

@@ -57,10 +57,7 @@ impl Channels {
                 let attachment = attached.get(&publish.channel)?;
                 self.need_of_channel(attachment.channel(&publish.channel))
             }
-            ClientFrame::Object(publish) => {
-                let name = channel_name::plain_str(&publish.channel).ok()?;
-                self.has_room(&name).then(|| self.need_of_channel(&name)).flatten()
-            }
+            ClientFrame::Object(publish) => self.need_of_objects(&publish.channel),
             ClientFrame::Heartbeat { .. } => None,
             // Their answers follow those of the publishes before them.
             _ if !settled => Some(Need::Settled),
@@ -72,6 +69,12 @@ impl Channels {
 
     fn need_of_channel(&self, name: &Str) -> Option<Need> {
         (!self.map.contains_key(&**name)).then(|| Need::Channel(Str::from(&**name)))
+    }
+
+    /// The need of an input about the objects of a channel. None for an invalid name, and for one channel too many.
+    pub(crate) fn need_of_objects(&self, name: &str) -> Option<Need> {
+        let name = channel_name::plain_str(&name.into()).ok()?;
+        if self.has_engine() && self.has_room(&name) { self.need_of_channel(&name) } else { None }
     }
 
     /// In a cluster, a client may have members from another node on a channel that it has not attached again here.

@@ -3,25 +3,29 @@
 use std::collections::VecDeque;
 
 use capably_objects::ObjectsPool;
-use capably_protocol::{ChannelMode, ErrorInfo, Flags, Millis, ObjectMessage, ServerFrame, Str};
+use capably_protocol::{ChannelMode, ErrorInfo, Flags, ObjectMessage, ServerFrame, Str};
 
 use super::{
     Channel, Channels,
     commit::Commit,
+    objects_stored::millis,
     order::{Order, Proposed},
     subscriber,
     view::View,
 };
 use crate::hub::{
     Output, TransportId, Turn,
-    access::capability::Operation,
-    channel_name,
+    access::{capability::Operation, identity::Identity},
+    channel_name, error,
     log::{
-        position::Position,
+        position::{MAX_INDEX, Position},
         proposal::{Body, Items, Operations},
     },
     message::publish::{Publisher, Receipt, check_ids},
-    objects::{check_operations, objects_entry, page_size, sync_frames},
+    objects::{
+        ChannelObjects, Creates, NewObjects, ObjectView, Resolved, RestOperation, ViewForm,
+        check_operations, objects_entry, page_size, resolve, sync_frames,
+    },
 };
 
 /// The objects of an attachment.
@@ -49,11 +53,22 @@ impl Channels {
     ) -> Result<Proposed, ErrorInfo> {
         let name = &channel_name::plain_str(name)?;
         publisher.identity.require(name, Operation::ObjectPublish)?;
+        self.propose_objects(name, messages, Creates::WithObjectId, publisher, turn)
+    }
+
+    fn propose_objects(
+        &mut self,
+        name: &Str,
+        messages: Vec<ObjectMessage>,
+        creates: Creates,
+        publisher: Publisher<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Proposed, ErrorInfo> {
         let channel = self.get(name);
         let objects = channel.and_then(|channel| channel.objects.as_deref());
         let max_size = turn.settings.max_message_size;
         let (messages, bytes) =
-            check_operations(name, messages, publisher.identity, objects, max_size)?;
+            check_operations(name, messages, publisher.identity, (objects, creates), max_size)?;
         let chosen_id = check_ids(messages.iter().map(|message| message.id.as_ref()))?;
         let first_id = messages.first().and_then(|first| first.id.as_ref());
         let repeated = first_id.and_then(|id| channel?.position_of_id(id));
@@ -69,6 +84,98 @@ impl Channels {
         };
         let operations = Operations { frame, grace: turn.settings.objects_grace_period };
         self.propose(name, Body::Objects(operations), receipt, turn)
+    }
+
+    /// Publishes the operations of a REST request, all or none. Returns the objects that the answer names, too.
+    ///
+    /// # Errors
+    /// As [`publish_objects`](Self::publish_objects); 92004 for an unknown object, 92005 for a path without a value, 92007 for a
+    /// value that an operation does not fit.
+    pub(crate) fn request_objects(
+        &mut self,
+        name: &Str,
+        operations: Vec<RestOperation>,
+        identity: &Identity,
+        new: &mut NewObjects<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(Proposed, Vec<Str>), ErrorInfo> {
+        let name = &channel_name::plain_str(name)?;
+        identity.require(name, Operation::ObjectPublish)?;
+        if operations.len() > MAX_INDEX {
+            return Err(error::too_many_messages(MAX_INDEX));
+        }
+        let chosen_id = check_ids(operations.iter().map(|operation| operation.id.as_ref()))?;
+        let channel = self.get(name);
+        if channel.is_none() && self.has_engine() {
+            // There is no room to load it.
+            return Err(error::too_many_channels(turn.settings.max_channels.unwrap_or_default()));
+        }
+        if let Some(base) = &chosen_id
+            && let Some(position) = channel.and_then(|it| it.position_of_id(&first_id(base)))
+        {
+            let ids = self.requested_objects(name, position, Vec::new());
+            let receipt = Receipt { messages: ids.len(), bytes: 0, chosen_id };
+            return Ok((Proposed::Committed(receipt.at(position)), ids));
+        }
+        let objects = channel.and_then(|channel| channel.objects.as_deref());
+        let empty = ObjectsPool::new();
+        let pool = objects.map_or(&empty, ChannelObjects::pool);
+        let Resolved { mut messages, object_ids } = resolve(operations, pool, new)?;
+        if let Some(base) = &chosen_id {
+            for (index, message) in messages.iter_mut().enumerate() {
+                message.id = Some(format!("{base}:{index}").into());
+            }
+        }
+        let publisher = Publisher { identity, connection: None, frame_id: None };
+        let proposed = self.propose_objects(name, messages, Creates::Plain, publisher, turn)?;
+        Ok((proposed, object_ids))
+    }
+
+    /// The objects that the answer to a request names, which was committed at this position: `own`, unless an earlier copy of the
+    /// request was.
+    pub(crate) fn requested_objects(
+        &self,
+        name: &str,
+        position: Position,
+        own: Vec<Str>,
+    ) -> Vec<Str> {
+        let entry = self.get(name).and_then(|channel| channel.log.get(position));
+        let Some(entry) = entry else { return own };
+        let mut stored: Vec<Str> = Vec::new();
+        for operation in entry.operations().iter().filter_map(|it| it.operation.as_deref()) {
+            // A create at a path is followed by the operation that sets the key.
+            let set = operation.map_set.as_ref().and_then(|set| set.value.object_id.as_ref());
+            if set.is_none() || set != stored.last() {
+                stored.extend(operation.object_id.clone());
+            }
+        }
+        if !own.is_empty() && own.iter().all(|id| stored.contains(id)) { own } else { stored }
+    }
+
+    /// The value of a channel's objects at a path, from an object or from the root.
+    ///
+    /// # Errors
+    /// 40010 for the channel's name, 40160 for the capability, 92004 for an unknown object, 92005 for a path without a value,
+    /// 40114 for one channel too many.
+    pub(crate) fn object_view(
+        &self,
+        identity: &Identity,
+        name: &str,
+        object_id: Option<&str>,
+        path: &str,
+        form: ViewForm,
+    ) -> Result<ObjectView, ErrorInfo> {
+        let name = channel_name::plain(name)?;
+        identity.require(name, Operation::ObjectSubscribe)?;
+        let channel = self.get(name);
+        if channel.is_none() && self.has_engine() {
+            // There is no room to load it.
+            return Err(error::too_many_channels(self.len()));
+        }
+        let empty = ObjectsPool::new();
+        let objects = channel.and_then(|channel| channel.objects.as_deref());
+        let pool = objects.map_or(&empty, ChannelObjects::pool);
+        ObjectView::of(pool, object_id, path, form)
     }
 
     /// Applies committed operations.
@@ -88,13 +195,15 @@ impl Channels {
         let Commit { position, time, at, .. } = commit;
         let entry = objects_entry(&channel.name, frame, position, time, at);
         if !is_replay {
-            let grace = Millis::try_from(grace.as_millis()).unwrap_or(Millis::MAX);
             let objects = channel.objects.get_or_insert_default();
-            objects.apply(entry.operations(), time, grace);
+            objects.apply(entry.operations(), (position, time), millis(grace));
         }
         channel.commit(&entry, turn);
         let persisted = channel.newly_persisted();
         self.persisted.add(persisted);
+        if !is_replay {
+            self.objects_changed(name, commit.proposer, turn.now.steady);
+        }
     }
 }
 
@@ -139,6 +248,11 @@ impl Channel {
             subscriber.objects = feed;
         }
     }
+}
+
+/// The id of the first message of a frame with this id.
+fn first_id(base: &str) -> String {
+    format!("{base}:0")
 }
 
 impl ObjectsFeed {

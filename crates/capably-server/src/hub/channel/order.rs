@@ -7,7 +7,7 @@ use std::{
 
 use capably_protocol::{ErrorInfo, Millis, Str};
 
-use super::{Channels, nodes::MEMBERS_KEPT};
+use super::{Channels, nodes::MEMBERS_KEPT, objects_stored::OBJECTS_KEPT};
 pub(crate) use crate::hub::log::proposal::Ticket;
 use crate::{
     engine::Appended,
@@ -224,6 +224,9 @@ impl Channels {
             self.note_recent(&proposal.channel, turn.now.steady);
         }
         let mut keep = self.retention_of(&proposal.channel).age;
+        if let Body::Objects(_) = &proposal.body {
+            keep = keep.max(OBJECTS_KEPT);
+        }
         let Order::Engine(proposals) = &mut self.order else { return Ticket(u64::MAX) };
         let ticket = proposals.next;
         proposals.next = Ticket(ticket.0 + 1);

@@ -19,6 +19,15 @@ use crate::hub::{
     log::position::MAX_INDEX,
 };
 
+/// The form of creates that is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Creates {
+    /// With an initial value as text, from which the id was made.
+    WithObjectId,
+    /// Plain, too: this server has made the id.
+    Plain,
+}
+
 /// Checks every operation, stamps it, and rewrites a create with an object id to the plain create that it stands for.
 /// Returns their size, too.
 ///
@@ -32,7 +41,7 @@ pub(crate) fn check_operations(
     channel: &str,
     mut messages: Vec<ObjectMessage>,
     identity: &Identity,
-    objects: Option<&ChannelObjects>,
+    (objects, creates): (Option<&ChannelObjects>, Creates),
     max_message_size: usize,
 ) -> Result<(Vec<ObjectMessage>, usize), ErrorInfo> {
     if messages.is_empty() {
@@ -46,7 +55,7 @@ pub(crate) fn check_operations(
     for message in &mut messages {
         let ObjectMessage { id, client_id, extras, operation, .. } = std::mem::take(message);
         let operation = operation.ok_or_else(|| invalid("an object message needs an `operation`"));
-        let operation = checked(*operation?)?;
+        let operation = checked(*operation?, creates)?;
         let deleted = |id: &Str| objects.and_then(|it| it.pool().tombstoned_at(id)).is_some();
         if let Some(id) = operation.object_id.as_ref().filter(|id| deleted(id)) {
             return Err(error::deleted_object(id));
@@ -66,7 +75,7 @@ pub(crate) fn check_operations(
 }
 
 /// The operation with the payload of its action alone.
-fn checked(operation: ObjectOperation) -> Result<ObjectOperation, ErrorInfo> {
+fn checked(operation: ObjectOperation, creates: Creates) -> Result<ObjectOperation, ErrorInfo> {
     let action = operation.action.ok_or_else(|| invalid("an operation needs an `action`"))?;
     let id = operation.object_id.as_ref().filter(|id| !id.is_empty());
     let id = id.ok_or_else(error::no_object_reference)?;
@@ -78,6 +87,10 @@ fn checked(operation: ObjectOperation) -> Result<ObjectOperation, ErrorInfo> {
     };
     match (action, object_type) {
         (Action::MapCreate, ObjectType::Map) => {
+            if let (Creates::Plain, Some(create)) = (creates, operation.map_create) {
+                clean.map_create = Some(checked_map(create)?);
+                return Ok(clean);
+            }
             let create = operation.map_create_with_object_id;
             let create = create.ok_or_else(|| missing("mapCreateWithObjectId"))?;
             verify(id, &create.initial_value, &create.nonce)?;
@@ -93,6 +106,10 @@ fn checked(operation: ObjectOperation) -> Result<ObjectOperation, ErrorInfo> {
         }
         (Action::MapClear, ObjectType::Map) => clean.map_clear = Some(MapClear {}),
         (Action::CounterCreate, ObjectType::Counter) => {
+            if let (Creates::Plain, Some(create)) = (creates, operation.counter_create) {
+                clean.counter_create = Some(checked_counter(create)?);
+                return Ok(clean);
+            }
             let create = operation.counter_create_with_object_id;
             let create = create.ok_or_else(|| missing("counterCreateWithObjectId"))?;
             verify(id, &create.initial_value, &create.nonce)?;
@@ -120,7 +137,7 @@ fn checked(operation: ObjectOperation) -> Result<ObjectOperation, ErrorInfo> {
 }
 
 /// The type of the object, whose id is `root` or complete.
-pub(super) fn type_of(id: &str) -> Result<ObjectType, ErrorInfo> {
+fn type_of(id: &str) -> Result<ObjectType, ErrorInfo> {
     match id {
         ROOT => Ok(ObjectType::Map),
         id => Ok(id.parse::<ObjectId>()?.object_type),
@@ -145,7 +162,7 @@ fn initial_value<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, ErrorI
 }
 
 /// The initial value of a map, without what only the server sets.
-pub(super) fn checked_map(create: MapCreate) -> Result<MapCreate, ErrorInfo> {
+fn checked_map(create: MapCreate) -> Result<MapCreate, ErrorInfo> {
     let MapCreate { semantics, entries } = create;
     if !matches!(semantics, None | Some(ObjectsMapSemantics::Lww)) {
         return Err(invalid("the `semantics` of a map are unknown; use 0"));
@@ -160,12 +177,12 @@ pub(super) fn checked_map(create: MapCreate) -> Result<MapCreate, ErrorInfo> {
 }
 
 /// The initial value of a counter; 0 if none is given.
-pub(super) fn checked_counter(create: CounterCreate) -> Result<CounterCreate, ErrorInfo> {
+fn checked_counter(create: CounterCreate) -> Result<CounterCreate, ErrorInfo> {
     Ok(CounterCreate { count: Some(finite(create.count.unwrap_or_default())?) })
 }
 
 /// A leaf, or a reference to an object with a complete id. The object need not exist yet.
-pub(super) fn checked_data(data: ObjectData) -> Result<ObjectData, ErrorInfo> {
+fn checked_data(data: ObjectData) -> Result<ObjectData, ErrorInfo> {
     let ObjectData { object_id, value, encoding } = data;
     if let Some(value) = value {
         if let ObjectValue::Number(number) = value {

@@ -5,15 +5,24 @@
 
 mod check;
 mod entry;
+mod path;
+mod request;
+mod snapshot;
 mod sync;
+mod view;
 
 use capably_objects::{ObjectsPool, Source};
 use capably_protocol::{Millis, ObjectMessage};
 
+use super::{ids::NodeId, log::position::Position};
+
 pub(crate) use self::{
-    check::check_operations,
+    check::{Creates, check_operations},
     entry::objects_entry,
+    request::{NewObjects, Resolved, RestOperation, resolve},
+    snapshot::SnapshotPart,
     sync::{page_size, sync_frames},
+    view::{ObjectView, ViewForm},
 };
 
 /// The shortest time between two searches for deleted objects to collect, in ms.
@@ -23,8 +32,21 @@ const COLLECT_INTERVAL: Millis = 60_000;
 #[derive(Debug, Default)]
 pub(crate) struct ChannelObjects {
     pool: ObjectsPool,
+    /// The newest entry that was applied.
+    position: Position,
     /// The time of the entry with which deleted objects were last collected, in ms since the epoch.
     collected: Millis,
+    /// Set if the engine has no snapshot of the newest entries.
+    pub(crate) unsaved: Option<Unsaved>,
+}
+
+/// Objects without a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsaved {
+    /// This node writes the snapshot.
+    Here,
+    /// The node of the newest entry writes it, if it is alive by then.
+    At(NodeId),
 }
 
 impl ChannelObjects {
@@ -33,12 +55,23 @@ impl ChannelObjects {
         &self.pool
     }
 
+    /// The newest entry that was applied.
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
     /// Applies the operations of an entry. `time` is that of the entry, so that all nodes collect the same objects.
-    pub(crate) fn apply(&mut self, operations: &[ObjectMessage], time: Millis, grace: Millis) {
+    pub(crate) fn apply(
+        &mut self,
+        operations: &[ObjectMessage],
+        (position, time): (Position, Millis),
+        grace: Millis,
+    ) {
         for operation in operations {
             // Clients ignore the same operations, so that their replicas agree with this one.
             let _ = self.pool.apply(operation, Source::Channel, time);
         }
+        self.position = self.position.max(position);
         if time.saturating_sub(self.collected) >= grace.min(COLLECT_INTERVAL) {
             self.pool.collect(time, grace);
             self.collected = time;

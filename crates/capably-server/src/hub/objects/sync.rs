@@ -21,7 +21,7 @@ const OVERHEAD: usize = 120;
 /// The states of all objects, in frames for the name under which the client attached. `id` differs from that of other
 /// syncs.
 pub(crate) fn sync_frames(pool: &ObjectsPool, name: &Str, id: &str) -> VecDeque<ServerFrame> {
-    let pages = pages(pool.states());
+    let pages = pages(pool.states(), PAGE, PAGE_BYTES);
     let last = pages.len();
     let frames = pages.into_iter().zip(1..).map(|(page, number)| {
         let cursor = if number < last { number.to_string() } else { String::new() };
@@ -42,15 +42,20 @@ pub(crate) fn page_size(frame: &ServerFrame) -> usize {
     }
 }
 
-fn pages(states: impl Iterator<Item = ObjectMessage>) -> Vec<Vec<ObjectMessage>> {
+/// States in pages of so many states, and of about so many bytes. The state of a map that is larger is split.
+pub(super) fn pages(
+    states: impl Iterator<Item = ObjectMessage>,
+    max_count: usize,
+    max_bytes: usize,
+) -> Vec<Vec<ObjectMessage>> {
     let mut pages: Vec<Vec<ObjectMessage>> = Vec::new();
     let mut room = 0;
-    for message in states.flat_map(parts) {
+    for message in states.flat_map(|state| parts(state, max_bytes)) {
         let size = message.object.as_deref().map_or(0, state_size);
-        match pages.last_mut().filter(|page| page.len() < PAGE && size <= room) {
+        match pages.last_mut().filter(|page| page.len() < max_count && size <= room) {
             Some(page) => page.push(message),
             None => {
-                room = PAGE_BYTES;
+                room = max_bytes;
                 pages.push(vec![message]);
             }
         }
@@ -59,11 +64,11 @@ fn pages(states: impl Iterator<Item = ObjectMessage>) -> Vec<Vec<ObjectMessage>>
     pages
 }
 
-/// The state of an object in parts of the size of a page. Only that of a map is ever larger: clients merge the entries of
+/// The state of an object in parts of at most about so many bytes. Only that of a map is ever larger: clients merge the entries of
 /// its parts (RTO5f2).
-fn parts(mut message: ObjectMessage) -> Vec<ObjectMessage> {
+fn parts(mut message: ObjectMessage, max_bytes: usize) -> Vec<ObjectMessage> {
     let Some(state) = message.object.as_deref_mut() else { return Vec::new() };
-    let Some(map) = state.map.as_mut().filter(|map| entries_size(&map.entries) > PAGE_BYTES) else {
+    let Some(map) = state.map.as_mut().filter(|map| entries_size(&map.entries) > max_bytes) else {
         return vec![message];
     };
     let entries = std::mem::take(&mut map.entries);
@@ -76,7 +81,7 @@ fn parts(mut message: ObjectMessage) -> Vec<ObjectMessage> {
     for (key, entry) in entries {
         let size = entry_size(&key, &entry);
         if size > room {
-            room = PAGE_BYTES;
+            room = max_bytes;
             parts.push(rest.clone());
         }
         room = room.saturating_sub(size);

@@ -243,7 +243,7 @@ impl<'a> Follower<'a> {
         let bench = &mut self.bench;
         let (now, bounds) = (bench.now, (Position(0), last));
         bench.app.begin_load(&CHANNEL);
-        bench.app.finish_load(&CHANNEL, excerpt, bounds, members, now, &mut bench.outputs);
+        bench.app.finish_load(&CHANNEL, excerpt, bounds, members.into(), now, &mut bench.outputs);
     }
 
     /// Follows the channel up to a position.

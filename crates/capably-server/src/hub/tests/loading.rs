@@ -34,7 +34,7 @@ impl Bench {
         let excerpt = records.fold(&BTreeSet::new(), floor, &self.app.settings, self.now);
         let bounds = (floor, Position(u64::MAX));
         let members = StoredMembers::default();
-        self.app.finish_load(&name, excerpt, bounds, members, self.now, &mut self.outputs);
+        self.app.finish_load(&name, excerpt, bounds, members.into(), self.now, &mut self.outputs);
     }
 
     /// How many entries are kept for the channel, and how many it has in memory.

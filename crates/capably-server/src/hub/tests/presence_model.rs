@@ -239,6 +239,7 @@ impl World {
                     | Output::Answer(..)
                     | Output::Fetch(_)
                     | Output::Snapshot(..)
+                    | Output::SaveObjects(..)
                     | Output::Notice(_) => continue,
                     Output::Close(to) => {
                         if let Some(link) = self.links.get_mut(&to) {

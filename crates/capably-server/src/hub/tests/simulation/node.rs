@@ -387,7 +387,7 @@ impl World {
                 let (excerpt, members) = (reader.tail(last, TAIL), reader.members(last));
                 let bounds = (Position(0), last);
                 self.input(id, |app, now, outputs| {
-                    app.finish_load(&name, excerpt, bounds, members, now, outputs);
+                    app.finish_load(&name, excerpt, bounds, members.into(), now, outputs);
                 });
                 self.loaded(id, &name, None);
             }

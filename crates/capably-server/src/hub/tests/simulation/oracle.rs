@@ -70,7 +70,7 @@ impl Oracle {
                 super::reads::Reader { engine: &Default::default(), app, name: name.clone(), now };
             let excerpt: Excerpt = reader.tail(Position(0), 1);
             let members = StoredMembers::default();
-            app.finish_load(&name, excerpt, Default::default(), members, now, outputs);
+            app.finish_load(&name, excerpt, Default::default(), members.into(), now, outputs);
             let frames = &mut vec![ClientFrame::Attach(client::attach(&name))];
             assert_eq!(app.receive(TRANSPORT, frames, None, now, outputs), None);
             self.members.insert((name, Position(0)), None);

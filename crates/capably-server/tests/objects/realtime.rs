@@ -1,87 +1,14 @@
-//! Objects over real sockets and HTTP, in both formats.
+//! Objects over sockets.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+use capably_objects::{LiveCounter, LiveMap, Path, increment, set};
+use capably_protocol::{ErrorCode, Format, ObjectMessage, ServerFrame};
+use serde_json::json;
 
-mod support;
-
-use std::sync::Arc;
-
-use capably_objects::{LiveCounter, LiveMap, NewIds, Objects, Path, increment, set};
-use capably_protocol::{
-    ChannelMode, ClientFrame, ErrorCode, Flags, Format, ObjectMessage, ServerFrame,
-    frame::{Attach, Connected, Delivery, Params, Publish},
+use super::{
+    FORMATS,
+    sharer::{Sharer, ids},
+    support::{self, server},
 };
-use capably_server::Server;
-use serde_json::{Value, json};
-
-use support::*;
-
-const FORMATS: [Format; 2] = [Format::Json, Format::MsgPack];
-
-fn ids() -> NewIds<impl FnMut() -> [u8; 16]> {
-    NewIds::new(1_700_000_000_000, || fastrand::u128(..).to_be_bytes())
-}
-
-/// A client that is attached to a channel for its objects, and has them.
-struct Sharer {
-    client: Client,
-    connected: Connected,
-    channel: &'static str,
-    objects: Objects,
-    msg_serial: u64,
-}
-
-impl Sharer {
-    async fn join(server: &Server, format: Format, channel: &'static str) -> Self {
-        let query = format!("echo=false&key={}", server.key());
-        let mut client = Client::open(server, format, &query).await;
-        let ServerFrame::Connected(connected) = client.next().await else { panic!("no CONNECTED") };
-        let modes =
-            Params::from([("modes".to_owned(), "object_subscribe,object_publish".to_owned())]);
-        let attach = Attach { channel: channel.into(), params: modes, ..Attach::default() };
-        let attached = client.attach_with(attach).await;
-        let modes = [ChannelMode::ObjectSubscribe, ChannelMode::ObjectPublish];
-        assert_eq!(attached.flags.modes(), modes);
-        assert_eq!(attached.params["modes"], "object_subscribe,object_publish");
-        assert!(attached.flags.contains(Flags::HAS_OBJECTS));
-        let mut objects = Objects::new(channel);
-        objects.attached(true, 0, &mut Vec::new());
-        let mut sharer = Self { client, connected: *connected, channel, objects, msg_serial: 0 };
-        while sharer.objects.state() != capably_objects::SyncState::Synced {
-            let ServerFrame::ObjectSync(Delivery { channel_serial, items, .. }) =
-                sharer.client.next().await
-            else {
-                panic!("no OBJECT_SYNC")
-            };
-            let serial = channel_serial.as_deref();
-            sharer.objects.sync_frame(serial, items, 0, &mut Vec::new());
-        }
-        sharer
-    }
-
-    async fn send(&mut self, items: Vec<ObjectMessage>) -> u64 {
-        let frame = ClientFrame::Object(Publish {
-            channel: self.channel.into(),
-            msg_serial: self.msg_serial,
-            items: Arc::from(items),
-            params: Params::new(),
-        });
-        self.client.send(&frame).await;
-        self.msg_serial += 1;
-        self.msg_serial - 1
-    }
-
-    /// Receives and applies an OBJECT.
-    async fn receive(&mut self) -> Delivery<ObjectMessage> {
-        let ServerFrame::Object(delivery) = self.client.next().await else { panic!("no OBJECT") };
-        self.objects.object_frame(delivery.items.clone(), 0, &mut Vec::new());
-        delivery
-    }
-
-    fn value(&self) -> Value {
-        self.objects.pool().resolve(&Path::root()).unwrap().compact_json()
-    }
-}
 
 // Spec: RTO5, RTO8, RTO15, RTO20, CD2i
 #[tokio::test]

@@ -1,0 +1,148 @@
+//! The objects of channels in an engine: snapshots, and the entries after them.
+//!
+//! A snapshot is written a while after a change, long before the entries that it has may expire.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use capably_protocol::{Millis, Str};
+
+use super::{Channels, follow::StoredMembers};
+use crate::hub::{
+    Output, Turn,
+    log::{
+        position::Position,
+        proposal::{Body, Operations, Proposal, Proposer},
+    },
+    objects::{ChannelObjects, Unsaved, objects_entry},
+};
+
+/// How long entries with operations are stored at least. Nobody writes a snapshot while the server is down, so this is the
+/// longest time for which it may be after it was killed within [`SNAPSHOT_AFTER`].
+pub(super) const OBJECTS_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// The time after which objects that have changed are written to a snapshot.
+const SNAPSHOT_AFTER: Duration = Duration::from_secs(60);
+
+/// The time after which a snapshot that failed is written again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Channels whose objects are to be written to a snapshot, by the time.
+#[derive(Debug, Default)]
+pub(crate) struct UnsavedObjects(BTreeSet<(Duration, Str)>);
+
+/// The state of a channel that was loaded, beside its entries.
+#[derive(Debug, Default)]
+pub(crate) struct StoredState {
+    /// The members, if the engine is shared.
+    pub(crate) members: StoredMembers,
+    pub(crate) objects: StoredObjects,
+}
+
+impl From<StoredMembers> for StoredState {
+    fn from(members: StoredMembers) -> Self {
+        Self { members, ..Self::default() }
+    }
+}
+
+/// The objects of a channel as they were read: a snapshot, and the entries after it.
+#[derive(Debug, Default)]
+pub(crate) struct StoredObjects {
+    pub(crate) snapshot: Option<ChannelObjects>,
+    pub(crate) later: Vec<(Position, Proposal)>,
+}
+
+impl StoredObjects {
+    /// The objects, once there was an operation.
+    fn fold(self, name: &Str) -> Option<ChannelObjects> {
+        let Self { snapshot, later } = self;
+        let mut objects = snapshot;
+        for (position, Proposal { time, body, .. }) in later {
+            let Body::Objects(Operations { frame, grace }) = body else { continue };
+            let entry = objects_entry(name, frame, position, time, Duration::ZERO);
+            let objects = objects.get_or_insert_default();
+            objects.apply(entry.operations(), (position, time), millis(grace));
+            objects.unsaved = Some(Unsaved::Here);
+        }
+        objects
+    }
+}
+
+/// A time in ms.
+pub(super) fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
+}
+
+impl Channels {
+    /// Sets the objects of a channel that was loaded.
+    pub(super) fn restore_objects(&mut self, name: &Str, stored: StoredObjects, now: Duration) {
+        let Some(objects) = stored.fold(name) else { return };
+        let Some(channel) = self.map.get_mut(&**name) else { return };
+        // The node of these entries may be gone.
+        if objects.unsaved.is_some() {
+            self.unsaved.0.insert((now + SNAPSHOT_AFTER, channel.name.clone()));
+        }
+        channel.objects = Some(Box::new(objects));
+    }
+
+    /// The objects of a channel have changed.
+    pub(super) fn objects_changed(
+        &mut self,
+        name: &Str,
+        proposer: Option<Proposer>,
+        now: Duration,
+    ) {
+        if !self.has_engine() {
+            return;
+        }
+        let me = self.node();
+        let Some(channel) = self.map.get_mut(&**name) else { return };
+        let Some(objects) = &mut channel.objects else { return };
+        let unsaved = match proposer {
+            Some(Proposer { node, .. }) if Some(node) != me => Unsaved::At(node),
+            Some(_) | None => Unsaved::Here,
+        };
+        if objects.unsaved.replace(unsaved).is_none() {
+            self.unsaved.0.insert((now + SNAPSHOT_AFTER, channel.name.clone()));
+        }
+    }
+
+    /// Writes the snapshots that are due.
+    pub(crate) fn handle_unsaved_objects(&mut self, turn: &mut Turn<'_>) {
+        while let Some((due, _)) = self.unsaved.0.first()
+            && *due <= turn.now.steady
+        {
+            let Some((_, name)) = self.unsaved.0.pop_first() else { return };
+            let is_alive = |node| self.alive_nodes().contains(&node);
+            let objects = self.map.get(&*name).and_then(|channel| channel.objects.as_ref());
+            let Some(objects) = objects else { continue };
+            let is_writer = match objects.unsaved {
+                Some(Unsaved::Here) => true,
+                Some(Unsaved::At(node)) => !is_alive(node),
+                None => continue,
+            };
+            if is_writer {
+                let (position, parts) = (objects.position(), objects.snapshot());
+                turn.outputs.push(Output::SaveObjects(name.clone(), position, parts));
+            }
+            if let Some(objects) = self.map.get_mut(&*name).and_then(|it| it.objects.as_mut()) {
+                objects.unsaved = None;
+            }
+        }
+    }
+
+    /// A snapshot could not be written. It is written again later.
+    pub(crate) fn objects_not_saved(&mut self, name: &Str, now: Duration) {
+        let objects = self.map.get_mut(&**name).and_then(|channel| channel.objects.as_mut());
+        if let Some(objects) = objects
+            && objects.unsaved.is_none()
+        {
+            objects.unsaved = Some(Unsaved::Here);
+            self.unsaved.0.insert((now + RETRY_AFTER, name.clone()));
+        }
+    }
+
+    /// The time of the next snapshot.
+    pub(crate) fn next_unsaved_objects(&self) -> Option<Duration> {
+        self.unsaved.0.first().map(|(due, _)| *due)
+    }
+}
