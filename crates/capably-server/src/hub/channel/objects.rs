@@ -65,7 +65,7 @@ impl Channels {
         turn: &mut Turn<'_>,
     ) -> Result<Proposed, ErrorInfo> {
         let channel = self.get(name);
-        let objects = channel.and_then(|channel| channel.objects.as_deref());
+        let objects = channel.and_then(Channel::objects);
         let max_size = turn.settings.max_message_size;
         let (messages, bytes) =
             check_operations(name, messages, publisher.identity, (objects, creates), max_size)?;
@@ -117,7 +117,7 @@ impl Channels {
             let receipt = Receipt { messages: ids.len(), bytes: 0, chosen_id };
             return Ok((Proposed::Committed(receipt.at(position)), ids));
         }
-        let objects = channel.and_then(|channel| channel.objects.as_deref());
+        let objects = channel.and_then(Channel::objects);
         let empty = ObjectsPool::new();
         let pool = objects.map_or(&empty, ChannelObjects::pool);
         let Resolved { mut messages, object_ids } = resolve(operations, pool, new)?;
@@ -173,7 +173,7 @@ impl Channels {
             return Err(error::too_many_channels(self.len()));
         }
         let empty = ObjectsPool::new();
-        let objects = channel.and_then(|channel| channel.objects.as_deref());
+        let objects = channel.and_then(Channel::objects);
         let pool = objects.map_or(&empty, ChannelObjects::pool);
         ObjectView::of(pool, object_id, path, form)
     }
@@ -217,6 +217,11 @@ pub(super) fn objects_flag(modes: Flags) -> Flags {
 }
 
 impl Channel {
+    /// The objects, once there was an operation.
+    pub(crate) fn objects(&self) -> Option<&ChannelObjects> {
+        self.objects.as_deref()
+    }
+
     /// A sync of the objects, for an attachment with these modes under this name.
     pub(super) fn objects_feed(&mut self, name: &Str, modes: Flags) -> Option<Box<ObjectsFeed>> {
         if objects_flag(modes) == Flags::NONE {

@@ -4,7 +4,12 @@
 use std::collections::BTreeSet;
 
 use capably_protocol::{
-    Annotation, AnnotationAction, MessageAction, MessageVersion, PresenceAction, PresenceMessage,
+    Annotation, AnnotationAction, MessageAction, MessageVersion, ObjectMessage, PresenceAction,
+    PresenceMessage,
+    object::{
+        CounterCreate, CounterInc, MapCreate, MapRemove, MapSet, ObjectData, ObjectOperation,
+        ObjectOperationAction, ObjectValue, ObjectsMapEntry,
+    },
 };
 use fastrand::Rng;
 
@@ -16,12 +21,14 @@ use super::{
     *,
 };
 use crate::{
-    engine::Entry,
+    engine::{Entry, Kind},
     hub::{
-        Excerpt, Need, NodeId, Place, Position, StoredMembers, Ticket,
+        ChannelObjects, Excerpt, Need, NodeId, Place, Position, Records, SnapshotPart,
+        StoredMembers, StoredObjects, StoredState, Ticket,
         ids::ConnectionId,
         log::proposal::{
-            Adoption, Body, Change, Departure, Events, Items, Owner, Proposal, Proposer, Summary,
+            Adoption, Body, Change, Departure, Events, Items, Operations, Owner, Proposal,
+            Proposer, Summary,
         },
     },
 };
@@ -108,6 +115,9 @@ impl Generator {
     }
 
     fn body(&mut self) -> Body {
+        if self.rng.u8(..4) == 0 {
+            return self.operations();
+        }
         match self.rng.u8(..100) {
             0..20 => {
                 let count = self.rng.usize(1..4);
@@ -123,6 +133,67 @@ impl Generator {
                 let remain = Duration::from_secs(self.rng.u64(..20));
                 Body::Adoption(Adoption { connection: self.connection(), remain })
             }
+        }
+    }
+
+    /// Operations on a few objects, among them some that a replica ignores.
+    fn operations(&mut self) -> Body {
+        let count = self.rng.usize(1..4);
+        let items = (0..count).map(|_| ObjectMessage {
+            operation: Some(Box::new(self.operation())),
+            ..ObjectMessage::default()
+        });
+        let items = items.collect();
+        let grace = Duration::from_millis(self.rng.choice([500, 3000, 20_000]).unwrap());
+        Body::Objects(Operations { frame: self.frame(items), grace })
+    }
+
+    fn operation(&mut self) -> ObjectOperation {
+        use ObjectOperationAction as Action;
+        let (maps, counters) = (["root", "map:1", "map:2", "map:3"], ["counter:1", "counter:2"]);
+        let key = |rng: &mut Rng| Str::from(rng.choice(["a", "b", "c"]).unwrap());
+        let map = self.rng.choice(maps).unwrap();
+        let number = f64::from(self.rng.i16(..));
+        let reference =
+            ObjectData::reference(self.rng.choice([&maps[..], &counters].concat()).unwrap());
+        let text = ObjectValue::String(self.tickets.to_string().into()).into();
+        let of = |action, id: &str| ObjectOperation {
+            action: Some(action),
+            object_id: Some(id.into()),
+            ..ObjectOperation::default()
+        };
+        match self.rng.u8(..12) {
+            0..3 => {
+                let map_set = Some(MapSet { key: key(&mut self.rng), value: text });
+                ObjectOperation { map_set, ..of(Action::MapSet, map) }
+            }
+            3..5 => {
+                let map_set = Some(MapSet { key: key(&mut self.rng), value: reference });
+                ObjectOperation { map_set, ..of(Action::MapSet, map) }
+            }
+            5..7 => {
+                let map_remove = Some(MapRemove { key: key(&mut self.rng) });
+                ObjectOperation { map_remove, ..of(Action::MapRemove, map) }
+            }
+            7 => {
+                let data = Some(text);
+                let entry = ObjectsMapEntry { data, ..ObjectsMapEntry::default() };
+                let entries = [(key(&mut self.rng), entry)].into();
+                let map_create = Some(MapCreate { entries, ..MapCreate::default() });
+                ObjectOperation { map_create, ..of(Action::MapCreate, map) }
+            }
+            8 => {
+                let counter_create = Some(CounterCreate { count: Some(number) });
+                let id = self.rng.choice(counters).unwrap();
+                ObjectOperation { counter_create, ..of(Action::CounterCreate, id) }
+            }
+            9 => {
+                let counter_inc = Some(CounterInc { number: Some(number) });
+                let id = self.rng.choice(counters).unwrap();
+                ObjectOperation { counter_inc, ..of(Action::CounterInc, id) }
+            }
+            10 => of(Action::MapClear, map),
+            _ => of(Action::ObjectDelete, self.rng.choice([map, "counter:1"]).unwrap()),
         }
     }
 
@@ -212,6 +283,8 @@ struct Follower<'a> {
     engine: &'a ModelEngine,
     /// The most entries that are loaded.
     tail: usize,
+    /// The parts of the snapshot of the objects, if there is one.
+    objects: Vec<bytes::Bytes>,
 }
 
 impl<'a> Follower<'a> {
@@ -224,7 +297,7 @@ impl<'a> Follower<'a> {
         // The clocks of nodes differ.
         bench.now.steady += Duration::from_secs(node.0);
         bench.app = App::with_engine(settings, spec(&bench.key), Some(node), bench.now);
-        Self { bench, engine, tail: most }
+        Self { bench, engine, tail: most, objects: Vec::new() }
     }
 
     fn reader(&self) -> Reader<'_> {
@@ -240,10 +313,39 @@ impl<'a> Follower<'a> {
     }
 
     fn finish_load(&mut self, excerpt: Excerpt, last: Position, members: StoredMembers) {
+        let objects = self.stored_objects(last);
         let bench = &mut self.bench;
         let (now, bounds) = (bench.now, (Position(0), last));
         bench.app.begin_load(&CHANNEL);
-        bench.app.finish_load(&CHANNEL, excerpt, bounds, members.into(), now, &mut bench.outputs);
+        let state = StoredState { members, objects };
+        bench.app.finish_load(&CHANNEL, excerpt, bounds, state, now, &mut bench.outputs);
+    }
+
+    /// The objects up to a position, as the front reads them.
+    fn stored_objects(&self, last: Position) -> StoredObjects {
+        let parts = self.objects.iter().map(|part| SnapshotPart::decode(part).unwrap());
+        let parts: Vec<_> = parts.collect();
+        let snapshot = (!parts.is_empty()).then(|| ChannelObjects::restore(parts).unwrap());
+        let after = snapshot.as_ref().map_or(Position(0), ChannelObjects::position);
+        let entries = self.engine.after(&CHANNEL, after).filter(|entry| entry.position <= last);
+        let entries = entries.filter(|entry| entry.kind == Kind::Objects).cloned().collect();
+        StoredObjects { snapshot, later: Records::read(&CHANNEL, entries).into_proposals() }
+    }
+
+    /// The states of the objects, by their ids.
+    fn objects(&self) -> Vec<(Str, ObjectMessage)> {
+        let channel = self.bench.app.channels.get(&CHANNEL).expect("the channel is in memory");
+        let states = channel.objects().into_iter().flat_map(|objects| objects.pool().states());
+        let by_id = states.map(|it| (it.object.as_ref().unwrap().object_id.clone().unwrap(), it));
+        let mut by_id: Vec<_> = by_id.collect();
+        by_id.sort_by(|(one, _), (other, _)| one.cmp(other));
+        by_id
+    }
+
+    /// The snapshot of the objects that the node would write.
+    fn objects_snapshot(&self) -> Vec<bytes::Bytes> {
+        let channel = self.bench.app.channels.get(&CHANNEL).expect("the channel is in memory");
+        channel.objects().map(ChannelObjects::snapshot).unwrap_or_default()
     }
 
     /// Follows the channel up to a position.
@@ -299,6 +401,10 @@ impl<'a> Follower<'a> {
 
     fn assert_same(&mut self, other: &mut Self, created: &[Place], what: &str) {
         assert_eq!(self.members(), other.members(), "{what}: members");
+        for (own, other) in self.objects().into_iter().zip(other.objects()) {
+            assert_eq!(own, other, "{what}: object");
+        }
+        assert_eq!(self.objects().len(), other.objects().len(), "{what}: objects");
         let occupancy = |it: &Self| it.bench.app.channels.occupancy_of(&CHANNEL);
         assert_eq!(occupancy(self), occupancy(other), "{what}: occupancy");
         assert_eq!(self.messages(created), other.messages(created), "{what}: messages");
@@ -347,11 +453,11 @@ fn a_channel_loaded_at_any_position_is_as_if_followed_from_its_start() {
         replayed.load(newest, |reader| reader.members(newest));
         let replayed = replayed.members();
 
-        let snapshot = {
+        let (snapshot, objects) = {
             let mut writer = Follower::new(&engine, NODES[1], UNLIMITED);
             writer.load(Position(0), |_| StoredMembers::default());
             writer.follow(positions[snapshot_at]);
-            writer.members()
+            (writer.members(), writer.objects_snapshot())
         };
         engine.snapshots.extend(snapshot.map(|it| (CHANNEL, it)));
 
@@ -359,6 +465,7 @@ fn a_channel_loaded_at_any_position_is_as_if_followed_from_its_start() {
         whole.load(Position(0), |_| StoredMembers::default());
         whole.follow(positions[loaded_at]);
         let mut loaded = Follower::new(&engine, NodeId(9), UNLIMITED);
+        loaded.objects = objects;
         loaded.load(positions[loaded_at], |reader| reader.members(positions[loaded_at]));
         let what = format!("seed {seed}, loaded at {loaded_at}, snapshot at {snapshot_at}");
         whole.assert_same(&mut loaded, &created, &format!("{what}, at once"));
