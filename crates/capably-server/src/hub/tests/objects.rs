@@ -573,3 +573,46 @@ fn a_new_right_brings_a_sync() {
         .for_each(|it| feed(&mut objects, it));
     assert_eq!(value(objects.pool()), json!({"k": "1", "l": "2"}));
 }
+
+// Spec: RTO4
+#[test]
+fn a_gap_in_a_replay_brings_a_new_sync() {
+    let age = Duration::from_secs(3600);
+    let mut bench = Bench::with_retention(Retention { frames: 300, bytes: usize::MAX, age });
+    let (writer, _) = bench.connect(None);
+    let (transport, _) = bench.connect(None);
+    let start = bench.attach(transport, "a", None).channel_serial;
+    let text = "x".repeat(900);
+    for msg_serial in 0..250 {
+        bench.publish(writer, "a", msg_serial, &text);
+    }
+    let modes = [ChannelMode::Subscribe, ChannelMode::ObjectSubscribe];
+    let attach = Attach {
+        channel: "a".into(),
+        channel_serial: start,
+        flags: modes.into_iter().collect(),
+        ..Attach::default()
+    };
+    bench.send(transport, vec![ClientFrame::Attach(attach)]);
+    for msg_serial in 250..600 {
+        bench.publish(writer, "a", msg_serial, &text);
+    }
+    bench.send(writer, vec![operations("a", 600, vec![set_text("root", "k", "v")])]);
+    let mut objects = Objects::new("a");
+    let mut gaps = 0;
+    for frame in bench.frames(transport) {
+        match frame {
+            ServerFrame::Attached(attached) => {
+                objects.attached(attached.flags.contains(Flags::HAS_OBJECTS), 0, &mut Vec::new());
+                gaps += usize::from(attached.error.is_some());
+            }
+            frame @ (ServerFrame::ObjectSync(_) | ServerFrame::Object(_)) => {
+                feed(&mut objects, frame);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(gaps, 1);
+    assert_eq!(objects.state(), capably_objects::SyncState::Synced);
+    assert_eq!(value(objects.pool()), json!({"k": "v"}));
+}
