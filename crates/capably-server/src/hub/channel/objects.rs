@@ -1,6 +1,6 @@
 //! Objects: publishing operations on a channel's objects, and their syncs (RTO).
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use capably_objects::ObjectsPool;
 use capably_protocol::{ChannelMode, ErrorInfo, Flags, ObjectMessage, ServerFrame, Str};
@@ -243,7 +243,7 @@ impl Channel {
         &mut self,
         transport: TransportId,
         name: &Str,
-        view: Option<&std::sync::Arc<View>>,
+        view: Option<&Arc<View>>,
     ) {
         let found = subscriber::find(&mut self.subscribers, &mut self.views, transport, view);
         let Some(modes) = found.map(|subscriber| subscriber.modes) else { return };
