@@ -6,7 +6,7 @@ use capably_protocol::{ChannelMode, ErrorInfo, Str, frame::Params};
 
 use crate::{
     ChannelEvent, ChannelId, ChannelState, ChannelStateChange, Event, Instant, OpId, Timer,
-    context::Cx, presence::Presence,
+    context::Cx, objects::ChannelObjects, presence::Presence,
 };
 
 mod annotations;
@@ -15,6 +15,7 @@ mod continuity;
 mod deliver;
 mod delta;
 mod modes;
+mod objects;
 mod options;
 mod presence;
 mod publish;
@@ -59,6 +60,8 @@ pub struct Channel {
     /// From where the channel was replayed when it last left ATTACHED, until it is attached again.
     abandoned_replay: Option<Str>,
     presence: Presence,
+    /// The channel's objects, once they are used: most channels have none.
+    objects: Option<Box<ChannelObjects>>,
 }
 
 /// The state of a channel, with data that only exists in it.
@@ -106,6 +109,7 @@ impl Channel {
             replay: None,
             abandoned_replay: None,
             presence: Presence::new(id),
+            objects: None,
         }
     }
 
@@ -209,6 +213,7 @@ impl Channel {
         };
         cx.emit(Event::Channel(self.id, change));
         self.presence.channel_left(current, reason.as_ref(), cx);
+        self.objects_left(current, reason.as_ref(), cx);
     }
 
     /// Emits an update of a channel that stays in its state and may have lost something.
@@ -239,6 +244,7 @@ impl Channel {
         self.clear_timers(cx);
         let mut ops = mem::take(&mut self.ops);
         ops.extend(self.presence.end(cx));
+        ops.extend(self.objects.iter_mut().flat_map(|objects| objects.end(cx)));
         ops.extend(self.waiting.drain(..).map(Request::op));
         for op in ops {
             cx.done(op, Err(error.clone()));

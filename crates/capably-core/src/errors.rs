@@ -255,6 +255,42 @@ pub(crate) fn sync_timed_out() -> ErrorInfo {
     )
 }
 
+pub(crate) fn objects_sync_timed_out() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode::TIMEOUT_ERROR,
+        408,
+        "the service did not complete the sync of objects within the realtime request timeout",
+    )
+}
+
+/// Operations on objects were accepted, and the sync that they wait for was not completed.
+pub(crate) fn objects_not_applied() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode::OBJECTS_SYNC_DID_NOT_COMPLETE,
+        400,
+        "the operations were published, but could not be applied here: the service did not complete the sync of objects \
+         within the realtime request timeout",
+    )
+}
+
+/// The channel lacks a mode that the call needs (RTO2a2, RTO2b2).
+pub(crate) fn objects_mode_missing(mode: &str) -> ErrorInfo {
+    let message = format!(
+        "the channel lacks the mode `{mode}`, without which the call on objects has no effect; request it in the \
+         channel's options, and check the capability of the credentials"
+    );
+    ErrorInfo::new(ErrorCode(40024), 400, message)
+}
+
+/// RTO26c
+pub(crate) fn objects_need_echo() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode::BAD_REQUEST,
+        400,
+        "objects cannot be changed by a client whose option `echo_messages` is false; turn it on",
+    )
+}
+
 pub(crate) fn ack_timed_out() -> ErrorInfo {
     ErrorInfo::new(
         ErrorCode(50003),

@@ -37,7 +37,7 @@
 //! # How it is built
 //!
 //! [`Client`] routes each input to the sub-machine that it concerns, looking a channel up once: the connection, a
-//! [`Channel`] with its presence, the outbox of frames to be acknowledged, or pings. A sub-machine changes only itself.
+//! [`Channel`] with its presence and objects, the outbox of frames to be acknowledged, or pings. A sub-machine changes only itself.
 //! It leaves its effects, outputs and deadlines, in a context that the client hands it. Effects that cross sub-machines
 //! go back to the client: the connection does not know that there are channels.
 
@@ -51,6 +51,7 @@ mod context;
 mod errors;
 mod frame_size;
 mod ids;
+mod objects;
 mod outbox;
 mod output;
 mod ping;
@@ -69,6 +70,7 @@ pub use connection::{
     request::ConnectRequest,
 };
 pub use ids::{AuthId, ChannelId, CheckId, OpId, TransportId};
+pub use objects::{SharedObjects, check_objects_access, check_objects_write};
 pub use output::{Batch, Event, Outcome, Output};
 pub use presence::MembersQuery;
 pub use state::{

@@ -3,7 +3,10 @@
 
 use std::collections::VecDeque;
 
-use capably_protocol::{ClientFrame, ErrorInfo, PublishResult, frame::Ack, frame::Nack};
+use capably_protocol::{
+    ClientFrame, ErrorInfo, ObjectMessage, PublishResult,
+    frame::{Ack, Nack, Publish},
+};
 
 use crate::{Instant, OpId, Outcome, Timer, context::Cx, errors, frame_size};
 
@@ -15,11 +18,13 @@ struct Entry {
     frame: ClientFrame,
 }
 
-/// A frame that the client sent on its own, and that the service did not accept.
+/// A settled frame that concerns its channel.
 #[derive(Debug)]
-pub(crate) struct Unaccepted {
-    pub(crate) frame: ClientFrame,
-    pub(crate) error: ErrorInfo,
+pub(crate) enum Settled {
+    /// The client sent the frame on its own, and the service did not accept it.
+    Unaccepted { frame: ClientFrame, error: ErrorInfo },
+    /// The service accepted operations on objects. The channel applies them, and ends the operation (RTO20).
+    Objects { op: OpId, publish: Publish<ObjectMessage>, result: PublishResult },
 }
 
 /// Frames in the order of their operations. `sent` holds consecutive serials, the last of which is the one
@@ -119,7 +124,7 @@ impl Outbox {
 
     /// The connection was lost. Every operation ends if the service has acknowledged nothing for too long, however often
     /// the frames were sent again.
-    pub(crate) fn connection_lost(&mut self, cx: &mut Cx<'_>) -> Vec<Unaccepted> {
+    pub(crate) fn connection_lost(&mut self, cx: &mut Cx<'_>) -> Vec<Settled> {
         if cx.is_overdue(self.since) {
             self.fail_all(&errors::ack_timed_out(), cx)
         } else {
@@ -129,35 +134,35 @@ impl Outbox {
 
     /// Ends the operations that an ACK settles, in order. A frame before the first acknowledged one will never
     /// be acknowledged: its operation ends with an error. An ACK of frames that were never sent settles nothing.
-    pub(crate) fn acknowledge(&mut self, ack: Ack, cx: &mut Cx<'_>) -> Vec<Unaccepted> {
-        let mut unaccepted = Vec::new();
+    pub(crate) fn acknowledge(&mut self, ack: Ack, cx: &mut Cx<'_>) -> Vec<Settled> {
+        let mut settled = Vec::new();
         if !self.awaits(ack.msg_serial, ack.count) {
-            return unaccepted;
+            return settled;
         }
         self.progressed(cx);
-        self.pass_over(ack.msg_serial, &mut unaccepted, cx);
+        self.pass_over(ack.msg_serial, &mut settled, cx);
         // Results belong to serials, so those of frames settled earlier are left out.
-        let settled = self.first_serial() - ack.msg_serial;
-        let mut results = ack.res.into_iter().skip(usize::try_from(settled).unwrap_or(usize::MAX));
+        let earlier = self.first_serial() - ack.msg_serial;
+        let mut results = ack.res.into_iter().skip(usize::try_from(earlier).unwrap_or(usize::MAX));
         for entry in self.sent_before(ack.msg_serial.saturating_add(ack.count)) {
-            entry.settle(Ok(results.next().unwrap_or_default()), &mut unaccepted, cx);
+            entry.settle(Ok(results.next().unwrap_or_default()), &mut settled, cx);
         }
-        unaccepted
+        settled
     }
 
     /// Ends the operations that a NACK settles, in order; as for an ACK.
-    pub(crate) fn refuse(&mut self, nack: Nack, cx: &mut Cx<'_>) -> Vec<Unaccepted> {
-        let mut unaccepted = Vec::new();
+    pub(crate) fn refuse(&mut self, nack: Nack, cx: &mut Cx<'_>) -> Vec<Settled> {
+        let mut settled = Vec::new();
         if !self.awaits(nack.msg_serial, nack.count) {
-            return unaccepted;
+            return settled;
         }
         self.progressed(cx);
-        self.pass_over(nack.msg_serial, &mut unaccepted, cx);
+        self.pass_over(nack.msg_serial, &mut settled, cx);
         let error = errors::from_service(nack.error, errors::refused);
         for entry in self.sent_before(nack.msg_serial.saturating_add(nack.count)) {
-            entry.settle(Err(error.clone()), &mut unaccepted, cx);
+            entry.settle(Err(error.clone()), &mut settled, cx);
         }
-        unaccepted
+        settled
     }
 
     /// Whether an acknowledgement settles anything: it is of a serial that was sent, and not of settled ones alone.
@@ -172,13 +177,13 @@ impl Outbox {
     }
 
     /// Ends every operation with this error, sent or queued (RTN7e).
-    pub(crate) fn fail_all(&mut self, error: &ErrorInfo, cx: &mut Cx<'_>) -> Vec<Unaccepted> {
-        let mut unaccepted = Vec::new();
+    pub(crate) fn fail_all(&mut self, error: &ErrorInfo, cx: &mut Cx<'_>) -> Vec<Settled> {
+        let mut settled = Vec::new();
         cx.timers.clear(Timer::Ack);
         for entry in self.sent.drain(..).chain(self.queued.drain(..)) {
-            entry.settle(Err(error.clone()), &mut unaccepted, cx);
+            entry.settle(Err(error.clone()), &mut settled, cx);
         }
-        unaccepted
+        settled
     }
 
     /// The serial of the next frame.
@@ -190,9 +195,9 @@ impl Outbox {
         self.next_serial - self.sent.len() as u64
     }
 
-    fn pass_over(&mut self, before: u64, unaccepted: &mut Vec<Unaccepted>, cx: &mut Cx<'_>) {
+    fn pass_over(&mut self, before: u64, settled: &mut Vec<Settled>, cx: &mut Cx<'_>) {
         for entry in self.sent_before(before) {
-            entry.settle(Err(errors::never_acknowledged()), unaccepted, cx);
+            entry.settle(Err(errors::never_acknowledged()), settled, cx);
         }
     }
 
@@ -208,13 +213,16 @@ impl Entry {
     fn settle(
         self,
         result: Result<PublishResult, ErrorInfo>,
-        unaccepted: &mut Vec<Unaccepted>,
+        settled: &mut Vec<Settled>,
         cx: &mut Cx<'_>,
     ) {
-        match (self.op, result) {
-            (Some(op), result) => cx.done(op, result.map(Outcome::Published)),
-            (None, Ok(_)) => {}
-            (None, Err(error)) => unaccepted.push(Unaccepted { frame: self.frame, error }),
+        match (self.op, self.frame, result) {
+            (Some(op), ClientFrame::Object(publish), Ok(result)) => {
+                settled.push(Settled::Objects { op, publish, result });
+            }
+            (Some(op), _, result) => cx.done(op, result.map(Outcome::Published)),
+            (None, _, Ok(_)) => {}
+            (None, frame, Err(error)) => settled.push(Settled::Unaccepted { frame, error }),
         }
     }
 }
@@ -242,7 +250,7 @@ mod tests {
         shared: Shared,
     }
 
-    type Settled = Vec<(u64, Result<String, u32>)>;
+    type Ended = Vec<(u64, Result<String, u32>)>;
 
     impl Bench {
         /// With frames of these names sent, as the operations 0, 1, ….
@@ -263,13 +271,10 @@ mod tests {
             self.outbox.queued.push_back(Entry { op: Some(OpId(op)), frame: frame(name) });
         }
 
-        fn act(
-            &mut self,
-            act: impl FnOnce(&mut Outbox, &mut Cx<'_>) -> Vec<Unaccepted>,
-        ) -> Settled {
+        fn act(&mut self, act: impl FnOnce(&mut Outbox, &mut Cx<'_>) -> Vec<Settled>) -> Ended {
             self.shared.outputs.clear();
-            let unaccepted = act(&mut self.outbox, &mut self.shared.cx(Now::default()));
-            assert!(unaccepted.is_empty(), "every frame here belongs to an operation");
+            let settled = act(&mut self.outbox, &mut self.shared.cx(Now::default()));
+            assert!(settled.is_empty(), "every frame here is a message of an operation");
             let outputs = self.shared.outputs.drain(..);
             outputs
                 .map(|output| match output {
@@ -279,11 +284,11 @@ mod tests {
                 .collect()
         }
 
-        fn acknowledge(&mut self, ack: Ack) -> Settled {
+        fn acknowledge(&mut self, ack: Ack) -> Ended {
             self.act(|outbox, cx| outbox.acknowledge(ack, cx))
         }
 
-        fn refuse(&mut self, nack: Nack) -> Settled {
+        fn refuse(&mut self, nack: Nack) -> Ended {
             self.act(|outbox, cx| outbox.refuse(nack, cx))
         }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use capably_objects::ObjectsEvent;
 use capably_protocol::{
     Annotation, ClientFrame, ErrorInfo, Message, PresenceMessage, PublishResult,
 };
@@ -83,6 +84,9 @@ pub enum Event {
     ReplayEnded(ChannelId, ReplayEnd),
     /// The sync that follows an attach is complete, or a new one is awaited (RTP13).
     PresenceSynced(ChannelId, bool),
+    /// The objects of a channel changed, or their sync state did (RTO17b, RTO24). Events of publishes are not among these:
+    /// they end operations.
+    Objects(ChannelId, ObjectsEvent),
     /// An operation ended. Every operation ends exactly once.
     Done(OpId, Result<Outcome, ErrorInfo>),
 }
@@ -128,9 +132,10 @@ impl<T> Batch<T> {
 /// The result of an operation that succeeded.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// No result: of attach, detach, authorize and new options.
+    /// No result: of attach, detach, authorize, new options, and waiting for objects.
     Done,
-    /// The result of a publish (RTL6j), of an annotation (RTAN1d), or of entering, updating or leaving presence.
+    /// The result of a publish (RTL6j), of an annotation (RTAN1d), of operations on objects (RTO15h), or of entering,
+    /// updating or leaving presence.
     Published(PublishResult),
     /// The members (RTP11).
     Members(Vec<PresenceMessage>),

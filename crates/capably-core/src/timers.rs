@@ -36,6 +36,10 @@ pub enum Timer {
     Reattach(ChannelId),
     /// The next page of a sync that a query waits for must have arrived (RTP11c1).
     Sync(ChannelId),
+    /// The next page of a sync of objects that an operation waits for must have arrived.
+    ObjectsSync(ChannelId),
+    /// Deleted objects and removed keys whose grace period has passed are to be forgotten (RTO10a).
+    CollectObjects(ChannelId),
     /// The service must have acknowledged a frame.
     Ack,
     /// The service must have answered or continued a replay.

@@ -74,7 +74,9 @@ impl World {
         let mut client = Client::new(Arc::new(config), rng.u64(..), Now::default());
         let mut channels = BTreeMap::new();
         for id in (0..CHANNELS).map(ChannelId) {
-            client.open_channel(id, format!("ch{}", id.0).into(), ChannelOptions::default());
+            let modes = vec![ChannelMode::ObjectSubscribe, ChannelMode::ObjectPublish];
+            let options = ChannelOptions { modes, ..ChannelOptions::default() };
+            client.open_channel(id, format!("ch{}", id.0).into(), options);
             channels.insert(id, ChannelState::Initialized);
         }
         Self {
@@ -154,7 +156,16 @@ impl World {
                 let (id, op) = (self.channel(), self.op("annotate"));
                 self.client.annotate(id, Annotation::default(), op, now);
             }
-            30..45 => {
+            30..33 => {
+                let (id, op) = (self.channel(), self.op("objects"));
+                self.client.await_objects(id, op, now);
+            }
+            33..37 => {
+                let (id, op) = (self.channel(), self.op("operation"));
+                let message = capably_objects::remove("root", "key");
+                self.client.publish_objects(id, [message].into(), op, now);
+            }
+            37..45 => {
                 let (id, op) = (self.channel(), self.op("publish"));
                 let messages: Vec<_> =
                     (0..=self.rng.usize(..3)).map(|_| Message::new("n", "d")).collect();
@@ -243,11 +254,27 @@ impl World {
             delivery.channel_serial = self.serial();
             frames.push(ServerFrame::Annotation(delivery));
         }
+        if self.rng.u8(..4) == 0 {
+            frames.push(self.object_frame());
+        }
         for mut frame in frames {
             let event = TransportEvent::Frame(&mut frame);
             self.client.handle_transport(transport, event, self.now);
             self.drain();
         }
+    }
+
+    /// An OBJECT, or a page of a sync of objects, the last or not.
+    fn object_frame(&mut self) -> ServerFrame {
+        let message = capably_objects::remove("root", "key");
+        let mut delivery = Delivery::new(self.name(), vec![message]);
+        delivery.channel_serial = self.serial();
+        if self.rng.bool() {
+            return ServerFrame::Object(delivery);
+        }
+        let cursor = self.rng.choice(["", "1", "2"]).unwrap();
+        delivery.channel_serial = Some(format!("sync-{}:{cursor}", self.rng.u8(..2)).into());
+        ServerFrame::ObjectSync(delivery)
     }
 
     fn presence_message(&mut self, clients: &[Option<&str>]) -> PresenceMessage {
@@ -435,7 +462,7 @@ impl World {
         match frame {
             ClientFrame::Attach(attach) => {
                 let mut flags = Flags::NONE;
-                for flag in [Flags::HAS_PRESENCE, Flags::RESUMED] {
+                for flag in [Flags::HAS_PRESENCE, Flags::HAS_OBJECTS, Flags::RESUMED] {
                     flags = if self.rng.bool() { flags | flag } else { flags };
                 }
                 let channel_serial = attach.channel_serial.or_else(|| self.serial());
@@ -482,6 +509,15 @@ impl World {
                 echo.connection_id = Some(connection.into());
                 self.inbox.push(ServerFrame::Presence(echo));
             }
+            ClientFrame::Object(publish) => {
+                assert!(publish.msg_serial <= self.next_serial, "no serial is left out");
+                assert_eq!(publish.items.len(), 1, "what is sent again is whole");
+                self.next_serial = publish.msg_serial + 1;
+                let serials = vec![Some(format!("operation-{}", publish.msg_serial).into())];
+                let res = vec![PublishResult::new(serials)];
+                let ack = Ack { msg_serial: publish.msg_serial, count: 1, res };
+                self.inbox.push(ServerFrame::Ack(ack));
+            }
             ClientFrame::Heartbeat { id } => self.inbox.push(ServerFrame::Heartbeat { id }),
             ClientFrame::Auth(_) => {
                 if self.rng.u8(..5) > 0 {
@@ -499,10 +535,16 @@ impl World {
             Event::Done(op, outcome) => {
                 let what = self.open.remove(&op).expect("an operation ends once");
                 match (what, outcome) {
-                    ("publish" | "annotate" | "presence", Ok(Outcome::Published(_)))
+                    (
+                        "publish" | "annotate" | "presence" | "operation",
+                        Ok(Outcome::Published(_)),
+                    )
                     | ("members", Ok(Outcome::Members(_)))
                     | ("ping", Ok(Outcome::Pong(_)))
-                    | ("attach" | "detach" | "options" | "authorize", Ok(Outcome::Done)) => {}
+                    | (
+                        "attach" | "detach" | "options" | "authorize" | "objects",
+                        Ok(Outcome::Done),
+                    ) => {}
                     (_, Err(error)) => assert!(error.code.0 >= 40000, "{error:?}"),
                     (what, Ok(outcome)) => panic!("{what} gave {outcome:?}"),
                 }
@@ -557,6 +599,9 @@ impl World {
                 assert_eq!(self.channels[&id], ChannelState::Attached, "RTL17");
                 assert!(annotations.iter().all(|annotation| annotation.id.is_some()));
             }
+            Event::Objects(id, event) => {
+                assert!(self.channels.contains_key(&id), "{event:?} of a channel that is not open");
+            }
         }
     }
 
@@ -591,6 +636,7 @@ fn connected(id: String) -> ServerFrame {
         connection_id: Some(id.into()),
         details: Some(ConnectionDetails {
             connection_key: Some("key".into()),
+            site_code: Some("site".into()),
             ..ConnectionDetails::default()
         }),
         error: None,

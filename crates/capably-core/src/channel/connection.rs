@@ -46,6 +46,9 @@ impl Channel {
             | State::Failed => {}
         }
         self.presence.connection_lost(cx);
+        if let Some(objects) = &mut self.objects {
+            objects.connection_lost(cx);
+        }
     }
 
     /// The connection is suspended (RTL3c).

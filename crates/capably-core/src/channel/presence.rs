@@ -89,14 +89,15 @@ impl Channel {
         }
     }
 
-    /// A request to attach or detach has ended, and its operation with it; unless it was made for a query,
-    /// which now continues.
+    /// A request to attach or detach has ended, and its operation with it; unless it was made for a query or for
+    /// objects, which now continue.
     pub(super) fn request_done(
         &mut self,
         op: OpId,
         outcome: Result<(), ErrorInfo>,
         cx: &mut Cx<'_>,
     ) {
+        let Some(outcome) = self.objects_request_done(op, outcome, cx) else { return };
         let query = self.presence.take_attached(op);
         let outcome = outcome.and_then(|()| match query.is_some() {
             true => {

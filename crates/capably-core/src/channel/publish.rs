@@ -39,7 +39,7 @@ impl Channel {
     }
 
     /// Whether the states of channel and connection allow to publish, or to queue (RTL6c).
-    fn check_publish(&self, cx: &Cx<'_>) -> Result<(), ErrorInfo> {
+    pub(super) fn check_publish(&self, cx: &Cx<'_>) -> Result<(), ErrorInfo> {
         if matches!(self.state, State::Suspended | State::Failed) {
             return Err(errors::channel_state(self.state(), self.error_reason.as_ref()));
         }

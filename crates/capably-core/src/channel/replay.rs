@@ -332,6 +332,7 @@ impl Channel {
         cx.emit(Event::Granted(self.id));
         let has_presence = attached.flags.contains(Flags::HAS_PRESENCE);
         self.presence.channel_attached(&self.name, has_presence, false, outbox, cx);
+        self.objects_attached(attached.flags.contains(Flags::HAS_OBJECTS), cx);
     }
 
     /// Sends ATTACH from this serial on, without a change of state.

@@ -1,6 +1,6 @@
 //! Frames of the service about a channel, and the deadlines for them (RTL12, RTL13, RTL14).
 
-use capably_protocol::{ErrorInfo, Flags, Str, frame::Attached};
+use capably_protocol::{ErrorInfo, Flags, frame::Attached};
 
 use super::{Channel, State};
 use crate::{
@@ -17,6 +17,7 @@ impl Channel {
         cx: &mut Cx<'_>,
     ) {
         let has_presence = attached.flags.contains(Flags::HAS_PRESENCE);
+        let has_objects = attached.flags.contains(Flags::HAS_OBJECTS);
         let resumed = attached.flags.contains(Flags::RESUMED);
         let has_backlog = attached.flags.contains(Flags::HAS_BACKLOG);
         if self.replay_answered(&attached, outbox, cx) || self.is_late_answer(&attached) {
@@ -73,6 +74,7 @@ impl Channel {
         }
         let reenter = event != ChannelEvent::Update || !resumed;
         self.presence.channel_attached(&self.name, has_presence, reenter, outbox, cx);
+        self.objects_attached(has_objects, cx);
         self.settle(Ok(()), cx);
     }
 
@@ -94,16 +96,6 @@ impl Channel {
     /// ERROR arrived: the service failed the channel (RTL14).
     pub(crate) fn handle_error(&mut self, error: Option<ErrorInfo>, cx: &mut Cx<'_>) {
         self.fail(errors::from_service(error, errors::channel_failed), cx);
-    }
-
-    /// OBJECT arrived. Object messages are not applied yet; only their channel serial is recorded (RTL15b).
-    pub(crate) fn pass_objects(&mut self, serial: Option<Str>, cx: &mut Cx<'_>) {
-        let Some(place) = self.admit(serial.as_ref(), cx) else { return };
-        if place.repeated {
-            self.repeated(&place, cx);
-        } else {
-            self.moved(serial);
-        }
     }
 
     /// The service did not confirm an attach in time (RTL4f).

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use capably_protocol::{Annotation, ErrorInfo, Message, PresenceMessage, Str, frame::Params};
+use capably_protocol::{
+    Annotation, ErrorInfo, Message, ObjectMessage, PresenceMessage, Str, frame::Params,
+};
 
 use super::Client;
 use crate::{
-    ChannelId, ChannelOptions, MembersQuery, Now, OpId,
+    ChannelId, ChannelOptions, MembersQuery, Now, OpId, SharedObjects,
     channel::{Channel, Request, check_presence},
     context::Cx,
     errors,
@@ -113,6 +115,36 @@ impl Client {
     /// [`Outcome::Members`](crate::Outcome::Members).
     pub fn members(&mut self, id: ChannelId, query: MembersQuery, op: OpId, now: Now) {
         self.call(id, op, now, |channel, cx| channel.query_members(query, op, cx));
+    }
+
+    /// Waits until the channel's objects are in sync, so that they can be read (RTO23). Attaches the channel if it is
+    /// neither attached nor suspended (RTL33). Ends with [`Outcome::Done`](crate::Outcome::Done).
+    pub fn await_objects(&mut self, id: ChannelId, op: OpId, now: Now) {
+        self.call(id, op, now, |channel, cx| channel.await_objects(op, cx));
+    }
+
+    /// The objects of a channel, to read and to subscribe to; `None` before they are used, or once the channel was
+    /// released.
+    ///
+    /// A channel has objects from the first [`await_objects`](Self::await_objects), or from the first ATTACHED that
+    /// announces them.
+    pub fn objects(&self, id: ChannelId) -> Option<&SharedObjects> {
+        self.channels.get(id)?.objects()
+    }
+
+    /// Publishes operations on objects in one frame, and applies them once the service has accepted them (RTO15, RTO20).
+    /// Ends with [`Outcome::Published`](crate::Outcome::Published).
+    pub fn publish_objects(
+        &mut self,
+        id: ChannelId,
+        messages: Arc<[ObjectMessage]>,
+        op: OpId,
+        now: Now,
+    ) {
+        let cx = &mut self.shared.cx(now);
+        let channel = self.channels.get(id).ok_or_else(errors::released);
+        let frame = channel.and_then(|channel| channel.object_frame(messages, cx));
+        self.outbox.submit(op, frame, cx);
     }
 
     /// Starts a replay: the service sends again what follows this serial, on an attached channel. The batches are

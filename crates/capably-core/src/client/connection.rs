@@ -95,8 +95,8 @@ impl Client {
                 self.each_channel(now, Channel::disconnected);
             }
             Effect::Lost => {
-                let unaccepted = self.outbox.connection_lost(&mut self.shared.cx(now));
-                self.handle_unaccepted(unaccepted, now);
+                let settled = self.outbox.connection_lost(&mut self.shared.cx(now));
+                self.handle_settled(settled, now);
                 self.each_channel(now, Channel::connection_lost);
             }
             Effect::Suspended(error) => {
@@ -114,8 +114,8 @@ impl Client {
 
     /// Ends every publish that is not acknowledged, sent or queued (RTN7e).
     pub(super) fn fail_publishes(&mut self, error: &ErrorInfo, now: Now) {
-        let unaccepted = self.outbox.fail_all(error, &mut self.shared.cx(now));
-        self.handle_unaccepted(unaccepted, now);
+        let settled = self.outbox.fail_all(error, &mut self.shared.cx(now));
+        self.handle_settled(settled, now);
     }
 
     /// Hands an input to every channel, in the order of their ids.

@@ -22,6 +22,10 @@ impl Client {
                 Timer::Detach(id) => self.with_channel(id, now, Channel::detach_timed_out),
                 Timer::Reattach(id) => self.with_channel(id, now, Channel::reattach),
                 Timer::Sync(id) => self.with_channel(id, now, Channel::sync_timed_out),
+                Timer::ObjectsSync(id) => {
+                    self.with_channel(id, now, Channel::objects_sync_timed_out);
+                }
+                Timer::CollectObjects(id) => self.with_channel(id, now, Channel::collect_objects),
                 Timer::Ack => self.fail_publishes(&errors::ack_timed_out(), now),
                 Timer::Replay(id) => self.with_channel(id, now, Channel::replay_timed_out),
             }

@@ -7,7 +7,7 @@ use capably_protocol::{
 };
 
 use super::Client;
-use crate::{Now, TransportId, connection::Connection, outbox::Unaccepted};
+use crate::{Now, Outcome, TransportId, connection::Connection, outbox::Settled};
 
 /// An event of a transport.
 #[derive(Debug)]
@@ -88,7 +88,12 @@ impl Client {
             }
             ServerFrame::Object(delivery) => {
                 if let Some(channel) = channels.named(&delivery.channel) {
-                    channel.pass_objects(delivery.channel_serial, cx);
+                    channel.deliver_objects(delivery, cx);
+                }
+            }
+            ServerFrame::ObjectSync(delivery) => {
+                if let Some(channel) = channels.named(&delivery.channel) {
+                    channel.deliver_object_sync(delivery, cx);
                 }
             }
             ServerFrame::Attached(attached) => {
@@ -114,12 +119,12 @@ impl Client {
                 }
             },
             ServerFrame::Ack(ack) => {
-                let unaccepted = outbox.acknowledge(ack, cx);
-                self.handle_unaccepted(unaccepted, now);
+                let settled = outbox.acknowledge(ack, cx);
+                self.handle_settled(settled, now);
             }
             ServerFrame::Nack(nack) => {
-                let unaccepted = outbox.refuse(nack, cx);
-                self.handle_unaccepted(unaccepted, now);
+                let settled = outbox.refuse(nack, cx);
+                self.handle_settled(settled, now);
             }
             ServerFrame::Heartbeat { id: Some(id) } => pings.answered(&id, cx),
             ServerFrame::Heartbeat { id: None } => {}
@@ -140,19 +145,31 @@ impl Client {
         self.outbox.await_ack(&mut self.shared.cx(now));
     }
 
-    /// Frames that the client sent on its own were not accepted: they enter members again.
-    pub(super) fn handle_unaccepted(&mut self, unaccepted: Vec<Unaccepted>, now: Now) {
-        for Unaccepted { frame, error } in unaccepted {
-            let ClientFrame::Presence(Publish { channel: name, items, .. }) = frame else {
-                continue;
-            };
-            let member = items.first().and_then(|item| item.client_id.as_deref());
-            let client_id = member.unwrap_or_default();
-            tracing::warn!(channel = &*name, client_id, %error,
-                "a member could not be entered again");
-            if let Some(channel) = self.channels.named(&name) {
-                channel.reentry_failed(client_id, error, &mut self.shared.cx(now));
+    /// Informs channels of settled frames that concern them, in order.
+    pub(super) fn handle_settled(&mut self, settled: Vec<Settled>, now: Now) {
+        for settled in settled {
+            match settled {
+                Settled::Unaccepted { frame, error } => self.handle_unaccepted(frame, error, now),
+                Settled::Objects { op, publish, result } => {
+                    let Self { channels, shared, .. } = self;
+                    let cx = &mut shared.cx(now);
+                    match channels.named(&publish.channel) {
+                        Some(channel) => channel.objects_acknowledged(op, &publish, result, cx),
+                        None => cx.done(op, Ok(Outcome::Published(result))),
+                    }
+                }
             }
+        }
+    }
+
+    /// A frame that the client sent on its own was not accepted: it enters a member again.
+    fn handle_unaccepted(&mut self, frame: ClientFrame, error: ErrorInfo, now: Now) {
+        let ClientFrame::Presence(Publish { channel: name, items, .. }) = frame else { return };
+        let member = items.first().and_then(|item| item.client_id.as_deref());
+        let client_id = member.unwrap_or_default();
+        tracing::warn!(channel = &*name, client_id, %error, "a member could not be entered again");
+        if let Some(channel) = self.channels.named(&name) {
+            channel.reentry_failed(client_id, error, &mut self.shared.cx(now));
         }
     }
 }

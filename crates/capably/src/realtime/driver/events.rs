@@ -39,6 +39,8 @@ impl Driver {
                     entry.shared.presence_synced(synced);
                 }
             }
+            // No handle reads objects.
+            Event::Objects(..) => {}
             Event::Done(op, outcome) => self.finish(op, outcome),
             Event::Connection(change) => self.connection_changed(&change),
             Event::ErrorReason => {
