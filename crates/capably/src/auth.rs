@@ -91,7 +91,7 @@ pub use source::TokenSource;
 pub(crate) use calling::{ClientNumber, refuse_callback_of};
 pub(crate) use clock::Clock;
 pub(crate) use credentials::Credentials;
-pub(crate) use obtain::cannot_renew;
+pub(crate) use obtain::{cannot_renew, service_time};
 pub(crate) use session::{Proof, Session, mismatch};
 pub(crate) use source::CallbackError;
 

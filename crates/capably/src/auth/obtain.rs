@@ -88,8 +88,8 @@ pub(super) async fn signed_request(
     Ok(TokenRequest::signed(key, params))
 }
 
-/// The time by the service's clock if it is known or `query` is set, else by the local clock (RSA9d, RSA10k).
-async fn service_time(pipeline: &Pipeline, query: bool) -> Result<Millis> {
+/// The time by the service's clock if it is known or `query` is set, else by the local clock (RSA9d, RSA10k, RTO16).
+pub(crate) async fn service_time(pipeline: &Pipeline, query: bool) -> Result<Millis> {
     let clock = &pipeline.config().options.clock;
     let session = pipeline.session();
     if session.offset().is_none() && query {

@@ -1,12 +1,12 @@
 //! The handle of a channel (RTL).
 
 use std::sync::{
-    Arc, Mutex,
+    Arc, Mutex, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
 use capably_core::{Channel as CoreChannel, ChannelId};
-use capably_protocol::{ChannelMode, Data, ErrorCode, Message, Str, frame::Params};
+use capably_protocol::{ChannelMode, Data, ErrorCode, ErrorInfo, Message, Str, frame::Params};
 
 mod collection;
 mod derive;
@@ -23,6 +23,7 @@ use super::{
     Changes, ChannelState, ChannelStateChange, MessagePublish, Subscribe,
     changes::ChangeSender,
     driver::{Command, DriverHandle, Reply, gone},
+    objects::ObjectsShared,
 };
 use crate::{
     Error, Rest, Result,
@@ -52,6 +53,8 @@ pub(crate) struct ChannelShared {
     snapshot: Mutex<ChannelSnapshot>,
     presence_synced: AtomicBool,
     changes: ChangeSender<ChannelStateChange>,
+    /// Boxed, as most channels have no objects.
+    objects: OnceLock<Box<ObjectsShared>>,
 }
 
 #[derive(Clone, Debug)]
@@ -100,6 +103,7 @@ impl ChannelShared {
             }),
             presence_synced: AtomicBool::new(false),
             changes: ChangeSender::new(),
+            objects: OnceLock::new(),
         }
     }
 
@@ -143,6 +147,22 @@ impl ChannelShared {
         self.presence_synced.store(synced, Ordering::Release);
     }
 
+    /// The subscribers of the channel's objects. From the first call on the driver informs them.
+    pub(super) fn objects(&self) -> &ObjectsShared {
+        self.objects.get_or_init(|| Box::new(ObjectsShared::new()))
+    }
+
+    /// The subscribers of the channel's objects, if there were any.
+    pub(super) fn objects_if_used(&self) -> Option<&ObjectsShared> {
+        self.objects.get().map(|objects| &**objects)
+    }
+
+    /// What decides whether a call on objects is allowed: the state, the granted modes and the last error.
+    pub(super) fn objects_state(&self) -> (ChannelState, Vec<ChannelMode>, Option<ErrorInfo>) {
+        let ChannelSnapshot { state, modes, error_reason, .. } = &*lock(&self.snapshot);
+        (*state, modes.clone(), error_reason.as_ref().map(|error| error.info().clone()))
+    }
+
     /// The channel was released, or the client has ended.
     pub(crate) fn end(&self) {
         let mut snapshot = lock(&self.snapshot);
@@ -153,12 +173,20 @@ impl ChannelShared {
         drop(snapshot);
         self.presence_synced(false);
         self.changes.end();
+        if let Some(objects) = self.objects_if_used() {
+            objects.end();
+        }
     }
 }
 
 impl Channel {
     pub(crate) fn new(handle: DriverHandle, shared: Arc<ChannelShared>, rest: Rest) -> Self {
         Self { handle, shared, rest }
+    }
+
+    /// The REST client of the channel's client.
+    pub(super) fn rest(&self) -> &Rest {
+        &self.rest
     }
 
     /// The same channel over REST.

@@ -17,6 +17,7 @@ mod flapping;
 mod gaps;
 mod hours;
 mod lifetime;
+mod objects;
 mod options;
 mod owned;
 mod presence;

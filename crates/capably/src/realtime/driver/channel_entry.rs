@@ -69,11 +69,19 @@ impl ChannelEntry {
     /// and stays registered (RTL7g, RTP6d, RTAN4d).
     pub(super) fn failed(&mut self, reason: &Error, clock: &Clock) {
         self.feeds_mut().into_iter().for_each(|feed| feed.failed(reason, clock));
+        self.end_objects(reason);
     }
 
     /// Ends every listener.
     pub(super) fn end(&mut self, reason: &Error, clock: &Clock) {
         self.feeds_mut().into_iter().for_each(|feed| feed.end(reason, clock));
+        self.end_objects(reason);
+    }
+
+    fn end_objects(&self, reason: &Error) {
+        if let Some(objects) = self.shared.objects_if_used() {
+            objects.end_subscriptions(reason);
+        }
     }
 
     /// Whether a listener is behind.

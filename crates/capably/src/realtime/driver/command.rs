@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use capably_core::{ChannelId, ChannelOptions, MembersQuery};
+use capably_core::{ChannelId, ChannelOptions, MembersQuery, SharedObjects};
 use capably_protocol::{
-    Annotation, ErrorInfo, Message, PresenceMessage, PublishResult, RecoveryKey, TokenDetails,
-    TokenParams, frame::Params,
+    Annotation, ErrorInfo, Message, ObjectMessage, PresenceMessage, PublishResult, RecoveryKey,
+    TokenDetails, TokenParams, frame::Params,
 };
 use tokio::sync::oneshot;
 
@@ -49,6 +49,18 @@ pub(crate) enum Command {
         channel: ChannelId,
         annotation: Box<Annotation>,
         /// The units that the publish reserves in the [`PublishWindow`](crate::realtime::publishing::PublishWindow).
+        permits: u32,
+        reply: Reply<PublishResult>,
+    },
+    AwaitObjects {
+        channel: ChannelId,
+        reply: Reply<SharedObjects>,
+    },
+    /// Publish operations on objects in one frame.
+    PublishObjects {
+        channel: ChannelId,
+        messages: Arc<[ObjectMessage]>,
+        /// The units that the publish reserves in the window.
         permits: u32,
         reply: Reply<PublishResult>,
     },

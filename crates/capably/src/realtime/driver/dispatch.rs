@@ -109,6 +109,14 @@ impl Driver {
                 let op = self.operation(Operation::Publish(reply, permits));
                 self.core.annotate(channel, *annotation, op, now);
             }
+            Command::AwaitObjects { channel, reply } => {
+                let op = self.operation(Operation::Objects(channel, None, reply));
+                self.core.await_objects(channel, op, now);
+            }
+            Command::PublishObjects { channel, messages, permits, reply } => {
+                let op = self.operation(Operation::Publish(reply, permits));
+                self.core.publish_objects(channel, messages, op, now);
+            }
             Command::Presence { channel, message, reply } => {
                 let op = self.operation(Operation::Unit(reply));
                 self.core.presence(channel, message, op, now);
@@ -185,8 +193,11 @@ impl Driver {
         }
     }
 
-    fn complete(&mut self, operation: Operation, mut outcome: Result<Outcome, ErrorInfo>) {
-        match &operation {
+    fn complete(&mut self, mut operation: Operation, mut outcome: Result<Outcome, ErrorInfo>) {
+        match &mut operation {
+            Operation::Objects(channel, objects, _) => {
+                *objects = self.core.objects(*channel).cloned();
+            }
             Operation::Publish(_, permits) => self.permits += *permits as usize,
             Operation::Subscribe(channel, subscriber, _) => {
                 if let Some(entry) = self.channels.get_mut(channel) {

@@ -39,8 +39,12 @@ impl Driver {
                     entry.shared.presence_synced(synced);
                 }
             }
-            // No handle reads objects.
-            Event::Objects(..) => {}
+            Event::Objects(id, event) => {
+                let entry = self.channels.get(&id);
+                if let Some(objects) = entry.and_then(|entry| entry.shared.objects_if_used()) {
+                    objects.dispatch(event);
+                }
+            }
             Event::Done(op, outcome) => self.finish(op, outcome),
             Event::Connection(change) => self.connection_changed(&change),
             Event::ErrorReason => {

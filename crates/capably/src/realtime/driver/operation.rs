@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use capably_core::{ChannelId, Outcome};
+use capably_core::{ChannelId, Outcome, SharedObjects};
 use capably_protocol::{ErrorInfo, PresenceMessage, PublishResult, TokenDetails};
 
 use super::{
     command::{AuthorizeCommand, Reply},
+    dispatch::released,
     handle::gone,
 };
 use crate::{Error, Result, realtime::subscribing::SubscriberId};
@@ -20,6 +21,8 @@ pub(super) enum Operation {
     Publish(Reply<PublishResult>, u32),
     Ping(Reply<Duration>),
     Members(Reply<Vec<PresenceMessage>>),
+    /// The wait for a channel's objects; with the objects, once they are in sync.
+    Objects(ChannelId, Option<SharedObjects>, Reply<SharedObjects>),
     Authorize(Box<AuthorizeOperation>),
 }
 
@@ -56,6 +59,9 @@ impl Operation {
                     Outcome::Members(members) => members,
                     Outcome::Done | Outcome::Published(_) | Outcome::Pong(_) => Vec::new(),
                 }));
+            }
+            Self::Objects(_, objects, reply) => {
+                let _ = reply.send(outcome.and_then(|_| objects.ok_or_else(released)));
             }
             Self::Authorize(operation) => {
                 let AuthorizeOperation { command, token } = *operation;

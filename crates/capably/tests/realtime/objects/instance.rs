@@ -1,0 +1,139 @@
+//! Objects by their identity (RTINS).
+
+use capably::realtime::objects::Instance;
+use futures_util::FutureExt;
+use serde_json::json;
+
+use super::*;
+use crate::in_both_formats;
+
+fn instance(object: &PathObject) -> Instance {
+    object.instance().unwrap().unwrap()
+}
+
+in_both_formats! {
+    // UTS: objects/unit/RTINS3/id-returns-objectid-0
+    // UTS: objects/unit/RTINS4/value-counter-0
+    // UTS: objects/unit/RTINS5/get-wraps-entry-0
+    // UTS: objects/unit/RTINS6/entries-yields-instances-0
+    // UTS: objects/unit/RTINS9/size-0
+    // UTS: objects/unit/RTINS10/compact-0
+    // Spec: RTINS7, RTINS8, RTINS11
+    async fn instances_are_read(format) {
+        let (_world, root) = World::synced(format).await;
+        let (root_instance, score) = (instance(&root), instance(&root.get("score")));
+        assert_eq!(score.id().map(Str::as_str), Some("counter:score@1000"));
+        let profile = instance(&root.get("profile"));
+        assert_eq!(profile.id().map(Str::as_str), Some("map:profile@1000"));
+        assert_eq!(score.value().unwrap(), Some(ObjectValue::Number(100.0)));
+        assert_eq!(root_instance.value().unwrap(), None);
+        let alice = Some(ObjectValue::String("Alice".into()));
+        let name = root_instance.get("name").unwrap().unwrap();
+        assert_eq!(name.value().unwrap(), alice);
+        let child = root_instance.get("score").unwrap().unwrap();
+        assert_eq!(child.id().map(Str::as_str), Some("counter:score@1000"));
+        assert!(root_instance.get("nonexistent").unwrap().is_none());
+        assert!(score.get("anything").unwrap().is_none());
+        let entries = root_instance.entries().unwrap();
+        assert_eq!(entries.len(), 7);
+        let (_, name) = entries.iter().find(|(key, _)| key == "name").unwrap();
+        assert_eq!(name.value().unwrap(), alice);
+        assert_eq!(root_instance.values().unwrap().len(), 7);
+        assert_eq!(root_instance.keys().unwrap().len(), 7);
+        assert!(score.entries().unwrap().is_empty() && score.keys().unwrap().is_empty());
+        assert_eq!(root_instance.size().unwrap(), Some(7));
+        assert_eq!(score.size().unwrap(), None);
+        let whole = root_instance.compact().unwrap().unwrap().to_json();
+        assert_eq!((&whole["name"], &whole["score"]), (&json!("Alice"), &json!(100)));
+        assert_eq!(whole["profile"]["email"], "alice@example.com");
+        assert_eq!(root_instance.compact_json().unwrap(), Some(whole));
+        assert_eq!(name.compact_json().unwrap(), Some(json!("Alice")));
+    }
+}
+
+in_both_formats! {
+    // UTS: objects/unit/RTINS12/set-delegates-0
+    // UTS: objects/unit/RTINS13/remove-delegates-0
+    // UTS: objects/unit/RTINS14/increment-delegates-0
+    // UTS: objects/unit/RTINS15/decrement-delegates-0
+    // UTS: objects/unit/RTINS14a/increment-default-0
+    // UTS: objects/unit/RTINS15a/decrement-default-0
+    // UTS: objects/unit/RTINS12d/set-non-map-throws-0
+    // UTS: objects/unit/RTINS14d/increment-non-counter-throws-0
+    // Spec: RTINS13d, RTINS15d
+    async fn instances_are_changed(format) {
+        let (_world, root) = World::synced(format).await;
+        let (root_instance, score) = (instance(&root), instance(&root.get("score")));
+        root_instance.set("name", "Bob").await.unwrap();
+        assert_eq!(string(&root.get("name")).as_deref(), Some("Bob"));
+        root_instance.remove("name").await.unwrap();
+        assert_eq!(string(&root.get("name")), None);
+        score.increment(25).await.unwrap();
+        assert_eq!(number(&root.get("score")), Some(125.0));
+        score.decrement(10).await.unwrap();
+        assert_eq!(number(&root.get("score")), Some(115.0));
+        score.increment(1).await.unwrap();
+        assert_eq!(number(&root.get("score")), Some(116.0));
+        score.decrement(1).await.unwrap();
+        assert_eq!(number(&root.get("score")), Some(115.0));
+        let age = instance(&root.get("age"));
+        for change in [
+            score.set("key", "value"), score.remove("key"), score.clear(), root_instance.increment(5),
+            root_instance.decrement(5), age.increment(1), age.set("key", 1),
+        ] {
+            let what = format!("{change:?}");
+            assert_eq!(refusal(change.await), (92007, Some(400)), "{what}");
+        }
+    }
+}
+
+in_both_formats! {
+    // UTS: objects/unit/RTINS16/subscribe-receives-events-0
+    // UTS: objects/unit/RTINS16e2/subscription-event-message-0
+    // UTS: objects/unit/RTINS16h/subscribe-no-side-effects-0
+    async fn a_subscription_has_the_changes_of_its_object(format) {
+        let (world, root) = World::synced(format).await;
+        let before = world.channel.state();
+        let mut score = instance(&root.get("score")).subscribe().await.unwrap();
+        let mut whole = instance(&root).subscribe().await.unwrap();
+        assert_eq!(world.channel.state(), before);
+        world.operate([counter_inc("counter:score@1000", 7.0, "99", "remote")]).await;
+        let change = score.next().await.unwrap();
+        assert_eq!(change.object.id().map(Str::as_str), Some("counter:score@1000"));
+        assert!(score.next().now_or_never().is_none() && whole.next().now_or_never().is_none());
+        world.operate([map_set("root", "name", text("Bob"), remote_serial(0), "remote")]).await;
+        let change = whole.next().await.unwrap();
+        assert_eq!(change.object.id().map(Str::as_str), Some("root"));
+        let message = change.message.unwrap();
+        assert_eq!(&*message.channel, "test");
+        assert_eq!(message.operation.action, Some(Action::MapSet));
+        assert_eq!(message.operation.object_id.as_deref(), Some("root"));
+        assert_eq!(message.operation.map_set.as_ref().map(|set| &*set.key), Some("name"));
+    }
+}
+
+in_both_formats! {
+    // UTS: objects/unit/RTINS16c/subscribe-primitive-throws-0
+    // UTS: objects/unit/RTINS16f/subscribe-returns-subscription-0
+    // UTS: objects/unit/RTINS16g/subscription-follows-identity-0
+    // Spec: RTLO4b4c3c
+    async fn a_subscription_follows_its_object_until_it_is_deleted(format) {
+        let (world, root) = World::synced(format).await;
+        let name = instance(&root).get("name").unwrap().unwrap();
+        assert_eq!(refusal(name.subscribe().await), (92007, Some(400)));
+        let score = instance(&root.get("score"));
+        let dropped = score.subscribe().listen().unwrap();
+        drop(dropped);
+        let mut changes = score.subscribe().await.unwrap();
+        let other = ObjectData::reference("counter:new@2000");
+        world.operate([map_set("root", "score", other, remote_serial(0), "remote")]).await;
+        world.operate([counter_inc("counter:score@1000", 10.0, "100", "remote")]).await;
+        let change = changes.next().await.unwrap();
+        assert_eq!(change.object.id().map(Str::as_str), Some("counter:score@1000"));
+        assert_eq!(change.object.value().unwrap(), Some(ObjectValue::Number(110.0)));
+        world.operate([object_delete("counter:score@1000", "101", "remote")]).await;
+        assert!(changes.next().await.is_some());
+        assert!(changes.next().await.is_none());
+        assert_eq!(changes.end_reason().map(|reason| reason.code().0), Some(92004));
+    }
+}
