@@ -1,6 +1,6 @@
 //! Objects by their identity (RTINS).
 
-use capably::realtime::objects::Instance;
+use capably::realtime::objects::{Change, Instance, KeyChange};
 use futures_util::FutureExt;
 use serde_json::json;
 
@@ -135,5 +135,84 @@ in_both_formats! {
         assert!(changes.next().await.is_some());
         assert!(changes.next().await.is_none());
         assert_eq!(changes.end_reason().map(|reason| reason.code().0), Some(92004));
+    }
+}
+
+in_both_formats! {
+    // UTS: objects/unit/RTLO4b/subscribe-receives-updates-0
+    // UTS: objects/unit/RTLO4b/subscribe-map-update-0
+    // UTS: objects/unit/RTLO4b6/subscribe-no-side-effects-0
+    // UTS: objects/unit/RTLO4b7/subscribe-returns-subscription-0
+    // UTS: objects/unit/RTLO4b7/subscription-unsubscribe-stops-delivery-0
+    // UTS: objects/unit/RTLO4b4d/update-has-object-message-0
+    // UTS: objects/unit/RTLO4b4e/tombstone-flag-false-0
+    // UTS: objects/unit/RTLC11/counter-update-on-inc-0
+    async fn updates_have_their_message(format) {
+        let (world, root) = World::synced(format).await;
+        let before = world.channel.state();
+        let mut score = instance(&root.get("score")).subscribe().await.unwrap();
+        let mut whole = instance(&root).subscribe().await.unwrap();
+        assert_eq!(world.channel.state(), before);
+        world.operate([counter_inc("counter:score@1000", 7.0, "99", "remote")]).await;
+        let change = score.next().await.unwrap();
+        assert!(score.next().now_or_never().is_none());
+        assert_eq!(change.update.change, Change::Counter(7.0));
+        assert!(!change.update.tombstone);
+        let message = change.message.unwrap();
+        assert_eq!(message.serial.as_deref(), Some("99"));
+        assert_eq!(message.site_code.as_deref(), Some("remote"));
+        assert_eq!(message.operation.action, Some(Action::CounterInc));
+        assert_eq!(message.operation.object_id.as_deref(), Some("counter:score@1000"));
+        assert_eq!(message.operation.counter_inc, Some(CounterInc { number: Some(7.0) }));
+        world.operate([map_set("root", "name", text("Bob"), remote_serial(0), "remote")]).await;
+        let change = whole.next().await.unwrap();
+        assert_eq!(change.update.change, Change::Map(vec![("name".into(), KeyChange::Updated)]));
+        assert!(whole.next().now_or_never().is_none());
+        // Dropping a subscription ends it.
+        drop(score);
+        let mut control = instance(&root.get("score")).subscribe().await.unwrap();
+        world.operate([counter_inc("counter:score@1000", 10.0, "a0", "remote")]).await;
+        assert!(control.next().await.is_some());
+    }
+}
+
+in_both_formats! {
+    // UTS: objects/unit/RTLO4b4c1/noop-no-trigger-0
+    async fn an_operation_without_effect_is_no_change(format) {
+        let (world, root) = World::synced(format).await;
+        let mut score = instance(&root.get("score")).subscribe().await.unwrap();
+        world.operate([counter_inc("counter:score@1000", 5.0, "01", "remote")]).await;
+        let nothing = operation(Action::CounterInc, "counter:score@1000", "02", "remote", |inc| {
+            inc.counter_inc = Some(CounterInc { number: None });
+        });
+        world.operate([nothing]).await;
+        world.operate([counter_inc("counter:score@1000", 3.0, "03", "remote")]).await;
+        let next = || score.next().now_or_never().flatten();
+        let serials: Vec<_> =
+            std::iter::from_fn(next).map(|change| change.message.unwrap().serial.clone()).collect();
+        assert_eq!(serials, [Some("01".into()), Some("03".into())]);
+    }
+}
+
+in_both_formats! {
+    // UTS: objects/unit/RTLO4b4c3c/tombstone-deregisters-listeners-0
+    // UTS: objects/unit/RTLO4b4e/tombstone-flag-true-0
+    async fn a_deletion_is_the_last_change(format) {
+        let (world, root) = World::synced(format).await;
+        let score = instance(&root.get("score"));
+        let mut both = [score.subscribe().await.unwrap(), score.subscribe().await.unwrap()];
+        world.operate([object_delete("counter:score@1000", "50", "remote")]).await;
+        let mut control = instance(&root.get("profile")).subscribe().await.unwrap();
+        world.operate([counter_inc("counter:score@1000", 3.0, "51", "remote")]).await;
+        let probe = map_set("map:profile@1000", "quiescence_probe", text("x"), "52", "remote");
+        world.operate([probe]).await;
+        assert!(control.next().await.is_some());
+        for changes in &mut both {
+            let change = changes.next().await.unwrap();
+            assert!(change.update.tombstone);
+            let message = change.message.unwrap();
+            assert_eq!(message.operation.action, Some(Action::ObjectDelete));
+            assert!(changes.next().await.is_none());
+        }
     }
 }

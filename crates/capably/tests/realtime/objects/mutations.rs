@@ -1,6 +1,7 @@
 //! Changing objects by their path (RTPO15 to RTPO18), in batches, and with new objects.
 
 use capably::realtime::objects::{LiveCounter, LiveMap};
+use serde_json::json;
 
 use super::*;
 use crate::in_both_formats;
@@ -82,23 +83,109 @@ in_both_formats! {
 }
 
 in_both_formats! {
-    // Spec: RTLM20h1, RTLMV4, RTLCV4, RTO14, RTO16, RTO15e
+    // UTS: objects/unit/RTLC12/increment-sends-counter-inc-0
+    // UTS: objects/unit/RTLC12/increment-applies-locally-0
+    // UTS: objects/unit/RTLC13/decrement-negates-0
+    // UTS: objects/unit/RTLM20/set-sends-map-set-0
+    // UTS: objects/unit/RTLM20/set-applies-locally-0
+    // UTS: objects/unit/RTLM20/set-value-types-0
+    // UTS: objects/unit/RTLM20/set-bytes-value-0
+    // UTS: objects/unit/RTLM21/remove-sends-map-remove-0
+    async fn operations_are_sent_as_specified(format) {
+        let (world, root) = World::synced(format).await;
+        let score = root.get("score");
+        score.increment(50).await.unwrap();
+        assert_eq!(number(&score), Some(150.0));
+        score.decrement(15).await.unwrap();
+        assert_eq!(number(&score), Some(135.0));
+        root.set("name", "Bob").await.unwrap();
+        assert_eq!(string(&root.get("name")).as_deref(), Some("Bob"));
+        root.set("num_key", 42).await.unwrap();
+        root.set("bool_key", false).await.unwrap();
+        root.set("json_key", json!({ "nested": true })).await.unwrap();
+        root.set("binary_data", vec![1, 2, 3]).await.unwrap();
+        root.remove("name").await.unwrap();
+        assert!(world.published().iter().all(|publish| publish.items.len() == 1));
+        let sent = world.operations();
+        for (operation, amount) in sent.iter().zip([50.0, -15.0]) {
+            assert_eq!(operation.action, Some(Action::CounterInc));
+            assert_eq!(operation.object_id.as_deref(), Some("counter:score@1000"));
+            assert_eq!(operation.counter_inc, Some(CounterInc { number: Some(amount) }));
+        }
+        let sets = [
+            ("name", ObjectValue::String("Bob".into())),
+            ("num_key", ObjectValue::Number(42.0)),
+            ("bool_key", ObjectValue::Boolean(false)),
+            ("json_key", ObjectValue::Json(json!({ "nested": true }))),
+            ("binary_data", ObjectValue::Bytes(vec![1, 2, 3].into())),
+        ];
+        for (operation, (key, value)) in sent[2..7].iter().zip(sets) {
+            assert_eq!(operation.action, Some(Action::MapSet));
+            assert_eq!(operation.object_id.as_deref(), Some("root"));
+            let set = MapSet { key: key.into(), value: value.into() };
+            assert_eq!(operation.map_set, Some(set));
+        }
+        assert_eq!(sent[7].action, Some(Action::MapRemove));
+        assert_eq!(sent[7].object_id.as_deref(), Some("root"));
+        assert_eq!(sent[7].map_remove, Some(MapRemove { key: "name".into() }));
+    }
+}
+
+in_both_formats! {
+    // UTS: objects/unit/RTLC12e1/increment-invalid-amounts-table-0
+    async fn amounts_are_finite(format) {
+        let (world, root) = World::synced(format).await;
+        // Rust's types refuse the amounts that are no numbers.
+        for amount in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(refusal(root.get("score").increment(amount).await), (40003, Some(400)));
+        }
+        assert!(world.published().is_empty());
+    }
+}
+
+in_both_formats! {
+    // UTS: objects/unit/RTLM20h1/set-nested-value-types-0
+    // UTS: objects/unit/RTLM20e7g/set-counter-value-type-0
+    // UTS: objects/unit/RTLM20e7g/set-map-value-type-0
+    // UTS: objects/unit/RTLCV4/evaluate-generates-message-0
+    // UTS: objects/unit/RTLMV4/evaluate-generates-message-0
+    // Spec: RTO14, RTO16, RTO15e
     async fn new_objects_are_made_in_the_frame_that_sets_them(format) {
         let (world, root) = World::synced(format).await;
-        let votes = LiveMap::new().with("tea", LiveCounter::new(2.0)).with("open", true);
-        root.set("votes", votes).await.unwrap();
-        assert_eq!(number(&root.at("votes.tea")), Some(2.0));
-        assert_eq!(root.at("votes.open").value().unwrap(), Some(ObjectValue::Boolean(true)));
-        let frames = world.published();
-        assert_eq!(frames.len(), 1);
-        let operations = world.operations();
-        let actions: Vec<_> = operations.iter().map(|sent| sent.action.unwrap()).collect();
-        assert_eq!(actions, [Action::CounterCreate, Action::MapCreate, Action::MapSet]);
-        // The ids have the service's time, and differ.
-        let ids: Vec<_> =
-            operations[..2].iter().map(|sent| sent.object_id.as_deref().unwrap()).collect();
-        assert!(ids.iter().all(|id| id.ends_with("@1700000000000")), "{ids:?}");
-        assert!(ids[0].starts_with("counter:") && ids[1].starts_with("map:"));
+        let stats = LiveMap::new().with("count", LiveCounter::new(2.0)).with("label", "test");
+        root.set("stats", stats).await.unwrap();
+        root.set("new_counter", LiveCounter::new(50.0)).await.unwrap();
+        root.set("nested_map", LiveMap::new().with("key1", "value1")).await.unwrap();
+        assert_eq!(number(&root.at("stats.count")), Some(2.0));
+        assert_eq!(string(&root.at("stats.label")).as_deref(), Some("test"));
+        assert_eq!(number(&root.get("new_counter")), Some(50.0));
+        assert_eq!(string(&root.at("nested_map.key1")).as_deref(), Some("value1"));
+        let frames: Vec<_> = world.published().iter().map(|publish| publish.items.len()).collect();
+        assert_eq!(frames, [3, 2, 2]);
+        let sent = world.operations();
+        let actions: Vec<_> = sent.iter().map(|sent| sent.action.unwrap()).collect();
+        let expected = [
+            Action::CounterCreate, Action::MapCreate, Action::MapSet, Action::CounterCreate,
+            Action::MapSet, Action::MapCreate, Action::MapSet,
+        ];
+        assert_eq!(actions, expected);
+        for at in [2, 4, 6] {
+            let (create, set) = (&sent[at - 1], sent[at].map_set.as_ref().unwrap());
+            assert_eq!(set.value.object_id, create.object_id);
+        }
+        for create in [&sent[0], &sent[1], &sent[3], &sent[5]] {
+            // The ids have the service's time, which has gone on since the client asked for it.
+            let id = create.object_id.as_deref().unwrap();
+            let time: i64 = id.split_once('@').unwrap().1.parse().unwrap();
+            assert!((1_700_000_000_000..1_700_000_600_000).contains(&time), "{id}");
+            let is_map = create.action == Some(Action::MapCreate);
+            assert!(id.starts_with(if is_map { "map:" } else { "counter:" }), "{id}");
+            let map = create.map_create_with_object_id.as_ref();
+            let counter = create.counter_create_with_object_id.as_ref();
+            assert_eq!((map.is_some(), counter.is_some()), (is_map, !is_map));
+            let nonce = map.map(|map| &map.nonce).or(counter.map(|counter| &counter.nonce));
+            assert!(nonce.unwrap().len() >= 16);
+        }
     }
 }
 

@@ -31,6 +31,10 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: objects/unit/RTPO7/value-counter-0
+    // UTS: objects/unit/RTLC5/value-returns-data-0
+    // UTS: objects/unit/RTLM5/get-string-value-0
+    // UTS: objects/unit/RTLM5/get-nonexistent-key-0
+    // UTS: objects/unit/RTLM5/get-objectid-reference-0
     // UTS: objects/unit/RTPO7/value-primitive-0
     // UTS: objects/unit/RTPO7/value-bytes-0
     // UTS: objects/unit/RTPO7d/value-livemap-null-0
@@ -51,6 +55,7 @@ in_both_formats! {
         assert_eq!(root.value().unwrap(), None);
         assert_eq!(string(&root.get("profile").get("prefs").get("theme")).as_deref(), Some("dark"));
         assert_eq!(root.get("score").get("something").value().unwrap(), None);
+        assert_eq!(string(&root.get("profile").get("email")).as_deref(), Some("alice@example.com"));
         let nothing = root.get("nonexistent");
         assert_eq!(nothing.value().unwrap(), None);
         assert!(nothing.instance().unwrap().is_none());
@@ -75,6 +80,9 @@ in_both_formats! {
 
 in_both_formats! {
     // UTS: objects/unit/RTPO9/entries-yields-pairs-0
+    // UTS: objects/unit/RTLM10/size-non-tombstoned-0
+    // UTS: objects/unit/RTLM11/entries-yields-pairs-0
+    // UTS: objects/unit/RTLM12/keys-0
     // UTS: objects/unit/RTPO9d/entries-non-map-empty-0
     // UTS: objects/unit/RTPO10/keys-returns-array-0
     // UTS: objects/unit/RTPO10d/keys-non-map-empty-0

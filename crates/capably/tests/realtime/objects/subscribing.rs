@@ -39,6 +39,161 @@ in_both_formats! {
 }
 
 in_both_formats! {
+    // UTS: objects/unit/RTPO19/subscribe-receives-events-0
+    // UTS: objects/unit/RTPO19d/subscribe-returns-subscription-0
+    // UTS: objects/unit/RTPO19e1/event-path-object-correct-0
+    // UTS: objects/unit/RTPO19g/subscribe-no-side-effects-0
+    async fn a_subscription_has_the_changes_of_its_path(format) {
+        let (world, root) = World::synced(format).await;
+        let before = world.channel.state();
+        let mut score = root.get("score").subscribe().await.unwrap();
+        let dropped = root.get("score").subscribe().await.unwrap();
+        assert_eq!(world.channel.state(), before);
+        drop(dropped);
+        world.operate([counter_inc("counter:score@1000", 7.0, "99", "remote")]).await;
+        let change = score.next().await.unwrap();
+        assert!(score.next().now_or_never().is_none());
+        assert_eq!(change.object.path().to_string(), "score");
+        assert_eq!(number(&change.object), Some(107.0));
+        let message = change.message.unwrap();
+        assert_eq!(message.serial.as_deref(), Some("99"));
+        assert_eq!(message.site_code.as_deref(), Some("remote"));
+        assert_eq!(message.operation.action, Some(Action::CounterInc));
+        assert_eq!(&*message.channel, "test");
+    }
+}
+
+in_both_formats! {
+    // UTS: objects/unit/RTPO19b/subscribe-precondition-detached-0
+    // UTS: objects/unit/RTPO19c1a/subscribe-non-positive-depth-throws-0
+    async fn subscribing_has_preconditions(format) {
+        let (world, root) = World::synced(format).await;
+        // A negative depth cannot be written in Rust.
+        assert_eq!(refusal(root.subscribe().depth(0).await), (40003, Some(400)));
+        world.channel.detach().await.unwrap();
+        assert_eq!(refusal(root.subscribe().await), (90001, Some(400)));
+    }
+}
+
+in_both_formats! {
+    // UTS: objects/unit/RTPO19c1/subscribe-depth-1-self-only-0
+    // UTS: objects/unit/RTPO19c1/subscribe-depth-2-children-0
+    // UTS: objects/unit/RTPO19c1/subscribe-unlimited-depth-0
+    async fn the_depth_counts_levels_from_the_path(format) {
+        let (world, root) = World::synced(format).await;
+        let mut one = root.subscribe().depth(1).await.unwrap();
+        let mut two = root.subscribe().depth(2).await.unwrap();
+        let mut all = root.subscribe().await.unwrap();
+        world.operate([map_set("root", "name", text("Bob"), remote_serial(0), "remote")]).await;
+        world.operate([counter_inc("counter:score@1000", 7.0, "100", "remote")]).await;
+        world.operate([counter_inc("counter:nested@1000", 1.0, "101", "remote")]).await;
+        let set = map_set("map:prefs@1000", "theme", text("light"), remote_serial(1), "remote");
+        world.operate([set]).await;
+        assert_eq!(paths(&mut one), [""]);
+        assert_eq!(paths(&mut two), ["", "score"]);
+        assert_eq!(paths(&mut all), ["", "score", "profile.nested_counter", "profile.prefs"]);
+    }
+}
+
+in_both_formats! {
+    // UTS: objects/unit/RTO24c1/depth-filtering-formula-0
+    // UTS: objects/unit/RTO24c1/prefix-mismatch-0
+    // UTS: objects/unit/RTPO19/child-events-bubble-0
+    async fn a_subscription_below_the_root_covers_its_part_of_the_tree(format) {
+        let (world, root) = World::synced(format).await;
+        let deep = ObjectData::reference("counter:deep@3000");
+        world.operate([map_set("map:prefs@1000", "deep", deep, "50", "remote")]).await;
+        let mut two = root.get("profile").subscribe().depth(2).await.unwrap();
+        let mut all = root.get("profile").subscribe().await.unwrap();
+        let email = text("bob@example.com");
+        let set = map_set("map:profile@1000", "email", email, remote_serial(0), "remote");
+        world.operate([set]).await;
+        world.operate([counter_inc("counter:nested@1000", 3.0, "100", "remote")]).await;
+        world.operate([counter_inc("counter:deep@3000", 1.0, "101", "remote")]).await;
+        world.operate([counter_inc("counter:score@1000", 7.0, "102", "remote")]).await;
+        world.operate([map_set("root", "name", text("Bob"), remote_serial(0), "remote")]).await;
+        assert_eq!(paths(&mut two), ["profile", "profile.nested_counter"]);
+        let all = paths(&mut all);
+        assert_eq!(all, ["profile", "profile.nested_counter", "profile.prefs.deep"]);
+    }
+}
+
+in_both_formats! {
+    // UTS: objects/unit/RTPO19f/subscribe-follows-path-0
+    // UTS: objects/unit/RTPO19/subscribe-primitive-path-0
+    // UTS: objects/unit/RTPO19/map-clear-triggers-child-events-0
+    // UTS: objects/unit/RTO24b2a/candidate-paths-map-keys-0
+    // UTS: objects/unit/RTO24b2b/fires-once-per-dispatch-0
+    async fn a_subscription_follows_its_path(format) {
+        let (world, root) = World::synced(format).await;
+        let mut score = root.get("score").subscribe().await.unwrap();
+        let mut name = root.get("name").subscribe().await.unwrap();
+        let mut all = root.subscribe().await.unwrap();
+        let other = ObjectData::reference("counter:new@2000");
+        world.operate([map_set("root", "score", other, remote_serial(0), "remote")]).await;
+        assert_eq!(paths(&mut score), ["score"]);
+        assert_eq!(paths(&mut all), [""]);
+        world.operate([counter_inc("counter:new@2000", 10.0, "100", "remote")]).await;
+        world.operate([counter_inc("counter:score@1000", 10.0, "101", "remote")]).await;
+        assert_eq!(paths(&mut score), ["score"]);
+        assert_eq!(paths(&mut all), ["score"]);
+        world.operate([map_set("root", "name", text("Bob"), remote_serial(1), "remote")]).await;
+        assert_eq!(paths(&mut name), ["name"]);
+        assert_eq!(paths(&mut all), [""]);
+        world.operate([map_clear("root", remote_serial(3), "remote")]).await;
+        assert_eq!(paths(&mut all), [""]);
+        assert_eq!(paths(&mut name), ["name"]);
+        assert_eq!(root.size().unwrap(), Some(0));
+    }
+}
+
+in_both_formats! {
+    // UTS: objects/unit/RTO24b1/multi-path-dispatch-0
+    // UTS: objects/unit/RTPO19e2/event-message-delivery-0
+    async fn an_object_with_two_paths_changes_at_both(format) {
+        let (world, root) = World::synced(format).await;
+        let alias = ObjectData::reference("counter:score@1000");
+        world.operate([map_set("root", "alias", alias, "98", "remote")]).await;
+        let mut score = root.get("score").subscribe().await.unwrap();
+        let mut alias = root.get("alias").subscribe().await.unwrap();
+        world.operate([counter_inc("counter:score@1000", 42.0, "serial-1", "site-a")]).await;
+        let change = score.next().await.unwrap();
+        assert_eq!(change.object.path().to_string(), "score");
+        assert_eq!(change.update.change, Change::Counter(42.0));
+        let message = change.message.unwrap();
+        assert_eq!(&*message.channel, "test");
+        assert_eq!(message.serial.as_deref(), Some("serial-1"));
+        assert_eq!(message.site_code.as_deref(), Some("site-a"));
+        let operation = &message.operation;
+        assert_eq!(operation.action, Some(Action::CounterInc));
+        assert_eq!(operation.object_id.as_deref(), Some("counter:score@1000"));
+        assert_eq!(operation.counter_inc, Some(CounterInc { number: Some(42.0) }));
+        assert!(score.next().now_or_never().is_none());
+        assert_eq!(paths(&mut alias), ["alias"]);
+    }
+}
+
+in_both_formats! {
+    // UTS: objects/unit/RTPO19e2/event-message-omitted-no-operation-0
+    async fn a_change_by_a_sync_has_no_operation(format) {
+        let (world, root) = World::synced(format).await;
+        let mut changes = root.subscribe().await.unwrap();
+        // The root is left out, and stays (RTO5c2a).
+        let mut state = counter_state("counter:score@1000", 200.0);
+        let object = state.object.as_mut().unwrap();
+        object.site_timeserials = [("aaa".into(), "t:1".into())].into();
+        world.send(sync("sync2:", vec![state])).await;
+        let mut places = Vec::new();
+        while let Some(change) = changes.next().now_or_never().flatten() {
+            assert!(change.message.is_none());
+            places.push(change.object.path().to_string());
+        }
+        assert!(places.contains(&"score".to_owned()), "{places:?}");
+        assert_eq!(number(&root.get("score")), Some(200.0));
+    }
+}
+
+in_both_formats! {
     // Spec: RTPO19e2, PAOM2, RTO4b2a
     async fn a_change_has_its_operation_unless_a_sync_brought_it(format) {
         let (world, root) = World::synced(format).await;
