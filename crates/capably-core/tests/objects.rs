@@ -369,6 +369,39 @@ fn a_sync_that_breaks_off_ends_the_calls_that_wait_for_it() {
     assert!(!matches!(bench.next_timer(), Some(Timer::ObjectsSync(_))));
 }
 
+#[test]
+fn a_sync_that_never_begins_ends_the_calls_that_wait_for_it() {
+    let mut bench = syncing();
+    bench.client.await_objects(CHANNEL, OpId(1), bench.now);
+    bench.advance(9 * SECOND);
+    assert!(bench.did().done.is_empty());
+    bench.advance(SECOND);
+    assert_eq!(bench.did().done, [(OpId(1), Err(50003))]);
+    publish(&mut bench, 2, 10.0);
+    bench.say(accepted(0, "09"));
+    bench.advance(9 * SECOND);
+    assert!(bench.did().done.is_empty());
+    bench.advance(SECOND);
+    assert_eq!(bench.did().done, [(OpId(2), Err(92008))]);
+}
+
+// Spec: RTO2b, RTO4b
+#[test]
+fn an_attach_that_announces_nothing_leaves_the_tree_empty() {
+    // An ATTACHED without any mode states none: the requested modes count.
+    let mut bench = opened(with_key(), &BOTH);
+    bench.client.attach(CHANNEL, OpId(1), bench.now);
+    bench.say(attached("ch"));
+    assert!(bench.client.objects(CHANNEL).is_none());
+    bench.did();
+    bench.client.await_objects(CHANNEL, OpId(2), bench.now);
+    assert_eq!(bench.did().done, [(OpId(2), Ok(Outcome::Done))]);
+    let mut bench = synced();
+    bench.say(attached("ch"));
+    assert_eq!(sync_states(&bench.did()), [SyncState::Syncing, SyncState::Synced]);
+    assert_eq!(score(&bench), None);
+}
+
 // Spec: RTO10, RTO10a, RTO10b1, RTO10c
 #[test]
 fn removed_keys_are_forgotten_after_the_grace_period() {
