@@ -3,9 +3,11 @@
 mod instance;
 mod mutations;
 mod path_object;
+mod public_message;
 mod reading;
 mod realtime_object;
 mod subscribing;
+mod value_types;
 
 use std::{
     fmt,
