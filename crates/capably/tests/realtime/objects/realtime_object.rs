@@ -69,6 +69,9 @@ in_both_formats! {
         assert_eq!(refusal(root.keys()), (90001, Some(400)));
         assert_eq!(refusal(root.subscribe().await), (90001, Some(400)));
         assert_eq!(refusal(root.set("name", "Bob").await), (90001, Some(400)));
+        // Whether the call is allowed is checked before its path.
+        let nothing = root.get("nonexistent").set("name", "Bob");
+        assert_eq!(refusal(nothing.await), (90001, Some(400)));
         let root = world.channel.objects().get().await.unwrap();
         assert_eq!(world.channel.state(), ChannelState::Attached);
         assert_eq!(root.size().unwrap(), Some(7));
