@@ -11,7 +11,7 @@ use super::{
 use crate::{
     engine::{Append, EngineError},
     hub::{
-        NodeId, Position, StoredMembers, Ticket, error,
+        NodeId, Position, StoredState, Ticket, error,
         log::proposal::{Adoption, Body, Departure, Events, Owner, Proposal, Proposer},
     },
 };
@@ -45,10 +45,10 @@ impl Node {
         let mut node = Self { bench, engine: ModelEngine::default() };
         let Self { bench, engine } = &mut node;
         let reader = Reader { engine, app: &bench.app, name: CHANNEL, now: bench.now };
-        let (excerpt, members) = (reader.tail(Position(0), 1), StoredMembers::default());
+        let (excerpt, stored) = (reader.tail(Position(0), 1), StoredState::default());
         bench.app.begin_load(&CHANNEL);
         let (bounds, now) = ((Position(0), Position(0)), bench.now);
-        bench.app.finish_load(&CHANNEL, excerpt, bounds, members, now, &mut bench.outputs);
+        bench.app.finish_load(&CHANNEL, excerpt, bounds, stored, now, &mut bench.outputs);
         node
     }
 

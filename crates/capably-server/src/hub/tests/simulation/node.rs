@@ -476,7 +476,7 @@ impl World {
         let Some(node) = nodes.get_mut(&id).filter(|node| !node.is_cut()) else { return };
         let Some(sent) = node.follows.get_mut(name) else { return };
         // Sometimes entries arrive twice.
-        let repeated = if until.0 % 5 == 0 { 3 } else { 0 };
+        let repeated = if until.0.is_multiple_of(5) { 3 } else { 0 };
         let after = Position(sent.0.saturating_sub(repeated));
         let entries = engine.after(name, after).filter(|entry| entry.position <= until);
         let entries: Vec<_> = entries.map(|it| (Box::from(&**name), it.clone())).collect();
