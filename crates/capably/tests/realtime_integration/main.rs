@@ -16,5 +16,6 @@ mod connection_lifecycle;
 mod deltas;
 mod derived;
 mod mutable_messages;
+mod objects;
 mod proxy;
 mod support;
