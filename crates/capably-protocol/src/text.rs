@@ -418,7 +418,8 @@ mod tests {
 
     #[test]
     fn an_unshared_text_is_equal_and_shares_nothing() {
-        for text in samples() {
+        // Nothing refers to the memory of an empty text.
+        for text in samples().into_iter().filter(|text| !text.is_empty()) {
             let frame = Bytes::from(text.clone());
             let slice = Str::from_slice_of(&frame, &frame).expect("UTF-8");
             let copy = slice.unshared();
