@@ -84,7 +84,8 @@
 //! Lists of clients in the summaries of annotations are clipped, so that a summary is no larger than the largest
 //! message.
 //!
-//! Objects and TLS do not exist yet. A request for them is refused with an error.
+//! A client gets a new sync of the objects when it attaches again, and not by a request of its own. TLS does not exist yet:
+//! put a proxy before the server.
 
 pub mod engine;
 pub mod faults;
