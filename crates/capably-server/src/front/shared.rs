@@ -237,6 +237,13 @@ impl Shared {
         }
     }
 
+    /// Writes the snapshots of objects that are not due yet: entries may expire before the server starts again.
+    async fn store_objects(&self) {
+        for apps in self.apps.all().chunks(STORING) {
+            futures_util::future::join_all(apps.iter().map(|app| app.store_objects())).await;
+        }
+    }
+
     /// Adds the first app of the server, which may have been stored, and stores its key.
     ///
     /// # Errors
@@ -383,11 +390,12 @@ impl Shared {
         Ok(())
     }
 
-    /// Stores the statistics, and closes the engine. A node of a cluster does not wait long for an engine that cannot be
+    /// Stores the statistics and the objects, and closes the engine. A node of a cluster does not wait long for an engine that cannot be
     /// reached: everything that it has acknowledged is stored already.
     pub(crate) async fn finish(&self) {
         let finished = async {
             self.store_stats().await;
+            self.store_objects().await;
             self.close_engine().await;
         };
         if self.cluster.is_none() {

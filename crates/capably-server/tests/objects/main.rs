@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../support/engine.rs"]
+mod engine;
 mod realtime;
 mod rest;
 mod sharer;

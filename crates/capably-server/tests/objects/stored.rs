@@ -1,112 +1,27 @@
 //! Objects that outlast their clients, their entries, their server and their node.
 
-use std::{
-    ops::RangeInclusive,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use capably_objects::{LiveCounter, Path, increment, set};
 use capably_protocol::Format;
 use capably_server::{
     Server,
-    engine::{
-        Append, Bucket, ChannelId, Completion, Engine, Entry, Fact, Memory, Mesh, Pending,
-        Position, Range, Thread,
-    },
+    engine::{Bucket, ChannelId, Engine, Fact, Mesh},
 };
 use serde_json::json;
 
 use super::{
     FORMATS,
+    engine::Scripted,
     sharer::{Sharer, ids},
+    support::{Http, basic},
 };
 
 const KEY: &str = "app-id.key:secret";
 
-/// An engine in memory whose entries a test can let expire.
-#[derive(Debug, Default)]
-struct Expiring {
-    memory: Memory,
-    floor: AtomicU64,
-}
-
-impl Expiring {
-    /// Lets all entries of the channel expire.
-    async fn expire(&self, channel: &str) {
-        let channel = ChannelId { app: "app-id".into(), name: channel.into() };
-        let (_, last) = self.memory.bounds(&channel).await.unwrap();
-        self.floor.store(last.0, Ordering::SeqCst);
-    }
-
-    fn floor(&self) -> Position {
-        Position(self.floor.load(Ordering::SeqCst))
-    }
-}
-
-impl Engine for Expiring {
-    fn append(&self, entries: Vec<Append>, done: Completion) {
-        self.memory.append(entries, done);
-    }
-
-    fn read<'a>(&'a self, channel: &'a ChannelId, range: Range) -> Pending<'a, Vec<Entry>> {
-        self.memory.read(channel, Range { after: range.after.max(self.floor()), ..range })
-    }
-
-    fn threads<'a>(
-        &'a self,
-        channel: &'a ChannelId,
-        messages: RangeInclusive<Thread>,
-        after: Option<(Thread, Position)>,
-        limit: usize,
-    ) -> Pending<'a, Vec<Entry>> {
-        self.memory.threads(channel, messages, after, limit)
-    }
-
-    fn seek<'a>(&'a self, channel: &'a ChannelId, time: i64) -> Pending<'a, Position> {
-        self.memory.seek(channel, time)
-    }
-
-    fn bounds<'a>(&'a self, channel: &'a ChannelId) -> Pending<'a, (Position, Position)> {
-        Box::pin(async move {
-            let (floor, last) = self.memory.bounds(channel).await?;
-            Ok((floor.max(self.floor()), last))
-        })
-    }
-
-    fn fact<'a>(&'a self, bucket: Bucket, key: &'a str) -> Pending<'a, Option<Bytes>> {
-        self.memory.fact(bucket, key)
-    }
-
-    fn facts<'a>(
-        &'a self,
-        bucket: Bucket,
-        prefix: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> Pending<'a, Vec<Fact>> {
-        self.memory.facts(bucket, prefix, after, limit)
-    }
-
-    fn set_facts<'a>(
-        &'a self,
-        bucket: Bucket,
-        facts: Vec<(String, Option<Bytes>)>,
-    ) -> Pending<'a, ()> {
-        self.memory.set_facts(bucket, facts)
-    }
-
-    fn create_fact<'a>(&'a self, bucket: Bucket, key: &'a str, value: Bytes) -> Pending<'a, bool> {
-        self.memory.create_fact(bucket, key, value)
-    }
-
-    fn close(&self) -> Pending<'_, ()> {
-        self.memory.close()
-    }
+async fn expire(engine: &Scripted) {
+    engine.expire(&ChannelId { app: "app-id".into(), name: "c".into() }).await;
 }
 
 async fn start(engine: Arc<dyn Engine>) -> Server {
@@ -126,16 +41,21 @@ async fn snapshots(engine: &dyn Engine) -> Vec<Fact> {
 
 /// Waits until the snapshots are others than those before.
 async fn new_snapshot(engine: &dyn Engine, before: &[Fact]) -> Vec<Fact> {
-    let changed = async {
+    snapshots_that(engine, |found| found != before).await
+}
+
+/// Waits for snapshots of which this is true.
+async fn snapshots_that(engine: &dyn Engine, is_true: impl Fn(&[Fact]) -> bool) -> Vec<Fact> {
+    let found = async {
         loop {
             let found = snapshots(engine).await;
-            if found != before {
+            if is_true(&found) {
                 return found;
             }
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(super::support::PATIENCE, changed).await.expect("no snapshot")
+    tokio::time::timeout(super::support::PATIENCE, found).await.expect("no such snapshot")
 }
 
 async fn edit(client: &mut Sharer, key: &str, value: impl Into<capably_objects::LiveValue>) {
@@ -147,7 +67,7 @@ async fn edit(client: &mut Sharer, key: &str, value: impl Into<capably_objects::
 #[tokio::test]
 async fn objects_outlast_their_entries_and_the_server() {
     for format in FORMATS {
-        let engine = Arc::new(Expiring::default());
+        let engine = Arc::new(Scripted::default());
         let server = start(Arc::clone(&engine) as Arc<dyn Engine>).await;
         let mut client = Sharer::join(&server, format, "c").await;
         // More than one part of a snapshot.
@@ -159,7 +79,7 @@ async fn objects_outlast_their_entries_and_the_server() {
         pass(Duration::from_secs(61)).await;
         let first = new_snapshot(&*engine, &[]).await;
         assert!(first.len() >= 3, "{} parts", first.len());
-        engine.expire("c").await;
+        expire(&engine).await;
         // An entry after the snapshot.
         let votes = client.objects.pool().resolve(&Path::parse("votes")).unwrap();
         let votes = votes.object_id().unwrap().clone();
@@ -169,39 +89,83 @@ async fn objects_outlast_their_entries_and_the_server() {
         let expected = client.value();
         assert_eq!(expected["votes"], 6);
         drop(client);
-        server.shutdown().await;
-        engine.memory.reopen();
-        let server = start(Arc::clone(&engine) as Arc<dyn Engine>).await;
+        // Dropped, it writes no snapshot. The server that loads the later entry does.
+        drop(server);
+        let server = start(engine.reopen()).await;
         let client = Sharer::join(&server, format, "c").await;
         assert!(client.value() == expected, "{:?}", client.objects.pool());
-        // The server that has loaded the later entry writes it to the next snapshot, as the server before may not have.
         pass(Duration::from_secs(61)).await;
         let second = new_snapshot(&*engine, &first).await;
-        engine.expire("c").await;
+        expire(&engine).await;
         drop(client);
         server.shutdown().await;
-        engine.memory.reopen();
-        let server = start(Arc::clone(&engine) as Arc<dyn Engine>).await;
+        let server = start(engine.reopen()).await;
         let mut client = Sharer::join(&server, format, "c").await;
         assert!(client.value() == expected);
         // Snapshots before the last two are removed.
         edit(&mut client, "more", "text").await;
         pass(Duration::from_secs(61)).await;
-        let third = new_snapshot(&*engine, &second).await;
-        assert!(third.len() <= second.len(), "{} parts", third.len());
+        new_snapshot(&*engine, &second).await;
+        snapshots_that(&*engine, |parts| parts.len() <= second.len()).await;
     }
 }
 
 #[tokio::test]
+async fn a_server_that_ends_writes_its_objects() {
+    let engine = Arc::new(Scripted::default());
+    let server = start(engine.reopen()).await;
+    let mut client = Sharer::join(&server, Format::Json, "c").await;
+    edit(&mut client, "k", "v").await;
+    drop(client);
+    assert_eq!(snapshots(&*engine).await, []);
+    server.shutdown().await;
+    // It is down for days.
+    let reopened = engine.reopen();
+    expire(&engine).await;
+    let server = start(reopened).await;
+    let client = Sharer::join(&server, Format::MsgPack, "c").await;
+    assert_eq!(client.value(), json!({"k": "v"}));
+}
+
+#[tokio::test]
+async fn a_snapshot_of_a_newer_server_is_not_replaced() {
+    let engine = Arc::new(Scripted::default());
+    let newer = ("app-id/objects/c".to_owned(), Some(Bytes::from_static(b"\xff newer")));
+    engine.set_facts(Bucket::Snapshots, vec![newer.clone()]).await.unwrap();
+    let server = start(engine.reopen()).await;
+    let mut client = Sharer::join(&server, Format::Json, "c").await;
+    edit(&mut client, "k", "v").await;
+    server.shutdown().await;
+    engine.reopen();
+    let stored = engine.fact(Bucket::Snapshots, &newer.0).await.unwrap();
+    assert_eq!(stored, newer.1);
+}
+
+#[tokio::test]
+async fn no_objects_are_left_of_a_deleted_app() {
+    let engine = Arc::new(Scripted::default());
+    let server = start(engine.reopen()).await;
+    let mut client = Sharer::join(&server, Format::Json, "c").await;
+    edit(&mut client, "k", "v").await;
+    pass(Duration::from_secs(61)).await;
+    new_snapshot(&*engine, &[]).await;
+    let headers = [basic(KEY)];
+    let answer =
+        Http::connect(&server).await.request("DELETE", "/apps/app-id", &headers, b"").await;
+    assert_eq!(answer.status, 204);
+    assert_eq!(snapshots(&*engine).await, []);
+}
+
+#[tokio::test]
 async fn objects_outlast_their_channel_in_memory() {
-    let engine = Arc::new(Expiring::default());
+    let engine = Arc::new(Scripted::default());
     let server = start(Arc::clone(&engine) as Arc<dyn Engine>).await;
     let mut client = Sharer::join(&server, Format::MsgPack, "c").await;
     edit(&mut client, "k", "v").await;
     drop(client);
     pass(Duration::from_secs(61)).await;
     new_snapshot(&*engine, &[]).await;
-    engine.expire("c").await;
+    expire(&engine).await;
     // Unused channels leave the memory within a few minutes.
     for _ in 0..10 {
         pass(Duration::from_secs(60)).await;

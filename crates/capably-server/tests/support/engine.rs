@@ -6,7 +6,7 @@ use std::{
     ops::RangeInclusive,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -42,6 +42,8 @@ pub(crate) struct Scripted {
     facts_held: watch::Sender<bool>,
     /// Whether channels are held up that are loaded.
     loads_held: watch::Sender<bool>,
+    /// The position up to which all entries have expired.
+    floor: AtomicU64,
 }
 
 #[derive(Default)]
@@ -83,6 +85,16 @@ impl Scripted {
     /// Holds up the channels that are loaded from here on, or lets all that wait go on.
     pub(crate) fn hold_loads(&self, hold: bool) {
         self.loads_held.send_replace(hold);
+    }
+
+    /// Lets all entries of a channel expire, and those of others that are older.
+    pub(crate) async fn expire(&self, channel: &ChannelId) {
+        let (_, last) = self.memory.bounds(channel).await.unwrap();
+        self.floor.store(last.0, Ordering::SeqCst);
+    }
+
+    fn floor(&self) -> Position {
+        Position(self.floor.load(Ordering::SeqCst))
     }
 
     /// Waits until there were so many changes of facts.
@@ -160,7 +172,7 @@ impl Engine for Scripted {
     }
 
     fn read<'a>(&'a self, channel: &'a ChannelId, range: Range) -> Pending<'a, Vec<Entry>> {
-        self.memory.read(channel, range)
+        self.memory.read(channel, Range { after: range.after.max(self.floor()), ..range })
     }
 
     fn threads<'a>(
@@ -180,7 +192,8 @@ impl Engine for Scripted {
     fn bounds<'a>(&'a self, channel: &'a ChannelId) -> Pending<'a, (Position, Position)> {
         Box::pin(async move {
             let _ = self.loads_held.subscribe().wait_for(|held| !held).await;
-            self.memory.bounds(channel).await
+            let (floor, last) = self.memory.bounds(channel).await?;
+            Ok((floor.max(self.floor()), last))
         })
     }
 

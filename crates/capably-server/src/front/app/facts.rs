@@ -173,7 +173,7 @@ impl AppHandle {
         *turn = true;
         let Some(log) = &self.log else { return Ok(()) };
         let prefix = format!("{}/", self.id());
-        for bucket in [Bucket::Push, Bucket::Stats] {
+        for bucket in [Bucket::Push, Bucket::Stats, Bucket::Snapshots] {
             let removed = remove(&*log.engine, bucket, &prefix).await;
             removed.map_err(|problem| refused(&problem))?;
         }

@@ -172,6 +172,16 @@ impl AppHandle {
         Ok(ChannelObjects::restore(parts))
     }
 
+    /// Stores the objects of all channels whose snapshots are not written yet.
+    pub(in crate::front) async fn store_objects(&self) {
+        while let Some((name, position, parts)) = self.with(|hub, _| hub.next_unwritten_objects()) {
+            let Some(log) = &self.log else { return };
+            if let Err(problem) = self.write_objects(log, &name, position, parts).await {
+                tracing::error!(%problem, channel = name.as_str(), "the objects are not stored");
+            }
+        }
+    }
+
     /// Stores the objects of a channel.
     pub(super) async fn save_objects(&self, name: &Str, position: Position, parts: Vec<Bytes>) {
         let Some(log) = &self.log else { return };
@@ -192,7 +202,12 @@ impl AppHandle {
         let before = match self.first_part(log, name).await? {
             Some(Ok(before)) if before.position() >= position => return Ok(()),
             Some(Ok(before)) => before.position(),
-            Some(Err(_)) | None => Position(0),
+            // A newer server may have written it. What this one has is not all.
+            Some(Err(reason)) => {
+                tracing::error!(reason, channel = name, "a snapshot is not replaced");
+                return Ok(());
+            }
+            None => Position(0),
         };
         let key = |(index, _): &(usize, Bytes)| match index {
             0 => self.objects_key(name),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use capably_protocol::{ErrorInfo, PresenceMessage, ServerFrame, Str};
 
 use super::App;
@@ -166,6 +167,11 @@ impl App {
     /// The objects of a channel could not be stored.
     pub(crate) fn objects_not_saved(&mut self, name: &Str, now: Now) {
         self.channels.objects_not_saved(name, now.steady);
+    }
+
+    /// A snapshot of a channel's objects that is to be written before the server ends.
+    pub(crate) fn next_unwritten_objects(&mut self) -> Option<(Str, Position, Vec<Bytes>)> {
+        self.channels.next_unwritten()
     }
 
     /// Adds a message that was fetched, or that does not exist.

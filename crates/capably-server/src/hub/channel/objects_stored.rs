@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use bytes::Bytes;
 use capably_protocol::{Millis, Str};
 
 use super::{Channels, follow::StoredMembers};
@@ -112,22 +113,31 @@ impl Channels {
             && *due <= turn.now.steady
         {
             let Some((_, name)) = self.unsaved.0.pop_first() else { return };
-            let is_alive = |node| self.alive_nodes().contains(&node);
-            let objects = self.map.get(&*name).and_then(|channel| channel.objects.as_ref());
-            let Some(objects) = objects else { continue };
-            let is_writer = match objects.unsaved {
-                Some(Unsaved::Here) => true,
-                Some(Unsaved::At(node)) => !is_alive(node),
-                None => continue,
-            };
-            if is_writer {
-                let (position, parts) = (objects.position(), objects.snapshot());
-                turn.outputs.push(Output::SaveObjects(name.clone(), position, parts));
-            }
-            if let Some(objects) = self.map.get_mut(&*name).and_then(|it| it.objects.as_mut()) {
-                objects.unsaved = None;
+            if let Some((position, parts)) = self.take_unsaved(&name) {
+                turn.outputs.push(Output::SaveObjects(name, position, parts));
             }
         }
+    }
+
+    /// A snapshot that this node has to write before it ends, though it is not due yet.
+    pub(crate) fn next_unwritten(&mut self) -> Option<(Str, Position, Vec<Bytes>)> {
+        while let Some((_, name)) = self.unsaved.0.pop_first() {
+            if let Some((position, parts)) = self.take_unsaved(&name) {
+                return Some((name, position, parts));
+            }
+        }
+        None
+    }
+
+    /// The snapshot of a channel's objects, if this node writes it.
+    fn take_unsaved(&mut self, name: &Str) -> Option<(Position, Vec<Bytes>)> {
+        let unsaved = self.map.get_mut(&**name)?.objects.as_mut()?.unsaved.take()?;
+        let is_writer = match unsaved {
+            Unsaved::Here => true,
+            Unsaved::At(node) => !self.alive_nodes().contains(&node),
+        };
+        let objects = self.get(name)?.objects()?;
+        is_writer.then(|| (objects.position(), objects.snapshot()))
     }
 
     /// A snapshot could not be written. It is written again later.
