@@ -262,7 +262,9 @@ fn members_whose_client_comes_back_after_an_outage_stay() {
     node.bench.app.set_outage(true, node.bench.now);
     node.bench.advance(Duration::from_secs(20));
     node.bench.app.set_outage(false, node.bench.now);
-    // Another node could not say that the client is there.
+    node.bench.advance(Duration::from_secs(10));
+    assert_eq!(node.decide(Fate::Committed), 0);
+    // Only now can another node say that the client is there.
     let connection = connected.connection_id.unwrap();
     let remain = Duration::from_secs(15);
     node.commit_elsewhere(Body::Adoption(Adoption { connection, remain }));
@@ -289,7 +291,9 @@ fn the_members_of_a_node_that_is_gone_stay_while_the_engine_is_away() {
     node.bench.advance(Duration::from_secs(30));
     assert_eq!(node.decide(Fate::Committed), 0);
     node.bench.app.set_outage(false, node.bench.now);
-    node.bench.advance(Duration::from_secs(32));
+    node.bench.advance(Duration::from_secs(25));
+    assert_eq!(node.decide(Fate::Committed), 0);
+    node.bench.advance(Duration::from_secs(7));
     node.settle();
     assert_eq!(node.members(), 0);
 }
