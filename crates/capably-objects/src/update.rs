@@ -13,7 +13,7 @@ pub struct Update {
     pub tombstone: bool,
 }
 
-/// What changed in an object.
+/// The difference that an operation or a sync made to the value of an object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// The keys of a map that changed, in the order of the keys (RTLM18b).
@@ -22,7 +22,7 @@ pub enum Change {
     Counter(f64),
 }
 
-/// What became of a key of a map (RTLM18b).
+/// Whether a key of a map was set or removed (RTLM18b).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyChange {
     /// The key has another value.

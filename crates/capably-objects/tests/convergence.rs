@@ -112,7 +112,7 @@ fn message(step: &Step, site: &str, serial: &str) -> ObjectMessage {
     }
 }
 
-/// What a reader sees: the values of maps that are not deleted, by map and key, and the counters.
+/// The values that an application can read: those of maps that are not deleted, by map and key, and of counters.
 type Seen = (BTreeMap<(String, String), String>, BTreeMap<String, f64>);
 
 /// The outcome of operations, from first principles: it looks at all of them at once.
@@ -164,7 +164,7 @@ fn model(steps: &[(Step, String)]) -> Seen {
     (maps, counters)
 }
 
-/// What a reader of a pool sees.
+/// The values that an application can read from a pool.
 fn seen(pool: &ObjectsPool) -> Seen {
     let mut maps = BTreeMap::new();
     for id in MAPS {

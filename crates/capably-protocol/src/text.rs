@@ -418,7 +418,7 @@ mod tests {
 
     #[test]
     fn an_unshared_text_is_equal_and_shares_nothing() {
-        // Nothing refers to the memory of an empty text.
+        // An empty text has no memory, so it has no owner to be unique.
         for text in samples().into_iter().filter(|text| !text.is_empty()) {
             let frame = Bytes::from(text.clone());
             let slice = Str::from_slice_of(&frame, &frame).expect("UTF-8");

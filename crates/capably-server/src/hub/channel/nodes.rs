@@ -177,7 +177,7 @@ impl Channels {
         let name = proposal.channel.clone();
         let due = now + RETRY_AFTER;
         match &proposal.body {
-            // Nobody would leave.
+            // A departure of no member was only to tell when it arrives. Its DETACH is sent again.
             Body::Departure(Departure { clients, .. }) if clients.is_empty() => {}
             Body::Departure(Departure { connection, clients, last, owner, .. }) => {
                 let key = owner.map(|owner| (name.clone(), connection.clone(), owner.since));
