@@ -130,7 +130,8 @@ impl Channels {
     }
 
     /// Proposes that members of a connection enter again, with their last events. They left by mistake. A member that has
-    /// entered again meanwhile, at another node, stays as it is: the ids say which events are repeated.
+    /// entered again meanwhile, at another node, stays as it is: the ids say which events are repeated. A member of which an
+    /// event is under way has to wait for that, which enters it again or says that it has left.
     pub(crate) fn enter_again(
         &mut self,
         connection: &ConnectionId,
@@ -139,16 +140,23 @@ impl Channels {
         remain: Duration,
         turn: &mut Turn<'_>,
     ) {
-        let items = left.into_iter().map(|member| {
+        let left = left.into_iter().filter(|member| {
+            !self.order.expects_event(name, connection, member.client_id.as_ref())
+        });
+        let items = left.map(|member| {
             let PresenceMessage { id, client_id, data, encoding, extras, .. } = member;
             let action = Some(PresenceAction::Enter);
             PresenceMessage { id, action, client_id, data, encoding, extras, ..Default::default() }
         });
+        let items: Vec<_> = items.collect();
+        if items.is_empty() {
+            return;
+        }
         let events = Events {
             connection: connection.clone(),
             msg_serial: u64::MAX,
             repeated: false,
-            items: items.collect(),
+            items,
             max_members: usize::MAX,
             remain,
             // The position makes the id of the proposal differ from those of the client's frames.

@@ -67,6 +67,24 @@ impl Order {
         }
     }
 
+    /// Whether an event of this member was proposed, and is not applied yet.
+    pub(super) fn expects_event(
+        &self,
+        channel: &str,
+        connection: &ConnectionId,
+        client: Option<&Str>,
+    ) -> bool {
+        let Self::Engine(proposals) = self else { return false };
+        proposals.waiting.values().map(|it| &it.proposal).any(|proposal| match &proposal.body {
+            Body::Presence(events) => {
+                *proposal.channel == *channel
+                    && events.connection == *connection
+                    && events.items.iter().any(|item| item.client_id.as_ref() == client)
+            }
+            _ => false,
+        })
+    }
+
     /// The channels with proposals that wait for the engine.
     pub(crate) fn busy_channels(&self) -> HashSet<Str> {
         match self {

@@ -135,24 +135,24 @@ impl Presence {
         let known = self.channels.get(name).and_then(|set| set.get(connection, &client));
         let lapsed = (Str::from(&**name), client.clone());
         let earlier = earlier_place(&item, connection, place);
-        if repeated || earlier.is_some() {
-            // The client repeats an event, as it does not know whether the server received it. The event has an effect
-            // only if the member has lapsed since.
-            let at = earlier.unwrap_or(place);
-            let was = |id: &Str| place_of(id, connection);
-            let has_effect = match known {
-                Some(known) => known.id.as_ref().and_then(was).is_none_or(|known| known < at),
-                // The nodes of a cluster do not all know which members have lapsed. The proposer has checked it.
-                None if owner.is_some() => true,
-                // A client that enters again may not have received all of its events before it lapsed.
-                None => {
-                    let lapsed = self.connections.get(connection)?.lapsed.get(&lapsed)?;
-                    earlier.is_some() || was(lapsed).is_some_and(|lapsed| lapsed <= at)
-                }
-            };
-            if !has_effect {
-                return None;
+        let at = earlier.unwrap_or(place);
+        let was = |id: &Str| place_of(id, connection);
+        let has_effect = match known {
+            // The client may have repeated the event in a new frame, and the first frame is committed only after that one.
+            Some(known) => known.id.as_ref().and_then(was).is_none_or(|known| known < at),
+            None if !repeated && earlier.is_none() => true,
+            // The client repeats an event, as it does not know whether the server received it. The event has an effect only
+            // if the member has lapsed since. The nodes of a cluster do not all know which members have lapsed: there, the
+            // proposer has checked it.
+            None if owner.is_some() => true,
+            // A client that enters again may not have received all of its events before it lapsed.
+            None => {
+                let lapsed = self.connections.get(connection)?.lapsed.get(&lapsed)?;
+                earlier.is_some() || was(lapsed).is_some_and(|lapsed| lapsed <= at)
             }
+        };
+        if !has_effect {
+            return None;
         }
         let mut event = PresenceMessage {
             id: Some(event_id(&item, connection, place)),
