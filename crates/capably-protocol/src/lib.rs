@@ -15,6 +15,7 @@
 //! | [`codec`] | bytes to frames and back, in both [`Format`]s |
 //! | [`error`], [`code`] | [`ErrorInfo`] and [`ErrorCode`] |
 //! | [`key`], [`recovery`] | API keys and recovery keys |
+//! | [`websocket`] | the framing of WebSockets |
 //! | [`token`], [`capability`] | tokens, signed requests for them, and their rights |
 
 pub mod annotation;
@@ -49,6 +50,7 @@ pub mod summary;
 mod text;
 pub mod token;
 pub mod vcdiff;
+pub mod websocket;
 mod wire;
 
 pub use annotation::{Annotation, AnnotationAction};

@@ -64,6 +64,7 @@
 //! A [`FaultControl`] is an HTTP server for rules and the log, in the rule language of Ably's test proxy. `capably serve
 //! --control` starts a server with one.
 
+mod closing;
 mod control;
 mod json;
 mod log;

@@ -25,10 +25,11 @@ use tokio_tungstenite::{
 
 use super::{
     Connect, Fate, Faults, Frame, Registration, RuleId, Side, after,
+    closing::{finish, hang_up},
     rule::{Direction, End, Strike, Treatment},
     table::{FrameFault, Link},
 };
-use crate::front::socket::closing::{LINGER, finish, hang_up};
+use crate::front::socket::closing::LINGER;
 
 /// While so many frames wait to be written to one side, no frame is read from the other.
 const MAX_QUEUE: usize = 64;

@@ -1,47 +1,15 @@
-//! Closing a WebSocket so that its peer receives all frames that were sent.
+//! Closing a socket so that its peer receives all bytes that were sent.
 
 use std::{io, time::Duration};
 
-use futures_util::{SinkExt, StreamExt};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    time::timeout,
-};
-use tokio_tungstenite::{WebSocketStream, tungstenite::Message as WsMessage};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// How long a closing socket may take to send the rest, and to be closed by its peer.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
-/// Closes a WebSocket so that its peer receives all frames that were sent.
-///
-/// Bytes from the peer are read and discarded until it closes, too: closing a TCP socket with unread bytes resets it,
-/// and the peer would lose frames that it has not read.
-pub(crate) async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>) {
-    let closing = async {
-        // An error means that the WebSocket is closed already.
-        let _ = socket.send(WsMessage::Close(None)).await;
-        while let Some(Ok(message)) = socket.next().await {
-            if message.is_close() {
-                return Ok(());
-            }
-        }
-        end_stream(socket.into_inner()).await
-    };
-    let _ = timeout(LINGER, closing).await;
-}
-
-/// As [`finish`], but without a close frame: the peer sees its connection drop.
-pub(crate) async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>) {
-    let closing = async {
-        if socket.flush().await.is_ok() {
-            end_stream(socket.into_inner()).await?;
-        }
-        io::Result::Ok(())
-    };
-    let _ = timeout(LINGER, closing).await;
-}
-
-async fn end_stream(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+/// Ends a stream so that its peer receives all bytes that were sent: closing a TCP socket with unread bytes resets it, so
+/// what the peer sends is read and discarded until it ends the stream, too.
+pub(crate) async fn end_stream(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     stream.shutdown().await?;
     // On the heap: an array would take its space in the task of every connection from its start.
     let mut ignored = vec![0; 4096];

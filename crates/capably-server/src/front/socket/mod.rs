@@ -4,8 +4,8 @@ mod counting;
 mod heartbeat;
 pub(super) mod outbox;
 pub(super) mod session;
-mod stream;
 pub(super) mod upgrade;
+mod websocket;
 
 pub(crate) mod closing;
 

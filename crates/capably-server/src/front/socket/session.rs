@@ -14,29 +14,22 @@ use std::{
 
 use bytes::Bytes;
 use capably_protocol::{
-    ClientFrame, DecodeError, ErrorInfo, Format, Limits, ServerFrame, codec, frame::ErrorFrame,
+    ClientFrame, DecodeError, ErrorInfo, Format, Limits, ServerFrame, codec,
+    frame::ErrorFrame,
+    websocket::{Broken, Kind},
 };
-use futures_util::{Sink, SinkExt, Stream};
 use tokio::{
     net::TcpStream,
-    time::{Instant, Sleep, sleep, timeout, timeout_at},
-};
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        Error as WsError, Message as WsMessage, Utf8Bytes,
-        protocol::{Role, WebSocketConfig},
-    },
+    time::{Instant, Sleep, sleep, timeout_at},
 };
 use tracing::{Instrument, Span};
 
 use super::{
-    closing::{LINGER, finish},
     counting::ConnectionCounts,
     heartbeat::{Beat, Heartbeat},
     outbox::{Item, Outbox, Taken},
-    stream::ClientStream,
     upgrade::Upgrade,
+    websocket::{Received, WebSocket},
 };
 use crate::{
     front::{
@@ -48,13 +41,6 @@ use crate::{
     },
     hub::{ConnectRequest, Need, Now, Refusal, TransportId, error},
 };
-
-/// Small, because every connection has one: a [`ClientStream`] reads ahead of it. The default of tungstenite is 128 KiB.
-/// With less than 1 KiB, `BytesMut` would allocate for each frame.
-const READ_BUFFER: usize = 1024;
-
-/// Frames are collected up to this size before they are written.
-const WRITE_BUFFER: usize = 32 * 1024;
 
 /// Most frames of a client that are given to the hub under one lock.
 const BATCH: usize = 256;
@@ -71,7 +57,7 @@ const MAX_ATTACH_WAIT: Duration = Duration::from_secs(8);
 
 /// A WebSocket that is being served. A server may have many thousands, most of them idle: rare parts are boxed.
 pub(in crate::front) struct Session {
-    socket: Socket,
+    socket: WebSocket,
     registration: Registration,
     counts: ConnectionCounts,
     span: Span,
@@ -89,8 +75,6 @@ pub(in crate::front) struct Session {
     filling: Option<Fetch>,
     /// Frames that were taken from the outbox, and not yet written.
     items: VecDeque<Item>,
-    /// Frames were written, and not yet flushed.
-    dirty: bool,
     interval: Duration,
     /// Ends with the interval.
     tick: Pin<Box<Sleep>>,
@@ -98,8 +82,6 @@ pub(in crate::front) struct Session {
     /// The client has read nothing since the interval began, although frames wait.
     blocked_in_interval: bool,
 }
-
-type Socket = WebSocketStream<ClientStream>;
 
 /// Whether frames are read from the client.
 enum Reading {
@@ -143,7 +125,7 @@ impl Session {
         already_read: &Bytes,
         upgrade: Upgrade,
     ) -> Option<Box<Self>> {
-        let socket = socket(&shared, stream, already_read).await;
+        let socket = WebSocket::new(stream, already_read, shared.settings.max_frame_size);
         let admitted = upgrade.admitted.and_then(|(app, identity)| {
             let entropy = random::bytes().map_err(|_| {
                 ErrorInfo::new(50000.into(), 500, "the system gives no random bytes")
@@ -190,7 +172,6 @@ impl Session {
             waiting_since: None,
             filling: None,
             items: VecDeque::new(),
-            dirty: false,
             reading: Reading::On,
             interval,
             tick: Box::pin(sleep(interval)),
@@ -213,7 +194,7 @@ impl Session {
             tracing::debug!(ending = ?counts.ending(), "a client's transport has ended");
         });
         drop((registration, counts));
-        finish(socket)
+        socket.close()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -258,26 +239,20 @@ impl Session {
     /// Reads and decodes up to a batch of frames, or up to the first fault.
     fn receive(&mut self, cx: &mut Context<'_>) -> (Step, Option<Fault>) {
         while self.frames.len() < BATCH {
-            let Poll::Ready(received) = Pin::new(&mut self.socket).poll_next(cx) else {
+            let Poll::Ready(received) = self.socket.poll_receive(cx) else {
                 return (Step::Idle, None);
             };
             let fault = match received {
-                Some(Ok(WsMessage::Text(text))) => self.decode(Format::Json, &text.into()),
-                Some(Ok(WsMessage::Binary(bytes))) => self.decode(Format::MsgPack, &bytes),
-                Some(Ok(WsMessage::Ping(_))) => {
-                    // tungstenite has queued the pong, but does not flush it.
-                    self.dirty = true;
-                    None
-                }
-                Some(Ok(WsMessage::Pong(_) | WsMessage::Frame(_))) => None,
-                Some(Ok(WsMessage::Close(_))) | None => return (Step::End, None),
-                Some(Err(WsError::Capacity(_))) => {
+                Received::Message(Kind::Text, text) => match str::from_utf8(&text) {
+                    Ok(_) => self.decode(Format::Json, &text),
+                    Err(problem) => Some(Fault::Connection(error::protocol(problem))),
+                },
+                Received::Message(Kind::Binary, bytes) => self.decode(Format::MsgPack, &bytes),
+                Received::Control => None,
+                Received::End | Received::Broken(Broken::Protocol(_)) => return (Step::End, None),
+                Received::Broken(Broken::TooLarge { .. }) => {
                     return (Step::End, Some(Fault::Connection(self.frame_too_large())));
                 }
-                Some(Err(problem @ WsError::Utf8(_))) => {
-                    return (Step::End, Some(Fault::Connection(error::protocol(problem))));
-                }
-                Some(Err(_)) => return (Step::End, None),
             };
             if fault.is_some() {
                 return (Step::Progress, fault);
@@ -401,12 +376,9 @@ impl Session {
             }
             progress = true;
         }
-        if self.dirty {
-            match Pin::new(&mut self.socket).poll_flush(cx) {
-                Poll::Ready(Ok(())) => {
-                    self.dirty = false;
-                    self.blocked_in_interval = false;
-                }
+        if !self.socket.is_flushed() {
+            match self.socket.poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.blocked_in_interval = false,
                 Poll::Ready(Err(_)) => return Step::End,
                 Poll::Pending => {}
             }
@@ -451,7 +423,7 @@ impl Session {
             let mut written = 0;
             let mut end = None;
             while !self.items.is_empty() {
-                match Pin::new(&mut self.socket).poll_ready(cx) {
+                match self.socket.poll_ready(cx) {
                     Poll::Pending => {
                         end = Some(Poll::Pending);
                         break;
@@ -463,18 +435,17 @@ impl Session {
                 let size = item.size();
                 written += size;
                 self.counts.taken(&item);
-                let message = match item {
-                    Item::Frame(frame) => encode(self.format, &frame, size),
+                let (kind, socket) = (kind(self.format), &mut self.socket);
+                let bytes = match item {
+                    Item::Frame(frame) => socket.send(kind, size, |out| {
+                        codec::encode_server_frame(self.format, &frame, out);
+                    }),
                     Item::Broadcast(broadcast) => {
-                        message(self.format, broadcast.encoded(self.format))
+                        let encoded = broadcast.encoded(self.format);
+                        socket.send(kind, encoded.len(), |out| out.extend_from_slice(&encoded))
                     }
                 };
-                let bytes = message.len();
-                if Pin::new(&mut self.socket).start_send(message).is_err() {
-                    return Poll::Ready(Step::End);
-                }
                 self.counts.written(bytes);
-                self.dirty = true;
                 self.sent_in_interval = true;
                 self.blocked_in_interval = false;
             }
@@ -491,7 +462,7 @@ impl Session {
         if self.tick.as_mut().poll(cx).is_pending() {
             return Step::Idle;
         }
-        let blocked = self.dirty || !self.items.is_empty();
+        let blocked = !self.socket.is_flushed() || !self.items.is_empty();
         if blocked && self.blocked_in_interval {
             tracing::debug!("the client reads nothing");
             self.counts.is_unresponsive();
@@ -522,8 +493,7 @@ impl Session {
                 outbox.push_frame(ServerFrame::Heartbeat { id: None }, &mut wakers);
             }
             Beat::Ping if !self.sent_in_interval => {
-                let ping = WsMessage::Ping(Bytes::new());
-                self.dirty |= Pin::new(&mut self.socket).start_send(ping).is_ok();
+                self.socket.ping();
             }
             Beat::Frame | Beat::Ping => {}
             Beat::Bounce(id) => {
@@ -540,21 +510,8 @@ impl Session {
     }
 }
 
-/// The WebSocket of a stream.
-async fn socket(shared: &Shared, stream: TcpStream, already_read: &Bytes) -> Socket {
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(WRITE_BUFFER)
-        .max_frame_size(Some(shared.settings.max_frame_size))
-        .max_message_size(Some(shared.settings.max_frame_size));
-    let stream = ClientStream::new(stream, already_read);
-    // Not an empty one: `BytesMut` gives later buffers the capacity of the first.
-    let buffer = Vec::with_capacity(READ_BUFFER);
-    WebSocketStream::from_partially_read(stream, buffer, Role::Server, Some(config)).await
-}
-
 /// Sends a client the reason why it is refused, and closes the socket.
-async fn refuse(shared: &Shared, mut socket: Socket, format: Format, error: ErrorInfo) {
+async fn refuse(shared: &Shared, mut socket: WebSocket, format: Format, error: ErrorInfo) {
     tracing::debug!(code = error.code.0, "a client is refused");
     shared.operating.metrics.refused(&error, 1);
     let is_permanent = error.status_code < 500;
@@ -564,10 +521,8 @@ async fn refuse(shared: &Shared, mut socket: Socket, format: Format, error: Erro
     } else {
         ServerFrame::Disconnected { error }
     };
-    let message = encode(format, &frame, 256);
-    if matches!(timeout(LINGER, socket.send(message)).await, Ok(Ok(()))) {
-        finish(socket).await;
-    }
+    socket.send(kind(format), 256, |out| codec::encode_server_frame(format, &frame, out));
+    socket.close().await;
 }
 
 /// A transport in its app and in the server. Dropping it removes the transport from both, however the session ends.
@@ -608,19 +563,9 @@ impl Drop for Registration {
     }
 }
 
-fn encode(format: Format, frame: &ServerFrame, expected_size: usize) -> WsMessage {
-    let mut bytes = Vec::with_capacity(expected_size);
-    codec::encode_server_frame(format, frame, &mut bytes);
-    message(format, bytes.into())
-}
-
-fn message(format: Format, bytes: Bytes) -> WsMessage {
+fn kind(format: Format) -> Kind {
     match format {
-        Format::MsgPack => WsMessage::Binary(bytes),
-        Format::Json => match Utf8Bytes::try_from(bytes) {
-            Ok(text) => WsMessage::Text(text),
-            // JSON is UTF-8: only a fault of the encoder could lead here. The client gets an ERROR.
-            Err(_) => WsMessage::Text(Utf8Bytes::from_static("{\"action\":9}")),
-        },
+        Format::Json => Kind::Text,
+        Format::MsgPack => Kind::Binary,
     }
 }
