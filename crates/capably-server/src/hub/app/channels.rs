@@ -50,8 +50,12 @@ impl App {
             identity.client = client.clone();
         }
         let connection = on_behalf.map(|(id, _)| id);
-        let publisher =
-            Publisher { identity: &identity, connection: connection.as_ref(), frame_id: None };
+        let publisher = Publisher {
+            identity: &identity,
+            connection: connection.as_ref(),
+            frame_id: None,
+            may_repeat: false,
+        };
         self.publish_with(now, outputs, |channels, turn| {
             channels.publish(channel, messages, publisher, turn)
         })
@@ -72,7 +76,7 @@ impl App {
         if !is_change(&message) {
             return Err(error::bad_request("the `action` is not an update, delete or append"));
         }
-        let publisher = Publisher { identity, connection: None, frame_id: None };
+        let publisher = Publisher { identity, connection: None, frame_id: None, may_repeat: false };
         self.publish_with(now, outputs, |channels, turn| {
             channels.change(channel, message, publisher, turn)
         })
@@ -98,7 +102,7 @@ impl App {
                 None => annotation.message_serial = Some(serial.into()),
             }
         }
-        let publisher = Publisher { identity, connection: None, frame_id: None };
+        let publisher = Publisher { identity, connection: None, frame_id: None, may_repeat: false };
         self.publish_with(now, outputs, |channels, turn| {
             channels.annotate(channel, annotations, publisher, turn)
         })

@@ -65,13 +65,18 @@ impl Channels {
         turn: &mut Turn<'_>,
     ) -> Result<Proposed, ErrorInfo> {
         let channel = self.get(name);
-        let objects = channel.and_then(Channel::objects);
-        let max_size = turn.settings.max_message_size;
-        let (messages, bytes) =
-            check_operations(name, messages, publisher.identity, (objects, creates), max_size)?;
         let chosen_id = check_ids(messages.iter().map(|message| message.id.as_ref()))?;
         let first_id = messages.first().and_then(|first| first.id.as_ref());
         let repeated = first_id.and_then(|id| channel?.position_of_id(id));
+        // The object may have been deleted after the first copy of the frame, which is acknowledged again. If the frame is a new
+        // one after all, every replica ignores its operations on deleted objects.
+        let may_repeat = repeated.is_some()
+            || publisher.may_repeat
+            || (chosen_id.is_some() && self.has_engine());
+        let objects = channel.and_then(Channel::objects).filter(|_| !may_repeat);
+        let max_size = turn.settings.max_message_size;
+        let (messages, bytes) =
+            check_operations(name, messages, publisher.identity, (objects, creates), max_size)?;
         let receipt = Receipt { messages: messages.len(), bytes, chosen_id };
         if let Some(position) = repeated {
             return Ok(Proposed::Committed(receipt.at(position)));
@@ -126,7 +131,7 @@ impl Channels {
                 message.id = Some(format!("{base}:{index}").into());
             }
         }
-        let publisher = Publisher { identity, connection: None, frame_id: None };
+        let publisher = Publisher { identity, connection: None, frame_id: None, may_repeat: false };
         let proposed = self.propose_objects(name, messages, Creates::Plain, publisher, turn)?;
         Ok((proposed, object_ids))
     }

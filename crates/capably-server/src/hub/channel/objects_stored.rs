@@ -54,7 +54,7 @@ pub(crate) struct StoredObjects {
 
 impl StoredObjects {
     /// The objects, once there was an operation.
-    fn fold(self, name: &Str) -> Option<ChannelObjects> {
+    pub(crate) fn fold(self, name: &Str) -> Option<ChannelObjects> {
         let Self { snapshot, later } = self;
         let mut objects = snapshot;
         for (position, Proposal { time, body, .. }) in later {

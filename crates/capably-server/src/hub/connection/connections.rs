@@ -148,6 +148,7 @@ impl Connections {
                 if let (Some(key), Some(connection)) = (foreign, self.map.get_mut(&id)) {
                     connection.generation = connection.generation.max(key.generation);
                     connection.may_have_members = true;
+                    connection.is_foreign = true;
                 }
                 id
             }
@@ -161,7 +162,7 @@ impl Connections {
                             self.expiries.remove(&(expires, key.id.clone()));
                         }
                         let connection = Connection::with_key(key, identity.clone());
-                        Connection { may_have_members: true, ..connection }
+                        Connection { may_have_members: true, is_foreign: true, ..connection }
                     }
                     None => Connection::new(&entropy, identity.clone()),
                 };

@@ -62,6 +62,8 @@ pub(crate) struct Connection {
     /// Whether the connection can have members of which this node does not know: the client has sent presence events here or
     /// to another node.
     may_have_members: bool,
+    /// Whether another node had the connection before. The client may repeat frames that only the engine knows.
+    is_foreign: bool,
     /// In a cluster, the departure of the members of a DETACH that is not answered yet.
     detaching: Option<Ticket>,
     /// The position at which the next attachment to a channel starts, if the engine was asked for it.
@@ -100,6 +102,7 @@ impl Connection {
             unsettled: VecDeque::new(),
             outcomes: Outcomes::default(),
             may_have_members: false,
+            is_foreign: false,
             detaching: None,
             start: None,
             pace: Pace::default(),

@@ -30,6 +30,8 @@ pub(crate) struct Publisher<'a> {
     pub(crate) connection: Option<&'a ConnectionId>,
     /// The id of the frame. Without one, the id is made from the frame's position.
     pub(crate) frame_id: Option<Str>,
+    /// Whether the frame may be a repetition that only the engine recognises, as another node has committed the first copy.
+    pub(crate) may_repeat: bool,
 }
 
 /// The part of the answer to a publish that is known before it is committed.

@@ -21,6 +21,7 @@ mod history;
 mod limits;
 mod loading;
 mod objects;
+mod objects_convergence;
 mod occupancy;
 mod presence;
 mod presence_model;

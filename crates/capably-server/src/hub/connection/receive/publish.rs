@@ -141,6 +141,7 @@ impl Connection {
             identity: &self.identity,
             connection: Some(&self.id),
             frame_id: Some(frame_id(&self.id, msg_serial)),
+            may_repeat: self.is_foreign,
         }
     }
 }

@@ -53,7 +53,7 @@ struct Profile {
 }
 
 /// Whether the events of the schedule are printed.
-fn is_traced() -> bool {
+pub(super) fn is_traced() -> bool {
     std::env::var_os("CAPABLY_SCHEDULE").is_some()
 }
 
@@ -85,7 +85,7 @@ fn run(seed: u64) {
     world.check();
 }
 
-fn number(name: &str) -> Option<u64> {
+pub(super) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
@@ -112,7 +112,7 @@ fn run_all(seeds: impl Iterator<Item = u64> + Send) -> BTreeMap<u64, String> {
 }
 
 /// The first line of what a panic says.
-fn first_line(panic: &(dyn Any + Send)) -> String {
+pub(super) fn first_line(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
     text.lines().next().unwrap_or_default().to_owned()
