@@ -139,6 +139,11 @@ pub enum ClientFrame {
     Annotation(Publish<Annotation>),
     /// Publishes object operations (RTO15).
     Object(Publish<ObjectMessage>),
+    /// Asks for the objects of a channel again.
+    ObjectSync {
+        /// The channel's name.
+        channel: Str,
+    },
     /// Presents a new token (RTC8a).
     Auth(AuthDetails),
     /// The answer to a PING (RTN23c1).
@@ -226,6 +231,7 @@ impl ClientFrame {
             Self::Message(_) => Action::Message,
             Self::Presence(_) => Action::Presence,
             Self::Sync { .. } => Action::Sync,
+            Self::ObjectSync { .. } => Action::ObjectSync,
             Self::Annotation(_) => Action::Annotation,
             Self::Object(_) => Action::Object,
             Self::Auth(_) => Action::Auth,
@@ -239,7 +245,9 @@ impl ClientFrame {
     pub fn channel(&self) -> Option<&Str> {
         match self {
             Self::Attach(attach) => Some(&attach.channel),
-            Self::Detach { channel } | Self::Sync { channel } => Some(channel),
+            Self::Detach { channel } | Self::Sync { channel } | Self::ObjectSync { channel } => {
+                Some(channel)
+            }
             Self::Message(publish) => Some(&publish.channel),
             Self::Presence(publish) => Some(&publish.channel),
             Self::Annotation(publish) => Some(&publish.channel),

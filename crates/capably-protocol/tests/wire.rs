@@ -172,6 +172,7 @@ fn every_action_of_a_client_has_its_number() {
         (10, ClientFrame::Attach(Attach { channel: channel(), ..Attach::default() })),
         (12, ClientFrame::Detach { channel: channel() }),
         (16, ClientFrame::Sync { channel: channel() }),
+        (20, ClientFrame::ObjectSync { channel: channel() }),
         (15, ClientFrame::Message(publish(Vec::new()))),
         (14, ClientFrame::Presence(publish(Vec::new()))),
         (21, ClientFrame::Annotation(publish(Vec::new()))),

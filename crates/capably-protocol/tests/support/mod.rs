@@ -375,13 +375,14 @@ pub(crate) fn client_frame() -> impl Strategy<Value = ClientFrame> {
         ),
         text().prop_map(|channel| ClientFrame::Detach { channel }),
         text().prop_map(|channel| ClientFrame::Sync { channel }),
+        text().prop_map(|channel| ClientFrame::ObjectSync { channel }),
         publish(message()).prop_map(ClientFrame::Message),
         publish(presence()).prop_map(ClientFrame::Presence),
         publish(annotation()).prop_map(ClientFrame::Annotation),
         publish(object_message()).prop_map(ClientFrame::Object),
         text().prop_map(|access_token| ClientFrame::Auth(AuthDetails { access_token })),
         opt(text()).prop_map(|id| ClientFrame::Pong { id }),
-        unknown(&[0, 5, 7, 10, 12, 14, 15, 16, 17, 19, 21, 23])
+        unknown(&[0, 5, 7, 10, 12, 14, 15, 16, 17, 19, 20, 21, 23])
             .prop_map(|action| ClientFrame::Unknown { action }),
     ]
 }

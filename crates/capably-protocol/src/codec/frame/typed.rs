@@ -75,6 +75,7 @@ frames! {
         Disconnect {}
         Detach { channel }
         Sync { channel }
+        ObjectSync { channel }
         Pong { id }
     }
     structs { Attach Auth }

@@ -10,7 +10,7 @@ use capably_protocol::{
 use super::{
     Channels,
     attachment::{Attachment, Attachments, receives, supported_params},
-    objects::objects_flag,
+    objects_sync::{objects_feed, objects_flag},
     order::Ticket,
     replay::{Replay, Start},
     subscriber::{self, Subscriber},
@@ -143,7 +143,7 @@ impl Channels {
             channel.unsubscribe(transport, view);
             if receives(modes) {
                 subscriber.behind = backlog.then_some(start.position);
-                subscriber.objects = channel.objects_feed(&attach.channel, modes);
+                subscriber.objects = objects_feed(modes);
                 let has_sync = subscriber.objects.is_some();
                 channel.subscribe(transport, view, subscriber);
                 if backlog || has_sync {
@@ -255,7 +255,7 @@ impl Channels {
                         it.modes = modes;
                     }
                     if objects_flag(before) != objects_flag(modes) {
-                        channel.sync_objects(transport, name, view);
+                        channel.sync_objects(transport, view);
                         turn.outputs.push(Output::Behind(transport));
                     }
                 }
@@ -264,7 +264,7 @@ impl Channels {
                     let since = channel.log.last();
                     let mut subscriber =
                         Subscriber::new(connection.clone(), attachment, echo, since);
-                    subscriber.objects = channel.objects_feed(name, modes);
+                    subscriber.objects = objects_feed(modes);
                     let has_sync = subscriber.objects.is_some();
                     channel.subscribe(transport, view, subscriber);
                     turn.outputs.extend(has_sync.then_some(Output::Behind(transport)));

@@ -186,6 +186,7 @@ impl Channels {
         let busy = self.order.busy_channels();
         self.drop_channels(|channel| {
             channel.expire(now);
+            channel.syncs.sweep();
             if has_engine && !busy.contains(&channel.name) {
                 channel.drop_older();
             }

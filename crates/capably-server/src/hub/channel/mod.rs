@@ -18,6 +18,7 @@ pub(super) mod need;
 mod nodes;
 mod objects;
 pub(super) mod objects_stored;
+mod objects_sync;
 pub(super) mod occupancy;
 pub(super) mod order;
 mod publish;
@@ -44,6 +45,7 @@ use self::{
     channels::PERSISTED_AGE,
     delta::Fanout,
     follow::Followed,
+    objects_sync::ObjectsSyncs,
     occupancy::Occupancy,
     subscriber::{Subscriber, Viewers},
 };
@@ -83,8 +85,7 @@ pub(crate) struct Channel {
     followed: Option<Box<Followed>>,
     /// The objects, once there was an operation.
     objects: Option<Box<ChannelObjects>>,
-    /// The number of syncs of the objects so far. It makes the serial of each sync unique.
-    syncs: u64,
+    syncs: ObjectsSyncs,
 }
 
 impl Channel {
@@ -105,7 +106,7 @@ impl Channel {
             older: BTreeMap::new(),
             followed: None,
             objects: None,
-            syncs: 0,
+            syncs: ObjectsSyncs::default(),
         }
     }
 

@@ -1,20 +1,16 @@
-//! Objects: publishing operations on a channel's objects, and their syncs (RTO).
-
-use std::{collections::VecDeque, sync::Arc};
+//! Objects: publishing operations on a channel's objects, and applying them (RTO15, RTO9).
 
 use capably_objects::ObjectsPool;
-use capably_protocol::{ChannelMode, ErrorInfo, Flags, ObjectMessage, ServerFrame, Str};
+use capably_protocol::{ErrorInfo, ObjectMessage, Str};
 
 use super::{
     Channel, Channels,
     commit::Commit,
     objects_stored::millis,
     order::{Order, Proposed},
-    subscriber,
-    view::View,
 };
 use crate::hub::{
-    Output, TransportId, Turn,
+    Turn,
     access::{capability::Operation, identity::Identity},
     channel_name, error,
     log::{
@@ -24,18 +20,9 @@ use crate::hub::{
     message::publish::{Publisher, Receipt, check_ids},
     objects::{
         ChannelObjects, Creates, NewObjects, ObjectView, Resolved, RestOperation, ViewForm,
-        check_operations, objects_entry, page_size, resolve, sync_frames,
+        check_operations, objects_entry, resolve,
     },
 };
-
-/// The objects of an attachment.
-#[derive(Debug)]
-pub(super) struct ObjectsFeed {
-    /// The sync has the operations up to this position.
-    pub(super) since: Position,
-    /// The pages of the sync that are not sent yet.
-    pages: VecDeque<ServerFrame>,
-}
 
 impl Channels {
     /// Publishes operations on a channel's objects, all or none (RTO15).
@@ -202,6 +189,7 @@ impl Channels {
         if !is_replay {
             let objects = channel.objects.get_or_insert_default();
             objects.apply(entry.operations(), (position, time), millis(grace));
+            channel.syncs.forget();
         }
         channel.commit(&entry, turn);
         let persisted = channel.newly_persisted();
@@ -212,75 +200,14 @@ impl Channels {
     }
 }
 
-/// The flag of an ATTACHED with these modes that says whether a sync of the objects follows (RTO4). There is always the root.
-pub(super) fn objects_flag(modes: Flags) -> Flags {
-    if modes.contains(ChannelMode::ObjectSubscribe.flag()) {
-        Flags::HAS_OBJECTS
-    } else {
-        Flags::NONE
-    }
-}
-
 impl Channel {
     /// The objects, once there was an operation.
     pub(crate) fn objects(&self) -> Option<&ChannelObjects> {
         self.objects.as_deref()
-    }
-
-    /// A sync of the objects, for an attachment with these modes under this name.
-    pub(super) fn objects_feed(&mut self, name: &Str, modes: Flags) -> Option<Box<ObjectsFeed>> {
-        if objects_flag(modes) == Flags::NONE {
-            return None;
-        }
-        self.syncs += 1;
-        let since = self.log.last();
-        // Clients read letters, digits and dashes.
-        let id = format!("{}-{}", since.0, self.syncs);
-        let pages = match &self.objects {
-            Some(objects) => sync_frames(objects.pool(), name, &id),
-            None => sync_frames(&ObjectsPool::new(), name, &id),
-        };
-        Some(Box::new(ObjectsFeed { since, pages }))
-    }
-
-    /// Begins a new sync for a subscriber.
-    pub(super) fn sync_objects(
-        &mut self,
-        transport: TransportId,
-        name: &Str,
-        view: Option<&Arc<View>>,
-    ) {
-        let found = subscriber::find(&mut self.subscribers, &mut self.views, transport, view);
-        let Some(modes) = found.map(|subscriber| subscriber.modes) else { return };
-        let feed = self.objects_feed(name, modes);
-        let found = subscriber::find(&mut self.subscribers, &mut self.views, transport, view);
-        if let Some(subscriber) = found {
-            subscriber.objects = feed;
-        }
     }
 }
 
 /// The id of the first message of a frame with this id.
 fn first_id(base: &str) -> String {
     format!("{base}:0")
-}
-
-impl ObjectsFeed {
-    /// Sends pages of the sync, by about `budget` bytes. Returns whether all are sent.
-    ///
-    /// Operations are delivered meanwhile: clients apply them after the sync, except those that a state has already (RTO7).
-    pub(super) fn send(
-        &mut self,
-        transport: TransportId,
-        budget: &mut usize,
-        outputs: &mut Vec<Output>,
-    ) -> bool {
-        while *budget > 0
-            && let Some(page) = self.pages.pop_front()
-        {
-            *budget = budget.saturating_sub(page_size(&page));
-            outputs.push(Output::Frame(transport, page));
-        }
-        self.pages.is_empty()
-    }
 }

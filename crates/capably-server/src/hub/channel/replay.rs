@@ -15,7 +15,7 @@ use super::{
     delta::Fanout,
     excerpt::Excerpt,
     need::Need,
-    objects::objects_flag,
+    objects_sync::objects_flag,
     subscriber::{self, Subscriber},
     view::View,
 };
@@ -225,7 +225,7 @@ impl<'a> Replay<'a> {
         };
         let viewer = self.session.viewer(name, attachment);
         self.session.send(self.presence.announce(&viewer, attached), outputs);
-        channel.sync_objects(self.session.transport, name, attachment.view.as_ref());
+        channel.sync_objects(self.session.transport, attachment.view.as_ref());
     }
 }
 
@@ -241,19 +241,6 @@ enum Progress {
 }
 
 impl Channel {
-    /// Continues the sync of the objects to a subscriber, by about `budget` bytes. Returns whether it is complete.
-    fn fill_objects(
-        &mut self,
-        transport: TransportId,
-        view: Option<&Arc<View>>,
-        budget: &mut usize,
-        outputs: &mut Vec<Output>,
-    ) -> bool {
-        let subscriber = subscriber::find(&mut self.subscribers, &mut self.views, transport, view);
-        let feed = subscriber.and_then(|subscriber| subscriber.objects.as_deref_mut());
-        feed.is_none_or(|feed| feed.send(transport, budget, outputs))
-    }
-
     /// Continues the replay to a subscriber, by about `budget` bytes.
     fn fill(
         &mut self,

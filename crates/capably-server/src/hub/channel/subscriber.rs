@@ -8,7 +8,7 @@ use super::{
     Channel,
     attachment::Attachment,
     delta::{Deltas, Fanout},
-    objects::ObjectsFeed,
+    objects_sync::ObjectsFeed,
     occupancy::Watch,
     view::View,
 };
@@ -74,8 +74,7 @@ impl Subscriber {
         if !entry.operations().is_empty() {
             // Clients wait for the operations that they publish, whether they want an echo of messages or not. The sync has those
             // before it.
-            let is_new = |feed: &ObjectsFeed| entry.position() > feed.since;
-            return may_see && self.objects.as_deref().is_some_and(is_new);
+            return may_see && self.objects.as_deref().is_some_and(|feed| feed.wants(entry));
         }
         if self.is_rewound(entry) {
             may_see && (self.echo || !own) && entry.is_creation()

@@ -71,6 +71,16 @@ impl Entry {
         Arc::new(Self { position, at, size, frame: ServerFrame::Object(delivery) })
     }
 
+    /// A page of a sync. It is in no log, and many clients may share it. `size` is its approximate size, in bytes.
+    pub(crate) fn objects_page(
+        position: Position,
+        size: usize,
+        delivery: Delivery<ObjectMessage>,
+    ) -> Arc<Self> {
+        let frame = ServerFrame::ObjectSync(delivery);
+        Arc::new(Self { position, at: Duration::ZERO, size, frame })
+    }
+
     pub(crate) fn position(&self) -> Position {
         self.position
     }

@@ -21,7 +21,7 @@ pub(crate) use self::{
     entry::objects_entry,
     request::{NewObjects, Resolved, RestOperation, resolve},
     snapshot::SnapshotPart,
-    sync::{page_size, sync_frames},
+    sync::SyncPages,
     view::{ObjectView, ViewForm},
 };
 

@@ -1,13 +1,15 @@
-//! Syncs: the frames with the states of a channel's objects, for one attachment (RTO5).
+//! Syncs: the frames with the states of a channel's objects (RTO5).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{collections::BTreeMap, sync::Arc};
 
 use capably_objects::ObjectsPool;
 use capably_protocol::{
-    ObjectMessage, ServerFrame, Str,
+    ObjectMessage, Str,
     frame::Delivery,
     object::{ObjectOperation, ObjectState, ObjectsMapEntry},
 };
+
+use crate::hub::log::{Entry, broadcast::Broadcast, position::Position};
 
 /// The most states in a frame.
 const PAGE: usize = 100;
@@ -18,27 +20,34 @@ const PAGE_BYTES: usize = 64 * 1024;
 /// The approximate size of a state or an entry without its keys and values: names of fields, and a serial.
 const OVERHEAD: usize = 120;
 
-/// The states of all objects, in frames for the name under which the client attached. `id` differs from that of other
-/// syncs.
-pub(crate) fn sync_frames(pool: &ObjectsPool, name: &Str, id: &str) -> VecDeque<ServerFrame> {
-    let pages = pages(pool.states(), PAGE, PAGE_BYTES);
-    let last = pages.len();
-    let frames = pages.into_iter().zip(1..).map(|(page, number)| {
-        let cursor = if number < last { number.to_string() } else { String::new() };
-        let mut delivery = Delivery::new(name.clone(), page);
-        delivery.channel_serial = Some(format!("{id}:{cursor}").into());
-        ServerFrame::ObjectSync(delivery)
-    });
-    frames.collect()
+/// The pages of a sync: the states of all objects after an entry. All clients that attach before the objects change share
+/// them, and their encodings.
+#[derive(Debug)]
+pub(crate) struct SyncPages {
+    /// The sync has the operations up to this position.
+    pub(crate) since: Position,
+    pages: Vec<Arc<Broadcast>>,
 }
 
-/// The approximate size of a page, in bytes.
-pub(crate) fn page_size(frame: &ServerFrame) -> usize {
-    match frame {
-        ServerFrame::ObjectSync(delivery) => {
-            delivery.items.iter().filter_map(|item| item.object.as_deref()).map(state_size).sum()
-        }
-        _ => 0,
+impl SyncPages {
+    /// The states of all objects for the name under which clients attached. `id` differs from that of other states.
+    pub(crate) fn new(pool: &ObjectsPool, name: &Str, id: &str, since: Position) -> Self {
+        let pages = pages(pool.states(), PAGE, PAGE_BYTES);
+        let last = pages.len();
+        let pages = pages.into_iter().zip(1..).map(|(states, number)| {
+            let cursor = if number < last { number.to_string() } else { String::new() };
+            let states_of = states.iter().filter_map(|message| message.object.as_deref());
+            let size = states_of.map(state_size).sum();
+            let mut delivery = Delivery::new(name.clone(), states);
+            delivery.channel_serial = Some(format!("{id}:{cursor}").into());
+            Broadcast::new(Entry::objects_page(since, size, delivery))
+        });
+        Self { since, pages: pages.collect() }
+    }
+
+    /// The page at this index; none after the last.
+    pub(crate) fn get(&self, index: usize) -> Option<&Arc<Broadcast>> {
+        self.pages.get(index)
     }
 }
 
@@ -113,6 +122,7 @@ fn entry_size(key: &str, entry: &ObjectsMapEntry) -> usize {
 #[cfg(test)]
 mod tests {
     use capably_objects::Source;
+    use capably_protocol::ServerFrame;
     use capably_protocol::object::{MapSet, ObjectOperationAction, ObjectValue};
 
     use super::*;
@@ -139,8 +149,12 @@ mod tests {
         pool
     }
 
-    fn items(frames: &VecDeque<ServerFrame>) -> Vec<(Str, Vec<ObjectMessage>)> {
-        let deliveries = frames.iter().map(|frame| match frame {
+    fn synced(pool: &ObjectsPool, id: &str) -> SyncPages {
+        SyncPages::new(pool, &"c".into(), id, Position(7))
+    }
+
+    fn items(sync: &SyncPages) -> Vec<(Str, Vec<ObjectMessage>)> {
+        let deliveries = sync.pages.iter().map(|page| match page.frame() {
             ServerFrame::ObjectSync(it) => (it.channel_serial.clone().unwrap(), it.items.clone()),
             other => panic!("{other:?}"),
         });
@@ -150,7 +164,7 @@ mod tests {
     // Spec: RTO5a1, RTO5a4
     #[test]
     fn a_small_pool_takes_one_page_that_ends_the_sync() {
-        let frames = items(&sync_frames(&ObjectsPool::new(), &"c".into(), "7"));
+        let frames = items(&synced(&ObjectsPool::new(), "7"));
         let [(serial, page)] = &frames[..] else { panic!("{frames:?}") };
         assert_eq!(*serial, "7:");
         assert_eq!(page.len(), 1);
@@ -161,8 +175,8 @@ mod tests {
     #[test]
     fn a_large_map_is_split_and_every_client_puts_it_together() {
         let pool = pool(3000, 100);
-        let frames = sync_frames(&pool, &"c".into(), "1");
-        assert!(frames.iter().all(|frame| page_size(frame) <= PAGE_BYTES + OVERHEAD * 4));
+        let frames = synced(&pool, "1");
+        assert!(frames.pages.iter().all(|page| page.size() <= PAGE_BYTES + OVERHEAD * 4));
         let pages = items(&frames);
         assert!(pages.len() > 5, "{} pages", pages.len());
         let serials: Vec<_> = pages.iter().map(|(serial, _)| serial.to_string()).collect();

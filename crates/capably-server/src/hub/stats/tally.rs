@@ -133,6 +133,7 @@ impl Tally {
             match broadcast.frame() {
                 ServerFrame::Presence(_) => traffic.presence.add(broadcast.volume()),
                 ServerFrame::Object(_) => traffic.objects.add(broadcast.volume()),
+                ServerFrame::ObjectSync(_) => {}
                 _ => traffic.messages.add(broadcast.volume()),
             }
         }

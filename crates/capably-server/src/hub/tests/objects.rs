@@ -1,5 +1,7 @@
 //! Objects, in virtual time: operations of clients, their delivery and their states.
 
+mod sync;
+
 use capably_objects::{
     LiveCounter, LiveMap, NewIds, Objects, ObjectsPool, Path, increment, remove, set,
 };

@@ -21,6 +21,10 @@ impl Receiver<'_> {
                 let session = &self.connection.session(transport);
                 self.channels.sync(session, &channel, turn.outputs);
             }
+            ClientFrame::ObjectSync { channel } => {
+                let session = &mut self.connection.session(transport);
+                self.channels.request_objects_sync(session, &channel, turn);
+            }
             ClientFrame::Auth(auth) => self.renew_token(&auth.access_token, turn),
             ClientFrame::Close => {
                 turn.outputs.push(Output::Frame(transport, ServerFrame::Closed));

@@ -41,7 +41,7 @@ impl Refusal {
             Some(Action::Message | Action::Presence | Action::Annotation | Action::Object) => {
                 Some(Self::Publish { msg_serial: frame.msg_serial?, error })
             }
-            Some(Action::Attach | Action::Detach | Action::Sync) => {
+            Some(Action::Attach | Action::Detach | Action::Sync | Action::ObjectSync) => {
                 Some(Self::Channel { channel: frame.channel?, error })
             }
             Some(Action::Auth) => None,

@@ -422,6 +422,10 @@ impl World {
                 let op = self.next_op(index);
                 self.client(index, |core, now| core.set_channel_options(ID, options, op, now));
             }
+            6 | 7 => {
+                self.tally.requested_syncs += 1;
+                self.send_up(index, &ClientFrame::ObjectSync { channel: CHANNEL.into() });
+            }
             _ => {
                 for frame in self.known.frames(&mut self.rng, self.now.wall) {
                     self.publish(index, frame);
