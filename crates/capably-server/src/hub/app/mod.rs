@@ -244,6 +244,7 @@ impl App {
         channels.handle_gone_nodes(turn);
         channels.handle_summaries(turn);
         channels.handle_snapshots(turn);
+        channels.handle_collections(turn);
         channels.handle_unsaved_objects(turn);
         channels.handle_occupancy(turn);
         channels.send_occupancy(turn);
@@ -265,7 +266,8 @@ impl App {
         let nodes = self.channels.next_for_nodes();
         let overdue = self.channels.next_overdue();
         let unsaved = self.channels.next_unsaved_objects();
-        let next = [connections, sweep, departure, occupancy, nodes, overdue, unsaved];
+        let collection = self.channels.next_collection();
+        let next = [connections, sweep, departure, occupancy, nodes, overdue, unsaved, collection];
         next.into_iter().flatten().min()
     }
 

@@ -10,6 +10,7 @@ use capably_protocol::{Message, PresenceMessage, Str};
 use super::{
     Channel,
     nodes::Nodes,
+    objects_collect::Collections,
     objects_stored::UnsavedObjects,
     occupancy::{OccupancyUpdates, RemoteOccupancy},
     order::{Order, Settled},
@@ -77,6 +78,7 @@ pub(crate) struct Channels {
     pub(crate) persisted: Traffic,
     pub(super) nodes: Nodes,
     pub(super) unsaved: UnsavedObjects,
+    pub(super) collections: Collections,
     pub(super) remote: RemoteOccupancy,
     /// The results for publishers of entries that were applied since the last call.
     pub(super) settled: Vec<Settled>,
@@ -115,6 +117,7 @@ impl Channels {
             persisted: Traffic::default(),
             nodes: Nodes::default(),
             unsaved: UnsavedObjects::default(),
+            collections: Collections::default(),
             remote: RemoteOccupancy::default(),
             settled: Vec::new(),
             dropped: Vec::new(),

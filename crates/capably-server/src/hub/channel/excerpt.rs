@@ -254,7 +254,7 @@ impl Channels {
         channel.changes = excerpt.channel.changes;
         channel.older = excerpt.channel.older;
         self.insert(channel);
-        self.restore_objects(name, objects, turn.now.steady);
+        self.restore_objects(name, objects, turn);
         self.start_following(name, last, members);
         for (position, proposal) in meanwhile.into_iter().filter(|(it, _)| *it > last) {
             if self.node().is_some() {

@@ -17,6 +17,7 @@ pub(super) mod members;
 pub(super) mod need;
 mod nodes;
 mod objects;
+pub(super) mod objects_collect;
 pub(super) mod objects_stored;
 mod objects_sync;
 pub(super) mod occupancy;

@@ -185,17 +185,21 @@ impl Channels {
             channel.ids.insert(id.clone(), commit.position);
         }
         let Commit { position, time, at, .. } = commit;
+        let is_collection = frame.items.is_empty();
         let entry = objects_entry(&channel.name, frame, position, time, at);
         if !is_replay {
             let objects = channel.objects.get_or_insert_default();
             objects.apply(entry.operations(), (position, time), millis(grace));
             channel.syncs.forget();
         }
-        channel.commit(&entry, turn);
-        let persisted = channel.newly_persisted();
-        self.persisted.add(persisted);
+        if !is_collection {
+            channel.commit(&entry, turn);
+            let persisted = channel.newly_persisted();
+            self.persisted.add(persisted);
+        }
         if !is_replay {
             self.objects_changed(name, commit.proposer, turn.now.steady);
+            self.plan_collection(name, turn.now, grace);
         }
     }
 }

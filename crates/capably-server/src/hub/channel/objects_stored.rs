@@ -75,14 +75,16 @@ pub(super) fn millis(duration: Duration) -> Millis {
 
 impl Channels {
     /// Sets the objects of a channel that was loaded.
-    pub(super) fn restore_objects(&mut self, name: &Str, stored: StoredObjects, now: Duration) {
+    pub(super) fn restore_objects(&mut self, name: &Str, stored: StoredObjects, turn: &Turn<'_>) {
         let Some(objects) = stored.fold(name) else { return };
         let Some(channel) = self.map.get_mut(&**name) else { return };
         // The node of these entries may be gone.
         if objects.unsaved.is_some() {
-            self.unsaved.0.insert((now + SNAPSHOT_AFTER, channel.name.clone()));
+            let due = turn.now.steady + SNAPSHOT_AFTER;
+            self.unsaved.0.insert((due, channel.name.clone()));
         }
         channel.objects = Some(Box::new(objects));
+        self.plan_collection(name, turn.now, turn.settings.objects_grace_period);
     }
 
     /// The objects of a channel have changed.

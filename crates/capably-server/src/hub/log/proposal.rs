@@ -120,7 +120,7 @@ pub(crate) struct Change {
     pub(crate) max_size: usize,
 }
 
-/// Operations on the objects of a channel.
+/// Operations on the objects of a channel; without any, a collection of what was deleted a grace period ago.
 #[derive(Clone, Debug)]
 pub(crate) struct Operations {
     pub(crate) frame: Items<ObjectMessage>,

@@ -161,6 +161,10 @@ impl Proposal {
             Body::Messages(frame) => of_frame(&frame.connection, &frame.id),
             Body::Change(change) => of_frame(&change.connection, &change.id),
             Body::Annotations(frame) => of_frame(&frame.connection, &frame.id),
+            // Several nodes propose a collection.
+            Body::Objects(Operations { frame, .. }) if frame.items.is_empty() => {
+                frame.id.as_ref().map(|id| format!("{MARK}o{id}"))
+            }
             Body::Objects(Operations { frame, .. }) => of_frame(&frame.connection, &frame.id),
             Body::Presence(Events { connection, msg_serial, again, .. }) => {
                 let again = again.map_or(0, |position| position.0);

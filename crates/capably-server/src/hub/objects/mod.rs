@@ -12,7 +12,7 @@ mod sync;
 mod view;
 
 use capably_objects::{ObjectsPool, Source};
-use capably_protocol::{Millis, ObjectMessage};
+use capably_protocol::{Millis, ObjectMessage, object::ObjectOperationAction as Action};
 
 use super::{ids::NodeId, log::position::Position};
 
@@ -36,6 +36,10 @@ pub(crate) struct ChannelObjects {
     position: Position,
     /// The time of the entry with which deleted objects were last collected, in ms since the epoch.
     collected: Millis,
+    /// The time of the newest deletion since the last collection that left nothing deleted, in ms since the epoch.
+    deleted: Option<Millis>,
+    /// Whether this node has planned to look for objects to collect.
+    pub(crate) is_collection_planned: bool,
     /// Set if the engine has no snapshot of the newest entries.
     pub(crate) unsaved: Option<Unsaved>,
 }
@@ -60,7 +64,13 @@ impl ChannelObjects {
         self.position
     }
 
-    /// Applies the operations of an entry. `time` is that of the entry, so that all nodes collect the same objects.
+    /// The time from which on nothing would be left to collect, in ms since the epoch. None if nothing is deleted.
+    pub(crate) fn collectable_at(&self, grace: Millis) -> Option<Millis> {
+        self.deleted.map(|at| at.saturating_add(grace))
+    }
+
+    /// Applies the operations of an entry. `time` is that of the entry, so that all nodes collect the same objects. An entry
+    /// without operations is a collection.
     pub(crate) fn apply(
         &mut self,
         operations: &[ObjectMessage],
@@ -70,11 +80,22 @@ impl ChannelObjects {
         for operation in operations {
             // Clients ignore the same operations, so that their replicas agree with this one.
             let _ = self.pool.apply(operation, Source::Channel, time);
+            if deletes(operation) {
+                self.deleted = self.deleted.max(Some(time));
+            }
         }
         self.position = self.position.max(position);
-        if time.saturating_sub(self.collected) >= grace.min(COLLECT_INTERVAL) {
+        let is_due = time.saturating_sub(self.collected) >= grace.min(COLLECT_INTERVAL);
+        if is_due || operations.is_empty() {
             self.pool.collect(time, grace);
             self.collected = time;
+            self.deleted = self.deleted.filter(|at| at.saturating_add(grace) > time);
         }
     }
+}
+
+/// Whether an operation can leave something deleted.
+fn deletes(message: &ObjectMessage) -> bool {
+    let action = message.operation.as_ref().and_then(|operation| operation.action);
+    matches!(action, Some(Action::MapRemove | Action::ObjectDelete))
 }

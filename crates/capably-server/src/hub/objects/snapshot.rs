@@ -99,9 +99,10 @@ impl ChannelObjects {
                 None => states.push(message),
             }
         }
+        let deleted = states.iter().filter_map(newest_deletion).max();
         let pool = ObjectsPool::from_states(states, extra.collected);
         let (position, collected) = (Position(extra.position), extra.collected);
-        Ok(Self { pool, position, collected, unsaved: None })
+        Ok(Self { pool, position, collected, deleted, ..Self::default() })
     }
 }
 
@@ -118,6 +119,15 @@ fn encode(extra: Extra, states: Vec<ObjectMessage>) -> Bytes {
 
 fn object_id(message: &ObjectMessage) -> Option<&Str> {
     message.object.as_ref()?.object_id.as_ref()
+}
+
+/// When the object was deleted, or the entry of it that was removed last, in ms since the epoch.
+fn newest_deletion(message: &ObjectMessage) -> Option<Millis> {
+    let state = message.object.as_ref()?;
+    let entries = state.map.iter().flat_map(|map| map.entries.values());
+    let removed = entries.filter(|entry| entry.tombstone == Some(true));
+    let removed = removed.filter_map(|entry| entry.serial_timestamp).max();
+    message.serial_timestamp.filter(|_| state.tombstone == Some(true)).max(removed)
 }
 
 /// Adds the entries of a further part of a large map.

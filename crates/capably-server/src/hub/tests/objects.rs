@@ -543,6 +543,44 @@ fn deleted_objects_go_with_the_first_entry_after_the_grace_period() {
 }
 
 #[test]
+fn deleted_objects_of_an_idle_channel_are_collected() {
+    let mut bench = Bench::new();
+    let (transport, _) = bench.connect(None);
+    bench.attach_objects(transport, "a", &BOTH);
+    let created = set("root", "c", LiveCounter::new(1.0), &mut ids()).unwrap();
+    let counter = created[0].operation.as_ref().unwrap().object_id.clone().unwrap();
+    let delete = message(ObjectOperation {
+        object_delete: Some(ObjectDelete {}),
+        ..operation(Action::ObjectDelete, &counter)
+    });
+    bench.send(transport, vec![operations("a", 0, created)]);
+    bench.send(transport, vec![operations("a", 1, vec![set_text("root", "gone", "1"), delete])]);
+    bench.advance(Duration::from_secs(3600));
+    bench.send(transport, vec![operations("a", 2, vec![remove("root", "gone")])]);
+    bench.frames(transport);
+    let left = |bench: &Bench| {
+        let pool = bench.app.channels.get("a").unwrap().objects().unwrap().pool();
+        let root = pool.state("root").unwrap().object.unwrap().map.unwrap();
+        (pool.states().count(), root.entries.len())
+    };
+    // Nothing is due before the last deletion is.
+    bench.advance(Duration::from_secs(24 * 3600 - 1));
+    assert_eq!(left(&bench), (2, 2));
+    bench.advance(Duration::from_secs(1));
+    assert_eq!(left(&bench), (1, 1));
+    // Clients collect by themselves: they are sent nothing, and a sync has nothing that is gone.
+    assert_eq!(bench.frames(transport), []);
+    assert_eq!(bench.replica("a").pool().states().count(), 1);
+    // Nothing is planned any more.
+    assert_eq!(
+        bench.app.channels.next_collection(),
+        Some(bench.now.steady + Duration::from_secs(60))
+    );
+    bench.advance(Duration::from_secs(60));
+    assert_eq!(bench.app.channels.next_collection(), None);
+}
+
+#[test]
 fn objects_outlive_their_clients_and_their_entries() {
     let mut bench = Bench::new();
     let (transport, _) = bench.connect(None);

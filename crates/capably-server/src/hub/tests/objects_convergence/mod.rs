@@ -122,12 +122,13 @@ fn replicas_hubs_and_snapshots_agree_with_the_log() {
         not_resumed,
         deaths,
         syncs,
+        collected,
         requested_syncs,
         snapshots,
         restored,
         ..
     } = tally;
-    let counts =
-        [refused, drops, resumed, not_resumed, deaths, syncs, requested_syncs, snapshots, restored];
-    assert!(counts.iter().all(|count| *count > 0), "{tally:?}");
+    let faults = [refused, drops, resumed, not_resumed, deaths];
+    let work = [syncs, collected, requested_syncs, snapshots, restored];
+    assert!(faults.iter().chain(&work).all(|count| *count > 0), "{tally:?}");
 }

@@ -260,6 +260,17 @@ impl World {
         if self.rng.u8(..4) == 0 {
             self.pass(GRACE + Duration::from_secs(400));
             self.compare();
+            for objects in self.nodes.values().filter_map(|node| node.objects()) {
+                assert_eq!(objects.collectable_at(0), None, "something is left to collect");
+                let states = objects.pool().states();
+                let is_left = |message: &ObjectMessage| {
+                    let map = message.object.as_ref().and_then(|it| it.map.as_ref());
+                    let mut entries = map.iter().flat_map(|map| map.entries.values());
+                    message.serial_timestamp.is_some() || entries.any(|it| it.tombstone.is_some())
+                };
+                assert_eq!(states.filter(is_left).count(), 0, "deleted objects are left");
+                self.tally.collected += 1;
+            }
         }
     }
 
