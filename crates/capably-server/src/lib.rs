@@ -53,7 +53,7 @@
 //! `POST /apps` accepts limits for its app. `limits.presence.maxMembers`, `limits.messages.maxSize` in bytes, and
 //! `limits.connections.maxInboundRate` in messages a second replace those of the [`Builder`]. `limits.channels.max`
 //! (40114), `limits.connections.max` (40111), `limits.requests.maxRate` a second (42918) and
-//! `limits.messages.maxLogBytes` apply if they are lower than those of the builder. [`Builder::max_apps`] (40300) and
+//! `limits.messages.maxLogBytes`, `limits.objects.max` and `limits.objects.maxBytes` (92001) apply if they are lower than those of the builder. [`Builder::max_apps`] (40300) and
 //! [`Builder::max_connections`] (50004) apply to the whole server. The message of a refusal names the limit. Rates of
 //! channels are not limited.
 //!

@@ -145,6 +145,8 @@ pub struct Builder {
     max_presence_members: usize,
     presence_remain: Duration,
     objects_grace_period: Duration,
+    max_objects: usize,
+    max_objects_bytes: usize,
     max_inbound_rate: Option<u32>,
     max_apps: Option<usize>,
     max_connections: Option<usize>,
@@ -197,6 +199,8 @@ impl Default for Builder {
             max_presence_members: 250,
             presence_remain: Duration::from_secs(15),
             objects_grace_period: Duration::from_secs(24 * 3600),
+            max_objects: 200_000,
+            max_objects_bytes: 64 * 1024 * 1024,
             max_inbound_rate: None,
             max_apps: None,
             max_connections: None,
@@ -361,6 +365,22 @@ impl Builder {
         self
     }
 
+    /// The most objects of each channel: maps and counters, those among them that are deleted and still remembered; 200,000 by
+    /// default. An operation that would make one more is refused with 92001. `POST /apps` accepts a lower limit for its app,
+    /// as `limits.objects.max`.
+    pub fn max_objects(mut self, objects: usize) -> Self {
+        self.max_objects = objects;
+        self
+    }
+
+    /// About the largest size of the objects of each channel, in bytes; 64 MiB by default. Beyond that, operations that set
+    /// values are refused with 92001, for up to 10 s after something was removed or replaced, too. `POST /apps` accepts a lower
+    /// limit for its app, as `limits.objects.maxBytes`.
+    pub fn max_objects_bytes(mut self, bytes: usize) -> Self {
+        self.max_objects_bytes = bytes;
+        self
+    }
+
     /// The address of a second listener, which serves `GET /metrics` in the text format of Prometheus, and the health; port
     /// 0 takes a free port: see [`Server::metrics_addr`]. The metrics need no credentials, so choose an address that only
     /// operators reach.
@@ -492,6 +512,8 @@ impl Builder {
             max_presence_members: self.max_presence_members,
             presence_remain,
             objects_grace_period: self.objects_grace_period.min(LONGEST),
+            max_objects: self.max_objects,
+            max_objects_bytes: self.max_objects_bytes,
             max_inbound_rate: self.max_inbound_rate,
             max_channels: self.max_channels,
             max_connections: self.max_app_connections,

@@ -53,6 +53,8 @@ fn counts() -> Vec<Setting<usize>> {
             builder.max_request_rate(u32::try_from(rate).unwrap_or(u32::MAX))
         }),
         ("max_log_bytes", Builder::max_log_bytes),
+        ("max_objects", Builder::max_objects),
+        ("max_objects_bytes", Builder::max_objects_bytes),
     ]
 }
 

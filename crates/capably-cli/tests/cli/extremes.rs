@@ -13,6 +13,8 @@ fn limits() -> [(&'static str, String); 7] {
         ("--max-request-rate", rate.clone()),
         ("--max-inbound-rate", rate),
         ("--max-log-bytes", size),
+        ("--max-objects", size),
+        ("--max-objects-bytes", size),
     ]
 }
 
@@ -36,6 +38,8 @@ fn a_server_with_the_least_limits_serves_or_names_the_refused_option() {
         ("--max-request-rate", None),
         ("--max-inbound-rate", Some(42911)),
         ("--max-log-bytes", None),
+        ("--max-objects", None),
+        ("--max-objects-bytes", None),
     ] {
         for (value, code) in [("0", refused), ("1", None)] {
             let server = Server::start_with(&[flag, value]);

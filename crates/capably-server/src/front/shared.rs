@@ -348,7 +348,10 @@ impl Shared {
         let app = self.apps.remove(id)?;
         let error = Some(error::unknown_app());
         let frame = ServerFrame::Error(ErrorFrame { channel: None, error });
-        app.with(|hub, outputs| hub.end(&frame, outputs));
+        app.with(|hub, outputs| {
+            hub.end(&frame, outputs);
+            hub.end_objects();
+        });
         Some(app)
     }
 

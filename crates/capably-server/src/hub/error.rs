@@ -405,6 +405,22 @@ pub(crate) fn bad_operation(message: impl Into<Str>) -> ErrorInfo {
     error(92000, 400, message)
 }
 
+/// More objects than a channel may have.
+pub(crate) fn too_many_objects(limit: usize) -> ErrorInfo {
+    let message =
+        format!("the channel has as many objects as its limit `objects.max` of {limit} allows");
+    error(92001, 400, message)
+}
+
+/// Larger objects than a channel may have.
+pub(crate) fn objects_too_large(limit: usize) -> ErrorInfo {
+    let message = format!(
+        "the objects of the channel are as large as its limit `objects.maxBytes` of {limit} allows; \
+         remove some, and try again a few seconds later"
+    );
+    error(92001, 400, message)
+}
+
 /// An operation on a deleted object.
 pub(crate) fn deleted_object(id: &str) -> ErrorInfo {
     error(92002, 400, format!("the object `{id}` is deleted"))

@@ -10,6 +10,7 @@ use super::{
     ids::{ConnectionId, TransportId},
     log::{broadcast::Broadcast, position::Position},
     message::publish::Accepted,
+    objects::SnapshotDraft,
     push::Delivery,
 };
 use crate::engine::Append;
@@ -35,8 +36,8 @@ pub(crate) enum Output {
     Fetch(Need),
     /// Store the members of a channel, or remove what is stored of them.
     Snapshot(Str, Option<Bytes>),
-    /// Store the objects of a channel after the entry at this position, in parts.
-    SaveObjects(Str, Position, Vec<Bytes>),
+    /// Store the objects of a channel, and report the result with [`App::objects_saved`](super::App::objects_saved).
+    SaveObjects(Str, SnapshotDraft),
     /// Send a notice to the other nodes.
     Notice(Notice),
 }

@@ -23,6 +23,10 @@ pub(crate) struct Settings {
     pub(crate) max_presence_members: usize,
     /// How long members stay while their client is disconnected.
     pub(crate) presence_remain: Duration,
+    /// Most objects of a channel.
+    pub(crate) max_objects: usize,
+    /// About the largest size of the objects of a channel, in bytes.
+    pub(crate) max_objects_bytes: usize,
     /// How long deleted objects stay.
     pub(crate) objects_grace_period: Duration,
     /// Most messages a second that a connection publishes.
@@ -56,6 +60,10 @@ pub(crate) struct Limits {
     pub(crate) max_request_rate: Option<u32>,
     /// Most bytes of the logs of all channels, in memory.
     pub(crate) max_log_bytes: Option<usize>,
+    /// Most objects of a channel.
+    pub(crate) max_objects: Option<usize>,
+    /// About the largest size of the objects of a channel, in bytes.
+    pub(crate) max_objects_bytes: Option<usize>,
 }
 
 impl Limits {
@@ -76,6 +84,12 @@ impl Limits {
             max_log_bytes: self
                 .max_log_bytes
                 .map_or(settings.max_log_bytes, |own| own.min(settings.max_log_bytes)),
+            max_objects: self
+                .max_objects
+                .map_or(settings.max_objects, |own| own.min(settings.max_objects)),
+            max_objects_bytes: self
+                .max_objects_bytes
+                .map_or(settings.max_objects_bytes, |own| own.min(settings.max_objects_bytes)),
             ..(*settings).clone()
         })
     }

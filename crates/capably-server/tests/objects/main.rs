@@ -4,6 +4,7 @@
 
 #[path = "../support/engine.rs"]
 mod engine;
+mod gated;
 mod realtime;
 mod rest;
 mod sharer;

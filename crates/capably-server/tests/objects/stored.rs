@@ -14,6 +14,7 @@ use serde_json::json;
 use super::{
     FORMATS,
     engine::Scripted,
+    gated::Gated,
     sharer::{Sharer, ids},
     support::{Http, basic},
 };
@@ -154,6 +155,78 @@ async fn no_objects_are_left_of_a_deleted_app() {
         Http::connect(&server).await.request("DELETE", "/apps/app-id", &headers, b"").await;
     assert_eq!(answer.status, 204);
     assert_eq!(snapshots(&*engine).await, []);
+}
+
+/// Lets all tasks run until they wait for something.
+async fn settle() {
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_ends_waits_for_a_snapshot_that_is_being_written() {
+    let engine = Arc::new(Scripted::default());
+    let gate = Gated::new(engine.reopen());
+    let server = start(Arc::clone(&gate) as Arc<dyn Engine>).await;
+    let mut client = Sharer::join(&server, Format::Json, "c").await;
+    edit(&mut client, "k", "v").await;
+    drop(client);
+    pass(Duration::from_secs(61)).await;
+    gate.arrived(1).await;
+    let ending = tokio::spawn(async move { server.shutdown().await });
+    settle().await;
+    assert!(!ending.is_finished());
+    gate.open();
+    ending.await.unwrap();
+    let reopened = engine.reopen();
+    assert_eq!(snapshots(&*engine).await.len(), 1);
+    expire(&engine).await;
+    let server = start(reopened).await;
+    let client = Sharer::join(&server, Format::MsgPack, "c").await;
+    assert_eq!(client.value(), json!({"k": "v"}));
+}
+
+#[tokio::test]
+async fn no_objects_are_left_of_an_app_that_is_deleted_while_they_are_written() {
+    let engine = Arc::new(Scripted::default());
+    let gate = Gated::new(Arc::clone(&engine) as Arc<dyn Engine>);
+    let server = start(Arc::clone(&gate) as Arc<dyn Engine>).await;
+    let mut client = Sharer::join(&server, Format::Json, "c").await;
+    edit(&mut client, "k", "v").await;
+    pass(Duration::from_secs(61)).await;
+    gate.arrived(1).await;
+    let mut http = Http::connect(&server).await;
+    let deleting =
+        tokio::spawn(
+            async move { http.request("DELETE", "/apps/app-id", &[basic(KEY)], b"").await },
+        );
+    settle().await;
+    assert!(!deleting.is_finished());
+    gate.open();
+    assert_eq!(deleting.await.unwrap().status, 204);
+    settle().await;
+    assert_eq!(snapshots(&*engine).await, []);
+}
+
+#[tokio::test]
+async fn a_node_leaves_no_objects_of_an_app_that_another_node_deletes() {
+    let mesh = Mesh::new();
+    let nodes = [mesh.node(), mesh.node()];
+    let gate = Gated::new(Arc::clone(&nodes[0]) as Arc<dyn Engine>);
+    let first = start(Arc::clone(&gate) as Arc<dyn Engine>).await;
+    let second = start(Arc::clone(&nodes[1]) as Arc<dyn Engine>).await;
+    let mut client = Sharer::join(&first, Format::MsgPack, "c").await;
+    edit(&mut client, "k", "v").await;
+    pass(Duration::from_secs(61)).await;
+    gate.arrived(1).await;
+    let headers = [basic(KEY)];
+    let answer =
+        Http::connect(&second).await.request("DELETE", "/apps/app-id", &headers, b"").await;
+    assert_eq!(answer.status, 204);
+    gate.open();
+    settle().await;
+    assert_eq!(snapshots(&*nodes[1]).await, []);
 }
 
 #[tokio::test]

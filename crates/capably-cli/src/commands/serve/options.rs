@@ -147,6 +147,14 @@ pub(super) struct Limits {
     /// dropped [default: 1073741824]
     #[arg(long, value_name = "BYTES")]
     max_log_bytes: Option<usize>,
+
+    /// Most objects of a channel [default: 200000]
+    #[arg(long, value_name = "OBJECTS")]
+    max_objects: Option<usize>,
+
+    /// Most bytes of the objects of a channel, about [default: 67108864]
+    #[arg(long, value_name = "BYTES")]
+    max_objects_bytes: Option<usize>,
 }
 
 impl Limits {
@@ -171,6 +179,12 @@ impl Limits {
         }
         if let Some(bytes) = self.max_log_bytes {
             builder = builder.max_log_bytes(bytes);
+        }
+        if let Some(objects) = self.max_objects {
+            builder = builder.max_objects(objects);
+        }
+        if let Some(bytes) = self.max_objects_bytes {
+            builder = builder.max_objects_bytes(bytes);
         }
         builder
     }

@@ -172,6 +172,8 @@ impl AppHandle {
         let mut turn = self.facts.turn.lock().await;
         *turn = true;
         let Some(log) = &self.log else { return Ok(()) };
+        // A snapshot that is being written would stay.
+        self.objects_settle().await;
         let prefix = format!("{}/", self.id());
         for bucket in [Bucket::Push, Bucket::Stats, Bucket::Snapshots] {
             let removed = remove(&*log.engine, bucket, &prefix).await;
@@ -243,6 +245,8 @@ mod tests {
             max_connections: None,
             max_request_rate: None,
             max_log_bytes: 1000,
+            max_objects: 100,
+            max_objects_bytes: 1000,
             retention: Retention { frames: 10, bytes: 1000, age: hour },
         });
         let clock = Arc::new(Clock::start());

@@ -28,8 +28,8 @@ use super::{
 use crate::{
     engine::Append,
     hub::{
-        Accepted, App, Delivery, Need, Notice, Now, Output, Position, Proposed, Settings, Ticket,
-        TransportId,
+        Accepted, App, Delivery, Need, Notice, Now, Output, Proposed, Settings, SnapshotDraft,
+        Ticket, TransportId,
         auth::{Credentials, PresentedKey},
         error,
     },
@@ -100,6 +100,8 @@ pub(super) struct AppHandle {
     /// Held while revocations are made and stored: an older list must not replace a newer one in the engine.
     revoking: tokio::sync::Mutex<()>,
     facts: Facts,
+    /// Notified when a snapshot of objects was written, or could not be.
+    saved: Notify,
     damage: Damage,
     clock: Arc<Clock>,
     settings: Arc<Settings>,
@@ -148,6 +150,7 @@ impl AppHandle {
             loads: Mutex::default(),
             revoking: tokio::sync::Mutex::default(),
             facts: Facts::new(node),
+            saved: Notify::new(),
             damage: Damage::default(),
             id,
             state: Mutex::new(state),
@@ -345,8 +348,8 @@ impl AppHandle {
             Work::Snapshot(channel, members) => {
                 drop(tokio::spawn(async move { app.save_members(channel, members).await }));
             }
-            Work::SaveObjects(channel, position, parts) => {
-                let save = async move { app.save_objects(&channel, position, parts).await };
+            Work::SaveObjects(channel, draft) => {
+                let save = async move { app.save_objects(&channel, draft).await };
                 drop(tokio::spawn(save));
             }
             Work::Notice(notice) => {
@@ -388,7 +391,7 @@ struct Unlocked {
 enum Work {
     Fetch(Need),
     Snapshot(Str, Option<Bytes>),
-    SaveObjects(Str, Position, Vec<Bytes>),
+    SaveObjects(Str, SnapshotDraft),
     Notice(Notice),
 }
 
@@ -429,8 +432,8 @@ impl Unlocked {
                 Output::Snapshot(channel, members) => {
                     self.works.push(Work::Snapshot(channel, members));
                 }
-                Output::SaveObjects(channel, position, parts) => {
-                    self.works.push(Work::SaveObjects(channel, position, parts));
+                Output::SaveObjects(channel, draft) => {
+                    self.works.push(Work::SaveObjects(channel, draft));
                 }
                 Output::Notice(notice) => self.works.push(Work::Notice(notice)),
             }

@@ -3,7 +3,6 @@
 //! A snapshot is stored in parts. The first part is found by the name of the channel. The others have the position of the snapshot in their keys, so that
 //! a snapshot is whole for as long as its first part is there.
 
-use bytes::Bytes;
 use capably_protocol::{ErrorInfo, Str};
 
 use super::{
@@ -16,7 +15,8 @@ use crate::{
     front::random,
     hub::{
         Accepted, App, ChannelObjects, NewObjects, Now, ObjectView, Position, Records,
-        RestOperation, SnapshotPart, StoredObjects, ViewForm, auth::Identity, error,
+        RestOperation, SnapshotDraft, SnapshotEnd, SnapshotPart, StoredObjects, ViewForm,
+        auth::Identity, error,
     },
 };
 
@@ -172,23 +172,61 @@ impl AppHandle {
         Ok(ChannelObjects::restore(parts))
     }
 
-    /// Stores the objects of all channels whose snapshots are not written yet.
+    /// Stores the objects of all channels whose snapshots are not written yet. Waits for those that are being written, too.
     pub(in crate::front) async fn store_objects(&self) {
-        while let Some((name, position, parts)) = self.with(|hub, _| hub.next_unwritten_objects()) {
-            let Some(log) = &self.log else { return };
-            if let Err(problem) = self.write_objects(log, &name, position, parts).await {
-                tracing::error!(%problem, channel = name.as_str(), "the objects are not stored");
+        loop {
+            let saved = self.saved.notified();
+            let next = self.with(|hub, _| match hub.next_unwritten_objects() {
+                None if hub.is_writing_objects() => Err(()),
+                next => Ok(next),
+            });
+            match next {
+                Ok(Some((name, draft))) => self.save_objects(&name, draft).await,
+                Ok(None) => return,
+                Err(()) => saved.await,
             }
         }
     }
 
+    /// Waits until no snapshot is being written.
+    pub(super) async fn objects_settle(&self) {
+        loop {
+            let saved = self.saved.notified();
+            if !self.with(|hub, _| hub.is_writing_objects()) {
+                return;
+            }
+            saved.await;
+        }
+    }
+
     /// Stores the objects of a channel.
-    pub(super) async fn save_objects(&self, name: &Str, position: Position, parts: Vec<Bytes>) {
-        let Some(log) = &self.log else { return };
-        if let Err(problem) = self.write_objects(log, name, position, parts).await {
+    pub(super) async fn save_objects(&self, name: &Str, draft: SnapshotDraft) {
+        let end = match &self.log {
+            Some(log) => self.write_objects(log, name, draft).await,
+            None => Ok(SnapshotEnd::NotNeeded),
+        };
+        let end = end.unwrap_or_else(|problem| {
             tracing::warn!(%problem, channel = &**name, "the objects are not stored yet");
-            let now = self.clock.now();
-            self.with(|hub, _| hub.objects_not_saved(name, now));
+            SnapshotEnd::Failed
+        });
+        self.remove_if_deleted(name).await;
+        let now = self.clock.now();
+        self.with(|hub, _| hub.objects_saved(name, end, now));
+        self.saved.notify_waiters();
+    }
+
+    /// Removes the objects of a channel that were written while the app was deleted, here or at another node.
+    async fn remove_if_deleted(&self, name: &Str) {
+        let Some(log) = self.log.as_ref().filter(|_| self.with(|hub, _| hub.has_ended_objects()))
+        else {
+            return;
+        };
+        let remove = async {
+            log.engine.set_facts(Bucket::Snapshots, vec![(self.objects_key(name), None)]).await?;
+            self.remove_parts(log, name, Position(u64::MAX)).await
+        };
+        if let Err(problem) = remove.await {
+            tracing::error!(%problem, channel = &**name, "objects of a deleted app are left");
         }
     }
 
@@ -196,28 +234,34 @@ impl AppHandle {
         &self,
         log: &Log,
         name: &str,
-        position: Position,
-        parts: Vec<Bytes>,
-    ) -> Result<(), EngineError> {
+        draft: SnapshotDraft,
+    ) -> Result<SnapshotEnd, EngineError> {
+        let position = draft.position();
         let before = match self.first_part(log, name).await? {
-            Some(Ok(before)) if before.position() >= position => return Ok(()),
+            Some(Ok(before)) if before.position() >= position => return Ok(SnapshotEnd::NotNeeded),
             Some(Ok(before)) => before.position(),
             // A newer server may have written it. What this one has is not all.
             Some(Err(reason)) => {
                 tracing::error!(reason, channel = name, "a snapshot is not replaced");
-                return Ok(());
+                return Ok(SnapshotEnd::NotNeeded);
             }
             None => Position(0),
         };
-        let key = |(index, _): &(usize, Bytes)| match index {
-            0 => self.objects_key(name),
-            index => self.part_key(name, position, *index),
-        };
+        let mut facts = Vec::new();
+        for (index, part) in draft.into_parts().enumerate() {
+            let key = match index {
+                0 => self.objects_key(name),
+                index => self.part_key(name, position, index),
+            };
+            facts.push((key, Some(part)));
+            // Encoding a large tree must not hold up other tasks.
+            tokio::task::yield_now().await;
+        }
         // The first part comes last: it makes the snapshot.
-        let facts = parts.into_iter().enumerate().rev();
-        let facts = facts.map(|part| (key(&part), Some(part.1))).collect();
+        facts.reverse();
         log.engine.set_facts(Bucket::Snapshots, facts).await?;
-        self.remove_parts(log, name, before).await
+        self.remove_parts(log, name, before).await?;
+        Ok(SnapshotEnd::Written)
     }
 
     /// Removes the parts of snapshots before the one that was just replaced. That one stays: another node may be reading it, or

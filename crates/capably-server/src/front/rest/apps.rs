@@ -147,8 +147,8 @@ fn members_of(channel: &Value) -> Result<(Str, Vec<PresenceMessage>), ErrorInfo>
 }
 
 /// The app's own limits: `presence.maxMembers`, `messages.maxSize` in bytes, `messages.maxLogBytes`,
-/// `connections.max`, `connections.maxInboundRate` in messages a second, `channels.max`, and `requests.maxRate` a
-/// second. Other limits are accepted and ignored.
+/// `connections.max`, `connections.maxInboundRate` in messages a second, `channels.max`, `objects.max` and `objects.maxBytes`,
+/// and `requests.maxRate` a second. Other limits are accepted and ignored.
 fn limits_of(spec: &JsonObject) -> Result<Limits, ErrorInfo> {
     let limit = |group: &str, name: &str| match spec.get("limits").map(|it| &it[group][name]) {
         None | Some(Value::Null) => Ok(None),
@@ -172,6 +172,8 @@ fn limits_of(spec: &JsonObject) -> Result<Limits, ErrorInfo> {
         max_connections: limit("connections", "max")?.map(size),
         max_request_rate: limit("requests", "maxRate")?,
         max_log_bytes: limit("messages", "maxLogBytes")?.map(size),
+        max_objects: limit("objects", "max")?.map(size),
+        max_objects_bytes: limit("objects", "maxBytes")?.map(size),
     })
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
 use capably_protocol::{ErrorInfo, PresenceMessage, ServerFrame, Str};
 
 use super::App;
@@ -14,7 +13,7 @@ use crate::{
         channel::{
             excerpt::{Excerpt, presence_page},
             need::Need,
-            objects_stored::StoredState,
+            objects_stored::{SnapshotEnd, StoredState},
             order::{Origin, Settled, Ticket},
         },
         ids::ConnectionId,
@@ -24,6 +23,7 @@ use crate::{
             volume::Volume,
         },
         message::publish::Accepted,
+        objects::SnapshotDraft,
         stats::tally::Way,
     },
 };
@@ -164,13 +164,28 @@ impl App {
         self.after_following(sent, now, outputs);
     }
 
-    /// The objects of a channel could not be stored.
-    pub(crate) fn objects_not_saved(&mut self, name: &Str, now: Now) {
-        self.channels.objects_not_saved(name, now.steady);
+    /// The objects of a channel were stored, or could not be.
+    pub(crate) fn objects_saved(&mut self, name: &Str, end: SnapshotEnd, now: Now) {
+        self.channels.objects_saved(name, end, now.steady);
+    }
+
+    /// Whether objects are being stored.
+    pub(crate) fn is_writing_objects(&self) -> bool {
+        self.channels.is_writing_objects()
+    }
+
+    /// The app is deleted: no objects are stored from here on.
+    pub(crate) fn end_objects(&mut self) {
+        self.channels.end_objects();
+    }
+
+    /// Whether the app is deleted.
+    pub(crate) fn has_ended_objects(&self) -> bool {
+        self.channels.has_ended_objects()
     }
 
     /// A snapshot of a channel's objects that is to be written before the server ends.
-    pub(crate) fn next_unwritten_objects(&mut self) -> Option<(Str, Position, Vec<Bytes>)> {
+    pub(crate) fn next_unwritten_objects(&mut self) -> Option<(Str, SnapshotDraft)> {
         self.channels.next_unwritten()
     }
 

@@ -29,7 +29,7 @@ impl Channels {
     ///
     /// # Errors
     /// 40010 for the channel's name, 40160 for the capability, 92000 for an invalid operation, 92002 for a deleted object,
-    /// 92006 without an object id, 40012 for a client id, 40031 for ids, 40009 for the size, 40000 for no operation, 40034
+    /// 92001 for too many objects, or too large ones, 92006 without an object id, 40012 for a client id, 40031 for ids, 40009 for the size, 40000 for no operation, 40034
     /// for too many, 40114 for one channel too many.
     pub(crate) fn publish_objects(
         &mut self,
@@ -69,6 +69,10 @@ impl Channels {
             return Ok(Proposed::Committed(receipt.at(position)));
         }
         self.require_room(name, turn)?;
+        let mut none = ChannelObjects::default();
+        let objects = self.map.get_mut(&**name).and_then(|it| it.objects.as_deref_mut());
+        let objects = objects.unwrap_or(&mut none);
+        objects.require_room(&messages, may_repeat, turn)?;
         let frame = Items {
             id: publisher.frame_id,
             connection: publisher.connection.cloned(),

@@ -4,7 +4,6 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use bytes::Bytes;
 use capably_protocol::{Millis, Str};
 
 use super::{Channels, follow::StoredMembers};
@@ -14,7 +13,7 @@ use crate::hub::{
         position::Position,
         proposal::{Body, Operations, Proposal, Proposer},
     },
-    objects::{ChannelObjects, Unsaved, objects_entry},
+    objects::{ChannelObjects, SnapshotDraft, Unsaved, objects_entry},
 };
 
 /// How long entries with operations are stored at least. Nobody writes a snapshot while the server is down, so this is the
@@ -27,9 +26,25 @@ const SNAPSHOT_AFTER: Duration = Duration::from_secs(60);
 /// The time after which a snapshot that failed is written again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Channels whose objects are to be written to a snapshot, by the time.
+/// Channels whose objects are to be written to a snapshot.
 #[derive(Debug, Default)]
-pub(crate) struct UnsavedObjects(BTreeSet<(Duration, Str)>);
+pub(crate) struct UnsavedObjects {
+    /// By the time.
+    due: BTreeSet<(Duration, Str)>,
+    /// Those whose snapshot is being written. No other is written meanwhile: the older one could come last.
+    writing: BTreeSet<Str>,
+    /// The app is deleted: nothing is written.
+    is_ended: bool,
+}
+
+/// The end of the writing of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SnapshotEnd {
+    Written,
+    /// The engine had one that is as new.
+    NotNeeded,
+    Failed,
+}
 
 /// The state of a channel that was loaded, beside its entries.
 #[derive(Debug, Default)]
@@ -81,7 +96,7 @@ impl Channels {
         // The node of these entries may be gone.
         if objects.unsaved.is_some() {
             let due = turn.now.steady + SNAPSHOT_AFTER;
-            self.unsaved.0.insert((due, channel.name.clone()));
+            self.unsaved.due.insert((due, channel.name.clone()));
         }
         channel.objects = Some(Box::new(objects));
         self.plan_collection(name, turn.now, turn.settings.objects_grace_period);
@@ -105,56 +120,81 @@ impl Channels {
             Some(_) | None => Unsaved::Here,
         };
         if objects.unsaved.replace(unsaved).is_none() {
-            self.unsaved.0.insert((now + SNAPSHOT_AFTER, channel.name.clone()));
+            self.unsaved.due.insert((now + SNAPSHOT_AFTER, channel.name.clone()));
         }
     }
 
     /// Writes the snapshots that are due.
     pub(crate) fn handle_unsaved_objects(&mut self, turn: &mut Turn<'_>) {
-        while let Some((due, _)) = self.unsaved.0.first()
+        while let Some((due, _)) = self.unsaved.due.first()
             && *due <= turn.now.steady
         {
-            let Some((_, name)) = self.unsaved.0.pop_first() else { return };
-            if let Some((position, parts)) = self.take_unsaved(&name) {
-                turn.outputs.push(Output::SaveObjects(name, position, parts));
+            let Some((_, name)) = self.unsaved.due.pop_first() else { return };
+            if self.unsaved.writing.contains(&name) {
+                self.unsaved.due.insert((turn.now.steady + RETRY_AFTER, name));
+            } else if let Some(draft) = self.take_unsaved(&name) {
+                turn.outputs.push(Output::SaveObjects(name, draft));
             }
         }
     }
 
     /// A snapshot that this node has to write before it ends, though it is not due yet.
-    pub(crate) fn next_unwritten(&mut self) -> Option<(Str, Position, Vec<Bytes>)> {
-        while let Some((_, name)) = self.unsaved.0.pop_first() {
-            if let Some((position, parts)) = self.take_unsaved(&name) {
-                return Some((name, position, parts));
-            }
-        }
-        None
+    pub(crate) fn next_unwritten(&mut self) -> Option<(Str, SnapshotDraft)> {
+        let UnsavedObjects { due, writing, .. } = &mut self.unsaved;
+        let idle = due.extract_if(.., |(_, name)| !writing.contains(name));
+        let idle: Vec<Str> = idle.map(|(_, name)| name).collect();
+        let mut rest = idle.into_iter();
+        let found = rest.by_ref().find_map(|name| Some((name.clone(), self.take_unsaved(&name)?)));
+        self.unsaved.due.extend(rest.map(|name| (Duration::ZERO, name)));
+        found
     }
 
     /// The snapshot of a channel's objects, if this node writes it.
-    fn take_unsaved(&mut self, name: &Str) -> Option<(Position, Vec<Bytes>)> {
-        let unsaved = self.map.get_mut(&**name)?.objects.as_mut()?.unsaved.take()?;
+    fn take_unsaved(&mut self, name: &Str) -> Option<SnapshotDraft> {
+        let objects = self.map.get_mut(&**name)?.objects.as_mut()?;
+        let (unsaved, has_written) = (objects.unsaved.take()?, objects.has_written);
         let is_writer = match unsaved {
             Unsaved::Here => true,
-            Unsaved::At(node) => !self.alive_nodes().contains(&node),
+            Unsaved::At(node) => has_written || !self.alive_nodes().contains(&node),
         };
-        let objects = self.get(name)?.objects()?;
-        is_writer.then(|| (objects.position(), objects.snapshot()))
+        if !is_writer || self.unsaved.is_ended {
+            return None;
+        }
+        let draft = self.get(name)?.objects()?.snapshot();
+        self.unsaved.writing.insert(name.clone());
+        Some(draft)
     }
 
-    /// A snapshot could not be written. It is written again later.
-    pub(crate) fn objects_not_saved(&mut self, name: &Str, now: Duration) {
+    /// A snapshot was written, or could not be. Then it is written again later.
+    pub(crate) fn objects_saved(&mut self, name: &Str, end: SnapshotEnd, now: Duration) {
+        self.unsaved.writing.remove(name);
         let objects = self.map.get_mut(&**name).and_then(|channel| channel.objects.as_mut());
-        if let Some(objects) = objects
-            && objects.unsaved.is_none()
-        {
+        let Some(objects) = objects else { return };
+        objects.has_written = end == SnapshotEnd::Written;
+        if end == SnapshotEnd::Failed && !self.unsaved.is_ended && objects.unsaved.is_none() {
             objects.unsaved = Some(Unsaved::Here);
-            self.unsaved.0.insert((now + RETRY_AFTER, name.clone()));
+            self.unsaved.due.insert((now + RETRY_AFTER, name.clone()));
         }
+    }
+
+    /// Whether snapshots are being written.
+    pub(crate) fn is_writing_objects(&self) -> bool {
+        !self.unsaved.writing.is_empty()
+    }
+
+    /// The app is deleted. Its snapshots are removed, and none is written from here on.
+    pub(crate) fn end_objects(&mut self) {
+        self.unsaved.is_ended = true;
+        self.unsaved.due.clear();
+    }
+
+    /// Whether the app is deleted.
+    pub(crate) fn has_ended_objects(&self) -> bool {
+        self.unsaved.is_ended
     }
 
     /// The time of the next snapshot.
     pub(crate) fn next_unsaved_objects(&self) -> Option<Duration> {
-        self.unsaved.0.first().map(|(due, _)| *due)
+        self.unsaved.due.first().map(|(due, _)| *due)
     }
 }

@@ -7,6 +7,7 @@ mod check;
 mod entry;
 mod path;
 mod request;
+mod room;
 mod snapshot;
 mod sync;
 mod view;
@@ -20,7 +21,7 @@ pub(crate) use self::{
     check::{Creates, check_operations},
     entry::objects_entry,
     request::{NewObjects, Resolved, RestOperation, resolve},
-    snapshot::SnapshotPart,
+    snapshot::{SnapshotDraft, SnapshotPart},
     sync::SyncPages,
     view::{ObjectView, ViewForm},
 };
@@ -38,8 +39,13 @@ pub(crate) struct ChannelObjects {
     collected: Millis,
     /// The time of the newest deletion since the last collection that left nothing deleted, in ms since the epoch.
     deleted: Option<Millis>,
+    /// How much the channel has.
+    estimate: room::Estimate,
     /// Whether this node has planned to look for objects to collect.
     pub(crate) is_collection_planned: bool,
+    /// Whether this node has written the last snapshot that it knows of. It may have replaced a newer one, which another node
+    /// wrote at the same time.
+    pub(crate) has_written: bool,
     /// Set if the engine has no snapshot of the newest entries.
     pub(crate) unsaved: Option<Unsaved>,
 }
@@ -78,6 +84,7 @@ impl ChannelObjects {
         grace: Millis,
     ) {
         for operation in operations {
+            self.estimate.grow(&self.pool, operation);
             // Clients ignore the same operations, so that their replicas agree with this one.
             let _ = self.pool.apply(operation, Source::Channel, time);
             if deletes(operation) {

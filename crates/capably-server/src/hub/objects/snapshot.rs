@@ -72,13 +72,33 @@ impl SnapshotPart {
     }
 }
 
+/// A snapshot that is not encoded yet. Only the copy of the states is made under the lock of the app.
+#[derive(Debug)]
+pub(crate) struct SnapshotDraft {
+    extra: Extra,
+    pages: Vec<Vec<ObjectMessage>>,
+}
+
+impl SnapshotDraft {
+    /// The newest entry that the snapshot has.
+    pub(crate) fn position(&self) -> Position {
+        Position(self.extra.position)
+    }
+
+    /// The parts, each encoded when it is taken.
+    pub(crate) fn into_parts(self) -> impl Iterator<Item = Bytes> + Send {
+        let Self { extra, pages } = self;
+        pages.into_iter().map(move |states| encode(extra, states))
+    }
+}
+
 impl ChannelObjects {
-    /// The snapshot, in parts.
-    pub(crate) fn snapshot(&self) -> Vec<Bytes> {
+    /// The snapshot.
+    pub(crate) fn snapshot(&self) -> SnapshotDraft {
         let pages = pages(self.pool.states(), usize::MAX, PART_BYTES);
         let Self { position, collected, .. } = *self;
         let extra = Extra { position: position.0, collected, parts: pages.len() };
-        pages.into_iter().map(|states| encode(extra, states)).collect()
+        SnapshotDraft { extra, pages }
     }
 
     /// The objects of a snapshot.
@@ -102,7 +122,7 @@ impl ChannelObjects {
         let deleted = states.iter().filter_map(newest_deletion).max();
         let pool = ObjectsPool::from_states(states, extra.collected);
         let (position, collected) = (Position(extra.position), extra.collected);
-        Ok(Self { pool, position, collected, deleted, ..Self::default() })
+        Ok(Self { pool, position, collected, deleted, ..Self::default() }.measured())
     }
 }
 
@@ -196,7 +216,7 @@ mod tests {
     fn snapshots_survive_a_round_trip() {
         for (keys, at_least) in [(0, 1), (3, 1), (3000, 3)] {
             let objects = objects(keys);
-            let parts = objects.snapshot();
+            let parts: Vec<Bytes> = objects.snapshot().into_parts().collect();
             assert!(parts.len() >= at_least, "{} parts", parts.len());
             assert!(parts.iter().all(|part| part.len() < 2 * PART_BYTES));
             let restored = ChannelObjects::restore(decoded(&parts)).unwrap();
@@ -208,7 +228,7 @@ mod tests {
 
     #[test]
     fn damaged_and_incomplete_snapshots_are_errors() {
-        let parts = objects(3000).snapshot();
+        let parts: Vec<Bytes> = objects(3000).snapshot().into_parts().collect();
         let first = &parts[0];
         for length in (0..first.len()).step_by(1000) {
             assert!(SnapshotPart::decode(&first.slice(..length)).is_err(), "{length}");

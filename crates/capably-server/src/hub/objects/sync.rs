@@ -18,7 +18,7 @@ const PAGE: usize = 100;
 const PAGE_BYTES: usize = 64 * 1024;
 
 /// The approximate size of a state or an entry without its keys and values: names of fields, and a serial.
-const OVERHEAD: usize = 120;
+pub(super) const OVERHEAD: usize = 120;
 
 /// The pages of a sync: the states of all objects after an entry. All clients that attach before the objects change share
 /// them, and their encodings.
@@ -103,7 +103,8 @@ fn parts(mut message: ObjectMessage, max_bytes: usize) -> Vec<ObjectMessage> {
     parts
 }
 
-fn state_size(state: &ObjectState) -> usize {
+/// The approximate size of a state, in bytes.
+pub(super) fn state_size(state: &ObjectState) -> usize {
     let map = state.map.as_ref().map_or(0, |map| entries_size(&map.entries));
     let initial = state.create_op.as_ref().map_or(0, |create: &ObjectOperation| {
         create.map_create.as_ref().map_or(0, |create| entries_size(&create.entries))

@@ -23,8 +23,8 @@ use super::{
 use crate::{
     engine::{Entry, Kind},
     hub::{
-        ChannelObjects, Excerpt, Need, NodeId, Place, Position, Records, SnapshotPart,
-        StoredMembers, StoredObjects, StoredState, Ticket,
+        ChannelObjects, Excerpt, Need, NodeId, Place, Position, Records, SnapshotDraft,
+        SnapshotPart, StoredMembers, StoredObjects, StoredState, Ticket,
         ids::ConnectionId,
         log::proposal::{
             Adoption, Body, Change, Departure, Events, Items, Operations, Owner, Proposal,
@@ -345,7 +345,8 @@ impl<'a> Follower<'a> {
     /// The snapshot of the objects that the node would write.
     fn objects_snapshot(&self) -> Vec<bytes::Bytes> {
         let channel = self.bench.app.channels.get(&CHANNEL).expect("the channel is in memory");
-        channel.objects().map(ChannelObjects::snapshot).unwrap_or_default()
+        let draft = channel.objects().map(ChannelObjects::snapshot);
+        draft.into_iter().flat_map(SnapshotDraft::into_parts).collect()
     }
 
     /// Follows the channel up to a position.

@@ -98,6 +98,8 @@ impl Bench {
             max_connections: None,
             max_request_rate: None,
             max_log_bytes: 1_000_000_000,
+            max_objects: 10_000,
+            max_objects_bytes: 10_000_000,
             retention,
         };
         let now = Now { steady: Duration::from_secs(10), wall: 1_726_585_978_590 };

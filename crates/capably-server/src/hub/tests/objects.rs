@@ -1,5 +1,6 @@
 //! Objects, in virtual time: operations of clients, their delivery and their states.
 
+mod room;
 mod sync;
 
 use capably_objects::{

@@ -10,7 +10,8 @@ use crate::{
     engine::{Appended, Direction, Kind, Range},
     hub::{
         App, ChannelObjects, ConnectRequest, Need, NodeId, Now, Output, Position, Records,
-        Retention, Settings, SnapshotPart, StoredMembers, StoredObjects, Ticket, TransportId,
+        Retention, Settings, SnapshotDraft, SnapshotEnd, SnapshotPart, StoredMembers,
+        StoredObjects, Ticket, TransportId,
         auth::Identity,
         output::Notice,
         tests::{
@@ -75,8 +76,9 @@ pub(super) enum Work {
         after: Position,
         until: Position,
     },
-    /// A snapshot of the objects is stored.
-    Save(Snapshot),
+    /// A snapshot of the objects is stored: the position of the one before is read, and then it is replaced.
+    Replace(SnapshotDraft, Option<Position>),
+    Save(SnapshotDraft),
 }
 
 impl Node {
@@ -196,8 +198,8 @@ impl World {
                 self.schedule(at, Event::Arrive(id, ticket, append));
             }
             Output::Behind(to) => self.soon(30, Event::Work(id, Work::Fill(to))),
-            Output::SaveObjects(_, position, parts) => {
-                self.soon(2000, Event::Work(id, Work::Save((position, parts))));
+            Output::SaveObjects(_, draft) => {
+                self.soon(2000, Event::Work(id, Work::Save(draft)));
             }
             Output::Notice(notice) => {
                 let others = self.nodes.keys().copied().filter(|it| *it != id);
@@ -348,11 +350,25 @@ impl World {
                     app.fill_from(client, &name, &found, Position(0), now, outputs);
                 });
             }
-            Work::Save((position, parts)) => {
-                if snapshot.as_ref().is_none_or(|(newest, _)| *newest < position) {
-                    *snapshot = Some((position, parts));
+            Work::Save(_) if self.rng.u8(..10) == 0 => {
+                self.input(id, |app, now, _| {
+                    app.objects_saved(&name, SnapshotEnd::Failed, now);
+                });
+            }
+            Work::Save(draft) => {
+                let newest = snapshot.as_ref().map(|(position, _)| *position);
+                self.soon(2000, Event::Work(id, Work::Replace(draft, newest)));
+            }
+            Work::Replace(draft, newest) => {
+                // What was read may have changed since, at another node: there is no check together with the write.
+                let position = draft.position();
+                let is_newer = newest.is_none_or(|newest| newest < position);
+                if is_newer {
+                    *snapshot = Some((position, draft.into_parts().collect()));
                     self.tally.snapshots += 1;
                 }
+                let end = if is_newer { SnapshotEnd::Written } else { SnapshotEnd::NotNeeded };
+                self.input(id, |app, now, _| app.objects_saved(&name, end, now));
             }
         }
     }

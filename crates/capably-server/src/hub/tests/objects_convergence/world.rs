@@ -25,7 +25,7 @@ use super::{
     writer::Known,
 };
 use crate::{
-    engine::{Append, Appended},
+    engine::{Append, Appended, Kind},
     hub::{
         NodeId, Now, Position, Ticket, TransportId,
         log::proposal::{Body, Proposal},
@@ -132,7 +132,7 @@ struct Profile {
 /// The state of everything.
 #[derive(Debug)]
 pub(super) struct World {
-    rng: Rng,
+    pub(super) rng: Rng,
     profile: Profile,
     pub(super) now: Now,
     queue: BTreeMap<(Duration, u64), Event>,
@@ -251,7 +251,7 @@ impl World {
         for index in 0..self.clients.len() {
             self.soon(500, Event::Step(index));
         }
-        let active = Duration::from_secs(self.rng.u64(10..60));
+        let active = Duration::from_secs(self.rng.u64(5..25));
         self.pass(active);
         self.is_quiet = true;
         self.pass(QUIET);
@@ -648,6 +648,10 @@ impl World {
             self.tally.compared += 1;
         }
         let last = self.engine.bounds(CHANNEL).1;
+        let entries = self.engine.after(CHANNEL, Position(0)).rev();
+        let newest = entries.filter(|it| it.kind == Kind::Objects).map(|it| it.position).next();
+        let saved = self.snapshot.as_ref().map(|(position, _)| *position);
+        assert_eq!(saved, newest, "the snapshot is older than the objects");
         let stored = stored_objects(&self.engine, self.snapshot.as_ref(), last);
         let stored = stored.fold(&Str::from_static(CHANNEL));
         let hubs =
