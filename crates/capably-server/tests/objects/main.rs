@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod bad_input;
 #[path = "../support/engine.rs"]
 mod engine;
 mod gated;

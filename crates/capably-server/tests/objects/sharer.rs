@@ -65,6 +65,12 @@ impl Sharer {
         self.msg_serial - 1
     }
 
+    /// The serial of a frame that the test sends by itself.
+    pub(crate) fn skip_serial(&mut self) -> u64 {
+        self.msg_serial += 1;
+        self.msg_serial - 1
+    }
+
     /// Receives and applies an OBJECT.
     pub(crate) async fn receive(&mut self) -> Delivery<ObjectMessage> {
         let ServerFrame::Object(delivery) = self.client.next().await else { panic!("no OBJECT") };
