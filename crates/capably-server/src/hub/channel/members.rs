@@ -24,7 +24,7 @@ use crate::hub::{
         proposal::{Body, Departure, Events, Owner, Proposer},
     },
     message::publish::Receipt,
-    presence::{check_events, event_id, left_id},
+    presence::{check_events, event_id, leaving, left_id},
 };
 
 /// A PRESENCE of a client.
@@ -208,24 +208,23 @@ impl Channels {
         if !self.presence.was_effective(&departure) {
             return;
         }
-        let Departure { connection, clients, last, repeated, .. } = departure;
+        let Departure { connection, members, repeated, .. } = departure;
         let log = self.get(name).map(|channel| &channel.log);
         // A repeated departure has an effect only on members without an event since.
-        let has_left = |(index, client): &(usize, Str)| {
+        let has_left = |(_, member): &(usize, PresenceMessage)| {
             let entries = log.into_iter().flat_map(Log::iter).rev();
             let own = entries.filter(|entry| entry.connection() == Some(&connection));
             let mut events = own.flat_map(|entry| entry.members().iter().rev());
-            let newest = events.find(|event| event.client_id.as_ref() == Some(client));
-            !repeated || newest.is_none_or(|newest| newest.id.as_ref() == last.get(*index))
+            let newest = events.find(|event| event.client_id == member.client_id);
+            !repeated || newest.is_none_or(|newest| newest.id == member.id)
         };
-        let clients = clients.into_iter().enumerate().filter(has_left);
-        let events = clients.map(|(index, client)| PresenceMessage {
+        let members = members.into_iter().enumerate().filter(has_left);
+        let events = members.map(|(index, member)| PresenceMessage {
             id: Some(left_id(commit.position, index)),
             action: Some(PresenceAction::Leave),
-            client_id: Some(client),
             connection_id: Some(connection.clone()),
             timestamp: Some(commit.time),
-            ..PresenceMessage::default()
+            ..member
         });
         let events = events.collect();
         self.append_events(name, &connection, events, commit, turn);
@@ -290,12 +289,12 @@ impl Channels {
         owner: Option<Owner>,
         turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
-        let (clients, last) = self.presence.last_events(connection, name);
-        if clients.is_empty() {
+        let members = leaving(self.presence.members_of(connection, name));
+        if members.is_empty() {
             return None;
         }
         let (connection, repeated) = (connection.clone(), false);
-        let departure = Departure { connection, clients, last, repeated, lapsed, owner };
+        let departure = Departure { connection, members, repeated, lapsed, owner };
         self.propose_one(name, departure, turn)
     }
 
@@ -306,9 +305,9 @@ impl Channels {
         name: &Str,
         turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
-        let (clients, last, connection) = (Vec::new(), Vec::new(), connection.clone());
+        let (members, connection) = (Vec::new(), connection.clone());
         let (repeated, lapsed, owner) = (false, false, None);
-        let departure = Departure { connection, clients, last, repeated, lapsed, owner };
+        let departure = Departure { connection, members, repeated, lapsed, owner };
         self.propose_one(name, departure, turn)
     }
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use capably_protocol::Str;
+use capably_protocol::{PresenceMessage, Str};
 
 use super::Channels;
 use crate::hub::{
@@ -16,6 +16,7 @@ use crate::hub::{
         proposal::{Adoption, Body, Departure, Owner, Place, Proposal},
     },
     message::publish::Receipt,
+    presence::leaving,
 };
 
 /// How long entries about members are stored at least. Snapshots are written much more often.
@@ -45,8 +46,11 @@ pub(super) struct Nodes {
     unsummarized: VecDeque<(Duration, (Str, Place))>,
     /// The same messages without those that were summarized meanwhile.
     to_summarize: BTreeSet<(Str, Place)>,
-    /// Departures and adoptions that were refused, by the time when they are proposed again, and adoptions that wait.
+    /// Departures that no client wished and adoptions that were refused, by the time when they are proposed again, and adoptions that wait.
     refused: BTreeSet<(Duration, Str, ConnectionId, Refused)>,
+    /// Departures that their client wished and that were refused, with their members and the time when they are proposed
+    /// again, in the order of the times.
+    refused_leaves: VecDeque<(Duration, Str, ConnectionId, Vec<PresenceMessage>)>,
     /// Channels whose members are to be written to a snapshot, by the time.
     unsaved: BTreeSet<(Duration, Str)>,
     outage: Outage,
@@ -76,11 +80,6 @@ impl Outage {
 /// A proposal about the members of a connection that was refused.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Refused {
-    /// The client wishes that these members leave, whose last events these are.
-    Leave {
-        clients: Vec<Str>,
-        last: Vec<Str>,
-    },
     /// The client is disconnected.
     Lapse,
     Adoption,
@@ -165,9 +164,9 @@ impl Channels {
         }
         self.nodes.check = next;
         for (name, connection, owner) in departures {
-            let (clients, last) = self.presence.last_events(&connection, &name);
+            let members = leaving(self.presence.members_of(&connection, &name));
             let (repeated, lapsed, owner) = (false, true, Some(owner));
-            let departure = Departure { connection, clients, last, repeated, lapsed, owner };
+            let departure = Departure { connection, members, repeated, lapsed, owner };
             let _ = self.propose(&name, Body::Departure(departure), Receipt::default(), turn);
         }
     }
@@ -178,17 +177,16 @@ impl Channels {
         let due = now + RETRY_AFTER;
         match &proposal.body {
             // A departure of no member was only to tell when it arrives. Its DETACH is sent again.
-            Body::Departure(Departure { clients, .. }) if clients.is_empty() => {}
-            Body::Departure(Departure { connection, clients, last, owner, .. }) => {
+            Body::Departure(Departure { members, .. }) if members.is_empty() => {}
+            Body::Departure(Departure { connection, members, owner, .. }) => {
                 let key = owner.map(|owner| (name.clone(), connection.clone(), owner.since));
                 if key.is_some_and(|key| self.nodes.proposed.remove(&key)) {
                     self.nodes.check = Some(due);
+                } else if owner.is_some() {
+                    self.nodes.refused.insert((due, name, connection.clone(), Refused::Lapse));
                 } else {
-                    let refused = match owner {
-                        Some(_) => Refused::Lapse,
-                        None => Refused::Leave { clients: clients.clone(), last: last.clone() },
-                    };
-                    self.nodes.refused.insert((due, name, connection.clone(), refused));
+                    let leave = (due, name, connection.clone(), members.clone());
+                    self.nodes.refused_leaves.push_back(leave);
                 }
             }
             Body::Adoption(Adoption { connection, .. }) => {
@@ -210,6 +208,13 @@ impl Channels {
         attached: impl Fn(&ConnectionId, &Str) -> Option<Duration>,
         turn: &mut Turn<'_>,
     ) {
+        // The client has left, even if it has attached again, here or at another node.
+        while let Some((due, ..)) = self.nodes.refused_leaves.front()
+            && *due <= turn.now.steady
+            && let Some((_, name, connection, members)) = self.nodes.refused_leaves.pop_front()
+        {
+            self.leave_again(connection, &name, members, turn);
+        }
         while let Some((due, ..)) = self.nodes.refused.first()
             && *due <= turn.now.steady
         {
@@ -217,10 +222,6 @@ impl Channels {
                 return;
             };
             match (attached(&connection, &name), refused) {
-                // The client has left, even if it has attached again, here or at another node.
-                (_, Refused::Leave { clients, last }) => {
-                    self.leave_again(connection, &name, (clients, last), turn);
-                }
                 (Some(remain), Refused::Lapse | Refused::Adoption) => {
                     self.adopt(&connection, &name, remain, turn);
                 }
@@ -236,11 +237,11 @@ impl Channels {
         &mut self,
         connection: ConnectionId,
         name: &Str,
-        (clients, last): (Vec<Str>, Vec<Str>),
+        members: Vec<PresenceMessage>,
         turn: &mut Turn<'_>,
     ) {
         let (repeated, lapsed, owner) = (true, false, None);
-        let departure = Departure { connection, clients, last, repeated, lapsed, owner };
+        let departure = Departure { connection, members, repeated, lapsed, owner };
         let is_done = || self.presence.unchanged(name, &departure).is_empty();
         if self.reached(name).is_some() && is_done() {
             return;
@@ -362,10 +363,11 @@ impl Channels {
 
     /// The time of the next departure, adoption, summary or snapshot.
     pub(crate) fn next_for_nodes(&self) -> Option<Duration> {
-        let Nodes { check, refused, unsummarized, unsaved, .. } = &self.nodes;
+        let Nodes { check, refused, refused_leaves, unsummarized, unsaved, .. } = &self.nodes;
         let refused = refused.first().map(|(due, ..)| *due);
+        let leave = refused_leaves.front().map(|(due, ..)| *due);
         let summary = unsummarized.front().map(|(due, _)| *due);
         let snapshot = unsaved.first().map(|(due, _)| *due);
-        [*check, refused, summary, snapshot].into_iter().flatten().min()
+        [*check, refused, leave, summary, snapshot].into_iter().flatten().min()
     }
 }

@@ -158,9 +158,9 @@ pub(crate) struct Events {
 #[derive(Clone, Debug)]
 pub(crate) struct Departure {
     pub(crate) connection: ConnectionId,
-    pub(crate) clients: Vec<Str>,
-    /// The ids of the last events of these members.
-    pub(crate) last: Vec<Str>,
+    /// The members as they were when the departure was proposed, with the ids of their last events. The LEAVE events have their
+    /// data, on a node that does not know the members too. See [`leaving`](crate::hub::presence::leaving).
+    pub(crate) members: Vec<PresenceMessage>,
     /// Whether an earlier copy was refused. The client may have entered members since, so only those leave whose last
     /// event is still the same.
     pub(crate) repeated: bool,

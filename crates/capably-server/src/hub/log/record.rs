@@ -81,6 +81,7 @@ struct Extra {
     msg_serial: u64,
     #[serde(skip_serializing_if = "is_default")]
     repeated: bool,
+    /// The client ids of the members that leave, and the ids of their last events. Builds that write no items read these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     clients: Vec<Str>,
     #[serde(skip_serializing_if = "is_default")]
@@ -233,16 +234,22 @@ impl Proposal {
                 *items = frame.items;
                 bytes
             }
-            Body::Departure(Departure { connection, clients, last, repeated, lapsed, owner }) => {
-                let last = if *repeated { last.clone() } else { Vec::new() };
+            Body::Departure(Departure { connection, members, repeated, lapsed, owner }) => {
+                let ids = members.iter().filter_map(|member| member.id.clone());
                 let extra = Extra {
-                    clients: clients.clone(),
-                    last,
+                    clients: members.iter().filter_map(|it| it.client_id.clone()).collect(),
+                    last: if *repeated { ids.collect() } else { Vec::new() },
                     lapsed: *lapsed,
                     owner: owner.map(|owner| (owner.node.0, owner.since.0)),
                     ..Extra::default()
                 };
-                write(Tag::Departure, proposer, &extra, frame_of(connection)).0
+                let connection = Some(connection.clone());
+                let mut frame = Items { id: None, connection, items: std::mem::take(members) };
+                let bytes = with_items(&mut frame, time, |delivery| {
+                    write(Tag::Departure, proposer, &extra, ServerFrame::Presence(delivery))
+                });
+                *members = frame.items;
+                bytes
             }
             Body::Adoption(Adoption { connection, remain }) => {
                 let extra = Extra { remain: millis(*remain), ..Extra::default() };
@@ -335,6 +342,17 @@ from_frame! {
     ObjectMessage: Object;
 }
 
+/// Members of which only the client ids are known, and perhaps the ids of their last events.
+fn named(clients: Vec<Str>, last: Vec<Str>) -> Vec<PresenceMessage> {
+    let last = last.into_iter().map(Some).chain(std::iter::repeat(None));
+    let members = clients.into_iter().zip(last).map(|(client, id)| PresenceMessage {
+        id,
+        client_id: Some(client),
+        ..PresenceMessage::default()
+    });
+    members.collect()
+}
+
 /// A frame that only names a connection.
 fn frame_of(connection: &ConnectionId) -> ServerFrame {
     let mut delivery = Delivery::new(Str::new(), Vec::new());
@@ -419,7 +437,12 @@ fn decode(record: &Bytes) -> Option<(Option<Proposer>, Body)> {
             let owner =
                 owner.map(|(node, since)| Owner { node: NodeId(node), since: Position(since) });
             let repeated = !last.is_empty();
-            Body::Departure(Departure { connection, clients, last, repeated, lapsed, owner })
+            let members = match delivery.items {
+                members if !members.is_empty() => members,
+                // A build that writes no items has proposed it.
+                _ => named(clients, last),
+            };
+            Body::Departure(Departure { connection, members, repeated, lapsed, owner })
         }
         (Tag::Adoption, ServerFrame::Presence(delivery)) => {
             Body::Adoption(Adoption { connection: delivery.connection_id?, remain })

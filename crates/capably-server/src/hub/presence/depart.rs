@@ -10,10 +10,30 @@ use crate::hub::{
     log::{position::Position, proposal::Departure},
 };
 
+/// The most bytes of members' data in one departure.
+const MAX_DATA: usize = 256 * 1024;
+
 /// The id of the event of a member that leaves without an event of its client. It must not begin with the connection's
 /// id, as the client did not send the event (RTP2b1).
 pub(crate) fn left_id(position: Position, index: usize) -> Str {
     format!("left:{}", position.message_serial(index)).into()
+}
+
+/// The members of a departure, from members as they are. A departure is one entry of the engine, which limits the size of
+/// entries; so members beyond [`MAX_DATA`] leave without their data.
+pub(crate) fn leaving(members: Vec<PresenceMessage>) -> Vec<PresenceMessage> {
+    let mut room = MAX_DATA;
+    let leaving = members.into_iter().map(|member| {
+        let size = member.size();
+        let PresenceMessage { id, client_id, data, encoding, extras, .. } = member;
+        let named = PresenceMessage { id, client_id, ..PresenceMessage::default() };
+        if size > room {
+            return named;
+        }
+        room -= size;
+        PresenceMessage { data, encoding, extras, ..named }
+    });
+    leaving.collect()
 }
 
 /// Whether the event is of a member that left without an event of its client.
@@ -28,16 +48,6 @@ impl Presence {
         members.filter_map(|member| member.client_id.clone()).collect()
     }
 
-    /// The client ids of a connection's members of a channel, with the ids of their last events.
-    pub(crate) fn last_events(
-        &self,
-        connection: &ConnectionId,
-        name: &Str,
-    ) -> (Vec<Str>, Vec<Str>) {
-        let members = self.channels.get(name).into_iter().flat_map(|set: &Set| set.of(connection));
-        members.filter_map(|it| Some((it.client_id.clone()?, it.id.clone()?))).unzip()
-    }
-
     /// A connection's members of a channel.
     pub(crate) fn members_of(&self, connection: &ConnectionId, name: &Str) -> Vec<PresenceMessage> {
         let set = self.channels.get(name);
@@ -46,11 +56,14 @@ impl Presence {
 
     /// The client ids of a departure's members that have had no event since it was first proposed.
     pub(crate) fn unchanged(&self, name: &Str, departure: &Departure) -> Vec<Str> {
-        let Departure { connection, clients, last, .. } = departure;
+        let Departure { connection, members, .. } = departure;
         let set = self.channels.get(name);
         let id = |client: &Str| set?.get(connection, client)?.id.as_ref();
-        let members = clients.iter().zip(last).filter(|(client, last)| id(client) == Some(last));
-        members.map(|(client, _)| client.clone()).collect()
+        let clients = members.iter().filter_map(|member| {
+            let client = member.client_id.as_ref()?;
+            (id(client)? == member.id.as_ref()?).then(|| client.clone())
+        });
+        clients.collect()
     }
 
     /// Applies a committed departure. Returns the LEAVE events. Members that have `lapsed` enter again when their client
@@ -62,7 +75,7 @@ impl Presence {
         position: Position,
         time: Millis,
     ) -> Vec<PresenceMessage> {
-        let Departure { connection, clients, lapsed, owner, .. } = departure;
+        let Departure { connection, members, lapsed, owner, .. } = departure;
         let current = self.owner(name, connection);
         let clients = match owner {
             // Another node has become the owner meanwhile.
@@ -71,7 +84,7 @@ impl Presence {
             }
             Some(_) => self.clients_of(connection, name),
             None if departure.repeated => self.unchanged(name, departure),
-            None => clients.clone(),
+            None => members.iter().filter_map(|member| member.client_id.clone()).collect(),
         };
         // In a cluster the proposer of a repeated event decides whether it enters members again.
         let remembers = *lapsed && current.is_none();
@@ -165,8 +178,11 @@ mod tests {
     fn departure(owner: Option<(u64, u64)>) -> Departure {
         Departure {
             connection: CONNECTION,
-            clients: vec!["ada".into()],
-            last: vec!["connection:0:0".into()],
+            members: vec![PresenceMessage {
+                id: Some("connection:0:0".into()),
+                client_id: Some("ada".into()),
+                ..PresenceMessage::default()
+            }],
             repeated: false,
             lapsed: true,
             owner: owner.map(|(node, since)| Owner { node: NodeId(node), since: Position(since) }),
@@ -190,5 +206,20 @@ mod tests {
         let mut presence = member();
         assert_eq!(presence.leave(&NAME, &departure(None), Position(2), 2).len(), 1);
         assert_eq!(presence.count(&NAME), 0);
+    }
+
+    #[test]
+    fn members_beyond_the_size_of_a_departure_leave_without_data() {
+        let member = |length: usize| PresenceMessage {
+            id: Some("connection:0:0".into()),
+            client_id: Some("ada".into()),
+            data: "x".repeat(length).into(),
+            action: Some(PresenceAction::Present),
+            ..PresenceMessage::default()
+        };
+        let left = leaving(vec![member(MAX_DATA / 2), member(MAX_DATA), member(100)]);
+        let lengths = left.iter().map(|member| member.data.as_str().map(str::len));
+        assert_eq!(lengths.collect::<Vec<_>>(), [Some(MAX_DATA / 2), None, Some(100)]);
+        assert!(left.iter().all(|it| it.client_id.is_some() && it.id.is_some()));
     }
 }

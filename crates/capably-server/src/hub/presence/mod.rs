@@ -24,7 +24,7 @@ use super::{
 pub(crate) use self::read::MembersQuery;
 pub(crate) use self::{
     change::{check_events, event_id},
-    depart::{is_left_id, left_id},
+    depart::{is_left_id, leaving, left_id},
     owner::Members,
     sync::Viewer,
 };

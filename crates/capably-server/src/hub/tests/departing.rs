@@ -335,8 +335,10 @@ fn a_member_that_has_entered_elsewhere_meanwhile_stays_as_it_is() {
     let since = node.bench.app.channels.presence.owner(&CHANNEL, &connection).unwrap().since;
     node.commit_elsewhere(Body::Departure(Departure {
         connection: connection.clone(),
-        clients: vec!["ada".into()],
-        last: Vec::new(),
+        members: vec![PresenceMessage {
+            client_id: Some("ada".into()),
+            ..PresenceMessage::default()
+        }],
         repeated: false,
         lapsed: true,
         owner: Some(Owner { node: NodeId(1), since }),

@@ -265,12 +265,15 @@ impl Generator {
         let owner = self.rng.bool().then(|| Owner { node: self.node(), since });
         let clients: BTreeSet<Str> = (0..self.rng.usize(1..4)).map(|_| self.client()).collect();
         let connection = self.connection();
-        let last = clients.iter().map(|_| format!("{connection}:{}:0", self.rng.u64(..5)).into());
+        let members = clients.into_iter().map(|client| PresenceMessage {
+            id: Some(format!("{connection}:{}:0", self.rng.u64(..5)).into()),
+            client_id: Some(client),
+            ..PresenceMessage::default()
+        });
         Body::Departure(Departure {
-            last: last.collect(),
+            members: members.collect(),
             repeated: self.rng.bool(),
             connection,
-            clients: clients.into_iter().collect(),
             lapsed: self.rng.bool(),
             owner,
         })

@@ -91,16 +91,14 @@ fn bodies() -> Vec<Body> {
         }),
         Body::Departure(Departure {
             connection: "connection".into(),
-            clients: vec!["ada".into(), "bo".into()],
-            last: Vec::new(),
+            members: vec![leaving("ada", "connection:1:0"), leaving("bo", "connection:7:0")],
             repeated: false,
             lapsed: true,
             owner: Some(Owner { node: NodeId(u64::MAX), since: at.0 }),
         }),
         Body::Departure(Departure {
             connection: "connection".into(),
-            clients: vec!["ada".into()],
-            last: vec!["connection:7:0".into()],
+            members: vec![leaving("ada", "connection:7:0")],
             repeated: true,
             lapsed: false,
             owner: None,
@@ -110,6 +108,15 @@ fn bodies() -> Vec<Body> {
             remain: Duration::from_millis(1),
         }),
     ]
+}
+
+fn leaving(client: &'static str, id: &'static str) -> PresenceMessage {
+    PresenceMessage {
+        id: Some(id.into()),
+        client_id: Some(client.into()),
+        data: Data::from("text"),
+        ..PresenceMessage::default()
+    }
 }
 
 #[test]
@@ -141,5 +148,22 @@ fn damaged_and_newer_records_are_errors() {
         newer[0] = 9;
         let error = Proposal::decode(&channel, 1, &newer.into()).unwrap_err();
         assert_eq!(error, "an entry has version 9, and this server reads up to 2");
+    }
+}
+
+#[test]
+fn departures_of_builds_that_write_no_items_are_read() {
+    for (last, repeated) in [(vec![], false), (vec![Str::from("connection:7:0")], true)] {
+        let clients = vec!["ada".into()];
+        let extra = Extra { clients, last: last.clone(), ..Extra::default() };
+        let record = write(Tag::Departure, None, &extra, frame_of(&"connection".into())).0;
+        let read = Proposal::decode(&Str::from("a"), 1, &record).unwrap();
+        let Body::Departure(departure) = read.body else { panic!("{read:?}") };
+        let member = PresenceMessage {
+            id: last.first().cloned(),
+            client_id: Some("ada".into()),
+            ..PresenceMessage::default()
+        };
+        assert_eq!((departure.members, departure.repeated), (vec![member], repeated));
     }
 }
