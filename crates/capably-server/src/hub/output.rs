@@ -47,6 +47,9 @@ pub(crate) enum Output {
 pub(crate) enum Notice {
     /// A client has resumed this connection here. Its transport at another node is to be closed.
     Resumed(ConnectionId),
+    /// A client that has resumed this connection here is still connected. The members of the connection stay at other nodes,
+    /// which own them until this node has adopted them.
+    Serving(ConnectionId),
     /// The connection has ended. No node continues with it.
     Ended(ConnectionId),
     /// Messages that are in no log.

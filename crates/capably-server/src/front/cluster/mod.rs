@@ -284,6 +284,11 @@ impl Cluster {
                     app.with(|hub, outputs| hub.resumed_elsewhere(&connection, now, outputs));
                 }
             }
+            Notice::Serving { app, connection } => {
+                if let Some(app) = shared.app(&app) {
+                    app.with(|hub, _| hub.served_elsewhere(&connection, now));
+                }
+            }
             Notice::Ended { app, connection } => {
                 if let Some(app) = shared.app(&app) {
                     app.with(|hub, outputs| hub.ended_elsewhere(connection, now, outputs));

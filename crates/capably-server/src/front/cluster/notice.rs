@@ -18,6 +18,8 @@ pub(super) enum Notice {
     Hello,
     /// A client has resumed the connection at the node.
     Resumed { app: Str, connection: Str },
+    /// A client that has resumed the connection at the node is still connected.
+    Serving { app: Str, connection: Str },
     /// The connection has ended at the node.
     Ended { app: Str, connection: Str },
     /// Messages that are in no log.
@@ -36,6 +38,7 @@ impl Notice {
         let app = Str::from(app);
         match notice {
             hub::Notice::Resumed(connection) => Self::Resumed { app, connection },
+            hub::Notice::Serving(connection) => Self::Serving { app, connection },
             hub::Notice::Ended(connection) => Self::Ended { app, connection },
             hub::Notice::Ephemeral { channel, position, time, record } => {
                 let record = STANDARD.encode(record);
@@ -76,6 +79,7 @@ mod tests {
         for notice in [
             Notice::Hello,
             Notice::Resumed { app: app.clone(), connection: "c".into() },
+            Notice::Serving { app: app.clone(), connection: "c".into() },
             Notice::Ended { app: app.clone(), connection: "c".into() },
             Notice::of_hub(
                 "app-id",

@@ -118,8 +118,14 @@ impl App {
     ) {
         let turn = &mut Turn { now, settings: &self.settings, outputs };
         self.connections.resumed_elsewhere(id, &mut self.channels, turn);
+        self.channels.connection_served(id, now.steady);
         self.count(&[], now);
         self.send_occupancy(now, outputs);
+    }
+
+    /// Another node serves the connection that it has resumed.
+    pub(crate) fn served_elsewhere(&mut self, id: &ConnectionId, now: Now) {
+        self.channels.connection_served(id, now.steady);
     }
 
     /// The connection has ended at another node.
@@ -130,6 +136,7 @@ impl App {
         outputs: &mut Vec<Output>,
     ) {
         let turn = &mut Turn { now, settings: &self.settings, outputs };
+        self.channels.connection_ended(&id);
         self.connections.ended_elsewhere(id, turn);
     }
 

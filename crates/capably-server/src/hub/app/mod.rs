@@ -230,6 +230,7 @@ impl App {
         let turn = &mut Turn { now, settings: &self.settings, outputs };
         let Self { access, connections, channels, .. } = self;
         connections.handle_tokens(&access.revocations, channels, turn);
+        connections.handle_served(channels, turn);
         let has_returned = |id: &Str, name: &Str| {
             connections.get(id).is_some_and(|it| it.attached.can_have_members(name))
         };

@@ -275,7 +275,7 @@ impl Channels {
     ) {
         let owner = self.presence.owner(name, connection);
         if owner.is_none_or(|owner| Some(owner.node) == self.node())
-            && !self.stays_for_outage(connection, name, turn.now.steady)
+            && !self.stays(connection, name, turn.now.steady)
         {
             self.propose_departure(connection, name, lapsed, owner, turn);
         }

@@ -25,6 +25,7 @@ pub(super) mod order;
 mod publish;
 pub(super) mod replay;
 mod room;
+mod served;
 mod status;
 mod subscriber;
 pub(super) mod view;

@@ -7,7 +7,7 @@ use std::{
 
 use capably_protocol::{PresenceMessage, Str};
 
-use super::Channels;
+use super::{Channels, served::Served};
 use crate::hub::{
     Output, Turn,
     ids::{ConnectionId, NodeId},
@@ -54,6 +54,7 @@ pub(super) struct Nodes {
     /// Channels whose members are to be written to a snapshot, by the time.
     unsaved: BTreeSet<(Duration, Str)>,
     outage: Outage,
+    served: Served,
 }
 
 /// When the engine was away. No member leaves then because its client is disconnected, nor for as long afterwards: no node
@@ -108,19 +109,28 @@ impl Channels {
         }
     }
 
-    /// Whether members stay whose client is disconnected, as the engine was away. Their departure is considered again later.
-    pub(super) fn stays_for_outage(
-        &mut self,
-        connection: &ConnectionId,
-        name: &Str,
-        now: Duration,
-    ) -> bool {
-        let stays = self.nodes.outage.keeps_members(now);
-        if stays {
-            let (due, connection) = (now + RETRY_AFTER, connection.clone());
-            self.nodes.refused.insert((due, name.clone(), connection, Refused::Lapse));
-        }
-        stays
+    /// Whether members stay whose client is disconnected here, as the engine was away, or another node serves their client
+    /// and cannot adopt them yet. Their departure is considered again later.
+    pub(super) fn stays(&mut self, connection: &ConnectionId, name: &Str, now: Duration) -> bool {
+        let served = self.nodes.served.last(connection);
+        let served = served.zip(self.presence.remain(name, connection));
+        let due = match served.map(|(last, remain)| last + remain) {
+            Some(until) if until > now => until,
+            _ if self.nodes.outage.keeps_members(now) => now + RETRY_AFTER,
+            _ => return false,
+        };
+        self.nodes.refused.insert((due, name.clone(), connection.clone(), Refused::Lapse));
+        true
+    }
+
+    /// A node serves the connection: this one or another.
+    pub(crate) fn connection_served(&mut self, connection: &ConnectionId, now: Duration) {
+        self.nodes.served.add(connection, now);
+    }
+
+    /// The connection has ended at the node that served it.
+    pub(crate) fn connection_ended(&mut self, connection: &ConnectionId) {
+        self.nodes.served.remove(connection);
     }
 
     /// The nodes that are alive, as far as this node knows.
@@ -148,14 +158,15 @@ impl Channels {
             self.nodes.check = Some(now + RETRY_AFTER);
             return;
         }
-        let Nodes { alive, gone, proposed, .. } = &mut self.nodes;
+        let Nodes { alive, gone, proposed, served, .. } = &mut self.nodes;
         let mut next = None;
         let mut departures = Vec::new();
         for (name, connection, owner, remain) in self.presence.all_owners() {
             if owner.node == me || alive.contains(&owner.node) {
                 continue;
             }
-            let due = *gone.entry(owner.node).or_insert(now) + remain;
+            let since = *gone.entry(owner.node).or_insert(now);
+            let due = served.last(connection).map_or(since, |last| last.max(since)) + remain;
             if due > now {
                 next = Some(next.map_or(due, |next: Duration| next.min(due)));
             } else if proposed.insert((name.clone(), connection.clone(), owner.since)) {

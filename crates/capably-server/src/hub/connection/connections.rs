@@ -44,7 +44,21 @@ pub(crate) struct Connections {
     /// Connected clients with a token, by the time of the next check of the token.
     pub(crate) token_watch: BTreeSet<(Duration, ConnectionId)>,
     ended: Ended,
+    /// In a cluster, resumed connections whose members another node may own, by the time when the other nodes are told next
+    /// that their client is connected on the transport.
+    served: BTreeSet<(Duration, ConnectionId, Served)>,
 }
+
+/// A resumed connection, for the notices about it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Served {
+    transport: TransportId,
+    /// The time of the last notice.
+    until: Duration,
+}
+
+/// The notices in the time for which members stay while their client is disconnected. An announcement can be lost.
+const NOTICES_SERVED: u32 = 3;
 
 /// In a cluster, the connections that have ended, so that no node continues with them. Their keys are still valid.
 #[derive(Debug, Default)]
@@ -182,6 +196,11 @@ impl Connections {
         channels.expect_back(&id, now + connection.remain);
         connection.use_transport(transport);
         self.transports.insert(transport, id.clone());
+        if is_resumed && channels.node().is_some() {
+            channels.connection_served(&id, now);
+            let (due, until) = (now + connection.remain / NOTICES_SERVED, now + connection.remain);
+            self.served.insert((due, id.clone(), Served { transport, until }));
+        }
         let connected = connection.connected(turn.settings, error);
         turn.outputs.push(Output::Frame(transport, connected));
         self.watch_token(&id, revocations, turn.now);
@@ -277,6 +296,7 @@ impl Connections {
             self.expiries.remove(&(expires, id.clone()));
         }
         channels.leave_all(&id, turn);
+        channels.connection_ended(&id);
         if channels.node().is_some() {
             self.ended_elsewhere(id.clone(), turn);
             turn.outputs.push(Output::Notice(Notice::Ended(id)));
@@ -309,6 +329,26 @@ impl Connections {
             if channels.node().is_some() {
                 let key = ConnectionKey { id, generation };
                 self.ended.add(key, turn.now.steady, turn.settings.connection_state_ttl);
+            }
+        }
+    }
+
+    /// Tells the other nodes which clients that have resumed are still connected.
+    pub(crate) fn handle_served(&mut self, channels: &mut Channels, turn: &mut Turn<'_>) {
+        let now = turn.now.steady;
+        while self.served.first().is_some_and(|(due, ..)| *due <= now)
+            && let Some((_, id, Served { transport, until })) = self.served.pop_first()
+        {
+            let Some(connection) = self.map.get(&id) else { continue };
+            if connection.transport != Some(transport) {
+                continue;
+            }
+            channels.connection_served(&id, now);
+            turn.outputs.push(Output::Notice(Notice::Serving(id.clone())));
+            let due = now + connection.remain / NOTICES_SERVED;
+            // Half an interval more: a timer may be late.
+            if due <= until + connection.remain / (2 * NOTICES_SERVED) && due > now {
+                self.served.insert((due, id, Served { transport, until }));
             }
         }
     }
@@ -414,6 +454,7 @@ impl Connections {
     pub(crate) fn next_timeout(&self) -> Option<Duration> {
         let expiry = self.expiries.first().map(|(expires, _)| *expires);
         let token = self.token_watch.first().map(|(due, _)| *due);
-        [expiry, token].into_iter().flatten().min()
+        let served = self.served.first().map(|(due, ..)| *due);
+        [expiry, token, served].into_iter().flatten().min()
     }
 }

@@ -41,6 +41,11 @@ impl Presence {
         self.channels.get(name)?.owner(connection)
     }
 
+    /// How long a connection's members of a channel stay while their client is disconnected.
+    pub(crate) fn remain(&self, name: &Str, connection: &ConnectionId) -> Option<Duration> {
+        self.channels.get(name)?.remain(connection)
+    }
+
     /// The connections that have members of a channel, with their owners.
     pub(crate) fn owners(&self, name: &str) -> impl Iterator<Item = (&ConnectionId, Owner)> {
         let owners = self.channels.get(name).into_iter().flat_map(Set::owners);

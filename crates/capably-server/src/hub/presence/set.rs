@@ -67,6 +67,11 @@ impl Set {
         self.owners.get(connection).map(|(owner, _)| *owner)
     }
 
+    /// How long the members of a connection that has an owner stay while their client is disconnected.
+    pub(super) fn remain(&self, connection: &ConnectionId) -> Option<Duration> {
+        self.owners.get(connection).map(|(_, remain)| *remain)
+    }
+
     /// All connections that have an owner.
     pub(super) fn owners(&self) -> impl Iterator<Item = (&ConnectionId, Owner, Duration)> {
         self.owners.iter().map(|(connection, (owner, remain))| (connection, *owner, *remain))

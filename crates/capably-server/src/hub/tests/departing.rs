@@ -11,7 +11,7 @@ use super::{
 use crate::{
     engine::{Append, EngineError},
     hub::{
-        NodeId, Position, StoredState, Ticket, error,
+        NodeId, Notice, Position, StoredState, Ticket, error,
         log::proposal::{Adoption, Body, Departure, Events, Owner, Proposal, Proposer},
     },
 };
@@ -364,4 +364,95 @@ fn nodes_do_not_answer_an_adoption_with_an_adoption_at_once() {
     assert_eq!(node.decide(Fate::Committed), 0);
     node.bench.advance(Duration::from_secs(1));
     assert_eq!(node.decide(Fate::Committed), 1);
+}
+
+#[test]
+fn members_stay_while_a_node_serves_their_client_and_cannot_adopt_them_yet() {
+    let mut node = Node::new();
+    let (client, connected) = node.attached(None);
+    node.enter(client);
+    node.settle();
+    let connection = connected.connection_id.unwrap();
+    let Bench { app, now, outputs, .. } = &mut node.bench;
+    app.resumed_elsewhere(&connection, *now, outputs);
+    for _ in 0..6 {
+        node.bench.advance(Duration::from_secs(5));
+        node.bench.app.served_elsewhere(&connection, node.bench.now);
+        assert_eq!(node.decide(Fate::Committed), 0);
+    }
+    // The client is connected nowhere.
+    node.bench.advance(Duration::from_secs(14));
+    assert_eq!(node.decide(Fate::Committed), 0);
+    node.bench.advance(Duration::from_secs(2));
+    node.settle();
+    assert_eq!(node.members(), 0);
+}
+
+#[test]
+fn members_of_a_connection_that_ends_at_another_node_stay_no_longer_than_usual() {
+    let mut node = Node::new();
+    let (client, connected) = node.attached(None);
+    node.enter(client);
+    node.settle();
+    let connection = connected.connection_id.unwrap();
+    let Bench { app, now, outputs, .. } = &mut node.bench;
+    app.resumed_elsewhere(&connection, *now, outputs);
+    node.bench.advance(Duration::from_secs(10));
+    let Bench { app, now, outputs, .. } = &mut node.bench;
+    app.served_elsewhere(&connection, *now);
+    app.ended_elsewhere(connection, *now, outputs);
+    node.bench.advance(Duration::from_secs(6));
+    node.settle();
+    assert_eq!(node.members(), 0);
+}
+
+#[test]
+fn the_members_of_a_node_that_is_gone_stay_while_another_serves_their_client() {
+    let mut node = Node::new();
+    let (_, connected) = node.bench.connect(None);
+    let alive = |nodes: &[u64]| nodes.iter().copied().map(NodeId).collect::<BTreeSet<_>>();
+    node.bench.app.set_nodes(alive(&[1, 2, 3]), node.bench.now, &mut Vec::new());
+    node.commit_elsewhere(entering(&connected, 0, "ada", "1"));
+    node.follow();
+    assert_eq!(node.members(), 1);
+    node.bench.app.set_nodes(alive(&[1, 3]), node.bench.now, &mut Vec::new());
+    let connection = connected.connection_id.unwrap();
+    node.bench.advance(Duration::from_secs(10));
+    node.bench.app.served_elsewhere(&connection, node.bench.now);
+    node.bench.advance(Duration::from_secs(14));
+    assert_eq!(node.decide(Fate::Committed), 0);
+    node.bench.advance(Duration::from_secs(2));
+    node.settle();
+    assert_eq!(node.members(), 0);
+}
+
+#[test]
+fn a_node_says_that_it_serves_a_resumed_connection_for_as_long_as_members_stay() {
+    let mut node = Node::new();
+    let (first, connected) = node.attached(None);
+    let connection = connected.connection_id.clone().unwrap();
+    node.bench.app.transport_closed(first, node.bench.now, &mut node.bench.outputs);
+    let notices = |node: &mut Node| {
+        let outputs = std::mem::take(&mut node.bench.outputs);
+        let notice = Notice::Serving(connection.clone());
+        outputs.iter().filter(|it| matches!(it, Output::Notice(it) if *it == notice)).count()
+    };
+    node.attached(Some(&connected));
+    assert_eq!(notices(&mut node), 0);
+    let told = |node: &mut Node| {
+        let seconds = (0..60).map(|_| {
+            node.bench.advance(Duration::from_secs(1));
+            notices(node)
+        });
+        seconds.collect::<Vec<_>>()
+    };
+    let all = told(&mut node);
+    let times: Vec<_> = (1..).zip(&all).filter(|(_, count)| **count > 0).collect();
+    assert_eq!(times, [(5, &1), (10, &1), (15, &1)]);
+    // Not for a client that is disconnected again.
+    let (third, _) = node.attached(Some(&connected));
+    node.bench.advance(Duration::from_secs(5));
+    assert_eq!(notices(&mut node), 1);
+    node.bench.app.transport_closed(third, node.bench.now, &mut node.bench.outputs);
+    assert_eq!(told(&mut node).iter().sum::<usize>(), 0);
 }

@@ -490,6 +490,7 @@ impl World {
         }
         self.input(id, |app, now, outputs| match notice {
             Notice::Resumed(connection) => app.resumed_elsewhere(&connection, now, outputs),
+            Notice::Serving(connection) => app.served_elsewhere(&connection, now),
             Notice::Ended(connection) => app.ended_elsewhere(connection, now, outputs),
             Notice::Ephemeral { channel, position, time, record } => {
                 app.relay_ephemeral(&channel, (position, time), &record, now, outputs);
