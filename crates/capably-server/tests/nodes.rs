@@ -4,7 +4,10 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use capably_protocol::{
     ClientFrame, Data, Flags, Format, Message, MessageAction, PresenceAction, PresenceMessage,
@@ -57,6 +60,13 @@ async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut()
         }
     };
     timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// Waits until the clock has another millisecond: a revocation concerns tokens that were issued in an earlier one.
+async fn next_millisecond() {
+    let now = || UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let start = now();
+    until("the next millisecond", || async { now() > start }).await;
 }
 
 fn key_of(connected: &capably_protocol::frame::Connected) -> String {
@@ -292,8 +302,17 @@ async fn the_members_of_a_client_that_resumes_at_another_node_stay() {
         let resume = format!("resume={}", key_of(&connected));
         let (mut moved, _) = Client::connect_with(cluster.server(1), format, &resume).await;
         moved.attach(&channel).await;
-        // Longer than the members of a disconnected client stay.
-        sleep(Duration::from_millis(900)).await;
+        // Members of clients that are disconnected leave meanwhile, one after the other.
+        for index in 0..4 {
+            let witness = format!("witness{index}");
+            let (mut client, _) = Client::connect(cluster.server(0), format).await;
+            client.attach(&channel).await;
+            client.send(&presence(&channel, 0, PresenceAction::Enter, &witness)).await;
+            let witness = Str::from(witness.as_str());
+            assert_eq!(viewer.event_of_member().await, (PresenceAction::Enter, witness.clone()));
+            drop(client);
+            assert_eq!(viewer.event_of_member().await, (PresenceAction::Leave, witness));
+        }
         assert_eq!(members(cluster.server(0), format, &channel).await, ["ada"]);
         moved.send(&presence(&channel, 1, PresenceAction::Leave, "ada")).await;
         assert_eq!(viewer.event_of_member().await, (PresenceAction::Leave, "ada".into()));
@@ -381,7 +400,7 @@ async fn tokens_that_are_revoked_at_one_node_end_connections_at_all() {
     assert!(matches!(client.next().await, ServerFrame::Connected(_)));
     let target = format!("/keys/{name}/revokeTokens");
     let revoke = json!({"targets": ["clientId:ada"]});
-    sleep(Duration::from_millis(2)).await;
+    next_millisecond().await;
     ask(cluster.server(0), &keys[0], Format::Json, "POST", &target, &revoke).await;
     for index in 0..3 {
         let mut refused = Client::open(cluster.server(index), Format::Json, &query).await;
@@ -418,7 +437,7 @@ async fn revocations_at_several_nodes_hold_together_and_at_later_nodes() {
         assert_eq!(answer.status, 201);
     };
     // A token that another node issues in the same millisecond is not older.
-    sleep(Duration::from_millis(2)).await;
+    next_millisecond().await;
     tokio::join!(revoke(&first, "ada"), revoke(&second, "bo"));
     let third = start().await.unwrap();
     for server in [&first, &second, &third] {
@@ -563,4 +582,41 @@ async fn nodes_without_a_key_agree_on_one() {
     let first = Server::builder().engine(mesh.node()).start().await.unwrap();
     let second = Server::builder().engine(mesh.node()).start().await.unwrap();
     assert_eq!(first.key(), second.key());
+}
+
+#[tokio::test]
+async fn statistics_are_those_of_all_nodes() {
+    let cluster = Cluster::of(3).await;
+    let spec = json!({"keys": [{}]});
+    let key = app(cluster.server(0), &spec).await.remove(0);
+    let query = format!("key={key}");
+    for (node, count) in [(0, 2), (1, 3)] {
+        let mut client = Client::open(cluster.server(node), Format::Json, &query).await;
+        assert!(matches!(client.next().await, ServerFrame::Connected(_)));
+        for serial in 0..count {
+            client.publish("c", serial, vec![Message::new("m", "data")]).await;
+            client.ack().await;
+        }
+    }
+    let posted = json!([{
+        "intervalId": "2024-02-03:15:03",
+        "inbound": {"realtime": {"messages": {"count": 50, "data": 5000}}},
+    }]);
+    let (answer, _) = ask(cluster.server(1), &key, Format::Json, "POST", "/stats", &posted).await;
+    assert_eq!(answer.status, 201);
+    // A node stores its statistics once a minute, and when it stops.
+    cluster.server(0).shutdown().await;
+    cluster.server(1).shutdown().await;
+    let target = "/stats?unit=month";
+    let (_, months) = ask(cluster.server(2), &key, Format::Json, "GET", target, &Value::Null).await;
+    let [now, past] = &months.as_array().unwrap()[..] else { panic!("{months}") };
+    for (name, expected) in [
+        ("messages.inbound.realtime.messages.count", 5),
+        ("connections.all.opened", 2),
+        ("apiRequests.other.succeeded", 1),
+    ] {
+        assert_eq!(now["entries"][name], expected, "{name}");
+    }
+    assert_eq!(past["intervalId"], "2024-02");
+    assert_eq!(past["entries"]["messages.inbound.realtime.messages.count"], 50);
 }
