@@ -191,3 +191,30 @@ async fn announcements_reach_a_node_that_has_just_opened() {
     other.announce(announcement("late"));
     assert_eq!(announced(&node).await, "early");
 }
+
+/// A channel that catches up slower than others write collects no more than its share of the memory, and misses nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_catches_up_while_many_entries_are_committed() {
+    let brokers = Brokers::jetstream(Version::Newest, 1);
+    let [node, other] = two(&brokers).await;
+    let small = |from: usize| (from..from + 500).map(|it| entry("c", &it.to_string())).collect();
+    for from in [0, 500, 1000, 1500] {
+        appended(&*other, small(from)).await;
+    }
+    let large = "x".repeat(50_000);
+    let engine = other.engine();
+    let writer = tokio::spawn(async move {
+        let mut last = Position(0);
+        // Several times as much as a channel collects.
+        for _ in 0..20 {
+            let batch = (0..5).map(|_| entry("c", &large)).collect();
+            last = *appended(&*engine, batch).await.last().unwrap();
+        }
+        last
+    });
+    node.follow(&channel("c"), Position(0)).await.unwrap();
+    let last = writer.await.unwrap();
+    let seen = node.committed("c", last).await;
+    assert_eq!(seen.len(), 2100);
+    assert!(seen.is_sorted_by(|a, b| a.position < b.position));
+}

@@ -7,6 +7,9 @@ use std::{
 
 use super::super::{Event, Listener};
 
+/// The most events that wait for the return of the brokers.
+const MAX_HELD: usize = 10_000;
+
 /// The listener, called for one event at a time.
 #[derive(Default)]
 pub(super) struct Events(Mutex<State>);
@@ -33,6 +36,9 @@ impl Events {
         let mut state = self.state();
         if state.is_lost {
             state.held.push(event);
+            if state.held.len() == MAX_HELD {
+                state.release();
+            }
         } else {
             state.report(event);
         }
@@ -122,6 +128,20 @@ mod tests {
         events.report(fact("4"));
         let heard: Vec<_> = heard.try_iter().collect();
         assert_eq!(heard, ["1", "Lost", "Regained", "2", "3", "4"]);
+    }
+
+    #[test]
+    fn no_more_events_wait_than_the_memory_may_have() {
+        let events = Events::default();
+        let heard = listened(&events);
+        events.lost(&"");
+        for index in 0..=MAX_HELD {
+            events.report(fact(&index.to_string()));
+        }
+        let early: Vec<_> = heard.try_iter().collect();
+        assert_eq!(early.len(), 1 + MAX_HELD);
+        events.regained();
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), ["Regained", &MAX_HELD.to_string()]);
     }
 
     #[test]

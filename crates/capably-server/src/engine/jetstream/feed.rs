@@ -34,6 +34,9 @@ use super::{
 const REPLY: Duration = Duration::from_secs(10);
 /// The number of entries that are reported together while a channel catches up.
 const BACKLOG: usize = 500;
+/// The most entries that a channel collects while it catches up, and their most bytes. Beyond these it drops them all, and
+/// reads them from the stream later.
+const MAX_COLLECTED: (usize, usize) = (1000, 1024 * 1024);
 
 /// Follows channels.
 #[derive(Debug)]
@@ -49,16 +52,38 @@ enum Command {
     /// Collects the entries of a channel from here on. The reply is the sequence of the newest entry before.
     Collect { key: ChannelKey, followed: Followed, started: oneshot::Sender<u64> },
     /// Reports older entries of a channel that collects; after the last of them the collected ones, and each later one
-    /// at once.
+    /// at once. If so many were collected that they were dropped, the reply is the sequence of the newest entry by then, and
+    /// the channel collects again.
     Report {
         key: ChannelKey,
         ended: Arc<AtomicBool>,
         entries: Vec<Entry>,
         is_last: bool,
-        done: oneshot::Sender<()>,
+        done: oneshot::Sender<Option<u64>>,
     },
     /// Forgets a channel whose following has ended.
     Forget { key: ChannelKey, ended: Arc<AtomicBool> },
+}
+
+/// The newest entries of a channel that catches up, in bounded memory.
+#[derive(Default)]
+struct Collected {
+    entries: Vec<Entry>,
+    bytes: usize,
+    /// Whether there were too many. Then there are none.
+    has_dropped: bool,
+}
+
+impl Collected {
+    fn push(&mut self, entry: Entry) {
+        self.bytes += entry.payload.len();
+        let (most, most_bytes) = MAX_COLLECTED;
+        if self.has_dropped || self.entries.len() == most || self.bytes > most_bytes {
+            *self = Self { has_dropped: true, ..Self::default() };
+        } else {
+            self.entries.push(entry);
+        }
+    }
 }
 
 struct Followed {
@@ -66,7 +91,7 @@ struct Followed {
     /// The newest position that was reported.
     after: Position,
     /// The entries that wait for older ones; `None` when each is reported at once.
-    collected: Option<Vec<Entry>>,
+    collected: Option<Collected>,
     ended: Arc<AtomicBool>,
 }
 
@@ -151,27 +176,32 @@ impl Following<'_> {
         let followed = Followed {
             channel: channel.clone(),
             after,
-            collected: Some(Vec::new()),
+            collected: Some(Collected::default()),
             ended: Arc::clone(&self.ended),
         };
         let (started, newest) = oneshot::channel();
         self.feed.send(Command::Collect { key: self.key.clone(), followed, started })?;
-        let newest = reply(newest).await?;
+        let mut newest = reply(newest).await?;
         let log = &self.feed.log;
-        let subjects = log.names.entries(&self.key, Filter::All);
-        let from = log.sequence(after).saturating_add(1);
-        let mut scan = Scan::new(&log.api, &log.stream, subjects, from, newest).up_to_committed();
-        let mut entries = Vec::new();
-        while let Some(stored) = scan.next().await? {
-            entries.extend(log.decode(&stored)?.map(|decoded| decoded.entry));
-            if entries.len() == BACKLOG {
-                self.report(std::mem::take(&mut entries), false).await?;
+        let mut from = log.sequence(after).saturating_add(1);
+        loop {
+            let subjects = log.names.entries(&self.key, Filter::All);
+            let scan = Scan::new(&log.api, &log.stream, subjects, from, newest);
+            let mut scan = scan.up_to_committed();
+            let mut entries = Vec::new();
+            while let Some(stored) = scan.next().await? {
+                entries.extend(log.decode(&stored)?.map(|decoded| decoded.entry));
+                if entries.len() == BACKLOG {
+                    self.report(std::mem::take(&mut entries), false).await?;
+                }
             }
+            let Some(later) = self.report(entries, true).await? else { return Ok(()) };
+            from = newest.saturating_add(1);
+            newest = later;
         }
-        self.report(entries, true).await
     }
 
-    async fn report(&self, entries: Vec<Entry>, is_last: bool) -> Result<(), EngineError> {
+    async fn report(&self, entries: Vec<Entry>, is_last: bool) -> Result<Option<u64>, EngineError> {
         let (key, ended) = (self.key.clone(), Arc::clone(&self.ended));
         let (done, reported) = oneshot::channel();
         self.feed.send(Command::Report { key, ended, entries, is_last, done })?;
@@ -234,18 +264,20 @@ impl Channels {
                 self.followed.insert(key.0, followed);
                 let _ = started.send(done);
             }
-            Command::Report { key, ended, entries, is_last, done } => {
+            Command::Report { key, ended, entries, is_last, done: reported } => {
                 if let Some(followed) = self.followed.get_mut(&key.0)
                     && Arc::ptr_eq(&followed.ended, &ended)
                 {
                     entries.into_iter().for_each(|entry| followed.report(entry, &self.events));
-                    if is_last {
-                        let collected = followed.collected.take().unwrap_or_default();
-                        collected
-                            .into_iter()
-                            .for_each(|entry| followed.report(entry, &self.events));
+                    let collected = is_last.then(|| followed.collected.take()).flatten();
+                    let is_behind = collected.as_ref().is_some_and(|it| it.has_dropped);
+                    for entry in collected.into_iter().flat_map(|it| it.entries) {
+                        followed.report(entry, &self.events);
                     }
-                    let _ = done.send(());
+                    if is_behind {
+                        followed.collected = Some(Collected::default());
+                    }
+                    let _ = reported.send(is_behind.then_some(done));
                 }
             }
             Command::Forget { key, ended } => {

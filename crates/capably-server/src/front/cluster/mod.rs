@@ -2,6 +2,7 @@
 //!
 //! Entries of channels go straight to their app. Everything else goes through one task, in its order.
 
+mod arrivals;
 mod lease;
 mod notice;
 
@@ -15,14 +16,18 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::oneshot,
     task::AbortHandle,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
-use self::notice::Notice;
+use self::{
+    arrivals::{Arrival, Arrivals},
+    notice::Notice,
+};
 use super::{Shared, app::Apps, clock::Clock, random};
 use crate::{
     engine::{Announcement, Bucket, Engine, EngineError, Event},
@@ -68,7 +73,7 @@ struct Request {
 }
 
 /// The events of the engine that the task of the cluster handles.
-pub(crate) type Events = mpsc::UnboundedReceiver<Event>;
+pub(crate) type Events = Arc<Arrivals>;
 
 impl Cluster {
     /// Joins the cluster of an engine.
@@ -114,7 +119,8 @@ impl Cluster {
 
     /// Receives the events of the engine. The entries of channels go to their apps.
     pub(super) fn listen(&self, apps: Weak<Apps>) -> Events {
-        let (sender, events) = mpsc::unbounded_channel();
+        let events = Events::default();
+        let added = Arc::clone(&events);
         self.engine.listen(Box::new(move |event| match event {
             Event::Committed(channel, entry) => {
                 let app = apps.upgrade().and_then(|apps| apps.get(&channel.app));
@@ -122,7 +128,7 @@ impl Cluster {
                     app.receive_entry(channel.name, entry);
                 }
             }
-            event => drop(sender.send(event)),
+            event => added.add(event),
         }));
         events
     }
@@ -248,30 +254,52 @@ impl Cluster {
         }
     }
 
-    fn receive(self: &Arc<Self>, event: Event, shared: &Arc<Shared>) {
-        match event {
-            Event::Committed(..) => {}
-            Event::FactChanged(Bucket::Nodes, key, value) => {
-                self.node_changed(&key, value.is_some(), shared);
-            }
-            Event::FactChanged(bucket, key, value) => shared.apply_fact(bucket, &key, value),
-            Event::Announced(Announcement { node, payload }) => {
+    async fn receive(
+        self: &Arc<Self>,
+        arrival: Arrival,
+        arrivals: &Arrivals,
+        shared: &Arc<Shared>,
+    ) {
+        match arrival {
+            Arrival::Fact(bucket, key, value) => self.fact_changed(bucket, &key, value, shared),
+            Arrival::Unread(bucket, key) => match self.engine.fact(bucket, &key).await {
+                Ok(value) => self.fact_changed(bucket, &key, value, shared),
+                Err(EngineError::Closed) => {}
+                Err(problem) => {
+                    tracing::warn!(%problem, key, "a changed fact cannot be read yet");
+                    arrivals.add_unread(bucket, key);
+                    sleep(RETRY).await;
+                }
+            },
+            Arrival::Announced(Announcement { node, payload }) => {
                 if let (Some(node), Some(notice)) = (NodeId::parse(&node), Notice::decode(&payload))
                 {
                     self.receive_notice(node, notice, shared);
                 }
             }
-            Event::Lost => {
+            Arrival::Missed => {
+                tracing::warn!("this node is too slow for the announcements of the others");
+                self.announce(&Notice::Hello);
+                self.tell_occupancy(shared, true);
+            }
+            Arrival::Lost => {
                 let readiness = &shared.operating.readiness;
                 readiness.engine_is_unavailable("the engine cannot be reached");
                 set_outage(true, shared);
             }
-            Event::Regained => {
+            Arrival::Regained => {
                 shared.operating.readiness.engine_is_available();
                 set_outage(false, shared);
                 self.announce(&Notice::Hello);
                 self.tell_occupancy(shared, true);
             }
+        }
+    }
+
+    fn fact_changed(&self, bucket: Bucket, key: &str, value: Option<Bytes>, shared: &Arc<Shared>) {
+        match bucket {
+            Bucket::Nodes => self.node_changed(key, value.is_some(), shared),
+            _ => shared.apply_fact(bucket, key, value),
         }
     }
 
@@ -345,7 +373,7 @@ impl Cluster {
 }
 
 /// Handles events, renews the lease, and tells the occupancy, for as long as the server runs.
-async fn run(cluster: Weak<Cluster>, shared: Weak<Shared>, mut events: Events) {
+async fn run(cluster: Weak<Cluster>, shared: Weak<Shared>, events: Events) {
     let mut renewal = interval(lease::RENEWAL);
     let mut telling = interval(TELL_OCCUPANCY);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -356,13 +384,11 @@ async fn run(cluster: Weak<Cluster>, shared: Weak<Shared>, mut events: Events) {
     let mut renewing: Option<tokio::task::JoinHandle<()>> = None;
     loop {
         tokio::select! {
-            event = events.recv() => {
-                let (Some(event), Some(cluster), Some(shared)) =
-                    (event, cluster.upgrade(), shared.upgrade())
-                else {
+            arrival = events.next() => {
+                let (Some(cluster), Some(shared)) = (cluster.upgrade(), shared.upgrade()) else {
                     return;
                 };
-                cluster.receive(event, &shared);
+                cluster.receive(arrival, &events, &shared).await;
             }
             _ = telling.tick() => {
                 let (Some(cluster), Some(shared)) = (cluster.upgrade(), shared.upgrade()) else {
