@@ -162,7 +162,8 @@ impl Shared {
                 let mut revocations = Revocations::default();
                 for fact in facts_of(&**engine, Bucket::Revocations, &key).await? {
                     let read = serde_json::from_slice(&fact.value);
-                    revocations.merge(read.map_err(|why| corrupt(why.to_string()))?);
+                    let read = read.map_err(|why| corrupt(why.to_string()))?;
+                    revocations.merge(read, self.now().wall);
                 }
                 stored.apps.push((spec, revocations));
             }

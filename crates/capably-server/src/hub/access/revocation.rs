@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Access,
     identity::{Identity, PresentedKey},
+    token_request::{MAX_TTL, WINDOW},
 };
 use crate::hub::{Now, Settings, error};
 
@@ -81,6 +82,11 @@ impl Revocation {
             }
     }
 
+    /// Whether all tokens that this revocation concerns have expired. Another node reads it, whose clock may be behind.
+    fn has_ended(&self, now: Millis) -> bool {
+        self.issued_before.saturating_add(MAX_TTL + WINDOW) <= now
+    }
+
     /// Whether this revocation makes `other` redundant.
     fn includes(&self, other: &Self) -> bool {
         self.key_id == other.key_id
@@ -101,14 +107,22 @@ impl Revocations {
         self.applies_at(identity).is_some_and(|applies_at| applies_at <= now)
     }
 
-    /// Adds the revocations of another node, or those that were stored. Returns whether that changes anything.
-    pub(crate) fn merge(&mut self, others: Self) -> bool {
+    /// Adds the revocations of another node, or those that were stored. Returns whether that changes anything. `now` is in ms
+    /// since the epoch.
+    pub(crate) fn merge(&mut self, others: Self, now: Millis) -> bool {
+        self.prune(now);
         let mut is_changed = false;
-        for revocation in others.0 {
+        for revocation in others.0.into_iter().filter(|it| !it.has_ended(now)) {
             is_changed |= !self.0.iter().any(|known| known.includes(&revocation));
             self.add(revocation);
         }
         is_changed
+    }
+
+    /// Removes the revocations that can concern no token any more. Each addition does this, so that there are no more than
+    /// were made in the longest life of a token.
+    fn prune(&mut self, now: Millis) {
+        self.0.retain(|revocation| !revocation.has_ended(now));
     }
 
     fn add(&mut self, revocation: Revocation) {
@@ -145,6 +159,7 @@ impl Access {
             request.issued_before.unwrap_or_else(|| self.issue_times.end_at(now.wall));
         let margin = if request.allow_reauth_margin { REAUTH_MARGIN } else { 0 };
         let applies_at = now.wall + margin;
+        self.revocations.prune(now.wall);
         let targets = request.targets.into_iter().map(|text| {
             let target = Target::parse(&text).map(|target| {
                 let key_id = key.id.clone();
@@ -156,5 +171,39 @@ impl Access {
         // The response has the time of the call. The exact time may be a millisecond ahead of the clock.
         let issued_before = request.issued_before.unwrap_or(now.wall);
         Ok(Revoked { issued_before, applies_at, targets })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn revocation(client: &str, issued_before: Millis) -> Revocation {
+        let (key_id, target) = ("key".into(), Target::ClientId(client.into()));
+        Revocation { key_id, target, issued_before, applies_at: issued_before }
+    }
+
+    fn clients(revocations: &Revocations) -> Vec<&str> {
+        let targets = revocations.0.iter().map(|it| match &it.target {
+            Target::ClientId(id) => &**id,
+            other => panic!("{other:?}"),
+        });
+        targets.collect()
+    }
+
+    #[test]
+    fn revocations_end_with_the_last_token_that_they_concern() {
+        let now = 1_700_000_000_000;
+        let ended = now - MAX_TTL - WINDOW;
+        let mut ours = Revocations(vec![revocation("ada", ended), revocation("bo", ended + 1)]);
+        let theirs = vec![revocation("cy", ended), revocation("di", ended + 1)];
+        assert!(!ours.merge(Revocations(theirs[..1].to_vec()), now));
+        assert_eq!(clients(&ours), ["bo"]);
+        assert!(ours.merge(Revocations(theirs), now));
+        assert_eq!(clients(&ours), ["bo", "di"]);
+        ours.prune(now + 1);
+        assert_eq!(clients(&ours), [""; 0]);
+        let forever = Revocations(vec![revocation("ed", Millis::MAX)]);
+        assert!(ours.merge(forever, Millis::MAX - 1));
     }
 }

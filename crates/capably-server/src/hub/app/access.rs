@@ -52,7 +52,7 @@ impl App {
         outputs: &mut Vec<Output>,
     ) {
         let before = self.access.revocations.clone();
-        if !self.access.revocations.merge(revocations) {
+        if !self.access.revocations.merge(revocations, now.wall) {
             return;
         }
         let turn = &mut Turn { now, settings: &self.settings, outputs };

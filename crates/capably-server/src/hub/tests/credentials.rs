@@ -202,3 +202,14 @@ fn a_revocation_with_a_margin_does_not_delay_an_immediate_one() {
     bench.advance(Duration::from_millis(1));
     assert_eq!(bench.authenticate(&token, None).unwrap_err(), (401, 40141));
 }
+
+#[test]
+fn no_more_revocations_are_stored_than_can_concern_a_token() {
+    let mut bench = Bench::with_revocable_key();
+    for day in 0..5 {
+        bench.revoke(&format!("client{day}"), false);
+        let stored = serde_json::to_string(bench.app.revocations()).unwrap();
+        assert_eq!(stored.matches("client").count(), 2.min(day + 1), "{stored}");
+        bench.advance(Duration::from_secs(24 * 3600));
+    }
+}
