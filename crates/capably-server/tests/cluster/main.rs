@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod brokers;
 #[path = "../engine/contract.rs"]
 mod contract;

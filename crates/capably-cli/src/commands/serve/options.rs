@@ -67,6 +67,16 @@ pub(super) struct Cluster {
     #[arg(long, value_name = "BROKERS", default_value_t = 1, requires = "cluster")]
     replicas: usize,
 
+    /// Most bytes of entries that the brokers store for the cluster; beyond that, publishes are refused. Only counts when the
+    /// cluster is created [default: no limit]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        value_parser = clap::value_parser!(u64).range(1..),
+        requires = "cluster"
+    )]
+    cluster_max_bytes: Option<u64>,
+
     /// Name of the cluster; clusters with other names share nothing
     #[arg(long, value_name = "NAME", default_value = "capably", requires = "cluster")]
     cluster_name: String,
@@ -86,7 +96,7 @@ pub(super) struct Cluster {
     #[arg(long, value_name = "FILE", requires = "cluster")]
     cluster_credentials: Option<PathBuf>,
 
-    /// PEM file with the certificates that the brokers' certificates are checked against, besides those of the system
+    /// PEM file with the certificates that the brokers' certificates are checked against, instead of those of the system
     #[arg(long, value_name = "FILE", requires = "cluster")]
     cluster_ca: Option<PathBuf>,
 }
@@ -103,6 +113,9 @@ impl Cluster {
         }
         let engine = JetStream::builder(addresses);
         let mut engine = engine.replicas(self.replicas).prefix(&self.cluster_name);
+        if let Some(bytes) = self.cluster_max_bytes {
+            engine = engine.max_bytes(bytes);
+        }
         if let Some(path) = &self.cluster_credentials {
             engine = engine.credentials_file(path);
         }

@@ -1,8 +1,15 @@
 //! What a [`JetStream`] is told at its start.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, ServerAddr};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, ServerAddr, rustls};
+use percent_encoding::percent_decode_str;
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout_at},
@@ -46,6 +53,13 @@ struct Tls {
     is_required: bool,
     roots: Option<PathBuf>,
     client: Option<(PathBuf, PathBuf)>,
+}
+
+impl Tls {
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let client = self.client.iter().flat_map(|(certificate, key)| [certificate, key]);
+        self.roots.iter().chain(client).map(PathBuf::as_path)
+    }
 }
 
 impl JetStreamBuilder {
@@ -124,7 +138,7 @@ impl JetStreamBuilder {
         self
     }
 
-    /// Trusts the certificates of a PEM file, besides those of the system.
+    /// Trusts the certificates of a PEM file, instead of those of the system.
     #[must_use]
     pub fn root_certificates(mut self, path: impl Into<PathBuf>) -> Self {
         self.tls.roots = Some(path.into());
@@ -193,23 +207,30 @@ impl JetStreamBuilder {
     }
 
     async fn options(&self) -> Result<ConnectOptions, EngineError> {
-        let file = |path: &PathBuf, error: std::io::Error| EngineError::Io {
-            action: format!("read the credentials in {}", path.display()),
-            source: Arc::new(error),
-        };
         let options = ConnectOptions::new();
-        let mut options = match &self.credentials {
+        let of_addresses = credentials(&self.addresses()?)?;
+        let credentials = match &self.credentials {
+            Credentials::Addresses => of_addresses.as_ref().unwrap_or(&self.credentials),
+            given => given,
+        };
+        let mut options = match credentials {
             Credentials::Addresses => options,
             Credentials::Token(token) => options.token(token.clone()),
             Credentials::User { name, password } => {
                 options.user_and_password(name.clone(), password.clone())
             }
             Credentials::File(path) => {
-                options.credentials_file(path).await.map_err(|error| file(path, error))?
+                let options = options.credentials_file(path).await;
+                options.map_err(|error| unreadable("credentials", path, error))?
             }
             Credentials::NkeySeed(seed) => options.nkey(seed.clone()),
         };
         options = options.require_tls(self.tls.is_required);
+        for path in self.tls.files() {
+            // Otherwise the error would be one of TLS, and not name the file.
+            let read = std::fs::File::open(path);
+            read.map_err(|error| unreadable("certificates", path, error))?;
+        }
         if let Some(roots) = &self.tls.roots {
             options = options.add_root_certificates(roots.clone());
         }
@@ -237,13 +258,7 @@ impl JetStreamBuilder {
             ));
         }
         // Addresses can hold passwords, so that they are not part of the error.
-        let parse = |url: &String| {
-            url.parse().map_err(|_| {
-                setup(
-                    "the address of a broker is not valid; use one such as nats://host:4222".into(),
-                )
-            })
-        };
+        let parse = |url: &String| url.parse().map_err(|_| invalid_address());
         self.urls.iter().map(parse).collect()
     }
 }
@@ -261,7 +276,9 @@ async fn connect(
     events: Arc<Events>,
     deadline: Instant,
 ) -> Result<(Client, Changes), EngineError> {
-    let addresses = builder.addresses()?;
+    // The client logs addresses, and has credentials from its options alone.
+    let addresses: Vec<_> =
+        builder.addresses()?.into_iter().map(without_credentials).collect::<Result<_, _>>()?;
     let options = builder.options().await?;
     let (connected, connects) = watch::channel(0);
     let (disconnected, disconnects) = watch::channel(0);
@@ -270,9 +287,10 @@ async fn connect(
         let (counters, events) = (Arc::clone(&counters), Arc::clone(&events));
         async move { report(&event, &counters, &events) }
     });
+    let mut reason = "no answer".to_owned();
     loop {
         let attempt = timeout_at(deadline, options.clone().connect(&addresses)).await;
-        let reason = match attempt {
+        match attempt {
             Ok(Ok(client)) => return Ok((client, Changes { connects, disconnects })),
             Ok(Err(error)) => match error.kind() {
                 ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
@@ -281,19 +299,18 @@ async fn connect(
                                 .into(),
                         ));
                 }
-                ConnectErrorKind::Tls => {
-                    return Err(setup(format!(
-                        "TLS with the brokers fails: {error}; check the certificates and the addresses"
-                    )));
-                }
+                ConnectErrorKind::Tls => return Err(tls_fails(&error)),
+                // The client does not tell a failed handshake from a connection that is lost.
+                ConnectErrorKind::Io if is_of_tls(&error) => return Err(tls_fails(&error)),
                 ConnectErrorKind::ServerParse
                 | ConnectErrorKind::Dns
                 | ConnectErrorKind::TimedOut
                 | ConnectErrorKind::Io
-                | ConnectErrorKind::MaxReconnects => error.to_string(),
+                | ConnectErrorKind::MaxReconnects => reason = error.to_string(),
             },
-            Err(_) => "no answer".to_owned(),
-        };
+            // The last attempt has no time to fail as those before it.
+            Err(_) => {}
+        }
         if Instant::now() + RETRY >= deadline {
             return Err(EngineError::Unavailable(format!(
                 "no broker at {}: {reason}; start nats-server with -js, or check the addresses",
@@ -302,6 +319,65 @@ async fn connect(
         }
         sleep(RETRY).await;
     }
+}
+
+/// The credentials in addresses: a user and a password, or a user alone, which is a token.
+fn credentials(addresses: &[ServerAddr]) -> Result<Option<Credentials>, EngineError> {
+    let parts = addresses.iter().filter_map(|it| Some((it.username()?, it.password())));
+    let mut parts: Vec<_> = parts.collect();
+    parts.dedup();
+    let (user, password) = match parts[..] {
+        [] => return Ok(None),
+        [one] => one,
+        _ => {
+            return Err(setup(
+                "the addresses of the brokers have different credentials; use the same ones".into(),
+            ));
+        }
+    };
+    let decode = |text: &str| {
+        let decoded = percent_decode_str(text).decode_utf8().map(String::from);
+        decoded.map_err(|_| setup("the credentials in an address are not UTF-8".into()))
+    };
+    Ok(Some(match password {
+        Some(password) => Credentials::User { name: decode(user)?, password: decode(password)? },
+        None => Credentials::Token(decode(user)?),
+    }))
+}
+
+fn without_credentials(address: ServerAddr) -> Result<ServerAddr, EngineError> {
+    let mut url = address.into_inner();
+    let removed = url.set_username("").and_then(|()| url.set_password(None));
+    let address = removed.ok().and_then(|()| ServerAddr::from_url(url).ok());
+    address.ok_or_else(invalid_address)
+}
+
+fn invalid_address() -> EngineError {
+    setup("the address of a broker is not valid; use one such as nats://host:4222".into())
+}
+
+fn unreadable(content: &str, path: &Path, error: std::io::Error) -> EngineError {
+    let action = format!("read the {content} in {}", path.display());
+    EngineError::Io { action, source: Arc::new(error) }
+}
+
+fn tls_fails(error: &ConnectError) -> EngineError {
+    setup(format!(
+        "TLS with the brokers fails: {error}; check the certificates, and that the addresses have the names in them"
+    ))
+}
+
+/// Whether the handshake has failed.
+fn is_of_tls(error: &ConnectError) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// Addresses without credentials.
@@ -375,6 +451,31 @@ mod tests {
             let shown = format!("{builder:?}");
             assert!(shown.contains("host:4333") && !shown.contains("s3cret"), "{shown}");
         }
+    }
+
+    #[test]
+    fn addresses_have_credentials() {
+        let of = |addresses: &[&str]| {
+            let addresses: Vec<ServerAddr> =
+                addresses.iter().map(|it| it.parse().unwrap()).collect();
+            credentials(&addresses)
+        };
+        assert!(matches!(of(&["nats://a", "tls://b"]), Ok(None)));
+        let Ok(Some(Credentials::User { name, password })) =
+            of(&["nats://u%40x:p%C3%A4%2Fss%@a", "nats://b", "nats://u%40x:p%C3%A4%2Fss%@c"])
+        else {
+            panic!("no user")
+        };
+        assert_eq!((&*name, &*password), ("u@x", "pä/ss%"));
+        assert!(
+            matches!(of(&["nats://t0ken@a"]), Ok(Some(Credentials::Token(it))) if it == "t0ken")
+        );
+        for other in ["nats://u:q@b", "nats://u:%ff@b"] {
+            let error = of(&["nats://u:%ff@a", other]).map(drop).unwrap_err().to_string();
+            assert!(!error.contains("%ff"), "{error}");
+        }
+        let bare = without_credentials("tls://u:s3cret@[::1]:4333".parse().unwrap()).unwrap();
+        assert_eq!(bare.as_url_str().trim_end_matches('/'), "tls://[::1]:4333");
     }
 
     #[tokio::test]
