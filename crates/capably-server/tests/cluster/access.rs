@@ -3,9 +3,19 @@
 //! `certificates` has a broker's certificate for `localhost`, and the authority that signed it. `credentials` has an operator
 //! with an account and a user, and a user of a stranger's account. No other place accepts any of these.
 
-use std::path::PathBuf;
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
 use capably_server::engine::{Engine, EngineError, JetStream, JetStreamBuilder};
+
+use tracing::{
+    Event, Metadata,
+    field::{Field, Visit},
+    span,
+};
 
 use crate::{
     brokers::{Brokers, Version},
@@ -114,4 +124,69 @@ async fn files_of_credentials() {
         assert!(matches!(error, EngineError::Io { .. }), "{error:?}");
         assert!(error.to_string().contains("no.creds"), "{error}");
     }
+}
+
+/// The lines of the log about connections, at every level, that have some text.
+struct Lines(&'static str);
+
+static FOUND: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn found() -> Vec<String> {
+    std::mem::take(&mut *FOUND.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+        attributes.record(&mut Line(self.0));
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
+        values.record(&mut Line(self.0));
+    }
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut Line(self.0));
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+struct Line(&'static str);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = format!("{value:?}");
+        if text.contains(self.0) {
+            let line = format!("{field}: {text}");
+            FOUND.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_log_has_a_secret() {
+    let brokers = with_tls(Version::Newest);
+    let open = async |user: &str| {
+        let builder = JetStream::builder([address(&brokers, &format!("tls://{user}@"))]);
+        let builder = builder.root_certificates(file("certificates/ca.pem"));
+        builder.open_timeout(PATIENCE).open().await
+    };
+    // All tasks of this test run in this thread.
+    let _guard = tracing::subscriber::set_default(Lines("localhost"));
+    open("u:s3cret").await.unwrap();
+    assert_ne!(found(), [""; 0], "the client logs its addresses");
+    let _guard = tracing::subscriber::set_default(Lines("s3cret"));
+    open("u:s3cret").await.unwrap();
+    open("u:s3cret-and-wrong").await.unwrap_err();
+    open("s3cret").await.unwrap_err();
+    assert_eq!(found(), [""; 0]);
 }

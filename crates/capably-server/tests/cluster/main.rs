@@ -4,12 +4,15 @@
 
 mod access;
 mod brokers;
+#[path = "../support/mod.rs"]
+mod clients;
 #[path = "../engine/contract.rs"]
 mod contract;
 mod failures;
 mod full;
 mod nodes;
 mod proxy;
+mod service;
 mod setup;
 mod slow;
 mod support;
