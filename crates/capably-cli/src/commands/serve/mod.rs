@@ -121,7 +121,7 @@ pub(crate) struct Serve {
 
     #[cfg(feature = "cluster")]
     #[command(flatten)]
-    cluster: Cluster,
+    cluster: Box<Cluster>,
 
     #[command(flatten)]
     operating: Operating,

@@ -9,6 +9,7 @@ use capably_protocol::{Message, PresenceMessage, Str};
 
 use super::{
     Channel,
+    commit::Meanwhile,
     nodes::Nodes,
     objects_collect::Collections,
     objects_stored::UnsavedObjects,
@@ -19,7 +20,7 @@ use super::{
 use crate::hub::{
     Now, Turn,
     ids::ConnectionId,
-    log::{Log, Retention, position::Position, proposal::Proposal, volume::Traffic},
+    log::{Log, Retention, position::Position, volume::Traffic},
     presence::Presence,
     push::{Delivery, Payload, Push},
 };
@@ -61,7 +62,7 @@ pub(crate) struct Channels {
     pub(super) map: HashMap<Str, Box<Channel>>,
     pub(super) order: Order,
     /// The channels that are being loaded, each with the entries that were committed meanwhile.
-    pub(super) loading: HashMap<Str, Vec<(Position, Proposal)>>,
+    pub(super) loading: HashMap<Str, Meanwhile>,
     /// Channels that are not in memory, by the time of their last publish.
     pub(super) recent: BTreeMap<Str, Duration>,
     /// The newest floor of all dropped channels. A new channel begins here, so that nobody resumes across the gap.

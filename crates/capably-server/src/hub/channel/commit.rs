@@ -17,8 +17,15 @@ use crate::hub::{
     },
 };
 
-/// The most entries that are kept for a channel while it is loaded.
-const MAX_MEANWHILE: usize = 1000;
+/// The most entries that are kept for a channel while it is loaded, and their most bytes.
+const MAX_MEANWHILE: (usize, usize) = (1000, 4 * 1024 * 1024);
+
+/// The entries that were committed while a channel is loaded.
+#[derive(Debug, Default)]
+pub(super) struct Meanwhile {
+    pub(super) entries: Vec<(Position, Proposal)>,
+    bytes: usize,
+}
 
 /// The place and the time of a committed entry.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +70,10 @@ impl Channels {
     /// Keeps an entry for a channel that is being loaded. Returns whether the channel is.
     pub(super) fn keep_meanwhile(&mut self, position: Position, proposal: &Proposal) -> bool {
         let Some(meanwhile) = self.loading.get_mut(&*proposal.channel) else { return false };
-        if meanwhile.len() < MAX_MEANWHILE {
-            meanwhile.push((position, proposal.clone()));
+        let (most, most_bytes) = MAX_MEANWHILE;
+        meanwhile.bytes += proposal.body.size();
+        if meanwhile.entries.len() < most && meanwhile.bytes <= most_bytes {
+            meanwhile.entries.push((position, proposal.clone()));
         } else {
             self.loading.remove(&*proposal.channel);
         }

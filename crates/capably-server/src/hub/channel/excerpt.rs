@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use capably_protocol::{Annotation, ErrorInfo, Message, PresenceMessage, Str};
 
 use super::{
-    Channel, Channels, Room, channels::NO_RETENTION, history::HistoryQuery,
+    Channel, Channels, Room, channels::NO_RETENTION, commit::Meanwhile, history::HistoryQuery,
     objects_stored::StoredState, view::View,
 };
 use crate::{
@@ -240,7 +240,10 @@ impl Channels {
         turn: &mut Turn<'_>,
     ) {
         let StoredState { members, objects } = state;
-        let Some(meanwhile) = self.loading.remove(name) else { return };
+        let Some(Meanwhile { entries: meanwhile, .. }) = self.loading.remove(name) else {
+            // There were too many entries. The channel is followed again when it is loaded again.
+            return self.abandon_load(name);
+        };
         if self.map.contains_key(&**name) {
             return;
         }
@@ -298,7 +301,7 @@ impl Channels {
 impl Channels {
     /// The number of entries that are kept for a channel that is being loaded.
     pub(crate) fn kept(&self, name: &str) -> Option<usize> {
-        self.loading.get(name).map(Vec::len)
+        self.loading.get(name).map(|meanwhile| meanwhile.entries.len())
     }
 
     /// The number of entries of a channel that is in memory.

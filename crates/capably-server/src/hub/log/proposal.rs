@@ -71,6 +71,21 @@ impl Body {
         matches!(self, Self::Presence(_) | Self::Departure(_) | Self::Adoption(_))
     }
 
+    /// The size of the items, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Messages(frame) => frame.items.iter().map(Message::size).sum(),
+            Self::Change(change) => change.message.size(),
+            Self::Annotations(frame) => frame.items.iter().map(Annotation::size).sum(),
+            Self::Presence(events) => events.items.iter().map(PresenceMessage::size).sum(),
+            Self::Departure(departure) => departure.members.iter().map(PresenceMessage::size).sum(),
+            Self::Objects(operations) => {
+                operations.frame.items.iter().map(ObjectMessage::size).sum()
+            }
+            Self::Summary(_) | Self::Adoption(_) => 0,
+        }
+    }
+
     /// Whether the publisher has to wait until the committed entry is applied: it can turn out to have no effect, because
     /// another node was faster, or there can be more members than those that leave.
     pub(crate) fn has_verdict(&self) -> bool {

@@ -17,8 +17,12 @@ impl Bench {
 
     /// Publishes, and has the engine commit it at a position.
     fn commit(&mut self, channel: &str, position: u64) {
+        self.commit_data(channel, position, "x");
+    }
+
+    fn commit_data(&mut self, channel: &str, position: u64, data: &str) {
         let (identity, now) = (self.identity(), self.now);
-        let messages = vec![Message::new("m", "x")];
+        let messages = vec![Message::new("m", data)];
         let proposed =
             self.app.publish(&identity, &channel.into(), messages, now, &mut self.outputs);
         let Proposed::Waiting(ticket) = proposed.unwrap() else { panic!("there is an engine") };
@@ -64,4 +68,19 @@ fn what_is_committed_while_a_channel_is_loaded_is_kept_up_to_a_limit() {
     }
     bench.finish_load("c");
     assert_eq!(bench.kept_and_loaded("c"), (None, Some(3)));
+}
+
+#[test]
+fn large_entries_are_kept_up_to_a_limit_of_their_bytes() {
+    let mut bench = Bench::with_engine();
+    Arc::make_mut(&mut bench.app.settings).max_message_size = 65_536;
+    bench.app.begin_load(&Str::from("c"));
+    let data = "x".repeat(60_000);
+    let fit = 4 * 1024 * 1024 / 60_001;
+    for position in 1..=fit {
+        bench.commit_data("c", position, &data);
+    }
+    assert_eq!(bench.kept_and_loaded("c"), (Some(fit as usize), None));
+    bench.commit_data("c", fit + 1, &data);
+    assert_eq!(bench.kept_and_loaded("c"), (None, None));
 }
