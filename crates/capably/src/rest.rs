@@ -28,6 +28,7 @@
 //! | read pages, one after the other or as a stream | [`PaginatedResult`] |
 //! | read, change and delete single messages | [`mutation`] |
 //! | annotate messages | [`annotations`] |
+//! | read and change shared maps and counters | [`objects`] |
 //! | read the present members | [`presence`] |
 //! | publish to many channels, or read their presence, in one request | [`batch`] |
 //! | administer push notifications | [`push`] |
@@ -47,6 +48,7 @@ mod fallback;
 mod http_response;
 mod link;
 pub mod mutation;
+pub mod objects;
 mod page;
 mod pipeline;
 pub mod presence;
@@ -61,6 +63,7 @@ pub use annotations::RestAnnotations;
 pub use channel::{ChannelOptions, RestChannel, RestChannels};
 pub use http_response::{HttpPaginatedResponse, HttpRequestBuilder};
 pub use mutation::{MessageSerial, RestMessageChange};
+pub use objects::RestObjects;
 pub use page::{PaginatedResult, UnreadableItem};
 pub use presence::RestPresence;
 pub use publish::RestPublish;

@@ -14,6 +14,7 @@ use super::{
     annotations::RestAnnotations,
     call::{Call, escape},
     mutation::{MessageSerial, RestMessageChange},
+    objects::RestObjects,
     pipeline::Pipeline,
     presence::RestPresence,
     publish::RestPublish,
@@ -234,6 +235,11 @@ impl RestChannel {
     /// The annotations of the channel's messages (RSL10).
     pub fn annotations(&self) -> RestAnnotations {
         RestAnnotations::new(self.clone())
+    }
+
+    /// The channel's objects.
+    pub fn objects(&self) -> RestObjects {
+        RestObjects::new(self.clone())
     }
 
     pub(crate) fn pipeline(&self) -> &Arc<Pipeline> {

@@ -57,6 +57,12 @@ impl Reply {
         self
     }
 
+    /// Accepts a body of the deepest nesting that can be decoded.
+    pub(crate) fn deep(mut self) -> Self {
+        self.limits.max_depth = usize::MAX;
+        self
+    }
+
     /// Decodes the body as a value.
     ///
     /// # Errors

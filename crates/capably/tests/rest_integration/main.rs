@@ -11,6 +11,7 @@ mod errors;
 mod fixtures;
 mod history;
 mod mutable_messages;
+mod objects;
 mod pagination;
 mod presence;
 mod proxy;

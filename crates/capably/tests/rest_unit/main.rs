@@ -18,6 +18,7 @@ mod history;
 mod idempotency;
 mod logging;
 mod messages;
+mod objects;
 mod options;
 mod pages;
 mod presence;
