@@ -8,6 +8,7 @@ mod output;
 mod payload;
 mod service;
 mod stats;
+mod visible;
 
 use std::process::ExitCode;
 

@@ -4,6 +4,8 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use capably::{Data, Message, PresenceAction, PresenceMessage};
 use serde_json::{Map, Value};
 
+use crate::visible::visible;
+
 /// The form of a payload on the command line or in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -94,7 +96,7 @@ pub(crate) fn member_json_line(channel: &str, member: &PresenceMessage) -> Value
 
 /// A presence event as a line for people.
 pub(crate) fn member_human_line(member: &PresenceMessage) -> String {
-    let client = member.client_id.as_deref().unwrap_or("-");
+    let client = visible(member.client_id.as_deref().unwrap_or("-"));
     let action = match member.action {
         Some(PresenceAction::Present) => "is present",
         Some(PresenceAction::Enter) => "enters",
@@ -107,8 +109,9 @@ pub(crate) fn member_human_line(member: &PresenceMessage) -> String {
 
 /// A message as a line for people: its name, its sender and its payload.
 pub(crate) fn human_line(message: &Message) -> String {
-    let name = message.name.as_deref().unwrap_or("-");
-    let from = message.client_id.as_deref().map_or(String::new(), |id| format!(" from {id}"));
+    let name = visible(message.name.as_deref().unwrap_or("-"));
+    let from = message.client_id.as_deref();
+    let from = from.map_or(String::new(), |id| format!(" from {}", visible(id)));
     format!("{name}{from}: {}", describe(&message.data))
 }
 
@@ -116,16 +119,18 @@ pub(crate) fn human_line(message: &Message) -> String {
 pub(crate) fn describe(data: &Data) -> String {
     match data {
         Data::None => "(no data)".to_owned(),
-        Data::Text(text) => text.to_string(),
-        Data::Json(value) => value.to_string(),
-        Data::Binary(bytes) => {
-            const SHOWN: usize = 16;
-            let hex: Vec<String> =
-                bytes.iter().take(SHOWN).map(|byte| format!("{byte:02x}")).collect();
-            let more = if bytes.len() > SHOWN { " …" } else { "" };
-            format!("{} bytes: {}{more}", bytes.len(), hex.join(" "))
-        }
+        Data::Text(text) => visible(text).into_owned(),
+        Data::Json(value) => visible(&value.to_string()).into_owned(),
+        Data::Binary(bytes) => describe_bytes(bytes),
     }
+}
+
+/// The number of bytes, and the first of them.
+pub(crate) fn describe_bytes(bytes: &[u8]) -> String {
+    const SHOWN: usize = 16;
+    let hex: Vec<String> = bytes.iter().take(SHOWN).map(|byte| format!("{byte:02x}")).collect();
+    let more = if bytes.len() > SHOWN { " …" } else { "" };
+    format!("{} bytes: {}{more}", bytes.len(), hex.join(" "))
 }
 
 #[cfg(test)]
@@ -186,5 +191,18 @@ mod tests {
             human_line(&message),
             format!("hello from ada: 17 bytes: {} …", ["00"; 16].join(" "))
         );
+    }
+
+    #[test]
+    fn a_sender_does_not_control_the_terminal() {
+        let mut message = Message::new("\x1b[2J", "a\nhello from ada: b");
+        message.client_id = Some("eve\r".into());
+        assert_eq!(human_line(&message), r"\u{1b}[2J from eve\r: a\nhello from ada: b");
+        let member = PresenceMessage {
+            client_id: Some("\x07".into()),
+            data: Data::from(json!(["\u{9b}"])),
+            ..PresenceMessage::default()
+        };
+        assert_eq!(member_human_line(&member), r#"\u{7} sends an unknown action: ["\u{9b}"]"#);
     }
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod completions;
 mod demo;
+mod objects;
 mod presence;
 mod publish;
 mod serve;
@@ -20,6 +21,7 @@ pub(crate) enum Command {
     Publish(publish::Publish),
     Subscribe(subscribe::Subscribe),
     Presence(presence::Presence),
+    Objects(objects::Objects),
     Bench(bench::Bench),
     Completions(completions::Completions),
 }
@@ -41,6 +43,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(serve) => block_on(serve.run()),
         Command::Publish(publish) => block_on(publish.run()),
         Command::Presence(presence) => block_on(presence.run()),
+        Command::Objects(objects) => block_on(objects.run()),
         Command::Subscribe(subscribe) => block_on(subscribe.run()),
         Command::Bench(bench) => block_on(bench.run()),
         Command::Completions(completions) => completions.run(),

@@ -105,6 +105,8 @@ fn a_malformed_connection_option_is_a_usage_error() {
             &["publish", "c", "d", "--rest"],
             &["subscribe", "c"],
             &["presence", "c"],
+            &["objects", "get", "c"],
+            &["objects", "watch", "c"],
         ] {
             let key =
                 if option.contains(&"--key") { &[][..] } else { &["--key", "app.key:secret"] };

@@ -1,9 +1,30 @@
 use crate::support::{run, stderr, succeeded};
 
+/// All commands.
+const COMMANDS: [&str; 13] = [
+    "demo",
+    "serve",
+    "publish",
+    "subscribe",
+    "presence",
+    "objects",
+    "objects get",
+    "objects set",
+    "objects remove",
+    "objects increment",
+    "objects watch",
+    "bench",
+    "completions",
+];
+
+fn help(command: &str) -> String {
+    succeeded(run(command.split(' ').chain(["--help"])))
+}
+
 #[test]
 fn every_command_has_help_with_examples() {
-    for command in ["demo", "serve", "publish", "subscribe", "presence", "bench", "completions"] {
-        let help = succeeded(run([command, "--help"]));
+    for command in COMMANDS {
+        let help = help(command);
         let example = format!("\n  capably {command}");
         let (_, examples) = help.split_once("\nExamples:").unwrap();
         assert!(examples.contains(&example), "{help}");
@@ -14,8 +35,8 @@ fn every_command_has_help_with_examples() {
 
 #[test]
 fn no_line_of_a_help_is_broken() {
-    for command in ["demo", "serve", "publish", "subscribe", "presence", "bench", "completions"] {
-        let help = succeeded(run([command, "--help"]));
+    for command in COMMANDS {
+        let help = help(command);
         // clap wraps a line of more than 100 columns; the rest is a short line.
         let (_, text) = help.rsplit_once("-h, --help").unwrap();
         let (_, text) = text.split_once("\n\n").unwrap();
@@ -46,7 +67,9 @@ fn without_a_command_the_help_is_an_error() {
 fn completions_contain_the_commands() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = succeeded(run(["completions", shell]));
-        for word in ["demo", "serve", "publish", "subscribe", "presence", "bench", "client-id"] {
+        for word in
+            ["demo", "serve", "publish", "presence", "objects", "increment", "bench", "client-id"]
+        {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }

@@ -10,6 +10,7 @@ mod failures;
 mod faults;
 mod help;
 mod messages;
+mod objects;
 mod operating;
 mod presence;
 mod serve;
