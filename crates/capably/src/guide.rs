@@ -13,6 +13,7 @@
 //! | history, and pages of results | [`history`] |
 //! | changing and annotating messages | [`changes`] |
 //! | the members of a channel | [`presence`]; over REST [`rest::presence`](crate::rest::presence) |
+//! | maps and counters that clients share | [`objects`]; over REST [`rest::objects`](crate::rest::objects) |
 //! | receiving deltas instead of whole messages | [`deltas`] |
 //! | encrypting payloads | [`encryption`] |
 //! | statistics | [`statistics`] |
@@ -52,6 +53,9 @@ pub mod changes {}
 
 #[doc = include_str!("guide/presence.md")]
 pub mod presence {}
+
+#[doc = include_str!("guide/objects.md")]
+pub mod objects {}
 
 #[doc = include_str!("guide/deltas.md")]
 pub mod deltas {}
