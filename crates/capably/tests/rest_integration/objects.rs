@@ -292,7 +292,10 @@ in_both_formats! {
             (objects.at("").set("k", RestObjectValue::reference("no id")), (92000, Some(400))),
         ] {
             let text = format!("{write:?}");
-            assert_eq!(code(&write.await.unwrap_err()), expected, "{text}");
+            let error = write.await.unwrap_err();
+            assert_eq!(code(&error), expected, "{text}");
+            let remedy = error.remediation();
+            assert_eq!(remedy.is_some(), expected.0 != 92000, "{text}: {error}");
         }
         for (get, expected) in [
             (objects.object(unknown).get(), (92004, Some(404))),
@@ -301,7 +304,9 @@ in_both_formats! {
         ] {
             let text = format!("{get:?}");
             assert_eq!(code(&get.clone().full().await.unwrap_err()), expected, "{text}");
-            assert_eq!(code(&get.await.unwrap_err()), expected, "{text}");
+            let error = get.await.unwrap_err();
+            assert_eq!(code(&error), expected, "{text}");
+            assert!(error.remediation().is_some(), "{error}");
         }
         // This key may subscribe only.
         let limited = app.rest_with(|options| options.key(app.key(3)));

@@ -6,7 +6,11 @@ use capably_protocol::{Data, ErrorCode, Str};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{ObjectsPath, RestObject, typed};
+use super::{
+    ObjectsPath, RestObject,
+    operation::{empty_id, explain},
+    typed,
+};
 use crate::{
     Error, Result,
     http::BoxFuture,
@@ -65,7 +69,7 @@ impl RestObjectsGet {
         if let Some(id) = &self.object_id {
             // An empty id would be the path of the root, which is another object.
             if id.is_empty() {
-                return Err(super::operation::empty_id());
+                return Err(empty_id());
             }
             target = format!("{target}/{}", escape(id));
         }
@@ -77,7 +81,8 @@ impl RestObjectsGet {
             call = call.param("compact", false);
         }
         // Each map within a map takes several levels of the reply.
-        Ok(self.channel.pipeline().send(&call).await?.deep())
+        let reply = self.channel.pipeline().send(&call).await;
+        reply.map(Reply::deep).map_err(|error| explain(error, None))
     }
 }
 

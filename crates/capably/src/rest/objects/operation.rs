@@ -153,6 +153,32 @@ impl Change {
     }
 }
 
+/// Adds what to do about an error of the service, which depends on the change.
+pub(super) fn explain(error: Error, change: Option<&Change>) -> Error {
+    if error.remediation().is_some() {
+        return error;
+    }
+    let remedy = match (error.code(), change) {
+        (ErrorCode::NO_OBJECTS_AT_PATH, _) => {
+            r"check the path: it begins below the root, each map on it must exist, and a dot within a key is written `\.`"
+        }
+        (ErrorCode::OBJECT_NOT_FOUND, _) => {
+            "check the id: the full form of a reply has ids; the value of a key is found by its path"
+        }
+        (ErrorCode::OBJECT_OPERATION_PATH_NOT_PROCESSABLE, Some(Change::Increment(_))) => {
+            "increment a counter: a number to which a key was set is a value, and not a counter"
+        }
+        (ErrorCode::OBJECT_OPERATION_PATH_NOT_PROCESSABLE, Some(Change::Create(_))) => {
+            "create an object at a key of a map: the last key of the path is the new one"
+        }
+        (ErrorCode::OBJECT_OPERATION_PATH_NOT_PROCESSABLE, Some(_)) => {
+            "use the path of a map: the key to set or remove is not part of it"
+        }
+        _ => return error,
+    };
+    error.with_remedy(remedy)
+}
+
 pub(super) fn empty_id() -> Error {
     wrong("the id of an object must not be empty")
         .with_remedy("use `root` for the root, or the id from the full form of a reply")

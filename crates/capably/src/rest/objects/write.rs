@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{
     generate::NewObjects,
-    operation::{Change, RestOperation, Target, nothing_to_publish},
+    operation::{Change, RestOperation, Target, explain, nothing_to_publish},
 };
 use crate::{
     Error, Result,
@@ -96,12 +96,12 @@ pub struct RestObjectsPublished {
 
 async fn publish(
     channel: RestChannel,
-    changes: Vec<RestObjectWrite>,
+    changes: &[RestObjectWrite],
     id: Option<Str>,
 ) -> Result<RestObjectsPublished> {
     let pipeline = channel.pipeline();
     let options = &pipeline.config().options;
-    let mut operations = operations(&channel, &changes).await?;
+    let mut operations = operations(&channel, changes).await?;
     check_size(&operations, options.max_message_size)?;
     match id.filter(|id| !id.is_empty()) {
         Some(id) if operations.len() == 1 => operations[0].id = Some(id),
@@ -164,8 +164,11 @@ impl IntoFuture for RestObjectWrite {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let id = self.id.clone();
-        Box::pin(publish(self.channel.clone(), vec![self], id))
+        Box::pin(async move {
+            let Self { channel, id, .. } = self.clone();
+            let published = publish(channel, std::slice::from_ref(&self), id).await;
+            published.map_err(|error| explain(error, Some(&self.change)))
+        })
     }
 }
 
@@ -187,7 +190,7 @@ impl IntoFuture for RestObjectBatch {
                     return Err(wrong(message).with_remedy("set the id of the batch"));
                 }
             }
-            publish(channel, changes, id).await
+            publish(channel, &changes, id).await.map_err(|error| explain(error, None))
         })
     }
 }
