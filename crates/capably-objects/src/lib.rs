@@ -68,6 +68,8 @@ mod sync;
 #[cfg(test)]
 mod test_pool;
 mod update;
+#[cfg(test)]
+mod uts;
 mod value;
 
 pub use compact::Compact;

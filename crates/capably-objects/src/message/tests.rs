@@ -1,6 +1,6 @@
 use capably_protocol::object::{
-    CounterCreate, CounterCreateWithObjectId, MapCreateWithObjectId,
-    ObjectOperationAction as Action,
+    CounterCreate, CounterCreateWithObjectId, CounterInc, MapClear, MapCreateWithObjectId,
+    MapRemove, MapSet, ObjectDelete, ObjectOperationAction as Action, ObjectsMapSemantics,
 };
 
 use super::*;
@@ -38,27 +38,62 @@ fn the_message_of_an_operation_is_shown_whole() {
     assert_eq!(OperationMessage::new(&"channel".into(), &ObjectMessage::default()), None);
 }
 
-// Spec: PAOOP3b, PAOOP3b1, PAOOP3b2, PAOOP3b3, PAOOP3c, PAOOP3c1, PAOOP3c2, PAOOP3c3, PAOOP2c, PAOOP2f
+/// The operation of a message as it is shown.
+fn shown(message: &ObjectMessage) -> ObjectOperation {
+    OperationMessage::new(&"channel".into(), message).expect("an operation").operation
+}
+
+// UTS: objects/unit/PAOOP3/map-create-from-with-object-id-0
+// Spec: PAOOP3b, PAOOP3b1, PAOOP3b2, PAOOP3b3, PAOOP2c
 #[test]
-fn a_create_is_shown_by_its_initial_value() {
-    let shown = |message: &ObjectMessage| {
-        OperationMessage::new(&"channel".into(), message).expect("an operation").operation
-    };
-    let initial = create([("a", entry(number(1.0), ""))]);
-    let direct = map_create("map:a@1", initial.clone(), "01");
-    let with_id = operation(Action::MapCreate, "map:a@1", "01", |operation| {
-        let source = Some(initial);
+fn a_map_is_shown_by_its_initial_entries() {
+    let id = "map:derived@3000";
+    let initial = create([("x", entry(number(10.0), ""))]);
+    let direct = map_create(id, initial.clone(), "01");
+    let with_id = operation(Action::MapCreate, id, "01", |operation| {
+        let source = Some(initial.clone());
         operation.map_create_with_object_id =
             Some(MapCreateWithObjectId { source, ..Default::default() });
     });
-    assert_eq!(shown(&with_id), shown(&direct));
-    assert!(shown(&direct).map_create.is_some() && shown(&direct).counter_create.is_none());
-    let direct = counter_create("counter:a@1", Some(2.0), "01");
-    let with_id = operation(Action::CounterCreate, "counter:a@1", "01", |operation| {
-        let source = Some(CounterCreate { count: Some(2.0) });
+    let operation = shown(&with_id);
+    assert_eq!(operation, shown(&direct));
+    assert_eq!(
+        (operation.action, operation.object_id.as_deref()),
+        (Some(Action::MapCreate), Some(id))
+    );
+    assert_eq!(initial.semantics, Some(ObjectsMapSemantics::Lww));
+    assert_eq!((operation.map_create, operation.counter_create), (Some(initial), None));
+}
+
+// UTS: objects/unit/PAOOP3/counter-create-from-with-object-id-0
+// Spec: PAOOP3c, PAOOP3c1, PAOOP3c2, PAOOP3c3, PAOOP2f
+#[test]
+fn a_counter_is_shown_by_its_initial_count() {
+    let id = "counter:derived@3000";
+    let initial = CounterCreate { count: Some(100.0) };
+    let direct = counter_create(id, Some(100.0), "01");
+    let with_id = operation(Action::CounterCreate, id, "01", |operation| {
         operation.counter_create_with_object_id =
-            Some(CounterCreateWithObjectId { source, ..Default::default() });
+            Some(CounterCreateWithObjectId { source: Some(initial), ..Default::default() });
     });
-    assert_eq!(shown(&with_id), shown(&direct));
-    assert!(shown(&direct).counter_create.is_some() && shown(&direct).map_create.is_none());
+    let operation = shown(&with_id);
+    assert_eq!(operation, shown(&direct));
+    assert_eq!(
+        (operation.action, operation.object_id.as_deref()),
+        (Some(Action::CounterCreate), Some(id))
+    );
+    assert_eq!((operation.counter_create, operation.map_create), (Some(initial), None));
+}
+
+// Spec: PAOOP2d, PAOOP2e, PAOOP2g, PAOOP2h, PAOOP2i, PAOOP3a
+#[test]
+fn the_field_of_each_action_is_shown() {
+    let set = shown(&map_set("root", "key", number(1.0), "01"));
+    assert_eq!(set.map_set, Some(MapSet { key: "key".into(), value: number(1.0) }));
+    let remove = shown(&map_remove("root", "key", "01"));
+    assert_eq!(remove.map_remove, Some(MapRemove { key: "key".into() }));
+    let inc = shown(&counter_inc("counter:a@1", 5.0, "01"));
+    assert_eq!(inc.counter_inc, Some(CounterInc { number: Some(5.0) }));
+    assert_eq!(shown(&object_delete("map:a@1", "01")).object_delete, Some(ObjectDelete {}));
+    assert_eq!(shown(&map_clear("root", "01")).map_clear, Some(MapClear {}));
 }

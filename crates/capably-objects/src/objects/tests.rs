@@ -316,6 +316,25 @@ fn subscribers_get_the_change_and_its_operation() {
     assert_eq!(driver.events(), []);
 }
 
+// UTS: objects/unit/RTLO4b7/subscription-unsubscribe-idempotent-0
+// Spec: SUB1, SUB2, SUB2a, SUB2b
+#[test]
+fn a_subscription_ends_once() {
+    let mut driver = Driver::synced();
+    let (ended, other) = (SubscriptionId(1), SubscriptionId(2));
+    for id in [ended, other] {
+        driver.objects.subscribe_object(id, &SCORE.into()).expect("an object");
+    }
+    driver.objects.unsubscribe(ended);
+    driver.objects.unsubscribe(ended);
+    driver.receive(counter_inc(SCORE, 3.0, "t:1"));
+    let events = driver.events();
+    assert!(
+        matches!(&events[..], [ObjectsEvent::ObjectChanged { subscription, .. }] if *subscription == other),
+        "{events:?}"
+    );
+}
+
 // Spec: RTLO4b4b, RTLO4b4c1
 #[test]
 fn an_operation_that_changes_nothing_is_not_reported() {

@@ -3,6 +3,15 @@ use serde_json::json;
 use super::*;
 use crate::{DEFAULT_GRACE_PERIOD, Ignored, ValueRef, test_pool::*};
 
+impl ObjectsPool {
+    /// The maps that refer to an object, each with its key, for tests.
+    pub(crate) fn parents(&self, id: &str) -> Vec<(String, String)> {
+        let place = self.place(&id.into()).expect("an object");
+        let parents = self.node(place).parents.iter();
+        parents.map(|((map, key), ())| (self.id(*map).to_string(), key.to_string())).collect()
+    }
+}
+
 // Spec: RTO3, RTO3a, RTO3b, RTO3b1, RTLO3, RTLO3a, RTLO3a1
 #[test]
 fn a_pool_starts_with_an_empty_root() {
