@@ -226,7 +226,10 @@ impl ObjectsPool {
 
     /// The time at which an object or entry was deleted, from the serial's time, in ms since the epoch (RTLO6).
     fn deleted_at(serial_timestamp: Option<Millis>, now: Millis) -> Millis {
-        serial_timestamp.unwrap_or(now)
+        serial_timestamp.unwrap_or_else(|| {
+            tracing::debug!("a deletion has no time; it is dated by the local clock"); // RTLO6b1
+            now
+        })
     }
 
     /// Deletes an object: its value becomes that of a new one (RTLO4e). Returns what changed; nothing for the root, which

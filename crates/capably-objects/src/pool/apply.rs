@@ -112,8 +112,8 @@ impl ObjectsPool {
         let change = match &mut object.value {
             Value::Counter(counter) => apply_to_counter(counter, action, operation)?,
             Value::Map(_) => {
-                let at = Self::deleted_at(message.serial_timestamp, now);
-                self.apply_to_map(place, action, operation, serial, at)?
+                let time = (message.serial_timestamp, now);
+                self.apply_to_map(place, action, operation, serial, time)?
             }
         };
         Ok(change.map(|change| Update {
@@ -123,14 +123,14 @@ impl ObjectsPool {
         }))
     }
 
-    /// RTLM15d
+    /// RTLM15d. `time` is that of the message's serial, if it has one, and the present.
     fn apply_to_map(
         &mut self,
         place: Place,
         action: Action,
         operation: &ObjectOperation,
         serial: &str,
-        at: Millis,
+        (serial_timestamp, now): (Option<Millis>, Millis),
     ) -> Result<Option<Change>, Ignored> {
         let changed = |key: &Str, change| Change::Map(vec![(key.unshared(), change)]);
         match action {
@@ -143,6 +143,7 @@ impl ObjectsPool {
             // RTLM15d7
             Action::MapRemove => {
                 let remove = operation.map_remove.as_ref().ok_or(Ignored::NoPayload)?;
+                let at = Self::deleted_at(serial_timestamp, now);
                 let applied = self.remove_key(place, &remove.key, Some(serial), at);
                 Ok(applied.then(|| changed(&remove.key, KeyChange::Removed)))
             }
@@ -154,7 +155,8 @@ impl ObjectsPool {
                 if self.map(place).is_none_or(|map| map.created) {
                     return Ok(None); // RTLM16b
                 }
-                Ok(Some(Change::Map(self.merge_map(place, create, at))))
+                let now = serial_timestamp.unwrap_or(now);
+                Ok(Some(Change::Map(self.merge_map(place, create, now))))
             }
             _ => Err(Ignored::WrongType), // RTLM15d4
         }

@@ -78,6 +78,7 @@ fn the_keys_of_a_parent_are_recorded() {
 
 // UTS: objects/unit/RTLO4g/different-parent-separate-entry-0
 // UTS: objects/unit/RTLO4g/multiple-parents-multiple-keys-0
+// Spec: RTLO3f1
 #[test]
 fn the_keys_of_each_parent_are_recorded() {
     let (a, b) = ("map:a@1000", "map:b@1000");

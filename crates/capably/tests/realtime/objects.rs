@@ -3,6 +3,7 @@
 mod instance;
 mod mutations;
 mod path_object;
+mod preconditions;
 mod public_message;
 mod reading;
 mod realtime_object;
@@ -90,6 +91,8 @@ struct World {
     channel: Channel,
     inject: mpsc::UnboundedSender<ServerFrame>,
     sent: Arc<Mutex<Vec<ClientFrame>>>,
+    /// The service's answers over HTTP.
+    http: Arc<ScriptedHttp>,
 }
 
 impl World {
@@ -99,9 +102,10 @@ impl World {
         script(&mut behaviour);
         let echo = behaviour.echo;
         // The service's time, for the ids of new objects.
-        let http = ScriptedHttp::new(|_, _| respond(200, json!([1_700_000_000_000_i64])));
+        let http = Arc::new(ScriptedHttp::new(|_, _| respond(200, json!([1_700_000_000_000_i64]))));
+        let transport = Arc::clone(&http);
         let (client, mut service) =
-            client_with(format, |options| options.echo_messages(echo).http_client(Arc::new(http)));
+            client_with(format, |options| options.echo_messages(echo).http_client(transport));
         let options = RealtimeChannelOptions::new().modes(behaviour.modes.clone());
         let channel = client.channels().get_with("test", options);
         client.connection().connect();
@@ -117,7 +121,7 @@ impl World {
         let (inject, injected) = mpsc::unbounded_channel();
         let sent = Arc::default();
         tokio::spawn(serve(peer, service, injected, behaviour, Arc::clone(&sent)));
-        Self { client, channel, inject, sent }
+        Self { client, channel, inject, sent, http }
     }
 
     /// The channel is in sync with the standard tree.

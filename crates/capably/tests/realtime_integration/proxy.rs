@@ -29,6 +29,7 @@ mod connection_resume;
 mod deltas;
 mod gaps;
 mod heartbeat;
+mod objects_faults;
 mod presence_reentry;
 mod rest_faults;
 

@@ -52,6 +52,53 @@ in_both_formats! {
 }
 
 in_both_formats! {
+    // Spec: RTINS1, RTINS1a, RTINS2, RTINS2a, RTINS4b, RTINS4c, RTINS4d, RTINS5a, RTINS5a1, RTINS5c, RTINS5d, RTINS6b, RTINS6c, RTINS7b, RTINS7c, RTINS8b, RTINS8c, RTINS9b, RTINS9c, RTINS10b, RTINS11b
+    async fn instances_of_each_kind_are_read(format) {
+        let (world, root) = World::synced(format).await;
+        let whole = instance(&root);
+        // A map.
+        let keys = ["active", "age", "avatar", "data", "name", "profile", "score"];
+        assert_eq!(whole.keys().unwrap(), keys);
+        let entries = whole.entries().unwrap();
+        assert_eq!(entries.iter().map(|(key, _)| &**key).collect::<Vec<_>>(), keys);
+        let json = |item: &Instance| item.compact_json().unwrap().unwrap();
+        let all = root.compact_json().unwrap().unwrap();
+        for (key, value) in &entries {
+            assert_eq!(json(value), all[&**key], "{key}");
+            assert_eq!(json(&whole.get(key).unwrap().unwrap()), all[&**key], "{key}");
+        }
+        let values: Vec<_> = whole.values().unwrap().iter().map(json).collect();
+        assert_eq!(values, keys.map(|key| all[key].clone()));
+        assert_eq!((whole.value().unwrap(), whole.size().unwrap()), (None, Some(7)));
+        assert_eq!((json(&whole), whole.compact().unwrap().unwrap().to_json()), (all.clone(), all));
+        // A counter, and leaves of each kind.
+        let bytes = ObjectValue::Bytes(vec![1, 2, 3].into());
+        let tags = ObjectValue::Json(json!({ "tags": ["a", "b"] }));
+        for (key, value) in [
+            ("score", ObjectValue::Number(100.0)), ("age", ObjectValue::Number(30.0)),
+            ("name", ObjectValue::String("Alice".into())), ("active", ObjectValue::Boolean(true)),
+            ("data", tags), ("avatar", bytes),
+        ] {
+            let item = instance(&root.get(key));
+            assert_eq!(item.value().unwrap(), Some(value.clone()), "{key}");
+            assert!(item.get("tags").unwrap().is_none(), "{key}");
+            assert!(item.entries().unwrap().is_empty() && item.keys().unwrap().is_empty(), "{key}");
+            assert!(item.values().unwrap().is_empty() && item.size().unwrap().is_none(), "{key}");
+            assert_eq!(item.compact().unwrap().unwrap().value(), Some(&value), "{key}");
+        }
+        // An instance of an object follows it, and an instance of a leaf stays as it was.
+        let (score, name) = (instance(&root.get("score")), instance(&root.get("name")));
+        world.operate([
+            counter_inc("counter:score@1000", 1.0, "01", "remote"),
+            map_set("root", "score", text("other"), remote_serial(0), "remote"),
+            map_set("root", "name", text("Bob"), remote_serial(1), "remote"),
+        ]).await;
+        assert_eq!(score.value().unwrap(), Some(ObjectValue::Number(101.0)));
+        assert_eq!(name.value().unwrap(), Some(ObjectValue::String("Alice".into())));
+    }
+}
+
+in_both_formats! {
     // UTS: objects/unit/RTINS12/set-delegates-0
     // UTS: objects/unit/RTINS13/remove-delegates-0
     // UTS: objects/unit/RTINS14/increment-delegates-0
@@ -60,7 +107,7 @@ in_both_formats! {
     // UTS: objects/unit/RTINS15a/decrement-default-0
     // UTS: objects/unit/RTINS12d/set-non-map-throws-0
     // UTS: objects/unit/RTINS14d/increment-non-counter-throws-0
-    // Spec: RTINS13d, RTINS15d
+    // Spec: RTINS12a, RTINS12a1, RTINS12a2, RTINS12c, RTINS13a, RTINS13a1, RTINS13c, RTINS13d, RTINS14a1, RTINS14c, RTINS15a1, RTINS15c, RTINS15d
     async fn instances_are_changed(format) {
         let (_world, root) = World::synced(format).await;
         let (root_instance, score) = (instance(&root), instance(&root.get("score")));
@@ -91,6 +138,7 @@ in_both_formats! {
     // UTS: objects/unit/RTINS16/subscribe-receives-events-0
     // UTS: objects/unit/RTINS16e2/subscription-event-message-0
     // UTS: objects/unit/RTINS16h/subscribe-no-side-effects-0
+    // Spec: RTINS16a, RTINS16a1, RTINS16e, RTINS16e1
     async fn a_subscription_has_the_changes_of_its_object(format) {
         let (world, root) = World::synced(format).await;
         let before = world.channel.state();

@@ -10,6 +10,7 @@ in_both_formats! {
     // UTS: objects/unit/RTPO15/set-delegates-to-map-0
     // UTS: objects/unit/RTPO15/set-nested-path-0
     // UTS: objects/unit/RTPO16/remove-delegates-to-map-0
+    // Spec: RTPO15a, RTPO15a1, RTPO15a2, RTPO16a, RTPO16a1
     async fn keys_are_set_and_removed(format) {
         let (world, root) = World::synced(format).await;
         root.set("name", "Bob").await.unwrap();
@@ -32,6 +33,7 @@ in_both_formats! {
     // UTS: objects/unit/RTPO17/increment-default-amount-0
     // UTS: objects/unit/RTPO18/decrement-delegates-to-counter-0
     // UTS: objects/unit/RTPO18/decrement-default-amount-0
+    // Spec: RTPO17a, RTPO17a1, RTPO18a, RTPO18a1
     async fn counters_are_incremented_and_decremented(format) {
         let (_world, root) = World::synced(format).await;
         let score = root.get("score");
@@ -56,7 +58,7 @@ in_both_formats! {
     // UTS: objects/unit/RTPO18d/decrement-non-counter-throws-0
     // UTS: objects/unit/RTPO3c2/set-unresolvable-throws-0
     // UTS: objects/unit/RTPO3c2/increment-unresolvable-throws-0
-    // Spec: RTLC12e1, RTLMV4c
+    // Spec: RTPO15c, RTPO16c, RTPO17c, RTPO18c, RTLC12e1, RTLMV4c, OD4a
     async fn a_change_that_cannot_be_made_is_refused(format) {
         let (world, root) = World::synced(format).await;
         let score = root.get("score");
@@ -70,9 +72,12 @@ in_both_formats! {
             (root.get("name").increment(5), (92007, Some(400))),
             (nothing.get("deep").set("key", "value"), (92005, Some(400))),
             (nothing.set("key", LiveCounter::default()), (92005, Some(400))),
+            (nothing.remove("key"), (92005, Some(400))),
             (nothing.increment(5), (92005, Some(400))),
+            (nothing.decrement(5), (92005, Some(400))),
             (score.increment(f64::NAN), (40003, Some(400))),
             (root.set("k", f64::INFINITY), (40013, Some(400))),
+            (root.set("k", serde_json::Value::Null), (40013, Some(400))),
             (root.set("k", LiveCounter::new(f64::NAN)), (40003, Some(400))),
         ] {
             let what = format!("{change:?}");
@@ -91,6 +96,7 @@ in_both_formats! {
     // UTS: objects/unit/RTLM20/set-value-types-0
     // UTS: objects/unit/RTLM20/set-bytes-value-0
     // UTS: objects/unit/RTLM21/remove-sends-map-remove-0
+    // Spec: RTO15a, RTO15a1, RTO15c, RTO15e1, RTO15e2, RTO15e3, RTO15f, RTLC12g, RTLM20h, RTLM21g, OD4b
     async fn operations_are_sent_as_specified(format) {
         let (world, root) = World::synced(format).await;
         let score = root.get("score");
@@ -105,7 +111,10 @@ in_both_formats! {
         root.set("json_key", json!({ "nested": true })).await.unwrap();
         root.set("binary_data", vec![1, 2, 3]).await.unwrap();
         root.remove("name").await.unwrap();
-        assert!(world.published().iter().all(|publish| publish.items.len() == 1));
+        // The service has received OBJECT frames, and decoded them.
+        for publish in world.published() {
+            assert_eq!((&*publish.channel, publish.items.len()), ("test", 1));
+        }
         let sent = world.operations();
         for (operation, amount) in sent.iter().zip([50.0, -15.0]) {
             assert_eq!(operation.action, Some(Action::CounterInc));
@@ -123,6 +132,7 @@ in_both_formats! {
             assert_eq!(operation.action, Some(Action::MapSet));
             assert_eq!(operation.object_id.as_deref(), Some("root"));
             let set = MapSet { key: key.into(), value: value.into() };
+            assert_eq!(set.value.encoding, None);
             assert_eq!(operation.map_set, Some(set));
         }
         assert_eq!(sent[7].action, Some(Action::MapRemove));
@@ -186,6 +196,22 @@ in_both_formats! {
             let nonce = map.map(|map| &map.nonce).or(counter.map(|counter| &counter.nonce));
             assert!(nonce.unwrap().len() >= 16);
         }
+    }
+}
+
+in_both_formats! {
+    // Spec: RTO16a
+    async fn the_services_time_is_asked_for_once(format) {
+        let (world, root) = World::synced(format).await;
+        // Nothing that exists needs the time, and nothing that cannot be made.
+        root.set("name", "Bob").await.unwrap();
+        assert_eq!(refusal(root.set("k", LiveCounter::new(f64::NAN)).await), (40003, Some(400)));
+        assert!(world.http.requests().is_empty());
+        for count in [1.0, 2.0, 3.0] {
+            root.set("counter", LiveCounter::new(count)).await.unwrap();
+        }
+        let paths: Vec<_> = world.http.requests().iter().map(|request| request.path().to_owned()).collect();
+        assert_eq!(paths, ["/time"]);
     }
 }
 

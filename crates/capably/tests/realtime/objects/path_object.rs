@@ -12,6 +12,7 @@ in_both_formats! {
     // UTS: objects/unit/RTPO5/get-appends-key-0
     // UTS: objects/unit/RTPO6/at-parses-path-0
     // UTS: objects/unit/RTPO6/at-escaped-dots-0
+    // Spec: RTPO1, RTPO2, RTPO2a, RTPO5a, RTPO5a1, RTPO6a, RTPO6a1
     async fn paths_are_keys_from_the_root(format) {
         let (_world, root) = World::synced(format).await;
         assert_eq!(root.path().to_string(), "");
@@ -42,6 +43,7 @@ in_both_formats! {
     // UTS: objects/unit/RTPO3/path-resolution-walk-0
     // UTS: objects/unit/RTPO3a1/intermediate-not-map-0
     // UTS: objects/unit/RTPO3c1/read-null-on-failure-0
+    // Spec: RTPO2b, RTPO7b, RTPO7f, RTPO8e, RTPO12d, RTPO13f
     async fn values_are_leaves_and_numbers_of_counters(format) {
         let (_world, root) = World::synced(format).await;
         assert_eq!(number(&root.get("score")), Some(100.0));
@@ -55,11 +57,15 @@ in_both_formats! {
         assert_eq!(root.value().unwrap(), None);
         assert_eq!(string(&root.get("profile").get("prefs").get("theme")).as_deref(), Some("dark"));
         assert_eq!(root.get("score").get("something").value().unwrap(), None);
+        let whole = root.get("profile").compact().unwrap().unwrap();
+        assert_eq!(whole.to_json()["prefs"], json!({ "theme": "dark" }));
         assert_eq!(string(&root.get("profile").get("email")).as_deref(), Some("alice@example.com"));
         let nothing = root.get("nonexistent");
         assert_eq!(nothing.value().unwrap(), None);
         assert!(nothing.instance().unwrap().is_none());
         assert_eq!(nothing.size().unwrap(), None);
+        assert!(nothing.entries().unwrap().is_empty() && nothing.keys().unwrap().is_empty());
+        assert!(nothing.values().unwrap().is_empty());
         assert!(nothing.compact().unwrap().is_none());
         assert_eq!(nothing.compact_json().unwrap(), None);
     }
@@ -68,6 +74,7 @@ in_both_formats! {
 in_both_formats! {
     // UTS: objects/unit/RTPO8/instance-live-object-0
     // UTS: objects/unit/RTPO8f/instance-primitive-wrapped-0
+    // Spec: RTPO8b, RTPO8c
     async fn instances_are_of_objects_and_leaves(format) {
         let (_world, root) = World::synced(format).await;
         let instance = |key: &str| root.get(key).instance().unwrap().unwrap();
@@ -90,6 +97,7 @@ in_both_formats! {
     // UTS: objects/unit/RTPO11d/values-non-map-empty-0
     // UTS: objects/unit/RTPO12/size-count-0
     // UTS: objects/unit/RTPO12c/size-non-map-null-0
+    // Spec: RTPO9b, RTPO9c, RTPO10b, RTPO10c, RTPO11b, RTPO11c, RTPO12b, RTPO12d
     async fn maps_have_keys_and_other_values_have_none(format) {
         let (_world, root) = World::synced(format).await;
         let keys = ["active", "age", "avatar", "data", "name", "profile", "score"];
@@ -114,6 +122,7 @@ in_both_formats! {
     // UTS: objects/unit/RTPO13/compact-recursive-0
     // UTS: objects/unit/RTPO13c/compact-counter-0
     // UTS: objects/unit/RTPO14/compact-json-bytes-0
+    // Spec: RTPO13b
     async fn a_tree_is_read_whole(format) {
         let (_world, root) = World::synced(format).await;
         let whole = root.compact().unwrap().unwrap();

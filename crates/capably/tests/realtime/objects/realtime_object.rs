@@ -243,6 +243,7 @@ in_both_formats! {
     // UTS: objects/unit/RTO17-RTO18/sync-event-sequences-0
     // UTS: objects/unit/RTO18d/duplicate-listener-0
     // UTS: objects/unit/RTO19/off-deregisters-0
+    // Spec: RTO18a, RTO18a1, RTO18a2, RTO18c, RTO18e, RTO18f, RTO18f1, RTO18f2
     async fn every_sync_has_its_events(format) {
         let world = World::new(format, |_| {}).await;
         let objects = world.channel.objects();
@@ -294,5 +295,52 @@ in_both_formats! {
             world.operate([set]).await;
             assert_eq!(string(&root.get("name")).as_deref(), Some("Bob"));
         }
+    }
+}
+
+in_both_formats! {
+    // Spec: RTO10b, RTO10b2
+    async fn the_grace_period_is_that_of_the_last_connected(format) {
+        for updated in [false, true] {
+            let (world, root) = World::synced(format).await;
+            if updated {
+                let connected = |connected: &mut Connected| {
+                    let details = connected.details.as_mut().unwrap();
+                    details.site_code = Some(SITE.into());
+                    details.objects_gc_grace_period = Some(5_000);
+                    details.max_idle_interval = Some(u64::from(u32::MAX));
+                };
+                world.send(connected_frame_with("conn-1", "key-1", connected)).await;
+            }
+            let score = root.get("score").instance().unwrap().unwrap();
+            let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
+            let deleted = ObjectMessage {
+                serial_timestamp: Some(i64::try_from(now).unwrap() - 6_000),
+                ..object_delete("counter:score@1000", "99", "site1")
+            };
+            world.operate([deleted]).await;
+            advance(300_000).await;
+            world.settle().await;
+            assert_eq!(score.value().unwrap().is_none(), updated);
+        }
+    }
+}
+
+in_both_formats! {
+    // Spec: RTLO6b1
+    async fn a_deletion_that_is_dated_by_the_local_clock_is_logged(format) {
+        let log = crate::http::log::Log::new(tracing::Level::DEBUG);
+        let _guard = tracing::subscriber::set_default(log.clone());
+        let (world, root) = World::synced(format).await;
+        let dated = |at| ObjectMessage {
+            serial_timestamp: at,
+            ..map_remove("root", "name", remote_serial(0), "remote")
+        };
+        let said = || log.said().iter().filter(|said| said.message.contains("local clock")).count();
+        world.operate([dated(Some(1_700_000_000_000))]).await;
+        assert_eq!((string(&root.get("name")), said()), (None, 0));
+        let undated = object_delete("counter:score@1000", "01", "remote");
+        world.operate([undated]).await;
+        assert_eq!((number(&root.get("score")), said()), (None, 1));
     }
 }

@@ -43,6 +43,7 @@ in_both_formats! {
     // UTS: objects/unit/RTPO19d/subscribe-returns-subscription-0
     // UTS: objects/unit/RTPO19e1/event-path-object-correct-0
     // UTS: objects/unit/RTPO19g/subscribe-no-side-effects-0
+    // Spec: RTPO19a, RTPO19a1, RTPO19a2
     async fn a_subscription_has_the_changes_of_its_path(format) {
         let (world, root) = World::synced(format).await;
         let before = world.channel.state();
@@ -255,5 +256,24 @@ in_both_formats! {
         assert_eq!(states.next().await, Some(SyncState::Syncing));
         assert_eq!(states.next().await, Some(SyncState::Synced));
         assert_eq!(states.next().await, None);
+    }
+}
+
+in_both_formats! {
+    // UTS: objects/unit/RTO24b2c/listener-exception-caught-0
+    async fn a_listener_that_panics_does_not_stop_the_others(format) {
+        let (world, root) = World::synced(format).await;
+        let mut first = root.subscribe().await.unwrap();
+        let mut second = root.subscribe().await.unwrap();
+        let listener = tokio::spawn(async move {
+            first.next().await.unwrap();
+            panic!("boom");
+        });
+        let set = |name, at| map_set("root", "name", text(name), remote_serial(at), "remote");
+        world.operate([set("Bob", 0)]).await;
+        assert!(listener.await.unwrap_err().is_panic());
+        assert_eq!(paths(&mut second), [""]);
+        world.operate([set("Eve", 1)]).await;
+        assert_eq!(paths(&mut second), [""]);
     }
 }
