@@ -36,6 +36,7 @@
 //! | [`Update`], [`Change`] | what an operation or a state changed |
 //! | [`ValueRef`], [`MapRef`], [`CounterRef`], [`Compact`] | reading a pool by key, by [`Path`], by id, or whole |
 //! | [`set`], [`remove`], [`clear`], [`increment`] | the messages of operations, from [`LiveValue`], [`LiveMap`] and [`LiveCounter`] |
+//! | [`Draft`] | operations that are published together, and refer to what they make |
 //! | [`Objects`] | a client's side of a channel: syncs, buffered operations, publishes, subscriptions |
 //! | [`ObjectId`], [`check_received`] | ids of objects, and a server's check of an operation |
 //!
@@ -51,6 +52,7 @@
 //! bring them back.
 
 mod compact;
+mod draft;
 mod entry;
 mod errors;
 mod id;
@@ -73,6 +75,7 @@ mod uts;
 mod value;
 
 pub use compact::Compact;
+pub use draft::Draft;
 pub use id::{ObjectId, ObjectIdError, ObjectType, ROOT};
 pub use message::OperationMessage;
 pub use objects::{Objects, ObjectsEvent, PublishId, SubscriptionId, SyncState};

@@ -23,7 +23,8 @@ impl SyncPages {
             Some((sequence, cursor)) => (Some(sequence), cursor),
             None => (None, ""),
         };
-        if sequence.is_none() || self.sequence.as_deref() != sequence {
+        // A sync without a serial ends with its page, and leaves nothing behind.
+        if self.sequence.as_deref() != sequence {
             *self = Self { sequence: sequence.map(Str::from), ..Self::default() }; // RTO5a2a
         }
         cursor.is_empty() // RTO5a4

@@ -52,7 +52,7 @@ impl ObjectsPool {
                 work += way.len();
                 let rest = way.iter().rev().filter_map(|step| step.key);
                 paths.push(std::iter::once(key).chain(rest).cloned().collect());
-            } else if self.get(*parent).is_some() && on_way.insert(*parent) {
+            } else if on_way.insert(*parent) {
                 way.push(step(*parent, Some(key)));
             }
         }

@@ -79,6 +79,28 @@ fn deleted_objects_are_kept_for_the_grace_period() {
 }
 
 #[test]
+fn a_cleared_pool_has_no_places_and_parents_of_before() {
+    let mut pool = ObjectsPool::new();
+    change(&mut pool, &map_set("map:a@1", "up", ObjectData::reference("root"), "01"));
+    change(&mut pool, &object_delete("map:b@1", "01"));
+    pool.collect(NOW, 0);
+    assert_eq!((pool.parents("root").len(), pool.free.len()), (1, 1));
+    pool.clear();
+    assert_eq!((pool.parents("root"), pool.free.len()), (vec![], 0));
+    change(&mut pool, &map_set("root", "c", ObjectData::reference("map:c@1"), "02"));
+    assert_eq!(json_of(&pool, "root"), json!({ "c": {} }));
+}
+
+#[test]
+fn the_node_of_an_object_without_references_goes_with_it() {
+    let mut pool = ObjectsPool::new();
+    change(&mut pool, &object_delete("map:a@1", "01"));
+    assert!(pool.place(&"map:a@1".into()).is_some());
+    pool.collect(NOW, 0);
+    assert_eq!((pool.place(&"map:a@1".into()), pool.free.len()), (None, 1));
+}
+
+#[test]
 fn the_node_of_a_forgotten_object_goes_with_the_last_reference() {
     let mut pool = standard_pool();
     let score = "counter:score@1000";
@@ -104,5 +126,15 @@ fn stored_text_does_not_pin_the_frame_it_came_in() {
     }
     change(&mut pool, &message);
     drop(message);
-    assert!(frame.is_unique());
+    // The id of an object, and that of a reference.
+    let ids = format!("map:{}map:{}", "a".repeat(96), "b".repeat(96));
+    let ids = bytes::Bytes::from(ids.into_bytes());
+    let id = |at: usize| Str::from_slice_of(&ids, &ids[at..at + 100]).expect("UTF-8");
+    let mut message = map_set("", "key", ObjectData::reference(id(100)), "01");
+    if let Some(operation) = &mut message.operation {
+        operation.object_id = Some(id(0));
+    }
+    change(&mut pool, &message);
+    drop(message);
+    assert!(frame.is_unique() && ids.is_unique());
 }

@@ -40,6 +40,8 @@ fn a_subscription_covers_its_path_and_those_below_it() {
         ("", Some(3), &["profile.prefs"]),
         ("profile.prefs.theme.deeper", None, &[]),
         ("profile.prefs.other", None, &[]),
+        ("theme", None, &[]),
+        ("profile.theme", None, &[]),
         ("prof", None, &[]),
         ("score", None, &[]),
     ] {

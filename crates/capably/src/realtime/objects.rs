@@ -7,10 +7,13 @@
 //! The channel's options must request the modes [`ObjectSubscribe`](crate::ChannelMode::ObjectSubscribe) to read, and
 //! [`ObjectPublish`](crate::ChannelMode::ObjectPublish) to change objects.
 //!
-//! ```no_run
+//! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let client = capably::Realtime::connect("appId.keyId:keySecret").await?;
+//! # let server = capably_server::Server::builder().start().await?;
+//! # let options = capably::ClientOptions::new(server.key())
+//! #     .endpoint(server.endpoint()).port(server.port()).tls(false);
+//! # let client = capably::Realtime::new(options)?;
 //! use capably::{
 //!     ChannelMode,
 //!     realtime::{RealtimeChannelOptions, objects::{LiveCounter, LiveMap}},
@@ -30,7 +33,9 @@
 //! let change = changes.next().await.ok_or("the subscription ended")?;
 //! assert_eq!(change.object.path().to_string(), "votes.tea");
 //! assert_eq!(root.at("votes.tea").read_as::<u32>()?, Some(1));
-//! println!("{}", root.compact_json()?.unwrap_or_default());
+//! let whole = serde_json::json!({ "votes": { "tea": 1, "coffee": 0 } });
+//! assert_eq!(root.compact_json()?, Some(whole));
+//! # client.close().await;
 //! # Ok(())
 //! # }
 //! ```
@@ -94,13 +99,31 @@ impl RealtimeObjects {
         })
     }
 
-    /// Publishes several changes in one frame when awaited. They are applied together, in order.
+    /// Publishes several changes in one frame when awaited. They are applied together, in order. A change may use an object
+    /// that an earlier one of the batch makes.
     ///
-    /// ```no_run
-    /// # async fn example(channel: capably::Channel) -> Result<(), Box<dyn std::error::Error>> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = capably_server::Server::builder().start().await?;
+    /// # let options = capably::ClientOptions::new(server.key())
+    /// #     .endpoint(server.endpoint()).port(server.port()).tls(false);
+    /// # let client = capably::Realtime::new(options)?;
+    /// # let modes = [capably::ChannelMode::ObjectSubscribe, capably::ChannelMode::ObjectPublish];
+    /// # let options = capably::realtime::RealtimeChannelOptions::new().modes(modes);
+    /// # let channel = client.channels().get_with("poll", options);
+    /// use capably::realtime::objects::{LiveCounter, LiveMap};
+    ///
     /// let root = channel.objects().get().await?;
-    /// let changes = [root.set("winner", "tea"), root.remove("votes")];
+    /// let changes = [
+    ///     root.set("votes", LiveMap::new().with("tea", LiveCounter::default())),
+    ///     root.at("votes.tea").increment(3),
+    ///     root.set("question", "Tea or coffee?"),
+    /// ];
     /// channel.objects().batch(changes).await?;
+    /// let whole = serde_json::json!({ "question": "Tea or coffee?", "votes": { "tea": 3 } });
+    /// assert_eq!(root.compact_json()?, Some(whole));
+    /// # client.close().await;
     /// # Ok(())
     /// # }
     /// ```

@@ -248,6 +248,41 @@ fn a_reference_to_an_object_of_unknown_type_reads_as_nothing() {
     assert_eq!(pool.nodes.len() - pool.free.len(), 1, "its node is removed with the reference");
 }
 
+// Spec: RTLM5d2b, RTLM5d2c, RTLM5d2d, RTLM5d2e, RTLM5d2f
+#[test]
+fn a_leaf_beside_a_reference_comes_first() {
+    let mut pool = ObjectsPool::new();
+    let both = ObjectData { object_id: Some("map:x@1".into()), ..number(1.0) };
+    change(&mut pool, &map_set("root", "a", both, "01"));
+    assert_eq!(json_of(&pool, "root"), json!({ "a": 1 }));
+    assert!(pool.object("map:x@1").is_none());
+}
+
+#[test]
+fn a_reference_of_unknown_type_is_stored_however_often_it_is_set() {
+    let mut pool = ObjectsPool::new();
+    for serial in ["01", "02"] {
+        change(&mut pool, &map_set("root", "a", ObjectData::reference("list:x@1"), serial));
+        let state = pool.state("root").and_then(|message| message.object).expect("a state");
+        let entry = &state.map.expect("a map").entries["a"];
+        assert_eq!(entry.data, Some(ObjectData::reference("list:x@1")));
+        assert_eq!(pool.nodes.len() - pool.free.len(), 2);
+    }
+}
+
+// Spec: RTLM23a2
+#[test]
+fn removed_entries_of_a_create_have_a_time() {
+    let mut pool = ObjectsPool::new();
+    let create = create([("dated", removed("01", Some(5))), ("undated", removed("01", None))]);
+    let create = map_create(ID, create, "01");
+    change(&mut pool, &ObjectMessage { serial_timestamp: Some(77), ..create });
+    let state = pool.state(ID).and_then(|message| message.object).expect("a state");
+    let entries = state.map.expect("a map").entries;
+    assert_eq!(entries["dated"].serial_timestamp, Some(5));
+    assert_eq!(entries["undated"].serial_timestamp, Some(77));
+}
+
 #[test]
 fn an_empty_reference_is_no_reference() {
     let mut pool = ObjectsPool::new();

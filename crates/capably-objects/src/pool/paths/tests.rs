@@ -76,3 +76,16 @@ fn a_very_deep_object_has_its_path() {
     assert_eq!(paths.iter().map(Path::len).collect::<Vec<_>>(), [10_000]);
     assert!(pool.resolve(&paths[0]).is_some());
 }
+
+#[test]
+fn many_long_paths_are_given_up_too() {
+    let depth = 1_000;
+    let maps: Vec<String> = (0..depth).map(|at| format!("map:{at}@1")).collect();
+    let keys: Vec<String> = (0..depth).map(|at| format!("k{at}")).collect();
+    let mut references: Vec<_> =
+        keys.iter().map(|key| ("root", key.as_str(), maps[0].as_str())).collect();
+    references.extend(maps.windows(2).map(|pair| (pair[0].as_str(), "k", pair[1].as_str())));
+    let paths = graph(&references).paths(&maps[depth - 1]);
+    assert!(paths.iter().all(|path| path.len() == depth));
+    assert!((MOST_WORK / depth / 2..=MOST_WORK / depth).contains(&paths.len()), "{}", paths.len());
+}

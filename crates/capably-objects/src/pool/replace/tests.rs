@@ -144,6 +144,29 @@ fn a_deleted_object_stays_deleted() {
     }
 }
 
+// Spec: RTO5c1b, RTO5c7
+#[test]
+fn a_new_object_that_is_deleted_is_no_change() {
+    let mut pool = ObjectsPool::new();
+    let dead = edit(counter_state(COUNTER, 5.0), |state| state.tombstone = Some(true));
+    assert_eq!(pool.replace([dead], NOW), []);
+    assert_eq!(pool.tombstoned_at(COUNTER), Some(NOW));
+}
+
+// Spec: RTLC16b
+#[test]
+fn a_create_operation_without_its_field_is_merged() {
+    let state = edit(counter_state(COUNTER, 5.0), |state| {
+        state.counter = Some(ObjectsCounter { count: Some(3.0) });
+        if let Some(create) = &mut state.create_op {
+            create.counter_create = None;
+        }
+    });
+    let mut pool = ObjectsPool::from_states([state], NOW);
+    assert_eq!(count(&pool, COUNTER), 3.0);
+    assert_eq!(apply(&mut pool, &counter_create(COUNTER, Some(5.0), "01")), Ok(None));
+}
+
 // Spec: RTLO4e10
 #[test]
 fn a_state_cannot_delete_the_root_or_change_its_type() {

@@ -2,8 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use capably_objects::{Compact, LiveValue, ValueRef};
-use capably_protocol::{Str, object::ObjectValue};
+use capably_objects::{Compact, LiveValue, ObjectsPool, ValueRef};
+use capably_protocol::{ErrorInfo, Str, object::ObjectValue};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -32,6 +32,19 @@ pub struct Instance {
 pub(super) enum InstanceItem {
     Object(Str),
     Leaf(ObjectValue),
+}
+
+impl InstanceItem {
+    /// The value, for an operation on it.
+    ///
+    /// # Errors
+    /// Code 92004 if it is an object that does not exist.
+    pub(super) fn require<'a>(&'a self, pool: &'a ObjectsPool) -> Result<ValueRef<'a>, ErrorInfo> {
+        match self {
+            Self::Object(id) => pool.require_object(id),
+            Self::Leaf(value) => Ok(view::leaf(value)),
+        }
+    }
 }
 
 impl Instance {

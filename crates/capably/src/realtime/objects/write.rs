@@ -2,15 +2,15 @@
 
 use std::{fmt, sync::Arc};
 
-use capably_objects::{LiveValue, NewIds, Objects, Path, clear, increment, remove, set};
-use capably_protocol::{ErrorInfo, ObjectMessage, Str};
+use capably_objects::{Draft, LiveValue, NewIds, ObjectsPool, Path, clear, increment, remove, set};
+use capably_protocol::{ErrorCode, ErrorInfo, ObjectMessage, Str};
 
 use super::{
     instance::InstanceItem,
-    view::{SharedView, check_write, leaf},
+    view::{SharedView, check_write},
 };
 use crate::{
-    Result,
+    Error, Result,
     auth::service_time,
     http::BoxFuture,
     random,
@@ -66,28 +66,33 @@ impl ObjectWrite {
         matches!(self.operation, Operation::Set(_, LiveValue::Map(_) | LiveValue::Counter(_)))
     }
 
-    /// The messages of the change, with the object that stands at its path now.
-    fn messages<R: FnMut() -> [u8; 16]>(
+    /// Adds the messages of the change to a draft, with the object that stands at its path then.
+    fn draft<R: FnMut() -> [u8; 16]>(
         &self,
-        objects: &Objects,
+        draft: &mut Draft<'_>,
+        pool: &ObjectsPool,
         ids: &mut NewIds<R>,
-    ) -> Result<Vec<ObjectMessage>, ErrorInfo> {
-        let pool = objects.pool();
-        let target = match &self.target {
-            Target::Path(path) => pool.require(path)?,
-            Target::Instance(InstanceItem::Object(id)) => pool.require_object(id)?,
-            Target::Instance(InstanceItem::Leaf(value)) => leaf(value),
+    ) -> Result<(), ErrorInfo> {
+        let map = |draft: &Draft<'_>| match &self.target {
+            Target::Path(path) => draft.map(path),
+            Target::Instance(item) => Ok(item.require(pool)?.require_map()?.id().clone()),
         };
         match &self.operation {
             Operation::Set(key, value) => {
-                set(target.require_map()?.id(), key.clone(), value.clone(), ids)
+                let map = map(draft)?;
+                draft.add(set(map, key.clone(), value.clone(), ids)?);
             }
-            Operation::Remove(key) => Ok(vec![remove(target.require_map()?.id(), key.clone())]),
-            Operation::Clear => Ok(vec![clear(target.require_map()?.id())]),
+            Operation::Remove(key) => draft.add([remove(map(draft)?, key.clone())]),
+            Operation::Clear => draft.add([clear(map(draft)?)]),
             Operation::Increment(amount) => {
-                Ok(vec![increment(target.require_counter()?.id(), *amount)?])
+                let counter = match &self.target {
+                    Target::Path(path) => draft.counter(path)?,
+                    Target::Instance(item) => item.require(pool)?.require_counter()?.id().clone(),
+                };
+                draft.add([increment(counter, *amount)?]);
             }
         }
+        Ok(())
     }
 }
 
@@ -113,11 +118,11 @@ impl fmt::Debug for ObjectWrite {
 
 /// Several changes of objects for one frame, from [`RealtimeObjects::batch`](super::RealtimeObjects::batch).
 ///
-/// Each change finds its object before any of them is applied: a change cannot use an object that an earlier one of the
-/// batch makes. A batch without changes succeeds.
+/// The changes are made in their order: a path of a later change may lead to an object that an earlier one makes. An
+/// [`Instance`](super::Instance) exists before the batch. A batch without changes succeeds.
 ///
 /// # Errors
-/// As for an [`ObjectWrite`]; with an error nothing is published.
+/// As for an [`ObjectWrite`]; 40000 for a change of an object of another channel. With an error nothing is published.
 #[derive(Debug)]
 #[must_use = "nothing is changed until this is awaited"]
 pub struct ObjectBatch {
@@ -143,6 +148,11 @@ impl IntoFuture for ObjectBatch {
 /// Publishes changes in one frame (RTO15, RTO20).
 async fn publish(channel: &Channel, changes: &[ObjectWrite]) -> Result<()> {
     check_write(channel)?;
+    if changes.iter().any(|change| change.view.channel.shared.id != channel.shared.id) {
+        let message = "a batch of changes has a change of another channel's objects";
+        return Err(Error::new(ErrorCode::BAD_REQUEST, 400, message)
+            .with_remedy("make a batch for each channel"));
+    }
     let messages = messages(channel, changes).await?;
     if messages.is_empty() {
         return Ok(());
@@ -181,9 +191,11 @@ fn make<R: FnMut() -> [u8; 16]>(
     changes: &[ObjectWrite],
     ids: &mut NewIds<R>,
 ) -> Result<Vec<ObjectMessage>> {
-    let mut messages = Vec::new();
+    let Some(first) = changes.first() else { return Ok(Vec::new()) };
+    let objects = first.view.objects.read();
+    let mut draft = Draft::new(objects.pool());
     for change in changes {
-        messages.append(&mut change.messages(&change.view.objects.read(), ids)?);
+        change.draft(&mut draft, objects.pool(), ids)?;
     }
-    Ok(messages)
+    Ok(draft.into_messages())
 }

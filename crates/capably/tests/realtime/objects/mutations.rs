@@ -235,3 +235,47 @@ in_both_formats! {
         assert_eq!(world.published().len(), 1);
     }
 }
+
+in_both_formats! {
+    // Spec: RTLM20h1
+    async fn a_batch_uses_the_objects_that_it_makes(format) {
+        let (world, root) = World::synced(format).await;
+        let objects = world.channel.objects();
+        let poll = root.get("poll");
+        let changes = [
+            root.set("poll", LiveMap::new().with("tea", LiveCounter::new(2.0))),
+            poll.get("tea").increment(3),
+            poll.set("more", LiveMap::new().with("coffee", LiveCounter::default())),
+            root.at("poll.more.coffee").decrement(1),
+            root.instance().unwrap().unwrap().set("name", "Bob"),
+        ];
+        objects.batch(changes).await.unwrap();
+        let expected = json!({ "tea": 5, "more": { "coffee": -1 } });
+        assert_eq!(poll.compact_json().unwrap(), Some(expected));
+        assert_eq!(string(&root.get("name")).as_deref(), Some("Bob"));
+        let frames: Vec<_> = world.published().iter().map(|publish| publish.items.len()).collect();
+        assert_eq!(frames, [3 + 1 + 3 + 1 + 1]);
+        // What an earlier change removes or replaces cannot be used.
+        for changes in [
+            [root.remove("poll"), root.at("poll.tea").increment(1)],
+            [root.clear(), root.at("poll.tea").increment(1)],
+        ] {
+            assert_eq!(refusal(objects.batch(changes).await), (92005, Some(400)));
+        }
+        let changes = [root.set("poll", 1), poll.set("tea", 1)];
+        assert_eq!(refusal(objects.batch(changes).await), (92007, Some(400)));
+        assert_eq!(world.published().len(), 1);
+    }
+}
+
+in_both_formats! {
+    async fn a_batch_is_of_one_channel(format) {
+        let (world, root) = World::synced(format).await;
+        let modes = [ChannelMode::ObjectSubscribe, ChannelMode::ObjectPublish];
+        let options = RealtimeChannelOptions::new().modes(modes);
+        let other = world.client.channels().get_with("other", options);
+        let batch = other.objects().batch([root.set("name", "Bob")]);
+        assert_eq!(refusal(batch.await), (40000, Some(400)));
+        assert!(world.published().is_empty());
+    }
+}
