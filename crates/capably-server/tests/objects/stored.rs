@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{
     FORMATS,
-    engine::Scripted,
+    engine::{Fate, Scripted},
     gated::Gated,
     sharer::{Sharer, ids},
     support::{Http, basic},
@@ -185,6 +185,23 @@ async fn a_server_that_ends_waits_for_a_snapshot_that_is_being_written() {
     let server = start(reopened).await;
     let client = Sharer::join(&server, Format::MsgPack, "c").await;
     assert_eq!(client.value(), json!({"k": "v"}));
+}
+
+#[tokio::test]
+async fn a_server_ends_though_its_objects_cannot_be_stored() {
+    let engine = Arc::new(Scripted::default());
+    let server = start(engine.reopen()).await;
+    let mut client = Sharer::join(&server, Format::Json, "c").await;
+    edit(&mut client, "k", "v").await;
+    drop(client);
+    for _ in 0..20 {
+        engine.next(Fate::Fail);
+    }
+    pass(Duration::from_secs(61)).await;
+    settle().await;
+    server.shutdown().await;
+    engine.reopen();
+    assert_eq!(snapshots(&*engine).await, [], "it tries once, and not until it succeeds");
 }
 
 #[tokio::test]

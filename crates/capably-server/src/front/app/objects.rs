@@ -172,7 +172,8 @@ impl AppHandle {
         Ok(ChannelObjects::restore(parts))
     }
 
-    /// Stores the objects of all channels whose snapshots are not written yet. Waits for those that are being written, too.
+    /// Stores the objects of all channels whose snapshots are not written yet, before the server ends. Waits for those that are
+    /// being written, too.
     pub(in crate::front) async fn store_objects(&self) {
         loop {
             let saved = self.saved.notified();
@@ -181,7 +182,14 @@ impl AppHandle {
                 next => Ok(next),
             });
             match next {
-                Ok(Some((name, draft))) => self.save_objects(&name, draft).await,
+                Ok(Some((name, draft))) => {
+                    let mut saving = Saving::begin(self, &name);
+                    if let Err(problem) = saving.write(draft).await {
+                        tracing::error!(%problem, channel = &*name, "the objects are not stored");
+                        // The engine may be gone. There is no later.
+                        saving.end = SnapshotEnd::NotNeeded;
+                    }
+                }
                 Ok(None) => return,
                 Err(()) => saved.await,
             }
@@ -201,18 +209,9 @@ impl AppHandle {
 
     /// Stores the objects of a channel.
     pub(super) async fn save_objects(&self, name: &Str, draft: SnapshotDraft) {
-        let end = match &self.log {
-            Some(log) => self.write_objects(log, name, draft).await,
-            None => Ok(SnapshotEnd::NotNeeded),
-        };
-        let end = end.unwrap_or_else(|problem| {
+        if let Err(problem) = Saving::begin(self, name).write(draft).await {
             tracing::warn!(%problem, channel = &**name, "the objects are not stored yet");
-            SnapshotEnd::Failed
-        });
-        self.remove_if_deleted(name).await;
-        let now = self.clock.now();
-        self.with(|hub, _| hub.objects_saved(name, end, now));
-        self.saved.notify_waiters();
+        }
     }
 
     /// Removes the objects of a channel that were written while the app was deleted, here or at another node.
@@ -297,5 +296,36 @@ impl AppHandle {
     /// Keys sort by position.
     fn part_key(&self, name: &str, position: Position, index: usize) -> String {
         format!("{}{:020}/{index:06}", self.parts_prefix(name), position.0)
+    }
+}
+
+/// A snapshot that is being written. When it is dropped, the hub learns how that ended, and others wait no longer.
+struct Saving<'a> {
+    app: &'a AppHandle,
+    name: &'a Str,
+    end: SnapshotEnd,
+}
+
+impl<'a> Saving<'a> {
+    fn begin(app: &'a AppHandle, name: &'a Str) -> Self {
+        Self { app, name, end: SnapshotEnd::Failed }
+    }
+
+    async fn write(&mut self, draft: SnapshotDraft) -> Result<(), EngineError> {
+        let Self { app, name, .. } = *self;
+        let Some(log) = &app.log else { return Ok(()) };
+        let written = app.write_objects(log, name, draft).await;
+        app.remove_if_deleted(name).await;
+        self.end = written?;
+        Ok(())
+    }
+}
+
+impl Drop for Saving<'_> {
+    fn drop(&mut self) {
+        let Self { app, name, end } = *self;
+        let now = app.clock.now();
+        app.with(|hub, _| hub.objects_saved(name, end, now));
+        app.saved.notify_waiters();
     }
 }

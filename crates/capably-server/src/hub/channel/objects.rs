@@ -29,8 +29,8 @@ impl Channels {
     ///
     /// # Errors
     /// 40010 for the channel's name, 40160 for the capability, 92000 for an invalid operation, 92002 for a deleted object,
-    /// 92001 for too many objects, or too large ones, 92006 without an object id, 40012 for a client id, 40031 for ids, 40009 for the size, 40000 for no operation, 40034
-    /// for too many, 40114 for one channel too many.
+    /// 92001 for too many objects, or too large ones, 92006 without an object id, 40012 for a client id, 40031 for ids, 40009
+    /// for the size, 40000 for no operation, 40034 for too many, 40114 for one channel too many.
     pub(crate) fn publish_objects(
         &mut self,
         name: &Str,

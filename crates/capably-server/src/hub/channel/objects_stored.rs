@@ -140,13 +140,15 @@ impl Channels {
 
     /// A snapshot that this node has to write before it ends, though it is not due yet.
     pub(crate) fn next_unwritten(&mut self) -> Option<(Str, SnapshotDraft)> {
-        let UnsavedObjects { due, writing, .. } = &mut self.unsaved;
-        let idle = due.extract_if(.., |(_, name)| !writing.contains(name));
-        let idle: Vec<Str> = idle.map(|(_, name)| name).collect();
-        let mut rest = idle.into_iter();
-        let found = rest.by_ref().find_map(|name| Some((name.clone(), self.take_unsaved(&name)?)));
-        self.unsaved.due.extend(rest.map(|name| (Duration::ZERO, name)));
-        found
+        loop {
+            let UnsavedObjects { due, writing, .. } = &mut self.unsaved;
+            let next = due.iter().find(|(_, name)| !writing.contains(name)).cloned()?;
+            due.remove(&next);
+            let (_, name) = next;
+            if let Some(draft) = self.take_unsaved(&name) {
+                return Some((name, draft));
+            }
+        }
     }
 
     /// The snapshot of a channel's objects, if this node writes it.
