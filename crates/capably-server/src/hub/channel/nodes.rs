@@ -46,7 +46,8 @@ pub(super) struct Nodes {
     unsummarized: VecDeque<(Duration, (Str, Place))>,
     /// The same messages without those that were summarized meanwhile.
     to_summarize: BTreeSet<(Str, Place)>,
-    /// Departures that no client wished and adoptions that were refused, by the time when they are proposed again, and adoptions that wait.
+    /// Departures that no client wished and adoptions that were refused, by the time when they are proposed again, and
+    /// adoptions that wait.
     refused: BTreeSet<(Duration, Str, ConnectionId, Refused)>,
     /// Departures that their client wished and that were refused, with their members and the time when they are proposed
     /// again, in the order of the times.
