@@ -105,11 +105,16 @@ impl Decoder {
         if is_masked != (self.from == Sender::Client) {
             return Err(Broken::Protocol("a client masks its frames, and a server does not"));
         }
-        let (length, length_size) = match (second & 0x7f, rest) {
-            (126, &[a, b, ..]) => (u64::from(u16::from_be_bytes([a, b])), 2),
-            (127, rest) if let Some(bytes) = rest.first_chunk() => (u64::from_be_bytes(*bytes), 8),
-            (126.., _) => return Ok(None),
-            (length, _) => (u64::from(length), 0),
+        let (length, length_size) = match second & 0x7f {
+            126 => {
+                let Some(bytes) = rest.first_chunk() else { return Ok(None) };
+                (u64::from(u16::from_be_bytes(*bytes)), 2)
+            }
+            127 => {
+                let Some(bytes) = rest.first_chunk() else { return Ok(None) };
+                (u64::from_be_bytes(*bytes), 8)
+            }
+            length => (u64::from(length), 0),
         };
         if opcode.is_control() && (!is_last || length > MAX_CONTROL as u64) {
             return Err(Broken::Protocol("a control frame is long or in fragments"));
