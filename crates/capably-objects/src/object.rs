@@ -2,13 +2,13 @@
 
 use capably_protocol::{Millis, Str};
 
-use crate::{ObjectType, entry::Entry, sorted::SortedMap};
+use crate::{ObjectType, entry::Entry, sites::Sites, sorted::SortedMap};
 
 /// An object that exists.
 #[derive(Clone, Debug)]
 pub(crate) struct Object {
-    /// The serial of the last operation applied, by site (RTLO3b). A `String` is written over without an allocation.
-    pub(crate) sites: SortedMap<Str, String>,
+    /// The serial of the last operation applied, by site (RTLO3b).
+    pub(crate) sites: Sites,
     /// When the object was deleted, in ms since the epoch (RTLO3d, RTLO3e).
     pub(crate) tombstoned_at: Option<Millis>,
     pub(crate) value: Value,
@@ -62,7 +62,7 @@ impl Object {
             ObjectType::Map => Value::Map(Box::default()),
             ObjectType::Counter => Value::Counter(CounterValue::default()),
         };
-        Self { sites: SortedMap::default(), tombstoned_at: None, value }
+        Self { sites: Sites::default(), tombstoned_at: None, value }
     }
 
     pub(crate) fn object_type(&self) -> ObjectType {
@@ -91,18 +91,8 @@ impl Object {
     }
 
     /// Whether an operation of this site with this serial is new to the object (RTLO4a).
-    pub(crate) fn is_newer(&self, site: &Str, serial: &str) -> bool {
+    pub(crate) fn is_newer(&self, site: &str, serial: &str) -> bool {
         // An empty stored serial is less than any other (RTLO4a5). A site's serials are in lexicographic order (RTLO4a6).
-        self.sites.get(site).is_none_or(|last| serial > last.as_str())
-    }
-
-    /// Records the serial of a site's last operation (RTLC7c, RTLM15c).
-    pub(crate) fn record(&mut self, site: &Str, serial: &str) {
-        if let Some(last) = self.sites.get_mut(site) {
-            last.clear();
-            last.push_str(serial);
-        } else {
-            self.sites.insert(site.unshared(), serial.to_owned());
-        }
+        self.sites.get(site).is_none_or(|last| serial > last)
     }
 }

@@ -1,12 +1,11 @@
 //! The objects of a channel (RTO3), and which of them refer to which (RTLO3f).
 
-use std::collections::HashMap;
-
 use capably_protocol::{Millis, Str, object::ObjectData};
 
 use crate::{
     Change, KeyChange, ObjectType, ROOT,
     entry::{Entry, EntryData, Place, reference_of},
+    index::PlaceIndex,
     object::{CounterValue, MapValue, Object, Value},
     sorted::SortedMap,
 };
@@ -58,7 +57,7 @@ pub struct ObjectsPool {
     nodes: Vec<Node>,
     /// The places of removed nodes.
     free: Vec<Place>,
-    places: HashMap<Str, Place>,
+    places: PlaceIndex,
 }
 
 /// An id that an object has, or that an entry refers to.
@@ -82,8 +81,8 @@ impl ObjectsPool {
     pub fn new() -> Self {
         let id = Str::from(ROOT);
         let object = Some(Box::new(Object::empty(ObjectType::Map)));
-        let root = Node { id: id.clone(), object, parents: SortedMap::default() };
-        Self { nodes: vec![root], free: Vec::new(), places: HashMap::from([(id, Place::ROOT)]) }
+        let root = Node { id, object, parents: SortedMap::default() };
+        Self { nodes: vec![root], free: Vec::new(), places: PlaceIndex::of_root() }
     }
 
     /// The number of objects, with deleted ones that are not collected yet.
@@ -101,7 +100,7 @@ impl ObjectsPool {
     pub fn clear(&mut self) -> Change {
         self.nodes.truncate(1);
         self.free.clear();
-        self.places.retain(|_, place| *place == Place::ROOT);
+        self.places = PlaceIndex::of_root();
         let mut removed = Vec::new();
         let Some(root) = self.nodes.first_mut() else { return Change::Map(removed) };
         root.parents = SortedMap::default();
@@ -111,8 +110,8 @@ impl ObjectsPool {
         Change::Map(removed)
     }
 
-    pub(crate) fn place(&self, id: &Str) -> Option<Place> {
-        self.places.get(id).copied()
+    pub(crate) fn place(&self, id: &str) -> Option<Place> {
+        self.places.find(id, |place| &self.node(place).id)
     }
 
     pub(crate) fn id(&self, place: Place) -> &Str {
@@ -146,11 +145,10 @@ impl ObjectsPool {
 
     /// The place of an id, which gets a node without an object if it is not known.
     fn intern(&mut self, id: &Str) -> Place {
-        if let Some(place) = self.places.get(id) {
-            return *place;
+        if let Some(place) = self.place(id) {
+            return place;
         }
-        let id = id.unshared();
-        let node = Node { id: id.clone(), ..Node::default() };
+        let node = Node { id: id.unshared(), ..Node::default() };
         let place = if let Some(place) = self.free.pop() {
             *self.node_mut(place) = node;
             place
@@ -191,12 +189,13 @@ impl ObjectsPool {
 
     /// Removes a node that has neither an object nor a reference to it.
     fn release(&mut self, place: Place) {
-        let node = self.node_mut(place);
+        let Self { nodes, free, places } = self;
+        let node = &nodes[place.index()];
         // A removed node has no id. An object that refers to itself is released twice.
         if node.object.is_none() && node.parents.is_empty() && !node.id.is_empty() {
-            let node = std::mem::take(node);
-            self.places.remove(&node.id);
-            self.free.push(place);
+            places.remove(&node.id, |place| &nodes[place.index()].id);
+            nodes[place.index()] = Node::default();
+            free.push(place);
         }
     }
 

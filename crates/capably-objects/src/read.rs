@@ -206,7 +206,7 @@ impl ObjectsPool {
 
     /// The object with this id (RTINS2). None if it does not exist. A deleted map is empty, a deleted counter 0.
     pub fn object(&self, object_id: &str) -> Option<ValueRef<'_>> {
-        self.object_at(self.place(&object_id.into())?)
+        self.object_at(self.place(object_id)?)
     }
 
     /// The object with this id, for an operation on it.

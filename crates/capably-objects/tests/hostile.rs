@@ -133,7 +133,7 @@ fn a_tree_a_thousand_deep_is_an_ordinary_one() {
     objects.object_frame(chained(&maps), NOW, &mut Vec::new());
     let deepest = Path::from_iter(maps.iter().map(|_| "k"));
     let last = &maps[DEPTH - 1];
-    assert_eq!(objects.pool().paths(last), [deepest.clone()]);
+    assert_eq!(objects.pool().paths(last), std::slice::from_ref(&deepest));
     assert!(objects.pool().resolve(&deepest).is_some());
     // A change at the bottom reaches the subscribers of every level above, to their depth.
     let subscribers = [(1, None), (500, Some(501)), (500, Some(500)), (DEPTH, Some(1))];

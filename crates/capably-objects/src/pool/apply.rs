@@ -95,7 +95,7 @@ impl ObjectsPool {
         }
         // An operation applied on its ACK leaves the serials alone: operations before it may still arrive (RTLC7c, RTLM15c).
         if source == Source::Channel {
-            object.record(site, serial);
+            object.sites.set(site, serial);
         }
         if object.is_tombstone() {
             return Err(Ignored::Tombstone);

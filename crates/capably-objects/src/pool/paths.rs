@@ -25,7 +25,7 @@ impl ObjectsPool {
     ///
     /// The search ends after some 260,000 references and keys, so that no graph can stop a client.
     pub fn paths(&self, object_id: &str) -> Vec<Path> {
-        self.place(&object_id.into()).map(|place| self.paths_of(place)).unwrap_or_default()
+        self.place(object_id).map(|place| self.paths_of(place)).unwrap_or_default()
     }
 
     pub(crate) fn paths_of(&self, place: Place) -> Vec<Path> {

@@ -115,8 +115,7 @@ impl ObjectsPool {
         let object = self.get_mut(place)?;
         // RTLC6a, RTLM6a
         let sites = state.site_timeserials.iter();
-        object.sites =
-            sites.map(|(site, serial)| (site.unshared(), String::from(&**serial))).collect();
+        object.sites = sites.map(|(site, serial)| (site.as_str(), serial.as_str())).collect();
         if object.is_tombstone() {
             return None; // RTLC6e, RTLM6e
         }

@@ -27,7 +27,7 @@ impl ObjectsPool {
 
     /// The state of an object; none if it does not exist.
     pub fn state(&self, object_id: &str) -> Option<ObjectMessage> {
-        let place = self.place(&object_id.into())?;
+        let place = self.place(object_id)?;
         Some(self.state_message(place, self.get(place)?))
     }
 
@@ -37,7 +37,7 @@ impl ObjectsPool {
         let mut state = ObjectState {
             object_id: Some(id.clone()),
             site_timeserials: sites
-                .map(|(site, serial)| (site.clone(), Str::from(serial)))
+                .map(|(site, serial)| (Str::from(site), Str::from(serial)))
                 .collect(),
             tombstone: object.is_tombstone().then_some(true),
             ..ObjectState::default()
@@ -105,7 +105,7 @@ impl ObjectsPool {
 
     /// When an object was deleted, in ms since the epoch; none if it is not, or does not exist.
     pub fn tombstoned_at(&self, object_id: &str) -> Option<Millis> {
-        self.get(self.place(&object_id.into())?)?.tombstoned_at
+        self.get(self.place(object_id)?)?.tombstoned_at
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{DEFAULT_GRACE_PERIOD, Ignored, ValueRef, test_pool::*};
 impl ObjectsPool {
     /// The maps that refer to an object, each with its key, for tests.
     pub(crate) fn parents(&self, id: &str) -> Vec<(String, String)> {
-        let place = self.place(&id.into()).expect("an object");
+        let place = self.place(id).expect("an object");
         let parents = self.node(place).parents.iter();
         parents.map(|((map, key), ())| (self.id(*map).to_string(), key.to_string())).collect()
     }
@@ -95,9 +95,9 @@ fn a_cleared_pool_has_no_places_and_parents_of_before() {
 fn the_node_of_an_object_without_references_goes_with_it() {
     let mut pool = ObjectsPool::new();
     change(&mut pool, &object_delete("map:a@1", "01"));
-    assert!(pool.place(&"map:a@1".into()).is_some());
+    assert!(pool.place("map:a@1").is_some());
     pool.collect(NOW, 0);
-    assert_eq!((pool.place(&"map:a@1".into()), pool.free.len()), (None, 1));
+    assert_eq!((pool.place("map:a@1"), pool.free.len()), (None, 1));
 }
 
 #[test]
@@ -106,12 +106,12 @@ fn the_node_of_a_forgotten_object_goes_with_the_last_reference() {
     let score = "counter:score@1000";
     change(&mut pool, &object_delete(score, "t:1"));
     pool.collect(NOW, 0);
-    assert!(pool.place(&score.into()).is_some());
+    assert!(pool.place(score).is_some());
     change(&mut pool, &map_remove("root", "score", "t:2"));
-    assert_eq!(pool.place(&score.into()), None);
+    assert_eq!(pool.place(score), None);
     let place = pool.free[0];
     change(&mut pool, &map_set("root", "new", ObjectData::reference("map:new@1"), "t:3"));
-    assert_eq!(pool.place(&"map:new@1".into()), Some(place), "its place is used again");
+    assert_eq!(pool.place("map:new@1"), Some(place), "its place is used again");
 }
 
 #[test]
