@@ -399,6 +399,7 @@ impl World {
         self.input(id, |app, now, outputs| match notice {
             Notice::Resumed(connection) => app.resumed_elsewhere(&connection, now, outputs),
             Notice::Ended(connection) => app.ended_elsewhere(connection, now, outputs),
+            Notice::Serving(connection) => app.served_elsewhere(&connection, now),
             Notice::Ephemeral { .. } => panic!("nobody publishes ephemeral messages"),
         });
     }
