@@ -3,7 +3,7 @@
 use crate::support::{Server, Subscriber, run, stderr};
 
 /// The flags of `serve` that are counts, and the largest value of each.
-fn limits() -> [(&'static str, String); 7] {
+fn limits() -> [(&'static str, String); 9] {
     let (size, rate) = (usize::MAX.to_string(), u32::MAX.to_string());
     [
         ("--max-apps", size.clone()),
@@ -12,8 +12,8 @@ fn limits() -> [(&'static str, String); 7] {
         ("--max-channels", size.clone()),
         ("--max-request-rate", rate.clone()),
         ("--max-inbound-rate", rate),
-        ("--max-log-bytes", size),
-        ("--max-objects", size),
+        ("--max-log-bytes", size.clone()),
+        ("--max-objects", size.clone()),
         ("--max-objects-bytes", size),
     ]
 }
