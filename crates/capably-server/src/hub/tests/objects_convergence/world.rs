@@ -251,7 +251,10 @@ impl World {
         for index in 0..self.clients.len() {
             self.soon(500, Event::Step(index));
         }
-        let active = Duration::from_secs(self.rng.u64(5..25));
+        // In a long time, snapshots are written while clients operate.
+        let is_long = self.rng.u8(..8) == 0;
+        let active = self.rng.u64(if is_long { 60..100 } else { 5..25 });
+        let active = Duration::from_secs(active);
         self.pass(active);
         self.is_quiet = true;
         self.pass(QUIET);
