@@ -113,10 +113,9 @@ struct Link {
 /// An operation in the log.
 #[derive(Debug, Default)]
 struct Logged {
-    /// The connections that have published it: another one if the client could not resume.
-    by: Vec<Option<Str>>,
-    /// Whether its object was not deleted before.
-    has_effect: bool,
+    /// The connections that have published it, and whether its object was not deleted before. A client that cannot resume sends
+    /// it again on another connection (RTN19a2).
+    by: BTreeMap<Option<Str>, bool>,
 }
 
 /// What can fail in a schedule.
@@ -394,9 +393,9 @@ impl World {
                 let id = message.operation.as_ref().and_then(|it| it.object_id.as_ref());
                 let logged = self.logged.entry(tag_of(message)).or_default();
                 let connection = operations.frame.connection.clone();
-                assert!(!logged.by.contains(&connection), "{message:?} is in the log twice");
-                logged.by.push(connection);
-                logged.has_effect |= id.is_some_and(|id| !self.model.is_deleted(id));
+                let has_effect = id.is_some_and(|id| !self.model.is_deleted(id));
+                let before = logged.by.insert(connection, has_effect);
+                assert_eq!(before, None, "{message:?} is in the log twice");
                 self.tally.committed += 1;
                 self.model.apply(message);
                 if let Some(id) = id.filter(|id| self.model.is_deleted(id)) {
@@ -602,7 +601,9 @@ impl World {
     fn done(&mut self, index: usize, op: OpId, result: Result<Outcome, ErrorInfo>) {
         let Some(tags) = self.pending.remove(&(index, op)) else { return };
         let is_logged = |tag: &u64| self.logged.contains_key(tag);
-        let has_effect = |tag: &u64| self.logged.get(tag).is_some_and(|it| it.has_effect);
+        let connection = &self.clients[index].connection;
+        let has_effect =
+            |tag: &u64| self.logged.get(tag).is_some_and(|it| it.by.get(connection) == Some(&true));
         match result {
             Ok(Outcome::Published(result)) => {
                 assert_eq!(result.serials.len(), tags.len());
