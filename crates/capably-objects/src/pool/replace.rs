@@ -127,6 +127,8 @@ impl ObjectsPool {
         if let Value::Counter(counter) = &mut object.value {
             let previous = counter.data; // RTLC6g
             let count = state.counter.and_then(|counter| counter.count).unwrap_or_default();
+            // A negative zero becomes a zero, as by any operation: replicas agree to the last bit.
+            let count = count + 0.0;
             *counter = CounterValue { data: count, initial: None }; // RTLC6b, RTLC6c
             if let Some(create) = &state.create_op {
                 // RTLC6d

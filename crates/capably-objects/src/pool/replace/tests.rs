@@ -167,6 +167,18 @@ fn a_create_operation_without_its_field_is_merged() {
     assert_eq!(apply(&mut pool, &counter_create(COUNTER, Some(5.0), "01")), Ok(None));
 }
 
+#[test]
+fn a_negative_zero_is_a_zero_at_every_replica() {
+    let state = edit(counter_state(COUNTER, 0.0), |state| {
+        state.counter = Some(ObjectsCounter { count: Some(-0.0) });
+    });
+    let pool = ObjectsPool::from_states([state], NOW);
+    let again = ObjectsPool::from_states(pool.states(), NOW);
+    for pool in [&pool, &again] {
+        assert!(count(pool, COUNTER).is_sign_positive());
+    }
+}
+
 // Spec: RTLO4e10
 #[test]
 fn a_state_cannot_delete_the_root_or_change_its_type() {

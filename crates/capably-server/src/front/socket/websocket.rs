@@ -143,7 +143,8 @@ impl WebSocket {
         if self.unsent.len() < WRITE_SIZE { Poll::Ready(Ok(())) } else { self.poll_write(cx) }
     }
 
-    /// Queues a message, whose payload `write` appends. It has about the `expected` number of bytes. Returns how many it has.
+    /// Queues a message, whose payload `write` appends. It has about the `expected` number of bytes. Returns how many
+    /// it has.
     pub(super) fn send(
         &mut self,
         kind: Kind,
@@ -153,9 +154,13 @@ impl WebSocket {
         if self.unsent.capacity() == 0 {
             self.unsent.reserve(self.batch_size);
         }
-        let before = self.unsent.len();
-        write_message(kind, expected, None, &mut self.unsent, write);
-        self.unsent.len() - before
+        let mut size = 0;
+        write_message(kind, expected, None, &mut self.unsent, |out| {
+            let before = out.len();
+            write(out);
+            size = out.len() - before;
+        });
+        size
     }
 
     /// Queues a PING.
