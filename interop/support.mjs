@@ -25,12 +25,13 @@ export async function fixture(name) {
   return JSON.parse(await readFile(new URL(name, fixtures), 'utf8'));
 }
 
-/** Starts `capably serve` with these additional arguments. `stop()` ends the server. With `CAPABLY_BROKERS`, it is the only
- * node of a cluster of its own. */
+/** Starts `capably serve` with these additional arguments, on a free port unless they contain `--port`. `stop()` ends the
+ * server. With `CAPABLY_BROKERS`, it is the only node of a cluster of its own. */
 export async function startServer(...words) {
   const brokers = process.env.CAPABLY_BROKERS;
   if (brokers) words.push('--cluster', brokers, '--cluster-name', `test-${randomUUID()}`);
-  const child = spawn(binary, ['serve', '--port', '0', '--json', ...words], {
+  const port = words.includes('--port') ? [] : ['--port', '0'];
+  const child = spawn(binary, ['serve', ...port, '--json', ...words], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const exited = once(child, 'exit');
@@ -101,6 +102,11 @@ export async function ours(server, format, work, credentials = { key: server.key
 /** Starts our realtime client, which reads commands from standard input. */
 export function realtimeDriver() {
   return spawn(driver, ['realtime'], { stdio: ['pipe', 'pipe', 'inherit'] });
+}
+
+/** Starts our client of the objects of a channel, which reads commands from standard input. */
+export function objectsDriver() {
+  return spawn(driver, ['objects'], { stdio: ['pipe', 'pipe', 'inherit'] });
 }
 
 /**

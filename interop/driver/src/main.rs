@@ -2,8 +2,8 @@
 //!
 //! Without arguments, the program reads a request as JSON from standard input and carries it out. Requests in
 //! [`live`] use a connection, all others use REST. The program prints the result as JSON: `{"ok": …}` or
-//! `{"error": …}`. With the argument `realtime`, it runs the [realtime client](realtime), which reads commands line
-//! by line.
+//! `{"error": …}`. With the argument `realtime`, it runs the [realtime client](realtime), and with the argument `objects` the
+//! [client of objects](objects). Both read commands line by line.
 
 use std::{env, error::Error as StdError, io, time::Duration};
 
@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 mod live;
+mod objects;
 mod realtime;
 
 /// The operation, and the credentials.
@@ -91,8 +92,10 @@ type Outcome = Result<Value, Error>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn StdError>> {
-    if env::args().nth(1).as_deref() == Some("realtime") {
-        return realtime::run().await;
+    match env::args().nth(1).as_deref() {
+        Some("realtime") => return realtime::run().await,
+        Some("objects") => return objects::run().await,
+        Some(_) | None => {}
     }
     let Request { endpoint, port, format, key, token, token_request, work } =
         serde_json::from_reader(io::stdin())?;

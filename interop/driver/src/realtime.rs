@@ -80,7 +80,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn StdError>> {
 }
 
 /// The lines of standard input. A thread reads them, because reading blocks.
-fn lines() -> mpsc::UnboundedReceiver<String> {
+pub(crate) fn lines() -> mpsc::UnboundedReceiver<String> {
     let (sender, lines) = mpsc::unbounded_channel();
     thread::spawn(move || {
         for line in io::stdin().lock().lines().map_while(Result::ok) {
@@ -136,7 +136,7 @@ fn code(reason: Option<&ErrorInfo>) -> Option<u32> {
     reason.map(|reason| reason.code.0)
 }
 
-fn say(value: &Value) {
+pub(crate) fn say(value: &Value) {
     let mut output = io::stdout().lock();
     // A failed write needs no handling: the test that read the output has ended.
     let _ = writeln!(output, "{value}").and_then(|()| output.flush());
