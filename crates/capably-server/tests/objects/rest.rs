@@ -116,6 +116,20 @@ async fn values_are_set_and_read_by_id_and_by_path() {
     }
 }
 
+/// An answer names the object of each operation, also of one that sets what the operation before it has made.
+#[tokio::test]
+async fn an_answer_names_the_object_of_every_operation() {
+    let server = server().await;
+    for format in FORMATS {
+        let channel = Channel::new(&server, "named", format);
+        let made = channel.publish(json!({"counterCreate": {"count": 1}})).await;
+        let set =
+            json!({"objectId": "root", "mapSet": {"key": "k", "value": {"objectId": made[0]}}});
+        let inc = json!({"objectId": made[0], "counterInc": {"number": 1}});
+        assert_eq!(channel.publish(json!([inc, set])).await, [&*made[0], "root"]);
+    }
+}
+
 #[tokio::test]
 async fn bytes_are_base64_in_json_and_bytes_in_messagepack() {
     #[derive(Deserialize)]

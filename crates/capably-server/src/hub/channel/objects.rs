@@ -137,15 +137,20 @@ impl Channels {
     ) -> Vec<Str> {
         let entry = self.get(name).and_then(|channel| channel.log.get(position));
         let Some(entry) = entry else { return own };
+        let operations = || entry.operations().iter().filter_map(|it| it.operation.as_deref());
+        let is_named = |id| operations().any(|operation| operation.object_id.as_ref() == Some(id));
+        if !own.is_empty() && own.iter().all(is_named) {
+            return own;
+        }
         let mut stored: Vec<Str> = Vec::new();
-        for operation in entry.operations().iter().filter_map(|it| it.operation.as_deref()) {
+        for operation in operations() {
             // A create at a path is followed by the operation that sets the key.
             let set = operation.map_set.as_ref().and_then(|set| set.value.object_id.as_ref());
             if set.is_none() || set != stored.last() {
                 stored.extend(operation.object_id.clone());
             }
         }
-        if !own.is_empty() && own.iter().all(|id| stored.contains(id)) { own } else { stored }
+        stored
     }
 
     /// The value of a channel's objects at a path, from an object or from the root.
