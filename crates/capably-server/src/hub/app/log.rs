@@ -38,9 +38,13 @@ impl App {
     ) {
         let sent = outputs.len();
         let turn = &mut Turn { now, settings: &self.settings, outputs };
+        let Self { channels, connections, .. } = self;
+        let can_enter = |id: &ConnectionId, channel: &Str| {
+            connections.get(id).is_some_and(|it| it.attached.can_have_members(channel))
+        };
         let settled = results
             .into_iter()
-            .filter_map(|(ticket, result)| self.channels.committed(ticket, result, turn));
+            .filter_map(|(ticket, result)| channels.committed(ticket, result, can_enter, turn));
         let settled = settled.collect();
         self.settle_all(settled, now, outputs);
         self.count(&outputs[sent..], now);

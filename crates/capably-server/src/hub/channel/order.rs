@@ -280,15 +280,17 @@ impl Channels {
         }
     }
 
-    /// The engine has committed or refused a proposal. Applies it, if this server alone uses the engine.
+    /// The engine has committed or refused a proposal. Applies it, if this server alone uses the engine. `can_enter` tells
+    /// whether a connection may have members on a channel.
     pub(crate) fn committed(
         &mut self,
         ticket: Ticket,
         result: Result<Appended, ErrorInfo>,
+        can_enter: impl Fn(&ConnectionId, &Str) -> bool,
         turn: &mut Turn<'_>,
     ) -> Option<Settled> {
         if self.node().is_some() {
-            return self.acknowledged(ticket, result, turn);
+            return self.acknowledged(ticket, result, can_enter, turn);
         }
         let Order::Engine(proposals) = &mut self.order else { return None };
         let waiting = proposals.waiting.remove(&ticket)?;
@@ -312,6 +314,7 @@ impl Channels {
         &mut self,
         ticket: Ticket,
         result: Result<Appended, ErrorInfo>,
+        can_enter: impl Fn(&ConnectionId, &Str) -> bool,
         turn: &mut Turn<'_>,
     ) -> Option<Settled> {
         let Order::Engine(proposals) = &mut self.order else { return None };
@@ -328,7 +331,11 @@ impl Channels {
                 Ok(waiting.receipt.at(position))
             }
             Ok(Appended { position, repeated: true }) => {
-                if let Some(body) = self.lapsed_again(&waiting.proposal, position) {
+                // The client may have detached since it sent the frame. Its members have left then, and stay away.
+                if let Some((connection, channel)) = waiting.proposal.presence()
+                    && can_enter(&connection, &channel)
+                    && let Some(body) = self.lapsed_again(&waiting.proposal, position)
+                {
                     let Waiting { proposal, receipt, origin, .. } = waiting;
                     let again = Proposal { time: turn.now.wall, body, ..proposal };
                     let ticket = self.submit(again, receipt, Vec::new(), turn);
