@@ -123,15 +123,20 @@ impl Channels {
             // The client may be attached here all the same: its adoption was late or not committed, or it has come back since
             // this node has proposed the departure.
             if is_node && !events.is_empty() {
-                self.evicted.push((connection.clone(), name.clone(), members));
+                // If an event of a member is under way, that decides: it enters the member again, or says that it has left.
+                let is_decided = |member: &PresenceMessage| {
+                    self.order.expects_event(name, &connection, member.client_id.as_ref())
+                };
+                let mut left = members;
+                left.retain(|member| !is_decided(member));
+                self.evicted.push((connection.clone(), name.clone(), left));
             }
         }
         self.append_events(name, &connection, events, commit, turn);
     }
 
     /// Proposes that members of a connection enter again, with their last events. They left by mistake. A member that has
-    /// entered again meanwhile, at another node, stays as it is: the ids say which events are repeated. A member of which an
-    /// event is under way has to wait for that, which enters it again or says that it has left.
+    /// entered again meanwhile, at another node, stays as it is: the ids say which events are repeated.
     pub(crate) fn enter_again(
         &mut self,
         connection: &ConnectionId,
@@ -140,10 +145,7 @@ impl Channels {
         remain: Duration,
         turn: &mut Turn<'_>,
     ) {
-        let left = left.into_iter().filter(|member| {
-            !self.order.expects_event(name, connection, member.client_id.as_ref())
-        });
-        let items = left.map(|member| {
+        let items = left.into_iter().map(|member| {
             let PresenceMessage { id, client_id, data, encoding, extras, .. } = member;
             let action = Some(PresenceAction::Enter);
             PresenceMessage { id, action, client_id, data, encoding, extras, ..Default::default() }
