@@ -4,7 +4,7 @@
 //! handshake. Both work on buffers that last only as long as bytes are in them: a server with many idle connections needs
 //! no memory for their frames.
 //!
-//! Extensions are not supported. Text is not checked for UTF-8 by the decoder: a reader of JSON does that anyway.
+//! Extensions are not supported. Whether text is UTF-8 is for its reader to check.
 
 mod decode;
 mod encode;
@@ -21,7 +21,7 @@ pub use self::{
 /// The longest payload of a PING, a PONG or a close frame (RFC 6455, 5.5).
 const MAX_CONTROL: usize = 125;
 
-/// What a message carries.
+/// The two kinds of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Text, in UTF-8.

@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::{Broken, Kind, MAX_CONTROL, Opcode, Sender, mask};
 
-/// What a peer has sent.
+/// Something that a peer has sent: a message, a control frame, or its end of the WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A message, put together when it came in several frames.
@@ -16,6 +16,9 @@ pub enum Event {
     /// The peer closes, with its code if it gave one. Nothing follows.
     Close(Option<u16>),
 }
+
+/// The shortest payload that shares the memory of the buffer.
+const SHARED: usize = 16 * 1024;
 
 /// Reads the messages of one peer.
 ///
@@ -64,7 +67,10 @@ impl Decoder {
         Self { from, max_size, fragments: None }
     }
 
-    /// Takes the next message from the buffer; `None` when it is not whole yet. The payload is a slice of the buffer.
+    /// Takes the next message from the buffer; `None` when it is not whole yet.
+    ///
+    /// A payload of 16 KiB or more is a slice of the buffer, and shares its memory. A shorter one is a copy: a reader may keep
+    /// a few bytes for long, and must not keep a whole buffer with them.
     ///
     /// # Errors
     /// The WebSocket is [broken](Broken), and must not be read any further.
@@ -74,10 +80,16 @@ impl Decoder {
                 return Ok(None);
             }
             buffer.advance(header.size);
-            let mut payload = buffer.split_to(header.length);
             if let Some(key) = header.key {
-                mask(&mut payload, key);
+                mask(&mut buffer[..header.length], key);
             }
+            let payload = if header.length < SHARED {
+                let payload = BytesMut::from(&buffer[..header.length]);
+                buffer.advance(header.length);
+                payload
+            } else {
+                buffer.split_to(header.length)
+            };
             if let Some(event) = self.frame(&header, payload)? {
                 return Ok(Some(event));
             }

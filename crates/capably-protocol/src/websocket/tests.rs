@@ -122,6 +122,23 @@ fn a_message_beyond_the_limit_is_refused_by_its_header() {
     );
 }
 
+/// A few bytes that are kept for long must not keep the memory of a whole buffer.
+#[test]
+fn a_short_message_does_not_share_the_memory_of_the_buffer() {
+    for (size, shares) in
+        [(1, false), (100, false), (16_383, false), (16_384, true), (90_000, true)]
+    {
+        let frame = sent(Kind::Binary, size, None, &vec![7; size]);
+        let mut decoder = Decoder::new(Sender::Server, LIMIT);
+        let mut buffer = BytesMut::from(&frame.repeat(2)[..]);
+        let Ok(Some(Event::Message(_, payload))) = decoder.next(&mut buffer) else {
+            panic!("a message of {size} bytes")
+        };
+        assert_eq!(buffer.len(), frame.len(), "the next message is still there");
+        assert_eq!((payload.len(), !payload.is_unique()), (size, shares));
+    }
+}
+
 #[test]
 fn what_is_missing_of_a_frame_is_known_from_its_header() {
     let decoder = Decoder::new(Sender::Server, LIMIT);

@@ -35,7 +35,7 @@ pub(super) struct WebSocket {
     /// How much the next read asks for. It follows what the client sends at once, so that one system call reads it all.
     read_size: usize,
     unsent: Vec<u8>,
-    /// The room that `unsent` gets: the size of the last batch that was sent.
+    /// The room that `unsent` gets: the size of the last batch that was sent, at most [`WRITE_SIZE`].
     batch_size: usize,
     /// How many bytes of `unsent` were sent.
     sent: usize,
@@ -192,7 +192,7 @@ impl WebSocket {
                 written => self.sent += written,
             }
         }
-        self.batch_size = self.unsent.len();
+        self.batch_size = self.unsent.len().min(WRITE_SIZE);
         self.unsent = Vec::new();
         self.sent = 0;
         Poll::Ready(Ok(()))
@@ -294,9 +294,17 @@ mod tests {
             .await;
             assert_eq!(socket.unread.capacity(), 0, "after {size} bytes");
         }
+        let read = tokio::spawn(async move { rest(&mut client).await.len() });
+        for size in [10, 90_000] {
+            socket.send(Kind::Binary, size, |out| out.resize(out.len() + size, 7));
+            flush(&mut socket).await;
+            assert_eq!(socket.unsent.capacity(), 0, "after {size} bytes");
+        }
         socket.send(Kind::Binary, 10, |out| out.extend([7; 10]));
+        assert!(socket.unsent.capacity() <= 2 * WRITE_SIZE, "a long message needs no room again");
         flush(&mut socket).await;
-        assert_eq!(socket.unsent.capacity(), 0);
+        drop(socket);
+        assert_eq!(read.await.unwrap(), 2 + 10 + 10 + 90_000 + 2 + 10);
     }
 
     #[tokio::test]
