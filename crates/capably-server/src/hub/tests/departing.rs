@@ -12,6 +12,7 @@ use crate::{
     engine::{Append, EngineError},
     hub::{
         NodeId, Notice, Position, StoredState, Ticket, error,
+        ids::ConnectionId,
         log::proposal::{Adoption, Body, Departure, Events, Owner, Proposal, Proposer},
     },
 };
@@ -61,14 +62,18 @@ impl Node {
     }
 
     fn enter(&mut self, transport: TransportId) {
+        self.send_event(transport, 0, PresenceAction::Enter);
+    }
+
+    fn send_event(&mut self, transport: TransportId, msg_serial: u64, action: PresenceAction) {
         let item = PresenceMessage {
-            action: Some(PresenceAction::Enter),
+            action: Some(action),
             client_id: Some("ada".into()),
             ..PresenceMessage::default()
         };
         let items = Arc::from(vec![item]);
         let params = Default::default();
-        let publish = Publish { channel: CHANNEL, msg_serial: 0, items, params };
+        let publish = Publish { channel: CHANNEL, msg_serial, items, params };
         self.bench.send(transport, vec![ClientFrame::Presence(publish)]);
     }
 
@@ -78,28 +83,38 @@ impl Node {
 
     /// Decides on the proposals so far. Returns how many there were.
     fn decide(&mut self, fate: Fate) -> usize {
+        let proposals = self.proposals();
+        let count = proposals.len();
+        for proposal in proposals {
+            self.decide_on(proposal, fate);
+        }
+        count
+    }
+
+    /// Takes the proposals so far.
+    fn proposals(&mut self) -> Vec<(Ticket, Append)> {
         let outputs = std::mem::take(&mut self.bench.outputs);
-        let mut proposals: Vec<(Ticket, Append)> = Vec::new();
+        let mut proposals = Vec::new();
         for output in outputs {
             match output {
                 Output::Append(ticket, append) => proposals.push((ticket, append)),
                 other => self.bench.outputs.push(other),
             }
         }
-        let count = proposals.len();
-        for (ticket, append) in proposals {
-            let result = match fate {
-                Fate::Refused => Err(unavailable()),
-                Fate::Committed => Ok(self.engine.append(append, self.bench.now.wall)),
-                Fate::LostAck => {
-                    self.engine.append(append, self.bench.now.wall);
-                    Err(unavailable())
-                }
-            };
-            let Bench { app, now, outputs, .. } = &mut self.bench;
-            app.committed(vec![(ticket, result)], *now, outputs);
-        }
-        count
+        proposals
+    }
+
+    fn decide_on(&mut self, (ticket, append): (Ticket, Append), fate: Fate) {
+        let result = match fate {
+            Fate::Refused => Err(unavailable()),
+            Fate::Committed => Ok(self.engine.append(append, self.bench.now.wall)),
+            Fate::LostAck => {
+                self.engine.append(append, self.bench.now.wall);
+                Err(unavailable())
+            }
+        };
+        let Bench { app, now, outputs, .. } = &mut self.bench;
+        app.committed(vec![(ticket, result)], *now, outputs);
     }
 
     /// Lets the entries so far arrive.
@@ -125,6 +140,20 @@ impl Node {
         let mut proposal = Proposal { channel: CHANNEL, time, proposer, body };
         let append = proposal.encode_append(APP, Duration::from_secs(60));
         self.engine.append(append, time).position
+    }
+
+    /// Another node lets the member of a connection of this node leave, as it thinks that this node is gone.
+    fn depart_elsewhere(&mut self, connection: &ConnectionId) {
+        let owner = self.bench.app.channels.presence.owner(&CHANNEL, connection);
+        let since = owner.expect("the connection has members").since;
+        let ada = PresenceMessage { client_id: Some("ada".into()), ..PresenceMessage::default() };
+        self.commit_elsewhere(Body::Departure(Departure {
+            connection: connection.clone(),
+            members: vec![ada],
+            repeated: false,
+            lapsed: true,
+            owner: Some(Owner { node: NodeId(1), since }),
+        }));
     }
 
     fn members(&self) -> usize {
@@ -332,23 +361,71 @@ fn a_member_that_has_entered_elsewhere_meanwhile_stays_as_it_is() {
     node.enter(client);
     node.settle();
     let connection = connected.connection_id.clone().unwrap();
-    let since = node.bench.app.channels.presence.owner(&CHANNEL, &connection).unwrap().since;
-    node.commit_elsewhere(Body::Departure(Departure {
-        connection: connection.clone(),
-        members: vec![PresenceMessage {
-            client_id: Some("ada".into()),
-            ..PresenceMessage::default()
-        }],
-        repeated: false,
-        lapsed: true,
-        owner: Some(Owner { node: NodeId(1), since }),
-    }));
+    node.depart_elsewhere(&connection);
     node.commit_elsewhere(entering(&connected, 5, "ada", "new"));
     node.follow();
     node.settle();
     let members = node.bench.app.channels.presence.members_of(&connection, &CHANNEL);
     let data: Vec<_> = members.iter().map(|member| member.data.as_str()).collect();
     assert_eq!(data, [Some("new")]);
+}
+
+/// The LEAVE is committed after the departure, and arrives with it.
+#[test]
+fn a_member_whose_leave_is_under_way_does_not_enter_again() {
+    let mut node = Node::new();
+    let (client, connected) = node.attached(None);
+    node.enter(client);
+    node.settle();
+    assert_eq!(node.members(), 1);
+    node.send_event(client, 1, PresenceAction::Leave);
+    node.depart_elsewhere(&connected.connection_id.unwrap());
+    assert_eq!(node.decide(Fate::Committed), 1);
+    node.follow();
+    node.settle();
+    assert_eq!(node.members(), 0);
+}
+
+/// The engine answers a frame that was sent again only after the client has detached.
+#[test]
+fn a_client_that_has_detached_does_not_enter_again_by_a_late_answer() {
+    let mut node = Node::new();
+    let (first, connected) = node.attached(None);
+    node.enter(first);
+    node.settle();
+    node.bench.app.transport_closed(first, node.bench.now, &mut node.bench.outputs);
+    let (second, _) = node.attached(Some(&connected));
+    node.enter(second);
+    let repeated = node.proposals();
+    assert_eq!(repeated.len(), 1);
+    node.detach(second);
+    node.settle();
+    assert_eq!(node.members(), 0);
+    for proposal in repeated {
+        node.decide_on(proposal, Fate::Committed);
+    }
+    node.settle();
+    assert_eq!(node.members(), 0);
+}
+
+/// The client sent an event at one node, and again in a new frame at another, which is committed first.
+#[test]
+fn an_event_that_is_committed_after_its_repetition_has_no_effect() {
+    let mut node = Node::new();
+    let (subscriber, _) = node.attached(None);
+    let (_, connected) = node.bench.connect(None);
+    let Body::Presence(mut repetition) = entering(&connected, 1, "ada", "1") else {
+        panic!("an event")
+    };
+    let id = format!("{}:0:0", repetition.connection);
+    repetition.items[0].id = Some(id.into());
+    node.commit_elsewhere(Body::Presence(repetition));
+    node.commit_elsewhere(entering(&connected, 0, "ada", "1"));
+    node.follow();
+    assert_eq!(node.members(), 1);
+    let frames = node.bench.frames(subscriber);
+    let events = frames.iter().filter(|frame| matches!(frame, ServerFrame::Presence(_)));
+    assert_eq!(events.count(), 1, "{frames:?}");
 }
 
 #[test]
