@@ -20,7 +20,7 @@ mod references;
 /// The subscription to the object of a test.
 const SUBSCRIPTION: crate::SubscriptionId = crate::SubscriptionId(1);
 
-/// What an operation did: it changed something, changed nothing, or was not applied.
+/// The outcome of an operation: it changed something, changed nothing, or was not applied.
 type Applied = Result<Option<Update>, Ignored>;
 
 /// An operation that was applied, or a state, that changed nothing.
@@ -82,12 +82,12 @@ impl Subject {
         }))
     }
 
-    /// What an operation did that changed the object in this way.
+    /// The outcome of an operation that changed the object in this way.
     fn changed(&self, change: Change) -> Applied {
         Ok(Some(Update { object_id: self.id.clone(), change, tombstone: false }))
     }
 
-    /// What an operation did that deleted the object, and changed it in this way.
+    /// The outcome of an operation that deleted the object, and changed it in this way.
     fn deleted(&self, change: Change) -> Applied {
         Ok(Some(Update { object_id: self.id.clone(), change, tombstone: true }))
     }

@@ -161,7 +161,7 @@ impl Set {
     }
 }
 
-/// What to set a key to.
+/// The value that `set` gives to a key.
 enum Content {
     Leaf(RestObjectValue),
     New(NewObject),
