@@ -46,6 +46,7 @@ mod random;
 mod sync;
 #[cfg(feature = "tls")]
 mod tls;
+mod typed;
 
 pub use auth::Auth;
 pub use capably_protocol::{

@@ -51,7 +51,6 @@ mod instance;
 mod path_object;
 mod shared;
 mod subscription;
-mod typed;
 mod view;
 mod write;
 

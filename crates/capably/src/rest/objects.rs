@@ -53,7 +53,6 @@ mod generate;
 mod get;
 mod operation;
 mod place;
-mod typed;
 mod value;
 mod write;
 

@@ -8,11 +8,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    ObjectWrite, SubscribeInstance, typed,
+    ObjectWrite, SubscribeInstance,
     view::{self, SharedView},
     write::{Operation, Target},
 };
-use crate::Result;
+use crate::{Result, typed};
 
 /// A map or counter that is followed wherever it stands in the tree, or a leaf as it was (RTINS1). Cheap to clone.
 ///

@@ -8,11 +8,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Instance, ObjectWrite, SubscribePath, typed,
+    Instance, ObjectWrite, SubscribePath,
     view::{self, SharedView},
     write::{Operation, Target},
 };
-use crate::Result;
+use crate::{Result, typed};
 
 /// A place in the tree of objects, by its path from the root (RTPO1). Cheap to clone.
 ///

@@ -9,7 +9,6 @@ use serde_json::Value;
 use super::{
     ObjectsPath, RestObject,
     operation::{empty_id, explain},
-    typed,
 };
 use crate::{
     Error, Result,
@@ -19,6 +18,7 @@ use crate::{
         channel::RestChannel,
         response::Reply,
     },
+    typed,
 };
 
 /// A request for objects, before it is sent.

@@ -12,8 +12,10 @@ use capably_protocol::{
 use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
 use serde_json::{Map, Number, Value};
 
-use super::typed;
-use crate::Result;
+use crate::{
+    Result,
+    typed::{self, Shape, Shaped},
+};
 
 /// A value with all that is below it, at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,6 +115,20 @@ impl RestObject {
                 Value::Object(Map::from_iter([("objectId".to_owned(), id.as_str().into())]))
             }
             Self::Unknown => Value::Null,
+        }
+    }
+}
+
+impl Shaped for &RestObject {
+    fn shape(self) -> Shape<Self> {
+        match self {
+            RestObject::Map(map) => Shape::Map(
+                map.entries.iter().map(|(key, value)| (key.to_string(), value)).collect(),
+            ),
+            RestObject::Counter(counter) => Shape::Leaf(ObjectValue::Number(counter.count)),
+            RestObject::Leaf(leaf) => Shape::Leaf(leaf.clone()),
+            RestObject::Reference(id) => Shape::Reference(id.clone()),
+            RestObject::Unknown => Shape::Unknown,
         }
     }
 }
