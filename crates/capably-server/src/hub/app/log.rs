@@ -114,6 +114,7 @@ impl App {
                     outputs.push(Output::Frame(transport, frame));
                 }
             }
+            Origin::Close(transport) => self.connections.departed(transport, outputs),
             Origin::Request => {
                 let tally = self.stats.current(now);
                 match about {

@@ -18,7 +18,10 @@ use super::{
     ConnectRequest, Limits, Namespace, Now, Output, Refusal, Settings, TransportId, Turn,
     access::{Access, identity::Key},
     channel::{Channels, Room, need::Need, order::Order},
-    connection::{Connections, error_frame, receive::Receiver},
+    connection::{
+        Connections, error_frame,
+        receive::{End, Receiver},
+    },
     ids::NodeId,
     log::volume::Volume,
     presence::Presence,
@@ -157,10 +160,13 @@ impl App {
         if received.renewed {
             self.connections.watch_token_on(transport, &self.access.revocations, now);
         }
-        if received.ended {
-            self.connections.end(transport, &mut self.channels, turn);
-        } else if let Some(error) = received.disconnected {
-            self.connections.disconnect(transport, error, &mut self.channels, turn);
+        match (received.end, received.disconnected) {
+            (Some(End::Closed), _) => self.connections.closed(transport, &mut self.channels, turn),
+            (Some(End::Failed), _) => self.connections.end(transport, &mut self.channels, turn),
+            (None, Some(error)) => {
+                self.connections.disconnect(transport, error, &mut self.channels, turn);
+            }
+            (None, None) => {}
         }
         self.stats.current(now).presence(received.presence);
         self.stats.current(now).operations(Way::Realtime, received.objects);

@@ -327,13 +327,17 @@ impl Channels {
         }
     }
 
-    /// All members of a connection leave, as it was closed.
-    pub(crate) fn leave_all(&mut self, connection: &ConnectionId, turn: &mut Turn<'_>) {
+    /// All members of a connection leave, as it was closed. Returns the proposals that wait for the engine.
+    pub(crate) fn leave_all(
+        &mut self,
+        connection: &ConnectionId,
+        turn: &mut Turn<'_>,
+    ) -> Vec<Ticket> {
         self.presence.expect_back(connection, None);
-        for name in self.presence.channels_of(connection) {
-            self.leave(connection, &name, turn);
-        }
+        let names = self.presence.channels_of(connection).into_iter();
+        let departures = names.filter_map(|name| self.leave(connection, &name, turn)).collect();
         self.presence.forget(connection);
+        departures
     }
 
     /// All members of a connection leave, as its client was disconnected for too long to resume it.

@@ -12,7 +12,7 @@ pub(crate) use crate::hub::log::proposal::Ticket;
 use crate::{
     engine::Appended,
     hub::{
-        Output, Turn, error,
+        Output, TransportId, Turn, error,
         ids::{ConnectionId, NodeId},
         log::{
             position::{Position, SerialClock},
@@ -128,6 +128,8 @@ pub(crate) enum Origin {
     Frame(ConnectionId, u64),
     /// A DETACH of a client, with the name of the channel as the client has written it. Members leave.
     Detach(ConnectionId, Str),
+    /// A CLOSE of a client on this transport. Members leave.
+    Close(TransportId),
     /// A REST request.
     Request,
     /// Nobody waits.

@@ -11,7 +11,10 @@ use super::{Connection, ConnectionKey, Entropy};
 use crate::hub::{
     Notice, Now, Output, TransportId, Turn,
     access::{identity::Identity, revocation::Revocations},
-    channel::Channels,
+    channel::{
+        Channels,
+        order::{Origin, Ticket},
+    },
     error,
     ids::ConnectionId,
 };
@@ -47,6 +50,8 @@ pub(crate) struct Connections {
     /// In a cluster, resumed connections whose members another node may own, by the time when the other nodes are told next
     /// that their client is connected on the transport.
     served: BTreeSet<(Duration, ConnectionId, Served)>,
+    /// The transports of clients that have sent CLOSE, with the departures of members that the engine has yet to commit.
+    closing: HashMap<TransportId, usize>,
 }
 
 /// A resumed connection, for the notices about it.
@@ -275,6 +280,7 @@ impl Connections {
         channels: &mut Channels,
         turn: &Turn<'_>,
     ) {
+        self.closing.remove(&transport);
         if let Some(id) = self.transports.get(&transport).cloned() {
             self.release(&id, channels, turn);
         }
@@ -288,19 +294,59 @@ impl Connections {
         turn: &mut Turn<'_>,
     ) {
         turn.outputs.push(Output::Close(transport));
-        let Some(id) = self.transports.get(&transport).cloned() else { return };
+        self.drop_state(transport, channels, turn);
+    }
+
+    /// The client has sent CLOSE. CLOSED follows when its members have left: who learns that the client is closed must not
+    /// find them.
+    pub(crate) fn closed(
+        &mut self,
+        transport: TransportId,
+        channels: &mut Channels,
+        turn: &mut Turn<'_>,
+    ) {
+        let departures = self.drop_state(transport, channels, turn);
+        if departures.is_empty() {
+            send_closed(transport, turn.outputs);
+        } else {
+            self.closing.insert(transport, departures.len());
+        }
+        for ticket in departures {
+            channels.set_origin(ticket, Origin::Close(transport));
+        }
+    }
+
+    /// The engine has decided on a departure of members whose client has sent CLOSE.
+    pub(crate) fn departed(&mut self, transport: TransportId, outputs: &mut Vec<Output>) {
+        let Some(left) = self.closing.get_mut(&transport) else { return };
+        *left -= 1;
+        if *left == 0 {
+            self.closing.remove(&transport);
+            send_closed(transport, outputs);
+        }
+    }
+
+    /// Drops the state of the connection on the transport. Returns the departures of its members that wait for the engine.
+    fn drop_state(
+        &mut self,
+        transport: TransportId,
+        channels: &mut Channels,
+        turn: &mut Turn<'_>,
+    ) -> Vec<Ticket> {
+        let Some(id) = self.transports.get(&transport).cloned() else { return Vec::new() };
         self.release(&id, channels, turn);
         if let Some(connection) = self.map.remove(&id)
             && let Some(expires) = connection.expires
         {
             self.expiries.remove(&(expires, id.clone()));
         }
-        channels.leave_all(&id, turn);
+        let departures = channels.leave_all(&id, turn);
         channels.connection_ended(&id);
         if channels.node().is_some() {
             self.ended_elsewhere(id.clone(), turn);
             turn.outputs.push(Output::Notice(Notice::Ended(id)));
         }
+        departures
     }
 
     /// A connection of the cluster has ended.
@@ -311,7 +357,9 @@ impl Connections {
 
     /// Drops all connections. Clients that are connected receive `frame` first.
     pub(crate) fn drop_all(&mut self, frame: &ServerFrame, outputs: &mut Vec<Output>) {
-        for transport in self.map.values().filter_map(|connection| connection.transport) {
+        let closing = self.closing.keys().copied();
+        let connected = self.map.values().filter_map(|connection| connection.transport);
+        for transport in connected.chain(closing) {
             outputs.push(Output::Frame(transport, frame.clone()));
             outputs.push(Output::Close(transport));
         }
@@ -457,4 +505,8 @@ impl Connections {
         let served = self.served.first().map(|(due, ..)| *due);
         [expiry, token, served].into_iter().flatten().min()
     }
+}
+
+fn send_closed(transport: TransportId, outputs: &mut Vec<Output>) {
+    outputs.extend([Output::Frame(transport, ServerFrame::Closed), Output::Close(transport)]);
 }

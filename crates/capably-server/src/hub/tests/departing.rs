@@ -17,17 +17,17 @@ use crate::{
     },
 };
 
-const CHANNEL: Str = Str::from_static("c");
+pub(super) const CHANNEL: Str = Str::from_static("c");
 
 /// A node that follows a channel, and the engine that it shares with others.
-struct Node {
-    bench: Bench,
+pub(super) struct Node {
+    pub(super) bench: Bench,
     engine: ModelEngine,
 }
 
 /// What comes of a proposal.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     Committed,
     Refused,
     /// It is committed, and the node is told that it may not be.
@@ -39,7 +39,7 @@ fn unavailable() -> ErrorInfo {
 }
 
 impl Node {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut bench = Bench::new();
         let settings = Arc::clone(&bench.app.settings);
         bench.app = App::with_engine(settings, spec(&bench.key), Some(NodeId(1)), bench.now);
@@ -54,7 +54,7 @@ impl Node {
     }
 
     /// Connects a client that attaches the channel.
-    fn attached(&mut self, resume: Option<&Connected>) -> (TransportId, Connected) {
+    pub(super) fn attached(&mut self, resume: Option<&Connected>) -> (TransportId, Connected) {
         let key = resume.map(key);
         let (transport, connected) = self.bench.connect(key.as_deref());
         self.bench.attach(transport, &CHANNEL, None);
@@ -118,7 +118,7 @@ impl Node {
     }
 
     /// Lets the entries so far arrive.
-    fn follow(&mut self) {
+    pub(super) fn follow(&mut self) {
         let Self { bench, engine } = self;
         let reached = bench.app.reached(&CHANNEL).expect("the channel is followed");
         let entries = engine.after(&CHANNEL, reached).cloned();
@@ -135,8 +135,13 @@ impl Node {
 
     /// Another node commits an entry. Returns its position.
     fn commit_elsewhere(&mut self, body: Body) -> Position {
+        self.commit_at(NodeId(2), body)
+    }
+
+    /// A node commits an entry. Returns its position.
+    pub(super) fn commit_at(&mut self, node: NodeId, body: Body) -> Position {
         let time = self.bench.now.wall;
-        let proposer = Some(Proposer { node: NodeId(2), ticket: Ticket(0) });
+        let proposer = Some(Proposer { node, ticket: Ticket(0) });
         let mut proposal = Proposal { channel: CHANNEL, time, proposer, body };
         let append = proposal.encode_append(APP, Duration::from_secs(60));
         self.engine.append(append, time).position
@@ -154,6 +159,11 @@ impl Node {
             lapsed: true,
             owner: Some(Owner { node: NodeId(1), since }),
         }));
+    }
+
+    /// Whether the transport is closed.
+    fn closes(&self, client: TransportId) -> bool {
+        self.bench.outputs.iter().any(|it| matches!(it, Output::Close(to) if *to == client))
     }
 
     fn members(&self) -> usize {
@@ -212,8 +222,7 @@ fn a_client_whose_departure_is_refused_is_disconnected_to_detach_elsewhere() {
     node.decide(Fate::Refused);
     let frames = node.bench.frames(client);
     assert_eq!(frames, [ServerFrame::Disconnected { error: Some(unavailable()) }]);
-    let is_closed = |it: &Output| matches!(it, Output::Close(to) if *to == client);
-    assert!(node.bench.outputs.iter().any(is_closed));
+    assert!(node.closes(client));
 
     let (again, _) = node.bench.connect(Some(&key(&connected)));
     node.detach(again);
@@ -235,6 +244,59 @@ fn members_that_the_node_does_not_know_yet_leave_with_a_detach() {
     node.settle();
     assert!(node.bench.frames(client).iter().any(is_detached));
     assert_eq!(node.members(), 0);
+}
+
+#[test]
+fn closed_follows_when_the_members_of_all_channels_have_left() {
+    let mut node = Node::new();
+    let (client, _) = node.attached(None);
+    node.enter(client);
+    node.settle();
+    node.bench.frames(client);
+    node.bench.send(client, vec![ClientFrame::Close]);
+    assert_eq!(node.bench.frames(client), []);
+    node.decide(Fate::Committed);
+    assert_eq!(node.bench.frames(client), [], "the departure has not arrived here");
+    node.follow();
+    assert_eq!(node.bench.frames(client), [ServerFrame::Closed]);
+    assert!(node.closes(client));
+    assert_eq!(node.members(), 0);
+}
+
+#[test]
+fn a_client_is_closed_though_the_departure_of_its_members_is_refused() {
+    let mut node = Node::new();
+    let (client, _) = node.attached(None);
+    node.enter(client);
+    node.settle();
+    node.bench.frames(client);
+    node.bench.send(client, vec![ClientFrame::Close]);
+    node.decide(Fate::Refused);
+    assert_eq!(node.bench.frames(client), [ServerFrame::Closed]);
+    assert!(node.closes(client));
+}
+
+#[test]
+fn a_client_that_is_gone_before_its_members_have_left_is_sent_nothing() {
+    let mut node = Node::new();
+    let (client, _) = node.attached(None);
+    node.enter(client);
+    node.settle();
+    node.bench.send(client, vec![ClientFrame::Close]);
+    node.bench.app.transport_closed(client, node.bench.now, &mut node.bench.outputs);
+    node.bench.frames(client);
+    node.settle();
+    assert_eq!(node.bench.frames(client), []);
+    assert_eq!(node.members(), 0);
+}
+
+#[test]
+fn a_client_without_members_is_closed_at_once() {
+    let mut node = Node::new();
+    let (client, _) = node.attached(None);
+    node.bench.frames(client);
+    node.bench.send(client, vec![ClientFrame::Close]);
+    assert_eq!(node.bench.frames(client), [ServerFrame::Closed]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use capably_protocol::{ClientFrame, ServerFrame, Str};
 
-use super::Receiver;
+use super::{End, Receiver};
 use crate::hub::{Output, Turn, channel::order::Origin, connection::error_frame};
 
 impl Receiver<'_> {
@@ -26,10 +26,7 @@ impl Receiver<'_> {
                 self.channels.request_objects_sync(session, &channel, turn);
             }
             ClientFrame::Auth(auth) => self.renew_token(&auth.access_token, turn),
-            ClientFrame::Close => {
-                turn.outputs.push(Output::Frame(transport, ServerFrame::Closed));
-                self.received.ended = true;
-            }
+            ClientFrame::Close => self.received.end = Some(End::Closed),
             ClientFrame::Disconnect => {
                 let frame = ServerFrame::Disconnected { error: None };
                 turn.outputs.push(Output::Frame(transport, frame));
@@ -68,7 +65,7 @@ impl Receiver<'_> {
             }
             Err(error) => {
                 turn.outputs.push(Output::Frame(self.transport, error_frame(error)));
-                self.received.ended = true;
+                self.received.end = Some(End::Failed);
             }
         }
     }

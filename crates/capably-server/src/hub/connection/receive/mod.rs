@@ -45,10 +45,19 @@ pub(crate) struct Received {
     pub(crate) presence: Volume,
     /// Whether the client has presented a new token.
     pub(crate) renewed: bool,
-    /// Whether the client or an error has ended the connection.
-    pub(crate) ended: bool,
+    /// Why the connection has ended, if it has.
+    pub(crate) end: Option<End>,
     /// Why the transport is to be closed. The client resumes the connection on another.
     pub(crate) disconnected: Option<ErrorInfo>,
+}
+
+/// The reason for the end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The client has sent CLOSE.
+    Closed,
+    /// The client was sent an ERROR.
+    Failed,
 }
 
 impl<'a> Receiver<'a> {
@@ -127,7 +136,7 @@ impl<'a> Receiver<'a> {
                 self.control(other, turn);
             }
         }
-        if self.received.ended { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.received.end.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     /// Sends the gathered acknowledgements, and returns the effects of the batch.
