@@ -1,6 +1,7 @@
 //! Objects, in virtual time: operations of clients, their delivery and their states.
 
 mod room;
+mod snapshots;
 mod sync;
 
 use capably_objects::{
