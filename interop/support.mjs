@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -26,10 +27,14 @@ export async function fixture(name) {
 }
 
 /** Starts `capably serve` with these additional arguments, on a free port unless they contain `--port`. `stop()` ends the
- * server. With `CAPABLY_BROKERS`, it is the only node of a cluster of its own. */
+ * server. With `CAPABLY_BROKERS`, it is the only node of a cluster of its own. With `CAPABLY_ENGINE=disk`, it persists its
+ * data in a directory of its own, which `stop()` removes. */
 export async function startServer(...words) {
   const brokers = process.env.CAPABLY_BROKERS;
   if (brokers) words.push('--cluster', brokers, '--cluster-name', `test-${randomUUID()}`);
+  const wantsDisk = process.env.CAPABLY_ENGINE === 'disk' && !words.includes('--data');
+  const directory = wantsDisk ? await mkdtemp(join(tmpdir(), 'capably-')) : null;
+  if (directory) words.push('--data', directory);
   const port = words.includes('--port') ? [] : ['--port', '0'];
   const child = spawn(binary, ['serve', ...port, '--json', ...words], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -41,6 +46,7 @@ export async function startServer(...words) {
     async stop() {
       child.kill('SIGINT');
       assert.deepEqual(await exited, [0, null], 'the server ends with exit code 0');
+      if (directory) await rm(directory, { recursive: true });
     },
   };
 }
