@@ -1,7 +1,9 @@
-//! REST for programs without a runtime: the same API with `wait` instead of `await`.
+//! The SDK for programs without a runtime: the same API with `wait` instead of `await`.
 //!
-//! [`Wait`] adds `wait` to every call of a [`Rest`](crate::Rest) client. [`WaitEach`] converts a stream of pages or items
-//! into an iterator. Both use a runtime with one thread, which the first call starts and all calls share.
+//! [`Wait`] adds `wait` to every call of a [`Rest`](crate::Rest) or [`Realtime`](crate::Realtime) client.
+//! [`WaitEach`] converts a stream of pages or items into an iterator, and every subscription has a method
+//! `blocking_iter`, such as [`Subscription::blocking_iter`](crate::Subscription::blocking_iter). All of them use a
+//! runtime with one thread, which the first call starts and all calls share.
 //!
 //! ```
 //! use capably::{ClientOptions, Rest, rest::Direction};
@@ -32,26 +34,27 @@
 //! # }
 //! ```
 //!
-//! Asynchronous code must not block. In a task both return an error with code 40000. Inside
+//! Asynchronous code must not block. In a task each of these calls returns an error with code 40000. Inside
 //! `tokio::task::spawn_blocking` they work.
+//!
+//! The guide's page about [blocking](crate::guide::blocking) has an example with a connection, and says where a client
+//! runs and how it ends.
 
-use std::{
-    fmt,
-    iter::FusedIterator,
-    pin::{Pin, pin},
-    sync::OnceLock,
-    task::{Context, Waker},
-};
+use std::time::Duration;
 
 use capably_protocol::ErrorCode;
-use futures_core::Stream;
-use futures_util::StreamExt;
-use tokio::{
-    runtime::{Builder, Handle, Runtime},
-    task::consume_budget,
-};
+use tokio::time::timeout;
 
-use crate::{Error, Result};
+use crate::{Error, Result, realtime::ChannelProperties};
+
+mod each;
+mod iter;
+mod runtime;
+
+pub use each::{Each, WaitEach};
+pub use iter::BlockingIter;
+use runtime::runtime;
+pub(crate) use runtime::shared as shared_runtime;
 
 /// Runs a call to its end on the calling thread.
 pub trait Wait: IntoFuture {
@@ -62,100 +65,83 @@ pub trait Wait: IntoFuture {
     ///
     /// # Errors
     /// The errors of the call; 40000 in asynchronous code, which must not block; 50000 when the system cannot start a
-    /// thread.
+    /// thread, and in a process that was forked after the first blocking call.
     fn wait(self) -> Result<Self::Value>;
+
+    /// Waits for the result, but not longer than this.
+    ///
+    /// After the limit the call is dropped, as a future is: the client stops waiting, but does not take back a request
+    /// that it has sent. A wait for the next item of a subscription loses no item.
+    ///
+    /// # Errors
+    /// 50003 after the limit; and the errors of [`wait`](Self::wait).
+    fn wait_timeout(self, limit: Duration) -> Result<Self::Value>;
 }
 
-impl<F, T> Wait for F
+impl<F> Wait for F
 where
-    F: IntoFuture<Output = Result<T>>,
+    F: IntoFuture,
+    F::Output: Outcome,
 {
-    type Value = T;
+    type Value = <F::Output as Outcome>::Value;
 
-    fn wait(self) -> Result<T> {
-        runtime()?.block_on(self.into_future())
+    fn wait(self) -> Result<Self::Value> {
+        runtime()?.block_on(self.into_future()).into_result()
     }
-}
 
-/// Converts a stream of results into an iterator, such as
-/// [`pages`](crate::rest::PaginatedResult::pages) and
-/// [`items_stream`](crate::rest::PaginatedResult::items_stream).
-pub trait WaitEach: Stream + Sized {
-    /// An iterator over the results.
-    fn wait_each(self) -> Each<Self>;
-}
-
-impl<S, T> WaitEach for S
-where
-    S: Stream<Item = Result<T>>,
-{
-    fn wait_each(self) -> Each<S> {
-        Each(Some(Box::pin(self)))
-    }
-}
-
-/// Waits for each result of a stream.
-///
-/// It returns the errors of the stream and of [`Wait::wait`]. An error of `wait` ends the iterator.
-#[must_use = "nothing is read until the iterator is used"]
-pub struct Each<S>(Option<Pin<Box<S>>>);
-
-impl<S, T> Iterator for Each<S>
-where
-    S: Stream<Item = Result<T>>,
-{
-    type Item = Result<T>;
-
-    fn next(&mut self) -> Option<Result<T>> {
-        let mut stream = self.0.take()?;
-        match runtime() {
-            Ok(runtime) => {
-                let item = runtime.block_on(stream.next())?;
-                self.0 = Some(stream);
-                Some(item)
-            }
-            Err(error) => Some(Err(error)),
+    fn wait_timeout(self, limit: Duration) -> Result<Self::Value> {
+        let call = async { timeout(limit, self.into_future()).await };
+        match runtime()?.block_on(call) {
+            Ok(outcome) => outcome.into_result(),
+            Err(_) => Err(timed_out(limit)),
         }
     }
 }
 
-impl<S, T> FusedIterator for Each<S> where S: Stream<Item = Result<T>> {}
+/// The output of a call that [`Wait`] can wait for: a result, or a value of a call that cannot fail.
+pub trait Outcome: sealed::Sealed {
+    /// The value without the error.
+    type Value;
 
-impl<S> fmt::Debug for Each<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Each").field("ended", &self.0.is_none()).finish_non_exhaustive()
+    /// The value or the error.
+    ///
+    /// # Errors
+    /// The error of the call.
+    fn into_result(self) -> Result<Self::Value>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl<T> sealed::Sealed for Result<T> {}
+
+impl<T> Outcome for Result<T> {
+    type Value = T;
+
+    fn into_result(self) -> Self {
+        self
     }
 }
 
-/// Whether the caller is asynchronous code. Only a task has a budget of steps, after which it must yield. A thread
-/// that may block has no budget, even if the runtime started it.
-fn is_task() -> bool {
-    /// More steps than the budget of a task.
-    const STEPS: usize = 1024;
-    let mut cx = Context::from_waker(Waker::noop());
-    let mut yields = || pin!(consume_budget()).poll(&mut cx).is_pending();
-    Handle::try_current().is_ok() && (0..STEPS).any(|_| yields())
+macro_rules! infallible {
+    ($([$($generic:ident)?] $output:ty),*) => {$(
+        impl<$($generic)?> sealed::Sealed for $output {}
+
+        impl<$($generic)?> Outcome for $output {
+            type Value = Self;
+
+            fn into_result(self) -> Result<Self> {
+                Ok(self)
+            }
+        }
+    )*};
 }
 
-/// The runtime of all blocking calls. Its thread serves the connections that outlive a call.
-///
-/// # Errors
-/// Code 40000 in asynchronous code; 50000 when the system cannot start a thread.
-fn runtime() -> Result<&'static Runtime> {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    if is_task() {
-        let message = "a blocking call in a task would block the tokio runtime of the task";
-        return Err(Error::new(ErrorCode::BAD_REQUEST, 400, message)
-            .with_remedy("await the call, or make it inside `tokio::task::spawn_blocking`"));
-    }
-    if let Some(runtime) = RUNTIME.get() {
-        return Ok(runtime);
-    }
-    let mut builder = Builder::new_multi_thread();
-    let built = builder.worker_threads(1).thread_name("capably-blocking").enable_all().build();
-    let runtime = built.map_err(|error| {
-        Error::new(ErrorCode::INTERNAL_ERROR, 500, "the system cannot start a thread")
-            .with_source(error)
-    })?;
-    Ok(RUNTIME.get_or_init(|| runtime))
+infallible!([] (), [T] Option<T>, [] ChannelProperties);
+
+/// The error of a wait with a limit.
+fn timed_out(limit: Duration) -> Error {
+    Error::new(ErrorCode::TIMEOUT_ERROR, 0, format!("there was no result within {limit:?}"))
+        .with_remedy("wait again, or allow more time")
 }

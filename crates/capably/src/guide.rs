@@ -19,6 +19,11 @@
 //! | statistics | [`statistics`] |
 //! | push notifications | [`rest::push`](crate::rest::push) |
 //! | errors and retries | [`errors`] |
+//! | payloads as types of your program | [`typed`](crate::typed) |
+#![cfg_attr(
+    feature = "blocking",
+    doc = "| programs without an async runtime: blocking calls, iterators, callbacks | [`blocking`] |"
+)]
 //! | testing your application with an embedded server and injected faults | [`testing`] |
 //!
 //! The examples use a server in their own process. To use Ably's service, take your own key, and remove the options
@@ -65,6 +70,10 @@ pub mod encryption {}
 
 #[doc = include_str!("guide/statistics.md")]
 pub mod statistics {}
+
+#[cfg(feature = "blocking")]
+#[doc = include_str!("guide/blocking.md")]
+pub mod blocking {}
 
 #[doc = include_str!("guide/errors.md")]
 pub mod errors {}

@@ -8,16 +8,16 @@
 //! | authenticate, and issue tokens to clients | [`auth`] |
 //! | encrypt payloads | [`crypto`] |
 //! | receive deltas instead of whole messages | [`plugin`] |
+//! | publish and receive types of your program | [`typed`] |
 //! | find out why an operation failed, and what to do | [`Error`] |
 //! | use your own HTTP client or WebSocket | [`http`], [`transport`] |
 //! | read more about a topic, with examples | [`guide`] |
 //!
-//! Clients need a tokio runtime with I/O and timers enabled. Programs without a runtime can use REST with the module
-//! `blocking`.
+//! Clients need a tokio runtime with I/O and timers enabled. Programs without a runtime can use the module `blocking`.
 //!
 //! # Features
 //!
-//! - `blocking`: REST calls that block until they are done, for programs without a runtime.
+//! - `blocking`: calls that block until they are done and iterators over subscriptions, for programs without a runtime.
 //! - `network-events`: on Linux, realtime clients watch the machine's network, and notice at once when it is gone or
 //!   back. [`ClientOptions::network_events`] turns the watch on or off for a client.
 //! - `tls` (on by default): TLS by rustls with the Mozilla roots. Without it only
@@ -35,6 +35,7 @@ pub mod plugin;
 pub mod realtime;
 pub mod rest;
 pub mod transport;
+pub mod typed;
 
 mod agents;
 mod endpoint;
@@ -46,7 +47,6 @@ mod random;
 mod sync;
 #[cfg(feature = "tls")]
 mod tls;
-mod typed;
 
 pub use auth::Auth;
 pub use capably_protocol::{

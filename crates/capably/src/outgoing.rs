@@ -17,6 +17,11 @@ impl Outgoing {
         Self { messages, problem: None }
     }
 
+    /// Makes the publish fail with this error.
+    pub(crate) fn fail(&mut self, problem: Error) {
+        self.problem = Some(problem);
+    }
+
     /// Sets the id of a single message. Several messages get `id:0`, `id:1` and so on: the service recognises the
     /// messages of one publish by the common base (RSL1k1). An empty id counts as none.
     pub(crate) fn id(&mut self, id: &Str) {
@@ -47,7 +52,7 @@ impl Outgoing {
     /// The messages.
     ///
     /// # Errors
-    /// Code 40003 after a setter received a wrong value; 40030 without any message.
+    /// Code 40003 after a setter received a wrong value; the error of a value that could not be encoded; 40030 without any message.
     pub(crate) fn into_messages(self) -> Result<Vec<Message>> {
         if let Some(problem) = self.problem {
             return Err(problem);

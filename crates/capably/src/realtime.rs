@@ -4,9 +4,14 @@ use std::sync::Arc;
 
 use capably_core::{Client, Credentials as CoreCredentials, Now};
 use capably_protocol::{ErrorCode, Millis, Stats, Str};
-use tokio::time::Instant as TokioInstant;
+use tokio::{
+    runtime::{Handle, TryCurrentError},
+    time::Instant as TokioInstant,
+};
 use tracing::Instrument;
 
+#[cfg(feature = "blocking")]
+use crate::blocking;
 use crate::{
     Auth, ClientOptions, Error, Rest, Result,
     http::{BoxFuture, HttpMethod},
@@ -17,6 +22,7 @@ use crate::{
 };
 
 pub mod annotations;
+mod callback;
 mod changes;
 mod channel;
 mod connection;
@@ -36,6 +42,7 @@ use driver::NetworkWatch;
 pub(crate) use driver::WeakDriverHandle;
 
 pub use annotations::{AnnotationSubscription, Annotations};
+pub use callback::{CallbackFlow, CallbackHandle};
 pub use changes::Changes;
 pub use channel::{Channel, ChannelProperties, Channels, DeriveOptions, RealtimeChannelOptions};
 pub use connection::{Connection, ConnectionMetrics};
@@ -95,6 +102,8 @@ impl Realtime {
     ///
     /// # Errors
     /// One error that lists every wrong option; 40000 outside a tokio runtime.
+    /// With the feature `blocking`, a client that is made outside a runtime runs on the runtime of the blocking calls, and
+    /// the error is 50000 when the system cannot start a thread.
     pub fn new(options: impl Into<ClientOptions>) -> Result<Self> {
         Self::start(options.into(), NetworkWatch::new)
     }
@@ -103,11 +112,8 @@ impl Realtime {
         options: ClientOptions,
         watch: impl FnOnce(&Config) -> Option<NetworkWatch>,
     ) -> Result<Self> {
-        let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
-            Error::new(ErrorCode::BAD_REQUEST, 0, "a realtime client needs a tokio runtime")
-                .with_remedy("make the client inside a tokio runtime, for example in a function with `#[tokio::main]`")
-                .with_source(error)
-        })?;
+        let runtime = Handle::try_current().or_else(without_runtime)?;
+        let _context = runtime.enter();
         let config = Arc::new(options.validate()?);
         let connector = config
             .options
@@ -121,13 +127,10 @@ impl Realtime {
                     .with_source(error)
             })?,
         };
-        let network = {
-            let _entered = runtime.enter();
-            watch(&config)
-        };
+        let network = watch(&config);
         let start = TokioInstant::now();
         let core = Client::new(Arc::new(core_config(&config)), seed, Now::default());
-        let (handle, commands) = driver::DriverHandle::new(config.number);
+        let (handle, commands) = driver::DriverHandle::new(config.number, runtime.clone());
         let shared = Arc::clone(&handle.shared);
         let auto_connect = config.options.auto_connect;
         let rest = Rest::with_config(config, Some(handle.downgrade()));
@@ -221,6 +224,22 @@ impl Realtime {
     pub fn close(&self) -> BoxFuture<'static, ()> {
         self.connection.close()
     }
+}
+
+/// The runtime of a client that is made outside a runtime.
+#[cfg(feature = "blocking")]
+fn without_runtime(_: TryCurrentError) -> Result<Handle> {
+    Ok(blocking::shared_runtime()?.handle().clone())
+}
+
+#[cfg(not(feature = "blocking"))]
+fn without_runtime(error: TryCurrentError) -> Result<Handle> {
+    Err(Error::new(ErrorCode::BAD_REQUEST, 0, "a realtime client needs a tokio runtime")
+        .with_remedy(
+            "make the client inside a tokio runtime, for example in a function with `#[tokio::main]`, or use the \
+             feature `blocking`",
+        )
+        .with_source(error))
 }
 
 fn core_config(config: &Config) -> capably_core::Config {

@@ -1,177 +1,70 @@
-//! Values of objects as types of the program, by serde.
+//! Typed channels: messages and presence data as types of the program, by serde.
+//!
+//! [`Channel::typed`](crate::Channel::typed) is a view of a channel whose payloads are values of one type. Publishing
+//! serializes a value; a subscription and history yield values with their messages. Everything else is the channel's own:
+//! encryption, deltas, extras, filters, gaps and time limits work as without types. [`RestChannel::typed`] is the same
+//! over REST, and [`Presence::typed`] for the data of members.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use capably::{ClientOptions, Realtime};
+//! # let server = capably_server::Server::builder().start().await?;
+//! # let options = ClientOptions::new(server.key()).endpoint(server.endpoint()).port(server.port());
+//! # let client = Realtime::connect(options.tls(false)).await?;
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Debug, PartialEq, Serialize, Deserialize)]
+//! struct Order {
+//!     item: String,
+//!     count: u32,
+//! }
+//!
+//! let orders = client.channels().get("orders").typed::<Order>();
+//! let mut created = orders.subscribe().name("created").await?;
+//! orders.publish("created", &Order { item: "tea".into(), count: 2 }).await?;
+//! // Somebody publishes something else.
+//! orders.channel().publish("created", "two cups of tea").await?;
+//!
+//! let order = created.next().await.ok_or("the subscription ended")??;
+//! assert_eq!(order.value, Order { item: "tea".into(), count: 2 });
+//! assert_eq!(order.message.name.as_deref(), Some("created"));
+//!
+//! // The error is of this message only, and has it.
+//! let wrong = created.next().await.ok_or("the subscription ended")?.unwrap_err();
+//! assert_eq!(wrong.error.code().0, 40013);
+//! assert_eq!(wrong.message.data.as_str(), Some("two cups of tea"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Payloads
+//! A value travels as the payload that other SDKs expect: an object or a list as JSON, a string as text, and nothing
+//! (`None`, `()`) as no payload. A number or a boolean alone is no payload (RSL4a): publishing it fails with 40013, so put it
+//! into a struct. [`PayloadFormat::MessagePack`] sends binary instead, which is smaller and takes any value.
+//!
+//! Text that is not a value of the type is read as JSON text, for publishers that serialize by themselves.
+//!
+//! # Messages without a value
+//! A message that was deleted, or a summary of annotations, may have no payload. On channels with such messages use
+//! `Option<T>` as the type: they then arrive with the value `None` instead of an error.
+//!
+//! [`RestChannel::typed`]: crate::rest::RestChannel::typed
+//! [`Presence::typed`]: crate::realtime::Presence::typed
 
-use capably_objects::Compact;
-use capably_protocol::{ErrorCode, Str, object::ObjectValue};
-use serde::{
-    Deserializer,
-    de::{
-        DeserializeOwned, Error as _, IntoDeserializer, Visitor,
-        value::{Error as ValueError, MapAccessDeserializer, MapDeserializer, SeqDeserializer},
-    },
-    forward_to_deserialize_any,
+mod channel;
+mod objects;
+mod payload;
+mod presence;
+mod rest;
+mod subscription;
+
+pub use channel::TypedChannel;
+pub(crate) use objects::{Shape, Shaped, read, whole};
+pub use payload::{DecodeError, Payload, PayloadFormat, TypedMessage};
+pub use presence::TypedPresence;
+pub use rest::{TypedHistory, TypedRestChannel};
+pub use subscription::{
+    TypedEvent, TypedPresenceSubscription, TypedSubscribe, TypedSubscribePresence,
+    TypedSubscription,
 };
-
-use crate::{Error, Result};
-
-/// How deep maps may nest: a cycle of references would be read for ever.
-const DEEPEST: usize = 128;
-
-/// A value that can be read as a type of the program.
-pub(crate) trait Shaped: Sized {
-    fn shape(self) -> Shape<Self>;
-}
-
-/// The content of a value.
-pub(crate) enum Shape<S> {
-    Map(Vec<(String, S)>),
-    Leaf(ObjectValue),
-    /// An object of which only the id is known.
-    Reference(Str),
-    /// A leaf of a type that this version does not know.
-    Unknown,
-}
-
-impl Shaped for Compact {
-    fn shape(self) -> Shape<Self> {
-        match self.value() {
-            Some(leaf) => Shape::Leaf(leaf.clone()),
-            None => {
-                Shape::Map(self.entries().map(|(key, value)| (key.to_string(), value)).collect())
-            }
-        }
-    }
-}
-
-/// Reads a value with all that is below it.
-///
-/// # Errors
-/// Code 40013 if the value is not of this type.
-pub(crate) fn read<T: DeserializeOwned>(value: impl Shaped) -> Result<T> {
-    let value = Typed { shape: value.shape(), depth: 0 };
-    T::deserialize(value).map_err(|error| {
-        let message = format!("the objects are not of the type that was asked for: {error}");
-        Error::new(ErrorCode::INVALID_DATA_OR_ENCODING, 400, message)
-            .with_remedy("read another type, or the dynamic value")
-            .with_source(error)
-    })
-}
-
-/// The number as an integer, if it has no fraction and a float represents it exactly.
-pub(crate) fn whole(number: f64) -> Option<i64> {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64)
-}
-
-struct Typed<S> {
-    shape: Shape<S>,
-    depth: usize,
-}
-
-/// A value of a map. It is looked into only when it is read.
-struct Below<S> {
-    value: S,
-    depth: usize,
-}
-
-impl<'de, S: Shaped> IntoDeserializer<'de> for Below<S> {
-    type Deserializer = Typed<S>;
-
-    fn into_deserializer(self) -> Typed<S> {
-        Typed { shape: self.value.shape(), depth: self.depth }
-    }
-}
-
-/// The entries of a map that is so deep in the value.
-fn entries<'de, S: Shaped>(
-    map: Vec<(String, S)>,
-    depth: usize,
-) -> Result<MapDeserializer<'de, impl Iterator<Item = (String, Below<S>)>, ValueError>, ValueError>
-{
-    if depth == DEEPEST {
-        return Err(ValueError::custom("the maps nest too deep, or form a cycle"));
-    }
-    let depth = depth + 1;
-    let below = map.into_iter().map(move |(key, value)| (key, Below { value, depth }));
-    Ok(MapDeserializer::new(below))
-}
-
-impl<'de, S: Shaped> Deserializer<'de> for Typed<S> {
-    type Error = ValueError;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match self.shape {
-            Shape::Map(map) => entries(map, self.depth)?.deserialize_any(visitor),
-            Shape::Leaf(ObjectValue::Boolean(value)) => visitor.visit_bool(value),
-            Shape::Leaf(ObjectValue::String(text)) => visitor.visit_str(&text),
-            Shape::Leaf(ObjectValue::Bytes(bytes)) => visitor.visit_bytes(&bytes),
-            Shape::Leaf(ObjectValue::Number(number)) => visit_number(number, visitor),
-            Shape::Leaf(ObjectValue::Json(value)) => {
-                value.deserialize_any(visitor).map_err(ValueError::custom)
-            }
-            Shape::Reference(id) => {
-                let fields = std::iter::once(("objectId", id.as_str()));
-                MapDeserializer::new(fields).deserialize_any(visitor)
-            }
-            Shape::Unknown => visitor.visit_unit(),
-        }
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match self.shape {
-            Shape::Unknown => visitor.visit_none(),
-            _ => visitor.visit_some(self),
-        }
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, ValueError> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, ValueError> {
-        match self.shape {
-            Shape::Map(map) => {
-                visitor.visit_enum(MapAccessDeserializer::new(entries(map, self.depth)?))
-            }
-            Shape::Leaf(ObjectValue::String(text)) => {
-                visitor.visit_enum(text.as_str().into_deserializer())
-            }
-            Shape::Leaf(ObjectValue::Json(value)) => {
-                value.deserialize_enum(name, variants, visitor).map_err(ValueError::custom)
-            }
-            _ => self.deserialize_any(visitor),
-        }
-    }
-
-    /// A list of numbers that is stored as bytes.
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match self.shape {
-            Shape::Leaf(ObjectValue::Bytes(bytes)) => {
-                SeqDeserializer::new(bytes.iter().copied()).deserialize_any(visitor)
-            }
-            _ => self.deserialize_any(visitor),
-        }
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct tuple tuple_struct map struct identifier ignored_any
-    }
-}
-
-/// Whole numbers are visited as integers, which floats accept, too.
-fn visit_number<'de, V: Visitor<'de>>(number: f64, visitor: V) -> Result<V::Value, ValueError> {
-    match whole(number) {
-        None => visitor.visit_f64(number),
-        Some(negative @ ..0) => visitor.visit_i64(negative),
-        Some(whole) => visitor.visit_u64(whole.unsigned_abs()),
-    }
-}

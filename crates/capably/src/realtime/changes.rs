@@ -9,13 +9,15 @@ use std::{
 };
 
 use futures_core::Stream;
+use tokio::runtime::Handle;
 
 use super::{
     ChannelEvent, ChannelStateChange, ConnectionEvent, ConnectionStateChange, Overflow,
+    callback::{CallbackSource, on_threads},
     driver::gone,
     queue::{Bounds, Break, Intake, Origin, Queue, Weigh},
 };
-use crate::sync::lock;
+use crate::{Error, sync::lock};
 
 /// All changes since the stream was made, in order. The stream ends with the client.
 ///
@@ -24,6 +26,8 @@ pub struct Changes<T> {
     intake: Intake<T>,
     /// Selects changes; `None` selects all.
     filter: Option<ChangeFilter<T>>,
+    /// The client's runtime.
+    runtime: Handle,
 }
 
 type ChangeFilter<T> = Box<dyn Fn(&T) -> bool + Send + Sync>;
@@ -86,6 +90,18 @@ impl<T> fmt::Debug for Changes<T> {
     }
 }
 
+impl<T: Send + 'static> CallbackSource for Changes<T> {
+    fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    fn ended_by(&self) -> Option<Error> {
+        self.intake.end_reason().cloned()
+    }
+}
+
+on_threads!([T: Send + 'static] Changes<T>: T);
+
 /// The driver's side: sends each change to every [`Changes`] that still exists.
 #[derive(Debug)]
 pub(super) struct ChangeSender<T> {
@@ -102,14 +118,14 @@ impl<T: Clone + Weigh> ChangeSender<T> {
     }
 
     /// A new listener, for all changes from this moment.
-    pub(super) fn listen(&self) -> Changes<T> {
+    pub(super) fn listen(&self, runtime: &Handle) -> Changes<T> {
         let bounds = Bounds { items: MAX_UNREAD, ..Bounds::default() };
         let queue = Arc::new(Queue::new(bounds, Overflow::DropOldest));
         match &mut *lock(&self.queues) {
             Some(queues) => queues.push(Arc::clone(&queue)),
             None => queue.end(gone()),
         }
-        Changes { intake: Intake::new(queue), filter: None }
+        Changes { intake: Intake::new(queue), filter: None, runtime: runtime.clone() }
     }
 
     /// Sends a change to every listener, and forgets dropped listeners.

@@ -344,7 +344,7 @@ impl Channel {
 
     /// A stream of all changes from this moment, in order (RTL2).
     pub fn changes(&self) -> Changes<ChannelStateChange> {
-        self.shared.changes.listen()
+        self.shared.changes.listen(&self.handle.runtime)
     }
 }
 

@@ -174,7 +174,7 @@ impl Connection {
 
     /// A stream of all changes from this moment, in order (RTN4).
     pub fn changes(&self) -> Changes<ConnectionStateChange> {
-        self.handle.shared.changes()
+        self.handle.shared.changes(&self.handle.runtime)
     }
 }
 

@@ -133,7 +133,7 @@ impl RealtimeObjects {
     /// A stream of the changes of the sync state from this moment: to `Syncing` and to `Synced` (RTO18). Dropping it
     /// unsubscribes (RTO19).
     pub fn sync_changes(&self) -> Changes<SyncState> {
-        self.channel.shared.objects().sync_changes()
+        self.channel.shared.objects().sync_changes(&self.channel.handle.runtime)
     }
 }
 

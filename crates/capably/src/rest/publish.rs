@@ -40,6 +40,12 @@ impl RestPublish {
         Self { channel, outgoing: Outgoing::new(messages), params: Vec::new() }
     }
 
+    /// Makes the publish fail with this error.
+    pub(crate) fn failing(mut self, error: Error) -> Self {
+        self.outgoing.fail(error);
+        self
+    }
+
     /// Sets the id: a second publish with the same id has no effect (RSL1k2). A single message gets the id itself;
     /// several messages get `id:0`, `id:1` and so on.
     pub fn id(mut self, id: impl Into<Str>) -> Self {

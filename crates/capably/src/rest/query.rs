@@ -232,6 +232,22 @@ impl Query<PushChannelSubscription> {
     }
 }
 
+impl<T: QueryItem> Query<T> {
+    /// Reads the first page, with each item converted. An item that cannot be converted is one of the page's
+    /// [`unreadable`](PaginatedResult::unreadable) items.
+    pub(crate) async fn load_as<U>(
+        self,
+        convert: impl Fn(T) -> Result<U> + Send + Sync + 'static,
+    ) -> Result<PaginatedResult<U>> {
+        let call = self.call()?;
+        let cipher = self.cipher;
+        let decode = move |reply: &Reply| {
+            T::read(reply, cipher.as_ref())?.into_iter().map(&convert).collect()
+        };
+        PaginatedResult::load(self.pipeline, call, decode).await
+    }
+}
+
 impl<T: QueryItem> IntoFuture for Query<T> {
     type Output = Result<PaginatedResult<T>>;
     type IntoFuture = BoxFuture<'static, Self::Output>;

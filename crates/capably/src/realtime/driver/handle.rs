@@ -7,7 +7,10 @@ use std::{
 
 use capably_core::ConnectionState;
 use capably_protocol::{ErrorCode, ErrorInfo, TokenDetails, TokenParams};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 
 use super::{
     command::{AuthorizeCommand, Command, Reply},
@@ -28,6 +31,8 @@ pub(crate) struct DriverHandle(Arc<HandleParts>);
 pub(crate) struct HandleParts {
     commands: mpsc::UnboundedSender<Command>,
     pub(crate) shared: Arc<SharedState>,
+    /// The runtime that the driver runs on.
+    pub(crate) runtime: Handle,
 }
 
 impl Deref for DriverHandle {
@@ -39,10 +44,13 @@ impl Deref for DriverHandle {
 }
 
 impl DriverHandle {
-    pub(crate) fn new(client: ClientNumber) -> (Self, mpsc::UnboundedReceiver<Command>) {
+    pub(crate) fn new(
+        client: ClientNumber,
+        runtime: Handle,
+    ) -> (Self, mpsc::UnboundedReceiver<Command>) {
         let (commands, receiver) = mpsc::unbounded_channel();
         let shared = Arc::new(SharedState::new(client));
-        (Self(Arc::new(HandleParts { commands, shared })), receiver)
+        (Self(Arc::new(HandleParts { commands, shared, runtime })), receiver)
     }
 
     /// Sends a command. After the driver's end the command is dropped, and its reply with it.

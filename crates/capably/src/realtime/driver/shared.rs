@@ -4,6 +4,7 @@ use std::{collections::VecDeque, fmt, sync::Mutex};
 
 use capably_core::{ConnectionState, ConnectionStateChange};
 use capably_protocol::Str;
+use tokio::runtime::Handle;
 
 use crate::{
     Error,
@@ -90,8 +91,8 @@ impl SharedState {
         lock(&self.connection).error_reason = reason;
     }
 
-    pub(crate) fn changes(&self) -> Changes<ConnectionStateChange> {
-        self.changes.listen()
+    pub(crate) fn changes(&self, runtime: &Handle) -> Changes<ConnectionStateChange> {
+        self.changes.listen(runtime)
     }
 
     /// The driver has ended: ends every wait.

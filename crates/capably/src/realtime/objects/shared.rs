@@ -9,6 +9,7 @@ use std::{
 };
 
 use capably_objects::{ObjectsEvent, OperationMessage, Path, SubscriptionId, SyncState, Update};
+use tokio::runtime::Handle;
 
 use crate::{
     Error,
@@ -43,8 +44,8 @@ impl ObjectsShared {
         Self { sync: ChangeSender::new(), subscribers: Mutex::default() }
     }
 
-    pub(super) fn sync_changes(&self) -> Changes<SyncState> {
-        self.sync.listen()
+    pub(super) fn sync_changes(&self, runtime: &Handle) -> Changes<SyncState> {
+        self.sync.listen(runtime)
     }
 
     /// Registers a subscriber, before it subscribes at the objects: the first change must find its queue.

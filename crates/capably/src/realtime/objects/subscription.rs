@@ -243,6 +243,32 @@ macro_rules! public_types {
             }
         }
 
+        impl $builder {
+            /// Subscribes, and calls a function for each change, on a thread of its own. See
+            /// [`CallbackHandle`](crate::realtime::CallbackHandle) for what the function may do, and how it ends.
+            ///
+            /// # Errors
+            /// As described above; 50000 when the system cannot start a thread.
+            pub fn each<R: $crate::realtime::CallbackFlow>(
+                self,
+                callback: impl FnMut($change) -> R + Send + 'static,
+            ) -> Result<$crate::realtime::CallbackHandle> {
+                self.listen()?.each(callback)
+            }
+        }
+
+        impl $crate::realtime::callback::CallbackSource for $subscription {
+            fn runtime(&self) -> &tokio::runtime::Handle {
+                &self.listener.view.channel.handle.runtime
+            }
+
+            fn ended_by(&self) -> Option<Error> {
+                self.end_reason().cloned()
+            }
+        }
+
+        $crate::realtime::callback::on_threads!([] $subscription: $change);
+
         impl fmt::Debug for $builder {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_struct(stringify!($builder))

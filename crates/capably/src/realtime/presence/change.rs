@@ -45,6 +45,12 @@ impl PresenceChange {
         self
     }
 
+    /// Makes the change fail with this error.
+    pub(crate) fn failing(mut self, error: Error) -> Self {
+        self.problem = Some(error);
+        self
+    }
+
     /// Adds metadata: a JSON object, such as `json!({"headers": {"seat": 12}})` (TP3i).
     pub fn extras(mut self, extras: impl Into<Value>) -> Self {
         match outgoing::object(extras.into()) {

@@ -76,6 +76,12 @@ impl MessagePublish {
         Self { publisher: Publisher::new(channel), outgoing, params: Params::new() }
     }
 
+    /// Makes the publish fail with this error.
+    pub(crate) fn failing(mut self, error: Error) -> Self {
+        self.outgoing.fail(error);
+        self
+    }
+
     /// Sets the id by which the service drops duplicates (TM2a). A single message gets the id itself; several
     /// messages get `id:0`, `id:1` and so on.
     pub fn id(mut self, id: impl Into<Str>) -> Self {

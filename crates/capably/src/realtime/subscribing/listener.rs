@@ -123,6 +123,11 @@ impl<T: FeedItem> Listener<T> {
         self.implicit_attach.outcome().await
     }
 
+    /// As [`attached`](Self::attached).
+    pub(in crate::realtime) fn poll_attached(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.implicit_attach.poll_outcome(cx)
+    }
+
     pub(in crate::realtime) fn end_reason(&self) -> Option<&Error> {
         self.intake.end_reason()
     }
@@ -196,6 +201,22 @@ macro_rules! public_types {
                 self.listener.attach = attach;
                 self
             }
+
+            /// Subscribes, starts to attach the channel, and calls a function for each item, on a thread of its own. See
+            /// [`CallbackHandle`](crate::realtime::CallbackHandle) for what the function may do, and how it ends.
+            ///
+            /// It returns at once, and works with and without a runtime. If the attach fails, the failure is logged, and
+            /// the callback stays registered. To get the error instead, subscribe first:
+            #[doc = concat!("await the subscription, and then call [`", stringify!($subscription), "::each`].")]
+            ///
+            /// # Errors
+            /// Code 50000 when the system cannot start a thread.
+            pub fn each<R: $crate::realtime::CallbackFlow>(
+                self,
+                callback: impl FnMut($item) -> R + Send + 'static,
+            ) -> Result<$crate::realtime::CallbackHandle> {
+                self.listen().each(callback)
+            }
         }
 
         impl IntoFuture for $builder {
@@ -244,6 +265,22 @@ macro_rules! public_types {
                 self.poll_item(cx)
             }
         }
+
+        impl $crate::realtime::callback::CallbackSource for $subscription {
+            fn runtime(&self) -> &tokio::runtime::Handle {
+                &self.listener.channel().handle.runtime
+            }
+
+            fn ended_by(&self) -> Option<Error> {
+                self.end_reason().cloned()
+            }
+
+            fn poll_attached(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+                self.listener.poll_attached(cx)
+            }
+        }
+
+        $crate::realtime::callback::on_threads!([] $subscription: $item);
 
         impl fmt::Debug for $subscription {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,10 +1,5 @@
 //! REST without a runtime.
 
-#![cfg(feature = "blocking")]
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
 use std::sync::{Arc, mpsc};
 
 use capably::{
@@ -17,8 +12,9 @@ use capably::{
 };
 use capably_server::Server;
 use serde_json::json;
-use support::scripted_http::{ScriptedHttp, respond};
 use tokio::runtime::Runtime;
+
+use crate::support::scripted_http::{ScriptedHttp, respond};
 
 /// A server with a runtime of its own, and a client of it in each format.
 fn server() -> (Runtime, Server, [Rest; 2]) {
