@@ -52,7 +52,8 @@ impl Outgoing {
     /// The messages.
     ///
     /// # Errors
-    /// Code 40003 after a setter received a wrong value; the error of a value that could not be encoded; 40030 without any message.
+    /// Code 40003 after a setter received a wrong value; the error of a value that could not be encoded; 40030
+    /// without any message.
     pub(crate) fn into_messages(self) -> Result<Vec<Message>> {
         if let Some(problem) = self.problem {
             return Err(problem);

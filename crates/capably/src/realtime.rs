@@ -102,8 +102,8 @@ impl Realtime {
     ///
     /// # Errors
     /// One error that lists every wrong option; 40000 outside a tokio runtime.
-    /// With the feature `blocking`, a client that is made outside a runtime runs on the runtime of the blocking calls, and
-    /// the error is 50000 when the system cannot start a thread.
+    /// With the feature `blocking`, a client that is made outside a runtime runs on the runtime of the blocking
+    /// calls, and the error is 50000 when the system cannot start a thread.
     pub fn new(options: impl Into<ClientOptions>) -> Result<Self> {
         Self::start(options.into(), NetworkWatch::new)
     }

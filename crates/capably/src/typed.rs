@@ -1,9 +1,9 @@
 //! Typed channels: messages and presence data as types of the program, by serde.
 //!
 //! [`Channel::typed`](crate::Channel::typed) is a view of a channel whose payloads are values of one type. Publishing
-//! serializes a value; a subscription and history yield values with their messages. Everything else is the channel's own:
-//! encryption, deltas, extras, filters, gaps and time limits work as without types. [`RestChannel::typed`] is the same
-//! over REST, and [`Presence::typed`] for the data of members.
+//! serializes a value; a subscription and history yield values with their messages. Everything else is the channel's
+//! own: encryption, deltas, extras, filters, gaps and time limits work as without types. [`RestChannel::typed`] is
+//! the same over REST, and [`Presence::typed`] for the data of members.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -40,8 +40,9 @@
 //!
 //! # Payloads
 //! A value travels as the payload that other SDKs expect: an object or a list as JSON, a string as text, and nothing
-//! (`None`, `()`) as no payload. A number or a boolean alone is no payload (RSL4a): publishing it fails with 40013, so put it
-//! into a struct. [`PayloadFormat::MessagePack`] sends binary instead, which is smaller and takes any value.
+//! (`None`, `()`) as no payload. A number or a boolean alone is no payload (RSL4a): publishing it fails with 40013,
+//! so put it into a struct. [`PayloadFormat::MessagePack`] sends binary instead, which is smaller and takes any
+//! value.
 //!
 //! Text that is not a value of the type is read as JSON text, for publishers that serialize by themselves.
 //!

@@ -283,10 +283,9 @@ in_both_formats!(
         assert_eq!(found.message.client_id.as_deref(), Some("ada"));
 
         let changed = orders.message("created", &order(2)).unwrap();
-        let serial = Some(serial);
-        channel.update_message(Message { serial: serial.clone(), ..changed }).await.unwrap();
+        channel.update_message(Message { serial: Some(serial.clone()), ..changed }).await.unwrap();
         assert_eq!(orders.history().await.unwrap().items()[0].value, order(2));
-        let error = channel.typed::<u8>().get_message(&*serial.unwrap()).await.unwrap_err();
+        let error = channel.typed::<u8>().get_message(&*serial).await.unwrap_err();
         assert_eq!(error.code().0, 40013);
         let message = &error.source().unwrap().downcast_ref::<DecodeError>().unwrap().message;
         assert_eq!(message.name.as_deref(), Some("created"));

@@ -24,9 +24,9 @@ use crate::{Error, Result, sync::lock};
 /// [`Subscribe::each`](super::Subscribe::each). Dropping the handle stops the callback and unsubscribes.
 ///
 /// Each callback runs on a thread of its own, one item after the other, in order. So it may block, and it may call the
-/// client: publish, subscribe to more, close or drop the client. A slow callback delays no other subscription: its items
-/// wait in its queue, and when the queue is full, the subscription's [`Overflow`](super::Overflow) applies. A program
-/// with thousands of subscriptions should use streams instead, which need no threads.
+/// client: publish, subscribe to more, close or drop the client. A slow callback delays no other subscription: its
+/// items wait in its queue, and when the queue is full, the subscription's [`Overflow`](super::Overflow) applies. A
+/// program with thousands of subscriptions should use streams instead, which need no threads.
 ///
 /// If the callback panics, the panic is logged, and the callback is called for the next item.
 ///

@@ -115,12 +115,13 @@ impl<T: Serialize> TypedPresence<T> {
 type Member<T> = Result<TypedMessage<T, PresenceMessage>, DecodeError<PresenceMessage>>;
 
 impl<T: DeserializeOwned> TypedPresence<T> {
-    /// Gets the present members when awaited; see [`Presence::get`] (RTP11). For a selection of them, decode the members of
+    /// Gets the present members when awaited; see [`Presence::get`] (RTP11). For a selection of them, decode the
+    /// members of
     /// `presence().get()`.
     ///
     /// # Errors
-    /// Those of [`Members`](crate::realtime::presence::Members). A member whose data is not of the type is an error in the
-    /// list (40013), with the member.
+    /// Those of [`Members`](crate::realtime::presence::Members). A member whose data is not of the type is an error
+    /// in the list (40013), with the member.
     pub fn get(&self) -> BoxFuture<'static, Result<Vec<Member<T>>>>
     where
         T: Send + 'static,
@@ -132,7 +133,8 @@ impl<T: DeserializeOwned> TypedPresence<T> {
         })
     }
 
-    /// Subscribes, when awaited, to members that enter, leave, or change their data; see [`Presence::subscribe`] (RTP6).
+    /// Subscribes, when awaited, to members that enter, leave, or change their data; see [`Presence::subscribe`]
+    /// (RTP6).
     pub fn subscribe(&self) -> TypedSubscribePresence<T> {
         TypedSubscribePresence::new(self.presence.subscribe(), self.format)
     }

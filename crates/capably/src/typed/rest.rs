@@ -104,8 +104,8 @@ impl<T: DeserializeOwned> TypedRestChannel<T> {
     /// Reads the latest version of a message when awaited; see [`RestChannel::get_message`] (RSL11).
     ///
     /// # Errors
-    /// Those of [`RestChannel::get_message`]; 40013 for a payload that is not of the type, with the [`DecodeError`] as its
-    /// source.
+    /// Those of [`RestChannel::get_message`]; 40013 for a payload that is not of the type, with the [`DecodeError`]
+    /// as its source.
     pub fn get_message(
         &self,
         message: impl Into<MessageSerial>,
@@ -145,8 +145,8 @@ impl<T> fmt::Debug for TypedRestChannel<T> {
 ///
 /// A message whose payload is not of the type is one of the page's
 /// [`unreadable`](PaginatedResult::unreadable) items, and an error of
-/// [`items_stream`](PaginatedResult::items_stream), at its place between the others: 40013, with the [`DecodeError`] and its
-/// message as the source.
+/// [`items_stream`](PaginatedResult::items_stream), at its place between the others: 40013, with the [`DecodeError`]
+/// and its message as the source.
 ///
 /// # Errors
 /// Those of a [`Query`](crate::rest::Query).

@@ -202,11 +202,11 @@ macro_rules! public_types {
                 self
             }
 
-            /// Subscribes, starts to attach the channel, and calls a function for each item, on a thread of its own. See
-            /// [`CallbackHandle`](crate::realtime::CallbackHandle) for what the function may do, and how it ends.
+            /// Subscribes, starts to attach the channel, and calls a function for each item, on a thread of its own.
+            /// See [`CallbackHandle`](crate::realtime::CallbackHandle) for what the function may do, and how it ends.
             ///
-            /// It returns at once, and works with and without a runtime. If the attach fails, the failure is logged, and
-            /// the callback stays registered. To get the error instead, subscribe first:
+            /// It returns at once, and works with and without a runtime. If the attach fails, the failure is logged,
+            /// and the callback stays registered. To get the error instead, subscribe first:
             #[doc = concat!("await the subscription, and then call [`", stringify!($subscription), "::each`].")]
             ///
             /// # Errors
