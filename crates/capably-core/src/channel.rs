@@ -32,7 +32,7 @@ pub use self::{
     options::ChannelOptions,
     replay::{Place, ReplayEnd, ReplayOutcome},
 };
-pub(crate) use self::{presence::check_presence, request::Request};
+pub(crate) use self::{presence::check_presence, publish::stored_frame, request::Request};
 
 /// A channel of a client.
 #[derive(Debug)]

@@ -16,6 +16,8 @@ struct Entry {
     /// The operation that ends with the acknowledgement; none if the client sent the frame on its own.
     op: Option<OpId>,
     frame: ClientFrame,
+    /// Until when the frame may be sent on another connection; `None` for no limit.
+    resend_until: Option<Instant>,
 }
 
 /// A settled frame that concerns its channel.
@@ -62,7 +64,7 @@ impl Outbox {
             Ok(frame) if cx.is_connected() => self.send(op, frame, cx),
             Ok(frame) => {
                 self.begin_to_wait(cx);
-                self.queued.push_back(Entry { op: Some(op), frame });
+                self.queued.push_back(Entry { op: Some(op), frame, resend_until: None });
                 cx.limit_wait();
             }
         }
@@ -76,8 +78,35 @@ impl Outbox {
         cx: &mut Cx<'_>,
     ) {
         self.begin_to_wait(cx);
-        self.dispatch(Entry { op: op.into(), frame }, cx);
+        self.dispatch(Entry { op: op.into(), frame, resend_until: None }, cx);
         self.await_ack(cx);
+    }
+
+    /// Sends a frame that may be sent on another connection only until `resend_until`. The caller has checked that
+    /// there is a connection.
+    pub(crate) fn send_until(
+        &mut self,
+        op: OpId,
+        ready: Result<ClientFrame, ErrorInfo>,
+        resend_until: Instant,
+        cx: &mut Cx<'_>,
+    ) {
+        let ready = ready.and_then(|frame| {
+            frame_size::check_size(&frame, cx)?;
+            frame_size::check_depth(&frame)?;
+            Ok(frame)
+        });
+        match ready {
+            Err(error) => cx.done(op, Err(error)),
+            Ok(frame) => {
+                self.begin_to_wait(cx);
+                self.dispatch(
+                    Entry { op: Some(op), frame, resend_until: Some(resend_until) },
+                    cx,
+                );
+                self.await_ack(cx);
+            }
+        }
     }
 
     /// A frame is added: if it is the first, the wait for an acknowledgement begins.
@@ -98,6 +127,7 @@ impl Outbox {
     /// (RTN19a). If the connection was not resumed, serials start at 0 (RTN11d, RTN15c7, RTN19a2).
     pub(crate) fn resend(&mut self, resumed: bool, cx: &mut Cx<'_>) {
         if !resumed {
+            self.expire(cx);
             self.next_serial = 0;
             for entry in &mut self.sent {
                 stamp(&mut entry.frame, self.next_serial);
@@ -109,6 +139,22 @@ impl Outbox {
         }
         while let Some(entry) = self.queued.pop_front() {
             self.dispatch(entry, cx);
+        }
+    }
+
+    /// Ends the frames with a limit once the limit of one has passed. They end together: otherwise those that are sent
+    /// again would overtake the others.
+    fn expire(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now.instant;
+        if !self.sent.iter().any(|entry| entry.resend_until.is_some_and(|until| until <= now)) {
+            return;
+        }
+        let sent = std::mem::take(&mut self.sent);
+        for entry in sent {
+            match (entry.op, entry.resend_until) {
+                (Some(op), Some(_)) => cx.done(op, Err(errors::ack_timed_out())),
+                _ => self.sent.push_back(entry),
+            }
         }
     }
 
@@ -239,6 +285,8 @@ fn stamp(frame: &mut ClientFrame, serial: u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use capably_protocol::{Message, frame::Publish};
 
     use super::*;
@@ -268,7 +316,8 @@ mod tests {
 
         /// As if a frame had been submitted without a connection.
         fn queue(&mut self, op: u64, name: &str) {
-            self.outbox.queued.push_back(Entry { op: Some(OpId(op)), frame: frame(name) });
+            let entry = Entry { op: Some(OpId(op)), frame: frame(name), resend_until: None };
+            self.outbox.queued.push_back(entry);
         }
 
         fn act(&mut self, act: impl FnOnce(&mut Outbox, &mut Cx<'_>) -> Vec<Settled>) -> Ended {
@@ -419,5 +468,44 @@ mod tests {
         let settled = bench.act(|outbox, cx| outbox.fail_all(&errors::suspended(), cx));
         assert_eq!(settled, [(0, Err(80002)), (1, Err(80002))]);
         assert!(bench.resend(true).is_empty());
+    }
+
+    #[test]
+    fn frames_past_their_limit_end_together_when_the_connection_is_another() {
+        let mut bench = Bench::with_sent(&["a"]);
+        for (op, name, until) in [(1, "b", 9), (2, "c", 20)] {
+            let until = Instant::from_start(Duration::from_secs(until));
+            let cx = &mut bench.shared.cx(Now::default());
+            bench.outbox.send_until(OpId(op), Ok(frame(name)), until, cx);
+        }
+        bench.shared.outputs.clear();
+        let later = Now::at(Instant::from_start(Duration::from_secs(10)), 0);
+        bench.outbox.resend(true, &mut bench.shared.cx(later));
+        assert_eq!(bench.sent(), [(0, "a".into()), (1, "b".into()), (2, "c".into())], "resumed");
+
+        bench.outbox.resend(false, &mut bench.shared.cx(later));
+        let mut outputs = std::mem::take(&mut bench.shared.outputs);
+        for expected in [1, 2] {
+            match outputs.pop_front() {
+                Some(Output::Event(Event::Done(op, outcome))) => {
+                    assert_eq!((op.0, readable(outcome)), (expected, Err(50003)));
+                }
+                other => panic!("not the end of an operation: {other:?}"),
+            }
+        }
+        bench.shared.outputs = outputs;
+        assert_eq!(bench.sent(), [(0, "a".into())]);
+    }
+
+    #[test]
+    fn frames_within_their_limit_are_sent_on_another_connection() {
+        let mut bench = Bench::with_sent(&[]);
+        let until = Instant::from_start(Duration::from_secs(10));
+        let cx = &mut bench.shared.cx(Now::default());
+        bench.outbox.send_until(OpId(0), Ok(frame("a")), until, cx);
+        bench.shared.outputs.clear();
+        let later = Now::at(Instant::from_start(Duration::from_secs(9)), 0);
+        bench.outbox.resend(false, &mut bench.shared.cx(later));
+        assert_eq!(bench.sent(), [(0, "a".into())]);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use capably_protocol::{
-    Annotation, ClientFrame, ErrorInfo, Message, MessageAction,
+    Annotation, ClientFrame, ErrorInfo, Message, MessageAction, Str,
     frame::{Params, Publish},
 };
 
@@ -60,6 +60,26 @@ impl Channel {
             Err(errors::connection_state(state, cx.connection.error_reason.as_ref()))
         }
     }
+}
+
+/// The frame of messages that need no channel: their channel's state does not matter, as publishing needs no attachment
+/// (RTL6c5). Without a connection there is none, so that the caller decides when to try again.
+pub(crate) fn stored_frame(
+    channel: Str,
+    messages: Arc<[Message]>,
+    params: Params,
+    cx: &Cx<'_>,
+) -> Result<ClientFrame, ErrorInfo> {
+    if !cx.is_connected() {
+        let connection = cx.connection;
+        return Err(errors::connection_state(
+            connection.state(),
+            connection.error_reason.as_ref(),
+        ));
+    }
+    check_client_ids(&messages, cx)?;
+    check_size(messages.iter().map(Message::size).sum(), cx)?;
+    Ok(ClientFrame::Message(Publish { channel, msg_serial: 0, items: messages, params }))
 }
 
 /// An identified client cannot publish as another (RTL6g3). The client id of an update or a delete is not

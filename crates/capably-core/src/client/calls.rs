@@ -1,6 +1,6 @@
 //! Inputs of the application that are about channels, messages and pings.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use capably_protocol::{
     Annotation, ErrorInfo, Message, ObjectMessage, PresenceMessage, Str, frame::Params,
@@ -9,7 +9,7 @@ use capably_protocol::{
 use super::Client;
 use crate::{
     ChannelId, ChannelOptions, MembersQuery, Now, OpId, SharedObjects,
-    channel::{Channel, Request, check_presence},
+    channel::{Channel, Request, check_presence, stored_frame},
     context::Cx,
     errors,
 };
@@ -86,6 +86,24 @@ impl Client {
         let channel = self.channels.get(id).ok_or_else(errors::released);
         let frame = channel.and_then(|channel| channel.message_frame(messages, params, cx));
         self.outbox.submit(op, frame, cx);
+    }
+
+    /// Publishes messages with ids that a store keeps until they are acknowledged, in one frame to a channel that need
+    /// not be open. Without a connection it fails at once, and the store tries again later. On a connection that is not
+    /// resumed, the frame is sent again only within `resend_for` from now: the service recognises the ids for a limited
+    /// time. Ends with [`Outcome::Published`](crate::Outcome::Published), or with 50003 once that time has passed.
+    pub fn publish_stored(
+        &mut self,
+        channel: Str,
+        messages: Arc<[Message]>,
+        params: Params,
+        resend_for: Duration,
+        op: OpId,
+        now: Now,
+    ) {
+        let cx = &mut self.shared.cx(now);
+        let frame = stored_frame(channel, messages, params, cx);
+        self.outbox.send_until(op, frame, now.instant + resend_for, cx);
     }
 
     /// Publishes an annotation, ready for the wire (RTAN1). Ends with
