@@ -100,10 +100,7 @@ impl Outbox {
             Err(error) => cx.done(op, Err(error)),
             Ok(frame) => {
                 self.begin_to_wait(cx);
-                self.dispatch(
-                    Entry { op: Some(op), frame, resend_until: Some(resend_until) },
-                    cx,
-                );
+                self.dispatch(Entry { op: Some(op), frame, resend_until: Some(resend_until) }, cx);
                 self.await_ack(cx);
             }
         }

@@ -7,6 +7,7 @@
 //! | configure a client | [`ClientOptions`] |
 //! | authenticate, and issue tokens to clients | [`auth`] |
 //! | encrypt payloads | [`crypto`] |
+//! | keep publishes on disk until the service has them | [`outbox`] |
 //! | receive deltas instead of whole messages | [`plugin`] |
 //! | publish and receive types of your program | [`typed`] |
 //! | find out why an operation failed, and what to do | [`Error`] |
@@ -31,6 +32,7 @@ pub mod crypto;
 pub mod error;
 pub mod guide;
 pub mod http;
+pub mod outbox;
 pub mod plugin;
 pub mod realtime;
 pub mod rest;

@@ -7,6 +7,7 @@ use capably_protocol::{Millis, TokenParams};
 use crate::{
     auth::{AuthOptions, Clock},
     http::HttpClient,
+    outbox::OutboxSlot,
     plugin::VcdiffDecoder,
     proxy::ProxyOption,
     transport::Connector,
@@ -15,6 +16,7 @@ use crate::{
 mod auth;
 mod limits;
 mod network;
+mod outbox;
 mod problems;
 mod validate;
 
@@ -84,6 +86,7 @@ pub struct ClientOptions {
     pub(crate) http_client: Option<Arc<dyn HttpClient>>,
     pub(crate) connector: Option<Arc<dyn Connector>>,
     pub(crate) vcdiff: Option<Arc<dyn VcdiffDecoder>>,
+    pub(crate) outbox: Option<OutboxSlot>,
 }
 
 impl Default for ClientOptions {
@@ -129,6 +132,7 @@ impl Default for ClientOptions {
             http_client: None,
             connector: None,
             vcdiff: None,
+            outbox: None,
         }
     }
 }
@@ -279,6 +283,7 @@ impl fmt::Debug for ClientOptions {
             .field("http_client", &self.http_client.is_some())
             .field("connector", &self.connector.is_some())
             .field("vcdiff", &self.vcdiff)
+            .field("outbox", &self.outbox)
             .finish_non_exhaustive()
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     Auth, ClientOptions, Error, Rest, Result,
     http::{BoxFuture, HttpMethod},
     options::Config,
+    outbox::{OutboxHandle, OutboxSlot, PreparedOutbox},
     plugin,
     rest::{HttpRequestBuilder, Push, Query},
     transport::TcpConnector,
@@ -38,8 +39,9 @@ pub use capably_core::{
     ChannelEvent, ChannelState, ChannelStateChange, ConnectionEvent, ConnectionState,
     ConnectionStateChange,
 };
+pub(crate) use changes::ChangeSender;
 use driver::NetworkWatch;
-pub(crate) use driver::WeakDriverHandle;
+pub(crate) use driver::{Command, StoredPublish, WeakDriverHandle};
 
 pub use annotations::{AnnotationSubscription, Annotations};
 pub use callback::{CallbackFlow, CallbackHandle};
@@ -101,7 +103,8 @@ impl Realtime {
     /// is off (RTC1b).
     ///
     /// # Errors
-    /// One error that lists every wrong option; 40000 outside a tokio runtime.
+    /// One error that lists every wrong option; 40000 outside a tokio runtime, or if another client has used the
+    /// [`outbox`](ClientOptions::outbox).
     /// With the feature `blocking`, a client that is made outside a runtime runs on the runtime of the blocking
     /// calls, and the error is 50000 when the system cannot start a thread.
     pub fn new(options: impl Into<ClientOptions>) -> Result<Self> {
@@ -128,9 +131,18 @@ impl Realtime {
             })?,
         };
         let network = watch(&config);
+        let outbox = config.options.outbox.clone().map(|slot| {
+            let OutboxSlot { store, policy } = slot;
+            PreparedOutbox::start(&store, policy, &config, &runtime)
+        });
+        let outbox = outbox.transpose()?;
         let start = TokioInstant::now();
         let core = Client::new(Arc::new(core_config(&config)), seed, Now::default());
-        let (handle, commands) = driver::DriverHandle::new(config.number, runtime.clone());
+        let (handle, commands) = driver::DriverHandle::new(
+            config.number,
+            runtime.clone(),
+            outbox.as_ref().map(PreparedOutbox::handle),
+        );
         let shared = Arc::clone(&handle.shared);
         let auto_connect = config.options.auto_connect;
         let rest = Rest::with_config(config, Some(handle.downgrade()));
@@ -138,6 +150,10 @@ impl Realtime {
         let span = tracing::debug_span!("connection", primary = %pipeline.config().domains.primary);
         let driver =
             driver::Driver::new(core, pipeline, connector, shared, commands, network, start);
+        if let Some(outbox) = outbox {
+            let sender = outbox.sender(handle.downgrade(), rest.clone(), handle.shared.changes(&runtime));
+            runtime.spawn(sender.run().instrument(span.clone()));
+        }
         runtime.spawn(driver.instrument(span));
         let connection = Connection::new(handle.clone());
         if auto_connect {
@@ -195,6 +211,11 @@ impl Realtime {
     /// also uses that host first (RTN17e).
     pub fn rest(&self) -> &Rest {
         &self.rest
+    }
+
+    /// The durable outbox; `None` without the option [`outbox`](ClientOptions::outbox).
+    pub fn outbox(&self) -> Option<&OutboxHandle> {
+        self.connection.outbox()
     }
 
     /// Push notifications (RTC13).

@@ -75,7 +75,8 @@ pub use query::{Direction, History, Query, QueryItem, Timestamp};
 pub use sdk_proxy::WrapperSdkProxyOptions;
 
 use crate::{
-    Auth, ClientOptions, Result, http::BoxFuture, options::Config, realtime::WeakDriverHandle,
+    Auth, ClientOptions, Result, http::BoxFuture, options::Config, outbox,
+    realtime::WeakDriverHandle,
 };
 pub(crate) use call::{Call, append_pair, escape};
 pub(crate) use pipeline::Pipeline;
@@ -97,7 +98,9 @@ impl Rest {
     /// (RSC18), 40106 without credentials (RSC1b), 40012 for an invalid client id, 40102 for a token of another client
     /// id (RSA15a), 40000 for the rest.
     pub fn new(options: impl Into<ClientOptions>) -> Result<Self> {
-        Ok(Self::with_config(Arc::new(options.into().validate()?), None))
+        let options = options.into();
+        outbox::refuse_for_rest(&options)?;
+        Ok(Self::with_config(Arc::new(options.validate()?), None))
     }
 
     /// A client of its own, or the REST client of a realtime client.

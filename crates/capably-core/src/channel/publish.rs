@@ -72,10 +72,7 @@ pub(crate) fn stored_frame(
 ) -> Result<ClientFrame, ErrorInfo> {
     if !cx.is_connected() {
         let connection = cx.connection;
-        return Err(errors::connection_state(
-            connection.state(),
-            connection.error_reason.as_ref(),
-        ));
+        return Err(errors::connection_state(connection.state(), connection.error_reason.as_ref()));
     }
     check_client_ids(&messages, cx)?;
     check_size(messages.iter().map(Message::size).sum(), cx)?;

@@ -25,7 +25,7 @@ pub struct OutboxPolicy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// It fails with 40000, and nothing is stored.
+    /// It fails with 50004, and nothing is stored.
     #[default]
     Refuse,
     /// It waits for room. Publishes that wait get room in their order.

@@ -104,7 +104,7 @@ on_threads!([T: Send + 'static] Changes<T>: T);
 
 /// The driver's side: sends each change to every [`Changes`] that still exists.
 #[derive(Debug)]
-pub(super) struct ChangeSender<T> {
+pub(crate) struct ChangeSender<T> {
     /// `None` after the end.
     queues: Mutex<Option<Vec<Arc<Queue<T>>>>>,
 }
@@ -113,12 +113,12 @@ pub(super) struct ChangeSender<T> {
 const MAX_UNREAD: usize = 1024;
 
 impl<T: Clone + Weigh> ChangeSender<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { queues: Mutex::new(Some(Vec::new())) }
     }
 
     /// A new listener, for all changes from this moment.
-    pub(super) fn listen(&self, runtime: &Handle) -> Changes<T> {
+    pub(crate) fn listen(&self, runtime: &Handle) -> Changes<T> {
         let bounds = Bounds { items: MAX_UNREAD, ..Bounds::default() };
         let queue = Arc::new(Queue::new(bounds, Overflow::DropOldest));
         match &mut *lock(&self.queues) {
@@ -129,7 +129,7 @@ impl<T: Clone + Weigh> ChangeSender<T> {
     }
 
     /// Sends a change to every listener, and forgets dropped listeners.
-    pub(super) fn send(&self, change: &T) {
+    pub(crate) fn send(&self, change: &T) {
         if let Some(queues) = &mut *lock(&self.queues) {
             queues.retain(|queue| {
                 // The other reference is the listener's; without it nobody can read the queue.
@@ -143,7 +143,7 @@ impl<T: Clone + Weigh> ChangeSender<T> {
     }
 
     /// Ends every listener, and every later one at once.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         for queue in lock(&self.queues).take().into_iter().flatten() {
             queue.end(gone());
         }

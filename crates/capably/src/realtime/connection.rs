@@ -13,7 +13,7 @@ use super::{
     Changes, ConnectionState, ConnectionStateChange,
     driver::{Command, ConnectionSnapshot, DriverHandle, gone},
 };
-use crate::{Error, Result, http::BoxFuture};
+use crate::{Error, Result, http::BoxFuture, outbox::OutboxHandle};
 
 /// The connection of a [`Realtime`](crate::Realtime) client (RTN).
 #[derive(Clone, Debug)]
@@ -165,6 +165,10 @@ impl Connection {
             | ConnectionState::Suspended
             | ConnectionState::Closing => None,
         }
+    }
+
+    pub(super) fn outbox(&self) -> Option<&OutboxHandle> {
+        self.handle.shared.outbox.as_ref()
     }
 
     /// Counters of the connection: attempts, fallbacks, losses. A metrics exporter can read them at any time.

@@ -43,7 +43,7 @@ mod shared;
 mod sleep;
 mod tasks;
 
-pub(crate) use command::{Command, PublishCommand, Reply};
+pub(crate) use command::{Command, PublishCommand, Reply, StoredPublish};
 pub(crate) use handle::{DriverHandle, WeakDriverHandle, gone, received};
 pub(super) use network::NetworkWatch;
 pub(crate) use shared::{ConnectionSnapshot, SharedState};

@@ -12,7 +12,7 @@ use std::{
 use capably_protocol::{Annotation, ErrorCode, Message, PresenceMessage};
 
 use super::{ChannelStateChange, ConnectionStateChange};
-use crate::Error;
+use crate::{Error, outbox::RefusedPublish};
 
 mod batches;
 mod intake;
@@ -297,6 +297,13 @@ impl Weigh for PresenceMessage {
 impl Weigh for Annotation {
     fn weight(&self) -> usize {
         size_of::<Self>() + self.size()
+    }
+}
+
+impl Weigh for RefusedPublish {
+    fn weight(&self) -> usize {
+        let messages = self.messages.iter().map(Weigh::weight);
+        size_of::<Self>() + messages.sum::<usize>()
     }
 }
 

@@ -33,8 +33,8 @@ pub(super) const RECORD_HEADER: usize = 8;
 const MAGIC: &[u8; 8] = b"\x89capbox\n";
 const VERSION: u32 = 1;
 
-/// The longest body. A longer length is damage.
-pub(super) const MAX_BODY: usize = 64 * 1024 * 1024;
+/// The longest body. A greater length is damage.
+const MAX_BODY: usize = 64 * 1024 * 1024;
 const MIN_BODY: usize = 9;
 
 /// The bytes of an entry's record before its payload.
@@ -75,7 +75,8 @@ impl Header {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, BadHeader> {
         let mut reader = Reader(bytes.get(..HEADER).ok_or(BadHeader::Damaged)?);
-        let good = crc32(&[&bytes[..28]]) == u32::from_le_bytes([bytes[28], bytes[29], bytes[30], bytes[31]]);
+        let good = crc32(&[&bytes[..28]])
+            == u32::from_le_bytes([bytes[28], bytes[29], bytes[30], bytes[31]]);
         if !good || reader.take(8) != Some(MAGIC) {
             return Err(BadHeader::Damaged);
         }
@@ -93,9 +94,15 @@ impl Header {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Record {
     Accept(OutboxEntry),
-    Sent { through: u64, at: Millis },
+    Sent {
+        through: u64,
+        at: Millis,
+    },
     Remove(Vec<u64>),
-    Refuse { seq: u64, reason: Bytes },
+    Refuse {
+        seq: u64,
+        reason: Bytes,
+    },
     /// The store was closed. It shows that the records before it were synced.
     End,
 }
@@ -182,25 +189,29 @@ impl RecordWriter {
 /// The `sent_at` of an entry that was not sent.
 const NOT_SENT: Millis = Millis::MIN;
 
-/// Reads the record at an offset of a file. `None` if there is no valid one.
-pub(super) fn decode(file: &Bytes, offset: usize, salt: u64) -> Option<Decoded> {
-    let mut reader = Reader(file.get(offset..)?);
+/// Reads the record at a place of some bytes, which has the offset in its file. `None` if there is no valid one.
+pub(super) fn decode(bytes: &Bytes, place: usize, offset: u64, salt: u64) -> Option<Decoded> {
+    let mut reader = Reader(bytes.get(place..)?);
     let length = reader.u32()?;
     let crc = reader.u32()?;
     if !(MIN_BODY..=MAX_BODY).contains(&(length as usize)) {
         return None;
     }
     let body = reader.take(length as usize)?;
-    if !(ACCEPT..=END).contains(&body[8]) || checksum(salt, offset as u64, length, body) != crc {
-        return None;
-    }
     let mut reader = Reader(body);
     let synced = reader.u64()?;
+    // Cheap checks first: a search for the next record tries every offset.
+    if synced > offset || !(ACCEPT..=END).contains(&body[8]) {
+        return None;
+    }
+    if checksum(salt, offset, length, body) != crc {
+        return None;
+    }
     let kind = reader.take(1)?[0];
     let record = match kind {
         ACCEPT => {
             let (seq, accepted_at, sent_at) = (reader.u64()?, reader.i64()?, reader.i64()?);
-            let payload = file.slice_ref(reader.0);
+            let payload = bytes.slice_ref(reader.0);
             let sent_at = (sent_at != NOT_SENT).then_some(sent_at);
             Record::Accept(OutboxEntry { seq, accepted_at, sent_at, payload })
         }
@@ -212,7 +223,7 @@ pub(super) fn decode(file: &Bytes, offset: usize, salt: u64) -> Option<Decoded> 
             }
             Record::Remove(seqs)
         }
-        REFUSE => Record::Refuse { seq: reader.u64()?, reason: file.slice_ref(reader.0) },
+        REFUSE => Record::Refuse { seq: reader.u64()?, reason: bytes.slice_ref(reader.0) },
         _ => Record::End,
     };
     Some(Decoded { record, synced, length: RECORD_HEADER + length as usize })
@@ -323,14 +334,15 @@ mod tests {
             OutboxChange::Remove(2),
             OutboxChange::Refuse { seq: 7, reason: Bytes::from_static(b"why") },
         ];
-        let mut writer = RecordWriter { salt: 3, offset: 0, synced: 5, out: Vec::new() };
+        let mut writer = RecordWriter { salt: 3, offset: 0, synced: 0, out: Vec::new() };
         writer.changes(&changes);
         writer.end();
         let file = Bytes::from(writer.out);
         let mut offset = 0;
         let mut read = Vec::new();
-        while let Some(Decoded { record, synced, length }) = decode(&file, offset, 3) {
-            assert_eq!(synced, 5);
+        while let Some(Decoded { record, synced, length }) = decode(&file, offset, offset as u64, 3)
+        {
+            assert_eq!(synced, 0);
             read.push(record);
             offset += length;
         }
@@ -344,9 +356,9 @@ mod tests {
         ];
         assert_eq!(read, expected);
         assert_eq!(offset, file.len());
-        assert!(decode(&file, 0, 4).is_none(), "another salt");
+        assert!(decode(&file, 0, 0, 4).is_none(), "another salt");
         let moved = Bytes::from([&[0], &file[..]].concat());
-        assert!(decode(&moved, 1, 3).is_none(), "another offset");
+        assert!(decode(&moved, 1, 1, 3).is_none(), "another offset");
     }
 
     #[test]

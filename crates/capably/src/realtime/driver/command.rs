@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use capably_core::{ChannelId, ChannelOptions, MembersQuery, SharedObjects};
 use capably_protocol::{
     Annotation, ErrorInfo, Message, ObjectMessage, PresenceMessage, PublishResult, RecoveryKey,
-    TokenDetails, TokenParams, frame::Params,
+    Str, TokenDetails, TokenParams, frame::Params,
 };
 use tokio::sync::oneshot;
 
@@ -45,6 +45,7 @@ pub(crate) enum Command {
     SetOptions(ChannelId, ChannelOptions, Reply<()>),
     Properties(ChannelId, oneshot::Sender<ChannelProperties>),
     Publish(PublishCommand),
+    PublishStored(StoredPublish),
     Annotate {
         channel: ChannelId,
         annotation: Box<Annotation>,
@@ -103,5 +104,16 @@ pub(crate) struct PublishCommand {
     pub(crate) params: Params,
     /// The units that the publish reserves in the [`PublishWindow`](crate::realtime::publishing::PublishWindow).
     pub(crate) permits: u32,
+    pub(crate) reply: Reply<PublishResult>,
+}
+
+/// Publish messages that an outbox stores, in one frame to a channel that need not be open.
+#[derive(Debug)]
+pub(crate) struct StoredPublish {
+    pub(crate) channel: Str,
+    pub(crate) messages: Arc<[Message]>,
+    pub(crate) params: Params,
+    /// How long the frame may be sent again on another connection.
+    pub(crate) resend_for: Duration,
     pub(crate) reply: Reply<PublishResult>,
 }

@@ -11,7 +11,7 @@ use capably_protocol::{ErrorCode, ErrorInfo};
 use super::{
     Driver,
     channel_entry::ChannelEntry,
-    command::{Command, PublishCommand, Reply},
+    command::{Command, PublishCommand, Reply, StoredPublish},
     operation::{AuthorizeOperation, Operation},
 };
 use crate::{
@@ -104,6 +104,11 @@ impl Driver {
             Command::Publish(PublishCommand { channel, messages, params, permits, reply }) => {
                 let op = self.operation(Operation::Publish(reply, permits));
                 self.core.publish(channel, messages, params, op, now);
+            }
+            Command::PublishStored(publish) => {
+                let StoredPublish { channel, messages, params, resend_for, reply } = publish;
+                let op = self.operation(Operation::Publish(reply, 0));
+                self.core.publish_stored(channel, messages, params, resend_for, op, now);
             }
             Command::Annotate { channel, annotation, permits, reply } => {
                 let op = self.operation(Operation::Publish(reply, permits));

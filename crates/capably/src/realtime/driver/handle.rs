@@ -19,6 +19,7 @@ use super::{
 use crate::{
     Error, Result,
     auth::{AuthOptions, ClientNumber, refuse_callback_of},
+    outbox::OutboxHandle,
 };
 
 /// A handle to the driver. The client lives while a handle exists.
@@ -47,9 +48,10 @@ impl DriverHandle {
     pub(crate) fn new(
         client: ClientNumber,
         runtime: Handle,
+        outbox: Option<OutboxHandle>,
     ) -> (Self, mpsc::UnboundedReceiver<Command>) {
         let (commands, receiver) = mpsc::unbounded_channel();
-        let shared = Arc::new(SharedState::new(client));
+        let shared = Arc::new(SharedState::new(client, outbox));
         (Self(Arc::new(HandleParts { commands, shared, runtime })), receiver)
     }
 

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use crate::{
     Error,
     auth::ClientNumber,
+    outbox::OutboxHandle,
     realtime::{Changes, ConnectionMetrics, changes::ChangeSender, publishing::PublishWindow},
     sync::lock,
 };
@@ -24,13 +25,14 @@ pub(crate) struct SharedState {
     changes: ChangeSender<ConnectionStateChange>,
     metrics: Mutex<ConnectionMetrics>,
     pub(crate) window: PublishWindow,
+    pub(crate) outbox: Option<OutboxHandle>,
 }
 
 /// How many connection ids are remembered, to recognise the client's own messages in history.
 const REMEMBERED_CONNECTIONS: usize = 64;
 
 impl SharedState {
-    pub(super) fn new(client: ClientNumber) -> Self {
+    pub(super) fn new(client: ClientNumber, outbox: Option<OutboxHandle>) -> Self {
         Self {
             client,
             connection: Mutex::new(ConnectionSnapshot {
@@ -43,6 +45,7 @@ impl SharedState {
             changes: ChangeSender::new(),
             metrics: Mutex::default(),
             window: PublishWindow::new(),
+            outbox,
         }
     }
 

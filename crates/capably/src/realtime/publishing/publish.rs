@@ -19,7 +19,7 @@ use crate::{
     realtime::{
         Channel,
         channel::ChannelShared,
-        driver::{Command, DriverHandle, PublishCommand, gone},
+        driver::{Command, DriverHandle, PublishCommand, Reply, gone},
     },
 };
 
@@ -52,6 +52,13 @@ use crate::{
 /// an acknowledgement are sent again (RTN19a).
 ///
 /// It borrows nothing, so it can be spawned or collected.
+///
+/// # With an outbox
+/// If the client has an [`outbox`](crate::ClientOptions::outbox), awaiting the publish returns once the messages are
+/// stored, in any state of connection and channel. The result then has no serials, because the service has not assigned
+/// any. An error means that nothing was stored. Errors of the service go to the [receipt](Self::submit) and to
+/// [`OutboxHandle::refusals`](crate::outbox::OutboxHandle::refusals). Further errors: 40031 if only some of the messages
+/// have ids, 50000 when the store cannot be written, 50004 when it has no room. See [the guide](crate::guide::outbox).
 ///
 /// # Errors
 /// The service's reason; 40003 for extras that are not a JSON object; 40009 if the messages are too large; 40012
@@ -108,14 +115,30 @@ impl MessagePublish {
     }
 
     /// Submits the messages to the client, and returns a receipt to await later. Waits only while more than
-    /// 64 MiB are unacknowledged.
+    /// 64 MiB are unacknowledged. With an [`outbox`](crate::ClientOptions::outbox), it returns once the messages are
+    /// stored, and the receipt resolves once they are acknowledged.
     ///
     /// # Errors
     /// 40003 for extras that are not a JSON object, 40013 for a payload that cannot be encoded, 40030 without any
     /// message, 80017 when the client has ended. The receipt returns all other errors.
     pub async fn submit(self) -> Result<Receipt> {
         let Self { publisher, outgoing, params } = self;
-        publisher.submit(outgoing.into_messages()?, params).await
+        let messages = outgoing.into_messages()?;
+        if publisher.handle.shared.outbox.is_some() {
+            let (reply, result) = oneshot::channel();
+            publisher.store(messages, params, Some(reply)).await?;
+            return Ok(Receipt { result });
+        }
+        publisher.submit(messages, params).await
+    }
+
+    /// Stores the messages in the outbox, without a wait for the acknowledgement.
+    async fn store(self) -> Result<PublishResult> {
+        let Self { publisher, outgoing, params } = self;
+        let messages = outgoing.into_messages()?;
+        let serials = vec![None; messages.len()];
+        publisher.store(messages, params, None).await?;
+        Ok(PublishResult::new(serials))
     }
 }
 
@@ -125,6 +148,9 @@ impl IntoFuture for MessagePublish {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
+            if self.publisher.handle.shared.outbox.is_some() {
+                return self.store().await;
+            }
             self.publisher.handle.check_may_wait()?;
             self.submit().await?.await
         })
@@ -162,6 +188,21 @@ impl Publisher {
         Self { handle: channel.handle.clone(), channel: Arc::clone(&channel.shared) }
     }
 
+    /// Stores the messages in the outbox, which sends them.
+    async fn store(
+        self,
+        mut messages: Vec<Message>,
+        params: Params,
+        receipt: Option<Reply<PublishResult>>,
+    ) -> Result<()> {
+        let Self { handle, channel } = self;
+        encode(&mut messages, &channel)?;
+        match &handle.shared.outbox {
+            Some(outbox) => outbox.accept(channel.name.clone(), messages, params, receipt).await,
+            None => Err(gone()),
+        }
+    }
+
     /// Sends the messages to the driver, for one frame.
     pub(super) async fn submit(
         self,
@@ -169,10 +210,7 @@ impl Publisher {
         params: Params,
     ) -> Result<Receipt> {
         let Self { handle, channel } = self;
-        let options = channel.options();
-        for message in &mut messages {
-            payload::encode(message, options.cipher.as_ref())?;
-        }
+        encode(&mut messages, &channel)?;
         let size = messages.iter().map(Message::size).sum();
         let permits = handle.shared.window.reserve(size).await?;
         let (reply, result) = oneshot::channel();
@@ -185,4 +223,12 @@ impl Publisher {
         }));
         Ok(Receipt { result })
     }
+}
+
+fn encode(messages: &mut [Message], channel: &ChannelShared) -> Result<()> {
+    let options = channel.options();
+    for message in messages {
+        payload::encode(message, options.cipher.as_ref())?;
+    }
+    Ok(())
 }
