@@ -10,6 +10,7 @@
 //! | continuity: gaps in a subscription, and filling them | [`continuity`] |
 //! | continuing a connection in another process | [`recovery`] |
 //! | publishing over REST: messages, ids, limits, many channels | [`publishing`] |
+//! | publishes that survive a crash or days without a network | [`outbox`] |
 //! | history, and pages of results | [`history`] |
 //! | changing and annotating messages | [`changes`] |
 //! | the members of a channel | [`presence`]; over REST [`rest::presence`](crate::rest::presence) |
@@ -49,6 +50,9 @@ pub mod recovery {}
 
 #[doc = include_str!("guide/publishing.md")]
 pub mod publishing {}
+
+#[doc = include_str!("guide/outbox.md")]
+pub mod outbox {}
 
 #[doc = include_str!("guide/history.md")]
 pub mod history {}

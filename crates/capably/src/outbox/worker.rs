@@ -270,13 +270,12 @@ impl Worker {
         let used = self.store.usage().bytes;
         while let Some(first) = self.waiting.front() {
             // A publish that was given up before it was stored leaves nothing behind.
-            if !first.accepted.is_closed() {
-                if !self.has_room(used + group.bytes, &first.payload) {
-                    break;
-                }
+            let given_up = first.accepted.is_closed();
+            if !given_up && !self.has_room(used + group.bytes, &first.payload) {
+                break;
             }
             if let Some(acceptance) = self.waiting.pop_front()
-                && !acceptance.accepted.is_closed()
+                && !given_up
             {
                 self.accept(acceptance, &mut group);
             }

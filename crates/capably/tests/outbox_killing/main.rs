@@ -32,6 +32,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 const CHANNELS: usize = 3;
 const IN_FLIGHT: usize = 64;
+/// Small, so that publishers do not run far ahead of the service: history ends after two minutes.
+const MAX_BYTES: u64 = 2 * 1024 * 1024;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -55,7 +57,7 @@ async fn publish(arguments: &[String]) {
         .client_id("publisher")
         .disconnected_retry_timeout(std::time::Duration::from_millis(20))
         .outbox(FileOutbox::open(directory).unwrap())
-        .outbox_policy(OutboxPolicy::new().when_full(WhenFull::Wait));
+        .outbox_policy(OutboxPolicy::new().max_bytes(MAX_BYTES).when_full(WhenFull::Wait));
     let client = Realtime::new(options).unwrap();
     let publishing = stream::iter(0..count.parse::<u64>().unwrap()).map(|number| {
         let channel = client.channels().get(format!("channel{}", number as usize % CHANNELS));
@@ -86,7 +88,8 @@ async fn kill_publishers() {
     let begin = Instant::now();
     let mut random = fastrand::Rng::with_seed(seed);
     let faults = Faults::new();
-    let server = Server::builder().faults(&faults).start().await.unwrap();
+    let server = Server::builder().faults(&faults).resume_buffer(1_000_000, 1 << 30);
+    let server = server.start().await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let mut accepted = Vec::new();
     for round in 0..kills {
