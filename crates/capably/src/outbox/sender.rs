@@ -151,6 +151,10 @@ impl OutboxSender {
                 self.connection_changed(change.current);
                 busy = true;
             }
+            // Before the results: a publish that failed in an earlier session is sent before those that follow it.
+            let Some(session) = self.driver.upgrade().map(|driver| driver.shared.session()) else {
+                return Poll::Ready(());
+            };
             while let Poll::Ready(Some((seq, outcome))) = self.in_flight.poll_next_unpin(cx) {
                 self.settled(seq, outcome);
                 busy = true;
@@ -167,7 +171,7 @@ impl OutboxSender {
             }
             self.demand();
             if self.state == ConnectionState::Connected {
-                busy |= self.dispatch();
+                busy |= self.dispatch(session);
                 busy |= self.poll_timer(cx);
             }
             if !busy {
@@ -249,7 +253,7 @@ impl OutboxSender {
 
     /// Sends what may be sent, in order. Publishes of a channel that waits do not hold back other channels. Returns
     /// whether it has started something, which must then be polled.
-    fn dispatch(&mut self) -> bool {
+    fn dispatch(&mut self, session: u64) -> bool {
         let Some(driver) = self.driver.upgrade() else { return false };
         let now = self.now();
         let mut doubts: BTreeMap<Str, Vec<Doubt>> = BTreeMap::new();
@@ -282,6 +286,7 @@ impl OutboxSender {
                 channel: channel.clone(),
                 messages: Arc::clone(&slot.publish.items),
                 params: slot.publish.params.clone(),
+                session,
                 // At most `RECOGNISED`.
                 resend_for: Duration::from_millis(left as u64),
                 reply,

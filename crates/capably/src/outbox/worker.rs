@@ -107,6 +107,8 @@ pub(super) struct Demand {
 #[derive(Default)]
 struct Group {
     changes: Vec<OutboxChange>,
+    /// Changes for what the service has settled. They must not get lost with a failed write.
+    settled: Vec<OutboxChange>,
     accepted: Vec<(u64, Acceptance)>,
     replies: Vec<(oneshot::Sender<Result<u64>>, u64)>,
     refused: bool,
@@ -134,8 +136,8 @@ impl Worker {
             if jobs.is_empty() {
                 self.sync();
             }
-            let mut group = Group::default();
-            group.changes.append(&mut self.unwritten);
+            let settled = std::mem::take(&mut self.unwritten);
+            let mut group = Group { settled, ..Group::default() };
             for job in jobs {
                 if let Job::Close(reply) = job {
                     closing.extend(reply);
@@ -196,9 +198,9 @@ impl Worker {
             Job::Demand { above, entries, bytes } => {
                 self.demand = Some(Demand { above, entries, bytes });
             }
-            Job::Acknowledged(seq) => group.changes.push(OutboxChange::Remove(seq)),
+            Job::Acknowledged(seq) => group.settled.push(OutboxChange::Remove(seq)),
             Job::Refuse { seq, reason } => {
-                group.changes.push(OutboxChange::Refuse { seq, reason });
+                group.settled.push(OutboxChange::Refuse { seq, reason });
                 group.refused = true;
             }
             Job::Refused(reply) => {
@@ -281,11 +283,13 @@ impl Worker {
             }
         }
         let entries = self.supply(&mut group);
-        let Group { changes, accepted, replies, refused, .. } = group;
+        let Group { mut changes, settled, accepted, replies, refused, .. } = group;
+        changes.extend_from_slice(&settled);
         if !changes.is_empty()
             && let Err(error) = self.store.write(&changes)
         {
-            return self.failed(error, changes, accepted, replies, entries.is_some());
+            self.unwritten = settled;
+            return self.failed(&error, accepted, replies, entries.is_some());
         }
         self.unsynced |= !changes.is_empty();
         self.highest = self.highest.max(highest(&changes));
@@ -310,11 +314,10 @@ impl Worker {
         }
     }
 
-    /// Nothing of a group was stored.
+    /// Nothing of a group was stored. What the service has settled is tried again with the next write.
     fn failed(
         &mut self,
-        error: Error,
-        changes: Vec<OutboxChange>,
+        error: &Error,
         accepted: Vec<(u64, Acceptance)>,
         replies: Vec<(oneshot::Sender<Result<u64>>, u64)>,
         demanded: bool,
@@ -322,13 +325,6 @@ impl Worker {
         tracing::error!(error = %error.logged(), "the outbox cannot be written");
         for (_, acceptance) in accepted {
             let _ = acceptance.accepted.send(Err(error.clone()));
-        }
-        if replies.is_empty() {
-            // The service has settled these: they are tried again with the next write.
-            let settled = |change: &OutboxChange| {
-                matches!(change, OutboxChange::Remove(_) | OutboxChange::Refuse { .. })
-            };
-            self.unwritten.extend(changes.into_iter().filter(settled));
         }
         for (reply, _) in replies {
             let _ = reply.send(Err(error.clone()));

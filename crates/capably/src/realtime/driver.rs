@@ -229,6 +229,7 @@ impl Driver {
                 Output::Timeout(deadline) => {
                     self.shared.window.release(std::mem::take(&mut self.permits));
                     self.reply_settled();
+                    self.shared.round_ended();
                     return deadline.map(|(at, _)| at);
                 }
             }

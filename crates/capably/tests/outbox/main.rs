@@ -7,3 +7,4 @@ mod limits;
 mod once;
 mod refusals;
 mod scene;
+mod stores;

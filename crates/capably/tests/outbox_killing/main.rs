@@ -15,7 +15,7 @@
 #![allow(clippy::print_stdout, reason = "it is a program for people")]
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     future::IntoFuture,
     io::{BufRead, BufReader, Write},
     path::Path,
@@ -199,7 +199,7 @@ async fn finish(server: &Server, directory: &Path, round: u64) {
 async fn check(server: &Server, accepted: &[String]) -> usize {
     let rest = Rest::new(options(server.port(), server.key(), true)).unwrap();
     let mut total = 0;
-    let mut found = BTreeMap::new();
+    let mut found = BTreeSet::new();
     for channel in 0..CHANNELS {
         let page =
             rest.channels().get(format!("channel{channel}")).history().limit(1000).await.unwrap();
@@ -207,18 +207,23 @@ async fn check(server: &Server, accepted: &[String]) -> usize {
         let mut last = None;
         for message in messages.into_iter().rev() {
             let name = message.name.unwrap().to_string();
-            let (round, number) = name.split_once('-').unwrap();
-            let place: (u64, u64) = (round.parse().unwrap(), number.parse().unwrap());
-            assert!(Some(place) > last, "{name} comes after {last:?}: twice, or out of order");
+            let place = place(&name);
+            assert!(found.insert(place), "{name} is twice in the history");
+            assert!(Some(place) > last, "{name} comes after {last:?}");
             last = Some(place);
-            found.insert(name, ());
             total += 1;
         }
     }
     for name in accepted {
-        assert!(found.contains_key(name), "{name} was accepted, and is lost");
+        assert!(found.contains(&place(name)), "{name} was accepted, and is lost");
     }
     total
+}
+
+/// The round and the number of a name.
+fn place(name: &str) -> (u64, u64) {
+    let (round, number) = name.split_once('-').unwrap();
+    (round.parse().unwrap(), number.parse().unwrap())
 }
 
 fn options(port: u16, key: &str, binary: bool) -> ClientOptions {

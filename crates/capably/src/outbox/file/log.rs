@@ -321,7 +321,11 @@ fn write_new(
     let offset = HEADER as u64;
     let mut new =
         NewLog { file, writer: RecordWriter { salt: header.salt, offset, synced: 0, out } };
-    let written = fill(&mut new)
+    let filled = fill(&mut new);
+    // All of it is synced before it gets its name: from then on, what is not readable in it is damage.
+    new.writer.synced = new.writer.offset;
+    new.writer.end();
+    let written = filled
         .and_then(|()| new.flush_beyond(0))
         .and_then(|()| new.file.sync_all())
         .and_then(|()| fs::rename(&path, self::path(directory)))

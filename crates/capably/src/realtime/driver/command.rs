@@ -113,6 +113,9 @@ pub(crate) struct StoredPublish {
     pub(crate) channel: Str,
     pub(crate) messages: Arc<[Message]>,
     pub(crate) params: Params,
+    /// The session that the publish is for. In another one it fails with 80003: publishes before it may have failed in
+    /// between, and would be overtaken.
+    pub(crate) session: u64,
     /// How long the frame may be sent again on another connection.
     pub(crate) resend_for: Duration,
     pub(crate) reply: Reply<PublishResult>,

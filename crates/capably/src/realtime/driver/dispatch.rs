@@ -106,7 +106,12 @@ impl Driver {
                 self.core.publish(channel, messages, params, op, now);
             }
             Command::PublishStored(publish) => {
-                let StoredPublish { channel, messages, params, resend_for, reply } = publish;
+                let StoredPublish { channel, messages, params, session, resend_for, reply } =
+                    publish;
+                if session != self.shared.session() {
+                    let _ = reply.send(Err(other_session()));
+                    return;
+                }
                 let op = self.operation(Operation::Publish(reply, 0));
                 self.core.publish_stored(channel, messages, params, resend_for, op, now);
             }
@@ -228,6 +233,14 @@ impl Driver {
             Feed::Presence => Ok(()),
         }
     }
+}
+
+fn other_session() -> ErrorInfo {
+    ErrorInfo::new(
+        ErrorCode::CONNECTION_DISCONNECTED,
+        0,
+        "the connection was established anew meanwhile",
+    )
 }
 
 pub(super) fn released() -> ErrorInfo {

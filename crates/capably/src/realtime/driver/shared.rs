@@ -1,6 +1,13 @@
 //! The state of a client that its handles read and its driver writes.
 
-use std::{collections::VecDeque, fmt, sync::Mutex};
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use capably_core::{ConnectionState, ConnectionStateChange};
 use capably_protocol::Str;
@@ -26,6 +33,7 @@ pub(crate) struct SharedState {
     metrics: Mutex<ConnectionMetrics>,
     pub(crate) window: PublishWindow,
     pub(crate) outbox: Option<OutboxHandle>,
+    session: AtomicU64,
 }
 
 /// How many connection ids are remembered, to recognise the client's own messages in history.
@@ -46,6 +54,7 @@ impl SharedState {
             metrics: Mutex::default(),
             window: PublishWindow::new(),
             outbox,
+            session: AtomicU64::new(0),
         }
     }
 
@@ -87,6 +96,18 @@ impl SharedState {
 
     pub(super) fn count(&self, count: impl FnOnce(&mut ConnectionMetrics)) {
         count(&mut lock(&self.metrics));
+    }
+
+    /// How often the connection was established, as far as all results of operations from before are known.
+    pub(crate) fn session(&self) -> u64 {
+        self.session.load(Ordering::Acquire)
+    }
+
+    /// All outputs of a round were handled.
+    pub(super) fn round_ended(&self) {
+        if self.outbox.is_some() {
+            self.session.store(self.metrics().connected, Ordering::Release);
+        }
     }
 
     /// Updates the error reason without a change of state (RSA4c3).
