@@ -105,11 +105,11 @@ fn rust(codes: &BTreeMap<u32, Code>) -> String {
         } else {
             let _ = writeln!(constants, "    pub const {name}: Self =\n        Self({number});");
         }
-        let arm = format!("        {number} => {title:?},");
-        if arm.len() <= WIDTH {
-            let _ = writeln!(titles, "{arm}");
+        let entry = format!("    ({number}, {title:?}),");
+        if entry.len() <= WIDTH {
+            let _ = writeln!(titles, "{entry}");
         } else {
-            let _ = writeln!(titles, "        {number} => {{\n            {title:?}\n        }}");
+            let _ = writeln!(titles, "    (\n        {number},\n        {title:?},\n    ),");
         }
     }
     format!(
@@ -121,12 +121,10 @@ fn rust(codes: &BTreeMap<u32, Code>) -> String {
          {constants}\
          }}\n\
          \n\
-         pub(super) fn title(code: u32) -> Option<&'static str> {{\n    \
-             Some(match code {{\n\
-         {titles}        \
-                 _ => return None,\n    \
-             }})\n\
-         }}\n"
+         /// The codes in ascending order, with their titles.\n\
+         pub(super) const TITLES: &[(u32, &str)] = &[\n\
+         {titles}\
+         ];\n"
     )
 }
 
@@ -172,13 +170,11 @@ impl ErrorCode {
     pub const CONNECTION_FAILED: Self = Self(80000);
 }
 
-pub(super) fn title(code: u32) -> Option<&'static str> {
-    Some(match code {
-        40000 => "A \"bad\" <request>",
-        80000 => "Connection failed",
-        _ => return None,
-    })
-}
+/// The codes in ascending order, with their titles.
+pub(super) const TITLES: &[(u32, &str)] = &[
+    (40000, "A \"bad\" <request>"),
+    (80000, "Connection failed"),
+];
 "#;
         assert_eq!(rust(&parse(LIST).unwrap()), expected);
     }
