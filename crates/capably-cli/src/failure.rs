@@ -4,7 +4,7 @@ use std::{fmt, io, process::ExitCode};
 
 use capably::{Error, ErrorCode};
 
-use crate::output::notice;
+use crate::{output::notice, pages::Page};
 
 /// The exit codes, as `capably --help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,13 @@ impl fmt::Display for Failure {
                 if let Some(remedy) = remedy {
                     write!(f, "\n  remedy: {remedy}")?;
                 }
-                Ok(())
+                match code.and_then(Page::find) {
+                    Some(page) if page.has_causes() => {
+                        let start = if remedy.is_some() { "; more: " } else { "\n  remedy: " };
+                        write!(f, "{start}capably explain {}", page.code)
+                    }
+                    _ => Ok(()),
+                }
             }
             Self::OutputClosed => f.write_str("the output is closed"),
         }
@@ -144,7 +150,19 @@ mod tests {
         let mut lines = text.lines();
         assert_eq!(lines.next(), Some("error: no such key"));
         assert_eq!(lines.next(), Some("  code: 40101 (Authentication failed)"));
-        assert!(lines.next().is_some_and(|line| line.starts_with("  remedy: check the API key")));
+        let remedy = lines.next().unwrap();
+        assert!(remedy.starts_with("  remedy: check the API key"), "{remedy}");
+        assert!(remedy.ends_with("; more: capably explain 40101"), "{remedy}");
         assert_eq!(lines.next(), None);
+    }
+
+    #[test]
+    fn a_failure_refers_to_the_page_about_its_code_if_that_has_more_to_say() {
+        let text = |code| Failure::from(Error::new(ErrorCode(code), 0, "failed")).to_string();
+        assert!(text(50000).ends_with("\n  remedy: capably explain 50000"));
+        assert!(
+            text(50205).ends_with("\n  code: 50205 (Routing layer could not reach the service)")
+        );
+        assert!(text(12345).ends_with("\n  code: 12345"));
     }
 }

@@ -5,6 +5,7 @@ mod failure;
 mod interrupt;
 mod log;
 mod output;
+mod pages;
 mod payload;
 mod service;
 mod stats;
@@ -33,10 +34,12 @@ Exit codes:
 
 Examples:
   capably demo
+  capably new greeter
   capably serve --key local1.key:secret
   capably subscribe greetings --endpoint localhost --key local1.key:secret
   capably publish greetings hello \"Good morning\" --endpoint localhost --key local1.key:secret
-  capably bench"
+  capably bench
+  capably explain 40160"
 )]
 struct Cli {
     #[command(subcommand)]

@@ -3,6 +3,8 @@
 mod bench;
 mod completions;
 mod demo;
+mod explain;
+mod new;
 mod objects;
 mod presence;
 mod publish;
@@ -17,12 +19,14 @@ use crate::{failure::Failure, log::LogFormat};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(demo::Demo),
+    New(new::New),
     Serve(serve::Serve),
     Publish(publish::Publish),
     Subscribe(subscribe::Subscribe),
     Presence(presence::Presence),
     Objects(objects::Objects),
     Bench(bench::Bench),
+    Explain(explain::Explain),
     Completions(completions::Completions),
 }
 
@@ -40,12 +44,14 @@ impl Command {
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Demo(demo) => block_on(demo.run()),
+        Command::New(new) => new.run(),
         Command::Serve(serve) => block_on(serve.run()),
         Command::Publish(publish) => block_on(publish.run()),
         Command::Presence(presence) => block_on(presence.run()),
         Command::Objects(objects) => block_on(objects.run()),
         Command::Subscribe(subscribe) => block_on(subscribe.run()),
         Command::Bench(bench) => block_on(bench.run()),
+        Command::Explain(explain) => explain.run(),
         Command::Completions(completions) => completions.run(),
     }
 }

@@ -1,8 +1,9 @@
 use crate::support::{run, stderr, succeeded};
 
 /// All commands.
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 15] = [
     "demo",
+    "new",
     "serve",
     "publish",
     "subscribe",
@@ -14,6 +15,7 @@ const COMMANDS: [&str; 13] = [
     "objects increment",
     "objects watch",
     "bench",
+    "explain",
     "completions",
 ];
 

@@ -5,11 +5,13 @@
 mod bench;
 mod demo;
 mod durability;
+mod explain;
 mod extremes;
 mod failures;
 mod faults;
 mod help;
 mod messages;
+mod new;
 mod objects;
 mod operating;
 mod presence;
