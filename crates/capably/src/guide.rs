@@ -2,6 +2,9 @@
 //!
 //! | about | page |
 //! |---|---|
+//! | the first hour: from an empty directory to a test of your own | [`tutorial`] |
+//! | the calls of other SDKs, and ours beside them | [`coming_from`] |
+//! | twelve tasks of real programs | [`cookbook`] |
 //! | API keys, tokens, and servers that issue tokens | [`auth`](crate::auth) |
 //! | tokens on a live connection | [`tokens`] |
 //! | the states of a connection, and what to do in each | [`connections`] |
@@ -29,6 +32,15 @@
 //!
 //! The examples use a server in their own process. To use Ably's service, take your own key, and remove the options
 //! that name the server.
+
+#[doc = include_str!("guide/tutorial.md")]
+pub mod tutorial {}
+
+#[doc = include_str!("guide/coming_from.md")]
+pub mod coming_from {}
+
+#[doc = include_str!("guide/cookbook.md")]
+pub mod cookbook {}
 
 #[doc = include_str!("guide/tokens.md")]
 pub mod tokens {}
