@@ -10,6 +10,7 @@ mod extremes;
 mod failures;
 mod faults;
 mod help;
+mod image;
 mod messages;
 mod new;
 mod objects;
