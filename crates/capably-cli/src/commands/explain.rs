@@ -37,20 +37,22 @@ impl Explain {
         let mut output = Output::stdout();
         match self.wanted.as_deref().map(str::trim) {
             None | Some("") => self.list(&mut output, ErrorCode::all())?,
-            Some(wanted) => match wanted.parse() {
-                Ok(number) => self.page(&mut output, ErrorCode(number))?,
-                Err(_) => self.list(&mut output, named(wanted)?.into_iter())?,
-            },
+            Some(wanted) if wanted.bytes().all(|byte| byte.is_ascii_digit()) => {
+                // A number beyond the largest code is as unknown as that one.
+                let code = ErrorCode(wanted.parse().unwrap_or(u32::MAX));
+                let page = Page::find(code).ok_or_else(|| unknown(wanted, code))?;
+                self.page(&mut output, &page)?;
+            }
+            Some(word) => self.list(&mut output, named(word)?.into_iter())?,
         }
         output.flush()
     }
 
-    fn page(&self, output: &mut Output, code: ErrorCode) -> Result<(), Failure> {
-        let page = Page::find(code).ok_or_else(|| unknown(code))?;
+    fn page(&self, output: &mut Output, page: &Page) -> Result<(), Failure> {
         if self.json {
-            return output.line(to_json(&page));
+            return output.line(to_json(page));
         }
-        output.bytes(text(&page).as_bytes())
+        output.bytes(text(page).as_bytes())
     }
 
     fn list(
@@ -109,17 +111,22 @@ fn named(word: &str) -> Result<Vec<ErrorCode>, Failure> {
     Ok(codes)
 }
 
-fn unknown(code: ErrorCode) -> Failure {
+fn unknown(wanted: &str, code: ErrorCode) -> Failure {
     let nearest: Vec<String> =
         nearest(code).iter().map(|code| format!("{code} ({})", title(*code))).collect();
-    Failure::usage(format!("there is no error code {code}"))
+    Failure::usage(format!("there is no error code {wanted}"))
         .remedy(format!("the nearest codes are {}", nearest.join(", ")))
 }
 
-/// The codes with the nearest numbers, in ascending order.
+/// The codes that begin with the same digits, or else those with the nearest numbers, in ascending order.
 fn nearest(code: ErrorCode) -> Vec<ErrorCode> {
-    let mut codes: Vec<ErrorCode> = ErrorCode::all().collect();
-    codes.sort_by_key(|other| other.0.abs_diff(code.0));
+    let digits = code.to_string();
+    let begun = ErrorCode::all().filter(|other| other.to_string().starts_with(&digits));
+    let mut codes: Vec<ErrorCode> = begun.collect();
+    if codes.is_empty() {
+        codes = ErrorCode::all().collect();
+        codes.sort_by_key(|other| other.0.abs_diff(code.0));
+    }
     codes.truncate(SUGGESTIONS);
     codes.sort_unstable();
     codes
@@ -130,9 +137,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_codes_are_those_on_both_sides() {
+    fn the_nearest_codes_begin_with_the_same_digits_or_are_on_both_sides() {
         let numbers = |code| nearest(ErrorCode(code)).iter().map(|code| code.0).collect::<Vec<_>>();
-        assert_eq!(numbers(40164), [40163, 40164, 40165]);
+        assert_eq!(numbers(4016), [40160, 40161, 40162]);
+        assert_eq!(numbers(40138), [40140, 40141, 40142]);
+        assert_eq!(numbers(40134), [40131, 40132, 40133]);
         assert_eq!(numbers(0), [10000, 20000, 40000]);
         assert_eq!(numbers(u32::MAX), [104011, 104012, 104013]);
     }
