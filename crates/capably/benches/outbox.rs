@@ -1,13 +1,13 @@
-//! The price of the durable outbox: publishes a second with 1 and with 1,024 in flight, by turns with an outbox on disk, with
-//! one that is not synced, in memory, and without.
+//! The price of the durable outbox: publishes a second with 1 and with 1,024 in flight, by turns with an outbox on
+//! disk, with one that is not synced, in memory, and without.
 //!
 //! ```text
 //! cargo bench -p capably --bench outbox
 //! CAPABLY_BENCH_DIRECTORY=/data cargo bench -p capably --bench outbox
 //! ```
 //!
-//! Each figure is the median of the rounds. Accepted means: stored, or without an outbox acknowledged. The server is in the
-//! same process.
+//! Each figure is the median of the rounds. Accepted means: stored, or without an outbox acknowledged. The server is in
+//! the same process.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark ends with what fails")]
 #![allow(clippy::print_stdout, reason = "it is a program for people")]

@@ -4,8 +4,8 @@
 //! cargo run -p capably --example outbox
 //! ```
 //!
-//! The example starts its own server, and itself as the publisher. The publisher accepts readings while the service cannot
-//! be reached, and kills itself. Then a second publisher opens the same outbox.
+//! The example starts its own server, and itself as the publisher. The publisher accepts readings while the service
+//! cannot be reached, and kills itself. Then a second publisher opens the same outbox.
 
 #![allow(clippy::print_stdout, reason = "it is a program for people")]
 

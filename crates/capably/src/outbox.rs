@@ -10,8 +10,8 @@
 //!    └── accepted ──────────┘      └── acknowledged, refused ────┘    └── result ───────────┘
 //! ```
 //!
-//! A thread owns the store, so that the runtime never waits for a disk. It applies all jobs that wait in one write (group
-//! commit), and then answers them. The sender demands entries as it has room for, at most
+//! A thread owns the store, so that the runtime never waits for a disk. It applies all jobs that wait in one write
+//! (group commit), and then answers them. The sender demands entries as it has room for, at most
 //! [`max_in_flight`](OutboxPolicy::max_in_flight) and 8 MiB. Publishes that were stored while the client was away stay
 //! on disk until then. Without the option [`outbox`](crate::ClientOptions::outbox) none of this exists, and a publish
 //! costs one comparison more.
@@ -23,10 +23,10 @@
 //! flight have ended, and for 0.5 s to 30 s; then it continues with its oldest publish. Other channels go on. An error
 //! that is about the message or the right to publish moves the entry to the refused ones.
 //!
-//! Every message has an id (RSL1k1), and the service recognises an id for two minutes. The store therefore knows when an
-//! entry *may* have been sent for the first time: a mark is stored before the entry is handed to the sender, in the same
-//! write if it is sent at once. Within 110 s of that time, an entry may be sent again. Later, the sender searches history
-//! for the ids first. The core sends a frame again on another connection only within that time, too.
+//! Every message has an id (RSL1k1), and the service recognises an id for two minutes. The store therefore knows when
+//! an entry *may* have been sent for the first time: a mark is stored before the entry is handed to the sender, in the
+//! same write if it is sent at once. Within 110 s of that time, an entry may be sent again. Later, the sender searches
+//! history for the ids first. The core sends a frame again on another connection only within that time, too.
 //!
 //! # The file
 //!
@@ -36,10 +36,10 @@
 //!
 //! When the log is opened, the part after the last valid record is cut off, as the incomplete end of the last write. If
 //! a later record is valid and states that the unreadable part had been synced, this is damage: opening fails with the
-//! numbers of readable publishes, and [`FileOutbox::repair`] keeps them. When more than half of the log (and 8 MiB) is of
-//! removed entries, the log is written anew and takes the place of the old one. There is one log and no segments: one
-//! publish that is not acknowledged for days would hold a whole segment, and an old segment could not be dropped before
-//! all acknowledgements in it were.
+//! numbers of readable publishes, and [`FileOutbox::repair`] keeps them. When more than half of the log (and 8 MiB) is
+//! of removed entries, the log is written anew and takes the place of the old one. There is one log and no segments:
+//! one publish that is not acknowledged for days would hold a whole segment, and an old segment could not be dropped
+//! before all acknowledgements in it were.
 //!
 //! A failed write is cut off again, and its publishes are refused. An index in memory has the place of each entry.
 

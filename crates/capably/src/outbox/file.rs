@@ -26,8 +26,8 @@ mod tests;
 /// A store in a directory, which one client of one process uses at a time.
 ///
 /// The directory has the files `outbox.log`, `lock` and, after a repair, `outbox.log.damaged-…`. Only the user of the
-/// process can read the log. It takes at most twice the bytes of its entries and 8 MiB, and as much again for the moment
-/// in which it is written anew. All of it is read when it is opened.
+/// process can read the log. It takes at most twice the bytes of its entries and 8 MiB, and as much again for the
+/// moment in which it is written anew. All of it is read when it is opened.
 ///
 /// ```no_run
 /// use capably::{ClientOptions, Realtime, outbox::FileOutbox};

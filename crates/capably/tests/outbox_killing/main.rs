@@ -1,15 +1,15 @@
-//! Publishers that are killed at any moment, again and again: what they had accepted is in the history exactly once, and
-//! in order.
+//! Publishers that are killed at any moment, again and again: what they had accepted is in the history exactly once,
+//! and in order.
 //!
 //! ```text
 //! cargo test -p capably --test outbox_killing
 //! CAPABLY_KILLS=200 CAPABLY_KILL_SEED=7 cargo test -p capably --test outbox_killing
 //! ```
 //!
-//! Each round starts this program as a publisher with the same directory. It publishes to three channels with 64 publishes
-//! in flight, and prints each that was accepted. It gets SIGKILL after a random number of them; meanwhile the server
-//! cuts its connection now and then. At the end, one more publisher sends what is left. Another run lets the publisher's
-//! disk be full.
+//! Each round starts this program as a publisher with the same directory. It publishes to three channels with 64
+//! publishes in flight, and prints each that was accepted. It gets SIGKILL after a random number of them; meanwhile the
+//! server cuts its connection now and then. At the end, one more publisher sends what is left. Another run lets the
+//! publisher's disk be full.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::print_stdout, reason = "it is a program for people")]

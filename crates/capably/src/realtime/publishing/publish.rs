@@ -57,8 +57,9 @@ use crate::{
 /// If the client has an [`outbox`](crate::ClientOptions::outbox), awaiting the publish returns once the messages are
 /// stored, in any state of connection and channel. The result then has no serials, because the service has not assigned
 /// any. An error means that nothing was stored. Errors of the service go to the [receipt](Self::submit) and to
-/// [`OutboxHandle::refusals`](crate::outbox::OutboxHandle::refusals). Further errors: 40031 if only some of the messages
-/// have ids, 50000 when the store cannot be written, 50004 when it has no room. See [the guide](crate::guide::outbox).
+/// [`OutboxHandle::refusals`](crate::outbox::OutboxHandle::refusals). Further errors: 40031 if only some of the
+/// messages have ids, 50000 when the store cannot be written, 50004 when it has no room. See [the
+/// guide](crate::guide::outbox).
 ///
 /// # Errors
 /// The service's reason; 40003 for extras that are not a JSON object; 40009 if the messages are too large; 40012
