@@ -25,14 +25,16 @@ use std::{
 
 use capably::{
     ClientOptions, Realtime, Rest,
+    http::HttpMethod,
     outbox::{FileOutbox, OutboxPolicy, WhenFull},
 };
 use capably_server::{Server, faults::Faults};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::json;
 
 const CHANNELS: usize = 3;
 const IN_FLIGHT: usize = 64;
-/// Small, so that publishers do not run far ahead of the service: history ends after two minutes.
+/// Small, so that publishers do not run far ahead of the service.
 const MAX_BYTES: u64 = 2 * 1024 * 1024;
 
 fn main() {
@@ -60,7 +62,7 @@ async fn publish(arguments: &[String]) {
         .outbox_policy(OutboxPolicy::new().max_bytes(MAX_BYTES).when_full(WhenFull::Wait));
     let client = Realtime::new(options).unwrap();
     let publishing = stream::iter(0..count.parse::<u64>().unwrap()).map(|number| {
-        let channel = client.channels().get(format!("channel{}", number as usize % CHANNELS));
+        let channel = client.channels().get(format!("persisted:{}", number as usize % CHANNELS));
         let name = format!("{round}-{number}");
         let stored = channel.publish(name.as_str(), "x".repeat(200)).into_future();
         async move { stored.await.map(|_| name) }
@@ -90,11 +92,12 @@ async fn kill_publishers() {
     let faults = Faults::new();
     let server = Server::builder().faults(&faults).resume_buffer(1_000_000, 1 << 30);
     let server = server.start().await.unwrap();
+    let key = key_of_app(&server).await;
     let directory = tempfile::tempdir().unwrap();
     let mut accepted = Vec::new();
     for round in 0..kills {
         let binary = if round % 2 == 0 { "binary" } else { "json" };
-        let mut child = start(&server, directory.path(), binary, round, u64::MAX, None);
+        let mut child = start((&server, &key), directory.path(), binary, round, u64::MAX, None);
         let (kill_at, cut_at) = (random.usize(1..3000), random.usize(1..3000));
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let faults = faults.clone();
@@ -118,8 +121,8 @@ async fn kill_publishers() {
         });
         accepted.extend(reading.await.unwrap());
     }
-    finish(&server, directory.path(), kills).await;
-    let published = check(&server, &accepted).await;
+    finish((&server, &key), directory.path(), kills).await;
+    let published = check((&server, &key), &accepted).await;
     println!(
         "{} accepted, {published} published, none lost, none twice, in {} s",
         accepted.len(),
@@ -130,9 +133,10 @@ async fn kill_publishers() {
 /// A publisher whose file must not grow beyond 1 MiB: it refuses what it cannot store, and loses nothing else.
 async fn fill_the_disk() {
     let server = Server::builder().start().await.unwrap();
+    let key = key_of_app(&server).await;
     let directory = tempfile::tempdir().unwrap();
     // No connection, so that the file only grows.
-    let child = start(&server, directory.path(), "binary", 0, u64::MAX, Some(1024));
+    let child = start((&server, &key), directory.path(), "binary", 0, u64::MAX, Some(1024));
     let output = tokio::task::spawn_blocking(move || {
         let mut child = child;
         let mut accepted = Vec::new();
@@ -153,14 +157,14 @@ async fn fill_the_disk() {
     let refused = refused.expect("a file has a limit");
     assert!(refused.starts_with("refused 50000 could not write the outbox"), "{refused}");
     assert!(refused.contains("free space on the disk"), "{refused}");
-    finish(&server, directory.path(), 1).await;
-    check(&server, &accepted).await;
+    finish((&server, &key), directory.path(), 1).await;
+    check((&server, &key), &accepted).await;
     println!("{} accepted before the disk was full, none lost", accepted.len());
 }
 
 /// Starts a publisher. With a limit, its files may have that many KiB, and its port is of no server.
 fn start(
-    server: &Server,
+    (server, key): (&Server, &str),
     directory: &Path,
     format: &str,
     round: u64,
@@ -182,27 +186,32 @@ fn start(
     command
         .arg("publish")
         .arg(directory)
-        .args([&port.to_string(), server.key(), format, &round.to_string(), &count.to_string()])
+        .args([&port.to_string(), key, format, &round.to_string(), &count.to_string()])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap()
 }
 
 /// One more publisher, which has nothing to publish itself.
-async fn finish(server: &Server, directory: &Path, round: u64) {
-    let mut last = start(server, directory, "binary", round, 0, None);
+async fn finish(service: (&Server, &str), directory: &Path, round: u64) {
+    let mut last = start(service, directory, "binary", round, 0, None);
     let ended = tokio::task::spawn_blocking(move || last.wait().unwrap()).await.unwrap();
     assert!(ended.success());
 }
 
 /// Compares the histories with what was accepted. Returns the number of messages.
-async fn check(server: &Server, accepted: &[String]) -> usize {
-    let rest = Rest::new(options(server.port(), server.key(), true)).unwrap();
+async fn check((server, key): (&Server, &str), accepted: &[String]) -> usize {
+    let rest = Rest::new(options(server.port(), key, true)).unwrap();
     let mut total = 0;
     let mut found = BTreeSet::new();
     for channel in 0..CHANNELS {
-        let page =
-            rest.channels().get(format!("channel{channel}")).history().limit(1000).await.unwrap();
+        let page = rest
+            .channels()
+            .get(format!("persisted:{channel}"))
+            .history()
+            .limit(1000)
+            .await
+            .unwrap();
         let messages: Vec<_> = page.items_stream().try_collect().await.unwrap();
         let mut last = None;
         for message in messages.into_iter().rev() {
@@ -218,6 +227,14 @@ async fn check(server: &Server, accepted: &[String]) -> usize {
         assert!(found.contains(&place(name)), "{name} was accepted, and is lost");
     }
     total
+}
+
+/// The key of an app whose channels keep their history for longer than a run takes.
+async fn key_of_app(server: &Server) -> String {
+    let owner = Rest::new(options(server.port(), server.key(), true)).unwrap();
+    let app = json!({ "keys": [{}], "namespaces": [{ "id": "persisted", "persisted": true }] });
+    let made = owner.request(HttpMethod::Post, "/apps").body(app).await.unwrap();
+    made.items()[0]["keys"][0]["keyStr"].as_str().unwrap().to_owned()
 }
 
 /// The round and the number of a name.
