@@ -9,6 +9,9 @@ mod pages;
 mod payload;
 mod service;
 mod stats;
+mod style;
+mod table;
+mod time;
 mod visible;
 
 use std::process::ExitCode;
