@@ -1,8 +1,12 @@
 //! The `capably` command.
 
+mod chart;
 mod commands;
+mod data_options;
 mod failure;
 mod interrupt;
+mod jwt;
+mod listing;
 mod log;
 mod output;
 mod pages;

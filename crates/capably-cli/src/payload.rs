@@ -1,10 +1,13 @@
 //! Payloads from the command line, and messages as lines of output.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use capably::{Data, Message, PresenceAction, PresenceMessage};
-use serde_json::{Map, Value};
+use capably::{
+    Annotation, AnnotationAction, Data, Message, MessageAction, Millis, PresenceAction,
+    PresenceMessage,
+};
+use serde_json::{Map, Value, json};
 
-use crate::visible::visible;
+use crate::{style::Style, time::show, visible::visible};
 
 /// The form of a payload on the command line or in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +60,11 @@ pub(crate) fn json_line(channel: &str, message: &Message) -> Value {
     put("extras", message.extras.clone().map(Value::Object));
     put("action", message.action.map(|action| Value::from(action.number())));
     put("serial", message.serial.as_deref().map(Value::from));
+    // A message that was never changed is its own first version.
+    let changed = message.version.as_ref().filter(|version| version.serial != message.serial);
+    put("version", changed.map(|version| json!(version)));
+    let summary = message.summary();
+    put("annotations", (!summary.is_empty()).then(|| json!({ "summary": summary })));
     Value::Object(line)
 }
 
@@ -115,6 +123,68 @@ pub(crate) fn human_line(message: &Message) -> String {
     format!("{name}{from}: {}", describe(&message.data))
 }
 
+/// A stored message as a line for people: its time, the message, and whether it was changed or deleted.
+pub(crate) fn stored_line(message: &Message, style: Style) -> String {
+    let changed = message.version.as_ref().is_some_and(|it| it.serial != message.serial);
+    let note = match message.action {
+        Some(MessageAction::Delete) => " (deleted)",
+        _ if changed => " (changed)",
+        _ => "",
+    };
+    format!("{}  {}{}", time_cell(message.timestamp, style), human_line(message), style.dim(note))
+}
+
+/// A time at the begin of a line.
+pub(crate) fn time_cell(time: Option<Millis>, style: Style) -> String {
+    style.dim(time.map_or("-".to_owned(), show))
+}
+
+/// An annotation as one JSON object, as [`json_line`].
+pub(crate) fn annotation_json_line(channel: &str, annotation: &Annotation) -> Value {
+    let (data, encoding) = data_fields(&annotation.data, annotation.encoding.as_deref());
+    let text = |field: &Option<capably::Str>| field.as_deref().map(Value::from);
+    let fields = [
+        ("channel", Some(Value::from(channel))),
+        ("id", text(&annotation.id)),
+        ("action", annotation.action.map(|action| Value::from(action.number()))),
+        ("type", text(&annotation.annotation_type)),
+        ("name", text(&annotation.name)),
+        ("count", annotation.count.map(Value::from)),
+        ("messageSerial", text(&annotation.message_serial)),
+        ("serial", text(&annotation.serial)),
+        ("clientId", text(&annotation.client_id)),
+        ("connectionId", text(&annotation.connection_id)),
+        ("data", data),
+        ("encoding", encoding.map(Value::from)),
+        ("timestamp", annotation.timestamp.map(Value::from)),
+        ("extras", annotation.extras.clone().map(Value::Object)),
+    ];
+    fields.into_iter().filter_map(|(field, value)| Some((field, value?))).collect()
+}
+
+/// An annotation as a line for people.
+pub(crate) fn annotation_human_line(annotation: &Annotation) -> String {
+    let client = visible(annotation.client_id.as_deref().unwrap_or("-"));
+    let action = match annotation.action {
+        Some(AnnotationAction::Create) => "annotates",
+        Some(AnnotationAction::Delete) => "removes from",
+        _ => "sends an unknown action on",
+    };
+    let serial = visible(annotation.message_serial.as_deref().unwrap_or("-"));
+    let kind = visible(annotation.annotation_type.as_deref().unwrap_or("-"));
+    let mut line = format!("{client} {action} {serial}: {kind}");
+    if let Some(name) = annotation.name.as_deref() {
+        line.extend([" ", &visible(name)]);
+    }
+    if let Some(count) = annotation.count {
+        line.push_str(&format!(" × {count}"));
+    }
+    if !annotation.data.is_none() {
+        line.extend([": ", &describe(&annotation.data)]);
+    }
+    line
+}
+
 /// A payload in a few words.
 pub(crate) fn describe(data: &Data) -> String {
     match data {
@@ -135,8 +205,6 @@ pub(crate) fn describe_bytes(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{env, net::IpAddr};
 
-use capably::{ClientOptions, Realtime, Rest};
+use capably::{ApiKey, ClientOptions, Realtime, Rest};
 use clap::{Args, ValueEnum};
 
 use crate::failure::Failure;
@@ -81,6 +81,32 @@ impl Service {
     pub(crate) fn rest(&self) -> Result<Rest, Failure> {
         Ok(Rest::new(self.place.options(self.format)?)?)
     }
+
+    /// A client that has the key and no client id of its own: it makes tokens for any client id, `*` included.
+    pub(crate) fn issuer(&self) -> Result<Rest, Failure> {
+        let key = self.place.require_key()?;
+        Ok(Rest::new(self.place.complete(ClientOptions::new(key), None, self.format)?)?)
+    }
+
+    /// A client that authenticates with this token instead of the key.
+    pub(crate) fn with_token(&self, token: &str) -> Result<Rest, Failure> {
+        let options = ClientOptions::default().token(token);
+        Ok(Rest::new(self.place.complete(options, None, self.format)?)?)
+    }
+
+    /// The key, without a request.
+    pub(crate) fn key(&self) -> Result<ApiKey, Failure> {
+        let key = self.place.require_key()?;
+        key.trim().parse::<ApiKey>().map_err(|error| Failure::wrong_usage(error.into()))
+    }
+
+    pub(crate) fn client_id(&self) -> Option<&str> {
+        self.place.client_id.as_deref()
+    }
+
+    pub(crate) fn endpoint(&self) -> Option<&str> {
+        self.place.endpoint()
+    }
 }
 
 impl Place {
@@ -104,22 +130,37 @@ impl Place {
 
     /// The options for a client, checked.
     pub(crate) fn options(&self, format: Format) -> Result<ClientOptions, Failure> {
+        let key = self.require_key()?;
+        self.complete(ClientOptions::new(key), self.client_id.as_deref(), format)
+    }
+
+    /// The text of the key.
+    fn require_key(&self) -> Result<String, Failure> {
         let other = env::var("ABLY_API_KEY").ok();
-        let Some(key) = self.key().or_else(|| given(other.as_deref())) else {
-            return Err(Failure::usage("an API key is missing")
-                .remedy("use --key, or set CAPABLY_KEY or ABLY_API_KEY"));
-        };
+        let key = self.key().or_else(|| given(other.as_deref())).map(str::to_owned);
+        key.ok_or_else(|| {
+            Failure::usage("an API key is missing")
+                .remedy("use --key, or set CAPABLY_KEY or ABLY_API_KEY")
+        })
+    }
+
+    /// Adds the place of the service to options that have credentials, and checks them.
+    fn complete(
+        &self,
+        credentials: ClientOptions,
+        client_id: Option<&str>,
+        format: Format,
+    ) -> Result<ClientOptions, Failure> {
         let local = self.endpoint().is_some_and(is_local);
         let tls = !self.no_tls && !local;
-        let mut options =
-            ClientOptions::new(key).tls(tls).use_binary_protocol(format == Format::Msgpack);
+        let mut options = credentials.tls(tls).use_binary_protocol(format == Format::Msgpack);
         if let Some(endpoint) = self.endpoint() {
             options = options.endpoint(endpoint);
         }
         if let Some(port) = self.port().or(local.then_some(DEFAULT_LOCAL_PORT)) {
             options = if tls { options.tls_port(port) } else { options.port(port) };
         }
-        if let Some(client_id) = &self.client_id {
+        if let Some(client_id) = client_id {
             options = options.client_id(client_id);
         }
         // The options come from the command line, so a wrong option is wrong usage (exit code 2). Nothing was sent yet.

@@ -27,11 +27,6 @@ impl Style {
         Self { colours: terminal && !refused && !dumb }
     }
 
-    #[cfg(test)]
-    pub(crate) fn plain() -> Self {
-        Self { colours: false }
-    }
-
     /// Text of headings.
     pub(crate) fn bold(self, text: impl fmt::Display) -> String {
         self.paint("1", text)

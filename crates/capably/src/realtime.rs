@@ -151,7 +151,8 @@ impl Realtime {
         let driver =
             driver::Driver::new(core, pipeline, connector, shared, commands, network, start);
         if let Some(outbox) = outbox {
-            let sender = outbox.sender(handle.downgrade(), rest.clone(), handle.shared.changes(&runtime));
+            let sender =
+                outbox.sender(handle.downgrade(), rest.clone(), handle.shared.changes(&runtime));
             runtime.spawn(sender.run().instrument(span.clone()));
         }
         runtime.spawn(driver.instrument(span));

@@ -1,15 +1,28 @@
 //! The subcommands, one file each.
 
+mod annotations;
+mod apps;
+mod batch;
 mod bench;
+mod channels;
 mod completions;
 mod demo;
 mod explain;
+mod history;
+mod jwt;
+mod keys;
+mod messages;
 mod new;
 mod objects;
 mod presence;
 mod publish;
+mod push;
+mod request;
 mod serve;
+mod stats;
 mod subscribe;
+mod time;
+mod token;
 
 use clap::Subcommand;
 
@@ -23,10 +36,23 @@ pub(crate) enum Command {
     Serve(serve::Serve),
     Publish(publish::Publish),
     Subscribe(subscribe::Subscribe),
+    History(history::History),
+    Messages(messages::Messages),
+    Annotations(annotations::Annotations),
     Presence(presence::Presence),
     Objects(objects::Objects),
+    Channels(channels::Channels),
+    Token(token::Token),
+    Jwt(jwt::Jwt),
+    Keys(keys::Keys),
+    Apps(apps::Apps),
+    Stats(stats::Stats),
+    Push(push::Push),
+    Batch(batch::Batch),
     Bench(bench::Bench),
     Explain(explain::Explain),
+    Time(time::Time),
+    Request(request::Request),
     Completions(completions::Completions),
 }
 
@@ -50,6 +76,19 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Presence(presence) => block_on(presence.run()),
         Command::Objects(objects) => block_on(objects.run()),
         Command::Subscribe(subscribe) => block_on(subscribe.run()),
+        Command::History(history) => block_on(history.run()),
+        Command::Channels(channels) => block_on(channels.run()),
+        Command::Time(time) => block_on(time.run()),
+        Command::Request(request) => block_on(request.run()),
+        Command::Messages(messages) => block_on(messages.run()),
+        Command::Annotations(annotations) => block_on(annotations.run()),
+        Command::Token(token) => block_on(token.run()),
+        Command::Jwt(jwt) => block_on(jwt.run()),
+        Command::Keys(keys) => block_on(keys.run()),
+        Command::Apps(apps) => block_on(apps.run()),
+        Command::Stats(stats) => block_on(stats.run()),
+        Command::Push(push) => block_on(push.run()),
+        Command::Batch(batch) => block_on(batch.run()),
         Command::Bench(bench) => block_on(bench.run()),
         Command::Explain(explain) => explain.run(),
         Command::Completions(completions) => completions.run(),

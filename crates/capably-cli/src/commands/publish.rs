@@ -1,16 +1,12 @@
 //! `capably publish`.
 
-use std::{
-    fs,
-    io::{self, Read},
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::time::Instant;
 
 use capably::{Message, PublishResult};
 use clap::Args;
 
 use crate::{
+    data_options::{DataOptions, read_file},
     failure::Failure,
     output::Output,
     payload::{self, Form},
@@ -44,17 +40,8 @@ pub(crate) struct Publish {
     #[arg(value_name = "NAME | DATA", num_args = 0..=2)]
     words: Vec<String>,
 
-    /// Send the data as JSON; it must be an object or an array
-    #[arg(long, conflicts_with = "binary")]
-    json: bool,
-
-    /// Send the data as binary; on the command line it must be base64, a file is sent as it is
-    #[arg(long)]
-    binary: bool,
-
-    /// Read the data from a file; `-` is standard input
-    #[arg(long, value_name = "PATH")]
-    file: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataOptions,
 
     /// Publish N messages, without waiting for each to be acknowledged
     #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -122,7 +109,7 @@ impl Publish {
 
     /// The messages to publish.
     fn messages(&self) -> Result<Vec<Message>, Failure> {
-        let (name, data) = match (&self.words[..], &self.file) {
+        let (name, data) = match (&self.words[..], &self.data.file) {
             ([data], None) => (None, data.clone().into_bytes()),
             ([name, data], None) => (Some(name), data.clone().into_bytes()),
             ([], Some(path)) => (None, read_file(path)?),
@@ -137,12 +124,7 @@ impl Publish {
                     .remedy("with --file, only a name may be given"));
             }
         };
-        let form = match (self.json, self.binary, self.file.is_some()) {
-            (true, _, _) => Form::Json,
-            (false, true, true) => Form::Bytes,
-            (false, true, false) => Form::Base64,
-            (false, false, _) => Form::Text,
-        };
+        let form = self.data.form();
         let Some(count) = self.count else {
             let data = payload::read(form, data).map_err(Failure::usage)?;
             return Ok(vec![Message {
@@ -171,14 +153,4 @@ fn number(data: &[u8], n: u64) -> Vec<u8> {
         Ok(text) => text.replace("{i}", &n.to_string()).into_bytes(),
         Err(_) => data.to_vec(),
     }
-}
-
-fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
-    let bytes = if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
-    } else {
-        fs::read(path)
-    };
-    bytes.map_err(|e| Failure::failed(format!("cannot read {}: {e}", path.display())))
 }

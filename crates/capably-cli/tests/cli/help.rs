@@ -1,7 +1,7 @@
 use crate::support::{run, stderr, succeeded};
 
 /// All commands.
-const COMMANDS: [&str; 15] = [
+pub(crate) const COMMANDS: [&str; 58] = [
     "demo",
     "new",
     "serve",
@@ -14,12 +14,55 @@ const COMMANDS: [&str; 15] = [
     "objects remove",
     "objects increment",
     "objects watch",
+    "history",
+    "channels",
+    "channels list",
+    "channels status",
+    "channels occupancy",
+    "messages",
+    "messages get",
+    "messages update",
+    "messages delete",
+    "messages append",
+    "messages versions",
+    "annotations",
+    "annotations publish",
+    "annotations delete",
+    "annotations get",
+    "annotations watch",
+    "token",
+    "token issue",
+    "token inspect",
+    "token revoke",
+    "jwt",
+    "keys",
+    "apps",
+    "apps create",
+    "apps delete",
+    "stats",
+    "push",
+    "push publish",
+    "push devices",
+    "push devices list",
+    "push devices get",
+    "push devices save",
+    "push devices remove",
+    "push subscriptions",
+    "push subscriptions list",
+    "push subscriptions channels",
+    "push subscriptions save",
+    "push subscriptions remove",
+    "batch",
+    "batch publish",
+    "batch presence",
+    "time",
+    "request",
     "bench",
     "explain",
     "completions",
 ];
 
-fn help(command: &str) -> String {
+pub(crate) fn help(command: &str) -> String {
     succeeded(run(command.split(' ').chain(["--help"])))
 }
 

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod bench;
+mod data;
 mod demo;
 mod durability;
+mod examples;
 mod explain;
 mod extremes;
 mod failures;
