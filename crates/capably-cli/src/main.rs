@@ -1,12 +1,15 @@
 //! The `capably` command.
 
 mod chart;
+mod clock;
 mod commands;
 mod data_options;
+mod dial;
 mod failure;
 mod interrupt;
 mod jwt;
 mod listing;
+mod local;
 mod log;
 mod output;
 mod pages;
@@ -16,6 +19,7 @@ mod stats;
 mod style;
 mod table;
 mod time;
+mod trace;
 mod visible;
 
 use std::process::ExitCode;

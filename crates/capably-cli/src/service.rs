@@ -5,7 +5,7 @@ use std::{env, net::IpAddr};
 use capably::{ApiKey, ClientOptions, Realtime, Rest};
 use clap::{Args, ValueEnum};
 
-use crate::failure::Failure;
+use crate::{dial::Address, failure::Failure};
 
 /// The default port of `capably serve`, and of a client with a local endpoint.
 pub(crate) const DEFAULT_LOCAL_PORT: u16 = 8080;
@@ -47,6 +47,54 @@ pub(crate) struct Place {
     client_id: Option<String>,
 }
 
+/// The place of a service, for commands that need no key.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connection options")]
+pub(crate) struct Target {
+    /// Host name, IP address or routing policy of the service [default: Ably]
+    #[arg(long, env = "CAPABLY_ENDPOINT", value_name = "HOST")]
+    endpoint: Option<String>,
+
+    /// Port of the service [default: 8080 for a local endpoint, otherwise 443, or 80 without TLS]
+    #[arg(long, env = "CAPABLY_PORT", value_parser = Port::read)]
+    port: Option<Port>,
+
+    /// Connect without TLS; a local endpoint (localhost or a loopback address) never uses TLS
+    #[arg(long)]
+    no_tls: bool,
+}
+
+impl Target {
+    /// The address that a client would connect to.
+    pub(crate) fn address(&self) -> Result<Address, Failure> {
+        let port = self.port.and_then(|Port(port)| port);
+        address(given(self.endpoint.as_deref()), port, self.no_tls)
+    }
+}
+
+/// The address of the first host of an endpoint.
+pub(crate) fn address(
+    endpoint: Option<&str>,
+    port: Option<u16>,
+    no_tls: bool,
+) -> Result<Address, Failure> {
+    let local = endpoint.is_some_and(is_local);
+    let tls = !no_tls && !local;
+    // A token, because a key needs TLS: here only the endpoint is checked.
+    let mut options = ClientOptions::default().token("none").tls(tls);
+    if let Some(endpoint) = endpoint {
+        options = options.endpoint(endpoint);
+    }
+    Rest::new(options.clone()).map_err(Failure::wrong_usage)?;
+    let host = options.hosts().swap_remove(0);
+    let default = match (local, tls) {
+        (true, _) => DEFAULT_LOCAL_PORT,
+        (false, true) => 443,
+        (false, false) => 80,
+    };
+    Ok(Address { host, port: port.unwrap_or(default), tls })
+}
+
 /// A format of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -76,6 +124,26 @@ impl Service {
         options: impl FnOnce(ClientOptions) -> ClientOptions,
     ) -> Result<Realtime, Failure> {
         Ok(Realtime::connect(options(self.place.options(self.format)?)).await?)
+    }
+
+    /// The options for a client, checked.
+    pub(crate) fn options(&self) -> Result<ClientOptions, Failure> {
+        self.place.options(self.format)
+    }
+
+    /// The address that a client connects to.
+    pub(crate) fn address(&self) -> Result<Address, Failure> {
+        let Place { no_tls, .. } = self.place;
+        address(self.place.endpoint(), self.place.port(), no_tls)
+    }
+
+    /// The text of the API key, from wherever it is given. It may be no key.
+    pub(crate) fn key_text(&self) -> Option<String> {
+        self.place.any_key()
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.format
     }
 
     pub(crate) fn rest(&self) -> Result<Rest, Failure> {
@@ -119,6 +187,11 @@ impl Place {
         given(self.key.as_deref())
     }
 
+    fn any_key(&self) -> Option<String> {
+        let other = env::var("ABLY_API_KEY").ok();
+        self.key().or_else(|| given(other.as_deref())).map(str::to_owned)
+    }
+
     fn port(&self) -> Option<u16> {
         self.port.and_then(|Port(port)| port)
     }
@@ -136,9 +209,7 @@ impl Place {
 
     /// The text of the key.
     fn require_key(&self) -> Result<String, Failure> {
-        let other = env::var("ABLY_API_KEY").ok();
-        let key = self.key().or_else(|| given(other.as_deref())).map(str::to_owned);
-        key.ok_or_else(|| {
+        self.any_key().ok_or_else(|| {
             Failure::usage("an API key is missing")
                 .remedy("use --key, or set CAPABLY_KEY or ABLY_API_KEY")
         })

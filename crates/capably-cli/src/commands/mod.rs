@@ -6,17 +6,22 @@ mod batch;
 mod bench;
 mod channels;
 mod completions;
+mod connection;
 mod demo;
+mod doctor;
 mod explain;
 mod history;
 mod jwt;
 mod keys;
+mod man;
 mod messages;
 mod new;
 mod objects;
 mod presence;
 mod publish;
 mod push;
+mod record;
+mod replay;
 mod request;
 mod serve;
 mod stats;
@@ -49,11 +54,16 @@ pub(crate) enum Command {
     Stats(stats::Stats),
     Push(push::Push),
     Batch(batch::Batch),
+    Connection(connection::Connection),
+    Doctor(doctor::Doctor),
+    Record(record::Record),
+    Replay(replay::Replay),
     Bench(bench::Bench),
     Explain(explain::Explain),
     Time(time::Time),
     Request(request::Request),
     Completions(completions::Completions),
+    Man(man::Man),
 }
 
 impl Command {
@@ -89,9 +99,14 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Stats(stats) => block_on(stats.run()),
         Command::Push(push) => block_on(push.run()),
         Command::Batch(batch) => block_on(batch.run()),
+        Command::Connection(connection) => block_on(connection.run()),
+        Command::Doctor(doctor) => block_on(doctor.run()),
+        Command::Record(record) => block_on(record.run()),
+        Command::Replay(replay) => block_on(replay.run()),
         Command::Bench(bench) => block_on(bench.run()),
         Command::Explain(explain) => explain.run(),
         Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     }
 }
 

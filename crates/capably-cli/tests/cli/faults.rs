@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{Server, run, stderr, succeeded};
 
 /// Sends a request to the control port of a server. Returns status and body.
-fn ask(server: &Server, method: &str, target: &str, body: &str) -> (u16, Value) {
+pub(crate) fn ask(server: &Server, method: &str, target: &str, body: &str) -> (u16, Value) {
     let port = server.control.unwrap().try_into().unwrap();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let request = format!(

@@ -1,7 +1,7 @@
 use crate::support::{run, stderr, succeeded};
 
 /// All commands.
-pub(crate) const COMMANDS: [&str; 58] = [
+pub(crate) const COMMANDS: [&str; 64] = [
     "demo",
     "new",
     "serve",
@@ -59,7 +59,13 @@ pub(crate) const COMMANDS: [&str; 58] = [
     "request",
     "bench",
     "explain",
+    "connection",
+    "connection watch",
+    "doctor",
+    "record",
+    "replay",
     "completions",
+    "man",
 ];
 
 pub(crate) fn help(command: &str) -> String {

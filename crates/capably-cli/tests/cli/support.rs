@@ -1,7 +1,8 @@
 //! Processes of the command under test.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     process::{Child, ChildStderr, Command, Output, Stdio},
     sync::mpsc,
     thread,
@@ -113,6 +114,22 @@ impl Server {
             control: said["control"].as_u64(),
             metrics: said["metrics"].as_str().map(str::to_owned),
         }
+    }
+
+    /// Creates an app, and returns it as the server describes it.
+    pub(crate) fn create_app(&self, app: &Value) -> Value {
+        let port = u16::try_from(self.port).unwrap();
+        let mut stream = TcpStream::connect((self.endpoint.as_str(), port)).unwrap();
+        let body = app.to_string();
+        let length = body.len();
+        let head = format!(
+            "POST /apps HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        );
+        stream.write_all((head + &body).as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
     }
 
     /// The server as clients see it through another port.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ClientOptions;
-use crate::{http::HttpClient, proxy::ProxyOption, transport::Connector};
+use crate::{endpoint::Domains, http::HttpClient, proxy::ProxyOption, transport::Connector};
 
 /// Hosts and connections.
 impl ClientOptions {
@@ -22,6 +22,20 @@ impl ClientOptions {
     pub fn fallback_hosts(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.fallback_hosts = Some(hosts.into_iter().map(Into::into).collect());
         self
+    }
+
+    /// The hosts that a client with these options connects to: the primary domain, then the fallback domains (REC1, REC2).
+    /// A firewall must let a client reach all of them.
+    ///
+    /// ```
+    /// let hosts = capably::ClientOptions::new("app.key:secret").hosts();
+    /// assert_eq!(hosts[0], "main.realtime.ably.net");
+    /// assert_eq!(hosts.len(), 6);
+    /// ```
+    pub fn hosts(&self) -> Vec<String> {
+        let Domains { primary, fallbacks } =
+            Domains::new(self.endpoint.as_deref(), self.fallback_hosts.as_deref());
+        std::iter::once(primary).chain(fallbacks).collect()
     }
 
     /// The port without TLS; 80 by default (TO3k4).

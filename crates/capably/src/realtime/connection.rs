@@ -89,6 +89,12 @@ impl Connection {
         self.handle.shared.connection().key
     }
 
+    /// The host of the connection, or the host that was tried last: the primary domain or a fallback domain (RTN17).
+    /// `None` before the first attempt.
+    pub fn host(&self) -> Option<Str> {
+        self.handle.shared.connection().host
+    }
+
     /// The last error (RTN25).
     pub fn error_reason(&self) -> Option<Error> {
         self.handle.shared.connection().error_reason

@@ -92,6 +92,7 @@ impl Driver {
             state: current,
             id: self.core.connection_id().cloned(),
             key: self.core.connection_key().cloned(),
+            host: Some(self.core.host().clone()),
             error_reason: self.core.error_reason().cloned().map(Error::from),
         };
         let pipeline = &self.tasks.pipeline;

@@ -47,6 +47,7 @@ impl SharedState {
                 state: ConnectionState::Initialized,
                 id: None,
                 key: None,
+                host: None,
                 error_reason: None,
             }),
             connection_ids: Mutex::default(),
@@ -139,6 +140,7 @@ pub(crate) struct ConnectionSnapshot {
     pub(crate) state: ConnectionState,
     pub(crate) id: Option<Str>,
     pub(crate) key: Option<Str>,
+    pub(crate) host: Option<Str>,
     pub(crate) error_reason: Option<Error>,
 }
 
@@ -148,6 +150,7 @@ impl fmt::Debug for ConnectionSnapshot {
             .field("state", &self.state)
             .field("id", &self.id)
             .field("key", &self.key.as_ref().map(|_| "[redacted]"))
+            .field("host", &self.host)
             .field("error_reason", &self.error_reason)
             .finish()
     }
