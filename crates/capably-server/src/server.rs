@@ -9,6 +9,8 @@ use std::{
 
 use capably_protocol::{ApiKey, ErrorInfo};
 
+#[cfg(feature = "console")]
+use crate::front::console::{Console, ConsoleSettings, FaultAccess};
 use crate::{
     engine::{Engine, EngineError},
     faults::{self, Faults},
@@ -79,6 +81,17 @@ impl Server {
     /// was 0.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(Service::address)
+    }
+
+    /// The URL of the console, if [`Builder::console`] is on. Behind its `#` is a token that opens one session, and grants every
+    /// right: show it to the operator only. Once it is used, the URL has none.
+    #[cfg(feature = "console")]
+    pub fn console_url(&self) -> Option<String> {
+        let console = self.shared.console.as_ref()?;
+        let endpoint = self.endpoint();
+        let host =
+            if endpoint.contains(':') { format!("[{endpoint}]") } else { endpoint.to_owned() };
+        Some(format!("http://{host}:{}{}", self.port(), console.path()))
     }
 
     /// Disconnects all clients within `timeout`, so that they reconnect to other servers, and stops the server.
@@ -161,6 +174,8 @@ pub struct Builder {
     cluster_secret: Option<Secret>,
     metrics: Option<SocketAddr>,
     drain_notice: Duration,
+    #[cfg(feature = "console")]
+    console: bool,
 }
 
 /// The engine of a server that is not started yet.
@@ -172,6 +187,18 @@ enum EngineSource {
 }
 
 impl EngineSource {
+    /// The name of the engine for the console.
+    #[cfg(feature = "console")]
+    fn name(source: Option<&Self>) -> &'static str {
+        match source {
+            None => "memory",
+            Some(Self::Given(engine)) if engine.is_shared() => "cluster",
+            Some(Self::Given(_)) => "custom",
+            #[cfg(feature = "disk")]
+            Some(Self::Directory(_)) => "disk",
+        }
+    }
+
     async fn open(self) -> Result<Arc<dyn Engine>, EngineError> {
         match self {
             Self::Given(engine) => Ok(engine),
@@ -219,6 +246,8 @@ impl Default for Builder {
             cluster_secret: None,
             metrics: None,
             drain_notice: Duration::ZERO,
+            #[cfg(feature = "console")]
+            console: false,
         }
     }
 }
@@ -405,6 +434,33 @@ impl Builder {
         self
     }
 
+    /// Serves a web page at `/console/`, on which an operator watches and operates the server: its channels, connections and
+    /// frames, tokens, [faults](crate::faults), statistics. [`Server::console_url`] has a link that opens it. Without the link,
+    /// the operator signs in with a key of an app, and sees and does there what the key allows. By default there is no console.
+    ///
+    /// On a loopback address, the console has faults as well, unless [`faults`](Self::faults) has set some: clients go through
+    /// them only from the first rule or action on, for which they are cut once and resume, and until all rules are removed. On
+    /// other addresses, only faults that are set here can be used.
+    ///
+    /// On a loopback address, the page answers only to the names of one. Elsewhere, put TLS in front of the server.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use capably_server::Server;
+    ///
+    /// let server = Server::builder().console(true).start().await?;
+    /// println!("open {}", server.console_url().unwrap_or_default());
+    /// # assert!(server.console_url().is_some_and(|url| url.contains("/console/#")));
+    /// # server.shutdown().await;
+    /// # Ok::<_, capably_server::ServerError>(())
+    /// # }).unwrap();
+    /// ```
+    #[cfg(feature = "console")]
+    pub fn console(mut self, on: bool) -> Self {
+        self.console = on;
+        self
+    }
+
     /// Orders and stores everything in this [engine](crate::engine): the next server with it continues from there. By
     /// default, each app orders its own entries and has them in memory.
     ///
@@ -487,6 +543,8 @@ impl Builder {
             age: self.retention.age.max(connection_state_ttl + Duration::from_secs(30)),
             ..self.retention
         };
+        #[cfg(feature = "console")]
+        let engine_name = EngineSource::name(self.engine.as_ref());
         let engine = match self.engine {
             Some(source) => Some(source.open().await.map_err(ServerError::Engine)?),
             None => None,
@@ -524,8 +582,8 @@ impl Builder {
         let (host, port) = (listener.host(), listener.address.port());
         let mut shared =
             Shared::new(settings, admission, host, port, self.max_queue, engine, cluster);
-        shared.operating.metrics_on_main_port =
-            metrics.is_none() && self.bind.to_canonical().is_loopback();
+        let is_loopback = self.bind.to_canonical().is_loopback();
+        shared.operating.metrics_on_main_port = metrics.is_none() && is_loopback;
         // Before anything is read, so that no later change is missed.
         let events = shared.listen();
         let stored = shared.stored().await.map_err(ServerError::Engine)?;
@@ -553,25 +611,27 @@ impl Builder {
         let started = shared.start_app(first, first_revocations, &key).await;
         started.map_err(ServerError::Engine)?;
         shared.restore_facts().await.map_err(ServerError::Engine)?;
+        let faults = match self.faults {
+            Some(faults) => Injection::Always(faults),
+            #[cfg(feature = "console")]
+            None if self.console && is_loopback => Injection::OnDemand(Faults::new()),
+            None => Injection::Never,
+        };
+        #[cfg(feature = "console")]
+        if self.console {
+            let settings = ConsoleSettings {
+                token: front::random_secret().map_err(no_randomness)?,
+                first_app: parsed.app_id().to_owned(),
+                first_key_id: key_id.to_owned(),
+                is_loopback,
+                engine: engine_name,
+                faults: faults.access(),
+            };
+            shared.console = Some(Console::new(settings, shared.now()));
+        }
         let shared = Arc::new(shared);
         shared.start_node(events).await.map_err(ServerError::Engine)?;
-        let service = match self.faults {
-            None => {
-                let shared = Arc::clone(&shared);
-                Service::start(listener, |socket, stop| front::serve(socket, stop, shared))
-            }
-            Some(faults) => {
-                // Clients connect to the proxy; the server listens on a port of its own behind it.
-                let inner = Listener::bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0))?;
-                let target = faults::Target { faults, address: inner.address.to_string() };
-                let shared = Arc::clone(&shared);
-                Service::start(listener, |socket, stop| async move {
-                    let proxy = faults::serve(socket, stop.clone(), target);
-                    let server = front::serve(inner.socket, stop, shared);
-                    tokio::join!(proxy, server);
-                })
-            }
-        };
+        let service = faults.start(listener, &shared)?;
         let metrics = metrics.map(|listener| {
             let shared = Arc::clone(&shared);
             Service::start(listener, |socket, stop| {
@@ -581,6 +641,68 @@ impl Builder {
         tracing::info!(address = %service.address(), "the server is ready");
         let drain_notice = self.drain_notice.min(LONGEST);
         Ok(Server { service, metrics, drain_notice, shared, key })
+    }
+}
+
+/// Which clients go through faults.
+enum Injection {
+    Never,
+    Always(Faults),
+    /// Those that connect while the console has rules.
+    #[cfg(feature = "console")]
+    OnDemand(Faults),
+}
+
+impl Injection {
+    /// The faults as the console uses them.
+    #[cfg(feature = "console")]
+    fn access(&self) -> Option<FaultAccess> {
+        match self {
+            Self::Never => None,
+            Self::Always(faults) => Some(FaultAccess::always(faults.clone())),
+            Self::OnDemand(faults) => Some(FaultAccess::on_demand(faults.clone())),
+        }
+    }
+
+    /// Starts to serve clients.
+    fn start(self, listener: Listener, shared: &Arc<Shared>) -> Result<Service, ServerError> {
+        let shared = Arc::clone(shared);
+        let faults = match &self {
+            Self::Never => {
+                return Ok(Service::start(listener, |socket, stop| {
+                    front::serve(socket, stop, shared)
+                }));
+            }
+            Self::Always(faults) => faults.clone(),
+            #[cfg(feature = "console")]
+            Self::OnDemand(faults) => faults.clone(),
+        };
+        // Clients connect to the proxy; the server listens on a port of its own behind it.
+        let inner = Listener::bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0))?;
+        let target = faults::Target {
+            faults,
+            address: inner.address.to_string(),
+            #[cfg(feature = "console")]
+            server: Some(Arc::clone(&shared)),
+        };
+        Ok(match self {
+            #[cfg(feature = "console")]
+            Self::OnDemand(_) => Service::start(listener, |socket, stop| async move {
+                let (console, direct) = (Arc::clone(&shared), Arc::clone(&shared));
+                let is_armed =
+                    move || console.console.as_ref().is_some_and(Console::has_armed_faults);
+                let serve =
+                    move |stream, stop| front::serve_stream(stream, stop, Arc::clone(&direct));
+                let outer = faults::serve_on_demand(socket, stop.clone(), target, is_armed, serve);
+                let server = front::serve(inner.socket, stop, shared);
+                tokio::join!(outer, server);
+            }),
+            _ => Service::start(listener, |socket, stop| async move {
+                let proxy = faults::serve(socket, stop.clone(), target);
+                let server = front::serve(inner.socket, stop, shared);
+                tokio::join!(proxy, server);
+            }),
+        })
     }
 }
 

@@ -132,54 +132,66 @@ impl Control {
         }
         let segments = query::path_segments(head.uri.path())?;
         let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
-        let faults = &self.0;
-        let json = |value: Value| Ok(Reply::value(StatusCode::OK, Format::Json, &value));
-        let done = || Ok(Reply::empty(StatusCode::NO_CONTENT));
-        match (&head.method, &segments[..]) {
-            (&Method::GET, ["rules"]) => json(language::rules_to_json(&faults.rules())),
-            (&Method::POST, ["rules"]) => {
-                let (rules, first) =
-                    language::rules_from_json(parsed(&body)?).map_err(error::bad_request)?;
-                let mut ids: Vec<RuleId> = if first {
-                    // Added in reverse, so that the first rule ends up in front of the others.
-                    rules.into_iter().rev().map(|rule| faults.add_first(rule)).collect()
-                } else {
-                    rules.into_iter().map(|rule| faults.add(rule)).collect()
-                };
-                if first {
-                    ids.reverse();
-                }
-                let ids: Vec<u64> = ids.into_iter().map(|id| id.0).collect();
-                Ok(Reply::value(StatusCode::CREATED, Format::Json, &json!({ "ids": ids })))
+        answer(&self.0, &head.method, &segments, &body)
+    }
+}
+
+/// Answers a request whose path has these segments.
+///
+/// # Errors
+/// Code 40400 for another path or an unknown rule, 40000 for a body that cannot be read.
+pub(crate) fn answer(
+    faults: &Faults,
+    method: &Method,
+    segments: &[&str],
+    body: &[u8],
+) -> Result<Reply, ErrorInfo> {
+    let json = |value: Value| Ok(Reply::value(StatusCode::OK, Format::Json, &value));
+    let done = || Ok(Reply::empty(StatusCode::NO_CONTENT));
+    match (method, segments) {
+        (&Method::GET, ["rules"]) => json(language::rules_to_json(&faults.rules())),
+        (&Method::POST, ["rules"]) => {
+            let (rules, first) =
+                language::rules_from_json(parsed(body)?).map_err(error::bad_request)?;
+            let mut ids: Vec<RuleId> = if first {
+                // Added in reverse, so that the first rule ends up in front of the others.
+                rules.into_iter().rev().map(|rule| faults.add_first(rule)).collect()
+            } else {
+                rules.into_iter().map(|rule| faults.add(rule)).collect()
+            };
+            if first {
+                ids.reverse();
             }
-            (&Method::DELETE, ["rules"]) => {
-                faults.clear();
-                done()
-            }
-            (&Method::DELETE, ["rules", id]) => {
-                let id = id.parse().map_err(|_| error::not_found())?;
-                if faults.remove(RuleId(id)) { done() } else { Err(error::not_found()) }
-            }
-            (&Method::POST, ["actions"]) => {
-                let (number, strike) =
-                    language::strike_from_json(parsed(&body)?).map_err(error::bad_request)?;
-                let mut connections = faults.connections();
-                if let Some(number) = number {
-                    connections = connections.number(number);
-                }
-                connections.strike(&strike);
-                json(json!({ "connections": connections.numbers().collect::<Vec<_>>() }))
-            }
-            (&Method::GET, ["connections"]) => {
-                json(json!({ "connections": faults.connections().numbers().collect::<Vec<_>>() }))
-            }
-            (&Method::GET, ["log"]) => json(language::log_to_json(&faults.log())),
-            (&Method::DELETE, ["log"]) => {
-                faults.clear_log();
-                done()
-            }
-            _ => Err(error::not_found()),
+            let ids: Vec<u64> = ids.into_iter().map(|id| id.0).collect();
+            Ok(Reply::value(StatusCode::CREATED, Format::Json, &json!({ "ids": ids })))
         }
+        (&Method::DELETE, ["rules"]) => {
+            faults.clear();
+            done()
+        }
+        (&Method::DELETE, ["rules", id]) => {
+            let id = id.parse().map_err(|_| error::not_found())?;
+            if faults.remove(RuleId(id)) { done() } else { Err(error::not_found()) }
+        }
+        (&Method::POST, ["actions"]) => {
+            let (number, strike) =
+                language::strike_from_json(parsed(body)?).map_err(error::bad_request)?;
+            let mut connections = faults.connections();
+            if let Some(number) = number {
+                connections = connections.number(number);
+            }
+            connections.strike(&strike);
+            json(json!({ "connections": connections.numbers().collect::<Vec<_>>() }))
+        }
+        (&Method::GET, ["connections"]) => {
+            json(json!({ "connections": faults.connections().numbers().collect::<Vec<_>>() }))
+        }
+        (&Method::GET, ["log"]) => json(language::log_to_json(&faults.log())),
+        (&Method::DELETE, ["log"]) => {
+            faults.clear_log();
+            done()
+        }
+        _ => Err(error::not_found()),
     }
 }
 

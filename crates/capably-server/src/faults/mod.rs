@@ -98,6 +98,12 @@ pub use self::{
     script::{Frame, Response},
     table::{Listed, RuleId},
 };
+#[cfg(feature = "console")]
+pub(crate) use self::{
+    control::answer,
+    proxy::serve_on_demand,
+    script::{client_frame_to_json, server_frame_to_json},
+};
 
 use self::{
     rule::{End, Strike, Treatment},

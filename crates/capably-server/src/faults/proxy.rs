@@ -9,6 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use capably_protocol::Format;
+#[cfg(feature = "console")]
+use futures_util::future::Either;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     HeaderMap, Method, Request, StatusCode,
@@ -39,6 +41,8 @@ use super::{
     script,
     table::{OpeningFault, RequestFault},
 };
+#[cfg(feature = "console")]
+use crate::front::console;
 use crate::{
     ServerError,
     front::http::{
@@ -145,7 +149,12 @@ impl ProxyBuilder {
     pub async fn start(self) -> Result<FaultProxy, ServerError> {
         let Self { target, bind, port, faults } = self;
         let listener = Listener::bind(SocketAddr::new(bind, port))?;
-        let target = Target { faults: faults.clone(), address: target };
+        let target = Target {
+            faults: faults.clone(),
+            address: target,
+            #[cfg(feature = "console")]
+            server: None,
+        };
         let service = Service::start(listener, |socket, stop| serve(socket, stop, target));
         Ok(FaultProxy { service, faults })
     }
@@ -157,6 +166,10 @@ pub(crate) struct Target {
     pub(crate) faults: Faults,
     /// Host and port.
     pub(crate) address: String,
+    /// The server itself, if the service is one of this process: requests to its console are answered in front of the
+    /// faults. Its operator gets there whatever the rules are, and it sees the `Host` of the request.
+    #[cfg(feature = "console")]
+    pub(crate) server: Option<Arc<crate::front::Shared>>,
 }
 
 /// Serves until the proxy is to stop.
@@ -171,8 +184,37 @@ pub(crate) async fn serve(listener: TcpListener, mut stop: Stop, target: Target)
     drain(tasks).await;
 }
 
+/// As [`serve`], with faults for the connections that are accepted while `is_armed` returns true. The others are served by
+/// `serve_directly`.
+#[cfg(feature = "console")]
+pub(crate) async fn serve_on_demand<F>(
+    listener: TcpListener,
+    mut stop: Stop,
+    target: Target,
+    is_armed: impl Fn() -> bool,
+    serve_directly: impl Fn(TcpStream, Stop) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    let target = Arc::new(target);
+    let stopping = stop.clone();
+    accept(listener, &mut tasks, &mut stop, |stream| {
+        let stop = stopping.clone();
+        if is_armed() {
+            // Boxed: it is large, and would take its space in the task of every connection.
+            Either::Left(Box::pin(serve_stream(stream, stop, Arc::clone(&target))))
+        } else {
+            Either::Right(serve_directly(stream, stop))
+        }
+    })
+    .await;
+    drain(tasks).await;
+}
+
 async fn serve_stream(stream: TcpStream, stop: Stop, target: Arc<Target>) {
-    let upgraded = serve_http(stream, stop, &*target).await;
+    let peer = stream.peer_addr().ok().map(|address| address.ip());
+    let upgraded = serve_http(stream, stop, &Visit { target: &target, peer }).await;
     let Some(Upgraded { stream, already_read, upgrade }) = upgraded else { return };
     let config = Some(websocket_config());
     let client =
@@ -195,7 +237,14 @@ pub(crate) struct Upgrade {
     service: Result<Socket, End>,
 }
 
-impl Handle for Target {
+/// A client's connection to the proxy.
+struct Visit<'a> {
+    target: &'a Target,
+    #[cfg_attr(not(feature = "console"), expect(dead_code, reason = "only the console wants it"))]
+    peer: Option<IpAddr>,
+}
+
+impl Handle for Visit<'_> {
     type Upgrade = Upgrade;
 
     async fn handle(
@@ -204,10 +253,17 @@ impl Handle for Target {
         upgrade: &mut Option<Upgrade>,
     ) -> Option<Response> {
         let (head, body) = request.into_parts();
+        #[cfg(feature = "console")]
+        if let Some(server) = &self.target.server
+            && console::answers(server, head.uri.path())
+        {
+            return Some(console::respond(server, head, body, self.peer).await);
+        }
         let query = Query::parse(head.uri.query().unwrap_or_default());
+        let target = self.target;
         match head.headers.get(header::SEC_WEBSOCKET_KEY).cloned() {
-            Some(key) => self.open(&head, &key, query, upgrade).await,
-            None => self.exchange(head, body, query).await,
+            Some(key) => target.open(&head, &key, query, upgrade).await,
+            None => target.exchange(head, body, query).await,
         }
     }
 }

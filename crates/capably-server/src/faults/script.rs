@@ -92,13 +92,13 @@ impl Frame {
     }
 }
 
-pub(super) fn server_frame_to_json(frame: &ServerFrame) -> Value {
+pub(crate) fn server_frame_to_json(frame: &ServerFrame) -> Value {
     let mut bytes = Vec::new();
     codec::encode_server_frame(Format::Json, frame, &mut bytes);
     serde_json::from_slice(&bytes).unwrap_or_default()
 }
 
-pub(super) fn client_frame_to_json(frame: &ClientFrame) -> Value {
+pub(crate) fn client_frame_to_json(frame: &ClientFrame) -> Value {
     let mut bytes = Vec::new();
     codec::encode_client_frame(Format::Json, frame, &mut bytes);
     serde_json::from_slice(&bytes).unwrap_or_default()

@@ -1,6 +1,6 @@
 //! The server's connections: accepting them, and ending them when the server stops.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use capably_protocol::ServerFrame;
 use hyper::{Request, body::Incoming};
@@ -40,7 +40,8 @@ pub(crate) async fn serve(listener: TcpListener, mut stop: Stop, shared: Arc<Sha
     drain(tasks).await;
 }
 
-async fn serve_stream(stream: TcpStream, stop: Stop, shared: Arc<Shared>) {
+/// Serves one connection of a client.
+pub(crate) async fn serve_stream(stream: TcpStream, stop: Stop, shared: Arc<Shared>) {
     // Boxed: the future of HTTP is large, and would take its space in the task of every WebSocket.
     if let Some(session) = Box::pin(open(stream, stop, shared)).await {
         session.run().await;
@@ -49,12 +50,17 @@ async fn serve_stream(stream: TcpStream, stop: Stop, shared: Arc<Shared>) {
 
 /// Serves HTTP until the connection ends or becomes the WebSocket of a client that is accepted.
 async fn open(stream: TcpStream, stop: Stop, shared: Arc<Shared>) -> Option<Box<Session>> {
-    let handler = Handler(Arc::clone(&shared));
+    let peer = stream.peer_addr().ok().map(|address| address.ip());
+    let handler = Handler { shared: Arc::clone(&shared), peer };
     let Upgraded { stream, already_read, upgrade } = serve_http(stream, stop, &handler).await?;
     Session::open(shared, stream, &already_read, upgrade).await
 }
 
-struct Handler(Arc<Shared>);
+struct Handler {
+    shared: Arc<Shared>,
+    /// The address of the client.
+    peer: Option<IpAddr>,
+}
 
 impl Handle for Handler {
     type Upgrade = Upgrade;
@@ -64,6 +70,6 @@ impl Handle for Handler {
         request: Request<Incoming>,
         upgrade: &mut Option<Upgrade>,
     ) -> Option<Response> {
-        Some(router::handle(&self.0, request, upgrade).await)
+        Some(router::handle(&self.shared, request, self.peer, upgrade).await)
     }
 }

@@ -4,12 +4,15 @@
 //! - [`router`] sends a request to [`rest`] or, when it opens a WebSocket, to [`socket`];
 //! - both give inputs to an [`app`], which is a hub under its lock, and carries out the hub's outputs;
 //! - [`cluster`] is what the server does as one node of several;
+//! - `console` is the web page of operators, with the feature `console`;
 //! - [`operating`] answers operators, and drains the server;
 //! - [`shared`] is the state of the whole server.
 
 mod app;
 mod clock;
 pub(crate) mod cluster;
+#[cfg(feature = "console")]
+pub(crate) mod console;
 mod credentials;
 pub(crate) mod http;
 mod listener;
@@ -21,7 +24,7 @@ mod shared;
 pub(crate) mod socket;
 
 pub(crate) use self::{
-    listener::serve,
+    listener::{serve, serve_stream},
     random::secret as random_secret,
     rest::apps::new_key,
     shared::{Admission, Provisioning, Shared},

@@ -1,10 +1,12 @@
 //! The router: every request goes to the WebSocket side, to the REST side, or to the operator's.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use capably_protocol::{ErrorInfo, Format};
 use hyper::{Method, Request, body::Incoming, header, http::request::Parts};
 
+#[cfg(feature = "console")]
+use super::console;
 use super::{
     Shared,
     http::{
@@ -18,10 +20,11 @@ use super::{
 };
 use crate::hub::error;
 
-/// Answers a request. For a WebSocket, the upgrade of the connection is put into `upgrade`.
+/// Answers a request of the client at `peer`. For a WebSocket, the upgrade of the connection is put into `upgrade`.
 pub(super) async fn handle(
     shared: &Arc<Shared>,
     request: Request<Incoming>,
+    peer: Option<IpAddr>,
     upgrade: &mut Option<Upgrade>,
 ) -> Response {
     let (head, body) = request.into_parts();
@@ -29,6 +32,10 @@ pub(super) async fn handle(
     let path = head.uri.path();
     if let Some(reply) = operating::answer(shared, &head.method, path, *metrics_on_main_port) {
         return reply.into_response();
+    }
+    #[cfg(feature = "console")]
+    if console::answers(shared, path) {
+        return console::respond(shared, head, body, peer).await;
     }
     let query = Query::parse(head.uri.query().unwrap_or_default());
     let format = reply::accepted(&head.headers, query.get("format"));

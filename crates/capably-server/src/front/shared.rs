@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) port: u16,
     /// The metrics, the readiness and the open transports of the server.
     pub(crate) operating: Operating,
+    #[cfg(feature = "console")]
+    pub(crate) console: Option<super::console::Console>,
     /// Most bytes in the outbox of one client.
     pub(crate) max_queue: usize,
     /// The name of this node among those that use the engine.
@@ -90,6 +92,8 @@ impl Shared {
             endpoint,
             port,
             operating: Operating::default(),
+            #[cfg(feature = "console")]
+            console: None,
             max_queue,
             node,
             engine,

@@ -27,6 +27,8 @@ mod turn;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "console")]
+pub(crate) use self::app::inspect;
 pub(crate) use self::{
     access::{
         capability, identity as auth, issuing::IssuedToken, revocation, secret, token,

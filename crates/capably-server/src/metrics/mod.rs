@@ -100,6 +100,19 @@ impl Metrics {
         self.lag.store(u64::try_from(lag.as_micros()).unwrap_or(NO_LAG - 1), Ordering::Relaxed);
     }
 
+    /// Messages and bytes received, messages and bytes sent, over all interfaces.
+    #[cfg(feature = "console")]
+    pub(crate) fn traffic(&self) -> [u64; 4] {
+        self.realtime.iter().chain([&self.rest]).fold([0; 4], |[a, b, c, d], it| {
+            [
+                a + it.messages_received.get(),
+                b + it.bytes_received.get(),
+                c + it.messages_sent.get(),
+                d + it.bytes_sent.get(),
+            ]
+        })
+    }
+
     fn lag(&self) -> Option<Duration> {
         let micros = self.lag.load(Ordering::Relaxed);
         (micros != NO_LAG).then(|| Duration::from_micros(micros))

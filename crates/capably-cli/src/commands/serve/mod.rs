@@ -54,6 +54,11 @@ GET /health/live and GET /health/ready need no credentials. SIGTERM drains the s
 few at a time, so that they connect to another server. Ctrl-C disconnects all clients
 at once.
 
+The console is a web page to watch and operate the server: channels, connections,
+frames, faults, tokens. Its URL opens one session with every right: do not share it.
+Later sessions begin with a key, and have its rights. Beyond a loopback address, there
+is a console only with --console.
+
 Limits apply to each app, except --max-apps and --max-connections, which apply to
 the server, and --max-inbound-rate, which applies to each connection. A request
 beyond a limit is refused with an error that names the limit.
@@ -115,7 +120,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "SECRET", env = "CAPABLY_PROVISION_SECRET", hide_env_values = true)]
     provision_secret: Option<Secret>,
 
-    /// Print endpoint, port and key (and the control port) as one line of JSON
+    /// Print endpoint, port, key and the URL of the console (and the control port) as one line of JSON
     #[arg(long)]
     json: bool,
 
@@ -157,7 +162,7 @@ impl Serve {
             let engine = self.cluster.apply(builder).await;
             builder = engine.map_err(|problem| not_started(ServerError::Engine(problem)))?;
         }
-        builder = self.operating.apply(self.limits.apply(builder));
+        builder = self.operating.apply(self.limits.apply(builder), self.bind);
         let faults = Faults::new();
         if self.control.is_some() {
             builder = builder.faults(&faults);
@@ -181,6 +186,9 @@ impl Serve {
             if let Some(address) = server.metrics_addr() {
                 line["metrics"] = address.to_string().into();
             }
+            if let Some(url) = server.console_url() {
+                line["console"] = url.into();
+            }
             output.line_now(line)?;
         } else {
             let control = control_port.map_or_else(String::new, |port| {
@@ -189,6 +197,8 @@ impl Serve {
             let metrics = server.metrics_addr().map_or_else(String::new, |address| {
                 format!("  metrics   http://{address}/metrics\n")
             });
+            let console =
+                server.console_url().map_or_else(String::new, |url| format!("  console   {url}\n"));
             output.line_now(format_args!(
                 "\
 Serving REST and WebSocket; Ctrl-C stops.
@@ -196,7 +206,7 @@ Serving REST and WebSocket; Ctrl-C stops.
   endpoint  {endpoint}
   port      {port}
   key       {key}
-{control}{metrics}
+{console}{control}{metrics}
 For clients in other terminals:
 
   export CAPABLY_ENDPOINT={endpoint} CAPABLY_PORT={port} CAPABLY_KEY={key}

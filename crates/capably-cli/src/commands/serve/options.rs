@@ -1,6 +1,11 @@
 //! The options of `capably serve` that belong together.
 
-use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    time::Duration,
+};
 #[cfg(feature = "cluster")]
 use std::{path::PathBuf, sync::Arc};
 
@@ -20,6 +25,15 @@ pub(super) struct Operating {
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
 
+    /// Serve the console, a web page to watch and operate the server, on an address that is not a loopback address, too; put
+    /// TLS in front of it
+    #[arg(long)]
+    console: bool,
+
+    /// Serve no console
+    #[arg(long, conflicts_with = "console")]
+    no_console: bool,
+
     /// Seconds within which clients are sent to other servers after SIGTERM
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     drain_timeout: u64,
@@ -34,7 +48,10 @@ pub(super) struct Operating {
 }
 
 impl Operating {
-    pub(super) fn apply(&self, mut builder: Builder) -> Builder {
+    /// Applies the options to a server that listens on this address.
+    pub(super) fn apply(&self, mut builder: Builder, bind: IpAddr) -> Builder {
+        let is_loopback = bind.to_canonical().is_loopback();
+        builder = builder.console(self.console || (is_loopback && !self.no_console));
         if let Some(address) = self.metrics {
             builder = builder.metrics(address);
         }

@@ -13,6 +13,8 @@ use crate::{
     readiness::{Readiness, State},
 };
 
+#[cfg(feature = "console")]
+pub(super) use self::transports::ClientFacts;
 pub(crate) use self::{drain::drain, listener::serve_metrics};
 pub(super) use self::{
     endpoints::answer,

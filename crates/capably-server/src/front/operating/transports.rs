@@ -1,11 +1,15 @@
 //! The transports of connected clients, over all apps.
 
+#[cfg(feature = "console")]
+use std::net::SocketAddr;
 use std::{
     collections::HashMap,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+#[cfg(feature = "console")]
+use capably_protocol::{Format, Millis, Str};
 use tokio::sync::Notify;
 
 use crate::{
@@ -30,6 +34,22 @@ const MAPS: usize = 16;
 pub(in crate::front) struct TransportEntry {
     pub(in crate::front) app: Arc<AppHandle>,
     pub(in crate::front) outbox: Arc<Outbox>,
+    /// Set if the server has a console.
+    #[cfg(feature = "console")]
+    pub(in crate::front) client: Option<Arc<ClientFacts>>,
+}
+
+/// What the console shows of a client.
+#[cfg(feature = "console")]
+#[derive(Debug)]
+pub(in crate::front) struct ClientFacts {
+    pub(in crate::front) connection: Option<Str>,
+    /// When the transport was opened, in ms since the epoch.
+    pub(in crate::front) since: Millis,
+    pub(in crate::front) format: Format,
+    pub(in crate::front) address: Option<SocketAddr>,
+    /// The library and the system of the client, as it has named them.
+    pub(in crate::front) agent: Option<Box<str>>,
 }
 
 impl Transports {
@@ -43,7 +63,10 @@ impl Transports {
     }
 
     /// The transports that are newer than `last`, the oldest first, with the apps of their clients.
-    pub(super) fn after(&self, last: Option<TransportId>) -> Vec<(TransportId, Arc<AppHandle>)> {
+    pub(in crate::front) fn after(
+        &self,
+        last: Option<TransportId>,
+    ) -> Vec<(TransportId, Arc<AppHandle>)> {
         let mut newer = Vec::new();
         for map in &self.maps {
             let map = lock(map);
@@ -52,6 +75,12 @@ impl Transports {
         }
         newer.sort_unstable_by_key(|(id, _)| *id);
         newer
+    }
+
+    /// The transport with this id.
+    #[cfg(feature = "console")]
+    pub(in crate::front) fn get(&self, transport: TransportId) -> Option<TransportEntry> {
+        self.map(transport).get(&transport).cloned()
     }
 
     /// Waits until there is no transport.

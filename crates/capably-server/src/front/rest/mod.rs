@@ -23,7 +23,7 @@ mod push;
 mod routes;
 mod stats;
 mod time;
-mod tokens;
+pub(super) mod tokens;
 
 use std::{sync::Arc, time::Duration};
 
@@ -123,6 +123,16 @@ fn counted_app(
     let app = shared.app(credentials.as_ref().ok()?.as_ref()?.app_id())?;
     let is_push = path.starts_with("/push/");
     Some((app, if is_push { RequestKind::Push } else { RequestKind::Other }))
+}
+
+/// Reads a body of at most `limit` bytes, in time.
+///
+/// # Errors
+/// Code 40009 with status 413 for a larger body, 50003 with status 408 for one that is late, 40000 for one that ends early.
+#[cfg(feature = "console")]
+pub(super) async fn body(body: Incoming, limit: usize) -> Result<Bytes, ErrorInfo> {
+    let read = timeout(BODY_TIMEOUT, read_body(body, limit)).await;
+    read.map_err(|_| error::request_timeout())?
 }
 
 /// Reads a body of at most `limit` bytes.

@@ -39,7 +39,7 @@ pub(super) async fn request(call: &Call<'_>, key_name: &str) -> Result<Reply, Er
 }
 
 /// The details of a token in a reply (TD).
-pub(super) fn details(issued: &IssuedToken) -> Value {
+pub(in crate::front) fn details(issued: &IssuedToken) -> Value {
     let mut json = json!(issued.details);
     json["keyName"] = json!(issued.key_name);
     json

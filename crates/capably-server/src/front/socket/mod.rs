@@ -4,6 +4,8 @@ mod counting;
 mod heartbeat;
 pub(super) mod outbox;
 pub(super) mod session;
+#[cfg(feature = "console")]
+mod tap;
 pub(super) mod upgrade;
 mod websocket;
 

@@ -24,6 +24,8 @@ use tokio::{
 };
 use tracing::{Instrument, Span};
 
+#[cfg(feature = "console")]
+use super::tap::Tap;
 use super::{
     counting::ConnectionCounts,
     heartbeat::{Beat, Heartbeat},
@@ -31,6 +33,8 @@ use super::{
     upgrade::Upgrade,
     websocket::{Received, WebSocket},
 };
+#[cfg(feature = "console")]
+use crate::front::operating::ClientFacts;
 use crate::{
     front::{
         Shared,
@@ -81,6 +85,9 @@ pub(in crate::front) struct Session {
     sent_in_interval: bool,
     /// The client has read nothing since the interval began, although frames wait.
     blocked_in_interval: bool,
+    /// Set if the server has a console.
+    #[cfg(feature = "console")]
+    tap: Option<Tap>,
 }
 
 /// Whether frames are read from the client.
@@ -151,7 +158,22 @@ impl Session {
             hub.connect(transport, request, now, outputs);
             hub.connection_id(transport)
         });
-        registration.connected(now);
+        #[cfg(feature = "console")]
+        let tap = shared.console.as_ref().map(|console| {
+            let client = ClientFacts {
+                connection: connection.clone(),
+                since: now.wall,
+                format: upgrade.format,
+                address: socket.peer_addr(),
+                agent: upgrade.agent,
+            };
+            Tap::new(Arc::new(client), Arc::clone(&console.frames))
+        });
+        registration.connected(
+            now,
+            #[cfg(feature = "console")]
+            tap.as_ref().map(Tap::client),
+        );
         let span = tracing::info_span!(
             "connection",
             app = app.id(),
@@ -177,6 +199,8 @@ impl Session {
             tick: Box::pin(sleep(interval)),
             sent_in_interval: false,
             blocked_in_interval: false,
+            #[cfg(feature = "console")]
+            tap,
         }))
     }
 
@@ -271,16 +295,32 @@ impl Session {
                 None
             }
             Ok(frame) => {
+                self.tap_received(Some(&frame), bytes.len());
                 self.frames.push(frame);
                 None
             }
             Err(DecodeError::TooLarge { .. }) => Some(Fault::Connection(self.frame_too_large())),
-            Err(reason) => Some(match Refusal::of(format, bytes, &limits, &reason) {
-                Some(refusal) => Fault::Frame(refusal),
-                None => Fault::Connection(error::protocol(reason)),
-            }),
+            Err(reason) => {
+                self.tap_received(None, bytes.len());
+                Some(match Refusal::of(format, bytes, &limits, &reason) {
+                    Some(refusal) => Fault::Frame(refusal),
+                    None => Fault::Connection(error::protocol(reason)),
+                })
+            }
         }
     }
+
+    /// Shows the console a WebSocket message of the client; `None` if it is no frame.
+    #[cfg(feature = "console")]
+    fn tap_received(&self, frame: Option<&ClientFrame>, bytes: usize) {
+        if let Some(tap) = &self.tap {
+            let Registration { shared, app, .. } = &self.registration;
+            tap.received(shared, app, frame, bytes);
+        }
+    }
+
+    #[cfg(not(feature = "console"))]
+    fn tap_received(&self, _: Option<&ClientFrame>, _: usize) {}
 
     fn frame_too_large(&self) -> ErrorInfo {
         error::frame_too_large(self.registration.shared.settings.max_frame_size)
@@ -436,15 +476,20 @@ impl Session {
                 written += size;
                 self.counts.taken(&item);
                 let (kind, socket) = (kind(self.format), &mut self.socket);
-                let bytes = match item {
+                let bytes = match &item {
                     Item::Frame(frame) => socket.send(kind, size, |out| {
-                        codec::encode_server_frame(self.format, &frame, out);
+                        codec::encode_server_frame(self.format, frame, out);
                     }),
                     Item::Broadcast(broadcast) => {
                         let encoded = broadcast.encoded(self.format);
                         socket.send(kind, encoded.len(), |out| out.extend_from_slice(&encoded))
                     }
                 };
+                #[cfg(feature = "console")]
+                if let Some(tap) = &self.tap {
+                    let Registration { shared, app, .. } = &self.registration;
+                    tap.sent(shared, app, &item, bytes);
+                }
                 self.counts.written(bytes);
                 self.sent_in_interval = true;
                 self.blocked_in_interval = false;
@@ -543,9 +588,14 @@ impl Registration {
     }
 
     /// The client is connected: a drain gives it up from now on.
-    fn connected(&self, now: Now) {
+    fn connected(&self, now: Now, #[cfg(feature = "console")] client: Option<Arc<ClientFacts>>) {
         let Self { shared, app, transport, outbox, .. } = self;
-        let entry = TransportEntry { app: Arc::clone(app), outbox: Arc::clone(outbox) };
+        let entry = TransportEntry {
+            app: Arc::clone(app),
+            outbox: Arc::clone(outbox),
+            #[cfg(feature = "console")]
+            client,
+        };
         shared.operating.transports.add(*transport, entry);
         // The server may have closed to new clients since it accepted the request. Then the drain may have made its list
         // before the transport was on it.

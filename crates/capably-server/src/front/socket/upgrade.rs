@@ -28,6 +28,9 @@ pub(crate) struct Upgrade {
     pub(super) max_idle_interval: Duration,
     /// The key of the connection that the client resumes or recovers.
     pub(super) resume: Option<Str>,
+    /// The client's `agent` (RTN2g), if the server has a console.
+    #[cfg(feature = "console")]
+    pub(super) agent: Option<Box<str>>,
     /// The client, or why it is refused. The error is sent over the WebSocket: browsers hide an HTTP error from a page.
     pub(super) admitted: Result<Admitted, ErrorInfo>,
 }
@@ -69,6 +72,8 @@ pub(in crate::front) fn accept(
             .map(|millis| Duration::from_millis(millis).min(LONGEST)),
         max_idle_interval,
         resume: query.get("resume").or_else(|| query.get("recover")).map(Str::from),
+        #[cfg(feature = "console")]
+        agent: shared.console.as_ref().and_then(|_| agent(request, query)),
         admitted,
     };
     Ok((reply, upgrade))
@@ -81,6 +86,19 @@ pub(in crate::front) fn accept(
 fn admit(shared: &Shared, query: &Query) -> Result<Admitted, ErrorInfo> {
     let credentials = credentials::in_query(query)?.ok_or_else(credentials::missing)?;
     credentials::admit(shared, &credentials, query.get("clientId").map(Str::from))
+}
+
+/// The most characters of an agent that are kept.
+#[cfg(feature = "console")]
+const MAX_AGENT: usize = 256;
+
+/// The library of the client, as it names it: in the query (RTN2g), or in a header.
+#[cfg(feature = "console")]
+fn agent(request: &Parts, query: &Query) -> Option<Box<str>> {
+    let header = |name| request.headers.get(name).and_then(|value| value.to_str().ok());
+    let agent = query.get("agent").or_else(|| header("ably-agent")).or_else(|| query.get("lib"));
+    let agent = agent.or_else(|| header("user-agent"))?;
+    Some(agent.chars().take(MAX_AGENT).collect::<String>().into())
 }
 
 /// The shortest and the longest silence that a client can ask for.

@@ -82,6 +82,12 @@ impl WebSocket {
         }
     }
 
+    /// The address of the client.
+    #[cfg(feature = "console")]
+    pub(super) fn peer_addr(&self) -> Option<std::net::SocketAddr> {
+        self.tcp.peer_addr().ok()
+    }
+
     /// The next message of the client.
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
         loop {

@@ -3,6 +3,8 @@
 mod access;
 mod channels;
 mod cluster;
+#[cfg(feature = "console")]
+pub(crate) mod inspect;
 mod log;
 mod objects;
 mod operate;

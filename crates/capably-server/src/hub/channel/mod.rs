@@ -11,8 +11,11 @@ mod commit;
 mod delta;
 pub(super) mod excerpt;
 mod filter;
+mod flow;
 pub(super) mod follow;
 pub(super) mod history;
+#[cfg(feature = "console")]
+mod inspect;
 pub(super) mod members;
 pub(super) mod need;
 mod nodes;
@@ -46,6 +49,7 @@ pub(crate) use self::{
 use self::{
     channels::PERSISTED_AGE,
     delta::Fanout,
+    flow::Flow,
     follow::Followed,
     objects_sync::ObjectsSyncs,
     occupancy::Occupancy,
@@ -75,6 +79,7 @@ pub(crate) struct Channel {
     views: BTreeMap<Str, Viewers>,
     /// The attachments by mode. Members are counted by the presence set.
     used: Occupancy,
+    flow: Flow,
     /// The number of subscribers that receive the occupancy.
     pub(crate) watchers: usize,
     /// The time of the first sweep that found the channel unused.
@@ -102,6 +107,7 @@ impl Channel {
             subscribers: BTreeMap::new(),
             views: BTreeMap::new(),
             used: Occupancy::default(),
+            flow: Flow::default(),
             watchers: 0,
             idle_since: None,
             stored: None,
@@ -124,6 +130,7 @@ impl Channel {
     }
 
     fn append(&mut self, entry: &Arc<Entry>, turn: &mut Turn<'_>) {
+        self.count_published(entry);
         self.log.append(Arc::clone(entry));
         self.expire(turn.now.steady);
     }
@@ -135,6 +142,7 @@ impl Channel {
         filter: impl Fn(&Subscriber) -> bool,
         outputs: &mut Vec<Output>,
     ) {
+        let before = outputs.len();
         let mut fanout = Fanout::new(entry);
         for (transport, subscriber) in &mut self.subscribers {
             if subscriber.is_due(entry) && subscriber.wants(entry) && filter(subscriber) {
@@ -142,6 +150,7 @@ impl Channel {
             }
         }
         self.views.values_mut().for_each(|viewers| viewers.send(entry, &filter, outputs));
+        self.count_delivered(entry, outputs.len() - before);
     }
 
     /// The volume of the newest entry, if it is persisted for longer than usual.

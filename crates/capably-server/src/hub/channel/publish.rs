@@ -129,7 +129,9 @@ impl Channels {
         let mut delivery = channel.delivery_of(commit, frame);
         // The messages are not in the log: without a channel serial, no client resumes from them.
         delivery.channel_serial = None;
-        channel.send(&Entry::new(position, commit.at, delivery), |_| true, turn.outputs);
+        let entry = Entry::new(position, commit.at, delivery);
+        channel.count_published(&entry);
+        channel.send(&entry, |_| true, turn.outputs);
     }
 
     /// Applies a committed frame of messages.

@@ -40,7 +40,7 @@ const PROMPT_BEFORE: Millis = 30_000;
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     /// Boxed: a node of the map has room for eleven connections, and is rarely full.
-    map: BTreeMap<ConnectionId, Box<Connection>>,
+    pub(super) map: BTreeMap<ConnectionId, Box<Connection>>,
     transports: HashMap<TransportId, ConnectionId>,
     /// Connections whose client is disconnected, by the time when their state is dropped.
     expiries: BTreeSet<(Duration, ConnectionId)>,
@@ -253,7 +253,12 @@ impl Connections {
     }
 
     /// Closes the transport of a connection. The client may resume it.
-    fn close(&mut self, id: &ConnectionId, channels: &mut Channels, turn: &mut Turn<'_>) {
+    pub(super) fn close(
+        &mut self,
+        id: &ConnectionId,
+        channels: &mut Channels,
+        turn: &mut Turn<'_>,
+    ) {
         if let Some(transport) = self.release(id, channels, turn) {
             turn.outputs.push(Output::Close(transport));
         }
@@ -347,6 +352,21 @@ impl Connections {
             turn.outputs.push(Output::Notice(Notice::Ended(id)));
         }
         departures
+    }
+
+    /// Drops the state of a connection whose client is disconnected.
+    #[cfg(feature = "console")]
+    pub(super) fn expire(
+        &mut self,
+        id: &ConnectionId,
+        channels: &mut Channels,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(connection) = self.map.get_mut(id) else { return };
+        let Some(expires) = connection.expires.replace(turn.now.steady) else { return };
+        self.expiries.remove(&(expires, id.clone()));
+        self.expiries.insert((turn.now.steady, id.clone()));
+        self.handle_expiries(channels, turn);
     }
 
     /// A connection of the cluster has ended.

@@ -2,6 +2,8 @@
 
 mod ack;
 mod connections;
+#[cfg(feature = "console")]
+mod inspect;
 mod key;
 pub(super) mod receive;
 

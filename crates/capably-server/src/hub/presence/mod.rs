@@ -79,6 +79,15 @@ impl Presence {
         self.channels.keys()
     }
 
+    /// The channels with members whose names are after this one.
+    #[cfg(feature = "console")]
+    pub(crate) fn channels_after(&self, after: Option<&Str>) -> impl Iterator<Item = &Str> {
+        use std::ops::Bound;
+
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.channels.range::<Str, _>((after, Bound::Unbounded)).map(|(name, _)| name)
+    }
+
     /// The number of members of a channel.
     pub(crate) fn count(&self, channel: &str) -> usize {
         self.channels.get(channel).map_or(0, Set::len)
