@@ -37,9 +37,28 @@ fn the_default_output_suggests_the_next_command() {
     assert_eq!(value("key"), key);
     assert!(value("control").starts_with("http://127.0.0.1:"), "{lines:?}");
     let port: u16 = value("port").parse().unwrap();
+    let console = value("console");
+    let token = console.strip_prefix(&format!("http://127.0.0.1:{port}/console/#")).unwrap();
+    assert_eq!(token.len(), 43);
     let export =
         format!("  export CAPABLY_ENDPOINT=127.0.0.1 CAPABLY_PORT={port} CAPABLY_KEY={key}");
     assert!(lines.contains(&export), "{lines:?}");
+}
+
+#[test]
+fn beyond_loopback_the_console_needs_its_option() {
+    for (options, is_there) in [
+        (&[][..], true),
+        (&["--no-console"], false),
+        (&["--bind", "0.0.0.0"], false),
+        (&["--bind", "0.0.0.0", "--console"], true),
+    ] {
+        let server = Server::start_with(options);
+        assert_eq!(server.console.is_some(), is_there, "{options:?}");
+        let url = format!("http://127.0.0.1:{}/console/#", server.port);
+        assert!(server.console.as_ref().is_none_or(|it| it.starts_with(&url)), "{options:?}");
+    }
+    assert_eq!(run(["serve", "--console", "--no-console"]).status.code(), Some(2));
 }
 
 #[test]

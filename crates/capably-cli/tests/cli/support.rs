@@ -87,6 +87,7 @@ pub(crate) struct Server {
     pub(crate) key: String,
     pub(crate) control: Option<u64>,
     pub(crate) metrics: Option<String>,
+    pub(crate) console: Option<String>,
 }
 
 impl Server {
@@ -113,6 +114,7 @@ impl Server {
             key: said["key"].as_str().unwrap().to_owned(),
             control: said["control"].as_u64(),
             metrics: said["metrics"].as_str().map(str::to_owned),
+            console: said["console"].as_str().map(str::to_owned),
         }
     }
 
@@ -135,7 +137,7 @@ impl Server {
     /// The server as clients see it through another port.
     pub(crate) fn seen_at(&self, port: u64) -> Self {
         let (endpoint, key) = (self.endpoint.clone(), self.key.clone());
-        Self { child: None, endpoint, port, key, control: None, metrics: None }
+        Self { child: None, endpoint, port, key, control: None, metrics: None, console: None }
     }
 
     /// A client command for this server.
