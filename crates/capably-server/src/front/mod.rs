@@ -23,8 +23,10 @@ mod router;
 mod shared;
 pub(crate) mod socket;
 
+#[cfg(feature = "console")]
+pub(crate) use self::listener::serve_stream;
 pub(crate) use self::{
-    listener::{serve, serve_stream},
+    listener::serve,
     random::secret as random_secret,
     rest::apps::new_key,
     shared::{Admission, Provisioning, Shared},

@@ -24,6 +24,10 @@ use crate::hub::error;
 pub(super) async fn handle(
     shared: &Arc<Shared>,
     request: Request<Incoming>,
+    #[cfg_attr(
+        not(feature = "console"),
+        expect(unused_variables, reason = "only the console wants it")
+    )]
     peer: Option<IpAddr>,
     upgrade: &mut Option<Upgrade>,
 ) -> Response {

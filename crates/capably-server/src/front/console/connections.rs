@@ -1,6 +1,6 @@
 //! The connections of the app at this node: listing them, and cutting them.
 
-use capably_protocol::{ChannelMode, ErrorInfo, Str};
+use capably_protocol::ErrorInfo;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::{
     front::{http::reply::Reply, operating::TransportEntry},
     hub::{
         error,
-        inspect::{ConnectionBrief, Cut},
+        inspect::{AttachedBrief, ConnectionBrief, Cut},
     },
 };
 
@@ -56,9 +56,7 @@ pub(super) fn list(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
         let attached: Vec<_> = call.app.with(|hub, _| {
             rows.iter().map(|row| hub.attachments_of(&row.brief.id, MAX_CHANNELS)).collect()
         });
-        connections.extend(
-            rows.iter().zip(attached).map(|(row, it)| details(row, it.unwrap_or_default())),
-        );
+        connections.extend(rows.iter().zip(attached).map(|(row, it)| details(row, &it)));
     }
     Ok(reply(StatusCode::OK, &json!({ "connections": connections, "total": total })))
 }
@@ -106,9 +104,8 @@ fn matches(row: &Row, search: &str) -> bool {
         })
 }
 
-fn details(row: &Row, attached: (Vec<(Str, Vec<ChannelMode>)>, usize)) -> Value {
-    let (channels, count) = attached;
-    let channels = channels.iter().map(|(name, modes)| {
+fn details(row: &Row, attached: &AttachedBrief) -> Value {
+    let channels = attached.first.iter().map(|(name, modes)| {
         let modes: Vec<_> = modes.iter().map(|mode| mode.name()).collect();
         json!({ "name": &**name, "modes": modes })
     });
@@ -124,6 +121,6 @@ fn details(row: &Row, attached: (Vec<(Str, Vec<ChannelMode>)>, usize)) -> Value 
         "state": if row.brief.transport.is_some() { "connected" } else { "away" },
         "queueBytes": row.transport.as_ref().map_or(0, |transport| transport.outbox.bytes()),
         "channels": channels.collect::<Vec<_>>(),
-        "channelCount": count,
+        "channelCount": attached.count,
     })
 }

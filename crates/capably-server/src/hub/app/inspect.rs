@@ -35,6 +35,15 @@ pub(crate) struct ConnectionBrief {
     pub(crate) away_for: Duration,
 }
 
+/// The channels that a connection is attached to.
+#[derive(Debug, Default)]
+pub(crate) struct AttachedBrief {
+    /// The first of them, with their modes.
+    pub(crate) first: Vec<(Str, Vec<ChannelMode>)>,
+    /// The number of all.
+    pub(crate) count: usize,
+}
+
 /// The result of [`App::cut`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
@@ -89,17 +98,16 @@ impl App {
         self.connections.briefs(after, count, now, self.settings.connection_state_ttl)
     }
 
-    /// The first `most` channels that a connection is attached to, with their modes, and the number of all. `None` if
-    /// there is no such connection.
-    pub(crate) fn attachments_of(
-        &self,
-        connection: &ConnectionId,
-        most: usize,
-    ) -> Option<(Vec<(Str, Vec<ChannelMode>)>, usize)> {
-        let attached = &self.connections.get(connection)?.attached;
+    /// The channels that a connection is attached to, and the modes of the first `most`. None, if there is no such
+    /// connection.
+    pub(crate) fn attachments_of(&self, connection: &ConnectionId, most: usize) -> AttachedBrief {
+        let Some(connection) = self.connections.get(connection) else {
+            return AttachedBrief::default();
+        };
+        let attached = &connection.attached;
         let first = attached.granted().take(most);
         let first = first.map(|(name, modes)| (name.clone(), modes.modes())).collect();
-        Some((first, attached.len()))
+        AttachedBrief { first, count: attached.len() }
     }
 
     /// Cuts the transport of a connection, as a network would. With `forget`, the client cannot resume.

@@ -79,6 +79,7 @@ pub(crate) struct Channel {
     views: BTreeMap<Str, Viewers>,
     /// The attachments by mode. Members are counted by the presence set.
     used: Occupancy,
+    #[cfg_attr(not(feature = "console"), expect(dead_code, reason = "only the console counts"))]
     flow: Flow,
     /// The number of subscribers that receive the occupancy.
     pub(crate) watchers: usize,

@@ -95,12 +95,20 @@ impl Entry {
         self.size
     }
 
+    /// The number of items.
+    pub(crate) fn count(&self) -> usize {
+        match &self.frame {
+            ServerFrame::Message(delivery) => delivery.items.len(),
+            ServerFrame::Annotation(delivery) => delivery.items.len(),
+            ServerFrame::Presence(delivery) => delivery.items.len(),
+            ServerFrame::Object(delivery) => delivery.items.len(),
+            _ => 0,
+        }
+    }
+
     /// The number of items, and the size of their payloads.
     pub(crate) fn volume(&self) -> Volume {
-        let count = self.items().len()
-            + self.annotation_items().len()
-            + self.members().len()
-            + self.operations().len();
+        let count = self.count();
         let data = self.size.saturating_sub(OVERHEAD * (1 + count));
         Volume { count: count as u64, data: data as u64 }
     }
