@@ -5,6 +5,8 @@ use std::{fmt::Write, sync::LazyLock};
 use sha2::{Digest, Sha256};
 
 const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JS: &str = "text/javascript; charset=utf-8";
 
 /// A file of the page.
 #[derive(Debug)]
@@ -26,7 +28,32 @@ macro_rules! files {
 
 static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
     files! {
+        "api.js" JS,
+        "app.js" JS,
+        "capability.js" JS,
+        "chart.js" JS,
+        "dom.js" JS,
+        "format.js" JS,
         "index.html" HTML,
+        "panels/channel.js" JS,
+        "panels/channels.js" JS,
+        "panels/connections.js" JS,
+        "panels/faults.js" JS,
+        "panels/frames.js" JS,
+        "panels/members.js" JS,
+        "panels/message.js" JS,
+        "panels/messages.js" JS,
+        "panels/objects.js" JS,
+        "panels/overview.js" JS,
+        "panels/shared.js" JS,
+        "panels/statistics.js" JS,
+        "panels/tokens.js" JS,
+        "payload.js" JS,
+        "presence.js" JS,
+        "realtime.js" JS,
+        "stream.js" JS,
+        "style.css" CSS,
+        "vcdiff.js" JS,
     }
     .into_iter()
     .map(|(path, content_type, content)| File { path, content_type, content, tag: tag(content) })
