@@ -76,6 +76,9 @@ struct Slot {
 #[derive(Default)]
 struct ChannelPace {
     in_flight: usize,
+    /// The session in which those in flight were sent. In another one, publishes wait for them: one that has failed in
+    /// between, and whose result was not read yet, would be overtaken.
+    session: u64,
     /// Since the last error, publishes wait until those in flight have ended, and until this time.
     retry_at: Option<Instant>,
     failures: u32,
@@ -151,10 +154,6 @@ impl OutboxSender {
                 self.connection_changed(change.current);
                 busy = true;
             }
-            // Before the results: a publish that failed in an earlier session is sent before those that follow it.
-            let Some(session) = self.driver.upgrade().map(|driver| driver.shared.session()) else {
-                return Poll::Ready(());
-            };
             while let Poll::Ready(Some((seq, outcome))) = self.in_flight.poll_next_unpin(cx) {
                 self.settled(seq, outcome);
                 busy = true;
@@ -171,7 +170,7 @@ impl OutboxSender {
             }
             self.demand();
             if self.state == ConnectionState::Connected {
-                busy |= self.dispatch(session);
+                busy |= self.dispatch();
                 busy |= self.poll_timer(cx);
             }
             if !busy {
@@ -253,8 +252,9 @@ impl OutboxSender {
 
     /// Sends what may be sent, in order. Publishes of a channel that waits do not hold back other channels. Returns
     /// whether it has started something, which must then be polled.
-    fn dispatch(&mut self, session: u64) -> bool {
+    fn dispatch(&mut self) -> bool {
         let Some(driver) = self.driver.upgrade() else { return false };
+        let session = driver.shared.session();
         let now = self.now();
         let mut doubts: BTreeMap<Str, Vec<Doubt>> = BTreeMap::new();
         let mut sent = Vec::new();
@@ -265,7 +265,7 @@ impl OutboxSender {
                 self.channels.insert(channel.clone(), ChannelPace::default());
             }
             let Some(pace) = self.channels.get_mut(channel) else { continue };
-            if pace.is_looking_up || pace.retry_at.is_some() {
+            if pace.must_wait(session) {
                 continue;
             }
             let first_sent = *slot.first_sent.get_or_insert(now);
@@ -292,6 +292,7 @@ impl OutboxSender {
                 reply,
             }));
             pace.in_flight += 1;
+            pace.session = session;
             self.in_flight.push(InFlight { seq: *seq, result });
             sent.push(*seq);
         }
@@ -472,6 +473,11 @@ impl Drop for OutboxSender {
 }
 
 impl ChannelPace {
+    fn must_wait(&self, session: u64) -> bool {
+        let is_between_sessions = self.in_flight > 0 && self.session != session;
+        self.is_looking_up || self.retry_at.is_some() || is_between_sessions
+    }
+
     fn is_idle(&self) -> bool {
         self.in_flight == 0 && self.retry_at.is_none() && !self.is_looking_up && self.failures == 0
     }
