@@ -41,7 +41,10 @@ export async function startServer(...words) {
       const response = await fetch(`${origin}/apps`, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ keys: capabilities.map((capability) => ({ capability: JSON.stringify(capability) })), namespaces }),
+        body: JSON.stringify({
+          keys: capabilities.map((capability) => ({ capability: JSON.stringify(capability) })),
+          namespaces,
+        }),
       });
       assert.equal(response.status, 201);
       return (await response.json()).keys.map(({ keyStr }) => keyStr);
@@ -55,14 +58,16 @@ export async function startServer(...words) {
 
 /** Starts the distribution's Chromium, found in PATH. */
 export async function startBrowser() {
-  const found = process.env.PATH.split(delimiter).map((folder) => join(folder, 'chromium')).find((path) => {
-    try {
-      accessSync(path);
-      return true;
-    } catch {
-      return false;
-    }
-  });
+  const found = process.env.PATH.split(delimiter)
+    .map((folder) => join(folder, 'chromium'))
+    .find((path) => {
+      try {
+        accessSync(path);
+        return true;
+      } catch {
+        return false;
+      }
+    });
   assert.ok(found, 'chromium is in PATH');
   return chromium.launch({ executablePath: found, args: ['--no-sandbox', '--disable-gpu'] });
 }
@@ -95,7 +100,12 @@ export async function signIn(page, server, key = server.key) {
 
 /** Opens the panel of a channel and waits until it is attached. */
 export async function openChannel(page, name, tab = 'messages') {
-  await page.evaluate((hash) => { location.hash = hash; }, `#/channels/${encodeURIComponent(name)}/${tab}`);
+  await page.evaluate(
+    (hash) => {
+      location.hash = hash;
+    },
+    `#/channels/${encodeURIComponent(name)}/${tab}`,
+  );
   await page.locator('.state[data-state="attached"]').waitFor();
 }
 

@@ -6,21 +6,39 @@ import { after, afterEach, before, beforeEach, test } from 'node:test';
 import { newPage, openChannel, picture, signIn, startBrowser, startServer, until } from '../support.mjs';
 
 let server, browser, page;
-before(async () => { [server, browser] = await Promise.all([startServer(), startBrowser()]); });
-after(async () => { await browser?.close(); await server?.stop(); });
-beforeEach(async () => { page = await newPage(browser); });
-afterEach(async () => { await page.context().close(); assert.deepEqual(page.problems, []); });
+before(async () => {
+  [server, browser] = await Promise.all([startServer(), startBrowser()]);
+});
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+beforeEach(async () => {
+  page = await newPage(browser);
+});
+afterEach(async () => {
+  await page.context().close();
+  assert.deepEqual(page.problems, []);
+});
 
 const HOSTILE = [
-  '<img src=x onerror=alert(1)>', '<script>alert(2)</script>', '<svg onload=alert(3)>', '"><iframe src="javascript:alert(4)">',
-  'left \u202e right', 'nul \u0000 bell \u0007', '__proto__', 'constructor', '\u{1f469}\u200d\u{1f4bb}',
+  '<img src=x onerror=alert(1)>',
+  '<script>alert(2)</script>',
+  '<svg onload=alert(3)>',
+  '"><iframe src="javascript:alert(4)">',
+  'left \u202e right',
+  'nul \u0000 bell \u0007',
+  '__proto__',
+  'constructor',
+  '\u{1f469}\u200d\u{1f4bb}',
 ];
 
 test('hostile names, data and clientIds are text, and what reorders text is made visible', async () => {
   const channel = `x<img src=x onerror=alert(5)>\u202e__proto__`;
   await signIn(page, server);
   await openChannel(page, channel);
-  for (const text of HOSTILE) await server.publish(channel, { name: text, data: text, clientId: text.replaceAll('\u0000', '') });
+  for (const text of HOSTILE)
+    await server.publish(channel, { name: text, data: text, clientId: text.replaceAll('\u0000', '') });
   await page.locator('.row', { hasText: 'constructor' }).waitFor();
   await until(page, (count) => document.querySelectorAll('.row').length >= count, HOSTILE.length);
   for (const row of await page.locator('.row').all()) {
@@ -31,7 +49,9 @@ test('hostile names, data and clientIds are text, and what reorders text is made
   assert.match(await page.locator('h1').innerText(), /⟨U\+202E⟩/);
   assert.equal(await page.locator('main img, main script, main iframe, main svg').count(), 0);
   for (const panel of ['channels', 'overview']) {
-    await page.evaluate((name) => { location.hash = `#/${name}`; }, panel);
+    await page.evaluate((name) => {
+      location.hash = `#/${name}`;
+    }, panel);
     await page.getByRole('link', { name: /x<img/ }).first().waitFor();
     assert.equal(await page.locator('main img, main script, main iframe').count(), 0);
   }
@@ -59,15 +79,34 @@ test('long texts and deep JSON are cut, and shown whole on demand', async () => 
 test('a key without rights is told on each panel which capability is missing', async () => {
   const [key] = await server.createApp([{ 'open:*': ['subscribe'] }]);
   await signIn(page, server, key);
-  const missing = { overview: 'channel-metadata', channels: 'channel-metadata', connections: '{"*":["*"]}', faults: '{"*":["*"]}', frames: '{"*":["*"]}', statistics: 'statistics' };
+  const missing = {
+    overview: 'channel-metadata',
+    channels: 'channel-metadata',
+    connections: '{"*":["*"]}',
+    faults: '{"*":["*"]}',
+    frames: '{"*":["*"]}',
+    statistics: 'statistics',
+  };
   for (const [panel, capability] of Object.entries(missing)) {
-    await page.evaluate((name) => { location.hash = `#/${name}`; }, panel);
+    await page.evaluate((name) => {
+      location.hash = `#/${name}`;
+    }, panel);
     await page.getByRole('note').filter({ hasText: capability }).first().waitFor();
   }
   await openChannel(page, 'open:room');
-  for (const [tab, capabilities] of [['messages', ['publish', 'history']], ['presence', ['presence']], ['objects', ['object-publish', 'object-subscribe']]]) {
-    await page.evaluate((hash) => { location.hash = hash; }, `#/channels/open%3Aroom/${tab}`);
-    for (const capability of capabilities) await page.getByRole('note').filter({ hasText: `capability ${capability} on` }).waitFor();
+  for (const [tab, capabilities] of [
+    ['messages', ['publish', 'history']],
+    ['presence', ['presence']],
+    ['objects', ['object-publish', 'object-subscribe']],
+  ]) {
+    await page.evaluate((hash) => {
+      location.hash = hash;
+    }, `#/channels/open%3Aroom/${tab}`);
+    for (const capability of capabilities)
+      await page
+        .getByRole('note')
+        .filter({ hasText: `capability ${capability} on` })
+        .waitFor();
   }
   await picture(page, 'limited');
 });
@@ -75,7 +114,10 @@ test('a key without rights is told on each panel which capability is missing', a
 test('1,000 messages a second leave the page responsive, and rows that are not drawn are counted', async () => {
   await signIn(page, server);
   await openChannel(page, 'flood');
-  const message = Array.from({ length: 100 }, (_, index) => ({ name: `flood ${index}`, data: { index, text: 'some payload' } }));
+  const message = Array.from({ length: 100 }, (_, index) => ({
+    name: `flood ${index}`,
+    data: { index, text: 'some payload' },
+  }));
   let flooding = true;
   const started = performance.now();
   const flood = (async () => {
@@ -113,7 +155,10 @@ test('all is reached with the keyboard alone', async () => {
   await page.keyboard.type('2?t');
   assert.equal(await page.getByLabel('Name starts with').inputValue(), '2?t');
   await openChannel(page, 'keys');
-  await server.publish('keys', [{ name: 'first', data: '1' }, { name: 'second', data: '2' }]);
+  await server.publish('keys', [
+    { name: 'first', data: '1' },
+    { name: 'second', data: '2' },
+  ]);
   await page.locator('.row').nth(1).waitFor();
   await page.locator('.row').first().focus();
   await page.keyboard.press('ArrowDown');
@@ -131,32 +176,71 @@ test('all is reached with the keyboard alone', async () => {
 
 test('every control has a name, in every panel', async () => {
   await signIn(page, server);
-  const places = ['overview', 'channels', 'connections', 'faults', 'frames', 'tokens', 'statistics', 'channels/a/messages', 'channels/a/presence', 'channels/a/objects'];
+  const places = [
+    'overview',
+    'channels',
+    'connections',
+    'faults',
+    'frames',
+    'tokens',
+    'statistics',
+    'channels/a/messages',
+    'channels/a/presence',
+    'channels/a/objects',
+  ];
   for (const place of places) {
-    await page.evaluate((hash) => { location.hash = hash; }, `#/${place}`);
+    await page.evaluate((hash) => {
+      location.hash = hash;
+    }, `#/${place}`);
     await until(page, (hash) => location.hash === hash && document.querySelector('main h1'), `#/${place}`);
     const session = await page.context().newCDPSession(page);
     const { nodes } = await session.send('Accessibility.getFullAXTree');
     const roles = ['button', 'link', 'textbox', 'searchbox', 'combobox', 'checkbox', 'switch', 'spinbutton', 'img'];
     const controls = nodes.filter((node) => !node.ignored && roles.includes(node.role?.value));
     assert.ok(controls.length > 8, `${place} has controls`);
-    assert.deepEqual(controls.filter((node) => !node.name?.value?.trim()).map((node) => node.role.value), [], place);
+    assert.deepEqual(
+      controls.filter((node) => !node.name?.value?.trim()).map((node) => node.role.value),
+      [],
+      place,
+    );
     await session.detach();
   }
 });
 
 test('it fits a screen of 360 pixels and one of 1,600, in light and in dark', async () => {
   await signIn(page, server);
-  for (const [width, colorScheme] of [[360, 'light'], [360, 'dark'], [1600, 'light'], [1600, 'dark']]) {
+  for (const [width, colorScheme] of [
+    [360, 'light'],
+    [360, 'dark'],
+    [1600, 'light'],
+    [1600, 'dark'],
+  ]) {
     await page.setViewportSize({ width, height: 820 });
     await page.emulateMedia({ colorScheme });
-    for (const place of ['overview', 'channels', 'connections', 'faults', 'frames', 'tokens', 'statistics', 'channels/a/messages']) {
-      await page.evaluate((hash) => { location.hash = hash; }, `#/${place}`);
+    for (const place of [
+      'overview',
+      'channels',
+      'connections',
+      'faults',
+      'frames',
+      'tokens',
+      'statistics',
+      'channels/a/messages',
+    ]) {
+      await page.evaluate((hash) => {
+        location.hash = hash;
+      }, `#/${place}`);
       await until(page, (hash) => location.hash === hash && document.querySelector('main h1'), `#/${place}`);
-      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), `${place} at ${width}`);
+      assert.ok(
+        await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth),
+        `${place} at ${width}`,
+      );
     }
     await page.locator('.state[data-state="attached"]').waitFor();
-    await server.publish('a', [{ name: 'greeting', data: { hello: 'world' } }, { name: 'note', data: 'A line of text' }]);
+    await server.publish('a', [
+      { name: 'greeting', data: { hello: 'world' } },
+      { name: 'note', data: 'A line of text' },
+    ]);
     await page.locator('.row').nth(1).waitFor();
     await picture(page, `${width}-${colorScheme}`);
   }
@@ -172,12 +256,23 @@ test('it fits a screen of 360 pixels and one of 1,600, in light and in dark', as
 test('the page matches capabilities as the server does', async () => {
   await signIn(page, server);
   const cases = [
-    ['*', 'a:b', true], ['*', '[meta]a', false], ['[*]*', '[meta]a', true], ['ns:*', 'ns:a:b', true], ['ns:*', 'ns', false],
-    ['foo*', 'foobar', false], ['a:*:c', 'a:x:c', true], ['a:*:c', 'a:x:y:c', false], ['a', 'a', true], ['a', 'b', false],
+    ['*', 'a:b', true],
+    ['*', '[meta]a', false],
+    ['[*]*', '[meta]a', true],
+    ['ns:*', 'ns:a:b', true],
+    ['ns:*', 'ns', false],
+    ['foo*', 'foobar', false],
+    ['a:*:c', 'a:x:c', true],
+    ['a:*:c', 'a:x:y:c', false],
+    ['a', 'a', true],
+    ['a', 'b', false],
   ];
   const results = await page.evaluate(async (all) => {
     const { matches } = await import('/console/capability.js');
     return all.map(([resource, channel]) => matches(resource, channel));
   }, cases);
-  assert.deepEqual(results, cases.map(([, , expected]) => expected));
+  assert.deepEqual(
+    results,
+    cases.map(([, , expected]) => expected),
+  );
 });

@@ -6,10 +6,20 @@ import { after, afterEach, before, beforeEach, test } from 'node:test';
 import { newPage, openChannel, picture, signIn, startBrowser, startServer, until } from '../support.mjs';
 
 let server, browser, page;
-before(async () => { [server, browser] = await Promise.all([startServer(), startBrowser()]); });
-after(async () => { await browser?.close(); await server?.stop(); });
-beforeEach(async () => { page = await newPage(browser); });
-afterEach(async () => { await page.context().close(); assert.deepEqual(page.problems, []); });
+before(async () => {
+  [server, browser] = await Promise.all([startServer(), startBrowser()]);
+});
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+beforeEach(async () => {
+  page = await newPage(browser);
+});
+afterEach(async () => {
+  await page.context().close();
+  assert.deepEqual(page.problems, []);
+});
 
 const go = async (panel, title) => {
   await page.getByRole('navigation', { name: 'Panels' }).getByRole('link', { name: title }).click();
@@ -89,7 +99,10 @@ test('deltas are decoded and marked', async () => {
   await openChannel(page, 'deltas');
   await page.evaluate(() => {
     window.seen = [];
-    new MutationObserver(() => window.seen.push(document.querySelector('.state').dataset.state)).observe(document.querySelector('.state'), { attributes: true });
+    new MutationObserver(() => window.seen.push(document.querySelector('.state').dataset.state)).observe(
+      document.querySelector('.state'),
+      { attributes: true },
+    );
   });
   await page.getByLabel('Deltas').check();
   await until(page, () => window.seen.at(-1) === 'attached' && window.seen.length > 1);
@@ -164,7 +177,10 @@ test('objects are made, counted and removed', async () => {
   await page.getByRole('button', { name: 'Increment votes' }).click();
   await page.locator('.tree strong').getByText('4', { exact: true }).waitFor();
   await picture(page, 'objects');
-  await server.rest('POST', '/channels/objects/object', { objectId: 'root', mapSet: { key: 'fromOutside', value: { number: 7 } } });
+  await server.rest('POST', '/channels/objects/object', {
+    objectId: 'root',
+    mapSet: { key: 'fromOutside', value: { number: 7 } },
+  });
   await page.locator('.tree').getByText('fromOutside').waitFor();
   await page.getByRole('button', { name: 'Remove title' }).click();
   await page.locator('.tree').getByText('title', { exact: true }).waitFor({ state: 'detached' });
@@ -191,10 +207,13 @@ test('a rule is added, switched off and on, and removed', async () => {
   await go('faults', 'Faults');
   await page.getByLabel('Start from').selectOption({ label: 'Refuse the next connection' });
   await page.getByRole('button', { name: 'Add rule' }).click();
-  const rules = async () => (await page.evaluate(async () => {
-    const { session } = JSON.parse(sessionStorage.getItem('capably-console-session'));
-    return (await fetch('/console/api/faults/rules', { headers: { authorization: `Bearer ${session}` } })).json();
-  })).rules.length;
+  const rules = async () =>
+    (
+      await page.evaluate(async () => {
+        const { session } = JSON.parse(sessionStorage.getItem('capably-console-session'));
+        return (await fetch('/console/api/faults/rules', { headers: { authorization: `Bearer ${session}` } })).json();
+      })
+    ).rules.length;
   const on = page.getByRole('switch');
   await on.waitFor();
   assert.equal(await rules(), 1);
@@ -220,7 +239,8 @@ test('frames are recorded while the switch is on', async () => {
   await page.getByLabel('Channel').fill('recorded');
   await until(page, async () => {
     const { session } = JSON.parse(sessionStorage.getItem('capably-console-session'));
-    return (await (await fetch('/console/api/overview', { headers: { authorization: `Bearer ${session}` } })).json()).frames;
+    return (await (await fetch('/console/api/overview', { headers: { authorization: `Bearer ${session}` } })).json())
+      .frames;
   });
   await server.publish('recorded', { name: 'm', data: 'in a frame' });
   const row = page.locator('.row', { hasText: 'MESSAGE' });
@@ -239,7 +259,11 @@ test('a token is made, looked into and tried', async () => {
   await page.getByRole('button', { name: 'Look into it' }).click();
   await page.getByRole('button', { name: 'Try this capability' }).click();
   await page.getByRole('button', { name: 'Try', exact: true }).click();
-  const row = (name) => page.getByRole('row').filter({ has: page.getByRole('rowheader', { name, exact: true }) }).first();
+  const row = (name) =>
+    page
+      .getByRole('row')
+      .filter({ has: page.getByRole('rowheader', { name, exact: true }) })
+      .first();
   await row('history').filter({ hasText: 'yes' }).waitFor();
   await row('publish').filter({ hasText: 'no' }).waitFor();
   await page.getByRole('button', { name: 'Ask the server' }).click();

@@ -18,11 +18,13 @@ export class ApiError extends Error {
 
 /** Exchanges a one-time token or an API key for a session. */
 export async function startSession(credentials) {
-  const details = await read(await reach('/console/api/session', {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(credentials),
-  }));
+  const details = await read(
+    await reach('/console/api/session', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(credentials),
+    }),
+  );
   sessionStorage.setItem(STORED, JSON.stringify(details));
   return new Session(details);
 }
@@ -53,10 +55,18 @@ export class Session {
     }
   }
 
-  get operator() { return this.#details.operator === true; }
-  get appId() { return this.#details.appId; }
-  get keyName() { return this.#details.keyName; }
-  get capability() { return this.#details.capability; }
+  get operator() {
+    return this.#details.operator === true;
+  }
+  get appId() {
+    return this.#details.appId;
+  }
+  get keyName() {
+    return this.#details.keyName;
+  }
+  get capability() {
+    return this.#details.capability;
+  }
 
   /** Forgets the session in this tab. */
   forget() {
@@ -71,22 +81,26 @@ export class Session {
   /** Calls the console's API. Resolves with the decoded body, `undefined` for none. */
   async call(method, path, body, signal) {
     try {
-      return await read(await reach(`/console/api/${path}`, {
-        method,
-        signal,
-        headers: {
-          authorization: `Bearer ${this.#details.session}`,
-          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-        },
-        body: body === undefined ? undefined : JSON.stringify(body),
-      }));
+      return await read(
+        await reach(`/console/api/${path}`, {
+          method,
+          signal,
+          headers: {
+            authorization: `Bearer ${this.#details.session}`,
+            ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          },
+          body: body === undefined ? undefined : JSON.stringify(body),
+        }),
+      );
     } catch (error) {
       if (error.status === 401 && error.code !== 40160) this.onEnd(error);
       throw error;
     }
   }
 
-  get(path, signal) { return this.call('GET', path, undefined, signal); }
+  get(path, signal) {
+    return this.call('GET', path, undefined, signal);
+  }
 
   /** A token for Ably's APIs, for any clientId. It is renewed before it expires. */
   async token() {
@@ -97,7 +111,9 @@ export class Session {
         const life = details.expires - details.issued;
         this.#token = { value: details.token, renew: Date.now() + life * (1 - RENEW_AT) };
       })
-      .finally(() => { this.#renewing = undefined; });
+      .finally(() => {
+        this.#renewing = undefined;
+      });
     await this.#renewing;
     return this.#token.value;
   }
@@ -157,7 +173,11 @@ async function read(response) {
   }
   if (response.ok) return body;
   const { message, code, statusCode } = body?.error ?? {};
-  throw new ApiError(message ?? `The server answered ${response.status} ${response.statusText}.`, code ?? 0, statusCode ?? response.status);
+  throw new ApiError(
+    message ?? `The server answered ${response.status} ${response.statusText}.`,
+    code ?? 0,
+    statusCode ?? response.status,
+  );
 }
 
 function nextPage(response, path) {

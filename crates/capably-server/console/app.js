@@ -63,7 +63,13 @@ async function start() {
 function signIn(problem) {
   close();
   document.title = 'Sign in · capably console';
-  const key = h('input', { type: 'password', autocomplete: 'off', spellcheck: 'false', required: true, placeholder: 'appId.keyId:secret' });
+  const key = h('input', {
+    type: 'password',
+    autocomplete: 'off',
+    spellcheck: 'false',
+    required: true,
+    placeholder: 'appId.keyId:secret',
+  });
   const message = h('div');
   const submit = async (event) => {
     event.preventDefault();
@@ -75,10 +81,26 @@ function signIn(problem) {
     }
   };
   if (problem) append(message, notice('error', problem));
-  replace(app, h('main', { id: 'main', class: 'sign-in', tabindex: '-1' },
-    h('h1', null, brand(), 'capably console'),
-    h('p', null, 'Open the address that the server printed when it started, or sign in with an API key. The console shows what the key allows.'),
-    h('form', { on: { submit } }, field('API key', key), message, h('button', { class: 'button primary' }, 'Sign in'))));
+  replace(
+    app,
+    h(
+      'main',
+      { id: 'main', class: 'sign-in', tabindex: '-1' },
+      h('h1', null, brand(), 'capably console'),
+      h(
+        'p',
+        null,
+        'Open the address that the server printed when it started, or sign in with an API key. The console shows what the key allows.',
+      ),
+      h(
+        'form',
+        { on: { submit } },
+        field('API key', key),
+        message,
+        h('button', { class: 'button primary' }, 'Sign in'),
+      ),
+    ),
+  );
   key.focus();
 }
 
@@ -89,7 +111,16 @@ function open(session) {
   const state = h('span', { class: 'link-state', 'data-state': 'idle' }, 'Idle');
   realtime.onState = (name, error) => {
     state.dataset.state = name;
-    setText(state, { connecting: 'Connecting…', connected: 'Connected', disconnected: 'Reconnecting…', failed: 'Refused', closed: 'Closed' }[name] ?? name);
+    setText(
+      state,
+      {
+        connecting: 'Connecting…',
+        connected: 'Connected',
+        disconnected: 'Reconnecting…',
+        failed: 'Refused',
+        closed: 'Closed',
+      }[name] ?? name,
+    );
     state.title = error?.message ?? '';
   };
   session.onEnd = (error) => {
@@ -97,18 +128,40 @@ function open(session) {
     signIn(`The session has ended. ${error.message}`);
   };
   const main = h('main', { id: 'main', tabindex: '-1' });
-  const links = new Map(PANELS.map(([id, title], index) => [id, h('a', { href: `#/${id}` }, h('span', { class: 'nav-key', 'aria-hidden': 'true' }, index + 1), title)]));
-  replace(app, h('div', { class: 'shell' },
-    h('header', { class: 'top' },
-      h('a', { class: 'brand', href: '#/overview' }, brand(), 'capably'),
-      h('span', { class: 'app-id', title: 'The app, and the key of this session' }, session.keyName ?? session.appId),
-      !session.operator && h('span', { class: 'badge' }, 'limited key'),
-      h('span', { class: 'grow' }), state,
-      button('Theme', toggleTheme, 'quiet', { title: 'Change between light and dark (t)' }),
-      button('Help', help, 'quiet', { title: 'Keyboard shortcuts (?)' }),
-      button('Sign out', () => { session.forget(); signIn(); }, 'quiet')),
-    h('nav', { class: 'side', 'aria-label': 'Panels' }, [...links.values()]),
-    main));
+  const links = new Map(
+    PANELS.map(([id, title], index) => [
+      id,
+      h('a', { href: `#/${id}` }, h('span', { class: 'nav-key', 'aria-hidden': 'true' }, index + 1), title),
+    ]),
+  );
+  replace(
+    app,
+    h(
+      'div',
+      { class: 'shell' },
+      h(
+        'header',
+        { class: 'top' },
+        h('a', { class: 'brand', href: '#/overview' }, brand(), 'capably'),
+        h('span', { class: 'app-id', title: 'The app, and the key of this session' }, session.keyName ?? session.appId),
+        !session.operator && h('span', { class: 'badge' }, 'limited key'),
+        h('span', { class: 'grow' }),
+        state,
+        button('Theme', toggleTheme, 'quiet', { title: 'Change between light and dark (t)' }),
+        button('Help', help, 'quiet', { title: 'Keyboard shortcuts (?)' }),
+        button(
+          'Sign out',
+          () => {
+            session.forget();
+            signIn();
+          },
+          'quiet',
+        ),
+      ),
+      h('nav', { class: 'side', 'aria-label': 'Panels' }, [...links.values()]),
+      main,
+    ),
+  );
   view = { session, realtime, main, links };
   window.addEventListener('hashchange', route);
   document.addEventListener('keydown', shortcut);
@@ -160,7 +213,8 @@ function decode(word) {
 
 function shortcut(event) {
   const typing = event.target.closest('input:not([type=checkbox]), textarea, select, [contenteditable]');
-  if (event.key === 'Escape' && !document.querySelector('dialog[open]')) return document.querySelector('[data-close]')?.click();
+  if (event.key === 'Escape' && !document.querySelector('dialog[open]'))
+    return document.querySelector('[data-close]')?.click();
   if (typing || event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
   if (localStorage.getItem(KEYS) === 'off' && event.key !== '?') return;
   if (/^[1-7]$/.test(event.key)) location.hash = `#/${PANELS[event.key - 1][0]}`;
@@ -174,18 +228,48 @@ function shortcut(event) {
 
 function help() {
   const opener = document.activeElement;
-  const keys = check('Single-key shortcuts', { checked: localStorage.getItem(KEYS) !== 'off', on: { change: () => localStorage.setItem(KEYS, keys.box.checked ? 'on' : 'off') } });
-  const dialog = h('dialog', { 'aria-labelledby': 'help-title', on: { close: () => { dialog.remove(); opener?.focus(); } } },
+  const keys = check('Single-key shortcuts', {
+    checked: localStorage.getItem(KEYS) !== 'off',
+    on: { change: () => localStorage.setItem(KEYS, keys.box.checked ? 'on' : 'off') },
+  });
+  const dialog = h(
+    'dialog',
+    {
+      'aria-labelledby': 'help-title',
+      on: {
+        close: () => {
+          dialog.remove();
+          opener?.focus();
+        },
+      },
+    },
     h('h2', { id: 'help-title' }, 'Keyboard'),
-    h('table', { class: 'keys' }, h('tbody', null, SHORTCUTS.map(([key, text]) => h('tr', null, h('th', { scope: 'row' }, h('kbd', null, key)), h('td', null, text))))),
+    h(
+      'table',
+      { class: 'keys' },
+      h(
+        'tbody',
+        null,
+        SHORTCUTS.map(([key, text]) =>
+          h('tr', null, h('th', { scope: 'row' }, h('kbd', null, key)), h('td', null, text)),
+        ),
+      ),
+    ),
     keys.element,
-    h('p', { class: 'actions' }, button('Close', () => dialog.close(), 'primary')));
+    h(
+      'p',
+      { class: 'actions' },
+      button('Close', () => dialog.close(), 'primary'),
+    ),
+  );
   document.body.append(dialog);
   dialog.showModal();
 }
 
 function toggleTheme() {
-  const dark = document.documentElement.dataset.theme ? document.documentElement.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
+  const dark = document.documentElement.dataset.theme
+    ? document.documentElement.dataset.theme === 'dark'
+    : matchMedia('(prefers-color-scheme: dark)').matches;
   const theme = dark ? 'light' : 'dark';
   localStorage.setItem(THEME, theme);
   applyTheme(theme);

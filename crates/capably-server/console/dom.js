@@ -65,7 +65,8 @@ export function keyed(parent, items, keyOf, make, update) {
   parent.keyedChildren = next;
 }
 
-const UNSEEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\u{e0000}-\u{e007f}]/gu;
+const UNSEEN =
+  /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\u{e0000}-\u{e007f}]/gu;
 const code = (char) => `\u27e8U+${char.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')}\u27e9`;
 
 /** One line of a text from outside: control characters and those that change the direction are shown as ⟨U+202E⟩. */
@@ -77,7 +78,9 @@ export function visible(text, limit = 300) {
 
 /** Like `visible`, for texts of several lines. */
 export function visibleLines(text) {
-  return String(text).replaceAll('\r\n', '\n').replace(UNSEEN, (char) => (char === '\t' ? char : code(char)));
+  return String(text)
+    .replaceAll('\r\n', '\n')
+    .replace(UNSEEN, (char) => (char === '\t' ? char : code(char)));
 }
 
 /** An element for a text from outside. It has its own direction, and cannot reorder what surrounds it. */
@@ -119,11 +122,19 @@ export function notice(kind, ...content) {
 /** A list of terms and their descriptions; entries without a description are left out. */
 export function facts(entries) {
   const shown = entries.filter(([, value]) => value !== undefined && value !== null && value !== '');
-  return h('dl', { class: 'facts' }, shown.map(([term, value]) => h('div', null, h('dt', null, term), h('dd', null, value))));
+  return h(
+    'dl',
+    { class: 'facts' },
+    shown.map(([term, value]) => h('div', null, h('dt', null, term), h('dd', null, value))),
+  );
 }
 
 /** A select; `options` are values, or pairs of value and label. */
 export function select(options, properties) {
   const pairs = options.map((option) => (Array.isArray(option) ? option : [option, option]));
-  return h('select', properties, pairs.map(([value, label]) => h('option', { value }, label)));
+  return h(
+    'select',
+    properties,
+    pairs.map(([value, label]) => h('option', { value }, label)),
+  );
 }

@@ -28,7 +28,12 @@ export function bytes(value) {
 /** A duration of `ms` in its two largest units. */
 export function duration(ms) {
   const seconds = Math.max(0, Math.floor((ms ?? 0) / 1000));
-  const [d, hours, m, s] = [Math.floor(seconds / 86400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60, seconds % 60];
+  const [d, hours, m, s] = [
+    Math.floor(seconds / 86400),
+    Math.floor(seconds / 3600) % 24,
+    Math.floor(seconds / 60) % 60,
+    seconds % 60,
+  ];
   if (d) return `${d} d ${hours} h`;
   if (hours) return `${hours} h ${m} min`;
   if (m) return `${m} min ${s} s`;

@@ -15,10 +15,14 @@ export class PresenceSet {
     return [...this.#members.values()].sort((a, b) => (a.clientId < b.clientId ? -1 : a.clientId > b.clientId ? 1 : 0));
   }
 
-  get size() { return this.#members.size; }
+  get size() {
+    return this.#members.size;
+  }
 
   /** Whether the first answer about the members is still under way. */
-  get syncing() { return this.#sync !== undefined; }
+  get syncing() {
+    return this.#sync !== undefined;
+  }
 
   clear() {
     this.#members.clear();
@@ -75,6 +79,9 @@ function isNewer(member, known) {
 
 function numbers({ id, connectionId }) {
   if (!id?.startsWith(`${connectionId}:`)) return undefined;
-  const parts = id.slice(connectionId.length + 1).split(':').map(Number);
+  const parts = id
+    .slice(connectionId.length + 1)
+    .split(':')
+    .map(Number);
   return parts.length === 2 && parts.every(Number.isInteger) ? parts : undefined;
 }

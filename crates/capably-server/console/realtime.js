@@ -4,14 +4,37 @@ import { ApiError } from './api.js';
 import { PresenceSet } from './presence.js';
 
 export const ACTION = {
-  HEARTBEAT: 0, ACK: 1, NACK: 2, CONNECTED: 4, DISCONNECTED: 6, CLOSE: 7, CLOSED: 8, ERROR: 9, ATTACH: 10, ATTACHED: 11,
-  DETACH: 12, DETACHED: 13, PRESENCE: 14, MESSAGE: 15, SYNC: 16, AUTH: 17, OBJECT: 19, OBJECT_SYNC: 20, ANNOTATION: 21,
+  HEARTBEAT: 0,
+  ACK: 1,
+  NACK: 2,
+  CONNECTED: 4,
+  DISCONNECTED: 6,
+  CLOSE: 7,
+  CLOSED: 8,
+  ERROR: 9,
+  ATTACH: 10,
+  ATTACHED: 11,
+  DETACH: 12,
+  DETACHED: 13,
+  PRESENCE: 14,
+  MESSAGE: 15,
+  SYNC: 16,
+  AUTH: 17,
+  OBJECT: 19,
+  OBJECT_SYNC: 20,
+  ANNOTATION: 21,
 };
 
 /** The bits of the modes in `flags`. */
 const MODES = {
-  presence: 16, publish: 17, subscribe: 18, presence_subscribe: 19, annotation_publish: 21, annotation_subscribe: 22,
-  object_subscribe: 24, object_publish: 25,
+  presence: 16,
+  publish: 17,
+  subscribe: 18,
+  presence_subscribe: 19,
+  annotation_publish: 21,
+  annotation_subscribe: 22,
+  object_subscribe: 24,
+  object_publish: 25,
 };
 const RESUMED = 2;
 const HAS_PRESENCE = 0;
@@ -84,7 +107,8 @@ export class Realtime {
 
   /** Sends a frame that the service acknowledges. Rejects if it is refused, or if the connection is lost before the answer. */
   request(frame) {
-    if (this.state !== 'connected') return Promise.reject(new ApiError('The page is not connected. Try again when it is.'));
+    if (this.state !== 'connected')
+      return Promise.reject(new ApiError('The page is not connected. Try again when it is.'));
     const msgSerial = this.#serial++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(msgSerial, { resolve, reject });
@@ -204,7 +228,10 @@ export class Realtime {
     if (!this.#idle) return;
     clearTimeout(this.#idle.timer);
     const socket = this.#socket;
-    this.#idle.timer = setTimeout(() => this.#lost(socket, new ApiError('The server has gone silent.')), this.#idle.limit);
+    this.#idle.timer = setTimeout(
+      () => this.#lost(socket, new ApiError('The server has gone silent.')),
+      this.#idle.limit,
+    );
   }
 
   #failWaiting(error) {
@@ -242,14 +269,16 @@ class Channel {
 
   /** Handles a frame of the connection. */
   receive(frame) {
-    if (frame.channelSerial && ![ACTION.SYNC, ACTION.OBJECT_SYNC].includes(frame.action)) this.serial = frame.channelSerial;
+    if (frame.channelSerial && ![ACTION.SYNC, ACTION.OBJECT_SYNC].includes(frame.action))
+      this.serial = frame.channelSerial;
     switch (frame.action) {
       case ACTION.ATTACHED:
         this.#attached(frame);
         break;
       case ACTION.DETACHED:
         this.enter('waiting', frame.error);
-        if (this.#realtime.state === 'connected') setTimeout(() => this.state === 'waiting' && this.#realtime.attach(this), FIRST_RETRY);
+        if (this.#realtime.state === 'connected')
+          setTimeout(() => this.state === 'waiting' && this.#realtime.attach(this), FIRST_RETRY);
         break;
       case ACTION.ERROR:
         this.enter('failed', asError(frame.error));

@@ -97,7 +97,11 @@ export class Stream {
 
   /** One row of the list is in the order of the Tab key; the arrow keys move from row to row. */
   #row(item) {
-    const row = h('button', { type: 'button', class: 'row', tabindex: '-1', on: { click: () => this.#choose(row) } }, this.#draw(item));
+    const row = h(
+      'button',
+      { type: 'button', class: 'row', tabindex: '-1', on: { click: () => this.#choose(row) } },
+      this.#draw(item),
+    );
     this.#items.set(row, item);
     if (!this.#current?.isConnected) {
       this.#current = row;

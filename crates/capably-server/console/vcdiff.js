@@ -16,10 +16,18 @@ const TABLE = (() => {
   }
   for (let mode = 0; mode <= 8; mode += 1) {
     for (let add = 1; add <= 4; add += 1) {
-      for (let copy = 4; copy <= (mode < 6 ? 6 : 4); copy += 1) table.push([[ADD, add, 0], [COPY, copy, mode]]);
+      for (let copy = 4; copy <= (mode < 6 ? 6 : 4); copy += 1)
+        table.push([
+          [ADD, add, 0],
+          [COPY, copy, mode],
+        ]);
     }
   }
-  for (let mode = 0; mode <= 8; mode += 1) table.push([[COPY, 4, mode], [ADD, 1, 0]]);
+  for (let mode = 0; mode <= 8; mode += 1)
+    table.push([
+      [COPY, 4, mode],
+      [ADD, 1, 0],
+    ]);
   return table;
 })();
 
@@ -116,7 +124,9 @@ class Reader {
     this.#bytes = bytes;
   }
 
-  get done() { return this.#at >= this.#bytes.length; }
+  get done() {
+    return this.#at >= this.#bytes.length;
+  }
 
   byte() {
     if (this.done) throw new Error('the delta is cut off');

@@ -16,13 +16,26 @@ export function members(context) {
   const none = empty('Nobody is present', 'Members appear here when clients enter.');
   const client = h('input', { type: 'text', spellcheck: 'false', autocomplete: 'off', required: true });
   const data = h('input', { type: 'text', spellcheck: 'false', autocomplete: 'off' });
-  const enter = form({ class: 'card' }, toast, async () => {
-    await context.channel.enterPresence(client.value, data.value ? { data: data.value } : {});
-    return 'Entered.';
-  }, h('h2', null, 'Enter'), h('div', { class: 'columns' }, field('Client ID', client), field('Data', data, 'Entering again updates the data.')), h('button', { class: 'button primary' }, 'Enter'));
+  const enter = form(
+    { class: 'card' },
+    toast,
+    async () => {
+      await context.channel.enterPresence(client.value, data.value ? { data: data.value } : {});
+      return 'Entered.';
+    },
+    h('h2', null, 'Enter'),
+    h('div', { class: 'columns' }, field('Client ID', client), field('Data', data, 'Entering again updates the data.')),
+    h('button', { class: 'button primary' }, 'Enter'),
+  );
   const readable = session.can('subscribe', name);
-  const element = h('div', null, session.can('presence', name) ? enter : lacking('presence', 'enter', name),
-    readable ? [h('div', { class: 'bar' }, field('Search', search), count), none, list] : lacking('subscribe', 'see the members', name));
+  const element = h(
+    'div',
+    null,
+    session.can('presence', name) ? enter : lacking('presence', 'enter', name),
+    readable
+      ? [h('div', { class: 'bar' }, field('Search', search), count), none, list]
+      : lacking('subscribe', 'see the members', name),
+  );
   let scheduled = false;
   function draw() {
     scheduled = false;
@@ -35,8 +48,29 @@ export function members(context) {
   }
   function make(it) {
     const detail = h('p', { class: 'data' });
-    const leave = actionButton('Leave', toast, () => context.channel.leavePresence(it.clientId).then(() => 'Left.'), 'quiet');
-    const card = h('li', { class: 'card' }, h('div', { class: 'line' }, h('div', { class: 'grow' }, h('strong', null, outside(it.clientId, 120)), ' ', h('code', { class: 'muted' }, outside(it.connectionId ?? ''))), leave), detail);
+    const leave = actionButton(
+      'Leave',
+      toast,
+      () => context.channel.leavePresence(it.clientId).then(() => 'Left.'),
+      'quiet',
+    );
+    const card = h(
+      'li',
+      { class: 'card' },
+      h(
+        'div',
+        { class: 'line' },
+        h(
+          'div',
+          { class: 'grow' },
+          h('strong', null, outside(it.clientId, 120)),
+          ' ',
+          h('code', { class: 'muted' }, outside(it.connectionId ?? '')),
+        ),
+        leave,
+      ),
+      detail,
+    );
     card.parts = { detail, leave };
     return card;
   }
@@ -44,7 +78,12 @@ export function members(context) {
     parts.leave.hidden = !context.channel.isOwn(it);
     if (parts.id === it.id) return;
     parts.id = it.id;
-    replace(parts.detail, outside(summary(decode(it.data, it.encoding)), 400), ' ', h('span', { class: 'muted' }, moment(it.timestamp)));
+    replace(
+      parts.detail,
+      outside(summary(decode(it.data, it.encoding)), 400),
+      ' ',
+      h('span', { class: 'muted' }, moment(it.timestamp)),
+    );
   }
   return {
     element,

@@ -9,17 +9,41 @@ import { actionButton, form } from './shared.js';
 export function showMessage(place, item, context, closed) {
   const { raw, payload } = item;
   const isMessage = item.kind === 'message';
-  replace(place,
-    h('div', { class: 'line' }, h('h2', { class: 'grow' }, item.kind === 'gap' ? 'Gap' : `${item.kind}: ${item.action}`), button('Close', () => { place.hidden = true; closed(); }, 'quiet', { 'data-close': '' })),
+  replace(
+    place,
+    h(
+      'div',
+      { class: 'line' },
+      h('h2', { class: 'grow' }, item.kind === 'gap' ? 'Gap' : `${item.kind}: ${item.action}`),
+      button(
+        'Close',
+        () => {
+          place.hidden = true;
+          closed();
+        },
+        'quiet',
+        { 'data-close': '' },
+      ),
+    ),
     payload ? body(payload) : notice('warning', item.summary),
-    facts([
-      ['Name', raw.name !== undefined && outside(raw.name, 2000)], ['Client ID', raw.clientId && outside(raw.clientId, 2000)], ['Time', moment(raw.timestamp)], ['Encoding', raw.encoding && h('code', null, visible(raw.encoding))],
-      ['Size', payload && bytes(payload.size)], ['Delta', payload?.isDelta && `against ${visible(raw.extras?.delta?.from ?? 'the message before')}`],
-      ['Connection', raw.connectionId && outside(raw.connectionId)], ['ID', raw.id && outside(raw.id)], ['Serial', raw.serial && h('code', null, outside(raw.serial))], ['Version', raw.version?.serial && h('code', null, outside(raw.version.serial))],
-    ].map(([term, value]) => [term, value || undefined])),
+    facts(
+      [
+        ['Name', raw.name !== undefined && outside(raw.name, 2000)],
+        ['Client ID', raw.clientId && outside(raw.clientId, 2000)],
+        ['Time', moment(raw.timestamp)],
+        ['Encoding', raw.encoding && h('code', null, visible(raw.encoding))],
+        ['Size', payload && bytes(payload.size)],
+        ['Delta', payload?.isDelta && `against ${visible(raw.extras?.delta?.from ?? 'the message before')}`],
+        ['Connection', raw.connectionId && outside(raw.connectionId)],
+        ['ID', raw.id && outside(raw.id)],
+        ['Serial', raw.serial && h('code', null, outside(raw.serial))],
+        ['Version', raw.version?.serial && h('code', null, outside(raw.version.serial))],
+      ].map(([term, value]) => [term, value || undefined]),
+    ),
     raw.annotations?.summary && [h('h3', null, 'Annotations'), code(stringify(raw.annotations.summary, 2))],
     h('details', null, h('summary', null, 'As received'), code(stringify(raw, 2).slice(0, 100000))),
-    isMessage && raw.serial && changes(raw, context));
+    isMessage && raw.serial && changes(raw, context),
+  );
   place.hidden = false;
 }
 
@@ -30,12 +54,21 @@ function code(text) {
 function body(payload) {
   if (payload.kind === 'none') return h('p', { class: 'muted' }, 'No data');
   const { text, more } = fullText(payload);
-  const place = h('div', null, payload.problem && notice('warning', visible(payload.problem)), payload.kind === 'encrypted' && notice('info', `Encrypted: ${visible(payload.left.at(-1))}. The page does not have the key.`));
+  const place = h(
+    'div',
+    null,
+    payload.problem && notice('warning', visible(payload.problem)),
+    payload.kind === 'encrypted' &&
+      notice('info', `Encrypted: ${visible(payload.left.at(-1))}. The page does not have the key.`),
+  );
   const shown = code(text);
   shown.dataset.testid = 'payload';
   place.append(shown);
   if (more) {
-    const all = button(`Show all ${more} characters`, () => { shown.textContent = visibleLines(fullText(payload, Infinity).text); all.remove(); });
+    const all = button(`Show all ${more} characters`, () => {
+      shown.textContent = visibleLines(fullText(payload, Infinity).text);
+      all.remove();
+    });
     place.append(all);
   }
   return place;
@@ -44,25 +77,73 @@ function body(payload) {
 function changes(raw, { session, toast, name }) {
   const path = session.channelPath(name, `/messages/${encodeURIComponent(raw.serial)}`);
   const listed = h('div');
-  const list = (title, address, line) => actionButton(title, toast, async () => {
-    const { body: items } = await session.rest('GET', address);
-    replace(listed, h('h3', null, title), items.length ? h('ol', { class: 'plain' }, items.map((it) => h('li', { class: 'line' }, line(it)))) : h('p', { class: 'muted' }, 'None'));
-  });
+  const list = (title, address, line) =>
+    actionButton(title, toast, async () => {
+      const { body: items } = await session.rest('GET', address);
+      replace(
+        listed,
+        h('h3', null, title),
+        items.length
+          ? h(
+              'ol',
+              { class: 'plain' },
+              items.map((it) => h('li', { class: 'line' }, line(it))),
+            )
+          : h('p', { class: 'muted' }, 'None'),
+      );
+    });
   const text = h('input', { type: 'text', spellcheck: 'false' });
-  const kind = select([['1', 'Update'], ['5', 'Append'], ['2', 'Delete']]);
+  const kind = select([
+    ['1', 'Update'],
+    ['5', 'Append'],
+    ['2', 'Delete'],
+  ]);
   const type = h('input', { type: 'text', spellcheck: 'false', value: 'reaction:multiple.v1' });
   const label = h('input', { type: 'text', spellcheck: 'false', value: '👍' });
   const any = (word) => session.can(`message-${word}-any`, name) || session.can(`message-${word}-own`, name);
-  return h('section', { class: 'changes' }, h('div', { class: 'actions' },
-    session.can('history', name) && list('Versions', `${path}/versions`, (it) => [moment(it.version?.timestamp ?? it.timestamp), outside(summary(decode(it.data, it.encoding)), 200)]),
-    session.can('history', name) && list('All annotations', `${path}/annotations`, (it) => [outside(it.type ?? ''), outside(it.name ?? ''), outside(it.clientId ?? '')])), listed,
-  (any('update') || any('delete')) && form({}, toast, async () => {
-    const action = Number(kind.value);
-    await session.rest('PATCH', path, { body: { action, ...(action === 2 ? {} : { data: text.value }) } });
-    return 'The message was changed.';
-  }, h('div', { class: 'columns' }, field('Change', kind), field('New data', text)), h('button', { class: 'button' }, 'Change')),
-  session.can('annotation-publish', name) && form({}, toast, async () => {
-    await session.rest('POST', `${path}/annotations`, { body: [{ action: 0, type: type.value, name: label.value }] });
-    return 'The message was annotated.';
-  }, h('div', { class: 'columns' }, field('Annotation type', type), field('Annotation name', label)), h('button', { class: 'button' }, 'Annotate')));
+  return h(
+    'section',
+    { class: 'changes' },
+    h(
+      'div',
+      { class: 'actions' },
+      session.can('history', name) &&
+        list('Versions', `${path}/versions`, (it) => [
+          moment(it.version?.timestamp ?? it.timestamp),
+          outside(summary(decode(it.data, it.encoding)), 200),
+        ]),
+      session.can('history', name) &&
+        list('All annotations', `${path}/annotations`, (it) => [
+          outside(it.type ?? ''),
+          outside(it.name ?? ''),
+          outside(it.clientId ?? ''),
+        ]),
+    ),
+    listed,
+    (any('update') || any('delete')) &&
+      form(
+        {},
+        toast,
+        async () => {
+          const action = Number(kind.value);
+          await session.rest('PATCH', path, { body: { action, ...(action === 2 ? {} : { data: text.value }) } });
+          return 'The message was changed.';
+        },
+        h('div', { class: 'columns' }, field('Change', kind), field('New data', text)),
+        h('button', { class: 'button' }, 'Change'),
+      ),
+    session.can('annotation-publish', name) &&
+      form(
+        {},
+        toast,
+        async () => {
+          await session.rest('POST', `${path}/annotations`, {
+            body: [{ action: 0, type: type.value, name: label.value }],
+          });
+          return 'The message was annotated.';
+        },
+        h('div', { class: 'columns' }, field('Annotation type', type), field('Annotation name', label)),
+        h('button', { class: 'button' }, 'Annotate'),
+      ),
+  );
 }

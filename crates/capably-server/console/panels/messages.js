@@ -10,21 +10,40 @@ import { showMessage } from './message.js';
 import { actionButton, form, lacking } from './shared.js';
 
 export const MESSAGE_ACTIONS = ['create', 'update', 'delete', 'meta', 'summary', 'append'];
-const OBJECT_ACTIONS = ['map create', 'map set', 'map remove', 'counter create', 'counter increment', 'delete', 'map clear'];
+const OBJECT_ACTIONS = [
+  'map create',
+  'map set',
+  'map remove',
+  'counter create',
+  'counter increment',
+  'delete',
+  'map clear',
+];
 const KINDS = ['message', 'annotation', 'presence', 'object'];
 
 export function messages(context) {
   const { session, toast, name } = context;
   const details = h('aside', { class: 'details card', 'aria-label': 'Details', hidden: true });
-  const stream = new Stream({ label: 'What passes, newest first', draw, open: (item) => showMessage(details, item, context, () => stream.unmark()) });
+  const stream = new Stream({
+    label: 'What passes, newest first',
+    draw,
+    open: (item) => showMessage(details, item, context, () => stream.unmark()),
+  });
   const filter = h('input', { type: 'search', spellcheck: 'false', autocomplete: 'off', 'data-search': '' });
   const kind = select([['', 'All'], ...KINDS]);
-  const deltas = check('Deltas', { on: { change: () => context.channel?.reattach(deltas.box.checked ? { delta: 'vcdiff' } : {}) } });
-  const pause = button('Pause', () => {
-    stream.pause(!stream.paused);
-    setText(pause, stream.paused ? 'Go on' : 'Pause');
-    pause.setAttribute('aria-pressed', stream.paused);
-  }, '', { 'data-pause': '', 'aria-pressed': 'false' });
+  const deltas = check('Deltas', {
+    on: { change: () => context.channel?.reattach(deltas.box.checked ? { delta: 'vcdiff' } : {}) },
+  });
+  const pause = button(
+    'Pause',
+    () => {
+      stream.pause(!stream.paused);
+      setText(pause, stream.paused ? 'Go on' : 'Pause');
+      pause.setAttribute('aria-pressed', stream.paused);
+    },
+    '',
+    { 'data-pause': '', 'aria-pressed': 'false' },
+  );
   let hidden = 0;
   let base;
   let next = session.channelPath(name, '/messages?limit=50');
@@ -36,10 +55,31 @@ export function messages(context) {
     return next ? '' : 'There are no older messages.';
   });
   const filtered = h('p', { class: 'muted', 'data-testid': 'filtered' });
-  const none = empty('Nothing has passed yet', 'Messages appear here as they are published. Load older ones, or publish one.');
-  const element = h('div', null, publishForm(context), h('div', { class: 'bar' }, field('Filter', filter), field('Kind', kind), context.session.can('subscribe', name) && deltas.element, pause,
-    button('Clear', () => { stream.clear(); hidden = 0; setText(filtered, ''); }), session.can('history', name) ? older : lacking('history', 'read older messages', name)),
-  h('div', { class: 'line' }, stream.status, filtered), h('div', { class: 'split' }, h('div', { class: 'grow' }, none, stream.list), details));
+  const none = empty(
+    'Nothing has passed yet',
+    'Messages appear here as they are published. Load older ones, or publish one.',
+  );
+  const element = h(
+    'div',
+    null,
+    publishForm(context),
+    h(
+      'div',
+      { class: 'bar' },
+      field('Filter', filter),
+      field('Kind', kind),
+      context.session.can('subscribe', name) && deltas.element,
+      pause,
+      button('Clear', () => {
+        stream.clear();
+        hidden = 0;
+        setText(filtered, '');
+      }),
+      session.can('history', name) ? older : lacking('history', 'read older messages', name),
+    ),
+    h('div', { class: 'line' }, stream.status, filtered),
+    h('div', { class: 'split' }, h('div', { class: 'grow' }, none, stream.list), details),
+  );
 
   const passes = (item) => {
     if (kind.value && item.kind !== kind.value) return false;
@@ -53,12 +93,31 @@ export function messages(context) {
   }
   return {
     element,
-    attached: () => { base = undefined; },
-    gap: () => push({ kind: 'gap', action: 'gap', time: Date.now(), summary: 'The connection was interrupted. Messages may be missing here.', raw: {} }),
+    attached: () => {
+      base = undefined;
+    },
+    gap: () =>
+      push({
+        kind: 'gap',
+        action: 'gap',
+        time: Date.now(),
+        summary: 'The connection was interrupted. Messages may be missing here.',
+        raw: {},
+      }),
     receive(frame) {
-      const list = { [ACTION.MESSAGE]: 'messages', [ACTION.ANNOTATION]: 'annotations', [ACTION.PRESENCE]: 'presence', [ACTION.OBJECT]: 'state' }[frame.action];
+      const list = {
+        [ACTION.MESSAGE]: 'messages',
+        [ACTION.ANNOTATION]: 'annotations',
+        [ACTION.PRESENCE]: 'presence',
+        [ACTION.OBJECT]: 'state',
+      }[frame.action];
       for (const [index, it] of (frame[list] ?? []).entries()) {
-        const raw = { ...it, id: it.id ?? (frame.id && `${frame.id}:${index}`), timestamp: it.timestamp ?? frame.timestamp, connectionId: it.connectionId ?? frame.connectionId };
+        const raw = {
+          ...it,
+          id: it.id ?? (frame.id && `${frame.id}:${index}`),
+          timestamp: it.timestamp ?? frame.timestamp,
+          connectionId: it.connectionId ?? frame.connectionId,
+        };
         if (frame.action === ACTION.MESSAGE) {
           const item = ofMessage(raw, base);
           if (item.payload.base) base = item.payload.base;
@@ -75,25 +134,65 @@ function ofMessage(raw, base) {
   const payload = decode(raw.data, raw.encoding, base);
   const isSummary = raw.action === 4;
   return {
-    kind: 'message', action: MESSAGE_ACTIONS[raw.action ?? 0] ?? `action ${raw.action}`, raw, payload, name: raw.name, clientId: raw.clientId,
-    time: raw.version?.timestamp ?? raw.timestamp, summary: isSummary ? JSON.stringify(raw.annotations?.summary ?? {}) : summary(payload), size: payload.size,
+    kind: 'message',
+    action: MESSAGE_ACTIONS[raw.action ?? 0] ?? `action ${raw.action}`,
+    raw,
+    payload,
+    name: raw.name,
+    clientId: raw.clientId,
+    time: raw.version?.timestamp ?? raw.timestamp,
+    summary: isSummary ? JSON.stringify(raw.annotations?.summary ?? {}) : summary(payload),
+    size: payload.size,
   };
 }
 
 function ofOther(raw, list) {
   const payload = decode(raw.data, raw.encoding);
   const common = { raw, payload, clientId: raw.clientId, time: raw.timestamp, size: payload.size };
-  if (list === 'presence') return { ...common, kind: 'presence', action: PRESENCE_ACTIONS[raw.action ?? 0] ?? 'presence', summary: summary(payload) };
-  if (list === 'annotations') return { ...common, kind: 'annotation', action: raw.action === 1 ? 'annotation off' : 'annotation', name: raw.type, summary: `${raw.name ?? ''} ${summary(payload)}`.trim() };
+  if (list === 'presence')
+    return {
+      ...common,
+      kind: 'presence',
+      action: PRESENCE_ACTIONS[raw.action ?? 0] ?? 'presence',
+      summary: summary(payload),
+    };
+  if (list === 'annotations')
+    return {
+      ...common,
+      kind: 'annotation',
+      action: raw.action === 1 ? 'annotation off' : 'annotation',
+      name: raw.type,
+      summary: `${raw.name ?? ''} ${summary(payload)}`.trim(),
+    };
   const { action, objectId, ...rest } = raw.operation ?? {};
-  return { ...common, time: raw.serialTimestamp ?? raw.timestamp ?? Date.now(), kind: 'object', action: OBJECT_ACTIONS[action] ?? 'object', name: objectId, summary: JSON.stringify(rest), size: JSON.stringify(rest).length };
+  return {
+    ...common,
+    time: raw.serialTimestamp ?? raw.timestamp ?? Date.now(),
+    kind: 'object',
+    action: OBJECT_ACTIONS[action] ?? 'object',
+    name: objectId,
+    summary: JSON.stringify(rest),
+    size: JSON.stringify(rest).length,
+  };
 }
 
 function draw(item) {
   return [
-    h('span', { class: 'cell time' }, clock(item.time)), h('span', { class: `cell badge ${item.kind}` }, item.action),
-    h('span', { class: 'cell name' }, item.name === undefined || item.name === null ? '' : outside(item.name, 80), item.clientId && [' ', h('span', { class: 'muted' }, outside(item.clientId, 60))]),
-    h('span', { class: 'cell data' }, item.payload?.isDelta && h('span', { class: 'badge' }, 'delta'), outside(item.summary, 240)), h('span', { class: 'cell size' }, item.size === undefined ? '' : bytes(item.size)),
+    h('span', { class: 'cell time' }, clock(item.time)),
+    h('span', { class: `cell badge ${item.kind}` }, item.action),
+    h(
+      'span',
+      { class: 'cell name' },
+      item.name === undefined || item.name === null ? '' : outside(item.name, 80),
+      item.clientId && [' ', h('span', { class: 'muted' }, outside(item.clientId, 60))],
+    ),
+    h(
+      'span',
+      { class: 'cell data' },
+      item.payload?.isDelta && h('span', { class: 'badge' }, 'delta'),
+      outside(item.summary, 240),
+    ),
+    h('span', { class: 'cell size' }, item.size === undefined ? '' : bytes(item.size)),
   ];
 }
 
@@ -102,17 +201,36 @@ function publishForm({ session, toast, name }) {
   const title = h('input', { type: 'text', spellcheck: 'false', autocomplete: 'off' });
   const clientId = h('input', { type: 'text', spellcheck: 'false', autocomplete: 'off' });
   const data = h('textarea', { rows: 3, spellcheck: 'false', class: 'mono' });
-  const kind = select([['text', 'Text'], ['json', 'JSON'], ['base64', 'Binary, as base64'], ['none', 'None']]);
-  return h('details', { class: 'card' }, h('summary', null, 'Publish a message'), form({}, toast, async () => {
-    let body;
-    try {
-      body = encode(data.value, kind.value);
-    } catch (error) {
-      throw new Error(`The data is not ${kind.value === 'json' ? 'JSON' : 'base64'}: ${visible(error.message)}`, { cause: error });
-    }
-    if (title.value) body.name = title.value;
-    if (clientId.value) body.clientId = clientId.value;
-    await session.rest('POST', session.channelPath(name, '/messages'), { body });
-    return 'Published.';
-  }, h('div', { class: 'columns' }, field('Name', title), field('Client ID', clientId), field('Type of data', kind)), field('Data', data), h('button', { class: 'button primary' }, 'Publish')));
+  const kind = select([
+    ['text', 'Text'],
+    ['json', 'JSON'],
+    ['base64', 'Binary, as base64'],
+    ['none', 'None'],
+  ]);
+  return h(
+    'details',
+    { class: 'card' },
+    h('summary', null, 'Publish a message'),
+    form(
+      {},
+      toast,
+      async () => {
+        let body;
+        try {
+          body = encode(data.value, kind.value);
+        } catch (error) {
+          throw new Error(`The data is not ${kind.value === 'json' ? 'JSON' : 'base64'}: ${visible(error.message)}`, {
+            cause: error,
+          });
+        }
+        if (title.value) body.name = title.value;
+        if (clientId.value) body.clientId = clientId.value;
+        await session.rest('POST', session.channelPath(name, '/messages'), { body });
+        return 'Published.';
+      },
+      h('div', { class: 'columns' }, field('Name', title), field('Client ID', clientId), field('Type of data', kind)),
+      field('Data', data),
+      h('button', { class: 'button primary' }, 'Publish'),
+    ),
+  );
 }

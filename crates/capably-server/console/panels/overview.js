@@ -19,32 +19,68 @@ const CHARTS = [
 ];
 
 export function mount(main, { session }) {
-  const charts = CHARTS.map(([label, value, format]) => ({ chart: sparkline(label, VALUES), value, format, values: [] }));
+  const charts = CHARTS.map(([label, value, format]) => ({
+    chart: sparkline(label, VALUES),
+    value,
+    format,
+    values: [],
+  }));
   const server = h('div');
   const errors = errorPlace();
   const rows = h('ul', { class: 'plain' });
-  const busiest = h('section', { class: 'card', 'aria-labelledby': 'busiest' }, h('h2', { id: 'busiest' }, 'Busiest channels'), rows);
+  const busiest = h(
+    'section',
+    { class: 'card', 'aria-labelledby': 'busiest' },
+    h('h2', { id: 'busiest' }, 'Busiest channels'),
+    rows,
+  );
   const none = empty('No channels are active', 'Channels appear as soon as a client attaches or publishes.');
   if (!session.can('channel-metadata')) busiest.append(lacking('channel-metadata', 'list channels'));
-  main.append(errors.element, h('div', { class: 'stats' }, charts.map(({ chart }) => chart.element)), busiest, server);
-  const unmount = poll(1000, (signal) => errors.guard(async () => {
-    const now = await session.get('overview', signal);
-    for (const { chart, value, format, values } of charts) {
-      const known = value(now);
-      chart.element.hidden = known === undefined || known === null;
-      values.push(known ?? 0);
-      if (values.length > VALUES) values.shift();
-      chart.set(values, format(values.at(-1)));
-    }
-    replace(server, facts([
-      ['Server', now.server?.version], ['Engine', now.server?.engine], ['Uptime', duration(now.server?.uptime)], ['App', now.app?.id],
-    ]));
-    if (!session.can('channel-metadata')) return;
-    const { channels } = await session.get('channels?sort=rate&limit=8', signal);
-    keyed(rows, channels, ({ name }) => name, ({ name }) => h('li', { class: 'line' }, channelLink(name), h('span', { class: 'number' })),
-      (row, it) => setText(row.lastElementChild, `${rate(it.rate?.in)} in · ${rate(it.rate?.out)} out · ${count(it.occupancy?.connections, 'connection')}`));
-    if (channels.length) none.remove();
-    else busiest.append(none);
-  }));
+  main.append(
+    errors.element,
+    h(
+      'div',
+      { class: 'stats' },
+      charts.map(({ chart }) => chart.element),
+    ),
+    busiest,
+    server,
+  );
+  const unmount = poll(1000, (signal) =>
+    errors.guard(async () => {
+      const now = await session.get('overview', signal);
+      for (const { chart, value, format, values } of charts) {
+        const known = value(now);
+        chart.element.hidden = known === undefined || known === null;
+        values.push(known ?? 0);
+        if (values.length > VALUES) values.shift();
+        chart.set(values, format(values.at(-1)));
+      }
+      replace(
+        server,
+        facts([
+          ['Server', now.server?.version],
+          ['Engine', now.server?.engine],
+          ['Uptime', duration(now.server?.uptime)],
+          ['App', now.app?.id],
+        ]),
+      );
+      if (!session.can('channel-metadata')) return;
+      const { channels } = await session.get('channels?sort=rate&limit=8', signal);
+      keyed(
+        rows,
+        channels,
+        ({ name }) => name,
+        ({ name }) => h('li', { class: 'line' }, channelLink(name), h('span', { class: 'number' })),
+        (row, it) =>
+          setText(
+            row.lastElementChild,
+            `${rate(it.rate?.in)} in · ${rate(it.rate?.out)} out · ${count(it.occupancy?.connections, 'connection')}`,
+          ),
+      );
+      if (channels.length) none.remove();
+      else busiest.append(none);
+    }),
+  );
   return { unmount };
 }

@@ -4,12 +4,25 @@ import { button, h, notice, outside, replace } from '../dom.js';
 
 /** A notice that names the operation that the key lacks. */
 export function lacking(operation, what, channel) {
-  return notice('warning', 'This key cannot ', what, '. It needs the capability ', h('code', null, operation), channel ? [' on ', outside(channel)] : ' on a channel', '.');
+  return notice(
+    'warning',
+    'This key cannot ',
+    what,
+    '. It needs the capability ',
+    h('code', null, operation),
+    channel ? [' on ', outside(channel)] : ' on a channel',
+    '.',
+  );
 }
 
 /** The notice for panels that only a key with all rights can use. */
 export function operatorOnly(what) {
-  return notice('warning', `This key cannot ${what}. It needs all rights on the app: the capability `, h('code', null, '{"*":["*"]}'), '.');
+  return notice(
+    'warning',
+    `This key cannot ${what}. It needs all rights on the app: the capability `,
+    h('code', null, '{"*":["*"]}'),
+    '.',
+  );
 }
 
 /** A place for the error of a poll: it shows an error until the next success. */
@@ -35,17 +48,22 @@ export function errorPlace() {
 
 /** A button for an action of the server: it is disabled meanwhile, and reports the outcome. */
 export function actionButton(label, toast, work, kind = '', properties) {
-  const element = button(label, async () => {
-    element.disabled = true;
-    try {
-      const text = await work();
-      if (text) toast(text);
-    } catch (error) {
-      toast(error.message, 'error');
-    } finally {
-      element.disabled = false;
-    }
-  }, kind, properties);
+  const element = button(
+    label,
+    async () => {
+      element.disabled = true;
+      try {
+        const text = await work();
+        if (text) toast(text);
+      } catch (error) {
+        toast(error.message, 'error');
+      } finally {
+        element.disabled = false;
+      }
+    },
+    kind,
+    properties,
+  );
   return element;
 }
 

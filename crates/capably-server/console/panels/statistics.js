@@ -24,20 +24,40 @@ export function mount(main, { session }) {
   }
   const errors = errorPlace();
   const charts = h('div', { class: 'charts' });
-  const unit = select([['minute', 'Minutes'], ['hour', 'Hours'], ['day', 'Days'], ['month', 'Months']], { on: { change: () => refresh() } });
+  const unit = select(
+    [
+      ['minute', 'Minutes'],
+      ['hour', 'Hours'],
+      ['day', 'Days'],
+      ['month', 'Months'],
+    ],
+    { on: { change: () => refresh() } },
+  );
   const asTable = check('As a table', { on: { change: () => refresh() } });
   main.append(h('div', { class: 'bar' }, field('Intervals', unit), asTable.element), errors.element, charts);
   let last;
-  const load = (signal) => errors.guard(async () => {
-    const { body } = await session.rest('GET', `/stats?unit=${unit.value}&limit=60`, { signal });
-    const text = JSON.stringify(body);
-    if (text === last) return;
-    last = text;
-    const intervals = body.toReversed();
-    if (!intervals.length) replace(charts, empty('No statistics yet', 'The first interval appears a few seconds after the first connection, message or request.'));
-    else if (asTable.box.checked) replace(charts, table(intervals));
-    else replace(charts, SERIES.map(([title, key, format]) => chart(title, key, format, intervals)));
-  });
+  const load = (signal) =>
+    errors.guard(async () => {
+      const { body } = await session.rest('GET', `/stats?unit=${unit.value}&limit=60`, { signal });
+      const text = JSON.stringify(body);
+      if (text === last) return;
+      last = text;
+      const intervals = body.toReversed();
+      if (!intervals.length)
+        replace(
+          charts,
+          empty(
+            'No statistics yet',
+            'The first interval appears a few seconds after the first connection, message or request.',
+          ),
+        );
+      else if (asTable.box.checked) replace(charts, table(intervals));
+      else
+        replace(
+          charts,
+          SERIES.map(([title, key, format]) => chart(title, key, format, intervals)),
+        );
+    });
   let stop = poll(5000, load);
   function refresh() {
     last = undefined;
@@ -58,7 +78,34 @@ function chart(title, key, format, intervals) {
 }
 
 function table(intervals) {
-  return h('div', { class: 'table', tabindex: '0', role: 'region', 'aria-label': 'Statistics' }, h('table', null,
-    h('thead', null, h('tr', null, h('th', { scope: 'col' }, 'Interval'), SERIES.map(([title]) => h('th', { scope: 'col', class: 'number' }, title)))),
-    h('tbody', null, intervals.toReversed().map((it) => h('tr', null, h('th', { scope: 'row' }, it.intervalId), SERIES.map(([, key, format]) => h('td', { class: 'number' }, format(value(it, key)))))))));
+  return h(
+    'div',
+    { class: 'table', tabindex: '0', role: 'region', 'aria-label': 'Statistics' },
+    h(
+      'table',
+      null,
+      h(
+        'thead',
+        null,
+        h(
+          'tr',
+          null,
+          h('th', { scope: 'col' }, 'Interval'),
+          SERIES.map(([title]) => h('th', { scope: 'col', class: 'number' }, title)),
+        ),
+      ),
+      h(
+        'tbody',
+        null,
+        intervals.toReversed().map((it) =>
+          h(
+            'tr',
+            null,
+            h('th', { scope: 'row' }, it.intervalId),
+            SERIES.map(([, key, format]) => h('td', { class: 'number' }, format(value(it, key)))),
+          ),
+        ),
+      ),
+    ),
+  );
 }
