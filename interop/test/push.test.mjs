@@ -95,7 +95,11 @@ for (const format of formats) {
     await withRealtime(server, format, async (client) => {
       const inbox = client.channels.get(`inbox-${format}`);
       const pushed = [];
-      await inbox.subscribe('__ably_push__', ({ data }) => pushed.push(JSON.parse(data)));
+      let finish;
+      const third = new Promise((resolve) => (finish = resolve));
+      await inbox.subscribe('__ably_push__', ({ data }) => {
+        if (pushed.push(JSON.parse(data)) === 3) finish();
+      });
       const { admin } = client.push;
       const device = phone(`d-${format}`, `c-${format}`, inbox.name);
       await admin.publish(device.push.recipient, payload);
@@ -104,7 +108,8 @@ for (const format of formats) {
       const channel = client.channels.get(`pushenabled:news-${format}`);
       await admin.channelSubscriptions.save({ channel: channel.name, deviceId: device.id });
       await channel.publish({ name: 'event', data: 'data', extras: { push: payload } });
-      // The channel delivers in order, so all pushes have arrived when this message arrives.
+      await third;
+      // The channel delivers in order, so a push too many has arrived when this message arrives.
       const last = new Promise((resolve) => inbox.subscribe('last', resolve));
       await inbox.publish('last', null);
       await last;

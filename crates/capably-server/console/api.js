@@ -134,7 +134,7 @@ export class Session {
           headers: {
             authorization: `Bearer ${btoa(used)}`,
             accept: 'application/json',
-            'x-ably-version': '5',
+            'x-ably-version': '6',
             ...(body === undefined ? {} : { 'content-type': 'application/json' }),
           },
           body: body === undefined ? undefined : JSON.stringify(body),

@@ -129,7 +129,7 @@ export class Realtime {
       return;
     }
     if (this.#closed) return;
-    const query = new URLSearchParams({ v: '5', format: 'json', heartbeats: 'true', access_token: token });
+    const query = new URLSearchParams({ v: '6', format: 'json', heartbeats: 'true', access_token: token });
     if (this.#key) query.set('resume', this.#key);
     const socket = new WebSocket(`${location.origin.replace(/^http/, 'ws')}/?${query}`);
     this.#socket = socket;

@@ -25,7 +25,18 @@ const ENDLESS: [(&str, &str); 5] = [
 ];
 
 /// Commands whose examples other tests run, or that need no server.
-const ELSEWHERE: [&str; 5] = ["demo", "serve", "bench", "completions", "objects"];
+const ELSEWHERE: [&str; 10] = [
+    "demo",
+    "new",
+    "serve",
+    "bench",
+    "completions",
+    "objects",
+    "connection",
+    "record",
+    "replay",
+    "man",
+];
 
 /// An app with all that examples use, and the variables of their shell.
 struct Fixture {
