@@ -15,11 +15,15 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-/// A server with the engine that `CAPABLY_ENGINE` names: `cluster`, at the brokers of `CAPABLY_BROKERS`, or by default
-/// none.
+/// A server with the engine that `CAPABLY_ENGINE` names: `disk`, `cluster`, at the brokers of `CAPABLY_BROKERS`, or by
+/// default none.
 pub(crate) async fn builder() -> Builder {
     let builder = Server::builder();
     match std::env::var("CAPABLY_ENGINE").as_deref() {
+        Ok("disk") => {
+            // The directory must outlive the server. The system removes it with the other temporary files.
+            builder.data(tempfile::tempdir().expect("a directory").keep())
+        }
         Ok("cluster") => {
             let brokers =
                 std::env::var("CAPABLY_BROKERS").expect("CAPABLY_BROKERS has their addresses");
