@@ -298,7 +298,7 @@ mod tls {
         Arc::new(config)
     }
 
-    /// What a failed handshake means, and what to do.
+    /// The failure for a TLS handshake that did not succeed: its likely cause, and a remedy.
     pub(super) fn explain(error: &io::Error) -> (String, &'static str) {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
         let message = format!("the TLS handshake fails: {error}");

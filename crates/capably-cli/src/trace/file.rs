@@ -89,7 +89,7 @@ pub(crate) struct Recording {
     pub(crate) service: String,
     pub(crate) timestamp: i64,
     pub(crate) lines: Vec<Line>,
-    /// What is wrong with the rest of the file.
+    /// The damage in the rest of the file, after the events that could be read.
     pub(crate) damage: Option<String>,
 }
 

@@ -13,7 +13,7 @@ use crate::{
 /// No token is shorter.
 const MIN_TOKEN: usize = 20;
 
-/// What the user gave as `--key`.
+/// The value of `--key`: an API key, or a token.
 #[derive(Debug, PartialEq)]
 pub(super) enum Credentials {
     Key,

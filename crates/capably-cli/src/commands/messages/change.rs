@@ -64,7 +64,7 @@ impl Target {
 /// Replace the data of a message, or its name
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What is not given stays as it is. --json and --binary are as for publish.
+Fields without an option keep their values. --json and --binary are as for publish.
 
 Examples:
   capably messages update mutable:notes \"$SERIAL\" 'Tea at five'

@@ -43,7 +43,7 @@ impl Token {
     }
 }
 
-/// What a token is valid for; `--client-id` names the client.
+/// The grant of a token: its lifetime and its capability. `--client-id` names its client.
 #[derive(Debug, Args)]
 pub(super) struct Grant {
     /// How long the token is valid, such as 90s or 1h30m; a day at most

@@ -39,7 +39,7 @@ pub(in crate::front) struct TransportEntry {
     pub(in crate::front) client: Option<Arc<ClientFacts>>,
 }
 
-/// What the console shows of a client.
+/// The facts about a client that the console lists.
 #[cfg(feature = "console")]
 #[derive(Debug)]
 pub(in crate::front) struct ClientFacts {
