@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use capably::{
     Channel, ClientOptions, Realtime,
-    realtime::{ChannelState, ConnectionState, SubscriptionEvent},
+    realtime::{ChannelState, ConnectionState, Subscription, SubscriptionEvent},
 };
 use capably_server::{
     Server,
@@ -46,7 +46,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let channel = client.channels().get(ORDERS);
     let mut orders = channel.subscribe().fill_gaps().await?;
 
+    let mut received = Received::default();
+
     order(&shop, 1..=EACH).await?;
+    // The orders arrive before the connection is lost: all of the later ones, and none of these, come from history.
+    received.read(&mut orders, EACH).await?;
     cut_off(&faults);
     client.connection().when(ConnectionState::Suspended).await?;
     println!("* the connection is down for longer than the service keeps its state");
@@ -56,29 +60,49 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("* it is back, and the service does not know where it was");
     order(&shop, 2 * EACH + 1..=3 * EACH).await?;
 
-    let (mut received, mut filled) = (Vec::new(), 0);
-    while received.len() < 3 * EACH {
-        match orders.next_event().await.ok_or("the subscription ended")? {
-            SubscriptionEvent::Message(message) => {
-                println!("order {}", message.data.as_str().unwrap_or_default());
-                received.push(message.json::<usize>()?);
-            }
-            SubscriptionEvent::Filled(message) => {
-                println!("order {}, from history", message.data.as_str().unwrap_or_default());
-                received.push(message.json::<usize>()?);
-                filled += 1;
-            }
-            // History does not contain all missed messages. An application loads its state again here.
-            SubscriptionEvent::Gap(gap) => {
-                return Err(format!("orders are missing: {gap:?}").into());
-            }
-            other => return Err(format!("{other:?}").into()),
-        }
-    }
-    assert_eq!(received, (1..=3 * EACH).collect::<Vec<_>>());
-    println!("* {} orders, each once and in order, {filled} of them from history", received.len());
+    received.read(&mut orders, 3 * EACH).await?;
+    let Received { numbers, filled } = received;
+    assert_eq!(numbers, (1..=3 * EACH).collect::<Vec<_>>());
+    println!("* {} orders, each once and in order, {filled} of them from history", numbers.len());
     client.close().await;
     Ok(())
+}
+
+/// What the consumer has received.
+#[derive(Default)]
+struct Received {
+    numbers: Vec<usize>,
+    /// The number of orders from history.
+    filled: usize,
+}
+
+impl Received {
+    /// Reads orders until `total` have come.
+    async fn read(
+        &mut self,
+        orders: &mut Subscription,
+        total: usize,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        while self.numbers.len() < total {
+            match orders.next_event().await.ok_or("the subscription ended")? {
+                SubscriptionEvent::Message(message) => {
+                    println!("order {}", message.data.as_str().unwrap_or_default());
+                    self.numbers.push(message.json()?);
+                }
+                SubscriptionEvent::Filled(message) => {
+                    println!("order {}, from history", message.data.as_str().unwrap_or_default());
+                    self.numbers.push(message.json()?);
+                    self.filled += 1;
+                }
+                // History does not contain all missed messages. An application loads its state again here.
+                SubscriptionEvent::Gap(gap) => {
+                    return Err(format!("orders are missing: {gap:?}").into());
+                }
+                other => return Err(format!("{other:?}").into()),
+            }
+        }
+        Ok(())
+    }
 }
 
 async fn order(
