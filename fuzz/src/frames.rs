@@ -1,0 +1,119 @@
+//! Frames and REST bodies, in both formats.
+
+use bytes::Bytes;
+use capably_protocol::{
+    Annotation, ClientFrame, DecodeError, Format, JsonObject, Limits, Message, ObjectMessage,
+    PresenceMessage, PublishResult, ServerFrame,
+    codec::{self, Damaged, Item},
+};
+
+/// Frames of a service, in JSON.
+pub fn server_frame_json(data: &[u8]) {
+    frame(Format::Json, data, &SERVER);
+}
+
+/// Frames of a service, in MessagePack.
+pub fn server_frame_msgpack(data: &[u8]) {
+    frame(Format::MsgPack, data, &SERVER);
+}
+
+/// Frames of a client, in JSON.
+pub fn client_frame_json(data: &[u8]) {
+    frame(Format::Json, data, &CLIENT);
+}
+
+/// Frames of a client, in MessagePack.
+pub fn client_frame_msgpack(data: &[u8]) {
+    frame(Format::MsgPack, data, &CLIENT);
+}
+
+/// The codec of one kind of frame.
+struct Codec<F> {
+    decode: fn(Format, &Bytes, &Limits) -> Result<F, DecodeError>,
+    encode: fn(Format, &F, &mut Vec<u8>),
+    salvage: fn(Format, &Bytes, &Limits) -> Option<Damaged<F>>,
+    action: fn(&F) -> u32,
+}
+
+const SERVER: Codec<ServerFrame> = Codec {
+    decode: codec::decode_server_frame,
+    encode: codec::encode_server_frame,
+    salvage: codec::salvage_server_frame,
+    action: ServerFrame::action,
+};
+
+const CLIENT: Codec<ClientFrame> = Codec {
+    decode: codec::decode_client_frame,
+    encode: codec::encode_client_frame,
+    salvage: codec::salvage_client_frame,
+    action: ClientFrame::action,
+};
+
+fn frame<F: std::fmt::Debug>(format: Format, data: &[u8], codec: &Codec<F>) {
+    let bytes = Bytes::copy_from_slice(data);
+    let limits = Limits::default();
+    let peek = codec::peek(format, data);
+    match (codec.decode)(format, &bytes, &limits) {
+        Ok(frame) => {
+            let action = peek.map(|peek| peek.action);
+            assert_eq!(action, Some((codec.action)(&frame)), "the action of {frame:?}");
+            let once = encode(format, &frame, codec);
+            let again = (codec.decode)(format, &once.clone().into(), &limits);
+            let again = again.unwrap_or_else(|error| panic!("{error}: {frame:?}"));
+            // Bytes, as a number may be NaN.
+            assert_eq!(encode(format, &again, codec), once, "{frame:?} became {again:?}");
+        }
+        Err(_) => {
+            let Some(damaged) = (codec.salvage)(format, &bytes, &limits) else { return };
+            let _ = format!("{damaged:?}");
+            if let Some(frame) = &damaged.frame {
+                let rest = encode(format, frame, codec);
+                (codec.decode)(format, &rest.into(), &limits)
+                    .unwrap_or_else(|error| panic!("{error}: {frame:?}"));
+            }
+        }
+    }
+}
+
+fn encode<F>(format: Format, frame: &F, codec: &Codec<F>) -> Vec<u8> {
+    let mut out = Vec::new();
+    (codec.encode)(format, frame, &mut out);
+    out
+}
+
+/// REST bodies. The first byte chooses the format and the type of the items.
+pub fn rest_body(data: &[u8]) {
+    let Some((&choice, data)) = data.split_first() else { return };
+    let format = if choice % 2 == 0 { Format::Json } else { Format::MsgPack };
+    match choice / 2 % 6 {
+        0 => items::<Message>(format, data),
+        1 => items::<PresenceMessage>(format, data),
+        2 => items::<Annotation>(format, data),
+        3 => items::<ObjectMessage>(format, data),
+        4 => items::<PublishResult>(format, data),
+        _ => {
+            let limits = Limits::default();
+            let Ok(body) = codec::decode_body::<JsonObject>(format, data, &limits) else { return };
+            codec::encode_body(format, &body).unwrap_or_else(|error| panic!("{error}: {body:?}"));
+        }
+    }
+}
+
+fn items<T: Item + std::fmt::Debug>(format: Format, data: &[u8]) {
+    let bytes = Bytes::copy_from_slice(data);
+    let limits = Limits::default();
+    match codec::decode_items::<T>(format, &bytes, &limits) {
+        Ok(items) => {
+            let once = codec::encode_items(format, &items);
+            let again = codec::decode_items::<T>(format, &once.clone().into(), &limits);
+            let again = again.unwrap_or_else(|error| panic!("{error}: {items:?}"));
+            assert_eq!(codec::encode_items(format, &again), once, "{items:?} became {again:?}");
+        }
+        Err(_) => {
+            for item in codec::split_items(format, &bytes, &limits).into_iter().flatten() {
+                let one = codec::decode_items::<T>(format, &item, &limits);
+                assert!(one.is_err() || one.is_ok_and(|items| items.len() == 1), "{item:?}");
+            }
+        }
+    }
+}
