@@ -1,7 +1,7 @@
 //! Bytes to frames and back, as JSON text or MessagePack.
 
 pub(crate) mod frame;
-mod json;
+pub(crate) mod json;
 pub(crate) mod msgpack;
 mod salvage;
 
@@ -243,9 +243,9 @@ pub trait Item: sealed::Sealed {}
 mod sealed {
     use serde::de::DeserializeOwned;
 
-    use crate::wire::{Read, Write};
+    use crate::wire::{JsonFields, Read, Write};
 
-    pub trait Sealed: Write + Read + DeserializeOwned {}
+    pub trait Sealed: Write + Read + JsonFields + DeserializeOwned {}
 }
 
 macro_rules! items {

@@ -4,6 +4,7 @@ mod data;
 mod operation;
 mod state;
 
+pub(crate) use data::DataFields;
 pub use data::{ObjectData, ObjectValue};
 pub use operation::{
     CounterCreate, CounterCreateWithObjectId, CounterInc, MapClear, MapCreate,
@@ -11,14 +12,12 @@ pub use operation::{
 };
 pub use state::{ObjectState, ObjectsCounter, ObjectsMap, ObjectsMapEntry, ObjectsMapSemantics};
 
-use serde::Serializer;
-
 use crate::{JsonObject, Millis, Str, data::json_size, wire::wire};
 
 wire! {
     /// An object message: an operation, or the state of an object in a sync (OM2).
     #[derive(Clone, Default, PartialEq)]
-    pub struct ObjectMessage: Serde {
+    pub struct ObjectMessage: Direct {
         /// Unique id (OM2a).
         pub id: Option<Str> = "id";
         /// The publisher's client id (OM2b).
@@ -52,23 +51,6 @@ impl ObjectMessage {
             + self.operation.as_ref().map_or(0, |operation| operation.size())
             + self.object.as_ref().map_or(0, |object| object.size())
             + self.extras.as_ref().map_or(0, json_size)
-    }
-}
-
-/// Writes a number: a float in MessagePack (OD4c3); in JSON an integer if it has no fraction.
-fn serialize_number<S: Serializer>(number: &Option<f64>, s: S) -> Result<S::Ok, S::Error> {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    match *number {
-        Some(number) => {
-            let whole = number.fract() == 0.0 && number.abs() < EXACT;
-            let negative_zero = number == 0.0 && number.is_sign_negative();
-            if s.is_human_readable() && whole && !negative_zero {
-                s.serialize_i64(number as i64)
-            } else {
-                s.serialize_f64(number)
-            }
-        }
-        None => s.serialize_none(),
     }
 }
 

@@ -12,7 +12,10 @@ use std::{
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, Unexpected, Visitor},
+};
 
 /// The most bytes that are stored in place: enough for ids, and for the names of most channels, clients and messages.
 const INLINE: usize = 38;
@@ -114,13 +117,17 @@ impl Str {
     #[inline]
     fn set_numbered(&mut self, text: &Self, number: usize) {
         if let Repr::Inline { len, bytes } = &text.0
-            && let (end, digit @ 0..=9) = (usize::from(*len), number)
-            && end + 2 <= INLINE
+            && let (end, digits @ 1..=3) = (usize::from(*len), decimal_digits(number))
+            && end + 1 + digits <= INLINE
         {
-            self.set_inline(*len + 2, bytes);
+            self.set_inline(*len + 1 + digits as u8, bytes);
             if let Repr::Inline { bytes, .. } = &mut self.0 {
                 bytes[end] = b':';
-                bytes[end + 1] = b'0' + digit as u8;
+                let mut rest = number;
+                for place in bytes[end + 1..=end + digits].iter_mut().rev() {
+                    *place = b'0' + (rest % 10) as u8;
+                    rest /= 10;
+                }
             }
             return;
         }
@@ -141,6 +148,15 @@ impl Str {
         match &self.0 {
             Repr::Inline { .. } => self.clone(),
             Repr::Shared(text) => Self::from(&**text),
+        }
+    }
+
+    /// As [`unshared`](Self::unshared), without a copy of a short string.
+    #[must_use]
+    pub fn into_unshared(self) -> Self {
+        match self.0 {
+            Repr::Inline { .. } => self,
+            Repr::Shared(text) => Self::from(&*text),
         }
     }
 
@@ -179,6 +195,16 @@ impl Str {
     fn inline(text: &str) -> Option<Self> {
         let len = u8::try_from(text.len()).ok().filter(|len| usize::from(*len) <= INLINE)?;
         Some(Self(Repr::Inline { len, bytes: padded(text.as_bytes()) }))
+    }
+}
+
+/// The number of decimal digits of a number below 1,000; 4 for a larger one.
+fn decimal_digits(number: usize) -> usize {
+    match number {
+        0..10 => 1,
+        10..100 => 2,
+        100..1000 => 3,
+        _ => 4,
     }
 }
 
@@ -399,8 +425,31 @@ impl Serialize for Str {
 
 impl<'de> Deserialize<'de> for Str {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        ByteString::deserialize(deserializer)
-            .map(|text| Self::inline(&text).unwrap_or_else(|| Self(Repr::Shared(text))))
+        // Not by way of a `String`: most strings are short, and would need an allocation only for that.
+        deserializer.deserialize_str(StrVisitor)
+    }
+}
+
+struct StrVisitor;
+
+impl Visitor<'_> for StrVisitor {
+    type Value = Str;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Str, E> {
+        Ok(text.into())
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Str, E> {
+        Ok(text.into())
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Str, E> {
+        let invalid = |_| E::invalid_value(Unexpected::Bytes(bytes), &self);
+        str::from_utf8(bytes).map(Str::from).map_err(invalid)
     }
 }
 
@@ -473,8 +522,8 @@ mod tests {
 
     #[test]
     fn texts_are_numbered() {
-        for length in [0, INLINE - 3, INLINE - 2, INLINE - 1, INLINE, INLINE + 1] {
-            for number in [0, 9, 10, 123] {
+        for length in [0, INLINE - 5, INLINE - 4, INLINE - 3, INLINE - 2, INLINE, INLINE + 1] {
+            for number in [0, 9, 10, 99, 100, 123, 999, 1000, 12_345] {
                 for mut place in [Str::new(), "b".repeat(INLINE + 1).into()] {
                     let text = "a".repeat(length);
                     place.set_numbered(&text.as_str().into(), number);

@@ -18,8 +18,8 @@
 //!
 //! **To add a field, add its line.** Its place among the lines is its place on the wire. The type decides how the
 //! field is read and written: [`field`] has a table of the types, and a new type of field is one more
-//! implementation of its traits. Everything else follows from the line: serde in both directions, our own
-//! MessagePack reader, the writer of both formats, and `Debug`.
+//! implementation of its traits. Everything else follows from the line: serde in both directions, the readers of
+//! both formats, which read in place, the writer of both formats, and `Debug`.
 //!
 //! | rule after the name | effect |
 //! |---|---|
@@ -39,12 +39,19 @@
 
 pub(crate) mod field;
 mod numbered;
+mod objects;
 mod payload;
 mod writer;
 
-use crate::codec::msgpack::reader::{Fault, Reader};
+use serde::de::MapAccess;
+
+use crate::codec::{
+    json::reader::JsonReader,
+    msgpack::reader::{Fault, Reader},
+};
 pub(crate) use field::{ReadField, WriteField, write_field};
 pub(crate) use numbered::{number_field, numbered};
+pub(crate) use objects::EntryValue;
 pub(crate) use payload::Steps;
 pub(crate) use writer::{Key, Writer, key};
 
@@ -54,6 +61,23 @@ pub trait Fields: Default {
     fn read_field(&mut self, r: &mut Reader<'_>, key: &[u8]) -> Result<(), Fault>;
     /// Writes every field that is present.
     fn write_fields<W: Writer>(&self, w: &mut W, map: &mut W::Map);
+}
+
+/// A type that is read from JSON field by field, in its place; [`json_fields!`] implements it.
+pub trait JsonFields: Default {
+    /// The names of the fields on the wire.
+    const NAMES: &'static [&'static str];
+
+    /// The position of this name among [`NAMES`](Self::NAMES); their number for an unknown name.
+    fn position(name: &str) -> usize;
+
+    /// Reads the value of the field at this position, which is empty; skips the value of an unknown field (RTF1).
+    fn read_json_field<'de, A: MapAccess<'de>>(
+        &mut self,
+        position: usize,
+        map: &mut A,
+        json: JsonReader<'_>,
+    ) -> Result<(), A::Error>;
 }
 
 /// A type that reads itself from MessagePack.
@@ -114,6 +138,7 @@ macro_rules! wire {
         impl serde::Serialize for $type {
             fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
                 use serde::ser::SerializeStruct;
+                #[allow(unused_imports, reason = "some structs have no fields")]
                 use $crate::wire::WriteField;
 
                 $(
@@ -122,6 +147,7 @@ macro_rules! wire {
                     );
                 )*
                 let present = 0 $(+ usize::from(!$field.is_absent()))*;
+                #[allow(unused_mut, reason = "some structs have no fields")]
                 let mut map = s.serialize_struct(stringify!($type), present)?;
                 $(
                     if $field.is_absent() {
@@ -137,6 +163,8 @@ macro_rules! wire {
         $crate::wire::wire! {
             @codec $codec $type { $($field = $name $(, $rule $(($of))?)?;)* }
         }
+
+        $crate::wire::json_fields! { $type { $($field = $name;)* } }
 
         $(
             impl $type {
@@ -182,6 +210,7 @@ macro_rules! wire {
     (@codec Direct $type:ident {
         $($field:ident = $name:literal $(, $rule:ident $(($of:ident))?)?;)*
     }) => {
+        #[allow(unused_variables, reason = "some structs have no fields")]
         impl $crate::wire::Fields for $type {
             // Keys are compared whole: the compiler makes a word or two of each. In a `match` on patterns of bytes it
             // would compare byte by byte.
@@ -222,3 +251,47 @@ macro_rules! wire {
     (@written $self:ident, $for_people:expr, $field:ident $(, secret)?) => { &$self.$field };
 }
 pub(crate) use wire;
+
+/// Implements [`JsonFields`].
+macro_rules! json_fields {
+    ($type:ty { $($field:ident = $name:literal;)* }) => {
+        #[allow(
+            unused_mut,
+            unused_variables,
+            unused_assignments,
+            reason = "no field follows the last one, and some structs have none"
+        )]
+        impl $crate::wire::JsonFields for $type {
+            const NAMES: &'static [&'static str] = &[$($name),*];
+
+            // Names are compared whole: the compiler makes a word or two of each.
+            fn position(name: &str) -> usize {
+                let mut position = 0;
+                $(
+                    if name.as_bytes() == $name.as_bytes() {
+                        return position;
+                    }
+                    position += 1;
+                )*
+                position
+            }
+
+            fn read_json_field<'de, A: serde::de::MapAccess<'de>>(
+                &mut self,
+                position: usize,
+                map: &mut A,
+                json: $crate::codec::json::reader::JsonReader<'_>,
+            ) -> Result<(), A::Error> {
+                let mut own = 0;
+                $(
+                    if position == own {
+                        return json.field(&mut self.$field, map);
+                    }
+                    own += 1;
+                )*
+                json.skip(map)
+            }
+        }
+    };
+}
+pub(crate) use json_fields;

@@ -73,6 +73,33 @@ fn the_depth_limit_is_exact() {
 }
 
 #[test]
+fn the_depth_limit_is_exact_in_object_messages() {
+    // The levels are those of the frame, the array, the message, the operation, its payload and the value.
+    let frame = r#"{"action":19,"channel":"c","state":[{"operation":{"mapSet":{"value":{}}}}]}"#;
+    let value: serde_json::Value = serde_json::from_str(frame).unwrap();
+    let msgpack = rmp_serde::to_vec_named(&value).unwrap();
+    for (format, bytes) in [(Format::Json, frame.as_bytes()), (Format::MsgPack, &msgpack)] {
+        for (levels, fits) in [(6, true), (5, false), (3, false)] {
+            let limits = Limits { max_depth: levels, ..Limits::default() };
+            let result = decode(format, bytes, &limits).map(drop);
+            let expected = if fits { Ok(()) } else { Err(DecodeError::TooDeep { limit: levels }) };
+            assert_eq!(result, expected, "{format:?}, {levels} levels");
+        }
+    }
+}
+
+#[test]
+fn an_array_is_no_map_of_fields() {
+    for state in [r#"[[]]"#, r#"[{"operation":[4,"id"]}]"#, r#"[{"object":{"map":[0,{}]}}]"#] {
+        let frame = format!(r#"{{"action":19,"channel":"c","state":{state}}}"#);
+        malformed(decode(Format::Json, frame.as_bytes(), &Limits::default()));
+        let value: serde_json::Value = serde_json::from_str(&frame).unwrap();
+        let msgpack = rmp_serde::to_vec_named(&value).unwrap();
+        malformed(decode(Format::MsgPack, &msgpack, &Limits::default()));
+    }
+}
+
+#[test]
 fn brackets_inside_text_do_not_count_as_depth() {
     let limits = Limits { max_depth: 3, ..Limits::default() };
     let text = r#"{"action":15,"channel":"[[[[\"[[[[{{{{","messages":[{"data":"\\"}]}"#;

@@ -58,6 +58,69 @@ where
     assert_eq!(ours, serde_json::to_value(item).unwrap(), "our JSON and serde's");
 }
 
+/// The changes that [`edited`] makes.
+const EDITS: [&str; 9] = ["", "null", "true", "7", "-1.5", "\"text\"", "{}", "unknown", "escaped"];
+const TWICE: &str = "twice";
+
+/// The JSON text of a value with a change to the member of this number: its value is replaced, an unknown member comes before
+/// it, its name is escaped, or it comes twice.
+fn edited(value: &Value, edit: &str, member: &mut isize) -> String {
+    let members = |entries: Vec<String>, open, close| format!("{open}{}{close}", entries.join(","));
+    match value {
+        Value::Array(values) => {
+            members(values.iter().map(|value| edited(value, edit, member)).collect(), '[', ']')
+        }
+        Value::Object(map) => {
+            let mut one = |(name, value): (&String, &Value)| {
+                *member -= 1;
+                let is_edited = *member == -1;
+                let text = edited(value, edit, member);
+                let name = Value::from(name.as_str()).to_string();
+                match edit {
+                    _ if !is_edited => format!("{name}:{text}"),
+                    "" => format!("{name}:{text}"),
+                    TWICE => format!("{name}:{text},{name}:{text}"),
+                    "unknown" => format!(r#""surprise":[1,{{"a":null}}],{name}:{text}"#),
+                    "escaped" => {
+                        let escaped = |c: char| format!("\\u{:04x}", u32::from(c));
+                        let is_plain =
+                            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'"');
+                        let inner =
+                            || name.trim_matches('"').chars().map(escaped).collect::<String>();
+                        if is_plain {
+                            format!("\"{}\":{text}", inner())
+                        } else {
+                            format!("{name}:{text}")
+                        }
+                    }
+                    value => format!("{name}:{value}"),
+                }
+            };
+            members(map.iter().map(&mut one).collect(), '{', '}')
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The item as our decoder reads it from JSON text that was changed, and as serde's derived code reads it: the same value, or
+/// an error in both.
+fn reads_edits_as_serde_does<T>(item: &T, at: prop::sample::Index, edit: &str) -> Option<T>
+where
+    T: Item + Serialize + DeserializeOwned + PartialEq + Debug,
+{
+    let value = serde_json::to_value(item).unwrap();
+    let mut count = 0;
+    edited(&value, "", &mut count);
+    let mut member = if count == 0 { 0 } else { at.index(count.unsigned_abs()) as isize };
+    let text = edited(&value, edit, &mut member);
+    let limits = Limits::default();
+    let serde = codec::decode_body::<T>(Format::Json, text.as_bytes(), &limits).ok();
+    let ours = codec::decode_items::<T>(Format::Json, &text.clone().into(), &limits).ok();
+    let ours = ours.map(|mut items| items.remove(0));
+    assert_eq!(ours, serde, "{text}");
+    ours
+}
+
 /// Every decoder of outside bytes: none may panic or hang.
 fn decode_everything(bytes: &[u8]) {
     let limits = Limits::default();
@@ -164,6 +227,35 @@ proptest! {
     #[test]
     fn object_messages_agree_with_serde(item in object_message()) {
         agrees_with_serde(&item, |_| item.clone());
+    }
+
+    #[test]
+    fn messages_with_unexpected_members_agree_with_serde(
+        item in message(),
+        at in any::<prop::sample::Index>(),
+        edit in prop_oneof![prop::sample::select(&EDITS[..]), Just(TWICE)],
+    ) {
+        reads_edits_as_serde_does(&item, at, edit);
+    }
+
+    #[test]
+    fn object_messages_with_unexpected_members_agree_with_serde_in_either_format(
+        item in object_message(),
+        at in any::<prop::sample::Index>(),
+        edit in prop_oneof![prop::sample::select(&EDITS[..]), Just(TWICE)],
+    ) {
+        let ours = reads_edits_as_serde_does(&item, at, edit);
+        // A value has no member twice.
+        if edit != TWICE {
+            let value = serde_json::to_value(&item).unwrap();
+            let mut count = 0;
+            edited(&value, "", &mut count);
+            let mut member = if count == 0 { 0 } else { at.index(count.unsigned_abs()) as isize };
+            let value: Value = serde_json::from_str(&edited(&value, edit, &mut member)).unwrap();
+            let bytes = rmp_serde::to_vec_named(&value).unwrap();
+            let items = codec::decode_items(Format::MsgPack, &bytes.into(), &Limits::default());
+            prop_assert_eq!(items.ok(), ours.map(|item: ObjectMessage| vec![item]));
+        }
     }
 
     #[test]

@@ -681,6 +681,23 @@ fn peeking_reads_only_action_and_serial() {
 
 // Spec: OD1, OD2, OD2a, OD2c, OD2d, OD2e, OD2f, OD2g, OD4, OD4c, OD4c1, OD4c2, OD4c3, OD4c4, OD4d, OD4d1, OD4d2, OD4d3, OD4d4
 #[test]
+fn long_text_is_a_slice_of_its_json_frame_unless_it_has_escapes() {
+    let (id, escaped) = ("i".repeat(60), "\\n".repeat(60));
+    let frame = format!(
+        r#"{{"action":19,"channel":"c","state":[{{"id":"{escaped}","operation":{{"objectId":"{id}"}}}}]}}"#
+    );
+    let bytes = Bytes::from(frame);
+    let range = bytes.as_ptr_range();
+    let decoded = codec::decode_server_frame(Format::Json, &bytes, &Limits::default());
+    let Ok(ServerFrame::Object(delivery)) = decoded else { panic!("{decoded:?}") };
+    let item = &delivery.items[0];
+    assert_eq!(item.id.as_deref(), Some(&*"\n".repeat(60)));
+    let object_id = item.operation.as_ref().and_then(|operation| operation.object_id.as_ref());
+    assert_eq!(object_id.map(|own| &**own), Some(&*id));
+    assert!(object_id.is_some_and(|own| range.contains(&own.as_ptr())));
+}
+
+#[test]
 fn object_values_are_written_in_each_format() {
     let set = |value: ObjectValue| ObjectMessage {
         operation: Some(Box::new(ObjectOperation {

@@ -8,7 +8,7 @@ use crate::{
     PublishResult, Str,
     codec::msgpack::reader::{Fault, Reader},
     frame::Params,
-    wire::{Read, ReadField, Write, Writer, key, wire, write_field},
+    wire::{Read, ReadField, Write, Writer, json_fields, key, wire, write_field},
 };
 
 /// Declares the fields of frames. A line has the name in Rust and on the wire, the type of the field as it is read,
@@ -17,14 +17,12 @@ use crate::{
 macro_rules! fields {
     ($($field:ident = $name:literal: $read:ty => $written:ty, $damage:ident;)*) => {
         /// Every field of a frame that was read.
-        #[derive(Default, serde::Deserialize)]
-        #[serde(default)]
+        #[derive(Default)]
         pub(crate) struct FrameIn {
-            $(
-                #[serde(rename = $name, deserialize_with = "ReadField::deserialize")]
-                pub(super) $field: $read,
-            )*
+            $(pub(super) $field: $read,)*
         }
+
+        json_fields! { FrameIn { $($field = $name;)* } }
 
         impl Read for FrameIn {
             fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {

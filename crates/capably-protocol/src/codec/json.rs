@@ -1,18 +1,18 @@
-//! JSON: our own writer for frames and items, serde_json for reading and for cold types.
+//! JSON: our own writer for frames and items, serde_json for cold types. Frames and items are read in place, by
+//! serde_json and our own visitors.
 
 pub(super) mod layout;
+pub(crate) mod reader;
 
 use std::io;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{DecodeError, Limits, MAX_DEPTH, frame::FrameIn};
-use crate::{
-    lenient::{self, FromMap},
-    wire::{Key, Write, Writer},
-};
+use crate::wire::{JsonFields, Key, Write, Writer};
 
 /// Appends a value's JSON text to `out`.
 pub(super) fn write(value: &impl Write, out: &mut Vec<u8>) {
@@ -33,28 +33,29 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result
 }
 
 /// Reads a frame's fields.
-pub(super) fn read_frame(bytes: &[u8], limits: &Limits) -> Result<FrameIn, DecodeError> {
-    read(bytes, limits).map(|FromMap(frame)| frame)
+pub(super) fn read_frame(bytes: &Bytes, limits: &Limits) -> Result<FrameIn, DecodeError> {
+    let mut frame = FrameIn::default();
+    reader::read_whole(bytes, limits, |json, reader| reader.fields(&mut frame, json))?;
+    Ok(frame)
 }
 
 /// Reads one item or an array of them.
-pub(super) fn read_items<T: DeserializeOwned>(
-    bytes: &[u8],
+pub(super) fn read_items<T: JsonFields>(
+    bytes: &Bytes,
     limits: &Limits,
 ) -> Result<Vec<T>, DecodeError> {
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    let mut items = Vec::new();
     // Not by trying both: a failed array would be parsed a second time, and its error would name an object.
     if first == Some(&b'[') {
-        read::<Many<T>>(bytes, limits).map(|Many(items)| items)
+        reader::read_whole(bytes, limits, |json, reader| reader.items(&mut items, json))?;
     } else {
-        read(bytes, limits).map(|FromMap(item)| vec![item])
+        let mut item = T::default();
+        reader::read_whole(bytes, limits, |json, reader| reader.fields(&mut item, json))?;
+        items.push(item);
     }
+    Ok(items)
 }
-
-/// An array of bounded length.
-#[derive(Deserialize)]
-#[serde(transparent, bound = "T: DeserializeOwned")]
-struct Many<T>(#[serde(deserialize_with = "lenient::maps")] Vec<T>);
 
 /// Refuses text that nests deeper than the limit, before anything recurses into it.
 fn check_depth(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {

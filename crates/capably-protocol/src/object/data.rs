@@ -4,8 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-use super::serialize_number;
-use crate::{Data, Str, data::json_size, encoding::from_base64, wire::WriteField};
+use crate::{Data, Str, data::json_size, encoding::from_base64, wire::wire};
 
 /// The value of a map's entry: a leaf, or a reference to another object (OD2).
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -59,29 +58,19 @@ impl From<ObjectValue> for ObjectData {
     }
 }
 
-/// The fields of an [`ObjectData`] on the wire. Each kind of leaf has a field of its own.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct DataFields {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    object_id: Option<Str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    encoding: Option<Str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    boolean: Option<bool>,
-    #[serde(skip_serializing_if = "Data::is_none", serialize_with = "serialize_data")]
-    bytes: Data,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_number")]
-    number: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    string: Option<Str>,
-    /// JSON text, or from some services the JSON itself.
-    #[serde(skip_serializing_if = "Data::is_none", serialize_with = "serialize_data")]
-    json: Data,
-}
-
-fn serialize_data<S: Serializer>(data: &Data, s: S) -> Result<S::Ok, S::Error> {
-    data.as_serde().serialize(s)
+wire! {
+    /// The fields of an [`ObjectData`] on the wire. Each kind of leaf has a field of its own.
+    #[derive(Default)]
+    pub(crate) struct DataFields: Direct {
+        object_id: Option<Str> = "objectId";
+        encoding: Option<Str> = "encoding";
+        boolean: Option<bool> = "boolean";
+        bytes: Data = "bytes";
+        number: Option<f64> = "number";
+        string: Option<Str> = "string";
+        /// JSON text, or from some services the JSON itself.
+        json: Data = "json";
+    }
 }
 
 impl Serialize for ObjectData {

@@ -4,51 +4,39 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ObjectData, ObjectsMapEntry, ObjectsMapSemantics, serialize_number, state::entries_size,
-};
+use super::{ObjectData, ObjectsMapEntry, ObjectsMapSemantics, state::entries_size};
 use crate::{
     Str, lenient,
-    wire::{number_field, numbered},
+    wire::{number_field, numbered, wire},
 };
 
-/// An operation on an object (OOP3). Each action has a payload of its own; the others are absent.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ObjectOperation {
-    /// The action (OOP3a).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub action: Option<ObjectOperationAction>,
-    /// The object that it applies to (OOP3b).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub object_id: Option<Str>,
-    /// Makes a map (OOP3j).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub map_create: Option<MapCreate>,
-    /// Sets a key of a map (OOP3k).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub map_set: Option<MapSet>,
-    /// Removes a key of a map (OOP3l).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub map_remove: Option<MapRemove>,
-    /// Makes a counter (OOP3m).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub counter_create: Option<CounterCreate>,
-    /// Adds to a counter (OOP3n).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub counter_inc: Option<CounterInc>,
-    /// Deletes the object (OOP3o).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub object_delete: Option<ObjectDelete>,
-    /// Makes a map whose id the client chose (OOP3p).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub map_create_with_object_id: Option<MapCreateWithObjectId>,
-    /// Makes a counter whose id the client chose (OOP3q).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub counter_create_with_object_id: Option<CounterCreateWithObjectId>,
-    /// Removes every key of a map (OOP3r).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub map_clear: Option<MapClear>,
+wire! {
+    /// An operation on an object (OOP3). Each action has a payload of its own; the others are absent.
+    #[derive(Clone, Default, PartialEq)]
+    pub struct ObjectOperation: Direct {
+        /// The action (OOP3a).
+        pub action: Option<ObjectOperationAction> = "action";
+        /// The object that it applies to (OOP3b).
+        pub object_id: Option<Str> = "objectId";
+        /// Makes a map (OOP3j).
+        pub map_create: Option<MapCreate> = "mapCreate";
+        /// Sets a key of a map (OOP3k).
+        pub map_set: Option<MapSet> = "mapSet";
+        /// Removes a key of a map (OOP3l).
+        pub map_remove: Option<MapRemove> = "mapRemove";
+        /// Makes a counter (OOP3m).
+        pub counter_create: Option<CounterCreate> = "counterCreate";
+        /// Adds to a counter (OOP3n).
+        pub counter_inc: Option<CounterInc> = "counterInc";
+        /// Deletes the object (OOP3o).
+        pub object_delete: Option<ObjectDelete> = "objectDelete";
+        /// Makes a map whose id the client chose (OOP3p).
+        pub map_create_with_object_id: Option<MapCreateWithObjectId> = "mapCreateWithObjectId";
+        /// Makes a counter whose id the client chose (OOP3q).
+        pub counter_create_with_object_id: Option<CounterCreateWithObjectId> = "counterCreateWithObjectId";
+        /// Removes every key of a map (OOP3r).
+        pub map_clear: Option<MapClear> = "mapClear";
+    }
 }
 
 impl ObjectOperation {
@@ -94,60 +82,60 @@ numbered! {
 
 number_field!(ObjectOperationAction);
 
-/// The payload of MAP_CREATE (MCR2).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct MapCreate {
-    /// How conflicts are resolved (MCR2a).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub semantics: Option<ObjectsMapSemantics>,
-    /// The first entries, by key (MCR2b).
-    #[serde(deserialize_with = "lenient::or_default")]
-    pub entries: BTreeMap<Str, ObjectsMapEntry>,
+wire! {
+    /// The payload of MAP_CREATE (MCR2).
+    #[derive(Clone, Default, PartialEq)]
+    pub struct MapCreate: Direct {
+        /// How conflicts are resolved (MCR2a).
+        pub semantics: Option<ObjectsMapSemantics> = "semantics";
+        /// The first entries, by key (MCR2b).
+        pub entries: BTreeMap<Str, ObjectsMapEntry> = "entries";
+    }
 }
 
-/// The payload of MAP_SET (MST2).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct MapSet {
-    /// The key to set (MST2a).
-    #[serde(deserialize_with = "lenient::or_default")]
-    pub key: Str,
-    /// Its value (MST2b).
-    #[serde(deserialize_with = "lenient::or_default")]
-    pub value: ObjectData,
+wire! {
+    /// The payload of MAP_SET (MST2).
+    #[derive(Clone, Default, PartialEq)]
+    pub struct MapSet: Direct {
+        /// The key to set (MST2a).
+        pub key: Str = "key";
+        /// Its value (MST2b).
+        pub value: ObjectData = "value";
+    }
 }
 
-/// The payload of MAP_REMOVE (MRM2).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct MapRemove {
-    /// The key to remove (MRM2a).
-    #[serde(deserialize_with = "lenient::or_default")]
-    pub key: Str,
+wire! {
+    /// The payload of MAP_REMOVE (MRM2).
+    #[derive(Clone, Default, PartialEq, Eq)]
+    pub struct MapRemove: Direct {
+        /// The key to remove (MRM2a).
+        pub key: Str = "key";
+    }
 }
 
-/// The payload of COUNTER_CREATE (CCR2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct CounterCreate {
-    /// The first value (CCR2a).
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_number")]
-    pub count: Option<f64>,
+wire! {
+    /// The payload of COUNTER_CREATE (CCR2).
+    #[derive(Clone, Copy, Default, PartialEq)]
+    pub struct CounterCreate: Direct {
+        /// The first value (CCR2a).
+        pub count: Option<f64> = "count";
+    }
 }
 
-/// The payload of COUNTER_INC (CIN2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct CounterInc {
-    /// The number to add (CIN2a).
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_number")]
-    pub number: Option<f64>,
+wire! {
+    /// The payload of COUNTER_INC (CIN2).
+    #[derive(Clone, Copy, Default, PartialEq)]
+    pub struct CounterInc: Direct {
+        /// The number to add (CIN2a).
+        pub number: Option<f64> = "number";
+    }
 }
 
-/// The payload of OBJECT_DELETE: nothing (ODE2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ObjectDelete {}
+wire! {
+    /// The payload of OBJECT_DELETE: nothing (ODE2).
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct ObjectDelete: Direct {}
+}
 
 /// The payload of a MAP_CREATE whose object id the client chose (MCRO2).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -179,6 +167,8 @@ pub struct CounterCreateWithObjectId {
     pub source: Option<CounterCreate>,
 }
 
-/// The payload of MAP_CLEAR: nothing (MCL2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MapClear {}
+wire! {
+    /// The payload of MAP_CLEAR: nothing (MCL2).
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct MapClear: Direct {}
+}

@@ -3,39 +3,34 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::{
-    Deserialize, Deserializer, Serialize,
+    Deserialize, Deserializer,
     de::{Error, Visitor},
 };
 
-use super::{ObjectData, ObjectOperation, serialize_number};
+use super::{ObjectData, ObjectOperation};
 use crate::{
     Millis, Str,
-    lenient::{self, Integer, float_to_integer},
-    wire::numbered,
+    lenient::{Integer, float_to_integer},
+    wire::{numbered, wire},
 };
 
-/// The state of an object (OST2).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ObjectState {
-    /// The object (OST2a).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub object_id: Option<Str>,
-    /// The serial of the last operation applied, by site (OST2b).
-    #[serde(deserialize_with = "lenient::or_default")]
-    pub site_timeserials: BTreeMap<Str, Str>,
-    /// Whether the object is deleted (OST2c).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tombstone: Option<bool>,
-    /// The operation that made it, with its initial value (OST2d).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub create_op: Option<ObjectOperation>,
-    /// The map after all operations, without its initial value (OST2e).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub map: Option<ObjectsMap>,
-    /// The counter after all operations, without its initial value (OST2f).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub counter: Option<ObjectsCounter>,
+wire! {
+    /// The state of an object (OST2).
+    #[derive(Clone, Default, PartialEq)]
+    pub struct ObjectState: Direct {
+        /// The object (OST2a).
+        pub object_id: Option<Str> = "objectId";
+        /// The serial of the last operation applied, by site (OST2b).
+        pub site_timeserials: BTreeMap<Str, Str> = "siteTimeserials";
+        /// Whether the object is deleted (OST2c).
+        pub tombstone: Option<bool> = "tombstone";
+        /// The operation that made it, with its initial value (OST2d).
+        pub create_op: Option<ObjectOperation> = "createOp";
+        /// The map after all operations, without its initial value (OST2e).
+        pub map: Option<ObjectsMap> = "map";
+        /// The counter after all operations, without its initial value (OST2f).
+        pub counter: Option<ObjectsCounter> = "counter";
+    }
 }
 
 impl ObjectState {
@@ -47,37 +42,32 @@ impl ObjectState {
     }
 }
 
-/// A map (OMP3).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ObjectsMap {
-    /// How conflicts are resolved (OMP3a).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub semantics: Option<ObjectsMapSemantics>,
-    /// The entries, by key (OMP3b).
-    #[serde(deserialize_with = "lenient::or_default")]
-    pub entries: BTreeMap<Str, ObjectsMapEntry>,
-    /// The serial of the last MAP_CLEAR (OMP3c).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clear_timeserial: Option<Str>,
+wire! {
+    /// A map (OMP3).
+    #[derive(Clone, Default, PartialEq)]
+    pub struct ObjectsMap: Direct {
+        /// How conflicts are resolved (OMP3a).
+        pub semantics: Option<ObjectsMapSemantics> = "semantics";
+        /// The entries, by key (OMP3b).
+        pub entries: BTreeMap<Str, ObjectsMapEntry> = "entries";
+        /// The serial of the last MAP_CLEAR (OMP3c).
+        pub clear_timeserial: Option<Str> = "clearTimeserial";
+    }
 }
 
-/// An entry of a map (OME2).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ObjectsMapEntry {
-    /// Whether the key was removed (OME2a).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tombstone: Option<bool>,
-    /// The serial of the last operation on the key (OME2b).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeserial: Option<Str>,
-    /// When that serial was made, in ms since the epoch; only with a tombstone (OME2d).
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::integer")]
-    pub serial_timestamp: Option<Millis>,
-    /// The value (OME2c).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<ObjectData>,
+wire! {
+    /// An entry of a map (OME2).
+    #[derive(Clone, Default, PartialEq)]
+    pub struct ObjectsMapEntry: Direct {
+        /// Whether the key was removed (OME2a).
+        pub tombstone: Option<bool> = "tombstone";
+        /// The serial of the last operation on the key (OME2b).
+        pub timeserial: Option<Str> = "timeserial";
+        /// When that serial was made, in ms since the epoch; only with a tombstone (OME2d).
+        pub serial_timestamp: Option<Millis> = "serialTimestamp";
+        /// The value (OME2c).
+        pub data: Option<ObjectData> = "data";
+    }
 }
 
 /// The size of a map's entries with their keys, in bytes (OMP4, MCR3).
@@ -86,13 +76,13 @@ pub(super) fn entries_size(entries: &BTreeMap<Str, ObjectsMapEntry>) -> usize {
     entries.iter().map(|(key, entry)| key.len() + data(entry)).sum()
 }
 
-/// A counter (OCN2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ObjectsCounter {
-    /// Its value (OCN2a).
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_number")]
-    pub count: Option<f64>,
+wire! {
+    /// A counter (OCN2).
+    #[derive(Clone, Copy, Default, PartialEq)]
+    pub struct ObjectsCounter: Direct {
+        /// Its value (OCN2a).
+        pub count: Option<f64> = "count";
+    }
 }
 
 numbered! {
@@ -107,6 +97,21 @@ numbered! {
     pub fn from_number;
 }
 
+impl ObjectsMapSemantics {
+    pub(crate) fn from_integer(number: i128) -> Self {
+        Self::from_number(u32::from_wire(number).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn from_float(number: f64) -> Self {
+        float_to_integer(number).map_or(Self::Unknown(u32::MAX), Self::from_integer)
+    }
+
+    /// The semantics with the name that the REST interface uses.
+    pub(crate) fn from_name(name: &str) -> Self {
+        if name.eq_ignore_ascii_case("lww") { Self::Lww } else { Self::Unknown(u32::MAX) }
+    }
+}
+
 impl<'de> Deserialize<'de> for ObjectsMapSemantics {
     /// Reads the number, or the name that the REST interface uses.
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
@@ -119,28 +124,20 @@ impl<'de> Deserialize<'de> for ObjectsMapSemantics {
                 f.write_str("map semantics")
             }
 
-            fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
-                let number = u32::from_wire(value.into()).unwrap_or(u32::MAX);
-                Ok(ObjectsMapSemantics::from_number(number))
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(ObjectsMapSemantics::from_integer(number.into()))
             }
 
-            fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
-                let number = u32::from_wire(value.into()).unwrap_or(u32::MAX);
-                Ok(ObjectsMapSemantics::from_number(number))
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+                Ok(ObjectsMapSemantics::from_integer(number.into()))
             }
 
-            fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
-                let number = float_to_integer(value).and_then(u32::from_wire).unwrap_or(u32::MAX);
-                Ok(ObjectsMapSemantics::from_number(number))
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+                Ok(ObjectsMapSemantics::from_float(number))
             }
 
             fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
-                let lww = name.eq_ignore_ascii_case("lww");
-                Ok(if lww {
-                    ObjectsMapSemantics::Lww
-                } else {
-                    ObjectsMapSemantics::Unknown(u32::MAX)
-                })
+                Ok(ObjectsMapSemantics::from_name(name))
             }
         }
 

@@ -10,6 +10,7 @@
 //! | `Option<BTreeMap<String, String>>` | object | map | when `None` | nil; other values, as their text |
 //! | `BTreeMap<String, Value>` | object | map | never | nil |
 //! | `Option<Box<T>>` of a `Direct` type | object | map | when `None` | nil |
+//! | fields of objects | see [`objects`](super::objects) | | | |
 //! | `Vec<T>` of items | array | array | never | nil; too many are refused |
 //! | `Vec<Option<Str>>` | array | array | never | nil; too many are refused |
 
@@ -18,12 +19,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Fields, Key, Read, Write, Writer};
+use super::{Fields, JsonFields, Key, Read, Write, Writer};
 use crate::{
     ConnectionDetails, ErrorInfo, JsonObject, Str,
-    codec::msgpack::reader::{Fault, Reader},
+    codec::{
+        json::reader::JsonReader,
+        msgpack::reader::{Fault, Reader},
+    },
     lenient::{self, stringify_values},
-    object::{ObjectOperation, ObjectState},
 };
 
 /// A type of field that can be written.
@@ -45,6 +48,17 @@ pub(crate) trait WriteField {
 pub(crate) trait ReadField: Sized {
     /// Reads the value by serde.
     fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Self, D::Error>;
+
+    /// Reads the value from JSON into `self`, an empty one.
+    fn read_json<'de, D: Deserializer<'de>>(
+        &mut self,
+        d: D,
+        json: JsonReader<'_>,
+    ) -> Result<(), D::Error> {
+        json.leave_unmeasured();
+        *self = Self::deserialize(d)?;
+        Ok(())
+    }
 
     /// Reads the value from MessagePack into `self`, an empty one.
     fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault>;
@@ -120,6 +134,19 @@ impl ReadField for Option<Str> {
         Deserialize::deserialize(d)
     }
 
+    #[inline]
+    fn read_json<'de, D: Deserializer<'de>>(
+        &mut self,
+        d: D,
+        json: JsonReader<'_>,
+    ) -> Result<(), D::Error> {
+        let found = json.text(self.get_or_insert_default(), d)?;
+        if !found {
+            *self = None;
+        }
+        Ok(())
+    }
+
     #[inline(always)]
     fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {
         r.str(self)
@@ -153,6 +180,15 @@ macro_rules! integers {
                 lenient::integer(d)
             }
 
+            fn read_json<'de, D: Deserializer<'de>>(
+                &mut self,
+                d: D,
+                _: JsonReader<'_>,
+            ) -> Result<(), D::Error> {
+                *self = lenient::integer(d)?;
+                Ok(())
+            }
+
             #[inline(always)]
             fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {
                 *self = r.integer()?;
@@ -171,6 +207,15 @@ integers! {
 impl ReadField for u64 {
     fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         lenient::integer_or_default(d)
+    }
+
+    fn read_json<'de, D: Deserializer<'de>>(
+        &mut self,
+        d: D,
+        _: JsonReader<'_>,
+    ) -> Result<(), D::Error> {
+        *self = lenient::integer_or_default(d)?;
+        Ok(())
     }
 
     #[inline]
@@ -288,9 +333,20 @@ impl<T: Fields + Serialize> WriteField for Option<Box<T>> {
     }
 }
 
-impl<T: Fields + DeserializeOwned> ReadField for Option<Box<T>> {
+impl<T: Fields + JsonFields + DeserializeOwned> ReadField for Option<Box<T>> {
     fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         Deserialize::deserialize(d)
+    }
+
+    fn read_json<'de, D: Deserializer<'de>>(
+        &mut self,
+        d: D,
+        json: JsonReader<'_>,
+    ) -> Result<(), D::Error> {
+        let mut value = Box::<T>::default();
+        let found = json.optional_fields(&mut *value, d)?;
+        *self = found.then_some(value);
+        Ok(())
     }
 
     fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {
@@ -337,11 +393,19 @@ macro_rules! by_serde {
     )*};
 }
 
-by_serde!(ConnectionDetails, ErrorInfo, ObjectOperation, ObjectState);
+by_serde!(ConnectionDetails, ErrorInfo);
 
-impl<T: Read + DeserializeOwned> ReadField for Vec<T> {
+impl<T: Read + JsonFields + DeserializeOwned> ReadField for Vec<T> {
     fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         lenient::maps(d)
+    }
+
+    fn read_json<'de, D: Deserializer<'de>>(
+        &mut self,
+        d: D,
+        json: JsonReader<'_>,
+    ) -> Result<(), D::Error> {
+        json.items(self, d)
     }
 
     fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {
@@ -382,6 +446,16 @@ impl WriteField for Vec<Option<Str>> {
 impl ReadField for Vec<Option<Str>> {
     fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         lenient::items(d)
+    }
+
+    fn read_json<'de, D: Deserializer<'de>>(
+        &mut self,
+        d: D,
+        json: JsonReader<'_>,
+    ) -> Result<(), D::Error> {
+        json.inside()?;
+        *self = lenient::items(d)?;
+        Ok(())
     }
 
     fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {

@@ -93,6 +93,15 @@ macro_rules! number_field {
                 serde::Deserialize::deserialize(d)
             }
 
+            fn read_json<'de, D: serde::Deserializer<'de>>(
+                &mut self,
+                d: D,
+                _: $crate::codec::json::reader::JsonReader<'_>,
+            ) -> Result<(), D::Error> {
+                *self = serde::Deserialize::deserialize(d)?;
+                Ok(())
+            }
+
             #[inline(always)]
             fn read(
                 &mut self,

@@ -81,7 +81,7 @@ impl Layout for JsonLayout {
     }
 
     fn read(bytes: Vec<u8>, limits: &Limits) -> Result<FrameIn, DecodeError> {
-        read_frame(&bytes, limits)
+        read_frame(&bytes.into(), limits)
     }
 }
 

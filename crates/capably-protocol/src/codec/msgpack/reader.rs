@@ -1,5 +1,7 @@
 //! Reads MessagePack values from a frame; text and bytes are slices of it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -327,6 +329,31 @@ impl<'a> Reader<'a> {
             // A key that is not text names no field of ours; the caller skips its value.
             _ => Ok(b""),
         }
+    }
+
+    /// Reads a map of any keys into an empty one; `each` reads a value. Nil is an empty map.
+    pub(crate) fn entries<V: Default>(
+        &mut self,
+        entries: &mut BTreeMap<Str, V>,
+        mut each: impl FnMut(&mut Self, &mut V) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let count = match self.token()? {
+            Token::Map(count) => count,
+            Token::Nil | Token::Ext => return Ok(()),
+            _ => return Err(malformed("expected a map")),
+        };
+        self.enter()?;
+        for _ in 0..count {
+            let mut key = Str::new();
+            if !self.required_str(&mut key)? {
+                return Err(malformed("a key that is not text"));
+            }
+            let mut value = V::default();
+            each(self, &mut value)?;
+            entries.insert(key, value);
+        }
+        self.leave();
+        Ok(())
     }
 
     /// An array of items; nil is an empty one.
