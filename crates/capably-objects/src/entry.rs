@@ -81,17 +81,24 @@ impl EntryData {
     }
 
     /// The stored form of a leaf. Slices of a frame are copied: an entry lives long, and must not pin the frame.
-    pub(crate) fn leaf(data: &ObjectData) -> Self {
-        if data.encoding.is_some() {
-            return Self::Encoded(Box::new(data.clone()));
+    pub(crate) fn leaf(data: ObjectData) -> Self {
+        let value = data.value.map(|value| match value {
+            ObjectValue::String(text) => ObjectValue::String(text.into_unshared()),
+            ObjectValue::Bytes(bytes) => ObjectValue::Bytes(Bytes::copy_from_slice(&bytes)),
+            other => other,
+        });
+        if let Some(encoding) = data.encoding {
+            let object_id = data.object_id.map(Str::into_unshared);
+            let encoding = Some(encoding.into_unshared());
+            return Self::Encoded(Box::new(ObjectData { object_id, value, encoding }));
         }
-        match &data.value {
+        match value {
             None => Self::Empty,
-            Some(ObjectValue::Boolean(value)) => Self::Boolean(*value),
-            Some(ObjectValue::Number(value)) => Self::Number(*value),
-            Some(ObjectValue::String(text)) => Self::String(text.unshared()),
-            Some(ObjectValue::Bytes(bytes)) => Self::Bytes(Bytes::copy_from_slice(bytes)),
-            Some(ObjectValue::Json(value)) => Self::Json(Box::new(value.clone())),
+            Some(ObjectValue::Boolean(value)) => Self::Boolean(value),
+            Some(ObjectValue::Number(value)) => Self::Number(value),
+            Some(ObjectValue::String(text)) => Self::String(text),
+            Some(ObjectValue::Bytes(bytes)) => Self::Bytes(bytes),
+            Some(ObjectValue::Json(value)) => Self::Json(Box::new(value)),
         }
     }
 }

@@ -178,7 +178,7 @@ impl ObjectsPool {
 
     /// Records that a map refers to an object (RTLO4g).
     fn link(&mut self, parent: Place, key: &Str, child: Place) {
-        self.node_mut(child).parents.insert((parent, key.clone()), ());
+        self.node_mut(child).parents.insert((parent, key.unshared()), ());
     }
 
     /// Records that a map does not refer to an object any more (RTLO4h).
@@ -213,10 +213,10 @@ impl ObjectsPool {
     }
 
     /// The stored form of data. The object that it refers to gets a node, but is not made.
-    fn stored(&mut self, data: Option<&ObjectData>) -> EntryData {
+    fn stored(&mut self, data: Option<ObjectData>) -> EntryData {
         match data {
             None => EntryData::Empty,
-            Some(data) => match reference_of(data) {
+            Some(data) => match reference_of(&data) {
                 Some(id) => EntryData::Reference(self.intern(id)),
                 None => EntryData::leaf(data),
             },

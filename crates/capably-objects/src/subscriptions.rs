@@ -67,11 +67,7 @@ impl Subscriptions {
         message: impl FnOnce() -> Option<OperationMessage>,
         out: &mut Vec<ObjectsEvent>,
     ) {
-        let subscribed: Vec<SubscriptionId> = (self.objects)
-            .range((update.object_id.clone(), SubscriptionId::FIRST)..)
-            .take_while(|(object_id, _)| *object_id == update.object_id)
-            .map(|(_, id)| *id)
-            .collect();
+        let subscribed = self.subscribed(&update.object_id);
         let paths = self.event_paths(pool, &update);
         if subscribed.is_empty() && paths.is_empty() {
             return; // Most updates concern no subscription. Their message is not made.
@@ -99,6 +95,15 @@ impl Subscriptions {
         }
     }
 
+    /// The subscriptions to an object.
+    fn subscribed(&self, object_id: &Str) -> Vec<SubscriptionId> {
+        if self.objects.is_empty() {
+            return Vec::new();
+        }
+        let from = self.objects.range((object_id.clone(), SubscriptionId::FIRST)..);
+        from.take_while(|(own, _)| own == object_id).map(|(_, id)| *id).collect()
+    }
+
     /// The subscriptions to paths that an update concerns, each with the path to report (RTO24b). A subscription appears
     /// once for each path of the object.
     fn event_paths(&self, pool: &ObjectsPool, update: &Update) -> Vec<(SubscriptionId, Path)> {
@@ -106,37 +111,42 @@ impl Subscriptions {
         if self.paths.is_empty() {
             return found;
         }
-        let place = pool.place(&update.object_id);
+        let Some(place) = pool.place(&update.object_id) else { return found };
         // RTO24b1, RTO24b2
-        for path in place.map(|place| pool.paths_of(place)).unwrap_or_default() {
+        pool.each_path(place, |keys| {
             for (id, subscription) in &self.paths {
-                let event_path = subscription.event_path(&path, &update.change);
-                found.extend(event_path.map(|path| (*id, path.clone())));
+                let event_path = subscription.event_path(keys, &update.change);
+                found.extend(event_path.map(|path| (*id, path)));
             }
-        }
+        });
         found
     }
 }
 
 impl PathSubscription {
-    /// The path to report for a change of the object at `path`: the first of `path` and the paths of the changed keys that the
-    /// subscription covers (RTO24b2a, RTO24b2b).
-    fn event_path<'a>(&'a self, path: &'a Path, change: &Change) -> Option<&'a Path> {
-        if self.covers(path) {
-            return Some(path); // RTO24b2a1
+    /// The path to report for a change of the object at the path of these keys: the first of this path and the paths of the
+    /// changed keys that the subscription covers (RTO24b2a, RTO24b2b).
+    fn event_path(&self, keys: &[&Str], change: &Change) -> Option<Path> {
+        if self.covers(keys) {
+            return Some(keys.iter().copied().collect()); // RTO24b2a1
         }
         // A key's path is one longer. It is covered, while that of its map is not, only if it is the subscription's own.
-        let Change::Map(keys) = change else { return None };
+        let Change::Map(changes) = change else { return None };
         let (key, parent) = self.path.keys().split_last()?;
-        let changed = keys.iter().any(|(changed, _)| changed == key);
-        (parent == path.keys() && changed).then_some(&self.path) // RTO24b2a2
+        let is_changed = || changes.iter().any(|(changed, _)| changed == key);
+        let is_own = parent.len() == keys.len() && starts_with(keys, parent) && is_changed();
+        is_own.then(|| self.path.clone()) // RTO24b2a2
     }
 
     /// RTO24c1
-    fn covers(&self, path: &Path) -> bool {
-        let levels = || path.len() - self.path.len() + 1;
-        self.path.is_prefix_of(path) && self.depth.is_none_or(|depth| levels() <= depth)
+    fn covers(&self, keys: &[&Str]) -> bool {
+        let levels = || keys.len() - self.path.len() + 1;
+        starts_with(keys, self.path.keys()) && self.depth.is_none_or(|depth| levels() <= depth)
     }
+}
+
+fn starts_with(keys: &[&Str], start: &[Str]) -> bool {
+    keys.len() >= start.len() && keys.iter().zip(start).all(|(key, own)| *key == own)
 }
 
 #[cfg(test)]

@@ -171,7 +171,7 @@ impl ObjectsPool {
         serial: Option<&str>,
     ) -> bool {
         let Some(id) = data.and_then(reference_of) else {
-            let leaf = || data.map_or(EntryData::Empty, EntryData::leaf);
+            let leaf = || data.cloned().map_or(EntryData::Empty, EntryData::leaf);
             return self.write(place, key, leaf, serial);
         };
         // An operation that comes too late must not make the object.

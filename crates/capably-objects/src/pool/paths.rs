@@ -28,11 +28,18 @@ impl ObjectsPool {
         self.place(object_id).map(|place| self.paths_of(place)).unwrap_or_default()
     }
 
-    pub(crate) fn paths_of(&self, place: Place) -> Vec<Path> {
-        if place == Place::ROOT {
-            return vec![Path::root()];
-        }
+    fn paths_of(&self, place: Place) -> Vec<Path> {
         let mut paths = Vec::new();
+        self.each_path(place, |keys| paths.push(keys.iter().copied().collect()));
+        paths
+    }
+
+    /// Calls a function with the keys of each path to an object, from the root on: see [`paths`](Self::paths).
+    pub(crate) fn each_path<'a>(&'a self, place: Place, mut each: impl FnMut(&[&'a Str])) {
+        let mut keys = Vec::new();
+        if self.only_path(place, &mut keys) {
+            return each(&keys);
+        }
         let step = |place, key| Step { place, key, parents: self.node(place).parents.iter() };
         let mut way = vec![step(place, None)];
         let mut on_way = BTreeSet::from([place]);
@@ -50,13 +57,31 @@ impl ObjectsPool {
             }
             if *parent == Place::ROOT {
                 work += way.len();
-                let rest = way.iter().rev().filter_map(|step| step.key);
-                paths.push(std::iter::once(key).chain(rest).cloned().collect());
+                keys.clear();
+                keys.push(key);
+                keys.extend(way.iter().rev().filter_map(|step| step.key));
+                each(&keys);
             } else if on_way.insert(*parent) {
                 way.push(step(*parent, Some(key)));
             }
         }
-        paths
+    }
+
+    /// The keys of the path to an object, if every object on it has one parent. Nearly all paths are of this kind, and each
+    /// change of an object asks for its paths.
+    fn only_path<'a>(&'a self, place: Place, keys: &mut Vec<&'a Str>) -> bool {
+        let mut at = place;
+        // In a cycle of such objects none has a path.
+        while at != Place::ROOT && keys.len() < self.nodes.len() {
+            let mut parents = self.node(at).parents.iter();
+            let (Some(((parent, key), ())), None) = (parents.next(), parents.next()) else {
+                return false;
+            };
+            keys.push(key);
+            at = *parent;
+        }
+        keys.reverse();
+        at == Place::ROOT
     }
 }
 

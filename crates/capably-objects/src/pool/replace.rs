@@ -151,19 +151,19 @@ impl ObjectsPool {
         existed: bool,
     ) -> Vec<(Str, KeyChange)> {
         let state_map = state.map.unwrap_or_default();
-        let entries: SortedMap<Str, Entry> = (state_map.entries.iter())
+        let entries: SortedMap<Str, Entry> = (state_map.entries.into_iter())
             .map(|(key, entry)| {
                 // RTLM6c, RTLM6c1
                 let data = if entry.tombstone == Some(true) {
                     EntryData::Removed(Self::deleted_at(entry.serial_timestamp, now))
                 } else {
-                    self.stored(entry.data.as_ref())
+                    self.stored(entry.data)
                 };
                 let serial = entry.timeserial.as_deref().filter(|serial| !serial.is_empty());
                 if let Some(child) = data.reference() {
-                    self.link(place, key, child); // RTO5c10b
+                    self.link(place, &key, child); // RTO5c10b
                 }
-                (key.unshared(), Entry { serial: serial.map(Box::from), data })
+                (key.into_unshared(), Entry { serial: serial.map(Box::from), data })
             })
             .collect();
         let Some(map) = self.map_mut(place) else { return Vec::new() };
