@@ -2,14 +2,15 @@
 //
 //   cargo build --release -p capably-cli -p capably-interop && node interop/objects-bench.mjs
 //
-// In each round, a new process of each client attaches a channel with 10,000 objects, and then receives 50,000 changes. The
-// changes are published before that, and a relay holds them back until the client is ready, so that neither the publisher nor
-// the server sets the pace. Times are those of the client process, without its start; the relay and the server use other
-// processes. Linux only: our client reads its CPU time from /proc.
+// In each round, a new process of each client attaches a channel with 10,000 objects, and then receives 50,000 changes.
+// Both clients get the same bytes: a relay records once what the server sends to a client, and later plays the server with
+// the recording. So neither the server nor the publisher sets the pace. Times are those of the client process, without its
+// start; the relay uses another process. Linux only: our client reads its CPU time from /proc.
 
 import { spawn } from 'node:child_process';
-import { connect, createServer } from 'node:net';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
@@ -46,22 +47,22 @@ async function compare() {
 
 async function compareIn(format, server) {
   const channel = `bench:${format}`;
-  await withOurs(server, 'msgpack', channel, async (publisher) => {
-    await fill(publisher);
-    const results = { npm: [], capably: [] };
-    for (let round = 1; round <= rounds; round++) {
-      for (const [name, start] of Object.entries(programs)) {
-        const result = await measure(server, format, channel, publisher, start);
-        results[name].push(result);
-        console.log(`${format} ${round} ${name.padEnd(8)} ${show(result)}`);
-      }
+  const recording = await record(server, format, channel);
+  const sizes = [recording.sync, recording.stream].map(({ length }) => `${(length / 1e6).toFixed(1)} MB`);
+  console.log(`${format} recorded: sync ${sizes[0]}, stream ${sizes[1]}`);
+  const results = { npm: [], capably: [] };
+  for (let round = 1; round <= rounds; round++) {
+    for (const [name, start] of Object.entries(programs)) {
+      const result = await measure(recording, { key: server.key, format, channel }, start);
+      results[name].push(result);
+      console.log(`${format} ${round} ${name.padEnd(8)} ${show(result)}`);
     }
-    const [npm, capably] = [median(results.npm), median(results.capably)];
-    console.log(`${format} median npm: ${show(npm)}`);
-    console.log(`${format} median capably: ${show(capably)}`);
-    const ratios = figures.map((name, at) => `${name} ${(npm[at] / capably[at]).toFixed(1)}`);
-    console.log(`${format} npm / capably: ${ratios.join(', ')}\n`);
-  });
+  }
+  const [npm, capably] = [median(results.npm), median(results.capably)];
+  console.log(`${format} median npm: ${show(npm)}`);
+  console.log(`${format} median capably: ${show(capably)}`);
+  const ratios = figures.map((name, at) => `${name} ${(npm[at] / capably[at]).toFixed(1)}`);
+  console.log(`${format} npm / capably: ${ratios.join(', ')}\n`);
 }
 
 function show(times) {
@@ -97,51 +98,104 @@ async function publish(publisher, end) {
   await publisher.until('end', end, 'end');
 }
 
-async function measure(server, format, channel, publisher, start) {
+/** Records what the server sends to a client that attaches the channel and receives all changes. */
+async function record(server, format, channel) {
   const relay = await startRelay(server);
-  const { key } = server;
-  const program = new Program(start(), { endpoint: '127.0.0.1', port: relay.port, key, format, channel });
-  await program.connected;
-  const sync = await program.get();
-  const end = (await program.read('end')) + 1;
-  relay.hold();
-  await publish(publisher, end);
-  const applied = program.until('end', end, 'end');
-  // The relay does not hold back standard input: this read ends once the program waits for the end.
-  await program.read('end');
-  relay.release();
-  const stream = await applied;
-  await program.end();
+  let recording;
+  await withOurs(server, 'msgpack', channel, async (publisher) => {
+    await fill(publisher);
+    const through = { endpoint: '127.0.0.1', port: relay.port, key: server.key };
+    await withOurs(through, format, channel, async (client) => {
+      const sync = relay.take();
+      const end = (await client.read('end')) + 1;
+      const applied = client.until('end', end, 'end');
+      await publish(publisher, end);
+      await applied;
+      recording = { ...sync, stream: relay.take().rest, end };
+    });
+  });
   relay.stop();
-  return [sync.cpu, sync.wall, stream.cpu, stream.wall];
+  return recording;
 }
 
-/** Relays connections to the server. Between `hold()` and `release()`, what the server sends is kept here. */
+/** Relays connections to the server. `take()` returns what the server has sent since the last call, by its parts. */
 async function startRelay(server) {
-  const kept = [];
-  let isHolding = false;
+  let sent = [];
+  let isAttached = false;
+  let connected = [];
   const relay = createServer((client) => {
     const upstream = connect(server.port, '127.0.0.1');
-    client.setNoDelay().pipe(upstream.setNoDelay());
-    upstream.on('data', (data) => (isHolding ? kept.push([client, data]) : client.write(data)));
+    let isOpen = false;
+    client.setNoDelay().on('data', (data) => {
+      // After the handshake, the first frame of the client is its ATTACH.
+      isAttached ||= isOpen;
+      upstream.write(data);
+    });
+    upstream.setNoDelay().on('data', (data) => {
+      const body = isOpen ? data : data.subarray(data.indexOf('\r\n\r\n') + 4);
+      isOpen = true;
+      (isAttached ? sent : connected).push(body);
+      client.write(data);
+    });
     upstream.on('end', () => client.end());
-    for (const socket of [client, upstream]) {
-      socket.on('error', () => {
-        client.destroy();
-        upstream.destroy();
-      });
-    }
+    for (const socket of [client, upstream]) socket.on('error', () => client.destroy());
   });
   await once(relay.listen(0, '127.0.0.1'), 'listening');
   return {
     port: relay.address().port,
-    hold: () => (isHolding = true),
-    release() {
-      isHolding = false;
-      for (const [client, data] of kept.splice(0)) client.write(data);
+    take() {
+      const rest = Buffer.concat(sent.splice(0));
+      return { connected: Buffer.concat(connected), sync: rest, rest };
     },
     stop: () => relay.close(),
   };
+}
+
+async function measure({ connected, sync, stream, end }, settings, start) {
+  const player = await startPlayer(connected, sync);
+  const program = new Program(start(), { endpoint: '127.0.0.1', port: player.port, ...settings });
+  await program.connected;
+  const synced = await program.get();
+  const applied = program.until('end', end, 'end');
+  // This read ends once the program waits for the end.
+  await program.read('end');
+  player.send(stream);
+  const streamed = await applied;
+  player.stop();
+  await program.end();
+  return [synced.cpu, synced.wall, streamed.cpu, streamed.wall];
+}
+
+/** A server that answers the WebSocket handshake and the ATTACH of a client with recorded frames. */
+async function startPlayer(connected, sync) {
+  let socket;
+  const player = createServer((client) => {
+    let step = 0;
+    socket = client.setNoDelay();
+    client.on('error', () => client.destroy());
+    client.on('data', (data) => {
+      step += 1;
+      if (step === 1) client.write(Buffer.concat([handshake(data), connected]));
+      if (step === 2) client.write(sync);
+    });
+  });
+  await once(player.listen(0, '127.0.0.1'), 'listening');
+  return {
+    port: player.address().port,
+    send: (bytes) => socket.write(bytes),
+    stop() {
+      socket.end();
+      player.close();
+    },
+  };
+}
+
+/** The answer to the HTTP request of a WebSocket. */
+function handshake(request) {
+  const key = /^sec-websocket-key: *(.*)\r$/im.exec(request.toString())[1];
+  const accept = createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+  const lines = ['Upgrade: websocket', 'Connection: Upgrade', `Sec-WebSocket-Accept: ${accept}`];
+  return Buffer.from(`HTTP/1.1 101 Switching Protocols\r\n${lines.join('\r\n')}\r\n\r\n`);
 }
 
 /** The npm client as a program with the commands of our driver that this benchmark uses. */
