@@ -82,13 +82,14 @@ impl EntryData {
 
     /// The stored form of a leaf. Slices of a frame are copied: an entry lives long, and must not pin the frame.
     pub(crate) fn leaf(data: ObjectData) -> Self {
-        let value = data.value.map(|value| match value {
-            ObjectValue::String(text) => ObjectValue::String(text.into_unshared()),
-            ObjectValue::Bytes(bytes) => ObjectValue::Bytes(Bytes::copy_from_slice(&bytes)),
-            other => other,
-        });
-        if let Some(encoding) = data.encoding {
-            let object_id = data.object_id.map(Str::into_unshared);
+        let ObjectData { object_id, value, encoding } = data;
+        if let Some(encoding) = encoding {
+            let value = value.map(|value| match value {
+                ObjectValue::String(text) => ObjectValue::String(text.into_unshared()),
+                ObjectValue::Bytes(bytes) => ObjectValue::Bytes(Bytes::copy_from_slice(&bytes)),
+                other => other,
+            });
+            let object_id = object_id.map(Str::into_unshared);
             let encoding = Some(encoding.into_unshared());
             return Self::Encoded(Box::new(ObjectData { object_id, value, encoding }));
         }
@@ -96,8 +97,8 @@ impl EntryData {
             None => Self::Empty,
             Some(ObjectValue::Boolean(value)) => Self::Boolean(value),
             Some(ObjectValue::Number(value)) => Self::Number(value),
-            Some(ObjectValue::String(text)) => Self::String(text),
-            Some(ObjectValue::Bytes(bytes)) => Self::Bytes(bytes),
+            Some(ObjectValue::String(text)) => Self::String(text.into_unshared()),
+            Some(ObjectValue::Bytes(bytes)) => Self::Bytes(Bytes::copy_from_slice(&bytes)),
             Some(ObjectValue::Json(value)) => Self::Json(Box::new(value)),
         }
     }

@@ -31,7 +31,8 @@ impl PlaceIndex {
     /// With the root alone.
     pub(crate) fn of_root() -> Self {
         let mut index = Self::default();
-        index.insert(ROOT, Place::ROOT);
+        let root = Str::from(ROOT);
+        index.find_or_insert(ROOT, Place::ROOT, |_| &root);
         index
     }
 
@@ -43,20 +44,30 @@ impl PlaceIndex {
 
     /// The place of an id.
     pub(crate) fn find<'a>(&self, id: &str, id_of: impl Fn(Place) -> &'a Str) -> Option<Place> {
-        let at = self.position(id, id_of)?;
+        let at = self.position(self.hash(id), id, id_of)?;
         self.slots[at].map(|slot| slot.place)
     }
 
-    /// Adds the place of an id that has none.
-    pub(crate) fn insert(&mut self, id: &str, place: Place) {
+    /// The place of an id. An id that has none gets this one, and none is returned.
+    pub(crate) fn find_or_insert<'a>(
+        &mut self,
+        id: &str,
+        new: Place,
+        id_of: impl Fn(Place) -> &'a Str,
+    ) -> Option<Place> {
+        let hash = self.hash(id);
+        if let Some(at) = self.position(hash, id, id_of) {
+            return self.slots[at].map(|slot| slot.place);
+        }
         self.reserve(1);
         self.len += 1;
-        self.place_in_slot(Slot { hash: self.hash(id), place });
+        self.place_in_slot(Slot { hash, place: new });
+        None
     }
 
     /// Removes the place of an id.
     pub(crate) fn remove<'a>(&mut self, id: &str, id_of: impl Fn(Place) -> &'a Str) {
-        let Some(mut free) = self.position(id, id_of) else { return };
+        let Some(mut free) = self.position(self.hash(id), id, id_of) else { return };
         self.len -= 1;
         // The slots behind move up, so that a search does not end at the free one.
         let mut at = free;
@@ -90,11 +101,10 @@ impl PlaceIndex {
         self.slots[at] = Some(slot);
     }
 
-    fn position<'a>(&self, id: &str, id_of: impl Fn(Place) -> &'a Str) -> Option<usize> {
+    fn position<'a>(&self, hash: u32, id: &str, id_of: impl Fn(Place) -> &'a Str) -> Option<usize> {
         if self.slots.is_empty() {
             return None;
         }
-        let hash = self.hash(id);
         let mut at = self.first(hash);
         loop {
             let slot = self.slots[at]?;
@@ -143,8 +153,9 @@ mod tests {
                 if !insert {
                     index.remove(id, id_of);
                     model.remove(&at);
-                } else if model.insert(at, ()).is_none() {
-                    index.insert(id, Place(at));
+                } else {
+                    let known = model.insert(at, ()).map(|()| Place(at));
+                    prop_assert_eq!(index.find_or_insert(id, Place(at), id_of), known);
                 }
                 prop_assert_eq!(index.len(), model.len());
                 for (at, id) in ids.iter().enumerate() {

@@ -145,21 +145,19 @@ impl ObjectsPool {
 
     /// The place of an id, which gets a node without an object if it is not known.
     fn intern(&mut self, id: &Str) -> Place {
-        if let Some(place) = self.place(id) {
+        let Self { nodes, free, places } = self;
+        // 2^32 nodes would need 500 GB.
+        let next = || Place(u32::try_from(nodes.len()).unwrap_or(u32::MAX));
+        let new = free.last().copied().unwrap_or_else(next);
+        if let Some(place) = places.find_or_insert(id, new, |place| &nodes[place.index()].id) {
             return place;
         }
         let node = Node { id: id.unshared(), ..Node::default() };
-        let place = if let Some(place) = self.free.pop() {
-            *self.node_mut(place) = node;
-            place
-        } else {
-            // 2^32 nodes would need 500 GB.
-            let place = Place(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
-            self.nodes.push(node);
-            place
-        };
-        self.places.insert(id, place);
-        place
+        match free.pop() {
+            Some(place) => nodes[place.index()] = node,
+            None => nodes.push(node),
+        }
+        new
     }
 
     /// The place of an object, which is made if it does not exist (RTO6). None if its id has no known type.

@@ -68,8 +68,10 @@ impl SiteSerial {
 impl<'a> FromIterator<(&'a str, &'a str)> for Sites {
     /// Collects serials of sites that are in order, each once.
     fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(serials: I) -> Self {
-        let mut sites: Vec<_> =
-            serials.into_iter().map(|(site, serial)| SiteSerial::new(site, serial)).collect();
+        let serials = serials.into_iter();
+        // `collect` would make room for four at least.
+        let mut sites = Vec::with_capacity(serials.size_hint().0);
+        sites.extend(serials.map(|(site, serial)| SiteSerial::new(site, serial)));
         debug_assert!(sites.is_sorted_by(|a, b| a.parts().0 < b.parts().0));
         sites.shrink_to_fit();
         Self(sites)

@@ -135,7 +135,10 @@ fn position<K: Borrow<Q>, V, Q: Ord + ?Sized>(entries: &[(K, V)], key: &Q) -> Re
 impl<K: Ord, V> FromIterator<(K, V)> for SortedMap<K, V> {
     /// Collects entries whose keys are in order, each once.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        let mut entries = Vec::from_iter(entries);
+        let source = entries.into_iter();
+        // `collect` would make room for four at least.
+        let mut entries = Vec::with_capacity(source.size_hint().0);
+        entries.extend(source);
         debug_assert!(entries.is_sorted_by(|a, b| a.0 < b.0));
         if entries.len() > FEW {
             return Self::Many(entries.into_iter().collect());

@@ -1,8 +1,8 @@
 //! The pages of a sync (RTO5a, RTO5f).
 
-use std::collections::HashMap;
-
 use capably_protocol::{ObjectMessage, Str};
+
+use crate::{entry::Place, index::PlaceIndex};
 
 /// The states that arrived during a sync: the SyncObjectsPool.
 #[derive(Debug, Default)]
@@ -11,7 +11,8 @@ pub(crate) struct SyncPages {
     sequence: Option<Str>,
     /// One message per object, in the order of arrival.
     messages: Vec<ObjectMessage>,
-    by_id: HashMap<Str, usize>,
+    /// The places of the messages by the ids of their objects.
+    places: PlaceIndex,
 }
 
 impl SyncPages {
@@ -41,10 +42,10 @@ impl SyncPages {
             tracing::warn!(object = %id, "the state of an object is of an unsupported type"); // RTO5f3
             return;
         }
-        let existing = self.by_id.get(id).and_then(|at| self.messages.get_mut(*at));
-        let Some(existing) = existing else {
+        let new = Place(u32::try_from(self.messages.len()).unwrap_or(u32::MAX));
+        let existing = self.places.find_or_insert(id, new, |place| id_of(&self.messages, place));
+        let Some(existing) = existing.and_then(|place| self.messages.get_mut(place.index())) else {
             // RTO5f1
-            self.by_id.insert(id.clone(), self.messages.len());
             self.messages.push(message);
             return;
         };
@@ -66,4 +67,11 @@ impl SyncPages {
     pub(crate) fn take(&mut self) -> Vec<ObjectMessage> {
         std::mem::take(self).messages
     }
+}
+
+/// The object that a stored message is of.
+fn id_of(messages: &[ObjectMessage], place: Place) -> &Str {
+    static NONE: Str = Str::new();
+    let state = messages.get(place.index()).and_then(|message| message.object.as_deref());
+    state.and_then(|state| state.object_id.as_ref()).unwrap_or(&NONE)
 }

@@ -77,6 +77,19 @@ impl Str {
         self.set_short(part)
     }
 
+    /// As [`set_slice_of`](Self::set_slice_of), for a part of text.
+    #[inline]
+    pub(crate) fn set_part_of(&mut self, all: &ByteString, part: &str) {
+        if part.len() > INLINE {
+            return self.store_shared(all.slice_ref(part));
+        }
+        let start = (part.as_ptr() as usize).wrapping_sub(all.as_ptr() as usize);
+        match all.as_bytes().get(start..).and_then(|rest| rest.first_chunk()) {
+            Some(window) => self.set_inline(part.len() as u8, window),
+            None => self.set_inline(part.len() as u8, &padded(part.as_bytes())),
+        }
+    }
+
     #[inline(never)]
     fn set_short(&mut self, part: &[u8]) -> Result<(), Utf8Error> {
         str::from_utf8(part)?;
@@ -86,12 +99,15 @@ impl Str {
 
     #[inline(never)]
     fn set_shared(&mut self, bytes: Bytes) -> Result<(), Utf8Error> {
-        let text = ByteString::try_from(bytes)?;
+        self.store_shared(ByteString::try_from(bytes)?);
+        Ok(())
+    }
+
+    fn store_shared(&mut self, text: ByteString) {
         match &mut self.0 {
             Repr::Shared(place) => *place = text,
             Repr::Inline { .. } => self.0 = Repr::Shared(text),
         }
-        Ok(())
     }
 
     #[inline(always)]
@@ -537,12 +553,15 @@ mod tests {
     fn a_place_takes_any_slice() {
         let frame = samples().concat();
         let frame = Bytes::from(frame);
+        let text = ByteString::try_from(frame.clone()).unwrap();
         for sample in samples() {
             let start =
                 frame.windows(sample.len().max(1)).position(|part| part == sample.as_bytes());
             let start = start.unwrap_or_default();
             for mut place in [Str::new(), "b".repeat(INLINE + 1).into()] {
                 place.set_slice_of(&frame, &frame[start..start + sample.len()]).unwrap();
+                assert_eq!(&*place, sample);
+                place.set_part_of(&text, &text[start..start + sample.len()]);
                 assert_eq!(&*place, sample);
             }
         }

@@ -7,6 +7,7 @@
 use std::{cell::Cell, collections::BTreeMap, fmt, marker::PhantomData};
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use serde::{
     Deserializer,
     de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor},
@@ -25,7 +26,7 @@ use crate::{
 /// The frame that is read, and how much deeper its values may nest.
 #[derive(Clone, Copy, Debug)]
 pub struct JsonReader<'a> {
-    frame: &'a Bytes,
+    frame: &'a ByteString,
     depth_left: usize,
     /// Set once a value was read of which the depth is not known.
     unmeasured: &'a Cell<bool>,
@@ -38,21 +39,24 @@ pub(super) fn read_whole<T>(
     read: impl FnOnce(&mut FrameDeserializer<'_>, JsonReader<'_>) -> serde_json::Result<T>,
 ) -> Result<T, DecodeError> {
     limits.check_size(frame)?;
+    // Checked once as a whole: serde_json would check each string, and `Str` would do it again.
+    let frame = &ByteString::try_from(frame.clone())
+        .map_err(|_| DecodeError::Malformed { reason: "text that is not UTF-8".to_owned() })?;
     let unmeasured = Cell::new(false);
     let depth_left = limits.max_depth.min(MAX_DEPTH);
     let reader = JsonReader { frame, depth_left, unmeasured: &unmeasured };
-    let mut deserializer = serde_json::Deserializer::from_slice(frame);
+    let mut deserializer = serde_json::Deserializer::from_str(frame);
     let value = read(&mut deserializer, reader)
         .and_then(|value| deserializer.end().map(|()| value))
         .map_err(|error| DecodeError::Malformed { reason: error.to_string() });
     // Text that nests too deep has an error of its own. serde_json itself goes 128 levels deep at most.
     if value.is_err() || unmeasured.get() {
-        check_depth(frame, limits)?;
+        check_depth(frame.as_bytes(), limits)?;
     }
     value
 }
 
-type FrameDeserializer<'a> = serde_json::Deserializer<serde_json::de::SliceRead<'a>>;
+type FrameDeserializer<'a> = serde_json::Deserializer<serde_json::de::StrRead<'a>>;
 
 impl<'a> JsonReader<'a> {
     /// Reads a map into a struct.
@@ -128,8 +132,8 @@ impl<'a> JsonReader<'a> {
 
     /// Stores text of the frame, shared with it when it is long.
     #[inline]
-    pub(crate) fn set_text<E: Error>(self, place: &mut Str, text: &str) -> Result<(), E> {
-        place.set_slice_of(self.frame, text.as_bytes()).map_err(E::custom)
+    pub(crate) fn set_text(self, place: &mut Str, text: &str) {
+        place.set_part_of(self.frame, text);
     }
 
     /// A value is read by other code, which does not count levels: the whole frame is measured at its end.
@@ -317,8 +321,8 @@ impl<'de> Visitor<'de> for TextVisitor<'_, '_> {
     }
 
     #[inline]
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<bool, E> {
-        self.reader.set_text(self.place, text)?;
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<bool, E> {
+        self.reader.set_text(self.place, text);
         Ok(true)
     }
 
