@@ -18,6 +18,8 @@ use crate::Result;
 
 mod websocket;
 
+pub use capably_protocol::Format;
+
 pub(crate) use websocket::TcpConnector;
 
 /// Opens WebSockets.
@@ -62,6 +64,21 @@ pub trait WebSocket: fmt::Debug + Send {
     /// # Errors
     /// 80003 when the socket has ended.
     fn send(&mut self, packet: Packet) -> Result<()>;
+
+    /// Buffers a packet in this format, whose bytes `write` appends to a buffer. It has the effect of
+    /// [`send`](Self::send), which the default implementation calls. A socket with a buffer of bytes saves a copy if it
+    /// lets `write` append to that buffer.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send).
+    fn send_with(&mut self, format: Format, write: &mut dyn FnMut(&mut Vec<u8>)) -> Result<()> {
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        self.send(match format {
+            Format::Json => Packet::Text(bytes.into()),
+            Format::MsgPack => Packet::Binary(bytes.into()),
+        })
+    }
 
     /// Writes all buffered packets.
     ///

@@ -74,7 +74,30 @@ impl Decoder {
     ///
     /// # Errors
     /// The WebSocket is [broken](Broken), and must not be read any further.
+    #[inline]
     pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Event>, Broken> {
+        self.next_with(buffer, |buffer, length| {
+            if length < SHARED {
+                let payload = BytesMut::from(&buffer[..length]);
+                buffer.advance(length);
+                payload.freeze()
+            } else {
+                buffer.split_to(length).freeze()
+            }
+        })
+    }
+
+    /// As [`next`](Self::next), for a reader with memory of its own for payloads. `take` removes a payload of this length
+    /// from the front of the buffer.
+    ///
+    /// # Errors
+    /// As for [`next`](Self::next).
+    #[inline]
+    pub fn next_with(
+        &mut self,
+        buffer: &mut BytesMut,
+        mut take: impl FnMut(&mut BytesMut, usize) -> Bytes,
+    ) -> Result<Option<Event>, Broken> {
         while let Some(header) = self.header(buffer)? {
             if buffer.len() - header.size < header.length {
                 return Ok(None);
@@ -83,13 +106,7 @@ impl Decoder {
             if let Some(key) = header.key {
                 mask(&mut buffer[..header.length], key);
             }
-            let payload = if header.length < SHARED {
-                let payload = BytesMut::from(&buffer[..header.length]);
-                buffer.advance(header.length);
-                payload
-            } else {
-                buffer.split_to(header.length)
-            };
+            let payload = take(buffer, header.length);
             if let Some(event) = self.frame(&header, payload)? {
                 return Ok(Some(event));
             }
@@ -148,10 +165,11 @@ impl Decoder {
     }
 
     /// What a frame completes.
-    fn frame(&mut self, header: &Header, payload: BytesMut) -> Result<Option<Event>, Broken> {
+    fn frame(&mut self, header: &Header, payload: Bytes) -> Result<Option<Event>, Broken> {
         let event = match (header.opcode, &mut self.fragments) {
-            (Opcode::Data(kind), None) if header.is_last => Event::Message(kind, payload.freeze()),
+            (Opcode::Data(kind), None) if header.is_last => Event::Message(kind, payload),
             (Opcode::Data(kind), None) => {
+                let payload = BytesMut::from(payload);
                 self.fragments = Some(Box::new(Fragments { kind, payload }));
                 return Ok(None);
             }
@@ -168,8 +186,8 @@ impl Decoder {
                     None => return Ok(None),
                 }
             }
-            (Opcode::Ping, _) => Event::Ping(payload.freeze()),
-            (Opcode::Pong, _) => Event::Pong(payload.freeze()),
+            (Opcode::Ping, _) => Event::Ping(payload),
+            (Opcode::Pong, _) => Event::Pong(payload),
             (Opcode::Close, _) => Event::Close(close_code(&payload)?),
         };
         Ok(Some(event))

@@ -5,7 +5,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use capably_core::{ConnectRequest, TransportEvent, TransportId};
 use capably_protocol::{ClientFrame, ErrorInfo, Format, Limits, ServerFrame, codec};
 use tracing::Span;
@@ -45,7 +44,6 @@ pub(super) struct OpenLink {
     packets: Vec<Packet>,
     /// The last received frame. Its allocations are reused for the next one.
     frame: ServerFrame,
-    encoded: Vec<u8>,
 }
 
 impl Link {
@@ -98,7 +96,6 @@ impl Link {
                             unflushed: false,
                             packets: Vec::new(),
                             frame: ServerFrame::Closed,
-                            encoded: Vec::new(),
                         }));
                         on_event(id, TransportEvent::Opened);
                     }
@@ -178,12 +175,9 @@ impl OpenLink {
             ready!(self.socket.poll_ready(cx))?;
             if let Some(frame) = self.unsent.pop_front() {
                 tracing::trace!(target: "capably::frames", ?frame, "sending");
-                self.encoded.clear();
-                codec::encode_client_frame(self.format, &frame, &mut self.encoded);
-                let bytes = Bytes::copy_from_slice(&self.encoded);
-                self.socket.send(match self.format {
-                    Format::Json => Packet::Text(bytes),
-                    Format::MsgPack => Packet::Binary(bytes),
+                let format = self.format;
+                self.socket.send_with(format, &mut |out| {
+                    codec::encode_client_frame(format, &frame, out);
                 })?;
                 self.unflushed = true;
             }
