@@ -71,8 +71,9 @@ pub enum Event {
     /// changed (RTL4m).
     Granted(ChannelId),
     /// A channel is attached and does not continue: a listener that joined before may have missed messages
-    /// (RTL2f, RTL12). The first attach has this event, too, but then there is nothing to miss.
-    Gap(ChannelId, Gap),
+    /// (RTL2f, RTL12). The first attach has this event, too, but then there is nothing to miss. Boxed, because every
+    /// event would otherwise be as large as a gap.
+    Gap(ChannelId, Box<Gap>),
     /// Messages arrived on an attached channel (RTL17), in order.
     Messages(ChannelId, Batch<Message>),
     /// Annotations arrived on an attached channel (RTAN4b), in order.

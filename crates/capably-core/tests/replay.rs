@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use capably_core::{
     Batch, ChannelEvent, ChannelId, ChannelOptions, ChannelState, Client, Config, Credentials,
-    DeltaError, Event, MembersQuery, Now, OpId, Outcome, Output, Place, ReplayEnd, ReplayOutcome,
-    TransportEvent, TransportId, VcdiffDecoder,
+    DeltaError, Event, Gap, MembersQuery, Now, OpId, Outcome, Output, Place, ReplayEnd,
+    ReplayOutcome, TransportEvent, TransportId, VcdiffDecoder,
 };
 use capably_protocol::{
     Annotation, ClientFrame, ConnectionDetails, Data, ErrorInfo, Flags, Message, PresenceAction,
@@ -136,7 +136,8 @@ impl World {
                     let or_none = |serial: Option<capably_protocol::Str>| {
                         serial.map_or("-".to_owned(), |serial| serial.to_string())
                     };
-                    format!("gap {}..{}", or_none(gap.after), or_none(gap.until))
+                    let Gap { after, until, .. } = *gap;
+                    format!("gap {}..{}", or_none(after), or_none(until))
                 }
                 Output::Event(Event::Granted(_)) => "granted".to_owned(),
                 Output::Event(Event::Channel(_, change)) => match change.event {

@@ -34,7 +34,7 @@ fn drain(client: &mut Client) -> Done {
             Output::Send { frame: ClientFrame::Attach(attach), .. } => {
                 done.attached_from = Some(attach.channel_serial);
             }
-            Output::Event(Event::Gap(_, gap)) => done.gap = Some(gap),
+            Output::Event(Event::Gap(_, gap)) => done.gap = Some(*gap),
             _ => {}
         }
     }

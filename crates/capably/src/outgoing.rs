@@ -1,5 +1,7 @@
 //! The messages of a publish, before it is sent over REST or over a connection.
 
+use std::sync::Arc;
+
 use capably_protocol::{ErrorCode, JsonObject, Message, Str};
 use serde_json::Value;
 
@@ -8,12 +10,13 @@ use crate::{Error, Result};
 /// The messages of one publish. A setter never fails: a wrong value makes the publish fail.
 #[derive(Clone, Debug)]
 pub(crate) struct Outgoing {
-    messages: Vec<Message>,
+    /// Shared from the start: a connection keeps them for a resend, and a vector would have to be copied for that.
+    messages: Arc<[Message]>,
     problem: Option<Error>,
 }
 
 impl Outgoing {
-    pub(crate) fn new(messages: Vec<Message>) -> Self {
+    pub(crate) fn new(messages: Arc<[Message]>) -> Self {
         Self { messages, problem: None }
     }
 
@@ -26,14 +29,14 @@ impl Outgoing {
     /// messages of one publish by the common base (RSL1k1). An empty id counts as none.
     pub(crate) fn id(&mut self, id: &Str) {
         let is_whole = self.messages.len() == 1 || id.is_empty();
-        for (index, message) in self.messages.iter_mut().enumerate() {
+        for (index, message) in Arc::make_mut(&mut self.messages).iter_mut().enumerate() {
             let own = if is_whole { id.clone() } else { format!("{id}:{index}").into() };
             message.id = Some(own);
         }
     }
 
     pub(crate) fn client_id(&mut self, client_id: &Str) {
-        for message in &mut self.messages {
+        for message in Arc::make_mut(&mut self.messages) {
             message.client_id = Some(client_id.clone());
         }
     }
@@ -41,7 +44,7 @@ impl Outgoing {
     pub(crate) fn extras(&mut self, extras: Value) {
         match object(extras) {
             Ok(extras) => {
-                for message in &mut self.messages {
+                for message in Arc::make_mut(&mut self.messages) {
                     message.extras = Some(extras.clone());
                 }
             }
@@ -54,7 +57,7 @@ impl Outgoing {
     /// # Errors
     /// Code 40003 after a setter received a wrong value; the error of a value that could not be encoded; 40030
     /// without any message.
-    pub(crate) fn into_messages(self) -> Result<Vec<Message>> {
+    pub(crate) fn into_messages(self) -> Result<Arc<[Message]>> {
         if let Some(problem) = self.problem {
             return Err(problem);
         }

@@ -56,7 +56,7 @@ impl Channel {
         cx.timers.clear(Timer::Attach(self.id));
         cx.timers.clear(Timer::Reattach(self.id));
         if let Some(gap) = gap {
-            cx.emit(Event::Gap(self.id, gap));
+            cx.emit(Event::Gap(self.id, Box::new(gap)));
         }
         if event == ChannelEvent::Update && resumed {
             // Without loss of continuity the application gets no update (RTL12).
@@ -109,7 +109,7 @@ impl Channel {
         let error = errors::detach_timed_out();
         let state = if from_attached { State::Attached } else { State::Detached };
         if from_attached && let Some(gap) = self.take_detaching_gap(&error, cx.now.wall) {
-            cx.emit(Event::Gap(self.id, gap));
+            cx.emit(Event::Gap(self.id, Box::new(gap)));
         }
         self.enter(state, Some(error.clone()), cx);
         self.settle(Err(error), cx);

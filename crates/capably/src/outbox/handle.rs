@@ -110,13 +110,13 @@ impl OutboxHandle {
     pub(crate) async fn accept(
         &self,
         channel: Str,
-        mut messages: Vec<Message>,
+        mut messages: Arc<[Message]>,
         params: Params,
         receipt: Option<ReceiptSender>,
     ) -> Result<()> {
         check_size(&messages, self.0.max_message_size)?;
-        payload::complete_ids(&mut messages)?;
-        let publish = Publish { channel, msg_serial: 0, items: messages.into(), params };
+        payload::complete_ids(Arc::make_mut(&mut messages))?;
+        let publish = Publish { channel, msg_serial: 0, items: messages, params };
         let payload = payload::encode(publish);
         self.ask(|accepted| Job::Accept(Acceptance { payload, receipt, accepted })).await
     }

@@ -282,7 +282,7 @@ impl OutboxSender {
                 continue;
             }
             let (reply, result) = oneshot::channel();
-            driver.send(Command::PublishStored(StoredPublish {
+            driver.send(Command::PublishStored(Box::new(StoredPublish {
                 channel: channel.clone(),
                 messages: Arc::clone(&slot.publish.items),
                 params: slot.publish.params.clone(),
@@ -290,7 +290,7 @@ impl OutboxSender {
                 // At most `RECOGNISED`.
                 resend_for: Duration::from_millis(left as u64),
                 reply,
-            }));
+            })));
             pace.in_flight += 1;
             pace.session = session;
             self.in_flight.push(InFlight { seq: *seq, result });

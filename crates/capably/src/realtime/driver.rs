@@ -5,12 +5,12 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use capably_core::{
-    AuthId, ChannelId, Client, ConnectRequest, ConnectionState, Instant, Now, Output, TokenNeed,
-    TransportId,
+    AuthId, ChannelId, Client, ConnectRequest, ConnectionState, Event, Instant, Now, Output,
+    TokenNeed, TransportId,
 };
 use capably_protocol::Limits;
 use slab::Slab;
@@ -28,7 +28,9 @@ use self::{
     sleep::SleepDetector,
     tasks::{TaskOutput, Tasks},
 };
-use crate::{options::Config, rest::Pipeline, transport::Connector};
+use crate::{
+    options::Config, realtime::publishing::Settlement, rest::Pipeline, transport::Connector,
+};
 
 mod channel_entry;
 mod command;
@@ -76,6 +78,10 @@ pub(crate) struct Driver {
     network: Option<NetworkWatch>,
     /// Units of the publish window to release after the current round: one wake-up for many publishes.
     permits: usize,
+    /// Results of publishes that their receipts do not have yet. Empty between rounds.
+    settled: Vec<Settlement>,
+    /// Empty between rounds; it saves an allocation in each.
+    wakers: Vec<Waker>,
     /// Replies to send once the connection is not closing any more.
     closing: Vec<oneshot::Sender<()>>,
     /// Replies to send once the effects of all earlier commands are visible.
@@ -111,6 +117,8 @@ impl Driver {
             sleep_detector,
             network,
             permits: 0,
+            settled: Vec::new(),
+            wakers: Vec::new(),
             closing: Vec::new(),
             settling: Vec::new(),
         }
@@ -128,15 +136,15 @@ impl Future for Driver {
             busy |= self.poll_tasks(cx);
             busy |= self.poll_sleep(cx);
             busy |= self.poll_network(cx);
-            let mut deadline = self.drain_outputs(&mut busy);
+            let mut deadline = self.drain_outputs(cx, &mut busy);
             if !self.lagging.is_empty() && self.replay(cx) {
-                deadline = self.drain_outputs(&mut busy);
+                deadline = self.drain_outputs(cx, &mut busy);
                 busy = true;
             }
             if self.poll_deadline(cx, deadline) {
                 let now = self.now();
                 self.core.handle_timeout(now);
-                self.drain_outputs(&mut busy);
+                self.drain_outputs(cx, &mut busy);
                 busy = true;
             }
             // After all outputs, so that their frames leave in one flush.
@@ -207,11 +215,15 @@ impl Driver {
 
     /// Carries out the core's outputs. Returns the core's next deadline. Sets `started` when it has started work
     /// that must be polled in another round.
-    fn drain_outputs(&mut self, started: &mut bool) -> Option<Instant> {
+    fn drain_outputs(&mut self, cx: &mut Context<'_>, started: &mut bool) -> Option<Instant> {
         loop {
             match self.core.poll_output() {
-                Output::Send { transport, frame } => self.link.send(transport, frame),
-                Output::Event(event) => self.handle_event(event),
+                Output::Send { transport, frame } => self.link.send(transport, frame, cx),
+                Output::Event(Event::Done(op, outcome)) => self.finish(op, outcome),
+                Output::Event(event) => {
+                    self.settle();
+                    self.handle_event(event);
+                }
                 Output::Open { transport, request } => {
                     self.dial(transport, &request);
                     *started = true;
@@ -227,6 +239,7 @@ impl Driver {
                     *started = true;
                 }
                 Output::Timeout(deadline) => {
+                    self.settle();
                     self.shared.window.release(std::mem::take(&mut self.permits));
                     self.reply_settled();
                     self.shared.round_ended();

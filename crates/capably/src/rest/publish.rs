@@ -1,5 +1,7 @@
 //! Publishing over REST (RSL1).
 
+use std::sync::Arc;
+
 use capably_protocol::{ErrorCode, Message, PublishResult, Str, codec::encode_messages};
 use serde::Deserialize;
 use serde_json::Value;
@@ -37,7 +39,7 @@ pub struct RestPublish {
 
 impl RestPublish {
     pub(crate) fn new(channel: RestChannel, messages: Vec<Message>) -> Self {
-        Self { channel, outgoing: Outgoing::new(messages), params: Vec::new() }
+        Self { channel, outgoing: Outgoing::new(messages.into()), params: Vec::new() }
     }
 
     /// Makes the publish fail with this error.
@@ -74,17 +76,18 @@ impl RestPublish {
     async fn send(self) -> Result<PublishResult> {
         let Self { channel, outgoing, params } = self;
         let mut messages = outgoing.into_messages()?;
+        let messages = Arc::make_mut(&mut messages);
         let pipeline = channel.pipeline();
         let options = &pipeline.config().options;
-        check_size(&messages, options.max_message_size)?;
+        check_size(messages, options.max_message_size)?;
         if options.idempotent_rest_publishing {
-            add_ids(&mut messages)?;
+            add_ids(messages)?;
         }
         let cipher = channel.cipher();
-        for message in &mut messages {
+        for message in &mut *messages {
             payload::encode(message, cipher.as_ref())?;
         }
-        let body = encode_messages(pipeline.config().format(), &messages);
+        let body = encode_messages(pipeline.config().format(), messages);
         let mut call = Call::post(channel.path("messages"), body);
         for (name, value) in &params {
             call = call.param(name, value);

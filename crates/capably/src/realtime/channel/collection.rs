@@ -59,7 +59,7 @@ impl Channels {
         let mut channels = lock(&self.registry.channels);
         let shared = channels.entry(name).or_insert_with_key(|name| {
             let id = ChannelId(self.registry.next_id.fetch_add(1, Ordering::Relaxed));
-            let core = options.to_core(self.agent.as_ref());
+            let core = Box::new(options.to_core(self.agent.as_ref()));
             let shared = ChannelShared::new(id, name.clone(), options, self.agent.clone());
             let shared = Arc::new(shared);
             self.handle.send(Command::Open { channel: Arc::clone(&shared), options: core });

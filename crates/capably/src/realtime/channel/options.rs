@@ -115,7 +115,7 @@ impl Channel {
                 // Under the lock, so that concurrent calls reach the driver in the order in which handles see them.
                 let mut own = lock(&shared.options);
                 *own = Arc::new(options);
-                handle.send(Command::SetOptions(shared.id, core, reply));
+                handle.send(Command::SetOptions(shared.id, Box::new(core), reply));
             }
             received(answer).await
         })

@@ -15,6 +15,7 @@ use crate::{
     realtime::{
         ChannelProperties,
         channel::ChannelShared,
+        publishing::ReceiptId,
         subscribing::{AnySubscriber, SubscriberId},
     },
 };
@@ -37,15 +38,15 @@ pub(crate) enum Command {
     Network(bool),
     Open {
         channel: Arc<ChannelShared>,
-        options: ChannelOptions,
+        options: Box<ChannelOptions>,
     },
     Release(ChannelId),
     Attach(ChannelId, Reply<()>),
     Detach(ChannelId, Reply<()>),
-    SetOptions(ChannelId, ChannelOptions, Reply<()>),
+    SetOptions(ChannelId, Box<ChannelOptions>, Reply<()>),
     Properties(ChannelId, oneshot::Sender<ChannelProperties>),
     Publish(PublishCommand),
-    PublishStored(StoredPublish),
+    PublishStored(Box<StoredPublish>),
     Annotate {
         channel: ChannelId,
         annotation: Box<Annotation>,
@@ -67,17 +68,17 @@ pub(crate) enum Command {
     },
     Presence {
         channel: ChannelId,
-        message: PresenceMessage,
+        message: Box<PresenceMessage>,
         reply: Reply<()>,
     },
     Members {
         channel: ChannelId,
-        query: MembersQuery,
+        query: Box<MembersQuery>,
         reply: Reply<Vec<PresenceMessage>>,
     },
     Subscribe {
         channel: ChannelId,
-        subscriber: AnySubscriber,
+        subscriber: Box<AnySubscriber>,
         /// Whether to attach the channel.
         attach: bool,
         reply: Reply<()>,
@@ -102,9 +103,8 @@ pub(crate) struct PublishCommand {
     pub(crate) channel: ChannelId,
     pub(crate) messages: Arc<[Message]>,
     pub(crate) params: Params,
-    /// The units that the publish reserves in the [`PublishWindow`](crate::realtime::publishing::PublishWindow).
-    pub(crate) permits: u32,
-    pub(crate) reply: Reply<PublishResult>,
+    /// The place of the result in the [`ReceiptTable`](crate::realtime::publishing::ReceiptTable).
+    pub(crate) receipt: ReceiptId,
 }
 
 /// Publish messages that an outbox stores, in one frame to a channel that need not be open.

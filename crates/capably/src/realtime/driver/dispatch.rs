@@ -12,12 +12,13 @@ use super::{
     Driver,
     channel_entry::ChannelEntry,
     command::{Command, PublishCommand, Reply, StoredPublish},
-    operation::{AuthorizeOperation, Operation},
+    operation::{AuthorizeOperation, Operation, publish_result},
 };
 use crate::{
     Error,
     realtime::{
         ChannelProperties,
+        publishing::ReceiptId,
         subscribing::{AnySubscriber, Feed, SubscriberId},
     },
 };
@@ -75,7 +76,7 @@ impl Driver {
                 let _ = reply.send(self.core.recovery_key());
             }
             Command::Open { channel, options } => {
-                self.core.open_channel(channel.id, channel.name.clone(), options);
+                self.core.open_channel(channel.id, channel.name.clone(), *options);
                 let entry = ChannelEntry::new(Arc::clone(&channel));
                 self.channels.insert(channel.id, entry);
             }
@@ -95,19 +96,18 @@ impl Driver {
             }
             Command::SetOptions(id, options, reply) => {
                 let op = self.operation(Operation::Unit(reply));
-                self.core.set_channel_options(id, options, op, now);
+                self.core.set_channel_options(id, *options, op, now);
             }
             Command::Properties(id, reply) => {
                 let channel = self.core.channel(id);
                 let _ = reply.send(channel.map(ChannelProperties::new).unwrap_or_default());
             }
-            Command::Publish(PublishCommand { channel, messages, params, permits, reply }) => {
-                let op = self.operation(Operation::Publish(reply, permits));
-                self.core.publish(channel, messages, params, op, now);
+            Command::Publish(PublishCommand { channel, messages, params, receipt }) => {
+                self.core.publish(channel, messages, params, publish_op(receipt), now);
             }
             Command::PublishStored(publish) => {
                 let StoredPublish { channel, messages, params, session, resend_for, reply } =
-                    publish;
+                    *publish;
                 if session != self.shared.session() {
                     let _ = reply.send(Err(other_session()));
                     return;
@@ -129,14 +129,14 @@ impl Driver {
             }
             Command::Presence { channel, message, reply } => {
                 let op = self.operation(Operation::Unit(reply));
-                self.core.presence(channel, message, op, now);
+                self.core.presence(channel, *message, op, now);
             }
             Command::Members { channel, query, reply } => {
                 let op = self.operation(Operation::Members(reply));
-                self.core.members(channel, query, op, now);
+                self.core.members(channel, *query, op, now);
             }
             Command::Subscribe { channel, subscriber, attach, reply } => {
-                self.subscribe(channel, subscriber, attach, reply, now);
+                self.subscribe(channel, *subscriber, attach, reply, now);
             }
             Command::Unsubscribe { channel, subscriber } => {
                 if let Some(entry) = self.channels.get_mut(&channel) {
@@ -198,8 +198,21 @@ impl Driver {
     }
 
     pub(super) fn finish(&mut self, op: OpId, outcome: Result<Outcome, ErrorInfo>) {
+        if let Some(receipt) = receipt_of(op) {
+            self.settled.push((receipt, outcome.map(publish_result)));
+            return;
+        }
+        self.settle();
         if let Some(operation) = self.operations.try_remove(op.0 as usize) {
             self.complete(operation, outcome);
+        }
+    }
+
+    /// Passes the results of publishes to their receipts. Results that arrive together are passed together. The driver
+    /// calls this before it handles any other event, so that results and events keep their order.
+    pub(super) fn settle(&mut self) {
+        if !self.settled.is_empty() {
+            self.permits += self.shared.receipts.settle(&mut self.settled, &mut self.wakers);
         }
     }
 
@@ -233,6 +246,18 @@ impl Driver {
             Feed::Presence => Ok(()),
         }
     }
+}
+
+/// The bit of an operation's number that is set for publishes with a receipt. Their other bits are the number of the
+/// receipt; the bits of any other operation are an index of the driver's table.
+const WITH_RECEIPT: u64 = 1 << 63;
+
+fn publish_op(receipt: ReceiptId) -> OpId {
+    OpId(WITH_RECEIPT | u64::from(receipt.0))
+}
+
+fn receipt_of(op: OpId) -> Option<ReceiptId> {
+    (op.0 & WITH_RECEIPT != 0).then_some(ReceiptId(op.0 as u32))
 }
 
 fn other_session() -> ErrorInfo {

@@ -16,7 +16,7 @@ impl Driver {
             }
             Event::Gap(id, gap) => {
                 if let Some(entry) = self.channels.get_mut(&id) {
-                    entry.continuity_lost(gap);
+                    entry.continuity_lost(*gap);
                 }
             }
             Event::Presence(id, batch) => {

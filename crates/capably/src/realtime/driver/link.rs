@@ -51,13 +51,13 @@ impl Link {
         Self::Dialling { id, format, dialling, span }
     }
 
-    /// Buffers a frame for this transport. Drops it without an open socket: the core sends frames that matter again
-    /// on the next transport.
-    pub(super) fn send(&mut self, id: TransportId, frame: ClientFrame) {
+    /// Sends a frame on this transport with the next flush. Drops it without an open socket: the core sends frames that
+    /// matter again on the next transport.
+    pub(super) fn send(&mut self, id: TransportId, frame: ClientFrame, cx: &mut Context<'_>) {
         if let Self::Open(link) = self
             && link.id == id
         {
-            link.unsent.push_back(frame);
+            link.send(frame, cx);
         }
     }
 
@@ -170,16 +170,31 @@ impl OpenLink {
         Poll::Ready(received.map_err(crate::Error::into_info))
     }
 
+    /// Encodes a frame into the socket's buffer. Without room there, or after an error, the frame waits for
+    /// [`poll_send`](Self::poll_send).
+    fn send(&mut self, frame: ClientFrame, cx: &mut Context<'_>) {
+        if self.unsent.is_empty()
+            && let Poll::Ready(Ok(())) = self.socket.poll_ready(cx)
+            && self.encode(&frame).is_ok()
+        {
+            return;
+        }
+        self.unsent.push_back(frame);
+    }
+
+    fn encode(&mut self, frame: &ClientFrame) -> Result<()> {
+        tracing::trace!(target: "capably::frames", ?frame, "sending");
+        let format = self.format;
+        self.socket.send_with(format, &mut |out| codec::encode_client_frame(format, frame, out))?;
+        self.unflushed = true;
+        Ok(())
+    }
+
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         while !self.unsent.is_empty() {
             ready!(self.socket.poll_ready(cx))?;
             if let Some(frame) = self.unsent.pop_front() {
-                tracing::trace!(target: "capably::frames", ?frame, "sending");
-                let format = self.format;
-                self.socket.send_with(format, &mut |out| {
-                    codec::encode_client_frame(format, &frame, out);
-                })?;
-                self.unflushed = true;
+                self.encode(&frame)?;
             }
         }
         if self.unflushed {

@@ -41,12 +41,7 @@ impl Operation {
                 let _ = reply.send(outcome.map(|_| ()));
             }
             Self::Publish(reply, _) => {
-                let _ = reply.send(outcome.map(|outcome| match outcome {
-                    Outcome::Published(result) => result,
-                    Outcome::Done | Outcome::Pong(_) | Outcome::Members(_) => {
-                        PublishResult::default()
-                    }
-                }));
+                let _ = reply.send(outcome.map(publish_result));
             }
             Self::Ping(reply) => {
                 let _ = reply.send(outcome.map(|outcome| match outcome {
@@ -75,5 +70,13 @@ impl Operation {
                 });
             }
         }
+    }
+}
+
+/// The result of a publish that was accepted.
+pub(super) fn publish_result(outcome: Outcome) -> PublishResult {
+    match outcome {
+        Outcome::Published(result) => result,
+        Outcome::Done | Outcome::Pong(_) | Outcome::Members(_) => PublishResult::default(),
     }
 }

@@ -17,7 +17,11 @@ use crate::{
     Error,
     auth::ClientNumber,
     outbox::OutboxHandle,
-    realtime::{Changes, ConnectionMetrics, changes::ChangeSender, publishing::PublishWindow},
+    realtime::{
+        Changes, ConnectionMetrics,
+        changes::ChangeSender,
+        publishing::{PublishWindow, ReceiptTable},
+    },
     sync::lock,
 };
 
@@ -32,6 +36,7 @@ pub(crate) struct SharedState {
     changes: ChangeSender<ConnectionStateChange>,
     metrics: Mutex<ConnectionMetrics>,
     pub(crate) window: PublishWindow,
+    pub(crate) receipts: ReceiptTable,
     pub(crate) outbox: Option<OutboxHandle>,
     session: AtomicU64,
 }
@@ -54,6 +59,7 @@ impl SharedState {
             changes: ChangeSender::new(),
             metrics: Mutex::default(),
             window: PublishWindow::new(),
+            receipts: ReceiptTable::default(),
             outbox,
             session: AtomicU64::new(0),
         }
@@ -123,6 +129,7 @@ impl SharedState {
     /// The driver has ended: ends every wait.
     pub(super) fn end(&self) {
         self.window.close();
+        self.receipts.end();
         let mut connection = lock(&self.connection);
         if connection.state != ConnectionState::Failed {
             connection.state = ConnectionState::Closed;

@@ -70,7 +70,10 @@ impl PresenceChange {
         payload::encode_data(&mut message.data, &mut message.encoding, cipher)?;
         let id = channel.shared.id;
         channel.handle.check_may_wait()?;
-        channel.handle.ask(|reply| Command::Presence { channel: id, message, reply }).await
+        channel
+            .handle
+            .ask(|reply| Command::Presence { channel: id, message: Box::new(message), reply })
+            .await
     }
 }
 

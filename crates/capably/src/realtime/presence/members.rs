@@ -60,7 +60,7 @@ impl IntoFuture for Members {
         let id = channel.shared.id;
         Box::pin(async move {
             channel.handle.check_may_wait()?;
-            let members = |reply| Command::Members { channel: id, query, reply };
+            let members = |reply| Command::Members { channel: id, query: Box::new(query), reply };
             channel.handle.ask(members).await
         })
     }

@@ -1,16 +1,18 @@
 //! Publishing messages (RTL6).
 
 use std::{
+    fmt,
     future::{Future, IntoFuture},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use capably_protocol::{ErrorInfo, Message, PublishResult, Str, frame::Params};
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::coop};
 
+use super::ReceiptId;
 use crate::{
     Error, Result,
     http::BoxFuture,
@@ -19,7 +21,7 @@ use crate::{
     realtime::{
         Channel,
         channel::ChannelShared,
-        driver::{Command, DriverHandle, PublishCommand, Reply, gone},
+        driver::{Command, DriverHandle, PublishCommand, Reply, SharedState, gone},
     },
 };
 
@@ -79,8 +81,8 @@ pub struct MessagePublish {
 }
 
 impl MessagePublish {
-    pub(in crate::realtime) fn new(channel: &Channel, messages: Vec<Message>) -> Self {
-        let outgoing = Outgoing::new(messages);
+    pub(in crate::realtime) fn new(channel: &Channel, messages: impl Into<Arc<[Message]>>) -> Self {
+        let outgoing = Outgoing::new(messages.into());
         Self { publisher: Publisher::new(channel), outgoing, params: Params::new() }
     }
 
@@ -128,7 +130,7 @@ impl MessagePublish {
         if publisher.handle.shared.outbox.is_some() {
             let (reply, result) = oneshot::channel();
             publisher.store(messages, params, Some(reply)).await?;
-            return Ok(Receipt { result });
+            return Ok(Receipt(Pending::Stored(result)));
         }
         publisher.submit(messages, params).await
     }
@@ -162,18 +164,61 @@ impl IntoFuture for MessagePublish {
 /// or with the reason why they were not published. Dropping it does not stop the publish.
 #[derive(Debug)]
 #[must_use = "without awaiting it, a failure of the publish goes unnoticed"]
-pub struct Receipt {
-    result: oneshot::Receiver<Result<PublishResult, ErrorInfo>>,
+pub struct Receipt(Pending);
+
+#[derive(Debug)]
+enum Pending {
+    /// The driver settles the publish in its table of receipts.
+    Sent(SentPublish),
+    /// The outbox replies.
+    Stored(oneshot::Receiver<Result<PublishResult, ErrorInfo>>),
+}
+
+/// A publish in the driver's table of receipts.
+struct SentPublish {
+    shared: Arc<SharedState>,
+    /// `None` once the result was returned.
+    id: Option<ReceiptId>,
 }
 
 impl Future for Receipt {
     type Output = Result<PublishResult>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.result).poll(cx).map(|result| match result {
-            Ok(result) => result.map_err(Error::from),
-            Err(_) => Err(gone()),
+        let result = match &mut self.0 {
+            Pending::Sent(sent) => ready!(sent.poll(cx)),
+            Pending::Stored(result) => ready!(Pin::new(result).poll(cx)).ok(),
+        };
+        Poll::Ready(match result {
+            Some(result) => result.map_err(Error::from),
+            None => Err(gone()),
         })
+    }
+}
+
+impl SentPublish {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<PublishResult, ErrorInfo>>> {
+        let Some(id) = self.id else { return Poll::Ready(None) };
+        // A task that always finds results must still let the other tasks of its thread run.
+        let budget = ready!(coop::poll_proceed(cx));
+        let result = ready!(self.shared.receipts.poll(id, cx));
+        budget.made_progress();
+        self.id = None;
+        Poll::Ready(result)
+    }
+}
+
+impl fmt::Debug for SentPublish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SentPublish").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Drop for SentPublish {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.shared.receipts.abandon(id);
+        }
     }
 }
 
@@ -192,12 +237,12 @@ impl Publisher {
     /// Stores the messages in the outbox, which sends them.
     async fn store(
         self,
-        mut messages: Vec<Message>,
+        mut messages: Arc<[Message]>,
         params: Params,
         receipt: Option<Reply<PublishResult>>,
     ) -> Result<()> {
         let Self { handle, channel } = self;
-        encode(&mut messages, &channel)?;
+        encode(Arc::make_mut(&mut messages), &channel)?;
         match &handle.shared.outbox {
             Some(outbox) => outbox.accept(channel.name.clone(), messages, params, receipt).await,
             None => Err(gone()),
@@ -207,22 +252,23 @@ impl Publisher {
     /// Sends the messages to the driver, for one frame.
     pub(super) async fn submit(
         self,
-        mut messages: Vec<Message>,
+        messages: impl Into<Arc<[Message]>>,
         params: Params,
     ) -> Result<Receipt> {
         let Self { handle, channel } = self;
-        encode(&mut messages, &channel)?;
+        let mut messages = messages.into();
+        encode(Arc::make_mut(&mut messages), &channel)?;
         let size = messages.iter().map(Message::size).sum();
         let permits = handle.shared.window.reserve(size).await?;
-        let (reply, result) = oneshot::channel();
+        let shared = Arc::clone(&handle.shared);
+        let receipt = shared.receipts.open(permits);
         handle.send(Command::Publish(PublishCommand {
             channel: channel.id,
-            messages: Arc::from(messages),
+            messages,
             params,
-            permits,
-            reply,
+            receipt,
         }));
-        Ok(Receipt { result })
+        Ok(Receipt(Pending::Sent(SentPublish { shared, id: Some(receipt) })))
     }
 }
 

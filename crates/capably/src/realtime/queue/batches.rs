@@ -50,17 +50,24 @@ impl<T, N> Batches<T, N> {
     }
 
     /// The next item, unless a notice comes first.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_item(&mut self) -> Option<T> {
-        loop {
-            if let Some(item) = self.first.next() {
-                self.len -= 1;
-                return Some(item);
-            }
-            let Some(Segment::Items(_)) = self.rest.front() else { return None };
-            if let Some(Segment::Items(items)) = self.rest.pop_front() {
-                self.first = items.into_iter();
-            }
+        if self.first.len() == 0 {
+            self.next_batch();
+        }
+        let item = self.first.next();
+        self.len -= usize::from(item.is_some());
+        item
+    }
+
+    /// Goes on to the next batch with an item, unless a notice comes first.
+    #[inline(never)]
+    fn next_batch(&mut self) {
+        while self.first.len() == 0
+            && let Some(Segment::Items(items)) = self.rest.front_mut()
+        {
+            self.first = mem::take(items).into_iter();
+            self.rest.pop_front();
         }
     }
 

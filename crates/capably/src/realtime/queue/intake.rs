@@ -35,6 +35,13 @@ impl<T, N: Notice> Intake<T, N> {
         Self { queue, taken: Batches::new(), end: None }
     }
 
+    /// The next item, if it was taken from the queue already. The short way: an item is large, and a function that may
+    /// also return something else moves it once more.
+    #[inline(always)]
+    pub(crate) fn taken_item(&mut self) -> Option<T> {
+        self.taken.next_item()
+    }
+
     /// The next item or the interruption before it; `None` after the end.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next<T, N>>> {
         loop {

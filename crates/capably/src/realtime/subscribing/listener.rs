@@ -56,7 +56,7 @@ impl<T: FeedItem> ListenerBuilder<T> {
         let (reply, implicit_attach) = ImplicitAttach::new();
         channel.handle.send(Command::Subscribe {
             channel: channel.shared.id,
-            subscriber,
+            subscriber: Box::new(subscriber),
             attach,
             reply,
         });
@@ -99,6 +99,12 @@ impl<T: FeedItem> Listener<T> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Next<T, Gap>>> {
         self.intake.poll_next(cx)
+    }
+
+    /// The next item, if it is at hand.
+    #[inline(always)]
+    pub(in crate::realtime) fn taken_item(&mut self) -> Option<T> {
+        self.intake.taken_item()
     }
 
     /// The next event; `None` after the end.

@@ -131,7 +131,18 @@ impl Subscription {
         poll_fn(|cx| self.poll_event(cx)).await
     }
 
+    #[inline(always)]
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<SubscriptionEvent>> {
+        if self.filler.is_none()
+            && let Some(message) = self.listener.taken_item()
+        {
+            return Poll::Ready(Some(SubscriptionEvent::Message(message)));
+        }
+        self.poll_any_event(cx)
+    }
+
+    #[inline(never)]
+    fn poll_any_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<SubscriptionEvent>> {
         let Some(filler) = &mut self.filler else { return self.listener.poll_event(cx) };
         loop {
             if let Some(event) = ready!(filler.poll_filled(cx)) {
@@ -148,7 +159,18 @@ impl Subscription {
         }
     }
 
+    #[inline(always)]
     fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        if self.filler.is_none()
+            && let Some(message) = self.listener.taken_item()
+        {
+            return Poll::Ready(Some(message));
+        }
+        self.poll_any_item(cx)
+    }
+
+    #[inline(never)]
+    fn poll_any_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         if self.filler.is_none() {
             return self.listener.poll_item(cx);
         }
