@@ -6,8 +6,6 @@ mod peek;
 pub(crate) mod reader;
 mod writer;
 
-use std::mem;
-
 use bytes::Bytes;
 
 use super::{DecodeError, Limits, Peek, frame::FrameIn};
@@ -50,14 +48,10 @@ pub(super) fn read_server_frame(
 ) -> Result<(), DecodeError> {
     macro_rules! delivery {
         ($r:expr, $variant:ident, $items:literal) => {{
-            // The array of the frame before is used again. A large one is not: it would stay for as long as its reader.
-            let mut items = match frame {
-                ServerFrame::$variant(last) => mem::take(&mut last.items),
-                _ => Vec::new(),
-            };
-            items.clear();
-            items.shrink_to(128);
-            *frame = ServerFrame::$variant(Delivery::new(Str::new(), items));
+            match frame {
+                ServerFrame::$variant(last) => last.reset(),
+                _ => *frame = ServerFrame::$variant(Delivery::new(Str::new(), Vec::new())),
+            }
             match frame {
                 ServerFrame::$variant(delivery) => delivery.read($r, $items),
                 _ => Ok(()),
