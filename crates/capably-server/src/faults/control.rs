@@ -6,10 +6,7 @@ use capably_protocol::{ErrorInfo, Format};
 use http_body_util::{BodyExt, Limited};
 use hyper::{Method, Request, StatusCode, body::Incoming, header};
 use serde_json::{Value, json};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
+use tokio::{net::TcpStream, task::JoinSet};
 
 use super::{Faults, RuleId, json as language};
 use crate::{
@@ -20,7 +17,7 @@ use crate::{
         reply::{Reply, Response},
     },
     hub::error,
-    service::{Listener, Service, Stop, accept},
+    service::{Listener, Service, Sockets, Stop, accept},
 };
 
 /// Largest request, in bytes.
@@ -90,7 +87,7 @@ impl fmt::Debug for FaultControl {
     }
 }
 
-async fn serve(listener: TcpListener, mut stop: Stop, control: Control) {
+async fn serve(listener: Sockets, mut stop: Stop, control: Control) {
     let mut tasks = JoinSet::new();
     let control = Arc::new(control);
     let stopping = stop.clone();

@@ -20,11 +20,7 @@ use hyper::{
     http::request::Parts,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-    time::sleep,
-};
+use tokio::{net::TcpStream, task::JoinSet, time::sleep};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{
@@ -50,7 +46,7 @@ use crate::{
         query::Query,
         reply::{self, Reply, Response},
     },
-    service::{Listener, Service, Stop, accept, drain},
+    service::{Listener, Service, Sockets, Stop, accept, drain},
 };
 
 /// Largest body of a request or a response, and largest frame, in bytes.
@@ -173,7 +169,7 @@ pub(crate) struct Target {
 }
 
 /// Serves until the proxy is to stop.
-pub(crate) async fn serve(listener: TcpListener, mut stop: Stop, target: Target) {
+pub(crate) async fn serve(listener: Sockets, mut stop: Stop, target: Target) {
     let mut tasks = JoinSet::new();
     let target = Arc::new(target);
     let stopping = stop.clone();
@@ -188,7 +184,7 @@ pub(crate) async fn serve(listener: TcpListener, mut stop: Stop, target: Target)
 /// `serve_directly`.
 #[cfg(feature = "console")]
 pub(crate) async fn serve_on_demand<F>(
-    listener: TcpListener,
+    listener: Sockets,
     mut stop: Stop,
     target: Target,
     is_armed: impl Fn() -> bool,

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use capably_protocol::ServerFrame;
 use hyper::{Request, body::Incoming};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     task::{AbortHandle, JoinSet},
 };
 
@@ -20,11 +20,11 @@ use super::{
 };
 use crate::{
     hub::error,
-    service::{Stop, accept, drain},
+    service::{Sockets, Stop, accept, drain},
 };
 
 /// Serves until the server is to stop. Then every client gets a DISCONNECTED (80003).
-pub(crate) async fn serve(listener: TcpListener, mut stop: Stop, shared: Arc<Shared>) {
+pub(crate) async fn serve(listener: Sockets, mut stop: Stop, shared: Arc<Shared>) {
     let stopping = stop.clone();
     let mut tasks = JoinSet::new();
     let keepers = [

@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use capably_protocol::Format;
 use hyper::{Request, body::Incoming};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::task::JoinSet;
 
 use super::endpoints;
 use crate::{
@@ -16,11 +16,11 @@ use crate::{
         },
     },
     hub::error,
-    service::{Stop, accept, drain},
+    service::{Sockets, Stop, accept, drain},
 };
 
 /// Serves the health and the metrics until the server is to stop.
-pub(crate) async fn serve_metrics(listener: TcpListener, mut stop: Stop, shared: Arc<Shared>) {
+pub(crate) async fn serve_metrics(listener: Sockets, mut stop: Stop, shared: Arc<Shared>) {
     let stopping = stop.clone();
     let mut tasks = JoinSet::new();
     accept(listener, &mut tasks, &mut stop, |stream| {
