@@ -45,6 +45,25 @@ impl Str {
         Self(Repr::Shared(ByteString::from_static(text)))
     }
 
+    /// The most bytes of a string that needs no memory besides itself.
+    pub const INLINE: usize = INLINE;
+
+    /// The first `len` of these bytes, which are ASCII. For short strings that are made often: it needs neither memory nor
+    /// a search for other characters, byte by byte. `None` if there are not as many, or another character is among them.
+    ///
+    /// ```
+    /// use capably_protocol::Str;
+    ///
+    /// let mut bytes = [0; Str::INLINE];
+    /// bytes[..3].copy_from_slice(b"a:7");
+    /// assert_eq!(Str::from_ascii(&bytes, 3).as_deref(), Some("a:7"));
+    /// ```
+    #[inline]
+    pub fn from_ascii(bytes: &[u8; Self::INLINE], len: usize) -> Option<Self> {
+        let fits = len <= INLINE && starts_in_ascii(bytes, len);
+        fits.then(|| Self(Repr::Inline { len: len as u8, bytes: *bytes }))
+    }
+
     /// The text of `part`, a slice of `all`; shared with it when it is long.
     ///
     /// # Errors
@@ -586,6 +605,18 @@ mod tests {
         let text = Str::from_slice_of(&frame, &frame[10..90]).unwrap();
         assert_eq!(text.as_ptr(), frame[10..].as_ptr());
         assert_eq!(text.len(), 80);
+    }
+
+    #[test]
+    fn ascii_of_any_length_that_fits_becomes_a_string_in_place() {
+        let mut bytes = [b'x'; Str::INLINE];
+        for len in 0..=Str::INLINE {
+            assert_eq!(Str::from_ascii(&bytes, len), Some(Str::from("x".repeat(len))));
+        }
+        assert_eq!(Str::from_ascii(&bytes, Str::INLINE + 1), None);
+        bytes[7] = 0xc3;
+        assert_eq!(Str::from_ascii(&bytes, 7).as_deref(), Some("xxxxxxx"));
+        assert_eq!(Str::from_ascii(&bytes, 8), None);
     }
 
     #[test]

@@ -64,10 +64,10 @@ macro_rules! fields {
 
 fields! {
     action = "action": Option<u32> => Option<u32>, Vital;
-    id = "id": Option<Str> => Option<&'a str>, Lost;
-    channel = "channel": Option<Str> => Option<&'a str>, Vital;
-    channel_serial = "channelSerial": Option<Str> => Option<&'a str>, Lost;
-    connection_id = "connectionId": Option<Str> => Option<&'a str>, Lost;
+    id = "id": Option<Str> => Option<&'a Str>, Lost;
+    channel = "channel": Option<Str> => Option<&'a Str>, Vital;
+    channel_serial = "channelSerial": Option<Str> => Option<&'a Str>, Lost;
+    connection_id = "connectionId": Option<Str> => Option<&'a Str>, Lost;
     msg_serial = "msgSerial": Option<u64> => Option<u64>, Lost;
     count = "count": Option<u64> => Option<u64>, Lost;
     flags = "flags": u64 => Option<u64>, Lost;

@@ -94,7 +94,7 @@ impl<T: WriteField> WriteField for &T {
     }
 }
 
-impl WriteField for Option<&str> {
+impl WriteField for Option<&Str> {
     #[inline(always)]
     fn is_absent(&self) -> bool {
         self.is_none()
@@ -107,7 +107,7 @@ impl WriteField for Option<&str> {
     #[inline(always)]
     fn write<W: Writer>(&self, w: &mut W) {
         match self {
-            Some(text) => w.str(text),
+            Some(text) => w.text(text),
             None => w.null(),
         }
     }
@@ -125,7 +125,7 @@ impl WriteField for Option<Str> {
 
     #[inline(always)]
     fn write<W: Writer>(&self, w: &mut W) {
-        self.as_deref().write(w);
+        self.as_ref().write(w);
     }
 }
 

@@ -96,7 +96,10 @@ impl WriteField for Steps<'_> {
     fn write<W: Writer>(&self, w: &mut W) {
         match (self.before, self.last) {
             (Some(before), Some(last)) => w.steps(before, last),
-            (before, last) => before.or(last).write(w),
+            (before, last) => match before.or(last) {
+                Some(only) => w.str(only),
+                None => w.null(),
+            },
         }
     }
 }

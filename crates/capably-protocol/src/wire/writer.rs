@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::Str;
+
 /// The name of a field, as [`key!`] makes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -38,6 +40,11 @@ pub trait Writer {
     fn array<T>(&mut self, items: &[T], each: impl FnMut(&mut Self, &T));
     /// Writes a string.
     fn str(&mut self, text: &str);
+    /// Writes a string. A format that has no use for its characters takes the bytes, which saves a check of them.
+    #[inline(always)]
+    fn text(&mut self, text: &Str) {
+        self.str(text);
+    }
     /// Writes an integer.
     fn unsigned(&mut self, value: u64);
     /// Writes an integer.

@@ -233,8 +233,8 @@ macro_rules! parts {
 }
 
 parts! {
-    Option<Str>: Self => Option<&'a str>;
-        put(text) text.as_deref();
+    Option<Str>: Self => Option<&'a Str>;
+        put(text) text.as_ref();
         take(from) from.take();
     Option<Millis>: Self => Self;
         put(time) *time;
@@ -259,10 +259,10 @@ parts! {
 
 impl Part for Str {
     type Read = Option<Self>;
-    type Written<'a> = Option<&'a str>;
+    type Written<'a> = Option<&'a Self>;
 
     #[inline(always)]
-    fn put(&self) -> Option<&str> {
+    fn put(&self) -> Option<&Self> {
         Some(self)
     }
 

@@ -3,7 +3,10 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::wire::{Key, Writer};
+use crate::{
+    Str,
+    wire::{Key, Writer},
+};
 
 pub(super) struct MsgPackWriter<'a> {
     pub(super) out: &'a mut Vec<u8>,
@@ -55,6 +58,13 @@ impl Writer for MsgPackWriter<'_> {
     fn str(&mut self, text: &str) {
         self.str_header(text.len());
         self.out.extend_from_slice(text.as_bytes());
+    }
+
+    #[inline(always)]
+    fn text(&mut self, text: &Str) {
+        let bytes: &[u8] = text.as_ref();
+        self.str_header(bytes.len());
+        self.out.extend_from_slice(bytes);
     }
 
     #[inline(always)]
