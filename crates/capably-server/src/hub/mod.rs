@@ -49,7 +49,7 @@ pub(crate) use self::{
         replay::Rewind,
     },
     connection::{ConnectRequest, receive::refuse::Refusal},
-    ids::{NodeId, TransportId},
+    ids::{NodeId, TransportHash, TransportId},
     log::{
         Retention,
         broadcast::Broadcast,

@@ -23,13 +23,13 @@ pub(in crate::front) use self::log::Log;
 use self::{damage::Damage, facts::Facts, fetch::Loads};
 use super::{
     clock::Clock,
-    socket::outbox::{Item, Outbox},
+    socket::outbox::{Filling, Item, Outbox},
 };
 use crate::{
     engine::Append,
     hub::{
         Accepted, App, Delivery, Need, Notice, Now, Output, Proposed, Settings, SnapshotDraft,
-        Ticket, TransportId,
+        Ticket, TransportHash, TransportId,
         auth::{Credentials, PresentedKey},
         error,
     },
@@ -112,10 +112,13 @@ pub(super) struct AppHandle {
     rearm: Arc<Notify>,
 }
 
+/// The outboxes of an app's transports.
+type Outboxes = HashMap<TransportId, Arc<Outbox>, TransportHash>;
+
 #[derive(Debug)]
 struct State {
     hub: App,
-    outboxes: HashMap<TransportId, Arc<Outbox>>,
+    outboxes: Outboxes,
     outputs: Vec<Output>,
     /// The REST requests that wait for the engine.
     requests: HashMap<Ticket, oneshot::Sender<Result<Accepted, ErrorInfo>>>,
@@ -139,7 +142,7 @@ impl AppHandle {
         let id = hub.id().to_string();
         let state = State {
             hub,
-            outboxes: HashMap::new(),
+            outboxes: Outboxes::default(),
             outputs: Vec::new(),
             requests: HashMap::new(),
             crowded: None,
@@ -400,23 +403,24 @@ impl Unlocked {
     fn carry_out(&mut self, state: &mut State) -> Vec<(Ticket, Append)> {
         let State { outputs, outboxes, requests, crowded, .. } = state;
         let mut appends = Vec::new();
+        let mut current = Current { outboxes, outbox: None };
         for output in outputs.drain(..) {
             match output {
                 Output::Frame(to, frame) => {
-                    self.queue(outboxes.get(&to), crowded, |outbox, wakers| {
+                    self.queue(&mut current, to, crowded, |outbox, wakers| {
                         outbox.push_frame(frame, wakers)
                     })
                 }
                 Output::Broadcast(to, broadcast) => {
-                    self.queue(outboxes.get(&to), crowded, |outbox, wakers| {
+                    self.queue(&mut current, to, crowded, |outbox, wakers| {
                         outbox.push(Item::Broadcast(broadcast), wakers)
                     });
                 }
-                Output::Behind(to) => self.queue(outboxes.get(&to), crowded, |outbox, wakers| {
+                Output::Behind(to) => self.queue(&mut current, to, crowded, |outbox, wakers| {
                     outbox.set_behind(wakers);
                     false
                 }),
-                Output::Close(to) => self.queue(outboxes.get(&to), crowded, |outbox, wakers| {
+                Output::Close(to) => self.queue(&mut current, to, crowded, |outbox, wakers| {
                     outbox.close(wakers);
                     false
                 }),
@@ -444,13 +448,33 @@ impl Unlocked {
     /// Puts an output into an outbox, if its transport still exists. `put` returns whether the outbox is crowded.
     fn queue(
         &mut self,
-        outbox: Option<&Arc<Outbox>>,
+        current: &mut Current<'_>,
+        to: TransportId,
         crowded: &mut Option<Arc<Outbox>>,
-        put: impl FnOnce(&Outbox, &mut Vec<Waker>) -> bool,
+        put: impl FnOnce(&mut Filling<'_>, &mut Vec<Waker>) -> bool,
     ) {
-        let Some(outbox) = outbox else { return };
-        if put(outbox, &mut self.wakers) && crowded.is_none() {
+        let Some((outbox, filling)) = current.outbox_of(to) else { return };
+        if put(filling, &mut self.wakers) && crowded.is_none() {
             *crowded = Some(Arc::clone(outbox));
         }
+    }
+}
+
+/// The outbox that outputs are put into. It stays locked while the outputs are for the same transport: many a batch has
+/// hundreds for the only subscriber.
+struct Current<'a> {
+    outboxes: &'a Outboxes,
+    outbox: Option<(TransportId, &'a Arc<Outbox>, Filling<'a>)>,
+}
+
+impl<'a> Current<'a> {
+    fn outbox_of(&mut self, to: TransportId) -> Option<(&'a Arc<Outbox>, &mut Filling<'a>)> {
+        if self.outbox.as_ref().is_none_or(|(current, ..)| *current != to) {
+            // Unlocked first: no session waits for two outboxes.
+            self.outbox = None;
+            let outbox = self.outboxes.get(&to)?;
+            self.outbox = Some((to, outbox, outbox.fill()));
+        }
+        self.outbox.as_mut().map(|(_, outbox, filling)| (*outbox, filling))
     }
 }

@@ -83,46 +83,14 @@ impl Outbox {
         Arc::new(Self { limit, high_water, state: Mutex::default() })
     }
 
-    /// Queues a frame. Returns whether the publisher should pause. The wakers to call after the lock go to `wakers`.
-    ///
-    /// Beyond the limit, the queue is replaced by a DISCONNECTED (80020).
-    pub(in crate::front) fn push(&self, item: Item, wakers: &mut Vec<Waker>) -> bool {
-        let mut state = self.lock();
-        if state.closing {
-            return false;
-        }
-        let size = item.size();
-        if state.bytes + size > self.limit {
-            state.queue.clear();
-            let error = Some(error::too_slow());
-            state.queue.push_back(Item::frame(ServerFrame::Disconnected { error }));
-            state.closing = true;
-            wakers.append(&mut state.paused);
-        } else {
-            state.bytes += size;
-            state.queue.push_back(item);
-        }
-        wakers.extend(state.session.take());
-        state.bytes > self.high_water && !state.given_up && !state.closing
+    /// Locks the outbox, to put frames into it.
+    pub(in crate::front) fn fill(&self) -> Filling<'_> {
+        Filling { limit: self.limit, high_water: self.high_water, state: self.lock() }
     }
 
+    /// As [`Filling::push`], for one frame.
     pub(in crate::front) fn push_frame(&self, frame: ServerFrame, wakers: &mut Vec<Waker>) -> bool {
-        self.push(Item::frame(frame), wakers)
-    }
-
-    /// Resumes a replay when the queue is empty.
-    pub(in crate::front) fn set_behind(&self, wakers: &mut Vec<Waker>) {
-        let mut state = self.lock();
-        state.behind = true;
-        wakers.extend(state.session.take());
-    }
-
-    /// Closes the transport after the queue.
-    pub(in crate::front) fn close(&self, wakers: &mut Vec<Waker>) {
-        let mut state = self.lock();
-        state.closing = true;
-        wakers.append(&mut state.paused);
-        wakers.extend(state.session.take());
+        self.fill().push_frame(frame, wakers)
     }
 
     /// Frees the space that a burst of frames has left empty.
@@ -192,6 +160,59 @@ impl Outbox {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A locked outbox. The wakers to call after all locks go to `wakers`.
+pub(in crate::front) struct Filling<'a> {
+    limit: usize,
+    high_water: usize,
+    state: MutexGuard<'a, State>,
+}
+
+impl Filling<'_> {
+    /// Queues a frame. Returns whether the publisher should pause.
+    ///
+    /// Beyond the limit, the queue is replaced by a DISCONNECTED (80020).
+    pub(in crate::front) fn push(&mut self, item: Item, wakers: &mut Vec<Waker>) -> bool {
+        let state = &mut *self.state;
+        if state.closing {
+            return false;
+        }
+        let size = item.size();
+        if state.bytes + size > self.limit {
+            state.queue.clear();
+            let error = Some(error::too_slow());
+            state.queue.push_back(Item::frame(ServerFrame::Disconnected { error }));
+            state.closing = true;
+            wakers.append(&mut state.paused);
+        } else {
+            state.bytes += size;
+            state.queue.push_back(item);
+        }
+        wakers.extend(state.session.take());
+        state.bytes > self.high_water && !state.given_up && !state.closing
+    }
+
+    pub(in crate::front) fn push_frame(
+        &mut self,
+        frame: ServerFrame,
+        wakers: &mut Vec<Waker>,
+    ) -> bool {
+        self.push(Item::frame(frame), wakers)
+    }
+
+    /// Resumes a replay when the queue is empty.
+    pub(in crate::front) fn set_behind(&mut self, wakers: &mut Vec<Waker>) {
+        self.state.behind = true;
+        wakers.extend(self.state.session.take());
+    }
+
+    /// Closes the transport after the queue.
+    pub(in crate::front) fn close(&mut self, wakers: &mut Vec<Waker>) {
+        self.state.closing = true;
+        wakers.append(&mut self.state.paused);
+        wakers.extend(self.state.session.take());
     }
 }
 

@@ -480,10 +480,12 @@ impl Session {
                     Item::Frame(frame) => socket.send(kind, size, |out| {
                         codec::encode_server_frame(self.format, frame, out);
                     }),
-                    Item::Broadcast(broadcast) => {
-                        let encoded = broadcast.encoded(self.format);
-                        socket.send(kind, encoded.len(), |out| out.extend_from_slice(&encoded))
-                    }
+                    Item::Broadcast(broadcast) => match broadcast.encoded(self.format) {
+                        Some(encoded) => {
+                            socket.send(kind, encoded.len(), |out| out.extend_from_slice(encoded))
+                        }
+                        None => socket.send(kind, size, |out| broadcast.write(self.format, out)),
+                    },
                 };
                 #[cfg(feature = "console")]
                 if let Some(tap) = &self.tap {

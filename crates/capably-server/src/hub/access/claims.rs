@@ -112,6 +112,11 @@ impl Identity {
         users.iter().find(|(scope, _)| scope.covers(channel)).map(|(_, claim)| claim)
     }
 
+    /// Whether the token limits the publish rate on any channel.
+    pub(crate) fn has_rates(&self) -> bool {
+        self.token.as_ref().is_some_and(|token| !token.claims.rates.is_empty())
+    }
+
     /// The limit of the publish rate on the channel, if the token has one.
     pub(crate) fn rate_of_attachment(&self, channel: &str) -> Option<Rate> {
         let rates = &self.token.as_ref()?.claims.rates;

@@ -143,14 +143,15 @@ impl Channels {
 
     /// The channel, which is created on its first use.
     pub(crate) fn get_or_create(&mut self, name: &Str) -> &mut Channel {
-        if !self.map.contains_key(&**name) {
+        let key = name.as_str();
+        if !self.map.contains_key(key) {
             // The name may be a slice of a whole frame; the map must not pin that.
             let name = Str::from(&**name);
             let channel =
                 Channel::new(name.clone(), self.retention_of(&name), self.new_log(self.forgotten));
             self.insert(channel);
         }
-        self.map.get_mut(&**name).expect("it was there or has just been inserted")
+        self.map.get_mut(key).expect("it was there or has just been inserted")
     }
 
     pub(super) fn insert(&mut self, channel: Channel) {
@@ -222,7 +223,7 @@ impl Channels {
 
     /// The push notifications for the messages that carry a payload in `extras.push`. An invalid payload is ignored:
     /// the message is published without a push.
-    pub(super) fn pushes(&self, name: &str, messages: &[Message], now: Now) -> Vec<Delivery> {
+    pub(super) fn pushes(&self, name: &Str, messages: &[Message], now: Now) -> Vec<Delivery> {
         let extras = messages.iter().filter_map(|message| message.extras.as_ref());
         extras
             .filter_map(|extras| Payload::read(extras.get("push")?.as_object()?).ok())

@@ -69,6 +69,9 @@ impl Channels {
 
     /// Keeps an entry for a channel that is being loaded. Returns whether the channel is.
     pub(super) fn keep_meanwhile(&mut self, position: Position, proposal: &Proposal) -> bool {
+        if self.loading.is_empty() {
+            return false;
+        }
         let Some(meanwhile) = self.loading.get_mut(&*proposal.channel) else { return false };
         let (most, most_bytes) = MAX_MEANWHILE;
         meanwhile.bytes += proposal.body.size();

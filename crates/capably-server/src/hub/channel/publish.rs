@@ -52,15 +52,17 @@ impl Channels {
             plain = channel_name::plain_str(channel)?;
             &plain
         };
-        publisher.identity.require(channel, Operation::Publish)?;
+        // Once: each time costs a check of its bytes.
+        let name = channel.as_str();
+        publisher.identity.require(name, Operation::Publish)?;
         let max_size = turn.settings.max_message_size;
-        let (messages, bytes) = check_messages(channel, messages, publisher.identity, max_size)?;
+        let (messages, bytes) = check_messages(name, messages, publisher.identity, max_size)?;
         let chosen_id = check_ids(messages.iter().map(|message| message.id.as_ref()))?;
         let ephemeral = are_ephemeral(&messages)?;
-        require_privilege(publisher.identity, channel, &messages)?;
+        require_privilege(publisher.identity, name, &messages)?;
         let receipt = Receipt { messages: messages.len(), bytes, chosen_id };
         let first_id = messages.first().and_then(|first| first.id.as_ref());
-        if let Some(position) = first_id.and_then(|id| self.get(channel)?.position_of_id(id)) {
+        if let Some(position) = first_id.and_then(|id| self.get(name)?.position_of_id(id)) {
             return Ok(Proposed::Committed(receipt.at(position)));
         }
         let frame = Items {
@@ -72,7 +74,7 @@ impl Channels {
             let position = self.deliver_ephemeral(channel, frame, turn);
             return Ok(Proposed::Committed(receipt.at(position)));
         }
-        self.require_room(channel, turn)?;
+        self.require_room(name, turn)?;
         self.propose(channel, Body::Messages(frame), receipt, turn)
     }
 

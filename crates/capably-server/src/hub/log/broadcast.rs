@@ -5,7 +5,6 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use bytes::Bytes;
 use capably_protocol::{Format, codec};
 
 use super::Entry;
@@ -15,32 +14,44 @@ use super::volume::Volume;
 /// log has the entry only: encodings would double its memory.
 pub(crate) struct Broadcast {
     entry: Arc<Entry>,
-    json: OnceLock<Bytes>,
-    msgpack: OnceLock<Bytes>,
+    /// The size of the entry. Here, so that a session that takes the broadcast need not fetch the entry from another
+    /// processor's cache for it.
+    size: usize,
+    json: OnceLock<Vec<u8>>,
+    msgpack: OnceLock<Vec<u8>>,
 }
 
 impl Broadcast {
     pub(crate) fn new(entry: Arc<Entry>) -> Arc<Self> {
-        Arc::new(Self { entry, json: OnceLock::new(), msgpack: OnceLock::new() })
+        let size = entry.size();
+        Arc::new(Self { entry, size, json: OnceLock::new(), msgpack: OnceLock::new() })
     }
 
     /// The approximate size of the frame, in bytes.
     pub(crate) fn size(&self) -> usize {
-        self.entry.size()
+        self.size
     }
 
-    /// The frame in this format.
-    pub(crate) fn encoded(&self, format: Format) -> Bytes {
+    /// The frame in this format, to share with other transports. `None` if no other transport wants it, and none has: then
+    /// [`write`](Self::write) it where it is sent from.
+    pub(crate) fn encoded(self: &Arc<Self>, format: Format) -> Option<&[u8]> {
         let cell = match format {
             Format::Json => &self.json,
             Format::MsgPack => &self.msgpack,
         };
-        cell.get_or_init(|| {
+        if Arc::strong_count(self) == 1 {
+            return cell.get().map(|bytes| &**bytes);
+        }
+        Some(cell.get_or_init(|| {
             let mut bytes = Vec::with_capacity(self.size());
-            codec::encode_server_frame(format, self.entry.frame(), &mut bytes);
-            bytes.into()
-        })
-        .clone()
+            self.write(format, &mut bytes);
+            bytes
+        }))
+    }
+
+    /// Appends the frame in this format.
+    pub(crate) fn write(&self, format: Format, out: &mut Vec<u8>) {
+        codec::encode_server_frame(format, self.entry.frame(), out);
     }
 
     /// The number of items, and the size of their payloads.
@@ -57,5 +68,34 @@ impl Broadcast {
 impl fmt::Debug for Broadcast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broadcast").field("size", &self.size()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use capably_protocol::{Message, frame::Delivery};
+
+    use super::*;
+    use crate::hub::log::position::Position;
+
+    #[test]
+    fn transports_share_the_bytes_and_the_last_one_needs_none() {
+        for format in [Format::Json, Format::MsgPack] {
+            let delivery = Delivery::new("a", vec![Message::new("n", "text")]);
+            let broadcast = Broadcast::new(Entry::new(Position(1), Duration::ZERO, delivery));
+            assert_eq!(broadcast.encoded(format), None, "nobody else wants the bytes");
+            let mut written = Vec::new();
+            broadcast.write(format, &mut written);
+
+            let other = Arc::clone(&broadcast);
+            let first = other.encoded(format).unwrap();
+            let second = broadcast.encoded(format).unwrap();
+            assert_eq!(first, written, "{format:?}");
+            assert_eq!(first.as_ptr(), second.as_ptr(), "encoded once");
+            drop(other);
+            assert_eq!(broadcast.encoded(format), Some(&*written), "the bytes are there already");
+        }
     }
 }

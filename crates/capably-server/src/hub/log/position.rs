@@ -29,11 +29,12 @@ impl Position {
         self.text(Some(index))
     }
 
-    /// The `serial` of the frame's first message, and the `channelSerial` as a slice of it.
+    /// The `serial` of the frame's first message, and the `channelSerial`, which is the front part of it.
     pub(crate) fn first_serials(self) -> (Str, Str) {
-        let message_serial = self.message_serial(0);
-        let channel_serial = Str::from(&message_serial[..CHANNEL_SERIAL_LEN]);
-        (message_serial, channel_serial)
+        let (bytes, len) = self.digits(Some(0));
+        let text =
+            |len| Str::from_ascii(&bytes, len).expect("digits and punctuation are ASCII, and few");
+        (text(len), text(CHANNEL_SERIAL_LEN))
     }
 
     /// The position in a channel serial, or in the front part of a message serial.
@@ -63,17 +64,26 @@ impl Position {
     }
 
     fn text(self, index: Option<usize>) -> Str {
-        let mut text = Vec::with_capacity(CHANNEL_SERIAL_LEN + 1 + INDEX_DIGITS);
-        push_digits(&mut text, self.0 / PER_MILLISECOND, TIME_DIGITS);
-        text.push(b'-');
-        push_digits(&mut text, self.0 % PER_MILLISECOND, COUNTER_DIGITS);
-        text.push(b'@');
-        text.extend_from_slice(SITE.as_bytes());
-        if let Some(index) = index {
-            text.push(b':');
-            push_digits(&mut text, index as u64, INDEX_DIGITS);
-        }
-        Str::try_from(text).expect("digits and punctuation are UTF-8")
+        let (bytes, len) = self.digits(index);
+        Str::from_ascii(&bytes, len).expect("digits and punctuation are ASCII, and few")
+    }
+
+    /// The text, and its length. Each entry has two of them, so nothing is allocated.
+    fn digits(self, index: Option<usize>) -> ([u8; Str::INLINE], usize) {
+        const DASH: usize = TIME_DIGITS;
+        const COUNTER_END: usize = DASH + 1 + COUNTER_DIGITS;
+        const COLON: usize = CHANNEL_SERIAL_LEN;
+        const INDEX_END: usize = COLON + 1 + INDEX_DIGITS;
+        let mut bytes = [0; Str::INLINE];
+        put_digits(&mut bytes[..DASH], self.0 / PER_MILLISECOND);
+        bytes[DASH] = b'-';
+        put_digits(&mut bytes[DASH + 1..COUNTER_END], self.0 % PER_MILLISECOND);
+        bytes[COUNTER_END] = b'@';
+        bytes[COUNTER_END + 1..COLON].copy_from_slice(SITE.as_bytes());
+        let Some(index) = index else { return (bytes, COLON) };
+        bytes[COLON] = b':';
+        put_digits(&mut bytes[COLON + 1..INDEX_END], index as u64);
+        (bytes, INDEX_END)
     }
 }
 
@@ -112,15 +122,29 @@ fn digits(text: &[u8]) -> Option<u64> {
     })
 }
 
-fn push_digits(text: &mut Vec<u8>, number: u64, width: usize) {
-    let start = text.len();
-    text.resize(start + width, b'0');
+/// Fills `text` with the last digits of a number.
+fn put_digits(text: &mut [u8], number: u64) {
     let mut rest = number;
-    for digit in text[start..].iter_mut().rev() {
+    let mut pairs = text.rchunks_exact_mut(2);
+    for pair in &mut pairs {
+        pair.copy_from_slice(&PAIRS[(rest % 100) as usize]);
+        rest /= 100;
+    }
+    if let [digit] = pairs.into_remainder() {
         *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
     }
 }
+
+/// The texts of the numbers below 100: half as many divisions as digit by digit.
+static PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
 
 #[cfg(test)]
 mod tests {

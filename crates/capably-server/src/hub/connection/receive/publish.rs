@@ -12,6 +12,7 @@ use crate::hub::{
     channel::{members::PresenceFrame, order::Proposed},
     connection::{Arrival, Connection, ack::Outcome},
     error,
+    ids::ConnectionId,
     log::payload::take_items,
     message::{
         change::is_change,
@@ -147,7 +148,7 @@ impl Connection {
 }
 
 /// `connectionId:msgSerial`, from which the ids of the messages derive. Written by hand, as this runs for each frame.
-fn frame_id(connection: &str, msg_serial: u64) -> Str {
+fn frame_id(connection: &ConnectionId, msg_serial: u64) -> Str {
     let mut digits = [0; 20];
     let mut start = digits.len();
     let mut rest = msg_serial;
@@ -159,9 +160,36 @@ fn frame_id(connection: &str, msg_serial: u64) -> Str {
             break;
         }
     }
-    let mut id = Vec::with_capacity(connection.len() + 1 + digits.len() - start);
-    id.extend_from_slice(connection.as_bytes());
+    let digits = &digits[start..];
+    let (colon, len) = (connection.len(), connection.len() + 1 + digits.len());
+    if len <= Str::INLINE {
+        let mut id = [0; Str::INLINE];
+        id[..colon].copy_from_slice(connection.as_ref());
+        id[colon] = b':';
+        id[colon + 1..len].copy_from_slice(digits);
+        if let Some(id) = Str::from_ascii(&id, len) {
+            return id;
+        }
+    }
+    let mut id = Vec::with_capacity(len);
+    id.extend_from_slice(connection.as_ref());
     id.push(b':');
-    id.extend_from_slice(&digits[start..]);
+    id.extend_from_slice(digits);
     Str::try_from(id).expect("an id and digits are UTF-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_a_frame_is_its_connection_and_its_serial() {
+        let connections = ["AbCdEf123456", "", "é", "a connection id that is longer than usual"];
+        for connection in connections {
+            for msg_serial in [0, 9, 10, 1_234_567_890, u64::MAX] {
+                let id = frame_id(&connection.into(), msg_serial);
+                assert_eq!(id, format!("{connection}:{msg_serial}"));
+            }
+        }
+    }
 }

@@ -25,6 +25,7 @@ impl Receiver<'_> {
             return None;
         }
         if let ClientFrame::Message(publish) = frame
+            && connection.identity.has_rates()
             && let Ok(channel) = channel_name::plain(&publish.channel)
             && let Some(rate) = connection.identity.rate_of_attachment(channel)
             && !connection.channel_paces.admit(channel, count, rate, now)
