@@ -95,6 +95,12 @@ mod metrics;
 mod readiness;
 mod server;
 mod service;
+/// The server in virtual time, for the crate `capably-sim`. It is no part of the API.
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod sim {
+    pub use crate::hub::model::{Committed, Limits, Moment, Service, Size, Store, Written};
+}
 
 /// The types of the protocol.
 pub use capably_protocol as protocol;

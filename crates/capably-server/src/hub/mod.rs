@@ -14,6 +14,8 @@ pub(crate) mod error;
 mod ids;
 mod log;
 mod message;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) mod model;
 mod objects;
 mod output;
 mod pace;

@@ -113,6 +113,12 @@ impl Connections {
         self.map.values().map(|connection| &**connection)
     }
 
+    /// The number of connections, those of disconnected clients among them.
+    #[cfg(feature = "sim")]
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+
     /// The number of connected clients.
     pub(crate) fn connected(&self) -> usize {
         self.transports.len()

@@ -4,16 +4,14 @@ use std::collections::BTreeSet;
 
 use capably_protocol::{ErrorInfo, PresenceAction, PresenceMessage};
 
-use super::{
-    simulation::{engine::ModelEngine, reads::Reader},
-    *,
-};
+use super::*;
 use crate::{
     engine::{Append, EngineError},
     hub::{
         NodeId, Notice, Position, StoredState, Ticket, error,
         ids::ConnectionId,
         log::proposal::{Adoption, Body, Departure, Events, Owner, Proposal, Proposer},
+        model::{engine::ModelEngine, reads::Reader},
     },
 };
 

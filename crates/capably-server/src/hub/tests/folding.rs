@@ -13,13 +13,7 @@ use capably_protocol::{
 };
 use fastrand::Rng;
 
-use super::{
-    simulation::{
-        engine::ModelEngine,
-        reads::{LAST, Reader},
-    },
-    *,
-};
+use super::*;
 use crate::{
     engine::{Entry, Kind},
     hub::{
@@ -29,6 +23,10 @@ use crate::{
         log::proposal::{
             Adoption, Body, Change, Departure, Events, Items, Operations, Owner, Proposal,
             Proposer, Summary,
+        },
+        model::{
+            engine::ModelEngine,
+            reads::{LAST, Reader},
         },
     },
 };

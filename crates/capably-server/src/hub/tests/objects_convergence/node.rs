@@ -13,12 +13,9 @@ use crate::{
         Retention, Settings, SnapshotDraft, SnapshotEnd, SnapshotPart, StoredMembers,
         StoredObjects, Ticket, TransportId,
         auth::Identity,
+        model::{engine::ModelEngine, reads::Reader},
         output::Notice,
-        tests::{
-            Bench,
-            simulation::{engine::ModelEngine, reads::Reader},
-            spec,
-        },
+        tests::{Bench, spec},
     },
 };
 

@@ -29,8 +29,9 @@ use crate::{
     hub::{
         NodeId, Now, Position, Ticket, TransportId,
         log::proposal::{Body, Proposal},
+        model::engine::ModelEngine,
         output::Notice,
-        tests::simulation::{engine::ModelEngine, is_traced},
+        tests::simulation::is_traced,
     },
 };
 

@@ -7,10 +7,8 @@
 //! `CAPABLY_SCHEDULES_FROM` on. It names all that fail: `CAPABLY_SCHEDULE=17` runs one alone, and prints what happens.
 
 mod client;
-pub(super) mod engine;
 mod node;
 mod oracle;
-pub(super) mod reads;
 mod world;
 
 use std::{

@@ -11,7 +11,6 @@ use capably_protocol::{ClientFrame, ErrorInfo, ServerFrame, Str};
 
 use super::{
     CHANNELS,
-    reads::{LAST, Reader},
     world::{Event, Work, World, unavailable},
 };
 use crate::{
@@ -20,6 +19,7 @@ use crate::{
         App, ConnectRequest, Need, NodeId, Now, Output, Position, Retention, Settings, Ticket,
         TransportId,
         auth::{Identity, Key},
+        model::reads::{LAST, Reader},
         output::Notice,
         tests::{Bench, spec},
     },

@@ -66,8 +66,12 @@ impl Oracle {
         app.connect(TRANSPORT, request, now, outputs);
         for name in CHANNELS.map(Str::from) {
             app.begin_load(&name);
-            let reader =
-                super::reads::Reader { engine: &Default::default(), app, name: name.clone(), now };
+            let reader = crate::hub::model::reads::Reader {
+                engine: &Default::default(),
+                app,
+                name: name.clone(),
+                now,
+            };
             let excerpt: Excerpt = reader.tail(Position(0), 1);
             let members = StoredMembers::default();
             app.finish_load(&name, excerpt, Default::default(), members.into(), now, outputs);

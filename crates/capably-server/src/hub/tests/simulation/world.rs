@@ -9,10 +9,13 @@ use bytes::Bytes;
 use capably_protocol::{ClientFrame, ErrorInfo, ServerFrame, Str};
 use fastrand::Rng;
 
-use super::{Profile, client::Client, engine::ModelEngine, node::Node, oracle::Oracle};
+use super::{Profile, client::Client, node::Node, oracle::Oracle};
 use crate::{
     engine::{Append, Appended},
-    hub::{NodeId, Now, Occupancy, Place, Position, Ticket, TransportId, output::Notice},
+    hub::{
+        NodeId, Now, Occupancy, Place, Position, Ticket, TransportId, model::engine::ModelEngine,
+        output::Notice,
+    },
 };
 
 /// The time that a lease lasts after the node was last heard of, at least and at most, in ms.

@@ -15,11 +15,11 @@ const START: u64 = 1_726_585_978_590_000;
 
 /// The logs of channels, and the stored members.
 #[derive(Debug, Default)]
-pub(in crate::hub::tests) struct ModelEngine {
+pub(in crate::hub) struct ModelEngine {
     /// The number of entries so far.
     committed: u64,
     logs: BTreeMap<Str, ChannelLog>,
-    pub(in crate::hub::tests) snapshots: BTreeMap<Str, Bytes>,
+    pub(in crate::hub) snapshots: BTreeMap<Str, Bytes>,
 }
 
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ struct Stored {
 
 impl ModelEngine {
     /// Commits an entry, unless it is known by its id.
-    pub(in crate::hub::tests) fn append(&mut self, append: Append, now: Millis) -> Appended {
+    pub(in crate::hub) fn append(&mut self, append: Append, now: Millis) -> Appended {
         let Append { channel, id, kind, threads, time, payload, .. } = append;
         let log = self.logs.entry(Str::from(&*channel.name)).or_default();
         if let Some(id) = &id
@@ -56,13 +56,13 @@ impl ModelEngine {
     }
 
     /// The positions after which and up to which the log of a channel is complete.
-    pub(in crate::hub::tests) fn bounds(&self, name: &str) -> (Position, Position) {
+    pub(in crate::hub) fn bounds(&self, name: &str) -> (Position, Position) {
         let last = self.logs.get(name).and_then(|log| log.entries.last());
         (Position(0), last.map_or(Position(0), |last| last.entry.position))
     }
 
     /// The entries of a channel after a position, oldest first.
-    pub(in crate::hub::tests) fn after(
+    pub(in crate::hub) fn after(
         &self,
         name: &str,
         position: Position,
@@ -73,7 +73,7 @@ impl ModelEngine {
     }
 
     /// Reads entries.
-    pub(in crate::hub::tests) fn read(&self, name: &str, range: &Range) -> Vec<Entry> {
+    pub(in crate::hub) fn read(&self, name: &str, range: &Range) -> Vec<Entry> {
         let of_kind = |it: &&Entry| range.kind.is_none_or(|kind| it.kind == kind);
         let within = self.after(name, range.after).filter(|it| it.position <= range.until);
         let within = within.filter(of_kind);
@@ -84,7 +84,7 @@ impl ModelEngine {
     }
 
     /// The changes and annotations of messages.
-    pub(in crate::hub::tests) fn threads(
+    pub(in crate::hub) fn threads(
         &self,
         name: &str,
         first: Position,

@@ -9,19 +9,19 @@ use crate::{
 };
 
 /// The end of a channel.
-pub(in crate::hub::tests) const LAST: Position = Position(u64::MAX);
+pub(in crate::hub) const LAST: Position = Position(u64::MAX);
 
 /// Reads a channel for a hub.
-pub(in crate::hub::tests) struct Reader<'a> {
-    pub(in crate::hub::tests) engine: &'a ModelEngine,
-    pub(in crate::hub::tests) app: &'a App,
-    pub(in crate::hub::tests) name: Str,
-    pub(in crate::hub::tests) now: Now,
+pub(in crate::hub) struct Reader<'a> {
+    pub(in crate::hub) engine: &'a ModelEngine,
+    pub(in crate::hub) app: &'a App,
+    pub(in crate::hub) name: Str,
+    pub(in crate::hub) now: Now,
 }
 
 impl Reader<'_> {
     /// The newest entries up to `last`, `limit` at most.
-    pub(in crate::hub::tests) fn tail(&self, last: Position, limit: usize) -> Excerpt {
+    pub(in crate::hub) fn tail(&self, last: Position, limit: usize) -> Excerpt {
         let range = Range {
             after: Position(0),
             until: last,
@@ -45,7 +45,7 @@ impl Reader<'_> {
     }
 
     /// The members up to `last`: the newest snapshot, and the entries after it.
-    pub(in crate::hub::tests) fn members(&self, last: Position) -> StoredMembers {
+    pub(in crate::hub) fn members(&self, last: Position) -> StoredMembers {
         let snapshot = self.engine.snapshots.get(&self.name);
         let snapshot = snapshot.map(|it| Members::decode(it).expect("a snapshot that was written"));
         let snapshot = snapshot.filter(|it| it.position() <= last);
@@ -63,11 +63,7 @@ impl Reader<'_> {
     }
 
     /// A message with its changes and annotations up to a position.
-    pub(in crate::hub::tests) fn message(
-        &self,
-        (position, _): Place,
-        until: Position,
-    ) -> Option<Excerpt> {
+    pub(in crate::hub) fn message(&self, (position, _): Place, until: Position) -> Option<Excerpt> {
         let entries = self.entry_at(position);
         if !entries.iter().any(|entry| entry.kind == Kind::Messages) {
             return None;
@@ -76,7 +72,7 @@ impl Reader<'_> {
     }
 
     /// The entries between two positions for a client that is behind, `limit` at most.
-    pub(in crate::hub::tests) fn entries(
+    pub(in crate::hub) fn entries(
         &self,
         after: Position,
         until: Position,
@@ -96,7 +92,12 @@ impl Reader<'_> {
         if is_end { excerpt.up_to(until) } else { excerpt }
     }
 
-    fn excerpt(&self, entries: Vec<Entry>, floor: Position, changes: Option<Position>) -> Excerpt {
+    pub(in crate::hub) fn excerpt(
+        &self,
+        entries: Vec<Entry>,
+        floor: Position,
+        changes: Option<Position>,
+    ) -> Excerpt {
         let mut records = self.records(entries);
         let positions = records.positions();
         if self.app.is_mutable(&self.name) {
