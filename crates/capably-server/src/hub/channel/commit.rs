@@ -52,6 +52,7 @@ impl Channels {
         turn: &mut Turn<'_>,
     ) -> Result<Vec<Place>, ErrorInfo> {
         self.order.applied(position);
+        self.order.committed_at(position);
         if self.node().is_none() {
             self.keep_meanwhile(position, &proposal);
         }

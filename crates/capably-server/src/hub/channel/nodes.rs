@@ -190,11 +190,11 @@ impl Channels {
         match &proposal.body {
             // A departure of no member was only to tell when it arrives. Its DETACH is sent again.
             Body::Departure(Departure { members, .. }) if members.is_empty() => {}
-            Body::Departure(Departure { connection, members, owner, .. }) => {
+            Body::Departure(Departure { connection, members, owner, lapsed, .. }) => {
                 let key = owner.map(|owner| (name.clone(), connection.clone(), owner.since));
                 if key.is_some_and(|key| self.nodes.proposed.remove(&key)) {
                     self.nodes.check = Some(due);
-                } else if owner.is_some() {
+                } else if owner.is_some() || *lapsed {
                     self.nodes.refused.insert((due, name, connection.clone(), Refused::Lapse));
                 } else {
                     let leave = (due, name, connection.clone(), members.clone());

@@ -67,6 +67,25 @@ impl Order {
         }
     }
 
+    /// The hub has committed the entry at this position.
+    pub(super) fn committed_at(&mut self, position: Position) {
+        if let Self::Engine(proposals) = self {
+            let first = proposals.first.unwrap_or(position);
+            proposals.first = Some(first.min(position));
+        }
+    }
+
+    /// Whether entries after this position can be of an earlier life of the server. Without a cluster, the members of those
+    /// entries have gone with it, and no entry says so.
+    pub(super) fn is_before_start(&self, position: Position) -> bool {
+        match self {
+            Self::Engine(proposals) if proposals.node.is_none() => {
+                proposals.first.is_none_or(|first| position < first)
+            }
+            Self::Own(_) | Self::Engine(_) | Self::Replay => false,
+        }
+    }
+
     /// Whether an event of this member was proposed, and is not applied yet.
     pub(super) fn expects_event(
         &self,
@@ -107,6 +126,8 @@ pub(crate) struct Proposals {
     /// without that.
     overdue: VecDeque<(Duration, Ticket)>,
     newest: Position,
+    /// The first position that the hub has committed.
+    first: Option<Position>,
     /// The positions of frames that are delivered and not logged. They lie before those of all entries.
     ephemeral: u64,
 }
@@ -298,6 +319,10 @@ impl Channels {
         let waiting = proposals.waiting.remove(&ticket)?;
         let Waiting { proposal, receipt, pushes, origin, .. } = waiting;
         let about = proposal.about();
+        if result.is_err() {
+            // Members that are gone would stay for ever.
+            self.not_committed(&proposal, turn.now.steady);
+        }
         let result = result.and_then(|Appended { position, repeated }| {
             if !repeated {
                 let channel = proposal.channel.clone();

@@ -191,7 +191,12 @@ impl<'a> Replay<'a> {
             return;
         }
         match channel.fill(transport, attachment.view.as_ref(), &mut self.budget, outputs) {
-            Progress::Complete => {}
+            Progress::Complete => {
+                if channel.take_needs_members(transport, attachment.view.as_ref()) {
+                    let viewer = self.session.viewer(name, attachment);
+                    self.session.send(self.presence.sync(&viewer), outputs);
+                }
+            }
             Progress::More => outputs.push(Output::Behind(transport)),
             Progress::Lost => match channel.unread(transport, attachment.view.as_ref()) {
                 Some(need) => {
@@ -302,6 +307,12 @@ impl Channel {
         let channel = self.name.clone();
         let subscriber = subscriber::find(&mut self.subscribers, &mut self.views, transport, view)?;
         Some(Need::Entries { channel, after: subscriber.behind?, until })
+    }
+
+    /// Whether the members have to be sent again after the replay.
+    fn take_needs_members(&mut self, transport: TransportId, view: Option<&Arc<View>>) -> bool {
+        let subscriber = subscriber::find(&mut self.subscribers, &mut self.views, transport, view);
+        subscriber.is_some_and(|subscriber| std::mem::take(&mut subscriber.needs_members))
     }
 
     fn skip_to(&mut self, transport: TransportId, view: Option<&Arc<View>>, position: Position) {

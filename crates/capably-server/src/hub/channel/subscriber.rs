@@ -39,6 +39,8 @@ pub(crate) struct Subscriber {
     /// The position that a replay has reached. While it is set, new entries go to the log only, so that the subscriber
     /// receives them in order.
     pub(super) behind: Option<Position>,
+    /// Whether the replay has events of members that are gone since the server has started again. A sync follows it.
+    pub(super) needs_members: bool,
     /// Set if the client receives operations on objects.
     pub(super) objects: Option<Box<ObjectsFeed>>,
     /// Set if the client asks for the occupancy.
@@ -62,6 +64,7 @@ impl Subscriber {
             since,
             live_since: since,
             behind: None,
+            needs_members: false,
             objects: None,
             watch: attachment.metrics.map(Watch::new),
         }
