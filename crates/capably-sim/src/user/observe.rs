@@ -1,0 +1,159 @@
+//! What a user sees, compared with the reference.
+
+use capably_core::{ChannelState, ConnectionState, Event, Gap, OpId, Outcome, ReplayOutcome};
+use capably_protocol::{ErrorInfo, PresenceAction};
+
+use super::{Op, without_padding};
+use crate::{
+    model::Own,
+    script::{CHANNELS, USERS, UserId},
+    world::{Failure, World},
+};
+
+impl World {
+    /// Compares an event with the reference.
+    pub(super) fn observe(&mut self, user: UserId, event: Event) {
+        if self.is_traced {
+            self.trace(&format!("{} sees {event:?}", USERS[user]));
+        }
+        self.update_truth();
+        let own = &mut self.users[user];
+        let skips = if own.setup.echo { Vec::new() } else { own.connections.clone() };
+        match event {
+            Event::Connection(change) => {
+                if change.current == ConnectionState::Connected
+                    && let Some(id) = own.core.as_ref().and_then(|core| core.connection_id())
+                    && own.connections.last() != Some(id)
+                {
+                    own.connections.push(id.clone());
+                }
+            }
+            Event::Channel(id, change) => {
+                let Some((_, channel)) = own.channel_of(id) else { return };
+                channel.state = change.current;
+                if matches!(change.current, ChannelState::Detached | ChannelState::Failed) {
+                    channel.own = Default::default();
+                    channel.view.clear();
+                }
+                if change.reason.as_ref().is_some_and(|reason| reason.code.0 == 91004) {
+                    channel.own.iter_mut().for_each(|own| own.is_uncertain = true);
+                }
+            }
+            Event::Gap(id, Gap { until, .. }) => {
+                let Some((index, channel)) = own.channel_of(id) else { return };
+                let rewinds = channel.rewind > 0;
+                channel.listener.starts(&self.truth[index], until.as_ref(), rewinds);
+            }
+            Event::Messages(id, batch) => {
+                let Some((index, channel)) = own.channel_of(id) else { return };
+                let truth = &self.truth[index];
+                for (at, message) in batch.items.iter().enumerate() {
+                    let missing = batch.missing.iter().filter(|(before, _)| *before == at);
+                    missing.for_each(|_| channel.listener.misses());
+                    let serial = message.serial.as_deref().unwrap_or_default();
+                    let text = without_padding(message.data.as_str().unwrap_or_default());
+                    let checked = match batch.place.repeated {
+                        true => channel.listener.replays(truth, serial, text, &skips),
+                        false => channel.listener.receives(truth, serial, text, &skips),
+                    };
+                    if let Err(what) = checked {
+                        self.fail(Failure::of(&what, USERS[user], CHANNELS[index]));
+                        return;
+                    }
+                }
+                let missing =
+                    batch.missing.iter().filter(|(before, _)| *before >= batch.items.len());
+                missing.for_each(|_| channel.listener.misses());
+            }
+            Event::ReplayEnded(id, end) => {
+                let Some((index, channel)) = own.channel_of(id) else { return };
+                let complete = matches!(end.outcome, ReplayOutcome::Complete);
+                let ended = channel.listener.replay_ends(&self.truth[index], complete, &skips);
+                if let Err(what) = ended {
+                    self.fail(Failure::of(&what, USERS[user], CHANNELS[index]));
+                }
+            }
+            Event::Presence(id, batch) => {
+                let Some((_, channel)) = own.channel_of(id) else { return };
+                for item in batch.items {
+                    let data = item.data.as_str().map(str::to_owned);
+                    let connection = item.connection_id.unwrap_or_default();
+                    let key = (connection, item.client_id.unwrap_or_default());
+                    match item.action {
+                        Some(PresenceAction::Leave | PresenceAction::Absent) => {
+                            channel.view.remove(&key);
+                        }
+                        _ => drop(channel.view.insert(key, data)),
+                    }
+                }
+            }
+            Event::Done(op, result) => self.done(user, op, result),
+            Event::ErrorReason
+            | Event::Granted(_)
+            | Event::Annotations(..)
+            | Event::PresenceSynced(..)
+            | Event::Objects(..) => {}
+        }
+    }
+
+    pub(super) fn done(&mut self, user: UserId, op: OpId, result: Result<Outcome, ErrorInfo>) {
+        let lives = self.forgetful_lives();
+        let own = &mut self.users[user];
+        let Some(known) = own.ops.remove(&op) else {
+            return self.fail(Failure::new("ended", format!("{}: {op:?} ends twice", USERS[user])));
+        };
+        match known {
+            Op::Publish { channel, texts, number, connections } => {
+                let copies = own.copies(connections, lives);
+                let is_ok = result.is_ok();
+                if let Ok(Outcome::Published(published)) = &result {
+                    for (text, serial) in texts.iter().zip(&published.serials) {
+                        let Some(serial) = serial else { continue };
+                        let found = self.truth[channel].find(serial);
+                        if found.is_none_or(|(_, message)| message.text != *text) {
+                            let what = format!("{text} is acknowledged, and not committed");
+                            return self.fail(Failure::new("acknowledged", what));
+                        }
+                        let own = &mut self.users[user];
+                        let last = &mut own.last_acknowledged[channel];
+                        if let Some((earlier, at)) = last
+                            && *earlier < number
+                            && *serial < *at
+                        {
+                            let what = format!("{text} is before a message of an earlier call");
+                            return self.fail(Failure::new("order", what));
+                        }
+                        *last = Some((number, serial.clone()));
+                    }
+                }
+                self.published.push((channel, texts, copies, is_ok));
+            }
+            Op::Presence { channel, member, data, number } => {
+                let later = own.ops.values().any(|op| {
+                    matches!(op, Op::Presence { channel: other, member: of, number: later, .. }
+                        if *other == channel && *of == member && *later > number)
+                });
+                let Some(channel) = &mut own.channels[channel] else { return };
+                if !later {
+                    channel.own[member] = match result {
+                        Ok(_) => Own { data, is_uncertain: false },
+                        Err(_) => Own { is_uncertain: true, ..channel.own[member].clone() },
+                    };
+                }
+            }
+            Op::Final(channel) => {
+                if let Ok(Outcome::Members(members)) = result {
+                    let members = members.into_iter().map(|member| {
+                        let data = member.data.as_str().map(str::to_owned);
+                        let connection = member.connection_id.unwrap_or_default();
+                        (connection, member.client_id.unwrap_or_default(), data)
+                    });
+                    let mut members: Vec<_> = members.collect();
+                    members.sort();
+                    self.found.push((user, channel, members));
+                }
+            }
+            Op::Other(_) => {}
+        }
+    }
+}
