@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "support/embedded.rs"]
+mod embedded;
+
 use std::{
     ops::ControlFlow,
     sync::{
@@ -9,62 +12,20 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
 };
 
 use capably::{
     Annotation, Capability, ChannelMode, ClientOptions, Message, Overflow, PresenceAction,
     Realtime, Rest, TokenParams,
-    http::HttpMethod,
     realtime::{ChannelState, ConnectionState, RealtimeChannelOptions, objects::LiveCounter},
 };
-use capably_server::Server;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::sync::mpsc;
 
-/// Longer than any step of a test may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.expect("it takes too long")
-}
+use embedded::{client, in_both_formats, options, options_with_mutable_messages, server, within};
 
 /// The next value that a callback sends.
 async fn received<T>(values: &mut mpsc::UnboundedReceiver<T>) -> T {
     within(values.recv()).await.expect("the callback is there")
-}
-
-/// Runs a test in JSON and in MessagePack.
-macro_rules! in_both_formats {
-    ($(#[doc = $doc:literal])* async fn $name:ident($binary:ident) $body:block) => {
-        mod $name {
-            use super::*;
-
-            async fn run($binary: bool) $body
-
-            #[tokio::test]
-            async fn json() {
-                run(false).await;
-            }
-
-            #[tokio::test]
-            async fn msgpack() {
-                run(true).await;
-            }
-        }
-    };
-}
-
-async fn server() -> Server {
-    Server::builder().start().await.unwrap()
-}
-
-fn options(server: &Server, binary: bool) -> ClientOptions {
-    let options = ClientOptions::new(server.key()).endpoint(server.endpoint());
-    options.port(server.port()).tls(false).use_binary_protocol(binary)
-}
-
-async fn client(server: &Server, binary: bool) -> Realtime {
-    Realtime::connect(options(server, binary)).await.unwrap()
 }
 
 fn text(message: &Message) -> String {
@@ -285,15 +246,9 @@ in_both_formats!(
 in_both_formats!(
     async fn every_kind_of_subscription_has_callbacks(binary) {
         let server = server().await;
-        let app = serde_json::json!({
-            "keys": [{}], "namespaces": [{ "id": "mutable", "mutableMessages": true }],
-        });
-        let owner = Rest::new(options(&server, binary)).unwrap();
-        let app = owner.request(HttpMethod::Post, "/apps").body(app).await.unwrap();
-        let key = app.items()[0]["keys"][0]["keyStr"].as_str().unwrap();
-        let options = ClientOptions::new(key).endpoint(server.endpoint()).port(server.port());
-        let options = options.tls(false).use_binary_protocol(binary).auto_connect(false);
-        let client = Realtime::new(options.client_id("ada")).unwrap();
+        let options = options_with_mutable_messages(&server, binary).await;
+        let options = options.auto_connect(false).client_id("ada");
+        let client = Realtime::new(options).unwrap();
         let (sender, mut heard) = mpsc::unbounded_channel();
         let tell = |what: &'static str| {
             let sender = sender.clone();

@@ -2,25 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use capably::{ClientOptions, Realtime};
-use capably_server::Server;
+#[path = "support/embedded.rs"]
+mod embedded;
+
+use embedded::{client, server};
 
 const MESSAGES: usize = 100_000;
 const SIZE: usize = 300;
 
-async fn connect(server: &Server, binary: bool) -> Realtime {
-    let options = ClientOptions::new(server.key())
-        .endpoint(server.endpoint())
-        .port(server.port())
-        .tls(false)
-        .use_binary_protocol(binary);
-    Realtime::connect(options).await.unwrap()
-}
-
 async fn exactly_once_and_in_order(binary: bool) {
-    let server = Server::builder().start().await.unwrap();
-    let publisher = connect(&server, binary).await;
-    let subscriber = connect(&server, binary).await;
+    let server = server().await;
+    let publisher = client(&server, binary).await;
+    let subscriber = client(&server, binary).await;
     let mut messages = subscriber.channels().get("flood").subscribe().await.unwrap();
     let publish = async {
         let channel = publisher.channels().get("flood");

@@ -3,9 +3,8 @@
 use std::{sync::mpsc, thread, time::Duration};
 
 use capably::{
-    Annotation, ChannelMode, ClientOptions, Message, PresenceAction, Realtime, Rest,
+    Annotation, ChannelMode, Message, PresenceAction, Realtime,
     blocking::Wait,
-    http::HttpMethod,
     realtime::{
         ChannelState, ConnectionState, RealtimeChannelOptions,
         objects::{LiveCounter, SyncState},
@@ -19,15 +18,7 @@ in_both_formats!(
     /// Every call of a connection has a blocking form; this test makes each of them.
     fn every_call_waits(binary) {
         let server = TestServer::start();
-        let app = serde_json::json!({
-            "keys": [{}], "namespaces": [{ "id": "mutable", "mutableMessages": true }],
-        });
-        let owner = Rest::new(server.options(binary)).unwrap();
-        let app = owner.request(HttpMethod::Post, "/apps").body(app).wait().unwrap();
-        let key = app.items()[0]["keys"][0]["keyStr"].as_str().unwrap().to_owned();
-        let options = ClientOptions::new(key).endpoint(server.server.endpoint());
-        let options = options.port(server.server.port()).tls(false).use_binary_protocol(binary);
-
+        let options = server.options_with_mutable_messages(binary);
         let client = Realtime::connect(options.client_id("ada")).wait().unwrap();
         let connection = client.connection();
         let mut states = connection.changes();
