@@ -28,7 +28,7 @@ use crate::{Error, Result, sync::lock};
 /// items wait in its queue, and when the queue is full, the subscription's [`Overflow`](super::Overflow) applies. A
 /// program with thousands of subscriptions should use streams instead, which need no threads.
 ///
-/// If the callback panics, the panic is logged, and the callback is called for the next item.
+/// If the callback panics or returns an error, this is logged, and the callback is called for the next item.
 ///
 /// The thread has entered the client's runtime: a callback may call `tokio::spawn`, and with the feature `blocking` it
 /// may `wait` for a call.
@@ -56,9 +56,13 @@ impl CallbackHandle {
     /// Waits until the subscription has ended, and no call is under way any more. Returns why it ended; `None` if the
     /// callback has ended it.
     ///
-    /// Inside the callback itself this would wait for ever.
+    /// # Errors
+    /// Inside the callback itself the wait would not end: there it returns code 40000 at once.
     pub async fn ended(&self) -> Option<Error> {
         let registered = self.registered.as_ref()?;
+        if thread::current().id() == self.thread.id() && !self.has_ended() {
+            return Some(own_end());
+        }
         // The semaphore has no permits: this returns when it is closed.
         let _ = registered.ended().acquire().await;
         registered.end_reason()
@@ -80,20 +84,91 @@ impl fmt::Debug for CallbackHandle {
     }
 }
 
-/// What a callback may return: nothing, or a [`ControlFlow`], with which it ends its own subscription.
+/// What a callback may return: nothing, a [`ControlFlow`], with which it ends its own subscription, or a [`Result`] of
+/// these.
+///
+/// An error is logged, and the callback is called for the next item, as after a panic. A callback that never returns,
+/// such as one that only panics, is accepted, too.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use capably::{ClientOptions, Realtime};
+/// # let server = capably_server::Server::builder().start().await?;
+/// # let options = ClientOptions::new(server.key()).endpoint(server.endpoint()).port(server.port());
+/// # let client = Realtime::connect(options.tls(false)).await?;
+/// use std::{num::ParseIntError, ops::ControlFlow};
+///
+/// let channel = client.channels().get("numbers");
+/// let printing = channel.subscribe().each(|message| println!("{message:?}"))?;
+/// let first_only = channel.subscribe().each(|message| {
+///     println!("{message:?}");
+///     ControlFlow::Break(())
+/// })?;
+/// let parsing = channel.subscribe().each(|message| -> Result<(), ParseIntError> {
+///     let number: u32 = message.data.as_str().unwrap_or_default().parse()?;
+///     println!("{number}");
+///     Ok(())
+/// })?;
+/// let until_zero = channel.subscribe().each(|message| -> Result<ControlFlow<()>, ParseIntError> {
+///     let number: u32 = message.data.as_str().unwrap_or_default().parse()?;
+///     Ok(if number == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+/// })?;
+/// let unexpected = client.channels().get("unused").subscribe().each(|_| panic!("nobody publishes here"))?;
+/// # channel.publish("n", "0").await?;
+/// # assert!(first_only.ended().await.is_none() && until_zero.ended().await.is_none());
+/// # assert!(!printing.has_ended() && !parsing.has_ended() && !unexpected.has_ended());
+/// # Ok(())
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a callback cannot return `{Self}`",
+    label = "this callback returns `{Self}`",
+    note = "a callback returns nothing, a `ControlFlow<()>`, or a `Result` of these with an error that is `Display`",
+    note = "for asynchronous work, call `tokio::spawn` in the callback, or use the subscription as a stream"
+)]
 pub trait CallbackFlow: sealed::Sealed {
     /// Whether the callback is to be called for the next item.
     fn flow(self) -> ControlFlow<()>;
 }
 
 mod sealed {
-    use std::ops::ControlFlow;
+    use std::{fmt::Display, ops::ControlFlow};
 
-    pub trait Sealed {}
+    use super::Never;
+
+    pub trait Sealed {
+        /// The text of the error, if it is one.
+        fn error(&self) -> Option<String> {
+            None
+        }
+    }
+
+    /// The output of a function pointer, as a way to name the type `!`.
+    pub trait FunctionOutput {
+        type Output;
+    }
+
+    impl<R> FunctionOutput for fn() -> R {
+        type Output = R;
+    }
 
     impl Sealed for () {}
     impl Sealed for ControlFlow<()> {}
+    impl Sealed for Never {}
+
+    impl<R: Sealed, E: Display> Sealed for Result<R, E> {
+        fn error(&self) -> Option<String> {
+            match self {
+                Ok(returned) => returned.error(),
+                Err(error) => Some(error.to_string()),
+            }
+        }
+    }
 }
+
+/// The type of expressions that never have a value: `!`.
+type Never = <fn() -> ! as sealed::FunctionOutput>::Output;
 
 impl CallbackFlow for () {
     fn flow(self) -> ControlFlow<()> {
@@ -104,6 +179,18 @@ impl CallbackFlow for () {
 impl CallbackFlow for ControlFlow<()> {
     fn flow(self) -> Self {
         self
+    }
+}
+
+impl CallbackFlow for Never {
+    fn flow(self) -> ControlFlow<()> {
+        self
+    }
+}
+
+impl<R: CallbackFlow, E: fmt::Display> CallbackFlow for Result<R, E> {
+    fn flow(self) -> ControlFlow<()> {
+        self.map_or(ControlFlow::Continue(()), CallbackFlow::flow)
     }
 }
 
@@ -166,7 +253,7 @@ impl<S: CallbackSource> Registration<S> {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut cx = Context::from_waker(&waker);
         let mut attached = false;
-        let mut panics = 0u64;
+        let (mut panics, mut errors) = (0u64, 0u64);
         loop {
             // The subscription's own code does not panic, but its runtime may be shut down under it.
             let polled = catch_unwind(AssertUnwindSafe(|| self.poll_next(&mut cx, &mut attached)));
@@ -182,9 +269,19 @@ impl<S: CallbackSource> Registration<S> {
                     break;
                 }
             };
-            match catch_unwind(AssertUnwindSafe(|| callback(item).flow())) {
-                Ok(ControlFlow::Continue(())) => {}
-                Ok(ControlFlow::Break(())) => break,
+            let called = catch_unwind(AssertUnwindSafe(|| {
+                let returned = callback(item);
+                (returned.error(), returned.flow())
+            }));
+            match called {
+                Ok((None, ControlFlow::Continue(()))) => {}
+                Ok((_, ControlFlow::Break(()))) => break,
+                Ok((Some(error), ControlFlow::Continue(()))) => {
+                    errors += 1;
+                    if errors == 1 {
+                        tracing::error!(error, "a callback failed; it is called for the next item");
+                    }
+                }
                 Err(_) => {
                     panics += 1;
                     if panics == 1 {
@@ -193,8 +290,8 @@ impl<S: CallbackSource> Registration<S> {
                 }
             }
         }
-        if panics > 1 {
-            tracing::error!(panics, "a callback that panicked has ended");
+        if panics > 1 || errors > 1 {
+            tracing::error!(panics, errors, "a callback that panicked or failed has ended");
         }
         self.unsubscribe();
     }
@@ -215,6 +312,12 @@ impl<S: CallbackSource> Registration<S> {
         }
         next
     }
+}
+
+/// The callback waits for its own end.
+fn own_end() -> Error {
+    Error::new(ErrorCode::BAD_REQUEST, 0, "a callback cannot wait for its own end")
+        .with_remedy("return `ControlFlow::Break(())`, or drop the handle, and the callback ends")
 }
 
 /// A callback without the type of its items.
