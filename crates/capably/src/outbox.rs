@@ -13,8 +13,9 @@
 //! A thread owns the store, so that the runtime never waits for a disk. It applies all jobs that wait in one write
 //! (group commit), and then answers them. The sender demands entries as it has room for, at most
 //! [`max_in_flight`](OutboxPolicy::max_in_flight) and 8 MiB. Publishes that were stored while the client was away stay
-//! on disk until then. Without the option [`outbox`](crate::ClientOptions::outbox) none of this exists, and a publish
-//! costs one comparison more.
+//! on disk until then. The bytes in the store and in the queue of the thread together have the limit of the outbox, so a
+//! slow disk does not fill the memory. Without the option [`outbox`](crate::ClientOptions::outbox) none of this exists,
+//! and a publish costs one comparison more.
 //!
 //! # Order and repetition
 //!
@@ -32,7 +33,8 @@
 //!
 //! [`FileOutbox`] appends to one log. Each record has a checksum over its content, its place in the file and the file's
 //! random salt, and states how much of the file was synced when it was written. Entries, marks and refusals are synced
-//! before anybody is told; acknowledgements with the next sync, at the latest after a second.
+//! before anybody is told; acknowledgements with the next sync, at the latest after a second. Such a sync appends a
+//! record which shows that all before it is synced.
 //!
 //! When the log is opened, the part after the last valid record is cut off, as the incomplete end of the last write. If
 //! a later record is valid and states that the unreadable part had been synced, this is damage: opening fails with the
@@ -41,10 +43,11 @@
 //! one publish that is not acknowledged for days would hold a whole segment, and an old segment could not be dropped
 //! before all acknowledgements in it were.
 //!
-//! A failed write is cut off again, and its publishes are refused. An index in memory has the place of each entry.
+//! A failed write is cut off again, and its publishes are refused. If it cannot be cut off, or if a sync has failed, the
+//! next write begins with a new file: the system may have dropped what it could not write. An index in memory has the
+//! place of each entry.
 
 use std::{
-    collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, mpsc as std_mpsc},
 };
@@ -63,6 +66,7 @@ mod memory;
 mod once;
 mod payload;
 mod policy;
+mod room;
 mod sender;
 mod store;
 mod worker;
@@ -75,6 +79,7 @@ pub use store::{Outbox, OutboxChange, OutboxEntry, OutboxUsage};
 
 use self::{
     handle::{Counters, OutboxShared},
+    room::Room,
     sender::OutboxSender,
     worker::{StoreEvent, StoreState, Worker},
 };
@@ -147,6 +152,8 @@ impl PreparedOutbox {
         let (state, changes) = watch::channel(state);
         let clock = config.options.clock.clone();
         let next_seq = store.next_seq().max(1);
+        let room = Room::new(policy.max_bytes, policy.when_full, store.usage().bytes);
+        let room = Arc::new(room);
         worker::start(Worker {
             store,
             policy: policy.clone(),
@@ -154,7 +161,7 @@ impl PreparedOutbox {
             jobs: received,
             events: sent,
             state,
-            waiting: VecDeque::new(),
+            room: Arc::clone(&room),
             demand: None,
             next_seq,
             highest: next_seq - 1,
@@ -163,6 +170,7 @@ impl PreparedOutbox {
         })?;
         let handle = OutboxHandle::new(OutboxShared {
             jobs,
+            room,
             state: changes,
             counters: Mutex::new(Counters::default()),
             refusals: ChangeSender::new(),

@@ -17,6 +17,7 @@ use self::{
 use super::{Outbox, OutboxChange, OutboxEntry, OutboxUsage};
 use crate::{Error, Result, random};
 
+mod disk;
 mod log;
 mod record;
 mod scan;
@@ -78,10 +79,8 @@ impl FileOutbox {
     pub fn open(directory: impl AsRef<Path>) -> Result<Self> {
         let directory = directory.as_ref();
         let lock = lock_directory(directory)?;
-        let log = Log::open(directory, random_salt()?).map_err(|error| match error {
-            OpenError::Io(error) => failed("open", directory, error),
-            OpenError::Scan(error) => unreadable(directory, error),
-        })?;
+        let log = Log::open(directory, random_salt()?);
+        let log = log.map_err(|error| not_opened("open", directory, error))?;
         Ok(Self { log, directory: directory.to_owned(), _lock: lock })
     }
 
@@ -99,12 +98,13 @@ impl FileOutbox {
     /// [the guarantee](crate::guide::outbox).
     ///
     /// # Errors
-    /// 40000 if another client or process uses the directory; 50000 with the system's error.
+    /// 40000 if another client or process uses the directory, or if the log is of a newer version of this library; 50000
+    /// with the system's error.
     pub fn repair(directory: impl AsRef<Path>) -> Result<OutboxRepair> {
         let directory = directory.as_ref();
         let _lock = lock_directory(directory)?;
         let kept = Log::repair(directory, random_salt()?);
-        Ok(OutboxRepair { kept: kept.map_err(|error| failed("repair", directory, error))? })
+        Ok(OutboxRepair { kept: kept.map_err(|error| not_opened("repair", directory, error))? })
     }
 }
 
@@ -137,7 +137,7 @@ impl Outbox for FileOutbox {
 
 impl Drop for FileOutbox {
     fn drop(&mut self) {
-        if let Err(error) = self.log.end() {
+        if let Err(error) = self.log.sync() {
             tracing::warn!(%error, "the end of the outbox could not be written; nothing accepted is lost");
         }
     }
@@ -190,6 +190,13 @@ fn failed(action: &str, directory: &Path, error: io::Error) -> Error {
         _ => "check the disk, and publish again",
     };
     Error::new(ErrorCode::INTERNAL_ERROR, 0, message).with_remedy(remedy).with_source(error)
+}
+
+fn not_opened(action: &str, directory: &Path, error: OpenError) -> Error {
+    match error {
+        OpenError::Io(error) => failed(action, directory, error),
+        OpenError::Scan(error) => unreadable(directory, error),
+    }
 }
 
 fn unreadable(directory: &Path, error: ScanError) -> Error {

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{
     OutboxEntry, payload,
+    room::Room,
     worker::{Acceptance, Job, Jobs, ReceiptSender, StoreState},
 };
 use crate::{
@@ -35,6 +36,7 @@ pub struct OutboxHandle(Arc<OutboxShared>);
 #[derive(Debug)]
 pub(super) struct OutboxShared {
     pub(super) jobs: Jobs,
+    pub(super) room: Arc<Room>,
     pub(super) state: watch::Receiver<StoreState>,
     pub(super) counters: Mutex<Counters>,
     pub(super) refusals: ChangeSender<RefusedPublish>,
@@ -118,7 +120,10 @@ impl OutboxHandle {
         payload::complete_ids(Arc::make_mut(&mut messages))?;
         let publish = Publish { channel, msg_serial: 0, items: messages, params };
         let payload = payload::encode(publish);
-        self.ask(|accepted| Job::Accept(Acceptance { payload, receipt, accepted })).await
+        let (accepted, answer) = oneshot::channel();
+        let acceptance = Acceptance { payload, receipt, accepted };
+        let _ticket = self.0.room.enter(acceptance, &self.0.jobs)?;
+        answer.await.map_err(|_| closed())?
     }
 
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<Result<T>>) -> Job) -> Result<T> {

@@ -4,8 +4,10 @@
 //! share the next one. The runtime never waits for the store.
 
 use std::{
-    collections::VecDeque,
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError},
+    },
     time::Duration,
 };
 
@@ -13,9 +15,7 @@ use bytes::Bytes;
 use capably_protocol::{ErrorCode, ErrorInfo, PublishResult};
 use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 
-use super::{
-    Outbox, OutboxChange, OutboxEntry, OutboxPolicy, OutboxUsage, WhenFull, handle::closed,
-};
+use super::{Outbox, OutboxChange, OutboxEntry, OutboxPolicy, OutboxUsage, room::Room};
 use crate::{Error, Result, auth::Clock};
 
 /// How long acknowledgements may wait until they are synced. A crash of the machine in that time has their publishes
@@ -31,8 +31,10 @@ pub(super) type ReceiptSender = oneshot::Sender<Result<PublishResult, ErrorInfo>
 /// A job for the thread.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// Store a publish.
+    /// Store a publish, which has room.
     Accept(Acceptance),
+    /// Take publishes that wait for room: one before them was given up.
+    Admit,
     /// Send entries above a sequence number to the sender as soon as there are any. A later demand replaces it.
     Demand { above: u64, entries: usize, bytes: usize },
     /// Remove an acknowledged entry.
@@ -56,6 +58,12 @@ pub(super) struct Acceptance {
     /// The sender of the receipt, if anybody waits for the acknowledgement.
     pub(super) receipt: Option<ReceiptSender>,
     pub(super) accepted: oneshot::Sender<Result<()>>,
+}
+
+impl Acceptance {
+    pub(super) fn bytes(&self) -> u64 {
+        self.payload.len() as u64
+    }
 }
 
 /// What the thread tells the sender.
@@ -84,8 +92,7 @@ pub(super) struct Worker {
     pub(super) jobs: Receiver<Job>,
     pub(super) events: UnboundedSender<StoreEvent>,
     pub(super) state: watch::Sender<StoreState>,
-    /// Publishes that wait for room, in their order.
-    pub(super) waiting: VecDeque<Acceptance>,
+    pub(super) room: Arc<Room>,
     pub(super) demand: Option<Demand>,
     pub(super) next_seq: u64,
     /// The highest sequence number that the store has had.
@@ -112,13 +119,15 @@ struct Group {
     accepted: Vec<(u64, Acceptance)>,
     replies: Vec<(oneshot::Sender<Result<u64>>, u64)>,
     refused: bool,
-    /// The bytes of accepted entries.
-    bytes: u64,
+    /// The bytes that were admitted for this group, of publishes that were given up, too.
+    admitted: u64,
 }
 
 impl Worker {
     /// Does jobs until the store is closed, or nobody is left.
     pub(super) fn run(mut self) {
+        // Also when the store panics.
+        let room = CloseRoom(Arc::clone(&self.room));
         let mut closing = Vec::new();
         let mut open = true;
         while open {
@@ -149,9 +158,7 @@ impl Worker {
             self.commit(group);
         }
         self.sync();
-        for waiting in self.waiting.drain(..) {
-            let _ = waiting.accepted.send(Err(closed()));
-        }
+        drop(room);
         // The store's lock is released before anybody is told.
         drop(self.store);
         drop(self.jobs);
@@ -162,7 +169,7 @@ impl Worker {
 
     /// Waits for a job. The wait has a limit while something must be done without one.
     fn wait(&self) -> Result<Job, RecvTimeoutError> {
-        if self.has_room_for_waiting() {
+        if self.room.can_admit() {
             return self.jobs.recv_timeout(Duration::ZERO);
         }
         if self.unsynced || !self.unwritten.is_empty() {
@@ -171,30 +178,11 @@ impl Worker {
         self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
     }
 
-    fn has_room_for_waiting(&self) -> bool {
-        let bytes = self.store.usage().bytes;
-        self.waiting.front().is_some_and(|first| self.has_room(bytes, &first.payload))
-    }
-
-    fn has_room(&self, used: u64, payload: &Bytes) -> bool {
-        used.saturating_add(payload.len() as u64) <= self.policy.max_bytes
-    }
-
     fn add(&mut self, job: Job, group: &mut Group) {
         match job {
-            Job::Accept(acceptance) => {
-                let fits_ever = self.has_room(0, &acceptance.payload);
-                if fits_ever
-                    && (self.policy.when_full == WhenFull::Wait || !self.waiting.is_empty())
-                {
-                    self.waiting.push_back(acceptance);
-                } else if self.has_room(self.store.usage().bytes + group.bytes, &acceptance.payload)
-                {
-                    self.accept(acceptance, group);
-                } else {
-                    let _ = acceptance.accepted.send(Err(full(self.policy.max_bytes)));
-                }
-            }
+            Job::Accept(acceptance) => self.accept(acceptance, group),
+            // Every commit admits what has room.
+            Job::Admit => {}
             Job::Demand { above, entries, bytes } => {
                 self.demand = Some(Demand { above, entries, bytes });
             }
@@ -221,9 +209,13 @@ impl Worker {
     }
 
     fn accept(&mut self, acceptance: Acceptance, group: &mut Group) {
+        group.admitted += acceptance.bytes();
+        // A publish that was given up before it was stored leaves nothing behind.
+        if acceptance.accepted.is_closed() {
+            return;
+        }
         let seq = self.take_seq();
         let payload = acceptance.payload.clone();
-        group.bytes += payload.len() as u64;
         let entry = OutboxEntry { seq, accepted_at: self.clock.now(), sent_at: None, payload };
         group.changes.push(OutboxChange::Accept(entry));
         group.accepted.push((seq, acceptance));
@@ -252,14 +244,13 @@ impl Worker {
             Err(error) => return drop(reply.send(Err(error))),
         };
         let bytes: u64 = entries.iter().map(|entry| entry.payload.len() as u64).sum();
-        let used = self.store.usage().bytes + group.bytes;
-        if used.saturating_add(bytes) > self.policy.max_bytes {
-            return drop(reply.send(Err(full(self.policy.max_bytes))));
+        if let Err(error) = self.room.reserve(bytes) {
+            return drop(reply.send(Err(error)));
         }
+        group.admitted += bytes;
         let count = entries.len() as u64;
         for entry in entries {
             let seq = self.take_seq();
-            group.bytes += entry.payload.len() as u64;
             group.changes.push(OutboxChange::Remove(entry.seq));
             // It keeps the time at which it may have been sent first: the service may have accepted it then.
             group.changes.push(OutboxChange::Accept(OutboxEntry { seq, ..entry }));
@@ -269,25 +260,15 @@ impl Worker {
 
     /// Writes the changes, and answers.
     fn commit(&mut self, mut group: Group) {
-        let used = self.store.usage().bytes;
-        while let Some(first) = self.waiting.front() {
-            // A publish that was given up before it was stored leaves nothing behind.
-            let given_up = first.accepted.is_closed();
-            if !given_up && !self.has_room(used + group.bytes, &first.payload) {
-                break;
-            }
-            if let Some(acceptance) = self.waiting.pop_front()
-                && !given_up
-            {
-                self.accept(acceptance, &mut group);
-            }
+        for acceptance in self.room.admit() {
+            self.accept(acceptance, &mut group);
         }
         let entries = self.supply(&mut group);
-        let Group { mut changes, settled, accepted, replies, refused, .. } = group;
+        let Group { mut changes, settled, accepted, replies, refused, admitted } = group;
         changes.extend_from_slice(&settled);
-        if !changes.is_empty()
-            && let Err(error) = self.store.write(&changes)
-        {
+        let written = if changes.is_empty() { Ok(()) } else { self.store.write(&changes) };
+        self.room.settle(admitted, self.store.usage().bytes);
+        if let Err(error) = written {
             self.unwritten = settled;
             return self.failed(&error, accepted, replies, entries.is_some());
         }
@@ -423,6 +404,15 @@ impl Worker {
     }
 }
 
+/// Closes the room when it is dropped.
+struct CloseRoom(Arc<Room>);
+
+impl Drop for CloseRoom {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 pub(super) fn start(worker: Worker) -> Result<()> {
     let thread = std::thread::Builder::new().name("capably-outbox".to_owned());
     let started = thread.spawn(move || worker.run());
@@ -441,12 +431,4 @@ fn highest(changes: &[OutboxChange]) -> u64 {
         _ => None,
     });
     seqs.max().unwrap_or_default()
-}
-
-fn full(max_bytes: u64) -> Error {
-    let message = format!("the outbox has no room: it may have {max_bytes} bytes (`max_bytes`)");
-    Error::new(ErrorCode::SERVER_TEMPORARILY_BUSY, 0, message).with_remedy(
-        "publish again once the service has acknowledged more, allow more bytes, or let publishes wait with \
-         `WhenFull::Wait`",
-    )
 }

@@ -1,14 +1,117 @@
 //! The size of an outbox, and who may use it.
 
-use std::future::IntoFuture;
+use std::{
+    future::IntoFuture,
+    sync::{Arc, RwLock},
+};
 
+use bytes::Bytes;
 use capably::{
-    ClientOptions, Realtime, Rest,
-    outbox::{MemoryOutbox, OutboxPolicy, WhenFull},
+    ClientOptions, Realtime, Rest, Result,
+    outbox::{
+        MemoryOutbox, Outbox, OutboxChange, OutboxEntry, OutboxPolicy, OutboxUsage, WhenFull,
+    },
 };
 use futures_util::FutureExt;
 
-use crate::scene::{in_both_formats, outbox};
+use crate::scene::{end, in_both_formats, outbox};
+
+/// A store whose writes wait until the test lets them go on.
+#[derive(Debug)]
+struct SlowStore {
+    store: MemoryOutbox,
+    disk: Arc<RwLock<()>>,
+}
+
+impl Outbox for SlowStore {
+    fn usage(&self) -> OutboxUsage {
+        self.store.usage()
+    }
+
+    fn next_seq(&self) -> u64 {
+        self.store.next_seq()
+    }
+
+    fn write(&mut self, changes: &[OutboxChange]) -> Result<()> {
+        let _disk = self.disk.read().unwrap();
+        self.store.write(changes)
+    }
+
+    fn read(&mut self, above: u64, entries: usize, bytes: usize) -> Result<Vec<OutboxEntry>> {
+        self.store.read(above, entries, bytes)
+    }
+
+    fn refused(&mut self) -> Result<Vec<(OutboxEntry, Bytes)>> {
+        self.store.refused()
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.store.sync()
+    }
+}
+
+in_both_formats! {
+    async fn publishes_that_wait_for_a_slow_disk_count_as_stored_ones(scene) {
+        let payload = "x".repeat(400);
+        for when_full in [WhenFull::Refuse, WhenFull::Wait] {
+            let disk = Arc::new(RwLock::new(()));
+            let store = SlowStore { store: MemoryOutbox::new(), disk: Arc::clone(&disk) };
+            let policy = OutboxPolicy::new().max_bytes(1000).when_full(when_full);
+            let options = scene.plain_options().outbox(store).outbox_policy(policy);
+            let client = Realtime::new(options.auto_connect(false)).unwrap();
+            let channel = client.channels().get("orders");
+            let publish = |name: &str| channel.publish(name, payload.as_str()).into_future();
+            let stuck = disk.write().unwrap();
+            let (mut a, mut b, mut c, mut d) = (publish("a"), publish("b"), publish("c"), publish("d"));
+            assert!((&mut a).now_or_never().is_none());
+            assert!((&mut b).now_or_never().is_none());
+            let (third, fourth) = ((&mut c).now_or_never(), (&mut d).now_or_never());
+            if when_full == WhenFull::Refuse {
+                // At once, and the memory has two.
+                for refused in [third, fourth] {
+                    assert_eq!(refused.unwrap().unwrap_err().code().0, 50004);
+                }
+                drop(stuck);
+                a.await.unwrap();
+                b.await.unwrap();
+                assert_eq!(outbox(&client).metrics().accepted, 2);
+            } else {
+                assert!(third.is_none() && fourth.is_none());
+                drop(stuck);
+                a.await.unwrap();
+                b.await.unwrap();
+                // The first that waits is given up, and the next gets its room.
+                drop(c);
+                client.connection().connect();
+                d.await.unwrap();
+                outbox(&client).flush().await.unwrap();
+                assert_eq!(outbox(&client).metrics().accepted, 3);
+            }
+            end(client).await;
+        }
+        assert_eq!(scene.names("orders").await, ["a", "b", "d"]);
+    }
+}
+
+in_both_formats! {
+    async fn a_publish_that_stops_waiting_lets_a_smaller_one_in(scene) {
+        let policy = OutboxPolicy::new().max_bytes(1000).when_full(WhenFull::Wait);
+        let options = scene.options().auto_connect(false).outbox_policy(policy);
+        let client = Realtime::new(options).unwrap();
+        let channel = client.channels().get("orders");
+        channel.publish("first", "x".repeat(400)).await.unwrap();
+        let mut large = channel.publish("large", "x".repeat(700)).into_future();
+        let mut small = channel.publish("small", "x".repeat(100)).into_future();
+        assert!((&mut large).now_or_never().is_none());
+        assert!((&mut small).now_or_never().is_none(), "it does not overtake");
+        drop(large);
+        // Nothing else happens in the outbox.
+        small.await.unwrap();
+        let waiting = channel.publish("waits", "x".repeat(700)).into_future();
+        let (result, ()) = tokio::join!(waiting, outbox(&client).close());
+        assert_eq!(result.unwrap_err().code().0, 80017, "closing ends the wait");
+    }
+}
 
 in_both_formats! {
     async fn a_full_outbox_refuses_or_waits_in_order(scene) {

@@ -1,8 +1,11 @@
 //! A store of the application, and stores that fail.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -13,11 +16,19 @@ use capably::{
 
 use crate::scene::{end, in_both_formats, outbox};
 
-/// A store that cannot be written while its flag is set.
+/// A store that cannot be written while its flag is set, and whose writes with some numbers find a full disk.
 #[derive(Debug)]
 struct Failing {
     store: MemoryOutbox,
     fails: Arc<AtomicBool>,
+    full: Range<usize>,
+    writes: usize,
+}
+
+impl Failing {
+    fn new(store: MemoryOutbox, fails: &Arc<AtomicBool>) -> Self {
+        Self { store, fails: Arc::clone(fails), full: 0..0, writes: 0 }
+    }
 }
 
 impl Outbox for Failing {
@@ -32,6 +43,13 @@ impl Outbox for Failing {
     fn write(&mut self, changes: &[OutboxChange]) -> Result<()> {
         if self.fails.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorCode::INTERNAL_ERROR, 0, "the store of the test fails"));
+        }
+        self.writes += 1;
+        if self.full.contains(&(self.writes - 1)) {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(
+                Error::new(ErrorCode::INTERNAL_ERROR, 0, "the disk is full").with_source(full)
+            );
         }
         self.store.write(changes)
     }
@@ -56,7 +74,7 @@ in_both_formats! {
         use std::time::Duration;
 
         let fails = Arc::new(AtomicBool::new(false));
-        let store = Failing { store: scene.store.clone(), fails: Arc::clone(&fails) };
+        let store = Failing::new(scene.store.clone(), &fails);
         let client = Realtime::connect(scene.plain_options().outbox(store)).await.unwrap();
         let channel = client.channels().get("orders");
         // The acknowledgement arrives while the store fails.
@@ -80,9 +98,32 @@ in_both_formats! {
 }
 
 in_both_formats! {
+    async fn a_disk_that_is_full_at_any_write_loses_and_repeats_nothing(scene) {
+        for first in 0..8 {
+            let name = format!("orders-{first}");
+            let store = Failing { full: first..first + 2, ..Failing::new(MemoryOutbox::new(), &Arc::default()) };
+            let client = Realtime::connect(scene.plain_options().outbox(store)).await.unwrap();
+            let channel = client.channels().get(&*name);
+            let mut accepted = Vec::new();
+            for number in 0..6 {
+                match channel.publish(number.to_string(), ()).await {
+                    Ok(_) => accepted.push(number.to_string()),
+                    Err(error) => assert_eq!((error.code().0, error.message()), (50000, "the disk is full")),
+                }
+            }
+            outbox(&client).flush().await.unwrap();
+            assert!(accepted.len() >= 4, "two writes failed");
+            assert_eq!(scene.names(&name).await, accepted, "write {first}");
+            assert_eq!(outbox(&client).metrics().waiting, 0);
+            end(client).await;
+        }
+    }
+}
+
+in_both_formats! {
     async fn publishes_of_a_store_that_fails_to_mark_them_are_sent_later(scene) {
         let fails = Arc::new(AtomicBool::new(false));
-        let store = Failing { store: scene.store.clone(), fails: Arc::clone(&fails) };
+        let store = Failing::new(scene.store.clone(), &fails);
         let client = Realtime::new(scene.plain_options().outbox(store).auto_connect(false)).unwrap();
         client.channels().get("orders").publish("kept", ()).await.unwrap();
         fails.store(true, Ordering::SeqCst);

@@ -9,7 +9,7 @@
 //! Each round starts this program as a publisher with the same directory. It publishes to three channels with 64
 //! publishes in flight, and prints each that was accepted. It gets SIGKILL after a random number of them; meanwhile the
 //! server cuts its connection now and then. At the end, one more publisher sends what is left. Another run lets the
-//! publisher's disk be full.
+//! publisher's disk be full, and one opens the directory of a publisher that runs.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::print_stdout, reason = "it is a program for people")]
@@ -46,6 +46,7 @@ fn main() {
         _ => runtime.block_on(async {
             kill_publishers().await;
             fill_the_disk().await;
+            open_twice().await;
         }),
     }
 }
@@ -160,6 +161,26 @@ async fn fill_the_disk() {
     finish((&server, &key), directory.path(), 1).await;
     check((&server, &key), &accepted).await;
     println!("{} accepted before the disk was full, none lost", accepted.len());
+}
+
+/// The directory of a publisher that runs, and then is killed.
+async fn open_twice() {
+    let server = Server::builder().start().await.unwrap();
+    let key = key_of_app(&server).await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = start((&server, &key), directory.path(), "json", 0, u64::MAX, None);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = tokio::task::spawn_blocking(move || (lines.next().unwrap().unwrap(), lines));
+    // The publisher needs somebody who reads.
+    let (first, _lines) = first.await.unwrap();
+    assert_eq!(first, "0-0");
+    let error = FileOutbox::open(directory.path()).unwrap_err();
+    assert_eq!(error.code().0, 40000);
+    assert!(error.message().contains("is in use by another client or process"), "{error}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    FileOutbox::open(directory.path()).expect("the directory is free at once");
+    println!("a directory has one process at a time");
 }
 
 /// Starts a publisher. With a limit, its files may have that many KiB, and its port is of no server.

@@ -2,13 +2,14 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
 
 use super::{
+    disk,
     record::{Decoded, ENTRY_PREFIX, HEADER, Header, Record, RecordWriter, decode},
     scan::{Contents, ScanError, salvage, scan},
 };
@@ -28,7 +29,7 @@ const CHUNK: usize = 1024 * 1024;
 pub(super) struct Log {
     directory: PathBuf,
     file: File,
-    salt: u64,
+    pub(super) salt: u64,
     pub(super) contents: Contents,
     /// The length of the file.
     end: u64,
@@ -37,9 +38,14 @@ pub(super) struct Log {
     /// Whether each write is synced before it counts.
     pub(super) sync_writes: bool,
     /// The length from which on it is worth writing the log anew.
-    rewrite_at: u64,
-    /// Whether a failed write may have left something behind that cannot be cut off.
-    broken: bool,
+    pub(super) rewrite_at: u64,
+    /// [`SLACK`], or less in tests.
+    pub(super) slack: u64,
+    /// Whether the file may not be on disk as it was written: a failed write could not be cut off, or a sync has failed,
+    /// after which the system drops the bytes that it could not write. The next write begins with a new file.
+    is_doubtful: bool,
+    /// Where the last record that shows a sync ends.
+    marked: u64,
 }
 
 /// Why a log cannot be opened.
@@ -59,12 +65,9 @@ impl Log {
     /// Opens the log of a directory, or makes an empty one.
     pub(super) fn open(directory: &Path, salt: u64) -> Result<Self, OpenError> {
         let path = path(directory);
-        match fs::remove_file(new_path(directory)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-            Ok(()) | Err(_) => {}
-        }
+        disk::remove(&new_path(directory))?;
         if !path.try_exists()? {
-            write_new(directory, Header { next_seq: 1, salt }, |_| Ok(()))?;
+            write_new(directory, Header { next_seq: 1, salt }, |_| Ok(()))?.synced?;
         }
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
         let bytes = Bytes::from(fs::read(&path)?);
@@ -72,10 +75,10 @@ impl Log {
         let torn = bytes.len() as u64 - scanned.end;
         if torn > 0 {
             tracing::warn!(path = %path.display(), bytes = torn, "the outbox has an incomplete end, which is cut off");
-            file.set_len(scanned.end)?;
+            disk::cut(&file, scanned.end)?;
         }
         // What a killed process wrote may not be on disk yet: records from here on declare it synced.
-        file.sync_all()?;
+        disk::sync(&file)?;
         let mut log = Self {
             directory: directory.to_owned(),
             file,
@@ -85,21 +88,20 @@ impl Log {
             synced: scanned.end,
             sync_writes: true,
             rewrite_at: 0,
-            broken: false,
+            slack: SLACK,
+            is_doubtful: false,
+            marked: 0,
         };
         log.rewrite_at = log.worth_rewriting();
         Ok(log)
     }
 
     /// Makes a new log of the readable records of a damaged one, which is renamed. Returns the number of entries.
-    pub(super) fn repair(directory: &Path, salt: u64) -> io::Result<u64> {
+    pub(super) fn repair(directory: &Path, salt: u64) -> Result<u64, OpenError> {
         let path = path(directory);
         let bytes = Bytes::from(fs::read(&path)?);
-        let (next_seq, mut contents) = match salvage(&bytes) {
-            Some((_, contents)) => (contents.index.next_seq(), contents),
-            None => (1, Contents::new(1)),
-        };
-        let old_salt = Header::decode(&bytes).map_or(0, |header| header.salt);
+        let (old_salt, mut contents) = salvage(&bytes).map_err(OpenError::Scan)?;
+        let next_seq = contents.index.next_seq();
         let aside = directory.join(format!("outbox.log.damaged-{salt:016x}"));
         fs::copy(&path, &aside)?;
         File::open(&aside)?.sync_all()?;
@@ -109,14 +111,15 @@ impl Log {
                 accepted(decode(&bytes, place, entry.place, old_salt))
             })?;
             Ok(())
-        })?;
+        })?
+        .synced?;
         let usage = contents.index.usage();
         Ok(usage.entries + usage.refused_entries)
     }
 
     pub(super) fn write(&mut self, changes: &[OutboxChange]) -> io::Result<()> {
-        if self.broken {
-            return Err(io::Error::other("an earlier write failed and could not be undone"));
+        if self.is_doubtful {
+            self.rewrite()?;
         }
         let mut writer = self.writer();
         writer.changes(changes);
@@ -130,11 +133,11 @@ impl Log {
             offset += decoded.length as u64;
         }
         if self.end >= self.rewrite_at
-            && let Err(error) = self.rewrite()
+            && let Err(error) = self.make_smaller()
         {
             // The changes are stored, so this is not a failure of the call. The next attempt comes later.
             tracing::warn!(%error, "the outbox could not be made smaller");
-            self.rewrite_at = self.end + SLACK;
+            self.rewrite_at = self.end + self.slack;
         }
         Ok(())
     }
@@ -145,11 +148,11 @@ impl Log {
 
     fn append(&mut self, bytes: &[u8], sync: bool) -> io::Result<()> {
         let written = self.file.seek(SeekFrom::Start(self.end));
-        let written = written.and_then(|_| self.file.write_all(bytes));
-        let written = written.and_then(|()| if sync { self.file.sync_data() } else { Ok(()) });
-        if let Err(error) = written {
+        let written = written.and_then(|_| disk::write(&mut self.file, bytes));
+        let synced = if sync { written.and_then(|()| self.sync_file()) } else { written };
+        if let Err(error) = synced {
             // The publishes of this write are refused, so nothing of them may be found when the file is opened.
-            self.broken = self.file.set_len(self.end).is_err();
+            self.is_doubtful |= disk::cut(&self.file, self.end).is_err();
             return Err(error);
         }
         self.end += bytes.len() as u64;
@@ -159,20 +162,29 @@ impl Log {
         Ok(())
     }
 
-    pub(super) fn sync(&mut self) -> io::Result<()> {
-        if self.synced < self.end {
-            self.file.sync_data()?;
-            self.synced = self.end;
-        }
-        Ok(())
+    fn sync_file(&mut self) -> io::Result<()> {
+        let synced = disk::sync(&self.file);
+        self.is_doubtful |= synced.is_err();
+        synced
     }
 
-    /// Syncs the file, and ends it with a record that shows so.
-    pub(super) fn end(&mut self) -> io::Result<()> {
-        self.sync()?;
-        let mut writer = self.writer();
-        writer.end();
-        self.append(&writer.out, true)
+    /// Syncs the file, and appends a record that shows so: without it, damage to the last write looks as if the write
+    /// was never completed.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if self.is_doubtful {
+            self.rewrite()?;
+        }
+        if self.synced < self.end {
+            self.sync_file()?;
+            self.synced = self.end;
+        }
+        if self.marked < self.end {
+            let mut writer = self.writer();
+            writer.mark();
+            self.append(&writer.out, false)?;
+            self.marked = self.end;
+        }
+        Ok(())
     }
 
     pub(super) fn read(
@@ -228,20 +240,22 @@ impl Log {
     fn worth_rewriting(&self) -> u64 {
         let usage = self.contents.index.usage();
         2 * (usage.bytes + usage.refused_bytes + 64 * (usage.entries + usage.refused_entries))
-            + SLACK
+            + self.slack
     }
 
-    /// Writes the log anew, without what was removed, if that is worth it.
-    fn rewrite(&mut self) -> io::Result<()> {
+    /// Writes the log anew if that is worth it.
+    fn make_smaller(&mut self) -> io::Result<()> {
         self.rewrite_at = self.worth_rewriting();
-        if self.end < self.rewrite_at {
-            return Ok(());
-        }
+        if self.end < self.rewrite_at { Ok(()) } else { self.rewrite() }
+    }
+
+    /// Writes the log anew, without what was removed.
+    fn rewrite(&mut self) -> io::Result<()> {
         let salt = self.salt.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let header = Header { next_seq: self.contents.index.next_seq(), salt };
         let Self { directory, file, contents, salt: old_salt, .. } = self;
         let mut offsets = Vec::new();
-        let (new, end) = write_new(directory, header, |new| {
+        let written = write_new(directory, header, |new| {
             offsets = copy_entries(contents, new, |entry| {
                 let end = entry.place + record_length(entry);
                 let bytes = read_range(file, entry.place, end)?;
@@ -252,12 +266,15 @@ impl Log {
         for ((_, _, entry), offset) in contents.index.all_mut().into_iter().zip(offsets) {
             entry.place = offset;
         }
-        self.file = new;
+        self.file = written.file;
         self.salt = salt;
-        self.end = end;
-        self.synced = end;
+        self.end = written.end;
+        self.synced = self.end;
+        self.marked = self.end;
         self.rewrite_at = self.worth_rewriting();
-        Ok(())
+        // The new file has the name already. After a crash of the machine, the old one may have it again.
+        self.is_doubtful = written.synced.is_err();
+        written.synced
     }
 }
 
@@ -298,11 +315,19 @@ struct NewLog {
 impl NewLog {
     fn flush_beyond(&mut self, bytes: usize) -> io::Result<()> {
         if self.writer.out.len() > bytes {
-            self.file.write_all(&self.writer.out)?;
+            disk::write(&mut self.file, &self.writer.out)?;
             self.writer.out.clear();
         }
         Ok(())
     }
+}
+
+/// A log that has taken the place of the log of its directory.
+struct WrittenLog {
+    file: File,
+    end: u64,
+    /// Whether the change of the directory survives a crash of the machine.
+    synced: io::Result<()>,
 }
 
 /// Writes a log, and replaces the log of the directory by it. A crash leaves either the old one or the new one, whole.
@@ -310,7 +335,7 @@ fn write_new(
     directory: &Path,
     header: Header,
     fill: impl FnOnce(&mut NewLog) -> io::Result<()>,
-) -> io::Result<(File, u64)> {
+) -> io::Result<WrittenLog> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(true);
     #[cfg(unix)]
@@ -324,17 +349,19 @@ fn write_new(
     let filled = fill(&mut new);
     // All of it is synced before it gets its name: from then on, what is not readable in it is damage.
     new.writer.synced = new.writer.offset;
-    new.writer.end();
+    new.writer.mark();
     let written = filled
         .and_then(|()| new.flush_beyond(0))
-        .and_then(|()| new.file.sync_all())
-        .and_then(|()| fs::rename(&path, self::path(directory)))
-        .and_then(|()| sync_directory(directory));
+        .and_then(|()| disk::sync(&new.file))
+        .and_then(|()| disk::rename(&path, &self::path(directory)));
     match written {
-        Ok(()) => Ok((new.file, new.writer.offset)),
+        Ok(()) => {
+            let synced = disk::sync_directory(directory);
+            Ok(WrittenLog { file: new.file, end: new.writer.offset, synced })
+        }
         Err(error) => {
             // The error says more than a failure to remove the file would.
-            let _ = fs::remove_file(&path);
+            let _ = disk::remove(&path);
             Err(error)
         }
     }
@@ -358,9 +385,4 @@ fn copy_entries(
         new.flush_beyond(CHUNK)?;
     }
     Ok(offsets)
-}
-
-/// Makes a rename survive a crash of the machine.
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }

@@ -44,7 +44,7 @@ const ACCEPT: u8 = 1;
 const SENT: u8 = 2;
 const REMOVE: u8 = 3;
 const REFUSE: u8 = 4;
-const END: u8 = 5;
+const MARK: u8 = 5;
 
 /// The header of a log file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,14 @@ impl Header {
         let next_seq = reader.u64().ok_or(BadHeader::Damaged)?;
         Ok(Self { next_seq, salt: reader.u64().ok_or(BadHeader::Damaged)? })
     }
+
+    /// The salt of a damaged header, if its first record is valid with the salt as it stands, or with one bit changed.
+    pub(super) fn salvage_salt(file: &Bytes) -> Option<u64> {
+        let salt = u64::from_le_bytes(file.get(20..28)?.try_into().ok()?);
+        let changes = std::iter::once(0).chain((0..u64::BITS).map(|bit| 1 << bit));
+        let mut salts = changes.map(|change| salt ^ change);
+        salts.find(|salt| decode(file, HEADER, HEADER as u64, *salt).is_some())
+    }
 }
 
 /// A record. An entry's payload is a range of the bytes it was read from.
@@ -103,8 +111,8 @@ pub(super) enum Record {
         seq: u64,
         reason: Bytes,
     },
-    /// The store was closed. It shows that the records before it were synced.
-    End,
+    /// Nothing new: it shows that the records before it were synced.
+    Mark,
 }
 
 /// A valid record, and the bytes after which the next one begins.
@@ -167,8 +175,8 @@ impl RecordWriter {
         });
     }
 
-    pub(super) fn end(&mut self) {
-        self.record(END, |_| {});
+    pub(super) fn mark(&mut self) {
+        self.record(MARK, |_| {});
     }
 
     fn record(&mut self, kind: u8, fields: impl FnOnce(&mut Vec<u8>)) {
@@ -201,7 +209,7 @@ pub(super) fn decode(bytes: &Bytes, place: usize, offset: u64, salt: u64) -> Opt
     let mut reader = Reader(body);
     let synced = reader.u64()?;
     // Cheap checks first: a search for the next record tries every offset.
-    if synced > offset || !(ACCEPT..=END).contains(&body[8]) {
+    if synced > offset || !(ACCEPT..=MARK).contains(&body[8]) {
         return None;
     }
     if checksum(salt, offset, length, body) != crc {
@@ -224,7 +232,7 @@ pub(super) fn decode(bytes: &Bytes, place: usize, offset: u64, salt: u64) -> Opt
             Record::Remove(seqs)
         }
         REFUSE => Record::Refuse { seq: reader.u64()?, reason: bytes.slice_ref(reader.0) },
-        _ => Record::End,
+        _ => Record::Mark,
     };
     Some(Decoded { record, synced, length: RECORD_HEADER + length as usize })
 }
@@ -256,7 +264,7 @@ impl<'a> Reader<'a> {
 }
 
 /// CRC-32 (IEEE 802.3) of the parts as one. The SDK's dependencies have no CRC.
-fn crc32(parts: &[&[u8]]) -> u32 {
+pub(super) fn crc32(parts: &[&[u8]]) -> u32 {
     let mut crc = !0_u32;
     for part in parts {
         let mut chunks = part.chunks_exact(8);
@@ -336,7 +344,7 @@ mod tests {
         ];
         let mut writer = RecordWriter { salt: 3, offset: 0, synced: 0, out: Vec::new() };
         writer.changes(&changes);
-        writer.end();
+        writer.mark();
         let file = Bytes::from(writer.out);
         let mut offset = 0;
         let mut read = Vec::new();
@@ -352,7 +360,7 @@ mod tests {
             Record::Sent { through: 7, at: 99 },
             Record::Remove(vec![1, 2]),
             Record::Refuse { seq: 7, reason: Bytes::from_static(b"why") },
-            Record::End,
+            Record::Mark,
         ];
         assert_eq!(read, expected);
         assert_eq!(offset, file.len());

@@ -41,7 +41,7 @@ impl Contents {
                 self.index.refuse(seq, |offset| offset);
                 self.reasons.insert(seq, Bytes::copy_from_slice(&reason));
             }
-            Record::End => {}
+            Record::Mark => {}
         }
     }
 
@@ -113,19 +113,30 @@ pub(super) fn scan(file: &Bytes) -> Result<Scanned, ScanError> {
     Ok(Scanned { header, contents, end: offset as u64 })
 }
 
-/// Reads all valid records of a damaged file, in their order. `None` if the header is damaged.
-pub(super) fn salvage(file: &Bytes) -> Option<(Header, Contents)> {
-    let header = Header::decode(file).ok()?;
-    let mut contents = Contents::new(header.next_seq);
+/// Reads all valid records of a damaged file, in their order. Returns the salt of the file, too.
+///
+/// # Errors
+/// When the format is of a newer version.
+pub(super) fn salvage(file: &Bytes) -> Result<(u64, Contents), ScanError> {
+    let (salt, next_seq) = match Header::decode(file) {
+        Ok(Header { salt, next_seq }) => (salt, next_seq),
+        Err(BadHeader::Version(version)) => return Err(ScanError::Version(version)),
+        Err(BadHeader::Damaged) => match Header::salvage_salt(file) {
+            Some(salt) => (salt, 1),
+            // Without the salt nothing is readable.
+            None => return Ok((0, Contents::new(1))),
+        },
+    };
+    let mut contents = Contents::new(next_seq);
     let mut offset = HEADER;
     loop {
-        while let Some(decoded) = decode(file, offset, offset as u64, header.salt) {
+        while let Some(decoded) = decode(file, offset, offset as u64, salt) {
             contents.apply(decoded.record, offset as u64);
             offset += decoded.length;
         }
-        match Later::new(file, offset, header.salt).next() {
+        match Later::new(file, offset, salt).next() {
             Some((found, _)) => offset = found,
-            None => return Some((header, contents)),
+            None => return Ok((salt, contents)),
         }
     }
 }
