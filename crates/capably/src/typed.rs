@@ -54,6 +54,7 @@
 //! [`Presence::typed`]: crate::realtime::Presence::typed
 
 mod channel;
+mod history;
 mod objects;
 mod payload;
 mod presence;
@@ -61,10 +62,11 @@ mod rest;
 mod subscription;
 
 pub use channel::TypedChannel;
+pub use history::TypedHistory;
 pub(crate) use objects::{Shape, Shaped, read, whole};
 pub use payload::{DecodeError, Payload, PayloadFormat, TypedMessage};
 pub use presence::TypedPresence;
-pub use rest::{TypedHistory, TypedRestChannel};
+pub use rest::TypedRestChannel;
 pub use subscription::{
     TypedEvent, TypedPresenceSubscription, TypedSubscribe, TypedSubscribePresence,
     TypedSubscription,

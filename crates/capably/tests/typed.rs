@@ -2,60 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::{collections::BTreeMap, error::Error as _, time::Duration};
+#[path = "support/embedded.rs"]
+mod embedded;
+
+use std::{collections::BTreeMap, error::Error as _};
 
 use capably::{
-    ClientOptions, Data, Message, Plugin, PresenceAction, Realtime, Rest,
+    Data, Message, Plugin, PresenceAction, PresenceMessage, Realtime, Rest,
     crypto::generate_random_key,
-    http::HttpMethod,
     plugin::Vcdiff,
     realtime::{MessageFilter, RealtimeChannelOptions},
     rest::Direction,
     typed::{DecodeError, PayloadFormat, TypedEvent},
 };
-use capably_server::Server;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::time::timeout;
 
-async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(30), future).await.expect("it takes too long")
-}
-
-/// Runs a test in JSON and in MessagePack.
-macro_rules! in_both_formats {
-    ($(#[doc = $doc:literal])* async fn $name:ident($binary:ident) $body:block) => {
-        mod $name {
-            use super::*;
-
-            async fn run($binary: bool) $body
-
-            #[tokio::test]
-            async fn json() {
-                run(false).await;
-            }
-
-            #[tokio::test]
-            async fn msgpack() {
-                run(true).await;
-            }
-        }
-    };
-}
-
-async fn server() -> Server {
-    Server::builder().start().await.unwrap()
-}
-
-fn options(server: &Server, binary: bool) -> ClientOptions {
-    let options = ClientOptions::new(server.key()).endpoint(server.endpoint());
-    options.port(server.port()).tls(false).use_binary_protocol(binary)
-}
-
-async fn client(server: &Server, binary: bool) -> Realtime {
-    Realtime::connect(options(server, binary)).await.unwrap()
-}
+use embedded::{client, in_both_formats, options, options_with_mutable_messages, server, within};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Order {
@@ -120,6 +84,80 @@ in_both_formats!(
         }
         let items: Vec<_> = page.items_stream().map(|item| item.is_ok()).collect().await;
         assert_eq!(items, [true, false, false, false, false, false, true]);
+    }
+);
+
+in_both_formats!(
+    async fn hostile_payloads_are_errors_of_their_items_and_later_ones_arrive(binary) {
+        let server = server().await;
+        let client = client(&server, binary).await;
+        let channel = client.channels().get("hostile");
+        let orders = channel.typed::<Order>();
+        let packed = channel.typed::<Order>().format(PayloadFormat::MessagePack);
+        let mut received = orders.subscribe().await.unwrap();
+        let mut received_packed = packed.subscribe().await.unwrap();
+        let deep = |open: &str, close: &str| open.repeat(5_000) + &close.repeat(5_000);
+        let whole = rmp_serde::to_vec_named(&order(1)).unwrap();
+        let hostile: Vec<Data> = vec![
+            r#"{"item":"tea","cou"#.into(),
+            r#"{"item":"tea","count":1e400}"#.into(),
+            r#"{"item":"tea","count":99999999999999999999999}"#.into(),
+            r#"{"item":"tea","count":1} and more"#.into(),
+            deep("[", "]").into(),
+            deep(r#"{"item":"#, "}").into(),
+            Data::Json(json!({ "item": "tea", "count": -1 })),
+            Data::Json(json!({ "item": "tea", "count": 1.5 })),
+            Data::Json(json!({ "item": "tea", "count": u64::MAX })),
+            Data::Json(json!({ "item": null, "count": 1 })),
+            Data::Json(json!({ "item": "tea", "count": 1, "state": { "Stolen": {} } })),
+            // Truncated MessagePack; a list and a text that claim 4 GiB; a value of no type.
+            whole[..whole.len() - 1].to_vec().into(),
+            vec![0xdd, 0xff, 0xff, 0xff, 0xff].into(),
+            vec![0xdb, 0xff, 0xff, 0xff, 0xff, b'x'].into(),
+            vec![0xc1].into(),
+            Vec::<u8>::new().into(),
+        ];
+        for data in hostile.clone() {
+            channel.publish_data(data).await.unwrap();
+        }
+        orders.publish_data(&order(2)).await.unwrap();
+        for data in &hostile {
+            for received in [&mut received, &mut received_packed] {
+                let wrong = within(received.next()).await.unwrap().unwrap_err();
+                assert_eq!(wrong.error.code().0, 40013, "{data:?}");
+                assert_eq!(wrong.message.data, *data);
+            }
+        }
+        assert_eq!(within(received.next()).await.unwrap().unwrap().value, order(2));
+        assert_eq!(within(received_packed.next()).await.unwrap().unwrap().value, order(2));
+        let page = orders.history().await.unwrap();
+        assert_eq!((page.items().len(), page.unreadable().len()), (1, hostile.len()));
+    }
+);
+
+in_both_formats!(
+    async fn items_with_another_key_are_errors_and_later_ones_arrive(binary) {
+        let server = server().await;
+        let (writer, reader) = (client(&server, binary).await, client(&server, binary).await);
+        let secret = |number: u8| RealtimeChannelOptions::with_cipher_key(vec![number; 32]).unwrap();
+        let reading = reader.channels().get_with("secret", secret(1));
+        let mut received = reading.typed::<Order>().subscribe().await.unwrap();
+        let mut events = reading.presence().typed::<Order>().subscribe().await.unwrap();
+        let writing = writer.channels().get_with("secret", secret(2));
+        writing.typed().publish_data(&order(1)).await.unwrap();
+        writing.presence().typed().enter_client("ada", &order(1)).await.unwrap();
+        writing.set_options(secret(1)).await.unwrap();
+        writing.typed().publish_data(&order(2)).await.unwrap();
+        writing.presence().typed().update_client("ada", &order(2)).await.unwrap();
+
+        let wrong = within(received.next()).await.unwrap().unwrap_err();
+        assert_eq!(wrong.error.code().0, 40013);
+        assert!(wrong.error.message().contains("cipher+aes-256-cbc"), "{}", wrong.error);
+        assert_eq!(within(received.next()).await.unwrap().unwrap().value, order(2));
+        let wrong = within(events.next()).await.unwrap().unwrap_err();
+        assert_eq!(wrong.error.code().0, 40013);
+        assert_eq!(wrong.message.client_id.as_deref(), Some("ada"));
+        assert_eq!(within(events.next()).await.unwrap().unwrap().value, order(2));
     }
 );
 
@@ -266,14 +304,7 @@ in_both_formats!(
 in_both_formats!(
     async fn rest_channels_are_typed(binary) {
         let server = server().await;
-        let app = json!({
-            "keys": [{}], "namespaces": [{ "id": "mutable", "mutableMessages": true }],
-        });
-        let owner = Rest::new(options(&server, binary)).unwrap();
-        let app = owner.request(HttpMethod::Post, "/apps").body(app).await.unwrap();
-        let key = app.items()[0]["keys"][0]["keyStr"].as_str().unwrap();
-        let options = ClientOptions::new(key).endpoint(server.endpoint()).port(server.port());
-        let rest = Rest::new(options.tls(false).use_binary_protocol(binary)).unwrap();
+        let rest = Rest::new(options_with_mutable_messages(&server, binary).await).unwrap();
         let channel = rest.channels().get("mutable:orders");
         let orders = channel.typed::<Order>();
         let published = orders.publish("created", &order(1)).client_id("ada").await.unwrap();
@@ -311,6 +342,13 @@ in_both_formats!(
             .map(|member| member.map(|member| member.value).map_err(|wrong| wrong.message.data))
             .collect();
         assert_eq!(values, [Ok(order(1)), Err("no order".into())]);
+
+        let page = orders.history().direction(Direction::Forwards).limit(10).await.unwrap();
+        let entered = &page.items()[0];
+        assert_eq!((&entered.value, entered.message.client_id.as_deref()), (&order(1), Some("ada")));
+        let source = page.unreadable()[0].error.source().unwrap();
+        let wrong: &DecodeError<PresenceMessage> = source.downcast_ref().unwrap();
+        assert_eq!(wrong.message.client_id.as_deref(), Some("bo"));
     }
 );
 

@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData};
 use capably_protocol::{PresenceMessage, Str};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{DecodeError, PayloadFormat, TypedMessage, TypedSubscribePresence};
+use super::{DecodeError, PayloadFormat, TypedHistory, TypedMessage, TypedSubscribePresence};
 use crate::{
     Result,
     http::BoxFuture,
@@ -139,7 +139,12 @@ impl<T: DeserializeOwned> TypedPresence<T> {
         TypedSubscribePresence::new(self.presence.subscribe(), self.format)
     }
 
-    /// Reads the data of a presence message that came in another way, such as [`Presence::history`].
+    /// Reads past presence events over REST when awaited, by default the newest first; see [`Presence::history`] (RTP12).
+    pub fn history(&self) -> TypedHistory<T, PresenceMessage> {
+        TypedHistory::new(self.presence.history(), self.format)
+    }
+
+    /// Reads the data of a presence message that came in another way, such as [`Presence::get`].
     ///
     /// # Errors
     /// Code 40013, with the message, for data that is not of the type.

@@ -1,17 +1,15 @@
-//! Typed channels over REST, and typed history.
+//! Typed channels over REST.
 
 use std::{fmt, marker::PhantomData};
 
 use capably_protocol::{Message, Str};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{DecodeError, PayloadFormat, TypedMessage};
+use super::{DecodeError, PayloadFormat, TypedHistory, TypedMessage};
 use crate::{
     Result,
     http::BoxFuture,
-    rest::{
-        Direction, History, MessageSerial, PaginatedResult, RestChannel, RestPublish, Timestamp,
-    },
+    rest::{MessageSerial, RestChannel, RestPublish},
 };
 
 /// A channel over REST whose payloads are values of a type, from [`RestChannel::typed`].
@@ -136,72 +134,6 @@ impl<T> fmt::Debug for TypedRestChannel<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TypedRestChannel")
             .field("channel", &self.channel.name())
-            .field("format", &self.format)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A query for a channel's history with payloads as values of a type. Awaiting it reads the first page.
-///
-/// A message whose payload is not of the type is one of the page's
-/// [`unreadable`](PaginatedResult::unreadable) items, and an error of
-/// [`items_stream`](PaginatedResult::items_stream), at its place between the others: 40013, with the [`DecodeError`]
-/// and its message as the source.
-///
-/// # Errors
-/// Those of a [`Query`](crate::rest::Query).
-#[must_use = "nothing is read until this is awaited"]
-pub struct TypedHistory<T> {
-    query: History,
-    format: PayloadFormat,
-    values: PhantomData<fn() -> T>,
-}
-
-impl<T> TypedHistory<T> {
-    pub(super) fn new(query: History, format: PayloadFormat) -> Self {
-        Self { query, format, values: PhantomData }
-    }
-
-    /// The largest number of messages on a page, from 1 to 1,000; 100 by default (RSL2b3).
-    pub fn limit(self, limit: u32) -> Self {
-        Self { query: self.query.limit(limit), ..self }
-    }
-
-    /// Reads messages from this time, inclusive (RSL2b1).
-    pub fn start(self, start: impl Into<Timestamp>) -> Self {
-        Self { query: self.query.start(start), ..self }
-    }
-
-    /// Reads messages up to this time, inclusive (RSL2b1).
-    pub fn end(self, end: impl Into<Timestamp>) -> Self {
-        Self { query: self.query.end(end), ..self }
-    }
-
-    /// Sets the order of messages; backwards by default (RSL2b2).
-    pub fn direction(self, direction: Direction) -> Self {
-        Self { query: self.query.direction(direction), ..self }
-    }
-
-    /// Adds a parameter to the request's query.
-    pub fn param(self, name: impl Into<String>, value: impl ToString) -> Self {
-        Self { query: self.query.param(name, value), ..self }
-    }
-}
-
-impl<T: DeserializeOwned + Send + 'static> IntoFuture for TypedHistory<T> {
-    type Output = Result<PaginatedResult<TypedMessage<T>>>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        let Self { query, format, .. } = self;
-        Box::pin(query.load_as(move |message| Ok(format.decode(message)?)))
-    }
-}
-
-impl<T> fmt::Debug for TypedHistory<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TypedHistory")
-            .field("query", &self.query)
             .field("format", &self.format)
             .finish_non_exhaustive()
     }
