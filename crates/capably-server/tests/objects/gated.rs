@@ -1,6 +1,6 @@
 //! An engine that holds up snapshots before they are written.
 
-use std::{ops::RangeInclusive, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use capably_server::engine::{
@@ -8,6 +8,8 @@ use capably_server::engine::{
     Position, Range, Thread,
 };
 use tokio::sync::watch;
+
+use super::engine::forward;
 
 /// Another engine, behind a gate for snapshots.
 #[derive(Debug)]
@@ -38,45 +40,7 @@ impl Gated {
 }
 
 impl Engine for Gated {
-    fn append(&self, entries: Vec<Append>, done: Completion) {
-        self.engine.append(entries, done);
-    }
-
-    fn read<'a>(&'a self, channel: &'a ChannelId, range: Range) -> Pending<'a, Vec<Entry>> {
-        self.engine.read(channel, range)
-    }
-
-    fn threads<'a>(
-        &'a self,
-        channel: &'a ChannelId,
-        messages: RangeInclusive<Thread>,
-        after: Option<(Thread, Position)>,
-        limit: usize,
-    ) -> Pending<'a, Vec<Entry>> {
-        self.engine.threads(channel, messages, after, limit)
-    }
-
-    fn seek<'a>(&'a self, channel: &'a ChannelId, time: i64) -> Pending<'a, Position> {
-        self.engine.seek(channel, time)
-    }
-
-    fn bounds<'a>(&'a self, channel: &'a ChannelId) -> Pending<'a, (Position, Position)> {
-        self.engine.bounds(channel)
-    }
-
-    fn fact<'a>(&'a self, bucket: Bucket, key: &'a str) -> Pending<'a, Option<Bytes>> {
-        self.engine.fact(bucket, key)
-    }
-
-    fn facts<'a>(
-        &'a self,
-        bucket: Bucket,
-        prefix: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> Pending<'a, Vec<Fact>> {
-        self.engine.facts(bucket, prefix, after, limit)
-    }
+    forward!(engine: append read threads seek bounds fact facts create_fact close);
 
     fn set_facts<'a>(
         &'a self,
@@ -91,14 +55,6 @@ impl Engine for Gated {
             }
             self.engine.set_facts(bucket, facts).await
         })
-    }
-
-    fn create_fact<'a>(&'a self, bucket: Bucket, key: &'a str, value: Bytes) -> Pending<'a, bool> {
-        self.engine.create_fact(bucket, key, value)
-    }
-
-    fn close(&self) -> Pending<'_, ()> {
-        self.engine.close()
     }
 
     fn is_shared(&self) -> bool {

@@ -3,7 +3,6 @@
 
 use std::{
     collections::VecDeque,
-    ops::RangeInclusive,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -17,6 +16,76 @@ use capably_server::engine::{
     Position, Range, Thread,
 };
 use tokio::{sync::watch, time::timeout};
+
+/// Implements methods of an engine by those of another engine, which is a field.
+macro_rules! forward {
+    ($field:ident: $($method:ident)*) => {
+        $($crate::engine::forward!(@$method $field);)*
+    };
+    (@append $field:ident) => {
+        fn append(&self, entries: Vec<Append>, done: Completion) {
+            self.$field.append(entries, done);
+        }
+    };
+    (@read $field:ident) => {
+        fn read<'a>(&'a self, channel: &'a ChannelId, range: Range) -> Pending<'a, Vec<Entry>> {
+            self.$field.read(channel, range)
+        }
+    };
+    (@threads $field:ident) => {
+        fn threads<'a>(
+            &'a self,
+            channel: &'a ChannelId,
+            messages: std::ops::RangeInclusive<Thread>,
+            after: Option<(Thread, Position)>,
+            limit: usize,
+        ) -> Pending<'a, Vec<Entry>> {
+            self.$field.threads(channel, messages, after, limit)
+        }
+    };
+    (@seek $field:ident) => {
+        fn seek<'a>(&'a self, channel: &'a ChannelId, time: i64) -> Pending<'a, Position> {
+            self.$field.seek(channel, time)
+        }
+    };
+    (@bounds $field:ident) => {
+        fn bounds<'a>(&'a self, channel: &'a ChannelId) -> Pending<'a, (Position, Position)> {
+            self.$field.bounds(channel)
+        }
+    };
+    (@fact $field:ident) => {
+        fn fact<'a>(&'a self, bucket: Bucket, key: &'a str) -> Pending<'a, Option<Bytes>> {
+            self.$field.fact(bucket, key)
+        }
+    };
+    (@facts $field:ident) => {
+        fn facts<'a>(
+            &'a self,
+            bucket: Bucket,
+            prefix: &'a str,
+            after: Option<&'a str>,
+            limit: usize,
+        ) -> Pending<'a, Vec<Fact>> {
+            self.$field.facts(bucket, prefix, after, limit)
+        }
+    };
+    (@create_fact $field:ident) => {
+        fn create_fact<'a>(
+            &'a self,
+            bucket: Bucket,
+            key: &'a str,
+            value: Bytes,
+        ) -> Pending<'a, bool> {
+            self.$field.create_fact(bucket, key, value)
+        }
+    };
+    (@close $field:ident) => {
+        fn close(&self) -> Pending<'_, ()> {
+            self.$field.close()
+        }
+    };
+}
+pub(crate) use forward;
 
 /// The result of a commit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -175,19 +244,7 @@ impl Engine for Scripted {
         self.memory.read(channel, Range { after: range.after.max(self.floor()), ..range })
     }
 
-    fn threads<'a>(
-        &'a self,
-        channel: &'a ChannelId,
-        messages: RangeInclusive<Thread>,
-        after: Option<(Thread, Position)>,
-        limit: usize,
-    ) -> Pending<'a, Vec<Entry>> {
-        self.memory.threads(channel, messages, after, limit)
-    }
-
-    fn seek<'a>(&'a self, channel: &'a ChannelId, time: i64) -> Pending<'a, Position> {
-        self.memory.seek(channel, time)
-    }
+    forward!(memory: threads seek fact facts close);
 
     fn bounds<'a>(&'a self, channel: &'a ChannelId) -> Pending<'a, (Position, Position)> {
         Box::pin(async move {
@@ -195,20 +252,6 @@ impl Engine for Scripted {
             let (floor, last) = self.memory.bounds(channel).await?;
             Ok((floor.max(self.floor()), last))
         })
-    }
-
-    fn fact<'a>(&'a self, bucket: Bucket, key: &'a str) -> Pending<'a, Option<Bytes>> {
-        self.memory.fact(bucket, key)
-    }
-
-    fn facts<'a>(
-        &'a self,
-        bucket: Bucket,
-        prefix: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> Pending<'a, Vec<Fact>> {
-        self.memory.facts(bucket, prefix, after, limit)
     }
 
     fn set_facts<'a>(
@@ -227,9 +270,5 @@ impl Engine for Scripted {
             return Box::pin(std::future::ready(Err(failure())));
         }
         self.change_facts(self.memory.create_fact(bucket, key, value))
-    }
-
-    fn close(&self) -> Pending<'_, ()> {
-        self.memory.close()
     }
 }
