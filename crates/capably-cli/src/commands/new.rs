@@ -134,7 +134,8 @@ impl New {
         let mut output = Output::stdout();
         output.line(format_args!(
             "Wrote the crate `{name}` to {directory}. Next:\n\n  cd {directory}\n  cargo test\n\n\
-             The test runs a server of its own. To run the program, start `capably serve` and see src/main.rs."
+             The test runs a server of its own. To run the program, start `capably serve` in another terminal (in a \
+             checkout: `cargo run -- serve`), paste the `export` line that it prints into this one, and `cargo run`."
         ))?;
         output.flush()
     }
