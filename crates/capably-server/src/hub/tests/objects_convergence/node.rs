@@ -9,13 +9,20 @@ use super::world::{CHANNEL, Event, World};
 use crate::{
     engine::{Appended, Direction, Kind, Range},
     hub::{
-        App, ChannelObjects, ConnectRequest, Need, NodeId, Now, Output, Position, Records,
-        Retention, Settings, SnapshotDraft, SnapshotEnd, SnapshotPart, StoredMembers,
-        StoredObjects, Ticket, TransportId,
+        App, ChannelObjects, Need, NodeId, Now, Output, Position, Records, Retention, Settings,
+        SnapshotDraft, SnapshotEnd, SnapshotPart, StoredMembers, StoredObjects, Ticket,
+        TransportId,
         auth::Identity,
         model::{engine::ModelEngine, reads::Reader},
         output::Notice,
-        tests::{Bench, spec},
+        tests::{
+            Bench,
+            simulation::{
+                node::{connect_request, take_frames},
+                time::{Alarm, VirtualTime},
+            },
+            spec,
+        },
     },
 };
 
@@ -44,7 +51,7 @@ pub(super) struct Node {
     /// Proposals and results arrive in their order.
     proposals_until: Duration,
     pub(super) results_until: Duration,
-    armed: Option<Duration>,
+    alarm: Alarm,
 }
 
 /// A transport of a client.
@@ -97,7 +104,7 @@ impl Node {
             sessions: BTreeMap::new(),
             proposals_until: Duration::ZERO,
             results_until: Duration::ZERO,
-            armed: None,
+            alarm: Alarm::default(),
         }
     }
 
@@ -160,13 +167,8 @@ impl World {
                 break;
             }
             for output in mem::take(&mut node.outputs) {
-                match output {
-                    Output::Frame(to, frame) => down.entry(to).or_default().push(Some(frame)),
-                    Output::Broadcast(to, broadcast) => {
-                        down.entry(to).or_default().push(Some(broadcast.frame().clone()));
-                    }
-                    Output::Close(to) => down.entry(to).or_default().push(None),
-                    other => self.carry(id, other),
+                if let Some(other) = take_frames(output, &mut down) {
+                    self.carry(id, other);
                 }
             }
         }
@@ -236,19 +238,14 @@ impl World {
 
     fn arm(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        if let Some(next) = node.app.next_timeout()
-            && node.armed.is_none_or(|armed| next < armed)
-        {
-            node.armed = Some(next);
-            let at = next.max(self.now.steady);
+        if let Some(at) = node.alarm.set(node.app.next_timeout(), self.now.steady) {
             self.schedule(at, Event::Timer(id));
         }
     }
 
     pub(super) fn handle_timer(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        if node.armed.is_some_and(|armed| armed <= self.now.steady) {
-            node.armed = None;
+        if node.alarm.is_due(self.now.steady) {
             self.input(id, |app, now, outputs| app.handle_timeout(now, outputs));
         }
     }
@@ -257,16 +254,7 @@ impl World {
     pub(super) fn connect(&mut self, id: NodeId, transport: TransportId, resume: Option<Str>) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         node.sessions.insert(transport, Session::default());
-        let mut entropy = [0; 9];
-        entropy[..8].copy_from_slice(&transport.0.to_le_bytes());
-        let request = ConnectRequest {
-            identity: identity(),
-            echo: true,
-            remain: None,
-            max_idle_interval: Duration::from_secs(15),
-            resume,
-            entropy,
-        };
+        let request = connect_request(identity(), transport, resume);
         self.input(id, |app, now, outputs| app.connect(transport, request, now, outputs));
     }
 

@@ -31,7 +31,10 @@ use crate::{
         log::proposal::{Body, Proposal},
         model::engine::ModelEngine,
         output::Notice,
-        tests::simulation::is_traced,
+        tests::simulation::{
+            is_traced,
+            time::{Agenda, Alarm, VirtualTime},
+        },
     },
 };
 
@@ -96,7 +99,7 @@ struct Replica {
     link: Option<Link>,
     up_until: Duration,
     next_op: u64,
-    armed: Option<Duration>,
+    alarm: Alarm,
     /// The last connection.
     connection: Option<Str>,
     /// The client has no network until then.
@@ -135,8 +138,7 @@ pub(super) struct World {
     pub(super) rng: Rng,
     profile: Profile,
     pub(super) now: Now,
-    queue: BTreeMap<(Duration, u64), Event>,
-    next_event: u64,
+    agenda: Agenda<Event>,
     pub(super) engine: ModelEngine,
     pub(super) snapshot: Option<Snapshot>,
     pub(super) nodes: BTreeMap<NodeId, Node>,
@@ -153,6 +155,61 @@ pub(super) struct World {
     pub(super) tally: Tally,
     /// Nobody operates, and nothing fails.
     is_quiet: bool,
+}
+
+impl VirtualTime for World {
+    type Event = Event;
+
+    fn time(&mut self) -> (&mut Agenda<Event>, &mut Rng, &mut Now) {
+        (&mut self.agenda, &mut self.rng, &mut self.now)
+    }
+
+    fn handle(&mut self, event: Event) {
+        if is_traced() {
+            println!("{:?} {event:?}", self.now.steady);
+        }
+        match event {
+            Event::Step(index) => self.step(index),
+            Event::Due(index) => {
+                let now = self.now.steady;
+                if self.clients[index].alarm.is_due(now) {
+                    self.client(index, |core, now| core.handle_timeout(now));
+                }
+            }
+            Event::Dial(index, link, resume) => self.dial(index, link, resume),
+            Event::Up(node, transport, bytes) => {
+                let format = if bytes[0] == b'{' { Format::Json } else { Format::MsgPack };
+                let frame = codec::decode_client_frame(format, &bytes, &LIMITS);
+                self.receive_frame(node, transport, frame.expect("a frame of the client"));
+            }
+            Event::Down(transport, frames) => self.client_receives(transport, frames),
+            Event::Closed(node, transport) => self.close_session(node, transport),
+            Event::Lost(index, transport) => self.lose(index, transport),
+            Event::Arrive(node, ticket, append) => self.arrive(node, ticket, append),
+            Event::Result(node, ticket, result) => self.receive_result(node, ticket, result),
+            Event::Deliver(node, until) => self.deliver(node, until),
+            Event::Notice(node, notice) => self.receive_notice(node, notice),
+            Event::Nodes(node) => {
+                let alive: BTreeSet<NodeId> = self.nodes.keys().copied().collect();
+                if self.profile.is_cluster {
+                    self.input(node, |app, now, outputs| app.set_nodes(alive, now, outputs));
+                }
+            }
+            Event::Timer(node) => self.handle_timer(node),
+            Event::Work(node, work) => self.work(node, work),
+            Event::Pings => {
+                for index in 0..self.clients.len() {
+                    if let Some(link) = self.clients[index].link {
+                        self.client(index, |core, now| {
+                            core.handle_transport(link.core, TransportEvent::Activity, now);
+                        });
+                    }
+                }
+                self.schedule(self.now.steady + Duration::from_secs(10), Event::Pings);
+            }
+            Event::Fault => self.fault(),
+        }
+    }
 }
 
 impl World {
@@ -179,8 +236,7 @@ impl World {
             rng,
             profile,
             now: Now { steady: Duration::from_secs(10), wall: 1_726_585_978_590 },
-            queue: BTreeMap::new(),
-            next_event: 0,
+            agenda: Agenda::new(),
             engine: ModelEngine::default(),
             snapshot: None,
             nodes: BTreeMap::new(),
@@ -238,7 +294,7 @@ impl World {
             link: None,
             up_until: Duration::ZERO,
             next_op: 1,
-            armed: None,
+            alarm: Alarm::default(),
             connection: None,
             away_until: Duration::ZERO,
         });
@@ -277,89 +333,8 @@ impl World {
         }
     }
 
-    pub(super) fn schedule(&mut self, at: Duration, event: Event) {
-        self.next_event += 1;
-        self.queue.insert((at, self.next_event), event);
-    }
-
-    /// Schedules an event at most so many ms later.
-    pub(super) fn soon(&mut self, most: u64, event: Event) {
-        let at = self.now.steady + self.delay(most);
-        self.schedule(at, event);
-    }
-
-    /// A random time of at most so many ms.
-    pub(super) fn delay(&mut self, most: u64) -> Duration {
-        Duration::from_micros(self.rng.u64(..=most * 1000))
-    }
-
-    /// Lets everything happen that happens within a time.
-    fn pass(&mut self, time: Duration) {
-        let until = self.now.steady + time;
-        while let Some(((at, _), _)) = self.queue.first_key_value()
-            && *at <= until
-        {
-            let ((at, _), event) = self.queue.pop_first().expect("there is a first");
-            self.advance(at);
-            self.handle(event);
-        }
-        self.advance(until);
-    }
-
-    fn advance(&mut self, to: Duration) {
-        let start = self.now.wall - self.now.steady.as_millis() as i64;
-        self.now = Now { steady: to, wall: start + to.as_millis() as i64 };
-    }
-
     fn client_now(&self) -> capably_core::Now {
         capably_core::Now::at(Instant::from_start(self.now.steady), self.now.wall)
-    }
-
-    fn handle(&mut self, event: Event) {
-        if is_traced() {
-            println!("{:?} {event:?}", self.now.steady);
-        }
-        match event {
-            Event::Step(index) => self.step(index),
-            Event::Due(index) => {
-                let now = self.now.steady;
-                if self.clients[index].armed.take_if(|armed| *armed <= now).is_some() {
-                    self.client(index, |core, now| core.handle_timeout(now));
-                }
-            }
-            Event::Dial(index, link, resume) => self.dial(index, link, resume),
-            Event::Up(node, transport, bytes) => {
-                let format = if bytes[0] == b'{' { Format::Json } else { Format::MsgPack };
-                let frame = codec::decode_client_frame(format, &bytes, &LIMITS);
-                self.receive_frame(node, transport, frame.expect("a frame of the client"));
-            }
-            Event::Down(transport, frames) => self.client_receives(transport, frames),
-            Event::Closed(node, transport) => self.close_session(node, transport),
-            Event::Lost(index, transport) => self.lose(index, transport),
-            Event::Arrive(node, ticket, append) => self.arrive(node, ticket, append),
-            Event::Result(node, ticket, result) => self.receive_result(node, ticket, result),
-            Event::Deliver(node, until) => self.deliver(node, until),
-            Event::Notice(node, notice) => self.receive_notice(node, notice),
-            Event::Nodes(node) => {
-                let alive: BTreeSet<NodeId> = self.nodes.keys().copied().collect();
-                if self.profile.is_cluster {
-                    self.input(node, |app, now, outputs| app.set_nodes(alive, now, outputs));
-                }
-            }
-            Event::Timer(node) => self.handle_timer(node),
-            Event::Work(node, work) => self.work(node, work),
-            Event::Pings => {
-                for index in 0..self.clients.len() {
-                    if let Some(link) = self.clients[index].link {
-                        self.client(index, |core, now| {
-                            core.handle_transport(link.core, TransportEvent::Activity, now);
-                        });
-                    }
-                }
-                self.schedule(self.now.steady + Duration::from_secs(10), Event::Pings);
-            }
-            Event::Fault => self.fault(),
-        }
     }
 
     /// A proposal arrives at the engine, which commits it.
@@ -497,12 +472,9 @@ impl World {
                 }
                 Output::Event(_) => {}
                 Output::Timeout(deadline) => {
-                    let Some((at, _)) = deadline else { return };
-                    let at = at.since_start();
-                    let armed = &mut self.clients[index].armed;
-                    if armed.is_none_or(|armed| at < armed) {
-                        *armed = Some(at);
-                        self.schedule(at.max(self.now.steady), Event::Due(index));
+                    let next = deadline.map(|(at, _)| at.since_start());
+                    if let Some(at) = self.clients[index].alarm.set(next, self.now.steady) {
+                        self.schedule(at, Event::Due(index));
                     }
                     return;
                 }
@@ -546,7 +518,7 @@ impl World {
         self.tally.drops += 1;
         if self.rng.bool() {
             // What is on its way is lost.
-            self.queue.retain(|_, event| !matches!(event, Event::Up(_, to, _) if *to == transport));
+            self.agenda.retain(|event| !matches!(event, Event::Up(_, to, _) if *to == transport));
         }
         self.soon(3000, Event::Closed(link.node, link.id));
         let error = ErrorInfo::new(ErrorCode(80_003), 400, "lost");

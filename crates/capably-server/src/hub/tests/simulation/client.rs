@@ -15,6 +15,7 @@ use capably_protocol::{
 use super::{
     CHANNELS,
     node::{REMAIN, TTL},
+    time::VirtualTime,
     world::{Event, World},
 };
 use crate::hub::{NodeId, Position, TransportId};

@@ -7,8 +7,9 @@
 //! `CAPABLY_SCHEDULES_FROM` on. It names all that fail: `CAPABLY_SCHEDULE=17` runs one alone, and prints what happens.
 
 mod client;
-mod node;
+pub(super) mod node;
 mod oracle;
+pub(super) mod time;
 mod world;
 
 use std::{
@@ -22,7 +23,10 @@ use std::{
 
 use fastrand::Rng;
 
-use self::world::{Event, World};
+use self::{
+    time::VirtualTime,
+    world::{Event, World},
+};
 
 /// The channels of all schedules.
 const CHANNELS: [&str; 3] = ["mutable:a", "mutable:b", "c"];

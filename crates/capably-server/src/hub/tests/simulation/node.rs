@@ -11,6 +11,7 @@ use capably_protocol::{ClientFrame, ErrorInfo, ServerFrame, Str};
 
 use super::{
     CHANNELS,
+    time::{Alarm, VirtualTime},
     world::{Event, Work, World, unavailable},
 };
 use crate::{
@@ -79,7 +80,7 @@ pub(super) struct Node {
     proposals_until: Duration,
     pub(super) results_until: Duration,
     pub(super) notices_until: BTreeMap<NodeId, Duration>,
-    armed: Option<Duration>,
+    alarm: Alarm,
 }
 
 /// A transport of a client.
@@ -113,7 +114,7 @@ impl Node {
             proposals_until: Duration::ZERO,
             results_until: Duration::ZERO,
             notices_until: BTreeMap::new(),
-            armed: None,
+            alarm: Alarm::default(),
         }
     }
 
@@ -141,6 +142,39 @@ pub(super) fn identity() -> Identity {
     Identity::of_key(&SETUP.1, None).expect("a key without a client id")
 }
 
+/// The request of a transport that is opened.
+pub(in crate::hub::tests) fn connect_request(
+    identity: Identity,
+    transport: TransportId,
+    resume: Option<Str>,
+) -> ConnectRequest {
+    let mut entropy = [0; 9];
+    entropy[..8].copy_from_slice(&transport.0.to_le_bytes());
+    ConnectRequest {
+        identity,
+        echo: true,
+        remain: None,
+        max_idle_interval: Duration::from_secs(15),
+        resume,
+        entropy,
+    }
+}
+
+/// Collects what goes to clients, by transport. `None` closes a transport. Returns every other output.
+pub(in crate::hub::tests) fn take_frames(
+    output: Output,
+    down: &mut BTreeMap<TransportId, Vec<Option<ServerFrame>>>,
+) -> Option<Output> {
+    let (to, frame) = match output {
+        Output::Frame(to, frame) => (to, Some(frame)),
+        Output::Broadcast(to, broadcast) => (to, Some(broadcast.frame().clone())),
+        Output::Close(to) => (to, None),
+        other => return Some(other),
+    };
+    down.entry(to).or_default().push(frame);
+    None
+}
+
 impl World {
     /// Gives an input to a hub, and carries out its outputs.
     pub(super) fn input<R>(
@@ -165,13 +199,8 @@ impl World {
                 break;
             }
             for output in mem::take(&mut node.outputs) {
-                match output {
-                    Output::Frame(to, frame) => down.entry(to).or_default().push(Some(frame)),
-                    Output::Broadcast(to, broadcast) => {
-                        down.entry(to).or_default().push(Some(broadcast.frame().clone()));
-                    }
-                    Output::Close(to) => down.entry(to).or_default().push(None),
-                    other => self.carry(id, other),
+                if let Some(other) = take_frames(output, &mut down) {
+                    self.carry(id, other);
                 }
             }
         }
@@ -248,19 +277,14 @@ impl World {
 
     fn arm(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        if let Some(next) = node.app.next_timeout()
-            && node.armed.is_none_or(|armed| next < armed)
-        {
-            node.armed = Some(next);
-            let at = next.max(self.now.steady);
+        if let Some(at) = node.alarm.set(node.app.next_timeout(), self.now.steady) {
             self.schedule(at, Event::Timer(id));
         }
     }
 
     pub(super) fn handle_timer(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        if node.armed.is_some_and(|armed| armed <= self.now.steady) {
-            node.armed = None;
+        if node.alarm.is_due(self.now.steady) {
             self.input(id, |app, now, outputs| app.handle_timeout(now, outputs));
         }
     }
@@ -269,16 +293,7 @@ impl World {
     pub(super) fn connect(&mut self, id: NodeId, transport: TransportId, resume: Option<Str>) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         node.sessions.insert(transport, Session::default());
-        let mut entropy = [0; 9];
-        entropy[..8].copy_from_slice(&transport.0.to_le_bytes());
-        let request = ConnectRequest {
-            identity: identity(),
-            echo: true,
-            remain: None,
-            max_idle_interval: Duration::from_secs(15),
-            resume,
-            entropy,
-        };
+        let request = connect_request(identity(), transport, resume);
         self.input(id, |app, now, outputs| app.connect(transport, request, now, outputs));
     }
 

@@ -9,7 +9,13 @@ use bytes::Bytes;
 use capably_protocol::{ClientFrame, ErrorInfo, ServerFrame, Str};
 use fastrand::Rng;
 
-use super::{Profile, client::Client, node::Node, oracle::Oracle};
+use super::{
+    Profile,
+    client::Client,
+    node::Node,
+    oracle::Oracle,
+    time::{Agenda, VirtualTime},
+};
 use crate::{
     engine::{Append, Appended},
     hub::{
@@ -85,8 +91,7 @@ pub(super) struct World {
     pub(super) rng: Rng,
     pub(super) profile: Profile,
     pub(super) now: Now,
-    queue: BTreeMap<(Duration, u64), Event>,
-    next_event: u64,
+    agenda: Agenda<Event>,
     pub(super) engine: ModelEngine,
     pub(super) nodes: BTreeMap<NodeId, Node>,
     /// The nodes with a lease.
@@ -105,67 +110,11 @@ pub(super) struct World {
     pub(super) is_ending: bool,
 }
 
-impl World {
-    pub(super) fn new(mut rng: Rng, profile: Profile) -> Self {
-        let now = Now { steady: Duration::from_secs(10), wall: 1_726_585_978_590 };
-        let clients = (0..rng.usize(2..5)).map(Client::new).collect();
-        let nodes = rng.u64(2..4);
-        let mut world = Self {
-            rng,
-            profile,
-            now,
-            queue: BTreeMap::new(),
-            next_event: 0,
-            engine: ModelEngine::default(),
-            nodes: BTreeMap::new(),
-            alive: BTreeSet::new(),
-            graves: BTreeMap::new(),
-            next_node: 0,
-            clients,
-            transports: BTreeMap::new(),
-            routes: BTreeMap::new(),
-            next_transport: 0,
-            oracle: Oracle::new(now),
-            is_ending: false,
-        };
-        for _ in 0..nodes {
-            world.start_node();
-        }
-        world
-    }
+impl VirtualTime for World {
+    type Event = Event;
 
-    pub(super) fn schedule(&mut self, at: Duration, event: Event) {
-        self.next_event += 1;
-        self.queue.insert((at, self.next_event), event);
-    }
-
-    /// Schedules an event at most so many ms later.
-    pub(super) fn soon(&mut self, most: u64, event: Event) {
-        let at = self.now.steady + self.delay(most);
-        self.schedule(at, event);
-    }
-
-    /// A random time of at most so many ms.
-    pub(super) fn delay(&mut self, most: u64) -> Duration {
-        Duration::from_micros(self.rng.u64(..=most * 1000))
-    }
-
-    /// Lets everything happen that happens within a time.
-    pub(super) fn pass(&mut self, time: Duration) {
-        let until = self.now.steady + time;
-        while let Some(((at, _), _)) = self.queue.first_key_value()
-            && *at <= until
-        {
-            let ((at, _), event) = self.queue.pop_first().expect("there is a first");
-            self.advance(at);
-            self.handle(event);
-        }
-        self.advance(until);
-    }
-
-    fn advance(&mut self, to: Duration) {
-        let start = self.now.wall - self.now.steady.as_millis() as i64;
-        self.now = Now { steady: to, wall: start + to.as_millis() as i64 };
+    fn time(&mut self) -> (&mut Agenda<Event>, &mut Rng, &mut Now) {
+        (&mut self.agenda, &mut self.rng, &mut self.now)
     }
 
     fn handle(&mut self, event: Event) {
@@ -207,6 +156,35 @@ impl World {
             Event::Work(node, work) => self.work(node, work),
             Event::Fault => self.fault(),
         }
+    }
+}
+
+impl World {
+    pub(super) fn new(mut rng: Rng, profile: Profile) -> Self {
+        let now = Now { steady: Duration::from_secs(10), wall: 1_726_585_978_590 };
+        let clients = (0..rng.usize(2..5)).map(Client::new).collect();
+        let nodes = rng.u64(2..4);
+        let mut world = Self {
+            rng,
+            profile,
+            now,
+            agenda: Agenda::new(),
+            engine: ModelEngine::default(),
+            nodes: BTreeMap::new(),
+            alive: BTreeSet::new(),
+            graves: BTreeMap::new(),
+            next_node: 0,
+            clients,
+            transports: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            next_transport: 0,
+            oracle: Oracle::new(now),
+            is_ending: false,
+        };
+        for _ in 0..nodes {
+            world.start_node();
+        }
+        world
     }
 
     /// A proposal arrives at the engine, which commits it.
