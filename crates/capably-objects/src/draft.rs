@@ -7,7 +7,11 @@ use capably_protocol::{
     object::{ObjectData, ObjectOperation, ObjectValue},
 };
 
-use crate::{ObjectType, ObjectsPool, Path, ValueRef, entry::reference_of, errors};
+use crate::{
+    ObjectType, ObjectsPool, Path, ValueRef,
+    entry::reference_of,
+    errors::{self, Place},
+};
 
 /// A pool, with operations that are to be published together and are not applied yet.
 ///
@@ -53,6 +57,17 @@ enum Found<'a> {
     Leaf(&'static str),
 }
 
+impl Found<'_> {
+    /// The kind, for errors.
+    fn kind(&self) -> &'static str {
+        match self {
+            Found::Stored(value) => value.kind(),
+            Found::Object(object_type, _) => object_type.name(),
+            Found::Leaf(kind) => kind,
+        }
+    }
+}
+
 impl<'a> Draft<'a> {
     /// A draft without operations.
     pub fn new(pool: &'a ObjectsPool) -> Self {
@@ -65,10 +80,9 @@ impl<'a> Draft<'a> {
     /// Code 92005 if nothing is at the path (RTPO3c2), 92007 if it is no map (RTPO15e).
     pub fn map(&self, path: &Path) -> Result<Str, ErrorInfo> {
         match self.require(path)? {
-            Found::Stored(value) => Ok(value.require_map()?.id().clone()),
+            Found::Stored(ValueRef::Map(map)) => Ok(map.id().clone()),
             Found::Object(ObjectType::Map, id) => Ok(id.clone()),
-            Found::Object(other, _) => Err(errors::not_a("map", other.name())),
-            Found::Leaf(kind) => Err(errors::not_a("map", kind)),
+            other => Err(errors::not_a("map", other.kind(), Place::Path(path))),
         }
     }
 
@@ -78,10 +92,9 @@ impl<'a> Draft<'a> {
     /// Code 92005 if nothing is at the path (RTPO3c2), 92007 if it is no counter (RTPO17e).
     pub fn counter(&self, path: &Path) -> Result<Str, ErrorInfo> {
         match self.require(path)? {
-            Found::Stored(value) => Ok(value.require_counter()?.id().clone()),
+            Found::Stored(ValueRef::Counter(counter)) => Ok(counter.id().clone()),
             Found::Object(ObjectType::Counter, id) => Ok(id.clone()),
-            Found::Object(other, _) => Err(errors::not_a("counter", other.name())),
-            Found::Leaf(kind) => Err(errors::not_a("counter", kind)),
+            other => Err(errors::not_a("counter", other.kind(), Place::Path(path))),
         }
     }
 
@@ -197,6 +210,20 @@ mod tests {
         for path in ["nothing", "score.deep", "name.deep", "nothing.deep"] {
             assert_eq!(at(&draft, path), (Err(92005), Err(92005)), "{path}");
         }
+    }
+
+    #[test]
+    fn errors_name_the_path() {
+        let pool = standard_pool();
+        let draft = Draft::new(&pool);
+        let message =
+            |path: &str| draft.counter(&Path::parse(path)).expect_err("no counter").message;
+        assert_eq!(
+            message("profile.prefs"),
+            "the operation needs a counter, and at the path `profile.prefs` is a map"
+        );
+        let nothing = "there is no value at the path `score.deep`; set its parent's key first";
+        assert_eq!(message("score.deep"), nothing);
     }
 
     #[test]

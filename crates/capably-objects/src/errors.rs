@@ -11,9 +11,23 @@ pub(crate) fn no_value_at(path: &Path) -> ErrorInfo {
 }
 
 /// RTPO15e, RTPO17e, RTINS12d, RTINS14d
-pub(crate) fn not_a(wanted: &str, found: &str) -> ErrorInfo {
-    let message = format!("the operation needs a {wanted}, and this is a {found}");
+pub(crate) fn not_a(wanted: &str, found: &str, place: Place<'_>) -> ErrorInfo {
+    let place = match place {
+        Place::Path(path) => format!("at the path `{path}` is"),
+        Place::Object(id) => format!("the object `{id}` is"),
+        Place::Value => "this is".to_owned(),
+    };
+    let message = format!("the operation needs a {wanted}, and {place} a {found}");
     ErrorInfo::new(ErrorCode::OBJECT_OPERATION_PATH_NOT_PROCESSABLE, 400, message)
+}
+
+/// Where an operation has found a value of the wrong type.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    Path(&'a Path),
+    Object(&'a str),
+    /// A value that stands nowhere.
+    Value,
 }
 
 /// RTINS

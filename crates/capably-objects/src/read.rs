@@ -80,7 +80,7 @@ impl<'a> ValueRef<'a> {
     /// # Errors
     /// Code 92007 if it is no map (RTPO15e, RTINS12d).
     pub fn require_map(self) -> Result<MapRef<'a>, ErrorInfo> {
-        self.as_map().ok_or_else(|| errors::not_a("map", self.kind()))
+        self.as_map().ok_or_else(|| errors::not_a("map", self.kind(), self.own_place()))
     }
 
     /// The counter, for an operation on it.
@@ -88,7 +88,7 @@ impl<'a> ValueRef<'a> {
     /// # Errors
     /// Code 92007 if it is no counter (RTPO17e, RTINS14d).
     pub fn require_counter(self) -> Result<CounterRef<'a>, ErrorInfo> {
-        self.as_counter().ok_or_else(|| errors::not_a("counter", self.kind()))
+        self.as_counter().ok_or_else(|| errors::not_a("counter", self.kind(), self.own_place()))
     }
 
     /// The value with all that is below it (RTPO13).
@@ -101,8 +101,13 @@ impl<'a> ValueRef<'a> {
         self.compact().to_json()
     }
 
+    /// The object's id, for errors.
+    fn own_place(self) -> errors::Place<'a> {
+        self.object_id().map_or(errors::Place::Value, |id| errors::Place::Object(id))
+    }
+
     /// The kind, for errors.
-    fn kind(self) -> &'static str {
+    pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::Boolean(_) => "boolean",
             Self::Number(_) => "number",

@@ -66,7 +66,12 @@ fn operations_need_an_object_of_their_type() {
         let error = at(path).require_counter().expect_err("no counter");
         assert_eq!((error.code.0, error.status_code), (92007, 400), "{path}");
     }
-    assert_eq!(at("score").require_map().expect_err("no map").code.0, 92007);
+    let error = at("score").require_map().expect_err("no map");
+    assert_eq!(error.code.0, 92007);
+    let expected = "the operation needs a map, and the object `counter:score@1000` is a counter";
+    assert_eq!(error.message, expected);
+    let error = at("name").require_map().expect_err("no map");
+    assert_eq!(error.message, "the operation needs a map, and this is a string");
     assert_eq!(at("profile").value(), None);
     assert_eq!(at("score").value(), Some(ObjectValue::Number(100.0)));
     assert_eq!(at("name").value(), Some(ObjectValue::String("Alice".into())));

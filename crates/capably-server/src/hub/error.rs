@@ -432,8 +432,8 @@ pub(crate) fn unknown_object(id: &str) -> ErrorInfo {
 }
 
 /// A path that leads to no value.
-pub(crate) fn nothing_at_path() -> ErrorInfo {
-    error(92005, 404, "there is no object at the path")
+pub(crate) fn nothing_at_path(path: &str) -> ErrorInfo {
+    error(92005, 404, format!("there is no object at the path `{path}`"))
 }
 
 /// An operation that names no object.
@@ -442,8 +442,8 @@ pub(crate) fn no_object_reference() -> ErrorInfo {
 }
 
 /// A path that leads to a value of another type than the operation needs.
-pub(crate) fn misfit_at_path() -> ErrorInfo {
-    error(92007, 400, "the operation does not fit the value at the path")
+pub(crate) fn misfit_at_path(path: &str) -> ErrorInfo {
+    error(92007, 400, format!("the operation does not fit the value at the path `{path}`"))
 }
 
 /// A presence message without a client id.

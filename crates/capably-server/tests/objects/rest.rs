@@ -302,6 +302,45 @@ async fn cycles_and_deep_trees_are_shown_up_to_their_ids() {
 }
 
 #[tokio::test]
+async fn errors_of_paths_name_the_path() {
+    let server = server().await;
+    for format in FORMATS {
+        let channel = Channel::new(&server, "paths", format);
+        channel.publish(json!({"path": "c", "counterCreate": {}})).await;
+        let set = json!({"mapSet": {"key": "k", "value": {"string": "v"}}, "path": "c"});
+        for (method, target, body, expected) in [
+            ("GET", "object?path=c.x", Value::Null, "there is no object at the path `c.x`"),
+            ("POST", "object", set, "the operation does not fit the value at the path `c`"),
+        ] {
+            let (_, answer) = channel.ask(method, target, &body).await;
+            assert_eq!(answer["error"]["message"], expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_counter_is_not_made_infinite() {
+    let server = server().await;
+    for format in FORMATS {
+        let channel = Channel::new(&server, "extremes", format);
+        let increment = |amount: f64| json!({"path": "c", "counterInc": {"number": amount}});
+        channel.publish(json!({"path": "c", "counterCreate": {"count": 1e308}})).await;
+        let (answer, body) = channel.ask("POST", "object", &increment(1e308)).await;
+        assert_eq!(answer.status, 400);
+        assert_eq!(body["error"]["code"], 92000);
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(message.ends_with("is 1e308, and would be infinite with 1e308 more"), "{message}");
+        // Each alone would fit.
+        let both = json!([increment(7e307), increment(7e307)]);
+        assert_eq!(channel.refused(both).await, (400, 92000));
+        assert_eq!(channel.get("object").await, json!({"c": 1e308}), "none of them counts");
+        channel.publish(increment(-1e308)).await;
+        channel.publish(increment(1e307)).await;
+        assert_eq!(channel.get("object").await, json!({"c": 1e307}));
+    }
+}
+
+#[tokio::test]
 async fn bad_requests_are_refused() {
     let server = server().await;
     for format in FORMATS {

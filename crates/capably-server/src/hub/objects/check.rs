@@ -35,8 +35,9 @@ pub(crate) enum Creates {
 /// same object of it (RTO6).
 ///
 /// # Errors
-/// 92000 for an invalid operation, 92006 for one without an object id, 92002 for one on a deleted object; 40000 for no
-/// operation, 40034 for too many, 40012 for a client id, 40009 for the size.
+/// 92000 for an invalid operation, and for an increment that would make its counter infinite; 92006 for one without an
+/// object id, 92002 for one on a deleted object; 40000 for no operation, 40034 for too many, 40012 for a client id, 40009
+/// for the size.
 pub(crate) fn check_operations(
     channel: &str,
     mut messages: Vec<ObjectMessage>,
@@ -51,6 +52,7 @@ pub(crate) fn check_operations(
         return Err(error::too_many_messages(MAX_INDEX));
     }
     let claim = identity.user_claim(channel);
+    let mut counters = CounterRange { objects, sums: BTreeMap::new() };
     let mut size = 0;
     for message in &mut messages {
         let ObjectMessage { id, client_id, extras, operation, .. } = std::mem::take(message);
@@ -60,6 +62,7 @@ pub(crate) fn check_operations(
         if let Some(id) = operation.object_id.as_ref().filter(|id| deleted(id)) {
             return Err(error::deleted_object(id));
         }
+        counters.require(&operation)?;
         // Only the server sets the other fields. A client must not forge them.
         message.id = id;
         message.client_id = identity.client_id_for(client_id)?;
@@ -72,6 +75,38 @@ pub(crate) fn check_operations(
         return Err(error::message_too_large(size, max_message_size));
     }
     Ok((messages, size))
+}
+
+/// Checks that counters stay finite: JSON has no infinite numbers, so clients would see different values.
+///
+/// Increments that are committed between the check and the commit may still add up to more. Then the counter is
+/// infinite, and a client in JSON reads it as null.
+struct CounterRange<'a> {
+    objects: Option<&'a ChannelObjects>,
+    /// The counters with the increments so far.
+    sums: BTreeMap<Str, f64>,
+}
+
+impl CounterRange<'_> {
+    fn require(&mut self, operation: &ObjectOperation) -> Result<(), ErrorInfo> {
+        let amount = match (&operation.counter_inc, &operation.counter_create) {
+            (Some(inc), _) => inc.number,
+            (None, create) => create.as_ref().and_then(|create| create.count),
+        };
+        let (Some(amount), Some(id)) = (amount, &operation.object_id) else { return Ok(()) };
+        let sum = self.sums.entry(id.clone()).or_insert_with(|| {
+            let counter = self.objects.and_then(|it| it.pool().object(id)?.as_counter());
+            counter.map_or(0.0, |counter| counter.value())
+        });
+        let after = *sum + amount;
+        if sum.is_finite() && !after.is_finite() {
+            return Err(invalid(format!(
+                "the counter `{id}` is {sum:e}, and would be infinite with {amount:e} more"
+            )));
+        }
+        *sum = after;
+        Ok(())
+    }
 }
 
 /// The operation with the payload of its action alone.

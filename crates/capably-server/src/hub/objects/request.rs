@@ -103,7 +103,6 @@ impl RestOperation {
         to: &mut Resolved,
     ) -> Result<(), ErrorInfo> {
         let Self { client_id, extras, object_id, path, .. } = self.clone();
-        let path = path.map(|path| Pattern::parse(&path));
         let operation = self.payload()?;
         let mut push = |operation: ObjectOperation, id: &Str| {
             let operation =
@@ -112,7 +111,7 @@ impl RestOperation {
             to.messages.push(ObjectMessage { client_id, extras, operation, ..Default::default() });
         };
         if !matches!(operation.action, Some(Action::MapCreate | Action::CounterCreate)) {
-            for id in targets(pool, object_id.as_deref(), path, &operation)? {
+            for id in targets(pool, object_id.as_deref(), path.as_deref(), &operation)? {
                 push(operation.clone(), &id);
                 to.object_ids.push(id);
             }
@@ -130,7 +129,7 @@ impl RestOperation {
         // The object of a plain create is where the path begins.
         let start = object_id.as_deref().filter(|_| is_plain);
         let places = match path {
-            Some(path) => new_places(pool, start, path)?.into_iter().map(Some).collect(),
+            Some(path) => new_places(pool, start, &path)?.into_iter().map(Some).collect(),
             None => vec![None],
         };
         for place in places {
@@ -197,17 +196,18 @@ impl RestOperation {
 fn targets(
     pool: &ObjectsPool,
     object_id: Option<&str>,
-    path: Option<Pattern>,
+    path: Option<&str>,
     operation: &ObjectOperation,
 ) -> Result<Vec<Str>, ErrorInfo> {
     if object_id.is_none() && path.is_none() {
         return Err(error::no_object_reference());
     }
     let start = object(pool, object_id)?;
-    let Some(path) = path else { return Ok(start.object_id().cloned().into_iter().collect()) };
+    let Some(text) = path else { return Ok(start.object_id().cloned().into_iter().collect()) };
+    let path = Pattern::parse(text);
     let found = path.find(start)?;
     if found.is_empty() {
-        return Err(error::nothing_at_path());
+        return Err(error::nothing_at_path(text));
     }
     let fits = |value: &ValueRef<'_>| match operation.action {
         Some(Action::CounterInc) => matches!(value, ValueRef::Counter(_)),
@@ -218,8 +218,8 @@ fn targets(
     let ids: Vec<Str> = fitting.filter_map(|value| value.object_id().cloned()).collect();
     match (ids.is_empty(), path.has_wildcard()) {
         (false, _) => Ok(ids),
-        (true, true) => Err(error::nothing_at_path()),
-        (true, false) => Err(error::misfit_at_path()),
+        (true, true) => Err(error::nothing_at_path(text)),
+        (true, false) => Err(error::misfit_at_path(text)),
     }
 }
 
@@ -227,10 +227,11 @@ fn targets(
 fn new_places(
     pool: &ObjectsPool,
     start: Option<&str>,
-    path: Pattern,
+    text: &str,
 ) -> Result<Vec<(Str, Str)>, ErrorInfo> {
     // The path of the object itself has no key.
-    let (parents, key) = path.split_last().ok_or_else(error::misfit_at_path)?;
+    let path = Pattern::parse(text);
+    let (parents, key) = path.split_last().ok_or_else(|| error::misfit_at_path(text))?;
     let found = parents.find(object(pool, start)?)?;
     let is_missing = found.is_empty() || parents.has_wildcard();
     let maps: Vec<_> = found.into_iter().filter_map(ValueRef::as_map).collect();
@@ -243,8 +244,8 @@ fn new_places(
     };
     match places.is_empty() {
         false => Ok(places),
-        true if is_missing || key == Segment::Any => Err(error::nothing_at_path()),
-        true => Err(error::misfit_at_path()),
+        true if is_missing || key == Segment::Any => Err(error::nothing_at_path(text)),
+        true => Err(error::misfit_at_path(text)),
     }
 }
 

@@ -9,7 +9,8 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use super::path::{Pattern, object};
 use crate::hub::error;
 
-/// The most objects within each other that are shown. Deeper ones are shown by their ids, as in a cycle.
+/// The most objects within each other that are shown. Deeper ones are shown by their ids, as in a cycle. In the full form,
+/// each takes four levels of the reply.
 const DEEPEST: usize = 100;
 
 /// The most values that are shown. Objects that many keys refer to are shown at each, which may multiply.
@@ -45,13 +46,14 @@ impl ObjectView {
         path: &str,
         form: ViewForm,
     ) -> Result<Self, ErrorInfo> {
-        let path = Pattern::parse(path);
+        let text = path;
+        let path = Pattern::parse(text);
         if path.has_wildcard() {
             let reason = r"a path to read has no wildcard; a key that is an asterisk is `\*`";
             return Err(error::bad_parameter(reason));
         }
         let found = path.find(object(pool, object_id)?)?;
-        let value = found.into_iter().next().ok_or_else(error::nothing_at_path)?;
+        let value = found.into_iter().next().ok_or_else(|| error::nothing_at_path(text))?;
         let mut viewer = Viewer { form, above: Vec::new(), values: 0 };
         Ok(viewer.view(value))
     }

@@ -27,6 +27,9 @@ use crate::{
 /// text, and a JSON leaf is its JSON text. A map that contains itself is `{"objectId": …}` at the inner place.
 /// [`full`](Self::full) and [`read_as`](Self::read_as) read the full form, which keeps types and ids.
 ///
+/// At most 120 levels of a reply are read. In the full form a map takes four of them: it is read about 30 maps deep, and
+/// the compact form about 100, where `capably-server` shows ids instead. Read deeper objects in parts, by path or id.
+///
 /// # Errors
 /// Code 92004 for an object that does not exist, 92005 for a path without a value; 40003 for a path with a wildcard; 40160
 /// without the capability `object-subscribe`; 40013 for objects that nest too deep for one reply, and for a reply that cannot
