@@ -12,6 +12,8 @@ mod route;
 
 pub(crate) use builtin::BuiltinClient;
 
+pub use crate::proxy::HttpProxy;
+
 /// Sends HTTP requests.
 ///
 /// An implementation needs no timeout: the SDK limits the time of each request, and drops the future at its end.

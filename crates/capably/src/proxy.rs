@@ -74,7 +74,7 @@ impl Proxies {
     /// # Errors
     /// The environment names a proxy with another protocol than HTTP. A direct connection instead could be just what
     /// the proxy is meant to prevent.
-    pub(crate) fn of(&self, target: &Uri) -> Result<Option<Proxy>, BoxError> {
+    pub(crate) fn of(&self, target: &Uri) -> Result<Option<HttpProxy>, BoxError> {
         let host = target.host().unwrap_or_default().trim_matches(['[', ']']);
         // A proxy from the environment is for the network, and could not reach this machine.
         if !self.all && is_loopback(host) {
@@ -83,7 +83,7 @@ impl Proxies {
         let Some(found) = self.matcher.intercept(target) else { return Ok(None) };
         match found.uri().scheme_str() {
             Some("http") => {
-                Ok(Some(Proxy { uri: found.uri().clone(), auth: found.basic_auth().cloned() }))
+                Ok(Some(HttpProxy { uri: found.uri().clone(), auth: found.basic_auth().cloned() }))
             }
             other => {
                 let scheme = other.unwrap_or_default();
@@ -94,15 +94,33 @@ impl Proxies {
     }
 }
 
-/// An HTTP proxy.
-pub(crate) struct Proxy {
+/// The HTTP proxy between a client and a host, from [`ClientOptions::proxy_for`](crate::ClientOptions::proxy_for).
+///
+/// `Debug` shows no credentials.
+#[derive(Clone)]
+pub struct HttpProxy {
     /// The proxy's address.
     pub(crate) uri: Uri,
     /// The value of the `Proxy-Authorization` header.
     pub(crate) auth: Option<HeaderValue>,
 }
 
-impl Proxy {
+impl HttpProxy {
+    /// The host of the proxy; an IPv6 address has no brackets.
+    pub fn host(&self) -> &str {
+        self.uri.host().unwrap_or_default().trim_matches(['[', ']'])
+    }
+
+    /// The port of the proxy; 80 if its URL has none.
+    pub fn port(&self) -> u16 {
+        self.uri.port_u16().unwrap_or(80)
+    }
+
+    /// The value of the header `Proxy-Authorization`, if the URL of the proxy has credentials. It is a secret.
+    pub fn authorization(&self) -> Option<&str> {
+        self.auth.as_ref().and_then(|auth| auth.to_str().ok())
+    }
+
     /// Opens a tunnel through the proxy to the host and port of `target`.
     pub(crate) async fn tunnel(
         self,
@@ -115,6 +133,18 @@ impl Proxy {
         }
         std::future::poll_fn(|cx| tunnel.poll_ready(cx)).await?;
         Ok(tunnel.call(target).await?)
+    }
+}
+
+impl fmt::Debug for HttpProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let auth = self.auth.as_ref().map(|_| "[redacted]");
+        let (host, port) = (self.host(), self.port());
+        f.debug_struct("HttpProxy")
+            .field("host", &host)
+            .field("port", &port)
+            .field("auth", &auth)
+            .finish()
     }
 }
 

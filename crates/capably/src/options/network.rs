@@ -2,8 +2,16 @@
 
 use std::sync::Arc;
 
+use hyper::Uri;
+
 use super::ClientOptions;
-use crate::{endpoint::Domains, http::HttpClient, proxy::ProxyOption, transport::Connector};
+use crate::{
+    Error, ErrorCode, Result,
+    endpoint::Domains,
+    http::{HttpClient, HttpProxy},
+    proxy::ProxyOption,
+    transport::Connector,
+};
 
 /// Hosts and connections.
 impl ClientOptions {
@@ -93,6 +101,35 @@ impl ClientOptions {
     pub fn no_proxy(mut self) -> Self {
         self.proxy = ProxyOption::None;
         self
+    }
+
+    /// The proxy that a client with these options connects through to reach a host; `None` for a direct connection.
+    ///
+    /// It is the [`proxy`](Self::proxy) of the options, or else the one that the environment names for the host. For
+    /// the network of an organisation, and for tools that explain why a connection fails.
+    ///
+    /// # Errors
+    /// 40000 for an option `proxy` that is not the URL of an HTTP proxy, and for a proxy in the environment that has
+    /// another protocol than HTTP: a client does not connect then.
+    ///
+    /// ```
+    /// let options = capably::ClientOptions::new("app.key:secret").proxy("http://ada:pass@proxy.example:3128");
+    /// let proxy = options.proxy_for("main.realtime.ably.net")?.expect("the option names one");
+    /// assert_eq!((proxy.host(), proxy.port()), ("proxy.example", 3128));
+    /// assert_eq!(proxy.authorization(), Some("Basic YWRhOnBhc3M="));
+    /// assert!(options.no_proxy().proxy_for("main.realtime.ably.net")?.is_none());
+    /// # Ok::<(), capably::Error>(())
+    /// ```
+    pub fn proxy_for(&self, host: &str) -> Result<Option<HttpProxy>> {
+        let bad = |message: String| Error::new(ErrorCode::BAD_REQUEST, 400, message);
+        let proxies = self.proxy.proxies().ok_or_else(|| {
+            bad("option `proxy`: the text is not the URL of an HTTP proxy".to_owned())
+        })?;
+        let (scheme, port) = if self.tls { ("https", self.tls_port) } else { ("http", self.port) };
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let target = format!("{scheme}://{host}:{port}/").parse::<Uri>();
+        let target = target.map_err(|_| bad(format!("`{host}` is not a host")))?;
+        proxies.of(&target).map_err(|error| bad(error.to_string()))
     }
 
     /// Sets the URL that a realtime client requests after a failed connection, to find out whether the internet can be
