@@ -8,9 +8,11 @@ use std::{
 
 use capably::Data;
 use clap::Args;
+use serde_json::Value;
 
 use crate::{
     failure::Failure,
+    output::notice,
     payload::{self, Form},
 };
 
@@ -19,7 +21,7 @@ use crate::{
 pub(crate) struct DataOptions {
     /// Send the data as JSON; it must be an object or an array
     #[arg(long, conflicts_with = "binary")]
-    pub(crate) json: bool,
+    pub(crate) data_json: bool,
 
     /// Send the data as binary; on the command line it must be base64, a file is sent as it is
     #[arg(long)]
@@ -32,12 +34,17 @@ pub(crate) struct DataOptions {
 
 impl DataOptions {
     pub(crate) fn form(&self) -> Form {
-        match (self.json, self.binary, self.file.is_some()) {
+        match (self.data_json, self.binary, self.file.is_some()) {
             (true, _, _) => Form::Json,
             (false, true, true) => Form::Bytes,
             (false, true, false) => Form::Base64,
             (false, false, _) => Form::Text,
         }
+    }
+
+    /// As [`note_text`], for data of the command line.
+    pub(crate) fn note(&self, json: bool, word: Option<&str>) {
+        note_text(json, self.form(), word.unwrap_or_default());
     }
 
     /// The payload: of the command line, or of the file; none without either.
@@ -55,6 +62,14 @@ impl DataOptions {
             (None, None) => return Ok(None),
         };
         payload::read(self.form(), bytes).map(Some).map_err(Failure::usage)
+    }
+}
+
+/// Says on stderr that text was sent which is JSON. `--json` is about the output, and some take it for `--data-json`.
+pub(crate) fn note_text(json: bool, form: Form, text: &str) {
+    let is_json = || serde_json::from_str::<Value>(text).is_ok_and(|value| !value.is_string());
+    if json && form == Form::Text && is_json() {
+        notice("The data is sent as text: --json is about the output, and --data-json sends JSON");
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, io, process::ExitCode};
 
 use capably::{Error, ErrorCode};
 
-use crate::{output::notice, pages::Page};
+use crate::{output::notice, pages::Page, visible::visible};
 
 /// The exit codes, as `capably --help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,12 +84,13 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Error { code, message, remedy, .. } => {
-                write!(f, "error: {message}")?;
+                // A message may quote the service.
+                write!(f, "error: {}", visible(message))?;
                 if let Some(code) = code {
                     write!(f, "\n  code: {code:?}")?;
                 }
                 if let Some(remedy) = remedy {
-                    write!(f, "\n  remedy: {remedy}")?;
+                    write!(f, "\n  remedy: {}", visible(remedy))?;
                 }
                 match code.and_then(Page::find) {
                     Some(page) if page.has_causes() => {

@@ -1,18 +1,31 @@
 //! Lists from the service: how much of a list a command prints, and the pages that it reads for that.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     pin::pin,
 };
 
 use capably::{
     Millis,
-    rest::{PaginatedResult, Query, QueryItem},
+    rest::{
+        HttpPaginatedResponse, HttpRequestBuilder, PaginatedResult, Query, QueryItem,
+        UnreadableItem,
+    },
 };
 use clap::Args;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, Stream, StreamExt, TryFutureExt, TryStreamExt, stream};
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::{failure::Failure, output::notice, stats::thousands, time::time};
+use crate::{
+    commands::succeeded,
+    failure::Failure,
+    output::{Output, notice},
+    stats::thousands,
+    style::{self, Style},
+    table::Table,
+    time::time,
+};
 
 /// The most items of a page.
 const MAX_PAGE: u64 = 1_000;
@@ -77,10 +90,34 @@ impl Amount {
     pub(crate) async fn each_page<T: QueryItem>(
         &self,
         query: Query<T>,
-        mut print: impl FnMut(&[T]) -> Result<(), Failure>,
+        print: impl FnMut(&[T]) -> Result<(), Failure>,
     ) -> Result<u64, Failure> {
         let first: PaginatedResult<T> = query.limit(self.page()).await?;
-        let mut pages = pin!(first.pages());
+        self.each(first.pages().map_err(Failure::from), print).await
+    }
+
+    /// As [`each_page`](Self::each_page), for the answers to a request without a type of its own.
+    pub(crate) async fn each_answer(
+        &self,
+        request: HttpRequestBuilder,
+        print: impl FnMut(&[Value]) -> Result<(), Failure>,
+    ) -> Result<u64, Failure> {
+        let first = request.param("limit", self.page()).into_future().map_ok(Some).boxed();
+        let pages = stream::try_unfold(first, |page| async {
+            let Some(page) = page.await? else { return Ok(None) };
+            let page = succeeded(page)?;
+            let next = page.next();
+            Ok(Some((page, next)))
+        });
+        self.each(pages, print).await
+    }
+
+    async fn each<P: Page>(
+        &self,
+        pages: impl Stream<Item = Result<P, Failure>>,
+        mut print: impl FnMut(&[P::Item]) -> Result<(), Failure>,
+    ) -> Result<u64, Failure> {
+        let mut pages = pin!(pages);
         let (mut printed, mut unreadable, mut more) = (0, 0, false);
         let mut progress = Progress::new();
         while printed < self.limit() {
@@ -115,21 +152,98 @@ impl Amount {
     }
 }
 
+/// A page of a list.
+trait Page {
+    type Item;
+
+    fn items(&self) -> &[Self::Item];
+
+    fn unreadable(&self) -> &[UnreadableItem];
+
+    fn has_next(&self) -> bool;
+}
+
+impl<T> Page for PaginatedResult<T> {
+    type Item = T;
+
+    fn items(&self) -> &[T] {
+        self.items()
+    }
+
+    fn unreadable(&self) -> &[UnreadableItem] {
+        self.unreadable()
+    }
+
+    fn has_next(&self) -> bool {
+        self.has_next()
+    }
+}
+
+impl Page for HttpPaginatedResponse {
+    type Item = Value;
+
+    fn items(&self) -> &[Value] {
+        self.items()
+    }
+
+    fn unreadable(&self) -> &[UnreadableItem] {
+        &[]
+    }
+
+    fn has_next(&self) -> bool {
+        self.has_next()
+    }
+}
+
+/// Prints the items of a list, page by page: each as a row of a table, or as JSON.
+#[derive(Debug)]
+pub(crate) struct Printer<T> {
+    output: Output,
+    style: Style,
+    json: bool,
+    table: Table,
+    cells: fn(&T) -> Vec<String>,
+}
+
+impl<T: Serialize> Printer<T> {
+    pub(crate) fn new(
+        json: bool,
+        heading: impl Into<Vec<&'static str>>,
+        cells: fn(&T) -> Vec<String>,
+    ) -> Self {
+        let (output, style) = (Output::stdout(), Style::stdout());
+        Self { output, style, json, table: Table::new(heading), cells }
+    }
+
+    /// Prints a page.
+    pub(crate) fn page(&mut self, items: &[T]) -> Result<(), Failure> {
+        for item in items {
+            if self.json {
+                self.output.json(json!(item))?;
+            } else {
+                self.table.row((self.cells)(item));
+            }
+        }
+        self.table.print(&mut self.output, self.style)?;
+        self.output.flush()
+    }
+}
+
 /// A line on stderr that shows how far long work is. Nothing is written unless stderr is a terminal.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    terminal: bool,
+    is_live: bool,
     shown: bool,
 }
 
 impl Progress {
     pub(crate) fn new() -> Self {
-        Self { terminal: io::stderr().is_terminal(), shown: false }
+        Self { is_live: style::stderr_is_live(), shown: false }
     }
 
     /// Replaces the line.
     pub(crate) fn show(&mut self, text: std::fmt::Arguments<'_>) {
-        if self.terminal {
+        if self.is_live {
             let _ = write!(io::stderr(), "\r\x1b[K{text}");
             self.shown = true;
         }

@@ -1,9 +1,11 @@
 //! The log of the process.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
 use clap::ValueEnum;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+use crate::style::Style;
 
 /// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -26,7 +28,7 @@ pub(crate) fn start(verbose: bool, format: Option<LogFormat>) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(Style::stderr_has_colours())
         // With a closed stderr, reporting the error would panic.
         .log_internal_errors(false);
     match format.unwrap_or(LogFormat::Text) {

@@ -3,6 +3,7 @@
 mod chart;
 mod clock;
 mod commands;
+mod complete;
 mod data_options;
 mod dial;
 mod failure;
@@ -22,9 +23,9 @@ mod time;
 mod trace;
 mod visible;
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
-use clap::Parser;
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
 
 use crate::commands::Command;
 
@@ -56,13 +57,23 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 
+    /// Colour the text: always, never, or on terminals unless NO_COLOR is set
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
+    #[arg(hide_default_value = true, hide_possible_values = true)]
+    color: ColorChoice,
+
     /// Write a log to stderr; RUST_LOG selects its parts, as in RUST_LOG=capably=trace
     #[arg(long, short, global = true)]
     verbose: bool,
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    if let Some(code) = complete::answer() {
+        return code;
+    }
+    let command = Cli::command().color(style::choice_of(env::args_os()));
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    style::choose(cli.color);
     log::start(cli.verbose, cli.command.log_format());
     match commands::run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,12 +83,32 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    /// `--json` is about the output, everywhere.
+    #[test]
+    fn every_command_prints_its_result_as_json_with_the_option_json() {
+        fn leaves(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+            for inner in command.get_subcommands() {
+                leaves(inner, &format!("{path} {}", inner.get_name()), found);
+            }
+            if command.has_subcommands() {
+                return;
+            }
+            let json = command.get_arguments().find(|it| it.get_long() == Some("json"));
+            let json = json.unwrap_or_else(|| panic!("{path} has no --json"));
+            assert!(matches!(json.get_action(), clap::ArgAction::SetTrue), "{path}");
+            let help = json.get_help().unwrap_or_else(|| panic!("{path}: no help")).to_string();
+            assert!(help.starts_with("Print") && help.contains("JSON"), "{path}: {help}");
+            found.push(path.to_owned());
+        }
+        let mut found = Vec::new();
+        leaves(&Cli::command(), "capably", &mut found);
+        assert!(found.len() >= 53, "only {} commands were found", found.len());
     }
 }

@@ -5,7 +5,7 @@ use std::{
     io::{self, BufWriter, Stdout, Write},
 };
 
-use crate::failure::Failure;
+use crate::{failure::Failure, visible::visible_json};
 
 /// Standard output, buffered until [`Output::flush`].
 ///
@@ -21,6 +21,19 @@ impl Output {
     /// Writes a line. It may stay in the buffer.
     pub(crate) fn line(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
         writeln!(self.0, "{line}").map_err(Failure::from_output)
+    }
+
+    /// Writes a value of JSON as a line. It may stay in the buffer.
+    ///
+    /// Characters that could control a terminal are written as escapes of JSON, which mean the same to a parser.
+    pub(crate) fn json(&mut self, value: impl fmt::Display) -> Result<(), Failure> {
+        self.line(visible_json(&value.to_string()))
+    }
+
+    /// As [`json`](Self::json), and flushes.
+    pub(crate) fn json_now(&mut self, value: impl fmt::Display) -> Result<(), Failure> {
+        self.json(value)?;
+        self.flush()
     }
 
     /// Writes a line, and flushes.

@@ -12,6 +12,7 @@ use crate::{
     payload::{annotation_human_line, annotation_json_line, time_cell},
     service::Service,
     style::Style,
+    visible::visible,
 };
 
 /// Annotate messages, or read and watch their annotations: reactions, votes and the like
@@ -127,13 +128,14 @@ impl Change {
         sent.await?;
         let mut output = Output::stdout();
         if self.json {
-            output.line(json!({
+            output.json(json!({
                 "channel": self.channel, "messageSerial": self.serial, "type": self.kind,
                 "name": self.name, "action": u32::from(delete),
             }))?;
         } else {
-            let (kind, serial) = (&self.kind, &self.serial);
-            output.line(format_args!("{done} {kind} on {serial} of {}", self.channel))?;
+            let (kind, serial) = (visible(&self.kind), visible(&self.serial));
+            let channel = visible(&self.channel);
+            output.line(format_args!("{done} {kind} on {serial} of {channel}"))?;
         }
         output.flush()
     }
@@ -233,7 +235,7 @@ impl Watch {
             annotations = annotations.annotation_type(kind.as_str());
         }
         let mut annotations = annotations.await?;
-        notice(format_args!("Watching {}", self.channel));
+        notice(format_args!("Watching {}", visible(&self.channel)));
         let style = Style::stdout();
         while let Some(annotation) = annotations.next().await {
             write(output, style, &self.channel, &annotation, self.json)?;
@@ -252,7 +254,7 @@ fn write(
     json: bool,
 ) -> Result<(), Failure> {
     if json {
-        return output.line(annotation_json_line(channel, annotation));
+        return output.json(annotation_json_line(channel, annotation));
     }
     let time = time_cell(annotation.timestamp, style);
     output.line(format_args!("{time}  {}", annotation_human_line(annotation)))

@@ -173,7 +173,7 @@ impl Delete {
         succeeded(self.service.rest()?.request(HttpMethod::Delete, path).await?)?;
         let mut output = Output::stdout();
         if self.json {
-            output.line(json!({ "appId": self.app, "deleted": true }))?;
+            output.json(json!({ "appId": self.app, "deleted": true }))?;
         } else {
             output.line(format_args!("Deleted app {}", self.app))?;
         }

@@ -62,12 +62,12 @@ impl Batch {
 A file of --specs has a batch in each line, with the field names of the protocol:
   {\"channels\":[\"greetings\",\"lobby\"],\"messages\":[{\"name\":\"hello\",\"data\":\"Hi\"}]}
 A channel that refuses its messages does not stop the others; it makes the command fail
-at its end. The result of each channel is an object on a line of --results.
+at its end. With --json, the result of each channel is an object on a line.
 
 Examples:
   capably batch publish -c greetings -c lobby 'Good morning'
-  capably batch publish -c greetings -c lobby state '{\"open\":true}' --json
-  capably batch publish --specs batches.jsonl --results"
+  capably batch publish -c greetings -c lobby state '{\"open\":true}' --data-json
+  capably batch publish --specs batches.jsonl --json"
 )]
 struct Publish {
     /// Channel to publish to; repeat the option to add several
@@ -88,12 +88,12 @@ struct Publish {
     data: DataOptions,
 
     /// Read batches from a file, one JSON object a line; `-` is standard input
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["json", "binary", "file"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["data_json", "binary", "file"])]
     specs: Option<PathBuf>,
 
-    /// Print the result of each channel as a JSON object
-    #[arg(long)]
-    results: bool,
+    /// Print one JSON object per channel: the result of its messages
+    #[arg(long, alias = "results")]
+    json: bool,
 
     #[command(flatten)]
     service: Service,
@@ -118,16 +118,16 @@ impl Publish {
                 match outcome {
                     Ok(it) => {
                         published += 1;
-                        if self.results {
-                            output.line(json!({
+                        if self.json {
+                            output.json(json!({
                                 "channel": it.channel, "messageId": it.message_id,
                                 "serials": it.serials,
                             }))?;
                         }
                     }
                     Err(it) => {
-                        if self.results {
-                            output.line(json!({ "channel": it.channel, "error": it.error }))?;
+                        if self.json {
+                            output.json(json!({ "channel": it.channel, "error": it.error }))?;
                         }
                         notice(format_args!("Not published to {}", visible(&it.channel)));
                         failed = Some(it.error);
@@ -136,7 +136,7 @@ impl Publish {
             }
             output.flush()?;
         }
-        if !self.results {
+        if !self.json {
             output.line(format_args!("Published to {} channels", thousands(published)))?;
         }
         output.flush()?;
@@ -151,6 +151,7 @@ impl Publish {
             ([name], Some(_)) => (Some(name), None),
             _ => (None, None),
         };
+        self.data.note(self.json, data.map(String::as_str));
         let Some(data) = self.data.read(data.map(String::as_str))? else {
             return Err(
                 Failure::usage("the data is missing").remedy("add <DATA>, or --file <PATH>")
@@ -218,7 +219,7 @@ impl Presence {
                     Ok(found) => {
                         for member in &found.presence {
                             if self.json {
-                                output.line(payload::member_json_line(&found.channel, member))?;
+                                output.json(payload::member_json_line(&found.channel, member))?;
                             } else {
                                 let channel = visible(&found.channel);
                                 let member = payload::member_human_line(member);
@@ -228,7 +229,7 @@ impl Presence {
                     }
                     Err(it) => {
                         if self.json {
-                            output.line(json!({ "channel": it.channel, "error": it.error }))?;
+                            output.json(json!({ "channel": it.channel, "error": it.error }))?;
                         }
                         notice(format_args!("Not read: {}", visible(&it.channel)));
                         failed = Some(it.error);

@@ -131,7 +131,7 @@ impl Bench {
                 let micros = |time: Duration| time.as_nanos() as f64 / 1e3;
                 json!({ "p50": micros(p50), "p99": micros(p99), "max": micros(max) })
             };
-            return output.line_now(json!({
+            return output.json_now(json!({
                 "measure": "latency",
                 "format": format.name(),
                 "size": self.size,
@@ -163,7 +163,7 @@ impl Bench {
         let [acknowledged, received] =
             [burst.acknowledged, burst.received].map(|elapsed| rate(self.count, elapsed));
         if self.json {
-            return output.line_now(json!({
+            return output.json_now(json!({
                 "measure": "throughput",
                 "format": format.name(),
                 "size": self.size,

@@ -4,14 +4,12 @@ use capably::{ChannelDetails, ChannelMetrics, http::HttpMethod};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::request::succeeded;
 use crate::{
     failure::Failure,
-    listing::Amount,
+    listing::{Amount, Printer},
     output::Output,
     service::Service,
-    style::Style,
-    table::{Table, pairs},
+    table::pairs,
     visible::visible,
 };
 
@@ -73,44 +71,19 @@ struct List {
 
 impl List {
     async fn run(self) -> Result<(), Failure> {
-        let mut request = self
-            .service
-            .rest()?
-            .request(HttpMethod::Get, "/channels")
-            .param("limit", self.amount.page());
+        let mut request = self.service.rest()?.request(HttpMethod::Get, "/channels");
         if let Some(prefix) = &self.prefix {
             request = request.param("prefix", prefix);
         }
-        let mut output = Output::stdout();
-        let mut table =
-            Table::new(["channel", "connections", "publishers", "subscribers", "members"]);
-        let mut page = Some(succeeded(request.await?)?);
-        let (mut printed, mut more) = (0, false);
-        while let Some(current) = page {
-            for item in current.items() {
-                more = printed == self.amount.limit();
-                if more {
-                    break;
-                }
-                printed += 1;
-                if self.json {
-                    output.line(item)?;
-                } else {
-                    table.row(row(item));
-                }
-            }
-            more |= printed == self.amount.limit() && current.has_next();
-            page = if more { None } else { current.next().await?.map(succeeded).transpose()? };
-        }
-        table.print(&mut output, Style::stdout())?;
-        output.flush()?;
-        self.amount.note_more(more);
+        let heading = ["channel", "connections", "publishers", "subscribers", "members"];
+        let mut printer = Printer::new(self.json, heading, cells);
+        self.amount.each_answer(request, |items| printer.page(items)).await?;
         Ok(())
     }
 }
 
 /// The cells of a channel: a service may list names only.
-fn row(item: &Value) -> Vec<String> {
+fn cells(item: &Value) -> Vec<String> {
     let name = item.as_str().or_else(|| item["channelId"].as_str()).unwrap_or("-");
     let metrics = &item["status"]["occupancy"]["metrics"];
     let number = |name: &str| metrics[name].as_u64().map_or("-".to_owned(), |n| n.to_string());
@@ -146,7 +119,7 @@ impl Status {
         let details = details(&self.service, &self.channel).await?;
         let mut output = Output::stdout();
         if self.json {
-            output.line(json!(details))?;
+            output.json(json!(details))?;
         } else {
             let active = if details.status.is_active { "yes" } else { "no" };
             let head = [
@@ -187,7 +160,7 @@ impl Occupancy {
         if self.json {
             let mut line = json!(details.status.occupancy.metrics);
             line["channel"] = json!(self.channel);
-            output.line(line)?;
+            output.json(line)?;
         } else {
             for line in pairs(metrics(&details.status.occupancy.metrics)) {
                 output.line(line)?;

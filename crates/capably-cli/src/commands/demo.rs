@@ -1,12 +1,15 @@
 //! `capably demo`.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use capably::{Channel, ClientOptions, Data, Message, Realtime, Subscription};
 use capably_server::Server;
 use clap::Args;
 use futures_util::future::{join3, try_join3};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::{
     failure::Failure,
@@ -35,19 +38,41 @@ other JSON. Checks that every message arrives at both exactly once, in order and
 unchanged. Takes a second or two, and needs no key.
 
 Examples:
-  capably demo")]
-pub(crate) struct Demo {}
+  capably demo
+  capably demo --json | jq -r .messages")]
+pub(crate) struct Demo {
+    /// Print one JSON object at the end: the messages, their rates and their latencies
+    #[arg(long)]
+    json: bool,
+}
 
 impl Demo {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let mut output = Output::stdout();
-        tokio::time::timeout(TIME_LIMIT, demo(&mut output))
+        let mut story = Story { output: Output::stdout(), is_told: !self.json };
+        let figures = tokio::time::timeout(TIME_LIMIT, demo(&mut story))
             .await
-            .unwrap_or_else(|_| Err(Failure::timed_out("the demo did not end in time")))
+            .unwrap_or_else(|_| Err(Failure::timed_out("the demo did not end in time")))?;
+        if self.json {
+            story.output.json_now(figures)?;
+        }
+        Ok(())
     }
 }
 
-async fn demo(output: &mut Output) -> Result<(), Failure> {
+/// The lines for people, which are left out with `--json`.
+struct Story {
+    output: Output,
+    is_told: bool,
+}
+
+impl Story {
+    fn line(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
+        if self.is_told { self.output.line_now(line) } else { Ok(()) }
+    }
+}
+
+/// Runs the demo, and returns its figures.
+async fn demo(output: &mut Story) -> Result<Value, Failure> {
     let server = Server::builder()
         .start()
         .await
@@ -58,20 +83,19 @@ async fn demo(output: &mut Output) -> Result<(), Failure> {
     let mut ada = Party::connect(&server, "ada", true).await?;
     output.line(format_args!("  ada     connected, uses MessagePack"))?;
     let mut bo = Party::connect(&server, "bo", false).await?;
-    output.line_now(format_args!("  bo      connected, uses JSON"))?;
+    output.line(format_args!("  bo      connected, uses JSON"))?;
 
     output.line("\nThey publish in turn, and both receive what each publishes:\n")?;
     let exchanged = exchange(&mut ada, &mut bo, output).await?;
 
-    output.line_now(format_args!(
+    output.line(format_args!(
         "\nBursts of {} messages of {BURST_SIZE} bytes, without waiting in between:\n",
         thousands(BURST as u64)
     ))?;
-    burst(&mut ada, &mut bo, output).await?;
-    burst(&mut bo, &mut ada, output).await?;
+    let rates = [burst(&mut ada, &mut bo, output).await?, burst(&mut bo, &mut ada, output).await?];
 
-    output.line_now(format_args!("\n{SINGLES} messages each way, one at a time:\n"))?;
-    singles(&mut ada, &mut bo, output).await?;
+    output.line(format_args!("\n{SINGLES} messages each way, one at a time:\n"))?;
+    let latencies = singles(&mut ada, &mut bo, output).await?;
 
     // A message delivered twice would show up before these.
     for sender in [0, 1] {
@@ -84,11 +108,10 @@ async fn demo(output: &mut Output) -> Result<(), Failure> {
         "\nAll {} messages arrived at both clients exactly once, in order and unchanged.",
         thousands(total as u64)
     ))?;
-    output.flush()?;
     ada.client.connection().close().await;
     bo.client.connection().close().await;
     server.shutdown().await;
-    Ok(())
+    Ok(json!({ "messages": total, "burstsPerSecond": rates, "latencies": latencies }))
 }
 
 /// A client, its channel, and its subscription.
@@ -156,7 +179,7 @@ async fn send(
 }
 
 /// Sends a message with each type of data in each direction. Returns the number of messages.
-async fn exchange(ada: &mut Party, bo: &mut Party, output: &mut Output) -> Result<usize, Failure> {
+async fn exchange(ada: &mut Party, bo: &mut Party, output: &mut Story) -> Result<usize, Failure> {
     let payloads = [
         Data::from("Hello! Grüße! こんにちは 👋"),
         Data::from(b"bytes that happen to be UTF-8".to_vec()),
@@ -168,7 +191,7 @@ async fn exchange(ada: &mut Party, bo: &mut Party, output: &mut Output) -> Resul
         for turn in [0, 1] {
             let (from, to) = if turn == 0 { (&mut *ada, &mut *bo) } else { (&mut *bo, &mut *ada) };
             let (_, delivered) = send(from, to, Message::new("greeting", payload.clone())).await?;
-            output.line_now(format_args!(
+            output.line(format_args!(
                 "  {:>3} → {:3}  {:6}  {:7}  {}",
                 from.name,
                 to.name,
@@ -190,8 +213,8 @@ fn kind(data: &Data) -> &'static str {
     }
 }
 
-/// Publishes without waiting for acknowledgements, while both clients receive.
-async fn burst(from: &mut Party, to: &mut Party, output: &mut Output) -> Result<(), Failure> {
+/// Publishes without waiting for acknowledgements, while both clients receive. Returns the messages per second.
+async fn burst(from: &mut Party, to: &mut Party, output: &mut Story) -> Result<u64, Failure> {
     let messages: Vec<Message> =
         (0..BURST).map(|n| Message::new("burst", format!("{n:0BURST_SIZE$}"))).collect();
     let (channel, sender) = (from.channel.clone(), from.name);
@@ -219,18 +242,20 @@ async fn burst(from: &mut Party, to: &mut Party, output: &mut Output) -> Result<
         Ok(started.elapsed())
     };
     let (acknowledged, (), delivered) = try_join3(publish, echo, deliver).await?;
-    output.line_now(format_args!(
+    let rate = rate(BURST as u64, acknowledged.max(delivered));
+    output.line(format_args!(
         "  {:>3} → {:3}  all received after {}, all acknowledged after {}: {} messages/s",
         from.name,
         to.name,
         short(delivered),
         short(acknowledged),
-        thousands(rate(BURST as u64, acknowledged.max(delivered))),
-    ))
+        thousands(rate),
+    ))?;
+    Ok(rate)
 }
 
-/// Sends messages one at a time in both directions, and prints their latencies.
-async fn singles(ada: &mut Party, bo: &mut Party, output: &mut Output) -> Result<(), Failure> {
+/// Sends messages one at a time in both directions. Returns their latencies, in ms.
+async fn singles(ada: &mut Party, bo: &mut Party, output: &mut Story) -> Result<Value, Failure> {
     let (mut acknowledged, mut delivered) = (Latencies::default(), Latencies::default());
     for n in 0..2 * SINGLES {
         let (from, to) = if n % 2 == 0 { (&mut *ada, &mut *bo) } else { (&mut *bo, &mut *ada) };
@@ -238,12 +263,16 @@ async fn singles(ada: &mut Party, bo: &mut Party, output: &mut Output) -> Result
         acknowledged.push(ack);
         delivered.push(delivery);
     }
+    let mut figures = Map::new();
     for (label, mut latencies) in [("received", delivered), ("acknowledged", acknowledged)] {
+        let millis = |time: Duration| time.as_secs_f64() * 1_000.0;
+        let (half, most) = (latencies.percentile(50), latencies.percentile(99));
+        figures.insert(label.to_owned(), json!({ "p50Ms": millis(half), "p99Ms": millis(most) }));
         output.line(format_args!(
             "  {label:12}  half within {}, 99 of 100 within {}",
-            short(latencies.percentile(50)),
-            short(latencies.percentile(99)),
+            short(half),
+            short(most),
         ))?;
     }
-    Ok(())
+    Ok(Value::Object(figures))
 }

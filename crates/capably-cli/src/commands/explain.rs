@@ -50,7 +50,7 @@ impl Explain {
 
     fn page(&self, output: &mut Output, page: &Page) -> Result<(), Failure> {
         if self.json {
-            return output.line(to_json(page));
+            return output.json(to_json(page));
         }
         output.bytes(text(page).as_bytes())
     }
@@ -62,7 +62,7 @@ impl Explain {
     ) -> Result<(), Failure> {
         for page in codes.filter_map(Page::find) {
             if self.json {
-                output.line(to_json(&page))?;
+                output.json(to_json(&page))?;
             } else {
                 output.line(format_args!("{:>6}  {}", page.code, title(page.code)))?;
             }

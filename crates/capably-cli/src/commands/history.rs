@@ -88,7 +88,7 @@ impl History {
                 .each_page(query, |events| {
                     for event in events {
                         if self.json {
-                            output.line(payload::member_json_line(&self.channel, event))?;
+                            output.json(payload::member_json_line(&self.channel, event))?;
                         } else {
                             let time = payload::time_cell(event.timestamp, style);
                             let event = payload::member_human_line(event);
@@ -104,7 +104,7 @@ impl History {
                 .each_page(query, |messages| {
                     for message in messages {
                         if self.json {
-                            output.line(payload::json_line(&self.channel, message))?;
+                            output.json(payload::json_line(&self.channel, message))?;
                         } else {
                             output.line(payload::stored_line(message, style))?;
                         }

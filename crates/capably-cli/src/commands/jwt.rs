@@ -65,7 +65,7 @@ impl Jwt {
         let mut output = Output::stdout();
         if self.json {
             let (name, claims) = (key.name(), &claims);
-            output.line(json!({ "token": token, "keyName": name, "claims": claims }))?;
+            output.json(json!({ "token": token, "keyName": name, "claims": claims }))?;
         } else {
             output.line(token)?;
             notice(format_args!("Valid until {}", show(expires * 1_000)));

@@ -49,7 +49,7 @@ impl Keys {
             let capability = capability.map(|text| {
                 serde_json::from_str(&text).unwrap_or_else(|_| Value::from(text.to_string()))
             });
-            output.line(json!({
+            output.json(json!({
                 "keyName": key.name(), "appId": key.app_id(), "capability": capability,
             }))?;
         } else {

@@ -7,6 +7,7 @@ use std::{
 
 use clap::{Args, Command, CommandFactory};
 use clap_mangen::Man as Page;
+use serde_json::json;
 
 use crate::{Cli, failure::Failure, output::Output};
 
@@ -24,6 +25,10 @@ pub(crate) struct Man {
     /// Write the pages of all commands to this directory, which is created if it does not exist
     #[arg(long, value_name = "DIRECTORY", conflicts_with = "command")]
     dir: Option<PathBuf>,
+
+    /// Print one JSON object: the command and its page, or the directory and the number of pages
+    #[arg(long)]
+    json: bool,
 }
 
 impl Man {
@@ -35,8 +40,12 @@ impl Man {
             let count = write_all(directory, &root).map_err(|error| {
                 Failure::failed(format!("cannot write to {}: {error}", directory.display()))
             })?;
-            output.line(format_args!("Wrote {count} pages to {}", directory.display()))?;
-            return output.flush();
+            return match self.json {
+                true => output.json_now(json!({ "directory": directory, "pages": count })),
+                false => {
+                    output.line_now(format_args!("Wrote {count} pages to {}", directory.display()))
+                }
+            };
         }
         let mut command = &root;
         for name in &self.command {
@@ -46,7 +55,12 @@ impl Man {
             })?;
         }
         let page = page(command).map_err(Failure::from_output)?;
-        output.bytes(&page)?;
+        if self.json {
+            let page = String::from_utf8_lossy(&page);
+            output.json(json!({ "command": name(command), "page": page }))?;
+        } else {
+            output.bytes(&page)?;
+        }
         output.flush()
     }
 }

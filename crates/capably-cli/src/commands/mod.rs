@@ -31,6 +31,7 @@ mod token;
 
 use clap::Subcommand;
 
+pub(crate) use self::request::succeeded;
 use crate::{failure::Failure, log::LogFormat};
 
 /// A subcommand.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::Args;
+use serde_json::json;
 
 use crate::{failure::Failure, output::Output};
 
@@ -104,6 +105,10 @@ pub(crate) struct New {
     /// the published version
     #[arg(long, value_name = "CHECKOUT")]
     path: Option<PathBuf>,
+
+    /// Print one JSON object: the name, the directory and the files
+    #[arg(long)]
+    json: bool,
 }
 
 impl New {
@@ -120,18 +125,25 @@ impl New {
             .replace("{{server}}", &source.dependency("capably-server")?)
             + workspace(&self.directory);
         let named = |text: &str| text.replace("{{crate}}", &name.replace('-', "_"));
-        for (file, text) in [
+        let files = [
             ("Cargo.toml", manifest),
             (".gitignore", "/target\n".to_owned()),
             ("src/lib.rs", LIBRARY.to_owned()),
             ("src/main.rs", named(MAIN)),
             ("tests/greetings.rs", named(TEST)),
-        ] {
-            write(&self.directory.join(file), &text)?;
+        ];
+        for (file, text) in &files {
+            write(&self.directory.join(file), text)?;
         }
 
-        let directory = self.directory.display();
         let mut output = Output::stdout();
+        if self.json {
+            let files = files.map(|(file, _)| file);
+            return output.json_now(json!({
+                "name": name, "directory": self.directory, "files": files,
+            }));
+        }
+        let directory = self.directory.display();
         output.line(format_args!(
             "Wrote the crate `{name}` to {directory}. Next:\n\n  cd {directory}\n  cargo test\n\n\
              The test runs a server of its own. To run the program, start `capably serve` in another terminal (in a \

@@ -10,6 +10,7 @@ use crate::{
     output::{Output, notice},
     payload,
     service::Service,
+    visible::visible,
 };
 
 /// Show the members who are present on a channel, watch them, or enter as a member
@@ -67,7 +68,7 @@ impl Presence {
         let channel = client.channels().get(self.channel.as_str());
         if !self.enter.is_empty() {
             self.enter(&channel).await?;
-            notice(format_args!("Present on {}", self.channel));
+            notice(format_args!("Present on {}", visible(&self.channel)));
         }
         if self.watch {
             return self.follow(&channel, output).await;
@@ -95,7 +96,7 @@ impl Presence {
 
     async fn follow(&self, channel: &Channel, output: &mut Output) -> Result<(), Failure> {
         let mut events = channel.presence().subscribe().await?;
-        notice(format_args!("Watching {}", self.channel));
+        notice(format_args!("Watching {}", visible(&self.channel)));
         while let Some(event) = events.next().await {
             self.print(&event, output)?;
             output.flush()?;
@@ -106,7 +107,7 @@ impl Presence {
 
     fn print(&self, member: &PresenceMessage, output: &mut Output) -> Result<(), Failure> {
         if self.json {
-            output.line(payload::member_json_line(&self.channel, member))
+            output.json(payload::member_json_line(&self.channel, member))
         } else {
             output.line(payload::member_human_line(member))
         }

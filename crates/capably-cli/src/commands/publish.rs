@@ -4,14 +4,16 @@ use std::time::Instant;
 
 use capably::{Message, PublishResult};
 use clap::Args;
+use serde_json::json;
 
 use crate::{
-    data_options::{DataOptions, read_file},
+    data_options::{DataOptions, note_text, read_file},
     failure::Failure,
     output::Output,
     payload::{self, Form},
     service::Service,
     stats::{short, thousands},
+    visible::visible,
 };
 
 /// Publish one or more messages to a channel
@@ -26,11 +28,12 @@ message, from 1.
 Examples:
   capably publish greetings \"Good morning\"
   capably publish greetings hello \"Good morning\"
-  capably publish sensors reading --json '{\"celsius\": 21.5}'
+  capably publish sensors reading --data-json '{\"celsius\": 21.5}'
   capably publish images thumbnail --binary --file small.png
   capably publish images dot --binary iVBORw0KGgo=
   capably publish load tick 'message {i}' --count 1000
-  capably publish greetings hello world --rest"
+  capably publish greetings hello world --rest
+  capably publish greetings hello world --json | jq -r .serial"
 )]
 pub(crate) struct Publish {
     /// Channel to publish to
@@ -46,6 +49,10 @@ pub(crate) struct Publish {
     /// Publish N messages, without waiting for each to be acknowledged
     #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
+
+    /// Print one JSON object per message: its channel and its serial
+    #[arg(long)]
+    json: bool,
 
     /// Publish over REST instead of a realtime connection
     #[arg(long)]
@@ -66,16 +73,24 @@ impl Publish {
             self.by_realtime(messages).await?
         };
         let mut output = Output::stdout();
+        if self.json {
+            for result in &results {
+                let serial = result.serials.first().and_then(Option::as_deref);
+                output.json(json!({ "channel": self.channel, "serial": serial }))?;
+            }
+            return output.flush();
+        }
+        let channel = visible(&self.channel);
         let serials = results.iter().flat_map(|result| &result.serials).flatten();
         match (self.count, serials.last()) {
             (None, Some(serial)) => {
-                output.line(format_args!("Published to {}: serial {serial}", self.channel))?;
+                let serial = visible(serial);
+                output.line(format_args!("Published to {channel}: serial {serial}"))?;
             }
-            (None, None) => output.line(format_args!("Published to {}", self.channel))?,
+            (None, None) => output.line(format_args!("Published to {channel}"))?,
             (Some(_), _) => output.line(format_args!(
-                "Published {} messages to {} in {}",
+                "Published {} messages to {channel} in {}",
                 thousands(count),
-                self.channel,
                 short(started.elapsed())
             ))?,
         }
@@ -125,6 +140,7 @@ impl Publish {
             }
         };
         let form = self.data.form();
+        note_text(self.json, form, &String::from_utf8_lossy(&data));
         let Some(count) = self.count else {
             let data = payload::read(form, data).map_err(Failure::usage)?;
             return Ok(vec![Message {

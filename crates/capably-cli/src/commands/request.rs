@@ -15,7 +15,6 @@ use crate::{
     failure::Failure,
     output::{Output, notice},
     service::Service,
-    visible::visible,
 };
 
 /// Send any REST request with the key, and print its status and its body
@@ -84,13 +83,13 @@ impl Request {
                 .iter()
                 .map(|(name, value)| (name.to_ascii_lowercase(), json!(value)))
                 .collect();
-            output.line(json!({
+            output.json(json!({
                 "status": response.status(), "headers": headers, "items": response.items(),
             }))?;
         } else {
             notice(format_args!("Status {}", response.status()));
             for item in response.items() {
-                output.line(visible(&item.to_string()))?;
+                output.json(item)?;
             }
         }
         output.flush()?;
@@ -102,14 +101,18 @@ impl Request {
 ///
 /// # Errors
 /// The service's reason for another status.
-pub(super) fn succeeded(response: HttpPaginatedResponse) -> Result<HttpPaginatedResponse, Failure> {
+pub(crate) fn succeeded(response: HttpPaginatedResponse) -> Result<HttpPaginatedResponse, Failure> {
     if response.is_success() {
         return Ok(response);
     }
     let status = response.status();
-    let code = response.error_code().unwrap_or(ErrorCode(u32::from(status) * 100));
-    let message = match response.error_message() {
-        Some(message) => visible(message).into_owned(),
+    // The headers have them, unless another program than the service has answered in its place.
+    let body = response.items().first().map_or(&Value::Null, |body| &body["error"]);
+    let code = body["code"].as_u64().and_then(|code| u32::try_from(code).ok()).map(ErrorCode);
+    let code = response.error_code().or(code).unwrap_or(ErrorCode(u32::from(status) * 100));
+    let message = response.error_message().or(body["message"].as_str());
+    let message = match message {
+        Some(message) => message.to_owned(),
         None => format!("the service answers with the status {status}"),
     };
     Err(Error::new(code, status, message).into())

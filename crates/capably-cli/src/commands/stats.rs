@@ -78,7 +78,7 @@ impl Stats {
         let mut intervals = Vec::new();
         let read = |page: &[Interval]| {
             if self.json {
-                page.iter().try_for_each(|interval| output.line(json!(interval)))?;
+                page.iter().try_for_each(|interval| output.json(json!(interval)))?;
                 return output.flush();
             }
             intervals.extend_from_slice(page);

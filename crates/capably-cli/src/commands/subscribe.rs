@@ -12,6 +12,7 @@ use crate::{
     output::{Output, notice},
     payload,
     service::Service,
+    visible::visible,
 };
 
 /// Print the messages of a channel as they arrive
@@ -91,7 +92,7 @@ impl Subscribe {
         let client = client.insert(connected);
         let channel = client.channels().get_with(self.channel.as_str(), options);
         let mut messages = channel.subscribe().await?;
-        notice(format_args!("Subscribed to {}", self.channel));
+        notice(format_args!("Subscribed to {}", visible(&self.channel)));
         while self.count.is_none_or(|count| *received < count) {
             // Messages that have arrived already are written together, and flushed once.
             let next = match messages.next().now_or_never() {
@@ -107,7 +108,7 @@ impl Subscribe {
             };
             *received += 1;
             if self.json {
-                output.line(payload::json_line(&self.channel, &message))?;
+                output.json(payload::json_line(&self.channel, &message))?;
             } else {
                 output.line(payload::human_line(&message))?;
             }

@@ -31,7 +31,7 @@ impl Time {
         let offset = (before + time::now()) / 2 - service;
         let mut output = Output::stdout();
         if self.json {
-            output.line(json!({ "time": service, "offset": offset }))?;
+            output.json(json!({ "time": service, "offset": offset }))?;
         } else {
             let side = if offset < 0 { "behind" } else { "ahead" };
             let offset = offset.unsigned_abs();

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     process::Output,
     thread,
     time::{SystemTime, UNIX_EPOCH},
@@ -12,6 +12,7 @@ use capably::{ClientOptions, Rest};
 use serde_json::{Value, json};
 
 use crate::{
+    fake,
     faults::ask,
     support::{Server, capably, finish, run, stderr, stdout, succeeded},
 };
@@ -96,30 +97,35 @@ fn a_closed_port_is_found() {
 }
 
 #[test]
-fn a_clock_that_is_an_hour_off_is_found() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = BufReader::new(stream.unwrap());
-            let lines = stream.by_ref().lines().map_while(Result::ok);
-            lines.take_while(|line| !line.is_empty()).for_each(drop);
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-            let body = format!("[{}]", now + 3_600_000);
-            let length = body.len();
-            let _ = stream.get_mut().write_all(
-                format!(
-                    "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-                )
-                .as_bytes(),
-            );
+fn a_clock_that_is_off_is_found() {
+    for (offset, result, side) in [
+        (3_600_000, "failed", "behind"),
+        (180_000, "failed", "behind"),
+        (-180_000, "failed", "ahead of"),
+        (30_000, "warning", "behind"),
+        (-30_000, "warning", "ahead of"),
+        (0, "ok", ""),
+    ] {
+        let service = fake::serve(move |_| json!([millis() + offset]).into());
+        let results = results(&service.run(["doctor", "--json"]));
+        let clock = results.iter().find(|result| result["check"] == "clock").unwrap();
+        assert_eq!(clock["result"], result, "{clock}");
+        let message = clock["message"].as_str().unwrap();
+        assert!(message.contains(side), "{message}");
+        if result != "ok" {
+            assert!(clock["remedy"].as_str().unwrap().contains("set the clock"), "{clock}");
         }
-    });
-    let service = ["--endpoint", "127.0.0.1", "--port", &port, "--key", "app.key:secret"];
-    let found = diagnose(&run(["doctor", "--json"].into_iter().chain(service)), 1, "clock");
+    }
+    let service = fake::serve(|_| json!([millis() + 180_000]).into());
+    let found = diagnose(&service.run(["doctor", "--json"]), 1, "clock");
     let message = found["message"].as_str().unwrap();
-    assert!(message.contains(" behind the service's"), "{message}");
-    assert!(message.contains("is 3600.") || message.contains("is 3599."), "{message}");
+    assert!(message.contains("is 180.") || message.contains("is 179."), "{message}");
+}
+
+/// The time of this machine, in ms.
+fn millis() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_millis()).unwrap()
 }
 
 #[test]
@@ -187,8 +193,9 @@ fn a_malformed_key_is_found_and_the_network_is_checked_all_the_same() {
     }
 }
 
-#[test]
-fn a_proxy_of_the_environment_that_refuses_is_found() {
+/// Runs the doctor for service.example.test through a proxy of the environment. The proxy answers CONNECT so, and then
+/// does with the connection what `then` does.
+fn through_a_proxy(answer: &'static str, then: fn(TcpStream)) -> Output {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = format!("http://ada:s3cr3t@{}", listener.local_addr().unwrap());
     thread::spawn(move || {
@@ -196,20 +203,122 @@ fn a_proxy_of_the_environment_that_refuses_is_found() {
             let mut stream = BufReader::new(stream.unwrap());
             let lines = stream.by_ref().lines().map_while(Result::ok);
             lines.take_while(|line| !line.is_empty()).for_each(drop);
-            let _ = stream.get_mut().write_all(b"HTTP/1.1 407 No\r\n\r\n");
+            let _ = stream.get_mut().write_all(answer.as_bytes());
+            then(stream.into_inner());
         }
     });
+    let output = with_proxy(&proxy);
+    assert!(!stdout(&output).contains("s3cr3t"), "{}", stdout(&output));
+    output
+}
+
+fn with_proxy(proxy: &str) -> Output {
     let service = ["--endpoint", "service.example.test", "--key", "app.key:secret"];
     let mut command = capably(["doctor", "--json"].into_iter().chain(service));
-    let output = finish(command.env("HTTPS_PROXY", proxy).spawn().unwrap());
-    let found = diagnose(&output, 3, "tcp");
-    assert!(found["message"].as_str().unwrap().contains("wants a user and a password"), "{found}");
-    assert!(!stdout(&output).contains("s3cr3t"));
+    finish(command.env("HTTPS_PROXY", proxy).spawn().unwrap())
+}
+
+#[test]
+fn a_proxy_of_the_environment_that_refuses_is_found() {
+    for (answer, message, remedy) in [
+        ("HTTP/1.1 407 No\r\n\r\n", "wants a user and a password", "user:password@"),
+        (
+            "HTTP/1.1 403 Forbidden\r\n\r\n",
+            "refuses the tunnel: HTTP/1.1 403 Forbidden",
+            "NO_PROXY",
+        ),
+        ("SSH-2.0-x\u{1b}[2J\r\n\r\n", r"refuses the tunnel: SSH-2.0-x\u{1b}[2J", "HTTPS_PROXY"),
+        ("", "opens no tunnel: ", "HTTPS_PROXY"),
+    ] {
+        let found = diagnose(&through_a_proxy(answer, drop), 3, "tcp");
+        assert!(found["message"].as_str().unwrap().contains(message), "{found}");
+        assert!(found["remedy"].as_str().unwrap().contains(remedy), "{found}");
+    }
+    let found = diagnose(&with_proxy("http://127.0.0.1:1"), 3, "tcp");
+    assert!(
+        found["message"].as_str().unwrap().contains("127.0.0.1:1 cannot be reached"),
+        "{found}"
+    );
+    let found = diagnose(&with_proxy("socks5://127.0.0.1:1"), 3, "proxy");
+    assert!(found["message"].as_str().unwrap().contains("`socks5`"), "{found}");
     // The loopback address has no proxy, though the environment names one.
     let server = Server::start();
     let mut command = server.client(["doctor", "--json"]);
     let output = finish(command.env("HTTP_PROXY", "http://127.0.0.1:1").spawn().unwrap());
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+}
+
+#[cfg(feature = "tls")]
+mod tls {
+    use std::sync::Arc;
+
+    use rustls::{
+        ServerConfig, ServerConnection,
+        crypto::ring,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    };
+
+    use super::*;
+
+    const OPEN: &str = "HTTP/1.1 200 OK\r\n\r\n";
+    const KEY: &[u8] = include_bytes!("../certificates/key.pem");
+    const GOOD: &[u8] = include_bytes!("../certificates/good.pem");
+    const EXPIRED: &[u8] = include_bytes!("../certificates/expired.pem");
+
+    /// Answers a TLS handshake with a certificate.
+    fn greet(mut stream: TcpStream, certificate: &[u8]) {
+        let certificate = CertificateDer::from_pem_slice(certificate).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(KEY).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let mut connection = ServerConnection::new(Arc::new(config)).unwrap();
+        while connection.is_handshaking() && connection.complete_io(&mut stream).is_ok() {}
+        // An alert for a peer that speaks no TLS is still to be written.
+        let _ = connection.write_tls(&mut stream);
+    }
+
+    #[test]
+    fn a_fault_of_tls_behind_an_open_port_is_found() {
+        let not_tls = |mut stream: TcpStream| {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"220 mail.example.com\r\n");
+        };
+        for (then, message, remedy) in [
+            (
+                (|stream| greet(stream, EXPIRED)) as fn(TcpStream),
+                "the certificate has expired: ",
+                "must renew",
+            ),
+            (
+                |stream| greet(stream, GOOD),
+                "the issuer of the certificate is unknown",
+                "inspects TLS",
+            ),
+            (not_tls, "the port answers without TLS", "--no-tls"),
+            (drop, "the peer ends the connection during the TLS handshake", "a firewall may block"),
+        ] {
+            let output = through_a_proxy(OPEN, then);
+            let found = diagnose(&output, 3, "tls");
+            assert!(found["message"].as_str().unwrap().starts_with(message), "{found}");
+            assert!(found["remedy"].as_str().unwrap().contains(remedy), "{found}");
+            assert_eq!(results(&output).last().unwrap()["result"], "skipped");
+        }
+    }
+
+    #[test]
+    fn a_port_that_speaks_tls_to_a_client_without_is_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = u64::from(listener.local_addr().unwrap().port());
+        thread::spawn(move || listener.incoming().for_each(|stream| greet(stream.unwrap(), GOOD)));
+        let service = Server::at(port, "app.key:secret");
+        let found = diagnose(&service.run(["doctor", "--json"]), 1, "service");
+        assert!(found["message"].as_str().unwrap().contains("speaks TLS"), "{found}");
+        assert!(found["remedy"].as_str().unwrap().contains("leave out --no-tls"), "{found}");
+    }
 }
 
 #[tokio::test]

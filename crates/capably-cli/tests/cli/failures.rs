@@ -145,12 +145,12 @@ fn usage_errors_have_exit_code_2() {
     for (arguments, why) in [
         (&["publish", "c"][..], "error: the data is missing\n"),
         (&["publish", "c", "n", "d", "--file", "x"], "error: the data is given twice\n"),
-        (&["publish", "c", "7", "--json"], "error: JSON data must be an object or an array\n"),
+        (&["publish", "c", "7", "--data-json"], "error: JSON data must be an object or an array\n"),
         (&["publish", "c", "*", "--binary"], "error: the data is not base64: "),
         (&["publish", "c", "d", "--count", "0"], "error: invalid value '0' for '--count <N>'"),
         (
-            &["publish", "c", "d", "--json", "--binary"],
-            "error: the argument '--json' cannot be used",
+            &["publish", "c", "d", "--data-json", "--binary"],
+            "error: the argument '--data-json' cannot be used",
         ),
         (&["subscribe", "c", "--timeout", "soon"], "error: invalid value 'soon' for '--timeout"),
         (&["subscribe"], "error: the following required arguments were not provided:\n  <CHANNEL>"),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod bench;
+mod completion;
 mod connection;
 mod data;
 mod demo;
@@ -12,6 +13,7 @@ mod examples;
 mod explain;
 mod extremes;
 mod failures;
+mod fake;
 mod faults;
 mod help;
 mod image;
@@ -24,3 +26,5 @@ mod presence;
 mod recording;
 mod serve;
 mod support;
+#[cfg(unix)]
+mod terminal;

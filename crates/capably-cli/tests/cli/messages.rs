@@ -25,8 +25,8 @@ fn every_kind_of_payload_arrives_in_both_formats() {
                 &["Grüße, ohne Namen"],
                 &["bytes", "--binary", utf8],
                 &["bytes", "--binary", not_utf8],
-                &["object", "--json", r#"{"a":[1,2.5,null]}"#, "--client-id", "ada"],
-                &["array", "--json", "[true]"],
+                &["object", "--data-json", r#"{"a":[1,2.5,null]}"#, "--client-id", "ada"],
+                &["array", "--data-json", "[true]"],
             ] {
                 let publish = ["publish", "--format", format, &channel];
                 succeeded(server.run(publish.into_iter().chain(words.iter().copied())));
@@ -64,7 +64,7 @@ fn rest_publishes_reach_a_subscriber() {
         let publish = ["publish", "--rest", "--format", format, "rest"];
         succeeded(server.run(publish.into_iter().chain(["one", "text"])));
         succeeded(server.run(publish.into_iter().chain(["two", "--binary", "/w=="])));
-        succeeded(server.run(publish.into_iter().chain(["three", "--json", "{}"])));
+        succeeded(server.run(publish.into_iter().chain(["three", "--data-json", "{}"])));
         assert_eq!(
             subscriber.messages().iter().map(chosen).collect::<Vec<_>>(),
             [
@@ -85,7 +85,7 @@ fn many_messages_arrive_once_and_in_order() {
         "publish",
         "many",
         "n{i}",
-        "--json",
+        "--data-json",
         r#"{"number":{i}}"#,
         "--count",
         "1000",
@@ -112,7 +112,7 @@ fn data_comes_from_a_file_or_from_standard_input() {
     succeeded(server.run(["publish", "files", "--file", text.to_str().unwrap()]));
     let bytes = bytes.to_str().unwrap();
     succeeded(server.run(["publish", "files", "raw", "--binary", "--file", bytes]));
-    let mut publish = server.client(["publish", "files", "piped", "--json", "--file", "-"]);
+    let mut publish = server.client(["publish", "files", "piped", "--data-json", "--file", "-"]);
     let mut child = publish.stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"[1]").unwrap();
     succeeded(finish(child));

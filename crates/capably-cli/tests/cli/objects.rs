@@ -1,13 +1,11 @@
 use std::{
-    env,
     io::{BufRead, BufReader},
-    path::Path,
-    process::{Child, ChildStdout, Command, Output, Stdio},
+    process::{Child, ChildStdout, Output},
 };
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, capably, finish, interrupt, run, stderr, succeeded};
+use crate::support::{Server, capably, finish, interrupt, stderr, succeeded};
 
 /// Runs `capably objects`, and returns its output without the last end of line.
 fn objects(server: &Server, arguments: &[&str]) -> String {
@@ -62,9 +60,9 @@ fn objects_are_set_read_counted_and_removed() {
         };
         assert_eq!(run(&["get"]), "{}");
         assert_eq!(run(&["set", "question", "Tea?"]), format!("Set question on {channel}"));
-        run(&["set", "limit", "--json", "-2.5"]);
-        run(&["set", "open", "true", "--json"]);
-        run(&["set", "style", "--json", r#"{"colour":["red"]}"#]);
+        run(&["set", "limit", "--data-json", "-2.5"]);
+        run(&["set", "open", "true", "--data-json"]);
+        run(&["set", "style", "--data-json", r#"{"colour":["red"]}"#]);
         run(&["set", "icon", "--binary", "AP8="]);
         run(&["set", "empty", "--map"]);
         run(&["set", "votes", "--map", r#"{"coffee":3,"by":{"name":"Ada"}}"#]);
@@ -183,44 +181,6 @@ fn values_do_not_control_the_terminal() {
 }
 
 #[test]
-fn the_examples_of_the_help_run() {
-    let server = Server::start();
-    let program = Path::new(env!("CARGO_BIN_EXE_capably"));
-    let path = env::join_paths(
-        [program.parent().unwrap().to_owned()]
-            .into_iter()
-            .chain(env::split_paths(&env::var_os("PATH").unwrap())),
-    )
-    .unwrap();
-    for command in ["", "set", "get", "increment", "remove", "watch"] {
-        let words = ["objects", command, "--help"].into_iter().filter(|word| !word.is_empty());
-        let help = succeeded(run(words));
-        let (_, examples) = help.split_once("\nExamples:\n").unwrap();
-        let start = format!("  capably objects {command}");
-        assert!(
-            examples.lines().count() >= 2 && examples.lines().all(|line| line.starts_with(&start))
-        );
-        for example in examples.lines() {
-            // The machine may have no jq.
-            let (line, _) = example.split_once(" | ").unwrap_or((example, ""));
-            let mut shell = Command::new("sh");
-            let line = format!("exec {}", line.trim_start());
-            shell.args(["-c", &line]).env("PATH", &path).env("CAPABLY_KEY", &server.key);
-            shell.env("CAPABLY_ENDPOINT", &server.endpoint);
-            shell.env("CAPABLY_PORT", server.port.to_string());
-            shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-            let child = shell.spawn().unwrap();
-            if line.contains(" watch ") {
-                Watcher::of(child).stop();
-            } else {
-                let output = finish(child);
-                assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
-            }
-        }
-    }
-}
-
-#[test]
 fn refusals_have_their_exit_code_and_reason() {
     let server = Server::start();
     objects(&server, &["set", "c", "m", "--map", r#"{"text":"x"}"#]);
@@ -235,9 +195,9 @@ fn refusals_have_their_exit_code_and_reason() {
         (&["increment", "c", "n", "NaN"], 1, "\n  code: 40003 "),
         (&["set", "c", "", "v"], 2, "error: the path is empty\n"),
         (&["set", "c", "m.*", "v"], 2, "error: the last key of the path is a wildcard\n"),
-        (&["set", "c", "k", "{", "--json"], 2, "error: the value is not JSON: "),
+        (&["set", "c", "k", "{", "--data-json"], 2, "error: the value is not JSON: "),
         (
-            &["set", "c", "k", "null", "--json"],
+            &["set", "c", "k", "null", "--data-json"],
             2,
             "error: a key cannot be null\n  remedy: remove it",
         ),
@@ -256,9 +216,9 @@ fn refusals_have_their_exit_code_and_reason() {
         ),
         (&["set", "c", "k"], 2, "error: the following required arguments were not provided"),
         (
-            &["set", "c", "k", "1", "--json", "--map"],
+            &["set", "c", "k", "1", "--data-json", "--map"],
             2,
-            "error: the argument '--json' cannot be used",
+            "error: the argument '--data-json' cannot be used",
         ),
         (&["increment", "c", "n", "many"], 2, "error: invalid value 'many'"),
         (&["watch", "c", "m.*"], 2, "error: a path to watch has no wildcard\n"),

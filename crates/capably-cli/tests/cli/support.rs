@@ -25,6 +25,9 @@ pub(crate) fn capably<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Comma
         "CAPABLY_PROVISION_SECRET",
         "ABLY_API_KEY",
         "RUST_LOG",
+        "CLICOLOR",
+        "CLICOLOR_FORCE",
+        "NO_COLOR",
     ] {
         command.env_remove(name);
     }
@@ -136,7 +139,14 @@ impl Server {
 
     /// The server as clients see it through another port.
     pub(crate) fn seen_at(&self, port: u64) -> Self {
-        let (endpoint, key) = (self.endpoint.clone(), self.key.clone());
+        let mut seen = Self::at(port, &self.key);
+        seen.endpoint.clone_from(&self.endpoint);
+        seen
+    }
+
+    /// Another service on this machine, as clients see it.
+    pub(crate) fn at(port: u64, key: &str) -> Self {
+        let (endpoint, key) = ("127.0.0.1".to_owned(), key.to_owned());
         Self { child: None, endpoint, port, key, control: None, metrics: None, console: None }
     }
 

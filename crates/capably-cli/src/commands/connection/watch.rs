@@ -108,7 +108,7 @@ impl Watch {
                 }
             };
             match self.json {
-                true => output.line_now(change.json_line())?,
+                true => output.json_now(change.json_line())?,
                 false => output.line_now(change.human_lines())?,
             }
             if let Some(end) = end {

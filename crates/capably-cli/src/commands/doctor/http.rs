@@ -40,9 +40,19 @@ pub(super) async fn check(address: &Address, report: &mut Report) -> Result<(), 
             clock_check(offset, report)
         }
         Err(why) => {
-            let message = format!("GET /time of {} fails: {why}", address.authority());
-            let remedy = "check --endpoint and --port: another program may listen there, or a proxy may answer"
-                .to_owned();
+            let place = address.authority();
+            let (message, remedy) = match dial::speaks_tls(address).await {
+                true => (
+                    format!("{place} speaks TLS, and the connection has no TLS"),
+                    "leave out --no-tls; a local endpoint never uses TLS, so use another name of the machine there, \
+                     or the port of a server without TLS",
+                ),
+                false => (
+                    format!("GET /time of {place} fails: {why}"),
+                    "check --endpoint and --port: another program may listen there, or a proxy may answer",
+                ),
+            };
+            let remedy = remedy.to_owned();
             let outcome = Outcome::Failed { exit: Exit::Failed, code: None, remedy };
             report.add("service", &message, outcome)?;
             report.skipped("clock", "the time of the service is not known")

@@ -18,7 +18,7 @@ pub(super) async fn check(address: &Address, report: &mut Report) -> Result<bool
             return skip(report, &["name", "tcp", "tls"]);
         }
         Ok(Some(proxy)) => {
-            let place = format!("{}:{}", proxy.host, proxy.port);
+            let place = format!("{}:{}", proxy.host(), proxy.port());
             report
                 .ok("proxy", &format!("the environment names the proxy {place}, which is used"))?;
             report.skipped("name", "the proxy resolves the name")?;

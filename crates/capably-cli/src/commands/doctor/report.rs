@@ -84,7 +84,7 @@ impl Report {
             if let Some(remedy) = remedy {
                 line["remedy"] = remedy.as_str().into();
             }
-            return self.output.line_now(line);
+            return self.output.json_now(line);
         }
         self.output.line(format_args!("{name:<8} {check:<11} {}", visible(message)))?;
         if let Some(code) = code {

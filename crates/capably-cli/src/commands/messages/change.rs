@@ -5,6 +5,7 @@ use capably::{
     rest::{RestChannel, RestMessageChange},
 };
 use clap::Args;
+use serde_json::json;
 
 use crate::{
     commands::request::pair, data_options::DataOptions, failure::Failure, output::Output,
@@ -27,6 +28,10 @@ struct Target {
     /// Note a further detail about the change; repeat the option to note several
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair::<'='>)]
     metadata: Vec<(String, String)>,
+
+    /// Print one JSON object: the channel, the serial of the message, and that of the new version
+    #[arg(long)]
+    json: bool,
 
     #[command(flatten)]
     service: Service,
@@ -52,11 +57,18 @@ impl Target {
         let UpdateDeleteResult { version_serial, .. } =
             change(&channel, message).operation(operation).await?;
         let mut output = Output::stdout();
+        if self.json {
+            output.json(json!({
+                "channel": self.channel, "serial": self.serial, "versionSerial": version_serial,
+            }))?;
+            return output.flush();
+        }
         let version = version_serial.as_deref();
         let version = version.map_or("superseded already".to_owned(), |serial| {
             format!("version {}", visible(serial))
         });
-        output.line(format_args!("{done} {} on {}: {version}", self.serial, self.channel))?;
+        let (serial, channel) = (visible(&self.serial), visible(&self.channel));
+        output.line(format_args!("{done} {serial} on {channel}: {version}"))?;
         output.flush()
     }
 }
@@ -64,11 +76,11 @@ impl Target {
 /// Replace the data of a message, or its name
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Fields without an option keep their values. --json and --binary are as for publish.
+Fields without an option keep their values. The data options are as for publish.
 
 Examples:
   capably messages update mutable:notes \"$SERIAL\" 'Tea at five'
-  capably messages update mutable:notes \"$SERIAL\" '{\"hour\":17}' --json --name tea
+  capably messages update mutable:notes \"$SERIAL\" '{\"hour\":17}' --data-json --name tea
   capably messages update mutable:notes \"$SERIAL\" Tea --description typo --client-id ada")]
 pub(super) struct Update {
     #[command(flatten)]
@@ -87,6 +99,7 @@ pub(super) struct Update {
 
 impl Update {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        self.form.note(self.target.json, self.data.as_deref());
         let data = self.form.read(self.data.as_deref())?;
         if data.is_none() && self.name.is_none() {
             return Err(Failure::usage("there is nothing to change")
@@ -103,7 +116,7 @@ impl Update {
 #[command(after_help = "\
 Examples:
   capably messages delete mutable:notes \"$SERIAL\"
-  capably messages delete mutable:notes \"$SERIAL\" --description 'wrong channel'")]
+  capably messages delete mutable:notes \"$SERIAL\" --description 'wrong channel' --json")]
 pub(super) struct Delete {
     #[command(flatten)]
     target: Target,
@@ -135,6 +148,7 @@ pub(super) struct Append {
 
 impl Append {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        self.form.note(self.target.json, self.data.as_deref());
         let Some(data) = self.form.read(self.data.as_deref())? else {
             return Err(
                 Failure::usage("the data is missing").remedy("add <DATA>, or --file <PATH>")

@@ -43,7 +43,7 @@ impl Get {
         let message = channel.get_message(&self.serial).await?;
         let mut output = Output::stdout();
         if self.json {
-            output.line(payload::json_line(&self.channel, &message))?;
+            output.json(payload::json_line(&self.channel, &message))?;
         } else {
             for line in pairs(fields(&message)) {
                 output.line(line)?;
@@ -118,7 +118,7 @@ impl Versions {
         let print = |versions: &[Message]| {
             for message in versions {
                 if self.json {
-                    output.line(payload::json_line(&self.channel, message))?;
+                    output.json(payload::json_line(&self.channel, message))?;
                     continue;
                 }
                 let version = message.version();

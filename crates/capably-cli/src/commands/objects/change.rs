@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::text::{map_and_key, show_number};
 use crate::{
+    data_options::note_text,
     failure::Failure,
     output::Output,
     payload::{self, Form},
@@ -20,15 +21,15 @@ use crate::{
 #[command(after_help = "\
 The map that contains the key must exist; the root map always does. With --map, each
 object within the JSON object becomes a map of its own, and each number, boolean and
-text a value. With --json, an object or array is stored as one value.
+text a value. With --data-json, an object or array is stored as one value.
 
 Examples:
   capably objects set poll question 'Tea or coffee?'
-  capably objects set poll limit --json 2.5
-  capably objects set poll style --json '{\"colour\": \"red\"}'
+  capably objects set poll limit --data-json 2.5
+  capably objects set poll style --data-json '{\"colour\": \"red\"}'
   capably objects set poll icon --binary iVBORw0KGgo=
   capably objects set poll votes --map
-  capably objects set poll votes.tea --counter
+  capably objects set poll votes.tea --counter --json
   capably objects set poll team --map '{\"lead\": {\"name\": \"Ada\"}}'")]
 pub(super) struct Set {
     /// Channel of the objects
@@ -43,7 +44,7 @@ pub(super) struct Set {
 
     /// The value is JSON: an object, an array, a number, a boolean or a text
     #[arg(long, group = "form")]
-    json: bool,
+    data_json: bool,
 
     /// The value is binary, written as base64
     #[arg(long, group = "form")]
@@ -56,6 +57,10 @@ pub(super) struct Set {
     /// Make a map; the value is a JSON object with its entries [default: none]
     #[arg(long, group = "form")]
     map: bool,
+
+    /// Print the result as JSON, for other programs
+    #[arg(long)]
+    json: bool,
 
     #[command(flatten)]
     service: Service,
@@ -115,12 +120,15 @@ impl Set {
         let (map, key) = map_and_key(&self.path)?;
         let value = self.value()?;
         let objects = objects(&self.service, &self.channel)?;
-        match value {
+        let published = match value {
             // The service makes the object and sets the key in one operation.
             Content::New(object) => objects.at(&self.path).create(object).await?,
             Content::Leaf(value) => objects.at(map).set(key, value).await?,
         };
-        said(format_args!("Set {} on {}", visible(&self.path), self.channel))
+        if self.json {
+            return print_json(&published);
+        }
+        said(format_args!("Set {} on {}", visible(&self.path), visible(&self.channel)))
     }
 
     /// The value, from the text of the command line.
@@ -147,7 +155,7 @@ impl Set {
             return Ok(Content::New(live_map(entries)?.into()));
         }
         let text = text.unwrap_or_default();
-        if self.json {
+        if self.data_json {
             let value = serde_json::from_str(text)
                 .map_err(|error| Failure::usage(format!("the value is not JSON: {error}")))?;
             return Ok(Content::Leaf(leaf(value)?.into()));
@@ -157,6 +165,7 @@ impl Set {
             let bytes = data.as_bytes().cloned().unwrap_or_default();
             return Ok(Content::Leaf(bytes.into()));
         }
+        note_text(self.json, Form::Text, text);
         Ok(Content::Leaf(text.into()))
     }
 }
@@ -192,9 +201,9 @@ impl Remove {
         let (map, key) = map_and_key(&self.path)?;
         let published = objects(&self.service, &self.channel)?.at(map).remove(key).await?;
         if self.json {
-            return said(result_json(&published));
+            return print_json(&published);
         }
-        said(format_args!("Removed {} on {}", visible(&self.path), self.channel))
+        said(format_args!("Removed {} on {}", visible(&self.path), visible(&self.channel)))
     }
 }
 
@@ -203,14 +212,14 @@ impl Increment {
         let objects = objects(&self.service, &self.channel)?;
         let published = objects.at(&self.path).increment(self.amount).await?;
         if self.json {
-            return said(result_json(&published));
+            return print_json(&published);
         }
         let (amount, path) = (show_number(self.amount), visible(&self.path));
         match published.object_ids.len() {
-            0 | 1 => said(format_args!("Added {amount} to {path} on {}", self.channel)),
+            0 | 1 => said(format_args!("Added {amount} to {path} on {}", visible(&self.channel))),
             count => said(format_args!(
                 "Added {amount} to {count} counters at {path} on {}",
-                self.channel
+                visible(&self.channel)
             )),
         }
     }
@@ -220,13 +229,13 @@ fn objects(service: &Service, channel: &str) -> Result<RestObjects, Failure> {
     Ok(service.rest()?.channels().get(channel).objects())
 }
 
-fn result_json(published: &RestObjectsPublished) -> Value {
+fn print_json(published: &RestObjectsPublished) -> Result<(), Failure> {
     let ids: Vec<&str> = published.object_ids.iter().map(|id| &**id).collect();
-    json!({
+    Output::stdout().json_now(json!({
         "channel": published.channel.as_str(),
         "messageId": published.message_id.as_str(),
         "objectIds": ids,
-    })
+    }))
 }
 
 fn said(line: impl std::fmt::Display) -> Result<(), Failure> {

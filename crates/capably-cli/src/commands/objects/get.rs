@@ -40,7 +40,7 @@ impl Get {
         let value = objects.at(&self.path).get().full().await?;
         let mut output = Output::stdout();
         if self.json {
-            output.line(value.compact_json())?;
+            output.json(value.compact_json())?;
         } else {
             let path = super::text::literal(&self.path);
             match &value {

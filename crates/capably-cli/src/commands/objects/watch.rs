@@ -75,11 +75,11 @@ impl Watch {
         let root = channel.objects().get().await?;
         let place = keys.iter().fold(root, |place, key| place.get(key.as_str()));
         let mut changes = place.subscribe().await?;
-        notice(format_args!("Watching {}", self.channel));
+        notice(format_args!("Watching {}", visible(&self.channel)));
         while let Some(change) = changes.next().await {
             for place in Place::of(&change) {
                 if self.json {
-                    output.line(place.json_line(&self.channel)?)?;
+                    output.json(place.json_line(&self.channel)?)?;
                 } else {
                     output.line(place.human_line()?)?;
                 }

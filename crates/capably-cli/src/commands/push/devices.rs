@@ -9,11 +9,10 @@ use serde_json::json;
 use crate::{
     data_options::read_file,
     failure::Failure,
-    listing::Amount,
+    listing::{Amount, Printer},
     output::Output,
     service::Service,
-    style::Style,
-    table::{Table, pairs},
+    table::pairs,
     visible::visible,
 };
 
@@ -82,28 +81,18 @@ impl List {
         if let Some(client) = &self.client {
             query = query.client_id(client);
         }
-        let mut output = Output::stdout();
-        let mut table = Table::new(["device", "client", "platform", "form", "state"]);
-        let read = |page: &[DeviceDetails]| {
-            for device in page {
-                if self.json {
-                    output.line(json!(device))?;
-                } else {
-                    table.row(cells(device));
-                }
-            }
-            Ok(())
-        };
-        self.amount.each_page(query, read).await?;
-        table.print(&mut output, Style::stdout())?;
-        output.flush()
+        let mut printer = Printer::new(self.json, NAMES, cells);
+        self.amount.each_page(query, |page| printer.page(page)).await?;
+        Ok(())
     }
 }
 
-/// The device, its client, its platform, its form and its state.
-fn cells(device: &DeviceDetails) -> [String; 5] {
+/// The names of the [`cells`].
+const NAMES: [&str; 5] = ["device", "client", "platform", "form", "state"];
+
+fn cells(device: &DeviceDetails) -> Vec<String> {
     let text = |text: Option<&str>| visible(text.unwrap_or("-")).into_owned();
-    [
+    vec![
         text(Some(&device.id)),
         text(device.client_id.as_deref()),
         text(device.platform.as_ref().map(|it| it.as_str())),
@@ -136,12 +125,11 @@ impl Get {
         let device = devices.get(&self.device).await?;
         let mut output = Output::stdout();
         if self.json {
-            output.line(json!(device))?;
+            output.json(json!(device))?;
         } else {
-            let names = ["device", "client", "platform", "form", "state"];
             let error = device.push.error_reason.as_ref();
             let error = error.map(|it| ("error", visible(&it.to_string()).into_owned()));
-            for line in pairs(names.into_iter().zip(cells(&device)).chain(error)) {
+            for line in pairs(NAMES.into_iter().zip(cells(&device)).chain(error)) {
                 output.line(line)?;
             }
         }
@@ -182,7 +170,7 @@ impl Save {
         let saved = devices.save(&device).await?;
         let mut output = Output::stdout();
         if self.json {
-            output.line(json!(saved))?;
+            output.json(json!(saved))?;
         } else {
             output.line(format_args!("Saved device {}", visible(&saved.id)))?;
         }
@@ -215,9 +203,9 @@ impl Remove {
         devices.remove(&self.device).await?;
         let mut output = Output::stdout();
         if self.json {
-            output.line(json!({ "id": self.device, "removed": true }))?;
+            output.json(json!({ "id": self.device, "removed": true }))?;
         } else {
-            output.line(format_args!("Removed device {}", self.device))?;
+            output.line(format_args!("Removed device {}", visible(&self.device)))?;
         }
         output.flush()
     }

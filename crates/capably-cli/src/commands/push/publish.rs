@@ -4,7 +4,7 @@ use capably::{JsonObject, rest::PushRecipient};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::{failure::Failure, output::Output, service::Service};
+use crate::{failure::Failure, output::Output, service::Service, visible::visible};
 
 /// Push a notification to the devices of a client, or to one device
 #[derive(Debug, Args)]
@@ -65,9 +65,9 @@ impl Publish {
         self.service.rest()?.push().admin().publish(recipient, payload).await?;
         let mut output = Output::stdout();
         if self.json {
-            output.line(json!({ "recipient": shown, "pushed": true }))?;
+            output.json(json!({ "recipient": shown, "pushed": true }))?;
         } else {
-            output.line(format_args!("Pushed to {shown}"))?;
+            output.line(format_args!("Pushed to {}", visible(&shown)))?;
         }
         output.flush()
     }

@@ -5,8 +5,11 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::{
-    failure::Failure, listing::Amount, output::Output, service::Service, style::Style,
-    table::Table, visible::visible,
+    failure::Failure,
+    listing::{Amount, Printer},
+    output::Output,
+    service::Service,
+    visible::visible,
 };
 
 /// List, make or remove the push subscriptions of channels
@@ -87,27 +90,15 @@ impl List {
         if let Some(device) = &self.device {
             query = query.device_id(device);
         }
-        let mut output = Output::stdout();
-        let mut table = Table::new(["channel", "client", "device"]);
-        let read = |page: &[PushChannelSubscription]| {
-            for it in page {
-                if self.json {
-                    output.line(json!(it))?;
-                } else {
-                    let text = |text: Option<&str>| visible(text.unwrap_or("-")).into_owned();
-                    table.row([
-                        text(Some(it.channel())),
-                        text(it.client_id()),
-                        text(it.device_id()),
-                    ]);
-                }
-            }
-            Ok(())
-        };
-        self.amount.each_page(query, read).await?;
-        table.print(&mut output, Style::stdout())?;
-        output.flush()
+        let mut printer = Printer::new(self.json, ["channel", "client", "device"], cells);
+        self.amount.each_page(query, |page| printer.page(page)).await?;
+        Ok(())
     }
+}
+
+fn cells(it: &PushChannelSubscription) -> Vec<String> {
+    let fields = [Some(it.channel()), it.client_id(), it.device_id()];
+    fields.map(|field| visible(field.unwrap_or("-")).into_owned()).into()
 }
 
 /// List the channels that have push subscriptions
@@ -135,7 +126,7 @@ impl Channels {
         let read = |page: &[capably::Str]| {
             for channel in page {
                 if self.json {
-                    output.line(json!({ "channel": channel }))?;
+                    output.json(json!({ "channel": channel }))?;
                 } else {
                     output.line(visible(channel))?;
                 }
@@ -214,8 +205,9 @@ impl Change {
             (subscriptions.save(&subscription).await?, "Subscribed")
         };
         if self.json {
-            output.line(json!(subscription))?;
+            output.json(json!(subscription))?;
         } else {
+            let (who, channel) = (visible(who), visible(channel));
             output.line(format_args!("{done} {who}: pushes of {channel}"))?;
         }
         output.flush()

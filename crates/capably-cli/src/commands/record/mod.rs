@@ -62,7 +62,7 @@ impl Record {
         let (host, port) = (address.ip(), address.port());
         let mut output = Output::stdout();
         if self.json {
-            output.line_now(json!({ "endpoint": host.to_string(), "port": port }))?;
+            output.json_now(json!({ "endpoint": host.to_string(), "port": port }))?;
         } else {
             output.line_now(format_args!(
                 "\

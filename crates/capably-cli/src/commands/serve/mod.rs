@@ -189,7 +189,7 @@ impl Serve {
             if let Some(url) = server.console_url() {
                 line["console"] = url.into();
             }
-            output.line_now(line)?;
+            output.json_now(line)?;
         } else {
             let control = control_port.map_or_else(String::new, |port| {
                 format!("  control   http://127.0.0.1:{port}/rules, /actions, /log\n")

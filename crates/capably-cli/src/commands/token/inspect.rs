@@ -66,7 +66,7 @@ impl Inspect {
         };
         let mut output = Output::stdout();
         if self.json {
-            output.line(Value::Object(line))?;
+            output.json(Value::Object(line))?;
         } else {
             for line in pairs(line.iter().flat_map(|(name, value)| shown(name, value))) {
                 output.line(line)?;

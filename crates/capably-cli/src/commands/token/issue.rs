@@ -43,7 +43,7 @@ impl Issue {
         let token = self.service.issuer()?.auth().request_token().params(params).await?;
         let mut output = Output::stdout();
         if self.json {
-            output.line(token.to_json())?;
+            output.json(token.to_json())?;
         } else {
             output.line(visible(&token.token))?;
             let expires = token.expires.map_or("an unknown time".to_owned(), show);

@@ -54,7 +54,7 @@ impl Revoke {
         let mut failed = None;
         for outcome in result.results {
             match outcome {
-                Ok(revoked) if self.json => output.line(json!({
+                Ok(revoked) if self.json => output.json(json!({
                     "target": revoked.target, "appliesAt": revoked.applies_at,
                     "issuedBefore": revoked.issued_before,
                 }))?,
@@ -67,7 +67,7 @@ impl Revoke {
                 Err(failure) => {
                     if self.json {
                         let error = failure.error.info();
-                        output.line(json!({ "target": failure.target, "error": error }))?;
+                        output.json(json!({ "target": failure.target, "error": error }))?;
                     } else {
                         notice(format_args!("Not revoked: {}", visible(&failure.target)));
                     }
