@@ -1,10 +1,11 @@
 //! `capably publish`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use capably::{Message, PublishResult};
 use clap::Args;
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::{
     data_options::{DataOptions, note_text, read_file},
@@ -13,6 +14,7 @@ use crate::{
     payload::{self, Form},
     service::Service,
     stats::{short, thousands},
+    time::seconds,
     visible::visible,
 };
 
@@ -53,6 +55,10 @@ pub(crate) struct Publish {
     /// Print one JSON object per message: its channel and its serial
     #[arg(long)]
     json: bool,
+
+    /// Give up if no acknowledgement comes for this time; the message may be published all the same
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    timeout: Duration,
 
     /// Publish over REST instead of a realtime connection
     #[arg(long)]
@@ -106,7 +112,8 @@ impl Publish {
         }
         let mut results = Vec::with_capacity(receipts.len());
         for receipt in receipts {
-            results.push(receipt.await?);
+            let acknowledged = timeout(self.timeout, receipt).await;
+            results.push(acknowledged.map_err(|_| not_acknowledged(self.timeout))??);
         }
         client.connection().close().await;
         Ok(results)
@@ -161,6 +168,12 @@ impl Publish {
             })
             .collect()
     }
+}
+
+fn not_acknowledged(limit: Duration) -> Failure {
+    let limit = short(limit);
+    Failure::timed_out(format!("the service acknowledges nothing for {limit}"))
+        .remedy("the message may be published all the same; `capably doctor` finds what drops the acknowledgement")
 }
 
 /// The data, with each `{i}` replaced by the number.

@@ -12,6 +12,7 @@ use crate::{
     output::{Output, notice},
     payload,
     service::Service,
+    time::seconds,
     visible::visible,
 };
 
@@ -130,10 +131,4 @@ impl Subscribe {
             None => Ok(()),
         }
     }
-}
-
-/// A duration from a number of seconds, such as `30` or `0.5`.
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
 }

@@ -11,9 +11,7 @@ use serde::{
 };
 use serde_json::{Map, Number, Value, json};
 
-use super::FrameFormat;
-
-const BINARY: &str = "$binary";
+use super::{BINARY, FrameFormat};
 
 /// Bytes as a value; none if they are not of this format.
 pub(crate) fn decode(format: FrameFormat, bytes: &[u8]) -> Option<Value> {

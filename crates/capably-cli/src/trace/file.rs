@@ -8,6 +8,8 @@ use std::{
     time::Instant,
 };
 
+use serde_json::Value;
+
 use super::{Event, Line, VERSION};
 use crate::{clock, failure::Failure};
 
@@ -114,22 +116,19 @@ impl Recording {
             return Err("is empty".to_owned());
         }
         let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').zip(1..);
-        let first = lines.next().and_then(|(line, _)| serde_json::from_slice(line).ok());
-        let (service, timestamp) = match first {
-            Some(Line { event: Event::Start { version, service, timestamp, .. }, .. }) => {
-                if version > VERSION {
-                    return Err(format!(
-                        "is a recording of version {version}, and this command reads version {VERSION}"
-                    ));
-                }
-                (service, timestamp)
-            }
-            _ => return Err("is no recording".to_owned()),
-        };
+        let (service, timestamp) =
+            lines.next().map_or_else(|| Ok(Default::default()), |(line, _)| start(line))?;
         let mut recording = Self { service, timestamp, lines: Vec::new(), damage: None };
-        for (line, number) in lines {
+        while let Some((line, number)) = lines.next() {
             match serde_json::from_slice::<Line>(line) {
-                Ok(Line { event: Event::End, .. }) => return Ok(recording),
+                Ok(Line { event: Event::End, .. }) => {
+                    if lines.next().is_some() {
+                        let damage =
+                            format!("line {} follows the end of the recording", number + 1);
+                        recording.damage = Some(damage);
+                    }
+                    return Ok(recording);
+                }
                 Ok(line) => recording.lines.push(line),
                 Err(_) if !line.ends_with(b"\n") => break,
                 Err(error) => {
@@ -140,6 +139,33 @@ impl Recording {
         }
         recording.damage = Some("the recording was cut off".to_owned());
         Ok(recording)
+    }
+}
+
+/// The service and the time of the first line.
+fn start(line: &[u8]) -> Result<(String, i64), String> {
+    const BEGIN: &[u8] = b"{\"ms\":";
+    let value = match serde_json::from_slice::<Value>(line) {
+        Ok(value) if value["event"] == "start" => value,
+        // The text of a whole line ends with its newline.
+        Err(_)
+            if !line.ends_with(b"\n") && (line.starts_with(BEGIN) || BEGIN.starts_with(line)) =>
+        {
+            return Err("was cut off in its first line".to_owned());
+        }
+        _ => return Err("is no recording".to_owned()),
+    };
+    // The version comes first: another one may have other fields.
+    let version = value["version"].as_u64();
+    if let Some(version) = version.filter(|version| *version != u64::from(VERSION)) {
+        return Err(format!(
+            "is a recording of version {version}, and this command reads version {VERSION}"
+        ));
+    }
+    match serde_json::from_value(value) {
+        Ok(Line { event: Event::Start { service, timestamp, .. }, .. }) => Ok((service, timestamp)),
+        Ok(_) => Err("is no recording".to_owned()),
+        Err(error) => Err(format!("is damaged in its first line: {error}")),
     }
 }
 
@@ -169,7 +195,58 @@ mod tests {
         assert_eq!(parse(""), Err("is empty".to_owned()));
         assert_eq!(parse("{}\n"), Err("is no recording".to_owned()));
         assert_eq!(parse("\x7fELF\0\u{0}"), Err("is no recording".to_owned()));
-        let newer = parse(&START.replace("\"version\":1", "\"version\":2"));
-        assert!(newer.unwrap_err().starts_with("is a recording of version 2,"));
+        assert_eq!(parse("not JSON"), Err("is no recording".to_owned()));
+        for version in ["0", "2", "99999999999"] {
+            let other = START.replace("\"version\":1", &format!("\"version\":{version}"));
+            // Another version may lack a field of this one.
+            for other in [other.clone(), other.replace(r#","service":"h:1""#, "")] {
+                let expected = format!(
+                    "is a recording of version {version}, and this command reads version 1"
+                );
+                assert_eq!(parse(&other), Err(expected));
+            }
+        }
+        let without = parse(&START.replace(r#","timestamp":5"#, "")).unwrap_err();
+        assert!(without.starts_with("is damaged in its first line: "), "{without}");
+        let more = parse(&format!("{START}\n{end}\n{opened}\n")).unwrap();
+        assert_eq!(more, (0, Some("line 3 follows the end of the recording".to_owned())));
+    }
+
+    #[test]
+    fn a_recording_that_is_cut_off_anywhere_says_so() {
+        let opened = r#"{"ms":1,"event":"opened","connection":1}"#;
+        let text = format!("{START}\n{opened}\n{opened}\n{}\n", r#"{"ms":2,"event":"end"}"#);
+        for length in 0..text.len() - 1 {
+            let expected = match length {
+                0 => Err("is empty".to_owned()),
+                _ if length < START.len() => Err("was cut off in its first line".to_owned()),
+                _ => {
+                    // A last line without its newline is whole if its object is.
+                    let whole = format!("{}\n", &text[..length])
+                        .matches("opened\",\"connection\":1}\n")
+                        .count();
+                    Ok((whole, Some("the recording was cut off".to_owned())))
+                }
+            };
+            assert_eq!(parse(&text[..length]), expected, "{length}");
+        }
+        assert_eq!(parse(&text[..text.len() - 1]), Ok((2, None)));
+    }
+
+    #[test]
+    fn damage_of_any_byte_is_an_error_or_is_described_or_changes_a_text() {
+        let opened = r#"{"ms":1,"event":"opened","connection":1}"#;
+        let text = format!("{START}\n{opened}\n{}\n", r#"{"ms":2,"event":"end"}"#);
+        for at in 0..text.len() {
+            for byte in [0, b'"', b'}', b'\n', 0xff] {
+                let mut bytes = text.clone().into_bytes();
+                bytes[at] = byte;
+                if let Ok(recording) = Recording::parse(&bytes)
+                    && recording.damage.is_none()
+                {
+                    assert_eq!(recording.lines.len(), 1, "{}", String::from_utf8_lossy(&bytes));
+                }
+            }
+        }
     }
 }

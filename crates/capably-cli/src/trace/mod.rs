@@ -16,6 +16,9 @@ pub(crate) use self::{
 /// The version of the format of a recording.
 pub(crate) const VERSION: u32 = 1;
 
+/// The field of an object that stands for bytes of MessagePack; its value is their base64.
+const BINARY: &str = "$binary";
+
 /// Names and values in their order.
 pub(crate) type Pairs = Vec<(String, String)>;
 

@@ -6,16 +6,19 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::Pairs;
+use super::{BINARY, Pairs};
 
 /// Fields and parameters that are secrets, without case and punctuation.
-const SECRET_FIELDS: [&str; 19] = [
+const SECRET_FIELDS: [&str; 26] = [
     "accesstoken",
     "apikey",
     "authorization",
+    "cipherkey",
+    "clientsecret",
     "connectionkey",
+    "cookie",
     "deviceidentitytoken",
     "devicesecret",
     "devicetoken",
@@ -24,12 +27,16 @@ const SECRET_FIELDS: [&str; 19] = [
     "keystr",
     "mac",
     "nonce",
+    "p256dh",
+    "passphrase",
     "password",
     "privatekey",
     "recover",
     "registrationtoken",
     "resume",
     "secret",
+    "secretkey",
+    "sessionkey",
     "token",
 ];
 
@@ -173,6 +180,8 @@ impl Redactor {
             known.remember(key, &format!("[connectionKey {number}]"));
         }
         known.remember(secret, &placeholder);
+        let encoded: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        known.remember(&encoded, &placeholder);
         placeholder
     }
 
@@ -216,31 +225,45 @@ impl Redactor {
         shown
     }
 
+    /// Replaces secrets that are found by the names of their fields.
     fn hide_fields(&self, value: &mut Value) {
         match value {
             Value::Array(items) => items.iter_mut().for_each(|item| self.hide_fields(item)),
             Value::Object(fields) => {
-                for (name, field) in fields {
-                    match field {
-                        Value::String(secret) if is_secret(name) => {
-                            *secret = self.secret(name, secret);
+                for (name, field) in fields.iter_mut() {
+                    if is_secret(name)
+                        && let Some(secret) = secret_text(field)
+                    {
+                        *field = self.secret(name, &secret).into();
+                    } else if let Value::String(key) = field
+                        && name == "key"
+                        && key_name(key).is_some()
+                    {
+                        *key = self.secret(name, key);
+                    } else {
+                        if is_cipher(name)
+                            && let Some(key) = field.get_mut("key")
+                            && let Some(secret) = secret_text(key)
+                        {
+                            *key = self.secret("cipherKey", &secret).into();
                         }
-                        Value::String(key) if name == "key" && key_name(key).is_some() => {
-                            *key = self.secret(name, key);
-                        }
-                        other => self.hide_fields(other),
+                        self.hide_fields(field);
                     }
                 }
+                self.within(fields, |value| self.hide_fields(value));
             }
+            Value::String(text) => inside(text, |value| self.hide_fields(value)),
             _ => {}
         }
     }
 
+    /// Replaces known secrets wherever they stand.
     fn hide_text(&self, value: &mut Value) {
         match value {
             Value::String(text) => *text = self.text(text),
             Value::Array(items) => items.iter_mut().for_each(|item| self.hide_text(item)),
             Value::Object(fields) => {
+                self.within(fields, |value| self.hide_text(value));
                 *fields = std::mem::take(fields)
                     .into_iter()
                     .map(|(name, mut field)| {
@@ -250,6 +273,25 @@ impl Redactor {
                     .collect();
             }
             _ => {}
+        }
+    }
+
+    /// Applies `hide` to the text in the bytes of an object: bytes of MessagePack, or a payload that is base64.
+    fn within(&self, fields: &mut Map<String, Value>, hide: impl Fn(&mut Value)) {
+        let is_base64 = fields
+            .get("encoding")
+            .and_then(Value::as_str)
+            .is_some_and(|encoding| encoding.rsplit('/').next() == Some("base64"));
+        let name = if is_base64 { "data" } else { BINARY };
+        let Some(Value::String(base64)) = fields.get_mut(name) else { return };
+        let Ok(bytes) = BASE64_STANDARD.decode(&*base64) else { return };
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let mut value = Value::String(text.clone());
+        hide(&mut value);
+        if let Value::String(hidden) = value
+            && hidden != text
+        {
+            *base64 = BASE64_STANDARD.encode(hidden);
         }
     }
 
@@ -268,6 +310,33 @@ impl Known {
         let at = self.secrets.partition_point(|(known, _)| known.len() >= secret.len());
         self.secrets.insert(at, (secret.to_owned(), placeholder.to_owned()));
     }
+}
+
+/// Applies `hide` to JSON within a text, such as the payload of a message.
+fn inside(text: &mut String, hide: impl Fn(&mut Value)) {
+    if !text.starts_with(['{', '[']) {
+        return;
+    }
+    let Ok(value) = serde_json::from_str::<Value>(text) else { return };
+    let mut hidden = value.clone();
+    hide(&mut hidden);
+    if hidden != value {
+        *text = hidden.to_string();
+    }
+}
+
+/// The text of a secret, which may be bytes of MessagePack.
+fn secret_text(field: &Value) -> Option<String> {
+    match field {
+        Value::String(text) => Some(text.clone()),
+        Value::Object(fields) => fields.get(BINARY)?.as_str().map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// Whether a field has the parameters of a cipher, of which the key is a secret.
+fn is_cipher(name: &str) -> bool {
+    matches!(plain(name).as_str(), "cipher" | "cipherparams" | "crypto")
 }
 
 fn plain(name: &str) -> String {
@@ -413,5 +482,69 @@ mod tests {
         assert_eq!(shown["state"][0]["operation"]["mapSet"]["key"], "k");
         let entry = &shown["state"][1]["object"]["map"]["entries"]["k"]["data"];
         assert_eq!(entry, &json!({ "objectId": "o" }));
+    }
+
+    #[test]
+    fn a_secret_is_in_no_place_of_a_recording() {
+        const TOKEN: &str = "xVLyHw.DTSukx0LQeFz/abc+def==";
+        const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.eyJpYXQiOjF9.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg";
+        const CIPHER: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+        let encode = |text: &str| BASE64_STANDARD.encode(text);
+        for (field, secret) in
+            [("key", KEY), ("token", TOKEN), ("accessToken", JWT), ("cipherKey", CIPHER)]
+        {
+            let redactor = Redactor::new(false);
+            let percent: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+            let inner = json!({ field: secret, "cipher": { "algorithm": "aes", "key": secret } });
+            let frame = json!({
+                "auth": { field: secret },
+                "messages": [
+                    { "data": inner.to_string(), "encoding": "json" },
+                    { "data": encode(&inner.to_string()), "encoding": "json/utf-8/base64" },
+                    { "data": { "$binary": encode(&inner.to_string()) }, "encoding": "json/utf-8" },
+                    { "extras": { "headers": { field: secret } } },
+                ],
+                "cipherParams": { "key": { "$binary": secret } },
+            });
+            let mut shown = redactor.value(frame).to_string();
+            // From now on it is known, whatever stands around it.
+            let text = format!("see {secret}, or /path/{percent}?x");
+            let frame = json!({
+                "error": { "message": text },
+                "messages": [
+                    { "data": text },
+                    { "data": encode(&text), "encoding": "base64" },
+                    { "data": { "$binary": encode(&text) } },
+                    { text.clone(): 1 },
+                ],
+            });
+            shown += &redactor.value(frame).to_string();
+            shown += &redactor.text(&format!("/keys/{secret}/{percent}"));
+            let query = redactor.query(&pairs(&[(field, secret), ("x", secret), (secret, "y")]));
+            shown += &format!("{query:?}");
+            let (basic, link) = (
+                format!("Basic {}", encode(secret)),
+                format!("<./a?{field}={percent}>; rel=\"next\""),
+            );
+            let headers = redactor.headers(
+                [
+                    ("authorization", basic.as_bytes()),
+                    ("authorization", secret.as_bytes()),
+                    ("link", link.as_bytes()),
+                    ("x-secret", secret.as_bytes()),
+                    ("user-agent", secret.as_bytes()),
+                ]
+                .into_iter(),
+            );
+            shown += &format!("{headers:?}");
+            let part = secret.rsplit(':').next().unwrap();
+            assert!(!shown.contains(part) && !shown.contains(&percent), "{field}: {shown}");
+            // The base64 of the payloads that contained it.
+            let decoded = shown.split('"').filter_map(|text| BASE64_STANDARD.decode(text).ok());
+            let decoded: Vec<_> =
+                decoded.map(|it| String::from_utf8_lossy(&it).into_owned()).collect();
+            assert!(decoded.iter().any(|text| text.starts_with("see ")), "{decoded:?}");
+            assert!(!decoded.iter().any(|text| text.contains(part)), "{field}: {decoded:?}");
+        }
     }
 }

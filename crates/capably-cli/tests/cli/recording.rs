@@ -2,14 +2,14 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::Read,
     path::Path,
-    process::Child,
+    process::{Child, Output},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use capably::{ClientOptions, Realtime, Rest};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Server, capably, finish, interrupt, run, stderr, stdout, succeeded};
 
@@ -26,8 +26,7 @@ impl Proxy {
             .env("CAPABLY_ENDPOINT", &server.endpoint)
             .env("CAPABLY_PORT", server.port.to_string());
         let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let line = first_line(&mut child);
         let said: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(said["endpoint"], "127.0.0.1");
         Self { child, seen: server.seen_at(said["port"].as_u64().unwrap()) }
@@ -43,11 +42,22 @@ impl Proxy {
         Self::start(server, &["replay", file, "--json", "--speed", "0"])
     }
 
-    fn stop(self) {
+    fn stop(self) -> Output {
         interrupt(&self.child);
         let output = finish(self.child);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        output
     }
+}
+
+/// The first line of the output. The rest stays in the pipe.
+fn first_line(child: &mut Child) -> String {
+    let mut line = Vec::new();
+    let mut bytes = child.stdout.as_mut().unwrap().bytes();
+    while line.last() != Some(&b'\n') {
+        line.push(bytes.next().unwrap().unwrap());
+    }
+    String::from_utf8(line).unwrap()
 }
 
 fn lines(file: &Path) -> Vec<Value> {
@@ -95,6 +105,53 @@ fn a_recorded_session_is_replayed_to_a_client() {
         let publish = ["publish", "c", "n", "--binary", "/wD+", "--format", other];
         assert_eq!(succeeded(replay.seen.run(publish)), first);
         replay.stop();
+    }
+}
+
+#[test]
+fn a_replay_says_where_the_client_differs_from_the_recording() {
+    let server = Server::start();
+    let directory = tempfile::tempdir().unwrap();
+    for format in ["json", "msgpack"] {
+        let file = directory.path().join(format);
+        let recorder = Proxy::record(&server, &file, &[]);
+        let publish = |proxy: &Proxy, options: &[&str]| {
+            let publish = ["publish", "news", "--format", format].into_iter();
+            succeeded(proxy.seen.run(publish.chain(options.iter().copied())))
+        };
+        publish(&recorder, &["morning", "one"]);
+        recorder.stop();
+
+        // Payloads are not compared.
+        let replay = Proxy::replay(&server, &file);
+        publish(&replay, &["morning", "two"]);
+        let output = replay.stop();
+        let tally: Value = serde_json::from_str(stdout(&output).trim()).unwrap();
+        assert_eq!(tally, json!({ "same": 2, "different": 0, "unexpected": 0, "missing": 0 }));
+        assert!(!stderr(&output).contains("differs"), "{}", stderr(&output));
+
+        let replay = Proxy::replay(&server, &file);
+        publish(&replay, &["evening", "one"]);
+        let output = replay.stop();
+        let why = "Connection 1: MESSAGE news differs from the recording: message 1: name is \"evening\" instead of \"morning\".\n";
+        assert!(stderr(&output).contains(why), "{}", stderr(&output));
+        let tally: Value = serde_json::from_str(stdout(&output).trim()).unwrap();
+        assert_eq!(tally, json!({ "same": 1, "different": 1, "unexpected": 0, "missing": 0 }));
+
+        // A client that does something else.
+        let replay = Proxy::replay(&server, &file);
+        let other = ["subscribe", "other", "--timeout", "0.5", "--format", format];
+        replay.seen.run(other);
+        let output = replay.stop();
+        let said = stderr(&output);
+        assert!(
+            said.contains("the client sends ATTACH other, which is not in the recording"),
+            "{said}"
+        );
+        assert!(
+            said.contains("the client ends without MESSAGE news, which it sent in the recording"),
+            "{said}"
+        );
     }
 }
 

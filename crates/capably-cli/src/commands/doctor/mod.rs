@@ -8,7 +8,7 @@ mod websocket;
 
 use std::time::Duration;
 
-use capably::{Capability, ClientOptions, Operation, Realtime, Rest};
+use capably::{Capability, ClientOptions, Message, Operation, Realtime, Rest};
 use clap::Args;
 use futures_util::FutureExt;
 use tokio::time::timeout;
@@ -25,6 +25,9 @@ const TEST_CHANNEL: &str = "capably-doctor";
 
 /// How long a call of the SDK may take.
 const CALL_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long the test message may take.
+const MESSAGE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Operations that are named in the check of the capability.
 const OPERATIONS: [Operation; 5] = [
@@ -213,31 +216,60 @@ impl Doctor {
             let why = format!("the key may not publish and subscribe on {channel}");
             return report.skipped("message", &why);
         }
-        let exchange = async {
-            let client = Realtime::connect(options).await?;
-            let channel = client.channels().get(channel);
-            let mut messages = channel.subscribe().await?;
-            let published = channel.publish("doctor", "A test message of capably doctor").await?;
-            let serial = published.serials.into_iter().flatten().next();
-            while let Some(message) = messages.next().await {
-                if message.serial == serial {
-                    break;
-                }
+        match exchange(options, channel).await {
+            Ok(Exchange { acknowledged: true, delivered: true }) => {
+                report.ok("message", &format!("a message to {channel} arrived"))
             }
-            client.close().await;
-            Ok::<_, capably::Error>(())
-        };
-        match timeout(CALL_LIMIT, exchange).await {
-            Ok(Ok(())) => report.ok("message", &format!("a message to {channel} arrived")),
-            Ok(Err(error)) => report.failed("message", error.into()),
-            Err(_) => {
-                let failure = Failure::timed_out(format!(
-                    "a message to {channel} did not arrive in {} s",
-                    CALL_LIMIT.as_secs()
-                ));
-                let remedy = "a proxy may hold frames back; try another network";
+            Ok(Exchange { acknowledged, delivered }) => {
+                let seconds = MESSAGE_LIMIT.as_secs();
+                let what = match (acknowledged, delivered) {
+                    (false, true) => format!("arrived, but was not acknowledged in {seconds} s"),
+                    (true, _) => format!("was acknowledged, but did not arrive in {seconds} s"),
+                    (false, false) => {
+                        format!("neither arrived nor was acknowledged in {seconds} s")
+                    }
+                };
+                let failure = Failure::timed_out(format!("a message to {channel} {what}"));
+                let remedy = "something between here and the service drops frames: a proxy, or a rule of a server's fault \
+                              injection; `capably record` shows which frames arrive";
                 report.failed("message", failure.remedy(remedy))
             }
+            Err(failure) => report.failed("message", failure),
         }
     }
+}
+
+/// What happened to a test message.
+struct Exchange {
+    acknowledged: bool,
+    delivered: bool,
+}
+
+/// Publishes a message, and waits for its acknowledgement and its delivery.
+async fn exchange(options: ClientOptions, channel: &str) -> Result<Exchange, Failure> {
+    let attached = async {
+        let client = Realtime::connect(options).await?;
+        let channel = client.channels().get(channel);
+        let messages = channel.subscribe().await?;
+        Ok::<_, capably::Error>((client, channel, messages))
+    };
+    let attached = timeout(CALL_LIMIT, attached).await;
+    let (client, channel, mut messages) = attached.map_err(|_| {
+        Failure::timed_out("the service does not answer the test client").remedy("try again later")
+    })??;
+    let message = Message::new("doctor", "A test message of capably doctor");
+    let receipt = channel.publish_message(message).submit().await?;
+    let connection = client.connection().id();
+    let delivery = async {
+        while let Some(message) = messages.next().await {
+            if message.connection_id == connection {
+                break;
+            }
+        }
+    };
+    let (acknowledged, delivered) =
+        tokio::join!(timeout(MESSAGE_LIMIT, receipt), timeout(MESSAGE_LIMIT, delivery));
+    client.close().await;
+    let acknowledged = acknowledged.map_or(Ok(false), |receipt| receipt.map(|_| true))?;
+    Ok(Exchange { acknowledged, delivered: delivered.is_ok() })
 }

@@ -1,5 +1,6 @@
 //! `capably replay`.
 
+mod compare;
 mod play;
 mod script;
 mod show;
@@ -27,6 +28,10 @@ of the service are sent in the recorded order and pace. Before each recorded fra
 client, the server waits until the client sends a frame with the same action for the same
 channel. A request gets the next recorded response for its method and path. The server
 accepts any key or token. Ctrl-C stops it.
+
+Lines on stderr say where the client does something else than in the recording: frames with
+other ids, names, numbers or order of messages, frames that are missing, and frames that are
+not in the recording. Payloads are not compared. The last line counts the frames.
 
 With --show, the recording is printed, and no server is started.
 
@@ -78,7 +83,7 @@ impl Replay {
         let (listener, address) = local::listen(self.port).await?;
         let (host, port) = (address.ip(), address.port());
         if self.json {
-            output.line_now(json!({
+            output.json_now(json!({
                 "endpoint": host.to_string(), "port": port,
                 "connections": connections, "requests": requests,
             }))?;
@@ -95,10 +100,13 @@ Replaying {}; Ctrl-C stops.
             ))?;
         }
         tokio::select! {
-            () = local::serve(listener, script) => {}
+            () = local::serve(listener, Arc::clone(&script)) => {}
             _ = interrupts.next() => {}
         }
-        Ok(())
+        match self.json {
+            true => output.json_now(script.tally().to_json()),
+            false => output.line_now(script.tally().to_line()),
+        }
     }
 }
 

@@ -1,6 +1,10 @@
 //! One recorded connection, played to a client.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use capably_server::protocol::frame::Action;
 use futures_util::{SinkExt, StreamExt};
@@ -8,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 
+use super::compare::{FirstSerials, Tally, differences, is_like};
 use crate::{
     local::ClientSocket,
     output::notice,
@@ -29,11 +34,14 @@ pub(super) async fn run(
     lines: Vec<Line>,
     format: FrameFormat,
     speed: f64,
+    tally: Arc<Tally>,
 ) {
+    let (received, serials) = (Vec::new(), BTreeMap::new());
     let mut player =
-        Player { number, socket, format, received: Vec::new(), serials: HashMap::new() };
+        Player { number, socket, format, received, serials, first: None, next: 0, tally };
     // An end of the client ends the play, wherever it is.
     let _ = player.play(&lines, speed).await;
+    player.report_rest(&lines);
     let _ = timeout(LINGER, player.socket.close(None)).await;
     notice(format_args!("Connection {number} has ended."));
 }
@@ -45,7 +53,11 @@ struct Player {
     /// Frames of the client that no recorded frame was found for yet.
     received: Vec<Value>,
     /// For a recorded msgSerial, that of the client.
-    serials: HashMap<u64, Value>,
+    serials: BTreeMap<u64, u64>,
+    first: FirstSerials,
+    /// The number of lines that are played.
+    next: usize,
+    tally: Arc<Tally>,
 }
 
 /// The connection has ended.
@@ -54,7 +66,8 @@ struct Ended;
 impl Player {
     async fn play(&mut self, lines: &[Line], speed: f64) -> Result<(), Ended> {
         let mut last = lines.first().map_or(0, |line| line.ms);
-        for line in lines {
+        for (played, line) in lines.iter().enumerate() {
+            self.next = played;
             let pause = Duration::from_millis(line.ms.saturating_sub(last));
             last = line.ms;
             let pause = match speed > 0.0 {
@@ -69,13 +82,15 @@ impl Player {
                         continue;
                     }
                     self.pause(pause).await?;
-                    let frame = self.for_client(frame);
-                    self.send(&frame).await?;
+                    for frame in for_client(frame, &self.serials) {
+                        self.send(&frame).await?;
+                    }
                 }
                 Event::Frame { to: Peer::Service, frame, .. } if !is(frame, Action::Heartbeat) => {
                     self.wait_for(frame).await?;
                 }
                 Event::Closed { by: Peer::Service, code, .. } => {
+                    self.next = lines.len();
                     self.pause(pause).await?;
                     let close =
                         code.map(|code| CloseFrame { code: code.into(), reason: "".into() });
@@ -85,16 +100,42 @@ impl Player {
                 _ => {}
             }
         }
+        self.next = lines.len();
         // The recorded client ended the connection, or the recording ended: the client decides.
         loop {
             self.receive_until(None).await?;
-            let closes = self.received.iter().any(|frame| is(frame, Action::Close));
-            if closes {
+            if self.received.iter().any(|frame| is(frame, Action::Close)) {
                 self.send(&json!({ "action": Action::Closed.number() })).await?;
                 return Err(Ended);
             }
-            self.received.clear();
         }
+    }
+
+    /// Reports the frames that only one side has.
+    fn report_rest(&self, lines: &[Line]) {
+        for frame in self.received.iter().filter(|frame| !is(frame, Action::Close)) {
+            self.tally.unexpected.fetch_add(1, Relaxed);
+            self.say(format_args!(
+                "the client sends {}, which is not in the recording",
+                name(frame)
+            ));
+        }
+        for line in lines.iter().skip(self.next) {
+            if let Event::Frame { to: Peer::Service, frame, .. } = &line.event
+                && !is(frame, Action::Heartbeat)
+                && !is(frame, Action::Close)
+            {
+                self.tally.missing.fetch_add(1, Relaxed);
+                self.say(format_args!(
+                    "the client ends without {}, which it sent in the recording",
+                    name(frame)
+                ));
+            }
+        }
+    }
+
+    fn say(&self, what: std::fmt::Arguments<'_>) {
+        notice(format_args!("Connection {}: {}.", self.number, visible(&what.to_string())));
     }
 
     /// Waits, and receives meanwhile.
@@ -110,14 +151,8 @@ impl Player {
     async fn wait_for(&mut self, recorded: &Value) -> Result<(), Ended> {
         let mut told = false;
         loop {
-            let like = |frame: &Value| {
-                frame["action"] == recorded["action"] && frame["channel"] == recorded["channel"]
-            };
-            if let Some(found) = self.received.iter().position(like) {
-                let frame = self.received.remove(found);
-                if let Some(serial) = recorded["msgSerial"].as_u64() {
-                    self.serials.insert(serial, frame["msgSerial"].clone());
-                }
+            if let Some(frame) = self.take_like(recorded) {
+                self.compare(recorded, &frame);
                 return Ok(());
             }
             if self.received.iter().any(|frame| is(frame, Action::Close)) {
@@ -129,16 +164,37 @@ impl Player {
             if Instant::now() >= patience {
                 if !told {
                     told = true;
-                    let name = name(recorded);
-                    let number = self.number;
-                    notice(format_args!(
-                        "Connection {number} waits for the client to send {}.",
-                        visible(&name)
-                    ));
+                    self.say(format_args!("waits for the client to send {}", name(recorded)));
                 }
                 self.send(&json!({ "action": Action::Heartbeat.number() })).await?;
             }
         }
+    }
+
+    /// Removes the frame of the client that fits best to the recorded one: one without differences, or else the first one
+    /// with its action and its channel.
+    fn take_like(&mut self, recorded: &Value) -> Option<Value> {
+        let mut like = self.received.iter().enumerate().filter(|(_, it)| is_like(recorded, it));
+        let same = like.clone().find(|(_, it)| differences(recorded, it, self.first).is_empty());
+        let (found, _) = same.or_else(|| like.next())?;
+        Some(self.received.remove(found))
+    }
+
+    fn compare(&mut self, recorded: &Value, sent: &Value) {
+        let differences = differences(recorded, sent, self.first);
+        if let (Some(theirs), Some(own)) =
+            (recorded["msgSerial"].as_u64(), sent["msgSerial"].as_u64())
+        {
+            self.serials.insert(theirs, own);
+            self.first.get_or_insert((theirs, own));
+        }
+        if differences.is_empty() {
+            self.tally.same.fetch_add(1, Relaxed);
+            return;
+        }
+        self.tally.different.fetch_add(1, Relaxed);
+        let differences = differences.join("; ");
+        self.say(format_args!("{} differs from the recording: {differences}", name(sent)));
     }
 
     /// Receives one frame, or waits until the time is over.
@@ -178,18 +234,42 @@ impl Player {
         };
         self.socket.send(message).await.map_err(|_| Ended)
     }
+}
 
-    /// A recorded frame, with the msgSerial of this client.
-    fn for_client(&self, frame: &Value) -> Value {
-        let mut frame = frame.clone();
-        if (is(&frame, Action::Ack) || is(&frame, Action::Nack))
-            && let Some(serial) = frame["msgSerial"].as_u64()
-            && let Some(own) = self.serials.get(&serial)
-        {
-            frame["msgSerial"] = own.clone();
-        }
-        frame
-    }
+/// A recorded frame, with the serials of this client. The client may have sent the messages of an acknowledgement in
+/// another order, and then gets one for each.
+fn for_client(frame: &Value, serials: &BTreeMap<u64, u64>) -> Vec<Value> {
+    let serial = frame["msgSerial"].as_u64();
+    let (true, Some(first)) = (is(frame, Action::Ack) || is(frame, Action::Nack), serial) else {
+        return vec![frame.clone()];
+    };
+    let count = frame["count"].as_u64().unwrap_or(1);
+    let last = first.saturating_add(count.saturating_sub(1));
+    let mut own: Vec<(u64, u64)> =
+        serials.range(first..=last).map(|(theirs, own)| (*own, *theirs)).collect();
+    let is_in_order =
+        own.iter().zip(own.iter().skip(1)).all(|(a, b)| a.0 + 1 == b.0 && a.1 + 1 == b.1);
+    let Some((first_own, _)) = own.first().filter(|(_, theirs)| is_in_order && *theirs == first)
+    else {
+        own.sort_unstable();
+        let one = |(own, theirs): &(u64, u64)| {
+            let mut frame = frame.clone();
+            frame["msgSerial"] = (*own).into();
+            frame["count"] = 1.into();
+            if let Some(results) = frame["res"].as_array() {
+                let result = usize::try_from(theirs - first).ok().and_then(|at| results.get(at));
+                frame["res"] = result.cloned().into_iter().collect();
+            }
+            frame
+        };
+        return match own.is_empty() {
+            true => vec![frame.clone()],
+            false => own.iter().map(one).collect(),
+        };
+    };
+    let mut frame = frame.clone();
+    frame["msgSerial"] = (*first_own).into();
+    vec![frame]
 }
 
 fn is(frame: &Value, action: Action) -> bool {
@@ -205,5 +285,31 @@ fn name(frame: &Value) -> String {
     match frame["channel"].as_str() {
         Some(channel) => format!("{action} {channel}"),
         None => action,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acknowledgement_gets_the_serials_of_the_client() {
+        let ack =
+            json!({ "action": 1, "msgSerial": 2, "count": 2, "res": [{ "a": 1 }, { "b": 2 }] });
+        let serials = |pairs: &[(u64, u64)]| pairs.iter().copied().collect::<BTreeMap<_, _>>();
+        let mut moved = ack.clone();
+        moved["msgSerial"] = 7.into();
+        assert_eq!(for_client(&ack, &serials(&[(1, 6), (2, 7), (3, 8)])), [moved]);
+        assert_eq!(
+            for_client(&ack, &serials(&[(2, 8), (3, 7)])),
+            [
+                json!({ "action": 1, "msgSerial": 7, "count": 1, "res": [{ "b": 2 }] }),
+                json!({ "action": 1, "msgSerial": 8, "count": 1, "res": [{ "a": 1 }] }),
+            ]
+        );
+        // Messages of an earlier connection.
+        assert_eq!(for_client(&ack, &serials(&[])), [ack.clone()]);
+        let other = json!({ "action": 15, "msgSerial": 2 });
+        assert_eq!(for_client(&other, &serials(&[(2, 7)])), [other.clone()]);
     }
 }

@@ -14,7 +14,7 @@ use hyper::{
 };
 use serde_json::json;
 
-use super::play;
+use super::{compare::Tally, play};
 use crate::{
     local::{self, Handle, Reply},
     output::notice,
@@ -26,6 +26,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Script {
     speed: f64,
+    tally: Arc<Tally>,
     connections: Mutex<VecDeque<(u64, Vec<Line>)>>,
     exchanges: Mutex<Vec<Exchange>>,
 }
@@ -73,13 +74,19 @@ impl Script {
             }
         }
         let connections = Mutex::new(connections.into_iter().collect());
-        Self { speed, connections, exchanges: Mutex::new(exchanges) }
+        let tally = Arc::default();
+        Self { speed, tally, connections, exchanges: Mutex::new(exchanges) }
     }
 
     /// The numbers of recorded connections and of requests.
     pub(super) fn counts(&self) -> (usize, usize) {
         let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner).len();
         (connections, self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).len())
+    }
+
+    /// How the frames of the client compare to the recorded ones so far.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// The next recorded connection.
@@ -105,9 +112,9 @@ impl Script {
                 }
                 Event::Opened { .. } => {
                     notice(format_args!("Connection {number} is replayed."));
-                    let speed = self.speed;
+                    let (speed, tally) = (self.speed, Arc::clone(&self.tally));
                     return Ok(local::upgrade(request, move |socket| {
-                        play::run(number, socket, lines, format, speed)
+                        play::run(number, socket, lines, format, speed, tally)
                     }));
                 }
                 _ => {}

@@ -26,7 +26,7 @@ pub(super) fn print(recording: &Recording, json: bool, output: &mut Output) -> R
     for line in &recording.lines {
         match json {
             // A recording that was read can be written.
-            true => output.line(serde_json::to_string(line).unwrap_or_default())?,
+            true => output.json(serde_json::to_string(line).unwrap_or_default())?,
             false => {
                 let (who, what) = story(&line.event);
                 let seconds = format!("{}.{:03}", line.ms / 1000, line.ms % 1000);
