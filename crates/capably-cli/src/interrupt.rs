@@ -2,12 +2,32 @@
 
 use std::io;
 
-use crate::failure::Failure;
+use capably::Realtime;
+
+use crate::{failure::Failure, output::Output};
 
 #[cfg(unix)]
 use tokio::signal::unix::{self, SignalKind, signal};
 #[cfg(windows)]
 use tokio::signal::windows::{CtrlBreak, CtrlC, ctrl_break, ctrl_c};
+
+/// Runs work that has no end, until Ctrl-C or until it fails. Then the client that the work has connected is closed, and
+/// the output flushed.
+pub(crate) async fn until_interrupted(
+    work: impl AsyncFnOnce(&mut Option<Realtime>, &mut Output) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut interrupts = Interrupts::listen()?;
+    let mut output = Output::stdout();
+    let mut client = None;
+    let result = tokio::select! {
+        result = work(&mut client, &mut output) => result,
+        _ = interrupts.next() => Ok(()),
+    };
+    if let Some(client) = client {
+        client.connection().close().await;
+    }
+    result.and(output.flush())
+}
 
 /// A signal to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

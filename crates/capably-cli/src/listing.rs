@@ -21,6 +21,7 @@ use crate::{
     commands::succeeded,
     failure::Failure,
     output::{Output, notice},
+    service::Service,
     stats::thousands,
     style::{self, Style},
     table::Table,
@@ -46,6 +47,20 @@ pub(crate) struct Amount {
     /// Print all items
     #[arg(long)]
     all: bool,
+}
+
+/// The options of a command that does nothing but print a list.
+#[derive(Debug, Args)]
+pub(crate) struct ListOptions {
+    /// Print one JSON object per line, for other programs
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) amount: Amount,
+
+    #[command(flatten)]
+    pub(crate) service: Service,
 }
 
 /// The options of a list of the past.

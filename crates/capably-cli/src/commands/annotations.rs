@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::{
     failure::Failure,
-    interrupt::Interrupts,
-    listing::Amount,
+    interrupt::until_interrupted,
+    listing::ListOptions,
     output::{Output, notice},
     payload::{annotation_human_line, annotation_json_line, time_cell},
     service::Service,
@@ -156,29 +156,22 @@ struct Get {
     /// Serial of the message
     serial: String,
 
-    /// Print one JSON object per line, for other programs
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    amount: Amount,
-
-    #[command(flatten)]
-    service: Service,
+    list: ListOptions,
 }
 
 impl Get {
     async fn run(self) -> Result<(), Failure> {
-        let client = self.service.rest()?;
+        let client = self.list.service.rest()?;
         let annotations = client.channels().get(self.channel.as_str()).annotations();
         let (mut output, style) = (Output::stdout(), Style::stdout());
         let print = |page: &[Annotation]| {
             for annotation in page {
-                write(&mut output, style, &self.channel, annotation, self.json)?;
+                write(&mut output, style, &self.channel, annotation, self.list.json)?;
             }
             output.flush()
         };
-        self.amount.each_page(annotations.get(&self.serial), print).await?;
+        self.list.amount.each_page(annotations.get(&self.serial), print).await?;
         Ok(())
     }
 }
@@ -209,17 +202,7 @@ struct Watch {
 
 impl Watch {
     async fn run(self) -> Result<(), Failure> {
-        let mut interrupts = Interrupts::listen()?;
-        let mut output = Output::stdout();
-        let mut client = None;
-        let result = tokio::select! {
-            result = self.follow(&mut client, &mut output) => result,
-            _ = interrupts.next() => Ok(()),
-        };
-        if let Some(client) = client {
-            client.connection().close().await;
-        }
-        result.and(output.flush())
+        until_interrupted(async |client, output| self.follow(client, output).await).await
     }
 
     async fn follow(

@@ -111,7 +111,9 @@ impl Publish {
         let (mut published, mut failed) = (0, None);
         for (number, chunk) in specs.chunks(BATCHES).enumerate() {
             let (done, all) = ((number * BATCHES) as u64, specs.len() as u64);
-            progress.show(format_args!("{} of {} batches", thousands(done), thousands(all)));
+            if number > 0 {
+                progress.show(format_args!("{} of {} batches", thousands(done), thousands(all)));
+            }
             let results = client.batch_publish_all(chunk.to_vec()).await?;
             progress.clear();
             for outcome in results.into_iter().flat_map(|result| result.results) {
@@ -211,7 +213,9 @@ impl Presence {
         let mut failed = None;
         for (number, chunk) in self.channels.chunks(CHANNELS).enumerate() {
             let (done, all) = (number * CHANNELS, self.channels.len());
-            progress.show(format_args!("{done} of {all} channels"));
+            if number > 0 {
+                progress.show(format_args!("{done} of {all} channels"));
+            }
             let result = client.batch_presence(chunk).await?;
             progress.clear();
             for outcome in result.results {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     failure::Failure,
-    listing::{Amount, Printer},
+    listing::{ListOptions, Printer},
     output::Output,
     service::Service,
     table::pairs,
@@ -58,26 +58,19 @@ struct List {
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
 
-    /// Print one JSON object per line, for other programs
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    amount: Amount,
-
-    #[command(flatten)]
-    service: Service,
+    list: ListOptions,
 }
 
 impl List {
     async fn run(self) -> Result<(), Failure> {
-        let mut request = self.service.rest()?.request(HttpMethod::Get, "/channels");
+        let mut request = self.list.service.rest()?.request(HttpMethod::Get, "/channels");
         if let Some(prefix) = &self.prefix {
             request = request.param("prefix", prefix);
         }
         let heading = ["channel", "connections", "publishers", "subscribers", "members"];
-        let mut printer = Printer::new(self.json, heading, cells);
-        self.amount.each_answer(request, |items| printer.page(items)).await?;
+        let mut printer = Printer::new(self.list.json, heading, cells);
+        self.list.amount.each_answer(request, |items| printer.page(items)).await?;
         Ok(())
     }
 }

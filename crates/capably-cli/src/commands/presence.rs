@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 
 use crate::{
     failure::Failure,
-    interrupt::Interrupts,
+    interrupt::until_interrupted,
     output::{Output, notice},
     payload,
     service::Service,
@@ -50,17 +50,7 @@ pub(crate) struct Presence {
 
 impl Presence {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let mut interrupts = Interrupts::listen()?;
-        let mut output = Output::stdout();
-        let mut client = None;
-        let result = tokio::select! {
-            result = self.act(&mut client, &mut output) => result,
-            _ = interrupts.next() => Ok(()),
-        };
-        if let Some(client) = client {
-            client.connection().close().await;
-        }
-        result.and(output.flush())
+        until_interrupted(async |client, output| self.act(client, output).await).await
     }
 
     async fn act(&self, client: &mut Option<Realtime>, output: &mut Output) -> Result<(), Failure> {

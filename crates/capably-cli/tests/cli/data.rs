@@ -13,7 +13,7 @@ const FORMATS: [&str; 2] = ["json", "msgpack"];
 const HOSTILE: &str = "a\x1b[2J\u{9b}31m\u{202e}\nforged";
 
 /// A server whose key belongs to an app with a mutable and a push-enabled namespace.
-fn server() -> Server {
+pub(crate) fn server() -> Server {
     let mut server = Server::start();
     let create = ["apps", "create", "--json", "--revocable-tokens"];
     let namespaces = ["--namespace", "mutable=mutable", "--namespace", "push=push"];

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
+    data::server,
     help::{COMMANDS, help},
     support::{Server, Subscriber, finish, interrupt, run, stderr, succeeded},
 };
@@ -46,12 +47,7 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let mut server = Server::start();
-        let namespaces = ["mutable=mutable", "push=push"];
-        let create = ["apps", "create", "--json", "--revocable-tokens"].into_iter();
-        let create = create.chain(namespaces.iter().flat_map(|it| ["--namespace", *it]));
-        let app: Value = serde_json::from_str(&succeeded(server.run(create))).unwrap();
-        server.key = app["keys"][0]["keyStr"].as_str().unwrap().to_owned();
+        let server = server();
         let directory = tempfile::tempdir().unwrap();
         let device = r#"{"id":"phone-1","clientId":"ada","platform":"android","formFactor":"phone",
             "push":{"recipient":{"transportType":"fcm","registrationToken":"t"}}}"#;

@@ -23,6 +23,7 @@ mod messages;
 mod new;
 mod objects;
 mod operating;
+mod output;
 mod planted;
 mod presence;
 mod recording;

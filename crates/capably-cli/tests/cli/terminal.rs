@@ -9,6 +9,7 @@ use rustix::{
 use serde_json::{Value, json};
 
 use crate::{
+    data::server,
     fake::{self, Page},
     support::{Server, finish, stdout, succeeded},
 };
@@ -43,7 +44,7 @@ fn on_terminal(mut command: Command) -> String {
 /// A client command on a terminal without colours.
 fn plain(server: &Server, arguments: &[&str]) -> String {
     let mut command = server.client(arguments.iter().copied());
-    command.env("NO_COLOR", "1");
+    command.env("NO_COLOR", "1").env("TERM", "dumb");
     on_terminal(command)
 }
 
@@ -140,11 +141,7 @@ fn a_chart_fits_the_terminal() {
 
 #[test]
 fn the_text_of_others_does_not_control_the_terminal() {
-    let mut server = Server::start();
-    let create =
-        ["apps", "create", "--json", "--namespace", "mutable=mutable", "--namespace", "push=push"];
-    let app: Value = serde_json::from_str(&succeeded(server.run(create))).unwrap();
-    server.key = app["keys"][0]["keyStr"].as_str().unwrap().to_owned();
+    let server = server();
     let channel = "mutable:notes";
     succeeded(server.run(["publish", channel, HOSTILE, HOSTILE]));
     let line = succeeded(server.run(["history", channel, "--json"]));
@@ -200,7 +197,9 @@ fn names_and_errors_of_a_service_do_not_control_the_terminal() {
     };
     let lists = fake::serve(move |target| match target {
         target if target.starts_with("/push/channels?") => json!([HOSTILE]).into(),
-        target if target.starts_with("/channels/one") => names()[0].clone().into(),
+        target if target.starts_with("/presence?") => {
+            json!({ "results": [{ "channel": HOSTILE, "presence": names() }] }).into()
+        }
         _ => names().into(),
     });
     for words in [
@@ -213,6 +212,7 @@ fn names_and_errors_of_a_service_do_not_control_the_terminal() {
         &["messages", "versions", "c", "s"],
         &["annotations", "get", "c", "s"],
         &["stats"],
+        &["batch", "presence", "c"],
         &["request", "GET", "/anything"],
     ] {
         for json in [&[][..], &["--json"]] {

@@ -5,7 +5,7 @@ use clap::Args;
 
 use crate::{
     failure::Failure,
-    listing::Amount,
+    listing::ListOptions,
     output::Output,
     payload::{self, describe},
     service::Service,
@@ -99,25 +99,18 @@ pub(super) struct Versions {
     /// Serial of the message
     serial: String,
 
-    /// Print one JSON object per line, for other programs
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    amount: Amount,
-
-    #[command(flatten)]
-    service: Service,
+    list: ListOptions,
 }
 
 impl Versions {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let client = self.service.rest()?;
+        let client = self.list.service.rest()?;
         let channel = client.channels().get(self.channel.as_str());
         let (mut output, style) = (Output::stdout(), Style::stdout());
         let print = |versions: &[Message]| {
             for message in versions {
-                if self.json {
+                if self.list.json {
                     output.json(payload::json_line(&self.channel, message))?;
                     continue;
                 }
@@ -137,7 +130,7 @@ impl Versions {
             }
             output.flush()
         };
-        self.amount.each_page(channel.message_versions(&self.serial), print).await?;
+        self.list.amount.each_page(channel.message_versions(&self.serial), print).await?;
         Ok(())
     }
 }

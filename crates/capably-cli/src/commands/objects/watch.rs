@@ -13,7 +13,7 @@ use serde_json::{Map, Number, Value};
 use super::text::{keys, show_json, show_leaf, show_number, show_path};
 use crate::{
     failure::Failure,
-    interrupt::Interrupts,
+    interrupt::until_interrupted,
     output::{Output, notice},
     service::Service,
     visible::visible,
@@ -50,17 +50,7 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let keys = keys(&self.path)?;
-        let mut interrupts = Interrupts::listen()?;
-        let mut output = Output::stdout();
-        let mut client = None;
-        let result = tokio::select! {
-            result = self.follow(&keys, &mut client, &mut output) => result,
-            _ = interrupts.next() => Ok(()),
-        };
-        if let Some(client) = client {
-            client.connection().close().await;
-        }
-        result.and(output.flush())
+        until_interrupted(async |client, output| self.follow(&keys, client, output).await).await
     }
 
     async fn follow(

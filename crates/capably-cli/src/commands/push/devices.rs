@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::{
     data_options::read_file,
     failure::Failure,
-    listing::{Amount, Printer},
+    listing::{ListOptions, Printer},
     output::Output,
     service::Service,
     table::pairs,
@@ -64,25 +64,18 @@ struct List {
     #[arg(long, value_name = "ID")]
     client: Option<String>,
 
-    /// Print one JSON object per line, for other programs
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    amount: Amount,
-
-    #[command(flatten)]
-    service: Service,
+    list: ListOptions,
 }
 
 impl List {
     async fn run(self) -> Result<(), Failure> {
-        let mut query = self.service.rest()?.push().admin().device_registrations().list();
+        let mut query = self.list.service.rest()?.push().admin().device_registrations().list();
         if let Some(client) = &self.client {
             query = query.client_id(client);
         }
-        let mut printer = Printer::new(self.json, NAMES, cells);
-        self.amount.each_page(query, |page| printer.page(page)).await?;
+        let mut printer = Printer::new(self.list.json, NAMES, cells);
+        self.list.amount.each_page(query, |page| printer.page(page)).await?;
         Ok(())
     }
 }

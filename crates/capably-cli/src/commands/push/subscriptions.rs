@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     failure::Failure,
-    listing::{Amount, Printer},
+    listing::{ListOptions, Printer},
     output::Output,
     service::Service,
     visible::visible,
@@ -67,20 +67,13 @@ struct List {
     #[arg(long, value_name = "ID")]
     device: Option<String>,
 
-    /// Print one JSON object per line, for other programs
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    amount: Amount,
-
-    #[command(flatten)]
-    service: Service,
+    list: ListOptions,
 }
 
 impl List {
     async fn run(self) -> Result<(), Failure> {
-        let mut query = self.service.rest()?.push().admin().channel_subscriptions().list();
+        let mut query = self.list.service.rest()?.push().admin().channel_subscriptions().list();
         if let Some(channel) = &self.channel {
             query = query.channel(channel);
         }
@@ -90,8 +83,8 @@ impl List {
         if let Some(device) = &self.device {
             query = query.device_id(device);
         }
-        let mut printer = Printer::new(self.json, ["channel", "client", "device"], cells);
-        self.amount.each_page(query, |page| printer.page(page)).await?;
+        let mut printer = Printer::new(self.list.json, ["channel", "client", "device"], cells);
+        self.list.amount.each_page(query, |page| printer.page(page)).await?;
         Ok(())
     }
 }
@@ -108,24 +101,18 @@ Examples:
   capably push subscriptions channels
   capably push subscriptions channels --all --json | jq -r .channel")]
 struct Channels {
-    /// Print one JSON object per line, for other programs
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    amount: Amount,
-
-    #[command(flatten)]
-    service: Service,
+    list: ListOptions,
 }
 
 impl Channels {
     async fn run(self) -> Result<(), Failure> {
-        let query = self.service.rest()?.push().admin().channel_subscriptions().list_channels();
+        let query =
+            self.list.service.rest()?.push().admin().channel_subscriptions().list_channels();
         let mut output = Output::stdout();
         let read = |page: &[capably::Str]| {
             for channel in page {
-                if self.json {
+                if self.list.json {
                     output.json(json!({ "channel": channel }))?;
                 } else {
                     output.line(visible(channel))?;
@@ -133,7 +120,7 @@ impl Channels {
             }
             output.flush()
         };
-        self.amount.each_page(query, read).await?;
+        self.list.amount.each_page(query, read).await?;
         Ok(())
     }
 }
