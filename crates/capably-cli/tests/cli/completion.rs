@@ -135,7 +135,7 @@ fn without_an_answer_of_the_service_there_are_no_channels_and_no_noise() {
         "capably history ne".to_owned(),
         // The listener accepts, and never answers.
         format!("capably history --endpoint 127.0.0.1 --port {silent} --key a.b:c ne"),
-        format!("capably history --endpoint 127.0.0.1 --port 1 --key a.b:c ne"),
+        "capably history --endpoint 127.0.0.1 --port 1 --key a.b:c ne".to_owned(),
         format!("capably history --endpoint 127.0.0.1 --port {} --key {wrong} ne", server.port),
         "capably history --port soon --key a.b:c ne".to_owned(),
     ] {

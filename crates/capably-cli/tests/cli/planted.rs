@@ -11,7 +11,7 @@ const FORMATS: [&str; 2] = ["json", "msgpack"];
 
 /// Step 1: the command fails, and its error has this code and this remedy.
 #[track_caller]
-fn fails<'a>(server: &Server, words: &[&'a str], exit: i32, code: u32, remedy: &str) {
+fn fails(server: &Server, words: &[&str], exit: i32, code: u32, remedy: &str) {
     let output = server.run(words.iter().copied());
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(exit), "{said}");

@@ -52,10 +52,10 @@ impl Proxy {
 
 /// The first line of the output. The rest stays in the pipe.
 fn first_line(child: &mut Child) -> String {
-    let mut line = Vec::new();
-    let mut bytes = child.stdout.as_mut().unwrap().bytes();
+    let (mut line, mut byte) = (Vec::new(), [0]);
     while line.last() != Some(&b'\n') {
-        line.push(bytes.next().unwrap().unwrap());
+        child.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
+        line.extend(byte);
     }
     String::from_utf8(line).unwrap()
 }

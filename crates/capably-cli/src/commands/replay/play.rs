@@ -308,8 +308,8 @@ mod tests {
             ]
         );
         // Messages of an earlier connection.
-        assert_eq!(for_client(&ack, &serials(&[])), [ack.clone()]);
+        assert_eq!(for_client(&ack, &serials(&[])), std::slice::from_ref(&ack));
         let other = json!({ "action": 15, "msgSerial": 2 });
-        assert_eq!(for_client(&other, &serials(&[(2, 7)])), [other.clone()]);
+        assert_eq!(for_client(&other, &serials(&[(2, 7)])), std::slice::from_ref(&other));
     }
 }
