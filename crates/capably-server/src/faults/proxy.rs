@@ -209,7 +209,7 @@ pub(crate) async fn serve_on_demand<F>(
 }
 
 async fn serve_stream(stream: TcpStream, stop: Stop, target: Arc<Target>) {
-    let peer = stream.peer_addr().ok().map(|address| address.ip());
+    let peer = stream.peer_addr().ok();
     let upgraded = serve_http(stream, stop, &Visit { target: &target, peer }).await;
     let Some(Upgraded { stream, already_read, upgrade }) = upgraded else { return };
     let config = Some(websocket_config());
@@ -218,8 +218,9 @@ async fn serve_stream(stream: TcpStream, stop: Stop, target: Arc<Target>) {
             .await;
     let Upgrade { connect, format, service } = upgrade;
     match service {
-        Ok(service) => {
-            relay::run(target.faults.clone(), connect, format, client, service).await;
+        // The rest of `dialled` lives as long as the relay.
+        Ok(dialled) => {
+            relay::run(target.faults.clone(), connect, format, client, dialled.socket).await;
         }
         Err(end) => relay::end_at_once(&target.faults, connect.number, client, end).await,
     }
@@ -230,14 +231,23 @@ pub(crate) struct Upgrade {
     connect: Connect,
     format: Format,
     /// The connection to the service. Without one, how the WebSocket ends.
-    service: Result<Socket, End>,
+    service: Result<Dialled, End>,
+}
+
+/// A WebSocket to the service.
+struct Dialled {
+    socket: Socket,
+    /// The subprotocol that the service has chosen.
+    protocol: Option<HeaderValue>,
+    /// Tells the server's console whose connection it is, while it lasts.
+    #[cfg(feature = "console")]
+    _note: Option<console::Note>,
 }
 
 /// A client's connection to the proxy.
 struct Visit<'a> {
     target: &'a Target,
-    #[cfg_attr(not(feature = "console"), expect(dead_code, reason = "only the console wants it"))]
-    peer: Option<IpAddr>,
+    peer: Option<SocketAddr>,
 }
 
 impl Handle for Visit<'_> {
@@ -253,12 +263,12 @@ impl Handle for Visit<'_> {
         if let Some(server) = &self.target.server
             && console::answers(server, head.uri.path())
         {
-            return Some(console::respond(server, head, body, self.peer).await);
+            return Some(console::respond(server, head, body, self.peer.map(|it| it.ip())).await);
         }
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let target = self.target;
         match head.headers.get(header::SEC_WEBSOCKET_KEY).cloned() {
-            Some(key) => target.open(&head, &key, query, upgrade).await,
+            Some(key) => target.open(&head, &key, query, self.peer, upgrade).await,
             None => target.exchange(head, body, query).await,
         }
     }
@@ -271,6 +281,7 @@ impl Target {
         head: &Parts,
         key: &HeaderValue,
         query: Query,
+        peer: Option<SocketAddr>,
         upgrade: &mut Option<Upgrade>,
     ) -> Option<Response> {
         let format = match query.get("format") {
@@ -283,8 +294,11 @@ impl Target {
             fault.unwrap_or(OpeningFault { delay: Duration::ZERO, answer: Opened::Pass });
         sleep(delay).await;
         let (service, protocol) = match answer {
-            Opened::Pass => match self.dial(head).await {
-                Ok((socket, protocol)) => (Ok(socket), protocol),
+            Opened::Pass => match self.dial(head, peer).await {
+                Ok(dialled) => {
+                    let protocol = dialled.protocol.clone();
+                    (Ok(dialled), protocol)
+                }
                 Err(response) => {
                     self.faults.refused(number, response.status().as_u16());
                     return Some(response);
@@ -313,9 +327,16 @@ impl Target {
         Some(response)
     }
 
-    /// Opens a WebSocket to the service. An error is the response for the client.
-    async fn dial(&self, head: &Parts) -> Result<(Socket, Option<HeaderValue>), Response> {
+    /// Opens a WebSocket to the service for the client at `peer`. An error is the response for the client.
+    #[cfg_attr(
+        not(feature = "console"),
+        expect(unused_variables, reason = "the console wants the client")
+    )]
+    async fn dial(&self, head: &Parts, peer: Option<SocketAddr>) -> Result<Dialled, Response> {
         let stream = self.connect().await?;
+        // Before the request: the server looks for the note when it has read the request.
+        #[cfg(feature = "console")]
+        let note = self.note(&stream, peer);
         let mut request = Request::new(());
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
         let uri = format!("ws://{}{path}", self.address);
@@ -325,9 +346,12 @@ impl Target {
         request.headers_mut().remove(header::SEC_WEBSOCKET_EXTENSIONS);
         request.headers_mut().insert(header::HOST, self.host().ok_or_else(bad_gateway)?);
         match client_async_with_config(request, stream, Some(websocket_config())).await {
-            Ok((socket, mut answer)) => {
-                Ok((socket, answer.headers_mut().remove(header::SEC_WEBSOCKET_PROTOCOL)))
-            }
+            Ok((socket, mut answer)) => Ok(Dialled {
+                socket,
+                protocol: answer.headers_mut().remove(header::SEC_WEBSOCKET_PROTOCOL),
+                #[cfg(feature = "console")]
+                _note: note,
+            }),
             Err(WsError::Http(answer)) => {
                 let (head, body) = answer.into_parts();
                 let body = Bytes::from(body.unwrap_or_default());
@@ -338,6 +362,13 @@ impl Target {
                 Err(bad_gateway())
             }
         }
+    }
+
+    /// Notes for the server's console that this connection is one of the client.
+    #[cfg(feature = "console")]
+    fn note(&self, stream: &TcpStream, client: Option<SocketAddr>) -> Option<console::Note> {
+        let console = self.server.as_ref()?.console.as_ref()?;
+        Some(console.relayed.note(stream.local_addr().ok()?, client?))
     }
 
     /// Answers an HTTP request.

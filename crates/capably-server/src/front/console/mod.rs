@@ -17,6 +17,7 @@ mod origin;
 mod overview;
 mod page;
 mod rates;
+mod relayed;
 mod sessions;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -25,7 +26,8 @@ use hyper::{body::Incoming, http::request::Parts};
 
 pub(crate) use self::faults::FaultAccess;
 pub(in crate::front) use self::frames::Recorder;
-use self::{overview::Overview, sessions::Sessions};
+pub(crate) use self::relayed::Note;
+use self::{overview::Overview, relayed::Relayed, sessions::Sessions};
 use super::{Shared, http::reply::Response};
 use crate::hub::{Now, secret::Secret};
 
@@ -48,6 +50,8 @@ pub(crate) struct Console {
     channels: channels::Watch,
     faults: Option<FaultAccess>,
     pub(in crate::front) frames: Arc<Recorder>,
+    /// The clients behind the server's own faults.
+    pub(crate) relayed: Arc<Relayed>,
 }
 
 /// The parts of a [`Console`] that the builder of the server knows.
@@ -77,6 +81,7 @@ impl Console {
             channels: channels::Watch::default(),
             faults,
             frames: Arc::default(),
+            relayed: Arc::default(),
         }
     }
 

@@ -164,7 +164,7 @@ impl Session {
                 connection: connection.clone(),
                 since: now.wall,
                 format: upgrade.format,
-                address: socket.peer_addr(),
+                address: socket.peer_addr().map(|address| console.relayed.client(address)),
                 agent: upgrade.agent,
             };
             Tap::new(Arc::new(client), Arc::clone(&console.frames))
