@@ -264,7 +264,11 @@ async fn the_overview_and_the_channels_have_counts_and_rates() {
         assert_eq!(first["attachments"], 1);
         assert_eq!(first["occupancy"]["publishers"], 1);
         assert_eq!(listed["channels"][1]["rate"]["in"], 0.0);
-        assert_eq!(scene.get("channels?prefix=b").await["total"], 1);
+        assert_eq!(scene.get("channels?search=B").await["total"], 1);
+        let one = scene.get("channels?name=b").await;
+        assert_eq!((&one["total"], &one["channels"][0]["name"]), (&json!(1), &json!("b")));
+        let unused = scene.get("channels?name=nobody").await["channels"][0].clone();
+        assert_eq!((&unused["attachments"], &unused["rate"]["in"]), (&json!(0), &json!(0.0)));
         let overview = scene.get("overview").await;
         assert_eq!((&overview["connections"], &overview["channels"]), (&json!(1), &json!(2)));
         assert!(overview["rates"]["in"].as_f64().unwrap() > 0.0, "{overview}");
@@ -286,11 +290,52 @@ async fn ten_thousand_channels_are_counted_and_a_page_of_them_is_returned() {
         let (answer, _) = ask(server, key, Format::Json, "POST", "/messages", &body).await;
         assert_eq!(answer.status, 201);
     }
-    let listed = scene.get("channels?limit=3&prefix=c").await;
+    let listed = scene.get("channels?limit=3&search=c").await;
     assert_eq!(listed["total"], 10_000);
     let first: Vec<_> =
         listed["channels"].as_array().unwrap().iter().map(|it| it["name"].clone()).collect();
     assert_eq!(first, ["c00000", "c00001", "c00002"]);
+    assert_eq!(scene.get("channels?search=C0777").await["total"], 10, "letters of either case");
+    let usual = scene.get("channels?sort=rate").await;
+    assert_eq!(usual["channels"].as_array().unwrap().len(), 200, "an answer is one page");
+}
+
+#[tokio::test]
+async fn the_rates_of_one_channel_are_those_since_somebody_looked_at_it() {
+    for format in FORMATS {
+        let scene = Scene::new().await;
+        let (mut client, _) = Client::connect(&scene.server, format).await;
+        client.attach("a").await;
+        assert_eq!(scene.get("channels?name=a").await["channels"][0]["rate"]["in"], 0.0);
+        client.publish("a", 0, vec![Message::default()]).await;
+        client.message().await;
+        client.ack().await;
+        let rate = &scene.get("channels?name=a").await["channels"][0]["rate"];
+        assert!(rate["in"].as_f64().unwrap() > 0.0, "{rate}");
+        assert_eq!(rate["in"], rate["out"]);
+    }
+}
+
+#[tokio::test]
+async fn the_channels_of_all_connections_in_an_answer_are_limited() {
+    let scene = Scene::new().await;
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        let (mut client, connected) = Client::connect(&scene.server, Format::Json).await;
+        for channel in 0..101 {
+            client.attach(&format!("c{channel}")).await;
+        }
+        clients.push((client, connected.connection_id.unwrap()));
+    }
+    let channels = |answer: &Value| {
+        let connections = answer["connections"].as_array().unwrap().clone();
+        assert!(connections.iter().all(|it| it["channelCount"] == 101));
+        let listed = connections.iter().map(|it| it["channels"].as_array().unwrap().len());
+        listed.collect::<Vec<_>>()
+    };
+    assert_eq!(channels(&scene.get("connections").await), [20; 50]);
+    let one = format!("connections?search={}", clients[7].1);
+    assert_eq!(channels(&scene.get(&one).await), [100], "of few connections, more are listed");
 }
 
 #[tokio::test]
@@ -346,6 +391,8 @@ async fn the_first_rule_moves_clients_behind_the_faults_and_the_console_stays_in
         let query = format!("resume={key}");
         let (mut client, again) = Client::connect_with(&scene.server, format, &query).await;
         assert_eq!(again.connection_id, connected.connection_id);
+        let listed = &scene.get("connections").await["connections"][0];
+        assert_eq!(listed["address"], client.address(), "not that of the faults");
         let attach = capably_protocol::frame::Attach { channel: "a".into(), ..Default::default() };
         client.send(&capably_protocol::ClientFrame::Attach(attach)).await;
         assert!(matches!(client.event().await, Event::End), "the rule applies");

@@ -95,6 +95,11 @@ impl Client {
         Self { format, socket }
     }
 
+    /// The address that it connects from.
+    pub(crate) fn address(&self) -> String {
+        self.socket.get_ref().local_addr().unwrap().to_string()
+    }
+
     /// Connects with the server's key.
     pub(crate) async fn connect(server: &Server, format: Format) -> (Self, Connected) {
         Self::connect_with(server, format, "").await

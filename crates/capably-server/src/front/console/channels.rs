@@ -27,12 +27,20 @@ const OCCUPANCY_STEP: usize = 100;
 const USUAL_LIMIT: usize = 200;
 const MAX_LIMIT: usize = 1000;
 
-/// The samples of the counters of all channels, by app.
+/// The samples of the counters of channels.
 #[derive(Debug, Default)]
-pub(super) struct Watch(Mutex<HashMap<String, Samples<Arc<Counters>>>>);
+pub(super) struct Watch(Mutex<Watched>);
 
-/// The messages published and delivered so far, by channel.
-type Counters = HashMap<Str, (u64, u64)>;
+#[derive(Debug, Default)]
+struct Watched {
+    /// Those of all channels, by app.
+    apps: HashMap<String, Samples<Arc<HashMap<Str, Counters>>>>,
+    /// Those of channels that somebody looks at one by one, by app and name.
+    channels: HashMap<(String, Str), Samples<Counters>>,
+}
+
+/// The messages published and delivered so far.
+type Counters = (u64, u64);
 
 /// The order of the channels.
 enum Sort {
@@ -59,11 +67,14 @@ pub(super) fn list(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
         }
     };
     let limit = call.limit(USUAL_LIMIT, MAX_LIMIT)?;
-    let mut rows = rows(call);
-    let prefix = call.query.get("prefix").unwrap_or_default();
+    let search = call.query.get("search").unwrap_or_default().to_lowercase();
     let capability = &call.session.capability;
+    let mut rows = match call.query.get("name") {
+        Some(name) => vec![one(call, name)],
+        None => rows(call),
+    };
     rows.retain(|row| {
-        row.name.starts_with(prefix) && capability.allows(&row.name, &Operation::ChannelMetadata)
+        has(&row.name, &search) && capability.allows(&row.name, &Operation::ChannelMetadata)
     });
     let total = rows.len();
     rows.sort_unstable_by(|a, b| {
@@ -93,31 +104,57 @@ fn details(row: &Row, occupancy: &Occupancy) -> Value {
     })
 }
 
+/// Whether the name has the text, which is in lower case, in it.
+fn has(name: &str, search: &str) -> bool {
+    search.is_empty() || name.contains(search) || name.to_lowercase().contains(search)
+}
+
+/// The channel with this name. It costs the same however many channels there are.
+fn one(call: &Call<'_>, name: &str) -> Row {
+    let Some(brief) = call.app.with(|hub, _| hub.channel_brief(name)) else {
+        return Row { name: name.into(), rates: (0.0, 0.0), attachments: 0 };
+    };
+    let now = call.now.steady;
+    let mut watch = call.console.channels.0.lock().unwrap_or_else(PoisonError::into_inner);
+    watch.channels.retain(|_, samples| !samples.is_stale(now));
+    let samples = watch.channels.entry((call.session.app.clone(), brief.name.clone())).or_default();
+    let compared = samples.compare(&counters(&brief), now);
+    row(&brief, compared)
+}
+
+fn counters(brief: &ChannelBrief) -> Counters {
+    (brief.published, brief.delivered)
+}
+
+/// The channel with its rates since an earlier sample, which was taken that many seconds ago.
+fn row(brief: &ChannelBrief, since: Option<(Counters, f64)>) -> Row {
+    let rates = since.map_or((0.0, 0.0), |((published, delivered), seconds)| {
+        (
+            per_second(published, brief.published, seconds),
+            per_second(delivered, brief.delivered, seconds),
+        )
+    });
+    Row { name: brief.name.clone(), rates, attachments: brief.attachments }
+}
+
 /// All channels of the app, in no order.
 fn rows(call: &Call<'_>) -> Vec<Row> {
     let briefs = briefs(call);
-    let counters: Counters =
-        briefs.iter().map(|it| (it.name.clone(), (it.published, it.delivered))).collect();
+    let counters: HashMap<Str, Counters> =
+        briefs.iter().map(|it| (it.name.clone(), counters(it))).collect();
     let counters = Arc::new(counters);
     let compared = {
         let mut watch = call.console.channels.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watch.retain(|app, _| call.shared.app(app).is_some());
-        let samples = watch.entry(call.session.app.clone()).or_default();
+        watch.apps.retain(|app, _| call.shared.app(app).is_some());
+        let samples = watch.apps.entry(call.session.app.clone()).or_default();
         samples.compare(&counters, call.now.steady)
     };
-    let rates = |brief: &ChannelBrief| {
-        let Some((before, seconds)) = &compared else { return (0.0, 0.0) };
+    let since = |brief: &ChannelBrief| {
+        let (before, seconds) = compared.as_ref()?;
         // A channel that was not there before has begun at zero.
-        let (published, delivered) = before.get(&brief.name).copied().unwrap_or_default();
-        (
-            per_second(published, brief.published, *seconds),
-            per_second(delivered, brief.delivered, *seconds),
-        )
+        Some((before.get(&brief.name).copied().unwrap_or_default(), *seconds))
     };
-    let mut rows: Vec<Row> = briefs
-        .iter()
-        .map(|it| Row { name: it.name.clone(), rates: rates(it), attachments: it.attachments })
-        .collect();
+    let mut rows: Vec<Row> = briefs.iter().map(|brief| row(brief, since(brief))).collect();
     let mut last = None;
     loop {
         let (names, next) =

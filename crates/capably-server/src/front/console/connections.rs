@@ -19,8 +19,12 @@ const STEP: usize = 500;
 /// The most connections whose attachments are read under one lock.
 const ATTACHMENTS_STEP: usize = 20;
 
-/// The most channels of a connection that are listed.
-const MAX_CHANNELS: usize = 50;
+/// The most channels of a connection that are listed. It is at least the first number, and with few connections in the
+/// answer up to the second, as long as all of them together list no more than [`CHANNELS`].
+const CHANNELS_OF_ONE: (usize, usize) = (5, 100);
+
+/// About the most channels of all connections in an answer.
+const CHANNELS: usize = 1000;
 
 const USUAL_LIMIT: usize = 200;
 const MAX_LIMIT: usize = 1000;
@@ -52,9 +56,10 @@ pub(super) fn list(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
     rows.sort_unstable_by(|a, b| (b.since, &b.brief.id).cmp(&(a.since, &a.brief.id)));
     rows.truncate(limit);
     let mut connections = Vec::with_capacity(rows.len());
+    let most = (CHANNELS / rows.len().max(1)).clamp(CHANNELS_OF_ONE.0, CHANNELS_OF_ONE.1);
     for rows in rows.chunks(ATTACHMENTS_STEP) {
         let attached: Vec<_> = call.app.with(|hub, _| {
-            rows.iter().map(|row| hub.attachments_of(&row.brief.id, MAX_CHANNELS)).collect()
+            rows.iter().map(|row| hub.attachments_of(&row.brief.id, most)).collect()
         });
         connections.extend(rows.iter().zip(attached).map(|(row, it)| details(row, &it)));
     }

@@ -24,6 +24,12 @@ impl<T> Default for Samples<T> {
 }
 
 impl<T: Clone> Samples<T> {
+    /// Whether nobody has looked for so long that the samples are of no use.
+    pub(super) fn is_stale(&self, now: Duration) -> bool {
+        let newest = self.kept[1].as_ref();
+        newest.is_none_or(|(at, _)| now.saturating_sub(*at) > STALE)
+    }
+
     /// Adds a sample. Returns the one to compare it with, and the seconds between them.
     pub(super) fn compare(&mut self, sample: &T, now: Duration) -> Option<(T, f64)> {
         for kept in &mut self.kept {

@@ -73,6 +73,11 @@ impl App {
         self.channels.briefs(from, count)
     }
 
+    /// The channel with this name, if it is in memory.
+    pub(crate) fn channel_brief(&self, name: &str) -> Option<ChannelBrief> {
+        self.channels.brief(name)
+    }
+
     /// The names after `after` of channels that are in use, but not in this node's memory; at most `count` from each source.
     /// Returns the last name up to which they are complete, unless there are no more.
     pub(crate) fn channel_names_elsewhere(

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, ops::Bound};
 
 use capably_protocol::{Flags, Str};
 
-use super::{Channels, attachment::Attachments};
+use super::{Channel, Channels, attachment::Attachments};
 use crate::hub::app::inspect::ChannelBrief;
 
 impl Channels {
@@ -12,14 +12,12 @@ impl Channels {
     pub(crate) fn briefs(&self, from: usize, count: usize) -> Vec<ChannelBrief> {
         // Skipping does not touch the channels, only the bytes that tell which slots of the map are in use.
         let channels = self.map.values().skip(from).take(count);
-        channels
-            .map(|channel| ChannelBrief {
-                name: channel.name.clone(),
-                published: channel.flow.published,
-                delivered: channel.flow.delivered,
-                attachments: channel.used.connections,
-            })
-            .collect()
+        channels.map(|channel| brief(channel)).collect()
+    }
+
+    /// See [`App::channel_brief`](crate::hub::App::channel_brief).
+    pub(crate) fn brief(&self, name: &str) -> Option<ChannelBrief> {
+        self.map.get(name).map(|channel| brief(channel))
     }
 
     /// See [`App::channel_names_elsewhere`](crate::hub::App::channel_names_elsewhere).
@@ -60,5 +58,14 @@ impl Attachments {
     /// The names under which the connection is attached, with the modes that are granted.
     pub(crate) fn granted(&self) -> impl Iterator<Item = (&Str, Flags)> {
         self.iter().map(|(name, attachment)| (name, attachment.granted))
+    }
+}
+
+fn brief(channel: &Channel) -> ChannelBrief {
+    ChannelBrief {
+        name: channel.name.clone(),
+        published: channel.flow.published,
+        delivered: channel.flow.delivered,
+        attachments: channel.used.connections,
     }
 }
