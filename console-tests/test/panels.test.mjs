@@ -1,32 +1,16 @@
 // Every panel shows what the server has, and does what its controls say.
 
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, test } from 'node:test';
 
-import { newPage, openChannel, picture, signIn, startBrowser, startServer, until } from '../support.mjs';
+import { callApi, consoleTests, goByLink, newPage, openChannel, picture, signIn, until } from '../support/console.mjs';
+import { startServer } from '../support/server.mjs';
 
-let server, browser, page;
-before(async () => {
-  [server, browser] = await Promise.all([startServer(), startBrowser()]);
-});
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-beforeEach(async () => {
-  page = await newPage(browser);
-});
-afterEach(async () => {
-  await page.context().close();
-  assert.deepEqual(page.problems, []);
-});
+const test = consoleTests();
 
-const go = async (panel, title) => {
-  await page.getByRole('navigation', { name: 'Panels' }).getByRole('link', { name: title }).click();
-  await page.getByRole('heading', { level: 1, name: title }).waitFor();
-};
-
-test('the printed address signs in once, the tab stays signed in, and the token leaves the address', async () => {
+test('the printed address signs in once, the tab stays signed in, and the token leaves the address', async ({
+  browser,
+  page,
+}) => {
   const first = await startServer();
   try {
     await page.goto(first.console);
@@ -44,7 +28,7 @@ test('the printed address signs in once, the tab stays signed in, and the token 
   }
 });
 
-test('a wrong key is refused with a message', async () => {
+test('a wrong key is refused with a message', async ({ server, page }) => {
   await page.goto(`${server.origin}/console/`);
   await page.getByLabel('API key').fill(`${server.key}wrong`);
   await page.getByRole('button', { name: 'Sign in' }).click();
@@ -52,13 +36,13 @@ test('a wrong key is refused with a message', async () => {
   assert.equal(await page.getByRole('heading', { name: 'Overview' }).count(), 0);
 });
 
-test('the overview and the list of channels follow what clients publish', async () => {
+test('the overview and the list of channels follow what clients publish', async ({ server, page }) => {
   await signIn(page, server);
   await server.publish('list:one', { name: 'a', data: 'b' });
   await page.getByRole('link', { name: 'list:one' }).waitFor();
   await picture(page, 'overview');
-  await go('channels', 'Channels');
-  await page.getByLabel('Name starts with').fill('list:');
+  await goByLink(page, 'Channels');
+  await page.getByLabel('Name contains').fill('list:');
   await page.getByRole('row').filter({ hasText: 'list:one' }).waitFor();
   await page.getByText('1 channel', { exact: true }).waitFor();
   await picture(page, 'channels');
@@ -66,7 +50,7 @@ test('the overview and the list of channels follow what clients publish', async 
   await page.getByRole('heading', { level: 1, name: 'list:one' }).waitFor();
 });
 
-test('messages pass decoded, can be filtered and paused, and older ones are loaded', async () => {
+test('messages pass decoded, can be filtered and paused, and older ones are loaded', async ({ server, page }) => {
   await server.publish('live', { name: 'before', data: 'older' });
   await signIn(page, server);
   await openChannel(page, 'live');
@@ -94,7 +78,7 @@ test('messages pass decoded, can be filtered and paused, and older ones are load
   await page.locator('.row', { hasText: 'late' }).waitFor();
 });
 
-test('deltas are decoded and marked', async () => {
+test('deltas are decoded and marked', async ({ server, page }) => {
   await signIn(page, server);
   await openChannel(page, 'deltas');
   await page.evaluate(() => {
@@ -114,7 +98,7 @@ test('deltas are decoded and marked', async () => {
   assert.equal(await page.getByTestId('payload').innerText(), `${text}two`);
 });
 
-test('a message is published in each form, and bad JSON is explained', async () => {
+test('a message is published in each form, and bad JSON is explained', async ({ server, page }) => {
   await signIn(page, server);
   await openChannel(page, 'publish');
   await page.getByText('Publish a message').click();
@@ -128,7 +112,7 @@ test('a message is published in each form, and bad JSON is explained', async () 
   await page.locator('.row', { hasText: '{"a":1}' }).waitFor();
 });
 
-test('versions and annotations of a mutable message are made and shown', async () => {
+test('versions and annotations of a mutable message are made and shown', async ({ server, page }) => {
   const [key] = await server.createApp([{ '*': ['*'] }], [{ id: 'mutable', mutableMessages: true }]);
   await signIn(page, server, key);
   await openChannel(page, 'mutable:room');
@@ -144,7 +128,7 @@ test('versions and annotations of a mutable message are made and shown', async (
   await page.locator('.row', { hasText: 'summary' }).waitFor();
 });
 
-test('a member enters, updates and leaves', async () => {
+test('a member enters, updates and leaves', async ({ server, page }) => {
   await signIn(page, server);
   await openChannel(page, 'members', 'presence');
   await page.getByLabel('Client ID').fill('ada');
@@ -160,7 +144,7 @@ test('a member enters, updates and leaves', async () => {
   await page.getByText('Nobody is present').waitFor();
 });
 
-test('objects are made, counted and removed', async () => {
+test('objects are made, counted and removed', async ({ server, page }) => {
   await signIn(page, server);
   await openChannel(page, 'objects', 'objects');
   const set = async (path, type, value) => {
@@ -186,10 +170,10 @@ test('objects are made, counted and removed', async () => {
   await page.locator('.tree').getByText('title', { exact: true }).waitFor({ state: 'detached' });
 });
 
-test('a connection is cut, and the client connects again', async () => {
+test('a connection is cut, and the client connects again', async ({ server, page }) => {
   await signIn(page, server);
   await openChannel(page, 'cut');
-  await go('connections', 'Connections');
+  await goByLink(page, 'Connections');
   const own = page.getByRole('listitem').filter({ hasText: 'this page' });
   await own.waitFor();
   await picture(page, 'connections');
@@ -202,18 +186,12 @@ test('a connection is cut, and the client connects again', async () => {
   await until(page, () => window.states.includes('disconnected') && window.states.at(-1) === 'connected');
 });
 
-test('a rule is added, switched off and on, and removed', async () => {
+test('a rule is added, switched off and on, and removed', async ({ server, page }) => {
   await signIn(page, server);
-  await go('faults', 'Faults');
+  await goByLink(page, 'Faults');
   await page.getByLabel('Start from').selectOption({ label: 'Refuse the next connection' });
   await page.getByRole('button', { name: 'Add rule' }).click();
-  const rules = async () =>
-    (
-      await page.evaluate(async () => {
-        const { session } = JSON.parse(sessionStorage.getItem('capably-console-session'));
-        return (await fetch('/console/api/faults/rules', { headers: { authorization: `Bearer ${session}` } })).json();
-      })
-    ).rules.length;
+  const rules = async () => (await callApi(page, 'faults/rules')).rules.length;
   const on = page.getByRole('switch');
   await on.waitFor();
   assert.equal(await rules(), 1);
@@ -229,19 +207,15 @@ test('a rule is added, switched off and on, and removed', async () => {
   assert.equal(await rules(), 0);
 });
 
-test('frames are recorded while the switch is on', async () => {
+test('frames are recorded while the switch is on', async ({ server, browser, page }) => {
   await signIn(page, server);
   const client = await newPage(browser);
   await signIn(client, server);
   await openChannel(client, 'recorded');
-  await go('frames', 'Frames');
+  await goByLink(page, 'Frames');
   await page.getByRole('switch', { name: 'Record' }).click();
   await page.getByLabel('Channel').fill('recorded');
-  await until(page, async () => {
-    const { session } = JSON.parse(sessionStorage.getItem('capably-console-session'));
-    return (await (await fetch('/console/api/overview', { headers: { authorization: `Bearer ${session}` } })).json())
-      .frames;
-  });
+  while (!(await callApi(page, 'overview')).frames);
   await server.publish('recorded', { name: 'm', data: 'in a frame' });
   const row = page.locator('.row', { hasText: 'MESSAGE' });
   await row.click();
@@ -250,9 +224,9 @@ test('frames are recorded while the switch is on', async () => {
   await client.context().close();
 });
 
-test('a token is made, looked into and tried', async () => {
+test('a token is made, looked into and tried', async ({ server, page }) => {
   await signIn(page, server);
-  await go('tokens', 'Tokens');
+  await goByLink(page, 'Tokens');
   await page.getByLabel('Capability', { exact: true }).fill('{"chat:*": ["subscribe", "history"]}');
   await page.getByRole('button', { name: 'Make token' }).click();
   await page.getByLabel('The token').waitFor();
@@ -271,10 +245,10 @@ test('a token is made, looked into and tried', async () => {
   await picture(page, 'tokens');
 });
 
-test('statistics are drawn, and readable as a table', async () => {
+test('statistics are drawn, and readable as a table', async ({ server, page }) => {
   await server.publish('stats', { name: 'm', data: 'x' });
   await signIn(page, server);
-  await go('statistics', 'Statistics');
+  await goByLink(page, 'Statistics');
   await page.getByRole('img', { name: /^Messages in: / }).waitFor();
   await picture(page, 'statistics');
   await page.getByLabel('As a table').check();

@@ -188,11 +188,15 @@ function nextPage(response, path) {
   return undefined;
 }
 
+/** The part of the time that polling may take, as a divisor: work that takes long is done less often. */
+const SHARE = 5;
+
 /** Calls `work` at once and then every `ms`, one call at a time, while the page is visible. Returns a function that stops it. */
 export function poll(ms, work) {
   const abort = new AbortController();
   let timer;
   const round = async () => {
+    const started = performance.now();
     if (!document.hidden) {
       try {
         await work(abort.signal);
@@ -200,7 +204,8 @@ export function poll(ms, work) {
         if (!abort.signal.aborted) console.warn(error);
       }
     }
-    if (!abort.signal.aborted) timer = setTimeout(round, ms);
+    const pause = Math.max(ms, (performance.now() - started) * (SHARE - 1));
+    if (!abort.signal.aborted) timer = setTimeout(round, pause);
   };
   round();
   return () => {

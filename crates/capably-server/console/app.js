@@ -1,7 +1,7 @@
 // The page: signing in, the frame around the panels, and which panel the address names.
 
 import { startSession, storedSession } from './api.js';
-import { append, button, check, field, h, notice, replace, setText } from './dom.js';
+import { append, button, check, field, h, notice, replace, setText, visible } from './dom.js';
 import { Realtime } from './realtime.js';
 import * as channel from './panels/channel.js';
 import * as channels from './panels/channels.js';
@@ -121,7 +121,7 @@ function open(session) {
         closed: 'Closed',
       }[name] ?? name,
     );
-    state.title = error?.message ?? '';
+    state.title = visible(error?.message ?? '');
   };
   session.onEnd = (error) => {
     session.forget();
@@ -281,7 +281,7 @@ function applyTheme(theme) {
 
 /** Shows a short message for some seconds; screen readers read it. */
 function toast(text, kind = 'info') {
-  const element = h('div', { class: `toast ${kind}` }, text);
+  const element = h('div', { class: `toast ${kind}` }, visible(text));
   const toasts = document.getElementById('toasts');
   toasts.append(element);
   while (toasts.childElementCount > 3) toasts.firstElementChild.remove();

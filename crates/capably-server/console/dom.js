@@ -1,5 +1,7 @@
 // Building and updating elements. Text enters the page only as text nodes, so content of messages never becomes markup.
 
+import { stringify } from './payload.js';
+
 const SVG = 'http://www.w3.org/2000/svg';
 
 /** Makes an element. `properties` holds attributes, `on` (listeners by event name) and `value`-like DOM properties. */
@@ -65,22 +67,30 @@ export function keyed(parent, items, keyOf, make, update) {
   parent.keyedChildren = next;
 }
 
+/** Control characters, those that change the direction, and those that take no space. */
 const UNSEEN =
-  /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\u{e0000}-\u{e007f}]/gu;
+  /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\u{e0000}-\u{e007f}]/gu;
+/** Joiners, except behind parts of an emoji and behind letters of the scripts that are written with them. */
+const JOINERS =
+  /(?<!\p{Extended_Pictographic}|\p{Emoji_Modifier}|\ufe0f|(?!\p{Script=Latin}|\p{Script=Greek}|\p{Script=Cyrillic})[\p{L}\p{M}])[\u200c\u200d]/gu;
 const code = (char) => `\u27e8U+${char.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')}\u27e9`;
+
+/** Content from outside may be anything, also where the protocol has a text. */
+const asText = (value) => (typeof value === 'string' ? value : stringify(value));
 
 /** One line of a text from outside: control characters and those that change the direction are shown as ⟨U+202E⟩. */
 export function visible(text, limit = 300) {
-  const whole = String(text);
+  const whole = asText(text);
   const cut = whole.length > limit ? `${whole.slice(0, limit)}…` : whole;
-  return cut.replace(UNSEEN, code).replaceAll('\n', '↵');
+  return cut.replace(UNSEEN, code).replace(JOINERS, code).replaceAll('\n', '↵');
 }
 
 /** Like `visible`, for texts of several lines. */
 export function visibleLines(text) {
-  return String(text)
+  return asText(text)
     .replaceAll('\r\n', '\n')
-    .replace(UNSEEN, (char) => (char === '\t' ? char : code(char)));
+    .replace(UNSEEN, (char) => (char === '\t' ? char : code(char)))
+    .replace(JOINERS, code);
 }
 
 /** An element for a text from outside. It has its own direction, and cannot reorder what surrounds it. */
@@ -114,9 +124,10 @@ export function empty(title, ...text) {
   return h('div', { class: 'empty' }, h('p', { class: 'empty-title' }, title), h('p', null, text));
 }
 
-/** A notice in the flow of a panel: `info`, `warning` or `error`. */
+/** A notice in the flow of a panel: `info`, `warning` or `error`. Its texts may come from outside, as messages of errors do. */
 export function notice(kind, ...content) {
-  return h('div', { class: `notice ${kind}`, role: kind === 'error' ? 'alert' : 'note' }, content);
+  const shown = content.flat(Infinity).map((it) => (typeof it === 'string' ? visible(it, 2000) : it));
+  return h('div', { class: `notice ${kind}`, role: kind === 'error' ? 'alert' : 'note' }, shown);
 }
 
 /** A list of terms and their descriptions; entries without a description are left out. */

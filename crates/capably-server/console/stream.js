@@ -3,8 +3,10 @@
 import { h, setText } from './dom.js';
 import { whole } from './format.js';
 
-/** Most rows in the list, and most that wait to be drawn. */
+/** Most rows of items that have passed, and most items that wait to be drawn. */
 const ROWS = 300;
+/** Most rows of older items behind them. */
+const OLDER_ROWS = 500;
 /** At most this many rows are drawn at once, and at least this many milliseconds lie between two times. */
 const BATCH = 20;
 const PERIOD = 50;
@@ -19,8 +21,13 @@ export class Stream {
   #items = new WeakMap();
   #current;
   paused = false;
+  /** Items so far, those among them that were never drawn, and older ones that were drawn and removed again. */
   seen = 0;
   skipped = 0;
+  removed = 0;
+  /** Rows in the list. */
+  #recent = 0;
+  #older = 0;
 
   constructor({ label, draw, open }) {
     this.#draw = draw;
@@ -40,10 +47,12 @@ export class Stream {
     this.#schedule();
   }
 
-  /** Adds items behind the others, at once: older ones that the user asked for. */
+  /** Adds items behind the others, at once: older ones that the user asked for. The oldest stay, whatever passes. */
   addOlder(items) {
     for (const item of items) this.list.append(this.#row(item));
     this.seen += items.length;
+    this.#older += items.length;
+    for (; this.#older > OLDER_ROWS; this.#older -= 1, this.removed += 1) this.list.children[this.#recent].remove();
     this.#showStatus();
   }
 
@@ -56,8 +65,7 @@ export class Stream {
     this.list.replaceChildren();
     this.#waiting = [];
     this.#current = undefined;
-    this.seen = 0;
-    this.skipped = 0;
+    this.seen = this.skipped = this.removed = this.#recent = this.#older = 0;
     this.#showStatus();
   }
 
@@ -80,8 +88,9 @@ export class Stream {
     if (!this.paused) {
       const rows = document.createDocumentFragment();
       for (const item of this.#waiting.splice(0, BATCH)) rows.prepend(this.#row(item));
+      this.#recent += rows.childElementCount;
       this.list.prepend(rows);
-      while (this.list.childElementCount > ROWS) this.list.lastElementChild.remove();
+      for (; this.#recent > ROWS; this.#recent -= 1) this.list.children[this.#recent - 1].remove();
       if (this.#waiting.length) this.#schedule();
     }
     this.#showStatus();
@@ -91,6 +100,7 @@ export class Stream {
     const parts = [`${whole(this.seen)} received`];
     if (this.#waiting.length && this.paused) parts.push(`${whole(this.#waiting.length)} waiting`);
     if (this.skipped) parts.push(`${whole(this.skipped)} not drawn`);
+    if (this.removed) parts.push(`${whole(this.removed)} older ones not shown any more`);
     setText(this.status, this.seen ? parts.join(' · ') : 'Nothing yet');
     this.status.classList.toggle('skipping', this.skipped > 0);
   }

@@ -81,11 +81,8 @@ export function mount(main, { session, realtime, heading, toast }, [name, tab]) 
   const stop = session.can('channel-metadata', name)
     ? poll(1000, (signal) =>
         errors.guard(async () => {
-          const { channels } = await session.get(
-            `channels?${new URLSearchParams({ prefix: name, limit: 1, sort: 'name' })}`,
-            signal,
-          );
-          const it = channels[0]?.name === name ? channels[0] : undefined;
+          const { channels } = await session.get(`channels?${new URLSearchParams({ name })}`, signal);
+          const [it] = channels;
           const o = it?.occupancy ?? {};
           setText(
             occupancy,
@@ -94,6 +91,8 @@ export function mount(main, { session, realtime, heading, toast }, [name, tab]) 
         }),
       )
     : () => {};
+  if (!session.can('channel-metadata', name))
+    replace(occupancy, 'Rates and occupancy need the capability ', h('code', null, 'channel-metadata'), '.');
   document.title = `${visible(name, 60)} · capably console`;
   return {
     update: ([, next]) => show(next),

@@ -29,7 +29,7 @@ export function mount(main, { session, toast }) {
     main.append(lacking('channel-metadata', 'list channels'), opening);
     return {};
   }
-  const prefix = h('input', {
+  const search = h('input', {
     type: 'search',
     spellcheck: 'false',
     autocomplete: 'off',
@@ -71,21 +71,21 @@ export function mount(main, { session, toast }) {
   );
   main.append(
     opening,
-    h('div', { class: 'bar' }, field('Name starts with', prefix), field('Sort by', sort), count),
+    h('div', { class: 'bar' }, field('Name contains', search), field('Sort by', sort), count),
     errors.element,
     table,
   );
   const load = (signal) =>
     errors.guard(async () => {
-      const asked = prefix.value;
-      const query = new URLSearchParams({ prefix: asked, sort: sort.value, limit: LIMIT });
+      const asked = search.value;
+      const query = new URLSearchParams({ search: asked, sort: sort.value, limit: LIMIT });
       const { channels, total } = await session.get(`channels?${query}`, signal);
-      if (asked !== prefix.value) return;
+      if (asked !== search.value) return;
       keyed(body, channels, (it) => it.name, makeRow, updateRow);
       setText(
         count,
         total > channels.length
-          ? `${whole(channels.length)} of ${whole(total)} shown. Narrow the search to see others.`
+          ? `${whole(channels.length)} of ${whole(total)} channels shown. Narrow the search, or sort them differently, to see others.`
           : counted(total, 'channel'),
       );
       table.hidden = !channels.length;

@@ -36,7 +36,7 @@ export function mount(main, { session, realtime, toast }) {
       setText(
         count,
         total > connections.length
-          ? `${whole(connections.length)} of ${whole(total)} shown. Narrow the search to see others.`
+          ? `The newest ${whole(connections.length)} of ${whole(total)} connections are shown. Narrow the search to see others.`
           : counted(total, 'connection'),
       );
       if (connections.length) none.remove();
@@ -114,7 +114,7 @@ function updateCard({ parts }, it, realtime) {
     it.channels.map(({ name, modes }) =>
       h('span', { class: 'chip', title: (modes ?? []).join(', ') }, channelLink(name)),
     ),
-    more > 0 && `and ${whole(more)} more`,
+    more > 0 && h('span', { class: 'muted' }, `and ${whole(more)} more`),
     !it.channels.length && h('span', { class: 'muted' }, 'No channels attached'),
   );
 }

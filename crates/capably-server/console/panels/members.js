@@ -7,6 +7,8 @@ import { actionButton, form, lacking } from './shared.js';
 
 /** Most members that are drawn. */
 const LIMIT = 200;
+/** Milliseconds between two times, while members come and go. */
+const PERIOD = 250;
 
 export function members(context) {
   const { session, toast, name } = context;
@@ -36,14 +38,21 @@ export function members(context) {
       ? [h('div', { class: 'bar' }, field('Search', search), count), none, list]
       : lacking('subscribe', 'see the members', name),
   );
-  let scheduled = false;
+  let timer;
   function draw() {
-    scheduled = false;
+    clearTimeout(timer);
+    timer = undefined;
     const all = context.channel?.presence.members ?? [];
     const wanted = search.value.toLowerCase();
     const found = all.filter((it) => (it.clientId ?? '').toLowerCase().includes(wanted));
     keyed(list, found.slice(0, LIMIT), (it) => `${it.connectionId}:${it.clientId}`, make, update);
-    setText(count, found.length > LIMIT ? `${LIMIT} of ${whole(found.length)} shown` : `${whole(all.length)} present`);
+    const state = context.channel?.presence.syncing
+      ? `${whole(all.length)} present so far`
+      : `${whole(all.length)} present`;
+    setText(
+      count,
+      found.length > LIMIT ? `${state}, ${LIMIT} of ${whole(found.length)} shown. Search to see others.` : state,
+    );
     none.hidden = all.length > 0;
   }
   function make(it) {
@@ -90,9 +99,8 @@ export function members(context) {
     shown: draw,
     attached: draw,
     changed() {
-      if (!scheduled && element.isConnected) requestAnimationFrame(draw);
-      scheduled = true;
-      if (!element.isConnected) scheduled = false;
+      if (element.isConnected) timer ??= setTimeout(draw, PERIOD);
     },
+    stop: () => clearTimeout(timer),
   };
 }

@@ -3,7 +3,7 @@
 import { button, facts, field, h, notice, outside, replace, select, visible, visibleLines } from '../dom.js';
 import { bytes, moment } from '../format.js';
 import { decode, fullText, stringify, summary } from '../payload.js';
-import { actionButton, form } from './shared.js';
+import { actionButton, form, lacking } from './shared.js';
 
 /** Shows an item of the list in `place`. `closed` is called when the user closes it. */
 export function showMessage(place, item, context, closed) {
@@ -101,6 +101,7 @@ function changes(raw, { session, toast, name }) {
   const type = h('input', { type: 'text', spellcheck: 'false', value: 'reaction:multiple.v1' });
   const label = h('input', { type: 'text', spellcheck: 'false', value: '👍' });
   const any = (word) => session.can(`message-${word}-any`, name) || session.can(`message-${word}-own`, name);
+  const canChange = any('update') || any('delete');
   return h(
     'section',
     { class: 'changes' },
@@ -120,7 +121,9 @@ function changes(raw, { session, toast, name }) {
         ]),
     ),
     listed,
-    (any('update') || any('delete')) &&
+    !session.can('history', name) && lacking('history', 'read versions and annotations', name),
+    !canChange && lacking('message-update-own', 'change messages', name),
+    canChange &&
       form(
         {},
         toast,
@@ -132,6 +135,7 @@ function changes(raw, { session, toast, name }) {
         h('div', { class: 'columns' }, field('Change', kind), field('New data', text)),
         h('button', { class: 'button' }, 'Change'),
       ),
+    !session.can('annotation-publish', name) && lacking('annotation-publish', 'annotate messages', name),
     session.can('annotation-publish', name) &&
       form(
         {},

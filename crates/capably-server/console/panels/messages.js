@@ -2,7 +2,7 @@
 
 import { button, check, empty, field, h, outside, select, setText, visible } from '../dom.js';
 import { bytes, clock } from '../format.js';
-import { decode, encode, summary } from '../payload.js';
+import { decode, encode, stringify, summary } from '../payload.js';
 import { PRESENCE_ACTIONS } from '../presence.js';
 import { ACTION } from '../realtime.js';
 import { Stream } from '../stream.js';
@@ -19,6 +19,8 @@ const OBJECT_ACTIONS = [
   'delete',
   'map clear',
 ];
+/** Most characters of the line of an item. */
+const SUMMARY = 400;
 const KINDS = ['message', 'annotation', 'presence', 'object'];
 
 export function messages(context) {
@@ -46,10 +48,11 @@ export function messages(context) {
   );
   let hidden = 0;
   let base;
-  let next = session.channelPath(name, '/messages?limit=50');
+  let next = session.channelPath(name, '/messages?limit=100');
   const older = actionButton('Load older messages', toast, async () => {
     const page = await session.rest('GET', next);
     stream.addOlder(page.body.map((it) => ofMessage(it)).filter(passes));
+    none.hidden = true;
     next = page.next;
     older.hidden = !next;
     return next ? '' : 'There are no older messages.';
@@ -63,6 +66,9 @@ export function messages(context) {
     'div',
     null,
     publishForm(context),
+    session.can('subscribe', name) &&
+      !session.can('annotation-subscribe', name) &&
+      lacking('annotation-subscribe', 'receive annotations one by one', name),
     h(
       'div',
       { class: 'bar' },
@@ -135,13 +141,13 @@ function ofMessage(raw, base) {
   const isSummary = raw.action === 4;
   return {
     kind: 'message',
-    action: MESSAGE_ACTIONS[raw.action ?? 0] ?? `action ${raw.action}`,
+    action: MESSAGE_ACTIONS[raw.action ?? 0] ?? visible(`action ${raw.action}`, 40),
     raw,
     payload,
     name: raw.name,
     clientId: raw.clientId,
     time: raw.version?.timestamp ?? raw.timestamp,
-    summary: isSummary ? JSON.stringify(raw.annotations?.summary ?? {}) : summary(payload),
+    summary: isSummary ? stringify(raw.annotations?.summary ?? {}).slice(0, SUMMARY) : summary(payload),
     size: payload.size,
   };
 }
@@ -171,8 +177,8 @@ function ofOther(raw, list) {
     kind: 'object',
     action: OBJECT_ACTIONS[action] ?? 'object',
     name: objectId,
-    summary: JSON.stringify(rest),
-    size: JSON.stringify(rest).length,
+    summary: stringify(rest).slice(0, SUMMARY),
+    size: stringify(rest).length,
   };
 }
 

@@ -1,12 +1,16 @@
 // The objects of a channel as a tree, and editing them.
 
-import { empty, field, h, outside, replace, select, visible } from '../dom.js';
+import { empty, field, h, outside, replace, select, setText, visible } from '../dom.js';
+import { whole } from '../format.js';
 import { stringify } from '../payload.js';
 import { actionButton, errorPlace, form, lacking } from './shared.js';
 
-/** Milliseconds between two reads of the tree while it changes, and most entries that are drawn of each map. */
+/** The least milliseconds between two reads of the objects while they change. A read that takes long is followed by a longer pause. */
 const PERIOD = 500;
+const PAUSE = 5;
+/** Most entries that are drawn of each map, most that a search finds, and most that are drawn in all. */
 const LIMIT = 200;
+const MOST = 1000;
 
 export function objects(context) {
   const { session, toast, name } = context;
@@ -15,7 +19,19 @@ export function objects(context) {
   const tree = h('div', { class: 'tree card' });
   const canEdit = session.can('object-publish', name);
   const open = new Set(['root']);
+  const search = h('input', {
+    type: 'search',
+    spellcheck: 'false',
+    autocomplete: 'off',
+    'data-search': '',
+    on: { input: draw },
+  });
+  const found = h('p', { class: 'muted', 'data-testid': 'entries' });
+  /** The root as it was read last, and how many more entries may be drawn. */
+  let root;
+  let left = MOST;
   let timer;
+  let pause = PERIOD;
   let stopped = false;
   const send = (operation) => session.rest('POST', path, { body: operation }).then(() => load());
 
@@ -62,49 +78,70 @@ export function objects(context) {
     'div',
     null,
     canEdit ? edit : lacking('object-publish', 'change objects', name),
-    session.can('object-subscribe', name) ? [errors.element, tree] : lacking('object-subscribe', 'read objects', name),
+    session.can('object-subscribe', name)
+      ? [h('div', { class: 'bar' }, field('Key contains', search), found), errors.element, tree]
+      : lacking('object-subscribe', 'read objects', name),
   );
 
   async function load() {
     clearTimeout(timer);
     timer = undefined;
     if (stopped || !session.can('object-subscribe', name)) return;
+    const started = performance.now();
     await errors.guard(async () => {
-      const { body } = await session.rest('GET', `${path}?compact=false`);
-      const entries = Object.keys(body?.map?.entries ?? {});
-      if (entries.length) replace(tree, node(body, 'root', undefined, undefined));
-      else replace(tree, empty('No objects', 'Set a value to begin, or let a client do it.'));
+      root = (await session.rest('GET', `${path}?compact=false`)).body;
+      draw();
     });
+    pause = Math.max(PERIOD, (performance.now() - started) * PAUSE);
   }
 
-  function node(it, label, parent, key) {
+  function draw() {
+    const focused = tree.contains(document.activeElement) ? document.activeElement.dataset.part : undefined;
+    left = MOST;
+    const wanted = search.value.toLowerCase();
+    const all = wanted ? matches(root, wanted) : undefined;
+    if (all) {
+      const some = all.slice(0, LIMIT);
+      replace(
+        tree,
+        h(
+          'ul',
+          null,
+          some.map(({ keys, map, data }) => h('li', null, node(data, keys, map))),
+        ),
+      );
+      setText(
+        found,
+        all.length > some.length ? `${LIMIT} of ${whole(all.length)} found` : `${whole(all.length)} found`,
+      );
+    } else {
+      if (Object.keys(root?.map?.entries ?? {}).length) replace(tree, node(root, ['root'], undefined));
+      else replace(tree, empty('No objects', 'Set a value to begin, or let a client do it.'));
+      setText(found, '');
+    }
+    if (focused) [...tree.querySelectorAll('[data-part]')].find((it) => it.dataset.part === focused)?.focus();
+  }
+
+  /** The element of an entry: its value, the keys that lead to it, and the id of the map that has it. */
+  function node(it, keys, parent) {
+    left -= 1;
+    const label = keys.join(' › ');
+    const key = keys.at(-1);
+    const part = (word) => ({ 'data-part': JSON.stringify([parent, key, word]) });
     const remove =
       parent !== undefined &&
       canEdit &&
       actionButton('Remove', toast, () => send({ objectId: parent, mapRemove: { key } }), 'quiet', {
         'aria-label': `Remove ${visible(label, 60)}`,
+        ...part('remove'),
       });
-    if (it?.map) {
-      const entries = Object.entries(it.map.entries ?? {});
-      const id = it.objectId;
-      const box = h(
-        'details',
-        { open: open.has(id), on: { toggle: () => (box.open ? open.add(id) : open.delete(id)) } },
-        h('summary', null, outside(label, 100), h('span', { class: 'muted' }, ` map, ${entries.length}`)),
-        h(
-          'ul',
-          null,
-          entries.slice(0, LIMIT).map(([name_, entry]) => h('li', null, node(entry.data, name_, id, name_))),
-          entries.length > LIMIT && h('li', { class: 'muted' }, `and ${entries.length - LIMIT} more`),
-        ),
-      );
-      return h('div', { class: 'node' }, box, remove);
-    }
+    if (it?.map) return h('div', { class: 'node' }, branch(it, label, part('open')), remove);
     if (it?.counter) {
       const step = (number, sign) =>
         canEdit &&
         actionButton(sign, toast, () => send({ objectId: it.objectId, counterInc: { number } }), '', {
           'aria-label': `${number > 0 ? 'Increment' : 'Decrement'} ${visible(label, 60)}`,
+          ...part(sign),
         });
       return h(
         'div',
@@ -127,18 +164,68 @@ export function objects(context) {
       remove,
     );
   }
+
+  /** A map. Its entries are drawn when it is opened. */
+  function branch({ map, objectId: id }, label, properties) {
+    const entries = Object.entries(map.entries ?? {});
+    const list = h('ul');
+    const fillIn = () => {
+      const some = entries.slice(0, Math.min(LIMIT, Math.max(left, 0)));
+      replace(
+        list,
+        some.map(([key, entry]) => h('li', null, node(entry.data, [key], id))),
+        entries.length > some.length &&
+          h('li', { class: 'muted' }, `and ${whole(entries.length - some.length)} more. Search to see them.`),
+      );
+    };
+    const toggle = () => {
+      if (box.open === open.has(id)) return;
+      if (box.open) open.add(id);
+      else open.delete(id);
+      left = MOST;
+      replace(list);
+      if (box.open) fillIn();
+    };
+    const box = h(
+      'details',
+      { open: open.has(id), on: { toggle } },
+      h('summary', properties, outside(label, 100), h('span', { class: 'muted' }, ` map, ${whole(entries.length)}`)),
+      list,
+    );
+    if (box.open) fillIn();
+    return box;
+  }
   return {
     element,
     shown: load,
     attached: () => element.isConnected && load(),
     changed() {
-      if (element.isConnected) timer ??= setTimeout(load, PERIOD);
+      if (element.isConnected) timer ??= setTimeout(load, pause);
     },
     stop() {
       stopped = true;
       clearTimeout(timer);
     },
   };
+}
+
+/** The entries whose key contains the text, with the keys that lead to each. */
+function matches(root, wanted) {
+  const found = [];
+  const left = [{ it: root, keys: [] }];
+  // A map may be at several keys, or below itself: each is looked through once.
+  const seen = new Set();
+  while (left.length) {
+    const { it, keys } = left.pop();
+    if (seen.has(it?.objectId)) continue;
+    seen.add(it?.objectId);
+    for (const [key, { data }] of Object.entries(it?.map?.entries ?? {})) {
+      const path = [...keys, key];
+      if (key.toLowerCase().includes(wanted)) found.push({ keys: path, map: it.objectId, data });
+      if (data?.map) left.push({ it: data, keys: path });
+    }
+  }
+  return found;
 }
 
 function typed(kind, text) {

@@ -2,7 +2,7 @@
 
 import { poll } from '../api.js';
 import { sparkline } from '../chart.js';
-import { empty, facts, h, keyed, replace, setText } from '../dom.js';
+import { empty, facts, h, keyed, notice, replace, setText } from '../dom.js';
 import { bytes, count, duration, rate, short } from '../format.js';
 import { channelLink, errorPlace, lacking } from './shared.js';
 
@@ -26,6 +26,13 @@ export function mount(main, { session }) {
     values: [],
   }));
   const server = h('div');
+  const noRates = notice(
+    'info',
+    'The rates are those of the whole server. Only a key of its first app with all rights sees them: the capability ',
+    h('code', null, '{"*":["*"]}'),
+    '.',
+  );
+  noRates.hidden = true;
   const errors = errorPlace();
   const rows = h('ul', { class: 'plain' });
   const busiest = h(
@@ -43,6 +50,7 @@ export function mount(main, { session }) {
       { class: 'stats' },
       charts.map(({ chart }) => chart.element),
     ),
+    noRates,
     busiest,
     server,
   );
@@ -56,6 +64,7 @@ export function mount(main, { session }) {
         if (values.length > VALUES) values.shift();
         chart.set(values, format(values.at(-1)));
       }
+      noRates.hidden = Boolean(now.rates);
       replace(
         server,
         facts([

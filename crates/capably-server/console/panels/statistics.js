@@ -2,7 +2,7 @@
 
 import { poll } from '../api.js';
 import { bars } from '../chart.js';
-import { check, empty, field, h, replace, select } from '../dom.js';
+import { check, empty, field, h, replace, select, visible } from '../dom.js';
 import { bytes, short, whole } from '../format.js';
 import { errorPlace, lacking } from './shared.js';
 
@@ -42,7 +42,7 @@ export function mount(main, { session }) {
       const text = JSON.stringify(body);
       if (text === last) return;
       last = text;
-      const intervals = body.toReversed();
+      const intervals = body.toReversed().map((it) => ({ ...it, intervalId: visible(it.intervalId, 40) }));
       if (!intervals.length)
         replace(
           charts,
@@ -67,7 +67,10 @@ export function mount(main, { session }) {
   return { unmount: () => stop() };
 }
 
-const value = (interval, key) => interval.entries?.[key] ?? 0;
+function value(interval, key) {
+  const number = Number(interval.entries?.[key] ?? 0);
+  return Number.isFinite(number) ? number : 0;
+}
 
 function chart(title, key, format, intervals) {
   const points = intervals.map((it) => ({ label: it.intervalId, value: value(it, key) }));
