@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 
 import { connectClient } from '../support/client.mjs';
-import { consoleTests, goTo, openChannel, picture, placesOf, refreshed, signIn } from '../support/console.mjs';
+import { callApi, consoleTests, goTo, openChannel, picture, placesOf, refreshed, signIn } from '../support/console.mjs';
 
 const test = consoleTests();
 const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
@@ -59,6 +59,7 @@ async function visit(page, place, { publish }) {
       .waitFor();
   if (place === 'frames') {
     await page.getByRole('switch', { name: 'Record' }).check();
+    while (!(await callApi(page, 'overview')).frames);
     await publish();
     await page.locator('.row').first().click();
   }
@@ -273,6 +274,8 @@ test('it fits a screen of 360 pixels and one of 1,600, in light and in dark', as
                 .map((it) => it.outerHTML.slice(0, 150)),
         );
         assert.deepEqual(wide, [], `${place} at ${width}`);
+        const { left, right } = await page.locator('.side [aria-current]').evaluate((it) => it.getBoundingClientRect());
+        assert.ok(left > -1 && right < width + 1, `the link of ${place} is in sight at ${width}: ${left} to ${right}`);
         await page.evaluate(() => window.scrollTo(0, 0));
         await picture(page, `${place.split('/').at(-1)}-${width}-${theme}`);
       }

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 
 import { connectClient } from '../support/client.mjs';
-import { consoleTests, goTo, openChannel, signIn, until } from '../support/console.mjs';
+import { callApi, consoleTests, goTo, openChannel, signIn, until } from '../support/console.mjs';
 
 const test = consoleTests();
 
@@ -258,7 +258,7 @@ test('frames: everything that passes', async ({ server, page }) => {
   const client = await connectClient(server);
   await goTo(page, 'frames');
   await page.getByRole('switch', { name: 'Record' }).click();
-  await page.getByRole('switch', { name: 'Record', checked: true }).waitFor();
+  while (!(await callApi(page, 'overview')).frames);
   for (const text of HOSTILE) {
     await client.attach(`of ${text}`);
     await client.request({ action: 15, channel: `of ${text}`, messages: [{ name: text, data: text, [text]: text }] });

@@ -187,8 +187,11 @@ function route() {
   const panel = name === 'channels' && words[0] ? channel : found[2];
   const place = panel === channel ? `channel ${words[0]}` : name;
   for (const [key, link] of view.links) {
-    if (key === name) link.setAttribute('aria-current', 'page');
-    else link.removeAttribute('aria-current');
+    if (key === name) {
+      link.setAttribute('aria-current', 'page');
+      // On a small screen, the links are a line that scrolls.
+      link.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+    } else link.removeAttribute('aria-current');
   }
   if (view.place === place && view.update) return view.update(words);
   view.unmount?.();
@@ -283,6 +286,7 @@ function applyTheme(theme) {
 function toast(text, kind = 'info') {
   const element = h('div', { class: `toast ${kind}` }, visible(text));
   const toasts = document.getElementById('toasts');
+  for (const it of [...toasts.children]) if (it.textContent === element.textContent) it.remove();
   toasts.append(element);
   while (toasts.childElementCount > 3) toasts.firstElementChild.remove();
   setTimeout(() => element.remove(), 6000);

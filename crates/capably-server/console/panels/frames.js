@@ -50,6 +50,7 @@ export function mount(main, { session, toast }) {
     { 'data-pause': '', 'aria-pressed': 'false' },
   );
   const lost = h('p', { class: 'muted' });
+  let changes = 0;
   let cursor = 0;
   let dropped = 0;
   function restart() {
@@ -59,6 +60,7 @@ export function mount(main, { session, toast }) {
     setText(lost, '');
   }
   async function change() {
+    changes += 1;
     try {
       await session.call('PUT', 'frames', { on: record.box.checked });
     } catch (error) {
@@ -91,7 +93,12 @@ export function mount(main, { session, toast }) {
   let rounds = 0;
   const stop = poll(500, (signal) =>
     errors.guard(async () => {
-      if (rounds++ % 8 === 0) record.box.checked = (await session.get('overview', signal)).frames === true;
+      if (rounds++ % 8 === 0) {
+        const before = changes;
+        const { frames } = await session.get('overview', signal);
+        // An answer from before a click says nothing about the click.
+        if (before === changes) record.box.checked = frames === true;
+      }
       const query = new URLSearchParams({ after: cursor, limit: 500 });
       if (connection.value) query.set('connection', connection.value);
       if (channel.value) query.set('channel', channel.value);

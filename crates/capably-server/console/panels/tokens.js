@@ -16,12 +16,12 @@ const PROBES = [
 ];
 
 export function mount(main, { session, toast }) {
-  const made = h('div', { 'aria-live': 'polite' });
+  const made = h('div', { class: 'result', 'aria-live': 'polite' });
   const clientId = h('input', { type: 'text', spellcheck: 'false', autocomplete: 'off' });
   const ttl = h('input', { type: 'number', min: 1, max: 1440, value: 60 });
   const capability = h('textarea', { rows: 3, spellcheck: 'false', class: 'mono' });
   const token = h('textarea', { rows: 3, spellcheck: 'false', class: 'mono', required: true });
-  const looked = h('div');
+  const looked = h('div', { class: 'result' });
   const rights = h('textarea', {
     rows: 3,
     spellcheck: 'false',
@@ -36,7 +36,7 @@ export function mount(main, { session, toast }) {
     required: true,
     value: 'chat:lobby',
   });
-  const tried = h('div', { 'aria-live': 'polite' });
+  const tried = h('div', { class: 'result', 'aria-live': 'polite' });
 
   const make = form(
     { class: 'card' },
