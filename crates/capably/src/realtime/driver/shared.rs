@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     fmt,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -36,7 +36,8 @@ pub(crate) struct SharedState {
     changes: ChangeSender<ConnectionStateChange>,
     metrics: Mutex<ConnectionMetrics>,
     pub(crate) window: PublishWindow,
-    pub(crate) receipts: ReceiptTable,
+    /// In an `Arc` of its own: a receipt must not keep the rest of a client that is gone, such as its outbox.
+    pub(crate) receipts: Arc<ReceiptTable>,
     pub(crate) outbox: Option<OutboxHandle>,
     session: AtomicU64,
 }
@@ -59,7 +60,7 @@ impl SharedState {
             changes: ChangeSender::new(),
             metrics: Mutex::default(),
             window: PublishWindow::new(),
-            receipts: ReceiptTable::default(),
+            receipts: Arc::default(),
             outbox,
             session: AtomicU64::new(0),
         }

@@ -12,7 +12,7 @@ use capably_protocol::{ErrorInfo, Message, PublishResult, Str, frame::Params};
 use serde_json::Value;
 use tokio::{sync::oneshot, task::coop};
 
-use super::ReceiptId;
+use super::{ReceiptId, ReceiptTable};
 use crate::{
     Error, Result,
     http::BoxFuture,
@@ -21,7 +21,7 @@ use crate::{
     realtime::{
         Channel,
         channel::ChannelShared,
-        driver::{Command, DriverHandle, PublishCommand, Reply, SharedState, gone},
+        driver::{Command, DriverHandle, PublishCommand, Reply, gone},
     },
 };
 
@@ -176,7 +176,7 @@ enum Pending {
 
 /// A publish in the driver's table of receipts.
 struct SentPublish {
-    shared: Arc<SharedState>,
+    table: Arc<ReceiptTable>,
     /// `None` once the result was returned.
     id: Option<ReceiptId>,
 }
@@ -201,7 +201,7 @@ impl SentPublish {
         let Some(id) = self.id else { return Poll::Ready(None) };
         // A task that always finds results must still let the other tasks of its thread run.
         let budget = ready!(coop::poll_proceed(cx));
-        let result = ready!(self.shared.receipts.poll(id, cx));
+        let result = ready!(self.table.poll(id, cx));
         budget.made_progress();
         self.id = None;
         Poll::Ready(result)
@@ -217,7 +217,7 @@ impl fmt::Debug for SentPublish {
 impl Drop for SentPublish {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.shared.receipts.abandon(id);
+            self.table.abandon(id);
         }
     }
 }
@@ -260,15 +260,15 @@ impl Publisher {
         encode(Arc::make_mut(&mut messages), &channel)?;
         let size = messages.iter().map(Message::size).sum();
         let permits = handle.shared.window.reserve(size).await?;
-        let shared = Arc::clone(&handle.shared);
-        let receipt = shared.receipts.open(permits);
+        let table = Arc::clone(&handle.shared.receipts);
+        let receipt = table.open(permits);
         handle.send(Command::Publish(PublishCommand {
             channel: channel.id,
             messages,
             params,
             receipt,
         }));
-        Ok(Receipt(Pending::Sent(SentPublish { shared, id: Some(receipt) })))
+        Ok(Receipt(Pending::Sent(SentPublish { table, id: Some(receipt) })))
     }
 }
 
