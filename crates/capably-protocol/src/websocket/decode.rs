@@ -87,8 +87,8 @@ impl Decoder {
         })
     }
 
-    /// As [`next`](Self::next), for a reader with memory of its own for payloads. `take` removes a payload of this length
-    /// from the front of the buffer.
+    /// As [`next`](Self::next), for a reader with memory of its own for payloads. `take` removes a payload of this
+    /// length from the front of the buffer.
     ///
     /// # Errors
     /// As for [`next`](Self::next).
